@@ -1,0 +1,245 @@
+//! Every error code of the interface, in one table that serves the server and the SDK.
+//!
+//! An error answer is an RFC 9457 problem document (`application/problem+json`). The `code` is stable and is what programs
+//! look at; `detail` is for people and may change. Two questions matter to a caller and each code answers both: can the same
+//! request succeed later ([`ErrorCode::is_retryable`]), and may it have taken effect already ([`ErrorCode::is_outcome_unknown`]).
+
+use core::fmt;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+macro_rules! codes {
+    ($( $(#[$doc:meta])* $variant:ident = $code:literal, $status:literal, $retryable:literal, $unknown:literal, $title:literal; )*) => {
+        /// What went wrong, as a stable code.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+        #[non_exhaustive]
+        pub enum ErrorCode {
+            $( $(#[$doc])* #[serde(rename = $code)] $variant, )*
+            /// A code that this version of the client does not know.
+            #[serde(other, rename = "UNKNOWN_CODE")]
+            UnknownCode,
+        }
+
+        impl ErrorCode {
+            /// Every code of this version.
+            pub const ALL: &'static [Self] = &[ $( Self::$variant, )* ];
+
+            /// The code as it stands in a problem document.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $( Self::$variant => $code, )* Self::UnknownCode => "UNKNOWN_CODE" }
+            }
+
+            /// The HTTP status that carries the code.
+            #[must_use]
+            pub const fn status(self) -> u16 {
+                match self { $( Self::$variant => $status, )* Self::UnknownCode => 500 }
+            }
+
+            /// Whether the very same request may succeed later, without anybody changing it.
+            #[must_use]
+            pub const fn is_retryable(self) -> bool {
+                match self { $( Self::$variant => $retryable, )* Self::UnknownCode => false }
+            }
+
+            /// Whether the request may have taken effect. Such an error is never a failure: retry with the same idempotency key.
+            #[must_use]
+            pub const fn is_outcome_unknown(self) -> bool {
+                match self { $( Self::$variant => $unknown, )* Self::UnknownCode => true }
+            }
+
+            /// The problem in a few words, the same for every occurrence.
+            #[must_use]
+            pub const fn title(self) -> &'static str {
+                match self { $( Self::$variant => $title, )* Self::UnknownCode => "Unknown error code" }
+            }
+        }
+    };
+}
+
+codes! {
+    // variant = code, status, retryable, outcome unknown, title
+    /// The body is no JSON, or a parameter cannot be read.
+    MalformedRequest = "MALFORMED_REQUEST", 400, false, false, "The request cannot be read";
+    /// The body is JSON but not what this route takes: a wrong type, an unknown field, a value out of range.
+    InvalidRequest = "INVALID_REQUEST", 400, false, false, "The request is not valid";
+    /// A name breaks the naming rule.
+    InvalidName = "INVALID_NAME", 400, false, false, "The name is not legal";
+    /// A `*_base64` field is no base64.
+    InvalidBase64 = "INVALID_BASE64", 400, false, false, "The field is not base64";
+    /// A receipt was not issued by this broker for this group.
+    InvalidReceipt = "INVALID_RECEIPT", 400, false, false, "The receipt is not valid";
+    /// A saga definition has faults; `faults` holds all of them.
+    InvalidDefinition = "INVALID_DEFINITION", 400, false, false, "The saga definition has faults";
+    /// The input of a saga does not fit its definition.
+    InvalidSagaInput = "INVALID_SAGA_INPUT", 400, false, false, "The saga's input does not fit its definition";
+    /// No such path.
+    RouteNotFound = "ROUTE_NOT_FOUND", 404, false, false, "No such route";
+    /// The path exists, the method does not.
+    MethodNotAllowed = "METHOD_NOT_ALLOWED", 405, false, false, "The method is not allowed here";
+    /// No such topic.
+    TopicNotFound = "TOPIC_NOT_FOUND", 404, false, false, "No such topic";
+    /// The topic has no such partition.
+    PartitionNotFound = "PARTITION_NOT_FOUND", 404, false, false, "No such partition";
+    /// No such group.
+    GroupNotFound = "GROUP_NOT_FOUND", 404, false, false, "No such consumer group";
+    /// No such saga definition, or no such version.
+    DefinitionNotFound = "DEFINITION_NOT_FOUND", 404, false, false, "No such saga definition";
+    /// No such saga instance.
+    SagaNotFound = "SAGA_NOT_FOUND", 404, false, false, "No such saga";
+    /// A topic of that name exists with another configuration.
+    TopicExists = "TOPIC_EXISTS", 409, false, false, "The topic exists";
+    /// The topic belongs to something else (a dead-letter topic, a saga's topic) and cannot be deleted alone.
+    TopicInUse = "TOPIC_IN_USE", 409, false, false, "The topic is in use";
+    /// The lease of the receipt is over; the record was or will be delivered again.
+    ReceiptExpired = "RECEIPT_EXPIRED", 409, false, false, "The lease is over";
+    /// This version of the definition is published with another text. Versions are immutable.
+    DefinitionVersionExists = "DEFINITION_VERSION_EXISTS", 409, false, false, "The version is published already";
+    /// The business key started a saga with another input.
+    SagaKeyConflict = "SAGA_KEY_CONFLICT", 409, false, false, "The key started another saga";
+    /// The saga is in a state that does not allow this.
+    SagaStateConflict = "SAGA_STATE_CONFLICT", 409, false, false, "The saga's state does not allow this";
+    /// The reply belongs to an older attempt, or the step is settled.
+    Fenced = "FENCED", 409, false, false, "The attempt was superseded";
+    /// The offset lies outside the partition.
+    OffsetOutOfRange = "OFFSET_OUT_OF_RANGE", 416, false, false, "The offset is out of range";
+    /// A record is larger than the topic allows.
+    RecordTooLarge = "RECORD_TOO_LARGE", 413, false, false, "The record is too large";
+    /// The body is larger than the server takes.
+    BodyTooLarge = "BODY_TOO_LARGE", 413, false, false, "The request body is too large";
+    /// A saga's payload is larger than the bound.
+    PayloadTooLarge = "PAYLOAD_TOO_LARGE", 413, false, false, "The payload is too large";
+    /// The body has a media type that this route does not take.
+    UnsupportedMediaType = "UNSUPPORTED_MEDIA_TYPE", 415, false, false, "The media type is not supported";
+    /// The idempotency key was used with another payload.
+    IdempotencyKeyReused = "IDEMPOTENCY_KEY_REUSED", 422, false, false, "The idempotency key was used with another payload";
+    /// The queue in front of the disk is full. Nothing was stored; `Retry-After` says when to come back.
+    Overloaded = "OVERLOADED", 429, true, false, "The broker is overloaded";
+    /// A fault inside the server.
+    Internal = "INTERNAL", 500, false, true, "Internal error";
+    /// A durable write failed. The broker takes no more writes until it is restarted.
+    WritesStopped = "WRITES_STOPPED", 503, true, true, "Writes are stopped";
+    /// Stored bytes do not match their checksum.
+    StorageCorrupt = "STORAGE_CORRUPT", 500, false, false, "Stored data is damaged";
+    /// The server is shutting down. Nothing was stored.
+    ShuttingDown = "SHUTTING_DOWN", 503, true, false, "The server is shutting down";
+}
+
+impl fmt::Display for ErrorCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// One fault of a saga definition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Fault {
+    /// Stable code of the rule, for example `unknown_service`.
+    pub code: String,
+    /// `error` forbids publishing, `warning` does not.
+    pub severity: Severity,
+    /// What is wrong.
+    pub message: String,
+    /// Line of the definition, counted from 1.
+    pub line: u32,
+    /// Column in the line, in characters, counted from 1.
+    pub column: u32,
+    /// Byte offset in the text.
+    pub offset: usize,
+    /// Length in bytes.
+    pub length: usize,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub help: Option<String>,
+}
+
+/// How bad a fault of a saga definition is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// It may be meant; the definition can be published.
+    Warning,
+    /// The definition cannot be published.
+    Error,
+}
+
+/// An RFC 9457 problem document: the body of every answer with a status of 400 and above.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Problem {
+    /// Reference to the code's description, relative to the documentation.
+    pub r#type: String,
+    /// The problem in a few words, the same for every occurrence.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// Stable code for programs.
+    pub code: ErrorCode,
+    /// What was wrong this time, and what to do.
+    pub detail: String,
+    /// Whether the same request may succeed later.
+    pub retryable: bool,
+    /// Whether the request may have taken effect all the same.
+    pub outcome_unknown: bool,
+    /// Id of the request, also in the server's log.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub request_id: Option<String>,
+    /// All faults of a saga definition.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub faults: Vec<Fault>,
+}
+
+impl Problem {
+    /// A problem with this code. `detail` says what was wrong and what to do.
+    #[must_use]
+    pub fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
+        Self {
+            r#type: format!("/docs/errors#{}", code.as_str().to_ascii_lowercase()),
+            title: code.title().to_owned(),
+            status: code.status(),
+            code,
+            detail: detail.into(),
+            retryable: code.is_retryable(),
+            outcome_unknown: code.is_outcome_unknown(),
+            request_id: None,
+            faults: Vec::new(),
+        }
+    }
+
+    /// The same problem with the faults of a saga definition.
+    #[must_use]
+    pub fn with_faults(mut self, faults: Vec<Fault>) -> Self {
+        self.faults = faults;
+        self
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code, self.detail)
+    }
+}
+
+impl core::error::Error for Problem {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_survive_the_wire_and_unknown_ones_are_not_lost_in_an_error() {
+        for &code in ErrorCode::ALL {
+            let json = serde_json::to_string(&code).expect("a string");
+            assert_eq!(json, format!("\"{}\"", code.as_str()));
+            assert_eq!(serde_json::from_str::<ErrorCode>(&json).expect("its own code"), code);
+            assert!((400..=599).contains(&code.status()), "{code} has a status of an error");
+        }
+        assert_eq!(serde_json::from_str::<ErrorCode>("\"FROM_THE_FUTURE\"").expect("tolerated"), ErrorCode::UnknownCode);
+    }
+
+    #[test]
+    fn a_client_error_never_has_an_unknown_outcome() {
+        for &code in ErrorCode::ALL {
+            assert!(!(code.status() < 500 && code.is_outcome_unknown()), "{code}: a refused request stored nothing");
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! Bodies of the queue-group routes: receive, settle, describe, dead letters.
+
+use crate::error::ErrorCode;
+use crate::ids::{Offset, PartitionId};
+use crate::names::GroupName;
+use crate::record::ConsumedRecord;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+/// `POST …:receive`. The group is made by its first receive.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ReceiveRequest {
+    /// Most records (default 100, at most 1,000).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_records: Option<u32>,
+    /// How long to wait for a first record, in milliseconds (default 0, at most 20,000).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wait_ms: Option<u64>,
+    /// How long the records are leased to the caller, in milliseconds (default 30,000; 1 s to 12 h).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lease_ms: Option<u64>,
+    /// Acknowledge on delivery: at most once. The acknowledgement is durable before the records are sent.
+    pub auto_ack: bool,
+    /// Where a group that does not exist yet begins.
+    pub start: StartPosition,
+}
+
+/// Where a new group begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StartPosition {
+    /// With the oldest record.
+    #[default]
+    Earliest,
+    /// With the first record produced after the group was made.
+    Latest,
+}
+
+/// Leased records.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ReceiveResponse {
+    /// The records.
+    pub deliveries: Vec<Delivery>,
+    /// Why there are none, if there are none.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub empty_reason: Option<EmptyReason>,
+}
+
+/// Why a receive returned nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EmptyReason {
+    /// Every record is settled.
+    CaughtUp,
+    /// Every record that is left is leased to a consumer.
+    AllLeased,
+    /// Records wait for their redelivery backoff or delay.
+    AllDelayed,
+    /// The group has as many records in flight as one partition allows.
+    InFlightLimit,
+    /// The group has as many settled ranges above its floor as one partition allows: an old record must be settled first.
+    SettledRangesLimit,
+}
+
+/// One leased record.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Delivery {
+    /// The right to settle this record: opaque, valid on any connection until the lease is over.
+    pub receipt: String,
+    /// How often the record was delivered to this group, this time included.
+    pub attempt: u32,
+    /// When the lease is over, in milliseconds since 1970. With `auto_ack` the record is settled already.
+    pub lease_until_ms: u64,
+    /// The record.
+    #[serde(flatten)]
+    pub record: ConsumedRecord,
+}
+
+/// `POST …:ack`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AckRequest {
+    /// Receipts of a receive; 1 to 1,000.
+    pub receipts: Vec<String>,
+}
+
+/// `POST …:nack`: give records back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NackRequest {
+    /// Receipts of a receive; 1 to 1,000.
+    pub receipts: Vec<String>,
+    /// When the records may be delivered again, in milliseconds from now; without it the topic's backoff.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub delay_ms: Option<u64>,
+    /// Why; kept with the dead letter if it was the last delivery.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reason: Option<String>,
+}
+
+/// `POST …:extend`: keep records longer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExtendRequest {
+    /// Receipts of a receive; 1 to 1,000.
+    pub receipts: Vec<String>,
+    /// New length of the leases from now, in milliseconds (1 s to 12 h).
+    pub lease_ms: u64,
+}
+
+/// `POST …:terminate`: make records dead letters now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TerminateRequest {
+    /// Receipts of a receive; 1 to 1,000.
+    pub receipts: Vec<String>,
+    /// Why; kept with the dead letters.
+    pub reason: String,
+}
+
+/// Answer of the settling verbs: one entry a receipt, in order. Durable when it is sent. If no receipt at all could be
+/// settled, the answer is a problem with the code `RECEIPT_EXPIRED` instead.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SettleResponse {
+    /// One entry a receipt.
+    pub results: Vec<SettleResult>,
+}
+
+/// What became of one receipt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SettleResult {
+    /// What was done.
+    pub status: SettleStatus,
+    /// Why it was not, with `status: failed`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub code: Option<ErrorCode>,
+    /// End of the lease after an `extend`, in milliseconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub lease_until_ms: Option<u64>,
+}
+
+/// What became of one receipt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SettleStatus {
+    /// The verb was applied.
+    Done,
+    /// The record was settled before; nothing was changed. A repeated acknowledgement ends here.
+    AlreadySettled,
+    /// The record became a dead letter: terminated, or given back at its last delivery.
+    DeadLettered,
+    /// The lease is over.
+    Failed,
+}
+
+/// `GET /v1/topics/{topic}/groups`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct GroupList {
+    /// Groups by name.
+    pub groups: Vec<GroupDescription>,
+}
+
+/// A group and how far it is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct GroupDescription {
+    /// Name of the group.
+    pub name: GroupName,
+    /// Records that are not settled, over all partitions.
+    pub lag_records: u64,
+    /// Age of the oldest record that is not settled, in seconds.
+    pub lag_seconds: f64,
+    /// Records leased to consumers, over all partitions.
+    pub in_flight: u64,
+    /// Records that wait for a redelivery, over all partitions.
+    pub delayed: u64,
+    /// Dead letters that were not redriven, over all partitions.
+    pub dead_letters: u64,
+    /// Name of the group's dead-letter topic.
+    pub dead_letter_topic: String,
+    /// The partitions in order.
+    pub partitions: Vec<GroupPartitionDescription>,
+}
+
+/// A group in one partition.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct GroupPartitionDescription {
+    /// Number of the partition.
+    pub partition: PartitionId,
+    /// Every record below is settled.
+    pub ack_floor: Offset,
+    /// First record that was never delivered.
+    pub next_offset: Offset,
+    /// Offset after the last durable record.
+    pub high_watermark: Offset,
+    /// Records that are not settled.
+    pub lag_records: u64,
+    /// Age of the oldest record that is not settled, in seconds.
+    pub lag_seconds: f64,
+    /// Records leased to consumers.
+    pub in_flight: u64,
+    /// Records that wait for a redelivery.
+    pub delayed: u64,
+    /// Dead letters that were not redriven.
+    pub dead_letters: u64,
+}
+
+/// Query of `GET …/dead-letters`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct DeadLetterQuery {
+    /// Most dead letters (default 100, at most 1,000), oldest first in each partition.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub max_records: Option<u32>,
+}
+
+/// `GET …/dead-letters`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct DeadLetterList {
+    /// The dead letters.
+    pub dead_letters: Vec<DeadLetter>,
+}
+
+/// A record that was given up.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct DeadLetter {
+    /// Why: `delivery_limit` or `terminated`.
+    pub cause: String,
+    /// What the consumer said last.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reason: Option<String>,
+    /// How often it was delivered.
+    pub attempts: u32,
+    /// Its offset in the topic it was produced to (same partition).
+    pub origin_offset: Offset,
+    /// When it was given up, in milliseconds since 1970.
+    pub dead_at_ms: u64,
+    /// The record as it lies in the dead-letter topic.
+    pub record: ConsumedRecord,
+}
+
+/// `POST …:redrive`: deliver dead letters to the group again, with a fresh count of deliveries. Only this group gets them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RedriveRequest {
+    /// Only dead letters with this cause.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
+    /// Only dead letters of this partition.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub partition: Option<PartitionId>,
+    /// Only these offsets of the dead-letter topic; needs `partition`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub offsets: Vec<Offset>,
+    /// Most dead letters to redrive (default and at most 1,000 a request).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_records: Option<u32>,
+}
+
+/// Answer of `redrive`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RedriveResponse {
+    /// Dead letters that will be delivered again.
+    pub redriven: u64,
+    /// Dead letters that are left and were not redriven.
+    pub remaining: u64,
+}

@@ -1,0 +1,71 @@
+//! Names of HTTP headers and of record headers that SagaMQ gives a meaning to.
+
+/// HTTP: one key for the whole produce request; a retry with the same key and body is stored once.
+pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+/// HTTP: the id of a request; taken from the client or made by the server, returned and logged.
+pub const REQUEST_ID: &str = "x-request-id";
+
+/// Record: the media type of the value. A JSON value that is not a string is stored with `application/json`.
+pub const CONTENT_TYPE: &str = "content-type";
+
+/// The value of [`CONTENT_TYPE`] for JSON.
+pub const APPLICATION_JSON: &str = "application/json";
+
+/// HTTP media type of an error.
+pub const APPLICATION_PROBLEM_JSON: &str = "application/problem+json";
+
+/// HTTP media type of a saga definition.
+pub const APPLICATION_YAML: &str = "application/yaml";
+
+/// Headers of a record in a dead-letter topic: where it came from and why it is here.
+pub mod dead_letter {
+    /// Why the record was given up: `delivery_limit` or `terminated`.
+    pub const CAUSE: &str = "x-dlq-cause";
+    /// What the consumer said last, if it said anything.
+    pub const REASON: &str = "x-dlq-reason";
+    /// How often it was delivered.
+    pub const ATTEMPTS: &str = "x-dlq-attempts";
+    /// The topic it was produced to.
+    pub const ORIGIN_TOPIC: &str = "x-dlq-origin-topic";
+    /// The partition it was produced to.
+    pub const ORIGIN_PARTITION: &str = "x-dlq-origin-partition";
+    /// Its offset there.
+    pub const ORIGIN_OFFSET: &str = "x-dlq-origin-offset";
+    /// The group that gave it up.
+    pub const GROUP: &str = "x-dlq-group";
+    /// When, in milliseconds since 1970.
+    pub const AT: &str = "x-dlq-at-ms";
+}
+
+/// Headers of a saga's command record, of a call to an HTTP participant (same names) and of a reply record.
+pub mod saga {
+    /// The id of the saga instance.
+    pub const INSTANCE: &str = "saga-id";
+    /// The name of the definition.
+    pub const NAME: &str = "saga-name";
+    /// The version of the definition.
+    pub const VERSION: &str = "saga-version";
+    /// The business key of the instance.
+    pub const KEY: &str = "saga-key";
+    /// The id of the step.
+    pub const STEP: &str = "saga-step";
+    /// `action` or `compensation`.
+    pub const OPERATION: &str = "saga-operation";
+    /// The operation of the service that is called, for example `reserve`.
+    pub const CALL: &str = "saga-call";
+    /// The attempt, counted from 1; it is also the epoch that fences replies of older attempts.
+    pub const EPOCH: &str = "saga-epoch";
+    /// `{instance}/{step}/{operation}`, the same for all attempts.
+    pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
+    /// When the attempt is given up, in milliseconds since 1970.
+    pub const DEADLINE: &str = "saga-deadline-ms";
+    /// The topic a reply record goes to.
+    pub const REPLY_TO: &str = "saga-reply-to";
+    /// The partition of [`REPLY_TO`] a reply record goes to.
+    pub const REPLY_PARTITION: &str = "saga-reply-partition";
+    /// In a reply: `succeeded`, `refused`, `ongoing` or `unknown`.
+    pub const OUTCOME: &str = "saga-outcome";
+    /// In a reply that is no success: the code of the failure.
+    pub const FAILURE_CODE: &str = "saga-failure-code";
+}

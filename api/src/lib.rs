@@ -1,0 +1,21 @@
+//! The wire of SagaMQ: what a server and its clients say to each other, and nothing else.
+//!
+//! This crate holds names, numbers, limits, routes, error codes and the JSON bodies of every request and answer. It does no
+//! I/O and depends on nothing else of SagaMQ, so the server and the SDK cannot disagree about the wire: both compile this.
+//!
+//! Every request body refuses unknown fields, so a misspelt option is an error and never silently ignored.
+
+pub mod error;
+pub mod group;
+pub mod headers;
+pub mod ids;
+pub mod limits;
+pub mod names;
+pub mod record;
+pub mod routes;
+pub mod saga;
+pub mod topic;
+
+pub use error::{ErrorCode, Fault, Problem};
+pub use ids::{Offset, PartitionId};
+pub use names::{GroupName, NameError, SagaName, StepId, TopicName};

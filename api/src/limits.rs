@@ -1,0 +1,115 @@
+//! Every numeric bound of the wire: its unit, and what it protects.
+
+use core::time::Duration;
+
+/// Longest topic, group or saga name, in bytes. Kafka's rule, so that names can be mirrored there unchanged.
+pub const NAME_BYTES_MAX: usize = 249;
+
+/// Most partitions a topic may have: keeps the cost of opening a data directory bounded.
+pub const PARTITIONS_MAX: u32 = 1_024;
+
+/// Partitions of a topic that does not ask for a number.
+pub const PARTITIONS_DEFAULT: u32 = 4;
+
+/// Default bound on one record (key, value and headers together), in bytes.
+pub const RECORD_BYTES_DEFAULT: u32 = 1024 * 1024;
+
+/// Hard bound on one record, in bytes: a topic cannot be configured above it.
+pub const RECORD_BYTES_MAX: u32 = 16 * 1024 * 1024;
+
+/// Most records in one produce request: bounds the work a single request can put on a shard's task.
+pub const PRODUCE_RECORDS_MAX: usize = 10_000;
+
+/// Largest request body, in bytes. A record of [`RECORD_BYTES_MAX`] still fits when it is sent as base64.
+pub const BODY_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// Longest idempotency key, in bytes.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 256;
+
+/// How long a duplicate is recognised when the topic does not say, in milliseconds.
+pub const DEDUP_WINDOW_MS_DEFAULT: u64 = 24 * 60 * 60 * 1000;
+
+/// Shortest deduplication window, in milliseconds.
+pub const DEDUP_WINDOW_MS_MIN: u64 = 60 * 1000;
+
+/// Longest deduplication window, in milliseconds: every look-up asks each time bucket of the window, so it must be bounded.
+pub const DEDUP_WINDOW_MS_MAX: u64 = 7 * 24 * 60 * 60 * 1000;
+
+/// Most records that one receive or one read returns.
+pub const RECEIVE_RECORDS_MAX: u32 = 1_000;
+
+/// Records that a receive or a read returns when it does not say.
+pub const RECEIVE_RECORDS_DEFAULT: u32 = 100;
+
+/// Most bytes of records in one answer; at least one record is always returned, so that a large one cannot stall its reader.
+pub const RESPONSE_BYTES_MAX: u32 = 16 * 1024 * 1024;
+
+/// Longest long poll, in milliseconds. Below the idle timeout of common proxies.
+pub const WAIT_MS_MAX: u64 = 20_000;
+
+/// Lease of a receive that does not say, in milliseconds (as SQS and Kafka share groups).
+pub const LEASE_MS_DEFAULT: u64 = 30_000;
+
+/// Shortest lease, in milliseconds.
+pub const LEASE_MS_MIN: u64 = 1_000;
+
+/// Longest lease, in milliseconds (as SQS).
+pub const LEASE_MS_MAX: u64 = 12 * 60 * 60 * 1000;
+
+/// Longest delay of a negative acknowledgement, in milliseconds.
+pub const NACK_DELAY_MS_MAX: u64 = 12 * 60 * 60 * 1000;
+
+/// Most receipts in one settling request.
+pub const RECEIPTS_MAX: usize = 1_000;
+
+/// Deliveries before a record is a dead letter, when the topic does not say (as Kafka share groups).
+pub const DELIVERY_LIMIT_DEFAULT: u32 = 5;
+
+/// Largest delivery limit that can be configured; 0 stands for "no limit".
+pub const DELIVERY_LIMIT_MAX: u32 = 1_000;
+
+/// First redelivery backoff, in milliseconds; it doubles at each delivery.
+pub const BACKOFF_INITIAL_MS_DEFAULT: u64 = 1_000;
+
+/// Longest redelivery backoff, in milliseconds.
+pub const BACKOFF_MAX_MS_DEFAULT: u64 = 5 * 60 * 1000;
+
+/// Most records of one partition that one group may have leased at a time: bounds the group's state.
+pub const IN_FLIGHT_MAX: usize = 1_000;
+
+/// Most settled ranges above the acknowledgement floor of one group and partition. When the bound is hit, fresh records are
+/// not delivered until the floor moves: forgetting acknowledgements would redeliver settled work.
+pub const SETTLED_RANGES_MAX: usize = 10_000;
+
+/// Longest reason given with a negative acknowledgement, a termination or a cancellation, in bytes.
+pub const REASON_BYTES_MAX: usize = 1_024;
+
+/// Largest saga definition, in bytes.
+pub const DEFINITION_BYTES_MAX: usize = 1024 * 1024;
+
+/// Most steps in a saga definition.
+pub const SAGA_STEPS_MAX: usize = 500;
+
+/// Most events of one saga instance.
+pub const SAGA_EVENTS_MAX: u64 = 10_000;
+
+/// Largest input of a saga and output of a step, in bytes of JSON.
+pub const SAGA_PAYLOAD_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// Longest business key of a saga, in bytes.
+pub const SAGA_KEY_BYTES_MAX: usize = 256;
+
+/// Most rows in one page of a listing.
+pub const PAGE_ROWS_MAX: u32 = 1_000;
+
+/// Rows in a page of a listing that does not say.
+pub const PAGE_ROWS_DEFAULT: u32 = 100;
+
+/// How long a client waits for an answer beyond the long poll it asked for.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+const _: () = assert!(RECORD_BYTES_DEFAULT <= RECORD_BYTES_MAX, "the default must be allowed");
+const _: () = assert!((RECORD_BYTES_MAX as usize) / 3 * 4 < BODY_BYTES_MAX, "the largest record must fit a body as base64");
+const _: () = assert!(RECEIVE_RECORDS_DEFAULT <= RECEIVE_RECORDS_MAX, "the default must be allowed");
+const _: () = assert!(RECEIVE_RECORDS_MAX as usize <= IN_FLIGHT_MAX, "one receive must fit the in-flight bound");
+const _: () = assert!(RECEIVE_RECORDS_MAX as usize <= RECEIPTS_MAX, "one receive can be settled by one request");

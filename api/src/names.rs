@@ -1,0 +1,198 @@
+//! Validated names. `FromStr` (and serde, which uses it) is the only way in, so a value of these types is always legal.
+
+use crate::limits::NAME_BYTES_MAX;
+use core::fmt;
+use core::str::FromStr;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use utoipa::ToSchema;
+
+/// Why a name was refused, and what a legal one looks like.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// The name has no characters.
+    #[error("{what} is empty")]
+    Empty {
+        /// Which kind of name.
+        what: &'static str,
+    },
+    /// The name is longer than the bound.
+    #[error("{what} has {bytes} bytes, at most {max} are allowed")]
+    TooLong {
+        /// Which kind of name.
+        what: &'static str,
+        /// Its length.
+        bytes: usize,
+        /// The bound.
+        max: usize,
+    },
+    /// The name has a character outside the legal set.
+    #[error("{what} `{name}` has the character {found:?}; allowed are letters, digits, `.`, `_` and `-`")]
+    Character {
+        /// Which kind of name.
+        what: &'static str,
+        /// The name.
+        name: String,
+        /// The first illegal character.
+        found: char,
+    },
+    /// `.` and `..` mean something else in paths.
+    #[error("{what} cannot be `.` or `..`")]
+    Dots {
+        /// Which kind of name.
+        what: &'static str,
+    },
+    /// Step ids are used as identifiers in expressions.
+    #[error("{what} `{name}` must begin with a letter or `_` and hold only letters, digits and `_`: expressions refer to it")]
+    NotIdentifier {
+        /// Which kind of name.
+        what: &'static str,
+        /// The name.
+        name: String,
+    },
+}
+
+fn check(what: &'static str, name: &str) -> Result<(), NameError> {
+    if name.is_empty() {
+        return Err(NameError::Empty { what });
+    }
+    if name.len() > NAME_BYTES_MAX {
+        return Err(NameError::TooLong { what, bytes: name.len(), max: NAME_BYTES_MAX });
+    }
+    if name == "." || name == ".." {
+        return Err(NameError::Dots { what });
+    }
+    match name.chars().find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))) {
+        Some(found) => Err(NameError::Character { what, name: name.to_owned(), found }),
+        None => Ok(()),
+    }
+}
+
+fn check_identifier(what: &'static str, name: &str) -> Result<(), NameError> {
+    check(what, name)?;
+    let first_is_legal = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    if first_is_legal && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+        Ok(())
+    } else {
+        Err(NameError::NotIdentifier { what, name: name.to_owned() })
+    }
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $check:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema, JsonSchema)]
+        #[serde(try_from = "String", into = "String")]
+        #[schema(value_type = String)]
+        #[schemars(with = "String")]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// The name as text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = NameError;
+            fn from_str(name: &str) -> Result<Self, NameError> {
+                $check($what, name)?;
+                Ok(Self(name.into()))
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = NameError;
+            fn try_from(name: String) -> Result<Self, NameError> {
+                name.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(name: $name) -> Self {
+                name.0.as_ref().to_owned()
+            }
+        }
+
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&self.0, f)
+            }
+        }
+    };
+}
+
+name! {
+    /// The name of a topic: Kafka's rule, letters, digits, `.`, `_`, `-`.
+    TopicName, "the topic name", check
+}
+name! {
+    /// The name of a consumer group; unique within its topic.
+    GroupName, "the group name", check
+}
+name! {
+    /// The name of a saga definition.
+    SagaName, "the saga name", check
+}
+name! {
+    /// The id of a step in a saga definition: an identifier, because expressions refer to it.
+    StepId, "the step id", check_identifier
+}
+
+/// The dead-letter topic of a group: `<topic>.<group>.dlq`.
+///
+/// # Errors
+/// When topic and group together are too long for a topic name.
+pub fn dead_letter_topic(topic: &TopicName, group: &GroupName) -> Result<TopicName, NameError> {
+    format!("{topic}.{group}.dlq").parse()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn legal_names_are_accepted_and_others_say_why() {
+        assert_eq!("orders.v1_a-b".parse::<TopicName>().map(|t| t.to_string()), Ok("orders.v1_a-b".to_owned()));
+        assert!(matches!("".parse::<TopicName>(), Err(NameError::Empty { .. })));
+        assert!(matches!("..".parse::<TopicName>(), Err(NameError::Dots { .. })));
+        assert!(matches!("a/b".parse::<GroupName>(), Err(NameError::Character { found: '/', .. })));
+        assert!(matches!("é".parse::<GroupName>(), Err(NameError::Character { found: 'é', .. })));
+        assert!(matches!("x".repeat(250).parse::<TopicName>(), Err(NameError::TooLong { bytes: 250, .. })));
+        assert!("x".repeat(249).parse::<TopicName>().is_ok());
+    }
+
+    #[test]
+    fn step_ids_are_identifiers() {
+        assert!("create_order".parse::<StepId>().is_ok());
+        assert!(matches!("create-order".parse::<StepId>(), Err(NameError::NotIdentifier { .. })));
+        assert!(matches!("1st".parse::<StepId>(), Err(NameError::NotIdentifier { .. })));
+    }
+
+    #[test]
+    fn serde_refuses_what_from_str_refuses() {
+        assert!(serde_json::from_str::<TopicName>("\"a b\"").is_err());
+        assert_eq!(serde_json::to_string(&"ab".parse::<TopicName>().expect("legal")).expect("a string"), "\"ab\"");
+    }
+
+    #[test]
+    fn a_dead_letter_topic_must_be_a_legal_name_too() {
+        let topic: TopicName = "t".repeat(245).parse().expect("legal");
+        assert!(dead_letter_topic(&topic, &"g".parse().expect("legal")).is_err());
+    }
+}

@@ -1,0 +1,130 @@
+//! Every HTTP route, for the server's routers and for the SDK alike.
+//!
+//! A resource has custom verbs behind a colon (`/v1/topics/{topic}/groups/{group}:receive`), Google's style. Names cannot hold
+//! a colon, so the last one of a path always begins the verb.
+
+use crate::names::{GroupName, SagaName, TopicName};
+
+/// Liveness: the process answers.
+pub const HEALTHZ: &str = "/healthz";
+/// Readiness: the broker takes reads and writes.
+pub const READYZ: &str = "/readyz";
+/// Prometheus metrics.
+pub const METRICS: &str = "/metrics";
+/// The OpenAPI description of this interface.
+pub const OPENAPI: &str = "/openapi.json";
+
+/// Topics: `GET` lists, `POST` creates.
+pub const TOPICS: &str = "/v1/topics";
+/// One topic: `GET` describes, `DELETE` deletes.
+pub const TOPIC: &str = "/v1/topics/{topic}";
+/// `POST` produces records.
+pub const RECORDS: &str = "/v1/topics/{topic}/records";
+/// `GET` reads records of one partition.
+pub const PARTITION_RECORDS: &str = "/v1/topics/{topic}/partitions/{partition}/records";
+/// `GET` lists the groups of a topic.
+pub const GROUPS: &str = "/v1/topics/{topic}/groups";
+/// One group: `GET` describes, `DELETE` deletes; verbs `receive`, `ack`, `nack`, `extend`, `terminate`, `redrive`.
+pub const GROUP: &str = "/v1/topics/{topic}/groups/{group}";
+/// `GET` lists the group's dead letters that were not redriven.
+pub const DEAD_LETTERS: &str = "/v1/topics/{topic}/groups/{group}/dead-letters";
+
+/// Saga definitions: `GET` lists, `POST` publishes YAML; verb `lint`.
+pub const SAGA_DEFINITIONS: &str = "/v1/saga-definitions";
+/// One definition: `GET`, the newest version or `?version=`.
+pub const SAGA_DEFINITION: &str = "/v1/saga-definitions/{saga}";
+/// Saga instances: `GET` lists, `POST` starts.
+pub const SAGAS: &str = "/v1/sagas";
+/// One instance: `GET` describes; verb `cancel`.
+pub const SAGA: &str = "/v1/sagas/{id}";
+/// `GET`: the events of one instance.
+pub const SAGA_HISTORY: &str = "/v1/sagas/{id}/history";
+/// Calls to participants: verb `complete`.
+pub const SAGA_CALLS: &str = "/v1/saga-calls";
+
+/// The path of a custom verb in the router: `{path}:{verb}` is matched as `{path}/-/{verb}` because routers match whole segments.
+#[must_use]
+pub fn routed(path: &str, verb: &str) -> String {
+    format!("{path}/-/{verb}")
+}
+
+/// Rewrites a requested path for the router: `/v1/a/b:verb` becomes `/v1/a/b/-/verb`; a path without a verb is `None`.
+#[must_use]
+pub fn rewrite_verb(path: &str) -> Option<String> {
+    let (resource, verb) = path.rsplit_once(':')?;
+    let is_verb = !verb.is_empty() && verb.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
+    (is_verb && path.starts_with("/v1/")).then(|| routed(resource, verb))
+}
+
+/// The path of one topic.
+#[must_use]
+pub fn topic(topic: &TopicName) -> String {
+    format!("{TOPICS}/{topic}")
+}
+
+/// The path of a topic's records.
+#[must_use]
+pub fn records(topic: &TopicName) -> String {
+    format!("{TOPICS}/{topic}/records")
+}
+
+/// The path of a partition's records.
+#[must_use]
+pub fn partition_records(topic: &TopicName, partition: crate::PartitionId) -> String {
+    format!("{TOPICS}/{topic}/partitions/{partition}/records")
+}
+
+/// The path of a topic's groups.
+#[must_use]
+pub fn groups(topic: &TopicName) -> String {
+    format!("{TOPICS}/{topic}/groups")
+}
+
+/// The path of one group.
+#[must_use]
+pub fn group(topic: &TopicName, group: &GroupName) -> String {
+    format!("{TOPICS}/{topic}/groups/{group}")
+}
+
+/// The path of a verb of one group.
+#[must_use]
+pub fn group_verb(topic: &TopicName, group: &GroupName, verb: &str) -> String {
+    format!("{TOPICS}/{topic}/groups/{group}:{verb}")
+}
+
+/// The path of a group's dead letters.
+#[must_use]
+pub fn dead_letters(topic: &TopicName, group: &GroupName) -> String {
+    format!("{TOPICS}/{topic}/groups/{group}/dead-letters")
+}
+
+/// The path of one saga definition.
+#[must_use]
+pub fn saga_definition(saga: &SagaName) -> String {
+    format!("{SAGA_DEFINITIONS}/{saga}")
+}
+
+/// The path of one saga instance.
+#[must_use]
+pub fn saga(id: uuid::Uuid) -> String {
+    format!("{SAGAS}/{id}")
+}
+
+/// The path of the events of one saga instance.
+#[must_use]
+pub fn saga_history(id: uuid::Uuid) -> String {
+    format!("{SAGAS}/{id}/history")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_verb_becomes_a_segment_of_its_own() {
+        assert_eq!(rewrite_verb("/v1/topics/t/groups/g:receive").as_deref(), Some("/v1/topics/t/groups/g/-/receive"));
+        assert_eq!(rewrite_verb("/v1/topics/t/groups/g"), None);
+        assert_eq!(rewrite_verb("/v1/topics/t/groups/g:"), None);
+        assert_eq!(rewrite_verb("/healthz:x"), None);
+    }
+}

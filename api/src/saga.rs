@@ -1,0 +1,467 @@
+//! Bodies of the saga routes: definitions, instances, calls to participants.
+
+use crate::error::Fault;
+use crate::ids::PartitionId;
+use crate::names::{SagaName, StepId};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
+
+/// Answer of `POST /v1/saga-definitions:lint`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LintResponse {
+    /// Whether the definition could be published.
+    pub valid: bool,
+    /// Everything that was found, in the order of the text.
+    pub faults: Vec<Fault>,
+}
+
+/// A published definition. Versions are immutable.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DefinitionDescription {
+    /// Name of the saga.
+    pub name: SagaName,
+    /// Its version.
+    pub version: u32,
+    /// The text as it was published.
+    pub source: String,
+    /// Milliseconds since 1970.
+    pub published_at_ms: u64,
+    /// Ids of the steps, in the order of the text.
+    pub steps: Vec<StepId>,
+    /// Warnings of the linter.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub warnings: Vec<Fault>,
+}
+
+/// `GET /v1/saga-definitions`: the newest version of each.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DefinitionList {
+    /// Definitions by name.
+    pub definitions: Vec<DefinitionDescription>,
+}
+
+/// Query of `GET /v1/saga-definitions/{saga}`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct DefinitionQuery {
+    /// The version; without it the newest.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub version: Option<u32>,
+}
+
+/// `POST /v1/sagas`: start a saga once by its business key.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StartSaga {
+    /// Name of the definition.
+    pub saga: SagaName,
+    /// Version of the definition; without it the newest.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub version: Option<u32>,
+    /// What the saga works on: a JSON object.
+    #[schema(value_type = Object)]
+    pub input: Value,
+}
+
+/// Answer of `POST /v1/sagas`. The saga is durable: it will run to an end whatever crashes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct StartedSaga {
+    /// Id of the instance.
+    pub id: Uuid,
+    /// Its business key.
+    pub key: String,
+    /// Whether an earlier request with the same key and input started it.
+    pub duplicate: bool,
+    /// Its state now.
+    pub state: SagaState,
+}
+
+/// State of a saga instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema, JsonSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum SagaState {
+    /// Accepted, no step is decided yet.
+    Pending,
+    /// Steps run.
+    Running,
+    /// A step waits for its retry or for a participant that works on.
+    Waiting,
+    /// An operator stopped it for now.
+    Paused,
+    /// Effects are being undone.
+    Compensating,
+    /// Every step succeeded. Final.
+    Completed,
+    /// Every effect is undone. Final.
+    Compensated,
+    /// Refused before any effect. Final.
+    Failed,
+    /// A compensation cannot finish without an operator.
+    Blocked,
+    /// An operator ended it without compensation. Final.
+    Terminated,
+}
+
+impl SagaState {
+    /// Every state.
+    pub const ALL: [Self; 10] = [
+        Self::Pending,
+        Self::Running,
+        Self::Waiting,
+        Self::Paused,
+        Self::Compensating,
+        Self::Completed,
+        Self::Compensated,
+        Self::Failed,
+        Self::Blocked,
+        Self::Terminated,
+    ];
+
+    /// Whether nothing will ever change it.
+    #[must_use]
+    pub const fn is_final(self) -> bool {
+        matches!(self, Self::Completed | Self::Compensated | Self::Failed | Self::Terminated)
+    }
+}
+
+impl core::fmt::Display for SagaState {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.pad(match self {
+            Self::Pending => "PENDING",
+            Self::Running => "RUNNING",
+            Self::Waiting => "WAITING",
+            Self::Paused => "PAUSED",
+            Self::Compensating => "COMPENSATING",
+            Self::Completed => "COMPLETED",
+            Self::Compensated => "COMPENSATED",
+            Self::Failed => "FAILED",
+            Self::Blocked => "BLOCKED",
+            Self::Terminated => "TERMINATED",
+        })
+    }
+}
+
+/// State of a step of an instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema, JsonSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum StepState {
+    /// Its turn has not come.
+    Scheduled,
+    /// The action is called.
+    InProgress,
+    /// The action took effect.
+    Succeeded,
+    /// The participant refused: the action took no effect.
+    Failed,
+    /// The action may have taken effect: its attempts ran out without an answer.
+    Unknown,
+    /// It was left out.
+    Skipped,
+    /// The compensation is called.
+    Compensating,
+    /// The effect is undone.
+    Compensated,
+    /// The attempts of the compensation ran out.
+    CompensationFailed,
+}
+
+/// What is called at a participant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Operation {
+    /// The forward effect of a step.
+    Action,
+    /// Its semantic undo.
+    Compensation,
+}
+
+impl core::fmt::Display for Operation {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.pad(match self {
+            Self::Action => "action",
+            Self::Compensation => "compensation",
+        })
+    }
+}
+
+/// Why a call did not succeed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Failure {
+    /// Stable code, for example `OUT_OF_STOCK`.
+    pub code: String,
+    /// For people.
+    #[serde(default)]
+    pub message: String,
+}
+
+/// `GET /v1/sagas/{id}`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct SagaDescription {
+    /// The instance in short.
+    #[serde(flatten)]
+    pub summary: SagaSummary,
+    /// What it was started with.
+    #[schema(value_type = Object)]
+    pub input: Value,
+    /// What it returned, once it is `COMPLETED` and the definition has an `output`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schema(value_type = Option<Object>)]
+    pub output: Option<Value>,
+    /// Its steps, in the order of the definition.
+    pub steps: Vec<StepDescription>,
+    /// Everything that went wrong, oldest first: no error hides another.
+    pub failures: Vec<StepFailure>,
+}
+
+/// An instance in one row of a listing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SagaSummary {
+    /// Id of the instance.
+    pub id: Uuid,
+    /// Name of the definition.
+    pub saga: SagaName,
+    /// Version of the definition.
+    pub version: u32,
+    /// Business key.
+    pub key: String,
+    /// State.
+    pub state: SagaState,
+    /// Milliseconds since 1970.
+    pub started_at_ms: u64,
+    /// When its last event happened, in milliseconds since 1970.
+    pub updated_at_ms: u64,
+    /// Number of its events.
+    pub events: u64,
+    /// Why it is compensated or blocked.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub failure: Option<Failure>,
+}
+
+/// A step of an instance.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct StepDescription {
+    /// Id of the step.
+    pub id: StepId,
+    /// State.
+    pub state: StepState,
+    /// Attempts of its action.
+    pub attempts: u32,
+    /// Attempts of its compensation.
+    pub compensation_attempts: u32,
+    /// What the action returned.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schema(value_type = Option<Object>)]
+    pub output: Option<Value>,
+    /// When the next attempt or the end of this one is due, in milliseconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub due_at_ms: Option<u64>,
+}
+
+/// A failure of one attempt, as it is listed in a description.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct StepFailure {
+    /// Id of the step.
+    pub step: StepId,
+    /// Action or compensation.
+    pub operation: Operation,
+    /// The attempt, counted from 1.
+    pub attempt: u32,
+    /// What happened.
+    pub failure: Failure,
+    /// Milliseconds since 1970.
+    pub at_ms: u64,
+}
+
+/// Query of `GET /v1/sagas`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct SagaQuery {
+    /// Only instances in this state.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub state: Option<SagaState>,
+    /// Only instances of this definition.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub saga: Option<SagaName>,
+    /// Only the instance with this business key (one a definition).
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub key: Option<String>,
+    /// Most rows (default 100, at most 1,000).
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub limit: Option<u32>,
+    /// Continue after the page that returned this as `next`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub after: Option<String>,
+}
+
+/// `GET /v1/sagas`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SagaList {
+    /// Instances, in no promised order.
+    pub sagas: Vec<SagaSummary>,
+    /// Where the next page begins, if there may be one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub next: Option<String>,
+}
+
+/// `GET /v1/sagas/{id}/history`: every event, oldest first. The state of the instance is the fold of these and of nothing else.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct SagaHistory {
+    /// Id of the instance.
+    pub id: Uuid,
+    /// Its events.
+    pub events: Vec<HistoryEvent>,
+}
+
+/// One event of an instance.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct HistoryEvent {
+    /// Place in the history, counted from 0.
+    pub sequence: u64,
+    /// Milliseconds since 1970.
+    pub at_ms: u64,
+    /// Kind of the event, for example `step_succeeded`.
+    pub r#type: String,
+    /// What it says, by kind.
+    #[schema(value_type = Object)]
+    pub data: Value,
+}
+
+/// `POST /v1/sagas/{id}:cancel`: compensates what was done. A saga past its pivot cannot be cancelled.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct CancelSaga {
+    /// Why, for the history.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// `POST /v1/saga-calls:complete`: the reply of a participant that was called through a topic. One request applies the reply
+/// and acknowledges its command; both are durable, with everything that follows from them, when it is answered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CompleteCall {
+    /// Id of the instance, from the command.
+    pub instance: Uuid,
+    /// Id of the step, from the command.
+    pub step: StepId,
+    /// Action or compensation, from the command.
+    pub operation: Operation,
+    /// Epoch of the attempt, from the command. An older one than the current is `FENCED`.
+    pub epoch: u32,
+    /// What became of the call.
+    pub reply: CallOutcome,
+}
+
+/// What became of a call.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema, JsonSchema)]
+#[serde(tag = "outcome", rename_all = "snake_case", deny_unknown_fields)]
+pub enum CallOutcome {
+    /// It took effect, now or at an earlier attempt.
+    Succeeded {
+        /// What it returns to the saga.
+        #[serde(default)]
+        #[schema(value_type = Object)]
+        output: Value,
+    },
+    /// The participant refused: it took no effect, and never will under this key.
+    Refused {
+        /// Why.
+        failure: Failure,
+    },
+    /// The participant works on; the attempt stays open until its deadline.
+    Ongoing {
+        /// When to ask again or expect the reply, in milliseconds.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        retry_after_ms: Option<u64>,
+    },
+    /// It may or may not have taken effect: never read as refused.
+    Unknown {
+        /// What went wrong.
+        failure: Failure,
+        /// When to try again, in milliseconds; wins over the definition's backoff.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        retry_after_ms: Option<u64>,
+    },
+}
+
+/// Answer of `POST /v1/saga-calls:complete`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CompletedCall {
+    /// Whether the same reply was applied before.
+    pub duplicate: bool,
+    /// State of the instance after it.
+    pub state: SagaState,
+}
+
+/// What a participant is called with: the value of a command record, and the body of a call over HTTP.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Call {
+    /// Id of the instance.
+    pub instance: Uuid,
+    /// Name of the definition.
+    pub saga: SagaName,
+    /// Version of the definition.
+    pub version: u32,
+    /// Business key of the instance.
+    pub key: String,
+    /// Id of the step.
+    pub step: StepId,
+    /// Action or compensation.
+    pub operation: Operation,
+    /// The operation of the service, for example `reserve`.
+    pub call: String,
+    /// The attempt, counted from 1; fences replies of older attempts.
+    pub epoch: u32,
+    /// `{instance}/{step}/{operation}`: the same for every attempt.
+    pub idempotency_key: String,
+    /// When the attempt is given up, in milliseconds since 1970.
+    pub deadline_ms: u64,
+    /// The arguments.
+    #[schema(value_type = Object)]
+    pub arguments: Value,
+    /// Output of the action that is compensated, if it is known; null if the action's outcome is unknown.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schema(value_type = Option<Object>)]
+    pub action_output: Option<Value>,
+    /// Where a reply record goes, for participants that can only produce records.
+    pub reply_partition: PartitionId,
+}
+
+/// The queue group whose consumers are the workers of a service's command topic.
+pub const WORKER_GROUP: &str = "workers";
+
+/// The topic that takes reply records.
+pub const REPLY_TOPIC: &str = "saga.replies";
+
+/// The idempotency key of a call: stable over its attempts.
+#[must_use]
+pub fn call_key(instance: Uuid, step: &StepId, operation: Operation) -> String {
+    format!("{instance}/{step}/{operation}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_outcome_is_a_tagged_reply() {
+        let body = serde_json::json!({
+            "instance": Uuid::nil(), "step": "pay", "operation": "action", "epoch": 1,
+            "reply": {"outcome": "refused", "failure": {"code": "CARD_REFUSED"}}
+        });
+        let call: CompleteCall = serde_json::from_value(body).expect("a legal body");
+        assert_eq!(call.reply, CallOutcome::Refused { failure: Failure { code: "CARD_REFUSED".into(), message: String::new() } });
+    }
+
+    #[test]
+    fn a_call_key_does_not_change_with_the_attempt() {
+        let step: StepId = "pay".parse().expect("legal");
+        assert_eq!(call_key(Uuid::nil(), &step, Operation::Compensation), "00000000-0000-0000-0000-000000000000/pay/compensation");
+    }
+}

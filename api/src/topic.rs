@@ -1,0 +1,179 @@
+//! Bodies of the topic, produce and read routes.
+
+use crate::ids::{Offset, PartitionId};
+use crate::limits;
+use crate::names::TopicName;
+use crate::record::{ConsumedRecord, ProduceRecord};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+/// `POST /v1/topics`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateTopic {
+    /// Name of the topic.
+    pub name: TopicName,
+    /// Its configuration; what is left out has the default.
+    #[serde(default)]
+    pub config: TopicConfig,
+}
+
+/// Configuration of a topic.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TopicConfig {
+    /// Number of partitions, 1 to 1,024 (default 4).
+    pub partitions: u32,
+    /// Largest record (key, value and headers), in bytes (default 1 MiB, at most 16 MiB).
+    pub record_bytes_max: u32,
+    /// How long a duplicate is recognised, in milliseconds (default 24 h, 1 min to 7 d).
+    pub dedup_window_ms: u64,
+    /// Deliveries to one group before a record becomes a dead letter (default 5; 0: no limit).
+    pub delivery_limit: u32,
+    /// First redelivery backoff, in milliseconds (default 1 s); it doubles at each delivery, with full jitter.
+    pub backoff_initial_ms: u64,
+    /// Longest redelivery backoff, in milliseconds (default 5 min).
+    pub backoff_max_ms: u64,
+}
+
+impl Default for TopicConfig {
+    fn default() -> Self {
+        Self {
+            partitions: limits::PARTITIONS_DEFAULT,
+            record_bytes_max: limits::RECORD_BYTES_DEFAULT,
+            dedup_window_ms: limits::DEDUP_WINDOW_MS_DEFAULT,
+            delivery_limit: limits::DELIVERY_LIMIT_DEFAULT,
+            backoff_initial_ms: limits::BACKOFF_INITIAL_MS_DEFAULT,
+            backoff_max_ms: limits::BACKOFF_MAX_MS_DEFAULT,
+        }
+    }
+}
+
+impl TopicConfig {
+    /// Every fault of the configuration; none if it can be used.
+    #[must_use]
+    pub fn faults(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        let mut check = |name: &str, value: u64, min: u64, max: u64| {
+            if !(min..=max).contains(&value) {
+                faults.push(format!("`{name}` is {value}, allowed is {min} to {max}"));
+            }
+        };
+        check("partitions", self.partitions.into(), 1, limits::PARTITIONS_MAX.into());
+        check("record_bytes_max", self.record_bytes_max.into(), 1, limits::RECORD_BYTES_MAX.into());
+        check("dedup_window_ms", self.dedup_window_ms, limits::DEDUP_WINDOW_MS_MIN, limits::DEDUP_WINDOW_MS_MAX);
+        check("delivery_limit", self.delivery_limit.into(), 0, limits::DELIVERY_LIMIT_MAX.into());
+        check("backoff_initial_ms", self.backoff_initial_ms, 0, limits::NACK_DELAY_MS_MAX);
+        check("backoff_max_ms", self.backoff_max_ms, self.backoff_initial_ms, limits::NACK_DELAY_MS_MAX);
+        faults
+    }
+}
+
+/// A topic with its partitions.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct TopicDescription {
+    /// Name of the topic.
+    pub name: TopicName,
+    /// Its configuration.
+    pub config: TopicConfig,
+    /// Milliseconds since 1970.
+    pub created_at_ms: u64,
+    /// The partitions in order.
+    pub partitions: Vec<PartitionDescription>,
+}
+
+/// One partition: which offsets can be read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PartitionDescription {
+    /// Number of the partition.
+    pub partition: PartitionId,
+    /// First offset that is still there.
+    pub log_start_offset: Offset,
+    /// Offset after the last durable record: readers see what is below.
+    pub high_watermark: Offset,
+}
+
+/// `GET /v1/topics`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct TopicList {
+    /// Topics by name.
+    pub topics: Vec<TopicDescription>,
+}
+
+/// `POST /v1/topics/{topic}/records`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProduceRequest {
+    /// Records, stored in this order within each partition; 1 to 10,000.
+    pub records: Vec<ProduceRecord>,
+}
+
+/// Answer to a produce request: everything in it is on disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ProduceResponse {
+    /// One entry a record, in the order of the request.
+    pub records: Vec<ProducedRecord>,
+}
+
+/// Where a record was stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ProducedRecord {
+    /// Partition of the topic.
+    pub partition: PartitionId,
+    /// Place in the partition.
+    pub offset: Offset,
+    /// Milliseconds since 1970.
+    pub timestamp_ms: i64,
+    /// Whether the record was stored by an earlier request; partition and offset are that one's.
+    pub duplicate: bool,
+}
+
+/// Query of `GET /v1/topics/{topic}/partitions/{partition}/records`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ReadQuery {
+    /// First offset to read. Without `offset` and `timestamp_ms` reading begins at the oldest record.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub offset: Option<Offset>,
+    /// Read from the first record of this time or later, in milliseconds since 1970. Not together with `offset`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub timestamp_ms: Option<i64>,
+    /// Most records to return (default 100, at most 1,000).
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub max_records: Option<u32>,
+    /// How long to wait for a record if there is none, in milliseconds (default 0, at most 20,000).
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub wait_ms: Option<u64>,
+}
+
+/// Records of one partition.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ReadResponse {
+    /// Records in the order of their offsets.
+    pub records: Vec<ConsumedRecord>,
+    /// Where to read on.
+    pub next_offset: Offset,
+    /// First offset that is still there.
+    pub log_start_offset: Offset,
+    /// Offset after the last durable record.
+    pub high_watermark: Offset,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bad_configuration_names_every_fault() {
+        assert!(TopicConfig::default().faults().is_empty());
+        let bad = TopicConfig { partitions: 0, dedup_window_ms: 1, backoff_initial_ms: 10, backoff_max_ms: 1, ..TopicConfig::default() };
+        assert_eq!(bad.faults().len(), 3, "{:?}", bad.faults());
+    }
+
+    #[test]
+    fn unknown_fields_are_refused() {
+        assert!(serde_json::from_str::<CreateTopic>(r#"{"name":"t","config":{"partition":3}}"#).is_err());
+        assert!(serde_json::from_str::<ProduceRequest>(r#"{"records":[{"val":1}]}"#).is_err());
+    }
+}

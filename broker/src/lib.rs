@@ -1,0 +1,1 @@
+//! The log engine of SagaMQ: shards, group commit, queue groups, idempotency, and their HTTP interface.

@@ -1,0 +1,1 @@
+//! The sagamq command: broker, orchestrator and client in one binary.

@@ -1,0 +1,1 @@
+//! The e-commerce example: order, payment, inventory and shipping services.

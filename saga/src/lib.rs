@@ -1,0 +1,1 @@
+//! The saga orchestrator of SagaMQ: definitions, the pure protocol, and its HTTP interface.

@@ -1,0 +1,1 @@
+//! Rust client of SagaMQ: producer, consumer, saga worker and saga client.

@@ -1,0 +1,1 @@
+//! End-to-end, crash and container tests of SagaMQ.
