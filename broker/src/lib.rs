@@ -1,1 +1,3 @@
 //! The log engine of SagaMQ: shards, group commit, queue groups, idempotency, and their HTTP interface.
+
+pub mod env;
