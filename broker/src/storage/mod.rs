@@ -1,0 +1,176 @@
+//! The storage seam: everything that is kept passes through [`Storage`], and nothing above it knows RocksDB.
+//!
+//! Three implementations pass one contract suite: [`rocks`] (the product), [`memory`] (fast tests) and [`crash`] (a `live` and
+//! a `durable` image, fails the n-th write, yields what a power cut would leave).
+
+pub mod crash;
+pub mod keys;
+pub mod memory;
+pub mod rocks;
+mod side_file;
+
+use bytes::Bytes;
+use core::ops::{ControlFlow, Range};
+
+/// A column family. The name is part of the format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Family {
+    /// Record batches.
+    Log,
+    /// Sparse index from time to offset.
+    TimeIndex,
+    /// State of queue groups, overwritten in place.
+    Group,
+    /// Idempotency entries in buckets of time.
+    Dedup,
+    /// Reserved for records that are due later.
+    Schedule,
+    /// Keys of the embedder (the saga orchestrator).
+    Saga,
+    /// The data directory's own: format, shards, catalogue of topics and groups.
+    Meta,
+}
+
+impl Family {
+    /// Every family.
+    pub const ALL: [Self; 7] = [Self::Log, Self::TimeIndex, Self::Group, Self::Dedup, Self::Schedule, Self::Saga, Self::Meta];
+
+    /// Its name on disk.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Log => "log",
+            Self::TimeIndex => "time_index",
+            Self::Group => "group",
+            Self::Dedup => "dedup",
+            Self::Schedule => "schedule",
+            Self::Saga => "saga",
+            Self::Meta => "meta",
+        }
+    }
+}
+
+/// One change of one key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mutation {
+    /// Sets the key.
+    Put {
+        /// Where.
+        family: Family,
+        /// The key.
+        key: Vec<u8>,
+        /// Its value.
+        value: Bytes,
+    },
+    /// Removes the key, if it is there.
+    Delete {
+        /// Where.
+        family: Family,
+        /// The key.
+        key: Vec<u8>,
+    },
+    /// Removes every key of the half-open range.
+    DeleteRange {
+        /// Where.
+        family: Family,
+        /// First key, and the first key behind the range.
+        range: Range<Vec<u8>>,
+    },
+}
+
+impl Mutation {
+    /// Bytes of key and value, for bounds.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Put { key, value, .. } => key.len() + value.len(),
+            Self::Delete { key, .. } => key.len(),
+            Self::DeleteRange { range, .. } => range.start.len() + range.end.len(),
+        }
+    }
+
+    /// Whether it has no bytes at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// What a write promises when it returns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Durability {
+    /// It survives the death of the process, not of the machine. A later synced write makes it survive both.
+    Buffered,
+    /// It survives the death of the process and of the machine.
+    Synced,
+}
+
+/// Which way a scan goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From the first key of the range.
+    Forward,
+    /// From the last key of the range.
+    Backward,
+}
+
+/// Why storage could not do what it was asked.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StorageError {
+    /// The device or the file system failed.
+    #[error("storage failed: {0}")]
+    Io(String),
+    /// Stored bytes are damaged.
+    #[error("stored data is damaged: {0}")]
+    Corrupt(String),
+}
+
+/// Ordered keys in families, written atomically.
+///
+/// Writes come from one thread (the committer) and are atomic as a whole. Reads come from anywhere at any time and see every
+/// write that has returned. After a write returned an error nothing more may be written: what it left behind is unknown.
+pub trait Storage: Send + Sync + 'static {
+    /// The value of a key.
+    ///
+    /// # Errors
+    /// When the device fails or what it holds is damaged.
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, StorageError>;
+
+    /// Visits the keys of a half-open range in order until the visitor breaks. Sees one moment in time.
+    ///
+    /// # Errors
+    /// When the device fails or what it holds is damaged; the visitor has then seen a part.
+    fn scan(
+        &self,
+        family: Family,
+        range: Range<&[u8]>,
+        direction: Direction,
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), StorageError>;
+
+    /// Applies all mutations in order, or none. When it returns, [`Durability`] says what they survive.
+    ///
+    /// # Errors
+    /// When the device fails. Whether the write will be found later is then unknown.
+    fn write(&self, mutations: &[Mutation], durability: Durability) -> Result<(), StorageError>;
+}
+
+impl<S: Storage + ?Sized> Storage for std::sync::Arc<S> {
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
+        (**self).get(family, key)
+    }
+
+    fn scan(
+        &self,
+        family: Family,
+        range: Range<&[u8]>,
+        direction: Direction,
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), StorageError> {
+        (**self).scan(family, range, direction, visit)
+    }
+
+    fn write(&self, mutations: &[Mutation], durability: Durability) -> Result<(), StorageError> {
+        (**self).write(mutations, durability)
+    }
+}
