@@ -1,1 +1,72 @@
 //! Rust client of SagaMQ: producer, consumer, saga worker and saga client.
+//!
+//! | you want to | use |
+//! |---|---|
+//! | manage topics, produce or read once | [`Client`] |
+//! | produce much, in order | [`Producer`] |
+//! | consume as a queue group | [`Consumer`] |
+//! | publish, start and watch sagas | [`SagaClient`] |
+//! | take part in sagas as a service | [`SagaWorker`] |
+//! | make a participant's effects happen once in its own RocksDB | `barrier::RocksBarrier` (feature `barrier-rocksdb`) |
+//!
+//! # What is promised
+//!
+//! **Produce.** When a record's place is returned, the record is on disk. Every request carries an idempotency key, so the client's
+//! own retries never store a record twice. A key of your own makes the retries of your whole program safe too, within the topic's
+//! deduplication window. Order holds per producer and partition.
+//!
+//! **Consume.** At least once: a record is delivered again until it is acknowledged, so a handler must bear repetition. At most once
+//! is [`Client::receive`] with `auto_ack`. Effectively once is at least once with a handler that remembers what it has done.
+//!
+//! **Sagas.** A call reaches its participant at least once, always with the same idempotency key. The reply and the command's
+//! acknowledgement are one durable commit. With the barrier, the effect happens once, whatever is repeated or reordered.
+//!
+//! **Errors.** [`ClientError::is_outcome_unknown`] keeps "it failed" and "nobody knows" apart. An unknown outcome is repeated with
+//! the same key or looked at; it is never taken for a failure.
+//!
+//! # Example
+//!
+//! ```no_run
+//! use sagamq_sdk::{CancellationToken, Client, api::{record::ProduceRecord, topic::TopicConfig}};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let client = Client::new("http://127.0.0.1:7070")?;
+//! let topic: sagamq_sdk::api::TopicName = "greetings".parse()?;
+//! client.create_topic(&topic, TopicConfig::default()).await?;
+//! client.producer(topic.clone()).build().send(ProduceRecord::text("hello")).await?;
+//!
+//! let shutdown = CancellationToken::new();
+//! let stop = shutdown.clone();
+//! client
+//!     .consumer(topic, "readers".parse()?)
+//!     .run(shutdown, move |delivery| {
+//!         println!("{:?}", delivery.record.value);
+//!         stop.cancel();
+//!         async { Ok(()) }
+//!     })
+//!     .await?;
+//! # Ok(()) }
+//! ```
+
+#[cfg(feature = "barrier-rocksdb")]
+pub mod barrier;
+mod client;
+mod consumer;
+mod error;
+mod groups;
+mod producer;
+mod retry;
+mod sagas;
+mod topics;
+mod transport;
+mod worker;
+
+pub use client::{Client, ClientBuilder};
+pub use consumer::{Consumer, ConsumerBuilder, HandlerError};
+pub use error::ClientError;
+pub use producer::{PendingRecord, Producer, ProducerBuilder};
+pub use retry::{RetryPolicy, RetrySchedule};
+pub use sagamq_api as api;
+pub use sagas::SagaClient;
+pub use tokio_util::sync::CancellationToken;
+pub use worker::{CallError, SagaWorker, SagaWorkerBuilder};

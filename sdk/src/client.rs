@@ -1,0 +1,167 @@
+//! `Client`: the door to a server. It owns the connections; producers, consumers, workers and the saga client share them.
+
+use crate::consumer::ConsumerBuilder;
+use crate::error::ClientError;
+use crate::producer::ProducerBuilder;
+use crate::retry::RetryPolicy;
+use crate::sagas::SagaClient;
+use crate::transport::{Request, Transport};
+use sagamq_api::limits::REQUEST_TIMEOUT;
+use sagamq_api::routes::{HEALTHZ, READYZ};
+use sagamq_api::{GroupName, TopicName};
+use serde::de::DeserializeOwned;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A client of one server. Cloning is cheap and shares the connections.
+///
+/// Every method repeats its request by the client's [`RetryPolicy`] when that can help. All requests of this interface may be
+/// repeated: the server recognises a produce by its idempotency key, a saga by its business key, an acknowledgement by its receipt.
+///
+/// ```no_run
+/// use sagamq_sdk::{Client, api::{TopicName, record::ProduceRecord, topic::TopicConfig}};
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let client = Client::new("http://127.0.0.1:7070")?;
+/// let orders: TopicName = "orders".parse()?;
+/// client.create_topic(&orders, TopicConfig::default()).await?;
+/// let record = ProduceRecord::text("hello").with_key("customer-7");
+/// let stored = client.produce(&orders, vec![record], Some("order-4711")).await?;
+/// println!("partition {} offset {}", stored[0].partition, stored[0].offset);
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Client {
+    transport: Arc<Transport>,
+    retry: RetryPolicy,
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("url", &self.transport.base()).field("retry", &self.retry).finish()
+    }
+}
+
+impl Client {
+    /// A client of the server at `url`, for example `http://127.0.0.1:7070`, with default timeouts and retries. Connects when
+    /// it is first used.
+    ///
+    /// # Errors
+    /// [`ClientError::InvalidUrl`] when `url` is no `http` or `https` address.
+    pub fn new(url: impl Into<String>) -> Result<Self, ClientError> {
+        Self::builder(url).build()
+    }
+
+    /// A client with other timeouts or retries.
+    #[must_use]
+    pub fn builder(url: impl Into<String>) -> ClientBuilder {
+        ClientBuilder { url: url.into(), request_timeout: REQUEST_TIMEOUT, retry: RetryPolicy::default() }
+    }
+
+    /// The same connections with another retry policy.
+    #[must_use]
+    pub fn with_retry(&self, retry: RetryPolicy) -> Self {
+        Self { transport: Arc::clone(&self.transport), retry }
+    }
+
+    /// The address of the server, without a slash at its end.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        self.transport.base()
+    }
+
+    /// The retry policy of this client.
+    #[must_use]
+    pub fn retry_policy(&self) -> &RetryPolicy {
+        &self.retry
+    }
+
+    /// Whether the process answers. Asked once, without retries: the answer is about now.
+    ///
+    /// # Errors
+    /// [`ClientError`] when it does not.
+    pub async fn health(&self) -> Result<(), ClientError> {
+        self.transport.unit(Request::get(HEALTHZ), &RetryPolicy::none()).await
+    }
+
+    /// Whether the broker takes reads and writes. Asked once, without retries: the answer is about now.
+    ///
+    /// # Errors
+    /// [`ClientError`] when it does not, for example while it opens its data or after a failed write.
+    pub async fn ready(&self) -> Result<(), ClientError> {
+        self.transport.unit(Request::get(READYZ), &RetryPolicy::none()).await
+    }
+
+    /// A producer for `topic`: batches records and keeps their order.
+    #[must_use]
+    pub fn producer(&self, topic: TopicName) -> ProducerBuilder {
+        ProducerBuilder::new(self.clone(), topic)
+    }
+
+    /// A consumer of `topic` in the queue group `group`.
+    #[must_use]
+    pub fn consumer(&self, topic: TopicName, group: GroupName) -> ConsumerBuilder {
+        ConsumerBuilder::new(self.clone(), topic, group)
+    }
+
+    /// Saga definitions and instances.
+    #[must_use]
+    pub fn sagas(&self) -> SagaClient {
+        SagaClient::new(self.clone())
+    }
+
+    pub(crate) async fn json<T: DeserializeOwned>(&self, request: Request) -> Result<T, ClientError> {
+        self.transport.json(request, &self.retry).await
+    }
+
+    pub(crate) async fn unit(&self, request: Request) -> Result<(), ClientError> {
+        self.transport.unit(request, &self.retry).await
+    }
+}
+
+/// Builds a [`Client`].
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until `build`"]
+pub struct ClientBuilder {
+    url: String,
+    request_timeout: Duration,
+    retry: RetryPolicy,
+}
+
+impl ClientBuilder {
+    /// How long one attempt may take beyond the long poll it asked for (default 30 s).
+    pub fn request_timeout(mut self, timeout: Duration) -> Self {
+        self.request_timeout = timeout;
+        self
+    }
+
+    /// When requests are repeated (default: [`RetryPolicy::default`]).
+    pub fn retry(mut self, retry: RetryPolicy) -> Self {
+        self.retry = retry;
+        self
+    }
+
+    /// The client. Connects when it is first used.
+    ///
+    /// # Errors
+    /// [`ClientError::InvalidUrl`] when the address is no `http` or `https` address.
+    pub fn build(self) -> Result<Client, ClientError> {
+        Ok(Client { transport: Arc::new(Transport::new(&self.url, self.request_timeout)?), retry: self.retry })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_is_none_is_refused_with_an_example() {
+        for url in ["", "localhost:7070", "ftp://h", "http://h/?a=b", "http://"] {
+            let error = Client::new(url).expect_err(url);
+            assert!(matches!(error, ClientError::InvalidUrl { .. }), "{url}");
+            assert!(error.to_string().contains("http://127.0.0.1:7070"), "{error}");
+        }
+        assert_eq!(Client::new("http://h:1/").expect("an address").url(), "http://h:1");
+    }
+}

@@ -1,0 +1,147 @@
+//! How a consumer is set up, and how it is run.
+
+use super::engine::{Settings, run};
+use super::{HandlerError, Settlement};
+use crate::client::Client;
+use crate::error::ClientError;
+use sagamq_api::group::{Delivery, StartPosition};
+use sagamq_api::limits::{LEASE_MS_MAX, LEASE_MS_MIN, RECEIVE_RECORDS_MAX, WAIT_MS_MAX};
+use sagamq_api::{GroupName, TopicName};
+use std::future::Future;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// Builds a [`Consumer`].
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until `build` or `run`"]
+pub struct ConsumerBuilder {
+    client: Client,
+    settings: Settings,
+}
+
+impl ConsumerBuilder {
+    pub(crate) fn new(client: Client, topic: TopicName, group: GroupName) -> Self {
+        Self { client, settings: Settings::new(topic, group) }
+    }
+
+    /// Records that are leased ahead of the handlers (default 64; 0: only what a handler is free for). More hides the way to the
+    /// server, fewer are held back from other consumers.
+    pub fn prefetch(mut self, records: usize) -> Self {
+        self.settings.prefetch = records.min(RECEIVE_RECORDS_MAX as usize);
+        self
+    }
+
+    /// Handlers that run at the same time (default 16, at least 1). With 1, records are handled one after the other.
+    pub fn concurrency(mut self, handlers: usize) -> Self {
+        self.settings.concurrency = handlers.clamp(1, RECEIVE_RECORDS_MAX as usize);
+        self
+    }
+
+    /// How long a record is leased at a time (default 30 s; 1 s to 12 h). It is extended at its half while the record is held, so
+    /// this is not how long a handler may take: it is how long after a crash of this process the record is delivered again.
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.settings.lease = lease.clamp(Duration::from_millis(LEASE_MS_MIN), Duration::from_millis(LEASE_MS_MAX));
+        self
+    }
+
+    /// How long the server holds back an empty answer (default and at most 20 s).
+    pub fn wait(mut self, wait: Duration) -> Self {
+        self.settings.wait = wait.min(Duration::from_millis(WAIT_MS_MAX));
+        self
+    }
+
+    /// Where a group that does not exist yet begins (default: with the oldest record).
+    pub fn start(mut self, start: StartPosition) -> Self {
+        self.settings.start = start;
+        self
+    }
+
+    /// How long a stop waits for running handlers (default 30 s). Those that still run then are cut off at their next await and
+    /// their records given back.
+    pub fn stop_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.stop_timeout = timeout;
+        self
+    }
+
+    /// Whether to wait for a topic that does not exist yet (default: no, [`Consumer::run`] returns `TOPIC_NOT_FOUND`).
+    pub fn wait_for_topic(mut self, wait: bool) -> Self {
+        self.settings.wait_for_topic = wait;
+        self
+    }
+
+    /// The consumer.
+    #[must_use]
+    pub fn build(self) -> Consumer {
+        Consumer { client: self.client, settings: self.settings }
+    }
+
+    /// Builds and runs, see [`Consumer::run`].
+    ///
+    /// # Errors
+    /// As [`Consumer::run`].
+    pub async fn run<H, F>(self, shutdown: CancellationToken, handler: H) -> Result<(), ClientError>
+    where
+        H: Fn(Delivery) -> F + Send + Sync + 'static,
+        F: Future<Output = Result<(), HandlerError>> + Send + 'static,
+    {
+        self.build().run(shutdown, handler).await
+    }
+}
+
+/// A consumer of one queue group.
+///
+/// Delivery is at least once: a record whose handler returned `Ok` is acknowledged; if the acknowledgement is lost or comes after
+/// the lease, the record is delivered again. Make the handler idempotent, for example by the record's partition and offset.
+///
+/// ```no_run
+/// use sagamq_sdk::{CancellationToken, Client, HandlerError};
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let client = Client::new("http://127.0.0.1:7070")?;
+/// let shutdown = CancellationToken::new();
+/// let consumer = client.consumer("orders".parse()?, "billing".parse()?).concurrency(8);
+/// consumer
+///     .run(shutdown, |delivery| async move {
+///         let order: serde_json::Value = match delivery.record.json() {
+///             Ok(order) => order,
+///             Err(reason) => return Err(HandlerError::terminate(format!("no order: {reason}"))),
+///         };
+///         println!("{order}, delivery {}", delivery.attempt);
+///         Ok(())
+///     })
+///     .await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Consumer {
+    client: Client,
+    settings: Settings,
+}
+
+impl Consumer {
+    /// Handles records until `shutdown` is cancelled. Then it receives nothing more, gives back what was prefetched and not
+    /// begun, lets running handlers finish (see [`ConsumerBuilder::stop_timeout`]), settles, and returns.
+    ///
+    /// A server that is away or overloaded does not end it. A handler that panics counts as a
+    /// [`HandlerError::Retry`].
+    ///
+    /// # Errors
+    /// What the server refuses for good, for example `TOPIC_NOT_FOUND`; running handlers are finished first.
+    pub async fn run<H, F>(self, shutdown: CancellationToken, handler: H) -> Result<(), ClientError>
+    where
+        H: Fn(Delivery) -> F + Send + Sync + 'static,
+        F: Future<Output = Result<(), HandlerError>> + Send + 'static,
+    {
+        let settling = move |delivery: Delivery| {
+            let handled = handler(delivery);
+            async move {
+                match handled.await {
+                    Ok(()) => Settlement::Ack,
+                    Err(HandlerError::Retry { delay, reason }) => Settlement::Nack { delay, reason },
+                    Err(HandlerError::Terminate { reason }) => Settlement::Terminate { reason },
+                }
+            }
+        };
+        run(self.client, self.settings, shutdown, settling).await
+    }
+}

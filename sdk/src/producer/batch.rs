@@ -1,0 +1,114 @@
+//! A batch: records that are written as JSON already, and whom to tell. Writing happens in the senders' tasks, in parallel; a
+//! request's body is their bytes side by side.
+
+use crate::error::ClientError;
+use bytes::Bytes;
+use sagamq_api::topic::ProducedRecord;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use uuid::Uuid;
+
+/// One record in the buffer.
+#[derive(Debug)]
+pub(super) struct Entry {
+    /// The record as JSON.
+    pub(super) json: Vec<u8>,
+    /// Whom to tell.
+    pub(super) answer: oneshot::Sender<Result<ProducedRecord, ClientError>>,
+    /// Its part of the buffer, given back when the entry is dropped.
+    pub(super) _room: OwnedSemaphorePermit,
+}
+
+impl Entry {
+    fn settle(self, result: Result<ProducedRecord, ClientError>) {
+        // A sender that does not listen any more is no error.
+        drop(self.answer.send(result));
+    }
+}
+
+/// How large a batch may be.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BatchLimits {
+    /// Most records.
+    pub(super) records: usize,
+    /// Most bytes of JSON.
+    pub(super) bytes: usize,
+}
+
+/// Records of one request.
+#[derive(Debug)]
+pub(super) struct Batch {
+    entries: Vec<Entry>,
+    bytes: usize,
+    /// The request's idempotency key. A batch of other records has another one.
+    key: Uuid,
+}
+
+impl Batch {
+    pub(super) fn new(first: Entry) -> Self {
+        let bytes = first.json.len();
+        Self { entries: vec![first], bytes, key: Uuid::new_v4() }
+    }
+
+    /// Whether no further record fits.
+    pub(super) fn is_full(&self, limits: BatchLimits) -> bool {
+        self.entries.len() >= limits.records || self.bytes >= limits.bytes
+    }
+
+    /// Adds a record, or gives it back if the batch would become too large.
+    pub(super) fn push(&mut self, entry: Entry, limits: BatchLimits) -> Result<(), Box<Entry>> {
+        if self.is_full(limits) || self.bytes + entry.json.len() > limits.bytes {
+            return Err(Box::new(entry));
+        }
+        self.bytes += entry.json.len();
+        self.entries.push(entry);
+        Ok(())
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(super) fn key(&self) -> Uuid {
+        self.key
+    }
+
+    /// The body of the request: the same bytes each time, because the key stands for them.
+    pub(super) fn body(&self) -> Bytes {
+        const OPEN: &[u8] = br#"{"records":["#;
+        const CLOSE: &[u8] = b"]}";
+        let mut body = Vec::with_capacity(OPEN.len() + self.bytes + self.entries.len() + CLOSE.len());
+        body.extend_from_slice(OPEN);
+        for (index, entry) in self.entries.iter().enumerate() {
+            if index > 0 {
+                body.push(b',');
+            }
+            body.extend_from_slice(&entry.json);
+        }
+        body.extend_from_slice(CLOSE);
+        body.into()
+    }
+
+    /// Two halves in order, each with a key of its own; a batch of one record cannot be split.
+    pub(super) fn split(mut self) -> Result<(Self, Self), Self> {
+        if self.entries.len() < 2 {
+            return Err(self);
+        }
+        let back = self.entries.split_off(self.entries.len() / 2);
+        let half = |entries: Vec<Entry>| Self { bytes: entries.iter().map(|e| e.json.len()).sum(), entries, key: Uuid::new_v4() };
+        Ok((half(self.entries), half(back)))
+    }
+
+    /// Tells every sender where its record is.
+    pub(super) fn stored(self, places: Vec<ProducedRecord>) {
+        for (entry, place) in self.entries.into_iter().zip(places) {
+            entry.settle(Ok(place));
+        }
+    }
+
+    /// Tells every sender the same error.
+    pub(super) fn failed(self, error: &ClientError) {
+        for entry in self.entries {
+            entry.settle(Err(error.clone()));
+        }
+    }
+}

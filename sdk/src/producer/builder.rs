@@ -1,0 +1,85 @@
+//! How a producer is set up.
+
+use super::Producer;
+use super::batch::BatchLimits;
+use super::task::ProducerTask;
+use crate::client::Client;
+use sagamq_api::TopicName;
+use sagamq_api::limits::{BODY_BYTES_MAX, PRODUCE_RECORDS_MAX};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Semaphore, mpsc};
+
+/// Most messages between the senders and the task. Small records are bounded by this, large ones by their bytes.
+const BUFFER_RECORDS: usize = 16 * 1024;
+
+/// Room for the frame of a request around its records.
+const FRAME_BYTES: usize = 64;
+
+/// Builds a [`Producer`].
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until `build`"]
+pub struct ProducerBuilder {
+    client: Client,
+    topic: TopicName,
+    batch_records_max: usize,
+    batch_bytes_max: usize,
+    buffer_bytes_max: usize,
+    linger: Duration,
+}
+
+impl ProducerBuilder {
+    pub(crate) fn new(client: Client, topic: TopicName) -> Self {
+        Self {
+            client,
+            topic,
+            batch_records_max: 1_000,
+            batch_bytes_max: 1024 * 1024,
+            buffer_bytes_max: 16 * 1024 * 1024,
+            linger: Duration::ZERO,
+        }
+    }
+
+    /// Most records in one request (default 1,000; 1 to 10,000).
+    pub fn batch_records_max(mut self, records: usize) -> Self {
+        self.batch_records_max = records.clamp(1, PRODUCE_RECORDS_MAX);
+        self
+    }
+
+    /// Most bytes of JSON in one request (default 1 MiB). A record that is larger travels alone.
+    pub fn batch_bytes_max(mut self, bytes: usize) -> Self {
+        self.batch_bytes_max = bytes.clamp(1, BODY_BYTES_MAX - FRAME_BYTES);
+        self
+    }
+
+    /// Most bytes of JSON in memory, in flight and waiting (default 16 MiB). Who sends more waits.
+    pub fn buffer_bytes_max(mut self, bytes: usize) -> Self {
+        self.buffer_bytes_max = bytes.clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize));
+        self
+    }
+
+    /// How long the first record of a batch waits for others when nothing is in flight (default: not at all). Batches fill by
+    /// themselves under load; lingering only trades latency for fewer requests.
+    pub fn linger(mut self, linger: Duration) -> Self {
+        self.linger = linger;
+        self
+    }
+
+    /// The producer, with its task started.
+    ///
+    /// # Panics
+    /// When called outside a Tokio runtime.
+    #[must_use]
+    pub fn build(self) -> Producer {
+        let (sender, receiver) = mpsc::channel(BUFFER_RECORDS);
+        let limits = BatchLimits { records: self.batch_records_max, bytes: self.batch_bytes_max };
+        let task = ProducerTask::new(self.client, self.topic, limits, self.linger, receiver);
+        tokio::spawn(task.run());
+        Producer {
+            messages: sender,
+            room: Arc::new(Semaphore::new(self.buffer_bytes_max)),
+            buffer_bytes_max: self.buffer_bytes_max,
+            record_bytes_max: BODY_BYTES_MAX - FRAME_BYTES,
+        }
+    }
+}

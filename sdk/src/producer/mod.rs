@@ -1,0 +1,148 @@
+//! `Producer`: many small sends become few requests, without waiting for company.
+//!
+//! One background task per producer holds at most one request in flight. While it is, the records that arrive are gathered; they
+//! are the next batch. So a lone record travels at once, a crowd travels together, and the order of the sends is the order in
+//! the partitions. Each batch carries one idempotency key, the same over all its retries.
+
+mod batch;
+mod builder;
+mod task;
+
+pub use builder::ProducerBuilder;
+
+use crate::error::ClientError;
+use batch::Entry;
+use sagamq_api::record::ProduceRecord;
+use sagamq_api::topic::ProducedRecord;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use task::Message;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+/// Sends records of one topic in order and in batches. Cloning is cheap; clones share the order, the buffer and the task.
+///
+/// Dropping the last clone sends what is buffered, without telling anybody how it went: [`Producer::close`] does.
+///
+/// ```no_run
+/// use sagamq_sdk::{Client, api::record::ProduceRecord};
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let producer = Client::new("http://127.0.0.1:7070")?.producer("orders".parse()?).build();
+/// // One after the other, each durable before the next:
+/// let first = producer.send(ProduceRecord::text("one").with_key("k")).await?;
+/// // Many at once, in this order:
+/// let stored = producer.send_all((0..1_000).map(|n| ProduceRecord::text(n.to_string()))).await?;
+/// println!("{} … {}", first.offset, stored[999].offset);
+/// producer.close().await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Producer {
+    messages: mpsc::Sender<Message>,
+    /// Permits are bytes of buffer: who sends more than there is room for waits here.
+    room: Arc<Semaphore>,
+    buffer_bytes_max: usize,
+    record_bytes_max: usize,
+}
+
+impl fmt::Debug for Producer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Producer")
+            .field("buffer_bytes_max", &self.buffer_bytes_max)
+            .field("buffer_bytes_left", &self.room.available_permits())
+            .field("closed", &self.messages.is_closed())
+            .finish()
+    }
+}
+
+impl Producer {
+    /// Sends one record and waits until it is on disk.
+    ///
+    /// # Errors
+    /// The error of the record's batch after all retries; see [`Client::produce`](crate::Client::produce). A batch that is
+    /// refused is split, so a bad record fails alone. [`ClientError::Closed`] after [`Self::close`].
+    pub async fn send(&self, record: ProduceRecord) -> Result<ProducedRecord, ClientError> {
+        self.enqueue(record).await?.await
+    }
+
+    /// Puts one record into the buffer, waiting for room, and returns: what becomes of it is known by awaiting the result.
+    /// Records are stored in the order in which they are put in.
+    ///
+    /// # Errors
+    /// [`ClientError::InvalidRequest`] when the record alone is larger than a request may be, [`ClientError::Closed`].
+    pub async fn enqueue(&self, record: ProduceRecord) -> Result<PendingRecord, ClientError> {
+        let json = serde_json::to_vec(&record)
+            .map_err(|reason| ClientError::InvalidRequest { reason: format!("the record cannot be written as JSON: {reason}") })?;
+        if json.len() > self.record_bytes_max {
+            let reason = format!("the record has {} bytes of JSON, a request at most {}", json.len(), self.record_bytes_max);
+            return Err(ClientError::InvalidRequest { reason });
+        }
+        // A record larger than the whole buffer travels alone: it takes all the room there is.
+        let bytes = json.len().min(self.buffer_bytes_max);
+        let permits = u32::try_from(bytes).expect("a record has less than 4 GiB: it was checked above");
+        let room = Arc::clone(&self.room).acquire_many_owned(permits).await.map_err(|_| ClientError::Closed)?;
+        let (answer, receiver) = oneshot::channel();
+        self.messages.send(Message::Record(Entry { json, answer, _room: room })).await.map_err(|_| ClientError::Closed)?;
+        Ok(PendingRecord { receiver })
+    }
+
+    /// Sends many records in order and waits until all are on disk.
+    ///
+    /// # Errors
+    /// The first error in the order of the records. Others may be stored: a record that fails does not hold back the ones
+    /// behind it. Use [`Self::enqueue`] to learn about each.
+    pub async fn send_all(&self, records: impl IntoIterator<Item = ProduceRecord>) -> Result<Vec<ProducedRecord>, ClientError> {
+        let mut pending = Vec::new();
+        for record in records {
+            pending.push(self.enqueue(record).await?);
+        }
+        let mut stored = Vec::with_capacity(pending.len());
+        let mut first_error = None;
+        for record in pending {
+            match record.await {
+                Ok(place) => stored.push(place),
+                Err(error) => first_error = first_error.or(Some(error)),
+            }
+        }
+        first_error.map_or(Ok(stored), Err)
+    }
+
+    /// Waits until every record that was put in before is settled: stored, or its sender was told why not.
+    ///
+    /// # Errors
+    /// [`ClientError::Closed`] when the producer was closed before.
+    pub async fn flush(&self) -> Result<(), ClientError> {
+        let (done, receiver) = oneshot::channel();
+        self.messages.send(Message::Flush(done)).await.map_err(|_| ClientError::Closed)?;
+        receiver.await.map_err(|_| ClientError::Closed)
+    }
+
+    /// Takes no more records, from any clone, and waits until every record that was put in is settled.
+    ///
+    /// # Errors
+    /// [`ClientError::Closed`] when the producer was closed before.
+    pub async fn close(&self) -> Result<(), ClientError> {
+        let (done, receiver) = oneshot::channel();
+        self.messages.send(Message::Close(done)).await.map_err(|_| ClientError::Closed)?;
+        receiver.await.map_err(|_| ClientError::Closed)
+    }
+}
+
+/// A record in the buffer of a [`Producer`]. Awaiting it tells where the record was stored; dropping it does not take the record back.
+#[derive(Debug)]
+#[must_use = "whether the record was stored is only known by awaiting it"]
+pub struct PendingRecord {
+    receiver: oneshot::Receiver<Result<ProducedRecord, ClientError>>,
+}
+
+impl Future for PendingRecord {
+    type Output = Result<ProducedRecord, ClientError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        // The task answers every record it took, so a missing answer means that it never took this one.
+        Pin::new(&mut self.receiver).poll(context).map(|answer| answer.unwrap_or(Err(ClientError::Closed)))
+    }
+}

@@ -1,0 +1,153 @@
+//! `SagaClient`: publish definitions, start sagas, watch them, complete calls.
+
+use crate::client::Client;
+use crate::error::ClientError;
+use crate::transport::Request;
+use bytes::Bytes;
+use sagamq_api::headers::APPLICATION_YAML;
+use sagamq_api::saga::{
+    CancelSaga, CompleteCall, CompletedCall, DefinitionDescription, DefinitionList, DefinitionQuery, LintResponse, SagaDescription,
+    SagaHistory, SagaList, SagaQuery, SagaState, StartSaga, StartedSaga,
+};
+use sagamq_api::{SagaName, routes};
+use std::time::Duration;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+/// First pause between two looks at a saga.
+const POLL_INITIAL: Duration = Duration::from_millis(20);
+
+/// Longest pause between two looks at a saga.
+const POLL_MAX: Duration = Duration::from_secs(1);
+
+/// Saga definitions and instances of a server. Cheap to clone.
+///
+/// ```no_run
+/// use sagamq_sdk::{Client, api::saga::{SagaState, StartSaga}};
+/// use std::time::Duration;
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let sagas = Client::new("http://127.0.0.1:7070")?.sagas();
+/// sagas.publish(&std::fs::read_to_string("checkout.yaml")?).await?;
+/// let input = serde_json::json!({ "order_id": "o-1", "amount": 4200 });
+/// let started = sagas.start(&StartSaga { saga: "checkout".parse()?, version: None, input }).await?;
+/// let ended = sagas.wait(started.id, Duration::from_secs(30)).await?;
+/// println!("{} ended {}", ended.summary.key, ended.summary.state);
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+pub struct SagaClient {
+    client: Client,
+}
+
+impl SagaClient {
+    pub(crate) fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    /// Every fault of a definition, without publishing it.
+    ///
+    /// # Errors
+    /// [`ClientError`] when the server cannot answer. A definition with faults is no error here: see [`LintResponse::valid`].
+    pub async fn lint(&self, yaml: &str) -> Result<LintResponse, ClientError> {
+        let path = format!("{}:lint", routes::SAGA_DEFINITIONS);
+        self.client.json(Request::post(path).bytes(APPLICATION_YAML, Bytes::copy_from_slice(yaml.as_bytes()))).await
+    }
+
+    /// Publishes a definition; it is durable when this returns. Versions are immutable: the same text again changes nothing.
+    ///
+    /// # Errors
+    /// `INVALID_DEFINITION` with all faults, `DEFINITION_VERSION_EXISTS` when the version was published with another text.
+    pub async fn publish(&self, yaml: &str) -> Result<DefinitionDescription, ClientError> {
+        let body = Bytes::copy_from_slice(yaml.as_bytes());
+        self.client.json(Request::post(routes::SAGA_DEFINITIONS).bytes(APPLICATION_YAML, body)).await
+    }
+
+    /// The newest version of every definition.
+    ///
+    /// # Errors
+    /// [`ClientError`] when the server cannot answer.
+    pub async fn definitions(&self) -> Result<DefinitionList, ClientError> {
+        self.client.json(Request::get(routes::SAGA_DEFINITIONS)).await
+    }
+
+    /// One version of a definition, without a number the newest.
+    ///
+    /// # Errors
+    /// `DEFINITION_NOT_FOUND`.
+    pub async fn definition(&self, saga: &SagaName, version: Option<u32>) -> Result<DefinitionDescription, ClientError> {
+        self.client.json(Request::get(routes::saga_definition(saga)).query(&DefinitionQuery { version })?).await
+    }
+
+    /// Starts a saga once by its business key, which the definition takes out of the input. It is durable when this returns and
+    /// runs to an end whatever crashes. Starting it again with the same input gives the same instance, marked `duplicate`.
+    ///
+    /// # Errors
+    /// `DEFINITION_NOT_FOUND`, `INVALID_SAGA_INPUT`, or `SAGA_KEY_CONFLICT` when the key started a saga with another input.
+    pub async fn start(&self, start: &StartSaga) -> Result<StartedSaga, ClientError> {
+        self.client.json(Request::post(routes::SAGAS).json(start)?).await
+    }
+
+    /// One instance: state, steps, output, failures.
+    ///
+    /// # Errors
+    /// `SAGA_NOT_FOUND`.
+    pub async fn get(&self, id: Uuid) -> Result<SagaDescription, ClientError> {
+        self.client.json(Request::get(routes::saga(id))).await
+    }
+
+    /// A page of instances; `next` of the answer is `after` of the next query.
+    ///
+    /// # Errors
+    /// `INVALID_REQUEST` when the query is none.
+    pub async fn list(&self, query: &SagaQuery) -> Result<SagaList, ClientError> {
+        self.client.json(Request::get(routes::SAGAS).query(query)?).await
+    }
+
+    /// Every event of an instance, oldest first.
+    ///
+    /// # Errors
+    /// `SAGA_NOT_FOUND`.
+    pub async fn history(&self, id: Uuid) -> Result<SagaHistory, ClientError> {
+        self.client.json(Request::get(routes::saga_history(id))).await
+    }
+
+    /// Cancels an instance: what was done is compensated. The description is the one after the cancellation was taken; the
+    /// compensations may still run.
+    ///
+    /// # Errors
+    /// `SAGA_NOT_FOUND`, or `SAGA_STATE_CONFLICT` when it is at its end or past its pivot.
+    pub async fn cancel(&self, id: Uuid, cancel: &CancelSaga) -> Result<SagaDescription, ClientError> {
+        self.client.json(Request::post(format!("{}:cancel", routes::saga(id))).json(cancel)?).await
+    }
+
+    /// Replies to a call that came through a topic: applies the reply and acknowledges the command, durable when this returns.
+    ///
+    /// # Errors
+    /// `FENCED` when the attempt was superseded, `SAGA_NOT_FOUND`, `SAGA_STATE_CONFLICT`, `PAYLOAD_TOO_LARGE`.
+    pub async fn complete(&self, reply: &CompleteCall) -> Result<CompletedCall, ClientError> {
+        self.client.json(Request::post(format!("{}:complete", routes::SAGA_CALLS)).json(reply)?).await
+    }
+
+    /// Looks at an instance, ever less often, until it is at its end or `BLOCKED`.
+    ///
+    /// # Errors
+    /// `SAGA_NOT_FOUND`, or [`ClientError::WaitElapsed`] when it still runs after `at_most`.
+    pub async fn wait(&self, id: Uuid, at_most: Duration) -> Result<SagaDescription, ClientError> {
+        let started = Instant::now();
+        let mut pause = POLL_INITIAL;
+        loop {
+            let description = self.get(id).await?;
+            let state = description.summary.state;
+            if state.is_final() || state == SagaState::Blocked {
+                return Ok(description);
+            }
+            let left = at_most.saturating_sub(started.elapsed());
+            if left.is_zero() {
+                return Err(ClientError::WaitElapsed { id, state, waited: started.elapsed() });
+            }
+            tokio::time::sleep(pause.min(left)).await;
+            pause = (pause * 2).min(POLL_MAX);
+        }
+    }
+}

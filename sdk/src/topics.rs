@@ -1,0 +1,85 @@
+//! The client's methods for topics and records.
+
+use crate::client::Client;
+use crate::error::ClientError;
+use crate::transport::Request;
+use bytes::Bytes;
+use sagamq_api::headers::APPLICATION_JSON;
+use sagamq_api::record::ProduceRecord;
+use sagamq_api::topic::{
+    CreateTopic, ProduceRequest, ProduceResponse, ProducedRecord, ReadQuery, ReadResponse, TopicConfig, TopicDescription, TopicList,
+};
+use sagamq_api::{ErrorCode, PartitionId, TopicName, routes};
+use uuid::Uuid;
+
+impl Client {
+    /// Creates a topic; it is durable when this returns. Creating it again with the same configuration succeeds and changes nothing.
+    ///
+    /// # Errors
+    /// `TOPIC_EXISTS` when it exists with another configuration, `INVALID_REQUEST` when the configuration is out of bounds.
+    pub async fn create_topic(&self, topic: &TopicName, config: TopicConfig) -> Result<TopicDescription, ClientError> {
+        let body = CreateTopic { name: topic.clone(), config };
+        self.json(Request::post(routes::TOPICS).json(&body)?).await
+    }
+
+    /// Every topic.
+    ///
+    /// # Errors
+    /// [`ClientError`] when the server cannot answer.
+    pub async fn topics(&self) -> Result<TopicList, ClientError> {
+        self.json(Request::get(routes::TOPICS)).await
+    }
+
+    /// One topic with the offsets of its partitions.
+    ///
+    /// # Errors
+    /// `TOPIC_NOT_FOUND`.
+    pub async fn describe_topic(&self, topic: &TopicName) -> Result<TopicDescription, ClientError> {
+        self.json(Request::get(routes::topic(topic))).await
+    }
+
+    /// Deletes a topic with all its records and groups.
+    ///
+    /// # Errors
+    /// `TOPIC_NOT_FOUND`, or `TOPIC_IN_USE` when it belongs to something else.
+    pub async fn delete_topic(&self, topic: &TopicName) -> Result<(), ClientError> {
+        self.unit(Request::delete(routes::topic(topic)).done_before(ErrorCode::TopicNotFound)).await
+    }
+
+    /// Stores records with one request: all of them or none, in this order within each partition. They are on disk when this
+    /// returns.
+    ///
+    /// Without an idempotency key the client draws one, so its own retries are never stored twice. Give a key that comes from
+    /// your business (an order's id) to make the retries of your whole program safe as well: a second produce with the same key
+    /// and the same records gets the first one's partitions and offsets, marked `duplicate`.
+    ///
+    /// # Errors
+    /// `TOPIC_NOT_FOUND`, `RECORD_TOO_LARGE`, `INVALID_REQUEST`: nothing was stored. `IDEMPOTENCY_KEY_REUSED`: the key was used
+    /// with other records. When [`ClientError::is_outcome_unknown`], the records may be stored: repeat with the same key.
+    pub async fn produce(
+        &self,
+        topic: &TopicName,
+        records: Vec<ProduceRecord>,
+        idempotency_key: Option<&str>,
+    ) -> Result<Vec<ProducedRecord>, ClientError> {
+        let key = idempotency_key.map_or_else(|| Uuid::new_v4().to_string(), str::to_owned);
+        let body = serde_json::to_vec(&ProduceRequest { records })
+            .map_err(|reason| ClientError::InvalidRequest { reason: format!("the records cannot be written as JSON: {reason}") })?;
+        self.produce_json(topic, body.into(), key).await
+    }
+
+    /// As [`Self::produce`], with a body that is written already.
+    pub(crate) async fn produce_json(&self, topic: &TopicName, body: Bytes, key: String) -> Result<Vec<ProducedRecord>, ClientError> {
+        let request = Request::post(routes::records(topic)).bytes(APPLICATION_JSON, body).idempotency_key(key);
+        self.json::<ProduceResponse>(request).await.map(|answer| answer.records)
+    }
+
+    /// Records of one partition by offset or by time, without a group and without leases. With `wait_ms` the server holds the
+    /// answer until there is a record.
+    ///
+    /// # Errors
+    /// `TOPIC_NOT_FOUND`, `PARTITION_NOT_FOUND`, `OFFSET_OUT_OF_RANGE`.
+    pub async fn read(&self, topic: &TopicName, partition: PartitionId, query: &ReadQuery) -> Result<ReadResponse, ClientError> {
+        self.json(Request::get(routes::partition_records(topic, partition)).query(query)?.wait_ms(query.wait_ms)).await
+    }
+}

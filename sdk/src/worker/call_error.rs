@@ -1,0 +1,97 @@
+//! What a participant says when a call did not succeed.
+
+use sagamq_api::saga::{CallOutcome, Failure};
+use serde_json::Value;
+use std::fmt;
+use std::time::Duration;
+
+/// Why a call has no output. The difference between the first two is the one that matters in a saga: see each.
+///
+/// Every error with `?` becomes [`CallError::Unknown`] with the code `HANDLER_ERROR`, because an error of a database or of a
+/// connection does not say that nothing happened. This type is therefore no `std::error::Error` itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CallError {
+    /// A business refusal: the call took no effect and never will under its idempotency key. The saga compensates.
+    Refused(Failure),
+    /// The call may or may not have taken effect. The saga calls again with the same idempotency key.
+    Unknown {
+        /// What went wrong.
+        failure: Failure,
+        /// When to call again; `None`: by the definition's backoff.
+        retry_after: Option<Duration>,
+    },
+    /// The participant works on. The saga keeps the attempt open until its deadline.
+    Ongoing {
+        /// When to ask again.
+        retry_after: Option<Duration>,
+    },
+}
+
+impl CallError {
+    /// A business refusal with a stable code, for example `OUT_OF_STOCK`.
+    #[must_use]
+    pub fn refused(code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::Refused(Failure { code: code.into(), message: message.into() })
+    }
+
+    /// An outcome that is not known, with a stable code, for example `DATABASE_TIMEOUT`.
+    #[must_use]
+    pub fn unknown(code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::Unknown { failure: Failure { code: code.into(), message: message.into() }, retry_after: None }
+    }
+
+    /// The work goes on.
+    #[must_use]
+    pub fn ongoing(retry_after: Option<Duration>) -> Self {
+        Self::Ongoing { retry_after }
+    }
+
+    /// The failure, if there is one.
+    #[must_use]
+    pub fn failure(&self) -> Option<&Failure> {
+        match self {
+            Self::Refused(failure) | Self::Unknown { failure, .. } => Some(failure),
+            Self::Ongoing { .. } => None,
+        }
+    }
+}
+
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(failure) => write!(f, "refused: {}: {}", failure.code, failure.message),
+            Self::Unknown { failure, .. } => write!(f, "outcome unknown: {}: {}", failure.code, failure.message),
+            Self::Ongoing { .. } => f.write_str("ongoing"),
+        }
+    }
+}
+
+impl<E: std::error::Error> From<E> for CallError {
+    fn from(error: E) -> Self {
+        Self::unknown("HANDLER_ERROR", error.to_string())
+    }
+}
+
+/// The reply for a handler's result.
+pub(super) fn outcome(result: Result<Value, CallError>) -> CallOutcome {
+    let millis = |wait: Option<Duration>| wait.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
+    match result {
+        Ok(output) => CallOutcome::Succeeded { output },
+        Err(CallError::Refused(failure)) => CallOutcome::Refused { failure },
+        Err(CallError::Unknown { failure, retry_after }) => CallOutcome::Unknown { failure, retry_after_ms: millis(retry_after) },
+        Err(CallError::Ongoing { retry_after }) => CallOutcome::Ongoing { retry_after_ms: millis(retry_after) },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_with_a_question_mark_is_an_unknown_outcome_and_never_a_refusal() {
+        fn handler() -> Result<Value, CallError> {
+            Ok(serde_json::from_str("{")?)
+        }
+        assert!(matches!(outcome(handler()), CallOutcome::Unknown { failure, .. } if failure.code == "HANDLER_ERROR"));
+    }
+}

@@ -1,0 +1,11 @@
+//! `SagaWorker`: a participant of sagas that is called through its command topic.
+//!
+//! Each record of the topic is a [`Call`](sagamq_api::saga::Call). The handler's result travels back in one request, which applies
+//! the reply to the saga and acknowledges the command in one durable commit: there is no moment in which one is done and the
+//! other is not.
+
+mod call_error;
+mod saga_worker;
+
+pub use call_error::CallError;
+pub use saga_worker::{SagaWorker, SagaWorkerBuilder};

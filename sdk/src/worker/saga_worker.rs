@@ -1,0 +1,210 @@
+//! The worker: from a command record to the handler, from the handler to the reply.
+
+use super::CallError;
+use super::call_error::outcome;
+use crate::client::Client;
+use crate::consumer::{Settings, Settlement, panic_text, run};
+use crate::error::ClientError;
+use futures_util::FutureExt as _;
+use sagamq_api::group::Delivery;
+use sagamq_api::limits::{LEASE_MS_MAX, LEASE_MS_MIN, RECEIVE_RECORDS_MAX};
+use sagamq_api::saga::{Call, CallOutcome, CompleteCall, Failure, WORKER_GROUP};
+use sagamq_api::{ErrorCode, TopicName};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// The failure code of a call that the worker has no handler for.
+const UNKNOWN_CALL: &str = "UNKNOWN_CALL";
+
+/// The failure code of a call whose handler panicked.
+const HANDLER_PANICKED: &str = "HANDLER_PANICKED";
+
+type Handled = Pin<Box<dyn Future<Output = Result<Value, CallError>> + Send>>;
+type Handler = Box<dyn Fn(Call) -> Handled + Send + Sync>;
+
+/// Builds a [`SagaWorker`].
+#[must_use = "a builder does nothing until `build`"]
+pub struct SagaWorkerBuilder {
+    client: Client,
+    settings: Settings,
+    handlers: BTreeMap<String, Handler>,
+}
+
+impl fmt::Debug for SagaWorkerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SagaWorkerBuilder").field("settings", &self.settings).field("calls", &self.handlers.keys()).finish_non_exhaustive()
+    }
+}
+
+impl SagaWorkerBuilder {
+    /// Registers the handler of an operation of the service: what a definition names in `call` or `compensate`. A second handler
+    /// of the same name replaces the first.
+    ///
+    /// The handler is called again with the same [`Call::idempotency_key`] whenever an outcome is not known for sure. Make its
+    /// effect happen once: the crate's barrier does it for a RocksDB.
+    pub fn on<H, F>(mut self, call: impl Into<String>, handler: H) -> Self
+    where
+        H: Fn(Call) -> F + Send + Sync + 'static,
+        F: Future<Output = Result<Value, CallError>> + Send + 'static,
+    {
+        self.handlers.insert(call.into(), Box::new(move |call| Box::pin(handler(call))));
+        self
+    }
+
+    /// Calls that are handled at the same time (default 16, at least 1).
+    pub fn concurrency(mut self, calls: usize) -> Self {
+        self.settings.concurrency = calls.clamp(1, RECEIVE_RECORDS_MAX as usize);
+        self
+    }
+
+    /// Commands that are leased ahead of the handlers (default 16). Commands have deadlines: do not hoard them.
+    pub fn prefetch(mut self, commands: usize) -> Self {
+        self.settings.prefetch = commands.min(RECEIVE_RECORDS_MAX as usize);
+        self
+    }
+
+    /// How long a command is leased at a time (default 30 s; 1 s to 12 h); extended at its half while the call is held.
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.settings.lease = lease.clamp(Duration::from_millis(LEASE_MS_MIN), Duration::from_millis(LEASE_MS_MAX));
+        self
+    }
+
+    /// How long a stop waits for running handlers (default 30 s).
+    pub fn stop_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.stop_timeout = timeout;
+        self
+    }
+
+    /// Whether to wait for a command topic that does not exist yet (default: yes, it is made when a definition that names the
+    /// service is published). With `false`, [`SagaWorker::run`] returns `TOPIC_NOT_FOUND`.
+    pub fn wait_for_topic(mut self, wait: bool) -> Self {
+        self.settings.wait_for_topic = wait;
+        self
+    }
+
+    /// The worker.
+    #[must_use]
+    pub fn build(self) -> SagaWorker {
+        SagaWorker { desk: Arc::new(Desk { client: self.client, handlers: self.handlers }), settings: self.settings }
+    }
+}
+
+/// A participant of sagas. Any number of workers may serve one topic.
+///
+/// ```no_run
+/// use sagamq_sdk::{CallError, CancellationToken, Client, SagaWorker, api::saga::Call};
+/// use serde_json::{Value, json};
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let client = Client::new("http://127.0.0.1:7070")?;
+/// let worker = SagaWorker::builder(client, "inventory.commands".parse()?)
+///     .on("reserve", |call: Call| async move {
+///         if call.arguments["quantity"].as_u64() > Some(100) {
+///             return Err(CallError::refused("OUT_OF_STOCK", "there are 100 of it"));
+///         }
+///         Ok::<Value, CallError>(json!({ "reservation": call.idempotency_key }))
+///     })
+///     .on("release", |_call: Call| async move { Ok(Value::Null) })
+///     .concurrency(16)
+///     .build();
+/// worker.run(CancellationToken::new()).await?;
+/// # Ok(()) }
+/// ```
+pub struct SagaWorker {
+    desk: Arc<Desk>,
+    settings: Settings,
+}
+
+impl fmt::Debug for SagaWorker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SagaWorker").field("settings", &self.settings).field("calls", &self.desk.handlers.keys()).finish_non_exhaustive()
+    }
+}
+
+impl SagaWorker {
+    /// A worker of the service whose commands come through `topic`, without handlers yet.
+    ///
+    /// # Panics
+    /// Never: the name of the workers' group is legal.
+    pub fn builder(client: Client, topic: TopicName) -> SagaWorkerBuilder {
+        let group = WORKER_GROUP.parse().expect("the name of the workers' group is a legal name");
+        let settings = Settings { prefetch: 16, wait_for_topic: true, ..Settings::new(topic, group) };
+        SagaWorkerBuilder { client, settings, handlers: BTreeMap::new() }
+    }
+
+    /// Handles calls until `shutdown` is cancelled, then stops as a [`Consumer`](crate::Consumer) does: what was begun is
+    /// finished and replied, what was not begun is given back.
+    ///
+    /// # Errors
+    /// What the server refuses for good when commands are received.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), ClientError> {
+        let desk = self.desk;
+        let client = desk.client.clone();
+        run(client, self.settings, shutdown, move |delivery| Arc::clone(&desk).serve(delivery)).await
+    }
+}
+
+/// Handlers, and the way back.
+struct Desk {
+    client: Client,
+    handlers: BTreeMap<String, Handler>,
+}
+
+impl Desk {
+    async fn serve(self: Arc<Self>, delivery: Delivery) -> Settlement {
+        let call: Call = match delivery.record.json() {
+            Ok(call) => call,
+            Err(error) => return Settlement::Terminate { reason: format!("the record is no call of a saga: {error}") },
+        };
+        let address = CompleteCall {
+            instance: call.instance,
+            step: call.step.clone(),
+            operation: call.operation,
+            epoch: call.epoch,
+            reply: outcome(self.handle(call).await),
+        };
+        self.reply(address).await
+    }
+
+    async fn handle(&self, call: Call) -> Result<Value, CallError> {
+        let Some(handler) = self.handlers.get(&call.call) else {
+            let known = self.handlers.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+            return Err(CallError::unknown(UNKNOWN_CALL, format!("the worker has no handler for `{}`; it has: {known}", call.call)));
+        };
+        let handled = AssertUnwindSafe(async move { handler(call).await }).catch_unwind().await;
+        handled.unwrap_or_else(|panic| Err(CallError::unknown(HANDLER_PANICKED, panic_text(&*panic))))
+    }
+
+    async fn reply(&self, reply: CompleteCall) -> Settlement {
+        let error = match self.client.sagas().complete(&reply).await {
+            Ok(_) => return Settlement::Settled,
+            Err(error) => error,
+        };
+        tracing::debug!(instance = %reply.instance, step = %reply.step, operation = %reply.operation, %error, "reply was not applied");
+        match error.code() {
+            // Nobody waits for this reply any more, and nobody ever will: the command is stale.
+            Some(ErrorCode::Fenced | ErrorCode::SagaNotFound | ErrorCode::SagaStateConflict) => Settlement::Ack,
+            // A reply that the server can never take, for example an output over the bound. The effect may be there, so the
+            // saga is told that the outcome is unknown, and why.
+            Some(code) if !error.is_retryable() && !error.is_outcome_unknown() => self.reply_unknown(reply, code, &error).await,
+            // The server may or may not have it. Delivered again, the call is handled again under the same key.
+            _ => Settlement::Nack { delay: None, reason: format!("the reply could not be given: {error}") },
+        }
+    }
+
+    async fn reply_unknown(&self, refused: CompleteCall, code: ErrorCode, error: &ClientError) -> Settlement {
+        let failure = Failure { code: code.as_str().to_owned(), message: format!("the reply was refused: {error}") };
+        let reply = CompleteCall { reply: CallOutcome::Unknown { failure, retry_after_ms: None }, ..refused };
+        match self.client.sagas().complete(&reply).await {
+            Ok(_) => Settlement::Settled,
+            Err(again) => Settlement::Nack { delay: None, reason: format!("the reply was refused: {again}") },
+        }
+    }
+}
