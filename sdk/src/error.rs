@@ -137,7 +137,8 @@ mod tests {
 
     #[test]
     fn the_server_s_flags_win_over_the_table_because_it_may_be_newer() {
-        let json = r#"{"type":"x","title":"x","status":503,"code":"FROM_THE_FUTURE","detail":"d","retryable":true,"outcome_unknown":false}"#;
+        let json =
+            r#"{"type":"x","title":"x","status":503,"code":"FROM_THE_FUTURE","detail":"d","retryable":true,"outcome_unknown":false}"#;
         let error = ClientError::from(serde_json::from_str::<Problem>(json).expect("a problem"));
         assert_eq!(error.code(), Some(ErrorCode::UnknownCode));
         assert!(error.is_retryable());

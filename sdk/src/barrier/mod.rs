@@ -9,11 +9,9 @@
 
 mod row;
 
-#[cfg(feature = "barrier-rocksdb")]
 mod rocksdb;
 
-#[cfg(feature = "barrier-rocksdb")]
-pub use self::rocksdb::RocksBarrier;
+pub use self::rocksdb::{BarrierError, RocksBarrier};
 pub use row::{Recorded, RowError};
 
 /// The failure code of an action that arrives after its compensation.

@@ -125,7 +125,8 @@ impl Leases {
                 }
             }
             failed => {
-                let error = failed.map_or_else(|elapsed| elapsed.to_string(), |answer| answer.map_or_else(|e| e.to_string(), |_| String::new()));
+                let error =
+                    failed.map_or_else(|elapsed| elapsed.to_string(), |answer| answer.map_or_else(|e| e.to_string(), |_| String::new()));
                 tracing::warn!(error, leases = receipts.len(), "leases could not be extended; trying again");
                 let due = Instant::now() + self.lease / 8;
                 for receipt in receipts {

@@ -75,7 +75,9 @@ impl Settler {
                 }
             }
             Ok(None) => {}
-            Err(error) => tracing::warn!(%error, records = receipts.len(), ?settlement, "records were not settled; they will be delivered again"),
+            Err(error) => {
+                tracing::warn!(%error, records = receipts.len(), ?settlement, "records were not settled; they will be delivered again")
+            }
         }
     }
 
@@ -84,7 +86,8 @@ impl Settler {
         match settlement {
             Settlement::Ack => self.client.ack(topic, group, receipts).await.map(Some),
             Settlement::Nack { delay, reason } => {
-                let delay_ms = delay.map(|delay| u64::try_from(delay.as_millis()).map_or(NACK_DELAY_MS_MAX, |ms| ms.min(NACK_DELAY_MS_MAX)));
+                let delay_ms =
+                    delay.map(|delay| u64::try_from(delay.as_millis()).map_or(NACK_DELAY_MS_MAX, |ms| ms.min(NACK_DELAY_MS_MAX)));
                 let reason = (!reason.is_empty()).then(|| shortened(reason));
                 self.client.nack(topic, group, NackRequest { receipts, delay_ms, reason }).await.map(Some)
             }

@@ -40,13 +40,7 @@ pub(super) struct ProducerTask {
 }
 
 impl ProducerTask {
-    pub(super) fn new(
-        client: Client,
-        topic: TopicName,
-        limits: BatchLimits,
-        linger: Duration,
-        messages: mpsc::Receiver<Message>,
-    ) -> Self {
+    pub(super) fn new(client: Client, topic: TopicName, limits: BatchLimits, linger: Duration, messages: mpsc::Receiver<Message>) -> Self {
         Self { client, topic, limits, linger, messages, closing: Vec::new() }
     }
 
@@ -133,10 +127,7 @@ impl ProducerTask {
             return Ok(places);
         }
         let reason = format!("{} records were sent, the answer has {}", batch.len(), places.len());
-        Err(ClientError::Decode {
-            url: self.client.url().to_owned(),
-            source: std::sync::Arc::new(serde::ser::Error::custom(reason)),
-        })
+        Err(ClientError::Decode { url: self.client.url().to_owned(), source: std::sync::Arc::new(serde::ser::Error::custom(reason)) })
     }
 }
 

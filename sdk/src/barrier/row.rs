@@ -1,0 +1,172 @@
+//! What the barrier keeps on disk. **This is the format document: never change a byte, never use a tag again.**
+//!
+//! ```text
+//! key    prefix ‖ instance (16 bytes, the UUID) ‖ step (its text) ‖ 0x00 ‖ operation (1 byte)
+//!          operation   0x01 action   0x02 compensation
+//! value  version (1 byte, 0x01) ‖ kind (1 byte) ‖ recorded at (8 bytes, big-endian, milliseconds since 1970) ‖ payload
+//!          kind        0x01 succeeded   payload: the output, JSON
+//!                      0x02 refused     payload: the failure {"code": …, "message": …}, JSON
+//!                      0x03 prevented   no payload; only an action: its compensation came first
+//! ```
+//!
+//! A step's text is an identifier, so it holds no 0x00 and no key is the beginning of another. The rows of one instance lie side
+//! by side.
+
+use sagamq_api::StepId;
+use sagamq_api::saga::{Failure, Operation};
+use serde_json::Value;
+use uuid::Uuid;
+
+const VERSION: u8 = 1;
+const KIND_SUCCEEDED: u8 = 1;
+const KIND_REFUSED: u8 = 2;
+const KIND_PREVENTED: u8 = 3;
+
+/// Bytes of a value before its payload.
+const HEAD_BYTES: usize = 1 + 1 + 8;
+
+/// What is recorded of a call.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Recorded {
+    /// It took effect and returned this.
+    Succeeded(Value),
+    /// It was refused and took no effect.
+    Refused(Failure),
+    /// Only an action: its compensation came first, so it must never take effect.
+    Prevented,
+}
+
+/// Why a row cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum RowError {
+    /// The row is shorter than its head.
+    #[error("the barrier's row has {bytes} bytes, at least {HEAD_BYTES} are needed: it was not written by the barrier, or it is damaged")]
+    Short {
+        /// Its length.
+        bytes: usize,
+    },
+    /// The row is of another version of the format.
+    #[error("the barrier's row has version {version}, this build reads version {VERSION}: use the newer build that wrote it")]
+    Version {
+        /// Its version.
+        version: u8,
+    },
+    /// The row has a kind that does not exist.
+    #[error("the barrier's row has the unknown kind {kind}")]
+    Kind {
+        /// Its kind.
+        kind: u8,
+    },
+    /// The payload is no JSON of its kind.
+    #[error("the payload of the barrier's row cannot be read: {0}")]
+    Payload(#[from] serde_json::Error),
+}
+
+/// The key of a call's row.
+pub(super) fn encode_key(prefix: &[u8], instance: Uuid, step: &StepId, operation: Operation) -> Vec<u8> {
+    let step = step.as_str().as_bytes();
+    let mut key = Vec::with_capacity(prefix.len() + 16 + step.len() + 2);
+    key.extend_from_slice(prefix);
+    key.extend_from_slice(instance.as_bytes());
+    key.extend_from_slice(step);
+    key.push(0);
+    key.push(match operation {
+        Operation::Action => 1,
+        Operation::Compensation => 2,
+    });
+    key
+}
+
+/// The value of a row.
+pub(super) fn encode_value(recorded: &Recorded, at_ms: u64) -> Result<Vec<u8>, RowError> {
+    let (kind, payload) = match recorded {
+        Recorded::Succeeded(output) => (KIND_SUCCEEDED, serde_json::to_vec(output)?),
+        Recorded::Refused(failure) => (KIND_REFUSED, serde_json::to_vec(failure)?),
+        Recorded::Prevented => (KIND_PREVENTED, Vec::new()),
+    };
+    let mut value = Vec::with_capacity(HEAD_BYTES + payload.len());
+    value.extend_from_slice(&[VERSION, kind]);
+    value.extend_from_slice(&at_ms.to_be_bytes());
+    value.extend_from_slice(&payload);
+    Ok(value)
+}
+
+/// When a row was recorded, in milliseconds since 1970, and what.
+pub(super) fn decode_value(value: &[u8]) -> Result<(u64, Recorded), RowError> {
+    let Some((head, payload)) = value.split_first_chunk::<HEAD_BYTES>() else {
+        return Err(RowError::Short { bytes: value.len() });
+    };
+    let &[version, kind, ref at_ms @ ..] = head;
+    if version != VERSION {
+        return Err(RowError::Version { version });
+    }
+    let recorded = match kind {
+        KIND_SUCCEEDED => Recorded::Succeeded(serde_json::from_slice(payload)?),
+        KIND_REFUSED => Recorded::Refused(serde_json::from_slice(payload)?),
+        KIND_PREVENTED => Recorded::Prevented,
+        kind => return Err(RowError::Kind { kind }),
+    };
+    Ok((u64::from_be_bytes(*at_ms), recorded))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn step(text: &str) -> StepId {
+        text.parse().expect("legal")
+    }
+
+    #[test]
+    fn the_bytes_are_the_documented_ones() {
+        let key = encode_key(b"p/", Uuid::from_u128(0x0102), &step("pay"), Operation::Compensation);
+        assert_eq!(key, [b"p/".as_slice(), &[0; 14], &[1, 2], b"pay", &[0, 2]].concat());
+        let value = encode_value(&Recorded::Succeeded(serde_json::json!({"a": 1})), 258).expect("json");
+        assert_eq!(value, [&[1, 1, 0, 0, 0, 0, 0, 0, 1, 2], br#"{"a":1}"#.as_slice()].concat());
+    }
+
+    #[test]
+    fn a_row_that_is_none_says_what_is_wrong() {
+        assert!(matches!(decode_value(&[1, 1]), Err(RowError::Short { bytes: 2 })));
+        assert!(matches!(decode_value(&[9, 1, 0, 0, 0, 0, 0, 0, 0, 0]), Err(RowError::Version { version: 9 })));
+        assert!(matches!(decode_value(&[1, 9, 0, 0, 0, 0, 0, 0, 0, 0]), Err(RowError::Kind { kind: 9 })));
+        assert!(matches!(decode_value(&[1, 1, 0, 0, 0, 0, 0, 0, 0, 0]), Err(RowError::Payload(_))));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(at_ms: u64, code in ".{0,20}", message in ".{0,40}", number: i64) {
+            for recorded in [
+                Recorded::Succeeded(serde_json::json!({ "n": number, "text": message })),
+                Recorded::Refused(Failure { code: code.clone(), message: message.clone() }),
+                Recorded::Prevented,
+            ] {
+                let value = encode_value(&recorded, at_ms).expect("json");
+                prop_assert_eq!(decode_value(&value).expect("readable"), (at_ms, recorded));
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_refused_without_a_panic(value in proptest::collection::vec(any::<u8>(), 0..64)) {
+            let _ = decode_value(&value);
+        }
+
+        #[test]
+        fn different_calls_have_different_keys_and_none_begins_another(
+            a in any::<u128>(), b in any::<u128>(), one in "[a-z_][a-z0-9_]{0,8}", two in "[a-z_][a-z0-9_]{0,8}",
+        ) {
+            let keys: std::collections::BTreeSet<_> = [a, b].into_iter()
+                .flat_map(|id| [&one, &two].map(|text| (id, text)))
+                .flat_map(|(id, text)| [Operation::Action, Operation::Compensation].map(|op| encode_key(b"x", Uuid::from_u128(id), &step(text), op)))
+                .collect();
+            let instances = if a == b { 1 } else { 2 };
+            let steps = if one == two { 1 } else { 2 };
+            prop_assert_eq!(keys.len(), instances * steps * 2);
+            let keys: Vec<_> = keys.into_iter().collect();
+            for pair in keys.windows(2) {
+                prop_assert!(!pair[1].starts_with(&pair[0]));
+            }
+        }
+    }
+}
