@@ -1,0 +1,218 @@
+//! One compiled CEL expression: what it refers to, and its value in a scope.
+
+use super::reference::{Reference, Survey, survey};
+use super::scope::Scope;
+use super::value::{map_to_cel, to_cel, to_json};
+use cel::common::ast::{Expr, IdedExpr};
+use cel::{Context, Env};
+use sagamq_api::StepId;
+use serde_json::{Map, Value};
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, LazyLock};
+
+/// Longest expression, in bytes.
+pub const EXPRESSION_BYTES_MAX: usize = 2_048;
+
+/// Deepest tree of an expression. Evaluation recurses that deep, on the stack of the task that calls it.
+pub const EXPRESSION_DEPTH_MAX: usize = 64;
+
+/// Deepest nesting of `map`, `filter`, `all`, `exists`: bounds the run time by the square of the input.
+pub const EXPRESSION_LOOPS_MAX: usize = 2;
+
+static ENVIRONMENT: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
+
+/// Why a text is no expression.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct CompileError {
+    /// What is wrong.
+    pub message: String,
+    /// Where, in bytes from the begin of the text.
+    pub offset: usize,
+}
+
+/// Why an expression has no value in a scope. The same scope always gives the same error: trying again does not help.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`${{ {expression} }}`: {reason}")]
+pub struct ExpressionError {
+    /// The expression.
+    pub expression: String,
+    /// What went wrong.
+    pub reason: String,
+}
+
+/// A compiled expression.
+#[derive(Debug)]
+pub(crate) struct Program {
+    source: String,
+    plan: Plan,
+    references: Vec<Reference>,
+}
+
+/// How the value is found.
+#[derive(Debug)]
+enum Plan {
+    /// By walking the fields of one variable: no conversion, and what comes out is exactly what went in.
+    Path,
+    /// By the interpreter.
+    Tree(IdedExpr),
+}
+
+impl Program {
+    /// Compiles the expression. Offsets of errors and references count from the begin of `source`.
+    pub(crate) fn compile(source: &str) -> Result<Self, CompileError> {
+        let text = source.trim();
+        let lead = source.len() - source.trim_start().len();
+        if text.is_empty() {
+            return Err(CompileError { message: "the expression is empty".to_owned(), offset: 0 });
+        }
+        if text.len() > EXPRESSION_BYTES_MAX {
+            let message = format!("the expression has {} bytes, at most {EXPRESSION_BYTES_MAX} are allowed", text.len());
+            return Err(CompileError { message, offset: lead });
+        }
+        let (tree, mut survey) = parse(text).map_err(|error| CompileError { offset: error.offset + lead, ..error })?;
+        check_bounds(&survey).map_err(|message| CompileError { message, offset: lead })?;
+        for reference in &mut survey.references {
+            reference.offset += lead;
+        }
+        let plan = if is_path(&tree) { Plan::Path } else { Plan::Tree(tree) };
+        Ok(Self { source: text.to_owned(), plan, references: survey.references })
+    }
+
+    /// The variables it refers to, in the order of the text.
+    pub(crate) fn references(&self) -> &[Reference] {
+        &self.references
+    }
+
+    /// The value in the scope.
+    pub(crate) fn evaluate(&self, scope: &Scope<'_>) -> Result<Value, ExpressionError> {
+        match &self.plan {
+            Plan::Path => walk(&self.references[0], scope),
+            Plan::Tree(tree) => self.interpret(tree, scope),
+        }
+        .map_err(|reason| ExpressionError { expression: self.source.clone(), reason })
+    }
+
+    fn interpret(&self, tree: &IdedExpr, scope: &Scope<'_>) -> Result<Value, String> {
+        let mut context = Context::with_env(Arc::clone(&ENVIRONMENT));
+        let roots: BTreeSet<&str> = self.references.iter().map(|reference| reference.root.as_str()).collect();
+        for root in roots {
+            if let Some(value) = self.variable(root, scope) {
+                context.add_variable_from_value(root, value);
+            }
+        }
+        // The interpreter has no known panic; one that is found later must not take a shard's task with it.
+        let value = catch_unwind(AssertUnwindSafe(|| cel::Value::resolve(tree, &context)))
+            .map_err(|_| "the interpreter failed".to_owned())?
+            .map_err(|error| error.to_string())?;
+        to_json(&value)
+    }
+
+    fn variable(&self, root: &str, scope: &Scope<'_>) -> Option<cel::Value> {
+        match root {
+            "input" => Some(to_cel(scope.input)),
+            "steps" => {
+                let ids: BTreeSet<&String> = self.references.iter().filter(|r| r.root == root).filter_map(|r| r.path.first()).collect();
+                let outputs = ids.into_iter().filter_map(|id| Some((id.as_str(), output(scope, id)?)));
+                Some(map_to_cel(outputs.map(|(id, output)| (id, map_to_cel([("output", to_cel(output))].into_iter())))))
+            }
+            "saga" => saga(scope).map(|saga| to_cel(&saga)),
+            "failure" => failure(scope).map(|failure| to_cel(&failure)),
+            _ => None,
+        }
+    }
+}
+
+fn parse(text: &str) -> Result<(IdedExpr, Survey), CompileError> {
+    let parser = ENVIRONMENT.parser().max_recursion_depth(u16::try_from(EXPRESSION_DEPTH_MAX).unwrap_or(u16::MAX));
+    // The generated parser has panicked on odd input before; a definition of a stranger must not unwind through the server.
+    let parsed = catch_unwind(AssertUnwindSafe(|| parser.parse_with_source_info(text)));
+    match parsed {
+        Ok(Ok((tree, info))) => {
+            let survey = survey(&tree, &info);
+            Ok((tree, survey))
+        }
+        Ok(Err(errors)) => Err(errors.errors.first().map_or_else(
+            || CompileError { message: "this is no expression".to_owned(), offset: 0 },
+            |error| CompileError { message: error.msg.clone(), offset: byte_offset(text, error.pos) },
+        )),
+        Err(_) => Err(CompileError { message: "this is no expression".to_owned(), offset: 0 }),
+    }
+}
+
+fn check_bounds(survey: &Survey) -> Result<(), String> {
+    if survey.depth > EXPRESSION_DEPTH_MAX {
+        return Err(format!("the expression is nested {} deep, at most {EXPRESSION_DEPTH_MAX} are allowed", survey.depth));
+    }
+    if survey.loops > EXPRESSION_LOOPS_MAX {
+        return Err(format!("loops are nested {} deep, at most {EXPRESSION_LOOPS_MAX} are allowed", survey.loops));
+    }
+    Ok(())
+}
+
+/// The byte offset of a line (from 1) and a column (in characters, from 0).
+fn byte_offset(text: &str, (line, column): (isize, isize)) -> usize {
+    let line = usize::try_from(line.saturating_sub(1)).unwrap_or(0);
+    let column = usize::try_from(column).unwrap_or(0);
+    let before: usize = text.split_inclusive('\n').take(line).map(str::len).sum();
+    let within = text[before..].char_indices().nth(column).map_or(text.len() - before, |(at, _)| at);
+    before + within
+}
+
+/// Whether the tree is a variable with fields read from it, and nothing else.
+fn is_path(tree: &IdedExpr) -> bool {
+    let mut at = tree;
+    loop {
+        match &at.expr {
+            Expr::Ident(_) => return true,
+            Expr::Select(select) if !select.test => at = &select.operand,
+            _ => return false,
+        }
+    }
+}
+
+fn walk(reference: &Reference, scope: &Scope<'_>) -> Result<Value, String> {
+    let (base, fields): (Value, &[String]);
+    let mut at = match (reference.root.as_str(), reference.path.as_slice()) {
+        ("input", path) => {
+            fields = path;
+            scope.input
+        }
+        ("steps", [id, word, path @ ..]) if word == "output" => {
+            fields = path;
+            output(scope, id).ok_or_else(|| format!("step `{id}` has no output"))?
+        }
+        ("saga", path) => {
+            fields = path;
+            base = saga(scope).ok_or("there is no `saga` yet")?;
+            &base
+        }
+        ("failure", path) => {
+            fields = path;
+            base = failure(scope).ok_or("there is no failure")?;
+            &base
+        }
+        (root, _) => return Err(format!("there is no `{root}`")),
+    };
+    for field in fields {
+        at = at.get(field).ok_or_else(|| format!("there is no field `{field}`"))?;
+    }
+    Ok(at.clone())
+}
+
+fn output<'a>(scope: &Scope<'a>, id: &str) -> Option<&'a Value> {
+    scope.outputs.output(&id.parse::<StepId>().ok()?)
+}
+
+fn saga(scope: &Scope<'_>) -> Option<Value> {
+    let saga = scope.saga?;
+    let fields = [("id", saga.id.into()), ("name", saga.name.as_str().into()), ("version", saga.version.into()), ("key", saga.key.into())];
+    Some(Value::Object(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<Map<_, _>>()))
+}
+
+fn failure(scope: &Scope<'_>) -> Option<Value> {
+    let failure = scope.failure?;
+    let fields = [("code", failure.code.as_str().into()), ("message", failure.message.as_str().into())];
+    Some(Value::Object(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<Map<_, _>>()))
+}

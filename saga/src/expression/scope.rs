@@ -1,0 +1,58 @@
+//! What an expression can see: borrowed from the instance that evaluates it, so that making a scope costs nothing.
+
+use core::fmt;
+use sagamq_api::saga::Failure;
+use sagamq_api::{SagaName, StepId};
+use serde_json::Value;
+use std::collections::{BTreeMap, HashMap};
+
+/// The values that an expression can refer to.
+#[derive(Clone, Copy, Debug)]
+pub struct Scope<'a> {
+    /// `input`: what the instance was started with.
+    pub input: &'a Value,
+    /// `steps.<id>.output`: what the steps returned.
+    pub outputs: &'a dyn Outputs,
+    /// `failure`: why the instance is compensated. Only compensations may refer to it.
+    pub failure: Option<&'a Failure>,
+    /// `saga`: the instance itself. A key is evaluated before there is one.
+    pub saga: Option<SagaScope<'a>>,
+}
+
+/// `saga` in an expression.
+#[derive(Clone, Copy, Debug)]
+pub struct SagaScope<'a> {
+    /// `saga.id`: id of the instance.
+    pub id: &'a str,
+    /// `saga.name`: name of the definition.
+    pub name: &'a SagaName,
+    /// `saga.version`: version of the definition.
+    pub version: u32,
+    /// `saga.key`: business key of the instance.
+    pub key: &'a str,
+}
+
+/// Where the outputs of the steps are found. Implemented for maps, and by whatever holds the state of an instance.
+pub trait Outputs: fmt::Debug {
+    /// What the step returned; `None` when it has not succeeded, or its outcome is unknown.
+    fn output(&self, step: &StepId) -> Option<&Value>;
+}
+
+impl Outputs for BTreeMap<StepId, Value> {
+    fn output(&self, step: &StepId) -> Option<&Value> {
+        self.get(step)
+    }
+}
+
+impl Outputs for HashMap<StepId, Value> {
+    fn output(&self, step: &StepId) -> Option<&Value> {
+        self.get(step)
+    }
+}
+
+/// No step has returned anything: the scope of a key.
+impl Outputs for () {
+    fn output(&self, _step: &StepId) -> Option<&Value> {
+        None
+    }
+}

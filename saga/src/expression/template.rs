@@ -1,0 +1,166 @@
+//! A JSON value in which strings may hold `${ }` expressions.
+
+use super::program::{CompileError, ExpressionError, Program};
+use super::reference::Reference;
+use super::scope::Scope;
+use super::text::{Piece, split};
+use serde_json::Value;
+use std::sync::Arc;
+
+/// A JSON tree with expressions. A string that is one `${ expression }` and nothing else becomes its value, of whatever type; a
+/// string with text around it becomes text; all else stands for itself. Compiled once; a copy costs one reference.
+#[derive(Clone, Debug)]
+pub struct Template(Arc<Node>);
+
+#[derive(Debug)]
+enum Node {
+    Literal(Value),
+    Expression(Program),
+    Text(Vec<Part>),
+    Array(Vec<Template>),
+    Object(Vec<(String, Template)>),
+}
+
+#[derive(Debug)]
+enum Part {
+    Literal(String),
+    Expression(Program),
+}
+
+impl Template {
+    /// A value that stands for itself, whatever is in it.
+    #[must_use]
+    pub fn literal(value: Value) -> Self {
+        Self(Arc::new(Node::Literal(value)))
+    }
+
+    /// A list of templates.
+    #[must_use]
+    pub fn array(items: Vec<Self>) -> Self {
+        Self(Arc::new(Node::Array(items)))
+    }
+
+    /// An object of templates. Keys stand for themselves.
+    #[must_use]
+    pub fn object(fields: Vec<(String, Self)>) -> Self {
+        Self(Arc::new(Node::Object(fields)))
+    }
+
+    /// A string with or without expressions.
+    ///
+    /// # Errors
+    /// One for each expression that is none, with its place in `text`.
+    pub fn text(text: &str) -> Result<Self, Vec<CompileError>> {
+        let pieces = split(text)
+            .map_err(|open| vec![CompileError { message: "`${` has no `}`; write `$${` for a literal `${`".to_owned(), offset: open.0 }])?;
+        let mut errors = Vec::new();
+        let mut parts = Vec::with_capacity(pieces.len());
+        for piece in pieces {
+            match piece {
+                Piece::Literal(literal) => parts.push(Part::Literal(literal)),
+                Piece::Expression(range) => match Program::compile(&text[range.clone()]) {
+                    Ok(program) => parts.push(Part::Expression(program)),
+                    Err(error) => errors.push(CompileError { offset: error.offset + range.start, ..error }),
+                },
+            }
+        }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        let literal = |text: String| Self::literal(Value::String(text));
+        Ok(match (parts.pop(), parts.is_empty()) {
+            (None, _) => literal(String::new()),
+            (Some(Part::Literal(text)), true) => literal(text),
+            (Some(Part::Expression(program)), true) => Self(Arc::new(Node::Expression(program))),
+            (Some(last), false) => {
+                parts.push(last);
+                Self(Arc::new(Node::Text(parts)))
+            }
+        })
+    }
+
+    /// The template of a JSON value, whose strings may hold expressions.
+    ///
+    /// # Errors
+    /// One for each expression that is none, with its place in its string.
+    pub fn compile(value: &Value) -> Result<Self, Vec<CompileError>> {
+        match value {
+            Value::String(text) => Self::text(text),
+            Value::Array(items) => collect(items.iter().map(Self::compile)).map(Self::array),
+            Value::Object(fields) => collect(fields.iter().map(|(key, value)| Ok((key.clone(), Self::compile(value)?)))).map(Self::object),
+            Value::Null | Value::Bool(_) | Value::Number(_) => Ok(Self::literal(value.clone())),
+        }
+    }
+
+    /// Whether it gives the same value in every scope.
+    #[must_use]
+    pub fn is_literal(&self) -> bool {
+        match &*self.0 {
+            Node::Literal(_) => true,
+            Node::Expression(_) | Node::Text(_) => false,
+            Node::Array(items) => items.iter().all(Self::is_literal),
+            Node::Object(fields) => fields.iter().all(|(_, value)| value.is_literal()),
+        }
+    }
+
+    /// Every variable its expressions refer to.
+    #[must_use]
+    pub fn references(&self) -> Vec<&Reference> {
+        match &*self.0 {
+            Node::Literal(_) => Vec::new(),
+            Node::Expression(program) => program.references().iter().collect(),
+            Node::Text(parts) => parts.iter().flat_map(Part::references).collect(),
+            Node::Array(items) => items.iter().flat_map(Self::references).collect(),
+            Node::Object(fields) => fields.iter().flat_map(|(_, value)| value.references()).collect(),
+        }
+    }
+
+    /// The value in the scope.
+    ///
+    /// # Errors
+    /// When an expression has no value there: a field that is missing, types that do not go together. The same scope always gives
+    /// the same error.
+    pub fn render(&self, scope: &Scope<'_>) -> Result<Value, ExpressionError> {
+        Ok(match &*self.0 {
+            Node::Literal(value) => value.clone(),
+            Node::Expression(program) => program.evaluate(scope)?,
+            Node::Text(parts) => Value::String(parts.iter().map(|part| part.render(scope)).collect::<Result<_, _>>()?),
+            Node::Array(items) => Value::Array(items.iter().map(|item| item.render(scope)).collect::<Result<_, _>>()?),
+            Node::Object(fields) => {
+                Value::Object(fields.iter().map(|(key, value)| Ok((key.clone(), value.render(scope)?))).collect::<Result<_, _>>()?)
+            }
+        })
+    }
+}
+
+impl Part {
+    fn references(&self) -> &[Reference] {
+        match self {
+            Self::Literal(_) => &[],
+            Self::Expression(program) => program.references(),
+        }
+    }
+
+    /// Text as it is; anything else as JSON.
+    fn render(&self, scope: &Scope<'_>) -> Result<String, ExpressionError> {
+        match self {
+            Self::Literal(text) => Ok(text.clone()),
+            Self::Expression(program) => Ok(match program.evaluate(scope)? {
+                Value::String(text) => text,
+                other => other.to_string(),
+            }),
+        }
+    }
+}
+
+fn collect<T>(results: impl Iterator<Item = Result<T, Vec<CompileError>>>) -> Result<Vec<T>, Vec<CompileError>> {
+    let mut values = Vec::new();
+    let mut errors = Vec::new();
+    for result in results {
+        match result {
+            Ok(value) => values.push(value),
+            Err(found) => errors.extend(found),
+        }
+    }
+    if errors.is_empty() { Ok(values) } else { Err(errors) }
+}
