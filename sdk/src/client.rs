@@ -54,7 +54,6 @@ impl Client {
     }
 
     /// A client with other timeouts or retries.
-    #[must_use]
     pub fn builder(url: impl Into<String>) -> ClientBuilder {
         ClientBuilder { url: url.into(), request_timeout: REQUEST_TIMEOUT, retry: RetryPolicy::default() }
     }
@@ -94,13 +93,11 @@ impl Client {
     }
 
     /// A producer for `topic`: batches records and keeps their order.
-    #[must_use]
     pub fn producer(&self, topic: TopicName) -> ProducerBuilder {
         ProducerBuilder::new(self.clone(), topic)
     }
 
     /// A consumer of `topic` in the queue group `group`.
-    #[must_use]
     pub fn consumer(&self, topic: TopicName, group: GroupName) -> ConsumerBuilder {
         ConsumerBuilder::new(self.clone(), topic, group)
     }

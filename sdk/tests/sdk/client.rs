@@ -1,0 +1,204 @@
+//! One request: retries, keys, codes, unknown outcomes.
+
+use crate::support::{Answer, Server, quick, soon};
+use sagamq_sdk::api::group::{DeadLetterQuery, ReceiveRequest};
+use sagamq_sdk::api::record::ProduceRecord;
+use sagamq_sdk::api::topic::{ReadQuery, TopicConfig};
+use sagamq_sdk::api::{ErrorCode, Offset, PartitionId, TopicName};
+use sagamq_sdk::{Client, ClientError, RetryPolicy};
+use serde_json::json;
+use std::time::Duration;
+
+fn topic() -> TopicName {
+    "orders".parse().expect("legal")
+}
+
+fn stored() -> Answer {
+    Answer::Json(200, json!({"records": [{"partition": 1, "offset": 7, "timestamp_ms": 5, "duplicate": false}]}))
+}
+
+#[tokio::test]
+async fn a_retried_produce_is_the_same_request_with_the_same_key() {
+    let server =
+        Server::with_answers(vec![Answer::Break, Answer::Problem(ErrorCode::Overloaded), Answer::Text(502, "<html>"), stored()]).await;
+    let places = soon(server.client().produce(&topic(), vec![ProduceRecord::text("a")], None)).await.expect("stored at last");
+    assert_eq!((places[0].partition, places[0].offset), (PartitionId(1), Offset(7)));
+
+    let seen = server.seen();
+    assert_eq!(seen.len(), 4);
+    assert_eq!((seen[0].method.as_str(), seen[0].path.as_str()), ("POST", "/v1/topics/orders/records"));
+    assert!(!seen[0].header("idempotency-key").is_empty(), "the client draws a key");
+    for again in &seen {
+        assert_eq!(again.header("idempotency-key"), seen[0].header("idempotency-key"));
+        assert_eq!(again.header("x-request-id"), seen[0].header("x-request-id"));
+        assert_eq!(again.text, seen[0].text);
+    }
+    soon(server.client().produce(&topic(), vec![ProduceRecord::text("a")], None)).await.expect("stored");
+    assert_ne!(server.seen()[4].header("idempotency-key"), seen[0].header("idempotency-key"), "another produce, another key");
+}
+
+#[tokio::test]
+async fn the_caller_s_key_is_sent_and_one_that_cannot_be_a_header_is_refused_before_anything_is_sent() {
+    let server = Server::with_answers(vec![stored()]).await;
+    soon(server.client().produce(&topic(), vec![ProduceRecord::text("a")], Some("order-1"))).await.expect("stored");
+    assert_eq!(server.seen()[0].header("idempotency-key"), "order-1");
+    let error = soon(server.client().produce(&topic(), vec![ProduceRecord::text("a")], Some("a\nb"))).await.expect_err("no header");
+    assert!(matches!(error, ClientError::InvalidRequest { .. }), "{error}");
+    assert!(!error.is_outcome_unknown() && !error.is_retryable());
+    assert_eq!(server.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn the_server_s_retry_after_is_waited_for() {
+    let server = Server::with_answers(vec![Answer::RetryAfter(ErrorCode::Overloaded, "1"), stored()]).await;
+    let begun = tokio::time::Instant::now();
+    soon(server.client().produce(&topic(), vec![ProduceRecord::text("a")], None)).await.expect("stored");
+    // The policy alone would wait 5 ms at most.
+    assert!(begun.elapsed() >= Duration::from_secs(1), "{:?}", begun.elapsed());
+
+    let server = Server::with_answers(vec![Answer::RetryAfter(ErrorCode::Overloaded, "3600"), stored()]).await;
+    let error = soon(server.client().produce(&topic(), vec![ProduceRecord::text("a")], None)).await.expect_err("too long");
+    assert_eq!(error.code(), Some(ErrorCode::Overloaded), "a wait beyond the deadline is not begun");
+    assert_eq!(server.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn a_server_that_never_answers_leaves_the_outcome_unknown_and_one_that_is_not_there_does_not() {
+    let server = Server::with_answers(vec![Answer::Break]).await;
+    let error = soon(server.client().produce(&topic(), vec![ProduceRecord::text("a")], None)).await.expect_err("no answer");
+    assert!(error.is_outcome_unknown() && error.is_retryable(), "{error}");
+    assert!(matches!(error, ClientError::Transport { attempts: 6, .. }), "{error:?}");
+    assert_eq!(server.seen().len(), 6);
+
+    let nobody = {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        format!("http://{}", listener.local_addr().expect("an address"))
+    };
+    let client = Client::builder(nobody).retry(quick(3)).build().expect("an address");
+    let error = soon(client.produce(&topic(), vec![ProduceRecord::text("a")], None)).await.expect_err("nobody there");
+    assert!(!error.is_outcome_unknown() && error.is_retryable(), "{error}");
+    assert!(matches!(error, ClientError::Transport { attempts: 3, .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_request_that_hangs_is_given_up_and_its_outcome_is_unknown() {
+    let server = Server::start(|_| std::future::pending::<Answer>()).await;
+    let client = Client::builder(&server.url).request_timeout(Duration::from_millis(50)).retry(quick(2)).build().expect("an address");
+    let error = soon(client.produce(&topic(), vec![ProduceRecord::text("a")], None)).await.expect_err("no answer");
+    assert!(error.is_outcome_unknown(), "{error}");
+    assert_eq!(server.seen().len(), 2);
+}
+
+#[tokio::test]
+async fn a_later_not_now_does_not_hide_that_an_earlier_attempt_may_have_stored() {
+    let server = Server::with_answers(vec![Answer::Break, Answer::Problem(ErrorCode::Overloaded)]).await;
+    let error = soon(server.client().produce(&topic(), vec![ProduceRecord::text("a")], None)).await.expect_err("never");
+    assert!(error.is_outcome_unknown(), "{error}");
+    let server = Server::with_answers(vec![Answer::Problem(ErrorCode::Overloaded)]).await;
+    let error = soon(server.client().produce(&topic(), vec![ProduceRecord::text("a")], None)).await.expect_err("never");
+    assert!(!error.is_outcome_unknown(), "refused each time: {error}");
+}
+
+#[tokio::test]
+async fn a_refusal_is_a_code_and_is_not_repeated() {
+    for code in [ErrorCode::TopicNotFound, ErrorCode::RecordTooLarge, ErrorCode::IdempotencyKeyReused, ErrorCode::Internal] {
+        let server = Server::with_answers(vec![Answer::Problem(code), stored()]).await;
+        let error = soon(server.client().produce(&topic(), vec![ProduceRecord::text("a")], None)).await.expect_err("refused");
+        assert_eq!(error.code(), Some(code));
+        assert_eq!(error.is_outcome_unknown(), code.is_outcome_unknown());
+        assert!(error.to_string().contains(code.as_str()), "{error}");
+        assert_eq!(server.seen().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_cannot_be_read_says_so() {
+    let server = Server::with_answers(vec![Answer::Text(200, "hello")]).await;
+    let error = soon(server.client().topics()).await.expect_err("no JSON");
+    assert!(matches!(error, ClientError::Decode { .. }), "{error:?}");
+    let server = Server::with_answers(vec![Answer::Text(403, "no entry")]).await;
+    let error = soon(server.client().topics()).await.expect_err("no problem document");
+    assert!(matches!(&error, ClientError::UnexpectedAnswer { status: 403, body, .. } if body == "no entry"), "{error:?}");
+    assert_eq!(server.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn a_delete_whose_answer_was_lost_succeeds_when_the_topic_is_gone() {
+    let server = Server::with_answers(vec![Answer::Break, Answer::Problem(ErrorCode::TopicNotFound)]).await;
+    soon(server.client().delete_topic(&topic())).await.expect("the first attempt deleted it");
+    let server = Server::with_answers(vec![Answer::Problem(ErrorCode::TopicNotFound)]).await;
+    let error = soon(server.client().delete_topic(&topic())).await.expect_err("there was none");
+    assert_eq!(error.code(), Some(ErrorCode::TopicNotFound));
+}
+
+#[tokio::test]
+async fn an_auto_acknowledged_receive_is_not_repeated_once_its_records_may_be_gone() {
+    let group = "g".parse().expect("legal");
+    let request = ReceiveRequest { auto_ack: true, ..ReceiveRequest::default() };
+    let server = Server::with_answers(vec![Answer::Break]).await;
+    let error = soon(server.client().receive(&topic(), &group, &request)).await.expect_err("lost");
+    assert!(error.is_outcome_unknown());
+    assert_eq!(server.seen().len(), 1);
+
+    let empty = Answer::Json(200, json!({"deliveries": [], "empty_reason": "caught_up"}));
+    let server = Server::with_answers(vec![Answer::Problem(ErrorCode::Overloaded), empty]).await;
+    soon(server.client().receive(&topic(), &group, &request)).await.expect("a refused one took nothing and is repeated");
+}
+
+#[tokio::test]
+async fn paths_queries_and_bodies_are_those_of_the_wire() {
+    let description = json!({"name": "orders", "config": {}, "created_at_ms": 1, "partitions": []});
+    let server = Server::start(move |seen| {
+        let answer = match (seen.method.as_str(), seen.path.as_str()) {
+            ("POST", "/v1/topics") => Answer::Json(200, description.clone()),
+            ("GET", path) if path.contains("/partitions/3/") => {
+                Answer::Json(200, json!({"records": [], "next_offset": 9, "log_start_offset": 0, "high_watermark": 9}))
+            }
+            ("GET", path) if path.contains("dead-letters") => Answer::Json(200, json!({"dead_letters": []})),
+            ("GET", "/healthz") => Answer::Json(200, json!({})),
+            _ => Answer::Problem(ErrorCode::ShuttingDown),
+        };
+        async move { answer }
+    })
+    .await;
+    let client = server.client();
+    soon(client.create_topic(&topic(), TopicConfig { partitions: 3, ..TopicConfig::default() })).await.expect("made");
+    let query = ReadQuery { offset: Some(Offset(9)), wait_ms: Some(0), ..ReadQuery::default() };
+    let read = soon(client.read(&topic(), PartitionId(3), &query)).await.expect("read");
+    assert_eq!(read.next_offset, Offset(9));
+    let group = "g".parse().expect("legal");
+    soon(client.dead_letters(&topic(), &group, &DeadLetterQuery::default())).await.expect("listed");
+    soon(client.health()).await.expect("alive");
+    let error = soon(client.ready()).await.expect_err("not ready");
+    assert_eq!(error.code(), Some(ErrorCode::ShuttingDown));
+
+    let seen = server.seen();
+    assert_eq!(seen[0].json["config"]["partitions"], 3);
+    assert_eq!(seen[0].header("content-type"), "application/json");
+    assert_eq!(seen[1].path, "/v1/topics/orders/partitions/3/records?offset=9&wait_ms=0");
+    assert_eq!(seen[2].path, "/v1/topics/orders/groups/g/dead-letters");
+    assert_eq!(seen.len(), 5, "readiness is asked once, although SHUTTING_DOWN is retryable");
+}
+
+#[tokio::test]
+async fn connections_are_used_again() {
+    let server = Server::with_answers(vec![stored()]).await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let target = server.url.trim_start_matches("http://").to_owned();
+    let connections = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counter = std::sync::Arc::clone(&connections);
+    let relay = tokio::spawn(async move {
+        while let Ok((mut inward, _)) = listener.accept().await {
+            counter.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            let mut outward = tokio::net::TcpStream::connect(&target).await.expect("the server");
+            tokio::spawn(async move { tokio::io::copy_bidirectional(&mut inward, &mut outward).await });
+        }
+    });
+    let client = Client::builder(url).retry(RetryPolicy::none()).build().expect("an address");
+    for _ in 0..20 {
+        soon(client.clone().produce(&topic(), vec![ProduceRecord::text("a")], None)).await.expect("stored");
+    }
+    relay.abort();
+    assert_eq!(connections.load(std::sync::atomic::Ordering::SeqCst), 1, "20 requests one after the other over one connection");
+}

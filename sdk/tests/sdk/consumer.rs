@@ -1,0 +1,281 @@
+//! The consumer: settles in batches, keeps leases, bounds what runs, stops without hiding a record, rides out a server that is away.
+
+use crate::group::{Group, Settled};
+use crate::support::{Answer, LIMIT, Server, quick, soon, until};
+use sagamq_sdk::api::ErrorCode;
+use sagamq_sdk::{CancellationToken, Client, ClientError, ConsumerBuilder, HandlerError};
+use serde_json::json;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+
+fn consumer(server: &Server) -> ConsumerBuilder {
+    server.client().consumer("orders".parse().expect("legal"), "billing".parse().expect("legal")).wait(Duration::from_secs(5))
+}
+
+fn numbers(count: usize) -> Vec<serde_json::Value> {
+    (0..count).map(|n| json!(n)).collect()
+}
+
+/// Stops the consumer and waits for its end.
+async fn stop(shutdown: &CancellationToken, running: JoinHandle<Result<(), ClientError>>) {
+    shutdown.cancel();
+    soon(running).await.expect("no panic").expect("a clean stop");
+}
+
+#[tokio::test]
+async fn every_record_is_handled_and_acknowledgements_travel_together() {
+    let group = Group::default();
+    group.put(numbers(500));
+    let server = group.serve().await;
+    let (shutdown, handled) = (CancellationToken::new(), Arc::new(AtomicUsize::new(0)));
+    let counter = Arc::clone(&handled);
+    let running = tokio::spawn(consumer(&server).prefetch(200).run(shutdown.clone(), move |_| {
+        counter.fetch_add(1, Ordering::SeqCst);
+        async { Ok(()) }
+    }));
+    until("all are acknowledged", || group.settled().len() == 500).await;
+    stop(&shutdown, running).await;
+    assert_eq!(handled.load(Ordering::SeqCst), 500);
+    assert!(group.settled().values().all(|settled| *settled == Settled::Acked));
+    let acks = server.verbs("ack").len();
+    assert!(acks < 250, "{acks} requests for 500 acknowledgements");
+}
+
+#[tokio::test]
+async fn acknowledgements_gather_while_one_request_is_in_flight() {
+    let group = Group::default();
+    let (gate, asked) = (Arc::new(Semaphore::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (answering, open, counter) = (group.clone(), Arc::clone(&gate), Arc::clone(&asked));
+    let server = Server::start(move |seen| {
+        let (group, gate, asked) = (answering.clone(), Arc::clone(&gate), Arc::clone(&counter));
+        async move {
+            if seen.verb() == "ack" {
+                asked.fetch_add(1, Ordering::SeqCst);
+                gate.acquire().await.expect("open").forget();
+            }
+            group.answer(seen).await
+        }
+    })
+    .await;
+    let (shutdown, handled) = (CancellationToken::new(), Arc::new(AtomicUsize::new(0)));
+    let done = Arc::clone(&handled);
+    let running = tokio::spawn(consumer(&server).run(shutdown.clone(), move |_| {
+        done.fetch_add(1, Ordering::SeqCst);
+        async { Ok(()) }
+    }));
+    group.put(numbers(1));
+    until("the first is in flight", || asked.load(Ordering::SeqCst) == 1).await;
+    group.put(numbers(50));
+    until("all are handled", || handled.load(Ordering::SeqCst) == 51).await;
+    open.add_permits(1);
+    until("the next request", || asked.load(Ordering::SeqCst) == 2).await;
+    open.add_permits(100);
+    until("all are settled", || group.settled().len() == 51).await;
+    stop(&shutdown, running).await;
+    let sizes: Vec<usize> = server.verbs("ack").iter().map(|seen| seen.json["receipts"].as_array().expect("receipts").len()).collect();
+    assert_eq!(sizes.iter().sum::<usize>(), 51);
+    assert!(sizes.len() <= 4, "one, then what gathered: {sizes:?}");
+}
+
+#[tokio::test]
+async fn a_handler_s_error_decides_what_becomes_of_the_record() {
+    let group = Group::default();
+    group.put(numbers(5));
+    let server = group.serve().await;
+    let shutdown = CancellationToken::new();
+    let running = tokio::spawn(consumer(&server).run(shutdown.clone(), |delivery| async move {
+        match delivery.record.offset.0 {
+            0 => Err(HandlerError::retry_after(Duration::from_secs(7), "later")),
+            1 => Err(HandlerError::terminate("never")),
+            2 => Err("x".parse::<u32>().expect_err("no number").into()),
+            3 => panic!("a bug"),
+            _ => Ok(()),
+        }
+    }));
+    until("all are settled", || group.settled().len() == 5).await;
+    stop(&shutdown, running).await;
+    let settled = group.settled();
+    assert_eq!(settled["r0"], Settled::Nacked { delay_ms: Some(7_000), reason: Some("later".into()) });
+    assert_eq!(settled["r1"], Settled::Terminated { reason: "never".into() });
+    assert_eq!(settled["r2"], Settled::Nacked { delay_ms: None, reason: Some("invalid digit found in string".into()) });
+    assert_eq!(settled["r3"], Settled::Nacked { delay_ms: None, reason: Some("the handler panicked: a bug".into()) });
+    assert_eq!(settled["r4"], Settled::Acked);
+}
+
+#[tokio::test]
+async fn leases_are_extended_while_a_handler_runs_and_no_longer() {
+    let group = Group::default();
+    group.put(numbers(3));
+    let server = group.serve().await;
+    let (shutdown, gate) = (CancellationToken::new(), Arc::new(Semaphore::new(0)));
+    let open = Arc::clone(&gate);
+    // One runs, two wait in the queue: all three are held, so all three are extended.
+    let running = tokio::spawn(consumer(&server).concurrency(1).lease(Duration::from_secs(1)).run(shutdown.clone(), move |_| {
+        let gate = Arc::clone(&gate);
+        async move {
+            gate.acquire().await.expect("open").forget();
+            Ok(())
+        }
+    }));
+    until("each lease is extended twice", || (0..3).all(|n| group.extended(&format!("r{n}")) >= 2)).await;
+    let extend = &server.verbs("extend")[0];
+    assert_eq!(extend.json["lease_ms"], 1_000);
+    open.add_permits(3);
+    until("all are acknowledged", || group.settled().len() == 3).await;
+    let before = server.verbs("extend").len();
+    // Two more lease halves: a lease that were still kept would be extended in them.
+    group.put(numbers(1));
+    until("a later record is extended", || group.extended("r3") >= 2).await;
+    let late = server.verbs("extend").split_off(before);
+    assert!(late.iter().all(|seen| seen.json["receipts"] == json!(["r3"])), "only what is held is extended: {late:?}");
+    open.add_permits(1);
+    until("it is acknowledged", || group.settled().len() == 4).await;
+    stop(&shutdown, running).await;
+}
+
+#[tokio::test]
+async fn a_lease_that_is_lost_in_the_queue_is_not_begun() {
+    let group = Group::default();
+    group.put(numbers(2));
+    let server = group.serve().await;
+    let (shutdown, gate) = (CancellationToken::new(), Arc::new(Semaphore::new(0)));
+    let (open, begun) = (Arc::clone(&gate), Arc::new(AtomicUsize::new(0)));
+    let counter = Arc::clone(&begun);
+    group.fail_next("extend", Answer::Problem(ErrorCode::ReceiptExpired));
+    let running = tokio::spawn(consumer(&server).concurrency(1).lease(Duration::from_secs(1)).run(shutdown.clone(), move |_| {
+        let gate = Arc::clone(&gate);
+        counter.fetch_add(1, Ordering::SeqCst);
+        async move {
+            gate.acquire().await.expect("open").forget();
+            Ok(())
+        }
+    }));
+    until("the leases are lost", || !server.verbs("extend").is_empty()).await;
+    group.put(numbers(1));
+    open.add_permits(10);
+    until("the third record is acknowledged", || group.settled().contains_key("r2")).await;
+    stop(&shutdown, running).await;
+    assert_eq!(begun.load(Ordering::SeqCst), 2, "the first had begun, the second is somebody else's now, the third is ours");
+    assert!(!group.settled().contains_key("r1"));
+}
+
+#[tokio::test]
+async fn no_more_handlers_run_than_allowed_and_no_more_records_are_held() {
+    let group = Group::default();
+    group.put(numbers(100));
+    let server = group.serve().await;
+    let (shutdown, gate) = (CancellationToken::new(), Arc::new(Semaphore::new(0)));
+    let (now, most, open) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)), Arc::clone(&gate));
+    let (running_now, high) = (Arc::clone(&now), Arc::clone(&most));
+    let running = tokio::spawn(consumer(&server).concurrency(4).prefetch(6).run(shutdown.clone(), move |_| {
+        let (now, most, gate) = (Arc::clone(&running_now), Arc::clone(&high), Arc::clone(&gate));
+        async move {
+            most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            gate.acquire().await.expect("open").forget();
+            now.fetch_sub(1, Ordering::SeqCst);
+            Ok(())
+        }
+    }));
+    until("four run", || now.load(Ordering::SeqCst) == 4).await;
+    assert!(group.waiting() >= 90, "4 run and 6 are prefetched, {} are left", group.waiting());
+    open.add_permits(100);
+    until("all are acknowledged", || group.settled().len() == 100).await;
+    stop(&shutdown, running).await;
+    assert_eq!(most.load(Ordering::SeqCst), 4);
+    assert!(server.verbs("receive").iter().all(|seen| seen.json["max_records"].as_u64().expect("a number") <= 10));
+}
+
+#[tokio::test]
+async fn a_stop_finishes_what_runs_and_gives_back_what_was_not_begun() {
+    let group = Group::default();
+    group.put(numbers(10));
+    let server = group.serve().await;
+    let (shutdown, gate) = (CancellationToken::new(), Arc::new(Semaphore::new(0)));
+    let (open, begun) = (Arc::clone(&gate), Arc::new(AtomicUsize::new(0)));
+    let counter = Arc::clone(&begun);
+    let running = tokio::spawn(consumer(&server).concurrency(2).prefetch(20).run(shutdown.clone(), move |_| {
+        counter.fetch_add(1, Ordering::SeqCst);
+        let gate = Arc::clone(&gate);
+        async move {
+            gate.acquire().await.expect("open").forget();
+            Ok(())
+        }
+    }));
+    until("two run, eight wait", || begun.load(Ordering::SeqCst) == 2 && group.waiting() == 0).await;
+    shutdown.cancel();
+    until("eight are given back", || group.settled().len() == 8).await;
+    assert!(!running.is_finished(), "the two that run are waited for");
+    open.add_permits(2);
+    soon(running).await.expect("no panic").expect("a clean stop");
+    let settled = group.settled();
+    let back = Settled::Nacked { delay_ms: Some(0), reason: None };
+    assert_eq!(settled.values().filter(|settled| **settled == Settled::Acked).count(), 2);
+    assert_eq!(settled.values().filter(|settled| **settled == back).count(), 8);
+    assert_eq!(begun.load(Ordering::SeqCst), 2, "nothing was begun after the stop");
+}
+
+#[tokio::test]
+async fn a_handler_that_does_not_end_is_cut_off_and_its_record_given_back() {
+    let group = Group::default();
+    group.put(numbers(1));
+    let server = group.serve().await;
+    let (shutdown, begun) = (CancellationToken::new(), Arc::new(AtomicUsize::new(0)));
+    let counter = Arc::clone(&begun);
+    let running = tokio::spawn(consumer(&server).stop_timeout(Duration::from_millis(20)).run(shutdown.clone(), move |_| {
+        counter.fetch_add(1, Ordering::SeqCst);
+        std::future::pending()
+    }));
+    until("it runs", || begun.load(Ordering::SeqCst) == 1).await;
+    shutdown.cancel();
+    tokio::time::timeout(LIMIT, running).await.expect("it ends").expect("no panic").expect("a clean stop");
+    until("it is given back", || !group.settled().is_empty()).await;
+    assert!(matches!(&group.settled()["r0"], Settled::Nacked { delay_ms: None, reason: Some(reason) } if reason.contains("stopped")));
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_does_not_end_the_consumer() {
+    let group = Group::default();
+    for answer in [Answer::Break, Answer::Problem(ErrorCode::ShuttingDown), Answer::Text(502, ""), Answer::Problem(ErrorCode::Internal)] {
+        group.fail_next("receive", answer);
+    }
+    group.fail_next("ack", Answer::Break);
+    group.put(numbers(1));
+    let server = group.serve().await;
+    let shutdown = CancellationToken::new();
+    let running = tokio::spawn(consumer(&server).run(shutdown.clone(), |_| async { Ok(()) }));
+    until("the record is acknowledged", || group.settled().len() == 1).await;
+    stop(&shutdown, running).await;
+}
+
+#[tokio::test]
+async fn a_topic_that_does_not_exist_ends_the_consumer_unless_it_is_waited_for() {
+    let server = Server::with_answers(vec![Answer::Problem(ErrorCode::TopicNotFound)]).await;
+    let error = soon(consumer(&server).run(CancellationToken::new(), |_| async { Ok(()) })).await.expect_err("no topic");
+    assert_eq!(error.code(), Some(ErrorCode::TopicNotFound));
+
+    let group = Group::default();
+    group.fail_next("receive", Answer::Problem(ErrorCode::TopicNotFound));
+    group.put(numbers(1));
+    let server = group.serve().await;
+    let shutdown = CancellationToken::new();
+    let running = tokio::spawn(consumer(&server).wait_for_topic(true).run(shutdown.clone(), |_| async { Ok(()) }));
+    until("the record is acknowledged", || group.settled().len() == 1).await;
+    stop(&shutdown, running).await;
+}
+
+#[tokio::test]
+async fn a_stop_does_not_wait_for_a_long_poll() {
+    let group = Group::default();
+    let server = group.serve().await;
+    let client = Client::builder(&server.url).retry(quick(1)).build().expect("an address");
+    let consumer = client.consumer("orders".parse().expect("legal"), "g".parse().expect("legal")).wait(Duration::from_secs(20));
+    let shutdown = CancellationToken::new();
+    let running = tokio::spawn(consumer.run(shutdown.clone(), |_| async { Ok(()) }));
+    until("it polls", || !server.verbs("receive").is_empty()).await;
+    let begun = tokio::time::Instant::now();
+    stop(&shutdown, running).await;
+    assert!(begun.elapsed() < Duration::from_secs(15), "the poll lasts 20 s, the stop took {:?}", begun.elapsed());
+}

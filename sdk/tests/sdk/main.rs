@@ -1,0 +1,12 @@
+//! Tests of the SDK against a scripted server (and of the barrier against a RocksDB). They show what the client sends, when it sends
+//! it again, and what it tells its caller.
+
+#[cfg(feature = "barrier-rocksdb")]
+mod barrier;
+mod client;
+mod consumer;
+mod group;
+mod producer;
+mod sagas;
+mod support;
+mod worker;

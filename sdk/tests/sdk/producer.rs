@@ -1,0 +1,267 @@
+//! The producer: batches without waiting, order, one key a batch, bounded memory, a bad record alone.
+
+use crate::support::{Answer, Seen, Server, quick, soon, until};
+use futures_util::future::join_all;
+use sagamq_sdk::api::ErrorCode;
+use sagamq_sdk::api::record::ProduceRecord;
+use sagamq_sdk::{Client, ClientError, Producer};
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use tokio::sync::Semaphore;
+
+/// The values of a request's records.
+fn values(seen: &Seen) -> Vec<String> {
+    let records = seen.json["records"].as_array().expect("records");
+    records.iter().map(|record| record["value"].as_str().expect("text").to_owned()).collect()
+}
+
+fn places(first: u64, count: usize) -> Answer {
+    let place = |n: u64| json!({"partition": 0, "offset": first + n, "timestamp_ms": 0, "duplicate": false});
+    Answer::Json(200, json!({"records": (0..count as u64).map(place).collect::<Vec<Value>>()}))
+}
+
+/// A topic: each key stores its records once, and is answered the same again.
+#[derive(Default)]
+struct Log {
+    stored: Mutex<Vec<String>>,
+    by_key: Mutex<HashMap<String, (u64, usize)>>,
+}
+
+impl Log {
+    fn store(&self, seen: &Seen) -> Answer {
+        let mut stored = self.stored.lock().expect("no panic");
+        let mut by_key = self.by_key.lock().expect("no panic");
+        let (first, count) = *by_key.entry(seen.header("idempotency-key").to_owned()).or_insert_with(|| {
+            let first = stored.len() as u64;
+            let new = values(seen);
+            let count = new.len();
+            stored.extend(new);
+            (first, count)
+        });
+        places(first, count)
+    }
+
+    fn stored(&self) -> Vec<String> {
+        self.stored.lock().expect("no panic").clone()
+    }
+}
+
+fn records(range: std::ops::Range<usize>) -> impl Iterator<Item = ProduceRecord> {
+    range.map(|n| ProduceRecord::text(n.to_string()))
+}
+
+fn producer(client: &Client) -> Producer {
+    client.producer("orders".parse().expect("legal")).build()
+}
+
+#[tokio::test]
+async fn while_one_request_is_in_flight_the_next_batch_fills() {
+    let gate = Arc::new(Semaphore::new(0));
+    let (log, open) = (Arc::new(Log::default()), Arc::clone(&gate));
+    let server = Server::start(move |seen| {
+        let (log, gate) = (Arc::clone(&log), Arc::clone(&gate));
+        async move {
+            gate.acquire().await.expect("open").forget();
+            log.store(&seen)
+        }
+    })
+    .await;
+    let producer = producer(&server.client());
+    let first = producer.enqueue(ProduceRecord::text("0")).await.expect("room");
+    until("the first record travels alone", || server.seen().len() == 1).await;
+    let mut rest = Vec::new();
+    for record in records(1..101) {
+        rest.push(producer.enqueue(record).await.expect("room"));
+    }
+    open.add_permits(2);
+    assert_eq!(soon(first).await.expect("stored").offset.0, 0);
+    for (index, place) in soon(join_all(rest)).await.into_iter().enumerate() {
+        assert_eq!(place.expect("stored").offset.0, index as u64 + 1);
+    }
+    let seen = server.seen();
+    assert_eq!(seen.len(), 2, "100 records that came meanwhile are one request");
+    assert_eq!(values(&seen[1]), (1..101).map(|n| n.to_string()).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn batches_are_bounded_by_records_and_by_bytes() {
+    let log = Arc::new(Log::default());
+    let stored = Arc::clone(&log);
+    let server = Server::start(move |seen| std::future::ready(log.store(&seen))).await;
+    let topic: sagamq_sdk::api::TopicName = "orders".parse().expect("legal");
+    let by_count = server.client().producer(topic.clone()).batch_records_max(7).build();
+    soon(by_count.send_all(records(0..50))).await.expect("stored");
+    assert!(server.seen().iter().all(|seen| values(seen).len() <= 7));
+    let before = server.seen().len();
+    let by_bytes = server.client().producer(topic).batch_bytes_max(100).build();
+    let large = ProduceRecord::text("x".repeat(500));
+    soon(by_bytes.send_all(records(50..60).chain([large]).chain(records(60..70)))).await.expect("stored");
+    let batches: Vec<usize> = server.seen()[before..].iter().map(|seen| values(seen).len()).collect();
+    assert!(server.seen()[before..].iter().all(|seen| seen.text.len() <= 100 + 20 || values(seen).len() == 1), "{batches:?}");
+    assert_eq!(stored.stored().len(), 71);
+}
+
+#[tokio::test]
+async fn no_retry_stores_twice_and_the_order_of_the_sends_stays() {
+    // Every answer is lost twice after its records were stored, and every third request is refused for now.
+    let log = Arc::new(Log::default());
+    let stored = Arc::clone(&log);
+    let server = Server::start(move |seen| {
+        let answer = match seen.index % 4 {
+            0 | 1 => {
+                log.store(&seen);
+                Answer::Break
+            }
+            2 => Answer::Problem(ErrorCode::Overloaded),
+            _ => log.store(&seen),
+        };
+        async move { answer }
+    })
+    .await;
+    let producer = server.client().producer("orders".parse().expect("legal")).batch_records_max(9).build();
+    let places = soon(producer.send_all(records(0..200))).await.expect("stored");
+    assert_eq!(stored.stored(), (0..200).map(|n| n.to_string()).collect::<Vec<_>>());
+    assert_eq!(places.iter().map(|place| place.offset.0).collect::<Vec<_>>(), (0..200).collect::<Vec<_>>());
+    let mut keys = HashMap::new();
+    for seen in server.seen() {
+        let body = keys.entry(seen.header("idempotency-key").to_owned()).or_insert_with(|| seen.text.clone());
+        assert_eq!(*body, seen.text, "a key stands for the same bytes each time");
+    }
+}
+
+#[tokio::test]
+async fn a_bad_record_fails_alone() {
+    let log = Arc::new(Log::default());
+    let stored = Arc::clone(&log);
+    let server = Server::start(move |seen| {
+        let is_bad = values(&seen).iter().any(|value| value == "13" || value == "77");
+        let answer = if is_bad { Answer::Problem(ErrorCode::RecordTooLarge) } else { log.store(&seen) };
+        async move { answer }
+    })
+    .await;
+    let producer = producer(&server.client());
+    let mut pending = Vec::new();
+    for record in records(0..100) {
+        pending.push(producer.enqueue(record).await.expect("room"));
+    }
+    for (index, result) in soon(join_all(pending)).await.into_iter().enumerate() {
+        match result {
+            Ok(_) => assert!(index != 13 && index != 77),
+            Err(error) => {
+                assert!(index == 13 || index == 77, "{index}: {error}");
+                assert_eq!(error.code(), Some(ErrorCode::RecordTooLarge));
+            }
+        }
+    }
+    let expected: Vec<String> = (0..100).filter(|n| ![13, 77].contains(n)).map(|n: usize| n.to_string()).collect();
+    assert_eq!(stored.stored(), expected, "the others are stored, once and in order");
+}
+
+#[tokio::test]
+async fn an_unknown_outcome_is_told_to_every_sender_and_is_not_split() {
+    let server = Server::with_answers(vec![Answer::Break]).await;
+    let client = Client::builder(&server.url).retry(quick(2)).build().expect("an address");
+    let producer = client.producer("orders".parse().expect("legal")).build();
+    let mut pending = Vec::new();
+    for record in records(0..5) {
+        pending.push(producer.enqueue(record).await.expect("room"));
+    }
+    for result in soon(join_all(pending)).await {
+        assert!(result.expect_err("no answer").is_outcome_unknown());
+    }
+    let keys: std::collections::BTreeSet<String> = server.seen().iter().map(|seen| seen.header("idempotency-key").to_owned()).collect();
+    assert!(server.seen().len() <= 2 * keys.len(), "each batch is tried twice, with its one key");
+}
+
+#[tokio::test]
+async fn a_full_buffer_makes_the_sender_wait() {
+    let gate = Arc::new(Semaphore::new(0));
+    let open = Arc::clone(&gate);
+    let server = Server::start(move |seen| {
+        let gate = Arc::clone(&gate);
+        async move {
+            gate.acquire().await.expect("open").forget();
+            places(0, values(&seen).len())
+        }
+    })
+    .await;
+    let producer = server.client().producer("orders".parse().expect("legal")).buffer_bytes_max(200).build();
+    let enqueued = Arc::new(AtomicU64::new(0));
+    let task = tokio::spawn({
+        let (producer, enqueued) = (producer.clone(), Arc::clone(&enqueued));
+        async move {
+            let mut pending = Vec::new();
+            for record in records(0..100) {
+                pending.push(producer.enqueue(record).await.expect("room at last"));
+                enqueued.fetch_add(1, Ordering::SeqCst);
+            }
+            join_all(pending).await
+        }
+    });
+    until("the first batch is in flight", || !server.seen().is_empty()).await;
+    // A record has at least 13 bytes of JSON, so at most 15 fit, however long the sender tries.
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+    assert!(enqueued.load(Ordering::SeqCst) <= 15, "{}", enqueued.load(Ordering::SeqCst));
+    open.add_permits(1_000);
+    let results = soon(task).await.expect("no panic");
+    assert!(results.into_iter().all(|result| result.is_ok()));
+    assert!(server.seen().iter().all(|seen| seen.text.len() <= 200 + 20 + 16));
+}
+
+#[tokio::test]
+async fn a_record_that_is_larger_than_the_buffer_or_a_batch_travels_alone() {
+    let server = Server::start(|seen| std::future::ready(places(0, values(&seen).len()))).await;
+    let producer = server.client().producer("orders".parse().expect("legal")).buffer_bytes_max(100).batch_bytes_max(50).build();
+    soon(producer.send(ProduceRecord::text("x".repeat(10_000)))).await.expect("stored");
+    let error = soon(producer.send(ProduceRecord::text("x".repeat(33 * 1024 * 1024)))).await.expect_err("no request can hold it");
+    assert!(matches!(error, ClientError::InvalidRequest { .. }), "{error}");
+    assert_eq!(server.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn flush_and_close_wait_for_what_was_put_in_before() {
+    let log = Arc::new(Log::default());
+    let stored = Arc::clone(&log);
+    let server = Server::start(move |seen| std::future::ready(log.store(&seen))).await;
+    let producer = producer(&server.client());
+    let mut pending = Vec::new();
+    for record in records(0..10) {
+        pending.push(producer.enqueue(record).await.expect("room"));
+    }
+    soon(producer.flush()).await.expect("open");
+    assert_eq!(stored.stored().len(), 10);
+    for record in records(10..20) {
+        pending.push(producer.enqueue(record).await.expect("room"));
+    }
+    let clone = producer.clone();
+    soon(producer.close()).await.expect("open");
+    assert_eq!(stored.stored().len(), 20);
+    assert!(soon(join_all(pending)).await.into_iter().all(|result| result.is_ok()));
+    assert!(matches!(soon(clone.send(ProduceRecord::text("late"))).await, Err(ClientError::Closed)));
+    assert!(matches!(soon(clone.flush()).await, Err(ClientError::Closed)));
+    assert!(matches!(soon(clone.close()).await, Err(ClientError::Closed)));
+}
+
+#[tokio::test]
+async fn dropping_the_last_producer_sends_what_is_buffered() {
+    let log = Arc::new(Log::default());
+    let stored = Arc::clone(&log);
+    let server = Server::start(move |seen| std::future::ready(log.store(&seen))).await;
+    let producer = producer(&server.client());
+    for record in records(0..10) {
+        drop(producer.enqueue(record).await.expect("room"));
+    }
+    drop(producer);
+    until("all are stored", || stored.stored().len() == 10).await;
+}
+
+#[tokio::test]
+async fn an_answer_of_the_wrong_length_is_an_unknown_outcome() {
+    let server = Server::start(|_| std::future::ready(places(0, 3))).await;
+    let error = soon(producer(&server.client()).send(ProduceRecord::text("a"))).await.expect_err("three places for one record");
+    assert!(matches!(error, ClientError::Decode { .. }) && error.is_outcome_unknown(), "{error}");
+}

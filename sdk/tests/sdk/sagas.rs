@@ -1,0 +1,68 @@
+//! The saga client: what it sends, and how it waits.
+
+use crate::support::{Answer, Server, soon};
+use sagamq_sdk::ClientError;
+use sagamq_sdk::api::ErrorCode;
+use sagamq_sdk::api::saga::{CancelSaga, SagaQuery, SagaState, StartSaga};
+use serde_json::{Value, json};
+use std::time::Duration;
+use uuid::Uuid;
+
+fn description(state: &str) -> Value {
+    json!({
+        "id": Uuid::nil(), "saga": "checkout", "version": 1, "key": "k", "state": state, "started_at_ms": 1, "updated_at_ms": 2,
+        "events": 3, "input": {}, "steps": [], "failures": [],
+    })
+}
+
+#[tokio::test]
+async fn waiting_ends_when_the_saga_is_at_its_end_or_blocked() {
+    for last in ["COMPLETED", "COMPENSATED", "FAILED", "TERMINATED", "BLOCKED"] {
+        let states = ["PENDING", "RUNNING", "WAITING", "COMPENSATING", "PAUSED", last];
+        let server = Server::with_answers(states.iter().map(|state| Answer::Json(200, description(state))).collect()).await;
+        let ended = soon(server.client().sagas().wait(Uuid::nil(), Duration::from_secs(60))).await.expect("it ends");
+        assert_eq!(ended.summary.state.to_string(), last);
+        assert_eq!(server.seen().len(), states.len());
+    }
+}
+
+#[tokio::test]
+async fn waiting_in_vain_says_that_the_saga_goes_on() {
+    let server = Server::with_answers(vec![Answer::Json(200, description("RUNNING"))]).await;
+    let error = soon(server.client().sagas().wait(Uuid::nil(), Duration::from_millis(50))).await.expect_err("it runs");
+    assert!(matches!(error, ClientError::WaitElapsed { state: SagaState::Running, .. }), "{error:?}");
+    assert!(error.is_outcome_unknown());
+    assert!(error.to_string().contains("goes on"), "{error}");
+}
+
+#[tokio::test]
+async fn paths_queries_and_bodies_are_those_of_the_wire() {
+    let server = Server::start(|seen| {
+        let answer = match (seen.method.as_str(), seen.path.as_str()) {
+            ("POST", "/v1/saga-definitions:lint") => Answer::Json(200, json!({"valid": true, "faults": []})),
+            ("POST", "/v1/sagas") => Answer::Json(201, json!({"id": Uuid::nil(), "key": "k", "duplicate": false, "state": "PENDING"})),
+            ("GET", path) if path.starts_with("/v1/sagas?") => Answer::Json(200, json!({"sagas": []})),
+            ("POST", path) if path.ends_with(":cancel") => Answer::Json(200, description("COMPENSATING")),
+            _ => Answer::Problem(ErrorCode::DefinitionNotFound),
+        };
+        async move { answer }
+    })
+    .await;
+    let sagas = server.client().sagas();
+    assert!(soon(sagas.lint("saga: checkout")).await.expect("linted").valid);
+    let start = StartSaga { saga: "checkout".parse().expect("legal"), version: None, input: json!({"a": 1}) };
+    assert_eq!(soon(sagas.start(&start)).await.expect("started").state, SagaState::Pending);
+    let query = SagaQuery { state: Some(SagaState::Blocked), key: Some("a b&c".into()), ..SagaQuery::default() };
+    soon(sagas.list(&query)).await.expect("listed");
+    let cancelled = soon(sagas.cancel(Uuid::nil(), &CancelSaga { reason: Some("why".into()) })).await.expect("cancelled");
+    assert_eq!(cancelled.state, SagaState::Compensating);
+    let error = soon(sagas.definition(&"checkout".parse().expect("legal"), Some(2))).await.expect_err("none");
+    assert_eq!(error.code(), Some(ErrorCode::DefinitionNotFound));
+
+    let seen = server.seen();
+    assert_eq!((seen[0].header("content-type"), seen[0].text.as_str()), ("application/yaml", "saga: checkout"));
+    assert_eq!(seen[1].json, json!({"saga": "checkout", "input": {"a": 1}}));
+    assert_eq!(seen[2].path, "/v1/sagas?state=BLOCKED&key=a+b%26c");
+    assert_eq!(seen[3].json, json!({"reason": "why"}));
+    assert_eq!(seen[4].path, "/v1/saga-definitions/checkout?version=2");
+}

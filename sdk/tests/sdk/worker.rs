@@ -1,0 +1,198 @@
+//! The saga worker: one request applies the reply and acknowledges the command; stale, foreign and unknown commands.
+
+use crate::group::{Group, Settled};
+use crate::support::{Answer, Seen, Server, soon, until};
+use sagamq_sdk::api::ErrorCode;
+use sagamq_sdk::api::saga::{Call, Operation};
+use sagamq_sdk::{CallError, CancellationToken, SagaWorker, SagaWorkerBuilder};
+use serde_json::{Value, json};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use uuid::Uuid;
+
+fn call(name: &str, epoch: u32) -> Value {
+    let call = Call {
+        instance: Uuid::from_u128(7),
+        saga: "checkout".parse().expect("legal"),
+        version: 1,
+        key: "order-1".into(),
+        step: "reserve".parse().expect("legal"),
+        operation: Operation::Action,
+        call: name.into(),
+        epoch,
+        idempotency_key: "k".into(),
+        deadline_ms: u64::MAX,
+        arguments: json!({"sku": "a"}),
+        action_output: None,
+        reply_partition: sagamq_sdk::api::PartitionId(0),
+    };
+    serde_json::to_value(call).expect("JSON")
+}
+
+/// A server with this command topic that answers completions with the script.
+async fn server(group: &Group, complete: impl Fn(&Seen) -> Answer + Send + Sync + 'static) -> Server {
+    let (group, complete) = (group.clone(), Arc::new(complete));
+    Server::start(move |seen| {
+        let (group, complete) = (group.clone(), Arc::clone(&complete));
+        async move { if seen.verb() == "complete" { complete(&seen) } else { group.answer(seen).await } }
+    })
+    .await
+}
+
+fn applied(_: &Seen) -> Answer {
+    Answer::Json(200, json!({"duplicate": false, "state": "RUNNING"}))
+}
+
+fn worker(server: &Server) -> SagaWorkerBuilder {
+    SagaWorker::builder(server.client(), "inventory.commands".parse().expect("legal"))
+        .on("reserve", |call: Call| async move { Ok::<Value, CallError>(json!({"sku": call.arguments["sku"]})) })
+        .on("refuse", |_| async { Err(CallError::refused("OUT_OF_STOCK", "none left")) })
+        .on("wait", |_| async {
+            let failure = sagamq_sdk::api::saga::Failure { code: "BUSY".into(), message: String::new() };
+            Err(CallError::Unknown { failure, retry_after: Some(Duration::from_secs(3)) })
+        })
+        .on("work_on", |_| async { Err(CallError::ongoing(Some(Duration::from_secs(9)))) })
+        .on("fail", |_| async { Err("x".parse::<u32>().expect_err("no number").into()) })
+        .on("panic", |_| async { panic!("a bug") })
+}
+
+/// Runs a worker until so many completions were seen, and returns them.
+async fn replies(server: &Server, count: usize) -> Vec<Value> {
+    let shutdown = CancellationToken::new();
+    let running = tokio::spawn(worker(server).build().run(shutdown.clone()));
+    until("the replies", || server.verbs("complete").len() >= count).await;
+    shutdown.cancel();
+    soon(running).await.expect("no panic").expect("a clean stop");
+    server.verbs("complete").into_iter().map(|seen| seen.json).collect()
+}
+
+#[tokio::test]
+async fn a_reply_is_one_request_with_the_address_of_its_call_and_no_acknowledgement_beside_it() {
+    let group = Group::default();
+    group.put([call("reserve", 3)]);
+    let server = server(&group, applied).await;
+    let replies = replies(&server, 1).await;
+    let expected = json!({
+        "instance": Uuid::from_u128(7), "step": "reserve", "operation": "action", "epoch": 3,
+        "reply": {"outcome": "succeeded", "output": {"sku": "a"}},
+    });
+    assert_eq!(replies, [expected]);
+    let seen = server.seen();
+    assert!(seen[0].path.starts_with("/v1/topics/inventory.commands/groups/workers:receive"), "{}", seen[0].path);
+    assert!(group.settled().is_empty(), "the completion acknowledged the command in the server: {:?}", group.settled());
+}
+
+#[tokio::test]
+async fn each_result_of_a_handler_is_its_outcome() {
+    let group = Group::default();
+    let names = ["refuse", "wait", "work_on", "fail", "panic", "nobody_knows_this"];
+    group.put(names.iter().zip(1..).map(|(name, epoch)| call(name, epoch)));
+    let server = server(&group, applied).await;
+    let mut replies = replies(&server, names.len()).await;
+    replies.sort_by_key(|reply| reply["epoch"].as_u64());
+    let outcomes: Vec<Value> = replies.into_iter().map(|reply| reply["reply"].clone()).collect();
+    let refused = json!({"outcome": "refused", "failure": {"code": "OUT_OF_STOCK", "message": "none left"}});
+    assert_eq!(outcomes[0], refused);
+    assert_eq!(outcomes[1], json!({"outcome": "unknown", "failure": {"code": "BUSY", "message": ""}, "retry_after_ms": 3_000}));
+    assert_eq!(outcomes[2], json!({"outcome": "ongoing", "retry_after_ms": 9_000}));
+    for (index, code) in [(3, "HANDLER_ERROR"), (4, "HANDLER_PANICKED"), (5, "UNKNOWN_CALL")] {
+        assert_eq!((outcomes[index]["outcome"].as_str(), outcomes[index]["failure"]["code"].as_str()), (Some("unknown"), Some(code)));
+    }
+    assert!(outcomes[5]["failure"]["message"].as_str().expect("text").contains("reserve"), "it says what it has: {}", outcomes[5]);
+    assert!(group.settled().is_empty());
+}
+
+#[tokio::test]
+async fn a_stale_command_is_acknowledged() {
+    for code in [ErrorCode::Fenced, ErrorCode::SagaNotFound, ErrorCode::SagaStateConflict] {
+        let group = Group::default();
+        group.put([call("reserve", 1)]);
+        let server = server(&group, move |_| Answer::Problem(code)).await;
+        assert_eq!(replies(&server, 1).await.len(), 1);
+        until("it is acknowledged", || group.settled().get("r0") == Some(&Settled::Acked)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_record_that_is_no_call_is_terminated_with_the_reason() {
+    let group = Group::default();
+    group.put([json!({"hello": 1}), json!("text"), Value::Null]);
+    let server = server(&group, applied).await;
+    let shutdown = CancellationToken::new();
+    let running = tokio::spawn(worker(&server).build().run(shutdown.clone()));
+    until("all are settled", || group.settled().len() == 3).await;
+    shutdown.cancel();
+    soon(running).await.expect("no panic").expect("a clean stop");
+    for settled in group.settled().into_values() {
+        assert!(matches!(&settled, Settled::Terminated { reason } if reason.contains("no call of a saga")), "{settled:?}");
+    }
+    assert!(server.verbs("complete").is_empty());
+}
+
+#[tokio::test]
+async fn a_lost_answer_repeats_the_reply_and_a_server_that_stays_away_gets_the_command_back() {
+    let group = Group::default();
+    group.put([call("reserve", 1)]);
+    let lost = Mutex::new(2);
+    let first = server(&group, move |seen| {
+        let mut lost = lost.lock().expect("no panic");
+        if *lost == 0 {
+            return applied(seen);
+        }
+        *lost -= 1;
+        Answer::Break
+    })
+    .await;
+    let repeated = replies(&first, 3).await;
+    assert!(repeated.iter().all(|reply| *reply == repeated[0]));
+    assert!(group.settled().is_empty());
+
+    let group = Group::default();
+    group.put([call("reserve", 1)]);
+    let server = server(&group, |_| Answer::Break).await;
+    let shutdown = CancellationToken::new();
+    let running = tokio::spawn(worker(&server).build().run(shutdown.clone()));
+    until("it is given back", || group.settled().len() == 1).await;
+    shutdown.cancel();
+    soon(running).await.expect("no panic").expect("a clean stop");
+    assert!(matches!(&group.settled()["r0"], Settled::Nacked { reason: Some(reason), .. } if reason.contains("could not be given")));
+}
+
+#[tokio::test]
+async fn a_reply_that_the_server_cannot_take_becomes_an_unknown_outcome_with_its_cause() {
+    let group = Group::default();
+    group.put([call("reserve", 1)]);
+    let server = server(&group, |seen| {
+        let is_success = seen.json["reply"]["outcome"] == "succeeded";
+        if is_success { Answer::Problem(ErrorCode::PayloadTooLarge) } else { applied(seen) }
+    })
+    .await;
+    let replies = replies(&server, 2).await;
+    assert_eq!(replies[1]["reply"]["outcome"], "unknown", "the effect may be there: never refused");
+    assert_eq!(replies[1]["reply"]["failure"]["code"], "PAYLOAD_TOO_LARGE");
+    assert!(group.settled().is_empty());
+}
+
+#[tokio::test]
+async fn a_worker_waits_for_its_topic_and_keeps_the_lease_of_a_long_call() {
+    let group = Group::default();
+    group.fail_next("receive", Answer::Problem(ErrorCode::TopicNotFound));
+    group.put([call("slow", 1)]);
+    let server = server(&group, applied).await;
+    let gate = Arc::new(tokio::sync::Semaphore::new(0));
+    let open = Arc::clone(&gate);
+    let shutdown = CancellationToken::new();
+    let slow = worker(&server).lease(Duration::from_secs(1)).on("slow", move |_| {
+        let gate = Arc::clone(&gate);
+        async move {
+            gate.acquire().await.expect("open").forget();
+            Ok(Value::Null)
+        }
+    });
+    let running = tokio::spawn(slow.build().run(shutdown.clone()));
+    until("its lease is extended", || group.extended("r0") >= 2).await;
+    open.add_permits(1);
+    until("it is replied", || server.verbs("complete").len() == 1).await;
+    shutdown.cancel();
+    soon(running).await.expect("no panic").expect("a clean stop");
+}
