@@ -1,0 +1,215 @@
+//! Inventory: how many pieces are on hand, reserved and sold. They always add up to what was received.
+
+use crate::domain::Line;
+use crate::service::{self, ServiceArgs, ServiceError};
+use crate::store::{Effect, Row, Rows, Store, StoreError, arguments};
+use axum::extract::State;
+use axum::routing::{get, put};
+use axum::{Json, Router};
+use sagamq_api::saga::Call;
+use sagamq_sdk::CallError;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What the service can be called for.
+pub const CALLS: [(&str, Effect); 3] = [("reserve", reserve), ("release", release), ("sell", sell)];
+
+/// The count of one product. `on_hand + reserved + sold == received`, always.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stock {
+    /// Everything that ever came in.
+    pub received: u64,
+    /// Free to be reserved.
+    pub on_hand: u64,
+    /// Held for orders that are not paid yet.
+    pub reserved: u64,
+    /// Gone to customers.
+    pub sold: u64,
+}
+
+impl Row for Stock {
+    const TABLE: &'static str = "stock";
+}
+
+/// What is held for one order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Reservation {
+    lines: Vec<Line>,
+    state: ReservationState,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+enum ReservationState {
+    Reserved,
+    Released,
+    Sold,
+}
+
+impl Row for Reservation {
+    const TABLE: &'static str = "reservation";
+}
+
+#[derive(Deserialize)]
+struct Reserve {
+    order_id: String,
+    lines: Vec<Line>,
+}
+
+#[derive(Deserialize)]
+struct OfOrder {
+    order_id: String,
+}
+
+/// Holds all lines of an order, or none.
+fn reserve(rows: &Rows<'_, '_>, call: &Call) -> Result<Value, CallError> {
+    let mut order: Reserve = arguments(call)?;
+    // Everybody locks products in the same order, so nobody waits in a circle.
+    order.lines.sort_by(|a, b| a.sku.cmp(&b.sku));
+    for line in &order.lines {
+        let stock: Stock = rows.lock(&line.sku)?.unwrap_or_default();
+        let wanted = u64::from(line.quantity);
+        if stock.on_hand < wanted {
+            return Err(CallError::refused("OUT_OF_STOCK", format!("{} of {wanted} `{}` are left", stock.on_hand, line.sku)));
+        }
+        rows.put(&line.sku, &Stock { on_hand: stock.on_hand - wanted, reserved: stock.reserved + wanted, ..stock })?;
+    }
+    rows.put(&order.order_id, &Reservation { lines: order.lines, state: ReservationState::Reserved })?;
+    Ok(json!({ "reserved": true }))
+}
+
+/// Undoes a reservation.
+fn release(rows: &Rows<'_, '_>, call: &Call) -> Result<Value, CallError> {
+    settle(rows, call, ReservationState::Released, |stock, pieces| Stock {
+        on_hand: stock.on_hand + pieces,
+        reserved: stock.reserved - pieces,
+        ..stock
+    })
+}
+
+/// Turns a reservation into a sale.
+fn sell(rows: &Rows<'_, '_>, call: &Call) -> Result<Value, CallError> {
+    settle(rows, call, ReservationState::Sold, |stock, pieces| Stock {
+        reserved: stock.reserved - pieces,
+        sold: stock.sold + pieces,
+        ..stock
+    })
+}
+
+fn settle(rows: &Rows<'_, '_>, call: &Call, state: ReservationState, change: fn(Stock, u64) -> Stock) -> Result<Value, CallError> {
+    let OfOrder { order_id } = arguments(call)?;
+    let reservation: Option<Reservation> = rows.lock(&order_id)?;
+    let Some(reservation) = reservation.filter(|reservation| reservation.state == ReservationState::Reserved) else {
+        // Not a refusal: this must not happen, and an operator has to look at it rather than a saga that goes on without.
+        return Err(CallError::unknown("NO_RESERVATION", format!("order `{order_id}` holds no stock")));
+    };
+    for line in &reservation.lines {
+        let stock: Stock = rows.lock(&line.sku)?.unwrap_or_default();
+        rows.put(&line.sku, &change(stock, u64::from(line.quantity)))?;
+    }
+    rows.put(&order_id, &Reservation { state, ..reservation })?;
+    Ok(Value::Null)
+}
+
+/// Takes a delivery in: products that inventory has not seen yet. Saying it twice changes nothing.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn receive(store: &Store, delivery: &BTreeMap<String, u64>) -> Result<(), StoreError> {
+    store.change(|rows| {
+        for (sku, &pieces) in delivery {
+            if rows.lock::<Stock>(sku)?.is_none() {
+                rows.put(sku, &Stock { received: pieces, on_hand: pieces, ..Stock::default() })?;
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Runs the service until it is told to stop.
+///
+/// # Errors
+/// [`ServiceError`] when it cannot start, or when the server refuses it for good.
+pub async fn run(args: &ServiceArgs) -> Result<(), ServiceError> {
+    let store = Arc::new(Store::open(&args.data_dir)?);
+    let admin = Router::new()
+        .route("/stock", put(|State(store): State<Arc<Store>>, Json(delivery): Json<BTreeMap<String, u64>>| async move {
+            service::answer(receive(&store, &delivery))
+        }))
+        .route("/books", get(|State(store): State<Arc<Store>>| async move {
+            service::answer(store.all::<Stock>().map(|rows| rows.into_iter().collect::<BTreeMap<_, _>>()))
+        }))
+        .with_state(Arc::clone(&store));
+    service::run(args, "inventory.commands", &CALLS, store, admin).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::testing::{call, code, store};
+    use sagamq_api::saga::Operation::{Action, Compensation};
+
+    fn lines(order: &str, pieces: u32) -> Value {
+        json!({ "order_id": order, "lines": [{ "sku": "mug", "quantity": pieces }] })
+    }
+
+    fn mugs(store: &Store) -> Stock {
+        store.get("mug").expect("readable").expect("received")
+    }
+
+    #[test]
+    fn a_reservation_that_comes_twice_holds_stock_once() {
+        let (_directory, store) = store();
+        receive(&store, &[("mug".to_owned(), 5)].into()).expect("stored");
+        let reserve_it = call(1, "reserve_stock", Action, "reserve", lines("o-1", 3));
+        let first = store.once_blocking(&reserve_it, reserve).expect("in stock");
+        assert_eq!(store.once_blocking(&reserve_it, reserve), Ok(first), "the same answer");
+        assert_eq!(mugs(&store), Stock { received: 5, on_hand: 2, reserved: 3, sold: 0 });
+        assert_eq!(store.counts(), (2, 1));
+    }
+
+    #[test]
+    fn stock_runs_out_and_the_refusal_is_remembered_although_stock_comes_back() {
+        let (_directory, store) = store();
+        receive(&store, &[("mug".to_owned(), 5)].into()).expect("stored");
+        store.once_blocking(&call(1, "reserve_stock", Action, "reserve", lines("o-1", 4)), reserve).expect("in stock");
+        let second = call(2, "reserve_stock", Action, "reserve", lines("o-2", 2));
+        assert_eq!(code(store.once_blocking(&second, reserve)), "OUT_OF_STOCK");
+        store.once_blocking(&call(1, "reserve_stock", Compensation, "release", lines("o-1", 4)), release).expect("held");
+        assert_eq!(code(store.once_blocking(&second, reserve)), "OUT_OF_STOCK", "the saga was told so already");
+        assert_eq!(mugs(&store), Stock { received: 5, on_hand: 5, reserved: 0, sold: 0 });
+    }
+
+    #[test]
+    fn an_order_of_which_one_line_is_missing_holds_nothing() {
+        let (_directory, store) = store();
+        receive(&store, &[("book".to_owned(), 5), ("mug".to_owned(), 1)].into()).expect("stored");
+        let both = json!({ "order_id": "o-1", "lines": [{ "sku": "mug", "quantity": 2 }, { "sku": "book", "quantity": 1 }] });
+        assert_eq!(code(store.once_blocking(&call(1, "reserve_stock", Action, "reserve", both), reserve)), "OUT_OF_STOCK");
+        let books: Stock = store.get("book").expect("readable").expect("received");
+        assert_eq!(books, Stock { received: 5, on_hand: 5, reserved: 0, sold: 0 });
+    }
+
+    #[test]
+    fn a_release_without_a_reservation_does_nothing_and_the_late_reservation_is_refused() {
+        let (_directory, store) = store();
+        receive(&store, &[("mug".to_owned(), 5)].into()).expect("stored");
+        store.once_blocking(&call(1, "reserve_stock", Compensation, "release", lines("o-1", 3)), release).expect("nothing to undo");
+        let late = call(1, "reserve_stock", Action, "reserve", lines("o-1", 3));
+        assert_eq!(code(store.once_blocking(&late, reserve)), sagamq_sdk::barrier::COMPENSATED);
+        assert_eq!(mugs(&store), Stock { received: 5, on_hand: 5, reserved: 0, sold: 0 });
+    }
+
+    #[test]
+    fn a_sale_moves_reserved_pieces_once() {
+        let (_directory, store) = store();
+        receive(&store, &[("mug".to_owned(), 5)].into()).expect("stored");
+        store.once_blocking(&call(1, "reserve_stock", Action, "reserve", lines("o-1", 3)), reserve).expect("in stock");
+        for _ in 0..2 {
+            store.once_blocking(&call(1, "sell_stock", Action, "sell", lines("o-1", 3)), sell).expect("held");
+        }
+        assert_eq!(mugs(&store), Stock { received: 5, on_hand: 2, reserved: 0, sold: 3 });
+    }
+}
