@@ -81,6 +81,10 @@ pub const IN_FLIGHT_MAX: usize = 1_000;
 /// not delivered until the floor moves: forgetting acknowledgements would redeliver settled work.
 pub const SETTLED_RANGES_MAX: usize = 10_000;
 
+/// Most records of one partition that one group may have leased or waiting for a redelivery together: bounds the group's state.
+/// When the bound is hit, fresh records are not delivered and dead letters are not redriven until some are settled.
+pub const PENDING_MAX: usize = 10_000;
+
 /// Longest reason given with a negative acknowledgement, a termination or a cancellation, in bytes.
 pub const REASON_BYTES_MAX: usize = 1_024;
 
@@ -112,4 +116,5 @@ const _: () = assert!(RECORD_BYTES_DEFAULT <= RECORD_BYTES_MAX, "the default mus
 const _: () = assert!((RECORD_BYTES_MAX as usize) / 3 * 4 < BODY_BYTES_MAX, "the largest record must fit a body as base64");
 const _: () = assert!(RECEIVE_RECORDS_DEFAULT <= RECEIVE_RECORDS_MAX, "the default must be allowed");
 const _: () = assert!(RECEIVE_RECORDS_MAX as usize <= IN_FLIGHT_MAX, "one receive must fit the in-flight bound");
+const _: () = assert!(IN_FLIGHT_MAX < PENDING_MAX, "delayed records must leave room for leased ones");
 const _: () = assert!(RECEIVE_RECORDS_MAX as usize <= RECEIPTS_MAX, "one receive can be settled by one request");

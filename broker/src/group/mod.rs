@@ -1,0 +1,22 @@
+//! Queue groups: which records of a partition a group has settled, which are leased, and which wait for a redelivery.
+//!
+//! Everything here is pure: the clock, the jitter and the lease numbers are passed in, and nothing is written. The shard's
+//! task calls it, encodes the state it gets and puts it into the same commit as what follows from it (dead letters, records).
+
+mod codec;
+mod deliver;
+mod policy;
+mod ranges;
+mod receipt;
+mod settle;
+mod state;
+
+#[cfg(test)]
+mod model_tests;
+
+pub use codec::DecodeError;
+pub use deliver::{Leased, Received};
+pub use policy::QueuePolicy;
+pub use receipt::{Receipt, ReceiptError};
+pub use settle::{DeadLetterCause, DeadLettered, Redriven, Settled};
+pub use state::QueueState;

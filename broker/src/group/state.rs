@@ -1,0 +1,196 @@
+//! The state of one queue group in one partition, and what can be asked of it.
+//!
+//! ```text
+//!   settled │ settled, leased and delayed mixed        │ never delivered      │ not written
+//!   ────────┼──────────────────────────────────────────┼──────────────────────┼────────────
+//!       ack_floor                                  next_fresh           high_watermark
+//! ```
+//! `ack_floor <= next_fresh`, both only rise. Every offset below `next_fresh` is settled or pending (leased or delayed).
+//! A redriven dead letter is the one exception to "settled below the floor": its offset stays in the settled part, which keeps
+//! the floor's arithmetic sound, and is pending besides; while it is pending it counts as unsettled.
+
+use super::ranges::RangeSet;
+use sagamq_api::Offset;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A record in the hands of a consumer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Lease {
+    pub(crate) lease_id: u64,
+    pub(crate) deadline_ms: u64,
+    /// Deliveries, this one included; at least 1.
+    pub(crate) attempt: u32,
+}
+
+/// A record that waits for its next delivery. It holds no in-flight slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Delayed {
+    /// Deliveries so far.
+    pub(crate) attempt: u32,
+    pub(crate) due_ms: u64,
+    /// The lease that ran out, if that is why it waits: its holder may still acknowledge.
+    pub(crate) lapsed_lease: Option<u64>,
+}
+
+/// One queue group in one partition. See the file for its order of positions.
+#[derive(Clone, Debug, Default)]
+pub struct QueueState {
+    pub(super) ack_floor: Offset,
+    pub(super) next_fresh: Offset,
+    /// Above the floor and never touching it.
+    pub(super) settled: RangeSet,
+    pub(super) in_flight: BTreeMap<Offset, Lease>,
+    pub(super) delayed: BTreeMap<Offset, Delayed>,
+    /// Pending offsets that lie in the settled part: redriven dead letters.
+    pub(super) redriven: u64,
+    // What follows is an index over the maps above: never encoded, not part of equality.
+    pub(super) by_deadline: BTreeSet<(u64, Offset)>,
+    pub(super) by_due: BTreeSet<(u64, Offset)>,
+    /// Delayed offsets that were seen to be due; they are in `by_due` no longer.
+    pub(super) ready: BTreeSet<Offset>,
+}
+
+impl PartialEq for QueueState {
+    fn eq(&self, other: &Self) -> bool {
+        (self.ack_floor, self.next_fresh) == (other.ack_floor, other.next_fresh)
+            && self.settled == other.settled
+            && self.in_flight == other.in_flight
+            && self.delayed == other.delayed
+    }
+}
+
+impl Eq for QueueState {}
+
+impl QueueState {
+    /// A group that begins with the record at `start`.
+    #[must_use]
+    pub fn starting_at(start: Offset) -> Self {
+        Self { ack_floor: start, next_fresh: start, ..Self::default() }
+    }
+
+    /// Every record below is settled, save redriven dead letters.
+    #[must_use]
+    pub fn ack_floor(&self) -> Offset {
+        self.ack_floor
+    }
+
+    /// No record at or above was ever delivered.
+    #[must_use]
+    pub fn next_fresh(&self) -> Offset {
+        self.next_fresh
+    }
+
+    /// Records leased to consumers. Leases that ran out count until [`QueueState::expire`] sees them.
+    #[must_use]
+    pub fn in_flight(&self) -> u64 {
+        self.in_flight.len() as u64
+    }
+
+    /// Records that wait for a redelivery, those that are due included.
+    #[must_use]
+    pub fn delayed(&self) -> u64 {
+        self.delayed.len() as u64
+    }
+
+    /// Delayed records that [`QueueState::expire`] or [`QueueState::receive`] saw to be due.
+    #[must_use]
+    pub fn ready(&self) -> u64 {
+        self.ready.len() as u64
+    }
+
+    /// Ranges of settled records above the floor.
+    #[must_use]
+    pub fn settled_ranges(&self) -> usize {
+        self.settled.len()
+    }
+
+    /// Records below the high watermark that are not settled.
+    #[must_use]
+    pub fn lag(&self, high_watermark: Offset) -> u64 {
+        let written = high_watermark.0.saturating_sub(self.ack_floor.0);
+        written - self.settled.count_below(high_watermark) + self.redriven
+    }
+
+    /// The oldest record below the high watermark that is not settled.
+    #[must_use]
+    pub fn oldest_unsettled(&self, high_watermark: Offset) -> Option<Offset> {
+        // The floor itself is never settled, so it is the oldest unless a redriven record lies below it.
+        let pending = [self.in_flight.keys().next(), self.delayed.keys().next()];
+        pending.into_iter().flatten().copied().chain([self.ack_floor]).min().filter(|&oldest| oldest < high_watermark)
+    }
+
+    /// When something will become deliverable without anybody's doing, in milliseconds since 1970: the next end of a lease or of
+    /// a delay. After [`QueueState::expire`] it lies in the future, so a poller that sleeps until then does not spin.
+    #[must_use]
+    pub fn next_due_ms(&self) -> Option<u64> {
+        let firsts = [self.by_deadline.first(), self.by_due.first()];
+        firsts.into_iter().flatten().map(|&(at_ms, _)| at_ms).min()
+    }
+
+    /// Whether the record is settled.
+    #[must_use]
+    pub fn is_settled(&self, offset: Offset) -> bool {
+        self.is_in_settled_part(offset) && !self.is_pending(offset)
+    }
+
+    pub(super) fn is_in_settled_part(&self, offset: Offset) -> bool {
+        offset < self.ack_floor || self.settled.contains(offset)
+    }
+
+    pub(super) fn is_pending(&self, offset: Offset) -> bool {
+        self.in_flight.contains_key(&offset) || self.delayed.contains_key(&offset)
+    }
+
+    pub(super) fn pending(&self) -> usize {
+        self.in_flight.len() + self.delayed.len()
+    }
+
+    pub(super) fn put_in_flight(&mut self, offset: Offset, lease: Lease) {
+        self.by_deadline.insert((lease.deadline_ms, offset));
+        let before = self.in_flight.insert(offset, lease);
+        debug_assert!(before.is_none(), "{offset} was leased twice");
+    }
+
+    pub(super) fn take_in_flight(&mut self, offset: Offset) -> Option<Lease> {
+        let lease = self.in_flight.remove(&offset)?;
+        self.by_deadline.remove(&(lease.deadline_ms, offset));
+        Some(lease)
+    }
+
+    pub(super) fn put_delayed(&mut self, offset: Offset, delayed: Delayed) {
+        self.by_due.insert((delayed.due_ms, offset));
+        let before = self.delayed.insert(offset, delayed);
+        debug_assert!(before.is_none(), "{offset} was delayed twice");
+    }
+
+    pub(super) fn take_delayed(&mut self, offset: Offset) -> Option<Delayed> {
+        let delayed = self.delayed.remove(&offset)?;
+        if !self.ready.remove(&offset) {
+            self.by_due.remove(&(delayed.due_ms, offset));
+        }
+        Some(delayed)
+    }
+
+    /// Notes which delayed records are due. Each record moves once, so a queue of waiting ones costs nothing per call.
+    pub(super) fn note_due(&mut self, now_ms: u64) {
+        while let Some(&(due_ms, offset)) = self.by_due.first()
+            && due_ms <= now_ms
+        {
+            self.by_due.pop_first();
+            self.ready.insert(offset);
+        }
+    }
+
+    /// Puts an offset that is no longer pending into the settled part.
+    pub(super) fn mark_settled(&mut self, offset: Offset) {
+        if self.is_in_settled_part(offset) {
+            return;
+        }
+        if offset == self.ack_floor {
+            self.ack_floor = self.settled.absorb(offset.next());
+        } else {
+            self.settled.insert(offset);
+        }
+        self.next_fresh = self.next_fresh.max(self.ack_floor);
+    }
+}
