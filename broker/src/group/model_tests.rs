@@ -19,7 +19,7 @@ enum Fate {
     Settled,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Step {
     Produce(u64),
     Receive {
