@@ -3,9 +3,13 @@
 //! Three implementations pass one contract suite: [`rocks`] (the product), [`memory`] (fast tests) and [`crash`] (a `live` and
 //! a `durable` image, fails the n-th write, yields what a power cut would leave).
 
+#[cfg(test)]
+mod contract;
 pub mod crash;
+mod image;
 pub mod keys;
 pub mod memory;
+mod open_error;
 pub mod rocks;
 mod side_file;
 

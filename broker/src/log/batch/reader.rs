@@ -1,0 +1,149 @@
+//! Reads the records of a batch. Every length is checked against what is there before anything is taken or allocated.
+
+use super::{Batch, BatchError, HEADER_LEN, StoredRecord};
+use bytes::Bytes;
+use sagamq_api::record::Payload;
+use std::collections::BTreeMap;
+
+/// Attributes: the lowest three bits name the compression.
+const COMPRESSION: i16 = 0b111;
+/// Attributes: every record has the maximum timestamp, the broker's time of arrival.
+const LOG_APPEND_TIME: i16 = 1 << 3;
+/// Attributes: markers of transactions instead of records.
+const CONTROL: i16 = 1 << 5;
+/// The shortest record: size, attributes, time, offset delta, three lengths.
+const RECORD_MIN: usize = 7;
+
+/// The records of a batch, in order of their offsets.
+pub(super) fn read(batch: &Batch) -> Result<Vec<StoredRecord>, BatchError> {
+    let header = batch.header();
+    if header.attributes & COMPRESSION != 0 {
+        return Err(BatchError::Unsupported("compression"));
+    }
+    if header.attributes & CONTROL != 0 {
+        return Err(BatchError::Unsupported("control records"));
+    }
+    let mut cursor = Cursor { bytes: batch.bytes(), at: HEADER_LEN, end: batch.bytes().len() };
+    // The count is only a claim: never reserve more than the bytes could hold.
+    let possible = cursor.remaining() / RECORD_MIN;
+    let mut records = Vec::with_capacity(possible.min(header.records_count as usize));
+    let mut next_delta = 0;
+    for index in 0..header.records_count {
+        let at_record = |reason| BatchError::Record { index, reason };
+        let (delta, record) = record(&mut cursor, batch).map_err(at_record)?;
+        if delta < next_delta || delta > header.last_offset_delta {
+            return Err(at_record("its offset is out of order or behind the last one"));
+        }
+        next_delta = delta + 1;
+        records.push(record);
+    }
+    if cursor.remaining() > 0 {
+        return Err(BatchError::Header("there are bytes behind the last record"));
+    }
+    Ok(records)
+}
+
+/// One record with its offset delta.
+fn record(outer: &mut Cursor<'_>, batch: &Batch) -> Result<(u32, StoredRecord), &'static str> {
+    let size = usize::try_from(outer.varint()?).map_err(|_| "its size is negative")?;
+    let mut cursor = outer.split(size)?;
+    let _attributes_unused_by_the_format = cursor.byte()?;
+    let timestamp_delta = cursor.varlong()?;
+    let delta = u32::try_from(cursor.varint()?).map_err(|_| "its offset is before the batch's")?;
+    let key = cursor.nullable()?;
+    let value = cursor.nullable()?;
+    let headers = headers(&mut cursor)?;
+    if cursor.remaining() > 0 {
+        return Err("its size does not match its parts");
+    }
+    let header = batch.header();
+    let timestamp_ms = if header.attributes & LOG_APPEND_TIME == 0 {
+        header.base_timestamp.checked_add(timestamp_delta).ok_or("its timestamp is out of range")?
+    } else {
+        header.max_timestamp
+    };
+    let payload = Payload { key, value, headers };
+    Ok((delta, StoredRecord { offset: header.base_offset.plus(u64::from(delta)), timestamp_ms, payload }))
+}
+
+fn headers(cursor: &mut Cursor<'_>) -> Result<BTreeMap<String, String>, &'static str> {
+    let count = cursor.varint()?;
+    if count < 0 {
+        return Err("its number of headers is negative");
+    }
+    let mut headers = BTreeMap::new();
+    for _ in 0..count {
+        let name = text(&cursor.nullable()?.ok_or("a header has no name")?)?;
+        let value = text(&cursor.nullable()?.ok_or("a header has no value")?)?;
+        if headers.insert(name, value).is_some() {
+            return Err("a header is there twice");
+        }
+    }
+    Ok(headers)
+}
+
+fn text(bytes: &Bytes) -> Result<String, &'static str> {
+    core::str::from_utf8(bytes).map(str::to_owned).map_err(|_| "a header is not UTF-8")
+}
+
+/// A place in the batch and the end of what may be read.
+struct Cursor<'a> {
+    bytes: &'a Bytes,
+    at: usize,
+    end: usize,
+}
+
+impl<'a> Cursor<'a> {
+    const fn remaining(&self) -> usize {
+        self.end - self.at
+    }
+
+    /// A cursor over the next `size` bytes; this one goes on behind them.
+    fn split(&mut self, size: usize) -> Result<Cursor<'a>, &'static str> {
+        if size > self.remaining() {
+            return Err("it ends in the middle");
+        }
+        let part = Cursor { bytes: self.bytes, at: self.at, end: self.at + size };
+        self.at = part.end;
+        Ok(part)
+    }
+
+    fn byte(&mut self) -> Result<u8, &'static str> {
+        let part = self.split(1)?;
+        Ok(part.bytes[part.at])
+    }
+
+    /// Bytes with their length in front; a length of -1 means that there are none.
+    fn nullable(&mut self) -> Result<Option<Bytes>, &'static str> {
+        match self.varint()? {
+            -1 => Ok(None),
+            length => {
+                let part = self.split(usize::try_from(length).map_err(|_| "a length is negative")?)?;
+                Ok(Some(part.bytes.slice(part.at..part.end)))
+            }
+        }
+    }
+
+    fn varint(&mut self) -> Result<i32, &'static str> {
+        i32::try_from(self.varlong()?).map_err(|_| "a number is too large")
+    }
+
+    /// A zigzag number: seven bits a byte, lowest first, the top bit says that more follow.
+    fn varlong(&mut self) -> Result<i64, &'static str> {
+        let mut zigzag = 0_u64;
+        for shift in (0..64).step_by(7) {
+            let byte = self.byte()?;
+            let bits = u64::from(byte & 0x7f);
+            // Of the tenth byte only one bit has a place.
+            if shift == 63 && bits > 1 {
+                return Err("a number is too large");
+            }
+            zigzag |= bits << shift;
+            if byte & 0x80 == 0 {
+                let magnitude = (zigzag >> 1).cast_signed();
+                return Ok(if zigzag & 1 == 0 { magnitude } else { !magnitude });
+            }
+        }
+        Err("a number is too long")
+    }
+}

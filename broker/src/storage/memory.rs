@@ -1,0 +1,45 @@
+//! Storage in memory, for tests that want speed and no disk. Nothing survives the process, whatever durability was asked for.
+
+use super::image::Image;
+use super::{Direction, Durability, Family, Mutation, Storage, StorageError};
+use bytes::Bytes;
+use core::ops::{ControlFlow, Range};
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// Storage in memory. Clones share the content.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryStorage {
+    // Readers take a clone of the image and let go, so a scan's visitor may read and write.
+    image: Arc<RwLock<Image>>,
+}
+
+impl MemoryStorage {
+    /// Empty storage.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+impl Storage for MemoryStorage {
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
+        Ok(self.image.read().unwrap_or_else(PoisonError::into_inner).get(family, key))
+    }
+
+    fn scan(
+        &self,
+        family: Family,
+        range: Range<&[u8]>,
+        direction: Direction,
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), StorageError> {
+        let moment = self.image.read().unwrap_or_else(PoisonError::into_inner).clone();
+        moment.scan(family, range, direction, visit);
+        Ok(())
+    }
+
+    fn write(&self, mutations: &[Mutation], _durability: Durability) -> Result<(), StorageError> {
+        self.image.write().unwrap_or_else(PoisonError::into_inner).apply(mutations);
+        Ok(())
+    }
+}

@@ -1,0 +1,200 @@
+//! Storage on RocksDB: the product's. This module and its `options` are the only ones that name the crate.
+//!
+//! A data directory holds `lock` (held while it is open), `commit-guard` (see `side_file`) and the database in `rocksdb/`. One
+//! database has one write-ahead log, so one sync makes a commit of any families durable.
+
+mod open;
+mod options;
+#[cfg(test)]
+mod tests;
+
+pub use super::open_error::OpenError;
+
+use super::side_file::CommitGuard;
+use super::{Direction, Durability, Family, Mutation, Storage, StorageError};
+use bytes::Bytes;
+use core::fmt;
+use core::ops::{ControlFlow, Range};
+use rocksdb::{ColumnFamily, DB, ErrorKind, ReadOptions, WriteBatch, WriteOptions};
+use std::fs::File;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// What can be chosen when a data directory is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RocksOptions {
+    /// Memory for blocks read from disk, shared by all families.
+    pub block_cache_bytes: usize,
+    /// Memory for new log batches before they are written to a sorted file.
+    pub log_buffer_bytes: usize,
+    /// Opens a directory although acknowledged commits are or may be missing, with what is left.
+    pub accept_data_loss: bool,
+    /// How often the commit guard is brought up to date: what a crash leaves unguarded.
+    pub guard_interval: Duration,
+}
+
+impl Default for RocksOptions {
+    fn default() -> Self {
+        Self {
+            block_cache_bytes: 128 << 20,
+            log_buffer_bytes: 32 << 20,
+            accept_data_loss: false,
+            guard_interval: Duration::from_secs(1),
+        }
+    }
+}
+
+/// Storage on RocksDB. Share it in an `Arc`; it is closed when the last one is dropped, and everything written is durable then.
+pub struct RocksStorage {
+    // Fields are dropped in this order: the guard takes its last note, the database is closed, then another may open it.
+    guard: CommitGuard,
+    db: DB,
+    /// Why nothing more may be written. A mutex, because only one write runs at a time: then what is numbered up to a synced write
+    /// is synced too, which is what the guard records.
+    stopped: Mutex<Option<StorageError>>,
+    /// Held, never read.
+    _lock: File,
+}
+
+impl RocksStorage {
+    /// Opens the data directory, creating it if it is not there.
+    ///
+    /// # Errors
+    /// When it is in use, not ours, damaged, not writable or misses acknowledged commits. A refused directory is as it was.
+    pub fn open(path: impl AsRef<Path>, options: &RocksOptions) -> Result<Self, OpenError> {
+        open::open(path.as_ref(), options)
+    }
+
+    /// Sequence number of the last write, for diagnostics. It rises by one with each mutation.
+    #[must_use]
+    pub fn latest_sequence_number(&self) -> u64 {
+        self.db.latest_sequence_number()
+    }
+
+    fn family(&self, family: Family) -> &ColumnFamily {
+        self.db.cf_handle(family.name()).expect("every family was opened")
+    }
+
+    fn batch(&self, mutations: &[Mutation]) -> WriteBatch {
+        /// Type, family and lengths in front of key and value.
+        const OVERHEAD_MAX: usize = 16;
+        let bytes = mutations.iter().map(|mutation| mutation.len() + OVERHEAD_MAX).sum();
+        let mut batch = WriteBatch::with_capacity_bytes(bytes);
+        for mutation in mutations {
+            match mutation {
+                Mutation::Put { family, key, value } => batch.put_cf(self.family(*family), key, value),
+                Mutation::Delete { family, key } => batch.delete_cf(self.family(*family), key),
+                // RocksDB does not define a range that ends before it begins; for us it is empty.
+                Mutation::DeleteRange { range, .. } if range.start >= range.end => {}
+                Mutation::DeleteRange { family, range } => batch.delete_range_cf(self.family(*family), &range.start, &range.end),
+            }
+        }
+        batch
+    }
+
+    fn apply(&self, mutations: &[Mutation], durability: Durability) -> Result<(), StorageError> {
+        let batch = self.batch(mutations);
+        let synced = durability == Durability::Synced;
+        if batch.is_empty() {
+            // There is nothing to log, but what was written before may still have to be synced.
+            if synced {
+                self.db.flush_wal(true).map_err(storage_error)?;
+            }
+        } else {
+            let mut options = WriteOptions::default();
+            options.set_sync(synced);
+            // Keys of a batch come in clusters, so each insert starts where the last one ended.
+            options.set_memtable_insert_hint_per_batch(true);
+            self.db.write_opt(batch, &options).map_err(storage_error)?;
+        }
+        if synced {
+            self.guard.committed(self.db.latest_sequence_number());
+        }
+        Ok(())
+    }
+}
+
+impl Storage for RocksStorage {
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
+        // Pinned, so the value is copied once, and not into a vector first.
+        let value = self.db.get_pinned_cf(self.family(family), key).map_err(storage_error)?;
+        Ok(value.map(|value| Bytes::copy_from_slice(&value)))
+    }
+
+    fn scan(
+        &self,
+        family: Family,
+        range: Range<&[u8]>,
+        direction: Direction,
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), StorageError> {
+        if range.start >= range.end {
+            return Ok(());
+        }
+        let mut options = ReadOptions::default();
+        // Both bounds, always: without them an iterator walks over the tombstones beyond the range.
+        options.set_iterate_lower_bound(range.start);
+        options.set_iterate_upper_bound(range.end);
+        // Catch-up reads are long and come once: they must not push group state and idempotency entries out of the cache.
+        options.fill_cache(family != Family::Log);
+        let mut entries = self.db.raw_iterator_cf_opt(self.family(family), options);
+        match direction {
+            Direction::Forward => entries.seek_to_first(),
+            Direction::Backward => entries.seek_to_last(),
+        }
+        while let Some((key, value)) = entries.item() {
+            if visit(key, value).is_break() {
+                return Ok(());
+            }
+            match direction {
+                Direction::Forward => entries.next(),
+                Direction::Backward => entries.prev(),
+            }
+        }
+        // An iterator ends at an error as it ends at the end.
+        entries.status().map_err(storage_error)
+    }
+
+    fn write(&self, mutations: &[Mutation], durability: Durability) -> Result<(), StorageError> {
+        let mut stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(reason) = &*stopped {
+            return Err(reason.clone());
+        }
+        let written = match self.guard.failure() {
+            // Unguarded commits could be lost in silence, so there are none.
+            Some(reason) => Err(StorageError::Io(reason.to_owned())),
+            None => self.apply(mutations, durability),
+        };
+        // What a failed write or sync left behind is unknown. To write or sync again as if nothing had happened can lose commits.
+        *stopped = written.clone().err();
+        written
+    }
+}
+
+impl Drop for RocksStorage {
+    /// Makes buffered writes durable. Nothing is flushed to sorted files: the next open reads the write-ahead log.
+    fn drop(&mut self) {
+        let stopped = self.stopped.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if stopped.is_some() {
+            return;
+        }
+        match self.db.flush_wal(true) {
+            Ok(()) => self.guard.committed(self.db.latest_sequence_number()),
+            Err(reason) => tracing::error!(%reason, "buffered writes may not survive a power cut"),
+        }
+    }
+}
+
+impl fmt::Debug for RocksStorage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RocksStorage").field("path", &self.db.path()).finish_non_exhaustive()
+    }
+}
+
+fn storage_error(error: rocksdb::Error) -> StorageError {
+    match error.kind() {
+        ErrorKind::Corruption => StorageError::Corrupt(error.into_string()),
+        _ => StorageError::Io(error.into_string()),
+    }
+}

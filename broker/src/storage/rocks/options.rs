@@ -1,0 +1,122 @@
+//! How RocksDB is set up, with the reason beside each choice. What is not set here is RocksDB's default.
+
+use super::RocksOptions;
+use crate::storage::Family;
+use rocksdb::{BlockBasedOptions, Cache, DBCompressionType, DBRecoveryMode, LogLevel, Options};
+
+/// Bits a key in a filter: one lookup in a hundred reads a block for nothing.
+const BLOOM_BITS_PER_KEY: f64 = 10.0;
+/// All write-ahead logs together; bounds what an open has to read, and what a quiet family can pin.
+const WAL_BYTES_MAX: u64 = 128 << 20;
+/// Memory for new entries of a family other than the log.
+const SMALL_BUFFER_BYTES: usize = 8 << 20;
+
+/// One cache for all families, so that the one that is read most gets most.
+pub(super) fn shared_cache(options: &RocksOptions) -> Cache {
+    // 0: the cache finds the size of its entries itself; families have blocks of different sizes.
+    Cache::new_hyper_clock_cache(options.block_cache_bytes, 0)
+}
+
+pub(super) fn database_options(options: &RocksOptions) -> Options {
+    let mut db = Options::default();
+    db.create_if_missing(true);
+    db.create_missing_column_families(true);
+    durability(&mut db, options);
+    // No write of ours waits for another writer: there is one, and it syncs.
+    db.set_allow_concurrent_memtable_write(false);
+    db.set_enable_write_thread_adaptive_yield(false);
+    // Pipelining helps many writers; unordered writes break the snapshots that scans rely on.
+    db.set_enable_pipelined_write(false);
+    db.set_unordered_write(false);
+    // A limit far above any device. Without one RocksDB slows delayed writes to 16 MB/s; with one, to its rate.
+    db.set_ratelimiter(4 << 30, 100_000, 10);
+    // Sorted files reach the device in steps, not in one flood that a commit's sync then waits behind.
+    db.set_bytes_per_sync(1 << 20);
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    db.set_max_background_jobs(i32::try_from(cores.clamp(2, 8)).expect("at most eight"));
+    // Below the common limit of 1024 open files, with room for connections.
+    db.set_max_open_files(512);
+    // Its own diary: warnings only, and bounded.
+    db.set_log_level(LogLevel::Warn);
+    db.set_keep_log_file_num(4);
+    db.set_max_log_file_size(4 << 20);
+    db.set_stats_dump_period_sec(0);
+    db.set_stats_persist_period_sec(0);
+    db
+}
+
+fn durability(db: &mut Options, options: &RocksOptions) {
+    // Recovery up to the first damage is the one mode that allows recycling, and a recycled file needs no change of its size at each
+    // sync. That damage is not silent: the commit guard refuses a database that ends too early.
+    db.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
+    db.set_recycle_log_file_num(4);
+    db.set_max_total_wal_size(WAL_BYTES_MAX);
+    // Missing or short closed logs are an error; the live one is the commit guard's. Who accepts a loss accepts this one too.
+    db.set_track_and_verify_wals_in_manifest(!options.accept_data_loss);
+    db.set_paranoid_checks(true);
+    // Every write reaches the system when it returns: it survives the death of the process.
+    db.set_manual_wal_flush(false);
+    // Families may be flushed alone: the write-ahead log is always on and brings them together again.
+    db.set_atomic_flush(false);
+    // Batches of records are written as they came; compressing them again costs the only writer its time.
+    db.set_wal_compression_type(DBCompressionType::None);
+}
+
+/// # Errors
+/// When this RocksDB does not know an option.
+pub(super) fn family_options(family: Family, options: &RocksOptions, cache: &Cache) -> Result<Options, rocksdb::Error> {
+    // The crate has no setter for this one. Many range deletions in memory make every read slow, so they are written out.
+    let mut of = Options::default().get_options_from_string("memtable_max_range_deletions=500")?;
+    of.set_compression_type(DBCompressionType::Lz4);
+    // The log may be far ahead of the merging of its files: better many files for a while than writes that wait.
+    of.set_level_zero_file_num_compaction_trigger(8);
+    of.set_level_zero_slowdown_writes_trigger(40);
+    of.set_level_zero_stop_writes_trigger(64);
+    of.set_soft_pending_compaction_bytes_limit(256 << 30);
+    of.set_hard_pending_compaction_bytes_limit(512 << 30);
+    match family {
+        Family::Log => {
+            of.set_write_buffer_size(options.log_buffer_bytes);
+            // Room for a burst while the ones before it are written out.
+            of.set_max_write_buffer_number(4);
+            of.set_target_file_size_base(64 << 20);
+        }
+        Family::TimeIndex | Family::Group | Family::Dedup | Family::Schedule | Family::Saga | Family::Meta => {
+            of.set_write_buffer_size(SMALL_BUFFER_BYTES);
+            of.set_max_write_buffer_number(3);
+        }
+    }
+    if matches!(family, Family::Dedup | Family::Schedule | Family::Saga) {
+        // Entries that come and go leave tombstones, which make scans slow. A file with many of them is merged soon: half of any
+        // 4096 entries, or half of the file.
+        of.add_compact_on_deletion_collector_factory(4096, 2048, 0.5);
+    }
+    if family == Family::Dedup {
+        // Most lookups find nothing; this answers those in memory too.
+        of.set_memtable_prefix_bloom_ratio(0.05);
+        of.set_memtable_whole_key_filtering(true);
+    }
+    of.set_block_based_table_factory(&blocks(family, cache));
+    Ok(of)
+}
+
+fn blocks(family: Family, cache: &Cache) -> BlockBasedOptions {
+    let mut blocks = BlockBasedOptions::default();
+    blocks.set_block_cache(cache);
+    // Large blocks where reads are long and in order, small ones where they are single.
+    blocks.set_block_size(match family {
+        Family::Log => 64 << 10,
+        Family::TimeIndex | Family::Schedule => 16 << 10,
+        Family::Group | Family::Dedup | Family::Saga | Family::Meta => 4 << 10,
+    });
+    // Filters where single keys are asked for, many of which are not there. The log and the indices are only scanned.
+    if matches!(family, Family::Group | Family::Dedup | Family::Saga | Family::Meta) {
+        blocks.set_bloom_filter(BLOOM_BITS_PER_KEY, false);
+        blocks.set_whole_key_filtering(true);
+    }
+    // Indices and filters count against the cache's size, so memory stays bounded however much is stored.
+    blocks.set_cache_index_and_filter_blocks(true);
+    blocks.set_cache_index_and_filter_blocks_with_high_priority(true);
+    blocks.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    blocks
+}
