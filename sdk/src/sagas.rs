@@ -7,7 +7,7 @@ use bytes::Bytes;
 use sagamq_api::headers::APPLICATION_YAML;
 use sagamq_api::saga::{
     CancelSaga, CompleteCall, CompletedCall, DefinitionDescription, DefinitionList, DefinitionQuery, LintResponse, SagaDescription,
-    SagaHistory, SagaList, SagaQuery, SagaState, SagaSummary, StartSaga, StartedSaga,
+    SagaHistory, SagaList, SagaQuery, SagaState, StartSaga, StartedSaga,
 };
 use sagamq_api::{SagaName, routes};
 use std::time::Duration;
@@ -23,7 +23,7 @@ const POLL_MAX: Duration = Duration::from_secs(1);
 /// Saga definitions and instances of a server. Cheap to clone.
 ///
 /// ```no_run
-/// use sagamq_sdk::{Client, api::saga::{SagaState, SagaSummary, StartSaga}};
+/// use sagamq_sdk::{Client, api::saga::{SagaState, StartSaga}};
 /// use std::time::Duration;
 ///
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -112,12 +112,12 @@ impl SagaClient {
         self.client.json(Request::get(routes::saga_history(id))).await
     }
 
-    /// Cancels an instance: what was done is compensated. The answer is its state after the cancellation was taken; the
-    /// compensations may still run.
+    /// Cancels an instance: what was done is compensated. The answer describes it as it is once the cancellation is durable;
+    /// the compensations may still run, see [`Self::wait`].
     ///
     /// # Errors
     /// `SAGA_NOT_FOUND`, or `SAGA_STATE_CONFLICT` when it is at its end or past its pivot.
-    pub async fn cancel(&self, id: Uuid, cancel: &CancelSaga) -> Result<SagaSummary, ClientError> {
+    pub async fn cancel(&self, id: Uuid, cancel: &CancelSaga) -> Result<SagaDescription, ClientError> {
         self.client.json(Request::post(format!("{}:cancel", routes::saga(id))).json(cancel)?).await
     }
 

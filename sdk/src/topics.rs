@@ -51,7 +51,8 @@ impl Client {
     ///
     /// Without an idempotency key the client draws one, so its own retries are never stored twice. Give a key that comes from
     /// your business (an order's id) to make the retries of your whole program safe as well: a second produce with the same key
-    /// and the same records gets the first one's partitions and offsets, marked `duplicate`.
+    /// and the same records gets the first one's partitions and offsets, marked `duplicate`. Records may carry keys of their own
+    /// instead; then the client draws keys for those that do not.
     ///
     /// # Errors
     /// `TOPIC_NOT_FOUND`, `RECORD_TOO_LARGE`, `INVALID_REQUEST`: nothing was stored. `IDEMPOTENCY_KEY_REUSED`: the key was used
@@ -59,18 +60,37 @@ impl Client {
     pub async fn produce(
         &self,
         topic: &TopicName,
-        records: Vec<ProduceRecord>,
+        mut records: Vec<ProduceRecord>,
         idempotency_key: Option<&str>,
     ) -> Result<Vec<ProducedRecord>, ClientError> {
-        let key = idempotency_key.map_or_else(|| Uuid::new_v4().to_string(), str::to_owned);
+        let mut key = idempotency_key.map(str::to_owned);
+        if key.is_none() {
+            let drawn = Uuid::new_v4();
+            if records.iter().any(|record| record.idempotency_key.is_some()) {
+                // A key of the request would compete with the records' own.
+                for (index, record) in records.iter_mut().enumerate() {
+                    record.idempotency_key.get_or_insert_with(|| format!("{drawn}/{index}"));
+                }
+            } else {
+                key = Some(drawn.to_string());
+            }
+        }
         let body = serde_json::to_vec(&ProduceRequest { records })
             .map_err(|reason| ClientError::InvalidRequest { reason: format!("the records cannot be written as JSON: {reason}") })?;
         self.produce_json(topic, body.into(), key).await
     }
 
-    /// As [`Self::produce`], with a body that is written already.
-    pub(crate) async fn produce_json(&self, topic: &TopicName, body: Bytes, key: String) -> Result<Vec<ProducedRecord>, ClientError> {
-        let request = Request::post(routes::records(topic)).bytes(APPLICATION_JSON, body).idempotency_key(key);
+    /// As [`Self::produce`], with a body that is written already. Without a key, each of its records must have its own.
+    pub(crate) async fn produce_json(
+        &self,
+        topic: &TopicName,
+        body: Bytes,
+        key: Option<String>,
+    ) -> Result<Vec<ProducedRecord>, ClientError> {
+        let mut request = Request::post(routes::records(topic)).bytes(APPLICATION_JSON, body);
+        if let Some(key) = key {
+            request = request.idempotency_key(key);
+        }
         self.json::<ProduceResponse>(request).await.map(|answer| answer.records)
     }
 

@@ -1,16 +1,4 @@
-//! What the barrier keeps on disk. **This is the format document: never change a byte, never use a tag again.**
-//!
-//! ```text
-//! key    prefix ‖ instance (16 bytes, the UUID) ‖ step (its text) ‖ 0x00 ‖ operation (1 byte)
-//!          operation   0x01 action   0x02 compensation
-//! value  version (1 byte, 0x01) ‖ kind (1 byte) ‖ recorded at (8 bytes, big-endian, milliseconds since 1970) ‖ payload
-//!          kind        0x01 succeeded   payload: the output, JSON
-//!                      0x02 refused     payload: the failure {"code": …, "message": …}, JSON
-//!                      0x03 prevented   no payload; only an action: its compensation came first
-//! ```
-//!
-//! A step's text is an identifier, so it holds no 0x00 and no key is the beginning of another. The rows of one instance lie side
-//! by side.
+//! The barrier's rows: writing and reading the bytes that the module's documentation describes.
 
 use sagamq_api::StepId;
 use sagamq_api::saga::{Failure, Operation};
@@ -138,8 +126,8 @@ mod tests {
         #[test]
         fn what_is_written_is_read(at_ms: u64, code in ".{0,20}", message in ".{0,40}", number: i64) {
             for recorded in [
-                Recorded::Succeeded(serde_json::json!({ "n": number, "text": message })),
-                Recorded::Refused(Failure { code: code.clone(), message: message.clone() }),
+                Recorded::Succeeded(serde_json::json!({ "n": number, "text": &message })),
+                Recorded::Refused(Failure { code, message }),
                 Recorded::Prevented,
             ] {
                 let value = encode_value(&recorded, at_ms).expect("json");

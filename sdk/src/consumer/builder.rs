@@ -57,7 +57,7 @@ impl ConsumerBuilder {
     }
 
     /// How long a stop waits for running handlers (default 30 s). Those that still run then are cut off at their next await and
-    /// their records given back.
+    /// their records given back. The last acknowledgements may take up to 10 s more if the server is slow to answer.
     pub fn stop_timeout(mut self, timeout: Duration) -> Self {
         self.settings.stop_timeout = timeout;
         self

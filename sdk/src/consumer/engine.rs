@@ -29,6 +29,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// that would stay leased to nobody. An older one is a long poll that waits for a record to come.
 const YOUNG_RECEIVE: Duration = Duration::from_secs(1);
 
+/// How long a stop waits for the last settlements to be answered. Without an answer the records are delivered again.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// How a consumer behaves.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
@@ -80,7 +83,6 @@ where
         async move { leases.keep(&client, &settings.topic, &settings.group).await }
     });
     let keeper = AbortOnDropHandle::new(keeper);
-    let stop_timeout = settings.stop_timeout;
     let mut engine = Engine {
         client,
         settings,
@@ -96,7 +98,7 @@ where
     engine.stop().await;
     // Closes the settler's channel.
     drop(engine);
-    if tokio::time::timeout(stop_timeout, settler).await.is_err() {
+    if tokio::time::timeout(SETTLE_TIMEOUT, settler).await.is_err() {
         tracing::warn!("the last settlements were not answered in time; their records may be delivered again");
     }
     drop(keeper);
@@ -241,6 +243,10 @@ where
 
     async fn last_receive(&mut self) {
         let Some((sent, receive)) = self.receiving.take() else { return };
+        if sent > Instant::now() {
+            // It waits out a pause and was not sent.
+            return;
+        }
         if let Ok(Ok(answer)) = tokio::time::timeout_at(sent + YOUNG_RECEIVE, receive).await {
             self.take_in(answer);
         }

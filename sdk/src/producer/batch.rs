@@ -12,6 +12,8 @@ use uuid::Uuid;
 pub(super) struct Entry {
     /// The record as JSON.
     pub(super) json: Vec<u8>,
+    /// Whether the record has an idempotency key of its own.
+    pub(super) has_key: bool,
     /// Whom to tell.
     pub(super) answer: oneshot::Sender<Result<ProducedRecord, ClientError>>,
     /// Its part of the buffer, given back when the entry is dropped.
@@ -39,14 +41,20 @@ pub(super) struct BatchLimits {
 pub(super) struct Batch {
     entries: Vec<Entry>,
     bytes: usize,
-    /// The request's idempotency key. A batch of other records has another one.
-    key: Uuid,
+    /// The request's idempotency key; a batch of other records has another one. None if each record has its own: a batch never
+    /// mixes the two, because a request's key and its records' keys would compete.
+    key: Option<Uuid>,
 }
 
 impl Batch {
     pub(super) fn new(first: Entry) -> Self {
-        let bytes = first.json.len();
-        Self { entries: vec![first], bytes, key: Uuid::new_v4() }
+        Self::of(vec![first])
+    }
+
+    /// Records that all have keys of their own, or none of which has.
+    fn of(entries: Vec<Entry>) -> Self {
+        let has_keys = entries.first().is_some_and(|entry| entry.has_key);
+        Self { bytes: entries.iter().map(|entry| entry.json.len()).sum(), entries, key: (!has_keys).then(Uuid::new_v4) }
     }
 
     /// Whether no further record fits.
@@ -54,9 +62,10 @@ impl Batch {
         self.entries.len() >= limits.records || self.bytes >= limits.bytes
     }
 
-    /// Adds a record, or gives it back if the batch would become too large.
+    /// Adds a record, or gives it back if the batch would become too large or mixed.
     pub(super) fn push(&mut self, entry: Entry, limits: BatchLimits) -> Result<(), Box<Entry>> {
-        if self.is_full(limits) || self.bytes + entry.json.len() > limits.bytes {
+        let is_mixed = entry.has_key != self.key.is_none();
+        if is_mixed || self.is_full(limits) || self.bytes + entry.json.len() > limits.bytes {
             return Err(Box::new(entry));
         }
         self.bytes += entry.json.len();
@@ -68,8 +77,8 @@ impl Batch {
         self.entries.len()
     }
 
-    pub(super) fn key(&self) -> Uuid {
-        self.key
+    pub(super) fn key(&self) -> Option<String> {
+        self.key.map(|key| key.to_string())
     }
 
     /// The body of the request: the same bytes each time, because the key stands for them.
@@ -94,8 +103,7 @@ impl Batch {
             return Err(self);
         }
         let back = self.entries.split_off(self.entries.len() / 2);
-        let half = |entries: Vec<Entry>| Self { bytes: entries.iter().map(|e| e.json.len()).sum(), entries, key: Uuid::new_v4() };
-        Ok((half(self.entries), half(back)))
+        Ok((Self::of(self.entries), Self::of(back)))
     }
 
     /// Tells every sender where its record is.

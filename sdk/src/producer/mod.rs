@@ -2,7 +2,8 @@
 //!
 //! One background task per producer holds at most one request in flight. While it is, the records that arrive are gathered; they
 //! are the next batch. So a lone record travels at once, a crowd travels together, and the order of the sends is the order in
-//! the partitions. Each batch carries one idempotency key, the same over all its retries.
+//! the partitions. Each batch carries one idempotency key, the same over all its retries; records that have keys of their own
+//! travel with those.
 
 mod batch;
 mod builder;
@@ -74,6 +75,7 @@ impl Producer {
     /// # Errors
     /// [`ClientError::InvalidRequest`] when the record alone is larger than a request may be, [`ClientError::Closed`].
     pub async fn enqueue(&self, record: ProduceRecord) -> Result<PendingRecord, ClientError> {
+        let has_key = record.idempotency_key.is_some();
         let json = serde_json::to_vec(&record)
             .map_err(|reason| ClientError::InvalidRequest { reason: format!("the record cannot be written as JSON: {reason}") })?;
         if json.len() > self.record_bytes_max {
@@ -85,7 +87,7 @@ impl Producer {
         let permits = u32::try_from(bytes).expect("a record has less than 4 GiB: it was checked above");
         let room = Arc::clone(&self.room).acquire_many_owned(permits).await.map_err(|_| ClientError::Closed)?;
         let (answer, receiver) = oneshot::channel();
-        self.messages.send(Message::Record(Entry { json, answer, _room: room })).await.map_err(|_| ClientError::Closed)?;
+        self.messages.send(Message::Record(Entry { json, has_key, answer, _room: room })).await.map_err(|_| ClientError::Closed)?;
         Ok(PendingRecord { receiver })
     }
 

@@ -122,7 +122,7 @@ impl ProducerTask {
     }
 
     async fn send(&self, batch: &Batch) -> Result<Vec<ProducedRecord>, ClientError> {
-        let places = self.client.produce_json(&self.topic, batch.body(), batch.key().to_string()).await?;
+        let places = self.client.produce_json(&self.topic, batch.body(), batch.key()).await?;
         if places.len() == batch.len() {
             return Ok(places);
         }

@@ -132,6 +132,23 @@ async fn no_retry_stores_twice_and_the_order_of_the_sends_stays() {
 }
 
 #[tokio::test]
+async fn records_with_keys_of_their_own_travel_in_order_and_without_a_key_of_the_request() {
+    let server = Server::start(|seen| std::future::ready(places(0, values(&seen).len()))).await;
+    let producer = producer(&server.client());
+    let own = |n: usize| ProduceRecord::text(n.to_string()).with_idempotency_key(format!("k{n}"));
+    soon(producer.send_all(records(0..5).chain((5..10).map(own)).chain(records(10..15)))).await.expect("stored");
+    let mut order = Vec::new();
+    for seen in server.seen() {
+        let own = seen.json["records"].as_array().expect("records").iter().filter(|record| record["idempotency_key"].is_string()).count();
+        let all = values(&seen);
+        let expected = if seen.header("idempotency-key").is_empty() { all.len() } else { 0 };
+        assert_eq!(own, expected, "either the request has a key or each record has: {}", seen.text);
+        order.extend(all);
+    }
+    assert_eq!(order, (0..15).map(|n| n.to_string()).collect::<Vec<_>>());
+}
+
+#[tokio::test]
 async fn a_bad_record_fails_alone() {
     let log = Arc::new(Log::default());
     let stored = Arc::clone(&log);
