@@ -135,12 +135,18 @@ pub fn receive(store: &Store, delivery: &BTreeMap<String, u64>) -> Result<(), St
 pub async fn run(args: &ServiceArgs) -> Result<(), ServiceError> {
     let store = Arc::new(Store::open(&args.data_dir)?);
     let admin = Router::new()
-        .route("/stock", put(|State(store): State<Arc<Store>>, Json(delivery): Json<BTreeMap<String, u64>>| async move {
-            service::answer(receive(&store, &delivery))
-        }))
-        .route("/books", get(|State(store): State<Arc<Store>>| async move {
-            service::answer(store.all::<Stock>().map(|rows| rows.into_iter().collect::<BTreeMap<_, _>>()))
-        }))
+        .route(
+            "/stock",
+            put(|State(store): State<Arc<Store>>, Json(delivery): Json<BTreeMap<String, u64>>| async move {
+                service::answer(receive(&store, &delivery))
+            }),
+        )
+        .route(
+            "/books",
+            get(|State(store): State<Arc<Store>>| async move {
+                service::answer(store.all::<Stock>().map(|rows| rows.into_iter().collect::<BTreeMap<_, _>>()))
+            }),
+        )
         .with_state(Arc::clone(&store));
     service::run(args, "inventory.commands", &CALLS, store, admin).await
 }

@@ -57,7 +57,8 @@ mod tests {
 
     #[test]
     fn about_the_share_is_lost_and_never_a_second_attempt() {
-        let calls = (0..10_000).map(|n| Call { key: format!("o-{n}"), ..call(n, "pay", Operation::Action, "pay", serde_json::Value::Null) });
+        let calls =
+            (0..10_000).map(|n| Call { key: format!("o-{n}"), ..call(n, "pay", Operation::Action, "pay", serde_json::Value::Null) });
         let calls: Vec<Call> = calls.collect();
         let lost = |share| calls.iter().filter(|call| LostReplies::new(share).loses(call)).count();
         assert_eq!(lost(0.0), 0);

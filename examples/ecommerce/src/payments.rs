@@ -157,9 +157,12 @@ pub fn books(store: &Store) -> Result<PaymentBooks, StoreError> {
 pub async fn run(args: &ServiceArgs) -> Result<(), ServiceError> {
     let store = Arc::new(Store::open(&args.data_dir)?);
     let admin = Router::new()
-        .route("/cards", put(|State(store): State<Arc<Store>>, Json(cards): Json<BTreeMap<String, Money>>| async move {
-            service::answer(issue(&store, &cards))
-        }))
+        .route(
+            "/cards",
+            put(|State(store): State<Arc<Store>>, Json(cards): Json<BTreeMap<String, Money>>| async move {
+                service::answer(issue(&store, &cards))
+            }),
+        )
         .route("/books", get(|State(store): State<Arc<Store>>| async move { service::answer(books(&store)) }))
         .with_state(Arc::clone(&store));
     service::run(args, "payments.commands", &CALLS, store, admin).await
@@ -189,12 +192,10 @@ mod tests {
             let output = store.once_blocking(&call(1, "capture", Action, "capture", pay("o-1", 700)), capture).expect("held");
             assert_eq!(output, json!({ "captured": 700 }));
         }
-        assert_eq!(books(&store).expect("readable"), PaymentBooks {
-            authorised: Money(0),
-            captured: Money(700),
-            captured_payments: Money(700),
-            voided: 0
-        });
+        assert_eq!(
+            books(&store).expect("readable"),
+            PaymentBooks { authorised: Money(0), captured: Money(700), captured_payments: Money(700), voided: 0 }
+        );
     }
 
     #[test]

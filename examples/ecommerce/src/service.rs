@@ -29,7 +29,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug, clap::Args)]
 pub struct ServiceArgs {
     /// Address of the SagaMQ server.
-    #[arg(long, default_value = "http://127.0.0.1:7070", env = "SAGAMQ_URL")]
+    #[arg(long, default_value = "http://127.0.0.1:7070", env = "SAGAMQ_SERVER")]
     pub server: String,
     /// Address to serve HTTP on.
     #[arg(long)]
@@ -120,12 +120,16 @@ pub async fn run_http(
 ) -> Result<(), ServiceError> {
     let losses = LostReplies::new(args.lose_replies);
     let participant = Router::new()
-        .route("/saga/{call}", post(move |State(store): State<Arc<Store>>, Path(name): Path<String>, Json(call): Json<Call>| async move {
-            match calls.iter().find(|&&(known, _)| known == name) {
-                Some(&(_, effect)) => reply(serve(store, losses, call, effect).await),
-                None => (StatusCode::NOT_FOUND, Json(json!({ "code": "UNKNOWN_CALL", "message": format!("no call `{name}`") }))).into_response(),
-            }
-        }))
+        .route(
+            "/saga/{call}",
+            post(move |State(store): State<Arc<Store>>, Path(name): Path<String>, Json(call): Json<Call>| async move {
+                match calls.iter().find(|&&(known, _)| known == name) {
+                    Some(&(_, effect)) => reply(serve(store, losses, call, effect).await),
+                    None => (StatusCode::NOT_FOUND, Json(json!({ "code": "UNKNOWN_CALL", "message": format!("no call `{name}`") })))
+                        .into_response(),
+                }
+            }),
+        )
         .with_state(Arc::clone(&store));
     listen(args.listen, routes.merge(participant).merge(common(store)), stop_on_signal()?).await
 }

@@ -1,0 +1,114 @@
+//! The customers: send orders, again if they got no answer, and watch each accepted one to its end.
+
+use super::DemoError;
+use super::site::Site;
+use crate::domain::NewOrder;
+use crate::orders::api::Accepted;
+use sagamq_api::saga::SagaDescription;
+use sagamq_sdk::SagaClient;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+/// Pause before an order is sent again.
+const AGAIN: Duration = Duration::from_millis(200);
+
+/// Longest time one order may take. The demo's own limit is reached first.
+const SAGA_LIMIT: Duration = Duration::from_secs(3_600);
+
+/// An order that came to its end.
+#[derive(Clone, Debug)]
+pub(super) struct Ended {
+    /// What the customer sent.
+    pub(super) order: NewOrder,
+    /// Its saga at its end.
+    pub(super) saga: SagaDescription,
+}
+
+/// What became of all orders.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Outcome {
+    /// Orders that were accepted, all at their end.
+    pub(super) ended: Vec<Ended>,
+    /// Orders that were refused at the door; no saga was started.
+    pub(super) refused: usize,
+    /// How often an order was sent again because there was no answer.
+    pub(super) sent_again: u64,
+}
+
+/// Sends every order, at most `in_flight` at a time from the request to the end of the saga. `progress` counts ended orders.
+pub(super) async fn run(
+    site: Arc<Site>,
+    orders: Vec<NewOrder>,
+    in_flight: usize,
+    progress: watch::Sender<usize>,
+) -> Result<Outcome, DemoError> {
+    let permits = Arc::new(Semaphore::new(in_flight.max(1)));
+    let sagas = site.client()?.sagas();
+    let mut tasks = JoinSet::new();
+    let mut outcome = Outcome::default();
+    for order in orders {
+        let permit = Arc::clone(&permits).acquire_owned().await.expect("the semaphore is never closed");
+        let (site, sagas, progress) = (Arc::clone(&site), sagas.clone(), progress.clone());
+        tasks.spawn(async move {
+            let result = follow(&site, &sagas, order).await;
+            if matches!(&result, Ok((Some(_), _))) {
+                progress.send_modify(|ended| *ended += 1);
+            }
+            drop(permit);
+            result
+        });
+        while let Some(done) = tasks.try_join_next() {
+            outcome.add(done??);
+        }
+    }
+    while let Some(done) = tasks.join_next().await {
+        outcome.add(done??);
+    }
+    Ok(outcome)
+}
+
+impl Outcome {
+    fn add(&mut self, (ended, sent_again): (Option<Ended>, u64)) {
+        self.sent_again += sent_again;
+        match ended {
+            Some(ended) => self.ended.push(ended),
+            None => self.refused += 1,
+        }
+    }
+}
+
+async fn follow(site: &Site, sagas: &SagaClient, order: NewOrder) -> Result<(Option<Ended>, u64), DemoError> {
+    let (accepted, sent_again) = send(site, &order).await?;
+    let Some(accepted) = accepted else { return Ok((None, sent_again)) };
+    let saga = sagas.wait(accepted.saga, SAGA_LIMIT).await?;
+    Ok((Some(Ended { order, saga }), sent_again))
+}
+
+/// Sends an order until there is an answer. Safe, because its id makes it the same order each time.
+async fn send(site: &Site, order: &NewOrder) -> Result<(Option<Accepted>, u64), DemoError> {
+    let mut sent_again = 0;
+    loop {
+        match site.http().post(format!("{}/orders", site.url("order"))).json(order).send().await {
+            Ok(answer) if answer.status() == reqwest::StatusCode::ACCEPTED => {
+                let accepted: Accepted = answer.json().await?;
+                if accepted.order_id != order.order_id {
+                    return Err(DemoError::WrongAnswer(format!("order `{}` was answered as `{}`", order.order_id, accepted.order_id)));
+                }
+                return Ok((Some(accepted), sent_again));
+            }
+            Ok(answer) if answer.status().is_client_error() => {
+                let (status, body) = (answer.status(), answer.text().await.unwrap_or_default());
+                return match order.total() {
+                    Err(_) => Ok((None, sent_again)),
+                    Ok(_) => Err(DemoError::WrongAnswer(format!("the good order `{}` was refused: {status} {body}", order.order_id))),
+                };
+            }
+            Ok(_) | Err(_) => {
+                sent_again += 1;
+                tokio::time::sleep(AGAIN).await;
+            }
+        }
+    }
+}
