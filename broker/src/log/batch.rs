@@ -20,10 +20,10 @@
 //! | 57..61 | number of records, i32 | |
 //! | 61.. | records | |
 //!
-//! Records are written by `kafka-protocol` and read by the `reader` beside this file, which differs from that crate's decoder in
+//! Records are written by `kafka-protocol` and read by `decode` beside this file, which differs from that crate's decoder in
 //! that no bytes, however hostile, make it panic or allocate more than their own size.
 
-mod reader;
+mod decode;
 #[cfg(test)]
 mod tests;
 
@@ -302,7 +302,7 @@ impl Batch {
     /// a [`Payload`] cannot hold is refused, not changed. So is a batch that is compressed or holds control records. None of this
     /// happens to a batch of [`Batch::encode`].
     pub fn records(&self) -> Result<Vec<StoredRecord>, BatchError> {
-        reader::read(self)
+        decode::records(self)
     }
 }
 

@@ -15,7 +15,7 @@ const CONTROL: i16 = 1 << 5;
 const RECORD_MIN: usize = 7;
 
 /// The records of a batch, in order of their offsets.
-pub(super) fn read(batch: &Batch) -> Result<Vec<StoredRecord>, BatchError> {
+pub(super) fn records(batch: &Batch) -> Result<Vec<StoredRecord>, BatchError> {
     let header = batch.header();
     if header.attributes & COMPRESSION != 0 {
         return Err(BatchError::Unsupported("compression"));
