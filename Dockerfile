@@ -1,0 +1,38 @@
+# SagaMQ as an image: one binary, a user of its own, its data in a volume.
+#
+#   docker build -t sagamq .                       builds in a container, from the sources alone (RocksDB takes its time)
+#   docker run -p 7070:7070 -v sagamq:/var/lib/sagamq sagamq
+#
+# `--target runtime-prebuilt` takes a binary `sagamq` that lies in the build context instead (scripts/test-containers does).
+# The order of the stages matters to builders that run every stage up to the target: what needs no compiler comes first.
+ARG RUST_IMAGE=rust:1.95-bookworm
+ARG BASE_IMAGE=debian:bookworm-slim
+
+FROM ${BASE_IMAGE} AS runtime-base
+# A fixed number, so that an orchestrator can check that it is not root, and a volume keeps its owner over versions.
+RUN echo 'sagamq:x:10001:10001:SagaMQ:/var/lib/sagamq:/bin/false' >> /etc/passwd \
+    && echo 'sagamq:x:10001:' >> /etc/group \
+    && mkdir -p /var/lib/sagamq && chown 10001:10001 /var/lib/sagamq && chmod 0750 /var/lib/sagamq
+ENV SAGAMQ_LISTEN=0.0.0.0:7070 SAGAMQ_DATA_DIR=/var/lib/sagamq
+USER 10001:10001
+WORKDIR /var/lib/sagamq
+VOLUME /var/lib/sagamq
+EXPOSE 7070
+# SIGTERM drains: running requests are answered, then the data is closed.
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=5s --timeout=5s --start-period=30s --retries=3 \
+    CMD ["sagamq", "health", "--retry-for", "0s"]
+ENTRYPOINT ["sagamq"]
+CMD ["serve"]
+
+FROM runtime-base AS runtime-prebuilt
+COPY --chown=0:0 sagamq /usr/local/bin/sagamq
+
+FROM ${RUST_IMAGE} AS build
+RUN apt-get update && apt-get install -y --no-install-recommends libclang-dev && rm -rf /var/lib/apt/lists/*
+WORKDIR /src
+COPY . .
+RUN cargo build --release --workspace --locked && install -m 0755 target/release/sagamq /usr/local/bin/sagamq
+
+FROM runtime-base AS runtime
+COPY --from=build --chown=0:0 /usr/local/bin/sagamq /usr/local/bin/sagamq

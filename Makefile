@@ -1,0 +1,60 @@
+# What can be done with SagaMQ. `make` alone lists it.
+#
+# Every cargo command here says `--release --workspace` and never `-p`. That is on purpose: one profile serves the demo, the tests
+# and the shipped binary, and RocksDB (15 minutes of C++ on two cores) is compiled once. Its build depends on the features that the
+# selected packages ask of shared dependencies, so another selection of packages (-p) or another profile would compile it again.
+
+SHELL       := /bin/bash
+CARGO       ?= cargo
+WORKSPACE   := --release --workspace --locked
+TARGET_DIR  := $(or $(CARGO_TARGET_DIR),target)
+BIN         := $(TARGET_DIR)/release
+DEMO_ARGS   ?=
+BENCH_ARGS  ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build demo test test-containers image bench lint clippy fmt-check doc fmt
+
+help: ## List what can be done
+	@echo "SagaMQ: make TARGET"
+	@sed -n 's/^\([a-z-]*\):.*## /  \1|/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
+
+setup: ## Install what the build needs and is missing (C++ compiler, libclang)
+	@scripts/setup
+
+build: setup ## Build everything
+	$(CARGO) build $(WORKSPACE)
+
+demo: setup ## Build, then run a shop through two crashes: make demo DEMO_ARGS="--orders 500 --seed 8"
+	@began=$$SECONDS; \
+	$(CARGO) build $(WORKSPACE) && built=$$SECONDS && \
+	"$(BIN)/sagamq" demo $(DEMO_ARGS) && \
+	echo "make demo: built in $$((built - began)) s, ran in $$((SECONDS - built)) s."
+
+# Built first, because the end-to-end tests start the binary as a user does.
+test: build ## Run every test that needs no container engine
+	$(CARGO) test $(WORKSPACE)
+	@echo "make test: all passed. Left out: the container tests (make test-containers), which need a container engine."
+
+test-containers: build ## Build the image and test it in containers
+	CARGO="$(CARGO)" BIN="$(BIN)" scripts/test-containers
+
+image: ## Build the image sagamq:latest in a container, from the sources alone
+	docker build --tag sagamq:latest .
+
+bench: build ## Measure, beside the disk's own speed
+	$(CARGO) bench --workspace --locked $(BENCH_ARGS)
+
+lint: clippy fmt-check doc ## Everything that CI refuses: lints, format, documentation
+
+clippy: setup
+	$(CARGO) clippy $(WORKSPACE) --all-targets --all-features -- -D warnings
+
+fmt-check:
+	$(CARGO) fmt --all -- --check
+
+doc: setup
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(WORKSPACE) --no-deps
+
+fmt: ## Format the sources
+	$(CARGO) fmt --all
