@@ -14,7 +14,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A client of one server. Cloning is cheap and shares the connections.
+/// A client of one server. Cloning is cheap and shares the connections. Proxies of the environment are not used.
 ///
 /// Every method repeats its request by the client's [`RetryPolicy`] when that can help. All requests of this interface may be
 /// repeated: the server recognises a produce by its idempotency key, a saga by its business key, an acknowledgement by its receipt.

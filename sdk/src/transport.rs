@@ -140,7 +140,7 @@ impl Transport {
         if url.query().is_some() || url.fragment().is_some() {
             return Err(invalid("a query or a fragment cannot be part of it".to_owned()));
         }
-        let http = reqwest::Client::builder()
+        let mut http = reqwest::Client::builder()
             .user_agent(concat!("sagamq-sdk/", env!("CARGO_PKG_VERSION")))
             // Small requests must not wait for Nagle's algorithm.
             .tcp_nodelay(true)
@@ -151,9 +151,12 @@ impl Transport {
             .no_proxy()
             // The retries are ours: they carry the keys.
             .retry(reqwest::retry::never())
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .map_err(|reason| invalid(reason.to_string()))?;
+            .redirect(reqwest::redirect::Policy::none());
+        if url.scheme() == "http" {
+            // Without TLS the system's certificates are not needed: reading them takes time, and a slim container has none.
+            http = http.tls_certs_only([]);
+        }
+        let http = http.build().map_err(|reason| invalid(chain(&reason)))?;
         Ok(Self { http, base: base.trim_end_matches('/').to_owned(), request_timeout })
     }
 

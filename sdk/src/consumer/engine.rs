@@ -134,15 +134,16 @@ where
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return Ok(()),
-                Some(finished) = self.running.join_next_with_id() => {
-                    self.finished(task_id(&finished));
-                }
+                // Before the handlers: quick ones are always ready, and the queue would run dry before anybody looked here.
                 answer = answer_of(&mut self.receiving) => {
                     self.receiving = None;
                     match answer {
                         Ok(answer) => self.take_in(answer),
                         Err(error) => self.pause_or_fail(error)?,
                     }
+                }
+                Some(finished) = self.running.join_next_with_id() => {
+                    self.finished(task_id(&finished));
                 }
             }
         }

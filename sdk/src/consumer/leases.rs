@@ -106,33 +106,38 @@ impl Leases {
         let request = ExtendRequest { receipts: receipts.to_vec(), lease_ms };
         let answer = tokio::time::timeout(patience, client.extend(topic, group, request)).await;
         let mut held = self.lock();
+        // Whatever is not extended below is tried again soon. A record that was settled meanwhile is not held any more.
+        let again = Instant::now() + self.lease / 8;
+        for receipt in receipts {
+            held.entry(receipt.clone()).and_modify(|lease| lease.due = again);
+        }
         match answer {
             Ok(Ok(answer)) => {
                 for (receipt, result) in receipts.iter().zip(answer.results) {
-                    if result.status == SettleStatus::Done {
-                        // Only if it is still held: it may have been settled meanwhile.
-                        held.entry(receipt.clone()).and_modify(|lease| *lease = self.lease_from(asked));
-                    } else if held.remove(receipt).is_some() && result.status == SettleStatus::Failed {
-                        tracing::warn!(receipt, "the lease is lost; the record will be delivered again");
+                    match result.status {
+                        SettleStatus::Done => {
+                            held.entry(receipt.clone()).and_modify(|lease| *lease = self.lease_from(asked));
+                        }
+                        SettleStatus::Failed => lose(&mut held, receipt),
+                        SettleStatus::AlreadySettled | SettleStatus::DeadLettered => {
+                            held.remove(receipt);
+                        }
                     }
                 }
             }
             Ok(Err(error)) if error.code() == Some(ErrorCode::ReceiptExpired) => {
                 for receipt in receipts {
-                    if held.remove(receipt).is_some() {
-                        tracing::warn!(receipt, "the lease is lost; the record will be delivered again");
-                    }
+                    lose(&mut held, receipt);
                 }
             }
-            failed => {
-                let error =
-                    failed.map_or_else(|elapsed| elapsed.to_string(), |answer| answer.map_or_else(|e| e.to_string(), |_| String::new()));
-                tracing::warn!(error, leases = receipts.len(), "leases could not be extended; trying again");
-                let due = Instant::now() + self.lease / 8;
-                for receipt in receipts {
-                    held.entry(receipt.clone()).and_modify(|lease| lease.due = due);
-                }
-            }
+            Ok(Err(error)) => tracing::warn!(%error, leases = receipts.len(), "leases could not be extended; trying again"),
+            Err(_) => tracing::warn!(leases = receipts.len(), "leases could not be extended in time; trying again"),
         }
+    }
+}
+
+fn lose(held: &mut HashMap<String, Lease>, receipt: &str) {
+    if held.remove(receipt).is_some() {
+        tracing::warn!(receipt, "the lease is lost; the record will be delivered again");
     }
 }
