@@ -1,3 +1,25 @@
 //! The log engine of SagaMQ: shards, group commit, queue groups, idempotency, and their HTTP interface.
+//!
+//! A record's journey: `http/records.rs` checks its shape, `broker/produce.rs` finds its partition and encodes the batch, the task of
+//! the partition's shard (`shard/`) looks for a duplicate, gives the offset and stages a commit, the one committer writes what all
+//! shards have staged with one sync, and only then the high watermark rises and the answer goes out. Consumers lease it
+//! through `broker/consume.rs` and the pure protocol in `group/`.
+//!
+//! [`Broker`] is the only door. This crate never hears of sagas: [`ShardEmbedder`] lets an embedder commit records,
+//! settled records and keys of its own together, in one write of one shard.
 
+mod broker;
+mod dedup;
+mod embed;
 pub mod env;
+pub mod group;
+pub mod log;
+mod metrics;
+mod shard;
+pub mod storage;
+mod topic;
+
+pub use broker::{Broker, BrokerConfig, ConsumeError, CreateTopicError, OpenError, ProduceError, ReadRequestError, TopicError};
+pub use embed::{EmbedError, ShardCommit, ShardEmbedder, Submitted};
+pub use shard::append::AppendError;
+pub use shard::commit::WriteError;

@@ -1,0 +1,296 @@
+//! Queue groups: made by their first receive, described, deleted; their dead letters listed and redriven.
+
+use crate::broker::consume::ConsumeError;
+use crate::broker::open::assemble_group;
+use crate::broker::topics::{delete, group_ids, put};
+use crate::broker::{Broker, Inner};
+use crate::group::QueueState;
+use crate::log::reader;
+use crate::shard::Input;
+use crate::shard::queue::{QueueOp, QueueRequest, RedriveFilter, SlotDescription};
+use crate::storage::keys::{MetaKey, TopicId};
+use crate::topic::{Group, GroupEntry, GroupPartition, NextIds, Topic, TopicKind};
+use core::convert::Infallible;
+use futures_util::future::try_join_all;
+use sagamq_api::group::{
+    DeadLetter, DeadLetterQuery, GroupDescription, GroupPartitionDescription, RedriveRequest, RedriveResponse, StartPosition,
+};
+use sagamq_api::headers::dead_letter;
+use sagamq_api::limits::{RECEIVE_RECORDS_DEFAULT, RECEIVE_RECORDS_MAX};
+use sagamq_api::names::dead_letter_topic;
+use sagamq_api::record::ConsumedRecord;
+use sagamq_api::topic::TopicConfig;
+use sagamq_api::{GroupName, Offset, TopicName};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+impl Broker {
+    /// Makes a group if there is none; durable when it returns.
+    ///
+    /// # Errors
+    /// When there is no topic, the names are too long together, or the write fails.
+    pub async fn ensure_group(&self, topic: &TopicName, group: &GroupName, start: StartPosition) -> Result<(), ConsumeError> {
+        self.group_or_new(&self.topic(topic)?, group, start).await.map(|_| ())
+    }
+
+    pub(super) async fn group_or_new(
+        &self,
+        topic: &Arc<Topic>,
+        name: &GroupName,
+        start: StartPosition,
+    ) -> Result<Arc<Group>, ConsumeError> {
+        if let Some(group) = topic.group(name) {
+            return Ok(group);
+        }
+        let (broker, topic, name) = (self.clone(), Arc::clone(topic), name.clone());
+        self.finish(async move { broker.create_group(&topic, &name, start).await }).await
+    }
+
+    async fn create_group(&self, topic: &Arc<Topic>, name: &GroupName, start: StartPosition) -> Result<Arc<Group>, ConsumeError> {
+        let mut next_ids = self.0.catalog.changes.lock().await;
+        // Somebody else may have made the group, or deleted the topic, while this one waited for its turn.
+        if let Some(group) = topic.group(name) {
+            return Ok(group);
+        }
+        self.topic(&topic.name)?;
+        let letters_name = dead_letter_topic(&topic.name, name)?;
+        if self.0.catalog.topic(&letters_name).is_some() {
+            return Err(ConsumeError::DeadLetterTopicTaken(letters_name));
+        }
+        let config = TopicConfig { partitions: topic.config.partitions, delivery_limit: 0, ..TopicConfig::default() };
+        let letters = self.new_topic(next_ids.topic, &letters_name, config, TopicKind::DeadLetters);
+        let (id, redrive) = group_ids(*next_ids);
+        let begin = |partition: &Arc<crate::log::partition::Partition>| match start {
+            StartPosition::Earliest => partition.log_start().0,
+            StartPosition::Latest => partition.high_watermark().0,
+        };
+        let entry = GroupEntry {
+            id: id.0,
+            name: name.clone(),
+            topic: topic.id.0,
+            start: topic.partitions.iter().map(begin).collect(),
+            dead_letter_topic: letters.id,
+            redrive: redrive.0,
+            created_at_ms: self.0.clock.now_ms(),
+        };
+        let after = NextIds { topic: next_ids.topic + 1, group: redrive.0 + 1 };
+        let mutations =
+            vec![put(MetaKey::Topic(TopicId(letters.id)), &letters), put(MetaKey::Group(id), &entry), put(MetaKey::NextIds, &after)];
+        self.write_meta(mutations).await?;
+        *next_ids = after;
+        let letters = self.add_topic(letters).await?;
+        let begin_at = &mut |_, start| Ok::<_, Infallible>(QueueState::starting_at(start));
+        let (group, slots) = assemble_group(&entry, topic, &letters, begin_at).unwrap_or_else(|never| match never {});
+        let mut by_shard: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for (key, slot) in slots {
+            by_shard.entry(key.partition.shard).or_default().push((key, slot));
+        }
+        for (shard, slots) in by_shard {
+            self.0.shard(shard).send(Input::AddSlots { slots }).await.map_err(crate::WriteError::from)?;
+        }
+        let group = Arc::new(group);
+        topic.add_group(Arc::clone(&group));
+        Ok(group)
+    }
+
+    /// Deletes a group with its dead letters. Its receipts are never valid again.
+    ///
+    /// # Errors
+    /// When there is no such group, or the write fails.
+    pub async fn delete_group(&self, topic: &TopicName, group: &GroupName) -> Result<(), ConsumeError> {
+        let (broker, topic, group) = (self.clone(), topic.clone(), group.clone());
+        self.finish(async move {
+            let _changes = broker.0.catalog.changes.lock().await;
+            let (topic, group) = broker.group(&topic, &group)?;
+            let letters = &group.dead_letter_topic;
+            broker.write_meta(vec![delete(MetaKey::Group(group.id)), delete(MetaKey::Topic(letters.id))]).await?;
+            topic.remove_group(&group);
+            broker.0.catalog.remove(&letters.name);
+            let partitions = letters.partitions.iter().map(|partition| partition.key).collect();
+            let slots = group.partitions.iter().flat_map(|partition| [partition.key, partition.redrive]).collect();
+            group.notify.notify_waiters();
+            Ok(broker.remove(partitions, slots).await?)
+        })
+        .await
+    }
+
+    /// The groups of a topic, by name.
+    ///
+    /// # Errors
+    /// When there is no such topic.
+    pub async fn groups(&self, topic: &TopicName) -> Result<Vec<GroupDescription>, ConsumeError> {
+        let mut descriptions = Vec::new();
+        for group in self.topic(topic)?.groups() {
+            descriptions.push(self.describe(&group).await?);
+        }
+        Ok(descriptions)
+    }
+
+    /// How far a group is.
+    ///
+    /// # Errors
+    /// When there is no such group.
+    pub async fn describe_group(&self, topic: &TopicName, group: &GroupName) -> Result<GroupDescription, ConsumeError> {
+        let (_, group) = self.group(topic, group)?;
+        self.describe(&group).await
+    }
+
+    pub(super) fn group(&self, topic: &TopicName, group: &GroupName) -> Result<(Arc<Topic>, Arc<Group>), ConsumeError> {
+        let found = self.topic(topic)?;
+        match found.group(group) {
+            Some(group) => Ok((found, group)),
+            None => Err(ConsumeError::GroupNotFound { topic: topic.clone(), group: group.clone() }),
+        }
+    }
+
+    async fn describe(&self, group: &Arc<Group>) -> Result<GroupDescription, ConsumeError> {
+        let partitions = try_join_all(group.partitions.iter().map(|partition| self.describe_partition(partition))).await?;
+        let sum = |field: fn(&GroupPartitionDescription) -> u64| partitions.iter().map(field).sum();
+        Ok(GroupDescription {
+            name: group.name.clone(),
+            lag_records: sum(|p| p.lag_records),
+            lag_seconds: partitions.iter().map(|p| p.lag_seconds).fold(0.0, f64::max),
+            in_flight: sum(|p| p.in_flight),
+            delayed: sum(|p| p.delayed),
+            dead_letters: sum(|p| p.dead_letters),
+            dead_letter_topic: group.dead_letter_topic.name.to_string(),
+            partitions,
+        })
+    }
+
+    async fn describe_partition(&self, of: &GroupPartition) -> Result<GroupPartitionDescription, ConsumeError> {
+        let slot = self.slot(of).await?;
+        let lag_seconds = match slot.oldest_unsettled {
+            None => 0.0,
+            Some(oldest) => self.age_seconds(of, oldest).await?,
+        };
+        Ok(GroupPartitionDescription {
+            partition: of.partition.key.partition,
+            ack_floor: slot.ack_floor,
+            next_offset: slot.next_fresh,
+            high_watermark: of.partition.high_watermark(),
+            lag_records: slot.lag,
+            lag_seconds,
+            in_flight: slot.in_flight,
+            delayed: slot.delayed,
+            dead_letters: slot.dead_letters,
+        })
+    }
+
+    pub(super) async fn slot(&self, of: &GroupPartition) -> Result<SlotDescription, ConsumeError> {
+        self.0.queue(of, |reply| QueueOp::Describe { reply }).await
+    }
+
+    async fn age_seconds(&self, of: &GroupPartition, offset: Offset) -> Result<f64, ConsumeError> {
+        let now_ms = i64::try_from(self.0.clock.now_ms()).unwrap_or(i64::MAX);
+        let records = self.read_offsets(&of.partition, vec![offset]).await?;
+        Ok(records.get(&offset).map_or(0.0, |record| now_ms.saturating_sub(record.timestamp_ms).max(0) as f64 / 1000.0))
+    }
+
+    /// The group's dead letters that were not redriven, oldest first in each partition.
+    ///
+    /// # Errors
+    /// When there is no such group, a parameter is out of range, or storage fails.
+    pub async fn dead_letters(
+        &self,
+        topic: &TopicName,
+        group: &GroupName,
+        query: &DeadLetterQuery,
+    ) -> Result<Vec<DeadLetter>, ConsumeError> {
+        let (_, group) = self.group(topic, group)?;
+        let max = in_range("max_records", query.max_records.unwrap_or(RECEIVE_RECORDS_DEFAULT), 1, RECEIVE_RECORDS_MAX)? as usize;
+        let mut letters = Vec::new();
+        for (of, letters_of) in group.partitions.iter().zip(&group.dead_letter_topic.partitions) {
+            let left = max - letters.len();
+            if left == 0 {
+                break;
+            }
+            let offsets = self.0.queue(of, |reply| QueueOp::DeadLetters { max: left, reply }).await?;
+            for (offset, record) in self.read_offsets(letters_of, offsets).await? {
+                let record = ConsumedRecord::new(letters_of.key.partition, offset, record.timestamp_ms, record.payload);
+                letters.push(dead_letter_of(record));
+            }
+        }
+        Ok(letters)
+    }
+
+    /// Delivers dead letters to the group again, with a fresh count of deliveries.
+    ///
+    /// # Errors
+    /// When there is no such group, a parameter is out of range, or the write fails.
+    pub async fn redrive(&self, topic: &TopicName, group: &GroupName, request: &RedriveRequest) -> Result<RedriveResponse, ConsumeError> {
+        let (_, group) = self.group(topic, group)?;
+        let mut left = u64::from(in_range("max_records", request.max_records.unwrap_or(RECEIVE_RECORDS_MAX), 1, RECEIVE_RECORDS_MAX)?);
+        if !request.offsets.is_empty() && request.partition.is_none() {
+            return Err(ConsumeError::Parameter("`offsets` needs `partition`: an offset is a place in one partition".to_owned()));
+        }
+        let mut answer = RedriveResponse { redriven: 0, remaining: 0 };
+        for of in &group.partitions {
+            if left == 0 || request.partition.is_some_and(|partition| partition != of.partition.key.partition) {
+                answer.remaining += self.slot(of).await?.dead_letters;
+                continue;
+            }
+            let max = usize::try_from(left).expect("the bound is a thousand");
+            let filter = RedriveFilter { cause: request.cause.clone(), offsets: request.offsets.clone(), max };
+            let (redriven, remaining) = self.0.queue(of, |reply| QueueOp::Redrive { filter, reply }).await?;
+            left -= redriven;
+            answer.redriven += redriven;
+            answer.remaining += remaining;
+        }
+        Ok(answer)
+    }
+
+    /// Records at these offsets, off the async runtime if they are not in memory.
+    pub(super) async fn read_offsets(
+        &self,
+        partition: &Arc<crate::log::partition::Partition>,
+        offsets: Vec<Offset>,
+    ) -> Result<BTreeMap<Offset, crate::log::batch::StoredRecord>, crate::log::ReadError> {
+        let Some(&first) = offsets.first() else { return Ok(BTreeMap::new()) };
+        if partition.read_tail(first, 1).is_some() {
+            return reader::read_at(&*self.0.storage, partition, &offsets);
+        }
+        let (storage, partition) = (Arc::clone(&self.0.storage), Arc::clone(partition));
+        self.blocking(move || reader::read_at(&*storage, &partition, &offsets)).await
+    }
+
+    /// Runs a read of storage off the async runtime.
+    pub(super) async fn blocking<T: Send + 'static>(&self, read: impl FnOnce() -> T + Send + 'static) -> T {
+        tokio::task::spawn_blocking(read).await.expect("a read of storage neither panics nor is aborted")
+    }
+}
+
+impl Inner {
+    /// Asks the shard that owns the group's state in a partition.
+    pub(super) async fn queue<T>(
+        &self,
+        of: &GroupPartition,
+        op: impl FnOnce(oneshot::Sender<Result<T, crate::shard::queue::QueueError>>) -> QueueOp,
+    ) -> Result<T, ConsumeError> {
+        let key = of.key;
+        let answer = self.ask(key.partition, |reply| Input::Queue(QueueRequest { key, op: op(reply) })).await;
+        Ok(answer.map_err(crate::WriteError::from)??)
+    }
+}
+
+/// Checks a parameter against its range.
+pub(super) fn in_range<T: PartialOrd + core::fmt::Display>(name: &str, value: T, min: T, max: T) -> Result<T, ConsumeError> {
+    if value < min || value > max {
+        return Err(ConsumeError::Parameter(format!("`{name}` is {value}, allowed is {min} to {max}")));
+    }
+    Ok(value)
+}
+
+fn dead_letter_of(record: ConsumedRecord) -> DeadLetter {
+    let header = |name: &str| record.headers.get(name).cloned();
+    let number = |name: &str| header(name).and_then(|value| value.parse::<u64>().ok()).unwrap_or(0);
+    DeadLetter {
+        cause: header(dead_letter::CAUSE).unwrap_or_default(),
+        reason: header(dead_letter::REASON),
+        attempts: u32::try_from(number(dead_letter::ATTEMPTS)).unwrap_or(u32::MAX),
+        origin_offset: Offset(number(dead_letter::ORIGIN_OFFSET)),
+        dead_at_ms: number(dead_letter::AT),
+        record,
+    }
+}

@@ -1,0 +1,184 @@
+//! The broker's one door: one method an operation. What is above it is transport.
+
+mod consume;
+mod groups;
+mod open;
+mod produce;
+mod read;
+mod settle;
+mod topics;
+
+pub use consume::ConsumeError;
+pub use open::OpenError;
+pub use produce::ProduceError;
+pub use read::ReadRequestError;
+pub use topics::{CreateTopicError, TopicError};
+
+use crate::env::{Clock, Random};
+use crate::metrics::Metrics;
+use crate::shard::committer::WriteStop;
+use crate::shard::{Input, ShardGone, ShardHandle};
+use crate::storage::Storage;
+use crate::storage::keys::{PartitionKey, ShardId, TopicId};
+use crate::topic::Catalog;
+use prometheus_client::registry::Registry;
+use sagamq_api::PartitionId;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use tokio::sync::{Semaphore, oneshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Settings of a broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BrokerConfig {
+    /// Shards of a data directory that is made now, 1 to 256; one that exists keeps its own number.
+    pub shards: u16,
+    /// Most bytes of records that are accepted and not durable yet; above it produce requests are answered with 429.
+    pub staged_bytes_max: usize,
+    /// Memory for the newest batches of all partitions together.
+    pub tail_bytes_max: usize,
+}
+
+impl Default for BrokerConfig {
+    fn default() -> Self {
+        Self { shards: 16, staged_bytes_max: 64 * 1024 * 1024, tail_bytes_max: 64 * 1024 * 1024 }
+    }
+}
+
+/// A running broker; clones are the same one. It ends with [`Broker::shutdown`].
+#[derive(Clone)]
+pub struct Broker(pub(crate) Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) config: BrokerConfig,
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) clock: Arc<dyn Clock>,
+    random: Mutex<Random>,
+    pub(crate) catalog: Catalog,
+    pub(crate) shards: Vec<ShardHandle>,
+    /// Signs receipts.
+    pub(crate) secret: [u8; 32],
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) write_stop: WriteStop,
+    /// The bound on bytes that are not durable, one permit a byte.
+    pub(crate) staged_bytes: Arc<Semaphore>,
+    /// Spreads requests without a key, and receives, over the partitions.
+    pub(crate) rotation: AtomicUsize,
+    shutdown: CancellationToken,
+    tasks: TaskTracker,
+    committer: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl core::fmt::Debug for Broker {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Broker").field("config", &self.0.config).finish_non_exhaustive()
+    }
+}
+
+impl Broker {
+    /// Opens what `storage` holds, or makes a new data directory of it, and starts. Metrics go into `registry`.
+    ///
+    /// # Errors
+    /// When the data is of another format or damaged, or storage fails.
+    pub fn open(
+        storage: Arc<dyn Storage>,
+        config: BrokerConfig,
+        clock: Arc<dyn Clock>,
+        random: Random,
+        registry: &mut Registry,
+    ) -> Result<Self, OpenError> {
+        open::open(storage, config, clock, random, Metrics::register(registry)).map(|inner| Self(Arc::new(inner)))
+    }
+
+    /// Number of shards of the data directory.
+    #[must_use]
+    pub fn shards(&self) -> u16 {
+        u16::try_from(self.0.shards.len()).expect("a data directory has at most 256 shards")
+    }
+
+    /// The clock everything here goes by.
+    #[must_use]
+    pub fn clock(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.0.clock)
+    }
+
+    /// A source of randomness of its own for a caller's task.
+    #[must_use]
+    pub fn random(&self) -> Random {
+        self.0.random.lock().unwrap_or_else(PoisonError::into_inner).fork()
+    }
+
+    /// Why writes are stopped, if they are. Reads go on.
+    #[must_use]
+    pub fn writes_stopped(&self) -> Option<&str> {
+        self.0.write_stop.reason()
+    }
+
+    /// Whether a shutdown has begun.
+    #[must_use]
+    pub fn is_shutting_down(&self) -> bool {
+        self.0.shutdown.is_cancelled()
+    }
+
+    /// Ends at the beginning of a shutdown; long polls end with it.
+    pub async fn shutdown_begun(&self) {
+        self.0.shutdown.cancelled().await;
+    }
+
+    /// Takes no more requests, finishes those that were taken, writes what is staged, and ends. Long polls end empty.
+    pub async fn shutdown(&self) {
+        self.0.shutdown.cancel();
+        self.0.tasks.close();
+        self.0.tasks.wait().await;
+        let committer = self.0.committer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(committer) = committer {
+            // The shards were the only ones who staged, so the committer is at its end; joining it waits for its last write.
+            let joined = tokio::task::spawn_blocking(move || committer.join()).await;
+            if !matches!(joined, Ok(Ok(()))) {
+                tracing::error!("the committer's thread panicked");
+            }
+        }
+    }
+
+    /// Runs a change of the catalogue to its end even if the caller goes away in the middle, as a client that hangs up does:
+    /// memory must not stay behind the disk.
+    pub(crate) async fn finish<T: Send + 'static>(&self, change: impl Future<Output = T> + Send + 'static) -> T {
+        self.0.tasks.spawn(change).await.expect("a change of the catalogue neither panics nor is aborted")
+    }
+}
+
+impl Inner {
+    pub(crate) fn shard_of(&self, partition: PartitionId) -> ShardId {
+        let shards = u32::try_from(self.shards.len()).expect("a data directory has at most 256 shards");
+        ShardId(u16::try_from(partition.0 % shards).expect("the remainder is below the number of shards"))
+    }
+
+    pub(crate) fn shard(&self, shard: ShardId) -> &ShardHandle {
+        &self.shards[usize::from(shard.0)]
+    }
+
+    pub(crate) fn partition_key(&self, topic: TopicId, partition: u32) -> PartitionKey {
+        let partition = PartitionId(partition);
+        PartitionKey { shard: self.shard_of(partition), topic, partition }
+    }
+
+    /// Asks the shard of a partition.
+    pub(crate) async fn ask<T>(&self, key: PartitionKey, make: impl FnOnce(oneshot::Sender<T>) -> Input) -> Result<T, ShardGone> {
+        self.shard(key.shard).ask(make).await
+    }
+
+    pub(crate) fn tail_bytes_max(&self, partitions: usize) -> usize {
+        tail_bytes_max(&self.config, partitions)
+    }
+
+    pub(crate) fn partitions_count(&self) -> usize {
+        self.catalog.topics().iter().map(|topic| topic.partitions.len()).sum()
+    }
+}
+
+/// A partition's share of the memory for newest batches. Never so small that a single batch of usual size does not fit.
+pub(crate) fn tail_bytes_max(config: &BrokerConfig, partitions: usize) -> usize {
+    (config.tail_bytes_max / partitions.max(16)).max(64 * 1024)
+}

@@ -1,0 +1,345 @@
+//! Produce: check everything, choose partitions, encode, and hand each partition's records to its shard.
+
+use crate::broker::Broker;
+use crate::broker::topics::TopicError;
+use crate::dedup::{self, Hash, KeyScope};
+use crate::log::batch::{Batch, EncodeError, Record};
+use crate::log::partition::Partition;
+use crate::shard::Input;
+use crate::shard::append::{AppendError, AppendRequest, BATCH_RECORDS_MAX, CheckRequest, Keys, Placed};
+use crate::shard::commit::WriteError;
+use crate::topic::partitioner::partition_of;
+use crate::topic::{Topic, TopicKind};
+use futures_util::future::{join_all, try_join_all};
+use sagamq_api::limits::{IDEMPOTENCY_KEY_BYTES_MAX, PRODUCE_RECORDS_MAX};
+use sagamq_api::record::{PayloadError, ProduceRecord};
+use sagamq_api::topic::ProducedRecord;
+use sagamq_api::{PartitionId, TopicName};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+/// Bytes of one stored batch, as far as records allow: a reader decodes whole batches.
+const BATCH_BYTES_MAX: usize = 1024 * 1024;
+
+/// Why records were not produced. Save for a write error nothing was stored.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ProduceError {
+    /// No such topic.
+    #[error(transparent)]
+    Topic(#[from] TopicError),
+    /// The number of records is out of range.
+    #[error("the request has {0} records, allowed is 1 to {PRODUCE_RECORDS_MAX}")]
+    RecordsCount(usize),
+    /// No such partition.
+    #[error("record {index}: topic `{topic}` has {partitions} partitions, counted from 0; there is no partition {partition}")]
+    PartitionNotFound {
+        /// Index of the record.
+        index: usize,
+        /// The topic.
+        topic: TopicName,
+        /// The partition that was asked for.
+        partition: PartitionId,
+        /// How many there are.
+        partitions: u32,
+    },
+    /// Key or value cannot be read.
+    #[error("record {index}: {reason}")]
+    Payload {
+        /// Index of the record.
+        index: usize,
+        /// What is wrong.
+        reason: PayloadError,
+    },
+    /// A record is larger than the topic allows.
+    #[error("record {index} has {bytes} bytes, topic `{topic}` allows {max}")]
+    RecordTooLarge {
+        /// Index of the record.
+        index: usize,
+        /// The topic.
+        topic: TopicName,
+        /// Bytes of key, value and headers.
+        bytes: usize,
+        /// The topic's bound.
+        max: u32,
+    },
+    /// An idempotency key is empty or too long.
+    #[error("an idempotency key has {0} bytes, allowed is 1 to {IDEMPOTENCY_KEY_BYTES_MAX}")]
+    IdempotencyKey(usize),
+    /// Both the request and a record have an idempotency key.
+    #[error("record {0} has an idempotency key, and the request has one for all its records: give one or the other")]
+    TwoIdempotencyKeys(usize),
+    /// An idempotency key was used with another payload.
+    #[error("record {index}: {reason}")]
+    KeyReused {
+        /// Index of the record.
+        index: usize,
+        /// Where the first one lies.
+        reason: AppendError,
+    },
+    /// The queue in front of the disk is full.
+    #[error("more than {0} bytes wait for the disk")]
+    Overloaded(usize),
+    /// The records cannot be encoded.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+    /// The shard refused, or the write failed.
+    #[error(transparent)]
+    Append(#[from] AppendError),
+}
+
+/// A record that was checked.
+struct Checked {
+    record: Record,
+    partition: usize,
+    fingerprint: Hash,
+    key_hash: Option<Hash>,
+}
+
+/// The records for one partition.
+#[derive(Default)]
+struct Share {
+    /// Places of the records in the request.
+    places: Vec<usize>,
+    records: Vec<Record>,
+    fingerprints: Vec<Hash>,
+    key_hashes: Vec<Option<Hash>>,
+}
+
+/// A share that is ready for its shard.
+struct Encoded {
+    partition: Arc<Partition>,
+    places: Vec<usize>,
+    timestamps_ms: Vec<i64>,
+    batches: Vec<Batch>,
+    keys: Keys,
+}
+
+impl Broker {
+    /// Stores records. What it returns is on disk; a duplicate is answered with the place of the first one.
+    ///
+    /// `request_key` is an idempotency key for all records together; records may have their own instead.
+    ///
+    /// # Errors
+    /// When something about the request is not valid (nothing is stored), the broker is overloaded (nothing is stored), or the
+    /// write fails (the records may be stored: try again with the same key).
+    pub async fn produce(
+        &self,
+        topic: &TopicName,
+        records: Vec<ProduceRecord>,
+        request_key: Option<&str>,
+    ) -> Result<Vec<ProducedRecord>, ProduceError> {
+        let topic = self.topic(topic)?;
+        if topic.kind == TopicKind::DeadLetters {
+            return Err(TopicError::DeadLetters(topic.name.clone()).into());
+        }
+        if let Some(reason) = self.writes_stopped() {
+            return Err(AppendError::from(WriteError::Stopped(reason.to_owned())).into());
+        }
+        let count = records.len();
+        if !(1..=PRODUCE_RECORDS_MAX).contains(&count) {
+            return Err(ProduceError::RecordsCount(count));
+        }
+        let request_hash = request_key.map(|key| check_key(key).map(|key| dedup::hash_key(KeyScope::Request, key))).transpose()?;
+        let shares = self.shares(&topic, records, request_key)?;
+        let encoded: Vec<Encoded> =
+            shares.into_iter().map(|(partition, share)| share.encode(&topic, partition, request_hash)).collect::<Result<_, _>>()?;
+        let permits = self.reserve(&encoded)?;
+        self.check_keys(&topic, &encoded).await?;
+        self.append_all(&topic, encoded, permits, count).await
+    }
+
+    /// Checks every record and deals them to their partitions.
+    fn shares(
+        &self,
+        topic: &Topic,
+        records: Vec<ProduceRecord>,
+        request_key: Option<&str>,
+    ) -> Result<BTreeMap<usize, Share>, ProduceError> {
+        let now_ms = i64::try_from(self.0.clock.now_ms()).expect("the year is below 292 million");
+        // Records without any key stick together: one partition a request makes one batch.
+        let sticky = match request_key {
+            Some(key) => partition_of(key.as_bytes(), topic.config.partitions).0 as usize,
+            None => self.0.rotation.fetch_add(1, Ordering::Relaxed) % topic.partitions.len(),
+        };
+        let mut shares: BTreeMap<usize, Share> = BTreeMap::new();
+        for (index, record) in records.into_iter().enumerate() {
+            if request_key.is_some() && record.idempotency_key.is_some() {
+                return Err(ProduceError::TwoIdempotencyKeys(index));
+            }
+            let checked = check(topic, index, record, sticky, now_ms)?;
+            let share = shares.entry(checked.partition).or_default();
+            share.places.push(index);
+            share.records.push(checked.record);
+            share.fingerprints.push(checked.fingerprint);
+            share.key_hashes.push(checked.key_hash);
+        }
+        Ok(shares)
+    }
+
+    /// Takes the request's share of the bytes that may wait for the disk; all of it or none.
+    fn reserve(&self, encoded: &[Encoded]) -> Result<Vec<OwnedSemaphorePermit>, ProduceError> {
+        let bound = self.0.config.staged_bytes_max;
+        let reserve = |share: &Encoded| {
+            let bytes: usize = share.batches.iter().map(Batch::len).sum();
+            let bytes = u32::try_from(bytes.min(bound)).unwrap_or(u32::MAX);
+            Arc::clone(&self.0.staged_bytes).try_acquire_many_owned(bytes).map_err(|_| {
+                self.0.metrics.rejected_produce_requests.inc();
+                ProduceError::Overloaded(bound)
+            })
+        };
+        encoded.iter().map(reserve).collect()
+    }
+
+    /// A request over several partitions asks all shards about its keys before anything is stored, so that a key that was used
+    /// with another payload refuses the whole request.
+    async fn check_keys(&self, topic: &Topic, encoded: &[Encoded]) -> Result<(), ProduceError> {
+        if encoded.len() < 2 {
+            return Ok(());
+        }
+        let checks = encoded.iter().filter(|share| !matches!(share.keys, Keys::None)).map(|share| async {
+            let request = |reply| {
+                Input::Check(CheckRequest {
+                    partition: share.partition.key,
+                    count: share.places.len(),
+                    keys: share.keys.clone(),
+                    dedup_window_ms: topic.config.dedup_window_ms,
+                    reply,
+                })
+            };
+            let answer = self.0.ask(share.partition.key, request).await.map_err(WriteError::from).map_err(AppendError::from)?;
+            answer.map_err(|error| at_place(error, &share.places))
+        });
+        try_join_all(checks).await.map(|_| ())
+    }
+
+    async fn append_all(
+        &self,
+        topic: &Topic,
+        encoded: Vec<Encoded>,
+        permits: Vec<OwnedSemaphorePermit>,
+        count: usize,
+    ) -> Result<Vec<ProducedRecord>, ProduceError> {
+        let name: Arc<str> = topic.name.as_str().into();
+        let mut asked = Vec::with_capacity(encoded.len());
+        for (share, permit) in encoded.into_iter().zip(permits) {
+            let (reply, answer) = oneshot::channel();
+            let bytes: usize = share.batches.iter().map(Batch::len).sum();
+            let label = crate::metrics::TopicLabel { topic: name.to_string() };
+            self.0.metrics.produced_bytes.get_or_create(&label).inc_by(bytes as u64);
+            let request = AppendRequest {
+                partition: Arc::clone(&share.partition),
+                topic: Arc::clone(&name),
+                batches: share.batches,
+                keys: share.keys,
+                dedup_window_ms: topic.config.dedup_window_ms,
+                permit,
+                reply,
+            };
+            let sent = self.0.shard(share.partition.key.shard).send(Input::Append(request)).await;
+            sent.map_err(WriteError::from).map_err(AppendError::from)?;
+            asked.push((share.partition.key.partition, share.places, share.timestamps_ms, answer));
+        }
+        let answers = join_all(asked.into_iter().map(|(partition, places, timestamps_ms, answer)| async move {
+            let placed: Vec<Placed> = match answer.await {
+                Ok(result) => result.map_err(|error| at_place(error, &places))?,
+                // The shard ended with the request in its hands: whether it was stored is not known here.
+                Err(_) => return Err(AppendError::from(WriteError::Failed("the broker ended".to_owned())).into()),
+            };
+            Ok::<_, ProduceError>((partition, places, timestamps_ms, placed))
+        }))
+        .await;
+        let mut produced = vec![None; count];
+        for answer in answers {
+            let (partition, places, timestamps_ms, placed) = answer?;
+            for ((place, timestamp_ms), placed) in places.into_iter().zip(timestamps_ms).zip(placed) {
+                produced[place] = Some(ProducedRecord {
+                    partition,
+                    offset: placed.offset,
+                    timestamp_ms: placed.duplicate_of_ms.unwrap_or(timestamp_ms),
+                    duplicate: placed.duplicate_of_ms.is_some(),
+                });
+            }
+        }
+        Ok(produced.into_iter().map(|record| record.expect("every record belongs to one share")).collect())
+    }
+}
+
+impl Share {
+    fn encode(self, topic: &Topic, partition: usize, request_hash: Option<Hash>) -> Result<Encoded, ProduceError> {
+        let keys = match request_hash {
+            Some(hash) => Keys::Request { hash, fingerprint: dedup::combine(&self.fingerprints) },
+            None if self.key_hashes.iter().all(Option::is_none) => Keys::None,
+            None => Keys::Records(
+                self.key_hashes.into_iter().zip(self.fingerprints).map(|(hash, print)| hash.map(|hash| (hash, print))).collect(),
+            ),
+        };
+        Ok(Encoded {
+            partition: Arc::clone(&topic.partitions[partition]),
+            timestamps_ms: self.records.iter().map(|record| record.timestamp_ms).collect(),
+            batches: encode_batches(&self.records)?,
+            places: self.places,
+            keys,
+        })
+    }
+}
+
+/// Batches that are small enough to be decoded for one record.
+fn encode_batches(records: &[Record]) -> Result<Vec<Batch>, EncodeError> {
+    let mut batches = Vec::new();
+    let (mut start, mut bytes) = (0, 0);
+    for (index, record) in records.iter().enumerate() {
+        let record_bytes = record.payload.len();
+        if index > start && (index - start >= BATCH_RECORDS_MAX || bytes + record_bytes > BATCH_BYTES_MAX) {
+            batches.push(Batch::encode(&records[start..index])?);
+            (start, bytes) = (index, 0);
+        }
+        bytes += record_bytes;
+    }
+    batches.push(Batch::encode(&records[start..])?);
+    Ok(batches)
+}
+
+fn check(topic: &Topic, index: usize, record: ProduceRecord, sticky: usize, now_ms: i64) -> Result<Checked, ProduceError> {
+    let (explicit, timestamp_ms, own_key) = (record.partition, record.timestamp_ms, record.idempotency_key.clone());
+    let payload = record.into_payload().map_err(|reason| ProduceError::Payload { index, reason })?;
+    let (bytes, max) = (payload.len(), topic.config.record_bytes_max);
+    if bytes > max as usize {
+        return Err(ProduceError::RecordTooLarge { index, topic: topic.name.clone(), bytes, max });
+    }
+    let own_key = own_key.as_deref().map(check_key).transpose()?;
+    let partitions = topic.config.partitions;
+    let partition = match (explicit, &payload.key, own_key) {
+        (Some(partition), _, _) if partition.0 >= partitions => {
+            return Err(ProduceError::PartitionNotFound { index, topic: topic.name.clone(), partition, partitions });
+        }
+        (Some(partition), _, _) => partition.0 as usize,
+        (None, Some(key), _) => partition_of(key, partitions).0 as usize,
+        (None, None, Some(key)) => partition_of(key.as_bytes(), partitions).0 as usize,
+        (None, None, None) => sticky,
+    };
+    Ok(Checked {
+        partition,
+        fingerprint: dedup::fingerprint(&payload, explicit, timestamp_ms),
+        key_hash: own_key.map(|key| dedup::hash_key(KeyScope::Record, key)),
+        record: Record { timestamp_ms: timestamp_ms.unwrap_or(now_ms), payload },
+    })
+}
+
+fn check_key(key: &str) -> Result<&str, ProduceError> {
+    match key.len() {
+        1..=IDEMPOTENCY_KEY_BYTES_MAX => Ok(key),
+        bytes => Err(ProduceError::IdempotencyKey(bytes)),
+    }
+}
+
+/// Says which record of the request it was.
+fn at_place(error: AppendError, places: &[usize]) -> ProduceError {
+    match error {
+        AppendError::KeyReused { index, .. } => {
+            ProduceError::KeyReused { index: places.get(index).copied().unwrap_or(index), reason: error }
+        }
+        other => other.into(),
+    }
+}

@@ -1,0 +1,111 @@
+//! Reading a partition by offset or by time, with a long poll.
+
+use crate::broker::Broker;
+use crate::broker::topics::TopicError;
+use crate::log::ReadError;
+use crate::log::batch::StoredRecord;
+use crate::log::partition::Partition;
+use crate::log::reader;
+use core::time::Duration;
+use sagamq_api::limits::{RECEIVE_RECORDS_DEFAULT, RECEIVE_RECORDS_MAX, RESPONSE_BYTES_MAX, WAIT_MS_MAX};
+use sagamq_api::record::ConsumedRecord;
+use sagamq_api::topic::{ReadQuery, ReadResponse};
+use sagamq_api::{Offset, PartitionId, TopicName};
+use std::sync::Arc;
+
+/// Why a partition was not read.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ReadRequestError {
+    /// No such topic.
+    #[error(transparent)]
+    Topic(#[from] TopicError),
+    /// No such partition.
+    #[error("topic `{topic}` has {partitions} partitions, counted from 0; there is no partition {partition}")]
+    PartitionNotFound {
+        /// The topic.
+        topic: TopicName,
+        /// The partition that was asked for.
+        partition: PartitionId,
+        /// How many there are.
+        partitions: u32,
+    },
+    /// A parameter is out of range.
+    #[error("{0}")]
+    Parameter(String),
+    /// The records could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+impl Broker {
+    /// Records of one partition. Waits for a first one if it was asked to.
+    ///
+    /// # Errors
+    /// When there is no such partition, a parameter or the offset is out of range, or storage fails.
+    pub async fn read(&self, topic: &TopicName, partition: PartitionId, query: &ReadQuery) -> Result<ReadResponse, ReadRequestError> {
+        let topic = self.topic(topic)?;
+        let partition = topic.partition(partition).ok_or_else(|| ReadRequestError::PartitionNotFound {
+            topic: topic.name.clone(),
+            partition,
+            partitions: topic.config.partitions,
+        })?;
+        let records_max =
+            checked("max_records", query.max_records.unwrap_or(RECEIVE_RECORDS_DEFAULT).into(), 1, RECEIVE_RECORDS_MAX.into())?;
+        let wait_ms = checked("wait_ms", query.wait_ms.unwrap_or(0), 0, WAIT_MS_MAX)?;
+        let from = match (query.offset, query.timestamp_ms) {
+            (Some(_), Some(_)) => return Err(ReadRequestError::Parameter("`offset` and `timestamp_ms` cannot both be given".to_owned())),
+            (Some(offset), None) => offset,
+            (None, Some(timestamp_ms)) => self.offset_at(partition, timestamp_ms).await?,
+            (None, None) => partition.log_start(),
+        };
+        self.wait_for_record(partition, from, Duration::from_millis(wait_ms)).await;
+        let records_max = usize::try_from(records_max).expect("the bound is a thousand");
+        let records = self.read_from(partition, from, records_max, RESPONSE_BYTES_MAX as usize).await?;
+        let next_offset = records.last().map_or(from, |record| record.offset.next());
+        let consumed =
+            |record: StoredRecord| ConsumedRecord::new(partition.key.partition, record.offset, record.timestamp_ms, record.payload);
+        Ok(ReadResponse {
+            records: records.into_iter().map(consumed).collect(),
+            next_offset,
+            log_start_offset: partition.log_start(),
+            high_watermark: partition.high_watermark(),
+        })
+    }
+
+    /// Waits until there is a record at `from`, the time is over, or the broker shuts down.
+    pub(crate) async fn wait_for_record(&self, partition: &Arc<Partition>, from: Offset, wait: Duration) {
+        let mut watch = partition.watch();
+        let arrived = watch.wait_for(|&high_watermark| high_watermark > from.0 || partition.is_deleted());
+        tokio::select! {
+            _ = tokio::time::timeout(wait, arrived) => {}
+            () = self.shutdown_begun() => {}
+        }
+    }
+
+    /// Reads from memory if it can, else off the async runtime.
+    pub(crate) async fn read_from(
+        &self,
+        partition: &Arc<Partition>,
+        from: Offset,
+        records_max: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<StoredRecord>, ReadError> {
+        if from >= partition.high_watermark() || partition.read_tail(from, 1).is_some() {
+            return reader::read(&*self.0.storage, partition, from, records_max, bytes_max);
+        }
+        let (storage, partition) = (Arc::clone(&self.0.storage), Arc::clone(partition));
+        self.blocking(move || reader::read(&*storage, &partition, from, records_max, bytes_max)).await
+    }
+
+    async fn offset_at(&self, partition: &Arc<Partition>, timestamp_ms: i64) -> Result<Offset, ReadError> {
+        let (storage, partition) = (Arc::clone(&self.0.storage), Arc::clone(partition));
+        self.blocking(move || reader::offset_at_time(&*storage, &partition, timestamp_ms)).await
+    }
+}
+
+fn checked(name: &str, value: u64, min: u64, max: u64) -> Result<u64, ReadRequestError> {
+    if (min..=max).contains(&value) {
+        return Ok(value);
+    }
+    Err(ReadRequestError::Parameter(format!("`{name}` is {value}, allowed is {min} to {max}")))
+}

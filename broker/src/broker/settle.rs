@@ -1,0 +1,111 @@
+//! Settling receipts: acknowledge, give back, extend, terminate. Durable when it returns.
+
+use crate::broker::Broker;
+use crate::broker::consume::ConsumeError;
+use crate::broker::groups::in_range;
+use crate::group::{Receipt, Settled};
+use crate::shard::queue::{QueueOp, Verb};
+use crate::topic::{Group, Topic};
+use futures_util::future::try_join_all;
+use sagamq_api::group::{AckRequest, ExtendRequest, NackRequest, SettleResponse, SettleResult, SettleStatus, TerminateRequest};
+use sagamq_api::limits::{LEASE_MS_MAX, LEASE_MS_MIN, NACK_DELAY_MS_MAX, REASON_BYTES_MAX, RECEIPTS_MAX};
+use sagamq_api::{ErrorCode, GroupName, Offset, TopicName};
+
+impl Broker {
+    /// Settles records: they are done.
+    ///
+    /// # Errors
+    /// When a receipt is not this group's, all leases are over, or the write fails.
+    pub async fn ack(&self, topic: &TopicName, group: &GroupName, request: &AckRequest) -> Result<SettleResponse, ConsumeError> {
+        self.settle(topic, group, &request.receipts, Verb::Ack).await
+    }
+
+    /// Gives records back; the last delivery becomes a dead letter.
+    ///
+    /// # Errors
+    /// When a receipt is not this group's, all leases are over, a parameter is out of range, or the write fails.
+    pub async fn nack(&self, topic: &TopicName, group: &GroupName, request: &NackRequest) -> Result<SettleResponse, ConsumeError> {
+        if let Some(delay_ms) = request.delay_ms {
+            in_range("delay_ms", delay_ms, 0, NACK_DELAY_MS_MAX)?;
+        }
+        let reason = request.reason.as_deref().map(check_reason).transpose()?;
+        let verb = Verb::Nack { delay_ms: request.delay_ms, reason: reason.map(Into::into) };
+        self.settle(topic, group, &request.receipts, verb).await
+    }
+
+    /// Keeps records longer.
+    ///
+    /// # Errors
+    /// When a receipt is not this group's, all leases are over, a parameter is out of range, or the write fails.
+    pub async fn extend(&self, topic: &TopicName, group: &GroupName, request: &ExtendRequest) -> Result<SettleResponse, ConsumeError> {
+        let lease_ms = in_range("lease_ms", request.lease_ms, LEASE_MS_MIN, LEASE_MS_MAX)?;
+        self.settle(topic, group, &request.receipts, Verb::Extend { lease_ms }).await
+    }
+
+    /// Makes records dead letters now.
+    ///
+    /// # Errors
+    /// When a receipt is not this group's, all leases are over, a parameter is out of range, or the write fails.
+    pub async fn terminate(
+        &self,
+        topic: &TopicName,
+        group: &GroupName,
+        request: &TerminateRequest,
+    ) -> Result<SettleResponse, ConsumeError> {
+        let reason = check_reason(&request.reason)?.into();
+        self.settle(topic, group, &request.receipts, Verb::Terminate { reason }).await
+    }
+
+    async fn settle(&self, topic: &TopicName, group: &GroupName, receipts: &[String], verb: Verb) -> Result<SettleResponse, ConsumeError> {
+        in_range("number of receipts", receipts.len(), 1, RECEIPTS_MAX)?;
+        let (topic, group) = self.group(topic, group)?;
+        // Places of the receipts in the request, by partition.
+        let mut places: Vec<Vec<usize>> = vec![Vec::new(); group.partitions.len()];
+        let mut leases: Vec<Vec<(Offset, u64)>> = vec![Vec::new(); group.partitions.len()];
+        for (index, text) in receipts.iter().enumerate() {
+            let (partition, lease) = self.lease(&topic, &group, index, text)?;
+            places[partition].push(index);
+            leases[partition].push(lease);
+        }
+        let asks = group.partitions.iter().zip(leases).filter(|(_, leases)| !leases.is_empty()).map(|(of, leases)| {
+            let verb = verb.clone();
+            async move { self.0.queue(of, |reply| QueueOp::Settle { verb, leases, reply }).await }
+        });
+        let settled = try_join_all(asks).await?;
+        let mut results = vec![None; receipts.len()];
+        for (places, settled) in places.iter().filter(|places| !places.is_empty()).zip(settled) {
+            for (&place, settled) in places.iter().zip(settled) {
+                results[place] = Some(result_of(settled));
+            }
+        }
+        let results: Vec<SettleResult> = results.into_iter().map(|result| result.expect("every receipt was sent to a shard")).collect();
+        if results.iter().all(|result| result.status == SettleStatus::Failed) {
+            return Err(ConsumeError::AllExpired);
+        }
+        Ok(SettleResponse { results })
+    }
+
+    fn lease(&self, topic: &Topic, group: &Group, index: usize, text: &str) -> Result<(usize, (Offset, u64)), ConsumeError> {
+        let receipt = Receipt::verify(text, &self.0.secret).map_err(|reason| ConsumeError::Receipt { index, reason })?;
+        let partition = receipt.partition.0 as usize;
+        if receipt.topic != topic.id || receipt.group != group.id || partition >= group.partitions.len() {
+            return Err(ConsumeError::ForeignReceipt { index });
+        }
+        Ok((partition, (receipt.offset, receipt.lease_id)))
+    }
+}
+
+fn check_reason(reason: &str) -> Result<&str, ConsumeError> {
+    in_range("length of `reason`", reason.len(), 0, REASON_BYTES_MAX)?;
+    Ok(reason)
+}
+
+fn result_of(settled: Settled) -> SettleResult {
+    let result = |status| SettleResult { status, code: None, lease_until_ms: None };
+    match settled {
+        Settled::Done { lease_until_ms } => SettleResult { lease_until_ms, ..result(SettleStatus::Done) },
+        Settled::AlreadySettled => result(SettleStatus::AlreadySettled),
+        Settled::DeadLetter { .. } => result(SettleStatus::DeadLettered),
+        Settled::Expired => SettleResult { code: Some(ErrorCode::ReceiptExpired), ..result(SettleStatus::Failed) },
+    }
+}

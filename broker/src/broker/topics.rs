@@ -1,0 +1,193 @@
+//! Topics: create, describe, list, delete. A change is durable when its method returns.
+
+use crate::broker::Broker;
+use crate::log::offsets::LogOffsets;
+use crate::log::recovery::shard_log;
+use crate::shard::commit::WriteError;
+use crate::shard::queue::GroupKey;
+use crate::shard::{Input, ShardGone};
+use crate::storage::keys::{GroupId, MetaKey, PartitionKey, ShardId, TopicId};
+use crate::storage::{Family, Mutation};
+use crate::topic::{NextIds, Topic, TopicEntry, TopicKind};
+use sagamq_api::topic::{TopicConfig, TopicDescription};
+use sagamq_api::{Offset, TopicName};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Why a topic was not made.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum CreateTopicError {
+    /// The configuration has faults; all of them.
+    #[error("the topic's configuration is not valid: {}", .0.join("; "))]
+    Config(Vec<String>),
+    /// A topic of that name exists with another configuration.
+    #[error("topic `{0}` exists with another configuration")]
+    Exists(TopicName),
+    /// The durable write failed or is not tried any more.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+}
+
+/// Why nothing was done with a topic.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum TopicError {
+    /// No such topic.
+    #[error("there is no topic `{0}`")]
+    NotFound(TopicName),
+    /// It holds the dead letters of a group.
+    #[error("topic `{0}` holds the dead letters of a group and goes with it: delete the group")]
+    DeadLetters(TopicName),
+    /// The durable write failed or is not tried any more.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+}
+
+impl From<ShardGone> for WriteError {
+    fn from(_: ShardGone) -> Self {
+        Self::ShuttingDown
+    }
+}
+
+impl Broker {
+    /// Makes a topic. `false` beside the description: it was there with the same configuration.
+    ///
+    /// # Errors
+    /// When the configuration is not valid, the name is taken, or the write fails.
+    pub async fn create_topic(&self, name: &TopicName, config: TopicConfig) -> Result<(TopicDescription, bool), CreateTopicError> {
+        let (broker, name) = (self.clone(), name.clone());
+        self.finish(async move { broker.change_by_creating(&name, config).await }).await
+    }
+
+    async fn change_by_creating(&self, name: &TopicName, config: TopicConfig) -> Result<(TopicDescription, bool), CreateTopicError> {
+        let faults = config.faults();
+        if !faults.is_empty() {
+            return Err(CreateTopicError::Config(faults));
+        }
+        let mut next_ids = self.0.catalog.changes.lock().await;
+        if let Some(topic) = self.0.catalog.topic(name) {
+            return match topic.config == config {
+                true => Ok((topic.describe(), false)),
+                false => Err(CreateTopicError::Exists(name.clone())),
+            };
+        }
+        let entry = self.new_topic(next_ids.topic, name, config, TopicKind::Plain);
+        let after = NextIds { topic: next_ids.topic + 1, ..*next_ids };
+        self.write_meta(vec![put(MetaKey::Topic(TopicId(entry.id)), &entry), put(MetaKey::NextIds, &after)]).await?;
+        *next_ids = after;
+        let topic = self.add_topic(entry).await?;
+        Ok((topic.describe(), true))
+    }
+
+    /// Every topic, by name.
+    #[must_use]
+    pub fn topics(&self) -> Vec<TopicDescription> {
+        self.0.catalog.topics().iter().map(|topic| topic.describe()).collect()
+    }
+
+    /// One topic.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn describe_topic(&self, name: &TopicName) -> Result<TopicDescription, TopicError> {
+        self.topic(name).map(|topic| topic.describe())
+    }
+
+    /// Deletes a topic with its records, its groups and their dead letters.
+    ///
+    /// # Errors
+    /// When there is none, it belongs to a group, or the write fails.
+    pub async fn delete_topic(&self, name: &TopicName) -> Result<(), TopicError> {
+        let (broker, name) = (self.clone(), name.clone());
+        self.finish(async move { broker.change_by_deleting(&name).await }).await
+    }
+
+    async fn change_by_deleting(&self, name: &TopicName) -> Result<(), TopicError> {
+        let _changes = self.0.catalog.changes.lock().await;
+        let topic = self.topic(name)?;
+        if topic.kind == TopicKind::DeadLetters {
+            return Err(TopicError::DeadLetters(name.clone()));
+        }
+        let groups = topic.groups();
+        let mut mutations = vec![delete(MetaKey::Topic(topic.id))];
+        for group in &groups {
+            mutations.push(delete(MetaKey::Group(group.id)));
+            mutations.push(delete(MetaKey::Topic(group.dead_letter_topic.id)));
+        }
+        // The catalogue's commit is the deletion; what follows gives the space back, and an open after a crash does the rest.
+        self.write_meta(mutations).await?;
+        self.0.catalog.remove(name);
+        let mut keys: Vec<PartitionKey> = topic.partitions.iter().map(|partition| partition.key).collect();
+        let mut slots = Vec::new();
+        for group in groups {
+            self.0.catalog.remove(&group.dead_letter_topic.name);
+            keys.extend(group.dead_letter_topic.partitions.iter().map(|partition| partition.key));
+            slots.extend(group.partitions.iter().flat_map(|partition| [partition.key, partition.redrive]));
+            topic.remove_group(&group);
+        }
+        self.remove(keys, slots).await?;
+        Ok(())
+    }
+
+    pub(crate) fn topic(&self, name: &TopicName) -> Result<Arc<Topic>, TopicError> {
+        self.0.catalog.topic(name).ok_or_else(|| TopicError::NotFound(name.clone()))
+    }
+
+    pub(super) fn new_topic(&self, id: u32, name: &TopicName, config: TopicConfig, kind: TopicKind) -> TopicEntry {
+        TopicEntry { id, name: name.clone(), config, created_at_ms: self.0.clock.now_ms(), kind }
+    }
+
+    /// Puts a topic that is in the stored catalogue into memory.
+    pub(super) async fn add_topic(&self, entry: TopicEntry) -> Result<Arc<Topic>, WriteError> {
+        let id = TopicId(entry.id);
+        let tail_bytes_max = self.0.tail_bytes_max(self.0.partitions_count() + entry.config.partitions as usize);
+        let mut partitions = Vec::new();
+        let mut logs: BTreeMap<ShardId, Vec<_>> = BTreeMap::new();
+        for number in 0..entry.config.partitions {
+            let key = self.0.partition_key(id, number);
+            let log = shard_log(key, LogOffsets::recovered(Offset(0), Offset(0)), i64::MIN, tail_bytes_max);
+            partitions.push(Arc::clone(&log.partition));
+            logs.entry(key.shard).or_default().push(log);
+        }
+        for (shard, logs) in logs {
+            self.0.shard(shard).send(Input::AddPartitions { logs }).await?;
+        }
+        let topic = Arc::new(Topic::new(id, entry.name, entry.config, entry.created_at_ms, entry.kind, partitions));
+        self.0.catalog.insert(Arc::clone(&topic));
+        Ok(topic)
+    }
+
+    /// Writes keys of the catalogue, durably.
+    pub(super) async fn write_meta(&self, mutations: Vec<Mutation>) -> Result<(), WriteError> {
+        self.0.shard(ShardId(0)).ask(|reply| Input::Meta { mutations, reply }).await?
+    }
+
+    /// Makes the shards forget partitions and groups, and deletes what they stored.
+    pub(super) async fn remove(&self, partitions: Vec<PartitionKey>, groups: Vec<GroupKey>) -> Result<(), WriteError> {
+        let mut by_shard: BTreeMap<ShardId, (Vec<PartitionKey>, Vec<GroupKey>)> = BTreeMap::new();
+        for key in partitions {
+            by_shard.entry(key.shard).or_default().0.push(key);
+        }
+        for key in groups {
+            by_shard.entry(key.partition.shard).or_default().1.push(key);
+        }
+        for (shard, (partitions, groups)) in by_shard {
+            self.0.shard(shard).ask(|reply| Input::Remove { partitions, groups, reply }).await??;
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn put(key: MetaKey, value: &impl Serialize) -> Mutation {
+    let value = serde_json::to_vec(value).expect("entries of the catalogue have string keys only");
+    Mutation::Put { family: Family::Meta, key: key.encode(), value: value.into() }
+}
+
+pub(super) fn delete(key: MetaKey) -> Mutation {
+    Mutation::Delete { family: Family::Meta, key: key.encode() }
+}
+
+/// The id of a group that is made now, and of the one that counts its redriven dead letters.
+pub(super) fn group_ids(next: NextIds) -> (GroupId, GroupId) {
+    (GroupId(next.group), GroupId(next.group + 1))
+}

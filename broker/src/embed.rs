@@ -1,0 +1,232 @@
+//! The embedder's door: commit own keys, records and settled records together, in one write of one shard.
+//!
+//! The saga orchestrator uses it: one commit acknowledges a reply, appends the saga's events, and sends the next command. A
+//! [`ShardCommit`] is made by the embedder of one shard and can name only that shard's keys and partitions: lane topics have one
+//! partition a shard, and the commit's shard says which one is meant.
+
+use crate::broker::Broker;
+use crate::log::ReadError;
+use crate::log::batch::{Batch, EncodeError, Record, StoredRecord};
+use crate::log::partition::Partition;
+use crate::shard::Input;
+use crate::shard::commit::WriteError;
+use crate::shard::embedded::EmbeddedCommit;
+use crate::shard::queue::GroupKey;
+use crate::storage::keys::{ShardId, successor};
+use crate::storage::{Direction, Family, Mutation, Storage, StorageError};
+use core::ops::ControlFlow;
+use sagamq_api::record::Payload;
+use sagamq_api::{GroupName, Offset, PartitionId, TopicName};
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+/// Bytes that one read of a lane topic returns at the most.
+const READ_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Why something cannot be part of a commit.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum EmbedError {
+    /// No such topic.
+    #[error("there is no topic `{0}`")]
+    TopicNotFound(TopicName),
+    /// The topic has another number of partitions than there are shards, so no partition of it belongs to the shard alone.
+    #[error("topic `{topic}` has {partitions} partitions; a lane topic has one a shard, {shards}")]
+    NotALaneTopic {
+        /// The topic.
+        topic: TopicName,
+        /// Its partitions.
+        partitions: u32,
+        /// The shards.
+        shards: u16,
+    },
+    /// No such group.
+    #[error("topic `{topic}` has no group `{group}`")]
+    GroupNotFound {
+        /// The topic.
+        topic: TopicName,
+        /// The group.
+        group: GroupName,
+    },
+    /// The record cannot be written as a batch.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+}
+
+/// The embedder's half of one shard; clones are the same one.
+#[derive(Clone, Debug)]
+pub struct ShardEmbedder {
+    broker: Broker,
+    shard: ShardId,
+}
+
+/// Changes of one shard that become durable together or not at all.
+#[derive(Debug)]
+pub struct ShardCommit {
+    broker: Broker,
+    shard: ShardId,
+    mutations: Vec<Mutation>,
+    appends: Vec<(Arc<Partition>, Batch)>,
+    settles: Vec<(GroupKey, Offset)>,
+}
+
+/// A commit that the shard has taken. Later commits of the same shard become durable after it.
+#[derive(Debug)]
+pub struct Submitted {
+    /// Offsets of the appended records, in the order of the appends. Readers see them once they are durable.
+    pub offsets: Vec<Offset>,
+    durable: oneshot::Receiver<Result<(), WriteError>>,
+}
+
+impl Submitted {
+    /// Waits until the commit is durable.
+    ///
+    /// # Errors
+    /// When the write failed; the commit may have been stored all the same, and nothing more will be written.
+    pub async fn durable(self) -> Result<(), WriteError> {
+        self.durable.await.unwrap_or(Err(WriteError::Failed("the broker ended".to_owned())))
+    }
+}
+
+impl Broker {
+    /// The embedder's door to a shard.
+    ///
+    /// # Panics
+    /// When there is no such shard.
+    #[must_use]
+    pub fn embedder(&self, shard: u16) -> ShardEmbedder {
+        assert!(shard < self.shards(), "shard {shard} of {}", self.shards());
+        ShardEmbedder { broker: self.clone(), shard: ShardId(shard) }
+    }
+}
+
+impl ShardCommit {
+    /// Sets a key of the embedder's own.
+    pub fn put(&mut self, key: &[u8], value: Vec<u8>) {
+        self.mutations.push(Mutation::Put { family: Family::Saga, key: self.shard.saga(key), value: value.into() });
+    }
+
+    /// Removes a key of the embedder's own.
+    pub fn delete(&mut self, key: &[u8]) {
+        self.mutations.push(Mutation::Delete { family: Family::Saga, key: self.shard.saga(key) });
+    }
+
+    /// Appends a record to this shard's partition of a lane topic.
+    ///
+    /// # Errors
+    /// When there is no such lane topic, or the record cannot be encoded.
+    pub fn append(&mut self, topic: &TopicName, payload: Payload) -> Result<(), EmbedError> {
+        let partition = lane_partition(&self.broker, self.shard, topic)?;
+        let timestamp_ms = i64::try_from(self.broker.clock().now_ms()).expect("the year is below 292 million");
+        let batch = Batch::encode(&[Record { timestamp_ms, payload }])?;
+        self.appends.push((partition, batch));
+        Ok(())
+    }
+
+    /// Settles a record of this shard's partition of a lane topic for a group, whoever has it leased.
+    ///
+    /// # Errors
+    /// When there is no such lane topic or group.
+    pub fn settle(&mut self, topic: &TopicName, group: &GroupName, offset: Offset) -> Result<(), EmbedError> {
+        let partition = lane_partition(&self.broker, self.shard, topic)?;
+        let found = self.broker.0.catalog.topic(topic).and_then(|topic| topic.group(group));
+        let group = found.ok_or_else(|| EmbedError::GroupNotFound { topic: topic.clone(), group: group.clone() })?;
+        self.settles.push((GroupKey { partition: partition.key, group: group.id }, offset));
+        Ok(())
+    }
+
+    /// Whether there is nothing in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.mutations.is_empty() && self.appends.is_empty() && self.settles.is_empty()
+    }
+}
+
+impl ShardEmbedder {
+    /// Number of the shard.
+    #[must_use]
+    pub fn shard(&self) -> u16 {
+        self.shard.0
+    }
+
+    /// An empty commit of this shard.
+    #[must_use]
+    pub fn begin(&self) -> ShardCommit {
+        ShardCommit { broker: self.broker.clone(), shard: self.shard, mutations: Vec::new(), appends: Vec::new(), settles: Vec::new() }
+    }
+
+    /// Hands a commit to the shard. When this returns the commit has its place in the shard's order and its records have their
+    /// offsets, but nothing is durable yet: wait for [`Submitted::durable`] before anything outside hears of it.
+    ///
+    /// # Errors
+    /// When the broker shuts down; nothing of the commit is stored then.
+    pub async fn submit(&self, commit: ShardCommit) -> Result<Submitted, WriteError> {
+        assert_eq!(commit.shard, self.shard, "a commit is submitted to the shard that began it");
+        let (placed, offsets) = oneshot::channel();
+        let (durable_sender, durable) = oneshot::channel();
+        let ShardCommit { mutations, appends, settles, .. } = commit;
+        let input = Input::Embedded(EmbeddedCommit { mutations, appends, settles, placed, durable: durable_sender });
+        self.broker.0.shard(self.shard).send(input).await?;
+        let offsets = offsets.await.map_err(|_| WriteError::ShuttingDown)?;
+        Ok(Submitted { offsets, durable })
+    }
+
+    /// The durable value of a key of the embedder's own. Blocks on storage.
+    ///
+    /// # Errors
+    /// When storage fails.
+    pub fn get(&self, key: &[u8]) -> Result<Option<bytes::Bytes>, StorageError> {
+        self.broker.0.storage.get(Family::Saga, &self.shard.saga(key))
+    }
+
+    /// Visits the embedder's own durable keys that begin with `prefix` and are not below `from`, in order, without the shard's
+    /// part. Blocks on storage.
+    ///
+    /// # Errors
+    /// When storage fails.
+    pub fn scan(
+        &self,
+        prefix: &[u8],
+        from: Option<&[u8]>,
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), StorageError> {
+        let prefix = self.shard.saga(prefix);
+        let start = from.map_or_else(|| prefix.clone(), |from| self.shard.saga(from).max(prefix.clone()));
+        let end = successor(&prefix);
+        self.broker.0.storage.scan(Family::Saga, &start..&end, Direction::Forward, &mut |key, value| {
+            visit(key.get(2..).expect("keys of the family begin with the shard"), value)
+        })
+    }
+
+    /// Durable records of this shard's partition of a lane topic, from `from` on.
+    ///
+    /// # Errors
+    /// When there is no such lane topic, or the records cannot be read.
+    pub async fn read(
+        &self,
+        topic: &TopicName,
+        from: Offset,
+        records_max: usize,
+    ) -> Result<Result<Vec<StoredRecord>, ReadError>, EmbedError> {
+        let partition = lane_partition(&self.broker, self.shard, topic)?;
+        Ok(self.broker.read_from(&partition, from, records_max, READ_BYTES_MAX).await)
+    }
+
+    /// Waits until this shard's partition of a lane topic has a durable record at `from`, or the broker shuts down.
+    ///
+    /// # Errors
+    /// When there is no such lane topic.
+    pub async fn wait_for(&self, topic: &TopicName, from: Offset) -> Result<(), EmbedError> {
+        let partition = lane_partition(&self.broker, self.shard, topic)?;
+        self.broker.wait_for_record(&partition, from, core::time::Duration::MAX).await;
+        Ok(())
+    }
+}
+
+fn lane_partition(broker: &Broker, shard: ShardId, topic: &TopicName) -> Result<Arc<Partition>, EmbedError> {
+    let found = broker.0.catalog.topic(topic).ok_or_else(|| EmbedError::TopicNotFound(topic.clone()))?;
+    if found.config.partitions != u32::from(broker.shards()) {
+        return Err(EmbedError::NotALaneTopic { topic: topic.clone(), partitions: found.config.partitions, shards: broker.shards() });
+    }
+    let partition = found.partition(PartitionId(u32::from(shard.0)));
+    Ok(Arc::clone(partition.expect("a lane topic has a partition for every shard")))
+}

@@ -1,0 +1,10 @@
+//! The log of a partition: batches, positions, the tail in memory, reading.
+
+pub mod batch;
+pub(crate) mod offsets;
+pub(crate) mod partition;
+pub(crate) mod reader;
+pub(crate) mod recovery;
+pub(crate) mod tail;
+
+pub use reader::ReadError;

@@ -1,0 +1,118 @@
+//! A partition as its readers see it: the high watermark, the tail in memory, and who waits for records.
+//!
+//! The shard's task owns the log's end; this is the shared half, advanced by the committer once a commit is durable.
+
+use crate::log::batch::Batch;
+use crate::log::offsets::LogOffsets;
+use crate::log::tail::{CachedBatch, Tail};
+use crate::storage::keys::PartitionKey;
+use sagamq_api::Offset;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use tokio::sync::{Notify, watch};
+
+/// The shared half of a partition.
+#[derive(Debug)]
+pub(crate) struct Partition {
+    pub(crate) key: PartitionKey,
+    /// A plain mutex: it is held for a few instructions and never across an await. Only the shard's task moves the end, only
+    /// the committer moves the high watermark.
+    offsets: Mutex<LogOffsets>,
+    high_watermark: watch::Sender<u64>,
+    /// A plain mutex: it is held for the push or the clone of a few batch handles and never across an await.
+    tail: Mutex<Tail>,
+    /// Groups that wait for records; each is woken once per durable append.
+    waiting_groups: RwLock<Vec<Arc<Notify>>>,
+    /// Mean bytes of a record, so that a receive can bound its answer before it leases.
+    record_bytes_mean: AtomicU64,
+    deleted: AtomicBool,
+}
+
+impl Partition {
+    pub(crate) fn new(key: PartitionKey, offsets: LogOffsets, tail_bytes_max: usize) -> Self {
+        Self {
+            key,
+            high_watermark: watch::Sender::new(offsets.high_watermark.0),
+            offsets: Mutex::new(offsets),
+            tail: Mutex::new(Tail::new(tail_bytes_max)),
+            waiting_groups: RwLock::default(),
+            record_bytes_mean: AtomicU64::new(1024),
+            deleted: AtomicBool::new(false),
+        }
+    }
+
+    fn offsets(&self) -> MutexGuard<'_, LogOffsets> {
+        self.offsets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn log_start(&self) -> Offset {
+        self.offsets().log_start
+    }
+
+    /// Gives offsets to `count` records and returns the first. Only the shard's task calls it.
+    pub(crate) fn append(&self, count: u64) -> Offset {
+        self.offsets().append(count)
+    }
+
+    pub(crate) fn high_watermark(&self) -> Offset {
+        Offset(*self.high_watermark.borrow())
+    }
+
+    /// Sees every move of the high watermark.
+    pub(crate) fn watch(&self) -> watch::Receiver<u64> {
+        self.high_watermark.subscribe()
+    }
+
+    pub(crate) fn record_bytes_mean(&self) -> u64 {
+        self.record_bytes_mean.load(Ordering::Relaxed).max(1)
+    }
+
+    pub(crate) fn is_deleted(&self) -> bool {
+        self.deleted.load(Ordering::Acquire)
+    }
+
+    /// Marks the partition deleted and wakes everybody who waits for it.
+    pub(crate) fn delete(&self) {
+        self.deleted.store(true, Ordering::Release);
+        self.high_watermark.send_modify(|_| ());
+        self.wake_groups();
+    }
+
+    pub(crate) fn add_waiting_group(&self, notify: Arc<Notify>) {
+        self.waiting_groups.write().unwrap_or_else(PoisonError::into_inner).push(notify);
+    }
+
+    pub(crate) fn remove_waiting_group(&self, notify: &Arc<Notify>) {
+        self.waiting_groups.write().unwrap_or_else(PoisonError::into_inner).retain(|other| !Arc::ptr_eq(other, notify));
+    }
+
+    /// Shows durable batches to the readers: first the tail, then the watermark, so that nobody sees an offset he cannot read.
+    pub(crate) fn publish(&self, batches: Vec<Batch>) {
+        let Some(end) = batches.last().map(Batch::next_offset) else { return };
+        let (mut bytes, mut records) = (0, 0);
+        {
+            let mut tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
+            for batch in batches {
+                bytes += batch.len() as u64;
+                records += batch.next_offset().0 - batch.base_offset().0;
+                tail.push(batch);
+            }
+        }
+        let mean = (self.record_bytes_mean() * 7 + bytes / records.max(1)) / 8;
+        self.record_bytes_mean.store(mean, Ordering::Relaxed);
+        self.offsets().make_durable(end);
+        self.high_watermark.send_replace(end.0);
+        self.wake_groups();
+    }
+
+    fn wake_groups(&self) {
+        for group in self.waiting_groups.read().unwrap_or_else(PoisonError::into_inner).iter() {
+            group.notify_one();
+        }
+    }
+
+    /// Batches of the tail from `from` on; `None` if they are not in memory any more.
+    pub(crate) fn read_tail(&self, from: Offset, bytes_max: usize) -> Option<Vec<CachedBatch>> {
+        self.tail.lock().unwrap_or_else(PoisonError::into_inner).read(from, bytes_max)
+    }
+}

@@ -1,0 +1,87 @@
+//! Metrics of the broker: names with the unit last, no label that grows with the data.
+
+use crate::storage::Durability;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+use std::time::Instant;
+
+/// Label of everything that is counted by topic. Topics are made by operators, so their number is bounded.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct TopicLabel {
+    pub(crate) topic: String,
+}
+
+/// Label of everything that is counted by group.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct GroupLabel {
+    pub(crate) topic: String,
+    pub(crate) group: String,
+}
+
+/// Whether a write was synced.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct SyncLabel {
+    synced: &'static str,
+}
+
+/// Counters and histograms of one broker.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    pub(crate) produced_records: Family<TopicLabel, Counter>,
+    pub(crate) produced_bytes: Family<TopicLabel, Counter>,
+    pub(crate) duplicate_records: Family<TopicLabel, Counter>,
+    pub(crate) delivered_records: Family<GroupLabel, Counter>,
+    pub(crate) redelivered_records: Family<GroupLabel, Counter>,
+    pub(crate) acknowledged_records: Family<GroupLabel, Counter>,
+    pub(crate) dead_letter_records: Family<GroupLabel, Counter>,
+    pub(crate) rejected_produce_requests: Counter,
+    pub(crate) staged_bytes: Gauge,
+    commit_seconds: Family<SyncLabel, Histogram>,
+    commit_bytes: Histogram,
+}
+
+impl Metrics {
+    pub(crate) fn register(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            produced_records: Family::default(),
+            produced_bytes: Family::default(),
+            duplicate_records: Family::default(),
+            delivered_records: Family::default(),
+            redelivered_records: Family::default(),
+            acknowledged_records: Family::default(),
+            dead_letter_records: Family::default(),
+            rejected_produce_requests: Counter::default(),
+            staged_bytes: Gauge::default(),
+            commit_seconds: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.000_05, 2.0, 18))),
+            commit_bytes: Histogram::new(exponential_buckets(64.0, 4.0, 10)),
+        };
+        let m = &metrics;
+        registry.register("sagamq_produced_records", "Records stored", m.produced_records.clone());
+        registry.register("sagamq_produced_bytes", "Bytes of record batches stored", m.produced_bytes.clone());
+        registry.register("sagamq_duplicate_records", "Records answered with an earlier one's offset", m.duplicate_records.clone());
+        registry.register("sagamq_delivered_records", "Records leased to consumers of queue groups", m.delivered_records.clone());
+        registry.register("sagamq_redelivered_records", "Of the delivered, those not for the first time", m.redelivered_records.clone());
+        registry.register("sagamq_acknowledged_records", "Records acknowledged by queue groups", m.acknowledged_records.clone());
+        registry.register("sagamq_dead_letter_records", "Records moved to a dead-letter topic", m.dead_letter_records.clone());
+        registry.register("sagamq_rejected_produce_requests", "Produce requests answered with 429", m.rejected_produce_requests.clone());
+        registry.register("sagamq_staged_bytes", "Bytes accepted that are not durable yet", m.staged_bytes.clone());
+        registry.register("sagamq_commit_seconds", "Time of one group commit", m.commit_seconds.clone());
+        registry.register("sagamq_commit_bytes", "Bytes of one group commit", m.commit_bytes.clone());
+        metrics
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a duration for a histogram decides nothing")]
+    pub(crate) fn start_timer(&self) -> Instant {
+        Instant::now()
+    }
+
+    pub(crate) fn committed(&self, bytes: usize, durability: Durability, started: Instant) {
+        let synced = if durability == Durability::Synced { "true" } else { "false" };
+        self.commit_seconds.get_or_create(&SyncLabel { synced }).observe(started.elapsed().as_secs_f64());
+        self.commit_bytes.observe(u32::try_from(bytes).map_or(f64::from(u32::MAX), f64::from));
+    }
+}

@@ -1,0 +1,82 @@
+//! Shards: the unit of order and of atomicity. One task owns a shard; everybody else sends it what to do.
+
+pub(crate) mod append;
+pub(crate) mod commit;
+pub(crate) mod committer;
+pub(crate) mod embedded;
+pub(crate) mod queue;
+mod recent;
+mod task;
+
+use crate::log::partition::Partition;
+use crate::storage::Mutation;
+use crate::storage::keys::PartitionKey;
+use append::{AppendRequest, CheckRequest};
+use commit::WriteError;
+use embedded::EmbeddedCommit;
+use queue::{GroupKey, QueueRequest, Slot};
+use std::sync::Arc;
+use tokio::sync::{mpsc, oneshot};
+
+pub(crate) use task::{Shard, ShardParts};
+
+/// Inputs that may wait for a shard's task; a full channel makes the senders wait.
+const INPUTS_MAX: usize = 4096;
+
+/// What a shard's task is told.
+pub(crate) enum Input {
+    /// Store records in one partition.
+    Append(AppendRequest),
+    /// Would these keys be refused? Stores nothing.
+    Check(CheckRequest),
+    /// Something with one group in one partition.
+    Queue(QueueRequest),
+    /// A commit of the embedder.
+    Embedded(EmbeddedCommit),
+    /// Keys of the data directory's own, on shard 0.
+    Meta { mutations: Vec<Mutation>, reply: oneshot::Sender<Result<(), WriteError>> },
+    /// Own these partitions from now on.
+    AddPartitions { logs: Vec<ShardLog> },
+    /// Own these groups from now on.
+    AddSlots { slots: Vec<(GroupKey, Slot)> },
+    /// Forget partitions and groups, and delete what is stored of them.
+    Remove { partitions: Vec<PartitionKey>, groups: Vec<GroupKey>, reply: oneshot::Sender<Result<(), WriteError>> },
+}
+
+/// The task's half of a partition.
+#[derive(Debug)]
+pub(crate) struct ShardLog {
+    pub(crate) partition: Arc<Partition>,
+    /// Highest record time so far.
+    pub(crate) timestamp_ms_max: i64,
+    /// Highest time that stands in the time index.
+    pub(crate) timestamp_ms_indexed: i64,
+}
+
+/// The shard is gone: the broker is shutting down.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the shard's task has ended")]
+pub(crate) struct ShardGone;
+
+/// The door to one shard; cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct ShardHandle(mpsc::Sender<Input>);
+
+impl ShardHandle {
+    pub(crate) fn channel() -> (Self, mpsc::Receiver<Input>) {
+        let (sender, receiver) = mpsc::channel(INPUTS_MAX);
+        (Self(sender), receiver)
+    }
+
+    /// Hands the input over; waits while the shard is behind.
+    pub(crate) async fn send(&self, input: Input) -> Result<(), ShardGone> {
+        self.0.send(input).await.map_err(|_| ShardGone)
+    }
+
+    /// Sends what `make` builds around a reply channel and waits for the reply.
+    pub(crate) async fn ask<T>(&self, make: impl FnOnce(oneshot::Sender<T>) -> Input) -> Result<T, ShardGone> {
+        let (reply, answer) = oneshot::channel();
+        self.send(make(reply)).await?;
+        answer.await.map_err(|_| ShardGone)
+    }
+}

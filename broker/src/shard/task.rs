@@ -1,0 +1,220 @@
+//! The task that owns a shard: it takes what has come in, decides in memory, and stages one commit for all of it.
+//!
+//! It may run ahead of the disk: the next inputs are handled while the committer syncs. Readers may not, because only the
+//! committer moves the high watermark, and answers go out only behind it.
+
+use crate::env::{Clock, Random};
+use crate::log::batch::Batch;
+use crate::log::partition::Partition;
+use crate::metrics::Metrics;
+use crate::shard::commit::{Commit, Completion, WriteError};
+use crate::shard::queue::{GroupKey, Slot};
+use crate::shard::recent::RecentEntries;
+use crate::shard::{Input, ShardLog};
+use crate::storage::keys::{PartitionKey, ShardId};
+use crate::storage::{Family, Mutation, Storage};
+use core::time::Duration;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+/// Inputs that become one commit at the most: bounds how long the first of them waits.
+const INPUTS_PER_COMMIT_MAX: usize = 256;
+
+/// How often leases that nobody polls for are looked at.
+const TICK: Duration = Duration::from_millis(250);
+
+/// What a shard is made of at start.
+pub(crate) struct ShardParts {
+    pub(crate) id: ShardId,
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) random: Random,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) staged: mpsc::Sender<Commit>,
+    /// Longest deduplication window of any topic: older buckets are deleted.
+    pub(crate) dedup_window_ms_max: u64,
+}
+
+/// A shard in the hands of its task.
+pub(crate) struct Shard {
+    pub(crate) id: ShardId,
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) random: Random,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) logs: HashMap<PartitionKey, ShardLog>,
+    pub(crate) slots: HashMap<GroupKey, Slot>,
+    pub(crate) recent: RecentEntries,
+    /// The commit that is being made, and its number.
+    pub(crate) commit: Commit,
+    pub(crate) commit_number: u64,
+    pub(crate) dirty: HashSet<GroupKey>,
+    appended: Vec<(Arc<Partition>, Vec<Batch>)>,
+    answers: Vec<Completion>,
+    staged: mpsc::Sender<Commit>,
+    dedup_window_ms_max: u64,
+    dedup_deleted_before: u32,
+}
+
+impl Shard {
+    pub(crate) fn new(parts: ShardParts, logs: Vec<ShardLog>, slots: Vec<(GroupKey, Slot)>) -> Self {
+        let mut shard = Self {
+            id: parts.id,
+            storage: parts.storage,
+            clock: parts.clock,
+            random: parts.random,
+            metrics: parts.metrics,
+            logs: HashMap::new(),
+            slots: slots.into_iter().collect(),
+            recent: RecentEntries::default(),
+            commit: Commit::new(parts.id),
+            commit_number: 1,
+            dirty: HashSet::new(),
+            appended: Vec::new(),
+            answers: Vec::new(),
+            staged: parts.staged,
+            dedup_window_ms_max: parts.dedup_window_ms_max,
+            dedup_deleted_before: 0,
+        };
+        shard.add_partitions(logs);
+        shard
+    }
+
+    /// Runs until the shutdown, and then stages what was asked before it.
+    pub(crate) async fn run(mut self, mut inputs: mpsc::Receiver<Input>, shutdown: CancellationToken) {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut taken = Vec::with_capacity(INPUTS_PER_COMMIT_MAX);
+        loop {
+            tokio::select! {
+                count = inputs.recv_many(&mut taken, INPUTS_PER_COMMIT_MAX) => {
+                    if count == 0 {
+                        break;
+                    }
+                    for input in taken.drain(..) {
+                        self.handle(input);
+                    }
+                }
+                _ = tick.tick() => self.tick(),
+                () = shutdown.cancelled(), if !inputs.is_closed() => inputs.close(),
+            }
+            if !self.stage().await {
+                break;
+            }
+        }
+    }
+
+    fn handle(&mut self, input: Input) {
+        match input {
+            Input::Append(request) => self.append(request),
+            Input::Check(request) => self.check(request),
+            Input::Queue(request) => self.queue(request),
+            Input::Embedded(commit) => self.embedded(commit),
+            Input::Meta { mutations, reply } => self.write_meta(mutations, reply),
+            Input::AddPartitions { logs } => self.add_partitions(logs),
+            Input::AddSlots { slots } => self.slots.extend(slots),
+            Input::Remove { partitions, groups, reply } => self.remove(&partitions, &groups, reply),
+        }
+    }
+
+    /// Whether the partition is this shard's and not deleted.
+    pub(crate) fn owns(&self, partition: &Partition) -> bool {
+        !partition.is_deleted() && self.logs.contains_key(&partition.key)
+    }
+
+    /// Runs `answer` when everything staged so far is written, in order with all other answers of the shard.
+    pub(crate) fn answer(&mut self, answer: impl FnOnce(Result<(), WriteError>) + Send + 'static) {
+        self.answers.push(Box::new(answer));
+    }
+
+    /// Shows the batches to readers when they are written.
+    pub(crate) fn publish(&mut self, partition: &Arc<Partition>, batches: Vec<Batch>) {
+        let bytes: usize = batches.iter().map(Batch::len).sum();
+        self.metrics.staged_bytes.inc_by(i64::try_from(bytes).unwrap_or(i64::MAX));
+        self.appended.push((Arc::clone(partition), batches));
+    }
+
+    fn write_meta(&mut self, mutations: Vec<Mutation>, reply: oneshot::Sender<Result<(), WriteError>>) {
+        for mutation in mutations {
+            self.commit.push(mutation);
+        }
+        self.commit.require_sync();
+        self.answer(move |written| {
+            let _ = reply.send(written);
+        });
+    }
+
+    fn add_partitions(&mut self, logs: Vec<ShardLog>) {
+        for log in logs {
+            assert_eq!(log.partition.key.shard, self.id, "a partition is owned by its own shard");
+            self.logs.insert(log.partition.key, log);
+        }
+    }
+
+    fn remove(&mut self, partitions: &[PartitionKey], groups: &[GroupKey], reply: oneshot::Sender<Result<(), WriteError>>) {
+        for key in groups {
+            self.slots.remove(key);
+            self.dirty.remove(key);
+            self.commit.push(Mutation::Delete { family: Family::Group, key: key.partition.group(key.group) });
+        }
+        for key in partitions {
+            if let Some(log) = self.logs.remove(key) {
+                log.partition.delete();
+            }
+            for family in [Family::Log, Family::TimeIndex, Family::Group] {
+                self.commit.push(Mutation::DeleteRange { family, range: key.all() });
+            }
+        }
+        self.write_meta(Vec::new(), reply);
+    }
+
+    /// What time alone brings about: leases run out, old idempotency entries go.
+    fn tick(&mut self) {
+        let now_ms = self.clock.now_ms();
+        let due = |slot: &Slot| slot.state.next_due_ms().is_some_and(|due_ms| due_ms <= now_ms);
+        let keys: Vec<GroupKey> = self.slots.iter().filter(|(_, slot)| due(slot)).map(|(key, _)| *key).collect();
+        for key in keys {
+            self.expire(key).expect("the slot was just seen");
+        }
+        let oldest_bucket = crate::dedup::bucket(now_ms.saturating_sub(self.dedup_window_ms_max));
+        if oldest_bucket > self.dedup_deleted_before {
+            self.dedup_deleted_before = oldest_bucket;
+            self.commit.push(Mutation::DeleteRange { family: Family::Dedup, range: self.id.dedup_before(oldest_bucket) });
+        }
+    }
+
+    /// Hands the commit to the committer. `false` when there is no committer any more.
+    async fn stage(&mut self) -> bool {
+        self.stage_slots();
+        let mut commit = std::mem::replace(&mut self.commit, Commit::new(self.id));
+        let (appended, answers) = (std::mem::take(&mut self.appended), std::mem::take(&mut self.answers));
+        // Readers first, so that whoever hears that his record is stored can read it.
+        for (partition, batches) in appended {
+            let metrics = Arc::clone(&self.metrics);
+            commit.on_written(move |written| {
+                let bytes: usize = batches.iter().map(Batch::len).sum();
+                metrics.staged_bytes.dec_by(i64::try_from(bytes).unwrap_or(i64::MAX));
+                if written.is_ok() {
+                    partition.publish(batches);
+                }
+            });
+        }
+        for answer in answers {
+            commit.on_written(answer);
+        }
+        if commit.is_empty() {
+            return true;
+        }
+        let (durable, number) = (self.recent.durable_commit(), self.commit_number);
+        self.commit_number += 1;
+        commit.on_written(move |written| {
+            if written.is_ok() {
+                durable.store(number, Ordering::Release);
+            }
+        });
+        self.staged.send(commit).await.is_ok()
+    }
+}

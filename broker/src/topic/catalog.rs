@@ -1,0 +1,127 @@
+//! The catalogue in memory: topics by name, each with its partitions and groups. Changes go through the broker, one at a time.
+
+use crate::log::partition::Partition;
+use crate::shard::queue::{GroupKey, QueueView};
+use crate::storage::keys::{GroupId, TopicId};
+use crate::topic::entry::{NextIds, TopicKind};
+use sagamq_api::topic::{PartitionDescription, TopicConfig, TopicDescription};
+use sagamq_api::{GroupName, PartitionId, TopicName};
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use tokio::sync::{Mutex, Notify};
+
+/// A topic and everything that belongs to it.
+#[derive(Debug)]
+pub(crate) struct Topic {
+    pub(crate) id: TopicId,
+    pub(crate) name: TopicName,
+    pub(crate) config: TopicConfig,
+    pub(crate) created_at_ms: u64,
+    pub(crate) kind: TopicKind,
+    pub(crate) partitions: Vec<Arc<Partition>>,
+    groups: RwLock<BTreeMap<GroupName, Arc<Group>>>,
+}
+
+/// A queue group.
+#[derive(Debug)]
+pub(crate) struct Group {
+    pub(crate) id: GroupId,
+    pub(crate) name: GroupName,
+    pub(crate) partitions: Vec<GroupPartition>,
+    pub(crate) dead_letter_topic: Arc<Topic>,
+    /// Wakes one poller.
+    pub(crate) notify: Arc<Notify>,
+}
+
+/// A group in one partition, as everybody may see it.
+#[derive(Debug)]
+pub(crate) struct GroupPartition {
+    pub(crate) key: GroupKey,
+    pub(crate) redrive: GroupKey,
+    pub(crate) partition: Arc<Partition>,
+    pub(crate) view: Arc<QueueView>,
+}
+
+impl Topic {
+    pub(crate) fn new(
+        id: TopicId,
+        name: TopicName,
+        config: TopicConfig,
+        created_at_ms: u64,
+        kind: TopicKind,
+        partitions: Vec<Arc<Partition>>,
+    ) -> Self {
+        Self { id, name, config, created_at_ms, kind, partitions, groups: RwLock::default() }
+    }
+
+    pub(crate) fn partition(&self, partition: PartitionId) -> Option<&Arc<Partition>> {
+        self.partitions.get(partition.0 as usize)
+    }
+
+    pub(crate) fn group(&self, name: &GroupName) -> Option<Arc<Group>> {
+        self.groups.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    pub(crate) fn groups(&self) -> Vec<Arc<Group>> {
+        self.groups.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// Adds a group and lets appends wake it.
+    pub(crate) fn add_group(&self, group: Arc<Group>) {
+        for partition in &group.partitions {
+            partition.partition.add_waiting_group(Arc::clone(&group.notify));
+        }
+        self.groups.write().unwrap_or_else(PoisonError::into_inner).insert(group.name.clone(), group);
+    }
+
+    pub(crate) fn remove_group(&self, group: &Group) {
+        for partition in &group.partitions {
+            partition.partition.remove_waiting_group(&group.notify);
+        }
+        self.groups.write().unwrap_or_else(PoisonError::into_inner).remove(&group.name);
+    }
+
+    pub(crate) fn describe(&self) -> TopicDescription {
+        let describe = |partition: &Arc<Partition>| PartitionDescription {
+            partition: partition.key.partition,
+            log_start_offset: partition.log_start(),
+            high_watermark: partition.high_watermark(),
+        };
+        TopicDescription {
+            name: self.name.clone(),
+            config: self.config.clone(),
+            created_at_ms: self.created_at_ms,
+            partitions: self.partitions.iter().map(describe).collect(),
+        }
+    }
+}
+
+/// Every topic by its name.
+#[derive(Debug)]
+pub(crate) struct Catalog {
+    topics: RwLock<BTreeMap<TopicName, Arc<Topic>>>,
+    /// Held over a whole change, the write included: changes are rare, and one at a time is easy to get right.
+    pub(crate) changes: Mutex<NextIds>,
+}
+
+impl Catalog {
+    pub(crate) fn new(topics: BTreeMap<TopicName, Arc<Topic>>, next_ids: NextIds) -> Self {
+        Self { topics: RwLock::new(topics), changes: Mutex::new(next_ids) }
+    }
+
+    pub(crate) fn topic(&self, name: &TopicName) -> Option<Arc<Topic>> {
+        self.topics.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    pub(crate) fn topics(&self) -> Vec<Arc<Topic>> {
+        self.topics.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    pub(crate) fn insert(&self, topic: Arc<Topic>) {
+        self.topics.write().unwrap_or_else(PoisonError::into_inner).insert(topic.name.clone(), topic);
+    }
+
+    pub(crate) fn remove(&self, name: &TopicName) {
+        self.topics.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+    }
+}
