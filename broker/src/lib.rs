@@ -13,6 +13,7 @@ mod dedup;
 mod embed;
 pub mod env;
 pub mod group;
+pub mod http;
 pub mod log;
 mod metrics;
 mod shard;

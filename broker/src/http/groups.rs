@@ -1,0 +1,142 @@
+//! Queue groups: receive and settle records, describe and delete groups.
+
+use crate::broker::Broker;
+use crate::http::extract::{GroupPath, JsonBody, PathParams, TopicPath};
+use crate::http::problem::ApiError;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use sagamq_api::group::{
+    AckRequest, ExtendRequest, GroupDescription, GroupList, NackRequest, ReceiveRequest, ReceiveResponse, SettleResponse, TerminateRequest,
+};
+use sagamq_api::routes::{GROUP, routed};
+use sagamq_api::{Problem, routes};
+
+pub(super) fn routes() -> Router<Broker> {
+    Router::new()
+        .route(routes::GROUPS, get(list))
+        .route(GROUP, get(describe).delete(delete))
+        .route(&routed(GROUP, "receive"), post(receive))
+        .route(&routed(GROUP, "ack"), post(ack))
+        .route(&routed(GROUP, "nack"), post(nack))
+        .route(&routed(GROUP, "extend"), post(extend))
+        .route(&routed(GROUP, "terminate"), post(terminate))
+}
+
+/// Lists the groups of a topic and how far each is.
+#[utoipa::path(get, path = "/v1/topics/{topic}/groups", tag = "groups", params(("topic" = String, Path, description = "Name of the topic")), responses(
+    (status = 200, description = "The groups by name", body = GroupList),
+    (status = "default", description = "A problem", content_type = "application/problem+json", body = Problem),
+))]
+async fn list(State(broker): State<Broker>, PathParams(path): PathParams<TopicPath>) -> Result<Json<GroupList>, ApiError> {
+    Ok(Json(GroupList { groups: broker.groups(&path.topic).await? }))
+}
+
+/// Describes a group: lag, records in flight, dead letters, by partition.
+#[utoipa::path(get, path = "/v1/topics/{topic}/groups/{group}", tag = "groups",
+    params(("topic" = String, Path, description = "Name of the topic"), ("group" = String, Path, description = "Name of the group")),
+    responses(
+        (status = 200, description = "The group", body = GroupDescription),
+        (status = "default", description = "A problem", content_type = "application/problem+json", body = Problem),
+    ))]
+async fn describe(State(broker): State<Broker>, PathParams(path): PathParams<GroupPath>) -> Result<Json<GroupDescription>, ApiError> {
+    Ok(Json(broker.describe_group(&path.topic, &path.group).await?))
+}
+
+/// Deletes a group with its dead letters. Its receipts are not valid any more.
+#[utoipa::path(delete, path = "/v1/topics/{topic}/groups/{group}", tag = "groups",
+    params(("topic" = String, Path, description = "Name of the topic"), ("group" = String, Path, description = "Name of the group")),
+    responses(
+        (status = 204, description = "The group is deleted"),
+        (status = "default", description = "A problem", content_type = "application/problem+json", body = Problem),
+    ))]
+async fn delete(State(broker): State<Broker>, PathParams(path): PathParams<GroupPath>) -> Result<StatusCode, ApiError> {
+    broker.delete_group(&path.topic, &path.group).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Leases records to the caller. The group is made by its first receive; the body may be left out.
+#[utoipa::path(post, path = "/v1/topics/{topic}/groups/{group}:receive", tag = "groups",
+    params(("topic" = String, Path, description = "Name of the topic"), ("group" = String, Path, description = "Name of the group")),
+    request_body = Option<ReceiveRequest>,
+    responses(
+        (status = 200, description = "The records, or why there are none", body = ReceiveResponse),
+        (status = "default", description = "A problem", content_type = "application/problem+json", body = Problem),
+    ))]
+async fn receive(
+    State(broker): State<Broker>,
+    PathParams(path): PathParams<GroupPath>,
+    JsonBody(request): JsonBody<ReceiveRequest>,
+) -> Result<Json<ReceiveResponse>, ApiError> {
+    Ok(Json(broker.receive(&path.topic, &path.group, &request).await?))
+}
+
+/// Acknowledges records: they are done. Durable when it is answered.
+#[utoipa::path(post, path = "/v1/topics/{topic}/groups/{group}:ack", tag = "groups",
+    params(("topic" = String, Path, description = "Name of the topic"), ("group" = String, Path, description = "Name of the group")),
+    request_body = AckRequest,
+    responses(
+        (status = 200, description = "What became of each receipt", body = SettleResponse),
+        (status = "default", description = "A problem", content_type = "application/problem+json", body = Problem),
+    ))]
+async fn ack(
+    State(broker): State<Broker>,
+    PathParams(path): PathParams<GroupPath>,
+    JsonBody(request): JsonBody<AckRequest>,
+) -> Result<Json<SettleResponse>, ApiError> {
+    Ok(Json(broker.ack(&path.topic, &path.group, &request).await?))
+}
+
+/// Gives records back: they are delivered again after a delay, or become dead letters if this was their last delivery.
+#[utoipa::path(post, path = "/v1/topics/{topic}/groups/{group}:nack", tag = "groups",
+    params(("topic" = String, Path, description = "Name of the topic"), ("group" = String, Path, description = "Name of the group")),
+    request_body = NackRequest,
+    responses(
+        (status = 200, description = "What became of each receipt", body = SettleResponse),
+        (status = "default", description = "A problem", content_type = "application/problem+json", body = Problem),
+    ))]
+async fn nack(
+    State(broker): State<Broker>,
+    PathParams(path): PathParams<GroupPath>,
+    JsonBody(request): JsonBody<NackRequest>,
+) -> Result<Json<SettleResponse>, ApiError> {
+    Ok(Json(broker.nack(&path.topic, &path.group, &request).await?))
+}
+
+/// Keeps records longer: their leases end the given time from now.
+#[utoipa::path(post, path = "/v1/topics/{topic}/groups/{group}:extend", tag = "groups",
+    params(("topic" = String, Path, description = "Name of the topic"), ("group" = String, Path, description = "Name of the group")),
+    request_body = ExtendRequest,
+    responses(
+        (status = 200, description = "What became of each receipt", body = SettleResponse),
+        (status = "default", description = "A problem", content_type = "application/problem+json", body = Problem),
+    ))]
+async fn extend(
+    State(broker): State<Broker>,
+    PathParams(path): PathParams<GroupPath>,
+    JsonBody(request): JsonBody<ExtendRequest>,
+) -> Result<Json<SettleResponse>, ApiError> {
+    Ok(Json(broker.extend(&path.topic, &path.group, &request).await?))
+}
+
+/// Makes records dead letters now: they can never be processed.
+#[utoipa::path(post, path = "/v1/topics/{topic}/groups/{group}:terminate", tag = "groups",
+    params(("topic" = String, Path, description = "Name of the topic"), ("group" = String, Path, description = "Name of the group")),
+    request_body = TerminateRequest,
+    responses(
+        (status = 200, description = "What became of each receipt", body = SettleResponse),
+        (status = "default", description = "A problem", content_type = "application/problem+json", body = Problem),
+    ))]
+async fn terminate(
+    State(broker): State<Broker>,
+    PathParams(path): PathParams<GroupPath>,
+    JsonBody(request): JsonBody<TerminateRequest>,
+) -> Result<Json<SettleResponse>, ApiError> {
+    Ok(Json(broker.terminate(&path.topic, &path.group, &request).await?))
+}
+
+/// What the OpenAPI description takes from here.
+#[derive(utoipa::OpenApi)]
+#[openapi(paths(list, describe, delete, receive, ack, nack, extend, terminate))]
+pub(super) struct Doc;

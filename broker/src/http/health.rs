@@ -1,0 +1,42 @@
+//! Whether the process lives and whether it can be given work: for containers and load balancers.
+
+use crate::broker::Broker;
+use crate::http::problem::ApiError;
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::get;
+use sagamq_api::{ErrorCode, Problem, routes};
+
+pub(super) fn routes() -> Router<Broker> {
+    Router::new().route(routes::HEALTHZ, get(healthz)).route(routes::READYZ, get(readyz))
+}
+
+/// Whether the process answers. Says nothing about the disk: a restart would not mend that.
+#[utoipa::path(get, path = "/healthz", tag = "operation", responses((status = 200, description = "The process answers", content_type = "text/plain", body = String)))]
+async fn healthz() -> (StatusCode, &'static str) {
+    (StatusCode::OK, "ok\n")
+}
+
+/// Whether the broker takes reads and writes.
+#[utoipa::path(get, path = "/readyz", tag = "operation", responses(
+    (status = 200, description = "The broker takes reads and writes", content_type = "text/plain", body = String),
+    (status = 503, description = "It does not; the problem says why", content_type = "application/problem+json", body = Problem),
+))]
+async fn readyz(State(broker): State<Broker>) -> Result<(StatusCode, &'static str), ApiError> {
+    if broker.is_shutting_down() {
+        return Err(ApiError::new(ErrorCode::ShuttingDown, "the server is shutting down and takes no new requests"));
+    }
+    match broker.writes_stopped() {
+        Some(reason) => {
+            let detail = format!("a durable write failed, so writes are refused until a restart and reads go on: {reason}");
+            Err(ApiError::new(ErrorCode::WritesStopped, detail))
+        }
+        None => Ok((StatusCode::OK, "ready\n")),
+    }
+}
+
+/// What the OpenAPI description takes from here.
+#[derive(utoipa::OpenApi)]
+#[openapi(paths(healthz, readyz))]
+pub(super) struct Doc;

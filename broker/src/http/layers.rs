@@ -1,0 +1,131 @@
+//! What every request passes, whatever its route: verbs are rewritten, the request gets an id, is logged and counted, a panic
+//! becomes a problem, and so does a route that does not exist.
+
+use crate::http::metrics::HttpMetrics;
+use crate::http::problem::{ApiError, of_panic, with_request_id};
+use axum::Router;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::uri::PathAndQuery;
+use axum::http::{HeaderValue, Method, Uri};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
+use core::time::Duration;
+use sagamq_api::headers::REQUEST_ID;
+use sagamq_api::{ErrorCode, routes};
+use std::time::Instant;
+use tower::Layer as _;
+use tower::util::MapRequestLayer;
+use tower_http::catch_panic::CatchPanicLayer;
+use tracing::Instrument as _;
+use uuid::Uuid;
+
+/// Longest id of a request that is taken from a client, in bytes; it ends up in every line of the log.
+const REQUEST_ID_BYTES_MAX: usize = 128;
+
+/// Route label of a request that has none.
+const NO_ROUTE: &str = "none";
+
+/// The path as the client sent it.
+#[derive(Clone, Debug)]
+struct RequestedPath(String);
+
+/// Wraps all routes of the server, merged: nothing may be added outside of it.
+pub(super) fn wrap(routes: Router, metrics: HttpMetrics) -> Router {
+    let observed = routes
+        .fallback(route_not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(CatchPanicLayer::custom(of_panic))
+        .layer(from_fn_with_state(metrics, observe));
+    // A router matches before its own layers run, so what changes the path has to stand in front of it.
+    let rewrite: fn(Request) -> Request = rewrite_verb;
+    Router::new().fallback_service(MapRequestLayer::new(rewrite).layer(observed))
+}
+
+fn rewrite_verb(mut request: Request) -> Request {
+    let requested = request.uri().path().to_owned();
+    if let Some(path) = routes::rewrite_verb(&requested) {
+        let path_and_query = match request.uri().query() {
+            Some(query) => format!("{path}?{query}"),
+            None => path,
+        };
+        let mut parts = request.uri().clone().into_parts();
+        parts.path_and_query = PathAndQuery::try_from(path_and_query).ok();
+        if let Ok(uri) = Uri::from_parts(parts) {
+            *request.uri_mut() = uri;
+        }
+    }
+    request.extensions_mut().insert(RequestedPath(requested));
+    request
+}
+
+/// Gives the request its id, and logs and counts its answer.
+async fn observe(State(metrics): State<HttpMetrics>, request: Request, next: Next) -> Response {
+    let request_id = request_id(&request);
+    let method = method_label(request.method());
+    let route = request.extensions().get::<MatchedPath>().map_or(NO_ROUTE.to_owned(), |path| path.as_str().replace("/-/", ":"));
+    let path = request.extensions().get::<RequestedPath>().map_or_else(|| request.uri().path().to_owned(), |path| path.0.clone());
+    let span = tracing::info_span!("request", request_id, method, path);
+    let started = start_timer();
+    let response = next.run(request).instrument(span.clone()).await;
+    let latency = started.elapsed();
+    let mut response = with_request_id(response, &request_id);
+    if let Ok(value) = HeaderValue::from_str(&request_id) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    let status = response.status().as_u16();
+    metrics.answered(&route, method, status, latency);
+    span.in_scope(|| log(&route, status, latency));
+    response
+}
+
+fn log(route: &str, status: u16, latency: Duration) {
+    let latency_ms = latency.as_secs_f64() * 1_000.0;
+    let is_probe = matches!(route, routes::HEALTHZ | routes::READYZ | routes::METRICS);
+    match status {
+        500.. => tracing::warn!(route, status, latency_ms, "answered"),
+        _ if is_probe => tracing::debug!(route, status, latency_ms, "answered"),
+        _ => tracing::info!(route, status, latency_ms, "answered"),
+    }
+}
+
+/// The client's id if it is short visible ASCII, else a new one: it must not be able to forge lines of the log.
+fn request_id(request: &Request) -> String {
+    let given = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok());
+    let is_usable = |id: &&str| (1..=REQUEST_ID_BYTES_MAX).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
+    // An id only has to differ from others: nothing that is stored depends on it, so no seed has to repeat it.
+    given.filter(is_usable).map_or_else(|| Uuid::new_v4().to_string(), str::to_owned)
+}
+
+/// The method as a label. Clients may send any word, labels must stay few.
+fn method_label(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a latency for the log and a histogram decides nothing")]
+fn start_timer() -> Instant {
+    Instant::now()
+}
+
+async fn route_not_found(request: Request) -> ApiError {
+    let detail = format!("there is no route {}: {} lists all of them", requested_path(&request), routes::OPENAPI);
+    ApiError::new(ErrorCode::RouteNotFound, detail)
+}
+
+async fn method_not_allowed(request: Request) -> ApiError {
+    let detail =
+        format!("{} does not take {}; the header `allow` says what it takes", requested_path(&request), method_label(request.method()));
+    ApiError::new(ErrorCode::MethodNotAllowed, detail)
+}
+
+fn requested_path(request: &Request) -> &str {
+    request.extensions().get::<RequestedPath>().map_or_else(|| request.uri().path(), |path| &path.0)
+}

@@ -1,0 +1,50 @@
+//! The HTTP interface: transport only. A handler takes the request apart, asks the [`Broker`], and dresses the answer.
+//!
+//! [`router`] has the broker's routes. An embedder merges its own routes and description with them and gives all of it to
+//! [`application`], which adds what every route has in common.
+
+mod dead_letters;
+pub mod extract;
+mod groups;
+mod health;
+mod layers;
+mod metrics;
+mod openapi;
+pub mod problem;
+mod records;
+mod topics;
+
+pub use metrics::HttpMetrics;
+
+use crate::broker::Broker;
+use axum::Router;
+use axum::routing::get;
+use prometheus_client::registry::Registry;
+use sagamq_api::routes;
+use std::sync::Arc;
+use utoipa::openapi::OpenApi;
+
+/// The broker's routes, without what [`application`] adds.
+pub fn router(broker: Broker) -> Router {
+    topics::routes()
+        .merge(records::routes())
+        .merge(groups::routes())
+        .merge(dead_letters::routes())
+        .merge(health::routes())
+        .with_state(broker)
+}
+
+/// The description of the broker's routes. Merge an embedder's into it.
+#[must_use]
+pub fn openapi() -> OpenApi {
+    openapi::document()
+}
+
+/// The whole server: these routes, `/metrics` from the registry and `/openapi.json`, with request ids, the access log, metrics,
+/// and problems for whatever goes wrong. Serve it with `axum::serve`; nothing may be added around it, because rewriting
+/// `:verb` paths comes first.
+pub fn application(routes: Router, description: OpenApi, registry: Arc<Registry>, metrics: HttpMetrics) -> Router {
+    let own = Router::new().route(routes::METRICS, get(metrics::metrics)).with_state(registry);
+    let described = Router::new().route(routes::OPENAPI, get(openapi::openapi)).with_state(Arc::new(description));
+    layers::wrap(routes.merge(own).merge(described), metrics)
+}

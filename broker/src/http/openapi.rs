@@ -1,0 +1,47 @@
+//! `/openapi.json`: the description of the interface, generated from the handlers.
+
+use axum::Json;
+use axum::extract::State;
+use std::sync::Arc;
+use utoipa::OpenApi;
+
+/// The broker's part of the description.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "SagaMQ",
+        description = "A durable, partitioned log broker with a saga orchestrator. Errors are RFC 9457 problem documents with a stable `code`.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0"),
+    ),
+    paths(openapi),
+    tags(
+        (name = "topics", description = "Topics and their configuration"),
+        (name = "records", description = "Produce, and read by offset or time"),
+        (name = "groups", description = "Queue groups: receive records under a lease and settle them"),
+        (name = "dead letters", description = "Records that a group gave up"),
+        (name = "operation", description = "Health, metrics and this description"),
+    ),
+)]
+struct Doc;
+
+pub(super) fn document() -> utoipa::openapi::OpenApi {
+    let mut document = Doc::openapi();
+    let parts = [
+        super::topics::Doc::openapi(),
+        super::records::Doc::openapi(),
+        super::groups::Doc::openapi(),
+        super::dead_letters::Doc::openapi(),
+        super::health::Doc::openapi(),
+        super::metrics::Doc::openapi(),
+    ];
+    for part in parts {
+        document.merge(part);
+    }
+    document
+}
+
+/// This description.
+#[utoipa::path(get, path = "/openapi.json", tag = "operation", responses((status = 200, description = "The OpenAPI description", content_type = "application/json")))]
+pub(super) async fn openapi(State(document): State<Arc<utoipa::openapi::OpenApi>>) -> Json<Arc<utoipa::openapi::OpenApi>> {
+    Json(document)
+}

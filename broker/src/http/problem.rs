@@ -1,0 +1,221 @@
+//! Errors as problem documents: each error of the broker has its code here, by a match that names every variant.
+
+use crate::broker::{ConsumeError, CreateTopicError, ProduceError, ReadRequestError, TopicError};
+use crate::log::ReadError;
+use crate::log::batch::EncodeError;
+use crate::shard::append::AppendError;
+use crate::shard::commit::WriteError;
+use crate::shard::queue::QueueError;
+use crate::storage::StorageError;
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use core::any::Any;
+use sagamq_api::headers::APPLICATION_PROBLEM_JSON;
+use sagamq_api::record::PayloadError;
+use sagamq_api::{ErrorCode, Problem};
+
+/// How long a client should wait before it tries again, in seconds. The queue in front of the disk empties within milliseconds
+/// and a restart takes seconds; one second is the smallest value the header can carry.
+const RETRY_AFTER_S: &str = "1";
+
+/// An error answer. Handlers return it, and everything in here becomes one through `From`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ApiError(Box<Problem>);
+
+impl ApiError {
+    /// An error with this code. `detail` says what was wrong and what to do.
+    #[must_use]
+    pub fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
+        Problem::new(code, detail).into()
+    }
+
+    /// A request that is well formed but asks for what cannot be.
+    #[must_use]
+    pub fn invalid(detail: impl Into<String>) -> Self {
+        Self::new(ErrorCode::InvalidRequest, detail)
+    }
+
+    /// The document.
+    #[must_use]
+    pub fn into_problem(self) -> Problem {
+        *self.0
+    }
+}
+
+impl From<Problem> for ApiError {
+    fn from(problem: Problem) -> Self {
+        Self(Box::new(problem))
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = render(&self.0);
+        // The outermost layer knows the request's id; it writes the document again with it.
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+fn render(problem: &Problem) -> Response {
+    let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let body = serde_json::to_vec(problem).expect("a problem has string keys only");
+    let mut response = (status, body).into_response();
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(APPLICATION_PROBLEM_JSON));
+    if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+        headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_S));
+    }
+    response
+}
+
+/// Writes the request's id into the problem document of an error answer; other answers pass as they are.
+pub(super) fn with_request_id(mut response: Response, request_id: &str) -> Response {
+    let Some(ApiError(mut problem)) = response.extensions_mut().remove::<ApiError>() else { return response };
+    problem.request_id = Some(request_id.to_owned());
+    // Only the body is new: headers that were added since (`Allow`) stay.
+    let body = render(&problem).into_body();
+    let (parts, _) = response.into_parts();
+    let mut response = Response::from_parts(parts, body);
+    response.headers_mut().remove(CONTENT_LENGTH);
+    response
+}
+
+/// The answer to a request whose handler panicked. What it was about stands in the log, not in the answer.
+pub(super) fn of_panic(panic: Box<dyn Any + Send>) -> Response {
+    let message = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    tracing::error!(panic = message.unwrap_or("(no message)"), "a handler panicked");
+    ApiError::new(ErrorCode::Internal, "the server failed while it handled the request; its log has more under the request id").into_response()
+}
+
+impl From<WriteError> for ApiError {
+    fn from(error: WriteError) -> Self {
+        let code = match error {
+            WriteError::Failed(_) | WriteError::Stopped(_) => ErrorCode::WritesStopped,
+            WriteError::ShuttingDown => ErrorCode::ShuttingDown,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl From<StorageError> for ApiError {
+    fn from(error: StorageError) -> Self {
+        let code = match error {
+            StorageError::Io(_) => ErrorCode::Internal,
+            StorageError::Corrupt(_) => ErrorCode::StorageCorrupt,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl From<ReadError> for ApiError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::OutOfRange { .. } => Self::new(ErrorCode::OffsetOutOfRange, error.to_string()),
+            ReadError::Damaged { .. } => Self::new(ErrorCode::StorageCorrupt, error.to_string()),
+            ReadError::Storage(error) => error.into(),
+        }
+    }
+}
+
+impl From<EncodeError> for ApiError {
+    fn from(error: EncodeError) -> Self {
+        Self::invalid(error.to_string())
+    }
+}
+
+impl From<TopicError> for ApiError {
+    fn from(error: TopicError) -> Self {
+        match error {
+            TopicError::NotFound(_) => Self::new(ErrorCode::TopicNotFound, format!("{error}: create it first")),
+            TopicError::DeadLetters(_) => Self::new(ErrorCode::TopicInUse, error.to_string()),
+            TopicError::Write(error) => error.into(),
+        }
+    }
+}
+
+impl From<CreateTopicError> for ApiError {
+    fn from(error: CreateTopicError) -> Self {
+        match error {
+            CreateTopicError::Config(_) => Self::invalid(error.to_string()),
+            CreateTopicError::Exists(_) => Self::new(ErrorCode::TopicExists, error.to_string()),
+            CreateTopicError::Write(error) => error.into(),
+        }
+    }
+}
+
+impl From<AppendError> for ApiError {
+    fn from(error: AppendError) -> Self {
+        match error {
+            AppendError::TopicDeleted => Self::new(ErrorCode::TopicNotFound, error.to_string()),
+            AppendError::KeyReused { .. } => Self::new(ErrorCode::IdempotencyKeyReused, error.to_string()),
+            AppendError::Write(error) => error.into(),
+            AppendError::Storage(error) => error.into(),
+            AppendError::Encode(error) => error.into(),
+            AppendError::Batch(_) => Self::new(ErrorCode::Internal, error.to_string()),
+        }
+    }
+}
+
+impl From<ProduceError> for ApiError {
+    fn from(error: ProduceError) -> Self {
+        let detail = error.to_string();
+        let code = match error {
+            ProduceError::Topic(error) => return error.into(),
+            ProduceError::Encode(error) => return error.into(),
+            ProduceError::Append(error) => return error.into(),
+            ProduceError::RecordsCount(_) | ProduceError::IdempotencyKey(_) | ProduceError::TwoIdempotencyKeys(_) => {
+                ErrorCode::InvalidRequest
+            }
+            ProduceError::Payload { reason: PayloadError::Both(_), .. } => ErrorCode::InvalidRequest,
+            ProduceError::Payload { reason: PayloadError::Base64 { .. }, .. } => ErrorCode::InvalidBase64,
+            ProduceError::PartitionNotFound { .. } => ErrorCode::PartitionNotFound,
+            ProduceError::RecordTooLarge { .. } => ErrorCode::RecordTooLarge,
+            ProduceError::KeyReused { .. } => ErrorCode::IdempotencyKeyReused,
+            ProduceError::Overloaded(_) => ErrorCode::Overloaded,
+        };
+        Self::new(code, detail)
+    }
+}
+
+impl From<ReadRequestError> for ApiError {
+    fn from(error: ReadRequestError) -> Self {
+        match error {
+            ReadRequestError::Topic(error) => error.into(),
+            ReadRequestError::Read(error) => error.into(),
+            ReadRequestError::PartitionNotFound { .. } => Self::new(ErrorCode::PartitionNotFound, error.to_string()),
+            ReadRequestError::Parameter(detail) => Self::invalid(detail),
+        }
+    }
+}
+
+impl From<QueueError> for ApiError {
+    fn from(error: QueueError) -> Self {
+        match error {
+            QueueError::GroupDeleted => Self::new(ErrorCode::GroupNotFound, error.to_string()),
+            QueueError::Write(error) => error.into(),
+        }
+    }
+}
+
+impl From<ConsumeError> for ApiError {
+    fn from(error: ConsumeError) -> Self {
+        let detail = error.to_string();
+        let code = match error {
+            ConsumeError::Topic(error) => return error.into(),
+            ConsumeError::Queue(error) => return error.into(),
+            ConsumeError::Write(error) => return error.into(),
+            ConsumeError::Read(error) => return error.into(),
+            ConsumeError::GroupNotFound { .. } => {
+                return Self::new(ErrorCode::GroupNotFound, format!("{detail}: its first receive makes it"));
+            }
+            ConsumeError::DeadLetterName(_) => ErrorCode::InvalidName,
+            ConsumeError::DeadLetterTopicTaken(_) => ErrorCode::TopicExists,
+            ConsumeError::Parameter(_) => ErrorCode::InvalidRequest,
+            ConsumeError::Receipt { .. } | ConsumeError::ForeignReceipt { .. } => ErrorCode::InvalidReceipt,
+            ConsumeError::AllExpired => ErrorCode::ReceiptExpired,
+        };
+        Self::new(code, detail)
+    }
+}

@@ -1,0 +1,62 @@
+//! Topics: create, describe, list, delete.
+
+use crate::broker::Broker;
+use crate::http::extract::{JsonBody, PathParams, TopicPath};
+use crate::http::problem::ApiError;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::get;
+use axum::{Json, Router};
+use sagamq_api::topic::{CreateTopic, TopicDescription, TopicList};
+use sagamq_api::{Problem, routes};
+
+pub(super) fn routes() -> Router<Broker> {
+    Router::new().route(routes::TOPICS, get(list).post(create)).route(routes::TOPIC, get(describe).delete(delete))
+}
+
+/// Lists all topics by name.
+#[utoipa::path(get, path = "/v1/topics", tag = "topics", responses(
+    (status = 200, description = "The topics", body = TopicList),
+    (status = "default", description = "A problem", content_type = "application/problem+json", body = Problem),
+))]
+async fn list(State(broker): State<Broker>) -> Json<TopicList> {
+    Json(TopicList { topics: broker.topics() })
+}
+
+/// Creates a topic. Durable when it is answered; repeating it with the same configuration changes nothing.
+#[utoipa::path(post, path = "/v1/topics", tag = "topics", request_body = CreateTopic, responses(
+    (status = 201, description = "The topic was created", body = TopicDescription),
+    (status = 200, description = "It was there with the same configuration", body = TopicDescription),
+    (status = "default", description = "A problem", content_type = "application/problem+json", body = Problem),
+))]
+async fn create(
+    State(broker): State<Broker>,
+    JsonBody(request): JsonBody<CreateTopic>,
+) -> Result<(StatusCode, Json<TopicDescription>), ApiError> {
+    let (topic, is_new) = broker.create_topic(&request.name, request.config).await?;
+    Ok((if is_new { StatusCode::CREATED } else { StatusCode::OK }, Json(topic)))
+}
+
+/// Describes a topic and which offsets of its partitions can be read.
+#[utoipa::path(get, path = "/v1/topics/{topic}", tag = "topics", params(("topic" = String, Path, description = "Name of the topic")), responses(
+    (status = 200, description = "The topic", body = TopicDescription),
+    (status = "default", description = "A problem", content_type = "application/problem+json", body = Problem),
+))]
+async fn describe(State(broker): State<Broker>, PathParams(path): PathParams<TopicPath>) -> Result<Json<TopicDescription>, ApiError> {
+    Ok(Json(broker.describe_topic(&path.topic)?))
+}
+
+/// Deletes a topic with its records, its groups and their dead letters.
+#[utoipa::path(delete, path = "/v1/topics/{topic}", tag = "topics", params(("topic" = String, Path, description = "Name of the topic")), responses(
+    (status = 204, description = "The topic is deleted"),
+    (status = "default", description = "A problem", content_type = "application/problem+json", body = Problem),
+))]
+async fn delete(State(broker): State<Broker>, PathParams(path): PathParams<TopicPath>) -> Result<StatusCode, ApiError> {
+    broker.delete_topic(&path.topic).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// What the OpenAPI description takes from here.
+#[derive(utoipa::OpenApi)]
+#[openapi(paths(list, create, describe, delete))]
+pub(super) struct Doc;
