@@ -1,0 +1,122 @@
+//! The argument tree: what can be typed. Each subcommand has a file here and one of the same name in `commands/`.
+
+pub mod consume;
+pub mod demo;
+pub mod dlq;
+pub mod group;
+pub mod produce;
+pub mod saga;
+pub mod serve;
+pub mod topic;
+pub mod values;
+
+use crate::exit::EXIT_CODES;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::time::Duration;
+
+const EXAMPLES: &str = "\
+EXAMPLES:
+  # A broker on this machine, data in ./data
+  sagamq serve
+
+  # A topic, a record in it, and the record again
+  sagamq topic create orders --partitions 8
+  echo 'hello' | sagamq produce orders --key customer-7
+  sagamq consume orders
+
+  # A saga: check, publish, start, watch
+  sagamq saga lint checkout.yaml
+  sagamq saga publish checkout.yaml
+  sagamq saga start checkout --input '{\"order_id\": \"o-1\"}' --wait";
+
+/// Durable message broker and saga orchestrator in one binary
+///
+/// `sagamq serve` is the server; every other command is a client that speaks HTTP to one.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "sagamq", version, after_help = format!("{EXIT_CODES}\n\n{EXAMPLES}"), max_term_width = 120)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+pub struct Cli {
+    /// What holds for every command.
+    #[command(flatten)]
+    pub global: GlobalArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options that every command takes.
+#[derive(Args, Clone, Debug)]
+pub struct GlobalArgs {
+    /// Address of the server
+    #[arg(long, global = true, env = "SAGAMQ_SERVER", value_name = "URL", default_value = "http://127.0.0.1:7070")]
+    #[arg(help_heading = "Global options")]
+    pub server: String,
+    /// How answers are printed: a table for people, or one JSON document with the field names of the HTTP interface
+    ///
+    /// With `json`, errors are one JSON document on stderr.
+    #[arg(long, global = true, env = "SAGAMQ_OUTPUT", value_enum, value_name = "FORMAT", default_value_t = Format::Table)]
+    #[arg(help_heading = "Global options")]
+    pub output: Format,
+    /// How long a request is repeated when the server does not answer or is overloaded; 0 asks once
+    #[arg(long, global = true, env = "SAGAMQ_RETRY_FOR", value_name = "DURATION", default_value = "10s", value_parser = values::duration)]
+    #[arg(help_heading = "Global options")]
+    pub retry_for: Duration,
+    /// Tell on stderr which requests are repeated, and why
+    #[arg(long, short, global = true)]
+    #[arg(help_heading = "Global options")]
+    pub verbose: bool,
+}
+
+/// How answers are printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Table,
+    /// For programs: one document.
+    Json,
+}
+
+/// Every command.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Run the server: broker and saga orchestrator
+    Serve(serve::ServeArgs),
+    /// Create, list, describe and delete topics
+    #[command(subcommand)]
+    Topic(topic::TopicCommand),
+    /// Store records, from stdin or from a flag
+    Produce(produce::ProduceArgs),
+    /// Read records, by offset or as a member of a queue group
+    Consume(consume::ConsumeArgs),
+    /// List, describe and delete queue groups
+    #[command(subcommand)]
+    Group(group::GroupCommand),
+    /// Look at dead letters and deliver them again
+    #[command(subcommand)]
+    Dlq(dlq::DlqCommand),
+    /// Check and publish saga definitions; start, watch and cancel sagas
+    #[command(subcommand)]
+    Saga(saga::SagaCommand),
+    /// Run the e-commerce example: thousands of orders, with failures and crashes on the way
+    Demo(demo::DemoArgs),
+    /// Print a completion script for a shell
+    Completions(CompletionsArgs),
+}
+
+const COMPLETIONS_EXAMPLES: &str = "\
+EXAMPLES:
+  # For this session of bash
+  source <(sagamq completions bash)
+
+  # For good
+  sagamq completions zsh > ~/.zfunc/_sagamq
+  sagamq completions fish > ~/.config/fish/completions/sagamq.fish";
+
+/// `sagamq completions`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = COMPLETIONS_EXAMPLES)]
+pub struct CompletionsArgs {
+    /// The shell
+    pub shell: clap_complete::Shell,
+}

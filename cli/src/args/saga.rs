@@ -1,0 +1,166 @@
+//! `sagamq saga`.
+
+use super::values::{self, JsonInput};
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
+use clap::{Args, Subcommand};
+use sagamq_api::SagaName;
+use sagamq_api::saga::SagaState;
+use std::path::PathBuf;
+use std::time::Duration;
+use uuid::Uuid;
+
+const LINT: &str = "\
+EXAMPLES:
+  sagamq saga lint checkout.yaml
+  sagamq saga lint checkout.yaml refund.yaml --output json
+
+Needs no server. Exit code 1 if a file has faults that forbid publishing.";
+const PUBLISH: &str = "\
+EXAMPLES:
+  sagamq saga publish checkout.yaml";
+const START: &str = "\
+EXAMPLES:
+  sagamq saga start checkout --input '{\"order_id\": \"o-1\", \"amount\": 4200}'
+  sagamq saga start checkout --input @order.json --wait
+  cat order.json | sagamq saga start checkout --input - --wait --timeout 5m
+
+With --wait, exit code 1 if the saga ends otherwise than COMPLETED, 3 if it still runs when the time is over.";
+const GET: &str = "\
+EXAMPLES:
+  sagamq saga get 0197f0d2-8c3e-7d3a-9f6e-2f1f5a7f0b11
+  sagamq saga get 0197f0d2-8c3e-7d3a-9f6e-2f1f5a7f0b11 --output json";
+const LIST: &str = "\
+EXAMPLES:
+  sagamq saga list
+  sagamq saga list --state blocked
+  sagamq saga list --saga checkout --key o-1
+  sagamq saga list --all --output json";
+const HISTORY: &str = "\
+EXAMPLES:
+  sagamq saga history 0197f0d2-8c3e-7d3a-9f6e-2f1f5a7f0b11";
+const CANCEL: &str = "\
+EXAMPLES:
+  sagamq saga cancel 0197f0d2-8c3e-7d3a-9f6e-2f1f5a7f0b11 --reason 'customer called'";
+const DEFINITIONS: &str = "\
+EXAMPLES:
+  sagamq saga definitions
+  sagamq saga definitions checkout --version 1";
+
+/// What can be done with sagas.
+#[derive(Clone, Debug, Subcommand)]
+#[command(after_help = "EXAMPLES:\n  sagamq saga lint checkout.yaml\n  sagamq saga list --state blocked")]
+pub enum SagaCommand {
+    /// Report every fault of saga definitions, each with its place and what to do; needs no server
+    #[command(after_help = LINT)]
+    Lint {
+        /// Definitions in YAML
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+    /// Publish saga definitions; a version that is published never changes
+    #[command(after_help = PUBLISH)]
+    Publish {
+        /// Definitions in YAML
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+    /// List the newest version of every definition, or show the text of one
+    #[command(after_help = DEFINITIONS)]
+    Definitions {
+        /// Name of the definition to show
+        name: Option<SagaName>,
+        /// Its version [default: the newest]
+        // Not the program's own version, hence an id of its own.
+        #[arg(id = "definition_version", long = "version", value_name = "N", requires = "name")]
+        definition_version: Option<u32>,
+    },
+    /// Start a saga, once by its business key
+    Start(StartArgs),
+    /// Show a saga: its state, its steps, and everything that went wrong
+    #[command(after_help = GET)]
+    Get {
+        /// Id of the saga
+        id: Uuid,
+    },
+    /// List sagas
+    List(ListArgs),
+    /// Show every event of a saga, oldest first
+    #[command(after_help = HISTORY)]
+    History {
+        /// Id of the saga
+        id: Uuid,
+    },
+    /// Cancel a saga: what it did is compensated; past its pivot it cannot be cancelled
+    #[command(after_help = CANCEL)]
+    Cancel {
+        /// Id of the saga
+        id: Uuid,
+        /// Why, for the history
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+    },
+}
+
+/// `sagamq saga start`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = START)]
+pub struct StartArgs {
+    /// Name of the definition
+    pub name: SagaName,
+    /// What the saga works on: a JSON object, @FILE, or - for stdin
+    #[arg(long, value_name = "JSON", value_parser = values::json_input)]
+    pub input: JsonInput,
+    /// Version of the definition [default: the newest]
+    #[arg(id = "definition_version", long = "version", value_name = "N")]
+    pub definition_version: Option<u32>,
+    /// Wait until the saga is at its end, and show it
+    #[arg(long)]
+    pub wait: bool,
+    /// How long to wait
+    #[arg(long, value_name = "DURATION", value_parser = values::duration, default_value = "60s", requires = "wait")]
+    pub timeout: Duration,
+}
+
+/// `sagamq saga list`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = LIST)]
+pub struct ListArgs {
+    /// Only sagas in this state
+    #[arg(long, value_name = "STATE", ignore_case = true, value_parser = state_parser())]
+    pub state: Option<SagaState>,
+    /// Only sagas of this definition
+    #[arg(long, value_name = "NAME")]
+    pub saga: Option<SagaName>,
+    /// Only the saga with this business key
+    #[arg(long, value_name = "KEY")]
+    pub key: Option<String>,
+    /// Most sagas
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "all")]
+    pub limit: u64,
+    /// Every saga, however many
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// The names of [`SagaState::ALL`], in its order, as they are typed. The parser wants names that live for ever.
+const STATES: [&str; SagaState::ALL.len()] =
+    ["pending", "running", "waiting", "paused", "compensating", "completed", "compensated", "failed", "blocked", "terminated"];
+
+fn state_parser() -> impl clap::builder::TypedValueParser<Value = SagaState> {
+    PossibleValuesParser::new(STATES).map(|name| {
+        let found = STATES.iter().zip(SagaState::ALL).find(|(known, _)| known.eq_ignore_ascii_case(&name));
+        found.expect("the parser lets through the names of states only").1
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_are_typed_as_they_are_shown() {
+        for (name, state) in STATES.iter().zip(SagaState::ALL) {
+            assert!(state.to_string().eq_ignore_ascii_case(name), "{name} is not {state}");
+        }
+    }
+}

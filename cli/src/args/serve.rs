@@ -1,0 +1,62 @@
+//! `sagamq serve`. Values stay text here: flags, environment and file are read by the same rules, in [`crate::config`].
+
+use clap::Args;
+use std::path::PathBuf;
+
+const EXAMPLES: &str = "\
+EXAMPLES:
+  # On this machine, data in ./data
+  sagamq serve
+
+  # For others, with logs for a collector
+  sagamq serve --listen 0.0.0.0:7070 --data-dir /var/lib/sagamq --log-format json
+
+  # With a file; a flag or an environment variable wins over it
+  sagamq serve --config /etc/sagamq.toml --log-level debug
+
+CONFIGURATION FILE (TOML; every key may be left out, an unknown key is an error):
+  listen = \"127.0.0.1:7070\"
+  data_dir = \"./data\"
+  shards = 16
+  log_format = \"text\"
+  log_level = \"info\"
+  shutdown_grace = \"30s\"
+  in_flight_bytes_max = \"64MiB\"
+  accept_data_loss = false
+
+Every setting is taken from its flag, else from its environment variable, else from the file, else it has the default.
+The first SIGTERM or SIGINT ends the server when the requests it has are answered; a second one ends it at once.
+Exit code 1 if the data directory is in use, damaged or of a newer format; 2 if the configuration is wrong.";
+
+/// `sagamq serve`.
+#[derive(Args, Clone, Debug, Default)]
+#[command(after_help = EXAMPLES)]
+pub struct ServeArgs {
+    /// Configuration file (TOML) [env: SAGAMQ_CONFIG]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Address and port to listen on; port 0 takes a free one [env: SAGAMQ_LISTEN] [default: 127.0.0.1:7070]
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<String>,
+    /// Directory of the data; it is made if it is not there [env: SAGAMQ_DATA_DIR] [default: ./data]
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<String>,
+    /// Number of shards; fixed when the data directory is made [env: SAGAMQ_SHARDS] [default: 16]
+    #[arg(long, value_name = "N")]
+    pub shards: Option<String>,
+    /// How logs are written to stderr: text or json [env: SAGAMQ_LOG_FORMAT] [default: text]
+    #[arg(long, value_name = "FORMAT")]
+    pub log_format: Option<String>,
+    /// What is logged: error, warn, info, debug, trace, or by module (info,sagamq_broker=debug) [env: SAGAMQ_LOG_LEVEL] [default: info]
+    #[arg(long, value_name = "LEVEL")]
+    pub log_level: Option<String>,
+    /// How long requests may take to finish when the server is told to end [env: SAGAMQ_SHUTDOWN_GRACE] [default: 30s]
+    #[arg(long, value_name = "DURATION")]
+    pub shutdown_grace: Option<String>,
+    /// Bound on the bytes that wait for the disk; above it, requests are answered 429 [env: SAGAMQ_IN_FLIGHT_BYTES_MAX] [default: 64MiB]
+    #[arg(long, value_name = "SIZE")]
+    pub in_flight_bytes_max: Option<String>,
+    /// Open a data directory although acknowledged records are missing from it [env: SAGAMQ_ACCEPT_DATA_LOSS] [default: false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub accept_data_loss: Option<String>,
+}

@@ -1,0 +1,95 @@
+//! `sagamq topic`.
+
+use super::values;
+use clap::{Args, Subcommand};
+use sagamq_api::TopicName;
+use sagamq_api::topic::TopicConfig;
+use std::time::Duration;
+
+const CREATE: &str = "\
+EXAMPLES:
+  sagamq topic create orders
+  sagamq topic create orders --partitions 8 --record-bytes-max 4MiB
+
+  # Give up after 3 deliveries, the second one 10 s after the first at the latest
+  sagamq topic create emails --delivery-limit 3 --backoff-initial 10s --backoff-max 1h";
+const LIST: &str = "\
+EXAMPLES:
+  sagamq topic list
+  sagamq topic list --output json";
+const DESCRIBE: &str = "\
+EXAMPLES:
+  sagamq topic describe orders
+  sagamq topic describe orders --output json";
+const DELETE: &str = "\
+EXAMPLES:
+  sagamq topic delete orders";
+
+/// What can be done with topics.
+#[derive(Clone, Debug, Subcommand)]
+#[command(after_help = "EXAMPLES:\n  sagamq topic create orders --partitions 8\n  sagamq topic list")]
+pub enum TopicCommand {
+    /// Create a topic; the same call again succeeds and changes nothing
+    Create(CreateArgs),
+    /// List every topic
+    #[command(after_help = LIST)]
+    List,
+    /// Show a topic's configuration and the offsets of its partitions
+    #[command(after_help = DESCRIBE)]
+    Describe {
+        /// Name of the topic
+        topic: TopicName,
+    },
+    /// Delete a topic with all its records and groups
+    #[command(after_help = DELETE)]
+    Delete {
+        /// Name of the topic
+        topic: TopicName,
+    },
+}
+
+/// `sagamq topic create`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = CREATE)]
+pub struct CreateArgs {
+    /// Name of the topic: letters, digits, `.`, `_`, `-`
+    pub topic: TopicName,
+    /// Number of partitions, 1 to 1,024 [default: 4]
+    #[arg(long, value_name = "N")]
+    pub partitions: Option<u32>,
+    /// Largest record (key, value and headers), at most 16MiB [default: 1MiB]
+    #[arg(long, value_name = "SIZE", value_parser = values::size_u32)]
+    pub record_bytes_max: Option<u32>,
+    /// How long a duplicate is recognised by its idempotency key, 1m to 7d [default: 24h]
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
+    pub dedup_window: Option<Duration>,
+    /// Deliveries to one group before a record becomes a dead letter; 0 for no limit [default: 5]
+    #[arg(long, value_name = "N")]
+    pub delivery_limit: Option<u32>,
+    /// First redelivery backoff; it doubles at each delivery, with full jitter [default: 1s]
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
+    pub backoff_initial: Option<Duration>,
+    /// Longest redelivery backoff [default: 5m]
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
+    pub backoff_max: Option<Duration>,
+}
+
+impl CreateArgs {
+    /// The configuration: what is not given has the server's default.
+    #[must_use]
+    pub fn config(&self) -> TopicConfig {
+        let default = TopicConfig::default();
+        TopicConfig {
+            partitions: self.partitions.unwrap_or(default.partitions),
+            record_bytes_max: self.record_bytes_max.unwrap_or(default.record_bytes_max),
+            dedup_window_ms: millis(self.dedup_window, default.dedup_window_ms),
+            delivery_limit: self.delivery_limit.unwrap_or(default.delivery_limit),
+            backoff_initial_ms: millis(self.backoff_initial, default.backoff_initial_ms),
+            backoff_max_ms: millis(self.backoff_max, default.backoff_max_ms),
+        }
+    }
+}
+
+fn millis(duration: Option<Duration>, default: u64) -> u64 {
+    duration.map_or(default, |duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+}

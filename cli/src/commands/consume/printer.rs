@@ -1,0 +1,105 @@
+//! Prints records: a line each, as columns, as JSON, or the value alone.
+
+use crate::args::Format;
+use crate::error::CliError;
+use crate::output::{NONE, Output, human};
+use sagamq_api::record::ConsumedRecord;
+use serde::Serialize;
+use std::io::{self, Write as _};
+
+/// Prints records until there are enough.
+#[derive(Debug)]
+pub(super) struct Printer {
+    output: Output,
+    value_only: bool,
+    left: Option<u64>,
+}
+
+impl Printer {
+    pub(super) fn new(output: Output, value_only: bool, max: Option<u64>) -> Self {
+        Self { output, value_only, left: max }
+    }
+
+    /// How many more records are wanted; `None` for all.
+    pub(super) fn left(&self) -> Option<u64> {
+        self.left
+    }
+
+    /// Whether enough were printed.
+    pub(super) fn is_done(&self) -> bool {
+        self.left == Some(0)
+    }
+
+    /// The output, for notes.
+    pub(super) fn output(&self) -> Output {
+        self.output
+    }
+
+    /// Prints records, at most as many as are wanted. When this returns, whoever reads stdout has them.
+    ///
+    /// `document` is what is printed as JSON: the record with all that the server said about it.
+    pub(super) fn print<'a, T: Serialize + 'a>(&mut self, records: impl IntoIterator<Item = (&'a ConsumedRecord, &'a T)>) -> Result<(), CliError> {
+        let mut text = Vec::new();
+        for (record, document) in records {
+            if self.is_done() {
+                break;
+            }
+            self.write(&mut text, record, document)?;
+            self.left = self.left.map(|left| left - 1);
+        }
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(&text).and_then(|()| stdout.flush()).map_err(CliError::stdout)
+    }
+
+    fn write<T: Serialize>(&self, text: &mut Vec<u8>, record: &ConsumedRecord, document: &T) -> Result<(), CliError> {
+        if self.value_only {
+            let value = record.value_bytes().map_err(|error| CliError::Failed(format!("the server sent a bad record: {error}")))?;
+            text.extend_from_slice(&value.unwrap_or_default());
+        } else if self.output.format == Format::Json {
+            serde_json::to_writer(&mut *text, document)
+                .map_err(|error| CliError::Failed(format!("the record cannot be written as JSON: {error}")))?;
+        } else {
+            text.extend_from_slice(columns(record).as_bytes());
+        }
+        text.push(b'\n');
+        Ok(())
+    }
+}
+
+/// Place, time, key, headers and value, divided by tabs.
+fn columns(record: &ConsumedRecord) -> String {
+    let or_none = |text: String| if text.is_empty() { NONE.to_owned() } else { text };
+    let key = record.key.clone().or_else(|| record.key_base64.as_ref().map(|key| format!("base64:{key}"))).unwrap_or_default();
+    let headers: Vec<String> = record.headers.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let value = match (&record.value, &record.value_base64) {
+        (Some(serde_json::Value::String(text)), _) => text.clone(),
+        (Some(document), _) => document.to_string(),
+        (None, Some(base64)) => format!("base64:{base64}"),
+        (None, None) => String::new(),
+    };
+    let place = format!("{}:{}", record.partition, record.offset);
+    let time = human::timestamp_ms(record.timestamp_ms);
+    format!("{place}\t{time}\t{}\t{}\t{}", visible(&or_none(key)), visible(&or_none(headers.join(","))), visible(&value))
+}
+
+/// One line, and nothing that could steer the terminal: control characters are shown by their escapes.
+fn visible(text: &str) -> String {
+    text.chars().fold(String::with_capacity(text.len()), |mut visible, c| {
+        if c.is_control() { visible.extend(c.escape_default()) } else { visible.push(c) }
+        visible
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sagamq_api::record::{Payload, ProduceRecord};
+    use sagamq_api::{Offset, PartitionId};
+
+    #[test]
+    fn a_record_is_one_line_of_five_columns_whatever_is_in_it() {
+        let payload: Payload = ProduceRecord::text("a\tb\n\x1b[31m").with_header("h", "1").into_payload().expect("a record");
+        let record = ConsumedRecord::new(PartitionId(1), Offset(2), 0, payload);
+        assert_eq!(columns(&record), "1:2\t1970-01-01 00:00:00.000Z\t-\th=1\ta\\tb\\n\\u{1b}[31m");
+    }
+}

@@ -1,0 +1,117 @@
+//! `sagamq saga lint`, `publish` and `definitions`.
+
+use super::faults;
+use crate::args::Format;
+use crate::commands::Context;
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::output::{Output, human};
+use sagamq_api::error::Severity;
+use sagamq_api::saga::{DefinitionDescription, DefinitionList};
+use sagamq_api::{Fault, SagaName};
+use sagamq_sdk::ClientError;
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+
+/// The answer of `lint` for programs. Faults have the names of the HTTP interface.
+#[derive(Debug, Serialize)]
+struct LintReport {
+    valid: bool,
+    files: Vec<FileReport>,
+}
+
+/// One file of a [`LintReport`].
+#[derive(Debug, Serialize)]
+struct FileReport {
+    file: String,
+    valid: bool,
+    faults: Vec<Fault>,
+}
+
+/// Reports every fault of every file.
+pub(super) fn lint(files: &[PathBuf], output: Output) -> Result<Exit, CliError> {
+    let mut report = LintReport { valid: true, files: Vec::new() };
+    let mut text = String::new();
+    for path in files {
+        let source = read(path)?;
+        let file = path.display().to_string();
+        let faults = sagamq_saga::dsl::lint(&source);
+        let valid = !faults.iter().any(|fault| fault.severity == Severity::Error);
+        text.push_str(&faults::render(&file, &source, &faults, output.terminal));
+        text.push_str(&summary(&file, &faults));
+        report.valid &= valid;
+        report.files.push(FileReport { file, valid, faults });
+    }
+    output.answer(&report, |_| text)?;
+    Ok(if report.valid { Exit::Ok } else { Exit::Failed })
+}
+
+fn summary(file: &str, faults: &[Fault]) -> String {
+    let count = |severity| faults.iter().filter(|fault| fault.severity == severity).count() as u64;
+    match (count(Severity::Error), count(Severity::Warning)) {
+        (0, 0) => format!("{file}: ok\n"),
+        (0, warnings) => format!("{file}: ok, {}\n", human::count(warnings, "warning")),
+        (errors, 0) => format!("{file}: {}\n", human::count(errors, "error")),
+        (errors, warnings) => format!("{file}: {}, {}\n", human::count(errors, "error"), human::count(warnings, "warning")),
+    }
+}
+
+/// Publishes file after file; the first one that is refused ends it.
+pub(super) async fn publish(context: &Context, files: &[PathBuf]) -> Result<Exit, CliError> {
+    let mut list = DefinitionList { definitions: Vec::new() };
+    let mut result = Ok(Exit::Ok);
+    for path in files {
+        let source = read(path)?;
+        match context.client.sagas().publish(&source).await {
+            Ok(definition) => list.definitions.push(definition),
+            Err(error) => {
+                result = Err(refused(path, &source, error, context.output));
+                break;
+            }
+        }
+    }
+    // What was published is said, also if something was not.
+    if result.is_ok() || !list.definitions.is_empty() {
+        context.output.answer(&list, |list| table(context.output, list))?;
+    }
+    result
+}
+
+/// People see the faults in their text; programs have them in the error's document.
+fn refused(path: &Path, source: &str, error: ClientError, output: Output) -> CliError {
+    let file = path.display().to_string();
+    let error = match error {
+        ClientError::Problem(mut problem) if output.format == Format::Table && !problem.faults.is_empty() => {
+            output.note(&faults::render(&file, source, &problem.faults, output.terminal));
+            problem.faults.clear();
+            ClientError::Problem(problem)
+        }
+        other => other,
+    };
+    CliError::Partly { context: file, error: Box::new(error.into()) }
+}
+
+pub(super) async fn list(context: &Context) -> Result<Exit, CliError> {
+    let list = context.client.sagas().definitions().await?;
+    context.output.answer(&list, |list| table(context.output, list))?;
+    Ok(Exit::Ok)
+}
+
+pub(super) async fn show(context: &Context, name: &SagaName, version: Option<u32>) -> Result<Exit, CliError> {
+    let definition = context.client.sagas().definition(name, version).await?;
+    context.output.answer(&definition, |definition| definition.source.clone())?;
+    Ok(Exit::Ok)
+}
+
+fn table(output: Output, list: &DefinitionList) -> String {
+    let steps = |definition: &DefinitionDescription| definition.steps.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let rows = list.definitions.iter().map(|definition| {
+        let published = human::timestamp(definition.published_at_ms);
+        [definition.name.to_string(), definition.version.to_string(), published, definition.warnings.len().to_string(), steps(definition)]
+    });
+    output.table(["SAGA", "VERSION", "PUBLISHED", "WARNINGS", "STEPS"], rows)
+}
+
+fn read(path: &Path) -> Result<String, CliError> {
+    std::fs::read_to_string(path).map_err(|error| CliError::Usage(format!("cannot read {}: {error}", path.display())))
+}

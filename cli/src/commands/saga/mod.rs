@@ -1,0 +1,43 @@
+//! `sagamq saga`.
+
+mod definitions;
+mod faults;
+mod instances;
+mod show;
+
+use super::Context;
+use crate::args::saga::SagaCommand;
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::output::Output;
+
+/// What is left to do after the part that needs no server.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// Nothing.
+    Done(Exit),
+    /// A server must be asked.
+    Ask(SagaCommand),
+}
+
+/// Does what needs no server.
+pub(crate) fn offline(command: SagaCommand, output: Output) -> Result<Next, CliError> {
+    match command {
+        SagaCommand::Lint { files } => definitions::lint(&files, output).map(Next::Done),
+        other => Ok(Next::Ask(other)),
+    }
+}
+
+pub(crate) async fn run(context: Context, command: SagaCommand) -> Result<Exit, CliError> {
+    match command {
+        SagaCommand::Lint { files } => definitions::lint(&files, context.output),
+        SagaCommand::Publish { files } => definitions::publish(&context, &files).await,
+        SagaCommand::Definitions { name: None, .. } => definitions::list(&context).await,
+        SagaCommand::Definitions { name: Some(name), definition_version } => definitions::show(&context, &name, definition_version).await,
+        SagaCommand::Start(args) => instances::start(&context, args).await,
+        SagaCommand::Get { id } => instances::get(&context, id).await,
+        SagaCommand::List(args) => instances::list(&context, args).await,
+        SagaCommand::History { id } => instances::history(&context, id).await,
+        SagaCommand::Cancel { id, reason } => instances::cancel(&context, id, reason).await,
+    }
+}

@@ -1,0 +1,86 @@
+//! Sagas laid out for people.
+
+use crate::output::{NONE, Output, fields, human};
+use sagamq_api::saga::{Failure, SagaDescription, SagaHistory, SagaList, StartedSaga, StepState};
+use serde_json::Value;
+
+pub(super) fn started(started: &StartedSaga) -> String {
+    let how = if started.duplicate { "an earlier request" } else { "this request" };
+    fields([
+        ("Saga", started.id.to_string()),
+        ("Key", started.key.clone()),
+        ("State", started.state.to_string()),
+        ("Started by", how.to_owned()),
+    ])
+}
+
+pub(super) fn description(output: Output, saga: &SagaDescription) -> String {
+    let summary = &saga.summary;
+    let document = |document: Option<&Value>| document.map_or_else(|| NONE.to_owned(), Value::to_string);
+    let mut text = fields([
+        ("Saga", summary.id.to_string()),
+        ("Definition", format!("{} version {}", summary.saga, summary.version)),
+        ("Key", summary.key.clone()),
+        ("State", summary.state.to_string()),
+        ("Reason", summary.failure.as_ref().map_or_else(|| NONE.to_owned(), failure)),
+        ("Started", human::timestamp(summary.started_at_ms)),
+        ("Updated", human::timestamp(summary.updated_at_ms)),
+        ("Events", summary.events.to_string()),
+        ("Input", saga.input.to_string()),
+        ("Output", document(saga.output.as_ref())),
+    ]);
+    let steps = saga.steps.iter().map(|step| {
+        [
+            step.id.to_string(),
+            state(step.state),
+            step.attempts.to_string(),
+            step.compensation_attempts.to_string(),
+            step.due_at_ms.map_or_else(|| NONE.to_owned(), human::timestamp),
+            document(step.output.as_ref()),
+        ]
+    });
+    text.push_str("\n\n");
+    text.push_str(&output.table(["STEP", "STATE", "ATTEMPTS", "COMPENSATION ATTEMPTS", "DUE", "OUTPUT"], steps));
+    if !saga.failures.is_empty() {
+        let failures = saga.failures.iter().map(|failed| {
+            let what = format!("{} {}", failed.step, failed.operation);
+            [human::timestamp(failed.at_ms), what, failed.attempt.to_string(), failed.failure.code.clone(), failed.failure.message.clone()]
+        });
+        text.push_str("\n\n");
+        text.push_str(&output.table(["WHEN", "FAILED", "ATTEMPT", "CODE", "MESSAGE"], failures));
+    }
+    text
+}
+
+pub(super) fn list(output: Output, list: &SagaList) -> String {
+    let rows = list.sagas.iter().map(|saga| {
+        [
+            saga.id.to_string(),
+            format!("{} v{}", saga.saga, saga.version),
+            saga.key.clone(),
+            saga.state.to_string(),
+            human::timestamp(saga.updated_at_ms),
+            saga.failure.as_ref().map_or_else(|| NONE.to_owned(), |failure| failure.code.clone()),
+        ]
+    });
+    output.table(["ID", "SAGA", "KEY", "STATE", "UPDATED", "REASON"], rows)
+}
+
+pub(super) fn history(output: Output, history: &SagaHistory) -> String {
+    let rows = history.events.iter().map(|event| {
+        [event.sequence.to_string(), human::timestamp(event.at_ms), event.r#type.clone(), event.data.to_string()]
+    });
+    output.table(["EVENT", "WHEN", "TYPE", "DATA"], rows)
+}
+
+fn failure(failure: &Failure) -> String {
+    if failure.message.is_empty() { failure.code.clone() } else { format!("{}: {}", failure.code, failure.message) }
+}
+
+/// A step's state in the words of the wire.
+fn state(state: StepState) -> String {
+    match serde_json::to_value(state) {
+        Ok(Value::String(name)) => name,
+        Ok(_) | Err(_) => format!("{state:?}"),
+    }
+}

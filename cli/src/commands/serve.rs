@@ -1,0 +1,44 @@
+//! `sagamq serve`: settings, logs and signals around a [`Server`].
+
+use crate::args::Format;
+use crate::args::serve::ServeArgs;
+use crate::config::Settings;
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::output::Output;
+use crate::serve::signals::Signals;
+use crate::serve::{Server, log};
+use serde_json::json;
+use std::net::SocketAddr;
+use tokio::runtime::Builder;
+use tokio_util::sync::CancellationToken;
+
+pub(crate) fn run(args: &ServeArgs, output: Output) -> Result<Exit, CliError> {
+    let environment = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let settings = Settings::load(args, environment).map_err(|error| CliError::Usage(error.to_string()))?;
+    log::init(&settings.log);
+    let runtime = super::runtime(Builder::new_multi_thread())?;
+    let result = runtime.block_on(serve(settings, output));
+    // The server has ended; nothing that is left may hold the process.
+    runtime.shutdown_background();
+    result
+}
+
+async fn serve(settings: Settings, output: Output) -> Result<Exit, CliError> {
+    let signals = Signals::take_over().map_err(|error| CliError::Io { what: "cannot take over signals".to_owned(), error })?;
+    let shutdown = CancellationToken::new();
+    tokio::spawn(signals.watch(shutdown.clone()));
+    let server = Server::start(settings.serve, shutdown).await?;
+    // That nobody reads this line any more is no reason not to serve.
+    drop(listening(output, server.address()));
+    server.join().await?;
+    Ok(Exit::Ok)
+}
+
+/// The one line that says that the server takes requests. Whoever started it on port 0 learns the port here.
+fn listening(output: Output, address: SocketAddr) -> Result<(), CliError> {
+    match output.format {
+        Format::Table => output.line(&format!("sagamq {} listens on http://{address}", env!("CARGO_PKG_VERSION"))),
+        Format::Json => output.line(&json!({ "listening": format!("http://{address}"), "version": env!("CARGO_PKG_VERSION") }).to_string()),
+    }
+}

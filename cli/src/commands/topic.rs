@@ -1,0 +1,64 @@
+//! `sagamq topic`.
+
+use super::Context;
+use crate::args::topic::TopicCommand;
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::output::{Output, fields, human};
+use sagamq_api::topic::{TopicDescription, TopicList};
+use serde_json::json;
+
+pub(crate) async fn run(context: Context, command: TopicCommand) -> Result<Exit, CliError> {
+    let Context { client, output } = context;
+    match command {
+        TopicCommand::Create(args) => {
+            let topic = client.create_topic(&args.topic, args.config()).await?;
+            output.answer(&topic, |topic| describe(output, topic))?;
+        }
+        TopicCommand::List => {
+            let topics = client.topics().await?;
+            output.answer(&topics, |topics| list(output, topics))?;
+        }
+        TopicCommand::Describe { topic } => {
+            let topic = client.describe_topic(&topic).await?;
+            output.answer(&topic, |topic| describe(output, topic))?;
+        }
+        TopicCommand::Delete { topic } => {
+            client.delete_topic(&topic).await?;
+            output.answer(&json!({ "deleted": topic }), |_| format!("deleted topic {topic} with all its records and groups"))?;
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+/// Records that can be read.
+fn records(topic: &TopicDescription) -> u64 {
+    topic.partitions.iter().map(|partition| partition.high_watermark.0.saturating_sub(partition.log_start_offset.0)).sum()
+}
+
+fn list(output: Output, topics: &TopicList) -> String {
+    let rows = topics.topics.iter().map(|topic| {
+        let created = human::timestamp(topic.created_at_ms);
+        [topic.name.to_string(), topic.partitions.len().to_string(), records(topic).to_string(), created]
+    });
+    output.table(["TOPIC", "PARTITIONS", "RECORDS", "CREATED"], rows)
+}
+
+fn describe(output: Output, topic: &TopicDescription) -> String {
+    let config = &topic.config;
+    let limit = if config.delivery_limit == 0 { "none".to_owned() } else { config.delivery_limit.to_string() };
+    let backoff = format!("{} to {}", human::duration_ms(config.backoff_initial_ms), human::duration_ms(config.backoff_max_ms));
+    let head = fields([
+        ("Topic", topic.name.to_string()),
+        ("Created", human::timestamp(topic.created_at_ms)),
+        ("Records", records(topic).to_string()),
+        ("Largest record", human::size(config.record_bytes_max.into())),
+        ("Deduplication window", human::duration_ms(config.dedup_window_ms)),
+        ("Delivery limit", limit),
+        ("Redelivery backoff", backoff),
+    ]);
+    let rows = topic.partitions.iter().map(|partition| {
+        [partition.partition.to_string(), partition.log_start_offset.to_string(), partition.high_watermark.to_string()]
+    });
+    format!("{head}\n\n{}", output.table(["PARTITION", "LOG START", "HIGH WATERMARK"], rows))
+}

@@ -1,0 +1,180 @@
+//! The server's settings: a flag wins over the environment, the environment over the file, the file over the default.
+//!
+//! All three sources give text that is read by the same rules, so a value means the same wherever it stands. Every fault is found
+//! in one go and names its source.
+
+use crate::args::serve::ServeArgs;
+use crate::args::values;
+use crate::serve::log::{self, LogConfig, LogFormat};
+use crate::serve::ServeConfig;
+use config::builder::DefaultState;
+use config::{Config, ConfigBuilder, Environment, File, FileFormat, Map, Source as _, Value, ValueKind};
+use std::path::{Path, PathBuf};
+use thiserror::Error;
+
+/// Beginning of the environment variables' names.
+pub const ENVIRONMENT_PREFIX: &str = "SAGAMQ_";
+
+/// The environment variable that names the configuration file.
+const CONFIG_VARIABLE: &str = "SAGAMQ_CONFIG";
+
+/// Every key of the configuration file. The flag of `data_dir` is `--data-dir`, its environment variable `SAGAMQ_DATA_DIR`.
+pub const KEYS: [&str; 8] =
+    ["listen", "data_dir", "shards", "log_format", "log_level", "shutdown_grace", "in_flight_bytes_max", "accept_data_loss"];
+
+/// All settings of `sagamq serve`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// The server's.
+    pub serve: ServeConfig,
+    /// The logs'.
+    pub log: LogConfig,
+}
+
+/// Why settings cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum SettingsError {
+    /// The configuration file cannot be read.
+    #[error("cannot read the configuration file {}: {reason}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system or the TOML parser says.
+        reason: String,
+    },
+    /// Values that cannot be used, unknown keys: all of them.
+    #[error("{}", .0.join("\n"))]
+    Faults(Vec<String>),
+}
+
+impl Settings {
+    /// Reads the settings. `environment` is the process's, or a test's.
+    ///
+    /// # Errors
+    /// [`SettingsError`], with every fault that was found.
+    pub fn load(args: &ServeArgs, environment: impl IntoIterator<Item = (String, String)>) -> Result<Self, SettingsError> {
+        let environment: Map<String, String> = environment.into_iter().collect();
+        let named = environment.get(CONFIG_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
+        let path = args.config.clone().or(named);
+        let mut builder = Config::builder();
+        if let Some(path) = &path {
+            builder = builder.add_source(File::from_str(&read(path)?, FileFormat::Toml));
+        }
+        builder = builder.add_source(Environment::default().ignore_empty(true).source(Some(known(environment))));
+        let merged = flags(builder, args).build().and_then(|config| config.collect()).map_err(|error| SettingsError::File {
+            // Flags and the environment are flat text: only the file can fail to be read.
+            path: path.clone().unwrap_or_default(),
+            reason: error.to_string(),
+        })?;
+        read_all(merged, path.as_deref())
+    }
+}
+
+fn read(path: &Path) -> Result<String, SettingsError> {
+    std::fs::read_to_string(path).map_err(|error| SettingsError::File { path: path.to_owned(), reason: error.to_string() })
+}
+
+/// The variables that are settings. Others begin with the prefix too: those of the client, and those that Kubernetes makes up for a
+/// service of this name.
+fn known(environment: Map<String, String>) -> Map<String, String> {
+    let key = |variable: &str| variable.strip_prefix(ENVIRONMENT_PREFIX).map(str::to_ascii_lowercase);
+    let pairs = environment.into_iter().filter_map(|(variable, value)| Some((key(&variable)?, value)));
+    pairs.filter(|(key, _)| KEYS.contains(&key.as_str())).collect()
+}
+
+fn flags(mut builder: ConfigBuilder<DefaultState>, args: &ServeArgs) -> ConfigBuilder<DefaultState> {
+    let flags = [
+        &args.listen,
+        &args.data_dir,
+        &args.shards,
+        &args.log_format,
+        &args.log_level,
+        &args.shutdown_grace,
+        &args.in_flight_bytes_max,
+        &args.accept_data_loss,
+    ];
+    for (key, flag) in KEYS.into_iter().zip(flags) {
+        if let Some(text) = flag {
+            let origin = format!("--{}", key.replace('_', "-"));
+            let value = Value::new(Some(&origin), ValueKind::String(text.clone()));
+            builder = builder.set_override(key, value).expect("the keys are plain names");
+        }
+    }
+    builder
+}
+
+fn read_all(merged: Map<String, Value>, path: Option<&Path>) -> Result<Settings, SettingsError> {
+    let mut settings = Settings::default();
+    let mut faults = Vec::new();
+    let mut merged: Vec<(String, Value)> = merged.into_iter().collect();
+    merged.sort_by(|(a, _), (b, _)| a.cmp(b));
+    for (key, value) in merged {
+        let place = place(&key, value.origin(), path);
+        let text = match &value.kind {
+            ValueKind::Table(_) | ValueKind::Array(_) | ValueKind::Nil => None,
+            _ => value.clone().into_string().ok(),
+        };
+        if !KEYS.contains(&key.as_str()) {
+            faults.push(format!("{place} is no setting; the settings are {}", KEYS.join(", ")));
+            continue;
+        }
+        let result = match &text {
+            Some(text) => set(&mut settings, &key, text),
+            None => Err("expected a single value".to_owned()),
+        };
+        if let Err(reason) = result {
+            let shown = text.map_or_else(String::new, |text| format!(" is `{text}`"));
+            faults.push(format!("{place}{shown}: {reason}"));
+        }
+    }
+    if faults.is_empty() { Ok(settings) } else { Err(SettingsError::Faults(faults)) }
+}
+
+/// Where a value stands, in words that lead there.
+fn place(key: &str, origin: Option<&str>, path: Option<&Path>) -> String {
+    match (origin, path) {
+        (Some(flag), _) if flag.starts_with("--") => flag.to_owned(),
+        (None, Some(path)) => format!("`{key}` in {}", path.display()),
+        (Some(_) | None, _) => format!("{ENVIRONMENT_PREFIX}{}", key.to_ascii_uppercase()),
+    }
+}
+
+fn set(settings: &mut Settings, key: &str, text: &str) -> Result<(), String> {
+    let Settings { serve, log } = settings;
+    match key {
+        "listen" => serve.listen = text.parse().map_err(|_| "expected an address and a port such as 127.0.0.1:7070".to_owned())?,
+        "data_dir" if text.is_empty() => return Err("expected a directory".to_owned()),
+        "data_dir" => serve.data_dir = PathBuf::from(text),
+        "shards" => serve.shards = shards(text)?,
+        "log_format" => log.format = log_format(text)?,
+        "log_level" => {
+            log::check_level(text)?;
+            text.clone_into(&mut log.level);
+        }
+        "shutdown_grace" => serve.shutdown_grace = values::duration(text)?,
+        "in_flight_bytes_max" => serve.in_flight_bytes_max = in_flight(text)?,
+        "accept_data_loss" => serve.accept_data_loss = text.parse().map_err(|_| "expected true or false".to_owned())?,
+        other => return Err(format!("`{other}` is no setting")),
+    }
+    Ok(())
+}
+
+fn shards(text: &str) -> Result<u16, String> {
+    let shards = text.parse().ok().filter(|shards| (1..=ServeConfig::SHARDS_MAX).contains(shards));
+    shards.ok_or_else(|| format!("expected a number from 1 to {}", ServeConfig::SHARDS_MAX))
+}
+
+fn log_format(text: &str) -> Result<LogFormat, String> {
+    match text {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err("expected text or json".to_owned()),
+    }
+}
+
+fn in_flight(text: &str) -> Result<usize, String> {
+    /// The largest body must be able to pass, or it would be refused for ever with "try again".
+    const MIN: usize = sagamq_api::limits::BODY_BYTES_MAX;
+    let bytes = usize::try_from(values::size(text)?).unwrap_or(usize::MAX);
+    if bytes < MIN { Err(format!("expected at least {} MiB, the size of the largest request", MIN >> 20)) } else { Ok(bytes) }
+}

@@ -1,0 +1,164 @@
+//! What can go wrong with a command: which exit code it has, and what helps. How it is printed is in `output/error.rs`.
+
+use crate::exit::Exit;
+use crate::serve::StartError;
+use sagamq_api::{ErrorCode, Fault};
+use sagamq_sdk::ClientError;
+use std::io;
+use thiserror::Error;
+
+/// Why a command did not do what was asked.
+#[derive(Debug, Error)]
+pub(crate) enum CliError {
+    /// A flag, an environment variable, a file that was named.
+    #[error("{0}")]
+    Usage(String),
+    /// The server refused, did not answer, or nobody knows.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The command did its work and the result is not the one that was wanted.
+    #[error("{0}")]
+    Failed(String),
+    /// A part was done, then this happened.
+    #[error("{context}: {error}")]
+    Partly {
+        /// What was going on, and how far it came.
+        context: String,
+        /// What ended it.
+        error: Box<Self>,
+    },
+    /// A file, stdin or stdout.
+    #[error("{what}: {error}")]
+    Io {
+        /// What was read or written.
+        what: String,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// The server could not start or did not end well.
+    #[error(transparent)]
+    Server(#[from] StartError),
+    /// Who read our output has gone, as `head` does: there is nothing left to do, and nobody to tell.
+    #[error("nobody reads the output any more")]
+    ReaderGone,
+}
+
+impl CliError {
+    /// An error of stdout.
+    pub(crate) fn stdout(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            Self::ReaderGone
+        } else {
+            Self::Io { what: "cannot write to stdout".to_owned(), error }
+        }
+    }
+
+    /// What a script is told.
+    pub(crate) fn exit(&self) -> Exit {
+        match self {
+            Self::Usage(_) => Exit::Usage,
+            Self::Client(error) => client_exit(error),
+            Self::Failed(_) | Self::Io { .. } | Self::Server(_) => Exit::Failed,
+            Self::Partly { error, .. } => error.exit(),
+            Self::ReaderGone => Exit::Ok,
+        }
+    }
+
+    /// The stable code: the server's own, or one of the client's.
+    pub(crate) fn code(&self) -> &'static str {
+        match self {
+            Self::Usage(_) => "USAGE",
+            Self::Client(ClientError::Problem(problem)) => problem.code.as_str(),
+            Self::Client(ClientError::Transport { outcome_unknown: false, .. }) => "UNREACHABLE",
+            Self::Client(ClientError::Transport { .. } | ClientError::Decode { .. }) => "OUTCOME_UNKNOWN",
+            Self::Client(ClientError::WaitElapsed { .. }) => "WAIT_ELAPSED",
+            Self::Client(ClientError::UnexpectedAnswer { .. }) => "UNEXPECTED_ANSWER",
+            Self::Client(ClientError::InvalidUrl { .. } | ClientError::InvalidRequest { .. }) => "USAGE",
+            Self::Client(ClientError::Closed) | Self::Failed(_) => "FAILED",
+            Self::Partly { error, .. } => error.code(),
+            Self::Io { .. } | Self::ReaderGone => "INPUT_OUTPUT",
+            Self::Server(error) => error.code(),
+        }
+    }
+
+    /// What was wrong this time. The server's own words carry no code here: it is shown beside them.
+    pub(crate) fn detail(&self) -> String {
+        match self {
+            Self::Client(ClientError::Problem(problem)) => problem.detail.clone(),
+            Self::Partly { context, error } => format!("{context}: {}", error.detail()),
+            other => other.to_string(),
+        }
+    }
+
+    /// What to do about it, if there is something to say.
+    pub(crate) fn help(&self) -> Option<&'static str> {
+        match self {
+            Self::Client(ClientError::Problem(problem)) => problem_help(problem.code),
+            Self::Client(ClientError::Transport { outcome_unknown: false, .. }) => {
+                Some("start a server with `sagamq serve`, or give the address of one with --server or SAGAMQ_SERVER")
+            }
+            Self::Client(ClientError::Transport { .. }) => {
+                Some("it may have happened: look, or repeat it; with an idempotency key a repeated record is stored once")
+            }
+            Self::Client(ClientError::WaitElapsed { .. }) => Some("look at it again with `sagamq saga get`, or wait longer with --timeout"),
+            Self::Client(ClientError::UnexpectedAnswer { .. } | ClientError::Decode { .. }) => {
+                Some("is this the address of a SagaMQ server of this version? See --server")
+            }
+            Self::Partly { error, .. } => error.help(),
+            Self::Server(error) => error.help(),
+            Self::Client(ClientError::InvalidUrl { .. } | ClientError::InvalidRequest { .. } | ClientError::Closed)
+            | Self::Usage(_)
+            | Self::Failed(_)
+            | Self::Io { .. }
+            | Self::ReaderGone => None,
+        }
+    }
+
+    /// The error of the server's client at the bottom, if there is one.
+    pub(crate) fn client(&self) -> Option<&ClientError> {
+        match self {
+            Self::Client(error) => Some(error),
+            Self::Partly { error, .. } => error.client(),
+            Self::Usage(_) | Self::Failed(_) | Self::Io { .. } | Self::Server(_) | Self::ReaderGone => None,
+        }
+    }
+
+    /// The faults of a saga definition, if that is what was refused.
+    pub(crate) fn faults(&self) -> &[Fault] {
+        match self.client() {
+            Some(ClientError::Problem(problem)) => &problem.faults,
+            Some(_) | None => &[],
+        }
+    }
+}
+
+fn client_exit(error: &ClientError) -> Exit {
+    match error {
+        ClientError::InvalidUrl { .. } | ClientError::InvalidRequest { .. } => Exit::Usage,
+        ClientError::Transport { .. } => Exit::Unknown,
+        error if error.is_outcome_unknown() => Exit::Unknown,
+        // A route that is not there is a server of another version, not a thing that is missing.
+        ClientError::Problem(problem) if problem.status == 404 && problem.code != ErrorCode::RouteNotFound => Exit::NotFound,
+        _ => Exit::Failed,
+    }
+}
+
+fn problem_help(code: ErrorCode) -> Option<&'static str> {
+    Some(match code {
+        ErrorCode::TopicNotFound => "see `sagamq topic list`, or create it with `sagamq topic create`",
+        ErrorCode::PartitionNotFound => "see `sagamq topic describe` for the partitions",
+        ErrorCode::GroupNotFound => "see `sagamq group list`; a group is made by its first `sagamq consume --group`",
+        ErrorCode::DefinitionNotFound => "see `sagamq saga definitions`, or publish it with `sagamq saga publish`",
+        ErrorCode::SagaNotFound => "see `sagamq saga list`",
+        ErrorCode::TopicExists => "see its configuration with `sagamq topic describe`",
+        ErrorCode::DefinitionVersionExists => "raise `version` in the definition: what is published never changes",
+        ErrorCode::SagaKeyConflict => "see the saga of that key with `sagamq saga list --saga NAME --key KEY`",
+        ErrorCode::InvalidDefinition => "check it with `sagamq saga lint`",
+        ErrorCode::OffsetOutOfRange => "see `sagamq topic describe` for the offsets that are there, or use --from-beginning",
+        ErrorCode::WritesStopped => "look into the server's log, mend the disk, and restart the server",
+        ErrorCode::Overloaded | ErrorCode::ShuttingDown => "nothing was stored: try again in a moment, or wait longer with --retry-for",
+        ErrorCode::Internal | ErrorCode::StorageCorrupt => "look into the server's log for the request's id",
+        ErrorCode::RouteNotFound | ErrorCode::MethodNotAllowed => "is the server of the same version? See --server",
+        _ => return None,
+    })
+}

@@ -1,0 +1,33 @@
+//! Exit codes: the answer of the command to a script. They are part of the interface and stand in `sagamq --help`.
+
+use std::process::ExitCode;
+
+/// What the process tells its caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Exit {
+    /// Done.
+    Ok = 0,
+    /// The server refused, or an operation failed, for example a definition with faults or a saga that did not complete.
+    Failed = 1,
+    /// Wrong use: a flag, an environment variable or the configuration file.
+    Usage = 2,
+    /// The server could not be reached, or the outcome is not known: it may have happened.
+    Unknown = 3,
+    /// What was asked for does not exist.
+    NotFound = 4,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// The table of exit codes for `--help`.
+pub const EXIT_CODES: &str = "\
+EXIT CODES:
+  0  done
+  1  the server refused, or the operation failed (for `saga lint`: there are faults)
+  2  wrong use: a flag, an environment variable or the configuration file
+  3  the server is not reachable, or the outcome is not known: it may have happened
+  4  not found";

@@ -1,0 +1,61 @@
+//! Everything a command prints: answers on stdout, notes, progress and errors on stderr.
+
+pub(crate) mod error;
+pub(crate) mod human;
+pub(crate) mod progress;
+mod table;
+
+pub(crate) use table::{NONE, fields, table};
+
+use crate::args::Format;
+use crate::error::CliError;
+use serde::Serialize;
+use std::io::{self, IsTerminal as _, Write as _};
+
+/// Where a command puts its answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Output {
+    /// Table or JSON.
+    pub(crate) format: Format,
+    /// Whether stdout is a terminal.
+    pub(crate) terminal: bool,
+}
+
+impl Output {
+    /// The output that was asked for, on this process's stdout.
+    pub(crate) fn new(format: Format) -> Self {
+        Self { format, terminal: io::stdout().is_terminal() }
+    }
+
+    /// Prints an answer: as one JSON document, or as `table` lays it out.
+    pub(crate) fn answer<T: Serialize>(self, answer: &T, table: impl FnOnce(&T) -> String) -> Result<(), CliError> {
+        match self.format {
+            Format::Table => self.line(&table(answer)),
+            Format::Json => self.line(&self.json(answer)?),
+        }
+    }
+
+    /// One JSON document: indented where a person reads it, on one line where a program does.
+    pub(crate) fn json<T: Serialize>(self, answer: &T) -> Result<String, CliError> {
+        let text = if self.terminal { serde_json::to_string_pretty(answer) } else { serde_json::to_string(answer) };
+        text.map_err(|error| CliError::Failed(format!("the answer cannot be written as JSON: {error}")))
+    }
+
+    /// Prints a line to stdout.
+    pub(crate) fn line(self, text: &str) -> Result<(), CliError> {
+        let mut stdout = io::stdout().lock();
+        writeln!(stdout, "{}", text.trim_end_matches('\n')).and_then(|()| stdout.flush()).map_err(CliError::stdout)
+    }
+
+    /// Says something beside the answer, to people only.
+    pub(crate) fn note(self, text: &str) {
+        if self.format == Format::Table {
+            drop(writeln!(io::stderr(), "{text}"));
+        }
+    }
+
+    /// A table in this output's style.
+    pub(crate) fn table<const N: usize>(self, header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
+        table(self.terminal, header, rows)
+    }
+}

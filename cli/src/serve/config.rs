@@ -1,0 +1,40 @@
+//! What a server needs to know to start.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Settings of a server. Where they come from is not its business; see [`crate::config`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServeConfig {
+    /// Address to listen on; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Directory of the data; it is made if it is not there.
+    pub data_dir: PathBuf,
+    /// Number of shards of a data directory that is made now. One that exists keeps its own.
+    pub shards: u16,
+    /// Open the data although acknowledged records are missing from it.
+    pub accept_data_loss: bool,
+    /// How long requests may take to finish when the server is told to end.
+    pub shutdown_grace: Duration,
+    /// Bound on the bytes of records that wait for the disk; above it, requests are answered 429.
+    pub in_flight_bytes_max: usize,
+}
+
+impl ServeConfig {
+    /// Most shards a data directory may have: each is a task and a queue of its own.
+    pub const SHARDS_MAX: u16 = 256;
+}
+
+impl Default for ServeConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7070)),
+            data_dir: PathBuf::from("data"),
+            shards: 16,
+            accept_data_loss: false,
+            shutdown_grace: Duration::from_secs(30),
+            in_flight_bytes_max: 64 << 20,
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! SIGTERM and SIGINT: the first one asks the server to end, the second one does not ask.
+
+use std::io;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// Exit code of a process that was ended by a second signal, as shells count SIGINT.
+const INTERRUPTED: i32 = 130;
+
+/// The signals that end a server.
+#[derive(Debug)]
+pub(crate) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// Takes the signals over from the system, which would end the process.
+    pub(crate) fn take_over() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+
+    /// Cancels `shutdown` at the first signal and ends the process at the second. What was answered is on disk by then, as always.
+    pub(crate) async fn watch(mut self, shutdown: CancellationToken) {
+        let name = self.next().await;
+        tracing::info!(signal = name, "shutting down; a second signal ends the server at once");
+        shutdown.cancel();
+        let name = self.next().await;
+        tracing::warn!(signal = name, "ended at once by a second signal");
+        std::process::exit(INTERRUPTED);
+    }
+}
