@@ -187,11 +187,9 @@ mod tests {
 
     #[test]
     fn the_nth_write_fails_and_every_one_behind_it() {
-        for (leaves, live, durable) in [
-            (FailedWrite::NothingApplied, "xa", "xa"),
-            (FailedWrite::Applied, "xab", "xab"),
-            (FailedWrite::AppliedNotSynced, "xab", "xa"),
-        ] {
+        for (leaves, live, durable) in
+            [(FailedWrite::NothingApplied, "xa", "xa"), (FailedWrite::Applied, "xab", "xab"), (FailedWrite::AppliedNotSynced, "xab", "xa")]
+        {
             let storage = CrashStorage::new();
             let sorted = |keys: &str| -> String {
                 let mut keys: Vec<char> = keys.chars().collect();

@@ -199,3 +199,113 @@ pub fn successor(prefix: &[u8]) -> Vec<u8> {
     // Only a prefix of nothing but 0xff has no successor of its own length; no key is longer than this.
     vec![u8::MAX; 64]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    prop_compose! {
+        fn any_partition()(shard: u16, topic: u32, partition: u32) -> PartitionKey {
+            PartitionKey { shard: ShardId(shard), topic: TopicId(topic), partition: PartitionId(partition) }
+        }
+    }
+
+    /// Numbers that are often equal and often differ in one byte only: where an order by bytes goes wrong.
+    fn number() -> impl Strategy<Value = u64> {
+        prop_oneof![0..4_u64, (0..64_u32).prop_map(|bit| 1 << bit), (0..64_u32).prop_map(|bit| (1 << bit) - 1), any::<u64>()]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn log_keys_sort_like_what_they_name_and_give_it_back(
+            a in any_partition(), b in any_partition(), same: bool, at_a in number(), at_b in number()
+        ) {
+            let b = if same { a } else { b };
+            prop_assert_eq!(a.log(Offset(at_a)).cmp(&b.log(Offset(at_b))), (a, at_a).cmp(&(b, at_b)));
+            prop_assert_eq!(PartitionKey::log_base(&a.log(Offset(at_a))), Some(Offset(at_a)));
+            let range = a.log_range(Offset(at_a)..Offset(at_b));
+            let key = b.log(Offset(at_a));
+            prop_assert_eq!(range.contains(&key), same && at_a < at_b);
+        }
+
+        #[test]
+        fn time_index_keys_sort_by_time_and_then_by_offset(
+            of in any_partition(), at_a: i64, at_b: i64, base_a in number(), base_b in number()
+        ) {
+            // Times before 1970 count as 1970.
+            let named = (at_a.max(0), base_a).cmp(&(at_b.max(0), base_b));
+            let (a, b) = (of.time_index(at_a, Offset(base_a)), of.time_index(at_b, Offset(base_b)));
+            prop_assert_eq!(a.cmp(&b), named);
+            prop_assert_eq!(PartitionKey::time_index_base(&a), Some(Offset(base_a)));
+            prop_assert!(of.all().contains(&a));
+        }
+
+        #[test]
+        fn a_partition_is_one_range_and_a_shard_is_another(a in any_partition(), b in any_partition(), at in number(), group: u32) {
+            for key in [b.log(Offset(at)), b.time_index(5, Offset(at)), b.group(GroupId(group))] {
+                prop_assert_eq!(a.all().contains(&key), a == b);
+                prop_assert!(b.all().contains(&key));
+                prop_assert!(key.starts_with(&b.shard.0.to_be_bytes()));
+            }
+        }
+
+        #[test]
+        fn dedup_keys_of_older_buckets_are_one_range(of in any_partition(), bucket: u32, before: u32, shard: u16, hash: [u8; 16]) {
+            let older = ShardId(shard).dedup_before(before);
+            prop_assert_eq!(older.contains(&of.dedup(bucket, hash)), of.shard.0 == shard && bucket < before);
+            let own = of.shard.dedup_before(before);
+            prop_assert_eq!(own.contains(&of.dedup(bucket, hash)), bucket < before);
+        }
+
+        #[test]
+        fn an_embedders_keys_sort_within_their_shard(a: u16, b: u16, left: Vec<u8>, right: Vec<u8>) {
+            prop_assert_eq!(ShardId(a).saga(&left).cmp(&ShardId(b).saga(&right)), (a, &left).cmp(&(b, &right)));
+        }
+
+        #[test]
+        fn the_successor_ends_a_prefix(prefix in proptest::collection::vec(prop_oneof![Just(u8::MAX), any::<u8>()], 0..6), key: Vec<u8>) {
+            let end = successor(&prefix);
+            let mut inside = prefix.clone();
+            inside.extend_from_slice(&key[..key.len().min(24)]);
+            prop_assert!(inside < end, "what begins with the prefix is before its successor");
+            if key >= prefix && !key.starts_with(&prefix) {
+                prop_assert!(key >= end || prefix.iter().all(|byte| *byte == u8::MAX), "what is behind is not");
+            }
+        }
+
+        #[test]
+        fn catalogue_keys_are_apart(topic: u32, group: u32) {
+            let (topic, group) = (MetaKey::Topic(TopicId(topic)).encode(), MetaKey::Group(GroupId(group)).encode());
+            for (key, of_topics, of_groups) in
+                [(topic, true, false), (group, false, true), (MetaKey::Format.encode(), false, false), (MetaKey::NextIds.encode(), false, false)]
+            {
+                prop_assert_eq!((MetaKey::topics().contains(&key), MetaKey::groups().contains(&key)), (of_topics, of_groups));
+            }
+        }
+    }
+
+    #[test]
+    fn golden_bytes() {
+        let partition = PartitionKey { shard: ShardId(1), topic: TopicId(2), partition: PartitionId(3) };
+        assert_eq!(partition.log(Offset(4)), b"\0\x01\0\0\0\x02\0\0\0\x03\0\0\0\0\0\0\0\x04");
+        assert_eq!(partition.time_index(-1, Offset(4)), b"\0\x01\0\0\0\x02\0\0\0\x03\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x04");
+        assert_eq!(partition.group(GroupId(5)), b"\0\x01\0\0\0\x02\0\0\0\x03\0\0\0\x05");
+        assert_eq!(partition.dedup(6, *b"0123456789abcdef"), b"\0\x01\0\0\0\x06\0\0\0\x02\0\0\0\x030123456789abcdef");
+        assert_eq!(ShardId(1).saga(b"own"), b"\0\x01own");
+        assert_eq!(MetaKey::Format.encode(), b"\0\0\0");
+        assert_eq!(MetaKey::Topic(TopicId(2)).encode(), b"\0\0\x01\0\0\0\x02");
+        assert_eq!(MetaKey::Group(GroupId(5)).encode(), b"\0\0\x02\0\0\0\x05");
+        assert_eq!(MetaKey::NextIds.encode(), b"\0\0\x03");
+    }
+
+    #[test]
+    fn other_bytes_are_no_log_key() {
+        assert_eq!(PartitionKey::log_base(b""), None);
+        assert_eq!(PartitionKey::log_base(&[0; 17]), None);
+        assert_eq!(PartitionKey::log_base(&[0; 19]), None);
+        assert_eq!(PartitionKey::time_index_base(&[0; 18]), None);
+    }
+}

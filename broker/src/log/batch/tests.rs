@@ -8,7 +8,6 @@ use sagamq_api::Offset;
 use sagamq_api::record::Payload;
 use std::collections::BTreeMap;
 
-
 /// Written down from the format's documentation, not from this code: two records, the first with key, value and two headers, the
 /// second with nothing.
 const GOLDEN: [u8; 92] = [

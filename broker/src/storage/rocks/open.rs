@@ -102,7 +102,11 @@ fn check_families(path: &Path, database: &Path, recorded: Recorded) -> Result<()
     match (missing, recorded) {
         (None, _) => Ok(()),
         (Some(_), Recorded::At(slot)) if slot.sequence == 0 => Ok(()),
-        (Some(family), _) => foreign(format!("its database has no column family `{}`", family.name())),
+        (Some(family), Recorded::Absent) => foreign(format!("its database has no column family `{}`", family.name())),
+        // The families are created before the first commit, and one was recorded.
+        (Some(family), _) => {
+            Err(OpenError::Damaged { path: path.to_owned(), reason: format!("its column family `{}` is gone", family.name()) })
+        }
     }
 }
 

@@ -1,0 +1,301 @@
+//! What only a data directory can show: reopening, refusals, and writes that went missing.
+
+use super::{OpenError, RocksOptions, RocksStorage};
+use crate::storage::contract::{all_keys, get, put, write};
+use crate::storage::side_file::{self, Recorded};
+use crate::storage::{Durability, Family, Storage as _};
+use rocksdb::{DB, Options};
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tempfile::TempDir;
+
+const QUICK: Duration = Duration::from_millis(2);
+
+fn options() -> RocksOptions {
+    RocksOptions { guard_interval: QUICK, ..RocksOptions::default() }
+}
+
+fn accepting_loss() -> RocksOptions {
+    RocksOptions { accept_data_loss: true, ..options() }
+}
+
+fn directory() -> TempDir {
+    tempfile::tempdir().expect("a directory")
+}
+
+fn open(path: &Path) -> RocksStorage {
+    RocksStorage::open(path, &options()).expect("opens")
+}
+
+fn refused(path: &Path) -> OpenError {
+    RocksStorage::open(path, &options()).expect_err("the open is refused")
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("writable");
+    for entry in fs::read_dir(from).expect("readable") {
+        let entry = entry.expect("readable");
+        let target = to.join(entry.file_name());
+        if entry.file_type().expect("readable").is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).expect("writable");
+        }
+    }
+}
+
+fn content(path: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    for entry in fs::read_dir(path).expect("readable") {
+        let entry = entry.expect("readable").path();
+        if entry.is_dir() {
+            files.extend(content(&entry));
+        } else {
+            files.insert(entry.clone(), fs::read(&entry).expect("readable"));
+        }
+    }
+    files
+}
+
+/// Waits until the commit guard has recorded everything that was written.
+fn wait_until_recorded(storage: &RocksStorage, path: &Path) {
+    let sequence = storage.latest_sequence_number();
+    for _ in 0..5_000 {
+        if matches!(side_file::read(path).expect("readable"), Recorded::At(slot) if slot.sequence == sequence) {
+            return;
+        }
+        std::thread::sleep(QUICK);
+    }
+    panic!("sequence number {sequence} was never recorded");
+}
+
+/// A data directory as a kill leaves it: ten synced writes, all of them recorded, and no clean close.
+fn killed() -> TempDir {
+    let (running, left) = (directory(), directory());
+    let storage = open(running.path());
+    for n in 0..10 {
+        write(&storage, &[put(Family::Log, format!("k{n}"), [n; 100])]);
+    }
+    wait_until_recorded(&storage, running.path());
+    copy(running.path(), left.path());
+    left
+}
+
+fn files(path: &Path, extension: &str) -> Vec<PathBuf> {
+    let files = fs::read_dir(path.join("rocksdb")).expect("readable").map(|file| file.expect("readable").path());
+    let mut files: Vec<_> = files.filter(|file| file.extension().is_some_and(|e| e == extension)).collect();
+    files.sort();
+    files
+}
+
+/// Cuts the newest write-ahead log in the middle of its last write.
+fn lose_the_last_write(path: &Path) {
+    let newest = files(path, "log").pop().expect("there is a write-ahead log");
+    let file = OpenOptions::new().write(true).open(newest).expect("writable");
+    let length = file.metadata().expect("readable").len();
+    file.set_len(length - 50).expect("writable");
+}
+
+#[test]
+fn everything_written_is_there_after_a_close() {
+    let directory = directory();
+    let storage = open(directory.path());
+    write(&storage, &[put(Family::Meta, "synced", "1")]);
+    storage.write(&[put(Family::Meta, "buffered", "2")], Durability::Buffered).expect("writes succeed");
+    let sequence = storage.latest_sequence_number();
+    drop(storage);
+    assert!(matches!(side_file::read(directory.path()), Ok(Recorded::At(slot)) if slot.sequence == sequence), "a close records all");
+    for _ in 0..3 {
+        let storage = open(directory.path());
+        assert_eq!(all_keys(&storage, Family::Meta), "buffered synced");
+        assert_eq!(get(&storage, Family::Meta, "buffered").as_deref(), Some(b"2".as_slice()));
+    }
+}
+
+#[test]
+fn a_kill_loses_nothing() {
+    let left = killed();
+    let storage = open(left.path());
+    assert_eq!(all_keys(&storage, Family::Log), "k0 k1 k2 k3 k4 k5 k6 k7 k8 k9");
+    write(&storage, &[put(Family::Log, "l", "after")]);
+    drop(storage);
+    assert_eq!(get(&open(left.path()), Family::Log, "l").as_deref(), Some(b"after".as_slice()));
+}
+
+#[test]
+fn a_buffered_write_is_not_recorded_before_it_is_synced() {
+    let directory = directory();
+    let storage = open(directory.path());
+    write(&storage, &[put(Family::Meta, "synced", "")]);
+    wait_until_recorded(&storage, directory.path());
+    let recorded = side_file::read(directory.path()).expect("readable");
+    storage.write(&[put(Family::Meta, "buffered", "")], Durability::Buffered).expect("writes succeed");
+    // Many intervals pass: if it were recorded too early, it would be by now.
+    std::thread::sleep(QUICK * 20);
+    assert_eq!(side_file::read(directory.path()).expect("readable"), recorded);
+    storage.write(&[], Durability::Synced).expect("writes succeed");
+    wait_until_recorded(&storage, directory.path());
+}
+
+#[test]
+fn a_directory_is_opened_once_at_a_time() {
+    let directory = directory();
+    let first = open(directory.path());
+    assert_eq!(refused(directory.path()), OpenError::InUse { path: directory.path().to_owned() });
+    write(&first, &[put(Family::Meta, "still", "works")]);
+    drop(first);
+    open(directory.path());
+}
+
+#[test]
+fn lost_writes_are_refused_and_nothing_is_changed_until_the_loss_is_accepted() {
+    let left = killed();
+    lose_the_last_write(left.path());
+    let before = content(left.path());
+    for _ in 0..2 {
+        assert_eq!(refused(left.path()), OpenError::LostWrites { path: left.path().to_owned(), recorded: 10, found: 9 });
+    }
+    assert_eq!(content(left.path()), before, "the refused directory is as it was");
+    let storage = RocksStorage::open(left.path(), &accepting_loss()).expect("the loss is accepted");
+    assert_eq!(all_keys(&storage, Family::Log), "k0 k1 k2 k3 k4 k5 k6 k7 k8");
+    write(&storage, &[put(Family::Log, "k9", "again")]);
+    drop(storage);
+    assert_eq!(all_keys(&open(left.path()), Family::Log), "k0 k1 k2 k3 k4 k5 k6 k7 k8 k9", "the acceptance is needed once");
+}
+
+#[test]
+fn a_missing_write_ahead_log_or_database_is_refused() {
+    let left = killed();
+    for log in files(left.path(), "log") {
+        fs::remove_file(log).expect("writable");
+    }
+    assert_eq!(refused(left.path()), OpenError::LostWrites { path: left.path().to_owned(), recorded: 10, found: 0 });
+    fs::remove_dir_all(left.path().join("rocksdb")).expect("writable");
+    assert_eq!(refused(left.path()), OpenError::LostWrites { path: left.path().to_owned(), recorded: 10, found: 0 });
+    assert!(!left.path().join("rocksdb").exists(), "the refused directory is as it was");
+    let storage = RocksStorage::open(left.path(), &accepting_loss()).expect("the loss is accepted");
+    assert_eq!(all_keys(&storage, Family::Log), "");
+}
+
+#[test]
+fn a_flipped_byte_in_the_write_ahead_log_is_refused() {
+    let left = killed();
+    let log = files(left.path(), "log").pop().expect("there is a write-ahead log");
+    let mut bytes = fs::read(&log).expect("readable");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(log, bytes).expect("writable");
+    let refusal = refused(left.path());
+    assert!(matches!(refusal, OpenError::LostWrites { recorded: 10, .. } | OpenError::Damaged { .. }), "{refusal:?}");
+}
+
+#[test]
+fn a_missing_or_damaged_guard_is_refused_until_that_is_accepted() {
+    for (spoil, reason) in [
+        ((|file| fs::remove_file(file)) as fn(PathBuf) -> std::io::Result<()>, "missing"),
+        (|file| fs::write(file, [0xff; 8192]), "damaged"),
+    ] {
+        let left = killed();
+        spoil(left.path().join("commit-guard")).expect("writable");
+        assert_eq!(refused(left.path()), OpenError::Unguarded { path: left.path().to_owned(), reason });
+        drop(RocksStorage::open(left.path(), &accepting_loss()).expect("the risk is accepted"));
+        assert_eq!(all_keys(&open(left.path()), Family::Log), "k0 k1 k2 k3 k4 k5 k6 k7 k8 k9");
+    }
+}
+
+#[test]
+fn an_accepted_loss_is_not_forgotten_by_an_open_that_fails() {
+    let left = killed();
+    lose_the_last_write(left.path());
+    let current = left.path().join("rocksdb/CURRENT");
+    let pointer = fs::read(&current).expect("readable");
+    fs::write(&current, "MANIFEST-999999\n").expect("writable");
+    RocksStorage::open(left.path(), &accepting_loss()).expect_err("there is no such manifest");
+    fs::write(&current, pointer).expect("writable");
+    assert!(matches!(refused(left.path()), OpenError::LostWrites { recorded: 10, found: 9, .. }));
+}
+
+#[test]
+fn damage_is_refused() {
+    let spoil_manifest: fn(&Path) = |path| {
+        let pointer = fs::read_to_string(path.join("CURRENT")).expect("readable");
+        let manifest = path.join(pointer.trim());
+        let mut bytes = fs::read(&manifest).expect("readable");
+        bytes.iter_mut().for_each(|byte| *byte ^= 0x55);
+        fs::write(manifest, bytes).expect("writable");
+    };
+    let spoil_pointer: fn(&Path) = |path| fs::write(path.join("CURRENT"), "MANIFEST-999999\n").expect("writable");
+    let lose_pointer: fn(&Path) = |path| fs::remove_file(path.join("CURRENT")).expect("writable");
+    for spoil in [spoil_manifest, spoil_pointer, lose_pointer] {
+        let left = killed();
+        spoil(&left.path().join("rocksdb"));
+        let before = content(left.path());
+        let refusal = refused(left.path());
+        assert!(matches!(refusal, OpenError::Damaged { .. }), "{refusal:?}");
+        assert_eq!(content(left.path()), before, "the refused directory is as it was");
+    }
+}
+
+#[test]
+fn what_others_wrote_is_refused() {
+    let mut create = Options::default();
+    create.create_if_missing(true);
+    create.create_missing_column_families(true);
+    let theirs = directory();
+    drop(DB::open(&create, theirs.path()).expect("opens"));
+    assert!(matches!(refused(theirs.path()), OpenError::Foreign { .. }), "a database where the data directory should be");
+    for families in [&["log", "accounts"][..], &["log"], &[]] {
+        let theirs = directory();
+        drop(DB::open_cf(&create, theirs.path().join("rocksdb"), families).expect("opens"));
+        assert!(matches!(refused(theirs.path()), OpenError::Foreign { .. }), "{families:?}");
+        let accepting = RocksStorage::open(theirs.path(), &accepting_loss()).expect_err("a loss was accepted, not a mistake");
+        assert!(matches!(accepting, OpenError::Foreign { .. }), "{families:?}");
+    }
+}
+
+#[test]
+fn a_creation_that_was_cut_short_is_finished() {
+    let mut create = Options::default();
+    create.create_if_missing(true);
+    create.create_missing_column_families(true);
+    for families in [&[][..], &["log", "group"]] {
+        let started = directory();
+        side_file::create(started.path(), 0).expect("writable");
+        drop(DB::open_cf(&create, started.path().join("rocksdb"), families).expect("opens"));
+        write(&open(started.path()), &[put(Family::Saga, "works", "")]);
+        assert_eq!(all_keys(&open(started.path()), Family::Saga), "works");
+    }
+}
+
+#[test]
+fn a_path_that_cannot_be_a_directory_is_refused_with_a_reason() {
+    let directory = directory();
+    let file = directory.path().join("file");
+    fs::write(&file, "").expect("writable");
+    assert!(matches!(refused(&file), OpenError::Io { .. }));
+    assert!(matches!(refused(&file.join("below")), OpenError::Io { .. }));
+}
+
+#[test]
+fn missing_rights_are_told_apart_from_failures() {
+    // Whoever runs the tests may have every right, so the system's answer is made up here.
+    let refusal = super::open::Refusal(Path::new("/data"));
+    let denied = refusal.io(&std::io::Error::from(std::io::ErrorKind::PermissionDenied));
+    assert!(matches!(denied, OpenError::NotWritable { .. }));
+    assert!(denied.to_string().starts_with("the data directory /data cannot be written"), "{denied}");
+    assert!(matches!(refusal.io(&std::io::Error::from(std::io::ErrorKind::StorageFull)), OpenError::Io { .. }));
+}
+
+#[test]
+fn after_a_failed_write_nothing_more_is_written_and_reads_go_on() {
+    let directory = directory();
+    let storage = open(directory.path());
+    write(&storage, &[put(Family::Meta, "before", "")]);
+    let failure = crate::storage::StorageError::Io("the device is gone".to_owned());
+    *storage.stopped.lock().expect("not poisoned") = Some(failure);
+    let refusal = storage.write(&[put(Family::Meta, "after", "")], Durability::Synced).expect_err("writes have stopped");
+    assert!(refusal.to_string().contains("the device is gone"), "the reason is given: {refusal}");
+    assert_eq!(all_keys(&storage, Family::Meta), "before");
+}
