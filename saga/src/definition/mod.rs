@@ -19,7 +19,7 @@ pub struct Definition {
     pub key: Template,
     /// How long an instance may take until its pivot; then what was done is compensated. After the pivot it goes on.
     pub timeout: Option<Duration>,
-    /// Steps in the order of the text, which is a topological order of `after`.
+    /// Steps in a topological order of `after`: the order of the text, as far as that is one.
     pub steps: Vec<Step>,
     /// What a completed instance returns, over `input` and `steps`.
     pub output: Option<Template>,

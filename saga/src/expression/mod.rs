@@ -25,3 +25,4 @@ pub use program::{CompileError, EXPRESSION_BYTES_MAX, EXPRESSION_DEPTH_MAX, EXPR
 pub use reference::Reference;
 pub use scope::{Outputs, SagaScope, Scope};
 pub use template::Template;
+pub(crate) use text::expression_end;

@@ -4,7 +4,8 @@ use super::reference::{Reference, Survey, survey};
 use super::scope::Scope;
 use super::value::{map_to_cel, to_cel, to_json};
 use cel::common::ast::{Expr, IdedExpr};
-use cel::{Context, Env};
+use cel::{Context, Env, ParseErrors};
+use core::ops::Range;
 use sagamq_api::StepId;
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
@@ -60,12 +61,13 @@ enum Plan {
 }
 
 impl Program {
-    /// Compiles the expression. Offsets of errors and references count from the begin of `source`.
-    pub(crate) fn compile(source: &str) -> Result<Self, CompileError> {
+    /// Compiles the expression that stands at `range` of `string`. Offsets of errors and references count from the begin of `string`.
+    pub(crate) fn compile(string: &str, range: Range<usize>) -> Result<Self, CompileError> {
+        let source = &string[range.clone()];
         let text = source.trim();
-        let lead = source.len() - source.trim_start().len();
+        let lead = range.start + source.len() - source.trim_start().len();
         if text.is_empty() {
-            return Err(CompileError { message: "the expression is empty".to_owned(), offset: 0 });
+            return Err(CompileError { message: "the expression is empty".to_owned(), offset: range.start });
         }
         if text.len() > EXPRESSION_BYTES_MAX {
             let message = format!("the expression has {} bytes, at most {EXPRESSION_BYTES_MAX} are allowed", text.len());
@@ -133,10 +135,7 @@ fn parse(text: &str) -> Result<(IdedExpr, Survey), CompileError> {
             let survey = survey(&tree, &info);
             Ok((tree, survey))
         }
-        Ok(Err(errors)) => Err(errors.errors.first().map_or_else(
-            || CompileError { message: "this is no expression".to_owned(), offset: 0 },
-            |error| CompileError { message: error.msg.clone(), offset: byte_offset(text, error.pos) },
-        )),
+        Ok(Err(errors)) => Err(first_error(text, &errors)),
         Err(_) => Err(CompileError { message: "this is no expression".to_owned(), offset: 0 }),
     }
 }
@@ -151,10 +150,29 @@ fn check_bounds(survey: &Survey) -> Result<(), String> {
     Ok(())
 }
 
-/// The byte offset of a line (from 1) and a column (in characters, from 0).
+/// The parser's first error in words of its user. It names every token that could follow; that helps nobody and is left out.
+fn first_error(text: &str, errors: &ParseErrors) -> CompileError {
+    let chosen = errors.errors.iter().find(|error| !error.msg.starts_with("Incomplete")).or(errors.errors.first());
+    let Some(error) = chosen else { return CompileError { message: "this is no expression".to_owned(), offset: 0 } };
+    let offset = byte_offset(text, error.pos);
+    let what = error.msg.strip_prefix("Syntax error: ").unwrap_or(&error.msg);
+    let what = what.split(" expecting ").next().unwrap_or(what);
+    let message = if offset >= text.len() {
+        "the expression ends too early".to_owned()
+    } else if let Some(found) = what.strip_prefix("token recognition error at: ") {
+        format!("{found} cannot be read")
+    } else if let Some((_, found)) = what.split_once("input ").filter(|(kind, _)| matches!(*kind, "mismatched " | "extraneous ")) {
+        format!("{found} does not belong here")
+    } else {
+        what.to_owned()
+    };
+    CompileError { message, offset }
+}
+
+/// The byte offset of a line and a column (in characters), both counted from 1.
 fn byte_offset(text: &str, (line, column): (isize, isize)) -> usize {
     let line = usize::try_from(line.saturating_sub(1)).unwrap_or(0);
-    let column = usize::try_from(column).unwrap_or(0);
+    let column = usize::try_from(column.saturating_sub(1)).unwrap_or(0);
     let before: usize = text.split_inclusive('\n').take(line).map(str::len).sum();
     let within = text[before..].char_indices().nth(column).map_or(text.len() - before, |(at, _)| at);
     before + within

@@ -12,7 +12,7 @@ pub struct Reference {
     pub path: Vec<String>,
     /// Whether the expression only asks if it is there (`has()`), or takes its absence (`.?`).
     pub optional: bool,
-    /// Where the variable stands in the expression, in bytes.
+    /// Where the variable stands in the string that holds the expression, in bytes.
     pub offset: usize,
     /// Length of the variable's name in bytes.
     pub length: usize,

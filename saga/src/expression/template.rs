@@ -58,9 +58,9 @@ impl Template {
         for piece in pieces {
             match piece {
                 Piece::Literal(literal) => parts.push(Part::Literal(literal)),
-                Piece::Expression(range) => match Program::compile(&text[range.clone()]) {
+                Piece::Expression(range) => match Program::compile(text, range) {
                     Ok(program) => parts.push(Part::Expression(program)),
-                    Err(error) => errors.push(CompileError { offset: error.offset + range.start, ..error }),
+                    Err(error) => errors.push(error),
                 },
             }
         }

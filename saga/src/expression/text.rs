@@ -43,6 +43,11 @@ pub(crate) fn split(text: &str) -> Result<Vec<Piece>, Unclosed> {
     Ok(pieces)
 }
 
+/// The end, behind its `}`, of the expression whose `${` stands at `open`.
+pub(crate) fn expression_end(text: &str, open: usize) -> Option<usize> {
+    close(text, open + 2).map(|close| close + 1)
+}
+
 /// Where the `}` stands that closes the expression beginning at `start`.
 fn close(text: &str, start: usize) -> Option<usize> {
     let bytes = text.as_bytes();

@@ -1,0 +1,120 @@
+//! The rules that look at more than one field: services and calls, pivots and compensations, time budgets.
+
+use super::draft::{CallName, Compensate, Draft, Service, Step};
+use super::fields::nearest;
+use super::graph::Graph;
+use super::report::Report;
+use super::rule::Rule;
+use crate::definition::StepKind;
+
+/// Every service that is called must be declared, and the other way round.
+pub(crate) fn services(draft: &Draft, report: &mut Report<'_>) {
+    for call in calls(draft) {
+        let name = &call.service;
+        if !draft.services.iter().any(|service| service.name.value == name.value) {
+            let known = || draft.services.iter().map(|service| service.name.value.as_str());
+            let help = match nearest(&name.value, known()) {
+                Some(known) => format!("did you mean `{known}`?"),
+                None => format!("declare it under `services`; known services: {}", known().collect::<Vec<_>>().join(", ")),
+            };
+            report.add_with_help(Rule::UnknownService, name.span, format!("there is no service `{}`", name.value), help);
+        }
+    }
+    for Service { name, .. } in &draft.services {
+        if !calls(draft).any(|call| call.service.value == name.value) {
+            report.add_with_help(Rule::UnusedService, name.span, format!("the service `{}` is never called", name.value), "remove it");
+        }
+    }
+}
+
+fn calls(draft: &Draft) -> impl Iterator<Item = &CallName> {
+    draft.steps.iter().flat_map(|step| {
+        let undo = match &step.compensate {
+            Compensate::Call(compensation) => compensation.call.as_ref(),
+            Compensate::Unsaid | Compensate::Nothing => None,
+        };
+        step.call.iter().chain(undo)
+    })
+}
+
+/// Where the step stands relative to the pivot.
+pub(crate) fn kind(draft: &Draft, graph: &Graph, at: usize) -> StepKind {
+    let is_behind = (0..draft.steps.len()).any(|other| draft.steps[other].pivot && graph.is_ancestor(other, at));
+    match (draft.steps[at].pivot, is_behind) {
+        (true, _) => StepKind::Pivot,
+        (false, true) => StepKind::Retriable,
+        (false, false) => StepKind::Compensatable,
+    }
+}
+
+/// At most one pivot on a path, nothing beside it, no undo from there on, and an undo for everything before it.
+pub(crate) fn pivots(draft: &Draft, graph: &Graph, report: &mut Report<'_>) {
+    for (at, step) in draft.steps.iter().enumerate() {
+        let pivots = || draft.steps.iter().enumerate().filter(|(other, step)| step.pivot && *other != at);
+        if step.pivot
+            && let Some((_, first)) = pivots().find(|(other, _)| graph.is_ancestor(*other, at))
+        {
+            let message = format!("`{}` comes behind the pivot `{}` and is a pivot itself", name(step), name(first));
+            report.add_with_help(Rule::TwoPivots, step.span, message, "a saga has one point of no return: remove one `pivot: true`");
+        }
+        let beside = pivots().find(|(other, _)| !graph.is_ancestor(*other, at) && !graph.is_ancestor(at, *other));
+        if graph.is_sound()
+            && let Some((_, pivot)) = beside
+        {
+            let (step_name, pivot) = (name(step), name(pivot));
+            let message = format!(
+                "`{step_name}` is neither before nor behind the pivot `{pivot}`: if it is refused after `{pivot}` succeeded, the saga can go neither on nor back"
+            );
+            let help = format!("add `{step_name}` to the `after` of `{pivot}`, or `{pivot}` to the `after` of `{step_name}`");
+            report.add_with_help(Rule::BesidePivot, step.span, message, help);
+        }
+        compensation(draft, graph, at, report);
+    }
+}
+
+fn compensation(draft: &Draft, graph: &Graph, at: usize, report: &mut Report<'_>) {
+    let step = &draft.steps[at];
+    let has_pivot = draft.steps.iter().any(|step| step.pivot);
+    match (kind(draft, graph, at), &step.compensate) {
+        (StepKind::Compensatable, Compensate::Unsaid) => {
+            let (rule, message) = if has_pivot {
+                (Rule::MissingCompensation, format!("`{}` stands before the pivot and does not say how it is undone", name(step)))
+            } else {
+                (Rule::NoCompensation, format!("`{}` does not say how it is undone", name(step)))
+            };
+            report.add_with_help(
+                rule,
+                step.span,
+                message,
+                "add `compensate: service.operation`, or `compensate: none` if there is nothing to undo",
+            );
+        }
+        (StepKind::Pivot, Compensate::Call(compensation)) => {
+            let message = format!("`{}` is the pivot: once it succeeded it is never undone", name(step));
+            report.add_with_help(Rule::CompensationAfterPivot, compensation.span, message, "remove `compensate`, or `pivot: true`");
+        }
+        (StepKind::Retriable, Compensate::Call(compensation)) => {
+            let message = format!("`{}` comes behind the pivot and is never undone: it is retried until it succeeds", name(step));
+            report.add_with_help(Rule::CompensationAfterPivot, compensation.span, message, "remove `compensate`");
+        }
+        (StepKind::Compensatable | StepKind::Pivot | StepKind::Retriable, _) => {}
+    }
+}
+
+/// The saga must not time out before one attempt of a step may. Behind the pivot no timeout counts.
+pub(crate) fn timeouts(draft: &Draft, graph: &Graph, report: &mut Report<'_>) {
+    let Some(budget) = &draft.timeout else { return };
+    for (at, step) in draft.steps.iter().enumerate() {
+        let timeout = step.timeout.as_ref().or(draft.defaults.timeout.as_ref());
+        let Some(timeout) = timeout.filter(|timeout| timeout.value > budget.value) else { continue };
+        if kind(draft, graph, at) == StepKind::Retriable {
+            continue;
+        }
+        let message = format!("one attempt of a step may take {:?}, but the whole saga times out after {:?}", timeout.value, budget.value);
+        report.add_with_help(Rule::TimeoutTooShort, timeout.span, message, "shorten this timeout, or lengthen the saga's");
+    }
+}
+
+fn name(step: &Step) -> &str {
+    step.id.as_ref().map_or("this step", |id| id.as_str())
+}

@@ -1,0 +1,95 @@
+//! What could be read of a definition: every field that is right, with its place, and gaps where the report has a fault.
+
+use super::span::{At, Span};
+use crate::definition::Target;
+use crate::expression::{Reference, Template};
+use core::time::Duration;
+use sagamq_api::{SagaName, StepId};
+
+/// A definition as it was read.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    pub(crate) name: Option<SagaName>,
+    pub(crate) version: Option<u32>,
+    pub(crate) key: Option<Values>,
+    pub(crate) timeout: Option<At<Duration>>,
+    pub(crate) defaults: Defaults,
+    pub(crate) services: Vec<Service>,
+    pub(crate) steps: Vec<Step>,
+    pub(crate) output: Option<Values>,
+}
+
+/// What steps inherit.
+#[derive(Debug, Default)]
+pub(crate) struct Defaults {
+    pub(crate) retry: Retry,
+    pub(crate) compensate_retry: Retry,
+    pub(crate) timeout: Option<At<Duration>>,
+}
+
+/// A declared participant.
+#[derive(Debug)]
+pub(crate) struct Service {
+    pub(crate) name: At<String>,
+    pub(crate) target: Option<Target>,
+}
+
+/// A step as it was read.
+#[derive(Debug)]
+pub(crate) struct Step {
+    /// Where to point at when the step as a whole is meant: its id, or its begin.
+    pub(crate) span: Span,
+    pub(crate) id: Option<StepId>,
+    pub(crate) call: Option<CallName>,
+    pub(crate) with: Option<Values>,
+    pub(crate) after: Option<Vec<At<String>>>,
+    pub(crate) timeout: Option<At<Duration>>,
+    pub(crate) retry: Retry,
+    pub(crate) compensate: Compensate,
+    pub(crate) pivot: bool,
+}
+
+/// What a step says about its undo.
+#[derive(Debug)]
+pub(crate) enum Compensate {
+    /// Nothing.
+    Unsaid,
+    /// That there is nothing to undo.
+    Nothing,
+    /// What undoes it.
+    Call(Box<Compensation>),
+}
+
+/// An undo as it was read.
+#[derive(Debug)]
+pub(crate) struct Compensation {
+    pub(crate) span: Span,
+    pub(crate) call: Option<CallName>,
+    pub(crate) with: Option<Values>,
+    pub(crate) timeout: Option<At<Duration>>,
+    pub(crate) retry: Retry,
+}
+
+/// `service.operation`.
+#[derive(Debug)]
+pub(crate) struct CallName {
+    pub(crate) service: At<String>,
+    pub(crate) operation: String,
+}
+
+/// A value with expressions, and where its references stand.
+#[derive(Debug)]
+pub(crate) struct Values {
+    pub(crate) template: Template,
+    pub(crate) references: Vec<At<Reference>>,
+}
+
+/// The fields of a retry policy that are given.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Retry {
+    pub(crate) initial: Option<Duration>,
+    pub(crate) factor: Option<f64>,
+    pub(crate) max: Option<At<Duration>>,
+    pub(crate) attempts: Option<u32>,
+    pub(crate) never_on: Option<Vec<String>>,
+}

@@ -1,0 +1,110 @@
+//! From a draft without faults to the definition the protocol works on: every default is filled in.
+
+use super::check::kind;
+use super::draft::{CallName, Compensate, Compensation, Draft, Retry, Step, Values};
+use super::graph::Graph;
+use super::report::Report;
+use super::rule::Rule;
+use crate::definition::Step as Lowered;
+use crate::definition::{CALL_TIMEOUT_DEFAULT, Call, Definition, RetryPolicy, StepKind, Target};
+use crate::expression::Template;
+use core::time::Duration;
+use serde_json::{Map, Value};
+
+/// The definition; `None` when a part is missing, which the report says already.
+pub(crate) fn definition(draft: &Draft, graph: &Graph) -> Option<Definition> {
+    let order = graph.topological_order();
+    let mut place = vec![0; draft.steps.len()];
+    for (new, &old) in order.iter().enumerate() {
+        place[old] = new;
+    }
+    let steps = order.iter().map(|&at| {
+        let mut after: Vec<_> = graph.after[at].iter().map(|&before| place[before]).collect();
+        after.sort_unstable();
+        step(draft, graph, at, after)
+    });
+    Some(Definition {
+        name: draft.name.clone()?,
+        version: draft.version?,
+        key: draft.key.as_ref()?.template.clone(),
+        timeout: draft.timeout.as_ref().map(|timeout| timeout.value),
+        steps: steps.collect::<Option<_>>()?,
+        output: draft.output.as_ref().map(|output| output.template.clone()),
+    })
+}
+
+fn step(draft: &Draft, graph: &Graph, at: usize, after: Vec<usize>) -> Option<Lowered> {
+    let step = &draft.steps[at];
+    let kind = kind(draft, graph, at);
+    let compensation = match &step.compensate {
+        Compensate::Call(compensation) => Some(undo(draft, step, compensation)?),
+        Compensate::Unsaid | Compensate::Nothing => None,
+    };
+    let action = call(draft, step.call.as_ref()?, step.with.as_ref(), call_timeout(draft, step), action_policy(draft, step, kind))?;
+    Some(Lowered { id: step.id.clone()?, after, kind, action, compensation })
+}
+
+fn undo(draft: &Draft, step: &Step, compensation: &Compensation) -> Option<Call> {
+    let with = compensation.with.as_ref().or(step.with.as_ref());
+    let timeout = compensation.timeout.as_ref().map_or_else(|| call_timeout(draft, step), |timeout| timeout.value);
+    call(draft, compensation.call.as_ref()?, with, timeout, compensation_policy(draft, compensation))
+}
+
+fn call(draft: &Draft, name: &CallName, with: Option<&Values>, timeout: Duration, retry: RetryPolicy) -> Option<Call> {
+    let service = draft.services.iter().find(|service| service.name.value == name.service.value)?;
+    let arguments = with.map_or_else(|| Template::literal(Value::Object(Map::new())), |with| with.template.clone());
+    let target: Target = service.target.clone()?;
+    Some(Call { target, name: name.operation.clone(), arguments, timeout, retry })
+}
+
+/// The step's own timeout, else the default of the definition, else the general one; that one never passes the saga's.
+fn call_timeout(draft: &Draft, step: &Step) -> Duration {
+    let given = step.timeout.as_ref().or(draft.defaults.timeout.as_ref());
+    let longest = draft.timeout.as_ref().map_or(CALL_TIMEOUT_DEFAULT, |timeout| timeout.value);
+    given.map_or(CALL_TIMEOUT_DEFAULT.min(longest), |timeout| timeout.value)
+}
+
+/// Behind the pivot there is no way back, so a step is as stubborn as a compensation.
+fn action_policy(draft: &Draft, step: &Step, kind: StepKind) -> RetryPolicy {
+    let base = match kind {
+        StepKind::Compensatable | StepKind::Pivot => merged(RetryPolicy::action(), &draft.defaults.retry),
+        StepKind::Retriable => merged(RetryPolicy::compensation(), &draft.defaults.compensate_retry),
+    };
+    merged(base, &step.retry)
+}
+
+fn compensation_policy(draft: &Draft, compensation: &Compensation) -> RetryPolicy {
+    merged(merged(RetryPolicy::compensation(), &draft.defaults.compensate_retry), &compensation.retry)
+}
+
+fn merged(base: RetryPolicy, given: &Retry) -> RetryPolicy {
+    RetryPolicy {
+        initial: given.initial.unwrap_or(base.initial),
+        factor: given.factor.unwrap_or(base.factor),
+        max: given.max.as_ref().map_or(base.max, |max| max.value),
+        attempts: given.attempts.unwrap_or(base.attempts),
+        never_on: given.never_on.clone().unwrap_or(base.never_on),
+    }
+}
+
+/// A longest backoff below the first one is a slip: the first would never be used.
+pub(crate) fn check_policies(draft: &Draft, graph: &Graph, report: &mut Report<'_>) {
+    for (at, step) in draft.steps.iter().enumerate() {
+        check_policy(
+            &action_policy(draft, step, kind(draft, graph, at)),
+            &[&step.retry, &draft.defaults.retry, &draft.defaults.compensate_retry],
+            report,
+        );
+        if let Compensate::Call(compensation) = &step.compensate {
+            check_policy(&compensation_policy(draft, compensation), &[&compensation.retry, &draft.defaults.compensate_retry], report);
+        }
+    }
+}
+
+fn check_policy(policy: &RetryPolicy, from: &[&Retry], report: &mut Report<'_>) {
+    let given = from.iter().find_map(|retry| retry.max.as_ref());
+    if let Some(max) = given.filter(|max| max.value == policy.max && policy.max < policy.initial) {
+        let message = format!("the longest backoff {:?} is shorter than the first one {:?}", policy.max, policy.initial);
+        report.add_with_help(Rule::BadDuration, max.span, message, "set `initial` as well, or lengthen `max`");
+    }
+}

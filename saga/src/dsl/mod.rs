@@ -1,0 +1,108 @@
+//! The definition language: YAML in, a checked [`Definition`] or all faults out.
+//!
+//! ```yaml
+//! saga: checkout                            # name
+//! version: 1                                # a published version never changes
+//! key: ${ input.order_id }                  # business key, from `input` alone: one instance a key
+//! timeout: 15m                              # before the pivot: compensate; behind it the saga goes on
+//! defaults:                                 # all optional, as is every field in them
+//!   timeout: 30s                            # of one attempt
+//!   retry:            { initial: 200ms, factor: 2, max: 30s, attempts: 10, never_on: [CARD_REFUSED] }
+//!   compensate_retry: { initial: 500ms, factor: 2, max: 60s, attempts: 70 }
+//! services:
+//!   orders:   { topic: orders.commands }    # through the broker
+//!   payments: { http: "http://payments:8080" }
+//! steps:
+//!   - id: create
+//!     call: orders.create                   # service.operation
+//!     with: { order_id: "${ input.order_id }" }
+//!     compensate: orders.reject             # with the same arguments; the call holds the action's output, too
+//!   - id: capture
+//!     after: [create]                       # without any `after`, steps run in the order of the list
+//!     call: payments.capture
+//!     timeout: 5s
+//!     retry: { attempts: 3 }
+//!     pivot: true                           # the point of no return
+//! output: { receipt: "${ steps.capture.output.receipt }" }
+//! ```
+//!
+//! - **Order.** Without any `after`, each step waits for the one above it. Once one step uses `after`, all dependencies are explicit,
+//!   and a step without it starts at once (`after: []` says so and is not warned about).
+//! - **Undo.** `compensate` is a call, a mapping `{ call, with, timeout, retry }`, or `none`. Without `with` it has the arguments of its
+//!   action. Before a pivot each step must say one of these; in a saga without a pivot it is a warning, because then the author
+//!   has not said that what was done must be undoable. A pivot and what stands behind it have none.
+//! - **Pivot.** Each other step is before or behind it. Steps behind it are retried like compensations.
+//! - **Timeouts.** A step's `timeout` is for one attempt: its own, else `defaults.timeout`, else 30 s or the saga's, whichever is shorter.
+//! - **Durations** are `200ms`, `15m`, `1h30m`, `7d`, or ISO 8601.
+//! - **Expressions** stand in `${ }`: see [`crate::expression`]. `$${` is a literal `${`. An expression that holds ` : `, ` #` or, within
+//!   braces, `}` must be quoted, or YAML takes it apart.
+//!
+//! A run reports all faults, not the first: the text is read into a tree that accepts anything, which is then walked. [`Rule`] lists
+//! the codes. Only a text that is no YAML ends the run early, because there is nothing to walk.
+
+mod check;
+mod draft;
+mod fields;
+mod graph;
+mod lower;
+mod node;
+mod place;
+mod read;
+mod references;
+mod render;
+mod report;
+mod rule;
+mod scalar;
+mod span;
+mod values;
+mod yaml;
+
+pub use render::{render, render_coloured};
+pub use rule::Rule;
+
+use crate::definition::Definition;
+use report::Report;
+use sagamq_api::Fault;
+
+/// A definition that can be published.
+#[derive(Clone, Debug)]
+pub struct Compiled {
+    /// The definition.
+    pub definition: Definition,
+    /// What may be meant, in the order of the text.
+    pub warnings: Vec<Fault>,
+}
+
+/// Compiles the text of a definition.
+///
+/// # Errors
+/// All faults, in the order of the text, when one of them is an error; warnings are among them.
+pub fn compile(source: &str) -> Result<Compiled, Vec<Fault>> {
+    let (definition, faults, has_errors) = analyse(source);
+    match definition {
+        Some(definition) if !has_errors => Ok(Compiled { definition, warnings: faults }),
+        _ => Err(faults),
+    }
+}
+
+/// All faults of the text, errors and warnings, in the order of the text. None: it can be published.
+#[must_use]
+pub fn lint(source: &str) -> Vec<Fault> {
+    analyse(source).1
+}
+
+fn analyse(source: &str) -> (Option<Definition>, Vec<Fault>, bool) {
+    let mut report = Report::new(source);
+    let draft = yaml::read(&mut report).and_then(|node| read::definition(&node, &mut report));
+    let definition = draft.and_then(|draft| {
+        let graph = graph::Graph::build(&draft.steps, &mut report);
+        check::services(&draft, &mut report);
+        check::pivots(&draft, &graph, &mut report);
+        check::timeouts(&draft, &graph, &mut report);
+        lower::check_policies(&draft, &graph, &mut report);
+        references::check(&draft, &graph, &mut report);
+        if report.has_errors() { None } else { lower::definition(&draft, &graph) }
+    });
+    let has_errors = report.has_errors();
+    (definition, report.finish(), has_errors)
+}

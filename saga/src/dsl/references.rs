@@ -1,0 +1,135 @@
+//! Checks that what an expression refers to is there when it is evaluated.
+
+use super::draft::{Draft, Values};
+use super::fields::nearest;
+use super::graph::Graph;
+use super::report::Report;
+use super::rule::Rule;
+use super::span::{At, Span};
+use crate::expression::Reference;
+
+const SAGA_FIELDS: [&str; 4] = ["id", "name", "version", "key"];
+const FAILURE_FIELDS: [&str; 2] = ["code", "message"];
+
+/// From where an expression looks.
+#[derive(Clone, Copy, Debug)]
+enum View {
+    /// A key: there is only the input.
+    Key,
+    /// The arguments of the action of a step.
+    Action(usize),
+    /// The arguments of the compensation of a step.
+    Compensation(usize),
+    /// The output: every step has succeeded.
+    Output,
+}
+
+/// Checks every expression of the definition.
+pub(crate) fn check(draft: &Draft, graph: &Graph, report: &mut Report<'_>) {
+    let mut look = |values: Option<&Values>, view: View| {
+        let values = values.into_iter();
+        for reference in values.flat_map(|values| &values.references) {
+            check_one(reference, view, graph, report);
+        }
+    };
+    look(draft.key.as_ref(), View::Key);
+    for (at, step) in draft.steps.iter().enumerate() {
+        look(step.with.as_ref(), View::Action(at));
+        if let super::draft::Compensate::Call(compensation) = &step.compensate {
+            look(compensation.with.as_ref(), View::Compensation(at));
+        }
+    }
+    look(draft.output.as_ref(), View::Output);
+    for (at, step) in draft.steps.iter().enumerate() {
+        if let super::draft::Compensate::Call(compensation) = &step.compensate {
+            check_guards(compensation.with.as_ref(), at, graph, report);
+        }
+    }
+}
+
+fn check_one(reference: &At<Reference>, view: View, graph: &Graph, report: &mut Report<'_>) {
+    let At { value: Reference { root, path, optional, .. }, span } = reference;
+    let first = path.first().map(String::as_str);
+    match (root.as_str(), view) {
+        ("input", _) => {}
+        (_, View::Key) => {
+            let message = format!("`{root}` is not there yet when the key is computed");
+            report.add_with_help(Rule::UnknownReference, *span, message, "a key is computed from `input` alone");
+        }
+        ("saga", _) => check_field("saga", first, &SAGA_FIELDS, *optional, *span, report),
+        ("failure", View::Compensation(_)) => check_field("failure", first, &FAILURE_FIELDS, *optional, *span, report),
+        ("failure", _) => {
+            let message = "`failure` is only there in a compensation";
+            report.add_with_help(Rule::UnknownReference, *span, message, "use it in the `with` of a `compensate`");
+        }
+        ("steps", _) => check_step(reference, view, graph, report),
+        (unknown, _) => {
+            let known = ["input", "steps", "failure", "saga"];
+            let help = match nearest(unknown, known.into_iter()) {
+                Some(known) => format!("did you mean `{known}`?"),
+                None => "there are `input`, `steps.<id>.output`, `saga`, and `failure` in a compensation".to_owned(),
+            };
+            report.add_with_help(Rule::UnknownReference, *span, format!("there is no variable `{unknown}`"), help);
+        }
+    }
+}
+
+fn check_field(root: &str, field: Option<&str>, known: &[&str], optional: bool, span: Span, report: &mut Report<'_>) {
+    if let Some(field) = field.filter(|field| !known.contains(field) && !optional) {
+        let help = format!("it has {}", known.iter().map(|known| format!("`{root}.{known}`")).collect::<Vec<_>>().join(", "));
+        report.add_with_help(Rule::UnknownReference, span, format!("`{root}` has no field `{field}`"), help);
+    }
+}
+
+fn check_step(reference: &At<Reference>, view: View, graph: &Graph, report: &mut Report<'_>) {
+    let At { value: Reference { path, optional, .. }, span } = reference;
+    let mut fault = |message: String, help: String| report.add_with_help(Rule::UnknownReference, *span, message, help);
+    let Some(id) = path.first() else {
+        fault("it cannot be told which step this refers to".to_owned(), "write `steps.<id>.output`".to_owned());
+        return;
+    };
+    let Some(step) = graph.find(id) else {
+        let help = graph.nearest(id).map_or("declare it under `steps`".to_owned(), |known| format!("did you mean `{known}`?"));
+        fault(format!("there is no step `{id}`"), help);
+        return;
+    };
+    match path.get(1).map(String::as_str) {
+        Some("output") => {}
+        None if *optional => {}
+        None => fault(format!("`steps.{id}` is no value"), format!("write `steps.{id}.output`")),
+        Some(field) => fault(format!("a step has no field `{field}`"), format!("write `steps.{id}.output.{field}`")),
+    }
+    match view {
+        View::Key | View::Output => {}
+        View::Compensation(at) if at == step => {}
+        View::Action(at) if at == step => {
+            fault(format!("the output of `{id}` is not there before its action was called"), "refer to a step before it".to_owned());
+        }
+        View::Action(at) | View::Compensation(at) => {
+            if !graph.is_ancestor(step, at) && !graph.is_doubtful(at) {
+                fault(format!("`{id}` need not be done when this is computed"), format!("add `{id}` to the `after` of this step"));
+            }
+        }
+    }
+}
+
+/// A compensation runs for an action with an unknown outcome as well, and then there is no output.
+fn check_guards(values: Option<&Values>, at: usize, graph: &Graph, report: &mut Report<'_>) {
+    let own = |reference: &&At<Reference>| {
+        reference.value.root == "steps" && reference.value.path.first().and_then(|id| graph.find(id)) == Some(at)
+    };
+    let own: Vec<_> = values.into_iter().flat_map(|values| &values.references).filter(own).collect();
+    if own.iter().any(|reference| reference.value.optional) {
+        return;
+    }
+    for reference in own {
+        let id = &reference.value.path[0];
+        let message = format!("the output of `{id}` is not there when the outcome of its action is unknown");
+        report.add_with_help(
+            Rule::UnguardedOutput,
+            reference.span,
+            message,
+            format!("guard it: `has(steps.{id}.output) ? ... : ...`, in quotes"),
+        );
+    }
+}

@@ -1,0 +1,96 @@
+//! Every rule of the linter: its stable code, how bad a breach is, and what it protects. The documentation of the codes is here.
+
+use sagamq_api::error::Severity;
+
+macro_rules! rules {
+    ($( $(#[$doc:meta])* $variant:ident = $code:literal, $severity:ident; )*) => {
+        /// A rule of the linter.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Rule {
+            $( $(#[$doc])* $variant, )*
+        }
+
+        impl Rule {
+            /// Every rule.
+            pub const ALL: &'static [Self] = &[ $( Self::$variant, )* ];
+
+            /// Its stable code.
+            #[must_use]
+            pub const fn code(self) -> &'static str {
+                match self { $( Self::$variant => $code, )* }
+            }
+
+            /// Whether a breach forbids publishing.
+            #[must_use]
+            pub const fn severity(self) -> Severity {
+                match self { $( Self::$variant => Severity::$severity, )* }
+            }
+        }
+    };
+}
+
+rules! {
+    /// The text is no YAML, or uses what a definition must not: several documents, unknown tags, merge keys.
+    YamlSyntax = "yaml_syntax", Error;
+    /// The text, its nesting, its aliases or the number of its faults passes a bound.
+    TooLarge = "too_large", Error;
+    /// A mapping has the same key twice; one of the values would be lost.
+    DuplicateKey = "duplicate_key", Error;
+    /// A field that does not exist here; most often a slip.
+    UnknownField = "unknown_field", Error;
+    /// A keyword that is planned and not built.
+    NotSupported = "not_supported", Error;
+    /// A value has another type than the field takes.
+    WrongType = "wrong_type", Error;
+    /// A field that must be there is not.
+    MissingField = "missing_field", Error;
+    /// A name of a saga, a step, a service or a topic is not legal.
+    BadName = "bad_name", Error;
+    /// A duration cannot be read, or is out of its range.
+    BadDuration = "bad_duration", Error;
+    /// A number is out of its range.
+    BadNumber = "bad_number", Error;
+    /// A retry without an end: a saga that retries for ever is neither done nor seen by an operator.
+    UnlimitedRetry = "unlimited_retry", Error;
+    /// The URL of a service cannot be called.
+    BadUrl = "bad_url", Error;
+    /// A service is reached through a topic or a URL: one of the two, and not through a topic that belongs to the orchestrator.
+    BadService = "bad_service", Error;
+    /// A call names a service that is not declared.
+    UnknownService = "unknown_service", Error;
+    /// A call is not `service.operation`.
+    BadCall = "bad_call", Error;
+    /// A declared service is never called.
+    UnusedService = "unused_service", Warning;
+    /// More steps than a saga may have.
+    TooManySteps = "too_many_steps", Error;
+    /// Two steps have the same id.
+    DuplicateStep = "duplicate_step", Error;
+    /// `after` names a step that does not exist.
+    UnknownStep = "unknown_step", Error;
+    /// Steps wait for each other in a circle.
+    Cycle = "cycle", Error;
+    /// Some steps use `after` and this one does not: it starts at once, which list order suggests it does not.
+    MixedOrder = "mixed_order", Warning;
+    /// Two pivots on one path: there is one point of no return.
+    TwoPivots = "two_pivots", Error;
+    /// A step is neither before nor behind the pivot. If it is refused after the pivot succeeded, the saga could go neither on nor back.
+    BesidePivot = "beside_pivot", Error;
+    /// A pivot or a step behind it has a compensation, which could never run: from there a saga only goes forward.
+    CompensationAfterPivot = "compensation_after_pivot", Error;
+    /// A step before a pivot says neither how it is undone nor that there is nothing to undo.
+    MissingCompensation = "missing_compensation", Error;
+    /// In a saga without a pivot, a step says neither how it is undone nor that there is nothing to undo.
+    NoCompensation = "no_compensation", Warning;
+    /// An expression is no CEL, or passes a bound of expressions.
+    BadExpression = "bad_expression", Error;
+    /// An expression refers to what is not there when it is evaluated: an unknown variable, a step that does not exist or need not be
+    /// done by then, `failure` in an action.
+    UnknownReference = "unknown_reference", Error;
+    /// A compensation reads the output of its own action unguarded; it is not there when the action's outcome is unknown.
+    UnguardedOutput = "unguarded_output", Warning;
+    /// The key is the same for every input: only one instance could ever be started.
+    ConstantKey = "constant_key", Warning;
+    /// The saga's timeout ends before one attempt of a step may.
+    TimeoutTooShort = "timeout_too_short", Error;
+}
