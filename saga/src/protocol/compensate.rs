@@ -1,0 +1,86 @@
+//! Backward: effects are undone in reverse dependency order, side by side where the graph allows.
+
+use super::event::SagaEvent;
+use super::planner::Planner;
+use sagamq_api::saga::{CallOutcome, Failure, Operation, StepState};
+
+impl Planner<'_> {
+    pub(crate) fn advance_compensation(&mut self) {
+        let count = self.state.steps.len();
+        // Whether nothing of the step and of what depends on it is left to undo. Dependents have higher indices.
+        let mut is_clear = vec![true; count];
+        for index in (0..count).rev() {
+            if is_clear[index] && self.state.steps[index].needs_undoing() {
+                self.start_compensation(index);
+            }
+            let is_own_clear = matches!(
+                self.state.steps[index].state,
+                StepState::Scheduled | StepState::Failed | StepState::Skipped | StepState::Compensated
+            ) || self.is_without_effect(index);
+            if !(is_own_clear && is_clear[index]) {
+                for &before in &self.definition.steps[index].after {
+                    is_clear[before] = false;
+                }
+            }
+        }
+        self.end_compensation();
+    }
+
+    fn is_without_effect(&self, index: usize) -> bool {
+        let step = &self.state.steps[index];
+        !step.has_compensation && matches!(step.state, StepState::Succeeded | StepState::Unknown)
+    }
+
+    fn start_compensation(&mut self, index: usize) {
+        if let Err(failure) = self.start_attempt(index, Operation::Compensation) {
+            let failure = Failure { code: COMPENSATION_FAILED.to_owned(), message: format!("{}: {}", failure.code, failure.message) };
+            let epoch = self.state.steps[index].compensation.epoch;
+            self.emit(SagaEvent::StepCompensationFailed { step: self.id(index), epoch, failure });
+        }
+    }
+
+    fn end_compensation(&mut self) {
+        let steps = &self.state.steps;
+        if steps.iter().any(|step| step.live_operation().is_some()) {
+            return;
+        }
+        if let Some(stuck) = steps.iter().find(|step| step.state == StepState::CompensationFailed) {
+            let message = format!("the compensation of `{}` cannot finish; an operator has to look at it", stuck.id);
+            self.emit(SagaEvent::SagaBlocked { failure: Failure { code: COMPENSATION_FAILED.to_owned(), message } });
+        } else if steps.iter().any(|step| step.state == StepState::Compensated) {
+            self.emit(SagaEvent::SagaCompensated);
+        } else {
+            self.emit(SagaEvent::SagaFailed);
+        }
+    }
+
+    pub(crate) fn on_compensation_outcome(&mut self, index: usize, outcome: CallOutcome) {
+        match outcome {
+            CallOutcome::Succeeded { .. } => {
+                self.settle_command(index, Operation::Compensation);
+                let epoch = self.state.steps[index].compensation.epoch;
+                self.emit(SagaEvent::StepCompensated { step: self.id(index), epoch });
+            }
+            CallOutcome::Ongoing { .. } => self.on_ongoing(index, Operation::Compensation),
+            CallOutcome::Refused { failure } => self.compensation_attempt_failed(index, failure, true, None),
+            CallOutcome::Unknown { failure, retry_after_ms } => self.compensation_attempt_failed(index, failure, false, retry_after_ms),
+        }
+    }
+
+    fn compensation_attempt_failed(&mut self, index: usize, failure: Failure, refused: bool, retry_after_ms: Option<u64>) {
+        if self.may_retry(index, Operation::Compensation, &failure) {
+            self.retry_later(index, Operation::Compensation, failure, refused, retry_after_ms);
+        } else {
+            self.settle_command(index, Operation::Compensation);
+            let epoch = self.state.steps[index].compensation.epoch;
+            self.emit(SagaEvent::StepCompensationFailed { step: self.id(index), epoch, failure });
+        }
+    }
+
+    pub(crate) fn retry_compensation(&mut self, index: usize) {
+        self.start_compensation(index);
+    }
+}
+
+/// Code of a compensation that cannot finish.
+const COMPENSATION_FAILED: &str = "COMPENSATION_FAILED";

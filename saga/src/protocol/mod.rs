@@ -1,0 +1,57 @@
+//! The saga protocol, pure: what happened goes in, what must be written and done comes out. No clock, no disk, no network.
+//!
+//! [`decide`] looks at a [`Definition`](crate::definition::Definition), the state of an instance and one [`Input`], and gives the
+//! events to write and the commands to perform once they are durable. [`InstanceState::apply`] is the only transition: the state is the
+//! fold of the events and of nothing else, so a restart, a test and the live orchestrator cannot disagree.
+//!
+//! ```text
+//!                    every step succeeded
+//!   RUNNING/WAITING ───────────────────────► COMPLETED
+//!        │  refused, unknown for good, timeout, cancelled: all of it only before the pivot
+//!        ▼               every effect undone            (nothing had taken effect)
+//!   COMPENSATING ─────────────────────────► COMPENSATED      FAILED
+//!        │  a compensation ran out of attempts
+//!        └────────────────────────────────► BLOCKED
+//! ```
+//!
+//! The rules that are not in the names:
+//! - *Unknown is never read as refused.* A step whose attempts ran out without an answer is compensated like one that succeeded.
+//! - *The pivot is the point of no return.* It starts when every compensatable step succeeded, also those of other branches, so that a
+//!   failure can never meet a pivot in flight. Where branches have a pivot each, they run one after the other: the first one decides,
+//!   the others are then retried like the steps behind it.
+//! - *A timeout or a cancellation that meets a pivot in flight waits for its outcome*, and is void if it succeeded.
+//! - *A reply counts for its attempt.* An older epoch is fenced; a reply of the current attempt that comes after its deadline, but before
+//!   the next attempt, still counts: it ends the doubt.
+
+mod compensate;
+mod decide;
+mod event;
+mod forward;
+mod id;
+mod planner;
+mod state;
+mod step;
+#[cfg(test)]
+mod tests;
+
+pub use decide::{CallCommand, Command, Decision, Input, Rejection, decide, open_calls};
+pub use event::{EVENT_FORMAT, RecordedEvent, SagaEvent};
+pub use id::{lane_of, new_instance_id};
+pub use state::{FAILURES_MAX, IllegalEvent, InstanceState, Phase};
+pub use step::{Attempt, Progress, Settled, StepStatus};
+
+/// Codes of failures that the orchestrator itself finds.
+pub mod codes {
+    /// An attempt had no answer at its deadline.
+    pub const TIMEOUT: &str = "TIMEOUT";
+    /// The saga had not passed its pivot when its time was over.
+    pub const SAGA_TIMEOUT: &str = "SAGA_TIMEOUT";
+    /// Somebody cancelled the saga.
+    pub const CANCELLED: &str = "CANCELLED";
+    /// An expression had no value at run time.
+    pub const EXPRESSION_FAILED: &str = "EXPRESSION_FAILED";
+    /// Rendered arguments are larger than a saga's payload may be.
+    pub const PAYLOAD_TOO_LARGE: &str = "PAYLOAD_TOO_LARGE";
+    /// The instance came near the bound of events before its pivot.
+    pub const TOO_MANY_EVENTS: &str = "TOO_MANY_EVENTS";
+}

@@ -1,0 +1,227 @@
+//! The working state of one decision: events are applied as they are decided, so that each rule sees what the rules before it did.
+
+use super::codes;
+use super::decide::{CallCommand, Command, Decision};
+use super::event::{RecordedEvent, SagaEvent};
+use super::id::lane_of;
+use super::state::{InstanceState, Phase};
+use super::step::{Attempt, Settled};
+use crate::definition::{self, Definition, RetryPolicy, Target};
+use crate::expression::{SagaScope, Scope};
+use core::time::Duration;
+use sagamq_api::limits::{SAGA_EVENTS_MAX, SAGA_PAYLOAD_BYTES_MAX};
+use sagamq_api::saga::{Call, CallOutcome, Failure, Operation, StepState, call_key};
+use sagamq_api::{PartitionId, StepId};
+use serde_json::Value;
+
+/// Longest wait that a participant can ask for: a wrong number must not put a saga to sleep for years.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+pub(crate) struct Planner<'a> {
+    pub(crate) definition: &'a Definition,
+    pub(crate) state: InstanceState,
+    pub(crate) now_ms: u64,
+    jitter: &'a mut dyn FnMut() -> f64,
+    events: Vec<RecordedEvent>,
+    commands: Vec<Command>,
+}
+
+impl<'a> Planner<'a> {
+    pub(crate) fn new(definition: &'a Definition, state: &InstanceState, now_ms: u64, jitter: &'a mut dyn FnMut() -> f64) -> Self {
+        Self { definition, state: state.clone(), now_ms, jitter, events: Vec::new(), commands: Vec::new() }
+    }
+
+    pub(crate) fn finish(self, duplicate: bool) -> Decision {
+        Decision { events: self.events, commands: self.commands, state: self.state, duplicate }
+    }
+
+    /// Decides an event: it is applied at once.
+    pub(crate) fn emit(&mut self, event: SagaEvent) {
+        let recorded = RecordedEvent { at_ms: self.now_ms, event };
+        self.state.apply(&recorded).expect("the protocol decides legal events only");
+        self.events.push(recorded);
+    }
+
+    pub(crate) fn id(&self, index: usize) -> StepId {
+        self.state.steps[index].id.clone()
+    }
+
+    fn call_of(&self, index: usize, operation: Operation) -> &'a definition::Call {
+        let step = &self.definition.steps[index];
+        match operation {
+            Operation::Action => &step.action,
+            Operation::Compensation => step.compensation.as_ref().expect("only what has a compensation is compensated"),
+        }
+    }
+
+    pub(crate) fn policy(&self, index: usize, operation: Operation) -> &'a RetryPolicy {
+        &self.call_of(index, operation).retry
+    }
+
+    /// Starts the next attempt: writes the intent and orders the call. On an error nothing is decided.
+    pub(crate) fn start_attempt(&mut self, index: usize, operation: Operation) -> Result<(), Failure> {
+        let call = self.call_of(index, operation);
+        let epoch = self.state.steps[index].progress(operation).epoch + 1;
+        let deadline_ms = self.now_ms.saturating_add(millis(call.timeout));
+        let command = call_command(self.definition, &self.state, index, operation, epoch, deadline_ms)?;
+        self.emit(SagaEvent::StepCalled { step: self.id(index), operation, epoch, deadline_ms });
+        self.commands.push(Command::Call(Box::new(command)));
+        Ok(())
+    }
+
+    /// The attempt in progress is over: its command record, if there is one, must not reach a worker any more.
+    pub(crate) fn settle_command(&mut self, index: usize, operation: Operation) {
+        let progress = self.state.steps[index].progress(operation);
+        if progress.attempt.is_open()
+            && let Target::Topic(topic) = &self.call_of(index, operation).target
+        {
+            let command = Command::Settle { step: self.id(index), operation, epoch: progress.epoch, topic: topic.clone() };
+            self.commands.push(command);
+        }
+    }
+
+    /// The attempt failed and another one follows.
+    pub(crate) fn retry_later(&mut self, index: usize, operation: Operation, failure: Failure, refused: bool, retry_after_ms: Option<u64>) {
+        let epoch = self.state.steps[index].progress(operation).epoch;
+        let backoff_ms = match retry_after_ms {
+            Some(asked_ms) => asked_ms.min(millis(RETRY_AFTER_MAX)),
+            None => millis(self.policy(index, operation).backoff(epoch, (self.jitter)())),
+        };
+        let retry_at_ms = self.now_ms.saturating_add(backoff_ms);
+        self.settle_command(index, operation);
+        self.emit(SagaEvent::StepAttemptFailed { step: self.id(index), operation, epoch, failure, refused, retry_at_ms });
+    }
+
+    /// Whether another attempt is allowed by the policy after this failure.
+    pub(crate) fn may_retry(&self, index: usize, operation: Operation, failure: &Failure) -> bool {
+        let policy = self.policy(index, operation);
+        self.state.steps[index].progress(operation).epoch < policy.attempts && !policy.never_on.contains(&failure.code)
+    }
+
+    /// Does whatever can be done now, until nothing can.
+    pub(crate) fn advance(&mut self) {
+        loop {
+            let before = self.events.len();
+            match self.state.phase {
+                Phase::Running => self.advance_forward(),
+                Phase::Compensating => self.advance_compensation(),
+                Phase::New | Phase::Completed | Phase::Compensated | Phase::Failed | Phase::Blocked => {}
+            }
+            if self.events.len() == before {
+                return;
+            }
+        }
+    }
+
+    /// Events after which an instance that can be compensated must be: each effect still needs room for its compensation.
+    pub(crate) fn has_too_many_events(&self) -> bool {
+        let room = 4 * self.state.steps.len() as u64 + 16;
+        self.state.events >= SAGA_EVENTS_MAX - room
+    }
+
+    /// The participants' word on the current attempt, by operation.
+    pub(crate) fn on_outcome(&mut self, index: usize, operation: Operation, outcome: CallOutcome) {
+        match operation {
+            Operation::Action => self.on_action_outcome(index, outcome),
+            Operation::Compensation => self.on_compensation_outcome(index, outcome),
+        }
+    }
+
+    /// The participant works on; only its first word of this in an attempt is news.
+    pub(crate) fn on_ongoing(&mut self, index: usize, operation: Operation) {
+        let progress = self.state.steps[index].progress(operation);
+        if let Attempt::Open { ongoing: false, .. } = progress.attempt {
+            let epoch = progress.epoch;
+            self.emit(SagaEvent::StepOngoing { step: self.id(index), operation, epoch });
+        }
+    }
+
+    /// Whether this reply of the current attempt was applied before.
+    pub(crate) fn is_duplicate(&self, index: usize, operation: Operation, outcome: &CallOutcome) -> bool {
+        let said = match outcome {
+            CallOutcome::Succeeded { .. } => Settled::Succeeded,
+            CallOutcome::Refused { .. } => Settled::Refused,
+            CallOutcome::Unknown { .. } => Settled::Unknown,
+            CallOutcome::Ongoing { .. } => {
+                return matches!(self.state.steps[index].progress(operation).attempt, Attempt::Open { ongoing: true, .. });
+            }
+        };
+        self.state.steps[index].progress(operation).settled == Some(said)
+    }
+}
+
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The call of an attempt. The same state gives the same call, so it can be made again after a crash.
+pub(crate) fn call_command(
+    definition: &Definition,
+    state: &InstanceState,
+    index: usize,
+    operation: Operation,
+    epoch: u32,
+    deadline_ms: u64,
+) -> Result<CallCommand, Failure> {
+    let step = &definition.steps[index];
+    let call = match operation {
+        Operation::Action => &step.action,
+        Operation::Compensation => step.compensation.as_ref().expect("only what has a compensation is compensated"),
+    };
+    let instance = state.id.to_string();
+    let saga = SagaScope { id: &instance, name: &state.saga, version: state.version, key: &state.key };
+    let failure = state.failure.as_ref().filter(|_| operation == Operation::Compensation);
+    let scope = Scope { input: &state.input, outputs: state, failure, saga: Some(saga) };
+    let arguments = call.arguments.render(&scope).map_err(|error| Failure {
+        code: codes::EXPRESSION_FAILED.to_owned(),
+        message: format!("the arguments of {operation} `{}`: {error}", step.id),
+    })?;
+    let bytes = json_bytes(&arguments);
+    if bytes > SAGA_PAYLOAD_BYTES_MAX {
+        let message =
+            format!("the arguments of {operation} `{}` have {bytes} bytes, at most {SAGA_PAYLOAD_BYTES_MAX} are allowed", step.id);
+        return Err(Failure { code: codes::PAYLOAD_TOO_LARGE.to_owned(), message });
+    }
+    let action_output = match operation {
+        Operation::Action => None,
+        Operation::Compensation => state.steps[index].output.as_deref().cloned(),
+    };
+    let call_body = Call {
+        instance: state.id,
+        saga: state.saga.clone(),
+        version: state.version,
+        key: state.key.clone(),
+        step: step.id.clone(),
+        operation,
+        call: call.name.clone(),
+        epoch,
+        idempotency_key: call_key(state.id, &step.id, operation),
+        deadline_ms,
+        arguments,
+        action_output,
+        reply_partition: PartitionId(u32::from(lane_of(state.id))),
+    };
+    Ok(CallCommand { target: call.target.clone(), call: call_body })
+}
+
+/// Bytes of a value as compact JSON, without making the text.
+pub(crate) fn json_bytes(value: &Value) -> usize {
+    struct Counter(usize);
+    impl std::io::Write for Counter {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut counter = Counter(0);
+    serde_json::to_writer(&mut counter, value).expect("a JSON value can be written, and counting does not fail");
+    counter.0
+}
+
+/// Whether a step has succeeded or need not run.
+pub(crate) fn is_done(state: StepState) -> bool {
+    matches!(state, StepState::Succeeded | StepState::Skipped)
+}

@@ -1,0 +1,8 @@
+//! Tests of the protocol: a case each, and whole runs against random participants.
+
+mod backward;
+mod fixture;
+mod forward;
+mod pivot;
+mod properties;
+mod replies;
