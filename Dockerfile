@@ -21,7 +21,7 @@ EXPOSE 7070
 # SIGTERM drains: running requests are answered, then the data is closed.
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=5s --timeout=5s --start-period=30s --retries=3 \
-    CMD ["sagamq", "health", "--retry-for", "0s"]
+    CMD ["sagamq", "health"]
 ENTRYPOINT ["sagamq"]
 CMD ["serve"]
 

@@ -82,6 +82,9 @@ pub enum Format {
 pub enum Command {
     /// Run the server: broker and saga orchestrator
     Serve(serve::ServeArgs),
+    /// Ask once whether the server takes reads and writes: exit code 0 if it does
+    #[command(after_help = HEALTH_EXAMPLES)]
+    Health,
     /// Create, list, describe and delete topics
     #[command(subcommand)]
     Topic(topic::TopicCommand),
@@ -103,6 +106,14 @@ pub enum Command {
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
 }
+
+const HEALTH_EXAMPLES: &str = "\
+EXAMPLES:
+  # As a container's health check
+  sagamq health
+
+  # Wait until a server that was just started is there
+  until sagamq health; do sleep 1; done";
 
 const COMPLETIONS_EXAMPLES: &str = "\
 EXAMPLES:

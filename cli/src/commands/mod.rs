@@ -5,6 +5,7 @@ mod consume;
 mod demo;
 mod dlq;
 mod group;
+mod health;
 mod produce;
 mod saga;
 mod serve;
@@ -25,6 +26,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, CliError> {
         Command::Serve(args) => serve::run(&args, output),
         Command::Demo(args) => demo::run(&args),
         Command::Completions(args) => completions::run(&args),
+        Command::Health => with_client(&cli.global, async |context| health::run(context).await),
         Command::Topic(command) => with_client(&cli.global, async |context| topic::run(context, command).await),
         Command::Produce(args) => with_client(&cli.global, async |context| produce::run(context, args).await),
         Command::Consume(args) => with_client(&cli.global, async |context| consume::run(context, args).await),
