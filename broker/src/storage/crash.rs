@@ -5,9 +5,9 @@
 //! [`CrashStorage::after_kill`] and [`CrashStorage::after_power_cut`].
 
 use super::image::Image;
-use super::{Direction, Durability, Family, Mutation, Storage, StorageError};
+use super::{Direction, Durability, Family, Mutation, Storage, StorageError, Visitor};
 use bytes::Bytes;
-use core::ops::{ControlFlow, Range};
+use core::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Storage that crashes on demand. Clones share the content, the count and the failure.
@@ -114,13 +114,7 @@ impl Storage for CrashStorage {
         Ok(self.state().live.get(family, key))
     }
 
-    fn scan(
-        &self,
-        family: Family,
-        range: Range<&[u8]>,
-        direction: Direction,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), StorageError> {
+    fn scan(&self, family: Family, range: Range<&[u8]>, direction: Direction, visit: Visitor<'_>) -> Result<(), StorageError> {
         // The visitor may read and write, so the lock is not held while it runs.
         let moment = self.state().live.clone();
         moment.scan(family, range, direction, visit);
@@ -154,6 +148,7 @@ impl Storage for CrashStorage {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use core::ops::ControlFlow;
 
     fn put(key: &str) -> Mutation {
         Mutation::Put { family: Family::Meta, key: key.into(), value: Bytes::from_static(b"v") }

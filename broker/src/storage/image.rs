@@ -1,8 +1,8 @@
 //! Ordered keys in families, in memory: what [`super::memory`] and [`super::crash`] are made of.
 
-use super::{Direction, Family, Mutation};
+use super::{Direction, Family, Mutation, Visitor};
 use bytes::Bytes;
-use core::ops::{Bound, ControlFlow, Range};
+use core::ops::{Bound, Range};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -20,13 +20,7 @@ impl Image {
         self.families[index(family)].get(key).cloned()
     }
 
-    pub(super) fn scan(
-        &self,
-        family: Family,
-        range: Range<&[u8]>,
-        direction: Direction,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) {
+    pub(super) fn scan(&self, family: Family, range: Range<&[u8]>, direction: Direction, visit: Visitor<'_>) {
         // `BTreeMap::range` panics on a range that ends before it begins; for storage such a range is empty.
         if range.start >= range.end {
             return;

@@ -1,9 +1,9 @@
 //! Storage in memory, for tests that want speed and no disk. Nothing survives the process, whatever durability was asked for.
 
 use super::image::Image;
-use super::{Direction, Durability, Family, Mutation, Storage, StorageError};
+use super::{Direction, Durability, Family, Mutation, Storage, StorageError, Visitor};
 use bytes::Bytes;
-use core::ops::{ControlFlow, Range};
+use core::ops::Range;
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// Storage in memory. Clones share the content.
@@ -26,13 +26,7 @@ impl Storage for MemoryStorage {
         Ok(self.image.read().unwrap_or_else(PoisonError::into_inner).get(family, key))
     }
 
-    fn scan(
-        &self,
-        family: Family,
-        range: Range<&[u8]>,
-        direction: Direction,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), StorageError> {
+    fn scan(&self, family: Family, range: Range<&[u8]>, direction: Direction, visit: Visitor<'_>) -> Result<(), StorageError> {
         let moment = self.image.read().unwrap_or_else(PoisonError::into_inner).clone();
         moment.scan(family, range, direction, visit);
         Ok(())

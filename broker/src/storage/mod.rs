@@ -118,6 +118,9 @@ pub enum Direction {
     Backward,
 }
 
+/// Gets each key and value of a scan, and breaks when it has seen enough.
+pub type Visitor<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>;
+
 /// Why storage could not do what it was asked.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StorageError {
@@ -149,7 +152,7 @@ pub trait Storage: Send + Sync + 'static {
         family: Family,
         range: Range<&[u8]>,
         direction: Direction,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+        visit: Visitor<'_>,
     ) -> Result<(), StorageError>;
 
     /// Applies all mutations in order, or none. When it returns, [`Durability`] says what they survive.
@@ -169,7 +172,7 @@ impl<S: Storage + ?Sized> Storage for std::sync::Arc<S> {
         family: Family,
         range: Range<&[u8]>,
         direction: Direction,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+        visit: Visitor<'_>,
     ) -> Result<(), StorageError> {
         (**self).scan(family, range, direction, visit)
     }

@@ -36,7 +36,10 @@ pub enum OpenError {
         reason: String,
     },
     /// Its files contradict each other or their checksums.
-    #[error("the data directory {path} is damaged ({reason}): keep a copy of it, then restore a backup")]
+    #[error(
+        "the data directory {path} is damaged ({reason}): keep a copy of it, then restore a backup, or try to open what is left \
+         with --accept-data-loss"
+    )]
     Damaged {
         /// The data directory.
         path: PathBuf,

@@ -11,10 +11,10 @@ mod tests;
 pub use super::open_error::OpenError;
 
 use super::side_file::CommitGuard;
-use super::{Direction, Durability, Family, Mutation, Storage, StorageError};
+use super::{Direction, Durability, Family, Mutation, Storage, StorageError, Visitor};
 use bytes::Bytes;
 use core::fmt;
-use core::ops::{ControlFlow, Range};
+use core::ops::Range;
 use rocksdb::{ColumnFamily, DB, ErrorKind, ReadOptions, WriteBatch, WriteOptions};
 use std::fs::File;
 use std::path::Path;
@@ -117,13 +117,7 @@ impl Storage for RocksStorage {
         Ok(value.map(|value| Bytes::copy_from_slice(&value)))
     }
 
-    fn scan(
-        &self,
-        family: Family,
-        range: Range<&[u8]>,
-        direction: Direction,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), StorageError> {
+    fn scan(&self, family: Family, range: Range<&[u8]>, direction: Direction, visit: Visitor<'_>) -> Result<(), StorageError> {
         if range.start >= range.end {
             return Ok(());
         }

@@ -4,7 +4,7 @@ use super::{OpenError, RocksOptions, RocksStorage};
 use crate::storage::contract::{all_keys, get, put, write};
 use crate::storage::side_file::{self, Recorded};
 use crate::storage::{Durability, Family, Storage as _};
-use rocksdb::{DB, Options};
+use rocksdb::{DB, Options, WaitForCompactOptions};
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
@@ -189,6 +189,49 @@ fn a_flipped_byte_in_the_write_ahead_log_is_refused() {
     fs::write(log, bytes).expect("writable");
     let refusal = refused(left.path());
     assert!(matches!(refusal, OpenError::LostWrites { recorded: 10, .. } | OpenError::Damaged { .. }), "{refusal:?}");
+}
+
+/// A data directory after a kill, whose write-ahead log spans several files, some of them used for the second time.
+fn killed_with_many_logs() -> TempDir {
+    let (running, left) = (directory(), directory());
+    let storage = RocksStorage::open(running.path(), &RocksOptions { log_buffer_bytes: 64 << 10, ..options() }).expect("opens");
+    for n in 0..2_000_u32 {
+        let key = format!("k{n:04}");
+        let durability = if n % 100 == 99 { Durability::Synced } else { Durability::Buffered };
+        storage.write(&[put(Family::Log, &key, [0; 1024])], durability).expect("writes succeed");
+        if n == 1_500 {
+            // Not written out with the log's entries, so it keeps every file from here on alive.
+            storage.write(&[put(Family::Group, "keeps the log", key)], Durability::Synced).expect("writes succeed");
+        }
+    }
+    wait_until_recorded(&storage, running.path());
+    storage.db.wait_for_compact(&WaitForCompactOptions::default()).expect("the background is quiet");
+    copy(running.path(), left.path());
+    left
+}
+
+#[test]
+fn logs_used_again_lose_nothing() {
+    let left = killed_with_many_logs();
+    let storage = open(left.path());
+    let expected: Vec<String> = (0..2_000).map(|n| format!("k{n:04}")).collect();
+    assert_eq!(all_keys(&storage, Family::Log), expected.join(" "));
+    assert_eq!(get(&storage, Family::Group, "keeps the log").as_deref(), Some(b"k1500".as_slice()));
+}
+
+#[test]
+fn a_missing_closed_log_is_refused_until_the_loss_is_accepted() {
+    let left = killed_with_many_logs();
+    // Names are numbers in the order of creation, and one that is used again gets a new one.
+    let logs = files(left.path(), "log");
+    assert!(logs.len() > 2, "several files are alive: {logs:?}");
+    fs::remove_file(&logs[logs.len() - 2]).expect("writable");
+    let before = content(left.path());
+    let refusal = refused(left.path());
+    assert!(matches!(refusal, OpenError::Damaged { .. } | OpenError::LostWrites { .. }), "{refusal:?}");
+    assert_eq!(content(left.path()), before, "the refused directory is as it was");
+    drop(RocksStorage::open(left.path(), &accepting_loss()).expect("the loss is accepted"));
+    assert!(all_keys(&open(left.path()), Family::Log).starts_with("k0000 k0001"));
 }
 
 #[test]
