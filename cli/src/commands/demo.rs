@@ -14,7 +14,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result<Exit, CliError> {
     let shop = beside(&own);
     if !shop.is_file() {
         return Err(CliError::Failed(format!(
-            "the example is not built: there is no {}; build it with `cargo build --release -p sagamq-example-ecommerce`, or run `make demo`",
+            "the example is not built: there is no {}; build it with `cargo build --release --workspace`, or run `make demo`",
             shop.display()
         )));
     }

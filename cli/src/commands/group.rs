@@ -44,7 +44,7 @@ fn list(output: Output, groups: &GroupList) -> String {
 }
 
 fn describe(output: Output, group: &GroupDescription) -> String {
-    let head = fields([
+    let head = fields(&[
         ("Group", group.name.to_string()),
         ("Lag", format!("{}, the oldest {} old", human::count(group.lag_records, "record"), human::duration_seconds(group.lag_seconds))),
         ("In flight", group.in_flight.to_string()),

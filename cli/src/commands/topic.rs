@@ -48,7 +48,7 @@ fn describe(output: Output, topic: &TopicDescription) -> String {
     let config = &topic.config;
     let limit = if config.delivery_limit == 0 { "none".to_owned() } else { config.delivery_limit.to_string() };
     let backoff = format!("{} to {}", human::duration_ms(config.backoff_initial_ms), human::duration_ms(config.backoff_max_ms));
-    let head = fields([
+    let head = fields(&[
         ("Topic", topic.name.to_string()),
         ("Created", human::timestamp(topic.created_at_ms)),
         ("Records", records(topic).to_string()),

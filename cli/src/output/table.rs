@@ -26,7 +26,7 @@ pub(crate) fn table<const N: usize>(terminal: bool, header: [&str; N], rows: imp
 }
 
 /// Names and values below each other: the description of one thing.
-pub(crate) fn fields<const N: usize>(fields: [(&str, String); N]) -> String {
+pub(crate) fn fields(fields: &[(&str, String)]) -> String {
     let width = fields.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     let lines: Vec<String> = fields.iter().map(|(name, value)| format!("{name:<width$}  {value}").trim_end().to_owned()).collect();
     lines.join("\n")
@@ -49,6 +49,6 @@ mod tests {
 
     #[test]
     fn fields_line_up() {
-        assert_eq!(fields([("Name", "a".to_owned()), ("Partitions", "4".to_owned())]), "Name        a\nPartitions  4");
+        assert_eq!(fields(&[("Name", "a".to_owned()), ("Partitions", "4".to_owned())]), "Name        a\nPartitions  4");
     }
 }

@@ -1,6 +1,5 @@
 //! `sagamq saga lint`, `publish` and `definitions`.
 
-use super::faults;
 use crate::args::Format;
 use crate::commands::Context;
 use crate::error::CliError;
@@ -9,6 +8,7 @@ use crate::output::{Output, human};
 use sagamq_api::error::Severity;
 use sagamq_api::saga::{DefinitionDescription, DefinitionList};
 use sagamq_api::{Fault, SagaName};
+use sagamq_saga::dsl;
 use sagamq_sdk::ClientError;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -35,10 +35,9 @@ pub(super) fn lint(files: &[PathBuf], output: Output) -> Result<Exit, CliError> 
     for path in files {
         let source = read(path)?;
         let file = path.display().to_string();
-        let faults = sagamq_saga::dsl::lint(&source);
+        let faults = dsl::lint(&source);
         let valid = !faults.iter().any(|fault| fault.severity == Severity::Error);
-        text.push_str(&faults::render(&file, &source, &faults, output.terminal));
-        text.push_str(&summary(&file, &faults));
+        text.push_str(&render(&file, &source, &faults, output));
         report.valid &= valid;
         report.files.push(FileReport { file, valid, faults });
     }
@@ -46,14 +45,9 @@ pub(super) fn lint(files: &[PathBuf], output: Output) -> Result<Exit, CliError> 
     Ok(if report.valid { Exit::Ok } else { Exit::Failed })
 }
 
-fn summary(file: &str, faults: &[Fault]) -> String {
-    let count = |severity| faults.iter().filter(|fault| fault.severity == severity).count() as u64;
-    match (count(Severity::Error), count(Severity::Warning)) {
-        (0, 0) => format!("{file}: ok\n"),
-        (0, warnings) => format!("{file}: ok, {}\n", human::count(warnings, "warning")),
-        (errors, 0) => format!("{file}: {}\n", human::count(errors, "error")),
-        (errors, warnings) => format!("{file}: {}, {}\n", human::count(errors, "error"), human::count(warnings, "warning")),
-    }
+/// Every fault with its place, its line and what to do, and how many there are; in colours on a terminal.
+fn render(file: &str, source: &str, faults: &[Fault], output: Output) -> String {
+    if output.terminal && output.format == Format::Table { dsl::render_coloured(file, source, faults) } else { dsl::render(file, source, faults) }
 }
 
 /// Publishes file after file; the first one that is refused ends it.
@@ -82,7 +76,7 @@ fn refused(path: &Path, source: &str, error: ClientError, output: Output) -> Cli
     let file = path.display().to_string();
     let error = match error {
         ClientError::Problem(mut problem) if output.format == Format::Table && !problem.faults.is_empty() => {
-            output.note(&faults::render(&file, source, &problem.faults, output.terminal));
+            output.note(render(&file, source, &problem.faults, output).trim_end());
             problem.faults.clear();
             ClientError::Problem(problem)
         }

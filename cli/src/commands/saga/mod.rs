@@ -1,7 +1,6 @@
 //! `sagamq saga`.
 
 mod definitions;
-mod faults;
 mod instances;
 mod show;
 

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 pub(super) fn started(started: &StartedSaga) -> String {
     let how = if started.duplicate { "an earlier request" } else { "this request" };
-    fields([
+    fields(&[
         ("Saga", started.id.to_string()),
         ("Key", started.key.clone()),
         ("State", started.state.to_string()),
@@ -17,7 +17,7 @@ pub(super) fn started(started: &StartedSaga) -> String {
 pub(super) fn description(output: Output, saga: &SagaDescription) -> String {
     let summary = &saga.summary;
     let document = |document: Option<&Value>| document.map_or_else(|| NONE.to_owned(), Value::to_string);
-    let mut text = fields([
+    let mut text = fields(&[
         ("Saga", summary.id.to_string()),
         ("Definition", format!("{} version {}", summary.saga, summary.version)),
         ("Key", summary.key.clone()),

@@ -1,0 +1,177 @@
+//! [`Server`]: opens the data, starts broker and orchestrator, listens; and ends all of it in the right order.
+
+use super::ServeConfig;
+use axum::Router;
+use prometheus_client::registry::Registry;
+use sagamq_broker::env::{Random, SystemClock};
+use sagamq_broker::http::{self, HttpMetrics};
+use sagamq_broker::storage::rocks::{RocksOptions, RocksStorage};
+use sagamq_broker::{Broker, BrokerConfig};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// Why a server did not start, or did not end well.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {error}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// The data directory is in use, damaged, of a newer format, or misses acknowledged records. It was not changed.
+    #[error(transparent)]
+    DataDirectory(#[from] sagamq_broker::storage::rocks::OpenError),
+    /// What the data directory holds cannot be opened.
+    #[error(transparent)]
+    Broker(#[from] sagamq_broker::OpenError),
+    /// A task of the server panicked. What was answered is on disk.
+    #[error("a task of the server panicked: {0}")]
+    Panicked(String),
+    /// Requests were not answered within the grace. What was answered is on disk.
+    #[error("the server was ended after {} ms with requests that were not answered", .0.as_millis())]
+    GraceElapsed(Duration),
+}
+
+impl StartError {
+    /// A stable code for scripts.
+    pub(crate) fn code(&self) -> &'static str {
+        match self {
+            Self::Listen { .. } => "LISTEN",
+            Self::DataDirectory(_) | Self::Broker(_) => "DATA_DIRECTORY",
+            Self::Panicked(_) => "INTERNAL",
+            Self::GraceElapsed(_) => "GRACE_ELAPSED",
+        }
+    }
+
+    /// What to do, where the error does not say it itself.
+    pub(crate) fn help(&self) -> Option<&'static str> {
+        match self {
+            Self::Listen { .. } => Some("choose another address with --listen, or stop what listens there"),
+            Self::GraceElapsed(_) => Some("give requests more time with --shutdown-grace"),
+            Self::DataDirectory(_) | Self::Broker(_) | Self::Panicked(_) => None,
+        }
+    }
+}
+
+/// A running server. Dropping it does not end it: cancel the token it was started with, then [`Server::join`].
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+    task: JoinHandle<Result<(), StartError>>,
+}
+
+impl Server {
+    /// Opens the data directory, recovers what it holds, and listens. When this returns the server takes requests. It ends when
+    /// `shutdown` is cancelled.
+    ///
+    /// # Errors
+    /// [`StartError`]. Nothing is left behind: the address and the data directory are free again.
+    pub async fn start(config: ServeConfig, shutdown: CancellationToken) -> Result<Self, StartError> {
+        let failed = |error| StartError::Listen { address: config.listen, error };
+        // The address first: it fails at once, opening data may take its time.
+        let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let parts = Parts::open(config.clone()).await?;
+        tracing::info!(%address, data_dir = %config.data_dir.display(), shards = parts.broker.shards(), "listening");
+        let task = tokio::spawn(run(listener, parts, config.shutdown_grace, shutdown));
+        Ok(Self { address, task })
+    }
+
+    /// Where it listens; the port is the real one, also if 0 was asked for.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its address as a client takes it.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Waits until the server has ended: requests are answered, everything is on disk, the data directory can be opened again.
+    ///
+    /// # Errors
+    /// [`StartError::GraceElapsed`] when requests were cut off, [`StartError::Panicked`].
+    pub async fn join(self) -> Result<(), StartError> {
+        self.task.await.unwrap_or_else(|error| Err(StartError::Panicked(error.to_string())))
+    }
+}
+
+/// What a server is made of.
+struct Parts {
+    broker: Broker,
+    application: Router,
+}
+
+impl Parts {
+    async fn open(config: ServeConfig) -> Result<Self, StartError> {
+        // Opening reads from disk: not on a thread that others wait for.
+        let opened = tokio::task::spawn_blocking({
+            let runtime = tokio::runtime::Handle::current();
+            move || {
+                let _entered = runtime.enter();
+                open(&config)
+            }
+        });
+        let (broker, mut registry) = opened.await.map_err(|error| StartError::Panicked(error.to_string()))??;
+        let metrics = HttpMetrics::register(&mut registry);
+        let application = http::application(http::router(broker.clone()), http::openapi(), Arc::new(registry), metrics);
+        Ok(Self { broker, application })
+    }
+
+    /// Ends everything below the interface. Requests that wait are answered.
+    async fn shutdown(&self) {
+        self.broker.shutdown().await;
+    }
+}
+
+fn open(config: &ServeConfig) -> Result<(Broker, Registry), StartError> {
+    let options = RocksOptions { accept_data_loss: config.accept_data_loss, ..RocksOptions::default() };
+    let storage = Arc::new(RocksStorage::open(&config.data_dir, &options)?);
+    let broker = BrokerConfig { shards: config.shards, staged_bytes_max: config.in_flight_bytes_max, ..BrokerConfig::default() };
+    let mut registry = Registry::default();
+    let broker = Broker::open(storage, broker, Arc::new(SystemClock), Random::from_system(), &mut registry)?;
+    Ok((broker, registry))
+}
+
+/// Serves until `shutdown`, then drains: no new connections, what is under way is answered, then the parts end.
+async fn run(listener: TcpListener, parts: Parts, grace: Duration, shutdown: CancellationToken) -> Result<(), StartError> {
+    let Parts { application, .. } = &parts;
+    let server = axum::serve(listener, application.clone()).with_graceful_shutdown(shutdown.clone().cancelled_owned());
+    let mut server = tokio::spawn(server.into_future());
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        // `axum::serve` ends only when it is told to, or by a panic.
+        ended = &mut server => {
+            parts.shutdown().await;
+            return Err(StartError::Panicked(format!("the listener ended by itself: {ended:?}")));
+        }
+    }
+    tracing::info!(grace_ms = grace.as_millis(), "draining");
+    let drained = async {
+        // At the same time: long polls end because the broker does, and the broker answers what it took.
+        let (ended, ()) = tokio::join!(&mut server, parts.shutdown());
+        ended
+    };
+    match tokio::time::timeout(grace, drained).await {
+        Ok(Ok(_)) => {
+            tracing::info!("ended");
+            Ok(())
+        }
+        Ok(Err(error)) => Err(StartError::Panicked(error.to_string())),
+        Err(_) => {
+            server.abort();
+            Err(StartError::GraceElapsed(grace))
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! Errors and exit codes: what a person reads and what a script gets.
+
+use crate::support::{Scripted, run};
+use axum::http::StatusCode;
+use axum::response::IntoResponse as _;
+use sagamq_api::ErrorCode;
+
+/// An address where nobody listens: the port was free a moment ago.
+fn nobody() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    format!("http://{}", listener.local_addr().expect("it is bound"))
+}
+
+#[test]
+fn each_kind_of_problem_has_its_exit_code() {
+    for (code, exit) in [
+        (ErrorCode::TopicNotFound, 4),
+        (ErrorCode::GroupNotFound, 4),
+        (ErrorCode::SagaNotFound, 4),
+        (ErrorCode::RouteNotFound, 1),
+        (ErrorCode::TopicExists, 1),
+        (ErrorCode::InvalidRequest, 1),
+        (ErrorCode::Overloaded, 1),
+        (ErrorCode::StorageCorrupt, 1),
+        (ErrorCode::Internal, 3),
+        (ErrorCode::WritesStopped, 3),
+    ] {
+        let run = Scripted::refusing(code).run(&["topic", "list", "--retry-for", "0"]).expect(exit);
+        assert!(run.stderr.starts_with(&format!("error: what was wrong ({code})\n")), "{}", run.stderr);
+        assert!(run.stderr.contains("request: request-4711"), "{}", run.stderr);
+        assert_eq!(run.stdout, "");
+    }
+}
+
+#[test]
+fn a_missing_topic_comes_with_help() {
+    let run = Scripted::refusing(ErrorCode::TopicNotFound).run(&["topic", "describe", "orders"]).expect(4);
+    assert!(run.stderr.contains("help: see `sagamq topic list`"), "{}", run.stderr);
+}
+
+#[test]
+fn a_program_gets_the_problem_s_own_fields() {
+    let error = Scripted::refusing(ErrorCode::TopicNotFound).run(&["topic", "describe", "orders", "--output", "json"]).expect(4).error();
+    assert_eq!(error["code"], "TOPIC_NOT_FOUND");
+    assert_eq!(error["detail"], "what was wrong");
+    assert_eq!(error["status"], 404);
+    assert_eq!(error["retryable"], false);
+    assert_eq!(error["outcome_unknown"], false);
+    assert_eq!(error["request_id"], "request-4711");
+    assert_eq!(error["exit_code"], 4);
+}
+
+#[test]
+fn a_server_that_is_not_there_ends_with_3_and_was_not_asked() {
+    let url = nobody();
+    let args = ["topic", "list", "--retry-for", "0", "--server", &url];
+    let text = run(&args).expect(3);
+    assert!(text.stderr.contains("(UNREACHABLE)") && text.stderr.contains("sagamq serve"), "{}", text.stderr);
+    let error = run(&[&args[..], &["--output", "json"]].concat()).expect(3).error();
+    assert_eq!((&error["code"], &error["outcome_unknown"]), (&"UNREACHABLE".into(), &false.into()));
+}
+
+#[test]
+fn a_proxy_that_fails_leaves_the_outcome_unknown() {
+    let server = Scripted::new(|_| (StatusCode::BAD_GATEWAY, "<html>").into_response());
+    let error = server.run(&["topic", "list", "--retry-for", "0", "--output", "json"]).expect(3).error();
+    assert_eq!((&error["code"], &error["outcome_unknown"]), (&"UNEXPECTED_ANSWER".into(), &true.into()));
+}
+
+#[test]
+fn a_request_is_repeated_for_as_long_as_was_asked() {
+    let mut refusals = 2;
+    let server = Scripted::new(move |_| {
+        if refusals == 0 {
+            return crate::support::json(&serde_json::json!({ "topics": [] }));
+        }
+        refusals -= 1;
+        crate::support::problem(ErrorCode::Overloaded)
+    });
+    server.run(&["topic", "list", "--retry-for", "60s"]).expect(0);
+    assert_eq!(server.asked().len(), 3);
+}

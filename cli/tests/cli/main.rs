@@ -1,0 +1,12 @@
+//! The command as its users meet it: the real binary against a scripted server, and against a real one.
+
+mod arguments;
+mod commands;
+mod completions;
+mod errors;
+mod output;
+mod round_trip;
+mod saga;
+mod serve;
+mod settings;
+mod support;

@@ -1,0 +1,88 @@
+//! Answers: a table for people, the wire's document for programs.
+
+use crate::support::Scripted;
+use sagamq_api::group::{DeadLetter, DeadLetterList, GroupDescription, GroupList, GroupPartitionDescription};
+use sagamq_api::record::{ConsumedRecord, Payload};
+use sagamq_api::topic::{PartitionDescription, TopicConfig, TopicDescription, TopicList};
+use sagamq_api::{Offset, PartitionId};
+use serde::Serialize;
+
+fn topic() -> TopicDescription {
+    TopicDescription {
+        name: "orders".parse().expect("a name"),
+        config: TopicConfig { partitions: 1, ..TopicConfig::default() },
+        created_at_ms: 0,
+        partitions: vec![PartitionDescription { partition: PartitionId(0), log_start_offset: Offset(2), high_watermark: Offset(12) }],
+    }
+}
+
+fn group() -> GroupDescription {
+    GroupDescription {
+        name: "billing".parse().expect("a name"),
+        lag_records: 7,
+        lag_seconds: 90.0,
+        in_flight: 3,
+        delayed: 2,
+        dead_letters: 1,
+        dead_letter_topic: "orders.billing.dlq".into(),
+        partitions: vec![GroupPartitionDescription {
+            partition: PartitionId(0),
+            ack_floor: Offset(5),
+            next_offset: Offset(8),
+            high_watermark: Offset(12),
+            lag_records: 7,
+            lag_seconds: 90.0,
+            in_flight: 3,
+            delayed: 2,
+            dead_letters: 1,
+        }],
+    }
+}
+
+/// The JSON is the server's document, field by field; the table holds these words.
+fn check(args: &[&str], document: &impl Serialize, words: &[&str]) {
+    let server = Scripted::answering(document);
+    let json = server.run(&[args, &["--output", "json"]].concat()).expect(0).json();
+    assert_eq!(json, serde_json::to_value(document).expect("a document"), "{args:?}");
+    let table = server.run(args).expect(0).stdout;
+    for word in words {
+        assert!(table.contains(word), "{args:?}: {word} is missing in\n{table}");
+    }
+    assert!(!table.contains(['│', '\u{1b}']), "plain when nobody looks:\n{table}");
+    assert!(table.lines().all(|line| line == line.trim_end()), "no blanks at the ends of lines:\n{table}");
+}
+
+#[test]
+fn topics() {
+    check(&["topic", "list"], &TopicList { topics: vec![topic()] }, &["TOPIC", "orders", "10", "1970-01-01 00:00:00.000Z"]);
+    check(&["topic", "describe", "orders"], &topic(), &["1 MiB", "1d", "1s to 5m", "LOG START"]);
+    check(&["topic", "create", "orders"], &topic(), &["orders"]);
+}
+
+#[test]
+fn groups() {
+    check(&["group", "list", "orders"], &GroupList { groups: vec![group()] }, &["billing", "7", "1m 30s"]);
+    check(&["group", "describe", "orders", "billing"], &group(), &["7 records", "orders.billing.dlq", "ACK FLOOR"]);
+}
+
+#[test]
+fn dead_letters() {
+    let letter = DeadLetter {
+        cause: "delivery_limit".into(),
+        reason: Some("no such customer".into()),
+        attempts: 5,
+        origin_offset: Offset(4),
+        dead_at_ms: 0,
+        record: ConsumedRecord::new(PartitionId(0), Offset(1), 0, Payload::default()),
+    };
+    let list = DeadLetterList { dead_letters: vec![letter] };
+    check(&["dlq", "list", "orders", "billing"], &list, &["delivery_limit", "no such customer", "ORIGIN OFFSET"]);
+}
+
+#[test]
+fn columns_can_be_cut_by_other_programs() {
+    let table = Scripted::answering(&TopicList { topics: vec![topic(), topic()] }).run(&["topic", "list"]).expect(0).stdout;
+    let lines: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(lines.len(), 3, "a heading and a line each:\n{table}");
+    assert_eq!(lines[1][..3], ["orders", "1", "10"]);
+}

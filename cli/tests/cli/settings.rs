@@ -1,0 +1,156 @@
+//! Settings of the server: flags win over the environment, the environment over the file, the file over the defaults.
+
+use crate::support::sagamq;
+use sagamq::args::serve::ServeArgs;
+use sagamq::config::{KEYS, Settings, SettingsError};
+use sagamq::serve::ServeConfig;
+use sagamq::serve::log::{LogConfig, LogFormat};
+use std::path::PathBuf;
+use std::time::Duration;
+use tempfile::TempDir;
+
+fn file(text: &str) -> (TempDir, PathBuf) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("sagamq.toml");
+    std::fs::write(&path, text).expect("a file");
+    (directory, path)
+}
+
+fn load(args: &ServeArgs, environment: &[(&str, &str)]) -> Result<Settings, SettingsError> {
+    Settings::load(args, environment.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())))
+}
+
+fn faults(args: &ServeArgs, environment: &[(&str, &str)]) -> Vec<String> {
+    match load(args, environment) {
+        Err(SettingsError::Faults(faults)) => faults,
+        other => panic!("faults are expected, not {other:?}"),
+    }
+}
+
+#[test]
+fn without_any_source_there_are_the_defaults() {
+    let settings = load(&ServeArgs::default(), &[]).expect("defaults are legal");
+    assert_eq!(settings, Settings { serve: ServeConfig::default(), log: LogConfig::default() });
+    assert_eq!(settings.serve.listen.to_string(), "127.0.0.1:7070");
+    assert_eq!(settings.serve.shards, 16);
+}
+
+#[test]
+fn each_source_wins_over_the_one_below() {
+    let (_directory, path) = file("shards = 1\nlisten = \"127.0.0.1:1\"\nlog_level = \"warn\"");
+    let from_file = ServeArgs { config: Some(path), ..ServeArgs::default() };
+    let settings = load(&from_file, &[]).expect("a legal file");
+    assert_eq!((settings.serve.shards, settings.serve.listen.port(), settings.log.level.as_str()), (1, 1, "warn"));
+
+    let environment = [("SAGAMQ_SHARDS", "2"), ("SAGAMQ_LISTEN", "127.0.0.1:2")];
+    let settings = load(&from_file, &environment).expect("legal variables");
+    assert_eq!((settings.serve.shards, settings.serve.listen.port(), settings.log.level.as_str()), (2, 2, "warn"));
+
+    let flags = ServeArgs { shards: Some("3".into()), ..from_file };
+    let settings = load(&flags, &environment).expect("legal flags");
+    assert_eq!((settings.serve.shards, settings.serve.listen.port(), settings.log.level.as_str()), (3, 2, "warn"));
+}
+
+#[test]
+fn every_setting_can_be_given_by_every_source() {
+    let values = ["127.0.0.1:9", "/d", "8", "json", "debug", "5s", "128MiB", "true"];
+    let wanted = Settings {
+        serve: ServeConfig {
+            listen: "127.0.0.1:9".parse().expect("an address"),
+            data_dir: "/d".into(),
+            shards: 8,
+            accept_data_loss: true,
+            shutdown_grace: Duration::from_secs(5),
+            in_flight_bytes_max: 128 << 20,
+        },
+        log: LogConfig { format: LogFormat::Json, level: "debug".into() },
+    };
+    let text: Vec<String> = KEYS.iter().zip(values).map(|(key, value)| format!("{key} = \"{value}\"")).collect();
+    let (_directory, path) = file(&text.join("\n"));
+    assert_eq!(load(&ServeArgs { config: Some(path.clone()), ..ServeArgs::default() }, &[]), Ok(wanted.clone()));
+    // The file itself can be named by the environment.
+    assert_eq!(load(&ServeArgs::default(), &[("SAGAMQ_CONFIG", path.to_str().expect("text"))]), Ok(wanted.clone()));
+
+    let names: Vec<String> = KEYS.iter().map(|key| format!("SAGAMQ_{}", key.to_uppercase())).collect();
+    let environment: Vec<(&str, &str)> = names.iter().map(String::as_str).zip(values).collect();
+    assert_eq!(load(&ServeArgs::default(), &environment), Ok(wanted.clone()));
+
+    let [listen, data_dir, shards, log_format, log_level, shutdown_grace, in_flight_bytes_max, accept_data_loss] =
+        values.map(|value| Some(value.to_owned()));
+    let args = ServeArgs {
+        config: None,
+        listen,
+        data_dir,
+        shards,
+        log_format,
+        log_level,
+        shutdown_grace,
+        in_flight_bytes_max,
+        accept_data_loss,
+    };
+    assert_eq!(load(&args, &[]), Ok(wanted));
+}
+
+#[test]
+fn numbers_and_booleans_of_toml_are_read_as_such() {
+    let (_directory, path) = file("shards = 4\naccept_data_loss = true\nin_flight_bytes_max = 67108864");
+    let settings = load(&ServeArgs { config: Some(path), ..ServeArgs::default() }, &[]).expect("a legal file");
+    assert_eq!((settings.serve.shards, settings.serve.accept_data_loss, settings.serve.in_flight_bytes_max), (4, true, 64 << 20));
+}
+
+#[test]
+fn variables_of_others_and_empty_ones_are_not_settings() {
+    let environment =
+        [("SAGAMQ_SERVER", "http://h"), ("SAGAMQ_PORT", "tcp://10.0.0.1:7070"), ("SAGAMQ_SERVICE_HOST", "10.0.0.1"), ("SAGAMQ_SHARDS", "")];
+    assert_eq!(load(&ServeArgs::default(), &environment), Ok(Settings::default()));
+}
+
+#[test]
+fn every_fault_is_named_with_its_source() {
+    let (_directory, path) = file("lisen = \"x\"\nlog_format = \"xml\"\nshards = [1]");
+    let args = ServeArgs { config: Some(path.clone()), shutdown_grace: Some("soon".into()), ..ServeArgs::default() };
+    let faults = faults(&args, &[("SAGAMQ_LISTEN", "everywhere")]);
+    let file = path.display().to_string();
+    for parts in [
+        [&format!("`lisen` in {file}"), "is no setting"],
+        [&format!("`log_format` in {file}"), "text or json"],
+        [&format!("`shards` in {file}"), "single value"],
+        ["SAGAMQ_LISTEN", "`everywhere`"],
+        ["--shutdown-grace", "`soon`"],
+    ] {
+        assert!(faults.iter().any(|fault| parts.iter().all(|part| fault.contains(part))), "{parts:?} is missing in {faults:#?}");
+    }
+    assert_eq!(faults.len(), 5, "{faults:#?}");
+}
+
+#[test]
+fn bounds_are_checked() {
+    for (key, value) in [("SHARDS", "0"), ("SHARDS", "257"), ("IN_FLIGHT_BYTES_MAX", "1MiB"), ("LOG_LEVEL", "loud"), ("ACCEPT_DATA_LOSS", "yes")] {
+        let name = format!("SAGAMQ_{key}");
+        let faults = faults(&ServeArgs::default(), &[(&name, value)]);
+        assert!(matches!(&faults[..], [fault] if fault.contains(&name) && fault.contains("expected")), "{faults:?}");
+    }
+}
+
+#[test]
+fn the_binary_says_it_once_and_ends_with_2_before_it_touches_anything() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let syntax = directory.path().join("syntax.toml");
+    std::fs::write(&syntax, "shards = ").expect("a file");
+    let unknown = directory.path().join("unknown.toml");
+    std::fs::write(&unknown, "shard = 1").expect("a file");
+    for (args, part) in [
+        (vec!["--config", "no-such-file.toml"], "no-such-file.toml"),
+        (vec!["--config", syntax.to_str().expect("text")], "syntax.toml"),
+        (vec!["--config", unknown.to_str().expect("text")], "`shard`"),
+        (vec!["--shards", "zero"], "--shards"),
+        (vec!["--listen", "7070"], "--listen"),
+    ] {
+        let output = sagamq().arg("serve").args(&args).current_dir(&directory).output().expect("the binary runs");
+        let stderr = String::from_utf8(output.stderr).expect("text");
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {stderr}");
+        assert_eq!(stderr.matches("error: ").count(), 1, "{stderr}");
+        assert!(stderr.contains(part), "{part} is missing in {stderr}");
+        assert!(!directory.path().join("data").exists(), "nothing was made");
+    }
+}

@@ -1,0 +1,178 @@
+//! Runs the binary, and plays the server for it.
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse as _, Response};
+use sagamq_api::{ErrorCode, Problem};
+use serde::Serialize;
+use serde_json::Value;
+use std::io::Write as _;
+use std::process::{Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// The binary, in an environment without settings of its own.
+pub(crate) fn sagamq() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sagamq"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("SAGAMQ_") {
+            command.env_remove(name);
+        }
+    }
+    command.stdin(Stdio::null());
+    command
+}
+
+/// What a run of the binary left.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl From<Output> for Run {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code().expect("it was not ended by a signal"),
+            stdout: String::from_utf8(output.stdout).expect("stdout is text"),
+            stderr: String::from_utf8(output.stderr).expect("stderr is text"),
+        }
+    }
+}
+
+impl Run {
+    /// Stdout as the one JSON document it has to be.
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("stdout is one JSON document, not ({error}): {self:?}"))
+    }
+
+    /// Stderr as the one JSON document it has to be.
+    pub(crate) fn error(&self) -> Value {
+        serde_json::from_str(&self.stderr).unwrap_or_else(|error| panic!("stderr is one JSON document, not ({error}): {self:?}"))
+    }
+
+    pub(crate) fn expect(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "{self:?}");
+        self
+    }
+}
+
+/// Runs the binary to its end.
+pub(crate) fn run(args: &[&str]) -> Run {
+    sagamq().args(args).output().expect("the binary runs").into()
+}
+
+/// Runs the binary with this on stdin.
+pub(crate) fn run_with_stdin(args: &[&str], stdin: &[u8]) -> Run {
+    let mut child = sagamq().args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary runs");
+    // A command that fails early does not read all of it.
+    drop(child.stdin.take().expect("it is piped").write_all(stdin));
+    child.wait_with_output().expect("the binary ends").into()
+}
+
+/// A request that the scripted server got.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    /// Method and path with query, for example `GET /v1/topics`.
+    pub(crate) line: String,
+    pub(crate) body: Bytes,
+}
+
+impl Asked {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).expect("the body is JSON")
+    }
+}
+
+type Answer = Box<dyn FnMut(&Asked) -> Response + Send>;
+
+struct Script {
+    answer: Mutex<Answer>,
+    asked: Mutex<Vec<Asked>>,
+}
+
+/// A server that says what a test wants.
+pub(crate) struct Scripted {
+    pub(crate) url: String,
+    script: Arc<Script>,
+    shutdown: CancellationToken,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Scripted {
+    /// Answers each request with what `answer` makes of it.
+    pub(crate) fn new(answer: impl FnMut(&Asked) -> Response + Send + 'static) -> Self {
+        let script = Arc::new(Script { answer: Mutex::new(Box::new(answer)), asked: Mutex::default() });
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        listener.set_nonblocking(true).expect("a socket");
+        let url = format!("http://{}", listener.local_addr().expect("it is bound"));
+        let router = Router::new().fallback(answer_one).with_state(Arc::clone(&script));
+        let shutdown = CancellationToken::new();
+        let stop = shutdown.clone();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(async move {
+                let listener = tokio::net::TcpListener::from_std(listener).expect("a socket");
+                axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await.expect("it serves");
+            });
+        });
+        Self { url, script, shutdown, thread: Some(thread) }
+    }
+
+    /// Always the same answer.
+    pub(crate) fn answering(document: &(impl Serialize + ?Sized)) -> Self {
+        let body = serde_json::to_value(document).expect("a document");
+        Self::new(move |_| json(&body))
+    }
+
+    /// Always this problem.
+    pub(crate) fn refusing(code: ErrorCode) -> Self {
+        Self::new(move |_| problem(code))
+    }
+
+    /// Runs the binary against this server.
+    pub(crate) fn run(&self, args: &[&str]) -> Run {
+        run(&[args, &["--server", &self.url]].concat())
+    }
+
+    /// Runs the binary against this server with this on stdin.
+    pub(crate) fn run_with_stdin(&self, args: &[&str], stdin: &[u8]) -> Run {
+        run_with_stdin(&[args, &["--server", &self.url]].concat(), stdin)
+    }
+
+    /// The requests so far.
+    pub(crate) fn asked(&self) -> Vec<Asked> {
+        self.script.asked.lock().expect("no test panicked in it").clone()
+    }
+}
+
+impl Drop for Scripted {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join());
+        }
+    }
+}
+
+async fn answer_one(State(script): State<Arc<Script>>, request: Request) -> Response {
+    let line = format!("{} {}", request.method(), request.uri());
+    let body = axum::body::to_bytes(request.into_body(), usize::MAX).await.expect("a body");
+    let asked = Asked { line, body };
+    script.asked.lock().expect("no test panicked in it").push(asked.clone());
+    (script.answer.lock().expect("no test panicked in it"))(&asked)
+}
+
+pub(crate) fn json(document: &(impl Serialize + ?Sized)) -> Response {
+    ([("content-type", "application/json")], serde_json::to_string(document).expect("a document")).into_response()
+}
+
+pub(crate) fn problem(code: ErrorCode) -> Response {
+    let mut problem = Problem::new(code, "what was wrong");
+    problem.request_id = Some("request-4711".to_owned());
+    let status = axum::http::StatusCode::from_u16(problem.status).expect("a status");
+    (status, json(&problem)).into_response()
+}
