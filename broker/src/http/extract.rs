@@ -254,7 +254,9 @@ mod tests {
             require_json(&headers).is_ok()
         };
         assert!(require_json(&HeaderMap::new()).is_ok());
-        for good in ["application/json", "Application/JSON; charset=utf-8", "application/cloudevents+json", "application/x-www-form-urlencoded"] {
+        for good in
+            ["application/json", "Application/JSON; charset=utf-8", "application/cloudevents+json", "application/x-www-form-urlencoded"]
+        {
             assert!(of(good), "{good}");
         }
         for bad in ["text/plain", "application/octet-stream", "application/xml", ""] {

@@ -45,7 +45,11 @@ impl HttpMetrics {
         let histogram: fn() -> Histogram = || Histogram::new(exponential_buckets(0.000_25, 2.0, 18));
         let (requests, seconds) = (Family::default(), Family::new_with_constructor(histogram));
         registry.register("sagamq_http_requests", "Requests answered", requests.clone());
-        registry.register("sagamq_http_request_seconds", "Time from a request's head to its answer's, long polls included", seconds.clone());
+        registry.register(
+            "sagamq_http_request_seconds",
+            "Time from a request's head to its answer's, long polls included",
+            seconds.clone(),
+        );
         Self { requests, seconds }
     }
 

@@ -12,6 +12,8 @@ mod metrics;
 mod openapi;
 pub mod problem;
 mod records;
+#[cfg(test)]
+mod tests;
 mod topics;
 
 pub use metrics::HttpMetrics;

@@ -86,7 +86,8 @@ pub(super) fn with_request_id(mut response: Response, request_id: &str) -> Respo
 pub(super) fn of_panic(panic: Box<dyn Any + Send>) -> Response {
     let message = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     tracing::error!(panic = message.unwrap_or("(no message)"), "a handler panicked");
-    ApiError::new(ErrorCode::Internal, "the server failed while it handled the request; its log has more under the request id").into_response()
+    ApiError::new(ErrorCode::Internal, "the server failed while it handled the request; its log has more under the request id")
+        .into_response()
 }
 
 impl From<WriteError> for ApiError {

@@ -1,0 +1,77 @@
+//! The OpenAPI description against the server it describes.
+
+use super::Server;
+use axum::body::Body;
+use axum::http::{Method, Request};
+use sagamq_api::{ErrorCode, routes};
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+fn operations(document: &Value) -> Vec<(String, Method)> {
+    let paths = document["paths"].as_object().expect("paths");
+    let of = |(path, item): (&String, &Value)| {
+        let methods = item.as_object().expect("an object").keys().filter(|key| *key != "parameters").cloned();
+        methods.map(|method| (path.clone(), method.to_uppercase().parse().expect("a method"))).collect::<Vec<_>>()
+    };
+    paths.iter().flat_map(of).collect()
+}
+
+#[tokio::test]
+async fn every_operation_that_is_described_is_served() {
+    let server = Server::new();
+    let document = server.get(routes::OPENAPI).await.ok();
+    let operations = operations(&document);
+    assert_eq!(operations.len(), 20, "{operations:?}");
+    for (path, method) in operations {
+        let concrete = path.replace("{topic}", "t").replace("{group}", "g").replace("{partition}", "0");
+        assert!(!concrete.contains('{'), "{path} has a parameter that is not known here");
+        let answer = server.send(Request::builder().method(method.clone()).uri(&concrete).body(Body::empty()).expect("a request")).await;
+        if answer.status.is_client_error() {
+            assert!(!matches!(answer.code(), ErrorCode::RouteNotFound | ErrorCode::MethodNotAllowed), "{method} {path}: {answer:?}");
+        }
+    }
+}
+
+#[test]
+fn the_paths_that_are_described_are_those_that_clients_use() {
+    let document = serde_json::to_value(crate::http::openapi()).expect("JSON");
+    let described: BTreeSet<String> = operations(&document).into_iter().map(|(path, _)| path).collect();
+    let verbs = ["receive", "ack", "nack", "extend", "terminate", "redrive"].map(|verb| format!("{}:{verb}", routes::GROUP));
+    let constants = [
+        routes::HEALTHZ,
+        routes::READYZ,
+        routes::METRICS,
+        routes::OPENAPI,
+        routes::TOPICS,
+        routes::TOPIC,
+        routes::RECORDS,
+        routes::PARTITION_RECORDS,
+        routes::GROUPS,
+        routes::GROUP,
+        routes::DEAD_LETTERS,
+    ];
+    assert_eq!(described, constants.map(str::to_owned).into_iter().chain(verbs).collect());
+}
+
+#[test]
+fn every_reference_leads_somewhere() {
+    let document = serde_json::to_value(crate::http::openapi()).expect("JSON");
+    let mut references = BTreeSet::new();
+    collect(&document, &mut references);
+    assert!(references.contains("#/components/schemas/Problem"), "{references:?}");
+    for reference in references {
+        let pointer = reference.strip_prefix('#').expect("a reference into this document");
+        assert!(document.pointer(pointer).is_some(), "{reference} leads nowhere");
+    }
+}
+
+fn collect(value: &Value, references: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(fields) => {
+            references.extend(fields.get("$ref").and_then(Value::as_str).map(str::to_owned));
+            fields.values().for_each(|field| collect(field, references));
+        }
+        Value::Array(values) => values.iter().for_each(|value| collect(value, references)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}

@@ -1,0 +1,107 @@
+//! What users do, step by step, over HTTP.
+
+use super::{NOW_MS, Server};
+use core::time::Duration;
+use serde_json::{Value, json};
+
+const RECEIVE: &str = "/v1/topics/orders/groups/billing:receive";
+const GROUP: &str = "/v1/topics/orders/groups/billing";
+
+#[tokio::test]
+async fn a_topic_is_created_described_listed_and_deleted() {
+    let server = Server::new();
+    let create = json!({"name": "orders", "config": {"partitions": 2}});
+    let created = server.post_json("/v1/topics", create.clone()).await;
+    assert_eq!(created.status.as_u16(), 201);
+    let again = server.post_json("/v1/topics", create).await;
+    assert_eq!((again.status.as_u16(), again.json()), (200, created.json()));
+    assert_eq!(server.get("/v1/topics/orders").await.ok(), created.json());
+    assert_eq!(server.get("/v1/topics").await.ok(), json!({"topics": [created.json()]}));
+    let deleted = server.delete("/v1/topics/orders").await;
+    assert_eq!((deleted.status.as_u16(), deleted.body.len()), (204, 0));
+    assert_eq!(server.get("/v1/topics/orders").await.status.as_u16(), 404);
+}
+
+#[tokio::test]
+async fn what_is_produced_is_read_by_offset_and_by_time() {
+    let server = Server::new();
+    server.topic("orders").await;
+    let records = json!({"records": [
+        {"key": "o-1", "value": {"total": 3}, "headers": {"trace": "x"}, "timestamp_ms": 1_000},
+        {"value": "text", "timestamp_ms": 2_000},
+        {"value_base64": "/wA=", "timestamp_ms": 3_000},
+    ]});
+    let produced = server.post_json("/v1/topics/orders/records", records).await.ok();
+    assert_eq!(produced["records"][2], json!({"partition": 0, "offset": 2, "timestamp_ms": 3_000, "duplicate": false}));
+    let read = server.get("/v1/topics/orders/partitions/0/records").await.ok();
+    assert_eq!(read["records"][0]["value"], json!({"total": 3}));
+    assert_eq!(read["records"][1]["value"], json!("text"));
+    assert_eq!(read["records"][2]["value_base64"], json!("/wA="));
+    assert_eq!((&read["next_offset"], &read["high_watermark"]), (&json!(3), &json!(3)));
+    let offsets = |read: Value| read["records"].as_array().expect("records").iter().map(|r| r["offset"].clone()).collect::<Vec<_>>();
+    assert_eq!(offsets(server.get("/v1/topics/orders/partitions/0/records?offset=1&max_records=1").await.ok()), [json!(1)]);
+    assert_eq!(offsets(server.get("/v1/topics/orders/partitions/0/records?timestamp_ms=1500").await.ok()), [json!(1), json!(2)]);
+}
+
+#[tokio::test]
+async fn a_long_poll_ends_with_the_record_it_waited_for() {
+    let server = Server::new();
+    server.topic("orders").await;
+    let receive = server.post(RECEIVE, r#"{"wait_ms":20000}"#);
+    let read = server.get("/v1/topics/orders/partitions/0/records?wait_ms=20000");
+    let produce = server.post("/v1/topics/orders/records", r#"{"records":[{"value":1}]}"#);
+    let (received, read, _) = tokio::join!(receive, read, produce);
+    assert_eq!(received.ok()["deliveries"][0]["offset"], json!(0));
+    assert_eq!(read.ok()["records"][0]["offset"], json!(0));
+}
+
+#[tokio::test]
+async fn records_are_received_settled_given_up_and_redriven() {
+    let server = Server::new();
+    server.topic("orders").await;
+    server.post("/v1/topics/orders/records", r#"{"records":[{"value":"a"},{"value":"b"},{"value":"c"},{"value":"d"}]}"#).await.ok();
+    let received = server.post(RECEIVE, "").await.ok();
+    let receipts: Vec<&Value> = received["deliveries"].as_array().expect("deliveries").iter().map(|d| &d["receipt"]).collect();
+    assert_eq!(receipts.len(), 4);
+    assert_eq!(server.post(RECEIVE, "").await.ok(), json!({"deliveries": [], "empty_reason": "all_leased"}));
+
+    let acked = server.post_json(&format!("{GROUP}:ack"), json!({"receipts": [receipts[0]]})).await.ok();
+    assert_eq!(acked, json!({"results": [{"status": "done"}]}));
+    let again = server.post_json(&format!("{GROUP}:ack"), json!({"receipts": [receipts[0]]})).await.ok();
+    assert_eq!(again, json!({"results": [{"status": "already_settled"}]}));
+    let extended = server.post_json(&format!("{GROUP}:extend"), json!({"receipts": [receipts[1]], "lease_ms": 60_000})).await.ok();
+    assert_eq!(extended, json!({"results": [{"status": "done", "lease_until_ms": NOW_MS + 60_000}]}));
+    let nacked =
+        server.post_json(&format!("{GROUP}:nack"), json!({"receipts": [receipts[2]], "delay_ms": 5_000, "reason": "busy"})).await.ok();
+    assert_eq!(nacked, json!({"results": [{"status": "done"}]}));
+    let terminated = json!({"receipts": [receipts[3]], "reason": "cannot be parsed"});
+    let terminated = server.post_json(&format!("{GROUP}:terminate"), terminated).await.ok();
+    assert_eq!(terminated, json!({"results": [{"status": "dead_lettered"}]}));
+
+    let group = server.get(GROUP).await.ok();
+    let numbers = ["lag_records", "in_flight", "delayed", "dead_letters"].map(|name| group[name].as_u64());
+    assert_eq!(numbers, [Some(2), Some(1), Some(1), Some(1)]);
+    assert_eq!(group["dead_letter_topic"], json!("orders.billing.dlq"));
+    assert_eq!(server.get("/v1/topics/orders/groups").await.ok(), json!({"groups": [group]}));
+
+    let letters = server.get(&format!("{GROUP}/dead-letters")).await.ok();
+    let letter = &letters["dead_letters"][0];
+    assert_eq!((&letter["cause"], &letter["reason"]), (&json!("terminated"), &json!("cannot be parsed")));
+    assert_eq!((&letter["origin_offset"], &letter["attempts"], &letter["record"]["value"]), (&json!(3), &json!(1), &json!("d")));
+
+    assert_eq!(server.post(&format!("{GROUP}:redrive"), "").await.ok(), json!({"redriven": 1, "remaining": 0}));
+    let redriven = server.post(RECEIVE, "").await.ok();
+    assert_eq!((&redriven["deliveries"][0]["value"], &redriven["deliveries"][0]["attempt"]), (&json!("d"), &json!(1)));
+
+    // The one that was given back is due, and becomes a dead letter at its second delivery.
+    server.clock.advance(Duration::from_millis(5_000));
+    let second = server.post(RECEIVE, "").await.ok();
+    assert_eq!((&second["deliveries"][0]["value"], &second["deliveries"][0]["attempt"]), (&json!("c"), &json!(2)));
+    let last = server.post_json(&format!("{GROUP}:nack"), json!({"receipts": [second["deliveries"][0]["receipt"]]})).await.ok();
+    assert_eq!(last, json!({"results": [{"status": "dead_lettered"}]}));
+    let letters = server.get(&format!("{GROUP}/dead-letters?max_records=10")).await.ok();
+    assert_eq!(letters["dead_letters"][0]["cause"], json!("delivery_limit"));
+
+    assert_eq!(server.delete(GROUP).await.status.as_u16(), 204);
+    assert_eq!(server.get("/v1/topics/orders/groups").await.ok(), json!({"groups": []}));
+}

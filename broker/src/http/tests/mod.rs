@@ -1,0 +1,119 @@
+//! The interface over real routers and a broker on storage in memory: what is asked is HTTP, what is looked at is the answer.
+
+mod bad_input;
+mod common;
+mod description;
+mod journeys;
+
+use crate::broker::{Broker, BrokerConfig};
+use crate::env::{ManualClock, Random};
+use crate::http::{self, HttpMetrics};
+use crate::storage::Storage;
+use crate::storage::memory::MemoryStorage;
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::{HeaderMap, Request, StatusCode};
+use prometheus_client::registry::Registry;
+use sagamq_api::{ErrorCode, Problem};
+use serde_json::Value;
+use std::sync::Arc;
+use tower::ServiceExt as _;
+
+const NOW_MS: u64 = 1_790_000_000_000;
+
+/// A server on storage in memory, with a clock that stands still.
+struct Server {
+    app: Router,
+    broker: Broker,
+    clock: ManualClock,
+}
+
+/// An answer.
+#[derive(Debug)]
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Vec<u8>,
+}
+
+impl Server {
+    fn new() -> Self {
+        Self::over(Arc::new(MemoryStorage::new()), BrokerConfig { shards: 4, ..BrokerConfig::default() })
+    }
+
+    fn over(storage: Arc<dyn Storage>, config: BrokerConfig) -> Self {
+        Self::with_routes(storage, config, Router::new())
+    }
+
+    /// A server with routes of an embedder beside the broker's.
+    fn with_routes(storage: Arc<dyn Storage>, config: BrokerConfig, more: Router) -> Self {
+        let mut registry = Registry::default();
+        let clock = ManualClock::at(NOW_MS);
+        let broker = Broker::open(storage, config, Arc::new(clock.clone()), Random::from_seed(1), &mut registry).expect("opens");
+        let metrics = HttpMetrics::register(&mut registry);
+        let routes = http::router(broker.clone()).merge(more);
+        Self { app: http::application(routes, http::openapi(), Arc::new(registry), metrics), broker, clock }
+    }
+
+    async fn send(&self, request: Request<Body>) -> Answer {
+        let response = self.app.clone().oneshot(request).await.expect("a router always answers");
+        let (parts, body) = response.into_parts();
+        let body = to_bytes(body, usize::MAX).await.expect("a whole body").to_vec();
+        Answer { status: parts.status, headers: parts.headers, body }
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        self.send(Request::get(path).body(Body::empty()).expect("a request")).await
+    }
+
+    async fn delete(&self, path: &str) -> Answer {
+        self.send(Request::delete(path).body(Body::empty()).expect("a request")).await
+    }
+
+    async fn post(&self, path: &str, body: impl Into<Body>) -> Answer {
+        self.send(Request::post(path).body(body.into()).expect("a request")).await
+    }
+
+    async fn post_json(&self, path: &str, body: Value) -> Answer {
+        let request = Request::post(path).header("content-type", "application/json");
+        self.send(request.body(body.to_string().into()).expect("a request")).await
+    }
+
+    /// Creates a topic with one partition.
+    async fn topic(&self, name: &str) {
+        let config = serde_json::json!({"partitions": 1, "delivery_limit": 2, "backoff_initial_ms": 1_000, "backoff_max_ms": 1_000});
+        let answer = self.post_json("/v1/topics", serde_json::json!({"name": name, "config": config})).await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{answer:?}");
+    }
+}
+
+impl Answer {
+    fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().expect("text"))
+    }
+
+    /// The problem in the answer, after a look at what all of them have in common.
+    fn problem(&self) -> Problem {
+        assert_eq!(self.header("content-type"), Some("application/problem+json"), "{self:?}");
+        let problem: Problem = serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"));
+        assert_eq!(problem.status, self.status.as_u16());
+        assert_eq!(problem.status, problem.code.status());
+        assert_eq!(problem.request_id.as_deref(), self.header("x-request-id"), "the problem names the request");
+        assert!(problem.detail.len() > 10, "{problem:?}");
+        assert_eq!(self.header("retry-after").is_some(), matches!(problem.status, 429 | 503), "{self:?}");
+        problem
+    }
+
+    fn code(&self) -> ErrorCode {
+        self.problem().code
+    }
+
+    fn ok(self) -> Value {
+        assert_eq!(self.status, StatusCode::OK, "{self:?}");
+        self.json()
+    }
+}
