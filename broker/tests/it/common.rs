@@ -1,0 +1,86 @@
+//! A broker for a test: any storage, a clock that the test moves, a seed.
+
+use prometheus_client::registry::Registry;
+use sagamq_api::group::{AckRequest, Delivery, ReceiveRequest};
+use sagamq_api::record::ProduceRecord;
+use sagamq_api::topic::{ProducedRecord, ReadQuery, TopicConfig};
+use sagamq_api::{GroupName, Offset, PartitionId, TopicName};
+use sagamq_broker::env::{ManualClock, Random};
+use sagamq_broker::storage::Storage;
+use sagamq_broker::{Broker, BrokerConfig, OpenError};
+use std::sync::Arc;
+
+pub(crate) const START_MS: u64 = 1_800_000_000_000;
+
+pub(crate) struct TestBroker {
+    pub(crate) broker: Broker,
+    pub(crate) clock: ManualClock,
+}
+
+pub(crate) fn topic(name: &str) -> TopicName {
+    name.parse().expect("a legal name")
+}
+
+pub(crate) fn group(name: &str) -> GroupName {
+    name.parse().expect("a legal name")
+}
+
+pub(crate) fn one_partition() -> TopicConfig {
+    TopicConfig { partitions: 1, ..TopicConfig::default() }
+}
+
+impl TestBroker {
+    pub(crate) fn open(storage: impl Storage) -> Self {
+        Self::try_open(storage, ManualClock::at(START_MS)).expect("opens")
+    }
+
+    pub(crate) fn try_open(storage: impl Storage, clock: ManualClock) -> Result<Self, OpenError> {
+        let config = BrokerConfig { shards: 4, ..BrokerConfig::default() };
+        let broker = Broker::open(Arc::new(storage), config, Arc::new(clock.clone()), Random::from_seed(7), &mut Registry::default())?;
+        Ok(Self { broker, clock })
+    }
+
+    pub(crate) async fn with_topic(storage: impl Storage, name: &str, config: TopicConfig) -> Self {
+        let test = Self::open(storage);
+        test.broker.create_topic(&topic(name), config).await.expect("created");
+        test
+    }
+
+    pub(crate) async fn produce(&self, name: &str, records: Vec<ProduceRecord>, key: Option<&str>) -> Vec<ProducedRecord> {
+        self.broker.produce(&topic(name), records, key).await.expect("produced")
+    }
+
+    pub(crate) async fn produce_texts(&self, name: &str, texts: impl IntoIterator<Item = impl Into<String>>) -> Vec<ProducedRecord> {
+        self.produce(name, texts.into_iter().map(ProduceRecord::text).collect(), None).await
+    }
+
+    /// Every value of a partition, in order.
+    pub(crate) async fn values(&self, name: &str, partition: u32) -> Vec<String> {
+        let (mut values, mut from) = (Vec::new(), Offset(0));
+        loop {
+            let query = ReadQuery { offset: Some(from), ..ReadQuery::default() };
+            let answer = self.broker.read(&topic(name), PartitionId(partition), &query).await.expect("read");
+            if answer.records.is_empty() {
+                return values;
+            }
+            from = answer.next_offset;
+            values.extend(answer.records.iter().map(|record| {
+                let bytes = record.value_bytes().expect("base64").unwrap_or_default();
+                String::from_utf8(bytes.to_vec()).expect("text")
+            }));
+        }
+    }
+
+    pub(crate) async fn receive(&self, name: &str, of: &str) -> Vec<Delivery> {
+        self.receive_with(name, of, &ReceiveRequest::default()).await
+    }
+
+    pub(crate) async fn receive_with(&self, name: &str, of: &str, request: &ReceiveRequest) -> Vec<Delivery> {
+        self.broker.receive(&topic(name), &group(of), request).await.expect("received").deliveries
+    }
+
+    pub(crate) async fn ack(&self, name: &str, of: &str, deliveries: &[Delivery]) {
+        let request = AckRequest { receipts: deliveries.iter().map(|delivery| delivery.receipt.clone()).collect() };
+        self.broker.ack(&topic(name), &group(of), &request).await.expect("acknowledged");
+    }
+}

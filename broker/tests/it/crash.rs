@@ -1,0 +1,88 @@
+//! A power cut or a kill at every write: what was acknowledged is there, and a retry with the same key stores once.
+
+use crate::common::{TestBroker, group, one_partition, topic};
+use sagamq_api::group::{AckRequest, ReceiveRequest};
+use sagamq_api::record::ProduceRecord;
+use sagamq_broker::storage::crash::{CrashStorage, FailedWrite};
+use sagamq_broker::{AppendError, ProduceError, WriteError};
+use std::collections::BTreeSet;
+
+/// Produces, consumes and acknowledges until a write fails; gives what was acknowledged to the producer and by the consumer.
+async fn run(storage: CrashStorage) -> (BTreeSet<u64>, BTreeSet<u64>) {
+    let (mut stored, mut settled) = (BTreeSet::new(), BTreeSet::new());
+    let Ok(test) = TestBroker::try_open(storage, sagamq_broker::env::ManualClock::at(crate::common::START_MS)) else {
+        return (stored, settled);
+    };
+    let _ = test.broker.create_topic(&topic("t"), one_partition()).await;
+    for n in 0..6_u64 {
+        let record = ProduceRecord::text(n.to_string());
+        if test.broker.produce(&topic("t"), vec![record], Some(&format!("key-{n}"))).await.is_ok() {
+            stored.insert(n);
+        }
+        let request = ReceiveRequest { max_records: Some(1), ..ReceiveRequest::default() };
+        let Ok(received) = test.broker.receive(&topic("t"), &group("g"), &request).await else { continue };
+        for delivery in received.deliveries {
+            let n = delivery.record.json().expect("a number");
+            if test.broker.ack(&topic("t"), &group("g"), &AckRequest { receipts: vec![delivery.receipt] }).await.is_ok() {
+                settled.insert(n);
+            }
+        }
+    }
+    test.broker.shutdown().await;
+    (stored, settled)
+}
+
+/// What is in the log and what a group still gets.
+async fn look(storage: CrashStorage) -> (Vec<u64>, BTreeSet<u64>) {
+    let test = TestBroker::open(storage);
+    test.broker.create_topic(&topic("t"), one_partition()).await.expect("made, or there");
+    for n in 0..6_u64 {
+        test.produce("t", vec![ProduceRecord::text(n.to_string())], Some(&format!("key-{n}"))).await;
+    }
+    let log = test.values("t", 0).await.iter().map(|value| value.parse().expect("a number")).collect();
+    test.clock.advance(core::time::Duration::from_secs(3600));
+    let left = test.receive("t", "g").await.iter().map(|delivery| delivery.record.json().expect("a number")).collect();
+    (log, left)
+}
+
+#[tokio::test]
+async fn a_crash_at_any_write_loses_nothing_acknowledged_and_a_retry_stores_once() {
+    let whole = CrashStorage::new();
+    let (stored, settled) = run(whole.clone()).await;
+    assert_eq!((stored.len(), settled.len()), (6, 6));
+    let writes = whole.writes();
+    assert!(writes > 15, "the run writes often enough to be worth crashing: {writes}");
+    for at in 1..=writes {
+        for leaves in [FailedWrite::NothingApplied, FailedWrite::Applied, FailedWrite::AppliedNotSynced] {
+            let storage = CrashStorage::new();
+            storage.fail_write(at, leaves);
+            let (stored, settled) = run(storage.clone()).await;
+            for image in [storage.after_power_cut(), storage.after_kill()] {
+                let (log, left) = look(image).await;
+                let case = format!("write {at} of {writes} left {leaves:?}");
+                let unique: BTreeSet<u64> = log.iter().copied().collect();
+                assert_eq!(unique.len(), log.len(), "{case}: a retry with the same key stored twice: {log:?}");
+                assert_eq!(unique.len(), 6, "{case}: the retries stored everything: {log:?}");
+                assert!(stored.is_subset(&unique), "{case}: acknowledged {stored:?}, in the log {log:?}");
+                assert!(settled.is_disjoint(&left), "{case}: settled {settled:?}, delivered again {left:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn after_a_failed_write_nothing_is_written_and_reads_go_on() {
+    let storage = CrashStorage::new();
+    let test = TestBroker::with_topic(storage.clone(), "t", one_partition()).await;
+    test.produce_texts("t", ["a"]).await;
+    storage.fail_write(1, FailedWrite::NothingApplied);
+    let failed = test.broker.produce(&topic("t"), vec![ProduceRecord::text("b")], None).await;
+    assert!(matches!(failed, Err(ProduceError::Append(AppendError::Write(WriteError::Failed(_))))), "the outcome is unknown: {failed:?}");
+    let refused = test.broker.produce(&topic("t"), vec![ProduceRecord::text("c")], None).await;
+    assert!(matches!(refused, Err(ProduceError::Append(AppendError::Write(WriteError::Stopped(_))))), "nothing was stored: {refused:?}");
+    assert!(test.broker.writes_stopped().is_some());
+    let writes = storage.writes();
+    assert!(test.broker.receive(&topic("t"), &group("g"), &ReceiveRequest::default()).await.is_err(), "a group cannot be made");
+    assert_eq!(test.values("t", 0).await, ["a"]);
+    assert_eq!(storage.writes(), writes, "no write is tried again");
+}

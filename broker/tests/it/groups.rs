@@ -1,0 +1,200 @@
+//! Queue groups: lease, settle, redelivery, dead letters, restart.
+
+use crate::common::{TestBroker, group, one_partition, topic};
+use core::time::Duration;
+use sagamq_api::group::{
+    AckRequest, DeadLetterQuery, EmptyReason, ExtendRequest, NackRequest, ReceiveRequest, RedriveRequest, SettleStatus, StartPosition,
+    TerminateRequest,
+};
+use sagamq_api::topic::TopicConfig;
+use sagamq_api::{ErrorCode, Offset};
+use sagamq_broker::ConsumeError;
+use sagamq_broker::storage::memory::MemoryStorage;
+
+fn receipts(deliveries: &[sagamq_api::group::Delivery]) -> Vec<String> {
+    deliveries.iter().map(|delivery| delivery.receipt.clone()).collect()
+}
+
+fn offsets(deliveries: &[sagamq_api::group::Delivery]) -> Vec<u64> {
+    deliveries.iter().map(|delivery| delivery.record.offset.0).collect()
+}
+
+#[tokio::test]
+async fn every_record_is_delivered_once_while_consumers_settle() {
+    let test = TestBroker::with_topic(MemoryStorage::new(), "t", TopicConfig { partitions: 8, ..TopicConfig::default() }).await;
+    for chunk in 0..50 {
+        test.produce_texts("t", (0..20).map(|i| format!("{chunk}-{i}"))).await;
+    }
+    let consume = async || {
+        let mut seen = Vec::new();
+        loop {
+            let deliveries = test.receive_with("t", "g", &ReceiveRequest { max_records: Some(7), ..ReceiveRequest::default() }).await;
+            if deliveries.is_empty() {
+                return seen;
+            }
+            test.ack("t", "g", &deliveries).await;
+            seen.extend(deliveries.into_iter().map(|d| d.record.value.expect("a value").to_string()));
+        }
+    };
+    let (mut a, b, c) = tokio::join!(consume(), consume(), consume());
+    a.extend(b);
+    a.extend(c);
+    a.sort();
+    a.dedup();
+    assert_eq!(a.len(), 1000);
+    let description = test.broker.describe_group(&topic("t"), &group("g")).await.expect("there");
+    assert_eq!((description.lag_records, description.in_flight, description.lag_seconds), (0, 0, 0.0));
+}
+
+#[tokio::test]
+async fn a_lease_that_runs_out_is_delivered_again_and_the_old_receipt_is_over() {
+    let config = TopicConfig { backoff_initial_ms: 0, backoff_max_ms: 0, ..one_partition() };
+    let test = TestBroker::with_topic(MemoryStorage::new(), "t", config).await;
+    test.produce_texts("t", ["a"]).await;
+    let first = test.receive("t", "g").await;
+    assert_eq!(first[0].attempt, 1);
+    let empty = test.broker.receive(&topic("t"), &group("g"), &ReceiveRequest::default()).await.expect("received");
+    assert_eq!(empty.empty_reason, Some(EmptyReason::AllLeased));
+    test.clock.advance(Duration::from_secs(31));
+    let second = test.receive("t", "g").await;
+    assert_eq!(second.len(), 1);
+    assert_eq!(second[0].attempt, 2);
+    let late = test.broker.ack(&topic("t"), &group("g"), &AckRequest { receipts: receipts(&first) }).await;
+    assert!(matches!(late, Err(ConsumeError::AllExpired)), "{late:?}");
+    test.ack("t", "g", &second).await;
+    let again = test.broker.ack(&topic("t"), &group("g"), &AckRequest { receipts: receipts(&second) }).await.expect("idempotent");
+    assert_eq!(again.results[0].status, SettleStatus::AlreadySettled);
+}
+
+#[tokio::test]
+async fn extend_keeps_a_record_and_one_expired_receipt_does_not_spoil_the_others() {
+    let test = TestBroker::with_topic(MemoryStorage::new(), "t", one_partition()).await;
+    test.produce_texts("t", ["a", "b"]).await;
+    let leased = test.receive("t", "g").await;
+    let kept = ExtendRequest { receipts: receipts(&leased[..1]), lease_ms: 120_000 };
+    let extended = test.broker.extend(&topic("t"), &group("g"), &kept).await.expect("extended");
+    assert!(extended.results[0].lease_until_ms.expect("a new end") > leased[0].lease_until_ms);
+    test.clock.advance(Duration::from_secs(60));
+    let late = ExtendRequest { receipts: receipts(&leased), lease_ms: 1000 };
+    let results = test.broker.extend(&topic("t"), &group("g"), &late).await.expect("one is left").results;
+    assert_eq!(results[0].status, SettleStatus::Done);
+    assert_eq!((results[1].status, results[1].code), (SettleStatus::Failed, Some(ErrorCode::ReceiptExpired)));
+}
+
+#[tokio::test]
+async fn a_poison_record_becomes_a_dead_letter_with_cause_and_is_redriven() {
+    let test = TestBroker::with_topic(MemoryStorage::new(), "t", TopicConfig { partitions: 2, ..TopicConfig::default() }).await;
+    test.produce_texts("t", ["poison"]).await;
+    for attempt in 1..=5 {
+        let delivered = test.receive("t", "g").await;
+        assert_eq!(delivered[0].attempt, attempt);
+        let request = NackRequest { receipts: receipts(&delivered), delay_ms: Some(0), reason: Some("cannot parse".to_owned()) };
+        let result = test.broker.nack(&topic("t"), &group("g"), &request).await.expect("given back").results;
+        let expected = if attempt == 5 { SettleStatus::DeadLettered } else { SettleStatus::Done };
+        assert_eq!(result[0].status, expected, "attempt {attempt}");
+    }
+    assert!(test.receive("t", "g").await.is_empty());
+    let letters = test.broker.dead_letters(&topic("t"), &group("g"), &DeadLetterQuery::default()).await.expect("listed");
+    assert_eq!(letters.len(), 1);
+    let letter = &letters[0];
+    assert_eq!((letter.cause.as_str(), letter.reason.as_deref(), letter.attempts), ("delivery_limit", Some("cannot parse"), 5));
+    assert_eq!(letter.record.value, Some("poison".into()));
+    assert_eq!(letter.origin_offset, Offset(0));
+    let description = test.broker.describe_group(&topic("t"), &group("g")).await.expect("there");
+    assert_eq!((description.dead_letters, description.lag_records), (1, 0));
+
+    let none = RedriveRequest { cause: Some("terminated".to_owned()), ..RedriveRequest::default() };
+    assert_eq!(test.broker.redrive(&topic("t"), &group("g"), &none).await.expect("filtered").redriven, 0);
+    let answer = test.broker.redrive(&topic("t"), &group("g"), &RedriveRequest::default()).await.expect("redriven");
+    assert_eq!((answer.redriven, answer.remaining), (1, 0));
+    let back = test.receive("t", "g").await;
+    assert_eq!((back[0].attempt, back[0].record.value.clone()), (1, Some("poison".into())));
+    test.ack("t", "g", &back).await;
+    assert!(test.broker.dead_letters(&topic("t"), &group("g"), &DeadLetterQuery::default()).await.expect("listed").is_empty());
+}
+
+#[tokio::test]
+async fn terminate_makes_a_dead_letter_at_once_and_leases_that_run_out_count_as_deliveries() {
+    let config = TopicConfig { delivery_limit: 2, backoff_initial_ms: 0, backoff_max_ms: 0, ..one_partition() };
+    let test = TestBroker::with_topic(MemoryStorage::new(), "t", config).await;
+    test.produce_texts("t", ["a", "b"]).await;
+    let leased = test.receive("t", "g").await;
+    let request = TerminateRequest { receipts: receipts(&leased[..1]), reason: "wrong schema".to_owned() };
+    test.broker.terminate(&topic("t"), &group("g"), &request).await.expect("terminated");
+    test.clock.advance(Duration::from_secs(31));
+    let second = test.receive("t", "g").await;
+    assert_eq!(offsets(&second), [1]);
+    test.clock.advance(Duration::from_secs(31));
+    assert!(test.receive("t", "g").await.is_empty(), "the second lease was the last");
+    let letters = test.broker.dead_letters(&topic("t"), &group("g"), &DeadLetterQuery::default()).await.expect("listed");
+    let causes: Vec<_> = letters.iter().map(|letter| (letter.origin_offset.0, letter.cause.as_str())).collect();
+    assert_eq!(causes, [(0, "terminated"), (1, "delivery_limit")]);
+}
+
+#[tokio::test]
+async fn acknowledgements_leases_and_attempts_survive_a_restart() {
+    let storage = MemoryStorage::new();
+    let test = TestBroker::with_topic(storage.clone(), "t", one_partition()).await;
+    test.produce_texts("t", ["a", "b", "c"]).await;
+    let leased = test.receive_with("t", "g", &ReceiveRequest { max_records: Some(2), ..ReceiveRequest::default() }).await;
+    test.ack("t", "g", &leased[..1]).await;
+    test.broker.shutdown().await;
+
+    let test = TestBroker::try_open(storage, test.clock.clone()).expect("opens");
+    let fresh = test.receive("t", "g").await;
+    assert_eq!(offsets(&fresh), [2], "b is leased to a consumer that may still be at work");
+    test.ack("t", "g", &leased[1..]).await;
+    test.ack("t", "g", &fresh).await;
+    let description = test.broker.describe_group(&topic("t"), &group("g")).await.expect("there");
+    assert_eq!(description.lag_records, 0);
+}
+
+#[tokio::test]
+async fn a_new_group_begins_where_it_says_and_auto_ack_delivers_at_most_once() {
+    let storage = MemoryStorage::new();
+    let test = TestBroker::with_topic(storage.clone(), "t", one_partition()).await;
+    test.produce_texts("t", ["old"]).await;
+    let latest = ReceiveRequest { start: StartPosition::Latest, auto_ack: true, ..ReceiveRequest::default() };
+    assert!(test.receive_with("t", "late", &latest).await.is_empty());
+    test.broker.shutdown().await;
+    let test = TestBroker::open(storage);
+    test.produce_texts("t", ["new"]).await;
+    let delivered = test.receive_with("t", "late", &latest).await;
+    assert_eq!(offsets(&delivered), [1], "the beginning of a group survives a restart");
+    test.clock.advance(Duration::from_secs(3600));
+    assert!(test.receive_with("t", "late", &latest).await.is_empty());
+    assert_eq!(offsets(&test.receive("t", "early").await), [0, 1]);
+}
+
+#[tokio::test]
+async fn a_waiting_receive_hears_of_a_record_and_of_one_that_was_given_back() {
+    let test = TestBroker::with_topic(MemoryStorage::new(), "t", one_partition()).await;
+    let waiting = ReceiveRequest { wait_ms: Some(20_000), ..ReceiveRequest::default() };
+    let (delivered, _) = tokio::join!(test.receive_with("t", "g", &waiting), test.produce_texts("t", ["a"]));
+    assert_eq!(delivered.len(), 1);
+    let name = (topic("t"), group("g"));
+    let give_back = NackRequest { receipts: receipts(&delivered), delay_ms: Some(0), reason: None };
+    let (again, _) = tokio::join!(test.receive_with("t", "g", &waiting), test.broker.nack(&name.0, &name.1, &give_back));
+    assert_eq!(again[0].attempt, 2);
+}
+
+#[tokio::test]
+async fn receipts_of_others_are_refused() {
+    let test = TestBroker::with_topic(MemoryStorage::new(), "t", one_partition()).await;
+    test.produce_texts("t", ["a"]).await;
+    let delivered = test.receive("t", "g").await;
+    test.receive("t", "other").await;
+    let request = AckRequest { receipts: receipts(&delivered) };
+    let foreign = test.broker.ack(&topic("t"), &group("other"), &request).await;
+    assert!(matches!(foreign, Err(ConsumeError::ForeignReceipt { index: 0 })), "{foreign:?}");
+    let garbage = AckRequest { receipts: vec![delivered[0].receipt.clone(), "x".to_owned()] };
+    let refused = test.broker.ack(&topic("t"), &group("g"), &garbage).await;
+    assert!(matches!(refused, Err(ConsumeError::Receipt { index: 1, .. })), "{refused:?}");
+    let still = test.broker.describe_group(&topic("t"), &group("g")).await.expect("there");
+    assert_eq!(still.in_flight, 1, "a refused request settles nothing");
+    assert!(matches!(test.broker.ack(&topic("t"), &group("none"), &request).await, Err(ConsumeError::GroupNotFound { .. })));
+    test.broker.delete_group(&topic("t"), &group("g")).await.expect("deleted");
+    test.receive("t", "g").await;
+    let deleted = test.broker.ack(&topic("t"), &group("g"), &request).await;
+    assert!(matches!(deleted, Err(ConsumeError::ForeignReceipt { .. })), "a new group of the same name: {deleted:?}");
+}

@@ -1,0 +1,8 @@
+//! The broker through its door, on storage in memory and on the crash double.
+
+mod common;
+mod crash;
+mod embedder;
+mod groups;
+mod produce;
+mod topics;
