@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn an_address_that_is_none_is_refused_with_an_example() {
-        for url in ["", "localhost:7070", "ftp://h", "http://h/?a=b", "http://"] {
+        for url in ["", "localhost:7070", "ftp://h", "http://h/?a=b", "http://u:p@h", "http://"] {
             let error = Client::new(url).expect_err(url);
             assert!(matches!(error, ClientError::InvalidUrl { .. }), "{url}");
             assert!(error.to_string().contains("http://127.0.0.1:7070"), "{error}");

@@ -23,10 +23,10 @@ pub struct RetryPolicy {
 }
 
 impl Default for RetryPolicy {
-    /// 10 attempts, 100 ms × 2 up to 5 s, within 60 s: a restart of the broker is ridden out.
+    /// 16 attempts, 100 ms × 2 up to 5 s, within 60 s: about half a minute, so a restart of the broker is ridden out.
     fn default() -> Self {
         Self {
-            attempts: 10,
+            attempts: 16,
             initial: Duration::from_millis(100),
             factor: 2.0,
             max: Duration::from_secs(5),

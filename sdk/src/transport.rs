@@ -137,8 +137,8 @@ impl Transport {
         if !matches!(url.scheme(), "http" | "https") {
             return Err(invalid(format!("the scheme is `{}`", url.scheme())));
         }
-        if url.query().is_some() || url.fragment().is_some() {
-            return Err(invalid("a query or a fragment cannot be part of it".to_owned()));
+        if url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() || url.password().is_some() {
+            return Err(invalid("a query, a fragment or a user cannot be part of it".to_owned()));
         }
         let mut http = reqwest::Client::builder()
             .user_agent(concat!("sagamq-sdk/", env!("CARGO_PKG_VERSION")))

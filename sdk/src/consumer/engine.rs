@@ -142,8 +142,11 @@ where
                         Err(error) => self.pause_or_fail(error)?,
                     }
                 }
-                Some(finished) = self.running.join_next_with_id() => {
-                    self.finished(task_id(&finished));
+                Some(ended) = self.running.join_next_with_id() => {
+                    // Panics are caught inside, so nothing cuts a handler off here. If something does, its lease is not kept.
+                    if let Some(receipt) = self.ended(ended) {
+                        self.leases.release(&receipt);
+                    }
                 }
             }
         }
@@ -212,32 +215,39 @@ where
         Ok(())
     }
 
-    fn finished(&mut self, id: Id) -> Option<String> {
-        self.receipts.remove(&id)
+    /// Forgets a handler that ended. Its record, if the handler was cut off before it could settle it.
+    fn ended(&mut self, ended: Result<(Id, ()), JoinError>) -> Option<String> {
+        match ended {
+            Ok((id, ())) => {
+                self.receipts.remove(&id);
+                None
+            }
+            Err(error) => self.receipts.remove(&error.id()),
+        }
     }
 
     /// Stops receiving, gives back what was not begun, waits for what was.
     async fn stop(&mut self) {
-        self.last_receive().await;
-        for delivery in std::mem::take(&mut self.queue) {
-            let back = Settlement::Nack { delay: Some(Duration::ZERO), reason: String::new() };
-            drop(self.settle.send((delivery.receipt, back)).await);
-        }
         let deadline = Instant::now() + self.settings.stop_timeout;
-        while let Ok(Some(finished)) = tokio::time::timeout_at(deadline, self.running.join_next_with_id()).await {
-            self.finished(task_id(&finished));
+        self.last_receive().await;
+        let back = Settlement::Nack { delay: Some(Duration::ZERO), reason: String::new() };
+        for delivery in std::mem::take(&mut self.queue) {
+            // The settler has no room when the server is away; then the leases run out instead.
+            drop(tokio::time::timeout_at(deadline, self.settle.send((delivery.receipt, back.clone()))).await);
+        }
+        while let Ok(Some(ended)) = tokio::time::timeout_at(deadline, self.running.join_next_with_id()).await {
+            self.ended(ended);
         }
         if self.running.is_empty() {
             return;
         }
         tracing::warn!(handlers = self.running.len(), "handlers did not finish in time; their records are given back");
         self.running.abort_all();
-        while let Some(finished) = self.running.join_next_with_id().await {
-            // One that finished just before it was cut off has sent its settlement itself.
-            let receipt = self.finished(task_id(&finished));
-            if let (Some(receipt), Err(_)) = (receipt, finished) {
-                let reason = "the consumer was stopped before the handler finished".to_owned();
-                drop(self.settle.send((receipt, Settlement::Nack { delay: None, reason })).await);
+        let reason = "the consumer was stopped before the handler finished".to_owned();
+        let cut_off = Settlement::Nack { delay: None, reason };
+        while let Some(ended) = self.running.join_next_with_id().await {
+            if let Some(receipt) = self.ended(ended) {
+                drop(self.settle.try_send((receipt, cut_off.clone())));
             }
         }
     }
@@ -259,13 +269,6 @@ async fn answer_of(receiving: &mut Option<(Instant, Receiving)>) -> Result<Recei
     match receiving {
         Some((_, receive)) => receive.await,
         None => std::future::pending().await,
-    }
-}
-
-fn task_id(finished: &Result<(Id, ()), JoinError>) -> Id {
-    match finished {
-        Ok((id, ())) => *id,
-        Err(error) => error.id(),
     }
 }
 

@@ -60,7 +60,8 @@ impl fmt::Debug for Producer {
 }
 
 impl Producer {
-    /// Sends one record and waits until it is on disk.
+    /// Sends one record and waits until it is on disk. Dropped before its end, the record may be sent or not; dropped while it
+    /// waits for room, it is not.
     ///
     /// # Errors
     /// The error of the record's batch after all retries; see [`Client::produce`](crate::Client::produce). A batch that is
