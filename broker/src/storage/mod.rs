@@ -147,13 +147,7 @@ pub trait Storage: Send + Sync + 'static {
     ///
     /// # Errors
     /// When the device fails or what it holds is damaged; the visitor has then seen a part.
-    fn scan(
-        &self,
-        family: Family,
-        range: Range<&[u8]>,
-        direction: Direction,
-        visit: Visitor<'_>,
-    ) -> Result<(), StorageError>;
+    fn scan(&self, family: Family, range: Range<&[u8]>, direction: Direction, visit: Visitor<'_>) -> Result<(), StorageError>;
 
     /// Applies all mutations in order, or none. When it returns, [`Durability`] says what they survive.
     ///
@@ -167,13 +161,7 @@ impl<S: Storage + ?Sized> Storage for std::sync::Arc<S> {
         (**self).get(family, key)
     }
 
-    fn scan(
-        &self,
-        family: Family,
-        range: Range<&[u8]>,
-        direction: Direction,
-        visit: Visitor<'_>,
-    ) -> Result<(), StorageError> {
+    fn scan(&self, family: Family, range: Range<&[u8]>, direction: Direction, visit: Visitor<'_>) -> Result<(), StorageError> {
         (**self).scan(family, range, direction, visit)
     }
 

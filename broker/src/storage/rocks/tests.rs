@@ -2,7 +2,7 @@
 
 use super::{OpenError, RocksOptions, RocksStorage};
 use crate::storage::contract::{all_keys, get, put, write};
-use crate::storage::side_file::{self, Recorded};
+use crate::storage::side_file::{self, CommitGuard, Recorded};
 use crate::storage::{Durability, Family, Storage as _};
 use rocksdb::{DB, Options, WaitForCompactOptions};
 use std::collections::BTreeMap;
@@ -331,14 +331,28 @@ fn missing_rights_are_told_apart_from_failures() {
     assert!(matches!(refusal.io(&std::io::Error::from(std::io::ErrorKind::StorageFull)), OpenError::Io { .. }));
 }
 
+/// `/dev/full` fails every write: the guard's device is full, the database's is not.
+#[cfg(target_os = "linux")]
 #[test]
 fn after_a_failed_write_nothing_more_is_written_and_reads_go_on() {
-    let directory = directory();
-    let storage = open(directory.path());
+    let (directory, broken) = (directory(), directory());
+    let mut storage = open(directory.path());
     write(&storage, &[put(Family::Meta, "before", "")]);
-    let failure = crate::storage::StorageError::Io("the device is gone".to_owned());
-    *storage.stopped.lock().expect("not poisoned") = Some(failure);
-    let refusal = storage.write(&[put(Family::Meta, "after", "")], Durability::Synced).expect_err("writes have stopped");
-    assert!(refusal.to_string().contains("the device is gone"), "the reason is given: {refusal}");
+    let slot = side_file::create(broken.path(), 0).expect("writable");
+    fs::remove_file(broken.path().join("commit-guard")).expect("writable");
+    std::os::unix::fs::symlink("/dev/full", broken.path().join("commit-guard")).expect("writable");
+    let healthy = CommitGuard::start(directory.path(), slot, 0, QUICK).expect("starts");
+    storage.guard = CommitGuard::start(broken.path(), slot, 1, QUICK).expect("starts");
+    for _ in 0..5_000 {
+        if storage.guard.failure().is_some() {
+            break;
+        }
+        std::thread::sleep(QUICK);
+    }
+    let refusal = storage.write(&[put(Family::Meta, "after", "")], Durability::Synced).expect_err("the guard cannot be written");
+    assert!(refusal.to_string().contains("commit-guard cannot be written"), "the reason is given: {refusal}");
+    storage.guard = healthy;
+    let again = storage.write(&[put(Family::Meta, "after", "")], Durability::Synced).expect_err("it is not tried again");
+    assert_eq!(again.to_string(), refusal.to_string(), "the first reason stays");
     assert_eq!(all_keys(&storage, Family::Meta), "before");
 }
