@@ -2,7 +2,6 @@
 //! names the field and what is wrong with it, before anything is done.
 
 use crate::http::problem::ApiError;
-use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::HeaderMap;
@@ -28,8 +27,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
         require_json(request.headers())?;
-        let body = read_body(request.into_body_with_length(), BODY_BYTES_MAX).await?;
-        parse_json(&body).map(Self)
+        parse_json(&read_body(request).await?).map(Self)
     }
 }
 
@@ -75,7 +73,7 @@ impl<S: Send + Sync> FromRequest<S> for RawBody {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
-        read_body(request.into_body_with_length(), BODY_BYTES_MAX).await.map(Self)
+        read_body(request).await.map(Self)
     }
 }
 
@@ -104,34 +102,19 @@ pub struct GroupPath {
     pub group: GroupName,
 }
 
-/// A body with the length that its request announced.
-struct Announced {
-    body: Body,
-    length: Option<u64>,
-}
-
-trait IntoBodyWithLength {
-    fn into_body_with_length(self) -> Announced;
-}
-
-impl IntoBodyWithLength for Request {
-    fn into_body_with_length(self) -> Announced {
-        let length = self.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-        Announced { body: self.into_body(), length }
-    }
-}
-
-async fn read_body(announced: Announced, bytes_max: usize) -> Result<Bytes, ApiError> {
-    let too_large = || ApiError::new(ErrorCode::BodyTooLarge, format!("the body is larger than {bytes_max} bytes: send less at a time"));
-    let announced_bytes = usize::try_from(announced.length.unwrap_or(0)).unwrap_or(usize::MAX);
-    if announced_bytes > bytes_max {
+/// The whole body, if it fits the bound. One that says it does not is refused before a byte of it is read.
+async fn read_body(request: Request) -> Result<Bytes, ApiError> {
+    let too_large =
+        || ApiError::new(ErrorCode::BodyTooLarge, format!("the body is larger than {BODY_BYTES_MAX} bytes: send less at a time"));
+    let announced = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok()).unwrap_or(0);
+    if announced > BODY_BYTES_MAX {
         return Err(too_large());
     }
-    let mut chunks = announced.body.into_data_stream();
-    let mut body = BytesMut::with_capacity(announced_bytes.min(ANNOUNCED_BYTES_MAX));
+    let mut chunks = request.into_body().into_data_stream();
+    let mut body = BytesMut::with_capacity(announced.min(ANNOUNCED_BYTES_MAX));
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(|error| ApiError::new(ErrorCode::MalformedRequest, format!("the body ended early: {error}")))?;
-        if body.len() + chunk.len() > bytes_max {
+        if body.len() + chunk.len() > BODY_BYTES_MAX {
             return Err(too_large());
         }
         body.extend_from_slice(&chunk);

@@ -83,6 +83,7 @@ pub(super) fn with_request_id(mut response: Response, request_id: &str) -> Respo
 }
 
 /// The answer to a request whose handler panicked. What it was about stands in the log, not in the answer.
+#[expect(clippy::needless_pass_by_value, reason = "the layer that catches panics hands the payload over")]
 pub(super) fn of_panic(panic: Box<dyn Any + Send>) -> Response {
     let message = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     tracing::error!(panic = message.unwrap_or("(no message)"), "a handler panicked");

@@ -8,8 +8,11 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
 use axum::routing::get;
+use core::future::IntoFuture as _;
 use sagamq_api::ErrorCode;
 use std::sync::Arc;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 
 fn with_id(path: &str, id: &[u8]) -> Request<Body> {
     Request::get(path).header("x-request-id", id).body(Body::empty()).expect("a request")
@@ -29,6 +32,27 @@ async fn a_request_keeps_its_id_or_gets_one() {
     }
     let ids = [server.get("/healthz").await, server.get("/healthz").await].map(|answer| answer.header("x-request-id").map(str::to_owned));
     assert_ne!(ids[0], ids[1]);
+}
+
+#[tokio::test]
+async fn verbs_and_queries_pass_a_real_connection() {
+    let server = Server::new();
+    server.topic("t").await;
+    server.post("/v1/topics/t/records", r#"{"records":[{"value":1},{"value":2}]}"#).await.ok();
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("its address");
+    let serving = tokio::spawn(axum::serve(listener, server.app.clone()).into_future());
+    let requests = [
+        "POST /v1/topics/t/groups/g:receive HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n",
+        "GET /v1/topics/t/partitions/0/records?offset=1 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
+    ];
+    let mut connection = TcpStream::connect(address).await.expect("a connection");
+    connection.write_all(requests.concat().as_bytes()).await.expect("sent");
+    let mut answers = String::new();
+    connection.read_to_string(&mut answers).await.expect("answered and closed");
+    assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), 2, "{answers}");
+    assert!(answers.contains("\"deliveries\":[{\"receipt\"") && answers.contains("\"next_offset\":2"), "{answers}");
+    serving.abort();
 }
 
 #[tokio::test]
