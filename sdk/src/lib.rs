@@ -13,7 +13,7 @@
 //!
 //! **Produce.** When a record's place is returned, the record is on disk. Every request carries an idempotency key, so the client's
 //! own retries never store a record twice. A key of your own makes the retries of your whole program safe too, within the topic's
-//! deduplication window. Order holds per producer and partition.
+//! deduplication window. Records with the same key keep the order in which one producer sent them.
 //!
 //! **Consume.** At least once: a record is delivered again until it is acknowledged, so a handler must bear repetition. At most once
 //! is [`Client::receive`] with `auto_ack`. Effectively once is at least once with a handler that remembers what it has done.

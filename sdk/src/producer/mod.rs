@@ -25,6 +25,9 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 /// Sends records of one topic in order and in batches. Cloning is cheap; clones share the order, the buffer and the task.
 ///
+/// Records with the same key, or for the same partition, are stored in the order of their sends. A record with neither goes where
+/// its batch goes: within a batch such records keep their order, over batches they may lie in different partitions.
+///
 /// Dropping the last clone sends what is buffered, without telling anybody how it went: [`Producer::close`] does.
 ///
 /// ```no_run
