@@ -6,12 +6,13 @@
 
 use core::fmt;
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::openapi::{ObjectBuilder, RefOr, Schema, Type};
+use utoipa::{PartialSchema, ToSchema};
 
 macro_rules! codes {
     ($( $(#[$doc:meta])* $variant:ident = $code:literal, $status:literal, $retryable:literal, $unknown:literal, $title:literal; )*) => {
         /// What went wrong, as a stable code.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
         #[non_exhaustive]
         pub enum ErrorCode {
             $( $(#[$doc])* #[serde(rename = $code)] $variant, )*
@@ -124,6 +125,18 @@ codes! {
     /// The server is shutting down. Nothing was stored.
     ShuttingDown = "SHUTTING_DOWN", 503, true, false, "The server is shutting down";
 }
+
+// By hand, because the derive does not see names that a macro passes to `#[serde(rename)]`. Clients must expect codes that are not
+// in the list, so it is an example of what there is and no closed set.
+impl PartialSchema for ErrorCode {
+    fn schema() -> RefOr<Schema> {
+        let codes: Vec<&str> = Self::ALL.iter().map(|code| code.as_str()).collect();
+        let description = format!("What went wrong, as a stable code; later versions may have more. Now: {}.", codes.join(", "));
+        ObjectBuilder::new().schema_type(Type::String).description(Some(description)).examples(codes).into()
+    }
+}
+
+impl ToSchema for ErrorCode {}
 
 impl fmt::Display for ErrorCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -22,7 +22,7 @@ pub struct ProduceRecord {
     pub key_base64: Option<String>,
     /// The value. A string is stored as its UTF-8 bytes; anything else as compact JSON with the header `content-type: application/json`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Value)]
     pub value: Option<Value>,
     /// A value of any bytes, in base64. Not together with `value`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -58,7 +58,7 @@ pub struct ConsumedRecord {
     pub key_base64: Option<String>,
     /// The value: a JSON document if it was produced as one, else text.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Value)]
     pub value: Option<Value>,
     /// The value, if it is no text.
     #[serde(skip_serializing_if = "Option::is_none", default)]

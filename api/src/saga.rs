@@ -210,7 +210,7 @@ pub struct SagaDescription {
     pub input: Value,
     /// What it returned, once it is `COMPLETED` and the definition has an `output`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Value)]
     pub output: Option<Value>,
     /// Its steps, in the order of the definition.
     pub steps: Vec<StepDescription>,
@@ -255,7 +255,7 @@ pub struct StepDescription {
     pub compensation_attempts: u32,
     /// What the action returned.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Value)]
     pub output: Option<Value>,
     /// When the next attempt or the end of this one is due, in milliseconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -366,7 +366,7 @@ pub enum CallOutcome {
     Succeeded {
         /// What it returns to the saga.
         #[serde(default)]
-        #[schema(value_type = Object)]
+        #[schema(value_type = Value)]
         output: Value,
     },
     /// The participant refused: it took no effect, and never will under this key.
@@ -427,7 +427,7 @@ pub struct Call {
     pub arguments: Value,
     /// Output of the action that is compensated, if it is known; null if the action's outcome is unknown.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Value)]
     pub action_output: Option<Value>,
     /// Where a reply record goes, for participants that can only produce records.
     pub reply_partition: PartitionId,

@@ -14,7 +14,7 @@ pub(super) fn routes() -> Router<Broker> {
 }
 
 /// Lists the group's dead letters that were not redriven, each with its cause, attempts and origin.
-#[utoipa::path(get, path = "/v1/topics/{topic}/groups/{group}/dead-letters", tag = "dead letters",
+#[utoipa::path(get, path = "/v1/topics/{topic}/groups/{group}/dead-letters", operation_id = "listDeadLetters", tag = "dead letters",
     params(
         ("topic" = String, Path, description = "Name of the topic"),
         ("group" = String, Path, description = "Name of the group"),
@@ -34,7 +34,7 @@ async fn list(
 
 /// Delivers dead letters to the group again, with a fresh count of deliveries. The body may be left out: all of them, as far as
 /// one request goes.
-#[utoipa::path(post, path = "/v1/topics/{topic}/groups/{group}:redrive", tag = "dead letters",
+#[utoipa::path(post, path = "/v1/topics/{topic}/groups/{group}:redrive", operation_id = "redriveDeadLetters", tag = "dead letters",
     params(("topic" = String, Path, description = "Name of the topic"), ("group" = String, Path, description = "Name of the group")),
     request_body = Option<RedriveRequest>,
     responses(

@@ -25,7 +25,7 @@ pub(super) fn routes() -> Router<Broker> {
 }
 
 /// Lists the groups of a topic and how far each is.
-#[utoipa::path(get, path = "/v1/topics/{topic}/groups", tag = "groups", params(("topic" = String, Path, description = "Name of the topic")), responses(
+#[utoipa::path(get, path = "/v1/topics/{topic}/groups", operation_id = "listGroups", tag = "groups", params(("topic" = String, Path, description = "Name of the topic")), responses(
     (status = 200, description = "The groups by name", body = GroupList),
     (status = "default", description = "A problem", content_type = "application/problem+json", body = Problem),
 ))]
@@ -34,7 +34,7 @@ async fn list(State(broker): State<Broker>, PathParams(path): PathParams<TopicPa
 }
 
 /// Describes a group: lag, records in flight, dead letters, by partition.
-#[utoipa::path(get, path = "/v1/topics/{topic}/groups/{group}", tag = "groups",
+#[utoipa::path(get, path = "/v1/topics/{topic}/groups/{group}", operation_id = "describeGroup", tag = "groups",
     params(("topic" = String, Path, description = "Name of the topic"), ("group" = String, Path, description = "Name of the group")),
     responses(
         (status = 200, description = "The group", body = GroupDescription),
@@ -45,7 +45,7 @@ async fn describe(State(broker): State<Broker>, PathParams(path): PathParams<Gro
 }
 
 /// Deletes a group with its dead letters. Its receipts are not valid any more.
-#[utoipa::path(delete, path = "/v1/topics/{topic}/groups/{group}", tag = "groups",
+#[utoipa::path(delete, path = "/v1/topics/{topic}/groups/{group}", operation_id = "deleteGroup", tag = "groups",
     params(("topic" = String, Path, description = "Name of the topic"), ("group" = String, Path, description = "Name of the group")),
     responses(
         (status = 204, description = "The group is deleted"),
@@ -57,7 +57,7 @@ async fn delete(State(broker): State<Broker>, PathParams(path): PathParams<Group
 }
 
 /// Leases records to the caller. The group is made by its first receive; the body may be left out.
-#[utoipa::path(post, path = "/v1/topics/{topic}/groups/{group}:receive", tag = "groups",
+#[utoipa::path(post, path = "/v1/topics/{topic}/groups/{group}:receive", operation_id = "receiveRecords", tag = "groups",
     params(("topic" = String, Path, description = "Name of the topic"), ("group" = String, Path, description = "Name of the group")),
     request_body = Option<ReceiveRequest>,
     responses(
@@ -73,7 +73,7 @@ async fn receive(
 }
 
 /// Acknowledges records: they are done. Durable when it is answered.
-#[utoipa::path(post, path = "/v1/topics/{topic}/groups/{group}:ack", tag = "groups",
+#[utoipa::path(post, path = "/v1/topics/{topic}/groups/{group}:ack", operation_id = "ackRecords", tag = "groups",
     params(("topic" = String, Path, description = "Name of the topic"), ("group" = String, Path, description = "Name of the group")),
     request_body = AckRequest,
     responses(
@@ -89,7 +89,7 @@ async fn ack(
 }
 
 /// Gives records back: they are delivered again after a delay, or become dead letters if this was their last delivery.
-#[utoipa::path(post, path = "/v1/topics/{topic}/groups/{group}:nack", tag = "groups",
+#[utoipa::path(post, path = "/v1/topics/{topic}/groups/{group}:nack", operation_id = "nackRecords", tag = "groups",
     params(("topic" = String, Path, description = "Name of the topic"), ("group" = String, Path, description = "Name of the group")),
     request_body = NackRequest,
     responses(
@@ -105,7 +105,7 @@ async fn nack(
 }
 
 /// Keeps records longer: their leases end the given time from now.
-#[utoipa::path(post, path = "/v1/topics/{topic}/groups/{group}:extend", tag = "groups",
+#[utoipa::path(post, path = "/v1/topics/{topic}/groups/{group}:extend", operation_id = "extendLeases", tag = "groups",
     params(("topic" = String, Path, description = "Name of the topic"), ("group" = String, Path, description = "Name of the group")),
     request_body = ExtendRequest,
     responses(
@@ -121,7 +121,7 @@ async fn extend(
 }
 
 /// Makes records dead letters now: they can never be processed.
-#[utoipa::path(post, path = "/v1/topics/{topic}/groups/{group}:terminate", tag = "groups",
+#[utoipa::path(post, path = "/v1/topics/{topic}/groups/{group}:terminate", operation_id = "terminateRecords", tag = "groups",
     params(("topic" = String, Path, description = "Name of the topic"), ("group" = String, Path, description = "Name of the group")),
     request_body = TerminateRequest,
     responses(

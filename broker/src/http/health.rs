@@ -13,13 +13,13 @@ pub(super) fn routes() -> Router<Broker> {
 }
 
 /// Whether the process answers. Says nothing about the disk: a restart would not mend that.
-#[utoipa::path(get, path = "/healthz", tag = "operation", responses((status = 200, description = "The process answers", content_type = "text/plain", body = String)))]
+#[utoipa::path(get, path = "/healthz", operation_id = "getLiveness", tag = "operation", responses((status = 200, description = "The process answers", content_type = "text/plain", body = String)))]
 async fn healthz() -> (StatusCode, &'static str) {
     (StatusCode::OK, "ok\n")
 }
 
 /// Whether the broker takes reads and writes.
-#[utoipa::path(get, path = "/readyz", tag = "operation", responses(
+#[utoipa::path(get, path = "/readyz", operation_id = "getReadiness", tag = "operation", responses(
     (status = 200, description = "The broker takes reads and writes", content_type = "text/plain", body = String),
     (status = 503, description = "It does not; the problem says why", content_type = "application/problem+json", body = Problem),
 ))]

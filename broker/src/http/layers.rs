@@ -9,14 +9,13 @@ use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderValue, Method, Uri};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
-use core::time::Duration;
 use sagamq_api::headers::REQUEST_ID;
 use sagamq_api::{ErrorCode, routes};
 use std::time::Instant;
 use tower::Layer as _;
 use tower::util::MapRequestLayer;
 use tower_http::catch_panic::CatchPanicLayer;
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span};
 use uuid::Uuid;
 
 /// Longest id of a request that is taken from a client, in bytes; it ends up in every line of the log.
@@ -24,6 +23,9 @@ const REQUEST_ID_BYTES_MAX: usize = 128;
 
 /// Route label of a request that has none.
 const NO_ROUTE: &str = "none";
+
+/// Status label of a request whose client did not wait for the answer. Never sent; the number is nginx's.
+const CLIENT_WENT_AWAY: u16 = 499;
 
 /// The path as the client sent it.
 #[derive(Clone, Debug)]
@@ -63,28 +65,42 @@ async fn observe(State(metrics): State<HttpMetrics>, request: Request, next: Nex
     let request_id = request_id(&request);
     let method = method_label(request.method());
     let route = request.extensions().get::<MatchedPath>().map_or(NO_ROUTE.to_owned(), |path| path.as_str().replace("/-/", ":"));
-    let path = request.extensions().get::<RequestedPath>().map_or_else(|| request.uri().path().to_owned(), |path| path.0.clone());
-    let span = tracing::info_span!("request", request_id, method, path);
-    let started = start_timer();
-    let response = next.run(request).instrument(span.clone()).await;
-    let latency = started.elapsed();
+    let span = tracing::info_span!("request", request_id, method, path = requested_path(&request));
+    let mut observed = Observed { metrics, route, method, span: span.clone(), started: start_timer(), status: CLIENT_WENT_AWAY };
+    let response = next.run(request).instrument(span).await;
+    observed.status = response.status().as_u16();
     let mut response = with_request_id(response, &request_id);
     if let Ok(value) = HeaderValue::from_str(&request_id) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
-    let status = response.status().as_u16();
-    metrics.answered(&route, method, status, latency);
-    span.in_scope(|| log(&route, status, latency));
     response
 }
 
-fn log(route: &str, status: u16, latency: Duration) {
-    let latency_ms = latency.as_secs_f64() * 1_000.0;
-    let is_probe = matches!(route, routes::HEALTHZ | routes::READYZ | routes::METRICS);
-    match status {
-        500.. => tracing::warn!(route, status, latency_ms, "answered"),
-        _ if is_probe => tracing::debug!(route, status, latency_ms, "answered"),
-        _ => tracing::info!(route, status, latency_ms, "answered"),
+/// A request under observation. It is logged and counted when this is dropped, so also if its client went away and the server
+/// gave up on it.
+struct Observed {
+    metrics: HttpMetrics,
+    route: String,
+    method: &'static str,
+    span: Span,
+    started: Instant,
+    status: u16,
+}
+
+impl Drop for Observed {
+    fn drop(&mut self) {
+        let latency = self.started.elapsed();
+        let (route, status, latency_ms) = (self.route.as_str(), self.status, latency.as_secs_f64() * 1_000.0);
+        self.metrics.answered(route, self.method, status, latency);
+        let _in_span = self.span.enter();
+        match status {
+            CLIENT_WENT_AWAY => tracing::info!(route, latency_ms, "the client went away before it was answered"),
+            500.. => tracing::warn!(route, status, latency_ms, "answered"),
+            _ if matches!(route, routes::HEALTHZ | routes::READYZ | routes::METRICS) => {
+                tracing::debug!(route, status, latency_ms, "answered");
+            }
+            _ => tracing::info!(route, status, latency_ms, "answered"),
+        }
     }
 }
 

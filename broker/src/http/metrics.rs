@@ -60,7 +60,7 @@ impl HttpMetrics {
 }
 
 /// Metrics of the whole process, in the OpenMetrics text format.
-#[utoipa::path(get, path = "/metrics", tag = "operation", responses((status = 200, description = "The metrics", content_type = "application/openmetrics-text", body = String)))]
+#[utoipa::path(get, path = "/metrics", operation_id = "getMetrics", tag = "operation", responses((status = 200, description = "The metrics", content_type = "application/openmetrics-text", body = String)))]
 pub(super) async fn metrics(State(registry): State<Arc<Registry>>) -> Response {
     let mut text = String::new();
     match encode(&mut text, &registry) {

@@ -41,7 +41,7 @@ pub(super) fn document() -> utoipa::openapi::OpenApi {
 }
 
 /// This description.
-#[utoipa::path(get, path = "/openapi.json", tag = "operation", responses((status = 200, description = "The OpenAPI description", content_type = "application/json")))]
+#[utoipa::path(get, path = "/openapi.json", operation_id = "getDescription", tag = "operation", responses((status = 200, description = "The OpenAPI description", content_type = "application/json")))]
 pub(super) async fn openapi(State(document): State<Arc<utoipa::openapi::OpenApi>>) -> Json<Arc<utoipa::openapi::OpenApi>> {
     Json(document)
 }

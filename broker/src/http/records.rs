@@ -17,7 +17,7 @@ pub(super) fn routes() -> Router<Broker> {
 
 /// Stores records. They are on disk when it is answered; a record that was stored before, by its idempotency key, is answered
 /// with its first place and `duplicate: true`.
-#[utoipa::path(post, path = "/v1/topics/{topic}/records", tag = "records",
+#[utoipa::path(post, path = "/v1/topics/{topic}/records", operation_id = "produceRecords", tag = "records",
     params(
         ("topic" = String, Path, description = "Name of the topic"),
         ("idempotency-key" = Option<String>, Header, description = "One key for the whole request, 1 to 256 bytes: a retry with the same key and body is stored once"),
@@ -41,7 +41,7 @@ async fn produce(
 }
 
 /// Reads records of one partition, from an offset or a time on.
-#[utoipa::path(get, path = "/v1/topics/{topic}/partitions/{partition}/records", tag = "records",
+#[utoipa::path(get, path = "/v1/topics/{topic}/partitions/{partition}/records", operation_id = "readRecords", tag = "records",
     params(
         ("topic" = String, Path, description = "Name of the topic"),
         ("partition" = u32, Path, description = "Number of the partition"),

@@ -15,7 +15,7 @@ pub(super) fn routes() -> Router<Broker> {
 }
 
 /// Lists all topics by name.
-#[utoipa::path(get, path = "/v1/topics", tag = "topics", responses(
+#[utoipa::path(get, path = "/v1/topics", operation_id = "listTopics", tag = "topics", responses(
     (status = 200, description = "The topics", body = TopicList),
     (status = "default", description = "A problem", content_type = "application/problem+json", body = Problem),
 ))]
@@ -24,7 +24,7 @@ async fn list(State(broker): State<Broker>) -> Json<TopicList> {
 }
 
 /// Creates a topic. Durable when it is answered; repeating it with the same configuration changes nothing.
-#[utoipa::path(post, path = "/v1/topics", tag = "topics", request_body = CreateTopic, responses(
+#[utoipa::path(post, path = "/v1/topics", operation_id = "createTopic", tag = "topics", request_body = CreateTopic, responses(
     (status = 201, description = "The topic was created", body = TopicDescription),
     (status = 200, description = "It was there with the same configuration", body = TopicDescription),
     (status = "default", description = "A problem", content_type = "application/problem+json", body = Problem),
@@ -38,7 +38,7 @@ async fn create(
 }
 
 /// Describes a topic and which offsets of its partitions can be read.
-#[utoipa::path(get, path = "/v1/topics/{topic}", tag = "topics", params(("topic" = String, Path, description = "Name of the topic")), responses(
+#[utoipa::path(get, path = "/v1/topics/{topic}", operation_id = "describeTopic", tag = "topics", params(("topic" = String, Path, description = "Name of the topic")), responses(
     (status = 200, description = "The topic", body = TopicDescription),
     (status = "default", description = "A problem", content_type = "application/problem+json", body = Problem),
 ))]
@@ -47,7 +47,7 @@ async fn describe(State(broker): State<Broker>, PathParams(path): PathParams<Top
 }
 
 /// Deletes a topic with its records, its groups and their dead letters.
-#[utoipa::path(delete, path = "/v1/topics/{topic}", tag = "topics", params(("topic" = String, Path, description = "Name of the topic")), responses(
+#[utoipa::path(delete, path = "/v1/topics/{topic}", operation_id = "deleteTopic", tag = "topics", params(("topic" = String, Path, description = "Name of the topic")), responses(
     (status = 204, description = "The topic is deleted"),
     (status = "default", description = "A problem", content_type = "application/problem+json", body = Problem),
 ))]

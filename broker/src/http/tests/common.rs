@@ -151,3 +151,18 @@ async fn metrics_count_requests_by_route_and_not_by_path() {
     }
     assert!(!text.contains("/no/such/route"));
 }
+
+#[tokio::test]
+async fn a_client_that_goes_away_is_counted() {
+    let server = Server::new();
+    server.topic("t").await;
+    let receive = server.post("/v1/topics/t/groups/g:receive", r#"{"wait_ms":20000}"#);
+    tokio::select! {
+        biased;
+        answer = receive => panic!("there is nothing to receive: {answer:?}"),
+        () = async { while server.get("/v1/topics/t/groups/g").await.status.as_u16() != 200 { tokio::task::yield_now().await } } => {}
+    }
+    let text = String::from_utf8(server.get("/metrics").await.body).expect("text");
+    let line = r#"sagamq_http_requests_total{route="/v1/topics/{topic}/groups/{group}:receive",method="POST",status="499"} 1"#;
+    assert!(text.lines().any(|found| found == line), "{text}");
+}

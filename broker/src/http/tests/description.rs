@@ -54,6 +54,22 @@ fn the_paths_that_are_described_are_those_that_clients_use() {
 }
 
 #[test]
+fn operations_have_ids_of_their_own_and_types_are_those_of_the_wire() {
+    let document = serde_json::to_value(crate::http::openapi()).expect("JSON");
+    let operations = operations(&document);
+    let id = |(path, method): &(String, Method)| document["paths"][path][method.as_str().to_lowercase()]["operationId"].to_string();
+    let ids: BTreeSet<String> = operations.iter().map(id).collect();
+    assert_eq!(ids.len(), operations.len(), "{ids:?}");
+    let schemas = &document["components"]["schemas"];
+    let described = schemas["ErrorCode"]["description"].as_str().expect("a description");
+    assert!(ErrorCode::ALL.iter().all(|code| described.contains(code.as_str())), "{described}");
+    for record in ["ProduceRecord", "ConsumedRecord"] {
+        assert_eq!(schemas[record]["properties"]["value"]["type"], Value::Null, "a value is any JSON");
+        assert!(!schemas[record]["required"].as_array().is_some_and(|required| required.contains(&"value".into())));
+    }
+}
+
+#[test]
 fn every_reference_leads_somewhere() {
     let document = serde_json::to_value(crate::http::openapi()).expect("JSON");
     let mut references = BTreeSet::new();
