@@ -5,8 +5,8 @@
 
 use crate::args::serve::ServeArgs;
 use crate::args::values;
-use crate::serve::log::{self, LogConfig, LogFormat};
 use crate::serve::ServeConfig;
+use crate::serve::log::{self, LogConfig, LogFormat};
 use config::builder::DefaultState;
 use config::{Config, ConfigBuilder, Environment, File, FileFormat, Map, Source as _, Value, ValueKind};
 use std::path::{Path, PathBuf};

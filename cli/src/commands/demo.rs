@@ -10,7 +10,8 @@ use std::process::Command;
 const SHOP: &str = "sagamq-shop";
 
 pub(crate) fn run(args: &DemoArgs) -> Result<Exit, CliError> {
-    let own = std::env::current_exe().map_err(|error| CliError::Io { what: "cannot find out where this program lies".to_owned(), error })?;
+    let own =
+        std::env::current_exe().map_err(|error| CliError::Io { what: "cannot find out where this program lies".to_owned(), error })?;
     let shop = beside(&own);
     if !shop.is_file() {
         return Err(CliError::Failed(format!(

@@ -31,13 +31,11 @@ async fn redrive(context: &Context, args: &RedriveArgs) -> Result<RedriveRespons
     let mut total = RedriveResponse { redriven: 0, remaining: 0 };
     let mut at_most = args.max;
     loop {
-        let page = at_most.map_or(PAGE_ROWS_MAX, |most| u32::try_from(most.saturating_sub(total.redriven)).map_or(PAGE_ROWS_MAX, |n| n.min(PAGE_ROWS_MAX)));
-        let request = RedriveRequest {
-            cause: args.cause.clone(),
-            partition: args.partition,
-            offsets: args.offsets.clone(),
-            max_records: Some(page),
-        };
+        let page = at_most.map_or(PAGE_ROWS_MAX, |most| {
+            u32::try_from(most.saturating_sub(total.redriven)).map_or(PAGE_ROWS_MAX, |n| n.min(PAGE_ROWS_MAX))
+        });
+        let request =
+            RedriveRequest { cause: args.cause.clone(), partition: args.partition, offsets: args.offsets.clone(), max_records: Some(page) };
         let answer = context.client.redrive(&args.topic, &args.group, &request).await.map_err(|error| CliError::Partly {
             context: format!("after {} were redriven", human::count(total.redriven, "record")),
             error: Box::new(error.into()),

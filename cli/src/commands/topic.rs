@@ -57,8 +57,9 @@ fn describe(output: Output, topic: &TopicDescription) -> String {
         ("Delivery limit", limit),
         ("Redelivery backoff", backoff),
     ]);
-    let rows = topic.partitions.iter().map(|partition| {
-        [partition.partition.to_string(), partition.log_start_offset.to_string(), partition.high_watermark.to_string()]
-    });
+    let rows = topic
+        .partitions
+        .iter()
+        .map(|partition| [partition.partition.to_string(), partition.log_start_offset.to_string(), partition.high_watermark.to_string()]);
     format!("{head}\n\n{}", output.table(["PARTITION", "LOG START", "HIGH WATERMARK"], rows))
 }

@@ -150,8 +150,9 @@ async fn run(listener: TcpListener, parts: Parts, grace: Duration, shutdown: Can
     let server = axum::serve(listener, application.clone()).with_graceful_shutdown(shutdown.clone().cancelled_owned());
     let mut server = tokio::spawn(server.into_future());
     tokio::select! {
+        biased;
         () = shutdown.cancelled() => {}
-        // `axum::serve` ends only when it is told to, or by a panic.
+        // `axum::serve` ends only when it is told to, which is looked at first, or by a panic.
         ended = &mut server => {
             parts.shutdown().await;
             return Err(StartError::Panicked(format!("the listener ended by itself: {ended:?}")));

@@ -77,17 +77,8 @@ fn every_setting_can_be_given_by_every_source() {
 
     let [listen, data_dir, shards, log_format, log_level, shutdown_grace, in_flight_bytes_max, accept_data_loss] =
         values.map(|value| Some(value.to_owned()));
-    let args = ServeArgs {
-        config: None,
-        listen,
-        data_dir,
-        shards,
-        log_format,
-        log_level,
-        shutdown_grace,
-        in_flight_bytes_max,
-        accept_data_loss,
-    };
+    let args =
+        ServeArgs { config: None, listen, data_dir, shards, log_format, log_level, shutdown_grace, in_flight_bytes_max, accept_data_loss };
     assert_eq!(load(&args, &[]), Ok(wanted));
 }
 
@@ -125,7 +116,9 @@ fn every_fault_is_named_with_its_source() {
 
 #[test]
 fn bounds_are_checked() {
-    for (key, value) in [("SHARDS", "0"), ("SHARDS", "257"), ("IN_FLIGHT_BYTES_MAX", "1MiB"), ("LOG_LEVEL", "loud"), ("ACCEPT_DATA_LOSS", "yes")] {
+    for (key, value) in
+        [("SHARDS", "0"), ("SHARDS", "257"), ("IN_FLIGHT_BYTES_MAX", "1MiB"), ("LOG_LEVEL", "loud"), ("ACCEPT_DATA_LOSS", "yes")]
+    {
         let name = format!("SAGAMQ_{key}");
         let faults = faults(&ServeArgs::default(), &[(&name, value)]);
         assert!(matches!(&faults[..], [fault] if fault.contains(&name) && fault.contains("expected")), "{faults:?}");

@@ -4,13 +4,16 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
+use rustix::process::{Pid, Signal, kill_process};
 use sagamq_api::{ErrorCode, Problem};
 use serde::Serialize;
 use serde_json::Value;
 use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// The binary, in an environment without settings of its own.
@@ -60,17 +63,30 @@ impl Run {
     }
 }
 
+/// A command that takes longer hangs.
+const LIMIT: Duration = Duration::from_secs(120);
+
 /// Runs the binary to its end.
 pub(crate) fn run(args: &[&str]) -> Run {
-    sagamq().args(args).output().expect("the binary runs").into()
+    run_with_stdin(args, b"")
 }
 
 /// Runs the binary with this on stdin.
 pub(crate) fn run_with_stdin(args: &[&str], stdin: &[u8]) -> Run {
-    let mut child = sagamq().args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary runs");
+    let mut child =
+        sagamq().args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary runs");
     // A command that fails early does not read all of it.
     drop(child.stdin.take().expect("it is piped").write_all(stdin));
-    child.wait_with_output().expect("the binary ends").into()
+    let pid = Pid::from_child(&child);
+    let (ended, end) = mpsc::channel();
+    let watchdog = std::thread::spawn(move || match end.recv_timeout(LIMIT) {
+        Err(RecvTimeoutError::Timeout) => kill_process(pid, Signal::KILL).is_ok(),
+        Ok(()) | Err(RecvTimeoutError::Disconnected) => false,
+    });
+    let output = child.wait_with_output().expect("the binary ends");
+    drop(ended);
+    assert!(!watchdog.join().expect("no panic"), "sagamq {args:?} hangs: {output:?}");
+    output.into()
 }
 
 /// A request that the scripted server got.

@@ -33,7 +33,7 @@ pub(super) async fn consume(context: &Context, args: &ConsumeArgs, group: &Group
     if too_late > 0 {
         let records = human::count(too_late, "record");
         return Err(CliError::Failed(format!(
-            "{records} that were printed are not acknowledged: their leases were over; they are delivered again (see --lease)"
+            "{records} printed but not acknowledged: the leases were over; they are delivered again (see --lease)"
         )));
     }
     Ok(())

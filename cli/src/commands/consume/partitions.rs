@@ -31,7 +31,11 @@ enum From {
 pub(super) async fn consume(context: &Context, args: &ConsumeArgs, printer: &mut Printer) -> Result<(), CliError> {
     let topic = context.client.describe_topic(&args.topic).await?;
     let spans = spans(args, &topic);
-    if args.follow { follow(&context.client, &args.topic, spans, printer).await } else { read(&context.client, &args.topic, spans, printer).await }
+    if args.follow {
+        follow(&context.client, &args.topic, spans, printer).await
+    } else {
+        read(&context.client, &args.topic, spans, printer).await
+    }
 }
 
 fn spans(args: &ConsumeArgs, topic: &TopicDescription) -> Vec<Span> {
@@ -88,7 +92,13 @@ async fn follow(client: &Client, topic: &TopicName, spans: Vec<Span>, printer: &
     Ok(())
 }
 
-async fn fetch(client: &Client, topic: &TopicName, span: Span, most: Option<u64>, wait_ms: u64) -> (Span, Result<ReadResponse, ClientError>) {
+async fn fetch(
+    client: &Client,
+    topic: &TopicName,
+    span: Span,
+    most: Option<u64>,
+    wait_ms: u64,
+) -> (Span, Result<ReadResponse, ClientError>) {
     let (offset, timestamp_ms) = match span.from {
         From::Oldest => (None, None),
         From::Offset(offset) => (Some(offset), None),

@@ -38,7 +38,10 @@ impl Printer {
     /// Prints records, at most as many as are wanted. When this returns, whoever reads stdout has them.
     ///
     /// `document` is what is printed as JSON: the record with all that the server said about it.
-    pub(super) fn print<'a, T: Serialize + 'a>(&mut self, records: impl IntoIterator<Item = (&'a ConsumedRecord, &'a T)>) -> Result<(), CliError> {
+    pub(super) fn print<'a, T: Serialize + 'a>(
+        &mut self,
+        records: impl IntoIterator<Item = (&'a ConsumedRecord, &'a T)>,
+    ) -> Result<(), CliError> {
         let mut text = Vec::new();
         for (record, document) in records {
             if self.is_done() {
@@ -85,7 +88,11 @@ fn columns(record: &ConsumedRecord) -> String {
 /// One line, and nothing that could steer the terminal: control characters are shown by their escapes.
 fn visible(text: &str) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut visible, c| {
-        if c.is_control() { visible.extend(c.escape_default()) } else { visible.push(c) }
+        if c.is_control() {
+            visible.extend(c.escape_default())
+        } else {
+            visible.push(c)
+        }
         visible
     })
 }

@@ -81,10 +81,10 @@ async fn send_lines(producer: &Producer, args: &ProduceArgs, tally: &mut Tally, 
 }
 
 async fn send(producer: &Producer, number: u64, record: ProduceRecord) -> Result<impl Future<Output = Pending>, CliError> {
-    let pending = producer.enqueue(record).await.map_err(|error| CliError::Partly {
-        context: format!("line {number}"),
-        error: Box::new(error.into()),
-    })?;
+    let pending = producer
+        .enqueue(record)
+        .await
+        .map_err(|error| CliError::Partly { context: format!("line {number}"), error: Box::new(error.into()) })?;
     Ok(async move { (number, pending.await) })
 }
 

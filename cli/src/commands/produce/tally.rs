@@ -37,7 +37,8 @@ impl Tally {
     pub(super) fn add(&mut self, place: ProducedRecord) {
         self.stored += 1;
         let offset = place.offset;
-        let tally = self.partitions.entry(place.partition).or_insert(PartitionTally { stored: 0, duplicates: 0, first: offset, last: offset });
+        let tally =
+            self.partitions.entry(place.partition).or_insert(PartitionTally { stored: 0, duplicates: 0, first: offset, last: offset });
         tally.stored += 1;
         tally.duplicates += u64::from(place.duplicate);
         tally.first = tally.first.min(offset);
@@ -56,13 +57,7 @@ impl Tally {
             return Ok(());
         }
         let rows = self.partitions.iter().map(|(partition, tally)| {
-            [
-                partition.to_string(),
-                tally.stored.to_string(),
-                tally.first.to_string(),
-                tally.last.to_string(),
-                tally.duplicates.to_string(),
-            ]
+            [partition.to_string(), tally.stored.to_string(), tally.first.to_string(), tally.last.to_string(), tally.duplicates.to_string()]
         });
         output.line(&output.table(["PARTITION", "RECORDS", "FIRST OFFSET", "LAST OFFSET", "DUPLICATES"], rows))
     }

@@ -47,7 +47,11 @@ pub(super) fn lint(files: &[PathBuf], output: Output) -> Result<Exit, CliError> 
 
 /// Every fault with its place, its line and what to do, and how many there are; in colours on a terminal.
 fn render(file: &str, source: &str, faults: &[Fault], output: Output) -> String {
-    if output.terminal && output.format == Format::Table { dsl::render_coloured(file, source, faults) } else { dsl::render(file, source, faults) }
+    if output.terminal && output.format == Format::Table {
+        dsl::render_coloured(file, source, faults)
+    } else {
+        dsl::render(file, source, faults)
+    }
 }
 
 /// Publishes file after file; the first one that is refused ends it.

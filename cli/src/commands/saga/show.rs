@@ -67,9 +67,10 @@ pub(super) fn list(output: Output, list: &SagaList) -> String {
 }
 
 pub(super) fn history(output: Output, history: &SagaHistory) -> String {
-    let rows = history.events.iter().map(|event| {
-        [event.sequence.to_string(), human::timestamp(event.at_ms), event.r#type.clone(), event.data.to_string()]
-    });
+    let rows = history
+        .events
+        .iter()
+        .map(|event| [event.sequence.to_string(), human::timestamp(event.at_ms), event.r#type.clone(), event.data.to_string()]);
     output.table(["EVENT", "WHEN", "TYPE", "DATA"], rows)
 }
 

@@ -1,0 +1,229 @@
+//! What the commands ask of the server, and what they do with its answers.
+
+use crate::support::{Asked, Scripted, json, problem};
+use axum::response::Response;
+use sagamq_api::ErrorCode;
+use sagamq_api::group::{Delivery, EmptyReason, ReceiveResponse, SettleResponse, SettleResult, SettleStatus};
+use sagamq_api::record::ConsumedRecord;
+use sagamq_api::record::ProduceRecord;
+use sagamq_api::topic::{
+    PartitionDescription, ProduceRequest, ProduceResponse, ProducedRecord, ReadResponse, TopicConfig, TopicDescription,
+};
+use sagamq_api::{Offset, PartitionId};
+use serde_json::{Value, json};
+use std::collections::VecDeque;
+
+/// Stores everything in partition 0, in order.
+fn storing() -> Scripted {
+    let mut next = 0;
+    Scripted::new(move |asked| {
+        let request: ProduceRequest = serde_json::from_value(asked.json()).expect("a produce request");
+        let first = next;
+        next += request.records.len() as u64;
+        let place = |offset| ProducedRecord { partition: PartitionId(0), offset: Offset(offset), timestamp_ms: 0, duplicate: false };
+        json(&ProduceResponse { records: (first..next).map(place).collect() })
+    })
+}
+
+fn produced(server: &Scripted) -> Vec<ProduceRecord> {
+    let requests =
+        server.asked().into_iter().map(|asked| serde_json::from_value::<ProduceRequest>(asked.json()).expect("a produce request"));
+    requests.flat_map(|request| request.records).collect()
+}
+
+#[test]
+fn each_line_is_a_record_with_the_flags_on_it() {
+    let server = storing();
+    let args = ["produce", "orders", "--key", "k", "--header", "a=1", "--partition", "0", "--idempotency-key", "import"];
+    let run = server.run_with_stdin(&args, b"one\r\ntwo\n\nlast").expect(0);
+    assert!(run.stderr.contains("4 records stored"), "{run:?}");
+    let records = produced(&server);
+    let wanted = |value: &str, line: u64| {
+        let record = ProduceRecord::text(value).with_key("k").with_header("a", "1").with_partition(PartitionId(0));
+        record.with_idempotency_key(format!("import/{line}"))
+    };
+    assert_eq!(records, [wanted("one", 1), wanted("two", 2), wanted("", 3), wanted("last", 4)]);
+}
+
+#[test]
+fn bytes_that_are_no_text_arrive_as_they_are() {
+    let server = storing();
+    server.run_with_stdin(&["produce", "orders"], b"\xff\xfe\n").expect(0);
+    assert_eq!(produced(&server), [ProduceRecord::bytes([0xff, 0xfe])]);
+}
+
+#[test]
+fn a_single_value_has_the_idempotency_key_itself() {
+    let server = storing();
+    let json = server.run(&["produce", "orders", "--value", "v", "--idempotency-key", "order-1", "--output", "json"]).expect(0).json();
+    assert_eq!(json, json!({ "records": [{ "partition": 0, "offset": 0, "timestamp_ms": 0, "duplicate": false }] }));
+    assert_eq!(produced(&server), [ProduceRecord::text("v").with_idempotency_key("order-1")]);
+}
+
+#[test]
+fn what_a_json_record_says_itself_is_stronger_than_a_flag() {
+    let server = storing();
+    let stdin = b"{\"value\": {\"id\": 1}, \"key\": \"own\"}\n{\"value\": 2}\n";
+    server.run_with_stdin(&["produce", "orders", "--json", "--key", "flag"], stdin).expect(0);
+    let wanted = |value: Value, key: &str| ProduceRecord { value: Some(value), ..ProduceRecord::default() }.with_key(key);
+    assert_eq!(produced(&server), [wanted(json!({ "id": 1 }), "own"), wanted(json!(2), "flag")]);
+}
+
+#[test]
+fn a_bad_line_stops_the_rest_and_says_which_and_what_is_stored() {
+    let server = storing();
+    let run = server.run_with_stdin(&["produce", "orders", "--json"], b"{\"value\": 1}\n{\"val\": 2}\n{\"value\": 3}\n").expect(1);
+    assert!(run.stderr.contains("line 2") && run.stderr.contains("1 record stored"), "{}", run.stderr);
+    assert_eq!(produced(&server).len(), 1, "what was read before is stored, what stands behind is not");
+}
+
+#[test]
+fn a_refused_record_is_named_by_its_line() {
+    let server = Scripted::refusing(ErrorCode::TopicNotFound);
+    let run = server.run_with_stdin(&["produce", "orders"], b"one\ntwo\n").expect(4);
+    assert!(run.stderr.contains("line 1") && run.stderr.contains("(TOPIC_NOT_FOUND)"), "{}", run.stderr);
+    assert_eq!(run.stdout, "");
+}
+
+#[test]
+fn batches_are_as_large_as_was_asked() {
+    let server = storing();
+    let lines: String = (0..250).map(|n| format!("{n}\n")).collect();
+    server.run_with_stdin(&["produce", "orders", "--batch-records", "100"], lines.as_bytes()).expect(0);
+    assert_eq!(produced(&server).len(), 250);
+    for asked in server.asked() {
+        assert!(asked.json()["records"].as_array().is_some_and(|records| records.len() <= 100));
+    }
+}
+
+fn record(partition: u32, offset: u64, value: &str) -> ConsumedRecord {
+    let payload = ProduceRecord::text(value).into_payload().expect("a record");
+    ConsumedRecord::new(PartitionId(partition), Offset(offset), 0, payload)
+}
+
+/// A topic of two partitions with three records each, at most two in an answer.
+fn log(asked: &Asked) -> Response {
+    let partition = |n| PartitionDescription { partition: PartitionId(n), log_start_offset: Offset(0), high_watermark: Offset(3) };
+    if !asked.line.contains("/partitions/") {
+        return json(&TopicDescription {
+            name: "orders".parse().expect("a name"),
+            config: TopicConfig::default(),
+            created_at_ms: 0,
+            partitions: vec![partition(0), partition(1)],
+        });
+    }
+    let number = |before: &str| {
+        let text = asked.line.split_once(before)?.1;
+        text.split(|c: char| !c.is_ascii_digit()).next()?.parse::<u64>().ok()
+    };
+    let (partition, offset) = (number("/partitions/").expect("a partition"), number("?offset=").unwrap_or(0));
+    let Ok(partition @ (0 | 1)) = u32::try_from(partition) else { return problem(ErrorCode::PartitionNotFound) };
+    let end = (offset + 2).min(3);
+    json(&ReadResponse {
+        records: (offset..end).map(|offset| record(partition, offset, &format!("{partition}-{offset}"))).collect(),
+        next_offset: Offset(end),
+        log_start_offset: Offset(0),
+        high_watermark: Offset(3),
+    })
+}
+
+#[test]
+fn all_partitions_are_read_to_their_ends() {
+    let values = Scripted::new(log).run(&["consume", "orders", "--value-only"]).expect(0).stdout;
+    assert_eq!(values, "0-0\n0-1\n0-2\n1-0\n1-1\n1-2\n");
+}
+
+#[test]
+fn reading_begins_and_ends_where_it_was_told_to() {
+    let consume = |args: &[&str]| Scripted::new(log).run(&[&["consume", "orders", "--value-only"], args].concat());
+    assert_eq!(consume(&["--partition", "1", "--offset", "2"]).expect(0).stdout, "1-2\n");
+    assert_eq!(consume(&["--max", "4"]).expect(0).stdout, "0-0\n0-1\n0-2\n1-0\n");
+    assert_eq!(consume(&["--follow", "--from-beginning", "--partition", "0", "--max", "3"]).expect(0).stdout, "0-0\n0-1\n0-2\n");
+    let missing = consume(&["--partition", "7"]).expect(4);
+    assert!(missing.stderr.contains("(PARTITION_NOT_FOUND)"), "{}", missing.stderr);
+}
+
+#[test]
+fn a_time_is_passed_on_for_the_first_read_only() {
+    let server = Scripted::new(log);
+    server.run(&["consume", "orders", "--partition", "0", "--timestamp", "1970-01-01T00:00:01Z"]).expect(0);
+    let reads: Vec<String> = server.asked().into_iter().map(|asked| asked.line).filter(|line| line.contains("/partitions/")).collect();
+    assert!(reads[0].contains("timestamp_ms=1000"), "{reads:?}");
+    assert!(reads[1..].iter().all(|line| line.contains("offset=") && !line.contains("timestamp_ms")), "{reads:?}");
+}
+
+#[test]
+fn each_record_is_a_json_document_on_a_line_of_its_own() {
+    let stdout = Scripted::new(log).run(&["consume", "orders", "--partition", "0", "--output", "json"]).expect(0).stdout;
+    let records: Vec<ConsumedRecord> = stdout.lines().map(|line| serde_json::from_str(line).expect("a record")).collect();
+    assert_eq!(records, (0..3).map(|offset| record(0, offset, &format!("0-{offset}"))).collect::<Vec<_>>());
+}
+
+/// Delivers the batches one after the other, then nothing; acknowledges with this status.
+fn group(batches: Vec<Vec<Delivery>>, status: SettleStatus) -> Scripted {
+    let mut batches = VecDeque::from(batches);
+    Scripted::new(move |asked| {
+        if asked.line.ends_with(":receive") {
+            let deliveries = batches.pop_front().unwrap_or_default();
+            let empty_reason = deliveries.is_empty().then_some(EmptyReason::CaughtUp);
+            return json(&ReceiveResponse { deliveries, empty_reason });
+        }
+        assert!(asked.line.ends_with(":ack"), "{}", asked.line);
+        let receipts = asked.json()["receipts"].as_array().expect("receipts").len();
+        let result = SettleResult { status, code: None, lease_until_ms: None };
+        json(&SettleResponse { results: vec![result; receipts] })
+    })
+}
+
+fn delivery(offset: u64) -> Delivery {
+    Delivery { receipt: format!("receipt-{offset}"), attempt: 1, lease_until_ms: 0, record: record(0, offset, &format!("v{offset}")) }
+}
+
+fn acknowledged(server: &Scripted) -> Vec<Value> {
+    let acks = server.asked().into_iter().filter(|asked| asked.line.ends_with(":ack"));
+    acks.flat_map(|asked| asked.json()["receipts"].as_array().expect("receipts").clone()).collect()
+}
+
+#[test]
+fn a_member_of_a_group_acknowledges_what_it_printed() {
+    let server = group(vec![vec![delivery(0), delivery(1)], vec![delivery(2)]], SettleStatus::Done);
+    let run = server.run(&["consume", "orders", "--group", "billing", "--value-only"]).expect(0);
+    assert_eq!(run.stdout, "v0\nv1\nv2\n");
+    assert!(run.stderr.contains("every record is settled"), "{}", run.stderr);
+    assert_eq!(acknowledged(&server), ["receipt-0", "receipt-1", "receipt-2"]);
+}
+
+#[test]
+fn the_group_s_options_reach_the_server() {
+    let server = group(vec![vec![delivery(0)]], SettleStatus::Done);
+    let args = ["consume", "orders", "--group", "g", "--max", "1", "--wait", "2s", "--lease", "1m", "--start", "latest", "--no-ack"];
+    server.run(&args).expect(0);
+    let asked = server.asked();
+    assert_eq!(asked.len(), 1, "enough after the first record, and nothing is acknowledged");
+    let wanted = json!({ "max_records": 1, "wait_ms": 2_000, "lease_ms": 60_000, "auto_ack": false, "start": "latest" });
+    assert_eq!(asked[0].json(), wanted);
+}
+
+#[test]
+fn an_acknowledgement_that_came_too_late_is_no_success() {
+    let server = group(vec![vec![delivery(0)]], SettleStatus::Failed);
+    let run = server.run(&["consume", "orders", "--group", "billing"]).expect(1);
+    assert!(run.stderr.contains("not acknowledged") && run.stderr.contains("delivered again"), "{}", run.stderr);
+}
+
+#[test]
+fn redrive_goes_on_until_none_is_left_and_not_for_ever() {
+    let mut left = 1_500_u64;
+    let server = Scripted::new(move |asked| {
+        let page = asked.json()["max_records"].as_u64().expect("a bound").min(left);
+        left -= page;
+        json(&json!({ "redriven": page, "remaining": left }))
+    });
+    let run = server.run(&["dlq", "redrive", "orders", "billing"]).expect(0);
+    assert!(run.stdout.contains("1500 records will be delivered again, 0 left"), "{}", run.stdout);
+    // Records that die again at once: as many are there as before.
+    let server = Scripted::new(|_| json(&json!({ "redriven": 10, "remaining": 10 })));
+    assert_eq!(server.run(&["dlq", "redrive", "orders", "billing", "--output", "json"]).expect(0).json()["redriven"], 20);
+    let server = Scripted::new(|asked| json(&json!({ "redriven": asked.json()["max_records"], "remaining": 100 })));
+    assert_eq!(server.run(&["dlq", "redrive", "orders", "billing", "--max", "7", "--output", "json"]).expect(0).json()["redriven"], 7);
+}

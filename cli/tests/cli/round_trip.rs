@@ -1,0 +1,61 @@
+//! The client's commands against a real server: what is produced can be consumed, acknowledged, given up and brought back.
+
+use crate::serve::Process;
+use crate::support::run_with_stdin;
+use sagamq_api::group::TerminateRequest;
+
+#[test]
+fn records_go_in_and_come_out() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let server = Process::start(directory.path());
+    server.run(&["topic", "create", "orders", "--partitions", "2"]).expect(0);
+    let lines: String = (0..1_000).map(|n| format!("order {n}\n")).collect();
+    let produce = ["produce", "orders", "--idempotency-key", "import", "--output", "json", "--server", &server.url];
+    let first = run_with_stdin(&produce, lines.as_bytes()).expect(0).json();
+    let again = run_with_stdin(&produce, lines.as_bytes()).expect(0).json();
+    let records = |document: &serde_json::Value| document["records"].as_array().expect("records").clone();
+    assert_eq!(records(&first).len(), 1_000);
+    for (first, again) in records(&first).iter().zip(records(&again)) {
+        assert_eq!((&first["partition"], &first["offset"]), (&again["partition"], &again["offset"]));
+        assert_eq!((&first["duplicate"], &again["duplicate"]), (&false.into(), &true.into()));
+    }
+    let mut values: Vec<String> = server.run(&["consume", "orders", "--value-only"]).expect(0).stdout.lines().map(str::to_owned).collect();
+    let mut wanted: Vec<String> = lines.lines().map(str::to_owned).collect();
+    values.sort();
+    wanted.sort();
+    assert_eq!(values, wanted);
+    let group = server.run(&["consume", "orders", "--group", "billing", "--value-only"]).expect(0).stdout;
+    assert_eq!(group.lines().count(), 1_000);
+    let described = server.run(&["group", "describe", "orders", "billing", "--output", "json"]).expect(0).json();
+    assert_eq!((&described["lag_records"], &described["in_flight"]), (&0.into(), &0.into()), "all is acknowledged: {described}");
+    server.run(&["topic", "delete", "orders"]).expect(0);
+    server.run(&["topic", "describe", "orders"]).expect(4);
+}
+
+#[test]
+fn dead_letters_are_listed_and_brought_back() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let server = Process::start(directory.path());
+    server.run(&["topic", "create", "orders", "--partitions", "1"]).expect(0);
+    server.run(&["produce", "orders", "--value", "poison", "--key", "k"]).expect(0);
+    let taken = server.run(&["consume", "orders", "--group", "g", "--no-ack", "--max", "1", "--output", "json"]).expect(0).json();
+    let receipt = taken["receipt"].as_str().expect("a receipt").to_owned();
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let client = sagamq_sdk::Client::new(&server.url).expect("an address");
+        let request = TerminateRequest { receipts: vec![receipt], reason: "cannot be read".into() };
+        client.terminate(&"orders".parse().expect("a name"), &"g".parse().expect("a name"), request).await.expect("it is settled");
+    });
+    let list = server.run(&["dlq", "list", "orders", "g", "--output", "json"]).expect(0).json();
+    assert_eq!(list["dead_letters"][0]["cause"], "terminated", "{list}");
+    assert_eq!(list["dead_letters"][0]["reason"], "cannot be read", "{list}");
+    let redriven = server.run(&["dlq", "redrive", "orders", "g", "--output", "json"]).expect(0).json();
+    assert_eq!(redriven, serde_json::json!({ "redriven": 1, "remaining": 0 }));
+    assert_eq!(
+        server.run(&["consume", "orders", "--group", "g", "--wait", "10s", "--max", "1", "--value-only"]).expect(0).stdout,
+        "poison\n"
+    );
+    let group = server.run(&["group", "list", "orders"]).expect(0).stdout;
+    assert!(group.lines().any(|line| line.starts_with("g ")), "{group}");
+    server.run(&["group", "delete", "orders", "g"]).expect(0);
+}

@@ -1,0 +1,215 @@
+//! `sagamq saga`.
+
+use crate::support::{Scripted, json, run};
+use axum::response::IntoResponse as _;
+use sagamq_api::{ErrorCode, Problem};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+const ID: &str = "00000000-0000-0000-0000-000000000001";
+
+const GOOD: &str = "\
+saga: checkout
+version: 1
+key: ${ input.order_id }
+services:
+  orders: { topic: orders.commands }
+steps:
+  - id: create
+    call: orders.create
+    with: { order_id: \"${ input.order_id }\" }
+    compensate: orders.reject
+";
+
+const BAD: &str = "\
+saga: checkout
+version: 1
+key: ${ input.order_id }
+services:
+  orders: { topic: orders.commands }
+steps:
+  - id: create
+    call: payments.create
+    compensate: orders.reject
+  - id: create
+    call: orders.finish
+    colour: red
+    compensate: none
+";
+
+fn file(text: &str) -> (TempDir, PathBuf) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("checkout.yaml");
+    std::fs::write(&path, text).expect("a file");
+    (directory, path)
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a path of text")
+}
+
+fn summary(state: &str) -> Value {
+    json!({ "id": ID, "saga": "checkout", "version": 1, "key": "o-1", "state": state, "started_at_ms": 0, "updated_at_ms": 0, "events": 3 })
+}
+
+fn description(state: &str) -> Value {
+    let mut description = summary(state);
+    description["input"] = json!({ "order_id": "o-1" });
+    description["steps"] =
+        json!([{ "id": "create", "state": "SUCCEEDED", "attempts": 2, "compensation_attempts": 0, "output": { "n": 1 } }]);
+    description["failures"] = json!([{
+        "step": "create", "operation": "action", "attempt": 1, "at_ms": 0, "failure": { "code": "TIMED_OUT", "message": "no answer" }
+    }]);
+    description
+}
+
+#[test]
+fn lint_needs_no_server_and_says_that_a_file_is_good() {
+    let (_directory, path) = file(GOOD);
+    let report = run(&["saga", "lint", text(&path), "--server", "http://127.0.0.1:1", "--output", "json"]).expect(0).json();
+    assert_eq!((&report["valid"], &report["files"][0]["valid"]), (&json!(true), &json!(true)), "{report}");
+}
+
+#[test]
+fn lint_reports_every_fault_of_every_file_with_its_place() {
+    let (_good_directory, good) = file(GOOD);
+    let (_directory, bad) = file(BAD);
+    let report = run(&["saga", "lint", text(&good), text(&bad), "--output", "json"]).expect(1).json();
+    assert_eq!(report["valid"], false);
+    assert_eq!(report["files"][0]["valid"], true);
+    let faults = report["files"][1]["faults"].as_array().expect("faults");
+    let lines: Vec<u64> = faults.iter().filter_map(|fault| fault["line"].as_u64()).collect();
+    for line in [8, 10, 12] {
+        assert!(lines.contains(&line), "line {line} has a fault that is not in {faults:#?}");
+    }
+    let shown = run(&["saga", "lint", text(&bad)]).expect(1).stdout;
+    for part in [&format!("{}:8:", text(&bad)), "payments", &format!("{}:12:", text(&bad)), "colour"] {
+        assert!(shown.contains(part), "{part} is missing in\n{shown}");
+    }
+}
+
+#[test]
+fn a_file_that_is_not_there_is_wrong_use() {
+    assert!(run(&["saga", "lint", "no-such.yaml"]).expect(2).stderr.contains("no-such.yaml"));
+}
+
+#[test]
+fn publish_sends_the_text_as_it_is() {
+    let (_directory, path) = file(GOOD);
+    let published = json!({ "name": "checkout", "version": 1, "source": GOOD, "published_at_ms": 0, "steps": ["create"] });
+    let server = Scripted::answering(&published);
+    assert_eq!(server.run(&["saga", "publish", text(&path), "--output", "json"]).expect(0).json(), json!({ "definitions": [published] }));
+    let asked = server.asked();
+    assert_eq!((asked[0].line.as_str(), &asked[0].body[..]), ("POST /v1/saga-definitions", GOOD.as_bytes()));
+    assert!(server.run(&["saga", "publish", text(&path)]).expect(0).stdout.contains("checkout"));
+    assert_eq!(server.run(&["saga", "definitions", "checkout"]).expect(0).stdout, GOOD);
+}
+
+#[test]
+fn a_definition_that_is_refused_is_shown_with_all_its_faults() {
+    let (_directory, path) = file(BAD);
+    let server = Scripted::new(|_| {
+        let fault = |line: u32, message: &str| {
+            serde_json::from_value(json!({
+                "code": "a_rule", "severity": "error", "message": message, "line": line, "column": 5, "offset": 20 * line, "length": 3
+            }))
+            .expect("a fault")
+        };
+        let problem =
+            Problem::new(ErrorCode::InvalidDefinition, "2 faults").with_faults(vec![fault(1, "the first"), fault(2, "the second")]);
+        (axum::http::StatusCode::BAD_REQUEST, json(&problem)).into_response()
+    });
+    let shown = server.run(&["saga", "publish", text(&path)]).expect(1);
+    for part in ["the first", "the second", "(INVALID_DEFINITION)", "checkout.yaml"] {
+        assert!(shown.stderr.contains(part), "{part} is missing in\n{}", shown.stderr);
+    }
+    let error = server.run(&["saga", "publish", text(&path), "--output", "json"]).expect(1).error();
+    assert_eq!(error["faults"].as_array().map(Vec::len), Some(2), "{error}");
+}
+
+#[test]
+fn start_takes_its_input_from_a_flag_or_a_file() {
+    let started = json!({ "id": ID, "key": "o-1", "duplicate": false, "state": "PENDING" });
+    let server = Scripted::answering(&started);
+    let (_directory, path) = file("{\"order_id\": \"o-1\"}");
+    let from_file = format!("@{}", text(&path));
+    for input in ["{\"order_id\": \"o-1\"}", &from_file] {
+        let json = server.run(&["saga", "start", "checkout", "--input", input, "--version", "2", "--output", "json"]).expect(0).json();
+        assert_eq!(json, started);
+    }
+    let stdin =
+        server.run_with_stdin(&["saga", "start", "checkout", "--version", "2", "--input", "-"], b"{\"order_id\": \"o-1\"}").expect(0);
+    assert!(stdin.stdout.contains(ID), "{}", stdin.stdout);
+    for asked in server.asked() {
+        assert_eq!(asked.json(), json!({ "saga": "checkout", "version": 2, "input": { "order_id": "o-1" } }));
+    }
+}
+
+/// Starts a saga that is in this state from then on.
+fn started_in(state: &'static str) -> Scripted {
+    Scripted::new(move |asked| {
+        if asked.line.starts_with("POST") {
+            json(&json!({ "id": ID, "key": "o-1", "duplicate": false, "state": "PENDING" }))
+        } else {
+            json(&description(state))
+        }
+    })
+}
+
+#[test]
+fn waiting_ends_with_the_saga_s_own_end() {
+    let args = ["saga", "start", "checkout", "--input", "{}", "--wait", "--output", "json"];
+    assert_eq!(started_in("COMPLETED").run(&args).expect(0).json(), description("COMPLETED"));
+    assert_eq!(started_in("COMPENSATED").run(&args).expect(1).json()["state"], "COMPENSATED");
+    assert_eq!(started_in("BLOCKED").run(&args).expect(1).json()["state"], "BLOCKED");
+    let running = started_in("RUNNING").run(&[&args[..], &["--timeout", "1ms"]].concat()).expect(3);
+    assert_eq!(running.json()["id"], ID, "the id is needed to look again");
+    assert_eq!(running.error()["code"], "WAIT_ELAPSED");
+}
+
+#[test]
+fn get_shows_steps_and_everything_that_went_wrong() {
+    let server = Scripted::answering(&description("COMPLETED"));
+    let table = server.run(&["saga", "get", ID]).expect(0).stdout;
+    for part in ["checkout version 1", "COMPLETED", "SUCCEEDED", "{\"n\":1}", "TIMED_OUT", "no answer"] {
+        assert!(table.contains(part), "{part} is missing in\n{table}");
+    }
+    assert_eq!(server.run(&["saga", "get", ID, "--output", "json"]).expect(0).json(), description("COMPLETED"));
+}
+
+#[test]
+fn list_asks_page_by_page_for_as_many_as_are_wanted() {
+    let server = Scripted::new(|asked| {
+        let is_second = asked.line.contains("after=page-2");
+        let next = if is_second { Value::Null } else { json!("page-2") };
+        json(&json!({ "sagas": [summary("BLOCKED")], "next": next }))
+    });
+    let all = server
+        .run(&["saga", "list", "--state", "blocked", "--saga", "checkout", "--key", "o 1", "--all", "--output", "json"])
+        .expect(0)
+        .json();
+    assert_eq!(all, json!({ "sagas": [summary("BLOCKED"), summary("BLOCKED")] }));
+    let asked = server.asked();
+    assert_eq!(asked.len(), 2);
+    for part in ["state=BLOCKED", "saga=checkout", "key=o+1", "limit=1000"] {
+        assert!(asked.iter().all(|asked| asked.line.contains(part)), "{part} is missing in {asked:?}");
+    }
+    let one = server.run(&["saga", "list", "--limit", "1"]).expect(0);
+    assert!(one.stderr.contains("there are more"), "{one:?}");
+    assert_eq!(server.asked().len(), 3);
+}
+
+#[test]
+fn history_and_cancel() {
+    let history = json!({ "id": ID, "events": [{ "sequence": 0, "at_ms": 0, "type": "saga_started", "data": { "key": "o-1" } }] });
+    let server = Scripted::answering(&history);
+    assert_eq!(server.run(&["saga", "history", ID, "--output", "json"]).expect(0).json(), history);
+    assert!(server.run(&["saga", "history", ID]).expect(0).stdout.contains("saga_started"));
+
+    let server = Scripted::answering(&description("COMPENSATING"));
+    let cancelled = server.run(&["saga", "cancel", ID, "--reason", "customer called"]).expect(0);
+    assert!(cancelled.stdout.contains("COMPENSATING"));
+    let asked = server.asked();
+    assert_eq!((asked[0].line.clone(), asked[0].json()), (format!("POST /v1/sagas/{ID}:cancel"), json!({ "reason": "customer called" })));
+}

@@ -1,0 +1,145 @@
+//! `sagamq serve` as a process: it says where it listens, ends when it is told to, and refuses what it must.
+
+use crate::support::{Run, run, sagamq};
+use rustix::process::{Pid, Signal, kill_process};
+use sagamq::serve::{ServeConfig, Server, StartError};
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// A server in a process of its own; killed when dropped.
+pub(crate) struct Process {
+    child: Child,
+    pub(crate) url: String,
+}
+
+impl Process {
+    pub(crate) fn start(data_dir: &Path) -> Self {
+        let mut command = sagamq();
+        command.args(["serve", "--listen", "127.0.0.1:0", "--log-format", "json", "--data-dir"]).arg(data_dir);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary runs");
+        let mut line = String::new();
+        let read = BufReader::new(child.stdout.as_mut().expect("it is piped")).read_line(&mut line).expect("stdout is text");
+        if read == 0 {
+            let mut stderr = String::new();
+            drop(child.stderr.take().expect("it is piped").read_to_string(&mut stderr));
+            panic!("the server did not start: {stderr}");
+        }
+        let (_, url) = line.trim().split_once("listens on ").unwrap_or_else(|| panic!("it says where it listens, not: {line}"));
+        Self { url: url.to_owned(), child }
+    }
+
+    pub(crate) fn run(&self, args: &[&str]) -> Run {
+        run(&[args, &["--server", &self.url]].concat())
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("the process lives");
+    }
+
+    /// Waits until it has ended; its exit code and its log.
+    fn ended(mut self) -> (Option<i32>, String) {
+        let mut log = String::new();
+        // To the end of the stream, so that a full pipe cannot hold it up.
+        self.child.stderr.take().expect("it is piped").read_to_string(&mut log).expect("the log is text");
+        (self.child.wait().expect("it ends").code(), log)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+#[test]
+fn a_term_signal_ends_it_well_and_the_data_can_be_opened_again() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let server = Process::start(directory.path());
+    server.run(&["topic", "create", "orders"]).expect(0);
+    server.signal(Signal::TERM);
+    let (code, log) = server.ended();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()), "the log is JSON: {log}");
+
+    let server = Process::start(directory.path());
+    server.run(&["topic", "describe", "orders"]).expect(0);
+    server.signal(Signal::INT);
+    assert_eq!(server.ended().0, Some(0));
+}
+
+#[test]
+fn a_data_directory_in_use_is_refused_with_what_to_do() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let server = Process::start(directory.path());
+    let data_dir = directory.path().to_str().expect("text");
+    let second = run(&["serve", "--listen", "127.0.0.1:0", "--data-dir", data_dir]).expect(1);
+    assert!(second.stderr.contains("in use") && second.stderr.contains("(DATA_DIRECTORY)"), "{}", second.stderr);
+    assert_eq!(second.stdout, "", "it never said that it listens");
+    server.run(&["topic", "list"]).expect(0);
+}
+
+#[test]
+fn the_database_of_something_else_is_refused() {
+    let directory = tempfile::tempdir().expect("a directory");
+    // The file by which RocksDB knows its databases.
+    std::fs::write(directory.path().join("CURRENT"), "MANIFEST-000001\n").expect("a file");
+    let data_dir = directory.path().to_str().expect("text");
+    let error = run(&["serve", "--listen", "127.0.0.1:0", "--data-dir", data_dir, "--output", "json"]).expect(1).stderr;
+    let document = error.lines().last().map(serde_json::from_str::<serde_json::Value>).expect("a line").expect("JSON");
+    assert_eq!(document["code"], "DATA_DIRECTORY");
+    assert_eq!(std::fs::read_dir(directory.path()).expect("it is there").count(), 1, "nothing was made in it");
+}
+
+#[test]
+fn an_address_in_use_is_refused_with_what_to_do() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = taken.local_addr().expect("it is bound").to_string();
+    let data_dir = directory.path().join("data");
+    let run = run(&["serve", "--listen", &address, "--data-dir", data_dir.to_str().expect("text")]).expect(1);
+    assert!(run.stderr.contains(&address) && run.stderr.contains("--listen"), "{}", run.stderr);
+    assert!(!data_dir.exists(), "the data was not touched");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_in_this_process_ends_a_long_poll_and_frees_its_data() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let config = || ServeConfig {
+        listen: "127.0.0.1:0".parse().expect("an address"),
+        data_dir: directory.path().to_owned(),
+        shutdown_grace: Duration::from_secs(60),
+        ..ServeConfig::default()
+    };
+    let shutdown = CancellationToken::new();
+    let server = Server::start(config(), shutdown.clone()).await.expect("it starts");
+    let second = Server::start(config(), CancellationToken::new()).await;
+    assert!(matches!(second, Err(StartError::DataDirectory(_))), "{second:?}");
+
+    let client = sagamq_sdk::Client::new(server.url()).expect("an address").with_retry(sagamq_sdk::RetryPolicy::none());
+    let topic = "orders".parse().expect("a name");
+    client.create_topic(&topic, sagamq_api::topic::TopicConfig::default()).await.expect("it is made");
+    let poll = tokio::spawn({
+        let (client, topic) = (client.clone(), topic.clone());
+        let request = sagamq_api::group::ReceiveRequest { wait_ms: Some(20_000), ..Default::default() };
+        async move { client.receive(&topic, &"g".parse().expect("a name"), &request).await }
+    });
+    // The group is made by the receive: once it is there, the poll waits.
+    while client.groups(&topic).await.expect("it answers").groups.is_empty() {
+        tokio::task::yield_now().await;
+    }
+    shutdown.cancel();
+    server.join().await.expect("it ends well");
+    let answer = poll.await.expect("no panic");
+    assert!(answer.is_ok() || answer.as_ref().is_err_and(|error| !error.is_outcome_unknown()), "{answer:?}");
+
+    let shutdown = CancellationToken::new();
+    let again = Server::start(config(), shutdown.clone()).await.expect("the data is free again");
+    let client = sagamq_sdk::Client::new(again.url()).expect("an address");
+    client.describe_topic(&topic).await.expect("the topic is there");
+    shutdown.cancel();
+    again.join().await.expect("it ends well");
+}
