@@ -1,4 +1,21 @@
 //! The saga orchestrator of SagaMQ: definitions, the pure protocol, and its HTTP interface.
+//!
+//! A saga is a sequence of steps at several services, each with what undoes it. [`dsl`] reads a definition and proves what can be
+//! proved before it runs; [`protocol`] decides, without a clock or a disk, what follows from what happened; [`orchestrator`] runs that on
+//! the shards of a broker, where a reply, the events it causes and the next command are one commit; [`http`] is its interface.
+//!
+//! A saga's journey: `http/sagas.rs` takes the request, `orchestrator/lane/start.rs` gives it to the lane of its business key,
+//! `protocol/decide.rs` says what happens, `orchestrator/lane/advance.rs` commits that through the broker's one door, and only when it is
+//! durable are the caller answered and participants called (`participant/`). `store/` holds the keys and values.
 
 pub mod definition;
+pub mod dsl;
 pub mod expression;
+pub mod http;
+mod metrics;
+pub mod orchestrator;
+mod participant;
+pub mod protocol;
+pub mod store;
+
+pub use orchestrator::{OpenError, Orchestrator, OrchestratorConfig, SagaError};

@@ -1,0 +1,31 @@
+//! Replies of workers that were called through a topic.
+
+use super::error::Refused;
+use crate::orchestrator::Orchestrator;
+use axum::extract::State;
+use axum::routing::post;
+use axum::{Json, Router};
+use sagamq_api::Problem;
+use sagamq_api::routes::{SAGA_CALLS, routed};
+use sagamq_api::saga::{CompleteCall, CompletedCall};
+use sagamq_broker::http::extract::JsonBody;
+
+pub(super) fn routes() -> Router<Orchestrator> {
+    Router::new().route(&routed(SAGA_CALLS, "complete"), post(complete))
+}
+
+/// Completes a call: acknowledges its command and applies the reply, in one commit that is durable when this is answered.
+#[utoipa::path(post, path = "/v1/saga-calls:complete", tag = "saga calls", request_body = CompleteCall, responses(
+    (status = 200, description = "The reply is applied", body = CompletedCall),
+    (status = "default", description = "A problem", content_type = "application/problem+json", body = Problem),
+))]
+async fn complete(
+    State(orchestrator): State<Orchestrator>,
+    JsonBody(call): JsonBody<CompleteCall>,
+) -> Result<Json<CompletedCall>, Refused> {
+    Ok(Json(orchestrator.complete(call).await?))
+}
+
+#[derive(utoipa::OpenApi)]
+#[openapi(paths(complete))]
+pub(super) struct Doc;

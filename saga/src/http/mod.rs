@@ -1,0 +1,34 @@
+//! The HTTP interface of the orchestrator: transport only. A handler takes the request apart, asks the [`Orchestrator`], and dresses
+//! the answer. The broker's `http::application` adds what all routes have in common: `:verb` paths, request ids, the access log.
+
+mod calls;
+mod definitions;
+mod error;
+mod sagas;
+
+use crate::orchestrator::Orchestrator;
+use axum::Router;
+use utoipa::OpenApi as _;
+
+/// The orchestrator's routes.
+pub fn router(orchestrator: Orchestrator) -> Router {
+    definitions::routes().merge(sagas::routes()).merge(calls::routes()).with_state(orchestrator)
+}
+
+/// The description of the orchestrator's routes, to be merged with the broker's.
+#[must_use]
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    let mut document = Doc::openapi();
+    for part in [definitions::Doc::openapi(), sagas::Doc::openapi(), calls::Doc::openapi()] {
+        document.merge(part);
+    }
+    document
+}
+
+#[derive(utoipa::OpenApi)]
+#[openapi(tags(
+    (name = "saga definitions", description = "Publish and read saga definitions; versions are immutable"),
+    (name = "sagas", description = "Start sagas once by business key, watch and cancel them"),
+    (name = "saga calls", description = "Replies of workers"),
+))]
+struct Doc;

@@ -1,0 +1,92 @@
+//! Saga instances: start, list, describe, history, cancel.
+
+use super::error::Refused;
+use crate::orchestrator::Orchestrator;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use sagamq_api::Problem;
+use sagamq_api::routes::{SAGA, SAGA_HISTORY, SAGAS, routed};
+use sagamq_api::saga::{CancelSaga, SagaDescription, SagaHistory, SagaList, SagaQuery, StartSaga, StartedSaga};
+use sagamq_broker::http::extract::{JsonBody, PathParams, QueryParams};
+use serde::Deserialize;
+use uuid::Uuid;
+
+pub(super) fn routes() -> Router<Orchestrator> {
+    Router::new()
+        .route(SAGAS, get(list).post(start))
+        .route(SAGA, get(describe))
+        .route(&routed(SAGA, "cancel"), post(cancel))
+        .route(SAGA_HISTORY, get(history))
+}
+
+#[derive(Debug, Deserialize)]
+struct SagaPath {
+    id: Uuid,
+}
+
+/// Starts a saga once by its business key. The saga is durable when this is answered; the same request again gives the same saga.
+#[utoipa::path(post, path = "/v1/sagas", tag = "sagas", request_body = StartSaga, responses(
+    (status = 201, description = "The saga is started", body = StartedSaga),
+    (status = 200, description = "The key started this saga before, with the same input", body = StartedSaga),
+    (status = "default", description = "A problem", content_type = "application/problem+json", body = Problem),
+))]
+async fn start(
+    State(orchestrator): State<Orchestrator>,
+    JsonBody(request): JsonBody<StartSaga>,
+) -> Result<(StatusCode, Json<StartedSaga>), Refused> {
+    let started = orchestrator.start(request).await?;
+    Ok((if started.duplicate { StatusCode::OK } else { StatusCode::CREATED }, Json(started)))
+}
+
+/// Lists sagas by state, definition and key, a page at a time.
+#[utoipa::path(get, path = "/v1/sagas", tag = "sagas", params(SagaQuery), responses(
+    (status = 200, description = "A page of sagas", body = SagaList),
+    (status = "default", description = "A problem", content_type = "application/problem+json", body = Problem),
+))]
+async fn list(State(orchestrator): State<Orchestrator>, QueryParams(query): QueryParams<SagaQuery>) -> Result<Json<SagaList>, Refused> {
+    Ok(Json(orchestrator.list(query).await?))
+}
+
+/// Describes a saga: its state, its steps, and everything that went wrong.
+#[utoipa::path(get, path = "/v1/sagas/{id}", tag = "sagas", params(("id" = Uuid, Path, description = "Id of the saga")), responses(
+    (status = 200, description = "The saga", body = SagaDescription),
+    (status = "default", description = "A problem", content_type = "application/problem+json", body = Problem),
+))]
+async fn describe(
+    State(orchestrator): State<Orchestrator>,
+    PathParams(path): PathParams<SagaPath>,
+) -> Result<Json<SagaDescription>, Refused> {
+    Ok(Json(orchestrator.get(path.id).await?))
+}
+
+/// Every event of a saga, oldest first.
+#[utoipa::path(get, path = "/v1/sagas/{id}/history", tag = "sagas", params(("id" = Uuid, Path, description = "Id of the saga")), responses(
+    (status = 200, description = "The events", body = SagaHistory),
+    (status = "default", description = "A problem", content_type = "application/problem+json", body = Problem),
+))]
+async fn history(State(orchestrator): State<Orchestrator>, PathParams(path): PathParams<SagaPath>) -> Result<Json<SagaHistory>, Refused> {
+    Ok(Json(orchestrator.history(path.id).await?))
+}
+
+/// Cancels a saga: what was done is undone. If its pivot is in flight, the pivot's outcome decides. The answer describes the saga as it
+/// was cancelled; undoing goes on.
+#[utoipa::path(post, path = "/v1/sagas/{id}:cancel", tag = "sagas", params(("id" = Uuid, Path, description = "Id of the saga")),
+    request_body = CancelSaga,
+    responses(
+        (status = 200, description = "The saga", body = SagaDescription),
+        (status = "default", description = "A problem", content_type = "application/problem+json", body = Problem),
+    ))]
+async fn cancel(
+    State(orchestrator): State<Orchestrator>,
+    PathParams(path): PathParams<SagaPath>,
+    JsonBody(request): JsonBody<CancelSaga>,
+) -> Result<Json<SagaDescription>, Refused> {
+    orchestrator.cancel(path.id, request).await?;
+    Ok(Json(orchestrator.get(path.id).await?))
+}
+
+#[derive(utoipa::OpenApi)]
+#[openapi(paths(start, list, describe, history, cancel))]
+pub(super) struct Doc;

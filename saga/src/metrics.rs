@@ -1,0 +1,139 @@
+//! Metrics of the orchestrator. Labels are the definition, an operation, an outcome or a state: nothing that grows with instances.
+
+use crate::protocol::{RecordedEvent, SagaEvent};
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+use sagamq_api::SagaName;
+use sagamq_api::saga::{Operation, SagaState};
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SagaLabel {
+    saga: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabel {
+    saga: String,
+    outcome: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StateLabel {
+    state: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AttemptLabel {
+    saga: String,
+    operation: String,
+    outcome: &'static str,
+}
+
+/// Counters, gauges and histograms of one orchestrator.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    started: Family<SagaLabel, Counter>,
+    finished: Family<OutcomeLabel, Counter>,
+    active: Family<StateLabel, Gauge>,
+    duration_seconds: Family<OutcomeLabel, Histogram>,
+    step_attempts: Family<AttemptLabel, Counter>,
+    compensations: Family<OutcomeLabel, Counter>,
+    blocked: Family<SagaLabel, Counter>,
+    pub(crate) quarantined: Gauge,
+    pub(crate) recovered: Counter,
+}
+
+impl Metrics {
+    pub(crate) fn register(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            started: Family::default(),
+            finished: Family::default(),
+            active: Family::default(),
+            duration_seconds: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.005, 2.0, 20))),
+            step_attempts: Family::default(),
+            compensations: Family::default(),
+            blocked: Family::default(),
+            quarantined: Gauge::default(),
+            recovered: Counter::default(),
+        };
+        registry.register("sagamq_sagas_started", "Sagas started", metrics.started.clone());
+        registry.register("sagamq_sagas_finished", "Sagas at their end, by outcome", metrics.finished.clone());
+        registry.register("sagamq_sagas_active", "Sagas that are not at their end, by state", metrics.active.clone());
+        registry.register("sagamq_saga_duration_seconds", "From start to end", metrics.duration_seconds.clone());
+        registry.register("sagamq_saga_step_attempts", "Attempts that ended, by operation and outcome", metrics.step_attempts.clone());
+        registry.register("sagamq_saga_compensations", "Compensations that ended, by outcome", metrics.compensations.clone());
+        registry.register("sagamq_sagas_blocked", "Sagas that an operator has to look at, since the start", metrics.blocked.clone());
+        registry.register("sagamq_sagas_quarantined", "Instances whose history is damaged", metrics.quarantined.clone());
+        registry.register("sagamq_sagas_recovered", "Instances that were resumed at the start", metrics.recovered.clone());
+        metrics
+    }
+
+    /// An instance went from one state to another; `None` stands for "not there" and "at its end".
+    pub(crate) fn moved(&self, from: Option<SagaState>, to: Option<SagaState>) {
+        if from != to {
+            let gauge = |state: SagaState| self.active.get_or_create(&StateLabel { state: state.to_string() });
+            if let Some(from) = from {
+                gauge(from).dec();
+            }
+            if let Some(to) = to {
+                gauge(to).inc();
+            }
+        }
+    }
+
+    /// An instance is at its end.
+    pub(crate) fn finished(&self, saga: &SagaName, outcome: SagaState, duration_ms: u64) {
+        let label = OutcomeLabel { saga: saga.to_string(), outcome: outcome.to_string() };
+        self.finished.get_or_create(&label).inc();
+        #[expect(clippy::cast_precision_loss, reason = "a duration in a histogram")]
+        self.duration_seconds.get_or_create(&label).observe(duration_ms as f64 / 1_000.0);
+    }
+
+    /// Something happened to an instance.
+    pub(crate) fn happened(&self, saga: &SagaName, recorded: &RecordedEvent) {
+        match &recorded.event {
+            SagaEvent::SagaStarted { .. } => {
+                self.started.get_or_create(&SagaLabel { saga: saga.to_string() }).inc();
+            }
+            SagaEvent::SagaBlocked { .. } => {
+                self.blocked.get_or_create(&SagaLabel { saga: saga.to_string() }).inc();
+            }
+            SagaEvent::StepAttemptFailed { operation, refused, .. } => {
+                self.attempt(saga, *operation, if *refused { "refused" } else { "unknown" });
+            }
+            SagaEvent::StepSucceeded { .. } => self.attempt(saga, Operation::Action, "succeeded"),
+            SagaEvent::StepFailed { .. } => self.attempt(saga, Operation::Action, "refused"),
+            SagaEvent::StepUnknown { .. } => self.attempt(saga, Operation::Action, "unknown"),
+            SagaEvent::StepCompensated { .. } => {
+                self.attempt(saga, Operation::Compensation, "succeeded");
+                self.compensation(saga, "compensated");
+            }
+            SagaEvent::StepCompensationFailed { .. } => {
+                self.attempt(saga, Operation::Compensation, "failed");
+                self.compensation(saga, "failed");
+            }
+            SagaEvent::StepCalled { .. }
+            | SagaEvent::StepOngoing { .. }
+            | SagaEvent::StepAttemptsExceeded { .. }
+            | SagaEvent::SagaStopRequested { .. }
+            | SagaEvent::SagaTimeoutPassed
+            | SagaEvent::SagaCompensating { .. }
+            | SagaEvent::SagaCompleted { .. }
+            | SagaEvent::SagaCompensated
+            | SagaEvent::SagaFailed => {}
+        }
+    }
+
+    fn attempt(&self, saga: &SagaName, operation: Operation, outcome: &'static str) {
+        let label = AttemptLabel { saga: saga.to_string(), operation: operation.to_string(), outcome };
+        self.step_attempts.get_or_create(&label).inc();
+    }
+
+    fn compensation(&self, saga: &SagaName, outcome: &str) {
+        self.compensations.get_or_create(&OutcomeLabel { saga: saga.to_string(), outcome: outcome.to_owned() }).inc();
+    }
+}

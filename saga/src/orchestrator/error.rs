@@ -1,0 +1,129 @@
+//! Why the orchestrator refuses a request.
+
+use crate::protocol::Rejection;
+use crate::store::StoreError;
+use sagamq_api::limits::{DEFINITION_BYTES_MAX, SAGA_PAYLOAD_BYTES_MAX};
+use sagamq_api::{Fault, SagaName, TopicName};
+use sagamq_broker::{ConsumeError, CreateTopicError, EmbedError, WriteError};
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// Why a request to the orchestrator failed. Nothing was stored, except where a variant says otherwise.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum SagaError {
+    /// The text of a definition has faults.
+    #[error("the saga definition has {} faults; `faults` lists them with their places", .0.len())]
+    InvalidDefinition(Vec<Fault>),
+    /// The text of a definition is too large.
+    #[error("the saga definition has {0} bytes, at most {DEFINITION_BYTES_MAX} are allowed")]
+    DefinitionTooLarge(usize),
+    /// The version is published with another text.
+    #[error(
+        "version {version} of saga `{saga}` is published with another text; versions are immutable: publish the change under a new one"
+    )]
+    VersionExists {
+        /// The definition.
+        saga: SagaName,
+        /// The version.
+        version: u32,
+    },
+    /// A service's topic cannot be used for commands.
+    #[error(
+        "topic `{topic}` exists with {partitions} partitions; a service's command topic needs one a shard, {shards}: let publishing create it"
+    )]
+    NotALaneTopic {
+        /// The topic.
+        topic: TopicName,
+        /// Its partitions.
+        partitions: u32,
+        /// Shards of the data directory.
+        shards: u16,
+    },
+    /// A service's topic cannot be created.
+    #[error("the command topic `{topic}` cannot be created: {reason}")]
+    Topic {
+        /// The topic.
+        topic: TopicName,
+        /// Why.
+        reason: Arc<CreateTopicError>,
+    },
+    /// The group of a service's workers cannot be created.
+    #[error("the workers' group of `{topic}` cannot be created: {reason}")]
+    Group {
+        /// The topic.
+        topic: TopicName,
+        /// Why.
+        reason: Arc<ConsumeError>,
+    },
+    /// No such definition, or no such version.
+    #[error("there is no saga definition `{saga}`{}: publish it first", .version.map(|v| format!(" with version {v}")).unwrap_or_default())]
+    DefinitionNotFound {
+        /// The definition.
+        saga: SagaName,
+        /// The version that was asked for.
+        version: Option<u32>,
+    },
+    /// The input does not fit the definition.
+    #[error("the saga's input does not fit: {0}")]
+    InvalidInput(String),
+    /// The input or an output is too large.
+    #[error("{what} has {bytes} bytes of JSON, at most {SAGA_PAYLOAD_BYTES_MAX} are allowed: keep the data elsewhere and pass a reference")]
+    PayloadTooLarge {
+        /// What is too large.
+        what: &'static str,
+        /// Its size.
+        bytes: usize,
+    },
+    /// The business key started an instance with another input.
+    #[error("the key `{key}` started saga {id} with another input")]
+    KeyConflict {
+        /// The business key.
+        key: String,
+        /// The instance it started.
+        id: Uuid,
+    },
+    /// No such instance.
+    #[error("there is no saga {0}")]
+    SagaNotFound(Uuid),
+    /// The protocol rejects the input.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    /// The reason of a cancellation is too long.
+    #[error("`reason` has {0} bytes, at most {max} are allowed", max = sagamq_api::limits::REASON_BYTES_MAX)]
+    ReasonTooLong(usize),
+    /// A parameter of a listing is out of range.
+    #[error("{0}")]
+    Parameter(String),
+    /// The history of the instance cannot be read; it is set aside and does not run.
+    #[error("saga {id} is set aside because its history is damaged: {reason}")]
+    Quarantined {
+        /// The instance.
+        id: Uuid,
+        /// What is damaged.
+        reason: String,
+    },
+    /// Something stored cannot be read.
+    #[error("{0}")]
+    Store(Arc<StoreError>),
+    /// The commit did not become durable, as far as it is known.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// The commit could not be made.
+    #[error("the commit cannot be made: {0}")]
+    Embed(Arc<EmbedError>),
+    /// The orchestrator is shutting down.
+    #[error("the orchestrator is shutting down")]
+    ShuttingDown,
+}
+
+impl From<StoreError> for SagaError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(Arc::new(error))
+    }
+}
+
+impl From<EmbedError> for SagaError {
+    fn from(error: EmbedError) -> Self {
+        Self::Embed(Arc::new(error))
+    }
+}

@@ -1,0 +1,45 @@
+//! What a lane does once its commits are durable: answers and calls, in the order of the commits.
+//!
+//! The lane decides ahead of the disk; nobody outside may. So everything that leaves the lane goes through this task, also answers to
+//! reads: what they tell is then durable as well.
+
+use sagamq_broker::{Submitted, WriteError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::mpsc;
+
+/// Runs when the commits before it are durable, or are known not to become so.
+pub(crate) type Then = Box<dyn FnOnce(Result<(), WriteError>) + Send>;
+
+/// Something that waits for the disk.
+pub(crate) struct Following {
+    /// Number of the lane's commit, counted from 1; 0 for what commits nothing itself.
+    pub(crate) commit: u64,
+    pub(crate) submitted: Option<Submitted>,
+    pub(crate) then: Then,
+}
+
+/// The newest durable commit of a lane.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct DurableCommit(Arc<AtomicU64>);
+
+impl DurableCommit {
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// Ends when the lane has ended and everything it handed over is done.
+pub(crate) async fn follow(mut lane: mpsc::UnboundedReceiver<Following>, durable: DurableCommit) {
+    let mut failed: Option<WriteError> = None;
+    while let Some(Following { commit, submitted, then }) = lane.recv().await {
+        if let (None, Some(submitted)) = (&failed, submitted) {
+            match submitted.durable().await {
+                Ok(()) => durable.0.store(commit, Ordering::Release),
+                Err(error) => failed = Some(error),
+            }
+        }
+        // After a failed write the lane's memory is ahead of a disk that will not follow: nothing of it may be told any more.
+        then(failed.clone().map_or(Ok(()), Err));
+    }
+}

@@ -1,0 +1,134 @@
+//! What a lane finds on disk when it starts: the instances that are not at their end, and where their commands lie.
+//!
+//! One damaged instance never stops the others: it is set aside, reported, and answered with what is damaged.
+
+use super::commands::OpenCommands;
+use crate::definition::Definition;
+use crate::orchestrator::definitions::Definitions;
+use crate::participant::topic::{AttemptId, attempt_of};
+use crate::protocol::InstanceState;
+use crate::store::{LaneStore, StoreError};
+use sagamq_api::{Offset, TopicName};
+use sagamq_broker::EmbedError;
+use sagamq_broker::log::ReadError;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// Command records that are read at a time.
+const READ_RECORDS: usize = 1_000;
+
+/// Why a lane cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoveryError {
+    /// Storage failed, or a key of the lane itself is damaged.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A command topic cannot be read.
+    #[error("command topic `{topic}` cannot be read: {reason}")]
+    Commands {
+        /// The topic.
+        topic: TopicName,
+        /// Why.
+        reason: ReadError,
+    },
+}
+
+/// What a lane starts with.
+pub(crate) struct Recovered {
+    pub(crate) instances: Vec<(Arc<Definition>, InstanceState)>,
+    pub(crate) quarantined: HashMap<Uuid, String>,
+    pub(crate) commands: OpenCommands,
+    pub(crate) reply_cursor: Offset,
+}
+
+/// Reads a lane back.
+pub(crate) async fn recover(store: LaneStore, definitions: Definitions) -> Result<Recovered, RecoveryError> {
+    let blocking = (store.clone(), definitions.clone());
+    let mut recovered = tokio::task::spawn_blocking(move || instances(&blocking.0, &blocking.1))
+        .await
+        .expect("folding instances neither panics nor is aborted")?;
+    let wanted = open_attempts(&recovered.instances);
+    for topic in definitions.topics() {
+        let floor = store.command_floor(&topic)?;
+        commands(&store, &topic, floor, &wanted, &mut recovered.commands).await?;
+    }
+    Ok(recovered)
+}
+
+fn instances(store: &LaneStore, definitions: &Definitions) -> Result<Recovered, StoreError> {
+    let mut recovered = Recovered {
+        instances: Vec::new(),
+        quarantined: HashMap::new(),
+        commands: OpenCommands::default(),
+        reply_cursor: store.reply_cursor()?,
+    };
+    for id in store.active()? {
+        match store.fold(id, &|saga, version| definitions.compiled(saga, version)) {
+            Ok(Some(instance)) => recovered.instances.push(instance),
+            Ok(None) => set_aside(&mut recovered, id, "it has no events".to_owned()),
+            // A device that fails is not a damaged instance.
+            Err(StoreError::Storage(error @ sagamq_broker::storage::StorageError::Io(_))) => return Err(error.into()),
+            Err(error) => set_aside(&mut recovered, id, error.to_string()),
+        }
+    }
+    Ok(recovered)
+}
+
+fn set_aside(recovered: &mut Recovered, id: Uuid, reason: String) {
+    tracing::error!(saga = %id, %reason, "a saga is set aside: its history is damaged; all others go on");
+    recovered.quarantined.insert(id, reason);
+}
+
+fn open_attempts(instances: &[(Arc<Definition>, InstanceState)]) -> HashSet<AttemptId> {
+    let mut open = HashSet::new();
+    for (_, state) in instances {
+        for step in &state.steps {
+            if let Some(operation) = step.live_operation()
+                && step.progress(operation).attempt.is_open()
+            {
+                let epoch = step.progress(operation).epoch;
+                open.insert(AttemptId { instance: state.id, step: step.id.clone(), operation, epoch });
+            }
+        }
+    }
+    open
+}
+
+async fn commands(
+    store: &LaneStore,
+    topic: &TopicName,
+    floor: Offset,
+    wanted: &HashSet<AttemptId>,
+    commands: &mut OpenCommands,
+) -> Result<(), RecoveryError> {
+    let mut next = floor;
+    loop {
+        let records = match store.0.read(topic, next, READ_RECORDS).await {
+            Ok(Ok(records)) => records,
+            // Deleted and made anew, or deleted: the calls that are open end at their deadlines.
+            Ok(Err(ReadError::OutOfRange { log_start, .. })) if next < log_start => {
+                next = log_start;
+                continue;
+            }
+            Ok(Err(ReadError::OutOfRange { .. })) | Err(EmbedError::TopicNotFound(_)) => return Ok(()),
+            Ok(Err(reason)) => return Err(RecoveryError::Commands { topic: topic.clone(), reason }),
+            Err(error) => {
+                tracing::error!(%topic, %error, "a command topic cannot be used");
+                return Ok(());
+            }
+        };
+        let Some(last) = records.last() else {
+            commands.raise_end(topic, next);
+            return Ok(());
+        };
+        next = last.offset.next();
+        for record in &records {
+            if let Ok(attempt) = attempt_of(&record.payload)
+                && wanted.contains(&attempt)
+            {
+                commands.insert(attempt, topic, record.offset);
+            }
+        }
+    }
+}

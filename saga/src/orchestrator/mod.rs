@@ -1,0 +1,142 @@
+//! The orchestrator: runs sagas on the broker's shards. [`Orchestrator`] is its one door; what is above it is transport.
+//!
+//! A saga's journey: a start finds its lane by its business key (`lane/start.rs`), the protocol decides, one commit makes the events, the
+//! next command and the summary durable (`lane/advance.rs`), and then the caller hears of it and participants are called
+//! (`lane/follower.rs`). Outcomes come back as inputs, time as the lane's own timers. After a crash the events are folded
+//! (`lane/recovery.rs`) and every saga goes on where it was.
+
+mod config;
+mod definitions;
+mod error;
+mod lane;
+mod open;
+mod publish;
+mod queries;
+
+pub use config::OrchestratorConfig;
+pub use error::SagaError;
+pub use lane::RecoveryError;
+pub use open::OpenError;
+
+use crate::definition::Definition;
+use crate::expression::Scope;
+use crate::protocol::{json_bytes, lane_of};
+use crate::store::LaneStore;
+use definitions::Definitions;
+use lane::{LaneHandle, LaneInput};
+use prometheus_client::registry::Registry;
+use sagamq_api::SagaName;
+use sagamq_api::limits::{REASON_BYTES_MAX, SAGA_KEY_BYTES_MAX, SAGA_PAYLOAD_BYTES_MAX};
+use sagamq_api::saga::{CallOutcome, CancelSaga, CompleteCall, CompletedCall, SagaState, StartSaga, StartedSaga};
+use sagamq_broker::Broker;
+use serde_json::Value;
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+/// A running orchestrator; clones are the same one. It ends with [`Orchestrator::shutdown`], before its broker does.
+#[derive(Clone, Debug)]
+pub struct Orchestrator(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    broker: Broker,
+    definitions: Definitions,
+    lanes: Vec<LaneHandle>,
+    /// Held while a definition is published.
+    publishing: tokio::sync::Mutex<()>,
+    tasks: TaskTracker,
+    shutdown: CancellationToken,
+}
+
+impl Orchestrator {
+    /// Takes over what the broker's data directory holds, and runs it. Metrics go into `registry`.
+    ///
+    /// # Errors
+    /// When the reply topic cannot be used, or storage fails. A damaged instance is no error: it is set aside.
+    pub async fn open(broker: Broker, config: OrchestratorConfig, registry: &mut Registry) -> Result<Self, OpenError> {
+        open::open(broker, config, registry).await.map(|inner| Self(Arc::new(inner)))
+    }
+
+    /// Starts a saga once by its business key. Durable when it returns: the saga runs to an end whatever crashes.
+    ///
+    /// # Errors
+    /// When there is no such definition, the input does not fit it, or the key started a saga with another input.
+    pub async fn start(&self, request: StartSaga) -> Result<StartedSaga, SagaError> {
+        let StartSaga { saga, version, input } = request;
+        let found = self.0.definitions.find(&saga, version);
+        let definition = found.ok_or(SagaError::DefinitionNotFound { saga, version })?.definition;
+        if !input.is_object() {
+            return Err(SagaError::InvalidInput("it must be a JSON object".to_owned()));
+        }
+        require_size("the input", &input)?;
+        let key = business_key(&definition, &input)?;
+        let lane = &self.0.lanes[usize::from(self.lane_of_key(&definition.name, &key))];
+        lane.ask(|reply| LaneInput::Start { definition, key, input: Arc::new(input), reply }).await
+    }
+
+    /// Applies a worker's reply: its command is settled, the events are written and the next commands sent, in one commit that is
+    /// durable when this returns.
+    ///
+    /// # Errors
+    /// When there is no such saga or step, or the reply is not of the current attempt.
+    pub async fn complete(&self, call: CompleteCall) -> Result<CompletedCall, SagaError> {
+        if let CallOutcome::Succeeded { output } = &call.reply {
+            require_size("the output", output)?;
+        }
+        self.lane(call.instance)?.ask(|reply| LaneInput::Complete { call, reply }).await
+    }
+
+    /// Cancels a saga: what was done is undone. Durable when it returns; undoing goes on afterwards.
+    ///
+    /// # Errors
+    /// When there is no such saga, or it is past its pivot or at its end.
+    pub async fn cancel(&self, id: Uuid, request: CancelSaga) -> Result<SagaState, SagaError> {
+        let reason = request.reason.unwrap_or_default();
+        if reason.len() > REASON_BYTES_MAX {
+            return Err(SagaError::ReasonTooLong(reason.len()));
+        }
+        self.lane(id)?.ask(|reply| LaneInput::Cancel { id, reason, reply }).await
+    }
+
+    /// Takes no more requests, lets what was decided become durable, and ends. Calls in progress are made again after the next start.
+    pub async fn shutdown(&self) {
+        self.0.shutdown.cancel();
+        self.0.tasks.close();
+        self.0.tasks.wait().await;
+    }
+
+    fn lane(&self, id: Uuid) -> Result<&LaneHandle, SagaError> {
+        self.0.lanes.get(usize::from(lane_of(id))).ok_or(SagaError::SagaNotFound(id))
+    }
+
+    fn store(&self, lane: u16) -> LaneStore {
+        LaneStore(self.0.broker.embedder(lane))
+    }
+
+    /// The lane of a business key: the same on every node, for all time.
+    fn lane_of_key(&self, saga: &SagaName, key: &str) -> u16 {
+        let hash = xxhash_rust::xxh3::xxh3_64(format!("{saga}/{key}").as_bytes());
+        u16::try_from(hash % u64::from(self.0.broker.shards())).expect("the remainder is below the number of shards")
+    }
+}
+
+fn business_key(definition: &Definition, input: &Value) -> Result<String, SagaError> {
+    let scope = Scope { input, outputs: &(), failure: None, saga: None };
+    let key = definition.key.render(&scope).map_err(|error| SagaError::InvalidInput(format!("`key` of the definition: {error}")))?;
+    let key = match key {
+        Value::String(key) => key,
+        Value::Number(key) => key.to_string(),
+        other => return Err(SagaError::InvalidInput(format!("its key is {other}: a key is text or a number"))),
+    };
+    if key.is_empty() || key.len() > SAGA_KEY_BYTES_MAX {
+        return Err(SagaError::InvalidInput(format!("its key has {} bytes, allowed are 1 to {SAGA_KEY_BYTES_MAX}", key.len())));
+    }
+    Ok(key)
+}
+
+fn require_size(what: &'static str, value: &Value) -> Result<(), SagaError> {
+    let bytes = json_bytes(value);
+    if bytes > SAGA_PAYLOAD_BYTES_MAX { Err(SagaError::PayloadTooLarge { what, bytes }) } else { Ok(()) }
+}

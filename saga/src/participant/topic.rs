@@ -1,0 +1,142 @@
+//! Participants that are called through a topic: the command record, and the reply record of those that can only produce records.
+
+use sagamq_api::headers::{APPLICATION_JSON, CONTENT_TYPE, saga as headers};
+use sagamq_api::limits::{REASON_BYTES_MAX, SAGA_PAYLOAD_BYTES_MAX};
+use sagamq_api::record::Payload;
+use sagamq_api::saga::{Call, CallOutcome, CompleteCall, Failure, Operation, REPLY_TOPIC};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use uuid::Uuid;
+
+/// The headers that say which call this is: of a command record, and of a call over HTTP.
+pub(crate) fn call_headers(call: &Call) -> Vec<(&'static str, String)> {
+    vec![
+        (headers::INSTANCE, call.instance.to_string()),
+        (headers::NAME, call.saga.to_string()),
+        (headers::VERSION, call.version.to_string()),
+        (headers::KEY, call.key.clone()),
+        (headers::STEP, call.step.to_string()),
+        (headers::OPERATION, call.operation.to_string()),
+        (headers::CALL, call.call.clone()),
+        (headers::EPOCH, call.epoch.to_string()),
+        (headers::IDEMPOTENCY_KEY, call.idempotency_key.clone()),
+        (headers::DEADLINE, call.deadline_ms.to_string()),
+    ]
+}
+
+/// The record that calls a participant. Its key is the instance, so that the calls of one instance stay in order.
+pub(crate) fn command(call: &Call) -> Payload {
+    let mut own: BTreeMap<String, String> = call_headers(call).into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    own.insert(headers::REPLY_TO.to_owned(), REPLY_TOPIC.to_owned());
+    own.insert(headers::REPLY_PARTITION.to_owned(), call.reply_partition.to_string());
+    own.insert(CONTENT_TYPE.to_owned(), APPLICATION_JSON.to_owned());
+    let value = serde_json::to_vec(call).expect("a call is JSON");
+    Payload { key: Some(call.instance.to_string().into()), value: Some(value.into()), headers: own }
+}
+
+/// Which attempt a record belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct AttemptId {
+    pub(crate) instance: Uuid,
+    pub(crate) step: sagamq_api::StepId,
+    pub(crate) operation: Operation,
+    pub(crate) epoch: u32,
+}
+
+/// Reads the attempt out of the headers of a command or a reply.
+pub(crate) fn attempt_of(payload: &Payload) -> Result<AttemptId, String> {
+    let operation = match header(payload, headers::OPERATION)? {
+        "action" => Operation::Action,
+        "compensation" => Operation::Compensation,
+        other => return Err(format!("header `{}` is `{other}`, neither `action` nor `compensation`", headers::OPERATION)),
+    };
+    Ok(AttemptId {
+        instance: parsed(payload, headers::INSTANCE)?,
+        step: parsed(payload, headers::STEP)?,
+        operation,
+        epoch: parsed(payload, headers::EPOCH)?,
+    })
+}
+
+/// Reads a reply record.
+pub(crate) fn reply(payload: &Payload) -> Result<CompleteCall, String> {
+    let AttemptId { instance, step, operation, epoch } = attempt_of(payload)?;
+    let text = || payload.value.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
+    let failure = |default: &str| Failure {
+        code: payload.headers.get(headers::FAILURE_CODE).map_or_else(|| default.to_owned(), Clone::clone),
+        message: text().chars().take(REASON_BYTES_MAX).collect(),
+    };
+    let reply = match header(payload, headers::OUTCOME)? {
+        "succeeded" => succeeded(payload.value.as_deref().unwrap_or_default()),
+        "refused" => CallOutcome::Refused { failure: failure("REFUSED") },
+        "ongoing" => CallOutcome::Ongoing { retry_after_ms: None },
+        "unknown" => CallOutcome::Unknown { failure: failure("UNKNOWN"), retry_after_ms: None },
+        other => return Err(format!("header `{}` is `{other}`: expected succeeded, refused, ongoing or unknown", headers::OUTCOME)),
+    };
+    Ok(CompleteCall { instance, step, operation, epoch, reply })
+}
+
+/// A success with this body as output: JSON if it is JSON, else text. Too large an output cannot be kept: what the step
+/// did is then not known to the saga, so its outcome is unknown and never lost silently.
+pub(crate) fn succeeded(body: &[u8]) -> CallOutcome {
+    if body.len() > SAGA_PAYLOAD_BYTES_MAX {
+        let message = format!("the output has {} bytes, at most {SAGA_PAYLOAD_BYTES_MAX} are kept", body.len());
+        return CallOutcome::Unknown { failure: Failure { code: "PAYLOAD_TOO_LARGE".to_owned(), message }, retry_after_ms: None };
+    }
+    let output = match body {
+        [] => Value::Null,
+        body => serde_json::from_slice(body).unwrap_or_else(|_| Value::String(String::from_utf8_lossy(body).into_owned())),
+    };
+    CallOutcome::Succeeded { output }
+}
+
+fn header<'a>(payload: &'a Payload, name: &str) -> Result<&'a str, String> {
+    payload.headers.get(name).map(String::as_str).ok_or_else(|| format!("header `{name}` is missing"))
+}
+
+fn parsed<T: core::str::FromStr<Err: core::fmt::Display>>(payload: &Payload, name: &str) -> Result<T, String> {
+    header(payload, name)?.parse().map_err(|error| format!("header `{name}`: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sagamq_api::PartitionId;
+    use serde_json::json;
+
+    fn call() -> Call {
+        Call {
+            instance: Uuid::from_u128(5),
+            saga: "s".parse().expect("legal"),
+            version: 1,
+            key: "k".to_owned(),
+            step: "pay".parse().expect("legal"),
+            operation: Operation::Compensation,
+            call: "refund".to_owned(),
+            epoch: 3,
+            idempotency_key: "x".to_owned(),
+            deadline_ms: 9,
+            arguments: json!({"a": 1}),
+            action_output: None,
+            reply_partition: PartitionId(2),
+        }
+    }
+
+    #[test]
+    fn a_command_says_what_a_reply_must_repeat() {
+        let command = command(&call());
+        assert_eq!(serde_json::from_slice::<Call>(command.value.as_deref().expect("a value")).expect("json"), call());
+        let mut answer = Payload { headers: command.headers, value: Some("{\"id\":1}".into()), key: None };
+        assert!(reply(&answer).expect_err("no outcome yet").contains("saga-outcome"));
+        answer.headers.insert(headers::OUTCOME.to_owned(), "succeeded".to_owned());
+        let read = reply(&answer).expect("a reply");
+        assert_eq!((read.instance, read.epoch, read.operation), (call().instance, 3, Operation::Compensation));
+        assert_eq!(read.reply, CallOutcome::Succeeded { output: json!({"id": 1}) });
+        answer.headers.insert(headers::OUTCOME.to_owned(), "refused".to_owned());
+        answer.headers.insert(headers::FAILURE_CODE.to_owned(), "NO".to_owned());
+        let CallOutcome::Refused { failure } = reply(&answer).expect("a reply").reply else { panic!("refused") };
+        assert_eq!(failure.code, "NO");
+        answer.headers.insert(headers::EPOCH.to_owned(), "x".to_owned());
+        assert!(reply(&answer).is_err());
+    }
+}

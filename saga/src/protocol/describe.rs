@@ -1,0 +1,42 @@
+//! An instance as the interface shows it.
+
+use super::state::InstanceState;
+use sagamq_api::saga::{SagaDescription, SagaSummary, StepDescription};
+
+impl InstanceState {
+    /// The instance in one row.
+    #[must_use]
+    pub fn summary(&self) -> SagaSummary {
+        SagaSummary {
+            id: self.id,
+            saga: self.saga.clone(),
+            version: self.version,
+            key: self.key.clone(),
+            state: self.saga_state(),
+            started_at_ms: self.started_at_ms,
+            updated_at_ms: self.updated_at_ms,
+            events: self.events,
+            failure: self.failure.clone().or_else(|| self.stop.clone()),
+        }
+    }
+
+    /// The instance with its steps and failures.
+    #[must_use]
+    pub fn description(&self) -> SagaDescription {
+        let steps = self.steps.iter().map(|step| StepDescription {
+            id: step.id.clone(),
+            state: step.state,
+            attempts: step.action.epoch,
+            compensation_attempts: step.compensation.epoch,
+            output: step.output.as_deref().cloned(),
+            due_at_ms: step.due_ms(),
+        });
+        SagaDescription {
+            summary: self.summary(),
+            input: self.input.as_ref().clone(),
+            output: self.output.as_deref().cloned(),
+            steps: steps.collect(),
+            failures: self.failures.clone(),
+        }
+    }
+}
