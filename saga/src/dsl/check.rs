@@ -20,11 +20,25 @@ pub(crate) fn services(draft: &Draft, report: &mut Report<'_>) {
             report.add_with_help(Rule::UnknownService, name.span, format!("there is no service `{}`", name.value), help);
         }
     }
+    if has_unreadable_call(draft) {
+        return;
+    }
     for Service { name, .. } in &draft.services {
         if !calls(draft).any(|call| call.service.value == name.value) {
             report.add_with_help(Rule::UnusedService, name.span, format!("the service `{}` is never called", name.value), "remove it");
         }
     }
+}
+
+/// Whether a call is a gap: it may be the one that a service seems to lack.
+fn has_unreadable_call(draft: &Draft) -> bool {
+    draft.steps.iter().any(|step| {
+        let undo = match &step.compensate {
+            Compensate::Call(compensation) => compensation.call.is_none(),
+            Compensate::Unsaid | Compensate::Nothing => false,
+        };
+        step.call.is_none() || undo
+    })
 }
 
 fn calls(draft: &Draft) -> impl Iterator<Item = &CallName> {

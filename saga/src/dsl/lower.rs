@@ -104,7 +104,7 @@ pub(crate) fn check_policies(draft: &Draft, graph: &Graph, report: &mut Report<'
 fn check_policy(policy: &RetryPolicy, from: &[&Retry], report: &mut Report<'_>) {
     let given = from.iter().find_map(|retry| retry.max.as_ref());
     if let Some(max) = given.filter(|max| max.value == policy.max && policy.max < policy.initial) {
-        let message = format!("the longest backoff {:?} is shorter than the first one {:?}", policy.max, policy.initial);
+        let message = format!("the longest backoff {:?} is shorter than the first one", policy.max);
         report.add_with_help(Rule::BadDuration, max.span, message, "set `initial` as well, or lengthen `max`");
     }
 }

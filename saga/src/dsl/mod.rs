@@ -54,11 +54,13 @@ mod report;
 mod rule;
 mod scalar;
 mod span;
+mod syntax;
 mod values;
 mod yaml;
 
 pub use render::{render, render_coloured};
 pub use rule::Rule;
+pub use syntax::schema;
 
 use crate::definition::Definition;
 use report::Report;

@@ -81,7 +81,7 @@ impl Diagnostic for Shown<'_> {
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
-        let label = LabeledSpan::new(Some("here".to_owned()), self.fault.offset, self.fault.length);
+        let label = LabeledSpan::new(None, self.fault.offset, self.fault.length);
         Some(Box::new(core::iter::once(label)))
     }
 }

@@ -8,6 +8,9 @@ use sagamq_api::error::Severity;
 /// Most faults of one report: a file of garbage has as many as it has words.
 const FAULTS_MAX: usize = 200;
 
+/// Most expressions of a definition: compiling one costs some ten microseconds, and a megabyte of text has room for many.
+const EXPRESSIONS_MAX: usize = 10_000;
+
 /// The faults of a text.
 #[derive(Debug)]
 pub(crate) struct Report<'s> {
@@ -15,12 +18,13 @@ pub(crate) struct Report<'s> {
     lines: Vec<usize>,
     faults: Vec<Fault>,
     left_out: usize,
+    expressions: usize,
 }
 
 impl<'s> Report<'s> {
     pub(crate) fn new(source: &'s str) -> Self {
         let lines = core::iter::once(0).chain(source.match_indices('\n').map(|(at, _)| at + 1)).collect();
-        Self { source, lines, faults: Vec::new(), left_out: 0 }
+        Self { source, lines, faults: Vec::new(), left_out: 0, expressions: 0 }
     }
 
     /// The text that is looked at.
@@ -52,6 +56,16 @@ impl<'s> Report<'s> {
         if !self.faults.contains(&fault) {
             self.faults.push(fault);
         }
+    }
+
+    /// Counts expressions that are about to be compiled. Returns whether the definition may have them.
+    pub(crate) fn may_compile(&mut self, count: usize, span: Span) -> bool {
+        let before = self.expressions;
+        self.expressions = before.saturating_add(count);
+        if before <= EXPRESSIONS_MAX && self.expressions > EXPRESSIONS_MAX {
+            self.add(Rule::TooLarge, span, format!("the definition has more than {EXPRESSIONS_MAX} expressions"));
+        }
+        self.expressions <= EXPRESSIONS_MAX
     }
 
     /// Whether a fault forbids publishing.

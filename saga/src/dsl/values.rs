@@ -47,6 +47,9 @@ fn template(node: &Node, references: &mut Vec<At<Reference>>, report: &mut Repor
 
 fn expression(text: &str, span: Span, references: &mut Vec<At<Reference>>, report: &mut Report<'_>) -> Option<Template> {
     let source = report.source();
+    if !report.may_compile(text.matches("${").count(), span) {
+        return None;
+    }
     match Template::text(text) {
         Ok(template) => {
             references.extend(template.references().into_iter().map(|reference| {
@@ -60,7 +63,7 @@ fn expression(text: &str, span: Span, references: &mut Vec<At<Reference>>, repor
             for error in errors {
                 let offset = in_source(source, span, text, error.offset);
                 let place = Span { offset, length: 1 };
-                if quoted || error.offset < text.len() && !error.message.contains("has no `}`") {
+                if quoted || !error.is_unclosed {
                     report.add(Rule::BadExpression, place, error.message);
                 } else {
                     // What YAML takes for a comment is lost from an unquoted expression.

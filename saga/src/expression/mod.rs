@@ -26,3 +26,6 @@ pub use reference::Reference;
 pub use scope::{Outputs, SagaScope, Scope};
 pub use template::Template;
 pub(crate) use text::expression_end;
+
+#[cfg(test)]
+mod tests;

@@ -31,6 +31,14 @@ pub struct CompileError {
     pub message: String,
     /// Where, in bytes from the begin of the text.
     pub offset: usize,
+    /// Whether its end was not found, which is what YAML makes of an expression that had to be quoted.
+    pub is_unclosed: bool,
+}
+
+impl CompileError {
+    pub(crate) fn new(message: impl Into<String>, offset: usize) -> Self {
+        Self { message: message.into(), offset, is_unclosed: false }
+    }
 }
 
 /// Why an expression has no value in a scope. The same scope always gives the same error: trying again does not help.
@@ -67,18 +75,19 @@ impl Program {
         let text = source.trim();
         let lead = range.start + source.len() - source.trim_start().len();
         if text.is_empty() {
-            return Err(CompileError { message: "the expression is empty".to_owned(), offset: range.start });
+            return Err(CompileError::new("the expression is empty", range.start));
         }
         if text.len() > EXPRESSION_BYTES_MAX {
             let message = format!("the expression has {} bytes, at most {EXPRESSION_BYTES_MAX} are allowed", text.len());
-            return Err(CompileError { message, offset: lead });
+            return Err(CompileError::new(message, lead));
         }
         let (tree, mut survey) = parse(text).map_err(|error| CompileError { offset: error.offset + lead, ..error })?;
-        check_bounds(&survey).map_err(|message| CompileError { message, offset: lead })?;
+        check_bounds(&survey).map_err(|message| CompileError::new(message, lead))?;
+        check_functions(&survey).map_err(|error| CompileError { offset: error.offset + lead, ..error })?;
         for reference in &mut survey.references {
             reference.offset += lead;
         }
-        let plan = if is_path(&tree) { Plan::Path } else { Plan::Tree(tree) };
+        let plan = if is_path(&tree) && survey.references.len() == 1 { Plan::Path } else { Plan::Tree(tree) };
         Ok(Self { source: text.to_owned(), plan, references: survey.references })
     }
 
@@ -116,8 +125,9 @@ impl Program {
             "input" => Some(to_cel(scope.input)),
             "steps" => {
                 let ids: BTreeSet<&String> = self.references.iter().filter(|r| r.root == root).filter_map(|r| r.path.first()).collect();
-                let outputs = ids.into_iter().filter_map(|id| Some((id.as_str(), output(scope, id)?)));
-                Some(map_to_cel(outputs.map(|(id, output)| (id, map_to_cel([("output", to_cel(output))].into_iter())))))
+                // A step without an output is there without one, so that `has(steps.pay.output)` is false and no error.
+                let step = |id: &str| map_to_cel(output(scope, id).map(|output| ("output", to_cel(output))).into_iter());
+                Some(map_to_cel(ids.into_iter().map(|id| (id.as_str(), step(id)))))
             }
             "saga" => saga(scope).map(|saga| to_cel(&saga)),
             "failure" => failure(scope).map(|failure| to_cel(&failure)),
@@ -136,7 +146,7 @@ fn parse(text: &str) -> Result<(IdedExpr, Survey), CompileError> {
             Ok((tree, survey))
         }
         Ok(Err(errors)) => Err(first_error(text, &errors)),
-        Err(_) => Err(CompileError { message: "this is no expression".to_owned(), offset: 0 }),
+        Err(_) => Err(CompileError::new("this is no expression", 0)),
     }
 }
 
@@ -153,7 +163,10 @@ fn check_bounds(survey: &Survey) -> Result<(), String> {
 /// The parser's first error in words of its user. It names every token that could follow; that helps nobody and is left out.
 fn first_error(text: &str, errors: &ParseErrors) -> CompileError {
     let chosen = errors.errors.iter().find(|error| !error.msg.starts_with("Incomplete")).or(errors.errors.first());
-    let Some(error) = chosen else { return CompileError { message: "this is no expression".to_owned(), offset: 0 } };
+    let Some(error) = chosen else { return CompileError::new("this is no expression", 0) };
+    if error.msg.contains("Recursion limit") {
+        return CompileError::new(format!("the expression is nested more than {EXPRESSION_DEPTH_MAX} deep"), 0);
+    }
     let offset = byte_offset(text, error.pos);
     let what = error.msg.strip_prefix("Syntax error: ").unwrap_or(&error.msg);
     let what = what.split(" expecting ").next().unwrap_or(what);
@@ -166,7 +179,37 @@ fn first_error(text: &str, errors: &ParseErrors) -> CompileError {
     } else {
         what.to_owned()
     };
-    CompileError { message, offset }
+    CompileError::new(message, offset)
+}
+
+/// The functions of the interpreter's standard library. Without this list a slip would be found when a saga is half done.
+pub(super) const FUNCTIONS: [&str; 16] = [
+    "bool",
+    "bytes",
+    "contains",
+    "double",
+    "dyn",
+    "endsWith",
+    "hasValue",
+    "int",
+    "matches",
+    "or",
+    "orValue",
+    "size",
+    "startsWith",
+    "string",
+    "type",
+    "uint",
+];
+
+fn check_functions(survey: &Survey) -> Result<(), CompileError> {
+    let is_known = |name: &str| {
+        FUNCTIONS.contains(&name) || name == "value" || name.starts_with("optional.") || !name.starts_with(char::is_alphabetic)
+    };
+    match survey.functions.iter().find(|(name, _)| !is_known(name)) {
+        Some((name, offset)) => Err(CompileError::new(format!("there is no function `{name}`"), *offset)),
+        None => Ok(()),
+    }
 }
 
 /// The byte offset of a line and a column (in characters), both counted from 1.

@@ -31,6 +31,9 @@ pub(crate) struct Survey {
     pub(crate) loops: usize,
 }
 
+/// Names of types, which are values of their own: `type(input.a) == int`.
+const TYPES: [&str; 10] = ["bool", "bytes", "double", "int", "list", "map", "null_type", "string", "type", "uint"];
+
 struct Visit<'e> {
     node: &'e IdedExpr,
     bound: Vec<&'e str>,
@@ -46,7 +49,7 @@ pub(crate) fn survey(root: &IdedExpr, info: &SourceInfo) -> Survey {
         survey.depth = survey.depth.max(visit.depth);
         survey.loops = survey.loops.max(visit.loops);
         if let Some((reference, name)) = chain(visit.node, info) {
-            if !visit.bound.contains(&name) && !name.starts_with('@') {
+            if !visit.bound.contains(&name) && !name.starts_with('@') && !TYPES.contains(&name) {
                 survey.references.push(reference);
             }
             survey.depth = survey.depth.max(visit.depth + chain_length(visit.node));
@@ -54,6 +57,14 @@ pub(crate) fn survey(root: &IdedExpr, info: &SourceInfo) -> Survey {
             continue;
         }
         if let Expr::Call(call) = &visit.node.expr {
+            let is_optional = call.target.as_ref().is_some_and(|target| matches!(&target.expr, Expr::Ident(name) if name == "optional"));
+            if is_optional {
+                // A function with a name of two words, not a variable.
+                survey.functions.push((format!("optional.{}", call.func_name), offset(visit.node, info).0));
+                let inner = |node| Visit { node, bound: visit.bound.clone(), depth: visit.depth + 1, loops: visit.loops };
+                open.extend(call.args.iter().map(inner));
+                continue;
+            }
             survey.functions.push((call.func_name.clone(), offset(visit.node, info).0));
         }
         push_children(&mut open, &visit);

@@ -51,8 +51,14 @@ impl Template {
     /// # Errors
     /// One for each expression that is none, with its place in `text`.
     pub fn text(text: &str) -> Result<Self, Vec<CompileError>> {
-        let pieces = split(text)
-            .map_err(|open| vec![CompileError { message: "`${` has no `}`; write `$${` for a literal `${`".to_owned(), offset: open.0 }])?;
+        let pieces = split(text).map_err(|open| {
+            let message = if open.in_quotes {
+                "text in quotes begins in this expression and does not end"
+            } else {
+                "`${` has no `}`; write `$${` for a literal `${`"
+            };
+            vec![CompileError { is_unclosed: true, ..CompileError::new(message, open.at) }]
+        })?;
         let mut errors = Vec::new();
         let mut parts = Vec::with_capacity(pieces.len());
         for piece in pieces {

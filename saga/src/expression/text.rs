@@ -11,9 +11,14 @@ pub(crate) enum Piece {
     Expression(Range<usize>),
 }
 
-/// A `${` without its `}`, by its byte offset.
+/// A `${` without its `}`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Unclosed(pub(crate) usize);
+pub(crate) struct Unclosed {
+    /// Its byte offset.
+    pub(crate) at: usize,
+    /// Whether the text ends within quotes.
+    pub(crate) in_quotes: bool,
+}
 
 /// The pieces of `text`, in order.
 pub(crate) fn split(text: &str) -> Result<Vec<Piece>, Unclosed> {
@@ -29,7 +34,7 @@ pub(crate) fn split(text: &str) -> Result<Vec<Piece>, Unclosed> {
             continue;
         }
         literal.push_str(&text[at..open]);
-        let close = close(text, open + 2).ok_or(Unclosed(open))?;
+        let close = close(text, open + 2).map_err(|in_quotes| Unclosed { at: open, in_quotes })?;
         if !literal.is_empty() {
             pieces.push(Piece::Literal(core::mem::take(&mut literal)));
         }
@@ -45,28 +50,28 @@ pub(crate) fn split(text: &str) -> Result<Vec<Piece>, Unclosed> {
 
 /// The end, behind its `}`, of the expression whose `${` stands at `open`.
 pub(crate) fn expression_end(text: &str, open: usize) -> Option<usize> {
-    close(text, open + 2).map(|close| close + 1)
+    close(text, open + 2).ok().map(|close| close + 1)
 }
 
-/// Where the `}` stands that closes the expression beginning at `start`.
-fn close(text: &str, start: usize) -> Option<usize> {
+/// Where the `}` stands that closes the expression beginning at `start`, or whether the text ends within quotes.
+fn close(text: &str, start: usize) -> Result<usize, bool> {
     let bytes = text.as_bytes();
     let mut depth = 0_u32;
     let mut at = start;
     while let Some(&byte) = bytes.get(at) {
         match byte {
             b'{' => depth += 1,
-            b'}' if depth == 0 => return Some(at),
+            b'}' if depth == 0 => return Ok(at),
             b'}' => depth -= 1,
             b'"' | b'\'' => {
                 let raw = at > start && matches!(bytes[at - 1], b'r' | b'R');
-                at = end_of_literal(bytes, at, raw)?;
+                at = end_of_literal(bytes, at, raw).ok_or(true)?;
             }
             _ => {}
         }
         at += 1;
     }
-    None
+    Err(false)
 }
 
 /// The last byte of the string literal that begins with the quote at `open`; a raw one has no escapes.
@@ -127,8 +132,8 @@ mod tests {
 
     #[test]
     fn an_open_expression_says_where_it_began() {
-        assert_eq!(split("a ${ b"), Err(Unclosed(2)));
-        assert_eq!(split("${ \"}"), Err(Unclosed(0)));
-        assert_eq!(split("${ {} "), Err(Unclosed(0)));
+        assert_eq!(split("a ${ b"), Err(Unclosed { at: 2, in_quotes: false }));
+        assert_eq!(split("${ \"}"), Err(Unclosed { at: 0, in_quotes: true }));
+        assert_eq!(split("${ {} "), Err(Unclosed { at: 0, in_quotes: false }));
     }
 }

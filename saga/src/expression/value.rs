@@ -4,6 +4,7 @@
 //! CEL maps have no order; they come out sorted by key, so that evaluating an expression again gives the same bytes.
 
 use cel::objects::Key;
+use sagamq_api::limits::SAGA_PAYLOAD_BYTES_MAX;
 use serde_json::{Map, Number, Value};
 use std::collections::HashMap;
 
@@ -38,8 +39,18 @@ fn number_to_cel(number: &Number) -> cel::Value {
 /// The JSON value of a CEL value.
 ///
 /// # Errors
-/// When JSON cannot hold it: bytes, functions, types, optional values, numbers that are not finite. The text says which.
+/// When JSON cannot hold it: bytes, functions, types, optional values, numbers that are not finite; or when it is larger than a payload
+/// may be, which a short loop over a large input can reach. The text says which.
 pub(crate) fn to_json(value: &cel::Value) -> Result<Value, String> {
+    convert(value, &mut { SAGA_PAYLOAD_BYTES_MAX })
+}
+
+fn convert(value: &cel::Value, budget: &mut usize) -> Result<Value, String> {
+    let cost = match value {
+        cel::Value::String(text) => text.len() + 2,
+        _ => 1,
+    };
+    *budget = budget.checked_sub(cost).ok_or_else(|| format!("the value has more than {SAGA_PAYLOAD_BYTES_MAX} bytes"))?;
     Ok(match value {
         cel::Value::Null => Value::Null,
         cel::Value::Bool(b) => Value::Bool(*b),
@@ -47,10 +58,10 @@ pub(crate) fn to_json(value: &cel::Value) -> Result<Value, String> {
         cel::Value::UInt(u) => Value::from(*u),
         cel::Value::Float(f) => Number::from_f64(*f).map(Value::Number).ok_or_else(|| format!("JSON has no number {f}"))?,
         cel::Value::String(s) => Value::String(s.as_str().to_owned()),
-        cel::Value::List(items) => Value::Array(items.iter().map(to_json).collect::<Result<_, _>>()?),
+        cel::Value::List(items) => Value::Array(items.iter().map(|item| convert(item, budget)).collect::<Result<_, _>>()?),
         cel::Value::Map(map) => {
             let mut fields =
-                map.map.iter().map(|(key, value)| Ok((key.to_string(), to_json(value)?))).collect::<Result<Vec<_>, String>>()?;
+                map.map.iter().map(|(key, value)| Ok((key.to_string(), convert(value, budget)?))).collect::<Result<Vec<_>, String>>()?;
             fields.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
             Value::Object(fields.into_iter().collect::<Map<_, _>>())
         }

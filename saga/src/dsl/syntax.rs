@@ -1,0 +1,259 @@
+//! The grammar as types: the JSON Schema for editors is made from these, and its descriptions are the comments here.
+//!
+//! The linter does not read through them, because a strict pass ends at its first fault. A test holds the two together: what these
+//! types accept, the linter finds no fault of structure in, and the other way round.
+#![expect(dead_code, reason = "the types are read by the derives, for the schema and for the test")]
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// A saga: steps that are done one after the other or side by side, and undone when one of them is refused.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "SagaMQ saga definition, version 1")]
+pub(crate) struct Saga {
+    /// Name of the saga: letters, digits, `.`, `_`, `-`.
+    #[schemars(regex(pattern = r"^[A-Za-z0-9._-]{1,249}$"))]
+    saga: String,
+    /// Version of the definition. A published version never changes.
+    #[schemars(range(min = 1))]
+    version: u32,
+    /// The business key, from `input` alone: `${ input.order_id }`. There is one instance a key.
+    key: String,
+    /// How long an instance may take until its pivot; then what was done is undone.
+    timeout: Option<Duration>,
+    /// What the steps inherit.
+    defaults: Option<Defaults>,
+    /// Who is called, by name.
+    services: BTreeMap<String, Service>,
+    /// What is done, in this order unless a step uses `after`.
+    #[schemars(length(min = 1, max = 500))]
+    steps: Vec<Step>,
+    /// What a completed instance returns; may hold `${ }` expressions over `input`, `steps.<id>.output` and `saga`.
+    output: Option<Value>,
+}
+
+/// A duration: `200ms`, `15m`, `1h30m`, `7d`, or ISO 8601 (`PT15M`).
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub(crate) struct Duration(String);
+
+/// What the steps inherit.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Defaults {
+    /// Retries of actions.
+    retry: Option<Retry>,
+    /// Retries of compensations, and of steps behind the pivot.
+    compensate_retry: Option<Retry>,
+    /// How long one attempt may take (30s).
+    timeout: Option<Duration>,
+}
+
+/// A participant.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Service {
+    /// The topic its commands go to.
+    Topic(String),
+    /// Its base URL; an operation is `POST {base}/{operation}`.
+    Http(String),
+}
+
+/// One step: an action and what undoes it.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Step {
+    /// Name of the step; expressions refer to its output as `steps.<id>.output`.
+    #[schemars(regex(pattern = r"^[A-Za-z_][A-Za-z0-9_]{0,248}$"))]
+    id: String,
+    /// What is called: `service.operation`.
+    call: CallName,
+    /// The arguments; may hold `${ }` expressions over `input`, `steps.<id>.output` of steps before it, and `saga`.
+    with: Option<Arguments>,
+    /// Steps that must have succeeded first. Once one step has this, all dependencies are explicit.
+    after: Option<Vec<String>>,
+    /// How long one attempt may take.
+    timeout: Option<Duration>,
+    /// Retries of the action.
+    retry: Option<Retry>,
+    /// What undoes the action: a call, or `none` when there is nothing to undo. Not for a pivot, nor behind it.
+    compensate: Option<Compensate>,
+    /// Whether this is the point of no return.
+    pivot: Option<bool>,
+}
+
+/// `service.operation`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub(crate) struct CallName(#[schemars(regex(pattern = r"^[A-Za-z_][A-Za-z0-9_-]*\.[A-Za-z_][A-Za-z0-9_-]*$"))] String);
+
+/// Arguments of a call.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(crate) enum Arguments {
+    /// By name.
+    Fields(BTreeMap<String, Value>),
+    /// One expression that gives all of them.
+    Expression(#[schemars(regex(pattern = r"^\s*\$\{"))] String),
+}
+
+/// What undoes an action.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(crate) enum Compensate {
+    /// `service.operation` with the arguments of the action, or `none`.
+    Short(#[schemars(regex(pattern = r"^(none|[A-Za-z_][A-Za-z0-9_-]*\.[A-Za-z_][A-Za-z0-9_-]*)$"))] String),
+    /// A call of its own.
+    Long(Compensation),
+}
+
+/// A compensation in full.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Compensation {
+    /// What is called: `service.operation`.
+    call: CallName,
+    /// The arguments; those of the action when they are left out. `failure` can be used here.
+    with: Option<Arguments>,
+    /// How long one attempt may take; that of the action when it is left out.
+    timeout: Option<Duration>,
+    /// Retries of the compensation.
+    retry: Option<Retry>,
+}
+
+/// When and how often a call is tried again. The jitter is always full.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Retry {
+    /// Backoff after the first attempt.
+    initial: Option<Duration>,
+    /// Factor of each further backoff.
+    #[schemars(range(min = 1, max = 100))]
+    factor: Option<f64>,
+    /// Longest backoff.
+    max: Option<Duration>,
+    /// Attempts in all.
+    #[schemars(range(min = 1, max = 10000))]
+    attempts: Option<u32>,
+    /// Failure codes that are not worth another attempt.
+    never_on: Option<Vec<String>>,
+}
+
+/// The JSON Schema of a definition (draft 2020-12).
+#[must_use]
+pub fn schema() -> Value {
+    let mut schema = schemars::schema_for!(Saga).to_value();
+    without_null(&mut schema);
+    schema
+}
+
+/// A field that is not given is left out. Serde takes `null` for that as well; the linter does not, because a field whose value was
+/// forgotten is a slip.
+fn without_null(schema: &mut Value) {
+    match schema {
+        Value::Object(fields) => {
+            if let Some(Value::Array(kinds)) = fields.get_mut("type") {
+                kinds.retain(|kind| kind != "null");
+                if let [only] = kinds.as_slice() {
+                    let only = only.clone();
+                    fields.insert("type".to_owned(), only);
+                }
+            }
+            if let Some(Value::Array(choices)) = fields.get_mut("anyOf") {
+                choices.retain(|choice| choice.get("type").is_none_or(|kind| kind != "null"));
+                if let [Value::Object(only)] = choices.as_slice() {
+                    let only = only.clone();
+                    fields.remove("anyOf");
+                    fields.extend(only);
+                }
+            }
+            fields.values_mut().for_each(without_null);
+        }
+        Value::Array(items) => items.iter_mut().for_each(without_null),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::lint;
+    use super::*;
+
+    /// Codes of faults of structure; all others are about values or about more than one field.
+    const STRUCTURE: [&str; 5] = ["unknown_field", "not_supported", "wrong_type", "missing_field", "bad_service"];
+
+    const VALID: &str = "saga: a\nversion: 1\nkey: ${ input.k }\ntimeout: 1h\ndefaults: { timeout: 1s, retry: { attempts: 3 } }\n\
+        services: { s: { topic: t }, h: { http: 'http://h' } }\nsteps:\n  - id: one\n    call: s.do\n    with: { a: 1 }\n    after: []\n    \
+        timeout: 1s\n    retry: { initial: 1s, factor: 1.5, max: 2s, attempts: 3, never_on: [A] }\n    compensate: h.undo\n  - id: two\n    \
+        call: h.do\n    after: [one]\n    with: ${ input }\n    compensate: { call: s.undo, with: { b: 2 }, timeout: 1s, retry: { factor: 2 } }\n  \
+        - { id: three, call: s.do, after: [two], pivot: true }\noutput: [1]\n";
+
+    fn strict(source: &str) -> Result<Saga, serde_saphyr::Error> {
+        serde_saphyr::from_str_with_options(source, serde_saphyr::options! { no_schema: true, strict_booleans: true })
+    }
+
+    fn structure_faults(source: &str) -> Vec<String> {
+        lint(source).into_iter().filter(|fault| STRUCTURE.contains(&fault.code.as_str())).map(|fault| fault.message).collect()
+    }
+
+    #[test]
+    fn the_strict_types_and_the_linter_accept_the_same_structure() {
+        assert!(strict(VALID).is_ok(), "{:?}", strict(VALID));
+        assert_eq!(structure_faults(VALID), Vec::<String>::new());
+    }
+
+    /// Renames, removes or spoils every field in turn; both must notice or neither.
+    #[test]
+    fn the_strict_types_and_the_linter_refuse_the_same_structure() {
+        let fields = [
+            "saga",
+            "version",
+            "key",
+            "timeout",
+            "defaults",
+            "services",
+            "steps",
+            "output",
+            "id",
+            "call",
+            "with",
+            "after",
+            "retry",
+            "compensate",
+            "pivot",
+            "initial",
+            "factor",
+            "max",
+            "attempts",
+            "never_on",
+            "topic",
+            "http",
+        ];
+        let mut compared = 0;
+        for field in fields {
+            for (at, found) in VALID.match_indices(&format!("{field}: ")) {
+                if !VALID[..at].ends_with([' ', '\n', '{']) && at > 0 {
+                    continue;
+                }
+                let value = at + found.len();
+                let renamed = format!("{}{field}_x: {}", &VALID[..at], &VALID[value..]);
+                let end = value + VALID[value..].find([',', '\n', '}', ']']).expect("it ends");
+                let mut sources = vec![renamed];
+                if !VALID[value..end].contains(['{', '[', '$']) {
+                    sources.extend(
+                        ["[7]", "{ q: 7 }", "true", "7", "word"].map(|other| format!("{}{other}{}", &VALID[..value], &VALID[end..])),
+                    );
+                }
+                for source in sources {
+                    let (strict, lenient) = (strict(&source), structure_faults(&source));
+                    assert_eq!(strict.is_err(), !lenient.is_empty(), "{strict:?}\n{lenient:?}\n{source}");
+                    compared += 1;
+                }
+            }
+        }
+        assert!(compared > 100, "only {compared} were compared");
+    }
+}
