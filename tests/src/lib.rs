@@ -1,1 +1,6 @@
-//! End-to-end, crash and container tests of SagaMQ.
+//! What the end-to-end tests and the benchmark share: real `sagamq` processes that can be killed and started again.
+
+pub mod bench;
+pub mod server;
+
+pub use server::ServerProcess;

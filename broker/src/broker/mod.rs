@@ -66,7 +66,10 @@ pub(crate) struct Inner {
     pub(crate) staged_bytes: Arc<Semaphore>,
     /// Spreads requests without a key, and receives, over the partitions.
     pub(crate) rotation: AtomicUsize,
-    shutdown: CancellationToken,
+    /// No more waiting: long polls end.
+    draining: CancellationToken,
+    /// No more requests: the shards finish what they took.
+    closing: CancellationToken,
     tasks: TaskTracker,
     committer: Mutex<Option<JoinHandle<()>>>,
 }
@@ -119,17 +122,23 @@ impl Broker {
     /// Whether a shutdown has begun.
     #[must_use]
     pub fn is_shutting_down(&self) -> bool {
-        self.0.shutdown.is_cancelled()
+        self.0.draining.is_cancelled()
+    }
+
+    /// Ends long polls, so that the interface above can drain. Requests are still taken; [`Broker::shutdown`] follows.
+    pub fn begin_shutdown(&self) {
+        self.0.draining.cancel();
     }
 
     /// Ends at the beginning of a shutdown; long polls end with it.
     pub async fn shutdown_begun(&self) {
-        self.0.shutdown.cancelled().await;
+        self.0.draining.cancelled().await;
     }
 
     /// Takes no more requests, finishes those that were taken, writes what is staged, and ends. Long polls end empty.
     pub async fn shutdown(&self) {
-        self.0.shutdown.cancel();
+        self.begin_shutdown();
+        self.0.closing.cancel();
         self.0.tasks.close();
         self.0.tasks.wait().await;
         let committer = self.0.committer.lock().unwrap_or_else(PoisonError::into_inner).take();

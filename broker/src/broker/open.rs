@@ -79,7 +79,7 @@ pub(super) fn open(
     let (staged, to_commit) = mpsc::channel(STAGED_COMMITS_MAX);
     let write_stop = WriteStop::default();
     let committer = committer::spawn(Arc::clone(&storage), to_commit, write_stop.clone(), Arc::clone(&metrics))?;
-    let (shutdown, tasks) = (CancellationToken::new(), TaskTracker::new());
+    let (closing, tasks) = (CancellationToken::new(), TaskTracker::new());
     let mut shards = Vec::with_capacity(usize::from(format.shards));
     for id in (0..format.shards).map(ShardId) {
         let (handle, inputs) = ShardHandle::channel();
@@ -93,7 +93,7 @@ pub(super) fn open(
             dedup_window_ms_max: DEDUP_WINDOW_MS_MAX,
         };
         let (logs, slots) = (loaded.logs.remove(&id).unwrap_or_default(), loaded.slots.remove(&id).unwrap_or_default());
-        tasks.spawn(Shard::new(parts, logs, slots).run(inputs, shutdown.clone()));
+        tasks.spawn(Shard::new(parts, logs, slots).run(inputs, closing.clone()));
         shards.push(handle);
     }
     Ok(Inner {
@@ -108,7 +108,8 @@ pub(super) fn open(
         metrics,
         write_stop,
         rotation: AtomicUsize::new(0),
-        shutdown,
+        draining: CancellationToken::new(),
+        closing,
         tasks,
         committer: Mutex::new(Some(committer)),
     })

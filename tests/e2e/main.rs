@@ -1,0 +1,8 @@
+//! End to end: real processes, real HTTP, real disks.
+
+mod bad_input;
+mod dead_letters;
+mod durability;
+mod sagas;
+mod tidy;
+mod tour;

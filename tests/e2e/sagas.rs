@@ -1,0 +1,177 @@
+//! Sagas over real processes: workers through the SDK, `kill -9` of the broker in the middle, and books that balance.
+
+use sagamq_api::TopicName;
+use sagamq_api::saga::{Call, SagaQuery, SagaState, StartSaga};
+use sagamq_sdk::{CallError, Client, RetryPolicy, SagaWorker};
+use sagamq_tests::ServerProcess;
+use sagamq_tests::server::binary;
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+const DEFINITION: &str = "\
+saga: booking
+version: 1
+key: ${ input.id }
+defaults:
+  timeout: 5s
+  retry: { initial: 20ms, factor: 2, max: 200ms, attempts: 100 }
+  compensate_retry: { initial: 20ms, factor: 2, max: 200ms, attempts: 100 }
+services:
+  hotel: { topic: hotel.commands }
+  flight: { topic: flight.commands }
+steps:
+  - id: room
+    call: hotel.reserve
+    with: { id: \"${ input.id }\" }
+    compensate: hotel.cancel
+  - id: seat
+    call: flight.reserve
+    with: { id: \"${ input.id }\", sold_out: \"${ input.sold_out }\" }
+    compensate: flight.cancel
+  - id: pay
+    call: flight.pay
+    pivot: true
+    with: { id: \"${ input.id }\" }
+  - id: confirm
+    call: hotel.confirm
+    with: { room: \"${ steps.room.output.room }\" }
+output:
+  room: ${ steps.room.output.room }
+";
+
+/// What a service has done, by idempotency key of the call: a repeated call has no second effect.
+#[derive(Clone, Debug, Default)]
+struct Books(Arc<Mutex<HashMap<String, String>>>);
+
+impl Books {
+    fn record(&self, call: &Call) {
+        self.0.lock().expect("no panic").insert(call.idempotency_key.clone(), call.call.clone());
+    }
+
+    fn has(&self, instance: uuid::Uuid, step: &str, operation: &str) -> bool {
+        self.0.lock().expect("no panic").contains_key(&format!("{instance}/{step}/{operation}"))
+    }
+}
+
+fn worker(client: &Client, topic: &str, books: &Books, calls: &[&str]) -> SagaWorker {
+    let topic: TopicName = topic.parse().expect("legal");
+    let mut builder = SagaWorker::builder(client.clone(), topic).concurrency(16).wait_for_topic(true);
+    for &name in calls {
+        let books = books.clone();
+        builder = builder.on(name, move |call: Call| {
+            let books = books.clone();
+            async move {
+                if call.arguments.get("sold_out") == Some(&Value::Bool(true)) && call.call == "reserve" {
+                    return Err(CallError::refused("SOLD_OUT", "no seat is left"));
+                }
+                books.record(&call);
+                Ok(json!({ "room": 12 }))
+            }
+        });
+    }
+    builder.build()
+}
+
+fn start(id: u32) -> StartSaga {
+    StartSaga { saga: "booking".parse().expect("legal"), version: None, input: json!({ "id": format!("trip-{id}"), "sold_out": id % 5 == 0 }) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sagas_end_completed_or_compensated_whenever_the_broker_is_killed() {
+    const SAGAS: u32 = 300;
+    let mut server = ServerProcess::start().await;
+    let patient = RetryPolicy { attempts: 1000, deadline: Duration::from_secs(100), ..RetryPolicy::default() };
+    let client = server.client().with_retry(patient);
+    client.sagas().publish(DEFINITION).await.expect("published");
+    let (books, stop) = (Books::default(), CancellationToken::new());
+    let hotel = tokio::spawn(worker(&client, "hotel.commands", &books, &["reserve", "cancel", "confirm"]).run(stop.clone()));
+    let flight = tokio::spawn(worker(&client, "flight.commands", &books, &["reserve", "cancel", "pay"]).run(stop.clone()));
+    let starter = tokio::spawn({
+        let client = client.clone();
+        async move {
+            let mut ids = Vec::new();
+            for id in 0..SAGAS {
+                ids.push((id, client.sagas().start(&start(id)).await.expect("started in the end").id));
+            }
+            ids
+        }
+    });
+    let ended = async || {
+        let mut ended = 0;
+        for state in [SagaState::Completed, SagaState::Compensated] {
+            let query = SagaQuery { state: Some(state), limit: Some(1000), ..SagaQuery::default() };
+            ended += client.sagas().list(&query).await.map_or(0, |list| list.sagas.len());
+        }
+        ended
+    };
+    for part in 1..=3 {
+        while ended().await < (SAGAS as usize) * part / 5 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        server.kill();
+        server.restart().await;
+    }
+    let ids = starter.await.expect("no panic");
+    for (number, id) in ids {
+        let saga = client.sagas().wait(id, Duration::from_secs(100)).await.expect("ends");
+        let expected = if number % 5 == 0 { SagaState::Compensated } else { SagaState::Completed };
+        assert_eq!(saga.summary.state, expected, "{saga:?}");
+        let done = |step, operation| books.has(id, step, operation);
+        assert!(done("room", "action"));
+        assert_eq!(done("room", "compensation"), expected == SagaState::Compensated, "what was done is undone if and only if the saga failed");
+        assert_eq!(done("pay", "action"), expected == SagaState::Completed);
+        assert_eq!(done("confirm", "action"), expected == SagaState::Completed);
+        if expected == SagaState::Completed {
+            assert_eq!(saga.output, Some(json!({ "room": 12 })));
+        } else {
+            assert_eq!(saga.summary.failure.as_ref().map(|failure| failure.code.as_str()), Some("SOLD_OUT"));
+        }
+        let again = client.sagas().start(&start(number)).await.expect("answered");
+        assert!(again.duplicate && again.id == id, "one saga a key, after any number of restarts");
+    }
+    stop.cancel();
+    hotel.await.expect("no panic").expect("ends well");
+    flight.await.expect("no panic").expect("ends well");
+}
+
+#[test]
+fn lint_reports_five_faults_of_a_file_with_line_and_column() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("five.yaml");
+    let text = "\
+saga: order
+version: one
+key: ${ input.id }
+services:
+  pay: { topic: pay.commands }
+steps:
+  - id: a
+    call: pay.charge
+    compensate: pay.refund
+    retires: 3
+  - id: a
+    call: bank.charge
+    compensate: pay.refund
+  - id: b
+    call: pay.confirm
+    with: { x: '${ steps.c.output.x }' }
+    timeout: soon
+    compensate: pay.refund
+";
+    std::fs::write(&file, text).expect("written");
+    let lint = Command::new(binary("sagamq")).args(["--output", "json", "saga", "lint"]).arg(&file).output().expect("runs");
+    assert_eq!(lint.status.code(), Some(1));
+    let report: Value = serde_json::from_slice(&lint.stdout).expect("one JSON document");
+    let faults = report.pointer("/files/0/faults").and_then(Value::as_array).unwrap_or_else(|| panic!("faults in {report}"));
+    let mut places: Vec<(u64, &str)> = faults.iter().map(|f| (f["line"].as_u64().expect("a line"), f["code"].as_str().expect("a code"))).collect();
+    assert!(faults.iter().all(|fault| fault["column"].as_u64().is_some_and(|column| column > 1)), "{report}");
+    places.sort_unstable();
+    let lines: Vec<u64> = places.iter().map(|(line, _)| *line).collect();
+    for line in [2, 10, 11, 12, 16, 17] {
+        assert!(lines.contains(&line), "a fault in line {line}: {places:?}");
+    }
+}

@@ -1,0 +1,150 @@
+//! A `sagamq serve` process on a data directory and a port of its own.
+
+use sagamq_sdk::Client;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// How long a server may take to answer, or to end: generous, because this is no test of speed.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A server that runs as a process, and is killed when it is dropped.
+#[derive(Debug)]
+pub struct ServerProcess {
+    data: TempDir,
+    address: SocketAddr,
+    child: Option<Child>,
+}
+
+/// The binary under test: the one that was built with this test.
+///
+/// # Panics
+/// When it is not there.
+#[must_use]
+pub fn binary(name: &str) -> PathBuf {
+    let own = std::env::current_exe().expect("a test has a path");
+    let found = own.ancestors().skip(1).take(2).map(|folder| folder.join(name)).find(|path| path.is_file());
+    found.unwrap_or_else(|| panic!("`{name}` is not beside {}: build the whole workspace first (make test does)", own.display()))
+}
+
+/// A port that was free a moment ago. A restarted server needs the same one, so the system cannot choose at each start.
+///
+/// # Panics
+/// When the system has no port left.
+#[must_use]
+pub fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    listener.local_addr().expect("a bound socket has an address")
+}
+
+impl ServerProcess {
+    /// Starts a server on a new data directory and waits until it is ready.
+    ///
+    /// # Panics
+    /// When it does not get ready.
+    pub async fn start() -> Self {
+        let data = tempfile::Builder::new().prefix("sagamq-test-").tempdir().expect("a folder for the data");
+        let mut server = Self { data, address: free_address(), child: None };
+        server.restart().await;
+        server
+    }
+
+    /// Its data directory.
+    #[must_use]
+    pub fn data(&self) -> PathBuf {
+        self.data.path().join("data")
+    }
+
+    /// Its address as clients take it.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// A client of it.
+    ///
+    /// # Panics
+    /// When the client cannot be made.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        Client::new(self.url()).expect("a legal URL")
+    }
+
+    /// A command that would start it, to look at its refusals.
+    #[must_use]
+    pub fn command(data: &Path, address: SocketAddr) -> Command {
+        let mut command = Command::new(binary("sagamq"));
+        command.args(["serve", "--log-level", "warn", "--listen", &address.to_string(), "--data-dir"]).arg(data);
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        command
+    }
+
+    /// Starts the process again on the same data and port, and waits until it is ready. How long that took.
+    ///
+    /// # Panics
+    /// When it does not get ready.
+    #[expect(clippy::disallowed_methods, reason = "a test measures how long a restart takes")]
+    pub async fn restart(&mut self) -> Duration {
+        let began = std::time::Instant::now();
+        let mut child = Self::command(&self.data(), self.address).spawn().expect("the server starts");
+        let client = self.client().with_retry(sagamq_sdk::RetryPolicy::none());
+        while client.ready().await.is_err() {
+            if let Some(status) = child.try_wait().expect("the process can be asked") {
+                panic!("the server ended before it was ready: {status}");
+            }
+            assert!(began.elapsed() < PATIENCE, "the server is not ready after {PATIENCE:?}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        self.child = Some(child);
+        began.elapsed()
+    }
+
+    /// Ends the process as a crash would: SIGKILL.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn kill(&mut self) {
+        let mut child = self.child.take().expect("the server runs");
+        child.kill().expect("the process can be killed");
+        child.wait().expect("the process ends");
+    }
+
+    /// Asks the process to end (SIGTERM) and waits until it has.
+    ///
+    /// # Panics
+    /// When it does not run, or does not end.
+    pub async fn terminate(&mut self) -> ExitStatus {
+        let mut child = self.child.take().expect("the server runs");
+        let pid = rustix::process::Pid::from_child(&child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("the process can be signalled");
+        wait_until("the server ends", || child.try_wait().expect("the process can be asked")).await
+    }
+}
+
+impl Drop for ServerProcess {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // Nothing to do about a process that is gone already.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Waits for a condition, generously.
+///
+/// # Panics
+/// When it does not come.
+#[expect(clippy::disallowed_methods, reason = "a test waits in real time")]
+pub async fn wait_until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let began = std::time::Instant::now();
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(began.elapsed() < PATIENCE, "{what}: not after {PATIENCE:?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
