@@ -90,7 +90,7 @@ struct Observed {
 impl Drop for Observed {
     fn drop(&mut self) {
         let latency = self.started.elapsed();
-        let (route, status, latency_ms) = (self.route.as_str(), self.status, latency.as_secs_f64() * 1_000.0);
+        let (route, status, latency_ms) = (self.route.as_str(), self.status, latency.as_micros() as f64 / 1_000.0);
         self.metrics.answered(route, self.method, status, latency);
         let _in_span = self.span.enter();
         match status {
