@@ -73,13 +73,13 @@ pub(crate) fn read(report: &mut Report<'_>) -> Option<Node> {
     None
 }
 
-fn parse(text: &str, report: &Report<'_>) -> Result<Node, (Span, Error)> {
+fn parse(text: &str, report: &Report<'_>) -> Result<Node, (Span, Box<Error>)> {
     serde_saphyr::from_str_with_options::<Spanned<Raw>>(text, options()).map(Node::from).map_err(|error| {
         let offset = error.location().map_or(0, |location| {
             let number = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
             report.offset(number(location.line()), number(location.column()))
         });
-        (Span { offset, length: 1 }, error)
+        (Span { offset, length: 1 }, Box::new(error))
     })
 }
 

@@ -83,7 +83,7 @@ impl Program {
         }
         let (tree, mut survey) = parse(text).map_err(|error| CompileError { offset: error.offset + lead, ..error })?;
         check_bounds(&survey).map_err(|message| CompileError::new(message, lead))?;
-        check_functions(&survey).map_err(|error| CompileError { offset: error.offset + lead, ..error })?;
+        check_functions(text, &survey).map_err(|error| CompileError { offset: error.offset + lead, ..error })?;
         for reference in &mut survey.references {
             reference.offset += lead;
         }
@@ -202,12 +202,16 @@ pub(super) const FUNCTIONS: [&str; 16] = [
     "uint",
 ];
 
-fn check_functions(survey: &Survey) -> Result<(), CompileError> {
+fn check_functions(text: &str, survey: &Survey) -> Result<(), CompileError> {
     let is_known = |name: &str| {
         FUNCTIONS.contains(&name) || name == "value" || name.starts_with("optional.") || !name.starts_with(char::is_alphabetic)
     };
     match survey.functions.iter().find(|(name, _)| !is_known(name)) {
-        Some((name, offset)) => Err(CompileError::new(format!("there is no function `{name}`"), *offset)),
+        Some((name, offset)) => {
+            // The parser's place of a call is its bracket.
+            let at = text.get(..*offset).and_then(|before| before.rfind(name.as_str())).unwrap_or(*offset);
+            Err(CompileError::new(format!("there is no function `{name}`"), at))
+        }
         None => Ok(()),
     }
 }

@@ -159,6 +159,13 @@ fn references_are_found_without_the_names_that_loops_bind() {
 }
 
 #[test]
+fn places_are_in_bytes_behind_text_that_is_no_ascii() {
+    let template = Template::text("ü ${ 'é' + input.a }").expect("compiles");
+    assert_eq!(template.references()[0].offset, 13);
+    assert_eq!(refused("ü ${ 'é' + shout(1) }").offset, 13);
+}
+
+#[test]
 fn every_listed_function_is_one_of_the_interpreter() {
     let (environment, context) = (cel::Env::stdlib(), cel::Context::with_env(cel::Env::stdlib().into()));
     let is_known = |call: String| {
