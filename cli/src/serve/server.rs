@@ -7,6 +7,7 @@ use sagamq_broker::env::{Random, SystemClock};
 use sagamq_broker::http::{self, HttpMetrics};
 use sagamq_broker::storage::rocks::{RocksOptions, RocksStorage};
 use sagamq_broker::{Broker, BrokerConfig};
+use sagamq_saga::{Orchestrator, OrchestratorConfig};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -33,6 +34,9 @@ pub enum StartError {
     /// What the data directory holds cannot be opened.
     #[error(transparent)]
     Broker(#[from] sagamq_broker::OpenError),
+    /// What the sagas need cannot be opened.
+    #[error("the sagas in the data directory cannot be taken over: {0}")]
+    Orchestrator(#[from] sagamq_saga::OpenError),
     /// A task of the server panicked. What was answered is on disk.
     #[error("a task of the server panicked: {0}")]
     Panicked(String),
@@ -46,7 +50,7 @@ impl StartError {
     pub(crate) fn code(&self) -> &'static str {
         match self {
             Self::Listen { .. } => "LISTEN",
-            Self::DataDirectory(_) | Self::Broker(_) => "DATA_DIRECTORY",
+            Self::DataDirectory(_) | Self::Broker(_) | Self::Orchestrator(_) => "DATA_DIRECTORY",
             Self::Panicked(_) => "INTERNAL",
             Self::GraceElapsed(_) => "GRACE_ELAPSED",
         }
@@ -57,7 +61,7 @@ impl StartError {
         match self {
             Self::Listen { .. } => Some("choose another address with --listen, or stop what listens there"),
             Self::GraceElapsed(_) => Some("give requests more time with --shutdown-grace"),
-            Self::DataDirectory(_) | Self::Broker(_) | Self::Panicked(_) => None,
+            Self::DataDirectory(_) | Self::Broker(_) | Self::Orchestrator(_) | Self::Panicked(_) => None,
         }
     }
 }
@@ -110,32 +114,43 @@ impl Server {
 /// What a server is made of.
 struct Parts {
     broker: Broker,
+    orchestrator: Orchestrator,
     application: Router,
 }
 
 impl Parts {
     async fn open(config: ServeConfig) -> Result<Self, StartError> {
         // Opening reads from disk: not on a thread that others wait for.
-        let opened = tokio::task::spawn_blocking({
-            let runtime = tokio::runtime::Handle::current();
-            move || {
-                let _entered = runtime.enter();
-                open(&config)
-            }
+        let runtime = tokio::runtime::Handle::current();
+        let opened = tokio::task::spawn_blocking(move || {
+            let _entered = runtime.enter();
+            open_broker(&config)
         });
         let (broker, mut registry) = opened.await.map_err(|error| StartError::Panicked(error.to_string()))??;
+        let opened = Orchestrator::open(broker.clone(), OrchestratorConfig::default(), &mut registry).await;
+        let orchestrator = match opened {
+            Ok(orchestrator) => orchestrator,
+            Err(error) => {
+                broker.shutdown().await;
+                return Err(error.into());
+            }
+        };
+        let routes = http::router(broker.clone()).merge(sagamq_saga::http::router(orchestrator.clone()));
+        let mut description = http::openapi();
+        description.merge(sagamq_saga::http::openapi());
         let metrics = HttpMetrics::register(&mut registry);
-        let application = http::application(http::router(broker.clone()), http::openapi(), Arc::new(registry), metrics);
-        Ok(Self { broker, application })
+        let application = http::application(routes, description, Arc::new(registry), metrics);
+        Ok(Self { broker, orchestrator, application })
     }
 
-    /// Ends everything below the interface. Requests that wait are answered.
+    /// Ends everything below the interface, what stands on top first. Requests that wait are answered.
     async fn shutdown(&self) {
+        self.orchestrator.shutdown().await;
         self.broker.shutdown().await;
     }
 }
 
-fn open(config: &ServeConfig) -> Result<(Broker, Registry), StartError> {
+fn open_broker(config: &ServeConfig) -> Result<(Broker, Registry), StartError> {
     let options = RocksOptions { accept_data_loss: config.accept_data_loss, ..RocksOptions::default() };
     let storage = Arc::new(RocksStorage::open(&config.data_dir, &options)?);
     let broker = BrokerConfig { shards: config.shards, staged_bytes_max: config.in_flight_bytes_max, ..BrokerConfig::default() };
@@ -160,8 +175,10 @@ async fn run(listener: TcpListener, parts: Parts, grace: Duration, shutdown: Can
     }
     tracing::info!(grace_ms = grace.as_millis(), "draining");
     let drained = async {
-        // At the same time: long polls end because the broker does, and the broker answers what it took.
-        let (ended, ()) = tokio::join!(&mut server, parts.shutdown());
+        // Long polls end, requests under way are answered, and only then what answers them ends.
+        parts.broker.begin_shutdown();
+        let ended = (&mut server).await;
+        parts.shutdown().await;
         ended
     };
     match tokio::time::timeout(grace, drained).await {

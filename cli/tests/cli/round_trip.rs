@@ -59,3 +59,45 @@ fn dead_letters_are_listed_and_brought_back() {
     assert!(group.lines().any(|line| line.starts_with("g ")), "{group}");
     server.run(&["group", "delete", "orders", "g"]).expect(0);
 }
+
+#[test]
+fn a_saga_is_published_started_watched_and_cancelled() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let server = Process::start(&directory.path().join("data"));
+    let definition = directory.path().join("checkout.yaml");
+    let text = "\
+saga: checkout
+version: 1
+key: ${ input.order_id }
+services:
+  orders: { topic: orders.commands }
+steps:
+  - id: create
+    call: orders.create
+    with: { order_id: \"${ input.order_id }\" }
+    compensate: orders.reject
+";
+    std::fs::write(&definition, text).expect("a file");
+    let file = definition.to_str().expect("text");
+    server.run(&["saga", "lint", file]).expect(0);
+    server.run(&["saga", "publish", file]).expect(0);
+    server.run(&["saga", "publish", file]).expect(0);
+    assert_eq!(server.run(&["saga", "definitions", "checkout"]).expect(0).stdout, text);
+    let start = ["saga", "start", "checkout", "--input", "{\"order_id\": \"o-1\"}", "--output", "json"];
+    let started = server.run(&start).expect(0).json();
+    let again = server.run(&start).expect(0).json();
+    assert_eq!((&started["duplicate"], &again["duplicate"], &started["id"]), (&false.into(), &true.into(), &again["id"]));
+    server.run(&["saga", "start", "checkout", "--input", "{}"]).expect(1);
+    let id = started["id"].as_str().expect("an id");
+    // Nobody works on the command, so the saga goes on until it is cancelled.
+    let waited = server.run(&["saga", "start", "checkout", "--input", "{\"order_id\": \"o-1\"}", "--wait", "--timeout", "50ms"]).expect(3);
+    assert!(waited.stderr.contains("WAIT_ELAPSED"), "{}", waited.stderr);
+    let listed = server.run(&["saga", "list", "--saga", "checkout", "--key", "o-1", "--output", "json"]).expect(0).json();
+    assert_eq!(listed["sagas"][0]["id"], id, "{listed}");
+    let history = server.run(&["saga", "history", id, "--output", "json"]).expect(0).json();
+    assert!(history["events"].as_array().is_some_and(|events| !events.is_empty()), "{history}");
+    server.run(&["saga", "cancel", id, "--reason", "customer called"]).expect(0);
+    let state = server.run(&["saga", "get", id, "--output", "json"]).expect(0).json()["state"].clone();
+    assert_ne!(state, "RUNNING", "it is being undone");
+    server.run(&["saga", "get", "00000000-0000-0000-0000-000000000001"]).expect(4);
+}
