@@ -211,14 +211,14 @@ impl ShardEmbedder {
         Ok(self.broker.read_from(&partition, from, records_max, READ_BYTES_MAX).await)
     }
 
-    /// Waits until this shard's partition of a lane topic has a durable record at `from`, or the broker shuts down.
+    /// Waits until this shard's partition of a lane topic has a durable record at `from`. `false`: the broker shuts down instead.
     ///
     /// # Errors
     /// When there is no such lane topic.
-    pub async fn wait_for(&self, topic: &TopicName, from: Offset) -> Result<(), EmbedError> {
+    pub async fn wait_for(&self, topic: &TopicName, from: Offset) -> Result<bool, EmbedError> {
         let partition = lane_partition(&self.broker, self.shard, topic)?;
         self.broker.wait_for_record(&partition, from, core::time::Duration::MAX).await;
-        Ok(())
+        Ok(!self.broker.is_shutting_down())
     }
 }
 

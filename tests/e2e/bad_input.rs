@@ -35,7 +35,7 @@ fn cases() -> Vec<Case> {
         post("/v1/topics/t/records", json!({"records": [{"value": 1, "value_base64": "YQ=="}]}), 400, "INVALID_REQUEST"),
         post("/v1/topics/t/records", json!({"records": [{"value": 1, "partition": 9}]}), 404, "PARTITION_NOT_FOUND"),
         post("/v1/topics/t/records", json!({"records": [{"value": "x".repeat(2_000_000)}]}), 413, "RECORD_TOO_LARGE"),
-        post("/v1/topics/t/records", json!({"records": [{"value": "x".repeat(33_000_000)}]}), 413, "BODY_TOO_LARGE"),
+        post("/v1/topics/t/records", json!({"records": [{"value": "x".repeat(34_000_000)}]}), 413, "BODY_TOO_LARGE"),
         get("/v1/topics/t/partitions/9/records", 404, "PARTITION_NOT_FOUND"),
         get("/v1/topics/t/partitions/0/records?offset=5", 416, "OFFSET_OUT_OF_RANGE"),
         get("/v1/topics/t/partitions/0/records?offset=-1", 400, "INVALID_REQUEST"),
@@ -54,7 +54,12 @@ fn cases() -> Vec<Case> {
         get("/v1/sagas/00000000-0000-4000-8000-000000000000", 404, "SAGA_NOT_FOUND"),
         post("/v1/sagas/00000000-0000-4000-8000-000000000000:cancel", json!({}), 404, "SAGA_NOT_FOUND"),
         get("/v1/sagas?state=SLEEPING", 400, "INVALID_REQUEST"),
-        post("/v1/saga-calls:complete", json!({"instance": uuid, "step": "s", "operation": "action", "epoch": 1, "reply": {"outcome": "maybe"}}), 400, "INVALID_REQUEST"),
+        post(
+            "/v1/saga-calls:complete",
+            json!({"instance": uuid, "step": "s", "operation": "action", "epoch": 1, "reply": {"outcome": "maybe"}}),
+            400,
+            "INVALID_REQUEST",
+        ),
     ]
 }
 

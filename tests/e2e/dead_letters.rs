@@ -10,7 +10,8 @@ use serde_json::Value;
 use std::process::Command;
 
 fn run(server: &ServerProcess, arguments: &[&str]) -> Value {
-    let output = Command::new(binary("sagamq")).args(["--server", &server.url(), "--output", "json"]).args(arguments).output().expect("runs");
+    let output =
+        Command::new(binary("sagamq")).args(["--server", &server.url(), "--output", "json"]).args(arguments).output().expect("runs");
     assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).expect("one JSON document")
 }
@@ -18,7 +19,8 @@ fn run(server: &ServerProcess, arguments: &[&str]) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_poison_record_is_listed_with_cause_and_attempts_and_comes_back() {
     let server = ServerProcess::start().await;
-    let (client, topic, group): (_, TopicName, GroupName) = (server.client(), "orders".parse().expect("legal"), "billing".parse().expect("legal"));
+    let (client, topic, group): (_, TopicName, GroupName) =
+        (server.client(), "orders".parse().expect("legal"), "billing".parse().expect("legal"));
     let config = TopicConfig { delivery_limit: 3, backoff_initial_ms: 0, backoff_max_ms: 0, ..TopicConfig::default() };
     client.create_topic(&topic, config).await.expect("created");
     client.produce(&topic, vec![ProduceRecord::text("poison")], None).await.expect("produced");
@@ -31,11 +33,16 @@ async fn a_poison_record_is_listed_with_cause_and_attempts_and_comes_back() {
     }
     let listed = run(&server, &["dlq", "list", "orders", "billing"]);
     let letter = &listed["dead_letters"][0];
-    assert_eq!((&letter["cause"], &letter["attempts"], &letter["reason"]), (&"delivery_limit".into(), &3.into(), &"cannot parse".into()), "{listed}");
+    assert_eq!(
+        (&letter["cause"], &letter["attempts"], &letter["reason"]),
+        (&"delivery_limit".into(), &3.into(), &"cannot parse".into()),
+        "{listed}"
+    );
     assert_eq!(letter["record"]["value"], "poison");
     let answer = run(&server, &["dlq", "redrive", "orders", "billing"]);
     assert_eq!(answer["redriven"], 1, "{answer}");
-    let back = client.receive(&topic, &group, &ReceiveRequest { wait_ms: Some(20_000), ..ReceiveRequest::default() }).await.expect("received");
+    let back =
+        client.receive(&topic, &group, &ReceiveRequest { wait_ms: Some(20_000), ..ReceiveRequest::default() }).await.expect("received");
     assert_eq!((back.deliveries[0].attempt, back.deliveries[0].record.value.clone()), (1, Some("poison".into())));
     assert_eq!(run(&server, &["dlq", "list", "orders", "billing"])["dead_letters"].as_array().map(Vec::len), Some(0));
 }

@@ -24,7 +24,12 @@ async fn read_all(client: &Client, name: &TopicName) -> Vec<(PartitionId, Offset
             let query = ReadQuery { offset: Some(from), max_records: Some(1000), ..ReadQuery::default() };
             let answer = client.read(name, partition.partition, &query).await.expect("read");
             from = answer.next_offset;
-            records.extend(answer.records.iter().map(|r| (r.partition, r.offset, r.json::<serde_json::Value>().map_or_else(|_| text(r), |v| v.to_string()))));
+            records.extend(
+                answer
+                    .records
+                    .iter()
+                    .map(|r| (r.partition, r.offset, r.json::<serde_json::Value>().map_or_else(|_| text(r), |v| v.to_string()))),
+            );
         }
     }
     records
@@ -45,7 +50,8 @@ async fn a_duplicate_after_kill_9_gets_the_original_offset() {
     server.restart().await;
     let again = client.produce(&name, records(), Some("order-1")).await.expect("answered");
     assert!(again.iter().all(|record| record.duplicate), "{again:?}");
-    let places = |records: &[sagamq_api::topic::ProducedRecord]| records.iter().map(|r| (r.partition, r.offset, r.timestamp_ms)).collect::<Vec<_>>();
+    let places =
+        |records: &[sagamq_api::topic::ProducedRecord]| records.iter().map(|r| (r.partition, r.offset, r.timestamp_ms)).collect::<Vec<_>>();
     assert_eq!(places(&first), places(&again));
     assert_eq!(read_all(&client, &name).await.len(), 2);
 }
@@ -68,7 +74,8 @@ async fn kill_9_under_load_loses_no_acknowledged_record_and_stores_none_twice() 
                         break;
                     }
                     let value = format!("{producer}-{n}");
-                    let produced = client.produce(&name, vec![ProduceRecord::text(&value).with_key(&value)], None).await.expect("stored in the end");
+                    let produced =
+                        client.produce(&name, vec![ProduceRecord::text(&value).with_key(&value)], None).await.expect("stored in the end");
                     acknowledged.insert(value, (produced[0].partition, produced[0].offset));
                 }
                 acknowledged

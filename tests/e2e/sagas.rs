@@ -77,7 +77,11 @@ fn worker(client: &Client, topic: &str, books: &Books, calls: &[&str]) -> SagaWo
 }
 
 fn start(id: u32) -> StartSaga {
-    StartSaga { saga: "booking".parse().expect("legal"), version: None, input: json!({ "id": format!("trip-{id}"), "sold_out": id % 5 == 0 }) }
+    StartSaga {
+        saga: "booking".parse().expect("legal"),
+        version: None,
+        input: json!({ "id": format!("trip-{id}"), "sold_out": id % 5 == 0 }),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -122,7 +126,11 @@ async fn sagas_end_completed_or_compensated_whenever_the_broker_is_killed() {
         assert_eq!(saga.summary.state, expected, "{saga:?}");
         let done = |step, operation| books.has(id, step, operation);
         assert!(done("room", "action"));
-        assert_eq!(done("room", "compensation"), expected == SagaState::Compensated, "what was done is undone if and only if the saga failed");
+        assert_eq!(
+            done("room", "compensation"),
+            expected == SagaState::Compensated,
+            "what was done is undone if and only if the saga failed"
+        );
         assert_eq!(done("pay", "action"), expected == SagaState::Completed);
         assert_eq!(done("confirm", "action"), expected == SagaState::Completed);
         if expected == SagaState::Completed {
@@ -167,7 +175,8 @@ steps:
     assert_eq!(lint.status.code(), Some(1));
     let report: Value = serde_json::from_slice(&lint.stdout).expect("one JSON document");
     let faults = report.pointer("/files/0/faults").and_then(Value::as_array).unwrap_or_else(|| panic!("faults in {report}"));
-    let mut places: Vec<(u64, &str)> = faults.iter().map(|f| (f["line"].as_u64().expect("a line"), f["code"].as_str().expect("a code"))).collect();
+    let mut places: Vec<(u64, &str)> =
+        faults.iter().map(|f| (f["line"].as_u64().expect("a line"), f["code"].as_str().expect("a code"))).collect();
     assert!(faults.iter().all(|fault| fault["column"].as_u64().is_some_and(|column| column > 1)), "{report}");
     places.sort_unstable();
     let lines: Vec<u64> = places.iter().map(|(line, _)| *line).collect();

@@ -109,7 +109,18 @@ fn every_source_file_says_what_it_is() {
 #[test]
 fn nothing_is_left_unfinished_and_no_machine_is_named() {
     let root = root();
-    let marks = ["TO", "FIX", "XX"].map(|start| format!("{start}{}", if start == "FIX" { "ME" } else if start == "XX" { "X" } else { "DO" }));
+    let marks = ["TO", "FIX", "XX"].map(|start| {
+        format!(
+            "{start}{}",
+            if start == "FIX" {
+                "ME"
+            } else if start == "XX" {
+                "X"
+            } else {
+                "DO"
+            }
+        )
+    });
     for file in files(&root, &[".rs", ".md", ".toml", ".yaml", "Makefile", "Dockerfile"]) {
         let text = read(&file);
         for mark in &marks {

@@ -28,7 +28,13 @@ async fn every_command_of_the_readme_tour_works() {
         script.push_str("\necho\n");
     }
     let path = format!("{}:{}", binary("sagamq").parent().expect("a folder").display(), std::env::var("PATH").expect("a path"));
-    let run = Command::new("bash").arg("-c").arg(&script).env("PATH", path).env("SAGAMQ_SERVER", server.url()).current_dir(folder.path()).output();
+    let run = Command::new("bash")
+        .arg("-c")
+        .arg(&script)
+        .env("PATH", path)
+        .env("SAGAMQ_SERVER", server.url())
+        .current_dir(folder.path())
+        .output();
     let run = run.expect("bash runs");
     let says = format!("{}{}", String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
     assert!(run.status.success(), "{says}");

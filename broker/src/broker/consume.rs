@@ -179,10 +179,12 @@ impl Broker {
         let mut undone = Vec::new();
         for lease in leased {
             let fits = auto_ack || deliveries.is_empty() || bytes < RESPONSE_BYTES_MAX as usize;
-            let Some(record) = records.remove(&lease.offset).filter(|_| fits) else {
+            if !fits {
                 undone.push((lease.offset, lease.lease_id));
                 continue;
-            };
+            }
+            // A record that is not there stays leased: its lease runs out, and at the delivery limit it is a dead letter that says so.
+            let Some(record) = records.remove(&lease.offset) else { continue };
             bytes += record.payload.len();
             let receipt = Receipt {
                 topic: topic.id,

@@ -145,9 +145,9 @@ impl Broker {
         let shares = self.shares(&topic, records, request_key)?;
         let encoded: Vec<Encoded> =
             shares.into_iter().map(|(partition, share)| share.encode(&topic, partition, request_hash)).collect::<Result<_, _>>()?;
-        let permits = self.reserve(&encoded)?;
+        let permit = self.reserve(&encoded)?;
         self.check_keys(&topic, &encoded).await?;
-        self.append_all(&topic, encoded, permits, count).await
+        self.append_all(&topic, encoded, &permit, count).await
     }
 
     /// Checks every record and deals them to their partitions.
@@ -179,17 +179,15 @@ impl Broker {
     }
 
     /// Takes the request's share of the bytes that may wait for the disk; all of it or none.
-    fn reserve(&self, encoded: &[Encoded]) -> Result<Vec<OwnedSemaphorePermit>, ProduceError> {
+    fn reserve(&self, encoded: &[Encoded]) -> Result<Arc<OwnedSemaphorePermit>, ProduceError> {
         let bound = self.0.config.staged_bytes_max;
-        let reserve = |share: &Encoded| {
-            let bytes: usize = share.batches.iter().map(Batch::len).sum();
-            let bytes = u32::try_from(bytes.min(bound)).unwrap_or(u32::MAX);
-            Arc::clone(&self.0.staged_bytes).try_acquire_many_owned(bytes).map_err(|_| {
-                self.0.metrics.rejected_produce_requests.inc();
-                ProduceError::Overloaded(bound)
-            })
-        };
-        encoded.iter().map(reserve).collect()
+        let bytes: usize = encoded.iter().flat_map(|share| &share.batches).map(Batch::len).sum();
+        // A request above the bound gets through when nothing else waits.
+        let bytes = u32::try_from(bytes.min(bound)).unwrap_or(u32::MAX);
+        Arc::clone(&self.0.staged_bytes).try_acquire_many_owned(bytes).map(Arc::new).map_err(|_| {
+            self.0.metrics.rejected_produce_requests.inc();
+            ProduceError::Overloaded(bound)
+        })
     }
 
     /// A request over several partitions asks all shards about its keys before anything is stored, so that a key that was used
@@ -218,12 +216,12 @@ impl Broker {
         &self,
         topic: &Topic,
         encoded: Vec<Encoded>,
-        permits: Vec<OwnedSemaphorePermit>,
+        permit: &Arc<OwnedSemaphorePermit>,
         count: usize,
     ) -> Result<Vec<ProducedRecord>, ProduceError> {
         let name: Arc<str> = topic.name.as_str().into();
         let mut asked = Vec::with_capacity(encoded.len());
-        for (share, permit) in encoded.into_iter().zip(permits) {
+        for share in encoded {
             let (reply, answer) = oneshot::channel();
             let bytes: usize = share.batches.iter().map(Batch::len).sum();
             let label = crate::metrics::TopicLabel { topic: name.to_string() };
@@ -234,7 +232,7 @@ impl Broker {
                 batches: share.batches,
                 keys: share.keys,
                 dedup_window_ms: topic.config.dedup_window_ms,
-                permit,
+                permit: Arc::clone(permit),
                 reply,
             };
             let sent = self.0.shard(share.partition.key.shard).send(Input::Append(request)).await;

@@ -66,8 +66,8 @@ pub(crate) struct AppendRequest {
     pub(crate) batches: Vec<Batch>,
     pub(crate) keys: Keys,
     pub(crate) dedup_window_ms: u64,
-    /// The records' share of the bound on bytes that are not durable; given back when they are.
-    pub(crate) permit: OwnedSemaphorePermit,
+    /// The request's share of the bound on bytes that are not durable; given back when all of them are.
+    pub(crate) permit: Arc<OwnedSemaphorePermit>,
     pub(crate) reply: oneshot::Sender<Result<Vec<Placed>, AppendError>>,
 }
 

@@ -38,7 +38,8 @@ pub(crate) async fn measure(server: &ServerProcess, connections: usize, span: Du
                 let mut latencies = Vec::new();
                 while began.elapsed() < span {
                     let sent = now();
-                    let answer = client.post(&url).header("content-type", "application/json").body(body.clone()).send().await.expect("answered");
+                    let answer =
+                        client.post(&url).header("content-type", "application/json").body(body.clone()).send().await.expect("answered");
                     assert!(answer.status().is_success(), "{}", answer.status());
                     answer.bytes().await.expect("an answer");
                     latencies.push(sent.elapsed());

@@ -85,7 +85,13 @@ impl Report {
             let completed = median(rates.iter().map(|r| r.completed_per_second));
             let latency = Latency::median_of(&rates.iter().map(|r| r.saga).collect::<Vec<_>>());
             let beside = format!("{:.2} sagas a raw 1 KiB sync", completed / small);
-            row(&mut text, &format!("4-step sagas, {concurrency} at a time"), &format!("{completed:.0} completed/s"), Some(latency), &beside);
+            row(
+                &mut text,
+                &format!("4-step sagas, {concurrency} at a time"),
+                &format!("{completed:.0} completed/s"),
+                Some(latency),
+                &beside,
+            );
         }
         let restart = median(self.restart.iter().map(Duration::as_secs_f64));
         row(&mut text, "restart after kill -9, 100,000 records and 1,000 running sagas", &format!("{:.0} ms", restart * 1000.0), None, "");
@@ -94,6 +100,8 @@ impl Report {
 }
 
 fn row(text: &mut String, what: &str, rate: &str, latency: Option<Latency>, beside: &str) {
-    let milliseconds = |pick: fn(Latency) -> Duration| latency.map_or(String::new(), |l| format!("{:.1} ms", pick(l).as_secs_f64() * 1000.0));
-    writeln!(text, "| {what} | {rate} | {} | {} | {beside} |", milliseconds(|l| l.p50), milliseconds(|l| l.p99)).expect("a string takes it");
+    let milliseconds =
+        |pick: fn(Latency) -> Duration| latency.map_or(String::new(), |l| format!("{:.1} ms", pick(l).as_secs_f64() * 1000.0));
+    writeln!(text, "| {what} | {rate} | {} | {} | {beside} |", milliseconds(|l| l.p50), milliseconds(|l| l.p99))
+        .expect("a string takes it");
 }

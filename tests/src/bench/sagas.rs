@@ -38,7 +38,8 @@ pub(crate) async fn measure(server: &ServerProcess, concurrency: u32, count: u32
     let client = server.client();
     client.sagas().publish(DEFINITION).await.expect("published");
     let stop = CancellationToken::new();
-    let workers: Vec<_> = ["bench.a.commands", "bench.b.commands"].map(|topic| tokio::spawn(worker(&client, topic).run(stop.clone()))).into();
+    let workers: Vec<_> =
+        ["bench.a.commands", "bench.b.commands"].map(|topic| tokio::spawn(worker(&client, topic).run(stop.clone()))).into();
     let (next, began) = (Arc::new(AtomicU32::new(0)), now());
     let clients: Vec<_> = (0..concurrency)
         .map(|_| {

@@ -25,12 +25,14 @@ pub(crate) async fn read_replies(shard: ShardEmbedder, topic: TopicName, next: O
 async fn feed(shard: &ShardEmbedder, topic: &TopicName, mut next: Offset, lane: &LaneHandle) {
     loop {
         match shard.read(topic, next, READ_RECORDS).await {
-            Ok(Ok(records)) if records.is_empty() => {
-                if let Err(error) = shard.wait_for(topic, next).await {
+            Ok(Ok(records)) if records.is_empty() => match shard.wait_for(topic, next).await {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(error) => {
                     tracing::error!(%topic, %error, "replies cannot be awaited");
                     tokio::time::sleep(FAILED_PAUSE).await;
                 }
-            }
+            },
             Ok(Ok(records)) => {
                 for record in records {
                     next = record.offset.next();
