@@ -21,6 +21,8 @@ pub const CALLS: [(&str, Effect); 3] = [("authorize", authorize), ("void", void)
 pub struct Card {
     /// What its bank lets it spend.
     pub limit: Money,
+    /// Whether its owner misses it: money can still be held on it, but the bank does not pay it out.
+    pub reported_lost: bool,
     /// Held for orders that are not captured yet.
     pub authorised: Money,
     /// Taken.
@@ -29,6 +31,17 @@ pub struct Card {
 
 impl Row for Card {
     const TABLE: &'static str = "card";
+}
+
+/// What `PUT /cards` says about a card.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewCard {
+    /// What its bank lets it spend.
+    pub limit: Money,
+    /// Whether its owner misses it.
+    #[serde(default)]
+    pub reported_lost: bool,
 }
 
 /// The money of one order.
@@ -102,6 +115,9 @@ fn void(rows: &Rows<'_, '_>, call: &Call) -> Result<Value, CallError> {
 /// Takes held money.
 fn capture(rows: &Rows<'_, '_>, call: &Call) -> Result<Value, CallError> {
     let (order_id, payment, card) = held(rows, call)?;
+    if card.reported_lost {
+        return Err(CallError::refused("CARD_LOST", "the card was reported lost; its bank does not pay"));
+    }
     let captured = card.captured.checked_add(payment.amount).ok_or_else(|| CallError::unknown("AMOUNT", "the amount is too large"))?;
     rows.put(&payment.card, &Card { captured, ..card })?;
     let amount = payment.amount;
@@ -121,15 +137,15 @@ fn held(rows: &Rows<'_, '_>, call: &Call) -> Result<(String, Payment, Card), Cal
     Ok((order_id, payment, Card { authorised, ..card }))
 }
 
-/// Makes cards known with their limits. Saying it twice changes nothing.
+/// Makes cards known, with nothing on them. Saying it twice changes nothing.
 ///
 /// # Errors
 /// [`StoreError`].
-pub fn issue(store: &Store, cards: &BTreeMap<String, Money>) -> Result<(), StoreError> {
+pub fn issue(store: &Store, cards: &BTreeMap<String, NewCard>) -> Result<(), StoreError> {
     store.change(|rows| {
-        for (number, &limit) in cards {
+        for (number, &NewCard { limit, reported_lost }) in cards {
             if rows.lock::<Card>(number)?.is_none() {
-                rows.put(number, &Card { limit, ..Card::default() })?;
+                rows.put(number, &Card { limit, reported_lost, ..Card::default() })?;
             }
         }
         Ok(())
@@ -159,7 +175,7 @@ pub async fn run(args: &ServiceArgs) -> Result<(), ServiceError> {
     let admin = Router::new()
         .route(
             "/cards",
-            put(|State(store): State<Arc<Store>>, Json(cards): Json<BTreeMap<String, Money>>| async move {
+            put(|State(store): State<Arc<Store>>, Json(cards): Json<BTreeMap<String, NewCard>>| async move {
                 service::answer(issue(&store, &cards))
             }),
         )
@@ -180,7 +196,8 @@ mod tests {
 
     fn shop_with_a_card(limit: u64) -> (tempfile::TempDir, Store) {
         let (directory, store) = store();
-        issue(&store, &[("c-1".to_owned(), Money(limit))].into()).expect("stored");
+        let card = NewCard { limit: Money(limit), reported_lost: false };
+        issue(&store, &[("c-1".to_owned(), card)].into()).expect("stored");
         (directory, store)
     }
 
@@ -218,6 +235,17 @@ mod tests {
         store.once_blocking(&call(2, "authorize", Action, "authorize", pay("o-2", 1_000)), authorize).expect("free again");
         let books = books(&store).expect("readable");
         assert_eq!((books.authorised, books.captured, books.voided), (Money(1_000), Money(0), 1));
+    }
+
+    #[test]
+    fn a_lost_card_can_be_charged_with_nothing_and_what_was_held_is_let_go() {
+        let (_directory, store) = store();
+        issue(&store, &[("c-1".to_owned(), NewCard { limit: Money(1_000), reported_lost: true })].into()).expect("stored");
+        store.once_blocking(&call(1, "authorize", Action, "authorize", pay("o-1", 700)), authorize).expect("within the limit");
+        assert_eq!(code(store.once_blocking(&call(1, "capture", Action, "capture", pay("o-1", 700)), capture)), "CARD_LOST");
+        store.once_blocking(&call(1, "authorize", Compensation, "void", pay("o-1", 700)), void).expect("held");
+        let books = books(&store).expect("readable");
+        assert_eq!((books.authorised, books.captured, books.voided), (Money(0), Money(0), 1));
     }
 
     #[test]

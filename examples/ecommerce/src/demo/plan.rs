@@ -4,6 +4,7 @@
 //! the address decides by itself. Which of two orders gets the last mug depends on the run, and the books must balance either way.
 
 use crate::domain::{CATALOGUE, Line, Money, NewOrder};
+use crate::payments::NewCard;
 use crate::shipping::SERVED;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
@@ -24,8 +25,8 @@ const SCARCE: [&str; 2] = ["headphones", "poster"];
 pub(super) struct Plan {
     /// Pieces that come in, by product.
     pub(super) stock: BTreeMap<String, u64>,
-    /// Limits, by card.
-    pub(super) cards: BTreeMap<String, Money>,
+    /// Cards by number.
+    pub(super) cards: BTreeMap<String, NewCard>,
     /// What customers send, good or not.
     pub(super) orders: Vec<NewOrder>,
 }
@@ -34,10 +35,8 @@ impl Plan {
     /// Draws a shop with so many orders.
     pub(super) fn draw(seed: u64, orders: usize) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
-        let cards: BTreeMap<String, Money> = (0..orders.div_ceil(ORDERS_PER_CARD))
-            // Every eighth card has little left; the others are good for everything their owner may order.
-            .map(|n| (format!("card-{n:05}"), if random.random_ratio(1, 8) { Money(40_000) } else { Money(100_000_000) }))
-            .collect();
+        let cards: BTreeMap<String, NewCard> =
+            (0..orders.div_ceil(ORDERS_PER_CARD)).map(|n| (format!("card-{n:05}"), draw_card(&mut random))).collect();
         let numbers: Vec<&String> = cards.keys().collect();
         let orders: Vec<NewOrder> = (0..orders).map(|n| draw_order(&mut random, n, &numbers)).collect();
         Self { stock: stock_for(&orders), cards, orders }
@@ -47,6 +46,12 @@ impl Plan {
     pub(super) fn invalid(&self) -> usize {
         self.orders.iter().filter(|order| order.total().is_err()).count()
     }
+}
+
+/// Every eighth card has little left, the others are good for everything their owner may order; every thirtieth is stolen.
+fn draw_card(random: &mut StdRng) -> NewCard {
+    let limit = if random.random_ratio(1, 8) { Money(40_000) } else { Money(100_000_000) };
+    NewCard { limit, reported_lost: random.random_ratio(1, 30) }
 }
 
 fn draw_order(random: &mut StdRng, n: usize, cards: &[&String]) -> NewOrder {
@@ -106,7 +111,8 @@ mod tests {
         assert!((10..100).contains(&plan.invalid()), "{} invalid", plan.invalid());
         let unserved = plan.orders.iter().filter(|order| NOT_SERVED.contains(&order.country.as_str())).count();
         assert!((50..200).contains(&unserved), "{unserved} to countries that are not served");
-        assert!(plan.cards.values().any(|&limit| limit < Money(100_000)), "some cards have little left");
+        assert!(plan.cards.values().any(|card| card.limit < Money(100_000)), "some cards have little left");
+        assert!(plan.cards.values().any(|card| card.reported_lost), "some cards are stolen");
         let ids: std::collections::BTreeSet<_> = plan.orders.iter().map(|order| &order.order_id).collect();
         assert_eq!(ids.len(), 2_000);
     }

@@ -20,7 +20,7 @@ SagaMQ demo: {orders} orders through a shop of four services (seed {seed})
   `checkout` does: it reserves stock, a place on a truck and money, then takes the money, and undoes everything if one says no.
 
   On the way
-    - customers order too much, to places that are not served, on cards without money, or send nonsense ({invalid} orders);
+    - customers order too much, to places that are not served, on empty or stolen cards, or send nonsense ({invalid} orders);
     - {lost:.1} % of all replies are lost after their effect was committed: the call comes again and must not count twice;
     - the payment service is killed (kill -9) and stays down for {outage} s: orders wait, none is lost;
     - the broker is killed (kill -9) and started again on its data: what was acknowledged is there, every saga goes on.
