@@ -1,0 +1,225 @@
+//! What the tests of the orchestrator share: a node on storage that can crash, and participants that keep books.
+
+#![allow(dead_code, reason = "each test binary uses its own part of this")]
+
+use core::time::Duration;
+use prometheus_client::registry::Registry;
+use sagamq_api::group::{AckRequest, ReceiveRequest};
+use sagamq_api::saga::{Call, CallOutcome, CompleteCall, Failure, Operation, SagaDescription, SagaState, StartSaga, StartedSaga};
+use sagamq_broker::env::{Random, SystemClock};
+use sagamq_broker::storage::Storage;
+use sagamq_broker::{Broker, BrokerConfig};
+use sagamq_saga::{Orchestrator, OrchestratorConfig, SagaError};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// How long a test waits for what must come.
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+
+/// Three services, the last step of which is the pivot.
+pub(crate) const ORDER: &str = r#"
+saga: order
+version: 1
+key: ${ input.order }
+timeout: 1m
+defaults:
+  timeout: 2s
+  retry: { initial: 5ms, factor: 2, max: 40ms, attempts: 10 }
+  compensate_retry: { initial: 5ms, factor: 2, max: 40ms, attempts: 50 }
+services:
+  stock: { topic: stock.commands }
+  money: { topic: money.commands }
+steps:
+  - id: reserve
+    call: stock.reserve
+    with: { order: "${ input.order }", behave: "${ input.behave }" }
+    compensate: stock.release
+  - id: authorize
+    call: money.authorize
+    with: { order: "${ input.order }", behave: "${ input.behave }" }
+    compensate: money.void
+  - id: capture
+    call: money.capture
+    with: { order: "${ input.order }", behave: "${ input.behave }", from: "${ steps.authorize.output.by }" }
+    pivot: true
+output: { captured: "${ steps.capture.output.by }" }
+"#;
+
+/// A running node.
+#[derive(Clone, Debug)]
+pub(crate) struct Node {
+    pub(crate) broker: Broker,
+    pub(crate) sagas: Orchestrator,
+}
+
+impl Node {
+    /// Opens a node; an error when the storage fails at once.
+    pub(crate) async fn open(storage: Arc<dyn Storage>) -> Result<Self, String> {
+        let mut registry = Registry::default();
+        let config = BrokerConfig { shards: 2, ..BrokerConfig::default() };
+        let broker =
+            Broker::open(storage, config, Arc::new(SystemClock), Random::from_seed(7), &mut registry).map_err(|e| e.to_string())?;
+        let sagas = Orchestrator::open(broker.clone(), OrchestratorConfig::default(), &mut registry).await;
+        Ok(Self { broker, sagas: sagas.map_err(|e| e.to_string())? })
+    }
+
+    /// Ends both, the orchestrator first.
+    pub(crate) async fn close(self) {
+        self.sagas.shutdown().await;
+        self.broker.shutdown().await;
+    }
+
+    pub(crate) async fn start(&self, saga: &str, input: Value) -> Result<StartedSaga, SagaError> {
+        self.sagas.start(StartSaga { saga: saga.parse().expect("legal"), version: None, input }).await
+    }
+
+    /// Waits until the saga is at rest.
+    pub(crate) async fn at_rest(&self, id: Uuid) -> SagaDescription {
+        self.until(id, |saga| saga.summary.state.is_final() || saga.summary.state == SagaState::Blocked).await
+    }
+
+    /// Waits until the saga is as wanted.
+    pub(crate) async fn until(&self, id: Uuid, wanted: impl Fn(&SagaDescription) -> bool) -> SagaDescription {
+        let waited = tokio::time::timeout(LIMIT, async {
+            loop {
+                let saga = self.sagas.get(id).await.expect("the saga is there");
+                if wanted(&saga) {
+                    return saga;
+                }
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        });
+        match waited.await {
+            Ok(saga) => saga,
+            Err(_) => panic!("the saga does not get there: {:?}", self.sagas.get(id).await),
+        }
+    }
+
+    /// Takes the next command of a service, as a worker would.
+    pub(crate) async fn next_command(&self, topic: &str) -> (Call, String) {
+        let request = ReceiveRequest { max_records: Some(1), wait_ms: Some(5_000), ..ReceiveRequest::default() };
+        let (topic, group) = (topic.parse().expect("legal"), "workers".parse().expect("legal"));
+        let waited = tokio::time::timeout(LIMIT, async {
+            loop {
+                let mut received = self.broker.receive(&topic, &group, &request).await.expect("the topic is there");
+                if let Some(delivery) = received.deliveries.pop() {
+                    return (delivery.record.json::<Call>().expect("a call"), delivery.receipt);
+                }
+            }
+        });
+        waited.await.expect("a command comes")
+    }
+
+    /// Unsettled records of a service's workers.
+    pub(crate) async fn lag(&self, topic: &str) -> u64 {
+        let (topic, group) = (topic.parse().expect("legal"), "workers".parse().expect("legal"));
+        self.broker.describe_group(&topic, &group).await.expect("the group is there").lag_records
+    }
+}
+
+/// A reply to a call.
+pub(crate) fn reply_to(call: &Call, reply: CallOutcome) -> CompleteCall {
+    CompleteCall { instance: call.instance, step: call.step.clone(), operation: call.operation, epoch: call.epoch, reply }
+}
+
+pub(crate) fn succeeded() -> CallOutcome {
+    CallOutcome::Succeeded { output: json!({"by": "test"}) }
+}
+
+pub(crate) fn refused() -> CallOutcome {
+    CallOutcome::Refused { failure: Failure { code: "NO".to_owned(), message: "it cannot be".to_owned() } }
+}
+
+/// What the participants did, by order: it survives every crash of the node. They keep the barrier's rules.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Books(Arc<Mutex<BooksState>>);
+
+#[derive(Debug, Default)]
+struct BooksState {
+    in_effect: BTreeMap<String, BTreeSet<String>>,
+    undone: BTreeSet<String>,
+    seen: BTreeMap<String, u32>,
+    action_runs: BTreeMap<String, u32>,
+}
+
+impl Books {
+    /// Answers a call; `None`: the reply is lost.
+    pub(crate) fn answer(&self, call: &Call) -> Option<CallOutcome> {
+        let mut books = self.0.lock().expect("no panic while it is held");
+        let text = |name: &str| call.arguments[name].as_str().unwrap_or_default().to_owned();
+        let (order, behave) = (text("order"), text("behave"));
+        let seen = books.seen.entry(call.idempotency_key.clone()).or_default();
+        *seen += 1;
+        let is_first = *seen == 1;
+        let step = call.step.to_string();
+        let barrier = format!("{order}/{step}");
+        match call.operation {
+            Operation::Action => {
+                if behave == format!("refuse {step}") {
+                    return Some(refused());
+                }
+                if behave == format!("lose {step}") && is_first {
+                    return Some(CallOutcome::Unknown {
+                        failure: Failure { code: "LOST".to_owned(), message: String::new() },
+                        retry_after_ms: None,
+                    });
+                }
+                if !books.undone.contains(&barrier) && books.in_effect.entry(order).or_default().insert(step) {
+                    *books.action_runs.entry(barrier).or_default() += 1;
+                }
+                (!(behave == "silent" && is_first)).then(succeeded)
+            }
+            Operation::Compensation => {
+                books.undone.insert(barrier);
+                books.in_effect.entry(order).or_default().remove(&step);
+                Some(succeeded())
+            }
+        }
+    }
+
+    /// The effects of an order that are not undone.
+    pub(crate) fn effects(&self, order: &str) -> usize {
+        self.0.lock().expect("no panic while it is held").in_effect.get(order).map_or(0, BTreeSet::len)
+    }
+
+    /// How often an action took effect at the most: more than once would be a duplicate.
+    pub(crate) fn runs_max(&self) -> u32 {
+        self.0.lock().expect("no panic while it is held").action_runs.values().copied().max().unwrap_or(0)
+    }
+}
+
+/// Workers of the services of [`ORDER`]; they end with the token.
+pub(crate) fn spawn_workers(node: &Node, books: &Books, stop: &CancellationToken) -> Vec<tokio::task::JoinHandle<()>> {
+    let work = |topic: &'static str| {
+        let (node, books, stop) = (node.clone(), books.clone(), stop.clone());
+        tokio::spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = serve(&node, &books, topic) => {}
+            }
+        })
+    };
+    ["stock.commands", "money.commands"].map(work).into_iter().collect()
+}
+
+async fn serve(node: &Node, books: &Books, topic: &str) {
+    let request = ReceiveRequest { max_records: Some(16), wait_ms: Some(100), ..ReceiveRequest::default() };
+    let (topic, group) = (topic.parse().expect("legal"), "workers".parse().expect("legal"));
+    loop {
+        let Ok(received) = node.broker.receive(&topic, &group, &request).await else {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            continue;
+        };
+        for delivery in received.deliveries {
+            let call: Call = delivery.record.json().expect("a call");
+            match books.answer(&call) {
+                // The reply settles the command; a fenced one was settled when its attempt ended.
+                Some(outcome) => drop(node.sagas.complete(reply_to(&call, outcome)).await),
+                None => drop(node.broker.ack(&topic, &group, &AckRequest { receipts: vec![delivery.receipt] }).await),
+            }
+        }
+    }
+}

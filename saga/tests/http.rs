@@ -1,0 +1,246 @@
+//! HTTP participants against a server in the test, and the orchestrator's own interface over real HTTP.
+
+mod common;
+
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use common::{Node, ORDER};
+use prometheus_client::registry::Registry;
+use sagamq_api::headers::saga as headers;
+use sagamq_api::saga::{Call, SagaState, StepState};
+use sagamq_broker::http::{HttpMetrics, application};
+use sagamq_broker::storage::crash::CrashStorage;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+/// What the participant says, by call, one entry an attempt; the last one stays.
+type Script = BTreeMap<&'static str, Vec<(u16, &'static str, &'static str)>>;
+
+#[derive(Clone)]
+struct Participant {
+    script: Arc<Script>,
+    calls: Arc<Mutex<Vec<Call>>>,
+}
+
+async fn answer(
+    State(participant): State<Participant>,
+    Path(call): Path<String>,
+    headers_in: HeaderMap,
+    body: axum::Json<Call>,
+) -> Response {
+    assert_eq!(headers_in[headers::IDEMPOTENCY_KEY].to_str().expect("text"), body.idempotency_key);
+    assert_eq!(headers_in[headers::EPOCH].to_str().expect("text"), body.epoch.to_string());
+    let seen = {
+        let mut calls = participant.calls.lock().expect("no panic while it is held");
+        calls.push(body.0);
+        calls.iter().filter(|seen| seen.call == call).count() - 1
+    };
+    let script = &participant.script[call.as_str()];
+    let (status, retry_after, text) = script[seen.min(script.len() - 1)];
+    let mut response = (StatusCode::from_u16(status).expect("a status"), text).into_response();
+    if !retry_after.is_empty() {
+        response.headers_mut().insert("retry-after", retry_after.parse().expect("a header"));
+    }
+    response
+}
+
+async fn serve(router: Router) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("it has one");
+    tokio::spawn(async move { axum::serve(listener, router).await.expect("it serves") });
+    format!("http://{address}")
+}
+
+async fn participant(script: Script) -> (Participant, String) {
+    let participant = Participant { script: Arc::new(script), calls: Arc::default() };
+    let base = serve(Router::new().route("/{call}", post(answer)).with_state(participant.clone())).await;
+    (participant, base)
+}
+
+fn definition(base: &str) -> String {
+    format!(
+        r#"
+saga: web
+version: 1
+key: ${{ input.id }}
+defaults:
+  timeout: 5s
+  retry: {{ initial: 5ms, factor: 2, max: 20ms, attempts: 4 }}
+  compensate_retry: {{ initial: 5ms, factor: 2, max: 20ms, attempts: 4 }}
+services:
+  svc: {{ http: "{base}" }}
+steps:
+  - id: first
+    call: svc.first
+    compensate: svc.undo_first
+  - id: second
+    call: svc.second
+    compensate: svc.undo_second
+"#
+    )
+}
+
+async fn node() -> Node {
+    Node::open(Arc::new(CrashStorage::new())).await.expect("fresh storage opens")
+}
+
+#[tokio::test]
+async fn every_answer_of_a_participant_has_its_meaning() {
+    let script = Script::from([
+        ("first", vec![(500, "", "oops"), (202, "0", ""), (425, "0", ""), (200, "", r#"{"id": 5}"#)]),
+        ("second", vec![(410, "", "")]),
+    ]);
+    let (participant, base) = participant(script).await;
+    let node = node().await;
+    node.sagas.publish(&definition(&base)).await.expect("legal");
+    let id = node.start("web", json!({"id": "1"})).await.expect("started").id;
+    let saga = node.at_rest(id).await;
+    assert_eq!((saga.summary.state, saga.steps[0].output.clone()), (SagaState::Completed, Some(json!({"id": 5}))));
+    assert_eq!((saga.failures.len(), saga.failures[0].failure.code.as_str()), (1, "HTTP_500"));
+    let calls: Vec<(String, u32)> =
+        participant.calls.lock().expect("no panic").iter().map(|call| (call.idempotency_key.clone(), call.epoch)).collect();
+    let key = format!("{id}/first/action");
+    assert_eq!(calls[..4], [(key.clone(), 1), (key.clone(), 2), (key.clone(), 2), (key, 2)], "asked again under the same key and epoch");
+    node.close().await;
+}
+
+#[tokio::test]
+async fn a_refusal_over_http_undoes_and_a_compensation_that_never_works_blocks() {
+    let script = Script::from([
+        ("first", vec![(200, "", "")]),
+        ("second", vec![(409, "", r#"{"code": "NO_STOCK", "message": "none left"}"#)]),
+        ("undo_first", vec![(503, "", "")]),
+    ]);
+    let (participant, base) = participant(script).await;
+    let node = node().await;
+    node.sagas.publish(&definition(&base)).await.expect("legal");
+    let id = node.start("web", json!({"id": "1"})).await.expect("started").id;
+    let saga = node.at_rest(id).await;
+    assert_eq!((saga.summary.state, saga.steps[0].state), (SagaState::Blocked, StepState::CompensationFailed));
+    assert_eq!(saga.summary.failure.map(|failure| failure.code), Some("NO_STOCK".to_owned()));
+    assert_eq!(participant.calls.lock().expect("no panic").iter().filter(|call| call.call == "undo_first").count(), 4);
+    node.close().await;
+}
+
+#[tokio::test]
+async fn a_call_in_progress_is_made_again_after_a_crash_with_the_same_key_and_epoch() {
+    let script = Script::from([("first", vec![(202, "1", ""), (200, "", "{}")]), ("second", vec![(200, "", "{}")])]);
+    let (participant, base) = participant(script).await;
+    let storage = CrashStorage::new();
+    let node = Node::open(Arc::new(storage.clone())).await.expect("it opens");
+    node.sagas.publish(&definition(&base)).await.expect("legal");
+    let id = node.start("web", json!({"id": "1"})).await.expect("started").id;
+    node.until(id, |saga| saga.summary.state == SagaState::Waiting).await;
+    let left = storage.after_power_cut();
+    node.close().await;
+    let node = Node::open(Arc::new(left)).await.expect("it opens");
+    assert_eq!(node.at_rest(id).await.summary.state, SagaState::Completed);
+    let calls = participant.calls.lock().expect("no panic").clone();
+    assert!(calls.iter().filter(|call| call.call == "first").all(|call| call.epoch == 1), "{calls:?}");
+    node.close().await;
+}
+
+#[tokio::test]
+async fn nobody_there_is_unknown_and_what_may_have_happened_is_undone() {
+    let node = node().await;
+    node.sagas.publish(&definition("http://127.0.0.1:9")).await.expect("legal");
+    let id = node.start("web", json!({"id": "1"})).await.expect("started").id;
+    let saga = node.at_rest(id).await;
+    assert_eq!((saga.summary.state, saga.failures[0].failure.code.as_str()), (SagaState::Blocked, "NO_ANSWER"));
+    node.close().await;
+}
+
+struct Api {
+    client: reqwest::Client,
+    base: String,
+}
+
+impl Api {
+    async fn of(node: &Node) -> Self {
+        let mut registry = Registry::default();
+        let metrics = HttpMetrics::register(&mut registry);
+        let routes = sagamq_saga::http::router(node.sagas.clone());
+        let app = application(routes, sagamq_saga::http::openapi(), Arc::new(registry), metrics);
+        Self { client: reqwest::Client::new(), base: serve(app).await }
+    }
+
+    async fn ask(&self, request: reqwest::RequestBuilder) -> (u16, Value) {
+        let response = request.send().await.expect("it answers");
+        (response.status().as_u16(), response.json().await.expect("every body is JSON"))
+    }
+
+    async fn post(&self, path: &str, body: impl Into<reqwest::Body>) -> (u16, Value) {
+        let request = self.client.post(format!("{}{path}", self.base)).header("content-type", "application/json").body(body);
+        self.ask(request).await
+    }
+
+    async fn get(&self, path: &str) -> (u16, Value) {
+        self.ask(self.client.get(format!("{}{path}", self.base))).await
+    }
+}
+
+#[tokio::test]
+async fn the_interface_starts_watches_and_cancels() {
+    let node = node().await;
+    let api = Api::of(&node).await;
+    let (status, published) = api.post("/v1/saga-definitions", ORDER).await;
+    assert_eq!((status, &published["steps"]), (201, &json!(["reserve", "authorize", "capture"])), "{published}");
+    assert_eq!(api.post("/v1/saga-definitions", ORDER).await.0, 200);
+    assert_eq!(api.get("/v1/saga-definitions/order?version=1").await.1["source"], json!(ORDER));
+    assert_eq!(api.get("/v1/saga-definitions").await.1["definitions"][0]["name"], json!("order"));
+    let start = json!({"saga": "order", "input": {"order": "1", "behave": ""}}).to_string();
+    let (status, started) = api.post("/v1/sagas", start.clone()).await;
+    assert_eq!((status, &started["state"], &started["duplicate"]), (201, &json!("RUNNING"), &json!(false)));
+    let (status, again) = api.post("/v1/sagas", start).await;
+    assert_eq!((status, &again["id"], &again["duplicate"]), (200, &started["id"], &json!(true)));
+    let id = started["id"].as_str().expect("an id");
+    let (call, _) = node.next_command("stock.commands").await;
+    let body = json!({"instance": id, "step": "reserve", "operation": "action", "epoch": call.epoch, "reply": {"outcome": "succeeded"}});
+    assert_eq!(api.post("/v1/saga-calls:complete", body.to_string()).await, (200, json!({"duplicate": false, "state": "RUNNING"})));
+    assert_eq!(api.get(&format!("/v1/sagas/{id}")).await.1["steps"][0]["state"], json!("SUCCEEDED"));
+    let (_, history) = api.get(&format!("/v1/sagas/{id}/history")).await;
+    assert_eq!(history["events"][2]["type"], json!("step_succeeded"));
+    let (status, cancelled) = api.post(&format!("/v1/sagas/{id}:cancel"), "").await;
+    assert_eq!((status, &cancelled["state"], &cancelled["failure"]["code"]), (200, &json!("COMPENSATING"), &json!("CANCELLED")));
+    assert_eq!(api.get("/v1/sagas?state=COMPENSATING").await.1["sagas"][0]["id"], json!(id));
+    let (_, description) = api.get("/openapi.json").await;
+    assert!(description["paths"]["/v1/sagas/{id}:cancel"].is_object());
+    node.close().await;
+}
+
+#[tokio::test]
+async fn bad_requests_are_problems_with_a_code() {
+    let node = node().await;
+    let api = Api::of(&node).await;
+    api.post("/v1/saga-definitions", ORDER).await;
+    let nobody = uuid::Uuid::nil();
+    let code = |answer: (u16, Value)| (answer.0, answer.1["code"].as_str().unwrap_or_default().to_owned());
+    let expect = |status: u16, expected: &str| (status, expected.to_owned());
+    let (status, faults) = api.post("/v1/saga-definitions", "saga: x\nversion: none\nsteps: []\n").await;
+    assert_eq!((status, &faults["code"]), (400, &json!("INVALID_DEFINITION")));
+    assert!(faults["faults"].as_array().is_some_and(|faults| faults.len() > 1), "{faults}");
+    let changed = ORDER.replace("attempts: 10", "attempts: 11");
+    assert_eq!(code(api.post("/v1/saga-definitions", changed).await), expect(409, "DEFINITION_VERSION_EXISTS"));
+    assert_eq!(code(api.post("/v1/saga-definitions", vec![0xff_u8]).await), expect(400, "MALFORMED_REQUEST"));
+    assert_eq!(api.post("/v1/saga-definitions:lint", "saga: x").await.1["valid"], json!(false));
+    assert_eq!(code(api.get("/v1/saga-definitions/none").await), expect(404, "DEFINITION_NOT_FOUND"));
+    assert_eq!(code(api.get(&format!("/v1/sagas/{nobody}")).await), expect(404, "SAGA_NOT_FOUND"));
+    assert_eq!(code(api.get(&format!("/v1/sagas/{nobody}/history")).await), expect(404, "SAGA_NOT_FOUND"));
+    assert_eq!(code(api.post(&format!("/v1/sagas/{nobody}:cancel"), "{}").await), expect(404, "SAGA_NOT_FOUND"));
+    assert_eq!(code(api.get("/v1/sagas/not-an-id").await).0, 400);
+    assert_eq!(code(api.post("/v1/sagas", "{").await), expect(400, "MALFORMED_REQUEST"));
+    assert_eq!(code(api.post("/v1/sagas", r#"{"saga":"order","input":{},"more":1}"#).await), expect(400, "INVALID_REQUEST"));
+    assert_eq!(code(api.post("/v1/sagas", r#"{"saga":"order","input":{}}"#).await), expect(400, "INVALID_SAGA_INPUT"));
+    assert_eq!(code(api.post("/v1/sagas", r#"{"saga":"a/b","input":{}}"#).await), expect(400, "INVALID_NAME"));
+    let large = json!({"saga": "order", "input": {"order": "x".repeat(2 * 1024 * 1024), "behave": ""}}).to_string();
+    assert_eq!(code(api.post("/v1/sagas", large).await), expect(413, "PAYLOAD_TOO_LARGE"));
+    api.post("/v1/sagas", r#"{"saga":"order","input":{"order":"1"}}"#).await;
+    assert_eq!(code(api.post("/v1/sagas", r#"{"saga":"order","input":{"order":"1","x":2}}"#).await), expect(409, "SAGA_KEY_CONFLICT"));
+    assert_eq!(code(api.get("/v1/sagas?limit=5000").await), expect(400, "INVALID_REQUEST"));
+    assert_eq!(code(api.get("/v1/sagas?stat=RUNNING").await), expect(400, "INVALID_REQUEST"));
+    node.close().await;
+}

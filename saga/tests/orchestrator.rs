@@ -1,0 +1,217 @@
+//! The orchestrator on a broker in memory: workers, start once, fencing, recovery, reply records, listings.
+
+mod common;
+
+use common::{Books, Node, ORDER, refused, reply_to, spawn_workers, succeeded};
+use sagamq_api::headers::saga as headers;
+use sagamq_api::record::ProduceRecord;
+use sagamq_api::saga::{CancelSaga, SagaQuery, SagaState, StepState};
+use sagamq_broker::storage::crash::CrashStorage;
+use sagamq_broker::storage::{Durability, Family, Mutation, Storage};
+use sagamq_saga::SagaError;
+use sagamq_saga::protocol::{Rejection, lane_of};
+use serde_json::json;
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+async fn open() -> (CrashStorage, Node) {
+    let storage = CrashStorage::new();
+    let node = Node::open(Arc::new(storage.clone())).await.expect("fresh storage opens");
+    node.sagas.publish(ORDER).await.expect("a legal definition");
+    (storage, node)
+}
+
+#[tokio::test]
+async fn workers_run_a_saga_and_its_commands_are_settled() {
+    let (_, node) = open().await;
+    let (books, stop) = (Books::default(), CancellationToken::new());
+    let workers = spawn_workers(&node, &books, &stop);
+    let good = node.start("order", json!({"order": "1", "behave": ""})).await.expect("started");
+    let bad = node.start("order", json!({"order": "2", "behave": "refuse capture"})).await.expect("started");
+    let good = node.at_rest(good.id).await;
+    assert_eq!((good.summary.state, good.output), (SagaState::Completed, Some(json!({"captured": "test"}))));
+    let bad = node.at_rest(bad.id).await;
+    assert_eq!(bad.summary.state, SagaState::Compensated);
+    assert_eq!(bad.summary.failure.map(|failure| failure.code), Some("NO".to_owned()));
+    assert_eq!((books.effects("1"), books.effects("2")), (3, 0));
+    let history = node.sagas.history(good.summary.id).await.expect("it has one");
+    let kinds: Vec<&str> = history.events.iter().map(|event| event.r#type.as_str()).collect();
+    let step = ["step_called", "step_succeeded"];
+    assert_eq!(kinds, [&["saga_started"][..], &step, &step, &step, &["saga_completed"]].concat());
+    assert_eq!((node.lag("stock.commands").await, node.lag("money.commands").await), (0, 0));
+    stop.cancel();
+    for worker in workers {
+        worker.await.expect("no panic");
+    }
+    node.close().await;
+}
+
+#[tokio::test]
+async fn a_key_starts_one_saga() {
+    let (_, node) = open().await;
+    let input = json!({"order": "1", "behave": ""});
+    let starts = (0..16).map(|_| node.start("order", input.clone()));
+    let started = futures_util::future::try_join_all(starts).await.expect("all are answered");
+    assert_eq!(started.iter().filter(|started| !started.duplicate).count(), 1);
+    assert!(started.iter().all(|again| again.id == started[0].id));
+    let other = node.start("order", json!({"order": "1", "behave": "else"})).await;
+    assert!(matches!(other, Err(SagaError::KeyConflict { .. })), "{other:?}");
+    let no_object = node.start("order", json!([1])).await;
+    assert!(matches!(no_object, Err(SagaError::InvalidInput(_))));
+    let no_key = node.start("order", json!({})).await;
+    assert!(matches!(no_key, Err(SagaError::InvalidInput(_))));
+    assert!(matches!(node.start("nothing", json!({})).await, Err(SagaError::DefinitionNotFound { .. })));
+    node.close().await;
+}
+
+#[tokio::test]
+async fn replies_are_fenced_and_duplicates_answered() {
+    let (_, node) = open().await;
+    let id = node.start("order", json!({"order": "1", "behave": ""})).await.expect("started").id;
+    let (call, _) = node.next_command("stock.commands").await;
+    assert_eq!((call.instance, call.epoch, call.reply_partition.0), (id, 1, u32::from(lane_of(id))));
+    let first = node.sagas.complete(reply_to(&call, succeeded())).await.expect("the current attempt");
+    assert!(!first.duplicate);
+    assert!(node.sagas.complete(reply_to(&call, succeeded())).await.expect("again").duplicate);
+    let other = node.sagas.complete(reply_to(&call, refused())).await;
+    assert!(matches!(other, Err(SagaError::Rejected(Rejection::Fenced { .. }))), "{other:?}");
+    let mut future = reply_to(&call, succeeded());
+    future.epoch = 9;
+    assert!(matches!(node.sagas.complete(future).await, Err(SagaError::Rejected(Rejection::Fenced { .. }))));
+    let mut nobody = reply_to(&call, succeeded());
+    nobody.step = "nobody".parse().expect("legal");
+    assert!(matches!(node.sagas.complete(nobody).await, Err(SagaError::Rejected(Rejection::NoSuchStep { .. }))));
+    let mut nowhere = reply_to(&call, succeeded());
+    nowhere.instance = uuid::Uuid::nil();
+    assert!(matches!(node.sagas.complete(nowhere).await, Err(SagaError::SagaNotFound(_))));
+    assert_eq!(node.lag("stock.commands").await, 0, "the reply settled the command");
+    node.close().await;
+}
+
+#[tokio::test]
+async fn a_silent_worker_is_asked_again_and_its_old_command_is_settled() {
+    let (_, node) = open().await;
+    let text = ORDER.replace("timeout: 2s", "timeout: 50ms").replace("saga: order", "saga: hasty");
+    node.sagas.publish(&text).await.expect("a legal definition");
+    let id = node.start("hasty", json!({"order": "1", "behave": ""})).await.expect("started").id;
+    let saga = node.until(id, |saga| saga.steps[0].attempts >= 3).await;
+    assert!(saga.failures.iter().all(|failed| failed.failure.code == "TIMEOUT"));
+    let after = node.sagas.cancel(id, CancelSaga { reason: Some("enough".to_owned()) }).await.expect("before the pivot");
+    assert_eq!(after, SagaState::Compensating);
+    let (books, stop) = (Books::default(), CancellationToken::new());
+    let workers = spawn_workers(&node, &books, &stop);
+    assert_eq!(node.at_rest(id).await.summary.state, SagaState::Compensated);
+    assert_eq!((books.effects("1"), node.lag("stock.commands").await), (0, 0));
+    let again = node.sagas.cancel(id, CancelSaga::default()).await;
+    assert!(matches!(again, Err(SagaError::Rejected(Rejection::AlreadyFinal(_)))));
+    stop.cancel();
+    for worker in workers {
+        worker.await.expect("no panic");
+    }
+    node.close().await;
+}
+
+#[tokio::test]
+async fn after_a_restart_sagas_go_on_and_a_damaged_one_is_set_aside() {
+    let (storage, node) = open().await;
+    let mut ids = Vec::new();
+    for order in ["1", "2", "3"] {
+        ids.push(node.start("order", json!({"order": order, "behave": ""})).await.expect("started").id);
+    }
+    let (call, _) = node.next_command("stock.commands").await;
+    let left = storage.after_kill();
+    node.close().await;
+    let mut key = lane_of(ids[1]).to_be_bytes().to_vec();
+    key.extend_from_slice(&sagamq_saga::store::keys::SagaKey::Event(ids[1], 1).encode());
+    left.write(&[Mutation::Put { family: Family::Saga, key, value: b"\x01{}"[..].into() }], Durability::Synced).expect("it writes");
+    let node = Node::open(Arc::new(left)).await.expect("one damaged saga does not stop the others");
+    assert!(matches!(node.sagas.get(ids[1]).await, Err(SagaError::Quarantined { .. })));
+    let (books, stop) = (Books::default(), CancellationToken::new());
+    if call.instance != ids[1] {
+        node.sagas.complete(reply_to(&call, books.answer(&call).expect("it answers"))).await.expect("the attempt is still the current one");
+    }
+    let workers = spawn_workers(&node, &books, &stop);
+    for id in [ids[0], ids[2]] {
+        assert_eq!(node.at_rest(id).await.summary.state, SagaState::Completed);
+    }
+    stop.cancel();
+    for worker in workers {
+        worker.await.expect("no panic");
+    }
+    node.close().await;
+}
+
+#[tokio::test]
+async fn reply_records_count_like_replies() {
+    let (storage, node) = open().await;
+    let id = node.start("order", json!({"order": "1", "behave": ""})).await.expect("started").id;
+    let (call, _) = node.next_command("stock.commands").await;
+    let record = |outcome: &str, epoch: u32| {
+        let record = ProduceRecord::json(&json!({"by": "record"})).expect("json");
+        let record = record.with_header(headers::INSTANCE, call.instance.to_string()).with_header(headers::STEP, call.step.to_string());
+        let record = record.with_header(headers::OPERATION, "action").with_header(headers::EPOCH, epoch.to_string());
+        record.with_header(headers::OUTCOME, outcome).with_partition(call.reply_partition)
+    };
+    let garbage = ProduceRecord::text("no reply at all").with_partition(call.reply_partition);
+    let records = vec![garbage, record("refused", 7), record("succeeded", 1), record("succeeded", 1)];
+    node.broker.produce(&"saga.replies".parse().expect("legal"), records, None).await.expect("stored");
+    let saga = node.until(id, |saga| saga.steps[0].state == StepState::Succeeded).await;
+    assert_eq!(saga.steps[0].output, Some(json!({"by": "record"})));
+    let left = storage.after_kill();
+    node.close().await;
+    let node = Node::open(Arc::new(left)).await.expect("it opens");
+    let saga = node.sagas.get(id).await.expect("it is there");
+    assert_eq!((saga.steps[0].state, saga.steps[1].state), (StepState::Succeeded, StepState::InProgress));
+    node.close().await;
+}
+
+#[tokio::test]
+async fn definitions_are_immutable_and_faults_come_all_at_once() {
+    let (_, node) = open().await;
+    assert!(!node.sagas.publish(ORDER).await.expect("the same text").1);
+    let changed = ORDER.replace("attempts: 10", "attempts: 11");
+    assert!(matches!(node.sagas.publish(&changed).await, Err(SagaError::VersionExists { .. })));
+    node.sagas.publish(&changed.replace("version: 1", "version: 2")).await.expect("a new version");
+    let name = "order".parse().expect("legal");
+    assert_eq!(node.sagas.definition(&name, None).expect("the newest").version, 2);
+    assert_eq!(node.sagas.definition(&name, Some(1)).expect("the old one").source, ORDER);
+    assert!(matches!(node.sagas.definition(&name, Some(3)), Err(SagaError::DefinitionNotFound { .. })));
+    let Err(SagaError::InvalidDefinition(faults)) = node.sagas.publish("saga: x\nversion: none\nsteps: []\n").await else {
+        panic!("faults")
+    };
+    assert!(faults.len() > 1, "{faults:?}");
+    assert!(!node.sagas.lint("saga: x").valid);
+    node.close().await;
+}
+
+#[tokio::test]
+async fn listings_filter_and_page() {
+    let (_, node) = open().await;
+    let mut ids = Vec::new();
+    for order in 0..7 {
+        ids.push(node.start("order", json!({"order": order.to_string(), "behave": ""})).await.expect("started").id);
+    }
+    node.sagas.cancel(ids[3], CancelSaga::default()).await.expect("before the pivot");
+    ids.sort();
+    let mut found = Vec::new();
+    let mut query = SagaQuery { limit: Some(3), ..SagaQuery::default() };
+    loop {
+        let page = node.sagas.list(query.clone()).await.expect("a page");
+        found.extend(page.sagas.into_iter().map(|saga| saga.id));
+        query.after = page.next;
+        if query.after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(found, ids);
+    let running = SagaQuery { state: Some(SagaState::Running), ..SagaQuery::default() };
+    assert_eq!(node.sagas.list(running).await.expect("a page").sagas.len(), 6);
+    let undone = SagaQuery { state: Some(SagaState::Compensating), saga: Some("order".parse().expect("legal")), ..SagaQuery::default() };
+    assert_eq!(node.sagas.list(undone).await.expect("a page").sagas.len(), 1);
+    let by_key = SagaQuery { key: Some("5".to_owned()), ..SagaQuery::default() };
+    assert_eq!(node.sagas.list(by_key).await.expect("a page").sagas[0].key, "5");
+    for bad in [SagaQuery { limit: Some(0), ..SagaQuery::default() }, SagaQuery { after: Some("x".to_owned()), ..SagaQuery::default() }] {
+        assert!(matches!(node.sagas.list(bad).await, Err(SagaError::Parameter(_))));
+    }
+    node.close().await;
+}
