@@ -43,7 +43,7 @@ image: ## Build the image sagamq:latest in a container, from the sources alone
 	docker build --tag sagamq:latest .
 
 bench: build ## Measure, beside the disk's own speed
-	$(CARGO) bench --workspace --locked $(BENCH_ARGS)
+	"$(BIN)/sagamq-bench" $(BENCH_ARGS)
 
 lint: clippy fmt-check doc ## Everything that CI refuses: lints, format, documentation
 
