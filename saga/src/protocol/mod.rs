@@ -1,6 +1,6 @@
 //! The saga protocol, pure: what happened goes in, what must be written and done comes out. No clock, no disk, no network.
 //!
-//! [`decide`] looks at a [`Definition`](crate::definition::Definition), the state of an instance and one [`Input`], and gives the
+//! [`decide()`] looks at a [`Definition`](crate::definition::Definition), the state of an instance and one [`Input`], and gives the
 //! events to write and the commands to perform once they are durable. [`InstanceState::apply`] is the only transition: the state is the
 //! fold of the events and of nothing else, so a restart, a test and the live orchestrator cannot disagree.
 //!

@@ -171,14 +171,13 @@ pub(crate) fn decode_summary(value: &[u8]) -> Result<SagaSummary, StoreError> {
 
 /// Adds new events of an instance, its summary, and its marker.
 pub(crate) fn put_instance(commit: &mut ShardCommit, state: &InstanceState, events: &[RecordedEvent]) {
-    let mut sequence = state.events - events.len() as u64;
-    if sequence == 0 {
+    let first = state.events - events.len() as u64;
+    if first == 0 {
         commit.put(&SagaKey::BusinessKey(&state.saga, &state.key).encode(), state.id.as_bytes().to_vec());
         commit.put(&SagaKey::Active(state.id).encode(), Vec::new());
     }
-    for event in events {
+    for (sequence, event) in (first..).zip(events) {
         commit.put(&SagaKey::Event(state.id, sequence).encode(), encode(event));
-        sequence += 1;
     }
     commit.put(&SagaKey::Summary(state.id).encode(), encode(&state.summary()));
     if state.saga_state().is_final() {

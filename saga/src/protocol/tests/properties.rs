@@ -174,35 +174,35 @@ impl World {
         }
         let at = usize::try_from(self.random.next_u64() % self.messages.len() as u64).expect("an index");
         match self.messages.swap_remove(at) {
-            Message::Call(call) => self.deliver(call),
+            Message::Call(call) => self.deliver(&call),
             Message::Reply { call, outcome } => self.answer(&call, outcome),
         }
         true
     }
 
-    fn deliver(&mut self, call: Box<Call>) {
+    fn deliver(&mut self, call: &Call) {
         let index = self.run.state.step_index(&call.step).expect("a step of the definition");
         let is_retriable = self.run.definition.steps[index].kind == StepKind::Retriable;
         let fate = if self.random.fraction() < self.chaos { FATES[(self.random.next_u64() % 7) as usize] } else { Fate::Answered };
-        let mut reply = |outcome| self.messages.push(Message::Reply { call: call.clone(), outcome });
+        let mut reply = |outcome| self.messages.push(Message::Reply { call: Box::new(call.clone()), outcome });
         let books = &mut self.books[index];
         match fate {
-            Fate::Answered => reply(books.act(&call, is_retriable)),
+            Fate::Answered => reply(books.act(call, is_retriable)),
             Fate::AnsweredTwice => {
-                let outcome = books.act(&call, is_retriable);
+                let outcome = books.act(call, is_retriable);
                 reply(outcome.clone());
                 reply(outcome);
             }
             Fate::LostBefore => {}
-            Fate::LostAfter => drop(books.act(&call, is_retriable)),
+            Fate::LostAfter => drop(books.act(call, is_retriable)),
             Fate::UnknownBefore => reply(unknown()),
             Fate::UnknownAfter => {
-                let _ = books.act(&call, is_retriable);
+                let _ = books.act(call, is_retriable);
                 reply(unknown());
             }
             Fate::Ongoing => {
                 reply(CallOutcome::Ongoing { retry_after_ms: None });
-                reply(books.act(&call, is_retriable));
+                reply(books.act(call, is_retriable));
             }
         }
     }
