@@ -5,6 +5,7 @@ use sagamq_example_ecommerce::demo::{self, DemoArgs};
 use sagamq_example_ecommerce::service::ServiceArgs;
 use sagamq_example_ecommerce::{inventory, orders, payments, shipping};
 use std::error::Error;
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
@@ -36,7 +37,9 @@ async fn main() -> ExitCode {
     // The demo tells its story itself: what the client repeats while the broker is dead is no news.
     let level = if matches!(command, Command::Demo(_)) { "off" } else { "info" };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    // Colours only where somebody looks; the demo keeps the services' logs in files.
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
     let result: Result<(), Box<dyn Error>> = match command {
         Command::Order(args) => orders::run(&args).await.map_err(Into::into),
         Command::Payment(args) => payments::run(&args).await.map_err(Into::into),

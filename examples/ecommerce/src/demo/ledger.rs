@@ -14,6 +14,7 @@ use sagamq_api::limits::PAGE_ROWS_MAX;
 use sagamq_api::saga::{SagaQuery, SagaState, SagaSummary};
 use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 
 /// One thing that must be equal to another.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +28,7 @@ pub(super) struct Check {
 }
 
 impl Check {
-    fn new(says: impl Into<String>, left: impl ToString, right: impl ToString) -> Self {
+    fn new(says: impl Into<String>, left: impl Display, right: impl Display) -> Self {
         Self { says: says.into(), left: left.to_string(), right: right.to_string() }
     }
 
