@@ -1,6 +1,6 @@
 //! What the orchestrator keeps in the broker's `saga` family: keys, values, and how they are read back.
 //!
-//! [`LaneStore`] reads what is durable. Writing is part of a [`ShardCommit`]: the functions that take one only add to it, and nothing
+//! `LaneStore` reads what is durable. Writing is part of a [`ShardCommit`]: the functions that take one only add to it, and nothing
 //! is durable before that commit is.
 
 mod codec;
