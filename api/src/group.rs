@@ -97,6 +97,10 @@ pub struct NackRequest {
     /// Why; kept with the dead letter if it was the last delivery.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reason: Option<String>,
+    /// Nobody has begun with the records, as when a consumer stops: due at once, and the delivery does not count. Not together with
+    /// `delay_ms` or `reason`.
+    #[serde(skip_serializing_if = "core::ops::Not::not", default)]
+    pub not_begun: bool,
 }
 
 /// `POST …:extend`: keep records longer.

@@ -13,8 +13,7 @@ use crate::shard::commit::WriteError;
 use crate::shard::embedded::EmbeddedCommit;
 use crate::shard::queue::GroupKey;
 use crate::storage::keys::{ShardId, successor};
-use crate::storage::{Direction, Family, Mutation, Storage, StorageError};
-use core::ops::ControlFlow;
+use crate::storage::{Direction, Family, Mutation, Storage, StorageError, Visitor};
 use sagamq_api::record::Payload;
 use sagamq_api::{GroupName, Offset, PartitionId, TopicName};
 use std::sync::Arc;
@@ -183,12 +182,7 @@ impl ShardEmbedder {
     ///
     /// # Errors
     /// When storage fails.
-    pub fn scan(
-        &self,
-        prefix: &[u8],
-        from: Option<&[u8]>,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), StorageError> {
+    pub fn scan(&self, prefix: &[u8], from: Option<&[u8]>, visit: Visitor<'_>) -> Result<(), StorageError> {
         let prefix = self.shard.saga(prefix);
         let start = from.map_or_else(|| prefix.clone(), |from| self.shard.saga(from).max(prefix.clone()));
         let end = successor(&prefix);

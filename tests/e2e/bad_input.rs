@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 
 struct Case(Method, &'static str, String, u16, &'static str);
 
-fn case(method: Method, path: &'static str, body: impl ToString, status: u16, code: &'static str) -> Case {
-    Case(method, path, body.to_string(), status, code)
+fn case(method: Method, path: &'static str, body: &str, status: u16, code: &'static str) -> Case {
+    Case(method, path, body.to_owned(), status, code)
 }
 
 fn cases() -> Vec<Case> {
-    let post = |path, body: Value, status, code| case(Method::POST, path, body, status, code);
+    let post = |path, body: Value, status, code| Case(Method::POST, path, body.to_string(), status, code);
     let text = |path, body: &str, status, code| case(Method::POST, path, body, status, code);
     let get = |path, status, code| case(Method::GET, path, "", status, code);
     let uuid = "00000000-0000-4000-8000-000000000000";

@@ -28,7 +28,12 @@ async fn a_poison_record_is_listed_with_cause_and_attempts_and_comes_back() {
         let request = ReceiveRequest { wait_ms: Some(20_000), ..ReceiveRequest::default() };
         let delivered = client.receive(&topic, &group, &request).await.expect("received").deliveries;
         assert_eq!(delivered[0].attempt, attempt);
-        let nack = NackRequest { receipts: vec![delivered[0].receipt.clone()], delay_ms: None, reason: Some("cannot parse".to_owned()) };
+        let nack = NackRequest {
+            receipts: vec![delivered[0].receipt.clone()],
+            delay_ms: None,
+            reason: Some("cannot parse".to_owned()),
+            not_begun: false,
+        };
         client.nack(&topic, &group, nack).await.expect("given back");
     }
     let listed = run(&server, &["dlq", "list", "orders", "billing"]);

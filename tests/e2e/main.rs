@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod dead_letters;
+mod description;
 mod durability;
 mod sagas;
 mod tidy;

@@ -275,7 +275,7 @@ impl Inner {
 }
 
 /// Checks a parameter against its range.
-pub(super) fn in_range<T: PartialOrd + core::fmt::Display>(name: &str, value: T, min: T, max: T) -> Result<T, ConsumeError> {
+pub(super) fn in_range<T: PartialOrd + Copy + core::fmt::Display>(name: &str, value: T, min: T, max: T) -> Result<T, ConsumeError> {
     if value < min || value > max {
         return Err(ConsumeError::Parameter(format!("`{name}` is {value}, allowed is {min} to {max}")));
     }

@@ -217,7 +217,7 @@ impl Loaded {
             for family in [Family::Log, Family::TimeIndex, Family::Group] {
                 let mut start = shard.saga(&[]);
                 let end = crate::storage::keys::successor(&start);
-                while let Some(id) = first_topic(storage, family, &start..&end)? {
+                while let Some(id) = first_topic(storage, family, &start[..]..&end[..])? {
                     let prefix = shard.saga(&id.0.to_be_bytes());
                     let next = crate::storage::keys::successor(&prefix);
                     if !known.contains(&id) {
@@ -233,9 +233,9 @@ impl Loaded {
     }
 }
 
-fn first_topic(storage: &dyn Storage, family: Family, range: Range<&Vec<u8>>) -> Result<Option<TopicId>, StorageError> {
+fn first_topic(storage: &dyn Storage, family: Family, range: Range<&[u8]>) -> Result<Option<TopicId>, StorageError> {
     let mut found = None;
-    storage.scan(family, range.start.as_slice()..range.end.as_slice(), Direction::Forward, &mut |key, _| {
+    storage.scan(family, range, Direction::Forward, &mut |key, _| {
         found = key.get(2..6).and_then(|id| id.try_into().ok()).map(|id| TopicId(u32::from_be_bytes(id)));
         ControlFlow::Break(())
     })?;

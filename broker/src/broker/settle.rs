@@ -29,6 +29,13 @@ impl Broker {
             in_range("delay_ms", delay_ms, 0, NACK_DELAY_MS_MAX)?;
         }
         let reason = request.reason.as_deref().map(check_reason).transpose()?;
+        if request.not_begun {
+            if request.delay_ms.is_some() || reason.is_some() {
+                let both = "`not_begun` cannot be given with `delay_ms` or `reason`: such records are due at once and did not fail";
+                return Err(ConsumeError::Parameter(both.to_owned()));
+            }
+            return self.settle(topic, group, &request.receipts, Verb::GiveBack).await;
+        }
         let verb = Verb::Nack { delay_ms: request.delay_ms, reason: reason.map(Into::into) };
         self.settle(topic, group, &request.receipts, verb).await
     }

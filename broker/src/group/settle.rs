@@ -124,6 +124,15 @@ impl QueueState {
         Settled::DeadLetter { attempts: lease.attempt, cause: DeadLetterCause::Terminated }
     }
 
+    /// Gives back a leased record that nobody has begun with: due at once, and the delivery is not counted.
+    pub fn give_back(&mut self, offset: Offset, lease_id: u64, now_ms: u64) -> Settled {
+        if self.held(offset, lease_id, now_ms).is_some() && self.undo_lease(offset, lease_id, now_ms) {
+            Settled::Done { lease_until_ms: None }
+        } else {
+            self.not_held(offset)
+        }
+    }
+
     /// Undoes a delivery that never reached its consumer (the answer would have been too large): due at once, and not counted.
     /// `false` when the record is not leased by this lease.
     pub fn undo_lease(&mut self, offset: Offset, lease_id: u64, now_ms: u64) -> bool {

@@ -84,9 +84,18 @@ pub(crate) struct Slot {
 #[derive(Clone, Debug)]
 pub(crate) enum Verb {
     Ack,
-    Nack { delay_ms: Option<u64>, reason: Option<Arc<str>> },
-    Extend { lease_ms: u64 },
-    Terminate { reason: Arc<str> },
+    Nack {
+        delay_ms: Option<u64>,
+        reason: Option<Arc<str>>,
+    },
+    /// Give back what nobody has begun with: the delivery does not count.
+    GiveBack,
+    Extend {
+        lease_ms: u64,
+    },
+    Terminate {
+        reason: Arc<str>,
+    },
 }
 
 /// Which dead letters are redriven.
@@ -235,6 +244,7 @@ impl Shard {
             let settled = match verb {
                 Verb::Ack => slot.state.ack(offset, lease_id),
                 Verb::Nack { delay_ms, .. } => slot.state.nack(offset, lease_id, now_ms, *delay_ms, &slot.policy, self.random.fraction()),
+                Verb::GiveBack => slot.state.give_back(offset, lease_id, now_ms),
                 Verb::Extend { lease_ms } => slot.state.extend(offset, lease_id, now_ms, *lease_ms),
                 Verb::Terminate { .. } => slot.state.terminate(offset, lease_id, now_ms),
             };
@@ -251,7 +261,7 @@ impl Shard {
         let reason = match verb {
             Verb::Nack { reason, .. } => reason.clone(),
             Verb::Terminate { reason } => Some(Arc::clone(reason)),
-            Verb::Ack | Verb::Extend { .. } => None,
+            Verb::Ack | Verb::GiveBack | Verb::Extend { .. } => None,
         };
         self.commit.require_sync();
         self.touch(key);

@@ -88,7 +88,8 @@ async fn a_poison_record_becomes_a_dead_letter_with_cause_and_is_redriven() {
     for attempt in 1..=5 {
         let delivered = test.receive("t", "g").await;
         assert_eq!(delivered[0].attempt, attempt);
-        let request = NackRequest { receipts: receipts(&delivered), delay_ms: Some(0), reason: Some("cannot parse".to_owned()) };
+        let request =
+            NackRequest { receipts: receipts(&delivered), delay_ms: Some(0), reason: Some("cannot parse".to_owned()), not_begun: false };
         let result = test.broker.nack(&topic("t"), &group("g"), &request).await.expect("given back").results;
         let expected = if attempt == 5 { SettleStatus::DeadLettered } else { SettleStatus::Done };
         assert_eq!(result[0].status, expected, "attempt {attempt}");
@@ -173,7 +174,7 @@ async fn a_waiting_receive_hears_of_a_record_and_of_one_that_was_given_back() {
     let (delivered, _) = tokio::join!(test.receive_with("t", "g", &waiting), test.produce_texts("t", ["a"]));
     assert_eq!(delivered.len(), 1);
     let name = (topic("t"), group("g"));
-    let give_back = NackRequest { receipts: receipts(&delivered), delay_ms: Some(0), reason: None };
+    let give_back = NackRequest { receipts: receipts(&delivered), delay_ms: Some(0), reason: None, not_begun: false };
     let (again, _) = tokio::join!(test.receive_with("t", "g", &waiting), test.broker.nack(&name.0, &name.1, &give_back));
     assert_eq!(again[0].attempt, 2);
 }
@@ -197,4 +198,21 @@ async fn receipts_of_others_are_refused() {
     test.receive("t", "g").await;
     let deleted = test.broker.ack(&topic("t"), &group("g"), &request).await;
     assert!(matches!(deleted, Err(ConsumeError::ForeignReceipt { .. })), "a new group of the same name: {deleted:?}");
+}
+
+#[tokio::test]
+async fn what_nobody_has_begun_with_is_given_back_without_counting() {
+    let config = TopicConfig { delivery_limit: 1, ..one_partition() };
+    let test = TestBroker::with_topic(MemoryStorage::new(), "t", config).await;
+    test.produce_texts("t", ["a"]).await;
+    for _ in 0..3 {
+        let delivered = test.receive("t", "g").await;
+        assert_eq!(delivered[0].attempt, 1);
+        let request = NackRequest { receipts: receipts(&delivered), delay_ms: None, reason: None, not_begun: true };
+        let result = test.broker.nack(&topic("t"), &group("g"), &request).await.expect("given back").results;
+        assert_eq!(result[0].status, SettleStatus::Done);
+    }
+    let delivered = test.receive("t", "g").await;
+    let both = NackRequest { receipts: receipts(&delivered), delay_ms: Some(0), reason: None, not_begun: true };
+    assert!(matches!(test.broker.nack(&topic("t"), &group("g"), &both).await, Err(ConsumeError::Parameter(_))));
 }

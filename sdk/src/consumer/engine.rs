@@ -230,10 +230,9 @@ where
     async fn stop(&mut self) {
         let deadline = Instant::now() + self.settings.stop_timeout;
         self.last_receive().await;
-        let back = Settlement::Nack { delay: Some(Duration::ZERO), reason: String::new() };
         for delivery in std::mem::take(&mut self.queue) {
             // The settler has no room when the server is away; then the leases run out instead.
-            drop(tokio::time::timeout_at(deadline, self.settle.send((delivery.receipt, back.clone()))).await);
+            drop(tokio::time::timeout_at(deadline, self.settle.send((delivery.receipt, Settlement::GiveBack))).await);
         }
         while let Ok(Some(ended)) = tokio::time::timeout_at(deadline, self.running.join_next_with_id()).await {
             self.ended(ended);

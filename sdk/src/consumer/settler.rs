@@ -28,6 +28,8 @@ pub(crate) enum Settlement {
         /// Why.
         reason: String,
     },
+    /// Nobody has begun with it: it is due at once, and the delivery does not count.
+    GiveBack,
     /// It becomes a dead letter.
     Terminate {
         /// Why.
@@ -89,7 +91,11 @@ impl Settler {
                 let delay_ms =
                     delay.map(|delay| u64::try_from(delay.as_millis()).map_or(NACK_DELAY_MS_MAX, |ms| ms.min(NACK_DELAY_MS_MAX)));
                 let reason = (!reason.is_empty()).then(|| shortened(reason));
-                self.client.nack(topic, group, NackRequest { receipts, delay_ms, reason }).await.map(Some)
+                self.client.nack(topic, group, NackRequest { receipts, delay_ms, reason, not_begun: false }).await.map(Some)
+            }
+            Settlement::GiveBack => {
+                let request = NackRequest { receipts, delay_ms: None, reason: None, not_begun: true };
+                self.client.nack(topic, group, request).await.map(Some)
             }
             Settlement::Terminate { reason } => {
                 let request = TerminateRequest { receipts, reason: shortened(reason) };

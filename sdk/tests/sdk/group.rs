@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 pub(crate) enum Settled {
     Acked,
     Nacked { delay_ms: Option<u64>, reason: Option<String> },
+    GivenBack,
     Terminated { reason: String },
 }
 
@@ -122,6 +123,7 @@ impl Group {
             let text = |name: &str| seen.json[name].as_str().map(str::to_owned);
             let settled = match seen.verb() {
                 "ack" => Settled::Acked,
+                "nack" if seen.json["not_begun"] == true => Settled::GivenBack,
                 "nack" => Settled::Nacked { delay_ms: seen.json["delay_ms"].as_u64(), reason: text("reason") },
                 "terminate" => Settled::Terminated { reason: text("reason").expect("a reason") },
                 _ => {
