@@ -12,7 +12,8 @@ const DURABLE_ENTRIES_MAX: usize = 16 * 1024;
 /// Recent entries in the order they were staged.
 #[derive(Debug, Default)]
 pub(crate) struct RecentEntries {
-    entries: HashMap<(PartitionKey, Hash), Entry>,
+    /// Each with the number of its commit.
+    entries: HashMap<(PartitionKey, Hash), (u64, Entry)>,
     order: VecDeque<(u64, (PartitionKey, Hash))>,
     /// Number of the newest durable commit of the shard; the committer advances it.
     durable_commit: Arc<AtomicU64>,
@@ -24,12 +25,12 @@ impl RecentEntries {
     }
 
     pub(crate) fn get(&self, partition: PartitionKey, hash: Hash) -> Option<Entry> {
-        self.entries.get(&(partition, hash)).copied()
+        self.entries.get(&(partition, hash)).map(|&(_, entry)| entry)
     }
 
     /// Remembers an entry that is part of commit number `commit`. Only durable entries are let go.
     pub(crate) fn insert(&mut self, partition: PartitionKey, hash: Hash, entry: Entry, commit: u64) {
-        self.entries.insert((partition, hash), entry);
+        self.entries.insert((partition, hash), (commit, entry));
         self.order.push_back((commit, (partition, hash)));
         let durable = self.durable_commit.load(Ordering::Acquire);
         while self.order.len() > DURABLE_ENTRIES_MAX
@@ -37,7 +38,54 @@ impl RecentEntries {
             && commit <= durable
         {
             self.order.pop_front();
-            self.entries.remove(&key);
+            // A key whose window was over may have come again since: its newer entry stays.
+            if self.entries.get(&key).is_some_and(|&(newest, _)| newest == commit) {
+                self.entries.remove(&key);
+            }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::keys::{ShardId, TopicId};
+    use sagamq_api::{Offset, PartitionId};
+
+    const PARTITION: PartitionKey = PartitionKey { shard: ShardId(0), topic: TopicId(1), partition: PartitionId(0) };
+
+    fn entry(base: u64) -> Entry {
+        Entry { base: Offset(base), count: 1, timestamp_ms: 0, stored_at_ms: 0, fingerprint: [0; 16] }
+    }
+
+    fn hash(number: usize) -> Hash {
+        let mut hash = [0; 16];
+        hash[..8].copy_from_slice(&(number as u64).to_be_bytes());
+        hash
+    }
+
+    #[test]
+    fn what_is_not_durable_is_never_let_go() {
+        let mut recent = RecentEntries::default();
+        for number in 0..=DURABLE_ENTRIES_MAX {
+            recent.insert(PARTITION, hash(number), entry(number as u64), 1);
+        }
+        assert!(recent.get(PARTITION, hash(0)).is_some());
+        recent.durable_commit().store(1, Ordering::Release);
+        recent.insert(PARTITION, hash(usize::MAX), entry(0), 2);
+        assert!(recent.get(PARTITION, hash(0)).is_none(), "the oldest durable one goes");
+        assert!(recent.get(PARTITION, hash(2)).is_some());
+    }
+
+    #[test]
+    fn the_newer_entry_of_a_key_outlives_the_older() {
+        let mut recent = RecentEntries::default();
+        recent.insert(PARTITION, hash(0), entry(1), 1);
+        recent.insert(PARTITION, hash(0), entry(2), 3);
+        recent.durable_commit().store(2, Ordering::Release);
+        for number in 1..=DURABLE_ENTRIES_MAX {
+            recent.insert(PARTITION, hash(number), entry(0), 4);
+        }
+        assert_eq!(recent.get(PARTITION, hash(0)).map(|entry| entry.base), Some(Offset(2)));
     }
 }

@@ -21,6 +21,7 @@ const CURRENT: &str = "CURRENT";
 
 pub(super) fn open(path: &Path, options: &RocksOptions) -> Result<RocksStorage, OpenError> {
     let refusal = Refusal(path);
+    refuse_foreign(path)?;
     let lock = lock(path)?;
     let database = path.join(DATABASE);
     let exists = database_exists(path, &database)?;
@@ -67,11 +68,16 @@ fn lock(path: &Path) -> Result<File, OpenError> {
     }
 }
 
-fn database_exists(path: &Path, database: &Path) -> Result<bool, OpenError> {
-    let refusal = Refusal(path);
-    if path.join(CURRENT).try_exists().map_err(|e| refusal.io(&e))? {
+/// Before the lock, so that not even its file is made in a directory that is somebody else's.
+fn refuse_foreign(path: &Path) -> Result<(), OpenError> {
+    if path.join(CURRENT).try_exists().map_err(|e| Refusal(path).io(&e))? {
         return Err(OpenError::Foreign { path: path.to_owned(), reason: "it is itself a RocksDB database".to_owned() });
     }
+    Ok(())
+}
+
+fn database_exists(path: &Path, database: &Path) -> Result<bool, OpenError> {
+    let refusal = Refusal(path);
     if database.join(CURRENT).try_exists().map_err(|e| refusal.io(&e))? {
         return Ok(true);
     }
