@@ -15,7 +15,7 @@ pub(super) fn routes() -> Router<Orchestrator> {
 }
 
 /// Completes a call: acknowledges its command and applies the reply, in one commit that is durable when this is answered.
-#[utoipa::path(post, path = "/v1/saga-calls:complete", tag = "saga calls", request_body = CompleteCall, responses(
+#[utoipa::path(post, path = "/v1/saga-calls:complete", operation_id = "completeSagaCall", tag = "saga calls", request_body = CompleteCall, responses(
     (status = 200, description = "The reply is applied", body = CompletedCall),
     (status = "default", description = "A problem", content_type = "application/problem+json", body = Problem),
 ))]

@@ -31,7 +31,7 @@ fn text(body: &RawBody) -> Result<&str, ApiError> {
 }
 
 /// Checks the text of a definition and tells everything that is wrong with it. Stores nothing.
-#[utoipa::path(post, path = "/v1/saga-definitions:lint", tag = "saga definitions",
+#[utoipa::path(post, path = "/v1/saga-definitions:lint", operation_id = "lintSagaDefinition", tag = "saga definitions",
     request_body(content = String, content_type = "application/yaml", description = "The definition"),
     responses(
         (status = 200, description = "What was found", body = LintResponse),
@@ -42,7 +42,7 @@ async fn lint(State(orchestrator): State<Orchestrator>, body: RawBody) -> Result
 }
 
 /// Publishes a definition and creates the command topics of its services. The same text again changes nothing.
-#[utoipa::path(post, path = "/v1/saga-definitions", tag = "saga definitions",
+#[utoipa::path(post, path = "/v1/saga-definitions", operation_id = "publishSagaDefinition", tag = "saga definitions",
     request_body(content = String, content_type = "application/yaml", description = "The definition"),
     responses(
         (status = 201, description = "The version is published", body = DefinitionDescription),
@@ -58,7 +58,7 @@ async fn publish(
 }
 
 /// The newest version of every definition.
-#[utoipa::path(get, path = "/v1/saga-definitions", tag = "saga definitions", responses(
+#[utoipa::path(get, path = "/v1/saga-definitions", operation_id = "listSagaDefinitions", tag = "saga definitions", responses(
     (status = 200, description = "Definitions by name", body = DefinitionList),
     (status = "default", description = "A problem", content_type = "application/problem+json", body = Problem),
 ))]
@@ -67,7 +67,7 @@ async fn list(State(orchestrator): State<Orchestrator>) -> Json<DefinitionList> 
 }
 
 /// One definition: the newest version, or `?version=`.
-#[utoipa::path(get, path = "/v1/saga-definitions/{saga}", tag = "saga definitions",
+#[utoipa::path(get, path = "/v1/saga-definitions/{saga}", operation_id = "describeSagaDefinition", tag = "saga definitions",
     params(("saga" = String, Path, description = "Name of the definition"), DefinitionQuery),
     responses(
         (status = 200, description = "The definition", body = DefinitionDescription),

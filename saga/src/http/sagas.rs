@@ -27,7 +27,7 @@ struct SagaPath {
 }
 
 /// Starts a saga once by its business key. The saga is durable when this is answered; the same request again gives the same saga.
-#[utoipa::path(post, path = "/v1/sagas", tag = "sagas", request_body = StartSaga, responses(
+#[utoipa::path(post, path = "/v1/sagas", operation_id = "startSaga", tag = "sagas", request_body = StartSaga, responses(
     (status = 201, description = "The saga is started", body = StartedSaga),
     (status = 200, description = "The key started this saga before, with the same input", body = StartedSaga),
     (status = "default", description = "A problem", content_type = "application/problem+json", body = Problem),
@@ -41,7 +41,7 @@ async fn start(
 }
 
 /// Lists sagas by state, definition and key, a page at a time.
-#[utoipa::path(get, path = "/v1/sagas", tag = "sagas", params(SagaQuery), responses(
+#[utoipa::path(get, path = "/v1/sagas", operation_id = "listSagas", tag = "sagas", params(SagaQuery), responses(
     (status = 200, description = "A page of sagas", body = SagaList),
     (status = "default", description = "A problem", content_type = "application/problem+json", body = Problem),
 ))]
@@ -50,7 +50,7 @@ async fn list(State(orchestrator): State<Orchestrator>, QueryParams(query): Quer
 }
 
 /// Describes a saga: its state, its steps, and everything that went wrong.
-#[utoipa::path(get, path = "/v1/sagas/{id}", tag = "sagas", params(("id" = Uuid, Path, description = "Id of the saga")), responses(
+#[utoipa::path(get, path = "/v1/sagas/{id}", operation_id = "describeSaga", tag = "sagas", params(("id" = Uuid, Path, description = "Id of the saga")), responses(
     (status = 200, description = "The saga", body = SagaDescription),
     (status = "default", description = "A problem", content_type = "application/problem+json", body = Problem),
 ))]
@@ -62,7 +62,7 @@ async fn describe(
 }
 
 /// Every event of a saga, oldest first.
-#[utoipa::path(get, path = "/v1/sagas/{id}/history", tag = "sagas", params(("id" = Uuid, Path, description = "Id of the saga")), responses(
+#[utoipa::path(get, path = "/v1/sagas/{id}/history", operation_id = "getSagaHistory", tag = "sagas", params(("id" = Uuid, Path, description = "Id of the saga")), responses(
     (status = 200, description = "The events", body = SagaHistory),
     (status = "default", description = "A problem", content_type = "application/problem+json", body = Problem),
 ))]
@@ -72,7 +72,7 @@ async fn history(State(orchestrator): State<Orchestrator>, PathParams(path): Pat
 
 /// Cancels a saga: what was done is undone. If its pivot is in flight, the pivot's outcome decides. The answer describes the saga as it
 /// was cancelled; undoing goes on.
-#[utoipa::path(post, path = "/v1/sagas/{id}:cancel", tag = "sagas", params(("id" = Uuid, Path, description = "Id of the saga")),
+#[utoipa::path(post, path = "/v1/sagas/{id}:cancel", operation_id = "cancelSaga", tag = "sagas", params(("id" = Uuid, Path, description = "Id of the saga")),
     request_body = CancelSaga,
     responses(
         (status = 200, description = "The saga", body = SagaDescription),
