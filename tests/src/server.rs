@@ -116,10 +116,13 @@ impl ServerProcess {
     /// # Panics
     /// When it does not run, or does not end.
     pub async fn terminate(&mut self) -> ExitStatus {
-        let mut child = self.child.take().expect("the server runs");
-        let pid = rustix::process::Pid::from_child(&child);
+        // It stays in `self` until it has ended, so that one that hangs is killed when the test gives up.
+        let child = self.child.as_mut().expect("the server runs");
+        let pid = rustix::process::Pid::from_child(child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("the process can be signalled");
-        wait_until("the server ends", || child.try_wait().expect("the process can be asked")).await
+        let status = wait_until("the server ends", || child.try_wait().expect("the process can be asked")).await;
+        self.child = None;
+        status
     }
 }
 

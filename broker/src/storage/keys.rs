@@ -143,7 +143,7 @@ pub enum MetaKey {
     Topic(TopicId),
     /// Tag 2, shard 0, group u32: a group of the catalogue, JSON.
     Group(GroupId),
-    /// Tag 3, shard 0: the next topic and group numbers (u32, u32).
+    /// Tag 3, shard 0: the next topic and group numbers, JSON.
     NextIds,
 }
 
