@@ -26,7 +26,7 @@ impl Orchestrator {
         found.ok_or_else(|| SagaError::DefinitionNotFound { saga: saga.clone(), version })
     }
 
-    /// One instance. What it tells is durable.
+    /// One instance. What it tells is durable, save after a failed write: then it may tell what that write left, whose outcome is unknown.
     ///
     /// # Errors
     /// When there is no such instance, or its history is damaged.
@@ -34,7 +34,7 @@ impl Orchestrator {
         let lane = self.lane(id)?;
         match lane.ask(|reply| super::lane::LaneInput::Get { id, reply }).await {
             Ok(Some(state)) => return Ok(state.description()),
-            // With writes stopped, the disk still tells what is durable.
+            // With writes stopped, memory is ahead of the disk; the disk is what there is.
             Ok(None) | Err(SagaError::Write(_)) => {}
             Err(error) => return Err(error),
         }
