@@ -2,12 +2,14 @@
 //! names the field and what is wrong with it, before anything is done.
 
 use crate::http::problem::ApiError;
+use axum::body::BodyDataStream;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::HeaderMap;
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use axum::http::request::Parts;
 use bytes::{Bytes, BytesMut};
+use core::time::Duration;
 use futures_util::StreamExt as _;
 use sagamq_api::limits::BODY_BYTES_MAX;
 use sagamq_api::{ErrorCode, GroupName, NameError, PartitionId, SagaName, StepId, TopicName};
@@ -17,6 +19,12 @@ use serde_json::error::Category;
 
 /// Most bytes that are set aside because a header announces them; more is taken as it comes.
 const ANNOUNCED_BYTES_MAX: usize = 64 * 1024;
+
+/// Most bytes of a refused body that are let by.
+const LET_BY_BYTES_MAX: usize = 2 * BODY_BYTES_MAX;
+
+/// How long a refused body is let by.
+const LET_BY_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// A JSON body. No body at all stands for `{}`. The content type may be missing, a JSON type, or the one `curl -d` sends.
 #[derive(Clone, Copy, Debug)]
@@ -102,24 +110,46 @@ pub struct GroupPath {
     pub group: GroupName,
 }
 
-/// The whole body, if it fits the bound. One that says it does not is refused before a byte of it is read.
+/// The whole body, if it fits the bound. One that does not is not kept: what the client is still sending is let by, within bounds, because
+/// a client that writes to a closed connection does not see the refusal.
 async fn read_body(request: Request) -> Result<Bytes, ApiError> {
     let too_large =
         || ApiError::new(ErrorCode::BodyTooLarge, format!("the body is larger than {BODY_BYTES_MAX} bytes: send less at a time"));
     let announced = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok()).unwrap_or(0);
+    // Who asks before he sends is refused before he sends.
+    let asks = request.headers().contains_key(EXPECT);
+    let mut chunks = request.into_body().into_data_stream();
     if announced > BODY_BYTES_MAX {
+        if !asks {
+            let_by(&mut chunks).await;
+        }
         return Err(too_large());
     }
-    let mut chunks = request.into_body().into_data_stream();
     let mut body = BytesMut::with_capacity(announced.min(ANNOUNCED_BYTES_MAX));
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(|error| ApiError::new(ErrorCode::MalformedRequest, format!("the body ended early: {error}")))?;
         if body.len() + chunk.len() > BODY_BYTES_MAX {
+            let_by(&mut chunks).await;
             return Err(too_large());
         }
         body.extend_from_slice(&chunk);
     }
     Ok(body.freeze())
+}
+
+/// Reads what is left of a refused body and forgets it, up to a bound of bytes and of time.
+async fn let_by(chunks: &mut BodyDataStream) {
+    let discard = async {
+        let mut bytes = 0;
+        while let Some(Ok(chunk)) = chunks.next().await {
+            bytes += chunk.len();
+            if bytes > LET_BY_BYTES_MAX {
+                break;
+            }
+        }
+    };
+    // When the time is over the client has not read the refusal, and there is nothing more to do for it.
+    let _ = tokio::time::timeout(LET_BY_TIME_MAX, discard).await;
 }
 
 /// Refuses a body that says it is something else than JSON.
