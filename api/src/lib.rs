@@ -9,6 +9,7 @@ pub mod error;
 pub mod group;
 pub mod headers;
 pub mod ids;
+pub mod json;
 pub mod limits;
 pub mod names;
 pub mod record;
@@ -18,4 +19,5 @@ pub mod topic;
 
 pub use error::{ErrorCode, Fault, Problem};
 pub use ids::{Offset, PartitionId};
+pub use json::JsonText;
 pub use names::{GroupName, NameError, SagaName, StepId, TopicName};
