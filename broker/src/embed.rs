@@ -5,6 +5,7 @@
 //! partition a shard, and the commit's shard says which one is meant.
 
 use crate::broker::Broker;
+use crate::liveness::Liveness;
 use crate::log::ReadError;
 use crate::log::batch::{Batch, EncodeError, Record, StoredRecord};
 use crate::log::partition::Partition;
@@ -74,6 +75,7 @@ pub struct Submitted {
     /// Offsets of the appended records, in the order of the appends. Readers see them once they are durable.
     pub offsets: Vec<Offset>,
     durable: oneshot::Receiver<Result<(), WriteError>>,
+    liveness: Liveness,
 }
 
 impl Submitted {
@@ -82,7 +84,7 @@ impl Submitted {
     /// # Errors
     /// When the write failed; the commit may have been stored all the same, and nothing more will be written.
     pub async fn durable(self) -> Result<(), WriteError> {
-        self.durable.await.unwrap_or(Err(WriteError::Failed("the broker ended".to_owned())))
+        self.durable.await.unwrap_or_else(|_| Err(WriteError::lost(&self.liveness)))
     }
 }
 
@@ -157,7 +159,7 @@ impl ShardEmbedder {
     /// offsets, but nothing is durable yet: wait for [`Submitted::durable`] before anything outside hears of it.
     ///
     /// # Errors
-    /// When the broker shuts down; nothing of the commit is stored then.
+    /// When the broker shuts down ([`WriteError::ShuttingDown`]): nothing of the commit is stored then. After the death of the shard it may be.
     pub async fn submit(&self, commit: ShardCommit) -> Result<Submitted, WriteError> {
         assert_eq!(commit.shard, self.shard, "a commit is submitted to the shard that began it");
         let (placed, offsets) = oneshot::channel();
@@ -165,8 +167,9 @@ impl ShardEmbedder {
         let ShardCommit { mutations, appends, settles, .. } = commit;
         let input = Input::Embedded(EmbeddedCommit { mutations, appends, settles, placed, durable: durable_sender });
         self.broker.0.shard(self.shard).send(input).await?;
-        let offsets = offsets.await.map_err(|_| WriteError::ShuttingDown)?;
-        Ok(Submitted { offsets, durable })
+        let liveness = self.broker.liveness().clone();
+        let offsets = offsets.await.map_err(|_| WriteError::lost(&liveness))?;
+        Ok(Submitted { offsets, durable, liveness })
     }
 
     /// The durable value of a key of the embedder's own. Blocks on storage.

@@ -14,6 +14,7 @@ mod embed;
 pub mod env;
 pub mod group;
 pub mod http;
+mod liveness;
 pub mod log;
 mod metrics;
 mod shard;
@@ -22,5 +23,6 @@ mod topic;
 
 pub use broker::{Broker, BrokerConfig, ConsumeError, CreateTopicError, OpenError, ProduceError, ReadRequestError, TopicError};
 pub use embed::{EmbedError, ShardCommit, ShardEmbedder, Submitted};
+pub use liveness::{Liveness, PartGuard};
 pub use shard::append::AppendError;
 pub use shard::commit::WriteError;

@@ -58,6 +58,7 @@ impl CliError {
         match self {
             Self::Usage(_) => Exit::Usage,
             Self::Client(error) => client_exit(error),
+            Self::Server(StartError::PartDied(_)) => Exit::ServerDied,
             Self::Failed(_) | Self::Io { .. } | Self::Server(_) => Exit::Failed,
             Self::Partly { error, .. } => error.exit(),
             Self::ReaderGone => Exit::Ok,

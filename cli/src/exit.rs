@@ -15,6 +15,8 @@ pub enum Exit {
     Unknown = 3,
     /// What was asked for does not exist.
     NotFound = 4,
+    /// A part of the server died and the server ended itself: start it again.
+    ServerDied = 5,
 }
 
 impl From<Exit> for ExitCode {
@@ -30,4 +32,5 @@ EXIT CODES:
   1  the server refused, or the operation failed (for `saga lint`: there are faults)
   2  wrong use: a flag, an environment variable or the configuration file
   3  the server is not reachable, or the outcome is not known: it may have happened
-  4  not found";
+  4  not found
+  5  a part of the server died and the server ended itself: start it again (`serve` only)";

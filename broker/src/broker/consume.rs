@@ -202,7 +202,7 @@ impl Broker {
         }
         if !undone.is_empty() {
             let undo = Input::Queue(QueueRequest { key: of.key, op: QueueOp::Undo { leases: undone } });
-            self.0.shard(of.key.partition.shard).send(undo).await.map_err(WriteError::from)?;
+            self.0.shard(of.key.partition.shard).send(undo).await?;
         }
         Ok(bytes)
     }

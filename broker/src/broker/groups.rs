@@ -87,7 +87,7 @@ impl Broker {
             by_shard.entry(key.partition.shard).or_default().push((key, slot));
         }
         for (shard, slots) in by_shard {
-            self.0.shard(shard).send(Input::AddSlots { slots }).await.map_err(crate::WriteError::from)?;
+            self.0.shard(shard).send(Input::AddSlots { slots }).await?;
         }
         let group = Arc::new(group);
         topic.add_group(Arc::clone(&group));
@@ -270,7 +270,7 @@ impl Inner {
     ) -> Result<T, ConsumeError> {
         let key = of.key;
         let answer = self.ask(key.partition, |reply| Input::Queue(QueueRequest { key, op: op(reply) })).await;
-        Ok(answer.map_err(crate::WriteError::from)??)
+        Ok(answer??)
     }
 }
 

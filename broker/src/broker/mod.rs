@@ -15,9 +15,11 @@ pub use read::ReadRequestError;
 pub use topics::{CreateTopicError, TopicError};
 
 use crate::env::{Clock, Random};
+use crate::liveness::Liveness;
 use crate::metrics::Metrics;
 use crate::shard::committer::WriteStop;
-use crate::shard::{Input, ShardGone, ShardHandle};
+use crate::shard::commit::WriteError;
+use crate::shard::{Input, ShardHandle};
 use crate::storage::Storage;
 use crate::storage::keys::{PartitionKey, ShardId, TopicId};
 use crate::topic::Catalog;
@@ -62,6 +64,7 @@ pub(crate) struct Inner {
     pub(crate) secret: [u8; 32],
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) write_stop: WriteStop,
+    pub(crate) liveness: Liveness,
     /// The bound on bytes that are not durable, one permit a byte.
     pub(crate) staged_bytes: Arc<Semaphore>,
     /// Spreads requests without a key, and receives, over the partitions.
@@ -119,6 +122,13 @@ impl Broker {
         self.0.write_stop.reason()
     }
 
+    /// Whether all parts of the server live. Whatever stands on the broker attaches its own tasks with [`Liveness::guard`]; whoever runs
+    /// the process ends it at [`Liveness::died`].
+    #[must_use]
+    pub fn liveness(&self) -> &Liveness {
+        &self.0.liveness
+    }
+
     /// Whether a shutdown has begun.
     #[must_use]
     pub fn is_shutting_down(&self) -> bool {
@@ -127,6 +137,7 @@ impl Broker {
 
     /// Ends long polls, so that the interface above can drain. Requests are still taken; [`Broker::shutdown`] follows.
     pub fn begin_shutdown(&self) {
+        self.0.liveness.expect_end();
         self.0.draining.cancel();
     }
 
@@ -154,7 +165,15 @@ impl Broker {
     /// Runs a change of the catalogue to its end even if the caller goes away in the middle, as a client that hangs up does:
     /// memory must not stay behind the disk.
     pub(crate) async fn finish<T: Send + 'static>(&self, change: impl Future<Output = T> + Send + 'static) -> T {
-        self.0.tasks.spawn(change).await.expect("a change of the catalogue neither panics nor is aborted")
+        let life = self.0.liveness.guard("a change of the catalogue");
+        let change = async move {
+            // Moved in, so that a panic tells of the death: memory is behind the disk then.
+            let life = life;
+            let result = change.await;
+            life.ended();
+            result
+        };
+        self.0.tasks.spawn(change).await.expect("a change of the catalogue is not aborted; its panic ends the process")
     }
 }
 
@@ -174,7 +193,7 @@ impl Inner {
     }
 
     /// Asks the shard of a partition.
-    pub(crate) async fn ask<T>(&self, key: PartitionKey, make: impl FnOnce(oneshot::Sender<T>) -> Input) -> Result<T, ShardGone> {
+    pub(crate) async fn ask<T>(&self, key: PartitionKey, make: impl FnOnce(oneshot::Sender<T>) -> Input) -> Result<T, WriteError> {
         self.shard(key.shard).ask(make).await
     }
 

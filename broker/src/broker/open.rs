@@ -3,6 +3,7 @@
 use crate::broker::{BrokerConfig, Inner, tail_bytes_max};
 use crate::env::{Clock, Random};
 use crate::group::{DecodeError, QueuePolicy, QueueState};
+use crate::liveness::Liveness;
 use crate::log::recovery::{RecoveryError, recover};
 use crate::metrics::{GroupLabel, Metrics};
 use crate::shard::committer::{self, STAGED_COMMITS_MAX, WriteStop};
@@ -78,11 +79,13 @@ pub(super) fn open(
     let metrics = Arc::new(metrics);
     let (staged, to_commit) = mpsc::channel(STAGED_COMMITS_MAX);
     let write_stop = WriteStop::default();
-    let committer = committer::spawn(Arc::clone(&storage), to_commit, write_stop.clone(), Arc::clone(&metrics))?;
+    let liveness = Liveness::default();
+    let life = liveness.guard("the committer");
+    let committer = committer::spawn(Arc::clone(&storage), to_commit, write_stop.clone(), Arc::clone(&metrics), life)?;
     let (closing, tasks) = (CancellationToken::new(), TaskTracker::new());
     let mut shards = Vec::with_capacity(usize::from(format.shards));
     for id in (0..format.shards).map(ShardId) {
-        let (handle, inputs) = ShardHandle::channel();
+        let (handle, inputs) = ShardHandle::channel(liveness.clone());
         let parts = ShardParts {
             id,
             storage: Arc::clone(&storage),
@@ -93,7 +96,8 @@ pub(super) fn open(
             dedup_window_ms_max: DEDUP_WINDOW_MS_MAX,
         };
         let (logs, slots) = (loaded.logs.remove(&id).unwrap_or_default(), loaded.slots.remove(&id).unwrap_or_default());
-        tasks.spawn(Shard::new(parts, logs, slots).run(inputs, closing.clone()));
+        let life = liveness.guard(format!("shard {}", id.0));
+        tasks.spawn(Shard::new(parts, logs, slots).run(inputs, closing.clone(), life));
         shards.push(handle);
     }
     Ok(Inner {
@@ -107,6 +111,7 @@ pub(super) fn open(
         secret: format.secret,
         metrics,
         write_stop,
+        liveness,
         rotation: AtomicUsize::new(0),
         draining: CancellationToken::new(),
         closing,

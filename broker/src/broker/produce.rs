@@ -206,7 +206,7 @@ impl Broker {
                     reply,
                 })
             };
-            let answer = self.0.ask(share.partition.key, request).await.map_err(WriteError::from).map_err(AppendError::from)?;
+            let answer = self.0.ask(share.partition.key, request).await.map_err(AppendError::from)?;
             answer.map_err(|error| at_place(error, &share.places))
         });
         try_join_all(checks).await.map(|_| ())
@@ -236,14 +236,15 @@ impl Broker {
                 reply,
             };
             let sent = self.0.shard(share.partition.key.shard).send(Input::Append(request)).await;
-            sent.map_err(WriteError::from).map_err(AppendError::from)?;
+            // What was handed over before is stored perhaps.
+            sent.map_err(|error| if asked.is_empty() { error } else { WriteError::lost(&self.0.liveness) }).map_err(AppendError::from)?;
             asked.push((share.partition.key.partition, share.places, share.timestamps_ms, answer));
         }
         let answers = join_all(asked.into_iter().map(|(partition, places, timestamps_ms, answer)| async move {
             let placed: Vec<Placed> = match answer.await {
                 Ok(result) => result.map_err(|error| at_place(error, &places))?,
                 // The shard ended with the request in its hands: whether it was stored is not known here.
-                Err(_) => return Err(AppendError::from(WriteError::Failed("the broker ended".to_owned())).into()),
+                Err(_) => return Err(AppendError::from(WriteError::lost(&self.0.liveness)).into()),
             };
             Ok::<_, ProduceError>((partition, places, timestamps_ms, placed))
         }))

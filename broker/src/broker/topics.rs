@@ -5,7 +5,7 @@ use crate::log::offsets::LogOffsets;
 use crate::log::recovery::shard_log;
 use crate::shard::commit::WriteError;
 use crate::shard::queue::GroupKey;
-use crate::shard::{Input, ShardGone};
+use crate::shard::Input;
 use crate::storage::keys::{GroupId, MetaKey, PartitionKey, ShardId, TopicId};
 use crate::storage::{Family, Mutation};
 use crate::topic::{NextIds, Topic, TopicEntry, TopicKind};
@@ -41,12 +41,6 @@ pub enum TopicError {
     /// The durable write failed or is not tried any more.
     #[error(transparent)]
     Write(#[from] WriteError),
-}
-
-impl From<ShardGone> for WriteError {
-    fn from(_: ShardGone) -> Self {
-        Self::ShuttingDown
-    }
 }
 
 impl Broker {

@@ -22,8 +22,12 @@ async fn healthz() -> (StatusCode, &'static str) {
 #[utoipa::path(get, path = "/readyz", operation_id = "getReadiness", tag = "operation", responses(
     (status = 200, description = "The broker takes reads and writes", content_type = "text/plain", body = String),
     (status = 503, description = "It does not; the problem says why", content_type = "application/problem+json", body = Problem),
+    (status = 500, description = "A part of it is dead; the process ends", content_type = "application/problem+json", body = Problem),
 ))]
 async fn readyz(State(broker): State<Broker>) -> Result<(StatusCode, &'static str), ApiError> {
+    if let Some(death) = broker.liveness().death() {
+        return Err(ApiError::new(ErrorCode::Internal, format!("a part of the server is dead and the process ends: {death}")));
+    }
     if broker.is_shutting_down() {
         return Err(ApiError::new(ErrorCode::ShuttingDown, "the server is shutting down and takes no new requests"));
     }

@@ -96,6 +96,7 @@ impl From<WriteError> for ApiError {
         let code = match error {
             WriteError::Failed(_) | WriteError::Stopped(_) => ErrorCode::WritesStopped,
             WriteError::ShuttingDown => ErrorCode::ShuttingDown,
+            WriteError::Lost(_) => ErrorCode::Internal,
         };
         Self::new(code, error.to_string())
     }

@@ -1,5 +1,6 @@
 //! What a shard's task stages for the committer: one commit of one shard, and what happens once it is durable.
 
+use crate::liveness::Liveness;
 use crate::storage::keys::ShardId;
 use crate::storage::{Durability, Mutation};
 
@@ -15,6 +16,16 @@ pub enum WriteError {
     /// The broker is shutting down. Nothing of this request was stored.
     #[error("the broker is shutting down")]
     ShuttingDown,
+    /// The part of the server that had the request died, or ended before it answered. The request may have taken effect.
+    #[error("the request was taken and its answer is lost; it may have taken effect: {0}")]
+    Lost(String),
+}
+
+impl WriteError {
+    /// For a request that was taken and whose answer will not come.
+    pub(crate) fn lost(liveness: &Liveness) -> Self {
+        Self::Lost(liveness.death().unwrap_or("the broker ended").to_owned())
+    }
 }
 
 /// Runs on the committer's thread once the commit is durable, or is known not to become so. It must not block.

@@ -4,6 +4,7 @@
 //! answer. After a failed write it never writes again: what an fsync that failed has left behind is unknown, and a retry that
 //! succeeds proves nothing (Rebello et al., "Can Applications Recover from fsync Failures?", USENIX ATC 2020).
 
+use crate::liveness::PartGuard;
 use crate::metrics::Metrics;
 use crate::shard::commit::{Commit, Completion, WriteError};
 use crate::storage::{Durability, Mutation, Storage};
@@ -39,11 +40,14 @@ pub(crate) fn spawn(
     staged: mpsc::Receiver<Commit>,
     stop: WriteStop,
     metrics: Arc<Metrics>,
+    life: PartGuard,
 ) -> std::io::Result<JoinHandle<()>> {
-    std::thread::Builder::new().name("committer".into()).spawn(move || run(&*storage, staged, &stop, &metrics))
+    std::thread::Builder::new().name("committer".into()).spawn(move || run(&*storage, staged, &stop, &metrics, life))
 }
 
-fn run(storage: &dyn Storage, mut staged: mpsc::Receiver<Commit>, stop: &WriteStop, metrics: &Metrics) {
+fn run(storage: &dyn Storage, mut staged: mpsc::Receiver<Commit>, stop: &WriteStop, metrics: &Metrics, life: PartGuard) {
+    // Behind `staged`, so that a panic tells of the death before the shards see their channel closed.
+    let life = life;
     while let Some(first) = staged.blocking_recv() {
         let (mutations, durability, completions) = collect(first, &mut staged);
         let result = write(storage, &mutations, durability, stop, metrics);
@@ -51,6 +55,7 @@ fn run(storage: &dyn Storage, mut staged: mpsc::Receiver<Commit>, stop: &WriteSt
             completion(result.clone());
         }
     }
+    life.ended();
 }
 
 fn collect(first: Commit, staged: &mut mpsc::Receiver<Commit>) -> (Vec<Mutation>, Durability, Vec<Completion>) {

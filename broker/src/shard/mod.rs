@@ -8,6 +8,7 @@ pub(crate) mod queue;
 mod recent;
 mod task;
 
+use crate::liveness::Liveness;
 use crate::log::partition::Partition;
 use crate::storage::Mutation;
 use crate::storage::keys::PartitionKey;
@@ -53,30 +54,33 @@ pub(crate) struct ShardLog {
     pub(crate) timestamp_ms_indexed: i64,
 }
 
-/// The shard is gone: the broker is shutting down.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("the shard's task has ended")]
-pub(crate) struct ShardGone;
-
 /// The door to one shard; cheap to clone.
 #[derive(Clone, Debug)]
-pub(crate) struct ShardHandle(mpsc::Sender<Input>);
+pub(crate) struct ShardHandle {
+    inputs: mpsc::Sender<Input>,
+    liveness: Liveness,
+}
 
 impl ShardHandle {
-    pub(crate) fn channel() -> (Self, mpsc::Receiver<Input>) {
-        let (sender, receiver) = mpsc::channel(INPUTS_MAX);
-        (Self(sender), receiver)
+    pub(crate) fn channel(liveness: Liveness) -> (Self, mpsc::Receiver<Input>) {
+        let (inputs, receiver) = mpsc::channel(INPUTS_MAX);
+        (Self { inputs, liveness }, receiver)
     }
 
-    /// Hands the input over; waits while the shard is behind.
-    pub(crate) async fn send(&self, input: Input) -> Result<(), ShardGone> {
-        self.0.send(input).await.map_err(|_| ShardGone)
+    /// Hands the input over; waits while the shard is behind. [`WriteError::ShuttingDown`]: it was not taken. A death is told before
+    /// the channel closes, so a shard that died is never taken for one that ended.
+    pub(crate) async fn send(&self, input: Input) -> Result<(), WriteError> {
+        self.inputs.send(input).await.map_err(|_| match self.liveness.death() {
+            None => WriteError::ShuttingDown,
+            Some(death) => WriteError::Lost(death.to_owned()),
+        })
     }
 
     /// Sends what `make` builds around a reply channel and waits for the reply.
-    pub(crate) async fn ask<T>(&self, make: impl FnOnce(oneshot::Sender<T>) -> Input) -> Result<T, ShardGone> {
+    pub(crate) async fn ask<T>(&self, make: impl FnOnce(oneshot::Sender<T>) -> Input) -> Result<T, WriteError> {
         let (reply, answer) = oneshot::channel();
         self.send(make(reply)).await?;
-        answer.await.map_err(|_| ShardGone)
+        // The shard had it: what became of it is not known here, whatever the reason.
+        answer.await.map_err(|_| WriteError::lost(&self.liveness))
     }
 }

@@ -4,6 +4,7 @@
 //! committer moves the high watermark, and answers go out only behind it.
 
 use crate::env::{Clock, Random};
+use crate::liveness::PartGuard;
 use crate::log::batch::Batch;
 use crate::log::partition::Partition;
 use crate::metrics::Metrics;
@@ -84,14 +85,17 @@ impl Shard {
     }
 
     /// Runs until the shutdown, and then stages what was asked before it.
-    pub(crate) async fn run(mut self, mut inputs: mpsc::Receiver<Input>, shutdown: CancellationToken) {
+    pub(crate) async fn run(mut self, mut inputs: mpsc::Receiver<Input>, shutdown: CancellationToken, life: PartGuard) {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut taken = Vec::with_capacity(INPUTS_PER_COMMIT_MAX);
+        // Behind `inputs`, so that a panic tells of the death before the channel closes.
+        let life = life;
         loop {
             tokio::select! {
                 count = inputs.recv_many(&mut taken, INPUTS_PER_COMMIT_MAX) => {
                     if count == 0 {
+                        life.ended();
                         break;
                     }
                     for input in taken.drain(..) {

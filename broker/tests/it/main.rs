@@ -2,6 +2,7 @@
 
 mod common;
 mod crash;
+mod deaths;
 mod embedder;
 mod groups;
 mod produce;

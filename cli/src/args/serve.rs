@@ -26,7 +26,8 @@ CONFIGURATION FILE (TOML; every key may be left out, an unknown key is an error)
 
 Every setting is taken from its flag, else from its environment variable, else from the file, else it has the default.
 The first SIGTERM or SIGINT ends the server when the requests it has are answered; a second one ends it at once.
-Exit code 1 if the data directory is in use, damaged or of a newer format; 2 if the configuration is wrong.";
+Exit code 1 if the data directory is in use, damaged or of a newer format; 2 if the configuration is wrong;
+5 if a part of the server died: start it again.";
 
 /// `sagamq serve`.
 #[derive(Args, Clone, Debug, Default)]

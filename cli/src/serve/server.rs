@@ -37,6 +37,9 @@ pub enum StartError {
     /// What the sagas need cannot be opened.
     #[error("the sagas in the data directory cannot be taken over: {0}")]
     Orchestrator(#[from] sagamq_saga::OpenError),
+    /// A part of the server died and took the process with it. What was answered is on disk.
+    #[error("a part of the server died, so the server ended: {0}")]
+    PartDied(String),
     /// A task of the server panicked. What was answered is on disk.
     #[error("a task of the server panicked: {0}")]
     Panicked(String),
@@ -51,6 +54,7 @@ impl StartError {
         match self {
             Self::Listen { .. } => "LISTEN",
             Self::DataDirectory(_) | Self::Broker(_) | Self::Orchestrator(_) => "DATA_DIRECTORY",
+            Self::PartDied(_) => "PART_DIED",
             Self::Panicked(_) => "INTERNAL",
             Self::GraceElapsed(_) => "GRACE_ELAPSED",
         }
@@ -61,6 +65,9 @@ impl StartError {
         match self {
             Self::Listen { .. } => Some("choose another address with --listen, or stop what listens there"),
             Self::GraceElapsed(_) => Some("give requests more time with --shutdown-grace"),
+            Self::PartDied(_) => {
+                Some("start it again: what was answered is on disk, and every saga goes on; keep the log, it has the panic")
+            }
             Self::DataDirectory(_) | Self::Broker(_) | Self::Orchestrator(_) | Self::Panicked(_) => None,
         }
     }
@@ -126,7 +133,12 @@ impl Parts {
             let _entered = runtime.enter();
             open_broker(&config)
         });
-        let (broker, mut registry) = opened.await.map_err(|error| StartError::Panicked(error.to_string()))??;
+        let (broker, registry) = opened.await.map_err(|error| StartError::Panicked(error.to_string()))??;
+        Self::over(broker, registry).await
+    }
+
+    /// The parts that stand on a broker.
+    async fn over(broker: Broker, mut registry: Registry) -> Result<Self, StartError> {
         let opened = Orchestrator::open(broker.clone(), OrchestratorConfig::default(), &mut registry).await;
         let orchestrator = match opened {
             Ok(orchestrator) => orchestrator,
@@ -159,29 +171,40 @@ fn open_broker(config: &ServeConfig) -> Result<(Broker, Registry), StartError> {
     Ok((broker, registry))
 }
 
-/// Serves until `shutdown`, then drains: no new connections, what is under way is answered, then the parts end.
+/// How long requests may take to be answered when a part has died: what they wait for may never come.
+const DEATH_GRACE: Duration = Duration::from_secs(2);
+
+/// Serves until `shutdown` or the death of a part, then drains: no new connections, what is under way is answered, then the parts end.
 async fn run(listener: TcpListener, parts: Parts, grace: Duration, shutdown: CancellationToken) -> Result<(), StartError> {
-    let Parts { application, .. } = &parts;
-    let server = axum::serve(listener, application.clone()).with_graceful_shutdown(shutdown.clone().cancelled_owned());
+    let Parts { application, broker, .. } = &parts;
+    let closing = CancellationToken::new();
+    let server = axum::serve(listener, application.clone()).with_graceful_shutdown(closing.clone().cancelled_owned());
     let mut server = tokio::spawn(server.into_future());
-    tokio::select! {
+    let grace = tokio::select! {
         biased;
-        () = shutdown.cancelled() => {}
+        () = broker.liveness().died() => grace.min(DEATH_GRACE),
+        () = shutdown.cancelled() => grace,
         // `axum::serve` ends only when it is told to, which is looked at first, or by a panic.
         ended = &mut server => {
             parts.shutdown().await;
             return Err(StartError::Panicked(format!("the listener ended by itself: {ended:?}")));
         }
-    }
+    };
     tracing::info!(grace_ms = grace.as_millis(), "draining");
+    closing.cancel();
     let drained = async {
         // Long polls end, requests under way are answered, and only then what answers them ends.
-        parts.broker.begin_shutdown();
+        broker.begin_shutdown();
         let ended = (&mut server).await;
         parts.shutdown().await;
         ended
     };
-    match tokio::time::timeout(grace, drained).await {
+    let drained = tokio::time::timeout(grace, drained).await;
+    if let Some(death) = broker.liveness().death() {
+        server.abort();
+        return Err(StartError::PartDied(death.to_owned()));
+    }
+    match drained {
         Ok(Ok(_)) => {
             tracing::info!("ended");
             Ok(())
@@ -193,3 +216,6 @@ async fn run(listener: TcpListener, parts: Parts, grace: Duration, shutdown: Can
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -61,6 +61,7 @@ fn of_write(error: &WriteError) -> ErrorCode {
     match error {
         WriteError::Failed(_) | WriteError::Stopped(_) => ErrorCode::WritesStopped,
         WriteError::ShuttingDown => ErrorCode::ShuttingDown,
+        WriteError::Lost(_) => ErrorCode::Internal,
     }
 }
 

@@ -91,6 +91,15 @@ async fn readiness_ends_with_a_shutdown_and_liveness_does_not() {
 }
 
 #[tokio::test]
+async fn readiness_ends_with_the_death_of_a_part() {
+    let server = Server::new();
+    drop(server.broker.liveness().guard("a lane"));
+    let problem = server.get("/readyz").await.problem();
+    assert_eq!(problem.code, ErrorCode::Internal);
+    assert!(problem.detail.contains("a lane"), "{problem:?}");
+}
+
+#[tokio::test]
 async fn after_a_failed_write_reads_go_on_and_writes_say_why_not() {
     let storage = CrashStorage::new();
     let server = Server::over(Arc::new(storage.clone()), BrokerConfig::default());
