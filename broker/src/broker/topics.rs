@@ -3,9 +3,9 @@
 use crate::broker::Broker;
 use crate::log::offsets::LogOffsets;
 use crate::log::recovery::shard_log;
+use crate::shard::Input;
 use crate::shard::commit::WriteError;
 use crate::shard::queue::GroupKey;
-use crate::shard::Input;
 use crate::storage::keys::{GroupId, MetaKey, PartitionKey, ShardId, TopicId};
 use crate::storage::{Family, Mutation};
 use crate::topic::{NextIds, Topic, TopicEntry, TopicKind};
