@@ -101,10 +101,11 @@ impl JsonText {
         serde_json::from_str(self.as_str())
     }
 
-    /// The tree, for people and for tests: numbers beyond 64 bits are rounded and of repeated fields the last one is kept.
+    /// The tree, for people and for tests: numbers beyond 64 bits are rounded and of repeated fields the last one is kept. What no tree
+    /// can hold (`1E400`, half of a surrogate pair) makes the whole a string of its text.
     #[must_use]
     pub fn to_value(&self) -> Value {
-        self.read().expect("the text was checked when it was taken, and its depth is below what the parser bears")
+        self.read().unwrap_or_else(|_| Value::String(self.as_str().to_owned()))
     }
 }
 
@@ -216,6 +217,13 @@ mod tests {
         }
         let within: Vec<JsonText> = serde_json::from_str("[1.10, {\"a\" : 1}]").expect("JSON");
         assert_eq!(serde_json::to_string(&within).expect("JSON"), "[1.10,{\"a\" : 1}]");
+    }
+
+    #[test]
+    fn what_no_tree_can_hold_does_not_panic() {
+        for text in ["[1E400]", r#"{"a":"\ud800"}"#] {
+            assert_eq!(JsonText::parse(text.as_bytes()).expect("JSON").to_value(), Value::String(text.to_owned()));
+        }
     }
 
     #[test]

@@ -104,6 +104,10 @@ pub const SAGA_PAYLOAD_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// parser that reads it back stops at 128, so the bound at every door must lie well below that.
 pub const JSON_DEPTH_MAX: usize = 64;
 
+/// Most levels of lists and objects in an input of a saga, an output of a step, and the arguments of a call. Below [`JSON_DEPTH_MAX`],
+/// because a command record, a reply and an event of the history hold such a value inside, and must be readable as JSON themselves.
+pub const SAGA_JSON_DEPTH_MAX: usize = JSON_DEPTH_MAX - 4;
+
 /// Longest business key of a saga, in bytes.
 pub const SAGA_KEY_BYTES_MAX: usize = 256;
 

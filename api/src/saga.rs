@@ -2,10 +2,11 @@
 
 use crate::error::Fault;
 use crate::ids::PartitionId;
+use crate::json::JsonText;
 use crate::names::{SagaName, StepId};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
@@ -54,7 +55,7 @@ pub struct DefinitionQuery {
 }
 
 /// `POST /v1/sagas`: start a saga once by its business key.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StartSaga {
     /// Name of the definition.
@@ -64,7 +65,7 @@ pub struct StartSaga {
     pub version: Option<u32>,
     /// What the saga works on: a JSON object.
     #[schema(value_type = Object)]
-    pub input: Value,
+    pub input: JsonText,
 }
 
 /// Answer of `POST /v1/sagas`. The saga is durable: it will run to an end whatever crashes.
@@ -200,18 +201,17 @@ pub struct Failure {
 }
 
 /// `GET /v1/sagas/{id}`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SagaDescription {
     /// The instance in short.
     #[serde(flatten)]
     pub summary: SagaSummary,
     /// What it was started with.
     #[schema(value_type = Object)]
-    pub input: Value,
+    pub input: JsonText,
     /// What it returned, once it is `COMPLETED` and the definition has an `output`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    #[schema(value_type = Value)]
-    pub output: Option<Value>,
+    pub output: Option<JsonText>,
     /// Its steps, in the order of the definition.
     pub steps: Vec<StepDescription>,
     /// Everything that went wrong, oldest first: no error hides another.
@@ -243,7 +243,7 @@ pub struct SagaSummary {
 }
 
 /// A step of an instance.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct StepDescription {
     /// Id of the step.
     pub id: StepId,
@@ -255,8 +255,7 @@ pub struct StepDescription {
     pub compensation_attempts: u32,
     /// What the action returned.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    #[schema(value_type = Value)]
-    pub output: Option<Value>,
+    pub output: Option<JsonText>,
     /// When the next attempt or the end of this one is due, in milliseconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub due_at_ms: Option<u64>,
@@ -310,7 +309,7 @@ pub struct SagaList {
 }
 
 /// `GET /v1/sagas/{id}/history`: every event, oldest first. The state of the instance is the fold of these and of nothing else.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SagaHistory {
     /// Id of the instance.
     pub id: Uuid,
@@ -319,7 +318,7 @@ pub struct SagaHistory {
 }
 
 /// One event of an instance.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct HistoryEvent {
     /// Place in the history, counted from 0.
     pub sequence: u64,
@@ -329,7 +328,7 @@ pub struct HistoryEvent {
     pub r#type: String,
     /// What it says, by kind.
     #[schema(value_type = Object)]
-    pub data: Value,
+    pub data: JsonText,
 }
 
 /// `POST /v1/sagas/{id}:cancel`: compensates what was done. A saga past its pivot cannot be cancelled.
@@ -343,7 +342,7 @@ pub struct CancelSaga {
 
 /// `POST /v1/saga-calls:complete`: the reply of a participant that was called through a topic. One request applies the reply
 /// and acknowledges its command; both are durable, with everything that follows from them, when it is answered.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CompleteCall {
     /// Id of the instance, from the command.
@@ -359,15 +358,14 @@ pub struct CompleteCall {
 }
 
 /// What became of a call.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema, JsonSchema)]
 #[serde(tag = "outcome", rename_all = "snake_case", deny_unknown_fields)]
 pub enum CallOutcome {
     /// It took effect, now or at an earlier attempt.
     Succeeded {
         /// What it returns to the saga.
         #[serde(default)]
-        #[schema(value_type = Value)]
-        output: Value,
+        output: JsonText,
     },
     /// The participant refused: it took no effect, and never will under this key.
     Refused {
@@ -390,6 +388,56 @@ pub enum CallOutcome {
     },
 }
 
+/// The fields of every outcome. A tagged enum would be read by way of a buffer, which keeps no text: numbers would be rounded.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OutcomeFields {
+    outcome: OutcomeKind,
+    output: Option<JsonText>,
+    failure: Option<Failure>,
+    retry_after_ms: Option<u64>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum OutcomeKind {
+    Succeeded,
+    Refused,
+    Ongoing,
+    Unknown,
+}
+
+impl OutcomeFields {
+    /// The outcome, or the field that it lacks or does not have.
+    fn into_outcome(self) -> Result<CallOutcome, &'static str> {
+        let Self { outcome, output, failure, retry_after_ms } = self;
+        let has_failure = matches!(outcome, OutcomeKind::Refused | OutcomeKind::Unknown);
+        let has_wait = matches!(outcome, OutcomeKind::Ongoing | OutcomeKind::Unknown);
+        if output.is_some() && outcome != OutcomeKind::Succeeded {
+            return Err("only `succeeded` has an `output`");
+        }
+        if failure.is_some() && !has_failure {
+            return Err("only `refused` and `unknown` have a `failure`");
+        }
+        if retry_after_ms.is_some() && !has_wait {
+            return Err("only `ongoing` and `unknown` have a `retry_after_ms`");
+        }
+        let missing = "`refused` and `unknown` need a `failure`";
+        Ok(match outcome {
+            OutcomeKind::Succeeded => CallOutcome::Succeeded { output: output.unwrap_or_default() },
+            OutcomeKind::Refused => CallOutcome::Refused { failure: failure.ok_or(missing)? },
+            OutcomeKind::Ongoing => CallOutcome::Ongoing { retry_after_ms },
+            OutcomeKind::Unknown => CallOutcome::Unknown { failure: failure.ok_or(missing)?, retry_after_ms },
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for CallOutcome {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        OutcomeFields::deserialize(deserializer)?.into_outcome().map_err(D::Error::custom)
+    }
+}
+
 /// Answer of `POST /v1/saga-calls:complete`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CompletedCall {
@@ -400,7 +448,7 @@ pub struct CompletedCall {
 }
 
 /// What a participant is called with: the value of a command record, and the body of a call over HTTP.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Call {
     /// Id of the instance.
     pub instance: Uuid,
@@ -424,11 +472,10 @@ pub struct Call {
     pub deadline_ms: u64,
     /// The arguments.
     #[schema(value_type = Object)]
-    pub arguments: Value,
+    pub arguments: JsonText,
     /// Output of the action that is compensated, if it is known; null if the action's outcome is unknown.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    #[schema(value_type = Value)]
-    pub action_output: Option<Value>,
+    pub action_output: Option<JsonText>,
     /// Where a reply record goes, for participants that can only produce records.
     pub reply_partition: PartitionId,
 }
@@ -457,6 +504,84 @@ mod tests {
         });
         let call: CompleteCall = serde_json::from_value(body).expect("a legal body");
         assert_eq!(call.reply, CallOutcome::Refused { failure: Failure { code: "CARD_REFUSED".into(), message: String::new() } });
+    }
+
+    /// Texts that a tree would change.
+    const TEXTS: [&str; 5] =
+        ["12345678901234567890123.50", r#"{"b":1,"a": [1E400, -0],"b":2}"#, r#""\u0041""#, "0.1000", "[1.0,1,18446744073709551616]"];
+
+    fn same<T: Serialize + serde::de::DeserializeOwned + PartialEq + core::fmt::Debug>(value: &T, within: &str) {
+        let written = serde_json::to_string(value).expect("JSON");
+        assert!(written.contains(within), "{written} holds {within} as it is");
+        assert_eq!(serde_json::from_str::<T>(&written).expect("its own form"), *value);
+    }
+
+    #[test]
+    fn payloads_come_back_with_their_own_text() {
+        for text in TEXTS {
+            let json = JsonText::parse(text.as_bytes()).expect("JSON");
+            let step: StepId = "pay".parse().expect("legal");
+            let saga: SagaName = "s".parse().expect("legal");
+            same(&CallOutcome::Succeeded { output: json.clone() }, text);
+            same(&StartSaga { saga: saga.clone(), version: None, input: json.clone() }, text);
+            same(&HistoryEvent { sequence: 1, at_ms: 2, r#type: "x".to_owned(), data: json.clone() }, text);
+            let (instance, operation) = (Uuid::nil(), Operation::Compensation);
+            let reply = CallOutcome::Succeeded { output: json.clone() };
+            same(&CompleteCall { instance, step: step.clone(), operation, epoch: 1, reply }, text);
+            let summary = SagaSummary {
+                id: instance,
+                saga: saga.clone(),
+                version: 1,
+                key: "k".to_owned(),
+                state: SagaState::Completed,
+                started_at_ms: 1,
+                updated_at_ms: 2,
+                events: 3,
+                failure: None,
+            };
+            let (id, state, output) = (step.clone(), StepState::Succeeded, Some(json.clone()));
+            let done = StepDescription { id, state, attempts: 1, compensation_attempts: 0, output: output.clone(), due_at_ms: None };
+            same(&SagaDescription { summary, input: json.clone(), output, steps: vec![done], failures: Vec::new() }, text);
+            let call = Call {
+                instance,
+                saga,
+                version: 1,
+                key: "k".to_owned(),
+                step,
+                operation,
+                call: "refund".to_owned(),
+                epoch: 1,
+                idempotency_key: String::new(),
+                deadline_ms: 1,
+                arguments: json.clone(),
+                action_output: Some(json.clone()),
+                reply_partition: PartitionId(0),
+            };
+            same(&call, text);
+        }
+    }
+
+    #[test]
+    fn every_outcome_is_read_as_it_is_written_and_others_are_refused() {
+        let failure = || Failure { code: "NO".to_owned(), message: "not today".to_owned() };
+        same(&CallOutcome::Refused { failure: failure() }, r#"{"outcome":"refused","failure":{"#);
+        same(&CallOutcome::Ongoing { retry_after_ms: Some(7) }, r#"{"outcome":"ongoing","retry_after_ms":7}"#);
+        same(&CallOutcome::Ongoing { retry_after_ms: None }, r#"{"outcome":"ongoing"}"#);
+        same(&CallOutcome::Unknown { failure: failure(), retry_after_ms: Some(7) }, r#""retry_after_ms":7"#);
+        let bare: CallOutcome = serde_json::from_str(r#"{"outcome":"succeeded"}"#).expect("no output is null");
+        assert_eq!(bare, CallOutcome::Succeeded { output: JsonText::null() });
+        for wrong in [
+            r#"{"outcome":"refused"}"#,
+            r#"{"outcome":"unknown","retry_after_ms":1}"#,
+            r#"{"outcome":"succeeded","failure":{"code":"NO"}}"#,
+            r#"{"outcome":"ongoing","output":1}"#,
+            r#"{"outcome":"refused","failure":{"code":"NO"},"retry_after_ms":1}"#,
+            r#"{"outcome":"succeeded","more":1}"#,
+            r#"{"outcome":"else"}"#,
+            r#"{"output":1}"#,
+        ] {
+            assert!(serde_json::from_str::<CallOutcome>(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

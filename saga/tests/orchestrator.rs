@@ -29,7 +29,7 @@ async fn workers_run_a_saga_and_its_commands_are_settled() {
     let good = node.start("order", json!({"order": "1", "behave": ""})).await.expect("started");
     let bad = node.start("order", json!({"order": "2", "behave": "refuse capture"})).await.expect("started");
     let good = node.at_rest(good.id).await;
-    assert_eq!((good.summary.state, good.output), (SagaState::Completed, Some(json!({"captured": "test"}))));
+    assert_eq!((good.summary.state, good.output), (SagaState::Completed, Some(json!({"captured": "test"}).into())));
     let bad = node.at_rest(bad.id).await;
     assert_eq!(bad.summary.state, SagaState::Compensated);
     assert_eq!(bad.summary.failure.map(|failure| failure.code), Some("NO".to_owned()));
@@ -156,7 +156,7 @@ async fn reply_records_count_like_replies() {
     let records = vec![garbage, record("refused", 7), record("succeeded", 1), record("succeeded", 1)];
     node.broker.produce(&"saga.replies".parse().expect("legal"), records, None).await.expect("stored");
     let saga = node.until(id, |saga| saga.steps[0].state == StepState::Succeeded).await;
-    assert_eq!(saga.steps[0].output, Some(json!({"by": "record"})));
+    assert_eq!(saga.steps[0].output, Some(json!({"by": "record"}).into()));
     let left = storage.after_kill();
     node.close().await;
     let node = Node::open(Arc::new(left)).await.expect("it opens");

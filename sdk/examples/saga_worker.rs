@@ -4,6 +4,7 @@
 //! Its stock lies in memory, so a restart forgets it. A real service keeps it in a database, behind the barrier: see the feature
 //! `barrier-rocksdb`.
 
+use sagamq_sdk::api::JsonText;
 use sagamq_sdk::api::saga::Call;
 use sagamq_sdk::{CallError, CancellationToken, Client, SagaWorker};
 use serde_json::{Value, json};
@@ -21,8 +22,9 @@ impl Stock {
     fn reserve(&mut self, call: &Call) -> Result<Value, CallError> {
         // The same key again is the same reservation.
         if !self.reservations.contains_key(&call.idempotency_key) {
-            let quantity =
-                call.arguments["quantity"].as_u64().ok_or_else(|| CallError::refused("NO_QUANTITY", "`quantity` is no number"))?;
+            let quantity = call.arguments.to_value()["quantity"]
+                .as_u64()
+                .ok_or_else(|| CallError::refused("NO_QUANTITY", "`quantity` is no number"))?;
             if quantity > self.left {
                 return Err(CallError::refused("OUT_OF_STOCK", format!("{quantity} are wanted, {} are left", self.left)));
             }
@@ -33,8 +35,8 @@ impl Stock {
     }
 
     fn release(&mut self, call: &Call) -> Value {
-        let reservation = call.action_output.as_ref().and_then(|output| output["reservation"].as_str());
-        if let Some(quantity) = reservation.and_then(|key| self.reservations.remove(key)) {
+        let output = call.action_output.as_ref().map(JsonText::to_value).unwrap_or_default();
+        if let Some(quantity) = output["reservation"].as_str().and_then(|key| self.reservations.remove(key)) {
             self.left += quantity;
         }
         Value::Null

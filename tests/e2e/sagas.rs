@@ -65,7 +65,7 @@ fn worker(client: &Client, topic: &str, books: &Books, calls: &[&str]) -> SagaWo
         builder = builder.on(name, move |call: Call| {
             let books = books.clone();
             async move {
-                if call.arguments.get("sold_out") == Some(&Value::Bool(true)) && call.call == "reserve" {
+                if call.arguments.to_value()["sold_out"] == true && call.call == "reserve" {
                     return Err(CallError::refused("SOLD_OUT", "no seat is left"));
                 }
                 books.record(&call);
@@ -80,7 +80,7 @@ fn start(id: u32) -> StartSaga {
     StartSaga {
         saga: "booking".parse().expect("legal"),
         version: None,
-        input: json!({ "id": format!("trip-{id}"), "sold_out": id.is_multiple_of(5) }),
+        input: json!({ "id": format!("trip-{id}"), "sold_out": id.is_multiple_of(5) }).into(),
     }
 }
 
@@ -134,7 +134,7 @@ async fn sagas_end_completed_or_compensated_whenever_the_broker_is_killed() {
         assert_eq!(done("pay", "action"), expected == SagaState::Completed);
         assert_eq!(done("confirm", "action"), expected == SagaState::Completed);
         if expected == SagaState::Completed {
-            assert_eq!(saga.output, Some(json!({ "room": 12 })));
+            assert_eq!(saga.output, Some(json!({ "room": 12 }).into()));
         } else {
             assert_eq!(saga.summary.failure.as_ref().map(|failure| failure.code.as_str()), Some("SOLD_OUT"));
         }

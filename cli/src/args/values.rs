@@ -1,7 +1,7 @@
 //! How durations, sizes, times and headers are read from flags, the environment and the configuration file: the same everywhere.
 
 use jiff::Timestamp;
-use serde_json::Value;
+use sagamq_api::JsonText;
 use std::time::Duration;
 
 /// A duration such as `500ms`, `30s`, `5m`, `1h30m` or `7d`; `0` needs no unit.
@@ -109,7 +109,7 @@ pub fn header(text: &str) -> Result<(String, String), String> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum JsonInput {
     /// On the command line itself.
-    Inline(Box<Value>),
+    Inline(JsonText),
     /// In a file: `@path`.
     File(std::path::PathBuf),
     /// On stdin: `-`.
@@ -125,8 +125,8 @@ pub fn json_input(text: &str) -> Result<JsonInput, String> {
         Some("") => Err("expected a file name after `@`".to_owned()),
         Some(path) => Ok(JsonInput::File(path.into())),
         None if text == "-" => Ok(JsonInput::Stdin),
-        None => serde_json::from_str(text)
-            .map(|document| JsonInput::Inline(Box::new(document)))
+        None => JsonText::parse(text.as_bytes())
+            .map(JsonInput::Inline)
             .map_err(|error| format!("no JSON: {error}; give a document, @FILE, or - for stdin")),
     }
 }

@@ -181,7 +181,8 @@ fn key<R: Row>(id: &str) -> Vec<u8> {
 /// # Errors
 /// Refused with `INVALID_ARGUMENTS`: the definition passes something that the service does not take. Trying again cannot help.
 pub fn arguments<T: DeserializeOwned>(call: &Call) -> Result<T, CallError> {
-    serde_json::from_value(call.arguments.clone())
+    call.arguments
+        .read()
         .map_err(|error| CallError::refused("INVALID_ARGUMENTS", format!("`{}` does not take these arguments: {error}", call.call)))
 }
 
@@ -213,7 +214,7 @@ pub(crate) mod testing {
             call: name.to_owned(),
             epoch: 1,
             deadline_ms: u64::MAX,
-            arguments,
+            arguments: arguments.into(),
             action_output: None,
             reply_partition: PartitionId(0),
         }

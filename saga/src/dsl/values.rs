@@ -21,11 +21,11 @@ pub(crate) fn read(node: &Node, report: &mut Report<'_>) -> Option<Values> {
 fn template(node: &Node, references: &mut Vec<At<Reference>>, report: &mut Report<'_>) -> Option<Template> {
     match &node.value {
         Value::Null => Some(Template::literal(serde_json::Value::Null)),
-        Value::Bool(b) => Some(Template::literal((*b).into())),
-        Value::Int(i) => Some(Template::literal((*i).into())),
-        Value::Uint(u) => Some(Template::literal((*u).into())),
+        Value::Bool(b) => Some(Template::literal(serde_json::Value::from(*b))),
+        Value::Int(i) => Some(Template::literal(serde_json::Value::from(*i))),
+        Value::Uint(u) => Some(Template::literal(serde_json::Value::from(*u))),
         Value::Float(f) => match Number::from_f64(*f) {
-            Some(number) => Some(Template::literal(number.into())),
+            Some(number) => Some(Template::literal(serde_json::Value::from(number))),
             None => {
                 report.add(Rule::BadNumber, node.span, "this number is not finite; JSON cannot hold it");
                 None

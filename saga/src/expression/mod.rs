@@ -14,6 +14,7 @@
 //! is computed as `double(input.price) * 1.2`. A field that may be absent is read with `input.?coupon.orValue("none")` or
 //! guarded with `has(input.coupon)`.
 
+mod fields;
 mod program;
 mod reference;
 mod scope;
@@ -24,7 +25,7 @@ mod value;
 pub use program::{CompileError, EXPRESSION_BYTES_MAX, EXPRESSION_DEPTH_MAX, EXPRESSION_LOOPS_MAX, ExpressionError};
 pub use reference::Reference;
 pub use scope::{Outputs, SagaScope, Scope};
-pub use template::Template;
+pub use template::{RenderError, Template};
 pub(crate) use text::expression_end;
 
 #[cfg(test)]

@@ -1,13 +1,15 @@
 //! One compiled CEL expression: what it refers to, and its value in a scope.
 
+use super::fields;
 use super::reference::{Reference, Survey, survey};
 use super::scope::Scope;
 use super::value::{map_to_cel, to_cel, to_json};
 use cel::common::ast::{Expr, IdedExpr};
 use cel::{Context, Env, ParseErrors};
 use core::ops::Range;
-use sagamq_api::StepId;
-use serde_json::{Map, Value};
+use sagamq_api::{JsonText, StepId};
+use serde_json::json;
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, LazyLock};
@@ -96,16 +98,20 @@ impl Program {
         &self.references
     }
 
-    /// The value in the scope.
-    pub(crate) fn evaluate(&self, scope: &Scope<'_>) -> Result<Value, ExpressionError> {
+    /// The value in the scope, as JSON text.
+    pub(crate) fn evaluate<'s>(&self, scope: &Scope<'s>) -> Result<Cow<'s, str>, ExpressionError> {
         match &self.plan {
             Plan::Path => walk(&self.references[0], scope),
-            Plan::Tree(tree) => self.interpret(tree, scope),
+            Plan::Tree(tree) => self.interpret(tree, scope).map(Cow::Owned),
         }
-        .map_err(|reason| ExpressionError { expression: self.source.clone(), reason })
+        .map_err(|reason| self.error(reason))
     }
 
-    fn interpret(&self, tree: &IdedExpr, scope: &Scope<'_>) -> Result<Value, String> {
+    pub(crate) fn error(&self, reason: String) -> ExpressionError {
+        ExpressionError { expression: self.source.clone(), reason }
+    }
+
+    fn interpret(&self, tree: &IdedExpr, scope: &Scope<'_>) -> Result<String, String> {
         let mut context = Context::with_env(Arc::clone(&ENVIRONMENT));
         let roots: BTreeSet<&str> = self.references.iter().map(|reference| reference.root.as_str()).collect();
         for root in roots {
@@ -117,20 +123,20 @@ impl Program {
         let value = catch_unwind(AssertUnwindSafe(|| cel::Value::resolve(tree, &context)))
             .map_err(|_| "the interpreter failed".to_owned())?
             .map_err(|error| error.to_string())?;
-        to_json(&value)
+        to_json(&value).map(|value| value.to_string())
     }
 
     fn variable(&self, root: &str, scope: &Scope<'_>) -> Option<cel::Value> {
         match root {
-            "input" => Some(to_cel(scope.input)),
+            "input" => Some(to_cel(&scope.input.to_value())),
             "steps" => {
                 let ids: BTreeSet<&String> = self.references.iter().filter(|r| r.root == root).filter_map(|r| r.path.first()).collect();
                 // A step without an output is there without one, so that `has(steps.pay.output)` is false and no error.
-                let step = |id: &str| map_to_cel(output(scope, id).map(|output| ("output", to_cel(output))).into_iter());
+                let step = |id: &str| map_to_cel(output(scope, id).map(|output| ("output", to_cel(&output.to_value()))).into_iter());
                 Some(map_to_cel(ids.into_iter().map(|id| (id.as_str(), step(id)))))
             }
-            "saga" => saga(scope).map(|saga| to_cel(&saga)),
-            "failure" => failure(scope).map(|failure| to_cel(&failure)),
+            "saga" => saga(scope).map(|saga| to_cel(&saga.to_value())),
+            "failure" => failure(scope).map(|failure| to_cel(&failure.to_value())),
             _ => None,
         }
     }
@@ -237,47 +243,33 @@ fn is_path(tree: &IdedExpr) -> bool {
     }
 }
 
-fn walk(reference: &Reference, scope: &Scope<'_>) -> Result<Value, String> {
-    let (base, fields): (Value, &[String]);
-    let mut at = match (reference.root.as_str(), reference.path.as_slice()) {
-        ("input", path) => {
-            fields = path;
-            scope.input
-        }
+fn walk<'s>(reference: &Reference, scope: &Scope<'s>) -> Result<Cow<'s, str>, String> {
+    match (reference.root.as_str(), reference.path.as_slice()) {
+        ("input", path) => fields::walk(scope.input.as_str(), path).map(Cow::Borrowed),
         ("steps", [id, word, path @ ..]) if word == "output" => {
-            fields = path;
-            output(scope, id).ok_or_else(|| format!("step `{id}` has no output"))?
+            let output = output(scope, id).ok_or_else(|| format!("step `{id}` has no output"))?;
+            fields::walk(output.as_str(), path).map(Cow::Borrowed)
         }
-        ("saga", path) => {
-            fields = path;
-            base = saga(scope).ok_or("there is no `saga` yet")?;
-            &base
-        }
-        ("failure", path) => {
-            fields = path;
-            base = failure(scope).ok_or("there is no failure")?;
-            &base
-        }
-        (root, _) => return Err(format!("there is no `{root}`")),
-    };
-    for field in fields {
-        at = at.get(field).ok_or_else(|| format!("there is no field `{field}`"))?;
+        ("saga", path) => within(saga(scope).ok_or("there is no `saga` yet")?.as_str(), path),
+        ("failure", path) => within(failure(scope).ok_or("there is no failure")?.as_str(), path),
+        (root, _) => Err(format!("there is no `{root}`")),
     }
-    Ok(at.clone())
 }
 
-fn output<'a>(scope: &Scope<'a>, id: &str) -> Option<&'a Value> {
+fn within<'s>(json: &str, path: &[String]) -> Result<Cow<'s, str>, String> {
+    fields::walk(json, path).map(|found| Cow::Owned(found.to_owned()))
+}
+
+fn output<'s>(scope: &Scope<'s>, id: &str) -> Option<&'s JsonText> {
     scope.outputs.output(&id.parse::<StepId>().ok()?)
 }
 
-fn saga(scope: &Scope<'_>) -> Option<Value> {
+fn saga(scope: &Scope<'_>) -> Option<JsonText> {
     let saga = scope.saga?;
-    let fields = [("id", saga.id.into()), ("name", saga.name.as_str().into()), ("version", saga.version.into()), ("key", saga.key.into())];
-    Some(Value::Object(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<Map<_, _>>()))
+    Some(json!({"id": saga.id, "name": saga.name, "version": saga.version, "key": saga.key}).into())
 }
 
-fn failure(scope: &Scope<'_>) -> Option<Value> {
+fn failure(scope: &Scope<'_>) -> Option<JsonText> {
     let failure = scope.failure?;
-    let fields = [("code", failure.code.as_str().into()), ("message", failure.message.as_str().into())];
-    Some(Value::Object(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<Map<_, _>>()))
+    Some(json!({"code": failure.code, "message": failure.message}).into())
 }

@@ -2,15 +2,14 @@
 
 use core::fmt;
 use sagamq_api::saga::Failure;
-use sagamq_api::{SagaName, StepId};
-use serde_json::Value;
+use sagamq_api::{JsonText, SagaName, StepId};
 use std::collections::{BTreeMap, HashMap};
 
 /// The values that an expression can refer to.
 #[derive(Clone, Copy, Debug)]
 pub struct Scope<'a> {
     /// `input`: what the instance was started with.
-    pub input: &'a Value,
+    pub input: &'a JsonText,
     /// `steps.<id>.output`: what the steps returned.
     pub outputs: &'a dyn Outputs,
     /// `failure`: why the instance is compensated. Only compensations may refer to it.
@@ -35,24 +34,24 @@ pub struct SagaScope<'a> {
 /// Where the outputs of the steps are found. Implemented for maps, and by whatever holds the state of an instance.
 pub trait Outputs: fmt::Debug {
     /// What the step returned; `None` when it has not succeeded, or its outcome is unknown.
-    fn output(&self, step: &StepId) -> Option<&Value>;
+    fn output(&self, step: &StepId) -> Option<&JsonText>;
 }
 
-impl Outputs for BTreeMap<StepId, Value> {
-    fn output(&self, step: &StepId) -> Option<&Value> {
+impl Outputs for BTreeMap<StepId, JsonText> {
+    fn output(&self, step: &StepId) -> Option<&JsonText> {
         self.get(step)
     }
 }
 
-impl Outputs for HashMap<StepId, Value> {
-    fn output(&self, step: &StepId) -> Option<&Value> {
+impl Outputs for HashMap<StepId, JsonText> {
+    fn output(&self, step: &StepId) -> Option<&JsonText> {
         self.get(step)
     }
 }
 
 /// No step has returned anything: the scope of a key.
 impl Outputs for () {
-    fn output(&self, _step: &StepId) -> Option<&Value> {
+    fn output(&self, _step: &StepId) -> Option<&JsonText> {
         None
     }
 }

@@ -4,6 +4,9 @@ use super::program::{CompileError, ExpressionError, Program};
 use super::reference::Reference;
 use super::scope::Scope;
 use super::text::{Piece, split};
+use sagamq_api::JsonText;
+use sagamq_api::json::depth;
+use sagamq_api::limits::{SAGA_JSON_DEPTH_MAX, SAGA_PAYLOAD_BYTES_MAX};
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -14,7 +17,7 @@ pub struct Template(Arc<Node>);
 
 #[derive(Debug)]
 enum Node {
-    Literal(Value),
+    Literal(JsonText),
     Expression(Program),
     Text(Vec<Part>),
     Array(Vec<Template>),
@@ -30,8 +33,8 @@ enum Part {
 impl Template {
     /// A value that stands for itself, whatever is in it.
     #[must_use]
-    pub fn literal(value: Value) -> Self {
-        Self(Arc::new(Node::Literal(value)))
+    pub fn literal(value: impl Into<JsonText>) -> Self {
+        Self(Arc::new(Node::Literal(value.into())))
     }
 
     /// A list of templates.
@@ -124,18 +127,80 @@ impl Template {
     /// The value in the scope.
     ///
     /// # Errors
-    /// When an expression has no value there: a field that is missing, types that do not go together. The same scope always gives
-    /// the same error.
-    pub fn render(&self, scope: &Scope<'_>) -> Result<Value, ExpressionError> {
-        Ok(match &*self.0 {
-            Node::Literal(value) => value.clone(),
-            Node::Expression(program) => program.evaluate(scope)?,
-            Node::Text(parts) => Value::String(parts.iter().map(|part| part.render(scope)).collect::<Result<_, _>>()?),
-            Node::Array(items) => Value::Array(items.iter().map(|item| item.render(scope)).collect::<Result<_, _>>()?),
-            Node::Object(fields) => {
-                Value::Object(fields.iter().map(|(key, value)| Ok((key.clone(), value.render(scope)?))).collect::<Result<_, _>>()?)
+    /// When an expression has no value there: a field that is missing, types that do not go together; or when the value is larger or
+    /// nests deeper than a payload of a saga may. The same scope always gives the same error.
+    pub fn render(&self, scope: &Scope<'_>) -> Result<JsonText, RenderError> {
+        let mut text = Rendered(String::new());
+        self.write(scope, &mut text)?;
+        let too_deep = |levels| RenderError::TooDeep { levels };
+        if depth(&text.0) > SAGA_JSON_DEPTH_MAX {
+            return Err(too_deep(depth(&text.0)));
+        }
+        JsonText::parse(text.0.as_bytes()).map_err(|_| too_deep(depth(&text.0)))
+    }
+
+    fn write(&self, scope: &Scope<'_>, out: &mut Rendered) -> Result<(), RenderError> {
+        match &*self.0 {
+            Node::Literal(value) => out.push(value.as_str()),
+            Node::Expression(program) => out.push(&program.evaluate(scope)?),
+            Node::Text(parts) => {
+                let mut text = Rendered(String::new());
+                parts.iter().try_for_each(|part| part.write(scope, &mut text))?;
+                out.push_text(&text.0)
             }
-        })
+            Node::Array(items) => {
+                out.push("[")?;
+                for (at, item) in items.iter().enumerate() {
+                    out.push(if at == 0 { "" } else { "," })?;
+                    item.write(scope, out)?;
+                }
+                out.push("]")
+            }
+            Node::Object(fields) => {
+                out.push("{")?;
+                for (at, (key, value)) in fields.iter().enumerate() {
+                    out.push(if at == 0 { "" } else { "," })?;
+                    out.push_text(key)?;
+                    out.push(":")?;
+                    value.write(scope, out)?;
+                }
+                out.push("}")
+            }
+        }
+    }
+}
+
+/// Why a template has no value in a scope.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RenderError {
+    /// One of its expressions has none.
+    #[error(transparent)]
+    Expression(#[from] ExpressionError),
+    /// The value is larger than a payload may be.
+    #[error("the value has more than {SAGA_PAYLOAD_BYTES_MAX} bytes")]
+    TooLarge,
+    /// The value nests deeper than what stores it can read back.
+    #[error("the value nests {levels} levels deep, at most {SAGA_JSON_DEPTH_MAX} are allowed")]
+    TooDeep {
+        /// Its levels.
+        levels: usize,
+    },
+}
+
+/// Text that stops growing at the bound of a payload.
+struct Rendered(String);
+
+impl Rendered {
+    fn push(&mut self, text: &str) -> Result<(), RenderError> {
+        if self.0.len() + text.len() > SAGA_PAYLOAD_BYTES_MAX {
+            return Err(RenderError::TooLarge);
+        }
+        self.0.push_str(text);
+        Ok(())
+    }
+
+    fn push_text(&mut self, text: &str) -> Result<(), RenderError> {
+        self.push(&serde_json::to_string(text).expect("text is JSON"))
     }
 }
 
@@ -148,15 +213,20 @@ impl Part {
     }
 
     /// Text as it is; anything else as JSON.
-    fn render(&self, scope: &Scope<'_>) -> Result<String, ExpressionError> {
+    fn write(&self, scope: &Scope<'_>, out: &mut Rendered) -> Result<(), RenderError> {
         match self {
-            Self::Literal(text) => Ok(text.clone()),
-            Self::Expression(program) => Ok(match program.evaluate(scope)? {
-                Value::String(text) => text,
-                other => other.to_string(),
-            }),
+            Self::Literal(text) => out.push(text),
+            Self::Expression(program) => {
+                let value = program.evaluate(scope)?;
+                if value.starts_with('"') { out.push(&unquoted(program, &value)?) } else { out.push(&value) }
+            }
         }
     }
+}
+
+fn unquoted(program: &Program, json: &str) -> Result<String, ExpressionError> {
+    // A text with half a surrogate pair is JSON, but no text.
+    serde_json::from_str(json).map_err(|error| program.error(error.to_string()))
 }
 
 fn collect<T>(results: impl Iterator<Item = Result<T, Vec<CompileError>>>) -> Result<Vec<T>, Vec<CompileError>> {

@@ -2,7 +2,7 @@
 
 use crate::protocol::Rejection;
 use crate::store::StoreError;
-use sagamq_api::limits::{DEFINITION_BYTES_MAX, SAGA_PAYLOAD_BYTES_MAX};
+use sagamq_api::limits::{DEFINITION_BYTES_MAX, SAGA_JSON_DEPTH_MAX, SAGA_PAYLOAD_BYTES_MAX};
 use sagamq_api::{Fault, SagaName, TopicName};
 use sagamq_broker::{ConsumeError, CreateTopicError, EmbedError, WriteError};
 use std::sync::Arc;
@@ -73,6 +73,14 @@ pub enum SagaError {
         what: &'static str,
         /// Its size.
         bytes: usize,
+    },
+    /// The input or an output nests deeper than what stores it can read back.
+    #[error("{what} nests {levels} levels deep, at most {SAGA_JSON_DEPTH_MAX} are allowed: pass what lies deeper as text")]
+    TooDeep {
+        /// What nests too deep.
+        what: &'static str,
+        /// Its levels.
+        levels: usize,
     },
     /// The business key started an instance with another input.
     #[error("the key `{key}` started saga {id} with another input")]

@@ -20,16 +20,16 @@ pub use open::OpenError;
 
 use crate::definition::Definition;
 use crate::expression::Scope;
-use crate::protocol::{json_bytes, lane_of};
+use crate::protocol::lane_of;
 use crate::store::LaneStore;
 use definitions::Definitions;
 use lane::{LaneHandle, LaneInput};
 use prometheus_client::registry::Registry;
-use sagamq_api::SagaName;
-use sagamq_api::limits::{REASON_BYTES_MAX, SAGA_KEY_BYTES_MAX, SAGA_PAYLOAD_BYTES_MAX};
+use sagamq_api::json::depth;
+use sagamq_api::limits::{REASON_BYTES_MAX, SAGA_JSON_DEPTH_MAX, SAGA_KEY_BYTES_MAX, SAGA_PAYLOAD_BYTES_MAX};
 use sagamq_api::saga::{CallOutcome, CancelSaga, CompleteCall, CompletedCall, SagaState, StartSaga, StartedSaga};
+use sagamq_api::{JsonText, SagaName};
 use sagamq_broker::Broker;
-use serde_json::Value;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -70,10 +70,10 @@ impl Orchestrator {
         if !input.is_object() {
             return Err(SagaError::InvalidInput("it must be a JSON object".to_owned()));
         }
-        require_size("the input", &input)?;
+        require_bounds("the input", &input)?;
         let key = business_key(&definition, &input)?;
         let lane = &self.0.lanes[usize::from(self.lane_of_key(&definition.name, &key))];
-        lane.ask(|reply| LaneInput::Start { definition, key, input: Arc::new(input), reply }).await
+        lane.ask(|reply| LaneInput::Start { definition, key, input, reply }).await
     }
 
     /// Applies a worker's reply: its command is settled, the events are written and the next commands sent, in one commit that is
@@ -83,7 +83,7 @@ impl Orchestrator {
     /// When there is no such saga or step, or the reply is not of the current attempt.
     pub async fn complete(&self, call: CompleteCall) -> Result<CompletedCall, SagaError> {
         if let CallOutcome::Succeeded { output } = &call.reply {
-            require_size("the output", output)?;
+            require_bounds("the output", output)?;
         }
         self.lane(call.instance)?.ask(|reply| LaneInput::Complete { call, reply }).await
     }
@@ -122,13 +122,14 @@ impl Orchestrator {
     }
 }
 
-fn business_key(definition: &Definition, input: &Value) -> Result<String, SagaError> {
+fn business_key(definition: &Definition, input: &JsonText) -> Result<String, SagaError> {
     let scope = Scope { input, outputs: &(), failure: None, saga: None };
     let key = definition.key.render(&scope).map_err(|error| SagaError::InvalidInput(format!("`key` of the definition: {error}")))?;
-    let key = match key {
-        Value::String(key) => key,
-        Value::Number(key) => key.to_string(),
-        other => return Err(SagaError::InvalidInput(format!("its key is {other}: a key is text or a number"))),
+    let key = match key.as_str().as_bytes() {
+        [b'"', ..] => key.read().map_err(|error| SagaError::InvalidInput(format!("its key is no text: {error}")))?,
+        // A number is its own text: read as a number, keys beyond 64 bits would become the same.
+        [b'-' | b'0'..=b'9', ..] => key.as_str().to_owned(),
+        _ => return Err(SagaError::InvalidInput(format!("its key is {key}: a key is text or a number"))),
     };
     if key.is_empty() || key.len() > SAGA_KEY_BYTES_MAX {
         return Err(SagaError::InvalidInput(format!("its key has {} bytes, allowed are 1 to {SAGA_KEY_BYTES_MAX}", key.len())));
@@ -136,7 +137,13 @@ fn business_key(definition: &Definition, input: &Value) -> Result<String, SagaEr
     Ok(key)
 }
 
-fn require_size(what: &'static str, value: &Value) -> Result<(), SagaError> {
-    let bytes = json_bytes(value);
-    if bytes > SAGA_PAYLOAD_BYTES_MAX { Err(SagaError::PayloadTooLarge { what, bytes }) } else { Ok(()) }
+fn require_bounds(what: &'static str, value: &JsonText) -> Result<(), SagaError> {
+    let bytes = value.len();
+    if bytes > SAGA_PAYLOAD_BYTES_MAX {
+        return Err(SagaError::PayloadTooLarge { what, bytes });
+    }
+    match depth(value.as_str()) {
+        levels if levels > SAGA_JSON_DEPTH_MAX => Err(SagaError::TooDeep { what, levels }),
+        _ => Ok(()),
+    }
 }

@@ -1,10 +1,11 @@
 //! Participants that are called through a topic: the command record, and the reply record of those that can only produce records.
 
+use sagamq_api::JsonText;
 use sagamq_api::headers::{APPLICATION_JSON, CONTENT_TYPE, saga as headers};
-use sagamq_api::limits::{REASON_BYTES_MAX, SAGA_PAYLOAD_BYTES_MAX};
+use sagamq_api::json::{JsonTextError, depth};
+use sagamq_api::limits::{REASON_BYTES_MAX, SAGA_JSON_DEPTH_MAX, SAGA_PAYLOAD_BYTES_MAX};
 use sagamq_api::record::Payload;
 use sagamq_api::saga::{Call, CallOutcome, CompleteCall, Failure, Operation, REPLY_TOPIC};
-use serde_json::Value;
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
@@ -83,11 +84,18 @@ pub(crate) fn succeeded(body: &[u8]) -> CallOutcome {
         let message = format!("the output has {} bytes, at most {SAGA_PAYLOAD_BYTES_MAX} are kept", body.len());
         return CallOutcome::Unknown { failure: Failure { code: "PAYLOAD_TOO_LARGE".to_owned(), message }, retry_after_ms: None };
     }
-    let output = match body {
-        [] => Value::Null,
-        body => serde_json::from_slice(body).unwrap_or_else(|_| Value::String(String::from_utf8_lossy(body).into_owned())),
+    let levels = match JsonText::parse(body) {
+        Ok(output) if depth(output.as_str()) <= SAGA_JSON_DEPTH_MAX => return CallOutcome::Succeeded { output },
+        Ok(output) => depth(output.as_str()),
+        Err(JsonTextError::TooDeep { depth }) => depth,
+        Err(JsonTextError::Malformed(_)) if body.is_empty() => return CallOutcome::Succeeded { output: JsonText::null() },
+        Err(JsonTextError::Malformed(_)) => {
+            let text = String::from_utf8_lossy(body);
+            return CallOutcome::Succeeded { output: JsonText::of(&*text).expect("text is JSON") };
+        }
     };
-    CallOutcome::Succeeded { output }
+    let message = format!("the output nests {levels} levels deep, at most {SAGA_JSON_DEPTH_MAX} are kept");
+    CallOutcome::Unknown { failure: Failure { code: "PAYLOAD_TOO_DEEP".to_owned(), message }, retry_after_ms: None }
 }
 
 fn header<'a>(payload: &'a Payload, name: &str) -> Result<&'a str, String> {
@@ -116,7 +124,7 @@ mod tests {
             epoch: 3,
             idempotency_key: "x".to_owned(),
             deadline_ms: 9,
-            arguments: json!({"a": 1}),
+            arguments: json!({"a": 1}).into(),
             action_output: None,
             reply_partition: PartitionId(2),
         }
@@ -131,7 +139,7 @@ mod tests {
         answer.headers.insert(headers::OUTCOME.to_owned(), "succeeded".to_owned());
         let read = reply(&answer).expect("a reply");
         assert_eq!((read.instance, read.epoch, read.operation), (call().instance, 3, Operation::Compensation));
-        assert_eq!(read.reply, CallOutcome::Succeeded { output: json!({"id": 1}) });
+        assert_eq!(read.reply, CallOutcome::Succeeded { output: json!({"id": 1}).into() });
         answer.headers.insert(headers::OUTCOME.to_owned(), "refused".to_owned());
         answer.headers.insert(headers::FAILURE_CODE.to_owned(), "NO".to_owned());
         let CallOutcome::Refused { failure } = reply(&answer).expect("a reply").reply else { panic!("refused") };

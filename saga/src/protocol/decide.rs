@@ -7,9 +7,7 @@ use super::state::{InstanceState, Phase};
 use super::step::Attempt;
 use crate::definition::{Definition, Target};
 use sagamq_api::saga::{Call, CallOutcome, Failure, Operation};
-use sagamq_api::{StepId, TopicName};
-use serde_json::Value;
-use std::sync::Arc;
+use sagamq_api::{JsonText, StepId, TopicName};
 
 /// What happened outside.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,7 +17,7 @@ pub enum Input {
         /// Its business key.
         key: String,
         /// What it works on.
-        input: Arc<Value>,
+        input: JsonText,
     },
     /// A participant answered.
     Reply {
@@ -165,7 +163,7 @@ pub fn open_calls(definition: &Definition, state: &InstanceState) -> Vec<CallCom
 }
 
 impl Planner<'_> {
-    fn start(&mut self, key: String, input: Arc<Value>) {
+    fn start(&mut self, key: String, input: JsonText) {
         let timeout_at_ms = self.definition.timeout.map(|timeout| self.now_ms.saturating_add(millis(timeout)));
         let (saga, version) = (self.definition.name.clone(), self.definition.version);
         self.emit(SagaEvent::SagaStarted { saga, version, key, input, timeout_at_ms });

@@ -28,13 +28,13 @@ impl InstanceState {
             state: step.state,
             attempts: step.action.epoch,
             compensation_attempts: step.compensation.epoch,
-            output: step.output.as_deref().cloned(),
+            output: step.output.clone(),
             due_at_ms: step.due_ms(),
         });
         SagaDescription {
             summary: self.summary(),
-            input: self.input.as_ref().clone(),
-            output: self.output.as_deref().cloned(),
+            input: self.input.clone(),
+            output: self.output.clone(),
             steps: steps.collect(),
             failures: self.failures.clone(),
         }

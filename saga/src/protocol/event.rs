@@ -4,17 +4,18 @@
 //! added, nothing is renamed, removed or given another meaning; anything else needs a new [`EVENT_FORMAT`].
 
 use sagamq_api::saga::{Failure, HistoryEvent, Operation};
-use sagamq_api::{SagaName, StepId};
+use sagamq_api::{JsonText, SagaName, StepId};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use std::sync::Arc;
+use serde_json::json;
 
 /// Version of the stored form of events: the byte in front of each.
-pub const EVENT_FORMAT: u8 = 1;
+pub const EVENT_FORMAT: u8 = 2;
 
 /// One thing that happened.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+///
+/// The tag stands in front of the fields and beside them, not among them: then reading needs no buffer, and payloads keep their text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", content = "data", rename_all = "snake_case", deny_unknown_fields)]
 pub enum SagaEvent {
     /// The instance exists. Always the first event and never another.
     SagaStarted {
@@ -25,7 +26,7 @@ pub enum SagaEvent {
         /// Business key.
         key: String,
         /// What it works on.
-        input: Arc<Value>,
+        input: JsonText,
         /// When it is compensated if it has not passed its pivot, in milliseconds since 1970.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         timeout_at_ms: Option<u64>,
@@ -79,7 +80,7 @@ pub enum SagaEvent {
         /// The attempt.
         epoch: u32,
         /// What it returned.
-        output: Arc<Value>,
+        output: JsonText,
     },
     /// The action took no effect and never will.
     StepFailed {
@@ -131,7 +132,7 @@ pub enum SagaEvent {
     SagaCompleted {
         /// What the saga returns.
         #[serde(skip_serializing_if = "Option::is_none", default)]
-        output: Option<Arc<Value>>,
+        output: Option<JsonText>,
         /// Why it returns nothing although the definition has an output: its expression had no value.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         failure: Option<Failure>,
@@ -148,7 +149,7 @@ pub enum SagaEvent {
 }
 
 /// An event with its time: one entry of the saga log.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordedEvent {
     /// Milliseconds since 1970.
     pub at_ms: u64,
@@ -160,40 +161,113 @@ impl RecordedEvent {
     /// The event as the history route shows it.
     ///
     /// # Panics
-    /// Never: every event is an object with a `type`.
+    /// Never: every event has a `type`, and its payloads are bounded when they are taken.
     #[must_use]
     pub fn to_history(&self, sequence: u64) -> HistoryEvent {
-        let event = serde_json::to_value(&self.event).expect("an event is JSON");
-        let Value::Object(mut data) = event else { unreachable!("a tagged enum is an object") };
-        let Some(Value::String(kind)) = data.shift_remove("type") else { unreachable!("a tagged enum has its tag") };
-        HistoryEvent { sequence, at_ms: self.at_ms, r#type: kind, data: Value::Object(data) }
+        #[derive(Deserialize)]
+        struct Stored {
+            r#type: String,
+            data: Option<JsonText>,
+        }
+        let event = serde_json::to_string(&self.event).expect("an event is JSON");
+        let Stored { r#type, data } =
+            serde_json::from_str(&event).expect("a tagged enum has its tag, and nests little deeper than its payload");
+        HistoryEvent { sequence, at_ms: self.at_ms, r#type, data: data.unwrap_or_else(|| json!({}).into()) }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use proptest::prelude::*;
+    use sagamq_api::limits::SAGA_JSON_DEPTH_MAX;
+
+    /// Every kind, with this payload where it has one.
+    fn every_kind(json: &JsonText, n: u32, at_ms: u64, text: &str) -> Vec<SagaEvent> {
+        let (step, operation): (StepId, _) = ("pay".parse().expect("legal"), Operation::Compensation);
+        let step = || step.clone();
+        let failure = || Failure { code: text.to_owned(), message: text.to_owned() };
+        let saga: SagaName = "s".parse().expect("legal");
+        let all = vec![
+            SagaEvent::SagaStarted { saga, version: n, key: text.to_owned(), input: json.clone(), timeout_at_ms: Some(at_ms) },
+            SagaEvent::StepCalled { step: step(), operation, epoch: n, deadline_ms: at_ms },
+            SagaEvent::StepOngoing { step: step(), operation, epoch: n },
+            SagaEvent::StepAttemptFailed { step: step(), operation, epoch: n, failure: failure(), refused: true, retry_at_ms: at_ms },
+            SagaEvent::StepAttemptsExceeded { step: step(), attempts: n },
+            SagaEvent::StepSucceeded { step: step(), epoch: n, output: json.clone() },
+            SagaEvent::StepFailed { step: step(), epoch: n, failure: failure() },
+            SagaEvent::StepUnknown { step: step(), epoch: n, failure: failure() },
+            SagaEvent::StepCompensated { step: step(), epoch: n },
+            SagaEvent::StepCompensationFailed { step: step(), epoch: n, failure: failure() },
+            SagaEvent::SagaStopRequested { failure: failure() },
+            SagaEvent::SagaTimeoutPassed,
+            SagaEvent::SagaCompensating { failure: failure() },
+            SagaEvent::SagaCompleted { output: Some(json.clone()), failure: Some(failure()) },
+            SagaEvent::SagaCompleted { output: None, failure: None },
+            SagaEvent::SagaCompensated,
+            SagaEvent::SagaFailed,
+            SagaEvent::SagaBlocked { failure: failure() },
+        ];
+        all
+    }
 
     #[test]
     fn the_stored_form_is_what_the_history_shows() {
-        let event =
-            SagaEvent::StepSucceeded { step: "pay".parse().expect("legal"), epoch: 2, output: Arc::new(json!({"id": 7, "x": 1.5})) };
-        let stored = json!({"type": "step_succeeded", "step": "pay", "epoch": 2, "output": {"id": 7, "x": 1.5}});
-        assert_eq!(serde_json::to_value(&event).expect("json"), stored);
-        assert_eq!(serde_json::from_value::<SagaEvent>(stored).expect("its own form"), event);
-        let shown = RecordedEvent { at_ms: 5, event }.to_history(3);
-        assert_eq!(
-            (shown.r#type.as_str(), shown.data),
-            ("step_succeeded", json!({"step": "pay", "epoch": 2, "output": {"id": 7, "x": 1.5}}))
-        );
+        let output = JsonText::parse(br#"{"id":12345678901234567890123, "x":1.50}"#).expect("JSON");
+        let event = SagaEvent::StepSucceeded { step: "pay".parse().expect("legal"), epoch: 2, output };
+        let recorded = RecordedEvent { at_ms: 5, event };
+        let data = r#"{"step":"pay","epoch":2,"output":{"id":12345678901234567890123, "x":1.50}}"#;
+        let stored = format!(r#"{{"at_ms":5,"event":{{"type":"step_succeeded","data":{data}}}}}"#);
+        assert_eq!(serde_json::to_string(&recorded).expect("JSON"), stored);
+        let shown = recorded.to_history(3);
+        assert_eq!((shown.r#type.as_str(), shown.data.as_str()), ("step_succeeded", data));
         let plain = RecordedEvent { at_ms: 5, event: SagaEvent::SagaCompensated }.to_history(0);
-        assert_eq!((plain.r#type.as_str(), plain.data), ("saga_compensated", json!({})));
+        assert_eq!((plain.r#type.as_str(), plain.data.as_str()), ("saga_compensated", "{}"));
     }
 
     #[test]
     fn an_event_that_says_more_than_we_know_is_refused_not_misread() {
         assert!(serde_json::from_value::<SagaEvent>(json!({"type": "saga_paused"})).is_err());
-        assert!(serde_json::from_value::<SagaEvent>(json!({"type": "step_compensated", "step": "a", "epoch": 1, "more": 1})).is_err());
+        let more = json!({"type": "step_compensated", "data": {"step": "a", "epoch": 1, "more": 1}});
+        assert!(serde_json::from_value::<SagaEvent>(more).is_err());
+    }
+
+    #[test]
+    fn the_deepest_payload_can_be_read_back_and_shown() {
+        let deepest = format!("{}{}", "[".repeat(SAGA_JSON_DEPTH_MAX), "]".repeat(SAGA_JSON_DEPTH_MAX));
+        for event in every_kind(&JsonText::parse(deepest.as_bytes()).expect("JSON"), 1, 1, "x") {
+            let recorded = RecordedEvent { at_ms: 1, event };
+            let stored = serde_json::to_vec(&recorded).expect("JSON");
+            assert_eq!(serde_json::from_slice::<RecordedEvent>(&stored).expect("its own form"), recorded);
+            let shown = serde_json::to_string(&recorded.to_history(0)).expect("JSON");
+            assert!(serde_json::from_str::<HistoryEvent>(&shown).is_ok(), "{shown}");
+        }
+    }
+
+    /// Texts that a tree would change.
+    fn payload() -> impl Strategy<Value = JsonText> {
+        let number = proptest::string::string_regex("-?[1-9][0-9]{0,30}(\\.[0-9]{1,20})?([eE][+-]?[0-9]{1,3})?").expect("legal");
+        let leaf = prop_oneof![number, ".{0,8}".prop_map(|text: String| json!(text).to_string()), Just("null".to_owned())];
+        let tree = leaf.prop_recursive(6, 24, 4, |inner| {
+            let list = proptest::collection::vec(inner.clone(), 0..4).prop_map(|items| format!("[{}]", items.join(" , ")));
+            let fields = proptest::collection::vec(("[ab]", inner), 0..4);
+            let object = fields.prop_map(|fields| {
+                let fields: Vec<_> = fields.into_iter().map(|(name, value)| format!("\"{name}\": {value}")).collect();
+                format!("{{{}}}", fields.join(","))
+            });
+            prop_oneof![list, object]
+        });
+        tree.prop_map(|text| JsonText::parse(text.as_bytes()).expect("JSON"))
+    }
+
+    proptest! {
+        #[test]
+        fn every_kind_comes_back_with_the_text_of_its_payload(json in payload(), n: u32, at_ms: u64, text in ".{0,8}") {
+            for event in every_kind(&json, n, at_ms, &text) {
+                let recorded = RecordedEvent { at_ms, event };
+                let stored = serde_json::to_vec(&recorded).expect("JSON");
+                prop_assert_eq!(serde_json::from_slice::<RecordedEvent>(&stored).expect("its own form"), recorded);
+            }
+        }
     }
 }

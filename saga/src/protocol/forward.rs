@@ -2,13 +2,12 @@
 
 use super::codes;
 use super::event::SagaEvent;
-use super::planner::{Planner, is_done, json_bytes};
+use super::planner::{Planner, is_done, render_failure};
 use super::step::Attempt;
 use crate::definition::StepKind;
 use crate::expression::{SagaScope, Scope};
-use sagamq_api::limits::SAGA_PAYLOAD_BYTES_MAX;
+use sagamq_api::JsonText;
 use sagamq_api::saga::{CallOutcome, Failure, Operation, StepState};
-use std::sync::Arc;
 
 impl Planner<'_> {
     /// Whether the step can only go forward: nothing undoes it, and nothing may be undone once it is tried.
@@ -78,18 +77,14 @@ impl Planner<'_> {
         }
     }
 
-    fn render_output(&self) -> (Option<Arc<serde_json::Value>>, Option<Failure>) {
+    fn render_output(&self) -> (Option<JsonText>, Option<Failure>) {
         let Some(template) = &self.definition.output else { return (None, None) };
         let state = &self.state;
         let id = state.id.to_string();
         let saga = SagaScope { id: &id, name: &state.saga, version: state.version, key: &state.key };
         match template.render(&Scope { input: &state.input, outputs: state, failure: None, saga: Some(saga) }) {
-            Ok(output) if json_bytes(&output) <= SAGA_PAYLOAD_BYTES_MAX => (Some(Arc::new(output)), None),
-            Ok(_) => {
-                let message = format!("the output has more than {SAGA_PAYLOAD_BYTES_MAX} bytes");
-                (None, Some(Failure { code: codes::PAYLOAD_TOO_LARGE.to_owned(), message }))
-            }
-            Err(error) => (None, Some(Failure { code: codes::EXPRESSION_FAILED.to_owned(), message: format!("the output: {error}") })),
+            Ok(output) => (Some(output), None),
+            Err(error) => (None, Some(render_failure("the output", &error))),
         }
     }
 
@@ -98,7 +93,7 @@ impl Planner<'_> {
             CallOutcome::Succeeded { output } => {
                 self.settle_command(index, Operation::Action);
                 let epoch = self.state.steps[index].action.epoch;
-                self.emit(SagaEvent::StepSucceeded { step: self.id(index), epoch, output: Arc::new(output) });
+                self.emit(SagaEvent::StepSucceeded { step: self.id(index), epoch, output });
             }
             CallOutcome::Refused { failure } => self.on_action_refused(index, failure),
             CallOutcome::Ongoing { .. } => self.on_ongoing(index, Operation::Action),

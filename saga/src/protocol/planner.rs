@@ -7,12 +7,11 @@ use super::id::lane_of;
 use super::state::{InstanceState, Phase};
 use super::step::{Attempt, Settled};
 use crate::definition::{self, Definition, RetryPolicy, Target};
-use crate::expression::{SagaScope, Scope};
+use crate::expression::{RenderError, SagaScope, Scope};
 use core::time::Duration;
-use sagamq_api::limits::{SAGA_EVENTS_MAX, SAGA_PAYLOAD_BYTES_MAX};
+use sagamq_api::limits::SAGA_EVENTS_MAX;
 use sagamq_api::saga::{Call, CallOutcome, Failure, Operation, StepState, call_key};
 use sagamq_api::{PartitionId, StepId};
-use serde_json::Value;
 
 /// Longest wait that a participant can ask for: a wrong number must not put a saga to sleep for years.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 60 * 60);
@@ -172,19 +171,11 @@ pub(crate) fn call_command(
     let saga = SagaScope { id: &instance, name: &state.saga, version: state.version, key: &state.key };
     let failure = state.failure.as_ref().filter(|_| operation == Operation::Compensation);
     let scope = Scope { input: &state.input, outputs: state, failure, saga: Some(saga) };
-    let arguments = call.arguments.render(&scope).map_err(|error| Failure {
-        code: codes::EXPRESSION_FAILED.to_owned(),
-        message: format!("the arguments of {operation} `{}`: {error}", step.id),
-    })?;
-    let bytes = json_bytes(&arguments);
-    if bytes > SAGA_PAYLOAD_BYTES_MAX {
-        let message =
-            format!("the arguments of {operation} `{}` have {bytes} bytes, at most {SAGA_PAYLOAD_BYTES_MAX} are allowed", step.id);
-        return Err(Failure { code: codes::PAYLOAD_TOO_LARGE.to_owned(), message });
-    }
+    let arguments = call.arguments.render(&scope);
+    let arguments = arguments.map_err(|error| render_failure(&format!("the arguments of {operation} `{}`", step.id), &error))?;
     let action_output = match operation {
         Operation::Action => None,
-        Operation::Compensation => state.steps[index].output.as_deref().cloned(),
+        Operation::Compensation => state.steps[index].output.clone(),
     };
     let call_body = Call {
         instance: state.id,
@@ -204,21 +195,13 @@ pub(crate) fn call_command(
     Ok(CallCommand { target: call.target.clone(), call: call_body })
 }
 
-/// Bytes of a value as compact JSON, without making the text.
-pub(crate) fn json_bytes(value: &Value) -> usize {
-    struct Counter(usize);
-    impl std::io::Write for Counter {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0 += bytes.len();
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-    let mut counter = Counter(0);
-    serde_json::to_writer(&mut counter, value).expect("a JSON value can be written, and counting does not fail");
-    counter.0
+/// The failure of what cannot be rendered.
+pub(crate) fn render_failure(what: &str, error: &RenderError) -> Failure {
+    let code = match error {
+        RenderError::TooLarge => codes::PAYLOAD_TOO_LARGE,
+        RenderError::Expression(_) | RenderError::TooDeep { .. } => codes::EXPRESSION_FAILED,
+    };
+    Failure { code: code.to_owned(), message: format!("{what}: {error}") }
 }
 
 /// Whether a step has succeeded or need not run.

@@ -5,9 +5,7 @@ use super::step::{Attempt, Progress, Settled, StepStatus};
 use crate::definition::{Definition, StepKind};
 use crate::expression::Outputs;
 use sagamq_api::saga::{Failure, Operation, SagaState, StepFailure, StepState};
-use sagamq_api::{SagaName, StepId};
-use serde_json::Value;
-use std::sync::Arc;
+use sagamq_api::{JsonText, SagaName, StepId};
 use uuid::Uuid;
 
 /// Failures that an instance keeps in memory. The first half is never let go, of the rest the newest stay; the history has all.
@@ -64,7 +62,7 @@ pub struct InstanceState {
     /// Its business key.
     pub key: String,
     /// What it works on.
-    pub input: Arc<Value>,
+    pub input: JsonText,
     /// Where it stands.
     pub phase: Phase,
     /// Its steps, in the order of the definition.
@@ -76,7 +74,7 @@ pub struct InstanceState {
     /// What went wrong, oldest first; at most [`FAILURES_MAX`].
     pub failures: Vec<StepFailure>,
     /// What it returned.
-    pub output: Option<Arc<Value>>,
+    pub output: Option<JsonText>,
     /// When it started, in milliseconds since 1970.
     pub started_at_ms: u64,
     /// When its last event happened, in milliseconds since 1970.
@@ -96,7 +94,7 @@ impl InstanceState {
             saga: definition.name.clone(),
             version: definition.version,
             key: String::new(),
-            input: Arc::new(Value::Null),
+            input: JsonText::null(),
             phase: Phase::New,
             steps: definition.steps.iter().map(StepStatus::new).collect(),
             stop: None,
@@ -187,7 +185,7 @@ impl InstanceState {
                 require(*saga == self.saga && *version == self.version, || format!("it is of {saga} version {version}"))?;
                 self.phase = Phase::Running;
                 self.key.clone_from(key);
-                self.input = Arc::clone(input);
+                self.input = input.clone();
                 self.timeout_at_ms = *timeout_at_ms;
                 self.started_at_ms = at_ms;
             }
@@ -210,7 +208,7 @@ impl InstanceState {
             }
             SagaEvent::StepSucceeded { step, epoch, output } => {
                 let index = self.end_operation(step, Operation::Action, *epoch, StepState::Succeeded, Settled::Succeeded)?;
-                self.steps[index].output = Some(Arc::clone(output));
+                self.steps[index].output = Some(output.clone());
                 if self.steps[index].kind == StepKind::Pivot {
                     self.stop = None;
                 }
@@ -379,7 +377,7 @@ fn require(holds: bool, reason: impl FnOnce() -> String) -> Result<(), String> {
 }
 
 impl Outputs for InstanceState {
-    fn output(&self, step: &StepId) -> Option<&Value> {
-        self.steps.iter().find(|status| status.id == *step).and_then(|status| status.output.as_deref())
+    fn output(&self, step: &StepId) -> Option<&JsonText> {
+        self.steps.iter().find(|status| status.id == *step).and_then(|status| status.output.as_ref())
     }
 }

@@ -1,10 +1,8 @@
 //! One step of an instance, as the fold of its events.
 
 use crate::definition::{self, StepKind};
-use sagamq_api::StepId;
 use sagamq_api::saga::{Operation, StepState};
-use serde_json::Value;
-use std::sync::Arc;
+use sagamq_api::{JsonText, StepId};
 
 /// A step of an instance.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,7 +20,7 @@ pub struct StepStatus {
     /// How far its compensation is.
     pub compensation: Progress,
     /// What the action returned.
-    pub output: Option<Arc<Value>>,
+    pub output: Option<JsonText>,
     /// Whether its attempts ran out although it must be retried.
     pub attempts_exceeded: bool,
 }

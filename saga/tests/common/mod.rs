@@ -73,7 +73,7 @@ impl Node {
     }
 
     pub(crate) async fn start(&self, saga: &str, input: Value) -> Result<StartedSaga, SagaError> {
-        self.sagas.start(StartSaga { saga: saga.parse().expect("legal"), version: None, input }).await
+        self.sagas.start(StartSaga { saga: saga.parse().expect("legal"), version: None, input: input.into() }).await
     }
 
     /// Waits until the saga is at rest.
@@ -126,7 +126,7 @@ pub(crate) fn reply_to(call: &Call, reply: CallOutcome) -> CompleteCall {
 }
 
 pub(crate) fn succeeded() -> CallOutcome {
-    CallOutcome::Succeeded { output: json!({"by": "test"}) }
+    CallOutcome::Succeeded { output: json!({"by": "test"}).into() }
 }
 
 pub(crate) fn refused() -> CallOutcome {
@@ -149,7 +149,8 @@ impl Books {
     /// Answers a call; `None`: the reply is lost.
     pub(crate) fn answer(&self, call: &Call) -> Option<CallOutcome> {
         let mut books = self.0.lock().expect("no panic while it is held");
-        let text = |name: &str| call.arguments[name].as_str().unwrap_or_default().to_owned();
+        let arguments = call.arguments.to_value();
+        let text = |name: &str| arguments[name].as_str().unwrap_or_default().to_owned();
         let (order, behave) = (text("order"), text("behave"));
         let seen = books.seen.entry(call.idempotency_key.clone()).or_default();
         *seen += 1;

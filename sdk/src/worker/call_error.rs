@@ -1,5 +1,6 @@
 //! What a participant says when a call did not succeed.
 
+use sagamq_api::JsonText;
 use sagamq_api::saga::{CallOutcome, Failure};
 use serde_json::Value;
 use std::fmt;
@@ -76,7 +77,13 @@ impl<E: std::error::Error> From<E> for CallError {
 pub(super) fn outcome(result: Result<Value, CallError>) -> CallOutcome {
     let millis = |wait: Option<Duration>| wait.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
     match result {
-        Ok(output) => CallOutcome::Succeeded { output },
+        Ok(output) => match JsonText::of(&output) {
+            Ok(output) => CallOutcome::Succeeded { output },
+            Err(error) => {
+                let failure = Failure { code: "OUTPUT_UNREADABLE".to_owned(), message: format!("the output cannot be sent: {error}") };
+                CallOutcome::Unknown { failure, retry_after_ms: None }
+            }
+        },
         Err(CallError::Refused(failure)) => CallOutcome::Refused { failure },
         Err(CallError::Unknown { failure, retry_after }) => CallOutcome::Unknown { failure, retry_after_ms: millis(retry_after) },
         Err(CallError::Ongoing { retry_after }) => CallOutcome::Ongoing { retry_after_ms: millis(retry_after) },

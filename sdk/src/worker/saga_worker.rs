@@ -106,7 +106,7 @@ impl SagaWorkerBuilder {
 /// let client = Client::new("http://127.0.0.1:7070")?;
 /// let worker = SagaWorker::builder(client, "inventory.commands".parse()?)
 ///     .on("reserve", |call: Call| async move {
-///         if call.arguments["quantity"].as_u64() > Some(100) {
+///         if call.arguments.to_value()["quantity"].as_u64() > Some(100) {
 ///             return Err(CallError::refused("OUT_OF_STOCK", "there are 100 of it"));
 ///         }
 ///         Ok::<Value, CallError>(json!({ "reservation": call.idempotency_key }))

@@ -32,7 +32,7 @@ fn call(instance: u128, operation: Operation) -> Call {
         call: "reserve".into(),
         epoch: 1,
         deadline_ms: 0,
-        arguments: Value::Null,
+        arguments: Value::Null.into(),
         action_output: None,
         reply_partition: PartitionId(0),
     }

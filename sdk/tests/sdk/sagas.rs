@@ -50,7 +50,7 @@ async fn paths_queries_and_bodies_are_those_of_the_wire() {
     .await;
     let sagas = server.client().sagas();
     assert!(soon(sagas.lint("saga: checkout")).await.expect("linted").valid);
-    let start = StartSaga { saga: "checkout".parse().expect("legal"), version: None, input: json!({"a": 1}) };
+    let start = StartSaga { saga: "checkout".parse().expect("legal"), version: None, input: json!({"a": 1}).into() };
     assert_eq!(soon(sagas.start(&start)).await.expect("started").state, SagaState::Pending);
     let query = SagaQuery { state: Some(SagaState::Blocked), key: Some("a b&c".into()), ..SagaQuery::default() };
     soon(sagas.list(&query)).await.expect("listed");

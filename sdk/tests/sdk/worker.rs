@@ -22,7 +22,7 @@ fn call(name: &str, epoch: u32) -> Value {
         epoch,
         idempotency_key: "k".into(),
         deadline_ms: u64::MAX,
-        arguments: json!({"sku": "a"}),
+        arguments: json!({"sku": "a"}).into(),
         action_output: None,
         reply_partition: sagamq_sdk::api::PartitionId(0),
     };
@@ -45,7 +45,7 @@ fn applied(_: &Seen) -> Answer {
 
 fn worker(server: &Server) -> SagaWorkerBuilder {
     SagaWorker::builder(server.client(), "inventory.commands".parse().expect("legal"))
-        .on("reserve", |call: Call| async move { Ok::<Value, CallError>(json!({"sku": call.arguments["sku"]})) })
+        .on("reserve", |call: Call| async move { Ok::<Value, CallError>(json!({"sku": call.arguments.to_value()["sku"]})) })
         .on("refuse", |_| async { Err(CallError::refused("OUT_OF_STOCK", "none left")) })
         .on("wait", |_| async {
             let failure = sagamq_sdk::api::saga::Failure { code: "BUSY".into(), message: String::new() };

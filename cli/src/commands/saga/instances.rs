@@ -6,10 +6,10 @@ use crate::args::values::JsonInput;
 use crate::commands::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
+use sagamq_api::JsonText;
 use sagamq_api::limits::PAGE_ROWS_MAX;
 use sagamq_api::saga::{CancelSaga, SagaDescription, SagaList, SagaQuery, SagaState, StartSaga};
 use sagamq_sdk::ClientError;
-use serde_json::Value;
 use std::io;
 use uuid::Uuid;
 
@@ -39,14 +39,14 @@ fn ended(description: &SagaDescription) -> Exit {
     if description.summary.state == SagaState::Completed { Exit::Ok } else { Exit::Failed }
 }
 
-fn input(input: JsonInput) -> Result<Value, CliError> {
+fn input(input: JsonInput) -> Result<JsonText, CliError> {
     let (text, what) = match input {
-        JsonInput::Inline(document) => return Ok(*document),
+        JsonInput::Inline(document) => return Ok(document),
         JsonInput::File(path) => (std::fs::read_to_string(&path), path.display().to_string()),
         JsonInput::Stdin => (io::read_to_string(io::stdin()), "stdin".to_owned()),
     };
     let text = text.map_err(|error| CliError::Usage(format!("cannot read {what}: {error}")))?;
-    serde_json::from_str(&text).map_err(|error| CliError::Usage(format!("{what} is no JSON: {error}")))
+    JsonText::parse(text.as_bytes()).map_err(|error| CliError::Usage(format!("{what} is no JSON: {error}")))
 }
 
 pub(super) async fn get(context: &Context, id: Uuid) -> Result<Exit, CliError> {

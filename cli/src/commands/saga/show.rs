@@ -1,6 +1,7 @@
 //! Sagas laid out for people.
 
 use crate::output::{NONE, Output, fields, human};
+use sagamq_api::JsonText;
 use sagamq_api::saga::{Failure, SagaDescription, SagaHistory, SagaList, StartedSaga, StepState};
 use serde_json::Value;
 
@@ -16,7 +17,7 @@ pub(super) fn started(started: &StartedSaga) -> String {
 
 pub(super) fn description(output: Output, saga: &SagaDescription) -> String {
     let summary = &saga.summary;
-    let document = |document: Option<&Value>| document.map_or_else(|| NONE.to_owned(), Value::to_string);
+    let document = |document: Option<&JsonText>| document.map_or_else(|| NONE.to_owned(), JsonText::to_string);
     let mut text = fields(&[
         ("Saga", summary.id.to_string()),
         ("Definition", format!("{} version {}", summary.saga, summary.version)),

@@ -3,9 +3,8 @@
 use crate::definition::Definition;
 use crate::orchestrator::SagaError;
 use crate::protocol::InstanceState;
-use sagamq_api::Offset;
 use sagamq_api::saga::{CompleteCall, CompletedCall, SagaState, StartedSaga};
-use serde_json::Value;
+use sagamq_api::{JsonText, Offset};
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
@@ -18,7 +17,7 @@ pub(crate) type Reply<T> = oneshot::Sender<Result<T, SagaError>>;
 /// What a lane is told.
 pub(crate) enum LaneInput {
     /// Start an instance once by its key.
-    Start { definition: Arc<Definition>, key: String, input: Arc<Value>, reply: Reply<StartedSaga> },
+    Start { definition: Arc<Definition>, key: String, input: JsonText, reply: Reply<StartedSaga> },
     /// A worker's reply.
     Complete { call: CompleteCall, reply: Reply<CompletedCall> },
     /// An HTTP participant's outcome.

@@ -5,14 +5,13 @@ use super::{Lane, Live};
 use crate::definition::Definition;
 use crate::orchestrator::SagaError;
 use crate::protocol::{Input, InstanceState, SagaEvent, new_instance_id, open_calls};
-use sagamq_api::SagaName;
 use sagamq_api::saga::{SagaState, StartedSaga};
-use serde_json::Value;
+use sagamq_api::{JsonText, SagaName};
 use std::sync::Arc;
 use uuid::Uuid;
 
 impl Lane {
-    pub(super) async fn start(&mut self, definition: Arc<Definition>, key: String, input: Arc<Value>, reply: Reply<StartedSaga>) {
+    pub(super) async fn start(&mut self, definition: Arc<Definition>, key: String, input: JsonText, reply: Reply<StartedSaga>) {
         let known = match self.started_by(&definition.name, &key) {
             Ok(Some(id)) => self.duplicate(id, &key, &input).map(Some),
             Ok(None) => Ok(None),
@@ -30,7 +29,7 @@ impl Lane {
         }
     }
 
-    async fn start_new(&mut self, definition: Arc<Definition>, key: String, input: Arc<Value>, reply: Reply<StartedSaga>) {
+    async fn start_new(&mut self, definition: Arc<Definition>, key: String, input: JsonText, reply: Reply<StartedSaga>) {
         let id = new_instance_id(self.parts.store.0.shard(), self.parts.random.bytes());
         let state = InstanceState::new(id, &definition);
         let decision = match self.decide_on(&definition, &state, Input::Start { key: key.clone(), input }) {
@@ -55,9 +54,9 @@ impl Lane {
     }
 
     /// The answer to a start whose key is taken: the same instance if the input is the same as well.
-    fn duplicate(&self, id: Uuid, key: &str, input: &Value) -> Result<StartedSaga, SagaError> {
+    fn duplicate(&self, id: Uuid, key: &str, input: &JsonText) -> Result<StartedSaga, SagaError> {
         let (is_same, state) = match self.instances.get(&id) {
-            Some(live) => (*live.state.input == *input, live.state.saga_state()),
+            Some(live) => (live.state.input == *input, live.state.saga_state()),
             None => self.stored(id, input)?,
         };
         if is_same {
@@ -67,12 +66,12 @@ impl Lane {
         }
     }
 
-    fn stored(&self, id: Uuid, input: &Value) -> Result<(bool, SagaState), SagaError> {
+    fn stored(&self, id: Uuid, input: &JsonText) -> Result<(bool, SagaState), SagaError> {
         let store = &self.parts.store;
         let damaged = || SagaError::Quarantined { id, reason: "its first event or its summary is missing".to_owned() };
         let first = store.first_event(id)?.ok_or_else(damaged)?;
         let SagaEvent::SagaStarted { input: started_with, .. } = first.event else { return Err(damaged()) };
-        Ok((*started_with == *input, store.summary(id)?.ok_or_else(damaged)?.state))
+        Ok((started_with == *input, store.summary(id)?.ok_or_else(damaged)?.state))
     }
 
     /// Takes recovered instances over: timers from their states, and calls in progress to HTTP participants once more, with the same

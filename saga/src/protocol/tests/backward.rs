@@ -14,7 +14,7 @@ fn a_refusal_undoes_what_succeeded_in_reverse_order() {
     run.reply("c", refused());
     assert_eq!((run.called(), run.step_state("c")), (vec!["undo_b"], StepState::Failed));
     let Some(Command::Call(command)) = run.commands.last().cloned() else { panic!("a call is ordered") };
-    assert_eq!(command.call.action_output, Some(json!({"ok": true})));
+    assert_eq!(command.call.action_output, Some(json!({"ok": true}).into()));
     run.undo_reply("b", done());
     assert_eq!(run.called(), ["undo_a"]);
     run.undo_reply("a", done());
@@ -149,7 +149,7 @@ fn a_compensation_sees_the_failure() {
     run.reply("a", done());
     run.reply("b", refused());
     let Some(Command::Call(command)) = run.commands.last() else { panic!("a call is ordered") };
-    assert_eq!(command.call.arguments, json!({"why": "NO"}));
+    assert_eq!(command.call.arguments, json!({"why": "NO"}).into());
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn cancelling_undoes_and_is_the_same_when_said_twice() {
     assert_eq!(run.input(Input::Cancel { reason: "changed my mind".to_owned() }), Ok(false));
     assert_eq!(run.saga_state(), SagaState::Compensating);
     assert_eq!(run.input(Input::Cancel { reason: "really".to_owned() }), Ok(true));
-    run.reply("b", CallOutcome::Succeeded { output: json!(null) });
+    run.reply("b", CallOutcome::Succeeded { output: json!(null).into() });
     run.undo_reply("b", done());
     run.undo_reply("a", done());
     assert_eq!((run.saga_state(), run.state.failure.as_ref().map(|f| f.code.as_str())), (SagaState::Compensated, Some("CANCELLED")));

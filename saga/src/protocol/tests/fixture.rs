@@ -7,7 +7,6 @@ use core::time::Duration;
 use sagamq_api::StepId;
 use sagamq_api::saga::{CallOutcome, Failure, Operation, SagaState, StepState};
 use serde_json::{Value, json};
-use std::sync::Arc;
 
 pub(super) fn id(name: &str) -> StepId {
     name.parse().expect("legal")
@@ -59,7 +58,7 @@ pub(super) fn failure(code: &str) -> Failure {
 }
 
 pub(super) fn done() -> CallOutcome {
-    CallOutcome::Succeeded { output: json!({"ok": true}) }
+    CallOutcome::Succeeded { output: json!({"ok": true}).into() }
 }
 
 pub(super) fn refused() -> CallOutcome {
@@ -87,7 +86,7 @@ impl Run {
     pub(super) fn start_with(definition: Definition, input: Value) -> Self {
         let state = InstanceState::new(new_instance_id(3, [7; 14]), &definition);
         let mut run = Self { definition, state, now_ms: 1_000, history: Vec::new(), commands: Vec::new() };
-        run.input(Input::Start { key: "k".to_owned(), input: Arc::new(input) }).expect("a fresh instance starts");
+        run.input(Input::Start { key: "k".to_owned(), input: input.into() }).expect("a fresh instance starts");
         run
     }
 

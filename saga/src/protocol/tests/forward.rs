@@ -21,7 +21,7 @@ fn steps_run_in_order_and_the_saga_completes_with_its_output() {
     assert!(matches!(run.commands[0], Command::Settle { epoch: 1, .. }), "the command of `a` is settled in the same decision");
     run.reply("b", done());
     run.reply("c", done());
-    assert_eq!((run.saga_state(), run.state.output.as_deref()), (SagaState::Completed, Some(&json!({"got": true}))));
+    assert_eq!((run.saga_state(), run.state.output.clone()), (SagaState::Completed, Some(json!({"got": true}).into())));
     assert_eq!(run.state.next_due_ms(), None);
 }
 
@@ -100,7 +100,7 @@ fn arguments_see_input_outputs_and_the_saga() {
     let mut run = Run::start_with(definition(steps), json!({"n": 5}));
     run.reply("a", done());
     let Some(Command::Call(command)) = run.commands.last() else { panic!("a call is ordered") };
-    assert_eq!(command.call.arguments, json!({"n": 5, "ok": true, "key": "k"}));
+    assert_eq!(command.call.arguments, json!({"n": 5, "ok": true, "key": "k"}).into());
 }
 
 #[test]
@@ -155,7 +155,7 @@ fn an_output_without_a_value_is_told_but_undoes_nothing() {
 #[test]
 fn a_start_happens_once_and_nothing_happens_before_it() {
     let mut run = Run::start(chain(None));
-    let start = Input::Start { key: "k".to_owned(), input: std::sync::Arc::new(json!({})) };
+    let start = Input::Start { key: "k".to_owned(), input: json!({}).into() };
     assert_eq!(run.input(start), Err(crate::protocol::Rejection::AlreadyStarted));
     run.state = crate::protocol::InstanceState::new(run.state.id, &run.definition);
     assert_eq!(run.input(Input::Timer), Err(crate::protocol::Rejection::NotStarted));

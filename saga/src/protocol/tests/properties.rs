@@ -10,7 +10,6 @@ use proptest::prelude::*;
 use sagamq_api::saga::{Call, CallOutcome, Operation, StepState};
 use sagamq_broker::env::Random;
 use serde_json::json;
-use std::sync::Arc;
 
 /// What becomes of one call.
 #[derive(Clone, Copy, Debug)]
@@ -291,7 +290,7 @@ proptest! {
     fn the_same_input_gives_the_same_decision(steps in 1_usize..8, seed: u64) {
         let definition = random_definition(steps, true, &mut Random::from_seed(seed));
         let state = InstanceState::new(new_instance_id(1, [1; 14]), &definition);
-        let start = || Input::Start { key: "k".to_owned(), input: Arc::new(json!({})) };
+        let start = || Input::Start { key: "k".to_owned(), input: json!({}).into() };
         let decided = |seed| decide(&definition, &state, start(), 5, &mut { let mut random = Random::from_seed(seed); move || random.fraction() });
         prop_assert_eq!(decided(seed), decided(seed));
     }
