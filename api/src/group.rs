@@ -72,6 +72,10 @@ pub struct Delivery {
     pub attempt: u32,
     /// When the lease is over, in milliseconds since 1970. With `auto_ack` the record is settled already.
     pub lease_until_ms: u64,
+    /// How long ago the record was first handed out to this group, in milliseconds. Only in the command topics of sagas, where the time
+    /// of a run counts from then.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub handed_out_ago_ms: Option<u64>,
     /// The record.
     #[serde(flatten)]
     pub record: ConsumedRecord,

@@ -5,6 +5,7 @@
 //! partition a shard, and the commit's shard says which one is meant.
 
 use crate::broker::Broker;
+use crate::group::HandOut;
 use crate::liveness::Liveness;
 use crate::log::ReadError;
 use crate::log::batch::{Batch, EncodeError, Record, StoredRecord};
@@ -52,6 +53,17 @@ pub enum EmbedError {
     Encode(#[from] EncodeError),
 }
 
+/// Why a commit was not taken. Nothing of it happened.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum SubmitError {
+    /// A record that must not have been handed out was. Decide again.
+    #[error("a record of the commit was handed out meanwhile")]
+    HandedOut,
+    /// The broker takes no writes.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+}
+
 /// The embedder's half of one shard; clones are the same one.
 #[derive(Clone, Debug)]
 pub struct ShardEmbedder {
@@ -67,6 +79,8 @@ pub struct ShardCommit {
     mutations: Vec<Mutation>,
     appends: Vec<(Arc<Partition>, Batch)>,
     settles: Vec<(GroupKey, Offset)>,
+    unseen: Vec<(GroupKey, Offset)>,
+    postpones: Vec<(GroupKey, Offset, u64)>,
 }
 
 /// A commit that the shard has taken. Later commits of the same shard become durable after it.
@@ -128,17 +142,36 @@ impl ShardCommit {
     /// # Errors
     /// When there is no such lane topic or group.
     pub fn settle(&mut self, topic: &TopicName, group: &GroupName, offset: Offset) -> Result<(), EmbedError> {
-        let partition = lane_partition(&self.broker, self.shard, topic)?;
-        let found = self.broker.0.catalog.topic(topic).and_then(|topic| topic.group(group));
-        let group = found.ok_or_else(|| EmbedError::GroupNotFound { topic: topic.clone(), group: group.clone() })?;
-        self.settles.push((GroupKey { partition: partition.key, group: group.id }, offset));
+        self.settles.push((lane_group(&self.broker, self.shard, topic, group)?, offset));
+        Ok(())
+    }
+
+    /// As [`ShardCommit::settle`], if the record was never handed out; else nothing of this commit happens, and
+    /// [`ShardEmbedder::submit`] says so.
+    ///
+    /// # Errors
+    /// When there is no such lane topic or group.
+    pub fn settle_unseen(&mut self, topic: &TopicName, group: &GroupName, offset: Offset) -> Result<(), EmbedError> {
+        let key = lane_group(&self.broker, self.shard, topic, group)?;
+        self.unseen.push((key, offset));
+        self.settles.push((key, offset));
+        Ok(())
+    }
+
+    /// Makes a record of this shard's partition of a lane topic due again at `due_ms`, in milliseconds since 1970, whoever has it
+    /// leased: its consumer asked for that. Nothing happens if it is settled or was never handed out.
+    ///
+    /// # Errors
+    /// When there is no such lane topic or group.
+    pub fn postpone(&mut self, topic: &TopicName, group: &GroupName, offset: Offset, due_ms: u64) -> Result<(), EmbedError> {
+        self.postpones.push((lane_group(&self.broker, self.shard, topic, group)?, offset, due_ms));
         Ok(())
     }
 
     /// Whether there is nothing in it.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.mutations.is_empty() && self.appends.is_empty() && self.settles.is_empty()
+        self.mutations.is_empty() && self.appends.is_empty() && self.settles.is_empty() && self.postpones.is_empty()
     }
 }
 
@@ -152,24 +185,60 @@ impl ShardEmbedder {
     /// An empty commit of this shard.
     #[must_use]
     pub fn begin(&self) -> ShardCommit {
-        ShardCommit { broker: self.broker.clone(), shard: self.shard, mutations: Vec::new(), appends: Vec::new(), settles: Vec::new() }
+        ShardCommit {
+            broker: self.broker.clone(),
+            shard: self.shard,
+            mutations: Vec::new(),
+            appends: Vec::new(),
+            settles: Vec::new(),
+            unseen: Vec::new(),
+            postpones: Vec::new(),
+        }
     }
 
     /// Hands a commit to the shard. When this returns the commit has its place in the shard's order and its records have their
     /// offsets, but nothing is durable yet: wait for [`Submitted::durable`] before anything outside hears of it.
     ///
     /// # Errors
-    /// When the broker shuts down ([`WriteError::ShuttingDown`]): nothing of the commit is stored then. After the death of the shard it may be.
-    pub async fn submit(&self, commit: ShardCommit) -> Result<Submitted, WriteError> {
+    /// When the broker shuts down ([`WriteError::ShuttingDown`]), or a record that must be unseen was handed out: nothing of the commit is
+    /// stored then. After the death of the shard it may be.
+    pub async fn submit(&self, commit: ShardCommit) -> Result<Submitted, SubmitError> {
         assert_eq!(commit.shard, self.shard, "a commit is submitted to the shard that began it");
         let (placed, offsets) = oneshot::channel();
         let (durable_sender, durable) = oneshot::channel();
-        let ShardCommit { mutations, appends, settles, .. } = commit;
-        let input = Input::Embedded(EmbeddedCommit { mutations, appends, settles, placed, durable: durable_sender });
-        self.broker.0.shard(self.shard).send(input).await?;
+        let ShardCommit { mutations, appends, settles, unseen, postpones, .. } = commit;
+        let input = Input::Embedded(EmbeddedCommit { mutations, appends, settles, unseen, postpones, placed, durable: durable_sender });
+        self.broker.0.shard(self.shard).send(input).await.map_err(WriteError::from)?;
         let liveness = self.broker.liveness().clone();
-        let offsets = offsets.await.map_err(|_| WriteError::lost(&liveness))?;
+        let offsets = offsets.await.map_err(|_| WriteError::lost(&liveness))?.ok_or(SubmitError::HandedOut)?;
         Ok(Submitted { offsets, durable, liveness })
+    }
+
+    /// From now on, a group of a lane topic marks in this shard when a record is first handed out; the mark is synced before that,
+    /// in the commit of its lease. To be said at every start, before consumers come.
+    ///
+    /// # Errors
+    /// When there is no such lane topic or group.
+    pub fn mark_hand_outs(&self, topic: &TopicName, group: &GroupName) -> Result<(), EmbedError> {
+        let key = lane_group(&self.broker, self.shard, topic, group)?;
+        let found = self.broker.0.catalog.topic(topic).and_then(|topic| topic.group(group));
+        for of in found.iter().flat_map(|group| &group.partitions).filter(|of| of.key == key) {
+            of.view.mark_hand_outs();
+        }
+        Ok(())
+    }
+
+    /// Whether these records of lane topics were ever handed out to the group, in their order. What cannot be asked, because its topic or
+    /// group is gone, is [`HandOut::Unknown`]. An answer holds until the shard gives the record out: what depends on
+    /// [`HandOut::Never`] is committed with [`ShardCommit::settle_unseen`].
+    ///
+    /// # Errors
+    /// When the broker shuts down.
+    pub async fn hand_outs(&self, group: &GroupName, records: &[(TopicName, Offset)]) -> Result<Vec<HandOut>, WriteError> {
+        let keys: Vec<_> = records.iter().map(|(topic, _)| lane_group(&self.broker, self.shard, topic, group).ok()).collect();
+        let asked = keys.iter().zip(records).filter_map(|(key, (_, offset))| key.map(|key| (key, *offset))).collect();
+        let mut known = self.broker.0.shard(self.shard).ask(|reply| Input::HandOuts { asked, reply }).await?.into_iter();
+        Ok(keys.iter().map(|key| key.and_then(|_| known.next()).unwrap_or(HandOut::Unknown)).collect())
     }
 
     /// The durable value of a key of the embedder's own. Blocks on storage.
@@ -217,6 +286,13 @@ impl ShardEmbedder {
         self.broker.wait_for_record(&partition, from, core::time::Duration::MAX).await;
         Ok(!self.broker.is_shutting_down())
     }
+}
+
+fn lane_group(broker: &Broker, shard: ShardId, topic: &TopicName, group: &GroupName) -> Result<GroupKey, EmbedError> {
+    let partition = lane_partition(broker, shard, topic)?;
+    let found = broker.0.catalog.topic(topic).and_then(|topic| topic.group(group));
+    let group = found.ok_or_else(|| EmbedError::GroupNotFound { topic: topic.clone(), group: group.clone() })?;
+    Ok(GroupKey { partition: partition.key, group: group.id })
 }
 
 fn lane_partition(broker: &Broker, shard: ShardId, topic: &TopicName) -> Result<Arc<Partition>, EmbedError> {

@@ -22,7 +22,8 @@ pub mod storage;
 mod topic;
 
 pub use broker::{Broker, BrokerConfig, ConsumeError, CreateTopicError, OpenError, ProduceError, ReadRequestError, TopicError};
-pub use embed::{EmbedError, ShardCommit, ShardEmbedder, Submitted};
+pub use embed::{EmbedError, ShardCommit, ShardEmbedder, SubmitError, Submitted};
+pub use group::HandOut;
 pub use liveness::{Liveness, PartGuard};
 pub use shard::append::AppendError;
 pub use shard::commit::WriteError;

@@ -197,6 +197,7 @@ impl Broker {
                 receipt: receipt.sign(&self.0.secret),
                 attempt: lease.attempt,
                 lease_until_ms: lease.deadline_ms,
+                handed_out_ago_ms: lease.handed_out_ms.map(|at_ms| self.0.clock.now_ms().saturating_sub(at_ms)),
                 record: ConsumedRecord::new(of.key.partition.partition, lease.offset, record.timestamp_ms, record.payload),
             });
         }

@@ -5,7 +5,7 @@
 //!
 //! | field | form |
 //! |---|---|
-//! | version | one byte, 1 |
+//! | version | one byte, 2 |
 //! | acknowledgement floor | varint |
 //! | distance from the floor to the next fresh offset | varint |
 //! | number of settled ranges | varint |
@@ -13,20 +13,21 @@
 //! | … its length, at least 1 | varint |
 //! | number of leases | varint |
 //! | each lease, in order of offsets: distance from the offset before (the first: from 0) | varint |
-//! | … lease id, deadline in milliseconds since 1970, deliveries (at least 1, below 2^32) | 3 varints |
+//! | … lease id, deadline in milliseconds since 1970, deliveries (at least 1, below 2^32), mark | 4 varints |
 //! | number of delayed records | varint |
 //! | each, in order of offsets: distance from the offset before (the first: from 0) | varint |
-//! | … deliveries (below 2^32), due time in milliseconds since 1970 | 2 varints |
+//! | … deliveries (below 2^32), due time in milliseconds since 1970, mark | 3 varints |
 //! | … whether a lease ran out | one byte, 0 or 1 |
 //! | … if 1: its lease id | varint |
 //!
+//! A mark is when the record was first handed out, in milliseconds since 1970 and one more; 0 in a group that does not mark hand-outs.
 //! Nothing follows. One state has one encoding.
 
 use super::ranges::RangeSet;
 use super::state::{Delayed, Lease, QueueState};
 use sagamq_api::Offset;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// Why bytes are no state of a queue group. The stored value is damaged, or of a newer version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -70,6 +71,7 @@ impl QueueState {
             put(&mut out, lease.lease_id);
             put(&mut out, lease.deadline_ms);
             put(&mut out, u64::from(lease.attempt));
+            put(&mut out, mark(lease.handed_out_ms));
             previous = offset.0;
         }
         put(&mut out, self.delayed.len() as u64);
@@ -78,6 +80,7 @@ impl QueueState {
             put(&mut out, offset.0 - previous);
             put(&mut out, u64::from(delayed.attempt));
             put(&mut out, delayed.due_ms);
+            put(&mut out, mark(delayed.handed_out_ms));
             out.push(u8::from(delayed.lapsed_lease.is_some()));
             if let Some(lease_id) = delayed.lapsed_lease {
                 put(&mut out, lease_id);
@@ -131,6 +134,10 @@ impl QueueState {
     }
 }
 
+fn mark(handed_out_ms: Option<u64>) -> u64 {
+    handed_out_ms.map_or(0, |at_ms| at_ms.saturating_add(1))
+}
+
 fn put(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push((value & 0x7f) as u8 | 0x80);
@@ -176,6 +183,10 @@ impl Input<'_> {
         u32::try_from(self.varint("deliveries")?).map_err(|_| DecodeError::Number("deliveries"))
     }
 
+    fn mark(&mut self) -> Result<Option<u64>, DecodeError> {
+        Ok(self.varint("the time of a hand-out")?.checked_sub(1))
+    }
+
     fn ranges(&mut self, floor: u64) -> Result<RangeSet, DecodeError> {
         const FIELD: &str = "a settled range";
         let mut ranges = RangeSet::default();
@@ -212,7 +223,8 @@ impl Input<'_> {
             if attempt == 0 {
                 return Err(DecodeError::Contradiction("a leased record was never delivered"));
             }
-            state.put_in_flight(Offset(offset), Lease { lease_id, deadline_ms, attempt });
+            let handed_out_ms = self.mark()?;
+            state.put_in_flight(Offset(offset), Lease { lease_id, deadline_ms, attempt, handed_out_ms });
         }
         Ok(())
     }
@@ -224,12 +236,13 @@ impl Input<'_> {
             previous = Some(offset);
             let attempt = self.attempt()?;
             let due_ms = self.varint("a due time")?;
+            let handed_out_ms = self.mark()?;
             let lapsed_lease = match self.byte()? {
                 0 => None,
                 1 => Some(self.varint("a lease id")?),
                 _ => return Err(DecodeError::Number("the mark of a lease that ran out")),
             };
-            state.put_delayed(Offset(offset), Delayed { attempt, due_ms, lapsed_lease });
+            state.put_delayed(Offset(offset), Delayed { attempt, due_ms, lapsed_lease, handed_out_ms });
         }
         Ok(())
     }
@@ -254,13 +267,13 @@ mod tests {
         assert_eq!(
             state.encode(),
             [
-                1, // version
+                2, // version
                 0xac, 0x02, // floor 300
                 3,    // next fresh 303
                 1, 1, 1, // one range: 301, one long
                 2, // two leases
-                0xac, 0x02, 7, 0xf0, 0x2e, 1, // 300, lease 7, until 6000, first delivery
-                2, 9, 0xf0, 0x2e, 1, // 302, lease 9
+                0xac, 0x02, 7, 0xf0, 0x2e, 1, 0, // 300, lease 7, until 6000, first delivery, no mark
+                2, 9, 0xf0, 0x2e, 1, 0, // 302, lease 9
                 0, // none delayed
             ]
         );
@@ -270,16 +283,16 @@ mod tests {
     fn what_contradicts_itself_is_refused() {
         let refused = |bytes: &[u8]| QueueState::decode(bytes).expect_err("refused");
         assert_eq!(refused(&[]), DecodeError::Truncated);
-        assert_eq!(refused(&[2, 0, 0, 0, 0, 0]), DecodeError::Version(2));
-        assert_eq!(refused(&[1, 0, 0, 0, 0]), DecodeError::Truncated);
-        assert_eq!(refused(&[1, 0, 0, 0, 0, 0, 0]), DecodeError::TrailingBytes(1));
-        assert_eq!(refused(&[1, 0x80, 0, 0, 0, 0, 0]), DecodeError::Number("the floor"));
+        assert_eq!(refused(&[1, 0, 0, 0, 0, 0]), DecodeError::Version(1));
+        assert_eq!(refused(&[2, 0, 0, 0, 0]), DecodeError::Truncated);
+        assert_eq!(refused(&[2, 0, 0, 0, 0, 0, 0]), DecodeError::TrailingBytes(1));
+        assert_eq!(refused(&[2, 0x80, 0, 0, 0, 0, 0]), DecodeError::Number("the floor"));
         // One record was delivered and is nowhere.
-        assert!(matches!(refused(&[1, 0, 1, 0, 0, 0]), DecodeError::Contradiction(_)));
+        assert!(matches!(refused(&[2, 0, 1, 0, 0, 0]), DecodeError::Contradiction(_)));
         // A settled range begins at the floor.
-        assert!(matches!(refused(&[1, 0, 1, 1, 0, 1, 0, 0]), DecodeError::Contradiction(_)));
+        assert!(matches!(refused(&[2, 0, 1, 1, 0, 1, 0, 0]), DecodeError::Contradiction(_)));
         // The same record is leased and delayed.
-        assert!(matches!(refused(&[1, 0, 1, 0, 1, 0, 1, 1, 1, 1, 0, 1, 1, 0]), DecodeError::Contradiction(_)));
+        assert!(matches!(refused(&[2, 0, 1, 0, 1, 0, 1, 1, 1, 0, 1, 0, 1, 1, 0, 0]), DecodeError::Contradiction(_)));
     }
 
     proptest! {

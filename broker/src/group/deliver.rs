@@ -16,6 +16,8 @@ pub struct Leased {
     pub lease_id: u64,
     /// End of the lease, in milliseconds since 1970; the time of the receive if the record was settled at once.
     pub deadline_ms: u64,
+    /// When it was first handed out, in milliseconds since 1970, in a group that marks hand-outs.
+    pub handed_out_ms: Option<u64>,
 }
 
 /// What a receive got.
@@ -47,33 +49,33 @@ impl QueueState {
         let deadline_ms = if auto_ack { now_ms } else { now_ms.saturating_add(lease_ms) };
         let mut leased = Vec::new();
         while leased.len() < max && (auto_ack || self.in_flight.len() < IN_FLIGHT_MAX) {
-            let Some((offset, attempt)) = self.take_next(high_watermark) else { break };
+            let Some((offset, attempt, handed_out_ms)) = self.take_next(high_watermark, now_ms) else { break };
             let lease_id = next_lease_id();
             if auto_ack {
                 self.settle_taken(offset);
             } else {
-                self.put_in_flight(offset, Lease { lease_id, deadline_ms, attempt });
+                self.put_in_flight(offset, Lease { lease_id, deadline_ms, attempt, handed_out_ms });
             }
-            leased.push(Leased { offset, attempt, lease_id, deadline_ms });
+            leased.push(Leased { offset, attempt, lease_id, deadline_ms, handed_out_ms });
         }
         let empty = leased.is_empty().then(|| self.why_empty(high_watermark));
         Received { leased, empty }
     }
 
-    /// Takes the next deliverable record out of its place; gives its offset and the number of the delivery.
-    fn take_next(&mut self, high_watermark: Offset) -> Option<(Offset, u32)> {
+    /// Takes the next deliverable record out of its place; gives its offset, the number of the delivery, and when it was first handed out.
+    fn take_next(&mut self, high_watermark: Offset, now_ms: u64) -> Option<(Offset, u32, Option<u64>)> {
         if let Some(&offset) = self.ready.first()
             && offset < high_watermark
         {
             let delayed = self.take_delayed(offset)?;
-            return Some((offset, delayed.attempt.saturating_add(1)));
+            return Some((offset, delayed.attempt.saturating_add(1), delayed.handed_out_ms));
         }
         if self.is_fresh_blocked() {
             return None;
         }
         let offset = self.peek_fresh(high_watermark)?;
         self.next_fresh = offset.next();
-        Some((offset, 1))
+        Some((offset, 1, self.marks_hand_outs.then_some(now_ms)))
     }
 
     /// The first record that was never delivered and is not settled.

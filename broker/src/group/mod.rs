@@ -19,4 +19,4 @@ pub use deliver::{Leased, Received};
 pub use policy::QueuePolicy;
 pub use receipt::{Receipt, ReceiptError};
 pub use settle::{DeadLetterCause, DeadLettered, Redriven, Settled};
-pub use state::QueueState;
+pub use state::{HandOut, QueueState};

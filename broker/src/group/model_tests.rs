@@ -1,6 +1,6 @@
 //! The queue state against a naive model (a map from offset to what became of it), and at its bounds.
 
-use super::{DeadLetterCause, DeadLettered, QueuePolicy, QueueState, Redriven, Settled};
+use super::{DeadLetterCause, DeadLettered, HandOut, QueuePolicy, QueueState, Redriven, Settled};
 use core::ops::Range;
 use proptest::prelude::*;
 use sagamq_api::Offset;
@@ -42,6 +42,7 @@ enum Step {
     Undo(usize),
     Settle(u64),
     Redrive(u64),
+    Postpone(u64, u64),
     Pass {
         ms: u64,
         jitter: f64,
@@ -62,6 +63,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0_usize..3).prop_map(Step::Undo),
         1 => (START..START + 40).prop_map(Step::Settle),
         2 => (START..START + 40).prop_map(Step::Redrive),
+        1 => (START..START + 40, 0_u64..300).prop_map(|(offset, ms)| Step::Postpone(offset, ms)),
         4 => (0_u64..300, jitter).prop_map(|(ms, jitter)| Step::Pass { ms, jitter }),
         1 => (START..START + 10).prop_map(Step::ForgetBelow),
     ]
@@ -75,17 +77,22 @@ struct Run {
     high_watermark: u64,
     next_lease: u64,
     issued: Vec<(Offset, u64)>,
+    /// When each pending record was first handed out.
+    handed_out: BTreeMap<u64, u64>,
 }
 
 impl Run {
     fn new() -> Self {
+        let mut state = QueueState::starting_at(Offset(START));
+        state.mark_hand_outs();
         Self {
-            state: QueueState::starting_at(Offset(START)),
+            state,
             model: BTreeMap::new(),
             now_ms: 1_000,
             high_watermark: START,
             next_lease: 0,
             issued: Vec::new(),
+            handed_out: BTreeMap::new(),
         }
     }
 
@@ -127,6 +134,10 @@ impl Run {
             let fate = self.fate(leased.offset);
             assert!(matches!(fate, Fate::Fresh | Fate::Delayed { .. }), "{} was {fate:?}", leased.offset);
             self.issued.push((leased.offset, leased.lease_id));
+            if fate == Fate::Fresh {
+                self.handed_out.insert(leased.offset.0, self.now_ms);
+            }
+            assert_eq!(leased.handed_out_ms, self.handed_out.get(&leased.offset.0).copied(), "{}", leased.offset);
             let lease = Fate::Leased { lease_id: leased.lease_id, deadline_ms: self.now_ms + lease_ms, attempt: leased.attempt };
             self.set(leased.offset, if auto_ack { Fate::Settled } else { lease });
         }
@@ -172,6 +183,7 @@ impl Run {
                 self.set(Offset(offset), Fate::Settled);
             }
             Step::Redrive(offset) => self.redrive(Offset(offset)),
+            Step::Postpone(offset, ms) => self.postpone(Offset(offset), self.now_ms + ms),
             Step::Pass { ms, jitter } => self.pass(ms, jitter),
             Step::ForgetBelow(log_start) => {
                 self.state.forget_below(Offset(log_start));
@@ -239,10 +251,21 @@ impl Run {
     fn redrive(&mut self, offset: Offset) {
         if self.fate(offset) == Fate::Settled {
             assert_eq!(self.state.redrive(offset, self.now_ms), Redriven::Done);
+            self.handed_out.remove(&offset.0);
             self.set(offset, Fate::Delayed { attempt: 0, due_ms: self.now_ms, lapsed: None });
         } else {
             assert_eq!(self.state.redrive(offset, self.now_ms), Redriven::NotSettled);
         }
+    }
+
+    fn postpone(&mut self, offset: Offset, due_ms: u64) {
+        let done = self.state.postpone(offset, due_ms);
+        match self.fate(offset) {
+            Fate::Leased { lease_id, attempt, .. } => self.set(offset, Fate::Delayed { attempt, due_ms, lapsed: Some(lease_id) }),
+            Fate::Delayed { attempt, lapsed, .. } => self.set(offset, Fate::Delayed { attempt, due_ms, lapsed }),
+            Fate::Fresh | Fate::Settled => return assert!(!done),
+        }
+        assert!(done);
     }
 
     fn pass(&mut self, ms: u64, jitter: f64) {
@@ -271,6 +294,14 @@ impl Run {
         let all = || (0..self.high_watermark.max(START + 50)).map(Offset);
         for offset in all() {
             assert_eq!(self.state.is_settled(offset), self.fate(offset) == Fate::Settled, "{offset}");
+            let hand_out = match self.fate(offset) {
+                Fate::Fresh => HandOut::Never,
+                Fate::Settled => HandOut::Unknown,
+                Fate::Leased { .. } | Fate::Delayed { .. } => {
+                    self.handed_out.get(&offset.0).map_or(HandOut::Unknown, |&at_ms| HandOut::At(at_ms))
+                }
+            };
+            assert_eq!(self.state.hand_out(offset), hand_out, "{offset}");
         }
         let high_watermark = Offset(self.high_watermark);
         let count = |wanted: fn(&Fate) -> bool| self.model.values().filter(|fate| wanted(fate)).count() as u64;
@@ -301,6 +332,7 @@ proptest! {
             run.check(floor);
             if at % restart_every == 0 {
                 run.state = QueueState::decode(&run.state.encode()).expect("its own bytes");
+                run.state.mark_hand_outs();
             }
         }
     }
@@ -429,4 +461,21 @@ fn a_late_acknowledgement_counts_until_somebody_else_gets_the_record() {
     assert_eq!(state.receive(1_000, 5, 1_000, Offset(2), false, &mut draw).leased[0].offset, second);
     assert_eq!(state.ack(second, second_lease), Settled::Expired);
     assert_eq!(state.ack(second, 77), Settled::Done { lease_until_ms: None });
+}
+
+#[test]
+fn a_hand_out_leaves_a_mark_that_neither_a_give_back_nor_a_new_lease_changes() {
+    let mut state = QueueState::starting_at(Offset(0));
+    state.mark_hand_outs();
+    let mut draw = leases();
+    assert_eq!(state.hand_out(Offset(0)), HandOut::Never);
+    let first = state.receive(1_000, 1, 500, Offset(2), false, &mut draw).leased[0];
+    let _ = state.give_back(first.offset, first.lease_id, 1_100);
+    assert_eq!((state.hand_out(Offset(0)), state.hand_out(Offset(1))), (HandOut::At(1_000), HandOut::Never));
+    let again = state.receive(1_200, 1, 500, Offset(2), false, &mut draw).leased[0];
+    assert_eq!((again.offset, again.attempt, again.handed_out_ms), (Offset(0), 1, Some(1_000)));
+    assert!(state.expire(1_700, &POLICY, &mut || 1.0).is_empty());
+    assert_eq!(QueueState::decode(&state.encode()).expect("its own bytes").hand_out(Offset(0)), HandOut::At(1_000));
+    assert!(state.settle(Offset(0)));
+    assert_eq!(state.hand_out(Offset(0)), HandOut::Unknown, "settled: it may have been, and the time is let go");
 }

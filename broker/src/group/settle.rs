@@ -104,7 +104,15 @@ impl QueueState {
         }
         let wait_ms = delay_ms.unwrap_or_else(|| policy.backoff_ms(lease.attempt, jitter));
         self.take_in_flight(offset);
-        self.put_delayed(offset, Delayed { attempt: lease.attempt, due_ms: now_ms.saturating_add(wait_ms), lapsed_lease: None });
+        self.put_delayed(
+            offset,
+            Delayed {
+                attempt: lease.attempt,
+                due_ms: now_ms.saturating_add(wait_ms),
+                lapsed_lease: None,
+                handed_out_ms: lease.handed_out_ms,
+            },
+        );
         Settled::Done { lease_until_ms: None }
     }
 
@@ -138,7 +146,10 @@ impl QueueState {
     pub fn undo_lease(&mut self, offset: Offset, lease_id: u64, now_ms: u64) -> bool {
         let Some(lease) = self.in_flight.get(&offset).copied().filter(|lease| lease.lease_id == lease_id) else { return false };
         self.take_in_flight(offset);
-        self.put_delayed(offset, Delayed { attempt: lease.attempt - 1, due_ms: now_ms, lapsed_lease: None });
+        self.put_delayed(
+            offset,
+            Delayed { attempt: lease.attempt - 1, due_ms: now_ms, lapsed_lease: None, handed_out_ms: lease.handed_out_ms },
+        );
         self.note_due(now_ms);
         true
     }
@@ -152,6 +163,26 @@ impl QueueState {
             self.take_delayed(offset);
         }
         self.settle_taken(offset);
+        true
+    }
+
+    /// Makes a record that was handed out due at `due_ms`, whatever its lease, without counting a delivery: for an embedder whose
+    /// consumer said that it should be asked again then. `false` when the record is not pending.
+    pub fn postpone(&mut self, offset: Offset, due_ms: u64) -> bool {
+        let delayed = match self.take_in_flight(offset) {
+            Some(lease) => Delayed {
+                attempt: lease.attempt,
+                due_ms,
+                // Its holder may have more to say, and to acknowledge.
+                lapsed_lease: Some(lease.lease_id),
+                handed_out_ms: lease.handed_out_ms,
+            },
+            None => match self.take_delayed(offset) {
+                Some(delayed) => Delayed { due_ms, ..delayed },
+                None => return false,
+            },
+        };
+        self.put_delayed(offset, delayed);
         true
     }
 
@@ -179,7 +210,7 @@ impl QueueState {
             } else {
                 let due_ms = now_ms.saturating_add(policy.backoff_ms(lease.attempt, jitter()));
                 let lapsed_lease = Some(lease.lease_id);
-                self.put_delayed(offset, Delayed { attempt: lease.attempt, due_ms, lapsed_lease });
+                self.put_delayed(offset, Delayed { attempt: lease.attempt, due_ms, lapsed_lease, handed_out_ms: lease.handed_out_ms });
             }
         }
         self.note_due(now_ms);
@@ -195,7 +226,7 @@ impl QueueState {
             return Redriven::Full;
         }
         self.redriven += 1;
-        self.put_delayed(offset, Delayed { attempt: 0, due_ms: now_ms, lapsed_lease: None });
+        self.put_delayed(offset, Delayed { attempt: 0, due_ms: now_ms, lapsed_lease: None, handed_out_ms: None });
         self.note_due(now_ms);
         Redriven::Done
     }

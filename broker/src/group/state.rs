@@ -20,6 +20,8 @@ pub(crate) struct Lease {
     pub(crate) deadline_ms: u64,
     /// Deliveries, this one included; at least 1.
     pub(crate) attempt: u32,
+    /// When it was first handed out, in milliseconds since 1970, in a group that marks hand-outs.
+    pub(crate) handed_out_ms: Option<u64>,
 }
 
 /// A record that waits for its next delivery. It holds no in-flight slot.
@@ -30,6 +32,19 @@ pub(crate) struct Delayed {
     pub(crate) due_ms: u64,
     /// The lease that ran out, if that is why it waits: its holder may still acknowledge.
     pub(crate) lapsed_lease: Option<u64>,
+    /// As in [`Lease`]: neither a delivery that is given back nor a new one changes it.
+    pub(crate) handed_out_ms: Option<u64>,
+}
+
+/// Whether a record was ever handed to a consumer: what the embedder of a lane topic asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HandOut {
+    /// Never: no consumer can have seen it.
+    Never,
+    /// First at this time, in milliseconds since 1970.
+    At(u64),
+    /// It may have been; nobody knows when. Settled records belong here.
+    Unknown,
 }
 
 /// One queue group in one partition. See the file for its order of positions.
@@ -43,6 +58,8 @@ pub struct QueueState {
     pub(super) delayed: BTreeMap<Offset, Delayed>,
     /// Pending offsets that lie in the settled part: redriven dead letters.
     pub(super) redriven: u64,
+    /// Whether hand-outs get a mark with their time. A setting, not encoded.
+    pub(super) marks_hand_outs: bool,
     // What follows is an index over the maps above: never encoded, not part of equality.
     pub(super) by_deadline: BTreeSet<(u64, Offset)>,
     pub(super) by_due: BTreeSet<(u64, Offset)>,
@@ -125,6 +142,24 @@ impl QueueState {
     pub fn next_due_ms(&self) -> Option<u64> {
         let firsts = [self.by_deadline.first(), self.by_due.first()];
         firsts.into_iter().flatten().map(|&(at_ms, _)| at_ms).min()
+    }
+
+    /// From now on, records are marked with the time at which they are first handed out.
+    pub fn mark_hand_outs(&mut self) {
+        self.marks_hand_outs = true;
+    }
+
+    /// Whether the record was ever handed out. Every record below `next_fresh` is settled or pending, and only what was delivered is
+    /// pending, so the mark is needed for its time alone.
+    #[must_use]
+    pub fn hand_out(&self, offset: Offset) -> HandOut {
+        let leased = self.in_flight.get(&offset).map(|lease| lease.handed_out_ms);
+        match leased.or_else(|| self.delayed.get(&offset).map(|delayed| delayed.handed_out_ms)) {
+            Some(Some(at_ms)) => HandOut::At(at_ms),
+            Some(None) => HandOut::Unknown,
+            None if self.is_in_settled_part(offset) => HandOut::Unknown,
+            None => HandOut::Never,
+        }
     }
 
     /// Whether the record is settled.

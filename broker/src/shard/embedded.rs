@@ -1,5 +1,6 @@
 //! Commits of the embedder: its own keys, records for its topics, and settled commands, in one write of one shard.
 
+use crate::group::HandOut;
 use crate::log::batch::Batch;
 use crate::log::partition::Partition;
 use crate::shard::Shard;
@@ -15,14 +16,23 @@ pub(crate) struct EmbeddedCommit {
     pub(crate) mutations: Vec<Mutation>,
     pub(crate) appends: Vec<(Arc<Partition>, Batch)>,
     pub(crate) settles: Vec<(GroupKey, Offset)>,
-    /// The offsets, as soon as they are given: before anything is durable.
-    pub(crate) placed: oneshot::Sender<Vec<Offset>>,
+    /// Records that must never have been handed out; else nothing of the commit happens.
+    pub(crate) unseen: Vec<(GroupKey, Offset)>,
+    /// Records that are due again at a time of the embedder's, in milliseconds since 1970.
+    pub(crate) postpones: Vec<(GroupKey, Offset, u64)>,
+    /// The offsets, as soon as they are given: before anything is durable. `None`: the condition does not hold.
+    pub(crate) placed: oneshot::Sender<Option<Vec<Offset>>>,
     /// When everything is durable.
     pub(crate) durable: oneshot::Sender<Result<(), WriteError>>,
 }
 
 impl Shard {
     pub(crate) fn embedded(&mut self, commit: EmbeddedCommit) {
+        if commit.unseen.iter().any(|&(key, offset)| self.hand_out(key, offset) != HandOut::Never) {
+            // The embedder decides again. It may have stopped to listen, as at a shutdown.
+            let _ = commit.placed.send(None);
+            return;
+        }
         for mutation in commit.mutations {
             self.commit.push(mutation);
         }
@@ -37,12 +47,24 @@ impl Shard {
                 self.touch(key);
             }
         }
+        for (key, offset, due_ms) in commit.postpones {
+            if let Some(slot) = self.slots.get_mut(&key)
+                && slot.state.postpone(offset, due_ms)
+            {
+                self.touch(key);
+            }
+        }
         self.commit.require_sync();
         // The embedder may have stopped to listen, as at a shutdown; the commit goes on.
-        let _ = commit.placed.send(offsets);
+        let _ = commit.placed.send(Some(offsets));
         let durable = commit.durable;
         self.answer(move |written| {
             let _ = durable.send(written);
         });
+    }
+
+    /// Whether a record was ever handed out. A group that is gone has nothing to say.
+    pub(crate) fn hand_out(&self, key: GroupKey, offset: Offset) -> HandOut {
+        self.slots.get(&key).map_or(HandOut::Unknown, |slot| slot.state.hand_out(offset))
     }
 }

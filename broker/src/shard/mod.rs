@@ -8,6 +8,7 @@ pub(crate) mod queue;
 mod recent;
 mod task;
 
+use crate::group::HandOut;
 use crate::liveness::Liveness;
 use crate::log::partition::Partition;
 use crate::storage::Mutation;
@@ -16,6 +17,7 @@ use append::{AppendRequest, CheckRequest};
 use commit::WriteError;
 use embedded::EmbeddedCommit;
 use queue::{GroupKey, QueueRequest, Slot};
+use sagamq_api::Offset;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
@@ -34,6 +36,8 @@ pub(crate) enum Input {
     Queue(QueueRequest),
     /// A commit of the embedder.
     Embedded(EmbeddedCommit),
+    /// Were these records ever handed out? Answered at once: the answer may be ahead of the disk, never behind it.
+    HandOuts { asked: Vec<(GroupKey, Offset)>, reply: oneshot::Sender<Vec<HandOut>> },
     /// Keys of the data directory's own, on shard 0.
     Meta { mutations: Vec<Mutation>, reply: oneshot::Sender<Result<(), WriteError>> },
     /// Own these partitions from now on.

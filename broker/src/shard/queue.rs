@@ -14,7 +14,7 @@ use sagamq_api::Offset;
 use sagamq_api::headers::dead_letter;
 use sagamq_api::record::Payload;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio::sync::{Notify, oneshot};
 
 /// A group in one partition.
@@ -31,11 +31,18 @@ pub(crate) struct QueueView {
     /// `u64::MAX`: nothing will become due by itself.
     next_due_ms: AtomicU64,
     ready: AtomicU64,
+    /// Whether hand-outs are marked and synced: the embedder asked for it.
+    marks_hand_outs: AtomicBool,
 }
 
 impl QueueView {
     pub(crate) fn of(state: &QueueState) -> Self {
-        let view = Self { next_fresh: AtomicU64::new(0), next_due_ms: AtomicU64::new(0), ready: AtomicU64::new(0) };
+        let view = Self {
+            next_fresh: AtomicU64::new(0),
+            next_due_ms: AtomicU64::new(0),
+            ready: AtomicU64::new(0),
+            marks_hand_outs: AtomicBool::new(false),
+        };
         view.update(state);
         view
     }
@@ -51,6 +58,11 @@ impl QueueView {
         let fresh = high_watermark.0.saturating_sub(self.next_fresh.load(Ordering::Acquire));
         let due = u64::from(self.next_due_ms.load(Ordering::Acquire) <= now_ms);
         fresh + due + self.ready.load(Ordering::Acquire)
+    }
+
+    /// From now on, records are marked with the time at which they are first handed out, and the mark is synced before that.
+    pub(crate) fn mark_hand_outs(&self) {
+        self.marks_hand_outs.store(true, Ordering::Release);
     }
 
     /// When something will become deliverable by itself.
@@ -210,6 +222,10 @@ impl Shard {
         let random = &mut self.random;
         let high_watermark = self.logs.get(&key.partition).ok_or(QueueError::GroupDeleted)?.partition.high_watermark();
         let slot = self.slots.get_mut(&key).ok_or(QueueError::GroupDeleted)?;
+        let marks_hand_outs = slot.view.marks_hand_outs.load(Ordering::Acquire);
+        if marks_hand_outs {
+            slot.state.mark_hand_outs();
+        }
         let received = slot.state.receive(now_ms, max, lease_ms, high_watermark, auto_ack, &mut || random.next_u64());
         let redelivered = received.leased.iter().filter(|leased| leased.attempt > 1).count();
         self.metrics.delivered_records.get_or_create(&slot.label).inc_by(received.leased.len() as u64);
@@ -217,7 +233,9 @@ impl Shard {
         if !received.leased.is_empty() {
             // A lease is no promise to anybody who is not asking again, so it need not survive a power cut: it is written before
             // it is given out (and so survives the death of the process), and the next sync covers it.
-            if auto_ack {
+            // The mark of a hand-out is a promise to the embedder ("nobody can have seen it"), so it must survive a power cut.
+            let has_new_mark = marks_hand_outs && received.leased.iter().any(|leased| leased.handed_out_ms == Some(now_ms));
+            if auto_ack || has_new_mark {
                 self.commit.require_sync();
             }
             self.touch(key);

@@ -117,6 +117,9 @@ impl Shard {
             Input::Check(request) => self.check(request),
             Input::Queue(request) => self.queue(request),
             Input::Embedded(commit) => self.embedded(commit),
+            Input::HandOuts { asked, reply } => {
+                let _ = reply.send(asked.into_iter().map(|(key, offset)| self.hand_out(key, offset)).collect());
+            }
             Input::Meta { mutations, reply } => self.write_meta(mutations, reply),
             Input::AddPartitions { logs } => self.add_partitions(logs),
             Input::AddSlots { slots } => self.slots.extend(slots),

@@ -6,9 +6,9 @@ use sagamq_api::Offset;
 use sagamq_api::group::StartPosition;
 use sagamq_api::record::Payload;
 use sagamq_api::topic::TopicConfig;
-use sagamq_broker::EmbedError;
 use sagamq_broker::storage::crash::{CrashStorage, FailedWrite};
 use sagamq_broker::storage::memory::MemoryStorage;
+use sagamq_broker::{EmbedError, HandOut, SubmitError};
 
 fn lane_topic() -> TopicConfig {
     TopicConfig { partitions: 4, ..TopicConfig::default() }
@@ -73,4 +73,42 @@ async fn a_failed_write_leaves_all_of_a_commit_or_nothing() {
         assert_eq!(key, record, "both or none");
         assert_eq!(key, leaves == FailedWrite::Applied);
     }
+}
+
+#[tokio::test]
+async fn a_hand_out_is_synced_before_the_record_is_given_out_and_what_was_never_seen_can_be_settled() {
+    let storage = CrashStorage::new();
+    let test = TestBroker::with_topic(storage.clone(), "t", lane_topic()).await;
+    test.broker.ensure_group(&topic("t"), &group("workers"), StartPosition::Earliest).await.expect("made");
+    let lane = test.broker.embedder(2);
+    lane.mark_hand_outs(&topic("t"), &group("workers")).expect("there");
+    let mut commit = lane.begin();
+    commit.append(&topic("t"), value("seen")).expect("a lane topic");
+    lane.submit(commit).await.expect("submitted").durable().await.expect("durable");
+    assert_eq!(test.receive("t", "workers").await.len(), 1);
+    let mut commit = lane.begin();
+    commit.append(&topic("t"), value("waits")).expect("a lane topic");
+    lane.submit(commit).await.expect("submitted").durable().await.expect("durable");
+
+    let test = TestBroker::open(storage.after_power_cut());
+    let lane = test.broker.embedder(2);
+    lane.mark_hand_outs(&topic("t"), &group("workers")).expect("there");
+    let records = [Offset(0), Offset(1)].map(|offset| (topic("t"), offset));
+    let known = lane.hand_outs(&group("workers"), &records).await.expect("answered");
+    assert!(matches!(known[..], [HandOut::At(_), HandOut::Never]), "{known:?}");
+
+    let mut both = lane.begin();
+    both.put(b"k", b"v".to_vec());
+    both.settle_unseen(&topic("t"), &group("workers"), Offset(0)).expect("there");
+    both.settle_unseen(&topic("t"), &group("workers"), Offset(1)).expect("there");
+    assert!(matches!(lane.submit(both).await, Err(SubmitError::HandedOut)));
+    let mut one = lane.begin();
+    one.settle_unseen(&topic("t"), &group("workers"), Offset(1)).expect("there");
+    // A worker that works on asks to be called again later: no hand-out is forgotten by that.
+    one.postpone(&topic("t"), &group("workers"), Offset(0), 1).expect("there");
+    lane.submit(one).await.expect("submitted").durable().await.expect("durable");
+    assert!(lane.get(b"k").expect("reads").is_none(), "nothing of a refused commit happened");
+    let again = test.receive("t", "workers").await;
+    assert_eq!(again.iter().map(|d| (d.record.offset.0, d.attempt)).collect::<Vec<_>>(), [(0, 2)]);
+    assert!(again[0].handed_out_ago_ms.is_some(), "a worker learns how long ago its run began");
 }

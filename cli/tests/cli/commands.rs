@@ -176,7 +176,13 @@ fn group(batches: Vec<Vec<Delivery>>, status: SettleStatus) -> Scripted {
 }
 
 fn delivery(offset: u64) -> Delivery {
-    Delivery { receipt: format!("receipt-{offset}"), attempt: 1, lease_until_ms: 0, record: record(0, offset, &format!("v{offset}")) }
+    Delivery {
+        receipt: format!("receipt-{offset}"),
+        attempt: 1,
+        lease_until_ms: 0,
+        handed_out_ago_ms: None,
+        record: record(0, offset, &format!("v{offset}")),
+    }
 }
 
 fn acknowledged(server: &Scripted) -> Vec<Value> {

@@ -4,7 +4,7 @@ use crate::protocol::Rejection;
 use crate::store::StoreError;
 use sagamq_api::limits::{DEFINITION_BYTES_MAX, SAGA_JSON_DEPTH_MAX, SAGA_PAYLOAD_BYTES_MAX};
 use sagamq_api::{Fault, SagaName, TopicName};
-use sagamq_broker::{ConsumeError, CreateTopicError, EmbedError, WriteError};
+use sagamq_broker::{ConsumeError, CreateTopicError, EmbedError, SubmitError, WriteError};
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -127,6 +127,16 @@ pub enum SagaError {
 impl From<StoreError> for SagaError {
     fn from(error: StoreError) -> Self {
         Self::Store(Arc::new(error))
+    }
+}
+
+impl From<SubmitError> for SagaError {
+    fn from(error: SubmitError) -> Self {
+        match error {
+            SubmitError::Write(error) => Self::Write(error),
+            // Only a commit with a condition ends so, and the lane decides that one again.
+            SubmitError::HandedOut => Self::ShuttingDown,
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use crate::protocol::{CallCommand, Command, Decision, Input, InstanceState, Reco
 use crate::store;
 use sagamq_api::saga::{CompleteCall, CompletedCall, SagaState};
 use sagamq_api::{Offset, TopicName};
-use sagamq_broker::{ShardCommit, WriteError};
+use sagamq_broker::{ShardCommit, SubmitError, WriteError};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -145,7 +145,8 @@ impl Lane {
         let submitted = match self.parts.store.0.submit(commit).await {
             Ok(submitted) => submitted,
             // Nothing was stored and memory is as it was, except that settled commands are looked for after the restart that must come.
-            Err(error) => return self.when_durable(move |_| answer(Err(error))),
+            Err(SubmitError::Write(error)) => return self.when_durable(move |_| answer(Err(error))),
+            Err(SubmitError::HandedOut) => unreachable!("the commit has no condition"),
         };
         for ((attempt, topic), offset) in outgoing.appended.into_iter().zip(&submitted.offsets) {
             self.commands.insert(attempt, &topic, *offset);
