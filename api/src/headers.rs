@@ -58,6 +58,10 @@ pub mod saga {
     pub const EPOCH: &str = "saga-epoch";
     /// `{instance}/{step}/{operation}`, the same for all attempts.
     pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
+    /// `true` if a refusal is not final: the call is made again until it succeeds. Else `false`.
+    pub const MUST_SUCCEED: &str = "saga-must-succeed";
+    /// When the instance started, in milliseconds since 1970.
+    pub const STARTED_AT: &str = "saga-started-at-ms";
     /// When the attempt is given up, in milliseconds since 1970.
     pub const DEADLINE: &str = "saga-deadline-ms";
     /// The topic a reply record goes to.

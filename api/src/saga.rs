@@ -468,6 +468,11 @@ pub struct Call {
     pub epoch: u32,
     /// `{instance}/{step}/{operation}`: the same for every attempt.
     pub idempotency_key: String,
+    /// Whether a refusal is not final: behind the pivot, and of a compensation, the call is made again until it succeeds. A participant
+    /// must not remember its refusal of such a call.
+    pub must_succeed: bool,
+    /// When the instance started, in milliseconds since 1970: no call of it was made before.
+    pub started_at_ms: u64,
     /// When the attempt is given up, in milliseconds since 1970.
     pub deadline_ms: u64,
     /// The arguments.
@@ -478,6 +483,15 @@ pub struct Call {
     pub action_output: Option<JsonText>,
     /// Where a reply record goes, for participants that can only produce records.
     pub reply_partition: PartitionId,
+}
+
+impl Call {
+    /// The idempotency key of the action of this call's step: the call's own if it is the action, and if it is the compensation the key
+    /// under which the effect was made that it undoes.
+    #[must_use]
+    pub fn action_key(&self) -> String {
+        call_key(self.instance, &self.step, Operation::Action)
+    }
 }
 
 /// The queue group whose consumers are the workers of a service's command topic.

@@ -91,7 +91,7 @@ impl Store {
     /// As [`Store::once`].
     pub fn once_blocking(&self, call: &Call, effect: Effect) -> Result<Value, CallError> {
         let ran = AtomicBool::new(false);
-        let result = self.barrier.run(&self.db, call, |transaction| {
+        let result = self.barrier.run_local(&self.db, call, |transaction| {
             ran.store(true, Ordering::Relaxed);
             effect(&Rows(transaction), call)
         });
@@ -213,6 +213,8 @@ pub(crate) mod testing {
             operation,
             call: name.to_owned(),
             epoch: 1,
+            must_succeed: operation == Operation::Compensation,
+            started_at_ms: 0,
             deadline_ms: u64::MAX,
             arguments: arguments.into(),
             action_output: None,

@@ -21,6 +21,8 @@ pub(crate) fn call_headers(call: &Call) -> Vec<(&'static str, String)> {
         (headers::CALL, call.call.clone()),
         (headers::EPOCH, call.epoch.to_string()),
         (headers::IDEMPOTENCY_KEY, call.idempotency_key.clone()),
+        (headers::MUST_SUCCEED, call.must_succeed.to_string()),
+        (headers::STARTED_AT, call.started_at_ms.to_string()),
         (headers::DEADLINE, call.deadline_ms.to_string()),
     ]
 }
@@ -123,6 +125,8 @@ mod tests {
             call: "refund".to_owned(),
             epoch: 3,
             idempotency_key: "x".to_owned(),
+            must_succeed: true,
+            started_at_ms: 7,
             deadline_ms: 9,
             arguments: json!({"a": 1}).into(),
             action_output: None,

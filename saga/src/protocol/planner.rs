@@ -6,7 +6,7 @@ use super::event::{RecordedEvent, SagaEvent};
 use super::id::lane_of;
 use super::state::{InstanceState, Phase};
 use super::step::{Attempt, Settled};
-use crate::definition::{self, Definition, RetryPolicy, Target};
+use crate::definition::{self, Definition, RetryPolicy, StepKind, Target};
 use crate::expression::{RenderError, SagaScope, Scope};
 use core::time::Duration;
 use sagamq_api::limits::SAGA_EVENTS_MAX;
@@ -187,6 +187,8 @@ pub(crate) fn call_command(
         call: call.name.clone(),
         epoch,
         idempotency_key: call_key(state.id, &step.id, operation),
+        must_succeed: operation == Operation::Compensation || step.kind == StepKind::Retriable || state.is_past_pivot(),
+        started_at_ms: state.started_at_ms,
         deadline_ms,
         arguments,
         action_output,

@@ -2,14 +2,15 @@
 //!
 //! The rows of the action and of the compensation are read for update, the action's always first, so two calls of one step can
 //! neither overtake each other nor wait for each other in a circle: the second one blocks on the lock and then reads what the
-//! first one recorded.
+//! first one recorded. The lock is held while the business runs, so a compensation never runs beside its action.
 
-use super::COMPENSATED;
-use super::row::{Recorded, RowError, decode_value, encode_key, encode_value};
+use super::known::Known;
+use super::row::{Recorded, Row, RowError, decode_value, decode_watermark, encode_key, encode_value};
+use super::{COMPENSATED, IN_DOUBT, SWEPT};
 use crate::worker::CallError;
-use ::rocksdb::{Error, ErrorKind, IteratorMode, ThreadMode, Transaction, TransactionDB, TransactionOptions, WriteOptions};
+use ::rocksdb::{Error, ErrorKind, ThreadMode, Transaction, TransactionDB, TransactionOptions, WriteOptions};
 use sagamq_api::StepId;
-use sagamq_api::saga::{Call, Operation};
+use sagamq_api::saga::{Call, Failure, Operation};
 use serde_json::Value;
 use std::time::Duration;
 use uuid::Uuid;
@@ -34,7 +35,12 @@ pub enum BarrierError {
     Row(#[from] RowError),
 }
 
-/// Makes the effects of calls happen once in a [`TransactionDB`]. Cheap to clone; holds no state of its own.
+/// Makes the effects of calls happen once, in a [`TransactionDB`] and outside of it. Cheap to clone; holds no state of its own.
+///
+/// | the effect of a call | use |
+/// |---|---|
+/// | writes of the given transaction and nothing else | [`RocksBarrier::run_local`] |
+/// | anything outside of it: a payment provider, another service, a file, a mail | [`RocksBarrier::run`] |
 ///
 /// The call blocks on locks and on the disk: in an async handler run it with `tokio::task::spawn_blocking`.
 ///
@@ -44,7 +50,7 @@ pub enum BarrierError {
 /// use serde_json::{Value, json};
 ///
 /// fn reserve(db: &TransactionDB<SingleThreaded>, call: &Call) -> Result<Value, CallError> {
-///     RocksBarrier::new().run(db, call, |txn| {
+///     RocksBarrier::new().run_local(db, call, |txn| {
 ///         let stock = txn.get_for_update(b"stock/sku-1", true)?.map_or(0, |bytes| bytes[0]);
 ///         if stock == 0 {
 ///             return Err(CallError::refused("OUT_OF_STOCK", "sku-1 is sold out"));
@@ -56,14 +62,22 @@ pub enum BarrierError {
 /// ```
 #[derive(Clone, Debug)]
 pub struct RocksBarrier {
-    prefix: Vec<u8>,
+    pub(super) prefix: Vec<u8>,
     lock_timeout: Duration,
+    pub(super) clock: fn() -> u64,
 }
 
 impl Default for RocksBarrier {
     fn default() -> Self {
-        Self { prefix: PREFIX.to_vec(), lock_timeout: LOCK_TIMEOUT }
+        Self { prefix: PREFIX.to_vec(), lock_timeout: LOCK_TIMEOUT, clock: now_ms }
     }
+}
+
+/// Whether the business may have effects outside of its transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reach {
+    Local,
+    Outside,
 }
 
 impl RocksBarrier {
@@ -88,106 +102,68 @@ impl RocksBarrier {
         self
     }
 
-    /// Runs `business` for `call`, unless the call's outcome is recorded already or the call must not take effect.
+    /// The clock by which rows are dated for [`Self::sweep`], in milliseconds since 1970 (default: the system's). For tests.
+    #[must_use]
+    pub fn with_clock(mut self, now_ms: fn() -> u64) -> Self {
+        self.clock = now_ms;
+        self
+    }
+
+    /// Runs `business` for `call`, unless the call's outcome is recorded already or the call must not take effect. The business may
+    /// have effects outside of its transaction: before an action begins, a synced row says that it is in doubt, and the row stays
+    /// if nobody learns what came of it: the business returned [`CallError::Unknown`] or [`CallError::Ongoing`], it panicked, or the
+    /// process died.
     ///
-    /// `business` reads and writes through the transaction it is given, and reads for update what it decides by. When this
-    /// returns `Ok` or [`CallError::Refused`], the outcome is on disk together with the business writes, and every repetition of
-    /// the call returns the same. A refused call's business writes are rolled back.
+    /// `business` reads and writes through the transaction it is given, reads for update what it decides by, and learns from [`Known`]
+    /// whether the action is in doubt. It may run again after it ran: **make the outside effect idempotent by
+    /// [`Call::idempotency_key`]**, and undo it by the action's, [`Call::action_key`]. When this returns `Ok` or
+    /// [`CallError::Refused`], the outcome is on disk together with the business writes, and every repetition of the call returns the
+    /// same; the exceptions are below.
     ///
     /// | call | recorded before | business runs | result |
     /// |---|---|---|---|
-    /// | action | nothing | yes | its own; recorded if it succeeded or refused |
+    /// | action | nothing | yes | its own; recorded if it succeeded or refused, else the action is in doubt |
+    /// | action | in doubt | yes, and is told | its own; a refusal only after [`Known::clear_doubt`], else it counts as unknown |
     /// | action | its outcome | no | the recorded one |
-    /// | action | its compensation came first | no | refused, [`COMPENSATED`] |
+    /// | action | its compensation succeeded, before or after it | no | refused, [`COMPENSATED`] |
     /// | compensation | its outcome | no | the recorded one |
-    /// | compensation | the action succeeded | yes | its own; recorded if it succeeded |
+    /// | compensation | the action succeeded | yes, with the action's output | its own; recorded if it succeeded |
+    /// | compensation | the action is in doubt | yes, and is told | its own; recorded if it succeeded |
     /// | compensation | nothing, or the action was refused | no | `Ok(null)`, recorded |
+    /// | any | nothing, and a row may have been swept | no | unknown, [`SWEPT`] |
     ///
-    /// A compensation that refuses is not recorded, so that it can be tried again after somebody has mended the cause.
+    /// A refusal of a call that must succeed ([`Call::must_succeed`]: behind the pivot, and every compensation) is not recorded: the call
+    /// is made again until somebody has mended the cause.
     ///
     /// # Errors
-    /// What `business` says. [`CallError::Unknown`] and [`CallError::Ongoing`] record nothing and roll everything back.
-    /// [`CallError::Unknown`] with the code `BARRIER_STORAGE` when the database fails or a lock is not had in time.
+    /// What `business` says. [`CallError::Unknown`] with the code `BARRIER_STORAGE` when the database fails or a lock is not had in
+    /// time.
     pub fn run<T: ThreadMode>(
+        &self,
+        db: &TransactionDB<T>,
+        call: &Call,
+        business: impl FnOnce(&Transaction<'_, TransactionDB<T>>, &Known) -> Result<Value, CallError>,
+    ) -> Result<Value, CallError> {
+        let begun = match call.operation {
+            Operation::Action => self.begin(db, call)?,
+            Operation::Compensation => None,
+        };
+        self.serve(db, call, Reach::Outside, begun, business)
+    }
+
+    /// As [`Self::run`], for business whose effects are writes of its transaction **and nothing else**. They are rolled back unless the
+    /// call succeeds, so no call is ever in doubt: an action that ended with [`CallError::Unknown`] or [`CallError::Ongoing`], or in the
+    /// middle of which the process died, did nothing, and its compensation is empty. It costs one sync less than [`Self::run`].
+    ///
+    /// # Errors
+    /// As [`Self::run`]. A compensation of an action that [`Self::run`] left in doubt is an unknown outcome with [`IN_DOUBT`].
+    pub fn run_local<T: ThreadMode>(
         &self,
         db: &TransactionDB<T>,
         call: &Call,
         business: impl FnOnce(&Transaction<'_, TransactionDB<T>>) -> Result<Value, CallError>,
     ) -> Result<Value, CallError> {
-        let mut write = WriteOptions::default();
-        write.set_sync(true);
-        let mut options = TransactionOptions::default();
-        options.set_deadlock_detect(true);
-        options.set_lock_timeout(i64::try_from(self.lock_timeout.as_millis()).unwrap_or(i64::MAX));
-        // Dropped without a commit, the transaction is rolled back.
-        let txn = db.transaction_opt(&write, &options);
-        match call.operation {
-            Operation::Action => self.action(&txn, call, business)?,
-            Operation::Compensation => self.compensation(&txn, call, business)?,
-        }
-        .finish(txn)
-    }
-
-    fn action<T: ThreadMode>(
-        &self,
-        txn: &Transaction<'_, TransactionDB<T>>,
-        call: &Call,
-        business: impl FnOnce(&Transaction<'_, TransactionDB<T>>) -> Result<Value, CallError>,
-    ) -> Result<Verdict, CallError> {
-        let own = self.key(call, Operation::Action);
-        // A compensation that finds no row here writes one, so this row alone decides.
-        match lock(txn, &own)? {
-            Some(Recorded::Succeeded(output)) => return Ok(Verdict::Known(Ok(output))),
-            Some(Recorded::Refused(failure)) => return Ok(Verdict::Known(Err(CallError::Refused(failure)))),
-            Some(Recorded::Prevented) => {
-                let message = format!("the compensation of `{}` came first; the action must not take effect any more", call.step);
-                return Ok(Verdict::Known(Err(CallError::refused(COMPENSATED, message))));
-            }
-            None => {}
-        }
-        txn.set_savepoint();
-        match business(txn) {
-            Ok(output) => {
-                let recorded = Recorded::Succeeded(output);
-                put(txn, &own, &recorded)?;
-                Ok(Verdict::Commit(recorded))
-            }
-            Err(CallError::Refused(failure)) => {
-                rollback_business(txn)?;
-                let recorded = Recorded::Refused(failure);
-                put(txn, &own, &recorded)?;
-                Ok(Verdict::Commit(recorded))
-            }
-            Err(unsettled @ (CallError::Unknown { .. } | CallError::Ongoing { .. })) => Err(unsettled),
-        }
-    }
-
-    fn compensation<T: ThreadMode>(
-        &self,
-        txn: &Transaction<'_, TransactionDB<T>>,
-        call: &Call,
-        business: impl FnOnce(&Transaction<'_, TransactionDB<T>>) -> Result<Value, CallError>,
-    ) -> Result<Verdict, CallError> {
-        let action = self.key(call, Operation::Action);
-        let own = self.key(call, Operation::Compensation);
-        let acted = lock(txn, &action)?;
-        match lock(txn, &own)? {
-            Some(Recorded::Succeeded(output)) => return Ok(Verdict::Known(Ok(output))),
-            Some(Recorded::Refused(failure)) => return Ok(Verdict::Known(Err(CallError::Refused(failure)))),
-            Some(Recorded::Prevented) | None => {}
-        }
-        let output = match acted {
-            Some(Recorded::Succeeded(_)) => business(txn)?,
-            // There is nothing to undo, and there never will be.
-            None => {
-                put(txn, &action, &Recorded::Prevented)?;
-                Value::Null
-            }
-            Some(Recorded::Refused(_) | Recorded::Prevented) => Value::Null,
-        };
-        let recorded = Recorded::Succeeded(output);
-        put(txn, &own, &recorded)?;
-        Ok(Verdict::Commit(recorded))
+        self.serve(db, call, Reach::Local, None, |txn, _| business(txn))
     }
 
     /// What is recorded of a call, without running anything.
@@ -202,30 +178,189 @@ impl RocksBarrier {
         operation: Operation,
     ) -> Result<Option<Recorded>, BarrierError> {
         match db.get(encode_key(&self.prefix, instance, step, operation))? {
-            Some(value) => Ok(Some(decode_value(&value)?.1)),
+            Some(value) => Ok(Some(decode_value(&value)?.recorded)),
             None => Ok(None),
         }
     }
 
-    /// Deletes what was recorded before this time (milliseconds since 1970) and returns how many rows that were. A call of a saga
-    /// that is repeated after its row is gone would take effect again: keep rows for as long as a command may be delivered again,
-    /// the retention of sagas and of dead letters included.
+    /// Writes down what somebody has found out about an action whose row is gone or in doubt, for calls that end with [`SWEPT`]:
+    /// [`Recorded::Succeeded`] lets its compensation run, [`Recorded::Prevented`] makes it empty, [`Recorded::InDoubt`] lets it run in
+    /// doubt. Replaces what is recorded of the action.
     ///
     /// # Errors
-    /// [`BarrierError`] when the database fails or a row cannot be read; rows before it are deleted.
-    pub fn sweep<T: ThreadMode>(&self, db: &TransactionDB<T>, before_ms: u64) -> Result<u64, BarrierError> {
-        let mut swept = 0;
-        for row in db.iterator(IteratorMode::From(&self.prefix, ::rocksdb::Direction::Forward)) {
-            let (key, value) = row?;
-            if !key.starts_with(&self.prefix) {
-                break;
+    /// [`BarrierError`] when the database fails; whether it is written is then not known.
+    pub fn resolve<T: ThreadMode>(
+        &self,
+        db: &TransactionDB<T>,
+        instance: Uuid,
+        step: &StepId,
+        action: Recorded,
+    ) -> Result<(), BarrierError> {
+        let txn = self.transaction(db);
+        let key = encode_key(&self.prefix, instance, step, Operation::Action);
+        txn.get_for_update(&key, true)?;
+        txn.put(key, encode_value(&Row { at_ms: (self.clock)(), recorded: action })?)?;
+        Ok(txn.commit()?)
+    }
+
+    pub(super) fn transaction<'db, T: ThreadMode>(&self, db: &'db TransactionDB<T>) -> Transaction<'db, TransactionDB<T>> {
+        let mut write = WriteOptions::default();
+        write.set_sync(true);
+        let mut options = TransactionOptions::default();
+        options.set_deadlock_detect(true);
+        options.set_lock_timeout(i64::try_from(self.lock_timeout.as_millis()).unwrap_or(i64::MAX));
+        // Dropped without a commit, the transaction is rolled back.
+        db.transaction_opt(&write, &options)
+    }
+
+    /// Records, in a commit of its own, that the action is in doubt from now on. The id of this run, if nothing was begun before it.
+    fn begin<T: ThreadMode>(&self, db: &TransactionDB<T>, call: &Call) -> Result<Option<Uuid>, CallError> {
+        let txn = self.transaction(db);
+        let own = self.key(call, Operation::Action);
+        let is_first = match lock(&txn, &own)?.map(|row| row.recorded) {
+            None => {
+                self.refuse_swept(&txn, call)?;
+                true
             }
-            if decode_value(&value)?.0 < before_ms {
-                db.delete(&key)?;
-                swept += 1;
-            }
+            Some(Recorded::Refused(_)) if call.must_succeed => true,
+            Some(Recorded::InDoubt { .. }) => false,
+            // The answer is known already, and given below.
+            Some(Recorded::Succeeded(_) | Recorded::Refused(_) | Recorded::Prevented) => return Ok(None),
+        };
+        // A later run writes its own id: so an earlier one sees that it is not the only one any more.
+        let run = Uuid::new_v4();
+        put(&txn, &own, Row { at_ms: self.at_ms(call, 0), recorded: Recorded::InDoubt { run } })?;
+        txn.commit().map_err(storage)?;
+        Ok(is_first.then_some(run))
+    }
+
+    fn serve<T: ThreadMode>(
+        &self,
+        db: &TransactionDB<T>,
+        call: &Call,
+        reach: Reach,
+        begun: Option<Uuid>,
+        business: impl FnOnce(&Transaction<'_, TransactionDB<T>>, &Known) -> Result<Value, CallError>,
+    ) -> Result<Value, CallError> {
+        let txn = self.transaction(db);
+        match call.operation {
+            Operation::Action => self.action(&txn, call, begun, business)?,
+            Operation::Compensation => self.compensation(&txn, call, reach, business)?,
         }
-        Ok(swept)
+        .finish(txn)
+    }
+
+    fn action<T: ThreadMode>(
+        &self,
+        txn: &Transaction<'_, TransactionDB<T>>,
+        call: &Call,
+        begun: Option<Uuid>,
+        business: impl FnOnce(&Transaction<'_, TransactionDB<T>>, &Known) -> Result<Value, CallError>,
+    ) -> Result<Verdict, CallError> {
+        let own = self.key(call, Operation::Action);
+        // A compensation that finds no row here writes one, so this row alone decides.
+        let row = lock(txn, &own)?;
+        let is_marked = matches!(&row, Some(Row { recorded: Recorded::InDoubt { .. }, .. }));
+        let known = match row.map(|row| row.recorded) {
+            Some(Recorded::Succeeded(output)) => return Ok(Verdict::Known(Ok(output))),
+            Some(Recorded::Refused(failure)) if !call.must_succeed => return Ok(Verdict::Known(Err(CallError::Refused(failure)))),
+            Some(Recorded::Prevented) => {
+                let message = format!("`{}` is compensated; its action must not take effect any more", call.step);
+                return Ok(Verdict::Known(Err(CallError::refused(COMPENSATED, message))));
+            }
+            Some(Recorded::InDoubt { run }) if begun != Some(run) => Known::in_doubt(),
+            Some(Recorded::InDoubt { .. } | Recorded::Refused(_)) => Known::first(),
+            None => {
+                self.refuse_swept(txn, call)?;
+                Known::first()
+            }
+        };
+        txn.set_savepoint();
+        let at_ms = self.at_ms(call, 0);
+        match business(txn, &known) {
+            Ok(output) => {
+                put(txn, &own, Row { at_ms, recorded: Recorded::Succeeded(output.clone()) })?;
+                Ok(Verdict::Commit(Ok(output)))
+            }
+            Err(CallError::Refused(failure)) if !known.may_refuse() => {
+                let message = format!("refused, while an earlier attempt is in doubt: {}", failure.message);
+                Err(CallError::Unknown { failure: Failure { code: failure.code, message }, retry_after: None })
+            }
+            Err(CallError::Refused(failure)) => {
+                rollback_business(txn)?;
+                if !call.must_succeed {
+                    put(txn, &own, Row { at_ms, recorded: Recorded::Refused(failure.clone()) })?;
+                } else if is_marked {
+                    // Nothing took effect and the call will be made again: the next attempt is a first one.
+                    txn.delete(&own).map_err(storage)?;
+                } else {
+                    return Err(CallError::Refused(failure));
+                }
+                Ok(Verdict::Commit(Err(failure)))
+            }
+            Err(unsettled @ (CallError::Unknown { .. } | CallError::Ongoing { .. })) => Err(unsettled),
+        }
+    }
+
+    fn compensation<T: ThreadMode>(
+        &self,
+        txn: &Transaction<'_, TransactionDB<T>>,
+        call: &Call,
+        reach: Reach,
+        business: impl FnOnce(&Transaction<'_, TransactionDB<T>>, &Known) -> Result<Value, CallError>,
+    ) -> Result<Verdict, CallError> {
+        let action = self.key(call, Operation::Action);
+        let own = self.key(call, Operation::Compensation);
+        let acted = lock(txn, &action)?;
+        match lock(txn, &own)?.map(|row| row.recorded) {
+            Some(Recorded::Succeeded(output)) => return Ok(Verdict::Known(Ok(output))),
+            Some(Recorded::Refused(_) | Recorded::Prevented | Recorded::InDoubt { .. }) | None => {}
+        }
+        // Never before its action: a clock that was set back must not have it swept first.
+        let at_ms = self.at_ms(call, acted.as_ref().map_or(0, |row| row.at_ms));
+        let output = match acted.map(|row| row.recorded) {
+            Some(Recorded::Succeeded(output)) => business(txn, &Known::succeeded(output))?,
+            // There is nothing to undo.
+            Some(Recorded::Refused(_) | Recorded::Prevented) => Value::Null,
+            Some(Recorded::InDoubt { .. }) if reach == Reach::Local => {
+                let message = "the action may have had an effect outside of the database, and this compensation is for one that had none";
+                return Err(CallError::unknown(IN_DOUBT, message));
+            }
+            Some(Recorded::InDoubt { .. }) => business(txn, &Known::in_doubt())?,
+            None => {
+                self.refuse_swept(txn, call)?;
+                Value::Null
+            }
+        };
+        // Whatever was there is undone, and nothing will come. An action that is asked for again, as after a restored backup of the
+        // broker, must not read as done.
+        put(txn, &action, Row { at_ms, recorded: Recorded::Prevented })?;
+        put(txn, &own, Row { at_ms, recorded: Recorded::Succeeded(output.clone()) })?;
+        Ok(Verdict::Commit(Ok(output)))
+    }
+
+    /// A call without a row whose row may have been swept: nobody here can say what came of it.
+    fn refuse_swept<T: ThreadMode>(&self, txn: &Transaction<'_, TransactionDB<T>>, call: &Call) -> Result<(), CallError> {
+        // Read behind the lock on the missing row. The watermark is written before any row is deleted, so a row that is missing because
+        // it was swept is never seen with an old watermark.
+        let watermark_ms = match txn.get(&self.prefix).map_err(storage)? {
+            Some(value) => decode_watermark(&value).map_err(storage)?,
+            None => return Ok(()),
+        };
+        if call.started_at_ms >= watermark_ms {
+            return Ok(());
+        }
+        let message = format!(
+            "rows from before {watermark_ms} were swept and the saga started at {}: whether the {} of `{}` took effect is not known; \
+             somebody has to look and to `resolve` it",
+            call.started_at_ms, call.operation, call.step
+        );
+        Err(CallError::unknown(SWEPT, message))
+    }
+
+    /// When a row of this call is recorded.
+    fn at_ms(&self, call: &Call, not_before_ms: u64) -> u64 {
+        (self.clock)().max(call.started_at_ms).max(not_before_ms)
     }
 
     fn key(&self, call: &Call, operation: Operation) -> Vec<u8> {
@@ -237,31 +372,27 @@ impl RocksBarrier {
 enum Verdict {
     /// It is recorded already; there is nothing to commit.
     Known(Result<Value, CallError>),
-    /// It is written in the transaction.
-    Commit(Recorded),
+    /// It is written in the transaction: the output, or a refusal.
+    Commit(Result<Value, Failure>),
 }
 
 impl Verdict {
     fn finish<T: ThreadMode>(self, txn: Transaction<'_, TransactionDB<T>>) -> Result<Value, CallError> {
         match self {
             Self::Known(result) => result,
-            Self::Commit(recorded) => {
+            Self::Commit(result) => {
                 // A failed commit may or may not be on disk: the next call finds out.
                 txn.commit().map_err(storage)?;
-                match recorded {
-                    Recorded::Succeeded(output) => Ok(output),
-                    Recorded::Refused(failure) => Err(CallError::Refused(failure)),
-                    Recorded::Prevented => Ok(Value::Null),
-                }
+                result.map_err(CallError::Refused)
             }
         }
     }
 }
 
 /// Locks a row and reads it.
-fn lock<T: ThreadMode>(txn: &Transaction<'_, TransactionDB<T>>, key: &[u8]) -> Result<Option<Recorded>, CallError> {
+fn lock<T: ThreadMode>(txn: &Transaction<'_, TransactionDB<T>>, key: &[u8]) -> Result<Option<Row>, CallError> {
     let value = txn.get_for_update(key, true).map_err(storage)?;
-    value.map(|value| decode_value(&value).map(|(_, recorded)| recorded)).transpose().map_err(storage)
+    value.map(|value| decode_value(&value)).transpose().map_err(storage)
 }
 
 /// Undoes what the business wrote and keeps the locks. The business may have left savepoints of its own above the barrier's.
@@ -275,16 +406,15 @@ fn rollback_business<T: ThreadMode>(txn: &Transaction<'_, TransactionDB<T>>) -> 
     }
 }
 
-fn put<T: ThreadMode>(txn: &Transaction<'_, TransactionDB<T>>, key: &[u8], recorded: &Recorded) -> Result<(), CallError> {
-    let value = encode_value(recorded, now_ms()).map_err(storage)?;
-    txn.put(key, value).map_err(storage)
+fn put<T: ThreadMode>(txn: &Transaction<'_, TransactionDB<T>>, key: &[u8], row: Row) -> Result<(), CallError> {
+    txn.put(key, encode_value(&row).map_err(storage)?).map_err(storage)
 }
 
 fn storage(error: impl std::error::Error) -> CallError {
     CallError::unknown(STORAGE, error.to_string())
 }
 
-#[expect(clippy::disallowed_methods, reason = "the time is only a mark for sweeping old rows; nothing is decided by it")]
+#[expect(clippy::disallowed_methods, reason = "the time is only a mark for sweeping old rows; the order of calls is never decided by it")]
 fn now_ms() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)

@@ -5,10 +5,12 @@ use sagamq_api::saga::{Failure, Operation};
 use serde_json::Value;
 use uuid::Uuid;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const KIND_SUCCEEDED: u8 = 1;
 const KIND_REFUSED: u8 = 2;
 const KIND_PREVENTED: u8 = 3;
+const KIND_IN_DOUBT: u8 = 4;
+const KIND_WATERMARK: u8 = 5;
 
 /// Bytes of a value before its payload.
 const HEAD_BYTES: usize = 1 + 1 + 8;
@@ -20,8 +22,21 @@ pub enum Recorded {
     Succeeded(Value),
     /// It was refused and took no effect.
     Refused(Failure),
-    /// Only an action: its compensation came first, so it must never take effect.
+    /// Only an action: its compensation succeeded, whether it came first or undid it, so the action must never take effect again.
     Prevented,
+    /// Only an action: it was begun, and nobody knows what came of it outside of the database.
+    InDoubt {
+        /// The run that began last.
+        run: Uuid,
+    },
+}
+
+/// A row of a call.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Row {
+    /// When it was recorded, in milliseconds since 1970. Never before the saga started, and a compensation never before its action.
+    pub(super) at_ms: u64,
+    pub(super) recorded: Recorded,
 }
 
 /// Why a row cannot be read.
@@ -34,7 +49,7 @@ pub enum RowError {
         bytes: usize,
     },
     /// The row is of another version of the format.
-    #[error("the barrier's row has version {version}, this build reads version {VERSION}: use the newer build that wrote it")]
+    #[error("the barrier's row has version {version}, this build reads version {VERSION} alone")]
     Version {
         /// Its version.
         version: u8,
@@ -48,6 +63,12 @@ pub enum RowError {
     /// The payload is no JSON of its kind.
     #[error("the payload of the barrier's row cannot be read: {0}")]
     Payload(#[from] serde_json::Error),
+    /// The row of an action in doubt has no id of a run.
+    #[error("the barrier's row of an action in doubt has {bytes} bytes where the id of its run has 16")]
+    Run {
+        /// What is there.
+        bytes: usize,
+    },
 }
 
 /// The key of a call's row.
@@ -66,21 +87,31 @@ pub(super) fn encode_key(prefix: &[u8], instance: Uuid, step: &StepId, operation
 }
 
 /// The value of a row.
-pub(super) fn encode_value(recorded: &Recorded, at_ms: u64) -> Result<Vec<u8>, RowError> {
-    let (kind, payload) = match recorded {
+pub(super) fn encode_value(row: &Row) -> Result<Vec<u8>, RowError> {
+    let (kind, payload) = match &row.recorded {
         Recorded::Succeeded(output) => (KIND_SUCCEEDED, serde_json::to_vec(output)?),
         Recorded::Refused(failure) => (KIND_REFUSED, serde_json::to_vec(failure)?),
         Recorded::Prevented => (KIND_PREVENTED, Vec::new()),
+        Recorded::InDoubt { run } => (KIND_IN_DOUBT, run.as_bytes().to_vec()),
     };
+    Ok(value(kind, row.at_ms, &payload))
+}
+
+/// The value of the watermark: rows of calls that were recorded before this time may have been deleted.
+pub(super) fn encode_watermark(before_ms: u64) -> Vec<u8> {
+    value(KIND_WATERMARK, before_ms, &[])
+}
+
+fn value(kind: u8, at_ms: u64, payload: &[u8]) -> Vec<u8> {
     let mut value = Vec::with_capacity(HEAD_BYTES + payload.len());
     value.extend_from_slice(&[VERSION, kind]);
     value.extend_from_slice(&at_ms.to_be_bytes());
-    value.extend_from_slice(&payload);
-    Ok(value)
+    value.extend_from_slice(payload);
+    value
 }
 
-/// When a row was recorded, in milliseconds since 1970, and what.
-pub(super) fn decode_value(value: &[u8]) -> Result<(u64, Recorded), RowError> {
+/// Kind, time and payload of a value.
+fn split(value: &[u8]) -> Result<(u8, u64, &[u8]), RowError> {
     let Some((head, payload)) = value.split_first_chunk::<HEAD_BYTES>() else {
         return Err(RowError::Short { bytes: value.len() });
     };
@@ -88,13 +119,31 @@ pub(super) fn decode_value(value: &[u8]) -> Result<(u64, Recorded), RowError> {
     if version != VERSION {
         return Err(RowError::Version { version });
     }
+    Ok((kind, u64::from_be_bytes(*at_ms), payload))
+}
+
+/// Reads a row.
+pub(super) fn decode_value(value: &[u8]) -> Result<Row, RowError> {
+    let (kind, at_ms, payload) = split(value)?;
     let recorded = match kind {
         KIND_SUCCEEDED => Recorded::Succeeded(serde_json::from_slice(payload)?),
         KIND_REFUSED => Recorded::Refused(serde_json::from_slice(payload)?),
         KIND_PREVENTED => Recorded::Prevented,
+        KIND_IN_DOUBT => {
+            let run = Uuid::from_slice(payload).map_err(|_| RowError::Run { bytes: payload.len() })?;
+            Recorded::InDoubt { run }
+        }
         kind => return Err(RowError::Kind { kind }),
     };
-    Ok((u64::from_be_bytes(*at_ms), recorded))
+    Ok(Row { at_ms, recorded })
+}
+
+/// Reads the watermark.
+pub(super) fn decode_watermark(value: &[u8]) -> Result<u64, RowError> {
+    match split(value)? {
+        (KIND_WATERMARK, before_ms, _) => Ok(before_ms),
+        (kind, ..) => Err(RowError::Kind { kind }),
+    }
 }
 
 #[cfg(test)]
@@ -110,34 +159,39 @@ mod tests {
     fn the_bytes_are_the_documented_ones() {
         let key = encode_key(b"p/", Uuid::from_u128(0x0102), &step("pay"), Operation::Compensation);
         assert_eq!(key, [b"p/".as_slice(), &[0; 14], &[1, 2], b"pay", &[0, 2]].concat());
-        let value = encode_value(&Recorded::Succeeded(serde_json::json!({"a": 1})), 258).expect("json");
-        assert_eq!(value, [&[1, 1, 0, 0, 0, 0, 0, 0, 1, 2], br#"{"a":1}"#.as_slice()].concat());
+        let value = encode_value(&Row { at_ms: 258, recorded: Recorded::Succeeded(serde_json::json!({"a": 1})) }).expect("json");
+        assert_eq!(value, [&[2, 1, 0, 0, 0, 0, 0, 0, 1, 2], br#"{"a":1}"#.as_slice()].concat());
+        assert_eq!(encode_watermark(258), [2, 5, 0, 0, 0, 0, 0, 0, 1, 2]);
     }
 
     #[test]
     fn a_row_that_is_none_says_what_is_wrong() {
         assert!(matches!(decode_value(&[1, 1]), Err(RowError::Short { bytes: 2 })));
         assert!(matches!(decode_value(&[9, 1, 0, 0, 0, 0, 0, 0, 0, 0]), Err(RowError::Version { version: 9 })));
-        assert!(matches!(decode_value(&[1, 9, 0, 0, 0, 0, 0, 0, 0, 0]), Err(RowError::Kind { kind: 9 })));
-        assert!(matches!(decode_value(&[1, 1, 0, 0, 0, 0, 0, 0, 0, 0]), Err(RowError::Payload(_))));
+        assert!(matches!(decode_value(&[2, 9, 0, 0, 0, 0, 0, 0, 0, 0]), Err(RowError::Kind { kind: 9 })));
+        assert!(matches!(decode_value(&[2, 1, 0, 0, 0, 0, 0, 0, 0, 0]), Err(RowError::Payload(_))));
+        assert!(matches!(decode_value(&[2, 4, 0, 0, 0, 0, 0, 0, 0, 0, 7]), Err(RowError::Run { bytes: 1 })));
+        assert!(matches!(decode_watermark(&[2, 1, 0, 0, 0, 0, 0, 0, 0, 0]), Err(RowError::Kind { kind: 1 })));
     }
 
     proptest! {
         #[test]
-        fn what_is_written_is_read(at_ms: u64, code in ".{0,20}", message in ".{0,40}", number: i64) {
+        fn what_is_written_is_read(at_ms: u64, code in ".{0,20}", message in ".{0,40}", number: i64, run: u128) {
             for recorded in [
                 Recorded::Succeeded(serde_json::json!({ "n": number, "text": &message })),
                 Recorded::Refused(Failure { code, message }),
                 Recorded::Prevented,
+                Recorded::InDoubt { run: Uuid::from_u128(run) },
             ] {
-                let value = encode_value(&recorded, at_ms).expect("json");
-                prop_assert_eq!(decode_value(&value).expect("readable"), (at_ms, recorded));
+                let row = Row { at_ms, recorded };
+                prop_assert_eq!(decode_value(&encode_value(&row).expect("json")).expect("readable"), row);
             }
+            prop_assert_eq!(decode_watermark(&encode_watermark(at_ms)).expect("readable"), at_ms);
         }
 
         #[test]
         fn any_bytes_are_read_or_refused_without_a_panic(value in proptest::collection::vec(any::<u8>(), 0..64)) {
-            let _ = decode_value(&value);
+            let _ = (decode_value(&value), decode_watermark(&value));
         }
 
         #[test]

@@ -1,25 +1,26 @@
 //! The barrier on a real RocksDB: duplicates, reorder, overlap, refusals, reopen, and a random schedule against a small model.
 
-use proptest::prelude::*;
 use rocksdb::{Options, SingleThreaded, TransactionDB, TransactionDBOptions};
 use sagamq_sdk::CallError;
 use sagamq_sdk::api::PartitionId;
 use sagamq_sdk::api::saga::{Call, Operation, call_key};
-use sagamq_sdk::barrier::{COMPENSATED, Recorded, RocksBarrier};
+use sagamq_sdk::barrier::{COMPENSATED, IN_DOUBT, Known, Recorded, RocksBarrier, SWEPT};
 use serde_json::{Value, json};
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Barrier;
 use std::time::Duration;
 use uuid::Uuid;
 
-type Db = TransactionDB<SingleThreaded>;
+pub(crate) type Db = TransactionDB<SingleThreaded>;
 
-fn open(path: &std::path::Path) -> Db {
+pub(crate) fn open(path: &std::path::Path) -> Db {
     let mut options = Options::default();
     options.create_if_missing(true);
     TransactionDB::open(&options, &TransactionDBOptions::default(), path).expect("a database")
 }
 
-fn call(instance: u128, operation: Operation) -> Call {
+pub(crate) fn call(instance: u128, operation: Operation) -> Call {
     let (instance, step) = (Uuid::from_u128(instance), "reserve".parse().expect("legal"));
     Call {
         instance,
@@ -31,6 +32,8 @@ fn call(instance: u128, operation: Operation) -> Call {
         operation,
         call: "reserve".into(),
         epoch: 1,
+        must_succeed: operation == Operation::Compensation,
+        started_at_ms: 0,
         deadline_ms: 0,
         arguments: Value::Null.into(),
         action_output: None,
@@ -38,13 +41,13 @@ fn call(instance: u128, operation: Operation) -> Call {
     }
 }
 
-fn reserved(db: &Db) -> i64 {
+pub(crate) fn reserved(db: &Db) -> i64 {
     db.get(b"reserved").expect("readable").map_or(0, |bytes| i64::from_be_bytes(bytes.try_into().expect("8 bytes")))
 }
 
 /// The business: one more or one fewer is reserved, then this result.
 fn business(db: &Db, call: &Call, result: Result<Value, CallError>) -> Result<Value, CallError> {
-    RocksBarrier::new().run(db, call, |txn| {
+    RocksBarrier::new().run_local(db, call, |txn| {
         let before = txn.get_for_update(b"reserved", true)?.map_or(0, |bytes| i64::from_be_bytes(bytes.try_into().expect("8 bytes")));
         let after = if call.operation == Operation::Action { before + 1 } else { before - 1 };
         txn.put(b"reserved", after.to_be_bytes())?;
@@ -56,6 +59,29 @@ fn never(_: &rocksdb::Transaction<'_, Db>) -> Result<Value, CallError> {
     panic!("the business must not run")
 }
 
+/// Business with an effect outside: this result, and whether it was told of a doubt.
+fn outside(db: &Db, call: &Call, result: Result<Value, CallError>) -> (Result<Value, CallError>, Option<bool>) {
+    let told = Cell::new(None);
+    let result = RocksBarrier::new().run(db, call, |_, known| {
+        told.set(Some(known.is_in_doubt()));
+        result
+    });
+    (result, told.get())
+}
+
+fn unknown() -> Result<Value, CallError> {
+    Err(CallError::unknown("LOST", ""))
+}
+
+fn code(result: &Result<Value, CallError>) -> (&'static str, &str) {
+    match result {
+        Ok(_) => ("succeeded", ""),
+        Err(CallError::Refused(failure)) => ("refused", &failure.code),
+        Err(CallError::Unknown { failure, .. }) => ("unknown", &failure.code),
+        Err(CallError::Ongoing { .. }) => ("ongoing", ""),
+    }
+}
+
 #[test]
 fn a_duplicate_gets_the_first_result_and_the_business_does_not_run_after_a_reopen_either() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -63,16 +89,18 @@ fn a_duplicate_gets_the_first_result_and_the_business_does_not_run_after_a_reope
     {
         let db = open(dir.path());
         assert_eq!(business(&db, &action, Ok(json!({"n": 1}))), Ok(json!({"n": 1})));
-        assert_eq!(RocksBarrier::new().run(&db, &action, never), Ok(json!({"n": 1})));
+        assert_eq!(RocksBarrier::new().run_local(&db, &action, never), Ok(json!({"n": 1})));
         assert_eq!(reserved(&db), 1);
     }
     let db = open(dir.path());
-    assert_eq!(RocksBarrier::new().run(&db, &action, never), Ok(json!({"n": 1})));
+    assert_eq!(RocksBarrier::new().run_local(&db, &action, never), Ok(json!({"n": 1})));
     assert_eq!(reserved(&db), 1);
     let compensation = call(1, Operation::Compensation);
     assert_eq!(business(&db, &compensation, Ok(json!("undone"))), Ok(json!("undone")));
-    assert_eq!(RocksBarrier::new().run(&db, &compensation, never), Ok(json!("undone")));
+    assert_eq!(RocksBarrier::new().run_local(&db, &compensation, never), Ok(json!("undone")));
     assert_eq!(reserved(&db), 0);
+    // As after a restored backup of the broker: what was undone does not read as done.
+    assert_eq!(code(&RocksBarrier::new().run_local(&db, &action, never)), ("refused", COMPENSATED));
 }
 
 #[test]
@@ -80,10 +108,10 @@ fn a_compensation_without_an_action_is_empty_and_the_late_action_is_refused() {
     let dir = tempfile::tempdir().expect("a directory");
     let db = open(dir.path());
     let barrier = RocksBarrier::new();
-    assert_eq!(barrier.run(&db, &call(1, Operation::Compensation), never), Ok(Value::Null));
-    assert_eq!(barrier.run(&db, &call(1, Operation::Compensation), never), Ok(Value::Null), "and so is its duplicate");
+    assert_eq!(barrier.run_local(&db, &call(1, Operation::Compensation), never), Ok(Value::Null));
+    assert_eq!(barrier.run_local(&db, &call(1, Operation::Compensation), never), Ok(Value::Null), "and so is its duplicate");
     for _ in 0..2 {
-        let refused = barrier.run(&db, &call(1, Operation::Action), never).expect_err("it hangs");
+        let refused = barrier.run_local(&db, &call(1, Operation::Action), never).expect_err("it hangs");
         assert!(matches!(refused, CallError::Refused(failure) if failure.code == COMPENSATED));
     }
     assert_eq!(business(&db, &call(2, Operation::Action), Ok(Value::Null)), Ok(Value::Null), "another instance is another matter");
@@ -97,15 +125,15 @@ fn a_refusal_is_recorded_and_its_writes_are_not() {
     let refusal = CallError::refused("OUT_OF_STOCK", "none left");
     assert_eq!(business(&db, &call(1, Operation::Action), Err(refusal.clone())), Err(refusal.clone()));
     assert_eq!(reserved(&db), 0);
-    assert_eq!(RocksBarrier::new().run(&db, &call(1, Operation::Action), never), Err(refusal));
-    assert_eq!(RocksBarrier::new().run(&db, &call(1, Operation::Compensation), never), Ok(Value::Null), "there is nothing to undo");
+    assert_eq!(RocksBarrier::new().run_local(&db, &call(1, Operation::Action), never), Err(refusal));
+    assert_eq!(RocksBarrier::new().run_local(&db, &call(1, Operation::Compensation), never), Ok(Value::Null), "there is nothing to undo");
 }
 
 #[test]
 fn a_refusal_rolls_back_even_what_lies_below_savepoints_of_the_business() {
     let dir = tempfile::tempdir().expect("a directory");
     let db = open(dir.path());
-    let refused = RocksBarrier::new().run(&db, &call(1, Operation::Action), |txn| {
+    let refused = RocksBarrier::new().run_local(&db, &call(1, Operation::Action), |txn| {
         txn.put(b"a", b"1")?;
         txn.set_savepoint();
         txn.put(b"b", b"1")?;
@@ -116,7 +144,7 @@ fn a_refusal_rolls_back_even_what_lies_below_savepoints_of_the_business() {
 }
 
 #[test]
-fn an_unknown_or_ongoing_result_records_nothing() {
+fn a_local_action_of_unknown_or_ongoing_outcome_did_nothing() {
     let dir = tempfile::tempdir().expect("a directory");
     let db = open(dir.path());
     for operation in [Operation::Action, Operation::Compensation] {
@@ -199,7 +227,7 @@ fn a_lock_that_is_not_had_is_an_unknown_outcome() {
     let holder = db.transaction();
     holder.put(b"reserved", 0i64.to_be_bytes()).expect("locked");
     let barrier = RocksBarrier::new().with_lock_timeout(Duration::from_millis(10));
-    let result = barrier.run(&db, &call(1, Operation::Action), |txn| {
+    let result = barrier.run_local(&db, &call(1, Operation::Action), |txn| {
         txn.get_for_update(b"reserved", true)?;
         Ok(Value::Null)
     });
@@ -209,112 +237,177 @@ fn a_lock_that_is_not_had_is_an_unknown_outcome() {
 }
 
 #[test]
+fn an_action_in_doubt_is_compensated_by_business_that_is_told_so() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let db = open(dir.path());
+    let unsettled = [CallError::unknown("LOST", ""), CallError::ongoing(None)];
+    for (instance, unsettled) in (1..).zip(unsettled) {
+        let (action, compensation) = (call(instance, Operation::Action), call(instance, Operation::Compensation));
+        assert_eq!(outside(&db, &action, Err(unsettled.clone())), (Err(unsettled), Some(false)));
+        assert_eq!(outside(&db, &compensation, unknown()), (unknown(), Some(true)), "what may be there must be undone");
+        assert_eq!(outside(&db, &compensation, Ok(json!("undone"))), (Ok(json!("undone")), Some(true)));
+        assert_eq!(outside(&db, &compensation, unknown()), (Ok(json!("undone")), None), "once");
+        let (late, told) = outside(&db, &action, Ok(Value::Null));
+        assert_eq!((code(&late), told), (("refused", COMPENSATED), None), "nothing takes effect behind its compensation");
+    }
+}
+
+#[test]
+fn a_late_success_ends_the_doubt_and_its_output_is_what_is_compensated() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let db = open(dir.path());
+    let (action, compensation) = (call(1, Operation::Action), call(1, Operation::Compensation));
+    outside(&db, &action, unknown()).0.expect_err("unknown");
+    assert_eq!(outside(&db, &action, unknown()), (unknown(), Some(true)), "it is told that it ran before");
+    assert_eq!(outside(&db, &action, Ok(json!({"charge": 7}))), (Ok(json!({"charge": 7})), Some(true)));
+    assert_eq!(outside(&db, &action, unknown()), (Ok(json!({"charge": 7})), None));
+    let undone = RocksBarrier::new().run(&db, &compensation, |_, known: &Known| {
+        assert!(!known.is_in_doubt());
+        Ok(known.action_output().expect("the action succeeded")["charge"].clone())
+    });
+    assert_eq!(undone, Ok(json!(7)));
+}
+
+#[test]
+fn an_action_that_panicked_or_died_in_the_middle_is_in_doubt() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut db = open(dir.path());
+    let action = call(1, Operation::Action);
+    let panicked = catch_unwind(AssertUnwindSafe(|| RocksBarrier::new().run(&db, &action, |_, _| panic!("a bug"))));
+    assert!(panicked.is_err());
+    assert_eq!(outside(&db, &action, unknown()).1, Some(true));
+
+    // What a crash leaves: the mark is on disk before the business begins, and no outcome is.
+    let begun = call(2, Operation::Action);
+    let crashed = dir.path().join("crashed");
+    RocksBarrier::new()
+        .run(&db, &begun, |_, _| {
+            rocksdb::checkpoint::TransactionDBCheckpoint::new(&db)?.create_checkpoint(&crashed)?;
+            Ok(Value::Null)
+        })
+        .expect("charged");
+    drop(db);
+    db = open(&crashed);
+    assert_eq!(outside(&db, &call(2, Operation::Compensation), Ok(json!("undone"))), (Ok(json!("undone")), Some(true)));
+}
+
+#[test]
+fn in_doubt_a_refusal_counts_as_unknown_until_the_doubt_is_cleared() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let db = open(dir.path());
+    let action = call(1, Operation::Action);
+    let refusal = CallError::refused("DECLINED", "no money");
+    outside(&db, &action, unknown()).0.expect_err("unknown");
+    let (result, told) = outside(&db, &action, Err(refusal.clone()));
+    assert_eq!((code(&result), told), (("unknown", "DECLINED"), Some(true)), "the saga does not compensate what was refused");
+    let cleared = RocksBarrier::new().run(&db, &action, |_, known| {
+        known.clear_doubt();
+        Err(refusal.clone())
+    });
+    assert_eq!(cleared, Err(refusal.clone()));
+    assert_eq!(outside(&db, &action, Ok(Value::Null)), (Err(refusal), None), "now it is recorded");
+    assert_eq!(outside(&db, &call(1, Operation::Compensation), unknown()), (Ok(Value::Null), None), "there is nothing to undo");
+}
+
+#[test]
+fn a_compensation_for_the_database_alone_does_not_take_an_action_in_doubt_for_undone() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let db = open(dir.path());
+    outside(&db, &call(1, Operation::Action), unknown()).0.expect_err("unknown");
+    let result = business(&db, &call(1, Operation::Compensation), Ok(Value::Null));
+    assert_eq!(code(&result), ("unknown", IN_DOUBT));
+    assert_eq!(reserved(&db), 0);
+}
+
+#[test]
+fn a_refusal_of_what_must_succeed_is_not_kept() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let db = open(dir.path());
+    let refusal = CallError::refused("INVALID_ARGUMENTS", "a bug of the service");
+    let behind_the_pivot = |instance| Call { must_succeed: true, ..call(instance, Operation::Action) };
+    for _ in 0..2 {
+        assert_eq!(business(&db, &behind_the_pivot(1), Err(refusal.clone())), Err(refusal.clone()));
+        assert_eq!(outside(&db, &behind_the_pivot(2), Err(refusal.clone())), (Err(refusal.clone()), Some(false)));
+    }
+    assert_eq!(business(&db, &behind_the_pivot(1), Ok(json!(1))), Ok(json!(1)), "the service was mended");
+    assert_eq!(outside(&db, &behind_the_pivot(2), Ok(json!(2))), (Ok(json!(2)), Some(false)));
+    assert_eq!(business(&db, &behind_the_pivot(1), Err(refusal.clone())), Ok(json!(1)));
+
+    // A refusal that an older protocol let be recorded does not stand in the way either.
+    business(&db, &call(3, Operation::Action), Err(refusal.clone())).expect_err("refused");
+    assert_eq!(business(&db, &behind_the_pivot(3), Ok(json!(3))), Ok(json!(3)));
+    business(&db, &call(4, Operation::Action), Err(refusal)).expect_err("refused");
+    assert_eq!(outside(&db, &behind_the_pivot(4), Ok(json!(4))), (Ok(json!(4)), Some(false)));
+}
+
+thread_local! {
+    /// The time in the tests of sweeping; each test has a thread of its own.
+    pub(crate) static NOW_MS: Cell<u64> = const { Cell::new(0) };
+}
+
+#[test]
 fn rows_lie_under_their_prefix_and_old_ones_can_be_swept() {
     let dir = tempfile::tempdir().expect("a directory");
     let db = open(dir.path());
     db.put(b"p", b"before").expect("written");
     db.put(b"q", b"behind").expect("written");
-    let barrier = RocksBarrier::new().with_prefix(*b"p/");
+    let barrier = RocksBarrier::new().with_prefix(*b"p/").with_clock(|| NOW_MS.get());
     let action = call(1, Operation::Action);
-    barrier.run(&db, &action, |_| Ok(json!(1))).expect("recorded");
-    barrier.run(&db, &call(2, Operation::Compensation), never).expect("recorded");
+    NOW_MS.set(1_000);
+    barrier.run_local(&db, &action, |_| Ok(json!(1))).expect("recorded");
+    barrier.run_local(&db, &call(2, Operation::Compensation), never).expect("recorded");
     let look = || barrier.recorded(&db, action.instance, &action.step, Operation::Action).expect("readable");
     assert_eq!(look(), Some(Recorded::Succeeded(json!(1))));
     assert_eq!(RocksBarrier::new().recorded(&db, action.instance, &action.step, Operation::Action).expect("readable"), None);
 
-    assert_eq!(barrier.sweep(&db, 1).expect("swept"), 0, "all rows are younger than 1970");
-    assert_eq!(barrier.sweep(&db, u64::MAX).expect("swept"), 3);
+    assert_eq!(barrier.sweep(&db, u64::MAX).expect("swept"), 0, "what is recorded now is not old");
+    NOW_MS.set(2_000);
+    assert_eq!(barrier.sweep(&db, 1_000).expect("swept"), 0);
+    assert_eq!(barrier.sweep(&db, 1_001).expect("swept"), 3);
     assert_eq!(look(), None);
     assert_eq!(db.get(b"p"), Ok(Some(b"before".to_vec())));
     assert_eq!(db.get(b"q"), Ok(Some(b"behind".to_vec())));
 }
 
-/// What a participant is expected to remember of one step.
-#[derive(Clone, Debug, Default, PartialEq)]
-struct Model {
-    action: Option<Result<u8, ()>>,
-    is_compensated: bool,
-    effect: i64,
-}
+#[test]
+fn what_may_have_been_swept_is_neither_an_empty_success_nor_a_second_effect() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let db = open(dir.path());
+    let barrier = RocksBarrier::new().with_clock(|| NOW_MS.get());
+    let at = |instance, operation, started_at_ms| Call { started_at_ms, ..call(instance, operation) };
+    // A saga that starts by the broker's clock at 100; this machine's is far behind.
+    NOW_MS.set(7);
+    barrier.run_local(&db, &at(1, Operation::Action, 100), |_| Ok(json!(1))).expect("recorded");
+    barrier.run(&db, &at(2, Operation::Action, 100), |_, _| unknown()).expect_err("in doubt");
+    NOW_MS.set(5_000);
+    assert_eq!(barrier.sweep(&db, 100).expect("swept"), 0, "no row is older than its saga");
+    assert_eq!(barrier.sweep(&db, 101).expect("swept"), 1, "an action in doubt stays");
 
-#[derive(Clone, Copy, Debug)]
-enum Said {
-    Ok(u8),
-    Refused,
-    Unknown,
-}
-
-impl Model {
-    /// What the call must return: the output, a refusal by the business, a refusal as hanging, or an unknown outcome.
-    fn serve(&mut self, operation: Operation, said: Said) -> &'static str {
-        match operation {
-            Operation::Action => match self.action {
-                Some(Ok(_)) => "ok",
-                Some(Err(())) => "refused",
-                None if self.is_compensated => "hanging",
-                None => match said {
-                    Said::Ok(n) => {
-                        self.action = Some(Ok(n));
-                        self.effect += 1;
-                        "ok"
-                    }
-                    Said::Refused => {
-                        self.action = Some(Err(()));
-                        "refused"
-                    }
-                    Said::Unknown => "unknown",
-                },
-            },
-            Operation::Compensation => {
-                if !self.is_compensated && matches!(self.action, Some(Ok(_))) {
-                    match said {
-                        Said::Ok(_) => self.effect -= 1,
-                        Said::Refused => return "refused",
-                        Said::Unknown => return "unknown",
-                    }
-                }
-                self.is_compensated = true;
-                "ok"
-            }
-        }
+    for operation in [Operation::Compensation, Operation::Action] {
+        assert_eq!(code(&barrier.run_local(&db, &at(1, operation, 100), never)), ("unknown", SWEPT));
+        assert_eq!(code(&barrier.run(&db, &at(1, operation, 100), |_, _| panic!("no"))), ("unknown", SWEPT));
+        assert_eq!(code(&barrier.run(&db, &at(1, operation, 101), |_, _| Ok(Value::Null))), ("succeeded", ""), "a younger saga");
+        barrier.sweep(&db, u64::MAX).expect("swept");
     }
+    let undone = barrier.run(&db, &at(2, Operation::Compensation, 100), |_, known| Ok(json!(known.is_in_doubt())));
+    assert_eq!(undone, Ok(json!(true)));
+
+    let action = at(3, Operation::Compensation, 100);
+    barrier.resolve(&db, action.instance, &action.step, Recorded::Succeeded(json!("found"))).expect("written");
+    let undone = barrier.run(&db, &action, |_, known| Ok(known.action_output().cloned().unwrap_or_default()));
+    assert_eq!(undone, Ok(json!("found")), "what an operator found out counts");
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
-
-    #[test]
-    fn any_schedule_of_calls_does_what_the_model_says(
-        schedule in proptest::collection::vec((0u128..3, any::<bool>(), 0u8..4, any::<u8>(), any::<bool>()), 1..30),
-    ) {
-        let dir = tempfile::tempdir().expect("a directory");
-        let mut db = open(dir.path());
-        let mut models = vec![Model::default(); 3];
-        for (instance, is_action, kind, output, reopen) in schedule {
-            if reopen && output < 16 {
-                drop(db);
-                db = open(dir.path());
-            }
-            let operation = if is_action { Operation::Action } else { Operation::Compensation };
-            let said = match kind { 0 => Said::Refused, 1 => Said::Unknown, _ => Said::Ok(output) };
-            let result = match said {
-                Said::Ok(n) => Ok(json!(n)),
-                Said::Refused => Err(CallError::refused("NO", "")),
-                Said::Unknown => Err(CallError::unknown("LOST", "")),
-            };
-            let outcome = business(&db, &call(instance, operation), result);
-            let model = &mut models[instance as usize];
-            let seen = match &outcome {
-                Ok(_) => "ok",
-                Err(CallError::Refused(failure)) if failure.code == COMPENSATED => "hanging",
-                Err(CallError::Refused(_)) => "refused",
-                Err(CallError::Unknown { .. } | CallError::Ongoing { .. }) => "unknown",
-            };
-            prop_assert_eq!(seen, model.serve(operation, said));
-            if let (Operation::Action, Ok(output), Some(Ok(first))) = (operation, outcome, model.action) {
-                prop_assert_eq!(output, json!(first), "every repetition returns the first output");
-            }
-            prop_assert_eq!(reserved(&db), models.iter().map(|model| model.effect).sum::<i64>());
-        }
-    }
+#[test]
+fn a_clock_that_was_set_back_does_not_sweep_a_compensation_before_its_action() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let db = open(dir.path());
+    let barrier = RocksBarrier::new().with_clock(|| NOW_MS.get());
+    NOW_MS.set(1_000);
+    barrier.run_local(&db, &call(1, Operation::Action), |_| Ok(json!(1))).expect("recorded");
+    NOW_MS.set(500);
+    barrier.run_local(&db, &call(1, Operation::Compensation), |_| Ok(json!(2))).expect("recorded");
+    NOW_MS.set(900);
+    barrier.sweep(&db, 800).expect("swept");
+    assert_eq!(barrier.run_local(&db, &call(1, Operation::Compensation), never), Ok(json!(2)));
 }

@@ -3,6 +3,8 @@
 
 #[cfg(feature = "barrier-rocksdb")]
 mod barrier;
+#[cfg(feature = "barrier-rocksdb")]
+mod barrier_model;
 mod client;
 mod consumer;
 mod group;

@@ -21,6 +21,8 @@ fn call(name: &str, epoch: u32) -> Value {
         call: name.into(),
         epoch,
         idempotency_key: "k".into(),
+        must_succeed: false,
+        started_at_ms: 0,
         deadline_ms: u64::MAX,
         arguments: json!({"sku": "a"}).into(),
         action_output: None,

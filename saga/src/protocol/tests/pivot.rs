@@ -2,7 +2,7 @@
 
 use super::fixture::*;
 use crate::definition::StepKind::{Compensatable, Pivot, Retriable};
-use crate::protocol::{Input, Rejection, SagaEvent};
+use crate::protocol::{Command, Input, Rejection, SagaEvent};
 use sagamq_api::saga::{SagaState, StepState};
 
 #[test]
@@ -39,6 +39,28 @@ fn behind_the_pivot_a_refusal_is_only_another_attempt() {
     assert_eq!((run.step_state("a"), run.step_state("c")), (StepState::Succeeded, StepState::InProgress));
     run.reply("c", done());
     assert_eq!((run.saga_state(), run.state.failures.len()), (SagaState::Completed, 5));
+}
+
+#[test]
+fn a_call_says_whether_a_refusal_of_it_is_final_and_when_its_saga_started() {
+    let must_succeed = |run: &Run| {
+        let Some(Command::Call(command)) = run.commands.iter().find(|command| matches!(command, Command::Call(_))) else {
+            panic!("nothing is called")
+        };
+        assert_eq!(command.call.started_at_ms, 1_000);
+        command.call.must_succeed
+    };
+    let mut run = Run::start(chain(Some(1)));
+    assert!(!must_succeed(&run), "a step before the pivot may be refused");
+    run.now_ms = 2_000;
+    run.reply("a", done());
+    assert!(!must_succeed(&run), "and so may the pivot");
+    run.reply("b", done());
+    assert!(must_succeed(&run), "behind the pivot it only goes forward");
+    let mut run = Run::start(chain(Some(1)));
+    run.reply("a", done());
+    run.reply("b", refused());
+    assert!(must_succeed(&run), "a compensation is made until it succeeds");
 }
 
 #[test]
