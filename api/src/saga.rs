@@ -566,6 +566,8 @@ mod tests {
                 call: "refund".to_owned(),
                 epoch: 1,
                 idempotency_key: String::new(),
+                must_succeed: false,
+                started_at_ms: 0,
                 deadline_ms: 1,
                 arguments: json.clone(),
                 action_output: Some(json.clone()),
