@@ -70,10 +70,16 @@ fn trouble() -> impl Strategy<Value = Trouble> {
 
 #[derive(Clone, Copy, Debug)]
 enum Event {
-    Call { instance: u128, operation: Operation, trouble: Trouble },
+    Call {
+        instance: u128,
+        operation: Operation,
+        trouble: Trouble,
+    },
     Crash,
     /// Time goes on, and what is older than so much is swept.
-    Sweep { keep_ms: u64 },
+    Sweep {
+        keep_ms: u64,
+    },
 }
 
 fn event() -> impl Strategy<Value = Event> {
