@@ -2,8 +2,9 @@
 
 use crate::error::ErrorCode;
 use crate::ids::{Offset, PartitionId};
+use crate::json::JsonText;
 use crate::names::GroupName;
-use crate::record::ConsumedRecord;
+use crate::record::{ConsumedRecord, Headers};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -65,6 +66,7 @@ pub enum EmptyReason {
 
 /// One leased record.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(from = "Received")]
 pub struct Delivery {
     /// The right to settle this record: opaque, valid on any connection until the lease is over.
     pub receipt: String,
@@ -79,6 +81,33 @@ pub struct Delivery {
     /// The record.
     #[serde(flatten)]
     pub record: ConsumedRecord,
+}
+
+/// A [`Delivery`] as it is read: serde cannot read a JSON text through a flattened field, because it takes such fields apart first.
+#[derive(Deserialize)]
+struct Received {
+    receipt: String,
+    attempt: u32,
+    lease_until_ms: u64,
+    partition: PartitionId,
+    offset: Offset,
+    timestamp_ms: i64,
+    key: Option<String>,
+    key_base64: Option<String>,
+    #[serde(default, deserialize_with = "crate::record::value_in")]
+    value: Option<JsonText>,
+    value_base64: Option<String>,
+    #[serde(default)]
+    headers: Headers,
+}
+
+impl From<Received> for Delivery {
+    fn from(received: Received) -> Self {
+        let Received { receipt, attempt, lease_until_ms, partition, offset, timestamp_ms, key, key_base64, value, value_base64, headers } =
+            received;
+        let record = ConsumedRecord { partition, offset, timestamp_ms, key, key_base64, value, value_base64, headers };
+        Self { receipt, attempt, lease_until_ms, record }
+    }
 }
 
 /// `POST …:ack`.
@@ -273,4 +302,21 @@ pub struct RedriveResponse {
     pub redriven: u64,
     /// Dead letters that are left and were not redriven.
     pub remaining: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_delivery_is_read_as_it_was_written() {
+        let payload =
+            crate::record::Payload { value: Some("1".into()), headers: [("a", "b")].into_iter().collect(), key: Some("k".into()) };
+        let record = ConsumedRecord::new(PartitionId(1), Offset(2), 3, payload);
+        let delivery = Delivery { receipt: "r".to_owned(), attempt: 1, lease_until_ms: 4, record };
+        let json = serde_json::to_string(&delivery).expect("JSON");
+        assert_eq!(serde_json::from_str::<Delivery>(&json).expect("its own form"), delivery);
+        let exact = json.replace(r#""value":"1""#, r#""value":{"a": 1E400}"#);
+        assert_eq!(serde_json::to_string(&serde_json::from_str::<Delivery>(&exact).expect("read")).expect("JSON"), exact);
+    }
 }

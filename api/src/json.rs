@@ -19,7 +19,8 @@ use utoipa::{PartialSchema, ToSchema};
 ///
 /// Two texts are equal if their bytes are: `1.0` is not `1`. Clones share the text.
 #[derive(Clone)]
-pub struct JsonText(Arc<RawValue>);
+// Not `Arc<RawValue>`: making one of a box copies the text, which may have many megabytes.
+pub struct JsonText(Arc<Box<RawValue>>);
 
 /// Why a text is not taken as JSON.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,7 +44,7 @@ impl JsonText {
     pub fn parse(bytes: &[u8]) -> Result<Self, JsonTextError> {
         // The raw value alone: its skipping does not recurse, so a text of any depth is measured, not overflowed by.
         let raw: Box<RawValue> = serde_json::from_slice(bytes).map_err(|error| JsonTextError::Malformed(error.to_string()))?;
-        Self::bounded(raw.into())
+        Self::bounded(raw)
     }
 
     /// The JSON of a value of Rust.
@@ -52,19 +53,20 @@ impl JsonText {
     /// When `value` cannot be written as JSON (a map whose keys are no strings), or nests too deep.
     pub fn of(value: &(impl Serialize + ?Sized)) -> Result<Self, JsonTextError> {
         let raw = to_raw_value(value).map_err(|error| JsonTextError::Malformed(error.to_string()))?;
-        Self::bounded(raw.into())
+        Self::bounded(raw)
     }
 
     /// `null`.
     #[must_use]
     pub fn null() -> Self {
-        Self(RawValue::NULL.to_owned().into())
+        Self(Arc::new(RawValue::NULL.to_owned()))
     }
 
-    fn bounded(raw: Arc<RawValue>) -> Result<Self, JsonTextError> {
+    /// Takes a text that is well-formed already.
+    pub(crate) fn bounded(raw: Box<RawValue>) -> Result<Self, JsonTextError> {
         match depth(raw.get()) {
             depth if depth > JSON_DEPTH_MAX => Err(JsonTextError::TooDeep { depth }),
-            _ => Ok(Self(raw)),
+            _ => Ok(Self(Arc::new(raw))),
         }
     }
 
@@ -91,6 +93,12 @@ impl JsonText {
     #[must_use]
     pub fn is_object(&self) -> bool {
         self.as_str().starts_with('{')
+    }
+
+    /// Whether it is a string.
+    #[must_use]
+    pub fn is_string(&self) -> bool {
+        self.as_str().starts_with('"')
     }
 
     /// Reads it as a type.
@@ -175,7 +183,7 @@ impl Serialize for JsonText {
 impl<'de> Deserialize<'de> for JsonText {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = Box::<RawValue>::deserialize(deserializer)?;
-        Self::bounded(raw.into()).map_err(D::Error::custom)
+        Self::bounded(raw).map_err(D::Error::custom)
     }
 }
 

@@ -17,6 +17,12 @@ pub const RECORD_BYTES_DEFAULT: u32 = 1024 * 1024;
 /// Hard bound on one record, in bytes: a topic cannot be configured above it.
 pub const RECORD_BYTES_MAX: u32 = 16 * 1024 * 1024;
 
+/// Most headers of one record.
+pub const RECORD_HEADERS_MAX: usize = 1_000;
+
+/// Most headers of all records of one produce request together: a header of two bytes takes fifty times that while it is worked on.
+pub const PRODUCE_HEADERS_MAX: usize = 200_000;
+
 /// Most records in one produce request: bounds the work a single request can put on a shard's task.
 pub const PRODUCE_RECORDS_MAX: usize = 10_000;
 

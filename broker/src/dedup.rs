@@ -7,7 +7,7 @@
 //! Value of an entry, big-endian: version u8 = 1, base offset u64, record count u32, timestamp i64, time stored u64,
 //! fingerprint of the payload 16 bytes.
 
-use sagamq_api::record::Payload;
+use sagamq_api::record::{Header, Payload};
 use sagamq_api::{Offset, PartitionId};
 
 /// Width of a bucket of time: an eighth of the default window.
@@ -54,9 +54,12 @@ pub(crate) fn fingerprint(payload: &Payload, partition: Option<PartitionId>, tim
     };
     field(payload.key.as_deref());
     field(payload.value.as_deref());
-    for (name, value) in &payload.headers {
-        field(Some(name.as_bytes()));
-        field(Some(value.as_bytes()));
+    // In order of names, because the maps of clients have none; the order of one name's values counts.
+    let mut headers: Vec<&Header> = payload.headers.iter().collect();
+    headers.sort_by_key(|header| header.name.as_str());
+    for header in headers {
+        field(Some(header.name.as_bytes()));
+        field(header.value.as_deref());
     }
     field(partition.map(|p| p.0.to_be_bytes()).as_ref().map(<[u8; 4]>::as_slice));
     field(timestamp_ms.map(i64::to_be_bytes).as_ref().map(<[u8; 8]>::as_slice));
@@ -151,6 +154,10 @@ mod tests {
         assert_ne!(plain, fingerprint(&keyed, None, None));
         assert_ne!(plain, fingerprint(&payload("a"), Some(PartitionId(0)), None));
         assert_ne!(plain, fingerprint(&payload("a"), None, Some(0)));
+        let with =
+            |headers: &[(&str, &str)]| fingerprint(&Payload { headers: headers.iter().copied().collect(), ..payload("a") }, None, None);
+        assert_eq!(with(&[("a", "1"), ("b", "2")]), with(&[("b", "2"), ("a", "1")]));
+        assert_ne!(with(&[("a", "1"), ("a", "2")]), with(&[("a", "2"), ("a", "1")]));
         assert_ne!(hash_key(KeyScope::Request, "k"), hash_key(KeyScope::Record, "k"));
     }
 

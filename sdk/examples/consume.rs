@@ -20,7 +20,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     consumer
         .run(shutdown, |delivery| async move {
             // Bytes that are no text will never be text: no retry helps.
-            let Some(value) = &delivery.record.value else { return Err(HandlerError::terminate("the record is no text")) };
+            let Some(value) = delivery.record.text() else { return Err(HandlerError::terminate("the record is no text")) };
             println!("{}/{} (delivery {}): {value}", delivery.record.partition, delivery.record.offset, delivery.attempt);
             Ok(())
         })

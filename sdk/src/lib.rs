@@ -40,7 +40,7 @@
 //! client
 //!     .consumer(topic, "readers".parse()?)
 //!     .run(shutdown, move |delivery| {
-//!         println!("{:?}", delivery.record.value);
+//!         println!("{:?}", delivery.record.text());
 //!         stop.cancel();
 //!         async { Ok(()) }
 //!     })

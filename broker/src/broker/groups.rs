@@ -283,7 +283,7 @@ pub(super) fn in_range<T: PartialOrd + Copy + core::fmt::Display>(name: &str, va
 }
 
 fn dead_letter_of(record: ConsumedRecord) -> DeadLetter {
-    let header = |name: &str| record.headers.get(name).cloned();
+    let header = |name: &str| record.headers.get(name).map(str::to_owned);
     let number = |name: &str| header(name).and_then(|value| value.parse::<u64>().ok()).unwrap_or(0);
     DeadLetter {
         cause: header(dead_letter::CAUSE).unwrap_or_default(),

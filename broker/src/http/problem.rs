@@ -171,7 +171,7 @@ impl From<ProduceError> for ApiError {
             ProduceError::RecordsCount(_) | ProduceError::IdempotencyKey(_) | ProduceError::TwoIdempotencyKeys(_) => {
                 ErrorCode::InvalidRequest
             }
-            ProduceError::Payload { reason: PayloadError::Both(_), .. } => ErrorCode::InvalidRequest,
+            ProduceError::Payload { reason: PayloadError::Both(_) | PayloadError::NotText(_), .. } => ErrorCode::InvalidRequest,
             ProduceError::Payload { reason: PayloadError::Base64 { .. }, .. } => ErrorCode::InvalidBase64,
             ProduceError::PartitionNotFound { .. } => ErrorCode::PartitionNotFound,
             ProduceError::RecordTooLarge { .. } => ErrorCode::RecordTooLarge,

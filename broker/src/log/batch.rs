@@ -20,18 +20,15 @@
 //! | 57..61 | number of records, i32 | |
 //! | 61.. | records | |
 //!
-//! Records are written by `kafka-protocol` and read by `decode` beside this file, which differs from that crate's decoder in
-//! that no bytes, however hostile, make it panic or allocate more than their own size.
+//! Records are written by `encode` and read by `decode` beside this file. They are our own, because the crate `kafka-protocol` keeps
+//! headers in a map, which loses repeated ones, and its decoder trusts lengths; the tests read and write with that crate as well.
 
 mod decode;
+mod encode;
 #[cfg(test)]
 mod tests;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
-use kafka_protocol::protocol::StrBytes;
-use kafka_protocol::records::{
-    Compression, NO_PARTITION_LEADER_EPOCH, NO_PRODUCER_EPOCH, NO_PRODUCER_ID, RecordBatchEncoder, RecordEncodeOptions, TimestampType,
-};
 use sagamq_api::Offset;
 use sagamq_api::record::Payload;
 
@@ -110,9 +107,6 @@ pub enum EncodeError {
         /// Highest of the batch.
         highest_ms: i64,
     },
-    /// The encoder refused for another reason.
-    #[error("the records cannot be encoded: {0}")]
-    Encoder(String),
 }
 
 /// Why bytes are no batch, or a batch holds what is not understood.
@@ -167,26 +161,6 @@ const RECORD_OVERHEAD: usize = 5 + 1 + 10 + 5 + 5 + 5 + 5;
 /// Most bytes a header takes beside name and value: their lengths.
 const RECORD_HEADER_OVERHEAD: usize = 5 + 5;
 
-fn encodable(delta: i32, record: &Record) -> kafka_protocol::records::Record {
-    let header = |(name, value): (&String, &String)| (StrBytes::from_string(name.clone()), Some(Bytes::from(value.clone())));
-    kafka_protocol::records::Record {
-        transactional: false,
-        control: false,
-        delete_horizon: false,
-        partition_leader_epoch: NO_PARTITION_LEADER_EPOCH,
-        producer_id: NO_PRODUCER_ID,
-        producer_epoch: NO_PRODUCER_EPOCH,
-        timestamp_type: TimestampType::Creation,
-        offset: i64::from(delta),
-        // The encoder derives the base sequence as that of delta 0, which so becomes -1: none.
-        sequence: delta - 1,
-        timestamp: record.timestamp_ms,
-        key: record.payload.key.clone(),
-        value: record.payload.value.clone(),
-        headers: record.payload.headers.iter().map(header).collect(),
-    }
-}
-
 impl Batch {
     /// Encodes records as one batch with base offset 0, not compressed. Record *i* gets offset delta *i*.
     ///
@@ -205,13 +179,9 @@ impl Batch {
         if i32::try_from(bytes).is_err() {
             return Err(EncodeError::TooLarge { bytes });
         }
-        let encodable: Vec<_> = (0_i32..).zip(records).map(|(delta, record)| encodable(delta, record)).collect();
         // The size is known, so the bytes are written once and never moved.
-        let mut buffer = BytesMut::with_capacity(bytes);
-        let options = RecordEncodeOptions { version: 2, compression: Compression::None };
-        RecordBatchEncoder::encode(&mut buffer, &encodable, &options).map_err(|e| EncodeError::Encoder(e.to_string()))?;
-        let bytes = buffer.freeze();
-        let header = BatchHeader::parse(&bytes).map_err(|e| EncodeError::Encoder(e.to_string()))?;
+        let bytes: Bytes = encode::batch(records, lowest_ms, highest_ms, bytes).into();
+        let header = BatchHeader::parse(&bytes).expect("the header was just written");
         Ok(Self { bytes, header })
     }
 
@@ -298,9 +268,8 @@ impl Batch {
     /// The records, in order of their offsets. Keys and values are not copied: they keep the batch in memory.
     ///
     /// # Errors
-    /// When a record cannot be read. A header that is no UTF-8, has no value or a name that was there before is such a case: what
-    /// a [`Payload`] cannot hold is refused, not changed. So is a batch that is compressed or holds control records. None of this
-    /// happens to a batch of [`Batch::encode`].
+    /// When a record cannot be read. A header whose name is no UTF-8 is such a case: what a [`Payload`] cannot hold is refused, not
+    /// changed. So is a batch that is compressed or holds control records. None of this happens to a batch of [`Batch::encode`].
     pub fn records(&self) -> Result<Vec<StoredRecord>, BatchError> {
         decode::records(self)
     }

@@ -320,7 +320,7 @@ impl Shard {
             },
             Err(error) => (Payload::default(), 0, Some(format!("the record could not be read: {error}"))),
         };
-        let mut header = |name: &str, value: String| payload.headers.insert(name.to_owned(), value);
+        let mut header = |name: &str, value: String| payload.headers.set(name, value);
         header(dead_letter::CAUSE, cause.as_str().to_owned());
         header(dead_letter::ATTEMPTS, attempts.to_string());
         header(dead_letter::ORIGIN_TOPIC, label.topic.clone());
@@ -405,7 +405,7 @@ impl Shard {
     /// Offset of the record that the dead letter came from, if the dead letter has this cause.
     fn origin(&self, letters: &Partition, offset: Offset, cause: Option<&str>) -> Option<Offset> {
         let record = reader::read_at(&*self.storage, letters, &[offset]).ok()?.remove(&offset)?;
-        let header = |name| record.payload.headers.get(name).map(String::as_str);
+        let header = |name| record.payload.headers.get(name);
         if cause.is_some_and(|cause| header(dead_letter::CAUSE) != Some(cause)) {
             return None;
         }

@@ -33,7 +33,7 @@ async fn every_record_is_delivered_once_while_consumers_settle() {
                 return seen;
             }
             test.ack("t", "g", &deliveries).await;
-            seen.extend(deliveries.into_iter().map(|d| d.record.value.expect("a value").to_string()));
+            seen.extend(deliveries.into_iter().map(|d| d.record.text().expect("a value")));
         }
     };
     let (mut a, b, c) = tokio::join!(consume(), consume(), consume());
@@ -99,7 +99,7 @@ async fn a_poison_record_becomes_a_dead_letter_with_cause_and_is_redriven() {
     assert_eq!(letters.len(), 1);
     let letter = &letters[0];
     assert_eq!((letter.cause.as_str(), letter.reason.as_deref(), letter.attempts), ("delivery_limit", Some("cannot parse"), 5));
-    assert_eq!(letter.record.value, Some("poison".into()));
+    assert_eq!(letter.record.text(), Some("poison".into()));
     assert_eq!(letter.origin_offset, Offset(0));
     let description = test.broker.describe_group(&topic("t"), &group("g")).await.expect("there");
     assert_eq!((description.dead_letters, description.lag_records), (1, 0));
@@ -109,7 +109,7 @@ async fn a_poison_record_becomes_a_dead_letter_with_cause_and_is_redriven() {
     let answer = test.broker.redrive(&topic("t"), &group("g"), &RedriveRequest::default()).await.expect("redriven");
     assert_eq!((answer.redriven, answer.remaining), (1, 0));
     let back = test.receive("t", "g").await;
-    assert_eq!((back[0].attempt, back[0].record.value.clone()), (1, Some("poison".into())));
+    assert_eq!((back[0].attempt, back[0].record.text()), (1, Some("poison".into())));
     test.ack("t", "g", &back).await;
     assert!(test.broker.dead_letters(&topic("t"), &group("g"), &DeadLetterQuery::default()).await.expect("listed").is_empty());
 }

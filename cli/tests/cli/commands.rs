@@ -65,7 +65,7 @@ fn what_a_json_record_says_itself_is_stronger_than_a_flag() {
     let server = storing();
     let stdin = b"{\"value\": {\"id\": 1}, \"key\": \"own\"}\n{\"value\": 2}\n";
     server.run_with_stdin(&["produce", "orders", "--json", "--key", "flag"], stdin).expect(0);
-    let wanted = |value: Value, key: &str| ProduceRecord { value: Some(value), ..ProduceRecord::default() }.with_key(key);
+    let wanted = |value: Value, key: &str| ProduceRecord { value: Some(value.into()), ..ProduceRecord::default() }.with_key(key);
     assert_eq!(produced(&server), [wanted(json!({ "id": 1 }), "own"), wanted(json!(2), "flag")]);
 }
 

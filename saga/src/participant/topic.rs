@@ -4,9 +4,8 @@ use sagamq_api::JsonText;
 use sagamq_api::headers::{APPLICATION_JSON, CONTENT_TYPE, saga as headers};
 use sagamq_api::json::{JsonTextError, depth};
 use sagamq_api::limits::{REASON_BYTES_MAX, SAGA_JSON_DEPTH_MAX, SAGA_PAYLOAD_BYTES_MAX};
-use sagamq_api::record::Payload;
+use sagamq_api::record::{Headers, Payload};
 use sagamq_api::saga::{Call, CallOutcome, CompleteCall, Failure, Operation, REPLY_TOPIC};
-use std::collections::BTreeMap;
 use uuid::Uuid;
 
 /// The headers that say which call this is: of a command record, and of a call over HTTP.
@@ -29,10 +28,10 @@ pub(crate) fn call_headers(call: &Call) -> Vec<(&'static str, String)> {
 
 /// The record that calls a participant. Its key is the instance, so that the calls of one instance stay in order.
 pub(crate) fn command(call: &Call) -> Payload {
-    let mut own: BTreeMap<String, String> = call_headers(call).into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-    own.insert(headers::REPLY_TO.to_owned(), REPLY_TOPIC.to_owned());
-    own.insert(headers::REPLY_PARTITION.to_owned(), call.reply_partition.to_string());
-    own.insert(CONTENT_TYPE.to_owned(), APPLICATION_JSON.to_owned());
+    let mut own: Headers = call_headers(call).into_iter().collect();
+    own.set(headers::REPLY_TO, REPLY_TOPIC);
+    own.set(headers::REPLY_PARTITION, call.reply_partition.to_string());
+    own.set(CONTENT_TYPE, APPLICATION_JSON);
     let value = serde_json::to_vec(call).expect("a call is JSON");
     Payload { key: Some(call.instance.to_string().into()), value: Some(value.into()), headers: own }
 }
@@ -66,7 +65,7 @@ pub(crate) fn reply(payload: &Payload) -> Result<CompleteCall, String> {
     let AttemptId { instance, step, operation, epoch } = attempt_of(payload)?;
     let text = || payload.value.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
     let failure = |default: &str| Failure {
-        code: payload.headers.get(headers::FAILURE_CODE).map_or_else(|| default.to_owned(), Clone::clone),
+        code: payload.headers.get(headers::FAILURE_CODE).unwrap_or(default).to_owned(),
         message: text().chars().take(REASON_BYTES_MAX).collect(),
     };
     let reply = match header(payload, headers::OUTCOME)? {
@@ -101,7 +100,7 @@ pub(crate) fn succeeded(body: &[u8]) -> CallOutcome {
 }
 
 fn header<'a>(payload: &'a Payload, name: &str) -> Result<&'a str, String> {
-    payload.headers.get(name).map(String::as_str).ok_or_else(|| format!("header `{name}` is missing"))
+    payload.headers.get(name).ok_or_else(|| format!("header `{name}` is missing"))
 }
 
 fn parsed<T: core::str::FromStr<Err: core::fmt::Display>>(payload: &Payload, name: &str) -> Result<T, String> {
@@ -140,15 +139,15 @@ mod tests {
         assert_eq!(serde_json::from_slice::<Call>(command.value.as_deref().expect("a value")).expect("json"), call());
         let mut answer = Payload { headers: command.headers, value: Some("{\"id\":1}".into()), key: None };
         assert!(reply(&answer).expect_err("no outcome yet").contains("saga-outcome"));
-        answer.headers.insert(headers::OUTCOME.to_owned(), "succeeded".to_owned());
+        answer.headers.set(headers::OUTCOME, "succeeded");
         let read = reply(&answer).expect("a reply");
         assert_eq!((read.instance, read.epoch, read.operation), (call().instance, 3, Operation::Compensation));
         assert_eq!(read.reply, CallOutcome::Succeeded { output: json!({"id": 1}).into() });
-        answer.headers.insert(headers::OUTCOME.to_owned(), "refused".to_owned());
-        answer.headers.insert(headers::FAILURE_CODE.to_owned(), "NO".to_owned());
+        answer.headers.set(headers::OUTCOME, "refused");
+        answer.headers.set(headers::FAILURE_CODE, "NO");
         let CallOutcome::Refused { failure } = reply(&answer).expect("a reply").reply else { panic!("refused") };
         assert_eq!(failure.code, "NO");
-        answer.headers.insert(headers::EPOCH.to_owned(), "x".to_owned());
+        answer.headers.set(headers::EPOCH, "x");
         assert!(reply(&answer).is_err());
     }
 }

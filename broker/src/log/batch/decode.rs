@@ -2,8 +2,7 @@
 
 use super::{Batch, BatchError, HEADER_LEN, StoredRecord};
 use bytes::Bytes;
-use sagamq_api::record::Payload;
-use std::collections::BTreeMap;
+use sagamq_api::record::{Headers, Payload};
 
 /// Attributes: the lowest three bits name the compression.
 const COMPRESSION: i16 = 0b111;
@@ -66,24 +65,16 @@ fn record(outer: &mut Cursor<'_>, batch: &Batch) -> Result<(u32, StoredRecord), 
     Ok((delta, StoredRecord { offset: header.base_offset.plus(u64::from(delta)), timestamp_ms, payload }))
 }
 
-fn headers(cursor: &mut Cursor<'_>) -> Result<BTreeMap<String, String>, &'static str> {
-    let count = cursor.varint()?;
-    if count < 0 {
-        return Err("its number of headers is negative");
-    }
-    let mut headers = BTreeMap::new();
+fn headers(cursor: &mut Cursor<'_>) -> Result<Headers, &'static str> {
+    let count = usize::try_from(cursor.varint()?).map_err(|_| "its number of headers is negative")?;
+    // The count is only a claim: a header has at least two lengths.
+    let mut headers = Headers::with_capacity(count.min(cursor.remaining() / 2));
     for _ in 0..count {
-        let name = text(&cursor.nullable()?.ok_or("a header has no name")?)?;
-        let value = text(&cursor.nullable()?.ok_or("a header has no value")?)?;
-        if headers.insert(name, value).is_some() {
-            return Err("a header is there twice");
-        }
+        let name = cursor.nullable()?.ok_or("a header has no name")?;
+        let name = core::str::from_utf8(&name).map_err(|_| "the name of a header is not UTF-8")?;
+        headers.push(name, cursor.nullable()?);
     }
     Ok(headers)
-}
-
-fn text(bytes: &Bytes) -> Result<String, &'static str> {
-    core::str::from_utf8(bytes).map(str::to_owned).map_err(|_| "a header is not UTF-8")
 }
 
 /// A place in the batch and the end of what may be read.

@@ -5,7 +5,7 @@ use bytes::{Bytes, BytesMut};
 use kafka_protocol::records::RecordBatchDecoder;
 use proptest::prelude::*;
 use sagamq_api::Offset;
-use sagamq_api::record::Payload;
+use sagamq_api::record::{Header, Headers, Payload};
 use std::collections::BTreeMap;
 
 /// Written down from the format's documentation, not from this code: two records, the first with key, value and two headers, the
@@ -31,7 +31,7 @@ const GOLDEN: [u8; 92] = [
 ];
 
 fn golden_records() -> Vec<Record> {
-    let headers = BTreeMap::from([("a".to_owned(), "1".to_owned()), ("trace".to_owned(), String::new())]);
+    let headers = [("a", "1"), ("trace", "")].into_iter().collect();
     let payload = Payload { key: Some(Bytes::from_static(b"k")), value: Some(Bytes::from_static(b"hello")), headers };
     vec![Record { timestamp_ms: 1005, payload }, Record { timestamp_ms: 1000, payload: Payload::default() }]
 }
@@ -64,8 +64,10 @@ prop_compose! {
         timestamp_ms in i64::MIN / 2..i64::MAX / 2,
         key in any_bytes(),
         value in any_bytes(),
-        headers in proptest::collection::btree_map(".{0,8}", ".{0,8}", 0..4),
+        list in proptest::collection::vec(("[a-b]|.{0,8}", any_bytes()), 0..4),
     ) -> Record {
+        let mut headers = Headers::default();
+        list.into_iter().for_each(|(name, value)| headers.push(name, value));
         Record { timestamp_ms, payload: Payload { key, value, headers } }
     }
 }
@@ -103,11 +105,10 @@ proptest! {
         let ours = batch.records().expect("readable");
         prop_assert_eq!(theirs.len(), ours.len());
         for (theirs, ours) in theirs.into_iter().zip(ours) {
-            let headers = theirs.headers.iter().map(|(name, value)| {
-                let value = value.as_deref().expect("every header has a value");
-                (name.to_string(), String::from_utf8(value.to_vec()).expect("text"))
-            });
-            prop_assert_eq!(headers.collect::<BTreeMap<_, _>>(), ours.payload.headers);
+            // They keep the last of repeated headers.
+            let headers: BTreeMap<_, _> = theirs.headers.iter().map(|(name, value)| (name.to_string(), value.clone())).collect();
+            let last = ours.payload.headers.iter().map(|Header { name, value }| (name.clone(), value.clone()));
+            prop_assert_eq!(headers, last.collect::<BTreeMap<_, _>>());
             prop_assert_eq!((theirs.key, theirs.value), (ours.payload.key, ours.payload.value));
             prop_assert_eq!((theirs.offset, theirs.timestamp), (i64::try_from(ours.offset.0).expect("small"), ours.timestamp_ms));
         }
@@ -216,6 +217,15 @@ fn what_does_not_fit_a_batch_is_refused() {
 }
 
 #[test]
+fn repeated_binary_and_null_headers_are_read_in_order() {
+    let headers = |record: &[u8]| crafted(1, 0, record).records().expect("readable").remove(0).payload.headers;
+    let binary = headers(&[0x14, 0, 0, 0, 1, 1, 2, 2, b'n', 2, 0xff]);
+    assert_eq!(binary.get_bytes("n").map(Bytes::as_ref), Some(b"\xff".as_slice()));
+    let twice = headers(&[0x18, 0, 0, 0, 1, 1, 4, 2, b'n', 1, 2, b'n', 0]);
+    assert!(twice.all("n").eq([None, Some(&Bytes::new())]));
+}
+
+#[test]
 fn other_formats_are_called_by_their_name() {
     let with = |at: usize, bytes: &[u8]| {
         let mut batch = BytesMut::from(GOLDEN.as_slice());
@@ -238,10 +248,8 @@ fn what_a_payload_cannot_hold_is_refused() {
         other => panic!("expected a refused record, got {other:?}"),
     };
     assert!(read(&[0x0c, 0, 0, 0, 1, 1, 0]).is_ok(), "what follows differs from this one");
-    assert_eq!(refused(&[0x14, 0, 0, 0, 1, 1, 2, 2, 0xff, 2, b'v']), "a header is not UTF-8");
-    assert_eq!(refused(&[0x14, 0, 0, 0, 1, 1, 2, 2, b'n', 2, 0xff]), "a header is not UTF-8");
-    assert_eq!(refused(&[0x12, 0, 0, 0, 1, 1, 2, 2, b'n', 1]), "a header has no value");
-    assert_eq!(refused(&[0x18, 0, 0, 0, 1, 1, 4, 2, b'n', 0, 2, b'n', 0]), "a header is there twice");
+    assert_eq!(refused(&[0x14, 0, 0, 0, 1, 1, 2, 2, 0xff, 2, b'v']), "the name of a header is not UTF-8");
+    assert_eq!(refused(&[0x10, 0, 0, 0, 1, 1, 2, 1, 2, b'v']), "a header has no name");
     assert_eq!(refused(&[0x0e, 0, 0, 0, 1, 1, 0, 0]), "its size does not match its parts");
     assert_eq!(refused(&[0x0c, 0, 0, 0, 3, 1, 0]), "a length is negative");
     assert_eq!(refused(&[0x0c, 0, 0, 0, 0x7e, 1, 0]), "it ends in the middle");

@@ -3,9 +3,28 @@
 use crate::args::Format;
 use crate::error::CliError;
 use crate::output::{NONE, Output, human};
-use sagamq_api::record::ConsumedRecord;
+use sagamq_api::group::Delivery;
+use sagamq_api::record::{ConsumedRecord, Header};
 use serde::Serialize;
 use std::io::{self, Write as _};
+
+/// What is printed as JSON: a record, alone or within something.
+pub(super) trait Document: Serialize + Clone {
+    /// The record.
+    fn record_mut(&mut self) -> &mut ConsumedRecord;
+}
+
+impl Document for ConsumedRecord {
+    fn record_mut(&mut self) -> &mut ConsumedRecord {
+        self
+    }
+}
+
+impl Document for Delivery {
+    fn record_mut(&mut self) -> &mut ConsumedRecord {
+        &mut self.record
+    }
+}
 
 /// Prints records until there are enough.
 #[derive(Debug)]
@@ -37,8 +56,8 @@ impl Printer {
 
     /// Prints records, at most as many as are wanted. When this returns, whoever reads stdout has them.
     ///
-    /// `document` is what is printed as JSON: the record with all that the server said about it.
-    pub(super) fn print<'a, T: Serialize + 'a>(
+    /// `document` is what is printed as JSON: the record with all that the server said about it, on one line.
+    pub(super) fn print<'a, T: Document + 'a>(
         &mut self,
         records: impl IntoIterator<Item = (&'a ConsumedRecord, &'a T)>,
     ) -> Result<(), CliError> {
@@ -54,13 +73,19 @@ impl Printer {
         stdout.write_all(&text).and_then(|()| stdout.flush()).map_err(CliError::stdout)
     }
 
-    fn write<T: Serialize>(&self, text: &mut Vec<u8>, record: &ConsumedRecord, document: &T) -> Result<(), CliError> {
+    fn write<T: Document>(&self, text: &mut Vec<u8>, record: &ConsumedRecord, document: &T) -> Result<(), CliError> {
         if self.value_only {
             let value = record.value_bytes().map_err(|error| CliError::Failed(format!("the server sent a bad record: {error}")))?;
             text.extend_from_slice(&value.unwrap_or_default());
         } else if self.output.format == Format::Json {
-            serde_json::to_writer(&mut *text, document)
-                .map_err(|error| CliError::Failed(format!("the record cannot be written as JSON: {error}")))?;
+            let written = if record.is_one_line() {
+                serde_json::to_writer(&mut *text, document)
+            } else {
+                let mut document = document.clone();
+                document.record_mut().make_one_line();
+                serde_json::to_writer(&mut *text, &document)
+            };
+            written.map_err(|error| CliError::Failed(format!("the record cannot be written as JSON: {error}")))?;
         } else {
             text.extend_from_slice(columns(record).as_bytes());
         }
@@ -73,16 +98,22 @@ impl Printer {
 fn columns(record: &ConsumedRecord) -> String {
     let or_none = |text: String| if text.is_empty() { NONE.to_owned() } else { text };
     let key = record.key.clone().or_else(|| record.key_base64.as_ref().map(|key| format!("base64:{key}"))).unwrap_or_default();
-    let headers: Vec<String> = record.headers.iter().map(|(name, value)| format!("{name}={value}")).collect();
-    let value = match (&record.value, &record.value_base64) {
-        (Some(serde_json::Value::String(text)), _) => text.clone(),
-        (Some(document), _) => document.to_string(),
-        (None, Some(base64)) => format!("base64:{base64}"),
-        (None, None) => String::new(),
+    let headers: Vec<String> = record.headers.iter().map(header).collect();
+    let value = match &record.value_base64 {
+        Some(base64) => format!("base64:{base64}"),
+        None => record.text().unwrap_or_default(),
     };
     let place = format!("{}:{}", record.partition, record.offset);
     let time = human::timestamp_ms(record.timestamp_ms);
     format!("{place}\t{time}\t{}\t{}\t{}", visible(&or_none(key)), visible(&or_none(headers.join(","))), visible(&value))
+}
+
+fn header(header: &Header) -> String {
+    match header.value.as_deref().map(core::str::from_utf8) {
+        None => header.name.clone(),
+        Some(Ok(text)) => format!("{}={text}", header.name),
+        Some(Err(_)) => format!("{}=(not text)", header.name),
+    }
 }
 
 /// One line, and nothing that could steer the terminal: control characters are shown by their escapes.

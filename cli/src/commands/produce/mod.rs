@@ -143,7 +143,9 @@ fn decorate(mut record: ProduceRecord, args: &ProduceArgs) -> ProduceRecord {
         record.key.clone_from(&args.key);
     }
     for (name, value) in &args.headers {
-        record.headers.entry(name.clone()).or_insert_with(|| value.clone());
+        if !record.headers.contains(name) {
+            record.headers.set(name, value);
+        }
     }
     record.partition = record.partition.or(args.partition);
     record

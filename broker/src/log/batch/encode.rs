@@ -1,0 +1,94 @@
+//! Writes the bytes of a batch. The caller has checked that they fit the format's 31 bits.
+
+use super::{CRC_END, HEADER_LEN, LENGTH_END, Record};
+
+/// The batch of these records with base offset 0; `bytes_max` is an upper bound of its size.
+pub(super) fn batch(records: &[Record], lowest_ms: i64, highest_ms: i64, bytes_max: usize) -> Vec<u8> {
+    let count = i32::try_from(records.len()).expect("each record takes bytes, and their sum fits 31 bits");
+    let mut out = Vec::with_capacity(bytes_max);
+    out.resize(CRC_END, 0);
+    out.extend_from_slice(&0_i16.to_be_bytes()); // attributes
+    out.extend_from_slice(&(count - 1).to_be_bytes()); // last offset delta
+    out.extend_from_slice(&lowest_ms.to_be_bytes());
+    out.extend_from_slice(&highest_ms.to_be_bytes());
+    out.extend_from_slice(&(-1_i64).to_be_bytes()); // producer id
+    out.extend_from_slice(&(-1_i16).to_be_bytes()); // producer epoch
+    out.extend_from_slice(&(-1_i32).to_be_bytes()); // base sequence
+    out.extend_from_slice(&count.to_be_bytes());
+    assert_eq!(out.len(), HEADER_LEN, "the fields above are the header");
+    let mut body = Vec::new();
+    for (delta, record) in records.iter().enumerate() {
+        head(&mut body, delta as i64, record, lowest_ms);
+        parts(&mut out, &body, record);
+    }
+    let length = i32::try_from(out.len() - LENGTH_END).expect("the bound on bytes was checked");
+    out[8..12].copy_from_slice(&length.to_be_bytes());
+    out[12..16].copy_from_slice(&(-1_i32).to_be_bytes()); // leader epoch
+    out[16] = 2; // magic
+    let crc = crc32c::crc32c(&out[CRC_END..]);
+    out[17..21].copy_from_slice(&crc.to_be_bytes());
+    out
+}
+
+/// What stands between a record's size and its key.
+fn head(out: &mut Vec<u8>, delta: i64, record: &Record, lowest_ms: i64) {
+    out.clear();
+    out.push(0); // attributes
+    varint(out, record.timestamp_ms - lowest_ms);
+    varint(out, delta);
+}
+
+/// A record: its size, its head, key, value and headers.
+fn parts(out: &mut Vec<u8>, head: &[u8], record: &Record) {
+    let payload = &record.payload;
+    let headers = &payload.headers;
+    let sizes = headers.iter().map(|header| nullable_len(Some(header.name.as_bytes())) + nullable_len(header.value.as_deref()));
+    let size = head.len()
+        + nullable_len(payload.key.as_deref())
+        + nullable_len(payload.value.as_deref())
+        + varint_len(headers.len() as i64)
+        + sizes.sum::<usize>();
+    varint(out, size as i64);
+    out.extend_from_slice(head);
+    nullable(out, payload.key.as_deref());
+    nullable(out, payload.value.as_deref());
+    varint(out, headers.len() as i64);
+    for header in headers {
+        nullable(out, Some(header.name.as_bytes()));
+        nullable(out, header.value.as_deref());
+    }
+}
+
+/// Bytes with their length in front; -1 stands for none.
+fn nullable(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
+    match bytes {
+        None => varint(out, -1),
+        Some(bytes) => {
+            varint(out, bytes.len() as i64);
+            out.extend_from_slice(bytes);
+        }
+    }
+}
+
+fn nullable_len(bytes: Option<&[u8]>) -> usize {
+    bytes.map_or(1, |bytes| varint_len(bytes.len() as i64) + bytes.len())
+}
+
+const fn zigzag(number: i64) -> u64 {
+    ((number << 1) ^ (number >> 63)).cast_unsigned()
+}
+
+/// Seven bits a byte, lowest first; the top bit says that more follow.
+fn varint(out: &mut Vec<u8>, number: i64) {
+    let mut rest = zigzag(number);
+    while rest >= 0x80 {
+        out.push((rest & 0x7f) as u8 | 0x80);
+        rest >>= 7;
+    }
+    out.push(rest as u8);
+}
+
+const fn varint_len(number: i64) -> usize {
+    let bits = 64 - zigzag(number).leading_zeros() as usize;
+    if bits == 0 { 1 } else { bits.div_ceil(7) }
+}
