@@ -89,6 +89,7 @@ struct Received {
     receipt: String,
     attempt: u32,
     lease_until_ms: u64,
+    handed_out_ago_ms: Option<u64>,
     partition: PartitionId,
     offset: Offset,
     timestamp_ms: i64,
@@ -103,10 +104,10 @@ struct Received {
 
 impl From<Received> for Delivery {
     fn from(received: Received) -> Self {
-        let Received { receipt, attempt, lease_until_ms, partition, offset, timestamp_ms, key, key_base64, value, value_base64, headers } =
-            received;
+        let Received { receipt, attempt, lease_until_ms, handed_out_ago_ms, partition, offset, timestamp_ms, .. } = received;
+        let Received { key, key_base64, value, value_base64, headers, .. } = received;
         let record = ConsumedRecord { partition, offset, timestamp_ms, key, key_base64, value, value_base64, headers };
-        Self { receipt, attempt, lease_until_ms, record }
+        Self { receipt, attempt, lease_until_ms, handed_out_ago_ms, record }
     }
 }
 
@@ -313,7 +314,7 @@ mod tests {
         let payload =
             crate::record::Payload { value: Some("1".into()), headers: [("a", "b")].into_iter().collect(), key: Some("k".into()) };
         let record = ConsumedRecord::new(PartitionId(1), Offset(2), 3, payload);
-        let delivery = Delivery { receipt: "r".to_owned(), attempt: 1, lease_until_ms: 4, record };
+        let delivery = Delivery { receipt: "r".to_owned(), attempt: 1, lease_until_ms: 4, handed_out_ago_ms: None, record };
         let json = serde_json::to_string(&delivery).expect("JSON");
         assert_eq!(serde_json::from_str::<Delivery>(&json).expect("its own form"), delivery);
         let exact = json.replace(r#""value":"1""#, r#""value":{"a": 1E400}"#);
