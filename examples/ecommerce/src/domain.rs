@@ -61,6 +61,21 @@ pub const CATALOGUE: [Product; 8] = [
     Product { sku: "socks", price: Money(650) },
 ];
 
+/// What is charged when an order is taken, as a part of its price: a fifth.
+const DEPOSIT_PARTS: u64 = 5;
+
+/// The deposit of an order with this price. The rest is taken when it is confirmed.
+#[must_use]
+pub fn deposit(total: Money) -> Money {
+    Money(total.0 / DEPOSIT_PARTS)
+}
+
+/// What it costs to send a parcel to this country. Charged behind the point of no return, when the parcel is on its way.
+#[must_use]
+pub fn postage(country: &str) -> Money {
+    if country == "DE" { Money(490) } else { Money(990) }
+}
+
 /// Most pieces of one product in an order: a larger number is a slip of the finger.
 pub const QUANTITY_MAX: u32 = 20;
 

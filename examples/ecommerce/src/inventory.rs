@@ -1,17 +1,16 @@
 //! Inventory: how many pieces are on hand, reserved and sold. They always add up to what was received.
 
 use crate::domain::Line;
-use crate::service::{self, ServiceArgs, ServiceError};
-use crate::store::{Effect, Row, Rows, Store, StoreError, arguments};
+use crate::service::{self, Local, ServiceArgs, ServiceError};
+use crate::store::{Database, Effect, Row, Rows, Store, StoreError, arguments};
 use axum::extract::State;
 use axum::routing::{get, put};
 use axum::{Json, Router};
-use sagamq_api::saga::Call;
+use sagamq_api::saga::{Call, Operation};
 use sagamq_sdk::CallError;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 /// What the service can be called for.
 pub const CALLS: [(&str, Effect); 3] = [("reserve", reserve), ("release", release), ("sell", sell)];
@@ -35,21 +34,36 @@ impl Row for Stock {
 
 /// What is held for one order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Reservation {
-    lines: Vec<Line>,
-    state: ReservationState,
+pub struct Reservation {
+    /// What, in the order of its names.
+    pub lines: Vec<Line>,
+    /// How far it is.
+    pub state: ReservationState,
 }
 
+/// How far a reservation is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-enum ReservationState {
+pub enum ReservationState {
+    /// Held until the order is paid.
     Reserved,
+    /// Given back.
     Released,
+    /// Gone to the customer.
     Sold,
 }
 
 impl Row for Reservation {
     const TABLE: &'static str = "reservation";
+}
+
+/// Every row.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InventoryBooks {
+    /// Counts, by product.
+    pub stock: BTreeMap<String, Stock>,
+    /// What was held, by order.
+    pub reservations: BTreeMap<String, Reservation>,
 }
 
 #[derive(Deserialize)]
@@ -101,6 +115,9 @@ fn sell(rows: &Rows<'_, '_>, call: &Call) -> Result<Value, CallError> {
 fn settle(rows: &Rows<'_, '_>, call: &Call, state: ReservationState, change: fn(Stock, u64) -> Stock) -> Result<Value, CallError> {
     let OfOrder { order_id } = arguments(call)?;
     let reservation: Option<Reservation> = rows.lock(&order_id)?;
+    if reservation.is_none() && call.operation == Operation::Compensation {
+        return Ok(Value::Null);
+    }
     let Some(reservation) = reservation.filter(|reservation| reservation.state == ReservationState::Reserved) else {
         // Not a refusal: this must not happen, and an operator has to look at it rather than a saga that goes on without.
         return Err(CallError::unknown("NO_RESERVATION", format!("order `{order_id}` holds no stock")));
@@ -117,8 +134,8 @@ fn settle(rows: &Rows<'_, '_>, call: &Call, state: ReservationState, change: fn(
 ///
 /// # Errors
 /// [`StoreError`].
-pub fn receive(store: &Store, delivery: &BTreeMap<String, u64>) -> Result<(), StoreError> {
-    store.change(|rows| {
+pub fn receive(database: &Database, delivery: &BTreeMap<String, u64>) -> Result<(), StoreError> {
+    database.change(|rows| {
         for (sku, &pieces) in delivery {
             if rows.lock::<Stock>(sku)?.is_none() {
                 rows.put(sku, &Stock { received: pieces, on_hand: pieces, ..Stock::default() })?;
@@ -128,27 +145,30 @@ pub fn receive(store: &Store, delivery: &BTreeMap<String, u64>) -> Result<(), St
     })
 }
 
+/// Every row.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn books(database: &Database) -> Result<InventoryBooks, StoreError> {
+    Ok(InventoryBooks { stock: database.all()?, reservations: database.all()? })
+}
+
 /// Runs the service until it is told to stop.
 ///
 /// # Errors
 /// [`ServiceError`] when it cannot start, or when the server refuses it for good.
 pub async fn run(args: &ServiceArgs) -> Result<(), ServiceError> {
-    let store = Arc::new(Store::open(&args.data_dir)?);
+    let store = Store::open(&args.data_dir)?;
     let admin = Router::new()
         .route(
             "/stock",
-            put(|State(store): State<Arc<Store>>, Json(delivery): Json<BTreeMap<String, u64>>| async move {
-                service::answer(receive(&store, &delivery))
+            put(|State(store): State<Store>, Json(delivery): Json<BTreeMap<String, u64>>| async move {
+                service::answer(store.with(move |database| receive(database, &delivery)).await)
             }),
         )
-        .route(
-            "/books",
-            get(|State(store): State<Arc<Store>>| async move {
-                service::answer(store.all::<Stock>().map(|rows| rows.into_iter().collect::<BTreeMap<_, _>>()))
-            }),
-        )
-        .with_state(Arc::clone(&store));
-    service::run(args, "inventory.commands", &CALLS, store, admin).await
+        .route("/books", get(|State(store): State<Store>| async move { service::answer(store.with(books).await) }))
+        .with_state(store.clone());
+    service::run(args, "inventory.commands", Local { store, calls: &CALLS }, admin).await
 }
 
 #[cfg(test)]
@@ -161,7 +181,7 @@ mod tests {
         json!({ "order_id": order, "lines": [{ "sku": "mug", "quantity": pieces }] })
     }
 
-    fn mugs(store: &Store) -> Stock {
+    fn mugs(store: &Database) -> Stock {
         store.get("mug").expect("readable").expect("received")
     }
 
@@ -170,8 +190,8 @@ mod tests {
         let (_directory, store) = store();
         receive(&store, &[("mug".to_owned(), 5)].into()).expect("stored");
         let reserve_it = call(1, "reserve_stock", Action, "reserve", lines("o-1", 3));
-        let first = store.once_blocking(&reserve_it, reserve).expect("in stock");
-        assert_eq!(store.once_blocking(&reserve_it, reserve), Ok(first), "the same answer");
+        let first = store.once(&reserve_it, reserve).expect("in stock");
+        assert_eq!(store.once(&reserve_it, reserve), Ok(first), "the same answer");
         assert_eq!(mugs(&store), Stock { received: 5, on_hand: 2, reserved: 3, sold: 0 });
         assert_eq!(store.counts(), (2, 1));
     }
@@ -180,11 +200,11 @@ mod tests {
     fn stock_runs_out_and_the_refusal_is_remembered_although_stock_comes_back() {
         let (_directory, store) = store();
         receive(&store, &[("mug".to_owned(), 5)].into()).expect("stored");
-        store.once_blocking(&call(1, "reserve_stock", Action, "reserve", lines("o-1", 4)), reserve).expect("in stock");
+        store.once(&call(1, "reserve_stock", Action, "reserve", lines("o-1", 4)), reserve).expect("in stock");
         let second = call(2, "reserve_stock", Action, "reserve", lines("o-2", 2));
-        assert_eq!(code(store.once_blocking(&second, reserve)), "OUT_OF_STOCK");
-        store.once_blocking(&call(1, "reserve_stock", Compensation, "release", lines("o-1", 4)), release).expect("held");
-        assert_eq!(code(store.once_blocking(&second, reserve)), "OUT_OF_STOCK", "the saga was told so already");
+        assert_eq!(code(store.once(&second, reserve)), "OUT_OF_STOCK");
+        store.once(&call(1, "reserve_stock", Compensation, "release", lines("o-1", 4)), release).expect("held");
+        assert_eq!(code(store.once(&second, reserve)), "OUT_OF_STOCK", "the saga was told so already");
         assert_eq!(mugs(&store), Stock { received: 5, on_hand: 5, reserved: 0, sold: 0 });
     }
 
@@ -193,7 +213,7 @@ mod tests {
         let (_directory, store) = store();
         receive(&store, &[("book".to_owned(), 5), ("mug".to_owned(), 1)].into()).expect("stored");
         let both = json!({ "order_id": "o-1", "lines": [{ "sku": "mug", "quantity": 2 }, { "sku": "book", "quantity": 1 }] });
-        assert_eq!(code(store.once_blocking(&call(1, "reserve_stock", Action, "reserve", both), reserve)), "OUT_OF_STOCK");
+        assert_eq!(code(store.once(&call(1, "reserve_stock", Action, "reserve", both), reserve)), "OUT_OF_STOCK");
         let books: Stock = store.get("book").expect("readable").expect("received");
         assert_eq!(books, Stock { received: 5, on_hand: 5, reserved: 0, sold: 0 });
     }
@@ -202,9 +222,9 @@ mod tests {
     fn a_release_without_a_reservation_does_nothing_and_the_late_reservation_is_refused() {
         let (_directory, store) = store();
         receive(&store, &[("mug".to_owned(), 5)].into()).expect("stored");
-        store.once_blocking(&call(1, "reserve_stock", Compensation, "release", lines("o-1", 3)), release).expect("nothing to undo");
+        store.once(&call(1, "reserve_stock", Compensation, "release", lines("o-1", 3)), release).expect("nothing to undo");
         let late = call(1, "reserve_stock", Action, "reserve", lines("o-1", 3));
-        assert_eq!(code(store.once_blocking(&late, reserve)), sagamq_sdk::barrier::COMPENSATED);
+        assert_eq!(code(store.once(&late, reserve)), sagamq_sdk::barrier::COMPENSATED);
         assert_eq!(mugs(&store), Stock { received: 5, on_hand: 5, reserved: 0, sold: 0 });
     }
 
@@ -212,9 +232,9 @@ mod tests {
     fn a_sale_moves_reserved_pieces_once() {
         let (_directory, store) = store();
         receive(&store, &[("mug".to_owned(), 5)].into()).expect("stored");
-        store.once_blocking(&call(1, "reserve_stock", Action, "reserve", lines("o-1", 3)), reserve).expect("in stock");
+        store.once(&call(1, "reserve_stock", Action, "reserve", lines("o-1", 3)), reserve).expect("in stock");
         for _ in 0..2 {
-            store.once_blocking(&call(1, "sell_stock", Action, "sell", lines("o-1", 3)), sell).expect("held");
+            store.once(&call(1, "sell_stock", Action, "sell", lines("o-1", 3)), sell).expect("held");
         }
         assert_eq!(mugs(&store), Stock { received: 5, on_hand: 2, reserved: 0, sold: 3 });
     }

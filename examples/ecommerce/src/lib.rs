@@ -1,24 +1,30 @@
-//! The e-commerce example of SagaMQ: a shop of four services that sell things together without a shared database.
+//! The e-commerce example of SagaMQ: a shop of five services that sell things together without a shared database, and the payment
+//! provider that one of them depends on.
 //!
 //! | module | what it is |
 //! |---|---|
 //! | [`domain`] | money, catalogue, orders: rules without I/O |
-//! | [`orders`] | takes orders over HTTP, starts the checkout saga, keeps the order book |
+//! | [`orders`] | takes orders over HTTP, starts the checkout saga, keeps the order book, tells others what became of an order |
 //! | [`inventory`] | stock: on hand, reserved, sold |
-//! | [`payments`] | cards: authorised, captured |
+//! | [`payments`] | takes money through the provider: an effect outside of every database of the shop |
+//! | [`provider`] | the payment provider: another company's system, which loses answers |
 //! | [`shipping`] | shipments; called over HTTP, the others through their command topics |
+//! | [`events`], [`loyalty`] | points for completed orders, by events instead of calls |
 //! | [`store`] | the embedded database of a service, with the barrier that makes each effect happen once |
-//! | [`service`] | what the four processes have in common |
-//! | [`demo`] | runs them all against a real broker, breaks things, and checks the books |
+//! | [`service`], [`mishaps`] | what the processes have in common, and what goes wrong with them on purpose |
+//! | [`trial`] | runs them all against a real broker, breaks things, and audits the books order by order |
 //!
 //! The saga that ties them together is `sagas/checkout.yaml`.
 
-pub mod demo;
 pub mod domain;
+pub mod events;
 pub mod inventory;
-pub mod lost_replies;
+pub mod loyalty;
+pub mod mishaps;
 pub mod orders;
 pub mod payments;
+pub mod provider;
 pub mod service;
 pub mod shipping;
 pub mod store;
+pub mod trial;

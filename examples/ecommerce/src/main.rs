@@ -1,15 +1,20 @@
-//! `sagamq-shop`: the four services of the example, each a process of its own, and the demo that runs them.
+//! `sagamq-shop`: the services of the example and the payment provider, each a process of its own, and the demo and drills that run
+//! them.
 
 use clap::{Parser, Subcommand};
-use sagamq_example_ecommerce::demo::{self, DemoArgs};
+use sagamq_example_ecommerce::payments::{self, PaymentArgs};
+use sagamq_example_ecommerce::provider::{self, ProviderArgs};
 use sagamq_example_ecommerce::service::ServiceArgs;
-use sagamq_example_ecommerce::{inventory, orders, payments, shipping};
+use sagamq_example_ecommerce::trial::backup::{self, BackupArgs};
+use sagamq_example_ecommerce::trial::demo::{self, DemoArgs};
+use sagamq_example_ecommerce::trial::doubt::{self, DoubtArgs};
+use sagamq_example_ecommerce::{inventory, loyalty, orders, shipping};
 use std::error::Error;
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
-/// A shop of four services that sell things together, tied by one saga
+/// A shop of five services that sell things together, tied by one saga
 #[derive(Debug, Parser)]
 #[command(name = "sagamq-shop", version, max_term_width = 120)]
 struct Cli {
@@ -19,23 +24,32 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Take orders over HTTP and keep the order book
+    /// Take orders over HTTP, keep the order book, tell others what became of an order
     Order(ServiceArgs),
-    /// Authorise and capture money on cards
-    Payment(ServiceArgs),
+    /// Take money through the payment provider
+    Payment(PaymentArgs),
     /// Count stock: on hand, reserved, sold
     Inventory(ServiceArgs),
     /// Reserve and send parcels; called over HTTP, not through a topic
     Shipping(ServiceArgs),
-    /// Run broker and services, put thousands of orders through them, kill some on the way, and check the books
+    /// Give customers points for completed orders; called by nobody, reacts to events
+    Loyalty(ServiceArgs),
+    /// Another company's payment provider, whose answers go astray as they are told to
+    Provider(ProviderArgs),
+    /// Run broker and services, put thousands of orders through them, kill some on the way, and audit the books
     Demo(DemoArgs),
+    /// Lose the provider's answers in every kind of step, under kills of everybody, and audit the books
+    DrillDoubt(DoubtArgs),
+    /// Restore the broker from an old copy under newer services, send all orders again, and audit the books
+    DrillBackup(BackupArgs),
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let command = Cli::parse().command;
-    // The demo tells its story itself: what the client repeats while the broker is dead is no news.
-    let level = if matches!(command, Command::Demo(_)) { "off" } else { "info" };
+    // A trial tells its story itself: what the client repeats while the broker is dead is no news.
+    let is_trial = matches!(command, Command::Demo(_) | Command::DrillDoubt(_) | Command::DrillBackup(_));
+    let level = if is_trial { "off" } else { "info" };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     // Colours only where somebody looks; the demo keeps the services' logs in files.
     let colours = std::io::stderr().is_terminal();
@@ -45,7 +59,11 @@ async fn main() -> ExitCode {
         Command::Payment(args) => payments::run(&args).await.map_err(Into::into),
         Command::Inventory(args) => inventory::run(&args).await.map_err(Into::into),
         Command::Shipping(args) => shipping::run(&args).await.map_err(Into::into),
+        Command::Loyalty(args) => loyalty::run(&args).await.map_err(Into::into),
+        Command::Provider(args) => provider::run(&args).await.map_err(Into::into),
         Command::Demo(args) => demo::run(args).await.map_err(Into::into),
+        Command::DrillDoubt(args) => doubt::run(args).await.map_err(Into::into),
+        Command::DrillBackup(args) => backup::run(args).await.map_err(Into::into),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,8 +1,8 @@
-//! What the four processes have in common: options, the HTTP server, the saga worker, and how they stop.
+//! What the processes have in common: options, the HTTP server, the saga worker, and how they stop.
 
-use crate::lost_replies::LostReplies;
-use crate::store::{Effect, Store, StoreError};
-use axum::extract::{Path, State};
+use crate::mishaps::{Fate, Mishaps};
+use crate::store::{Database, Effect, Noticed, Oddity, Store, StoreError};
+use axum::extract::Path;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -10,7 +10,8 @@ use axum::{Json, Router};
 use sagamq_api::saga::{Call, Failure};
 use sagamq_sdk::{CallError, CancellationToken, Client, ClientError, SagaWorker};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,10 +21,10 @@ use std::time::Duration;
 const CONCURRENCY: usize = 48;
 
 /// How long a command belongs to a worker that may have died. Short, because a killed service is the normal case here.
-const LEASE: Duration = Duration::from_secs(5);
+pub(crate) const LEASE: Duration = Duration::from_secs(5);
 
 /// How long a stop waits for calls that are being served.
-const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The options of every service.
 #[derive(Clone, Debug, clap::Args)]
@@ -37,9 +38,9 @@ pub struct ServiceArgs {
     /// Directory of the service's own database.
     #[arg(long)]
     pub data_dir: PathBuf,
-    /// Share of replies (0 to 1) to lose on purpose after their effect was committed.
-    #[arg(long, default_value_t = 0.0)]
-    pub lose_replies: f64,
+    /// What goes wrong on purpose.
+    #[command(flatten)]
+    pub mishaps: Mishaps,
 }
 
 /// Why a service ended.
@@ -51,6 +52,9 @@ pub enum ServiceError {
     /// The server.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// The client of another system.
+    #[error(transparent)]
+    Http(#[from] reqwest::Error),
     /// Its address.
     #[error("cannot listen on {address}: {source}")]
     Listen {
@@ -65,13 +69,53 @@ pub enum ServiceError {
     Io(#[from] std::io::Error),
 }
 
-/// How many calls a service served since it was started.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// What a service's calls went through.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CallCounts {
-    /// Calls.
+    /// Calls since it was started.
     pub calls: u64,
     /// Those among them that were known from before: the barrier gave the first answer again, or prevented the effect.
     pub repeated: u64,
+    /// Rare ways that calls took, ever.
+    pub noticed: BTreeMap<Oddity, u64>,
+}
+
+/// A service that takes part in sagas.
+pub trait Participant: Send + Sync + 'static {
+    /// What it can be called for.
+    fn calls(&self) -> Vec<&'static str>;
+
+    /// Its database.
+    fn store(&self) -> &Store;
+
+    /// Serves a call that may have come before.
+    fn serve(&self, call: Call) -> impl Future<Output = Result<Value, CallError>> + Send;
+}
+
+/// A participant whose effects are all in its own database.
+#[derive(Clone, Debug)]
+pub struct Local {
+    /// Its database.
+    pub store: Store,
+    /// What each call does there.
+    pub calls: &'static [(&'static str, Effect)],
+}
+
+impl Participant for Local {
+    fn calls(&self) -> Vec<&'static str> {
+        self.calls.iter().map(|&(name, _)| name).collect()
+    }
+
+    fn store(&self) -> &Store {
+        &self.store
+    }
+
+    async fn serve(&self, call: Call) -> Result<Value, CallError> {
+        match self.calls.iter().find(|&&(name, _)| name == call.call) {
+            Some(&(_, effect)) => self.store.once(call, effect).await,
+            None => Err(CallError::unknown("UNKNOWN_CALL", format!("there is no call `{}`", call.call))),
+        }
+    }
 }
 
 /// Serves a participant that is called through its command topic, and `routes` over HTTP, until the process is told to stop.
@@ -81,29 +125,23 @@ pub struct CallCounts {
 ///
 /// # Panics
 /// Never: the names of the shop's topics are legal.
-pub async fn run(
-    args: &ServiceArgs,
-    topic: &str,
-    calls: &'static [(&'static str, Effect)],
-    store: Arc<Store>,
-    routes: Router,
-) -> Result<(), ServiceError> {
+pub async fn run<P: Participant>(args: &ServiceArgs, topic: &str, participant: P, routes: Router) -> Result<(), ServiceError> {
     let topic = topic.parse().expect("the names of the shop's topics are legal");
-    let losses = LostReplies::new(args.lose_replies);
+    let (participant, fate) = (Arc::new(participant), Arc::new(Fate::new(&args.mishaps)));
     let mut worker = SagaWorker::builder(Client::new(&args.server)?, topic)
         .concurrency(CONCURRENCY)
         .prefetch(CONCURRENCY)
         .lease(LEASE)
         .stop_timeout(STOP_TIMEOUT);
-    for &(name, effect) in calls {
-        let store = Arc::clone(&store);
-        worker = worker.on(name, move |call: Call| serve(Arc::clone(&store), losses, call, effect));
+    for name in participant.calls() {
+        let (participant, fate) = (Arc::clone(&participant), Arc::clone(&fate));
+        worker = worker.on(name, move |call: Call| serve(Arc::clone(&participant), Arc::clone(&fate), call));
     }
     let worker = worker.build();
     let shutdown = stop_on_signal()?;
     tokio::try_join!(
         async { worker.run(shutdown.clone()).await.map_err(ServiceError::from) },
-        listen(args.listen, routes.merge(common(store)), shutdown.clone()),
+        listen(args.listen, routes.merge(common(participant.store().clone())), shutdown.clone()),
     )?;
     Ok(())
 }
@@ -112,36 +150,34 @@ pub async fn run(
 ///
 /// # Errors
 /// [`ServiceError`].
-pub async fn run_http(
-    args: &ServiceArgs,
-    calls: &'static [(&'static str, Effect)],
-    store: Arc<Store>,
-    routes: Router,
-) -> Result<(), ServiceError> {
-    let losses = LostReplies::new(args.lose_replies);
-    let participant = Router::new()
-        .route(
-            "/saga/{call}",
-            post(move |State(store): State<Arc<Store>>, Path(name): Path<String>, Json(call): Json<Call>| async move {
-                match calls.iter().find(|&&(known, _)| known == name) {
-                    Some(&(_, effect)) => reply(serve(store, losses, call, effect).await),
-                    None => (StatusCode::NOT_FOUND, Json(json!({ "code": "UNKNOWN_CALL", "message": format!("no call `{name}`") })))
-                        .into_response(),
-                }
-            }),
-        )
-        .with_state(Arc::clone(&store));
-    listen(args.listen, routes.merge(participant).merge(common(store)), stop_on_signal()?).await
+pub async fn run_http<P: Participant>(args: &ServiceArgs, participant: P, routes: Router) -> Result<(), ServiceError> {
+    let (participant, fate) = (Arc::new(participant), Arc::new(Fate::new(&args.mishaps)));
+    let store = participant.store().clone();
+    let called = move |Path(name): Path<String>, Json(call): Json<Call>| async move {
+        if name != call.call {
+            return problem(StatusCode::BAD_REQUEST, "WRONG_CALL", &format!("`{}` was called at `{name}`", call.call));
+        }
+        // A task of its own, which goes on when the caller hangs up: an effect that has begun is answered at the next attempt.
+        match tokio::spawn(serve(participant, fate, call)).await {
+            Ok(result) => reply(result),
+            Err(panicked) => problem(StatusCode::INTERNAL_SERVER_ERROR, "HANDLER_PANICKED", &panicked.to_string()),
+        }
+    };
+    let routes = routes.route("/saga/{call}", post(called)).merge(common(store));
+    listen(args.listen, routes, stop_on_signal()?).await
 }
 
-async fn serve(store: Arc<Store>, losses: LostReplies, call: Call, effect: Effect) -> Result<serde_json::Value, CallError> {
-    let result = store.once(call.clone(), effect).await;
-    losses.hold(&call).await;
+async fn serve<P: Participant>(participant: Arc<P>, fate: Arc<Fate>, call: Call) -> Result<Value, CallError> {
+    if !fate.arrives(&call, participant.store()).await {
+        return Err(CallError::unknown("LOST", "the request was lost on the way"));
+    }
+    let result = participant.serve(call.clone()).await;
+    fate.hold(&call).await;
     result
 }
 
 /// The answer of an HTTP participant: 2xx done, 409 refused, 202 still at work, anything else: outcome unknown, call again.
-fn reply(result: Result<serde_json::Value, CallError>) -> Response {
+fn reply(result: Result<Value, CallError>) -> Response {
     let problem = |status: StatusCode, failure: Failure| (status, Json(failure)).into_response();
     match result {
         Ok(output) => Json(output).into_response(),
@@ -151,15 +187,22 @@ fn reply(result: Result<serde_json::Value, CallError>) -> Response {
     }
 }
 
-fn common(store: Arc<Store>) -> Router {
-    let counts = move || {
-        let (calls, repeated) = store.counts();
-        std::future::ready(Json(CallCounts { calls, repeated }))
-    };
+fn common(store: Store) -> Router {
+    let counts = move || async move { answer(store.with(counts).await) };
     Router::new().route("/healthz", get(|| async { "ok" })).route("/calls", get(counts))
 }
 
-async fn listen(address: SocketAddr, routes: Router, shutdown: CancellationToken) -> Result<(), ServiceError> {
+fn counts(database: &Database) -> Result<CallCounts, StoreError> {
+    let mut noticed = BTreeMap::new();
+    for (_, row) in database.all::<Noticed, Vec<_>>()? {
+        *noticed.entry(row.oddity).or_default() += 1;
+    }
+    let (calls, repeated) = database.counts();
+    Ok(CallCounts { calls, repeated, noticed })
+}
+
+/// Serves `routes` until `shutdown`.
+pub(crate) async fn listen(address: SocketAddr, routes: Router, shutdown: CancellationToken) -> Result<(), ServiceError> {
     let listener = tokio::net::TcpListener::bind(address).await.map_err(|source| ServiceError::Listen { address, source })?;
     tracing::info!(%address, "serving");
     let stop = shutdown.clone();
@@ -171,7 +214,8 @@ async fn listen(address: SocketAddr, routes: Router, shutdown: CancellationToken
     }
 }
 
-fn stop_on_signal() -> Result<CancellationToken, ServiceError> {
+/// Cancelled when the process is told to stop.
+pub(crate) fn stop_on_signal() -> Result<CancellationToken, ServiceError> {
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     let shutdown = CancellationToken::new();
     let stop = shutdown.clone();
@@ -191,7 +235,12 @@ pub fn answer<T: Serialize>(result: Result<T, StoreError>) -> Response {
         Ok(body) => Json(body).into_response(),
         Err(error) => {
             tracing::error!(%error, "the database failed");
-            (StatusCode::INTERNAL_SERVER_ERROR, Json(json!({ "code": "DATABASE", "message": error.to_string() }))).into_response()
+            problem(StatusCode::INTERNAL_SERVER_ERROR, "DATABASE", &error.to_string())
         }
     }
+}
+
+/// An answer that says what is wrong.
+pub(crate) fn problem(status: StatusCode, code: &str, message: &str) -> Response {
+    (status, Json(json!({ "code": code, "message": message }))).into_response()
 }

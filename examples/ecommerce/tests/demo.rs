@@ -1,28 +1,44 @@
-//! The demo as a test: real processes, both kills, and the books. Small, because the machine of a test may be slow.
+//! Demo and drills as tests: real processes, real kills, and an audit. Small, because the machine of a test may be slow.
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Output};
 
-#[test]
-fn the_books_of_a_small_shop_balance_after_both_kills() {
+/// Runs the shop's program beside the broker that was built with it. It ends by itself: every trial has a time limit.
+fn shop(args: &[&str]) -> Output {
     let shop = Path::new(env!("CARGO_BIN_EXE_sagamq-shop"));
     let sagamq = shop.with_file_name(format!("sagamq{}", std::env::consts::EXE_SUFFIX));
     assert!(sagamq.is_file(), "{} is not built; `make test` builds it first", sagamq.display());
-    let run = Command::new(shop)
-        .args(["demo", "--orders", "150", "--seed", "11", "--lose-replies", "0.03", "--time-limit", "300", "--sagamq"])
-        .arg(&sagamq)
-        .output()
-        .expect("the demo starts");
+    Command::new(shop).args(args).args(["--time-limit", "300", "--sagamq"]).arg(&sagamq).output().expect("the program starts")
+}
+
+fn balanced(run: &Output) -> String {
     let (out, err) = (String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
     assert!(run.status.success(), "{out}\n{err}");
-    assert!(out.contains("The books balance."), "{out}");
+    assert!(out.contains("The books balance, order by order."), "{out}");
+    out.into_owned()
+}
+
+#[test]
+fn the_books_of_a_small_shop_balance_after_both_kills() {
+    let out = balanced(&shop(&["demo", "--orders", "150", "--seed", "11", "--lose-replies", "0.03"]));
     assert!(out.contains("kill -9 payment") && out.contains("kill -9 broker"), "both were killed: {out}");
+}
+
+#[test]
+fn customers_pay_for_what_was_sent_to_them_although_the_provider_s_answers_are_lost() {
+    let out = balanced(&shop(&["drill-doubt", "--orders", "200", "--seed", "3"]));
+    assert!(out.contains("kill -9 provider"), "{out}");
+}
+
+#[test]
+fn nothing_is_charged_twice_when_the_broker_comes_back_from_an_old_copy() {
+    balanced(&shop(&["drill-backup", "--orders", "150", "--seed", "5"]));
 }
 
 #[test]
 fn a_demo_without_a_broker_says_what_is_missing_and_fails() {
     let run = Command::new(env!("CARGO_BIN_EXE_sagamq-shop"))
-        .args(["demo", "--orders", "1", "--sagamq", "no-such-program"])
+        .args(["demo", "--orders", "100", "--sagamq", "no-such-program"])
         .output()
         .expect("the demo starts");
     assert_eq!(run.status.code(), Some(1));

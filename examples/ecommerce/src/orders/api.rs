@@ -1,8 +1,8 @@
 //! The API that customers see: `POST /orders`, `GET /orders/{id}`, and the book's sums.
 
 use super::{Order, books};
-use crate::domain::{Money, NewOrder};
-use crate::service;
+use crate::domain::{Money, NewOrder, deposit};
+use crate::service::{self, problem};
 use crate::store::Store;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -10,11 +10,10 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use sagamq_api::ErrorCode;
-use sagamq_api::saga::{SagaQuery, StartSaga};
+use sagamq_api::saga::{CancelSaga, SagaQuery, SagaSummary, StartSaga};
 use sagamq_sdk::{ClientError, SagaClient};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use std::sync::Arc;
 use uuid::Uuid;
 
 /// The definition that every order runs by.
@@ -35,16 +34,17 @@ pub(crate) struct Accepted {
 
 #[derive(Clone)]
 struct Api {
-    store: Arc<Store>,
+    store: Store,
     sagas: SagaClient,
 }
 
 /// The routes of the order API.
-pub(crate) fn routes(store: Arc<Store>, sagas: SagaClient) -> Router {
+pub(crate) fn routes(store: Store, sagas: SagaClient) -> Router {
     Router::new()
         .route("/orders", post(accept))
         .route("/orders/{id}", get(look))
-        .route("/books", get(|State(api): State<Api>| async move { service::answer(books(&api.store)) }))
+        .route("/orders/{id}/cancel", post(cancel))
+        .route("/books", get(|State(api): State<Api>| async move { service::answer(api.store.with(books).await) }))
         .with_state(Api { store, sagas })
 }
 
@@ -53,8 +53,10 @@ async fn accept(State(api): State<Api>, Json(order): Json<NewOrder>) -> Response
         Ok(total) => total,
         Err(fault) => return problem(StatusCode::BAD_REQUEST, "INVALID_ORDER", &fault.to_string()),
     };
+    let deposit = deposit(total);
     let input = json!({
-        "order_id": order.order_id, "card": order.card, "country": order.country, "lines": order.lines, "total": total,
+        "order_id": order.order_id, "card": order.card, "country": order.country, "lines": order.lines,
+        "total": total, "deposit": deposit, "rest": total.0 - deposit.0,
     });
     let start = StartSaga { saga: CHECKOUT.parse().expect("a legal name"), version: None, input: input.into() };
     match api.sagas.start(&start).await {
@@ -67,31 +69,78 @@ async fn accept(State(api): State<Api>, Json(order): Json<NewOrder>) -> Response
 }
 
 async fn look(State(api): State<Api>, Path(id): Path<String>) -> Response {
-    match api.store.get::<Order>(&id) {
+    let order = id.clone();
+    match api.store.with(move |database| database.get::<Order>(&order)).await {
         Ok(Some(order)) => return Json(order).into_response(),
         Ok(None) => {}
         Err(error) => return service::answer::<()>(Err(error)),
     }
     // Accepted a moment ago, and the saga has not entered it into the book yet?
-    let query = SagaQuery { saga: CHECKOUT.parse().ok(), key: Some(id.clone()), ..SagaQuery::default() };
-    match api.sagas.list(&query).await {
-        Ok(found) if !found.sagas.is_empty() => Json(json!({ "state": "PENDING" })).into_response(),
-        Ok(_) => problem(StatusCode::NOT_FOUND, "ORDER_NOT_FOUND", &format!("there is no order `{id}`")),
+    match api.saga_of(&id).await {
+        Ok(Some(_)) => Json(json!({ "state": "PENDING" })).into_response(),
+        Ok(None) => not_found(&id),
         Err(error) => refused(&error),
     }
 }
 
-/// The server's answer in the shop's words. An unknown outcome stays one: the customer sends the same order again.
+/// The customer does not want the order any more. Possible until it is paid.
+async fn cancel(State(api): State<Api>, Path(id): Path<String>) -> Response {
+    let saga = match api.saga_of(&id).await {
+        Ok(Some(saga)) => saga,
+        Ok(None) => return not_found(&id),
+        Err(error) => return refused(&error),
+    };
+    match api.sagas.cancel(saga.id, &CancelSaga { reason: Some("the customer changed his mind".to_owned()) }).await {
+        Ok(_) => StatusCode::ACCEPTED.into_response(),
+        Err(error) => refused(&error),
+    }
+}
+
+impl Api {
+    async fn saga_of(&self, order_id: &str) -> Result<Option<SagaSummary>, ClientError> {
+        let query = SagaQuery { saga: CHECKOUT.parse().ok(), key: Some(order_id.to_owned()), ..SagaQuery::default() };
+        Ok(self.sagas.list(&query).await?.sagas.into_iter().next())
+    }
+}
+
+/// The server's answer in the shop's words. "Send it again" is said only where that can help; then it is safe, because the order's id
+/// makes it the same order. What is wrong for good is said to be wrong.
 fn refused(error: &ClientError) -> Response {
     match error.code() {
         Some(ErrorCode::SagaKeyConflict) => problem(StatusCode::CONFLICT, "ORDER_EXISTS", "the order_id was used for another order"),
-        _ => {
+        Some(ErrorCode::SagaStateConflict) => problem(StatusCode::CONFLICT, "TOO_LATE", "the order is paid, or at its end"),
+        _ if error.is_retryable() || error.is_outcome_unknown() => {
             tracing::warn!(%error, "the order service has no answer from SagaMQ");
-            problem(StatusCode::SERVICE_UNAVAILABLE, "TRY_AGAIN", "send the same order again: it will not become a second one")
+            problem(StatusCode::SERVICE_UNAVAILABLE, "TRY_AGAIN", "send the same request again: it has no second effect")
+        }
+        _ => {
+            tracing::error!(%error, "SagaMQ refuses what the order service asks for");
+            problem(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", "the shop cannot take this order; sending it again does not help")
         }
     }
 }
 
-fn problem(status: StatusCode, code: &str, message: &str) -> Response {
-    (status, Json(json!({ "code": code, "message": message }))).into_response()
+fn not_found(id: &str) -> Response {
+    problem(StatusCode::NOT_FOUND, "ORDER_NOT_FOUND", &format!("there is no order `{id}`"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sagamq_api::Problem;
+
+    fn status(code: ErrorCode) -> StatusCode {
+        refused(&ClientError::from(Problem::new(code, "why"))).status()
+    }
+
+    #[test]
+    fn a_customer_is_asked_to_send_again_only_what_can_succeed_later() {
+        for &code in ErrorCode::ALL {
+            let again = code.is_retryable() || code.is_outcome_unknown();
+            assert_eq!(status(code) == StatusCode::SERVICE_UNAVAILABLE, again, "{code}");
+        }
+        assert_eq!(status(ErrorCode::DefinitionNotFound), StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(status(ErrorCode::InvalidSagaInput), StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(status(ErrorCode::SagaKeyConflict), StatusCode::CONFLICT);
+    }
 }

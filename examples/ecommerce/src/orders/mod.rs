@@ -1,25 +1,34 @@
-//! Orders: the order book, which the saga writes through calls, and the API that customers see.
+//! Orders: the order book, which the saga writes through calls, the API that customers see, and the events that others react to.
 //!
 //! The API writes nothing itself. Starting the saga is the one durable act that accepts an order; the book's row is the saga's
 //! first step. So there is no moment in which one exists and the other never will.
+//!
+//! Nor is there one between the book and the events: the call that completes an order is answered only when its event is stored. If
+//! the process dies in between, the call comes again, finds the row, and sends the event again under the same key, which stores it
+//! once. No table of events to send is needed, because the saga's call is repeated until it succeeds.
 
 pub(crate) mod api;
 
 use crate::domain::{Line, Money};
-use crate::service::{self, ServiceArgs, ServiceError};
-use crate::store::{Effect, Row, Rows, Store, StoreError, arguments};
+use crate::events::{self, OrderEvent};
+use crate::service::{self, Local, Participant, ServiceArgs, ServiceError};
+use crate::store::{Database, Effect, Row, Rows, Store, StoreError, arguments};
+use sagamq_api::record::ProduceRecord;
 use sagamq_api::saga::Call;
-use sagamq_sdk::{CallError, Client};
+use sagamq_api::topic::TopicConfig;
+use sagamq_sdk::{CallError, Client, Producer};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
 /// What the service can be called for.
-pub const CALLS: [(&str, Effect); 3] = [("create", create), ("reject", reject), ("complete", complete)];
+pub const CALLS: [(&str, Effect); 4] = [("create", create), ("reject", reject), ("confirm", confirm), ("complete", complete)];
 
 /// A row of the order book.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Order {
+    /// The card that pays.
+    pub card: String,
     /// What was bought.
     pub lines: Vec<Line>,
     /// What it costs.
@@ -50,22 +59,13 @@ impl Row for Order {
     const TABLE: &'static str = "order";
 }
 
-/// The sums over the order book.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OrderBooks {
-    /// Orders that the saga works on.
-    pub pending: u64,
-    /// Orders that were paid and sent.
-    pub completed: u64,
-    /// Orders that were rejected.
-    pub rejected: u64,
-    /// What the completed orders cost together.
-    pub completed_total: Money,
-}
+/// Every order, by its id.
+pub type OrderBooks = BTreeMap<String, Order>;
 
 #[derive(Deserialize)]
 struct Create {
     order_id: String,
+    card: String,
     lines: Vec<Line>,
     total: Money,
 }
@@ -77,6 +77,11 @@ struct Reject {
 }
 
 #[derive(Deserialize)]
+struct OfOrder {
+    order_id: String,
+}
+
+#[derive(Deserialize)]
 struct Complete {
     order_id: String,
     tracking: String,
@@ -84,51 +89,95 @@ struct Complete {
 
 /// Enters an order into the book.
 fn create(rows: &Rows<'_, '_>, call: &Call) -> Result<Value, CallError> {
-    let Create { order_id, lines, total } = arguments(call)?;
+    let Create { order_id, card, lines, total } = arguments(call)?;
     if rows.lock::<Order>(&order_id)?.is_some() {
         return Err(CallError::refused("ORDER_EXISTS", format!("order `{order_id}` is in the book already")));
     }
-    rows.put(&order_id, &Order { lines, total, state: OrderState::Pending, reason: None, tracking: None })?;
+    rows.put(&order_id, &Order { card, lines, total, state: OrderState::Pending, reason: None, tracking: None })?;
     Ok(Value::Null)
 }
 
 /// Says that nothing came of the order, and why.
 fn reject(rows: &Rows<'_, '_>, call: &Call) -> Result<Value, CallError> {
     let Reject { order_id, reason } = arguments(call)?;
-    let order = pending(rows, &order_id)?;
-    rows.put(&order_id, &Order { state: OrderState::Rejected, reason: Some(reason), ..order })?;
-    Ok(Value::Null)
+    let Some(order) = rows.lock::<Order>(&order_id)? else { return Ok(Value::Null) };
+    let order = pending(&order_id, order)?;
+    rows.put(&order_id, &Order { state: OrderState::Rejected, reason: Some(reason.clone()), ..order })?;
+    Ok(serde_json::to_value(OrderEvent::OrderRejected { order_id, reason })?)
+}
+
+/// The last look before money is taken for good: is the order still wanted? The book is asked and not the saga, which does not know
+/// what happened after the backup from which its broker was restored.
+fn confirm(rows: &Rows<'_, '_>, call: &Call) -> Result<Value, CallError> {
+    let OfOrder { order_id } = arguments(call)?;
+    match rows.lock::<Order>(&order_id)? {
+        Some(order) if order.state == OrderState::Pending => Ok(Value::Null),
+        _ => Err(CallError::refused("ORDER_NOT_PENDING", format!("order `{order_id}` is not wanted any more"))),
+    }
 }
 
 /// Says that the order is paid and sent.
 fn complete(rows: &Rows<'_, '_>, call: &Call) -> Result<Value, CallError> {
     let Complete { order_id, tracking } = arguments(call)?;
-    let order = pending(rows, &order_id)?;
+    let order = rows.lock::<Order>(&order_id)?.ok_or_else(|| not_pending(&order_id))?;
+    let order = pending(&order_id, order)?;
+    let (card, total) = (order.card.clone(), order.total);
     rows.put(&order_id, &Order { state: OrderState::Completed, tracking: Some(tracking), ..order })?;
-    Ok(Value::Null)
+    Ok(serde_json::to_value(OrderEvent::OrderCompleted { order_id, card, total })?)
 }
 
-fn pending(rows: &Rows<'_, '_>, order_id: &str) -> Result<Order, CallError> {
-    let order: Option<Order> = rows.lock(order_id)?;
-    // Not a refusal: this must not happen, and somebody has to look at it rather than a saga that goes on without.
-    order
-        .filter(|order| order.state == OrderState::Pending)
-        .ok_or_else(|| CallError::unknown("NO_PENDING_ORDER", format!("order `{order_id}` is not pending")))
+fn pending(order_id: &str, order: Order) -> Result<Order, CallError> {
+    if order.state == OrderState::Pending { Ok(order) } else { Err(not_pending(order_id)) }
 }
 
-/// Adds the book up.
+/// Not a refusal: this must not happen, and somebody has to look at it rather than a saga that goes on without.
+fn not_pending(order_id: &str) -> CallError {
+    CallError::unknown("NO_PENDING_ORDER", format!("order `{order_id}` is not pending"))
+}
+
+/// The order service: calls change the book, and what is final is told to others.
+#[derive(Debug)]
+struct Orders {
+    book: Local,
+    events: Producer,
+}
+
+impl Participant for Orders {
+    fn calls(&self) -> Vec<&'static str> {
+        self.book.calls()
+    }
+
+    fn store(&self) -> &Store {
+        &self.book.store
+    }
+
+    async fn serve(&self, call: Call) -> Result<Value, CallError> {
+        let key = call.idempotency_key.clone();
+        let output = self.book.serve(call).await?;
+        if let Some(record) = announcement(&output, key)? {
+            self.events.send(record).await?;
+        }
+        Ok(output)
+    }
+}
+
+/// The event that a call's output is, as a record: under the order's key, so that an order's events keep their order, and with the
+/// call's idempotency key, so that a repeated call stores it once.
+fn announcement(output: &Value, idempotency_key: String) -> Result<Option<ProduceRecord>, serde_json::Error> {
+    if output.is_null() {
+        return Ok(None);
+    }
+    let event: OrderEvent = serde_json::from_value(output.clone())?;
+    let record = ProduceRecord::json(&event)?.with_key(event.order_id()).with_idempotency_key(idempotency_key);
+    Ok(Some(record))
+}
+
+/// The whole book.
 ///
 /// # Errors
 /// [`StoreError`].
-pub fn books(store: &Store) -> Result<OrderBooks, StoreError> {
-    let orders = store.all::<Order>()?;
-    let count = |state| orders.iter().filter(|(_, order)| order.state == state).count() as u64;
-    Ok(OrderBooks {
-        pending: count(OrderState::Pending),
-        completed: count(OrderState::Completed),
-        rejected: count(OrderState::Rejected),
-        completed_total: orders.iter().filter(|(_, order)| order.state == OrderState::Completed).map(|(_, order)| order.total).sum(),
-    })
+pub fn books(database: &Database) -> Result<OrderBooks, StoreError> {
+    database.all()
 }
 
 /// Runs the service until it is told to stop.
@@ -136,54 +185,72 @@ pub fn books(store: &Store) -> Result<OrderBooks, StoreError> {
 /// # Errors
 /// [`ServiceError`] when it cannot start, or when the server refuses it for good.
 pub async fn run(args: &ServiceArgs) -> Result<(), ServiceError> {
-    let store = Arc::new(Store::open(&args.data_dir)?);
-    let routes = api::routes(Arc::clone(&store), Client::new(&args.server)?.sagas());
-    service::run(args, "orders.commands", &CALLS, store, routes).await
+    let store = Store::open(&args.data_dir)?;
+    let client = Client::new(&args.server)?;
+    client.create_topic(&events::topic(), TopicConfig::default()).await?;
+    let routes = api::routes(store.clone(), client.sagas());
+    let orders = Orders { book: Local { store, calls: &CALLS }, events: client.producer(events::topic()).build() };
+    service::run(args, "orders.commands", orders, routes).await
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::testing::{call, code, store};
+    use crate::store::testing::{call, code, doubt, store};
     use sagamq_api::saga::Operation::{Action, Compensation};
     use serde_json::json;
 
     fn new_order(id: &str) -> Value {
-        json!({ "order_id": id, "lines": [{ "sku": "mug", "quantity": 2 }], "total": 1_980 })
+        json!({ "order_id": id, "card": "c", "lines": [{ "sku": "mug", "quantity": 2 }], "total": 1_980 })
+    }
+
+    fn state(store: &Database) -> OrderState {
+        books(store).expect("readable")["o-1"].state
     }
 
     #[test]
-    fn an_order_is_entered_once_and_completed_once() {
+    fn an_order_is_entered_once_and_completed_once_and_its_event_is_the_answer() {
         let (_directory, store) = store();
         for _ in 0..2 {
-            store.once_blocking(&call(1, "create_order", Action, "create", new_order("o-1")), create).expect("new");
+            store.once(&call(1, "create_order", Action, "create", new_order("o-1")), create).expect("new");
         }
-        assert_eq!(books(&store).expect("readable").pending, 1);
+        assert_eq!(state(&store), OrderState::Pending);
         for _ in 0..2 {
             let done = json!({ "order_id": "o-1", "tracking": "T" });
-            store.once_blocking(&call(1, "complete_order", Action, "complete", done), complete).expect("pending");
+            let output = store.once(&call(1, "complete_order", Action, "complete", done), complete).expect("pending");
+            let record = announcement(&output, "key".to_owned()).expect("an event").expect("to be told");
+            assert_eq!((record.key.as_deref(), record.idempotency_key.as_deref()), (Some("o-1"), Some("key")));
         }
-        let books = books(&store).expect("readable");
-        assert_eq!(books, OrderBooks { pending: 0, completed: 1, rejected: 0, completed_total: Money(1_980) });
+        assert_eq!(state(&store), OrderState::Completed);
     }
 
     #[test]
     fn the_id_of_an_order_is_not_given_to_another_saga() {
         let (_directory, store) = store();
-        store.once_blocking(&call(1, "create_order", Action, "create", new_order("o-1")), create).expect("new");
-        assert_eq!(code(store.once_blocking(&call(2, "create_order", Action, "create", new_order("o-1")), create)), "ORDER_EXISTS");
+        store.once(&call(1, "create_order", Action, "create", new_order("o-1")), create).expect("new");
+        assert_eq!(code(store.once(&call(2, "create_order", Action, "create", new_order("o-1")), create)), "ORDER_EXISTS");
     }
 
     #[test]
-    fn a_rejected_order_says_why_and_cannot_be_completed() {
+    fn a_rejected_order_says_why_and_can_neither_be_confirmed_nor_completed() {
         let (_directory, store) = store();
-        store.once_blocking(&call(1, "create_order", Action, "create", new_order("o-1")), create).expect("new");
+        store.once(&call(1, "create_order", Action, "create", new_order("o-1")), create).expect("new");
         let reason = json!({ "order_id": "o-1", "reason": "CARD_REFUSED" });
-        store.once_blocking(&call(1, "create_order", Compensation, "reject", reason), reject).expect("pending");
+        store.once(&call(1, "create_order", Compensation, "reject", reason), reject).expect("pending");
         let order: Order = store.get("o-1").expect("readable").expect("entered");
         assert_eq!((order.state, order.reason.as_deref()), (OrderState::Rejected, Some("CARD_REFUSED")));
-        let done = json!({ "order_id": "o-1", "tracking": "T" });
-        let result = store.once_blocking(&call(1, "complete_order", Action, "complete", done), complete);
-        assert!(matches!(result, Err(CallError::Unknown { failure, .. }) if failure.code == "NO_PENDING_ORDER"));
+        let of_order = json!({ "order_id": "o-1", "tracking": "T" });
+        assert_eq!(code(store.once(&call(1, "confirm_order", Action, "confirm", of_order.clone()), confirm)), "ORDER_NOT_PENDING");
+        assert_eq!(doubt(store.once(&call(1, "complete_order", Action, "complete", of_order), complete)), "NO_PENDING_ORDER");
+    }
+
+    #[test]
+    fn a_completion_that_cannot_read_its_arguments_is_never_refused() {
+        let (_directory, store) = store();
+        store.once(&call(1, "create_order", Action, "create", new_order("o-1")), create).expect("new");
+        let broken = call(1, "complete_order", Action, "complete", json!({ "order_id": "o-1", "tracking": 7 }));
+        assert_eq!(doubt(store.once(&broken, complete)), "INVALID_ARGUMENTS");
+        let mended = call(1, "complete_order", Action, "complete", json!({ "order_id": "o-1", "tracking": "T" }));
+        store.once(&mended, complete).expect("it goes on");
     }
 }

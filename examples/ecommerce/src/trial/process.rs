@@ -1,6 +1,6 @@
 //! One child process: how it is started, killed and started again, and where its output goes.
 
-use super::DemoError;
+use super::TrialError;
 use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
@@ -27,8 +27,8 @@ impl Process {
     }
 
     /// Starts it; its output is added to its log.
-    pub(super) fn start(&mut self) -> Result<(), DemoError> {
-        let failed = |source| DemoError::Start { name: self.name, program: self.program.clone(), source };
+    pub(super) fn start(&mut self) -> Result<(), TrialError> {
+        let failed = |source| TrialError::Start { name: self.name, program: self.program.clone(), source };
         let log = OpenOptions::new().create(true).append(true).open(&self.log).map_err(failed)?;
         let child = Command::new(&self.program)
             .args(&self.args)
@@ -43,7 +43,7 @@ impl Process {
     }
 
     /// SIGKILL: the process has no chance to finish anything. Returns when it is gone.
-    pub(super) async fn kill(&mut self) -> Result<(), DemoError> {
+    pub(super) async fn kill(&mut self) -> Result<(), TrialError> {
         if let Some(mut child) = self.child.take() {
             child.kill().await?;
         }

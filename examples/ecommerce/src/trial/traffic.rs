@@ -1,9 +1,11 @@
 //! The customers: send orders, again if they got no answer, and watch each accepted one to its end.
 
-use super::DemoError;
-use super::site::Site;
+use super::TrialError;
+use super::plan::Plan;
+use super::site::{ORDER, Site};
 use crate::domain::NewOrder;
 use crate::orders::api::Accepted;
+use reqwest::StatusCode;
 use sagamq_api::saga::SagaDescription;
 use sagamq_sdk::SagaClient;
 use std::sync::Arc;
@@ -38,21 +40,17 @@ pub(super) struct Outcome {
 }
 
 /// Sends every order, at most `in_flight` at a time from the request to the end of the saga. `progress` counts ended orders.
-pub(super) async fn run(
-    site: Arc<Site>,
-    orders: Vec<NewOrder>,
-    in_flight: usize,
-    progress: watch::Sender<usize>,
-) -> Result<Outcome, DemoError> {
+pub(super) async fn run(site: Arc<Site>, plan: &Plan, in_flight: usize, progress: watch::Sender<usize>) -> Result<Outcome, TrialError> {
     let permits = Arc::new(Semaphore::new(in_flight.max(1)));
     let sagas = site.client()?.sagas();
     let mut tasks = JoinSet::new();
     let mut outcome = Outcome::default();
-    for order in orders {
+    for order in plan.orders.clone() {
         let permit = Arc::clone(&permits).acquire_owned().await.expect("the semaphore is never closed");
         let (site, sagas, progress) = (Arc::clone(&site), sagas.clone(), progress.clone());
+        let cancels = plan.cancelled.contains(&order.order_id);
         tasks.spawn(async move {
-            let result = follow(&site, &sagas, order).await;
+            let result = follow(&site, &sagas, order, cancels).await;
             if matches!(&result, Ok((Some(_), _))) {
                 progress.send_modify(|ended| *ended += 1);
             }
@@ -79,22 +77,38 @@ impl Outcome {
     }
 }
 
-async fn follow(site: &Site, sagas: &SagaClient, order: NewOrder) -> Result<(Option<Ended>, u64), DemoError> {
+async fn follow(site: &Site, sagas: &SagaClient, order: NewOrder, cancels: bool) -> Result<(Option<Ended>, u64), TrialError> {
     let (accepted, sent_again) = send(site, &order).await?;
     let Some(accepted) = accepted else { return Ok((None, sent_again)) };
+    if cancels {
+        cancel(site, &order.order_id).await?;
+    }
     let saga = sagas.wait(accepted.saga, SAGA_LIMIT).await?;
     Ok((Some(Ended { order, saga }), sent_again))
 }
 
+/// Cancels an order until there is an answer; it may be too late.
+async fn cancel(site: &Site, order_id: &str) -> Result<(), TrialError> {
+    loop {
+        match site.http().post(format!("{}/orders/{order_id}/cancel", site.url(ORDER))).send().await {
+            Ok(answer) if matches!(answer.status(), StatusCode::ACCEPTED | StatusCode::CONFLICT) => return Ok(()),
+            Ok(answer) if answer.status() != StatusCode::SERVICE_UNAVAILABLE => {
+                return Err(TrialError::WrongAnswer(format!("cancelling `{order_id}` was answered with {}", answer.status())));
+            }
+            Ok(_) | Err(_) => tokio::time::sleep(AGAIN).await,
+        }
+    }
+}
+
 /// Sends an order until there is an answer. Safe, because its id makes it the same order each time.
-async fn send(site: &Site, order: &NewOrder) -> Result<(Option<Accepted>, u64), DemoError> {
+async fn send(site: &Site, order: &NewOrder) -> Result<(Option<Accepted>, u64), TrialError> {
     let mut sent_again = 0;
     loop {
-        match site.http().post(format!("{}/orders", site.url("order"))).json(order).send().await {
-            Ok(answer) if answer.status() == reqwest::StatusCode::ACCEPTED => {
+        match site.http().post(format!("{}/orders", site.url(ORDER))).json(order).send().await {
+            Ok(answer) if answer.status() == StatusCode::ACCEPTED => {
                 let accepted: Accepted = answer.json().await?;
                 if accepted.order_id != order.order_id {
-                    return Err(DemoError::WrongAnswer(format!("order `{}` was answered as `{}`", order.order_id, accepted.order_id)));
+                    return Err(TrialError::WrongAnswer(format!("order `{}` was answered as `{}`", order.order_id, accepted.order_id)));
                 }
                 return Ok((Some(accepted), sent_again));
             }
@@ -102,8 +116,12 @@ async fn send(site: &Site, order: &NewOrder) -> Result<(Option<Accepted>, u64), 
                 let (status, body) = (answer.status(), answer.text().await.unwrap_or_default());
                 return match order.total() {
                     Err(_) => Ok((None, sent_again)),
-                    Ok(_) => Err(DemoError::WrongAnswer(format!("the good order `{}` was refused: {status} {body}", order.order_id))),
+                    Ok(_) => Err(TrialError::WrongAnswer(format!("the good order `{}` was refused: {status} {body}", order.order_id))),
                 };
+            }
+            Ok(answer) if answer.status() == StatusCode::INTERNAL_SERVER_ERROR => {
+                let body = answer.text().await.unwrap_or_default();
+                return Err(TrialError::WrongAnswer(format!("the order `{}` cannot be taken: {body}", order.order_id)));
             }
             Ok(_) | Err(_) => {
                 sent_again += 1;

@@ -1,48 +1,42 @@
-//! What is told on the terminal, before and after.
+//! What is told on the terminal at the end.
 
-use super::faults::Kill;
-use super::ledger::{Check, Ledger};
-use super::plan::Plan;
+use super::audit::Audit;
+use super::books::Books;
+use super::kills::Kill;
+use super::occurred::Occurrence;
+use super::run::Ran;
+use super::site::PAYMENT;
 use super::traffic::Outcome;
-use super::{DemoArgs, faults};
 use sagamq_api::saga::{SagaState, StepState};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-/// What is going to happen, and why it is worth watching.
-pub(super) fn introduction(args: &DemoArgs, plan: &Plan) -> String {
-    format!(
-        "\
-SagaMQ demo: {orders} orders through a shop of four services (seed {seed})
+/// Findings that are shown one by one.
+const FINDINGS_SHOWN: usize = 20;
 
-  Order, payment, inventory and shipping are four processes with four databases. No transaction spans them; the saga
-  `checkout` does: it reserves stock, a place on a truck and money, then takes the money, and undoes everything if one says no.
-
-  On the way
-    - customers order too much, to places that are not served, on empty or stolen cards, or send nonsense ({invalid} orders);
-    - {lost:.1} % of all replies are lost after their effect was committed: the call comes again and must not count twice;
-    - the payment service is killed (kill -9) and stays down for {outage} s: orders wait, none is lost;
-    - the broker is killed (kill -9) and started again on its data: what was acknowledged is there, every saga goes on.
-  At the end the books of all four are compared. Not one cent and not one mug may be missing.
-",
-        orders = plan.orders.len(),
-        seed = args.seed,
-        invalid = plan.invalid(),
-        lost = args.lose_replies * 100.0,
-        outage = faults::OUTAGE.as_secs(),
-    )
-}
-
-/// The report, as text.
-pub(super) fn report(outcome: &Outcome, kills: &[Kill], ledger: &Ledger, checks: &[Check], took: Duration) -> String {
+/// What happened, as text.
+pub(super) fn report(ran: &Ran, books: &Books) -> String {
     let mut text = String::new();
     // Writing to a string cannot fail.
-    let _ = write_outcomes(&mut text, outcome);
-    let _ = write_steps(&mut text, outcome);
-    let _ = write_kills(&mut text, outcome, kills, ledger);
-    let _ = write_speed(&mut text, outcome, took);
-    let _ = write_checks(&mut text, checks);
+    let _ = write_outcomes(&mut text, &ran.outcome);
+    let _ = write_steps(&mut text, &ran.outcome);
+    let _ = write_troubles(&mut text, ran, books);
+    let _ = write_speed(&mut text, &ran.outcome, ran.took);
+    text
+}
+
+/// What must have occurred, and what the audit found, as text.
+pub(super) fn verdict(audit: &Audit, must_occur: &[Occurrence]) -> String {
+    let mut text = String::new();
+    let _ = write_occurrences(&mut text, must_occur);
+    let _ = write_audit(&mut text, audit);
+    let missing = must_occur.iter().filter(|it| it.times == 0).count();
+    let _ = match (audit.findings.len(), missing) {
+        (0, 0) => writeln!(text, "\nThe books balance, order by order."),
+        (0, missing) => writeln!(text, "\nThe books balance, but {missing} things that had to occur did not: nothing is proved."),
+        (wrong, _) => writeln!(text, "\nThe books DO NOT balance: {wrong} entries are wrong."),
+    };
     text
 }
 
@@ -83,20 +77,23 @@ fn write_steps(text: &mut String, outcome: &Outcome) -> std::fmt::Result {
     Ok(())
 }
 
-fn write_kills(text: &mut String, outcome: &Outcome, kills: &[Kill], ledger: &Ledger) -> std::fmt::Result {
+fn write_troubles(text: &mut String, ran: &Ran, books: &Books) -> std::fmt::Result {
     writeln!(text, "\nWHAT WENT WRONG")?;
-    for kill in kills {
+    for kill in &ran.kills {
         let Kill { who, ended, .. } = kill;
         let left = if kill.down.is_zero() { String::new() } else { format!(", left dead for {:.1} s", kill.down.as_secs_f64()) };
         writeln!(text, "  {:>5.1} s  kill -9 {who} when {ended} orders had ended{left};", kill.at.as_secs_f64())?;
         let (ready, next) = (kill.ready.as_millis(), kill.next_order.as_secs_f64());
         writeln!(text, "           ready {ready} ms after its start, next order ended {next:.2} s after the kill")?;
     }
-    for (service, counts) in &ledger.calls {
-        let since = if *service == super::site::PAYMENT { " (since its restart)" } else { "" };
+    for (service, counts) in &books.calls {
+        let restarted = *service == PAYMENT && ran.kills.iter().any(|kill| kill.who == PAYMENT);
+        let since = if restarted { " (since its restart)" } else { "" };
         writeln!(text, "  {service}: {} calls, {} of them repetitions that changed nothing{since}", counts.calls, counts.repeated)?;
     }
-    writeln!(text, "  {} orders were sent again by their customers because there was no answer", outcome.sent_again)
+    let (forgotten, closed) = (books.provider.forgotten, books.provider.closed_unused);
+    writeln!(text, "  provider: {forgotten} requests came again although they had been answered; {closed} keys were closed unused")?;
+    writeln!(text, "  {} orders were sent again by their customers because there was no answer", ran.outcome.sent_again)
 }
 
 fn write_speed(text: &mut String, outcome: &Outcome, took: Duration) -> std::fmt::Result {
@@ -111,16 +108,33 @@ fn write_speed(text: &mut String, outcome: &Outcome, took: Duration) -> std::fmt
     writeln!(text, "  from start to end: half within {} ms, 90 % within {} ms, 99 % within {} ms", at(50), at(90), at(99))
 }
 
-fn write_checks(text: &mut String, checks: &[Check]) -> std::fmt::Result {
-    writeln!(text, "\nTHE BOOKS")?;
-    for check in checks {
-        let mark = if check.holds() { "ok   " } else { "WRONG" };
-        let sides = if check.holds() { check.left.clone() } else { format!("{} is not {}", check.left, check.right) };
-        writeln!(text, "  {mark}  {:<52} {sides}", check.says)?;
+fn write_occurrences(text: &mut String, must_occur: &[Occurrence]) -> std::fmt::Result {
+    if !must_occur.is_empty() {
+        writeln!(text, "WHAT HAD TO OCCUR")?;
     }
-    let wrong = checks.iter().filter(|check| !check.holds()).count();
-    match wrong {
-        0 => writeln!(text, "\nThe books balance."),
-        wrong => writeln!(text, "\nThe books DO NOT balance: {wrong} of {} equations are wrong.", checks.len()),
+    for Occurrence { what, times } in must_occur {
+        let mark = if *times > 0 { "ok   " } else { "NEVER" };
+        writeln!(text, "  {mark} {times:>6}  {what}")?;
+    }
+    Ok(())
+}
+
+fn write_audit(text: &mut String, audit: &Audit) -> std::fmt::Result {
+    writeln!(text, "\nTHE BOOKS, entry by entry against what the sagas came to")?;
+    for (book, compared) in &audit.compared {
+        let wrong = audit.findings.iter().filter(|finding| finding.book == *book).count();
+        let mark = if wrong == 0 { "ok   " } else { "WRONG" };
+        writeln!(
+            text,
+            "  {mark}  {book:<28} {compared:>7} compared{}",
+            if wrong == 0 { String::new() } else { format!(", {wrong} wrong") }
+        )?;
+    }
+    for finding in audit.findings.iter().take(FINDINGS_SHOWN) {
+        writeln!(text, "  WRONG  {}, {}: {}", finding.book, finding.whose, finding.says)?;
+    }
+    match audit.findings.len().saturating_sub(FINDINGS_SHOWN) {
+        0 => Ok(()),
+        more => writeln!(text, "  … and {more} more"),
     }
 }

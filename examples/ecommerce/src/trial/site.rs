@@ -1,7 +1,7 @@
-//! The running shop: a broker and four services, each a process with its own directory and port.
+//! The running shop: a broker, five services and the payment provider, each a process with its own directory and port.
 
 use super::process::Process;
-use super::{DemoArgs, DemoError};
+use super::{TrialArgs, TrialError};
 use sagamq_sdk::{Client, RetryPolicy};
 use std::ffi::OsString;
 use std::net::TcpListener;
@@ -10,14 +10,20 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-/// The broker's name among the processes.
+/// The processes by name. Services are called like the subcommands that run them.
 pub(super) const BROKER: &str = "broker";
-
-/// The service that is killed.
+pub(super) const PROVIDER: &str = "provider";
+pub(super) const ORDER: &str = "order";
 pub(super) const PAYMENT: &str = "payment";
+pub(super) const INVENTORY: &str = "inventory";
+pub(super) const SHIPPING: &str = "shipping";
+pub(super) const LOYALTY: &str = "loyalty";
 
-/// The services, in the order they are started.
-const SERVICES: [&str; 4] = ["order", PAYMENT, "inventory", "shipping"];
+/// The services that take part in sagas.
+pub(super) const PARTICIPANTS: [&str; 4] = [ORDER, PAYMENT, INVENTORY, SHIPPING];
+
+/// Everything but the broker, in the order it is started.
+const SERVICES: [&str; 6] = [PROVIDER, ORDER, PAYMENT, INVENTORY, SHIPPING, LOYALTY];
 
 /// Longest time a process may take until it answers. Generous: on a loaded machine slow is not wrong.
 const READY_LIMIT: Duration = Duration::from_secs(60);
@@ -29,46 +35,50 @@ const LOOK: Duration = Duration::from_millis(25);
 #[derive(Debug)]
 pub(super) struct Site {
     processes: Mutex<Vec<Process>>,
+    directory: PathBuf,
     ports: Vec<(&'static str, u16)>,
     http: reqwest::Client,
 }
 
 impl Site {
-    /// Prepares everything under `directory`, on free ports. Nothing runs yet.
-    pub(super) fn prepare(args: &DemoArgs, directory: &Path) -> Result<Self, DemoError> {
+    /// Prepares everything under `directory`, on free ports. Nothing runs yet. The requests of `late` orders to shipping hang until
+    /// the orders were undone.
+    pub(super) fn prepare(args: &TrialArgs, late: &[String], directory: &Path) -> Result<Self, TrialError> {
         let shop = std::env::current_exe()?;
         let broker = args.sagamq.clone().unwrap_or_else(|| shop.with_file_name(format!("sagamq{}", std::env::consts::EXE_SUFFIX)));
         if !broker.is_file() {
-            return Err(DemoError::NoBroker { path: broker });
+            return Err(TrialError::NoBroker { path: broker });
         }
         let ports = free_ports()?;
         let logs = directory.join("logs");
         std::fs::create_dir_all(&logs)?;
-        let site = |name| format!("127.0.0.1:{}", port(&ports, name));
-        let data = |name: &str| directory.join("data").join(name).into_os_string();
-        let mut processes = vec![Process::new(
-            BROKER,
-            &broker,
-            vec!["serve".into(), "--listen".into(), site(BROKER).into(), "--data-dir".into(), data(BROKER)],
-            &logs,
-        )];
+        let address = |name| format!("127.0.0.1:{}", port(&ports, name));
+        let url = |name| OsString::from(format!("http://{}", address(name)));
+        let own = |name: &'static str| -> Vec<OsString> {
+            vec!["--listen".into(), address(name).into(), "--data-dir".into(), data(directory, name).into_os_string()]
+        };
+        let mut processes = vec![Process::new(BROKER, &broker, [vec!["serve".into()], own(BROKER)].concat(), &logs)];
         for name in SERVICES {
-            std::fs::create_dir_all(data(name))?;
-            let args: Vec<OsString> = vec![
-                name.into(),
-                "--server".into(),
-                format!("http://{}", site(BROKER)).into(),
-                "--listen".into(),
-                site(name).into(),
-                "--data-dir".into(),
-                data(name),
-                "--lose-replies".into(),
-                args.lose_replies.to_string().into(),
-            ];
-            processes.push(Process::new(name, &shop, args, &logs));
+            std::fs::create_dir_all(data(directory, name))?;
+            let mut options: Vec<OsString> = [vec![name.into()], own(name)].concat();
+            if name != PROVIDER {
+                options.extend(["--server".into(), url(BROKER), "--lose-replies".into(), args.lose_replies.to_string().into()]);
+            }
+            if name == PAYMENT {
+                options.extend(["--provider".into(), url(PROVIDER)]);
+            }
+            if name == SHIPPING && !late.is_empty() {
+                options.extend(["--late-requests".into(), late.join(",").into()]);
+            }
+            processes.push(Process::new(name, &shop, options, &logs));
         }
-        let http = reqwest::Client::builder().timeout(Duration::from_secs(90)).build()?;
-        Ok(Self { processes: Mutex::new(processes), ports, http })
+        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(90)).build()?;
+        Ok(Self { processes: Mutex::new(processes), directory: directory.to_owned(), ports, http })
+    }
+
+    /// The data directory of a process.
+    pub(super) fn data(&self, name: &str) -> PathBuf {
+        data(&self.directory, name)
     }
 
     /// The base address of a process.
@@ -77,7 +87,7 @@ impl Site {
     }
 
     /// A client of the broker that rides out its restart.
-    pub(super) fn client(&self) -> Result<Client, DemoError> {
+    pub(super) fn client(&self) -> Result<Client, TrialError> {
         let patient = RetryPolicy { attempts: 200, max: Duration::from_millis(500), ..RetryPolicy::default() };
         Ok(Client::builder(self.url(BROKER)).retry(patient).build()?)
     }
@@ -88,7 +98,7 @@ impl Site {
     }
 
     /// Starts everything and waits until everything answers.
-    pub(super) async fn start(&self) -> Result<(), DemoError> {
+    pub(super) async fn start(&self) -> Result<(), TrialError> {
         self.restart(BROKER).await?;
         for name in SERVICES {
             self.restart(name).await?;
@@ -97,7 +107,7 @@ impl Site {
     }
 
     /// Starts a process that does not run and waits until it answers. Returns how long that took.
-    pub(super) async fn restart(&self, name: &'static str) -> Result<Duration, DemoError> {
+    pub(super) async fn restart(&self, name: &'static str) -> Result<Duration, TrialError> {
         let started = Instant::now();
         for process in self.processes.lock().await.iter_mut().filter(|process| process.name == name) {
             process.start()?;
@@ -105,7 +115,7 @@ impl Site {
         while !self.answers(name).await {
             self.check_alive().await?;
             if started.elapsed() > READY_LIMIT {
-                return Err(DemoError::NotReady { name, waited: started.elapsed(), log: self.log_tail(name).await });
+                return Err(TrialError::NotReady { name, waited: started.elapsed(), log: self.log_tail(name).await });
             }
             tokio::time::sleep(LOOK).await;
         }
@@ -113,7 +123,7 @@ impl Site {
     }
 
     /// `kill -9`. Returns when the process is gone.
-    pub(super) async fn kill(&self, name: &str) -> Result<(), DemoError> {
+    pub(super) async fn kill(&self, name: &str) -> Result<(), TrialError> {
         for process in self.processes.lock().await.iter_mut().filter(|process| process.name == name) {
             process.kill().await?;
         }
@@ -121,7 +131,7 @@ impl Site {
     }
 
     /// Ends everything.
-    pub(super) async fn stop(&self) -> Result<(), DemoError> {
+    pub(super) async fn stop(&self) -> Result<(), TrialError> {
         for process in self.processes.lock().await.iter_mut().rev() {
             process.kill().await?;
         }
@@ -129,7 +139,7 @@ impl Site {
     }
 
     /// Never returns while every process that should run does; then says which one died.
-    pub(super) async fn watch(&self) -> DemoError {
+    pub(super) async fn watch(&self) -> TrialError {
         loop {
             if let Err(died) = self.check_alive().await {
                 return died;
@@ -138,10 +148,10 @@ impl Site {
         }
     }
 
-    async fn check_alive(&self) -> Result<(), DemoError> {
+    async fn check_alive(&self) -> Result<(), TrialError> {
         for process in self.processes.lock().await.iter_mut() {
             if let Some(status) = process.died() {
-                return Err(DemoError::Died { name: process.name, status, log: process.log_tail() });
+                return Err(TrialError::Died { name: process.name, status, log: process.log_tail() });
             }
         }
         Ok(())
@@ -160,11 +170,15 @@ impl Site {
 }
 
 /// Free ports, all held until all are known, so that none is given twice.
-fn free_ports() -> Result<Vec<(&'static str, u16)>, DemoError> {
+fn free_ports() -> Result<Vec<(&'static str, u16)>, TrialError> {
     let names = std::iter::once(BROKER).chain(SERVICES);
     let held: Vec<(&str, TcpListener)> =
         names.map(|name| Ok((name, TcpListener::bind("127.0.0.1:0")?))).collect::<Result<_, std::io::Error>>()?;
     held.into_iter().map(|(name, listener)| Ok((name, listener.local_addr()?.port()))).collect()
+}
+
+fn data(directory: &Path, name: &str) -> PathBuf {
+    directory.join("data").join(name)
 }
 
 fn port(ports: &[(&'static str, u16)], name: &str) -> u16 {
@@ -179,7 +193,7 @@ pub(super) struct Workplace {
 }
 
 impl Workplace {
-    pub(super) fn new() -> Result<Self, DemoError> {
+    pub(super) fn new() -> Result<Self, TrialError> {
         let directory = tempfile::Builder::new().prefix("sagamq-demo-").tempdir()?;
         Ok(Self { path: directory.path().to_owned(), directory: Some(directory) })
     }

@@ -1,19 +1,21 @@
-//! What goes wrong on the way: a service is killed and stays down for a while, then the broker is killed.
+//! Kills with SIGKILL while orders are under way.
 
-use super::DemoError;
-use super::site::{BROKER, PAYMENT, Site};
+use super::TrialError;
+use super::site::Site;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// How long the payment service stays down.
-pub(super) const OUTAGE: Duration = Duration::from_secs(3);
-
-/// The payment service is killed when so many percent of the orders have ended.
-const PAYMENT_AT_PERCENT: usize = 30;
-
-/// The broker is killed when so many percent of the orders have ended.
-const BROKER_AT_PERCENT: usize = 60;
+/// A kill that is planned.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Strike {
+    /// Who.
+    pub(super) who: &'static str,
+    /// When so many percent of the orders have ended.
+    pub(super) at_percent: usize,
+    /// How long it is left dead.
+    pub(super) down: Duration,
+}
 
 /// One kill and what it took to recover.
 #[derive(Clone, Copy, Debug)]
@@ -32,17 +34,20 @@ pub(super) struct Kill {
     pub(super) next_order: Duration,
 }
 
-/// Kills one after the other as the orders go on, and tells `say` about it. Returns when all have recovered.
+/// Kills one after the other as the orders go on, and tells `say` about it. While one is dead, `meanwhile` is done. Returns when all
+/// have recovered.
 pub(super) async fn run(
     site: &Site,
     orders: usize,
+    strikes: &[Strike],
+    meanwhile: impl AsyncFn() -> Result<(), TrialError>,
     mut progress: watch::Receiver<usize>,
     say: impl Fn(String),
-) -> Result<Vec<Kill>, DemoError> {
+) -> Result<Vec<Kill>, TrialError> {
     let began = Instant::now();
     let mut kills = Vec::new();
-    for (who, percent, down) in [(PAYMENT, PAYMENT_AT_PERCENT, OUTAGE), (BROKER, BROKER_AT_PERCENT, Duration::ZERO)] {
-        reach(&mut progress, orders * percent / 100).await;
+    for &Strike { who, at_percent, down } in strikes {
+        reach(&mut progress, orders * at_percent / 100).await;
         let (at, killed) = (began.elapsed(), Instant::now());
         site.kill(who).await?;
         let ended = *progress.borrow();
@@ -52,6 +57,7 @@ pub(super) async fn run(
         ));
         // Not a wait for something to happen: the outage itself.
         tokio::time::sleep(down).await;
+        meanwhile().await?;
         let before = *progress.borrow();
         let ready = site.restart(who).await?;
         say(format!("{who} is back: it answered {} ms after its start", ready.as_millis()));

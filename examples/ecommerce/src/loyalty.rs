@@ -1,0 +1,136 @@
+//! Loyalty: points for completed orders. No saga calls it; it reacts to the events of the order service.
+//!
+//! A queue group delivers at least once, so the same event comes again when an acknowledgement is lost or a process is killed. The
+//! points of an order and the fact that they were given are one transaction, and the order's id is the key: a second delivery finds the
+//! row and changes nothing.
+
+use crate::domain::Money;
+use crate::events::{self, OrderEvent};
+use crate::service::{self, ServiceArgs, ServiceError};
+use crate::store::{Database, Row, Store, StoreError};
+use axum::Router;
+use axum::extract::State;
+use axum::routing::get;
+use sagamq_sdk::{Client, HandlerError};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// One point for so many cents.
+const CENTS_PER_POINT: u64 = 100;
+
+/// The points of one order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bonus {
+    /// Who got them.
+    pub card: String,
+    /// How many.
+    pub points: u64,
+}
+
+impl Row for Bonus {
+    const TABLE: &'static str = "bonus";
+}
+
+/// The points of one card.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Account {
+    /// How many.
+    pub points: u64,
+}
+
+impl Row for Account {
+    const TABLE: &'static str = "account";
+}
+
+/// Every row.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoyaltyBooks {
+    /// Points by order.
+    pub bonuses: BTreeMap<String, Bonus>,
+    /// Points by card.
+    pub accounts: BTreeMap<String, Account>,
+}
+
+/// The points for goods of this price.
+#[must_use]
+pub fn points(total: Money) -> u64 {
+    total.0 / CENTS_PER_POINT
+}
+
+/// Gives the points of an event, unless they were given before.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn react(database: &Database, event: &OrderEvent) -> Result<(), StoreError> {
+    let OrderEvent::OrderCompleted { order_id, card, total } = event else { return Ok(()) };
+    database.change(|rows| {
+        if rows.lock::<Bonus>(order_id)?.is_some() {
+            return Ok(());
+        }
+        let points = points(*total);
+        let account = rows.lock::<Account>(card)?.unwrap_or_default();
+        rows.put(card, &Account { points: account.points.saturating_add(points) })?;
+        rows.put(order_id, &Bonus { card: card.clone(), points })
+    })
+}
+
+/// Every row.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn books(database: &Database) -> Result<LoyaltyBooks, StoreError> {
+    Ok(LoyaltyBooks { bonuses: database.all()?, accounts: database.all()? })
+}
+
+/// Runs the service until it is told to stop.
+///
+/// # Errors
+/// [`ServiceError`] when it cannot start, or when the server refuses it for good.
+///
+/// # Panics
+/// Never: the group's name is legal.
+pub async fn run(args: &ServiceArgs) -> Result<(), ServiceError> {
+    let store = Store::open(&args.data_dir)?;
+    let admin = Router::new()
+        .route("/books", get(|State(store): State<Store>| async move { service::answer(store.with(books).await) }))
+        .route("/healthz", get(|| async { "ok" }))
+        .with_state(store.clone());
+    let consumer = Client::new(&args.server)?.consumer(events::topic(), "loyalty".parse().expect("a legal name"));
+    let consumer = consumer.wait_for_topic(true).lease(service::LEASE).stop_timeout(service::STOP_TIMEOUT).build();
+    let shutdown = service::stop_on_signal()?;
+    let handler = move |delivery: sagamq_api::group::Delivery| {
+        let store = store.clone();
+        async move {
+            let event: OrderEvent = match delivery.record.json() {
+                Ok(event) => event,
+                // No later delivery could read it either: a dead letter, for somebody to look at.
+                Err(reason) => return Err(HandlerError::terminate(format!("no event of an order: {reason}"))),
+            };
+            Ok(store.with(move |database| react(database, &event)).await?)
+        }
+    };
+    tokio::try_join!(
+        async { consumer.run(shutdown.clone(), handler).await.map_err(ServiceError::from) },
+        service::listen(args.listen, admin, shutdown.clone()),
+    )?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::testing::store;
+
+    #[test]
+    fn an_event_that_is_delivered_twice_gives_points_once() {
+        let (_directory, database) = store();
+        let completed = |order: &str, total| OrderEvent::OrderCompleted { order_id: order.into(), card: "c".into(), total: Money(total) };
+        for event in [completed("o-1", 1_999), completed("o-1", 1_999), completed("o-2", 500)] {
+            react(&database, &event).expect("stored");
+        }
+        react(&database, &OrderEvent::OrderRejected { order_id: "o-3".into(), reason: "CANCELLED".into() }).expect("nothing to do");
+        let books = books(&database).expect("readable");
+        assert_eq!(books.accounts, [("c".to_owned(), Account { points: 24 })].into());
+        assert_eq!(books.bonuses.len(), 2);
+    }
+}

@@ -1,0 +1,100 @@
+//! What goes wrong on purpose on the way to a service and back: replies that are lost, requests that come late.
+//!
+//! A lost reply is the case in which a participant without a barrier takes money twice: the effect is committed, the saga sees a
+//! timeout, cannot know, and calls again under the same idempotency key. A late request is the case in which one takes money for an
+//! order that was undone long ago: every attempt hangs somewhere on the way, the compensation overtakes it, and it arrives after all.
+
+use crate::store::Store;
+use sagamq_api::saga::{Call, Operation};
+use std::collections::BTreeSet;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::time::Instant;
+use xxhash_rust::xxh3::xxh3_64;
+
+/// How much later than the deadline a lost reply is let go, so that the saga has given the attempt up by then.
+const LATE: Duration = Duration::from_millis(250);
+
+/// Pause between two looks whether the compensation has overtaken a late request.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Longest time a late request hangs. Long against the time until its compensation.
+const HANG: Duration = Duration::from_secs(120);
+
+/// Which mishaps befall a service.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Mishaps {
+    /// Share of replies (0 to 1) to lose on purpose after their effect was committed.
+    #[arg(long, default_value_t = 0.0)]
+    pub lose_replies: f64,
+    /// Orders whose requests arrive only after they were undone (only those of actions).
+    #[arg(long, value_delimiter = ',', value_name = "ORDER_ID")]
+    pub late_requests: Vec<String>,
+}
+
+/// Causes the mishaps of a service.
+#[derive(Clone, Debug)]
+pub(crate) struct Fate {
+    lose_replies: f64,
+    late_requests: BTreeSet<String>,
+}
+
+impl Fate {
+    /// Loses a share of the replies to first attempts. Later attempts are answered, or no saga would ever end.
+    pub(crate) fn new(mishaps: &Mishaps) -> Self {
+        Self { lose_replies: mishaps.lose_replies.clamp(0.0, 1.0), late_requests: mishaps.late_requests.iter().cloned().collect() }
+    }
+
+    /// Whether the reply to this call is lost. Decided by the order and the step alone, so that the same replies are lost again.
+    fn loses(&self, call: &Call) -> bool {
+        let draw = xxh3_64(format!("{}/{}/{}", call.key, call.step, call.operation).as_bytes());
+        #[expect(clippy::cast_precision_loss, reason = "a share needs no more than the 53 bits of a float")]
+        let draw = (draw >> 11) as f64 / (1u64 << 53) as f64;
+        call.epoch == 1 && draw < self.lose_replies
+    }
+
+    /// Holds a late request until its compensation is recorded. False: it is lost on the way.
+    pub(crate) async fn arrives(&self, call: &Call, store: &Store) -> bool {
+        if call.operation == Operation::Compensation || !self.late_requests.contains(&call.key) {
+            return true;
+        }
+        tracing::info!(order = call.key, step = %call.step, epoch = call.epoch, "a request hangs on purpose");
+        let began = Instant::now();
+        while began.elapsed() < HANG {
+            tokio::time::sleep(LOOK).await;
+            if store.overtaken(call).await {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Holds the reply back until nobody waits for it any more, if it is one of those that are lost.
+    pub(crate) async fn hold(&self, call: &Call) {
+        if self.loses(call) {
+            #[expect(clippy::disallowed_methods, reason = "the deadline of a call is wall time")]
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            tracing::info!(order = call.key, step = %call.step, operation = %call.operation, "losing a reply on purpose");
+            tokio::time::sleep(Duration::from_millis(call.deadline_ms).saturating_sub(now) + LATE).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::testing::call;
+
+    #[test]
+    fn about_the_share_is_lost_and_never_a_second_attempt() {
+        let calls =
+            (0..10_000).map(|n| Call { key: format!("o-{n}"), ..call(n, "pay", Operation::Action, "pay", serde_json::Value::Null) });
+        let calls: Vec<Call> = calls.collect();
+        let fate = |share| Fate::new(&Mishaps { lose_replies: share, ..Mishaps::default() });
+        let lost = |share| calls.iter().filter(|call| fate(share).loses(call)).count();
+        assert_eq!(lost(0.0), 0);
+        assert_eq!(lost(1.0), 10_000);
+        assert!((400..600).contains(&lost(0.05)), "{} of 10,000", lost(0.05));
+        let again = Call { epoch: 2, ..calls[0].clone() };
+        assert!(!fate(1.0).loses(&again));
+    }
+}

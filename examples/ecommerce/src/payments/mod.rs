@@ -1,0 +1,306 @@
+//! Payments: what the shop takes from its customers, through a payment provider that is no part of this database.
+//!
+//! Three rules make an effect outside of the database happen once, whatever is killed or lost in between:
+//!
+//! 1. **Outside first, under the call's own key.** The provider is asked with the call's idempotency key, which is the same for all
+//!    attempts; then the outcome is recorded here, with the barrier. A kill in between leaves the charge to the next attempt, which
+//!    gets the provider's first answer.
+//! 2. **In doubt, look it up; still in doubt, say so.** Only what the provider says is a success or a refusal. Anything else is
+//!    `unknown`: the saga calls again, and when the attempts run out, it compensates the step.
+//! 3. **A compensation asks the provider, not this database**, what the action came to: it closes the action's key, so that nothing
+//!    can be taken under it later, and gives back what was really taken.
+
+mod provider;
+
+use crate::domain::Money;
+use crate::provider::{Answer, Charge, Operation, Purpose, Request};
+use crate::service::{self, Participant, ServiceArgs, ServiceError};
+use crate::store::{Database, Oddity, Row, Rows, Store, StoreError, arguments};
+use axum::Router;
+use axum::extract::State;
+use axum::routing::get;
+use provider::{Provider, Told, give_back};
+use sagamq_api::saga::{Call, Operation as Way, call_key};
+use sagamq_sdk::CallError;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// When a hold that the customer has to confirm is asked for again.
+const CONFIRM_AGAIN: Duration = Duration::from_millis(500);
+
+/// The options of the payment service.
+#[derive(Clone, Debug, clap::Args)]
+pub struct PaymentArgs {
+    /// Those of every service.
+    #[command(flatten)]
+    pub service: ServiceArgs,
+    /// Address of the payment provider.
+    #[arg(long)]
+    pub provider: String,
+}
+
+/// The money of one order, as the shop knows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Payment {
+    /// The card that pays.
+    pub card: String,
+    /// Set aside, not taken.
+    pub held: Money,
+    /// Taken.
+    pub taken: Money,
+    /// Of that, given back.
+    pub given_back: Money,
+    /// Whether the rest of the price is taken: the point of no return, behind which nothing is given back by a compensation.
+    pub captured: bool,
+}
+
+impl Row for Payment {
+    const TABLE: &'static str = "payment";
+}
+
+/// Every payment, by order.
+pub type PaymentBooks = BTreeMap<String, Payment>;
+
+#[derive(Deserialize)]
+struct OfCard {
+    order_id: String,
+    card: String,
+    amount: Money,
+}
+
+#[derive(Deserialize)]
+struct OfCharge {
+    order_id: String,
+    charge: String,
+    amount: Money,
+}
+
+#[derive(Deserialize)]
+struct OfOrder {
+    order_id: String,
+}
+
+/// The payment service.
+#[derive(Clone, Debug)]
+struct Payments {
+    store: Store,
+    provider: Provider,
+}
+
+impl Participant for Payments {
+    fn calls(&self) -> Vec<&'static str> {
+        vec!["charge", "refund", "authorize", "void", "capture", "charge_postage"]
+    }
+
+    fn store(&self) -> &Store {
+        &self.store
+    }
+
+    async fn serve(&self, call: Call) -> Result<Value, CallError> {
+        if let Some(answer) = self.store.known(&call).await? {
+            return answer;
+        }
+        match call.call.as_str() {
+            "charge" | "authorize" => {
+                let OfCard { order_id, card, amount } = arguments(&call)?;
+                let (purpose, operation) = match call.call.as_str() {
+                    "charge" => (Purpose::Deposit, Operation::Charge { card, amount }),
+                    _ => (Purpose::Hold, Operation::Hold { card, amount }),
+                };
+                self.pay(call, Request { order_id, purpose, operation }).await
+            }
+            "capture" | "charge_postage" => {
+                let OfCharge { order_id, charge, amount } = arguments(&call)?;
+                let purpose = if call.call == "capture" { Purpose::Capture } else { Purpose::Postage };
+                self.pay(call, Request { order_id, purpose, operation: Operation::Capture { charge, amount } }).await
+            }
+            "refund" | "void" => self.undo(call).await,
+            other => Err(CallError::unknown("UNKNOWN_CALL", format!("there is no call `{other}`"))),
+        }
+    }
+}
+
+impl Payments {
+    /// Asks the provider under the call's key, then records what it said.
+    async fn pay(&self, call: Call, request: Request) -> Result<Value, CallError> {
+        let told = self.ask(&call, &request).await;
+        self.store.once(call, move |rows, _| record(rows, &request, told?)).await
+    }
+
+    /// Gives back what the provider really took for the action of this compensation, then records it.
+    async fn undo(&self, call: Call) -> Result<Value, CallError> {
+        let OfOrder { order_id } = arguments(&call)?;
+        self.may_be_undone(&order_id).await?;
+        let action = call_key(call.instance, &call.step, Way::Action);
+        let charge = self.provider.close(&action).await?;
+        if let Some((purpose, operation)) = charge.as_ref().and_then(give_back) {
+            let request = Request { order_id: order_id.clone(), purpose, operation };
+            match self.ask(&call, &request).await? {
+                Answer::Done(_) => {}
+                other => return Err(CallError::unknown("NOT_GIVEN_BACK", format!("{purpose} of {order_id}: {other:?}"))),
+            }
+        }
+        self.store.once(call, move |rows, call| forget(rows, &order_id, call)).await
+    }
+
+    /// No saga undoes what it has captured, but a broker that was restored from an old backup may have forgotten that it did. Then
+    /// somebody has to look: the saga is `BLOCKED`, and no customer gets for nothing what was sent to him.
+    async fn may_be_undone(&self, order_id: &str) -> Result<(), CallError> {
+        let id = order_id.to_owned();
+        match self.store.with(move |database| database.get::<Payment>(&id)).await? {
+            Some(payment) if payment.captured => Err(CallError::unknown("CAPTURED", format!("order {order_id} is paid and on its way"))),
+            _ => Ok(()),
+        }
+    }
+
+    async fn ask(&self, call: &Call, request: &Request) -> Result<Answer, CallError> {
+        let told = self.provider.ask(&call.idempotency_key, request).await;
+        let oddity = match &told {
+            Ok(Told::Answered(_)) => None,
+            Ok(Told::LookedUp(_)) => Some(Oddity::LookedUp),
+            Err(_) => Some(Oddity::LeftInDoubt),
+        };
+        if let Some(oddity) = oddity {
+            let call = call.clone();
+            self.store.with(move |database| database.notice(&call, oddity)).await?;
+        }
+        told.map(|(Told::Answered(answer) | Told::LookedUp(answer))| answer)
+    }
+}
+
+/// What the provider said, as the outcome of the call, and the order's row after it.
+fn record(rows: &Rows<'_, '_>, request: &Request, answer: Answer) -> Result<Value, CallError> {
+    let (order_id, purpose) = (&request.order_id, request.purpose);
+    let charge = match answer {
+        Answer::Done(charge) => charge,
+        // Behind the pivot nothing can be refused: the money is held. Whoever is told so all the same has to look.
+        Answer::Declined { code, message } if purpose == Purpose::Postage => return Err(CallError::unknown(code, message)),
+        Answer::Declined { code, message } => return Err(CallError::refused(code, message)),
+        Answer::Unconfirmed => return Err(CallError::ongoing(Some(CONFIRM_AGAIN))),
+        // The compensation has closed the key; the barrier refuses the action from now on.
+        Answer::Closed => return Err(CallError::refused("CLOSED", "the order was given up before it was paid")),
+        Answer::KeyReused => return Err(CallError::unknown("KEY_REUSED", "the provider knows the key for another request")),
+    };
+    let Charge { card, held, id, .. } = charge;
+    let payment = rows.lock::<Payment>(order_id)?.unwrap_or_default();
+    let payment = match request.operation {
+        Operation::Charge { amount, .. } => Payment { card, taken: plus(payment.taken, amount)?, ..payment },
+        Operation::Hold { amount, .. } => Payment { card, held: plus(payment.held, amount)?, ..payment },
+        Operation::Capture { amount, .. } => Payment { held, taken: plus(payment.taken, amount)?, captured: true, ..payment },
+        Operation::Refund { .. } | Operation::Release { .. } => payment,
+    };
+    rows.put(order_id, &payment)?;
+    Ok(json!({ "charge": id }))
+}
+
+/// The order's row after its money was given back. There is none if the action's outcome never became known here.
+fn forget(rows: &Rows<'_, '_>, order_id: &str, call: &Call) -> Result<Value, CallError> {
+    if let Some(payment) = rows.lock::<Payment>(order_id)? {
+        let payment = match call.call.as_str() {
+            "refund" => Payment { given_back: payment.taken, ..payment },
+            _ => Payment { held: Money::default(), ..payment },
+        };
+        rows.put(order_id, &payment)?;
+    }
+    Ok(Value::Null)
+}
+
+fn plus(a: Money, b: Money) -> Result<Money, CallError> {
+    a.checked_add(b).ok_or_else(|| CallError::unknown("AMOUNT", "the amount is too large"))
+}
+
+/// Every payment.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn books(database: &Database) -> Result<PaymentBooks, StoreError> {
+    database.all()
+}
+
+/// Runs the service until it is told to stop.
+///
+/// # Errors
+/// [`ServiceError`] when it cannot start, or when the server refuses it for good.
+pub async fn run(args: &PaymentArgs) -> Result<(), ServiceError> {
+    let store = Store::open(&args.service.data_dir)?;
+    let provider = Provider::new(&args.provider)?;
+    let admin = Router::new()
+        .route("/books", get(|State(store): State<Store>| async move { service::answer(store.with(books).await) }))
+        .with_state(store.clone());
+    service::run(&args.service, "payments.commands", Payments { store, provider }, admin).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::testing::{call, code, doubt, store};
+    use sagamq_api::saga::Operation::{Action, Compensation};
+
+    fn charge(held: u64, taken: u64) -> Charge {
+        let (held, taken, given_back) = (Money(held), Money(taken), Money(0));
+        Charge { id: "k".into(), order_id: "o-1".into(), purpose: Purpose::Deposit, card: "c-1".into(), held, taken, given_back }
+    }
+
+    fn request(purpose: Purpose, operation: Operation) -> Request {
+        Request { order_id: "o-1".into(), purpose, operation }
+    }
+
+    fn deposit() -> Request {
+        request(Purpose::Deposit, Operation::Charge { card: "c-1".into(), amount: Money(300) })
+    }
+
+    fn told(database: &Database, step: &str, request: &Request, answer: Answer) -> Result<Value, CallError> {
+        database.once(&call(1, step, Action, step, Value::Null), |rows, _| record(rows, request, answer))
+    }
+
+    fn payment(database: &Database) -> Payment {
+        database.get("o-1").expect("readable").expect("paid")
+    }
+
+    #[test]
+    fn an_order_is_paid_in_parts_and_its_row_says_how_much_of_it_is_taken() {
+        let (_directory, database) = store();
+        told(&database, "deposit", &deposit(), Answer::Done(charge(0, 300))).expect("done");
+        let hold = request(Purpose::Hold, Operation::Hold { card: "c-1".into(), amount: Money(1_000) });
+        assert_eq!(told(&database, "authorize", &hold, Answer::Done(charge(1_000, 0))), Ok(json!({ "charge": "k" })));
+        let capture = request(Purpose::Capture, Operation::Capture { charge: "k".into(), amount: Money(700) });
+        for _ in 0..2 {
+            told(&database, "capture", &capture, Answer::Done(charge(300, 700))).expect("done");
+        }
+        assert_eq!(
+            payment(&database),
+            Payment { card: "c-1".into(), held: Money(300), taken: Money(1_000), given_back: Money(0), captured: true }
+        );
+    }
+
+    #[test]
+    fn only_the_provider_refuses_and_never_what_stands_behind_the_pivot() {
+        let (_directory, database) = store();
+        let declined = || Answer::Declined { code: "CARD_LOST".into(), message: String::new() };
+        let capture = |purpose| request(purpose, Operation::Capture { charge: "k".into(), amount: Money(700) });
+        assert_eq!(code(told(&database, "capture", &capture(Purpose::Capture), declined())), "CARD_LOST");
+        assert_eq!(doubt(told(&database, "postage", &capture(Purpose::Postage), declined())), "CARD_LOST");
+        assert_eq!(doubt(told(&database, "deposit", &deposit(), Answer::KeyReused)), "KEY_REUSED");
+        let waits = told(&database, "authorize", &capture(Purpose::Hold), Answer::Unconfirmed);
+        assert!(matches!(waits, Err(CallError::Ongoing { retry_after: Some(_) })));
+    }
+
+    #[test]
+    fn a_refund_is_entered_once_and_one_of_a_payment_that_was_never_heard_of_enters_nothing() {
+        let (_directory, database) = store();
+        told(&database, "deposit", &deposit(), Answer::Done(charge(0, 300))).expect("done");
+        let refund = call(1, "deposit", Compensation, "refund", json!({ "order_id": "o-1" }));
+        for _ in 0..2 {
+            database.once(&refund, |rows, call| forget(rows, "o-1", call)).expect("undone");
+        }
+        assert_eq!(
+            payment(&database),
+            Payment { card: "c-1".into(), taken: Money(300), given_back: Money(300), held: Money(0), captured: false }
+        );
+        let stranger = call(2, "deposit", Compensation, "refund", json!({ "order_id": "o-2" }));
+        database.once(&stranger, |rows, call| forget(rows, "o-2", call)).expect("nothing to undo");
+        assert_eq!(database.get::<Payment>("o-2").expect("readable"), None);
+    }
+}

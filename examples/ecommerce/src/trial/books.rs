@@ -1,0 +1,80 @@
+//! What everybody wrote down, each in a place of their own.
+
+use super::TrialError;
+use super::site::{self, Site};
+use crate::inventory::InventoryBooks;
+use crate::loyalty::LoyaltyBooks;
+use crate::orders::OrderBooks;
+use crate::payments::PaymentBooks;
+use crate::provider::ProviderBooks;
+use crate::service::CallCounts;
+use crate::shipping::ShippingBooks;
+use sagamq_api::limits::PAGE_ROWS_MAX;
+use sagamq_api::saga::{SagaQuery, SagaSummary};
+use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
+
+/// The rows of all databases.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Books {
+    /// The order book.
+    pub(super) orders: OrderBooks,
+    /// What the shop believes to have taken.
+    pub(super) payments: PaymentBooks,
+    /// What the provider has taken.
+    pub(super) provider: ProviderBooks,
+    /// Stock and reservations.
+    pub(super) inventory: InventoryBooks,
+    /// Parcels.
+    pub(super) shipping: ShippingBooks,
+    /// Points.
+    pub(super) loyalty: LoyaltyBooks,
+    /// Every saga that the orchestrator knows.
+    pub(super) sagas: Vec<SagaSummary>,
+    /// Calls that were served and repeated, by service.
+    pub(super) calls: BTreeMap<&'static str, CallCounts>,
+}
+
+impl Books {
+    /// Asks every service for its books, and the orchestrator for all sagas.
+    pub(super) async fn collect(site: &Site) -> Result<Self, TrialError> {
+        let mut calls = BTreeMap::new();
+        for service in site::PARTICIPANTS {
+            calls.insert(service, get(site, service, "calls").await?);
+        }
+        Ok(Self {
+            orders: get(site, site::ORDER, "books").await?,
+            payments: get(site, site::PAYMENT, "books").await?,
+            provider: get(site, site::PROVIDER, "books").await?,
+            inventory: get(site, site::INVENTORY, "books").await?,
+            shipping: get(site, site::SHIPPING, "books").await?,
+            loyalty: loyalty(site).await?,
+            sagas: all_sagas(site).await?,
+            calls,
+        })
+    }
+}
+
+/// The books of the loyalty service.
+pub(super) async fn loyalty(site: &Site) -> Result<LoyaltyBooks, TrialError> {
+    get(site, site::LOYALTY, "books").await
+}
+
+async fn get<T: DeserializeOwned>(site: &Site, service: &str, path: &str) -> Result<T, TrialError> {
+    Ok(site.http().get(format!("{}/{path}", site.url(service))).send().await?.error_for_status()?.json().await?)
+}
+
+/// Every saga that the orchestrator knows.
+pub(super) async fn all_sagas(site: &Site) -> Result<Vec<SagaSummary>, TrialError> {
+    let sagas = site.client()?.sagas();
+    let mut query = SagaQuery { saga: Some("checkout".parse().expect("a legal name")), limit: Some(PAGE_ROWS_MAX), ..SagaQuery::default() };
+    let mut all = Vec::new();
+    loop {
+        let page = sagas.list(&query).await?;
+        all.extend(page.sagas);
+        match page.next {
+            Some(next) => query.after = Some(next),
+            None => return Ok(all),
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! The shop under trial: real processes, thousands of orders, everything that can go wrong on purpose, and an audit order by order.
+//!
+//! | command | what it shows |
+//! |---|---|
+//! | `sagamq-shop demo` ([`demo`]) | an ordinary bad day: refusals, lost replies, two kills |
+//! | `sagamq-shop drill-doubt` ([`doubt`]) | the provider takes money and its answer is lost, in every kind of step, under kills of everybody |
+//! | `sagamq-shop drill-backup` ([`backup`]) | the broker comes back from an old backup, under participants that know more than it does |
+//!
+//! All of them fail if a book is wrong, and also if something that they are about did not occur.
+
+mod audit;
+pub mod backup;
+mod books;
+pub mod demo;
+pub mod doubt;
+mod kills;
+mod occurred;
+mod plan;
+mod process;
+mod report;
+mod run;
+mod site;
+mod traffic;
+
+use sagamq_sdk::ClientError;
+use std::path::PathBuf;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+/// The options that demo and drills share.
+#[derive(Clone, Debug, clap::Args)]
+pub struct TrialArgs {
+    /// Seed that stock, cards, orders and mishaps are drawn from
+    #[arg(long, default_value_t = 7)]
+    pub seed: u64,
+    /// The program `sagamq` [default: the one beside this program]
+    #[arg(long, value_name = "PATH")]
+    pub sagamq: Option<PathBuf>,
+    /// Orders under way at the same time
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    pub in_flight: u64,
+    /// Share of replies (0 to 1) that are lost after their effect was committed
+    #[arg(long, default_value_t = 0.01, value_name = "SHARE")]
+    pub lose_replies: f64,
+    /// Give up after so many seconds
+    #[arg(long, default_value_t = 600, value_name = "SECONDS")]
+    pub time_limit: u64,
+    /// Leave data and logs where they are
+    #[arg(long)]
+    pub keep: bool,
+}
+
+/// Why a demo or a drill did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum TrialError {
+    /// There is no broker to start.
+    #[error("there is no program {}; build it with `make build`, or name it with --sagamq", path.display())]
+    NoBroker {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// A process cannot be started.
+    #[error("{name} cannot be started ({}): {source}", program.display())]
+    Start {
+        /// Its name.
+        name: &'static str,
+        /// Its program.
+        program: PathBuf,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A process ended although nobody killed it.
+    #[error("{name} ended by itself ({status}); the end of its log:\n{log}")]
+    Died {
+        /// Its name.
+        name: &'static str,
+        /// How.
+        status: ExitStatus,
+        /// Its last lines.
+        log: String,
+    },
+    /// A process does not answer.
+    #[error("{name} did not answer for {} s; the end of its log:\n{log}", waited.as_secs())]
+    NotReady {
+        /// Its name.
+        name: &'static str,
+        /// How long.
+        waited: Duration,
+        /// Its last lines.
+        log: String,
+    },
+    /// The orders did not end in time.
+    #[error("after {} s only {ended} of {orders} orders had ended: giving up (--time-limit)", limit.as_secs())]
+    TimeLimit {
+        /// The limit.
+        limit: Duration,
+        /// Orders that had ended.
+        ended: usize,
+        /// Orders in all.
+        orders: usize,
+    },
+    /// Somebody pressed Ctrl-C.
+    #[error("interrupted")]
+    Interrupted,
+    /// A service answered what it must not.
+    #[error("{0}")]
+    WrongAnswer(String),
+    /// The books are wrong, or what had to occur did not.
+    #[error("{wrong} of the books' entries are wrong, {missing} things that had to occur did not")]
+    Failed {
+        /// Entries that are wrong.
+        wrong: usize,
+        /// Things that did not occur.
+        missing: usize,
+    },
+    /// The broker refused something.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// A service cannot be reached.
+    #[error(transparent)]
+    Http(#[from] reqwest::Error),
+    /// Files, processes.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    /// A task panicked.
+    #[error(transparent)]
+    Panicked(#[from] tokio::task::JoinError),
+}
