@@ -1,7 +1,10 @@
 //! Bad input over real HTTP: a 4xx problem with a stable code, nothing stored, and the server is none the worse.
 
 use reqwest::{Method, StatusCode};
-use sagamq_api::topic::TopicConfig;
+use sagamq_api::group::GroupList;
+use sagamq_api::saga::{DefinitionList, SagaList, SagaQuery};
+use sagamq_api::topic::{TopicConfig, TopicList};
+use sagamq_sdk::Client;
 use sagamq_tests::ServerProcess;
 use serde_json::{Value, json};
 
@@ -70,7 +73,7 @@ async fn bad_requests_are_problems_with_codes_and_change_nothing() {
     let name = "t".parse().expect("legal");
     client.create_topic(&name, TopicConfig { partitions: 2, ..TopicConfig::default() }).await.expect("created");
     client.receive(&name, &"there".parse().expect("legal"), &Default::default()).await.expect("the group is made");
-    let before = client.topics().await.expect("listed");
+    let before = everything(&client).await;
     let http = reqwest::Client::new();
     for Case(method, path, body, status, code) in cases() {
         let what = format!("{method} {path} {}", body.chars().take(100).collect::<String>());
@@ -83,6 +86,16 @@ async fn bad_requests_are_problems_with_codes_and_change_nothing() {
         assert!(problem["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{what}: {problem}");
         assert_eq!(problem["outcome_unknown"], false, "{what}");
     }
-    assert_eq!(client.topics().await.expect("listed"), before, "nothing was stored");
+    assert_eq!(everything(&client).await, before, "nothing was stored");
     client.ready().await.expect("the server is none the worse");
+}
+
+/// Whatever a request could have stored: topics with the offsets of their records, groups with what they hold, definitions, sagas.
+async fn everything(client: &Client) -> (TopicList, GroupList, DefinitionList, SagaList) {
+    (
+        client.topics().await.expect("listed"),
+        client.groups(&"t".parse().expect("legal")).await.expect("listed"),
+        client.sagas().definitions().await.expect("listed"),
+        client.sagas().list(&SagaQuery::default()).await.expect("listed"),
+    )
 }
