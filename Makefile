@@ -10,10 +10,11 @@ WORKSPACE   := --release --workspace --locked
 TARGET_DIR  := $(or $(CARGO_TARGET_DIR),target)
 BIN         := $(TARGET_DIR)/release
 DEMO_ARGS   ?=
+DRILL_ARGS  ?=
 BENCH_ARGS  ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test test-containers image bench lint clippy fmt-check doc fmt
+.PHONY: help setup build demo drills drill-doubt drill-backup test test-containers image bench lint clippy fmt-check doc fmt
 
 help: ## List what can be done
 	@echo "SagaMQ: make TARGET"
@@ -30,6 +31,14 @@ demo: setup ## Build, then run a shop through two crashes: make demo DEMO_ARGS="
 	$(CARGO) build $(WORKSPACE) && built=$$SECONDS && \
 	"$(BIN)/sagamq" demo $(DEMO_ARGS) && \
 	echo "make demo: built in $$((built - began)) s, ran in $$((SECONDS - built)) s."
+
+drills: drill-doubt drill-backup ## Every drill, one after the other
+
+drill-doubt: build ## Lose the payment provider's answers in every kind of step, under kills of everybody
+	"$(BIN)/sagamq-shop" drill-doubt $(DRILL_ARGS)
+
+drill-backup: build ## Restore the broker from an old copy under newer services, and send all orders again
+	"$(BIN)/sagamq-shop" drill-backup $(DRILL_ARGS)
 
 # Built first, because the end-to-end tests start the binary as a user does.
 test: build ## Run every test that needs no container engine
