@@ -9,13 +9,14 @@
 use rocksdb::{Direction, IteratorMode, Options, SingleThreaded, Transaction, TransactionDB, TransactionDBOptions, WriteOptions};
 use sagamq_api::saga::{Call, Operation};
 use sagamq_sdk::CallError;
-use sagamq_sdk::barrier::{BarrierError, COMPENSATED, Recorded, RocksBarrier};
+use sagamq_sdk::barrier::{BarrierError, COMPENSATED, Known, Recorded, RocksBarrier};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 type Rocks = TransactionDB<SingleThreaded>;
 
@@ -114,15 +115,6 @@ impl Store {
         self.with(move |database| database.once(&call, effect)).await
     }
 
-    /// [`Database::known`] for async code.
-    ///
-    /// # Errors
-    /// As [`Database::known`].
-    pub async fn known(&self, call: &Call) -> Result<Option<Result<Value, CallError>>, CallError> {
-        let call = call.clone();
-        self.with(move |database| database.known(&call)).await
-    }
-
     /// Whether the compensation of this action is recorded. A database that does not answer does not say so.
     pub async fn overtaken(&self, action: &Call) -> bool {
         let call = action.clone();
@@ -153,46 +145,55 @@ impl Database {
         Ok(Self { rocks, barrier: RocksBarrier::new(), calls: AtomicU64::new(0), repeated: AtomicU64::new(0) })
     }
 
-    /// Runs `effect` for `call` unless it ran before; then the first answer is given again. Durable when this returns.
+    /// Runs `effect`, which only changes rows, for `call` unless it ran before; then the first answer is given again. Durable when this
+    /// returns.
     ///
     /// # Errors
     /// What `effect` says, or an unknown outcome when the database fails.
     pub fn once(&self, call: &Call, effect: impl FnOnce(&Rows<'_, '_>, &Call) -> Result<Value, CallError>) -> Result<Value, CallError> {
-        if let Some(answer) = self.known(call)? {
-            return answer;
-        }
-        self.calls.fetch_add(1, Ordering::Relaxed);
-        let ran = AtomicBool::new(false);
-        let result = self.barrier.run(&self.rocks, call, |transaction| {
-            ran.store(true, Ordering::Relaxed);
-            effect(&Rows(transaction), call)
-        });
-        if !ran.load(Ordering::Relaxed) && call.operation == Operation::Compensation && result.is_ok() {
-            self.notice(call, Oddity::EmptyCompensation)?;
-        }
-        result
+        self.counted(call, |ran| {
+            self.barrier.run_local(&self.rocks, call, |transaction| {
+                ran.set(true);
+                effect(&Rows(transaction), call)
+            })
+        })
     }
 
-    /// The answer to a call that ran before, or that must not run any more. Whoever has an effect outside of this database asks here
-    /// first, which spares a request; that the effect happens only once does not rest on it.
+    /// As [`Self::once`], for an effect that reaches beyond the rows, to another company's system for example. Before it begins, the
+    /// database knows that its outcome is in doubt; the compensation then runs too, whatever was killed in between.
     ///
     /// # Errors
-    /// An unknown outcome when the database fails.
-    pub fn known(&self, call: &Call) -> Result<Option<Result<Value, CallError>>, CallError> {
-        let undone = call.operation == Operation::Action && self.recorded(call, Operation::Compensation)?.is_some();
-        let answer = if undone {
-            self.notice(call, Oddity::LateAction)?;
-            Err(CallError::refused(COMPENSATED, format!("the compensation of `{}` came first", call.step)))
-        } else {
-            match self.recorded(call, call.operation)? {
-                Some(Recorded::Succeeded(output)) => Ok(output),
-                Some(Recorded::Refused(failure)) => Err(CallError::Refused(failure)),
-                _ => return Ok(None),
-            }
-        };
+    /// As [`Self::once`].
+    pub fn once_outside(
+        &self,
+        call: &Call,
+        effect: impl FnOnce(&Rows<'_, '_>, &Known) -> Result<Value, CallError>,
+    ) -> Result<Value, CallError> {
+        self.counted(call, |ran| {
+            self.barrier.run(&self.rocks, call, |transaction, known| {
+                ran.set(true);
+                effect(&Rows(transaction), known)
+            })
+        })
+    }
+
+    /// Counts a call, and notices if it did not run for a rare reason.
+    fn counted(&self, call: &Call, run: impl FnOnce(&Cell<bool>) -> Result<Value, CallError>) -> Result<Value, CallError> {
+        let was_answered = matches!(self.recorded(call, call.operation)?, Some(Recorded::Succeeded(_) | Recorded::Refused(_)));
+        let ran = Cell::new(false);
+        let result = run(&ran);
         self.calls.fetch_add(1, Ordering::Relaxed);
-        self.repeated.fetch_add(1, Ordering::Relaxed);
-        Ok(Some(answer))
+        if !ran.get() {
+            self.repeated.fetch_add(u64::from(was_answered), Ordering::Relaxed);
+            match (call.operation, &result) {
+                (Operation::Compensation, Ok(_)) if !was_answered => self.notice(call, Oddity::EmptyCompensation)?,
+                (Operation::Action, Err(CallError::Refused(failure))) if failure.code == COMPENSATED => {
+                    self.notice(call, Oddity::LateAction)?;
+                }
+                _ => {}
+            }
+        }
+        result
     }
 
     /// Keeps that a call did not run for a rare reason. Told again for each repetition, which changes nothing.

@@ -1,13 +1,14 @@
 //! Payments: what the shop takes from its customers, through a payment provider that is no part of this database.
 //!
-//! Three rules make an effect outside of the database happen once, whatever is killed or lost in between:
+//! Four rules make an effect outside of the database happen once, whatever is killed or lost in between:
 //!
-//! 1. **Outside first, under the call's own key.** The provider is asked with the call's idempotency key, which is the same for all
-//!    attempts; then the outcome is recorded here, with the barrier. A kill in between leaves the charge to the next attempt, which
-//!    gets the provider's first answer.
-//! 2. **In doubt, look it up; still in doubt, say so.** Only what the provider says is a success or a refusal. Anything else is
+//! 1. **First write down that it is in doubt.** The barrier does, before it lets the code below ask the provider. So the compensation runs
+//!    although nobody may be left who remembers the answer.
+//! 2. **Ask under the call's own key**, which is the same for all attempts, then record what the provider said. A kill in between leaves
+//!    the charge to the next attempt, which gets the provider's first answer.
+//! 3. **In doubt, look it up; still in doubt, say so.** Only what the provider says is a success or a refusal. Anything else is
 //!    `unknown`: the saga calls again, and when the attempts run out, it compensates the step.
-//! 3. **A compensation asks the provider, not this database**, what the action came to: it closes the action's key, so that nothing
+//! 4. **A compensation asks the provider, not this database**, what the action came to: it closes the action's key, so that nothing
 //!    can be taken under it later, and gives back what was really taken.
 
 mod provider;
@@ -20,12 +21,13 @@ use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
 use provider::{Provider, Told, give_back};
-use sagamq_api::saga::{Call, Operation as Way, call_key};
+use sagamq_api::saga::Call;
 use sagamq_sdk::CallError;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::Duration;
+use tokio::runtime::Handle;
 
 /// When a hold that the customer has to confirm is asked for again.
 const CONFIRM_AGAIN: Duration = Duration::from_millis(500);
@@ -99,72 +101,79 @@ impl Participant for Payments {
     }
 
     async fn serve(&self, call: Call) -> Result<Value, CallError> {
-        if let Some(answer) = self.store.known(&call).await? {
-            return answer;
-        }
+        let (payments, runtime) = (self.clone(), Handle::current());
+        self.store.with(move |database| At { payments: &payments, database, runtime }.serve(&call)).await
+    }
+}
+
+/// The payment service on a thread that may block, as the barrier needs it: it holds the call's row while the provider is asked, so that
+/// no compensation runs beside its action.
+struct At<'a> {
+    payments: &'a Payments,
+    database: &'a Database,
+    runtime: Handle,
+}
+
+impl At<'_> {
+    fn serve(&self, call: &Call) -> Result<Value, CallError> {
         match call.call.as_str() {
             "charge" | "authorize" => {
-                let OfCard { order_id, card, amount } = arguments(&call)?;
+                let OfCard { order_id, card, amount } = arguments(call)?;
                 let (purpose, operation) = match call.call.as_str() {
                     "charge" => (Purpose::Deposit, Operation::Charge { card, amount }),
                     _ => (Purpose::Hold, Operation::Hold { card, amount }),
                 };
-                self.pay(call, Request { order_id, purpose, operation }).await
+                self.pay(call, &Request { order_id, purpose, operation })
             }
             "capture" | "charge_postage" => {
-                let OfCharge { order_id, charge, amount } = arguments(&call)?;
+                let OfCharge { order_id, charge, amount } = arguments(call)?;
                 let purpose = if call.call == "capture" { Purpose::Capture } else { Purpose::Postage };
-                self.pay(call, Request { order_id, purpose, operation: Operation::Capture { charge, amount } }).await
+                self.pay(call, &Request { order_id, purpose, operation: Operation::Capture { charge, amount } })
             }
-            "refund" | "void" => self.undo(call).await,
+            "refund" | "void" => self.undo(call),
             other => Err(CallError::unknown("UNKNOWN_CALL", format!("there is no call `{other}`"))),
         }
     }
-}
 
-impl Payments {
-    /// Asks the provider under the call's key, then records what it said.
-    async fn pay(&self, call: Call, request: Request) -> Result<Value, CallError> {
-        let told = self.ask(&call, &request).await;
-        self.store.once(call, move |rows, _| record(rows, &request, told?)).await
-    }
-
-    /// Gives back what the provider really took for the action of this compensation, then records it.
-    async fn undo(&self, call: Call) -> Result<Value, CallError> {
-        let OfOrder { order_id } = arguments(&call)?;
-        self.may_be_undone(&order_id).await?;
-        let action = call_key(call.instance, &call.step, Way::Action);
-        let charge = self.provider.close(&action).await?;
-        if let Some((purpose, operation)) = charge.as_ref().and_then(give_back) {
-            let request = Request { order_id: order_id.clone(), purpose, operation };
-            match self.ask(&call, &request).await? {
-                Answer::Done(_) => {}
-                other => return Err(CallError::unknown("NOT_GIVEN_BACK", format!("{purpose} of {order_id}: {other:?}"))),
+    /// Asks the provider under the call's key and records what it said.
+    fn pay(&self, call: &Call, request: &Request) -> Result<Value, CallError> {
+        self.database.once_outside(call, |rows, known| {
+            let outcome = record(rows, request, self.ask(call, request)?);
+            if matches!(outcome, Err(CallError::Refused(_))) {
+                // The provider's no under this key is its answer to every earlier attempt too.
+                known.clear_doubt();
             }
-        }
-        self.store.once(call, move |rows, call| forget(rows, &order_id, call)).await
+            outcome
+        })
     }
 
-    /// No saga undoes what it has captured, but a broker that was restored from an old backup may have forgotten that it did. Then
-    /// somebody has to look: the saga is `BLOCKED`, and no customer gets for nothing what was sent to him.
-    async fn may_be_undone(&self, order_id: &str) -> Result<(), CallError> {
-        let id = order_id.to_owned();
-        match self.store.with(move |database| database.get::<Payment>(&id)).await? {
-            Some(payment) if payment.captured => Err(CallError::unknown("CAPTURED", format!("order {order_id} is paid and on its way"))),
-            _ => Ok(()),
-        }
+    /// Gives back what the provider really took for the action of this compensation.
+    fn undo(&self, call: &Call) -> Result<Value, CallError> {
+        let OfOrder { order_id } = arguments(call)?;
+        self.database.once_outside(call, |rows, _| {
+            let payment = rows.lock::<Payment>(&order_id)?;
+            // No saga undoes what it has captured, but a broker that was restored from an old backup may have forgotten that it did. Then
+            // somebody has to look: the saga is `BLOCKED`, and no customer gets for nothing what was sent to him.
+            if payment.as_ref().is_some_and(|payment| payment.captured) {
+                return Err(CallError::unknown("CAPTURED", format!("order {order_id} is paid and on its way")));
+            }
+            let charge = self.runtime.block_on(self.payments.provider.close(&call.action_key()))?;
+            if let Some((purpose, operation)) = charge.as_ref().and_then(give_back) {
+                match self.ask(call, &Request { order_id: order_id.clone(), purpose, operation })? {
+                    Answer::Done(_) => {}
+                    other => return Err(CallError::unknown("NOT_GIVEN_BACK", format!("{purpose} of {order_id}: {other:?}"))),
+                }
+            }
+            forget(rows, &order_id, payment, call)
+        })
     }
 
-    async fn ask(&self, call: &Call, request: &Request) -> Result<Answer, CallError> {
-        let told = self.provider.ask(&call.idempotency_key, request).await;
-        let oddity = match &told {
-            Ok(Told::Answered(_)) => None,
-            Ok(Told::LookedUp(_)) => Some(Oddity::LookedUp),
-            Err(_) => Some(Oddity::LeftInDoubt),
-        };
-        if let Some(oddity) = oddity {
-            let call = call.clone();
-            self.store.with(move |database| database.notice(&call, oddity)).await?;
+    fn ask(&self, call: &Call, request: &Request) -> Result<Answer, CallError> {
+        let told = self.runtime.block_on(self.payments.provider.ask(&call.idempotency_key, request));
+        match &told {
+            Ok(Told::Answered(_)) => {}
+            Ok(Told::LookedUp(_)) => self.database.notice(call, Oddity::LookedUp)?,
+            Err(_) => self.database.notice(call, Oddity::LeftInDoubt)?,
         }
         told.map(|(Told::Answered(answer) | Told::LookedUp(answer))| answer)
     }
@@ -196,8 +205,8 @@ fn record(rows: &Rows<'_, '_>, request: &Request, answer: Answer) -> Result<Valu
 }
 
 /// The order's row after its money was given back. There is none if the action's outcome never became known here.
-fn forget(rows: &Rows<'_, '_>, order_id: &str, call: &Call) -> Result<Value, CallError> {
-    if let Some(payment) = rows.lock::<Payment>(order_id)? {
+fn forget(rows: &Rows<'_, '_>, order_id: &str, payment: Option<Payment>, call: &Call) -> Result<Value, CallError> {
+    if let Some(payment) = payment {
         let payment = match call.call.as_str() {
             "refund" => Payment { given_back: payment.taken, ..payment },
             _ => Payment { held: Money::default(), ..payment },
@@ -293,14 +302,14 @@ mod tests {
         told(&database, "deposit", &deposit(), Answer::Done(charge(0, 300))).expect("done");
         let refund = call(1, "deposit", Compensation, "refund", json!({ "order_id": "o-1" }));
         for _ in 0..2 {
-            database.once(&refund, |rows, call| forget(rows, "o-1", call)).expect("undone");
+            database.once(&refund, |rows, call| forget(rows, "o-1", rows.lock("o-1")?, call)).expect("undone");
         }
         assert_eq!(
             payment(&database),
             Payment { card: "c-1".into(), taken: Money(300), given_back: Money(300), held: Money(0), captured: false }
         );
         let stranger = call(2, "deposit", Compensation, "refund", json!({ "order_id": "o-2" }));
-        database.once(&stranger, |rows, call| forget(rows, "o-2", call)).expect("nothing to undo");
+        database.once(&stranger, |rows, call| forget(rows, "o-2", rows.lock("o-2")?, call)).expect("nothing to undo");
         assert_eq!(database.get::<Payment>("o-2").expect("readable"), None);
     }
 }
