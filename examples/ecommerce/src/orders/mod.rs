@@ -163,7 +163,7 @@ impl Participant for Orders {
 
 /// The event that a call's output is, as a record: under the order's key, so that an order's events keep their order, and with the
 /// call's idempotency key, so that a repeated call stores it once.
-fn announcement(output: &Value, idempotency_key: String) -> Result<Option<ProduceRecord>, serde_json::Error> {
+fn announcement(output: &Value, idempotency_key: String) -> Result<Option<ProduceRecord>, CallError> {
     if output.is_null() {
         return Ok(None);
     }
