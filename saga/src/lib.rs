@@ -10,6 +10,7 @@
 
 pub mod definition;
 pub mod dsl;
+pub mod duration;
 pub mod expression;
 pub mod http;
 mod metrics;

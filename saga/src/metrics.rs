@@ -44,6 +44,7 @@ pub(crate) struct Metrics {
     compensations: Family<OutcomeLabel, Counter>,
     blocked: Family<SagaLabel, Counter>,
     pub(crate) quarantined: Gauge,
+    pub(crate) definitions_unreadable: Gauge,
     pub(crate) recovered: Counter,
 }
 
@@ -58,6 +59,7 @@ impl Metrics {
             compensations: Family::default(),
             blocked: Family::default(),
             quarantined: Gauge::default(),
+            definitions_unreadable: Gauge::default(),
             recovered: Counter::default(),
         };
         registry.register("sagamq_sagas_started", "Sagas started", metrics.started.clone());
@@ -68,6 +70,8 @@ impl Metrics {
         registry.register("sagamq_saga_compensations", "Compensations that ended, by outcome", metrics.compensations.clone());
         registry.register("sagamq_sagas_blocked", "Sagas that an operator has to look at, since the start", metrics.blocked.clone());
         registry.register("sagamq_sagas_quarantined", "Instances whose history is damaged", metrics.quarantined.clone());
+        let unreadable = metrics.definitions_unreadable.clone();
+        registry.register("sagamq_saga_definitions_unreadable", "Published definitions that cannot be read", unreadable);
         registry.register("sagamq_sagas_recovered", "Instances that were resumed at the start", metrics.recovered.clone());
         metrics
     }

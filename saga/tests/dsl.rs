@@ -1,6 +1,6 @@
 //! The definition language from outside: golden reports of whole files, generated definitions, and mutated text.
 //!
-//! Each `tests/dsl/{valid,invalid}/*.yaml` has its report beside it in `.out`. After a change that is meant, write them and the JSON
+//! Each `tests/dsl/{valid,invalid}/*.yaml` has its report beside it in `.out`, and each valid one its stored form in `.stored.json`. After a change that is meant, write them and the JSON
 //! Schema anew with `SAGAMQ_UPDATE_GOLDEN=1 cargo test -p sagamq-saga --test dsl` and read the difference before it is committed.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -8,8 +8,9 @@ use proptest::prelude::*;
 use proptest::test_runner::Config;
 use sagamq_api::Fault;
 use sagamq_api::error::Severity;
-use sagamq_saga::definition::{Definition, StepKind};
+use sagamq_saga::definition::{self, Definition, StepKind};
 use sagamq_saga::dsl;
+use serde_json::value::RawValue;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -85,6 +86,34 @@ fn valid_definitions_compile_to_what_is_committed() {
     assert!(differences.is_empty(), "{}", differences.join("\n\n"));
 }
 
+/// The stored form is read for ever: the committed files must be loaded by every later version, whatever it writes.
+#[test]
+fn definitions_are_stored_as_what_is_committed_and_come_back_the_same() {
+    let mut differences = Vec::new();
+    for (name, path, source) in fixtures("valid") {
+        let compiled = dsl::compile(&source).unwrap_or_else(|faults| panic!("{}", dsl::render(&name, &source, &faults)));
+        let path = path.with_extension("stored.json");
+        differences.extend(compare(&path, &format!("{}\n", definition::store(&compiled.definition))));
+        let committed = RawValue::from_string(std::fs::read_to_string(&path).unwrap().trim_end().to_owned()).unwrap();
+        let loaded = definition::load(&committed).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(outline(&loaded), outline(&compiled.definition), "{name}");
+        assert_eq!(definition::store(&loaded).get(), committed.get(), "{name}");
+    }
+    assert!(differences.is_empty(), "{}", differences.join("\n\n"));
+}
+
+#[test]
+fn numbers_are_kept_as_they_are_written() {
+    let (_, _, source) = fixtures("valid").into_iter().find(|(name, ..)| name == "numbers.yaml").unwrap();
+    let stored = definition::store(&dsl::compile(&source).unwrap().definition);
+    for number in
+        ["12345678901234567890123", "12345678901234567890.50", "1.10", "1.0", "1e3", "1E400", "-0", "-9223372036854775809", "9.90"]
+    {
+        assert!(stored.get().contains(&format!("{{\"literal\":{number}}}")), "{number} in {stored}");
+    }
+    assert!(stored.get().ends_with("\"output\":{\"literal\":0.1000}}}"), "{stored}");
+}
+
 #[test]
 fn every_rule_is_broken_by_a_fixture() {
     let both = fixtures("invalid").into_iter().chain(fixtures("valid"));
@@ -147,6 +176,8 @@ fn survives(source: &str) {
         Ok(compiled) => {
             assert!(faults.iter().all(|fault| fault.severity == Severity::Warning));
             check_definition(&compiled.definition);
+            let stored = definition::store(&compiled.definition);
+            assert_eq!(definition::store(&definition::load(&stored).unwrap()).get(), stored.get());
         }
         Err(found) => assert_eq!(found, faults),
     }

@@ -180,7 +180,7 @@ async fn definitions_are_immutable_and_faults_come_all_at_once() {
         panic!("faults")
     };
     assert!(faults.len() > 1, "{faults:?}");
-    assert!(!node.sagas.lint("saga: x").valid);
+    assert!(!node.sagas.lint("saga: x".to_owned()).await.valid);
     node.close().await;
 }
 

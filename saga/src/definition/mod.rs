@@ -3,13 +3,22 @@
 //! [`crate::dsl`] is the only way to make one from text, and proves what the protocol relies on: ids are unique, `after` is
 //! acyclic and points to earlier indices only, at most one pivot lies on a path, every step before a pivot that has an effect can be
 //! compensated or says that it need not be, and every expression refers to what is there when it is evaluated.
+//!
+//! What runs is stored as it is here (`stored.rs`), beside its text: a definition outlives the compiler that made it.
+
+mod stored;
+
+pub use stored::{StoredError, load, store};
 
 use crate::expression::Template;
 use core::time::Duration;
+use jiff::fmt::serde::unsigned_duration::friendly::compact;
 use sagamq_api::{SagaName, StepId, TopicName};
+use serde::{Deserialize, Serialize};
 
 /// A published saga: immutable under its name and version.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Definition {
     /// Name of the saga.
     pub name: SagaName,
@@ -18,6 +27,7 @@ pub struct Definition {
     /// The business key, over `input`: one instance a key.
     pub key: Template,
     /// How long an instance may take until its pivot; then what was done is compensated. After the pivot it goes on.
+    #[serde(with = "compact::optional")]
     pub timeout: Option<Duration>,
     /// Steps in a topological order of `after`: the order of the text, as far as that is one.
     pub steps: Vec<Step>,
@@ -26,7 +36,8 @@ pub struct Definition {
 }
 
 /// One step: an action and what undoes it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Step {
     /// Id of the step.
     pub id: StepId,
@@ -41,7 +52,8 @@ pub struct Step {
 }
 
 /// Where a step stands relative to the pivot (Richardson: compensatable, pivot, retriable).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum StepKind {
     /// Before the pivot, or in a saga without one: undone when the saga fails.
     Compensatable,
@@ -52,7 +64,8 @@ pub enum StepKind {
 }
 
 /// A call to a participant.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Call {
     /// Who is called.
     pub target: Target,
@@ -61,13 +74,15 @@ pub struct Call {
     /// The arguments. An action's are over `input`, `steps` and `saga`; a compensation's also over `failure`.
     pub arguments: Template,
     /// How long one attempt may take, from the moment it is decided.
+    #[serde(with = "compact::required")]
     pub timeout: Duration,
     /// What happens when an attempt does not succeed.
     pub retry: RetryPolicy,
 }
 
 /// How a participant is reached.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Target {
     /// Its command topic; its workers are the queue group `workers`.
     Topic(TopicName),
@@ -76,13 +91,16 @@ pub enum Target {
 }
 
 /// When and how often a call is tried again.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RetryPolicy {
     /// Backoff after the first attempt.
+    #[serde(with = "compact::required")]
     pub initial: Duration,
     /// Factor of each further backoff.
     pub factor: f64,
     /// Longest backoff.
+    #[serde(with = "compact::required")]
     pub max: Duration,
     /// Attempts in all; then an action's outcome is unknown and a compensation blocks the saga.
     pub attempts: u32,

@@ -115,6 +115,19 @@ fn compensation(draft: &Draft, graph: &Graph, at: usize, report: &mut Report<'_>
     }
 }
 
+/// Codes that end the attempts do not count from the pivot on: nothing but a success ends them there.
+pub(crate) fn never_on(draft: &Draft, graph: &Graph, report: &mut Report<'_>) {
+    for (at, step) in draft.steps.iter().enumerate() {
+        let Some(codes) = step.retry.never_on.as_ref().filter(|codes| !codes.value.is_empty()) else { continue };
+        let reason = match kind(draft, graph, at) {
+            StepKind::Compensatable => continue,
+            StepKind::Pivot => "is the pivot: an unknown outcome is asked for until it is known, whatever the code",
+            StepKind::Retriable => "comes behind the pivot: it is called until it succeeds, whatever the code",
+        };
+        report.add_with_help(Rule::IgnoredNeverOn, codes.span, format!("`{}` {reason}", name(step)), "remove `never_on`");
+    }
+}
+
 /// The saga must not time out before one attempt of a step may. Behind the pivot no timeout counts.
 pub(crate) fn timeouts(draft: &Draft, graph: &Graph, report: &mut Report<'_>) {
     let Some(budget) = &draft.timeout else { return };

@@ -87,9 +87,9 @@ pub(crate) struct Values {
 /// The fields of a retry policy that are given.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Retry {
-    pub(crate) initial: Option<Duration>,
+    pub(crate) initial: Option<At<Duration>>,
     pub(crate) factor: Option<f64>,
     pub(crate) max: Option<At<Duration>>,
     pub(crate) attempts: Option<u32>,
-    pub(crate) never_on: Option<Vec<String>>,
+    pub(crate) never_on: Option<At<Vec<String>>>,
 }

@@ -1,7 +1,7 @@
 //! From a draft without faults to the definition the protocol works on: every default is filled in.
 
 use super::check::kind;
-use super::draft::{CallName, Compensate, Compensation, Draft, Retry, Step, Values};
+use super::draft::{CallName, Compensate, Compensation, Defaults, Draft, Retry, Step, Values};
 use super::graph::Graph;
 use super::report::Report;
 use super::rule::Rule;
@@ -79,32 +79,38 @@ fn compensation_policy(draft: &Draft, compensation: &Compensation) -> RetryPolic
 
 fn merged(base: RetryPolicy, given: &Retry) -> RetryPolicy {
     RetryPolicy {
-        initial: given.initial.unwrap_or(base.initial),
+        initial: given.initial.as_ref().map_or(base.initial, |initial| initial.value),
         factor: given.factor.unwrap_or(base.factor),
         max: given.max.as_ref().map_or(base.max, |max| max.value),
         attempts: given.attempts.unwrap_or(base.attempts),
-        never_on: given.never_on.clone().unwrap_or(base.never_on),
+        never_on: given.never_on.as_ref().map_or(base.never_on, |codes| codes.value.clone()),
     }
 }
 
-/// A longest backoff below the first one is a slip: the first would never be used.
+/// A longest backoff below the first one is a slip: the first would never be used. Either may be one that nobody wrote.
 pub(crate) fn check_policies(draft: &Draft, graph: &Graph, report: &mut Report<'_>) {
+    let Defaults { retry, compensate_retry, .. } = &draft.defaults;
     for (at, step) in draft.steps.iter().enumerate() {
-        check_policy(
-            &action_policy(draft, step, kind(draft, graph, at)),
-            &[&step.retry, &draft.defaults.retry, &draft.defaults.compensate_retry],
-            report,
-        );
+        let kind = kind(draft, graph, at);
+        let inherited = if kind == StepKind::Retriable { compensate_retry } else { retry };
+        check_policy(&action_policy(draft, step, kind), &[&step.retry, inherited], report);
         if let Compensate::Call(compensation) = &step.compensate {
-            check_policy(&compensation_policy(draft, compensation), &[&compensation.retry, &draft.defaults.compensate_retry], report);
+            check_policy(&compensation_policy(draft, compensation), &[&compensation.retry, compensate_retry], report);
         }
     }
 }
 
 fn check_policy(policy: &RetryPolicy, from: &[&Retry], report: &mut Report<'_>) {
-    let given = from.iter().find_map(|retry| retry.max.as_ref());
-    if let Some(max) = given.filter(|max| max.value == policy.max && policy.max < policy.initial) {
-        let message = format!("the longest backoff {:?} is shorter than the first one", policy.max);
+    if policy.max >= policy.initial {
+        return;
+    }
+    let max = from.iter().find_map(|retry| retry.max.as_ref());
+    let initial = from.iter().find_map(|retry| retry.initial.as_ref());
+    if let Some(max) = max {
+        let message = format!("the longest backoff {:?} is shorter than the first one, {:?}", policy.max, policy.initial);
         report.add_with_help(Rule::BadDuration, max.span, message, "set `initial` as well, or lengthen `max`");
+    } else if let Some(initial) = initial {
+        let message = format!("the first backoff {:?} is longer than the longest one, {:?} by default", policy.initial, policy.max);
+        report.add_with_help(Rule::BadDuration, initial.span, message, "set `max` as well, or shorten `initial`");
     }
 }

@@ -33,7 +33,8 @@
 //!   has not said that what was done must be undoable. A pivot and what stands behind it have none.
 //! - **Pivot.** Each other step is before or behind it. Steps behind it are retried like compensations.
 //! - **Timeouts.** A step's `timeout` is for one attempt: its own, else `defaults.timeout`, else 30 s or the saga's, whichever is shorter.
-//! - **Durations** are `200ms`, `15m`, `1h30m`, `7d`, or ISO 8601.
+//! - **Durations** are `200ms`, `15m`, `1h30m`, `7d`, or ISO 8601: see [`crate::duration`].
+//! - **Numbers** are kept as they are written, and are written as JSON writes them. Tags are refused, keys hold no expressions.
 //! - **Expressions** stand in `${ }`: see [`crate::expression`]. `$${` is a literal `${`. An expression that holds ` : `, ` #` or, within
 //!   braces, `}` must be quoted, or YAML takes it apart.
 //!
@@ -65,6 +66,7 @@ pub use syntax::schema;
 use crate::definition::Definition;
 use report::Report;
 use sagamq_api::Fault;
+use std::borrow::Cow;
 
 /// A definition that can be published.
 #[derive(Clone, Debug)]
@@ -87,6 +89,19 @@ pub fn compile(source: &str) -> Result<Compiled, Vec<Fault>> {
     }
 }
 
+/// The text with what editors and transfers change evened out: no byte order mark, line ends of one byte, one line end at the end. Two
+/// texts are the same definition if they are the same by this; it is what is compiled and stored.
+#[must_use]
+pub fn canonical(source: &str) -> Cow<'_, str> {
+    let text = source.strip_prefix('\u{feff}').unwrap_or(source);
+    let body = text.trim_end_matches(['\n', '\r']);
+    let end = &text[body.len()..];
+    if text.len() == source.len() && !body.contains('\r') && (end == "\n" || source.is_empty()) {
+        return Cow::Borrowed(source);
+    }
+    Cow::Owned(body.replace("\r\n", "\n").replace('\r', "\n") + "\n")
+}
+
 /// All faults of the text, errors and warnings, in the order of the text. None: it can be published.
 #[must_use]
 pub fn lint(source: &str) -> Vec<Fault> {
@@ -101,10 +116,25 @@ fn analyse(source: &str) -> (Option<Definition>, Vec<Fault>, bool) {
         check::services(&draft, &mut report);
         check::pivots(&draft, &graph, &mut report);
         check::timeouts(&draft, &graph, &mut report);
+        check::never_on(&draft, &graph, &mut report);
         lower::check_policies(&draft, &graph, &mut report);
         references::check(&draft, &graph, &mut report);
         if report.has_errors() { None } else { lower::definition(&draft, &graph) }
     });
     let has_errors = report.has_errors();
     (definition, report.finish(), has_errors)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn line_ends_make_no_other_text() {
+        for text in ["a: 1\nb: 2\n", "a: 1\r\nb: 2\r\n", "a: 1\rb: 2", "\u{feff}a: 1\nb: 2\n\n\r\n", "a: 1\nb: 2"] {
+            assert_eq!(canonical(text), "a: 1\nb: 2\n", "{text:?}");
+        }
+        assert_eq!(canonical("a: 1 \n"), "a: 1 \n", "all else counts");
+        assert_eq!((canonical(""), canonical("\n")), ("".into(), "\n".into()));
+    }
 }

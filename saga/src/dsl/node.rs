@@ -1,6 +1,8 @@
 //! A YAML tree that keeps where everything stands and refuses nothing: what is wrong is found by walking it, all in one run.
 
 use super::span::{At, Span};
+use core::fmt;
+use sagamq_api::JsonText;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::{Location, Spanned};
 
@@ -16,14 +18,63 @@ pub(crate) struct Node {
 pub(crate) enum Value {
     Null,
     Bool(bool),
-    Int(i64),
-    /// An integer above `i64::MAX`.
-    Uint(u64),
-    Float(f64),
+    Number(Number),
     Text(String),
     List(Vec<Node>),
     /// In the order of the text, with repeated keys.
     Map(Vec<(Node, Node)>),
+}
+
+/// A number as it is written: 64 bits do not hold every one.
+#[derive(Debug)]
+pub(crate) struct Number(String);
+
+impl Number {
+    /// Its text as JSON; `None` if JSON does not write numbers like this: `012`, `0x1F`, `.5`, `1_000`, `.inf`.
+    pub(crate) fn json(&self) -> Option<JsonText> {
+        JsonText::parse(self.0.as_bytes()).ok()
+    }
+
+    /// Whether JSON writes numbers like this.
+    pub(crate) fn is_json(&self) -> bool {
+        self.json().is_some()
+    }
+
+    /// Whether it is a whole number as JSON writes them.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.is_json() && !self.0.contains(['.', 'e', 'E'])
+    }
+
+    /// Its value if it is a whole number of 64 bits.
+    pub(crate) fn integer(&self) -> Option<i64> {
+        self.0.parse().ok().filter(|_| self.is_whole())
+    }
+
+    /// Its value, rounded.
+    pub(crate) fn value(&self) -> f64 {
+        match self.0.trim_start_matches(['+', '-']).to_ascii_lowercase().as_str() {
+            ".inf" if self.0.starts_with('-') => f64::NEG_INFINITY,
+            ".inf" => f64::INFINITY,
+            _ => self.0.parse().unwrap_or(f64::NAN),
+        }
+    }
+
+    /// Whether it is none that any notation could write: infinite, or no number.
+    pub(crate) fn is_finite(&self) -> bool {
+        !self.0.to_ascii_lowercase().trim_start_matches(['+', '-']).starts_with(['.']) || self.value().is_finite()
+    }
+
+    /// Whether zeros stand in front of it, which YAML drops.
+    pub(crate) fn has_leading_zero(&self) -> bool {
+        let digits = self.0.trim_start_matches(['+', '-']);
+        digits.len() > 1 && digits.starts_with('0') && digits[1..].starts_with(|next: char| next.is_ascii_digit() || next == '_')
+    }
+}
+
+impl fmt::Display for Number {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
 }
 
 impl Node {
@@ -32,8 +83,8 @@ impl Node {
         match &self.value {
             Value::Null => "nothing",
             Value::Bool(_) => "a boolean",
-            Value::Int(_) | Value::Uint(_) => "a whole number",
-            Value::Float(_) => "a number",
+            Value::Number(number) if number.is_whole() => "a whole number",
+            Value::Number(_) => "a number",
             Value::Text(_) => "text",
             Value::List(_) => "a list",
             Value::Map(_) => "a mapping",
@@ -49,18 +100,20 @@ impl Node {
     }
 }
 
-impl From<Spanned<Raw>> for Node {
-    fn from(raw: Spanned<Raw>) -> Self {
+impl Node {
+    /// The tree of what was read from `source`.
+    pub(crate) fn build(raw: Spanned<Raw>, source: &str) -> Self {
         let span = span_of(&raw.defined);
         let value = match raw.value {
             Raw::Null => Value::Null,
             Raw::Bool(b) => Value::Bool(b),
-            Raw::Int(i) => Value::Int(i),
-            Raw::Uint(u) => Value::Uint(u),
-            Raw::Float(f) => Value::Float(f),
+            // What the parser made of the number is not asked: it would be rounded.
+            Raw::Number => Value::Number(Number(source.get(span.offset..span.offset + span.length).unwrap_or_default().trim().to_owned())),
             Raw::Text(text) => Value::Text(text),
-            Raw::List(items) => Value::List(items.into_iter().map(Self::from).collect()),
-            Raw::Map(entries) => Value::Map(entries.into_iter().map(|(key, value)| (Self::from(key), Self::from(value))).collect()),
+            Raw::List(items) => Value::List(items.into_iter().map(|item| Self::build(item, source)).collect()),
+            Raw::Map(entries) => {
+                Value::Map(entries.into_iter().map(|(key, value)| (Self::build(key, source), Self::build(value, source))).collect())
+            }
         };
         // A block mapping begins with its first key and has no bracket of its own to point at.
         let span = match &value {
@@ -83,9 +136,7 @@ fn span_of(location: &Location) -> Span {
 pub(crate) enum Raw {
     Null,
     Bool(bool),
-    Int(i64),
-    Uint(u64),
-    Float(f64),
+    Number,
     Text(String),
     List(Vec<Spanned<Self>>),
     Map(Vec<(Spanned<Self>, Spanned<Self>)>),
@@ -102,7 +153,7 @@ struct RawVisitor;
 impl<'de> Visitor<'de> for RawVisitor {
     type Value = Raw;
 
-    fn expecting(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("any YAML value")
     }
 
@@ -114,16 +165,16 @@ impl<'de> Visitor<'de> for RawVisitor {
         Ok(Raw::Bool(value))
     }
 
-    fn visit_i64<E>(self, value: i64) -> Result<Raw, E> {
-        Ok(Raw::Int(value))
+    fn visit_i64<E>(self, _: i64) -> Result<Raw, E> {
+        Ok(Raw::Number)
     }
 
-    fn visit_u64<E>(self, value: u64) -> Result<Raw, E> {
-        Ok(i64::try_from(value).map_or(Raw::Uint(value), Raw::Int))
+    fn visit_u64<E>(self, _: u64) -> Result<Raw, E> {
+        Ok(Raw::Number)
     }
 
-    fn visit_f64<E>(self, value: f64) -> Result<Raw, E> {
-        Ok(Raw::Float(value))
+    fn visit_f64<E>(self, _: f64) -> Result<Raw, E> {
+        Ok(Raw::Number)
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Raw, E> {

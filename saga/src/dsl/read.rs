@@ -208,7 +208,7 @@ fn compensate(node: &Node, report: &mut Report<'_>) -> Compensate {
             fields.finish(report);
             Compensate::Call(Box::new(Compensation { span, call, with, timeout, retry }))
         }
-        Value::Null | Value::Bool(_) | Value::Int(_) | Value::Uint(_) | Value::Float(_) | Value::List(_) => {
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::List(_) => {
             let message = format!("`compensate` is a call, but this is {}", node.kind());
             report.add_with_help(Rule::WrongType, node.span, message, "write `service.operation`, `{ call: ..., with: ... }` or `none`");
             // It says something, so that it is not reported as missing as well.
@@ -241,15 +241,14 @@ fn retry(node: &Node, report: &mut Report<'_>) -> Retry {
     fields.refuse("jitter", "the jitter is always full: leave it out", report);
     fields.refuse("then", "what happens after the last attempt is fixed: leave it out", report);
     fields.finish(report);
-    Retry { initial: initial.map(|initial| initial.value), factor, max, attempts, never_on }
+    Retry { initial, factor, max, attempts, never_on }
 }
 
 fn attempts(node: &Node, report: &mut Report<'_>) -> Option<u32> {
     let unlimited = match &node.value {
         Value::Text(text) => matches!(text.to_ascii_lowercase().as_str(), "unlimited" | "infinite" | "forever" | "unbounded"),
-        Value::Float(number) => *number == f64::INFINITY,
-        Value::Int(number) => *number == -1,
-        Value::Null | Value::Bool(_) | Value::Uint(_) | Value::List(_) | Value::Map(_) => false,
+        Value::Number(number) => number.value() == f64::INFINITY || number.integer() == Some(-1),
+        Value::Null | Value::Bool(_) | Value::List(_) | Value::Map(_) => false,
     };
     if unlimited {
         let help = "give a number; after them the saga is compensated, or waits for an operator";
@@ -259,7 +258,7 @@ fn attempts(node: &Node, report: &mut Report<'_>) -> Option<u32> {
     scalar::integer(node, "the number of attempts", 1, ATTEMPTS_MAX, report)
 }
 
-fn codes(node: &Node, report: &mut Report<'_>) -> Option<Vec<String>> {
+fn codes(node: &Node, report: &mut Report<'_>) -> Option<At<Vec<String>>> {
     let Value::List(items) = &node.value else {
         report.add_with_help(
             Rule::WrongType,
@@ -269,7 +268,8 @@ fn codes(node: &Node, report: &mut Report<'_>) -> Option<Vec<String>> {
         );
         return None;
     };
-    Some(items.iter().filter_map(|item| scalar::text(item, "a failure code", report)).map(|code| code.value.to_owned()).collect())
+    let codes = items.iter().filter_map(|item| scalar::text(item, "a failure code", report)).map(|code| code.value.to_owned()).collect();
+    Some(At::new(codes, node.span))
 }
 
 fn is_word(text: &str) -> bool {

@@ -118,18 +118,19 @@ fn check_guards(values: Option<&Values>, at: usize, graph: &Graph, report: &mut 
     let own = |reference: &&At<Reference>| {
         reference.value.root == "steps" && reference.value.path.first().and_then(|id| graph.find(id)) == Some(at)
     };
-    let own: Vec<_> = values.into_iter().flat_map(|values| &values.references).filter(own).collect();
-    if own.iter().any(|reference| reference.value.optional) {
-        return;
-    }
-    for reference in own {
+    // The output is the second field of `steps.<id>.output`: a guard on a field of the output itself comes too late.
+    let is_guarded = |reference: &Reference| reference.known >= 2 || reference.optional_at.is_some_and(|at| at < 2);
+    for reference in values.into_iter().flat_map(|values| &values.references).filter(own) {
+        if is_guarded(&reference.value) {
+            continue;
+        }
         let id = &reference.value.path[0];
         let message = format!("the output of `{id}` is not there when the outcome of its action is unknown");
         report.add_with_help(
             Rule::UnguardedOutput,
             reference.span,
             message,
-            format!("guard it: `has(steps.{id}.output) ? ... : ...`, in quotes"),
+            format!("guard it: `has(steps.{id}.output) ? ... : ...`, in quotes, or `steps.{id}.?output.orValue(...)`"),
         );
     }
 }

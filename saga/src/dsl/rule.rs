@@ -30,7 +30,7 @@ macro_rules! rules {
 }
 
 rules! {
-    /// The text is no YAML, or uses what a definition must not: several documents, unknown tags, merge keys.
+    /// The text is no YAML, or uses what a definition must not: several documents, tags, merge keys.
     YamlSyntax = "yaml_syntax", Error;
     /// The text, its nesting, its aliases or the number of its faults passes a bound.
     TooLarge = "too_large", Error;
@@ -48,7 +48,7 @@ rules! {
     BadName = "bad_name", Error;
     /// A duration cannot be read, or is out of its range.
     BadDuration = "bad_duration", Error;
-    /// A number is out of its range.
+    /// A number is out of its range, or is not written as JSON writes it, so that it would arrive as another one.
     BadNumber = "bad_number", Error;
     /// A retry without an end: a saga that retries for ever is neither done nor seen by an operator.
     UnlimitedRetry = "unlimited_retry", Error;
@@ -89,6 +89,9 @@ rules! {
     UnknownReference = "unknown_reference", Error;
     /// A compensation reads the output of its own action unguarded; it is not there when the action's outcome is unknown.
     UnguardedOutput = "unguarded_output", Warning;
+    /// A pivot, or a step behind it, names failure codes that are not worth another attempt. It is called until it is known to have
+    /// succeeded, whatever the code.
+    IgnoredNeverOn = "ignored_never_on", Warning;
     /// The key is the same for every input: only one instance could ever be started.
     ConstantKey = "constant_key", Warning;
     /// The saga's timeout ends before one attempt of a step may.

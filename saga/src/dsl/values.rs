@@ -2,14 +2,13 @@
 
 use super::draft::Values;
 use super::fields::entries;
-use super::node::{Node, Value};
+use super::node::{Node, Number, Value};
 use super::place::in_source;
 use super::report::Report;
 use super::rule::Rule;
 use super::span::{At, Span};
 use super::yaml::QUOTE;
-use crate::expression::{Reference, Template};
-use serde_json::Number;
+use crate::expression::{Piece, Reference, Template, split};
 
 /// The value of the node with its expressions compiled; `None` when one of them is none.
 pub(crate) fn read(node: &Node, report: &mut Report<'_>) -> Option<Values> {
@@ -22,15 +21,7 @@ fn template(node: &Node, references: &mut Vec<At<Reference>>, report: &mut Repor
     match &node.value {
         Value::Null => Some(Template::literal(serde_json::Value::Null)),
         Value::Bool(b) => Some(Template::literal(serde_json::Value::from(*b))),
-        Value::Int(i) => Some(Template::literal(serde_json::Value::from(*i))),
-        Value::Uint(u) => Some(Template::literal(serde_json::Value::from(*u))),
-        Value::Float(f) => match Number::from_f64(*f) {
-            Some(number) => Some(Template::literal(serde_json::Value::from(number))),
-            None => {
-                report.add(Rule::BadNumber, node.span, "this number is not finite; JSON cannot hold it");
-                None
-            }
-        },
+        Value::Number(number) => literal_number(number, node.span, report),
         Value::Text(text) => expression(text, node.span, references, report),
         Value::List(items) => {
             let items: Vec<_> = items.iter().map(|item| template(item, references, report)).collect();
@@ -38,11 +29,49 @@ fn template(node: &Node, references: &mut Vec<At<Reference>>, report: &mut Repor
         }
         Value::Map(map) => {
             let fields = entries(map, report);
-            let fields: Vec<_> =
-                fields.into_iter().map(|(key, value)| Some((key.value.to_owned(), template(value, references, report)?))).collect();
+            let fields: Vec<_> = fields
+                .into_iter()
+                .map(|(key, value)| {
+                    let (key, value) = (literal_key(&key, report), template(value, references, report));
+                    Some((key?, value?))
+                })
+                .collect();
             fields.into_iter().collect::<Option<_>>().map(Template::object)
         }
     }
+}
+
+/// The number exactly as it is written.
+fn literal_number(number: &Number, span: Span, report: &mut Report<'_>) -> Option<Template> {
+    let Some(json) = number.json() else {
+        let (message, help) = if !number.is_finite() {
+            ("this number is not finite; JSON cannot hold it", "leave it out, or put it into quotes")
+        } else if number.has_leading_zero() {
+            ("zeros in front of a number would be lost", "quote it if it is text, such as a postcode; else leave the zeros out")
+        } else {
+            ("JSON does not write numbers like this", "write it as JSON does (`31`, `0.5`, `1000`), or quote it if it is text")
+        };
+        report.add_with_help(Rule::BadNumber, span, format!("`{number}`: {message}"), help);
+        return None;
+    };
+    Some(Template::literal(json))
+}
+
+/// Keys stand for themselves. An expression in one would be passed on as its text, which nobody means.
+fn literal_key(key: &At<&str>, report: &mut Report<'_>) -> Option<String> {
+    let pieces = split(key.value).ok();
+    let text = pieces.and_then(|pieces| {
+        let text = pieces.into_iter().map(|piece| match piece {
+            Piece::Literal(text) => Some(text),
+            Piece::Expression(_) => None,
+        });
+        text.collect()
+    });
+    if text.is_none() {
+        let help = "make the whole mapping in one expression: '${ {input.name: input.value} }'; `$${` is a literal `${`";
+        report.add_with_help(Rule::BadExpression, key.span, "an expression in a key is not evaluated", help);
+    }
+    text
 }
 
 fn expression(text: &str, span: Span, references: &mut Vec<At<Reference>>, report: &mut Report<'_>) -> Option<Template> {

@@ -5,6 +5,7 @@ use super::report::Report;
 use super::rule::Rule;
 use super::span::Span;
 use crate::expression::expression_end;
+use granit_parser::Parser;
 use sagamq_api::limits::DEFINITION_BYTES_MAX;
 use serde_saphyr::options::{DuplicateKeyPolicy, MergeKeyPolicy, NonFiniteFloatPolicy};
 use serde_saphyr::{Error, Options, Spanned};
@@ -38,7 +39,8 @@ fn options() -> Options {
         duplicate_keys: DuplicateKeyPolicy::LastWins,
         merge_keys: MergeKeyPolicy::AsOrdinary,
         strict_booleans: true,
-        reject_unsupported_tags: true,
+        // Every tag is refused with its place, once the text is read.
+        reject_unsupported_tags: false,
         non_finite_float_policy: NonFiniteFloatPolicy::PassThrough,
         with_snippet: false,
     }
@@ -55,7 +57,10 @@ pub(crate) fn read(report: &mut Report<'_>) -> Option<Node> {
     let mut text = source.to_owned();
     for _ in 0..RECOVERIES_MAX {
         let (span, error) = match parse(&text, report) {
-            Ok(node) => return Some(node),
+            Ok(node) => {
+                refuse_tags(&text, report);
+                return Some(node);
+            }
             Err(failed) => failed,
         };
         match quote_expression(&text, span, report) {
@@ -74,13 +79,28 @@ pub(crate) fn read(report: &mut Report<'_>) -> Option<Node> {
 }
 
 fn parse(text: &str, report: &Report<'_>) -> Result<Node, (Span, Box<Error>)> {
-    serde_saphyr::from_str_with_options::<Spanned<Raw>>(text, options()).map(Node::from).map_err(|error| {
+    serde_saphyr::from_str_with_options::<Spanned<Raw>>(text, options()).map(|raw| Node::build(raw, text)).map_err(|error| {
         let offset = error.location().map_or(0, |location| {
             let number = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
             report.offset(number(location.line()), number(location.column()))
         });
         (Span { offset, length: 1 }, Box::new(error))
     })
+}
+
+/// A tag makes something else of a value than its text says: `!!binary` decodes it, `!!int` drops its zeros. A definition needs none.
+fn refuse_tags(text: &str, report: &mut Report<'_>) {
+    if !text.contains('!') {
+        return;
+    }
+    // The text was read once, so its depth and size are within the bounds.
+    for (_, span) in Parser::new_from_str(text).flatten() {
+        if let Some(range) = span.tag_span().and_then(|tag| tag.byte_range()) {
+            let message = format!("tags are not supported: `{}`", text.get(range.clone()).unwrap_or_default());
+            let help = "leave it out; put the value into quotes if it is text";
+            report.add_with_help(Rule::YamlSyntax, Span { offset: range.start, length: range.len() }, message, help);
+        }
+    }
 }
 
 fn add_error(report: &mut Report<'_>, span: Span, error: &Error) {

@@ -15,9 +15,11 @@
 //! guarded with `has(input.coupon)`.
 
 mod fields;
+mod functions;
 mod program;
 mod reference;
 mod scope;
+mod stored;
 mod template;
 mod text;
 mod value;
@@ -26,7 +28,7 @@ pub use program::{CompileError, EXPRESSION_BYTES_MAX, EXPRESSION_DEPTH_MAX, EXPR
 pub use reference::Reference;
 pub use scope::{Outputs, SagaScope, Scope};
 pub use template::{RenderError, Template};
-pub(crate) use text::expression_end;
+pub(crate) use text::{Piece, expression_end, split};
 
 #[cfg(test)]
 mod tests;

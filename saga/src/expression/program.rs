@@ -1,7 +1,8 @@
 //! One compiled CEL expression: what it refers to, and its value in a scope.
 
 use super::fields;
-use super::reference::{Reference, Survey, survey};
+use super::functions;
+use super::reference::{Reference, Survey, is_optional, survey};
 use super::scope::Scope;
 use super::value::{map_to_cel, to_cel, to_json};
 use cel::common::ast::{Expr, IdedExpr};
@@ -85,12 +86,31 @@ impl Program {
         }
         let (tree, mut survey) = parse(text).map_err(|error| CompileError { offset: error.offset + lead, ..error })?;
         check_bounds(&survey).map_err(|message| CompileError::new(message, lead))?;
-        check_functions(text, &survey).map_err(|error| CompileError { offset: error.offset + lead, ..error })?;
+        functions::check(text, &survey).map_err(|error| CompileError { offset: error.offset + lead, ..error })?;
+        if is_optional(&tree) {
+            return Err(CompileError::new("this is an optional value, which JSON has none of: add `.orValue(...)`", lead));
+        }
         for reference in &mut survey.references {
             reference.offset += lead;
         }
-        let plan = if is_path(&tree) && survey.references.len() == 1 { Plan::Path } else { Plan::Tree(tree) };
-        Ok(Self { source: text.to_owned(), plan, references: survey.references })
+        Ok(Self::planned(text, tree, survey.references))
+    }
+
+    /// An expression that was compiled when its definition was published. What is checked then is not checked again: a rule that came
+    /// later must not stop a saga that runs.
+    pub(crate) fn load(source: &str) -> Result<Self, CompileError> {
+        let (tree, survey) = parse(source)?;
+        Ok(Self::planned(source, tree, survey.references))
+    }
+
+    fn planned(source: &str, tree: IdedExpr, references: Vec<Reference>) -> Self {
+        let plan = if is_path(&tree) && references.len() == 1 { Plan::Path } else { Plan::Tree(tree) };
+        Self { source: source.to_owned(), plan, references }
+    }
+
+    /// Its text.
+    pub(crate) fn source(&self) -> &str {
+        &self.source
     }
 
     /// The variables it refers to, in the order of the text.
@@ -186,40 +206,6 @@ fn first_error(text: &str, errors: &ParseErrors) -> CompileError {
         what.to_owned()
     };
     CompileError::new(message, offset)
-}
-
-/// The functions of the interpreter's standard library. Without this list a slip would be found when a saga is half done.
-pub(super) const FUNCTIONS: [&str; 16] = [
-    "bool",
-    "bytes",
-    "contains",
-    "double",
-    "dyn",
-    "endsWith",
-    "hasValue",
-    "int",
-    "matches",
-    "or",
-    "orValue",
-    "size",
-    "startsWith",
-    "string",
-    "type",
-    "uint",
-];
-
-fn check_functions(text: &str, survey: &Survey) -> Result<(), CompileError> {
-    let is_known = |name: &str| {
-        FUNCTIONS.contains(&name) || name == "value" || name.starts_with("optional.") || !name.starts_with(char::is_alphabetic)
-    };
-    match survey.functions.iter().find(|(name, _)| !is_known(name)) {
-        Some((name, offset)) => {
-            // The parser's place of a call is its bracket.
-            let at = text.get(..*offset).and_then(|before| before.rfind(name.as_str())).unwrap_or(*offset);
-            Err(CompileError::new(format!("there is no function `{name}`"), at))
-        }
-        None => Ok(()),
-    }
 }
 
 /// The byte offset of a line and a column (in characters), both counted from 1.

@@ -13,10 +13,10 @@ use std::sync::Arc;
 /// A JSON tree with expressions. A string that is one `${ expression }` and nothing else becomes its value, of whatever type; a
 /// string with text around it becomes text; all else stands for itself. Compiled once; a copy costs one reference.
 #[derive(Clone, Debug)]
-pub struct Template(Arc<Node>);
+pub struct Template(pub(super) Arc<Node>);
 
 #[derive(Debug)]
-enum Node {
+pub(super) enum Node {
     Literal(JsonText),
     Expression(Program),
     Text(Vec<Part>),
@@ -25,7 +25,7 @@ enum Node {
 }
 
 #[derive(Debug)]
-enum Part {
+pub(super) enum Part {
     Literal(String),
     Expression(Program),
 }

@@ -38,7 +38,7 @@ fn text(body: &RawBody) -> Result<&str, ApiError> {
         (status = "default", description = "A problem", content_type = "application/problem+json", body = Problem),
     ))]
 async fn lint(State(orchestrator): State<Orchestrator>, body: RawBody) -> Result<Json<LintResponse>, ApiError> {
-    Ok(Json(orchestrator.lint(text(&body)?)))
+    Ok(Json(orchestrator.lint(text(&body)?.to_owned()).await))
 }
 
 /// Publishes a definition and creates the command topics of its services. The same text again changes nothing.

@@ -27,7 +27,7 @@ fn problem(error: SagaError) -> ApiError {
     let code = match error {
         SagaError::InvalidDefinition(faults) => return Problem::new(ErrorCode::InvalidDefinition, detail).with_faults(faults).into(),
         SagaError::DefinitionTooLarge(_) | SagaError::PayloadTooLarge { .. } => ErrorCode::PayloadTooLarge,
-        SagaError::VersionExists { .. } => ErrorCode::DefinitionVersionExists,
+        SagaError::VersionExists { .. } | SagaError::VersionUnreadable { .. } => ErrorCode::DefinitionVersionExists,
         SagaError::NotALaneTopic { .. } => ErrorCode::TopicExists,
         SagaError::Topic { reason, .. } => match &*reason {
             CreateTopicError::Config(_) => ErrorCode::Internal,
@@ -42,7 +42,7 @@ fn problem(error: SagaError) -> ApiError {
         SagaError::SagaNotFound(_) => ErrorCode::SagaNotFound,
         SagaError::Rejected(rejection) => of_rejection(&rejection),
         SagaError::ReasonTooLong(_) | SagaError::Parameter(_) => ErrorCode::InvalidRequest,
-        SagaError::Quarantined { .. } => ErrorCode::StorageCorrupt,
+        SagaError::Quarantined { .. } | SagaError::DefinitionUnreadable { .. } => ErrorCode::StorageCorrupt,
         SagaError::Store(error) => match &*error {
             StoreError::Storage(error) => return error.clone().into(),
             StoreError::Codec(_) | StoreError::History { .. } => ErrorCode::StorageCorrupt,

@@ -27,6 +27,28 @@ pub enum SagaError {
         /// The version.
         version: u32,
     },
+    /// The version is published, and what is stored of it cannot be read: nobody can tell whether this is the same text.
+    #[error(
+        "version {version} of saga `{saga}` is published and cannot be read ({reason}); versions are immutable: publish under a new one"
+    )]
+    VersionUnreadable {
+        /// The definition.
+        saga: SagaName,
+        /// The version.
+        version: u32,
+        /// What is damaged.
+        reason: Arc<str>,
+    },
+    /// What is stored of a published definition cannot be read.
+    #[error("version {version} of the saga definition `{saga}` cannot be read: {reason}")]
+    DefinitionUnreadable {
+        /// The definition.
+        saga: SagaName,
+        /// The version.
+        version: u32,
+        /// What is damaged.
+        reason: Arc<str>,
+    },
     /// A service's topic cannot be used for commands.
     #[error(
         "topic `{topic}` exists with {partitions} partitions; a service's command topic needs one a shard, {shards}: let publishing create it"

@@ -25,6 +25,7 @@ use crate::store::LaneStore;
 use definitions::Definitions;
 use lane::{LaneHandle, LaneInput};
 use prometheus_client::registry::Registry;
+use publish::Compiler;
 use sagamq_api::json::depth;
 use sagamq_api::limits::{REASON_BYTES_MAX, SAGA_JSON_DEPTH_MAX, SAGA_KEY_BYTES_MAX, SAGA_PAYLOAD_BYTES_MAX};
 use sagamq_api::saga::{CallOutcome, CancelSaga, CompleteCall, CompletedCall, SagaState, StartSaga, StartedSaga};
@@ -44,6 +45,7 @@ struct Inner {
     broker: Broker,
     definitions: Definitions,
     lanes: Vec<LaneHandle>,
+    compiler: Compiler,
     /// Held while a definition is published.
     publishing: tokio::sync::Mutex<()>,
     tasks: TaskTracker,
@@ -65,8 +67,7 @@ impl Orchestrator {
     /// When there is no such definition, the input does not fit it, or the key started a saga with another input.
     pub async fn start(&self, request: StartSaga) -> Result<StartedSaga, SagaError> {
         let StartSaga { saga, version, input } = request;
-        let found = self.0.definitions.find(&saga, version);
-        let definition = found.ok_or(SagaError::DefinitionNotFound { saga, version })?.definition;
+        let definition = self.0.definitions.find(&saga, version)?.definition;
         if !input.is_object() {
             return Err(SagaError::InvalidInput("it must be a JSON object".to_owned()));
         }

@@ -1,10 +1,9 @@
-//! Opening: definitions are compiled, every lane is folded, and then the tasks start.
+//! Opening: definitions are loaded, every lane is folded, and then the tasks start.
 
-use super::definitions::{Definitions, Published};
+use super::definitions::Definitions;
 use super::lane::{HttpCaller, Lane, LaneHandle, LaneParts, RecoveryError, read_replies, recover};
-use super::publish::ensure_lane_topic;
+use super::publish::{Compiler, ensure_lane_topic};
 use super::{Inner, OrchestratorConfig, SagaError};
-use crate::dsl::{self, Compiled};
 use crate::metrics::Metrics;
 use crate::participant::http::HttpParticipants;
 use crate::store::{LaneStore, StoreError};
@@ -42,7 +41,7 @@ pub(super) async fn open(broker: Broker, config: OrchestratorConfig, registry: &
     let metrics = Arc::new(Metrics::register(registry));
     let replies: TopicName = REPLY_TOPIC.parse().expect("a constant that is a legal name");
     ensure_lane_topic(&broker, &replies).await.map_err(OpenError::ReplyTopic)?;
-    let definitions = load_definitions(&LaneStore(broker.embedder(0)))?;
+    let definitions = load_definitions(&LaneStore(broker.embedder(0)), &metrics)?;
     let http = HttpParticipants::new(config.http_calls_max, broker.clock())?;
     let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
     let mut lanes = Vec::new();
@@ -67,19 +66,15 @@ pub(super) async fn open(broker: Broker, config: OrchestratorConfig, registry: &
         tasks.spawn(read_replies(store.0, replies.clone(), cursor, handle.clone(), shutdown.clone()));
         lanes.push(handle);
     }
-    Ok(Inner { broker, definitions, lanes, publishing: tokio::sync::Mutex::new(()), tasks, shutdown })
+    Ok(Inner { broker, definitions, lanes, compiler: Compiler::default(), publishing: tokio::sync::Mutex::new(()), tasks, shutdown })
 }
 
-/// A definition that does not compile any more is left out and reported: its instances are set aside, all others run.
-fn load_definitions(store: &LaneStore) -> Result<Definitions, StoreError> {
+/// A definition that cannot be read is left out and reported: its instances are set aside, all others run.
+fn load_definitions(store: &LaneStore, metrics: &Metrics) -> Result<Definitions, StoreError> {
     let definitions = Definitions::default();
-    for stored in store.definitions()? {
-        match dsl::compile(&stored.source) {
-            Ok(Compiled { definition, warnings }) => definitions.insert(Published::new(stored, definition, warnings)),
-            Err(faults) => {
-                let first = faults.first().map(|fault| fault.message.clone()).unwrap_or_default();
-                tracing::error!(saga = %stored.name, version = stored.version, fault = %first, "a published definition cannot be compiled");
-            }
+    for found in store.definitions()? {
+        if !definitions.load(found) {
+            metrics.definitions_unreadable.inc();
         }
     }
     Ok(definitions)

@@ -2,27 +2,53 @@
 
 use super::definitions::{Published, topics_of};
 use super::{Orchestrator, SagaError};
-use crate::definition::Definition;
+use crate::definition::{self, Definition};
 use crate::dsl::{self, Compiled};
-use crate::store::{StoredDefinition, put_definition};
+use crate::store::{LaneStore, StoredDefinition, put_definition};
 use sagamq_api::error::Severity;
 use sagamq_api::group::StartPosition;
 use sagamq_api::limits::{DEFINITION_BYTES_MAX, RECORD_BYTES_MAX};
 use sagamq_api::saga::{DefinitionDescription, LintResponse, WORKER_GROUP};
 use sagamq_api::topic::TopicConfig;
-use sagamq_api::{GroupName, TopicName};
+use sagamq_api::{GroupName, SagaName, TopicName};
 use sagamq_broker::{Broker, CreateTopicError};
 use std::sync::Arc;
+use tokio::sync::Semaphore;
+
+/// Definitions that are compiled at a time. A text of the largest size takes a good part of a second, and a core.
+const COMPILES_MAX: usize = 2;
+
+/// Where definitions are compiled: on threads that may block, few at a time; who comes then waits for a turn.
+#[derive(Debug)]
+pub(super) struct Compiler(Arc<Semaphore>);
+
+impl Default for Compiler {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(COMPILES_MAX)))
+    }
+}
+
+impl Compiler {
+    async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        let turn = Arc::clone(&self.0).acquire_owned().await.expect("it is never closed");
+        // The turn goes along: whoever asked may go, the work goes on to its end.
+        let done = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            work()
+        });
+        done.await.expect("the compiler does not panic, and nobody aborts it")
+    }
+}
 
 impl Orchestrator {
     /// Everything the linter finds in the text.
-    #[must_use]
-    pub fn lint(&self, source: &str) -> LintResponse {
-        let faults = dsl::lint(source);
+    pub async fn lint(&self, source: String) -> LintResponse {
+        let faults = self.0.compiler.run(move || dsl::lint(&source)).await;
         LintResponse { valid: !faults.iter().any(|fault| fault.severity == Severity::Error), faults }
     }
 
-    /// Publishes a definition; true if it is new, false if the same text was published before. Durable when it returns.
+    /// Publishes a definition; true if it is new, false if the same text was published before. Durable when it returns. Line ends, and
+    /// what else [`dsl::canonical`] evens out, make no other text.
     ///
     /// # Errors
     /// When the text has faults, when the version has another text, or when a topic of a service cannot be used.
@@ -30,31 +56,59 @@ impl Orchestrator {
         if source.len() > DEFINITION_BYTES_MAX {
             return Err(SagaError::DefinitionTooLarge(source.len()));
         }
-        let Compiled { definition, warnings } = dsl::compile(source).map_err(SagaError::InvalidDefinition)?;
+        let canonical = dsl::canonical(source).into_owned();
+        // A text that is published stays so, whatever today's linter says of it.
+        if let Some(known) = self.0.definitions.find_text(&canonical) {
+            return self.publish_again(known).await;
+        }
+        let (given, compiled) = (source.to_owned(), canonical.clone());
+        let compiled = self.0.compiler.run(move || compile(&given, &compiled)).await.map_err(SagaError::InvalidDefinition)?;
         // One after the other, so that two texts cannot both become the same version.
         let _turn = self.0.publishing.lock().await;
-        if let Some(known) = self.0.definitions.find(&definition.name, Some(definition.version)) {
-            return if known.description.source == source {
-                Ok((known.description, false))
-            } else {
-                Err(SagaError::VersionExists { saga: definition.name, version: definition.version })
-            };
+        if let Some(known) = self.0.definitions.find_text(&canonical) {
+            return self.publish_again(known).await;
         }
+        self.require_free(&compiled.definition.name, compiled.definition.version).await?;
+        self.publish_new(canonical, compiled).await.map(|description| (description, true))
+    }
+
+    /// The topics may have been deleted since: publishing again heals that.
+    async fn publish_again(&self, known: Published) -> Result<(DefinitionDescription, bool), SagaError> {
+        self.make_topics(&known.definition).await?;
+        Ok((known.description, false))
+    }
+
+    /// That nothing is stored under the version: what lies there counts, whether or not it can be read.
+    async fn require_free(&self, name: &SagaName, version: u32) -> Result<(), SagaError> {
+        let (store, saga) = (LaneStore(self.0.broker.embedder(0)), name.clone());
+        let found = tokio::task::spawn_blocking(move || store.definition(&saga, version));
+        let found = found.await.expect("a read neither panics nor is aborted")?;
+        match found.map(|found| found.stored) {
+            None => Ok(()),
+            Some(Ok(_)) => Err(SagaError::VersionExists { saga: name.clone(), version }),
+            Some(Err(reason)) => Err(SagaError::VersionUnreadable { saga: name.clone(), version, reason: reason.to_string().into() }),
+        }
+    }
+
+    async fn publish_new(&self, source: String, compiled: Compiled) -> Result<DefinitionDescription, SagaError> {
+        let Compiled { definition, warnings } = compiled;
         self.make_topics(&definition).await?;
         let stored = StoredDefinition {
             name: definition.name.clone(),
             version: definition.version,
-            source: source.to_owned(),
+            source,
             published_at_ms: self.0.broker.clock().now_ms(),
+            warnings,
+            executable: definition::store(&definition),
         };
         let shard = self.0.broker.embedder(0);
         let mut commit = shard.begin();
         put_definition(&mut commit, &stored);
         shard.submit(commit).await?.durable().await?;
-        let published = Published::new(stored, definition, warnings);
+        let published = Published::new(stored, definition);
         let description = published.description.clone();
         self.0.definitions.insert(published);
-        Ok((description, true))
+        Ok(description)
     }
 
     async fn make_topics(&self, definition: &Definition) -> Result<(), SagaError> {
@@ -66,6 +120,14 @@ impl Orchestrator {
         }
         Ok(())
     }
+}
+
+/// Compiles the canonical text. Faults are told with their places in the text as it was given.
+fn compile(given: &str, canonical: &str) -> Result<Compiled, Vec<sagamq_api::Fault>> {
+    dsl::compile(canonical).map_err(|faults| match dsl::compile(given) {
+        Err(places) if given != canonical => places,
+        _ => faults,
+    })
 }
 
 /// Makes a topic with one partition a shard, or accepts one that is there. Commands are never dead letters: the attempt's deadline

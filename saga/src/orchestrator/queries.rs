@@ -20,10 +20,9 @@ impl Orchestrator {
     /// A version of a definition, or the newest.
     ///
     /// # Errors
-    /// When there is none.
+    /// When there is none, or it cannot be read.
     pub fn definition(&self, saga: &SagaName, version: Option<u32>) -> Result<DefinitionDescription, SagaError> {
-        let found = self.0.definitions.find(saga, version).map(|published| published.description);
-        found.ok_or_else(|| SagaError::DefinitionNotFound { saga: saga.clone(), version })
+        self.0.definitions.find(saga, version).map(|published| published.description)
     }
 
     /// One instance. What it tells is durable, save after a failed write: then it may tell what that write left, whose outcome is unknown.

@@ -92,6 +92,15 @@ impl SagaKey<'_> {
         }
     }
 
+    /// The name and version in the key of a definition.
+    #[must_use]
+    pub fn definition(key: &[u8]) -> Option<(SagaName, u32)> {
+        let [DEFINITION, rest @ ..] = key else { return None };
+        let (name, version) = rest.split_last_chunk::<4>()?;
+        let name = core::str::from_utf8(name.strip_suffix(&[0])?).ok()?;
+        Some((name.parse().ok()?, u32::from_be_bytes(*version)))
+    }
+
     /// The sequence in the key of an event.
     #[must_use]
     pub fn sequence(key: &[u8]) -> Option<u64> {
@@ -133,6 +142,8 @@ mod tests {
         assert_eq!(SagaKey::Summary(id).encode(), of_id);
         assert_eq!(SagaKey::BusinessKey(&saga, "k").encode(), [4, b's', 0, b'k']);
         assert_eq!(SagaKey::Definition(&saga, 258).encode(), [5, b's', 0, 0, 0, 1, 2]);
+        assert_eq!(SagaKey::definition(&SagaKey::Definition(&saga, 258).encode()), Some((saga, 258)));
+        assert_eq!(SagaKey::definition(&[5, b's', 0, 0, 1]), None);
         assert_eq!(SagaKey::ReplyCursor.encode(), [6]);
         assert_eq!(SagaKey::CommandFloor(&topic).encode(), [7, b't']);
     }

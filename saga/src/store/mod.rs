@@ -14,20 +14,36 @@ use codec::{decode, encode};
 use core::ops::ControlFlow;
 use keys::SagaKey;
 use sagamq_api::saga::SagaSummary;
-use sagamq_api::{Offset, SagaName, TopicName};
+use sagamq_api::{Fault, Offset, SagaName, TopicName};
 use sagamq_broker::storage::StorageError;
 use sagamq_broker::{ShardCommit, ShardEmbedder};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use std::sync::Arc;
 use uuid::Uuid;
 
-/// A definition as it is stored: its text is the truth, and is compiled again at every start.
+/// A definition as it is stored. What runs is the stored form of what was compiled when it was published; its text is for people and
+/// is never compiled again, so that a later rule of the linter cannot stop a saga that runs.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct StoredDefinition {
     pub(crate) name: SagaName,
     pub(crate) version: u32,
+    /// The text, see [`crate::dsl::canonical`].
     pub(crate) source: String,
     pub(crate) published_at_ms: u64,
+    /// What the linter found when it was published.
+    pub(crate) warnings: Vec<Fault>,
+    /// What runs, see [`crate::definition::load`].
+    pub(crate) executable: Box<RawValue>,
+}
+
+/// What lies under the key of a definition. One that cannot be read is no reason not to open.
+#[derive(Debug)]
+pub(crate) struct FoundDefinition {
+    pub(crate) name: SagaName,
+    pub(crate) version: u32,
+    pub(crate) stored: Result<StoredDefinition, CodecError>,
 }
 
 /// Why something cannot be read back.
@@ -49,8 +65,8 @@ pub enum StoreError {
     },
 }
 
-/// Where definitions are found while instances are folded.
-pub(crate) type FindDefinition<'a> = &'a dyn Fn(&SagaName, u32) -> Option<Arc<Definition>>;
+/// Where definitions are found while instances are folded, or why one is not there.
+pub(crate) type FindDefinition<'a> = &'a dyn Fn(&SagaName, u32) -> Result<Arc<Definition>, String>;
 
 /// One lane's durable data. Every method blocks on storage.
 #[derive(Clone, Debug)]
@@ -109,7 +125,7 @@ impl LaneStore {
         let SagaEvent::SagaStarted { saga, version, .. } = &first.event else {
             return Err(damaged("it does not begin with `saga_started`".to_owned()));
         };
-        let definition = find(saga, *version).ok_or_else(|| damaged(format!("its definition {saga} version {version} is not there")))?;
+        let definition = find(saga, *version).map_err(damaged)?;
         let mut state = InstanceState::new(id, &definition);
         for event in &events {
             state.apply(event).map_err(|illegal: IllegalEvent| damaged(illegal.to_string()))?;
@@ -140,13 +156,22 @@ impl LaneStore {
         Ok(ids)
     }
 
-    pub(crate) fn definitions(&self) -> Result<Vec<StoredDefinition>, StoreError> {
+    pub(crate) fn definitions(&self) -> Result<Vec<FoundDefinition>, StoreError> {
         let mut found = Vec::new();
-        self.0.scan(&SagaKey::definitions(), None, &mut |_, value| {
-            found.push(decode(value));
+        self.0.scan(&SagaKey::definitions(), None, &mut |key, value| {
+            match SagaKey::definition(key) {
+                Some((name, version)) => found.push(FoundDefinition { name, version, stored: decode(value) }),
+                None => tracing::error!(?key, "a key among the saga definitions cannot be read and is left out"),
+            }
             ControlFlow::Continue(())
         })?;
-        found.into_iter().collect::<Result<_, CodecError>>().map_err(StoreError::from)
+        Ok(found)
+    }
+
+    /// What is published under a version, readable or not.
+    pub(crate) fn definition(&self, name: &SagaName, version: u32) -> Result<Option<FoundDefinition>, StoreError> {
+        let bytes = self.0.get(&SagaKey::Definition(name, version).encode())?;
+        Ok(bytes.map(|bytes| FoundDefinition { name: name.clone(), version, stored: decode(&bytes) }))
     }
 
     pub(crate) fn reply_cursor(&self) -> Result<Offset, StoreError> {
