@@ -12,15 +12,19 @@ BIN         := $(TARGET_DIR)/release
 DEMO_ARGS   ?=
 DRILL_ARGS  ?=
 BENCH_ARGS  ?=
+# Seconds after which tests that still run are ended, with the names of what ran. All of them take a few minutes.
+TEST_LIMIT  ?= 2400
+# What cargo-deny looks at. `advisories` fetches a database: set DENY_CHECKS="bans licenses sources" where there is no network.
+DENY_CHECKS ?= all
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo drills drill-doubt drill-backup test test-containers image bench lint clippy fmt-check doc fmt
+.PHONY: help setup build demo drills drill-doubt drill-backup test test-containers image bench lint clippy fmt-check doc deny fmt
 
 help: ## List what can be done
 	@echo "SagaMQ: make TARGET"
 	@sed -n 's/^\([a-z-]*\):.*## /  \1|/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
 
-setup: ## Install what the build needs and is missing (C++ compiler, libclang)
+setup: ## Install what build and tests need and is missing (C++ compiler, libclang, curl, jq, ps)
 	@scripts/setup
 
 build: setup ## Build everything
@@ -42,11 +46,11 @@ drill-backup: build ## Restore the broker from an old copy under newer services,
 
 # Built first, because the end-to-end tests start the binary as a user does.
 test: build ## Run every test that needs no container engine
-	$(CARGO) test $(WORKSPACE)
+	scripts/with-limit $(TEST_LIMIT) $(CARGO) test $(WORKSPACE)
 	@echo "make test: all passed. Left out: the container tests (make test-containers), which need a container engine."
 
 test-containers: build ## Build the image and test it in containers
-	CARGO="$(CARGO)" BIN="$(BIN)" scripts/test-containers
+	CARGO="$(CARGO)" BIN="$(BIN)" scripts/with-limit $(TEST_LIMIT) scripts/test-containers
 
 image: ## Build the image sagamq:latest in a container, from the sources alone
 	docker build --tag sagamq:latest .
@@ -54,7 +58,7 @@ image: ## Build the image sagamq:latest in a container, from the sources alone
 bench: build ## Measure, beside the disk's own speed
 	"$(BIN)/sagamq-bench" $(BENCH_ARGS)
 
-lint: clippy fmt-check doc ## Everything that CI refuses: lints, format, documentation
+lint: fmt-check clippy doc deny ## Everything that CI refuses: lints, format, documentation
 
 clippy: setup
 	$(CARGO) clippy $(WORKSPACE) --all-targets --all-features -- -D warnings
@@ -64,6 +68,10 @@ fmt-check:
 
 doc: setup
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(WORKSPACE) --no-deps
+
+deny: ## Check licences, sources and known advisories of the dependencies (deny.toml)
+	@if command -v cargo-deny >/dev/null; then $(CARGO) deny --all-features check $(DENY_CHECKS); \
+	else echo "NOT RUN: cargo-deny is not installed (cargo install cargo-deny --locked)."; fi
 
 fmt: ## Format the sources
 	$(CARGO) fmt --all

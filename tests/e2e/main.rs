@@ -4,6 +4,7 @@ mod bad_input;
 mod dead_letters;
 mod description;
 mod durability;
+mod edges;
 mod sagas;
 mod tidy;
 mod tour;

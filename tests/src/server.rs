@@ -57,6 +57,12 @@ impl ServerProcess {
         self.data.path().join("data")
     }
 
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Its address as clients take it.
     #[must_use]
     pub fn url(&self) -> String {
@@ -85,10 +91,18 @@ impl ServerProcess {
     ///
     /// # Panics
     /// When it does not get ready.
-    #[expect(clippy::disallowed_methods, reason = "a test measures how long a restart takes")]
     pub async fn restart(&mut self) -> Duration {
+        self.restart_as(Self::command(&self.data(), self.address)).await
+    }
+
+    /// As [`ServerProcess::restart`], by a command of the test's own: with other arguments, or with bounds around the process.
+    ///
+    /// # Panics
+    /// When it does not get ready.
+    #[expect(clippy::disallowed_methods, reason = "a test measures how long a restart takes")]
+    pub async fn restart_as(&mut self, mut command: Command) -> Duration {
         let began = std::time::Instant::now();
-        let mut child = Self::command(&self.data(), self.address).spawn().expect("the server starts");
+        let mut child = command.spawn().expect("the server starts");
         let client = self.client().with_retry(sagamq_sdk::RetryPolicy::none());
         while client.ready().await.is_err() {
             if let Some(status) = child.try_wait().expect("the process can be asked") {
@@ -140,11 +154,19 @@ impl Drop for ServerProcess {
 ///
 /// # Panics
 /// When it does not come.
-#[expect(clippy::disallowed_methods, reason = "a test waits in real time")]
 pub async fn wait_until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    eventually(what, async || condition()).await
+}
+
+/// As [`wait_until`], for a condition that has to be asked for.
+///
+/// # Panics
+/// When it does not come.
+#[expect(clippy::disallowed_methods, reason = "a test waits in real time")]
+pub async fn eventually<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
     let began = std::time::Instant::now();
     loop {
-        if let Some(value) = condition() {
+        if let Some(value) = condition().await {
             return value;
         }
         assert!(began.elapsed() < PATIENCE, "{what}: not after {PATIENCE:?}");
