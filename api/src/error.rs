@@ -92,6 +92,8 @@ codes! {
     TopicExists = "TOPIC_EXISTS", 409, false, false, "The topic exists";
     /// The topic belongs to something else (a dead-letter topic, a saga's topic) and cannot be deleted alone.
     TopicInUse = "TOPIC_IN_USE", 409, false, false, "The topic is in use";
+    /// Consumers or sagas use the group, so it cannot be deleted.
+    GroupInUse = "GROUP_IN_USE", 409, false, false, "The group is in use";
     /// The lease of the receipt is over; the record was or will be delivered again.
     ReceiptExpired = "RECEIPT_EXPIRED", 409, false, false, "The lease is over";
     /// This version of the definition is published with another text. Versions are immutable.

@@ -154,12 +154,16 @@ name! {
     StepId, "the step id", check_identifier
 }
 
-/// The dead-letter topic of a group: `<topic>.<group>.dlq`.
+/// The dead-letter topic of a group: `<topic>.<group>.dlq`. If the group's name has dots, their number follows, `<topic>.<group>.dlq-2`, so
+/// that no two groups share one.
 ///
 /// # Errors
 /// When topic and group together are too long for a topic name.
 pub fn dead_letter_topic(topic: &TopicName, group: &GroupName) -> Result<TopicName, NameError> {
-    format!("{topic}.{group}.dlq").parse()
+    match group.as_ref().bytes().filter(|&byte| byte == b'.').count() {
+        0 => format!("{topic}.{group}.dlq").parse(),
+        dots => format!("{topic}.{group}.dlq-{dots}").parse(),
+    }
 }
 
 #[cfg(test)]
@@ -194,5 +198,24 @@ mod tests {
     fn a_dead_letter_topic_must_be_a_legal_name_too() {
         let topic: TopicName = "t".repeat(245).parse().expect("legal");
         assert!(dead_letter_topic(&topic, &"g".parse().expect("legal")).is_err());
+    }
+
+    #[test]
+    fn no_two_groups_share_a_dead_letter_topic() {
+        let of = |topic: &str, group: &str| {
+            dead_letter_topic(&topic.parse().expect("legal"), &group.parse().expect("legal")).expect("legal").to_string()
+        };
+        assert_eq!(of("orders", "billing"), "orders.billing.dlq");
+        // Every split of names of up to five parts, some of which look like the ends of such names.
+        let mut seen = std::collections::HashMap::new();
+        let parts = ["a", "dlq", "dlq-1", "1"];
+        for number in 0..parts.len().pow(5) {
+            let all: Vec<_> = (0..5).map(|place| parts[number / parts.len().pow(place) % parts.len()]).collect();
+            for (length, split) in (2..=5).flat_map(|length| (1..length).map(move |split| (length, split))) {
+                let (topic, group) = (all[..split].join("."), all[split..length].join("."));
+                let before = seen.insert(of(&topic, &group), (topic.clone(), group.clone()));
+                assert!(before.is_none_or(|before| before == (topic, group)), "{all:?}");
+            }
+        }
     }
 }

@@ -53,7 +53,8 @@ pub struct ProduceRecord {
     /// Time of the record, in milliseconds since 1970; without it the broker's time of arrival.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub timestamp_ms: Option<i64>,
-    /// A record with a key seen within the topic's deduplication window is not stored again; the answer is the first one's.
+    /// A record with a key that its partition has seen within the topic's deduplication window is not stored again; the answer is the first
+    /// one's. The key counts for the partition: the same one sent to another partition is another.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub idempotency_key: Option<String>,
 }

@@ -42,18 +42,29 @@ pub const SAGA_HISTORY: &str = "/v1/sagas/{id}/history";
 /// Calls to participants: verb `complete`.
 pub const SAGA_CALLS: &str = "/v1/saga-calls";
 
-/// The path of a custom verb in the router: `{path}:{verb}` is matched as `{path}/-/{verb}` because routers match whole segments.
+/// Stands for the colon in front of a verb, because routers match whole segments. No name can be it, and a client's path that holds it
+/// has no route: each verb has one path.
+pub const VERB_SEGMENT: &str = "/~/";
+
+/// The path of a custom verb in the router: `{path}:{verb}` is matched as `{path}/~/{verb}`.
 #[must_use]
 pub fn routed(path: &str, verb: &str) -> String {
-    format!("{path}/-/{verb}")
+    format!("{path}{VERB_SEGMENT}{verb}")
 }
 
-/// Rewrites a requested path for the router: `/v1/a/b:verb` becomes `/v1/a/b/-/verb`; a path without a verb is `None`.
+/// Rewrites a requested path for the router: `/v1/a/b:verb` becomes `/v1/a/b/~/verb`; a path without a verb is `None`.
 #[must_use]
 pub fn rewrite_verb(path: &str) -> Option<String> {
     let (resource, verb) = path.rsplit_once(':')?;
     let is_verb = !verb.is_empty() && verb.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
     (is_verb && path.starts_with("/v1/")).then(|| routed(resource, verb))
+}
+
+/// The path that the router gets for a requested one.
+#[must_use]
+pub fn for_router(path: &str) -> Option<String> {
+    // Nothing is below this one, so it has no route.
+    if path.contains(VERB_SEGMENT) { Some(VERB_SEGMENT.to_owned()) } else { rewrite_verb(path) }
 }
 
 /// The path of one topic.
@@ -122,9 +133,18 @@ mod tests {
 
     #[test]
     fn a_verb_becomes_a_segment_of_its_own() {
-        assert_eq!(rewrite_verb("/v1/topics/t/groups/g:receive").as_deref(), Some("/v1/topics/t/groups/g/-/receive"));
+        assert_eq!(rewrite_verb("/v1/topics/t/groups/g:receive").as_deref(), Some("/v1/topics/t/groups/g/~/receive"));
         assert_eq!(rewrite_verb("/v1/topics/t/groups/g"), None);
         assert_eq!(rewrite_verb("/v1/topics/t/groups/g:"), None);
         assert_eq!(rewrite_verb("/healthz:x"), None);
+    }
+
+    #[test]
+    fn a_verb_has_no_second_path() {
+        assert_eq!(for_router("/v1/topics/t/groups/g:receive"), rewrite_verb("/v1/topics/t/groups/g:receive"));
+        assert_eq!(for_router("/v1/topics/t/groups/g/~/receive").as_deref(), Some("/~/"));
+        assert_eq!(for_router("/v1/topics/t/groups/g/~/x:receive").as_deref(), Some("/~/"));
+        assert_eq!(for_router("/v1/topics/-/groups/-"), None, "a name of its own");
+        assert!("~".parse::<TopicName>().is_err() && "~".parse::<GroupName>().is_err() && "~".parse::<SagaName>().is_err());
     }
 }

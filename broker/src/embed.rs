@@ -200,8 +200,8 @@ impl ShardEmbedder {
     /// offsets, but nothing is durable yet: wait for [`Submitted::durable`] before anything outside hears of it.
     ///
     /// # Errors
-    /// When the broker shuts down ([`WriteError::ShuttingDown`]), or a record that must be unseen was handed out: nothing of the commit is
-    /// stored then. After the death of the shard it may be.
+    /// When the broker shuts down ([`WriteError::ShuttingDown`]), a topic that the commit appends to was deleted, or a record that must be
+    /// unseen was handed out: nothing of the commit is stored then. After the death of the shard it may be.
     pub async fn submit(&self, commit: ShardCommit) -> Result<Submitted, SubmitError> {
         assert_eq!(commit.shard, self.shard, "a commit is submitted to the shard that began it");
         let (placed, offsets) = oneshot::channel();
@@ -210,7 +210,7 @@ impl ShardEmbedder {
         let input = Input::Embedded(EmbeddedCommit { mutations, appends, settles, unseen, postpones, placed, durable: durable_sender });
         self.broker.0.shard(self.shard).send(input).await.map_err(WriteError::from)?;
         let liveness = self.broker.liveness().clone();
-        let offsets = offsets.await.map_err(|_| WriteError::lost(&liveness))?.ok_or(SubmitError::HandedOut)?;
+        let offsets = offsets.await.map_err(|_| WriteError::lost(&liveness))??;
         Ok(Submitted { offsets, durable, liveness })
     }
 

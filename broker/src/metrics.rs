@@ -7,6 +7,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
+use sagamq_api::{GroupName, TopicName};
 use std::time::Instant;
 
 /// Label of everything that is counted by topic. Topics are made by operators, so their number is bounded.
@@ -72,6 +73,22 @@ impl Metrics {
         registry.register("sagamq_commit_seconds", "Time of one group commit", m.commit_seconds.clone());
         registry.register("sagamq_commit_bytes", "Bytes of one group commit", m.commit_bytes.clone());
         metrics
+    }
+
+    /// Removes the series of a topic that was deleted.
+    pub(crate) fn forget_topic(&self, topic: &TopicName) {
+        let label = TopicLabel { topic: topic.to_string() };
+        for family in [&self.produced_records, &self.produced_bytes, &self.duplicate_records] {
+            family.remove(&label);
+        }
+    }
+
+    /// Removes the series of a group that was deleted.
+    pub(crate) fn forget_group(&self, topic: &TopicName, group: &GroupName) {
+        let label = GroupLabel { topic: topic.to_string(), group: group.to_string() };
+        for family in [&self.delivered_records, &self.redelivered_records, &self.acknowledged_records, &self.dead_letter_records] {
+            family.remove(&label);
+        }
     }
 
     #[expect(clippy::disallowed_methods, reason = "a duration for a histogram decides nothing")]

@@ -39,6 +39,16 @@ pub enum ConsumeError {
         /// The group.
         group: GroupName,
     },
+    /// The group cannot be deleted.
+    #[error("group `{group}` of topic `{topic}` is in use: {reason}; stop its consumers first")]
+    GroupInUse {
+        /// The topic.
+        topic: TopicName,
+        /// The group.
+        group: GroupName,
+        /// Who uses it.
+        reason: &'static str,
+    },
     /// The group's dead-letter topic would have an illegal name.
     #[error("the group's dead-letter topic would have an illegal name: {0}; use shorter names")]
     DeadLetterName(#[from] NameError),
@@ -88,6 +98,7 @@ impl Broker {
         let lease_ms = in_range("lease_ms", request.lease_ms.unwrap_or(LEASE_MS_DEFAULT), LEASE_MS_MIN, LEASE_MS_MAX)?;
         let topic = self.topic(topic)?;
         let group = self.group_or_new(&topic, group, request.start).await?;
+        let _receiving = self.receiving(&topic, &group)?;
         let deadline = Instant::now() + Duration::from_millis(wait_ms);
         loop {
             // Registered before looking, so that what comes in between is not missed.
@@ -104,6 +115,7 @@ impl Broker {
                 () = notified => {}
                 () = tokio::time::sleep_until(self.look_again_at(&group, deadline)) => {}
                 () = self.shutdown_begun() => {}
+                () = group.gone.cancelled() => return Err(self.gone(&topic, &group)),
             }
         }
     }

@@ -2,14 +2,14 @@
 
 use crate::broker::consume::ConsumeError;
 use crate::broker::open::assemble_group;
-use crate::broker::topics::{delete, group_ids, put};
+use crate::broker::topics::{TopicError, delete, group_ids, put};
 use crate::broker::{Broker, Inner};
 use crate::group::QueueState;
 use crate::log::reader;
 use crate::shard::Input;
 use crate::shard::queue::{QueueOp, QueueRequest, RedriveFilter, SlotDescription};
 use crate::storage::keys::{MetaKey, TopicId};
-use crate::topic::{Group, GroupEntry, GroupPartition, NextIds, Topic, TopicKind};
+use crate::topic::{Group, GroupEntry, GroupPartition, NextIds, Receiving, Topic, TopicKind};
 use core::convert::Infallible;
 use futures_util::future::try_join_all;
 use sagamq_api::group::{
@@ -53,7 +53,10 @@ impl Broker {
         if let Some(group) = topic.group(name) {
             return Ok(group);
         }
-        self.topic(&topic.name)?;
+        if self.topic(&topic.name)?.id != topic.id {
+            // Another one has the name now. The caller asked for the one that is gone.
+            return Err(TopicError::NotFound(topic.name.clone()).into());
+        }
         let letters_name = dead_letter_topic(&topic.name, name)?;
         if self.0.catalog.topic(&letters_name).is_some() {
             return Err(ConsumeError::DeadLetterTopicTaken(letters_name));
@@ -73,6 +76,7 @@ impl Broker {
             dead_letter_topic: letters.id,
             redrive: redrive.0,
             created_at_ms: self.0.clock.now_ms(),
+            owned: false,
         };
         let after = NextIds { topic: next_ids.topic + 1, group: redrive.0 + 1 };
         let mutations =
@@ -94,25 +98,83 @@ impl Broker {
         Ok(group)
     }
 
-    /// Deletes a group with its dead letters. Its receipts are never valid again.
+    /// Marks a group as needed by the embedder: neither it nor its topic can be deleted any more. Durable when it returns.
     ///
     /// # Errors
     /// When there is no such group, or the write fails.
-    pub async fn delete_group(&self, topic: &TopicName, group: &GroupName) -> Result<(), ConsumeError> {
+    pub async fn own_group(&self, topic: &TopicName, group: &GroupName) -> Result<(), ConsumeError> {
         let (broker, topic, group) = (self.clone(), topic.clone(), group.clone());
         self.finish(async move {
             let _changes = broker.0.catalog.changes.lock().await;
-            let (topic, group) = broker.group(&topic, &group)?;
-            let letters = &group.dead_letter_topic;
-            broker.write_meta(vec![delete(MetaKey::Group(group.id)), delete(MetaKey::Topic(letters.id))]).await?;
-            topic.remove_group(&group);
-            broker.0.catalog.remove(&letters.name);
-            let partitions = letters.partitions.iter().map(|partition| partition.key).collect();
-            let slots = group.partitions.iter().flat_map(|partition| [partition.key, partition.redrive]).collect();
-            group.notify.notify_waiters();
-            Ok(broker.remove(partitions, slots).await?)
+            let (_, group) = broker.group(&topic, &group)?;
+            if !group.is_owned() {
+                let entry = GroupEntry { owned: true, ..group.entry() };
+                broker.write_meta(vec![put(MetaKey::Group(group.id), &entry)]).await?;
+                group.set_owned();
+            }
+            Ok(())
         })
         .await
+    }
+
+    /// Deletes a group with its dead letters. Its receipts are never valid again. A group that consumers use is not deleted: their
+    /// next receive would make it again, from its beginning.
+    ///
+    /// # Errors
+    /// When there is no such group, a receive is under way, records are leased, the embedder needs it, or the write fails.
+    pub async fn delete_group(&self, topic: &TopicName, group: &GroupName) -> Result<(), ConsumeError> {
+        let (broker, topic, group) = (self.clone(), topic.clone(), group.clone());
+        self.finish(async move {
+            let changes = broker.0.catalog.changes.lock().await;
+            let (topic, group) = broker.group(&topic, &group)?;
+            broker.close_group(&topic, &group).await?;
+            let letters = &group.dead_letter_topic;
+            let gone = vec![delete(MetaKey::Group(group.id)), delete(MetaKey::Topic(letters.id))];
+            broker.write_meta(gone).await.inspect_err(|_| group.open_again())?;
+            topic.remove_group(&group);
+            broker.0.catalog.remove(&letters.name);
+            letters.close();
+            group.gone.cancel();
+            drop(changes);
+            let partitions = letters.partitions.iter().map(|partition| partition.key).collect();
+            let slots = group.partitions.iter().flat_map(|partition| [partition.key, partition.redrive]).collect();
+            broker.remove(partitions, slots).await?;
+            broker.0.metrics.forget_group(&topic.name, &group.name);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Lets no receive of the group begin any more, or says why it cannot be deleted.
+    async fn close_group(&self, topic: &Topic, group: &Group) -> Result<(), ConsumeError> {
+        let in_use = |reason| Err(ConsumeError::GroupInUse { topic: topic.name.clone(), group: group.name.clone(), reason });
+        if group.is_owned() {
+            return in_use("a part of this server needs it");
+        }
+        if !group.close_if_idle() {
+            return in_use("a receive is waiting");
+        }
+        let slots = try_join_all(group.partitions.iter().map(|of| self.slot(of))).await.inspect_err(|_| group.open_again())?;
+        if slots.iter().any(|slot| slot.in_flight > 0) {
+            group.open_again();
+            return in_use("records are leased");
+        }
+        Ok(())
+    }
+
+    /// Begins a receive, or says that the group or its topic is gone.
+    pub(super) fn receiving<'a>(&self, topic: &Topic, group: &'a Group) -> Result<Receiving<'a>, ConsumeError> {
+        group.receiving().ok_or_else(|| self.gone(topic, group))
+    }
+
+    /// Why a group that was there is not any more.
+    pub(super) fn gone(&self, topic: &Topic, group: &Group) -> ConsumeError {
+        match self.0.catalog.topic(&topic.name) {
+            Some(found) if found.id == topic.id => {
+                ConsumeError::GroupNotFound { topic: topic.name.clone(), group: group.name.clone() }
+            }
+            _ => TopicError::NotFound(topic.name.clone()).into(),
+        }
     }
 
     /// The groups of a topic, by name.

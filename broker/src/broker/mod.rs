@@ -4,6 +4,7 @@ mod consume;
 mod groups;
 mod open;
 mod produce;
+mod produce_once;
 mod read;
 mod settle;
 mod topics;

@@ -1,6 +1,7 @@
 //! Opening a data directory: its format, its catalogue, every partition and every group; then the tasks start.
 
 use crate::broker::{BrokerConfig, Inner, tail_bytes_max};
+use crate::dedup::Buckets;
 use crate::env::{Clock, Random};
 use crate::group::{DecodeError, QueuePolicy, QueueState};
 use crate::liveness::Liveness;
@@ -14,7 +15,6 @@ use crate::storage::{Direction, Durability, Family, Mutation, Storage, StorageEr
 use crate::topic::{Catalog, Group, GroupEntry, GroupPartition, NextIds, Topic, TopicEntry};
 use bytes::Bytes;
 use core::ops::{ControlFlow, Range};
-use sagamq_api::limits::DEDUP_WINDOW_MS_MAX;
 use sagamq_api::{Offset, PartitionId};
 use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, HashMap};
@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// Version of everything on disk.
-const FORMAT_VERSION: u32 = 1;
+const FORMAT_VERSION: u32 = 2;
 
 /// Most shards of a data directory.
 const SHARDS_MAX: u16 = 256;
@@ -39,6 +39,15 @@ pub enum OpenError {
     /// The data was written by a newer version.
     #[error("the data directory has format version {found}, this sagamq reads up to {FORMAT_VERSION}: start a newer sagamq on it")]
     NewerFormat {
+        /// Version of the data.
+        found: u32,
+    },
+    /// The data was written by an older version whose format is not read any more.
+    #[error(
+        "the data directory has format version {found}, this sagamq reads {FORMAT_VERSION}: start the older sagamq on it, or choose a \
+         new directory"
+    )]
+    OlderFormat {
         /// Version of the data.
         found: u32,
     },
@@ -93,7 +102,7 @@ pub(super) fn open(
             random: random.fork(),
             metrics: Arc::clone(&metrics),
             staged: staged.clone(),
-            dedup_window_ms_max: DEDUP_WINDOW_MS_MAX,
+            buckets: Buckets::load(&*storage, id)?,
         };
         let (logs, slots) = (loaded.logs.remove(&id).unwrap_or_default(), loaded.slots.remove(&id).unwrap_or_default());
         let life = liveness.guard(format!("shard {}", id.0));
@@ -154,6 +163,9 @@ impl Format {
         if found > FORMAT_VERSION {
             return Err(OpenError::NewerFormat { found });
         }
+        if (1..FORMAT_VERSION).contains(&found) {
+            return Err(OpenError::OlderFormat { found });
+        }
         let (shards, rest) = rest.split_first_chunk().ok_or_else(damaged)?;
         let shards = u16::from_be_bytes(*shards);
         let secret = rest.try_into().map_err(|_| damaged())?;
@@ -211,7 +223,7 @@ impl Loaded {
             partitions.push(Arc::clone(&log.partition));
             self.logs.entry(shard).or_default().push(log);
         }
-        Ok(Topic::new(id, entry.name, entry.config, entry.created_at_ms, entry.kind, partitions))
+        Ok(Topic::new(entry, partitions))
     }
 
     /// Deletes what topics left behind that were removed from the catalogue just before a crash. Ids are never used twice, so
@@ -220,14 +232,12 @@ impl Loaded {
         let known: std::collections::HashSet<TopicId> = self.topics.values().map(|topic| topic.id).collect();
         for shard in (0..shards).map(ShardId) {
             for family in [Family::Log, Family::TimeIndex, Family::Group] {
-                let mut start = shard.saga(&[]);
-                let end = crate::storage::keys::successor(&start);
+                let (mut start, end) = (shard.topic(TopicId(0)).start, shard.topic(TopicId(u32::MAX)).end);
                 while let Some(id) = first_topic(storage, family, &start[..]..&end[..])? {
-                    let prefix = shard.saga(&id.0.to_be_bytes());
-                    let next = crate::storage::keys::successor(&prefix);
+                    let range = shard.topic(id);
+                    let next = range.end.clone();
                     if !known.contains(&id) {
                         tracing::info!(shard = shard.0, topic = id.0, family = family.name(), "deleting what a deleted topic left behind");
-                        let range = prefix..next.clone();
                         storage.write(&[Mutation::DeleteRange { family, range }], Durability::Synced)?;
                     }
                     start = next;
@@ -287,8 +297,7 @@ pub(super) fn assemble_group<E>(
         slots.push((redrive, slot(counter, counter_view, None)));
         partitions.push(GroupPartition { key, redrive, partition: Arc::clone(partition), view });
     }
-    let group = Group { id: GroupId(entry.id), name: entry.name.clone(), partitions, dead_letter_topic: Arc::clone(letters), notify };
-    Ok((group, slots))
+    Ok((Group::new(entry.clone(), partitions, letters, notify), slots))
 }
 
 fn entries<T: DeserializeOwned>(storage: &dyn Storage, range: Range<Vec<u8>>) -> Result<Vec<T>, OpenError> {

@@ -4,10 +4,12 @@ use crate::broker::Broker;
 use crate::broker::topics::TopicError;
 use crate::dedup::{self, Hash, KeyScope};
 use crate::log::batch::{Batch, EncodeError, Record};
+use crate::log::cut::encode_cut;
 use crate::log::partition::Partition;
 use crate::shard::Input;
-use crate::shard::append::{AppendError, AppendRequest, BATCH_RECORDS_MAX, CheckRequest, Keys, Placed};
+use crate::shard::append::{AppendError, AppendRequest, Placed};
 use crate::shard::commit::WriteError;
+use crate::shard::idempotency::{CheckRequest, Keys};
 use crate::topic::partitioner::partition_of;
 use crate::topic::{Topic, TopicKind};
 use futures_util::future::{join_all, try_join_all};
@@ -19,9 +21,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
-
-/// Bytes of one stored batch, as far as records allow: a reader decodes whole batches.
-const BATCH_BYTES_MAX: usize = 1024 * 1024;
 
 /// Why records were not produced. Save for a write error nothing was stored.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -70,7 +69,7 @@ pub enum ProduceError {
     /// Both the request and a record have an idempotency key.
     #[error("record {0} has an idempotency key, and the request has one for all its records: give one or the other")]
     TwoIdempotencyKeys(usize),
-    /// An idempotency key was used with another payload.
+    /// The idempotency key of a record was used with another payload.
     #[error("record {index}: {reason}")]
     KeyReused {
         /// Index of the record.
@@ -92,6 +91,7 @@ pub enum ProduceError {
 /// A record that was checked.
 struct Checked {
     record: Record,
+    given_ms: Option<i64>,
     partition: usize,
     fingerprint: Hash,
     key_hash: Option<Hash>,
@@ -103,17 +103,36 @@ struct Share {
     /// Places of the records in the request.
     places: Vec<usize>,
     records: Vec<Record>,
-    fingerprints: Vec<Hash>,
-    key_hashes: Vec<Option<Hash>>,
+    given_ms: Vec<Option<i64>>,
+    keys: Vec<Option<(Hash, Hash)>>,
+}
+
+/// A checked request: its records by partition, and its fingerprint.
+pub(super) struct Request {
+    pub(super) shares: Vec<Encoded>,
+    pub(super) fingerprint: Hash,
+    pub(super) count: usize,
+    /// When it arrived: the time of its records without one of their own.
+    pub(super) arrived_ms: i64,
+    pub(super) permit: Arc<OwnedSemaphorePermit>,
 }
 
 /// A share that is ready for its shard.
-struct Encoded {
-    partition: Arc<Partition>,
-    places: Vec<usize>,
-    timestamps_ms: Vec<i64>,
-    batches: Vec<Batch>,
-    keys: Keys,
+pub(super) struct Encoded {
+    pub(super) partition: Arc<Partition>,
+    pub(super) places: Vec<usize>,
+    /// Times that the producer gave.
+    pub(super) given_ms: Vec<Option<i64>>,
+    pub(super) batches: Vec<Batch>,
+    pub(super) keys: Keys,
+}
+
+/// Where one share went.
+pub(super) struct Answer {
+    pub(super) partition: PartitionId,
+    pub(super) places: Vec<usize>,
+    pub(super) given_ms: Vec<Option<i64>>,
+    pub(super) placed: Vec<Placed>,
 }
 
 impl Broker {
@@ -141,41 +160,50 @@ impl Broker {
         if !(1..=PRODUCE_RECORDS_MAX).contains(&count) {
             return Err(ProduceError::RecordsCount(count));
         }
-        let request_hash = request_key.map(|key| check_key(key).map(|key| dedup::hash_key(KeyScope::Request, key))).transpose()?;
-        let shares = self.shares(&topic, records, request_key)?;
-        let encoded: Vec<Encoded> =
-            shares.into_iter().map(|(partition, share)| share.encode(&topic, partition, request_hash)).collect::<Result<_, _>>()?;
-        let permit = self.reserve(&encoded)?;
-        self.check_keys(&topic, &encoded).await?;
-        self.append_all(&topic, encoded, &permit, count).await
+        let request_key = request_key.map(check_key).transpose()?;
+        let arrived_ms = i64::try_from(self.0.clock.now_ms()).expect("the year is below 292 million");
+        let (shares, fingerprint) = self.shares(&topic, records, request_key, arrived_ms)?;
+        let shares: Vec<Encoded> =
+            shares.into_iter().map(|(partition, share)| share.encode(&topic, partition)).collect::<Result<_, _>>()?;
+        let permit = self.reserve(&shares)?;
+        let request = Request { shares, fingerprint, count, arrived_ms, permit };
+        match request_key {
+            Some(key) => self.produce_under_key(&topic, key, request).await,
+            None => {
+                self.check_keys(&request.shares).await?;
+                self.append_all(&topic, request).await
+            }
+        }
     }
 
-    /// Checks every record and deals them to their partitions.
+    /// Checks every record and deals them to their partitions. Also the fingerprint of all of them.
     fn shares(
         &self,
         topic: &Topic,
         records: Vec<ProduceRecord>,
         request_key: Option<&str>,
-    ) -> Result<BTreeMap<usize, Share>, ProduceError> {
-        let now_ms = i64::try_from(self.0.clock.now_ms()).expect("the year is below 292 million");
+        arrived_ms: i64,
+    ) -> Result<(BTreeMap<usize, Share>, Hash), ProduceError> {
         // Records without any key stick together: one partition a request makes one batch.
         let sticky = match request_key {
             Some(key) => partition_of(key.as_bytes(), topic.config.partitions).0 as usize,
             None => self.0.rotation.fetch_add(1, Ordering::Relaxed) % topic.partitions.len(),
         };
         let mut shares: BTreeMap<usize, Share> = BTreeMap::new();
+        let mut fingerprints = Vec::with_capacity(records.len());
         for (index, record) in records.into_iter().enumerate() {
             if request_key.is_some() && record.idempotency_key.is_some() {
                 return Err(ProduceError::TwoIdempotencyKeys(index));
             }
-            let checked = check(topic, index, record, sticky, now_ms)?;
+            let checked = check(topic, index, record, sticky, arrived_ms)?;
+            fingerprints.push(checked.fingerprint);
             let share = shares.entry(checked.partition).or_default();
             share.places.push(index);
             share.records.push(checked.record);
-            share.fingerprints.push(checked.fingerprint);
-            share.key_hashes.push(checked.key_hash);
+            share.given_ms.push(checked.given_ms);
+            share.keys.push(checked.key_hash.map(|hash| (hash, checked.fingerprint)));
         }
-        Ok(shares)
+        Ok((shares, dedup::combine(&fingerprints)))
     }
 
     /// Takes the request's share of the bytes that may wait for the disk; all of it or none.
@@ -190,117 +218,85 @@ impl Broker {
         })
     }
 
-    /// A request over several partitions asks all shards about its keys before anything is stored, so that a key that was used
+    /// Records with keys of their own over several partitions ask all shards before anything is stored, so that a key that was used
     /// with another payload refuses the whole request.
-    async fn check_keys(&self, topic: &Topic, encoded: &[Encoded]) -> Result<(), ProduceError> {
-        if encoded.len() < 2 {
+    async fn check_keys(&self, shares: &[Encoded]) -> Result<(), ProduceError> {
+        if shares.len() < 2 {
             return Ok(());
         }
-        let checks = encoded.iter().filter(|share| !matches!(share.keys, Keys::None)).map(|share| async {
-            let request = |reply| {
-                Input::Check(CheckRequest {
-                    partition: share.partition.key,
-                    count: share.places.len(),
-                    keys: share.keys.clone(),
-                    dedup_window_ms: topic.config.dedup_window_ms,
-                    reply,
-                })
-            };
+        let checks = shares.iter().filter_map(|share| match &share.keys {
+            Keys::Records(keys) => Some((share, keys)),
+            Keys::None | Keys::Share { .. } => None,
+        });
+        try_join_all(checks.map(|(share, keys)| async {
+            let request = |reply| Input::Check(CheckRequest { partition: share.partition.key, keys: keys.clone(), reply });
             let answer = self.0.ask(share.partition.key, request).await.map_err(AppendError::from)?;
             answer.map_err(|error| at_place(error, &share.places))
-        });
-        try_join_all(checks).await.map(|_| ())
+        }))
+        .await
+        .map(|_| ())
     }
 
-    async fn append_all(
-        &self,
-        topic: &Topic,
-        encoded: Vec<Encoded>,
-        permit: &Arc<OwnedSemaphorePermit>,
-        count: usize,
-    ) -> Result<Vec<ProducedRecord>, ProduceError> {
+    /// Hands each share to its shard, and waits until all are stored.
+    pub(super) async fn append_all(&self, topic: &Topic, request: Request) -> Result<Vec<ProducedRecord>, ProduceError> {
         let name: Arc<str> = topic.name.as_str().into();
-        let mut asked = Vec::with_capacity(encoded.len());
-        for share in encoded {
+        let Request { shares, count, arrived_ms, permit, .. } = request;
+        let mut asked = Vec::with_capacity(shares.len());
+        for share in shares {
             let (reply, answer) = oneshot::channel();
-            let bytes: usize = share.batches.iter().map(Batch::len).sum();
-            let label = crate::metrics::TopicLabel { topic: name.to_string() };
-            self.0.metrics.produced_bytes.get_or_create(&label).inc_by(bytes as u64);
             let request = AppendRequest {
                 partition: Arc::clone(&share.partition),
                 topic: Arc::clone(&name),
                 batches: share.batches,
                 keys: share.keys,
                 dedup_window_ms: topic.config.dedup_window_ms,
-                permit: Arc::clone(permit),
+                arrived_ms,
+                permit: Arc::clone(&permit),
                 reply,
             };
             let sent = self.0.shard(share.partition.key.shard).send(Input::Append(request)).await;
             // What was handed over before is stored perhaps.
             sent.map_err(|error| if asked.is_empty() { error } else { WriteError::lost(&self.0.liveness) }).map_err(AppendError::from)?;
-            asked.push((share.partition.key.partition, share.places, share.timestamps_ms, answer));
+            asked.push((share.partition.key.partition, share.places, share.given_ms, answer));
         }
-        let answers = join_all(asked.into_iter().map(|(partition, places, timestamps_ms, answer)| async move {
-            let placed: Vec<Placed> = match answer.await {
-                Ok(result) => result.map_err(|error| at_place(error, &places))?,
-                // The shard ended with the request in its hands: whether it was stored is not known here.
-                Err(_) => return Err(AppendError::from(WriteError::lost(&self.0.liveness)).into()),
-            };
-            Ok::<_, ProduceError>((partition, places, timestamps_ms, placed))
+        let answers = join_all(asked.into_iter().map(|(partition, places, given_ms, answer)| async move {
+            // The shard ended with the request in its hands: whether it was stored is not known here.
+            let placed = answer.await.map_err(|_| AppendError::from(WriteError::lost(&self.0.liveness)))?;
+            let placed = placed.map_err(|error| at_place(error, &places))?;
+            Ok::<_, ProduceError>(Answer { partition, places, given_ms, placed })
         }))
         .await;
-        let mut produced = vec![None; count];
-        for answer in answers {
-            let (partition, places, timestamps_ms, placed) = answer?;
-            for ((place, timestamp_ms), placed) in places.into_iter().zip(timestamps_ms).zip(placed) {
-                produced[place] = Some(ProducedRecord {
-                    partition,
-                    offset: placed.offset,
-                    timestamp_ms: placed.duplicate_of_ms.unwrap_or(timestamp_ms),
-                    duplicate: placed.duplicate_of_ms.is_some(),
-                });
-            }
-        }
-        Ok(produced.into_iter().map(|record| record.expect("every record belongs to one share")).collect())
+        Ok(in_order(answers.into_iter().collect::<Result<_, _>>()?, count, arrived_ms))
     }
 }
 
+/// The answers of all shares in the order of the request.
+pub(super) fn in_order(answers: Vec<Answer>, count: usize, arrived_ms: i64) -> Vec<ProducedRecord> {
+    let mut produced = vec![None; count];
+    for Answer { partition, places, given_ms, placed } in answers {
+        for ((place, given_ms), placed) in places.into_iter().zip(given_ms).zip(placed) {
+            // A duplicate says the same time as the first one, or like that one says none and got its time of arrival.
+            let timestamp_ms = given_ms.or(placed.duplicate_of_ms).unwrap_or(arrived_ms);
+            produced[place] =
+                Some(ProducedRecord { partition, offset: placed.offset, timestamp_ms, duplicate: placed.duplicate_of_ms.is_some() });
+        }
+    }
+    produced.into_iter().map(|record| record.expect("every record belongs to one share")).collect()
+}
+
 impl Share {
-    fn encode(self, topic: &Topic, partition: usize, request_hash: Option<Hash>) -> Result<Encoded, ProduceError> {
-        let keys = match request_hash {
-            Some(hash) => Keys::Request { hash, fingerprint: dedup::combine(&self.fingerprints) },
-            None if self.key_hashes.iter().all(Option::is_none) => Keys::None,
-            None => Keys::Records(
-                self.key_hashes.into_iter().zip(self.fingerprints).map(|(hash, print)| hash.map(|hash| (hash, print))).collect(),
-            ),
-        };
+    fn encode(self, topic: &Topic, partition: usize) -> Result<Encoded, ProduceError> {
         Ok(Encoded {
             partition: Arc::clone(&topic.partitions[partition]),
-            timestamps_ms: self.records.iter().map(|record| record.timestamp_ms).collect(),
-            batches: encode_batches(&self.records)?,
+            batches: encode_cut(&self.records)?,
             places: self.places,
-            keys,
+            given_ms: self.given_ms,
+            keys: if self.keys.iter().all(Option::is_none) { Keys::None } else { Keys::Records(self.keys) },
         })
     }
 }
 
-/// Batches that are small enough to be decoded for one record.
-fn encode_batches(records: &[Record]) -> Result<Vec<Batch>, EncodeError> {
-    let mut batches = Vec::new();
-    let (mut start, mut bytes) = (0, 0);
-    for (index, record) in records.iter().enumerate() {
-        let record_bytes = record.payload.len();
-        if index > start && (index - start >= BATCH_RECORDS_MAX || bytes + record_bytes > BATCH_BYTES_MAX) {
-            batches.push(Batch::encode(&records[start..index])?);
-            (start, bytes) = (index, 0);
-        }
-        bytes += record_bytes;
-    }
-    batches.push(Batch::encode(&records[start..])?);
-    Ok(batches)
-}
-
-fn check(topic: &Topic, index: usize, record: ProduceRecord, sticky: usize, now_ms: i64) -> Result<Checked, ProduceError> {
+fn check(topic: &Topic, index: usize, record: ProduceRecord, sticky: usize, arrived_ms: i64) -> Result<Checked, ProduceError> {
     let (explicit, timestamp_ms, own_key) = (record.partition, record.timestamp_ms, record.idempotency_key.clone());
     let payload = record.into_payload().map_err(|reason| ProduceError::Payload { index, reason })?;
     let (bytes, max) = (payload.len(), topic.config.record_bytes_max);
@@ -319,10 +315,11 @@ fn check(topic: &Topic, index: usize, record: ProduceRecord, sticky: usize, now_
         (None, None, None) => sticky,
     };
     Ok(Checked {
+        given_ms: timestamp_ms,
         partition,
         fingerprint: dedup::fingerprint(&payload, explicit, timestamp_ms),
         key_hash: own_key.map(|key| dedup::hash_key(KeyScope::Record, key)),
-        record: Record { timestamp_ms: timestamp_ms.unwrap_or(now_ms), payload },
+        record: Record { timestamp_ms: timestamp_ms.unwrap_or(arrived_ms), payload },
     })
 }
 

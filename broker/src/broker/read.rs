@@ -60,7 +60,11 @@ impl Broker {
         };
         self.wait_for_record(partition, from, Duration::from_millis(wait_ms)).await;
         let records_max = usize::try_from(records_max).expect("the bound is a thousand");
-        let records = self.read_from(partition, from, records_max, RESPONSE_BYTES_MAX as usize).await?;
+        let records = self.read_from(partition, from, records_max, RESPONSE_BYTES_MAX as usize).await;
+        if partition.is_deleted() {
+            return Err(TopicError::NotFound(topic.name.clone()).into());
+        }
+        let records = records?;
         let next_offset = records.last().map_or(from, |record| record.offset.next());
         let consumed =
             |record: StoredRecord| ConsumedRecord::new(partition.key.partition, record.offset, record.timestamp_ms, record.payload);

@@ -1,16 +1,16 @@
 //! Topics: create, describe, list, delete. A change is durable when its method returns.
 
 use crate::broker::Broker;
-use crate::log::offsets::LogOffsets;
-use crate::log::recovery::shard_log;
+use crate::log::recovery::new_log;
 use crate::shard::Input;
 use crate::shard::commit::WriteError;
 use crate::shard::queue::GroupKey;
 use crate::storage::keys::{GroupId, MetaKey, PartitionKey, ShardId, TopicId};
 use crate::storage::{Family, Mutation};
 use crate::topic::{NextIds, Topic, TopicEntry, TopicKind};
+use futures_util::future::try_join_all;
 use sagamq_api::topic::{TopicConfig, TopicDescription};
-use sagamq_api::{Offset, TopicName};
+use sagamq_api::TopicName;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -38,6 +38,9 @@ pub enum TopicError {
     /// It holds the dead letters of a group.
     #[error("topic `{0}` holds the dead letters of a group and goes with it: delete the group")]
     DeadLetters(TopicName),
+    /// The embedder needs it.
+    #[error("topic `{0}` is in use: a part of this server needs it and would not work without it")]
+    Owned(TopicName),
     /// The durable write failed or is not tried any more.
     #[error(transparent)]
     Write(#[from] WriteError),
@@ -97,12 +100,15 @@ impl Broker {
     }
 
     async fn change_by_deleting(&self, name: &TopicName) -> Result<(), TopicError> {
-        let _changes = self.0.catalog.changes.lock().await;
+        let changes = self.0.catalog.changes.lock().await;
         let topic = self.topic(name)?;
         if topic.kind == TopicKind::DeadLetters {
             return Err(TopicError::DeadLetters(name.clone()));
         }
         let groups = topic.groups();
+        if topic.is_owned() || groups.iter().any(|group| group.is_owned()) {
+            return Err(TopicError::Owned(name.clone()));
+        }
         let mut mutations = vec![delete(MetaKey::Topic(topic.id))];
         for group in &groups {
             mutations.push(delete(MetaKey::Group(group.id)));
@@ -111,16 +117,48 @@ impl Broker {
         // The catalogue's commit is the deletion; what follows gives the space back, and an open after a crash does the rest.
         self.write_meta(mutations).await?;
         self.0.catalog.remove(name);
+        topic.close();
         let mut keys: Vec<PartitionKey> = topic.partitions.iter().map(|partition| partition.key).collect();
         let mut slots = Vec::new();
-        for group in groups {
-            self.0.catalog.remove(&group.dead_letter_topic.name);
-            keys.extend(group.dead_letter_topic.partitions.iter().map(|partition| partition.key));
+        for group in &groups {
+            let letters = &group.dead_letter_topic;
+            self.0.catalog.remove(&letters.name);
+            letters.close();
+            group.gone.cancel();
+            keys.extend(letters.partitions.iter().map(|partition| partition.key));
             slots.extend(group.partitions.iter().flat_map(|partition| [partition.key, partition.redrive]));
-            topic.remove_group(&group);
+            topic.remove_group(group);
         }
+        // Numbers are never used again, so a topic of the same name may be made while the shards still clear up.
+        drop(changes);
         self.remove(keys, slots).await?;
+        for group in groups {
+            self.0.metrics.forget_group(name, &group.name);
+        }
+        self.0.metrics.forget_topic(name);
         Ok(())
+    }
+
+    /// Marks a topic as needed by the embedder: it cannot be deleted any more. Durable when it returns.
+    ///
+    /// # Errors
+    /// When there is no such topic, it holds dead letters, or the write fails.
+    pub async fn own_topic(&self, name: &TopicName) -> Result<(), TopicError> {
+        let (broker, name) = (self.clone(), name.clone());
+        self.finish(async move {
+            let _changes = broker.0.catalog.changes.lock().await;
+            let topic = broker.topic(&name)?;
+            if topic.kind == TopicKind::DeadLetters {
+                return Err(TopicError::DeadLetters(name));
+            }
+            if !topic.is_owned() {
+                let entry = TopicEntry { owned: true, ..topic.entry() };
+                broker.write_meta(vec![put(MetaKey::Topic(topic.id), &entry)]).await?;
+                topic.set_owned();
+            }
+            Ok(())
+        })
+        .await
     }
 
     pub(crate) fn topic(&self, name: &TopicName) -> Result<Arc<Topic>, TopicError> {
@@ -128,7 +166,7 @@ impl Broker {
     }
 
     pub(super) fn new_topic(&self, id: u32, name: &TopicName, config: TopicConfig, kind: TopicKind) -> TopicEntry {
-        TopicEntry { id, name: name.clone(), config, created_at_ms: self.0.clock.now_ms(), kind }
+        TopicEntry { id, name: name.clone(), config, created_at_ms: self.0.clock.now_ms(), kind, owned: false }
     }
 
     /// Puts a topic that is in the stored catalogue into memory.
@@ -139,14 +177,14 @@ impl Broker {
         let mut logs: BTreeMap<ShardId, Vec<_>> = BTreeMap::new();
         for number in 0..entry.config.partitions {
             let key = self.0.partition_key(id, number);
-            let log = shard_log(key, LogOffsets::recovered(Offset(0), Offset(0)), i64::MIN, tail_bytes_max);
+            let log = new_log(key, tail_bytes_max);
             partitions.push(Arc::clone(&log.partition));
             logs.entry(key.shard).or_default().push(log);
         }
         for (shard, logs) in logs {
             self.0.shard(shard).send(Input::AddPartitions { logs }).await?;
         }
-        let topic = Arc::new(Topic::new(id, entry.name, entry.config, entry.created_at_ms, entry.kind, partitions));
+        let topic = Arc::new(Topic::new(entry, partitions));
         self.0.catalog.insert(Arc::clone(&topic));
         Ok(topic)
     }
@@ -156,7 +194,7 @@ impl Broker {
         self.0.shard(ShardId(0)).ask(|reply| Input::Meta { mutations, reply }).await?
     }
 
-    /// Makes the shards forget partitions and groups, and deletes what they stored.
+    /// Makes the shards forget partitions and groups, and deletes what they stored: one commit a shard, all at once.
     pub(super) async fn remove(&self, partitions: Vec<PartitionKey>, groups: Vec<GroupKey>) -> Result<(), WriteError> {
         let mut by_shard: BTreeMap<ShardId, (Vec<PartitionKey>, Vec<GroupKey>)> = BTreeMap::new();
         for key in partitions {
@@ -165,10 +203,10 @@ impl Broker {
         for key in groups {
             by_shard.entry(key.partition.shard).or_default().1.push(key);
         }
-        for (shard, (partitions, groups)) in by_shard {
-            self.0.shard(shard).ask(|reply| Input::Remove { partitions, groups, reply }).await??;
-        }
-        Ok(())
+        let removals = by_shard.into_iter().map(|(shard, (partitions, groups))| async move {
+            self.0.shard(shard).ask(|reply| Input::Remove { partitions, groups, reply }).await?
+        });
+        try_join_all(removals).await.map(|_| ())
     }
 }
 

@@ -1,7 +1,7 @@
-//! The server's source of randomness: seeded once, so that the same seed draws the same numbers.
+//! The server's source of randomness: seeded once with 256 bits, so that the same seed draws the same numbers.
 
 use rand::rngs::{StdRng, SysRng};
-use rand::{RngExt as _, SeedableRng as _, TryRng as _};
+use rand::{RngExt as _, SeedableRng as _};
 
 /// A seeded generator. Each task owns one; [`Random::fork`] makes one for another task.
 #[derive(Debug)]
@@ -20,13 +20,13 @@ impl Random {
     /// When the operating system has no randomness to give: nothing can be signed or made unique then.
     #[must_use]
     pub fn from_system() -> Self {
-        Self::from_seed(SysRng.try_next_u64().expect("the operating system gives randomness"))
+        Self(StdRng::try_from_rng(&mut SysRng).expect("the operating system gives randomness"))
     }
 
     /// An independent generator, drawn from this one.
     #[must_use]
     pub fn fork(&mut self) -> Self {
-        Self::from_seed(self.next_u64())
+        Self(StdRng::from_rng(&mut self.0))
     }
 
     /// Any number.
@@ -60,5 +60,10 @@ mod tests {
         assert_eq!(draw(7), draw(7));
         assert_ne!(draw(7), draw(8));
         assert!((0.0..1.0).contains(&Random::from_seed(1).fraction()));
+    }
+    #[test]
+    fn a_fork_has_more_than_64_bits_of_its_parent() {
+        let (mut parent, mut same) = (Random::from_seed(1), Random::from_seed(1));
+        assert_ne!(parent.fork().0, Random::from_seed(same.next_u64()).0);
     }
 }

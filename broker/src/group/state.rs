@@ -183,7 +183,7 @@ impl QueueState {
     pub(super) fn put_in_flight(&mut self, offset: Offset, lease: Lease) {
         self.by_deadline.insert((lease.deadline_ms, offset));
         let before = self.in_flight.insert(offset, lease);
-        debug_assert!(before.is_none(), "{offset} was leased twice");
+        assert!(before.is_none(), "{offset} was leased twice");
     }
 
     pub(super) fn take_in_flight(&mut self, offset: Offset) -> Option<Lease> {
@@ -195,7 +195,7 @@ impl QueueState {
     pub(super) fn put_delayed(&mut self, offset: Offset, delayed: Delayed) {
         self.by_due.insert((delayed.due_ms, offset));
         let before = self.delayed.insert(offset, delayed);
-        debug_assert!(before.is_none(), "{offset} was delayed twice");
+        assert!(before.is_none(), "{offset} was delayed twice");
     }
 
     pub(super) fn take_delayed(&mut self, offset: Offset) -> Option<Delayed> {

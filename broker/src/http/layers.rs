@@ -45,7 +45,7 @@ pub(super) fn wrap(routes: Router, metrics: HttpMetrics) -> Router {
 
 fn rewrite_verb(mut request: Request) -> Request {
     let requested = request.uri().path().to_owned();
-    if let Some(path) = routes::rewrite_verb(&requested) {
+    if let Some(path) = routes::for_router(&requested) {
         let path_and_query = match request.uri().query() {
             Some(query) => format!("{path}?{query}"),
             None => path,
@@ -64,7 +64,7 @@ fn rewrite_verb(mut request: Request) -> Request {
 async fn observe(State(metrics): State<HttpMetrics>, request: Request, next: Next) -> Response {
     let request_id = request_id(&request);
     let method = method_label(request.method());
-    let route = request.extensions().get::<MatchedPath>().map_or(NO_ROUTE.to_owned(), |path| path.as_str().replace("/-/", ":"));
+    let route = request.extensions().get::<MatchedPath>().map_or(NO_ROUTE.to_owned(), |path| path.as_str().replace(routes::VERB_SEGMENT, ":"));
     let span = tracing::info_span!("request", request_id, method, path = requested_path(&request));
     let mut observed = Observed { metrics, route, method, span: span.clone(), started: start_timer(), status: CLIENT_WENT_AWAY };
     let response = next.run(request).instrument(span).await;

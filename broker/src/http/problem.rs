@@ -97,6 +97,7 @@ impl From<WriteError> for ApiError {
             WriteError::Failed(_) | WriteError::Stopped(_) => ErrorCode::WritesStopped,
             WriteError::ShuttingDown => ErrorCode::ShuttingDown,
             WriteError::Lost(_) => ErrorCode::Internal,
+            WriteError::TopicDeleted => ErrorCode::TopicNotFound,
         };
         Self::new(code, error.to_string())
     }
@@ -132,7 +133,7 @@ impl From<TopicError> for ApiError {
     fn from(error: TopicError) -> Self {
         match error {
             TopicError::NotFound(_) => Self::new(ErrorCode::TopicNotFound, format!("{error}: create it first")),
-            TopicError::DeadLetters(_) => Self::new(ErrorCode::TopicInUse, error.to_string()),
+            TopicError::DeadLetters(_) | TopicError::Owned(_) => Self::new(ErrorCode::TopicInUse, error.to_string()),
             TopicError::Write(error) => error.into(),
         }
     }
@@ -152,7 +153,7 @@ impl From<AppendError> for ApiError {
     fn from(error: AppendError) -> Self {
         match error {
             AppendError::TopicDeleted => Self::new(ErrorCode::TopicNotFound, error.to_string()),
-            AppendError::KeyReused { .. } => Self::new(ErrorCode::IdempotencyKeyReused, error.to_string()),
+            AppendError::KeyReused { .. } | AppendError::RequestKeyReused { .. } => Self::new(ErrorCode::IdempotencyKeyReused, error.to_string()),
             AppendError::Write(error) => error.into(),
             AppendError::Storage(error) => error.into(),
             AppendError::Encode(error) => error.into(),
@@ -213,6 +214,7 @@ impl From<ConsumeError> for ApiError {
             ConsumeError::GroupNotFound { .. } => {
                 return Self::new(ErrorCode::GroupNotFound, format!("{detail}: its first receive makes it"));
             }
+            ConsumeError::GroupInUse { .. } => ErrorCode::GroupInUse,
             ConsumeError::DeadLetterName(_) => ErrorCode::InvalidName,
             ConsumeError::DeadLetterTopicTaken(_) => ErrorCode::TopicExists,
             ConsumeError::Parameter(_) => ErrorCode::InvalidRequest,

@@ -20,7 +20,7 @@ pub(super) fn routes() -> Router<Broker> {
 #[utoipa::path(post, path = "/v1/topics/{topic}/records", operation_id = "produceRecords", tag = "records",
     params(
         ("topic" = String, Path, description = "Name of the topic"),
-        ("idempotency-key" = Option<String>, Header, description = "One key for the whole request, 1 to 256 bytes: a retry with the same key and body is stored once"),
+        ("idempotency-key" = Option<String>, Header, description = "One key for the whole request, 1 to 256 bytes, that holds over the topic: a retry with the same key and body is stored once, another body is refused"),
     ),
     request_body = ProduceRequest,
     responses(

@@ -1,6 +1,7 @@
 //! The log of a partition: batches, positions, the tail in memory, reading.
 
 pub mod batch;
+pub(crate) mod cut;
 pub(crate) mod offsets;
 pub(crate) mod partition;
 pub(crate) mod reader;

@@ -46,7 +46,7 @@ pub(crate) fn recover(storage: &dyn Storage, key: PartitionKey, tail_bytes_max: 
         ControlFlow::Break(())
     })?;
     let Some((key_base, value)) = newest else {
-        return Ok(shard_log(key, LogOffsets::recovered(Offset(0), Offset(0)), i64::MIN, tail_bytes_max));
+        return Ok(new_log(key, tail_bytes_max));
     };
     let batch = Batch::parse(value).map_err(|reason| RecoveryError::Damaged { key, reason })?;
     if batch.base_offset() != key_base {
@@ -57,12 +57,26 @@ pub(crate) fn recover(storage: &dyn Storage, key: PartitionKey, tail_bytes_max: 
         oldest = PartitionKey::log_base(key).unwrap_or(oldest);
         ControlFlow::Break(())
     })?;
-    Ok(shard_log(key, LogOffsets::recovered(oldest, batch.next_offset()), batch.max_timestamp(), tail_bytes_max))
+    let timestamp_ms_indexed = last_indexed(storage, key)?;
+    let offsets = LogOffsets::recovered(oldest, batch.next_offset());
+    let partition = Arc::new(Partition::new(key, offsets, tail_bytes_max));
+    // The newest batch need not hold the highest time. Where the index does not say it either, it is less than a step above the
+    // last entry, and the next entry is at least a step above: no entry is ever below a record before it.
+    Ok(ShardLog { partition, timestamp_ms_max: batch.max_timestamp().max(timestamp_ms_indexed), timestamp_ms_indexed })
 }
 
-/// A partition that has no records yet, or these.
-pub(crate) fn shard_log(key: PartitionKey, offsets: LogOffsets, timestamp_ms_max: i64, tail_bytes_max: usize) -> ShardLog {
-    let partition = Arc::new(Partition::new(key, offsets, tail_bytes_max));
-    // The index may hold a higher time than the newest batch; a time index entry more than needed does no harm.
-    ShardLog { partition, timestamp_ms_max, timestamp_ms_indexed: i64::MIN }
+/// A partition that has no records yet.
+pub(crate) fn new_log(key: PartitionKey, tail_bytes_max: usize) -> ShardLog {
+    let partition = Arc::new(Partition::new(key, LogOffsets::recovered(Offset(0), Offset(0)), tail_bytes_max));
+    ShardLog { partition, timestamp_ms_max: i64::MIN, timestamp_ms_indexed: i64::MIN }
+}
+
+/// The highest time in the time index, which is its last entry's.
+fn last_indexed(storage: &dyn Storage, key: PartitionKey) -> Result<i64, StorageError> {
+    let (range, mut last) = (key.all(), i64::MIN);
+    storage.scan(Family::TimeIndex, &range.start..&range.end, Direction::Backward, &mut |key, _| {
+        last = PartitionKey::time_index_timestamp(key).unwrap_or(last);
+        ControlFlow::Break(())
+    })?;
+    Ok(last)
 }

@@ -1,23 +1,20 @@
 //! Storing records: duplicates are found, offsets given, batches staged.
 
-use crate::dedup::{self, Entry, Hash};
 use crate::log::batch::{Batch, BatchError, EncodeError};
+use crate::log::cut::encode_cut;
 use crate::log::partition::Partition;
 use crate::metrics::TopicLabel;
 use crate::shard::Shard;
 use crate::shard::commit::WriteError;
+use crate::shard::idempotency::{Keys, Verdict};
 use crate::storage::keys::PartitionKey;
-use crate::storage::{Family, Mutation, Storage, StorageError};
+use crate::storage::{Family, Mutation, StorageError};
 use sagamq_api::Offset;
-use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 /// Distance between two entries of the time index, in milliseconds of record time.
 const TIME_INDEX_STEP_MS: i64 = 1_000;
-
-/// Most records of one stored batch, so that a reader never decodes many to find one.
-pub(crate) const BATCH_RECORDS_MAX: usize = 256;
 
 /// Why records were not stored.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -25,13 +22,19 @@ pub enum AppendError {
     /// The partition's topic is deleted.
     #[error("the topic is deleted")]
     TopicDeleted,
-    /// The idempotency key was used with another payload. Nothing was stored.
-    #[error("the idempotency key of record {index} was used with another payload, stored at offset {first}")]
+    /// The idempotency key of a record was used with another payload. Nothing was stored.
+    #[error("its idempotency key was used with another payload, {}", stored_at(*first))]
     KeyReused {
-        /// Index of the record among those sent to the partition; 0 for a key of the whole request.
+        /// Index of the record among those sent to the partition.
         index: usize,
-        /// Where the first one lies.
-        first: Offset,
+        /// Where the first one lies; none if it stands in the same request.
+        first: Option<Offset>,
+    },
+    /// The idempotency key of the request was used with other records. Nothing was stored.
+    #[error("the request's idempotency key was used in this topic with other records{}", first.map_or_else(String::new, |first| format!(", stored from offset {first} of the key's partition on")))]
+    RequestKeyReused {
+        /// Where the first one lies, if it lies in one place.
+        first: Option<Offset>,
     },
     /// The durable write failed or is not tried any more.
     #[error(transparent)]
@@ -47,17 +50,6 @@ pub enum AppendError {
     Batch(#[from] BatchError),
 }
 
-/// Idempotency keys of the records of one append.
-#[derive(Clone, Debug)]
-pub(crate) enum Keys {
-    /// None has one.
-    None,
-    /// One for all of them together.
-    Request { hash: Hash, fingerprint: Hash },
-    /// One for each that has one: hash of the key, fingerprint of the record.
-    Records(Vec<Option<(Hash, Hash)>>),
-}
-
 /// Records for one partition.
 pub(crate) struct AppendRequest {
     pub(crate) partition: Arc<Partition>,
@@ -66,91 +58,84 @@ pub(crate) struct AppendRequest {
     pub(crate) batches: Vec<Batch>,
     pub(crate) keys: Keys,
     pub(crate) dedup_window_ms: u64,
+    /// The time of records without one of their own.
+    pub(crate) arrived_ms: i64,
     /// The request's share of the bound on bytes that are not durable; given back when all of them are.
     pub(crate) permit: Arc<OwnedSemaphorePermit>,
     pub(crate) reply: oneshot::Sender<Result<Vec<Placed>, AppendError>>,
-}
-
-/// Asks whether keys were used with another payload.
-pub(crate) struct CheckRequest {
-    pub(crate) partition: PartitionKey,
-    pub(crate) count: usize,
-    pub(crate) keys: Keys,
-    pub(crate) dedup_window_ms: u64,
-    pub(crate) reply: oneshot::Sender<Result<(), AppendError>>,
 }
 
 /// Where a record lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Placed {
     pub(crate) offset: Offset,
-    /// When the first one was stored, if this is a duplicate.
+    /// When the first one arrived, if this is a duplicate.
     pub(crate) duplicate_of_ms: Option<i64>,
 }
 
-/// What the keys say about each record: the place of the first one, or nothing.
-type Verdicts = Vec<Option<Entry>>;
-
 impl Shard {
-    pub(crate) fn append(&mut self, request: AppendRequest) {
-        let AppendRequest { partition, topic, batches, keys, dedup_window_ms, permit, reply } = request;
-        let result = if self.owns(&partition) {
-            self.place(&partition, &topic, batches, &keys, dedup_window_ms)
-        } else {
-            Err(AppendError::TopicDeleted)
-        };
+    pub(crate) fn append(&mut self, mut request: AppendRequest) {
+        let batches = std::mem::take(&mut request.batches);
+        let result = if self.owns(&request.partition) { self.place(&request, batches) } else { Err(AppendError::TopicDeleted) };
+        let AppendRequest { permit, reply, .. } = request;
         self.answer(move |written| {
             drop(permit);
             // A client that went away does not hear the answer; what he asked for is done all the same.
-            let _ = reply.send(match written {
-                Ok(()) => result,
-                Err(error) => result.and(Err(error.into())),
-            });
+            let _ = reply.send(written.map_err(AppendError::from).and(result));
         });
     }
 
-    pub(crate) fn check(&mut self, request: CheckRequest) {
-        let verdicts = self.verdicts(request.partition, request.count, &request.keys, request.dedup_window_ms);
-        let _ = request.reply.send(verdicts.map(|_| ()));
+    /// Answers when everything staged so far is written: what a refusal tells of must be durable too.
+    pub(crate) fn answer_append<T: Send + 'static>(&mut self, reply: oneshot::Sender<Result<T, AppendError>>, result: Result<T, AppendError>) {
+        self.answer(move |written| {
+            let _ = reply.send(written.map_err(AppendError::from).and(result));
+        });
     }
 
-    fn place(
-        &mut self,
-        partition: &Arc<Partition>,
-        topic: &str,
-        batches: Vec<Batch>,
-        keys: &Keys,
-        dedup_window_ms: u64,
-    ) -> Result<Vec<Placed>, AppendError> {
+    fn place(&mut self, request: &AppendRequest, batches: Vec<Batch>) -> Result<Vec<Placed>, AppendError> {
+        let AppendRequest { partition, topic, keys, arrived_ms, .. } = request;
         let count: usize = batches.iter().map(|batch| batch.records_count() as usize).sum();
-        let verdicts = self.verdicts(partition.key, count, keys, dedup_window_ms)?;
-        let label = TopicLabel { topic: topic.to_owned() };
-        let duplicates = verdicts.iter().flatten().count();
-        self.metrics.duplicate_records.get_or_create(&label).inc_by(duplicates as u64);
+        let verdicts = self.verdicts(partition.key, count, keys)?;
+        let duplicates = verdicts.iter().filter(|verdict| !matches!(verdict, Verdict::Fresh)).count();
+        self.count_duplicates(topic, duplicates as u64);
         let fresh = if duplicates == 0 { batches } else { without_duplicates(&batches, &verdicts)? };
-        if fresh.is_empty() {
-            return Ok(verdicts.into_iter().flatten().map(duplicate).collect());
+        let mut base = Offset(0);
+        if !fresh.is_empty() {
+            self.count_produced(topic, &fresh);
+            base = self.stage_batches(partition, fresh);
         }
-        self.metrics.produced_records.get_or_create(&label).inc_by((count - duplicates) as u64);
-        let timestamp_ms = fresh.first().map_or(0, Batch::max_timestamp);
-        let base = self.stage_batches(partition, fresh);
         let mut next = base;
         let placed: Vec<Placed> = verdicts
             .into_iter()
             .map(|verdict| match verdict {
-                Some(entry) => match entry.base {
-                    IN_THIS_REQUEST => Placed { offset: base.plus(u64::from(entry.count)), duplicate_of_ms: Some(timestamp_ms) },
-                    _ => duplicate(entry),
-                },
-                None => {
+                Verdict::Duplicate(placed) => placed,
+                Verdict::Again(first) => Placed { offset: base.plus(first as u64), duplicate_of_ms: Some(*arrived_ms) },
+                Verdict::Fresh => {
                     let offset = next;
                     next = next.next();
                     Placed { offset, duplicate_of_ms: None }
                 }
             })
             .collect();
-        self.stage_entries(partition.key, keys, &placed, timestamp_ms);
+        if duplicates < count {
+            self.stage_entries(partition.key, keys, &placed, request.dedup_window_ms, *arrived_ms);
+        }
         Ok(placed)
+    }
+
+    /// Counts what is stored. Only the shard's task counts by topic, so that nothing is counted for a topic that is gone.
+    pub(crate) fn count_produced(&self, topic: &str, batches: &[Batch]) {
+        let label = TopicLabel { topic: topic.to_owned() };
+        let records: u64 = batches.iter().map(|batch| u64::from(batch.records_count())).sum();
+        let bytes: usize = batches.iter().map(Batch::len).sum();
+        self.metrics.produced_records.get_or_create(&label).inc_by(records);
+        self.metrics.produced_bytes.get_or_create(&label).inc_by(bytes as u64);
+    }
+
+    pub(crate) fn count_duplicates(&self, topic: &str, records: u64) {
+        if records > 0 {
+            self.metrics.duplicate_records.get_or_create(&TopicLabel { topic: topic.to_owned() }).inc_by(records);
+        }
     }
 
     /// Gives offsets to the batches and stages them. The base offset of the first.
@@ -179,106 +164,22 @@ impl Shard {
             self.commit.push(Mutation::Put { family: Family::TimeIndex, key: entry, value: bytes::Bytes::new() });
         }
     }
-
-    fn stage_entries(&mut self, partition: PartitionKey, keys: &Keys, placed: &[Placed], timestamp_ms: i64) {
-        let stored_at_ms = self.clock.now_ms();
-        let mut stage = |hash: Hash, fingerprint: Hash, base: Offset, count: usize| {
-            let count = u32::try_from(count).expect("a request has at most ten thousand records");
-            let entry = Entry { base, count, timestamp_ms, stored_at_ms, fingerprint };
-            let key = partition.dedup(dedup::bucket(stored_at_ms), hash);
-            self.commit.push(Mutation::Put { family: Family::Dedup, key, value: entry.encode().into() });
-            self.recent.insert(partition, hash, entry, self.commit_number);
-        };
-        match keys {
-            Keys::None => {}
-            Keys::Request { hash, fingerprint } => stage(*hash, *fingerprint, placed[0].offset, placed.len()),
-            Keys::Records(keys) => {
-                for (key, placed) in keys.iter().zip(placed) {
-                    if let (Some((hash, fingerprint)), None) = (key, placed.duplicate_of_ms) {
-                        stage(*hash, *fingerprint, placed.offset, 1);
-                    }
-                }
-            }
-        }
-    }
-
-    /// Which records are duplicates. An error if a key was used with another payload.
-    fn verdicts(&self, partition: PartitionKey, count: usize, keys: &Keys, window_ms: u64) -> Result<Verdicts, AppendError> {
-        match keys {
-            Keys::None => Ok(vec![None; count]),
-            Keys::Request { hash, fingerprint } => match self.entry(partition, *hash, window_ms)? {
-                None => Ok(vec![None; count]),
-                Some(entry) if entry.fingerprint == *fingerprint && entry.count as usize == count => {
-                    Ok((0..count as u64).map(|index| Some(Entry { base: entry.base.plus(index), ..entry })).collect())
-                }
-                Some(entry) => Err(AppendError::KeyReused { index: 0, first: entry.base }),
-            },
-            Keys::Records(keys) => self.record_verdicts(partition, keys, window_ms),
-        }
-    }
-
-    fn record_verdicts(&self, partition: PartitionKey, keys: &[Option<(Hash, Hash)>], window_ms: u64) -> Result<Verdicts, AppendError> {
-        let mut verdicts = Vec::with_capacity(keys.len());
-        // Keys of this very request: the same key twice is stored once, at the place of its first record.
-        let mut seen: HashMap<Hash, Entry> = HashMap::new();
-        let mut fresh = 0;
-        for (index, key) in keys.iter().enumerate() {
-            let Some((hash, fingerprint)) = key else {
-                verdicts.push(None);
-                fresh += 1;
-                continue;
-            };
-            let known = match seen.get(hash) {
-                Some(entry) => Some(*entry),
-                None => self.entry(partition, *hash, window_ms)?,
-            };
-            match known {
-                Some(entry) if entry.fingerprint != *fingerprint => return Err(AppendError::KeyReused { index, first: entry.base }),
-                Some(entry) => verdicts.push(Some(entry)),
-                None => {
-                    let here = Entry { base: IN_THIS_REQUEST, count: fresh, timestamp_ms: 0, stored_at_ms: 0, fingerprint: *fingerprint };
-                    seen.insert(*hash, here);
-                    verdicts.push(None);
-                    fresh += 1;
-                }
-            }
-        }
-        Ok(verdicts)
-    }
-
-    fn entry(&self, partition: PartitionKey, hash: Hash, window_ms: u64) -> Result<Option<Entry>, AppendError> {
-        let now_ms = self.clock.now_ms();
-        let is_in_window = |entry: &Entry| now_ms.saturating_sub(entry.stored_at_ms) <= window_ms;
-        if let Some(entry) = self.recent.get(partition, hash) {
-            return Ok(Some(entry).filter(is_in_window));
-        }
-        for bucket in dedup::buckets(now_ms, window_ms) {
-            if let Some(bytes) = self.storage.get(Family::Dedup, &partition.dedup(bucket, hash))? {
-                let entry = Entry::decode(&bytes).ok_or_else(|| StorageError::Corrupt("an idempotency entry cannot be read".into()))?;
-                return Ok(Some(entry).filter(is_in_window));
-            }
-        }
-        Ok(None)
-    }
-}
-
-/// Stands for "among the records of this request"; the entry's count is then the index among the fresh ones.
-const IN_THIS_REQUEST: Offset = Offset(u64::MAX);
-
-fn duplicate(entry: Entry) -> Placed {
-    Placed { offset: entry.base, duplicate_of_ms: Some(entry.timestamp_ms) }
 }
 
 /// The same records without the duplicates, encoded anew. Rare: only a retry of a part comes here.
-fn without_duplicates(batches: &[Batch], verdicts: &Verdicts) -> Result<Vec<Batch>, AppendError> {
+fn without_duplicates(batches: &[Batch], verdicts: &[Verdict]) -> Result<Vec<Batch>, AppendError> {
     let mut verdicts = verdicts.iter();
     let mut fresh = Vec::new();
     for batch in batches {
         for record in batch.records()? {
-            if verdicts.next().is_some_and(Option::is_none) {
+            if matches!(verdicts.next(), Some(Verdict::Fresh)) {
                 fresh.push(record.into_record());
             }
         }
     }
-    fresh.chunks(BATCH_RECORDS_MAX).map(|records| Batch::encode(records).map_err(AppendError::from)).collect()
+    Ok(encode_cut(&fresh)?)
+}
+
+fn stored_at(first: Option<Offset>) -> String {
+    first.map_or_else(|| "by a record before it".to_owned(), |first| format!("stored at offset {first}"))
 }

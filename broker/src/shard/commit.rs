@@ -1,7 +1,7 @@
 //! What a shard's task stages for the committer: one commit of one shard, and what happens once it is durable.
 
 use crate::liveness::Liveness;
-use crate::storage::keys::ShardId;
+use crate::storage::keys::{ShardId, successor};
 use crate::storage::{Durability, Mutation};
 
 /// Writes are stopped: a durable write failed, and what it left behind is unknown until the next open.
@@ -16,6 +16,9 @@ pub enum WriteError {
     /// The broker is shutting down. Nothing of this request was stored.
     #[error("the broker is shutting down")]
     ShuttingDown,
+    /// A commit of the embedder names a topic that is deleted. Nothing of it was stored.
+    #[error("the commit names a topic that is deleted; nothing of it was stored")]
+    TopicDeleted,
     /// The part of the server that had the request died, or ended before it answered. The request may have taken effect.
     #[error("the request was taken and its answer is lost; it may have taken effect: {0}")]
     Lost(String),
@@ -47,9 +50,12 @@ impl Commit {
     }
 
     pub(crate) fn push(&mut self, mutation: Mutation) {
-        if let Mutation::Put { key, .. } | Mutation::Delete { key, .. } = &mutation {
-            assert!(key.starts_with(&self.shard.0.to_be_bytes()), "a commit of shard {} holds a key of another", self.shard.0);
-        }
+        let prefix = self.shard.0.to_be_bytes();
+        let is_own = match &mutation {
+            Mutation::Put { key, .. } | Mutation::Delete { key, .. } => key.starts_with(&prefix),
+            Mutation::DeleteRange { range, .. } => range.start.starts_with(&prefix) && range.end <= successor(&prefix),
+        };
+        assert!(is_own, "a commit of shard {} holds a key of another", self.shard.0);
         self.mutations.push(mutation);
     }
 
@@ -77,5 +83,37 @@ impl Commit {
 
     pub(crate) fn into_parts(self) -> (Vec<Mutation>, Vec<Completion>) {
         (self.mutations, self.completions)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::Family;
+    use crate::storage::keys::{PartitionKey, TopicId};
+    use sagamq_api::PartitionId;
+
+    fn delete_range(range: core::ops::Range<Vec<u8>>) -> Mutation {
+        Mutation::DeleteRange { family: Family::Log, range }
+    }
+
+    #[test]
+    fn ranges_of_the_own_shard_are_taken() {
+        let own = PartitionKey { shard: ShardId(7), topic: TopicId(1), partition: PartitionId(2) };
+        let mut commit = Commit::new(ShardId(7));
+        for range in [own.all(), ShardId(7).topic(TopicId(u32::MAX)), ShardId(7).dedup_before(9), ShardId(7).dedup_from(0)] {
+            commit.push(delete_range(range));
+        }
+        let mut last = Commit::new(ShardId(u16::MAX));
+        last.push(delete_range(ShardId(u16::MAX).topic(TopicId(u32::MAX))));
+    }
+
+    #[test]
+    fn a_range_of_another_shard_or_beyond_the_own_is_a_panic() {
+        let own = ShardId(7).dedup_from(0);
+        for range in [ShardId(8).dedup_from(0), own.start.clone()..ShardId(8).dedup_from(1).start, ShardId(6).dedup_from(0).start..own.end] {
+            let push = || Commit::new(ShardId(7)).push(delete_range(range.clone()));
+            assert!(std::panic::catch_unwind(push).is_err(), "{range:?}");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Commits of the embedder: its own keys, records for its topics, and settled commands, in one write of one shard.
 
 use crate::group::HandOut;
+use crate::embed::SubmitError;
 use crate::log::batch::Batch;
 use crate::log::partition::Partition;
 use crate::shard::Shard;
@@ -20,8 +21,8 @@ pub(crate) struct EmbeddedCommit {
     pub(crate) unseen: Vec<(GroupKey, Offset)>,
     /// Records that are due again at a time of the embedder's, in milliseconds since 1970.
     pub(crate) postpones: Vec<(GroupKey, Offset, u64)>,
-    /// The offsets, as soon as they are given: before anything is durable. `None`: the condition does not hold.
-    pub(crate) placed: oneshot::Sender<Option<Vec<Offset>>>,
+    /// The offsets, as soon as they are given: before anything is durable. An error: nothing of the commit is staged.
+    pub(crate) placed: oneshot::Sender<Result<Vec<Offset>, SubmitError>>,
     /// When everything is durable.
     pub(crate) durable: oneshot::Sender<Result<(), WriteError>>,
 }
@@ -30,7 +31,11 @@ impl Shard {
     pub(crate) fn embedded(&mut self, commit: EmbeddedCommit) {
         if commit.unseen.iter().any(|&(key, offset)| self.hand_out(key, offset) != HandOut::Never) {
             // The embedder decides again. It may have stopped to listen, as at a shutdown.
-            let _ = commit.placed.send(None);
+            let _ = commit.placed.send(Err(SubmitError::HandedOut));
+            return;
+        }
+        if !commit.appends.iter().all(|(partition, _)| self.owns(partition)) {
+            let _ = commit.placed.send(Err(WriteError::TopicDeleted.into()));
             return;
         }
         for mutation in commit.mutations {
@@ -56,7 +61,7 @@ impl Shard {
         }
         self.commit.require_sync();
         // The embedder may have stopped to listen, as at a shutdown; the commit goes on.
-        let _ = commit.placed.send(Some(offsets));
+        let _ = commit.placed.send(Ok(offsets));
         let durable = commit.durable;
         self.answer(move |written| {
             let _ = durable.send(written);

@@ -4,6 +4,7 @@ pub(crate) mod append;
 pub(crate) mod commit;
 pub(crate) mod committer;
 pub(crate) mod embedded;
+pub(crate) mod idempotency;
 pub(crate) mod queue;
 mod recent;
 mod task;
@@ -13,9 +14,10 @@ use crate::liveness::Liveness;
 use crate::log::partition::Partition;
 use crate::storage::Mutation;
 use crate::storage::keys::PartitionKey;
-use append::{AppendRequest, CheckRequest};
+use append::AppendRequest;
 use commit::WriteError;
 use embedded::EmbeddedCommit;
+use idempotency::{CheckRequest, ClaimRequest};
 use queue::{GroupKey, QueueRequest, Slot};
 use sagamq_api::Offset;
 use std::sync::Arc;
@@ -30,6 +32,8 @@ const INPUTS_MAX: usize = 4096;
 pub(crate) enum Input {
     /// Store records in one partition.
     Append(AppendRequest),
+    /// Claim the idempotency key of a request.
+    Claim(ClaimRequest),
     /// Would these keys be refused? Stores nothing.
     Check(CheckRequest),
     /// Something with one group in one partition.

@@ -49,13 +49,14 @@ impl RecentEntries {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dedup::Place;
     use crate::storage::keys::{ShardId, TopicId};
     use sagamq_api::{Offset, PartitionId};
 
     const PARTITION: PartitionKey = PartitionKey { shard: ShardId(0), topic: TopicId(1), partition: PartitionId(0) };
 
     fn entry(base: u64) -> Entry {
-        Entry { base: Offset(base), count: 1, timestamp_ms: 0, stored_at_ms: 0, fingerprint: [0; 16] }
+        Entry { place: Place::Stored { base: Offset(base) }, arrived_ms: 0, ends_at_ms: 0, count: 1, fingerprint: [0; 16] }
     }
 
     fn hash(number: usize) -> Hash {
@@ -86,6 +87,6 @@ mod tests {
         for number in 1..=DURABLE_ENTRIES_MAX {
             recent.insert(PARTITION, hash(number), entry(0), 4);
         }
-        assert_eq!(recent.get(PARTITION, hash(0)).map(|entry| entry.base), Some(Offset(2)));
+        assert_eq!(recent.get(PARTITION, hash(0)), Some(entry(2)));
     }
 }

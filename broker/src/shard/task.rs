@@ -3,6 +3,7 @@
 //! It may run ahead of the disk: the next inputs are handled while the committer syncs. Readers may not, because only the
 //! committer moves the high watermark, and answers go out only behind it.
 
+use crate::dedup::Buckets;
 use crate::env::{Clock, Random};
 use crate::liveness::PartGuard;
 use crate::log::batch::Batch;
@@ -12,10 +13,10 @@ use crate::shard::commit::{Commit, Completion, WriteError};
 use crate::shard::queue::{GroupKey, Slot};
 use crate::shard::recent::RecentEntries;
 use crate::shard::{Input, ShardLog};
-use crate::storage::keys::{PartitionKey, ShardId};
+use crate::storage::keys::{PartitionKey, ShardId, TopicId};
 use crate::storage::{Family, Mutation, Storage};
 use core::time::Duration;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::sync::{mpsc, oneshot};
@@ -35,8 +36,8 @@ pub(crate) struct ShardParts {
     pub(crate) random: Random,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) staged: mpsc::Sender<Commit>,
-    /// Longest deduplication window of any topic: older buckets are deleted.
-    pub(crate) dedup_window_ms_max: u64,
+    /// Where there are idempotency entries.
+    pub(crate) buckets: Buckets,
 }
 
 /// A shard in the hands of its task.
@@ -49,6 +50,7 @@ pub(crate) struct Shard {
     pub(crate) logs: HashMap<PartitionKey, ShardLog>,
     pub(crate) slots: HashMap<GroupKey, Slot>,
     pub(crate) recent: RecentEntries,
+    pub(crate) buckets: Buckets,
     /// The commit that is being made, and its number.
     pub(crate) commit: Commit,
     pub(crate) commit_number: u64,
@@ -56,8 +58,6 @@ pub(crate) struct Shard {
     appended: Vec<(Arc<Partition>, Vec<Batch>)>,
     answers: Vec<Completion>,
     staged: mpsc::Sender<Commit>,
-    dedup_window_ms_max: u64,
-    dedup_deleted_before: u32,
 }
 
 impl Shard {
@@ -71,14 +71,13 @@ impl Shard {
             logs: HashMap::new(),
             slots: slots.into_iter().collect(),
             recent: RecentEntries::default(),
+            buckets: parts.buckets,
             commit: Commit::new(parts.id),
             commit_number: 1,
             dirty: HashSet::new(),
             appended: Vec::new(),
             answers: Vec::new(),
             staged: parts.staged,
-            dedup_window_ms_max: parts.dedup_window_ms_max,
-            dedup_deleted_before: 0,
         };
         shard.add_partitions(logs);
         shard
@@ -114,6 +113,7 @@ impl Shard {
     fn handle(&mut self, input: Input) {
         match input {
             Input::Append(request) => self.append(request),
+            Input::Claim(request) => self.claim(request),
             Input::Check(request) => self.check(request),
             Input::Queue(request) => self.queue(request),
             Input::Embedded(commit) => self.embedded(commit),
@@ -162,17 +162,23 @@ impl Shard {
     }
 
     fn remove(&mut self, partitions: &[PartitionKey], groups: &[GroupKey], reply: oneshot::Sender<Result<(), WriteError>>) {
+        let topics: BTreeSet<TopicId> = partitions.iter().map(|key| key.topic).collect();
         for key in groups {
             self.slots.remove(key);
             self.dirty.remove(key);
-            self.commit.push(Mutation::Delete { family: Family::Group, key: key.partition.group(key.group) });
+            if !topics.contains(&key.partition.topic) {
+                self.commit.push(Mutation::Delete { family: Family::Group, key: key.partition.group(key.group) });
+            }
         }
         for key in partitions {
             if let Some(log) = self.logs.remove(key) {
                 log.partition.delete();
             }
+        }
+        // A topic goes as a whole: one range a family, however many partitions it has.
+        for topic in topics {
             for family in [Family::Log, Family::TimeIndex, Family::Group] {
-                self.commit.push(Mutation::DeleteRange { family, range: key.all() });
+                self.commit.push(Mutation::DeleteRange { family, range: self.id.topic(topic) });
             }
         }
         self.write_meta(Vec::new(), reply);
@@ -186,11 +192,7 @@ impl Shard {
         for key in keys {
             self.expire(key).expect("the slot was just seen");
         }
-        let oldest_bucket = crate::dedup::bucket(now_ms.saturating_sub(self.dedup_window_ms_max));
-        if oldest_bucket > self.dedup_deleted_before {
-            self.dedup_deleted_before = oldest_bucket;
-            self.commit.push(Mutation::DeleteRange { family: Family::Dedup, range: self.id.dedup_before(oldest_bucket) });
-        }
+        self.expire_entries();
     }
 
     /// Hands the commit to the committer. `false` when there is no committer any more.

@@ -85,6 +85,13 @@ impl PartitionKey {
         Some(Offset(u64::from_be_bytes(base.try_into().expect("eight bytes were taken"))))
     }
 
+    /// Time in a key of the `time_index` family; 0 for those before 1970 as well.
+    #[must_use]
+    pub fn time_index_timestamp(key: &[u8]) -> Option<i64> {
+        let timestamp_ms = key.get(PREFIX..PREFIX + 8)?;
+        i64::try_from(u64::from_be_bytes(timestamp_ms.try_into().expect("eight bytes were taken"))).ok()
+    }
+
     /// Key of a group's state in this partition.
     #[must_use]
     pub fn group(self, group: GroupId) -> Vec<u8> {
@@ -114,13 +121,37 @@ impl PartitionKey {
     }
 }
 
+/// Bucket in a key of the `dedup` family.
+#[must_use]
+pub fn dedup_bucket(key: &[u8]) -> Option<u32> {
+    key.get(2..6).map(|bucket| u32::from_be_bytes(bucket.try_into().expect("four bytes were taken")))
+}
+
 impl ShardId {
+    /// Idempotency entries of `bucket` and of those above it.
+    #[must_use]
+    pub fn dedup_from(self, bucket: u32) -> Range<Vec<u8>> {
+        let prefix = self.0.to_be_bytes();
+        let mut start = prefix.to_vec();
+        start.extend_from_slice(&bucket.to_be_bytes());
+        start..successor(&prefix)
+    }
+
     /// Idempotency entries of the buckets below `bucket`.
     #[must_use]
     pub fn dedup_before(self, bucket: u32) -> Range<Vec<u8>> {
         let start = self.0.to_be_bytes().to_vec();
         let mut end = start.clone();
         end.extend_from_slice(&bucket.to_be_bytes());
+        start..end
+    }
+
+    /// Every key of a topic on this shard in a family whose keys begin with the partition.
+    #[must_use]
+    pub fn topic(self, topic: TopicId) -> Range<Vec<u8>> {
+        let mut start = self.0.to_be_bytes().to_vec();
+        start.extend_from_slice(&topic.0.to_be_bytes());
+        let end = successor(&start);
         start..end
     }
 
@@ -240,6 +271,7 @@ mod tests {
             let (a, b) = (of.time_index(at_a, Offset(base_a)), of.time_index(at_b, Offset(base_b)));
             prop_assert_eq!(a.cmp(&b), named);
             prop_assert_eq!(PartitionKey::time_index_base(&a), Some(Offset(base_a)));
+            prop_assert_eq!(PartitionKey::time_index_timestamp(&a), Some(at_a.max(0)));
             prop_assert!(of.all().contains(&a));
         }
 
@@ -248,6 +280,7 @@ mod tests {
             for key in [b.log(Offset(at)), b.time_index(5, Offset(at)), b.group(GroupId(group))] {
                 prop_assert_eq!(a.all().contains(&key), a == b);
                 prop_assert!(b.all().contains(&key));
+                prop_assert_eq!(a.shard.topic(a.topic).contains(&key), (a.shard, a.topic) == (b.shard, b.topic));
                 prop_assert!(key.starts_with(&b.shard.0.to_be_bytes()));
             }
         }
@@ -258,6 +291,8 @@ mod tests {
             prop_assert_eq!(older.contains(&of.dedup(bucket, hash)), of.shard.0 == shard && bucket < before);
             let own = of.shard.dedup_before(before);
             prop_assert_eq!(own.contains(&of.dedup(bucket, hash)), bucket < before);
+            prop_assert_eq!(of.shard.dedup_from(before).contains(&of.dedup(bucket, hash)), bucket >= before);
+            prop_assert_eq!(dedup_bucket(&of.dedup(bucket, hash)), Some(bucket));
         }
 
         #[test]

@@ -1,14 +1,15 @@
 //! The catalogue in memory: topics by name, each with its partitions and groups. Changes go through the broker, one at a time.
 
 use crate::log::partition::Partition;
-use crate::shard::queue::{GroupKey, QueueView};
-use crate::storage::keys::{GroupId, TopicId};
-use crate::topic::entry::{NextIds, TopicKind};
+use crate::topic::Group;
+use crate::topic::entry::{NextIds, TopicEntry};
+use crate::storage::keys::TopicId;
 use sagamq_api::topic::{PartitionDescription, TopicConfig, TopicDescription};
 use sagamq_api::{GroupName, PartitionId, TopicName};
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::Mutex;
 
 /// A topic and everything that belongs to it.
 #[derive(Debug)]
@@ -17,41 +18,45 @@ pub(crate) struct Topic {
     pub(crate) name: TopicName,
     pub(crate) config: TopicConfig,
     pub(crate) created_at_ms: u64,
-    pub(crate) kind: TopicKind,
+    pub(crate) kind: crate::topic::TopicKind,
     pub(crate) partitions: Vec<Arc<Partition>>,
+    owned: AtomicBool,
     groups: RwLock<BTreeMap<GroupName, Arc<Group>>>,
 }
 
-/// A queue group.
-#[derive(Debug)]
-pub(crate) struct Group {
-    pub(crate) id: GroupId,
-    pub(crate) name: GroupName,
-    pub(crate) partitions: Vec<GroupPartition>,
-    pub(crate) dead_letter_topic: Arc<Topic>,
-    /// Wakes one poller.
-    pub(crate) notify: Arc<Notify>,
-}
-
-/// A group in one partition, as everybody may see it.
-#[derive(Debug)]
-pub(crate) struct GroupPartition {
-    pub(crate) key: GroupKey,
-    pub(crate) redrive: GroupKey,
-    pub(crate) partition: Arc<Partition>,
-    pub(crate) view: Arc<QueueView>,
-}
-
 impl Topic {
-    pub(crate) fn new(
-        id: TopicId,
-        name: TopicName,
-        config: TopicConfig,
-        created_at_ms: u64,
-        kind: TopicKind,
-        partitions: Vec<Arc<Partition>>,
-    ) -> Self {
-        Self { id, name, config, created_at_ms, kind, partitions, groups: RwLock::default() }
+    pub(crate) fn new(entry: TopicEntry, partitions: Vec<Arc<Partition>>) -> Self {
+        Self {
+            id: TopicId(entry.id),
+            name: entry.name,
+            config: entry.config,
+            created_at_ms: entry.created_at_ms,
+            kind: entry.kind,
+            partitions,
+            owned: AtomicBool::new(entry.owned),
+            groups: RwLock::default(),
+        }
+    }
+
+    /// What the catalogue stores of it.
+    pub(crate) fn entry(&self) -> TopicEntry {
+        TopicEntry {
+            id: self.id.0,
+            name: self.name.clone(),
+            config: self.config.clone(),
+            created_at_ms: self.created_at_ms,
+            kind: self.kind,
+            owned: self.is_owned(),
+        }
+    }
+
+    /// Whether the embedder needs it.
+    pub(crate) fn is_owned(&self) -> bool {
+        self.owned.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_owned(&self) {
+        self.owned.store(true, Ordering::Release);
     }
 
     pub(crate) fn partition(&self, partition: PartitionId) -> Option<&Arc<Partition>> {
@@ -79,6 +84,13 @@ impl Topic {
             partition.partition.remove_waiting_group(&group.notify);
         }
         self.groups.write().unwrap_or_else(PoisonError::into_inner).remove(&group.name);
+    }
+
+    /// The topic is deleted: nothing is stored in it any more, and whoever waits for its records hears of it at once.
+    pub(crate) fn close(&self) {
+        for partition in &self.partitions {
+            partition.delete();
+        }
     }
 
     pub(crate) fn describe(&self) -> TopicDescription {

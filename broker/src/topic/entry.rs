@@ -13,6 +13,8 @@ pub(crate) struct TopicEntry {
     pub(crate) config: TopicConfig,
     pub(crate) created_at_ms: u64,
     pub(crate) kind: TopicKind,
+    /// Whether the embedder needs it: it cannot be deleted.
+    pub(crate) owned: bool,
 }
 
 /// What a topic is for.
@@ -40,6 +42,8 @@ pub(crate) struct GroupEntry {
     /// Id of the group whose settled records are the redriven dead letters.
     pub(crate) redrive: u32,
     pub(crate) created_at_ms: u64,
+    /// Whether the embedder needs it: it cannot be deleted.
+    pub(crate) owned: bool,
 }
 
 /// The next free numbers.

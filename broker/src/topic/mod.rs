@@ -2,7 +2,9 @@
 
 mod catalog;
 mod entry;
+mod group;
 pub(crate) mod partitioner;
 
-pub(crate) use catalog::{Catalog, Group, GroupPartition, Topic};
+pub(crate) use catalog::{Catalog, Topic};
 pub(crate) use entry::{GroupEntry, NextIds, TopicEntry, TopicKind};
+pub(crate) use group::{Group, GroupPartition, Receiving};

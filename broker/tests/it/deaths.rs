@@ -60,6 +60,8 @@ async fn a_committer_that_panics_is_told_and_what_it_wrote_is_not_called_unstore
 async fn a_shard_that_panics_is_told() {
     let storage = PanickingStorage::default();
     let test = TestBroker::with_topic(storage.clone(), "t", one_partition()).await;
+    // There has to be something to look up.
+    test.produce("t", vec![ProduceRecord::text("before")], Some("before")).await;
     storage.on_dedup.store(true, Ordering::SeqCst);
     assert!(is_lost(&test).await);
     test.broker.liveness().died().await;

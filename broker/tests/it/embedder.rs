@@ -8,7 +8,7 @@ use sagamq_api::record::Payload;
 use sagamq_api::topic::TopicConfig;
 use sagamq_broker::storage::crash::{CrashStorage, FailedWrite};
 use sagamq_broker::storage::memory::MemoryStorage;
-use sagamq_broker::{EmbedError, HandOut, SubmitError};
+use sagamq_broker::{EmbedError, HandOut, SubmitError, WriteError};
 
 fn lane_topic() -> TopicConfig {
     TopicConfig { partitions: 4, ..TopicConfig::default() }
@@ -111,4 +111,20 @@ async fn a_hand_out_is_synced_before_the_record_is_given_out_and_what_was_never_
     let again = test.receive("t", "workers").await;
     assert_eq!(again.iter().map(|d| (d.record.offset.0, d.attempt)).collect::<Vec<_>>(), [(0, 2)]);
     assert!(again[0].handed_out_ago_ms.is_some(), "a worker learns how long ago its run began");
+}
+
+#[tokio::test]
+async fn a_commit_for_a_deleted_topic_stores_nothing() {
+    let test = TestBroker::with_topic(MemoryStorage::new(), "t", lane_topic()).await;
+    let lane = test.broker.embedder(1);
+    let mut commit = lane.begin();
+    commit.put(b"k", b"v".to_vec());
+    commit.append(&topic("t"), value("x")).expect("a lane topic");
+    test.broker.delete_topic(&topic("t")).await.expect("deleted");
+    let refused = lane.submit(commit).await;
+    assert!(matches!(refused, Err(SubmitError::Write(WriteError::TopicDeleted))), "{refused:?}");
+    let mut next = lane.begin();
+    next.put(b"next", b"v".to_vec());
+    lane.submit(next).await.expect("the lane goes on").durable().await.expect("durable");
+    assert!(lane.get(b"k").expect("reads").is_none());
 }

@@ -194,6 +194,7 @@ async fn receipts_of_others_are_refused() {
     let still = test.broker.describe_group(&topic("t"), &group("g")).await.expect("there");
     assert_eq!(still.in_flight, 1, "a refused request settles nothing");
     assert!(matches!(test.broker.ack(&topic("t"), &group("none"), &request).await, Err(ConsumeError::GroupNotFound { .. })));
+    test.ack("t", "g", &delivered).await;
     test.broker.delete_group(&topic("t"), &group("g")).await.expect("deleted");
     test.receive("t", "g").await;
     let deleted = test.broker.ack(&topic("t"), &group("g"), &request).await;

@@ -5,5 +5,6 @@ mod crash;
 mod deaths;
 mod embedder;
 mod groups;
+mod idempotency;
 mod produce;
 mod topics;

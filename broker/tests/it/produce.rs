@@ -1,11 +1,13 @@
 //! Producing: order, partitions, idempotency, refusals that store nothing.
 
 use crate::common::{START_MS, TestBroker, one_partition, topic};
+use core::ops::ControlFlow;
 use core::time::Duration;
 use sagamq_api::record::ProduceRecord;
 use sagamq_api::topic::{ReadQuery, TopicConfig};
 use sagamq_api::{Offset, PartitionId};
 use sagamq_broker::storage::memory::MemoryStorage;
+use sagamq_broker::storage::{Direction, Family, Storage as _};
 use sagamq_broker::{AppendError, ProduceError};
 
 #[tokio::test]
@@ -66,7 +68,7 @@ async fn a_key_with_another_payload_refuses_the_whole_request() {
 
     test.produce("t", vec![ProduceRecord::text("a")], Some("r")).await;
     let refused = test.broker.produce(&topic("t"), vec![ProduceRecord::text("b")], Some("r")).await;
-    assert!(matches!(refused, Err(ProduceError::KeyReused { reason: AppendError::KeyReused { .. }, .. })), "{refused:?}");
+    assert!(matches!(refused, Err(ProduceError::Append(AppendError::RequestKeyReused { .. }))), "{refused:?}");
 }
 
 #[tokio::test]
@@ -158,4 +160,43 @@ async fn large_requests_are_cut_into_batches_and_read_from_storage_after_a_resta
     let query = ReadQuery { offset: Some(Offset(777)), max_records: Some(2), ..ReadQuery::default() };
     let answer = test.broker.read(&topic("t"), PartitionId(0), &query).await.expect("read");
     assert_eq!(answer.records.iter().map(|r| r.offset.0).collect::<Vec<_>>(), [777, 778]);
+}
+
+#[tokio::test]
+async fn a_record_is_found_by_its_time_after_a_restart_behind_older_ones() {
+    let storage = MemoryStorage::new();
+    let mut test = TestBroker::with_topic(storage.clone(), "t", one_partition()).await;
+    let times = [1_000, 10_000, 10_500, 2_000, 3_000, 11_000, 400, 20_000];
+    for (index, timestamp_ms) in times.into_iter().enumerate() {
+        let record = ProduceRecord { timestamp_ms: Some(timestamp_ms), ..ProduceRecord::text(index.to_string()) };
+        test.produce("t", vec![record], None).await;
+        test.broker.shutdown().await;
+        test = TestBroker::open(storage.clone());
+        for asked in (0..=21_000).step_by(250) {
+            let query = ReadQuery { timestamp_ms: Some(asked), max_records: Some(1), ..ReadQuery::default() };
+            let answer = test.broker.read(&topic("t"), PartitionId(0), &query).await.expect("read");
+            let expected = times[..=index].iter().position(|&time| time >= asked).map(|offset| Offset(offset as u64));
+            assert_eq!(answer.records.first().map(|record| record.offset), expected, "time {asked} after {} records", index + 1);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_a_duplicate_leaves_is_cut_into_batches_as_any_request() {
+    let storage = MemoryStorage::new();
+    let test = TestBroker::with_topic(storage.clone(), "t", one_partition()).await;
+    let record = |n: usize| ProduceRecord::text("x".repeat(400_000)).with_idempotency_key(n.to_string());
+    test.produce("t", vec![record(0)], None).await;
+    let answer = test.produce("t", (0..20).map(record).collect(), None).await;
+    assert_eq!(answer.iter().filter(|record| record.duplicate).count(), 1);
+    let end = [u8::MAX; 64];
+    let mut batches = 0;
+    storage
+        .scan(Family::Log, &[][..]..&end[..], Direction::Forward, &mut |_, batch| {
+            batches += 1;
+            assert!(batch.len() < 1_100_000, "a batch of {} bytes", batch.len());
+            ControlFlow::Continue(())
+        })
+        .expect("scans");
+    assert_eq!(batches, 1 + 10, "two records a batch");
 }

@@ -5,7 +5,7 @@ use crate::protocol::Rejection;
 use crate::store::StoreError;
 use sagamq_api::{ErrorCode, Problem};
 use sagamq_broker::http::problem::ApiError;
-use sagamq_broker::{CreateTopicError, EmbedError, WriteError};
+use sagamq_broker::{CreateTopicError, EmbedError, TopicError, WriteError};
 
 /// A [`SagaError`] on its way out.
 pub(super) struct Refused(pub(super) SagaError);
@@ -34,6 +34,7 @@ fn problem(error: SagaError) -> ApiError {
             CreateTopicError::Exists(_) => ErrorCode::TopicExists,
             CreateTopicError::Write(error) => of_write(error),
         },
+        SagaError::Own { reason, .. } => return TopicError::clone(&reason).into(),
         SagaError::Group { .. } => ErrorCode::TopicExists,
         SagaError::DefinitionNotFound { .. } => ErrorCode::DefinitionNotFound,
         SagaError::InvalidInput(_) | SagaError::TooDeep { what: "the input", .. } => ErrorCode::InvalidSagaInput,
@@ -63,6 +64,7 @@ fn of_write(error: &WriteError) -> ErrorCode {
         WriteError::Failed(_) | WriteError::Stopped(_) => ErrorCode::WritesStopped,
         WriteError::ShuttingDown => ErrorCode::ShuttingDown,
         WriteError::Lost(_) => ErrorCode::Internal,
+        WriteError::TopicDeleted => ErrorCode::TopicNotFound,
     }
 }
 

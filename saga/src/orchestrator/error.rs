@@ -4,7 +4,7 @@ use crate::protocol::Rejection;
 use crate::store::StoreError;
 use sagamq_api::limits::{DEFINITION_BYTES_MAX, SAGA_JSON_DEPTH_MAX, SAGA_PAYLOAD_BYTES_MAX};
 use sagamq_api::{Fault, SagaName, TopicName};
-use sagamq_broker::{ConsumeError, CreateTopicError, EmbedError, SubmitError, WriteError};
+use sagamq_broker::{ConsumeError, CreateTopicError, EmbedError, SubmitError, TopicError, WriteError};
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -68,6 +68,14 @@ pub enum SagaError {
         topic: TopicName,
         /// Why.
         reason: Arc<CreateTopicError>,
+    },
+    /// A topic cannot be kept from being deleted.
+    #[error("the topic `{topic}` cannot be taken for sagas: {reason}")]
+    Own {
+        /// The topic.
+        topic: TopicName,
+        /// Why.
+        reason: Arc<TopicError>,
     },
     /// The group of a service's workers cannot be created.
     #[error("the workers' group of `{topic}` cannot be created: {reason}")]

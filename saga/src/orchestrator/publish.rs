@@ -116,7 +116,12 @@ impl Orchestrator {
         for topic in topics_of(definition) {
             ensure_lane_topic(&self.0.broker, &topic).await?;
             let made = self.0.broker.ensure_group(&topic, &workers, StartPosition::Earliest).await;
-            made.map_err(|reason| SagaError::Group { topic, reason: Arc::new(reason) })?;
+            let owned = match made {
+                // Without its group an old command would be delivered again, so neither can be deleted.
+                Ok(()) => self.0.broker.own_group(&topic, &workers).await,
+                Err(reason) => Err(reason),
+            };
+            owned.map_err(|reason| SagaError::Group { topic, reason: Arc::new(reason) })?;
         }
         Ok(())
     }
@@ -130,13 +135,13 @@ fn compile(given: &str, canonical: &str) -> Result<Compiled, Vec<sagamq_api::Fau
     })
 }
 
-/// Makes a topic with one partition a shard, or accepts one that is there. Commands are never dead letters: the attempt's deadline
-/// ends them, and the saga knows what to do then.
+/// Makes a topic with one partition a shard, or accepts one that is there; from then on it cannot be deleted. Commands are never dead
+/// letters: the attempt's deadline ends them, and the saga knows what to do then.
 pub(super) async fn ensure_lane_topic(broker: &Broker, topic: &TopicName) -> Result<(), SagaError> {
     let shards = broker.shards();
     let config =
         TopicConfig { partitions: u32::from(shards), delivery_limit: 0, record_bytes_max: RECORD_BYTES_MAX, ..TopicConfig::default() };
-    match broker.create_topic(topic, config).await {
+    let made = match broker.create_topic(topic, config).await {
         Ok(_) => Ok(()),
         Err(reason @ CreateTopicError::Exists(_)) => {
             let partitions = broker.describe_topic(topic).map_or(0, |found| found.config.partitions);
@@ -147,5 +152,7 @@ pub(super) async fn ensure_lane_topic(broker: &Broker, topic: &TopicName) -> Res
             }
         }
         Err(reason) => Err(SagaError::Topic { topic: topic.clone(), reason: Arc::new(reason) }),
-    }
+    };
+    made?;
+    broker.own_topic(topic).await.map_err(|reason| SagaError::Own { topic: topic.clone(), reason: Arc::new(reason) })
 }

@@ -117,3 +117,29 @@ impl Answer {
         self.json()
     }
 }
+
+#[tokio::test]
+async fn series_of_deleted_topics_and_groups_go() {
+    let server = Server::new();
+    for topic in ["kept", "dropped"] {
+        server.topic(topic).await;
+        let body = || r#"{"records":[{"value":1,"idempotency_key":"k"}]}"#;
+        server.post(&format!("/v1/topics/{topic}/records"), body()).await.ok();
+        server.post(&format!("/v1/topics/{topic}/records"), body()).await.ok();
+        for group in ["a", "b"] {
+            let received = server.post(&format!("/v1/topics/{topic}/groups/{group}:receive"), "").await.ok();
+            let receipt = received["deliveries"][0]["receipt"].clone();
+            server.post_json(&format!("/v1/topics/{topic}/groups/{group}:ack"), serde_json::json!({"receipts": [receipt]})).await.ok();
+        }
+    }
+    let series = async |label: &str| {
+        let text = String::from_utf8(server.get("/metrics").await.body).expect("text");
+        text.lines().filter(|line| line.contains(label)).count()
+    };
+    let (of_topic, of_group) = (series(r#"topic="dropped""#).await, series(r#"group="a""#).await);
+    assert!(of_topic >= 7 && of_group >= 4, "there is something to forget: {of_topic}, {of_group}");
+    assert_eq!(server.delete("/v1/topics/kept/groups/a").await.status, StatusCode::NO_CONTENT);
+    assert_eq!(server.delete("/v1/topics/dropped").await.status, StatusCode::NO_CONTENT);
+    assert_eq!((series(r#"topic="dropped""#).await, series(r#"group="a""#).await), (0, 0));
+    assert!(series(r#"topic="kept""#).await > 0);
+}

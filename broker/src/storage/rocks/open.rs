@@ -19,6 +19,9 @@ const DATABASE: &str = "rocksdb";
 /// RocksDB's pointer to its newest manifest: where it is, there is a database.
 const CURRENT: &str = "CURRENT";
 
+/// Sorted files that may be open at once while the database is looked at. RocksDB takes no less.
+const OPEN_FILES_TO_LOOK: i32 = 20;
+
 pub(super) fn open(path: &Path, options: &RocksOptions) -> Result<RocksStorage, OpenError> {
     let refusal = Refusal(path);
     refuse_foreign(path)?;
@@ -137,11 +140,19 @@ fn check_guard(path: &Path, database: &Path, exists: bool, recorded: Recorded) -
 
 /// The sequence number that the database reaches, without changing anything in it.
 fn readable_sequence(database: &Path) -> Result<u64, rocksdb::Error> {
+    open_to_look(database).map(|db| db.latest_sequence_number())
+}
+
+/// Opens the database for reading. It reads the manifest and the write-ahead log, which are bounded, and of the sorted files no more
+/// than a few, however many there are: with the default every one would be opened, and its index kept in memory.
+pub(super) fn open_to_look(database: &Path) -> Result<DB, rocksdb::Error> {
     let mut options = Options::default();
     options.set_paranoid_checks(true);
     options.set_track_and_verify_wals_in_manifest(true);
+    options.set_max_open_files(OPEN_FILES_TO_LOOK);
+    options.set_skip_stats_update_on_db_open(true);
     let families = Family::ALL.map(Family::name);
-    DB::open_cf_for_read_only(&options, database, families, false).map(|db| db.latest_sequence_number())
+    DB::open_cf_for_read_only(&options, database, families, false)
 }
 
 fn open_database(database: &Path, options: &RocksOptions) -> Result<DB, rocksdb::Error> {

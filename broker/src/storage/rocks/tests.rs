@@ -356,3 +356,30 @@ fn after_a_failed_write_nothing_more_is_written_and_reads_go_on() {
     assert_eq!(again.to_string(), refusal.to_string(), "the first reason stays");
     assert_eq!(all_keys(&storage, Family::Meta), "before");
 }
+
+#[test]
+fn looking_at_a_database_opens_a_few_of_its_files_however_many_there_are() {
+    const FILES: usize = 120;
+    let path = directory();
+    drop(open(path.path()));
+    let database = path.path().join("rocksdb");
+    let families = Family::ALL.map(Family::name);
+    let mut options = Options::default();
+    options.set_disable_auto_compactions(true);
+    let db = DB::open_cf(&options, &database, families).expect("opens");
+    let log = db.cf_handle(Family::Log.name()).expect("there");
+    for number in 0..FILES {
+        db.put_cf(log, number.to_be_bytes(), b"v").expect("written");
+        db.flush_cf(log).expect("flushed");
+    }
+    let sequence = db.latest_sequence_number();
+    drop(db);
+    let is_sorted_file = |file: &Path| file.starts_with(&database) && file.extension().is_some_and(|extension| extension == "sst");
+    assert!(content(&database).keys().filter(|file| is_sorted_file(file)).count() >= FILES);
+
+    let db = super::open::open_to_look(&database).expect("opens");
+    assert_eq!(db.latest_sequence_number(), sequence);
+    let open_files = fs::read_dir("/proc/self/fd").expect("the system tells").filter_map(|file| fs::read_link(file.ok()?.path()).ok());
+    let open_files = open_files.filter(|file| is_sorted_file(file)).count();
+    assert!(open_files <= 20, "{open_files} of {FILES} files are open");
+}

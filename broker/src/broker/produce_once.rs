@@ -1,0 +1,62 @@
+//! A request under an idempotency key of its own, which holds over the whole topic: the key is claimed first, then the partitions
+//! store their shares, and a retry goes on from the claim ([`crate::dedup::request`]).
+
+use crate::broker::Broker;
+use crate::broker::produce::{Answer, ProduceError, Request, in_order};
+use crate::dedup::{self, KeyScope};
+use crate::shard::Input;
+use crate::shard::append::AppendError;
+use crate::shard::idempotency::{ClaimRequest, Claimed, Keys};
+use crate::storage::StorageError;
+use crate::topic::Topic;
+use crate::topic::partitioner::partition_of;
+use sagamq_api::topic::ProducedRecord;
+use std::sync::Arc;
+
+impl Broker {
+    pub(super) async fn produce_under_key(&self, topic: &Topic, key: &str, mut request: Request) -> Result<Vec<ProducedRecord>, ProduceError> {
+        let partitions = topic.config.partitions;
+        let home = &topic.partitions[partition_of(key.as_bytes(), partitions).0 as usize];
+        let key = dedup::hash_key(KeyScope::Request, key);
+        let batches = match &mut request.shares[..] {
+            [only] if only.partition.key == home.key => std::mem::take(&mut only.batches),
+            _ => Vec::new(),
+        };
+        let is_at_home = !batches.is_empty();
+        let claim = |reply| {
+            Input::Claim(ClaimRequest {
+                home: Arc::clone(home),
+                topic: topic.name.as_str().into(),
+                key,
+                fingerprint: request.fingerprint,
+                count: u32::try_from(request.count).expect("a request has at most ten thousand records"),
+                batches,
+                partitions,
+                dedup_window_ms: topic.config.dedup_window_ms,
+                arrived_ms: request.arrived_ms,
+                permit: Arc::clone(&request.permit),
+                reply,
+            })
+        };
+        match self.0.ask(home.key, claim).await.map_err(AppendError::from)?? {
+            Claimed::Stored(placed) => {
+                let mut records: Vec<_> = request.shares.into_iter().flat_map(|share| share.places.into_iter().zip(share.given_ms)).collect();
+                records.sort_unstable_by_key(|&(place, _)| place);
+                let (places, given_ms) = records.into_iter().unzip();
+                let stored = Answer { partition: home.key.partition, places, given_ms, placed };
+                Ok(in_order(vec![stored], request.count, request.arrived_ms))
+            }
+            Claimed::GoOn(claim) if claim.partitions == partitions && !is_at_home => {
+                for share in &mut request.shares {
+                    share.keys = Keys::Share { claim, request: key };
+                }
+                self.append_all(topic, request).await
+            }
+            // The records would go elsewhere than those of the first attempt. A topic's partitions do not change, so this is damage.
+            Claimed::GoOn(claim) => {
+                let reason = format!("an idempotency key was claimed for {} partitions, the topic has {partitions}", claim.partitions);
+                Err(AppendError::from(StorageError::Corrupt(reason)).into())
+            }
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! A queue group in memory.
+
+use crate::log::partition::Partition;
+use crate::shard::queue::{GroupKey, QueueView};
+use crate::storage::keys::GroupId;
+use crate::topic::{GroupEntry, Topic};
+use sagamq_api::GroupName;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+/// A queue group.
+#[derive(Debug)]
+pub(crate) struct Group {
+    pub(crate) id: GroupId,
+    pub(crate) name: GroupName,
+    pub(crate) partitions: Vec<GroupPartition>,
+    pub(crate) dead_letter_topic: Arc<Topic>,
+    /// Wakes one poller.
+    pub(crate) notify: Arc<Notify>,
+    /// Ends when the group or its topic is deleted.
+    pub(crate) gone: CancellationToken,
+    entry: GroupEntry,
+    owned: AtomicBool,
+    /// Receives under way, or [`Group::CLOSED`].
+    receivers: AtomicUsize,
+}
+
+/// A group in one partition, as everybody may see it.
+#[derive(Debug)]
+pub(crate) struct GroupPartition {
+    pub(crate) key: GroupKey,
+    pub(crate) redrive: GroupKey,
+    pub(crate) partition: Arc<Partition>,
+    pub(crate) view: Arc<QueueView>,
+}
+
+/// A receive that is under way.
+#[derive(Debug)]
+pub(crate) struct Receiving<'a>(&'a Group);
+
+impl Group {
+    const CLOSED: usize = usize::MAX;
+
+    pub(crate) fn new(entry: GroupEntry, partitions: Vec<GroupPartition>, letters: &Arc<Topic>, notify: Arc<Notify>) -> Self {
+        Self {
+            id: GroupId(entry.id),
+            name: entry.name.clone(),
+            partitions,
+            dead_letter_topic: Arc::clone(letters),
+            notify,
+            gone: CancellationToken::new(),
+            owned: AtomicBool::new(entry.owned),
+            entry,
+            receivers: AtomicUsize::new(0),
+        }
+    }
+
+    /// What the catalogue stores of it.
+    pub(crate) fn entry(&self) -> GroupEntry {
+        GroupEntry { owned: self.is_owned(), ..self.entry.clone() }
+    }
+
+    /// Whether the embedder needs it.
+    pub(crate) fn is_owned(&self) -> bool {
+        self.owned.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_owned(&self) {
+        self.owned.store(true, Ordering::Release);
+    }
+
+    /// Begins a receive. `None`: the group is being deleted.
+    pub(crate) fn receiving(&self) -> Option<Receiving<'_>> {
+        let enter = |receivers| (receivers != Self::CLOSED).then(|| receivers + 1);
+        self.receivers.fetch_update(Ordering::AcqRel, Ordering::Acquire, enter).ok().map(|_| Receiving(self))
+    }
+
+    /// Lets no receive begin any more. `false`: one is under way, and nothing has changed.
+    pub(crate) fn close_if_idle(&self) -> bool {
+        self.receivers.compare_exchange(0, Self::CLOSED, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// Takes [`Group::close_if_idle`] back.
+    pub(crate) fn open_again(&self) {
+        self.receivers.store(0, Ordering::Release);
+    }
+}
+
+impl Drop for Receiving<'_> {
+    fn drop(&mut self) {
+        self.0.receivers.fetch_sub(1, Ordering::AcqRel);
+    }
+}
