@@ -170,9 +170,7 @@ impl Broker {
     /// Why a group that was there is not any more.
     pub(super) fn gone(&self, topic: &Topic, group: &Group) -> ConsumeError {
         match self.0.catalog.topic(&topic.name) {
-            Some(found) if found.id == topic.id => {
-                ConsumeError::GroupNotFound { topic: topic.name.clone(), group: group.name.clone() }
-            }
+            Some(found) if found.id == topic.id => ConsumeError::GroupNotFound { topic: topic.name.clone(), group: group.name.clone() },
             _ => TopicError::NotFound(topic.name.clone()).into(),
         }
     }

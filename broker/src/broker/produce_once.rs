@@ -14,7 +14,12 @@ use sagamq_api::topic::ProducedRecord;
 use std::sync::Arc;
 
 impl Broker {
-    pub(super) async fn produce_under_key(&self, topic: &Topic, key: &str, mut request: Request) -> Result<Vec<ProducedRecord>, ProduceError> {
+    pub(super) async fn produce_under_key(
+        &self,
+        topic: &Topic,
+        key: &str,
+        mut request: Request,
+    ) -> Result<Vec<ProducedRecord>, ProduceError> {
         let partitions = topic.config.partitions;
         let home = &topic.partitions[partition_of(key.as_bytes(), partitions).0 as usize];
         let key = dedup::hash_key(KeyScope::Request, key);
@@ -40,7 +45,8 @@ impl Broker {
         };
         match self.0.ask(home.key, claim).await.map_err(AppendError::from)?? {
             Claimed::Stored(placed) => {
-                let mut records: Vec<_> = request.shares.into_iter().flat_map(|share| share.places.into_iter().zip(share.given_ms)).collect();
+                let mut records: Vec<_> =
+                    request.shares.into_iter().flat_map(|share| share.places.into_iter().zip(share.given_ms)).collect();
                 records.sort_unstable_by_key(|&(place, _)| place);
                 let (places, given_ms) = records.into_iter().unzip();
                 let stored = Answer { partition: home.key.partition, places, given_ms, placed };

@@ -148,7 +148,11 @@ mod tests {
             assert_eq!(requests.len(), 1, "claim {claim} holds records of two requests");
             for (request, partitions) in requests {
                 for (partition, count) in partitions {
-                    assert_eq!(count, REQUESTS[request].iter().filter(|&&of| of == partition).count(), "claim {claim}, partition {partition}");
+                    assert_eq!(
+                        count,
+                        REQUESTS[request].iter().filter(|&&of| of == partition).count(),
+                        "claim {claim}, partition {partition}"
+                    );
                 }
             }
         }

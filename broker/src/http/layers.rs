@@ -64,7 +64,8 @@ fn rewrite_verb(mut request: Request) -> Request {
 async fn observe(State(metrics): State<HttpMetrics>, request: Request, next: Next) -> Response {
     let request_id = request_id(&request);
     let method = method_label(request.method());
-    let route = request.extensions().get::<MatchedPath>().map_or(NO_ROUTE.to_owned(), |path| path.as_str().replace(routes::VERB_SEGMENT, ":"));
+    let route =
+        request.extensions().get::<MatchedPath>().map_or(NO_ROUTE.to_owned(), |path| path.as_str().replace(routes::VERB_SEGMENT, ":"));
     let span = tracing::info_span!("request", request_id, method, path = requested_path(&request));
     let mut observed = Observed { metrics, route, method, span: span.clone(), started: start_timer(), status: CLIENT_WENT_AWAY };
     let response = next.run(request).instrument(span).await;

@@ -153,7 +153,9 @@ impl From<AppendError> for ApiError {
     fn from(error: AppendError) -> Self {
         match error {
             AppendError::TopicDeleted => Self::new(ErrorCode::TopicNotFound, error.to_string()),
-            AppendError::KeyReused { .. } | AppendError::RequestKeyReused { .. } => Self::new(ErrorCode::IdempotencyKeyReused, error.to_string()),
+            AppendError::KeyReused { .. } | AppendError::RequestKeyReused { .. } => {
+                Self::new(ErrorCode::IdempotencyKeyReused, error.to_string())
+            }
             AppendError::Write(error) => error.into(),
             AppendError::Storage(error) => error.into(),
             AppendError::Encode(error) => error.into(),

@@ -32,7 +32,8 @@ mod tests {
     use sagamq_api::record::Payload;
 
     fn records(sizes: &[usize]) -> Vec<Record> {
-        let record = |&size: &usize| Record { timestamp_ms: 0, payload: Payload { value: Some(vec![0; size].into()), ..Payload::default() } };
+        let record =
+            |&size: &usize| Record { timestamp_ms: 0, payload: Payload { value: Some(vec![0; size].into()), ..Payload::default() } };
         sizes.iter().map(record).collect()
     }
 

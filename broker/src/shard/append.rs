@@ -86,7 +86,11 @@ impl Shard {
     }
 
     /// Answers when everything staged so far is written: what a refusal tells of must be durable too.
-    pub(crate) fn answer_append<T: Send + 'static>(&mut self, reply: oneshot::Sender<Result<T, AppendError>>, result: Result<T, AppendError>) {
+    pub(crate) fn answer_append<T: Send + 'static>(
+        &mut self,
+        reply: oneshot::Sender<Result<T, AppendError>>,
+        result: Result<T, AppendError>,
+    ) {
         self.answer(move |written| {
             let _ = reply.send(written.map_err(AppendError::from).and(result));
         });

@@ -111,7 +111,8 @@ mod tests {
     #[test]
     fn a_range_of_another_shard_or_beyond_the_own_is_a_panic() {
         let own = ShardId(7).dedup_from(0);
-        for range in [ShardId(8).dedup_from(0), own.start.clone()..ShardId(8).dedup_from(1).start, ShardId(6).dedup_from(0).start..own.end] {
+        for range in [ShardId(8).dedup_from(0), own.start.clone()..ShardId(8).dedup_from(1).start, ShardId(6).dedup_from(0).start..own.end]
+        {
             let push = || Commit::new(ShardId(7)).push(delete_range(range.clone()));
             assert!(std::panic::catch_unwind(push).is_err(), "{range:?}");
         }

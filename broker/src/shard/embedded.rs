@@ -1,7 +1,7 @@
 //! Commits of the embedder: its own keys, records for its topics, and settled commands, in one write of one shard.
 
-use crate::group::HandOut;
 use crate::embed::SubmitError;
+use crate::group::HandOut;
 use crate::log::batch::Batch;
 use crate::log::partition::Partition;
 use crate::shard::Shard;

@@ -1,9 +1,9 @@
 //! The catalogue in memory: topics by name, each with its partitions and groups. Changes go through the broker, one at a time.
 
 use crate::log::partition::Partition;
+use crate::storage::keys::TopicId;
 use crate::topic::Group;
 use crate::topic::entry::{NextIds, TopicEntry};
-use crate::storage::keys::TopicId;
 use sagamq_api::topic::{PartitionDescription, TopicConfig, TopicDescription};
 use sagamq_api::{GroupName, PartitionId, TopicName};
 use std::collections::BTreeMap;
