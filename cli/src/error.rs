@@ -71,11 +71,14 @@ impl CliError {
             Self::Usage(_) => "USAGE",
             Self::Client(ClientError::Problem(problem)) => problem.code.as_str(),
             Self::Client(ClientError::Transport { outcome_unknown: false, .. }) => "UNREACHABLE",
-            Self::Client(ClientError::Transport { .. } | ClientError::Decode { .. }) => "OUTCOME_UNKNOWN",
+            Self::Client(ClientError::Transport { .. } | ClientError::Decode { .. } | ClientError::InDoubt { .. }) => "OUTCOME_UNKNOWN",
             Self::Client(ClientError::WaitElapsed { .. }) => "WAIT_ELAPSED",
             Self::Client(ClientError::UnexpectedAnswer { .. }) => "UNEXPECTED_ANSWER",
-            Self::Client(ClientError::InvalidUrl { .. } | ClientError::InvalidRequest { .. }) => "USAGE",
-            Self::Client(ClientError::Closed) | Self::Failed(_) => "FAILED",
+            Self::Client(ClientError::InvalidUrl { .. } | ClientError::InvalidSettings { .. } | ClientError::InvalidRequest { .. }) => "USAGE",
+            Self::Client(
+                ClientError::Closed | ClientError::Credentials { .. } | ClientError::Expired { .. } | ClientError::FlushElapsed { .. },
+            )
+            | Self::Failed(_) => "FAILED",
             Self::Partly { error, .. } => error.code(),
             Self::Io { .. } | Self::ReaderGone => "INPUT_OUTPUT",
             Self::Server(error) => error.code(),
@@ -98,7 +101,7 @@ impl CliError {
             Self::Client(ClientError::Transport { outcome_unknown: false, .. }) => {
                 Some("start a server with `sagamq serve`, or give the address of one with --server or SAGAMQ_SERVER")
             }
-            Self::Client(ClientError::Transport { .. }) => {
+            Self::Client(ClientError::Transport { .. } | ClientError::InDoubt { .. }) => {
                 Some("it may have happened: look, or repeat it; with an idempotency key a repeated record is stored once")
             }
             Self::Client(ClientError::WaitElapsed { .. }) => Some("look at it again with `sagamq saga get`, or wait longer with --timeout"),
@@ -107,7 +110,15 @@ impl CliError {
             }
             Self::Partly { error, .. } => error.help(),
             Self::Server(error) => error.help(),
-            Self::Client(ClientError::InvalidUrl { .. } | ClientError::InvalidRequest { .. } | ClientError::Closed)
+            Self::Client(
+                ClientError::InvalidUrl { .. }
+                | ClientError::InvalidSettings { .. }
+                | ClientError::InvalidRequest { .. }
+                | ClientError::Credentials { .. }
+                | ClientError::Expired { .. }
+                | ClientError::FlushElapsed { .. }
+                | ClientError::Closed,
+            )
             | Self::Usage(_)
             | Self::Failed(_)
             | Self::Io { .. }
@@ -135,7 +146,7 @@ impl CliError {
 
 fn client_exit(error: &ClientError) -> Exit {
     match error {
-        ClientError::InvalidUrl { .. } | ClientError::InvalidRequest { .. } => Exit::Usage,
+        ClientError::InvalidUrl { .. } | ClientError::InvalidSettings { .. } | ClientError::InvalidRequest { .. } => Exit::Usage,
         ClientError::Transport { .. } => Exit::Unknown,
         error if error.is_outcome_unknown() => Exit::Unknown,
         // A route that is not there is a server of another version, not a thing that is missing.

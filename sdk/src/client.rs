@@ -5,12 +5,14 @@ use crate::error::ClientError;
 use crate::producer::ProducerBuilder;
 use crate::retry::RetryPolicy;
 use crate::sagas::SagaClient;
-use crate::transport::{Request, Transport};
-use sagamq_api::limits::REQUEST_TIMEOUT;
+use crate::transport::{Request, Settings, Transport};
+use bytes::Bytes;
 use sagamq_api::routes::{HEALTHZ, READYZ};
 use sagamq_api::{GroupName, TopicName};
 use serde::de::DeserializeOwned;
+use std::error::Error;
 use std::fmt;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,9 +55,9 @@ impl Client {
         Self::builder(url).build()
     }
 
-    /// A client with other timeouts or retries.
+    /// A client with other timeouts, retries, headers or certificates.
     pub fn builder(url: impl Into<String>) -> ClientBuilder {
-        ClientBuilder { url: url.into(), request_timeout: REQUEST_TIMEOUT, retry: RetryPolicy::default() }
+        ClientBuilder { url: url.into(), settings: Settings::default(), retry: RetryPolicy::default() }
     }
 
     /// The same connections with another retry policy.
@@ -112,24 +114,43 @@ impl Client {
         self.transport.json(request, &self.retry).await
     }
 
+    pub(crate) async fn bytes(&self, request: Request) -> Result<Bytes, ClientError> {
+        self.transport.bytes(request, &self.retry).await
+    }
+
+    pub(crate) fn unreadable(&self, path: &str, source: serde_json::Error) -> ClientError {
+        self.transport.unreadable(path, source)
+    }
+
     pub(crate) async fn unit(&self, request: Request) -> Result<(), ClientError> {
         self.transport.unit(request, &self.retry).await
     }
 }
 
 /// Builds a [`Client`].
+///
+/// ```no_run
+/// # async fn token_of_the_day() -> Result<String, std::io::Error> { Ok(String::new()) }
+/// # fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let client = sagamq_sdk::Client::builder("https://broker.example.com")
+///     .authorization(|| async { Ok::<_, std::io::Error>(format!("Bearer {}", token_of_the_day().await?)) })
+///     .ca_certificates(std::fs::read("ca.pem")?)
+///     .client_certificate(std::fs::read("client-with-key.pem")?)
+///     .build()?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until `build`"]
 pub struct ClientBuilder {
     url: String,
-    request_timeout: Duration,
+    settings: Settings,
     retry: RetryPolicy,
 }
 
 impl ClientBuilder {
     /// How long one attempt may take beyond the long poll it asked for (default 30 s).
     pub fn request_timeout(mut self, timeout: Duration) -> Self {
-        self.request_timeout = timeout;
+        self.settings.request_timeout = timeout;
         self
     }
 
@@ -139,12 +160,52 @@ impl ClientBuilder {
         self
     }
 
+    /// A token for the `authorization` header of each request, for a proxy in front of the server that asks for one.
+    pub fn bearer_token(self, token: impl AsRef<str>) -> Self {
+        let value = format!("Bearer {}", token.as_ref());
+        self.authorization(move || std::future::ready(Ok::<_, std::convert::Infallible>(value.clone())))
+    }
+
+    /// Where the value of the `authorization` header comes from, asked before each attempt: for tokens that run out. It should keep what
+    /// it has until then. When it fails, the attempt counts as one that was not sent.
+    pub fn authorization<F, R, E>(mut self, provider: F) -> Self
+    where
+        F: Fn() -> R + Send + Sync + 'static,
+        R: Future<Output = Result<String, E>> + Send + 'static,
+        E: Into<Box<dyn Error + Send + Sync>>,
+    {
+        self.settings.authorization = Some(Arc::new(move || {
+            let value = provider();
+            Box::pin(async move { value.await.map_err(Into::into) })
+        }));
+        self
+    }
+
+    /// A header of each request, for example a proxy's API key. May be used again for more of them.
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.settings.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// The certificate authorities to trust, in PEM, **instead of** the system's: for a server or a proxy with a private one.
+    pub fn ca_certificates(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.settings.ca_certificates = Some(pem.into());
+        self
+    }
+
+    /// The certificate by which this client says who it is, and its private key, both in one PEM.
+    pub fn client_certificate(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.settings.client_certificate = Some(pem.into());
+        self
+    }
+
     /// The client. Connects when it is first used.
     ///
     /// # Errors
-    /// [`ClientError::InvalidUrl`] when the address is no `http` or `https` address.
+    /// [`ClientError::InvalidUrl`] when the address is no `http` or `https` address, [`ClientError::InvalidSettings`] when a header or a
+    /// certificate cannot be used.
     pub fn build(self) -> Result<Client, ClientError> {
-        Ok(Client { transport: Arc::new(Transport::new(&self.url, self.request_timeout)?), retry: self.retry })
+        Ok(Client { transport: Arc::new(Transport::new(&self.url, self.settings)?), retry: self.retry })
     }
 }
 
@@ -158,7 +219,25 @@ mod tests {
             let error = Client::new(url).expect_err(url);
             assert!(matches!(error, ClientError::InvalidUrl { .. }), "{url}");
             assert!(error.to_string().contains("http://127.0.0.1:7070"), "{error}");
+            assert!(!error.to_string().contains("u:p"), "a password does not show: {error}");
         }
         assert_eq!(Client::new("http://h:1/").expect("an address").url(), "http://h:1");
+    }
+
+    #[test]
+    fn what_cannot_be_a_header_or_a_certificate_is_refused_and_secrets_do_not_show() {
+        let client = || Client::builder("https://h");
+        for broken in [
+            client().header("a b", "c"),
+            client().header("a", "b\nc"),
+            client().ca_certificates("hello"),
+            client().client_certificate("hello"),
+        ] {
+            let error = broken.build().expect_err("not usable");
+            assert!(matches!(error, ClientError::InvalidSettings { .. }), "{error}");
+        }
+        let client = client().bearer_token("s3cret").header("x-api-key", "s3cret");
+        let shown = format!("{client:?} {:?}", client.clone().build());
+        assert!(shown.contains("x-api-key") && !shown.contains("s3cret"), "{shown}");
     }
 }

@@ -45,6 +45,15 @@ pub enum ClientError {
         /// The first bytes of its body.
         body: String,
     },
+    /// Nobody knows whether the request took effect: an attempt may have, and no later one said what came of it. What is inside is the
+    /// answer of the last attempt, for example the refusal of a proxy.
+    #[error("{error}; an attempt may have taken effect{}", idempotency_key.as_ref().map(|key| format!(" (idempotency key {key})")).unwrap_or_default())]
+    InDoubt {
+        /// What the last attempt ended with.
+        error: Box<ClientError>,
+        /// The idempotency key of the request, given or drawn: with it, the same request can be repeated and has its effect once.
+        idempotency_key: Option<String>,
+    },
     /// The request succeeded, its answer cannot be read. Server and client may be of different versions.
     #[error("the answer of {url} cannot be read: {source}")]
     Decode {
@@ -62,22 +71,46 @@ pub enum ClientError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The client cannot be made: a header or a certificate cannot be used.
+    #[error("the client cannot be made: {reason}")]
+    InvalidSettings {
+        /// What is wrong.
+        reason: String,
+    },
+    /// There was no value for the `authorization` header: the request was not sent.
+    #[error("the request was not sent: its authorization could not be had: {reason}")]
+    Credentials {
+        /// What the provider says.
+        reason: String,
+    },
     /// The request was refused before it was sent.
     #[error("the request was not sent: {reason}")]
     InvalidRequest {
         /// What is wrong with it.
         reason: String,
     },
+    /// The record waited in the producer's buffer until its time was over; it was not sent.
+    #[error("the record was not sent: it waited {} ms in the buffer", waited.as_millis())]
+    Expired {
+        /// How long it waited.
+        waited: Duration,
+    },
+    /// Not all records were settled in the time that was given. Each one's sender still learns what becomes of it.
+    #[error("records are still on their way after {} ms", waited.as_millis())]
+    FlushElapsed {
+        /// How long the call waited.
+        waited: Duration,
+    },
     /// The producer was closed; the record was not sent.
     #[error("the producer is closed; the record was not sent")]
     Closed,
     /// The saga did not come to an end in the time that was given. It goes on without the caller.
-    #[error("saga {id} is {state} after {} ms of waiting; it goes on", waited.as_millis())]
+    #[error("saga {id} is {} after {} ms of waiting; it goes on", state.map_or_else(|| "not heard of".to_owned(), |state| state.to_string()), waited.as_millis())]
     WaitElapsed {
         /// Id of the instance.
         id: Uuid,
-        /// Its state when it was asked last.
-        state: SagaState,
+        /// Its state when it was asked last; none if no answer came in time.
+        state: Option<SagaState>,
         /// How long the call waited.
         waited: Duration,
     },
@@ -87,40 +120,75 @@ impl ClientError {
     /// The server's code, if the server answered with one.
     #[must_use]
     pub fn code(&self) -> Option<ErrorCode> {
-        match self {
+        match self.last() {
             Self::Problem(problem) => Some(problem.code),
-            Self::Transport { .. }
-            | Self::UnexpectedAnswer { .. }
-            | Self::Decode { .. }
-            | Self::InvalidUrl { .. }
-            | Self::InvalidRequest { .. }
-            | Self::Closed
-            | Self::WaitElapsed { .. } => None,
+            _ => None,
         }
     }
 
     /// Whether the very same request may succeed later, without anybody changing it.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        match self {
+        match self.last() {
             // The document's own flags, not the table's: a newer server knows codes that this client does not.
             Self::Problem(problem) => problem.retryable,
-            Self::Transport { .. } | Self::WaitElapsed { .. } => true,
+            Self::Transport { .. }
+            | Self::Credentials { .. }
+            | Self::WaitElapsed { .. }
+            | Self::Expired { .. }
+            | Self::FlushElapsed { .. } => true,
             Self::UnexpectedAnswer { status, .. } => matches!(status, 408 | 429 | 502..=504),
-            Self::Decode { .. } | Self::InvalidUrl { .. } | Self::InvalidRequest { .. } | Self::Closed => false,
+            Self::Decode { .. }
+            | Self::InvalidUrl { .. }
+            | Self::InvalidSettings { .. }
+            | Self::InvalidRequest { .. }
+            | Self::InDoubt { .. }
+            | Self::Closed => false,
         }
     }
 
     /// Whether the request may have taken effect. Such an error is never a failure: repeat the request with the same
-    /// idempotency key, or look.
+    /// [`idempotency_key`](Self::idempotency_key), or look.
     #[must_use]
     pub fn is_outcome_unknown(&self) -> bool {
         match self {
             Self::Problem(problem) => problem.outcome_unknown,
             Self::Transport { outcome_unknown, .. } => *outcome_unknown,
             Self::UnexpectedAnswer { status, .. } => *status >= 500,
-            Self::Decode { .. } | Self::WaitElapsed { .. } => true,
-            Self::InvalidUrl { .. } | Self::InvalidRequest { .. } | Self::Closed => false,
+            Self::InDoubt { .. } | Self::Decode { .. } | Self::WaitElapsed { .. } | Self::FlushElapsed { .. } => true,
+            Self::InvalidUrl { .. }
+            | Self::InvalidSettings { .. }
+            | Self::InvalidRequest { .. }
+            | Self::Credentials { .. }
+            | Self::Expired { .. }
+            | Self::Closed => false,
+        }
+    }
+
+    /// The idempotency key, given or drawn, of a request of unknown outcome: the same request with this key has its effect once.
+    #[must_use]
+    pub fn idempotency_key(&self) -> Option<&str> {
+        match self {
+            Self::InDoubt { idempotency_key, .. } => idempotency_key.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// What the last attempt ended with: the error itself, or what is in doubt.
+    #[must_use]
+    pub fn last(&self) -> &Self {
+        match self {
+            Self::InDoubt { error, .. } => error.last(),
+            other => other,
+        }
+    }
+
+    /// If the outcome is unknown: the same with this idempotency key, or with none.
+    pub(crate) fn with_key(&self, idempotency_key: Option<String>) -> Self {
+        match self {
+            Self::InDoubt { error, .. } => Self::InDoubt { error: error.clone(), idempotency_key },
+            other if other.is_outcome_unknown() => Self::InDoubt { error: Box::new(other.clone()), idempotency_key },
+            other => other.clone(),
         }
     }
 }

@@ -8,8 +8,8 @@ use sagamq_api::group::{
     RedriveRequest, RedriveResponse, SettleResponse, TerminateRequest,
 };
 use sagamq_api::{ErrorCode, GroupName, TopicName, routes};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 impl Client {
     /// Leases records to the caller until each one's `lease_until_ms`. The group is made by its first receive. A record that is
@@ -18,14 +18,48 @@ impl Client {
     /// With `auto_ack` the records are settled before they are sent (at most once). Such a request is not repeated after an
     /// attempt of unknown outcome: the records of that attempt are gone, and the caller must know.
     ///
+    /// Records of an answer that cannot be read are given back, so that they do not become dead letters by that.
+    ///
     /// # Errors
-    /// `TOPIC_NOT_FOUND`, `INVALID_REQUEST`.
+    /// `TOPIC_NOT_FOUND`, `INVALID_REQUEST`, [`ClientError::Decode`].
     pub async fn receive(&self, topic: &TopicName, group: &GroupName, request: &ReceiveRequest) -> Result<ReceiveResponse, ClientError> {
-        let mut http = Request::post(routes::group_verb(topic, group, "receive")).json(request)?.wait_ms(request.wait_ms);
+        let path = routes::group_verb(topic, group, "receive");
+        let mut http = Request::post(path.clone()).json(request)?.wait_ms(request.wait_ms);
         if request.auto_ack {
             http = http.once();
         }
-        self.json(http).await
+        let body = self.bytes(http).await?;
+        match serde_json::from_slice(&body) {
+            Ok(answer) => Ok(answer),
+            Err(source) => {
+                if !request.auto_ack {
+                    self.give_back_unread(topic, group, &body).await;
+                }
+                Err(self.unreadable(&path, source))
+            }
+        }
+    }
+
+    /// Gives back records that cannot be read here, as a newer server may send them: nobody has begun with them, so the delivery does
+    /// not count, and another consumer gets them.
+    async fn give_back_unread(&self, topic: &TopicName, group: &GroupName, answer: &[u8]) {
+        #[derive(Deserialize)]
+        struct Leased {
+            receipt: String,
+        }
+        #[derive(Deserialize)]
+        struct Answer {
+            deliveries: Vec<Leased>,
+        }
+        let Ok(Answer { deliveries }) = serde_json::from_slice(answer) else { return };
+        let receipts: Vec<String> = deliveries.into_iter().map(|leased| leased.receipt).collect();
+        if receipts.is_empty() {
+            return;
+        }
+        let request = NackRequest { receipts, delay_ms: None, reason: None, not_begun: true };
+        if let Err(error) = self.nack(topic, group, request).await {
+            tracing::warn!(%topic, %group, %error, "records that cannot be read could not be given back; their leases run out");
+        }
     }
 
     /// Settles records for good. Durable when this returns; a repeated acknowledgement is answered `already_settled`.
@@ -94,10 +128,13 @@ impl Client {
 
     /// Delivers dead letters to the group again, with a fresh count of deliveries.
     ///
+    /// Not repeated after an attempt of unknown outcome: the answer would count only what that attempt had left. Ask again, as often as
+    /// you like: each dead letter is redriven once.
+    ///
     /// # Errors
     /// `TOPIC_NOT_FOUND`, `GROUP_NOT_FOUND`, `INVALID_REQUEST`.
     pub async fn redrive(&self, topic: &TopicName, group: &GroupName, request: &RedriveRequest) -> Result<RedriveResponse, ClientError> {
-        self.group_verb(topic, group, "redrive", request).await
+        self.json(Request::post(routes::group_verb(topic, group, "redrive")).json(request)?.once()).await
     }
 
     async fn group_verb<T: DeserializeOwned>(
@@ -107,6 +144,6 @@ impl Client {
         verb: &str,
         body: &impl Serialize,
     ) -> Result<T, ClientError> {
-        self.json(Request::post(routes::group_verb(topic, group, verb)).json(body)?).await
+        self.json(Request::post(routes::group_verb(topic, group, verb)).json(body)?.recognised()).await
     }
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 /// How often and when a request is repeated: exponential backoff with full jitter, bounded by a number of attempts and by time.
 ///
 /// The wait before attempt *n + 1* is drawn evenly from zero to `min(max, initial × factor^(n − 1))`: full jitter spreads the
-/// clients that an overload has put in step. A `Retry-After` of the server wins over the draw.
+/// clients that an overload has put in step. A `Retry-After` of the server wins over the draw: the wait is that, and up to half of it
+/// more, so that those who were refused together do not come back together.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RetryPolicy {
     /// Most attempts, the first included. 1 never repeats.
@@ -75,9 +76,15 @@ impl RetrySchedule {
         if self.failed >= self.policy.attempts {
             return None;
         }
-        let bound = self.policy.bound(self.failed);
-        let wait = retry_after.unwrap_or_else(|| bound.mul_f64(self.random.random::<f64>()));
-        (elapsed.saturating_add(wait) < self.policy.deadline).then_some(wait)
+        let left = self.policy.deadline.saturating_sub(elapsed);
+        let draw = self.random.random::<f64>();
+        let (least, wait) = match retry_after {
+            Some(asked) => (asked, asked.saturating_add((asked / 2).mul_f64(draw))),
+            None => (Duration::ZERO, self.policy.bound(self.failed).mul_f64(draw)),
+        };
+        // What was asked for fits in, but perhaps not all that was added to it.
+        let wait = if least < left { wait.min(left - (left - least) / 8) } else { wait };
+        (wait < left).then_some(wait)
     }
 
     /// Attempts that failed so far.
@@ -116,8 +123,19 @@ mod tests {
     fn the_server_s_word_wins_unless_it_passes_the_deadline() {
         let policy = RetryPolicy { deadline: Duration::from_secs(10), ..RetryPolicy::default() };
         let mut schedule = policy.schedule(7);
-        assert_eq!(schedule.after_failure(Duration::ZERO, Some(Duration::from_secs(3))), Some(Duration::from_secs(3)));
+        let wait = schedule.after_failure(Duration::ZERO, Some(Duration::from_secs(3))).expect("within the deadline");
+        assert!(wait >= Duration::from_secs(3) && wait <= Duration::from_millis(4_500), "{wait:?}");
         assert_eq!(schedule.after_failure(Duration::from_secs(8), Some(Duration::from_secs(3))), None);
+        let wait = schedule.after_failure(Duration::from_secs(7) - Duration::from_millis(1), Some(Duration::from_secs(3)));
+        assert!(wait.is_some_and(|wait| wait >= Duration::from_secs(3)), "what is asked for fits in: {wait:?}");
+    }
+
+    #[test]
+    fn those_who_are_refused_together_do_not_come_back_together() {
+        let asked = Some(Duration::from_secs(2));
+        let waits: Vec<_> = (0..64).map(|seed| RetryPolicy::default().schedule(seed).after_failure(Duration::ZERO, asked)).collect();
+        let different: std::collections::BTreeSet<_> = waits.iter().collect();
+        assert!(different.len() > 60, "{waits:?}");
     }
 
     proptest! {

@@ -60,7 +60,7 @@ impl SagaClient {
     /// `INVALID_DEFINITION` with all faults, `DEFINITION_VERSION_EXISTS` when the version was published with another text.
     pub async fn publish(&self, yaml: &str) -> Result<DefinitionDescription, ClientError> {
         let body = Bytes::copy_from_slice(yaml.as_bytes());
-        self.client.json(Request::post(routes::SAGA_DEFINITIONS).bytes(APPLICATION_YAML, body)).await
+        self.client.json(Request::post(routes::SAGA_DEFINITIONS).bytes(APPLICATION_YAML, body).recognised()).await
     }
 
     /// The newest version of every definition.
@@ -85,7 +85,7 @@ impl SagaClient {
     /// # Errors
     /// `DEFINITION_NOT_FOUND`, `INVALID_SAGA_INPUT`, or `SAGA_KEY_CONFLICT` when the key started a saga with another input.
     pub async fn start(&self, start: &StartSaga) -> Result<StartedSaga, ClientError> {
-        self.client.json(Request::post(routes::SAGAS).json(start)?).await
+        self.client.json(Request::post(routes::SAGAS).json(start)?.recognised()).await
     }
 
     /// One instance: state, steps, output, failures.
@@ -126,25 +126,32 @@ impl SagaClient {
     /// # Errors
     /// `FENCED` when the attempt was superseded, `SAGA_NOT_FOUND`, `SAGA_STATE_CONFLICT`, `PAYLOAD_TOO_LARGE`.
     pub async fn complete(&self, reply: &CompleteCall) -> Result<CompletedCall, ClientError> {
-        self.client.json(Request::post(format!("{}:complete", routes::SAGA_CALLS)).json(reply)?).await
+        self.client.json(Request::post(format!("{}:complete", routes::SAGA_CALLS)).json(reply)?.recognised()).await
     }
 
     /// Looks at an instance, ever less often, until it is at its end or `BLOCKED`.
     ///
     /// # Errors
-    /// `SAGA_NOT_FOUND`, or [`ClientError::WaitElapsed`] when it still runs after `at_most`.
+    /// `SAGA_NOT_FOUND`, or [`ClientError::WaitElapsed`] when it still runs after `at_most`, or when no answer came by then.
     pub async fn wait(&self, id: Uuid, at_most: Duration) -> Result<SagaDescription, ClientError> {
         let started = Instant::now();
         let mut pause = POLL_INITIAL;
+        let mut last_state = None;
         loop {
-            let description = self.get(id).await?;
+            let left = at_most.saturating_sub(started.elapsed());
+            // Also the retries of a look end with the wait.
+            let Ok(description) = tokio::time::timeout(left, self.get(id)).await else {
+                return Err(ClientError::WaitElapsed { id, state: last_state, waited: started.elapsed() });
+            };
+            let description = description?;
             let state = description.summary.state;
+            last_state = Some(state);
             if state.is_final() || state == SagaState::Blocked {
                 return Ok(description);
             }
             let left = at_most.saturating_sub(started.elapsed());
             if left.is_zero() {
-                return Err(ClientError::WaitElapsed { id, state, waited: started.elapsed() });
+                return Err(ClientError::WaitElapsed { id, state: last_state, waited: started.elapsed() });
             }
             tokio::time::sleep(pause.min(left)).await;
             pause = (pause * 2).min(POLL_MAX);

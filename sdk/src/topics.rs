@@ -2,6 +2,7 @@
 
 use crate::client::Client;
 use crate::error::ClientError;
+use crate::produced::Produced;
 use crate::transport::Request;
 use bytes::Bytes;
 use sagamq_api::headers::APPLICATION_JSON;
@@ -51,33 +52,33 @@ impl Client {
     ///
     /// Without an idempotency key the client draws one, so its own retries are never stored twice. Give a key that comes from
     /// your business (an order's id) to make the retries of your whole program safe as well: a second produce with the same key
-    /// and the same records gets the first one's partitions and offsets, marked `duplicate`. Records may carry keys of their own
-    /// instead; then the client draws keys for those that do not.
+    /// and the same records gets the first one's partitions and offsets, marked `duplicate`. Records may carry keys of their own;
+    /// then the key of the request, given or drawn, and the record's place become the keys of the others.
     ///
     /// # Errors
     /// `TOPIC_NOT_FOUND`, `RECORD_TOO_LARGE`, `INVALID_REQUEST`: nothing was stored. `IDEMPOTENCY_KEY_REUSED`: the key was used
-    /// with other records. When [`ClientError::is_outcome_unknown`], the records may be stored: repeat with the same key.
+    /// with other records. When [`ClientError::is_outcome_unknown`], the records may be stored: repeat the request with the
+    /// [`ClientError::idempotency_key`].
     pub async fn produce(
         &self,
         topic: &TopicName,
         mut records: Vec<ProduceRecord>,
         idempotency_key: Option<&str>,
-    ) -> Result<Vec<ProducedRecord>, ClientError> {
-        let mut key = idempotency_key.map(str::to_owned);
-        if key.is_none() {
-            let drawn = Uuid::new_v4();
-            if records.iter().any(|record| record.idempotency_key.is_some()) {
-                // A key of the request would compete with the records' own.
-                for (index, record) in records.iter_mut().enumerate() {
-                    record.idempotency_key.get_or_insert_with(|| format!("{drawn}/{index}"));
-                }
-            } else {
-                key = Some(drawn.to_string());
+    ) -> Result<Produced, ClientError> {
+        let key = idempotency_key.map_or_else(|| Uuid::new_v4().to_string(), str::to_owned);
+        let has_own_keys = records.iter().any(|record| record.idempotency_key.is_some());
+        if has_own_keys {
+            // A key of the request would compete with the records' own.
+            for (index, record) in records.iter_mut().enumerate() {
+                record.idempotency_key.get_or_insert_with(|| format!("{key}/{index}"));
             }
         }
         let body = serde_json::to_vec(&ProduceRequest { records })
             .map_err(|reason| ClientError::InvalidRequest { reason: format!("the records cannot be written as JSON: {reason}") })?;
-        self.produce_json(topic, body.into(), key).await
+        match self.produce_json(topic, body.into(), (!has_own_keys).then(|| key.clone())).await {
+            Ok(records) => Ok(Produced { records, idempotency_key: key }),
+            Err(error) => Err(error.with_key(Some(key))),
+        }
     }
 
     /// As [`Self::produce`], with a body that is written already. Without a key, each of its records must have its own.
@@ -87,10 +88,11 @@ impl Client {
         body: Bytes,
         key: Option<String>,
     ) -> Result<Vec<ProducedRecord>, ClientError> {
-        let mut request = Request::post(routes::records(topic)).bytes(APPLICATION_JSON, body);
-        if let Some(key) = key {
-            request = request.idempotency_key(key);
-        }
+        let request = Request::post(routes::records(topic)).bytes(APPLICATION_JSON, body).recognised();
+        let request = match key {
+            Some(key) => request.idempotency_key(key),
+            None => request,
+        };
         self.json::<ProduceResponse>(request).await.map(|answer| answer.records)
     }
 

@@ -1,7 +1,7 @@
 //! One request: retries, keys, codes, unknown outcomes.
 
 use crate::support::{Answer, Server, quick, soon};
-use sagamq_sdk::api::group::{DeadLetterQuery, ReceiveRequest};
+use sagamq_sdk::api::group::{DeadLetterQuery, ReceiveRequest, RedriveRequest};
 use sagamq_sdk::api::record::ProduceRecord;
 use sagamq_sdk::api::topic::{ReadQuery, TopicConfig};
 use sagamq_sdk::api::{ErrorCode, Offset, PartitionId, TopicName};
@@ -79,8 +79,10 @@ async fn a_server_that_never_answers_leaves_the_outcome_unknown_and_one_that_is_
     let server = Server::with_answers(vec![Answer::Break]).await;
     let error = soon(server.client().produce(&topic(), vec![ProduceRecord::text("a")], None)).await.expect_err("no answer");
     assert!(error.is_outcome_unknown() && error.is_retryable(), "{error}");
-    assert!(matches!(error, ClientError::Transport { attempts: 6, .. }), "{error:?}");
+    assert!(matches!(error.last(), ClientError::Transport { attempts: 6, .. }), "{error:?}");
     assert_eq!(server.seen().len(), 6);
+    assert_eq!(error.idempotency_key(), Some(server.seen()[0].header("idempotency-key")), "the drawn key is the caller's to repeat with");
+    assert!(error.to_string().contains(error.idempotency_key().expect("a key")), "{error}");
 
     let nobody = {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -98,7 +100,7 @@ async fn a_request_that_hangs_is_given_up_and_its_outcome_is_unknown() {
     let client = Client::builder(&server.url).request_timeout(Duration::from_secs(1)).retry(quick(2)).build().expect("an address");
     let error = soon(client.produce(&topic(), vec![ProduceRecord::text("a")], None)).await.expect_err("no answer");
     assert!(error.is_outcome_unknown(), "{error}");
-    assert!(matches!(error, ClientError::Transport { attempts: 2, .. }), "{error:?}");
+    assert!(matches!(error.last(), ClientError::Transport { attempts: 2, .. }), "{error:?}");
 }
 
 #[tokio::test]
@@ -112,8 +114,108 @@ async fn a_later_not_now_does_not_hide_that_an_earlier_attempt_may_have_stored()
 }
 
 #[tokio::test]
+async fn unknown_stays_unknown_whoever_refuses_a_later_attempt() {
+    let refusals = [
+        Answer::Text(403, "a proxy says no"),
+        Answer::Text(404, "no such host"),
+        Answer::Problem(ErrorCode::TopicNotFound),
+        Answer::Problem(ErrorCode::ShuttingDown),
+    ];
+    for refusal in refusals {
+        let server = Server::with_answers(vec![Answer::Break, refusal.clone()]).await;
+        let error = soon(server.client().produce(&topic(), vec![ProduceRecord::text("a")], Some("order-1"))).await.expect_err("refused");
+        assert!(error.is_outcome_unknown(), "{refusal:?}: {error}");
+        assert_eq!(error.idempotency_key(), Some("order-1"));
+        assert_eq!(error.code(), error.last().code(), "what was said last is there too");
+        let server = Server::with_answers(vec![Answer::Break, refusal.clone()]).await;
+        let ack = soon(server.client().ack(&topic(), &"g".parse().expect("legal"), vec!["r".into()])).await.expect_err("refused");
+        assert!(ack.is_outcome_unknown(), "{refusal:?}: {ack}");
+        let server = Server::with_answers(vec![refusal]).await;
+        let error = soon(server.client().produce(&topic(), vec![ProduceRecord::text("a")], None)).await.expect_err("refused");
+        assert!(!error.is_outcome_unknown() && error.idempotency_key().is_none(), "nothing was stored: {error}");
+    }
+    let server = Server::with_answers(vec![Answer::Break, Answer::Problem(ErrorCode::TopicNotFound)]).await;
+    let error = soon(server.client().describe_topic(&topic())).await.expect_err("no topic");
+    assert!(!error.is_outcome_unknown(), "what only reads is never in doubt: {error}");
+}
+
+#[tokio::test]
+async fn a_fault_inside_the_server_is_tried_again_where_the_server_recognises_the_request() {
+    let server = Server::with_answers(vec![Answer::Problem(ErrorCode::Internal), stored()]).await;
+    let produced = soon(server.client().produce(&topic(), vec![ProduceRecord::text("a")], None)).await.expect("stored");
+    assert_eq!(produced.idempotency_key, server.seen()[0].header("idempotency-key"));
+    assert_eq!(server.seen().len(), 2);
+    let server = Server::with_answers(vec![Answer::Problem(ErrorCode::Internal)]).await;
+    let error = soon(server.client().topics()).await.expect_err("a fault");
+    assert_eq!((error.code(), server.seen().len()), (Some(ErrorCode::Internal), 1));
+}
+
+#[tokio::test]
+async fn a_key_that_was_drawn_can_be_repeated_with_also_beside_records_with_keys_of_their_own() {
+    let server = Server::with_answers(vec![Answer::Break]).await;
+    let client = Client::builder(&server.url).retry(RetryPolicy::none()).build().expect("an address");
+    let records = || vec![ProduceRecord::text("a").with_idempotency_key("mine"), ProduceRecord::text("b")];
+    let error = soon(client.produce(&topic(), records(), None)).await.expect_err("lost");
+    let key = error.idempotency_key().expect("the drawn one").to_owned();
+    soon(client.produce(&topic(), records(), Some(&key))).await.expect_err("lost");
+    let seen = server.seen();
+    assert_eq!(seen[0].text, seen[1].text, "the same keys again");
+    assert_eq!((seen[0].header("idempotency-key"), seen[1].header("idempotency-key")), ("", ""));
+}
+
+#[tokio::test]
+async fn a_redrive_whose_answer_was_lost_is_not_answered_with_what_is_left() {
+    let group = "g".parse().expect("legal");
+    let nothing_left = Answer::Json(200, json!({"redriven": 0, "remaining": 0}));
+    let server = Server::with_answers(vec![Answer::Break, nothing_left.clone()]).await;
+    let error = soon(server.client().redrive(&topic(), &group, &RedriveRequest::default())).await.expect_err("lost");
+    assert!(error.is_outcome_unknown(), "{error}");
+    assert_eq!(server.seen().len(), 1);
+    let server = Server::with_answers(vec![Answer::Problem(ErrorCode::Overloaded), nothing_left]).await;
+    soon(server.client().redrive(&topic(), &group, &RedriveRequest::default())).await.expect("a refused one did nothing and is repeated");
+}
+
+#[tokio::test]
+async fn records_of_an_answer_that_cannot_be_read_are_given_back() {
+    let server = Server::start(|seen| {
+        let answer = match seen.verb() {
+            "receive" => Answer::Json(200, json!({"deliveries": [{"receipt": "r1", "from": "a newer server"}, {"receipt": "r2"}]})),
+            _ => Answer::Json(200, json!({"results": [{"status": "done"}, {"status": "done"}]})),
+        };
+        async move { answer }
+    })
+    .await;
+    let group = "g".parse().expect("legal");
+    let error = soon(server.client().receive(&topic(), &group, &ReceiveRequest::default())).await.expect_err("unreadable");
+    assert!(matches!(error, ClientError::Decode { .. }), "{error:?}");
+    assert_eq!(server.verbs("nack")[0].json, json!({"receipts": ["r1", "r2"], "not_begun": true}));
+}
+
+#[tokio::test]
+async fn each_attempt_is_authorised_anew_and_a_provider_that_fails_sends_nothing() {
+    let server = Server::with_answers(vec![Answer::Text(503, "the proxy is away"), stored()]).await;
+    let (asked, answers) = (std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0)), ["Bearer one", "Bearer two"]);
+    let counter = std::sync::Arc::clone(&asked);
+    let provider = move || {
+        let turn = counter.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        async move { answers.get(turn).map(|&value| value.to_owned()).ok_or_else(|| std::io::Error::other("no token left")) }
+    };
+    let client = Client::builder(&server.url).retry(quick(2)).authorization(provider).header("x-api-key", "k").build().expect("usable");
+    soon(client.produce(&topic(), vec![ProduceRecord::text("a")], None)).await.expect("stored");
+    let error = soon(client.produce(&topic(), vec![ProduceRecord::text("a")], None)).await.expect_err("no token");
+    assert!(matches!(error, ClientError::Credentials { .. }) && !error.is_outcome_unknown() && error.is_retryable(), "{error:?}");
+    assert!(error.to_string().contains("no token left"), "{error}");
+    let seen = server.seen();
+    assert_eq!(seen.iter().map(|seen| seen.header("authorization")).collect::<Vec<_>>(), answers);
+    assert!(seen.iter().all(|seen| seen.header("x-api-key") == "k"));
+    let client = Client::builder(&server.url).bearer_token("fixed").build().expect("usable");
+    soon(client.produce(&topic(), vec![ProduceRecord::text("a")], None)).await.expect("stored");
+    assert_eq!(server.seen()[2].header("authorization"), "Bearer fixed");
+}
+
+#[tokio::test]
 async fn a_refusal_is_a_code_and_is_not_repeated() {
-    for code in [ErrorCode::TopicNotFound, ErrorCode::RecordTooLarge, ErrorCode::IdempotencyKeyReused, ErrorCode::Internal] {
+    for code in [ErrorCode::TopicNotFound, ErrorCode::RecordTooLarge, ErrorCode::IdempotencyKeyReused, ErrorCode::StorageCorrupt] {
         let server = Server::with_answers(vec![Answer::Problem(code), stored()]).await;
         let error = soon(server.client().produce(&topic(), vec![ProduceRecord::text("a")], None)).await.expect_err("refused");
         assert_eq!(error.code(), Some(code));

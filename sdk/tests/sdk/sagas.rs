@@ -30,9 +30,20 @@ async fn waiting_ends_when_the_saga_is_at_its_end_or_blocked() {
 async fn waiting_in_vain_says_that_the_saga_goes_on() {
     let server = Server::with_answers(vec![Answer::Json(200, description("RUNNING"))]).await;
     let error = soon(server.client().sagas().wait(Uuid::nil(), Duration::from_millis(50))).await.expect_err("it runs");
-    assert!(matches!(error, ClientError::WaitElapsed { state: SagaState::Running, .. }), "{error:?}");
+    assert!(matches!(error, ClientError::WaitElapsed { state: Some(SagaState::Running), .. }), "{error:?}");
     assert!(error.is_outcome_unknown());
     assert!(error.to_string().contains("goes on"), "{error}");
+}
+
+#[tokio::test]
+async fn a_wait_ends_in_time_also_when_no_answer_comes() {
+    let server = Server::start(|_| std::future::pending::<Answer>()).await;
+    let error = soon(server.client().sagas().wait(Uuid::nil(), Duration::from_millis(50))).await.expect_err("no answer");
+    assert!(matches!(error, ClientError::WaitElapsed { state: None, .. }), "{error:?}");
+    let server = Server::with_answers(vec![Answer::Text(503, "away")]).await;
+    let client = sagamq_sdk::Client::builder(&server.url).build().expect("an address");
+    let error = soon(client.sagas().wait(Uuid::nil(), Duration::from_millis(50))).await.expect_err("no answer");
+    assert!(matches!(error, ClientError::WaitElapsed { state: None, .. }), "the retries do not outlast the wait: {error:?}");
 }
 
 #[tokio::test]
