@@ -50,6 +50,8 @@
 
 #[cfg(feature = "barrier-rocksdb")]
 pub mod barrier;
+#[cfg(doctest)]
+mod documents;
 mod client;
 mod consumer;
 mod error;
@@ -63,12 +65,16 @@ mod transport;
 mod worker;
 
 pub use client::{Client, ClientBuilder};
-pub use consumer::{Consumer, ConsumerBuilder, HandlerError};
+pub use consumer::{Consumer, ConsumerBuilder, HandlerError, lease_lost};
 pub use error::ClientError;
 pub use produced::Produced;
-pub use producer::{PendingRecord, Producer, ProducerBuilder};
+pub use producer::{PendingRecord, Producer, ProducerBuilder, SendAllError};
 pub use retry::{RetryPolicy, RetrySchedule};
 pub use sagamq_api as api;
+pub use sagamq_api::JsonText;
+pub use sagamq_api::group::Delivery;
+pub use sagamq_api::record::ProduceRecord;
+pub use sagamq_api::saga::Call;
 pub use sagas::SagaClient;
 pub use tokio_util::sync::CancellationToken;
 pub use worker::{CallError, SagaWorker, SagaWorkerBuilder};

@@ -1,6 +1,7 @@
 //! End to end: real processes, real HTTP, real disks.
 
 mod bad_input;
+mod clients;
 mod dead_letters;
 mod description;
 mod durability;

@@ -35,11 +35,12 @@
 //! 0x01 are refused.
 
 mod known;
-mod rocksdb;
+mod rocks;
 mod row;
 mod sweep;
 
-pub use self::rocksdb::{BarrierError, RocksBarrier};
+pub use ::rocksdb;
+pub use rocks::{BarrierError, RocksBarrier};
 pub use known::Known;
 pub use row::{Recorded, RowError};
 

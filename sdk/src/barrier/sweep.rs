@@ -1,6 +1,6 @@
 //! Deleting old rows, and knowing afterwards that they were deleted.
 
-use super::rocksdb::{BarrierError, RocksBarrier};
+use super::rocks::{BarrierError, RocksBarrier};
 use super::row::{Recorded, decode_value, decode_watermark, encode_watermark};
 use ::rocksdb::{Direction, ErrorKind, IteratorMode, ThreadMode, TransactionDB};
 

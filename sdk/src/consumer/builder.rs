@@ -24,14 +24,17 @@ impl ConsumerBuilder {
         Self { client, settings: Settings::new(topic, group) }
     }
 
-    /// Records that are leased ahead of the handlers (default 64; 0: only what a handler is free for). More hides the way to the
-    /// server, fewer are held back from other consumers.
+    /// Records that are leased ahead of the handlers (default: as many as [`Self::concurrency`]; 0: only what a handler is free for).
+    /// More hides the way to the server. Fewer are held back from other consumers, and fewer are affected when the process is killed: a
+    /// kill counts as one delivery of every record that is held. Every other end of the consumer gives back what was not begun, without
+    /// counting it. While a record is held that was delivered three times, nothing is prefetched.
     pub fn prefetch(mut self, records: usize) -> Self {
-        self.settings.prefetch = records.min(RECEIVE_RECORDS_MAX as usize);
+        self.settings.prefetch = Some(records.min(RECEIVE_RECORDS_MAX as usize));
         self
     }
 
-    /// Handlers that run at the same time (default 16, at least 1). With 1, records are handled one after the other.
+    /// Handlers that run at the same time (default 16, at least 1). With 1, records are handled one after the other; a group keeps no
+    /// order of a key beyond that, see the guide on ordering.
     pub fn concurrency(mut self, handlers: usize) -> Self {
         self.settings.concurrency = handlers.clamp(1, RECEIVE_RECORDS_MAX as usize);
         self
@@ -56,8 +59,23 @@ impl ConsumerBuilder {
         self
     }
 
+    /// How long one handler may take (default: as long as it likes). Then it is cut off at its next await and its record given back. A
+    /// handler that blocks its thread does not notice.
+    pub fn handler_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.handling.timeout = Some(timeout);
+        self
+    }
+
+    /// Whether a handler goes on when the lease of its record is lost (default: no, it is cut off at its next await, because the record
+    /// is somebody else's by then). Either way [`lease_lost`](crate::lease_lost) tells it.
+    pub fn outlive_lease(mut self, outlive: bool) -> Self {
+        self.settings.handling.outlives_its_lease = outlive;
+        self
+    }
+
     /// How long a stop waits for running handlers (default 30 s). Those that still run then are cut off at their next await and
-    /// their records given back. The last acknowledgements may take up to 10 s more if the server is slow to answer.
+    /// their records given back; those that block their thread are abandoned a second later, and their leases run out. The last
+    /// acknowledgements may take up to 10 s more if the server is slow to answer.
     pub fn stop_timeout(mut self, timeout: Duration) -> Self {
         self.settings.stop_timeout = timeout;
         self

@@ -1,29 +1,31 @@
 //! The loop of a consumer, shared by [`Consumer`](crate::Consumer) and [`SagaWorker`](crate::SagaWorker): they differ only in how
 //! a handler's result settles its record.
 
+use super::handling::Handling;
 use super::leases::Leases;
 use super::settler::{Settlement, Settler};
 use crate::client::Client;
 use crate::error::ClientError;
-use futures_util::FutureExt as _;
 use sagamq_api::group::{Delivery, ReceiveRequest, ReceiveResponse, StartPosition};
 use sagamq_api::limits::{LEASE_MS_DEFAULT, RECEIPTS_MAX, RECEIVE_RECORDS_MAX, WAIT_MS_MAX};
 use sagamq_api::{ErrorCode, GroupName, TopicName};
-use std::any::Any;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::future::Future;
-use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
-use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::AbortOnDropHandle;
+use tokio_util::task::{AbortOnDropHandle, JoinMap};
+use uuid::Uuid;
 
-/// Pause after a receive that failed for all its retries, and between two looks for a topic that does not exist yet.
+/// Pause after a receive that failed for all its retries, and between two looks for a topic that does not exist yet; half of it at
+/// least and half as much again at most, so that many consumers do not come back together.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// How often a trouble that lasts is told.
+const TOLD_EVERY: Duration = Duration::from_secs(60);
 
 /// A receive that is younger than this when the consumer stops is waited for: its answer may be on the way, and with it records
 /// that would stay leased to nobody. An older one is a long poll that waits for a record to come.
@@ -32,18 +34,27 @@ const YOUNG_RECEIVE: Duration = Duration::from_secs(1);
 /// How long a stop waits for the last settlements to be answered. Without an answer the records are delivered again.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long a stop waits for handlers that were cut off. Those that block their thread do not notice, and are left alone.
+const CUT_OFF_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// From this delivery on a record may be what kills the process: beside it nothing is prefetched, because a crash counts as a
+/// delivery of every record that is held.
+const SUSPECT_ATTEMPT: u32 = 3;
+
 /// How a consumer behaves.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) topic: TopicName,
     pub(crate) group: GroupName,
     pub(crate) concurrency: usize,
-    pub(crate) prefetch: usize,
+    /// None: as many as handlers may run.
+    pub(crate) prefetch: Option<usize>,
     pub(crate) lease: Duration,
     pub(crate) wait: Duration,
     pub(crate) start: StartPosition,
     pub(crate) stop_timeout: Duration,
     pub(crate) wait_for_topic: bool,
+    pub(crate) handling: Handling,
 }
 
 impl Settings {
@@ -52,13 +63,18 @@ impl Settings {
             topic,
             group,
             concurrency: 16,
-            prefetch: 64,
+            prefetch: None,
             lease: Duration::from_millis(LEASE_MS_DEFAULT),
             wait: Duration::from_millis(WAIT_MS_MAX),
             start: StartPosition::Earliest,
             stop_timeout: Duration::from_secs(30),
             wait_for_topic: false,
+            handling: Handling::default(),
         }
+    }
+
+    fn prefetch(&self) -> usize {
+        self.prefetch.unwrap_or(self.concurrency)
     }
 }
 
@@ -90,9 +106,10 @@ where
         leases,
         settle,
         queue: VecDeque::new(),
-        running: JoinSet::new(),
-        receipts: HashMap::new(),
+        running: JoinMap::new(),
+        suspects: HashSet::new(),
         receiving: None,
+        told: None,
     };
     let result = engine.handle_until(&shutdown).await;
     engine.stop().await;
@@ -115,11 +132,14 @@ struct Engine<H> {
     settle: mpsc::Sender<(String, Settlement)>,
     /// Leased, not begun.
     queue: VecDeque<Delivery>,
-    running: JoinSet<()>,
-    /// The record of each running handler.
-    receipts: HashMap<Id, String>,
+    /// The running handlers by the receipts of their records.
+    running: JoinMap<String, ()>,
+    /// Receipts of records held that were delivered so often that they may be what kills the process.
+    suspects: HashSet<String>,
     /// At most one receive at a time, and when it was sent.
     receiving: Option<(Instant, Receiving)>,
+    /// When the trouble that lasts was told last.
+    told: Option<Instant>,
 }
 
 impl<H, F> Engine<H>
@@ -142,9 +162,10 @@ where
                         Err(error) => self.pause_or_fail(error)?,
                     }
                 }
-                Some(ended) = self.running.join_next_with_id() => {
+                Some((receipt, ended)) = self.running.join_next() => {
+                    self.suspects.remove(&receipt);
                     // Panics are caught inside, so nothing cuts a handler off here. If something does, its lease is not kept.
-                    if let Some(receipt) = self.ended(ended) {
+                    if ended.is_err() {
                         self.leases.release(&receipt);
                     }
                 }
@@ -155,31 +176,30 @@ where
     fn begin_handlers(&mut self) {
         while self.running.len() < self.settings.concurrency {
             let Some(delivery) = self.queue.pop_front() else { return };
-            // Its lease ran out in the queue: it is or will be delivered to somebody.
-            if !self.leases.holds(&delivery.receipt) {
-                continue;
-            }
             let receipt = delivery.receipt.clone();
-            let (handler, settle) = (Arc::clone(&self.handler), self.settle.clone());
-            let task = self.running.spawn(async move {
-                let receipt = delivery.receipt.clone();
-                let handled = AssertUnwindSafe(async move { handler(delivery).await }).catch_unwind().await;
-                let settlement = handled.unwrap_or_else(|panic| Settlement::Nack { delay: None, reason: panic_text(&*panic) });
+            // Its lease ran out in the queue: it is or will be delivered to somebody.
+            let Some(lost) = self.leases.lost(&receipt) else {
+                self.suspects.remove(&receipt);
+                continue;
+            };
+            let (handler, settle, handling) = (Arc::clone(&self.handler), self.settle.clone(), self.settings.handling);
+            self.running.spawn(receipt.clone(), async move {
+                let settlement = handling.run(move || handler(delivery), lost).await;
                 // The slot stays taken until the settler has room: slow settling slows the receiving.
                 drop(settle.send((receipt, settlement)).await);
             });
-            self.receipts.insert(task.id(), receipt);
         }
     }
 
     /// How many more records this process may hold.
     fn room(&self) -> usize {
-        (self.settings.concurrency + self.settings.prefetch).saturating_sub(self.queue.len() + self.running.len())
+        let prefetch = if self.suspects.is_empty() { self.settings.prefetch() } else { 0 };
+        (self.settings.concurrency + prefetch).saturating_sub(self.queue.len() + self.running.len())
     }
 
     fn begin_receive(&mut self) {
         // A receive for every freed place would be many small ones: the queue is filled up when it is half empty.
-        if self.receiving.is_none() && self.queue.len() <= self.settings.prefetch / 2 && self.room() > 0 {
+        if self.receiving.is_none() && self.queue.len() <= self.settings.prefetch() / 2 && self.room() > 0 {
             self.receiving = Some((Instant::now(), self.receive(Duration::ZERO)));
         }
     }
@@ -187,7 +207,7 @@ where
     fn receive(&self, pause: Duration) -> Receiving {
         let (client, settings) = (self.client.clone(), self.settings.clone());
         let request = ReceiveRequest {
-            max_records: Some(u32::try_from(self.room()).unwrap_or(u32::MAX).min(RECEIVE_RECORDS_MAX)),
+            max_records: Some(u32::try_from(self.room()).unwrap_or(u32::MAX).clamp(1, RECEIVE_RECORDS_MAX)),
             wait_ms: Some(millis(settings.wait)),
             lease_ms: Some(millis(settings.lease)),
             auto_ack: false,
@@ -200,54 +220,66 @@ where
     }
 
     fn take_in(&mut self, answer: ReceiveResponse) {
+        if self.told.take().is_some() {
+            tracing::info!(topic = %self.settings.topic, group = %self.settings.group, "receiving again");
+        }
         self.leases.take(answer.deliveries.iter().map(|delivery| delivery.receipt.as_str()));
+        let suspects = answer.deliveries.iter().filter(|delivery| delivery.attempt >= SUSPECT_ATTEMPT);
+        self.suspects.extend(suspects.map(|delivery| delivery.receipt.clone()));
         self.queue.extend(answer.deliveries);
     }
 
-    /// A server that is away or overloaded is waited for; a refusal that stands ends the consumer.
+    /// A server that is away or overloaded is waited for; a refusal that stands ends the consumer, and so does an answer that cannot be
+    /// read: the next one could not be read either.
     fn pause_or_fail(&mut self, error: ClientError) -> Result<(), ClientError> {
         let is_awaited = self.settings.wait_for_topic && error.code() == Some(ErrorCode::TopicNotFound);
-        if !(error.is_retryable() || error.is_outcome_unknown() || is_awaited) {
+        let is_unreadable = matches!(error.last(), ClientError::Decode { .. });
+        if is_unreadable || !(error.is_retryable() || error.is_outcome_unknown() || is_awaited) {
             return Err(error);
         }
-        tracing::warn!(topic = %self.settings.topic, group = %self.settings.group, %error, "receiving failed; trying again");
-        self.receiving = Some((Instant::now() + PAUSE, self.receive(PAUSE)));
-        Ok(())
-    }
-
-    /// Forgets a handler that ended. Its record, if the handler was cut off before it could settle it.
-    fn ended(&mut self, ended: Result<(Id, ()), JoinError>) -> Option<String> {
-        match ended {
-            Ok((id, ())) => {
-                self.receipts.remove(&id);
-                None
+        let (topic, group) = (&self.settings.topic, &self.settings.group);
+        if self.told.is_none_or(|at| at.elapsed() >= TOLD_EVERY) {
+            self.told = Some(Instant::now());
+            if is_awaited {
+                tracing::info!(%topic, %group, "the topic does not exist yet; waiting for it");
+            } else {
+                tracing::warn!(%topic, %group, %error, "receiving failed; trying again");
             }
-            Err(error) => self.receipts.remove(&error.id()),
+        } else {
+            tracing::debug!(%topic, %group, %error, "receiving failed again");
         }
+        let pause = PAUSE.mul_f64(0.5 + draw());
+        self.receiving = Some((Instant::now() + pause, self.receive(pause)));
+        Ok(())
     }
 
     /// Stops receiving, gives back what was not begun, waits for what was.
     async fn stop(&mut self) {
         let deadline = Instant::now() + self.settings.stop_timeout;
         self.last_receive().await;
-        for delivery in std::mem::take(&mut self.queue) {
+        while let Some(delivery) = self.queue.pop_front() {
             // The settler has no room when the server is away; then the leases run out instead.
             drop(tokio::time::timeout_at(deadline, self.settle.send((delivery.receipt, Settlement::GiveBack))).await);
         }
-        while let Ok(Some(ended)) = tokio::time::timeout_at(deadline, self.running.join_next_with_id()).await {
-            self.ended(ended);
-        }
+        while let Ok(Some(_)) = tokio::time::timeout_at(deadline, self.running.join_next()).await {}
         if self.running.is_empty() {
             return;
         }
-        tracing::warn!(handlers = self.running.len(), "handlers did not finish in time; their records are given back");
+        tracing::warn!(handlers = self.running.len(), "handlers did not finish in time; they are cut off and their records given back");
         self.running.abort_all();
-        let reason = "the consumer was stopped before the handler finished".to_owned();
-        let cut_off = Settlement::Nack { delay: None, reason };
-        while let Some(ended) = self.running.join_next_with_id().await {
-            if let Some(receipt) = self.ended(ended) {
-                drop(self.settle.try_send((receipt, cut_off.clone())));
+        let patience = Instant::now() + CUT_OFF_TIMEOUT;
+        while let Ok(Some((receipt, ended))) = tokio::time::timeout_at(patience, self.running.join_next()).await {
+            if ended.is_err() {
+                drop(self.settle.try_send((receipt, cut_off())));
             }
+        }
+        if !self.running.is_empty() {
+            // Nothing can stop a thread. Their leases are not extended any more, so their records are delivered again when those run out.
+            tracing::warn!(handlers = self.running.len(), "handlers block their threads and were abandoned; they may still be running");
+            for receipt in self.running.keys() {
+                self.leases.release(receipt);
+            }
+            self.running.detach_all();
         }
     }
 
@@ -263,6 +295,23 @@ where
     }
 }
 
+/// What was not begun when the consumer is dropped without a stop (by a `select!`, a panic beside it) is given back all the same, as long
+/// as the runtime lives: the settler is a task of its own.
+impl<H> Drop for Engine<H> {
+    fn drop(&mut self) {
+        for delivery in self.queue.drain(..) {
+            drop(self.settle.try_send((delivery.receipt, Settlement::GiveBack)));
+        }
+        for receipt in self.running.keys() {
+            drop(self.settle.try_send((receipt.clone(), cut_off())));
+        }
+    }
+}
+
+fn cut_off() -> Settlement {
+    Settlement::Nack { delay: None, reason: "the consumer was stopped before the handler finished".to_owned() }
+}
+
 /// The answer of the receive that is in flight; never, if there is none.
 async fn answer_of(receiving: &mut Option<(Instant, Receiving)>) -> Result<ReceiveResponse, ClientError> {
     match receiving {
@@ -271,12 +320,11 @@ async fn answer_of(receiving: &mut Option<(Instant, Receiving)>) -> Result<Recei
     }
 }
 
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+/// A number from 0 to 1.
+fn draw() -> f64 {
+    f64::from(Uuid::new_v4().as_fields().0) / f64::from(u32::MAX)
 }
 
-/// What a panic said.
-pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
-    let said = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    format!("the handler panicked: {}", said.unwrap_or("without a text"))
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,12 +1,14 @@
 //! What a handler says when it did not do its work.
 
+use crate::transport::chain;
+use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
 /// Why a record was not handled, and what is to become of it.
 ///
-/// Every error with `?` becomes a [`HandlerError::Retry`] by the topic's backoff: at the topic's delivery limit the record becomes
-/// a dead letter with the last reason. This type is therefore no `std::error::Error` itself.
+/// Every error with `?` (each `std::error::Error`, `anyhow::Error`, `Box<dyn Error + Send + Sync>`, a text) becomes a
+/// [`HandlerError::Retry`] by the topic's backoff: at the topic's delivery limit the record becomes a dead letter with the last reason. This type is therefore no `std::error::Error` itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HandlerError {
     /// Deliver the record again.
@@ -53,8 +55,8 @@ impl fmt::Display for HandlerError {
     }
 }
 
-impl<E: std::error::Error> From<E> for HandlerError {
+impl<E: Into<Box<dyn Error + Send + Sync>>> From<E> for HandlerError {
     fn from(error: E) -> Self {
-        Self::retry(error.to_string())
+        Self::retry(chain(&*error.into()))
     }
 }

@@ -10,6 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 /// Leases by receipt. Shared by the engine (takes records in), the settler (lets them go) and the keeping task.
 #[derive(Debug)]
@@ -20,12 +21,21 @@ pub(super) struct Leases {
     taken: Notify,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Lease {
     /// When it is to be extended.
     due: Instant,
     /// When it is over, by this machine's clock.
     ends: Instant,
+    /// Tells the handler that it is lost.
+    lost: CancellationToken,
+}
+
+impl Lease {
+    fn begins(&mut self, at: Instant, length: Duration) {
+        self.due = at + length / 2;
+        self.ends = at + length;
+    }
 }
 
 impl Leases {
@@ -38,14 +48,11 @@ impl Leases {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn lease_from(&self, begin: Instant) -> Lease {
-        Lease { due: begin + self.lease / 2, ends: begin + self.lease }
-    }
-
     /// Records were delivered just now.
     pub(super) fn take<'a>(&self, receipts: impl Iterator<Item = &'a str>) {
-        let lease = self.lease_from(Instant::now());
-        self.lock().extend(receipts.map(|receipt| (receipt.to_owned(), lease)));
+        let now = Instant::now();
+        let lease = || Lease { due: now + self.lease / 2, ends: now + self.lease, lost: CancellationToken::new() };
+        self.lock().extend(receipts.map(|receipt| (receipt.to_owned(), lease())));
         self.taken.notify_one();
     }
 
@@ -54,9 +61,9 @@ impl Leases {
         self.lock().remove(receipt);
     }
 
-    /// Whether the record is still leased to this process, as far as it knows.
-    pub(super) fn holds(&self, receipt: &str) -> bool {
-        self.lock().get(receipt).is_some_and(|lease| lease.ends > Instant::now())
+    /// If the record is still leased to this process, as far as it knows: what tells that it is not any more.
+    pub(super) fn lost(&self, receipt: &str) -> Option<CancellationToken> {
+        self.lock().get(receipt).filter(|lease| lease.ends > Instant::now()).map(|lease| lease.lost.clone())
     }
 
     /// Receipts to extend now; those just ahead come along, so that one request serves a whole delivery. Forgets what is over.
@@ -66,6 +73,7 @@ impl Leases {
         held.retain(|receipt, lease| {
             let is_held = lease.ends > now;
             if !is_held {
+                lease.lost.cancel();
                 tracing::warn!(receipt, "a lease ran out while the record was held; it will be delivered again");
             }
             is_held
@@ -116,7 +124,7 @@ impl Leases {
                 for (receipt, result) in receipts.iter().zip(answer.results) {
                     match result.status {
                         SettleStatus::Done => {
-                            held.entry(receipt.clone()).and_modify(|lease| *lease = self.lease_from(asked));
+                            held.entry(receipt.clone()).and_modify(|lease| lease.begins(asked, self.lease));
                         }
                         SettleStatus::Failed => lose(&mut held, receipt),
                         SettleStatus::AlreadySettled | SettleStatus::DeadLettered => {
@@ -137,7 +145,8 @@ impl Leases {
 }
 
 fn lose(held: &mut HashMap<String, Lease>, receipt: &str) {
-    if held.remove(receipt).is_some() {
+    if let Some(lease) = held.remove(receipt) {
+        lease.lost.cancel();
         tracing::warn!(receipt, "the lease is lost; the record will be delivered again");
     }
 }

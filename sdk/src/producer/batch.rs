@@ -4,7 +4,9 @@
 use crate::error::ClientError;
 use bytes::Bytes;
 use sagamq_api::topic::ProducedRecord;
+use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 /// One record in the buffer.
@@ -12,8 +14,10 @@ use uuid::Uuid;
 pub(super) struct Entry {
     /// The record as JSON.
     pub(super) json: Vec<u8>,
-    /// Whether the record has an idempotency key of its own.
-    pub(super) has_key: bool,
+    /// The record's own idempotency key, if it has one.
+    pub(super) own_key: Option<String>,
+    /// When it was put in.
+    pub(super) since: Instant,
     /// Whom to tell.
     pub(super) answer: oneshot::Sender<Result<ProducedRecord, ClientError>>,
     /// Its part of the buffer, given back when the entry is dropped.
@@ -53,7 +57,7 @@ impl Batch {
 
     /// Records that all have keys of their own, or none of which has.
     fn of(entries: Vec<Entry>) -> Self {
-        let has_keys = entries.first().is_some_and(|entry| entry.has_key);
+        let has_keys = entries.first().is_some_and(|entry| entry.own_key.is_some());
         Self { bytes: entries.iter().map(|entry| entry.json.len()).sum(), entries, key: (!has_keys).then(Uuid::new_v4) }
     }
 
@@ -64,7 +68,7 @@ impl Batch {
 
     /// Adds a record, or gives it back if the batch would become too large or mixed.
     pub(super) fn push(&mut self, entry: Entry, limits: BatchLimits) -> Result<(), Box<Entry>> {
-        let is_mixed = entry.has_key != self.key.is_none();
+        let is_mixed = entry.own_key.is_some() != self.key.is_none();
         if is_mixed || self.is_full(limits) || self.bytes + entry.json.len() > limits.bytes {
             return Err(Box::new(entry));
         }
@@ -113,10 +117,29 @@ impl Batch {
         }
     }
 
-    /// Tells every sender the same error.
+    /// Tells every sender the error, with the key by which the sender's record alone can be repeated, if there is one: the key of a
+    /// request stands for all its records.
     pub(super) fn failed(self, error: &ClientError) {
+        let of_request = self.key().filter(|_| self.entries.len() == 1);
         for entry in self.entries {
-            entry.settle(Err(error.clone()));
+            let key = entry.own_key.clone().or_else(|| of_request.clone());
+            entry.settle(Err(error.with_key(key)));
         }
+    }
+
+    /// Takes out the records that waited for longer than this and tells their senders that they were not sent. What is left has never
+    /// been sent either, so it may still change.
+    pub(super) fn expire(self, delivery_timeout: Duration) -> Option<Self> {
+        let (expired, left): (Vec<Entry>, Vec<Entry>) = self.entries.into_iter().partition(|entry| entry.since.elapsed() >= delivery_timeout);
+        for entry in expired {
+            let waited = entry.since.elapsed();
+            entry.settle(Err(ClientError::Expired { waited }));
+        }
+        (!left.is_empty()).then(|| Self::of(left))
+    }
+
+    /// How long the record that waits longest has waited.
+    pub(super) fn waited(&self) -> Duration {
+        self.entries.iter().map(|entry| entry.since.elapsed()).max().unwrap_or_default()
     }
 }

@@ -26,6 +26,8 @@ pub struct ProducerBuilder {
     batch_bytes_max: usize,
     buffer_bytes_max: usize,
     linger: Duration,
+    delivery_timeout: Duration,
+    record_keys: bool,
 }
 
 impl ProducerBuilder {
@@ -37,6 +39,8 @@ impl ProducerBuilder {
             batch_bytes_max: 1024 * 1024,
             buffer_bytes_max: 16 * 1024 * 1024,
             linger: Duration::ZERO,
+            delivery_timeout: Duration::from_secs(120),
+            record_keys: false,
         }
     }
 
@@ -65,6 +69,23 @@ impl ProducerBuilder {
         self
     }
 
+    /// How long a record may be on its way, counted from when it was put in (default 2 min). A record that has waited for so long in the
+    /// buffer is not sent, and its sender is told so ([`ClientError::Expired`](crate::ClientError::Expired)); no attempt to send one
+    /// begins later. So whatever the server does, every sender is answered after this and the client's request timeout, and so are
+    /// [`Producer::flush`] and [`Producer::close`].
+    pub fn delivery_timeout(mut self, timeout: Duration) -> Self {
+        self.delivery_timeout = timeout;
+        self
+    }
+
+    /// Whether to draw an idempotency key for each record that has none (default: no, a batch has one key for all its records, which is
+    /// cheaper for the server). Then a record of unknown outcome can be sent again alone, with
+    /// [`PendingRecord::idempotency_key`](super::PendingRecord::idempotency_key), from another process too.
+    pub fn record_keys(mut self, draw: bool) -> Self {
+        self.record_keys = draw;
+        self
+    }
+
     /// The producer, with its task started.
     ///
     /// # Panics
@@ -73,12 +94,13 @@ impl ProducerBuilder {
     pub fn build(self) -> Producer {
         let (sender, receiver) = mpsc::channel(BUFFER_RECORDS);
         let limits = BatchLimits { records: self.batch_records_max, bytes: self.batch_bytes_max };
-        let task = ProducerTask::new(self.client, self.topic, limits, self.linger, receiver);
+        let task = ProducerTask::new(self.client, self.topic, limits, self.linger, self.delivery_timeout, receiver);
         tokio::spawn(task.run());
         Producer {
             messages: sender,
             room: Arc::new(Semaphore::new(self.buffer_bytes_max)),
             buffer_bytes_max: self.buffer_bytes_max,
+            record_keys: self.record_keys,
             record_bytes_max: BODY_BYTES_MAX - FRAME_BYTES,
         }
     }

@@ -20,8 +20,11 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use task::Message;
 use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::Instant;
+use uuid::Uuid;
 
 /// Sends records of one topic in order and in batches. Cloning is cheap; clones share the order, the buffer and the task.
 ///
@@ -50,6 +53,7 @@ pub struct Producer {
     room: Arc<Semaphore>,
     buffer_bytes_max: usize,
     record_bytes_max: usize,
+    record_keys: bool,
 }
 
 impl fmt::Debug for Producer {
@@ -78,8 +82,11 @@ impl Producer {
     ///
     /// # Errors
     /// [`ClientError::InvalidRequest`] when the record alone is larger than a request may be, [`ClientError::Closed`].
-    pub async fn enqueue(&self, record: ProduceRecord) -> Result<PendingRecord, ClientError> {
-        let has_key = record.idempotency_key.is_some();
+    pub async fn enqueue(&self, mut record: ProduceRecord) -> Result<PendingRecord, ClientError> {
+        if self.record_keys {
+            record.idempotency_key.get_or_insert_with(|| Uuid::new_v4().to_string());
+        }
+        let (own_key, since) = (record.idempotency_key.clone(), Instant::now());
         let json = serde_json::to_vec(&record)
             .map_err(|reason| ClientError::InvalidRequest { reason: format!("the record cannot be written as JSON: {reason}") })?;
         if json.len() > self.record_bytes_max {
@@ -91,32 +98,34 @@ impl Producer {
         let permits = u32::try_from(bytes).expect("a record has less than 4 GiB: it was checked above");
         let room = Arc::clone(&self.room).acquire_many_owned(permits).await.map_err(|_| ClientError::Closed)?;
         let (answer, receiver) = oneshot::channel();
-        self.messages.send(Message::Record(Entry { json, has_key, answer, _room: room })).await.map_err(|_| ClientError::Closed)?;
-        Ok(PendingRecord { receiver })
+        let entry = Entry { json, own_key: own_key.clone(), since, answer, _room: room };
+        self.messages.send(Message::Record(entry)).await.map_err(|_| ClientError::Closed)?;
+        Ok(PendingRecord { receiver, own_key })
     }
 
     /// Sends many records in order and waits until all are on disk.
     ///
+    /// A record that fails does not hold back the ones behind it.
+    ///
     /// # Errors
-    /// The first error in the order of the records. Others may be stored: a record that fails does not hold back the ones
-    /// behind it. Use [`Self::enqueue`] to learn about each.
-    pub async fn send_all(&self, records: impl IntoIterator<Item = ProduceRecord>) -> Result<Vec<ProducedRecord>, ClientError> {
+    /// [`SendAllError`] with what became of each record, when one of them was not stored or may not have been.
+    pub async fn send_all(&self, records: impl IntoIterator<Item = ProduceRecord>) -> Result<Vec<ProducedRecord>, SendAllError> {
         let mut pending = Vec::new();
         for record in records {
-            pending.push(self.enqueue(record).await?);
+            pending.push(self.enqueue(record).await);
         }
-        let mut stored = Vec::with_capacity(pending.len());
-        let mut first_error = None;
+        let mut results = Vec::with_capacity(pending.len());
         for record in pending {
-            match record.await {
-                Ok(place) => stored.push(place),
-                Err(error) => first_error = first_error.or(Some(error)),
-            }
+            results.push(match record {
+                Ok(pending) => pending.await,
+                Err(error) => Err(error),
+            });
         }
-        first_error.map_or(Ok(stored), Err)
+        if results.iter().all(Result::is_ok) { Ok(results.into_iter().flatten().collect()) } else { Err(SendAllError { results }) }
     }
 
-    /// Waits until every record that was put in before is settled: stored, or its sender was told why not.
+    /// Waits until every record that was put in before is settled: stored, or its sender was told why not. It comes to an end however
+    /// the server is, see [`ProducerBuilder::delivery_timeout`].
     ///
     /// # Errors
     /// [`ClientError::Closed`] when the producer was closed before.
@@ -124,6 +133,23 @@ impl Producer {
         let (done, receiver) = oneshot::channel();
         self.messages.send(Message::Flush(done)).await.map_err(|_| ClientError::Closed)?;
         receiver.await.map_err(|_| ClientError::Closed)
+    }
+
+    /// [`Self::flush`], for no longer than this.
+    ///
+    /// # Errors
+    /// [`ClientError::FlushElapsed`] when records are still on their way, [`ClientError::Closed`].
+    pub async fn flush_within(&self, at_most: Duration) -> Result<(), ClientError> {
+        within(at_most, self.flush()).await
+    }
+
+    /// [`Self::close`], waiting for no longer than this. The producer is closed all the same, and goes on with what it has as long as the
+    /// runtime lives.
+    ///
+    /// # Errors
+    /// [`ClientError::FlushElapsed`] when records are still on their way, [`ClientError::Closed`].
+    pub async fn close_within(&self, at_most: Duration) -> Result<(), ClientError> {
+        within(at_most, self.close()).await
     }
 
     /// Takes no more records, from any clone, and waits until every record that was put in is settled.
@@ -137,11 +163,60 @@ impl Producer {
     }
 }
 
+async fn within(at_most: Duration, settled: impl Future<Output = Result<(), ClientError>>) -> Result<(), ClientError> {
+    let begun = Instant::now();
+    match tokio::time::timeout(at_most, settled).await {
+        Ok(result) => result,
+        Err(_) => Err(ClientError::FlushElapsed { waited: begun.elapsed() }),
+    }
+}
+
+/// Not all records of a [`Producer::send_all`] were stored.
+#[derive(Clone, Debug)]
+pub struct SendAllError {
+    /// What became of each record, in their order.
+    pub results: Vec<Result<ProducedRecord, ClientError>>,
+}
+
+impl SendAllError {
+    /// The first error and the number of its record, counted from 0.
+    fn first(&self) -> Option<(usize, &ClientError)> {
+        self.results.iter().enumerate().find_map(|(index, result)| Some((index, result.as_ref().err()?)))
+    }
+}
+
+impl fmt::Display for SendAllError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let failed = self.results.iter().filter(|result| result.is_err()).count();
+        write!(f, "{failed} of {} records were not stored for sure", self.results.len())?;
+        match self.first() {
+            Some((index, error)) => write!(f, "; record {index}: {error}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for SendAllError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.first().map(|(_, error)| error as _)
+    }
+}
+
 /// A record in the buffer of a [`Producer`]. Awaiting it tells where the record was stored; dropping it does not take the record back.
 #[derive(Debug)]
 #[must_use = "whether the record was stored is only known by awaiting it"]
 pub struct PendingRecord {
     receiver: oneshot::Receiver<Result<ProducedRecord, ClientError>>,
+    own_key: Option<String>,
+}
+
+impl PendingRecord {
+    /// The record's own idempotency key, given or drawn ([`ProducerBuilder::record_keys`]): sending the same record with it again stores it
+    /// once.
+    #[must_use]
+    pub fn idempotency_key(&self) -> Option<&str> {
+        self.own_key.as_deref()
+    }
 }
 
 impl Future for PendingRecord {

@@ -3,6 +3,7 @@
 use super::batch::{Batch, BatchLimits, Entry};
 use crate::client::Client;
 use crate::error::ClientError;
+use crate::retry::RetryPolicy;
 use sagamq_api::TopicName;
 use sagamq_api::topic::ProducedRecord;
 use std::time::Duration;
@@ -35,13 +36,21 @@ pub(super) struct ProducerTask {
     topic: TopicName,
     limits: BatchLimits,
     linger: Duration,
+    delivery_timeout: Duration,
     messages: mpsc::Receiver<Message>,
     closing: Vec<oneshot::Sender<()>>,
 }
 
 impl ProducerTask {
-    pub(super) fn new(client: Client, topic: TopicName, limits: BatchLimits, linger: Duration, messages: mpsc::Receiver<Message>) -> Self {
-        Self { client, topic, limits, linger, messages, closing: Vec::new() }
+    pub(super) fn new(
+        client: Client,
+        topic: TopicName,
+        limits: BatchLimits,
+        linger: Duration,
+        delivery_timeout: Duration,
+        messages: mpsc::Receiver<Message>,
+    ) -> Self {
+        Self { client, topic, limits, linger, delivery_timeout, messages, closing: Vec::new() }
     }
 
     /// Runs until the last producer is dropped or one is closed, and the buffer is empty.
@@ -110,6 +119,8 @@ impl ProducerTask {
     async fn settle(&self, batch: Batch) {
         let mut waiting = vec![batch];
         while let Some(batch) = waiting.pop() {
+            // A batch that waited behind others while the server was away: what is too old by now is not sent any more.
+            let Some(batch) = batch.expire(self.delivery_timeout) else { continue };
             match self.send(&batch).await {
                 Ok(places) => batch.stored(places),
                 Err(error) if is_about_a_record(&error) => match batch.split() {
@@ -122,7 +133,10 @@ impl ProducerTask {
     }
 
     async fn send(&self, batch: &Batch) -> Result<Vec<ProducedRecord>, ClientError> {
-        let places = self.client.produce_json(&self.topic, batch.body(), batch.key()).await?;
+        let policy = self.client.retry_policy();
+        let deadline = policy.deadline.min(self.delivery_timeout.saturating_sub(batch.waited()));
+        let client = self.client.with_retry(RetryPolicy { deadline, ..*policy });
+        let places = client.produce_json(&self.topic, batch.body(), batch.key()).await?;
         if places.len() == batch.len() {
             return Ok(places);
         }

@@ -1,14 +1,17 @@
 //! What a participant says when a call did not succeed.
 
+use crate::transport::chain;
 use sagamq_api::JsonText;
 use sagamq_api::saga::{CallOutcome, Failure};
 use serde_json::Value;
+use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
 /// Why a call has no output. The difference between the first two is the one that matters in a saga: see each.
 ///
-/// Every error with `?` becomes [`CallError::Unknown`] with the code `HANDLER_ERROR`, because an error of a database or of a
+/// Every error with `?` (each `std::error::Error`, `anyhow::Error`, `Box<dyn Error + Send + Sync>`, a text) becomes
+/// [`CallError::Unknown`] with the code `HANDLER_ERROR`, because an error of a database or of a
 /// connection does not say that nothing happened. This type is therefore no `std::error::Error` itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CallError {
@@ -67,9 +70,9 @@ impl fmt::Display for CallError {
     }
 }
 
-impl<E: std::error::Error> From<E> for CallError {
+impl<E: Into<Box<dyn Error + Send + Sync>>> From<E> for CallError {
     fn from(error: E) -> Self {
-        Self::unknown("HANDLER_ERROR", error.to_string())
+        Self::unknown("HANDLER_ERROR", chain(&*error.into()))
     }
 }
 
@@ -100,5 +103,17 @@ mod tests {
             Ok(serde_json::from_str("{")?)
         }
         assert!(matches!(outcome(handler()), CallOutcome::Unknown { failure, .. } if failure.code == "HANDLER_ERROR"));
+        fn boxed() -> Result<Value, CallError> {
+            let inner = std::io::Error::other("the cause");
+            Err::<(), Box<dyn Error + Send + Sync>>(Box::new(std::io::Error::other(inner)))?;
+            Ok(Value::Null)
+        }
+        assert!(matches!(outcome(boxed()), CallOutcome::Unknown { failure, .. } if failure.message.contains("the cause")));
+        fn anyhow() -> Result<Value, CallError> {
+            Err(anyhow::anyhow!("the cause").context("what was tried"))?;
+            Ok(Value::Null)
+        }
+        let CallOutcome::Unknown { failure, .. } = outcome(anyhow()) else { panic!("never a refusal") };
+        assert_eq!(failure.message, "what was tried: the cause");
     }
 }

@@ -26,6 +26,9 @@ const UNKNOWN_CALL: &str = "UNKNOWN_CALL";
 /// The failure code of a call whose handler panicked.
 const HANDLER_PANICKED: &str = "HANDLER_PANICKED";
 
+/// The failure code of a call whose handler took longer than it may.
+const HANDLER_TIMEOUT: &str = "HANDLER_TIMEOUT";
+
 type Handled = Pin<Box<dyn Future<Output = Result<Value, CallError>> + Send>>;
 type Handler = Box<dyn Fn(Call) -> Handled + Send + Sync>;
 
@@ -34,6 +37,7 @@ type Handler = Box<dyn Fn(Call) -> Handled + Send + Sync>;
 pub struct SagaWorkerBuilder {
     client: Client,
     settings: Settings,
+    timeout: Option<Duration>,
     handlers: BTreeMap<String, Handler>,
 }
 
@@ -64,9 +68,10 @@ impl SagaWorkerBuilder {
         self
     }
 
-    /// Commands that are leased ahead of the handlers (default 16). Commands have deadlines: do not hoard them.
+    /// Commands that are leased ahead of the handlers (default: as many as [`Self::concurrency`]). Commands have deadlines: do not hoard
+    /// them.
     pub fn prefetch(mut self, commands: usize) -> Self {
-        self.settings.prefetch = commands.min(RECEIVE_RECORDS_MAX as usize);
+        self.settings.prefetch = Some(commands.min(RECEIVE_RECORDS_MAX as usize));
         self
     }
 
@@ -76,7 +81,21 @@ impl SagaWorkerBuilder {
         self
     }
 
-    /// How long a stop waits for running handlers (default 30 s).
+    /// How long one handler may take (default: as long as it likes). Then it is cut off at its next await, and the outcome of the call is
+    /// unknown with the code `HANDLER_TIMEOUT`. A handler that blocks its thread does not notice.
+    pub fn handler_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Whether a handler goes on when the lease of its command is lost (default: no, it is cut off at its next await, because the command
+    /// is somebody else's by then). Either way [`lease_lost`](crate::lease_lost) tells it.
+    pub fn outlive_lease(mut self, outlive: bool) -> Self {
+        self.settings.handling.outlives_its_lease = outlive;
+        self
+    }
+
+    /// How long a stop waits for running handlers (default 30 s), see [`ConsumerBuilder::stop_timeout`](crate::ConsumerBuilder::stop_timeout).
     pub fn stop_timeout(mut self, timeout: Duration) -> Self {
         self.settings.stop_timeout = timeout;
         self
@@ -92,7 +111,7 @@ impl SagaWorkerBuilder {
     /// The worker.
     #[must_use]
     pub fn build(self) -> SagaWorker {
-        SagaWorker { desk: Arc::new(Desk { client: self.client, handlers: self.handlers }), settings: self.settings }
+        SagaWorker { desk: Arc::new(Desk { client: self.client, handlers: self.handlers, timeout: self.timeout }), settings: self.settings }
     }
 }
 
@@ -135,8 +154,8 @@ impl SagaWorker {
     /// Never: the name of the workers' group is legal.
     pub fn builder(client: Client, topic: TopicName) -> SagaWorkerBuilder {
         let group = WORKER_GROUP.parse().expect("the name of the workers' group is a legal name");
-        let settings = Settings { prefetch: 16, wait_for_topic: true, ..Settings::new(topic, group) };
-        SagaWorkerBuilder { client, settings, handlers: BTreeMap::new() }
+        let settings = Settings { wait_for_topic: true, ..Settings::new(topic, group) };
+        SagaWorkerBuilder { client, settings, timeout: None, handlers: BTreeMap::new() }
     }
 
     /// Handles calls until `shutdown` is cancelled, then stops as a [`Consumer`](crate::Consumer) does: what was begun is
@@ -155,6 +174,7 @@ impl SagaWorker {
 struct Desk {
     client: Client,
     handlers: BTreeMap<String, Handler>,
+    timeout: Option<Duration>,
 }
 
 impl Desk {
@@ -178,7 +198,17 @@ impl Desk {
             let known = self.handlers.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
             return Err(CallError::unknown(UNKNOWN_CALL, format!("the worker has no handler for `{}`; it has: {known}", call.call)));
         };
-        let handled = AssertUnwindSafe(async move { handler(call).await }).catch_unwind().await;
+        let handled = AssertUnwindSafe(async move { handler(call).await }).catch_unwind();
+        let handled = match self.timeout {
+            None => handled.await,
+            Some(timeout) => match tokio::time::timeout(timeout, handled).await {
+                Ok(handled) => handled,
+                Err(_) => {
+                    let message = format!("the handler did not finish within {} ms", timeout.as_millis());
+                    return Err(CallError::unknown(HANDLER_TIMEOUT, message));
+                }
+            },
+        };
         handled.unwrap_or_else(|panic| Err(CallError::unknown(HANDLER_PANICKED, panic_text(&*panic))))
     }
 

@@ -239,6 +239,146 @@ async fn a_handler_that_does_not_end_is_cut_off_and_its_record_given_back() {
     assert!(matches!(&group.settled()["r0"], Settled::Nacked { delay_ms: None, reason: Some(reason) } if reason.contains("stopped")));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_handler_that_blocks_its_thread_does_not_hold_the_stop() {
+    let group = Group::default();
+    group.put(numbers(1));
+    let server = group.serve().await;
+    let (shutdown, begun) = (CancellationToken::new(), Arc::new(AtomicUsize::new(0)));
+    let (release, blocked) = std::sync::mpsc::channel::<()>();
+    let (counter, blocked) = (Arc::clone(&begun), Arc::new(std::sync::Mutex::new(blocked)));
+    let running = tokio::spawn(consumer(&server).stop_timeout(Duration::from_millis(20)).run(shutdown.clone(), move |_| {
+        let (counter, blocked) = (Arc::clone(&counter), Arc::clone(&blocked));
+        async move {
+            counter.fetch_add(1, Ordering::SeqCst);
+            // Deaf to every cancellation, until the test is over.
+            let _ = blocked.lock().expect("no panic").recv_timeout(LIMIT * 2);
+            Ok(())
+        }
+    }));
+    until("it runs", || begun.load(Ordering::SeqCst) == 1).await;
+    stop(&shutdown, running).await;
+    assert!(group.settled().is_empty(), "it may still be at work: its lease runs out");
+    drop(release);
+}
+
+#[tokio::test]
+async fn a_handler_that_takes_too_long_is_cut_off() {
+    let group = Group::default();
+    group.put(numbers(1));
+    let server = group.serve().await;
+    let shutdown = CancellationToken::new();
+    let slow = consumer(&server).handler_timeout(Duration::from_millis(20));
+    let running = tokio::spawn(slow.run(shutdown.clone(), |_| std::future::pending()));
+    until("it is given back", || !group.settled().is_empty()).await;
+    assert!(matches!(&group.settled()["r0"], Settled::Nacked { reason: Some(reason), .. } if reason.contains("20 ms")));
+    stop(&shutdown, running).await;
+}
+
+#[tokio::test]
+async fn a_handler_whose_lease_is_lost_is_told_and_cut_off_unless_it_outlives_it() {
+    for outlives in [false, true] {
+        let group = Group::default();
+        group.put(numbers(1));
+        let server = group.serve().await;
+        group.fail_next("extend", Answer::Problem(ErrorCode::ReceiptExpired));
+        let (shutdown, told) = (CancellationToken::new(), Arc::new(std::sync::Mutex::new(None)));
+        let (keeper, ended) = (Arc::clone(&told), Arc::new(AtomicUsize::new(0)));
+        let counter = Arc::clone(&ended);
+        let builder = consumer(&server).concurrency(1).lease(LEASE).outlive_lease(outlives);
+        let running = tokio::spawn(builder.run(shutdown.clone(), move |delivery| {
+            let (keeper, counter) = (Arc::clone(&keeper), Arc::clone(&counter));
+            async move {
+                if delivery.record.offset.0 == 0 {
+                    let lost = sagamq_sdk::lease_lost();
+                    *keeper.lock().expect("no panic") = Some(lost.clone());
+                    lost.cancelled().await;
+                    tokio::task::yield_now().await;
+                }
+                counter.fetch_add(1, Ordering::SeqCst);
+                Ok(())
+            }
+        }));
+        let is_told = || told.lock().expect("no panic").as_ref().is_some_and(CancellationToken::is_cancelled);
+        until("it is told", is_told).await;
+        group.put(numbers(1));
+        until("the next record has the place", || group.settled().contains_key("r1")).await;
+        stop(&shutdown, running).await;
+        assert_eq!(ended.load(Ordering::SeqCst), if outlives { 2 } else { 1 });
+        assert_eq!(group.settled().contains_key("r0"), outlives, "what is somebody else's is not settled here");
+    }
+    assert!(!sagamq_sdk::lease_lost().is_cancelled(), "outside of a handler nothing is lost");
+}
+
+#[tokio::test]
+async fn a_consumer_that_is_dropped_gives_back_what_it_had_not_begun() {
+    let group = Group::default();
+    group.put(numbers(3));
+    let server = group.serve().await;
+    let begun = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&begun);
+    let running = tokio::spawn(consumer(&server).concurrency(1).prefetch(2).run(CancellationToken::new(), move |_| {
+        counter.fetch_add(1, Ordering::SeqCst);
+        std::future::pending()
+    }));
+    until("one runs, two wait", || begun.load(Ordering::SeqCst) == 1 && group.waiting() == 0).await;
+    running.abort();
+    until("all are settled", || group.settled().len() == 3).await;
+    let settled = group.settled();
+    assert_eq!(settled.values().filter(|settled| **settled == Settled::GivenBack).count(), 2, "{settled:?}");
+    assert_eq!(begun.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn beside_a_record_that_was_delivered_often_nothing_is_prefetched() {
+    let group = Group::default();
+    group.put_with_attempt(3, numbers(1));
+    let server = group.serve().await;
+    let (shutdown, gate) = (CancellationToken::new(), Arc::new(Semaphore::new(0)));
+    let (open, begun) = (Arc::clone(&gate), Arc::new(AtomicUsize::new(0)));
+    let counter = Arc::clone(&begun);
+    let running = tokio::spawn(consumer(&server).concurrency(2).prefetch(4).run(shutdown.clone(), move |_| {
+        counter.fetch_add(1, Ordering::SeqCst);
+        let gate = Arc::clone(&gate);
+        async move {
+            gate.acquire().await.expect("open").forget();
+            Ok(())
+        }
+    }));
+    until("it runs", || begun.load(Ordering::SeqCst) == 1).await;
+    until("it asks again", || server.verbs("receive").len() == 2).await;
+    let asked: Vec<_> = server.verbs("receive").iter().map(|seen| seen.json["max_records"].clone()).collect();
+    assert_eq!(asked, [6, 1], "a crash now would count for one record more at most");
+    open.add_permits(2);
+    until("it is acknowledged", || group.settled().len() == 1).await;
+    group.put(numbers(1));
+    until("the next one is acknowledged", || group.settled().len() == 2).await;
+    until("it asks for as many as before", || server.verbs("receive").last().is_some_and(|seen| seen.json["max_records"].as_u64() >= Some(5))).await;
+    stop(&shutdown, running).await;
+}
+
+#[tokio::test]
+async fn by_default_no_more_is_prefetched_than_handlers_may_run() {
+    let group = Group::default();
+    let server = group.serve().await;
+    let shutdown = CancellationToken::new();
+    let running = tokio::spawn(consumer(&server).concurrency(3).run(shutdown.clone(), |_| async { Ok(()) }));
+    until("it asks", || !server.verbs("receive").is_empty()).await;
+    assert_eq!(server.verbs("receive")[0].json["max_records"], 6);
+    stop(&shutdown, running).await;
+}
+
+#[tokio::test]
+async fn an_answer_that_cannot_be_read_ends_the_consumer_instead_of_leasing_records_again() {
+    let group = Group::default();
+    group.fail_next("receive", Answer::Json(200, json!({"deliveries": [{"receipt": "x", "from": "a newer server"}]})));
+    let server = group.serve().await;
+    let error = soon(consumer(&server).run(CancellationToken::new(), |_| async { Ok(()) })).await.expect_err("unreadable");
+    assert!(matches!(error.last(), ClientError::Decode { .. }), "{error:?}");
+    assert_eq!(group.settled()["x"], Settled::GivenBack);
+    assert_eq!(server.verbs("receive").len(), 1);
+}
+
 #[tokio::test]
 async fn a_server_that_is_away_does_not_end_the_consumer() {
     let group = Group::default();

@@ -37,12 +37,17 @@ pub(crate) struct Group {
 impl Group {
     /// Puts records in; their receipts are `r0`, `r1`, … in order.
     pub(crate) fn put(&self, values: impl IntoIterator<Item = Value>) {
+        self.put_with_attempt(1, values);
+    }
+
+    /// As [`Self::put`], for records that are delivered for the so-manyth time.
+    pub(crate) fn put_with_attempt(&self, attempt: u32, values: impl IntoIterator<Item = Value>) {
         let mut state = self.state.lock().expect("no panic");
         for value in values {
             let offset = state.count;
             state.count += 1;
             state.waiting.push_back(json!({
-                "receipt": format!("r{offset}"), "attempt": 1, "lease_until_ms": 0,
+                "receipt": format!("r{offset}"), "attempt": attempt, "lease_until_ms": 0,
                 "partition": 0, "offset": offset, "timestamp_ms": 0, "value": value,
             }));
         }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tokio::sync::Semaphore;
 
 /// The values of a request's records.
@@ -177,6 +178,67 @@ async fn a_bad_record_fails_alone() {
 }
 
 #[tokio::test]
+async fn send_all_sends_what_lies_behind_a_record_that_no_request_can_hold_and_tells_of_each() {
+    let log = Arc::new(Log::default());
+    let stored = Arc::clone(&log);
+    let server = Server::start(move |seen| std::future::ready(log.store(&seen))).await;
+    let too_large = ProduceRecord::text("x".repeat(33 * 1024 * 1024));
+    let all = records(0..3).chain([too_large]).chain(records(3..6));
+    let error = soon(producer(&server.client()).send_all(all)).await.expect_err("one is too large");
+    assert_eq!(stored.stored().len(), 6);
+    let failed: Vec<usize> = error.results.iter().enumerate().filter(|(_, result)| result.is_err()).map(|(index, _)| index).collect();
+    assert_eq!(failed, [3]);
+    assert!(error.to_string().contains("1 of 7") && error.to_string().contains("record 3"), "{error}");
+}
+
+#[tokio::test]
+async fn a_record_s_time_counts_from_when_it_was_put_in_and_flush_and_close_end_with_it() {
+    let nobody = {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        format!("http://{}", listener.local_addr().expect("an address"))
+    };
+    // The policy alone would try for ever.
+    let policy = sagamq_sdk::RetryPolicy { attempts: u32::MAX, deadline: Duration::from_secs(86_400), ..quick(2) };
+    let client = Client::builder(nobody).retry(policy).build().expect("an address");
+    let producer = client.producer("orders".parse().expect("legal")).batch_records_max(1).delivery_timeout(Duration::from_millis(200)).build();
+    let mut pending = Vec::new();
+    for record in records(0..50) {
+        pending.push(producer.enqueue(record).await.expect("room"));
+    }
+    soon(producer.flush()).await.expect("all are answered");
+    for result in soon(join_all(pending)).await {
+        let error = result.expect_err("nobody there");
+        assert!(!error.is_outcome_unknown() && error.is_retryable(), "none was sent: {error}");
+    }
+    soon(producer.close()).await.expect("open");
+}
+
+#[tokio::test]
+async fn flush_and_close_wait_no_longer_than_they_are_told() {
+    let server = Server::start(|_| std::future::pending::<Answer>()).await;
+    let producer = producer(&server.client());
+    let pending = producer.enqueue(ProduceRecord::text("a")).await.expect("room");
+    let error = soon(producer.flush_within(Duration::from_millis(20))).await.expect_err("it hangs");
+    assert!(matches!(error, ClientError::FlushElapsed { .. }) && error.is_outcome_unknown(), "{error}");
+    soon(producer.close_within(Duration::from_millis(20))).await.expect_err("it hangs");
+    drop(pending);
+}
+
+#[tokio::test]
+async fn a_record_of_unknown_outcome_can_be_repeated_alone_when_it_has_a_key() {
+    let server = Server::with_answers(vec![Answer::Break]).await;
+    let client = Client::builder(&server.url).retry(quick(1)).build().expect("an address");
+    let producer = client.producer("orders".parse().expect("legal")).record_keys(true).build();
+    let pending = producer.enqueue(ProduceRecord::text("a")).await.expect("room");
+    let key = pending.idempotency_key().expect("drawn").to_owned();
+    let error = soon(pending).await.expect_err("lost");
+    assert_eq!(error.idempotency_key(), Some(key.as_str()));
+    assert_eq!(server.seen()[0].json["records"][0]["idempotency_key"], key);
+    let error = soon(client.producer("orders".parse().expect("legal")).build().send(ProduceRecord::text("a"))).await.expect_err("lost");
+    assert_eq!(error.idempotency_key(), Some(server.seen()[1].header("idempotency-key")), "alone in its batch");
+}
+
+#[tokio::test]
 async fn an_unknown_outcome_is_told_to_every_sender_and_is_not_split() {
     let server = Server::with_answers(vec![Answer::Break]).await;
     let client = Client::builder(&server.url).retry(quick(2)).build().expect("an address");
@@ -280,5 +342,5 @@ async fn dropping_the_last_producer_sends_what_is_buffered() {
 async fn an_answer_of_the_wrong_length_is_an_unknown_outcome() {
     let server = Server::start(|_| std::future::ready(places(0, 3))).await;
     let error = soon(producer(&server.client()).send(ProduceRecord::text("a"))).await.expect_err("three places for one record");
-    assert!(matches!(error, ClientError::Decode { .. }) && error.is_outcome_unknown(), "{error}");
+    assert!(matches!(error.last(), ClientError::Decode { .. }) && error.is_outcome_unknown(), "{error}");
 }

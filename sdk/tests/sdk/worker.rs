@@ -198,3 +198,18 @@ async fn a_worker_waits_for_its_topic_and_keeps_the_lease_of_a_long_call() {
     shutdown.cancel();
     soon(running).await.expect("no panic").expect("a clean stop");
 }
+
+#[tokio::test]
+async fn a_handler_that_takes_too_long_is_an_unknown_outcome() {
+    let group = Group::default();
+    group.put([call("hang", 1)]);
+    let server = server(&group, applied).await;
+    let shutdown = CancellationToken::new();
+    let slow = worker(&server).handler_timeout(Duration::from_millis(20)).on("hang", |_| std::future::pending());
+    let running = tokio::spawn(slow.build().run(shutdown.clone()));
+    until("it is replied", || server.verbs("complete").len() == 1).await;
+    shutdown.cancel();
+    soon(running).await.expect("no panic").expect("a clean stop");
+    let reply = &server.verbs("complete")[0].json["reply"];
+    assert_eq!((reply["outcome"].as_str(), reply["failure"]["code"].as_str()), (Some("unknown"), Some("HANDLER_TIMEOUT")));
+}

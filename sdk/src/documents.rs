@@ -1,0 +1,21 @@
+//! The Rust of the project's documents, compiled and run as documentation tests.
+
+#[doc = include_str!("../../README.md")]
+struct Readme;
+
+#[cfg(feature = "barrier-rocksdb")]
+#[doc = include_str!("../../docs/sagas.md")]
+struct Sagas;
+
+#[cfg(feature = "barrier-rocksdb")]
+#[doc = include_str!("../../docs/guides/outside-effects.md")]
+struct OutsideEffects;
+
+#[doc = include_str!("../../docs/guides/ordering.md")]
+struct Ordering;
+
+#[doc = include_str!("../../docs/guides/proxy-and-authorization.md")]
+struct ProxyAndAuthorization;
+
+#[doc = include_str!("../../docs/guides/testing-handlers.md")]
+struct TestingHandlers;
