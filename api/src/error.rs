@@ -6,7 +6,9 @@
 
 use core::fmt;
 use serde::{Deserialize, Serialize};
+#[cfg(feature = "openapi")]
 use utoipa::openapi::{ObjectBuilder, RefOr, Schema, Type};
+#[cfg(feature = "openapi")]
 use utoipa::{PartialSchema, ToSchema};
 
 macro_rules! codes {
@@ -130,6 +132,7 @@ codes! {
 
 // By hand, because the derive does not see names that a macro passes to `#[serde(rename)]`. Clients must expect codes that are not
 // in the list, so it is an example of what there is and no closed set.
+#[cfg(feature = "openapi")]
 impl PartialSchema for ErrorCode {
     fn schema() -> RefOr<Schema> {
         let codes: Vec<&str> = Self::ALL.iter().map(|code| code.as_str()).collect();
@@ -138,6 +141,7 @@ impl PartialSchema for ErrorCode {
     }
 }
 
+#[cfg(feature = "openapi")]
 impl ToSchema for ErrorCode {}
 
 impl fmt::Display for ErrorCode {
@@ -147,7 +151,8 @@ impl fmt::Display for ErrorCode {
 }
 
 /// One fault of a saga definition.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
 pub struct Fault {
     /// Stable code of the rule, for example `unknown_service`.
     pub code: String,
@@ -169,7 +174,8 @@ pub struct Fault {
 }
 
 /// How bad a fault of a saga definition is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
     /// It may be meant; the definition can be published.
@@ -179,7 +185,8 @@ pub enum Severity {
 }
 
 /// An RFC 9457 problem document: the body of every answer with a status of 400 and above.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
 pub struct Problem {
     /// Reference to the code's description, relative to the documentation.
     pub r#type: String,

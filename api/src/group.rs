@@ -6,10 +6,12 @@ use crate::json::JsonText;
 use crate::names::GroupName;
 use crate::record::{ConsumedRecord, Headers};
 use serde::{Deserialize, Serialize};
+#[cfg(feature = "openapi")]
 use utoipa::{IntoParams, ToSchema};
 
 /// `POST …:receive`. The group is made by its first receive.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct ReceiveRequest {
     /// Most records (default 100, at most 1,000).
@@ -28,7 +30,8 @@ pub struct ReceiveRequest {
 }
 
 /// Where a new group begins.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum StartPosition {
     /// With the oldest record.
@@ -39,7 +42,8 @@ pub enum StartPosition {
 }
 
 /// Leased records.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
 pub struct ReceiveResponse {
     /// The records.
     pub deliveries: Vec<Delivery>,
@@ -49,7 +53,8 @@ pub struct ReceiveResponse {
 }
 
 /// Why a receive returned nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum EmptyReason {
     /// Every record is settled.
@@ -65,7 +70,8 @@ pub enum EmptyReason {
 }
 
 /// One leased record.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
 #[serde(from = "Received")]
 pub struct Delivery {
     /// The right to settle this record: opaque, valid on any connection until the lease is over.
@@ -112,7 +118,8 @@ impl From<Received> for Delivery {
 }
 
 /// `POST …:ack`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct AckRequest {
     /// Receipts of a receive; 1 to 1,000.
@@ -120,7 +127,8 @@ pub struct AckRequest {
 }
 
 /// `POST …:nack`: give records back.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NackRequest {
     /// Receipts of a receive; 1 to 1,000.
@@ -138,7 +146,8 @@ pub struct NackRequest {
 }
 
 /// `POST …:extend`: keep records longer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ExtendRequest {
     /// Receipts of a receive; 1 to 1,000.
@@ -148,7 +157,8 @@ pub struct ExtendRequest {
 }
 
 /// `POST …:terminate`: make records dead letters now.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct TerminateRequest {
     /// Receipts of a receive; 1 to 1,000.
@@ -159,14 +169,16 @@ pub struct TerminateRequest {
 
 /// Answer of the settling verbs: one entry a receipt, in order. Durable when it is sent. If no receipt at all could be
 /// settled, the answer is a problem with the code `RECEIPT_EXPIRED` instead.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
 pub struct SettleResponse {
     /// One entry a receipt.
     pub results: Vec<SettleResult>,
 }
 
 /// What became of one receipt.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
 pub struct SettleResult {
     /// What was done.
     pub status: SettleStatus,
@@ -179,7 +191,8 @@ pub struct SettleResult {
 }
 
 /// What became of one receipt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum SettleStatus {
     /// The verb was applied.
@@ -193,14 +206,16 @@ pub enum SettleStatus {
 }
 
 /// `GET /v1/topics/{topic}/groups`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
 pub struct GroupList {
     /// Groups by name.
     pub groups: Vec<GroupDescription>,
 }
 
 /// A group and how far it is.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
 pub struct GroupDescription {
     /// Name of the group.
     pub name: GroupName,
@@ -221,7 +236,8 @@ pub struct GroupDescription {
 }
 
 /// A group in one partition.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
 pub struct GroupPartitionDescription {
     /// Number of the partition.
     pub partition: PartitionId,
@@ -244,9 +260,10 @@ pub struct GroupPartitionDescription {
 }
 
 /// Query of `GET …/dead-letters`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, IntoParams)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema, IntoParams))]
 #[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
+#[cfg_attr(feature = "openapi", into_params(parameter_in = Query))]
 pub struct DeadLetterQuery {
     /// Most dead letters (default 100, at most 1,000), oldest first in each partition.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -254,14 +271,16 @@ pub struct DeadLetterQuery {
 }
 
 /// `GET …/dead-letters`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
 pub struct DeadLetterList {
     /// The dead letters.
     pub dead_letters: Vec<DeadLetter>,
 }
 
 /// A record that was given up.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
 pub struct DeadLetter {
     /// Why: `delivery_limit` or `terminated`.
     pub cause: String,
@@ -279,7 +298,8 @@ pub struct DeadLetter {
 }
 
 /// `POST …:redrive`: deliver dead letters to the group again, with a fresh count of deliveries. Only this group gets them.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct RedriveRequest {
     /// Only dead letters with this cause.
@@ -297,7 +317,8 @@ pub struct RedriveRequest {
 }
 
 /// Answer of `redrive`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
 pub struct RedriveResponse {
     /// Dead letters that will be delivered again.
     pub redriven: u64,

@@ -4,6 +4,7 @@
 
 use crate::limits::JSON_DEPTH_MAX;
 use core::fmt;
+#[cfg(feature = "json-schema")]
 use schemars::JsonSchema;
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -11,8 +12,11 @@ use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 use std::borrow::Cow;
 use std::sync::Arc;
+#[cfg(feature = "openapi")]
 use utoipa::openapi::schema::{Object, SchemaType};
+#[cfg(feature = "openapi")]
 use utoipa::openapi::{RefOr, Schema};
+#[cfg(feature = "openapi")]
 use utoipa::{PartialSchema, ToSchema};
 
 /// One JSON value as its text, without the white space around it. It is well-formed and nests at most [`JSON_DEPTH_MAX`] deep.
@@ -187,18 +191,21 @@ impl<'de> Deserialize<'de> for JsonText {
     }
 }
 
+#[cfg(feature = "openapi")]
 impl PartialSchema for JsonText {
     fn schema() -> RefOr<Schema> {
         Object::builder().schema_type(SchemaType::AnyValue).into()
     }
 }
 
+#[cfg(feature = "openapi")]
 impl ToSchema for JsonText {
     fn name() -> Cow<'static, str> {
         "Json".into()
     }
 }
 
+#[cfg(feature = "json-schema")]
 impl JsonSchema for JsonText {
     fn inline_schema() -> bool {
         true

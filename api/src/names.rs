@@ -3,9 +3,11 @@
 use crate::limits::NAME_BYTES_MAX;
 use core::fmt;
 use core::str::FromStr;
+#[cfg(feature = "json-schema")]
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+#[cfg(feature = "openapi")]
 use utoipa::ToSchema;
 
 /// Why a name was refused, and what a legal one looks like.
@@ -82,10 +84,12 @@ fn check_identifier(what: &'static str, name: &str) -> Result<(), NameError> {
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident, $what:literal, $check:ident) => {
         $(#[$doc])*
-        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema, JsonSchema)]
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[cfg_attr(feature = "openapi", derive(ToSchema))]
+        #[cfg_attr(feature = "json-schema", derive(JsonSchema))]
         #[serde(try_from = "String", into = "String")]
-        #[schema(value_type = String)]
-        #[schemars(with = "String")]
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        #[cfg_attr(feature = "json-schema", schemars(with = "String"))]
         pub struct $name(Arc<str>);
 
         impl $name {

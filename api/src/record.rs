@@ -25,10 +25,12 @@ use bytes::Bytes;
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
+#[cfg(feature = "openapi")]
 use utoipa::ToSchema;
 
 /// A record to produce.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ProduceRecord {
     /// Records with the same key go to the same partition and stay in order.
@@ -60,7 +62,8 @@ pub struct ProduceRecord {
 }
 
 /// A record as it was stored.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
 pub struct ConsumedRecord {
     /// Partition of the topic.
     pub partition: PartitionId,

@@ -4,14 +4,17 @@ use crate::error::Fault;
 use crate::ids::PartitionId;
 use crate::json::JsonText;
 use crate::names::{SagaName, StepId};
+#[cfg(feature = "json-schema")]
 use schemars::JsonSchema;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
+#[cfg(feature = "openapi")]
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 /// Answer of `POST /v1/saga-definitions:lint`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
 pub struct LintResponse {
     /// Whether the definition could be published.
     pub valid: bool,
@@ -20,7 +23,8 @@ pub struct LintResponse {
 }
 
 /// A published definition. Versions are immutable.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
 pub struct DefinitionDescription {
     /// Name of the saga.
     pub name: SagaName,
@@ -38,16 +42,18 @@ pub struct DefinitionDescription {
 }
 
 /// `GET /v1/saga-definitions`: the newest version of each.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
 pub struct DefinitionList {
     /// Definitions by name.
     pub definitions: Vec<DefinitionDescription>,
 }
 
 /// Query of `GET /v1/saga-definitions/{saga}`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, IntoParams)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema, IntoParams))]
 #[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
+#[cfg_attr(feature = "openapi", into_params(parameter_in = Query))]
 pub struct DefinitionQuery {
     /// The version; without it the newest.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -55,7 +61,8 @@ pub struct DefinitionQuery {
 }
 
 /// `POST /v1/sagas`: start a saga once by its business key.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct StartSaga {
     /// Name of the definition.
@@ -64,12 +71,13 @@ pub struct StartSaga {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub version: Option<u32>,
     /// What the saga works on: a JSON object.
-    #[schema(value_type = Object)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
     pub input: JsonText,
 }
 
 /// Answer of `POST /v1/sagas`. The saga is durable: it will run to an end whatever crashes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
 pub struct StartedSaga {
     /// Id of the instance.
     pub id: Uuid,
@@ -82,7 +90,9 @@ pub struct StartedSaga {
 }
 
 /// State of a saga instance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
+#[cfg_attr(feature = "json-schema", derive(JsonSchema))]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum SagaState {
     /// Accepted, no step is decided yet.
@@ -147,7 +157,9 @@ impl core::fmt::Display for SagaState {
 }
 
 /// State of a step of an instance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
+#[cfg_attr(feature = "json-schema", derive(JsonSchema))]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum StepState {
     /// Its turn has not come.
@@ -171,7 +183,9 @@ pub enum StepState {
 }
 
 /// What is called at a participant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
+#[cfg_attr(feature = "json-schema", derive(JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Operation {
     /// The forward effect of a step.
@@ -190,7 +204,9 @@ impl core::fmt::Display for Operation {
 }
 
 /// Why a call did not succeed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
+#[cfg_attr(feature = "json-schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Failure {
     /// Stable code, for example `OUT_OF_STOCK`.
@@ -201,13 +217,14 @@ pub struct Failure {
 }
 
 /// `GET /v1/sagas/{id}`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
 pub struct SagaDescription {
     /// The instance in short.
     #[serde(flatten)]
     pub summary: SagaSummary,
     /// What it was started with.
-    #[schema(value_type = Object)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
     pub input: JsonText,
     /// What it returned, once it is `COMPLETED` and the definition has an `output`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -219,7 +236,8 @@ pub struct SagaDescription {
 }
 
 /// An instance in one row of a listing.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
 pub struct SagaSummary {
     /// Id of the instance.
     pub id: Uuid,
@@ -243,7 +261,8 @@ pub struct SagaSummary {
 }
 
 /// A step of an instance.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
 pub struct StepDescription {
     /// Id of the step.
     pub id: StepId,
@@ -262,7 +281,8 @@ pub struct StepDescription {
 }
 
 /// A failure of one attempt, as it is listed in a description.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
 pub struct StepFailure {
     /// Id of the step.
     pub step: StepId,
@@ -277,9 +297,10 @@ pub struct StepFailure {
 }
 
 /// Query of `GET /v1/sagas`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, IntoParams)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema, IntoParams))]
 #[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
+#[cfg_attr(feature = "openapi", into_params(parameter_in = Query))]
 pub struct SagaQuery {
     /// Only instances in this state.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -299,7 +320,8 @@ pub struct SagaQuery {
 }
 
 /// `GET /v1/sagas`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
 pub struct SagaList {
     /// Instances, in no promised order.
     pub sagas: Vec<SagaSummary>,
@@ -309,7 +331,8 @@ pub struct SagaList {
 }
 
 /// `GET /v1/sagas/{id}/history`: every event, oldest first. The state of the instance is the fold of these and of nothing else.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
 pub struct SagaHistory {
     /// Id of the instance.
     pub id: Uuid,
@@ -318,7 +341,8 @@ pub struct SagaHistory {
 }
 
 /// One event of an instance.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
 pub struct HistoryEvent {
     /// Place in the history, counted from 0.
     pub sequence: u64,
@@ -327,12 +351,13 @@ pub struct HistoryEvent {
     /// Kind of the event, for example `step_succeeded`.
     pub r#type: String,
     /// What it says, by kind.
-    #[schema(value_type = Object)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
     pub data: JsonText,
 }
 
 /// `POST /v1/sagas/{id}:cancel`: compensates what was done. A saga past its pivot cannot be cancelled.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct CancelSaga {
     /// Why, for the history.
@@ -342,7 +367,8 @@ pub struct CancelSaga {
 
 /// `POST /v1/saga-calls:complete`: the reply of a participant that was called through a topic. One request applies the reply
 /// and acknowledges its command; both are durable, with everything that follows from them, when it is answered.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct CompleteCall {
     /// Id of the instance, from the command.
@@ -358,7 +384,9 @@ pub struct CompleteCall {
 }
 
 /// What became of a call.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
+#[cfg_attr(feature = "json-schema", derive(JsonSchema))]
 #[serde(tag = "outcome", rename_all = "snake_case", deny_unknown_fields)]
 pub enum CallOutcome {
     /// It took effect, now or at an earlier attempt.
@@ -439,7 +467,8 @@ impl<'de> Deserialize<'de> for CallOutcome {
 }
 
 /// Answer of `POST /v1/saga-calls:complete`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
 pub struct CompletedCall {
     /// Whether the same reply was applied before.
     pub duplicate: bool,
@@ -448,7 +477,8 @@ pub struct CompletedCall {
 }
 
 /// What a participant is called with: the value of a command record, and the body of a call over HTTP.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
 pub struct Call {
     /// Id of the instance.
     pub instance: Uuid,
@@ -476,7 +506,7 @@ pub struct Call {
     /// When the attempt is given up, in milliseconds since 1970.
     pub deadline_ms: u64,
     /// The arguments.
-    #[schema(value_type = Object)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
     pub arguments: JsonText,
     /// Output of the action that is compensated, if it is known; null if the action's outcome is unknown.
     #[serde(skip_serializing_if = "Option::is_none", default)]

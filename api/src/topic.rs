@@ -7,10 +7,12 @@ use crate::record::{ConsumedRecord, ProduceRecord};
 use core::fmt;
 use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
+#[cfg(feature = "openapi")]
 use utoipa::{IntoParams, ToSchema};
 
 /// `POST /v1/topics`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct CreateTopic {
     /// Name of the topic.
@@ -21,7 +23,8 @@ pub struct CreateTopic {
 }
 
 /// Configuration of a topic.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct TopicConfig {
     /// Number of partitions, 1 to 1,024 (default 4).
@@ -72,7 +75,8 @@ impl TopicConfig {
 }
 
 /// A topic with its partitions.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
 pub struct TopicDescription {
     /// Name of the topic.
     pub name: TopicName,
@@ -85,7 +89,8 @@ pub struct TopicDescription {
 }
 
 /// One partition: which offsets can be read.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
 pub struct PartitionDescription {
     /// Number of the partition.
     pub partition: PartitionId,
@@ -96,14 +101,16 @@ pub struct PartitionDescription {
 }
 
 /// `GET /v1/topics`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
 pub struct TopicList {
     /// Topics by name.
     pub topics: Vec<TopicDescription>,
 }
 
 /// `POST /v1/topics/{topic}/records`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ProduceRequest {
     /// Records, stored in this order within each partition; 1 to 10,000, with at most 200,000 headers together.
@@ -144,14 +151,16 @@ fn records_in<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<ProduceR
 }
 
 /// Answer to a produce request: everything in it is on disk.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
 pub struct ProduceResponse {
     /// One entry a record, in the order of the request.
     pub records: Vec<ProducedRecord>,
 }
 
 /// Where a record was stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
 pub struct ProducedRecord {
     /// Partition of the topic.
     pub partition: PartitionId,
@@ -164,9 +173,10 @@ pub struct ProducedRecord {
 }
 
 /// Query of `GET /v1/topics/{topic}/partitions/{partition}/records`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, IntoParams)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema, IntoParams))]
 #[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
+#[cfg_attr(feature = "openapi", into_params(parameter_in = Query))]
 pub struct ReadQuery {
     /// First offset to read. Without `offset` and `timestamp_ms` reading begins at the oldest record.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -183,7 +193,8 @@ pub struct ReadQuery {
 }
 
 /// Records of one partition.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
 pub struct ReadResponse {
     /// Records in the order of their offsets.
     pub records: Vec<ConsumedRecord>,

@@ -14,8 +14,11 @@ use serde::ser::{SerializeMap as _, SerializeSeq as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Cow;
 use std::collections::HashMap;
+#[cfg(feature = "openapi")]
 use utoipa::openapi::schema::{AdditionalProperties, ArrayBuilder, ObjectBuilder, OneOfBuilder, SchemaType, Type};
+#[cfg(feature = "openapi")]
 use utoipa::openapi::{RefOr, Schema};
+#[cfg(feature = "openapi")]
 use utoipa::{PartialSchema, ToSchema};
 
 /// One header of a record.
@@ -267,6 +270,7 @@ impl<'de> Visitor<'de> for Values<'_> {
 }
 
 // By hand: no derive describes "one of these, or a list of them".
+#[cfg(feature = "openapi")]
 impl PartialSchema for Headers {
     fn schema() -> RefOr<Schema> {
         let one = || {
@@ -284,6 +288,7 @@ impl PartialSchema for Headers {
     }
 }
 
+#[cfg(feature = "openapi")]
 impl ToSchema for Headers {
     fn name() -> Cow<'static, str> {
         "Headers".into()

@@ -130,8 +130,8 @@ struct Engine<H> {
     handler: Arc<H>,
     leases: Arc<Leases>,
     settle: mpsc::Sender<(String, Settlement)>,
-    /// Leased, not begun.
-    queue: VecDeque<Delivery>,
+    /// Leased, not begun, and since when it is here.
+    queue: VecDeque<(Instant, Delivery)>,
     /// The running handlers by the receipts of their records.
     running: JoinMap<String, ()>,
     /// Receipts of records held that were delivered so often that they may be what kills the process.
@@ -175,7 +175,11 @@ where
 
     fn begin_handlers(&mut self) {
         while self.running.len() < self.settings.concurrency {
-            let Some(delivery) = self.queue.pop_front() else { return };
+            let Some((since, mut delivery)) = self.queue.pop_front() else { return };
+            // The time in the queue counts: the handler is told how long ago it is now.
+            if let Some(ago_ms) = &mut delivery.handed_out_ago_ms {
+                *ago_ms = ago_ms.saturating_add(millis(since.elapsed()));
+            }
             let receipt = delivery.receipt.clone();
             // Its lease ran out in the queue: it is or will be delivered to somebody.
             let Some(lost) = self.leases.lost(&receipt) else {
@@ -226,7 +230,8 @@ where
         self.leases.take(answer.deliveries.iter().map(|delivery| delivery.receipt.as_str()));
         let suspects = answer.deliveries.iter().filter(|delivery| delivery.attempt >= SUSPECT_ATTEMPT);
         self.suspects.extend(suspects.map(|delivery| delivery.receipt.clone()));
-        self.queue.extend(answer.deliveries);
+        let now = Instant::now();
+        self.queue.extend(answer.deliveries.into_iter().map(|delivery| (now, delivery)));
     }
 
     /// A server that is away or overloaded is waited for; a refusal that stands ends the consumer, and so does an answer that cannot be
@@ -257,7 +262,7 @@ where
     async fn stop(&mut self) {
         let deadline = Instant::now() + self.settings.stop_timeout;
         self.last_receive().await;
-        while let Some(delivery) = self.queue.pop_front() {
+        while let Some((_, delivery)) = self.queue.pop_front() {
             // The settler has no room when the server is away; then the leases run out instead.
             drop(tokio::time::timeout_at(deadline, self.settle.send((delivery.receipt, Settlement::GiveBack))).await);
         }
@@ -299,7 +304,7 @@ where
 /// as the runtime lives: the settler is a task of its own.
 impl<H> Drop for Engine<H> {
     fn drop(&mut self) {
-        for delivery in self.queue.drain(..) {
+        for (_, delivery) in self.queue.drain(..) {
             drop(self.settle.try_send((delivery.receipt, Settlement::GiveBack)));
         }
         for receipt in self.running.keys() {

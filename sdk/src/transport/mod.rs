@@ -55,7 +55,10 @@ impl Transport {
     pub(crate) async fn json<T: DeserializeOwned>(&self, request: Request, policy: &RetryPolicy) -> Result<T, ClientError> {
         let (path, key) = (request.path.clone(), request.idempotency_key.clone());
         let body = self.bytes(request, policy).await?;
-        serde_json::from_slice(&body).map_err(|source| in_doubt(self.unreadable(&path, source), key))
+        serde_json::from_slice(&body).map_err(|source| match key {
+            Some(key) => in_doubt(self.unreadable(&path, source), Some(key)),
+            None => self.unreadable(&path, source),
+        })
     }
 
     /// As [`Self::json`], for answers whose body says nothing more.

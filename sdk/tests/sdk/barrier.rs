@@ -383,11 +383,10 @@ fn what_may_have_been_swept_is_neither_an_empty_success_nor_a_second_effect() {
     assert_eq!(barrier.sweep(&db, 100).expect("swept"), 0, "no row is older than its saga");
     assert_eq!(barrier.sweep(&db, 101).expect("swept"), 1, "an action in doubt stays");
 
-    for operation in [Operation::Compensation, Operation::Action] {
+    for (younger, operation) in [(8, Operation::Compensation), (9, Operation::Action)] {
         assert_eq!(code(&barrier.run_local(&db, &at(1, operation, 100), never)), ("unknown", SWEPT));
         assert_eq!(code(&barrier.run(&db, &at(1, operation, 100), |_, _| panic!("no"))), ("unknown", SWEPT));
-        assert_eq!(code(&barrier.run(&db, &at(1, operation, 101), |_, _| Ok(Value::Null))), ("succeeded", ""), "a younger saga");
-        barrier.sweep(&db, u64::MAX).expect("swept");
+        assert_eq!(code(&barrier.run(&db, &at(younger, operation, 101), |_, _| Ok(Value::Null))), ("succeeded", ""));
     }
     let undone = barrier.run(&db, &at(2, Operation::Compensation, 100), |_, known| Ok(json!(known.is_in_doubt())));
     assert_eq!(undone, Ok(json!(true)));

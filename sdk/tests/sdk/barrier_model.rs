@@ -210,6 +210,7 @@ proptest! {
                 }
             }
         }
+        let mut asks_somebody = false;
         // The sagas end: those whose compensation was asked for are compensated, the others go forward.
         for instance in 0..3 {
             let index = usize::try_from(instance).expect("small");
@@ -217,10 +218,13 @@ proptest! {
             let operation = if must_undo { Operation::Compensation } else { Operation::Action };
             let result = world.serve(instance, operation, Trouble::None);
             match operation {
-                _ if is_swept(&result) => {}
+                _ if is_swept(&result) => asks_somebody = true,
                 Operation::Action => prop_assert!(result.is_ok() && world.is_charged(instance)),
                 Operation::Compensation => prop_assert!(result.is_ok() && !world.is_charged(instance), "{result:?}"),
             }
+        }
+        if asks_somebody {
+            return Ok(());
         }
         let charged = (0..3).filter(|&instance| world.is_charged(instance)).count();
         let in_doubt = (0..3).filter(|&instance| {

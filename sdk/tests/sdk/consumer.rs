@@ -116,7 +116,7 @@ async fn leases_are_extended_while_a_handler_runs_and_no_longer() {
     let (shutdown, gate) = (CancellationToken::new(), Arc::new(Semaphore::new(0)));
     let open = Arc::clone(&gate);
     // One runs, two wait in the queue: all three are held, so all three are extended.
-    let running = tokio::spawn(consumer(&server).concurrency(1).lease(LEASE).run(shutdown.clone(), move |_| {
+    let running = tokio::spawn(consumer(&server).concurrency(1).prefetch(2).lease(LEASE).run(shutdown.clone(), move |_| {
         let gate = Arc::clone(&gate);
         async move {
             gate.acquire().await.expect("open").forget();
