@@ -74,7 +74,9 @@ impl CliError {
             Self::Client(ClientError::Transport { .. } | ClientError::Decode { .. } | ClientError::InDoubt { .. }) => "OUTCOME_UNKNOWN",
             Self::Client(ClientError::WaitElapsed { .. }) => "WAIT_ELAPSED",
             Self::Client(ClientError::UnexpectedAnswer { .. }) => "UNEXPECTED_ANSWER",
-            Self::Client(ClientError::InvalidUrl { .. } | ClientError::InvalidSettings { .. } | ClientError::InvalidRequest { .. }) => "USAGE",
+            Self::Client(ClientError::InvalidUrl { .. } | ClientError::InvalidSettings { .. } | ClientError::InvalidRequest { .. }) => {
+                "USAGE"
+            }
             Self::Client(
                 ClientError::Closed | ClientError::Credentials { .. } | ClientError::Expired { .. } | ClientError::FlushElapsed { .. },
             )

@@ -50,10 +50,10 @@
 
 #[cfg(feature = "barrier-rocksdb")]
 pub mod barrier;
-#[cfg(doctest)]
-mod documents;
 mod client;
 mod consumer;
+#[cfg(doctest)]
+mod documents;
 mod error;
 mod groups;
 mod produced;

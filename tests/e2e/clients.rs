@@ -87,8 +87,7 @@ async fn every_record_is_stored_once_and_handled_over_kill_9_of_the_broker_and_t
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_gives_back_what_was_not_begun_without_counting_a_delivery() {
     let server = ServerProcess::start().await;
-    let (client, topic, group): (_, TopicName, GroupName) =
-        (server.client(), "work".parse().expect("legal"), "g".parse().expect("legal"));
+    let (client, topic, group): (_, TopicName, GroupName) = (server.client(), "work".parse().expect("legal"), "g".parse().expect("legal"));
     client.create_topic(&topic, TopicConfig { partitions: 1, ..TopicConfig::default() }).await.expect("created");
     client.produce(&topic, (0..8).map(|n| ProduceRecord::text(n.to_string())).collect(), None).await.expect("stored");
     for _ in 0..10 {

@@ -40,8 +40,8 @@ mod row;
 mod sweep;
 
 pub use ::rocksdb;
-pub use rocks::{BarrierError, RocksBarrier};
 pub use known::Known;
+pub use rocks::{BarrierError, RocksBarrier};
 pub use row::{Recorded, RowError};
 
 /// The failure code of an action that arrives after its compensation.

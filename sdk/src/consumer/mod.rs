@@ -8,14 +8,14 @@
 
 mod builder;
 mod engine;
-mod handling;
 mod handler_error;
+mod handling;
 mod leases;
 mod settler;
 
 pub use builder::{Consumer, ConsumerBuilder};
 pub(crate) use engine::{Settings, run};
+pub use handler_error::HandlerError;
 pub use handling::lease_lost;
 pub(crate) use handling::panic_text;
-pub use handler_error::HandlerError;
 pub(crate) use settler::Settlement;

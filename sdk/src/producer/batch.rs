@@ -130,7 +130,8 @@ impl Batch {
     /// Takes out the records that waited for longer than this and tells their senders that they were not sent. What is left has never
     /// been sent either, so it may still change.
     pub(super) fn expire(self, delivery_timeout: Duration) -> Option<Self> {
-        let (expired, left): (Vec<Entry>, Vec<Entry>) = self.entries.into_iter().partition(|entry| entry.since.elapsed() >= delivery_timeout);
+        let (expired, left): (Vec<Entry>, Vec<Entry>) =
+            self.entries.into_iter().partition(|entry| entry.since.elapsed() >= delivery_timeout);
         for entry in expired {
             let waited = entry.since.elapsed();
             entry.settle(Err(ClientError::Expired { waited }));

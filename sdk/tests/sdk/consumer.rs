@@ -353,7 +353,10 @@ async fn beside_a_record_that_was_delivered_often_nothing_is_prefetched() {
     until("it is acknowledged", || group.settled().len() == 1).await;
     group.put(numbers(1));
     until("the next one is acknowledged", || group.settled().len() == 2).await;
-    until("it asks for as many as before", || server.verbs("receive").last().is_some_and(|seen| seen.json["max_records"].as_u64() >= Some(5))).await;
+    until("it asks for as many as before", || {
+        server.verbs("receive").last().is_some_and(|seen| seen.json["max_records"].as_u64() >= Some(5))
+    })
+    .await;
     stop(&shutdown, running).await;
 }
 

@@ -200,7 +200,8 @@ async fn a_record_s_time_counts_from_when_it_was_put_in_and_flush_and_close_end_
     // The policy alone would try for ever.
     let policy = sagamq_sdk::RetryPolicy { attempts: u32::MAX, deadline: Duration::from_secs(86_400), ..quick(2) };
     let client = Client::builder(nobody).retry(policy).build().expect("an address");
-    let producer = client.producer("orders".parse().expect("legal")).batch_records_max(1).delivery_timeout(Duration::from_millis(200)).build();
+    let producer =
+        client.producer("orders".parse().expect("legal")).batch_records_max(1).delivery_timeout(Duration::from_millis(200)).build();
     let mut pending = Vec::new();
     for record in records(0..50) {
         pending.push(producer.enqueue(record).await.expect("room"));
