@@ -128,3 +128,65 @@ async fn a_business_key_is_the_text_of_its_number() {
     assert!(matches!(twice, Err(SagaError::InvalidInput(_))), "{twice:?}");
     node.close().await;
 }
+
+/// Two loops over thousands of numbers: in time (the square of them), and in memory (as many lists as long).
+#[tokio::test]
+async fn a_poison_definition_fails_its_saga_and_nobody_else() {
+    let (storage, node) = open("${ input.v }").await;
+    let poison = |name: &str, with: &str| {
+        format!(
+            "saga: {name}\nversion: 1\nkey: ${{ input.id }}\nservices:\n  svc: {{ topic: svc.commands }}\nsteps:\n  \
+             - {{ id: one, call: svc.one, compensate: svc.undo }}\n  - {{ id: two, call: svc.two, with: {{ a: \"${{ {with} }}\" }}, compensate: svc.undo }}\n"
+        )
+    };
+    node.sagas.publish(&poison("time", "input.l.all(x, input.l.exists(y, y == x))")).await.expect("legal");
+    node.sagas.publish(&poison("memory", "input.l.map(x, input.l.map(y, y)).size()")).await.expect("legal");
+    let list = |n: u32| serde_json::to_string(&(0..n).collect::<Vec<_>>()).expect("JSON");
+    let mut ids = Vec::new();
+    for (name, n) in [("time", 5_000), ("memory", 7_000)] {
+        let input = json(&format!(r#"{{"id":"1","l":{}}}"#, list(n)));
+        ids.push(node.sagas.start(StartSaga { saga: name.parse().expect("legal"), version: None, input }).await.expect("started").id);
+    }
+    for _ in &ids {
+        let (call, _) = node.next_command("svc.commands").await;
+        node.sagas.complete(reply_to(&call, CallOutcome::Succeeded { output: JsonText::null() })).await.expect("applied");
+    }
+    for _ in &ids {
+        let (undo, _) = node.next_command("svc.commands").await;
+        assert_eq!(undo.call, "undo", "what was done is undone");
+        node.sagas.complete(reply_to(&undo, CallOutcome::Succeeded { output: JsonText::null() })).await.expect("applied");
+    }
+    for id in &ids {
+        let saga = node.at_rest(*id).await;
+        let failure = saga.summary.failure.expect("why");
+        assert_eq!((saga.summary.state, failure.code.as_str()), (SagaState::Compensated, "EXPRESSION_FAILED"));
+        assert!(failure.message.contains("steps"), "{}", failure.message);
+    }
+    let left = storage.after_kill();
+    node.close().await;
+    let node = Node::open(Arc::new(left)).await.expect("it opens");
+    for id in &ids {
+        assert_eq!(node.sagas.get(*id).await.expect("it is there").summary.state, SagaState::Compensated, "nothing is tried again");
+    }
+    start(&node, r#"{"id":"9","v":1}"#).await.expect("others go on");
+    node.close().await;
+}
+
+#[tokio::test]
+async fn a_key_that_takes_too_much_or_is_inexact_is_refused() {
+    let (_, node) = open("${ input.v }").await;
+    let keyed = |name: &str, key: &str| {
+        format!(
+            "saga: {name}\nversion: 1\nkey: \"${{ {key} }}\"\nservices:\n  svc: {{ topic: svc.commands }}\nsteps:\n  \
+             - {{ id: one, call: svc.one, compensate: svc.undo }}\n"
+        )
+    };
+    node.sagas.publish(&keyed("loops", "string(input.l.all(x, input.l.exists(y, y == x)))")).await.expect("legal");
+    node.sagas.publish(&keyed("sum", "input.n + 1")).await.expect("legal");
+    let list = serde_json::to_string(&(0..5_000).collect::<Vec<_>>()).expect("JSON");
+    for (name, input) in [("loops", format!(r#"{{"l":{list}}}"#)), ("sum", r#"{"n":100000000000000000001}"#.to_owned())] {
+        let refused = node.sagas.start(StartSaga { saga: name.parse().expect("legal"), version: None, input: json(&input) }).await;
+        assert!(matches!(refused, Err(SagaError::InvalidInput(_))), "{refused:?}");
+    }
+    node.close().await;
+}

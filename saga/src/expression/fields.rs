@@ -1,5 +1,6 @@
 //! Looks into JSON texts: a field of an object as it was sent, without a tree that would round its numbers.
 
+use super::meter::charge_reading;
 use serde::Deserializer as _;
 use serde::de::{Error as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -14,6 +15,7 @@ use std::fmt;
 pub(crate) fn walk<'j>(json: &'j str, fields: &[String]) -> Result<&'j str, String> {
     let mut at = json;
     for name in fields {
+        charge_reading(at).map_err(|spent| spent.to_string())?;
         let absent = || format!("there is no field `{name}`");
         if !at.trim_start().starts_with('{') {
             return Err(absent());
@@ -59,7 +61,7 @@ impl<'de> Visitor<'de> for Fields<'_> {
 
 /// A name that is borrowed where nothing in it is escaped.
 #[derive(serde::Deserialize)]
-struct Key<'k>(#[serde(borrow)] Cow<'k, str>);
+pub(super) struct Key<'k>(#[serde(borrow)] pub(super) Cow<'k, str>);
 
 #[cfg(test)]
 mod tests {

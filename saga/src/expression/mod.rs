@@ -1,7 +1,7 @@
 //! Expressions in definitions: CEL in `${ }`, compiled when a definition is published and evaluated by the protocol.
 //!
-//! CEL always ends and has no side effects, so a definition can neither hang nor harm the orchestrator, and evaluating it again
-//! after a crash gives the same value. What an expression can see is its [`Scope`]:
+//! CEL always ends and has no side effects, but what it takes until then is bounded by nothing: the budget of a decision does that
+//! (`meter.rs`). Evaluating an expression again after a crash gives the same value. What it can see is its [`Scope`]:
 //!
 //! | variable | what it is |
 //! |---|---|
@@ -10,22 +10,31 @@
 //! | `failure.code`, `failure.message` | why the instance is compensated |
 //! | `saga.id`, `.name`, `.version`, `.key` | the instance |
 //!
+//! Values are exact or an error: a path copies the text, a computation refuses what it cannot hold (`value.rs`).
+//!
 //! A JSON integer is a CEL `int` and a JSON number with a fraction or an exponent is a `double`; CEL does not mix them, so a price
 //! is computed as `double(input.price) * 1.2`. A field that may be absent is read with `input.?coupon.orValue("none")` or
 //! guarded with `has(input.coupon)`.
 
+mod exact;
 mod fields;
 mod functions;
+mod guard;
+mod meter;
 mod program;
 mod reference;
+mod same;
 mod scope;
 mod stored;
 mod template;
 mod text;
 mod value;
 
+pub use meter::{DECISION_BYTES_MAX, DECISION_STEPS_MAX, DECISION_TIME_MAX};
+pub(crate) use meter::{metered, metered_until};
 pub use program::{CompileError, EXPRESSION_BYTES_MAX, EXPRESSION_DEPTH_MAX, EXPRESSION_LOOPS_MAX, ExpressionError};
 pub use reference::Reference;
+pub(crate) use same::same;
 pub use scope::{Outputs, SagaScope, Scope};
 pub use template::{RenderError, Template};
 pub(crate) use text::{Piece, expression_end, split};

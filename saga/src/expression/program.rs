@@ -2,16 +2,19 @@
 
 use super::fields;
 use super::functions;
+use super::guard::guard;
+use super::meter::{self, metered, verdict};
 use super::reference::{Reference, Survey, is_optional, survey};
 use super::scope::Scope;
-use super::value::{map_to_cel, to_cel, to_json};
+use super::value::{Needs, map, to_cel, to_json};
 use cel::common::ast::{Expr, IdedExpr};
+use cel::common::value::Val;
 use cel::{Context, Env, ParseErrors};
 use core::ops::Range;
 use sagamq_api::{JsonText, StepId};
 use serde_json::json;
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, LazyLock};
 
@@ -24,7 +27,11 @@ pub const EXPRESSION_DEPTH_MAX: usize = 64;
 /// Deepest nesting of `map`, `filter`, `all`, `exists`: bounds the run time by the square of the input.
 pub const EXPRESSION_LOOPS_MAX: usize = 2;
 
-static ENVIRONMENT: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
+static ENVIRONMENT: LazyLock<Arc<Env>> = LazyLock::new(|| {
+    let mut environment = Env::stdlib();
+    meter::declare(&mut environment);
+    Arc::new(environment)
+});
 
 /// Why a text is no expression.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -60,6 +67,7 @@ pub(crate) struct Program {
     source: String,
     plan: Plan,
     references: Vec<Reference>,
+    is_long: bool,
 }
 
 /// How the value is found.
@@ -67,8 +75,8 @@ pub(crate) struct Program {
 enum Plan {
     /// By walking the fields of one variable: no conversion, and what comes out is exactly what went in.
     Path,
-    /// By the interpreter.
-    Tree(IdedExpr),
+    /// By the interpreter: the guarded tree, and what it needs of each variable.
+    Tree(IdedExpr, BTreeMap<String, Needs>),
 }
 
 impl Program {
@@ -93,19 +101,29 @@ impl Program {
         for reference in &mut survey.references {
             reference.offset += lead;
         }
-        Ok(Self::planned(text, tree, survey.references))
+        Ok(Self::planned(text, tree, survey))
     }
 
     /// An expression that was compiled when its definition was published. What is checked then is not checked again: a rule that came
     /// later must not stop a saga that runs.
     pub(crate) fn load(source: &str) -> Result<Self, CompileError> {
         let (tree, survey) = parse(source)?;
-        Ok(Self::planned(source, tree, survey.references))
+        Ok(Self::planned(source, tree, survey))
     }
 
-    fn planned(source: &str, tree: IdedExpr, references: Vec<Reference>) -> Self {
-        let plan = if is_path(&tree) && references.len() == 1 { Plan::Path } else { Plan::Tree(tree) };
-        Self { source: source.to_owned(), plan, references }
+    fn planned(source: &str, tree: IdedExpr, survey: Survey) -> Self {
+        let references = survey.references;
+        let plan = if is_path(&tree) && references.len() == 1 {
+            Plan::Path
+        } else {
+            let mut needs = BTreeMap::<String, Needs>::new();
+            for reference in &references {
+                needs.entry(reference.root.clone()).or_default().add(&reference.path);
+            }
+            Plan::Tree(guard(tree), needs)
+        };
+        let is_long = survey.loops > 0 || survey.functions.iter().any(|called| called.name == "matches");
+        Self { source: source.to_owned(), plan, references, is_long }
     }
 
     /// Its text.
@@ -118,11 +136,16 @@ impl Program {
         &self.references
     }
 
+    /// Whether evaluating it may take more than a moment: it has a loop, or a regular expression.
+    pub(crate) fn is_long(&self) -> bool {
+        self.is_long
+    }
+
     /// The value in the scope, as JSON text.
     pub(crate) fn evaluate<'s>(&self, scope: &Scope<'s>) -> Result<Cow<'s, str>, ExpressionError> {
         match &self.plan {
             Plan::Path => walk(&self.references[0], scope),
-            Plan::Tree(tree) => self.interpret(tree, scope).map(Cow::Owned),
+            Plan::Tree(tree, needs) => metered(|| interpret(tree, needs, scope)).map(Cow::Owned),
         }
         .map_err(|reason| self.error(reason))
     }
@@ -130,36 +153,39 @@ impl Program {
     pub(crate) fn error(&self, reason: String) -> ExpressionError {
         ExpressionError { expression: self.source.clone(), reason }
     }
+}
 
-    fn interpret(&self, tree: &IdedExpr, scope: &Scope<'_>) -> Result<String, String> {
-        let mut context = Context::with_env(Arc::clone(&ENVIRONMENT));
-        let roots: BTreeSet<&str> = self.references.iter().map(|reference| reference.root.as_str()).collect();
-        for root in roots {
-            if let Some(value) = self.variable(root, scope) {
-                context.add_variable_from_value(root, value);
-            }
+fn interpret(tree: &IdedExpr, needs: &BTreeMap<String, Needs>, scope: &Scope<'_>) -> Result<String, String> {
+    let mut context = Context::with_env(Arc::clone(&ENVIRONMENT));
+    for (root, needs) in needs {
+        if let Some(value) = variable(root, needs, scope)? {
+            context.add_variable_as_val(root, value);
         }
-        // The interpreter has no known panic; one that is found later must not take a shard's task with it.
-        let value = catch_unwind(AssertUnwindSafe(|| cel::Value::resolve(tree, &context)))
-            .map_err(|_| "the interpreter failed".to_owned())?
-            .map_err(|error| error.to_string())?;
-        to_json(&value).map(|value| value.to_string())
     }
+    // The interpreter has no known panic; one that is found later must not take a shard's task with it.
+    let value =
+        catch_unwind(AssertUnwindSafe(|| cel::Value::resolve_val(tree, &context))).map_err(|_| "the interpreter failed".to_owned())?;
+    // Whatever became of a value that was too much: `||` and `exists` go on after an error.
+    verdict().map_err(|spent| spent.to_string())?;
+    to_json(value.map_err(|error| meter::describe(&error))?.as_ref())
+}
 
-    fn variable(&self, root: &str, scope: &Scope<'_>) -> Option<cel::Value> {
-        match root {
-            "input" => Some(to_cel(&scope.input.to_value())),
-            "steps" => {
-                let ids: BTreeSet<&String> = self.references.iter().filter(|r| r.root == root).filter_map(|r| r.path.first()).collect();
+fn variable(root: &str, needs: &Needs, scope: &Scope<'_>) -> Result<Option<Box<dyn Val>>, String> {
+    let value = match root {
+        "input" => to_cel(scope.input.as_str(), needs).map(Some),
+        "steps" => {
+            let steps = needs.fields().map(|(id, needs)| {
+                let output = output(scope, id).zip(needs.field("output")).map(|(output, needs)| to_cel(output.as_str(), needs));
                 // A step without an output is there without one, so that `has(steps.pay.output)` is false and no error.
-                let step = |id: &str| map_to_cel(output(scope, id).map(|output| ("output", to_cel(&output.to_value()))).into_iter());
-                Some(map_to_cel(ids.into_iter().map(|id| (id.as_str(), step(id)))))
-            }
-            "saga" => saga(scope).map(|saga| to_cel(&saga.to_value())),
-            "failure" => failure(scope).map(|failure| to_cel(&failure.to_value())),
-            _ => None,
+                Ok((id.to_owned(), map(output.map(|output| output.map(|output| ("output".to_owned(), output))).into_iter())?))
+            });
+            map(steps).map(Some)
         }
-    }
+        "saga" => saga(scope).map(|saga| to_cel(saga.as_str(), needs)).transpose(),
+        "failure" => failure(scope).map(|failure| to_cel(failure.as_str(), needs)).transpose(),
+        _ => Ok(None),
+    };
+    value.map_err(|spent| spent.to_string())
 }
 
 fn parse(text: &str) -> Result<(IdedExpr, Survey), CompileError> {

@@ -7,7 +7,6 @@ use sagamq_api::JsonText;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Cow;
-use std::sync::Arc;
 
 /// The form of a node in JSON.
 #[derive(Serialize, Deserialize)]
@@ -31,7 +30,7 @@ enum StoredPart<'a> {
 
 impl<'a> From<&'a Template> for Stored<'a> {
     fn from(template: &'a Template) -> Self {
-        match &*template.0 {
+        match &*template.node {
             Node::Literal(value) => Self::Literal(value.clone()),
             Node::Expression(program) => Self::Expression(program.source().into()),
             Node::Text(parts) => Self::Text(parts.iter().map(StoredPart::from).collect()),
@@ -52,7 +51,7 @@ impl<'a> From<&'a Part> for StoredPart<'a> {
 
 impl Stored<'_> {
     fn load(self) -> Result<Template, String> {
-        Ok(Template(Arc::new(match self {
+        Ok(Template::new(match self {
             Self::Literal(value) => Node::Literal(value),
             Self::Expression(source) => Node::Expression(program(&source)?),
             Self::Text(parts) => Node::Text(parts.into_iter().map(StoredPart::load).collect::<Result<_, _>>()?),
@@ -61,7 +60,7 @@ impl Stored<'_> {
                 let fields = fields.into_iter().map(|(key, value)| Ok((key.into_owned(), value.load()?)));
                 Node::Object(fields.collect::<Result<_, String>>()?)
             }
-        })))
+        }))
     }
 }
 

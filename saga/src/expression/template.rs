@@ -1,5 +1,6 @@
 //! A JSON value in which strings may hold `${ }` expressions.
 
+use super::meter::{charge_text, metered};
 use super::program::{CompileError, ExpressionError, Program};
 use super::reference::Reference;
 use super::scope::Scope;
@@ -8,12 +9,16 @@ use sagamq_api::JsonText;
 use sagamq_api::json::depth;
 use sagamq_api::limits::{SAGA_JSON_DEPTH_MAX, SAGA_PAYLOAD_BYTES_MAX};
 use serde_json::Value;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// A JSON tree with expressions. A string that is one `${ expression }` and nothing else becomes its value, of whatever type; a
 /// string with text around it becomes text; all else stands for itself. Compiled once; a copy costs one reference.
 #[derive(Clone, Debug)]
-pub struct Template(pub(super) Arc<Node>);
+pub struct Template {
+    pub(super) node: Arc<Node>,
+    is_long: bool,
+}
 
 #[derive(Debug)]
 pub(super) enum Node {
@@ -31,22 +36,39 @@ pub(super) enum Part {
 }
 
 impl Template {
+    pub(super) fn new(node: Node) -> Self {
+        let is_long = match &node {
+            Node::Literal(_) => false,
+            Node::Expression(program) => program.is_long(),
+            Node::Text(parts) => parts.iter().any(|part| matches!(part, Part::Expression(program) if program.is_long())),
+            Node::Array(items) => items.iter().any(Self::is_long),
+            Node::Object(fields) => fields.iter().any(|(_, value)| value.is_long()),
+        };
+        Self { node: Arc::new(node), is_long }
+    }
+
+    /// Whether evaluating it may take more than a moment: one of its expressions has a loop, or a regular expression.
+    #[must_use]
+    pub fn is_long(&self) -> bool {
+        self.is_long
+    }
+
     /// A value that stands for itself, whatever is in it.
     #[must_use]
     pub fn literal(value: impl Into<JsonText>) -> Self {
-        Self(Arc::new(Node::Literal(value.into())))
+        Self::new(Node::Literal(value.into()))
     }
 
     /// A list of templates.
     #[must_use]
     pub fn array(items: Vec<Self>) -> Self {
-        Self(Arc::new(Node::Array(items)))
+        Self::new(Node::Array(items))
     }
 
     /// An object of templates. Keys stand for themselves.
     #[must_use]
     pub fn object(fields: Vec<(String, Self)>) -> Self {
-        Self(Arc::new(Node::Object(fields)))
+        Self::new(Node::Object(fields))
     }
 
     /// A string with or without expressions.
@@ -80,10 +102,10 @@ impl Template {
         Ok(match (parts.pop(), parts.is_empty()) {
             (None, _) => literal(String::new()),
             (Some(Part::Literal(text)), true) => literal(text),
-            (Some(Part::Expression(program)), true) => Self(Arc::new(Node::Expression(program))),
+            (Some(Part::Expression(program)), true) => Self::new(Node::Expression(program)),
             (Some(last), false) => {
                 parts.push(last);
-                Self(Arc::new(Node::Text(parts)))
+                Self::new(Node::Text(parts))
             }
         })
     }
@@ -104,7 +126,7 @@ impl Template {
     /// Whether it gives the same value in every scope.
     #[must_use]
     pub fn is_literal(&self) -> bool {
-        match &*self.0 {
+        match &*self.node {
             Node::Literal(_) => true,
             Node::Expression(_) | Node::Text(_) => false,
             Node::Array(items) => items.iter().all(Self::is_literal),
@@ -115,7 +137,7 @@ impl Template {
     /// Every variable its expressions refer to.
     #[must_use]
     pub fn references(&self) -> Vec<&Reference> {
-        match &*self.0 {
+        match &*self.node {
             Node::Literal(_) => Vec::new(),
             Node::Expression(program) => program.references().iter().collect(),
             Node::Text(parts) => parts.iter().flat_map(Part::references).collect(),
@@ -130,8 +152,17 @@ impl Template {
     /// When an expression has no value there: a field that is missing, types that do not go together; or when the value is larger or
     /// nests deeper than a payload of a saga may. The same scope always gives the same error.
     pub fn render(&self, scope: &Scope<'_>) -> Result<JsonText, RenderError> {
+        self.render_known(scope, &|_| true)
+    }
+
+    /// As [`Template::render`], where every expression that refers to something unknown is `null`: what can be told before all is known.
+    ///
+    /// # Errors
+    /// As [`Template::render`], for what is known.
+    pub fn render_known(&self, scope: &Scope<'_>, is_known: &dyn Fn(&Reference) -> bool) -> Result<JsonText, RenderError> {
         let mut text = Rendered(String::new());
-        self.write(scope, &mut text)?;
+        let sight = Sight { scope, is_known };
+        metered(|| self.write(&sight, &mut text))?;
         let too_deep = |levels| RenderError::TooDeep { levels };
         if depth(&text.0) > SAGA_JSON_DEPTH_MAX {
             return Err(too_deep(depth(&text.0)));
@@ -139,20 +170,20 @@ impl Template {
         JsonText::parse(text.0.as_bytes()).map_err(|_| too_deep(depth(&text.0)))
     }
 
-    fn write(&self, scope: &Scope<'_>, out: &mut Rendered) -> Result<(), RenderError> {
-        match &*self.0 {
+    fn write(&self, sight: &Sight<'_>, out: &mut Rendered) -> Result<(), RenderError> {
+        match &*self.node {
             Node::Literal(value) => out.push(value.as_str()),
-            Node::Expression(program) => out.push(&program.evaluate(scope)?),
+            Node::Expression(program) => out.push(&sight.evaluate(program)?),
             Node::Text(parts) => {
                 let mut text = Rendered(String::new());
-                parts.iter().try_for_each(|part| part.write(scope, &mut text))?;
+                parts.iter().try_for_each(|part| part.write(sight, &mut text))?;
                 out.push_text(&text.0)
             }
             Node::Array(items) => {
                 out.push("[")?;
                 for (at, item) in items.iter().enumerate() {
                     out.push(if at == 0 { "" } else { "," })?;
-                    item.write(scope, out)?;
+                    item.write(sight, out)?;
                 }
                 out.push("]")
             }
@@ -162,11 +193,23 @@ impl Template {
                     out.push(if at == 0 { "" } else { "," })?;
                     out.push_text(key)?;
                     out.push(":")?;
-                    value.write(scope, out)?;
+                    value.write(sight, out)?;
                 }
                 out.push("}")
             }
         }
+    }
+}
+
+/// A scope, and which part of it is known.
+struct Sight<'a> {
+    scope: &'a Scope<'a>,
+    is_known: &'a dyn Fn(&Reference) -> bool,
+}
+
+impl<'a> Sight<'a> {
+    fn evaluate(&self, program: &Program) -> Result<Cow<'a, str>, ExpressionError> {
+        if program.references().iter().all(self.is_known) { program.evaluate(self.scope) } else { Ok(Cow::Borrowed("null")) }
     }
 }
 
@@ -176,6 +219,9 @@ pub enum RenderError {
     /// One of its expressions has none.
     #[error(transparent)]
     Expression(#[from] ExpressionError),
+    /// The decision that it is for takes too much.
+    #[error("{0}")]
+    Spent(String),
     /// The value is larger than a payload may be.
     #[error("the value has more than {SAGA_PAYLOAD_BYTES_MAX} bytes")]
     TooLarge,
@@ -195,6 +241,7 @@ impl Rendered {
         if self.0.len() + text.len() > SAGA_PAYLOAD_BYTES_MAX {
             return Err(RenderError::TooLarge);
         }
+        charge_text(text).map_err(|spent| RenderError::Spent(spent.to_string()))?;
         self.0.push_str(text);
         Ok(())
     }
@@ -213,11 +260,11 @@ impl Part {
     }
 
     /// Text as it is; anything else as JSON.
-    fn write(&self, scope: &Scope<'_>, out: &mut Rendered) -> Result<(), RenderError> {
+    fn write(&self, sight: &Sight<'_>, out: &mut Rendered) -> Result<(), RenderError> {
         match self {
             Self::Literal(text) => out.push(text),
             Self::Expression(program) => {
-                let value = program.evaluate(scope)?;
+                let value = sight.evaluate(program)?;
                 if value.starts_with('"') { out.push(&unquoted(program, &value)?) } else { out.push(&value) }
             }
         }

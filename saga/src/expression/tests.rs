@@ -1,10 +1,12 @@
 //! What expressions give, and what they refuse.
 
-use super::{CompileError, Outputs, SagaScope, Scope, Template};
+use super::{CompileError, Outputs, SagaScope, Scope, Template, metered_until};
 use sagamq_api::saga::Failure;
-use sagamq_api::{SagaName, StepId};
+use sagamq_api::{JsonText, SagaName, StepId};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// Renders a template over a fixed scope; an error as its text.
 fn render(template: &Value) -> Result<Value, String> {
@@ -138,7 +140,145 @@ fn bounds_hold_before_anything_can_grow() {
     let input = json!({"big": "x".repeat(100_000), "list": vec![0; 1_000]}).into();
     let template = Template::text("${ input.list.map(x, input.big) }").expect("compiles");
     let error = template.render(&Scope { input: &input, outputs: &(), failure: None, saga: None }).expect_err("100 MB");
-    assert!(error.to_string().contains("bytes"), "{error}");
+    assert!(error.to_string().contains("the expressions of a decision"), "{error}");
+}
+
+/// Renders one expression over this input, as text.
+fn over(input: &str, expression: &str) -> Result<String, String> {
+    let input = JsonText::parse(input.as_bytes()).expect("JSON");
+    let template = Template::text(&format!("${{ {expression} }}")).expect("compiles");
+    let scope = Scope { input: &input, outputs: &(), failure: None, saga: None };
+    template.render(&scope).map(|json| json.as_str().to_owned()).map_err(|error| error.to_string())
+}
+
+#[test]
+fn what_cannot_be_held_exactly_is_copied_and_never_computed_with() {
+    let input = r#"{"big":100000000000000000001,"n":1,"price":19.99,"long":12345678901234567890.50,"l":[1E400,2],"half":"\ud800",
+        "twice":{"a":1,"b":2,"a":3},"o":{"t":{"x":1,"x":1}},"yes":true}"#;
+    assert_eq!(over(input, "input.big"), Ok("100000000000000000001".to_owned()));
+    assert_eq!(over(input, "input.o.t"), Ok(r#"{"x":1,"x":1}"#.to_owned()));
+    assert_eq!(over(input, "[input.big, input.long, input.half, input.o, input.n + 1]"), {
+        Ok(r#"[100000000000000000001,12345678901234567890.50,"\ud800",{"t":{"x":1,"x":1}},2]"#.to_owned())
+    });
+    assert_eq!(over(input, "input.l.map(x, x)"), Ok("[1E400,2]".to_owned()));
+    assert_eq!(over(input, "input.yes ? input.big : input.n"), Ok("100000000000000000001".to_owned()));
+    assert_eq!(over(input, "size(input.l)"), Ok("2".to_owned()));
+    assert_eq!(over(input, "has(input.big) ? input.price * 2.0 : 0.0"), Ok("39.98".to_owned()));
+    for computed in [
+        "input.big + 1",
+        "1 + input.big",
+        "input.long * 2.0",
+        "input.big == input.big",
+        "1 == input.big",
+        "input.n != input.big",
+        "input.big > 1",
+        "1 < input.big",
+        "-input.big",
+        "input.big in [1]",
+        "1 in input.l",
+        "input.l == [1, 2]",
+        "string(input.big)",
+        "double(input.big)",
+        "int(input.long)",
+        "type(input.big) == int",
+        "input.half + 'x'",
+        "input.half.size()",
+        "input.twice.b",
+        "input.twice.b + 1",
+        "has(input.twice.b)",
+        "input.twice.?b.orValue(1)",
+        "input.twice[?'b'].orValue(1)",
+        "size(input.twice)",
+        "input.o.t.x",
+        "input.twice.map(k, k)",
+        "{input.big: 1}",
+        "[1, 2][?input.big].orValue(1)",
+        "input.l.filter(x, x > 1)",
+    ] {
+        let error = over(input, computed).expect_err(computed);
+        assert!(error.starts_with("`${ "), "{computed}: {error}");
+    }
+    assert!(over(input, "input.big == 1").expect_err("inexact").contains("only copied: 100000000000000000001"));
+}
+
+#[test]
+fn a_loop_over_a_map_takes_the_same_way_every_time() {
+    for _ in 0..20 {
+        assert_eq!(over(r#"{"o":{"c":1,"a":2,"b":3,"d":4}}"#, "input.o.map(k, k)"), Ok(r#"["a","b","c","d"]"#.to_owned()));
+    }
+}
+
+#[test]
+fn no_expression_takes_more_than_its_budget() {
+    let numbers = |n: u32| format!("{{\"l\":{:?},\"s\":\"{}\"}}", (0..n).collect::<Vec<_>>(), "x".repeat(100_000));
+    // The lists are as long as the figures say, the loops as many as are allowed.
+    for (n, long) in [
+        (5_000, "input.l.all(x, input.l.exists(y, y == x))"),
+        (7_000, "input.l.map(x, input.l.map(y, y)).size()"),
+        (5_000, "input.l.all(x, input.l.exists(y, y < 0) || true)"),
+        (5_000, "input.l.exists(x, input.l.exists(y, y / 0 == 1))"),
+        (5_000, "input.l.exists_one(x, input.l.exists_one(y, y == 1))"),
+        (5_000, "input.l.map(x, input.l.filter(y, true))"),
+        (5_000, "input.l.map(x, input.s)"),
+        (5_000, "input.l.map(x, {'a': [input.s]}).size()"),
+        (5_000, "input.l.exists(x, input.s.matches('a{1000}'))"),
+        (5_000, "input.l.all(x, input.s.contains('y' + string(x)) || true)"),
+        (5_000, "input.l.all(x, input.l + input.l == input.l || true)"),
+        (
+            1,
+            "[input.s + input.s + input.s].map(x, x + x).map(x, x + x).map(x, x + x).map(x, x + x).map(x, x + x).map(x, x + x).map(x, x + x)",
+        ),
+        (1, "[[input.s, input.s, input.s, input.s]].map(x, [x, x, x, x]).map(x, [x, x, x, x]).map(x, [x, x, x, x]).map(x, [x, x, x, x])"),
+    ] {
+        let error = over(&numbers(n), long).expect_err(long);
+        assert!(error.contains("the expressions of a decision") || error.contains("bytes"), "{long}: {error}");
+    }
+    // Loops as they are meant, over hundreds of items, are far from it.
+    let items = format!(r#"{{"l":[{}]}}"#, vec![r#"{"sku":"abc","n":2,"price":19.99}"#; 500].join(","));
+    for short in [
+        "input.l.map(i, i.price * double(i.n)).size()",
+        "input.l.filter(i, i.sku.startsWith('a')).map(i, {'sku': i.sku, 'n': i.n + 1}).size()",
+        "input.l.all(i, i.n > 1) ? 1 : 0",
+        "input.l.map(i, i.sku.matches('^[a-z]+$')).size()",
+    ] {
+        assert!(over(&items, short).is_ok(), "{short}: {:?}", over(&items, short));
+    }
+}
+
+#[test]
+fn only_what_an_expression_looks_at_is_read() {
+    let huge = format!(r#"{{"n":1,"o":{{"m":2,"rest":[{}]}},"rest":[{}]}}"#, vec!["{}"; 10_000].join(","), vec!["[]"; 700_000].join(","));
+    assert_eq!(over(&huge, "input.n + input.o.m"), Ok("3".to_owned()));
+    assert_eq!(over(&huge, "has(input.o.x) ? 1 : 2"), Ok("2".to_owned()));
+    assert!(over(&huge, "size(input.rest)").expect_err("too much").contains("the expressions of a decision"));
+}
+
+#[test]
+fn a_decision_that_is_stopped_ends() {
+    let stop = Arc::new(AtomicBool::new(true));
+    let stopped = metered_until(Some(stop), || over(r#"{"l":[1,2]}"#, "input.l.map(x, x + 1)"));
+    assert!(stopped.expect_err("its time is over").contains("longer than"));
+    assert!(over(r#"{"l":[1,2]}"#, "input.l.map(x, x + 1)").is_ok(), "the next one has its own time");
+}
+
+#[test]
+fn the_budget_is_that_of_all_expressions_of_a_decision() {
+    let list = format!(r#"{{"l":{:?}}}"#, (0..400).collect::<Vec<_>>());
+    let once = || over(&list, "input.l.all(x, input.l.exists(y, y == x)) ? 1 : 0");
+    assert_eq!(once(), Ok("1".to_owned()));
+    let all = metered_until(None, || (0..20).map(|_| once()).collect::<Result<Vec<_>, _>>());
+    assert!(all.expect_err("twenty are too many").contains("steps"));
+}
+
+#[test]
+fn the_deepest_expression_fits_a_stack() {
+    let mut deepest = "input.n".to_owned();
+    while Template::text(&format!("${{ [{deepest}][0] }}")).is_ok() {
+        deepest = format!("[{deepest}][0]");
+    }
+    let evaluate = move || over(r#"{"n":7}"#, &deepest);
+    let evaluated = std::thread::Builder::new().stack_size(2 * 1024 * 1024).spawn(evaluate).expect("a thread").join();
+    assert_eq!(evaluated.expect("no overflow"), Ok("7".to_owned()));
 }
 
 #[test]

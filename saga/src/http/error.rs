@@ -39,7 +39,7 @@ fn problem(error: SagaError) -> ApiError {
         SagaError::DefinitionNotFound { .. } => ErrorCode::DefinitionNotFound,
         SagaError::InvalidInput(_) | SagaError::TooDeep { what: "the input", .. } => ErrorCode::InvalidSagaInput,
         SagaError::TooDeep { .. } => ErrorCode::InvalidRequest,
-        SagaError::KeyConflict { .. } => ErrorCode::SagaKeyConflict,
+        SagaError::KeyConflict { .. } | SagaError::IdTaken { .. } => ErrorCode::SagaKeyConflict,
         SagaError::SagaNotFound(_) => ErrorCode::SagaNotFound,
         SagaError::Rejected(rejection) => of_rejection(&rejection),
         SagaError::ReasonTooLong(_) | SagaError::Parameter(_) => ErrorCode::InvalidRequest,

@@ -120,6 +120,14 @@ pub enum SagaError {
         /// The instance it started.
         id: Uuid,
     },
+    /// The id that follows from the key belongs to another instance.
+    #[error("the key `{key}` has the id {id}, which another saga has: use another key")]
+    IdTaken {
+        /// The business key.
+        key: String,
+        /// The id.
+        id: Uuid,
+    },
     /// No such instance.
     #[error("there is no saga {0}")]
     SagaNotFound(Uuid),

@@ -5,6 +5,7 @@
 //! (`lane/follower.rs`). Outcomes come back as inputs, time as the lane's own timers. After a crash the events are folded
 //! (`lane/recovery.rs`) and every saga goes on where it was.
 
+mod beside;
 mod config;
 mod definitions;
 mod error;
@@ -22,6 +23,7 @@ use crate::definition::Definition;
 use crate::expression::Scope;
 use crate::protocol::lane_of;
 use crate::store::LaneStore;
+use beside::{INLINE_BYTES_MAX, beside};
 use definitions::Definitions;
 use lane::{LaneHandle, LaneInput};
 use prometheus_client::registry::Registry;
@@ -72,7 +74,7 @@ impl Orchestrator {
             return Err(SagaError::InvalidInput("it must be a JSON object".to_owned()));
         }
         require_bounds("the input", &input)?;
-        let key = business_key(&definition, &input)?;
+        let key = business_key(&definition, &input).await?;
         let lane = &self.0.lanes[usize::from(self.lane_of_key(&definition.name, &key))];
         lane.ask(|reply| LaneInput::Start { definition, key, input, reply }).await
     }
@@ -123,9 +125,16 @@ impl Orchestrator {
     }
 }
 
-fn business_key(definition: &Definition, input: &JsonText) -> Result<String, SagaError> {
-    let scope = Scope { input, outputs: &(), failure: None, saga: None };
-    let key = definition.key.render(&scope).map_err(|error| SagaError::InvalidInput(format!("`key` of the definition: {error}")))?;
+async fn business_key(definition: &Arc<Definition>, input: &JsonText) -> Result<String, SagaError> {
+    let render =
+        |definition: &Definition, input: &JsonText| definition.key.render(&Scope { input, outputs: &(), failure: None, saga: None });
+    let key = if definition.key.is_long() || input.len() > INLINE_BYTES_MAX {
+        let (definition, input) = (Arc::clone(definition), input.clone());
+        beside(move || render(&definition, &input)).await
+    } else {
+        render(definition, input)
+    };
+    let key = key.map_err(|error| SagaError::InvalidInput(format!("`key` of the definition: {error}")))?;
     let key = match key.as_str().as_bytes() {
         [b'"', ..] => key.read().map_err(|error| SagaError::InvalidInput(format!("its key is no text: {error}")))?,
         // A number is its own text: read as a number, keys beyond 64 bits would become the same.

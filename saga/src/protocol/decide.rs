@@ -6,6 +6,7 @@ use super::planner::{Planner, call_command, millis};
 use super::state::{InstanceState, Phase};
 use super::step::Attempt;
 use crate::definition::{Definition, Target};
+use crate::expression::metered;
 use sagamq_api::saga::{Call, CallOutcome, Failure, Operation};
 use sagamq_api::{JsonText, StepId, TopicName};
 
@@ -16,6 +17,8 @@ pub enum Input {
     Start {
         /// Its business key.
         key: String,
+        /// How many instances the key has started, with this one.
+        generation: u64,
         /// What it works on.
         input: JsonText,
     },
@@ -115,11 +118,21 @@ pub enum Rejection {
 }
 
 /// Decides what the input means. Pure: the same arguments, and the same numbers drawn from `jitter` (each in 0..=1), give the same
-/// decision.
+/// decision. All of its expressions together are bounded in steps and bytes; what takes more has no value.
 ///
 /// # Errors
 /// When the input changes nothing and its sender should know why.
 pub fn decide(
+    definition: &Definition,
+    state: &InstanceState,
+    input: Input,
+    now_ms: u64,
+    jitter: &mut dyn FnMut() -> f64,
+) -> Result<Decision, Rejection> {
+    metered(|| plan(definition, state, input, now_ms, jitter))
+}
+
+fn plan(
     definition: &Definition,
     state: &InstanceState,
     input: Input,
@@ -134,8 +147,8 @@ pub fn decide(
     }
     let mut planner = Planner::new(definition, state, now_ms, jitter);
     let duplicate = match input {
-        Input::Start { key, input } => {
-            planner.start(key, input);
+        Input::Start { key, generation, input } => {
+            planner.start(key, generation, input);
             false
         }
         Input::Reply { step, operation, epoch, outcome } => planner.reply(&step, operation, epoch, outcome)?,
@@ -163,10 +176,10 @@ pub fn open_calls(definition: &Definition, state: &InstanceState) -> Vec<CallCom
 }
 
 impl Planner<'_> {
-    fn start(&mut self, key: String, input: JsonText) {
+    fn start(&mut self, key: String, generation: u64, input: JsonText) {
         let timeout_at_ms = self.definition.timeout.map(|timeout| self.now_ms.saturating_add(millis(timeout)));
         let (saga, version) = (self.definition.name.clone(), self.definition.version);
-        self.emit(SagaEvent::SagaStarted { saga, version, key, input, timeout_at_ms });
+        self.emit(SagaEvent::SagaStarted { saga, version, key, generation, input, timeout_at_ms });
     }
 
     fn reply(&mut self, step: &StepId, operation: Operation, epoch: u32, outcome: CallOutcome) -> Result<bool, Rejection> {

@@ -37,7 +37,7 @@ mod tests;
 
 pub use decide::{CallCommand, Command, Decision, Input, Rejection, decide, open_calls};
 pub use event::{EVENT_FORMAT, RecordedEvent, SagaEvent};
-pub use id::{lane_of, new_instance_id};
+pub use id::{FIRST_GENERATION, instance_id, lane_of};
 pub use state::{FAILURES_MAX, IllegalEvent, InstanceState, Phase};
 pub use step::{Attempt, Progress, Settled, StepStatus};
 

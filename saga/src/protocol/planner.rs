@@ -7,7 +7,7 @@ use super::id::lane_of;
 use super::state::{InstanceState, Phase};
 use super::step::{Attempt, Settled};
 use crate::definition::{self, Definition, RetryPolicy, StepKind, Target};
-use crate::expression::{RenderError, SagaScope, Scope};
+use crate::expression::{Reference, RenderError, SagaScope, Scope, metered_until};
 use core::time::Duration;
 use sagamq_api::limits::SAGA_EVENTS_MAX;
 use sagamq_api::saga::{Call, CallOutcome, Failure, Operation, StepState, call_key};
@@ -62,7 +62,14 @@ impl<'a> Planner<'a> {
         let call = self.call_of(index, operation);
         let epoch = self.state.steps[index].progress(operation).epoch + 1;
         let deadline_ms = self.now_ms.saturating_add(millis(call.timeout));
-        let command = call_command(self.definition, &self.state, index, operation, epoch, deadline_ms)?;
+        let command = || call_command(self.definition, &self.state, index, operation, epoch, deadline_ms);
+        let command = if operation == Operation::Action && epoch == 1 {
+            check_compensation(self.definition, &self.state, index)?;
+            command()?
+        } else {
+            // What is begun must not fail because of what else is decided with it: it has a budget of its own.
+            metered_until(None, command)?
+        };
         self.emit(SagaEvent::StepCalled { step: self.id(index), operation, epoch, deadline_ms });
         self.commands.push(Command::Call(Box::new(command)));
         Ok(())
@@ -197,11 +204,29 @@ pub(crate) fn call_command(
     Ok(CallCommand { target: call.target.clone(), call: call_body })
 }
 
+/// Renders what the compensation of a step needs and is known before its action: all but the action's output and why the saga fails. What has
+/// no value then would have none later, when the effect is there and only an operator could undo it.
+fn check_compensation(definition: &Definition, state: &InstanceState, index: usize) -> Result<(), Failure> {
+    let step = &definition.steps[index];
+    let Some(compensation) = &step.compensation else { return Ok(()) };
+    let instance = state.id.to_string();
+    let saga = SagaScope { id: &instance, name: &state.saga, version: state.version, key: &state.key };
+    let scope = Scope { input: &state.input, outputs: state, failure: None, saga: Some(saga) };
+    let is_known = |reference: &Reference| match reference.root.as_str() {
+        "failure" => false,
+        // Of steps on other branches the output may be there later.
+        "steps" => reference.path.first().is_some_and(|id| state.steps.iter().any(|other| other.id.as_str() == id && is_done(other.state))),
+        _ => true,
+    };
+    let rendered = compensation.arguments.render_known(&scope, &is_known);
+    rendered.map(drop).map_err(|error| render_failure(&format!("the arguments of {} `{}`", Operation::Compensation, step.id), &error))
+}
+
 /// The failure of what cannot be rendered.
 pub(crate) fn render_failure(what: &str, error: &RenderError) -> Failure {
     let code = match error {
         RenderError::TooLarge => codes::PAYLOAD_TOO_LARGE,
-        RenderError::Expression(_) | RenderError::TooDeep { .. } => codes::EXPRESSION_FAILED,
+        RenderError::Expression(_) | RenderError::Spent(_) | RenderError::TooDeep { .. } => codes::EXPRESSION_FAILED,
     };
     Failure { code: code.to_owned(), message: format!("{what}: {error}") }
 }

@@ -61,6 +61,8 @@ pub struct InstanceState {
     pub version: u32,
     /// Its business key.
     pub key: String,
+    /// How many instances the key has started, with this one.
+    pub generation: u64,
     /// What it works on.
     pub input: JsonText,
     /// Where it stands.
@@ -94,6 +96,7 @@ impl InstanceState {
             saga: definition.name.clone(),
             version: definition.version,
             key: String::new(),
+            generation: 0,
             input: JsonText::null(),
             phase: Phase::New,
             steps: definition.steps.iter().map(StepStatus::new).collect(),
@@ -180,11 +183,12 @@ impl InstanceState {
     fn transition(&mut self, recorded: &RecordedEvent) -> Result<(), String> {
         let at_ms = recorded.at_ms;
         match &recorded.event {
-            SagaEvent::SagaStarted { saga, version, key, input, timeout_at_ms } => {
+            SagaEvent::SagaStarted { saga, version, key, generation, input, timeout_at_ms } => {
                 self.require_phase(&[Phase::New])?;
                 require(*saga == self.saga && *version == self.version, || format!("it is of {saga} version {version}"))?;
                 self.phase = Phase::Running;
                 self.key.clone_from(key);
+                self.generation = *generation;
                 self.input = input.clone();
                 self.timeout_at_ms = *timeout_at_ms;
                 self.started_at_ms = at_ms;

@@ -1,6 +1,7 @@
 //! Tests of the protocol: a case each, and whole runs against random participants.
 
 mod backward;
+mod early;
 mod fixture;
 mod forward;
 mod pivot;

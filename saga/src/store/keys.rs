@@ -7,7 +7,7 @@
 //! | 1 | instance, 16 bytes | format byte, summary of the instance as JSON |
 //! | 2 | instance, 16 bytes; sequence u64 | format byte, event with its time as JSON |
 //! | 3 | instance, 16 bytes | empty: the instance is not at its end |
-//! | 4 | name of the saga, byte 0, business key | instance, 16 bytes: what the key started |
+//! | 4 | name of the saga, byte 0, business key | generation u64 of the last instance that the key started; outlives the instance |
 //! | 5 | name of the saga, byte 0, version u32 | format byte, published definition as JSON; shard 0 only |
 //! | 6 | nothing | offset u64 in the reply topic: replies below are applied |
 //! | 7 | name of a command topic | offset u64: every command of this lane below is settled |
@@ -26,7 +26,7 @@ pub enum SagaKey<'a> {
     Event(Uuid, u64),
     /// The instance is not at its end.
     Active(Uuid),
-    /// What a business key started.
+    /// The last generation that a business key started.
     BusinessKey(&'a SagaName, &'a str),
     /// A published definition.
     Definition(&'a SagaName, u32),

@@ -9,7 +9,7 @@ pub mod keys;
 pub use codec::CodecError;
 
 use crate::definition::Definition;
-use crate::protocol::{IllegalEvent, InstanceState, RecordedEvent, SagaEvent};
+use crate::protocol::{IllegalEvent, InstanceState, RecordedEvent, SagaEvent, instance_id};
 use codec::{decode, encode};
 use core::ops::ControlFlow;
 use keys::SagaKey;
@@ -78,10 +78,17 @@ impl LaneStore {
         bytes.map(|bytes| decode(&bytes)).transpose().map_err(StoreError::from)
     }
 
-    pub(crate) fn by_business_key(&self, saga: &SagaName, key: &str) -> Result<Option<Uuid>, StoreError> {
+    /// The last generation that a business key started. The instance may have been removed since.
+    pub(crate) fn last_generation(&self, saga: &SagaName, key: &str) -> Result<Option<u64>, StoreError> {
         let Some(bytes) = self.0.get(&SagaKey::BusinessKey(saga, key).encode())? else { return Ok(None) };
-        let id = Uuid::from_slice(&bytes).map_err(|error| CodecError::Json(error.to_string()))?;
-        Ok(Some(id))
+        let bytes: [u8; 8] = bytes.as_ref().try_into().map_err(|_| CodecError::Json("a generation has 8 bytes".to_owned()))?;
+        Ok(Some(u64::from_be_bytes(bytes)))
+    }
+
+    /// The id of the last instance that a business key started.
+    pub(crate) fn by_business_key(&self, saga: &SagaName, key: &str) -> Result<Option<Uuid>, StoreError> {
+        let last = self.last_generation(saga, key)?;
+        Ok(last.map(|generation| instance_id(self.0.shard(), saga, key, generation)))
     }
 
     /// The events of an instance, oldest first; none if there is no such instance.
@@ -198,7 +205,7 @@ pub(crate) fn decode_summary(value: &[u8]) -> Result<SagaSummary, StoreError> {
 pub(crate) fn put_instance(commit: &mut ShardCommit, state: &InstanceState, events: &[RecordedEvent]) {
     let first = state.events - events.len() as u64;
     if first == 0 {
-        commit.put(&SagaKey::BusinessKey(&state.saga, &state.key).encode(), state.id.as_bytes().to_vec());
+        commit.put(&SagaKey::BusinessKey(&state.saga, &state.key).encode(), state.generation.to_be_bytes().to_vec());
         commit.put(&SagaKey::Active(state.id).encode(), Vec::new());
     }
     for (sequence, event) in (first..).zip(events) {

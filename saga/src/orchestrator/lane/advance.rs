@@ -4,6 +4,7 @@ use super::input::Reply;
 use super::{Lane, Live};
 use crate::definition::{Definition, Target};
 use crate::orchestrator::SagaError;
+use crate::orchestrator::beside::{beside, may_take_long};
 use crate::participant::topic::{self, AttemptId};
 use crate::protocol::{CallCommand, Command, Decision, Input, InstanceState, RecordedEvent, decide};
 use crate::store;
@@ -52,7 +53,7 @@ impl Lane {
         reply: Reply<T>,
         make: impl FnOnce(Applied) -> T + Send + 'static,
     ) {
-        match self.decide(id, input) {
+        match self.decide(id, input).await {
             Ok(decision) => {
                 let answer: Answer = Box::new(move |applied| {
                     // Whoever asked may have gone.
@@ -70,7 +71,7 @@ impl Lane {
     /// An HTTP participant's outcome. What is fenced off is old news.
     pub(super) async fn outcome(&mut self, call: CompleteCall) {
         let CompleteCall { instance, step, operation, epoch, reply: outcome } = call;
-        match self.decide(instance, Input::Reply { step, operation, epoch, outcome }) {
+        match self.decide(instance, Input::Reply { step, operation, epoch, outcome }).await {
             Ok(decision) => self.commit(instance, decision, None, Box::new(|_| ())).await,
             Err(error) => tracing::debug!(saga = %instance, %error, "an outcome came too late"),
         }
@@ -81,7 +82,7 @@ impl Lane {
         let decided = match call {
             Err(reason) => Err(reason),
             Ok(CompleteCall { instance, step, operation, epoch, reply: outcome }) => {
-                let decided = self.decide(instance, Input::Reply { step, operation, epoch, outcome });
+                let decided = self.decide(instance, Input::Reply { step, operation, epoch, outcome }).await;
                 decided.map(|decision| (instance, decision)).map_err(|error| error.to_string())
             }
         };
@@ -97,22 +98,25 @@ impl Lane {
         let now_ms = self.parts.clock.now_ms();
         while let Some((_, id)) = self.timers.pop_due(now_ms) {
             let is_due = self.instances.get(&id).and_then(|live| live.state.next_due_ms()).is_some_and(|due_ms| due_ms <= now_ms);
-            if is_due && let Ok(decision) = self.decide(id, Input::Timer) {
+            if is_due && let Ok(decision) = self.decide(id, Input::Timer).await {
                 self.commit(id, decision, None, Box::new(|_| ())).await;
             }
         }
     }
 
-    fn decide(&mut self, id: Uuid, input: Input) -> Result<Decision, SagaError> {
+    async fn decide(&mut self, id: Uuid, input: Input) -> Result<Decision, SagaError> {
         if let Some(reason) = self.quarantined.get(&id) {
             return Err(SagaError::Quarantined { id, reason: reason.clone() });
         }
-        if !self.instances.contains_key(&id) {
+        let Some(live) = self.instances.get(&id) else {
             // Long at its end: only the disk knows it, and it is asked for the sake of a precise answer.
             let (definition, state) = self.fold(id)?.ok_or(SagaError::SagaNotFound(id))?;
-            return self.decide_on(&definition, &state, input);
+            return self.decide_on(&definition, &state, input).await;
+        };
+        if may_take_long(&live.definition, &live.state, &input) {
+            let (definition, state) = (Arc::clone(&live.definition), live.state.clone());
+            return self.decide_beside(definition, state, input).await;
         }
-        let live = &self.instances[&id];
         let (now_ms, random) = (self.parts.clock.now_ms(), &mut self.parts.random);
         Ok(decide(&live.definition, &live.state, input, now_ms, &mut || random.fraction())?)
     }
@@ -122,9 +126,22 @@ impl Lane {
         Ok(self.parts.store.fold(id, &|saga, version| definitions.compiled(saga, version))?)
     }
 
-    pub(super) fn decide_on(&mut self, definition: &Definition, state: &InstanceState, input: Input) -> Result<Decision, SagaError> {
+    pub(super) async fn decide_on(
+        &mut self,
+        definition: &Arc<Definition>,
+        state: &InstanceState,
+        input: Input,
+    ) -> Result<Decision, SagaError> {
+        if may_take_long(definition, state, &input) {
+            return self.decide_beside(Arc::clone(definition), state.clone(), input).await;
+        }
         let (now_ms, random) = (self.parts.clock.now_ms(), &mut self.parts.random);
         Ok(decide(definition, state, input, now_ms, &mut || random.fraction())?)
+    }
+
+    async fn decide_beside(&mut self, definition: Arc<Definition>, state: InstanceState, input: Input) -> Result<Decision, SagaError> {
+        let (now_ms, mut random) = (self.parts.clock.now_ms(), self.parts.random.fork());
+        Ok(beside(move || decide(&definition, &state, input, now_ms, &mut || random.fraction())).await?)
     }
 
     /// Commits a decision about an instance in memory, and lets its consequences out when it is durable.

@@ -3,36 +3,49 @@
 use super::input::Reply;
 use super::{Lane, Live};
 use crate::definition::Definition;
+use crate::expression::same;
 use crate::orchestrator::SagaError;
-use crate::protocol::{Input, InstanceState, SagaEvent, new_instance_id, open_calls};
+use crate::orchestrator::beside::{INLINE_BYTES_MAX, beside};
+use crate::protocol::{FIRST_GENERATION, Input, InstanceState, SagaEvent, instance_id, open_calls};
 use sagamq_api::saga::{SagaState, StartedSaga};
 use sagamq_api::{JsonText, SagaName};
 use std::sync::Arc;
 use uuid::Uuid;
 
+/// What a business key has started.
+enum Known {
+    /// An instance that is there, its input and its state.
+    Instance(Uuid, JsonText, SagaState),
+    /// Nothing, or what is there no more: the generation of the next instance.
+    Next(u64),
+}
+
 impl Lane {
     pub(super) async fn start(&mut self, definition: Arc<Definition>, key: String, input: JsonText, reply: Reply<StartedSaga>) {
-        let known = match self.started_by(&definition.name, &key) {
-            Ok(Some(id)) => self.duplicate(id, &key, &input).map(Some),
-            Ok(None) => Ok(None),
+        let started = match self.started_by(&definition.name, &key) {
+            Ok(Known::Next(generation)) => return self.start_new(definition, key, generation, input, reply).await,
+            Ok(Known::Instance(id, started_with, state)) if is_same(&started_with, &input).await => {
+                Ok(StartedSaga { id, key, duplicate: true, state })
+            }
+            Ok(Known::Instance(id, ..)) => Err(SagaError::KeyConflict { key, id }),
             Err(error) => Err(error),
         };
-        match known {
-            Ok(None) => self.start_new(definition, key, input, reply).await,
-            Ok(Some(started)) => self.when_durable(move |durable| {
-                // Whoever asked may have gone.
-                let _ = reply.send(durable.map(|()| started).map_err(SagaError::from));
-            }),
-            Err(error) => self.when_durable(move |durable| {
-                let _ = reply.send(Err(durable.map_or_else(SagaError::from, |()| error)));
-            }),
-        }
+        self.when_durable(move |durable| {
+            // Whoever asked may have gone.
+            let _ = reply.send(durable.map_err(SagaError::from).and(started));
+        });
     }
 
-    async fn start_new(&mut self, definition: Arc<Definition>, key: String, input: JsonText, reply: Reply<StartedSaga>) {
-        let id = new_instance_id(self.parts.store.0.shard(), self.parts.random.bytes());
+    async fn start_new(&mut self, definition: Arc<Definition>, key: String, generation: u64, input: JsonText, reply: Reply<StartedSaga>) {
+        let id = instance_id(self.parts.store.0.shard(), &definition.name, &key, generation);
+        match self.parts.store.first_event(id) {
+            Ok(None) if !self.instances.contains_key(&id) => {}
+            // Another key with the same hash, which no one has ever seen; or a row of the key that was lost.
+            Ok(_) => return drop(reply.send(Err(SagaError::IdTaken { key, id }))),
+            Err(error) => return drop(reply.send(Err(error.into()))),
+        }
         let state = InstanceState::new(id, &definition);
-        let decision = match self.decide_on(&definition, &state, Input::Start { key: key.clone(), input }) {
+        let decision = match self.decide_on(&definition, &state, Input::Start { key: key.clone(), generation, input }).await {
             Ok(decision) => decision,
             Err(error) => return drop(reply.send(Err(error))),
         };
@@ -46,32 +59,25 @@ impl Lane {
         self.commit(id, decision, None, answer).await;
     }
 
-    fn started_by(&self, saga: &SagaName, key: &str) -> Result<Option<Uuid>, SagaError> {
-        match self.keys.get(&(saga.clone(), key.to_owned())) {
-            Some(id) => Ok(Some(*id)),
-            None => Ok(self.parts.store.by_business_key(saga, key)?),
+    fn started_by(&self, saga: &SagaName, key: &str) -> Result<Known, SagaError> {
+        if let Some(live) = self.keys.get(&(saga.clone(), key.to_owned())).and_then(|id| self.instances.get(id)) {
+            return Ok(Known::Instance(live.state.id, live.state.input.clone(), live.state.saga_state()));
         }
-    }
-
-    /// The answer to a start whose key is taken: the same instance if the input is the same as well.
-    fn duplicate(&self, id: Uuid, key: &str, input: &JsonText) -> Result<StartedSaga, SagaError> {
-        let (is_same, state) = match self.instances.get(&id) {
-            Some(live) => (live.state.input == *input, live.state.saga_state()),
-            None => self.stored(id, input)?,
-        };
-        if is_same {
-            Ok(StartedSaga { id, key: key.to_owned(), duplicate: true, state })
-        } else {
-            Err(SagaError::KeyConflict { key: key.to_owned(), id })
-        }
-    }
-
-    fn stored(&self, id: Uuid, input: &JsonText) -> Result<(bool, SagaState), SagaError> {
         let store = &self.parts.store;
+        let Some(generation) = store.last_generation(saga, key)? else { return Ok(Known::Next(FIRST_GENERATION)) };
+        let id = instance_id(store.0.shard(), saga, key, generation);
         let damaged = || SagaError::Quarantined { id, reason: "its first event or its summary is missing".to_owned() };
-        let first = store.first_event(id)?.ok_or_else(damaged)?;
-        let SagaEvent::SagaStarted { input: started_with, .. } = first.event else { return Err(damaged()) };
-        Ok((started_with == *input, store.summary(id)?.ok_or_else(damaged)?.state))
+        match (store.first_event(id)?, store.summary(id)?) {
+            (None, None) => Ok(Known::Next(generation + 1)),
+            (Some(first), Some(summary)) => match first.event {
+                SagaEvent::SagaStarted { saga: of, key: its, input, .. } if of == *saga && its == key => {
+                    Ok(Known::Instance(id, input, summary.state))
+                }
+                SagaEvent::SagaStarted { .. } => Err(SagaError::IdTaken { key: key.to_owned(), id }),
+                _ => Err(damaged()),
+            },
+            _ => Err(damaged()),
+        }
     }
 
     /// Takes recovered instances over: timers from their states, and calls in progress to HTTP participants once more, with the same
@@ -93,4 +99,13 @@ impl Lane {
             self.instances.insert(state.id, Live { definition, state });
         }
     }
+}
+
+/// Whether two inputs say the same: clients write the fields of an object in any order.
+async fn is_same(a: &JsonText, b: &JsonText) -> bool {
+    if a == b || a.len().max(b.len()) <= INLINE_BYTES_MAX {
+        return same(a.as_str(), b.as_str());
+    }
+    let (a, b) = (a.clone(), b.clone());
+    beside(move || same(a.as_str(), b.as_str())).await
 }

@@ -2,7 +2,7 @@
 
 use crate::definition::{Call, Definition, RetryPolicy, Step, StepKind, Target};
 use crate::expression::Template;
-use crate::protocol::{Command, Decision, Input, InstanceState, Rejection, SagaEvent, decide, new_instance_id};
+use crate::protocol::{Command, Decision, Input, InstanceState, Rejection, SagaEvent, decide, instance_id};
 use core::time::Duration;
 use sagamq_api::StepId;
 use sagamq_api::saga::{CallOutcome, Failure, Operation, SagaState, StepState};
@@ -84,9 +84,9 @@ impl Run {
     }
 
     pub(super) fn start_with(definition: Definition, input: Value) -> Self {
-        let state = InstanceState::new(new_instance_id(3, [7; 14]), &definition);
+        let state = InstanceState::new(instance_id(3, &definition.name, "k", 1), &definition);
         let mut run = Self { definition, state, now_ms: 1_000, history: Vec::new(), commands: Vec::new() };
-        run.input(Input::Start { key: "k".to_owned(), input: input.into() }).expect("a fresh instance starts");
+        run.input(Input::Start { key: "k".to_owned(), generation: 1, input: input.into() }).expect("a fresh instance starts");
         run
     }
 

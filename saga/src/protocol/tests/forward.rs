@@ -155,7 +155,7 @@ fn an_output_without_a_value_is_told_but_undoes_nothing() {
 #[test]
 fn a_start_happens_once_and_nothing_happens_before_it() {
     let mut run = Run::start(chain(None));
-    let start = Input::Start { key: "k".to_owned(), input: json!({}).into() };
+    let start = Input::Start { key: "k".to_owned(), generation: 1, input: json!({}).into() };
     assert_eq!(run.input(start), Err(crate::protocol::Rejection::AlreadyStarted));
     run.state = crate::protocol::InstanceState::new(run.state.id, &run.definition);
     assert_eq!(run.input(Input::Timer), Err(crate::protocol::Rejection::NotStarted));

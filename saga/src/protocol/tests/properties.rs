@@ -5,7 +5,7 @@
 
 use super::fixture::*;
 use crate::definition::{Definition, StepKind};
-use crate::protocol::{CallCommand, Command, Input, InstanceState, Phase, Rejection, decide, new_instance_id, open_calls};
+use crate::protocol::{CallCommand, Command, Input, InstanceState, Phase, Rejection, decide, instance_id, open_calls};
 use proptest::prelude::*;
 use sagamq_api::saga::{Call, CallOutcome, Operation, StepState};
 use sagamq_broker::env::Random;
@@ -289,8 +289,8 @@ proptest! {
     #[test]
     fn the_same_input_gives_the_same_decision(steps in 1_usize..8, seed: u64) {
         let definition = random_definition(steps, true, &mut Random::from_seed(seed));
-        let state = InstanceState::new(new_instance_id(1, [1; 14]), &definition);
-        let start = || Input::Start { key: "k".to_owned(), input: json!({}).into() };
+        let state = InstanceState::new(instance_id(1, &definition.name, "k", 1), &definition);
+        let start = || Input::Start { key: "k".to_owned(), generation: 1, input: json!({}).into() };
         let decided = |seed| decide(&definition, &state, start(), 5, &mut { let mut random = Random::from_seed(seed); move || random.fraction() });
         prop_assert_eq!(decided(seed), decided(seed));
     }

@@ -1,0 +1,51 @@
+//! Decisions that may take long run beside the tasks that must not wait for them: neither a thread that serves requests nor one that other
+//! lanes need. A lane waits for its own decision, which is bounded in steps, bytes and time.
+
+use crate::definition::Definition;
+use crate::expression::{DECISION_TIME_MAX, metered_until};
+use crate::protocol::{Input, InstanceState};
+use sagamq_api::JsonText;
+use sagamq_api::saga::CallOutcome;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::sync::Semaphore;
+
+/// Payloads of this size together are looked through in a moment: expressions without loops over them are evaluated in place.
+pub(super) const INLINE_BYTES_MAX: usize = 64 * 1024;
+
+/// Decisions that run beside their lanes at a time, of all lanes: bounds what the values of all of them take.
+pub(super) const DECISIONS_BESIDE_MAX: usize = 2;
+
+static PLACES: Semaphore = Semaphore::const_new(DECISIONS_BESIDE_MAX);
+
+/// Runs work with expressions on a thread that may block, under a meter of its own. When its time is over, what it evaluates has no value.
+pub(super) async fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let _place = PLACES.acquire().await.expect("it is never closed");
+    let stop = Arc::new(AtomicBool::new(false));
+    let until = Some(Arc::clone(&stop));
+    let mut running = tokio::task::spawn_blocking(move || metered_until(until, work));
+    let ended = match tokio::time::timeout(DECISION_TIME_MAX, &mut running).await {
+        Ok(ended) => ended,
+        Err(_) => {
+            stop.store(true, Ordering::Relaxed);
+            running.await
+        }
+    };
+    match ended {
+        Ok(done) => done,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+/// Whether deciding this input may take more than a moment.
+pub(super) fn may_take_long(definition: &Definition, state: &InstanceState, input: &Input) -> bool {
+    let added = match input {
+        Input::Start { input, .. } | Input::Reply { outcome: CallOutcome::Succeeded { output: input }, .. } => input.len(),
+        Input::Reply { .. } | Input::Timer | Input::Cancel { .. } => 0,
+    };
+    let outputs: usize = state.steps.iter().filter_map(|step| step.output.as_ref()).map(JsonText::len).sum();
+    let calls = || definition.steps.iter().flat_map(|step| core::iter::once(&step.action).chain(&step.compensation));
+    added + state.input.len() + outputs > INLINE_BYTES_MAX
+        || calls().any(|call| call.arguments.is_long())
+        || definition.output.as_ref().is_some_and(crate::expression::Template::is_long)
+}
