@@ -2,12 +2,17 @@
 
 use std::path::Path;
 use std::process::{Command, Output};
+use std::sync::{Mutex, PoisonError};
+
+/// One shop at a time: each is eight processes.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// Runs the shop's program beside the broker that was built with it. It ends by itself: every trial has a time limit.
 fn shop(args: &[&str]) -> Output {
     let shop = Path::new(env!("CARGO_BIN_EXE_sagamq-shop"));
     let sagamq = shop.with_file_name(format!("sagamq{}", std::env::consts::EXE_SUFFIX));
     assert!(sagamq.is_file(), "{} is not built; `make test` builds it first", sagamq.display());
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     Command::new(shop).args(args).args(["--time-limit", "300", "--sagamq"]).arg(&sagamq).output().expect("the program starts")
 }
 
