@@ -6,7 +6,7 @@ use super::site::{ORDER, Site};
 use crate::domain::NewOrder;
 use crate::orders::api::Accepted;
 use reqwest::StatusCode;
-use sagamq_api::saga::SagaDescription;
+use sagamq_api::saga::{SagaDescription, SagaState};
 use sagamq_sdk::SagaClient;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +26,8 @@ pub(super) struct Ended {
     pub(super) order: NewOrder,
     /// Its saga at its end.
     pub(super) saga: SagaDescription,
+    /// The state that its books must show, if that is not the saga's.
+    pub(super) stands: Option<SagaState>,
 }
 
 /// What became of all orders.
@@ -84,7 +86,7 @@ async fn follow(site: &Site, sagas: &SagaClient, order: NewOrder, cancels: bool)
         cancel(site, &order.order_id).await?;
     }
     let saga = sagas.wait(accepted.saga, SAGA_LIMIT).await?;
-    Ok((Some(Ended { order, saga }), sent_again))
+    Ok((Some(Ended { order, saga, stands: None }), sent_again))
 }
 
 /// Cancels an order until there is an answer; it may be too late.
