@@ -65,6 +65,9 @@ pub enum EmptyReason {
     AllDelayed,
     /// The group has as many records in flight as one partition allows.
     InFlightLimit,
+    /// Fresh records wait, but the group has as many records leased or waiting for a redelivery as one partition allows: some of those
+    /// must be settled first.
+    PendingLimit,
     /// The group has as many settled ranges above its floor as one partition allows: an old record must be settled first.
     SettledRangesLimit,
 }
@@ -268,6 +271,9 @@ pub struct DeadLetterQuery {
     /// Most dead letters (default 100, at most 1,000), oldest first in each partition.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub max_records: Option<u32>,
+    /// Go on where an earlier answer said with `next_cursor`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub cursor: Option<String>,
 }
 
 /// `GET …/dead-letters`.
@@ -276,6 +282,9 @@ pub struct DeadLetterQuery {
 pub struct DeadLetterList {
     /// The dead letters.
     pub dead_letters: Vec<DeadLetter>,
+    /// Where to go on, if the answer ends before the last one: it is bounded in bytes as well.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub next_cursor: Option<String>,
 }
 
 /// A record that was given up.
@@ -308,22 +317,45 @@ pub struct RedriveRequest {
     /// Only dead letters of this partition.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub partition: Option<PartitionId>,
-    /// Only these offsets of the dead-letter topic; needs `partition`.
+    /// Only these offsets of the dead-letter topic, at most 1,000; needs `partition`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub offsets: Vec<Offset>,
     /// Most dead letters to redrive (default and at most 1,000 a request).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_records: Option<u32>,
+    /// Go on where an earlier answer said with `next_cursor`. Not together with `offsets`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
 }
 
 /// Answer of `redrive`.
+<<<<<<< HEAD
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(ToSchema))]
+=======
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+>>>>>>> 4b20661 (A receive reads before it leases; bounded answers, dead letters, redrives and tails; a steady clock)
 pub struct RedriveResponse {
     /// Dead letters that will be delivered again.
     pub redriven: u64,
     /// Dead letters that are left and were not redriven.
     pub remaining: u64,
+    /// Where to go on, if the request ended before it had looked at all dead letters that it may redrive: one request looks at 10,000.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub next_cursor: Option<String>,
+    /// What kept dead letters from being redriven: try again when records are settled.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub limit: Option<RedriveLimit>,
+}
+
+/// A bound of a group that keeps dead letters from being redriven.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RedriveLimit {
+    /// The group has as many records leased or waiting for a redelivery as one partition allows.
+    PendingLimit,
+    /// The redriven dead letters lie so scattered that noting them would pass the bound on ranges: redrive older ones first.
+    SettledRangesLimit,
 }
 
 #[cfg(test)]

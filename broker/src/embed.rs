@@ -9,6 +9,7 @@ use crate::group::HandOut;
 use crate::liveness::Liveness;
 use crate::log::ReadError;
 use crate::log::batch::{Batch, EncodeError, Record, StoredRecord};
+use crate::log::budget::Budget;
 use crate::log::partition::Partition;
 use crate::shard::Input;
 use crate::shard::commit::WriteError;
@@ -274,7 +275,7 @@ impl ShardEmbedder {
         records_max: usize,
     ) -> Result<Result<Vec<StoredRecord>, ReadError>, EmbedError> {
         let partition = lane_partition(&self.broker, self.shard, topic)?;
-        Ok(self.broker.read_from(&partition, from, records_max, READ_BYTES_MAX).await)
+        Ok(self.broker.read_from(&partition, from, Budget::unshared(records_max, READ_BYTES_MAX)).await.0)
     }
 
     /// Waits until this shard's partition of a lane topic has a durable record at `from`. `false`: the broker shuts down instead.

@@ -21,7 +21,7 @@ mod shard;
 pub mod storage;
 mod topic;
 
-pub use broker::{Broker, BrokerConfig, ConsumeError, CreateTopicError, OpenError, ProduceError, ReadRequestError, TopicError};
+pub use broker::{Broker, BrokerConfig, ConsumeError, CreateTopicError, Held, OpenError, ProduceError, ReadRequestError, TopicError};
 pub use embed::{EmbedError, ShardCommit, ShardEmbedder, SubmitError, Submitted};
 pub use group::HandOut;
 pub use liveness::{Liveness, PartGuard};

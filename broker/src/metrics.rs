@@ -40,6 +40,7 @@ pub(crate) struct Metrics {
     pub(crate) acknowledged_records: Family<GroupLabel, Counter>,
     pub(crate) dead_letter_records: Family<GroupLabel, Counter>,
     pub(crate) rejected_produce_requests: Counter,
+    pub(crate) rejected_read_requests: Counter,
     pub(crate) staged_bytes: Gauge,
     commit_seconds: Family<SyncLabel, Histogram>,
     commit_bytes: Histogram,
@@ -56,6 +57,7 @@ impl Metrics {
             acknowledged_records: Family::default(),
             dead_letter_records: Family::default(),
             rejected_produce_requests: Counter::default(),
+            rejected_read_requests: Counter::default(),
             staged_bytes: Gauge::default(),
             commit_seconds: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.000_05, 2.0, 18))),
             commit_bytes: Histogram::new(exponential_buckets(64.0, 4.0, 10)),
@@ -69,6 +71,7 @@ impl Metrics {
         registry.register("sagamq_acknowledged_records", "Records acknowledged by queue groups", m.acknowledged_records.clone());
         registry.register("sagamq_dead_letter_records", "Records moved to a dead-letter topic", m.dead_letter_records.clone());
         registry.register("sagamq_rejected_produce_requests", "Produce requests answered with 429", m.rejected_produce_requests.clone());
+        registry.register("sagamq_rejected_read_requests", "Receives and reads answered with 429", m.rejected_read_requests.clone());
         registry.register("sagamq_staged_bytes", "Bytes accepted that are not durable yet", m.staged_bytes.clone());
         registry.register("sagamq_commit_seconds", "Time of one group commit", m.commit_seconds.clone());
         registry.register("sagamq_commit_bytes", "Bytes of one group commit", m.commit_bytes.clone());

@@ -1,24 +1,20 @@
-//! Queue groups: made by their first receive, described, deleted; their dead letters listed and redriven.
+//! Queue groups: made by their first receive, described, deleted.
 
 use crate::broker::consume::ConsumeError;
 use crate::broker::open::assemble_group;
 use crate::broker::topics::{TopicError, delete, group_ids, put};
 use crate::broker::{Broker, Inner};
 use crate::group::QueueState;
+use crate::log::budget::Budget;
 use crate::log::reader;
 use crate::shard::Input;
-use crate::shard::queue::{QueueOp, QueueRequest, RedriveFilter, SlotDescription};
+use crate::shard::queue::{QueueOp, QueueRequest, SlotDescription};
 use crate::storage::keys::{MetaKey, TopicId};
 use crate::topic::{Group, GroupEntry, GroupPartition, NextIds, Receiving, Topic, TopicKind};
 use core::convert::Infallible;
 use futures_util::future::try_join_all;
-use sagamq_api::group::{
-    DeadLetter, DeadLetterQuery, GroupDescription, GroupPartitionDescription, RedriveRequest, RedriveResponse, StartPosition,
-};
-use sagamq_api::headers::dead_letter;
-use sagamq_api::limits::{RECEIVE_RECORDS_DEFAULT, RECEIVE_RECORDS_MAX};
+use sagamq_api::group::{GroupDescription, GroupPartitionDescription, StartPosition};
 use sagamq_api::names::dead_letter_topic;
-use sagamq_api::record::ConsumedRecord;
 use sagamq_api::topic::TopicConfig;
 use sagamq_api::{GroupName, Offset, TopicName};
 use std::collections::BTreeMap;
@@ -205,7 +201,11 @@ impl Broker {
     }
 
     async fn describe(&self, group: &Arc<Group>) -> Result<GroupDescription, ConsumeError> {
-        let partitions = try_join_all(group.partitions.iter().map(|partition| self.describe_partition(partition))).await?;
+        // A few at a time: the age of a record that is not in memory costs the read of its batch.
+        let mut partitions = Vec::with_capacity(group.partitions.len());
+        for some in group.partitions.chunks(8) {
+            partitions.extend(try_join_all(some.iter().map(|partition| self.describe_partition(partition))).await?);
+        }
         let sum = |field: fn(&GroupPartitionDescription) -> u64| partitions.iter().map(field).sum();
         Ok(GroupDescription {
             name: group.name.clone(),
@@ -244,75 +244,14 @@ impl Broker {
 
     async fn age_seconds(&self, of: &GroupPartition, offset: Offset) -> Result<f64, ConsumeError> {
         let now_ms = i64::try_from(self.0.clock.now_ms()).unwrap_or(i64::MAX);
-        let records = self.read_offsets(&of.partition, vec![offset]).await?;
-        Ok(records.get(&offset).map_or(0.0, |record| now_ms.saturating_sub(record.timestamp_ms).max(0) as f64 / 1000.0))
-    }
-
-    /// The group's dead letters that were not redriven, oldest first in each partition.
-    ///
-    /// # Errors
-    /// When there is no such group, a parameter is out of range, or storage fails.
-    pub async fn dead_letters(
-        &self,
-        topic: &TopicName,
-        group: &GroupName,
-        query: &DeadLetterQuery,
-    ) -> Result<Vec<DeadLetter>, ConsumeError> {
-        let (_, group) = self.group(topic, group)?;
-        let max = in_range("max_records", query.max_records.unwrap_or(RECEIVE_RECORDS_DEFAULT), 1, RECEIVE_RECORDS_MAX)? as usize;
-        let mut letters = Vec::new();
-        for (of, letters_of) in group.partitions.iter().zip(&group.dead_letter_topic.partitions) {
-            let left = max - letters.len();
-            if left == 0 {
-                break;
-            }
-            let offsets = self.0.queue(of, |reply| QueueOp::DeadLetters { max: left, reply }).await?;
-            for (offset, record) in self.read_offsets(letters_of, offsets).await? {
-                let record = ConsumedRecord::new(letters_of.key.partition, offset, record.timestamp_ms, record.payload);
-                letters.push(dead_letter_of(record));
-            }
+        let (storage, partition) = (Arc::clone(&self.0.storage), Arc::clone(&of.partition));
+        let read = move || reader::read_at(&*storage, &partition, &[offset], &mut Budget::unshared(1, usize::MAX));
+        let found = if of.partition.read_tail(offset, 1).is_some() { read() } else { self.blocking(read).await };
+        match (found.records.first(), found.error) {
+            (Some(record), _) => Ok(now_ms.saturating_sub(record.timestamp_ms).max(0) as f64 / 1000.0),
+            (None, Some(error)) => Err(error.into()),
+            (None, None) => Ok(0.0),
         }
-        Ok(letters)
-    }
-
-    /// Delivers dead letters to the group again, with a fresh count of deliveries.
-    ///
-    /// # Errors
-    /// When there is no such group, a parameter is out of range, or the write fails.
-    pub async fn redrive(&self, topic: &TopicName, group: &GroupName, request: &RedriveRequest) -> Result<RedriveResponse, ConsumeError> {
-        let (_, group) = self.group(topic, group)?;
-        let mut left = u64::from(in_range("max_records", request.max_records.unwrap_or(RECEIVE_RECORDS_MAX), 1, RECEIVE_RECORDS_MAX)?);
-        if !request.offsets.is_empty() && request.partition.is_none() {
-            return Err(ConsumeError::Parameter("`offsets` needs `partition`: an offset is a place in one partition".to_owned()));
-        }
-        let mut answer = RedriveResponse { redriven: 0, remaining: 0 };
-        for of in &group.partitions {
-            if left == 0 || request.partition.is_some_and(|partition| partition != of.partition.key.partition) {
-                answer.remaining += self.slot(of).await?.dead_letters;
-                continue;
-            }
-            let max = usize::try_from(left).expect("the bound is a thousand");
-            let filter = RedriveFilter { cause: request.cause.clone(), offsets: request.offsets.clone(), max };
-            let (redriven, remaining) = self.0.queue(of, |reply| QueueOp::Redrive { filter, reply }).await?;
-            left -= redriven;
-            answer.redriven += redriven;
-            answer.remaining += remaining;
-        }
-        Ok(answer)
-    }
-
-    /// Records at these offsets, off the async runtime if they are not in memory.
-    pub(super) async fn read_offsets(
-        &self,
-        partition: &Arc<crate::log::partition::Partition>,
-        offsets: Vec<Offset>,
-    ) -> Result<BTreeMap<Offset, crate::log::batch::StoredRecord>, crate::log::ReadError> {
-        let Some(&first) = offsets.first() else { return Ok(BTreeMap::new()) };
-        if partition.read_tail(first, 1).is_some() {
-            return reader::read_at(&*self.0.storage, partition, &offsets);
-        }
-        let (storage, partition) = (Arc::clone(&self.0.storage), Arc::clone(partition));
-        self.blocking(move || reader::read_at(&*storage, &partition, &offsets)).await
     }
 
     /// Runs a read of storage off the async runtime.
@@ -340,17 +279,4 @@ pub(super) fn in_range<T: PartialOrd + Copy + core::fmt::Display>(name: &str, va
         return Err(ConsumeError::Parameter(format!("`{name}` is {value}, allowed is {min} to {max}")));
     }
     Ok(value)
-}
-
-fn dead_letter_of(record: ConsumedRecord) -> DeadLetter {
-    let header = |name: &str| record.headers.get(name).map(str::to_owned);
-    let number = |name: &str| header(name).and_then(|value| value.parse::<u64>().ok()).unwrap_or(0);
-    DeadLetter {
-        cause: header(dead_letter::CAUSE).unwrap_or_default(),
-        reason: header(dead_letter::REASON),
-        attempts: u32::try_from(number(dead_letter::ATTEMPTS)).unwrap_or(u32::MAX),
-        origin_offset: Offset(number(dead_letter::ORIGIN_OFFSET)),
-        dead_at_ms: number(dead_letter::AT),
-        record,
-    }
 }

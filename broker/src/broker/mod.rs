@@ -1,7 +1,9 @@
 //! The broker's one door: one method an operation. What is above it is transport.
 
 mod consume;
+mod dead_letters;
 mod groups;
+mod held;
 mod open;
 mod produce;
 mod produce_once;
@@ -10,6 +12,7 @@ mod settle;
 mod topics;
 
 pub use consume::ConsumeError;
+pub use held::Held;
 pub use open::OpenError;
 pub use produce::ProduceError;
 pub use read::ReadRequestError;
@@ -17,6 +20,8 @@ pub use topics::{CreateTopicError, TopicError};
 
 use crate::env::{Clock, Random};
 use crate::liveness::Liveness;
+use crate::log::budget::ReadMemory;
+use crate::log::tail::TailMemory;
 use crate::metrics::Metrics;
 use crate::shard::commit::WriteError;
 use crate::shard::committer::WriteStop;
@@ -24,6 +29,7 @@ use crate::shard::{Input, ShardHandle};
 use crate::storage::Storage;
 use crate::storage::keys::{PartitionKey, ShardId, TopicId};
 use crate::topic::Catalog;
+use core::time::Duration;
 use prometheus_client::registry::Registry;
 use sagamq_api::PartitionId;
 use std::sync::atomic::AtomicUsize;
@@ -42,11 +48,22 @@ pub struct BrokerConfig {
     pub staged_bytes_max: usize,
     /// Memory for the newest batches of all partitions together.
     pub tail_bytes_max: usize,
+    /// Memory for all answers with records together, from reading until they are sent; above it answers are shorter, wait, and are
+    /// then refused with 429.
+    pub read_bytes_max: usize,
+    /// How long an answer waits for memory for its first record.
+    pub read_wait: Duration,
 }
 
 impl Default for BrokerConfig {
     fn default() -> Self {
-        Self { shards: 16, staged_bytes_max: 64 * 1024 * 1024, tail_bytes_max: 64 * 1024 * 1024 }
+        Self {
+            shards: 16,
+            staged_bytes_max: 64 * 1024 * 1024,
+            tail_bytes_max: 64 * 1024 * 1024,
+            read_bytes_max: 64 * 1024 * 1024,
+            read_wait: Duration::from_secs(5),
+        }
     }
 }
 
@@ -68,8 +85,14 @@ pub(crate) struct Inner {
     pub(crate) liveness: Liveness,
     /// The bound on bytes that are not durable, one permit a byte.
     pub(crate) staged_bytes: Arc<Semaphore>,
-    /// Spreads requests without a key, and receives, over the partitions.
+    /// Memory for the newest batches.
+    pub(crate) tail_memory: TailMemory,
+    /// Memory for answers with records.
+    pub(crate) read_memory: ReadMemory,
+    /// Spreads requests without a key over the partitions.
     pub(crate) rotation: AtomicUsize,
+    /// Spreads receives over the partitions: one rotation for both would let whoever takes turns meet the same partition each time.
+    pub(crate) receive_rotation: AtomicUsize,
     /// No more waiting: long polls end.
     draining: CancellationToken,
     /// No more requests: the shards finish what they took.
@@ -197,17 +220,4 @@ impl Inner {
     pub(crate) async fn ask<T>(&self, key: PartitionKey, make: impl FnOnce(oneshot::Sender<T>) -> Input) -> Result<T, WriteError> {
         self.shard(key.shard).ask(make).await
     }
-
-    pub(crate) fn tail_bytes_max(&self, partitions: usize) -> usize {
-        tail_bytes_max(&self.config, partitions)
-    }
-
-    pub(crate) fn partitions_count(&self) -> usize {
-        self.catalog.topics().iter().map(|topic| topic.partitions.len()).sum()
-    }
-}
-
-/// A partition's share of the memory for newest batches. Never so small that a single batch of usual size does not fit.
-pub(crate) fn tail_bytes_max(config: &BrokerConfig, partitions: usize) -> usize {
-    (config.tail_bytes_max / partitions.max(16)).max(64 * 1024)
 }

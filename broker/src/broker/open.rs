@@ -1,16 +1,18 @@
 //! Opening a data directory: its format, its catalogue, every partition and every group; then the tasks start.
 
-use crate::broker::{BrokerConfig, Inner, tail_bytes_max};
+use crate::broker::{BrokerConfig, Inner};
 use crate::dedup::Buckets;
 use crate::env::{Clock, Random};
 use crate::group::{DecodeError, QueuePolicy, QueueState};
 use crate::liveness::Liveness;
+use crate::log::budget::ReadMemory;
 use crate::log::recovery::{RecoveryError, recover};
+use crate::log::tail::TailMemory;
 use crate::metrics::{GroupLabel, Metrics};
 use crate::shard::committer::{self, STAGED_COMMITS_MAX, WriteStop};
 use crate::shard::queue::{DeadLetterTarget, GroupKey, QueueView, Slot};
 use crate::shard::{Shard, ShardHandle, ShardLog, ShardParts};
-use crate::storage::keys::{GroupId, MetaKey, PartitionKey, ShardId, TopicId};
+use crate::storage::keys::{CLOCK_MARK_STEP_MS, GroupId, MetaKey, PartitionKey, ShardId, TopicId};
 use crate::storage::{Direction, Durability, Family, Mutation, Storage, StorageError};
 use crate::topic::{Catalog, Group, GroupEntry, GroupPartition, NextIds, Topic, TopicEntry};
 use bytes::Bytes;
@@ -83,7 +85,9 @@ pub(super) fn open(
     metrics: Metrics,
 ) -> Result<Inner, OpenError> {
     let format = Format::load_or_create(&*storage, &config, &mut random)?;
-    let mut loaded = Loaded::load(&*storage, &config, format.shards)?;
+    clock.not_before(newest_time(&*storage, format.shards)?);
+    let tail_memory = TailMemory::new(config.tail_bytes_max);
+    let mut loaded = Loaded::load(&*storage, &tail_memory, format.shards)?;
     loaded.sweep(&*storage, format.shards)?;
     let metrics = Arc::new(metrics);
     let (staged, to_commit) = mpsc::channel(STAGED_COMMITS_MAX);
@@ -111,6 +115,8 @@ pub(super) fn open(
     }
     Ok(Inner {
         staged_bytes: Arc::new(Semaphore::new(config.staged_bytes_max)),
+        tail_memory,
+        read_memory: ReadMemory::new(config.read_bytes_max, config.read_wait),
         config,
         storage,
         clock,
@@ -122,11 +128,24 @@ pub(super) fn open(
         write_stop,
         liveness,
         rotation: AtomicUsize::new(0),
+        receive_rotation: AtomicUsize::new(0),
         draining: CancellationToken::new(),
         closing,
         tasks,
         committer: Mutex::new(Some(committer)),
     })
+}
+
+/// A time that no stored one lies behind: the clock may have been set back since.
+fn newest_time(storage: &dyn Storage, shards: u16) -> Result<u64, OpenError> {
+    let mut newest = 0;
+    for shard in (0..shards).map(ShardId) {
+        if let Some(bytes) = storage.get(Family::Meta, &MetaKey::ClockMark(shard).encode())? {
+            let damaged = |_| OpenError::Damaged(format!("the clock mark of shard {} cannot be read", shard.0));
+            newest = newest.max(u64::from_be_bytes(bytes[..].try_into().map_err(damaged)?) + CLOCK_MARK_STEP_MS);
+        }
+    }
+    Ok(newest)
 }
 
 /// What a data directory is: version u32, shards u16, secret 32 bytes.
@@ -185,19 +204,17 @@ struct Loaded {
 }
 
 impl Loaded {
-    fn load(storage: &dyn Storage, config: &BrokerConfig, shards: u16) -> Result<Self, OpenError> {
+    fn load(storage: &dyn Storage, tail: &TailMemory, shards: u16) -> Result<Self, OpenError> {
         let topics: Vec<TopicEntry> = entries(storage, MetaKey::topics())?;
         let groups: Vec<GroupEntry> = entries(storage, MetaKey::groups())?;
         let next_ids = match storage.get(Family::Meta, &MetaKey::NextIds.encode())? {
             Some(bytes) => json(&bytes)?,
             None => NextIds { topic: 1, group: 1 },
         };
-        let partitions: usize = topics.iter().map(|topic| topic.config.partitions as usize).sum();
-        let tail_bytes = tail_bytes_max(config, partitions);
         let mut loaded = Self { topics: BTreeMap::new(), logs: HashMap::new(), slots: HashMap::new(), next_ids };
         let mut by_id = HashMap::new();
         for entry in topics {
-            let topic = Arc::new(loaded.load_topic(storage, entry, shards, tail_bytes)?);
+            let topic = Arc::new(loaded.load_topic(storage, entry, shards, tail)?);
             by_id.insert(topic.id, Arc::clone(&topic));
             loaded.topics.insert(topic.name.clone(), topic);
         }
@@ -214,12 +231,12 @@ impl Loaded {
         Ok(loaded)
     }
 
-    fn load_topic(&mut self, storage: &dyn Storage, entry: TopicEntry, shards: u16, tail_bytes: usize) -> Result<Topic, OpenError> {
+    fn load_topic(&mut self, storage: &dyn Storage, entry: TopicEntry, shards: u16, tail: &TailMemory) -> Result<Topic, OpenError> {
         let id = TopicId(entry.id);
         let mut partitions = Vec::new();
         for number in 0..entry.config.partitions {
             let shard = ShardId(u16::try_from(number % u32::from(shards)).expect("the remainder is below a u16"));
-            let log = recover(storage, PartitionKey { shard, topic: id, partition: PartitionId(number) }, tail_bytes)?;
+            let log = recover(storage, PartitionKey { shard, topic: id, partition: PartitionId(number) }, tail)?;
             partitions.push(Arc::clone(&log.partition));
             self.logs.entry(shard).or_default().push(log);
         }

@@ -1,11 +1,12 @@
 //! Reading a partition by offset or by time, with a long poll.
 
-use crate::broker::Broker;
 use crate::broker::topics::TopicError;
-use crate::log::ReadError;
+use crate::broker::{Broker, Held};
 use crate::log::batch::StoredRecord;
+use crate::log::budget::Budget;
 use crate::log::partition::Partition;
 use crate::log::reader;
+use crate::log::{ReadError, ReadMemoryFull};
 use core::time::Duration;
 use sagamq_api::limits::{RECEIVE_RECORDS_DEFAULT, RECEIVE_RECORDS_MAX, RESPONSE_BYTES_MAX, WAIT_MS_MAX};
 use sagamq_api::record::ConsumedRecord;
@@ -35,6 +36,9 @@ pub enum ReadRequestError {
     /// The records could not be read.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// There is no memory for the answer now.
+    #[error(transparent)]
+    Overloaded(#[from] ReadMemoryFull),
 }
 
 impl Broker {
@@ -43,6 +47,19 @@ impl Broker {
     /// # Errors
     /// When there is no such partition, a parameter or the offset is out of range, or storage fails.
     pub async fn read(&self, topic: &TopicName, partition: PartitionId, query: &ReadQuery) -> Result<ReadResponse, ReadRequestError> {
+        Ok(self.read_held(topic, partition, query).await?.into_value())
+    }
+
+    /// [`Broker::read`] with the answer's share of the memory, to be kept until it is sent.
+    ///
+    /// # Errors
+    /// As [`Broker::read`].
+    pub async fn read_held(
+        &self,
+        topic: &TopicName,
+        partition: PartitionId,
+        query: &ReadQuery,
+    ) -> Result<Held<ReadResponse>, ReadRequestError> {
         let topic = self.topic(topic)?;
         let partition = topic.partition(partition).ok_or_else(|| ReadRequestError::PartitionNotFound {
             topic: topic.name.clone(),
@@ -60,20 +77,33 @@ impl Broker {
         };
         self.wait_for_record(partition, from, Duration::from_millis(wait_ms)).await;
         let records_max = usize::try_from(records_max).expect("the bound is a thousand");
-        let records = self.read_from(partition, from, records_max, RESPONSE_BYTES_MAX as usize).await;
-        if partition.is_deleted() {
-            return Err(TopicError::NotFound(topic.name.clone()).into());
-        }
-        let records = records?;
+        let refused = |full| {
+            self.0.metrics.rejected_read_requests.inc();
+            full
+        };
+        let mut budget = self.0.read_memory.budget(records_max, RESPONSE_BYTES_MAX as usize).await.map_err(refused)?;
+        let records = loop {
+            let read;
+            (read, budget) = self.read_from(partition, from, budget).await;
+            if partition.is_deleted() {
+                return Err(TopicError::NotFound(topic.name.clone()).into());
+            }
+            let read = read?;
+            if !budget.is_lacking() {
+                break read;
+            }
+            budget.wait().await.map_err(refused)?;
+        };
         let next_offset = records.last().map_or(from, |record| record.offset.next());
         let consumed =
             |record: StoredRecord| ConsumedRecord::new(partition.key.partition, record.offset, record.timestamp_ms, record.payload);
-        Ok(ReadResponse {
+        let response = ReadResponse {
             records: records.into_iter().map(consumed).collect(),
             next_offset,
             log_start_offset: partition.log_start(),
             high_watermark: partition.high_watermark(),
-        })
+        };
+        Ok(Held::new(response, budget.into_share()))
     }
 
     /// Waits until there is a record at `from`, the time is over, or the broker shuts down.
@@ -91,14 +121,13 @@ impl Broker {
         &self,
         partition: &Arc<Partition>,
         from: Offset,
-        records_max: usize,
-        bytes_max: usize,
-    ) -> Result<Vec<StoredRecord>, ReadError> {
+        mut budget: Budget,
+    ) -> (Result<Vec<StoredRecord>, ReadError>, Budget) {
         if from >= partition.high_watermark() || partition.read_tail(from, 1).is_some() {
-            return reader::read(&*self.0.storage, partition, from, records_max, bytes_max);
+            return (reader::read(&*self.0.storage, partition, from, &mut budget), budget);
         }
         let (storage, partition) = (Arc::clone(&self.0.storage), Arc::clone(partition));
-        self.blocking(move || reader::read(&*storage, &partition, from, records_max, bytes_max)).await
+        self.blocking(move || (reader::read(&*storage, &partition, from, &mut budget), budget)).await
     }
 
     async fn offset_at(&self, partition: &Arc<Partition>, timestamp_ms: i64) -> Result<Offset, ReadError> {

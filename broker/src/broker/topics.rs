@@ -172,12 +172,11 @@ impl Broker {
     /// Puts a topic that is in the stored catalogue into memory.
     pub(super) async fn add_topic(&self, entry: TopicEntry) -> Result<Arc<Topic>, WriteError> {
         let id = TopicId(entry.id);
-        let tail_bytes_max = self.0.tail_bytes_max(self.0.partitions_count() + entry.config.partitions as usize);
         let mut partitions = Vec::new();
         let mut logs: BTreeMap<ShardId, Vec<_>> = BTreeMap::new();
         for number in 0..entry.config.partitions {
             let key = self.0.partition_key(id, number);
-            let log = new_log(key, tail_bytes_max);
+            let log = new_log(key, &self.0.tail_memory);
             partitions.push(Arc::clone(&log.partition));
             logs.entry(key.shard).or_default().push(log);
         }

@@ -2,6 +2,8 @@
 
 mod clock;
 mod random;
+mod steady;
 
-pub use clock::{Clock, ManualClock, SystemClock};
+pub use clock::{Clock, ManualClock, SteadyClock, SystemClock};
 pub use random::Random;
+pub use steady::SteadyTime;

@@ -1,6 +1,9 @@
-//! Delivery: which records a receive gets.
+//! Delivery in three steps: a receive reserves records, reads them, and leases what it read and will return.
+//!
+//! A reservation changes nothing that is kept: it only stops other receives from reading the same records meanwhile. So a record is
+//! leased, and its delivery counts, only when its bytes are in the hands of the receive; a read that fails costs nobody anything.
 
-use super::state::{Lease, QueueState};
+use super::state::{Delayed, Lease, QueueState};
 use sagamq_api::Offset;
 use sagamq_api::group::EmptyReason;
 use sagamq_api::limits::{IN_FLIGHT_MAX, PENDING_MAX, RECEIVE_RECORDS_MAX, SETTLED_RANGES_MAX};
@@ -20,88 +23,172 @@ pub struct Leased {
     pub handed_out_ms: Option<u64>,
 }
 
-/// What a receive got.
+/// Records that nobody else gets until they are leased or let go.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Received {
+#[must_use = "a reservation has to be leased or released"]
+pub struct Reserved {
+    /// Number of the reservation.
+    pub id: u64,
     /// The records: those that were delivered before, then fresh ones, each part in order of offsets.
-    pub leased: Vec<Leased>,
-    /// Why there are none, if there are none.
-    pub empty: Option<EmptyReason>,
+    pub offsets: Vec<Offset>,
+}
+
+/// How a receive leases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeaseTerms {
+    /// Length of the leases.
+    pub lease_ms: u64,
+    /// Settle at once instead.
+    pub auto_ack: bool,
 }
 
 impl QueueState {
-    /// Leases up to `max` records (at most [`RECEIVE_RECORDS_MAX`]): first those that are due for a redelivery, then fresh
-    /// ones below the high watermark. With `auto_ack` they are settled at once and take no in-flight slot.
+    /// Reserves up to `max` records (at most [`RECEIVE_RECORDS_MAX`]): first those that are due for a redelivery, then fresh ones
+    /// below the high watermark. With `auto_ack` they will take no in-flight slot.
     ///
-    /// Leases that ran out are not looked at: call [`QueueState::expire`] before. `next_lease_id` is called once for each
-    /// record and must never give a number twice for this group.
-    pub fn receive(
-        &mut self,
-        now_ms: u64,
-        max: u32,
-        lease_ms: u64,
-        high_watermark: Offset,
-        auto_ack: bool,
-        next_lease_id: &mut dyn FnMut() -> u64,
-    ) -> Received {
+    /// Leases that ran out are not looked at: call [`QueueState::expire`] before.
+    pub fn reserve(&mut self, now_ms: u64, max: u32, high_watermark: Offset, auto_ack: bool) -> Reserved {
         self.note_due(now_ms);
-        let max = max.min(RECEIVE_RECORDS_MAX) as usize;
-        let deadline_ms = if auto_ack { now_ms } else { now_ms.saturating_add(lease_ms) };
-        let mut leased = Vec::new();
-        while leased.len() < max && (auto_ack || self.in_flight.len() < IN_FLIGHT_MAX) {
-            let Some((offset, attempt, handed_out_ms)) = self.take_next(high_watermark, now_ms) else { break };
-            let lease_id = next_lease_id();
-            if auto_ack {
+        let wanted = (max.min(RECEIVE_RECORDS_MAX) as usize).min(self.in_flight_room(auto_ack));
+        let due = self.ready.range(..high_watermark).filter(|offset| !self.reserved.contains_key(offset));
+        let mut offsets: Vec<Offset> = due.take(wanted).copied().collect();
+        let fresh = (wanted - offsets.len()).min(self.fresh_room());
+        offsets.extend(self.fresh(high_watermark).take(fresh));
+        self.last_reservation += 1;
+        let id = self.last_reservation;
+        self.reserved.extend(offsets.iter().map(|&offset| (offset, id)));
+        Reserved { id, offsets }
+    }
+
+    /// Leases reserved records, or settles them with `auto_ack`. One that was settled meanwhile is left out. `next_lease_id` is
+    /// called once for each record and must never give a number twice for this group.
+    pub fn lease(
+        &mut self,
+        reservation: u64,
+        offsets: &[Offset],
+        now_ms: u64,
+        terms: LeaseTerms,
+        next_lease_id: &mut dyn FnMut() -> u64,
+    ) -> Vec<Leased> {
+        let deadline_ms = if terms.auto_ack { now_ms } else { now_ms.saturating_add(terms.lease_ms) };
+        let mut leased = Vec::with_capacity(offsets.len());
+        for &offset in offsets {
+            let Some(before) = self.take_reserved(reservation, offset, now_ms) else { continue };
+            let (lease_id, attempt) = (next_lease_id(), before.attempt.saturating_add(1));
+            let is_first = self.is_untouched(offset, &before);
+            let handed_out_ms = if is_first { Some(now_ms) } else { before.handed_out_ms };
+            if terms.auto_ack {
                 self.settle_taken(offset);
             } else {
                 self.put_in_flight(offset, Lease { lease_id, deadline_ms, attempt, handed_out_ms });
             }
             leased.push(Leased { offset, attempt, lease_id, deadline_ms, handed_out_ms });
         }
-        let empty = leased.is_empty().then(|| self.why_empty(high_watermark));
-        Received { leased, empty }
+        leased
     }
 
-    /// Takes the next deliverable record out of its place; gives its offset, the number of the delivery, and when it was first handed out.
-    fn take_next(&mut self, high_watermark: Offset, now_ms: u64) -> Option<(Offset, u32, Option<u64>)> {
-        if let Some(&offset) = self.ready.first()
-            && offset < high_watermark
-        {
-            let delayed = self.take_delayed(offset)?;
-            return Some((offset, delayed.attempt.saturating_add(1), delayed.handed_out_ms));
+    /// Puts reserved records off that could not be read, so that they do not stand in the way of others. Their deliveries do not
+    /// change.
+    pub fn put_off(&mut self, reservation: u64, offsets: &[Offset], now_ms: u64, due_ms: u64) {
+        for &offset in offsets {
+            if let Some(before) = self.take_reserved(reservation, offset, now_ms) {
+                self.put_delayed(offset, Delayed { due_ms, ..before });
+            }
         }
-        if self.is_fresh_blocked() {
+    }
+
+    /// Settles reserved offsets that hold no record any more: there is nothing to deliver.
+    pub fn settle_gone(&mut self, reservation: u64, offsets: &[Offset]) {
+        for &offset in offsets {
+            if self.reserved.get(&offset) == Some(&reservation) {
+                self.settle(offset);
+            }
+        }
+    }
+
+    /// Lets the rest of a reservation go; gives the number of its records. Nothing that is kept changes.
+    pub fn release(&mut self, reservation: u64) -> usize {
+        let before = self.reserved.len();
+        self.reserved.retain(|_, &mut id| id != reservation);
+        before - self.reserved.len()
+    }
+
+    /// Why a receive gets nothing; `None` when it would get something.
+    #[must_use]
+    pub fn why_empty(&self, high_watermark: Offset, auto_ack: bool) -> Option<EmptyReason> {
+        let has_due = self.ready.range(..high_watermark).any(|offset| !self.reserved.contains_key(offset));
+        let has_fresh = self.fresh(high_watermark).next().is_some();
+        if (has_due || has_fresh) && self.in_flight_room(auto_ack) == 0 {
+            Some(EmptyReason::InFlightLimit)
+        } else if has_due {
+            None
+        } else if has_fresh && self.settled.len() >= SETTLED_RANGES_MAX {
+            Some(EmptyReason::SettledRangesLimit)
+        } else if has_fresh {
+            (self.fresh_room() == 0).then_some(EmptyReason::PendingLimit)
+        } else if self.delayed.keys().any(|offset| !self.reserved.contains_key(offset)) {
+            Some(EmptyReason::AllDelayed)
+        } else if self.in_flight.is_empty() && self.reserved.is_empty() {
+            Some(EmptyReason::CaughtUp)
+        } else {
+            Some(EmptyReason::AllLeased)
+        }
+    }
+
+    /// How many more records may be leased or read at a time.
+    #[must_use]
+    pub fn in_flight_room(&self, auto_ack: bool) -> usize {
+        let in_flight = if auto_ack { 0 } else { self.in_flight.len() };
+        IN_FLIGHT_MAX.saturating_sub(in_flight + self.reserved.len())
+    }
+
+    /// How many more fresh records may be delivered before the state would grow without bound: then an old one has to be settled first.
+    #[must_use]
+    pub fn fresh_room(&self) -> usize {
+        if self.settled.len() >= SETTLED_RANGES_MAX {
+            return 0;
+        }
+        PENDING_MAX.saturating_sub(self.pending() + self.reserved.len())
+    }
+
+    /// Records below the high watermark that were never delivered, are not settled and that nobody reads, in order.
+    fn fresh(&self, high_watermark: Offset) -> impl Iterator<Item = Offset> + '_ {
+        let mut next = self.next_fresh;
+        core::iter::from_fn(move || {
+            loop {
+                let offset = self.settled.next_absent(next);
+                next = offset.next();
+                if offset >= high_watermark {
+                    return None;
+                }
+                if !self.reserved.contains_key(&offset) {
+                    return Some(offset);
+                }
+            }
+        })
+    }
+
+    /// Takes a reserved record out of its place; gives what is known of it. `None` if it was settled meanwhile.
+    fn take_reserved(&mut self, reservation: u64, offset: Offset, now_ms: u64) -> Option<Delayed> {
+        if self.reserved.get(&offset) != Some(&reservation) {
             return None;
         }
-        let offset = self.peek_fresh(high_watermark)?;
-        self.next_fresh = offset.next();
-        Some((offset, 1, self.marks_hand_outs.then_some(now_ms)))
-    }
-
-    /// The first record that was never delivered and is not settled.
-    fn peek_fresh(&self, high_watermark: Offset) -> Option<Offset> {
-        let offset = self.settled.next_absent(self.next_fresh);
-        (offset < high_watermark).then_some(offset)
-    }
-
-    /// Fresh records would make the state grow without bound: an old one has to be settled first.
-    fn is_fresh_blocked(&self) -> bool {
-        self.settled.len() >= SETTLED_RANGES_MAX || self.pending() >= PENDING_MAX
-    }
-
-    fn why_empty(&self, high_watermark: Offset) -> EmptyReason {
-        let has_ready = self.ready.first().is_some_and(|&offset| offset < high_watermark);
-        let has_fresh = self.peek_fresh(high_watermark).is_some();
-        if self.pending() == 0 && !has_fresh {
-            EmptyReason::CaughtUp
-        } else if (has_ready || has_fresh) && self.in_flight.len() >= IN_FLIGHT_MAX {
-            EmptyReason::InFlightLimit
-        } else if has_fresh && self.settled.len() >= SETTLED_RANGES_MAX {
-            EmptyReason::SettledRangesLimit
-        } else if self.delayed.is_empty() {
-            EmptyReason::AllLeased
-        } else {
-            EmptyReason::AllDelayed
+        self.reserved.remove(&offset);
+        if let Some(delayed) = self.take_delayed(offset) {
+            return Some(delayed);
         }
+        self.pass_over(offset, now_ms);
+        self.next_fresh = offset.next();
+        Some(Delayed::untouched(now_ms))
+    }
+
+    /// A fresh record is delivered before older ones, which others read or could not read: those count as pending from now on.
+    fn pass_over(&mut self, offset: Offset, now_ms: u64) {
+        let mut next = self.settled.next_absent(self.next_fresh);
+        while next < offset {
+            self.put_delayed(next, Delayed::untouched(now_ms));
+            next = self.settled.next_absent(next.next());
+        }
+        self.note_due(now_ms);
     }
 }

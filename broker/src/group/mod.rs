@@ -12,10 +12,12 @@ mod settle;
 mod state;
 
 #[cfg(test)]
+mod bounds_tests;
+#[cfg(test)]
 mod model_tests;
 
 pub use codec::DecodeError;
-pub use deliver::{Leased, Received};
+pub use deliver::{LeaseTerms, Leased, Reserved};
 pub use policy::QueuePolicy;
 pub use receipt::{Receipt, ReceiptError};
 pub use settle::{DeadLetterCause, DeadLettered, Redriven, Settled};

@@ -1,14 +1,37 @@
-//! The queue state against a naive model (a map from offset to what became of it), and at its bounds.
+//! The queue state against a naive model: a map from offset to what became of it.
 
-use super::{DeadLetterCause, DeadLettered, HandOut, QueuePolicy, QueueState, Redriven, Settled};
-use core::ops::Range;
+use super::{DeadLetterCause, DeadLettered, HandOut, LeaseTerms, Leased, QueuePolicy, QueueState, Redriven, Reserved, Settled};
 use proptest::prelude::*;
 use sagamq_api::Offset;
 use sagamq_api::group::EmptyReason;
-use sagamq_api::limits::{IN_FLIGHT_MAX, PENDING_MAX, SETTLED_RANGES_MAX};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-const POLICY: QueuePolicy = QueuePolicy { delivery_limit: 3, backoff_initial_ms: 100, backoff_max_ms: 250 };
+/// What a receive got whose reading took no time and did not fail.
+pub(super) struct Received {
+    pub(super) leased: Vec<Leased>,
+    pub(super) empty: Option<EmptyReason>,
+}
+
+impl QueueState {
+    /// Reserves and leases in one go.
+    pub(super) fn receive(
+        &mut self,
+        now_ms: u64,
+        max: u32,
+        lease_ms: u64,
+        high_watermark: Offset,
+        auto_ack: bool,
+        next_lease_id: &mut dyn FnMut() -> u64,
+    ) -> Received {
+        let reserved = self.reserve(now_ms, max, high_watermark, auto_ack);
+        let leased = self.lease(reserved.id, &reserved.offsets, now_ms, LeaseTerms { lease_ms, auto_ack }, next_lease_id);
+        self.release(reserved.id);
+        let empty = if leased.is_empty() { self.why_empty(high_watermark, auto_ack) } else { None };
+        Received { leased, empty }
+    }
+}
+
+pub(super) const POLICY: QueuePolicy = QueuePolicy { delivery_limit: 3, backoff_initial_ms: 100, backoff_max_ms: 250 };
 const START: u64 = 10;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -20,10 +43,28 @@ enum Fate {
 }
 
 #[derive(Clone, Copy, Debug)]
+enum Unread {
+    PutOff(u64),
+    Gone,
+    LetGo,
+}
+
+#[derive(Clone, Copy, Debug)]
 enum Step {
     Produce(u64),
     Receive {
         max: u32,
+        lease_ms: u64,
+        auto_ack: bool,
+    },
+    Reserve {
+        max: u32,
+    },
+    /// One of the open reservations was read: the records of the mask are leased, the others are put off, gone or let go.
+    Read {
+        reservation: usize,
+        mask: u16,
+        unread: Unread,
         lease_ms: u64,
         auto_ack: bool,
     },
@@ -50,11 +91,18 @@ enum Step {
     ForgetBelow(u64),
 }
 
+fn unread() -> impl Strategy<Value = Unread> {
+    prop_oneof![(0_u64..200).prop_map(Unread::PutOff), Just(Unread::Gone), Just(Unread::LetGo)]
+}
+
 fn step() -> impl Strategy<Value = Step> {
     let jitter = 0.0..1.0_f64;
     prop_oneof![
         3 => (1_u64..6).prop_map(Step::Produce),
         6 => (1_u32..6, 1_u64..400, prop::bool::weighted(0.15)).prop_map(|(max, lease_ms, auto_ack)| Step::Receive { max, lease_ms, auto_ack }),
+        4 => (1_u32..6).prop_map(|max| Step::Reserve { max }),
+        4 => (0_usize..4, any::<u16>(), unread(), 1_u64..400, prop::bool::weighted(0.15))
+            .prop_map(|(reservation, mask, unread, lease_ms, auto_ack)| Step::Read { reservation, mask, unread, lease_ms, auto_ack }),
         5 => (0_usize..12).prop_map(Step::Ack),
         4 => (0_usize..12, prop::option::of(0_u64..200), jitter.clone())
             .prop_map(|(receipt, delay_ms, jitter)| Step::Nack { receipt, delay_ms, jitter }),
@@ -77,8 +125,13 @@ struct Run {
     high_watermark: u64,
     next_lease: u64,
     issued: Vec<(Offset, u64)>,
+    /// Pending records that nobody was ever given.
+    untouched: BTreeSet<u64>,
     /// When each pending record was first handed out.
     handed_out: BTreeMap<u64, u64>,
+    open: Vec<Reserved>,
+    /// Offsets that open reservations still hold, by number.
+    reserved: BTreeMap<u64, u64>,
 }
 
 impl Run {
@@ -92,7 +145,10 @@ impl Run {
             high_watermark: START,
             next_lease: 0,
             issued: Vec::new(),
+            untouched: BTreeSet::new(),
             handed_out: BTreeMap::new(),
+            open: Vec::new(),
+            reserved: BTreeMap::new(),
         }
     }
 
@@ -101,6 +157,10 @@ impl Run {
     }
 
     fn set(&mut self, offset: Offset, fate: Fate) {
+        if fate == Fate::Settled {
+            self.reserved.remove(&offset.0);
+            self.untouched.remove(&offset.0);
+        }
         self.model.insert(offset.0, fate);
     }
 
@@ -117,7 +177,8 @@ impl Run {
             _ => None,
         });
         let fresh = (START..self.high_watermark).map(Offset).filter(|&offset| self.fate(offset) == Fate::Fresh);
-        due.chain(fresh.map(|offset| (offset, 1))).take(max as usize).collect()
+        let all = due.chain(fresh.map(|offset| (offset, 1)));
+        all.filter(|(offset, _)| !self.reserved.contains_key(&offset.0)).take(max as usize).collect()
     }
 
     fn receive(&mut self, max: u32, lease_ms: u64, auto_ack: bool) {
@@ -134,10 +195,12 @@ impl Run {
             let fate = self.fate(leased.offset);
             assert!(matches!(fate, Fate::Fresh | Fate::Delayed { .. }), "{} was {fate:?}", leased.offset);
             self.issued.push((leased.offset, leased.lease_id));
-            if fate == Fate::Fresh {
+            if fate == Fate::Fresh || self.untouched.contains(&leased.offset.0) {
                 self.handed_out.insert(leased.offset.0, self.now_ms);
             }
             assert_eq!(leased.handed_out_ms, self.handed_out.get(&leased.offset.0).copied(), "{}", leased.offset);
+            self.pass_over(leased.offset);
+            self.untouched.remove(&leased.offset.0);
             let lease = Fate::Leased { lease_id: leased.lease_id, deadline_ms: self.now_ms + lease_ms, attempt: leased.attempt };
             self.set(leased.offset, if auto_ack { Fate::Settled } else { lease });
         }
@@ -146,11 +209,88 @@ impl Run {
         }
     }
 
+    /// Fresh records below one that is delivered are pending from then on: others read them, or could not.
+    fn pass_over(&mut self, delivered: Offset) {
+        if self.fate(delivered) == Fate::Fresh {
+            for offset in (START..delivered.0).map(Offset) {
+                if self.fate(offset) == Fate::Fresh {
+                    self.set(offset, Fate::Delayed { attempt: 0, due_ms: self.now_ms, lapsed: None });
+                    self.untouched.insert(offset.0);
+                }
+            }
+        }
+    }
+
+    fn reserve(&mut self, max: u32) {
+        let expected: Vec<Offset> = self.expected_batch(max).into_iter().map(|(offset, _)| offset).collect();
+        let reserved = self.state.reserve(self.now_ms, max, Offset(self.high_watermark), false);
+        assert_eq!(reserved.offsets, expected);
+        self.reserved.extend(expected.iter().map(|offset| (offset.0, reserved.id)));
+        self.open.push(reserved);
+    }
+
+    fn read(&mut self, at: usize, mask: u16, unread: Unread, terms: LeaseTerms) {
+        if at >= self.open.len() {
+            return;
+        }
+        let Reserved { id, offsets } = self.open.remove(at);
+        let (read, left): (Vec<_>, Vec<_>) = offsets.iter().enumerate().partition(|(index, _)| mask & (1 << (index % 16)) != 0);
+        let [read, left] = [read, left].map(|part| part.into_iter().map(|(_, &offset)| offset).collect::<Vec<_>>());
+        let Self { state, next_lease, .. } = self;
+        let mut draw = || {
+            *next_lease += 1;
+            *next_lease
+        };
+        let leased = state.lease(id, &read, self.now_ms, terms, &mut draw);
+        let held = |run: &Self, offset: &Offset| run.reserved.get(&offset.0) == Some(&id);
+        let expected: Vec<Offset> = read.into_iter().filter(|offset| held(self, offset)).collect();
+        assert_eq!(leased.iter().map(|leased| leased.offset).collect::<Vec<_>>(), expected);
+        for leased in leased {
+            let attempt = match self.fate(leased.offset) {
+                Fate::Fresh => 1,
+                Fate::Delayed { attempt, .. } => attempt + 1,
+                fate => panic!("{} was {fate:?}", leased.offset),
+            };
+            assert_eq!(leased.attempt, attempt);
+            if self.fate(leased.offset) == Fate::Fresh || self.untouched.contains(&leased.offset.0) {
+                self.handed_out.insert(leased.offset.0, self.now_ms);
+            }
+            assert_eq!(leased.handed_out_ms, self.handed_out.get(&leased.offset.0).copied(), "{}", leased.offset);
+            self.pass_over(leased.offset);
+            self.untouched.remove(&leased.offset.0);
+            self.reserved.remove(&leased.offset.0);
+            self.issued.push((leased.offset, leased.lease_id));
+            let lease = Fate::Leased { lease_id: leased.lease_id, deadline_ms: self.now_ms + terms.lease_ms, attempt };
+            self.set(leased.offset, if terms.auto_ack { Fate::Settled } else { lease });
+        }
+        match unread {
+            Unread::PutOff(ms) => self.state.put_off(id, &left, self.now_ms, self.now_ms + ms),
+            Unread::Gone => self.state.settle_gone(id, &left),
+            Unread::LetGo => {}
+        }
+        self.state.release(id);
+        for offset in left.into_iter().filter(|offset| held(self, offset)).collect::<Vec<_>>() {
+            self.reserved.remove(&offset.0);
+            match (unread, self.fate(offset)) {
+                (Unread::LetGo, _) => {}
+                (Unread::Gone, _) => self.set(offset, Fate::Settled),
+                (Unread::PutOff(ms), Fate::Delayed { attempt, lapsed, .. }) => {
+                    self.set(offset, Fate::Delayed { attempt, due_ms: self.now_ms + ms, lapsed });
+                }
+                (Unread::PutOff(ms), _) => {
+                    self.pass_over(offset);
+                    self.set(offset, Fate::Delayed { attempt: 0, due_ms: self.now_ms + ms, lapsed: None });
+                    self.untouched.insert(offset.0);
+                }
+            }
+        }
+    }
+
     fn expected_reason(&self) -> EmptyReason {
-        let is = |wanted: fn(&Fate) -> bool| self.model.values().any(wanted);
+        let is = |wanted: fn(&Fate) -> bool| self.model.iter().any(|(offset, fate)| wanted(fate) && !self.reserved.contains_key(offset));
         if is(|fate| matches!(fate, Fate::Delayed { .. })) {
             EmptyReason::AllDelayed
-        } else if is(|fate| matches!(fate, Fate::Leased { .. })) {
+        } else if !self.reserved.is_empty() || is(|fate| matches!(fate, Fate::Leased { .. })) {
             EmptyReason::AllLeased
         } else {
             EmptyReason::CaughtUp
@@ -173,6 +313,10 @@ impl Run {
         match step {
             Step::Produce(records) => self.high_watermark += records,
             Step::Receive { max, lease_ms, auto_ack } => self.receive(max, lease_ms, auto_ack),
+            Step::Reserve { max } => self.reserve(max),
+            Step::Read { reservation, mask, unread, lease_ms, auto_ack } => {
+                self.read(reservation, mask, unread, LeaseTerms { lease_ms, auto_ack });
+            }
             Step::Ack(back) => self.ack(self.receipt(back)),
             Step::Nack { receipt, delay_ms, jitter } => self.nack(self.receipt(receipt), delay_ms, jitter),
             Step::Extend { receipt, lease_ms } => self.extend(self.receipt(receipt), lease_ms),
@@ -191,6 +335,7 @@ impl Run {
                     self.set(Offset(offset), Fate::Settled);
                 }
                 self.high_watermark = self.high_watermark.max(log_start);
+                self.reserved = self.reserved.split_off(&log_start);
             }
         }
     }
@@ -262,7 +407,10 @@ impl Run {
         let done = self.state.postpone(offset, due_ms);
         match self.fate(offset) {
             Fate::Leased { lease_id, attempt, .. } => self.set(offset, Fate::Delayed { attempt, due_ms, lapsed: Some(lease_id) }),
-            Fate::Delayed { attempt, lapsed, .. } => self.set(offset, Fate::Delayed { attempt, due_ms, lapsed }),
+            Fate::Delayed { attempt, lapsed, .. } => {
+                self.reserved.remove(&offset.0);
+                self.set(offset, Fate::Delayed { attempt, due_ms, lapsed });
+            }
             Fate::Fresh | Fate::Settled => return assert!(!done),
         }
         assert!(done);
@@ -270,7 +418,15 @@ impl Run {
 
     fn pass(&mut self, ms: u64, jitter: f64) {
         self.now_ms += ms;
-        let mut dead = self.state.expire(self.now_ms, &POLICY, &mut || jitter);
+        let mut dead = Vec::new();
+        // In parts, as the shard does it to keep its commits small.
+        loop {
+            let part = self.state.expire(self.now_ms, &POLICY, 1, &mut || jitter);
+            if part.is_empty() {
+                break;
+            }
+            dead.extend(part);
+        }
         dead.sort_by_key(|dead| dead.offset);
         let mut expected = Vec::new();
         for (&offset, fate) in &mut self.model {
@@ -297,6 +453,7 @@ impl Run {
             let hand_out = match self.fate(offset) {
                 Fate::Fresh => HandOut::Never,
                 Fate::Settled => HandOut::Unknown,
+                Fate::Delayed { .. } if self.untouched.contains(&offset.0) => HandOut::Never,
                 Fate::Leased { .. } | Fate::Delayed { .. } => {
                     self.handed_out.get(&offset.0).map_or(HandOut::Unknown, |&at_ms| HandOut::At(at_ms))
                 }
@@ -313,6 +470,7 @@ impl Run {
         assert_eq!(self.state.lag(high_watermark), unsettled().filter(is_counted).count() as u64);
         assert_eq!(self.state.oldest_unsettled(high_watermark), unsettled().find(|&offset| offset < high_watermark));
         assert!(self.state.ack_floor() >= floor_before, "the floor fell");
+        assert_eq!(self.state.reserved(), self.reserved.len() as u64);
         assert!(self.state.ack_floor() <= self.state.next_fresh());
         let decoded = QueueState::decode(&self.state.encode()).expect("its own bytes");
         assert_eq!(decoded, self.state);
@@ -333,149 +491,10 @@ proptest! {
             if at % restart_every == 0 {
                 run.state = QueueState::decode(&run.state.encode()).expect("its own bytes");
                 run.state.mark_hand_outs();
+                run.state.mark_hand_outs();
+                run.open.clear();
+                run.reserved.clear();
             }
         }
     }
-}
-
-fn leases() -> impl FnMut() -> u64 {
-    let mut next = 0;
-    move || {
-        next += 1;
-        next
-    }
-}
-
-fn filled(offsets: Range<u64>) -> (QueueState, Vec<(Offset, u64)>) {
-    let mut state = QueueState::starting_at(Offset(offsets.start));
-    let mut draw = leases();
-    let received = state.receive(0, 1_000, 1_000, Offset(offsets.end), false, &mut draw);
-    let receipts = received.leased.iter().map(|leased| (leased.offset, leased.lease_id)).collect();
-    (state, receipts)
-}
-
-#[test]
-fn the_in_flight_bound_stops_delivery_and_says_so_and_delayed_records_hold_no_slot() {
-    let (mut state, receipts) = filled(0..5_000);
-    assert_eq!(state.in_flight(), IN_FLIGHT_MAX as u64);
-    let mut draw = {
-        let mut next = 10_000;
-        move || {
-            next += 1;
-            next
-        }
-    };
-    let full = state.receive(1, 10, 1_000, Offset(5_000), false, &mut draw);
-    assert_eq!((full.leased.len(), full.empty), (0, Some(EmptyReason::InFlightLimit)));
-    let (offset, lease_id) = receipts[0];
-    assert_eq!(state.nack(offset, lease_id, 1, Some(500), &POLICY, 0.0), Settled::Done { lease_until_ms: None });
-    let next = state.receive(1, 10, 1_000, Offset(5_000), false, &mut draw);
-    assert_eq!(next.leased.iter().map(|leased| leased.offset).collect::<Vec<_>>(), [Offset(1_000)]);
-    let auto = state.receive(1, 10, 1_000, Offset(5_000), true, &mut draw);
-    assert_eq!(auto.leased.len(), 10, "settled at once, so no slot is needed");
-}
-
-#[test]
-fn too_many_settled_ranges_stop_fresh_records_until_the_floor_moves() {
-    let mut state = QueueState::starting_at(Offset(0));
-    for at in 0..SETTLED_RANGES_MAX as u64 {
-        assert!(state.settle(Offset(2 * at + 1)));
-    }
-    assert_eq!(state.settled_ranges(), SETTLED_RANGES_MAX);
-    let high_watermark = Offset(30_000);
-    let blocked = state.receive(0, 1, 1_000, high_watermark, false, &mut leases());
-    assert_eq!(blocked.empty, Some(EmptyReason::SettledRangesLimit));
-    assert!(state.settle(Offset(0)));
-    assert_eq!(state.ack_floor(), Offset(2));
-    assert_eq!(state.receive(0, 1, 1_000, high_watermark, false, &mut leases()).leased[0].offset, Offset(2));
-    assert_eq!(QueueState::decode(&state.encode()).as_ref(), Ok(&state));
-}
-
-#[test]
-fn too_many_waiting_records_stop_fresh_ones_and_redrives() {
-    let mut state = QueueState::starting_at(Offset(100));
-    let mut draw = leases();
-    let high_watermark = Offset(50_000);
-    loop {
-        let received = state.receive(0, 1_000, 1_000, high_watermark, false, &mut draw);
-        for leased in &received.leased {
-            let _ = state.nack(leased.offset, leased.lease_id, 0, Some(9_000), &POLICY, 0.0);
-        }
-        if let Some(reason) = received.empty {
-            assert_eq!(reason, EmptyReason::AllDelayed);
-            break;
-        }
-    }
-    assert_eq!(state.delayed(), PENDING_MAX as u64);
-    assert_eq!(state.redrive(Offset(3), 0), Redriven::Full);
-    assert_eq!(state.lag(high_watermark), 49_900, "no record was forgotten");
-    assert_eq!(state.next_due_ms(), Some(9_000));
-    let again = state.receive(9_000, 1_000, 1_000, high_watermark, false, &mut draw);
-    assert_eq!((again.leased.len(), again.leased[0].offset, again.leased[0].attempt), (1_000, Offset(100), 2));
-}
-
-#[test]
-fn a_batch_settled_in_any_order_leaves_one_floor() {
-    let (mut state, mut receipts) = filled(0..1_000);
-    receipts.reverse();
-    for (offset, lease_id) in &receipts {
-        assert_eq!(state.ack(*offset, *lease_id), Settled::Done { lease_until_ms: None });
-    }
-    assert_eq!(state, QueueState::starting_at(Offset(1_000)));
-}
-
-#[test]
-fn a_record_is_a_dead_letter_exactly_at_its_limit_and_a_redrive_starts_it_again_below_the_floor() {
-    let mut state = QueueState::starting_at(Offset(0));
-    let mut draw = leases();
-    let high_watermark = Offset(1);
-    for round in 0..2_u64 {
-        for attempt in 1..=POLICY.delivery_limit {
-            let now_ms = 1_000 * (10 * round + u64::from(attempt));
-            let leased = state.receive(now_ms, 1, 100, high_watermark, false, &mut draw).leased[0];
-            assert_eq!(leased.attempt, attempt);
-            let dead = state.expire(now_ms + 100, &POLICY, &mut || 1.0);
-            let expected = (attempt == POLICY.delivery_limit).then_some(DeadLettered { offset: Offset(0), attempts: attempt });
-            assert_eq!(dead, Vec::from_iter(expected));
-        }
-        assert_eq!((state.ack_floor(), state.lag(high_watermark)), (Offset(1), 0));
-        assert_eq!(state.redrive(Offset(0), 1_000 * (10 * round + 9)), Redriven::Done);
-        assert_eq!(state.redrive(Offset(0), 1_000 * (10 * round + 9)), Redriven::NotSettled);
-        assert_eq!((state.ack_floor(), state.lag(high_watermark)), (Offset(1), 1));
-        assert_eq!(state.oldest_unsettled(high_watermark), Some(Offset(0)));
-    }
-}
-
-#[test]
-fn a_late_acknowledgement_counts_until_somebody_else_gets_the_record() {
-    let (mut state, receipts) = filled(0..2);
-    let [(first, first_lease), (second, second_lease)] = receipts[..] else { panic!("two records") };
-    // Over, but nobody looked yet.
-    assert_eq!(state.nack(first, first_lease, 1_000, None, &POLICY, 0.0), Settled::Expired);
-    assert_eq!(state.extend(first, first_lease, 1_000, 1_000), Settled::Expired);
-    assert_eq!(state.terminate(first, first_lease, 1_000), Settled::Expired);
-    assert!(state.expire(1_000, &POLICY, &mut || 0.0).is_empty());
-    assert_eq!(state.ack(first, first_lease), Settled::Done { lease_until_ms: None });
-    assert_eq!(state.ack(first, first_lease), Settled::AlreadySettled);
-    let mut draw = || 77;
-    assert_eq!(state.receive(1_000, 5, 1_000, Offset(2), false, &mut draw).leased[0].offset, second);
-    assert_eq!(state.ack(second, second_lease), Settled::Expired);
-    assert_eq!(state.ack(second, 77), Settled::Done { lease_until_ms: None });
-}
-
-#[test]
-fn a_hand_out_leaves_a_mark_that_neither_a_give_back_nor_a_new_lease_changes() {
-    let mut state = QueueState::starting_at(Offset(0));
-    state.mark_hand_outs();
-    let mut draw = leases();
-    assert_eq!(state.hand_out(Offset(0)), HandOut::Never);
-    let first = state.receive(1_000, 1, 500, Offset(2), false, &mut draw).leased[0];
-    let _ = state.give_back(first.offset, first.lease_id, 1_100);
-    assert_eq!((state.hand_out(Offset(0)), state.hand_out(Offset(1))), (HandOut::At(1_000), HandOut::Never));
-    let again = state.receive(1_200, 1, 500, Offset(2), false, &mut draw).leased[0];
-    assert_eq!((again.offset, again.attempt, again.handed_out_ms), (Offset(0), 1, Some(1_000)));
-    assert!(state.expire(1_700, &POLICY, &mut || 1.0).is_empty());
-    assert_eq!(QueueState::decode(&state.encode()).expect("its own bytes").hand_out(Offset(0)), HandOut::At(1_000));
-    assert!(state.settle(Offset(0)));
-    assert_eq!(state.hand_out(Offset(0)), HandOut::Unknown, "settled: it may have been, and the time is let go");
 }

@@ -159,6 +159,8 @@ impl QueueState {
         if self.is_settled(offset) {
             return false;
         }
+        // Whoever reads it at this moment will not get it.
+        self.reserved.remove(&offset);
         if self.take_in_flight(offset).is_none() {
             self.take_delayed(offset);
         }
@@ -178,7 +180,11 @@ impl QueueState {
                 handed_out_ms: lease.handed_out_ms,
             },
             None => match self.take_delayed(offset) {
-                Some(delayed) => Delayed { due_ms, ..delayed },
+                Some(delayed) => {
+                    // Whoever reads it at this moment comes too early.
+                    self.reserved.remove(&offset);
+                    Delayed { due_ms, ..delayed }
+                }
                 None => return false,
             },
         };
@@ -198,9 +204,18 @@ impl QueueState {
 
     /// Ends the leases that ran out: their records wait for the policy's backoff, or are settled as dead letters, which have to
     /// be written in the same commit. Also notes which delayed records are due. `jitter` is called once a lease.
-    pub fn expire(&mut self, now_ms: u64, policy: &QueuePolicy, jitter: &mut dyn FnMut() -> f64) -> Vec<DeadLettered> {
+    ///
+    /// It stops behind `dead_letters_max` dead letters, so that a commit stays small; [`QueueState::next_due_ms`] is in the past then.
+    pub fn expire(
+        &mut self,
+        now_ms: u64,
+        policy: &QueuePolicy,
+        dead_letters_max: usize,
+        jitter: &mut dyn FnMut() -> f64,
+    ) -> Vec<DeadLettered> {
         let mut dead_letters = Vec::new();
-        while let Some(&(deadline_ms, offset)) = self.by_deadline.first()
+        while dead_letters.len() < dead_letters_max
+            && let Some(&(deadline_ms, offset)) = self.by_deadline.first()
             && deadline_ms <= now_ms
         {
             let lease = self.take_in_flight(offset).expect("the index holds leased records only");
@@ -243,6 +258,7 @@ impl QueueState {
         {
             self.settle(offset);
         }
+        self.reserved = self.reserved.split_off(&log_start);
         if self.ack_floor < log_start {
             self.ack_floor = self.settled.absorb(log_start);
             self.next_fresh = self.next_fresh.max(self.ack_floor);

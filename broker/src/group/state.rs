@@ -11,6 +11,7 @@
 
 use super::ranges::RangeSet;
 use sagamq_api::Offset;
+use sagamq_api::limits::SETTLED_RANGES_MAX;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A record in the hands of a consumer.
@@ -34,6 +35,13 @@ pub(crate) struct Delayed {
     pub(crate) lapsed_lease: Option<u64>,
     /// As in [`Lease`]: neither a delivery that is given back nor a new one changes it.
     pub(crate) handed_out_ms: Option<u64>,
+}
+
+impl Delayed {
+    /// Of a record that nobody was given yet.
+    pub(super) fn untouched(due_ms: u64) -> Self {
+        Self { attempt: 0, due_ms, lapsed_lease: None, handed_out_ms: None }
+    }
 }
 
 /// Whether a record was ever handed to a consumer: what the embedder of a lane topic asks for.
@@ -60,6 +68,10 @@ pub struct QueueState {
     pub(super) redriven: u64,
     /// Whether hand-outs get a mark with their time. A setting, not encoded.
     pub(super) marks_hand_outs: bool,
+    /// Offsets that a receive reads at this moment, each with the number of its reservation. In memory only: whoever reads is gone
+    /// after a restart.
+    pub(super) reserved: BTreeMap<Offset, u64>,
+    pub(super) last_reservation: u64,
     // What follows is an index over the maps above: never encoded, not part of equality.
     pub(super) by_deadline: BTreeSet<(u64, Offset)>,
     pub(super) by_due: BTreeSet<(u64, Offset)>,
@@ -115,6 +127,12 @@ impl QueueState {
         self.ready.len() as u64
     }
 
+    /// Records that receives read at this moment; they are leased or let go when the reading is done.
+    #[must_use]
+    pub fn reserved(&self) -> u64 {
+        self.reserved.len() as u64
+    }
+
     /// Ranges of settled records above the floor.
     #[must_use]
     pub fn settled_ranges(&self) -> usize {
@@ -149,10 +167,13 @@ impl QueueState {
         self.marks_hand_outs = true;
     }
 
-    /// Whether the record was ever handed out. Every record below `next_fresh` is settled or pending, and only what was delivered is
-    /// pending, so the mark is needed for its time alone.
+    /// Whether the record was ever handed out. Every record below `next_fresh` is settled or pending, and of the pending ones only those
+    /// that were passed over have neither a delivery nor a mark.
     #[must_use]
     pub fn hand_out(&self, offset: Offset) -> HandOut {
+        if self.delayed.get(&offset).is_some_and(|delayed| self.is_untouched(offset, delayed)) {
+            return HandOut::Never;
+        }
         let leased = self.in_flight.get(&offset).map(|lease| lease.handed_out_ms);
         match leased.or_else(|| self.delayed.get(&offset).map(|delayed| delayed.handed_out_ms)) {
             Some(Some(at_ms)) => HandOut::At(at_ms),
@@ -162,10 +183,36 @@ impl QueueState {
         }
     }
 
+    /// Whether a pending record was never given to anybody. It can be told only where hand-outs are marked: a delivery that was given
+    /// back does not count. A redriven record was delivered before.
+    pub(super) fn is_untouched(&self, offset: Offset, delayed: &Delayed) -> bool {
+        let was_delivered = delayed.attempt > 0 || delayed.handed_out_ms.is_some() || self.is_in_settled_part(offset);
+        self.marks_hand_outs && !was_delivered
+    }
+
     /// Whether the record is settled.
     #[must_use]
     pub fn is_settled(&self, offset: Offset) -> bool {
         self.is_in_settled_part(offset) && !self.is_pending(offset)
+    }
+
+    /// Offsets of the half-open range that were never settled, in order. For a group whose records are settled and never delivered.
+    pub fn unsettled(&self, from: Offset, end: Offset) -> impl Iterator<Item = Offset> + '_ {
+        let mut next = from.max(self.ack_floor);
+        core::iter::from_fn(move || {
+            let offset = self.settled.next_absent(next);
+            next = offset.next();
+            (offset < end).then_some(offset)
+        })
+    }
+
+    /// Whether settling the offset would keep the number of settled ranges within its bound.
+    #[must_use]
+    pub fn has_room_to_settle(&self, offset: Offset) -> bool {
+        let joins = offset <= self.ack_floor
+            || self.settled.contains(offset.next())
+            || offset.0.checked_sub(1).is_some_and(|before| self.settled.contains(Offset(before)));
+        joins || self.settled.len() < SETTLED_RANGES_MAX
     }
 
     pub(super) fn is_in_settled_part(&self, offset: Offset) -> bool {

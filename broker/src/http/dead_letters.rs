@@ -2,6 +2,7 @@
 
 use crate::broker::Broker;
 use crate::http::extract::{GroupPath, JsonBody, PathParams, QueryParams};
+use crate::http::held::HeldJson;
 use crate::http::problem::ApiError;
 use axum::extract::State;
 use axum::routing::{get, post};
@@ -28,8 +29,8 @@ async fn list(
     State(broker): State<Broker>,
     PathParams(path): PathParams<GroupPath>,
     QueryParams(query): QueryParams<DeadLetterQuery>,
-) -> Result<Json<DeadLetterList>, ApiError> {
-    Ok(Json(DeadLetterList { dead_letters: broker.dead_letters(&path.topic, &path.group, &query).await? }))
+) -> Result<HeldJson<DeadLetterList>, ApiError> {
+    Ok(HeldJson(broker.dead_letters_held(&path.topic, &path.group, &query).await?))
 }
 
 /// Delivers dead letters to the group again, with a fresh count of deliveries. The body may be left out: all of them, as far as

@@ -2,6 +2,7 @@
 
 use crate::broker::Broker;
 use crate::http::extract::{GroupPath, JsonBody, PathParams, TopicPath};
+use crate::http::held::HeldJson;
 use crate::http::problem::ApiError;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -68,8 +69,8 @@ async fn receive(
     State(broker): State<Broker>,
     PathParams(path): PathParams<GroupPath>,
     JsonBody(request): JsonBody<ReceiveRequest>,
-) -> Result<Json<ReceiveResponse>, ApiError> {
-    Ok(Json(broker.receive(&path.topic, &path.group, &request).await?))
+) -> Result<HeldJson<ReceiveResponse>, ApiError> {
+    Ok(HeldJson(broker.receive_held(&path.topic, &path.group, &request).await?))
 }
 
 /// Acknowledges records: they are done. Durable when it is answered.

@@ -7,6 +7,7 @@ mod dead_letters;
 pub mod extract;
 mod groups;
 mod health;
+mod held;
 mod layers;
 mod metrics;
 mod openapi;

@@ -117,7 +117,7 @@ impl From<ReadError> for ApiError {
     fn from(error: ReadError) -> Self {
         match error {
             ReadError::OutOfRange { .. } => Self::new(ErrorCode::OffsetOutOfRange, error.to_string()),
-            ReadError::Damaged { .. } => Self::new(ErrorCode::StorageCorrupt, error.to_string()),
+            ReadError::Damaged { .. } | ReadError::Missing { .. } => Self::new(ErrorCode::StorageCorrupt, error.to_string()),
             ReadError::Storage(error) => error.into(),
         }
     }
@@ -192,6 +192,7 @@ impl From<ReadRequestError> for ApiError {
             ReadRequestError::Read(error) => error.into(),
             ReadRequestError::PartitionNotFound { .. } => Self::new(ErrorCode::PartitionNotFound, error.to_string()),
             ReadRequestError::Parameter(detail) => Self::invalid(detail),
+            ReadRequestError::Overloaded(full) => Self::new(ErrorCode::Overloaded, full.to_string()),
         }
     }
 }
@@ -222,6 +223,7 @@ impl From<ConsumeError> for ApiError {
             ConsumeError::Parameter(_) => ErrorCode::InvalidRequest,
             ConsumeError::Receipt { .. } | ConsumeError::ForeignReceipt { .. } => ErrorCode::InvalidReceipt,
             ConsumeError::AllExpired => ErrorCode::ReceiptExpired,
+            ConsumeError::Overloaded(_) => ErrorCode::Overloaded,
         };
         Self::new(code, detail)
     }

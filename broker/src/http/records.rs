@@ -2,6 +2,7 @@
 
 use crate::broker::Broker;
 use crate::http::extract::{JsonBody, PartitionPath, PathParams, QueryParams, TopicPath};
+use crate::http::held::HeldJson;
 use crate::http::problem::ApiError;
 use axum::extract::State;
 use axum::http::HeaderMap;
@@ -55,8 +56,8 @@ async fn read(
     State(broker): State<Broker>,
     PathParams(path): PathParams<PartitionPath>,
     QueryParams(query): QueryParams<ReadQuery>,
-) -> Result<Json<ReadResponse>, ApiError> {
-    Ok(Json(broker.read(&path.topic, path.partition, &query).await?))
+) -> Result<HeldJson<ReadResponse>, ApiError> {
+    Ok(HeldJson(broker.read_held(&path.topic, path.partition, &query).await?))
 }
 
 /// The key of the request, if it has one. Two would make it unclear which one a retry has to repeat.

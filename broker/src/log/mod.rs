@@ -1,6 +1,7 @@
 //! The log of a partition: batches, positions, the tail in memory, reading.
 
 pub mod batch;
+pub(crate) mod budget;
 pub(crate) mod cut;
 pub(crate) mod offsets;
 pub(crate) mod partition;
@@ -8,4 +9,5 @@ pub(crate) mod reader;
 pub(crate) mod recovery;
 pub(crate) mod tail;
 
+pub use budget::{MemoryShare, ReadMemoryFull};
 pub use reader::ReadError;

@@ -4,7 +4,7 @@
 
 use crate::log::batch::Batch;
 use crate::log::offsets::LogOffsets;
-use crate::log::tail::{CachedBatch, Tail};
+use crate::log::tail::{CachedBatch, Tail, TailMemory};
 use crate::storage::keys::PartitionKey;
 use sagamq_api::Offset;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -20,7 +20,8 @@ pub(crate) struct Partition {
     offsets: Mutex<LogOffsets>,
     high_watermark: watch::Sender<u64>,
     /// A plain mutex: it is held for the push or the clone of a few batch handles and never across an await.
-    tail: Mutex<Tail>,
+    tail: Arc<Mutex<Tail>>,
+    tail_memory: TailMemory,
     /// Groups that wait for records; each is woken once per durable append.
     waiting_groups: RwLock<Vec<Arc<Notify>>>,
     /// Mean bytes of a record, so that a receive can bound its answer before it leases.
@@ -29,12 +30,13 @@ pub(crate) struct Partition {
 }
 
 impl Partition {
-    pub(crate) fn new(key: PartitionKey, offsets: LogOffsets, tail_bytes_max: usize) -> Self {
+    pub(crate) fn new(key: PartitionKey, offsets: LogOffsets, tail_memory: &TailMemory) -> Self {
         Self {
             key,
             high_watermark: watch::Sender::new(offsets.high_watermark.0),
             offsets: Mutex::new(offsets),
-            tail: Mutex::new(Tail::new(tail_bytes_max)),
+            tail: Arc::default(),
+            tail_memory: tail_memory.clone(),
             waiting_groups: RwLock::default(),
             record_bytes_mean: AtomicU64::new(1024),
             deleted: AtomicBool::new(false),
@@ -67,6 +69,11 @@ impl Partition {
         self.record_bytes_mean.load(Ordering::Relaxed).max(1)
     }
 
+    /// The newest batch is the best guess there is after a restart.
+    pub(crate) fn guess_record_bytes(&self, newest: &Batch) {
+        self.record_bytes_mean.store(newest.len() as u64 / u64::from(newest.records_count()).max(1), Ordering::Relaxed);
+    }
+
     pub(crate) fn is_deleted(&self) -> bool {
         self.deleted.load(Ordering::Acquire)
     }
@@ -74,6 +81,7 @@ impl Partition {
     /// Marks the partition deleted and wakes everybody who waits for it.
     pub(crate) fn delete(&self) {
         self.deleted.store(true, Ordering::Release);
+        self.tail_memory.forget(&self.tail);
         self.high_watermark.send_modify(|_| ());
         self.wake_groups();
     }
@@ -89,15 +97,9 @@ impl Partition {
     /// Shows durable batches to the readers: first the tail, then the watermark, so that nobody sees an offset he cannot read.
     pub(crate) fn publish(&self, batches: Vec<Batch>) {
         let Some(end) = batches.last().map(Batch::next_offset) else { return };
-        let (mut bytes, mut records) = (0, 0);
-        {
-            let mut tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
-            for batch in batches {
-                bytes += batch.len() as u64;
-                records += batch.next_offset().0 - batch.base_offset().0;
-                tail.push(batch);
-            }
-        }
+        let bytes: u64 = batches.iter().map(|batch| batch.len() as u64).sum();
+        let records: u64 = batches.iter().map(|batch| batch.next_offset().0 - batch.base_offset().0).sum();
+        self.tail_memory.push(&self.tail, batches);
         let mean = (self.record_bytes_mean() * 7 + bytes / records.max(1)) / 8;
         self.record_bytes_mean.store(mean, Ordering::Relaxed);
         self.offsets().make_durable(end);

@@ -1,12 +1,12 @@
 //! Reading a partition: from the tail in memory, else from storage. Never above the high watermark.
 
 use crate::log::batch::{Batch, BatchError, StoredRecord};
+use crate::log::budget::Budget;
 use crate::log::partition::Partition;
 use crate::log::tail::CachedBatch;
 use crate::storage::{Direction, Family, Storage, StorageError};
 use core::ops::ControlFlow;
 use sagamq_api::Offset;
-use std::collections::BTreeMap;
 
 /// Why records could not be read.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -29,37 +29,54 @@ pub enum ReadError {
         /// What is wrong with it.
         reason: BatchError,
     },
+    /// No batch holds the offset, although it lies between the log's start and its end.
+    #[error("no batch holds offset {offset}: a part of the log is missing")]
+    Missing {
+        /// The offset.
+        offset: Offset,
+    },
     /// The device failed.
     #[error(transparent)]
     Storage(#[from] StorageError),
 }
 
-/// Up to `records_max` records from `from` on, bounded by bytes; at least one if there is one. Blocks on storage.
+/// What was found of single records.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    /// The records, in order of their offsets.
+    pub(crate) records: Vec<StoredRecord>,
+    /// Offsets within sound batches that hold no record any more, or that lie before the log's start.
+    pub(crate) gone: Vec<Offset>,
+    /// Offsets that could not be read; what is behind them was.
+    pub(crate) failed: Vec<Offset>,
+    /// Why the last of them could not.
+    pub(crate) error: Option<ReadError>,
+}
+
+/// Records from `from` on as far as the budget goes; at least one if there is one, unless the budget lacks memory. Blocks on storage.
 pub(crate) fn read(
     storage: &dyn Storage,
     partition: &Partition,
     from: Offset,
-    records_max: usize,
-    bytes_max: usize,
+    budget: &mut Budget,
 ) -> Result<Vec<StoredRecord>, ReadError> {
     let (log_start, high_watermark) = (partition.log_start(), partition.high_watermark());
     if from < log_start || from > high_watermark {
         return Err(ReadError::OutOfRange { offset: from, log_start, high_watermark });
     }
     let mut records: Vec<StoredRecord> = Vec::new();
-    let mut bytes = 0;
     let mut next = from;
-    while next < high_watermark && records.len() < records_max && bytes < bytes_max {
-        let batches = batches(storage, partition, next, records_max - records.len(), bytes_max - bytes)?;
+    while next < high_watermark && !budget.is_full() {
+        let batches = batches(storage, partition, next, budget)?;
         let Some(last) = batches.last() else { break };
         next = last.next();
         for batch in &batches {
             let decoded = batch.records().map_err(|reason| ReadError::Damaged { base: batch.base(), reason })?;
-            for record in decoded.iter().filter(|record| record.offset >= from) {
-                if records.len() >= records_max || (bytes >= bytes_max && !records.is_empty()) {
+            // The tail may hold a batch whose watermark has not risen yet.
+            for record in decoded.iter().filter(|record| record.offset >= from && record.offset < high_watermark) {
+                if !budget.admit_record(&record.payload) {
                     return Ok(records);
                 }
-                bytes += record.payload.len();
                 records.push(record.clone());
             }
         }
@@ -67,25 +84,71 @@ pub(crate) fn read(
     Ok(records)
 }
 
-/// The records at these offsets, which must be sorted. One that is not there any more is left out. Blocks on storage.
-pub(crate) fn read_at(
-    storage: &dyn Storage,
-    partition: &Partition,
-    offsets: &[Offset],
-) -> Result<BTreeMap<Offset, StoredRecord>, ReadError> {
-    let mut found = BTreeMap::new();
-    let mut wanted = offsets.iter().copied().filter(|&o| o >= partition.log_start() && o < partition.high_watermark()).peekable();
+/// The records at these offsets, which must be sorted, as far as the budget goes. A batch that cannot be read does not keep those behind
+/// it from being read. Blocks on storage.
+pub(crate) fn read_at(storage: &dyn Storage, partition: &Partition, offsets: &[Offset], budget: &mut Budget) -> Found {
+    let mut found = Found::default();
+    let (log_start, high_watermark) = (partition.log_start(), partition.high_watermark());
+    let mut wanted = offsets.iter().copied().filter(|&offset| offset < high_watermark).peekable();
+    while let Some(offset) = wanted.next_if(|&offset| offset < log_start) {
+        found.gone.push(offset);
+    }
     while let Some(&first) = wanted.peek() {
-        let batches = batches(storage, partition, first, 1, 1)?;
-        let Some(batch) = batches.first() else { break };
-        let decoded = batch.records().map_err(|reason| ReadError::Damaged { base: batch.base(), reason })?;
-        while let Some(offset) = wanted.next_if(|&offset| offset < batch.next()) {
-            if let Ok(index) = decoded.binary_search_by_key(&offset, |record| record.offset) {
-                found.insert(offset, decoded[index].clone());
+        if budget.is_full() {
+            break;
+        }
+        let (batch, raw_bytes) = match batch_of(storage, partition, first, budget) {
+            Ok(Some(batch)) => batch,
+            Ok(None) => break,
+            Err((end, error)) => {
+                while let Some(offset) = wanted.next_if(|&offset| offset < end) {
+                    found.failed.push(offset);
+                }
+                found.error = Some(error);
+                continue;
+            }
+        };
+        let decoded = match batch.records() {
+            Ok(decoded) => decoded,
+            Err(reason) => {
+                while let Some(offset) = wanted.next_if(|&offset| offset < batch.next()) {
+                    found.failed.push(offset);
+                }
+                found.error = Some(ReadError::Damaged { base: batch.base(), reason });
+                budget.drop_batch(raw_bytes);
+                continue;
+            }
+        };
+        let before = found.records.len();
+        let mut is_admitted = true;
+        while is_admitted && let Some(&offset) = wanted.peek().filter(|&&offset| offset < batch.next()) {
+            match decoded.binary_search_by_key(&offset, |record| record.offset) {
+                Ok(index) if budget.admit_record(&decoded[index].payload) => found.records.push(decoded[index].clone()),
+                Ok(_) => is_admitted = false,
+                Err(_) => found.gone.push(offset),
+            }
+            if is_admitted {
+                wanted.next();
             }
         }
+        let picked = &mut found.records[before..];
+        if raw_bytes > 2 * picked.iter().map(|record| record.payload.len()).sum::<usize>() {
+            // A few records of a large batch would keep all of it in memory.
+            picked.iter_mut().for_each(detach);
+            budget.drop_batch(raw_bytes);
+        }
+        if !is_admitted {
+            break;
+        }
     }
-    Ok(found)
+    found
+}
+
+/// Gives a record memory of its own.
+fn detach(record: &mut StoredRecord) {
+    for bytes in [&mut record.payload.key, &mut record.payload.value].into_iter().flatten() {
+        *bytes = bytes::Bytes::copy_from_slice(bytes);
+    }
 }
 
 /// Offset of the first record with this time or a later one; the high watermark if there is none. Blocks on storage.
@@ -99,7 +162,8 @@ pub(crate) fn offset_at_time(storage: &dyn Storage, partition: &Partition, times
     })?;
     let high_watermark = partition.high_watermark();
     while start < high_watermark {
-        let found = batches(storage, partition, start, usize::MAX, 1024 * 1024)?;
+        // Only looked through, a part at a time.
+        let found = batches(storage, partition, start, &mut Budget::unshared(usize::MAX, 1024 * 1024))?;
         if found.is_empty() {
             break;
         }
@@ -116,25 +180,22 @@ pub(crate) fn offset_at_time(storage: &dyn Storage, partition: &Partition, times
     Ok(high_watermark)
 }
 
-/// Batches from the one that holds `from` on: at least one if there is one below the high watermark.
-fn batches(
-    storage: &dyn Storage,
-    partition: &Partition,
-    from: Offset,
-    records_max: usize,
-    bytes_max: usize,
-) -> Result<Vec<CachedBatch>, ReadError> {
-    let bytes_max = bytes_max.max(1);
+/// Batches from the one that holds `from` on: at least one if there is one below the high watermark and the budget has memory for it.
+fn batches(storage: &dyn Storage, partition: &Partition, from: Offset, budget: &mut Budget) -> Result<Vec<CachedBatch>, ReadError> {
+    let (bytes_max, records_max) = (budget.payload_bytes_left().max(1), budget.records_left());
     if let Some(batches) = partition.read_tail(from, bytes_max) {
         return Ok(batches);
     }
     let high_watermark = partition.high_watermark();
     let base = base_of(storage, partition, from)?;
     let range = partition.key.log_range(base..high_watermark);
-    let mut found = Vec::new();
+    let mut found: Vec<CachedBatch> = Vec::new();
     let mut damage = None;
     let (mut bytes, mut records) = (0, 0);
     storage.scan(Family::Log, &range.start..&range.end, Direction::Forward, &mut |_, value| {
+        if !budget.admit_batch(value.len()) {
+            return ControlFlow::Break(());
+        }
         match Batch::parse(bytes::Bytes::copy_from_slice(value)) {
             Ok(batch) => {
                 bytes += batch.len();
@@ -153,6 +214,56 @@ fn batches(
         Some(reason) if found.is_empty() => Err(ReadError::Damaged { base, reason }),
         _ => Ok(found),
     }
+}
+
+/// The batch that holds `offset`, with the bytes that were charged for it: none if it lies in memory anyway. `None`: the budget has
+/// no memory for it. An error comes with the first offset behind what cannot be read.
+fn batch_of(
+    storage: &dyn Storage,
+    partition: &Partition,
+    offset: Offset,
+    budget: &mut Budget,
+) -> Result<Option<(CachedBatch, usize)>, (Offset, ReadError)> {
+    if let Some(batch) = partition.read_tail(offset, 1).and_then(|batches| batches.into_iter().next()) {
+        return Ok(Some((batch, 0)));
+    }
+    let damaged = |error: ReadError| (next_base(storage, partition, offset), error);
+    let base = base_of(storage, partition, offset).map_err(damaged)?;
+    let range = partition.key.log_range(base..base.next());
+    let mut parsed = None;
+    let mut is_admitted = true;
+    let scanned = storage.scan(Family::Log, &range.start..&range.end, Direction::Forward, &mut |_, value| {
+        is_admitted = budget.admit_batch(value.len());
+        if is_admitted {
+            parsed = Some((Batch::parse(bytes::Bytes::copy_from_slice(value)), value.len()));
+        }
+        ControlFlow::Break(())
+    });
+    scanned.map_err(|error| damaged(error.into()))?;
+    match parsed {
+        None if !is_admitted => Ok(None),
+        Some((Ok(batch), bytes)) if batch.next_offset() > offset => Ok(Some((CachedBatch::new(batch), bytes))),
+        Some((Err(reason), bytes)) => {
+            budget.drop_batch(bytes);
+            Err(damaged(ReadError::Damaged { base, reason }))
+        }
+        Some((Ok(_), bytes)) => {
+            budget.drop_batch(bytes);
+            Err(damaged(ReadError::Missing { offset }))
+        }
+        None => Err(damaged(ReadError::Missing { offset })),
+    }
+}
+
+/// Where the next batch behind `offset` begins; the high watermark if there is none or it cannot be told.
+fn next_base(storage: &dyn Storage, partition: &Partition, offset: Offset) -> Offset {
+    let mut next = partition.high_watermark();
+    let range = partition.key.log_range(offset.next()..next);
+    let _ = storage.scan(Family::Log, &range.start..&range.end, Direction::Forward, &mut |key, _| {
+        next = crate::storage::keys::PartitionKey::log_base(key).unwrap_or(next);
+        ControlFlow::Break(())
+    });
+    next.max(offset.next())
 }
 
 /// Where the batch that holds `offset` begins: the last key at or below it.

@@ -3,6 +3,7 @@
 use crate::log::batch::{Batch, BatchError};
 use crate::log::offsets::LogOffsets;
 use crate::log::partition::Partition;
+use crate::log::tail::TailMemory;
 use crate::shard::ShardLog;
 use crate::storage::keys::PartitionKey;
 use crate::storage::{Direction, Family, Storage, StorageError};
@@ -38,7 +39,7 @@ pub enum RecoveryError {
 }
 
 /// Opens a partition: everything that is stored is durable, so the high watermark is the end of the newest batch.
-pub(crate) fn recover(storage: &dyn Storage, key: PartitionKey, tail_bytes_max: usize) -> Result<ShardLog, RecoveryError> {
+pub(crate) fn recover(storage: &dyn Storage, key: PartitionKey, tail: &TailMemory) -> Result<ShardLog, RecoveryError> {
     let range = key.log_range(Offset(0)..Offset(u64::MAX));
     let mut newest = None;
     storage.scan(Family::Log, &range.start..&range.end, Direction::Backward, &mut |key, value| {
@@ -46,7 +47,7 @@ pub(crate) fn recover(storage: &dyn Storage, key: PartitionKey, tail_bytes_max: 
         ControlFlow::Break(())
     })?;
     let Some((key_base, value)) = newest else {
-        return Ok(new_log(key, tail_bytes_max));
+        return Ok(new_log(key, tail));
     };
     let batch = Batch::parse(value).map_err(|reason| RecoveryError::Damaged { key, reason })?;
     if batch.base_offset() != key_base {
@@ -59,15 +60,16 @@ pub(crate) fn recover(storage: &dyn Storage, key: PartitionKey, tail_bytes_max: 
     })?;
     let timestamp_ms_indexed = last_indexed(storage, key)?;
     let offsets = LogOffsets::recovered(oldest, batch.next_offset());
-    let partition = Arc::new(Partition::new(key, offsets, tail_bytes_max));
+    let partition = Arc::new(Partition::new(key, offsets, tail));
+    partition.guess_record_bytes(&batch);
     // The newest batch need not hold the highest time. Where the index does not say it either, it is less than a step above the
     // last entry, and the next entry is at least a step above: no entry is ever below a record before it.
     Ok(ShardLog { partition, timestamp_ms_max: batch.max_timestamp().max(timestamp_ms_indexed), timestamp_ms_indexed })
 }
 
 /// A partition that has no records yet.
-pub(crate) fn new_log(key: PartitionKey, tail_bytes_max: usize) -> ShardLog {
-    let partition = Arc::new(Partition::new(key, LogOffsets::recovered(Offset(0), Offset(0)), tail_bytes_max));
+pub(crate) fn new_log(key: PartitionKey, tail: &TailMemory) -> ShardLog {
+    let partition = Arc::new(Partition::new(key, LogOffsets::recovered(Offset(0), Offset(0)), tail));
     ShardLog { partition, timestamp_ms_max: i64::MIN, timestamp_ms_indexed: i64::MIN }
 }
 

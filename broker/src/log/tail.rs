@@ -1,11 +1,21 @@
-//! The newest batches of a partition in memory, so that consumers at the end of a log never touch the disk.
+//! The newest batches of the partitions in memory, so that consumers at the end of a log never touch the disk. One bound holds for all
+//! partitions together: memory does not grow with their number.
 
 use crate::log::batch::{Batch, BatchError, StoredRecord};
 use sagamq_api::Offset;
 use std::collections::VecDeque;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
-/// A batch in memory, decoded at most once.
+/// What a batch in memory takes beside its bytes.
+const BATCH_OVERHEAD: usize = 256;
+
+/// What each of its records takes once the batch is decoded.
+const RECORD_OVERHEAD: usize = 384;
+
+/// Headers a record, on average, up to which a decoded batch is kept: what many short headers take is more than the batch.
+const KEPT_HEADERS_MAX: usize = 2;
+
+/// A batch in memory, decoded at most once if it is not too much of it.
 #[derive(Clone, Debug)]
 pub(crate) struct CachedBatch {
     batch: Batch,
@@ -39,35 +49,84 @@ impl CachedBatch {
             return Ok(Arc::clone(records));
         }
         let records: Arc<[StoredRecord]> = self.batch.records()?.into();
+        let headers: usize = records.iter().map(|record| record.payload.headers.len()).sum();
+        if headers > KEPT_HEADERS_MAX * records.len() {
+            return Ok(records);
+        }
         Ok(Arc::clone(self.decoded.get_or_init(|| records)))
     }
 }
 
-/// A ring of contiguous batches, bounded in bytes.
-#[derive(Debug)]
+/// The newest batches of one partition, contiguous.
+#[derive(Debug, Default)]
 pub(crate) struct Tail {
     batches: VecDeque<CachedBatch>,
-    bytes: usize,
+}
+
+/// Memory for the newest batches of all partitions together: the oldest of them go first, whoever they belong to. Clones are the same.
+#[derive(Clone, Debug)]
+pub(crate) struct TailMemory {
     bytes_max: usize,
+    /// Locked before any tail. A plain mutex: it is held for a few instructions and never across an await.
+    order: Arc<Mutex<Order>>,
+}
+
+#[derive(Debug, Default)]
+struct Order {
+    bytes: usize,
+    /// Every batch in memory by age: whose it is, and what it is charged with.
+    batches: VecDeque<(Weak<Mutex<Tail>>, usize)>,
+}
+
+impl TailMemory {
+    pub(crate) fn new(bytes_max: usize) -> Self {
+        Self { bytes_max, order: Arc::default() }
+    }
+
+    /// Adds the next batches of a partition and lets the oldest of all go.
+    pub(crate) fn push(&self, tail: &Arc<Mutex<Tail>>, batches: Vec<Batch>) {
+        let mut order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
+        for batch in batches {
+            let charge = batch.len() + BATCH_OVERHEAD + RECORD_OVERHEAD * batch.records_count() as usize;
+            lock(tail).push(batch);
+            order.bytes += charge;
+            order.batches.push_back((Arc::downgrade(tail), charge));
+        }
+        while order.bytes > self.bytes_max
+            && let Some((oldest, charge)) = order.batches.pop_front()
+        {
+            order.bytes -= charge;
+            if let Some(tail) = oldest.upgrade() {
+                lock(&tail).batches.pop_front();
+            }
+        }
+    }
+
+    /// Lets all batches of a partition go: it is deleted.
+    pub(crate) fn forget(&self, tail: &Arc<Mutex<Tail>>) {
+        let mut order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
+        let Order { bytes, batches } = &mut *order;
+        batches.retain(|(of, charge)| {
+            let is_other = !core::ptr::eq(of.as_ptr(), Arc::as_ptr(tail));
+            if !is_other {
+                *bytes -= charge;
+            }
+            is_other
+        });
+        lock(tail).batches.clear();
+    }
+}
+
+fn lock(tail: &Mutex<Tail>) -> MutexGuard<'_, Tail> {
+    tail.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Tail {
-    pub(crate) fn new(bytes_max: usize) -> Self {
-        Self { batches: VecDeque::new(), bytes: 0, bytes_max }
-    }
-
-    /// Adds the next batch and lets the oldest ones go.
-    pub(crate) fn push(&mut self, batch: Batch) {
+    fn push(&mut self, batch: Batch) {
         if let Some(last) = self.batches.back() {
             assert_eq!(last.next(), batch.base_offset(), "batches become durable in the order of their offsets");
         }
-        self.bytes += batch.len();
         self.batches.push_back(CachedBatch::new(batch));
-        while self.bytes > self.bytes_max
-            && let Some(oldest) = self.batches.pop_front()
-        {
-            self.bytes -= oldest.len();
-        }
     }
 
     /// Batches from the one that holds `from` on, until `bytes_max` is passed. `None` if `from` is older than the ring.
@@ -83,5 +142,52 @@ impl Tail {
             fits
         };
         Some(self.batches.iter().skip(first).take_while(within).cloned().collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::batch::Record;
+    use sagamq_api::record::Payload;
+
+    fn batch(base: u64, bytes: usize) -> Batch {
+        let payload = Payload { value: Some(vec![0; bytes].into()), ..Payload::default() };
+        Batch::encode(&[Record { timestamp_ms: 0, payload }]).expect("encodes").with_base_offset(Offset(base))
+    }
+
+    fn held(tail: &Arc<Mutex<Tail>>) -> Vec<u64> {
+        lock(tail).batches.iter().map(|batch| batch.base().0).collect()
+    }
+
+    #[test]
+    fn the_oldest_of_all_partitions_go_first_and_many_partitions_hold_no_more_than_one() {
+        let memory = TailMemory::new(10_000);
+        let tails: Vec<Arc<Mutex<Tail>>> = (0..1_000).map(|_| Arc::default()).collect();
+        for tail in &tails {
+            memory.push(tail, vec![batch(0, 1_000)]);
+        }
+        let in_memory = tails.iter().filter(|tail| !held(tail).is_empty()).count();
+        assert!((1..10).contains(&in_memory), "{in_memory}");
+        assert_eq!((held(&tails[0]), held(&tails[999])), (vec![], vec![0]));
+        memory.push(&tails[0], vec![batch(1, 1_000), batch(2, 1_000)]);
+        assert_eq!(held(&tails[0]), [1, 2]);
+        assert!(lock(&tails[0]).read(Offset(0), 1).is_none(), "older than what is in memory");
+    }
+
+    #[test]
+    fn what_is_forgotten_is_not_charged_and_what_is_dropped_neither() {
+        let memory = TailMemory::new(100_000);
+        let (kept, deleted, dropped): (Arc<Mutex<Tail>>, Arc<Mutex<Tail>>, Arc<Mutex<Tail>>) = Default::default();
+        for tail in [&kept, &deleted, &dropped] {
+            memory.push(tail, vec![batch(0, 1_000), batch(1, 1_000)]);
+        }
+        memory.forget(&deleted);
+        assert_eq!((held(&kept), held(&deleted)), (vec![0, 1], vec![]));
+        drop(dropped);
+        memory.push(&kept, vec![batch(2, 98_000)]);
+        assert_eq!(held(&kept), [2]);
+        memory.push(&kept, vec![batch(3, 200_000)]);
+        assert_eq!((held(&kept), memory.order.lock().expect("free").bytes), (vec![], 0), "larger than the memory");
     }
 }

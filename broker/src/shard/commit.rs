@@ -40,13 +40,14 @@ pub(crate) type Completion = Box<dyn FnOnce(Result<(), WriteError>) + Send>;
 pub(crate) struct Commit {
     shard: ShardId,
     mutations: Vec<Mutation>,
+    bytes: usize,
     durability: Durability,
     completions: Vec<Completion>,
 }
 
 impl Commit {
     pub(crate) fn new(shard: ShardId) -> Self {
-        Self { shard, mutations: Vec::new(), durability: Durability::Buffered, completions: Vec::new() }
+        Self { shard, mutations: Vec::new(), bytes: 0, durability: Durability::Buffered, completions: Vec::new() }
     }
 
     pub(crate) fn push(&mut self, mutation: Mutation) {
@@ -56,6 +57,7 @@ impl Commit {
             Mutation::DeleteRange { range, .. } => range.start.starts_with(&prefix) && range.end <= successor(&prefix),
         };
         assert!(is_own, "a commit of shard {} holds a key of another", self.shard.0);
+        self.bytes += mutation.len();
         self.mutations.push(mutation);
     }
 
@@ -73,12 +75,16 @@ impl Commit {
         self.mutations.is_empty() && self.completions.is_empty()
     }
 
+    pub(crate) fn has_mutations(&self) -> bool {
+        !self.mutations.is_empty()
+    }
+
     pub(crate) fn durability(&self) -> Durability {
         self.durability
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.mutations.iter().map(Mutation::len).sum()
+        self.bytes
     }
 
     pub(crate) fn into_parts(self) -> (Vec<Mutation>, Vec<Completion>) {

@@ -69,7 +69,9 @@ impl Shard {
     }
 
     /// Whether a record was ever handed out. A group that is gone has nothing to say.
-    pub(crate) fn hand_out(&self, key: GroupKey, offset: Offset) -> HandOut {
-        self.slots.get(&key).map_or(HandOut::Unknown, |slot| slot.state.hand_out(offset))
+    pub(crate) fn hand_out(&mut self, key: GroupKey, offset: Offset) -> HandOut {
+        let Some(slot) = self.slots.get_mut(&key) else { return HandOut::Unknown };
+        slot.take_over_settings();
+        slot.state.hand_out(offset)
     }
 }

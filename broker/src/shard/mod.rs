@@ -3,6 +3,7 @@
 pub(crate) mod append;
 pub(crate) mod commit;
 pub(crate) mod committer;
+pub(crate) mod dead_letters;
 pub(crate) mod embedded;
 pub(crate) mod idempotency;
 pub(crate) mod queue;

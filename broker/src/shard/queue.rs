@@ -1,21 +1,26 @@
-//! Queue groups in the shard's task: lease, settle, dead-letter, redrive.
+//! Queue groups in the shard's task: reserve, lease, settle, expire.
 //!
 //! The protocol is [`crate::group`] and pure; this file gives it the clock and the jitter, and stages what follows from it.
 
-use crate::group::{DeadLetterCause, QueuePolicy, QueueState, Received, Redriven, Settled};
-use crate::log::batch::{Batch, Record};
+use crate::group::{DeadLetterCause, LeaseTerms, Leased, QueuePolicy, QueueState, Reserved, Settled};
 use crate::log::partition::Partition;
-use crate::log::reader;
 use crate::metrics::GroupLabel;
 use crate::shard::Shard;
 use crate::shard::commit::WriteError;
+use crate::shard::dead_letters::{Letter, LetterRange, Redrive};
+use crate::shard::task::Work;
 use crate::storage::keys::{GroupId, PartitionKey};
 use sagamq_api::Offset;
-use sagamq_api::headers::dead_letter;
-use sagamq_api::record::Payload;
-use std::sync::Arc;
+use sagamq_api::group::EmptyReason;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{Notify, oneshot};
+
+/// Bytes of a commit behind which no more dead letters go into it.
+const DEAD_LETTER_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// When records that could not be read are tried again, in milliseconds: until then they do not stand in the way of others.
+const READ_AGAIN_MS: u64 = 10_000;
 
 /// A group in one partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -25,7 +30,7 @@ pub(crate) struct GroupKey {
 }
 
 /// What pollers may know of a group in a partition without asking its shard.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct QueueView {
     next_fresh: AtomicU64,
     /// `u64::MAX`: nothing will become due by itself.
@@ -33,16 +38,16 @@ pub(crate) struct QueueView {
     ready: AtomicU64,
     /// Whether hand-outs are marked and synced: the embedder asked for it.
     marks_hand_outs: AtomicBool,
+    /// What other receives read at this moment.
+    reserved: AtomicU64,
+    /// How many more may be in flight, and how many more fresh ones may be delivered: a partition at its bounds has nothing to give.
+    in_flight_room: AtomicU64,
+    fresh_room: AtomicU64,
 }
 
 impl QueueView {
     pub(crate) fn of(state: &QueueState) -> Self {
-        let view = Self {
-            next_fresh: AtomicU64::new(0),
-            next_due_ms: AtomicU64::new(0),
-            ready: AtomicU64::new(0),
-            marks_hand_outs: AtomicBool::new(false),
-        };
+        let view = Self::default();
         view.update(state);
         view
     }
@@ -51,13 +56,20 @@ impl QueueView {
         self.next_fresh.store(state.next_fresh().0, Ordering::Release);
         self.next_due_ms.store(state.next_due_ms().unwrap_or(u64::MAX), Ordering::Release);
         self.ready.store(state.ready(), Ordering::Release);
+        self.reserved.store(state.reserved(), Ordering::Release);
+        self.in_flight_room.store(state.in_flight_room(false) as u64, Ordering::Release);
+        self.fresh_room.store(state.fresh_room() as u64, Ordering::Release);
     }
 
     /// About how many records a receive could get now.
-    pub(crate) fn available(&self, high_watermark: Offset, now_ms: u64) -> u64 {
+    pub(crate) fn available(&self, high_watermark: Offset, now_ms: u64, auto_ack: bool) -> u64 {
         let fresh = high_watermark.0.saturating_sub(self.next_fresh.load(Ordering::Acquire));
         let due = u64::from(self.next_due_ms.load(Ordering::Acquire) <= now_ms);
-        fresh + due + self.ready.load(Ordering::Acquire)
+        let old = self.ready.load(Ordering::Acquire) + due;
+        let waiting = (fresh.saturating_add(old)).saturating_sub(self.reserved.load(Ordering::Acquire));
+        let within_bounds = waiting.min(old + self.fresh_room.load(Ordering::Acquire));
+        // A lease that ran out frees its own place.
+        if auto_ack { within_bounds } else { within_bounds.min(self.in_flight_room.load(Ordering::Acquire) + due) }
     }
 
     /// From now on, records are marked with the time at which they are first handed out, and the mark is synced before that.
@@ -92,6 +104,15 @@ pub(crate) struct Slot {
     pub(crate) dead_letters: Option<DeadLetterTarget>,
 }
 
+impl Slot {
+    /// What the embedder set in the meantime.
+    pub(crate) fn take_over_settings(&mut self) {
+        if self.view.marks_hand_outs.load(Ordering::Acquire) {
+            self.state.mark_hand_outs();
+        }
+    }
+}
+
 /// How a receipt is settled.
 #[derive(Clone, Debug)]
 pub(crate) enum Verb {
@@ -110,14 +131,6 @@ pub(crate) enum Verb {
     },
 }
 
-/// Which dead letters are redriven.
-#[derive(Clone, Debug)]
-pub(crate) struct RedriveFilter {
-    pub(crate) cause: Option<String>,
-    pub(crate) offsets: Vec<Offset>,
-    pub(crate) max: usize,
-}
-
 /// A group in one partition in numbers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SlotDescription {
@@ -130,17 +143,68 @@ pub(crate) struct SlotDescription {
     pub(crate) dead_letters: u64,
 }
 
+/// Reservations whose receives went away before they leased: the shard releases them when it comes to it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct DroppedReservations(Arc<Mutex<Vec<(GroupKey, u64)>>>);
+
+impl DroppedReservations {
+    fn push(&self, key: GroupKey, reservation: u64) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((key, reservation));
+    }
+
+    fn take(&self) -> Vec<(GroupKey, u64)> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Records that a receive reads. Dropping it lets them go, wherever the receive ended.
+#[derive(Debug)]
+pub(crate) struct Reservation {
+    pub(crate) offsets: Vec<Offset>,
+    id: u64,
+    key: GroupKey,
+    dropped: Option<DroppedReservations>,
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        if let Some(dropped) = &self.dropped
+            && !self.offsets.is_empty()
+        {
+            dropped.push(self.key, self.id);
+        }
+    }
+}
+
+/// What became of the records of a reservation. What is not named is let go.
+#[derive(Debug, Default)]
+pub(crate) struct ReadOutcome {
+    /// Read, and part of the answer.
+    pub(crate) read: Vec<Offset>,
+    /// There is no record any more.
+    pub(crate) gone: Vec<Offset>,
+    /// Could not be read: tried again later.
+    pub(crate) failed: Vec<Offset>,
+}
+
 /// Something with one group in one partition.
 pub(crate) enum QueueOp {
-    Receive {
+    /// Nobody else gets these records until they are leased or released. Answered at once: it tells of nothing.
+    Reserve {
         max: u32,
-        lease_ms: u64,
         auto_ack: bool,
-        reply: Reply<Received>,
+        reply: Reply<Reservation>,
     },
-    /// Takes back leases whose records did not fit the answer; their delivery does not count.
-    Undo {
-        leases: Vec<(Offset, u64)>,
+    /// Leases what was read of a reservation and lets the rest go.
+    Lease {
+        reservation: Reservation,
+        outcome: ReadOutcome,
+        terms: LeaseTerms,
+        reply: Reply<Vec<Leased>>,
+    },
+    WhyEmpty {
+        auto_ack: bool,
+        reply: Reply<Option<EmptyReason>>,
     },
     Settle {
         verb: Verb,
@@ -151,12 +215,12 @@ pub(crate) enum QueueOp {
         reply: Reply<SlotDescription>,
     },
     DeadLetters {
-        max: usize,
+        which: LetterRange,
         reply: Reply<Vec<Offset>>,
     },
     Redrive {
-        filter: RedriveFilter,
-        reply: Reply<(u64, u64)>,
+        letters: Vec<Letter>,
+        reply: Reply<Redrive>,
     },
 }
 
@@ -171,7 +235,7 @@ pub enum QueueError {
     Write(#[from] WriteError),
 }
 
-type Reply<T> = oneshot::Sender<Result<T, QueueError>>;
+pub(super) type Reply<T> = oneshot::Sender<Result<T, QueueError>>;
 
 /// An operation with its address.
 pub(crate) struct QueueRequest {
@@ -179,33 +243,53 @@ pub(crate) struct QueueRequest {
     pub(crate) op: QueueOp,
 }
 
+/// Receipts that are being settled: one commit takes as many of them as its bound on dead letters lets it.
+pub(crate) struct Settling {
+    key: GroupKey,
+    verb: Verb,
+    leases: std::vec::IntoIter<(Offset, u64)>,
+    results: Vec<Settled>,
+    /// An earlier commit took a part.
+    is_begun: bool,
+    reply: Reply<Vec<Settled>>,
+}
+
 impl Shard {
     pub(crate) fn queue(&mut self, request: QueueRequest) {
         let key = request.key;
         match request.op {
-            QueueOp::Receive { max, lease_ms, auto_ack, reply } => {
-                let result = self.receive(key, max, lease_ms, auto_ack);
+            QueueOp::Reserve { max, auto_ack, reply } => {
+                // One that nobody hears of is dropped, and so released.
+                let _ = reply.send(self.reserve(key, max, auto_ack));
+            }
+            QueueOp::Lease { reservation, outcome, terms, reply } => {
+                let result = self.lease(reservation, &outcome, terms);
                 self.reply(reply, result);
             }
-            QueueOp::Undo { leases } => self.undo(key, &leases),
-            QueueOp::Settle { verb, leases, reply } => {
-                let result = self.settle(key, &verb, &leases);
+            QueueOp::WhyEmpty { auto_ack, reply } => {
+                let result = self.why_empty(key, auto_ack);
                 self.reply(reply, result);
+            }
+            QueueOp::Settle { verb, leases, reply } => {
+                let results = Vec::with_capacity(leases.len());
+                self.settle(Settling { key, verb, leases: leases.into_iter(), results, is_begun: false, reply });
             }
             QueueOp::Describe { reply } => {
-                let _ = reply.send(self.describe(key));
+                let result = self.describe(key);
+                self.reply(reply, result);
             }
-            QueueOp::DeadLetters { max, reply } => {
-                let _ = reply.send(self.dead_letters(key, max));
+            QueueOp::DeadLetters { which, reply } => {
+                let result = self.dead_letters(key, &which);
+                self.reply(reply, result);
             }
-            QueueOp::Redrive { filter, reply } => {
-                let result = self.redrive(key, &filter);
+            QueueOp::Redrive { letters, reply } => {
+                let result = self.redrive(key, &letters);
                 self.reply(reply, result);
             }
         }
     }
 
-    /// Sends the result once everything staged so far is written.
+    /// Sends the result once everything staged so far is written: what it tells of is durable then.
     fn reply<T: Send + 'static>(&mut self, reply: Reply<T>, result: Result<T, QueueError>) {
         self.answer(move |written| {
             // A client that went away does not hear the answer; what he asked for is done all the same.
@@ -216,49 +300,104 @@ impl Shard {
         });
     }
 
-    fn receive(&mut self, key: GroupKey, max: u32, lease_ms: u64, auto_ack: bool) -> Result<Received, QueueError> {
+    fn reserve(&mut self, key: GroupKey, max: u32, auto_ack: bool) -> Result<Reservation, QueueError> {
         self.expire(key)?;
         let now_ms = self.clock.now_ms();
-        let random = &mut self.random;
-        let high_watermark = self.logs.get(&key.partition).ok_or(QueueError::GroupDeleted)?.partition.high_watermark();
+        let high_watermark = self.high_watermark(key)?;
         let slot = self.slots.get_mut(&key).ok_or(QueueError::GroupDeleted)?;
-        let marks_hand_outs = slot.view.marks_hand_outs.load(Ordering::Acquire);
-        if marks_hand_outs {
-            slot.state.mark_hand_outs();
-        }
-        let received = slot.state.receive(now_ms, max, lease_ms, high_watermark, auto_ack, &mut || random.next_u64());
-        let redelivered = received.leased.iter().filter(|leased| leased.attempt > 1).count();
-        self.metrics.delivered_records.get_or_create(&slot.label).inc_by(received.leased.len() as u64);
+        slot.take_over_settings();
+        let Reserved { id, offsets } = slot.state.reserve(now_ms, max, high_watermark, auto_ack);
+        slot.view.update(&slot.state);
+        Ok(Reservation { offsets, id, key, dropped: Some(self.dropped.clone()) })
+    }
+
+    /// Leases what was read, and lets the rest of the reservation go.
+    fn lease(&mut self, mut taken: Reservation, outcome: &ReadOutcome, terms: LeaseTerms) -> Result<Vec<Leased>, QueueError> {
+        taken.dropped = None;
+        let (key, reservation) = (taken.key, taken.id);
+        let now_ms = self.clock.now_ms();
+        let random = &mut self.random;
+        let slot = self.slots.get_mut(&key).ok_or(QueueError::GroupDeleted)?;
+        let leased = slot.state.lease(reservation, &outcome.read, now_ms, terms, &mut || random.next_u64());
+        slot.state.settle_gone(reservation, &outcome.gone);
+        slot.state.put_off(reservation, &outcome.failed, now_ms, now_ms.saturating_add(READ_AGAIN_MS));
+        let is_let_go = slot.state.release(reservation) > 0;
+        let redelivered = leased.iter().filter(|leased| leased.attempt > 1).count();
+        self.metrics.delivered_records.get_or_create(&slot.label).inc_by(leased.len() as u64);
         self.metrics.redelivered_records.get_or_create(&slot.label).inc_by(redelivered as u64);
-        if !received.leased.is_empty() {
-            // A lease is no promise to anybody who is not asking again, so it need not survive a power cut: it is written before
-            // it is given out (and so survives the death of the process), and the next sync covers it.
-            // The mark of a hand-out is a promise to the embedder ("nobody can have seen it"), so it must survive a power cut.
-            let has_new_mark = marks_hand_outs && received.leased.iter().any(|leased| leased.handed_out_ms == Some(now_ms));
-            if auto_ack || has_new_mark {
-                self.commit.require_sync();
-            }
+        // A lease is no promise to anybody who is not asking again, so it need not survive a power cut: it is written before
+        // it is given out (and so survives the death of the process), and the next sync covers it.
+        // The mark of a hand-out is a promise to the embedder ("nobody can have seen it"), so it must survive a power cut.
+        let has_new_mark = leased.iter().any(|leased| leased.handed_out_ms == Some(now_ms));
+        if has_new_mark || (terms.auto_ack && !leased.is_empty()) {
+            self.commit.require_sync();
+        }
+        if is_let_go {
+            // Somebody who waits may have been kept from it.
+            slot.notify.notify_one();
+        }
+        slot.view.update(&slot.state);
+        if !(leased.is_empty() && outcome.gone.is_empty() && outcome.failed.is_empty()) {
             self.touch(key);
         }
-        Ok(received)
+        Ok(leased)
     }
 
-    fn undo(&mut self, key: GroupKey, leases: &[(Offset, u64)]) {
-        let now_ms = self.clock.now_ms();
-        let Some(slot) = self.slots.get_mut(&key) else { return };
-        for &(offset, lease_id) in leases {
-            slot.state.undo_lease(offset, lease_id, now_ms);
+    /// Lets go what receives reserved that went away.
+    pub(crate) fn release_dropped(&mut self) {
+        for (key, reservation) in self.dropped.take() {
+            if let Some(slot) = self.slots.get_mut(&key) {
+                slot.state.release(reservation);
+                slot.view.update(&slot.state);
+                slot.notify.notify_one();
+            }
         }
-        slot.notify.notify_one();
-        self.touch(key);
     }
 
-    fn settle(&mut self, key: GroupKey, verb: &Verb, leases: &[(Offset, u64)]) -> Result<Vec<Settled>, QueueError> {
-        let now_ms = self.clock.now_ms();
-        let mut results = Vec::with_capacity(leases.len());
-        let mut dead = Vec::new();
-        let slot = self.slots.get_mut(&key).ok_or(QueueError::GroupDeleted)?;
-        for &(offset, lease_id) in leases {
+    fn why_empty(&self, key: GroupKey, auto_ack: bool) -> Result<Option<EmptyReason>, QueueError> {
+        let slot = self.slots.get(&key).ok_or(QueueError::GroupDeleted)?;
+        Ok(slot.state.why_empty(self.high_watermark(key)?, auto_ack))
+    }
+
+    fn high_watermark(&self, key: GroupKey) -> Result<Offset, QueueError> {
+        Ok(self.logs.get(&key.partition).ok_or(QueueError::GroupDeleted)?.partition.high_watermark())
+    }
+
+    /// Settles as many receipts as this commit takes; the rest follows in the next one.
+    pub(crate) fn settle(&mut self, mut settling: Settling) {
+        let result = self.settle_part(&mut settling);
+        let Settling { results, is_begun, reply, .. } = match result {
+            Ok(()) if settling.leases.len() > 0 => {
+                settling.is_begun = true;
+                return self.work.push_back(Work::Settle(settling));
+            }
+            Ok(()) => settling,
+            Err(error) => return self.reply(settling.reply, Err(error)),
+        };
+        self.answer(move |written| {
+            let _ = reply.send(match written {
+                Ok(()) => Ok(results),
+                // The part that came before may be stored: nobody may be told that nothing was.
+                Err(WriteError::Stopped(reason)) if is_begun => Err(WriteError::Failed(reason).into()),
+                Err(error) => Err(error.into()),
+            });
+        });
+    }
+
+    fn settle_part(&mut self, settling: &mut Settling) -> Result<(), QueueError> {
+        let Settling { key, verb, leases, results, .. } = settling;
+        let (key, now_ms) = (*key, self.clock.now_ms());
+        let before = results.len();
+        let reason = match verb {
+            Verb::Nack { reason, .. } => reason.clone(),
+            Verb::Terminate { reason } => Some(Arc::clone(reason)),
+            Verb::Ack | Verb::GiveBack | Verb::Extend { .. } => None,
+        };
+        let may_give_up = matches!(verb, Verb::Nack { .. } | Verb::Terminate { .. });
+        while !(may_give_up && self.is_commit_full())
+            && let Some((offset, lease_id)) = leases.next()
+        {
+            let slot = self.slots.get_mut(&key).ok_or(QueueError::GroupDeleted)?;
             let settled = match verb {
                 Verb::Ack => slot.state.ack(offset, lease_id),
                 Verb::Nack { delay_ms, .. } => slot.state.nack(offset, lease_id, now_ms, *delay_ms, &slot.policy, self.random.fraction()),
@@ -267,79 +406,53 @@ impl Shard {
                 Verb::Terminate { .. } => slot.state.terminate(offset, lease_id, now_ms),
             };
             if let Settled::DeadLetter { attempts, cause } = settled {
-                dead.push((offset, attempts, cause));
+                self.write_dead_letter(key, offset, attempts, cause, reason.as_deref());
             }
             results.push(settled);
         }
+        let slot = self.slots.get_mut(&key).ok_or(QueueError::GroupDeleted)?;
         if matches!(verb, Verb::Ack) {
-            let done = results.iter().filter(|settled| matches!(settled, Settled::Done { .. })).count();
+            let done = results[before..].iter().filter(|settled| matches!(settled, Settled::Done { .. })).count();
             self.metrics.acknowledged_records.get_or_create(&slot.label).inc_by(done as u64);
         }
         slot.notify.notify_one();
-        let reason = match verb {
-            Verb::Nack { reason, .. } => reason.clone(),
-            Verb::Terminate { reason } => Some(Arc::clone(reason)),
-            Verb::Ack | Verb::GiveBack | Verb::Extend { .. } => None,
-        };
         self.commit.require_sync();
         self.touch(key);
-        for (offset, attempts, cause) in dead {
-            self.write_dead_letter(key, offset, attempts, cause, reason.as_deref());
-        }
-        Ok(results)
+        Ok(())
     }
 
-    /// Takes back the leases that ran out.
+    /// Takes back the leases that ran out, as many as this commit takes; the rest follows in the next one.
     pub(crate) fn expire(&mut self, key: GroupKey) -> Result<(), QueueError> {
         let now_ms = self.clock.now_ms();
-        let random = &mut self.random;
-        let slot = self.slots.get_mut(&key).ok_or(QueueError::GroupDeleted)?;
-        if slot.state.next_due_ms().is_none_or(|due_ms| due_ms > now_ms) {
-            return Ok(());
+        let is_due = |slot: &Slot| slot.state.next_due_ms().is_some_and(|due_ms| due_ms <= now_ms);
+        while !self.is_commit_full() {
+            let random = &mut self.random;
+            let slot = self.slots.get_mut(&key).ok_or(QueueError::GroupDeleted)?;
+            if !is_due(slot) {
+                return Ok(());
+            }
+            let dead = slot.state.expire(now_ms, &slot.policy, 1, &mut || random.fraction());
+            slot.notify.notify_one();
+            self.touch(key);
+            for letter in dead {
+                self.write_dead_letter(key, letter.offset, letter.attempts, DeadLetterCause::DeliveryLimit, None);
+            }
         }
-        let dead = slot.state.expire(now_ms, &slot.policy, &mut || random.fraction());
-        slot.notify.notify_one();
-        self.touch(key);
-        for letter in dead {
-            self.write_dead_letter(key, letter.offset, letter.attempts, DeadLetterCause::DeliveryLimit, None);
+        let is_left = self.slots.get(&key).is_some_and(is_due);
+        if is_left && !self.work.iter().any(|work| matches!(work, Work::Expire(other) if *other == key)) {
+            self.work.push_back(Work::Expire(key));
         }
         Ok(())
     }
 
-    /// Appends the record to the dead-letter partition, in the commit that settles it: it is never dropped.
-    fn write_dead_letter(&mut self, key: GroupKey, offset: Offset, attempts: u32, cause: DeadLetterCause, reason: Option<&str>) {
-        let slot = self.slots.get(&key).expect("the slot was just used");
-        let target = slot.dead_letters.clone().expect("only a group with a dead-letter topic delivers records");
-        let label = slot.label.clone();
-        let origin = Arc::clone(&self.logs.get(&key.partition).expect("a slot's partition is owned by the same shard").partition);
-        let now_ms = self.clock.now_ms();
-        let (mut payload, timestamp_ms, mut reason) = match reader::read_at(&*self.storage, &origin, &[offset]) {
-            Ok(mut found) => match found.remove(&offset) {
-                Some(record) => (record.payload, record.timestamp_ms, reason.map(str::to_owned)),
-                None => (Payload::default(), 0, Some("the record was not there any more".to_owned())),
-            },
-            Err(error) => (Payload::default(), 0, Some(format!("the record could not be read: {error}"))),
-        };
-        let mut header = |name: &str, value: String| payload.headers.set(name, value);
-        header(dead_letter::CAUSE, cause.as_str().to_owned());
-        header(dead_letter::ATTEMPTS, attempts.to_string());
-        header(dead_letter::ORIGIN_TOPIC, label.topic.clone());
-        header(dead_letter::ORIGIN_PARTITION, key.partition.partition.to_string());
-        header(dead_letter::ORIGIN_OFFSET, offset.to_string());
-        header(dead_letter::GROUP, label.group.clone());
-        header(dead_letter::AT, now_ms.to_string());
-        if let Some(reason) = reason.take() {
-            header(dead_letter::REASON, reason);
-        }
-        tracing::warn!(topic = label.topic, group = label.group, %offset, attempts, cause = cause.as_str(), "record became a dead letter");
-        self.metrics.dead_letter_records.get_or_create(&label).inc();
-        let batch = Batch::encode(&[Record { timestamp_ms, payload }]).expect("a record that was stored can be stored again");
-        self.stage_batches(&target.partition, vec![batch]);
+    /// Dead letters are copies of records: what one commit holds of them is bounded.
+    fn is_commit_full(&self) -> bool {
+        self.commit.bytes() >= DEAD_LETTER_BYTES_MAX
     }
 
     fn describe(&self, key: GroupKey) -> Result<SlotDescription, QueueError> {
         let slot = self.slots.get(&key).ok_or(QueueError::GroupDeleted)?;
-        let high_watermark = self.logs.get(&key.partition).ok_or(QueueError::GroupDeleted)?.partition.high_watermark();
+        let high_watermark = self.high_watermark(key)?;
         Ok(SlotDescription {
             ack_floor: slot.state.ack_floor(),
             next_fresh: slot.state.next_fresh(),
@@ -349,67 +462,6 @@ impl Shard {
             delayed: slot.state.delayed(),
             dead_letters: self.left_dead_letters(slot),
         })
-    }
-
-    fn left_dead_letters(&self, slot: &Slot) -> u64 {
-        let count = |target: &DeadLetterTarget| {
-            let redriven = self.slots.get(&target.redrive)?;
-            Some(redriven.state.lag(target.partition.high_watermark()))
-        };
-        slot.dead_letters.as_ref().and_then(count).unwrap_or(0)
-    }
-
-    /// Offsets in the dead-letter partition that were not redriven, oldest first.
-    fn dead_letters(&self, key: GroupKey, max: usize) -> Result<Vec<Offset>, QueueError> {
-        let slot = self.slots.get(&key).ok_or(QueueError::GroupDeleted)?;
-        let Some(target) = &slot.dead_letters else { return Ok(Vec::new()) };
-        let redriven = &self.slots.get(&target.redrive).ok_or(QueueError::GroupDeleted)?.state;
-        let offsets = (redriven.ack_floor().0..target.partition.high_watermark().0).map(Offset);
-        Ok(offsets.filter(|&offset| !redriven.is_settled(offset)).take(max).collect())
-    }
-
-    fn redrive(&mut self, key: GroupKey, filter: &RedriveFilter) -> Result<(u64, u64), QueueError> {
-        let candidates = self.dead_letters(key, usize::MAX)?;
-        let slot = self.slots.get(&key).ok_or(QueueError::GroupDeleted)?;
-        let Some(target) = slot.dead_letters.clone() else { return Ok((0, 0)) };
-        let now_ms = self.clock.now_ms();
-        let mut redriven = 0;
-        for offset in candidates {
-            if redriven >= filter.max as u64 {
-                break;
-            }
-            if !filter.offsets.is_empty() && !filter.offsets.contains(&offset) {
-                continue;
-            }
-            let Some(origin) = self.origin(&target.partition, offset, filter.cause.as_deref()) else { continue };
-            let slot = self.slots.get_mut(&key).ok_or(QueueError::GroupDeleted)?;
-            match slot.state.redrive(origin, now_ms) {
-                Redriven::Full => break,
-                // A record that waits for its delivery anyway needs no second one: its dead letter is done with.
-                Redriven::Done | Redriven::NotSettled => redriven += 1,
-            }
-            if let Some(counter) = self.slots.get_mut(&target.redrive) {
-                counter.state.settle(offset);
-            }
-        }
-        if redriven > 0 {
-            self.commit.require_sync();
-            self.touch(key);
-            self.touch(target.redrive);
-        }
-        let slot = self.slots.get(&key).ok_or(QueueError::GroupDeleted)?;
-        slot.notify.notify_one();
-        Ok((redriven, self.left_dead_letters(slot)))
-    }
-
-    /// Offset of the record that the dead letter came from, if the dead letter has this cause.
-    fn origin(&self, letters: &Partition, offset: Offset, cause: Option<&str>) -> Option<Offset> {
-        let record = reader::read_at(&*self.storage, letters, &[offset]).ok()?.remove(&offset)?;
-        let header = |name| record.payload.headers.get(name);
-        if cause.is_some_and(|cause| header(dead_letter::CAUSE) != Some(cause)) {
-            return None;
-        }
-        header(dead_letter::ORIGIN_OFFSET)?.parse().ok().map(Offset)
     }
 
     /// Notes that the state has changed: it is written with this commit.

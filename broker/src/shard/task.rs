@@ -10,13 +10,13 @@ use crate::log::batch::Batch;
 use crate::log::partition::Partition;
 use crate::metrics::Metrics;
 use crate::shard::commit::{Commit, Completion, WriteError};
-use crate::shard::queue::{GroupKey, Slot};
+use crate::shard::queue::{DroppedReservations, GroupKey, Settling, Slot};
 use crate::shard::recent::RecentEntries;
 use crate::shard::{Input, ShardLog};
-use crate::storage::keys::{PartitionKey, ShardId, TopicId};
+use crate::storage::keys::{CLOCK_MARK_STEP_MS, MetaKey, PartitionKey, ShardId, TopicId};
 use crate::storage::{Family, Mutation, Storage};
 use core::time::Duration;
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::sync::{mpsc, oneshot};
@@ -40,6 +40,12 @@ pub(crate) struct ShardParts {
     pub(crate) buckets: Buckets,
 }
 
+/// What did not fit one commit and goes on in the next.
+pub(crate) enum Work {
+    Settle(Settling),
+    Expire(GroupKey),
+}
+
 /// A shard in the hands of its task.
 pub(crate) struct Shard {
     pub(crate) id: ShardId,
@@ -55,9 +61,12 @@ pub(crate) struct Shard {
     pub(crate) commit: Commit,
     pub(crate) commit_number: u64,
     pub(crate) dirty: HashSet<GroupKey>,
+    pub(crate) work: VecDeque<Work>,
+    pub(crate) dropped: DroppedReservations,
     appended: Vec<(Arc<Partition>, Vec<Batch>)>,
     answers: Vec<Completion>,
     staged: mpsc::Sender<Commit>,
+    time_marked_ms: u64,
 }
 
 impl Shard {
@@ -75,9 +84,12 @@ impl Shard {
             commit: Commit::new(parts.id),
             commit_number: 1,
             dirty: HashSet::new(),
+            work: VecDeque::new(),
+            dropped: DroppedReservations::default(),
             appended: Vec::new(),
             answers: Vec::new(),
             staged: parts.staged,
+            time_marked_ms: 0,
         };
         shard.add_partitions(logs);
         shard
@@ -91,9 +103,14 @@ impl Shard {
         // Behind `inputs`, so that a panic tells of the death before the channel closes.
         let life = life;
         loop {
+            // First, so that inputs that fill each commit cannot keep it waiting.
+            let is_at_work = !self.work.is_empty();
+            self.go_on();
+            self.release_dropped();
             tokio::select! {
+                () = core::future::ready(()), if is_at_work && inputs.is_empty() => {}
                 count = inputs.recv_many(&mut taken, INPUTS_PER_COMMIT_MAX) => {
-                    if count == 0 {
+                    if count == 0 && !is_at_work {
                         life.ended();
                         break;
                     }
@@ -106,6 +123,17 @@ impl Shard {
             }
             if !self.stage().await {
                 break;
+            }
+        }
+    }
+
+    /// Goes on with what did not fit the commit before.
+    fn go_on(&mut self) {
+        for work in std::mem::take(&mut self.work) {
+            match work {
+                Work::Settle(settling) => self.settle(settling),
+                // A group that was deleted meanwhile has no leases any more.
+                Work::Expire(key) => drop(self.expire(key)),
             }
         }
     }
@@ -191,13 +219,28 @@ impl Shard {
         let keys: Vec<GroupKey> = self.slots.iter().filter(|(_, slot)| due(slot)).map(|(key, _)| *key).collect();
         for key in keys {
             self.expire(key).expect("the slot was just seen");
+            if !self.work.is_empty() {
+                break;
+            }
         }
         self.expire_entries();
+    }
+
+    /// Notes how far time has come, so that the clock never begins before a stored time. Every time in the commit was taken before.
+    fn mark_time(&mut self) {
+        let now_ms = self.clock.now_ms();
+        if !self.commit.has_mutations() || now_ms < self.time_marked_ms.saturating_add(CLOCK_MARK_STEP_MS) {
+            return;
+        }
+        self.time_marked_ms = now_ms;
+        let value = now_ms.to_be_bytes().to_vec().into();
+        self.commit.push(Mutation::Put { family: Family::Meta, key: MetaKey::ClockMark(self.id).encode(), value });
     }
 
     /// Hands the commit to the committer. `false` when there is no committer any more.
     async fn stage(&mut self) -> bool {
         self.stage_slots();
+        self.mark_time();
         let mut commit = std::mem::replace(&mut self.commit, Commit::new(self.id));
         let (appended, answers) = (std::mem::take(&mut self.appended), std::mem::take(&mut self.answers));
         // Readers first, so that whoever hears that his record is stored can read it.

@@ -165,6 +165,9 @@ impl ShardId {
     }
 }
 
+/// How far apart the clock marks of a shard are, in milliseconds.
+pub const CLOCK_MARK_STEP_MS: u64 = 100;
+
 /// A key of the `meta` family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MetaKey {
@@ -176,6 +179,9 @@ pub enum MetaKey {
     Group(GroupId),
     /// Tag 3, shard 0: the next topic and group numbers, JSON.
     NextIds,
+    /// Tag 4, each shard: a time in milliseconds since 1970, u64; no time that the shard has stored lies more than
+    /// [`CLOCK_MARK_STEP_MS`] behind it.
+    ClockMark(ShardId),
 }
 
 impl MetaKey {
@@ -183,6 +189,7 @@ impl MetaKey {
     const TAG_TOPIC: u8 = 1;
     const TAG_GROUP: u8 = 2;
     const TAG_NEXT_IDS: u8 = 3;
+    const TAG_CLOCK_MARK: u8 = 4;
 
     /// The bytes.
     #[must_use]
@@ -199,6 +206,10 @@ impl MetaKey {
                 key.extend_from_slice(&group.0.to_be_bytes());
             }
             Self::NextIds => key.push(Self::TAG_NEXT_IDS),
+            Self::ClockMark(shard) => {
+                key = shard.0.to_be_bytes().to_vec();
+                key.push(Self::TAG_CLOCK_MARK);
+            }
         }
         key
     }

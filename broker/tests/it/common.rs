@@ -35,7 +35,10 @@ impl TestBroker {
     }
 
     pub(crate) fn try_open(storage: impl Storage, clock: ManualClock) -> Result<Self, OpenError> {
-        let config = BrokerConfig { shards: 4, ..BrokerConfig::default() };
+        Self::try_open_with(storage, clock, BrokerConfig { shards: 4, ..BrokerConfig::default() })
+    }
+
+    pub(crate) fn try_open_with(storage: impl Storage, clock: ManualClock, config: BrokerConfig) -> Result<Self, OpenError> {
         let broker = Broker::open(Arc::new(storage), config, Arc::new(clock.clone()), Random::from_seed(7), &mut Registry::default())?;
         Ok(Self { broker, clock })
     }

@@ -95,7 +95,7 @@ async fn a_poison_record_becomes_a_dead_letter_with_cause_and_is_redriven() {
         assert_eq!(result[0].status, expected, "attempt {attempt}");
     }
     assert!(test.receive("t", "g").await.is_empty());
-    let letters = test.broker.dead_letters(&topic("t"), &group("g"), &DeadLetterQuery::default()).await.expect("listed");
+    let letters = test.broker.dead_letters(&topic("t"), &group("g"), &DeadLetterQuery::default()).await.expect("listed").dead_letters;
     assert_eq!(letters.len(), 1);
     let letter = &letters[0];
     assert_eq!((letter.cause.as_str(), letter.reason.as_deref(), letter.attempts), ("delivery_limit", Some("cannot parse"), 5));
@@ -111,7 +111,7 @@ async fn a_poison_record_becomes_a_dead_letter_with_cause_and_is_redriven() {
     let back = test.receive("t", "g").await;
     assert_eq!((back[0].attempt, back[0].record.text()), (1, Some("poison".into())));
     test.ack("t", "g", &back).await;
-    assert!(test.broker.dead_letters(&topic("t"), &group("g"), &DeadLetterQuery::default()).await.expect("listed").is_empty());
+    assert!(test.broker.dead_letters(&topic("t"), &group("g"), &DeadLetterQuery::default()).await.expect("listed").dead_letters.is_empty());
 }
 
 #[tokio::test]
@@ -127,7 +127,7 @@ async fn terminate_makes_a_dead_letter_at_once_and_leases_that_run_out_count_as_
     assert_eq!(offsets(&second), [1]);
     test.clock.advance(Duration::from_secs(31));
     assert!(test.receive("t", "g").await.is_empty(), "the second lease was the last");
-    let letters = test.broker.dead_letters(&topic("t"), &group("g"), &DeadLetterQuery::default()).await.expect("listed");
+    let letters = test.broker.dead_letters(&topic("t"), &group("g"), &DeadLetterQuery::default()).await.expect("listed").dead_letters;
     let causes: Vec<_> = letters.iter().map(|letter| (letter.origin_offset.0, letter.cause.as_str())).collect();
     assert_eq!(causes, [(0, "terminated"), (1, "delivery_limit")]);
 }

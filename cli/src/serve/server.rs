@@ -3,7 +3,7 @@
 use super::ServeConfig;
 use axum::Router;
 use prometheus_client::registry::Registry;
-use sagamq_broker::env::{Random, SystemClock};
+use sagamq_broker::env::{Random, SteadyClock};
 use sagamq_broker::http::{self, HttpMetrics};
 use sagamq_broker::storage::rocks::{RocksOptions, RocksStorage};
 use sagamq_broker::{Broker, BrokerConfig};
@@ -167,7 +167,7 @@ fn open_broker(config: &ServeConfig) -> Result<(Broker, Registry), StartError> {
     let storage = Arc::new(RocksStorage::open(&config.data_dir, &options)?);
     let broker = BrokerConfig { shards: config.shards, staged_bytes_max: config.in_flight_bytes_max, ..BrokerConfig::default() };
     let mut registry = Registry::default();
-    let broker = Broker::open(storage, broker, Arc::new(SystemClock), Random::from_system(), &mut registry)?;
+    let broker = Broker::open(storage, broker, Arc::new(SteadyClock::start()), Random::from_system(), &mut registry)?;
     Ok((broker, registry))
 }
 

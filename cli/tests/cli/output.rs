@@ -75,7 +75,7 @@ fn dead_letters() {
         dead_at_ms: 0,
         record: ConsumedRecord::new(PartitionId(0), Offset(1), 0, Payload::default()),
     };
-    let list = DeadLetterList { dead_letters: vec![letter] };
+    let list = DeadLetterList { dead_letters: vec![letter], next_cursor: None };
     check(&["dlq", "list", "orders", "billing"], &list, &["delivery_limit", "no such customer", "ORIGIN OFFSET"]);
 }
 

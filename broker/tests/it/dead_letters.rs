@@ -1,0 +1,188 @@
+//! Dead letters in bounds: of a commit, of a listing, of a redrive.
+
+use crate::common::{START_MS, TestBroker, group, one_partition, topic};
+use bytes::Bytes;
+use core::ops::Range;
+use core::time::Duration;
+use sagamq_api::group::{DeadLetterQuery, Delivery, ReceiveRequest, RedriveRequest, SettleStatus, TerminateRequest};
+use sagamq_api::topic::TopicConfig;
+use sagamq_api::{Offset, PartitionId};
+use sagamq_broker::ConsumeError;
+use sagamq_broker::env::ManualClock;
+use sagamq_broker::storage::crash::{CrashStorage, FailedWrite};
+use sagamq_broker::storage::memory::MemoryStorage;
+use sagamq_broker::storage::{Direction, Durability, Family, Mutation, Storage, StorageError, Visitor};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+const MIB: usize = 1024 * 1024;
+
+/// Storage that remembers its largest write.
+#[derive(Clone, Default)]
+struct MeasuringStorage {
+    below: MemoryStorage,
+    largest: Arc<AtomicUsize>,
+}
+
+impl Storage for MeasuringStorage {
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
+        self.below.get(family, key)
+    }
+
+    fn scan(&self, family: Family, range: Range<&[u8]>, direction: Direction, visit: Visitor<'_>) -> Result<(), StorageError> {
+        self.below.scan(family, range, direction, visit)
+    }
+
+    fn write(&self, mutations: &[Mutation], durability: Durability) -> Result<(), StorageError> {
+        self.largest.fetch_max(mutations.iter().map(Mutation::len).sum(), Ordering::SeqCst);
+        self.below.write(mutations, durability)
+    }
+}
+
+fn terminate(deliveries: &[Delivery]) -> TerminateRequest {
+    TerminateRequest { receipts: deliveries.iter().map(|delivery| delivery.receipt.clone()).collect(), reason: "no".to_owned() }
+}
+
+async fn count(test: &TestBroker) -> u64 {
+    test.broker.describe_group(&topic("t"), &group("g")).await.expect("there").dead_letters
+}
+
+/// Forty records of nearly 1 MiB, all leased.
+async fn leased(storage: impl Storage, config: TopicConfig) -> (TestBroker, Vec<Delivery>) {
+    let test = TestBroker::with_topic(storage, "t", config).await;
+    for _ in 0..40 {
+        test.produce_texts("t", ["x".repeat(MIB - 200)]).await;
+    }
+    let mut deliveries = Vec::new();
+    while deliveries.len() < 40 {
+        deliveries.extend(test.receive("t", "g").await);
+    }
+    (test, deliveries)
+}
+
+#[tokio::test]
+async fn forty_dead_letters_of_a_mebibyte_are_several_commits_and_one_answer() {
+    let storage = MeasuringStorage::default();
+    let (test, deliveries) = leased(storage.clone(), one_partition()).await;
+    let answer = test.broker.terminate(&topic("t"), &group("g"), &terminate(&deliveries)).await.expect("terminated");
+    assert!(answer.results.iter().all(|result| result.status == SettleStatus::DeadLettered));
+    let largest = storage.largest.load(Ordering::SeqCst);
+    assert!(largest < 16 * MIB, "one write of {largest} bytes");
+    assert_eq!(count(&test).await, 40);
+}
+
+#[tokio::test]
+async fn leases_that_run_out_for_the_last_time_are_several_commits() {
+    let storage = MeasuringStorage::default();
+    let (test, _) = leased(storage.clone(), TopicConfig { delivery_limit: 1, ..one_partition() }).await;
+    test.clock.advance(Duration::from_secs(31));
+    // A look at the group brings the first part about; the rest follows by itself.
+    while count(&test).await < 40 {
+        assert!(test.receive("t", "g").await.is_empty(), "delivered once and no more");
+    }
+    let largest = storage.largest.load(Ordering::SeqCst);
+    assert!(largest < 16 * MIB, "one write of {largest} bytes");
+}
+
+#[tokio::test]
+async fn a_crash_between_the_commits_leaves_each_record_delivered_again_or_a_dead_letter() {
+    let run = async |storage: CrashStorage, fail_at: Option<u64>| {
+        let config = TopicConfig { record_bytes_max: 4 * 1024 * 1024, ..one_partition() };
+        let test = TestBroker::with_topic(storage.clone(), "t", config).await;
+        for _ in 0..6 {
+            test.produce_texts("t", ["x".repeat(3 * MIB)]).await;
+        }
+        let deliveries = test.receive("t", "g").await;
+        let before = storage.writes();
+        if let Some(at) = fail_at {
+            storage.fail_write(at, FailedWrite::AppliedNotSynced);
+        }
+        let answer = test.broker.terminate(&topic("t"), &group("g"), &terminate(&deliveries)).await;
+        if fail_at.is_some() {
+            let told = answer.expect_err("a write failed").to_string();
+            assert!(!told.contains("an earlier one failed"), "a part may be stored: {told}");
+        }
+        test.broker.shutdown().await;
+        (deliveries.len(), storage.writes() - before)
+    };
+    let (records, writes) = run(CrashStorage::new(), None).await;
+    assert_eq!(records, 5, "16 MiB and the record that passes them");
+    assert!(writes > 1, "several commits");
+    for at in 1..=writes {
+        let storage = CrashStorage::new();
+        run(storage.clone(), Some(at)).await;
+        for image in [storage.after_power_cut(), storage.after_kill()] {
+            let test = TestBroker::try_open(image, ManualClock::at(START_MS + 3_600_000)).expect("opens");
+            let letters = test.broker.dead_letters(&topic("t"), &group("g"), &DeadLetterQuery::default()).await.expect("listed");
+            let mut dead: BTreeSet<u64> = letters.dead_letters.iter().map(|letter| letter.origin_offset.0).collect();
+            let mut cursor = letters.next_cursor;
+            while let Some(from) = cursor {
+                let query = DeadLetterQuery { cursor: Some(from), ..DeadLetterQuery::default() };
+                let more = test.broker.dead_letters(&topic("t"), &group("g"), &query).await.expect("listed");
+                dead.extend(more.dead_letters.iter().map(|letter| letter.origin_offset.0));
+                cursor = more.next_cursor;
+            }
+            let mut alive = BTreeSet::new();
+            let waiting = ReceiveRequest { wait_ms: Some(500), ..ReceiveRequest::default() };
+            while dead.len() + alive.len() < 6 {
+                test.clock.advance(Duration::from_secs(5));
+                alive.extend(test.receive_with("t", "g", &waiting).await.iter().map(|delivery| delivery.record.offset.0));
+            }
+            assert!(dead.is_disjoint(&alive), "write {at}: dead {dead:?}, delivered {alive:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_redrive_looks_at_a_bounded_number_and_goes_on_where_it_ended() {
+    let config = TopicConfig { delivery_limit: 1, ..one_partition() };
+    let test = TestBroker::with_topic(MemoryStorage::new(), "t", config).await;
+    let all = ReceiveRequest { max_records: Some(1_000), ..ReceiveRequest::default() };
+    for _ in 0..11 {
+        test.produce_texts("t", (0..1_000).map(|n| n.to_string())).await;
+        let deliveries = test.receive_with("t", "g", &all).await;
+        test.broker.terminate(&topic("t"), &group("g"), &terminate(&deliveries)).await.expect("terminated");
+    }
+    test.produce_texts("t", ["wanted"]).await;
+    assert_eq!(test.receive("t", "g").await.len(), 1);
+    test.clock.advance(Duration::from_secs(31));
+    assert!(test.receive("t", "g").await.is_empty());
+    assert_eq!(count(&test).await, 11_001);
+    let request = |cursor| RedriveRequest { cause: Some("delivery_limit".to_owned()), cursor, ..RedriveRequest::default() };
+    let redrive = async |request| test.broker.redrive(&topic("t"), &group("g"), &request).await;
+    let first = redrive(request(None)).await.expect("redriven");
+    assert_eq!((first.redriven, first.remaining, first.next_cursor.as_deref()), (0, 11_001, Some("0:10000")));
+    let second = redrive(request(first.next_cursor)).await.expect("redriven");
+    assert_eq!((second.redriven, second.remaining, second.next_cursor), (1, 11_000, None));
+    assert_eq!(test.receive("t", "g").await[0].record.offset, Offset(11_000));
+
+    let some =
+        RedriveRequest { partition: Some(PartitionId(0)), offsets: vec![Offset(7), Offset(3), Offset(3)], ..RedriveRequest::default() };
+    let named = redrive(some.clone()).await.expect("redriven");
+    assert_eq!((named.redriven, named.remaining, named.limit), (2, 10_998, None));
+    assert_eq!(redrive(some).await.expect("redriven").redriven, 0, "each once");
+    let too_many =
+        RedriveRequest { partition: Some(PartitionId(0)), offsets: (0..1_001).map(Offset).collect(), ..RedriveRequest::default() };
+    assert!(matches!(redrive(too_many).await, Err(ConsumeError::Parameter(_))));
+    let foreign = RedriveRequest { cursor: Some("7:0".to_owned()), ..RedriveRequest::default() };
+    assert!(matches!(redrive(foreign).await, Err(ConsumeError::Parameter(_))));
+}
+
+#[tokio::test]
+async fn a_redrive_goes_on_over_its_maximum() {
+    let test = TestBroker::with_topic(MemoryStorage::new(), "t", TopicConfig { partitions: 2, ..TopicConfig::default() }).await;
+    for _ in 0..3 {
+        test.produce_texts("t", (0..4).map(|n| n.to_string())).await;
+        let deliveries = test.receive("t", "g").await;
+        test.broker.terminate(&topic("t"), &group("g"), &terminate(&deliveries)).await.expect("terminated");
+    }
+    let (mut cursor, mut redriven) = (None, 0);
+    for _ in 0..3 {
+        let request = RedriveRequest { max_records: Some(5), cursor: cursor.take(), ..RedriveRequest::default() };
+        let answer = test.broker.redrive(&topic("t"), &group("g"), &request).await.expect("redriven");
+        redriven += answer.redriven;
+        cursor = answer.next_cursor;
+    }
+    assert_eq!((redriven, cursor, count(&test).await), (12, None, 0));
+}

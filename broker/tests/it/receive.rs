@@ -1,0 +1,259 @@
+//! What a receive reads, leases and says: bounded in bytes, not stopped by what is damaged or blocked, truthful when it is empty.
+
+use crate::common::{START_MS, TestBroker, group, one_partition, topic};
+use bytes::Bytes;
+use core::ops::{ControlFlow, Range};
+use core::time::Duration;
+use sagamq_api::group::{Delivery, EmptyReason, NackRequest, ReceiveRequest, StartPosition};
+use sagamq_api::record::ProduceRecord;
+use sagamq_api::topic::{ReadQuery, TopicConfig};
+use sagamq_api::{Offset, PartitionId};
+use sagamq_broker::env::ManualClock;
+use sagamq_broker::log::ReadError;
+use sagamq_broker::storage::crash::{CrashStorage, FailedWrite};
+use sagamq_broker::storage::memory::MemoryStorage;
+use sagamq_broker::storage::{Direction, Durability, Family, Mutation, Storage, StorageError, Visitor};
+use sagamq_broker::{BrokerConfig, ConsumeError, ReadRequestError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+const MIB: usize = 1024 * 1024;
+
+/// Storage that counts the bytes of records that were visited.
+#[derive(Clone, Default)]
+struct CountingStorage {
+    below: MemoryStorage,
+    visited: Arc<AtomicUsize>,
+}
+
+impl Storage for CountingStorage {
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
+        self.below.get(family, key)
+    }
+
+    fn scan(&self, family: Family, range: Range<&[u8]>, direction: Direction, visit: Visitor<'_>) -> Result<(), StorageError> {
+        self.below.scan(family, range, direction, &mut |key, value| {
+            // Backward scans look for keys only.
+            if family == Family::Log && direction == Direction::Forward {
+                self.visited.fetch_add(value.len(), Ordering::SeqCst);
+            }
+            visit(key, value)
+        })
+    }
+
+    fn write(&self, mutations: &[Mutation], durability: Durability) -> Result<(), StorageError> {
+        self.below.write(mutations, durability)
+    }
+}
+
+fn of(partition: u32, text: impl Into<String>) -> ProduceRecord {
+    ProduceRecord::text(text).with_partition(PartitionId(partition))
+}
+
+fn at(deliveries: &[Delivery]) -> Vec<(u32, u64)> {
+    deliveries.iter().map(|delivery| (delivery.record.partition.0, delivery.record.offset.0)).collect()
+}
+
+fn two_partitions() -> TopicConfig {
+    TopicConfig { partitions: 2, ..TopicConfig::default() }
+}
+
+async fn large_backlog(storage: CountingStorage) -> TestBroker {
+    let test = TestBroker::with_topic(storage.clone(), "t", one_partition()).await;
+    for _ in 0..60 {
+        test.produce_texts("t", ["x".repeat(MIB - 100)]).await;
+    }
+    test.broker.shutdown().await;
+    let test = TestBroker::try_open(storage.clone(), test.clock).expect("opens");
+    storage.visited.store(0, Ordering::SeqCst);
+    test
+}
+
+#[tokio::test]
+async fn a_receive_after_a_restart_reads_and_leases_what_it_returns_and_no_more() {
+    for auto_ack in [false, true] {
+        let storage = CountingStorage::default();
+        let test = large_backlog(storage.clone()).await;
+        let request = ReceiveRequest { max_records: Some(1_000), auto_ack, ..ReceiveRequest::default() };
+        let deliveries = test.receive_with("t", "g", &request).await;
+        assert!((1..=17).contains(&deliveries.len()), "16 MiB are the bound: {}", deliveries.len());
+        let visited = storage.visited.load(Ordering::SeqCst);
+        assert!(visited <= (deliveries.len() + 2) * MIB, "{visited} bytes were read for {} records", deliveries.len());
+        let description = test.broker.describe_group(&topic("t"), &group("g")).await.expect("there");
+        let count = deliveries.len() as u64;
+        let expected = if auto_ack { (0, 60 - count) } else { (count, 60) };
+        assert_eq!((description.in_flight, description.lag_records, description.delayed), (expected.0, expected.1, 0));
+        let next = test.receive_with("t", "g", &request).await;
+        assert_eq!((next[0].record.offset.0, next[0].attempt), (count, 1));
+    }
+}
+
+#[tokio::test]
+async fn answers_together_are_bounded_and_the_one_that_finds_no_memory_is_refused_and_leases_nothing() {
+    let storage = MemoryStorage::new();
+    let config = BrokerConfig { shards: 4, read_bytes_max: 2 * MIB, read_wait: Duration::ZERO, ..BrokerConfig::default() };
+    let test = TestBroker::try_open_with(storage, ManualClock::at(START_MS), config).expect("opens");
+    test.broker.create_topic(&topic("t"), one_partition()).await.expect("created");
+    for _ in 0..4 {
+        test.produce_texts("t", ["x".repeat(MIB - 100)]).await;
+    }
+    let request = ReceiveRequest { max_records: Some(10), ..ReceiveRequest::default() };
+    let held = test.broker.receive_held(&topic("t"), &group("g"), &request).await.expect("larger than the bound, and alone");
+    let (answer, share) = held.into_parts();
+    assert_eq!(answer.deliveries.len(), 1, "one record is always returned, a second one has no memory");
+    let refused = test.broker.receive(&topic("t"), &group("g"), &request).await;
+    assert!(matches!(refused, Err(ConsumeError::Overloaded(_))), "{refused:?}");
+    let refused = test.broker.read(&topic("t"), PartitionId(0), &ReadQuery::default()).await;
+    assert!(matches!(refused, Err(ReadRequestError::Overloaded(_))), "{refused:?}");
+    drop(share);
+    let next = test.receive_with("t", "g", &request).await;
+    assert_eq!((next[0].record.offset.0, next[0].attempt), (1, 1), "the refused receive has leased nothing");
+}
+
+/// A topic of two partitions after a restart; the first batch of partition 0 (two records) is damaged.
+async fn damaged(storage: &MemoryStorage) -> (TestBroker, Mutation) {
+    let test = TestBroker::with_topic(storage.clone(), "t", two_partitions()).await;
+    test.produce("t", vec![of(0, "a"), of(0, "b")], None).await;
+    test.produce("t", vec![of(0, "c")], None).await;
+    test.produce("t", vec![of(1, "d")], None).await;
+    test.broker.shutdown().await;
+    let mut sound = None;
+    let range = [0_u8; 2]..[0_u8, 1];
+    let mut visit = |key: &[u8], value: &[u8]| {
+        sound = Some((key.to_vec(), Bytes::copy_from_slice(value)));
+        ControlFlow::Break(())
+    };
+    storage.scan(Family::Log, &range.start[..]..&range.end[..], Direction::Forward, &mut visit).expect("scans");
+    let (key, value) = sound.expect("the first batch");
+    let mut bytes = value.to_vec();
+    *bytes.last_mut().expect("not empty") ^= 1;
+    let put = |value| Mutation::Put { family: Family::Log, key: key.clone(), value };
+    storage.write(&[put(bytes.into())], Durability::Synced).expect("written");
+    (TestBroker::try_open(storage.clone(), test.clock).expect("opens"), put(value))
+}
+
+#[tokio::test]
+async fn a_damaged_batch_keeps_nobody_else_from_being_delivered_and_costs_no_delivery() {
+    for auto_ack in [false, true] {
+        let storage = MemoryStorage::new();
+        let (test, sound) = damaged(&storage).await;
+        let request = ReceiveRequest { auto_ack, ..ReceiveRequest::default() };
+        let mut healthy = at(&test.receive_with("t", "g", &request).await);
+        healthy.sort_unstable();
+        assert_eq!(healthy, [(0, 2), (1, 0)]);
+        let description = test.broker.describe_group(&topic("t"), &group("g")).await;
+        let in_flight = if auto_ack { 0 } else { 2 };
+        // The age of the oldest record cannot be told.
+        assert!(matches!(description, Err(ConsumeError::Read(ReadError::Damaged { .. }))), "{description:?}");
+        test.clock.advance(Duration::from_secs(11));
+        let told = test.broker.receive(&topic("t"), &group("g"), &request).await;
+        assert!(matches!(told, Err(ConsumeError::Read(ReadError::Damaged { base: Offset(0), .. }))), "{told:?}");
+        storage.write(&[sound], Durability::Synced).expect("mended");
+        let description = test.broker.describe_group(&topic("t"), &group("g")).await.expect("readable again");
+        assert_eq!((description.in_flight, description.delayed, description.lag_records), (in_flight, 2, 2 + in_flight));
+        test.clock.advance(Duration::from_secs(11));
+        let mended = test.receive_with("t", "g", &request).await;
+        assert_eq!(mended.iter().map(|d| (d.record.offset.0, d.attempt)).collect::<Vec<_>>(), [(0, 1), (1, 1)]);
+    }
+}
+
+#[tokio::test]
+async fn a_partition_at_its_bound_does_not_take_the_quota_of_others() {
+    let test = TestBroker::with_topic(MemoryStorage::new(), "t", two_partitions()).await;
+    test.produce("t", (0..1_500).map(|n| of(0, n.to_string())).collect(), None).await;
+    let full = ReceiveRequest { max_records: Some(1_000), ..ReceiveRequest::default() };
+    assert_eq!(test.receive_with("t", "g", &full).await.len(), 1_000);
+    test.produce("t", (0..6).map(|n| of(1, n.to_string())).collect(), None).await;
+    let one = ReceiveRequest { max_records: Some(2), ..ReceiveRequest::default() };
+    for round in 0..3 {
+        let got = test.receive_with("t", "g", &one).await;
+        assert_eq!(at(&got), [(1, 2 * round), (1, 2 * round + 1)], "wherever the turn begins");
+    }
+    let empty = test.broker.receive(&topic("t"), &group("g"), &one).await.expect("received");
+    assert_eq!(empty.empty_reason, Some(EmptyReason::InFlightLimit));
+}
+
+#[tokio::test]
+async fn fresh_records_behind_ten_thousand_waiting_ones_are_told_of() {
+    let test = TestBroker::with_topic(MemoryStorage::new(), "t", one_partition()).await;
+    test.produce_texts("t", (0..10_000).map(|n| n.to_string())).await;
+    test.produce_texts("t", ["fresh"]).await;
+    let request = ReceiveRequest { max_records: Some(1_000), ..ReceiveRequest::default() };
+    for _ in 0..10 {
+        let deliveries = test.receive_with("t", "g", &request).await;
+        assert_eq!(deliveries.len(), 1_000);
+        let receipts = deliveries.into_iter().map(|delivery| delivery.receipt).collect();
+        let later = NackRequest { receipts, delay_ms: Some(60_000), reason: None, not_begun: false };
+        test.broker.nack(&topic("t"), &group("g"), &later).await.expect("given back");
+    }
+    let empty = test.broker.receive(&topic("t"), &group("g"), &request).await.expect("received");
+    assert_eq!((empty.deliveries.len(), empty.empty_reason), (0, Some(EmptyReason::PendingLimit)));
+}
+
+#[tokio::test]
+async fn the_bound_on_settled_ranges_is_told() {
+    let test = TestBroker::with_topic(MemoryStorage::new(), "t", TopicConfig { partitions: 4, ..TopicConfig::default() }).await;
+    test.broker.ensure_group(&topic("t"), &group("g"), StartPosition::Earliest).await.expect("made");
+    test.produce("t", vec![of(0, "old")], None).await;
+    let lane = test.broker.embedder(0);
+    let mut commit = lane.begin();
+    for n in 0..10_000 {
+        commit.settle(&topic("t"), &group("g"), Offset(2 * n + 1)).expect("there");
+    }
+    lane.submit(commit).await.expect("submitted").durable().await.expect("durable");
+    let empty = test.broker.receive(&topic("t"), &group("g"), &ReceiveRequest::default()).await.expect("received");
+    assert_eq!((empty.deliveries.len(), empty.empty_reason), (0, Some(EmptyReason::SettledRangesLimit)));
+}
+
+#[tokio::test]
+async fn a_receive_that_goes_away_gives_back_what_it_reads() {
+    let test = TestBroker::with_topic(MemoryStorage::new(), "t", one_partition()).await;
+    test.broker.ensure_group(&topic("t"), &group("g"), StartPosition::Earliest).await.expect("made");
+    test.produce_texts("t", ["a"]).await;
+    let (name, of_group) = (topic("t"), group("g"));
+    for polls in 0..20 {
+        let request = ReceiveRequest::default();
+        let mut receive = std::pin::pin!(test.broker.receive(&name, &of_group, &request));
+        for _ in 0..polls {
+            if futures_util::poll!(receive.as_mut()).is_ready() {
+                return assert!(polls > 1, "the receive was cut off in between");
+            }
+            tokio::task::yield_now().await;
+        }
+        drop(receive);
+        // Whatever had been reserved or leased comes back.
+        test.clock.advance(Duration::from_secs(3_600));
+        let waiting = ReceiveRequest { wait_ms: Some(20_000), ..ReceiveRequest::default() };
+        let again = test.receive_with("t", "g", &waiting).await;
+        assert_eq!(again.len(), 1, "cut off after {polls} polls");
+        let receipts = again.into_iter().map(|delivery| delivery.receipt).collect();
+        let back = NackRequest { receipts, delay_ms: None, reason: None, not_begun: true };
+        test.broker.nack(&name, &of_group, &back).await.expect("given back");
+    }
+    panic!("the receive never came to its end");
+}
+
+#[tokio::test]
+async fn taking_turns_with_a_producer_meets_every_partition() {
+    let test = TestBroker::with_topic(MemoryStorage::new(), "t", two_partitions()).await;
+    let mut seen = std::collections::BTreeSet::new();
+    for _ in 0..8 {
+        seen.extend(test.produce_texts("t", ["a"]).await.into_iter().map(|record| record.partition.0));
+        test.receive("t", "g").await;
+    }
+    assert_eq!(seen.len(), 2);
+}
+
+#[tokio::test]
+async fn what_is_told_of_a_group_is_durable() {
+    let storage = CrashStorage::new();
+    let test = TestBroker::with_topic(storage.clone(), "t", one_partition()).await;
+    test.produce_texts("t", ["a"]).await;
+    let leased = test.receive("t", "g").await;
+    storage.fail_write(1, FailedWrite::NothingApplied);
+    let request = sagamq_api::group::AckRequest { receipts: leased.into_iter().map(|delivery| delivery.receipt).collect() };
+    let (name, of_group) = (topic("t"), group("g"));
+    let (acknowledged, described) = tokio::join!(test.broker.ack(&name, &of_group, &request), test.broker.describe_group(&name, &of_group));
+    acknowledged.expect_err("the write fails");
+    assert!(!described.is_ok_and(|group| group.lag_records == 0), "told of an acknowledgement that is not stored");
+}
