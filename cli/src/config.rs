@@ -19,8 +19,18 @@ pub const ENVIRONMENT_PREFIX: &str = "SAGAMQ_";
 const CONFIG_VARIABLE: &str = "SAGAMQ_CONFIG";
 
 /// Every key of the configuration file. The flag of `data_dir` is `--data-dir`, its environment variable `SAGAMQ_DATA_DIR`.
-pub const KEYS: [&str; 8] =
-    ["listen", "data_dir", "shards", "log_format", "log_level", "shutdown_grace", "in_flight_bytes_max", "accept_data_loss"];
+pub const KEYS: [&str; 10] = [
+    "listen",
+    "data_dir",
+    "shards",
+    "log_format",
+    "log_level",
+    "shutdown_grace",
+    "in_flight_bytes_max",
+    "accept_data_loss",
+    "read_bytes_max",
+    "tail_bytes_max",
+];
 
 /// All settings of `sagamq serve`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -92,6 +102,8 @@ fn flags(mut builder: ConfigBuilder<DefaultState>, args: &ServeArgs) -> ConfigBu
         &args.shutdown_grace,
         &args.in_flight_bytes_max,
         &args.accept_data_loss,
+        &args.read_bytes_max,
+        &args.tail_bytes_max,
     ];
     for (key, flag) in KEYS.into_iter().zip(flags) {
         if let Some(text) = flag {
@@ -154,6 +166,8 @@ fn set(settings: &mut Settings, key: &str, text: &str) -> Result<(), String> {
         "shutdown_grace" => serve.shutdown_grace = values::duration(text)?,
         "in_flight_bytes_max" => serve.in_flight_bytes_max = in_flight(text)?,
         "accept_data_loss" => serve.accept_data_loss = text.parse().map_err(|_| "expected true or false".to_owned())?,
+        "read_bytes_max" => serve.read_bytes_max = memory(text)?,
+        "tail_bytes_max" => serve.tail_bytes_max = memory(text)?,
         other => return Err(format!("`{other}` is no setting")),
     }
     Ok(())
@@ -170,6 +184,13 @@ fn log_format(text: &str) -> Result<LogFormat, String> {
         "json" => Ok(LogFormat::Json),
         _ => Err("expected text or json".to_owned()),
     }
+}
+
+fn memory(text: &str) -> Result<usize, String> {
+    /// Less would be a handful of records.
+    const MIN: usize = 1 << 20;
+    let bytes = usize::try_from(values::size(text)?).unwrap_or(usize::MAX);
+    if bytes < MIN { Err("expected at least 1 MiB".to_owned()) } else { Ok(bytes) }
 }
 
 fn in_flight(text: &str) -> Result<usize, String> {

@@ -171,7 +171,8 @@ impl Budget {
     fn extend(&mut self, needed: usize) -> bool {
         let Some(memory) = &self.memory else { return true };
         if self.held >= memory.total {
-            return true;
+            // A first record that is larger than the bound gets through alone.
+            return self.records == 0;
         }
         let more = (needed - self.held).next_multiple_of(PIECE).min(memory.total - self.held);
         if memory.free.available_permits() / 2 < more {
@@ -239,6 +240,7 @@ mod tests {
         assert!(!fourth.admit_record(&payload(4 * PIECE)), "larger than what may be taken without waiting");
         fourth.wait().await.expect("nobody else is there");
         assert!(fourth.admit_record(&payload(4 * PIECE)), "larger than the bound and alone: it gets through");
+        assert!(!fourth.admit_record(&payload(1)), "and nothing besides");
         let share = fourth.into_share();
         assert_eq!(memory.free.available_permits(), 0);
         drop(share);

@@ -99,12 +99,17 @@ impl Partition {
         let Some(end) = batches.last().map(Batch::next_offset) else { return };
         let bytes: u64 = batches.iter().map(|batch| batch.len() as u64).sum();
         let records: u64 = batches.iter().map(|batch| batch.next_offset().0 - batch.base_offset().0).sum();
-        self.tail_memory.push(&self.tail, batches);
+        self.push_tail(batches);
         let mean = (self.record_bytes_mean() * 7 + bytes / records.max(1)) / 8;
         self.record_bytes_mean.store(mean, Ordering::Relaxed);
         self.offsets().make_durable(end);
         self.high_watermark.send_replace(end.0);
         self.wake_groups();
+    }
+
+    /// The first half of [`Partition::publish`]: what the watermark does not cover yet.
+    pub(super) fn push_tail(&self, batches: Vec<Batch>) {
+        self.tail_memory.push(&self.tail, batches);
     }
 
     fn wake_groups(&self) {

@@ -213,7 +213,7 @@ async fn a_receive_that_goes_away_gives_back_what_it_reads() {
     let (name, of_group) = (topic("t"), group("g"));
     for polls in 0..20 {
         let request = ReceiveRequest::default();
-        let mut receive = std::pin::pin!(test.broker.receive(&name, &of_group, &request));
+        let mut receive = Box::pin(test.broker.receive(&name, &of_group, &request));
         for _ in 0..polls {
             if futures_util::poll!(receive.as_mut()).is_ready() {
                 return assert!(polls > 1, "the receive was cut off in between");

@@ -22,6 +22,8 @@ CONFIGURATION FILE (TOML; every key may be left out, an unknown key is an error)
   log_level = \"info\"
   shutdown_grace = \"30s\"
   in_flight_bytes_max = \"64MiB\"
+  read_bytes_max = \"64MiB\"
+  tail_bytes_max = \"64MiB\"
   accept_data_loss = false
 
 Every setting is taken from its flag, else from its environment variable, else from the file, else it has the default.
@@ -57,6 +59,12 @@ pub struct ServeArgs {
     /// Bound on the bytes that wait for the disk; above it, requests are answered 429 [env: SAGAMQ_IN_FLIGHT_BYTES_MAX] [default: 64MiB]
     #[arg(long, value_name = "SIZE")]
     pub in_flight_bytes_max: Option<String>,
+    /// Memory for all answers with records together; above it they are shorter, wait, and are then refused with 429 [env: SAGAMQ_READ_BYTES_MAX] [default: 64MiB]
+    #[arg(long, value_name = "SIZE")]
+    pub read_bytes_max: Option<String>,
+    /// Memory for the newest records of all partitions together [env: SAGAMQ_TAIL_BYTES_MAX] [default: 64MiB]
+    #[arg(long, value_name = "SIZE")]
+    pub tail_bytes_max: Option<String>,
     /// Open a data directory although acknowledged records are missing from it [env: SAGAMQ_ACCEPT_DATA_LOSS] [default: false]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub accept_data_loss: Option<String>,

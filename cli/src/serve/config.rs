@@ -19,6 +19,10 @@ pub struct ServeConfig {
     pub shutdown_grace: Duration,
     /// Bound on the bytes of records that wait for the disk; above it, requests are answered 429.
     pub in_flight_bytes_max: usize,
+    /// Memory for all answers with records together.
+    pub read_bytes_max: usize,
+    /// Memory for the newest records of all partitions together.
+    pub tail_bytes_max: usize,
 }
 
 impl ServeConfig {
@@ -35,6 +39,8 @@ impl Default for ServeConfig {
             accept_data_loss: false,
             shutdown_grace: Duration::from_secs(30),
             in_flight_bytes_max: 64 << 20,
+            read_bytes_max: 64 << 20,
+            tail_bytes_max: 64 << 20,
         }
     }
 }

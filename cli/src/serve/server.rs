@@ -165,7 +165,13 @@ impl Parts {
 fn open_broker(config: &ServeConfig) -> Result<(Broker, Registry), StartError> {
     let options = RocksOptions { accept_data_loss: config.accept_data_loss, ..RocksOptions::default() };
     let storage = Arc::new(RocksStorage::open(&config.data_dir, &options)?);
-    let broker = BrokerConfig { shards: config.shards, staged_bytes_max: config.in_flight_bytes_max, ..BrokerConfig::default() };
+    let broker = BrokerConfig {
+        shards: config.shards,
+        staged_bytes_max: config.in_flight_bytes_max,
+        read_bytes_max: config.read_bytes_max,
+        tail_bytes_max: config.tail_bytes_max,
+        ..BrokerConfig::default()
+    };
     let mut registry = Registry::default();
     let broker = Broker::open(storage, broker, Arc::new(SteadyClock::start()), Random::from_system(), &mut registry)?;
     Ok((broker, registry))

@@ -53,7 +53,7 @@ fn each_source_wins_over_the_one_below() {
 
 #[test]
 fn every_setting_can_be_given_by_every_source() {
-    let values = ["127.0.0.1:9", "/d", "8", "json", "debug", "5s", "128MiB", "true"];
+    let values = ["127.0.0.1:9", "/d", "8", "json", "debug", "5s", "128MiB", "true", "32MiB", "16MiB"];
     let wanted = Settings {
         serve: ServeConfig {
             listen: "127.0.0.1:9".parse().expect("an address"),
@@ -62,6 +62,8 @@ fn every_setting_can_be_given_by_every_source() {
             accept_data_loss: true,
             shutdown_grace: Duration::from_secs(5),
             in_flight_bytes_max: 128 << 20,
+            read_bytes_max: 32 << 20,
+            tail_bytes_max: 16 << 20,
         },
         log: LogConfig { format: LogFormat::Json, level: "debug".into() },
     };
@@ -75,10 +77,31 @@ fn every_setting_can_be_given_by_every_source() {
     let environment: Vec<(&str, &str)> = names.iter().map(String::as_str).zip(values).collect();
     assert_eq!(load(&ServeArgs::default(), &environment), Ok(wanted.clone()));
 
-    let [listen, data_dir, shards, log_format, log_level, shutdown_grace, in_flight_bytes_max, accept_data_loss] =
-        values.map(|value| Some(value.to_owned()));
-    let args =
-        ServeArgs { config: None, listen, data_dir, shards, log_format, log_level, shutdown_grace, in_flight_bytes_max, accept_data_loss };
+    let [
+        listen,
+        data_dir,
+        shards,
+        log_format,
+        log_level,
+        shutdown_grace,
+        in_flight_bytes_max,
+        accept_data_loss,
+        read_bytes_max,
+        tail_bytes_max,
+    ] = values.map(|value| Some(value.to_owned()));
+    let args = ServeArgs {
+        config: None,
+        listen,
+        data_dir,
+        shards,
+        log_format,
+        log_level,
+        shutdown_grace,
+        in_flight_bytes_max,
+        accept_data_loss,
+        read_bytes_max,
+        tail_bytes_max,
+    };
     assert_eq!(load(&args, &[]), Ok(wanted));
 }
 
@@ -116,9 +139,14 @@ fn every_fault_is_named_with_its_source() {
 
 #[test]
 fn bounds_are_checked() {
-    for (key, value) in
-        [("SHARDS", "0"), ("SHARDS", "257"), ("IN_FLIGHT_BYTES_MAX", "1MiB"), ("LOG_LEVEL", "loud"), ("ACCEPT_DATA_LOSS", "yes")]
-    {
+    for (key, value) in [
+        ("SHARDS", "0"),
+        ("SHARDS", "257"),
+        ("IN_FLIGHT_BYTES_MAX", "1MiB"),
+        ("READ_BYTES_MAX", "1KiB"),
+        ("LOG_LEVEL", "loud"),
+        ("ACCEPT_DATA_LOSS", "yes"),
+    ] {
         let name = format!("SAGAMQ_{key}");
         let faults = faults(&ServeArgs::default(), &[(&name, value)]);
         assert!(matches!(&faults[..], [fault] if fault.contains(&name) && fault.contains("expected")), "{faults:?}");
