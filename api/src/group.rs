@@ -329,12 +329,8 @@ pub struct RedriveRequest {
 }
 
 /// Answer of `redrive`.
-<<<<<<< HEAD
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(ToSchema))]
-=======
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
->>>>>>> 4b20661 (A receive reads before it leases; bounded answers, dead letters, redrives and tails; a steady clock)
 pub struct RedriveResponse {
     /// Dead letters that will be delivered again.
     pub redriven: u64,
@@ -349,7 +345,8 @@ pub struct RedriveResponse {
 }
 
 /// A bound of a group that keeps dead letters from being redriven.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum RedriveLimit {
     /// The group has as many records leased or waiting for a redelivery as one partition allows.
