@@ -371,7 +371,7 @@ mod tests {
             assert_eq!((out.value.as_ref(), out.value_bytes().expect("base64").as_deref()), (None, Some(value)));
         }
         assert_eq!(of("text/plain", b"{").text().as_deref(), Some("{"));
-        assert_eq!(of(APPLICATION_JSON, deep[1..deep.len() - 1].as_bytes()).value_base64, None, "64 levels are within the bound");
+        assert_eq!(of(APPLICATION_JSON, &deep.as_bytes()[1..deep.len() - 1]).value_base64, None, "64 levels are within the bound");
         assert_eq!(of(APPLICATION_JSON, b" 1").json::<u8>().expect("white space is no matter to who reads it"), 1);
     }
 
