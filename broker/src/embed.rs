@@ -209,7 +209,7 @@ impl ShardEmbedder {
         let (durable_sender, durable) = oneshot::channel();
         let ShardCommit { mutations, appends, settles, unseen, postpones, .. } = commit;
         let input = Input::Embedded(EmbeddedCommit { mutations, appends, settles, unseen, postpones, placed, durable: durable_sender });
-        self.broker.0.shard(self.shard).send(input).await.map_err(WriteError::from)?;
+        self.broker.0.shard(self.shard).send(input).await?;
         let liveness = self.broker.liveness().clone();
         let offsets = offsets.await.map_err(|_| WriteError::lost(&liveness))??;
         Ok(Submitted { offsets, durable, liveness })

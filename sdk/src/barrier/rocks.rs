@@ -229,7 +229,7 @@ impl RocksBarrier {
         };
         // A later run writes its own id: so an earlier one sees that it is not the only one any more.
         let run = Uuid::new_v4();
-        put(&txn, &own, Row { at_ms: self.at_ms(call, 0), recorded: Recorded::InDoubt { run } })?;
+        put(&txn, &own, &Row { at_ms: self.at_ms(call, 0), recorded: Recorded::InDoubt { run } })?;
         txn.commit().map_err(storage)?;
         Ok(is_first.then_some(run))
     }
@@ -279,7 +279,7 @@ impl RocksBarrier {
         let at_ms = self.at_ms(call, 0);
         match business(txn, &known) {
             Ok(output) => {
-                put(txn, &own, Row { at_ms, recorded: Recorded::Succeeded(output.clone()) })?;
+                put(txn, &own, &Row { at_ms, recorded: Recorded::Succeeded(output.clone()) })?;
                 Ok(Verdict::Commit(Ok(output)))
             }
             Err(CallError::Refused(failure)) if !known.may_refuse() => {
@@ -289,7 +289,7 @@ impl RocksBarrier {
             Err(CallError::Refused(failure)) => {
                 rollback_business(txn)?;
                 if !call.must_succeed {
-                    put(txn, &own, Row { at_ms, recorded: Recorded::Refused(failure.clone()) })?;
+                    put(txn, &own, &Row { at_ms, recorded: Recorded::Refused(failure.clone()) })?;
                 } else if is_marked {
                     // Nothing took effect and the call will be made again: the next attempt is a first one.
                     txn.delete(&own).map_err(storage)?;
@@ -334,8 +334,8 @@ impl RocksBarrier {
         };
         // Whatever was there is undone, and nothing will come. An action that is asked for again, as after a restored backup of the
         // broker, must not read as done.
-        put(txn, &action, Row { at_ms, recorded: Recorded::Prevented })?;
-        put(txn, &own, Row { at_ms, recorded: Recorded::Succeeded(output.clone()) })?;
+        put(txn, &action, &Row { at_ms, recorded: Recorded::Prevented })?;
+        put(txn, &own, &Row { at_ms, recorded: Recorded::Succeeded(output.clone()) })?;
         Ok(Verdict::Commit(Ok(output)))
     }
 
@@ -406,8 +406,8 @@ fn rollback_business<T: ThreadMode>(txn: &Transaction<'_, TransactionDB<T>>) -> 
     }
 }
 
-fn put<T: ThreadMode>(txn: &Transaction<'_, TransactionDB<T>>, key: &[u8], row: Row) -> Result<(), CallError> {
-    txn.put(key, encode_value(&row).map_err(storage)?).map_err(storage)
+fn put<T: ThreadMode>(txn: &Transaction<'_, TransactionDB<T>>, key: &[u8], row: &Row) -> Result<(), CallError> {
+    txn.put(key, encode_value(row).map_err(storage)?).map_err(storage)
 }
 
 fn storage(error: impl std::error::Error) -> CallError {

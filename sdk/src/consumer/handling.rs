@@ -35,18 +35,12 @@ pub fn lease_lost() -> CancellationToken {
 }
 
 /// The bounds of a handler.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Handling {
     /// How long it may take.
     pub(crate) timeout: Option<Duration>,
     /// Whether it goes on when its lease is lost.
     pub(crate) outlives_its_lease: bool,
-}
-
-impl Default for Handling {
-    fn default() -> Self {
-        Self { timeout: None, outlives_its_lease: false }
-    }
 }
 
 impl Handling {
