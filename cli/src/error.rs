@@ -27,6 +27,18 @@ pub(crate) enum CliError {
         /// What ended it.
         error: Box<Self>,
     },
+    /// A part of many things was done, then this happened; what to do about the others.
+    #[error("{context}: {error}; {fates}")]
+    Resumable {
+        /// What was going on, and how far it came.
+        context: String,
+        /// What ended it.
+        error: Box<Self>,
+        /// What became of each.
+        fates: String,
+        /// How to go on.
+        help: String,
+    },
     /// A file, stdin or stdout.
     #[error("{what}: {error}")]
     Io {
@@ -60,7 +72,7 @@ impl CliError {
             Self::Client(error) => client_exit(error),
             Self::Server(StartError::PartDied(_)) => Exit::ServerDied,
             Self::Failed(_) | Self::Io { .. } | Self::Server(_) => Exit::Failed,
-            Self::Partly { error, .. } => error.exit(),
+            Self::Partly { error, .. } | Self::Resumable { error, .. } => error.exit(),
             Self::ReaderGone => Exit::Ok,
         }
     }
@@ -81,7 +93,7 @@ impl CliError {
                 ClientError::Closed | ClientError::Credentials { .. } | ClientError::Expired { .. } | ClientError::FlushElapsed { .. },
             )
             | Self::Failed(_) => "FAILED",
-            Self::Partly { error, .. } => error.code(),
+            Self::Partly { error, .. } | Self::Resumable { error, .. } => error.code(),
             Self::Io { .. } | Self::ReaderGone => "INPUT_OUTPUT",
             Self::Server(error) => error.code(),
         }
@@ -92,12 +104,13 @@ impl CliError {
         match self {
             Self::Client(ClientError::Problem(problem)) => problem.detail.clone(),
             Self::Partly { context, error } => format!("{context}: {}", error.detail()),
+            Self::Resumable { context, error, fates, .. } => format!("{context}: {}; {fates}", error.detail()),
             other => other.to_string(),
         }
     }
 
     /// What to do about it, if there is something to say.
-    pub(crate) fn help(&self) -> Option<&'static str> {
+    pub(crate) fn help(&self) -> Option<&str> {
         match self {
             Self::Client(ClientError::Problem(problem)) => problem_help(problem.code),
             Self::Client(ClientError::Transport { outcome_unknown: false, .. }) => {
@@ -110,6 +123,7 @@ impl CliError {
             Self::Client(ClientError::UnexpectedAnswer { .. } | ClientError::Decode { .. }) => {
                 Some("is this the address of a SagaMQ server of this version? See --server")
             }
+            Self::Resumable { help, .. } => Some(help),
             Self::Partly { error, .. } => error.help(),
             Self::Server(error) => error.help(),
             Self::Client(
@@ -132,7 +146,7 @@ impl CliError {
     pub(crate) fn client(&self) -> Option<&ClientError> {
         match self {
             Self::Client(error) => Some(error),
-            Self::Partly { error, .. } => error.client(),
+            Self::Partly { error, .. } | Self::Resumable { error, .. } => error.client(),
             Self::Usage(_) | Self::Failed(_) | Self::Io { .. } | Self::Server(_) | Self::ReaderGone => None,
         }
     }

@@ -20,9 +20,10 @@ EXAMPLES:
   # What comes from now on, until Ctrl-C; values alone, for the next program
   sagamq consume orders --follow --value-only
 
-  # As a member of a queue group: what was printed is acknowledged
+  # As a member of a queue group: what was read is acknowledged; or only look
   sagamq consume orders --group billing --max 10
-  sagamq consume orders --group billing --wait 20s --output json";
+  sagamq consume orders --group billing --wait 20s --output json
+  sagamq consume orders --group billing --no-ack --max 3";
 
 /// `sagamq consume`.
 #[derive(Args, Clone, Debug)]
@@ -30,8 +31,10 @@ EXAMPLES:
 #[command(long_about = "Read records, by offset or as a member of a queue group.\n\n\
     Without --group, records are read by their place and nothing changes on the server: all of them up to the end as it is now, or with \
     --follow what comes from now on (with --from-beginning also what is there).\n\n\
-    With --group, records are leased, printed and then acknowledged: no other member of the group gets them. The command ends when \
-    the group has nothing more to deliver, or with --follow never.\n\n\
+    With --group, records are leased, printed and then acknowledged: no other member of the group gets them. Into a pipe they go one by \
+    one, and only what was read from it is acknowledged: `| head -1` takes one record. What was leased and not read is given back when the \
+    command ends, as if it had never been delivered. The command ends when the group has nothing more to deliver, or with --follow \
+    never.\n\n\
     With --output json, each record is one JSON document on a line of its own.")]
 pub struct ConsumeArgs {
     /// Name of the topic
@@ -60,7 +63,7 @@ pub struct ConsumeArgs {
     /// Read as a member of this queue group; the first use makes it
     #[arg(long, value_name = "NAME")]
     pub group: Option<GroupName>,
-    /// Do not acknowledge: the records are delivered again when their leases are over
+    /// Only look: the records are held until the command ends and then given back; the delivery does not count
     #[arg(long, requires = "group")]
     pub no_ack: bool,
     /// How long to wait for a first record, at most 20s

@@ -1,65 +1,30 @@
 //! How durations, sizes, times and headers are read from flags, the environment and the configuration file: the same everywhere.
 
+use bytesize::ByteSize;
 use jiff::Timestamp;
 use sagamq_api::JsonText;
 use std::time::Duration;
 
-/// A duration such as `500ms`, `30s`, `5m`, `1h30m` or `7d`; `0` needs no unit.
+/// A duration such as `500ms`, `30s`, `5m`, `1h30m` or `7d`, read as in definitions of sagas; `0` needs no unit.
 ///
 /// # Errors
 /// What a duration looks like, when this is none.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    let millis = split_units(text).and_then(|parts| {
-        parts.into_iter().try_fold(0_u64, |sum, (number, unit)| {
-            let millis: u64 = match unit {
-                "ms" => 1,
-                "s" => 1_000,
-                "m" | "min" => 60_000,
-                "h" => 3_600_000,
-                "d" => 86_400_000,
-                _ => return None,
-            };
-            sum.checked_add(number.checked_mul(millis)?)
-        })
-    });
-    match millis {
-        Some(millis) => Ok(Duration::from_millis(millis)),
-        None if text.trim() == "0" => Ok(Duration::ZERO),
-        None => Err("expected a duration such as 500ms, 30s, 5m, 1h30m or 7d".to_owned()),
+    if text.trim() == "0" {
+        return Ok(Duration::ZERO);
     }
+    sagamq_saga::duration::parse(text).map_err(|error| format!("`{text}` {error}: expected a duration such as 500ms, 30s, 5m, 1h30m or 7d"))
 }
 
-/// `1h30m` as `[(1, "h"), (30, "m")]`; `None` if it is not of that form.
-fn split_units(text: &str) -> Option<Vec<(u64, &str)>> {
-    let mut rest = text.trim();
-    let mut parts = Vec::new();
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
-        let (number, tail) = rest.split_at(digits);
-        let letters = tail.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(tail.len());
-        let (unit, tail) = tail.split_at(letters);
-        parts.push((number.parse().ok()?, unit));
-        rest = tail.trim_start();
-    }
-    (!parts.is_empty()).then_some(parts)
-}
-
-/// A number of bytes such as `65536`, `512KiB`, `1MiB`, `2GiB`; `K`, `M` and `G` alone count in steps of 1,024 as well.
+/// A number of bytes such as `65536`, `512KiB`, `1.5MiB`, `2GiB`. Units that some read as a thousand and some as 1,024 are refused.
 ///
 /// # Errors
 /// What a size looks like, when this is none.
 pub fn size(text: &str) -> Result<u64, String> {
-    let text = text.trim();
-    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
-    let shift = match unit.trim().to_ascii_lowercase().as_str() {
-        "" | "b" => Some(0),
-        "k" | "kib" => Some(10),
-        "m" | "mib" => Some(20),
-        "g" | "gib" => Some(30),
-        _ => None,
-    };
-    let bytes = number.parse::<u64>().ok().zip(shift).and_then(|(number, shift)| number.checked_mul(1 << shift));
-    bytes.ok_or_else(|| "expected a number of bytes such as 65536, 512KiB, 1MiB or 2GiB".to_owned())
+    let unit = text.trim_start_matches(|c: char| !c.is_alphabetic());
+    let is_clear = unit.is_empty() || unit.eq_ignore_ascii_case("b") || unit.to_ascii_lowercase().ends_with("ib");
+    let bytes = text.trim().parse::<ByteSize>().ok().filter(|_| is_clear);
+    bytes.map(|size| size.as_u64()).ok_or_else(|| "expected a number of bytes such as 65536, 512KiB, 1MiB or 2GiB".to_owned())
 }
 
 /// A size that fits 32 bits.
@@ -141,7 +106,8 @@ mod tests {
         assert_eq!(duration("1h30m"), Ok(Duration::from_secs(5_400)));
         assert_eq!(duration("7d"), Ok(Duration::from_secs(7 * 86_400)));
         assert_eq!(duration("0"), Ok(Duration::ZERO));
-        for bad in ["", "5", "5x", "s", "1h30", "-1s", "99999999999999999999s", "18446744073709551615d"] {
+        assert_eq!(duration("PT15M"), Ok(Duration::from_secs(900)), "what a definition takes");
+        for bad in ["", "5", "5x", "s", "1h30", "-1s", "1mo", "99999999999999999999s", "18446744073709551615d"] {
             assert!(duration(bad).is_err(), "{bad}");
         }
     }
@@ -150,9 +116,11 @@ mod tests {
     fn sizes_are_bytes_or_binary_units() {
         assert_eq!(size("65536"), Ok(65_536));
         assert_eq!(size("1MiB"), Ok(1 << 20));
-        assert_eq!(size("2 g"), Ok(2 << 30));
-        assert!(size("1MB").is_err(), "a decimal unit would be read wrongly by half of its readers");
-        assert!(size("").is_err() && size("18446744073709551615k").is_err());
+        assert_eq!((size("2 gib"), size("1.5 KiB"), size("7B")), (Ok(2 << 30), Ok(1_536), Ok(7)));
+        for unclear in ["1MB", "1M", "1k"] {
+            assert!(size(unclear).is_err(), "{unclear} would be read wrongly by half of its readers");
+        }
+        assert!(size("").is_err() && size("-1KiB").is_err() && size("18446744073709551616").is_err());
         assert!(size_u32("4GiB").is_err());
     }
 

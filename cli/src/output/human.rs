@@ -1,17 +1,15 @@
 //! Durations, sizes and times as people read them. Units and zone are always shown.
 
-use jiff::Timestamp;
+use indicatif::HumanBytes;
+use jiff::{Span, SpanRound, Timestamp, Unit};
 
-/// A duration in its two largest units: `1h 30m`, `24h`, `500ms`.
+/// A duration from days to milliseconds, rounded to seconds from a minute on: `1h 30m`, `1d`, `500ms`.
 pub(crate) fn duration_ms(millis: u64) -> String {
-    const UNITS: [(u64, &str); 5] = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s"), (1, "ms")];
-    let Some(first) = UNITS.iter().position(|&(unit, _)| millis >= unit) else { return "0".to_owned() };
-    let (unit, name) = UNITS[first];
-    let large = format!("{}{name}", millis / unit);
-    match UNITS.get(first + 1) {
-        Some(&(next, next_name)) if millis % unit / next > 0 => format!("{large} {}{next_name}", millis % unit / next),
-        Some(_) | None => large,
-    }
+    let smallest = if millis < 60_000 { Unit::Millisecond } else { Unit::Second };
+    let span = i64::try_from(millis).ok().and_then(|millis| Span::new().try_milliseconds(millis).ok());
+    let round = SpanRound::new().largest(Unit::Day).smallest(smallest).days_are_24_hours();
+    // Longer than any calendar is what only a broken clock says.
+    span.and_then(|span| span.round(round).ok()).map_or_else(|| format!("{millis} ms"), |span| format!("{span:#}"))
 }
 
 /// Seconds with a fraction, as the server gives a lag.
@@ -21,12 +19,9 @@ pub(crate) fn duration_seconds(seconds: f64) -> String {
     duration_ms(u64::try_from(millis).unwrap_or(u64::MAX))
 }
 
-/// Bytes: `512 B`, `1 MiB`, `1.5 GiB`.
+/// Bytes: `512 B`, `1.00 MiB`, `1.50 GiB`.
 pub(crate) fn size(bytes: u64) -> String {
-    const UNITS: [(u32, &str); 3] = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
-    let Some(&(shift, name)) = UNITS.iter().find(|&&(shift, _)| bytes >> shift > 0) else { return format!("{bytes} B") };
-    let tenths = (bytes >> (shift - 10)) * 10 / 1024;
-    if tenths.is_multiple_of(10) { format!("{} {name}", tenths / 10) } else { format!("{}.{} {name}", tenths / 10, tenths % 10) }
+    HumanBytes(bytes).to_string()
 }
 
 /// A point in time, in UTC with milliseconds: `2026-11-21 08:00:00.000Z`.
@@ -53,29 +48,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_show_two_units_at_most() {
+    fn durations_show_what_matters() {
         for (millis, text) in [
-            (0, "0"),
+            (0, "0s"),
             (500, "500ms"),
             (1_000, "1s"),
             (1_500, "1s 500ms"),
             (90_000, "1m 30s"),
             (86_400_000, "1d"),
             (86_400_000 + 1, "1d"),
+            (90_061_000, "1d 1h 1m 1s"),
             (5_400_000, "1h 30m"),
         ] {
             assert_eq!(duration_ms(millis), text);
         }
         assert_eq!(duration_seconds(1.5), "1s 500ms");
-        assert_eq!(duration_seconds(f64::NAN), "0");
+        assert_eq!(duration_seconds(f64::NAN), "0s");
+        assert_eq!(duration_ms(u64::MAX), format!("{} ms", u64::MAX));
     }
 
     #[test]
     fn sizes_and_times_name_their_unit() {
         assert_eq!(size(512), "512 B");
-        assert_eq!(size(1 << 20), "1 MiB");
-        assert_eq!(size(1_536), "1.5 KiB");
-        assert_eq!(size(3 << 30), "3 GiB");
+        assert_eq!(size(1 << 20), "1.00 MiB");
+        assert_eq!(size(1_536), "1.50 KiB");
         assert_eq!(timestamp_ms(1_500), "1970-01-01 00:00:01.500Z");
         assert_eq!(timestamp_ms(i64::MAX), format!("{} ms", i64::MAX));
         assert_eq!(count(1, "record"), "1 record");

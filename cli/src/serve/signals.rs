@@ -1,4 +1,4 @@
-//! SIGTERM and SIGINT: the first one asks the server to end, the second one does not ask.
+//! SIGTERM and SIGINT: the first one asks the process to end well, the second one does not ask.
 
 use std::io;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 /// Exit code of a process that was ended by a second signal, as shells count SIGINT.
 const INTERRUPTED: i32 = 130;
 
-/// The signals that end a server.
+/// The signals that end a server, or a command that follows.
 #[derive(Debug)]
 pub(crate) struct Signals {
     terminate: Signal,
@@ -30,7 +30,7 @@ impl Signals {
     /// Cancels `shutdown` at the first signal and ends the process at the second. What was answered is on disk by then, as always.
     pub(crate) async fn watch(mut self, shutdown: CancellationToken) {
         let name = self.next().await;
-        tracing::info!(signal = name, "shutting down; a second signal ends the server at once");
+        tracing::info!(signal = name, "shutting down; a second signal ends the process at once");
         shutdown.cancel();
         let name = self.next().await;
         tracing::warn!(signal = name, "ended at once by a second signal");

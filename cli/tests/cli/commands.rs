@@ -1,7 +1,8 @@
 //! What the commands ask of the server, and what they do with its answers.
 
-use crate::support::{Asked, Scripted, json, problem};
+use crate::support::{Asked, LIMIT, Scripted, json, problem, sagamq, wait};
 use axum::response::Response;
+use rustix::process::{Pid, Signal, kill_process};
 use sagamq_api::ErrorCode;
 use sagamq_api::group::{Delivery, EmptyReason, ReceiveResponse, SettleResponse, SettleResult, SettleStatus};
 use sagamq_api::record::ConsumedRecord;
@@ -12,6 +13,8 @@ use sagamq_api::topic::{
 use sagamq_api::{Offset, PartitionId};
 use serde_json::{Value, json};
 use std::collections::VecDeque;
+use std::io::{BufRead as _, BufReader};
+use std::process::{ChildStdout, Stdio};
 
 /// Stores everything in partition 0, in order.
 fn storing() -> Scripted {
@@ -83,6 +86,42 @@ fn a_refused_record_is_named_by_its_line() {
     let run = server.run_with_stdin(&["produce", "orders"], b"one\ntwo\n").expect(4);
     assert!(run.stderr.contains("line 1") && run.stderr.contains("(TOPIC_NOT_FOUND)"), "{}", run.stderr);
     assert_eq!(run.stdout, "");
+}
+
+/// Refuses records with the value `bad`, and stores all others.
+fn choosy() -> Scripted {
+    let mut next = 0;
+    Scripted::new(move |asked| {
+        let request: ProduceRequest = serde_json::from_value(asked.json()).expect("a produce request");
+        let is_bad = |record: &ProduceRecord| record.clone().into_payload().expect("a record").value.as_deref() == Some(b"bad");
+        if request.records.iter().any(is_bad) {
+            return problem(ErrorCode::RecordTooLarge);
+        }
+        let first = next;
+        next += request.records.len() as u64;
+        let place = |offset| ProducedRecord { partition: PartitionId(0), offset: Offset(offset), timestamp_ms: 0, duplicate: false };
+        json(&ProduceResponse { records: (first..next).map(place).collect() })
+    })
+}
+
+#[test]
+fn a_refused_line_tells_what_became_of_the_others_and_how_to_go_on() {
+    let server = choosy();
+    let stdin = b"1\n2\nbad\n4\n5\n6\n7\n";
+    let run = server.run_with_stdin(&["produce", "orders", "--batch-records", "1"], stdin).expect(1);
+    // How many were read before the refusal came differs; the fates of all must add up.
+    let stored = produced(&server).len() - 1;
+    let told = if stored > 2 {
+        format!("stored: 1-2, 4{}", if stored > 3 { format!("-{}", stored + 1) } else { String::new() })
+    } else {
+        "stored: 1-2".into()
+    };
+    let behind = stored + 2;
+    assert!(run.stderr.contains(&format!("{told}; not stored: 3; not sent: from {behind} on")), "{}", run.stderr);
+    assert!(run.stderr.contains("line 3 (") && run.stderr.contains(&format!("sed -n '3p;{behind},$p'")), "{}", run.stderr);
+    let error = choosy().run_with_stdin(&["produce", "orders", "--idempotency-key", "k", "--output", "json"], b"bad\n").expect(1).error();
+    assert!(error["detail"].as_str().is_some_and(|detail| detail.contains("not stored: 1; not sent: from 2 on")), "{error}");
+    assert!(error["help"].as_str().is_some_and(|help| help.contains("run the same command again")), "{error}");
 }
 
 #[test]
@@ -159,7 +198,7 @@ fn each_record_is_a_json_document_on_a_line_of_its_own() {
     assert_eq!(records, (0..3).map(|offset| record(0, offset, &format!("0-{offset}"))).collect::<Vec<_>>());
 }
 
-/// Delivers the batches one after the other, then nothing; acknowledges with this status.
+/// Delivers the batches one after the other, then nothing; settles with this status.
 fn group(batches: Vec<Vec<Delivery>>, status: SettleStatus) -> Scripted {
     let mut batches = VecDeque::from(batches);
     Scripted::new(move |asked| {
@@ -168,7 +207,7 @@ fn group(batches: Vec<Vec<Delivery>>, status: SettleStatus) -> Scripted {
             let empty_reason = deliveries.is_empty().then_some(EmptyReason::CaughtUp);
             return json(&ReceiveResponse { deliveries, empty_reason });
         }
-        assert!(asked.line.ends_with(":ack"), "{}", asked.line);
+        assert!(asked.line.ends_with(":ack") || asked.line.ends_with(":nack"), "{}", asked.line);
         let receipts = asked.json()["receipts"].as_array().expect("receipts").len();
         let result = SettleResult { status, code: None, lease_until_ms: None };
         json(&SettleResponse { results: vec![result; receipts] })
@@ -205,9 +244,70 @@ fn the_group_s_options_reach_the_server() {
     let args = ["consume", "orders", "--group", "g", "--max", "1", "--wait", "2s", "--lease", "1m", "--start", "latest", "--no-ack"];
     server.run(&args).expect(0);
     let asked = server.asked();
-    assert_eq!(asked.len(), 1, "enough after the first record, and nothing is acknowledged");
+    assert_eq!(asked.len(), 2, "enough after the first record");
+    assert_eq!((acknowledged(&server), given_back(&server)), (vec![], vec![json!("receipt-0")]));
     let wanted = json!({ "max_records": 1, "wait_ms": 2_000, "lease_ms": 60_000, "auto_ack": false, "start": "latest" });
     assert_eq!(asked[0].json(), wanted);
+}
+
+/// Receipts that were given back as if their records had never been delivered.
+fn given_back(server: &Scripted) -> Vec<Value> {
+    let nacks = server.asked().into_iter().filter(|asked| asked.line.ends_with(":nack"));
+    let nacks = nacks.inspect(|asked| assert_eq!(asked.json()["not_begun"], true, "the delivery must not count"));
+    nacks.flat_map(|asked| asked.json()["receipts"].as_array().expect("receipts").clone()).collect()
+}
+
+#[test]
+fn what_is_only_looked_at_is_given_back_at_the_end() {
+    let server = group(vec![vec![delivery(0), delivery(1)], vec![delivery(2)]], SettleStatus::Done);
+    let run = server.run(&["consume", "orders", "--group", "billing", "--no-ack", "--value-only"]).expect(0);
+    assert_eq!(run.stdout, "v0\nv1\nv2\n");
+    assert_eq!((acknowledged(&server), given_back(&server).len()), (vec![], 3));
+    let asked = server.asked();
+    assert_eq!(asked.iter().filter(|asked| asked.line.ends_with(":receive")).count(), 3, "they are not delivered to itself again");
+    assert!(asked.last().is_some_and(|asked| asked.line.ends_with(":nack")));
+}
+
+/// Starts a member of a group whose stdout is a pipe that nobody has read from yet.
+fn member(server: &Scripted, more: &[&str]) -> (std::process::Child, BufReader<ChildStdout>) {
+    let args = ["consume", "orders", "--group", "billing", "--value-only", "--server", &server.url];
+    let mut child = sagamq().args(args).args(more).stdout(Stdio::piped()).spawn().expect("the binary runs");
+    let stdout = BufReader::new(child.stdout.take().expect("it is piped"));
+    (child, stdout)
+}
+
+#[test]
+fn what_nobody_read_from_the_pipe_is_given_back_and_not_acknowledged() {
+    let server = group(vec![(0..100).map(delivery).collect(), vec![delivery(100)]], SettleStatus::Done);
+    let (mut child, mut stdout) = member(&server, &[]);
+    for number in 0..3 {
+        let mut line = String::new();
+        stdout.read_line(&mut line).expect("a line");
+        assert_eq!(line, format!("v{number}\n"));
+    }
+    assert!(stdout.buffer().is_empty(), "records come one by one, so that none is taken that is not wanted");
+    // As `head -3` does.
+    drop(stdout);
+    assert!(wait(&mut child).success(), "a reader that has enough is no error");
+    assert_eq!(acknowledged(&server), ["receipt-0", "receipt-1", "receipt-2"]);
+    assert_eq!(given_back(&server).len(), 97, "each of the others goes back, and no more are leased");
+}
+
+#[test]
+fn an_interrupt_settles_what_was_read_and_gives_the_rest_back() {
+    let server = group(vec![(0..100).map(delivery).collect()], SettleStatus::Done);
+    let (mut child, mut stdout) = member(&server, &["--follow"]);
+    let mut line = String::new();
+    stdout.read_line(&mut line).expect("a line");
+    // Nobody reads the second one, so the command waits; that it was written says that the first one is known to be read.
+    let give_up = std::time::Instant::now() + LIMIT;
+    while rustix::io::ioctl_fionread(stdout.get_ref()).expect("a pipe") == 0 {
+        assert!(std::time::Instant::now() < give_up, "the second line is written");
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    kill_process(Pid::from_child(&child), Signal::INT).expect("it runs");
+    assert!(wait(&mut child).success(), "Ctrl-C is how a reader that follows ends");
+    assert_eq!((acknowledged(&server), given_back(&server).len()), (vec![json!("receipt-0")], 99));
 }
 
 #[test]

@@ -55,7 +55,7 @@ fn check(args: &[&str], document: &impl Serialize, words: &[&str]) {
 #[test]
 fn topics() {
     check(&["topic", "list"], &TopicList { topics: vec![topic()] }, &["TOPIC", "orders", "10", "1970-01-01 00:00:00.000Z"]);
-    check(&["topic", "describe", "orders"], &topic(), &["1 MiB", "1d", "1s to 5m", "LOG START"]);
+    check(&["topic", "describe", "orders"], &topic(), &["1.00 MiB", "1d", "1s to 5m", "LOG START"]);
     check(&["topic", "create", "orders"], &topic(), &["orders"]);
 }
 

@@ -99,11 +99,31 @@ fn publish_sends_the_text_as_it_is() {
     let (_directory, path) = file(GOOD);
     let published = json!({ "name": "checkout", "version": 1, "source": GOOD, "published_at_ms": 0, "steps": ["create"] });
     let server = Scripted::answering(&published);
-    assert_eq!(server.run(&["saga", "publish", text(&path), "--output", "json"]).expect(0).json(), json!({ "definitions": [published] }));
+    let report = json!({ "files": [{ "file": text(&path), "outcome": "published", "definition": published }] });
+    assert_eq!(server.run(&["saga", "publish", text(&path), "--output", "json"]).expect(0).json(), report);
     let asked = server.asked();
     assert_eq!((asked[0].line.as_str(), &asked[0].body[..]), ("POST /v1/saga-definitions", GOOD.as_bytes()));
     assert!(server.run(&["saga", "publish", text(&path)]).expect(0).stdout.contains("checkout"));
     assert_eq!(server.run(&["saga", "definitions", "checkout"]).expect(0).stdout, GOOD);
+}
+
+#[test]
+fn publish_says_of_each_file_what_became_of_it() {
+    let (_first, good) = file(GOOD);
+    let (_second, bad) = file(BAD);
+    let server = Scripted::new(|asked| {
+        if asked.body == GOOD.as_bytes() {
+            return json(&json!({ "name": "checkout", "version": 1, "source": GOOD, "published_at_ms": 0, "steps": ["create"] }));
+        }
+        (axum::http::StatusCode::BAD_REQUEST, json(&Problem::new(ErrorCode::InvalidDefinition, "faults"))).into_response()
+    });
+    let files = ["saga", "publish", text(&good), text(&bad), text(&good)];
+    let run = server.run(&[&files[..], &["--output", "json"]].concat()).expect(1);
+    let outcomes: Vec<_> = run.json()["files"].as_array().expect("files").iter().map(|file| file["outcome"].clone()).collect();
+    assert_eq!(outcomes, ["published", "not_published", "not_tried"]);
+    assert!(run.error()["detail"].as_str().is_some_and(|detail| detail.contains(text(&bad))), "{run:?}");
+    let table = server.run(&files).expect(1).stdout;
+    assert!(table.contains("published") && table.contains("not tried"), "{table}");
 }
 
 #[test]

@@ -64,7 +64,7 @@ impl Run {
 }
 
 /// A command that takes longer hangs.
-const LIMIT: Duration = Duration::from_secs(120);
+pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 
 /// Runs the binary to its end.
 pub(crate) fn run(args: &[&str]) -> Run {
@@ -87,6 +87,21 @@ pub(crate) fn run_with_stdin(args: &[&str], stdin: &[u8]) -> Run {
     drop(ended);
     assert!(!watchdog.join().expect("no panic"), "sagamq {args:?} hangs: {output:?}");
     output.into()
+}
+
+/// Waits for a child that must end.
+pub(crate) fn wait(child: &mut std::process::Child) -> std::process::ExitStatus {
+    let give_up = std::time::Instant::now() + LIMIT;
+    loop {
+        if let Some(status) = child.try_wait().expect("it can be waited for") {
+            return status;
+        }
+        if std::time::Instant::now() > give_up {
+            drop(child.kill());
+            panic!("sagamq does not end");
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// A request that the scripted server got.

@@ -67,7 +67,7 @@ async fn read(client: &Client, topic: &TopicName, spans: Vec<Span>, printer: &mu
             let (_, answer) = fetch(client, topic, span.clone(), printer.left(), 0).await;
             let answer = answer?;
             let is_at_end = answer.records.is_empty() || answer.next_offset >= span.end;
-            printer.print(answer.records.iter().filter(|record| record.offset < span.end).map(|record| (record, record)))?;
+            printer.print(answer.records.iter().filter(|record| record.offset < span.end).map(|record| (record, record))).await?;
             if is_at_end {
                 break;
             }
@@ -82,7 +82,7 @@ async fn follow(client: &Client, topic: &TopicName, spans: Vec<Span>, printer: &
     let mut polls: FuturesUnordered<_> = spans.into_iter().map(|span| fetch(client, topic, span, None, WAIT_MS_MAX)).collect();
     while let Some((mut span, answer)) = polls.next().await {
         let answer = answer?;
-        printer.print(answer.records.iter().map(|record| (record, record)))?;
+        printer.print(answer.records.iter().map(|record| (record, record))).await?;
         if printer.is_done() {
             return Ok(());
         }

@@ -1,12 +1,12 @@
 //! Prints records: a line each, as columns, as JSON, or the value alone.
 
+use super::sink::Sink;
 use crate::args::Format;
 use crate::error::CliError;
 use crate::output::{NONE, Output, human};
 use sagamq_api::group::Delivery;
 use sagamq_api::record::{ConsumedRecord, Header};
 use serde::Serialize;
-use std::io::{self, Write as _};
 
 /// What is printed as JSON: a record, alone or within something.
 pub(super) trait Document: Serialize + Clone {
@@ -32,11 +32,12 @@ pub(super) struct Printer {
     output: Output,
     value_only: bool,
     left: Option<u64>,
+    sink: Sink,
 }
 
 impl Printer {
     pub(super) fn new(output: Output, value_only: bool, max: Option<u64>) -> Self {
-        Self { output, value_only, left: max }
+        Self { output, value_only, left: max, sink: Sink::stdout() }
     }
 
     /// How many more records are wanted; `None` for all.
@@ -54,23 +55,29 @@ impl Printer {
         self.output
     }
 
-    /// Prints records, at most as many as are wanted. When this returns, whoever reads stdout has them.
+    /// Whether it is known of each record that whoever reads stdout has read it, if records are printed one by one.
+    pub(super) fn knows_what_is_read(&self) -> bool {
+        self.sink.is_pipe()
+    }
+
+    /// Prints records, at most as many as are wanted. When this returns, they have left the process; where stdout is a pipe, they were
+    /// read.
     ///
     /// `document` is what is printed as JSON: the record with all that the server said about it, on one line.
-    pub(super) fn print<'a, T: Document + 'a>(
+    pub(super) async fn print<'a, T: Document + 'a>(
         &mut self,
         records: impl IntoIterator<Item = (&'a ConsumedRecord, &'a T)>,
     ) -> Result<(), CliError> {
         let mut text = Vec::new();
-        for (record, document) in records {
-            if self.is_done() {
-                break;
-            }
+        let mut count = 0;
+        for (record, document) in records.into_iter().take(self.left.map_or(usize::MAX, |left| usize::try_from(left).unwrap_or(usize::MAX)))
+        {
             self.write(&mut text, record, document)?;
-            self.left = self.left.map(|left| left - 1);
+            count += 1;
         }
-        let mut stdout = io::stdout().lock();
-        stdout.write_all(&text).and_then(|()| stdout.flush()).map_err(CliError::stdout)
+        self.sink.write(text, true).await?;
+        self.left = self.left.map(|left| left - count);
+        Ok(())
     }
 
     fn write<T: Document>(&self, text: &mut Vec<u8>, record: &ConsumedRecord, document: &T) -> Result<(), CliError> {

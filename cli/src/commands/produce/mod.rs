@@ -1,5 +1,6 @@
 //! `sagamq produce`: lines of stdin become records, in order and in batches.
 
+mod fates;
 mod lines;
 mod tally;
 
@@ -8,9 +9,10 @@ use crate::args::produce::ProduceArgs;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::output::{human, progress};
+use fates::{Fate, Fates};
 use futures_util::stream::{FuturesOrdered, StreamExt as _};
 use indicatif::ProgressBar;
-use lines::{Line, Lines};
+use lines::{Line, Lines, Room};
 use sagamq_api::record::ProduceRecord;
 use sagamq_api::topic::ProducedRecord;
 use sagamq_sdk::{ClientError, Producer};
@@ -52,23 +54,35 @@ async fn many(context: &Context, args: &ProduceArgs, tally: &mut Tally) -> Resul
     result
 }
 
-/// A record on its way, with the line it came from.
-type Pending = (u64, Result<ProducedRecord, ClientError>);
+/// A line on its way: its number, what came of it, and its room in memory.
+type Pending = (u64, Result<ProducedRecord, ClientError>, Room);
+
+/// What is known of the lines so far.
+struct Sent<'a> {
+    args: &'a ProduceArgs,
+    tally: &'a mut Tally,
+    bar: &'a ProgressBar,
+    fates: Fates,
+}
 
 async fn send_lines(producer: &Producer, args: &ProduceArgs, tally: &mut Tally, bar: &ProgressBar) -> Result<(), CliError> {
     let mut lines = Lines::of_stdin();
     let mut pending = FuturesOrdered::new();
-    let mut input = Ok(());
+    let mut sent = Sent { args, tally, bar, fates: Fates::default() };
+    let (mut last, mut input) = (0, Ok(()));
     let mut open = true;
     while open || !pending.is_empty() {
         tokio::select! {
-            Some(settled) = pending.next(), if !pending.is_empty() => settle(settled, tally, bar, &mut pending).await?,
+            Some(settled) = pending.next(), if !pending.is_empty() => sent.settle(settled, last, &mut pending).await?,
             line = lines.next(), if open && pending.len() < WINDOW => match next_record(line, args) {
-                Ok(Some((number, bytes, record))) => {
-                    bar.inc(bytes);
-                    match send(producer, number, record).await {
-                        Ok(sent) => pending.push_back(sent),
-                        Err(error) => (open, input) = (false, Err(error)),
+                Ok(Some((line, record, room))) => {
+                    bar.inc(line.length);
+                    match producer.enqueue(record).await {
+                        Ok(stored) => {
+                            last = line.number;
+                            pending.push_back(async move { (line.number, stored.await, room) });
+                        }
+                        Err(error) => (open, input) = (false, Err((Some(line.number), error.into()))),
                     }
                 }
                 Ok(None) => open = false,
@@ -77,56 +91,81 @@ async fn send_lines(producer: &Producer, args: &ProduceArgs, tally: &mut Tally, 
             },
         }
     }
-    input.map_err(|error| partly(tally, "stopped", error))
-}
-
-async fn send(producer: &Producer, number: u64, record: ProduceRecord) -> Result<impl Future<Output = Pending>, CliError> {
-    let pending = producer
-        .enqueue(record)
-        .await
-        .map_err(|error| CliError::Partly { context: format!("line {number}"), error: Box::new(error.into()) })?;
-    Ok(async move { (number, pending.await) })
-}
-
-/// Counts a record that was stored. If it was not, waits for the ones behind it unless the server is gone, and ends.
-async fn settle<F: Future<Output = Pending>>(
-    (number, result): Pending,
-    tally: &mut Tally,
-    bar: &ProgressBar,
-    pending: &mut FuturesOrdered<F>,
-) -> Result<(), CliError> {
-    let error = match result {
-        Ok(place) => {
-            tally.add(place);
-            bar.set_message(human::count(tally.stored(), "record"));
-            return Ok(());
+    input.map_err(|(line, error)| {
+        if let Some(line) = line {
+            sent.fates.add(line, Fate::NotStored);
         }
-        Err(error) => error,
-    };
-    let is_gone = error.is_outcome_unknown() || matches!(error, ClientError::Transport { .. });
-    while !is_gone && let Some((_, result)) = pending.next().await {
-        if let Ok(place) = result {
-            tally.add(place);
+        sent.stopped("stopped", error)
+    })
+}
+
+impl Sent<'_> {
+    /// Counts a record that was stored. If it was not, waits for the ones behind it unless the server is gone, and ends.
+    async fn settle<F: Future<Output = Pending>>(
+        &mut self,
+        (number, result, _): Pending,
+        last: u64,
+        pending: &mut FuturesOrdered<F>,
+    ) -> Result<(), CliError> {
+        let Some(error) = self.count(number, result) else { return Ok(()) };
+        let is_gone = error.is_outcome_unknown() || matches!(error, ClientError::Transport { .. });
+        let mut next = number + 1;
+        while !is_gone && let Some((number, result, _)) = pending.next().await {
+            next = number + 1;
+            self.count(number, result);
+        }
+        for line in next..=last {
+            self.fates.add(line, Fate::Unknown);
+        }
+        Err(self.stopped(&format!("line {number}"), error.into()))
+    }
+
+    fn count(&mut self, number: u64, result: Result<ProducedRecord, ClientError>) -> Option<ClientError> {
+        match result {
+            Ok(place) => {
+                self.fates.add(number, Fate::Stored);
+                self.tally.add(place);
+                self.bar.set_message(human::count(self.tally.stored(), "record"));
+                None
+            }
+            Err(error) => {
+                self.fates.add(number, if error.is_outcome_unknown() { Fate::Unknown } else { Fate::NotStored });
+                Some(error)
+            }
         }
     }
-    Err(partly(tally, &format!("line {number}"), error.into()))
+
+    /// Why the command ends, what became of each line, and how to go on.
+    fn stopped(&self, context: &str, error: CliError) -> CliError {
+        let context = format!("{context} ({} stored)", human::count(self.tally.stored(), "record"));
+        let help = if self.args.idempotency_key.is_some() {
+            "mend what was wrong in its place and run the same command again: lines that are stored are not stored twice".to_owned()
+        } else {
+            let again = self.fates.to_send_again();
+            format!(
+                "mend what was wrong, and send what is not stored: `sed -n '{again}' FILE | sagamq produce …` (--idempotency-key saves that)"
+            )
+        };
+        CliError::Resumable { context, error: Box::new(error), fates: format!("lines {}", self.fates), help }
+    }
 }
 
-fn partly(tally: &Tally, context: &str, error: CliError) -> CliError {
-    let context = format!("{context} ({} stored)", human::count(tally.stored(), "record"));
-    CliError::Partly { context, error: Box::new(error) }
-}
+/// The record of a line; `None` at the end of the input. An error says which line it is about.
+type NextRecord = Result<Option<(Line, ProduceRecord, Room)>, (Option<u64>, CliError)>;
 
-/// The record of a line, with the line's number and length; `None` at the end of the input.
-fn next_record(line: Option<io::Result<Line>>, args: &ProduceArgs) -> Result<Option<(u64, u64, ProduceRecord)>, CliError> {
+fn next_record(line: Option<io::Result<(Line, Room)>>, args: &ProduceArgs) -> NextRecord {
     let Some(line) = line else { return Ok(None) };
-    let line = line.map_err(|error| CliError::Io { what: "cannot read stdin".to_owned(), error })?;
-    let record = if args.json { parse(&line)? } else { line.text().map_or_else(|| ProduceRecord::bytes(&line.bytes), ProduceRecord::text) };
+    let (line, room) = line.map_err(|error| (None, CliError::Io { what: "cannot read stdin".to_owned(), error }))?;
+    let record = if args.json {
+        parse(&line).map_err(|error| (Some(line.number), error))?
+    } else {
+        line.text().map_or_else(|| ProduceRecord::bytes(&line.bytes), ProduceRecord::text)
+    };
     let mut record = decorate(record, args);
     if let (None, Some(key)) = (&record.idempotency_key, &args.idempotency_key) {
         record.idempotency_key = Some(format!("{key}/{}", line.number));
     }
-    Ok(Some((line.number, line.length, record)))
+    Ok(Some((line, record, room)))
 }
 
 fn parse(line: &Line) -> Result<ProduceRecord, CliError> {

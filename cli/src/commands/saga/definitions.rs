@@ -4,7 +4,7 @@ use crate::args::Format;
 use crate::commands::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::output::{Output, human};
+use crate::output::{NONE, Output, human};
 use sagamq_api::error::Severity;
 use sagamq_api::saga::{DefinitionDescription, DefinitionList};
 use sagamq_api::{Fault, SagaName};
@@ -54,25 +54,59 @@ fn render(file: &str, source: &str, faults: &[Fault], output: Output) -> String 
     }
 }
 
-/// Publishes file after file; the first one that is refused ends it.
+/// What became of a file that was to be published.
+#[derive(Debug, Serialize)]
+struct PublishedFile {
+    file: String,
+    /// `published`, `not_published`, `unknown` (nobody knows), or `not_tried`.
+    outcome: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    definition: Option<DefinitionDescription>,
+}
+
+/// The answer of `publish` for programs: one entry a file, in order.
+#[derive(Debug, Serialize)]
+struct PublishReport {
+    files: Vec<PublishedFile>,
+}
+
+/// Publishes file after file; the first one that is refused ends it. What became of each is said, also if something was not.
 pub(super) async fn publish(context: &Context, files: &[PathBuf]) -> Result<Exit, CliError> {
-    let mut list = DefinitionList { definitions: Vec::new() };
+    let mut report = PublishReport { files: Vec::new() };
     let mut result = Ok(Exit::Ok);
     for path in files {
-        let source = read(path)?;
-        match context.client.sagas().publish(&source).await {
-            Ok(definition) => list.definitions.push(definition),
-            Err(error) => {
-                result = Err(refused(path, &source, error, context.output));
-                break;
-            }
-        }
+        let (outcome, definition) = match &result {
+            Ok(_) => match publish_one(context, path).await {
+                Ok(definition) => ("published", Some(definition)),
+                Err(error) => {
+                    let outcome = if error.exit() == Exit::Unknown { "unknown" } else { "not_published" };
+                    result = Err(error);
+                    (outcome, None)
+                }
+            },
+            Err(_) => ("not_tried", None),
+        };
+        report.files.push(PublishedFile { file: path.display().to_string(), outcome, definition });
     }
-    // What was published is said, also if something was not.
-    if result.is_ok() || !list.definitions.is_empty() {
-        context.output.answer(&list, |list| table(context.output, list))?;
+    if result.is_ok() || files.len() > 1 {
+        context.output.answer(&report, |report| published_table(context.output, report))?;
     }
     result
+}
+
+async fn publish_one(context: &Context, path: &Path) -> Result<DefinitionDescription, CliError> {
+    let source = read(path)?;
+    context.client.sagas().publish(&source).await.map_err(|error| refused(path, &source, error, context.output))
+}
+
+fn published_table(output: Output, report: &PublishReport) -> String {
+    let rows = report.files.iter().map(|file| {
+        let of = |text: fn(&DefinitionDescription) -> String| file.definition.as_ref().map_or_else(|| NONE.to_owned(), text);
+        let (saga, version) = (of(|definition| definition.name.to_string()), of(|definition| definition.version.to_string()));
+        let warnings = of(|definition| definition.warnings.len().to_string());
+        [file.file.clone(), file.outcome.replace('_', " "), saga, version, warnings]
+    });
+    output.table(["FILE", "OUTCOME", "SAGA", "VERSION", "WARNINGS"], rows)
 }
 
 /// People see the faults in their text; programs have them in the error's document.
