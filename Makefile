@@ -18,7 +18,7 @@ TEST_LIMIT  ?= 2400
 DENY_CHECKS ?= all
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo drills drill-doubt drill-backup test test-containers image bench lint clippy fmt-check doc deny fmt
+.PHONY: help setup build demo drills drill-doubt drill-backup drill-memory test test-containers image bench lint clippy fmt-check doc deny fmt
 
 help: ## List what can be done
 	@echo "SagaMQ: make TARGET"
@@ -36,7 +36,7 @@ demo: setup ## Build, then run a shop through two crashes: make demo DEMO_ARGS="
 	"$(BIN)/sagamq" demo $(DEMO_ARGS) && \
 	echo "make demo: built in $$((built - began)) s, ran in $$((SECONDS - built)) s."
 
-drills: drill-doubt drill-backup ## Every drill, one after the other
+drills: drill-doubt drill-backup drill-memory ## Every drill, one after the other
 
 drill-doubt: build ## Lose the payment provider's answers in every kind of step, under kills of everybody
 	"$(BIN)/sagamq-shop" drill-doubt $(DRILL_ARGS)
@@ -57,6 +57,9 @@ image: ## Build the image sagamq:latest in a container, from the sources alone
 
 bench: build ## Measure, beside the disk's own speed
 	"$(BIN)/sagamq-bench" $(BENCH_ARGS)
+
+drill-memory: build ## Sixteen clients send the worst bodies at once: peak memory, and whether every valid one gets through
+	"$(BIN)/sagamq-drill-memory"
 
 lint: fmt-check clippy doc deny ## Everything that CI refuses: lints, format, documentation
 

@@ -76,10 +76,14 @@ codes! {
     InvalidDefinition = "INVALID_DEFINITION", 400, false, false, "The saga definition has faults";
     /// The input of a saga does not fit its definition.
     InvalidSagaInput = "INVALID_SAGA_INPUT", 400, false, false, "The saga's input does not fit its definition";
+    /// The request comes from a web page of an origin that is not listed.
+    OriginNotAllowed = "ORIGIN_NOT_ALLOWED", 403, false, false, "The origin may not use this server";
     /// No such path.
     RouteNotFound = "ROUTE_NOT_FOUND", 404, false, false, "No such route";
     /// The path exists, the method does not.
     MethodNotAllowed = "METHOD_NOT_ALLOWED", 405, false, false, "The method is not allowed here";
+    /// The request did not arrive in time. Nothing of it was done.
+    RequestTimeout = "REQUEST_TIMEOUT", 408, true, false, "The request did not arrive in time";
     /// No such topic.
     TopicNotFound = "TOPIC_NOT_FOUND", 404, false, false, "No such topic";
     /// The topic has no such partition.
@@ -116,6 +120,12 @@ codes! {
     PayloadTooLarge = "PAYLOAD_TOO_LARGE", 413, false, false, "The payload is too large";
     /// The body has a media type that this route does not take.
     UnsupportedMediaType = "UNSUPPORTED_MEDIA_TYPE", 415, false, false, "The media type is not supported";
+    /// The path is longer than the server takes.
+    UriTooLong = "URI_TOO_LONG", 414, false, false, "The path is too long";
+    /// The request is addressed to a name that is not one of the server's.
+    HostNotAllowed = "HOST_NOT_ALLOWED", 421, false, false, "The server is not known by this name";
+    /// The headers are larger than the server takes.
+    HeadersTooLarge = "HEADERS_TOO_LARGE", 431, false, false, "The headers are too large";
     /// The idempotency key was used with another payload.
     IdempotencyKeyReused = "IDEMPOTENCY_KEY_REUSED", 422, false, false, "The idempotency key was used with another payload";
     /// The queue in front of the disk is full. Nothing was stored; `Retry-After` says when to come back.

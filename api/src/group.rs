@@ -171,7 +171,7 @@ pub struct TerminateRequest {
 }
 
 /// Answer of the settling verbs: one entry a receipt, in order. Durable when it is sent. If no receipt at all could be
-/// settled, the answer is a problem with the code `RECEIPT_EXPIRED` instead.
+/// settled, the answer is a problem instead: with the code `INVALID_RECEIPT` if none is one of this group, else `RECEIPT_EXPIRED`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(ToSchema))]
 pub struct SettleResponse {
@@ -204,7 +204,7 @@ pub enum SettleStatus {
     AlreadySettled,
     /// The record became a dead letter: terminated, or given back at its last delivery.
     DeadLettered,
-    /// The lease is over.
+    /// The lease is over, or it is no receipt of this group; `code` says which.
     Failed,
 }
 

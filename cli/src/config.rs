@@ -7,6 +7,8 @@ use crate::args::serve::ServeArgs;
 use crate::args::values;
 use crate::serve::ServeConfig;
 use crate::serve::log::{self, LogConfig, LogFormat};
+use axum::http::Uri;
+use axum::http::uri::Authority;
 use config::builder::DefaultState;
 use config::{Config, ConfigBuilder, Environment, File, FileFormat, Map, Source as _, Value, ValueKind};
 use std::path::{Path, PathBuf};
@@ -19,7 +21,7 @@ pub const ENVIRONMENT_PREFIX: &str = "SAGAMQ_";
 const CONFIG_VARIABLE: &str = "SAGAMQ_CONFIG";
 
 /// Every key of the configuration file. The flag of `data_dir` is `--data-dir`, its environment variable `SAGAMQ_DATA_DIR`.
-pub const KEYS: [&str; 10] = [
+pub const KEYS: [&str; 13] = [
     "listen",
     "data_dir",
     "shards",
@@ -30,6 +32,9 @@ pub const KEYS: [&str; 10] = [
     "accept_data_loss",
     "read_bytes_max",
     "tail_bytes_max",
+    "request_bytes_max",
+    "allow_host",
+    "allow_origin",
 ];
 
 /// All settings of `sagamq serve`.
@@ -104,6 +109,9 @@ fn flags(mut builder: ConfigBuilder<DefaultState>, args: &ServeArgs) -> ConfigBu
         &args.accept_data_loss,
         &args.read_bytes_max,
         &args.tail_bytes_max,
+        &args.request_bytes_max,
+        &args.allow_host,
+        &args.allow_origin,
     ];
     for (key, flag) in KEYS.into_iter().zip(flags) {
         if let Some(text) = flag {
@@ -165,6 +173,11 @@ fn set(settings: &mut Settings, key: &str, text: &str) -> Result<(), String> {
         }
         "shutdown_grace" => serve.shutdown_grace = values::duration(text)?,
         "in_flight_bytes_max" => serve.in_flight_bytes_max = in_flight(text)?,
+        "request_bytes_max" => serve.request_bytes_max = in_flight(text)?,
+        "allow_host" => serve.allow_hosts = list(text, is_host, "expected names without scheme and port, such as broker.example.com")?,
+        "allow_origin" => {
+            serve.allow_origins = list(text, is_origin, "expected origins without a path, such as https://console.example.com, or null")?;
+        }
         "accept_data_loss" => serve.accept_data_loss = text.parse().map_err(|_| "expected true or false".to_owned())?,
         "read_bytes_max" => serve.read_bytes_max = memory(text)?,
         "tail_bytes_max" => serve.tail_bytes_max = memory(text)?,
@@ -191,6 +204,21 @@ fn memory(text: &str) -> Result<usize, String> {
     const MIN: usize = 1 << 20;
     let bytes = usize::try_from(values::size(text)?).unwrap_or(usize::MAX);
     if bytes < MIN { Err("expected at least 1 MiB".to_owned()) } else { Ok(bytes) }
+}
+
+/// Values divided by commas.
+fn list(text: &str, is_legal: fn(&str) -> bool, expected: &str) -> Result<Vec<String>, String> {
+    let values = text.split(',').map(str::trim).filter(|value| !value.is_empty());
+    values.map(|value| if is_legal(value) { Ok(value.to_owned()) } else { Err(format!("`{value}`: {expected}")) }).collect()
+}
+
+fn is_host(text: &str) -> bool {
+    text.parse::<Authority>().is_ok_and(|authority| authority.host() == text) && !text.contains('@')
+}
+
+fn is_origin(text: &str) -> bool {
+    let is_of_the_web = |uri: &Uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.path() == "/" && uri.query().is_none();
+    text == "null" || text.parse::<Uri>().is_ok_and(|uri| is_of_the_web(&uri))
 }
 
 fn in_flight(text: &str) -> Result<usize, String> {

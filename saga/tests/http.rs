@@ -12,7 +12,7 @@ use prometheus_client::registry::Registry;
 use sagamq_api::JsonText;
 use sagamq_api::headers::saga as headers;
 use sagamq_api::saga::{Call, SagaState, StepState};
-use sagamq_broker::http::{HttpMetrics, application};
+use sagamq_broker::http::{HttpConfig, HttpMetrics, application};
 use sagamq_broker::storage::crash::CrashStorage;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -165,7 +165,7 @@ impl Api {
         let mut registry = Registry::default();
         let metrics = HttpMetrics::register(&mut registry);
         let routes = sagamq_saga::http::router(node.sagas.clone());
-        let app = application(routes, sagamq_saga::http::openapi(), Arc::new(registry), metrics);
+        let app = application(routes, sagamq_saga::http::openapi(), Arc::new(registry), metrics, &HttpConfig::default());
         Self { client: reqwest::Client::new(), base: serve(app).await }
     }
 
@@ -175,7 +175,8 @@ impl Api {
     }
 
     async fn post(&self, path: &str, body: impl Into<reqwest::Body>) -> (u16, Value) {
-        let request = self.client.post(format!("{}{path}", self.base)).header("content-type", "application/json").body(body);
+        let of = if path.starts_with("/v1/saga-definitions") { "application/yaml" } else { "application/json" };
+        let request = self.client.post(format!("{}{path}", self.base)).header("content-type", of).body(body);
         self.ask(request).await
     }
 

@@ -115,6 +115,18 @@ impl ServerProcess {
         began.elapsed()
     }
 
+    /// The most memory the process ever had resident, in KiB.
+    ///
+    /// # Panics
+    /// When it does not run, or the system is no Linux.
+    #[must_use]
+    pub fn peak_memory_kib(&self) -> u64 {
+        let pid = self.child.as_ref().expect("the server runs").id();
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("Linux tells it");
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix("kB")?.trim().parse().ok());
+        peak.expect("a process has a peak")
+    }
+
     /// Ends the process as a crash would: SIGKILL.
     ///
     /// # Panics

@@ -69,17 +69,26 @@ impl Broker {
         // Places of the receipts in the request, by partition.
         let mut places: Vec<Vec<usize>> = vec![Vec::new(); group.partitions.len()];
         let mut leases: Vec<Vec<(Offset, u64)>> = vec![Vec::new(); group.partitions.len()];
+        let mut results = vec![None; receipts.len()];
+        let mut first_bad = None;
         for (index, text) in receipts.iter().enumerate() {
-            let (partition, lease) = self.lease(&topic, &group, index, text)?;
-            places[partition].push(index);
-            leases[partition].push(lease);
+            match self.lease(&topic, &group, index, text) {
+                Ok((partition, lease)) => {
+                    places[partition].push(index);
+                    leases[partition].push(lease);
+                }
+                // One that is no receipt says nothing about the others.
+                Err(error) => {
+                    results[index] = Some(failed(ErrorCode::InvalidReceipt));
+                    first_bad.get_or_insert(error);
+                }
+            }
         }
         let asks = group.partitions.iter().zip(leases).filter(|(_, leases)| !leases.is_empty()).map(|(of, leases)| {
             let verb = verb.clone();
             async move { self.0.queue(of, |reply| QueueOp::Settle { verb, leases, reply }).await }
         });
         let settled = try_join_all(asks).await?;
-        let mut results = vec![None; receipts.len()];
         for (places, settled) in places.iter().filter(|places| !places.is_empty()).zip(settled) {
             for (&place, settled) in places.iter().zip(settled) {
                 results[place] = Some(result_of(settled));
@@ -87,7 +96,8 @@ impl Broker {
         }
         let results: Vec<SettleResult> = results.into_iter().map(|result| result.expect("every receipt was sent to a shard")).collect();
         if results.iter().all(|result| result.status == SettleStatus::Failed) {
-            return Err(ConsumeError::AllExpired);
+            let is_bad = results.iter().all(|result| result.code == Some(ErrorCode::InvalidReceipt));
+            return Err(first_bad.filter(|_| is_bad).unwrap_or(ConsumeError::AllExpired));
         }
         Ok(SettleResponse { results })
     }
@@ -107,12 +117,16 @@ fn check_reason(reason: &str) -> Result<&str, ConsumeError> {
     Ok(reason)
 }
 
+fn failed(code: ErrorCode) -> SettleResult {
+    SettleResult { status: SettleStatus::Failed, code: Some(code), lease_until_ms: None }
+}
+
 fn result_of(settled: Settled) -> SettleResult {
     let result = |status| SettleResult { status, code: None, lease_until_ms: None };
     match settled {
         Settled::Done { lease_until_ms } => SettleResult { lease_until_ms, ..result(SettleStatus::Done) },
         Settled::AlreadySettled => result(SettleStatus::AlreadySettled),
         Settled::DeadLetter { .. } => result(SettleStatus::DeadLettered),
-        Settled::Expired => SettleResult { code: Some(ErrorCode::ReceiptExpired), ..result(SettleStatus::Failed) },
+        Settled::Expired => failed(ErrorCode::ReceiptExpired),
     }
 }

@@ -1,24 +1,23 @@
 //! What a handler takes out of a request: path, query and body. A request that cannot be taken is answered with a problem that
 //! names the field and what is wrong with it, before anything is done.
 
+use crate::http::admission::{Ticket, draining};
+use crate::http::objects::Objects;
 use crate::http::problem::ApiError;
-use axum::body::BodyDataStream;
+use axum::body::{BodyDataStream, HttpBody as _};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
-use axum::http::HeaderMap;
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use axum::http::request::Parts;
 use bytes::{Bytes, BytesMut};
 use core::time::Duration;
 use futures_util::StreamExt as _;
-use sagamq_api::limits::BODY_BYTES_MAX;
+use sagamq_api::limits::{BODY_BYTES_MAX, DEFINITION_BYTES_MAX};
+use sagamq_api::topic::TopicConfig;
 use sagamq_api::{ErrorCode, GroupName, NameError, PartitionId, SagaName, StepId, TopicName};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
-
-/// Most bytes that are set aside because a header announces them; more is taken as it comes.
-const ANNOUNCED_BYTES_MAX: usize = 64 * 1024;
 
 /// Most bytes of a refused body that are let by.
 const LET_BY_BYTES_MAX: usize = 2 * BODY_BYTES_MAX;
@@ -26,16 +25,35 @@ const LET_BY_BYTES_MAX: usize = 2 * BODY_BYTES_MAX;
 /// How long a refused body is let by.
 const LET_BY_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// A JSON body. No body at all stands for `{}`. The content type may be missing, a JSON type, or the one `curl -d` sends.
-#[derive(Clone, Copy, Debug)]
-pub struct JsonBody<T>(pub T);
+/// How long a body that is under way when the server is told to end is waited for.
+const DRAIN_TIME_MAX: Duration = Duration::from_secs(1);
 
-impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
+/// Most bytes of what a parser says about a value: it may repeat the value.
+const REASON_BYTES_MAX: usize = 500;
+
+/// Largest body of a request that carries no payload, in bytes.
+pub const CONTROL_BYTES_MAX: usize = 1024 * 1024;
+
+/// Largest body of YAML, in bytes: a little more than a definition may have, so that the answer can say so.
+const YAML_BODY_BYTES_MAX: usize = 2 * DEFINITION_BYTES_MAX;
+
+/// A JSON body of at most `MAX` bytes, with the content type of JSON, which no page in a browser can send without asking first. No body at
+/// all stands for `{}` and needs no content type.
+#[derive(Clone, Copy, Debug)]
+pub struct JsonBody<T, const MAX: usize = CONTROL_BYTES_MAX>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync, const MAX: usize> FromRequest<S> for JsonBody<T, MAX> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
-        require_json(request.headers())?;
-        parse_json(&read_body(request).await?).map(Self)
+        require_type(&request, "JSON with `content-type: application/json`", is_json)?;
+        let ticket = request.extensions().get::<Ticket>().cloned();
+        let body = read_body(request, MAX, ticket.as_ref()).await?;
+        let value = parse_json(&body)?;
+        if let Some(ticket) = ticket {
+            ticket.done(body.len());
+        }
+        Ok(Self(value))
     }
 }
 
@@ -73,15 +91,17 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for QueryParams<T>
     }
 }
 
-/// A body of any kind that fits the bound.
+/// A body of YAML, with the content type of YAML.
 #[derive(Clone, Debug)]
-pub struct RawBody(pub Bytes);
+pub struct YamlBody(pub Bytes);
 
-impl<S: Send + Sync> FromRequest<S> for RawBody {
+impl<S: Send + Sync> FromRequest<S> for YamlBody {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
-        read_body(request).await.map(Self)
+        require_type(&request, "YAML with `content-type: application/yaml`", is_yaml)?;
+        let ticket = request.extensions().get::<Ticket>().cloned();
+        read_body(request, YAML_BODY_BYTES_MAX, ticket.as_ref()).await.map(Self)
     }
 }
 
@@ -110,31 +130,63 @@ pub struct GroupPath {
     pub group: GroupName,
 }
 
-/// The whole body, if it fits the bound. One that does not is not kept: what the client is still sending is let by, within bounds, because
-/// a client that writes to a closed connection does not see the refusal.
-async fn read_body(request: Request) -> Result<Bytes, ApiError> {
-    let too_large =
-        || ApiError::new(ErrorCode::BodyTooLarge, format!("the body is larger than {BODY_BYTES_MAX} bytes: send less at a time"));
+/// The whole body, if it fits the bound, once there is memory for it. One that is refused is not kept: what the client is still sending is
+/// let by, within bounds, because a client that writes to a closed connection does not see the refusal.
+async fn read_body(request: Request, max: usize, ticket: Option<&Ticket>) -> Result<Bytes, ApiError> {
+    let too_large = || ApiError::new(ErrorCode::BodyTooLarge, format!("the body is larger than {max} bytes: send less at a time"));
     let announced = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok()).unwrap_or(0);
     // Who asks before he sends is refused before he sends.
     let asks = request.headers().contains_key(EXPECT);
-    let mut chunks = request.into_body().into_data_stream();
-    if announced > BODY_BYTES_MAX {
+    let body = request.into_body();
+    let hint = body.size_hint().upper().map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+    let is_known = hint.is_some() || announced > 0;
+    let expected = if is_known { hint.unwrap_or(0).max(announced) } else { max };
+    let mut chunks = body.into_data_stream();
+    let admitted = match ticket {
+        _ if is_known && expected > max => Err(too_large()),
+        Some(ticket) if expected > 0 => ticket.admit(expected.min(max)).await,
+        Some(_) | None => Ok(()),
+    };
+    if let Err(refusal) = admitted {
         if !asks {
             let_by(&mut chunks).await;
         }
-        return Err(too_large());
+        return Err(refusal);
     }
-    let mut body = BytesMut::with_capacity(announced.min(ANNOUNCED_BYTES_MAX));
-    while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(|error| ApiError::new(ErrorCode::MalformedRequest, format!("the body ended early: {error}")))?;
-        if body.len() + chunk.len() > BODY_BYTES_MAX {
-            let_by(&mut chunks).await;
-            return Err(too_large());
+    let mut body = BytesMut::with_capacity(if is_known { expected.min(max) } else { 0 });
+    // Without a ticket, which every request of a server has, nothing is bounded.
+    let time = ticket.map_or(Duration::MAX, |ticket| ticket.body_time(expected.min(max)));
+    let whole = async {
+        while let Some(chunk) = chunks.next().await {
+            let chunk = chunk.map_err(|error| ApiError::new(ErrorCode::MalformedRequest, format!("the body ended early: {error}")))?;
+            if body.len() + chunk.len() > max {
+                let_by(&mut chunks).await;
+                return Err(too_large());
+            }
+            body.extend_from_slice(&chunk);
         }
-        body.extend_from_slice(&chunk);
+        Ok(())
+    };
+    let drained = async {
+        match ticket {
+            Some(ticket) => ticket.draining().cancelled().await,
+            None => core::future::pending().await,
+        }
+        tokio::time::sleep(DRAIN_TIME_MAX).await;
+    };
+    tokio::select! {
+        biased;
+        whole = tokio::time::timeout(time, whole) => whole.unwrap_or_else(|_| {
+            let detail = format!("the body did not arrive within {} s: send less at a time, or faster", time.as_secs());
+            Err(ApiError::new(ErrorCode::RequestTimeout, detail))
+        })?,
+        () = drained => return Err(draining()),
     }
-    Ok(body.freeze())
+    let body = body.freeze();
+    if let Some(ticket) = ticket {
+        ticket.parse(&body).await?;
+    }
+    Ok(body)
 }
 
 /// Reads what is left of a refused body and forgets it, up to a bound of bytes and of time.
@@ -152,41 +204,95 @@ async fn let_by(chunks: &mut BodyDataStream) {
     let _ = tokio::time::timeout(LET_BY_TIME_MAX, discard).await;
 }
 
-/// Refuses a body that says it is something else than JSON.
-fn require_json(headers: &HeaderMap) -> Result<(), ApiError> {
-    let Some(content_type) = headers.get(CONTENT_TYPE) else { return Ok(()) };
-    let content_type = content_type.to_str().unwrap_or("(not text)");
-    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    // The form type is what `curl -d` sends when nobody told it otherwise; the body is JSON all the same, or refused as no JSON.
-    let is_json = matches!(essence.as_str(), "application/json" | "text/json" | "application/x-www-form-urlencoded");
-    if is_json || essence.ends_with("+json") {
+/// Refuses a body that does not say that it is of this type, or that is encoded. No body needs no type: a page in a browser cannot send a
+/// request without its origin.
+fn require_type(request: &Request, wanted: &str, is_wanted: fn(&str) -> bool) -> Result<(), ApiError> {
+    let refused = |what: String| Err(ApiError::new(ErrorCode::UnsupportedMediaType, format!("{what}: send {wanted}")));
+    if let Some(encoding) =
+        request.headers().get(CONTENT_ENCODING).filter(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
+    {
+        let encoding = encoding.to_str().unwrap_or("(not text)");
+        return refused(format!("the body has the content encoding `{encoding:.100}`, and no encoding is taken"));
+    }
+    let mut types = request.headers().get_all(CONTENT_TYPE).iter().peekable();
+    if types.peek().is_none() && request.body().is_end_stream() {
         return Ok(());
     }
-    let detail = format!("the body has the content type `{content_type}`: send JSON with `content-type: application/json`");
-    Err(ApiError::new(ErrorCode::UnsupportedMediaType, detail))
+    if types.peek().is_none() {
+        return refused("the body has no content type".to_owned());
+    }
+    for content_type in types {
+        let content_type = content_type.to_str().unwrap_or("(not text)");
+        let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        if !is_wanted(&essence) {
+            return refused(format!("the body has the content type `{content_type:.100}`"));
+        }
+    }
+    Ok(())
+}
+
+fn is_json(essence: &str) -> bool {
+    essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
+}
+
+fn is_yaml(essence: &str) -> bool {
+    matches!(essence, "application/yaml" | "application/x-yaml" | "text/yaml" | "text/x-yaml" | "text/vnd.yaml")
 }
 
 fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     let body = if body.trim_ascii().is_empty() { b"{}" } else { body };
     let mut input = serde_json::Deserializer::from_slice(body);
-    let value = serde_path_to_error::deserialize(&mut input).map_err(|error| {
-        let path = error.path().to_string();
-        json_error(&path, &error.into_inner())
-    })?;
-    input.end().map_err(|error| json_error(".", &error))?;
-    Ok(value)
+    let error = match T::deserialize(Objects(&mut input)).and_then(|value| input.end().map(|()| value)) {
+        Ok(value) => return Ok(value),
+        Err(error) => error,
+    };
+    if error.classify() != Category::Data {
+        return Err(json_error(".", &error));
+    }
+    // Once more for the place: noting it costs an allocation for each field, which good bodies are spared.
+    let mut input = serde_json::Deserializer::from_slice(body);
+    match serde_path_to_error::deserialize::<_, T>(Objects(&mut input)) {
+        Err(found) => Err(json_error(&found.path().to_string(), found.inner())),
+        Ok(_) => Err(json_error(".", &error)),
+    }
 }
 
 fn json_error(path: &str, error: &serde_json::Error) -> ApiError {
+    let reason = clipped(error.to_string());
     match error.classify() {
         Category::Syntax | Category::Eof | Category::Io => {
-            ApiError::new(ErrorCode::MalformedRequest, format!("the body is not JSON: {error}"))
+            ApiError::new(ErrorCode::MalformedRequest, format!("the body is not JSON: {reason}"))
         }
         Category::Data => {
-            let reason = error.to_string();
-            let detail = if path == "." { format!("the body is not valid: {reason}") } else { format!("`{path}` is not valid: {reason}") };
+            let hint = config_hint(&reason);
+            let path = clipped(path.to_owned());
+            let detail = if path == "." {
+                format!("the body is not valid: {reason}{hint}")
+            } else {
+                format!("`{path}` is not valid: {reason}{hint}")
+            };
             refused(detail, &reason)
         }
+    }
+}
+
+/// The beginning of what a parser says, and where.
+fn clipped(mut reason: String) -> String {
+    if reason.len() > REASON_BYTES_MAX {
+        let place = reason.rfind(" at line ").map_or_else(String::new, |at| reason[at..].to_owned());
+        reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
+        reason.push('…');
+        reason.push_str(&place);
+    }
+    reason
+}
+
+/// Where a field of a topic's configuration belongs that was given beside the topic's name.
+fn config_hint(reason: &str) -> String {
+    let field = reason.strip_prefix("unknown field `").and_then(|rest| rest.split_once('`')).filter(|(_, rest)| rest.contains("`config`"));
+    match (field, serde_json::to_value(TopicConfig::default())) {
+        (Some((field, _)), Ok(config)) if config.get(field).is_some() => format!("; it belongs into `config`: {{\"{field}\": …}}"),
+        _ => String::new(),
     }
 }
 
@@ -260,20 +366,34 @@ mod tests {
     }
 
     #[test]
-    fn json_types_are_taken_and_others_are_not() {
-        let of = |content_type: &str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(CONTENT_TYPE, content_type.parse().expect("a header"));
-            require_json(&headers).is_ok()
+    fn types_of_json_are_taken_and_those_a_page_can_send_are_not() {
+        let of = |content_types: &[&str], body: &'static str| {
+            let request = content_types.iter().fold(http::Request::post("/"), |request, of| request.header(CONTENT_TYPE, *of));
+            require_type(&request.body(body.into()).expect("a request"), "JSON", is_json).is_ok()
         };
-        assert!(require_json(&HeaderMap::new()).is_ok());
-        for good in
-            ["application/json", "Application/JSON; charset=utf-8", "application/cloudevents+json", "application/x-www-form-urlencoded"]
-        {
-            assert!(of(good), "{good}");
+        for good in ["application/json", "Application/JSON; charset=utf-8", "application/cloudevents+json"] {
+            assert!(of(&[good], "{}"), "{good}");
         }
-        for bad in ["text/plain", "application/octet-stream", "application/xml", ""] {
-            assert!(!of(bad), "{bad}");
+        assert!(of(&[], ""), "no body needs no type");
+        assert!(!of(&[], "{}"));
+        let form = "application/x-www-form-urlencoded";
+        for bad in [form, "text/plain", "multipart/form-data; boundary=x", "application/octet-stream", "", "text/plain; application/json"] {
+            assert!(!of(&[bad], "{}"), "{bad}");
+            assert!(!of(&[bad], ""), "{bad}");
         }
+        assert!(!of(&["application/json", "text/plain"], "{}"), "two types are no type");
+    }
+
+    #[test]
+    fn what_a_parser_says_is_clipped_and_keeps_the_place() {
+        let (code, detail) = code::<ProduceRequest>(&format!("{{\"records\":\"{}\"}}", "é".repeat(100_000)));
+        assert_eq!(code, ErrorCode::InvalidRequest);
+        assert!(detail.len() < 800 && detail.contains("at line 1 column"), "{detail}");
+    }
+
+    #[test]
+    fn a_field_of_the_configuration_beside_the_name_is_told_where_it_belongs() {
+        assert!(code::<CreateTopic>(r#"{"name":"t","partitions":3}"#).1.contains("belongs into `config`"));
+        assert!(!code::<CreateTopic>(r#"{"name":"t","colour":3}"#).1.contains("belongs"));
     }
 }

@@ -1,20 +1,26 @@
 //! What every request passes, whatever its route: verbs are rewritten, the request gets an id, is logged and counted, a panic
 //! becomes a problem, and so does a route that does not exist.
 
+use crate::http::admission::{Admission, admit};
+use crate::http::config::HttpConfig;
+use crate::http::guard::{Guard, refuse_pages};
 use crate::http::metrics::HttpMetrics;
 use crate::http::problem::{ApiError, of_panic, with_request_id};
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::http::uri::PathAndQuery;
-use axum::http::{HeaderValue, Method, Uri};
+use axum::http::{HeaderName, HeaderValue, Method, Uri};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
-use sagamq_api::headers::REQUEST_ID;
+use sagamq_api::headers::{IDEMPOTENCY_KEY, REQUEST_ID};
 use sagamq_api::{ErrorCode, routes};
+use std::sync::Arc;
 use std::time::Instant;
 use tower::Layer as _;
 use tower::util::MapRequestLayer;
 use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::cors::{AllowOrigin, CorsLayer};
 use tracing::{Instrument as _, Span};
 use uuid::Uuid;
 
@@ -32,15 +38,27 @@ const CLIENT_WENT_AWAY: u16 = 499;
 struct RequestedPath(String);
 
 /// Wraps all routes of the server, merged: nothing may be added outside of it.
-pub(super) fn wrap(routes: Router, metrics: HttpMetrics) -> Router {
-    let observed = routes
+pub(super) fn wrap(routes: Router, metrics: HttpMetrics, config: &HttpConfig) -> Router {
+    let guarded = routes
         .fallback(route_not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(CatchPanicLayer::custom(of_panic))
-        .layer(from_fn_with_state(metrics, observe));
+        .layer(from_fn_with_state(Arc::new(Admission::new(config)), admit));
+    // Pages of listed origins ask before they send, and may read the answers.
+    let shared = if config.allow_origins.is_empty() { guarded } else { guarded.layer(cors(&config.allow_origins)) };
+    let observed = shared.layer(from_fn_with_state(Arc::new(Guard::new(config)), refuse_pages)).layer(from_fn_with_state(metrics, observe));
     // A router matches before its own layers run, so what changes the path has to stand in front of it.
     let rewrite: fn(Request) -> Request = rewrite_verb;
     Router::new().fallback_service(MapRequestLayer::new(rewrite).layer(observed))
+}
+
+fn cors(origins: &[String]) -> CorsLayer {
+    let origins = origins.iter().filter_map(|origin| HeaderValue::from_str(origin.trim_end_matches('/')).ok());
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::list(origins))
+        .allow_methods([Method::GET, Method::POST, Method::DELETE])
+        .allow_headers([CONTENT_TYPE, HeaderName::from_static(IDEMPOTENCY_KEY), HeaderName::from_static(REQUEST_ID)])
+        .expose_headers([RETRY_AFTER, HeaderName::from_static(REQUEST_ID)])
 }
 
 fn rewrite_verb(mut request: Request) -> Request {

@@ -3,13 +3,17 @@
 //! [`router`] has the broker's routes. An embedder merges its own routes and description with them and gives all of it to
 //! [`application`], which adds what every route has in common.
 
+mod admission;
+mod config;
 mod dead_letters;
 pub mod extract;
 mod groups;
+mod guard;
 mod health;
 mod held;
 mod layers;
 mod metrics;
+mod objects;
 mod openapi;
 pub mod problem;
 mod records;
@@ -17,6 +21,7 @@ mod records;
 mod tests;
 mod topics;
 
+pub use config::HttpConfig;
 pub use metrics::HttpMetrics;
 
 use crate::broker::Broker;
@@ -46,8 +51,8 @@ pub fn openapi() -> OpenApi {
 /// The whole server: these routes, `/metrics` from the registry and `/openapi.json`, with request ids, the access log, metrics,
 /// and problems for whatever goes wrong. Serve it with `axum::serve`; nothing may be added around it, because rewriting
 /// `:verb` paths comes first.
-pub fn application(routes: Router, description: OpenApi, registry: Arc<Registry>, metrics: HttpMetrics) -> Router {
+pub fn application(routes: Router, description: OpenApi, registry: Arc<Registry>, metrics: HttpMetrics, config: &HttpConfig) -> Router {
     let own = Router::new().route(routes::METRICS, get(metrics::metrics)).with_state(registry);
     let described = Router::new().route(routes::OPENAPI, get(openapi::openapi)).with_state(Arc::new(description));
-    layers::wrap(routes.merge(own).merge(described), metrics)
+    layers::wrap(routes.merge(own).merge(described), metrics, config)
 }

@@ -14,10 +14,11 @@ use core::any::Any;
 use sagamq_api::headers::APPLICATION_PROBLEM_JSON;
 use sagamq_api::record::PayloadError;
 use sagamq_api::{ErrorCode, Problem};
+use xxhash_rust::xxh3::xxh3_64;
 
-/// How long a client should wait before it tries again, in seconds. The queue in front of the disk empties within milliseconds
-/// and a restart takes seconds; one second is the smallest value the header can carry.
-const RETRY_AFTER_S: &str = "1";
+/// How long a client should wait before it tries again, in seconds: 1 to this, so that not all who were refused come back at once. The
+/// queue in front of the disk empties within milliseconds and a restart takes seconds.
+const RETRY_AFTER_S_MAX: u64 = 3;
 
 /// An error answer. Handlers return it, and everything in here becomes one through `From`.
 #[derive(Clone, Debug, PartialEq)]
@@ -65,20 +66,28 @@ fn render(problem: &Problem) -> Response {
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(APPLICATION_PROBLEM_JSON));
     if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
-        headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_S));
+        headers.insert(RETRY_AFTER, HeaderValue::from(retry_after_s(problem.request_id.as_deref().unwrap_or_default())));
     }
     response
+}
+
+/// Spread by the request's id, which differs from request to request: no other randomness is needed.
+fn retry_after_s(request_id: &str) -> u64 {
+    1 + xxh3_64(request_id.as_bytes()) % RETRY_AFTER_S_MAX
 }
 
 /// Writes the request's id into the problem document of an error answer; other answers pass as they are.
 pub(super) fn with_request_id(mut response: Response, request_id: &str) -> Response {
     let Some(ApiError(mut problem)) = response.extensions_mut().remove::<ApiError>() else { return response };
     problem.request_id = Some(request_id.to_owned());
-    // Only the body is new: headers that were added since (`Allow`) stay.
-    let body = render(&problem).into_body();
+    // Only the body and the pause are new: headers that were added since (`Allow`) stay.
+    let (named, body) = render(&problem).into_parts();
     let (parts, _) = response.into_parts();
     let mut response = Response::from_parts(parts, body);
     response.headers_mut().remove(CONTENT_LENGTH);
+    if let Some(pause) = named.headers.get(RETRY_AFTER) {
+        response.headers_mut().insert(RETRY_AFTER, pause.clone());
+    }
     response
 }
 

@@ -9,6 +9,7 @@ use axum::http::HeaderMap;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use sagamq_api::headers::IDEMPOTENCY_KEY;
+use sagamq_api::limits::BODY_BYTES_MAX;
 use sagamq_api::topic::{ProduceRequest, ProduceResponse, ReadQuery, ReadResponse};
 use sagamq_api::{Problem, routes};
 
@@ -34,7 +35,7 @@ async fn produce(
     State(broker): State<Broker>,
     PathParams(path): PathParams<TopicPath>,
     headers: HeaderMap,
-    JsonBody(request): JsonBody<ProduceRequest>,
+    JsonBody(request): JsonBody<ProduceRequest, BODY_BYTES_MAX>,
 ) -> Result<Json<ProduceResponse>, ApiError> {
     let key = idempotency_key(&headers)?;
     let records = broker.produce(&path.topic, request.records, key).await?;

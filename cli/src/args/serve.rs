@@ -24,6 +24,9 @@ CONFIGURATION FILE (TOML; every key may be left out, an unknown key is an error)
   in_flight_bytes_max = \"64MiB\"
   read_bytes_max = \"64MiB\"
   tail_bytes_max = \"64MiB\"
+  request_bytes_max = \"48MiB\"
+  allow_host = \"broker.example.com\"
+  allow_origin = \"https://console.example.com\"
   accept_data_loss = false
 
 Every setting is taken from its flag, else from its environment variable, else from the file, else it has the default.
@@ -65,6 +68,16 @@ pub struct ServeArgs {
     /// Memory for the newest records of all partitions together [env: SAGAMQ_TAIL_BYTES_MAX] [default: 64MiB]
     #[arg(long, value_name = "SIZE")]
     pub tail_bytes_max: Option<String>,
+    /// Bound on the bytes of request bodies that are worked on at a time; further ones wait [env: SAGAMQ_REQUEST_BYTES_MAX] [default: 48MiB]
+    #[arg(long, value_name = "SIZE")]
+    pub request_bytes_max: Option<String>,
+    /// Names by which clients may address the server, divided by commas; where it listens on loopback, localhost and loopback addresses are
+    /// always known and others are refused [env: SAGAMQ_ALLOW_HOST]
+    #[arg(long, value_name = "NAMES")]
+    pub allow_host: Option<String>,
+    /// Web origins whose pages may use the server from a browser, divided by commas; others are refused [env: SAGAMQ_ALLOW_ORIGIN]
+    #[arg(long, value_name = "ORIGINS")]
+    pub allow_origin: Option<String>,
     /// Open a data directory although acknowledged records are missing from it [env: SAGAMQ_ACCEPT_DATA_LOSS] [default: false]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub accept_data_loss: Option<String>,

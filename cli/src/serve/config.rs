@@ -23,6 +23,12 @@ pub struct ServeConfig {
     pub read_bytes_max: usize,
     /// Memory for the newest records of all partitions together.
     pub tail_bytes_max: usize,
+    /// Bound on the bytes of request bodies that are worked on at a time; further ones wait for their turn.
+    pub request_bytes_max: usize,
+    /// Names under which the server may be addressed, beside those of this machine where it listens on loopback.
+    pub allow_hosts: Vec<String>,
+    /// Web origins whose pages may use the server from a browser.
+    pub allow_origins: Vec<String>,
 }
 
 impl ServeConfig {
@@ -41,6 +47,9 @@ impl Default for ServeConfig {
             in_flight_bytes_max: 64 << 20,
             read_bytes_max: 64 << 20,
             tail_bytes_max: 64 << 20,
+            request_bytes_max: 48 << 20,
+            allow_hosts: Vec::new(),
+            allow_origins: Vec::new(),
         }
     }
 }

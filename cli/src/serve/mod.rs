@@ -2,7 +2,9 @@
 //! their own process.
 
 mod config;
+mod connections;
 pub mod log;
+mod refusals;
 mod server;
 pub(crate) mod signals;
 

@@ -1,10 +1,10 @@
 //! [`Server`]: opens the data, starts broker and orchestrator, listens; and ends all of it in the right order.
 
-use super::ServeConfig;
+use super::{ServeConfig, connections};
 use axum::Router;
 use prometheus_client::registry::Registry;
 use sagamq_broker::env::{Random, SteadyClock};
-use sagamq_broker::http::{self, HttpMetrics};
+use sagamq_broker::http::{self, HttpConfig, HttpMetrics};
 use sagamq_broker::storage::rocks::{RocksOptions, RocksStorage};
 use sagamq_broker::{Broker, BrokerConfig};
 use sagamq_saga::{Orchestrator, OrchestratorConfig};
@@ -91,7 +91,7 @@ impl Server {
         // The address first: it fails at once, opening data may take its time.
         let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let parts = Parts::open(config.clone()).await?;
+        let parts = Parts::open(config.clone(), address).await?;
         tracing::info!(%address, data_dir = %config.data_dir.display(), shards = parts.broker.shards(), "listening");
         let task = tokio::spawn(run(listener, parts, config.shutdown_grace, shutdown));
         Ok(Self { address, task })
@@ -123,10 +123,19 @@ struct Parts {
     broker: Broker,
     orchestrator: Orchestrator,
     application: Router,
+    /// Cancelled when nothing new is taken.
+    closing: CancellationToken,
 }
 
 impl Parts {
-    async fn open(config: ServeConfig) -> Result<Self, StartError> {
+    async fn open(config: ServeConfig, address: SocketAddr) -> Result<Self, StartError> {
+        let interface = HttpConfig {
+            is_local: address.ip().is_loopback(),
+            allow_hosts: config.allow_hosts.clone(),
+            allow_origins: config.allow_origins.clone(),
+            body_bytes_max: config.request_bytes_max,
+            ..HttpConfig::default()
+        };
         // Opening reads from disk: not on a thread that others wait for.
         let runtime = tokio::runtime::Handle::current();
         let opened = tokio::task::spawn_blocking(move || {
@@ -134,11 +143,11 @@ impl Parts {
             open_broker(&config)
         });
         let (broker, registry) = opened.await.map_err(|error| StartError::Panicked(error.to_string()))??;
-        Self::over(broker, registry).await
+        Self::over(broker, registry, interface).await
     }
 
     /// The parts that stand on a broker.
-    async fn over(broker: Broker, mut registry: Registry) -> Result<Self, StartError> {
+    async fn over(broker: Broker, mut registry: Registry, interface: HttpConfig) -> Result<Self, StartError> {
         let opened = Orchestrator::open(broker.clone(), OrchestratorConfig::default(), &mut registry).await;
         let orchestrator = match opened {
             Ok(orchestrator) => orchestrator,
@@ -151,8 +160,8 @@ impl Parts {
         let mut description = http::openapi();
         description.merge(sagamq_saga::http::openapi());
         let metrics = HttpMetrics::register(&mut registry);
-        let application = http::application(routes, description, Arc::new(registry), metrics);
-        Ok(Self { broker, orchestrator, application })
+        let application = http::application(routes, description, Arc::new(registry), metrics, &interface);
+        Ok(Self { broker, orchestrator, application, closing: interface.draining })
     }
 
     /// Ends everything below the interface, what stands on top first. Requests that wait are answered.
@@ -182,15 +191,13 @@ const DEATH_GRACE: Duration = Duration::from_secs(2);
 
 /// Serves until `shutdown` or the death of a part, then drains: no new connections, what is under way is answered, then the parts end.
 async fn run(listener: TcpListener, parts: Parts, grace: Duration, shutdown: CancellationToken) -> Result<(), StartError> {
-    let Parts { application, broker, .. } = &parts;
-    let closing = CancellationToken::new();
-    let server = axum::serve(listener, application.clone()).with_graceful_shutdown(closing.clone().cancelled_owned());
-    let mut server = tokio::spawn(server.into_future());
+    let Parts { application, broker, closing, .. } = &parts;
+    let mut server = tokio::spawn(connections::serve(listener, application.clone(), closing.clone()));
     let grace = tokio::select! {
         biased;
         () = broker.liveness().died() => grace.min(DEATH_GRACE),
         () = shutdown.cancelled() => grace,
-        // `axum::serve` ends only when it is told to, which is looked at first, or by a panic.
+        // It ends only when it is told to, which is looked at first, or by a panic.
         ended = &mut server => {
             parts.shutdown().await;
             return Err(StartError::Panicked(format!("the listener ended by itself: {ended:?}")));
@@ -211,7 +218,7 @@ async fn run(listener: TcpListener, parts: Parts, grace: Duration, shutdown: Can
         return Err(StartError::PartDied(death.to_owned()));
     }
     match drained {
-        Ok(Ok(_)) => {
+        Ok(Ok(())) => {
             tracing::info!("ended");
             Ok(())
         }

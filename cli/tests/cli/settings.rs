@@ -53,7 +53,21 @@ fn each_source_wins_over_the_one_below() {
 
 #[test]
 fn every_setting_can_be_given_by_every_source() {
-    let values = ["127.0.0.1:9", "/d", "8", "json", "debug", "5s", "128MiB", "true", "32MiB", "16MiB"];
+    let values = [
+        "127.0.0.1:9",
+        "/d",
+        "8",
+        "json",
+        "debug",
+        "5s",
+        "128MiB",
+        "true",
+        "32MiB",
+        "16MiB",
+        "96MiB",
+        "a.example, b.example",
+        "https://c.example",
+    ];
     let wanted = Settings {
         serve: ServeConfig {
             listen: "127.0.0.1:9".parse().expect("an address"),
@@ -64,6 +78,9 @@ fn every_setting_can_be_given_by_every_source() {
             in_flight_bytes_max: 128 << 20,
             read_bytes_max: 32 << 20,
             tail_bytes_max: 16 << 20,
+            request_bytes_max: 96 << 20,
+            allow_hosts: vec!["a.example".into(), "b.example".into()],
+            allow_origins: vec!["https://c.example".into()],
         },
         log: LogConfig { format: LogFormat::Json, level: "debug".into() },
     };
@@ -88,6 +105,9 @@ fn every_setting_can_be_given_by_every_source() {
         accept_data_loss,
         read_bytes_max,
         tail_bytes_max,
+        request_bytes_max,
+        allow_host,
+        allow_origin,
     ] = values.map(|value| Some(value.to_owned()));
     let args = ServeArgs {
         config: None,
@@ -101,6 +121,9 @@ fn every_setting_can_be_given_by_every_source() {
         accept_data_loss,
         read_bytes_max,
         tail_bytes_max,
+        request_bytes_max,
+        allow_host,
+        allow_origin,
     };
     assert_eq!(load(&args, &[]), Ok(wanted));
 }

@@ -6,6 +6,7 @@ use axum::extract::State;
 use axum::routing::post;
 use axum::{Json, Router};
 use sagamq_api::Problem;
+use sagamq_api::limits::BODY_BYTES_MAX;
 use sagamq_api::routes::{SAGA_CALLS, routed};
 use sagamq_api::saga::{CompleteCall, CompletedCall};
 use sagamq_broker::http::extract::JsonBody;
@@ -21,7 +22,7 @@ pub(super) fn routes() -> Router<Orchestrator> {
 ))]
 async fn complete(
     State(orchestrator): State<Orchestrator>,
-    JsonBody(call): JsonBody<CompleteCall>,
+    JsonBody(call): JsonBody<CompleteCall, BODY_BYTES_MAX>,
 ) -> Result<Json<CompletedCall>, Refused> {
     Ok(Json(orchestrator.complete(call).await?))
 }

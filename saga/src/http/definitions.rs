@@ -9,7 +9,7 @@ use axum::{Json, Router};
 use sagamq_api::routes::{SAGA_DEFINITION, SAGA_DEFINITIONS, routed};
 use sagamq_api::saga::{DefinitionDescription, DefinitionList, DefinitionQuery, LintResponse};
 use sagamq_api::{ErrorCode, Problem, SagaName};
-use sagamq_broker::http::extract::{PathParams, QueryParams, RawBody};
+use sagamq_broker::http::extract::{PathParams, QueryParams, YamlBody};
 use sagamq_broker::http::problem::ApiError;
 use serde::Deserialize;
 
@@ -25,7 +25,7 @@ struct DefinitionPath {
     saga: SagaName,
 }
 
-fn text(body: &RawBody) -> Result<&str, ApiError> {
+fn text(body: &YamlBody) -> Result<&str, ApiError> {
     core::str::from_utf8(&body.0)
         .map_err(|error| ApiError::new(ErrorCode::MalformedRequest, format!("the definition is not UTF-8: {error}")))
 }
@@ -37,7 +37,7 @@ fn text(body: &RawBody) -> Result<&str, ApiError> {
         (status = 200, description = "What was found", body = LintResponse),
         (status = "default", description = "A problem", content_type = "application/problem+json", body = Problem),
     ))]
-async fn lint(State(orchestrator): State<Orchestrator>, body: RawBody) -> Result<Json<LintResponse>, ApiError> {
+async fn lint(State(orchestrator): State<Orchestrator>, body: YamlBody) -> Result<Json<LintResponse>, ApiError> {
     Ok(Json(orchestrator.lint(text(&body)?.to_owned()).await))
 }
 
@@ -51,7 +51,7 @@ async fn lint(State(orchestrator): State<Orchestrator>, body: RawBody) -> Result
     ))]
 async fn publish(
     State(orchestrator): State<Orchestrator>,
-    body: RawBody,
+    body: YamlBody,
 ) -> Result<(StatusCode, Json<DefinitionDescription>), PublishError> {
     let (description, is_new) = orchestrator.publish(text(&body)?).await?;
     Ok((if is_new { StatusCode::CREATED } else { StatusCode::OK }, Json(description)))

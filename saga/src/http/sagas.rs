@@ -7,6 +7,7 @@ use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use sagamq_api::Problem;
+use sagamq_api::limits::BODY_BYTES_MAX;
 use sagamq_api::routes::{SAGA, SAGA_HISTORY, SAGAS, routed};
 use sagamq_api::saga::{CancelSaga, SagaDescription, SagaHistory, SagaList, SagaQuery, StartSaga, StartedSaga};
 use sagamq_broker::http::extract::{JsonBody, PathParams, QueryParams};
@@ -34,7 +35,7 @@ struct SagaPath {
 ))]
 async fn start(
     State(orchestrator): State<Orchestrator>,
-    JsonBody(request): JsonBody<StartSaga>,
+    JsonBody(request): JsonBody<StartSaga, BODY_BYTES_MAX>,
 ) -> Result<(StatusCode, Json<StartedSaga>), Refused> {
     let started = orchestrator.start(request).await?;
     Ok((if started.duplicate { StatusCode::OK } else { StatusCode::CREATED }, Json(started)))

@@ -58,7 +58,7 @@ async fn refused_bodies_name_what_is_wrong_and_store_nothing() {
         (RECORDS, r#"{"records":[{"value":1,"value_base64":"YQ=="}]}"#, InvalidRequest, "value_base64"),
         (RECORDS, r#"{"records":[{"value":1,"idempotency_key":""}]}"#, InvalidRequest, "idempotency key"),
         (RECORDS, &long_key, InvalidRequest, "257"),
-        (RECORDS, &many, InvalidRequest, "10001"),
+        (RECORDS, &many, InvalidRequest, "more than 10000 records"),
         (RECORDS, &large, RecordTooLarge, "1048576"),
         ("/v1/topics/none/records", r#"{"records":[{"value":1}]}"#, TopicNotFound, "none"),
         ("/v1/topics/t.g.dlq/records", r#"{"records":[{"value":1}]}"#, TopicInUse, "t.g.dlq"),
@@ -142,14 +142,23 @@ async fn media_types_and_sizes() {
     let before = seen(&server).await;
     let body = r#"{"records":[{"value":1}]}"#;
     let of_type = |content_type: &str| Request::post(RECORDS).header("content-type", content_type).body(body.into()).expect("a request");
-    assert_eq!(server.send(of_type("text/plain")).await.code(), UnsupportedMediaType);
-    assert_eq!(server.send(of_type("application/xml")).await.code(), UnsupportedMediaType);
+    for page in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=b", "application/xml"] {
+        assert_eq!(server.send(of_type(page)).await.code(), UnsupportedMediaType, "{page}");
+    }
+    assert_eq!(server.send(Request::post(RECORDS).body(body.into()).expect("a request")).await.code(), UnsupportedMediaType);
+    let encoded = Request::post(RECORDS).header("content-type", "application/json").header("content-encoding", "gzip");
+    let problem = server.send(encoded.body(body.into()).expect("a request")).await.problem();
+    assert_eq!(problem.code, UnsupportedMediaType);
+    assert!(problem.detail.contains("gzip"), "{problem:?}");
     // Too large by what it says, and too large by what comes.
-    let announced = Request::post(RECORDS).header("content-length", BODY_BYTES_MAX + 1).body(Body::empty()).expect("a request");
+    let announced = Request::post(RECORDS)
+        .header("content-type", "application/json")
+        .header("content-length", BODY_BYTES_MAX + 1)
+        .body(Body::empty())
+        .expect("a request");
     assert_eq!(server.send(announced).await.code(), BodyTooLarge);
     assert_eq!(server.post(RECORDS, vec![b' '; BODY_BYTES_MAX + 1]).await.code(), BodyTooLarge);
     assert_eq!(seen(&server).await, before);
-    server.send(of_type("application/x-www-form-urlencoded")).await.ok();
     server.send(of_type("application/json; charset=utf-8")).await.ok();
 }
 
@@ -157,7 +166,8 @@ async fn media_types_and_sizes() {
 async fn idempotency_keys() {
     let server = server().await;
     let keyed = |keys: &[&str], body: &str| {
-        let request = keys.iter().fold(Request::post(RECORDS), |request, key| request.header("idempotency-key", *key));
+        let json = Request::post(RECORDS).header("content-type", "application/json");
+        let request = keys.iter().fold(json, |request, key| request.header("idempotency-key", *key));
         request.body(body.to_owned().into()).expect("a request")
     };
     let body = r#"{"records":[{"value":1}]}"#;

@@ -127,7 +127,7 @@ async fn a_full_queue_is_429_and_stores_nothing() {
     // Somebody else's records wait for the disk.
     let waiting = Arc::clone(&server.broker.0.staged_bytes).try_acquire_many_owned(1).expect("nobody else is there");
     let answer = server.post_json("/v1/topics/t/records", records()).await;
-    assert_eq!(answer.header("retry-after"), Some("1"));
+    assert!(matches!(answer.header("retry-after"), Some("1" | "2" | "3")), "{answer:?}");
     let problem = answer.problem();
     assert_eq!(problem.code, ErrorCode::Overloaded);
     assert!(problem.retryable && !problem.outcome_unknown);

@@ -3,11 +3,12 @@
 mod bad_input;
 mod common;
 mod description;
+mod edges;
 mod journeys;
 
 use crate::broker::{Broker, BrokerConfig};
 use crate::env::{ManualClock, Random};
-use crate::http::{self, HttpMetrics};
+use crate::http::{self, HttpConfig, HttpMetrics};
 use crate::storage::Storage;
 use crate::storage::memory::MemoryStorage;
 use axum::Router;
@@ -47,12 +48,16 @@ impl Server {
 
     /// A server with routes of an embedder beside the broker's.
     fn with_routes(storage: Arc<dyn Storage>, config: BrokerConfig, more: Router) -> Self {
+        Self::with_interface(storage, config, more, HttpConfig::default())
+    }
+
+    fn with_interface(storage: Arc<dyn Storage>, config: BrokerConfig, more: Router, interface: HttpConfig) -> Self {
         let mut registry = Registry::default();
         let clock = ManualClock::at(NOW_MS);
         let broker = Broker::open(storage, config, Arc::new(clock.clone()), Random::from_seed(1), &mut registry).expect("opens");
         let metrics = HttpMetrics::register(&mut registry);
         let routes = http::router(broker.clone()).merge(more);
-        Self { app: http::application(routes, http::openapi(), Arc::new(registry), metrics), broker, clock }
+        Self { app: http::application(routes, http::openapi(), Arc::new(registry), metrics, &interface), broker, clock }
     }
 
     async fn send(&self, request: Request<Body>) -> Answer {
@@ -71,12 +76,12 @@ impl Server {
     }
 
     async fn post(&self, path: &str, body: impl Into<Body>) -> Answer {
-        self.send(Request::post(path).body(body.into()).expect("a request")).await
+        let request = Request::post(path).header("content-type", "application/json");
+        self.send(request.body(body.into()).expect("a request")).await
     }
 
     async fn post_json(&self, path: &str, body: Value) -> Answer {
-        let request = Request::post(path).header("content-type", "application/json");
-        self.send(request.body(body.to_string().into()).expect("a request")).await
+        self.post(path, body.to_string()).await
     }
 
     /// Creates a topic with one partition.

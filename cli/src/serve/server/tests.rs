@@ -9,6 +9,7 @@ use prometheus_client::registry::Registry;
 use sagamq_api::topic::TopicConfig;
 use sagamq_api::{ErrorCode, TopicName};
 use sagamq_broker::env::{Random, SystemClock};
+use sagamq_broker::http::HttpConfig;
 use sagamq_broker::storage::memory::MemoryStorage;
 use sagamq_broker::storage::{Direction, Durability, Family, Mutation, Storage, StorageError, Visitor};
 use sagamq_broker::{Broker, BrokerConfig};
@@ -47,7 +48,7 @@ async fn the_death_of_a_part_ends_the_server_with_its_own_exit_code() {
     let mut registry = Registry::default();
     let config = BrokerConfig { shards: 2, ..BrokerConfig::default() };
     let opened = Broker::open(Arc::new(storage.clone()), config, Arc::new(SystemClock), Random::from_seed(1), &mut registry);
-    let parts = Parts::over(opened.expect("opens"), registry).await.expect("opens");
+    let parts = Parts::over(opened.expect("opens"), registry, HttpConfig::default()).await.expect("opens");
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let client = Client::new(format!("http://{}", listener.local_addr().expect("its address"))).expect("a legal URL");
     let client = client.with_retry(RetryPolicy::none());

@@ -1,0 +1,214 @@
+//! One budget of memory for all request bodies: a body is let in before it is read, and waits for its turn if the budget is taken.
+//!
+//! Turns are taken in the order of asking, so a large body is not overtaken for ever by small ones. Who waits too long is refused with
+//! 429; nothing of his body was read. What a request has taken is given back when it is answered, or when it turned out to be small.
+//!
+//! A short body can need much more than its length: millions of empty records, or of headers of two bytes. That is estimated when the body is
+//! there and comes out of a second budget. The two are always taken in this order, so that requests cannot wait for each other in a circle.
+
+use crate::http::config::HttpConfig;
+use crate::http::problem::ApiError;
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use core::time::Duration;
+use sagamq_api::ErrorCode;
+use sagamq_api::limits::{BODY_BYTES_MAX, PRODUCE_HEADERS_MAX, PRODUCE_RECORDS_MAX};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+/// What the shortest body counts: the request itself takes memory.
+const BODY_BYTES_LEAST: usize = 4 * 1024;
+
+/// Up to this length what a body has taken is given back when it is read, so that long polls do not hold the budget.
+const SMALL_BODY_BYTES: usize = 16 * 1024;
+
+/// The slowest client that is waited for.
+const BODY_BYTES_PER_SECOND: u64 = 512 * 1024;
+
+/// The second budget, for what bodies take beyond their length.
+const PARSED_BYTES_MAX: usize = 64 << 20;
+
+/// What a record takes while it is worked on and answered, whatever is in it.
+const RECORD_BYTES: usize = 512;
+
+/// What a short text takes while it is worked on. A header has two.
+const TEXT_BYTES: usize = 64;
+
+const _: () = assert!(
+    PRODUCE_RECORDS_MAX * RECORD_BYTES + 2 * PRODUCE_HEADERS_MAX * TEXT_BYTES <= PARSED_BYTES_MAX,
+    "one request must fit the budget"
+);
+const _: () = assert!(BODY_BYTES_MAX <= u32::MAX as usize, "semaphores count in 32 bits");
+
+/// The budgets.
+#[derive(Debug)]
+pub(super) struct Admission {
+    bodies: Arc<Semaphore>,
+    parsed: Arc<Semaphore>,
+    bodies_max: usize,
+    turn_wait: Duration,
+    body_time: Duration,
+    draining: CancellationToken,
+}
+
+impl Admission {
+    pub(super) fn new(config: &HttpConfig) -> Self {
+        let bodies_max = config.body_bytes_max.clamp(HttpConfig::BODY_BYTES_MIN, u32::MAX as usize);
+        Self {
+            bodies: Arc::new(Semaphore::new(bodies_max)),
+            parsed: Arc::new(Semaphore::new(PARSED_BYTES_MAX)),
+            bodies_max,
+            turn_wait: config.turn_wait,
+            body_time: config.body_time,
+            draining: config.draining.clone(),
+        }
+    }
+}
+
+/// What one request has taken of the budgets, in its extensions.
+#[derive(Clone, Debug)]
+pub(super) struct Ticket {
+    admission: Arc<Admission>,
+    taken: Arc<Mutex<Vec<OwnedSemaphorePermit>>>,
+}
+
+impl Ticket {
+    /// Takes memory for a body of at most this length.
+    ///
+    /// # Errors
+    /// When the budget stays taken, or the server is about to end.
+    pub(super) async fn admit(&self, bytes: usize) -> Result<(), ApiError> {
+        let admission = &self.admission;
+        self.take(&admission.bodies, bytes.clamp(BODY_BYTES_LEAST, admission.bodies_max), admission.bodies_max).await
+    }
+
+    /// Takes memory for what is in the body, if that is much more than its length.
+    ///
+    /// # Errors
+    /// As [`Self::admit`].
+    pub(super) async fn parse(&self, body: &[u8]) -> Result<(), ApiError> {
+        let bytes = parsed_bytes(body);
+        if bytes <= body.len() || body.len() <= BODY_BYTES_LEAST {
+            return Ok(());
+        }
+        self.take(&self.admission.parsed, bytes, PARSED_BYTES_MAX).await
+    }
+
+    async fn take(&self, budget: &Arc<Semaphore>, bytes: usize, max: usize) -> Result<(), ApiError> {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let turn = tokio::time::timeout(self.admission.turn_wait, Arc::clone(budget).acquire_many_owned(bytes));
+        let turn = tokio::select! {
+            turn = turn => turn,
+            () = self.admission.draining.cancelled() => return Err(draining()),
+        };
+        let Ok(Ok(permit)) = turn else {
+            let detail =
+                format!("requests of more than {max} bytes together are being worked on, and there was no turn for this one: try again");
+            return Err(ApiError::new(ErrorCode::Overloaded, detail));
+        };
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner).push(permit);
+        Ok(())
+    }
+
+    /// A body of this length is read and taken apart: a small one is not counted any longer.
+    pub(super) fn done(&self, bytes: usize) {
+        if bytes <= SMALL_BODY_BYTES {
+            self.taken.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        }
+    }
+
+    /// How long a body of this length may take to arrive.
+    pub(super) fn body_time(&self, bytes: usize) -> Duration {
+        self.admission.body_time + Duration::from_secs(bytes as u64 / BODY_BYTES_PER_SECOND)
+    }
+
+    /// Cancelled when the server is told to end.
+    pub(super) fn draining(&self) -> &CancellationToken {
+        &self.admission.draining
+    }
+}
+
+/// Memory for what is in a body, at most: as if each brace began a record and all quotes were those of headers.
+fn parsed_bytes(body: &[u8]) -> usize {
+    let count = |wanted: u8| memchr::memchr_iter(wanted, body).count();
+    count(b'{').min(PRODUCE_RECORDS_MAX) * RECORD_BYTES + (count(b'"') / 2).min(2 * PRODUCE_HEADERS_MAX) * TEXT_BYTES
+}
+
+/// The answer to a request that was not complete when the server was told to end.
+pub(super) fn draining() -> ApiError {
+    ApiError::new(ErrorCode::ShuttingDown, "the server is shutting down and does not wait for the rest of the request; nothing was stored")
+}
+
+/// Gives the request its ticket, and back what it has taken when it is answered or its client went away.
+pub(super) async fn admit(State(admission): State<Arc<Admission>>, mut request: Request, next: Next) -> Response {
+    let ticket = Ticket { admission, taken: Arc::default() };
+    request.extensions_mut().insert(ticket.clone());
+    let response = next.run(request).await;
+    ticket.taken.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ticket(admission: &Arc<Admission>) -> Ticket {
+        Ticket { admission: Arc::clone(admission), taken: Arc::default() }
+    }
+
+    #[tokio::test]
+    async fn a_large_body_gets_its_turn_among_small_ones() {
+        let admission = Arc::new(Admission::new(&HttpConfig::default()));
+        let (first, large, small) = (ticket(&admission), ticket(&admission), ticket(&admission));
+        first.admit(40 << 20).await.expect("there is room");
+        let large_in = large.admit(BODY_BYTES_MAX);
+        tokio::pin!(large_in);
+        assert!(futures_util::poll!(&mut large_in).is_pending());
+        // It would fit beside the first one, but the large one has asked before.
+        let small_in = small.admit(1 << 20);
+        tokio::pin!(small_in);
+        assert!(futures_util::poll!(&mut small_in).is_pending());
+        drop(first);
+        large_in.await.expect("its turn");
+        small_in.await.expect("its turn");
+    }
+
+    #[tokio::test]
+    async fn who_gets_no_turn_is_told_to_come_back() {
+        let config = HttpConfig { turn_wait: Duration::from_millis(20), ..HttpConfig::default() };
+        let admission = Arc::new(Admission::new(&config));
+        let (first, second) = (ticket(&admission), ticket(&admission));
+        first.admit(40 << 20).await.expect("there is room");
+        let refused = second.admit(BODY_BYTES_MAX).await.expect_err("nobody gives anything back").into_problem();
+        assert_eq!((refused.code, refused.retryable), (ErrorCode::Overloaded, true));
+    }
+
+    #[tokio::test]
+    async fn who_waits_is_told_when_the_server_ends() {
+        let admission = Arc::new(Admission::new(&HttpConfig::default()));
+        let (first, second) = (ticket(&admission), ticket(&admission));
+        first.admit(40 << 20).await.expect("there is room");
+        let waiting = second.admit(40 << 20);
+        tokio::pin!(waiting);
+        assert!(futures_util::poll!(&mut waiting).is_pending());
+        admission.draining.cancel();
+        assert_eq!(waiting.await.expect_err("it ends").into_problem().code, ErrorCode::ShuttingDown);
+    }
+
+    #[tokio::test]
+    async fn a_short_body_that_needs_much_is_counted_for_what_it_needs() {
+        let admission = Arc::new(Admission::new(&HttpConfig::default()));
+        let one = ticket(&admission);
+        one.parse(format!("{{\"records\":[{}]}}", vec!["{}"; 5_000].join(",")).as_bytes()).await.expect("there is room");
+        assert_eq!(PARSED_BYTES_MAX - admission.parsed.available_permits(), 5_001 * RECORD_BYTES + TEXT_BYTES);
+        one.done(SMALL_BODY_BYTES + 1);
+        assert_ne!(admission.parsed.available_permits(), PARSED_BYTES_MAX, "it is held until the answer");
+        drop(one);
+        assert_eq!(admission.parsed.available_permits(), PARSED_BYTES_MAX);
+        let text = ticket(&admission);
+        text.parse(format!("{{\"records\":[{{\"value\":\"{}\"}}]}}", "x".repeat(100_000)).as_bytes()).await.expect("its length is enough");
+        assert_eq!(admission.parsed.available_permits(), PARSED_BYTES_MAX);
+    }
+}

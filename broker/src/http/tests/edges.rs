@@ -1,0 +1,170 @@
+//! Browsers, lists in place of objects, memory for bodies, receipts of which one is bad.
+
+use super::{Answer, Server};
+use crate::broker::BrokerConfig;
+use crate::http::HttpConfig;
+use crate::storage::memory::MemoryStorage;
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::http::{Method, Request};
+use core::time::Duration;
+use sagamq_api::ErrorCode;
+use sagamq_api::limits::BODY_BYTES_MAX;
+use serde_json::json;
+use std::sync::Arc;
+
+const RECORDS: &str = "/v1/topics/t/records";
+
+fn local(config: HttpConfig) -> Server {
+    let interface = HttpConfig { is_local: true, ..config };
+    Server::with_interface(Arc::new(MemoryStorage::new()), BrokerConfig { shards: 2, ..BrokerConfig::default() }, Router::new(), interface)
+}
+
+async fn asked(server: &Server, method: Method, path: &str, headers: &[(&str, &str)]) -> Answer {
+    let request = Request::builder().method(method).uri(path).header("content-type", "application/json");
+    let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+    server.send(request.body(Body::from(r#"{"name":"t"}"#)).expect("a request")).await
+}
+
+#[tokio::test]
+async fn a_page_in_a_browser_commands_nothing() {
+    let server = local(HttpConfig::default());
+    let own = ("host", "localhost:7070");
+    for (headers, code) in [
+        ([own, ("origin", "https://evil.example")], ErrorCode::OriginNotAllowed),
+        ([own, ("origin", "null")], ErrorCode::OriginNotAllowed),
+        ([own, ("sec-fetch-site", "cross-site")], ErrorCode::OriginNotAllowed),
+        ([("host", "rebound.example:7070"), ("origin", "http://rebound.example:7070")], ErrorCode::HostNotAllowed),
+    ] {
+        for (method, path) in
+            [(Method::POST, "/v1/topics"), (Method::DELETE, "/v1/topics/t"), (Method::POST, "/v1/topics/t/groups/g:receive")]
+        {
+            assert_eq!(asked(&server, method, path, &headers).await.code(), code, "{headers:?}");
+        }
+    }
+    assert_eq!(server.get("/v1/topics").await.ok(), json!({"topics": []}));
+    assert_eq!(asked(&server, Method::POST, "/v1/topics", &[own, ("origin", "http://localhost:7070")]).await.status.as_u16(), 201);
+    assert_eq!(asked(&server, Method::POST, "/v1/topics", &[own]).await.status.as_u16(), 200);
+}
+
+#[tokio::test]
+async fn pages_of_a_listed_origin_are_let_in_and_may_read() {
+    let server = local(HttpConfig { allow_origins: vec!["https://console.example".to_owned()], ..HttpConfig::default() });
+    let headers = [("host", "localhost:7070"), ("origin", "https://console.example")];
+    let before = [headers[0], headers[1], ("access-control-request-method", "POST"), ("access-control-request-headers", "content-type")];
+    let preflight = asked(&server, Method::OPTIONS, "/v1/topics", &before).await;
+    assert_eq!(preflight.header("access-control-allow-origin"), Some("https://console.example"), "{preflight:?}");
+    assert!(preflight.header("access-control-allow-headers").is_some_and(|names| names.contains("content-type")), "{preflight:?}");
+    let created = asked(&server, Method::POST, "/v1/topics", &headers).await;
+    assert_eq!((created.status.as_u16(), created.header("access-control-allow-origin")), (201, Some("https://console.example")));
+    let other = asked(&server, Method::OPTIONS, "/v1/topics", &[headers[0], ("origin", "https://evil.example")]).await;
+    assert_eq!(other.code(), ErrorCode::OriginNotAllowed);
+}
+
+#[tokio::test]
+async fn lists_are_not_taken_for_objects() {
+    let server = Server::new();
+    server.topic("t").await;
+    for (path, body) in [
+        ("/v1/topics", r#"["other"]"#),
+        ("/v1/topics", r#"{"name":"other","config":[2]}"#),
+        ("/v1/topics/t/groups/g:receive", "[]"),
+        ("/v1/topics/t/groups/g:redrive", "[]"),
+        ("/v1/topics/t/groups/g:ack", r#"[["r"]]"#),
+        (RECORDS, "[[]]"),
+        (RECORDS, r#"{"records":[[]]}"#),
+    ] {
+        let problem = server.post(path, body).await.problem();
+        assert_eq!(problem.code, ErrorCode::InvalidRequest, "{path} {body}: {problem:?}");
+        assert!(problem.detail.contains("expected an object"), "{path} {body}: {problem:?}");
+    }
+    assert_eq!(server.get("/v1/topics/t").await.ok()["partitions"][0]["high_watermark"], 0);
+}
+
+#[tokio::test]
+async fn records_and_headers_are_counted_while_they_are_parsed() {
+    let server = Server::new();
+    server.topic("t").await;
+    let many = format!("{{\"records\":[{}]}}", vec!["{}"; 1_000_000].join(","));
+    let problem = server.post(RECORDS, many).await.problem();
+    assert!(problem.detail.contains("more than 10000 records"), "{problem:?}");
+    let headers = |count: usize| (0..count).map(|n| format!("\"{n}\":\"\"")).collect::<Vec<_>>().join(",");
+    let problem = server.post(RECORDS, format!("{{\"records\":[{{\"headers\":{{{}}}}}]}}", headers(1_001))).await.problem();
+    assert!(problem.detail.contains("at most 1000 headers"), "{problem:?}");
+    let record = format!("{{\"headers\":{{{}}}}}", headers(1_000));
+    let problem = server.post(RECORDS, format!("{{\"records\":[{}]}}", vec![record.as_str(); 201].join(","))).await.problem();
+    assert!(problem.detail.contains("more than 200000 headers"), "{problem:?}");
+    let deep = format!("{{\"records\":[{{\"value\":{}{}}}]}}", "[".repeat(1_000_000), "]".repeat(1_000_000));
+    let problem = server.post(RECORDS, deep).await.problem();
+    assert!(problem.detail.contains("1000000 levels") && problem.detail.contains("value_base64"), "{problem:?}");
+    assert_eq!(server.get("/v1/topics/t").await.ok()["partitions"][0]["high_watermark"], 0);
+    server.post(RECORDS, format!("{{\"records\":[{}]}}", vec!["{}"; 10_000].join(","))).await.ok();
+}
+
+/// A client that announces a body and sends nothing of it.
+fn silent(bytes: usize) -> Request<Body> {
+    let body = Body::from_stream(futures_util::stream::pending::<Result<Bytes, std::io::Error>>());
+    let request = Request::post(RECORDS).header("content-type", "application/json").header("content-length", bytes);
+    request.body(body).expect("a request")
+}
+
+#[tokio::test]
+async fn a_body_waits_for_its_turn_and_is_refused_if_there_is_none() {
+    let server = local(HttpConfig { turn_wait: Duration::from_millis(20), ..HttpConfig::default() });
+    server.topic("t").await;
+    let large = || format!("{{\"records\":[{{\"value\":\"{}\"}}]}}", "x".repeat(20 << 20));
+    {
+        let held = server.send(silent(BODY_BYTES_MAX));
+        tokio::pin!(held);
+        assert!(futures_util::poll!(&mut held).is_pending());
+        let refused = server.post(RECORDS, large()).await.problem();
+        assert_eq!((refused.code, refused.retryable), (ErrorCode::Overloaded, true));
+    }
+    // The client went away: what it held is given back.
+    assert_eq!(server.post(RECORDS, large()).await.code(), ErrorCode::RecordTooLarge);
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_arrive_is_not_waited_for_without_end() {
+    let server = local(HttpConfig { body_time: Duration::from_millis(20), ..HttpConfig::default() });
+    server.topic("t").await;
+    let problem = server.send(silent(100)).await.problem();
+    assert_eq!((problem.code, problem.retryable), (ErrorCode::RequestTimeout, true));
+}
+
+#[tokio::test]
+async fn values_headers_and_repeated_names_come_back_as_they_were_sent() {
+    let server = Server::new();
+    server.topic("t").await;
+    let value = r#"{"n":12345678901234567890123.50,"a": [1, 2],"a":3}"#;
+    let body = format!(
+        r#"{{"records":[{{"value":{value},"headers":{{"h":"1","h":[null,{{"base64":"/w=="}}],"e":""}}}},{{"value":"{}"}}]}}"#,
+        r"\u0041\n"
+    );
+    server.post(RECORDS, body).await.ok();
+    let read = server.get("/v1/topics/t/partitions/0/records").await;
+    let text = String::from_utf8(read.body).expect("text");
+    let headers = r#""headers":{"h":["1",null,{"base64":"/w=="}],"e":"","content-type":"application/json"}"#;
+    for part in [&format!("\"value\":{value}"), headers, r#""value":"A\n""#] {
+        assert!(text.contains(part), "{part} is not in {text}");
+    }
+    let received = server.post("/v1/topics/t/groups/g:receive", "").await;
+    assert!(String::from_utf8(received.body).expect("text").contains(&format!("\"value\":{value}")));
+}
+
+#[tokio::test]
+async fn one_bad_receipt_does_not_refuse_the_others() {
+    let server = Server::new();
+    server.topic("t").await;
+    server.post(RECORDS, r#"{"records":[{"value":"a"},{"value":"b"}]}"#).await.ok();
+    let received = server.post("/v1/topics/t/groups/g:receive", "").await.ok();
+    let receipt = |n: usize| received["deliveries"][n]["receipt"].clone();
+    let ack = json!({"receipts": [receipt(0), "no receipt", receipt(1)]});
+    let results = server.post_json("/v1/topics/t/groups/g:ack", ack).await.ok();
+    let failed = json!({"status": "failed", "code": "INVALID_RECEIPT"});
+    assert_eq!(results, json!({"results": [{"status": "done"}, failed, {"status": "done"}]}));
+    assert_eq!(server.get("/v1/topics/t/groups/g").await.ok()["lag_records"], 0);
+    let none = server.post_json("/v1/topics/t/groups/g:ack", json!({"receipts": ["x", "y"]})).await.problem();
+    assert_eq!(none.code, ErrorCode::InvalidReceipt);
+    assert!(none.detail.contains("receipt 0"), "{none:?}");
+}
