@@ -84,6 +84,19 @@ impl Server {
         self.post(path, body.to_string()).await
     }
 
+    /// Deletes a group whose leases are over, once its shards have noticed that.
+    async fn delete_unused_group(&self, path: &str) {
+        for _ in 0..500 {
+            let answer = self.delete(path).await;
+            if answer.status == StatusCode::NO_CONTENT {
+                return;
+            }
+            assert_eq!(answer.code(), ErrorCode::GroupInUse);
+            tokio::time::sleep(core::time::Duration::from_millis(20)).await;
+        }
+        panic!("the group is still in use");
+    }
+
     /// Creates a topic with one partition.
     async fn topic(&self, name: &str) {
         let config = serde_json::json!({"partitions": 1, "delivery_limit": 2, "backoff_initial_ms": 1_000, "backoff_max_ms": 1_000});
