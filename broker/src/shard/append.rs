@@ -31,7 +31,7 @@ pub enum AppendError {
         first: Option<Offset>,
     },
     /// The idempotency key of the request was used with other records. Nothing was stored.
-    #[error("the request's idempotency key was used in this topic with other records{}", first.map_or_else(String::new, |first| format!(", stored from offset {first} of the key's partition on")))]
+    #[error("the request's idempotency key was used in this topic with other records{}", from_offset(*first))]
     RequestKeyReused {
         /// Where the first one lies, if it lies in one place.
         first: Option<Offset>,
@@ -182,6 +182,10 @@ fn without_duplicates(batches: &[Batch], verdicts: &[Verdict]) -> Result<Vec<Bat
         }
     }
     Ok(encode_cut(&fresh)?)
+}
+
+fn from_offset(first: Option<Offset>) -> String {
+    first.map_or_else(String::new, |first| format!(", stored from offset {first} of the key's partition on"))
 }
 
 fn stored_at(first: Option<Offset>) -> String {
