@@ -236,6 +236,8 @@ mod tests {
             let error = broken.build().expect_err("not usable");
             assert!(matches!(error, ClientError::InvalidSettings { .. }), "{error}");
         }
+        let pem = include_str!("../tests/sdk/data/certificate-with-key.pem");
+        client().ca_certificates(pem).client_certificate(pem).build().expect("a certificate and its key");
         let client = client().bearer_token("s3cret").header("x-api-key", "s3cret");
         let shown = format!("{client:?} {:?}", client.clone().build());
         assert!(shown.contains("x-api-key") && !shown.contains("s3cret"), "{shown}");

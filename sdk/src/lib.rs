@@ -7,7 +7,7 @@
 //! | consume as a queue group | [`Consumer`] |
 //! | publish, start and watch sagas | [`SagaClient`] |
 //! | take part in sagas as a service | [`SagaWorker`] |
-//! | make a participant's effects happen once in its own RocksDB | `barrier::RocksBarrier` (feature `barrier-rocksdb`) |
+//! | make a participant's effects happen once, in its own RocksDB and outside of it | `barrier::RocksBarrier` (feature `barrier-rocksdb`) |
 //!
 //! # What is promised
 //!
@@ -16,13 +16,17 @@
 //! deduplication window. Records with the same key keep the order in which one producer sent them.
 //!
 //! **Consume.** At least once: a record is delivered again until it is acknowledged, so a handler must bear repetition. At most once
-//! is [`Client::receive`] with `auto_ack`. Effectively once is at least once with a handler that remembers what it has done.
+//! is [`Client::receive`] with `auto_ack`. Effectively once is at least once with a handler that remembers what it has done. A consumer
+//! that ends gives back what it had not begun; only a kill of the process counts as a delivery of all it held. A handler whose lease is
+//! lost is cut off and told so ([`lease_lost`]), because its record is somebody else's by then. No order of a key is kept by a group.
 //!
 //! **Sagas.** A call reaches its participant at least once, always with the same idempotency key. The reply and the command's
-//! acknowledgement are one durable commit. With the barrier, the effect happens once, whatever is repeated or reordered.
+//! acknowledgement are one durable commit. With the barrier, the effect happens once, whatever is repeated or reordered; an action of
+//! which nobody knows whether it took effect outside is compensated by code that is told so.
 //!
-//! **Errors.** [`ClientError::is_outcome_unknown`] keeps "it failed" and "nobody knows" apart. An unknown outcome is repeated with
-//! the same key or looked at; it is never taken for a failure.
+//! **Errors.** [`ClientError::is_outcome_unknown`] keeps "it failed" and "nobody knows" apart: one attempt that may have taken effect
+//! makes the outcome unknown, whatever a later one is told. An unknown outcome is repeated with the same key
+//! ([`ClientError::idempotency_key`]) or looked at; it is never taken for a failure.
 //!
 //! # Example
 //!
