@@ -1,13 +1,18 @@
 //! Bodies of the saga routes: definitions, instances, calls to participants.
 
+mod outcome;
+mod state;
+
+pub use outcome::CallOutcome;
+pub use state::{SagaState, StepState};
+
 use crate::error::Fault;
 use crate::ids::PartitionId;
 use crate::json::JsonText;
 use crate::names::{SagaName, StepId};
 #[cfg(feature = "json-schema")]
 use schemars::JsonSchema;
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 #[cfg(feature = "openapi")]
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
@@ -87,99 +92,6 @@ pub struct StartedSaga {
     pub duplicate: bool,
     /// Its state now.
     pub state: SagaState,
-}
-
-/// State of a saga instance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(ToSchema))]
-#[cfg_attr(feature = "json-schema", derive(JsonSchema))]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum SagaState {
-    /// Accepted, no step is decided yet.
-    Pending,
-    /// Steps run.
-    Running,
-    /// A step waits for its retry or for a participant that works on.
-    Waiting,
-    /// An operator stopped it for now.
-    Paused,
-    /// Effects are being undone.
-    Compensating,
-    /// Every step succeeded. Final.
-    Completed,
-    /// Every effect is undone. Final.
-    Compensated,
-    /// Refused before any effect. Final.
-    Failed,
-    /// A compensation cannot finish without an operator.
-    Blocked,
-    /// An operator ended it without compensation. Final.
-    Terminated,
-}
-
-impl SagaState {
-    /// Every state.
-    pub const ALL: [Self; 10] = [
-        Self::Pending,
-        Self::Running,
-        Self::Waiting,
-        Self::Paused,
-        Self::Compensating,
-        Self::Completed,
-        Self::Compensated,
-        Self::Failed,
-        Self::Blocked,
-        Self::Terminated,
-    ];
-
-    /// Whether nothing will ever change it.
-    #[must_use]
-    pub const fn is_final(self) -> bool {
-        matches!(self, Self::Completed | Self::Compensated | Self::Failed | Self::Terminated)
-    }
-}
-
-impl core::fmt::Display for SagaState {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.pad(match self {
-            Self::Pending => "PENDING",
-            Self::Running => "RUNNING",
-            Self::Waiting => "WAITING",
-            Self::Paused => "PAUSED",
-            Self::Compensating => "COMPENSATING",
-            Self::Completed => "COMPLETED",
-            Self::Compensated => "COMPENSATED",
-            Self::Failed => "FAILED",
-            Self::Blocked => "BLOCKED",
-            Self::Terminated => "TERMINATED",
-        })
-    }
-}
-
-/// State of a step of an instance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(ToSchema))]
-#[cfg_attr(feature = "json-schema", derive(JsonSchema))]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum StepState {
-    /// Its turn has not come.
-    Scheduled,
-    /// The action is called.
-    InProgress,
-    /// The action took effect.
-    Succeeded,
-    /// The participant refused: the action took no effect.
-    Failed,
-    /// The action may have taken effect: its attempts ran out without an answer.
-    Unknown,
-    /// It was left out.
-    Skipped,
-    /// The compensation is called.
-    Compensating,
-    /// The effect is undone.
-    Compensated,
-    /// The attempts of the compensation ran out.
-    CompensationFailed,
 }
 
 /// What is called at a participant.
@@ -381,89 +293,6 @@ pub struct CompleteCall {
     pub epoch: u32,
     /// What became of the call.
     pub reply: CallOutcome,
-}
-
-/// What became of a call.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[cfg_attr(feature = "openapi", derive(ToSchema))]
-#[cfg_attr(feature = "json-schema", derive(JsonSchema))]
-#[serde(tag = "outcome", rename_all = "snake_case", deny_unknown_fields)]
-pub enum CallOutcome {
-    /// It took effect, now or at an earlier attempt.
-    Succeeded {
-        /// What it returns to the saga.
-        #[serde(default)]
-        output: JsonText,
-    },
-    /// The participant refused: it took no effect, and never will under this key.
-    Refused {
-        /// Why.
-        failure: Failure,
-    },
-    /// The participant works on; the attempt stays open until its deadline.
-    Ongoing {
-        /// When to ask again or expect the reply, in milliseconds.
-        #[serde(skip_serializing_if = "Option::is_none", default)]
-        retry_after_ms: Option<u64>,
-    },
-    /// It may or may not have taken effect: never read as refused.
-    Unknown {
-        /// What went wrong.
-        failure: Failure,
-        /// When to try again, in milliseconds; wins over the definition's backoff.
-        #[serde(skip_serializing_if = "Option::is_none", default)]
-        retry_after_ms: Option<u64>,
-    },
-}
-
-/// The fields of every outcome. A tagged enum would be read by way of a buffer, which keeps no text: numbers would be rounded.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct OutcomeFields {
-    outcome: OutcomeKind,
-    output: Option<JsonText>,
-    failure: Option<Failure>,
-    retry_after_ms: Option<u64>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum OutcomeKind {
-    Succeeded,
-    Refused,
-    Ongoing,
-    Unknown,
-}
-
-impl OutcomeFields {
-    /// The outcome, or the field that it lacks or does not have.
-    fn into_outcome(self) -> Result<CallOutcome, &'static str> {
-        let Self { outcome, output, failure, retry_after_ms } = self;
-        let has_failure = matches!(outcome, OutcomeKind::Refused | OutcomeKind::Unknown);
-        let has_wait = matches!(outcome, OutcomeKind::Ongoing | OutcomeKind::Unknown);
-        if output.is_some() && outcome != OutcomeKind::Succeeded {
-            return Err("only `succeeded` has an `output`");
-        }
-        if failure.is_some() && !has_failure {
-            return Err("only `refused` and `unknown` have a `failure`");
-        }
-        if retry_after_ms.is_some() && !has_wait {
-            return Err("only `ongoing` and `unknown` have a `retry_after_ms`");
-        }
-        let missing = "`refused` and `unknown` need a `failure`";
-        Ok(match outcome {
-            OutcomeKind::Succeeded => CallOutcome::Succeeded { output: output.unwrap_or_default() },
-            OutcomeKind::Refused => CallOutcome::Refused { failure: failure.ok_or(missing)? },
-            OutcomeKind::Ongoing => CallOutcome::Ongoing { retry_after_ms },
-            OutcomeKind::Unknown => CallOutcome::Unknown { failure: failure.ok_or(missing)?, retry_after_ms },
-        })
-    }
-}
-
-impl<'de> Deserialize<'de> for CallOutcome {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        OutcomeFields::deserialize(deserializer)?.into_outcome().map_err(D::Error::custom)
-    }
 }
 
 /// Answer of `POST /v1/saga-calls:complete`.

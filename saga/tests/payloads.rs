@@ -160,7 +160,7 @@ async fn a_poison_definition_fails_its_saga_and_nobody_else() {
         let saga = node.at_rest(*id).await;
         let failure = saga.summary.failure.expect("why");
         assert_eq!((saga.summary.state, failure.code.as_str()), (SagaState::Compensated, "EXPRESSION_FAILED"));
-        assert!(failure.message.contains("steps"), "{}", failure.message);
+        assert!(failure.message.contains("the expressions of a decision"), "{}", failure.message);
     }
     let left = storage.after_kill();
     node.close().await;

@@ -1,5 +1,5 @@
-//! Between the texts of JSON and the values of CEL, both ways. What goes through an expression unchanged comes out unchanged; what a CEL value
-//! cannot hold exactly goes through as its text and is never computed with ([`Raw`]).
+//! Between the texts of JSON and the values of CEL, both ways. What goes through an expression unchanged comes out unchanged; what a CEL
+//! value cannot hold exactly goes through as its text and is never computed with ([`Raw`]).
 //!
 //! CEL has two integer types that do not mix; a JSON integer is its `int` whenever it fits, so that `input.quantity * 2` works.
 //! CEL maps have no order; they come out sorted by key, so that evaluating an expression again gives the same bytes.

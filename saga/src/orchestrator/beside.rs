@@ -33,7 +33,9 @@ pub(super) async fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 
     };
     match ended {
         Ok(done) => done,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        // The runtime is going down, and whoever waits with it.
+        Err(_) => core::future::pending().await,
     }
 }
 

@@ -1,8 +1,8 @@
 //! Ids of instances: a UUID that says which lane owns the instance, and that follows from what the instance is about.
 //!
-//! The same saga and business key have the same id on every node and after every restore of a backup, so participants that remember the calls
-//! of an instance recognise them. A key whose instance was removed starts the next *generation*, under another id: what participants remember of
-//! the one before must not answer for it.
+//! The same saga and business key have the same id on every node and after every restore of a backup, so participants that remember the
+//! calls of an instance recognise them. A key whose instance was removed starts the next *generation*, under another id: what participants
+//! remember of the one before must not answer for it.
 
 use sagamq_api::SagaName;
 use uuid::Uuid;
@@ -15,8 +15,8 @@ pub const FIRST_GENERATION: u64 = 1;
 
 /// The id of an instance of this lane.
 ///
-/// A UUID of version 8: its first two bytes are the lane, big-endian, and the rest (106 bits after version and variant) is a hash of the saga's
-/// name, the business key and the generation. So any request with an id, and any record with one, finds its lane without a look-up.
+/// A UUID of version 8: its first two bytes are the lane, big-endian, and the rest (106 bits after version and variant) is a hash of the
+/// saga's name, the business key and the generation. So any request with an id, and any record with one, finds its lane without a look-up.
 #[must_use]
 pub fn instance_id(lane: u16, saga: &SagaName, key: &str, generation: u64) -> Uuid {
     let mut hasher = blake3::Hasher::new_derive_key(CONTEXT);
