@@ -275,7 +275,8 @@ impl Shard {
                 self.settle(Settling { key, verb, leases: leases.into_iter(), results, is_begun: false, reply });
             }
             QueueOp::Describe { reply } => {
-                let result = self.describe(key);
+                // Leases that ran out are none: whoever asks must not see them.
+                let result = self.expire(key).and_then(|()| self.describe(key));
                 self.reply(reply, result);
             }
             QueueOp::DeadLetters { which, reply } => {
