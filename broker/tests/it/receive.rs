@@ -106,7 +106,8 @@ async fn answers_together_are_bounded_and_the_one_that_finds_no_memory_is_refuse
     let refused = test.broker.read(&topic("t"), PartitionId(0), &ReadQuery::default()).await;
     assert!(matches!(refused, Err(ReadRequestError::Overloaded(_))), "{refused:?}");
     drop(share);
-    let next = test.receive_with("t", "g", &request).await;
+    // What the refused receive had reserved comes back when the shard looks next.
+    let next = test.receive_with("t", "g", &ReceiveRequest { wait_ms: Some(20_000), ..request }).await;
     assert_eq!((next[0].record.offset.0, next[0].attempt), (1, 1), "the refused receive has leased nothing");
 }
 
@@ -221,6 +222,8 @@ async fn a_receive_that_goes_away_gives_back_what_it_reads() {
             tokio::task::yield_now().await;
         }
         drop(receive);
+        // What was on its way to the shard has arrived.
+        test.broker.describe_group(&name, &of_group).await.expect("there");
         // Whatever had been reserved or leased comes back.
         test.clock.advance(Duration::from_secs(3_600));
         let waiting = ReceiveRequest { wait_ms: Some(20_000), ..ReceiveRequest::default() };
