@@ -18,7 +18,7 @@ TEST_LIMIT  ?= 2400
 DENY_CHECKS ?= all
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo drills drill-doubt drill-backup drill-memory test test-containers image bench lint clippy fmt-check doc deny fmt
+.PHONY: help setup build demo drills drill-doubt drill-backup drill-memory drill-outage test test-containers image bench lint clippy fmt-check doc deny fmt
 
 help: ## List what can be done
 	@echo "SagaMQ: make TARGET"
@@ -36,13 +36,16 @@ demo: setup ## Build, then run a shop through two crashes: make demo DEMO_ARGS="
 	"$(BIN)/sagamq" demo $(DEMO_ARGS) && \
 	echo "make demo: built in $$((built - began)) s, ran in $$((SECONDS - built)) s."
 
-drills: drill-doubt drill-backup drill-memory ## Every drill, one after the other
+drills: drill-doubt drill-backup drill-memory drill-outage ## Every drill, one after the other
 
 drill-doubt: build ## Lose the payment provider's answers in every kind of step, under kills of everybody
 	"$(BIN)/sagamq-shop" drill-doubt $(DRILL_ARGS)
 
 drill-backup: build ## Restore the broker from an old copy under newer services, and send all orders again
 	"$(BIN)/sagamq-shop" drill-backup $(DRILL_ARGS)
+
+drill-outage: setup ## Participants away for hours, a pause of the workers, a backlog: in minutes, with a clock of its own
+	scripts/with-limit $(TEST_LIMIT) $(CARGO) test $(WORKSPACE) --test outage -- --nocapture --test-threads 1
 
 # Built first, because the end-to-end tests start the binary as a user does.
 test: build ## Run every test that needs no container engine

@@ -70,6 +70,8 @@ pub mod saga {
     pub const REPLY_PARTITION: &str = "saga-reply-partition";
     /// In a reply: `succeeded`, `refused`, `ongoing` or `unknown`.
     pub const OUTCOME: &str = "saga-outcome";
+    /// When to ask again, in milliseconds: of an ongoing or unknown reply.
+    pub const RETRY_AFTER_MS: &str = "saga-retry-after-ms";
     /// In a reply that is no success: the code of the failure.
     pub const FAILURE_CODE: &str = "saga-failure-code";
 }

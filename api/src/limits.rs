@@ -97,6 +97,15 @@ pub const REDRIVE_LOOKED_AT_MAX: usize = 10_000;
 /// Longest reason given with a negative acknowledgement, a termination or a cancellation, in bytes.
 pub const REASON_BYTES_MAX: usize = 1_024;
 
+/// Longest code of a failure that is kept, in bytes; a longer one is cut. Its message is cut to [`REASON_BYTES_MAX`].
+pub const FAILURE_CODE_BYTES_MAX: usize = 256;
+
+/// Most failures of one saga instance that are kept in memory and shown with it; its history has all.
+pub const SAGA_FAILURES_MAX: usize = 200;
+
+/// Most bytes of the failures of one saga instance that are kept in memory.
+pub const SAGA_FAILURES_BYTES_MAX: usize = 16 * 1024;
+
 /// Largest saga definition, in bytes.
 pub const DEFINITION_BYTES_MAX: usize = 1024 * 1024;
 

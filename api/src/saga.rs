@@ -332,8 +332,10 @@ pub struct Call {
     pub must_succeed: bool,
     /// When the instance started, in milliseconds since 1970: no call of it was made before.
     pub started_at_ms: u64,
-    /// When the attempt is given up, in milliseconds since 1970.
+    /// When the attempt is given up at the earliest, in milliseconds since 1970: that is so if it was handed out as soon as it was decided.
     pub deadline_ms: u64,
+    /// How long the attempt may take from the moment it is first handed out, in milliseconds. A worker does not begin later.
+    pub timeout_ms: u64,
     /// The arguments.
     #[cfg_attr(feature = "openapi", schema(value_type = Object))]
     pub arguments: JsonText,
@@ -428,6 +430,7 @@ mod tests {
                 must_succeed: false,
                 started_at_ms: 0,
                 deadline_ms: 1,
+                timeout_ms: 1,
                 arguments: json.clone(),
                 action_output: Some(json.clone()),
                 reply_partition: PartitionId(0),

@@ -19,4 +19,4 @@ mod participant;
 pub mod protocol;
 pub mod store;
 
-pub use orchestrator::{OpenError, Orchestrator, OrchestratorConfig, SagaError};
+pub use orchestrator::{OpenError, Orchestrator, OrchestratorConfig, ParticipantProxy, SagaError};

@@ -121,6 +121,9 @@ impl Metrics {
                 self.compensation(saga, "failed");
             }
             SagaEvent::StepCalled { .. }
+            | SagaEvent::StepHandedOut { .. }
+            | SagaEvent::StepNotSent { .. }
+            | SagaEvent::SagaUnblocked
             | SagaEvent::StepOngoing { .. }
             | SagaEvent::StepAttemptsExceeded { .. }
             | SagaEvent::SagaStopRequested { .. }

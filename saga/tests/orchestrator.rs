@@ -5,11 +5,12 @@ mod common;
 use common::{Books, Node, ORDER, refused, reply_to, spawn_workers, succeeded};
 use sagamq_api::headers::saga as headers;
 use sagamq_api::record::ProduceRecord;
-use sagamq_api::saga::{CancelSaga, SagaQuery, SagaState, StepState};
+use sagamq_api::saga::{CallOutcome, CancelSaga, SagaQuery, SagaState, StepState};
+use sagamq_broker::env::ManualClock;
 use sagamq_broker::storage::crash::CrashStorage;
 use sagamq_broker::storage::{Durability, Family, Mutation, Storage};
-use sagamq_saga::SagaError;
 use sagamq_saga::protocol::{Rejection, lane_of};
+use sagamq_saga::{OrchestratorConfig, SagaError};
 use serde_json::json;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -94,7 +95,11 @@ async fn a_silent_worker_is_asked_again_and_its_old_command_is_settled() {
     let text = ORDER.replace("timeout: 2s", "timeout: 50ms").replace("saga: order", "saga: hasty");
     node.sagas.publish(&text).await.expect("a legal definition");
     let id = node.start("hasty", json!({"order": "1", "behave": ""})).await.expect("started").id;
-    let saga = node.until(id, |saga| saga.steps[0].attempts >= 3).await;
+    for epoch in 1..=3 {
+        let (call, _) = node.next_command("stock.commands").await;
+        assert_eq!(call.epoch, epoch);
+    }
+    let saga = node.until(id, |saga| saga.steps[0].attempts >= 4).await;
     assert!(saga.failures.iter().all(|failed| failed.failure.code == "TIMEOUT"));
     let after = node.sagas.cancel(id, CancelSaga { reason: Some("enough".to_owned()) }).await.expect("before the pivot");
     assert_eq!(after, SagaState::Compensating);
@@ -126,6 +131,11 @@ async fn after_a_restart_sagas_go_on_and_a_damaged_one_is_set_aside() {
     left.write(&[Mutation::Put { family: Family::Saga, key, value: b"\x01{}"[..].into() }], Durability::Synced).expect("it writes");
     let node = Node::open(Arc::new(left)).await.expect("one damaged saga does not stop the others");
     assert!(matches!(node.sagas.get(ids[1]).await, Err(SagaError::Quarantined { .. })));
+    let aside = SagaQuery { state: Some(SagaState::Quarantined), ..SagaQuery::default() };
+    let aside = node.sagas.list(aside).await.expect("a page").sagas;
+    assert_eq!(aside.iter().map(|saga| saga.id).collect::<Vec<_>>(), [ids[1]], "it is listed as what it is");
+    let running = SagaQuery { state: Some(SagaState::Running), ..SagaQuery::default() };
+    assert_eq!(node.sagas.list(running).await.expect("a page").sagas.len(), 2);
     let (books, stop) = (Books::default(), CancellationToken::new());
     if call.instance != ids[1] {
         node.sagas.complete(reply_to(&call, books.answer(&call).expect("it answers"))).await.expect("the attempt is still the current one");
@@ -134,6 +144,7 @@ async fn after_a_restart_sagas_go_on_and_a_damaged_one_is_set_aside() {
     for id in [ids[0], ids[2]] {
         assert_eq!(node.at_rest(id).await.summary.state, SagaState::Completed);
     }
+    assert_eq!(node.lag("stock.commands").await, 0, "no worker is asked for it again and again");
     stop.cancel();
     for worker in workers {
         worker.await.expect("no panic");
@@ -213,5 +224,73 @@ async fn listings_filter_and_page() {
     for bad in [SagaQuery { limit: Some(0), ..SagaQuery::default() }, SagaQuery { after: Some("x".to_owned()), ..SagaQuery::default() }] {
         assert!(matches!(node.sagas.list(bad).await, Err(SagaError::Parameter(_))));
     }
+    node.close().await;
+}
+
+#[tokio::test]
+async fn what_waits_in_the_queue_costs_no_attempt_and_is_taken_out_of_it_by_a_cancellation() {
+    let (_, node) = open().await;
+    let text = ORDER.replace("timeout: 2s", "timeout: 50ms").replace("saga: order", "saga: hasty");
+    node.sagas.publish(&text).await.expect("a legal definition");
+    let id = node.start("hasty", json!({"order": "1", "behave": ""})).await.expect("started").id;
+    // Far more than one attempt's time passes for an order whose worker is there.
+    let other = node.start("hasty", json!({"order": "2", "behave": ""})).await.expect("started").id;
+    let (call, _) = node.next_command("stock.commands").await;
+    let (taken, waits) = if call.instance == id { (id, other) } else { (other, id) };
+    node.until(taken, |saga| saga.steps[0].attempts >= 2).await;
+    let saga = node.sagas.get(waits).await.expect("it is there");
+    assert_eq!((saga.steps[0].attempts, saga.failures.len()), (1, 0), "nobody has it");
+    node.sagas.cancel(waits, CancelSaga::default()).await.expect("before the pivot");
+    let saga = node.at_rest(waits).await;
+    assert_eq!((saga.summary.state, saga.steps[0].state), (SagaState::Failed, StepState::Failed), "nothing was done, so nothing is undone");
+    assert_eq!(saga.failures[0].failure.code, "NOT_SENT");
+    node.close().await;
+}
+
+#[tokio::test]
+async fn after_a_restart_replies_come_before_deadlines() {
+    let (storage, clock) = (CrashStorage::new(), ManualClock::at(1_000_000));
+    let config = OrchestratorConfig { restart_grace: core::time::Duration::from_secs(10), ..OrchestratorConfig::default() };
+    let node = Node::open_with(Arc::new(storage.clone()), Arc::new(clock.clone()), config.clone()).await.expect("it opens");
+    node.sagas.publish(&ORDER.replace("attempts: 10", "attempts: 1")).await.expect("a legal definition");
+    let id = node.start("order", json!({"order": "1", "behave": ""})).await.expect("started").id;
+    let (call, _) = node.next_command("stock.commands").await;
+    let left = storage.after_kill();
+    node.close().await;
+    // The node is away for longer than its one attempt, and the whole saga, may take; the worker finished in time.
+    clock.advance(core::time::Duration::from_secs(600));
+    let node = Node::open_with(Arc::new(left), Arc::new(clock), config).await.expect("it opens");
+    // The lane has looked at the time twice before it answers twice.
+    for _ in 0..2 {
+        assert_eq!(node.sagas.get(id).await.expect("it is there").steps[0].state, StepState::InProgress);
+    }
+    node.sagas.complete(reply_to(&call, succeeded())).await.expect("a known success is never thrown away");
+    let saga = node.sagas.get(id).await.expect("it is there");
+    assert_eq!((saga.steps[0].state, saga.steps[1].state, saga.failures.len()), (StepState::Succeeded, StepState::InProgress, 0));
+    node.close().await;
+}
+
+#[tokio::test]
+async fn a_success_whose_output_is_too_large_is_a_success_with_a_note() {
+    let (_, node) = open().await;
+    let id = node.start("order", json!({"order": "1", "behave": ""})).await.expect("started").id;
+    let (call, _) = node.next_command("stock.commands").await;
+    let large = CallOutcome::Succeeded { output: json!("x".repeat(3 << 20)).into() };
+    node.sagas.complete(reply_to(&call, large)).await.expect("a known success");
+    let saga = node.sagas.get(id).await.expect("it is there");
+    assert_eq!((saga.steps[0].state, saga.steps[0].output.as_ref().map(|output| output.is_null())), (StepState::Succeeded, Some(true)));
+    assert_eq!(saga.failures[0].failure.code, "PAYLOAD_TOO_LARGE", "and it is told");
+    node.close().await;
+}
+
+#[tokio::test]
+async fn a_worker_that_works_on_is_asked_again_in_the_same_attempt() {
+    let (_, node) = open().await;
+    node.start("order", json!({"order": "1", "behave": ""})).await.expect("started");
+    let (call, _) = node.next_command("stock.commands").await;
+    node.sagas.complete(reply_to(&call, CallOutcome::Ongoing { retry_after_ms: Some(1) })).await.expect("the current attempt");
+    // Long before its lease of 30 s is over.
+    let (again, _) = node.next_command("stock.commands").await;
+    assert_eq!((again.instance, again.step, again.epoch), (call.instance, call.step, 1));
     node.close().await;
 }

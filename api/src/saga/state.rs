@@ -32,11 +32,13 @@ pub enum SagaState {
     Blocked,
     /// An operator ended it without compensation. Final.
     Terminated,
+    /// It is set aside, because its history cannot be read or a decision about it failed: it does not run until that is mended.
+    Quarantined,
 }
 
 impl SagaState {
     /// Every state.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Pending,
         Self::Running,
         Self::Waiting,
@@ -47,6 +49,7 @@ impl SagaState {
         Self::Failed,
         Self::Blocked,
         Self::Terminated,
+        Self::Quarantined,
     ];
 
     /// Whether nothing will ever change it.
@@ -69,6 +72,7 @@ impl core::fmt::Display for SagaState {
             Self::Failed => "FAILED",
             Self::Blocked => "BLOCKED",
             Self::Terminated => "TERMINATED",
+            Self::Quarantined => "QUARANTINED",
         })
     }
 }

@@ -143,8 +143,19 @@ pub struct ListArgs {
 }
 
 /// The names of [`SagaState::ALL`], in its order, as they are typed. The parser wants names that live for ever.
-const STATES: [&str; SagaState::ALL.len()] =
-    ["pending", "running", "waiting", "paused", "compensating", "completed", "compensated", "failed", "blocked", "terminated"];
+const STATES: [&str; SagaState::ALL.len()] = [
+    "pending",
+    "running",
+    "waiting",
+    "paused",
+    "compensating",
+    "completed",
+    "compensated",
+    "failed",
+    "blocked",
+    "terminated",
+    "quarantined",
+];
 
 fn state_parser() -> impl clap::builder::TypedValueParser<Value = SagaState> {
     PossibleValuesParser::new(STATES).map(|name| {

@@ -326,6 +326,7 @@ pub(crate) mod testing {
             must_succeed: operation == Operation::Compensation,
             started_at_ms: 0,
             deadline_ms: u64::MAX,
+            timeout_ms: 30_000,
             arguments: arguments.into(),
             action_output: None,
             reply_partition: PartitionId(0),

@@ -13,6 +13,7 @@ pub use stored::{StoredError, load, store};
 use crate::expression::Template;
 use core::time::Duration;
 use jiff::fmt::serde::unsigned_duration::friendly::compact;
+use sagamq_api::saga::Operation;
 use sagamq_api::{SagaName, StepId, TopicName};
 use serde::{Deserialize, Serialize};
 
@@ -49,6 +50,23 @@ pub struct Step {
     pub action: Call,
     /// The semantic undo. `None`: the step has no effect to undo, or lies behind the pivot.
     pub compensation: Option<Call>,
+    /// How long the action may wait to be handed to its participant; `None`: as long as the saga may take. Not used behind the pivot.
+    #[serde(with = "compact::optional", default, skip_serializing_if = "Option::is_none")]
+    pub queue_timeout: Option<Duration>,
+}
+
+impl Step {
+    /// What is called.
+    ///
+    /// # Panics
+    /// When there is no compensation and one is asked for.
+    #[must_use]
+    pub fn call(&self, operation: Operation) -> &Call {
+        match operation {
+            Operation::Action => &self.action,
+            Operation::Compensation => self.compensation.as_ref().expect("only what has a compensation is compensated"),
+        }
+    }
 }
 
 /// Where a step stands relative to the pivot (Richardson: compensatable, pivot, retriable).
@@ -73,7 +91,7 @@ pub struct Call {
     pub name: String,
     /// The arguments. An action's are over `input`, `steps` and `saga`; a compensation's also over `failure`.
     pub arguments: Template,
-    /// How long one attempt may take, from the moment it is decided.
+    /// How long one attempt may take, from the moment it is handed to the participant.
     #[serde(with = "compact::required")]
     pub timeout: Duration,
     /// What happens when an attempt does not succeed.
@@ -119,6 +137,12 @@ impl RetryPolicy {
     #[must_use]
     pub fn compensation() -> Self {
         Self { initial: Duration::from_millis(500), factor: 2.0, max: Duration::from_secs(60), attempts: 70, never_on: Vec::new() }
+    }
+
+    /// The same with another longest backoff.
+    #[must_use]
+    pub fn with_max(self, max: Duration) -> Self {
+        Self { max, ..self }
     }
 
     /// The backoff before attempt `attempt + 1`, with full jitter: `jitter` in 0..=1 is the drawn share of the computed backoff.

@@ -44,6 +44,7 @@ pub(crate) struct Step {
     pub(crate) with: Option<Values>,
     pub(crate) after: Option<Vec<At<String>>>,
     pub(crate) timeout: Option<At<Duration>>,
+    pub(crate) queue_timeout: Option<At<Duration>>,
     pub(crate) retry: Retry,
     pub(crate) compensate: Compensate,
     pub(crate) pivot: bool,

@@ -41,7 +41,14 @@ fn step(draft: &Draft, graph: &Graph, at: usize, after: Vec<usize>) -> Option<Lo
         Compensate::Unsaid | Compensate::Nothing => None,
     };
     let action = call(draft, step.call.as_ref()?, step.with.as_ref(), call_timeout(draft, step), action_policy(draft, step, kind))?;
-    Some(Lowered { id: step.id.clone()?, after, kind, action, compensation })
+    Some(Lowered {
+        id: step.id.clone()?,
+        after,
+        kind,
+        action,
+        compensation,
+        queue_timeout: step.queue_timeout.as_ref().map(|timeout| timeout.value),
+    })
 }
 
 fn undo(draft: &Draft, step: &Step, compensation: &Compensation) -> Option<Call> {

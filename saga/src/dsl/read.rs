@@ -162,11 +162,12 @@ fn step(node: &Node, report: &mut Report<'_>) -> Option<Step> {
     let with = fields.take("with").and_then(|node| arguments(node, report));
     let after = fields.take("after").and_then(|node| after(node, report));
     let timeout = fields.take("timeout").and_then(|node| scalar::duration(node, "the timeout", report));
+    let queue_timeout = fields.take("queue_timeout").and_then(|node| scalar::duration(node, "the time in the queue", report));
     let retry = fields.take("retry").map(|node| retry(node, report)).unwrap_or_default();
     let compensate = fields.take("compensate").map_or(Compensate::Unsaid, |node| compensate(node, report));
     let pivot = fields.take("pivot").and_then(|node| scalar::boolean(node, "`pivot`", report)).unwrap_or(false);
     fields.finish(report);
-    Some(Step { span, id: id.map(|id| id.value), call, with, after, timeout, retry, compensate, pivot })
+    Some(Step { span, id: id.map(|id| id.value), call, with, after, timeout, queue_timeout, retry, compensate, pivot })
 }
 
 fn arguments(node: &Node, report: &mut Report<'_>) -> Option<Values> {

@@ -75,8 +75,10 @@ pub(crate) struct Step {
     with: Option<Arguments>,
     /// Steps that must have succeeded first. Once one step has this, all dependencies are explicit.
     after: Option<Vec<String>>,
-    /// How long one attempt may take.
+    /// How long one attempt may take, from the moment it is handed to the participant.
     timeout: Option<Duration>,
+    /// How long the action may wait to be handed to the participant; without it, as long as the saga may take. Not behind the pivot.
+    queue_timeout: Option<Duration>,
     /// Retries of the action.
     retry: Option<Retry>,
     /// What undoes the action: a call, or `none` when there is nothing to undo. Not for a pivot, nor behind it.
@@ -187,7 +189,7 @@ mod tests {
 
     const VALID: &str = "saga: a\nversion: 1\nkey: ${ input.k }\ntimeout: 1h\ndefaults: { timeout: 1s, retry: { attempts: 3 } }\n\
         services: { s: { topic: t }, h: { http: 'http://h' } }\nsteps:\n  - id: one\n    call: s.do\n    with: { a: 1 }\n    after: []\n    \
-        timeout: 1s\n    retry: { initial: 1s, factor: 1.5, max: 2s, attempts: 3, never_on: [A] }\n    compensate: h.undo\n  - id: two\n    \
+        timeout: 1s\n    queue_timeout: 1m\n    retry: { initial: 1s, factor: 1.5, max: 2s, attempts: 3, never_on: [A] }\n    compensate: h.undo\n  - id: two\n    \
         call: h.do\n    after: [one]\n    with: ${ input }\n    compensate: { call: s.undo, with: { b: 2 }, timeout: 1s, retry: { factor: 2 } }\n  \
         - { id: three, call: s.do, after: [two], pivot: true }\noutput: [1]\n";
 
@@ -213,6 +215,7 @@ mod tests {
             "version",
             "key",
             "timeout",
+            "queue_timeout",
             "defaults",
             "services",
             "steps",

@@ -54,6 +54,7 @@ fn problem(error: SagaError) -> ApiError {
                 ErrorCode::Internal
             }
         },
+        SagaError::DecisionPanicked => ErrorCode::Internal,
         SagaError::ShuttingDown => ErrorCode::ShuttingDown,
     };
     ApiError::new(code, detail)

@@ -43,7 +43,7 @@ pub(super) async fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 
 pub(super) fn may_take_long(definition: &Definition, state: &InstanceState, input: &Input) -> bool {
     let added = match input {
         Input::Start { input, .. } | Input::Reply { outcome: CallOutcome::Succeeded { output: input }, .. } => input.len(),
-        Input::Reply { .. } | Input::Timer | Input::Cancel { .. } => 0,
+        Input::Reply { .. } | Input::NotSent { .. } | Input::Timer { .. } | Input::Cancel { .. } => 0,
     };
     let outputs: usize = state.steps.iter().filter_map(|step| step.output.as_ref()).map(JsonText::len).sum();
     let calls = || definition.steps.iter().flat_map(|step| core::iter::once(&step.action).chain(&step.compensation));

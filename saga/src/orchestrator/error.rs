@@ -157,6 +157,9 @@ pub enum SagaError {
     /// The commit could not be made.
     #[error("the commit cannot be made: {0}")]
     Embed(Arc<EmbedError>),
+    /// A decision about an instance panicked. Nothing was decided.
+    #[error("a decision about the saga panicked; the log says where")]
+    DecisionPanicked,
     /// The orchestrator is shutting down.
     #[error("the orchestrator is shutting down")]
     ShuttingDown,

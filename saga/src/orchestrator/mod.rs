@@ -12,15 +12,19 @@ mod error;
 mod lane;
 mod open;
 mod publish;
+mod quarantine;
 mod queries;
 
-pub use config::OrchestratorConfig;
+pub use config::{OrchestratorConfig, ParticipantProxy};
 pub use error::SagaError;
 pub use lane::RecoveryError;
 pub use open::OpenError;
 
 use crate::definition::Definition;
 use crate::expression::Scope;
+use crate::participant::Word;
+use crate::participant::http::HttpParticipants;
+use crate::participant::topic::{Output, kept};
 use crate::protocol::lane_of;
 use crate::store::LaneStore;
 use beside::{INLINE_BYTES_MAX, beside};
@@ -28,6 +32,7 @@ use definitions::Definitions;
 use lane::{LaneHandle, LaneInput};
 use prometheus_client::registry::Registry;
 use publish::Compiler;
+use quarantine::Quarantine;
 use sagamq_api::json::depth;
 use sagamq_api::limits::{REASON_BYTES_MAX, SAGA_JSON_DEPTH_MAX, SAGA_KEY_BYTES_MAX, SAGA_PAYLOAD_BYTES_MAX};
 use sagamq_api::saga::{CallOutcome, CancelSaga, CompleteCall, CompletedCall, SagaState, StartSaga, StartedSaga};
@@ -48,6 +53,8 @@ struct Inner {
     definitions: Definitions,
     lanes: Vec<LaneHandle>,
     compiler: Compiler,
+    quarantine: Quarantine,
+    http: HttpParticipants,
     /// Held while a definition is published.
     publishing: tokio::sync::Mutex<()>,
     tasks: TaskTracker,
@@ -85,10 +92,13 @@ impl Orchestrator {
     /// # Errors
     /// When there is no such saga or step, or the reply is not of the current attempt.
     pub async fn complete(&self, call: CompleteCall) -> Result<CompletedCall, SagaError> {
-        if let CallOutcome::Succeeded { output } = &call.reply {
-            require_bounds("the output", output)?;
+        let mut word = Word::from(call);
+        // A known success is never thrown away: what cannot be kept of it is left out, and that is told.
+        if let CallOutcome::Succeeded { output } = word.call.reply {
+            let Output { output, note } = kept(output);
+            (word.call.reply, word.note) = (CallOutcome::Succeeded { output }, note);
         }
-        self.lane(call.instance)?.ask(|reply| LaneInput::Complete { call, reply }).await
+        self.lane(word.call.instance)?.ask(|reply| LaneInput::Complete { word, reply }).await
     }
 
     /// Cancels a saga: what was done is undone. Durable when it returns; undoing goes on afterwards.

@@ -2,7 +2,7 @@
 
 use super::definitions::{Published, topics_of};
 use super::{Orchestrator, SagaError};
-use crate::definition::{self, Definition};
+use crate::definition::{self, Definition, Target};
 use crate::dsl::{self, Compiled};
 use crate::store::{LaneStore, StoredDefinition, put_definition};
 use sagamq_api::error::Severity;
@@ -92,6 +92,7 @@ impl Orchestrator {
 
     async fn publish_new(&self, source: String, compiled: Compiled) -> Result<DefinitionDescription, SagaError> {
         let Compiled { definition, warnings } = compiled;
+        self.require_hosts(&definition)?;
         self.make_topics(&definition).await?;
         let stored = StoredDefinition {
             name: definition.name.clone(),
@@ -111,6 +112,19 @@ impl Orchestrator {
         Ok(description)
     }
 
+    /// HTTP participants may be bound to hosts: a definition must not make the server call whatever it can reach.
+    fn require_hosts(&self, definition: &Definition) -> Result<(), SagaError> {
+        let calls = definition.steps.iter().flat_map(|step| core::iter::once(&step.action).chain(&step.compensation));
+        for call in calls {
+            if let Target::Http(base) = &call.target
+                && let Some(failure) = self.0.http.forbids(base)
+            {
+                return Err(SagaError::Parameter(failure.message));
+            }
+        }
+        Ok(())
+    }
+
     async fn make_topics(&self, definition: &Definition) -> Result<(), SagaError> {
         let workers: GroupName = WORKER_GROUP.parse().expect("a constant that is a legal name");
         for topic in topics_of(definition) {
@@ -121,9 +135,20 @@ impl Orchestrator {
                 Ok(()) => self.0.broker.own_group(&topic, &workers).await,
                 Err(reason) => Err(reason),
             };
-            owned.map_err(|reason| SagaError::Group { topic, reason: Arc::new(reason) })?;
+            owned.map_err(|reason| SagaError::Group { topic: topic.clone(), reason: Arc::new(reason) })?;
+            mark_hand_outs(&self.0.broker, &topic);
         }
         Ok(())
+    }
+}
+
+/// From now on it is known of every command whether a worker may have seen it. Of one that was handed out before, it may have been.
+pub(super) fn mark_hand_outs(broker: &Broker, topic: &TopicName) {
+    let workers: GroupName = WORKER_GROUP.parse().expect("a constant that is a legal name");
+    for lane in 0..broker.shards() {
+        if let Err(error) = broker.embedder(lane).mark_hand_outs(topic, &workers) {
+            tracing::warn!(%topic, lane, %error, "hand-outs of a command topic are not marked");
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Reading: one instance, its history, pages of instances.
 
+use super::quarantine::Quarantine;
 use super::{Orchestrator, SagaError};
 use crate::protocol::lane_of;
 use crate::store::keys::SagaKey;
@@ -70,7 +71,7 @@ impl Orchestrator {
         let after = query.after.as_deref().map(|after| {
             Uuid::try_parse(after).map_err(|_| SagaError::Parameter(format!("`after` is `{after}`: pass the `next` of the page before")))
         });
-        let page = Page { query, limit: limit as usize, after: after.transpose()? };
+        let page = Page { query, limit: limit as usize, after: after.transpose()?, quarantine: self.0.quarantine.clone() };
         if page.query.key.is_some() {
             return self.list_by_key(page).await;
         }
@@ -89,7 +90,7 @@ impl Orchestrator {
             for (store, name) in candidates {
                 if let Some(id) = store.by_business_key(&name, &key)?
                     && let Some(summary) = store.summary(id)?
-                    && page.wants(&summary)
+                    && let Some(summary) = page.taken(summary)
                 {
                     sagas.push(summary);
                 }
@@ -113,9 +114,18 @@ struct Page {
     limit: usize,
     /// The last row of the page before. Ids begin with their lane, so their order is the order of the lanes' keys.
     after: Option<Uuid>,
+    quarantine: Quarantine,
 }
 
 impl Page {
+    /// The row, if the page wants it. What is set aside is shown as such: what its summary says is not what it does.
+    fn taken(&self, mut summary: SagaSummary) -> Option<SagaSummary> {
+        if self.quarantine.reason(summary.id).is_some() {
+            summary.state = SagaState::Quarantined;
+        }
+        self.wants(&summary).then_some(summary)
+    }
+
     fn wants(&self, summary: &SagaSummary) -> bool {
         self.after.is_none_or(|after| summary.id > after)
             && self.query.state.is_none_or(|state| summary.state == state)
@@ -146,8 +156,8 @@ impl Page {
         store.visit_ids(&prefix, from.as_deref(), &mut |id, value| {
             let summary = if is_open { store.summary(id) } else { decode_summary(value).map(Some) };
             match summary {
-                Ok(Some(summary)) if self.wants(&summary) => sagas.push(summary),
-                Ok(_) => {}
+                Ok(Some(summary)) => sagas.extend(self.taken(summary)),
+                Ok(None) => {}
                 Err(error @ StoreError::Storage(_)) => {
                     fault = Some(error);
                     return ControlFlow::Break(());

@@ -1,25 +1,21 @@
-//! Participants that are called over HTTP: `POST {base}/{call}` with the call as JSON.
+//! Participants that are called over HTTP: `POST {base}/{call}` with the call as JSON; `answer.rs` says what an answer means.
 //!
-//! | answer | outcome |
-//! |---|---|
-//! | 2xx but 202, and 410 | succeeded; the body is the output |
-//! | 409 | refused; the body may be `{code, message}` or a problem document |
-//! | 202, 425 | ongoing; asked again after `Retry-After` (1 s without) under the same key and epoch |
-//! | anything else, and no answer | unknown; `Retry-After` wins over the backoff |
-//!
-//! A call is made after the commit that decided it, and again after a crash: the key makes it the same call.
+//! A call is made after the commit that decided it, and again after a crash: the key makes it the same call. It waits for a place among the
+//! calls of its service and for a connection as long as its attempt lives, because until it is sent it had no effect; the time of its
+//! run begins when it is sent.
 
-use super::topic::{call_headers, succeeded};
+use super::answer::{describe, unknown, word_of};
+use super::http_calls::HttpCalls;
+use super::topic::{AttemptId, call_headers};
 use crate::definition::Target;
+use crate::orchestrator::{OrchestratorConfig, ParticipantProxy};
 use crate::protocol::CallCommand;
 use core::time::Duration;
-use http::header::RETRY_AFTER;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use sagamq_api::limits::{REASON_BYTES_MAX, SAGA_PAYLOAD_BYTES_MAX};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use sagamq_api::saga::{Call, CallOutcome, Failure};
-use sagamq_broker::env::Clock;
-use serde::Deserialize;
-use std::sync::Arc;
+use sagamq_broker::env::{Clock, Random};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Semaphore;
 
 /// How long to wait before a participant that works on is asked again, if it does not say.
@@ -28,16 +24,38 @@ const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// Shortest wait before a participant is asked again: `Retry-After: 0` must not become a busy loop.
 const ASK_AGAIN_MIN: Duration = Duration::from_millis(50);
 
-/// Most bytes of an answer that is no success; more is not read.
-const FAILURE_BYTES_MAX: usize = 64 * 1024;
+/// Longest sleep between two looks at the clock, which may be set or, in a test, moved.
+const CLOCK_LOOK_MAX: Duration = Duration::from_millis(250);
 
-/// Calls HTTP participants; clones share the connections and the bound on calls at a time.
+/// The code of a call that cannot be sent.
+const NOT_SENT: &str = crate::protocol::codes::NOT_SENT;
+
+/// What becomes of a call.
+#[derive(Debug)]
+pub(crate) enum Progress {
+    /// The participant said this, or was asked in vain.
+    Word {
+        /// What it says.
+        reply: CallOutcome,
+        /// What must be told of an output that could not be kept.
+        note: Option<Failure>,
+    },
+    /// Nothing was sent; it is tried on. Told once a call.
+    NotSent(Failure),
+}
+
+/// Calls HTTP participants; clones share the connections and the places.
 #[derive(Clone, Debug)]
 pub(crate) struct HttpParticipants {
     client: reqwest::Client,
-    /// The bound on calls at a time. A participant that works on holds no place while it is left alone.
-    places: Arc<Semaphore>,
+    /// The bound on calls at a time, by base URL: a service that hangs takes no place of another. A participant that works on holds no place
+    /// while it is left alone.
+    services: Arc<Mutex<HashMap<String, Arc<Semaphore>>>>,
+    calls_max: usize,
+    /// Hosts that may be called; empty: any.
+    hosts: Arc<[String]>,
     clock: Arc<ClockRef>,
+    random: Arc<Mutex<Random>>,
 }
 
 /// The clock, with a `Debug` that says nothing.
@@ -50,45 +68,125 @@ impl core::fmt::Debug for ClockRef {
 }
 
 impl HttpParticipants {
-    pub(crate) fn new(calls_max: usize, clock: Arc<dyn Clock>) -> Result<Self, reqwest::Error> {
-        // A redirect could turn the POST into a GET that succeeds without any effect; participants are called where they are.
-        let builder = || reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
-        let client = match builder().build() {
+    pub(crate) fn new(config: &OrchestratorConfig, clock: Arc<dyn Clock>, random: Random) -> Result<Self, reqwest::Error> {
+        let client = match builder(config)?.build() {
             Ok(client) => client,
             // A machine without certificates, as a small container is: participants over plain HTTP must work there all the same.
             Err(error) => {
                 tracing::warn!(%error, "no certificates are found: participants over https cannot be called");
-                builder().tls_certs_only([]).build()?
+                builder(config)?.tls_certs_only([]).build()?
             }
         };
-        Ok(Self { client, places: Arc::new(Semaphore::new(calls_max)), clock: Arc::new(ClockRef(clock)) })
+        Ok(Self {
+            client,
+            services: Arc::default(),
+            calls_max: config.participant_calls_max,
+            hosts: config.participant_hosts.clone().into(),
+            clock: Arc::new(ClockRef(clock)),
+            random: Arc::new(Mutex::new(random)),
+        })
     }
 
-    /// Calls until the participant has a word other than "ongoing", or the attempt's deadline is over. `report` hears of every
-    /// outcome; after the deadline it hears nothing, because the attempt's timer speaks then.
-    pub(crate) async fn perform<F: Future<Output = ()>>(&self, command: &CallCommand, report: impl Fn(CallOutcome) -> F) {
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.clock.0.now_ms()
+    }
+
+    /// Calls until the participant has a word other than "ongoing", or the run's time is over. `report` hears of every word, and once if
+    /// nothing can be sent; after the deadline it hears nothing, because the attempt's timer speaks then.
+    pub(crate) async fn perform<F: Future<Output = ()>>(&self, command: &CallCommand, calls: &HttpCalls, report: impl Fn(Progress) -> F) {
         let Target::Http(base) = &command.target else { return };
         let url = format!("{base}/{}", command.call.call);
-        let body: bytes::Bytes = serde_json::to_vec(&command.call).expect("a call is JSON").into();
-        let headers = request_headers(&command.call);
-        while let Some(left) = self.time_left(&command.call) {
-            // Waiting for a place ends with the deadline too: the attempt is then unknown, though nothing was sent.
-            let Ok(Ok(place)) = tokio::time::timeout(left, self.places.acquire()).await else { return };
-            let Some(left) = self.time_left(&command.call) else { return };
-            let request = self.client.post(&url).headers(headers.clone()).body(body.clone()).timeout(left);
-            let outcome = outcome_of(request.send().await).await;
+        let attempt = AttemptId::of(&command.call);
+        if let Some(failure) = self.forbids(base) {
+            report(Progress::NotSent(failure)).await;
+            // The attempt's end ends this task: another configuration needs another process.
+            return core::future::pending().await;
+        }
+        let service = self.service(base);
+        let mut refused_connections = 0;
+        loop {
+            let Ok(place) = service.acquire().await else { return };
+            let Some(sent_ms) = calls.begin(&attempt, self.now_ms()) else { return };
+            let deadline_ms = sent_ms.saturating_add(command.call.timeout_ms);
+            let Some(left) = self.time_left(deadline_ms) else { return };
+            let sent = self.request(&url, &command.call, deadline_ms).timeout(left).send().await;
+            let progress = match sent {
+                Err(error) if error.is_connect() && calls.not_sent(&attempt) => {
+                    drop(place);
+                    refused_connections += 1;
+                    if refused_connections == 1 {
+                        report(Progress::NotSent(Failure { code: NOT_SENT.to_owned(), message: describe(&error) })).await;
+                    }
+                    let pause = command.retry.backoff(refused_connections, self.jitter());
+                    self.pause(pause.max(ASK_AGAIN_MIN), u64::MAX).await;
+                    continue;
+                }
+                Err(error) => unknown("NO_ANSWER", describe(&error), None),
+                Ok(response) => word_of(response, command.call.operation).await,
+            };
             drop(place);
-            let CallOutcome::Ongoing { retry_after_ms } = outcome else { return report(outcome).await };
-            report(CallOutcome::Ongoing { retry_after_ms }).await;
+            let Progress::Word { reply: CallOutcome::Ongoing { retry_after_ms }, .. } = progress else { return report(progress).await };
+            calls.was_sent(&attempt);
+            report(progress).await;
             let pause = retry_after_ms.map_or(ASK_AGAIN, Duration::from_millis).max(ASK_AGAIN_MIN);
-            tokio::time::sleep(pause.min(left)).await;
+            self.pause(pause, deadline_ms).await;
         }
     }
 
-    fn time_left(&self, call: &Call) -> Option<Duration> {
-        let left_ms = call.deadline_ms.saturating_sub(self.clock.0.now_ms());
+    /// The request. Its body is made here, with a place in hand: what waits for one takes no more memory than its arguments.
+    fn request(&self, url: &str, call: &Call, deadline_ms: u64) -> reqwest::RequestBuilder {
+        let call = Call { deadline_ms, ..call.clone() };
+        let body = serde_json::to_vec(&call).expect("a call is JSON");
+        self.client.post(url).headers(request_headers(&call)).body(body)
+    }
+
+    fn service(&self, base: &str) -> Arc<Semaphore> {
+        let mut services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(services.entry(base.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(self.calls_max))))
+    }
+
+    /// Why a service must not be called, if it must not.
+    pub(crate) fn forbids(&self, base: &str) -> Option<Failure> {
+        let host = host_of(base);
+        if self.hosts.is_empty() || self.hosts.iter().any(|allowed| allowed.eq_ignore_ascii_case(&host)) {
+            return None;
+        }
+        let message = format!("`{host}` is not among the hosts that participants may have (setting `participant_hosts`)");
+        Some(Failure { code: NOT_SENT.to_owned(), message })
+    }
+
+    fn jitter(&self) -> f64 {
+        self.random.lock().unwrap_or_else(PoisonError::into_inner).fraction()
+    }
+
+    async fn pause(&self, pause: Duration, latest_ms: u64) {
+        let until_ms = self.now_ms().saturating_add(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX)).min(latest_ms);
+        while let Some(left) = self.time_left(until_ms) {
+            tokio::time::sleep(left.min(CLOCK_LOOK_MAX)).await;
+        }
+    }
+
+    fn time_left(&self, until_ms: u64) -> Option<Duration> {
+        let left_ms = until_ms.saturating_sub(self.now_ms());
         (left_ms > 0).then(|| Duration::from_millis(left_ms))
     }
+}
+
+fn builder(config: &OrchestratorConfig) -> Result<reqwest::ClientBuilder, reqwest::Error> {
+    // A redirect could turn the POST into a GET that succeeds without any effect; participants are called where they are.
+    let builder =
+        reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).connect_timeout(config.participant_connect_timeout);
+    Ok(match &config.participant_proxy {
+        ParticipantProxy::None => builder.no_proxy(),
+        ParticipantProxy::Environment => builder,
+        ParticipantProxy::Url(url) => builder.no_proxy().proxy(reqwest::Proxy::all(url)?),
+    })
+}
+
+/// The host of a base URL, without its port. The linter has checked the URL.
+fn host_of(base: &str) -> String {
+    let url = reqwest::Url::parse(base);
+    url.ok().and_then(|url| url.host_str().map(|host| host.trim_matches(['[', ']']).to_owned())).unwrap_or_default()
 }
 
 fn request_headers(call: &Call) -> HeaderMap {
@@ -101,72 +199,4 @@ fn request_headers(call: &Call) -> HeaderMap {
         }
     }
     headers
-}
-
-async fn outcome_of(sent: Result<reqwest::Response, reqwest::Error>) -> CallOutcome {
-    let mut response = match sent {
-        Ok(response) => response,
-        Err(error) => return unknown("NO_ANSWER", describe(&error), None),
-    };
-    let (status, retry_after_ms) = (response.status(), retry_after_ms(response.headers()));
-    let is_success = (status.is_success() && status != StatusCode::ACCEPTED) || status == StatusCode::GONE;
-    let bound = if is_success { SAGA_PAYLOAD_BYTES_MAX + 1 } else { FAILURE_BYTES_MAX };
-    let mut body = Vec::new();
-    while body.len() < bound {
-        match response.chunk().await {
-            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-            Ok(None) => break,
-            Err(error) if is_success || status == StatusCode::CONFLICT => {
-                return unknown("ANSWER_CUT_OFF", describe(&error), retry_after_ms);
-            }
-            Err(_) => break,
-        }
-    }
-    match status {
-        _ if is_success => succeeded(&body),
-        StatusCode::CONFLICT => CallOutcome::Refused { failure: failure_of(&body, "REFUSED") },
-        StatusCode::ACCEPTED | StatusCode::TOO_EARLY => CallOutcome::Ongoing { retry_after_ms },
-        status => CallOutcome::Unknown { failure: failure_of(&body, &format!("HTTP_{}", status.as_u16())), retry_after_ms },
-    }
-}
-
-fn unknown(code: &str, message: String, retry_after_ms: Option<u64>) -> CallOutcome {
-    CallOutcome::Unknown { failure: Failure { code: code.to_owned(), message }, retry_after_ms }
-}
-
-/// An error with its causes: the outermost alone only says that sending failed.
-fn describe(error: &reqwest::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = core::error::Error::source(error);
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    text.chars().take(REASON_BYTES_MAX).collect()
-}
-
-/// What a participant says about a failure: `{code, message}`, a problem document, or any text.
-fn failure_of(body: &[u8], default_code: &str) -> Failure {
-    #[derive(Deserialize)]
-    struct Said {
-        code: Option<String>,
-        message: Option<String>,
-        detail: Option<String>,
-        title: Option<String>,
-    }
-    let message_of = |text: String| text.chars().take(REASON_BYTES_MAX).collect::<String>();
-    match serde_json::from_slice::<Said>(body) {
-        Ok(said) => Failure {
-            code: said.code.unwrap_or_else(|| default_code.to_owned()),
-            message: message_of(said.message.or(said.detail).or(said.title).unwrap_or_default()),
-        },
-        Err(_) => Failure { code: default_code.to_owned(), message: message_of(String::from_utf8_lossy(body).into_owned()) },
-    }
-}
-
-/// `Retry-After` in seconds; the form with a date is not used between services.
-fn retry_after_ms(headers: &HeaderMap) -> Option<u64> {
-    let seconds: u64 = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(seconds.saturating_mul(1_000))
 }

@@ -1,5 +1,6 @@
 //! Participants that are called through a topic: the command record, and the reply record of those that can only produce records.
 
+use super::Word;
 use sagamq_api::JsonText;
 use sagamq_api::headers::{APPLICATION_JSON, CONTENT_TYPE, saga as headers};
 use sagamq_api::json::{JsonTextError, depth};
@@ -60,43 +61,79 @@ pub(crate) fn attempt_of(payload: &Payload) -> Result<AttemptId, String> {
     })
 }
 
+impl AttemptId {
+    /// The attempt of a call.
+    pub(crate) fn of(call: &Call) -> Self {
+        Self { instance: call.instance, step: call.step.clone(), operation: call.operation, epoch: call.epoch }
+    }
+}
+
 /// Reads a reply record.
-pub(crate) fn reply(payload: &Payload) -> Result<CompleteCall, String> {
+pub(crate) fn reply(payload: &Payload) -> Result<Word, String> {
     let AttemptId { instance, step, operation, epoch } = attempt_of(payload)?;
     let text = || payload.value.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
     let failure = |default: &str| Failure {
         code: payload.headers.get(headers::FAILURE_CODE).unwrap_or(default).to_owned(),
         message: text().chars().take(REASON_BYTES_MAX).collect(),
     };
+    let retry_after_ms = || payload.headers.get(headers::RETRY_AFTER_MS).and_then(|after| after.trim().parse().ok());
+    let mut note = None;
     let reply = match header(payload, headers::OUTCOME)? {
-        "succeeded" => succeeded(payload.value.as_deref().unwrap_or_default()),
+        "succeeded" => {
+            let kept = output_of(payload.value.as_deref().unwrap_or_default());
+            note = kept.note;
+            CallOutcome::Succeeded { output: kept.output }
+        }
         "refused" => CallOutcome::Refused { failure: failure("REFUSED") },
-        "ongoing" => CallOutcome::Ongoing { retry_after_ms: None },
-        "unknown" => CallOutcome::Unknown { failure: failure("UNKNOWN"), retry_after_ms: None },
+        "ongoing" => CallOutcome::Ongoing { retry_after_ms: retry_after_ms() },
+        "unknown" => CallOutcome::Unknown { failure: failure("UNKNOWN"), retry_after_ms: retry_after_ms() },
         other => return Err(format!("header `{}` is `{other}`: expected succeeded, refused, ongoing or unknown", headers::OUTCOME)),
     };
-    Ok(CompleteCall { instance, step, operation, epoch, reply })
+    Ok(Word { call: CompleteCall { instance, step, operation, epoch, reply }, note })
 }
 
-/// A success with this body as output: JSON if it is JSON, else text. Too large an output cannot be kept: what the step
-/// did is then not known to the saga, so its outcome is unknown and never lost silently.
-pub(crate) fn succeeded(body: &[u8]) -> CallOutcome {
+/// An output as it is kept.
+pub(crate) struct Output {
+    pub(crate) output: JsonText,
+    /// Why it is `null` instead of what the participant returned.
+    pub(crate) note: Option<Failure>,
+}
+
+/// The output in the body of a success: JSON if it is JSON, else text.
+pub(crate) fn output_of(body: &[u8]) -> Output {
     if body.len() > SAGA_PAYLOAD_BYTES_MAX {
-        let message = format!("the output has {} bytes, at most {SAGA_PAYLOAD_BYTES_MAX} are kept", body.len());
-        return CallOutcome::Unknown { failure: Failure { code: "PAYLOAD_TOO_LARGE".to_owned(), message }, retry_after_ms: None };
+        return too_large(body.len());
     }
-    let levels = match JsonText::parse(body) {
-        Ok(output) if depth(output.as_str()) <= SAGA_JSON_DEPTH_MAX => return CallOutcome::Succeeded { output },
-        Ok(output) => depth(output.as_str()),
-        Err(JsonTextError::TooDeep { depth }) => depth,
-        Err(JsonTextError::Malformed(_)) if body.is_empty() => return CallOutcome::Succeeded { output: JsonText::null() },
-        Err(JsonTextError::Malformed(_)) => {
-            let text = String::from_utf8_lossy(body);
-            return CallOutcome::Succeeded { output: JsonText::of(&*text).expect("text is JSON") };
-        }
-    };
-    let message = format!("the output nests {levels} levels deep, at most {SAGA_JSON_DEPTH_MAX} are kept");
-    CallOutcome::Unknown { failure: Failure { code: "PAYLOAD_TOO_DEEP".to_owned(), message }, retry_after_ms: None }
+    match JsonText::parse(body) {
+        Ok(output) => kept(output),
+        Err(JsonTextError::TooDeep { depth }) => too_deep(depth),
+        Err(JsonTextError::Malformed(_)) if body.is_empty() => Output { output: JsonText::null(), note: None },
+        Err(JsonTextError::Malformed(_)) => kept(JsonText::of(&*String::from_utf8_lossy(body)).expect("text is JSON")),
+    }
+}
+
+/// The output, if it is within the bounds. A success is known whatever comes with it: too large an output is left out, and that is told.
+pub(crate) fn kept(output: JsonText) -> Output {
+    let (bytes, levels) = (output.len(), depth(output.as_str()));
+    if bytes > SAGA_PAYLOAD_BYTES_MAX {
+        too_large(bytes)
+    } else if levels > SAGA_JSON_DEPTH_MAX {
+        too_deep(levels)
+    } else {
+        Output { output, note: None }
+    }
+}
+
+fn too_large(bytes: usize) -> Output {
+    left_out("PAYLOAD_TOO_LARGE", format!("the output has at least {bytes} bytes, at most {SAGA_PAYLOAD_BYTES_MAX} are kept: it is null"))
+}
+
+fn too_deep(levels: usize) -> Output {
+    left_out("PAYLOAD_TOO_DEEP", format!("the output nests {levels} levels deep, at most {SAGA_JSON_DEPTH_MAX} are kept: it is null"))
+}
+
+fn left_out(code: &str, message: String) -> Output {
+    Output { output: JsonText::null(), note: Some(Failure { code: code.to_owned(), message }) }
 }
 
 fn header<'a>(payload: &'a Payload, name: &str) -> Result<&'a str, String> {
@@ -127,6 +164,7 @@ mod tests {
             must_succeed: true,
             started_at_ms: 7,
             deadline_ms: 9,
+            timeout_ms: 9,
             arguments: json!({"a": 1}).into(),
             action_output: None,
             reply_partition: PartitionId(2),
@@ -141,11 +179,12 @@ mod tests {
         assert!(reply(&answer).expect_err("no outcome yet").contains("saga-outcome"));
         answer.headers.set(headers::OUTCOME, "succeeded");
         let read = reply(&answer).expect("a reply");
+        let read = read.call;
         assert_eq!((read.instance, read.epoch, read.operation), (call().instance, 3, Operation::Compensation));
         assert_eq!(read.reply, CallOutcome::Succeeded { output: json!({"id": 1}).into() });
         answer.headers.set(headers::OUTCOME, "refused");
         answer.headers.set(headers::FAILURE_CODE, "NO");
-        let CallOutcome::Refused { failure } = reply(&answer).expect("a reply").reply else { panic!("refused") };
+        let CallOutcome::Refused { failure } = reply(&answer).expect("a reply").call.reply else { panic!("refused") };
         assert_eq!(failure.code, "NO");
         answer.headers.set(headers::EPOCH, "x");
         assert!(reply(&answer).is_err());

@@ -2,6 +2,7 @@
 
 use super::event::SagaEvent;
 use super::planner::Planner;
+use super::state::Phase;
 use sagamq_api::saga::{CallOutcome, Failure, Operation, StepState};
 
 impl Planner<'_> {
@@ -54,17 +55,24 @@ impl Planner<'_> {
         }
     }
 
-    pub(crate) fn on_compensation_outcome(&mut self, index: usize, outcome: CallOutcome) {
+    pub(crate) fn on_compensation_outcome(&mut self, index: usize, epoch: u32, outcome: CallOutcome) {
         match outcome {
             CallOutcome::Succeeded { .. } => {
                 self.settle_command(index, Operation::Compensation);
-                let epoch = self.state.steps[index].compensation.epoch;
                 self.emit(SagaEvent::StepCompensated { step: self.id(index), epoch });
             }
-            CallOutcome::Ongoing { .. } => self.on_ongoing(index, Operation::Compensation),
+            CallOutcome::Ongoing { retry_after_ms } => self.on_ongoing(index, Operation::Compensation, retry_after_ms),
             CallOutcome::Refused { failure } => self.compensation_attempt_failed(index, failure, true, None),
             CallOutcome::Unknown { failure, retry_after_ms } => self.compensation_attempt_failed(index, failure, false, retry_after_ms),
         }
+    }
+
+    /// A compensation that was given up succeeded after all: undoing goes on.
+    pub(crate) fn undone_after_all(&mut self, index: usize, epoch: u32) {
+        if self.state.phase == Phase::Blocked {
+            self.emit(SagaEvent::SagaUnblocked);
+        }
+        self.emit(SagaEvent::StepCompensated { step: self.id(index), epoch });
     }
 
     fn compensation_attempt_failed(&mut self, index: usize, failure: Failure, refused: bool, retry_after_ms: Option<u64>) {

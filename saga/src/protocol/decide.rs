@@ -1,13 +1,15 @@
 //! The protocol's one function: what an input means for an instance.
 
 use super::codes;
+use super::due::{HandOut, UnseenCall};
 use super::event::{RecordedEvent, SagaEvent};
+use super::failures::bounded;
 use super::planner::{Planner, call_command, millis};
 use super::state::{InstanceState, Phase};
-use super::step::Attempt;
-use crate::definition::{Definition, Target};
+use super::step::{Attempt, Open};
+use crate::definition::{Definition, RetryPolicy, Target};
 use crate::expression::metered;
-use sagamq_api::saga::{Call, CallOutcome, Failure, Operation};
+use sagamq_api::saga::{Call, CallOutcome, Failure, Operation, StepState};
 use sagamq_api::{JsonText, StepId, TopicName};
 
 /// What happened outside.
@@ -32,9 +34,21 @@ pub enum Input {
         epoch: u32,
         /// What it says.
         outcome: CallOutcome,
+        /// What must be told of an output that could not be kept.
+        note: Option<Failure>,
+    },
+    /// The participant could not be reached, so nothing was sent; the call stays in its queue.
+    NotSent {
+        /// The call.
+        call: UnseenCall,
+        /// What went wrong.
+        failure: Failure,
     },
     /// Time has passed.
-    Timer,
+    Timer {
+        /// What is known of the calls that [`InstanceState::unseen_calls`] names. One that is missing may have been handed out.
+        hand_outs: Vec<(UnseenCall, HandOut)>,
+    },
     /// Somebody wants it undone.
     Cancel {
         /// Why, for the history.
@@ -47,8 +61,21 @@ pub enum Input {
 pub enum Command {
     /// Call a participant.
     Call(Box<CallCommand>),
-    /// The command record of an attempt that is over must not reach a worker any more.
+    /// The command of an attempt that is over must not reach a participant any more.
     Settle {
+        /// The step.
+        step: StepId,
+        /// Action or compensation.
+        operation: Operation,
+        /// The attempt.
+        epoch: u32,
+        /// Where it was sent.
+        target: Target,
+        /// Whether the decision holds only if no participant has seen the command. If one has, decide again.
+        unseen: bool,
+    },
+    /// The command record of an attempt goes to a worker again at a time that the worker asked for.
+    Postpone {
         /// The step.
         step: StepId,
         /// Action or compensation.
@@ -57,6 +84,8 @@ pub enum Command {
         epoch: u32,
         /// The topic it was sent to.
         topic: TopicName,
+        /// When, in milliseconds since 1970.
+        due_ms: u64,
     },
 }
 
@@ -65,6 +94,8 @@ pub enum Command {
 pub struct CallCommand {
     /// How the participant is reached.
     pub target: Target,
+    /// How often to try to reach it.
+    pub retry: RetryPolicy,
     /// What it is called with.
     pub call: Call,
 }
@@ -151,9 +182,10 @@ fn plan(
             planner.start(key, generation, input);
             false
         }
-        Input::Reply { step, operation, epoch, outcome } => planner.reply(&step, operation, epoch, outcome)?,
-        Input::Timer => {
-            planner.time_passed();
+        Input::Reply { step, operation, epoch, outcome, note } => planner.reply(&step, operation, epoch, outcome, note)?,
+        Input::NotSent { call, failure } => planner.not_sent(&call, failure)?,
+        Input::Timer { hand_outs } => {
+            planner.time_passed(&hand_outs);
             false
         }
         Input::Cancel { reason } => planner.cancel(reason)?,
@@ -163,16 +195,11 @@ fn plan(
 }
 
 /// The calls in progress, as they were decided: what a participant that is called directly must be called with again after a crash.
-/// A call that cannot be rendered any more is left out; its deadline ends it.
+/// Their arguments are those of the first attempt, byte by byte.
 #[must_use]
 pub fn open_calls(definition: &Definition, state: &InstanceState) -> Vec<CallCommand> {
-    let open = state.steps.iter().enumerate().filter_map(|(index, step)| {
-        let operation = step.live_operation()?;
-        let progress = step.progress(operation);
-        let Attempt::Open { deadline_ms, .. } = progress.attempt else { return None };
-        call_command(definition, state, index, operation, progress.epoch, deadline_ms).ok()
-    });
-    open.collect()
+    let live = state.steps.iter().enumerate().filter_map(|(index, step)| Some((index, step.live_operation()?)));
+    live.filter_map(|(index, operation)| call_command(definition, state, index, operation)).collect()
 }
 
 impl Planner<'_> {
@@ -182,28 +209,51 @@ impl Planner<'_> {
         self.emit(SagaEvent::SagaStarted { saga, version, key, generation, input, timeout_at_ms });
     }
 
-    fn reply(&mut self, step: &StepId, operation: Operation, epoch: u32, outcome: CallOutcome) -> Result<bool, Rejection> {
+    fn reply(
+        &mut self,
+        step: &StepId,
+        operation: Operation,
+        epoch: u32,
+        outcome: CallOutcome,
+        note: Option<Failure>,
+    ) -> Result<bool, Rejection> {
         let index = self.state.step_index(step).ok_or_else(|| Rejection::NoSuchStep { step: step.clone() })?;
         let status = &self.state.steps[index];
         let progress = status.progress(operation);
         let fenced = |reason: String| Rejection::Fenced { step: step.clone(), operation, epoch, reason };
-        if progress.epoch != epoch || epoch == 0 {
-            return Err(fenced(format!("the current attempt is {}", progress.epoch)));
+        if epoch == 0 || epoch > progress.epoch {
+            return Err(fenced(format!("the last attempt is {}", progress.epoch)));
         }
-        if self.is_duplicate(index, operation, &outcome) {
-            return Ok(true);
+        let is_success = matches!(outcome, CallOutcome::Succeeded { .. });
+        if is_success && operation == Operation::Compensation && status.state == StepState::CompensationFailed {
+            self.undone_after_all(index, epoch);
+            return Ok(false);
         }
         if self.state.phase.is_at_rest() || status.live_operation() != Some(operation) {
-            return Err(fenced(format!("the step is {:?} and the saga {}", status.state, self.state.saga_state())));
+            let reason = format!("the step is {:?} and the saga {}", status.state, self.state.saga_state());
+            return if self.is_known(index, operation, &outcome) { Ok(true) } else { Err(fenced(reason)) };
         }
-        let is_open = progress.attempt.is_open();
+        let is_current = epoch == progress.epoch;
+        let is_open = is_current && progress.attempt.is_open();
+        let outcome = within_bounds(outcome);
         match outcome {
-            CallOutcome::Ongoing { .. } if is_open => self.on_ongoing(index, operation),
+            // All attempts have one key, so what an older one did, or never will do, holds for all of them.
+            CallOutcome::Succeeded { .. } => self.on_outcome(index, operation, epoch, outcome, note.map(bounded)),
+            // A refused attempt of what must succeed is tried again; only the current one's refusal is news.
+            CallOutcome::Refused { .. } if !is_open && self.is_retried_when_refused(index, operation) => return Ok(true),
+            CallOutcome::Refused { .. } => self.on_outcome(index, operation, epoch, outcome, None),
+            // Doubt about an older attempt is none about the current one.
+            CallOutcome::Ongoing { .. } | CallOutcome::Unknown { .. } if !is_current => {
+                return Err(fenced(format!("the current attempt is {}", progress.epoch)));
+            }
             // Before the next attempt a late word still ends the doubt, but late doubt is none the wiser.
             CallOutcome::Ongoing { .. } | CallOutcome::Unknown { .. } if !is_open => return Ok(true),
-            // A refused attempt of a step that must succeed is retried; a late success of it is news, a late refusal of an unknown one is not.
-            CallOutcome::Refused { .. } if !is_open && self.is_retried_when_refused(index, operation) => return Ok(true),
-            outcome => self.on_outcome(index, operation, outcome),
+            CallOutcome::Ongoing { retry_after_ms } => {
+                let is_news = progress.attempt.open().is_some_and(|open| !open.is_waiting);
+                self.on_ongoing(index, operation, retry_after_ms);
+                return Ok(!is_news);
+            }
+            CallOutcome::Unknown { .. } => self.on_outcome(index, operation, epoch, outcome, None),
         }
         Ok(false)
     }
@@ -212,18 +262,27 @@ impl Planner<'_> {
         operation == Operation::Compensation || self.is_forward_only(index)
     }
 
-    fn time_passed(&mut self) {
-        for index in 0..self.state.steps.len() {
-            if let Some(operation) = self.state.steps[index].live_operation()
-                && let Attempt::Open { deadline_ms, .. } = self.state.steps[index].progress(operation).attempt
-                && deadline_ms <= self.now_ms
-            {
-                let failure = Failure { code: codes::TIMEOUT.to_owned(), message: "no answer before the attempt's deadline".to_owned() };
-                self.on_outcome(index, operation, CallOutcome::Unknown { failure, retry_after_ms: None });
+    fn not_sent(&mut self, call: &UnseenCall, failure: Failure) -> Result<bool, Rejection> {
+        let UnseenCall { step, operation, epoch } = call.clone();
+        let index = self.state.step_index(&step).ok_or_else(|| Rejection::NoSuchStep { step: step.clone() })?;
+        let status = &self.state.steps[index];
+        let progress = status.progress(operation);
+        let open = progress.attempt.open().filter(|_| progress.epoch == epoch && status.live_operation() == Some(operation));
+        match open {
+            Some(Open { is_waiting: false, is_handed_out: false, .. }) => {
+                self.emit(SagaEvent::StepNotSent { step, operation, epoch, failure: bounded(failure) });
+                Ok(false)
             }
+            _ => Ok(true),
         }
+    }
+
+    fn time_passed(&mut self, hand_outs: &[(UnseenCall, HandOut)]) {
+        self.look_at_calls(hand_outs);
         if self.state.phase == Phase::Running && self.state.timeout_at_ms.is_some_and(|at_ms| at_ms <= self.now_ms) {
             self.saga_time_is_over();
+            // Calls that wait in their queues are taken out of them.
+            self.look_at_calls(hand_outs);
         }
         for index in 0..self.state.steps.len() {
             if let Some(operation) = self.state.steps[index].live_operation()
@@ -232,6 +291,38 @@ impl Planner<'_> {
             {
                 self.retry(index, operation);
             }
+        }
+    }
+
+    fn look_at_calls(&mut self, hand_outs: &[(UnseenCall, HandOut)]) {
+        for index in 0..self.state.steps.len() {
+            let Some(operation) = self.state.steps[index].live_operation() else { continue };
+            let progress = self.state.steps[index].progress(operation);
+            let Some(open) = progress.attempt.open() else { continue };
+            let is_withdrawn = operation == Operation::Action && self.state.is_withdrawing();
+            if !open.is_due(self.now_ms, is_withdrawn) {
+                continue;
+            }
+            let epoch = progress.epoch;
+            let is_it = |call: &UnseenCall| call.epoch == epoch && call.operation == operation && call.step == self.state.steps[index].id;
+            let known = hand_outs.iter().find(|(call, _)| is_it(call)).map_or(HandOut::Unknown, |(_, hand_out)| *hand_out);
+            match known {
+                HandOut::Never if !open.is_handed_out => self.look_at_queued(index, operation, open),
+                HandOut::At(at_ms) if !open.is_handed_out => self.look_at_run(index, operation, open, at_ms.max(open.called_at_ms)),
+                HandOut::Never | HandOut::At(_) | HandOut::Unknown => self.look_at_run(index, operation, open, open.called_at_ms),
+            }
+        }
+    }
+
+    /// A call that a participant has, or may have, since then.
+    fn look_at_run(&mut self, index: usize, operation: Operation, open: Open, since_ms: u64) {
+        let deadline_ms = if open.is_handed_out { open.deadline_ms } else { since_ms.saturating_add(open.timeout_ms()) };
+        let epoch = self.state.steps[index].progress(operation).epoch;
+        if deadline_ms <= self.now_ms {
+            let failure = Failure { code: codes::TIMEOUT.to_owned(), message: "no answer before the attempt's deadline".to_owned() };
+            self.on_outcome(index, operation, epoch, CallOutcome::Unknown { failure, retry_after_ms: None }, None);
+        } else if !open.is_handed_out {
+            self.emit(SagaEvent::StepHandedOut { step: self.id(index), operation, epoch, deadline_ms });
         }
     }
 
@@ -263,5 +354,14 @@ impl Planner<'_> {
         }
         self.stop(Failure { code: codes::CANCELLED.to_owned(), message: reason });
         Ok(false)
+    }
+}
+
+/// The outcome with what it says of a failure cut to what is kept.
+fn within_bounds(outcome: CallOutcome) -> CallOutcome {
+    match outcome {
+        CallOutcome::Refused { failure } => CallOutcome::Refused { failure: bounded(failure) },
+        CallOutcome::Unknown { failure, retry_after_ms } => CallOutcome::Unknown { failure: bounded(failure), retry_after_ms },
+        CallOutcome::Succeeded { .. } | CallOutcome::Ongoing { .. } => outcome,
     }
 }

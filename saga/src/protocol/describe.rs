@@ -36,7 +36,7 @@ impl InstanceState {
             input: self.input.clone(),
             output: self.output.clone(),
             steps: steps.collect(),
-            failures: self.failures.clone(),
+            failures: self.failures.iter().map(|failure| failure.as_ref().clone()).collect(),
         }
     }
 }

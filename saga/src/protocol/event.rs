@@ -41,8 +41,36 @@ pub enum SagaEvent {
         operation: Operation,
         /// The attempt, counted from 1.
         epoch: u32,
+        /// When the attempt is given up if it is handed out at once, in milliseconds since 1970.
+        deadline_ms: u64,
+        /// When the attempt is given up if it was not handed out by then.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        queue_deadline_ms: Option<u64>,
+        /// The arguments; every attempt of the operation has those of the first.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        arguments: Option<JsonText>,
+    },
+    /// The call was handed to the participant later than it was decided; its time counts from then. Written only if that matters.
+    StepHandedOut {
+        /// The step.
+        step: StepId,
+        /// Action or compensation.
+        operation: Operation,
+        /// The attempt.
+        epoch: u32,
         /// When the attempt is given up, in milliseconds since 1970.
         deadline_ms: u64,
+    },
+    /// The participant cannot be reached: nothing was sent, and sending is tried on within the same attempt. Written once an attempt.
+    StepNotSent {
+        /// The step.
+        step: StepId,
+        /// Action or compensation.
+        operation: Operation,
+        /// The attempt.
+        epoch: u32,
+        /// What went wrong.
+        failure: Failure,
     },
     /// The participant works on; written once an attempt.
     StepOngoing {
@@ -83,6 +111,9 @@ pub enum SagaEvent {
         epoch: u32,
         /// What it returned.
         output: JsonText,
+        /// Why the output is not what the participant returned: that could not be kept.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        note: Option<Failure>,
     },
     /// The action took no effect and never will.
     StepFailed {
@@ -143,6 +174,8 @@ pub enum SagaEvent {
     SagaCompensated,
     /// It was given up before anything took effect. Final.
     SagaFailed,
+    /// What blocked the instance is done after all, by a late word of a participant: undoing goes on.
+    SagaUnblocked,
     /// Nothing can go on without an operator.
     SagaBlocked {
         /// Why.
@@ -204,11 +237,20 @@ mod tests {
                 input: json.clone(),
                 timeout_at_ms: Some(at_ms),
             },
-            SagaEvent::StepCalled { step: step(), operation, epoch: n, deadline_ms: at_ms },
+            SagaEvent::StepCalled {
+                step: step(),
+                operation,
+                epoch: n,
+                deadline_ms: at_ms,
+                queue_deadline_ms: Some(at_ms),
+                arguments: Some(json.clone()),
+            },
+            SagaEvent::StepHandedOut { step: step(), operation, epoch: n, deadline_ms: at_ms },
+            SagaEvent::StepNotSent { step: step(), operation, epoch: n, failure: failure() },
             SagaEvent::StepOngoing { step: step(), operation, epoch: n },
             SagaEvent::StepAttemptFailed { step: step(), operation, epoch: n, failure: failure(), refused: true, retry_at_ms: at_ms },
             SagaEvent::StepAttemptsExceeded { step: step(), attempts: n },
-            SagaEvent::StepSucceeded { step: step(), epoch: n, output: json.clone() },
+            SagaEvent::StepSucceeded { step: step(), epoch: n, output: json.clone(), note: Some(failure()) },
             SagaEvent::StepFailed { step: step(), epoch: n, failure: failure() },
             SagaEvent::StepUnknown { step: step(), epoch: n, failure: failure() },
             SagaEvent::StepCompensated { step: step(), epoch: n },
@@ -220,6 +262,7 @@ mod tests {
             SagaEvent::SagaCompleted { output: None, failure: None },
             SagaEvent::SagaCompensated,
             SagaEvent::SagaFailed,
+            SagaEvent::SagaUnblocked,
             SagaEvent::SagaBlocked { failure: failure() },
         ];
         all
@@ -228,7 +271,7 @@ mod tests {
     #[test]
     fn the_stored_form_is_what_the_history_shows() {
         let output = JsonText::parse(br#"{"id":12345678901234567890123, "x":1.50}"#).expect("JSON");
-        let event = SagaEvent::StepSucceeded { step: "pay".parse().expect("legal"), epoch: 2, output };
+        let event = SagaEvent::StepSucceeded { step: "pay".parse().expect("legal"), epoch: 2, output, note: None };
         let recorded = RecordedEvent { at_ms: 5, event };
         let data = r#"{"step":"pay","epoch":2,"output":{"id":12345678901234567890123, "x":1.50}}"#;
         let stored = format!(r#"{{"at_ms":5,"event":{{"type":"step_succeeded","data":{data}}}}}"#);

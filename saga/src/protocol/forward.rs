@@ -3,7 +3,7 @@
 use super::codes;
 use super::event::SagaEvent;
 use super::planner::{Planner, is_done, render_failure};
-use super::step::Attempt;
+use super::step::{Attempt, Open};
 use crate::definition::StepKind;
 use crate::expression::{SagaScope, Scope};
 use sagamq_api::JsonText;
@@ -88,28 +88,50 @@ impl Planner<'_> {
         }
     }
 
-    pub(crate) fn on_action_outcome(&mut self, index: usize, outcome: CallOutcome) {
+    pub(crate) fn on_action_outcome(&mut self, index: usize, epoch: u32, outcome: CallOutcome, note: Option<Failure>) {
         match outcome {
             CallOutcome::Succeeded { output } => {
                 self.settle_command(index, Operation::Action);
-                let epoch = self.state.steps[index].action.epoch;
-                self.emit(SagaEvent::StepSucceeded { step: self.id(index), epoch, output });
+                self.emit(SagaEvent::StepSucceeded { step: self.id(index), epoch, output, note });
             }
-            CallOutcome::Refused { failure } => self.on_action_refused(index, failure),
-            CallOutcome::Ongoing { .. } => self.on_ongoing(index, Operation::Action),
+            CallOutcome::Refused { failure } => self.on_action_refused(index, epoch, failure),
+            CallOutcome::Ongoing { retry_after_ms } => self.on_ongoing(index, Operation::Action, retry_after_ms),
             CallOutcome::Unknown { failure, retry_after_ms } => self.on_action_unknown(index, failure, retry_after_ms),
         }
     }
 
-    fn on_action_refused(&mut self, index: usize, failure: Failure) {
+    fn on_action_refused(&mut self, index: usize, epoch: u32, failure: Failure) {
         if self.is_forward_only(index) {
             self.note_exceeded_attempts(index);
             return self.retry_later(index, Operation::Action, failure, true, None);
         }
         self.settle_command(index, Operation::Action);
-        let epoch = self.state.steps[index].action.epoch;
         self.emit(SagaEvent::StepFailed { step: self.id(index), epoch, failure: failure.clone() });
         self.fail(failure);
+    }
+
+    /// A call that nobody has: it waits on, unless the saga is to be undone or the step's time in the queue is over.
+    pub(crate) fn look_at_queued(&mut self, index: usize, operation: Operation, open: Open) {
+        let is_over = open.queue_deadline_ms.is_some_and(|at_ms| at_ms <= self.now_ms);
+        if operation == Operation::Compensation || self.is_forward_only(index) || !(self.state.is_withdrawing() || is_over) {
+            return;
+        }
+        let failure = if self.state.is_withdrawing() {
+            let message = "the call was not handed out before the saga was to be undone".to_owned();
+            Failure { code: codes::NOT_SENT.to_owned(), message }
+        } else {
+            let message = "the call was not handed out within the step's time in the queue".to_owned();
+            Failure { code: codes::QUEUE_TIMEOUT.to_owned(), message }
+        };
+        if self.state.steps[index].action.epoch == 1 {
+            // No attempt was ever sent, so there is nothing to undo.
+            self.settle_unseen_command(index, operation);
+            self.emit(SagaEvent::StepFailed { step: self.id(index), epoch: 1, failure: failure.clone() });
+            self.fail(failure);
+        } else if self.state.steps[index].kind != StepKind::Pivot {
+            self.give_up(index, failure.clone());
+            self.fail(failure);
+        }
     }
 
     fn on_action_unknown(&mut self, index: usize, failure: Failure, retry_after_ms: Option<u64>) {
@@ -145,14 +167,9 @@ impl Planner<'_> {
     }
 
     pub(crate) fn retry_action(&mut self, index: usize) {
-        let Err(failure) = self.start_attempt(index, Operation::Action) else { return };
-        // The arguments had a value at the first attempt, so this is another version of the expressions' language at work.
-        if self.is_forward_only(index) || self.state.steps[index].kind == StepKind::Pivot {
-            self.retry_later(index, Operation::Action, failure, false, None);
-        } else {
-            self.give_up(index, failure.clone());
-            self.fail(failure);
-        }
+        // A later attempt has the arguments of the first, so there is nothing that could fail.
+        let started = self.start_attempt(index, Operation::Action);
+        debug_assert!(started.is_ok(), "the arguments are there");
     }
 
     /// The saga cannot succeed any more: from now on, effects are undone.

@@ -20,13 +20,19 @@
 //!   failure can never meet a pivot in flight. Where branches have a pivot each, they run one after the other: the first one decides,
 //!   the others are then retried like the steps behind it.
 //! - *A timeout or a cancellation that meets a pivot in flight waits for its outcome*, and is void if it succeeded.
-//! - *A reply counts for its attempt.* An older epoch is fenced; a reply of the current attempt that comes after its deadline, but before
-//!   the next attempt, still counts: it ends the doubt.
+//! - *A known outcome is never thrown away.* All attempts of an operation have one idempotency key, so a success or a refusal counts for the
+//!   operation as long as it is live, whichever attempt it answers. Doubt about an older attempt is fenced.
+//! - *What was not sent had no effect.* A call waits in its queue until it is handed to its participant, and the time of its run counts from
+//!   then. Waiting uses up no attempt. A step of which no attempt was ever handed out is `FAILED` when the saga is to be undone: there is
+//!   nothing to undo. One attempt that may have been sent puts the step in doubt for good.
+//! - *Arguments are rendered once*, at the first attempt, and written with it.
 
 mod compensate;
 mod decide;
 mod describe;
+mod due;
 mod event;
+mod failures;
 mod forward;
 mod id;
 mod planner;
@@ -36,10 +42,12 @@ mod step;
 mod tests;
 
 pub use decide::{CallCommand, Command, Decision, Input, Rejection, decide, open_calls};
+pub use due::{HandOut, UnseenCall};
 pub use event::{EVENT_FORMAT, RecordedEvent, SagaEvent};
+pub use failures::Failures;
 pub use id::{FIRST_GENERATION, instance_id, lane_of};
-pub use state::{FAILURES_MAX, IllegalEvent, InstanceState, Phase};
-pub use step::{Attempt, Progress, Settled, StepStatus};
+pub use state::{IllegalEvent, InstanceState, Phase};
+pub use step::{Attempt, Open, Progress, Settled, StepStatus};
 
 /// Codes of failures that the orchestrator itself finds.
 pub mod codes {
@@ -47,6 +55,10 @@ pub mod codes {
     pub const TIMEOUT: &str = "TIMEOUT";
     /// The saga had not passed its pivot when its time was over.
     pub const SAGA_TIMEOUT: &str = "SAGA_TIMEOUT";
+    /// The call was not handed to its participant before the saga was to be undone.
+    pub const NOT_SENT: &str = "NOT_SENT";
+    /// The call was not handed to its participant within the step's `queue_timeout`.
+    pub const QUEUE_TIMEOUT: &str = "QUEUE_TIMEOUT";
     /// Somebody cancelled the saga.
     pub const CANCELLED: &str = "CANCELLED";
     /// An expression had no value at run time.

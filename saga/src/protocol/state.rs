@@ -1,15 +1,13 @@
 //! The state of an instance: the fold of its events, and the one place that says which event may follow which.
 
 use super::event::{RecordedEvent, SagaEvent};
-use super::step::{Attempt, Progress, Settled, StepStatus};
+use super::failures::Failures;
+use super::step::{Attempt, Open, Progress, Settled, StepStatus};
 use crate::definition::{Definition, StepKind};
 use crate::expression::Outputs;
 use sagamq_api::saga::{Failure, Operation, SagaState, StepFailure, StepState};
 use sagamq_api::{JsonText, SagaName, StepId};
 use uuid::Uuid;
-
-/// Failures that an instance keeps in memory. The first half is never let go, of the rest the newest stay; the history has all.
-pub const FAILURES_MAX: usize = 1_000;
 
 /// Where an instance stands on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,8 +71,8 @@ pub struct InstanceState {
     pub stop: Option<Failure>,
     /// Why it is compensated or blocked, or why it returned no output.
     pub failure: Option<Failure>,
-    /// What went wrong, oldest first; at most [`FAILURES_MAX`].
-    pub failures: Vec<StepFailure>,
+    /// What went wrong, oldest first, within bounds.
+    pub failures: Failures,
     /// What it returned.
     pub output: Option<JsonText>,
     /// When it started, in milliseconds since 1970.
@@ -102,7 +100,7 @@ impl InstanceState {
             steps: definition.steps.iter().map(StepStatus::new).collect(),
             stop: None,
             failure: None,
-            failures: Vec::new(),
+            failures: Failures::default(),
             output: None,
             started_at_ms: 0,
             updated_at_ms: 0,
@@ -132,7 +130,7 @@ impl InstanceState {
         live.peek().is_some()
             && live.all(|step| match step.action.attempt {
                 Attempt::Waiting { .. } => true,
-                Attempt::Open { ongoing, .. } => ongoing,
+                Attempt::Open(open) => open.is_waiting,
                 Attempt::None => false,
             })
     }
@@ -147,16 +145,6 @@ impl InstanceState {
     #[must_use]
     pub fn is_pivot_in_flight(&self) -> bool {
         self.steps.iter().any(|step| step.kind == StepKind::Pivot && step.state == StepState::InProgress)
-    }
-
-    /// When time alone changes the instance, in milliseconds since 1970: its next timer. Nothing else stores timers.
-    #[must_use]
-    pub fn next_due_ms(&self) -> Option<u64> {
-        if self.phase.is_at_rest() {
-            return None;
-        }
-        let timeout = self.timeout_at_ms.filter(|_| self.phase == Phase::Running);
-        self.steps.iter().filter_map(StepStatus::due_ms).chain(timeout).min()
     }
 
     /// The index of a step.
@@ -193,11 +181,28 @@ impl InstanceState {
                 self.timeout_at_ms = *timeout_at_ms;
                 self.started_at_ms = at_ms;
             }
-            SagaEvent::StepCalled { step, operation, epoch, deadline_ms } => self.on_called(step, *operation, *epoch, *deadline_ms)?,
+            SagaEvent::StepCalled { step, operation, epoch, deadline_ms, queue_deadline_ms, arguments } => {
+                let open = Open {
+                    called_at_ms: at_ms,
+                    deadline_ms: *deadline_ms,
+                    queue_deadline_ms: *queue_deadline_ms,
+                    is_handed_out: false,
+                    is_waiting: false,
+                };
+                self.on_called(step, *operation, *epoch, open, arguments.as_ref())?;
+            }
+            SagaEvent::StepHandedOut { step, operation, epoch, deadline_ms } => {
+                let open = self.open_attempt(step, *operation, *epoch)?;
+                require(!open.is_handed_out, || "it is recorded once an attempt".to_owned())?;
+                (open.deadline_ms, open.is_handed_out, open.is_waiting) = (*deadline_ms, true, false);
+            }
+            SagaEvent::StepNotSent { step, operation, epoch, failure } => {
+                self.open_attempt(step, *operation, *epoch)?.is_waiting = true;
+                self.keep(step, *operation, *epoch, failure, at_ms);
+            }
             SagaEvent::StepOngoing { step, operation, epoch } => {
-                let progress = self.live_progress(step, *operation, *epoch)?;
-                let Attempt::Open { deadline_ms, .. } = progress.attempt else { return Err("the attempt is over".to_owned()) };
-                progress.attempt = Attempt::Open { deadline_ms, ongoing: true };
+                let open = self.open_attempt(step, *operation, *epoch)?;
+                open.is_waiting = true;
             }
             SagaEvent::StepAttemptFailed { step, operation, epoch, failure, refused, retry_at_ms } => {
                 let progress = self.live_progress(step, *operation, *epoch)?;
@@ -210,11 +215,14 @@ impl InstanceState {
                 require(!self.steps[index].attempts_exceeded, || "it is recorded once a step".to_owned())?;
                 self.steps[index].attempts_exceeded = true;
             }
-            SagaEvent::StepSucceeded { step, epoch, output } => {
-                let index = self.end_operation(step, Operation::Action, *epoch, StepState::Succeeded, Settled::Succeeded)?;
+            SagaEvent::StepSucceeded { step, epoch, output, note } => {
+                let index = self.end_by_word(step, Operation::Action, *epoch, StepState::Succeeded, Settled::Succeeded)?;
                 self.steps[index].output = Some(output.clone());
                 if self.steps[index].kind == StepKind::Pivot {
                     self.stop = None;
+                }
+                if let Some(note) = note {
+                    self.keep(step, Operation::Action, *epoch, note, at_ms);
                 }
             }
             SagaEvent::StepFailed { step, epoch, failure } => self.on_failed(step, *epoch, failure, at_ms)?,
@@ -223,7 +231,7 @@ impl InstanceState {
                 self.keep(step, Operation::Action, *epoch, failure, at_ms);
             }
             SagaEvent::StepCompensated { step, epoch } => {
-                self.end_operation(step, Operation::Compensation, *epoch, StepState::Compensated, Settled::Succeeded)?;
+                self.on_compensated(step, *epoch)?;
             }
             SagaEvent::StepCompensationFailed { step, epoch, failure } => self.on_compensation_failed(step, *epoch, failure, at_ms)?,
             SagaEvent::SagaStopRequested { .. }
@@ -232,6 +240,7 @@ impl InstanceState {
             | SagaEvent::SagaCompleted { .. }
             | SagaEvent::SagaCompensated
             | SagaEvent::SagaFailed
+            | SagaEvent::SagaUnblocked
             | SagaEvent::SagaBlocked { .. } => self.saga_transition(&recorded.event)?,
         }
         Ok(())
@@ -273,6 +282,12 @@ impl InstanceState {
                 require(undone, || "not every effect is undone".to_owned())?;
                 self.phase = if *event == SagaEvent::SagaFailed { Phase::Failed } else { Phase::Compensated };
             }
+            SagaEvent::SagaUnblocked => {
+                self.require_phase(&[Phase::Blocked])?;
+                let has_failed = self.steps.iter().any(|step| step.state == StepState::CompensationFailed);
+                require(has_failed, || "no compensation blocks it".to_owned())?;
+                self.phase = Phase::Compensating;
+            }
             SagaEvent::SagaBlocked { failure } => {
                 self.require_phase(&[Phase::Running, Phase::Compensating])?;
                 self.phase = Phase::Blocked;
@@ -283,7 +298,14 @@ impl InstanceState {
         Ok(())
     }
 
-    fn on_called(&mut self, step: &StepId, operation: Operation, epoch: u32, deadline_ms: u64) -> Result<(), String> {
+    fn on_called(
+        &mut self,
+        step: &StepId,
+        operation: Operation,
+        epoch: u32,
+        open: Open,
+        arguments: Option<&JsonText>,
+    ) -> Result<(), String> {
         let phase = match operation {
             Operation::Action => Phase::Running,
             Operation::Compensation => Phase::Compensating,
@@ -298,7 +320,9 @@ impl InstanceState {
         require(is_legal, || format!("the step is {:?}", status.state))?;
         let progress = status.progress_mut(operation);
         require(!progress.attempt.is_open() && epoch == progress.epoch + 1, || format!("attempt {} is the last", progress.epoch))?;
-        *progress = Progress { epoch, attempt: Attempt::Open { deadline_ms, ongoing: false }, settled: None };
+        let arguments = arguments.cloned().or_else(|| progress.arguments.take());
+        require(arguments.is_some(), || "the arguments are missing".to_owned())?;
+        *progress = Progress { epoch, attempt: Attempt::Open(open), settled: None, arguments };
         status.state = match operation {
             Operation::Action => StepState::InProgress,
             Operation::Compensation => StepState::Compensating,
@@ -314,7 +338,7 @@ impl InstanceState {
             require(self.steps[index].state == StepState::Scheduled, || "the step was called".to_owned())?;
             self.steps[index].state = StepState::Failed;
         } else {
-            self.end_operation(step, Operation::Action, epoch, StepState::Failed, Settled::Refused)?;
+            self.end_by_word(step, Operation::Action, epoch, StepState::Failed, Settled::Refused)?;
         }
         self.keep(step, Operation::Action, epoch, failure, at_ms);
         Ok(())
@@ -333,6 +357,36 @@ impl InstanceState {
         Ok(())
     }
 
+    /// A compensation that was given up may turn out to have succeeded.
+    fn on_compensated(&mut self, step: &StepId, epoch: u32) -> Result<(), String> {
+        let index = self.find(step)?;
+        let status = &mut self.steps[index];
+        if status.state != StepState::CompensationFailed {
+            self.end_by_word(step, Operation::Compensation, epoch, StepState::Compensated, Settled::Succeeded)?;
+            return Ok(());
+        }
+        let is_known = (1..=status.compensation.epoch).contains(&epoch);
+        require(self.phase == Phase::Compensating && is_known, || "the instance is at rest, or there was no such attempt".to_owned())?;
+        status.state = StepState::Compensated;
+        status.compensation.settled = Some(Settled::Succeeded);
+        Ok(())
+    }
+
+    /// A participant's last word, on the current attempt or an older one: all of them have one key, so what is said of one holds for all.
+    fn end_by_word(
+        &mut self,
+        step: &StepId,
+        operation: Operation,
+        epoch: u32,
+        state: StepState,
+        settled: Settled,
+    ) -> Result<usize, String> {
+        let index = self.find(step)?;
+        let current = self.steps[index].progress(operation).epoch;
+        require((1..=current).contains(&epoch), || format!("attempt {current} is the current one"))?;
+        self.end_operation(step, operation, current, state, settled)
+    }
+
     fn end_operation(
         &mut self,
         step: &StepId,
@@ -343,6 +397,7 @@ impl InstanceState {
     ) -> Result<usize, String> {
         let progress = self.live_progress(step, operation, epoch)?;
         progress.attempt = Attempt::None;
+        progress.arguments = None;
         progress.settled = Some(settled);
         let index = self.find(step)?;
         self.steps[index].state = state;
@@ -360,10 +415,14 @@ impl InstanceState {
         Ok(progress)
     }
 
-    fn keep(&mut self, step: &StepId, operation: Operation, attempt: u32, failure: &Failure, at_ms: u64) {
-        if self.failures.len() >= FAILURES_MAX {
-            self.failures.remove(FAILURES_MAX / 2);
+    fn open_attempt(&mut self, step: &StepId, operation: Operation, epoch: u32) -> Result<&mut Open, String> {
+        match &mut self.live_progress(step, operation, epoch)?.attempt {
+            Attempt::Open(open) => Ok(open),
+            Attempt::None | Attempt::Waiting { .. } => Err("the attempt is over".to_owned()),
         }
+    }
+
+    fn keep(&mut self, step: &StepId, operation: Operation, attempt: u32, failure: &Failure, at_ms: u64) {
         self.failures.push(StepFailure { step: step.clone(), operation, attempt, failure: failure.clone(), at_ms });
     }
 

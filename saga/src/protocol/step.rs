@@ -34,6 +34,8 @@ pub struct Progress {
     pub attempt: Attempt,
     /// How that attempt ended, as far as a reply said so: what a duplicate of it would say.
     pub settled: Option<Settled>,
+    /// The arguments of all its attempts, while it is live: rendered once, so that no upgrade changes them under the same key.
+    pub arguments: Option<JsonText>,
 }
 
 /// What an attempt is doing.
@@ -43,17 +45,28 @@ pub enum Attempt {
     #[default]
     None,
     /// The participant is called.
-    Open {
-        /// When it is given up, in milliseconds since 1970.
-        deadline_ms: u64,
-        /// Whether the participant said that it works on.
-        ongoing: bool,
-    },
+    Open(Open),
     /// It is over and the next one waits.
     Waiting {
         /// When the next one is due, in milliseconds since 1970.
         retry_at_ms: u64,
     },
+}
+
+/// An attempt in progress. It waits in a queue (of its topic, or for a place and a connection to an HTTP service) until it is handed to the
+/// participant; the time of its run counts from then. Whether it was handed out is known outside, and told when it matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Open {
+    /// When it was decided, in milliseconds since 1970.
+    pub called_at_ms: u64,
+    /// When it is given up if it was handed out as soon as it was decided; once its hand-out is known, when it is given up.
+    pub deadline_ms: u64,
+    /// When it is given up if it was not handed out by then.
+    pub queue_deadline_ms: Option<u64>,
+    /// Whether its hand-out is known.
+    pub is_handed_out: bool,
+    /// Whether the participant said that it works on, or the participant cannot be reached: the instance waits.
+    pub is_waiting: bool,
 }
 
 /// How an attempt ended.
@@ -71,7 +84,16 @@ impl Attempt {
     /// Whether the participant is called now.
     #[must_use]
     pub const fn is_open(self) -> bool {
-        matches!(self, Self::Open { .. })
+        matches!(self, Self::Open(_))
+    }
+
+    /// The attempt in progress.
+    #[must_use]
+    pub const fn open(self) -> Option<Open> {
+        match self {
+            Self::Open(open) => Some(open),
+            Self::None | Self::Waiting { .. } => None,
+        }
     }
 
     /// When time alone changes it, in milliseconds since 1970.
@@ -79,9 +101,35 @@ impl Attempt {
     pub const fn due_ms(self) -> Option<u64> {
         match self {
             Self::None => None,
-            Self::Open { deadline_ms, .. } => Some(deadline_ms),
+            Self::Open(open) => Some(open.deadline_ms),
             Self::Waiting { retry_at_ms } => Some(retry_at_ms),
         }
+    }
+}
+
+impl Open {
+    /// How long a run may take, in milliseconds.
+    #[must_use]
+    pub const fn timeout_ms(self) -> u64 {
+        self.deadline_ms.saturating_sub(self.called_at_ms)
+    }
+
+    /// Whether time alone may change it now. A call that is to be `withdrawn` is looked at at once.
+    pub(crate) fn is_due(self, now_ms: u64, withdrawn: bool) -> bool {
+        let is_over = |at_ms: u64| at_ms <= now_ms;
+        is_over(self.deadline_ms) || (!self.is_handed_out && (withdrawn || self.queue_deadline_ms.is_some_and(is_over)))
+    }
+
+    /// When it is looked at next, after `now_ms`. As long as it waits in its queue that is once a run's time: a hand-out just after a look
+    /// is then known before its run is over.
+    pub(crate) fn next_look_ms(self, now_ms: u64) -> u64 {
+        if self.is_handed_out || self.deadline_ms > now_ms {
+            return self.deadline_ms.min(self.queue_deadline_ms.filter(|&at_ms| at_ms > now_ms && !self.is_handed_out).unwrap_or(u64::MAX));
+        }
+        let timeout_ms = self.timeout_ms().max(1);
+        let looks = (now_ms - self.deadline_ms) / timeout_ms + 1;
+        let look_ms = self.deadline_ms.saturating_add(looks.saturating_mul(timeout_ms));
+        look_ms.min(self.queue_deadline_ms.filter(|&at_ms| at_ms > now_ms).unwrap_or(u64::MAX))
     }
 }
 

@@ -6,4 +6,5 @@ mod fixture;
 mod forward;
 mod pivot;
 mod properties;
+mod queued;
 mod replies;

@@ -6,7 +6,7 @@ use core::time::Duration;
 use prometheus_client::registry::Registry;
 use sagamq_api::group::{AckRequest, ReceiveRequest};
 use sagamq_api::saga::{Call, CallOutcome, CompleteCall, Failure, Operation, SagaDescription, SagaState, StartSaga, StartedSaga};
-use sagamq_broker::env::{Random, SystemClock};
+use sagamq_broker::env::{Clock, Random, SystemClock};
 use sagamq_broker::storage::Storage;
 use sagamq_broker::{Broker, BrokerConfig};
 use sagamq_saga::{Orchestrator, OrchestratorConfig, SagaError};
@@ -58,11 +58,16 @@ pub(crate) struct Node {
 impl Node {
     /// Opens a node; an error when the storage fails at once.
     pub(crate) async fn open(storage: Arc<dyn Storage>) -> Result<Self, String> {
+        let config = OrchestratorConfig { restart_grace: Duration::from_millis(20), ..OrchestratorConfig::default() };
+        Self::open_with(storage, Arc::new(SystemClock), config).await
+    }
+
+    /// Opens a node with a clock and settings of the test's own.
+    pub(crate) async fn open_with(storage: Arc<dyn Storage>, clock: Arc<dyn Clock>, config: OrchestratorConfig) -> Result<Self, String> {
         let mut registry = Registry::default();
-        let config = BrokerConfig { shards: 2, ..BrokerConfig::default() };
-        let broker =
-            Broker::open(storage, config, Arc::new(SystemClock), Random::from_seed(7), &mut registry).map_err(|e| e.to_string())?;
-        let sagas = Orchestrator::open(broker.clone(), OrchestratorConfig::default(), &mut registry).await;
+        let broker_config = BrokerConfig { shards: 2, ..BrokerConfig::default() };
+        let broker = Broker::open(storage, broker_config, clock, Random::from_seed(7), &mut registry).map_err(|e| e.to_string())?;
+        let sagas = Orchestrator::open(broker.clone(), config, &mut registry).await;
         Ok(Self { broker, sagas: sagas.map_err(|e| e.to_string())? })
     }
 

@@ -9,7 +9,7 @@ use futures_util::FutureExt as _;
 use sagamq_api::group::Delivery;
 use sagamq_api::limits::{LEASE_MS_MAX, LEASE_MS_MIN, RECEIVE_RECORDS_MAX};
 use sagamq_api::saga::{Call, CallOutcome, CompleteCall, Failure, WORKER_GROUP};
-use sagamq_api::{ErrorCode, TopicName};
+use sagamq_api::{ErrorCode, JsonText, TopicName};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -183,6 +183,11 @@ impl Desk {
             Ok(call) => call,
             Err(error) => return Settlement::Terminate { reason: format!("the record is no call of a saga: {error}") },
         };
+        // Its time is over, so the saga has ended or will end the attempt: beginning now would only be in the way of those that are on time.
+        if delivery.handed_out_ago_ms.is_some_and(|ago_ms| ago_ms >= call.timeout_ms) {
+            tracing::debug!(instance = %call.instance, step = %call.step, epoch = call.epoch, "the call's time was over before it began");
+            return Settlement::Ack;
+        }
         let address = CompleteCall {
             instance: call.instance,
             step: call.step.clone(),
@@ -221,8 +226,8 @@ impl Desk {
         match error.code() {
             // Nobody waits for this reply any more, and nobody ever will: the command is stale.
             Some(ErrorCode::Fenced | ErrorCode::SagaNotFound | ErrorCode::SagaStateConflict) => Settlement::Ack,
-            // A reply that the server can never take, for example an output over the bound. The effect may be there, so the
-            // saga is told that the outcome is unknown, and why.
+            // A reply that the server can never take, for example one whose output is over the bound of a request. A success is told
+            // without its output; else the effect may be there, so the saga is told that the outcome is unknown, and why.
             Some(code) if !error.is_retryable() && !error.is_outcome_unknown() => self.reply_unknown(reply, code, &error).await,
             // The server may or may not have it. Delivered again, the call is handled again under the same key.
             _ => Settlement::Nack { delay: None, reason: format!("the reply could not be given: {error}") },
@@ -231,7 +236,12 @@ impl Desk {
 
     async fn reply_unknown(&self, refused: CompleteCall, code: ErrorCode, error: &ClientError) -> Settlement {
         let failure = Failure { code: code.as_str().to_owned(), message: format!("the reply was refused: {error}") };
-        let reply = CompleteCall { reply: CallOutcome::Unknown { failure, retry_after_ms: None }, ..refused };
+        // That it took effect is known, and must not become doubt because of what it returned.
+        let word = match refused.reply {
+            CallOutcome::Succeeded { .. } => CallOutcome::Succeeded { output: JsonText::null() },
+            _ => CallOutcome::Unknown { failure, retry_after_ms: None },
+        };
+        let reply = CompleteCall { reply: word, ..refused };
         match self.client.sagas().complete(&reply).await {
             Ok(_) => Settlement::Settled,
             Err(again) => Settlement::Nack { delay: None, reason: format!("the reply was refused: {again}") },

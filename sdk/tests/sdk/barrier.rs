@@ -35,6 +35,7 @@ pub(crate) fn call(instance: u128, operation: Operation) -> Call {
         must_succeed: operation == Operation::Compensation,
         started_at_ms: 0,
         deadline_ms: 0,
+        timeout_ms: 30_000,
         arguments: Value::Null.into(),
         action_output: None,
         reply_partition: PartitionId(0),

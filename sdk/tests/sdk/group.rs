@@ -55,6 +55,15 @@ impl Group {
         self.arrived.notify_waiters();
     }
 
+    /// As [`Group::put`], of records that were first handed out so long ago.
+    pub(crate) fn put_again(&self, values: impl IntoIterator<Item = Value>, handed_out_ago_ms: u64) {
+        let before = self.state.lock().expect("no panic").waiting.len();
+        self.put(values);
+        for record in self.state.lock().expect("no panic").waiting.iter_mut().skip(before) {
+            record["handed_out_ago_ms"] = json!(handed_out_ago_ms);
+        }
+    }
+
     /// The next request with this verb gets this answer instead.
     pub(crate) fn fail_next(&self, verb: &str, answer: Answer) {
         self.state.lock().expect("no panic").failing.push_back((verb.to_owned(), answer));

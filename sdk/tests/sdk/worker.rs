@@ -24,6 +24,7 @@ fn call(name: &str, epoch: u32) -> Value {
         must_succeed: false,
         started_at_ms: 0,
         deadline_ms: u64::MAX,
+        timeout_ms: 30_000,
         arguments: json!({"sku": "a"}).into(),
         action_output: None,
         reply_partition: sagamq_sdk::api::PartitionId(0),
@@ -161,17 +162,30 @@ async fn a_lost_answer_repeats_the_reply_and_a_server_that_stays_away_gets_the_c
 }
 
 #[tokio::test]
-async fn a_reply_that_the_server_cannot_take_becomes_an_unknown_outcome_with_its_cause() {
+async fn a_call_whose_time_is_over_is_dropped_and_one_whose_time_is_not_is_handled() {
+    let group = Group::default();
+    group.put_again([call("reserve", 1)], 30_000);
+    group.put_again([call("reserve", 2)], 1_000);
+    let server = server(&group, applied).await;
+    let replies = replies(&server, 1).await;
+    assert_eq!(replies.iter().map(|reply| reply["epoch"].as_u64()).collect::<Vec<_>>(), [Some(2)]);
+    assert_eq!(group.settled().get("r0"), Some(&Settled::Acked), "nobody waits for it");
+}
+
+#[tokio::test]
+async fn a_success_whose_output_the_server_cannot_take_stays_a_success() {
     let group = Group::default();
     group.put([call("reserve", 1)]);
-    let server = server(&group, |seen| {
-        let is_success = seen.json["reply"]["outcome"] == "succeeded";
-        if is_success { Answer::Problem(ErrorCode::PayloadTooLarge) } else { applied(seen) }
-    })
-    .await;
+    let server =
+        server(
+            &group,
+            |seen| {
+                if seen.json["reply"]["output"].is_null() { applied(seen) } else { Answer::Problem(ErrorCode::PayloadTooLarge) }
+            },
+        )
+        .await;
     let replies = replies(&server, 2).await;
-    assert_eq!(replies[1]["reply"]["outcome"], "unknown", "the effect may be there: never refused");
-    assert_eq!(replies[1]["reply"]["failure"]["code"], "PAYLOAD_TOO_LARGE");
+    assert_eq!(replies[1]["reply"], json!({"outcome": "succeeded", "output": null}), "what took effect must not become doubt");
     assert!(group.settled().is_empty());
 }
 

@@ -5,13 +5,15 @@ use super::{Lane, Live};
 use crate::definition::{Definition, Target};
 use crate::orchestrator::SagaError;
 use crate::orchestrator::beside::{beside, may_take_long};
+use crate::participant::Word;
 use crate::participant::topic::{self, AttemptId};
 use crate::protocol::{CallCommand, Command, Decision, Input, InstanceState, RecordedEvent, decide};
 use crate::store;
 use sagamq_api::saga::{CompleteCall, CompletedCall, SagaState};
-use sagamq_api::{Offset, TopicName};
+use sagamq_api::{GroupName, Offset, TopicName};
 use sagamq_broker::{ShardCommit, SubmitError, WriteError};
 use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -31,13 +33,43 @@ struct Outgoing {
     /// Attempts whose command records are appended, in the order of the appends.
     appended: Vec<(AttemptId, TopicName)>,
     touched: BTreeSet<TopicName>,
+    /// Command records that are settled, should they have to be put back.
+    settled: Vec<(AttemptId, TopicName, Offset)>,
+    /// Calls over HTTP whose attempts are over.
+    ended: Vec<AttemptId>,
+}
+
+/// Commands of instances that are set aside, settled in one commit.
+const STALE_AT_ONCE: usize = 1_000;
+
+/// A decision changes nothing by itself, so one that panicked leaves nothing half done.
+fn caught<T>(decide: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(decide)).ok()
+}
+
+/// A participant's word as an input of its instance.
+fn input_of(word: Word) -> (Uuid, Input) {
+    let Word { call: CompleteCall { instance, step, operation, epoch, reply: outcome }, note } = word;
+    (instance, Input::Reply { step, operation, epoch, outcome, note })
+}
+
+fn settle(commit: &mut ShardCommit, topic: &TopicName, workers: &GroupName, offset: Offset) {
+    if let Err(error) = commit.settle(topic, workers, offset) {
+        // The topic or its group was deleted: there is no worker left that could get the record.
+        tracing::warn!(%topic, %error, "a command cannot be settled");
+    }
+}
+
+fn settle_unseen(commit: &mut ShardCommit, topic: &TopicName, workers: &GroupName, offset: Offset) {
+    if let Err(error) = commit.settle_unseen(topic, workers, offset) {
+        tracing::warn!(%topic, %error, "a command cannot be settled");
+    }
 }
 
 impl Lane {
     /// A worker's reply.
-    pub(super) async fn complete(&mut self, call: CompleteCall, reply: Reply<CompletedCall>) {
-        let CompleteCall { instance, step, operation, epoch, reply: outcome } = call;
-        let input = Input::Reply { step, operation, epoch, outcome };
+    pub(super) async fn complete(&mut self, word: Word, reply: Reply<CompletedCall>) {
+        let (instance, input) = input_of(word);
         self.answer_with(instance, input, reply, |applied| CompletedCall { duplicate: applied.duplicate, state: applied.state }).await;
     }
 
@@ -69,20 +101,26 @@ impl Lane {
     }
 
     /// An HTTP participant's outcome. What is fenced off is old news.
-    pub(super) async fn outcome(&mut self, call: CompleteCall) {
-        let CompleteCall { instance, step, operation, epoch, reply: outcome } = call;
-        match self.decide(instance, Input::Reply { step, operation, epoch, outcome }).await {
+    pub(super) async fn outcome(&mut self, word: Word) {
+        let (instance, input) = input_of(word);
+        self.take_in(instance, input).await;
+    }
+
+    /// What nobody waits for the answer of.
+    pub(super) async fn take_in(&mut self, instance: Uuid, input: Input) {
+        match self.decide(instance, input).await {
             Ok(decision) => self.commit(instance, decision, None, Box::new(|_| ())).await,
             Err(error) => tracing::debug!(saga = %instance, %error, "an outcome came too late"),
         }
     }
 
     /// A reply record: what it leads to is committed together with the cursor behind it.
-    pub(super) async fn reply_record(&mut self, call: Result<CompleteCall, String>, next: Offset) {
-        let decided = match call {
+    pub(super) async fn reply_record(&mut self, word: Result<Word, String>, next: Offset) {
+        let decided = match word {
             Err(reason) => Err(reason),
-            Ok(CompleteCall { instance, step, operation, epoch, reply: outcome }) => {
-                let decided = self.decide(instance, Input::Reply { step, operation, epoch, outcome }).await;
+            Ok(word) => {
+                let (instance, input) = input_of(word);
+                let decided = self.decide(instance, input).await;
                 decided.map(|decision| (instance, decision)).map_err(|error| error.to_string())
             }
         };
@@ -93,32 +131,60 @@ impl Lane {
         }
     }
 
-    /// Fires what is due, earliest first. An instance is due once, whatever the heap holds.
-    pub(super) async fn fire_timers(&mut self) {
-        let now_ms = self.parts.clock.now_ms();
-        while let Some((_, id)) = self.timers.pop_due(now_ms) {
-            let is_due = self.instances.get(&id).and_then(|live| live.state.next_due_ms()).is_some_and(|due_ms| due_ms <= now_ms);
-            if is_due && let Ok(decision) = self.decide(id, Input::Timer).await {
-                self.commit(id, decision, None, Box::new(|_| ())).await;
-            }
-        }
-    }
-
-    async fn decide(&mut self, id: Uuid, input: Input) -> Result<Decision, SagaError> {
-        if let Some(reason) = self.quarantined.get(&id) {
-            return Err(SagaError::Quarantined { id, reason: reason.clone() });
+    pub(super) async fn decide(&mut self, id: Uuid, input: Input) -> Result<Decision, SagaError> {
+        if let Some(reason) = self.parts.quarantine.reason(id) {
+            return Err(SagaError::Quarantined { id, reason });
         }
         let Some(live) = self.instances.get(&id) else {
             // Long at its end: only the disk knows it, and it is asked for the sake of a precise answer.
             let (definition, state) = self.fold(id)?.ok_or(SagaError::SagaNotFound(id))?;
             return self.decide_on(&definition, &state, input).await;
         };
-        if may_take_long(&live.definition, &live.state, &input) {
+        let decided = if may_take_long(&live.definition, &live.state, &input) {
             let (definition, state) = (Arc::clone(&live.definition), live.state.clone());
-            return self.decide_beside(definition, state, input).await;
+            self.decide_beside(definition, state, input).await
+        } else {
+            let (now_ms, random) = (self.parts.clock.now_ms(), &mut self.parts.random);
+            let decided = caught(|| decide(&live.definition, &live.state, input, now_ms, &mut || random.fraction()));
+            decided.ok_or(SagaError::DecisionPanicked).and_then(|decided| Ok(decided?))
+        };
+        match decided {
+            // A poison definition or input is its own saga's fault, and must not take the others with it.
+            Err(SagaError::DecisionPanicked) => {
+                let reason = SagaError::DecisionPanicked.to_string();
+                self.set_aside(id, reason.clone());
+                Err(SagaError::Quarantined { id, reason })
+            }
+            decided => decided,
         }
-        let (now_ms, random) = (self.parts.clock.now_ms(), &mut self.parts.random);
-        Ok(decide(&live.definition, &live.state, input, now_ms, &mut || random.fraction())?)
+    }
+
+    /// Sets an instance aside while it is in memory: it takes no more part, and its commands go to nobody any more.
+    fn set_aside(&mut self, id: Uuid, reason: String) {
+        self.parts.quarantine.add(id, reason);
+        self.parts.metrics.quarantined.inc();
+        self.timers.set(id, None);
+        for attempt in self.commands.of_instance(id) {
+            self.stale.extend(self.commands.take(&attempt));
+        }
+        if let Some(live) = self.instances.remove(&id) {
+            self.parts.metrics.moved(Some(live.state.saga_state()), None);
+            self.keys.remove(&(live.state.saga, live.state.key));
+        }
+    }
+
+    /// Settles the commands of instances that are set aside.
+    pub(super) async fn settle_stale(&mut self) {
+        while !self.stale.is_empty() {
+            let mut commit = self.parts.store.0.begin();
+            for (topic, offset) in self.stale.drain(..self.stale.len().min(STALE_AT_ONCE)) {
+                settle(&mut commit, &topic, &self.workers, offset);
+            }
+            // Should it not be written, the next start finds the commands again.
+            if !commit.is_empty() && self.parts.store.0.submit(commit).await.is_err() {
+                return;
+            }
+        }
     }
 
     fn fold(&self, id: Uuid) -> Result<Option<(Arc<Definition>, InstanceState)>, SagaError> {
@@ -136,54 +202,77 @@ impl Lane {
             return self.decide_beside(Arc::clone(definition), state.clone(), input).await;
         }
         let (now_ms, random) = (self.parts.clock.now_ms(), &mut self.parts.random);
-        Ok(decide(definition, state, input, now_ms, &mut || random.fraction())?)
+        let decided = caught(|| decide(definition, state, input, now_ms, &mut || random.fraction()));
+        Ok(decided.ok_or(SagaError::DecisionPanicked)??)
     }
 
     async fn decide_beside(&mut self, definition: Arc<Definition>, state: InstanceState, input: Input) -> Result<Decision, SagaError> {
         let (now_ms, mut random) = (self.parts.clock.now_ms(), self.parts.random.fork());
-        Ok(beside(move || decide(&definition, &state, input, now_ms, &mut || random.fraction())).await?)
+        let decided = beside(move || caught(|| decide(&definition, &state, input, now_ms, &mut || random.fraction())));
+        Ok(decided.await.ok_or(SagaError::DecisionPanicked)??)
     }
 
-    /// Commits a decision about an instance in memory, and lets its consequences out when it is durable.
+    /// Commits a decision about an instance in memory that holds whatever participants have seen.
     pub(super) async fn commit(&mut self, id: Uuid, decision: Decision, cursor: Option<Offset>, answer: Answer) {
+        let committed = self.try_commit(id, decision, cursor, answer).await;
+        assert!(committed, "only time decides what depends on an unseen call");
+    }
+
+    /// Commits a decision about an instance in memory, and lets its consequences out when it is durable. `false`: a call that must be unseen
+    /// was handed out meanwhile; nothing has happened.
+    pub(super) async fn try_commit(&mut self, id: Uuid, decision: Decision, cursor: Option<Offset>, answer: Answer) -> bool {
         let applied = Applied { duplicate: decision.duplicate, state: decision.state.saga_state() };
-        if decision.events.is_empty() {
-            return self.when_durable(move |durable| answer(durable.map(|()| applied)));
+        if decision.events.is_empty() && decision.commands.is_empty() {
+            self.when_durable(move |durable| answer(durable.map(|()| applied)));
+            return true;
         }
         let mut commit = self.parts.store.0.begin();
-        store::put_instance(&mut commit, &decision.state, &decision.events);
+        if !decision.events.is_empty() {
+            store::put_instance(&mut commit, &decision.state, &decision.events);
+        }
         if let Some(next) = cursor {
             store::put_reply_cursor(&mut commit, next);
         }
-        let outgoing = self.outgoing(&mut commit, id, decision.commands);
+        let Some(outgoing) = self.outgoing(&mut commit, id, decision.commands) else { return false };
         for topic in &outgoing.touched {
             store::put_command_floor(&mut commit, topic, self.commands.floor(topic));
         }
         let submitted = match self.parts.store.0.submit(commit).await {
             Ok(submitted) => submitted,
+            Err(SubmitError::HandedOut) => {
+                self.put_back(outgoing);
+                return false;
+            }
             // Nothing was stored and memory is as it was, except that settled commands are looked for after the restart that must come.
-            Err(SubmitError::Write(error)) => return self.when_durable(move |_| answer(Err(error))),
-            Err(SubmitError::HandedOut) => unreachable!("the commit has no condition"),
+            Err(SubmitError::Write(error)) => {
+                self.when_durable(move |_| answer(Err(error)));
+                return true;
+            }
         };
+        for attempt in &outgoing.ended {
+            self.parts.caller.calls.end(attempt);
+        }
         for ((attempt, topic), offset) in outgoing.appended.into_iter().zip(&submitted.offsets) {
             self.commands.insert(attempt, &topic, *offset);
         }
         self.commits += 1;
         self.apply(id, decision.state, &decision.events);
-        let calls = outgoing.http;
         let caller = self.parts.caller.clone();
+        let calls: Vec<_> = outgoing.http.into_iter().map(|call| (caller.enter(&call, false), call)).collect();
         let then = Box::new(move |durable: Result<(), WriteError>| {
             if durable.is_ok() {
-                for call in calls {
-                    caller.call(call);
+                for (over, call) in calls {
+                    caller.call(call, over);
                 }
             }
             answer(durable.map(|()| applied));
         });
         self.follow(Some(submitted), then);
+        true
     }
 
-    fn outgoing(&mut self, commit: &mut ShardCommit, id: Uuid, commands: Vec<Command>) -> Outgoing {
+    /// Sorts commands by how they leave. `None`: a call over HTTP that must be unseen is on its way.
+    fn outgoing(&mut self, commit: &mut ShardCommit, id: Uuid, commands: Vec<Command>) -> Option<Outgoing> {
         let mut outgoing = Outgoing::default();
         for command in commands {
             match command {
@@ -200,24 +289,45 @@ impl Lane {
                         Err(error) => tracing::error!(%topic, %error, saga = %command.call.instance, "a command cannot be sent"),
                     },
                 },
-                Command::Settle { step, operation, epoch, topic } => {
+                Command::Settle { step, operation, epoch, target, unseen } => {
                     let attempt = AttemptId { instance: id, step, operation, epoch };
-                    if let Some((topic, offset)) = self.commands.take(&attempt) {
-                        self.settle(commit, &topic, offset);
-                        outgoing.touched.insert(topic);
+                    if matches!(target, Target::Http(_)) {
+                        if unseen && !self.parts.caller.calls.withdraw(&attempt) {
+                            self.put_back(outgoing);
+                            return None;
+                        }
+                        outgoing.ended.push(attempt);
+                    } else if let Some((topic, offset)) = self.commands.take(&attempt) {
+                        if unseen {
+                            settle_unseen(commit, &topic, &self.workers, offset);
+                        } else {
+                            settle(commit, &topic, &self.workers, offset);
+                        }
+                        outgoing.touched.insert(topic.clone());
+                        outgoing.settled.push((attempt, topic, offset));
                     } else {
-                        tracing::debug!(%topic, ?attempt, "the command of an attempt that is over was not found");
+                        tracing::debug!(?target, ?attempt, "the command of an attempt that is over was not found");
+                    }
+                }
+                Command::Postpone { step, operation, epoch, topic, due_ms } => {
+                    let attempt = AttemptId { instance: id, step, operation, epoch };
+                    if let Some((topic, offset)) = self.commands.find(&attempt)
+                        && let Err(error) = commit.postpone(topic, &self.workers, *offset, due_ms)
+                    {
+                        tracing::warn!(%topic, %error, "a command cannot be postponed");
+                    } else {
+                        tracing::trace!(%topic, ?attempt, due_ms, "the worker is asked again");
                     }
                 }
             }
         }
-        outgoing
+        Some(outgoing)
     }
 
-    fn settle(&self, commit: &mut ShardCommit, topic: &TopicName, offset: Offset) {
-        if let Err(error) = commit.settle(topic, &self.workers, offset) {
-            // The topic or its group was deleted: there is no worker left that could get the record.
-            tracing::warn!(%topic, %error, "a command cannot be settled");
+    /// The commands of a decision that is not committed are open as before.
+    fn put_back(&mut self, outgoing: Outgoing) {
+        for (attempt, topic, offset) in outgoing.settled {
+            self.commands.insert(attempt, &topic, offset);
         }
     }
 
@@ -235,9 +345,8 @@ impl Lane {
             metrics.finished(&state.saga, after, state.updated_at_ms.saturating_sub(state.started_at_ms));
             self.finished.push_back((self.commits, id));
         }
-        if let Some(due_ms) = state.next_due_ms() {
-            self.timers.set(due_ms, id);
-        }
+        let now_ms = self.parts.clock.now_ms();
+        self.timers.set(id, if state.is_due(now_ms) { Some(now_ms) } else { state.next_look_ms(now_ms) });
         *live = Live { definition: Arc::clone(&live.definition), state };
     }
 }

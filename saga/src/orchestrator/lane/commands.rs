@@ -7,6 +7,7 @@
 use crate::participant::topic::AttemptId;
 use sagamq_api::{Offset, TopicName};
 use std::collections::{BTreeSet, HashMap};
+use uuid::Uuid;
 
 /// Open command records, by attempt.
 #[derive(Debug, Default)]
@@ -40,6 +41,16 @@ impl OpenCommands {
         Some((topic, offset))
     }
 
+    /// Where the record of an attempt lies.
+    pub(crate) fn find(&self, attempt: &AttemptId) -> Option<&(TopicName, Offset)> {
+        self.by_attempt.get(attempt)
+    }
+
+    /// Attempts of an instance that have records.
+    pub(crate) fn of_instance(&self, instance: Uuid) -> Vec<AttemptId> {
+        self.by_attempt.keys().filter(|attempt| attempt.instance == instance).cloned().collect()
+    }
+
     /// Every command of the topic below this offset is settled.
     pub(crate) fn floor(&self, topic: &TopicName) -> Offset {
         self.by_topic.get(topic).map_or(Offset(0), |commands| commands.open.first().copied().unwrap_or(commands.end))
@@ -56,7 +67,6 @@ impl OpenCommands {
 mod tests {
     use super::*;
     use sagamq_api::saga::Operation;
-    use uuid::Uuid;
 
     #[test]
     fn the_floor_is_the_oldest_open_command() {

@@ -3,7 +3,7 @@
 //! The lane decides ahead of the disk; nobody outside may. So everything that leaves the lane goes through this task, also answers to
 //! reads: what they tell is then durable as well.
 
-use sagamq_broker::{Submitted, WriteError};
+use sagamq_broker::{PartGuard, Submitted, WriteError};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::mpsc;
@@ -30,7 +30,9 @@ impl DurableCommit {
 }
 
 /// Ends when the lane has ended and everything it handed over is done.
-pub(crate) async fn follow(mut lane: mpsc::UnboundedReceiver<Following>, durable: DurableCommit) {
+pub(crate) async fn follow(mut lane: mpsc::UnboundedReceiver<Following>, durable: DurableCommit, life: PartGuard) {
+    // Told before the channel closes, should this task die.
+    let life = life;
     let mut failed: Option<WriteError> = None;
     while let Some(Following { commit, submitted, then }) = lane.recv().await {
         if let (None, Some(submitted)) = (&failed, submitted) {
@@ -42,4 +44,5 @@ pub(crate) async fn follow(mut lane: mpsc::UnboundedReceiver<Following>, durable
         // After a failed write the lane's memory is ahead of a disk that will not follow: nothing of it may be told any more.
         then(failed.clone().map_or(Ok(()), Err));
     }
+    life.ended();
 }

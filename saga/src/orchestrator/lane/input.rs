@@ -2,9 +2,11 @@
 
 use crate::definition::Definition;
 use crate::orchestrator::SagaError;
-use crate::protocol::InstanceState;
-use sagamq_api::saga::{CompleteCall, CompletedCall, SagaState, StartedSaga};
+use crate::participant::Word;
+use crate::protocol::{InstanceState, UnseenCall};
+use sagamq_api::saga::{CompletedCall, Failure, SagaState, StartedSaga};
 use sagamq_api::{JsonText, Offset};
+use sagamq_broker::{Liveness, WriteError};
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
@@ -19,11 +21,15 @@ pub(crate) enum LaneInput {
     /// Start an instance once by its key.
     Start { definition: Arc<Definition>, key: String, input: JsonText, reply: Reply<StartedSaga> },
     /// A worker's reply.
-    Complete { call: CompleteCall, reply: Reply<CompletedCall> },
+    Complete { word: Word, reply: Reply<CompletedCall> },
     /// An HTTP participant's outcome.
-    Outcome(CompleteCall),
+    Outcome(Word),
+    /// An HTTP participant cannot be reached.
+    NotSent { instance: Uuid, call: UnseenCall, failure: Failure },
     /// A reply record, and the offset after it.
-    ReplyRecord { call: Result<CompleteCall, String>, next: Offset },
+    ReplyRecord { word: Result<Word, String>, next: Offset },
+    /// Every reply record that was there at the start was told, or cannot be read.
+    RepliesRead,
     /// Undo an instance.
     Cancel { id: Uuid, reason: String, reply: Reply<SagaState> },
     /// The state of an instance in memory; `None` if it is not there, and the disk has the truth.
@@ -32,21 +38,32 @@ pub(crate) enum LaneInput {
 
 /// The door to a lane; cheap to clone.
 #[derive(Clone, Debug)]
-pub(crate) struct LaneHandle(mpsc::Sender<LaneInput>);
+pub(crate) struct LaneHandle {
+    inputs: mpsc::Sender<LaneInput>,
+    liveness: Liveness,
+}
 
 impl LaneHandle {
-    pub(crate) fn channel() -> (Self, mpsc::Receiver<LaneInput>) {
-        let (sender, receiver) = mpsc::channel(INPUTS_MAX);
-        (Self(sender), receiver)
+    pub(crate) fn channel(liveness: Liveness) -> (Self, mpsc::Receiver<LaneInput>) {
+        let (inputs, receiver) = mpsc::channel(INPUTS_MAX);
+        (Self { inputs, liveness }, receiver)
     }
 
     pub(crate) async fn send(&self, input: LaneInput) -> Result<(), SagaError> {
-        self.0.send(input).await.map_err(|_| SagaError::ShuttingDown)
+        self.inputs.send(input).await.map_err(|_| SagaError::ShuttingDown)
+    }
+
+    fn lost(&self) -> SagaError {
+        match self.liveness.death() {
+            Some(death) => SagaError::Write(WriteError::Lost(death.to_owned())),
+            None => SagaError::ShuttingDown,
+        }
     }
 
     pub(crate) async fn ask<T>(&self, make: impl FnOnce(Reply<T>) -> LaneInput) -> Result<T, SagaError> {
         let (reply, answer) = oneshot::channel();
         self.send(make(reply)).await?;
-        answer.await.map_err(|_| SagaError::ShuttingDown)?
+        // The lane had it. If it died, what became of it is not known.
+        answer.await.map_err(|_| self.lost())?
     }
 }

@@ -38,6 +38,8 @@ pub enum RecoveryError {
 pub(crate) struct Recovered {
     pub(crate) instances: Vec<(Arc<Definition>, InstanceState)>,
     pub(crate) quarantined: HashMap<Uuid, String>,
+    /// Command records of instances that are set aside: nobody can use what a worker would answer.
+    pub(crate) stale: Vec<(TopicName, Offset)>,
     pub(crate) commands: OpenCommands,
     pub(crate) reply_cursor: Offset,
 }
@@ -51,7 +53,7 @@ pub(crate) async fn recover(store: LaneStore, definitions: Definitions) -> Resul
     let wanted = open_attempts(&recovered.instances);
     for topic in definitions.topics() {
         let floor = store.command_floor(&topic)?;
-        commands(&store, &topic, floor, &wanted, &mut recovered.commands).await?;
+        commands(&store, &topic, floor, &wanted, &mut recovered).await?;
     }
     Ok(recovered)
 }
@@ -60,6 +62,7 @@ fn instances(store: &LaneStore, definitions: &Definitions) -> Result<Recovered, 
     let mut recovered = Recovered {
         instances: Vec::new(),
         quarantined: HashMap::new(),
+        stale: Vec::new(),
         commands: OpenCommands::default(),
         reply_cursor: store.reply_cursor()?,
     };
@@ -76,7 +79,6 @@ fn instances(store: &LaneStore, definitions: &Definitions) -> Result<Recovered, 
 }
 
 fn set_aside(recovered: &mut Recovered, id: Uuid, reason: String) {
-    tracing::error!(saga = %id, %reason, "a saga is set aside: its history is damaged; all others go on");
     recovered.quarantined.insert(id, reason);
 }
 
@@ -100,7 +102,7 @@ async fn commands(
     topic: &TopicName,
     floor: Offset,
     wanted: &HashSet<AttemptId>,
-    commands: &mut OpenCommands,
+    recovered: &mut Recovered,
 ) -> Result<(), RecoveryError> {
     let mut next = floor;
     loop {
@@ -119,15 +121,16 @@ async fn commands(
             }
         };
         let Some(last) = records.last() else {
-            commands.raise_end(topic, next);
+            recovered.commands.raise_end(topic, next);
             return Ok(());
         };
         next = last.offset.next();
         for record in &records {
-            if let Ok(attempt) = attempt_of(&record.payload)
-                && wanted.contains(&attempt)
-            {
-                commands.insert(attempt, topic, record.offset);
+            let Ok(attempt) = attempt_of(&record.payload) else { continue };
+            if wanted.contains(&attempt) {
+                recovered.commands.insert(attempt, topic, record.offset);
+            } else if recovered.quarantined.contains_key(&attempt.instance) {
+                recovered.stale.push((topic.clone(), record.offset));
             }
         }
     }

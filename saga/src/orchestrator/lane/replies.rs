@@ -4,8 +4,8 @@ use super::input::{LaneHandle, LaneInput};
 use crate::participant::topic::reply;
 use core::time::Duration;
 use sagamq_api::{Offset, TopicName};
-use sagamq_broker::ShardEmbedder;
 use sagamq_broker::log::ReadError;
+use sagamq_broker::{EmbedError, PartGuard, ShardEmbedder};
 use tokio_util::sync::CancellationToken;
 
 /// Records that are read at a time.
@@ -15,17 +15,26 @@ const READ_RECORDS: usize = 100;
 const FAILED_PAUSE: Duration = Duration::from_secs(1);
 
 /// Feeds replies from `next` on to the lane, until the shutdown.
-pub(crate) async fn read_replies(shard: ShardEmbedder, topic: TopicName, next: Offset, lane: LaneHandle, shutdown: CancellationToken) {
+pub(crate) async fn read_replies(
+    shard: ShardEmbedder,
+    topic: TopicName,
+    next: Offset,
+    lane: LaneHandle,
+    shutdown: CancellationToken,
+    life: PartGuard,
+) {
     tokio::select! {
         () = shutdown.cancelled() => {}
         () = feed(&shard, &topic, next, &lane) => {}
     }
+    life.ended();
 }
 
 async fn feed(shard: &ShardEmbedder, topic: &TopicName, mut next: Offset, lane: &LaneHandle) {
+    let mut is_told = false;
     loop {
         match shard.read(topic, next, READ_RECORDS).await {
-            Ok(Ok(records)) if records.is_empty() => match shard.wait_for(topic, next).await {
+            Ok(Ok(records)) if records.is_empty() => match wait(shard, topic, next, lane, &mut is_told).await {
                 Ok(true) => {}
                 Ok(false) => return,
                 Err(error) => {
@@ -36,7 +45,7 @@ async fn feed(shard: &ShardEmbedder, topic: &TopicName, mut next: Offset, lane: 
             Ok(Ok(records)) => {
                 for record in records {
                     next = record.offset.next();
-                    if lane.send(LaneInput::ReplyRecord { call: reply(&record.payload), next }).await.is_err() {
+                    if lane.send(LaneInput::ReplyRecord { word: reply(&record.payload), next }).await.is_err() {
                         return;
                     }
                 }
@@ -47,12 +56,28 @@ async fn feed(shard: &ShardEmbedder, topic: &TopicName, mut next: Offset, lane: 
             }
             Ok(Err(error)) => {
                 tracing::error!(%topic, %error, "replies cannot be read");
+                tell(lane, &mut is_told).await;
                 tokio::time::sleep(FAILED_PAUSE).await;
             }
             Err(error) => {
                 tracing::error!(%topic, %error, "replies cannot be read");
+                tell(lane, &mut is_told).await;
                 tokio::time::sleep(FAILED_PAUSE).await;
             }
         }
+    }
+}
+
+async fn wait(shard: &ShardEmbedder, topic: &TopicName, next: Offset, lane: &LaneHandle, is_told: &mut bool) -> Result<bool, EmbedError> {
+    tell(lane, is_told).await;
+    shard.wait_for(topic, next).await
+}
+
+/// Tells the lane, once, that it has heard of every reply that was there at the start, or cannot hear of it: time may go on.
+async fn tell(lane: &LaneHandle, is_told: &mut bool) {
+    if !*is_told {
+        *is_told = true;
+        // A lane that is gone is shutting down.
+        let _ = lane.send(LaneInput::RepliesRead).await;
     }
 }

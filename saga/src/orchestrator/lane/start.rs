@@ -2,7 +2,7 @@
 
 use super::input::Reply;
 use super::{Lane, Live};
-use crate::definition::Definition;
+use crate::definition::{Definition, Target};
 use crate::expression::same;
 use crate::orchestrator::SagaError;
 use crate::orchestrator::beside::{INLINE_BYTES_MAX, beside};
@@ -87,13 +87,11 @@ impl Lane {
         for (definition, state) in instances {
             self.parts.metrics.moved(None, Some(state.saga_state()));
             self.parts.metrics.recovered.inc();
-            if let Some(due_ms) = state.next_due_ms() {
-                self.timers.set(due_ms, state.id);
-            }
-            for call in open_calls(&definition, &state) {
-                if call.call.deadline_ms > now_ms {
-                    self.parts.caller.call(call);
-                }
+            self.timers.set(state.id, if state.is_due(now_ms) { Some(now_ms) } else { state.next_look_ms(now_ms) });
+            for call in open_calls(&definition, &state).into_iter().filter(|call| matches!(call.target, Target::Http(_))) {
+                // An earlier process may have sent it, so it is asked once more, in a time of its own.
+                let over = self.parts.caller.enter(&call, true);
+                self.parts.caller.call(call, over);
             }
             self.keys.insert((state.saga.clone(), state.key.clone()), state.id);
             self.instances.insert(state.id, Live { definition, state });

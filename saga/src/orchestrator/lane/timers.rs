@@ -1,28 +1,74 @@
-//! When instances of a lane are due: a heap beside the states, which are the truth. An entry that its state does not confirm is dropped.
+//! When instances of a lane are due: a heap beside the states, which are the truth. Each instance has one time at most.
 
 use core::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashMap};
 use uuid::Uuid;
+
+/// Entries of the heap that no instance stands for any more are let go when there are more of them than this, and than of the others.
+const STALE_MIN: usize = 64;
 
 /// Due times, earliest first.
 #[derive(Debug, Default)]
-pub(crate) struct Timers(BinaryHeap<Reverse<(u64, Uuid)>>);
+pub(crate) struct Timers {
+    heap: BinaryHeap<Reverse<(u64, Uuid)>>,
+    /// The time of each instance; what the heap holds beside these is stale.
+    set: HashMap<Uuid, u64>,
+}
 
 impl Timers {
-    pub(crate) fn set(&mut self, due_ms: u64, id: Uuid) {
-        self.0.push(Reverse((due_ms, id)));
+    /// Sets the time of an instance, or takes it away.
+    pub(crate) fn set(&mut self, id: Uuid, due_ms: Option<u64>) {
+        let before = match due_ms {
+            Some(due_ms) => self.set.insert(id, due_ms),
+            None => self.set.remove(&id),
+        };
+        if let Some(due_ms) = due_ms.filter(|_| before != due_ms) {
+            self.heap.push(Reverse((due_ms, id)));
+        }
+        if self.heap.len() > 2 * self.set.len() + STALE_MIN {
+            self.heap = self.set.iter().map(|(&id, &due_ms)| Reverse((due_ms, id))).collect();
+        }
     }
 
     /// When the first one is due.
-    pub(crate) fn next_due_ms(&self) -> Option<u64> {
-        self.0.peek().map(|Reverse((due_ms, _))| *due_ms)
+    pub(crate) fn next_due_ms(&mut self) -> Option<u64> {
+        while let Some(&Reverse((due_ms, id))) = self.heap.peek() {
+            if self.set.get(&id) == Some(&due_ms) {
+                return Some(due_ms);
+            }
+            self.heap.pop();
+        }
+        None
     }
 
-    /// Takes an instance that is due, with the time it was set to.
-    pub(crate) fn pop_due(&mut self, now_ms: u64) -> Option<(u64, Uuid)> {
+    /// Takes an instance that is due.
+    pub(crate) fn pop_due(&mut self, now_ms: u64) -> Option<Uuid> {
         if self.next_due_ms()? > now_ms {
             return None;
         }
-        self.0.pop().map(|Reverse(entry)| entry)
+        let Reverse((_, id)) = self.heap.pop()?;
+        self.set.remove(&id);
+        Some(id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_instance_is_due_once_at_its_last_time_and_the_heap_does_not_grow_with_changes() {
+        let mut timers = Timers::default();
+        let ids = [1, 2, 3].map(Uuid::from_u128);
+        for round in 0..100_000_u64 {
+            for (id, after) in ids.into_iter().zip([30, 10, 20]) {
+                timers.set(id, Some(round + after));
+            }
+        }
+        assert!(timers.heap.len() <= 3 * ids.len() + STALE_MIN, "{}", timers.heap.len());
+        timers.set(ids[2], None);
+        assert_eq!(timers.next_due_ms(), Some(100_009));
+        assert_eq!([timers.pop_due(100_008), timers.pop_due(200_000), timers.pop_due(200_000)], [None, Some(ids[1]), Some(ids[0])]);
+        assert_eq!((timers.pop_due(u64::MAX), timers.next_due_ms()), (None, None));
     }
 }

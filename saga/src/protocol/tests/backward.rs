@@ -2,7 +2,7 @@
 
 use super::fixture::*;
 use crate::definition::StepKind::Compensatable;
-use crate::protocol::{Command, Input, Rejection, SagaEvent};
+use crate::protocol::{Command, HandOut, Input, Rejection, SagaEvent};
 use sagamq_api::saga::{CallOutcome, SagaState, StepState};
 use serde_json::json;
 
@@ -107,7 +107,7 @@ fn a_compensation_is_tried_again_then_blocks_and_the_others_go_on() {
     for _ in 0..2 {
         run.undo_reply("a", refused());
         run.now_ms += 400;
-        run.input(Input::Timer).expect("time passes");
+        run.look(HandOut::Unknown);
     }
     run.undo_reply("a", unknown());
     assert_eq!((run.step_state("a"), run.saga_state()), (StepState::CompensationFailed, SagaState::Compensating));
@@ -171,10 +171,10 @@ fn the_sagas_timeout_undoes_and_does_not_touch_compensations() {
     run.reply("a", done());
     run.reply("b", done());
     run.now_ms = 61_000;
-    run.input(Input::Timer).expect("time passes");
+    run.look(HandOut::Unknown);
     assert_eq!(run.state.failure.as_ref().map(|f| f.code.as_str()), Some("SAGA_TIMEOUT"));
     assert_eq!(run.called(), ["undo_c"], "its attempt was over as well, without an answer");
     run.now_ms += 500_000;
-    run.input(Input::Timer).expect("time passes");
+    run.look(HandOut::Unknown);
     assert_eq!(run.saga_state(), SagaState::Compensating);
 }

@@ -2,7 +2,7 @@
 
 use crate::definition::{Call, Definition, RetryPolicy, Step, StepKind, Target};
 use crate::expression::Template;
-use crate::protocol::{Command, Decision, Input, InstanceState, Rejection, SagaEvent, decide, instance_id};
+use crate::protocol::{Command, Decision, HandOut, Input, InstanceState, Rejection, SagaEvent, decide, instance_id};
 use core::time::Duration;
 use sagamq_api::StepId;
 use sagamq_api::saga::{CallOutcome, Failure, Operation, SagaState, StepState};
@@ -35,6 +35,7 @@ pub(super) fn step(name: &str, after: &[usize], kind: StepKind) -> Step {
         kind,
         action: call(name, json!({}), 3),
         compensation: (kind == StepKind::Compensatable).then(|| call(&format!("undo_{name}"), json!({}), 3)),
+        queue_timeout: None,
     }
 }
 
@@ -103,7 +104,7 @@ impl Run {
     }
 
     pub(super) fn reply_to(&mut self, step: &str, operation: Operation, epoch: u32, outcome: CallOutcome) -> Result<bool, Rejection> {
-        self.input(Input::Reply { step: id(step), operation, epoch, outcome })
+        self.input(Input::Reply { step: id(step), operation, epoch, outcome, note: None })
     }
 
     /// A reply to the current attempt of the action.
@@ -121,7 +122,18 @@ impl Run {
     /// Moves the time to the next timer and lets it fire.
     pub(super) fn tick(&mut self) {
         self.now_ms = self.state.next_due_ms().expect("a timer is set").max(self.now_ms);
-        self.input(Input::Timer).expect("time always passes");
+        self.look(HandOut::Unknown);
+    }
+
+    /// Lets the timer fire; all calls in progress that are not known to be handed out are as said.
+    pub(super) fn look(&mut self, hand_out: HandOut) {
+        let hand_outs = self.state.unseen_calls().into_iter().map(|call| (call, hand_out)).collect();
+        self.input(Input::Timer { hand_outs }).expect("time always passes");
+    }
+
+    /// The step's last failure.
+    pub(super) fn last_failure(&self) -> &str {
+        self.state.failures.last().map_or("", |failed| failed.failure.code.as_str())
     }
 
     pub(super) fn step(&self, name: &str) -> &crate::protocol::StepStatus {

@@ -129,7 +129,7 @@ fn a_saga_that_polls_for_ever_is_compensated_before_its_log_is_full() {
         run.undo_reply(name, done());
     }
     assert_eq!(run.saga_state(), SagaState::Compensated);
-    assert!(run.state.events < 10_000 && run.state.failures.len() <= crate::protocol::FAILURES_MAX);
+    assert!(run.state.events < 10_000 && run.state.failures.len() <= sagamq_api::limits::SAGA_FAILURES_MAX);
 }
 
 #[test]
@@ -158,6 +158,6 @@ fn a_start_happens_once_and_nothing_happens_before_it() {
     let start = Input::Start { key: "k".to_owned(), generation: 1, input: json!({}).into() };
     assert_eq!(run.input(start), Err(crate::protocol::Rejection::AlreadyStarted));
     run.state = crate::protocol::InstanceState::new(run.state.id, &run.definition);
-    assert_eq!(run.input(Input::Timer), Err(crate::protocol::Rejection::NotStarted));
+    assert_eq!(run.input(Input::Timer { hand_outs: Vec::new() }), Err(crate::protocol::Rejection::NotStarted));
     assert_eq!(run.count(|event| matches!(event, SagaEvent::SagaStarted { .. })), 1);
 }

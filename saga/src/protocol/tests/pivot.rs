@@ -2,7 +2,7 @@
 
 use super::fixture::*;
 use crate::definition::StepKind::{Compensatable, Pivot, Retriable};
-use crate::protocol::{Command, Input, Rejection, SagaEvent};
+use crate::protocol::{Command, HandOut, Input, Rejection, SagaEvent};
 use sagamq_api::saga::{SagaState, StepState};
 
 #[test]
@@ -68,7 +68,7 @@ fn a_timeout_waits_for_a_pivot_in_flight_and_is_void_if_it_succeeded() {
     let mut run = Run::start(chain(Some(1)));
     run.reply("a", done());
     run.now_ms = 61_000;
-    run.input(Input::Timer).expect("time passes");
+    run.look(HandOut::Unknown);
     assert_eq!((run.step_state("b"), run.state.stop.is_some()), (StepState::InProgress, true));
     run.tick();
     assert_eq!(run.called(), ["b"], "its outcome must be known");
@@ -95,7 +95,7 @@ fn past_the_pivot_nothing_stops_the_saga() {
     run.reply("b", done());
     assert_eq!(run.input(Input::Cancel { reason: String::new() }), Err(Rejection::NotCancellable));
     run.now_ms = 61_000;
-    run.input(Input::Timer).expect("time passes");
+    run.look(HandOut::Unknown);
     run.tick();
     assert_eq!(run.count(|event| *event == SagaEvent::SagaTimeoutPassed), 1);
     run.reply("c", done());

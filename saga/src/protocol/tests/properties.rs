@@ -5,9 +5,12 @@
 
 use super::fixture::*;
 use crate::definition::{Definition, StepKind};
-use crate::protocol::{CallCommand, Command, Input, InstanceState, Phase, Rejection, decide, instance_id, open_calls};
+use crate::protocol::{
+    CallCommand, Command, HandOut, Input, InstanceState, Phase, Rejection, SagaEvent, UnseenCall, decide, instance_id, open_calls,
+};
 use proptest::prelude::*;
 use sagamq_api::saga::{Call, CallOutcome, Operation, StepState};
+use sagamq_api::{JsonText, StepId};
 use sagamq_broker::env::Random;
 use serde_json::json;
 
@@ -21,10 +24,23 @@ enum Fate {
     UnknownBefore,
     UnknownAfter,
     Ongoing,
+    /// Unknown first, and long after the attempt's end the word.
+    AnsweredLate,
+    /// A success whose output cannot be kept.
+    AnsweredAtLength,
 }
 
-const FATES: [Fate; 7] =
-    [Fate::Answered, Fate::AnsweredTwice, Fate::LostBefore, Fate::LostAfter, Fate::UnknownBefore, Fate::UnknownAfter, Fate::Ongoing];
+const FATES: [Fate; 9] = [
+    Fate::Answered,
+    Fate::AnsweredTwice,
+    Fate::LostBefore,
+    Fate::LostAfter,
+    Fate::UnknownBefore,
+    Fate::UnknownAfter,
+    Fate::Ongoing,
+    Fate::AnsweredLate,
+    Fate::AnsweredAtLength,
+];
 
 /// One step's participant and its books.
 #[derive(Clone, Debug, Default)]
@@ -64,7 +80,7 @@ impl Books {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 enum Message {
     Call(Box<Call>),
     Reply { call: Box<Call>, outcome: CallOutcome },
@@ -76,6 +92,12 @@ struct World {
     messages: Vec<Message>,
     random: Random,
     chaos: f64,
+    /// Words that come at any later time.
+    late: Vec<(Call, CallOutcome)>,
+    /// Calls that were handed out, with the time: the queue's marks.
+    handed_out: Vec<(StepId, Operation, u32, u64)>,
+    /// Whether the participants are away: nothing is handed out.
+    away: bool,
 }
 
 fn random_definition(steps: usize, has_pivot: bool, random: &mut Random) -> Definition {
@@ -113,7 +135,7 @@ impl World {
         });
         let books = books.collect();
         let run = Run::start(definition);
-        let mut world = Self { run, books, messages: Vec::new(), random, chaos };
+        let mut world = Self { run, books, messages: Vec::new(), random, chaos, late: Vec::new(), handed_out: Vec::new(), away: false };
         world.take_commands();
         world
     }
@@ -125,6 +147,8 @@ impl World {
                     self.check_call(&command);
                     self.messages.push(Message::Call(Box::new(command.call)));
                 }
+                // Delivered again: the participants hold their books, so that is only another call.
+                Command::Postpone { .. } => {}
                 Command::Settle { step, operation, epoch, .. } => self.messages.retain(|message| match message {
                     Message::Call(call) => !(call.step == step && call.operation == operation && call.epoch == epoch),
                     Message::Reply { .. } => true,
@@ -162,27 +186,80 @@ impl World {
         if self.random.fraction() < 0.01 && self.run.input(Input::Cancel { reason: String::new() }).is_ok() {
             self.take_commands();
         }
-        let ticks = self.messages.is_empty() || self.random.fraction() < 0.15;
-        if ticks && self.run.state.next_due_ms().is_some() {
-            self.run.tick();
-            self.take_commands();
+        if self.random.fraction() < 0.02 {
+            self.away = !self.away;
+        }
+        if self.random.fraction() < 0.1
+            && let Some((call, outcome)) = self.late.pop()
+        {
+            self.messages.push(Message::Reply { call: Box::new(call), outcome });
+        }
+        let is_stuck = self.away && self.messages.iter().all(|message| matches!(message, Message::Call(_)));
+        let ticks = self.messages.is_empty() || is_stuck || self.random.fraction() < 0.15;
+        if ticks && let Some(look_ms) = self.next_look_ms() {
+            self.run.now_ms = look_ms;
+            self.look();
             return true;
         }
         if self.messages.is_empty() {
-            return false;
+            self.messages.extend(self.late.pop().map(|(call, outcome)| Message::Reply { call: Box::new(call), outcome }));
+            return !self.messages.is_empty();
         }
         let at = usize::try_from(self.random.next_u64() % self.messages.len() as u64).expect("an index");
         match self.messages.swap_remove(at) {
-            Message::Call(call) => self.deliver(&call),
+            call @ Message::Call(_) if self.away => self.messages.push(call),
+            Message::Call(call) => {
+                self.handed_out.push((call.step.clone(), call.operation, call.epoch, self.run.now_ms));
+                self.deliver(&call);
+            }
             Message::Reply { call, outcome } => self.answer(&call, outcome),
         }
         true
     }
 
+    /// When the lane would look at the instance.
+    fn next_look_ms(&self) -> Option<u64> {
+        let (state, now_ms) = (&self.run.state, self.run.now_ms);
+        if state.is_due(now_ms) && self.run.history.last().is_none_or(|last| last.at_ms == now_ms) {
+            return Some(now_ms);
+        }
+        state.next_look_ms(now_ms).map(|at_ms| at_ms.max(now_ms + 1))
+    }
+
+    /// Time passes, with what the queue's marks say.
+    fn look(&mut self) {
+        let known = |call: &UnseenCall| {
+            let is_it = |seen: &&(StepId, Operation, u32, u64)| (&seen.0, seen.1, seen.2) == (&call.step, call.operation, call.epoch);
+            self.handed_out.iter().find(is_it).map_or(HandOut::Never, |seen| HandOut::At(seen.3))
+        };
+        let hand_outs = self
+            .run
+            .state
+            .unseen_calls()
+            .into_iter()
+            .map(|call| {
+                let hand_out = known(&call);
+                (call, hand_out)
+            })
+            .collect();
+        self.run.input(Input::Timer { hand_outs }).expect("time always passes");
+        for command in &self.run.commands {
+            if let Command::Settle { step, operation, epoch, unseen: true, .. } = command {
+                let is_it = |seen: &(StepId, Operation, u32, u64)| (&seen.0, seen.1, seen.2) == (step, *operation, *epoch);
+                assert!(!self.handed_out.iter().any(is_it), "what was handed out is not settled as unseen");
+            }
+        }
+        self.take_commands();
+    }
+
     fn deliver(&mut self, call: &Call) {
         let index = self.run.state.step_index(&call.step).expect("a step of the definition");
         let is_retriable = self.run.definition.steps[index].kind == StepKind::Retriable;
-        let fate = if self.random.fraction() < self.chaos { FATES[(self.random.next_u64() % 7) as usize] } else { Fate::Answered };
+        let fate = if self.random.fraction() < self.chaos {
+            FATES[usize::try_from(self.random.next_u64() % FATES.len() as u64).expect("an index")]
+        } else {
+            Fate::Answered
+        };
         let mut reply = |outcome| self.messages.push(Message::Reply { call: Box::new(call.clone()), outcome });
         let books = &mut self.books[index];
         match fate {
@@ -199,6 +276,15 @@ impl World {
                 let _ = books.act(call, is_retriable);
                 reply(unknown());
             }
+            Fate::AnsweredLate => {
+                reply(unknown());
+                let outcome = books.act(call, is_retriable);
+                self.late.push((call.clone(), outcome));
+            }
+            Fate::AnsweredAtLength => match books.act(call, is_retriable) {
+                CallOutcome::Succeeded { .. } => reply(CallOutcome::Succeeded { output: JsonText::null() }),
+                other => reply(other),
+            },
             Fate::Ongoing => {
                 reply(CallOutcome::Ongoing { retry_after_ms: None });
                 reply(books.act(call, is_retriable));
@@ -207,17 +293,19 @@ impl World {
     }
 
     fn answer(&mut self, call: &Call, outcome: CallOutcome) {
-        let reply = Input::Reply { step: call.step.clone(), operation: call.operation, epoch: call.epoch, outcome };
+        let reply = Input::Reply { step: call.step.clone(), operation: call.operation, epoch: call.epoch, outcome, note: None };
         let was_at_rest = self.run.state.phase.is_at_rest();
         let before = self.run.history.len();
         match self.run.input(reply.clone()) {
             Ok(_) => {
-                assert!(!was_at_rest || (self.run.commands.is_empty() && self.run.history.len() == before), "nothing follows the end");
+                let is_unblocked = self.run.history[before..].iter().any(|recorded| recorded.event == SagaEvent::SagaUnblocked);
+                let is_quiet = self.run.commands.is_empty() && self.run.history.len() == before;
+                assert!(!was_at_rest || is_quiet || is_unblocked, "nothing follows the end but the late success of what blocked");
                 self.take_commands();
                 let after = self.run.history.len();
                 // At once again: applied already, or fenced because it started the next attempt; never applied twice.
                 assert!(matches!(self.run.input(reply), Ok(true) | Err(Rejection::Fenced { .. })));
-                assert_eq!((self.run.history.len(), self.run.commands.len()), (after, 0));
+                assert_eq!(self.run.history.len(), after);
             }
             Err(Rejection::Fenced { .. }) => {}
             Err(other) => panic!("a reply was rejected: {other}"),
@@ -233,12 +321,18 @@ impl World {
         assert_eq!(folded, self.run.state, "the fold is the state");
         self.run.state = folded;
         for command in open_calls(&self.run.definition, &self.run.state) {
-            self.messages.push(Message::Call(Box::new(command.call)));
+            // A command record is in its topic still; a call over HTTP that may have been sent is made again.
+            let call = Message::Call(Box::new(command.call));
+            if !self.messages.contains(&call) {
+                self.messages.push(call);
+            }
         }
     }
 
     fn run_to_the_end(&mut self) {
-        for _ in 0..20_000 {
+        for round in 0..40_000 {
+            // An outage ends at last.
+            self.away = self.away && round < 2_000;
             if !self.happen() {
                 break;
             }
