@@ -93,7 +93,7 @@ async fn node() -> Node {
 async fn every_answer_of_a_participant_has_its_meaning() {
     let script = Script::from([
         ("first", vec![(500, "", "oops"), (202, "0", ""), (425, "0", ""), (200, "", r#"{"id": 5}"#)]),
-        ("second", vec![(410, "", "")]),
+        ("second", vec![(410, "", ""), (200, "", "")]),
     ]);
     let (participant, base) = participant(script).await;
     let node = node().await;
@@ -101,7 +101,8 @@ async fn every_answer_of_a_participant_has_its_meaning() {
     let id = node.start("web", json!({"id": "1"})).await.expect("started").id;
     let saga = node.at_rest(id).await;
     assert_eq!((saga.summary.state, saga.steps[0].output.as_ref().map(JsonText::as_str)), (SagaState::Completed, Some(r#"{"id": 5}"#)));
-    assert_eq!((saga.failures.len(), saga.failures[0].failure.code.as_str()), (1, "HTTP_500"));
+    let failures: Vec<&str> = saga.failures.iter().map(|failure| failure.failure.code.as_str()).collect();
+    assert_eq!(failures, ["HTTP_500", "HTTP_410"], "an action that is gone has not succeeded");
     let calls: Vec<(String, u32)> =
         participant.calls.lock().expect("no panic").iter().map(|call| (call.idempotency_key.clone(), call.epoch)).collect();
     let key = format!("{id}/first/action");
@@ -128,6 +129,17 @@ async fn a_refusal_over_http_undoes_and_a_compensation_that_never_works_blocks()
 }
 
 #[tokio::test]
+async fn what_is_gone_needs_no_compensation() {
+    let script = Script::from([("first", vec![(200, "", "")]), ("second", vec![(409, "", "")]), ("undo_first", vec![(410, "", "")])]);
+    let (_, base) = participant(script).await;
+    let node = node().await;
+    node.sagas.publish(&definition(&base)).await.expect("legal");
+    let id = node.start("web", json!({"id": "1"})).await.expect("started").id;
+    assert_eq!(node.at_rest(id).await.summary.state, SagaState::Compensated);
+    node.close().await;
+}
+
+#[tokio::test]
 async fn a_call_in_progress_is_made_again_after_a_crash_with_the_same_key_and_epoch() {
     let script = Script::from([("first", vec![(202, "1", ""), (200, "", "{}")]), ("second", vec![(200, "", "{}")])]);
     let (participant, base) = participant(script).await;
@@ -146,12 +158,13 @@ async fn a_call_in_progress_is_made_again_after_a_crash_with_the_same_key_and_ep
 }
 
 #[tokio::test]
-async fn nobody_there_is_unknown_and_what_may_have_happened_is_undone() {
+async fn nobody_there_is_not_sent_and_fails_with_the_saga_s_time_without_being_undone() {
     let node = node().await;
-    node.sagas.publish(&definition("http://127.0.0.1:9")).await.expect("legal");
+    let text = definition("http://127.0.0.1:9").replace("defaults:", "timeout: 300ms\ndefaults:");
+    node.sagas.publish(&text).await.expect("legal");
     let id = node.start("web", json!({"id": "1"})).await.expect("started").id;
     let saga = node.at_rest(id).await;
-    assert_eq!((saga.summary.state, saga.failures[0].failure.code.as_str()), (SagaState::Blocked, "NO_ANSWER"));
+    assert_eq!((saga.summary.state, saga.steps[0].state), (SagaState::Failed, StepState::Failed), "{saga:?}");
     node.close().await;
 }
 

@@ -4,6 +4,7 @@
 mod common;
 
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::{Json, Router, routing::post};
 use common::{Books, LIMIT, Node, ORDER, reply_to};
 use core::time::Duration;
@@ -169,11 +170,11 @@ async fn a_backlog_of_five_times_the_timeout_drains() {
     drill.check("a backlog of five times the timeout").await;
 }
 
-async fn participant(State(books): State<Books>, Json(call): Json<Call>) -> (axum::http::StatusCode, Json<Value>) {
+async fn participant(State(books): State<Books>, Json(call): Json<Call>) -> (StatusCode, Json<Value>) {
     match books.answer(&call) {
-        Some(CallOutcome::Succeeded { output }) => (axum::http::StatusCode::OK, Json(output.to_value())),
-        Some(CallOutcome::Refused { .. }) => (axum::http::StatusCode::CONFLICT, Json(json!({"code": "NO"}))),
-        _ => (axum::http::StatusCode::SERVICE_UNAVAILABLE, Json(Value::Null)),
+        Some(CallOutcome::Succeeded { output }) => (StatusCode::OK, Json(output.to_value())),
+        Some(CallOutcome::Refused { .. }) => (StatusCode::CONFLICT, Json(json!({"code": "NO"}))),
+        _ => (StatusCode::SERVICE_UNAVAILABLE, Json(Value::Null)),
     }
 }
 

@@ -61,8 +61,6 @@ async fn the_deepest_payloads_survive_a_restart_and_one_level_more_is_refused() 
     let (call, _) = node.next_command("svc.commands").await;
     assert_eq!(call.arguments, json(&format!(r#"{{"v":{deepest}}}"#)));
     let output = |levels| CallOutcome::Succeeded { output: json(&format!(r#"{{"v":{}}}"#, nested(levels))) };
-    let refused = node.sagas.complete(reply_to(&call, output(SAGA_JSON_DEPTH_MAX))).await;
-    assert!(matches!(refused, Err(SagaError::TooDeep { .. })), "{refused:?}");
     let deeper = start(&node, &format!(r#"{{"id":"2","v":[{deepest}]}}"#)).await;
     assert!(matches!(deeper, Err(SagaError::TooDeep { .. })), "{deeper:?}");
     node.sagas.complete(reply_to(&call, output(SAGA_JSON_DEPTH_MAX - 2))).await.expect("as deep as its next use allows");
@@ -76,6 +74,22 @@ async fn the_deepest_payloads_survive_a_restart_and_one_level_more_is_refused() 
     assert_eq!(saga.output, Some(json(&format!(r#"{{"deep":{}}}"#, nested(SAGA_JSON_DEPTH_MAX - 2)))));
     let history = serde_json::to_string(&node.sagas.history(id).await.expect("readable")).expect("JSON");
     assert!(history.contains(&deepest), "{history}");
+    node.close().await;
+}
+
+#[tokio::test]
+async fn an_output_that_nests_too_deep_is_a_success_with_null_and_a_note() {
+    let (_, node) = open("${ input.v }").await;
+    let id = start(&node, r#"{"id":"1","v":1}"#).await.expect("started").id;
+    let (call, _) = node.next_command("svc.commands").await;
+    let too_deep = json(&format!(r#"{{"v":{}}}"#, nested(SAGA_JSON_DEPTH_MAX)));
+    node.sagas.complete(reply_to(&call, CallOutcome::Succeeded { output: too_deep })).await.expect("what succeeded has succeeded");
+    let (call, _) = node.next_command("svc.commands").await;
+    assert_eq!(call.arguments, json(r#"{"got":null}"#));
+    node.sagas.complete(reply_to(&call, CallOutcome::Succeeded { output: json("{}") })).await.expect("applied");
+    let saga = node.at_rest(id).await;
+    assert_eq!((saga.summary.state, saga.steps[0].output.as_ref().map(JsonText::as_str)), (SagaState::Completed, Some("null")));
+    assert!(saga.failures.iter().any(|note| note.failure.message.contains("levels")), "{:?}", saga.failures);
     node.close().await;
 }
 

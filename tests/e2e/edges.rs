@@ -99,7 +99,7 @@ async fn a_database_that_lost_its_newest_writes_is_refused_until_the_loss_is_acc
     assert_eq!(refused.status.code(), Some(1), "{says}");
     assert!(says.contains("--accept-data-loss"), "it says what can be done: {says}");
     let mut accept = ServerProcess::command(&server.data(), server.address());
-    accept.args(["--accept-data-loss", "true"]);
+    accept.arg("--accept-data-loss");
     server.restart_as(accept).await;
     assert_eq!(stored(&client, &name).await, 1, "what is left is there");
     client.produce(&name, vec![ProduceRecord::text("newer")], None).await.expect("it goes on");
@@ -126,13 +126,14 @@ const DEFINITION: &str = "\
 saga: trip
 version: 1
 key: ${ input.id }
+defaults:
+  compensate_retry: { initial: 10ms, factor: 1, max: 10ms, attempts: 2 }
 services:
   hotel: { topic: hotel.commands }
 steps:
   - id: room
     call: hotel.reserve
     compensate: hotel.cancel
-    compensate_retry: { initial: 10ms, factor: 1, max: 10ms, attempts: 2 }
   - id: seat
     call: hotel.seat
     compensate: hotel.cancel

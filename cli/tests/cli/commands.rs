@@ -323,13 +323,14 @@ fn redrive_goes_on_until_none_is_left_and_not_for_ever() {
     let server = Scripted::new(move |asked| {
         let page = asked.json()["max_records"].as_u64().expect("a bound").min(left);
         left -= page;
-        json(&json!({ "redriven": page, "remaining": left }))
+        let next = if left > 0 { json!("more") } else { json!(null) };
+        json(&json!({ "redriven": page, "remaining": left, "next_cursor": next }))
     });
     let run = server.run(&["dlq", "redrive", "orders", "billing"]).expect(0);
     assert!(run.stdout.contains("1500 records will be delivered again, 0 left"), "{}", run.stdout);
     // Records that die again at once: as many are there as before.
-    let server = Scripted::new(|_| json(&json!({ "redriven": 10, "remaining": 10 })));
+    let server = Scripted::new(|_| json(&json!({ "redriven": 10, "remaining": 10, "next_cursor": "more" })));
     assert_eq!(server.run(&["dlq", "redrive", "orders", "billing", "--output", "json"]).expect(0).json()["redriven"], 20);
-    let server = Scripted::new(|asked| json(&json!({ "redriven": asked.json()["max_records"], "remaining": 100 })));
+    let server = Scripted::new(|asked| json(&json!({ "redriven": asked.json()["max_records"], "remaining": 100, "next_cursor": "more" })));
     assert_eq!(server.run(&["dlq", "redrive", "orders", "billing", "--max", "7", "--output", "json"]).expect(0).json()["redriven"], 7);
 }

@@ -47,7 +47,7 @@ pub enum SagaEvent {
         #[serde(skip_serializing_if = "Option::is_none", default)]
         queue_deadline_ms: Option<u64>,
         /// The arguments; every attempt of the operation has those of the first.
-        #[serde(skip_serializing_if = "Option::is_none", default)]
+        #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "present")]
         arguments: Option<JsonText>,
     },
     /// The call was handed to the participant later than it was decided; its time counts from then. Written only if that matters.
