@@ -38,7 +38,7 @@ async fn every_record_is_stored_once_and_handled_over_kill_9_of_the_broker_and_t
     let consuming = tokio::spawn(consumer.run(shutdown.clone(), move |delivery| {
         let counts = Arc::clone(&counts);
         async move {
-            let value = delivery.record.text().ok_or_else(|| HandlerError::terminate("no text"))?.to_string();
+            let value = delivery.record.text().ok_or_else(|| HandlerError::terminate("no text"))?;
             if value == "poison" {
                 return Err(HandlerError::terminate("poison"));
             }

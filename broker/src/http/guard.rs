@@ -116,13 +116,13 @@ fn shown(value: &str) -> &str {
 mod tests {
     use super::*;
 
-    fn checked(config: HttpConfig, method: Method, headers: &[(&str, &str)]) -> Option<ErrorCode> {
+    fn checked(config: &HttpConfig, method: &Method, headers: &[(&str, &str)]) -> Option<ErrorCode> {
         let header = |&(name, value): &(&str, &str)| {
             (http::HeaderName::from_bytes(name.as_bytes()).expect("a name"), HeaderValue::from_str(value).expect("a value"))
         };
         let headers: HeaderMap = headers.iter().map(header).collect();
         let uri = Uri::from_static("/v1/topics");
-        Guard::new(&config).check(&method, &uri, &headers).err().map(|error| error.into_problem().code)
+        Guard::new(config).check(method, &uri, &headers).err().map(|error| error.into_problem().code)
     }
 
     fn local() -> HttpConfig {
@@ -132,41 +132,44 @@ mod tests {
     #[test]
     fn on_loopback_only_names_of_this_machine_are_taken() {
         for known in ["localhost", "LocalHost:7070", "127.0.0.1:7070", "127.8.9.1", "[::1]:7070", "localhost.:1", "[::ffff:127.0.0.1]"] {
-            assert_eq!(checked(local(), Method::GET, &[("host", known)]), None, "{known}");
+            assert_eq!(checked(&local(), &Method::GET, &[("host", known)]), None, "{known}");
         }
         for unknown in
             ["evil.example", "evil.example:7070", "127.0.0.1.evil.example", "192.168.1.1", "localhost.evil.example", "", "a b", "[::2]"]
         {
-            assert_eq!(checked(local(), Method::GET, &[("host", unknown)]), Some(ErrorCode::HostNotAllowed), "{unknown}");
+            assert_eq!(checked(&local(), &Method::GET, &[("host", unknown)]), Some(ErrorCode::HostNotAllowed), "{unknown}");
             assert_eq!(
-                checked(HttpConfig::default(), Method::GET, &[("host", unknown)]),
+                checked(&HttpConfig::default(), &Method::GET, &[("host", unknown)]),
                 None,
                 "{unknown}: others see to who reaches them"
             );
         }
         let two = [("host", "localhost"), ("host", "evil.example")];
-        assert_eq!(checked(local(), Method::POST, &two), Some(ErrorCode::HostNotAllowed));
-        assert_eq!(checked(local(), Method::POST, &[]), None, "no browser leaves the host out");
+        assert_eq!(checked(&local(), &Method::POST, &two), Some(ErrorCode::HostNotAllowed));
+        assert_eq!(checked(&local(), &Method::POST, &[]), None, "no browser leaves the host out");
         let listed = || HttpConfig { allow_hosts: vec!["Broker.example".to_owned()], ..HttpConfig::default() };
-        assert_eq!(checked(listed(), Method::GET, &[("host", "broker.example:80")]), None);
-        assert_eq!(checked(listed(), Method::GET, &[("host", "other.example")]), Some(ErrorCode::HostNotAllowed));
+        assert_eq!(checked(&listed(), &Method::GET, &[("host", "broker.example:80")]), None);
+        assert_eq!(checked(&listed(), &Method::GET, &[("host", "other.example")]), Some(ErrorCode::HostNotAllowed));
     }
 
     #[test]
     fn pages_of_other_origins_are_refused_unless_listed() {
         let own = ("host", "localhost:7070");
         for origin in ["http://localhost:7070", "HTTP://LOCALHOST:7070"] {
-            assert_eq!(checked(local(), Method::POST, &[own, ("origin", origin)]), None, "{origin}");
+            assert_eq!(checked(&local(), &Method::POST, &[own, ("origin", origin)]), None, "{origin}");
         }
-        assert_eq!(checked(HttpConfig::default(), Method::POST, &[("host", "b.example"), ("origin", "https://b.example")]), None);
+        assert_eq!(checked(&HttpConfig::default(), &Method::POST, &[("host", "b.example"), ("origin", "https://b.example")]), None);
         for origin in ["null", "http://localhost:3000", "http://localhost", "https://evil.example", "http://127.0.0.1:7070", "file://"] {
             for method in [Method::POST, Method::DELETE, Method::GET] {
-                assert_eq!(checked(local(), method, &[own, ("origin", origin)]), Some(ErrorCode::OriginNotAllowed), "{origin}");
+                assert_eq!(checked(&local(), &method, &[own, ("origin", origin)]), Some(ErrorCode::OriginNotAllowed), "{origin}");
             }
         }
         let listed = || HttpConfig { allow_origins: vec!["https://Console.example/".to_owned()], ..local() };
-        assert_eq!(checked(listed(), Method::POST, &[own, ("origin", "https://console.example")]), None);
-        assert_eq!(checked(listed(), Method::POST, &[own, ("origin", "https://console.example.evil")]), Some(ErrorCode::OriginNotAllowed));
+        assert_eq!(checked(&listed(), &Method::POST, &[own, ("origin", "https://console.example")]), None);
+        assert_eq!(
+            checked(&listed(), &Method::POST, &[own, ("origin", "https://console.example.evil")]),
+            Some(ErrorCode::OriginNotAllowed)
+        );
         for (site, method, refused) in [
             ("cross-site", Method::POST, true),
             ("same-site", Method::DELETE, true),
@@ -174,7 +177,7 @@ mod tests {
             ("same-origin", Method::POST, false),
             ("cross-site", Method::GET, false),
         ] {
-            assert_eq!(checked(local(), method, &[own, (SEC_FETCH_SITE, site)]).is_some(), refused, "{site}");
+            assert_eq!(checked(&local(), &method, &[own, (SEC_FETCH_SITE, site)]).is_some(), refused, "{site}");
         }
     }
 }

@@ -178,7 +178,7 @@ mod tests {
     #[test]
     fn what_is_forgotten_is_not_charged_and_what_is_dropped_neither() {
         let memory = TailMemory::new(100_000);
-        let (kept, deleted, dropped): (Arc<Mutex<Tail>>, Arc<Mutex<Tail>>, Arc<Mutex<Tail>>) = Default::default();
+        let [kept, deleted, dropped]: [Arc<Mutex<Tail>>; 3] = Default::default();
         for tail in [&kept, &deleted, &dropped] {
             memory.push(tail, vec![batch(0, 1_000), batch(1, 1_000)]);
         }

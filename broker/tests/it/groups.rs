@@ -196,7 +196,7 @@ async fn receipts_of_others_are_refused() {
     assert!(matches!(test.broker.ack(&topic("t"), &group("none"), &request).await, Err(ConsumeError::GroupNotFound { .. })));
     let mixed = AckRequest { receipts: vec![delivered[0].receipt.clone(), "x".to_owned()] };
     let settled = test.broker.ack(&topic("t"), &group("g"), &mixed).await.expect("a bad receipt does not refuse the good one");
-    assert_eq!(settled.results.iter().map(|result| result.code).collect::<Vec<_>>(), [None, Some(sagamq_api::ErrorCode::InvalidReceipt)]);
+    assert_eq!(settled.results.iter().map(|result| result.code).collect::<Vec<_>>(), [None, Some(ErrorCode::InvalidReceipt)]);
     test.broker.delete_group(&topic("t"), &group("g")).await.expect("deleted");
     test.receive("t", "g").await;
     let deleted = test.broker.ack(&topic("t"), &group("g"), &request).await;

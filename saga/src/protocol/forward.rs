@@ -169,7 +169,7 @@ impl Planner<'_> {
     pub(crate) fn retry_action(&mut self, index: usize) {
         // A later attempt has the arguments of the first, so there is nothing that could fail.
         let started = self.start_attempt(index, Operation::Action);
-        debug_assert!(started.is_ok(), "the arguments are there");
+        assert!(started.is_ok(), "the arguments of a call that was made are kept with it");
     }
 
     /// The saga cannot succeed any more: from now on, effects are undone.

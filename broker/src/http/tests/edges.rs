@@ -17,7 +17,7 @@ const RECORDS: &str = "/v1/topics/t/records";
 
 fn local(config: HttpConfig) -> Server {
     let interface = HttpConfig { is_local: true, ..config };
-    Server::with_interface(Arc::new(MemoryStorage::new()), BrokerConfig { shards: 2, ..BrokerConfig::default() }, Router::new(), interface)
+    Server::with_interface(Arc::new(MemoryStorage::new()), BrokerConfig { shards: 2, ..BrokerConfig::default() }, Router::new(), &interface)
 }
 
 async fn asked(server: &Server, method: Method, path: &str, headers: &[(&str, &str)]) -> Answer {

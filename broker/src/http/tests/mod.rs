@@ -48,16 +48,16 @@ impl Server {
 
     /// A server with routes of an embedder beside the broker's.
     fn with_routes(storage: Arc<dyn Storage>, config: BrokerConfig, more: Router) -> Self {
-        Self::with_interface(storage, config, more, HttpConfig::default())
+        Self::with_interface(storage, config, more, &HttpConfig::default())
     }
 
-    fn with_interface(storage: Arc<dyn Storage>, config: BrokerConfig, more: Router, interface: HttpConfig) -> Self {
+    fn with_interface(storage: Arc<dyn Storage>, config: BrokerConfig, more: Router, interface: &HttpConfig) -> Self {
         let mut registry = Registry::default();
         let clock = ManualClock::at(NOW_MS);
         let broker = Broker::open(storage, config, Arc::new(clock.clone()), Random::from_seed(1), &mut registry).expect("opens");
         let metrics = HttpMetrics::register(&mut registry);
         let routes = http::router(broker.clone()).merge(more);
-        Self { app: http::application(routes, http::openapi(), Arc::new(registry), metrics, &interface), broker, clock }
+        Self { app: http::application(routes, http::openapi(), Arc::new(registry), metrics, interface), broker, clock }
     }
 
     async fn send(&self, request: Request<Body>) -> Answer {

@@ -83,6 +83,7 @@ impl Audit {
     }
 
     /// Compares two entries that must be the same.
+    #[expect(clippy::needless_pass_by_value, reason = "entries are mostly numbers, made where they are compared")]
     pub(super) fn same<T: PartialEq + Debug>(&mut self, book: &'static str, whose: &str, is: T, must_be: T) {
         let holds = is == must_be;
         self.check(book, whose, holds, || format!("is {is:?}, must be {must_be:?}"));

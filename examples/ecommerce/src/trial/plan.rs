@@ -76,8 +76,8 @@ impl Plan {
     pub(super) fn draw(seed: u64, orders: u64, trouble: Trouble) -> Self {
         let orders = usize::try_from(orders).unwrap_or(usize::MAX);
         let mut random = StdRng::seed_from_u64(seed);
-        let mut plan = Self::default();
-        plan.cards = (0..orders.div_ceil(ORDERS_PER_CARD)).map(|n| (format!("card-{n:05}"), draw_card(&mut random))).collect();
+        let cards = (0..orders.div_ceil(ORDERS_PER_CARD)).map(|n| (format!("card-{n:05}"), draw_card(&mut random))).collect();
+        let mut plan = Self { cards, ..Self::default() };
         let numbers: Vec<String> = plan.cards.keys().cloned().collect();
         plan.orders = (0..orders).map(|n| draw_order(&mut random, n, &numbers)).collect();
         for order in &plan.orders {
