@@ -9,7 +9,8 @@ use sagamq_api::group::{Delivery, EmptyReason, ExtendRequest, NackRequest, Recei
 use sagamq_api::limits::{LEASE_MS_DEFAULT, RECEIPTS_MAX, RECEIVE_RECORDS_DEFAULT, WAIT_MS_MAX};
 use sagamq_api::{ErrorCode, GroupName};
 use sagamq_sdk::ClientError;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// Pause after an answer without records, in case the server did not wait.

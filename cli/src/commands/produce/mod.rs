@@ -87,7 +87,7 @@ async fn send_lines(producer: &Producer, args: &ProduceArgs, tally: &mut Tally, 
                 }
                 Ok(None) => open = false,
                 // What was read before is still sent.
-                Err(error) => (open, input) = (false, Err(error)),
+                Err(error) => (open, input) = (false, Err(*error)),
             },
         }
     }
@@ -151,13 +151,13 @@ impl Sent<'_> {
 }
 
 /// The record of a line; `None` at the end of the input. An error says which line it is about.
-type NextRecord = Result<Option<(Line, ProduceRecord, Room)>, (Option<u64>, CliError)>;
+type NextRecord = Result<Option<(Line, ProduceRecord, Room)>, Box<(Option<u64>, CliError)>>;
 
 fn next_record(line: Option<io::Result<(Line, Room)>>, args: &ProduceArgs) -> NextRecord {
     let Some(line) = line else { return Ok(None) };
-    let (line, room) = line.map_err(|error| (None, CliError::Io { what: "cannot read stdin".to_owned(), error }))?;
+    let (line, room) = line.map_err(|error| Box::new((None, CliError::Io { what: "cannot read stdin".to_owned(), error })))?;
     let record = if args.json {
-        parse(&line).map_err(|error| (Some(line.number), error))?
+        parse(&line).map_err(|error| Box::new((Some(line.number), error)))?
     } else {
         line.text().map_or_else(|| ProduceRecord::bytes(&line.bytes), ProduceRecord::text)
     };
