@@ -1,6 +1,6 @@
 //! What the commands ask of the server, and what they do with its answers.
 
-use crate::support::{Asked, LIMIT, Scripted, json, problem, sagamq, wait};
+use crate::support::{Asked, Scripted, json, problem, sagamq, until, wait};
 use axum::response::Response;
 use rustix::process::{Pid, Signal, kill_process};
 use sagamq_api::ErrorCode;
@@ -300,11 +300,8 @@ fn an_interrupt_settles_what_was_read_and_gives_the_rest_back() {
     let mut line = String::new();
     stdout.read_line(&mut line).expect("a line");
     // Nobody reads the second one, so the command waits; that it was written says that the first one is known to be read.
-    let give_up = std::time::Instant::now() + LIMIT;
-    while rustix::io::ioctl_fionread(stdout.get_ref()).expect("a pipe") == 0 {
-        assert!(std::time::Instant::now() < give_up, "the second line is written");
-        std::thread::sleep(std::time::Duration::from_millis(1));
-    }
+    let is_written = || (rustix::io::ioctl_fionread(stdout.get_ref()).expect("a pipe") > 0).then_some(());
+    until(is_written).expect("the second line is written");
     kill_process(Pid::from_child(&child), Signal::INT).expect("it runs");
     assert!(wait(&mut child).success(), "Ctrl-C is how a reader that follows ends");
     assert_eq!((acknowledged(&server), given_back(&server).len()), (vec![json!("receipt-0")], 99));

@@ -91,14 +91,21 @@ pub(crate) fn run_with_stdin(args: &[&str], stdin: &[u8]) -> Run {
 
 /// Waits for a child that must end.
 pub(crate) fn wait(child: &mut std::process::Child) -> std::process::ExitStatus {
+    let status = until(|| child.try_wait().expect("it can be waited for"));
+    status.unwrap_or_else(|| {
+        drop(child.kill());
+        panic!("sagamq does not end");
+    })
+}
+
+/// Looks until there is something, and no longer than [`LIMIT`].
+#[expect(clippy::disallowed_methods, reason = "a test waits in real time")]
+pub(crate) fn until<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
     let give_up = std::time::Instant::now() + LIMIT;
     loop {
-        if let Some(status) = child.try_wait().expect("it can be waited for") {
-            return status;
-        }
-        if std::time::Instant::now() > give_up {
-            drop(child.kill());
-            panic!("sagamq does not end");
+        let found = look();
+        if found.is_some() || std::time::Instant::now() > give_up {
+            return found;
         }
         std::thread::sleep(Duration::from_millis(5));
     }
