@@ -121,7 +121,7 @@ impl QueueState {
         self.delayed.len() as u64
     }
 
-    /// Delayed records that [`QueueState::expire`] or [`QueueState::receive`] saw to be due.
+    /// Delayed records that [`QueueState::expire`] or [`QueueState::reserve`] saw to be due.
     #[must_use]
     pub fn ready(&self) -> u64 {
         self.ready.len() as u64
