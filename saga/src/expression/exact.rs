@@ -18,7 +18,10 @@ pub(crate) fn exact(text: &str) -> Option<Exact> {
         return text.parse().map(Exact::Int).or_else(|_| text.parse().map(Exact::Uint)).ok();
     }
     let double: f64 = text.parse().ok().filter(|double: &f64| double.is_finite())?;
-    (decimal(text)? == decimal(&format!("{double:e}"))?).then_some(Exact::Double(double))
+    let number = decimal(text)?;
+    // Between two decimals that are as short and as near, printers choose differently: what either prints is the double's own name.
+    let names = [format!("{double:e}"), serde_json::to_string(&double).ok()?];
+    names.iter().any(|name| decimal(name).as_ref() == Some(&number)).then_some(Exact::Double(double))
 }
 
 /// Sign, digits without zeros at either end, and the power of ten of the first digit: equal for equal numbers.
@@ -47,6 +50,9 @@ mod tests {
             assert_eq!(exact(text), Some(Exact::Double(if text.starts_with('-') { -double } else { double })), "{text}");
         }
         assert_eq!(exact("1E22"), Some(Exact::Double(1e22)));
+        for tie in ["1452480168903010.3", "1452480168903010.2"] {
+            assert_eq!(exact(tie), Some(Exact::Double(1_452_480_168_903_010.25)), "{tie}");
+        }
         assert_eq!(exact("5e-324"), Some(Exact::Double(5e-324)));
         assert_eq!((exact("-7"), exact("18446744073709551615")), (Some(Exact::Int(-7)), Some(Exact::Uint(u64::MAX))));
         for text in [
