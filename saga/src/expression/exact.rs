@@ -51,7 +51,7 @@ mod tests {
         }
         assert_eq!(exact("1E22"), Some(Exact::Double(1e22)));
         for tie in ["1452480168903010.3", "1452480168903010.2"] {
-            assert_eq!(exact(tie), Some(Exact::Double(1_452_480_168_903_010.25)), "{tie}");
+            assert_eq!(exact(tie), Some(Exact::Double(1_452_480_168_903_010.3)), "{tie}");
         }
         assert_eq!(exact("5e-324"), Some(Exact::Double(5e-324)));
         assert_eq!((exact("-7"), exact("18446744073709551615")), (Some(Exact::Int(-7)), Some(Exact::Uint(u64::MAX))));
