@@ -33,7 +33,7 @@ COPY --chown=0:0 sagamq /usr/local/bin/sagamq
 FROM ${BASE_IMAGE} AS manifests
 WORKDIR /src
 COPY . .
-RUN find . -type f ! -name Cargo.toml ! -name Cargo.lock ! -name rust-toolchain.toml \
+RUN find . -type f ! -name Cargo.toml ! -name Cargo.lock ! -name rust-toolchain.toml ! -path './.cargo/*' \
         ! -path '*/src/lib.rs' ! -path '*/src/main.rs' ! -path '*/src/bin/*.rs' -delete \
     && find . -name '*.rs' ! -name lib.rs -exec sh -c 'for file; do echo "fn main() { }" > "$file"; done' _ {} + \
     && find . -name lib.rs -exec sh -c 'for file; do : > "$file"; done' _ {} + \

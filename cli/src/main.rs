@@ -1,5 +1,10 @@
 //! The binary `sagamq`. Everything is in the library of this crate, so that tests can reach it.
 
+/// One allocator for Rust and for RocksDB's C++ (`docs/decisions/0016-allocator.md`): the C library's keeps what large bodies leave.
+#[cfg(all(unix, not(target_env = "musl")))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> std::process::ExitCode {
     sagamq::run(std::env::args_os()).into()
 }

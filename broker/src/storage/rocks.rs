@@ -36,7 +36,7 @@ pub struct RocksOptions {
 
 impl Default for RocksOptions {
     fn default() -> Self {
-        Self { block_cache_bytes: 128 << 20, log_buffer_bytes: 32 << 20, accept_data_loss: false, guard_interval: Duration::from_secs(1) }
+        Self { block_cache_bytes: 128 << 20, log_buffer_bytes: 16 << 20, accept_data_loss: false, guard_interval: Duration::from_secs(1) }
     }
 }
 

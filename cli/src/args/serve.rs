@@ -23,7 +23,7 @@ CONFIGURATION FILE (TOML; every key may be left out, an unknown key is an error)
   shutdown_grace = \"30s\"
   in_flight_bytes_max = \"64MiB\"
   read_bytes_max = \"64MiB\"
-  tail_bytes_max = \"64MiB\"
+  tail_bytes_max = \"32MiB\"
   request_bytes_max = \"48MiB\"
   allow_host = \"broker.example.com\"
   allow_origin = \"https://console.example.com\"
@@ -65,7 +65,7 @@ pub struct ServeArgs {
     /// Memory for all answers with records together; above it they are shorter, wait, and are then refused with 429 [env: SAGAMQ_READ_BYTES_MAX] [default: 64MiB]
     #[arg(long, value_name = "SIZE")]
     pub read_bytes_max: Option<String>,
-    /// Memory for the newest records of all partitions together [env: SAGAMQ_TAIL_BYTES_MAX] [default: 64MiB]
+    /// Memory for the newest records of all partitions together [env: SAGAMQ_TAIL_BYTES_MAX] [default: 32MiB]
     #[arg(long, value_name = "SIZE")]
     pub tail_bytes_max: Option<String>,
     /// Bound on the bytes of request bodies that are worked on at a time; further ones wait [env: SAGAMQ_REQUEST_BYTES_MAX] [default: 48MiB]

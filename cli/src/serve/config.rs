@@ -46,7 +46,7 @@ impl Default for ServeConfig {
             shutdown_grace: Duration::from_secs(30),
             in_flight_bytes_max: 64 << 20,
             read_bytes_max: 64 << 20,
-            tail_bytes_max: 64 << 20,
+            tail_bytes_max: 32 << 20,
             request_bytes_max: 48 << 20,
             allow_hosts: Vec::new(),
             allow_origins: Vec::new(),
