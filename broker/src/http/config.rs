@@ -34,7 +34,7 @@ impl Default for HttpConfig {
             is_local: false,
             allow_hosts: Vec::new(),
             allow_origins: Vec::new(),
-            body_bytes_max: 48 << 20,
+            body_bytes_max: 40 << 20,
             turn_wait: Duration::from_secs(10),
             body_time: Duration::from_secs(10),
             draining: CancellationToken::new(),

@@ -24,7 +24,7 @@ CONFIGURATION FILE (TOML; every key may be left out, an unknown key is an error)
   in_flight_bytes_max = \"64MiB\"
   read_bytes_max = \"64MiB\"
   tail_bytes_max = \"32MiB\"
-  request_bytes_max = \"48MiB\"
+  request_bytes_max = \"40MiB\"
   allow_host = \"broker.example.com\"
   allow_origin = \"https://console.example.com\"
   accept_data_loss = false
@@ -68,7 +68,7 @@ pub struct ServeArgs {
     /// Memory for the newest records of all partitions together [env: SAGAMQ_TAIL_BYTES_MAX] [default: 32MiB]
     #[arg(long, value_name = "SIZE")]
     pub tail_bytes_max: Option<String>,
-    /// Bound on the bytes of request bodies that are worked on at a time; further ones wait [env: SAGAMQ_REQUEST_BYTES_MAX] [default: 48MiB]
+    /// Bound on the bytes of request bodies that are worked on at a time; further ones wait [env: SAGAMQ_REQUEST_BYTES_MAX] [default: 40MiB]
     #[arg(long, value_name = "SIZE")]
     pub request_bytes_max: Option<String>,
     /// Names by which clients may address the server, divided by commas; where it listens on loopback, localhost and loopback addresses are

@@ -47,7 +47,7 @@ impl Default for ServeConfig {
             in_flight_bytes_max: 64 << 20,
             read_bytes_max: 64 << 20,
             tail_bytes_max: 32 << 20,
-            request_bytes_max: 48 << 20,
+            request_bytes_max: 40 << 20,
             allow_hosts: Vec::new(),
             allow_origins: Vec::new(),
         }
