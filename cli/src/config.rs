@@ -11,7 +11,10 @@ use axum::http::Uri;
 use axum::http::uri::Authority;
 use config::builder::DefaultState;
 use config::{Config, ConfigBuilder, Environment, File, FileFormat, Map, Source as _, Value, ValueKind};
+use sagamq_saga::{NoProxy, OrchestratorConfig};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use thiserror::Error;
 
 /// Beginning of the environment variables' names.
@@ -21,7 +24,7 @@ pub const ENVIRONMENT_PREFIX: &str = "SAGAMQ_";
 const CONFIG_VARIABLE: &str = "SAGAMQ_CONFIG";
 
 /// Every key of the configuration file. The flag of `data_dir` is `--data-dir`, its environment variable `SAGAMQ_DATA_DIR`.
-pub const KEYS: [&str; 13] = [
+pub const KEYS: [&str; 18] = [
     "listen",
     "data_dir",
     "shards",
@@ -35,6 +38,11 @@ pub const KEYS: [&str; 13] = [
     "request_bytes_max",
     "allow_host",
     "allow_origin",
+    "participant_allow_host",
+    "participant_proxy",
+    "participant_calls_max",
+    "participant_connect_timeout",
+    "saga_restart_grace",
 ];
 
 /// All settings of `sagamq serve`.
@@ -112,6 +120,11 @@ fn flags(mut builder: ConfigBuilder<DefaultState>, args: &ServeArgs) -> ConfigBu
         &args.request_bytes_max,
         &args.allow_host,
         &args.allow_origin,
+        &args.participant_allow_host,
+        &args.participant_proxy,
+        &args.participant_calls_max,
+        &args.participant_connect_timeout,
+        &args.saga_restart_grace,
     ];
     for (key, flag) in KEYS.into_iter().zip(flags) {
         if let Some(text) = flag {
@@ -143,7 +156,8 @@ fn read_all(merged: Map<String, Value>, path: Option<&Path>) -> Result<Settings,
             None => Err("expected a single value".to_owned()),
         };
         if let Err(reason) = result {
-            let shown = text.map_or_else(String::new, |text| format!(" is `{text}`"));
+            // A proxy's URL may hold a password.
+            let shown = text.filter(|text| !text.contains('@')).map_or_else(String::new, |text| format!(" is `{text}`"));
             faults.push(format!("{place}{shown}: {reason}"));
         }
     }
@@ -181,6 +195,14 @@ fn set(settings: &mut Settings, key: &str, text: &str) -> Result<(), String> {
         "accept_data_loss" => serve.accept_data_loss = text.parse().map_err(|_| "expected true or false".to_owned())?,
         "read_bytes_max" => serve.read_bytes_max = memory(text)?,
         "tail_bytes_max" => serve.tail_bytes_max = memory(text)?,
+        "participant_allow_host" => {
+            let expected = "expected names or addresses without scheme and port, such as payments.internal or 10.0.0.7";
+            serve.sagas.participant_hosts = list(text, is_participant, expected)?;
+        }
+        "participant_proxy" => serve.sagas.participant_proxy = text.parse().map_err(|error: NoProxy| error.to_string())?,
+        "participant_calls_max" => serve.sagas.participant_calls_max = calls(text)?,
+        "participant_connect_timeout" => serve.sagas.participant_connect_timeout = connect_timeout(text)?,
+        "saga_restart_grace" => serve.sagas.restart_grace = restart_grace(text)?,
         other => return Err(format!("`{other}` is no setting")),
     }
     Ok(())
@@ -214,6 +236,27 @@ fn list(text: &str, is_legal: fn(&str) -> bool, expected: &str) -> Result<Vec<St
 
 fn is_host(text: &str) -> bool {
     text.parse::<Authority>().is_ok_and(|authority| authority.host() == text) && !text.contains('@')
+}
+
+fn is_participant(text: &str) -> bool {
+    text.parse::<IpAddr>().is_ok() || is_host(text)
+}
+
+fn calls(text: &str) -> Result<usize, String> {
+    let (least, most) = OrchestratorConfig::PARTICIPANT_CALLS_MAX.into_inner();
+    let calls = text.parse().ok().filter(|calls| (least..=most).contains(calls));
+    calls.ok_or_else(|| format!("expected a number from {least} to {most}"))
+}
+
+fn connect_timeout(text: &str) -> Result<Duration, String> {
+    let timeout = values::duration(text)?;
+    let range = OrchestratorConfig::PARTICIPANT_CONNECT_TIMEOUT;
+    if range.contains(&timeout) { Ok(timeout) } else { Err("expected a duration from 10ms to 5m".to_owned()) }
+}
+
+fn restart_grace(text: &str) -> Result<Duration, String> {
+    let grace = values::duration(text)?;
+    if grace <= OrchestratorConfig::RESTART_GRACE_MAX { Ok(grace) } else { Err("expected a duration of at most 24h".to_owned()) }
 }
 
 fn is_origin(text: &str) -> bool {

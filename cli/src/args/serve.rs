@@ -27,6 +27,11 @@ CONFIGURATION FILE (TOML; every key may be left out, an unknown key is an error)
   request_bytes_max = \"40MiB\"
   allow_host = \"broker.example.com\"
   allow_origin = \"https://console.example.com\"
+  participant_allow_host = \"payments.internal, stock.internal\"
+  participant_proxy = \"none\"
+  participant_calls_max = 64
+  participant_connect_timeout = \"5s\"
+  saga_restart_grace = \"5s\"
   accept_data_loss = false
 
 Every setting is taken from its flag, else from its environment variable, else from the file, else it has the default.
@@ -78,6 +83,24 @@ pub struct ServeArgs {
     /// Web origins whose pages may use the server from a browser, divided by commas; others are refused [env: SAGAMQ_ALLOW_ORIGIN]
     #[arg(long, value_name = "ORIGINS")]
     pub allow_origin: Option<String>,
+    /// Hosts that HTTP participants of sagas may have, divided by commas, without ports; calls to others are not made, and definitions that
+    /// name others are refused [env: SAGAMQ_PARTICIPANT_ALLOW_HOST] [default: any]
+    #[arg(long, value_name = "HOSTS")]
+    pub participant_allow_host: Option<String>,
+    /// The way to HTTP participants: none (directly), environment (as HTTP_PROXY, HTTPS_PROXY and NO_PROXY say), or a proxy's URL
+    /// [env: SAGAMQ_PARTICIPANT_PROXY] [default: none]
+    #[arg(long, value_name = "PROXY")]
+    pub participant_proxy: Option<String>,
+    /// Most calls to one HTTP service at a time; more wait [env: SAGAMQ_PARTICIPANT_CALLS_MAX] [default: 64]
+    #[arg(long, value_name = "N")]
+    pub participant_calls_max: Option<String>,
+    /// How long a connection to an HTTP participant may take to come about [env: SAGAMQ_PARTICIPANT_CONNECT_TIMEOUT] [default: 5s]
+    #[arg(long, value_name = "DURATION")]
+    pub participant_connect_timeout: Option<String>,
+    /// How long after a start no deadline, retry or timeout of a saga fires: answers given meanwhile are heard first
+    /// [env: SAGAMQ_SAGA_RESTART_GRACE] [default: 5s]
+    #[arg(long, value_name = "DURATION")]
+    pub saga_restart_grace: Option<String>,
     /// Open a data directory although acknowledged records are missing from it [env: SAGAMQ_ACCEPT_DATA_LOSS] [default: false]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub accept_data_loss: Option<String>,

@@ -1,5 +1,6 @@
 //! What a server needs to know to start.
 
+use sagamq_saga::OrchestratorConfig;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -29,6 +30,8 @@ pub struct ServeConfig {
     pub allow_hosts: Vec<String>,
     /// Web origins whose pages may use the server from a browser.
     pub allow_origins: Vec<String>,
+    /// How sagas run and HTTP participants are called.
+    pub sagas: OrchestratorConfig,
 }
 
 impl ServeConfig {
@@ -50,6 +53,7 @@ impl Default for ServeConfig {
             request_bytes_max: 40 << 20,
             allow_hosts: Vec::new(),
             allow_origins: Vec::new(),
+            sagas: OrchestratorConfig::default(),
         }
     }
 }

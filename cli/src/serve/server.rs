@@ -136,6 +136,7 @@ impl Parts {
             body_bytes_max: config.request_bytes_max,
             ..HttpConfig::default()
         };
+        let sagas = config.sagas.clone();
         // Opening reads from disk: not on a thread that others wait for.
         let runtime = tokio::runtime::Handle::current();
         let opened = tokio::task::spawn_blocking(move || {
@@ -143,12 +144,12 @@ impl Parts {
             open_broker(&config)
         });
         let (broker, registry) = opened.await.map_err(|error| StartError::Panicked(error.to_string()))??;
-        Self::over(broker, registry, interface).await
+        Self::over(broker, registry, interface, sagas).await
     }
 
     /// The parts that stand on a broker.
-    async fn over(broker: Broker, mut registry: Registry, interface: HttpConfig) -> Result<Self, StartError> {
-        let opened = Orchestrator::open(broker.clone(), OrchestratorConfig::default(), &mut registry).await;
+    async fn over(broker: Broker, mut registry: Registry, interface: HttpConfig, sagas: OrchestratorConfig) -> Result<Self, StartError> {
+        let opened = Orchestrator::open(broker.clone(), sagas, &mut registry).await;
         let orchestrator = match opened {
             Ok(orchestrator) => orchestrator,
             Err(error) => {

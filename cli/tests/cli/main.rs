@@ -5,6 +5,7 @@ mod commands;
 mod completions;
 mod errors;
 mod output;
+mod participants;
 mod raw;
 mod round_trip;
 mod saga;

@@ -17,8 +17,14 @@ pub(crate) struct Process {
 
 impl Process {
     pub(crate) fn start(data_dir: &Path) -> Self {
+        Self::start_with(data_dir, &[], &[])
+    }
+
+    /// With further flags and variables.
+    pub(crate) fn start_with(data_dir: &Path, flags: &[&str], environment: &[(&str, &str)]) -> Self {
         let mut command = sagamq();
         command.args(["serve", "--listen", "127.0.0.1:0", "--log-format", "json", "--data-dir"]).arg(data_dir);
+        command.args(flags).envs(environment.iter().copied());
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary runs");
         let mut line = String::new();
         let read = BufReader::new(child.stdout.as_mut().expect("it is piped")).read_line(&mut line).expect("stdout is text");

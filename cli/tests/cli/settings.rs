@@ -5,6 +5,7 @@ use sagamq::args::serve::ServeArgs;
 use sagamq::config::{KEYS, Settings, SettingsError};
 use sagamq::serve::ServeConfig;
 use sagamq::serve::log::{LogConfig, LogFormat};
+use sagamq_saga::OrchestratorConfig;
 use std::path::PathBuf;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -67,6 +68,11 @@ fn every_setting_can_be_given_by_every_source() {
         "96MiB",
         "a.example, b.example",
         "https://c.example",
+        "payments.internal, 10.0.0.7",
+        "http://proxy.example:3128",
+        "8",
+        "250ms",
+        "1m",
     ];
     let wanted = Settings {
         serve: ServeConfig {
@@ -81,6 +87,13 @@ fn every_setting_can_be_given_by_every_source() {
             request_bytes_max: 96 << 20,
             allow_hosts: vec!["a.example".into(), "b.example".into()],
             allow_origins: vec!["https://c.example".into()],
+            sagas: OrchestratorConfig {
+                participant_hosts: vec!["payments.internal".into(), "10.0.0.7".into()],
+                participant_proxy: "http://proxy.example:3128".parse().expect("a proxy"),
+                participant_calls_max: 8,
+                participant_connect_timeout: Duration::from_millis(250),
+                restart_grace: Duration::from_secs(60),
+            },
         },
         log: LogConfig { format: LogFormat::Json, level: "debug".into() },
     };
@@ -108,6 +121,11 @@ fn every_setting_can_be_given_by_every_source() {
         request_bytes_max,
         allow_host,
         allow_origin,
+        participant_allow_host,
+        participant_proxy,
+        participant_calls_max,
+        participant_connect_timeout,
+        saga_restart_grace,
     ] = values.map(|value| Some(value.to_owned()));
     let args = ServeArgs {
         config: None,
@@ -124,6 +142,11 @@ fn every_setting_can_be_given_by_every_source() {
         request_bytes_max,
         allow_host,
         allow_origin,
+        participant_allow_host,
+        participant_proxy,
+        participant_calls_max,
+        participant_connect_timeout,
+        saga_restart_grace,
     };
     assert_eq!(load(&args, &[]), Ok(wanted));
 }
@@ -169,11 +192,26 @@ fn bounds_are_checked() {
         ("READ_BYTES_MAX", "1KiB"),
         ("LOG_LEVEL", "loud"),
         ("ACCEPT_DATA_LOSS", "yes"),
+        ("PARTICIPANT_ALLOW_HOST", "http://payments.internal"),
+        ("PARTICIPANT_ALLOW_HOST", "payments.internal:8080"),
+        ("PARTICIPANT_PROXY", "proxy.example:3128"),
+        ("PARTICIPANT_PROXY", "socks5://proxy.example:1080"),
+        ("PARTICIPANT_CALLS_MAX", "0"),
+        ("PARTICIPANT_CALLS_MAX", "10001"),
+        ("PARTICIPANT_CONNECT_TIMEOUT", "1ms"),
+        ("PARTICIPANT_CONNECT_TIMEOUT", "1h"),
+        ("SAGA_RESTART_GRACE", "2d"),
     ] {
         let name = format!("SAGAMQ_{key}");
         let faults = faults(&ServeArgs::default(), &[(&name, value)]);
         assert!(matches!(&faults[..], [fault] if fault.contains(&name) && fault.contains("expected")), "{faults:?}");
     }
+}
+
+#[test]
+fn the_password_of_a_proxy_is_not_shown_with_its_fault() {
+    let faults = faults(&ServeArgs::default(), &[("SAGAMQ_PARTICIPANT_PROXY", "socks5://user:secret@proxy.example")]);
+    assert!(matches!(&faults[..], [fault] if fault.contains("SAGAMQ_PARTICIPANT_PROXY") && !fault.contains("secret")), "{faults:?}");
 }
 
 #[test]

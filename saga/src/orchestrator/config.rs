@@ -1,6 +1,10 @@
 //! Settings of the orchestrator.
 
+use core::fmt;
+use core::ops::RangeInclusive;
+use core::str::FromStr;
 use core::time::Duration;
+use reqwest::Url;
 
 /// Settings of an orchestrator.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,7 +13,7 @@ pub struct OrchestratorConfig {
     pub participant_calls_max: usize,
     /// How long a connection to an HTTP participant may take to come about.
     pub participant_connect_timeout: Duration,
-    /// Hosts that HTTP participants may have, as they stand in the URL, without a port; empty: any.
+    /// Hosts that HTTP participants may have, names or addresses without a port; empty: any.
     pub participant_hosts: Vec<String>,
     /// The way to HTTP participants.
     pub participant_proxy: ParticipantProxy,
@@ -17,16 +21,57 @@ pub struct OrchestratorConfig {
     pub restart_grace: Duration,
 }
 
-/// The way to HTTP participants.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+impl OrchestratorConfig {
+    /// What [`participant_calls_max`](Self::participant_calls_max) may be.
+    pub const PARTICIPANT_CALLS_MAX: RangeInclusive<usize> = 1..=10_000;
+
+    /// What [`participant_connect_timeout`](Self::participant_connect_timeout) may be.
+    pub const PARTICIPANT_CONNECT_TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(300);
+
+    /// The longest [`restart_grace`](Self::restart_grace).
+    pub const RESTART_GRACE_MAX: Duration = Duration::from_secs(24 * 3_600);
+}
+
+/// The way to HTTP participants. As text: `none`, `environment`, or the proxy's URL. Its `Debug` hides the credentials of a URL.
+#[derive(Clone, Default, PartialEq, Eq)]
 pub enum ParticipantProxy {
     /// They are called directly, whatever the environment says.
     #[default]
     None,
     /// As `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` say.
     Environment,
-    /// Through this proxy.
-    Url(String),
+    /// Through this proxy. User and password in the URL are sent to it.
+    Url(Url),
+}
+
+/// Why a text names no way to HTTP participants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected none, environment, or the URL of a proxy without a path, such as http://proxy.example.com:3128")]
+pub struct NoProxy;
+
+impl FromStr for ParticipantProxy {
+    type Err = NoProxy;
+
+    fn from_str(text: &str) -> Result<Self, NoProxy> {
+        match text {
+            "none" => Ok(Self::None),
+            "environment" => Ok(Self::Environment),
+            url => {
+                let is_proxy = |url: &Url| matches!(url.scheme(), "http" | "https") && url.path() == "/" && url.query().is_none();
+                url.parse().ok().filter(is_proxy).map(Self::Url).ok_or(NoProxy)
+            }
+        }
+    }
+}
+
+impl fmt::Debug for ParticipantProxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("None"),
+            Self::Environment => f.write_str("Environment"),
+            Self::Url(url) => write!(f, "Url({}://{}:{:?})", url.scheme(), url.host_str().unwrap_or_default(), url.port_or_known_default()),
+        }
+    }
 }
 
 impl Default for OrchestratorConfig {
@@ -37,6 +82,23 @@ impl Default for OrchestratorConfig {
             participant_hosts: Vec::new(),
             participant_proxy: ParticipantProxy::None,
             restart_grace: Duration::from_secs(5),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proxy_is_a_word_or_a_url_and_its_password_does_not_show() {
+        assert_eq!("none".parse(), Ok(ParticipantProxy::None));
+        assert_eq!("environment".parse(), Ok(ParticipantProxy::Environment));
+        let proxy: ParticipantProxy = "http://user:secret@proxy.example:3128".parse().expect("a proxy");
+        let shown = format!("{proxy:?}");
+        assert!(shown.contains("proxy.example") && !shown.contains("secret") && !shown.contains("user"), "{shown}");
+        for bad in ["", "proxy.example", "proxy.example:3128", "socks5://proxy.example", "http://", "http://proxy.example/path", "yes"] {
+            assert_eq!(bad.parse::<ParticipantProxy>(), Err(NoProxy), "{bad}");
         }
     }
 }

@@ -15,7 +15,7 @@ mod publish;
 mod quarantine;
 mod queries;
 
-pub use config::{OrchestratorConfig, ParticipantProxy};
+pub use config::{NoProxy, OrchestratorConfig, ParticipantProxy};
 pub use error::SagaError;
 pub use lane::RecoveryError;
 pub use open::OpenError;

@@ -52,7 +52,7 @@ pub(crate) struct HttpParticipants {
     /// while it is left alone.
     services: Arc<Mutex<HashMap<String, Arc<Semaphore>>>>,
     calls_max: usize,
-    /// Hosts that may be called; empty: any.
+    /// Hosts that may be called, as [`host_of`] gives them; empty: any.
     hosts: Arc<[String]>,
     clock: Arc<ClockRef>,
     random: Arc<Mutex<Random>>,
@@ -81,7 +81,7 @@ impl HttpParticipants {
             client,
             services: Arc::default(),
             calls_max: config.participant_calls_max,
-            hosts: config.participant_hosts.clone().into(),
+            hosts: config.participant_hosts.iter().map(|host| host_as_in_urls(host)).collect(),
             clock: Arc::new(ClockRef(clock)),
             random: Arc::new(Mutex::new(random)),
         })
@@ -148,11 +148,11 @@ impl HttpParticipants {
     /// Why a service must not be called, if it must not.
     pub(crate) fn forbids(&self, base: &str) -> Option<Failure> {
         let host = host_of(base);
-        if self.hosts.is_empty() || self.hosts.iter().any(|allowed| allowed.eq_ignore_ascii_case(&host)) {
+        if self.hosts.is_empty() || self.hosts.contains(&host) {
             return None;
         }
-        let message = format!("`{host}` is not among the hosts that participants may have (setting `participant_hosts`)");
-        Some(Failure { code: NOT_SENT.to_owned(), message })
+        let message = format!("`{host}` is not among the hosts that participants may have (setting `participant_allow_host`)");
+        Some(Failure { code: crate::protocol::codes::PARTICIPANT_HOST_NOT_ALLOWED.to_owned(), message })
     }
 
     fn jitter(&self) -> f64 {
@@ -179,14 +179,20 @@ fn builder(config: &OrchestratorConfig) -> Result<reqwest::ClientBuilder, reqwes
     Ok(match &config.participant_proxy {
         ParticipantProxy::None => builder.no_proxy(),
         ParticipantProxy::Environment => builder,
-        ParticipantProxy::Url(url) => builder.no_proxy().proxy(reqwest::Proxy::all(url)?),
+        ParticipantProxy::Url(url) => builder.no_proxy().proxy(reqwest::Proxy::all(url.clone())?),
     })
 }
 
-/// The host of a base URL, without its port. The linter has checked the URL.
+/// The host of a base URL, without its port, in the one form that URLs have (small letters, Punycode). The linter has checked the URL.
 fn host_of(base: &str) -> String {
     let url = reqwest::Url::parse(base);
     url.ok().and_then(|url| url.host_str().map(|host| host.trim_matches(['[', ']']).to_owned())).unwrap_or_default()
+}
+
+/// A host of the settings in the form of [`host_of`].
+fn host_as_in_urls(host: &str) -> String {
+    let host = host.trim_matches(['[', ']']);
+    if host.contains(':') { host_of(&format!("http://[{host}]")) } else { host_of(&format!("http://{host}")) }
 }
 
 fn request_headers(call: &Call) -> HeaderMap {
@@ -199,4 +205,25 @@ fn request_headers(call: &Call) -> HeaderMap {
         }
     }
     headers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sagamq_broker::env::ManualClock;
+
+    #[test]
+    fn hosts_are_compared_in_the_form_that_urls_have() {
+        let hosts = ["Shop.Example", "bücher.example", "10.0.0.1", "[2001:DB8::1]", "::1"].map(str::to_owned).to_vec();
+        let config = OrchestratorConfig { participant_hosts: hosts, ..OrchestratorConfig::default() };
+        let http = HttpParticipants::new(&config, Arc::new(ManualClock::at(1)), Random::from_seed(1)).expect("a client");
+        let allowed = ["http://shop.example/base", "https://SHOP.example:8080", "http://bücher.example", "http://10.0.0.1:9"];
+        for base in allowed.into_iter().chain(["http://[2001:db8:0::1]:80/x", "http://[::1]:7070"]) {
+            assert_eq!(http.forbids(base), None, "{base}");
+        }
+        for base in ["http://shop.example.org", "http://a.shop.example", "http://10.0.0.2", "http://[::2]", "http://user@evil.example"] {
+            let failure = http.forbids(base).unwrap_or_else(|| panic!("{base} is not allowed"));
+            assert_eq!(failure.code, "PARTICIPANT_HOST_NOT_ALLOWED");
+        }
+    }
 }

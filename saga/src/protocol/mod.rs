@@ -57,6 +57,8 @@ pub mod codes {
     pub const SAGA_TIMEOUT: &str = "SAGA_TIMEOUT";
     /// The call was not handed to its participant before the saga was to be undone.
     pub const NOT_SENT: &str = "NOT_SENT";
+    /// The server's settings do not allow the participant's host, so the call is not made.
+    pub const PARTICIPANT_HOST_NOT_ALLOWED: &str = "PARTICIPANT_HOST_NOT_ALLOWED";
     /// The call was not handed to its participant within the step's `queue_timeout`.
     pub const QUEUE_TIMEOUT: &str = "QUEUE_TIMEOUT";
     /// Somebody cancelled the saga.

@@ -1,18 +1,23 @@
-//! The death of a part, as the process that serves meets it.
+//! What takes a storage or a clock of the test's own: the death of a part as the process that serves meets it, and the grace after a start.
 
 use super::{Parts, StartError, run};
+use crate::args::serve::ServeArgs;
+use crate::config::Settings;
 use crate::error::CliError;
 use crate::exit::Exit;
 use bytes::Bytes;
 use core::ops::Range;
 use prometheus_client::registry::Registry;
+use sagamq_api::group::ReceiveRequest;
+use sagamq_api::saga::{StartSaga, StepState};
 use sagamq_api::topic::TopicConfig;
 use sagamq_api::{ErrorCode, TopicName};
-use sagamq_broker::env::{Random, SystemClock};
+use sagamq_broker::env::{ManualClock, Random, SystemClock};
 use sagamq_broker::http::HttpConfig;
 use sagamq_broker::storage::memory::MemoryStorage;
 use sagamq_broker::storage::{Direction, Durability, Family, Mutation, Storage, StorageError, Visitor};
 use sagamq_broker::{Broker, BrokerConfig};
+use sagamq_saga::OrchestratorConfig;
 use sagamq_sdk::{Client, RetryPolicy};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -48,7 +53,8 @@ async fn the_death_of_a_part_ends_the_server_with_its_own_exit_code() {
     let mut registry = Registry::default();
     let config = BrokerConfig { shards: 2, ..BrokerConfig::default() };
     let opened = Broker::open(Arc::new(storage.clone()), config, Arc::new(SystemClock), Random::from_seed(1), &mut registry);
-    let parts = Parts::over(opened.expect("opens"), registry, HttpConfig::default()).await.expect("opens");
+    let sagas = OrchestratorConfig::default();
+    let parts = Parts::over(opened.expect("opens"), registry, HttpConfig::default(), sagas).await.expect("opens");
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let client = Client::new(format!("http://{}", listener.local_addr().expect("its address"))).expect("a legal URL");
     let client = client.with_retry(RetryPolicy::none());
@@ -65,4 +71,51 @@ async fn the_death_of_a_part_ends_the_server_with_its_own_exit_code() {
     assert_eq!((error.exit() as u8, error.code()), (5, "PART_DIED"));
     assert_eq!(error.exit(), Exit::ServerDied);
     client.ready().await.expect_err("nobody listens any more");
+}
+
+/// Broker and orchestrator on this storage and clock, with the settings of these flags.
+async fn parts(storage: &MemoryStorage, clock: &ManualClock, args: &ServeArgs) -> Parts {
+    let settings = Settings::load(args, []).expect("legal settings").serve;
+    let mut registry = Registry::default();
+    let config = BrokerConfig { shards: 1, ..BrokerConfig::default() };
+    let broker = Broker::open(Arc::new(storage.clone()), config, Arc::new(clock.clone()), Random::from_seed(1), &mut registry);
+    Parts::over(broker.expect("opens"), registry, HttpConfig::default(), settings.sagas).await.expect("opens")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn time_says_nothing_about_sagas_for_as_long_after_a_start_as_is_set() {
+    let (storage, clock) = (MemoryStorage::new(), ManualClock::at(1_000_000));
+    let first = parts(&storage, &clock, &ServeArgs::default()).await;
+    let definition = "saga: sale\nversion: 1\nkey: ${ input.n }\nservices:\n  shop: { topic: shop.commands }\nsteps:\n  - id: sell\n    \
+                      call: shop.sell\n    timeout: 10s\n    compensate: none\n";
+    first.orchestrator.publish(definition).await.expect("legal");
+    let input = serde_json::json!({ "n": 1 }).into();
+    let started = first.orchestrator.start(StartSaga { saga: "sale".parse().expect("a name"), version: None, input }).await;
+    let id = started.expect("started").id;
+    let (topic, group) = ("shop.commands".parse().expect("a name"), "workers".parse().expect("a name"));
+    let received = first.broker.receive(&topic, &group, &ReceiveRequest::default()).await.expect("the topic is there");
+    assert_eq!(received.deliveries.len(), 1, "a worker has the call");
+    first.shutdown().await;
+
+    clock.advance(Duration::from_secs(60));
+    let grace = ServeArgs { saga_restart_grace: Some("1h".into()), ..ServeArgs::default() };
+    let second = parts(&storage, &clock, &grace).await;
+    // Far beyond the deadline of the attempt and beyond the default's grace. The lane looks at the time before each answer but the first.
+    clock.advance(Duration::from_secs(3_500));
+    for _ in 0..2 {
+        let saga = second.orchestrator.get(id).await.expect("it is there");
+        assert_eq!((saga.steps[0].state, saga.failures.len()), (StepState::InProgress, 0), "time says nothing yet");
+    }
+    clock.advance(Duration::from_secs(200));
+    let told = tokio::time::timeout(Duration::from_secs(60), async {
+        loop {
+            let saga = second.orchestrator.get(id).await.expect("it is there");
+            if let Some(failed) = saga.failures.first() {
+                return failed.failure.code.clone();
+            }
+            tokio::task::yield_now().await;
+        }
+    });
+    assert_eq!(told.await.expect("time speaks when the grace is over"), "TIMEOUT");
+    second.shutdown().await;
 }
