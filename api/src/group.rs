@@ -230,7 +230,7 @@ pub struct GroupDescription {
     pub in_flight: u64,
     /// Records that wait for a redelivery, over all partitions.
     pub delayed: u64,
-    /// Dead letters that were not redriven, over all partitions.
+    /// Dead letters that were neither redriven nor discarded, over all partitions.
     pub dead_letters: u64,
     /// Name of the group's dead-letter topic.
     pub dead_letter_topic: String,
@@ -258,7 +258,7 @@ pub struct GroupPartitionDescription {
     pub in_flight: u64,
     /// Records that wait for a redelivery.
     pub delayed: u64,
-    /// Dead letters that were not redriven.
+    /// Dead letters that were neither redriven nor discarded.
     pub dead_letters: u64,
 }
 
@@ -334,7 +334,7 @@ pub struct RedriveRequest {
 pub struct RedriveResponse {
     /// Dead letters that will be delivered again.
     pub redriven: u64,
-    /// Dead letters that are left and were not redriven.
+    /// Dead letters that are left.
     pub remaining: u64,
     /// Where to go on, if the request ended before it had looked at all dead letters that it may redrive: one request looks at 10,000.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -344,14 +344,56 @@ pub struct RedriveResponse {
     pub limit: Option<RedriveLimit>,
 }
 
-/// A bound of a group that keeps dead letters from being redriven.
+/// `POST …:discard`: take dead letters off the list without delivering them again. Their records stay in the dead-letter topic. What is meant has
+/// to be said: `all`, or at least one of `cause`, `partition` and `offsets`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct DiscardRequest {
+    /// Every dead letter of the group. Not together with `cause`, `partition` and `offsets`.
+    #[serde(skip_serializing_if = "core::ops::Not::not")]
+    pub all: bool,
+    /// Only dead letters with this cause.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
+    /// Only dead letters of this partition.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub partition: Option<PartitionId>,
+    /// Only these offsets of the dead-letter topic, at most 1,000; needs `partition`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub offsets: Vec<Offset>,
+    /// Most dead letters to discard (default and at most 1,000 a request).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_records: Option<u32>,
+    /// Go on where an earlier answer said with `next_cursor`. Not together with `offsets`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+}
+
+/// Answer of `discard`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
+pub struct DiscardResponse {
+    /// Dead letters that are off the list now.
+    pub discarded: u64,
+    /// Dead letters that are left.
+    pub remaining: u64,
+    /// Where to go on, if the request ended before it had looked at all dead letters that it may discard: one request looks at 10,000.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub next_cursor: Option<String>,
+    /// What kept dead letters from being discarded.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub limit: Option<RedriveLimit>,
+}
+
+/// A bound of a group that keeps dead letters from being redriven or discarded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum RedriveLimit {
-    /// The group has as many records leased or waiting for a redelivery as one partition allows.
+    /// The group has as many records leased or waiting for a redelivery as one partition allows. Never of a discard.
     PendingLimit,
-    /// The redriven dead letters lie so scattered that noting them would pass the bound on ranges: redrive older ones first.
+    /// The dead letters that are done with lie so scattered that noting them would pass the bound on ranges: redrive or discard older ones first.
     SettledRangesLimit,
 }
 

@@ -91,7 +91,7 @@ pub const SETTLED_RANGES_MAX: usize = 10_000;
 /// When the bound is hit, fresh records are not delivered and dead letters are not redriven until some are settled.
 pub const PENDING_MAX: usize = 10_000;
 
-/// Most dead letters that one redrive looks at: bounds the work of a request whose filter matches few.
+/// Most dead letters that one redrive or discard looks at: bounds the work of a request whose filter matches few.
 pub const REDRIVE_LOOKED_AT_MAX: usize = 10_000;
 
 /// Longest reason given with a negative acknowledgement, a termination or a cancellation, in bytes.

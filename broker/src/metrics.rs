@@ -39,6 +39,8 @@ pub(crate) struct Metrics {
     pub(crate) redelivered_records: Family<GroupLabel, Counter>,
     pub(crate) acknowledged_records: Family<GroupLabel, Counter>,
     pub(crate) dead_letter_records: Family<GroupLabel, Counter>,
+    pub(crate) redriven_records: Family<GroupLabel, Counter>,
+    pub(crate) discarded_records: Family<GroupLabel, Counter>,
     pub(crate) rejected_produce_requests: Counter,
     pub(crate) rejected_read_requests: Counter,
     pub(crate) staged_bytes: Gauge,
@@ -56,6 +58,8 @@ impl Metrics {
             redelivered_records: Family::default(),
             acknowledged_records: Family::default(),
             dead_letter_records: Family::default(),
+            redriven_records: Family::default(),
+            discarded_records: Family::default(),
             rejected_produce_requests: Counter::default(),
             rejected_read_requests: Counter::default(),
             staged_bytes: Gauge::default(),
@@ -70,6 +74,8 @@ impl Metrics {
         registry.register("sagamq_redelivered_records", "Of the delivered, those not for the first time", m.redelivered_records.clone());
         registry.register("sagamq_acknowledged_records", "Records acknowledged by queue groups", m.acknowledged_records.clone());
         registry.register("sagamq_dead_letter_records", "Records moved to a dead-letter topic", m.dead_letter_records.clone());
+        registry.register("sagamq_redriven_records", "Dead letters delivered again to their group", m.redriven_records.clone());
+        registry.register("sagamq_discarded_records", "Dead letters discarded", m.discarded_records.clone());
         registry.register("sagamq_rejected_produce_requests", "Produce requests answered with 429", m.rejected_produce_requests.clone());
         registry.register("sagamq_rejected_read_requests", "Receives and reads answered with 429", m.rejected_read_requests.clone());
         registry.register("sagamq_staged_bytes", "Bytes accepted that are not durable yet", m.staged_bytes.clone());
@@ -89,7 +95,8 @@ impl Metrics {
     /// Removes the series of a group that was deleted.
     pub(crate) fn forget_group(&self, topic: &TopicName, group: &GroupName) {
         let label = GroupLabel { topic: topic.to_string(), group: group.to_string() };
-        for family in [&self.delivered_records, &self.redelivered_records, &self.acknowledged_records, &self.dead_letter_records] {
+        let settled = [&self.acknowledged_records, &self.dead_letter_records, &self.redriven_records, &self.discarded_records];
+        for family in [&self.delivered_records, &self.redelivered_records].into_iter().chain(settled) {
             family.remove(&label);
         }
     }

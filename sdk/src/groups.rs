@@ -4,8 +4,8 @@ use crate::client::Client;
 use crate::error::ClientError;
 use crate::transport::Request;
 use sagamq_api::group::{
-    AckRequest, DeadLetterList, DeadLetterQuery, ExtendRequest, GroupDescription, GroupList, NackRequest, ReceiveRequest, ReceiveResponse,
-    RedriveRequest, RedriveResponse, SettleResponse, TerminateRequest,
+    AckRequest, DeadLetterList, DeadLetterQuery, DiscardRequest, DiscardResponse, ExtendRequest, GroupDescription, GroupList, NackRequest,
+    ReceiveRequest, ReceiveResponse, RedriveRequest, RedriveResponse, SettleResponse, TerminateRequest,
 };
 use sagamq_api::{ErrorCode, GroupName, TopicName, routes};
 use serde::de::DeserializeOwned;
@@ -118,7 +118,7 @@ impl Client {
         self.unit(Request::delete(routes::group(topic, group)).done_before(ErrorCode::GroupNotFound)).await
     }
 
-    /// The group's dead letters that were not redriven.
+    /// The group's dead letters that were neither redriven nor discarded: one page.
     ///
     /// # Errors
     /// `TOPIC_NOT_FOUND`, `GROUP_NOT_FOUND`.
@@ -135,6 +135,16 @@ impl Client {
     /// `TOPIC_NOT_FOUND`, `GROUP_NOT_FOUND`, `INVALID_REQUEST`.
     pub async fn redrive(&self, topic: &TopicName, group: &GroupName, request: &RedriveRequest) -> Result<RedriveResponse, ClientError> {
         self.json(Request::post(routes::group_verb(topic, group, "redrive")).json(request)?.once()).await
+    }
+
+    /// Takes dead letters off the list without delivering them again. Their records stay in the dead-letter topic.
+    ///
+    /// Not repeated after an attempt of unknown outcome, as [`redrive`](Self::redrive) is not. Ask again, as often as you like.
+    ///
+    /// # Errors
+    /// `TOPIC_NOT_FOUND`, `GROUP_NOT_FOUND`, `INVALID_REQUEST`, also when the request does not say what is meant.
+    pub async fn discard(&self, topic: &TopicName, group: &GroupName, request: &DiscardRequest) -> Result<DiscardResponse, ClientError> {
+        self.json(Request::post(routes::group_verb(topic, group, "discard")).json(request)?.once()).await
     }
 
     async fn group_verb<T: DeserializeOwned>(

@@ -1,4 +1,5 @@
-//! A poison record goes to the dead-letter topic with cause and attempts, and `dlq redrive` of the command line brings it back.
+//! A poison record goes to the dead-letter topic with cause and attempts; `dlq redrive` of the command line brings it back, and `dlq discard`
+//! takes it off the list.
 
 use sagamq_api::group::{NackRequest, ReceiveRequest};
 use sagamq_api::record::ProduceRecord;
@@ -50,4 +51,35 @@ async fn a_poison_record_is_listed_with_cause_and_attempts_and_comes_back() {
         client.receive(&topic, &group, &ReceiveRequest { wait_ms: Some(20_000), ..ReceiveRequest::default() }).await.expect("received");
     assert_eq!((back.deliveries[0].attempt, back.deliveries[0].record.text()), (1, Some("poison".into())));
     assert_eq!(run(&server, &["dlq", "list", "orders", "billing"])["dead_letters"].as_array().map(Vec::len), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_letters_are_discarded_by_offset_and_all_and_stay_discarded_over_kill_9() {
+    let mut server = ServerProcess::start().await;
+    let (client, topic, group): (_, TopicName, GroupName) =
+        (server.client(), "orders".parse().expect("legal"), "billing".parse().expect("legal"));
+    let config = TopicConfig { partitions: 1, ..TopicConfig::default() };
+    client.create_topic(&topic, config).await.expect("created");
+    client.produce(&topic, (0..5).map(|n| ProduceRecord::text(n.to_string())).collect(), None).await.expect("produced");
+    let received = client.receive(&topic, &group, &ReceiveRequest { wait_ms: Some(20_000), ..ReceiveRequest::default() }).await;
+    let receipts = received.expect("received").deliveries.into_iter().map(|delivery| delivery.receipt).collect::<Vec<_>>();
+    assert_eq!(receipts.len(), 5);
+    let terminate = sagamq_api::group::TerminateRequest { receipts, reason: "cannot parse".to_owned() };
+    client.terminate(&topic, &group, terminate).await.expect("given up");
+    let offsets = |list: &Value| -> Vec<u64> {
+        let letters = list["dead_letters"].as_array().expect("a list");
+        letters.iter().map(|letter| letter["record"]["offset"].as_u64().expect("a number")).collect()
+    };
+    let discarded = run(&server, &["dlq", "discard", "orders", "billing", "--partition", "0", "--offset", "1", "--offset", "3"]);
+    assert_eq!((&discarded["discarded"], &discarded["remaining"]), (&2.into(), &3.into()), "{discarded}");
+    server.kill();
+    server.restart().await;
+    assert_eq!(offsets(&run(&server, &["dlq", "list", "orders", "billing"])), [0, 2, 4]);
+    let first = run(&server, &["dlq", "list", "orders", "billing", "--limit", "2"]);
+    assert_eq!(offsets(&first), [0, 2]);
+    let cursor = first["next_cursor"].as_str().expect("there is one more");
+    assert_eq!(offsets(&run(&server, &["dlq", "list", "orders", "billing", "--cursor", cursor])), [4]);
+    assert_eq!(run(&server, &["dlq", "discard", "orders", "billing", "--all"])["discarded"], 3);
+    assert!(offsets(&run(&server, &["dlq", "list", "orders", "billing", "--all"])).is_empty());
+    assert_eq!(run(&server, &["dlq", "redrive", "orders", "billing"])["redriven"], 0, "what is discarded is not redriven");
 }

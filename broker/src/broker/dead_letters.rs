@@ -1,4 +1,4 @@
-//! Dead letters of a group: listed, and redriven, each request within bounds and with a place to go on.
+//! Dead letters of a group: listed, redriven and discarded, each request within bounds and with a place to go on.
 
 use crate::broker::consume::ConsumeError;
 use crate::broker::groups::in_range;
@@ -6,16 +6,18 @@ use crate::broker::{Broker, Held};
 use crate::log::batch::StoredRecord;
 use crate::log::partition::Partition;
 use crate::log::{MemoryShare, ReadError};
-use crate::shard::dead_letters::{Letter, LetterRange};
+use crate::shard::dead_letters::{Letter, LetterRange, LettersEnd};
 use crate::shard::queue::QueueOp;
 use crate::topic::Group;
 use core::str::FromStr;
 use futures_util::future::try_join_all;
-use sagamq_api::group::{DeadLetter, DeadLetterList, DeadLetterQuery, RedriveRequest, RedriveResponse};
+use sagamq_api::group::{
+    DeadLetter, DeadLetterList, DeadLetterQuery, DiscardRequest, DiscardResponse, RedriveLimit, RedriveRequest, RedriveResponse,
+};
 use sagamq_api::headers::dead_letter;
 use sagamq_api::limits::{RECEIPTS_MAX, RECEIVE_RECORDS_DEFAULT, RECEIVE_RECORDS_MAX, REDRIVE_LOOKED_AT_MAX};
 use sagamq_api::record::ConsumedRecord;
-use sagamq_api::{GroupName, Offset, TopicName};
+use sagamq_api::{GroupName, Offset, PartitionId, TopicName};
 use std::sync::Arc;
 
 /// Dead letters that are looked at in one go.
@@ -34,11 +36,38 @@ struct Page {
     /// Where to go on.
     next: Offset,
     error: Option<ReadError>,
-    share: MemoryShare,
+    /// What the records take of the memory of all answers.
+    _share: MemoryShare,
+}
+
+/// What is done to dead letters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verb {
+    Redrive,
+    Discard,
+}
+
+/// Which dead letters a request means.
+#[derive(Clone, Copy, Debug)]
+struct Choice<'a> {
+    cause: Option<&'a str>,
+    partition: Option<PartitionId>,
+    offsets: &'a [Offset],
+    max_records: Option<u32>,
+    cursor: Option<&'a str>,
+}
+
+/// What one request did.
+#[derive(Debug, Default)]
+struct Ended {
+    done: u64,
+    remaining: u64,
+    next_cursor: Option<String>,
+    limit: Option<RedriveLimit>,
 }
 
 impl Broker {
-    /// The group's dead letters that were not redriven, oldest first in each partition.
+    /// The group's dead letters that were neither redriven nor discarded, oldest first in each partition.
     ///
     /// # Errors
     /// When there is no such group, a parameter is out of range, or storage fails.
@@ -109,24 +138,53 @@ impl Broker {
     /// # Errors
     /// When there is no such group, a parameter is out of range, storage fails, or the write fails.
     pub async fn redrive(&self, topic: &TopicName, group: &GroupName, request: &RedriveRequest) -> Result<RedriveResponse, ConsumeError> {
+        let RedriveRequest { cause, partition, offsets, max_records, cursor } = request;
+        let choice =
+            Choice { cause: cause.as_deref(), partition: *partition, offsets, max_records: *max_records, cursor: cursor.as_deref() };
+        let Ended { done, remaining, next_cursor, limit } = self.end_letters(topic, group, choice, Verb::Redrive).await?;
+        Ok(RedriveResponse { redriven: done, remaining, next_cursor, limit })
+    }
+
+    /// Takes dead letters off the list without delivering them again. One call looks at a bounded number of them and says where to go on.
+    ///
+    /// # Errors
+    /// When there is no such group, it is not said what is meant, a parameter is out of range, storage fails, or the write fails.
+    pub async fn discard(&self, topic: &TopicName, group: &GroupName, request: &DiscardRequest) -> Result<DiscardResponse, ConsumeError> {
+        let DiscardRequest { all, cause, partition, offsets, max_records, cursor } = request;
+        let is_narrowed = cause.is_some() || partition.is_some() || !offsets.is_empty();
+        if *all == is_narrowed {
+            let reason = "say what to discard: `all`, or else at least one of `cause`, `partition` and `offsets`";
+            return Err(ConsumeError::Parameter(reason.to_owned()));
+        }
+        let choice =
+            Choice { cause: cause.as_deref(), partition: *partition, offsets, max_records: *max_records, cursor: cursor.as_deref() };
+        let Ended { done, remaining, next_cursor, limit } = self.end_letters(topic, group, choice, Verb::Discard).await?;
+        if done > 0 {
+            tracing::info!(%topic, %group, discarded = done, "dead letters were discarded");
+        }
+        Ok(DiscardResponse { discarded: done, remaining, next_cursor, limit })
+    }
+
+    async fn end_letters(&self, topic: &TopicName, group: &GroupName, choice: Choice<'_>, verb: Verb) -> Result<Ended, ConsumeError> {
         let (_, group) = self.group(topic, group)?;
-        let mut left = u64::from(in_range("max_records", request.max_records.unwrap_or(RECEIVE_RECORDS_MAX), 1, RECEIVE_RECORDS_MAX)?);
-        in_range("number of offsets", request.offsets.len(), 0, RECEIPTS_MAX)?;
-        if !request.offsets.is_empty() && request.partition.is_none() {
+        let most = in_range("max_records", choice.max_records.unwrap_or(RECEIVE_RECORDS_MAX), 1, RECEIVE_RECORDS_MAX)?;
+        let mut left = u64::from(most);
+        in_range("number of offsets", choice.offsets.len(), 0, RECEIPTS_MAX)?;
+        if !choice.offsets.is_empty() && choice.partition.is_none() {
             return Err(ConsumeError::Parameter("`offsets` needs `partition`: an offset is a place in one partition".to_owned()));
         }
-        if !request.offsets.is_empty() && request.cursor.is_some() {
+        if !choice.offsets.is_empty() && choice.cursor.is_some() {
             return Err(ConsumeError::Parameter("`cursor` cannot be given with `offsets`: they are looked at in one request".to_owned()));
         }
-        let mut at = cursor(request.cursor.as_deref(), &group)?;
+        let mut at = cursor(choice.cursor, &group)?;
         let mut looked_at = 0;
-        let mut answer = RedriveResponse::default();
+        let mut answer = Ended::default();
         let mut error = None;
-        let mut offsets = request.offsets.clone();
+        let mut offsets = choice.offsets.to_vec();
         offsets.sort_unstable();
         offsets.dedup();
         while let Some(of) = group.partitions.get(at.partition) {
-            let is_meant = request.partition.is_none_or(|partition| partition == of.key.partition.partition);
+            let is_meant = choice.partition.is_none_or(|partition| partition == of.key.partition.partition);
             let letters = &group.dead_letter_topic.partitions[at.partition];
             let next_partition = Cursor { partition: at.partition + 1, offset: Offset(0) };
             if !is_meant {
@@ -142,16 +200,22 @@ impl Broker {
                 offsets => LetterRange::At(offsets.iter().copied().filter(|&offset| offset >= at.offset).collect()),
             };
             let candidates = self.0.queue(of, |reply| QueueOp::DeadLetters { which, reply }).await?;
-            if candidates.is_empty() {
+            let Some(&last) = candidates.last() else {
                 at = next_partition;
                 continue;
-            }
-            let page = self.page(letters, candidates).await?;
-            looked_at += page.records.len().max(1);
-            error = page.error.or(error);
-            let mut chosen: Vec<Letter> = page.records.iter().filter_map(|record| letter(record, request.cause.as_deref())).collect();
-            drop(page.share);
-            at.offset = page.next;
+            };
+            let mut chosen = if verb == Verb::Discard && choice.cause.is_none() {
+                // Nothing of them has to be read.
+                looked_at += candidates.len();
+                at.offset = last.next();
+                candidates.into_iter().map(|offset| Letter { offset, origin: offset }).collect()
+            } else {
+                let page = self.page(letters, candidates).await?;
+                looked_at += page.records.len().max(1);
+                error = page.error.or(error);
+                at.offset = page.next;
+                page.records.iter().filter_map(|record| letter(record, choice.cause)).collect::<Vec<_>>()
+            };
             if let Some(first_left) = chosen.get(usize::try_from(left).expect("the bound is a thousand")) {
                 at.offset = first_left.offset;
                 chosen.truncate(usize::try_from(left).expect("the bound is a thousand"));
@@ -159,12 +223,16 @@ impl Broker {
             if chosen.is_empty() {
                 continue;
             }
-            let redrive = self.0.queue(of, |reply| QueueOp::Redrive { letters: chosen, reply }).await?;
-            left = left.saturating_sub(redrive.redriven);
-            answer.redriven += redrive.redriven;
-            if redrive.limit.is_some() {
+            let end = match verb {
+                Verb::Redrive => LettersEnd::Redrive(chosen),
+                Verb::Discard => LettersEnd::Discard(chosen.iter().map(|letter| letter.offset).collect()),
+            };
+            let ended = self.0.queue(of, |reply| QueueOp::EndLetters { end, reply }).await?;
+            left = left.saturating_sub(ended.done);
+            answer.done += ended.done;
+            if ended.limit.is_some() {
                 // This partition takes no more now; others may.
-                answer.limit = redrive.limit;
+                answer.limit = ended.limit;
                 at = next_partition;
             }
         }
@@ -174,7 +242,7 @@ impl Broker {
             answer.next_cursor = None;
         }
         match error {
-            Some(error) if answer.redriven == 0 => Err(error.into()),
+            Some(error) if answer.done == 0 => Err(error.into()),
             _ => Ok(answer),
         }
     }
@@ -188,7 +256,7 @@ impl Broker {
         let last_read = found.records.last().map(|record| record.offset);
         let last = last_read.into_iter().chain(found.gone.last().copied()).chain(found.failed.last().copied()).max();
         let next = last.map_or(first, Offset::next);
-        Ok(Page { records: found.records, next, error: found.error, share: budget.into_share() })
+        Ok(Page { records: found.records, next, error: found.error, _share: budget.into_share() })
     }
 }
 

@@ -218,7 +218,7 @@ pub(super) fn delete(key: MetaKey) -> Mutation {
     Mutation::Delete { family: Family::Meta, key: key.encode() }
 }
 
-/// The id of a group that is made now, and of the one that counts its redriven dead letters.
+/// The id of a group that is made now, and of the one that counts its dead letters that are done with.
 pub(super) fn group_ids(next: NextIds) -> (GroupId, GroupId) {
     (GroupId(next.group), GroupId(next.group + 1))
 }

@@ -1,4 +1,4 @@
-//! Dead letters of a group: list them, and deliver them again.
+//! Dead letters of a group: list them, deliver them again, discard them.
 
 use crate::broker::Broker;
 use crate::http::extract::{GroupPath, JsonBody, PathParams, QueryParams};
@@ -7,14 +7,17 @@ use crate::http::problem::ApiError;
 use axum::extract::State;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use sagamq_api::group::{DeadLetterList, DeadLetterQuery, RedriveRequest, RedriveResponse};
+use sagamq_api::group::{DeadLetterList, DeadLetterQuery, DiscardRequest, DiscardResponse, RedriveRequest, RedriveResponse};
 use sagamq_api::{Problem, routes};
 
 pub(super) fn routes() -> Router<Broker> {
-    Router::new().route(routes::DEAD_LETTERS, get(list)).route(&routes::routed(routes::GROUP, "redrive"), post(redrive))
+    Router::new()
+        .route(routes::DEAD_LETTERS, get(list))
+        .route(&routes::routed(routes::GROUP, "redrive"), post(redrive))
+        .route(&routes::routed(routes::GROUP, "discard"), post(discard))
 }
 
-/// Lists the group's dead letters that were not redriven, each with its cause, attempts and origin.
+/// Lists the group's dead letters that were neither redriven nor discarded, each with its cause, attempts and origin.
 #[utoipa::path(get, path = "/v1/topics/{topic}/groups/{group}/dead-letters", operation_id = "listDeadLetters", tag = "dead letters",
     params(
         ("topic" = String, Path, description = "Name of the topic"),
@@ -50,7 +53,24 @@ async fn redrive(
     Ok(Json(broker.redrive(&path.topic, &path.group, &request).await?))
 }
 
+/// Takes dead letters off the list without delivering them again; their records stay in the dead-letter topic. What is meant has to be
+/// said: `all`, or at least one of `cause`, `partition` and `offsets`.
+#[utoipa::path(post, path = "/v1/topics/{topic}/groups/{group}:discard", operation_id = "discardDeadLetters", tag = "dead letters",
+    params(("topic" = String, Path, description = "Name of the topic"), ("group" = String, Path, description = "Name of the group")),
+    request_body = DiscardRequest,
+    responses(
+        (status = 200, description = "How many are discarded and how many are left", body = DiscardResponse),
+        (status = "default", description = "A problem", content_type = "application/problem+json", body = Problem),
+    ))]
+async fn discard(
+    State(broker): State<Broker>,
+    PathParams(path): PathParams<GroupPath>,
+    JsonBody(request): JsonBody<DiscardRequest>,
+) -> Result<Json<DiscardResponse>, ApiError> {
+    Ok(Json(broker.discard(&path.topic, &path.group, &request).await?))
+}
+
 /// What the OpenAPI description takes from here.
 #[derive(utoipa::OpenApi)]
-#[openapi(paths(list, redrive))]
+#[openapi(paths(list, redrive, discard))]
 pub(super) struct Doc;

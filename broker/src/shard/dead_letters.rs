@@ -1,4 +1,4 @@
-//! Dead letters in the shard's task: written with what gives their records up, listed, and redriven.
+//! Dead letters in the shard's task: written with what gives their records up, listed, and redriven or discarded.
 
 use crate::group::{DeadLetterCause, Redriven};
 use crate::log::batch::{Batch, Record};
@@ -30,13 +30,20 @@ pub(crate) struct Letter {
     pub(crate) origin: Offset,
 }
 
-/// What a redrive did.
+/// How dead letters are done with.
+#[derive(Clone, Debug)]
+pub(crate) enum LettersEnd {
+    /// Their records are delivered to the group again.
+    Redrive(Vec<Letter>),
+    /// Nothing comes of them. Named by their offsets in the dead-letter partition: what cannot be read can be discarded as well.
+    Discard(Vec<Offset>),
+}
+
+/// What became of dead letters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Redrive {
-    /// Dead letters that are done with.
-    pub(crate) redriven: u64,
-    /// Dead letters that are left in the partition.
-    pub(crate) left: u64,
+pub(crate) struct LettersDone {
+    /// Dead letters that are done with, and were not before.
+    pub(crate) done: u64,
     /// Why not all that were asked for.
     pub(crate) limit: Option<RedriveLimit>,
 }
@@ -80,7 +87,7 @@ impl Shard {
         slot.dead_letters.as_ref().and_then(count).unwrap_or(0)
     }
 
-    /// Offsets in the dead-letter partition that were not redriven, oldest first.
+    /// Offsets in the dead-letter partition that are not done with, oldest first.
     pub(super) fn dead_letters(&self, key: GroupKey, which: &LetterRange) -> Result<Vec<Offset>, QueueError> {
         let slot = self.slots.get(&key).ok_or(QueueError::GroupDeleted)?;
         let Some(target) = &slot.dead_letters else { return Ok(Vec::new()) };
@@ -92,41 +99,77 @@ impl Shard {
         })
     }
 
-    pub(super) fn redrive(&mut self, key: GroupKey, letters: &[Letter]) -> Result<Redrive, QueueError> {
+    /// Takes dead letters off the list.
+    pub(super) fn end_letters(&mut self, key: GroupKey, end: &LettersEnd) -> Result<LettersDone, QueueError> {
         let slot = self.slots.get(&key).ok_or(QueueError::GroupDeleted)?;
-        let Some(target) = slot.dead_letters.clone() else { return Ok(Redrive { redriven: 0, left: 0, limit: None }) };
-        let now_ms = self.clock.now_ms();
-        let (mut redriven, mut limit) = (0, None);
-        for letter in letters {
-            let counter = &self.slots.get(&target.redrive).ok_or(QueueError::GroupDeleted)?.state;
-            // Another redrive may have come first.
-            if counter.is_settled(letter.offset) {
-                continue;
+        let Some(target) = slot.dead_letters.clone() else { return Ok(LettersDone { done: 0, limit: None }) };
+        let label = slot.label.clone();
+        let (ended, counter) = match end {
+            LettersEnd::Redrive(letters) => (self.redrive(key, target.redrive, letters)?, &self.metrics.redriven_records),
+            LettersEnd::Discard(letters) => {
+                let end = target.partition.high_watermark();
+                (self.discard(target.redrive, letters, end)?, &self.metrics.discarded_records)
             }
-            if !counter.has_room_to_settle(letter.offset) {
-                limit = Some(RedriveLimit::SettledRangesLimit);
-                break;
-            }
-            let slot = self.slots.get_mut(&key).ok_or(QueueError::GroupDeleted)?;
-            match slot.state.redrive(letter.origin, now_ms) {
-                Redriven::Full => {
-                    limit = Some(RedriveLimit::PendingLimit);
-                    break;
-                }
-                // A record that waits for its delivery anyway needs no second one: its dead letter is done with.
-                Redriven::Done | Redriven::NotSettled => redriven += 1,
-            }
-            if let Some(counter) = self.slots.get_mut(&target.redrive) {
-                counter.state.settle(letter.offset);
-            }
-        }
-        if redriven > 0 {
+        };
+        counter.get_or_create(&label).inc_by(ended.done);
+        if ended.done > 0 {
             self.commit.require_sync();
             self.touch(key);
             self.touch(target.redrive);
         }
         let slot = self.slots.get(&key).ok_or(QueueError::GroupDeleted)?;
         slot.notify.notify_one();
-        Ok(Redrive { redriven, left: self.left_dead_letters(slot), limit })
+        Ok(ended)
     }
+
+    fn redrive(&mut self, key: GroupKey, counter: GroupKey, letters: &[Letter]) -> Result<LettersDone, QueueError> {
+        let now_ms = self.clock.now_ms();
+        let mut done = 0;
+        for letter in letters {
+            match self.may_end(counter, letter.offset)? {
+                MayEnd::Ended => continue,
+                MayEnd::NoRoom => return Ok(LettersDone { done, limit: Some(RedriveLimit::SettledRangesLimit) }),
+                MayEnd::Yes => {}
+            }
+            let slot = self.slots.get_mut(&key).ok_or(QueueError::GroupDeleted)?;
+            match slot.state.redrive(letter.origin, now_ms) {
+                Redriven::Full => return Ok(LettersDone { done, limit: Some(RedriveLimit::PendingLimit) }),
+                // A record that waits for its delivery anyway needs no second one: its dead letter is done with.
+                Redriven::Done | Redriven::NotSettled => done += 1,
+            }
+            self.slots.get_mut(&counter).ok_or(QueueError::GroupDeleted)?.state.settle(letter.offset);
+        }
+        Ok(LettersDone { done, limit: None })
+    }
+
+    /// The records themselves were settled when they became dead letters, so there is nothing to do for them.
+    fn discard(&mut self, counter: GroupKey, letters: &[Offset], end: Offset) -> Result<LettersDone, QueueError> {
+        let mut done = 0;
+        for &letter in letters.iter().filter(|&&letter| letter < end) {
+            match self.may_end(counter, letter)? {
+                MayEnd::Ended => continue,
+                MayEnd::NoRoom => return Ok(LettersDone { done, limit: Some(RedriveLimit::SettledRangesLimit) }),
+                MayEnd::Yes => done += 1,
+            }
+            self.slots.get_mut(&counter).ok_or(QueueError::GroupDeleted)?.state.settle(letter);
+        }
+        Ok(LettersDone { done, limit: None })
+    }
+
+    fn may_end(&self, counter: GroupKey, letter: Offset) -> Result<MayEnd, QueueError> {
+        let counter = &self.slots.get(&counter).ok_or(QueueError::GroupDeleted)?.state;
+        Ok(match counter {
+            // Another request may have come first.
+            counter if counter.is_settled(letter) => MayEnd::Ended,
+            counter if counter.has_room_to_settle(letter) => MayEnd::Yes,
+            _ => MayEnd::NoRoom,
+        })
+    }
+}
+
+/// Whether a dead letter can be taken off the list.
+enum MayEnd {
+    Yes,
+    Ended,
+    NoRoom,
 }

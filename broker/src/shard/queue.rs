@@ -7,7 +7,7 @@ use crate::log::partition::Partition;
 use crate::metrics::GroupLabel;
 use crate::shard::Shard;
 use crate::shard::commit::WriteError;
-use crate::shard::dead_letters::{Letter, LetterRange, Redrive};
+use crate::shard::dead_letters::{LetterRange, LettersDone, LettersEnd};
 use crate::shard::task::Work;
 use crate::storage::keys::{GroupId, PartitionKey};
 use sagamq_api::Offset;
@@ -87,7 +87,7 @@ impl QueueView {
 #[derive(Clone, Debug)]
 pub(crate) struct DeadLetterTarget {
     pub(crate) partition: Arc<Partition>,
-    /// The group whose settled records are the redriven dead letters.
+    /// The group whose settled records are the dead letters that are done with: redriven or discarded.
     pub(crate) redrive: GroupKey,
 }
 
@@ -100,7 +100,7 @@ pub(crate) struct Slot {
     /// Wakes one poller of the group.
     pub(crate) notify: Arc<Notify>,
     pub(crate) label: GroupLabel,
-    /// `None` for the group that counts redriven dead letters.
+    /// `None` for the group that counts the dead letters that are done with.
     pub(crate) dead_letters: Option<DeadLetterTarget>,
 }
 
@@ -218,9 +218,9 @@ pub(crate) enum QueueOp {
         which: LetterRange,
         reply: Reply<Vec<Offset>>,
     },
-    Redrive {
-        letters: Vec<Letter>,
-        reply: Reply<Redrive>,
+    EndLetters {
+        end: LettersEnd,
+        reply: Reply<LettersDone>,
     },
 }
 
@@ -283,8 +283,8 @@ impl Shard {
                 let result = self.dead_letters(key, &which);
                 self.reply(reply, result);
             }
-            QueueOp::Redrive { letters, reply } => {
-                let result = self.redrive(key, &letters);
+            QueueOp::EndLetters { end, reply } => {
+                let result = self.end_letters(key, &end);
                 self.reply(reply, result);
             }
         }

@@ -39,7 +39,7 @@ pub(crate) struct GroupEntry {
     pub(crate) start: Vec<u64>,
     /// Id of the topic that takes the dead letters.
     pub(crate) dead_letter_topic: u32,
-    /// Id of the group whose settled records are the redriven dead letters.
+    /// Id of the group whose settled records are the dead letters that are done with.
     pub(crate) redrive: u32,
     pub(crate) created_at_ms: u64,
     /// Whether the embedder needs it: it cannot be deleted.

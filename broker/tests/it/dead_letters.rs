@@ -2,9 +2,9 @@
 
 use crate::common::{START_MS, TestBroker, group, one_partition, topic};
 use bytes::Bytes;
-use core::ops::Range;
+use core::ops::{ControlFlow, Range};
 use core::time::Duration;
-use sagamq_api::group::{DeadLetterQuery, Delivery, ReceiveRequest, RedriveRequest, SettleStatus, TerminateRequest};
+use sagamq_api::group::{DeadLetterQuery, Delivery, DiscardRequest, ReceiveRequest, RedriveRequest, SettleStatus, TerminateRequest};
 use sagamq_api::topic::TopicConfig;
 use sagamq_api::{Offset, PartitionId};
 use sagamq_broker::ConsumeError;
@@ -185,4 +185,92 @@ async fn a_redrive_goes_on_over_its_maximum() {
         cursor = answer.next_cursor;
     }
     assert_eq!((redriven, cursor, count(&test).await), (12, None, 0));
+}
+
+/// Leaves so many dead letters in the one partition.
+async fn give_up(test: &TestBroker, letters: u64) {
+    let all = ReceiveRequest { max_records: Some(1_000), ..ReceiveRequest::default() };
+    for from in (0..letters).step_by(1_000) {
+        test.produce_texts("t", (from..letters.min(from + 1_000)).map(|n| n.to_string())).await;
+        let deliveries = test.receive_with("t", "g", &all).await;
+        test.broker.terminate(&topic("t"), &group("g"), &terminate(&deliveries)).await.expect("terminated");
+    }
+}
+
+#[tokio::test]
+async fn a_discard_is_bounded_goes_on_where_it_ended_and_delivers_nothing() {
+    let test = TestBroker::with_topic(MemoryStorage::new(), "t", one_partition()).await;
+    give_up(&test, 2_500).await;
+    let discard = async |request| test.broker.discard(&topic("t"), &group("g"), &request).await;
+    let all = |cursor| DiscardRequest { all: true, cursor, ..DiscardRequest::default() };
+    let first = discard(all(None)).await.expect("discarded");
+    assert_eq!((first.discarded, first.remaining, first.next_cursor.as_deref()), (1_000, 1_500, Some("0:1000")));
+    let named = DiscardRequest {
+        partition: Some(PartitionId(0)),
+        offsets: vec![Offset(1_007), Offset(3), Offset(1_007)],
+        ..DiscardRequest::default()
+    };
+    assert_eq!(discard(named.clone()).await.expect("discarded").discarded, 1, "each once, whoever asked first");
+    assert_eq!(discard(named).await.expect("discarded").discarded, 0);
+    let absent = DiscardRequest { partition: Some(PartitionId(0)), offsets: vec![Offset(9_999_999)], ..DiscardRequest::default() };
+    assert_eq!(discard(absent).await.expect("nothing").discarded, 0, "what is not written yet is no dead letter");
+    let second = discard(all(first.next_cursor)).await.expect("discarded");
+    assert_eq!((second.discarded, second.remaining, second.next_cursor.as_deref()), (1_000, 499, Some("0:2001")));
+    let last = discard(all(second.next_cursor)).await.expect("discarded");
+    assert_eq!((last.discarded, last.remaining, last.next_cursor), (499, 0, None));
+    test.clock.advance(Duration::from_secs(3_600));
+    assert!(test.receive("t", "g").await.is_empty(), "nothing is delivered again");
+    assert_eq!(test.broker.describe_group(&topic("t"), &group("g")).await.expect("there").lag_records, 0);
+}
+
+#[tokio::test]
+async fn a_discard_by_cause_looks_at_a_bounded_number() {
+    let config = TopicConfig { delivery_limit: 1, ..one_partition() };
+    let test = TestBroker::with_topic(MemoryStorage::new(), "t", config).await;
+    give_up(&test, 11_000).await;
+    let request = |cursor| DiscardRequest { cause: Some("delivery_limit".to_owned()), cursor, ..DiscardRequest::default() };
+    let answer = test.broker.discard(&topic("t"), &group("g"), &request(None)).await.expect("looked at");
+    assert_eq!((answer.discarded, answer.remaining, answer.next_cursor.as_deref()), (0, 11_000, Some("0:10000")));
+    let answer = test.broker.discard(&topic("t"), &group("g"), &request(answer.next_cursor)).await.expect("looked at");
+    assert_eq!((answer.discarded, answer.remaining, answer.next_cursor), (0, 11_000, None));
+}
+
+#[tokio::test]
+async fn a_discard_that_is_answered_survives_a_power_cut() {
+    let storage = CrashStorage::new();
+    let test = TestBroker::with_topic(storage.clone(), "t", one_partition()).await;
+    give_up(&test, 5).await;
+    let some = DiscardRequest { partition: Some(PartitionId(0)), offsets: vec![Offset(1), Offset(2)], ..DiscardRequest::default() };
+    assert_eq!(test.broker.discard(&topic("t"), &group("g"), &some).await.expect("discarded").discarded, 2);
+    let image = storage.after_power_cut();
+    test.broker.shutdown().await;
+    let test = TestBroker::try_open(image, ManualClock::at(START_MS)).expect("opens");
+    let left = test.broker.dead_letters(&topic("t"), &group("g"), &DeadLetterQuery::default()).await.expect("listed").dead_letters;
+    let offsets: Vec<u64> = left.iter().map(|letter| letter.record.offset.0).collect();
+    assert_eq!(offsets, [0, 3, 4]);
+}
+
+#[tokio::test]
+async fn a_dead_letter_that_cannot_be_read_can_be_discarded() {
+    let storage = MemoryStorage::new();
+    let test = TestBroker::with_topic(storage.clone(), "t", one_partition()).await;
+    give_up(&test, 3).await;
+    test.broker.shutdown().await;
+    // One batch of records, then a batch for each dead letter: the first of these is damaged.
+    let mut batches = Vec::new();
+    let mut visit = |key: &[u8], value: &[u8]| {
+        batches.push((key.to_vec(), value.to_vec()));
+        ControlFlow::Continue(())
+    };
+    storage.scan(Family::Log, &[0][..]..&[0xff][..], Direction::Forward, &mut visit).expect("scans");
+    let (key, mut value) = batches.swap_remove(1);
+    *value.last_mut().expect("not empty") ^= 1;
+    storage.write(&[Mutation::Put { family: Family::Log, key, value: value.into() }], Durability::Synced).expect("written");
+
+    let test = TestBroker::try_open(storage, test.clock).expect("opens");
+    let list = async || test.broker.dead_letters(&topic("t"), &group("g"), &DeadLetterQuery::default()).await;
+    assert!(list().await.is_err(), "it cannot be read");
+    let damaged = DiscardRequest { partition: Some(PartitionId(0)), offsets: vec![Offset(0)], ..DiscardRequest::default() };
+    assert_eq!(test.broker.discard(&topic("t"), &group("g"), &damaged).await.expect("discarded").discarded, 1);
+    assert_eq!(list().await.expect("the others can be read").dead_letters.len(), 2);
 }

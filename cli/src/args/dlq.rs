@@ -2,14 +2,14 @@
 
 use super::consume::offset;
 use super::produce::partition;
-use clap::{Args, Subcommand};
-use sagamq_api::limits::PAGE_ROWS_MAX;
+use clap::{ArgGroup, Args, Subcommand};
 use sagamq_api::{GroupName, Offset, PartitionId, TopicName};
 
 const LIST: &str = "\
 EXAMPLES:
   sagamq dlq list orders billing
-  sagamq dlq list orders billing --max 10 --output json";
+  sagamq dlq list orders billing --limit 10 --output json
+  sagamq dlq list orders billing --all";
 const REDRIVE: &str = "\
 EXAMPLES:
   # All of them
@@ -20,24 +20,48 @@ EXAMPLES:
 
   # Two of them, by their offsets in the dead-letter topic
   sagamq dlq redrive orders billing --partition 0 --offset 3 --offset 4";
+const DISCARD: &str = "\
+EXAMPLES:
+  # Two of them, by their offsets in the dead-letter topic
+  sagamq dlq discard orders billing --partition 0 --offset 3 --offset 4
+
+  # Those that a consumer gave up itself
+  sagamq dlq discard orders billing --cause terminated
+
+  # All that are there now
+  sagamq dlq discard orders billing --all
+
+Their records stay in the dead-letter topic, where they can be read by offset.";
 
 /// What can be done with dead letters.
 #[derive(Clone, Debug, Subcommand)]
 #[command(after_help = "EXAMPLES:\n  sagamq dlq list orders billing\n  sagamq dlq redrive orders billing")]
 pub enum DlqCommand {
     /// List a group's dead letters with their causes, oldest first in each partition
-    #[command(after_help = LIST)]
-    List {
-        /// Name of the topic
-        topic: TopicName,
-        /// Name of the group
-        group: GroupName,
-        /// Most dead letters
-        #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=i64::from(PAGE_ROWS_MAX)))]
-        max: u32,
-    },
+    List(ListArgs),
     /// Deliver dead letters to their group again, with a fresh count of deliveries
     Redrive(RedriveArgs),
+    /// Take dead letters off the list without delivering them again
+    Discard(DiscardArgs),
+}
+
+/// `sagamq dlq list`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = LIST)]
+pub struct ListArgs {
+    /// Name of the topic
+    pub topic: TopicName,
+    /// Name of the group
+    pub group: GroupName,
+    /// Most dead letters
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "all")]
+    pub limit: u64,
+    /// Every dead letter, however many
+    #[arg(long)]
+    pub all: bool,
+    /// Go on where an earlier list ended, by its `next_cursor`
+    #[arg(long, value_name = "CURSOR")]
+    pub cursor: Option<String>,
 }
 
 /// `sagamq dlq redrive`.
@@ -48,6 +72,30 @@ pub struct RedriveArgs {
     pub topic: TopicName,
     /// Name of the group
     pub group: GroupName,
+    /// Which of them.
+    #[command(flatten)]
+    pub choice: Choice,
+}
+
+/// `sagamq dlq discard`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = DISCARD, group = ArgGroup::new("which").args(["all", "cause", "partition"]).multiple(true).required(true))]
+pub struct DiscardArgs {
+    /// Name of the topic
+    pub topic: TopicName,
+    /// Name of the group
+    pub group: GroupName,
+    /// All that are there now
+    #[arg(long, conflicts_with_all = ["cause", "partition", "offsets"])]
+    pub all: bool,
+    /// Which of them.
+    #[command(flatten)]
+    pub choice: Choice,
+}
+
+/// Which dead letters a command means.
+#[derive(Args, Clone, Debug)]
+pub struct Choice {
     /// Only dead letters with this cause, `delivery_limit` or `terminated`
     #[arg(long, value_name = "CAUSE")]
     pub cause: Option<String>,

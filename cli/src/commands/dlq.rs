@@ -1,19 +1,23 @@
 //! `sagamq dlq`.
 
 use super::Context;
-use crate::args::dlq::{DlqCommand, RedriveArgs};
+use crate::args::dlq::{Choice, DiscardArgs, DlqCommand, ListArgs, RedriveArgs};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::output::{NONE, Output, human, progress};
-use sagamq_api::group::{DeadLetterList, DeadLetterQuery, RedriveRequest, RedriveResponse};
+use sagamq_api::group::{DeadLetterList, DeadLetterQuery, DiscardRequest, DiscardResponse, RedriveLimit, RedriveRequest, RedriveResponse};
 use sagamq_api::limits::PAGE_ROWS_MAX;
+use sagamq_sdk::ClientError;
 
 pub(crate) async fn run(context: Context, command: DlqCommand) -> Result<Exit, CliError> {
-    let Context { client, output } = &context;
+    let output = context.output;
     match command {
-        DlqCommand::List { topic, group, max } => {
-            let letters = client.dead_letters(&topic, &group, &DeadLetterQuery { max_records: Some(max), cursor: None }).await?;
-            output.answer(&letters, |letters| list(*output, letters))?;
+        DlqCommand::List(args) => {
+            let letters = pages(&context, args).await?;
+            output.answer(&letters, |letters| list(output, letters))?;
+            if let Some(cursor) = &letters.next_cursor {
+                output.note(&format!("there are more: see --limit and --all, or go on with --cursor {cursor}"));
+            }
         }
         DlqCommand::Redrive(args) => {
             let answer = redrive(&context, &args).await?;
@@ -21,39 +25,91 @@ pub(crate) async fn run(context: Context, command: DlqCommand) -> Result<Exit, C
                 format!("{} will be delivered again, {} left", human::count(answer.redriven, "record"), answer.remaining)
             })?;
         }
+        DlqCommand::Discard(args) => {
+            let answer = discard(&context, &args).await?;
+            output.answer(&answer, |answer| {
+                format!("{} discarded, {} left", human::count(answer.discarded, "dead letter"), answer.remaining)
+            })?;
+        }
     }
     Ok(Exit::Ok)
 }
 
-/// Redrives page by page. Not more than were there at the start: a record that fails again at once would keep this going forever.
-async fn redrive(context: &Context, args: &RedriveArgs) -> Result<RedriveResponse, CliError> {
-    let bar = progress::spinner();
-    let mut total = RedriveResponse::default();
-    let mut cursor = None;
-    let mut at_most = args.max;
+/// One page after the other, until there are enough.
+async fn pages(context: &Context, args: ListArgs) -> Result<DeadLetterList, CliError> {
+    let most = if args.all { usize::MAX } else { usize::try_from(args.limit).unwrap_or(usize::MAX) };
+    let mut list = DeadLetterList { dead_letters: Vec::new(), next_cursor: args.cursor };
     loop {
-        let page = at_most.map_or(PAGE_ROWS_MAX, |most| {
-            u32::try_from(most.saturating_sub(total.redriven)).map_or(PAGE_ROWS_MAX, |n| n.min(PAGE_ROWS_MAX))
-        });
-        let request = RedriveRequest {
-            cause: args.cause.clone(),
-            partition: args.partition,
-            offsets: args.offsets.clone(),
-            max_records: Some(page),
-            cursor,
-        };
-        let answer = context.client.redrive(&args.topic, &args.group, &request).await.map_err(|error| CliError::Partly {
-            context: format!("after {} were redriven", human::count(total.redriven, "record")),
+        let left = most - list.dead_letters.len();
+        let max_records = Some(u32::try_from(left).map_or(PAGE_ROWS_MAX, |left| left.min(PAGE_ROWS_MAX)));
+        let query = DeadLetterQuery { max_records, cursor: list.next_cursor.take() };
+        let page = context.client.dead_letters(&args.topic, &args.group, &query).await?;
+        list.dead_letters.extend(page.dead_letters);
+        list.next_cursor = page.next_cursor;
+        if list.next_cursor.is_none() || list.dead_letters.len() >= most {
+            return Ok(list);
+        }
+    }
+}
+
+/// What requests did so far.
+#[derive(Debug, Default)]
+struct Ended {
+    done: u64,
+    remaining: u64,
+    next_cursor: Option<String>,
+    limit: Option<RedriveLimit>,
+}
+
+async fn redrive(context: &Context, args: &RedriveArgs) -> Result<RedriveResponse, CliError> {
+    let ask = async |max_records, cursor| {
+        let Choice { cause, partition, offsets, .. } = args.choice.clone();
+        let request = RedriveRequest { cause, partition, offsets, max_records, cursor };
+        let RedriveResponse { redriven, remaining, next_cursor, limit } =
+            context.client.redrive(&args.topic, &args.group, &request).await?;
+        Ok(Ended { done: redriven, remaining, next_cursor, limit })
+    };
+    let Ended { done, remaining, next_cursor, limit } = end(&args.choice, "redriven", ask).await?;
+    Ok(RedriveResponse { redriven: done, remaining, next_cursor, limit })
+}
+
+async fn discard(context: &Context, args: &DiscardArgs) -> Result<DiscardResponse, CliError> {
+    let ask = async |max_records, cursor| {
+        let Choice { cause, partition, offsets, .. } = args.choice.clone();
+        let request = DiscardRequest { all: args.all, cause, partition, offsets, max_records, cursor };
+        let DiscardResponse { discarded, remaining, next_cursor, limit } =
+            context.client.discard(&args.topic, &args.group, &request).await?;
+        Ok(Ended { done: discarded, remaining, next_cursor, limit })
+    };
+    let Ended { done, remaining, next_cursor, limit } = end(&args.choice, "discarded", ask).await?;
+    Ok(DiscardResponse { discarded: done, remaining, next_cursor, limit })
+}
+
+/// Asks page by page. For not more than were there at the start: a redriven record that fails again at once would keep this going forever.
+async fn end(
+    choice: &Choice,
+    done: &str,
+    ask: impl AsyncFn(Option<u32>, Option<String>) -> Result<Ended, ClientError>,
+) -> Result<Ended, CliError> {
+    let bar = progress::spinner();
+    let mut total = Ended::default();
+    let mut cursor = None;
+    let mut at_most = choice.max;
+    loop {
+        let page = at_most
+            .map_or(PAGE_ROWS_MAX, |most| u32::try_from(most.saturating_sub(total.done)).map_or(PAGE_ROWS_MAX, |n| n.min(PAGE_ROWS_MAX)));
+        let answer = ask(Some(page), cursor).await.map_err(|error| CliError::Partly {
+            context: format!("after {} were {done}", human::count(total.done, "record")),
             error: Box::new(error.into()),
         })?;
-        total.redriven += answer.redriven;
+        total.done += answer.done;
         total.remaining = answer.remaining;
         total.limit = answer.limit.or(total.limit);
         cursor = answer.next_cursor;
-        let most = *at_most.get_or_insert(total.redriven + answer.remaining);
-        bar.set_message(format!("{} of at most {most} redriven", total.redriven));
+        let most = *at_most.get_or_insert(total.done + answer.remaining);
+        bar.set_message(format!("{} of at most {most} {done}", total.done));
         // Offsets fit one request.
-        if !args.offsets.is_empty() || cursor.is_none() || total.redriven >= most {
+        if !choice.offsets.is_empty() || cursor.is_none() || total.done >= most {
             bar.finish_and_clear();
             return Ok(total);
         }

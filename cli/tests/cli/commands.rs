@@ -331,3 +331,59 @@ fn redrive_goes_on_until_none_is_left_and_not_for_ever() {
     let server = Scripted::new(|asked| json(&json!({ "redriven": asked.json()["max_records"], "remaining": 100, "next_cursor": "more" })));
     assert_eq!(server.run(&["dlq", "redrive", "orders", "billing", "--max", "7", "--output", "json"]).expect(0).json()["redriven"], 7);
 }
+
+#[test]
+fn discard_says_what_it_means_and_goes_on_page_by_page() {
+    let mut left = 1_500_u64;
+    let server = Scripted::new(move |asked| {
+        let page = asked.json()["max_records"].as_u64().expect("a bound").min(left);
+        left -= page;
+        let next = if left > 0 { json!("more") } else { json!(null) };
+        json(&json!({ "discarded": page, "remaining": left, "next_cursor": next }))
+    });
+    let run = server.run(&["dlq", "discard", "orders", "billing", "--all"]).expect(0);
+    assert!(run.stdout.contains("1500 dead letters discarded, 0 left"), "{}", run.stdout);
+    let asked = server.asked();
+    assert_eq!(asked.len(), 2);
+    assert!(asked[0].line.ends_with("/groups/billing:discard"), "{}", asked[0].line);
+    assert_eq!(asked[1].json(), json!({ "all": true, "max_records": 500, "cursor": "more" }));
+
+    let server = Scripted::answering(&json!({ "discarded": 2, "remaining": 3 }));
+    let named = ["dlq", "discard", "orders", "billing", "--partition", "0", "--offset", "3", "--offset", "4", "--output", "json"];
+    assert_eq!(server.run(&named).expect(0).json()["discarded"], 2);
+    assert_eq!(server.asked()[0].json(), json!({ "partition": 0, "offsets": [3, 4], "max_records": 1_000 }));
+    for unclear in [&[][..], &["--max", "3"], &["--offset", "3"], &["--all", "--cause", "terminated"], &["--all", "--partition", "0"]] {
+        server.run(&[&["dlq", "discard", "orders", "billing"], unclear].concat()).expect(2);
+    }
+    assert_eq!(server.asked().len(), 1, "what is unclear is not asked");
+}
+
+#[test]
+fn dead_letters_are_listed_over_pages_up_to_the_limit_and_it_says_where_to_go_on() {
+    let letter = |offset: u64| {
+        let record = json!({ "partition": 0, "offset": offset, "timestamp_ms": 0, "value": "x" });
+        json!({ "cause": "terminated", "attempts": 1, "origin_offset": offset, "dead_at_ms": 0, "record": record })
+    };
+    let of_2_500 = || {
+        Scripted::new(move |asked| {
+            let query: std::collections::HashMap<&str, &str> =
+                asked.line.split_once('?').expect("a query").1.split('&').filter_map(|pair| pair.split_once('=')).collect();
+            let from = query.get("cursor").map_or(0, |cursor| cursor.parse().expect("its own cursor"));
+            // A page may be shorter than was asked for: it is bounded in bytes as well.
+            let to = 2_500.min(from + 700.min(query["max_records"].parse::<u64>().expect("a bound")));
+            let next = if to < 2_500 { json!(to.to_string()) } else { json!(null) };
+            json(&json!({ "dead_letters": (from..to).map(letter).collect::<Vec<_>>(), "next_cursor": next }))
+        })
+    };
+    let listed = |args: &[&str]| {
+        let list = of_2_500().run(&[&["dlq", "list", "orders", "billing", "--output", "json"], args].concat()).expect(0).json();
+        (list["dead_letters"].as_array().map_or(0, Vec::len), list["next_cursor"].clone())
+    };
+    assert_eq!(listed(&[]), (100, json!("100")));
+    assert_eq!(listed(&["--limit", "1600"]), (1_600, json!("1600")));
+    assert_eq!(listed(&["--limit", "1600", "--cursor", "1600"]), (900, json!(null)));
+    assert_eq!(listed(&["--all"]), (2_500, json!(null)));
+    let table = of_2_500().run(&["dlq", "list", "orders", "billing", "--limit", "3"]).expect(0);
+    assert!(table.stderr.contains("--cursor 3"), "{}", table.stderr);
+    assert_eq!(table.stdout.lines().count(), 4, "a heading and three rows: {}", table.stdout);
+}

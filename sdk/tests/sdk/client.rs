@@ -1,7 +1,7 @@
 //! One request: retries, keys, codes, unknown outcomes.
 
 use crate::support::{Answer, Server, quick, soon};
-use sagamq_sdk::api::group::{DeadLetterQuery, ReceiveRequest, RedriveRequest};
+use sagamq_sdk::api::group::{DeadLetterQuery, DiscardRequest, ReceiveRequest, RedriveRequest};
 use sagamq_sdk::api::record::ProduceRecord;
 use sagamq_sdk::api::topic::{ReadQuery, TopicConfig};
 use sagamq_sdk::api::{ErrorCode, Offset, PartitionId, TopicName};
@@ -173,6 +173,11 @@ async fn a_redrive_whose_answer_was_lost_is_not_answered_with_what_is_left() {
     assert_eq!(server.seen().len(), 1);
     let server = Server::with_answers(vec![Answer::Problem(ErrorCode::Overloaded), nothing_left]).await;
     soon(server.client().redrive(&topic(), &group, &RedriveRequest::default())).await.expect("a refused one did nothing and is repeated");
+    let server = Server::with_answers(vec![Answer::Break, Answer::Json(200, json!({"discarded": 0, "remaining": 0}))]).await;
+    let all = DiscardRequest { all: true, ..DiscardRequest::default() };
+    let error = soon(server.client().discard(&topic(), &group, &all)).await.expect_err("lost");
+    assert!(error.is_outcome_unknown(), "{error}");
+    assert_eq!(server.verbs("discard")[0].json, json!({"all": true}));
 }
 
 #[tokio::test]

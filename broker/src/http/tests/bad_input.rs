@@ -90,6 +90,13 @@ async fn refused_bodies_name_what_is_wrong_and_store_nothing() {
         ("/v1/topics/t/groups/g:redrive", r#"{"offsets":[1]}"#, InvalidRequest, "partition"),
         ("/v1/topics/t/groups/g:redrive", r#"{"max_records":1001}"#, InvalidRequest, "max_records"),
         ("/v1/topics/t/groups/none:redrive", "", GroupNotFound, "none"),
+        ("/v1/topics/t/groups/g:discard", "", InvalidRequest, "`all`"),
+        ("/v1/topics/t/groups/g:discard", r#"{"max_records":1}"#, InvalidRequest, "`all`"),
+        ("/v1/topics/t/groups/g:discard", r#"{"all":true,"cause":"terminated"}"#, InvalidRequest, "`all`"),
+        ("/v1/topics/t/groups/g:discard", r#"{"offsets":[1]}"#, InvalidRequest, "partition"),
+        ("/v1/topics/t/groups/g:discard", r#"{"all":true,"max_records":1001}"#, InvalidRequest, "max_records"),
+        ("/v1/topics/t/groups/g:discard", r#"{"partition":0,"offsets":[1],"cursor":"0:0"}"#, InvalidRequest, "cursor"),
+        ("/v1/topics/t/groups/none:discard", r#"{"all":true}"#, GroupNotFound, "none"),
         ("/v1/topics/t/groups/g:frobnicate", "{}", RouteNotFound, "/v1/topics/t/groups/g:frobnicate"),
     ];
     for &(path, body, code, says) in cases {

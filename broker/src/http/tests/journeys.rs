@@ -102,6 +102,20 @@ async fn records_are_received_settled_given_up_and_redriven() {
     assert_eq!(last, json!({"results": [{"status": "dead_lettered"}]}));
     let letters = server.get(&format!("{GROUP}/dead-letters?max_records=10")).await.ok();
     assert_eq!(letters["dead_letters"][0]["cause"], json!("delivery_limit"));
+    let cause = json!({"cause": "terminated"});
+    assert_eq!(server.post_json(&format!("{GROUP}:discard"), cause).await.ok(), json!({"discarded": 0, "remaining": 1}));
+    for discarded in [1, 0] {
+        let answer = server.post(&format!("{GROUP}:discard"), r#"{"all":true}"#).await.ok();
+        assert_eq!(answer, json!({"discarded": discarded, "remaining": 0}), "once, whoever asks again");
+    }
+    assert_eq!(server.get(&format!("{GROUP}/dead-letters")).await.ok(), json!({"dead_letters": []}));
+    let kept = server.get("/v1/topics/orders.billing.dlq/partitions/0/records?offset=0").await.ok();
+    assert_eq!(kept["records"].as_array().map(Vec::len), Some(2), "the records stay in the dead-letter topic: {kept}");
+    let metrics = String::from_utf8(server.get("/metrics").await.body).expect("text");
+    for series in ["sagamq_redriven_records_total", "sagamq_discarded_records_total"] {
+        let line = format!("{series}{{topic=\"orders\",group=\"billing\"}} 1");
+        assert!(metrics.contains(&line), "{line} is missing in {metrics}");
+    }
 
     assert_eq!(server.delete(GROUP).await.code(), ErrorCode::GroupInUse, "a record is leased");
     server.clock.advance(Duration::from_secs(3_600));
