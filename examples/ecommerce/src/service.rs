@@ -8,9 +8,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use sagamq_api::saga::{Call, Failure};
-use sagamq_sdk::{CallError, CancellationToken, Client, ClientError, SagaWorker};
+use sagamq_sdk::{CallError, CancellationToken, Client, ClientError, JsonText, SagaWorker};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -89,7 +89,7 @@ pub trait Participant: Send + Sync + 'static {
     fn store(&self) -> &Store;
 
     /// Serves a call that may have come before.
-    fn serve(&self, call: Call) -> impl Future<Output = Result<Value, CallError>> + Send;
+    fn serve(&self, call: Call) -> impl Future<Output = Result<JsonText, CallError>> + Send;
 }
 
 /// A participant whose effects are all in its own database.
@@ -110,7 +110,7 @@ impl Participant for Local {
         &self.store
     }
 
-    async fn serve(&self, call: Call) -> Result<Value, CallError> {
+    async fn serve(&self, call: Call) -> Result<JsonText, CallError> {
         match self.calls.iter().find(|&&(name, _)| name == call.call) {
             Some(&(_, effect)) => self.store.once(call, effect).await,
             None => Err(CallError::unknown("UNKNOWN_CALL", format!("there is no call `{}`", call.call))),
@@ -167,7 +167,7 @@ pub async fn run_http<P: Participant>(args: &ServiceArgs, participant: P, routes
     listen(args.listen, routes, stop_on_signal()?).await
 }
 
-async fn serve<P: Participant>(participant: Arc<P>, fate: Arc<Fate>, call: Call) -> Result<Value, CallError> {
+async fn serve<P: Participant>(participant: Arc<P>, fate: Arc<Fate>, call: Call) -> Result<JsonText, CallError> {
     if !fate.arrives(&call, participant.store()).await {
         return Err(CallError::unknown("LOST", "the request was lost on the way"));
     }
@@ -177,7 +177,7 @@ async fn serve<P: Participant>(participant: Arc<P>, fate: Arc<Fate>, call: Call)
 }
 
 /// The answer of an HTTP participant: 2xx done, 409 refused, 202 still at work, anything else: outcome unknown, call again.
-fn reply(result: Result<Value, CallError>) -> Response {
+fn reply(result: Result<JsonText, CallError>) -> Response {
     let problem = |status: StatusCode, failure: Failure| (status, Json(failure)).into_response();
     match result {
         Ok(output) => Json(output).into_response(),

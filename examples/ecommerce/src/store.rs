@@ -8,8 +8,8 @@
 
 use rocksdb::{Direction, IteratorMode, Options, SingleThreaded, Transaction, TransactionDB, TransactionDBOptions, WriteOptions};
 use sagamq_api::saga::{Call, Operation};
-use sagamq_sdk::CallError;
 use sagamq_sdk::barrier::{BarrierError, COMPENSATED, Known, Recorded, RocksBarrier};
+use sagamq_sdk::{CallError, JsonText};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -111,7 +111,7 @@ impl Store {
         &self,
         call: Call,
         effect: impl FnOnce(&Rows<'_, '_>, &Call) -> Result<Value, CallError> + Send + 'static,
-    ) -> Result<Value, CallError> {
+    ) -> Result<JsonText, CallError> {
         self.with(move |database| database.once(&call, effect)).await
     }
 
@@ -150,7 +150,7 @@ impl Database {
     ///
     /// # Errors
     /// What `effect` says, or an unknown outcome when the database fails.
-    pub fn once(&self, call: &Call, effect: impl FnOnce(&Rows<'_, '_>, &Call) -> Result<Value, CallError>) -> Result<Value, CallError> {
+    pub fn once(&self, call: &Call, effect: impl FnOnce(&Rows<'_, '_>, &Call) -> Result<Value, CallError>) -> Result<JsonText, CallError> {
         self.counted(call, |ran| {
             self.barrier.run_local(&self.rocks, call, |transaction| {
                 ran.set(true);
@@ -168,7 +168,7 @@ impl Database {
         &self,
         call: &Call,
         effect: impl FnOnce(&Rows<'_, '_>, &Known) -> Result<Value, CallError>,
-    ) -> Result<Value, CallError> {
+    ) -> Result<JsonText, CallError> {
         self.counted(call, |ran| {
             self.barrier.run(&self.rocks, call, |transaction, known| {
                 ran.set(true);
@@ -178,7 +178,7 @@ impl Database {
     }
 
     /// Counts a call, and notices if it did not run for a rare reason.
-    fn counted(&self, call: &Call, run: impl FnOnce(&Cell<bool>) -> Result<Value, CallError>) -> Result<Value, CallError> {
+    fn counted(&self, call: &Call, run: impl FnOnce(&Cell<bool>) -> Result<JsonText, CallError>) -> Result<JsonText, CallError> {
         let was_answered = matches!(self.recorded(call, call.operation)?, Some(Recorded::Succeeded(_) | Recorded::Refused(_)));
         let ran = Cell::new(false);
         let result = run(&ran);
@@ -334,7 +334,7 @@ pub(crate) mod testing {
     }
 
     /// The code of a refusal.
-    pub(crate) fn code(result: Result<Value, CallError>) -> String {
+    pub(crate) fn code(result: Result<JsonText, CallError>) -> String {
         match result.expect_err("a refusal") {
             CallError::Refused(failure) => failure.code,
             other => panic!("{other} is no refusal"),
@@ -342,7 +342,7 @@ pub(crate) mod testing {
     }
 
     /// The code of an outcome that is not known.
-    pub(crate) fn doubt(result: Result<Value, CallError>) -> String {
+    pub(crate) fn doubt(result: Result<JsonText, CallError>) -> String {
         match result.expect_err("a doubt") {
             CallError::Unknown { failure, .. } => failure.code,
             other => panic!("{other} is no doubt"),
@@ -382,7 +382,7 @@ mod tests {
         let broken = call(1, "count", Action, "count", json!({ "by": "two" }));
         assert_eq!(doubt(store.once(&broken, count_it)), "INVALID_ARGUMENTS");
         let mended = call(1, "count", Action, "count", json!({ "by": 2 }));
-        assert_eq!(store.once(&mended, count_it), Ok(json!(2)));
+        assert_eq!(store.once(&mended, count_it), Ok(json!(2).into()));
     }
 
     #[test]
@@ -390,7 +390,7 @@ mod tests {
         let (_directory, store) = store();
         let undo = call(1, "count", Compensation, "uncount", json!({ "by": 2 }));
         for _ in 0..2 {
-            assert_eq!(store.once(&undo, |_, _| panic!("there is nothing to undo")), Ok(Value::Null));
+            assert_eq!(store.once(&undo, |_, _| panic!("there is nothing to undo")), Ok(JsonText::null()));
         }
         let action = call(1, "count", Action, "count", json!({ "by": 2 }));
         assert_eq!(code(store.once(&action, count_it)), COMPENSATED);

@@ -1,6 +1,6 @@
 //! What the barrier knows of a step's action when it lets the business code run.
 
-use serde_json::Value;
+use sagamq_api::JsonText;
 use std::cell::Cell;
 
 /// What is known of the action of a step when [`RocksBarrier::run`](super::RocksBarrier::run) runs the business code.
@@ -20,7 +20,7 @@ enum State {
     /// The action was begun and nobody knows what came of it.
     InDoubt,
     /// The business code is the compensation of an action that succeeded.
-    Succeeded(Value),
+    Succeeded(JsonText),
 }
 
 impl Known {
@@ -36,7 +36,7 @@ impl Known {
         Self::of(State::InDoubt)
     }
 
-    pub(super) fn succeeded(output: Value) -> Self {
+    pub(super) fn succeeded(output: JsonText) -> Self {
         Self::of(State::Succeeded(output))
     }
 
@@ -52,7 +52,7 @@ impl Known {
 
     /// In a compensation whose action succeeded: what the action returned. `None` when the action is in doubt, and in an action.
     #[must_use]
-    pub fn action_output(&self) -> Option<&Value> {
+    pub fn action_output(&self) -> Option<&JsonText> {
         match &self.state {
             State::Succeeded(output) => Some(output),
             State::First | State::InDoubt => None,

@@ -7,11 +7,11 @@
 use super::known::Known;
 use super::row::{Recorded, Row, RowError, decode_value, decode_watermark, encode_key, encode_value};
 use super::{COMPENSATED, IN_DOUBT, SWEPT};
-use crate::worker::CallError;
+use crate::worker::{CallError, output_text};
 use ::rocksdb::{Error, ErrorKind, ThreadMode, Transaction, TransactionDB, TransactionOptions, WriteOptions};
-use sagamq_api::StepId;
 use sagamq_api::saga::{Call, Failure, Operation};
-use serde_json::Value;
+use sagamq_api::{JsonText, StepId};
+use serde::Serialize;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -45,11 +45,11 @@ pub enum BarrierError {
 /// The call blocks on locks and on the disk: in an async handler run it with `tokio::task::spawn_blocking`.
 ///
 /// ```no_run
-/// use sagamq_sdk::{CallError, api::saga::Call, barrier::RocksBarrier};
+/// use sagamq_sdk::{CallError, JsonText, api::saga::Call, barrier::RocksBarrier};
 /// use rocksdb::{SingleThreaded, TransactionDB};
-/// use serde_json::{Value, json};
+/// use serde_json::json;
 ///
-/// fn reserve(db: &TransactionDB<SingleThreaded>, call: &Call) -> Result<Value, CallError> {
+/// fn reserve(db: &TransactionDB<SingleThreaded>, call: &Call) -> Result<JsonText, CallError> {
 ///     RocksBarrier::new().run_local(db, call, |txn| {
 ///         let stock = txn.get_for_update(b"stock/sku-1", true)?.map_or(0, |bytes| bytes[0]);
 ///         if stock == 0 {
@@ -118,7 +118,7 @@ impl RocksBarrier {
     /// whether the action is in doubt. It may run again after it ran: **make the outside effect idempotent by
     /// [`Call::idempotency_key`]**, and undo it by the action's, [`Call::action_key`]. When this returns `Ok` or
     /// [`CallError::Refused`], the outcome is on disk together with the business writes, and every repetition of the call returns the
-    /// same; the exceptions are below.
+    /// same, byte for byte; the exceptions are below. The output is anything that can be written as JSON, [`JsonText`] included.
     ///
     /// | call | recorded before | business runs | result |
     /// |---|---|---|---|
@@ -138,17 +138,17 @@ impl RocksBarrier {
     /// # Errors
     /// What `business` says. [`CallError::Unknown`] with the code `BARRIER_STORAGE` when the database fails or a lock is not had in
     /// time.
-    pub fn run<T: ThreadMode>(
+    pub fn run<T: ThreadMode, O: Serialize>(
         &self,
         db: &TransactionDB<T>,
         call: &Call,
-        business: impl FnOnce(&Transaction<'_, TransactionDB<T>>, &Known) -> Result<Value, CallError>,
-    ) -> Result<Value, CallError> {
+        business: impl FnOnce(&Transaction<'_, TransactionDB<T>>, &Known) -> Result<O, CallError>,
+    ) -> Result<JsonText, CallError> {
         let begun = match call.operation {
             Operation::Action => self.begin(db, call)?,
             Operation::Compensation => None,
         };
-        self.serve(db, call, Reach::Outside, begun, business)
+        self.serve(db, call, Reach::Outside, begun, |txn, known| output_text(&business(txn, known)?))
     }
 
     /// As [`Self::run`], for business whose effects are writes of its transaction **and nothing else**. They are rolled back unless the
@@ -157,13 +157,13 @@ impl RocksBarrier {
     ///
     /// # Errors
     /// As [`Self::run`]. A compensation of an action that [`Self::run`] left in doubt is an unknown outcome with [`IN_DOUBT`].
-    pub fn run_local<T: ThreadMode>(
+    pub fn run_local<T: ThreadMode, O: Serialize>(
         &self,
         db: &TransactionDB<T>,
         call: &Call,
-        business: impl FnOnce(&Transaction<'_, TransactionDB<T>>) -> Result<Value, CallError>,
-    ) -> Result<Value, CallError> {
-        self.serve(db, call, Reach::Local, None, |txn, _| business(txn))
+        business: impl FnOnce(&Transaction<'_, TransactionDB<T>>) -> Result<O, CallError>,
+    ) -> Result<JsonText, CallError> {
+        self.serve(db, call, Reach::Local, None, |txn, _| output_text(&business(txn)?))
     }
 
     /// What is recorded of a call, without running anything.
@@ -240,8 +240,8 @@ impl RocksBarrier {
         call: &Call,
         reach: Reach,
         begun: Option<Uuid>,
-        business: impl FnOnce(&Transaction<'_, TransactionDB<T>>, &Known) -> Result<Value, CallError>,
-    ) -> Result<Value, CallError> {
+        business: impl FnOnce(&Transaction<'_, TransactionDB<T>>, &Known) -> Result<JsonText, CallError>,
+    ) -> Result<JsonText, CallError> {
         let txn = self.transaction(db);
         match call.operation {
             Operation::Action => self.action(&txn, call, begun, business)?,
@@ -255,7 +255,7 @@ impl RocksBarrier {
         txn: &Transaction<'_, TransactionDB<T>>,
         call: &Call,
         begun: Option<Uuid>,
-        business: impl FnOnce(&Transaction<'_, TransactionDB<T>>, &Known) -> Result<Value, CallError>,
+        business: impl FnOnce(&Transaction<'_, TransactionDB<T>>, &Known) -> Result<JsonText, CallError>,
     ) -> Result<Verdict, CallError> {
         let own = self.key(call, Operation::Action);
         // A compensation that finds no row here writes one, so this row alone decides.
@@ -307,7 +307,7 @@ impl RocksBarrier {
         txn: &Transaction<'_, TransactionDB<T>>,
         call: &Call,
         reach: Reach,
-        business: impl FnOnce(&Transaction<'_, TransactionDB<T>>, &Known) -> Result<Value, CallError>,
+        business: impl FnOnce(&Transaction<'_, TransactionDB<T>>, &Known) -> Result<JsonText, CallError>,
     ) -> Result<Verdict, CallError> {
         let action = self.key(call, Operation::Action);
         let own = self.key(call, Operation::Compensation);
@@ -321,7 +321,7 @@ impl RocksBarrier {
         let output = match acted.map(|row| row.recorded) {
             Some(Recorded::Succeeded(output)) => business(txn, &Known::succeeded(output))?,
             // There is nothing to undo.
-            Some(Recorded::Refused(_) | Recorded::Prevented) => Value::Null,
+            Some(Recorded::Refused(_) | Recorded::Prevented) => JsonText::null(),
             Some(Recorded::InDoubt { .. }) if reach == Reach::Local => {
                 let message = "the action may have had an effect outside of the database, and this compensation is for one that had none";
                 return Err(CallError::unknown(IN_DOUBT, message));
@@ -329,7 +329,7 @@ impl RocksBarrier {
             Some(Recorded::InDoubt { .. }) => business(txn, &Known::in_doubt())?,
             None => {
                 self.refuse_swept(txn, call)?;
-                Value::Null
+                JsonText::null()
             }
         };
         // Whatever was there is undone, and nothing will come. An action that is asked for again, as after a restored backup of the
@@ -371,13 +371,13 @@ impl RocksBarrier {
 /// What a call came to.
 enum Verdict {
     /// It is recorded already; there is nothing to commit.
-    Known(Result<Value, CallError>),
+    Known(Result<JsonText, CallError>),
     /// It is written in the transaction: the output, or a refusal.
-    Commit(Result<Value, Failure>),
+    Commit(Result<JsonText, Failure>),
 }
 
 impl Verdict {
-    fn finish<T: ThreadMode>(self, txn: Transaction<'_, TransactionDB<T>>) -> Result<Value, CallError> {
+    fn finish<T: ThreadMode>(self, txn: Transaction<'_, TransactionDB<T>>) -> Result<JsonText, CallError> {
         match self {
             Self::Known(result) => result,
             Self::Commit(result) => {

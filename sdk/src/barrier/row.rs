@@ -1,8 +1,8 @@
 //! The barrier's rows: writing and reading the bytes that the module's documentation describes.
 
-use sagamq_api::StepId;
+use sagamq_api::json::JsonTextError;
 use sagamq_api::saga::{Failure, Operation};
-use serde_json::Value;
+use sagamq_api::{JsonText, StepId};
 use uuid::Uuid;
 
 const VERSION: u8 = 2;
@@ -19,7 +19,7 @@ const HEAD_BYTES: usize = 1 + 1 + 8;
 #[derive(Clone, Debug, PartialEq)]
 pub enum Recorded {
     /// It took effect and returned this.
-    Succeeded(Value),
+    Succeeded(JsonText),
     /// It was refused and took no effect.
     Refused(Failure),
     /// Only an action: its compensation succeeded, whether it came first or undid it, so the action must never take effect again.
@@ -60,9 +60,12 @@ pub enum RowError {
         /// Its kind.
         kind: u8,
     },
-    /// The payload is no JSON of its kind.
-    #[error("the payload of the barrier's row cannot be read: {0}")]
-    Payload(#[from] serde_json::Error),
+    /// The recorded output is no JSON.
+    #[error("the output in the barrier's row cannot be read: {0}")]
+    Output(#[from] JsonTextError),
+    /// The recorded refusal cannot be read.
+    #[error("the refusal in the barrier's row cannot be read: {0}")]
+    Refusal(#[from] serde_json::Error),
     /// The row of an action in doubt has no id of a run.
     #[error("the barrier's row of an action in doubt has {bytes} bytes where the id of its run has 16")]
     Run {
@@ -89,7 +92,7 @@ pub(super) fn encode_key(prefix: &[u8], instance: Uuid, step: &StepId, operation
 /// The value of a row.
 pub(super) fn encode_value(row: &Row) -> Result<Vec<u8>, RowError> {
     let (kind, payload) = match &row.recorded {
-        Recorded::Succeeded(output) => (KIND_SUCCEEDED, serde_json::to_vec(output)?),
+        Recorded::Succeeded(output) => (KIND_SUCCEEDED, output.as_str().as_bytes().to_vec()),
         Recorded::Refused(failure) => (KIND_REFUSED, serde_json::to_vec(failure)?),
         Recorded::Prevented => (KIND_PREVENTED, Vec::new()),
         Recorded::InDoubt { run } => (KIND_IN_DOUBT, run.as_bytes().to_vec()),
@@ -126,7 +129,7 @@ fn split(value: &[u8]) -> Result<(u8, u64, &[u8]), RowError> {
 pub(super) fn decode_value(value: &[u8]) -> Result<Row, RowError> {
     let (kind, at_ms, payload) = split(value)?;
     let recorded = match kind {
-        KIND_SUCCEEDED => Recorded::Succeeded(serde_json::from_slice(payload)?),
+        KIND_SUCCEEDED => Recorded::Succeeded(JsonText::parse(payload)?),
         KIND_REFUSED => Recorded::Refused(serde_json::from_slice(payload)?),
         KIND_PREVENTED => Recorded::Prevented,
         KIND_IN_DOUBT => {
@@ -159,7 +162,7 @@ mod tests {
     fn the_bytes_are_the_documented_ones() {
         let key = encode_key(b"p/", Uuid::from_u128(0x0102), &step("pay"), Operation::Compensation);
         assert_eq!(key, [b"p/".as_slice(), &[0; 14], &[1, 2], b"pay", &[0, 2]].concat());
-        let value = encode_value(&Row { at_ms: 258, recorded: Recorded::Succeeded(serde_json::json!({"a": 1})) }).expect("json");
+        let value = encode_value(&Row { at_ms: 258, recorded: Recorded::Succeeded(serde_json::json!({"a": 1}).into()) }).expect("json");
         assert_eq!(value, [&[2, 1, 0, 0, 0, 0, 0, 0, 1, 2], br#"{"a":1}"#.as_slice()].concat());
         assert_eq!(encode_watermark(258), [2, 5, 0, 0, 0, 0, 0, 0, 1, 2]);
     }
@@ -169,16 +172,28 @@ mod tests {
         assert!(matches!(decode_value(&[1, 1]), Err(RowError::Short { bytes: 2 })));
         assert!(matches!(decode_value(&[9, 1, 0, 0, 0, 0, 0, 0, 0, 0]), Err(RowError::Version { version: 9 })));
         assert!(matches!(decode_value(&[2, 9, 0, 0, 0, 0, 0, 0, 0, 0]), Err(RowError::Kind { kind: 9 })));
-        assert!(matches!(decode_value(&[2, 1, 0, 0, 0, 0, 0, 0, 0, 0]), Err(RowError::Payload(_))));
+        assert!(matches!(decode_value(&[2, 1, 0, 0, 0, 0, 0, 0, 0, 0]), Err(RowError::Output(_))));
+        assert!(matches!(decode_value(&[2, 2, 0, 0, 0, 0, 0, 0, 0, 0]), Err(RowError::Refusal(_))));
         assert!(matches!(decode_value(&[2, 4, 0, 0, 0, 0, 0, 0, 0, 0, 7]), Err(RowError::Run { bytes: 1 })));
         assert!(matches!(decode_watermark(&[2, 1, 0, 0, 0, 0, 0, 0, 0, 0]), Err(RowError::Kind { kind: 1 })));
+    }
+
+    #[test]
+    fn an_output_comes_back_byte_for_byte() {
+        for text in ["0.1", "1.0000000000000002", "12345678901234567890123.50", r#"{"b":1, "a":1E400,"b":2}"#] {
+            let row = Row { at_ms: 1, recorded: Recorded::Succeeded(JsonText::parse(text.as_bytes()).expect("JSON")) };
+            let Recorded::Succeeded(output) = decode_value(&encode_value(&row).expect("writable")).expect("readable").recorded else {
+                panic!("it succeeded")
+            };
+            assert_eq!(output.as_str(), text);
+        }
     }
 
     proptest! {
         #[test]
         fn what_is_written_is_read(at_ms: u64, code in ".{0,20}", message in ".{0,40}", number: i64, run: u128) {
             for recorded in [
-                Recorded::Succeeded(serde_json::json!({ "n": number, "text": &message })),
+                Recorded::Succeeded(serde_json::json!({ "n": number, "text": &message }).into()),
                 Recorded::Refused(Failure { code, message }),
                 Recorded::Prevented,
                 Recorded::InDoubt { run: Uuid::from_u128(run) },

@@ -3,7 +3,7 @@
 use crate::transport::chain;
 use sagamq_api::JsonText;
 use sagamq_api::saga::{CallOutcome, Failure};
-use serde_json::Value;
+use serde::Serialize;
 use std::error::Error;
 use std::fmt;
 use std::time::Duration;
@@ -76,17 +76,16 @@ impl<E: Into<Box<dyn Error + Send + Sync>>> From<E> for CallError {
     }
 }
 
+/// What a handler or a barrier's business returned, as its text.
+pub(crate) fn output_text(output: &(impl Serialize + ?Sized)) -> Result<JsonText, CallError> {
+    JsonText::of(output).map_err(|error| CallError::unknown("OUTPUT_UNREADABLE", format!("the output cannot be sent: {error}")))
+}
+
 /// The reply for a handler's result.
-pub(super) fn outcome(result: Result<Value, CallError>) -> CallOutcome {
+pub(super) fn outcome(result: Result<JsonText, CallError>) -> CallOutcome {
     let millis = |wait: Option<Duration>| wait.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
     match result {
-        Ok(output) => match JsonText::of(&output) {
-            Ok(output) => CallOutcome::Succeeded { output },
-            Err(error) => {
-                let failure = Failure { code: "OUTPUT_UNREADABLE".to_owned(), message: format!("the output cannot be sent: {error}") };
-                CallOutcome::Unknown { failure, retry_after_ms: None }
-            }
-        },
+        Ok(output) => CallOutcome::Succeeded { output },
         Err(CallError::Refused(failure)) => CallOutcome::Refused { failure },
         Err(CallError::Unknown { failure, retry_after }) => CallOutcome::Unknown { failure, retry_after_ms: millis(retry_after) },
         Err(CallError::Ongoing { retry_after }) => CallOutcome::Ongoing { retry_after_ms: millis(retry_after) },
@@ -99,19 +98,19 @@ mod tests {
 
     #[test]
     fn an_error_with_a_question_mark_is_an_unknown_outcome_and_never_a_refusal() {
-        fn handler() -> Result<Value, CallError> {
+        fn handler() -> Result<JsonText, CallError> {
             Ok(serde_json::from_str("{")?)
         }
         assert!(matches!(outcome(handler()), CallOutcome::Unknown { failure, .. } if failure.code == "HANDLER_ERROR"));
-        fn boxed() -> Result<Value, CallError> {
+        fn boxed() -> Result<JsonText, CallError> {
             let inner = std::io::Error::other("the cause");
             Err::<(), Box<dyn Error + Send + Sync>>(Box::new(std::io::Error::other(inner)))?;
-            Ok(Value::Null)
+            Ok(JsonText::null())
         }
         assert!(matches!(outcome(boxed()), CallOutcome::Unknown { failure, .. } if failure.message.contains("the cause")));
-        fn anyhow() -> Result<Value, CallError> {
+        fn anyhow() -> Result<JsonText, CallError> {
             Err(anyhow::anyhow!("the cause").context("what was tried"))?;
-            Ok(Value::Null)
+            Ok(JsonText::null())
         }
         let CallOutcome::Unknown { failure, .. } = outcome(anyhow()) else { panic!("never a refusal") };
         assert_eq!(failure.message, "what was tried: the cause");

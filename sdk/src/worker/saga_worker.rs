@@ -1,7 +1,7 @@
 //! The worker: from a command record to the handler, from the handler to the reply.
 
 use super::CallError;
-use super::call_error::outcome;
+use super::call_error::{outcome, output_text};
 use crate::client::Client;
 use crate::consumer::{Settings, Settlement, panic_text, run};
 use crate::error::ClientError;
@@ -10,7 +10,7 @@ use sagamq_api::group::Delivery;
 use sagamq_api::limits::{LEASE_MS_MAX, LEASE_MS_MIN, RECEIVE_RECORDS_MAX};
 use sagamq_api::saga::{Call, CallOutcome, CompleteCall, Failure, WORKER_GROUP};
 use sagamq_api::{ErrorCode, JsonText, TopicName};
-use serde_json::Value;
+use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
@@ -29,7 +29,7 @@ const HANDLER_PANICKED: &str = "HANDLER_PANICKED";
 /// The failure code of a call whose handler took longer than it may.
 const HANDLER_TIMEOUT: &str = "HANDLER_TIMEOUT";
 
-type Handled = Pin<Box<dyn Future<Output = Result<Value, CallError>> + Send>>;
+type Handled = Pin<Box<dyn Future<Output = Result<JsonText, CallError>> + Send>>;
 type Handler = Box<dyn Fn(Call) -> Handled + Send + Sync>;
 
 /// Builds a [`SagaWorker`].
@@ -51,14 +51,21 @@ impl SagaWorkerBuilder {
     /// Registers the handler of an operation of the service: what a definition names in `call` or `compensate`. A second handler
     /// of the same name replaces the first.
     ///
+    /// What it returns is anything that can be written as JSON; a [`JsonText`] is passed on byte for byte.
+    ///
     /// The handler is called again with the same [`Call::idempotency_key`] whenever an outcome is not known for sure. Make its
     /// effect happen once: the crate's barrier does it for a RocksDB.
-    pub fn on<H, F>(mut self, call: impl Into<String>, handler: H) -> Self
+    pub fn on<H, F, O>(mut self, call: impl Into<String>, handler: H) -> Self
     where
         H: Fn(Call) -> F + Send + Sync + 'static,
-        F: Future<Output = Result<Value, CallError>> + Send + 'static,
+        F: Future<Output = Result<O, CallError>> + Send + 'static,
+        O: Serialize + Send,
     {
-        self.handlers.insert(call.into(), Box::new(move |call| Box::pin(handler(call))));
+        let handle = move |call: Call| -> Handled {
+            let handling = handler(call);
+            Box::pin(async move { output_text(&handling.await?) })
+        };
+        self.handlers.insert(call.into(), Box::new(handle));
         self
     }
 
@@ -198,7 +205,7 @@ impl Desk {
         self.reply(address).await
     }
 
-    async fn handle(&self, call: Call) -> Result<Value, CallError> {
+    async fn handle(&self, call: Call) -> Result<JsonText, CallError> {
         let Some(handler) = self.handlers.get(&call.call) else {
             let known = self.handlers.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
             return Err(CallError::unknown(UNKNOWN_CALL, format!("the worker has no handler for `{}`; it has: {known}", call.call)));

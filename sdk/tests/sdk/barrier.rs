@@ -1,12 +1,13 @@
 //! The barrier on a real RocksDB: duplicates, reorder, overlap, refusals, reopen, and a random schedule against a small model.
 
 use rocksdb::{Options, SingleThreaded, TransactionDB, TransactionDBOptions};
-use sagamq_sdk::CallError;
 use sagamq_sdk::api::PartitionId;
 use sagamq_sdk::api::saga::{Call, Operation, call_key};
 use sagamq_sdk::barrier::{COMPENSATED, IN_DOUBT, Known, Recorded, RocksBarrier, SWEPT};
+use sagamq_sdk::{CallError, JsonText};
 use serde_json::{Value, json};
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Barrier;
 use std::time::Duration;
@@ -48,12 +49,18 @@ pub(crate) fn reserved(db: &Db) -> i64 {
 
 /// The business: one more or one fewer is reserved, then this result.
 fn business(db: &Db, call: &Call, result: Result<Value, CallError>) -> Result<Value, CallError> {
-    RocksBarrier::new().run_local(db, call, |txn| {
+    let served = RocksBarrier::new().run_local(db, call, |txn| {
         let before = txn.get_for_update(b"reserved", true)?.map_or(0, |bytes| i64::from_be_bytes(bytes.try_into().expect("8 bytes")));
         let after = if call.operation == Operation::Action { before + 1 } else { before - 1 };
         txn.put(b"reserved", after.to_be_bytes())?;
         result
-    })
+    });
+    tree(served)
+}
+
+/// What was served, as the tree that a test compares with.
+fn tree(served: Result<JsonText, CallError>) -> Result<Value, CallError> {
+    served.map(|output| output.to_value())
 }
 
 fn never(_: &rocksdb::Transaction<'_, Db>) -> Result<Value, CallError> {
@@ -67,14 +74,14 @@ fn outside(db: &Db, call: &Call, result: Result<Value, CallError>) -> (Result<Va
         told.set(Some(known.is_in_doubt()));
         result
     });
-    (result, told.get())
+    (tree(result), told.get())
 }
 
 fn unknown() -> Result<Value, CallError> {
     Err(CallError::unknown("LOST", ""))
 }
 
-fn code(result: &Result<Value, CallError>) -> (&'static str, &str) {
+fn code<T>(result: &Result<T, CallError>) -> (&'static str, &str) {
     match result {
         Ok(_) => ("succeeded", ""),
         Err(CallError::Refused(failure)) => ("refused", &failure.code),
@@ -90,15 +97,15 @@ fn a_duplicate_gets_the_first_result_and_the_business_does_not_run_after_a_reope
     {
         let db = open(dir.path());
         assert_eq!(business(&db, &action, Ok(json!({"n": 1}))), Ok(json!({"n": 1})));
-        assert_eq!(RocksBarrier::new().run_local(&db, &action, never), Ok(json!({"n": 1})));
+        assert_eq!(tree(RocksBarrier::new().run_local(&db, &action, never)), Ok(json!({"n": 1})));
         assert_eq!(reserved(&db), 1);
     }
     let db = open(dir.path());
-    assert_eq!(RocksBarrier::new().run_local(&db, &action, never), Ok(json!({"n": 1})));
+    assert_eq!(tree(RocksBarrier::new().run_local(&db, &action, never)), Ok(json!({"n": 1})));
     assert_eq!(reserved(&db), 1);
     let compensation = call(1, Operation::Compensation);
     assert_eq!(business(&db, &compensation, Ok(json!("undone"))), Ok(json!("undone")));
-    assert_eq!(RocksBarrier::new().run_local(&db, &compensation, never), Ok(json!("undone")));
+    assert_eq!(tree(RocksBarrier::new().run_local(&db, &compensation, never)), Ok(json!("undone")));
     assert_eq!(reserved(&db), 0);
     // As after a restored backup of the broker: what was undone does not read as done.
     assert_eq!(code(&RocksBarrier::new().run_local(&db, &action, never)), ("refused", COMPENSATED));
@@ -109,8 +116,8 @@ fn a_compensation_without_an_action_is_empty_and_the_late_action_is_refused() {
     let dir = tempfile::tempdir().expect("a directory");
     let db = open(dir.path());
     let barrier = RocksBarrier::new();
-    assert_eq!(barrier.run_local(&db, &call(1, Operation::Compensation), never), Ok(Value::Null));
-    assert_eq!(barrier.run_local(&db, &call(1, Operation::Compensation), never), Ok(Value::Null), "and so is its duplicate");
+    assert_eq!(tree(barrier.run_local(&db, &call(1, Operation::Compensation), never)), Ok(Value::Null));
+    assert_eq!(tree(barrier.run_local(&db, &call(1, Operation::Compensation), never)), Ok(Value::Null), "and so is its duplicate");
     for _ in 0..2 {
         let refused = barrier.run_local(&db, &call(1, Operation::Action), never).expect_err("it hangs");
         assert!(matches!(refused, CallError::Refused(failure) if failure.code == COMPENSATED));
@@ -126,8 +133,12 @@ fn a_refusal_is_recorded_and_its_writes_are_not() {
     let refusal = CallError::refused("OUT_OF_STOCK", "none left");
     assert_eq!(business(&db, &call(1, Operation::Action), Err(refusal.clone())), Err(refusal.clone()));
     assert_eq!(reserved(&db), 0);
-    assert_eq!(RocksBarrier::new().run_local(&db, &call(1, Operation::Action), never), Err(refusal));
-    assert_eq!(RocksBarrier::new().run_local(&db, &call(1, Operation::Compensation), never), Ok(Value::Null), "there is nothing to undo");
+    assert_eq!(tree(RocksBarrier::new().run_local(&db, &call(1, Operation::Action), never)), Err(refusal));
+    assert_eq!(
+        tree(RocksBarrier::new().run_local(&db, &call(1, Operation::Compensation), never)),
+        Ok(Value::Null),
+        "there is nothing to undo"
+    );
 }
 
 #[test]
@@ -138,7 +149,7 @@ fn a_refusal_rolls_back_even_what_lies_below_savepoints_of_the_business() {
         txn.put(b"a", b"1")?;
         txn.set_savepoint();
         txn.put(b"b", b"1")?;
-        Err(CallError::refused("NO", ""))
+        Err::<Value, _>(CallError::refused("NO", ""))
     });
     assert!(matches!(refused, Err(CallError::Refused(_))));
     assert_eq!((db.get(b"a"), db.get(b"b")), (Ok(None), Ok(None)));
@@ -264,9 +275,9 @@ fn a_late_success_ends_the_doubt_and_its_output_is_what_is_compensated() {
     assert_eq!(outside(&db, &action, unknown()), (Ok(json!({"charge": 7})), None));
     let undone = RocksBarrier::new().run(&db, &compensation, |_, known: &Known| {
         assert!(!known.is_in_doubt());
-        Ok(known.action_output().expect("the action succeeded")["charge"].clone())
+        Ok(known.action_output().expect("the action succeeded").to_value()["charge"].clone())
     });
-    assert_eq!(undone, Ok(json!(7)));
+    assert_eq!(tree(undone), Ok(json!(7)));
 }
 
 #[test]
@@ -274,7 +285,8 @@ fn an_action_that_panicked_or_died_in_the_middle_is_in_doubt() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut db = open(dir.path());
     let action = call(1, Operation::Action);
-    let panicked = catch_unwind(AssertUnwindSafe(|| RocksBarrier::new().run(&db, &action, |_, _| panic!("a bug"))));
+    let panicked =
+        catch_unwind(AssertUnwindSafe(|| RocksBarrier::new().run(&db, &action, |_, _| -> Result<Value, CallError> { panic!("a bug") })));
     assert!(panicked.is_err());
     assert_eq!(outside(&db, &action, unknown()).1, Some(true));
 
@@ -303,7 +315,7 @@ fn in_doubt_a_refusal_counts_as_unknown_until_the_doubt_is_cleared() {
     assert_eq!((code(&result), told), (("unknown", "DECLINED"), Some(true)), "the saga does not compensate what was refused");
     let cleared = RocksBarrier::new().run(&db, &action, |_, known| {
         known.clear_doubt();
-        Err(refusal.clone())
+        Err::<Value, _>(refusal.clone())
     });
     assert_eq!(cleared, Err(refusal.clone()));
     assert_eq!(outside(&db, &action, Ok(Value::Null)), (Err(refusal), None), "now it is recorded");
@@ -358,7 +370,7 @@ fn rows_lie_under_their_prefix_and_old_ones_can_be_swept() {
     barrier.run_local(&db, &action, |_| Ok(json!(1))).expect("recorded");
     barrier.run_local(&db, &call(2, Operation::Compensation), never).expect("recorded");
     let look = || barrier.recorded(&db, action.instance, &action.step, Operation::Action).expect("readable");
-    assert_eq!(look(), Some(Recorded::Succeeded(json!(1))));
+    assert_eq!(look(), Some(Recorded::Succeeded(json!(1).into())));
     assert_eq!(RocksBarrier::new().recorded(&db, action.instance, &action.step, Operation::Action).expect("readable"), None);
 
     assert_eq!(barrier.sweep(&db, u64::MAX).expect("swept"), 0, "what is recorded now is not old");
@@ -386,15 +398,18 @@ fn what_may_have_been_swept_is_neither_an_empty_success_nor_a_second_effect() {
 
     for (younger, operation) in [(8, Operation::Compensation), (9, Operation::Action)] {
         assert_eq!(code(&barrier.run_local(&db, &at(1, operation, 100), never)), ("unknown", SWEPT));
-        assert_eq!(code(&barrier.run(&db, &at(1, operation, 100), |_, _| panic!("no"))), ("unknown", SWEPT));
+        assert_eq!(
+            code(&barrier.run(&db, &at(1, operation, 100), |_, _| -> Result<Value, CallError> { panic!("no") })),
+            ("unknown", SWEPT)
+        );
         assert_eq!(code(&barrier.run(&db, &at(younger, operation, 101), |_, _| Ok(Value::Null))), ("succeeded", ""));
     }
-    let undone = barrier.run(&db, &at(2, Operation::Compensation, 100), |_, known| Ok(json!(known.is_in_doubt())));
+    let undone = tree(barrier.run(&db, &at(2, Operation::Compensation, 100), |_, known| Ok(json!(known.is_in_doubt()))));
     assert_eq!(undone, Ok(json!(true)));
 
     let action = at(3, Operation::Compensation, 100);
-    barrier.resolve(&db, action.instance, &action.step, Recorded::Succeeded(json!("found"))).expect("written");
-    let undone = barrier.run(&db, &action, |_, known| Ok(known.action_output().cloned().unwrap_or_default()));
+    barrier.resolve(&db, action.instance, &action.step, Recorded::Succeeded(json!("found").into())).expect("written");
+    let undone = tree(barrier.run(&db, &action, |_, known| Ok(known.action_output().cloned().unwrap_or_default())));
     assert_eq!(undone, Ok(json!("found")), "what an operator found out counts");
 }
 
@@ -409,5 +424,30 @@ fn a_clock_that_was_set_back_does_not_sweep_a_compensation_before_its_action() {
     barrier.run_local(&db, &call(1, Operation::Compensation), |_| Ok(json!(2))).expect("recorded");
     NOW_MS.set(900);
     barrier.sweep(&db, 800).expect("swept");
-    assert_eq!(barrier.run_local(&db, &call(1, Operation::Compensation), never), Ok(json!(2)));
+    assert_eq!(tree(barrier.run_local(&db, &call(1, Operation::Compensation), never)), Ok(json!(2)));
+}
+
+#[test]
+fn an_output_is_answered_again_byte_for_byte() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let db = open(dir.path());
+    // As a tree the first would lose its last bit, the second its digits, and the third its order and its repeated field.
+    for (instance, text) in [(1, "1.1234567890123456789"), (2, "12345678901234567890123"), (3, r#"{"b":1E400,"a": 0.10,"b":2}"#)] {
+        let output = JsonText::parse(text.as_bytes()).expect("JSON");
+        let first = RocksBarrier::new().run_local(&db, &call(instance, Operation::Action), |_| Ok(output));
+        let again = RocksBarrier::new().run_local(&db, &call(instance, Operation::Action), never);
+        assert_eq!([first, again].map(|served| served.expect("it succeeded").to_string()), [text, text]);
+        let undone = RocksBarrier::new().run(&db, &call(instance, Operation::Compensation), |_, known| Ok(known.action_output().cloned()));
+        assert_eq!(undone.expect("undone").as_str(), text, "and so its compensation gets it");
+    }
+    // Whatever can be written as JSON is an output.
+    #[derive(serde::Serialize)]
+    struct Room {
+        number: u32,
+    }
+    let served = RocksBarrier::new().run_local(&db, &call(4, Operation::Action), |_| Ok(Room { number: 12 }));
+    assert_eq!(served.expect("it succeeded").as_str(), r#"{"number":12}"#);
+    let unreadable = BTreeMap::from([((1, 2), 3)]);
+    let served = RocksBarrier::new().run_local(&db, &call(5, Operation::Action), |_| Ok(unreadable));
+    assert_eq!(code(&served), ("unknown", "OUTPUT_UNREADABLE"), "a map whose keys are no texts");
 }

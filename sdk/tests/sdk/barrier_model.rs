@@ -3,9 +3,9 @@
 
 use crate::barrier::{Db, NOW_MS, call, open, reserved};
 use proptest::prelude::*;
-use sagamq_sdk::CallError;
 use sagamq_sdk::api::saga::{Call, Operation};
 use sagamq_sdk::barrier::{COMPENSATED, Known, RocksBarrier, SWEPT};
+use sagamq_sdk::{CallError, JsonText};
 use serde_json::{Value, json};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -105,7 +105,7 @@ impl World {
         Call { must_succeed, started_at_ms: u64::try_from(instance).expect("small") * 10, ..call(instance, operation) }
     }
 
-    fn serve(&self, instance: u128, operation: Operation, trouble: Trouble) -> Result<Value, CallError> {
+    fn serve(&self, instance: u128, operation: Operation, trouble: Trouble) -> Result<JsonText, CallError> {
         let call = self.call(instance, operation);
         let db = self.db.as_ref().expect("open");
         let barrier = RocksBarrier::new().with_clock(|| NOW_MS.get());
@@ -152,7 +152,7 @@ impl World {
     }
 }
 
-fn is_swept(result: &Result<Value, CallError>) -> bool {
+fn is_swept(result: &Result<JsonText, CallError>) -> bool {
     matches!(result, Err(CallError::Unknown { failure, .. }) if failure.code == SWEPT)
 }
 

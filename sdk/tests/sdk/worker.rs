@@ -46,17 +46,21 @@ fn applied(_: &Seen) -> Answer {
     Answer::Json(200, json!({"duplicate": false, "state": "RUNNING"}))
 }
 
+async fn buggy(_: Call) -> Result<Value, CallError> {
+    panic!("a bug")
+}
+
 fn worker(server: &Server) -> SagaWorkerBuilder {
     SagaWorker::builder(server.client(), "inventory.commands".parse().expect("legal"))
         .on("reserve", |call: Call| async move { Ok::<Value, CallError>(json!({"sku": call.arguments.to_value()["sku"]})) })
-        .on("refuse", |_| async { Err(CallError::refused("OUT_OF_STOCK", "none left")) })
+        .on("refuse", |_| async { Err::<Value, _>(CallError::refused("OUT_OF_STOCK", "none left")) })
         .on("wait", |_| async {
             let failure = sagamq_sdk::api::saga::Failure { code: "BUSY".into(), message: String::new() };
-            Err(CallError::Unknown { failure, retry_after: Some(Duration::from_secs(3)) })
+            Err::<Value, _>(CallError::Unknown { failure, retry_after: Some(Duration::from_secs(3)) })
         })
-        .on("work_on", |_| async { Err(CallError::ongoing(Some(Duration::from_secs(9)))) })
-        .on("fail", |_| async { Err("x".parse::<u32>().expect_err("no number").into()) })
-        .on("panic", |_| async { panic!("a bug") })
+        .on("work_on", |_| async { Err::<Value, _>(CallError::ongoing(Some(Duration::from_secs(9)))) })
+        .on("fail", |_| async { Err::<Value, CallError>("x".parse::<u32>().expect_err("no number").into()) })
+        .on("panic", buggy)
 }
 
 /// Runs a worker until so many completions were seen, and returns them.
@@ -219,7 +223,8 @@ async fn a_handler_that_takes_too_long_is_an_unknown_outcome() {
     group.put([call("hang", 1)]);
     let server = server(&group, applied).await;
     let shutdown = CancellationToken::new();
-    let slow = worker(&server).handler_timeout(Duration::from_millis(20)).on("hang", |_| std::future::pending());
+    let slow =
+        worker(&server).handler_timeout(Duration::from_millis(20)).on("hang", |_| std::future::pending::<Result<Value, CallError>>());
     let running = tokio::spawn(slow.build().run(shutdown.clone()));
     until("it is replied", || server.verbs("complete").len() == 1).await;
     shutdown.cancel();

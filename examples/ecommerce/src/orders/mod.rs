@@ -16,7 +16,7 @@ use crate::store::{Database, Effect, Row, Rows, Store, StoreError, arguments};
 use sagamq_api::record::ProduceRecord;
 use sagamq_api::saga::Call;
 use sagamq_api::topic::TopicConfig;
-use sagamq_sdk::{CallError, Client, Producer};
+use sagamq_sdk::{CallError, Client, JsonText, Producer};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -151,7 +151,7 @@ impl Participant for Orders {
         &self.book.store
     }
 
-    async fn serve(&self, call: Call) -> Result<Value, CallError> {
+    async fn serve(&self, call: Call) -> Result<JsonText, CallError> {
         let key = call.idempotency_key.clone();
         let output = self.book.serve(call).await?;
         if let Some(record) = announcement(&output, key)? {
@@ -163,11 +163,11 @@ impl Participant for Orders {
 
 /// The event that a call's output is, as a record: under the order's key, so that an order's events keep their order, and with the
 /// call's idempotency key, so that a repeated call stores it once.
-fn announcement(output: &Value, idempotency_key: String) -> Result<Option<ProduceRecord>, CallError> {
+fn announcement(output: &JsonText, idempotency_key: String) -> Result<Option<ProduceRecord>, CallError> {
     if output.is_null() {
         return Ok(None);
     }
-    let event: OrderEvent = serde_json::from_value(output.clone())?;
+    let event: OrderEvent = output.read()?;
     let record = ProduceRecord::json(&event)?.with_key(event.order_id()).with_idempotency_key(idempotency_key);
     Ok(Some(record))
 }

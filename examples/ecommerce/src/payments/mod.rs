@@ -22,7 +22,7 @@ use axum::extract::State;
 use axum::routing::get;
 use provider::{Provider, Told, give_back};
 use sagamq_api::saga::Call;
-use sagamq_sdk::CallError;
+use sagamq_sdk::{CallError, JsonText};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -100,7 +100,7 @@ impl Participant for Payments {
         &self.store
     }
 
-    async fn serve(&self, call: Call) -> Result<Value, CallError> {
+    async fn serve(&self, call: Call) -> Result<JsonText, CallError> {
         let (payments, runtime) = (self.clone(), Handle::current());
         self.store.with(move |database| At { payments: &payments, database, runtime }.serve(&call)).await
     }
@@ -115,7 +115,7 @@ struct At<'a> {
 }
 
 impl At<'_> {
-    fn serve(&self, call: &Call) -> Result<Value, CallError> {
+    fn serve(&self, call: &Call) -> Result<JsonText, CallError> {
         match call.call.as_str() {
             "charge" | "authorize" => {
                 let OfCard { order_id, card, amount } = arguments(call)?;
@@ -136,7 +136,7 @@ impl At<'_> {
     }
 
     /// Asks the provider under the call's key and records what it said.
-    fn pay(&self, call: &Call, request: &Request) -> Result<Value, CallError> {
+    fn pay(&self, call: &Call, request: &Request) -> Result<JsonText, CallError> {
         self.database.once_outside(call, |rows, known| {
             let outcome = record(rows, request, self.ask(call, request)?);
             if matches!(outcome, Err(CallError::Refused(_))) {
@@ -148,7 +148,7 @@ impl At<'_> {
     }
 
     /// Gives back what the provider really took for the action of this compensation.
-    fn undo(&self, call: &Call) -> Result<Value, CallError> {
+    fn undo(&self, call: &Call) -> Result<JsonText, CallError> {
         let OfOrder { order_id } = arguments(call)?;
         self.database.once_outside(call, |rows, _| {
             let payment = rows.lock::<Payment>(&order_id)?;
@@ -260,7 +260,7 @@ mod tests {
         request(Purpose::Deposit, Operation::Charge { card: "c-1".into(), amount: Money(300) })
     }
 
-    fn told(database: &Database, step: &str, request: &Request, answer: Answer) -> Result<Value, CallError> {
+    fn told(database: &Database, step: &str, request: &Request, answer: Answer) -> Result<JsonText, CallError> {
         database.once(&call(1, step, Action, step, Value::Null), |rows, _| record(rows, request, answer))
     }
 
@@ -273,7 +273,7 @@ mod tests {
         let (_directory, database) = store();
         told(&database, "deposit", &deposit(), Answer::Done(charge(0, 300))).expect("done");
         let hold = request(Purpose::Hold, Operation::Hold { card: "c-1".into(), amount: Money(1_000) });
-        assert_eq!(told(&database, "authorize", &hold, Answer::Done(charge(1_000, 0))), Ok(json!({ "charge": "k" })));
+        assert_eq!(told(&database, "authorize", &hold, Answer::Done(charge(1_000, 0))), Ok(json!({ "charge": "k" }).into()));
         let capture = request(Purpose::Capture, Operation::Capture { charge: "k".into(), amount: Money(700) });
         for _ in 0..2 {
             told(&database, "capture", &capture, Answer::Done(charge(300, 700))).expect("done");
