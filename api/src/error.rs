@@ -136,6 +136,8 @@ codes! {
     WritesStopped = "WRITES_STOPPED", 503, true, true, "Writes are stopped";
     /// Stored bytes do not match their checksum.
     StorageCorrupt = "STORAGE_CORRUPT", 500, false, false, "Stored data is damaged";
+    /// The saga is set aside: it cannot be read, or a decision about it panicked. Nothing was done.
+    SagaQuarantined = "SAGA_QUARANTINED", 500, false, false, "The saga is set aside";
     /// The server is shutting down. Nothing was stored.
     ShuttingDown = "SHUTTING_DOWN", 503, true, false, "The server is shutting down";
 }

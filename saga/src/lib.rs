@@ -19,4 +19,4 @@ mod participant;
 pub mod protocol;
 pub mod store;
 
-pub use orchestrator::{NoProxy, OpenError, Orchestrator, OrchestratorConfig, ParticipantProxy, SagaError};
+pub use orchestrator::{NoProxy, OpenError, Orchestrator, OrchestratorConfig, ParticipantProxy, SagaError, SetAside};

@@ -90,7 +90,7 @@ async fn a_definition_that_cannot_be_read_stops_its_own_sagas_alone() {
         let node = Node::open(Arc::new(left)).await.expect("one unreadable definition does not stop the server");
         completes(&node, runs).await;
         let found = node.sagas.get(stuck).await;
-        assert!(matches!(&found, Err(SagaError::Quarantined { reason, .. }) if reason.contains("order")), "{found:?}");
+        assert!(matches!(&found, Err(SagaError::Quarantined { reason, .. }) if reason.to_string().contains("order")), "{found:?}");
         let name = "order".parse().expect("legal");
         assert!(matches!(node.sagas.definition(&name, None), Err(SagaError::DefinitionUnreadable { version: 1, .. })));
         let started = node.start("order", json!({"order": "2", "behave": ""})).await;

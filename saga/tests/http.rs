@@ -110,6 +110,41 @@ async fn every_answer_of_a_participant_has_its_meaning() {
     node.close().await;
 }
 
+/// Bodies of the orchestrator's routes with a list in the place of an object, at every depth.
+#[tokio::test]
+async fn lists_are_not_taken_for_objects_in_any_body_of_the_orchestrator() {
+    let node = node().await;
+    let mut registry = Registry::default();
+    let metrics = HttpMetrics::register(&mut registry);
+    let routes = sagamq_saga::http::router(node.sagas.clone());
+    let app = application(routes, sagamq_saga::http::openapi(), Arc::new(registry), metrics, &HttpConfig::default());
+    let base = serve(app).await;
+    let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+    let id = uuid::Uuid::from_u128(1);
+    let complete = |reply: &str| format!(r#"{{"instance":"{id}","step":"a","operation":"action","epoch":1,"reply":{reply}}}"#);
+    let cases = [
+        ("/v1/sagas".to_owned(), r#"["web",1,{}]"#.to_owned()),
+        (format!("/v1/sagas/{id}:cancel"), r#"["why"]"#.to_owned()),
+        ("/v1/saga-calls:complete".to_owned(), format!(r#"["{id}","a","action",1,{{"outcome":"succeeded"}}]"#)),
+        ("/v1/saga-calls:complete".to_owned(), complete(r#"["succeeded",null,null,null]"#)),
+        ("/v1/saga-calls:complete".to_owned(), complete(r#"["refused",null,{"code":"NO","message":""},null]"#)),
+        ("/v1/saga-calls:complete".to_owned(), complete(r#"{"outcome":"refused","failure":["NO","no"]}"#)),
+        ("/v1/saga-calls:complete".to_owned(), complete(r#"{"outcome":"unknown","failure":["NO","no"],"retry_after_ms":1}"#)),
+    ];
+    for (path, body) in cases {
+        let answer = client.post(format!("{base}{path}")).header("content-type", "application/json").body(body.clone()).send().await;
+        let answer = answer.expect("an answer");
+        let (status, problem) = (answer.status().as_u16(), answer.json::<Value>().await.expect("a problem"));
+        assert_eq!((status, &problem["code"]), (400, &json!("INVALID_REQUEST")), "{path} {body}: {problem}");
+        assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("expected an object")), "{path} {body}: {problem}");
+    }
+    // The same as objects gets further: there is no such saga.
+    let good = complete(r#"{"outcome":"refused","failure":{"code":"NO","message":"no"}}"#);
+    let answer = client.post(format!("{base}/v1/saga-calls:complete")).header("content-type", "application/json").body(good).send().await;
+    assert_eq!(answer.expect("an answer").json::<Value>().await.expect("a problem")["code"], json!("SAGA_NOT_FOUND"));
+    node.close().await;
+}
+
 #[tokio::test]
 async fn a_refusal_over_http_undoes_and_a_compensation_that_never_works_blocks() {
     let script = Script::from([

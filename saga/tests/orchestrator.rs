@@ -272,6 +272,41 @@ async fn after_a_restart_replies_come_before_deadlines() {
 }
 
 #[tokio::test]
+async fn a_saga_whose_time_was_over_while_the_server_was_away_may_finish_within_the_grace() {
+    let (storage, clock) = (CrashStorage::new(), ManualClock::at(1_000_000));
+    let config = OrchestratorConfig { restart_grace: core::time::Duration::from_secs(60), ..OrchestratorConfig::default() };
+    let node = Node::open_with(Arc::new(storage.clone()), Arc::new(clock.clone()), config.clone()).await.expect("it opens");
+    node.sagas.publish(ORDER).await.expect("a legal definition");
+    let id = node.start("order", json!({"order": "1", "behave": ""})).await.expect("started").id;
+    let late = node.start("order", json!({"order": "2", "behave": ""})).await.expect("started").id;
+    let left = storage.after_kill();
+    node.close().await;
+    // Both sagas' own minute is over by now, as after a restored backup.
+    clock.advance(core::time::Duration::from_secs(600));
+    let node = Node::open_with(Arc::new(left), Arc::new(clock.clone()), config).await.expect("it opens");
+    let mut done = 0;
+    while done < 3 {
+        let topic = if done == 0 { "stock.commands" } else { "money.commands" };
+        let (call, _) = node.next_command(topic).await;
+        if call.instance == id {
+            node.sagas.complete(reply_to(&call, succeeded())).await.expect("it is called");
+            done += 1;
+        }
+    }
+    assert_eq!(
+        node.sagas.get(id).await.expect("it is there").summary.state,
+        SagaState::Completed,
+        "it is past its pivot before time speaks"
+    );
+    let saga = node.sagas.get(late).await.expect("it is there");
+    assert_eq!((saga.summary.state, saga.failures.len()), (SagaState::Running, 0), "time says nothing about it either");
+    clock.advance(core::time::Duration::from_secs(61));
+    let saga = node.until(late, |saga| saga.summary.failure.is_some()).await;
+    assert_eq!(saga.summary.failure.map(|failure| failure.code).as_deref(), Some("SAGA_TIMEOUT"));
+    node.close().await;
+}
+
+#[tokio::test]
 async fn a_success_whose_output_is_too_large_is_a_success_with_a_note() {
     let (_, node) = open().await;
     let id = node.start("order", json!({"order": "1", "behave": ""})).await.expect("started").id;

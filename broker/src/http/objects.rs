@@ -1,6 +1,7 @@
 //! Objects are objects. serde's structs can also be read from a list, field by field in their order; then `["t"]` would create a topic, and
 //! a field that is added would change what a list means. This deserializer passes everything on and takes structs from objects only, at every
-//! depth. A tagged enum buffers what it holds before it reads it, so what is within one is out of reach here.
+//! depth. What serde buffers before it reads it (tagged and untagged enums, flattened fields) is out of reach here, so no request body has
+//! any: the outcome of a call is read field by field (`api/src/saga/outcome.rs`).
 
 use core::fmt;
 use serde::de::{DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, Unexpected, VariantAccess, Visitor};

@@ -177,7 +177,7 @@ async fn no_more_calls_than_places_run_at_once_and_a_slow_service_holds_up_no_ot
 }
 
 /// An address at which connections neither come about nor are refused: its queue is full and nobody takes from it.
-async fn deaf() -> (tokio::net::TcpListener, Vec<TcpStream>, SocketAddr) {
+async fn deaf() -> (TcpListener, Vec<TcpStream>, SocketAddr) {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
     let listener = socket.listen(1).expect("it listens");

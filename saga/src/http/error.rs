@@ -43,7 +43,8 @@ fn problem(error: SagaError) -> ApiError {
         SagaError::SagaNotFound(_) => ErrorCode::SagaNotFound,
         SagaError::Rejected(rejection) => of_rejection(&rejection),
         SagaError::ReasonTooLong(_) | SagaError::Parameter(_) => ErrorCode::InvalidRequest,
-        SagaError::Quarantined { .. } | SagaError::DefinitionUnreadable { .. } => ErrorCode::StorageCorrupt,
+        SagaError::Quarantined { .. } => ErrorCode::SagaQuarantined,
+        SagaError::DefinitionUnreadable { .. } => ErrorCode::StorageCorrupt,
         SagaError::Store(error) => match &*error {
             StoreError::Storage(error) => return error.clone().into(),
             StoreError::Codec(_) | StoreError::History { .. } => ErrorCode::StorageCorrupt,

@@ -1,5 +1,6 @@
 //! Why the orchestrator refuses a request.
 
+use super::quarantine::SetAside;
 use crate::protocol::Rejection;
 use crate::store::StoreError;
 use sagamq_api::limits::{DEFINITION_BYTES_MAX, SAGA_JSON_DEPTH_MAX, SAGA_PAYLOAD_BYTES_MAX};
@@ -140,13 +141,13 @@ pub enum SagaError {
     /// A parameter of a listing is out of range.
     #[error("{0}")]
     Parameter(String),
-    /// The history of the instance cannot be read; it is set aside and does not run.
-    #[error("saga {id} is set aside because its history is damaged: {reason}")]
+    /// The instance is set aside and does not run.
+    #[error("saga {id} is set aside: {reason}")]
     Quarantined {
         /// The instance.
         id: Uuid,
-        /// What is damaged.
-        reason: String,
+        /// Why.
+        reason: SetAside,
     },
     /// Something stored cannot be read.
     #[error("{0}")]
@@ -184,5 +185,19 @@ impl From<SubmitError> for SagaError {
 impl From<EmbedError> for SagaError {
     fn from(error: EmbedError) -> Self {
         Self::Embed(Arc::new(error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_saga_that_is_set_aside_says_whether_it_is_damaged_or_a_decision_panicked() {
+        let told = |reason| SagaError::Quarantined { id: Uuid::nil(), reason }.to_string();
+        let damaged = told(SetAside::Unreadable("event 3 is missing".to_owned()));
+        assert!(damaged.contains("cannot be read: event 3 is missing") && !damaged.contains("panicked"), "{damaged}");
+        let panicked = told(SetAside::Panicked);
+        assert!(panicked.contains("panicked") && panicked.contains("history is sound"), "{panicked}");
     }
 }

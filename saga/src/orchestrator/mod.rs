@@ -19,6 +19,7 @@ pub use config::{NoProxy, OrchestratorConfig, ParticipantProxy};
 pub use error::SagaError;
 pub use lane::RecoveryError;
 pub use open::OpenError;
+pub use quarantine::SetAside;
 
 use crate::definition::Definition;
 use crate::expression::Scope;

@@ -76,12 +76,14 @@ fn failure_of(body: &[u8], default_code: &str) -> Failure {
         title: Option<String>,
     }
     let message_of = |text: String| text.chars().take(REASON_BYTES_MAX).collect::<String>();
+    // A list is no object, though serde reads a struct from one, field by field.
+    let is_object = body.trim_ascii_start().starts_with(b"{");
     match serde_json::from_slice::<Said>(body) {
-        Ok(said) => Failure {
+        Ok(said) if is_object => Failure {
             code: said.code.map_or_else(|| default_code.to_owned(), |code| code.chars().take(FAILURE_CODE_BYTES_MAX).collect()),
             message: message_of(said.message.or(said.detail).or(said.title).unwrap_or_default()),
         },
-        Err(_) => Failure { code: default_code.to_owned(), message: message_of(String::from_utf8_lossy(body).into_owned()) },
+        Ok(_) | Err(_) => Failure { code: default_code.to_owned(), message: message_of(String::from_utf8_lossy(body).into_owned()) },
     }
 }
 
@@ -89,4 +91,20 @@ fn failure_of(body: &[u8], default_code: &str) -> Failure {
 fn retry_after_ms(headers: &HeaderMap) -> Option<u64> {
     let seconds: u64 = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
     Some(seconds.saturating_mul(1_000))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_an_object_or_a_text_and_never_a_list() {
+        let of = |body: &str| failure_of(body.as_bytes(), "REFUSED");
+        let object = of(r#" {"code": "NO_STOCK", "message": "none left"}"#);
+        assert_eq!((object.code.as_str(), object.message.as_str()), ("NO_STOCK", "none left"));
+        for text in [r#"["NO_STOCK", "none left", null, null]"#, "none left", ""] {
+            let failure = of(text);
+            assert_eq!((failure.code.as_str(), failure.message.as_str()), ("REFUSED", text));
+        }
+    }
 }

@@ -316,7 +316,7 @@ impl Planner<'_> {
 
     /// A call that a participant has, or may have, since then.
     fn look_at_run(&mut self, index: usize, operation: Operation, open: Open, since_ms: u64) {
-        let deadline_ms = if open.is_handed_out { open.deadline_ms } else { since_ms.saturating_add(open.timeout_ms()) };
+        let deadline_ms = if open.is_handed_out { open.deadline_ms } else { since_ms.saturating_add(open.timeout_ms) };
         let epoch = self.state.steps[index].progress(operation).epoch;
         if deadline_ms <= self.now_ms {
             let failure = Failure { code: codes::TIMEOUT.to_owned(), message: "no answer before the attempt's deadline".to_owned() };

@@ -224,7 +224,7 @@ pub(crate) fn call_command(definition: &Definition, state: &InstanceState, index
         must_succeed: operation == Operation::Compensation || step.kind == StepKind::Retriable || state.is_past_pivot(),
         started_at_ms: state.started_at_ms,
         deadline_ms: open.deadline_ms,
-        timeout_ms: open.timeout_ms(),
+        timeout_ms: open.timeout_ms,
         arguments: progress.arguments.clone()?,
         action_output,
         reply_partition: PartitionId(u32::from(lane_of(state.id))),

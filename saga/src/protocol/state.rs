@@ -184,6 +184,7 @@ impl InstanceState {
             SagaEvent::StepCalled { step, operation, epoch, deadline_ms, queue_deadline_ms, arguments } => {
                 let open = Open {
                     called_at_ms: at_ms,
+                    timeout_ms: deadline_ms.saturating_sub(at_ms),
                     deadline_ms: *deadline_ms,
                     queue_deadline_ms: *queue_deadline_ms,
                     is_handed_out: false,

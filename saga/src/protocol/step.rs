@@ -59,6 +59,8 @@ pub enum Attempt {
 pub struct Open {
     /// When it was decided, in milliseconds since 1970.
     pub called_at_ms: u64,
+    /// How long a run may take, in milliseconds, whenever it begins.
+    pub timeout_ms: u64,
     /// When it is given up if it was handed out as soon as it was decided; once its hand-out is known, when it is given up.
     pub deadline_ms: u64,
     /// When it is given up if it was not handed out by then.
@@ -108,12 +110,6 @@ impl Attempt {
 }
 
 impl Open {
-    /// How long a run may take, in milliseconds.
-    #[must_use]
-    pub const fn timeout_ms(self) -> u64 {
-        self.deadline_ms.saturating_sub(self.called_at_ms)
-    }
-
     /// Whether time alone may change it now. A call that is to be `withdrawn` is looked at at once.
     pub(crate) fn is_due(self, now_ms: u64, withdrawn: bool) -> bool {
         let is_over = |at_ms: u64| at_ms <= now_ms;
@@ -126,7 +122,7 @@ impl Open {
         if self.is_handed_out || self.deadline_ms > now_ms {
             return self.deadline_ms.min(self.queue_deadline_ms.filter(|&at_ms| at_ms > now_ms && !self.is_handed_out).unwrap_or(u64::MAX));
         }
-        let timeout_ms = self.timeout_ms().max(1);
+        let timeout_ms = self.timeout_ms.max(1);
         let looks = (now_ms - self.deadline_ms) / timeout_ms + 1;
         let look_ms = self.deadline_ms.saturating_add(looks.saturating_mul(timeout_ms));
         look_ms.min(self.queue_deadline_ms.filter(|&at_ms| at_ms > now_ms).unwrap_or(u64::MAX))

@@ -5,6 +5,7 @@ use super::{Lane, Live};
 use crate::definition::{Definition, Target};
 use crate::orchestrator::SagaError;
 use crate::orchestrator::beside::{beside, may_take_long};
+use crate::orchestrator::quarantine::SetAside;
 use crate::participant::Word;
 use crate::participant::topic::{self, AttemptId};
 use crate::protocol::{CallCommand, Command, Decision, Input, InstanceState, RecordedEvent, decide};
@@ -151,16 +152,15 @@ impl Lane {
         match decided {
             // A poison definition or input is its own saga's fault, and must not take the others with it.
             Err(SagaError::DecisionPanicked) => {
-                let reason = SagaError::DecisionPanicked.to_string();
-                self.set_aside(id, reason.clone());
-                Err(SagaError::Quarantined { id, reason })
+                self.set_aside(id, SetAside::Panicked);
+                Err(SagaError::Quarantined { id, reason: SetAside::Panicked })
             }
             decided => decided,
         }
     }
 
     /// Sets an instance aside while it is in memory: it takes no more part, and its commands go to nobody any more.
-    fn set_aside(&mut self, id: Uuid, reason: String) {
+    fn set_aside(&mut self, id: Uuid, reason: SetAside) {
         self.parts.quarantine.add(id, reason);
         self.parts.metrics.quarantined.inc();
         self.timers.set(id, None);

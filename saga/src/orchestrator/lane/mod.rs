@@ -25,7 +25,7 @@ use crate::definition::Definition;
 use crate::metrics::Metrics;
 use crate::orchestrator::SagaError;
 use crate::orchestrator::definitions::Definitions;
-use crate::orchestrator::quarantine::Quarantine;
+use crate::orchestrator::quarantine::{Quarantine, SetAside};
 use crate::protocol::{Input, InstanceState};
 use crate::store::LaneStore;
 use commands::OpenCommands;
@@ -103,7 +103,7 @@ impl Lane {
         let life = parts.liveness.guard(format!("the follower of lane {}", parts.store.0.shard()));
         parts.tasks.spawn(follower::follow(following, durable.clone(), life));
         for (id, reason) in recovered.quarantined {
-            parts.quarantine.add(id, reason);
+            parts.quarantine.add(id, SetAside::Unreadable(reason));
         }
         let has_nothing = recovered.instances.is_empty();
         let grace_ms = u64::try_from(parts.restart_grace.as_millis()).unwrap_or(u64::MAX);

@@ -6,6 +6,7 @@ use crate::definition::{Definition, Target};
 use crate::expression::same;
 use crate::orchestrator::SagaError;
 use crate::orchestrator::beside::{INLINE_BYTES_MAX, beside};
+use crate::orchestrator::quarantine::SetAside;
 use crate::protocol::{FIRST_GENERATION, Input, InstanceState, SagaEvent, instance_id, open_calls};
 use sagamq_api::saga::{SagaState, StartedSaga};
 use sagamq_api::{JsonText, SagaName};
@@ -66,7 +67,8 @@ impl Lane {
         let store = &self.parts.store;
         let Some(generation) = store.last_generation(saga, key)? else { return Ok(Known::Next(FIRST_GENERATION)) };
         let id = instance_id(store.0.shard(), saga, key, generation);
-        let damaged = || SagaError::Quarantined { id, reason: "its first event or its summary is missing".to_owned() };
+        let damaged =
+            || SagaError::Quarantined { id, reason: SetAside::Unreadable("its first event or its summary is missing".to_owned()) };
         match (store.first_event(id)?, store.summary(id)?) {
             (None, None) => Ok(Known::Next(generation + 1)),
             (Some(first), Some(summary)) => match first.event {

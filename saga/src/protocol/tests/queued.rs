@@ -2,7 +2,7 @@
 
 use super::fixture::*;
 use crate::definition::StepKind::Compensatable;
-use crate::protocol::{Command, HandOut, Input, SagaEvent};
+use crate::protocol::{Command, HandOut, Input, SagaEvent, open_calls};
 use core::time::Duration;
 use sagamq_api::saga::{CallOutcome, Operation, SagaState, StepState};
 use serde_json::json;
@@ -49,6 +49,16 @@ fn the_time_of_the_run_begins_when_the_call_is_handed_out() {
     run.look(HandOut::Unknown);
     assert_eq!(run.last_failure(), "TIMEOUT");
     assert_eq!(run.count(|event| matches!(event, SagaEvent::StepHandedOut { .. })), 1);
+}
+
+#[test]
+fn a_call_that_is_made_again_has_the_time_of_one_run_however_long_it_waited() {
+    let mut run = Run::start(without_timeout(None));
+    wait(&mut run, 5, HandOut::Never);
+    run.now_ms = 7_000;
+    run.look(HandOut::At(6_500));
+    let calls = open_calls(&run.definition, &run.state);
+    assert_eq!((calls[0].call.timeout_ms, calls[0].call.deadline_ms), (1_000, 7_500), "not the 5,500 since it was decided");
 }
 
 #[test]
@@ -186,7 +196,7 @@ fn every_attempt_has_the_arguments_of_the_first() {
     run.tick();
     let Some(Command::Call(command)) = run.commands.last() else { panic!("a call is ordered") };
     assert_eq!((command.call.epoch, command.call.arguments.as_str()), (2, r#"{"n":5}"#));
-    let again = crate::protocol::open_calls(&run.definition, &run.state);
+    let again = open_calls(&run.definition, &run.state);
     assert_eq!(again[0].call.arguments.as_str(), r#"{"n":5}"#, "and so it has after a crash");
 }
 
