@@ -10,6 +10,7 @@ mod builder;
 mod engine;
 mod handler_error;
 mod handling;
+mod lease_book;
 mod leases;
 mod settler;
 
