@@ -46,3 +46,27 @@ pub(crate) async fn follow(mut lane: mpsc::UnboundedReceiver<Following>, durable
     }
     life.ended();
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::time::Duration;
+    use sagamq_broker::Liveness;
+
+    fn following(then: Then) -> Following {
+        Following { commit: 0, submitted: None, then }
+    }
+
+    #[tokio::test]
+    async fn a_follower_that_panics_is_told_and_one_that_ends_behind_its_lane_is_not() {
+        for panics in [false, true] {
+            let liveness = Liveness::default();
+            let (lane, receiver) = mpsc::unbounded_channel();
+            let task = tokio::spawn(follow(receiver, DurableCommit::default(), liveness.guard("the follower")));
+            lane.send(following(Box::new(move |_| assert!(!panics, "as the test asks")))).expect("it follows");
+            drop(lane);
+            let ended = tokio::time::timeout(Duration::from_secs(60), task).await.expect("it ends");
+            assert_eq!((ended.is_err(), liveness.death()), (panics, panics.then_some("the follower panicked")));
+        }
+    }
+}

@@ -49,8 +49,10 @@ impl LaneHandle {
         (Self { inputs, liveness }, receiver)
     }
 
+    /// Hands the input over; waits while the lane is behind. A death is told before the channel closes, so a lane that died is never taken
+    /// for one that ended.
     pub(crate) async fn send(&self, input: LaneInput) -> Result<(), SagaError> {
-        self.inputs.send(input).await.map_err(|_| SagaError::ShuttingDown)
+        self.inputs.send(input).await.map_err(|_| self.lost())
     }
 
     fn lost(&self) -> SagaError {
