@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Books, Node, ORDER, spawn_workers};
+use common::{Books, LIMIT, Node, ORDER, spawn_workers};
 use sagamq_api::saga::SagaState;
 use sagamq_broker::storage::crash::{CrashStorage, FailedWrite};
 use serde_json::{Value, json};
@@ -47,7 +47,7 @@ async fn run(storage: CrashStorage, books: &Books) -> bool {
         // After a failed write the storage may show what that write left behind and a power cut takes away: its outcome is unknown.
         node.broker.writes_stopped().is_none().then_some(())
     };
-    let is_done = is_done.await.is_some();
+    let is_done = tokio::time::timeout(LIMIT, is_done).await.expect("every saga ends, or a write fails").is_some();
     stop.cancel();
     node.close().await;
     is_done

@@ -1,5 +1,6 @@
 //! A broker for a test: any storage, a clock that the test moves, a seed.
 
+use core::time::Duration;
 use prometheus_client::registry::Registry;
 use sagamq_api::group::{AckRequest, Delivery, ReceiveRequest};
 use sagamq_api::record::ProduceRecord;
@@ -15,6 +16,11 @@ pub(crate) const START_MS: u64 = 1_800_000_000_000;
 pub(crate) struct TestBroker {
     pub(crate) broker: Broker,
     pub(crate) clock: ManualClock,
+}
+
+/// What must come, with a generous limit.
+pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(60), future).await.unwrap_or_else(|_| panic!("it never came: {what}"))
 }
 
 pub(crate) fn topic(name: &str) -> TopicName {

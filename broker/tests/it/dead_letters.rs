@@ -1,6 +1,6 @@
 //! Dead letters in bounds: of a commit, of a listing, of a redrive.
 
-use crate::common::{START_MS, TestBroker, group, one_partition, topic};
+use crate::common::{START_MS, TestBroker, group, one_partition, topic, within};
 use bytes::Bytes;
 use core::ops::{ControlFlow, Range};
 use core::time::Duration;
@@ -54,10 +54,14 @@ async fn leased(storage: impl Storage, config: TopicConfig) -> (TestBroker, Vec<
     for _ in 0..40 {
         test.produce_texts("t", ["x".repeat(MIB - 200)]).await;
     }
-    let mut deliveries = Vec::new();
-    while deliveries.len() < 40 {
-        deliveries.extend(test.receive("t", "g").await);
-    }
+    let all = async {
+        let mut deliveries = Vec::new();
+        while deliveries.len() < 40 {
+            deliveries.extend(test.receive("t", "g").await);
+        }
+        deliveries
+    };
+    let deliveries = within("all records are leased", all).await;
     (test, deliveries)
 }
 
@@ -78,9 +82,12 @@ async fn leases_that_run_out_for_the_last_time_are_several_commits() {
     let (test, _) = leased(storage.clone(), TopicConfig { delivery_limit: 1, ..one_partition() }).await;
     test.clock.advance(Duration::from_secs(31));
     // A look at the group brings the first part about; the rest follows by itself.
-    while count(&test).await < 40 {
-        assert!(test.receive("t", "g").await.is_empty(), "delivered once and no more");
-    }
+    let dead = async {
+        while count(&test).await < 40 {
+            assert!(test.receive("t", "g").await.is_empty(), "delivered once and no more");
+        }
+    };
+    within("all are dead letters", dead).await;
     let largest = storage.largest.load(Ordering::SeqCst);
     assert!(largest < 16 * MIB, "one write of {largest} bytes");
 }
@@ -123,12 +130,16 @@ async fn a_crash_between_the_commits_leaves_each_record_delivered_again_or_a_dea
                 dead.extend(more.dead_letters.iter().map(|letter| letter.origin_offset.0));
                 cursor = more.next_cursor;
             }
-            let mut alive = BTreeSet::new();
             let waiting = ReceiveRequest { wait_ms: Some(500), ..ReceiveRequest::default() };
-            while dead.len() + alive.len() < 6 {
-                test.clock.advance(Duration::from_secs(5));
-                alive.extend(test.receive_with("t", "g", &waiting).await.iter().map(|delivery| delivery.record.offset.0));
-            }
+            let left = async {
+                let mut alive = BTreeSet::new();
+                while dead.len() + alive.len() < 6 {
+                    test.clock.advance(Duration::from_secs(5));
+                    alive.extend(test.receive_with("t", "g", &waiting).await.iter().map(|delivery| delivery.record.offset.0));
+                }
+                alive
+            };
+            let alive = within("every record is somewhere", left).await;
             assert!(dead.is_disjoint(&alive), "write {at}: dead {dead:?}, delivered {alive:?}");
         }
     }
@@ -273,4 +284,17 @@ async fn a_dead_letter_that_cannot_be_read_can_be_discarded() {
     let damaged = DiscardRequest { partition: Some(PartitionId(0)), offsets: vec![Offset(0)], ..DiscardRequest::default() };
     assert_eq!(test.broker.discard(&topic("t"), &group("g"), &damaged).await.expect("discarded").discarded, 1);
     assert_eq!(list().await.expect("the others can be read").dead_letters.len(), 2);
+}
+
+#[tokio::test]
+async fn what_is_told_of_dead_letters_is_durable() {
+    let storage = CrashStorage::new();
+    let test = TestBroker::with_topic(storage.clone(), "t", one_partition()).await;
+    test.produce_texts("t", ["a"]).await;
+    let deliveries = test.receive("t", "g").await;
+    test.broker.terminate(&topic("t"), &group("g"), &terminate(&deliveries)).await.expect("terminated");
+    storage.fail_write(1, FailedWrite::NothingApplied);
+    test.broker.redrive(&topic("t"), &group("g"), &RedriveRequest::default()).await.expect_err("the write fails");
+    let listed = test.broker.dead_letters(&topic("t"), &group("g"), &DeadLetterQuery::default()).await;
+    assert!(!listed.is_ok_and(|list| list.dead_letters.is_empty()), "told of a redrive that is not stored");
 }

@@ -1,6 +1,6 @@
 //! A part of the broker dies: everybody hears of it at once, and nobody is told that nothing was stored.
 
-use crate::common::{START_MS, TestBroker, one_partition, topic};
+use crate::common::{START_MS, TestBroker, one_partition, topic, within};
 use bytes::Bytes;
 use core::ops::Range;
 use sagamq_api::record::ProduceRecord;
@@ -48,7 +48,7 @@ async fn a_committer_that_panics_is_told_and_what_it_wrote_is_not_called_unstore
     assert_eq!(test.broker.liveness().death(), None);
     storage.on_write.store(true, Ordering::SeqCst);
     assert!(is_lost(&test).await, "the record is stored: its outcome is unknown");
-    test.broker.liveness().died().await;
+    within("the death is told", test.broker.liveness().died()).await;
     assert_eq!(test.broker.liveness().death(), Some("the committer panicked"));
     assert!(is_lost(&test).await, "a later request is not told that the broker shuts down");
     test.broker.shutdown().await;
@@ -64,7 +64,7 @@ async fn a_shard_that_panics_is_told() {
     test.produce("t", vec![ProduceRecord::text("before")], Some("before")).await;
     storage.on_dedup.store(true, Ordering::SeqCst);
     assert!(is_lost(&test).await);
-    test.broker.liveness().died().await;
+    within("the death is told", test.broker.liveness().died()).await;
     assert_eq!(test.broker.liveness().death(), Some("shard 0 panicked"));
     assert!(is_lost(&test).await);
     test.broker.shutdown().await;
