@@ -6,9 +6,9 @@ use core::time::Duration;
 use sagamq_api::record::ProduceRecord;
 use sagamq_api::topic::{ProducedRecord, TopicConfig};
 use sagamq_api::{Offset, PartitionId};
-use sagamq_broker::env::ManualClock;
+use sagamq_broker::env::{Clock as _, ManualClock};
 use sagamq_broker::storage::crash::{CrashStorage, FailedWrite};
-use sagamq_broker::storage::keys::{PartitionKey, ShardId, TopicId};
+use sagamq_broker::storage::keys::{MetaKey, PartitionKey, ShardId, TopicId};
 use sagamq_broker::storage::memory::MemoryStorage;
 use sagamq_broker::storage::{Direction, Durability, Family, Mutation, Storage};
 use sagamq_broker::{AppendError, ProduceError};
@@ -211,8 +211,12 @@ async fn a_clock_that_steps_back_over_a_buckets_edge_hides_nothing() {
         test.produce("t", spread("a"), Some("k")).await;
         test.produce("t", vec![ProduceRecord::text("z")], Some("z")).await;
         test.broker.shutdown().await;
+        // With its marks, time would not begin before what is stored.
+        let marks = (0..4).map(|shard| Mutation::Delete { family: Family::Meta, key: MetaKey::ClockMark(ShardId(shard)).encode() });
+        storage.write(&marks.collect::<Vec<_>>(), Durability::Synced).expect("written");
         let earlier = ManualClock::at(edge + 10 - u64::try_from(back.as_millis()).expect("short"));
-        let test = TestBroker::try_open(storage, earlier).expect("opens");
+        let test = TestBroker::try_open(storage, earlier.clone()).expect("opens");
+        assert!(earlier.now_ms() < edge, "it stepped back");
         for (records, key) in [(keyed(), None), (spread("a"), Some("k")), (vec![ProduceRecord::text("z")], Some("z"))] {
             let again = test.produce("t", records, key).await;
             assert!(again.iter().all(|record| record.duplicate), "{back:?} back: {again:?}");
@@ -251,4 +255,19 @@ async fn entries_are_deleted_when_the_window_of_their_own_topic_is_over() {
     let again = |name: &'static str| test.produce(name, vec![ProduceRecord::text("a")], Some("k"));
     assert!(again("long").await[0].duplicate);
     assert!(!again("short").await[0].duplicate);
+}
+
+#[tokio::test]
+async fn no_key_is_called_used_by_a_record_that_is_not_stored() {
+    let storage = CrashStorage::new();
+    let test = TestBroker::with_topic(storage.clone(), "t", config()).await;
+    let keyed = |text: &str, partition| ProduceRecord::text(text).with_partition(PartitionId(partition)).with_idempotency_key("k");
+    let name = topic("t");
+    storage.fail_write(1, FailedWrite::NothingApplied);
+    // The second one is over two partitions: the shards are asked about its keys while the first one is on its way to the disk.
+    let first = test.broker.produce(&name, vec![keyed("a", 0)], None);
+    let second = test.broker.produce(&name, vec![keyed("b", 0), keyed("b", 1)], None);
+    let (first, second) = tokio::join!(first, second);
+    first.expect_err("the write fails");
+    assert!(matches!(second, Err(ProduceError::Append(AppendError::Write(_)))), "{second:?}");
 }

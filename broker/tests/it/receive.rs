@@ -159,19 +159,39 @@ async fn a_damaged_batch_keeps_nobody_else_from_being_delivered_and_costs_no_del
 }
 
 #[tokio::test]
-async fn a_partition_at_its_bound_does_not_take_the_quota_of_others() {
-    let test = TestBroker::with_topic(MemoryStorage::new(), "t", two_partitions()).await;
-    test.produce("t", (0..1_500).map(|n| of(0, n.to_string())).collect(), None).await;
+async fn partitions_at_their_bounds_do_not_take_the_quota_of_others() {
+    // More of them than times that a receive asks somebody else before it gives up.
+    const FULL: u32 = 12;
+    let config = TopicConfig { partitions: FULL + 1, ..TopicConfig::default() };
+    let test = TestBroker::with_topic(MemoryStorage::new(), "t", config).await;
     let full = ReceiveRequest { max_records: Some(1_000), ..ReceiveRequest::default() };
-    assert_eq!(test.receive_with("t", "g", &full).await.len(), 1_000);
-    test.produce("t", (0..6).map(|n| of(1, n.to_string())).collect(), None).await;
-    let one = ReceiveRequest { max_records: Some(2), ..ReceiveRequest::default() };
-    for round in 0..3 {
-        let got = test.receive_with("t", "g", &one).await;
-        assert_eq!(at(&got), [(1, 2 * round), (1, 2 * round + 1)], "wherever the turn begins");
+    for partition in 0..FULL {
+        test.produce("t", (0..1_200).map(|n| of(partition, n.to_string())).collect(), None).await;
     }
-    let empty = test.broker.receive(&topic("t"), &group("g"), &one).await.expect("received");
+    for _ in 0..FULL {
+        assert_eq!(test.receive_with("t", "g", &full).await.len(), 1_000);
+    }
+    test.produce("t", (0..20).map(|n| of(FULL, n.to_string())).collect(), None).await;
+    let some = ReceiveRequest { max_records: Some(2), ..ReceiveRequest::default() };
+    for round in 0..10 {
+        let got = test.receive_with("t", "g", &some).await;
+        assert_eq!(at(&got), [(FULL, 2 * round), (FULL, 2 * round + 1)], "wherever the turn begins");
+    }
+    let empty = test.broker.receive(&topic("t"), &group("g"), &some).await.expect("received");
     assert_eq!(empty.empty_reason, Some(EmptyReason::InFlightLimit));
+}
+
+#[tokio::test]
+async fn what_a_partition_cannot_give_is_asked_of_the_others() {
+    let test = TestBroker::with_topic(MemoryStorage::new(), "t", two_partitions()).await;
+    test.broker.ensure_group(&topic("t"), &group("g"), StartPosition::Earliest).await.expect("made");
+    test.produce("t", (0..3).map(|n| of(0, n.to_string())).collect(), None).await;
+    test.produce("t", (0..5).map(|n| of(1, n.to_string())).collect(), None).await;
+    let two = ReceiveRequest { max_records: Some(2), ..ReceiveRequest::default() };
+    // At once: the third one comes to the first partition when one record is left there.
+    let receive = || test.receive_with("t", "g", &two);
+    let (a, b, c) = tokio::join!(receive(), receive(), receive());
+    assert_eq!([a.len(), b.len(), c.len()], [2, 2, 2]);
 }
 
 #[tokio::test]

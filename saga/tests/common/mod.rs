@@ -12,6 +12,7 @@ use sagamq_broker::{Broker, BrokerConfig};
 use sagamq_saga::{Orchestrator, OrchestratorConfig, SagaError};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -48,6 +49,12 @@ steps:
 output: { captured: "${ steps.capture.output.by }" }
 "#;
 
+/// No two nodes draw the same numbers, as no two processes do: what must be the same in both must not come from them.
+fn next_seed() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(7);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
 /// A running node.
 #[derive(Clone, Debug)]
 pub(crate) struct Node {
@@ -66,7 +73,8 @@ impl Node {
     pub(crate) async fn open_with(storage: Arc<dyn Storage>, clock: Arc<dyn Clock>, config: OrchestratorConfig) -> Result<Self, String> {
         let mut registry = Registry::default();
         let broker_config = BrokerConfig { shards: 2, ..BrokerConfig::default() };
-        let broker = Broker::open(storage, broker_config, clock, Random::from_seed(7), &mut registry).map_err(|e| e.to_string())?;
+        let broker =
+            Broker::open(storage, broker_config, clock, Random::from_seed(next_seed()), &mut registry).map_err(|e| e.to_string())?;
         let sagas = Orchestrator::open(broker.clone(), config, &mut registry).await;
         Ok(Self { broker, sagas: sagas.map_err(|e| e.to_string())? })
     }

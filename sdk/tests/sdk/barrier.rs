@@ -342,6 +342,8 @@ fn a_refusal_of_what_must_succeed_is_not_kept() {
         assert_eq!(business(&db, &behind_the_pivot(1), Err(refusal.clone())), Err(refusal.clone()));
         assert_eq!(outside(&db, &behind_the_pivot(2), Err(refusal.clone())), (Err(refusal.clone()), Some(false)));
     }
+    let recorded = |of: Call| RocksBarrier::new().recorded(&db, of.instance, &of.step, Operation::Action).expect("readable");
+    assert_eq!([recorded(behind_the_pivot(1)), recorded(behind_the_pivot(2))], [None, None]);
     assert_eq!(business(&db, &behind_the_pivot(1), Ok(json!(1))), Ok(json!(1)), "the service was mended");
     assert_eq!(outside(&db, &behind_the_pivot(2), Ok(json!(2))), (Ok(json!(2)), Some(false)));
     assert_eq!(business(&db, &behind_the_pivot(1), Err(refusal.clone())), Ok(json!(1)));

@@ -203,14 +203,14 @@ async fn a_record_s_time_counts_from_when_it_was_put_in_and_flush_and_close_end_
     let producer =
         client.producer("orders".parse().expect("legal")).batch_records_max(1).delivery_timeout(Duration::from_millis(200)).build();
     let mut pending = Vec::new();
-    for record in records(0..50) {
+    // A time for each batch from its own beginning would be more than three minutes.
+    for record in records(0..1_000) {
         pending.push(producer.enqueue(record).await.expect("room"));
     }
     soon(producer.flush()).await.expect("all are answered");
-    for result in soon(join_all(pending)).await {
-        let error = result.expect_err("nobody there");
-        assert!(!error.is_outcome_unknown() && error.is_retryable(), "none was sent: {error}");
-    }
+    let errors: Vec<_> = soon(join_all(pending)).await.into_iter().map(|result| result.expect_err("nobody there")).collect();
+    assert!(errors.iter().all(|error| !error.is_outcome_unknown() && error.is_retryable()), "none was sent: {errors:?}");
+    assert!(matches!(errors[999], ClientError::Expired { .. }), "its time was over before its turn: {:?}", errors[999]);
     soon(producer.close()).await.expect("open");
 }
 
