@@ -8,4 +8,5 @@ mod durability;
 mod edges;
 mod sagas;
 mod tidy;
+mod tls;
 mod tour;

@@ -1,5 +1,6 @@
 //! The argument tree: what can be typed. Each subcommand has a file here and one of the same name in `commands/`.
 
+pub mod connection;
 pub mod consume;
 pub mod demo;
 pub mod dlq;
@@ -47,10 +48,9 @@ pub struct Cli {
 /// Options that every command takes.
 #[derive(Args, Clone, Debug)]
 pub struct GlobalArgs {
-    /// Address of the server
-    #[arg(long, global = true, env = "SAGAMQ_SERVER", value_name = "URL", default_value = "http://127.0.0.1:7070")]
-    #[arg(help_heading = "Global options")]
-    pub server: String,
+    /// How the server is reached.
+    #[command(flatten)]
+    pub connection: connection::ConnectionArgs,
     /// How answers are printed: a table for people, or one JSON document with the field names of the HTTP interface
     ///
     /// With `json`, errors are one JSON document on stderr.

@@ -1,6 +1,7 @@
 //! What the commands do. Each file has the name of its argument file in `args/`.
 
 mod completions;
+mod connection;
 mod consume;
 mod demo;
 mod dlq;
@@ -53,7 +54,7 @@ fn with_client(global: &GlobalArgs, command: impl AsyncFnOnce(Context) -> Result
     if global.verbose {
         crate::serve::log::to_stderr_for_a_client();
     }
-    let client = Client::builder(&global.server).retry(retry_policy(global.retry_for)).build()?;
+    let client = connection::client(&global.connection)?.retry(retry_policy(global.retry_for)).build()?;
     let context = Context { client, output: Output::new(global.output) };
     let runtime = runtime(Builder::new_current_thread())?;
     let result = runtime.block_on(command(context));

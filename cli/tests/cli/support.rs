@@ -3,6 +3,7 @@
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Request, State};
+use axum::http::HeaderMap;
 use axum::response::{IntoResponse as _, Response};
 use rustix::process::{Pid, Signal, kill_process};
 use sagamq_api::{ErrorCode, Problem};
@@ -117,6 +118,7 @@ pub(crate) struct Asked {
     /// Method and path with query, for example `GET /v1/topics`.
     pub(crate) line: String,
     pub(crate) body: Bytes,
+    pub(crate) headers: HeaderMap,
 }
 
 impl Asked {
@@ -198,8 +200,9 @@ impl Drop for Scripted {
 
 async fn answer_one(State(script): State<Arc<Script>>, request: Request) -> Response {
     let line = format!("{} {}", request.method(), request.uri());
+    let headers = request.headers().clone();
     let body = axum::body::to_bytes(request.into_body(), usize::MAX).await.expect("a body");
-    let asked = Asked { line, body };
+    let asked = Asked { line, body, headers };
     script.asked.lock().expect("no test panicked in it").push(asked.clone());
     (script.answer.lock().expect("no test panicked in it"))(&asked)
 }

@@ -1,0 +1,48 @@
+//! How a server is reached: its address, and what a proxy in front of it may ask for. Taken by every command.
+
+use clap::Args;
+use core::fmt;
+use core::str::FromStr;
+
+/// Where the server is, and how it is reached.
+#[derive(Args, Clone, Debug)]
+pub struct ConnectionArgs {
+    /// Address of the server
+    #[arg(long, global = true, env = "SAGAMQ_SERVER", value_name = "URL", default_value = "http://127.0.0.1:7070")]
+    #[arg(help_heading = "Global options")]
+    pub server: String,
+    /// Token for the `authorization: Bearer` header, for a proxy that asks for one; other processes can see flags, so better in the environment
+    #[arg(long, global = true, env = "SAGAMQ_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    #[arg(help_heading = "Global options")]
+    pub token: Option<Secret>,
+    /// Certificate authorities to trust instead of the system's (PEM)
+    #[arg(long, global = true, env = "SAGAMQ_CA_FILE", value_name = "FILE")]
+    #[arg(help_heading = "Global options")]
+    pub ca_file: Option<String>,
+    /// Certificate by which the client says who it is (PEM), with its private key unless --client-key names that
+    #[arg(long, global = true, env = "SAGAMQ_CLIENT_CERT", value_name = "FILE")]
+    #[arg(help_heading = "Global options")]
+    pub client_cert: Option<String>,
+    /// Private key of --client-cert (PEM)
+    #[arg(long, global = true, env = "SAGAMQ_CLIENT_KEY", value_name = "FILE")]
+    #[arg(help_heading = "Global options")]
+    pub client_key: Option<String>,
+}
+
+/// A text that does not show in logs and messages.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub String);
+
+impl FromStr for Secret {
+    type Err = core::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(secret)")
+    }
+}
