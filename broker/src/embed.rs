@@ -14,7 +14,7 @@ use crate::log::partition::Partition;
 use crate::shard::Input;
 use crate::shard::commit::WriteError;
 use crate::shard::embedded::EmbeddedCommit;
-use crate::shard::queue::GroupKey;
+use crate::storage::keys::GroupKey;
 use crate::storage::keys::{ShardId, successor};
 use crate::storage::{Direction, Family, Mutation, Storage, StorageError, Visitor};
 use sagamq_api::record::Payload;

@@ -132,7 +132,7 @@ impl Broker {
         let mut looks = 0;
         loop {
             // Registered before looking, so that what comes in between is not missed.
-            let notified = group.notify.notified();
+            let notified = group.work.woken();
             tokio::pin!(notified);
             notified.as_mut().enable();
             let (deliveries, share) = self.take(&topic, &group, max, terms).await?;
@@ -162,7 +162,7 @@ impl Broker {
     /// When a waiting receive looks again without being woken.
     fn look_again_at(&self, group: &Group, deadline: Instant) -> Instant {
         let now_ms = self.0.clock.now_ms();
-        let due_ms = group.partitions.iter().filter_map(|partition| partition.view.next_due_ms()).min();
+        let due_ms = group.work.marked_from(0).into_iter().filter_map(|index| group.partitions[index].view.next_due_ms()).min();
         let until_due = due_ms.map_or(LOOK_AGAIN, |due_ms| Duration::from_millis(due_ms.saturating_sub(now_ms) + 1));
         deadline.min(Instant::now() + until_due.min(LOOK_AGAIN))
     }
@@ -205,7 +205,7 @@ impl Broker {
         }
         if deliveries.len() >= max as usize {
             // There may be more, and the wake-up for it was spent on this one.
-            group.notify.notify_one();
+            group.work.wake();
         }
         match error {
             // What else there was is delivered; the log has the error.
@@ -253,9 +253,13 @@ impl Broker {
         let first = self.0.receive_rotation.fetch_add(1, Ordering::Relaxed) % count;
         let now_ms = self.0.clock.now_ms();
         let mut plan = Vec::new();
-        for index in (0..count).cycle().skip(first).take(count).filter(|&index| !is_exhausted[index]) {
+        for index in group.work.marked_from(first).into_iter().filter(|&index| !is_exhausted[index]) {
             let of = &group.partitions[index];
             let available = of.view.available(of.partition.high_watermark(), now_ms, auto_ack);
+            if available == 0 {
+                group.work.clear_if(index, || of.view.is_idle(of.partition.high_watermark()));
+                continue;
+            }
             let record_bytes = of.partition.record_bytes_mean();
             let quota = available.min(left).min((bytes_left / record_bytes).max(u64::from(plan.is_empty())));
             if quota > 0 {
@@ -332,7 +336,9 @@ impl Broker {
     /// What keeps a group from getting records: what stops it in one partition says more than that others are at their end. `None`:
     /// there is something.
     async fn why_empty(&self, group: &Group, auto_ack: bool) -> Result<Option<EmptyReason>, ConsumeError> {
-        let asks = group.partitions.iter().map(|of| self.0.queue(of, |reply| QueueOp::WhyEmpty { auto_ack, reply }));
+        // Where there is no mark, everything is delivered and settled.
+        let marked = group.work.marked_from(0);
+        let asks = marked.iter().map(|&index| self.0.queue(&group.partitions[index], |reply| QueueOp::WhyEmpty { auto_ack, reply }));
         let reasons: Option<Vec<EmptyReason>> = try_join_all(asks).await?.into_iter().collect();
         let weight = |reason: &EmptyReason| match reason {
             EmptyReason::CaughtUp => 0,

@@ -3,16 +3,17 @@
 use crate::broker::{BrokerConfig, Inner};
 use crate::dedup::Buckets;
 use crate::env::{Clock, Random};
-use crate::group::{DecodeError, QueuePolicy, QueueState};
+use crate::group::{DecodeError, QueuePolicy, QueueState, QueueView};
 use crate::liveness::Liveness;
 use crate::log::budget::ReadMemory;
 use crate::log::recovery::{RecoveryError, recover};
 use crate::log::tail::TailMemory;
+use crate::log::work::WorkSet;
 use crate::metrics::{GroupLabel, Metrics};
 use crate::shard::committer::{self, STAGED_COMMITS_MAX, WriteStop};
-use crate::shard::queue::{DeadLetterTarget, GroupKey, QueueView, Slot};
+use crate::shard::queue::{DeadLetterTarget, Slot};
 use crate::shard::{Shard, ShardHandle, ShardLog, ShardParts};
-use crate::storage::keys::{CLOCK_MARK_STEP_MS, GroupId, MetaKey, PartitionKey, ShardId, TopicId};
+use crate::storage::keys::{CLOCK_MARK_STEP_MS, GroupId, GroupKey, MetaKey, PartitionKey, ShardId, TopicId};
 use crate::storage::{Direction, Durability, Family, Mutation, Storage, StorageError};
 use crate::topic::{Catalog, Group, GroupEntry, GroupPartition, NextIds, Topic, TopicEntry};
 use bytes::Bytes;
@@ -22,7 +23,7 @@ use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -297,24 +298,23 @@ pub(super) fn assemble_group<E>(
         backoff_max_ms: config.backoff_max_ms,
     };
     let label = GroupLabel { topic: topic.name.to_string(), group: entry.name.to_string() };
-    let notify = Arc::new(Notify::new());
+    let work = Arc::new(WorkSet::new(topic.partitions.len()));
     let (mut partitions, mut slots) = (Vec::new(), Vec::new());
     for (index, (partition, letter_partition)) in topic.partitions.iter().zip(&letters.partitions).enumerate() {
         let key = GroupKey { partition: partition.key, group: GroupId(entry.id) };
         let redrive = GroupKey { partition: letter_partition.key, group: GroupId(entry.redrive) };
         let start = Offset(entry.start.get(index).copied().unwrap_or(0));
         let delivered = state(key, start)?;
-        let view = Arc::new(QueueView::of(&delivered));
-        let slot =
-            |state, view, dead_letters| Slot { state, policy, view, notify: Arc::clone(&notify), label: label.clone(), dead_letters };
+        let view = Arc::new(QueueView::of(&delivered, &work, index));
+        let slot = |state, view, dead_letters| Slot { state, policy, view, label: label.clone(), dead_letters };
         let counter = state(redrive, Offset(0))?;
-        let counter_view = Arc::new(QueueView::of(&counter));
+        let counter_view = Arc::new(QueueView::of(&counter, &work, index));
         let target = DeadLetterTarget { partition: Arc::clone(letter_partition), redrive };
         slots.push((key, slot(delivered, Arc::clone(&view), Some(target))));
         slots.push((redrive, slot(counter, counter_view, None)));
         partitions.push(GroupPartition { key, redrive, partition: Arc::clone(partition), view });
     }
-    Ok((Group::new(entry.clone(), partitions, letters, notify), slots))
+    Ok((Group::new(entry.clone(), partitions, letters, work), slots))
 }
 
 fn entries<T: DeserializeOwned>(storage: &dyn Storage, range: Range<Vec<u8>>) -> Result<Vec<T>, OpenError> {

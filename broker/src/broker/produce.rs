@@ -93,7 +93,8 @@ struct Checked {
     record: Record,
     given_ms: Option<i64>,
     partition: usize,
-    fingerprint: Hash,
+    /// Of what has a key; the rest is spared the hash.
+    fingerprint: Option<Hash>,
     key_hash: Option<Hash>,
 }
 
@@ -107,7 +108,7 @@ struct Share {
     keys: Vec<Option<(Hash, Hash)>>,
 }
 
-/// A checked request: its records by partition, and its fingerprint.
+/// A checked request: its records by partition, and the fingerprint of all of them if it has a key.
 pub(super) struct Request {
     pub(super) shares: Vec<Encoded>,
     pub(super) fingerprint: Hash,
@@ -176,7 +177,8 @@ impl Broker {
         }
     }
 
-    /// Checks every record and deals them to their partitions. Also the fingerprint of all of them.
+    /// Checks every record and deals them to their partitions. Also the fingerprint of all of them, which a request without a key does
+    /// not need.
     fn shares(
         &self,
         topic: &Topic,
@@ -195,13 +197,13 @@ impl Broker {
             if request_key.is_some() && record.idempotency_key.is_some() {
                 return Err(ProduceError::TwoIdempotencyKeys(index));
             }
-            let checked = check(topic, index, record, sticky, arrived_ms)?;
-            fingerprints.push(checked.fingerprint);
+            let checked = check(topic, index, record, sticky, arrived_ms, request_key.is_some())?;
+            fingerprints.extend(checked.fingerprint);
             let share = shares.entry(checked.partition).or_default();
             share.places.push(index);
             share.records.push(checked.record);
             share.given_ms.push(checked.given_ms);
-            share.keys.push(checked.key_hash.map(|hash| (hash, checked.fingerprint)));
+            share.keys.push(checked.key_hash.zip(checked.fingerprint));
         }
         Ok((shares, dedup::combine(&fingerprints)))
     }
@@ -296,7 +298,14 @@ impl Share {
     }
 }
 
-fn check(topic: &Topic, index: usize, record: ProduceRecord, sticky: usize, arrived_ms: i64) -> Result<Checked, ProduceError> {
+fn check(
+    topic: &Topic,
+    index: usize,
+    record: ProduceRecord,
+    sticky: usize,
+    arrived_ms: i64,
+    is_request_keyed: bool,
+) -> Result<Checked, ProduceError> {
     let (explicit, timestamp_ms, own_key) = (record.partition, record.timestamp_ms, record.idempotency_key.clone());
     let payload = record.into_payload().map_err(|reason| ProduceError::Payload { index, reason })?;
     let (bytes, max) = (payload.len(), topic.config.record_bytes_max);
@@ -317,7 +326,7 @@ fn check(topic: &Topic, index: usize, record: ProduceRecord, sticky: usize, arri
     Ok(Checked {
         given_ms: timestamp_ms,
         partition,
-        fingerprint: dedup::fingerprint(&payload, explicit, timestamp_ms),
+        fingerprint: (is_request_keyed || own_key.is_some()).then(|| dedup::fingerprint(&payload, explicit, timestamp_ms)),
         key_hash: own_key.map(|key| dedup::hash_key(KeyScope::Record, key)),
         record: Record { timestamp_ms: timestamp_ms.unwrap_or(arrived_ms), payload },
     })

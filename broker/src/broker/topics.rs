@@ -4,7 +4,7 @@ use crate::broker::Broker;
 use crate::log::recovery::new_log;
 use crate::shard::Input;
 use crate::shard::commit::WriteError;
-use crate::shard::queue::GroupKey;
+use crate::storage::keys::GroupKey;
 use crate::storage::keys::{GroupId, MetaKey, PartitionKey, ShardId, TopicId};
 use crate::storage::{Family, Mutation};
 use crate::topic::{NextIds, Topic, TopicEntry, TopicKind};

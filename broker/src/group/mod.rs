@@ -10,6 +10,7 @@ mod ranges;
 mod receipt;
 mod settle;
 mod state;
+mod view;
 
 #[cfg(test)]
 mod bounds_tests;
@@ -22,3 +23,4 @@ pub use policy::QueuePolicy;
 pub use receipt::{Receipt, ReceiptError};
 pub use settle::{DeadLetterCause, DeadLettered, Redriven, Settled};
 pub use state::{HandOut, QueueState};
+pub(crate) use view::QueueView;

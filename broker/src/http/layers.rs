@@ -116,9 +116,10 @@ impl Drop for Observed {
             CLIENT_WENT_AWAY => tracing::info!(route, latency_ms, "the client went away before it was answered"),
             500.. => tracing::warn!(route, status, latency_ms, "answered"),
             _ if matches!(route, routes::HEALTHZ | routes::READYZ | routes::METRICS) => {
-                tracing::debug!(route, status, latency_ms, "answered");
+                tracing::trace!(route, status, latency_ms, "answered");
             }
-            _ => tracing::info!(route, status, latency_ms, "answered"),
+            // A line a request would cost more than many a request; the metrics count them all.
+            _ => tracing::debug!(route, status, latency_ms, "answered"),
         }
     }
 }

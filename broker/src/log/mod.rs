@@ -8,6 +8,7 @@ pub(crate) mod partition;
 pub(crate) mod reader;
 pub(crate) mod recovery;
 pub(crate) mod tail;
+pub(crate) mod work;
 
 pub use budget::{MemoryShare, ReadMemoryFull};
 pub use reader::ReadError;

@@ -5,11 +5,12 @@
 use crate::log::batch::Batch;
 use crate::log::offsets::LogOffsets;
 use crate::log::tail::{CachedBatch, Tail, TailMemory};
+use crate::log::work::WorkSet;
 use crate::storage::keys::PartitionKey;
 use sagamq_api::Offset;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
 /// The shared half of a partition.
 #[derive(Debug)]
@@ -22,8 +23,8 @@ pub(crate) struct Partition {
     /// A plain mutex: it is held for the push or the clone of a few batch handles and never across an await.
     tail: Arc<Mutex<Tail>>,
     tail_memory: TailMemory,
-    /// Groups that wait for records; each is woken once per durable append.
-    waiting_groups: RwLock<Vec<Arc<Notify>>>,
+    /// The groups that read this partition, each with its index there: each hears of a durable append, and one of its pollers wakes.
+    groups: RwLock<Vec<(Arc<WorkSet>, usize)>>,
     /// Mean bytes of a record, so that a receive can bound its answer before it leases.
     record_bytes_mean: AtomicU64,
     deleted: AtomicBool,
@@ -37,7 +38,7 @@ impl Partition {
             offsets: Mutex::new(offsets),
             tail: Arc::default(),
             tail_memory: tail_memory.clone(),
-            waiting_groups: RwLock::default(),
+            groups: RwLock::default(),
             record_bytes_mean: AtomicU64::new(1024),
             deleted: AtomicBool::new(false),
         }
@@ -86,12 +87,12 @@ impl Partition {
         self.wake_groups();
     }
 
-    pub(crate) fn add_waiting_group(&self, notify: Arc<Notify>) {
-        self.waiting_groups.write().unwrap_or_else(PoisonError::into_inner).push(notify);
+    pub(crate) fn add_group(&self, work: Arc<WorkSet>, index: usize) {
+        self.groups.write().unwrap_or_else(PoisonError::into_inner).push((work, index));
     }
 
-    pub(crate) fn remove_waiting_group(&self, notify: &Arc<Notify>) {
-        self.waiting_groups.write().unwrap_or_else(PoisonError::into_inner).retain(|other| !Arc::ptr_eq(other, notify));
+    pub(crate) fn remove_group(&self, work: &Arc<WorkSet>) {
+        self.groups.write().unwrap_or_else(PoisonError::into_inner).retain(|(other, _)| !Arc::ptr_eq(other, work));
     }
 
     /// Shows durable batches to the readers: first the tail, then the watermark, so that nobody sees an offset he cannot read.
@@ -113,8 +114,9 @@ impl Partition {
     }
 
     fn wake_groups(&self) {
-        for group in self.waiting_groups.read().unwrap_or_else(PoisonError::into_inner).iter() {
-            group.notify_one();
+        for (work, index) in self.groups.read().unwrap_or_else(PoisonError::into_inner).iter() {
+            work.mark(*index);
+            work.wake();
         }
     }
 

@@ -5,7 +5,8 @@ use crate::log::batch::{Batch, Record};
 use crate::log::budget::Budget;
 use crate::log::reader;
 use crate::shard::Shard;
-use crate::shard::queue::{DeadLetterTarget, GroupKey, QueueError, Slot};
+use crate::shard::queue::{DeadLetterTarget, QueueError, Slot};
+use crate::storage::keys::GroupKey;
 use sagamq_api::Offset;
 use sagamq_api::group::RedriveLimit;
 use sagamq_api::headers::dead_letter;
@@ -118,7 +119,7 @@ impl Shard {
             self.touch(target.redrive);
         }
         let slot = self.slots.get(&key).ok_or(QueueError::GroupDeleted)?;
-        slot.notify.notify_one();
+        slot.view.wake();
         Ok(ended)
     }
 

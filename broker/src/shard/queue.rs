@@ -2,86 +2,24 @@
 //!
 //! The protocol is [`crate::group`] and pure; this file gives it the clock and the jitter, and stages what follows from it.
 
-use crate::group::{DeadLetterCause, LeaseTerms, Leased, QueuePolicy, QueueState, Reserved, Settled};
+use crate::group::{DeadLetterCause, LeaseTerms, Leased, QueuePolicy, QueueState, QueueView, Reserved, Settled};
 use crate::log::partition::Partition;
 use crate::metrics::GroupLabel;
 use crate::shard::Shard;
 use crate::shard::commit::WriteError;
 use crate::shard::dead_letters::{LetterRange, LettersDone, LettersEnd};
 use crate::shard::task::Work;
-use crate::storage::keys::{GroupId, PartitionKey};
+use crate::storage::keys::GroupKey;
 use sagamq_api::Offset;
 use sagamq_api::group::EmptyReason;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 
 /// Bytes of a commit behind which no more dead letters go into it.
 const DEAD_LETTER_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// When records that could not be read are tried again, in milliseconds: until then they do not stand in the way of others.
 const READ_AGAIN_MS: u64 = 10_000;
-
-/// A group in one partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct GroupKey {
-    pub(crate) partition: PartitionKey,
-    pub(crate) group: GroupId,
-}
-
-/// What pollers may know of a group in a partition without asking its shard.
-#[derive(Debug, Default)]
-pub(crate) struct QueueView {
-    next_fresh: AtomicU64,
-    /// `u64::MAX`: nothing will become due by itself.
-    next_due_ms: AtomicU64,
-    ready: AtomicU64,
-    /// Whether hand-outs are marked and synced: the embedder asked for it.
-    marks_hand_outs: AtomicBool,
-    /// What other receives read at this moment.
-    reserved: AtomicU64,
-    /// How many more may be in flight, and how many more fresh ones may be delivered: a partition at its bounds has nothing to give.
-    in_flight_room: AtomicU64,
-    fresh_room: AtomicU64,
-}
-
-impl QueueView {
-    pub(crate) fn of(state: &QueueState) -> Self {
-        let view = Self::default();
-        view.update(state);
-        view
-    }
-
-    fn update(&self, state: &QueueState) {
-        self.next_fresh.store(state.next_fresh().0, Ordering::Release);
-        self.next_due_ms.store(state.next_due_ms().unwrap_or(u64::MAX), Ordering::Release);
-        self.ready.store(state.ready(), Ordering::Release);
-        self.reserved.store(state.reserved(), Ordering::Release);
-        self.in_flight_room.store(state.in_flight_room(false) as u64, Ordering::Release);
-        self.fresh_room.store(state.fresh_room() as u64, Ordering::Release);
-    }
-
-    /// About how many records a receive could get now.
-    pub(crate) fn available(&self, high_watermark: Offset, now_ms: u64, auto_ack: bool) -> u64 {
-        let fresh = high_watermark.0.saturating_sub(self.next_fresh.load(Ordering::Acquire));
-        let due = u64::from(self.next_due_ms.load(Ordering::Acquire) <= now_ms);
-        let old = self.ready.load(Ordering::Acquire) + due;
-        let waiting = (fresh.saturating_add(old)).saturating_sub(self.reserved.load(Ordering::Acquire));
-        let within_bounds = waiting.min(old + self.fresh_room.load(Ordering::Acquire));
-        // A lease that ran out frees its own place.
-        if auto_ack { within_bounds } else { within_bounds.min(self.in_flight_room.load(Ordering::Acquire) + due) }
-    }
-
-    /// From now on, records are marked with the time at which they are first handed out, and the mark is synced before that.
-    pub(crate) fn mark_hand_outs(&self) {
-        self.marks_hand_outs.store(true, Ordering::Release);
-    }
-
-    /// When something will become deliverable by itself.
-    pub(crate) fn next_due_ms(&self) -> Option<u64> {
-        Some(self.next_due_ms.load(Ordering::Acquire)).filter(|&due| due != u64::MAX)
-    }
-}
 
 /// Where the dead letters of a group go: the partition of the same number, so on the same shard.
 #[derive(Clone, Debug)]
@@ -97,8 +35,6 @@ pub(crate) struct Slot {
     pub(crate) state: QueueState,
     pub(crate) policy: QueuePolicy,
     pub(crate) view: Arc<QueueView>,
-    /// Wakes one poller of the group.
-    pub(crate) notify: Arc<Notify>,
     pub(crate) label: GroupLabel,
     /// `None` for the group that counts the dead letters that are done with.
     pub(crate) dead_letters: Option<DeadLetterTarget>,
@@ -107,7 +43,7 @@ pub(crate) struct Slot {
 impl Slot {
     /// What the embedder set in the meantime.
     pub(crate) fn take_over_settings(&mut self) {
-        if self.view.marks_hand_outs.load(Ordering::Acquire) {
+        if self.view.marks_hand_outs() {
             self.state.mark_hand_outs();
         }
     }
@@ -335,7 +271,7 @@ impl Shard {
         }
         if is_let_go {
             // Somebody who waits may have been kept from it.
-            slot.notify.notify_one();
+            slot.view.wake();
         }
         slot.view.update(&slot.state);
         if !(leased.is_empty() && outcome.gone.is_empty() && outcome.failed.is_empty()) {
@@ -350,7 +286,7 @@ impl Shard {
             if let Some(slot) = self.slots.get_mut(&key) {
                 slot.state.release(reservation);
                 slot.view.update(&slot.state);
-                slot.notify.notify_one();
+                slot.view.wake();
             }
         }
     }
@@ -416,7 +352,7 @@ impl Shard {
             let done = results[before..].iter().filter(|settled| matches!(settled, Settled::Done { .. })).count();
             self.metrics.acknowledged_records.get_or_create(&slot.label).inc_by(done as u64);
         }
-        slot.notify.notify_one();
+        slot.view.wake();
         self.commit.require_sync();
         self.touch(key);
         Ok(())
@@ -433,7 +369,7 @@ impl Shard {
                 return Ok(());
             }
             let dead = slot.state.expire(now_ms, &slot.policy, 1, &mut || random.fraction());
-            slot.notify.notify_one();
+            slot.view.wake();
             self.touch(key);
             for letter in dead {
                 self.write_dead_letter(key, letter.offset, letter.attempts, DeadLetterCause::DeliveryLimit, None);
@@ -475,6 +411,7 @@ impl Shard {
         for key in std::mem::take(&mut self.dirty) {
             let Some(slot) = self.slots.get(&key) else { continue };
             slot.view.update(&slot.state);
+            self.due.set(key, slot.state.next_due_ms());
             self.commit.push(crate::storage::Mutation::Put {
                 family: crate::storage::Family::Group,
                 key: key.partition.group(key.group),

@@ -10,10 +10,11 @@ use crate::log::batch::Batch;
 use crate::log::partition::Partition;
 use crate::metrics::Metrics;
 use crate::shard::commit::{Commit, Completion, WriteError};
-use crate::shard::queue::{DroppedReservations, GroupKey, Settling, Slot};
+use crate::shard::due::DueGroups;
+use crate::shard::queue::{DroppedReservations, Settling, Slot};
 use crate::shard::recent::RecentEntries;
 use crate::shard::{Input, ShardLog};
-use crate::storage::keys::{CLOCK_MARK_STEP_MS, MetaKey, PartitionKey, ShardId, TopicId};
+use crate::storage::keys::{CLOCK_MARK_STEP_MS, GroupKey, MetaKey, PartitionKey, ShardId, TopicId};
 use crate::storage::{Family, Mutation, Storage};
 use core::time::Duration;
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
@@ -61,6 +62,8 @@ pub(crate) struct Shard {
     pub(crate) commit: Commit,
     pub(crate) commit_number: u64,
     pub(crate) dirty: HashSet<GroupKey>,
+    /// When the leases and delays of which group end.
+    pub(crate) due: DueGroups,
     pub(crate) work: VecDeque<Work>,
     pub(crate) dropped: DroppedReservations,
     appended: Vec<(Arc<Partition>, Vec<Batch>)>,
@@ -78,12 +81,13 @@ impl Shard {
             random: parts.random,
             metrics: parts.metrics,
             logs: HashMap::new(),
-            slots: slots.into_iter().collect(),
+            slots: HashMap::new(),
             recent: RecentEntries::default(),
             buckets: parts.buckets,
             commit: Commit::new(parts.id),
             commit_number: 1,
             dirty: HashSet::new(),
+            due: DueGroups::default(),
             work: VecDeque::new(),
             dropped: DroppedReservations::default(),
             appended: Vec::new(),
@@ -92,6 +96,7 @@ impl Shard {
             time_marked_ms: 0,
         };
         shard.add_partitions(logs);
+        shard.add_slots(slots);
         shard
     }
 
@@ -150,7 +155,7 @@ impl Shard {
             }
             Input::Meta { mutations, reply } => self.write_meta(mutations, reply),
             Input::AddPartitions { logs } => self.add_partitions(logs),
-            Input::AddSlots { slots } => self.slots.extend(slots),
+            Input::AddSlots { slots } => self.add_slots(slots),
             Input::Remove { partitions, groups, reply } => self.remove(&partitions, &groups, reply),
         }
     }
@@ -189,11 +194,19 @@ impl Shard {
         }
     }
 
+    fn add_slots(&mut self, slots: Vec<(GroupKey, Slot)>) {
+        for (key, slot) in slots {
+            self.due.set(key, slot.state.next_due_ms());
+            self.slots.insert(key, slot);
+        }
+    }
+
     fn remove(&mut self, partitions: &[PartitionKey], groups: &[GroupKey], reply: oneshot::Sender<Result<(), WriteError>>) {
         let topics: BTreeSet<TopicId> = partitions.iter().map(|key| key.topic).collect();
         for key in groups {
             self.slots.remove(key);
             self.dirty.remove(key);
+            self.due.set(*key, None);
             if !topics.contains(&key.partition.topic) {
                 self.commit.push(Mutation::Delete { family: Family::Group, key: key.partition.group(key.group) });
             }
@@ -214,11 +227,8 @@ impl Shard {
 
     /// What time alone brings about: leases run out, old idempotency entries go.
     fn tick(&mut self) {
-        let now_ms = self.clock.now_ms();
-        let due = |slot: &Slot| slot.state.next_due_ms().is_some_and(|due_ms| due_ms <= now_ms);
-        let keys: Vec<GroupKey> = self.slots.iter().filter(|(_, slot)| due(slot)).map(|(key, _)| *key).collect();
-        for key in keys {
-            self.expire(key).expect("the slot was just seen");
+        for key in self.due.until(self.clock.now_ms()) {
+            self.expire(key).expect("what is due is there: both are removed together");
             if !self.work.is_empty() {
                 break;
             }

@@ -39,6 +39,15 @@ pub struct PartitionKey {
 
 const PREFIX: usize = 2 + 4 + 4;
 
+/// A group in one partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GroupKey {
+    /// Partition.
+    pub partition: PartitionKey,
+    /// Group.
+    pub group: GroupId,
+}
+
 impl PartitionKey {
     fn prefix(self, capacity: usize) -> Vec<u8> {
         let mut key = Vec::with_capacity(capacity);

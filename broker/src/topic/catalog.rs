@@ -73,15 +73,15 @@ impl Topic {
 
     /// Adds a group and lets appends wake it.
     pub(crate) fn add_group(&self, group: Arc<Group>) {
-        for partition in &group.partitions {
-            partition.partition.add_waiting_group(Arc::clone(&group.notify));
+        for (index, partition) in group.partitions.iter().enumerate() {
+            partition.partition.add_group(Arc::clone(&group.work), index);
         }
         self.groups.write().unwrap_or_else(PoisonError::into_inner).insert(group.name.clone(), group);
     }
 
     pub(crate) fn remove_group(&self, group: &Group) {
         for partition in &group.partitions {
-            partition.partition.remove_waiting_group(&group.notify);
+            partition.partition.remove_group(&group.work);
         }
         self.groups.write().unwrap_or_else(PoisonError::into_inner).remove(&group.name);
     }

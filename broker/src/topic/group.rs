@@ -1,13 +1,13 @@
 //! A queue group in memory.
 
+use crate::group::QueueView;
 use crate::log::partition::Partition;
-use crate::shard::queue::{GroupKey, QueueView};
-use crate::storage::keys::GroupId;
+use crate::log::work::WorkSet;
+use crate::storage::keys::{GroupId, GroupKey};
 use crate::topic::{GroupEntry, Topic};
 use sagamq_api::GroupName;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 /// A queue group.
@@ -17,8 +17,8 @@ pub(crate) struct Group {
     pub(crate) name: GroupName,
     pub(crate) partitions: Vec<GroupPartition>,
     pub(crate) dead_letter_topic: Arc<Topic>,
-    /// Wakes one poller.
-    pub(crate) notify: Arc<Notify>,
+    /// Which partitions may have something, and who waits for it.
+    pub(crate) work: Arc<WorkSet>,
     /// Ends when the group or its topic is deleted.
     pub(crate) gone: CancellationToken,
     entry: GroupEntry,
@@ -43,13 +43,13 @@ pub(crate) struct Receiving<'a>(&'a Group);
 impl Group {
     const CLOSED: usize = usize::MAX;
 
-    pub(crate) fn new(entry: GroupEntry, partitions: Vec<GroupPartition>, letters: &Arc<Topic>, notify: Arc<Notify>) -> Self {
+    pub(crate) fn new(entry: GroupEntry, partitions: Vec<GroupPartition>, letters: &Arc<Topic>, work: Arc<WorkSet>) -> Self {
         Self {
             id: GroupId(entry.id),
             name: entry.name.clone(),
             partitions,
             dead_letter_topic: Arc::clone(letters),
-            notify,
+            work,
             gone: CancellationToken::new(),
             owned: AtomicBool::new(entry.owned),
             entry,

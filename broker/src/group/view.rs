@@ -1,0 +1,94 @@
+//! What pollers may know of a group in a partition without asking its shard.
+
+use super::QueueState;
+use crate::log::work::WorkSet;
+use sagamq_api::Offset;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// A group in a partition, as its shard showed it last.
+#[derive(Debug)]
+pub(crate) struct QueueView {
+    next_fresh: AtomicU64,
+    /// `u64::MAX`: nothing will become due by itself.
+    next_due_ms: AtomicU64,
+    ready: AtomicU64,
+    /// Whether hand-outs are marked and synced: the embedder asked for it.
+    marks_hand_outs: AtomicBool,
+    /// What other receives read at this moment.
+    reserved: AtomicU64,
+    /// How many more may be in flight, and how many more fresh ones may be delivered: a partition at its bounds has nothing to give.
+    in_flight_room: AtomicU64,
+    fresh_room: AtomicU64,
+    /// The marks of the group, and which one is this partition's.
+    work: Arc<WorkSet>,
+    index: usize,
+}
+
+impl QueueView {
+    pub(crate) fn of(state: &QueueState, work: &Arc<WorkSet>, index: usize) -> Self {
+        let view = Self {
+            next_fresh: AtomicU64::default(),
+            next_due_ms: AtomicU64::default(),
+            ready: AtomicU64::default(),
+            marks_hand_outs: AtomicBool::default(),
+            reserved: AtomicU64::default(),
+            in_flight_room: AtomicU64::default(),
+            fresh_room: AtomicU64::default(),
+            work: Arc::clone(work),
+            index,
+        };
+        view.update(state);
+        view
+    }
+
+    /// Only the shard calls it.
+    pub(crate) fn update(&self, state: &QueueState) {
+        self.next_fresh.store(state.next_fresh().0, Ordering::SeqCst);
+        self.next_due_ms.store(state.next_due_ms().unwrap_or(u64::MAX), Ordering::SeqCst);
+        self.ready.store(state.ready(), Ordering::SeqCst);
+        self.reserved.store(state.reserved(), Ordering::SeqCst);
+        self.in_flight_room.store(state.in_flight_room(false) as u64, Ordering::Release);
+        self.fresh_room.store(state.fresh_room() as u64, Ordering::Release);
+        self.work.mark(self.index);
+    }
+
+    /// About how many records a receive could get now.
+    pub(crate) fn available(&self, high_watermark: Offset, now_ms: u64, auto_ack: bool) -> u64 {
+        let fresh = high_watermark.0.saturating_sub(self.next_fresh.load(Ordering::Acquire));
+        let due = u64::from(self.next_due_ms.load(Ordering::Acquire) <= now_ms);
+        let old = self.ready.load(Ordering::Acquire) + due;
+        let waiting = (fresh.saturating_add(old)).saturating_sub(self.reserved.load(Ordering::Acquire));
+        let within_bounds = waiting.min(old + self.fresh_room.load(Ordering::Acquire));
+        // A lease that ran out frees its own place.
+        if auto_ack { within_bounds } else { within_bounds.min(self.in_flight_room.load(Ordering::Acquire) + due) }
+    }
+
+    /// Whether nothing will come of this partition before somebody changes it: no fresh record, none that waits, none that is leased or
+    /// reserved. One that is only kept back by a bound is not idle.
+    pub(crate) fn is_idle(&self, high_watermark: Offset) -> bool {
+        self.next_fresh.load(Ordering::SeqCst) >= high_watermark.0
+            && self.next_due_ms.load(Ordering::SeqCst) == u64::MAX
+            && self.ready.load(Ordering::SeqCst) == 0
+            && self.reserved.load(Ordering::SeqCst) == 0
+    }
+
+    /// From now on, records are marked with the time at which they are first handed out, and the mark is synced before that.
+    pub(crate) fn mark_hand_outs(&self) {
+        self.marks_hand_outs.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn marks_hand_outs(&self) -> bool {
+        self.marks_hand_outs.load(Ordering::Acquire)
+    }
+
+    /// When something will become deliverable by itself.
+    pub(crate) fn next_due_ms(&self) -> Option<u64> {
+        Some(self.next_due_ms.load(Ordering::Acquire)).filter(|&due| due != u64::MAX)
+    }
+
+    /// Wakes one poller of the group.
+    pub(crate) fn wake(&self) {
+        self.work.wake();
+    }
+}

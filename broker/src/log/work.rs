@@ -1,0 +1,120 @@
+//! Which partitions of a group may have something for its pollers, and who waits for it.
+//!
+//! A poller looks only at the marked partitions, so an idle group costs the same whatever its number of partitions. A mark is a hint that
+//! may be there for nothing and is never missing: whoever changes what there is sets it afterwards, and whoever found nothing takes it away
+//! first and then looks once more.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::Notify;
+
+/// Partitions of one word of marks.
+const BITS: usize = u64::BITS as usize;
+
+/// The marks of a group, by index of the partition.
+#[derive(Debug)]
+pub(crate) struct WorkSet {
+    marks: Box<[AtomicU64]>,
+    partitions: usize,
+    /// Wakes one poller of the group.
+    notify: Notify,
+}
+
+impl WorkSet {
+    /// All partitions are marked: nobody has looked yet.
+    pub(crate) fn new(partitions: usize) -> Self {
+        let set = Self { marks: (0..partitions.div_ceil(BITS)).map(|_| AtomicU64::new(0)).collect(), partitions, notify: Notify::new() };
+        (0..partitions).for_each(|index| set.mark(index));
+        set
+    }
+
+    /// There may be something in this partition.
+    pub(crate) fn mark(&self, index: usize) {
+        assert!(index < self.partitions, "a group has as many marks as partitions");
+        let (word, bit) = (&self.marks[index / BITS], 1 << (index % BITS));
+        // Most of the time it is there: a look is cheaper than a write that all cores must hear of. The order is the same as that of a write
+        // against the clear and the look behind it, so that one of both sees the other.
+        if word.load(Ordering::SeqCst) & bit == 0 {
+            word.fetch_or(bit, Ordering::SeqCst);
+        }
+    }
+
+    /// Takes the mark away if `is_idle`, and sets it again if something came in that moment.
+    pub(crate) fn clear_if(&self, index: usize, is_idle: impl Fn() -> bool) {
+        if is_idle() {
+            self.marks[index / BITS].fetch_and(!(1 << (index % BITS)), Ordering::SeqCst);
+            if !is_idle() {
+                self.mark(index);
+            }
+        }
+    }
+
+    /// The marked partitions, from this one on and around.
+    pub(crate) fn marked_from(&self, first: usize) -> Vec<usize> {
+        let mut marked = Vec::new();
+        for (place, word) in self.marks.iter().enumerate() {
+            let mut bits = word.load(Ordering::SeqCst);
+            while bits != 0 {
+                marked.push(place * BITS + bits.trailing_zeros() as usize);
+                bits &= bits - 1;
+            }
+        }
+        let behind = marked.partition_point(|&index| index < first);
+        marked.rotate_left(behind);
+        marked
+    }
+
+    /// Wakes one poller.
+    pub(crate) fn wake(&self) {
+        self.notify.notify_one();
+    }
+
+    /// Ends with the next wake-up.
+    pub(crate) fn woken(&self) -> tokio::sync::futures::Notified<'_> {
+        self.notify.notified()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicU64;
+
+    #[test]
+    fn marks_are_walked_around_from_any_partition() {
+        let set = WorkSet::new(130);
+        assert_eq!(set.marked_from(0).len(), 130, "nobody has looked yet");
+        for index in (0..130).filter(|index| ![3, 64, 129].contains(index)) {
+            set.clear_if(index, || true);
+        }
+        assert_eq!(set.marked_from(0), [3, 64, 129]);
+        assert_eq!(set.marked_from(64), [64, 129, 3]);
+        assert_eq!(set.marked_from(65), [129, 3, 64]);
+        set.clear_if(64, || false);
+        assert_eq!(set.marked_from(0), [3, 64, 129], "one with something keeps its mark");
+    }
+
+    #[test]
+    fn what_comes_while_a_mark_is_taken_away_is_never_missed() {
+        // One thread adds and marks, the other looks and clears: in the end what was added is marked or was seen.
+        let (set, added, seen) = (WorkSet::new(1), AtomicU64::new(0), AtomicU64::new(0));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for count in 1..=20_000 {
+                    added.store(count, Ordering::SeqCst);
+                    set.mark(0);
+                }
+            });
+            scope.spawn(|| {
+                while seen.load(Ordering::SeqCst) < 20_000 {
+                    if set.marked_from(0).is_empty() {
+                        std::thread::yield_now();
+                        continue;
+                    }
+                    seen.store(added.load(Ordering::SeqCst), Ordering::SeqCst);
+                    set.clear_if(0, || added.load(Ordering::SeqCst) == seen.load(Ordering::SeqCst));
+                }
+            });
+        });
+        assert_eq!(seen.load(Ordering::SeqCst), 20_000);
+    }
+}
