@@ -81,7 +81,7 @@ pub enum Format {
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
     /// Run the server: broker and saga orchestrator
-    Serve(serve::ServeArgs),
+    Serve(Box<serve::ServeArgs>),
     /// Ask once whether the server takes reads and writes: exit code 0 if it does
     #[command(after_help = HEALTH_EXAMPLES)]
     Health,
