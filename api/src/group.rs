@@ -344,8 +344,8 @@ pub struct RedriveResponse {
     pub limit: Option<RedriveLimit>,
 }
 
-/// `POST …:discard`: take dead letters off the list without delivering them again. Their records stay in the dead-letter topic. What is meant has
-/// to be said: `all`, or at least one of `cause`, `partition` and `offsets`.
+/// `POST …:discard`: take dead letters off the list without delivering them again. Their records stay in the dead-letter topic. What is
+/// meant has to be said: `all`, or at least one of `cause`, `partition` and `offsets`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(ToSchema))]
 #[serde(deny_unknown_fields, default)]
@@ -393,7 +393,8 @@ pub struct DiscardResponse {
 pub enum RedriveLimit {
     /// The group has as many records leased or waiting for a redelivery as one partition allows. Never of a discard.
     PendingLimit,
-    /// The dead letters that are done with lie so scattered that noting them would pass the bound on ranges: redrive or discard older ones first.
+    /// The dead letters that are done with lie so scattered that noting them would pass the bound on ranges: redrive or discard older
+    /// ones first.
     SettledRangesLimit,
 }
 

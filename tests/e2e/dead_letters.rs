@@ -1,5 +1,5 @@
-//! A poison record goes to the dead-letter topic with cause and attempts; `dlq redrive` of the command line brings it back, and `dlq discard`
-//! takes it off the list.
+//! A poison record goes to the dead-letter topic with cause and attempts; `dlq redrive` of the command line brings it back, and
+//! `dlq discard` takes it off the list.
 
 use sagamq_api::group::{NackRequest, ReceiveRequest};
 use sagamq_api::record::ProduceRecord;

@@ -11,7 +11,8 @@ pub struct ConnectionArgs {
     #[arg(long, global = true, env = "SAGAMQ_SERVER", value_name = "URL", default_value = "http://127.0.0.1:7070")]
     #[arg(help_heading = "Global options")]
     pub server: String,
-    /// Token for the `authorization: Bearer` header, for a proxy that asks for one; other processes can see flags, so better in the environment
+    /// Token for the `authorization: Bearer` header, for a proxy that asks for one; other processes can see flags, so it is better in the
+    /// environment
     #[arg(long, global = true, env = "SAGAMQ_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     #[arg(help_heading = "Global options")]
     pub token: Option<Secret>,

@@ -21,8 +21,8 @@ use uuid::Uuid;
 /// A definition with one step, at a service with this base URL.
 fn definition(name: &str, base: &str, timeout: &str) -> String {
     format!(
-        "saga: {name}\nversion: 1\nkey: ${{ input.n }}\nservices:\n  shop: {{ http: \"{base}\" }}\nsteps:\n  - id: sell\n    call: shop.sell\n    \
-         timeout: {timeout}\n    compensate: none\n"
+        "saga: {name}\nversion: 1\nkey: ${{ input.n }}\nservices:\n  shop: {{ http: \"{base}\" }}\n\
+         steps:\n  - id: sell\n    call: shop.sell\n    timeout: {timeout}\n    compensate: none\n"
     )
 }
 
