@@ -86,12 +86,14 @@ where
 {
     let leases = Arc::new(Leases::new(settings.lease));
     let (settle, settlements) = mpsc::channel(RECEIPTS_MAX);
+    let closing = CancellationToken::new();
     let settler = Settler {
         client: client.clone(),
         topic: settings.topic.clone(),
         group: settings.group.clone(),
         leases: Arc::clone(&leases),
         settlements,
+        closing: closing.clone(),
     };
     let settler = tokio::spawn(settler.run());
     let keeper = tokio::spawn({
@@ -113,8 +115,9 @@ where
     };
     let result = engine.handle_until(&shutdown).await;
     engine.stop().await;
-    // Closes the settler's channel.
+    // Whoever finished has handed over its settlement by now.
     drop(engine);
+    closing.cancel();
     if tokio::time::timeout(SETTLE_TIMEOUT, settler).await.is_err() {
         tracing::warn!("the last settlements were not answered in time; their records may be delivered again");
     }

@@ -12,6 +12,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 /// Requests of one round that are sent at the same time: acknowledgements do not wait for a long list of different reasons.
 const REQUESTS_AT_ONCE: usize = 4;
@@ -39,19 +40,28 @@ pub(crate) enum Settlement {
     Settled,
 }
 
-/// Sends settlements until its channel is closed and empty.
+/// Sends settlements until its channel is empty and closed, by its senders or by `closing`.
 pub(super) struct Settler {
     pub(super) client: Client,
     pub(super) topic: TopicName,
     pub(super) group: GroupName,
     pub(super) leases: Arc<Leases>,
     pub(super) settlements: mpsc::Receiver<(String, Settlement)>,
+    /// Nothing more is to come, although handlers that were abandoned may still hold senders.
+    pub(super) closing: CancellationToken,
 }
 
 impl Settler {
     pub(super) async fn run(mut self) {
         let mut round = Vec::new();
-        while self.settlements.recv_many(&mut round, RECEIPTS_MAX).await > 0 {
+        loop {
+            tokio::select! {
+                count = self.settlements.recv_many(&mut round, RECEIPTS_MAX) => if count == 0 { return },
+                () = self.closing.cancelled(), if !self.settlements.is_closed() => {
+                    self.settlements.close();
+                    continue;
+                }
+            }
             let mut requests: HashMap<Settlement, Vec<String>> = HashMap::new();
             for (receipt, settlement) in round.drain(..) {
                 requests.entry(settlement).or_default().push(receipt);
@@ -114,6 +124,25 @@ pub(crate) fn shortened(reason: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn it_ends_although_a_handler_that_was_abandoned_could_still_send() {
+        let (abandoned, settlements) = mpsc::channel(1);
+        let closing = CancellationToken::new();
+        let settler = Settler {
+            client: Client::new("http://127.0.0.1:9").expect("an address"),
+            topic: "t".parse().expect("legal"),
+            group: "g".parse().expect("legal"),
+            leases: Arc::new(Leases::new(Duration::from_secs(30))),
+            settlements,
+            closing: closing.clone(),
+        };
+        let running = tokio::spawn(settler.run());
+        abandoned.send(("r".to_owned(), Settlement::Settled)).await.expect("it listens");
+        closing.cancel();
+        tokio::time::timeout(Duration::from_secs(60), running).await.expect("it ends").expect("no panic");
+        abandoned.send(("late".to_owned(), Settlement::Ack)).await.expect_err("nobody listens");
+    }
 
     #[test]
     fn a_long_reason_is_cut_between_characters() {

@@ -109,7 +109,6 @@ async fn a_handler_s_error_decides_what_becomes_of_the_record() {
     assert_eq!(settled["r4"], Settled::Acked);
 }
 
-#[tokio::test]
 async fn what_runs_and_what_waits_in_the_queue_is_extended_in_one_request() {
     let group = Group::default();
     group.put(numbers(3));
@@ -132,7 +131,6 @@ async fn what_runs_and_what_waits_in_the_queue_is_extended_in_one_request() {
     stop(&shutdown, running).await;
 }
 
-#[tokio::test]
 async fn a_lease_that_is_lost_in_the_queue_is_not_begun() {
     let group = Group::default();
     group.put(numbers(2));
@@ -160,6 +158,12 @@ async fn a_lease_that_is_lost_in_the_queue_is_not_begun() {
     assert_eq!(begun.load(Ordering::SeqCst), 2, "the first had begun, the second is somebody else's now, the third is ours");
     assert_eq!(server.verbs("extend")[0].json["receipts"].as_array().map(Vec::len), Some(2));
     assert_eq!(group.settled().keys().collect::<Vec<_>>(), ["r2"]);
+}
+
+/// Each waits for the half of a lease; they wait together.
+#[tokio::test]
+async fn what_is_held_is_extended_and_what_is_lost_in_the_queue_is_not_begun() {
+    tokio::join!(what_runs_and_what_waits_in_the_queue_is_extended_in_one_request(), a_lease_that_is_lost_in_the_queue_is_not_begun());
 }
 
 #[tokio::test]
