@@ -81,8 +81,11 @@ impl Node {
 
     /// Ends both, the orchestrator first.
     pub(crate) async fn close(self) {
-        self.sagas.shutdown().await;
-        self.broker.shutdown().await;
+        let closed = async {
+            self.sagas.shutdown().await;
+            self.broker.shutdown().await;
+        };
+        tokio::time::timeout(LIMIT, closed).await.expect("both end");
     }
 
     pub(crate) async fn start(&self, saga: &str, input: Value) -> Result<StartedSaga, SagaError> {
