@@ -4,6 +4,7 @@ use crate::log::batch::{Batch, BatchError, StoredRecord};
 use crate::log::budget::Budget;
 use crate::log::partition::Partition;
 use crate::log::tail::CachedBatch;
+use crate::storage::keys::PartitionKey;
 use crate::storage::{Direction, Family, Storage, StorageError};
 use core::ops::ControlFlow;
 use sagamq_api::Offset;
@@ -157,7 +158,7 @@ pub(crate) fn offset_at_time(storage: &dyn Storage, partition: &Partition, times
     let mut start = partition.log_start();
     // Entries hold the highest time up to and including a batch: before the last entry below the time, every record is older.
     storage.scan(Family::TimeIndex, &index.start..&index.end, Direction::Backward, &mut |key, _| {
-        start = crate::storage::keys::PartitionKey::time_index_base(key).unwrap_or(start).max(start);
+        start = PartitionKey::time_index_base(key).unwrap_or(start).max(start);
         ControlFlow::Break(())
     })?;
     let high_watermark = partition.high_watermark();
@@ -187,12 +188,13 @@ fn batches(storage: &dyn Storage, partition: &Partition, from: Offset, budget: &
         return Ok(batches);
     }
     let high_watermark = partition.high_watermark();
-    let base = base_of(storage, partition, from)?;
-    let range = partition.key.log_range(base..high_watermark);
+    // The batch that holds `from` begins at or before it.
+    let range = partition.key.log_range(Offset(0)..high_watermark);
+    let at = partition.key.log_range(from..high_watermark).start;
     let mut found: Vec<CachedBatch> = Vec::new();
     let mut damage = None;
     let (mut bytes, mut records) = (0, 0);
-    storage.scan(Family::Log, &range.start..&range.end, Direction::Forward, &mut |_, value| {
+    storage.scan_from(Family::Log, &range.start..&range.end, &at, &mut |key, value| {
         if !budget.admit_batch(value.len()) {
             return ControlFlow::Break(());
         }
@@ -203,7 +205,7 @@ fn batches(storage: &dyn Storage, partition: &Partition, from: Offset, budget: &
                 found.push(CachedBatch::new(batch));
             }
             Err(reason) => {
-                damage = Some(reason);
+                damage = Some((PartitionKey::log_base(key).unwrap_or(from), reason));
                 return ControlFlow::Break(());
             }
         }
@@ -211,7 +213,7 @@ fn batches(storage: &dyn Storage, partition: &Partition, from: Offset, budget: &
     })?;
     match damage {
         // What was read before the damage is sound and is returned; the reader meets the damage when he comes to it.
-        Some(reason) if found.is_empty() => Err(ReadError::Damaged { base, reason }),
+        Some((base, reason)) if found.is_empty() => Err(ReadError::Damaged { base, reason }),
         _ => Ok(found),
     }
 }
@@ -228,11 +230,13 @@ fn batch_of(
         return Ok(Some((batch, 0)));
     }
     let damaged = |error: ReadError| (next_base(storage, partition, offset), error);
-    let base = base_of(storage, partition, offset).map_err(damaged)?;
-    let range = partition.key.log_range(base..base.next());
+    let range = partition.key.log_range(Offset(0)..offset.next());
+    let at = partition.key.log_range(offset..offset.next()).start;
+    let mut base = offset;
     let mut parsed = None;
     let mut is_admitted = true;
-    let scanned = storage.scan(Family::Log, &range.start..&range.end, Direction::Forward, &mut |_, value| {
+    let scanned = storage.scan_from(Family::Log, &range.start..&range.end, &at, &mut |key, value| {
+        base = PartitionKey::log_base(key).unwrap_or(offset);
         is_admitted = budget.admit_batch(value.len());
         if is_admitted {
             parsed = Some((Batch::parse(bytes::Bytes::copy_from_slice(value)), value.len()));
@@ -260,21 +264,10 @@ fn next_base(storage: &dyn Storage, partition: &Partition, offset: Offset) -> Of
     let mut next = partition.high_watermark();
     let range = partition.key.log_range(offset.next()..next);
     let _ = storage.scan(Family::Log, &range.start..&range.end, Direction::Forward, &mut |key, _| {
-        next = crate::storage::keys::PartitionKey::log_base(key).unwrap_or(next);
+        next = PartitionKey::log_base(key).unwrap_or(next);
         ControlFlow::Break(())
     });
     next.max(offset.next())
-}
-
-/// Where the batch that holds `offset` begins: the last key at or below it.
-fn base_of(storage: &dyn Storage, partition: &Partition, offset: Offset) -> Result<Offset, ReadError> {
-    let range = partition.key.log_range(Offset(0)..offset.next());
-    let mut base = partition.log_start();
-    storage.scan(Family::Log, &range.start..&range.end, Direction::Backward, &mut |key, _| {
-        base = crate::storage::keys::PartitionKey::log_base(key).unwrap_or(base);
-        ControlFlow::Break(())
-    })?;
-    Ok(base)
 }
 
 #[cfg(test)]
@@ -283,7 +276,7 @@ mod tests {
     use crate::log::batch::Record;
     use crate::log::offsets::LogOffsets;
     use crate::log::tail::TailMemory;
-    use crate::storage::keys::{PartitionKey, ShardId, TopicId};
+    use crate::storage::keys::{ShardId, TopicId};
     use crate::storage::memory::MemoryStorage;
     use sagamq_api::PartitionId;
     use sagamq_api::record::Payload;

@@ -103,6 +103,32 @@ fn scans_hold_their_bounds_in_both_directions(storage: &dyn Storage) {
     assert_eq!(seen, 2, "a scan ends when its visitor breaks");
 }
 
+fn a_scan_begins_at_the_last_key_that_is_not_above(storage: &dyn Storage) {
+    write(storage, &["b", "d", "dd", "f"].map(|key| put(Family::Log, key, key)));
+    for (start, end, from, found) in [
+        ("a", "z", "d", "d dd f"),
+        ("a", "z", "e", "dd f"),
+        ("a", "z", "c", "b d dd f"),
+        ("a", "z", "a", "b d dd f"),
+        ("a", "z", "zz", "f"),
+        ("a", "dd", "e", "d"),
+        ("c", "z", "c", "d dd f"),
+        ("c", "z", "a", "d dd f"),
+        ("g", "z", "h", ""),
+        ("d", "d", "d", ""),
+        ("e", "b", "c", ""),
+    ] {
+        let mut keys = Vec::new();
+        let mut visit = |key: &[u8], value: &[u8]| {
+            assert_eq!(key, value);
+            keys.push(String::from_utf8(key.to_vec()).expect("test keys are text"));
+            ControlFlow::Continue(())
+        };
+        storage.scan_from(Family::Log, start.as_bytes()..end.as_bytes(), from.as_bytes(), &mut visit).expect("reads succeed");
+        assert_eq!(keys.join(" "), found, "{start:?}..{end:?} from {from:?}");
+    }
+}
+
 fn a_scan_sees_one_moment(storage: &dyn Storage) {
     write(storage, &["a", "c"].map(|key| put(Family::Group, key, "before")));
     let mut seen = Vec::new();
@@ -226,7 +252,7 @@ fn apply(map: &mut BTreeMap<Vec<u8>, Bytes>, mutation: &Mutation) {
 macro_rules! suite {
     ($implementation:ident, $run:expr) => {
         suite!($implementation, $run, get_gives_what_was_put families_are_apart scans_hold_their_bounds_in_both_directions
-            a_scan_sees_one_moment delete_range_is_half_open mutations_apply_in_order empty_writes_succeed
+            a_scan_begins_at_the_last_key_that_is_not_above a_scan_sees_one_moment delete_range_is_half_open mutations_apply_in_order empty_writes_succeed
             readers_see_whole_writes_at_once agrees_with_a_map);
     };
     ($implementation:ident, $run:expr, $($check:ident)+) => {

@@ -149,6 +149,22 @@ pub trait Storage: Send + Sync + 'static {
     /// When the device fails or what it holds is damaged; the visitor has then seen a part.
     fn scan(&self, family: Family, range: Range<&[u8]>, direction: Direction, visit: Visitor<'_>) -> Result<(), StorageError>;
 
+    /// Visits keys forward until the visitor breaks, beginning with the last key of the range that is not above `from`; where every key
+    /// is above it, with the first. One look instead of two where an entry begins at or before what is looked for.
+    ///
+    /// # Errors
+    /// As for [`Storage::scan`].
+    fn scan_from(&self, family: Family, range: Range<&[u8]>, from: &[u8], visit: Visitor<'_>) -> Result<(), StorageError> {
+        // The first key behind `from`.
+        let end = [from, &[0]].concat();
+        let mut first = None;
+        self.scan(family, range.start..range.end.min(&end), Direction::Backward, &mut |key, _| {
+            first = Some(key.to_vec());
+            ControlFlow::Break(())
+        })?;
+        self.scan(family, first.as_deref().unwrap_or(range.start)..range.end, Direction::Forward, visit)
+    }
+
     /// Applies all mutations in order, or none. When it returns, [`Durability`] says what they survive.
     ///
     /// # Errors
@@ -163,6 +179,10 @@ impl<S: Storage + ?Sized> Storage for std::sync::Arc<S> {
 
     fn scan(&self, family: Family, range: Range<&[u8]>, direction: Direction, visit: Visitor<'_>) -> Result<(), StorageError> {
         (**self).scan(family, range, direction, visit)
+    }
+
+    fn scan_from(&self, family: Family, range: Range<&[u8]>, from: &[u8], visit: Visitor<'_>) -> Result<(), StorageError> {
+        (**self).scan_from(family, range, from, visit)
     }
 
     fn write(&self, mutations: &[Mutation], durability: Durability) -> Result<(), StorageError> {

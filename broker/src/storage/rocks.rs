@@ -5,26 +5,28 @@
 
 mod open;
 mod options;
+mod space;
 #[cfg(test)]
 mod tests;
 
 pub use super::open_error::OpenError;
 
+use self::space::SpaceKeeper;
 use super::side_file::CommitGuard;
 use super::{Direction, Durability, Family, Mutation, Storage, StorageError, Visitor};
 use bytes::Bytes;
 use core::fmt;
 use core::ops::Range;
-use rocksdb::{ColumnFamily, DB, ErrorKind, ReadOptions, WriteBatch, WriteOptions};
+use rocksdb::{ColumnFamily, DB, DBRawIterator, ErrorKind, ReadOptions, WriteBatch, WriteOptions};
 use std::fs::File;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// What can be chosen when a data directory is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RocksOptions {
-    /// Memory for blocks read from disk, shared by all families.
+    /// Memory for blocks read from disk: a fourth of it for the log, the rest for all other families.
     pub block_cache_bytes: usize,
     /// Memory for new log batches before they are written to a sorted file.
     pub log_buffer_bytes: usize,
@@ -32,19 +34,32 @@ pub struct RocksOptions {
     pub accept_data_loss: bool,
     /// How often the commit guard is brought up to date: what a crash leaves unguarded.
     pub guard_interval: Duration,
+    /// How often the space of deleted batches is looked after.
+    pub space_interval: Duration,
+    /// So many bytes of deleted batches may stay on disk, however little there is beside them.
+    pub dead_bytes_max: u64,
 }
 
 impl Default for RocksOptions {
     fn default() -> Self {
-        Self { block_cache_bytes: 128 << 20, log_buffer_bytes: 16 << 20, accept_data_loss: false, guard_interval: Duration::from_secs(1) }
+        Self {
+            block_cache_bytes: 128 << 20,
+            log_buffer_bytes: 16 << 20,
+            accept_data_loss: false,
+            guard_interval: Duration::from_secs(1),
+            space_interval: Duration::from_secs(10),
+            dead_bytes_max: 64 << 20,
+        }
     }
 }
 
 /// Storage on RocksDB. Share it in an `Arc`; it is closed when the last one is dropped, and everything written is durable then.
 pub struct RocksStorage {
-    // Fields are dropped in this order: the guard takes its last note, the database is closed, then another may open it.
+    // Fields are dropped in this order: the guard takes its last note, the threads are gone, the database is closed, then another may
+    // open it.
     guard: CommitGuard,
-    db: DB,
+    space: SpaceKeeper,
+    db: Arc<DB>,
     /// Why nothing more may be written. A mutex, because only one write runs at a time: then what is numbered up to a synced write
     /// is synced too, which is what the guard records.
     stopped: Mutex<Option<StorageError>>,
@@ -67,8 +82,24 @@ impl RocksStorage {
         self.db.latest_sequence_number()
     }
 
+    /// What the database says of the log: levels, files, merging, for people who measure.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let of = |name: &str| self.db.property_value_cf(self.family(Family::Log), name).ok().flatten().unwrap_or_default();
+        format!("{}\n{}", of("rocksdb.cfstats-no-file-histogram"), of("rocksdb.blob-stats"))
+    }
+
     fn family(&self, family: Family) -> &ColumnFamily {
         self.db.cf_handle(family.name()).expect("every family was opened")
+    }
+
+    /// Entries of a range that is not empty.
+    fn entries(&self, family: Family, range: Range<&[u8]>) -> DBRawIterator<'_> {
+        let mut options = ReadOptions::default();
+        // Both bounds, always: without them an iterator walks over the tombstones beyond the range.
+        options.set_iterate_lower_bound(range.start);
+        options.set_iterate_upper_bound(range.end);
+        self.db.raw_iterator_cf_opt(self.family(family), options)
     }
 
     fn batch(&self, mutations: &[Mutation]) -> WriteBatch {
@@ -106,6 +137,13 @@ impl RocksStorage {
         if synced {
             self.guard.committed(self.db.latest_sequence_number());
         }
+        for mutation in mutations {
+            if let Mutation::DeleteRange { family: Family::Log, range } = mutation
+                && range.start < range.end
+            {
+                self.space.deleted(range);
+            }
+        }
         Ok(())
     }
 }
@@ -121,28 +159,28 @@ impl Storage for RocksStorage {
         if range.start >= range.end {
             return Ok(());
         }
-        let mut options = ReadOptions::default();
-        // Both bounds, always: without them an iterator walks over the tombstones beyond the range.
-        options.set_iterate_lower_bound(range.start);
-        options.set_iterate_upper_bound(range.end);
-        // Catch-up reads are long and come once: they must not push group state and idempotency entries out of the cache.
-        options.fill_cache(family != Family::Log);
-        let mut entries = self.db.raw_iterator_cf_opt(self.family(family), options);
+        let mut entries = self.entries(family, range);
         match direction {
             Direction::Forward => entries.seek_to_first(),
             Direction::Backward => entries.seek_to_last(),
         }
-        while let Some((key, value)) = entries.item() {
-            if visit(key, value).is_break() {
-                return Ok(());
-            }
-            match direction {
-                Direction::Forward => entries.next(),
-                Direction::Backward => entries.prev(),
-            }
+        visit_all(&mut entries, direction, visit)
+    }
+
+    fn scan_from(&self, family: Family, range: Range<&[u8]>, from: &[u8], visit: Visitor<'_>) -> Result<(), StorageError> {
+        if range.start >= range.end {
+            return Ok(());
         }
-        // An iterator ends at an error as it ends at the end.
-        entries.status().map_err(storage_error)
+        let mut entries = self.entries(family, range.clone());
+        // Below the range there is no last key that is not above.
+        if from >= range.start {
+            entries.seek_for_prev(from);
+            entries.status().map_err(storage_error)?;
+        }
+        if !entries.valid() {
+            entries.seek_to_first();
+        }
+        visit_all(&mut entries, Direction::Forward, visit)
     }
 
     fn write(&self, mutations: &[Mutation], durability: Durability) -> Result<(), StorageError> {
@@ -165,13 +203,15 @@ impl Drop for RocksStorage {
     /// Makes buffered writes durable. Nothing is flushed to sorted files: the next open reads the write-ahead log.
     fn drop(&mut self) {
         let stopped = self.stopped.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if stopped.is_some() {
-            return;
+        if stopped.is_none() {
+            match self.db.flush_wal(true) {
+                Ok(()) => self.guard.committed(self.db.latest_sequence_number()),
+                Err(reason) => tracing::error!(%reason, "buffered writes may not survive a power cut"),
+            }
         }
-        match self.db.flush_wal(true) {
-            Ok(()) => self.guard.committed(self.db.latest_sequence_number()),
-            Err(reason) => tracing::error!(%reason, "buffered writes may not survive a power cut"),
-        }
+        // Merging can take long, and what is cut off is done again.
+        self.space.close();
+        self.db.cancel_all_background_work(false);
     }
 }
 
@@ -179,6 +219,20 @@ impl fmt::Debug for RocksStorage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RocksStorage").field("path", &self.db.path()).finish_non_exhaustive()
     }
+}
+
+fn visit_all(entries: &mut DBRawIterator<'_>, direction: Direction, visit: Visitor<'_>) -> Result<(), StorageError> {
+    while let Some((key, value)) = entries.item() {
+        if visit(key, value).is_break() {
+            return Ok(());
+        }
+        match direction {
+            Direction::Forward => entries.next(),
+            Direction::Backward => entries.prev(),
+        }
+    }
+    // An iterator ends at an error as it ends at the end.
+    entries.status().map_err(storage_error)
 }
 
 fn storage_error(error: rocksdb::Error) -> StorageError {

@@ -4,7 +4,8 @@
 //! database, so a database without one has lost it. The database is opened for reading first: opening it for writing throws
 //! away what lies behind damage in the write-ahead log, which somebody may still want to rescue.
 
-use super::options::{database_options, family_options, shared_cache};
+use super::options::{Caches, database_options, family_options};
+use super::space::{SpaceKeeper, SpacePolicy};
 use super::{OpenError, RocksOptions, RocksStorage};
 use crate::storage::Family;
 use crate::storage::side_file::{self, CommitGuard, Recorded};
@@ -12,7 +13,7 @@ use rocksdb::{ColumnFamilyDescriptor, DB, DEFAULT_COLUMN_FAMILY_NAME, ErrorKind,
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 /// Name of the database in the data directory.
 const DATABASE: &str = "rocksdb";
@@ -56,7 +57,10 @@ pub(super) fn open(path: &Path, options: &RocksOptions) -> Result<RocksStorage, 
     };
     // Opening wrote everything it recovered to sorted files and synced them.
     let guard = CommitGuard::start(path, slot, found, options.guard_interval).map_err(|e| refusal.io(&e))?;
-    Ok(RocksStorage { guard, db, stopped: Mutex::new(None), _lock: lock })
+    let db = Arc::new(db);
+    let policy = SpacePolicy { interval: options.space_interval, dead_bytes_min: options.dead_bytes_max };
+    let space = SpaceKeeper::start(&db, policy).map_err(|e| refusal.io(&e))?;
+    Ok(RocksStorage { guard, space, db, stopped: Mutex::new(None), _lock: lock })
 }
 
 /// Creates the directory if need be and locks it. The lock ends with the process, however that ends.
@@ -156,10 +160,10 @@ pub(super) fn open_to_look(database: &Path) -> Result<DB, rocksdb::Error> {
 }
 
 fn open_database(database: &Path, options: &RocksOptions) -> Result<DB, rocksdb::Error> {
-    let cache = shared_cache(options);
+    let caches = Caches::new(options);
     let mut families = Vec::with_capacity(Family::ALL.len());
     for family in Family::ALL {
-        families.push(ColumnFamilyDescriptor::new(family.name(), family_options(family, options, &cache)?));
+        families.push(ColumnFamilyDescriptor::new(family.name(), family_options(family, options, &caches)?));
     }
     DB::open_cf_descriptors(&database_options(options), database, families)
 }

@@ -11,10 +11,20 @@ const WAL_BYTES_MAX: u64 = 128 << 20;
 /// Memory for new entries of a family other than the log.
 const SMALL_BUFFER_BYTES: usize = 8 << 20;
 
-/// One cache for all families, so that the one that is read most gets most.
-pub(super) fn shared_cache(options: &RocksOptions) -> Cache {
-    // 0: the cache finds the size of its entries itself; families have blocks of different sizes.
-    Cache::new_hyper_clock_cache(options.block_cache_bytes, 0)
+/// Caches of blocks. The log has one of its own: reads that catch up are long and come once, and must not push group state and
+/// idempotency entries out. In it are keys and small batches; what lies in files of values is cached by the system.
+pub(super) struct Caches {
+    log: Cache,
+    others: Cache,
+}
+
+impl Caches {
+    pub(super) fn new(options: &RocksOptions) -> Self {
+        let log = options.block_cache_bytes / 4;
+        // 0: the cache finds the size of its entries itself; families have blocks of different sizes.
+        let cache = |bytes| Cache::new_hyper_clock_cache(bytes, 0);
+        Self { log: cache(log), others: cache(options.block_cache_bytes - log) }
+    }
 }
 
 pub(super) fn database_options(options: &RocksOptions) -> Options {
@@ -30,6 +40,8 @@ pub(super) fn database_options(options: &RocksOptions) -> Options {
     db.set_unordered_write(false);
     // A limit far above any device. Without one RocksDB slows delayed writes to 16 MB/s; with one, to its rate.
     db.set_ratelimiter(4 << 30, 100_000, 10);
+    // The system reads ahead where reads are in order, as those of batches are: RocksDB does not by itself in files of values.
+    db.set_advise_random_on_open(false);
     // Sorted files reach the device in steps, not in one flood that a commit's sync then waits behind.
     db.set_bytes_per_sync(1 << 20);
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
@@ -64,14 +76,16 @@ fn durability(db: &mut Options, options: &RocksOptions) {
 
 /// # Errors
 /// When this RocksDB does not know an option.
-pub(super) fn family_options(family: Family, options: &RocksOptions, cache: &Cache) -> Result<Options, rocksdb::Error> {
+pub(super) fn family_options(family: Family, options: &RocksOptions, caches: &Caches) -> Result<Options, rocksdb::Error> {
     // The crate has no setter for this one. Many range deletions in memory make every read slow, so they are written out.
     let mut of = Options::default().get_options_from_string("memtable_max_range_deletions=500")?;
     of.set_compression_type(DBCompressionType::Lz4);
-    // The log may be far ahead of the merging of its files: better many files for a while than writes that wait.
+    // Writes may be far ahead of the merging of files: better many files for a while than writes that wait. Those of the log are small,
+    // and they wait longest, while living batches move out of files with dead ones.
+    let patience = if family == Family::Log { 4 } else { 1 };
     of.set_level_zero_file_num_compaction_trigger(8);
-    of.set_level_zero_slowdown_writes_trigger(40);
-    of.set_level_zero_stop_writes_trigger(64);
+    of.set_level_zero_slowdown_writes_trigger(40 * patience);
+    of.set_level_zero_stop_writes_trigger(64 * patience);
     of.set_soft_pending_compaction_bytes_limit(256 << 30);
     of.set_hard_pending_compaction_bytes_limit(512 << 30);
     match family {
@@ -79,7 +93,7 @@ pub(super) fn family_options(family: Family, options: &RocksOptions, cache: &Cac
             of.set_write_buffer_size(options.log_buffer_bytes);
             // Room for a burst while the ones before it are written out.
             of.set_max_write_buffer_number(4);
-            of.set_target_file_size_base(64 << 20);
+            values_of_their_own(&mut of);
         }
         Family::TimeIndex | Family::Group | Family::Dedup | Family::Schedule | Family::Saga | Family::Meta => {
             of.set_write_buffer_size(SMALL_BUFFER_BYTES);
@@ -96,17 +110,35 @@ pub(super) fn family_options(family: Family, options: &RocksOptions, cache: &Cac
         of.set_memtable_prefix_bloom_ratio(0.05);
         of.set_memtable_whole_key_filtering(true);
     }
-    of.set_block_based_table_factory(&blocks(family, cache));
+    of.set_block_based_table_factory(&blocks(family, caches));
     Ok(of)
 }
 
-fn blocks(family: Family, cache: &Cache) -> BlockBasedOptions {
+/// Batches lie in files of their own (RocksDB calls them blob files), which are written once: merging moves only keys and where the
+/// batch lies. docs/decisions/0017-log-written-once.md has what was measured.
+fn values_of_their_own(log: &mut Options) {
+    log.set_enable_blob_files(true);
+    // Smaller ones lie beside their keys: the reference, its merging and a read of its own cost more than what they save.
+    log.set_min_blob_size(512);
+    // A flush makes one file of what one memtable holds. This bounds what collection makes.
+    log.set_blob_file_size(256 << 20);
+    // What producers compressed gains nothing, and reads would pay.
+    log.set_blob_compression_type(DBCompressionType::None);
+    // Off, but for the time in which the space keeper turns it on: collection as a part of every merge would move living batches
+    // again and again, though none beside them is dead.
+    log.set_enable_blob_gc(false);
+    // The system reads ahead. RocksDB would keep a buffer for every file that a merge looks into, hundreds at a time.
+    log.set_blob_compaction_readahead_size(0);
+    // A file of keys is what is collected at a time, and it stands for far more bytes of batches.
+    log.set_target_file_size_base(1 << 20);
+}
+
+fn blocks(family: Family, caches: &Caches) -> BlockBasedOptions {
     let mut blocks = BlockBasedOptions::default();
-    blocks.set_block_cache(cache);
+    blocks.set_block_cache(if family == Family::Log { &caches.log } else { &caches.others });
     // Large blocks where reads are long and in order, small ones where they are single.
     blocks.set_block_size(match family {
-        Family::Log => 64 << 10,
-        Family::TimeIndex | Family::Schedule => 16 << 10,
+        Family::Log | Family::TimeIndex | Family::Schedule => 16 << 10,
         Family::Group | Family::Dedup | Family::Saga | Family::Meta => 4 << 10,
     });
     // Filters where single keys are asked for, many of which are not there. The log and the indices are only scanned.

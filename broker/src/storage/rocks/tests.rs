@@ -3,7 +3,7 @@
 use super::{OpenError, RocksOptions, RocksStorage};
 use crate::storage::contract::{all_keys, get, put, write};
 use crate::storage::side_file::{self, CommitGuard, Recorded};
-use crate::storage::{Durability, Family, Storage as _};
+use crate::storage::{Durability, Family, Mutation, Storage as _};
 use rocksdb::{DB, Options, WaitForCompactOptions};
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
@@ -329,6 +329,110 @@ fn missing_rights_are_told_apart_from_failures() {
     assert!(matches!(denied, OpenError::NotWritable { .. }));
     assert!(denied.to_string().starts_with("the data directory /data cannot be written"), "{denied}");
     assert!(matches!(refusal.io(&std::io::Error::from(std::io::ErrorKind::StorageFull)), OpenError::Io { .. }));
+}
+
+/// Quick, with many small files of values.
+fn small_files() -> RocksOptions {
+    RocksOptions { log_buffer_bytes: 128 << 10, space_interval: QUICK, dead_bytes_max: 0, ..options() }
+}
+
+const BATCHES: u32 = 400;
+
+/// Two topics side by side in every file, `a` and `b`, with batches of 8 KiB.
+fn write_two_topics(storage: &RocksStorage) {
+    for n in 0..BATCHES {
+        write(storage, &["a", "b"].map(|topic| put(Family::Log, format!("{topic}{n:04}"), [n.to_le_bytes()[0]; 8 << 10])));
+    }
+}
+
+fn bytes_of_values(path: &Path) -> u64 {
+    // A file may go while it is looked at.
+    files(path, "blob").iter().filter_map(|file| file.metadata().ok()).map(|file| file.len()).sum()
+}
+
+fn wait_until_values_take_at_most(bytes: u64, path: &Path) {
+    for _ in 0..30_000 {
+        if bytes_of_values(path) <= bytes {
+            return;
+        }
+        std::thread::sleep(QUICK);
+    }
+    panic!("values still take {} bytes, not {bytes}", bytes_of_values(path));
+}
+
+fn only_the_first_topic_is_there(storage: &RocksStorage) {
+    let expected: Vec<String> = (0..BATCHES).map(|n| format!("a{n:04}")).collect();
+    assert_eq!(all_keys(storage, Family::Log), expected.join(" "));
+    for n in 0..BATCHES {
+        let value = get(storage, Family::Log, format!("a{n:04}")).expect("it was not deleted");
+        assert_eq!(value.as_ref(), [n.to_le_bytes()[0]; 8 << 10]);
+    }
+}
+
+/// What is kept and a fourth of it, with what a record in a file takes beyond its value.
+const KEPT_BYTES_MAX: u64 = BATCHES as u64 * (8 << 10) * 5 / 4;
+
+#[test]
+fn the_space_of_a_deleted_topic_comes_back_though_others_lie_in_the_same_files() {
+    let directory = directory();
+    let storage = RocksStorage::open(directory.path(), &small_files()).expect("opens");
+    write_two_topics(&storage);
+    storage.db.wait_for_compact(&WaitForCompactOptions::default()).expect("the background is quiet");
+    assert!(
+        bytes_of_values(directory.path()) > KEPT_BYTES_MAX * 3 / 2,
+        "values lie in files of their own, and nothing goes before a deletion"
+    );
+    write(&storage, &[Mutation::DeleteRange { family: Family::Log, range: b"b".to_vec()..b"c".to_vec() }]);
+    wait_until_values_take_at_most(KEPT_BYTES_MAX, directory.path());
+    only_the_first_topic_is_there(&storage);
+    drop(storage);
+    only_the_first_topic_is_there(&open(directory.path()));
+}
+
+#[test]
+fn the_space_of_a_topic_that_was_deleted_before_a_restart_comes_back() {
+    let directory = directory();
+    let never = Duration::from_secs(3_600);
+    let storage = RocksStorage::open(directory.path(), &RocksOptions { space_interval: never, ..small_files() }).expect("opens");
+    write_two_topics(&storage);
+    write(&storage, &[Mutation::DeleteRange { family: Family::Log, range: b"b".to_vec()..b"c".to_vec() }]);
+    drop(storage);
+    let storage = RocksStorage::open(directory.path(), &small_files()).expect("opens");
+    wait_until_values_take_at_most(KEPT_BYTES_MAX, directory.path());
+    only_the_first_topic_is_there(&storage);
+}
+
+#[test]
+fn small_values_lie_beside_their_keys() {
+    let directory = directory();
+    let storage = open(directory.path());
+    for (bytes, files_of_values) in [(511, 0), (512, 1)] {
+        write(&storage, &[put(Family::Log, format!("k{bytes}"), vec![1; bytes])]);
+        storage.db.flush_cf(storage.family(Family::Log)).expect("written to files");
+        assert_eq!(files(directory.path(), "blob").len(), files_of_values, "{bytes}");
+    }
+    assert_eq!(all_keys(&storage, Family::Log), "k511 k512");
+}
+
+#[test]
+fn nothing_is_moved_while_little_is_deleted() {
+    let directory = directory();
+    let storage = RocksStorage::open(directory.path(), &small_files()).expect("opens");
+    write_two_topics(&storage);
+    // A twentieth of all.
+    write(&storage, &[Mutation::DeleteRange { family: Family::Log, range: b"b".to_vec()..b"b0040".to_vec() }]);
+    let log = storage.family(Family::Log);
+    let dead = || storage.db.property_int_value_cf(log, "rocksdb.live-blob-file-garbage-size").expect("known").unwrap_or(0);
+    for _ in 0..30_000 {
+        if dead() > 0 {
+            break;
+        }
+        std::thread::sleep(QUICK);
+    }
+    assert!(dead() > 0, "the deletion was merged");
+    // Many intervals pass: if living batches moved, the dead ones would be gone by now.
+    std::thread::sleep(QUICK * 50);
+    assert!(dead() > 0, "a file with few dead batches stays as it is");
 }
 
 /// `/dev/full` fails every write: the guard's device is full, the database's is not.
