@@ -198,7 +198,7 @@ async fn a_call_in_progress_is_made_again_after_a_crash_with_the_same_key_and_ep
 async fn nobody_there_is_not_sent_and_fails_with_the_saga_s_time_without_being_undone() {
     let node = node().await;
     // An attempt has time enough for its connection to be refused, however slow the machine: one that is caught in it would be in doubt.
-    let text = definition("http://127.0.0.1:9").replace("defaults:\n  timeout: 5s", "timeout: 300ms\ndefaults:\n  timeout: 60s");
+    let text = definition("http://127.0.0.1:9").replace("defaults:\n  timeout: 5s", "timeout: 3s\ndefaults:\n  timeout: 2s");
     node.sagas.publish(&text).await.expect("legal");
     let id = node.start("web", json!({"id": "1"})).await.expect("started").id;
     let saga = node.at_rest(id).await;
