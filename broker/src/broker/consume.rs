@@ -336,8 +336,14 @@ impl Broker {
     /// What keeps a group from getting records: what stops it in one partition says more than that others are at their end. `None`:
     /// there is something.
     async fn why_empty(&self, group: &Group, auto_ack: bool) -> Result<Option<EmptyReason>, ConsumeError> {
-        // Where there is no mark, everything is delivered and settled.
-        let marked = group.work.marked_from(0);
+        // Where there is no mark, everything is delivered and settled. One partition is asked all the same, and at the end all of them: a
+        // broker that has ended must say so, not "caught up" without an end.
+        let mut marked = group.work.marked_from(0);
+        if self.is_shutting_down() {
+            marked = (0..group.partitions.len()).collect();
+        } else if marked.is_empty() {
+            marked.push(0);
+        }
         let asks = marked.iter().map(|&index| self.0.queue(&group.partitions[index], |reply| QueueOp::WhyEmpty { auto_ack, reply }));
         let reasons: Option<Vec<EmptyReason>> = try_join_all(asks).await?.into_iter().collect();
         let weight = |reason: &EmptyReason| match reason {

@@ -287,3 +287,16 @@ async fn what_is_told_of_a_group_is_durable() {
     acknowledged.expect_err("the write fails");
     assert!(!described.is_ok_and(|group| group.lag_records == 0), "told of an acknowledgement that is not stored");
 }
+
+#[tokio::test]
+async fn a_broker_that_has_ended_is_not_caught_up() {
+    let test = TestBroker::with_topic(MemoryStorage::new(), "t", two_partitions()).await;
+    let request = ReceiveRequest { wait_ms: Some(0), ..ReceiveRequest::default() };
+    let (name, of_group) = (topic("t"), group("g"));
+    for _ in 0..2 {
+        let received = test.broker.receive(&name, &of_group, &request).await.expect("there is nothing");
+        assert_eq!(received.empty_reason, Some(EmptyReason::CaughtUp), "and after the first look nobody is asked but one");
+    }
+    test.broker.shutdown().await;
+    test.broker.receive(&name, &of_group, &request).await.expect_err("a consumer that is told of nothing would ask without an end");
+}
