@@ -18,7 +18,7 @@ TEST_LIMIT  ?= 2400
 DENY_CHECKS ?= all
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo drills drill-doubt drill-backup drill-memory drill-outage test test-containers image bench bench-log lint clippy fmt-check doc deny fmt
+.PHONY: help setup build demo drills drill-doubt drill-backup drill-memory drill-outage test test-containers image bench bench-compare bench-log lint clippy fmt-check doc deny fmt
 
 help: ## List what can be done
 	@echo "SagaMQ: make TARGET"
@@ -60,6 +60,9 @@ image: ## Build the image sagamq:latest in a container, from the sources alone
 
 bench: build ## Measure, beside the disk's own speed
 	"$(BIN)/sagamq-bench" $(BENCH_ARGS)
+
+bench-compare: build ## Measure an older binary and this one in turns: make bench-compare BENCH_ARGS="--before path/to/sagamq"
+	"$(BIN)/sagamq-bench-compare" $(BENCH_ARGS)
 
 bench-log: build ## Measure what the log costs the disk: bytes written and kept, catch-up reads, space that comes back
 	"$(BIN)/sagamq-bench-log" $(BENCH_ARGS)

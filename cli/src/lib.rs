@@ -10,6 +10,8 @@ pub mod config;
 mod error;
 pub mod exit;
 mod output;
+#[cfg(target_arch = "x86_64")]
+pub mod processor;
 pub mod serve;
 
 use args::Cli;

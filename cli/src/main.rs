@@ -6,5 +6,10 @@
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> std::process::ExitCode {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(reason) = sagamq::processor::lacks() {
+        eprintln!("error: {reason}");
+        return sagamq::exit::Exit::Failed.into();
+    }
     sagamq::run(std::env::args_os()).into()
 }

@@ -1,6 +1,7 @@
 //! What the end-to-end tests and the benchmark share: real `sagamq` processes that can be killed and started again.
 
 pub mod bench;
+pub mod bench_compare;
 pub mod bench_log;
 pub mod memory;
 pub mod server;

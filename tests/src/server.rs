@@ -13,6 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// A server that runs as a process, and is killed when it is dropped.
 #[derive(Debug)]
 pub struct ServerProcess {
+    program: PathBuf,
     data: TempDir,
     address: SocketAddr,
     child: Option<Child>,
@@ -45,8 +46,16 @@ impl ServerProcess {
     /// # Panics
     /// When it does not get ready.
     pub async fn start() -> Self {
+        Self::start_program(&binary("sagamq")).await
+    }
+
+    /// As [`ServerProcess::start`], with another binary of the server than the one that was built with this.
+    ///
+    /// # Panics
+    /// When it does not get ready.
+    pub async fn start_program(program: &Path) -> Self {
         let data = tempfile::Builder::new().prefix("sagamq-test-").tempdir().expect("a folder for the data");
-        let mut server = Self { data, address: free_address(), child: None };
+        let mut server = Self { program: program.to_owned(), data, address: free_address(), child: None };
         server.restart().await;
         server
     }
@@ -81,7 +90,11 @@ impl ServerProcess {
     /// A command that would start it, to look at its refusals.
     #[must_use]
     pub fn command(data: &Path, address: SocketAddr) -> Command {
-        let mut command = Command::new(binary("sagamq"));
+        Self::command_of(&binary("sagamq"), data, address)
+    }
+
+    fn command_of(program: &Path, data: &Path, address: SocketAddr) -> Command {
+        let mut command = Command::new(program);
         command.args(["serve", "--log-level", "warn", "--listen", &address.to_string(), "--data-dir"]).arg(data);
         command.stdin(Stdio::null()).stdout(Stdio::null());
         command
@@ -92,7 +105,7 @@ impl ServerProcess {
     /// # Panics
     /// When it does not get ready.
     pub async fn restart(&mut self) -> Duration {
-        self.restart_as(Self::command(&self.data(), self.address)).await
+        self.restart_as(Self::command_of(&self.program, &self.data(), self.address)).await
     }
 
     /// As [`ServerProcess::restart`], by a command of the test's own: with other arguments, or with bounds around the process.

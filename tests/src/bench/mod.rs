@@ -5,9 +5,9 @@
 //! machine's cores.
 
 mod consume;
-mod disk;
+pub(crate) mod disk;
 mod produce;
-mod report;
+pub(crate) mod report;
 mod restart;
 mod sagas;
 

@@ -1,0 +1,12 @@
+//! `make bench-compare BENCH_ARGS="--before path/to/sagamq"`: an older binary and this one, in turns.
+
+use sagamq_tests::bench_compare::{Options, run};
+
+#[tokio::main]
+async fn main() {
+    let options = Options::from_args(std::env::args().skip(1)).unwrap_or_else(|message| {
+        eprintln!("{message}");
+        std::process::exit(2);
+    });
+    print!("{}", run(&options).await);
+}
