@@ -6,16 +6,17 @@
 
 use crate::broker::Broker;
 use crate::group::HandOut;
+use crate::ids::{GroupKey, ShardId};
 use crate::liveness::Liveness;
 use crate::log::ReadError;
 use crate::log::batch::{Batch, EncodeError, Record, StoredRecord};
 use crate::log::budget::Budget;
 use crate::log::partition::Partition;
-use crate::shard::Input;
 use crate::shard::commit::WriteError;
-use crate::shard::embedded::EmbeddedCommit;
-use crate::storage::keys::GroupKey;
-use crate::storage::keys::{ShardId, successor};
+use crate::shard::embedded::{EmbeddedCommit, SubmitError};
+use crate::shard::input::Input;
+use crate::shard::queues::request::QueueRequest;
+use crate::storage::keys::successor;
 use crate::storage::{Direction, Family, Mutation, Storage, StorageError, Visitor};
 use sagamq_api::record::Payload;
 use sagamq_api::{GroupName, Offset, PartitionId, TopicName};
@@ -52,17 +53,6 @@ pub enum EmbedError {
     /// The record cannot be written as a batch.
     #[error(transparent)]
     Encode(#[from] EncodeError),
-}
-
-/// Why a commit was not taken. Nothing of it happened.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum SubmitError {
-    /// A record that must not have been handed out was. Decide again.
-    #[error("a record of the commit was handed out meanwhile")]
-    HandedOut,
-    /// The broker takes no writes.
-    #[error(transparent)]
-    Write(#[from] WriteError),
 }
 
 /// The embedder's half of one shard; clones are the same one.
@@ -238,7 +228,8 @@ impl ShardEmbedder {
     pub async fn hand_outs(&self, group: &GroupName, records: &[(TopicName, Offset)]) -> Result<Vec<HandOut>, WriteError> {
         let keys: Vec<_> = records.iter().map(|(topic, _)| lane_group(&self.broker, self.shard, topic, group).ok()).collect();
         let asked = keys.iter().zip(records).filter_map(|(key, (_, offset))| key.map(|key| (key, *offset))).collect();
-        let mut known = self.broker.0.shard(self.shard).ask(|reply| Input::HandOuts { asked, reply }).await?.into_iter();
+        let mut known =
+            self.broker.0.shard(self.shard).ask(|reply| Input::Queue(QueueRequest::HandOuts { asked, reply })).await?.into_iter();
         Ok(keys.iter().map(|key| key.and_then(|_| known.next()).unwrap_or(HandOut::Unknown)).collect())
     }
 

@@ -5,11 +5,13 @@ use crate::broker::open::assemble_group;
 use crate::broker::topics::{TopicError, delete, group_ids, put};
 use crate::broker::{Broker, Inner};
 use crate::group::QueueState;
+use crate::ids::TopicId;
 use crate::log::budget::Budget;
 use crate::log::reader;
-use crate::shard::Input;
-use crate::shard::queue::{QueueOp, QueueRequest, SlotDescription};
-use crate::storage::keys::{MetaKey, TopicId};
+use crate::shard::catalogue::CatalogueOp;
+use crate::shard::input::Input;
+use crate::shard::queues::request::{QueueError, QueueOp, QueueRequest, SlotDescription};
+use crate::storage::keys::MetaKey;
 use crate::topic::{Group, GroupEntry, GroupPartition, NextIds, Receiving, Topic, TopicKind};
 use core::convert::Infallible;
 use futures_util::future::try_join_all;
@@ -87,7 +89,7 @@ impl Broker {
             by_shard.entry(key.partition.shard).or_default().push((key, slot));
         }
         for (shard, slots) in by_shard {
-            self.0.shard(shard).send(Input::AddSlots { slots }).await?;
+            self.0.shard(shard).send(Input::Catalogue(CatalogueOp::AddSlots { slots })).await?;
         }
         let group = Arc::new(group);
         topic.add_group(Arc::clone(&group));
@@ -265,10 +267,10 @@ impl Inner {
     pub(super) async fn queue<T>(
         &self,
         of: &GroupPartition,
-        op: impl FnOnce(oneshot::Sender<Result<T, crate::shard::queue::QueueError>>) -> QueueOp,
+        op: impl FnOnce(oneshot::Sender<Result<T, QueueError>>) -> QueueOp,
     ) -> Result<T, ConsumeError> {
         let key = of.key;
-        let answer = self.ask(key.partition, |reply| Input::Queue(QueueRequest { key, op: op(reply) })).await;
+        let answer = self.ask(key.partition, |reply| Input::Queue(QueueRequest::Of { key, op: op(reply) })).await;
         Ok(answer??)
     }
 }

@@ -19,15 +19,15 @@ pub use read::ReadRequestError;
 pub use topics::{CreateTopicError, TopicError};
 
 use crate::env::{Clock, Random};
+use crate::ids::{PartitionKey, ShardId, TopicId};
 use crate::liveness::Liveness;
 use crate::log::budget::ReadMemory;
 use crate::log::tail::TailMemory;
 use crate::metrics::Metrics;
 use crate::shard::commit::WriteError;
 use crate::shard::committer::WriteStop;
-use crate::shard::{Input, ShardHandle};
+use crate::shard::input::{Input, ShardHandle};
 use crate::storage::Storage;
-use crate::storage::keys::{PartitionKey, ShardId, TopicId};
 use crate::topic::Catalog;
 use core::time::Duration;
 use prometheus_client::registry::Registry;
@@ -125,7 +125,7 @@ impl Broker {
     /// Number of shards of the data directory.
     #[must_use]
     pub fn shards(&self) -> u16 {
-        u16::try_from(self.0.shards.len()).expect("a data directory has at most 256 shards")
+        self.0.shards_count()
     }
 
     /// The clock everything here goes by.
@@ -202,9 +202,8 @@ impl Broker {
 }
 
 impl Inner {
-    pub(crate) fn shard_of(&self, partition: PartitionId) -> ShardId {
-        let shards = u32::try_from(self.shards.len()).expect("a data directory has at most 256 shards");
-        ShardId(u16::try_from(partition.0 % shards).expect("the remainder is below the number of shards"))
+    fn shards_count(&self) -> u16 {
+        u16::try_from(self.shards.len()).expect("a data directory has at most 256 shards")
     }
 
     pub(crate) fn shard(&self, shard: ShardId) -> &ShardHandle {
@@ -212,8 +211,7 @@ impl Inner {
     }
 
     pub(crate) fn partition_key(&self, topic: TopicId, partition: u32) -> PartitionKey {
-        let partition = PartitionId(partition);
-        PartitionKey { shard: self.shard_of(partition), topic, partition }
+        PartitionKey::of(topic, PartitionId(partition), self.shards_count())
     }
 
     /// Asks the shard of a partition.

@@ -4,16 +4,19 @@ use crate::broker::{BrokerConfig, Inner};
 use crate::dedup::Buckets;
 use crate::env::{Clock, Random};
 use crate::group::{DecodeError, QueuePolicy, QueueState, QueueView};
+use crate::ids::{GroupId, GroupKey, PartitionKey, ShardId, TopicId};
 use crate::liveness::Liveness;
 use crate::log::budget::ReadMemory;
+use crate::log::owned::OwnedLog;
 use crate::log::recovery::{RecoveryError, recover};
 use crate::log::tail::TailMemory;
 use crate::log::work::WorkSet;
 use crate::metrics::{GroupLabel, Metrics};
 use crate::shard::committer::{self, STAGED_COMMITS_MAX, WriteStop};
-use crate::shard::queue::{DeadLetterTarget, Slot};
-use crate::shard::{Shard, ShardHandle, ShardLog, ShardParts};
-use crate::storage::keys::{CLOCK_MARK_STEP_MS, GroupId, GroupKey, MetaKey, PartitionKey, ShardId, TopicId};
+use crate::shard::input::ShardHandle;
+use crate::shard::queues::slot::{DeadLetterTarget, Slot};
+use crate::shard::task::{CoreParts, Shard};
+use crate::storage::keys::{CLOCK_MARK_STEP_MS, MetaKey};
 use crate::storage::{Direction, Durability, Family, Mutation, Storage, StorageError};
 use crate::topic::{Catalog, Group, GroupEntry, GroupPartition, NextIds, Topic, TopicEntry};
 use bytes::Bytes;
@@ -100,18 +103,18 @@ pub(super) fn open(
     let mut shards = Vec::with_capacity(usize::from(format.shards));
     for id in (0..format.shards).map(ShardId) {
         let (handle, inputs) = ShardHandle::channel(liveness.clone());
-        let parts = ShardParts {
+        let parts = CoreParts {
             id,
             storage: Arc::clone(&storage),
             clock: Arc::clone(&clock),
             random: random.fork(),
             metrics: Arc::clone(&metrics),
             staged: staged.clone(),
-            buckets: Buckets::load(&*storage, id)?,
         };
+        let buckets = Buckets::load(&*storage, id)?;
         let (logs, slots) = (loaded.logs.remove(&id).unwrap_or_default(), loaded.slots.remove(&id).unwrap_or_default());
         let life = liveness.guard(format!("shard {}", id.0));
-        tasks.spawn(Shard::new(parts, logs, slots).run(inputs, closing.clone(), life));
+        tasks.spawn(Shard::new(parts, buckets, logs, slots).run(inputs, closing.clone(), life));
         shards.push(handle);
     }
     Ok(Inner {
@@ -199,7 +202,7 @@ impl Format {
 /// Everything the tasks need in memory.
 struct Loaded {
     topics: BTreeMap<sagamq_api::TopicName, Arc<Topic>>,
-    logs: HashMap<ShardId, Vec<ShardLog>>,
+    logs: HashMap<ShardId, Vec<OwnedLog>>,
     slots: HashMap<ShardId, Vec<(GroupKey, Slot)>>,
     next_ids: NextIds,
 }
@@ -236,10 +239,10 @@ impl Loaded {
         let id = TopicId(entry.id);
         let mut partitions = Vec::new();
         for number in 0..entry.config.partitions {
-            let shard = ShardId(u16::try_from(number % u32::from(shards)).expect("the remainder is below a u16"));
-            let log = recover(storage, PartitionKey { shard, topic: id, partition: PartitionId(number) }, tail)?;
-            partitions.push(Arc::clone(&log.partition));
-            self.logs.entry(shard).or_default().push(log);
+            let key = PartitionKey::of(id, PartitionId(number), shards);
+            let log = recover(storage, key, tail)?;
+            partitions.push(Arc::clone(log.partition()));
+            self.logs.entry(key.shard).or_default().push(log);
         }
         Ok(Topic::new(entry, partitions))
     }
@@ -306,12 +309,19 @@ pub(super) fn assemble_group<E>(
         let start = Offset(entry.start.get(index).copied().unwrap_or(0));
         let delivered = state(key, start)?;
         let view = Arc::new(QueueView::of(&delivered, &work, index));
-        let slot = |state, view, dead_letters| Slot { state, policy, view, label: label.clone(), dead_letters };
+        let slot = |partition, state, view, dead_letters| Slot {
+            partition: Arc::clone(partition),
+            state,
+            policy,
+            view,
+            label: label.clone(),
+            dead_letters,
+        };
         let counter = state(redrive, Offset(0))?;
         let counter_view = Arc::new(QueueView::of(&counter, &work, index));
         let target = DeadLetterTarget { partition: Arc::clone(letter_partition), redrive };
-        slots.push((key, slot(delivered, Arc::clone(&view), Some(target))));
-        slots.push((redrive, slot(counter, counter_view, None)));
+        slots.push((key, slot(partition, delivered, Arc::clone(&view), Some(target))));
+        slots.push((redrive, slot(letter_partition, counter, counter_view, None)));
         partitions.push(GroupPartition { key, redrive, partition: Arc::clone(partition), view });
     }
     Ok((Group::new(entry.clone(), partitions, letters, work), slots))

@@ -6,10 +6,12 @@ use crate::dedup::{self, Hash, KeyScope};
 use crate::log::batch::{Batch, EncodeError, Record};
 use crate::log::cut::encode_cut;
 use crate::log::partition::Partition;
-use crate::shard::Input;
-use crate::shard::append::{AppendError, AppendRequest, Placed};
 use crate::shard::commit::WriteError;
-use crate::shard::idempotency::{CheckRequest, Keys};
+use crate::shard::input::Input;
+use crate::shard::log::LogOp;
+use crate::shard::log::append::AppendRequest;
+use crate::shard::log::append_error::AppendError;
+use crate::shard::log::keys::{CheckRequest, Keys, Placed};
 use crate::topic::partitioner::partition_of;
 use crate::topic::{Topic, TopicKind};
 use futures_util::future::{join_all, try_join_all};
@@ -231,7 +233,7 @@ impl Broker {
             Keys::None | Keys::Share { .. } => None,
         });
         try_join_all(checks.map(|(share, keys)| async {
-            let request = |reply| Input::Check(CheckRequest { partition: share.partition.key, keys: keys.clone(), reply });
+            let request = |reply| Input::Log(LogOp::Check(CheckRequest { partition: share.partition.key, keys: keys.clone(), reply }));
             let answer = self.0.ask(share.partition.key, request).await.map_err(AppendError::from)?;
             answer.map_err(|error| at_place(error, &share.places))
         }))
@@ -256,7 +258,7 @@ impl Broker {
                 permit: Arc::clone(&permit),
                 reply,
             };
-            let sent = self.0.shard(share.partition.key.shard).send(Input::Append(request)).await;
+            let sent = self.0.shard(share.partition.key.shard).send(Input::Log(LogOp::Append(request))).await;
             // What was handed over before is stored perhaps.
             sent.map_err(|error| if asked.is_empty() { error } else { WriteError::lost(&self.0.liveness) }).map_err(AppendError::from)?;
             asked.push((share.partition.key.partition, share.places, share.given_ms, answer));

@@ -4,9 +4,11 @@
 use crate::broker::Broker;
 use crate::broker::produce::{Answer, ProduceError, Request, in_order};
 use crate::dedup::{self, KeyScope};
-use crate::shard::Input;
-use crate::shard::append::AppendError;
-use crate::shard::idempotency::{ClaimRequest, Claimed, Keys};
+use crate::shard::input::Input;
+use crate::shard::log::LogOp;
+use crate::shard::log::append_error::AppendError;
+use crate::shard::log::claim::{ClaimRequest, Claimed};
+use crate::shard::log::keys::Keys;
 use crate::storage::StorageError;
 use crate::topic::Topic;
 use crate::topic::partitioner::partition_of;
@@ -29,7 +31,7 @@ impl Broker {
         };
         let is_at_home = !batches.is_empty();
         let claim = |reply| {
-            Input::Claim(ClaimRequest {
+            Input::Log(LogOp::Claim(ClaimRequest {
                 home: Arc::clone(home),
                 topic: topic.name.as_str().into(),
                 key,
@@ -41,7 +43,7 @@ impl Broker {
                 arrived_ms: request.arrived_ms,
                 permit: Arc::clone(&request.permit),
                 reply,
-            })
+            }))
         };
         match self.0.ask(home.key, claim).await.map_err(AppendError::from)?? {
             Claimed::Stored(placed) => {

@@ -4,7 +4,7 @@ use crate::broker::Broker;
 use crate::broker::consume::ConsumeError;
 use crate::broker::groups::in_range;
 use crate::group::{Receipt, Settled};
-use crate::shard::queue::{QueueOp, Verb};
+use crate::shard::queues::request::{QueueOp, Verb};
 use crate::topic::{Group, Topic};
 use futures_util::future::try_join_all;
 use sagamq_api::group::{AckRequest, ExtendRequest, NackRequest, SettleResponse, SettleResult, SettleStatus, TerminateRequest};

@@ -1,11 +1,12 @@
 //! Topics: create, describe, list, delete. A change is durable when its method returns.
 
 use crate::broker::Broker;
+use crate::ids::{GroupId, GroupKey, PartitionKey, ShardId, TopicId};
 use crate::log::recovery::new_log;
-use crate::shard::Input;
+use crate::shard::catalogue::CatalogueOp;
 use crate::shard::commit::WriteError;
-use crate::storage::keys::GroupKey;
-use crate::storage::keys::{GroupId, MetaKey, PartitionKey, ShardId, TopicId};
+use crate::shard::input::Input;
+use crate::storage::keys::MetaKey;
 use crate::storage::{Family, Mutation};
 use crate::topic::{NextIds, Topic, TopicEntry, TopicKind};
 use futures_util::future::try_join_all;
@@ -177,11 +178,11 @@ impl Broker {
         for number in 0..entry.config.partitions {
             let key = self.0.partition_key(id, number);
             let log = new_log(key, &self.0.tail_memory);
-            partitions.push(Arc::clone(&log.partition));
+            partitions.push(Arc::clone(log.partition()));
             logs.entry(key.shard).or_default().push(log);
         }
         for (shard, logs) in logs {
-            self.0.shard(shard).send(Input::AddPartitions { logs }).await?;
+            self.0.shard(shard).send(Input::Catalogue(CatalogueOp::AddPartitions { logs })).await?;
         }
         let topic = Arc::new(Topic::new(entry, partitions));
         self.0.catalog.insert(Arc::clone(&topic));
@@ -190,7 +191,7 @@ impl Broker {
 
     /// Writes keys of the catalogue, durably.
     pub(super) async fn write_meta(&self, mutations: Vec<Mutation>) -> Result<(), WriteError> {
-        self.0.shard(ShardId(0)).ask(|reply| Input::Meta { mutations, reply }).await?
+        self.0.shard(ShardId(0)).ask(|reply| Input::Catalogue(CatalogueOp::Write { mutations, reply })).await?
     }
 
     /// Makes the shards forget partitions and groups, and deletes what they stored: one commit a shard, all at once.
@@ -203,7 +204,7 @@ impl Broker {
             by_shard.entry(key.partition.shard).or_default().1.push(key);
         }
         let removals = by_shard.into_iter().map(|(shard, (partitions, groups))| async move {
-            self.0.shard(shard).ask(|reply| Input::Remove { partitions, groups, reply }).await?
+            self.0.shard(shard).ask(|reply| Input::Catalogue(CatalogueOp::Remove { partitions, groups, reply })).await?
         });
         try_join_all(removals).await.map(|_| ())
     }

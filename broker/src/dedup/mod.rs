@@ -13,7 +13,8 @@ pub(crate) mod request;
 
 pub(crate) use entry::{Entry, Place};
 
-use crate::storage::keys::{ShardId, dedup_bucket};
+use crate::ids::ShardId;
+use crate::storage::keys::dedup_bucket;
 use crate::storage::{Direction, Family, Storage, StorageError};
 use core::ops::ControlFlow;
 use sagamq_api::PartitionId;
@@ -143,7 +144,7 @@ fn truncate(hash: blake3::Hash) -> Hash {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::storage::keys::{PartitionKey, TopicId};
+    use crate::ids::{PartitionKey, TopicId};
     use crate::storage::memory::MemoryStorage;
     use crate::storage::{Durability, Mutation};
     use bytes::Bytes;

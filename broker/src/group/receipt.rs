@@ -14,7 +14,7 @@
 //! stand for one receipt. The key is the data directory's secret, so a receipt is valid on every node that serves its data and
 //! nobody else can make one.
 
-use crate::storage::keys::{GroupId, TopicId};
+use crate::ids::{GroupId, TopicId};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sagamq_api::{Offset, PartitionId};

@@ -3,9 +3,9 @@
 use crate::broker::{ConsumeError, CreateTopicError, ProduceError, ReadRequestError, TopicError};
 use crate::log::ReadError;
 use crate::log::batch::EncodeError;
-use crate::shard::append::AppendError;
 use crate::shard::commit::WriteError;
-use crate::shard::queue::QueueError;
+use crate::shard::log::append_error::AppendError;
+use crate::shard::queues::request::QueueError;
 use crate::storage::StorageError;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderValue, StatusCode};

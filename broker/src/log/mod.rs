@@ -4,6 +4,7 @@ pub mod batch;
 pub(crate) mod budget;
 pub(crate) mod cut;
 pub(crate) mod offsets;
+pub(crate) mod owned;
 pub(crate) mod partition;
 pub(crate) mod reader;
 pub(crate) mod recovery;

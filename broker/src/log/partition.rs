@@ -2,11 +2,11 @@
 //!
 //! The shard's task owns the log's end; this is the shared half, advanced by the committer once a commit is durable.
 
+use crate::ids::PartitionKey;
 use crate::log::batch::Batch;
 use crate::log::offsets::LogOffsets;
 use crate::log::tail::{CachedBatch, Tail, TailMemory};
 use crate::log::work::WorkSet;
-use crate::storage::keys::PartitionKey;
 use sagamq_api::Offset;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};

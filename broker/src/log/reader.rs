@@ -1,10 +1,10 @@
 //! Reading a partition: from the tail in memory, else from storage. Never above the high watermark.
 
+use crate::ids::PartitionKey;
 use crate::log::batch::{Batch, BatchError, StoredRecord};
 use crate::log::budget::Budget;
 use crate::log::partition::Partition;
 use crate::log::tail::CachedBatch;
-use crate::storage::keys::PartitionKey;
 use crate::storage::{Direction, Family, Storage, StorageError};
 use core::ops::ControlFlow;
 use sagamq_api::Offset;
@@ -273,10 +273,10 @@ fn next_base(storage: &dyn Storage, partition: &Partition, offset: Offset) -> Of
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::{ShardId, TopicId};
     use crate::log::batch::Record;
     use crate::log::offsets::LogOffsets;
     use crate::log::tail::TailMemory;
-    use crate::storage::keys::{ShardId, TopicId};
     use crate::storage::memory::MemoryStorage;
     use sagamq_api::PartitionId;
     use sagamq_api::record::Payload;

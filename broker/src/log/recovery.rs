@@ -1,11 +1,11 @@
 //! Finding the positions of a partition at open, from its first and its last batch.
 
+use crate::ids::PartitionKey;
 use crate::log::batch::{Batch, BatchError};
 use crate::log::offsets::LogOffsets;
+use crate::log::owned::OwnedLog;
 use crate::log::partition::Partition;
 use crate::log::tail::TailMemory;
-use crate::shard::ShardLog;
-use crate::storage::keys::PartitionKey;
 use crate::storage::{Direction, Family, Storage, StorageError};
 use bytes::Bytes;
 use core::ops::ControlFlow;
@@ -39,7 +39,7 @@ pub enum RecoveryError {
 }
 
 /// Opens a partition: everything that is stored is durable, so the high watermark is the end of the newest batch.
-pub(crate) fn recover(storage: &dyn Storage, key: PartitionKey, tail: &TailMemory) -> Result<ShardLog, RecoveryError> {
+pub(crate) fn recover(storage: &dyn Storage, key: PartitionKey, tail: &TailMemory) -> Result<OwnedLog, RecoveryError> {
     let range = key.log_range(Offset(0)..Offset(u64::MAX));
     let mut newest = None;
     storage.scan(Family::Log, &range.start..&range.end, Direction::Backward, &mut |key, value| {
@@ -64,13 +64,13 @@ pub(crate) fn recover(storage: &dyn Storage, key: PartitionKey, tail: &TailMemor
     partition.guess_record_bytes(&batch);
     // The newest batch need not hold the highest time. Where the index does not say it either, it is less than a step above the
     // last entry, and the next entry is at least a step above: no entry is ever below a record before it.
-    Ok(ShardLog { partition, timestamp_ms_max: batch.max_timestamp().max(timestamp_ms_indexed), timestamp_ms_indexed })
+    Ok(OwnedLog::new(partition, batch.max_timestamp().max(timestamp_ms_indexed), timestamp_ms_indexed))
 }
 
 /// A partition that has no records yet.
-pub(crate) fn new_log(key: PartitionKey, tail: &TailMemory) -> ShardLog {
+pub(crate) fn new_log(key: PartitionKey, tail: &TailMemory) -> OwnedLog {
     let partition = Arc::new(Partition::new(key, LogOffsets::recovered(Offset(0), Offset(0)), tail));
-    ShardLog { partition, timestamp_ms_max: i64::MIN, timestamp_ms_indexed: i64::MIN }
+    OwnedLog::new(partition, i64::MIN, i64::MIN)
 }
 
 /// The highest time in the time index, which is its last entry's.

@@ -1,7 +1,8 @@
 //! What a shard's task stages for the committer: one commit of one shard, and what happens once it is durable.
 
+use crate::ids::ShardId;
 use crate::liveness::Liveness;
-use crate::storage::keys::{ShardId, successor};
+use crate::storage::keys::successor;
 use crate::storage::{Durability, Mutation};
 
 /// Writes are stopped: a durable write failed, and what it left behind is unknown until the next open.
@@ -95,8 +96,8 @@ impl Commit {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::{PartitionKey, TopicId};
     use crate::storage::Family;
-    use crate::storage::keys::{PartitionKey, TopicId};
     use sagamq_api::PartitionId;
 
     fn delete_range(range: core::ops::Range<Vec<u8>>) -> Mutation {

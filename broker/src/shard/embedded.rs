@@ -1,16 +1,27 @@
 //! Commits of the embedder: its own keys, records for its topics, and settled commands, in one write of one shard.
 
-use crate::embed::SubmitError;
 use crate::group::HandOut;
+use crate::ids::GroupKey;
 use crate::log::batch::Batch;
 use crate::log::partition::Partition;
-use crate::shard::Shard;
 use crate::shard::commit::WriteError;
+use crate::shard::core::Core;
+use crate::shard::queues::Queues;
 use crate::storage::Mutation;
-use crate::storage::keys::GroupKey;
 use sagamq_api::Offset;
 use std::sync::Arc;
 use tokio::sync::oneshot;
+
+/// Why a commit was not taken. Nothing of it happened.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum SubmitError {
+    /// A record that must not have been handed out was. Decide again.
+    #[error("a record of the commit was handed out meanwhile")]
+    HandedOut,
+    /// The broker takes no writes.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+}
 
 /// What the embedder wants written together.
 pub(crate) struct EmbeddedCommit {
@@ -27,51 +38,34 @@ pub(crate) struct EmbeddedCommit {
     pub(crate) durable: oneshot::Sender<Result<(), WriteError>>,
 }
 
-impl Shard {
-    pub(crate) fn embedded(&mut self, commit: EmbeddedCommit) {
-        if commit.unseen.iter().any(|&(key, offset)| self.hand_out(key, offset) != HandOut::Never) {
-            // The embedder decides again. It may have stopped to listen, as at a shutdown.
-            let _ = commit.placed.send(Err(SubmitError::HandedOut));
-            return;
-        }
-        if !commit.appends.iter().all(|(partition, _)| self.owns(partition)) {
-            let _ = commit.placed.send(Err(WriteError::TopicDeleted.into()));
-            return;
-        }
-        for mutation in commit.mutations {
-            self.commit.push(mutation);
-        }
-        let mut offsets = Vec::with_capacity(commit.appends.len());
-        for (partition, batch) in commit.appends {
-            offsets.push(self.stage_batches(&partition, vec![batch]));
-        }
-        for (key, offset) in commit.settles {
-            if let Some(slot) = self.slots.get_mut(&key)
-                && slot.state.settle(offset)
-            {
-                self.touch(key);
-            }
-        }
-        for (key, offset, due_ms) in commit.postpones {
-            if let Some(slot) = self.slots.get_mut(&key)
-                && slot.state.postpone(offset, due_ms)
-            {
-                self.touch(key);
-            }
-        }
-        self.commit.require_sync();
-        // The embedder may have stopped to listen, as at a shutdown; the commit goes on.
-        let _ = commit.placed.send(Ok(offsets));
-        let durable = commit.durable;
-        self.answer(move |written| {
-            let _ = durable.send(written);
-        });
+pub(super) fn handle(core: &mut Core, queues: &mut Queues, commit: EmbeddedCommit) {
+    if commit.unseen.iter().any(|&(key, offset)| queues.hand_out(key, offset) != HandOut::Never) {
+        // The embedder decides again. It may have stopped to listen, as at a shutdown.
+        let _ = commit.placed.send(Err(SubmitError::HandedOut));
+        return;
     }
-
-    /// Whether a record was ever handed out. A group that is gone has nothing to say.
-    pub(crate) fn hand_out(&mut self, key: GroupKey, offset: Offset) -> HandOut {
-        let Some(slot) = self.slots.get_mut(&key) else { return HandOut::Unknown };
-        slot.take_over_settings();
-        slot.state.hand_out(offset)
+    if !commit.appends.iter().all(|(partition, _)| core.owns(partition)) {
+        let _ = commit.placed.send(Err(WriteError::TopicDeleted.into()));
+        return;
     }
+    for mutation in commit.mutations {
+        core.commit.push(mutation);
+    }
+    let mut offsets = Vec::with_capacity(commit.appends.len());
+    for (partition, batch) in commit.appends {
+        offsets.push(core.stage_batches(&partition, vec![batch]));
+    }
+    for (key, offset) in commit.settles {
+        queues.settle_record(key, offset);
+    }
+    for (key, offset, due_ms) in commit.postpones {
+        queues.postpone_record(key, offset, due_ms);
+    }
+    core.commit.require_sync();
+    // The embedder may have stopped to listen, as at a shutdown; the commit goes on.
+    let _ = commit.placed.send(Ok(offsets));
+    let durable = commit.durable;
+    core.answer(move |written| {
+        let _ = durable.send(written);
+    });
 }

@@ -11,42 +11,11 @@
 //!
 //! The shard comes first so that a shard is one contiguous range of each family. A tag is never used again for something else.
 
+use crate::ids::{GroupId, PartitionKey, ShardId, TopicId};
 use core::ops::Range;
-use sagamq_api::{Offset, PartitionId};
-
-/// Number of a shard. A commit belongs to exactly one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ShardId(pub u16);
-
-/// Number of a topic in its data directory. Never used twice, so what a deleted topic left behind is never taken for another's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TopicId(pub u32);
-
-/// Number of a consumer group in its data directory. Never used twice, so a receipt of a deleted group is never valid again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct GroupId(pub u32);
-
-/// A partition with the shard that owns it: the prefix of its keys.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PartitionKey {
-    /// The shard that owns it.
-    pub shard: ShardId,
-    /// Its topic.
-    pub topic: TopicId,
-    /// Its number.
-    pub partition: PartitionId,
-}
+use sagamq_api::Offset;
 
 const PREFIX: usize = 2 + 4 + 4;
-
-/// A group in one partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct GroupKey {
-    /// Partition.
-    pub partition: PartitionKey,
-    /// Group.
-    pub group: GroupId,
-}
 
 impl PartitionKey {
     fn prefix(self, capacity: usize) -> Vec<u8> {
@@ -255,6 +224,7 @@ pub fn successor(prefix: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use sagamq_api::PartitionId;
 
     prop_compose! {
         fn any_partition()(shard: u16, topic: u32, partition: u32) -> PartitionKey {

@@ -1,7 +1,7 @@
 //! The catalogue in memory: topics by name, each with its partitions and groups. Changes go through the broker, one at a time.
 
+use crate::ids::TopicId;
 use crate::log::partition::Partition;
-use crate::storage::keys::TopicId;
 use crate::topic::Group;
 use crate::topic::entry::{NextIds, TopicEntry};
 use sagamq_api::topic::{PartitionDescription, TopicConfig, TopicDescription};

@@ -1,9 +1,9 @@
 //! A queue group in memory.
 
 use crate::group::QueueView;
+use crate::ids::{GroupId, GroupKey};
 use crate::log::partition::Partition;
 use crate::log::work::WorkSet;
-use crate::storage::keys::{GroupId, GroupKey};
 use crate::topic::{GroupEntry, Topic};
 use sagamq_api::GroupName;
 use std::sync::Arc;

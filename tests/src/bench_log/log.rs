@@ -5,7 +5,7 @@ use super::{Case, Options};
 use bytes::Bytes;
 use core::ops::ControlFlow;
 use sagamq_api::{Offset, PartitionId};
-use sagamq_broker::storage::keys::{PartitionKey, ShardId, TopicId};
+use sagamq_broker::ids::{PartitionKey, ShardId, TopicId};
 use sagamq_broker::storage::rocks::RocksStorage;
 use sagamq_broker::storage::{Direction, Durability, Family, Mutation, Storage as _};
 

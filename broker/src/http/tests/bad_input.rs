@@ -2,7 +2,7 @@
 
 use super::{NOW_MS, Server};
 use crate::group::Receipt;
-use crate::storage::keys::{GroupId, TopicId};
+use crate::ids::{GroupId, TopicId};
 use axum::body::Body;
 use axum::http::Request;
 use sagamq_api::limits::{BODY_BYTES_MAX, PRODUCE_RECORDS_MAX, RECEIPTS_MAX};

@@ -1,38 +1,29 @@
 //! Idempotency entries of this shard that may not be durable yet, and some that are: what the disk cannot answer.
 
 use crate::dedup::{Entry, Hash};
-use crate::storage::keys::PartitionKey;
+use crate::ids::PartitionKey;
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Durable entries that are kept in memory as well: a retry comes soon or never.
 const DURABLE_ENTRIES_MAX: usize = 16 * 1024;
 
 /// Recent entries in the order they were staged.
 #[derive(Debug, Default)]
-pub(crate) struct RecentEntries {
+pub(super) struct RecentEntries {
     /// Each with the number of its commit.
     entries: HashMap<(PartitionKey, Hash), (u64, Entry)>,
     order: VecDeque<(u64, (PartitionKey, Hash))>,
-    /// Number of the newest durable commit of the shard; the committer advances it.
-    durable_commit: Arc<AtomicU64>,
 }
 
 impl RecentEntries {
-    pub(crate) fn durable_commit(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.durable_commit)
-    }
-
-    pub(crate) fn get(&self, partition: PartitionKey, hash: Hash) -> Option<Entry> {
+    pub(super) fn get(&self, partition: PartitionKey, hash: Hash) -> Option<Entry> {
         self.entries.get(&(partition, hash)).map(|&(_, entry)| entry)
     }
 
-    /// Remembers an entry that is part of commit number `commit`. Only durable entries are let go.
-    pub(crate) fn insert(&mut self, partition: PartitionKey, hash: Hash, entry: Entry, commit: u64) {
+    /// Remembers an entry that is part of commit number `commit`. Only those of commits up to `durable` are let go.
+    pub(super) fn insert(&mut self, partition: PartitionKey, hash: Hash, entry: Entry, commit: u64, durable: u64) {
         self.entries.insert((partition, hash), (commit, entry));
         self.order.push_back((commit, (partition, hash)));
-        let durable = self.durable_commit.load(Ordering::Acquire);
         while self.order.len() > DURABLE_ENTRIES_MAX
             && let Some(&(commit, key)) = self.order.front()
             && commit <= durable
@@ -50,7 +41,7 @@ impl RecentEntries {
 mod tests {
     use super::*;
     use crate::dedup::Place;
-    use crate::storage::keys::{ShardId, TopicId};
+    use crate::ids::{ShardId, TopicId};
     use sagamq_api::{Offset, PartitionId};
 
     const PARTITION: PartitionKey = PartitionKey { shard: ShardId(0), topic: TopicId(1), partition: PartitionId(0) };
@@ -69,11 +60,10 @@ mod tests {
     fn what_is_not_durable_is_never_let_go() {
         let mut recent = RecentEntries::default();
         for number in 0..=DURABLE_ENTRIES_MAX {
-            recent.insert(PARTITION, hash(number), entry(number as u64), 1);
+            recent.insert(PARTITION, hash(number), entry(number as u64), 1, 0);
         }
         assert!(recent.get(PARTITION, hash(0)).is_some());
-        recent.durable_commit().store(1, Ordering::Release);
-        recent.insert(PARTITION, hash(usize::MAX), entry(0), 2);
+        recent.insert(PARTITION, hash(usize::MAX), entry(0), 2, 1);
         assert!(recent.get(PARTITION, hash(0)).is_none(), "the oldest durable one goes");
         assert!(recent.get(PARTITION, hash(2)).is_some());
     }
@@ -81,11 +71,10 @@ mod tests {
     #[test]
     fn the_newer_entry_of_a_key_outlives_the_older() {
         let mut recent = RecentEntries::default();
-        recent.insert(PARTITION, hash(0), entry(1), 1);
-        recent.insert(PARTITION, hash(0), entry(2), 3);
-        recent.durable_commit().store(2, Ordering::Release);
+        recent.insert(PARTITION, hash(0), entry(1), 1, 0);
+        recent.insert(PARTITION, hash(0), entry(2), 3, 0);
         for number in 1..=DURABLE_ENTRIES_MAX {
-            recent.insert(PARTITION, hash(number), entry(0), 4);
+            recent.insert(PARTITION, hash(number), entry(0), 4, 2);
         }
         assert_eq!(recent.get(PARTITION, hash(0)), Some(entry(2)));
     }

@@ -1,18 +1,18 @@
 //! When which group in which partition is due: what keeps a tick from looking at all of them.
 
-use crate::storage::keys::GroupKey;
+use crate::ids::GroupKey;
 use std::collections::{BTreeSet, HashMap};
 
 /// Groups whose leases or delays end, by time.
 #[derive(Debug, Default)]
-pub(crate) struct DueGroups {
+pub(super) struct DueGroups {
     by_time: BTreeSet<(u64, GroupKey)>,
     times: HashMap<GroupKey, u64>,
 }
 
 impl DueGroups {
     /// Notes when the group is due next, or that it is not.
-    pub(crate) fn set(&mut self, key: GroupKey, due_ms: Option<u64>) {
+    pub(super) fn set(&mut self, key: GroupKey, due_ms: Option<u64>) {
         let before = match due_ms {
             Some(due_ms) => self.times.insert(key, due_ms),
             None => self.times.remove(&key),
@@ -27,7 +27,7 @@ impl DueGroups {
     }
 
     /// All that are due, the longest due first.
-    pub(crate) fn until(&self, now_ms: u64) -> Vec<GroupKey> {
+    pub(super) fn until(&self, now_ms: u64) -> Vec<GroupKey> {
         self.by_time.iter().take_while(|(due_ms, _)| *due_ms <= now_ms).map(|(_, key)| *key).collect()
     }
 }
@@ -35,7 +35,7 @@ impl DueGroups {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::storage::keys::{GroupId, PartitionKey, ShardId, TopicId};
+    use crate::ids::{GroupId, PartitionKey, ShardId, TopicId};
     use proptest::prelude::*;
     use sagamq_api::PartitionId;
 

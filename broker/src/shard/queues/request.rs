@@ -1,0 +1,145 @@
+//! What can be asked of a queue group in one partition.
+
+use crate::group::{HandOut, LeaseTerms, Leased, Settled};
+use crate::ids::GroupKey;
+use crate::shard::commit::WriteError;
+use crate::shard::queues::reservation::Reservation;
+use sagamq_api::Offset;
+use sagamq_api::group::{EmptyReason, RedriveLimit};
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+/// Something with queue groups of one shard.
+pub(crate) enum QueueRequest {
+    /// An operation with its address.
+    Of { key: GroupKey, op: QueueOp },
+    /// Were these records ever handed out? Answered at once: the answer may be ahead of the disk, never behind it.
+    HandOuts { asked: Vec<(GroupKey, Offset)>, reply: oneshot::Sender<Vec<HandOut>> },
+}
+
+/// Something with one group in one partition.
+pub(crate) enum QueueOp {
+    /// Nobody else gets these records until they are leased or released. Answered at once: it tells of nothing.
+    Reserve {
+        max: u32,
+        auto_ack: bool,
+        reply: Reply<Reservation>,
+    },
+    /// Leases what was read of a reservation and lets the rest go.
+    Lease {
+        reservation: Reservation,
+        outcome: ReadOutcome,
+        terms: LeaseTerms,
+        reply: Reply<Vec<Leased>>,
+    },
+    WhyEmpty {
+        auto_ack: bool,
+        reply: Reply<Option<EmptyReason>>,
+    },
+    Settle {
+        verb: Verb,
+        leases: Vec<(Offset, u64)>,
+        reply: Reply<Vec<Settled>>,
+    },
+    Describe {
+        reply: Reply<SlotDescription>,
+    },
+    DeadLetters {
+        which: LetterRange,
+        reply: Reply<Vec<Offset>>,
+    },
+    EndLetters {
+        end: LettersEnd,
+        reply: Reply<LettersDone>,
+    },
+}
+
+pub(super) type Reply<T> = oneshot::Sender<Result<T, QueueError>>;
+
+/// Why a group did not do what it was asked.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum QueueError {
+    /// The group or its topic is deleted.
+    #[error("the group is deleted")]
+    GroupDeleted,
+    /// The durable write failed or is not tried any more.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+}
+
+/// What became of the records of a reservation. What is not named is let go.
+#[derive(Debug, Default)]
+pub(crate) struct ReadOutcome {
+    /// Read, and part of the answer.
+    pub(crate) read: Vec<Offset>,
+    /// There is no record any more.
+    pub(crate) gone: Vec<Offset>,
+    /// Could not be read: tried again later.
+    pub(crate) failed: Vec<Offset>,
+}
+
+/// How a receipt is settled.
+#[derive(Clone, Debug)]
+pub(crate) enum Verb {
+    Ack,
+    Nack {
+        delay_ms: Option<u64>,
+        reason: Option<Arc<str>>,
+    },
+    /// Give back what nobody has begun with: the delivery does not count.
+    GiveBack,
+    Extend {
+        lease_ms: u64,
+    },
+    Terminate {
+        reason: Arc<str>,
+    },
+}
+
+/// A group in one partition in numbers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SlotDescription {
+    pub(crate) ack_floor: Offset,
+    pub(crate) next_fresh: Offset,
+    pub(crate) lag: u64,
+    pub(crate) oldest_unsettled: Option<Offset>,
+    pub(crate) in_flight: u64,
+    pub(crate) delayed: u64,
+    pub(crate) dead_letters: u64,
+}
+
+/// Which dead letters are asked for.
+#[derive(Clone, Debug)]
+pub(crate) enum LetterRange {
+    /// Up to `max` from this offset of the dead-letter partition on.
+    From { from: Offset, max: usize },
+    /// Those of these offsets; sorted.
+    At(Vec<Offset>),
+}
+
+/// A dead letter and the record it came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Letter {
+    /// Its offset in the dead-letter partition.
+    pub(crate) offset: Offset,
+    /// Offset of the record in the partition of the same number.
+    pub(crate) origin: Offset,
+}
+
+/// How dead letters are done with.
+#[derive(Clone, Debug)]
+pub(crate) enum LettersEnd {
+    /// Their records are delivered to the group again.
+    Redrive(Vec<Letter>),
+    /// Nothing comes of them. Named by their offsets in the dead-letter partition: what cannot be read can be discarded as well.
+    Discard(Vec<Offset>),
+}
+
+/// What became of dead letters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LettersDone {
+    /// Dead letters that are done with, and were not before.
+    pub(crate) done: u64,
+    /// Why not all that were asked for.
+    pub(crate) limit: Option<RedriveLimit>,
+}
