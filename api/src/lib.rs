@@ -6,12 +6,12 @@
 //! Every request body refuses unknown fields, so a misspelt option is an error and never silently ignored.
 
 pub mod error;
-pub mod group;
 pub mod headers;
 pub mod ids;
 pub mod json;
 pub mod limits;
 pub mod names;
+pub mod queue;
 pub mod record;
 pub mod routes;
 pub mod saga;

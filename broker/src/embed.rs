@@ -5,7 +5,7 @@
 //! partition a shard, and the commit's shard says which one is meant.
 
 use crate::broker::Broker;
-use crate::group::HandOut;
+use crate::group::queue::HandOut;
 use crate::ids::{GroupKey, ShardId};
 use crate::liveness::Liveness;
 use crate::log::ReadError;

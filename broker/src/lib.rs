@@ -3,7 +3,7 @@
 //! A record's journey: `http/records.rs` checks its shape, `broker/produce.rs` finds its partition and encodes the batch, the task of
 //! the partition's shard (`shard/`) looks for a duplicate, gives the offset and stages a commit, the one committer writes what all
 //! shards have staged with one sync, and only then the high watermark rises and the answer goes out. Consumers lease it
-//! through `broker/consume.rs` and the pure protocol in `group/`.
+//! through `broker/queue/receive.rs` and the pure protocol in `group/queue/`.
 //!
 //! [`Broker`] is the only door. This crate never hears of sagas: [`ShardEmbedder`] lets an embedder commit records,
 //! settled records and keys of its own together, in one write of one shard.
@@ -22,9 +22,13 @@ mod shard;
 pub mod storage;
 mod topic;
 
-pub use broker::{Broker, BrokerConfig, ConsumeError, CreateTopicError, Held, OpenError, ProduceError, ReadRequestError, TopicError};
+pub use broker::{Broker, BrokerConfig, CreateTopicError, Held, OpenError, ParameterError, ProduceError, ReadRequestError, TopicError};
+pub use broker::{
+    CreateGroupError, DeadLetterError, DeleteGroupError, DescribeGroupError, FindGroupError, OwnGroupError, ReceiveError, RedriveError,
+    SettleError,
+};
 pub use embed::{EmbedError, ShardCommit, ShardEmbedder, Submitted};
-pub use group::HandOut;
+pub use group::queue::HandOut;
 pub use liveness::{Liveness, PartGuard};
 pub use shard::commit::WriteError;
 pub use shard::embedded::SubmitError;

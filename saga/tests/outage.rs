@@ -63,7 +63,7 @@ impl Drill {
 
     /// Commands of a service that are there now, handed out to a worker.
     async fn take(&self, topic: &str, most: u32) -> Vec<Call> {
-        let request = sagamq_api::group::ReceiveRequest { max_records: Some(most), ..Default::default() };
+        let request = sagamq_api::queue::ReceiveRequest { max_records: Some(most), ..Default::default() };
         let (topic, group) = (topic.parse().expect("legal"), "workers".parse().expect("legal"));
         let received = self.node.broker.receive(&topic, &group, &request).await.expect("the topic is there");
         received.deliveries.into_iter().map(|delivery| delivery.record.json().expect("a call")).collect()

@@ -8,7 +8,7 @@ use sagamq_api::{GroupName, TopicName};
 use sagamq_broker::storage::keys::MetaKey;
 use sagamq_broker::storage::memory::MemoryStorage;
 use sagamq_broker::storage::{Durability, Family, Mutation, Storage as _};
-use sagamq_broker::{ConsumeError, TopicError};
+use sagamq_broker::{DeleteGroupError, TopicError};
 use std::sync::Arc;
 
 fn topic(name: &str) -> TopicName {
@@ -32,7 +32,7 @@ async fn topics_and_groups_of_sagas_cannot_be_deleted() {
             assert!(matches!(kept, Err(TopicError::Owned(_))), "{name}, restart: {restart}: {kept:?}");
         }
         let kept = node.broker.delete_group(&topic("stock.commands"), &workers()).await;
-        assert!(matches!(kept, Err(ConsumeError::GroupInUse { .. })), "restart: {restart}: {kept:?}");
+        assert!(matches!(kept, Err(DeleteGroupError::InUse { .. })), "restart: {restart}: {kept:?}");
         node.close().await;
     }
 }

@@ -3,7 +3,7 @@
 use crate::client::Client;
 use crate::error::ClientError;
 use crate::transport::Request;
-use sagamq_api::group::{
+use sagamq_api::queue::{
     AckRequest, DeadLetterList, DeadLetterQuery, DiscardRequest, DiscardResponse, ExtendRequest, GroupDescription, GroupList, NackRequest,
     ReceiveRequest, ReceiveResponse, RedriveRequest, RedriveResponse, SettleResponse, TerminateRequest,
 };

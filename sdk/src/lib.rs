@@ -76,7 +76,7 @@ pub use producer::{PendingRecord, Producer, ProducerBuilder, SendAllError};
 pub use retry::{RetryPolicy, RetrySchedule};
 pub use sagamq_api as api;
 pub use sagamq_api::JsonText;
-pub use sagamq_api::group::Delivery;
+pub use sagamq_api::queue::Delivery;
 pub use sagamq_api::record::ProduceRecord;
 pub use sagamq_api::saga::Call;
 pub use sagas::SagaClient;

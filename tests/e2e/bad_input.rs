@@ -1,7 +1,7 @@
 //! Bad input over real HTTP: a 4xx problem with a stable code, nothing stored, and the server is none the worse.
 
 use reqwest::{Method, StatusCode};
-use sagamq_api::group::GroupList;
+use sagamq_api::queue::GroupList;
 use sagamq_api::saga::{DefinitionList, SagaList, SagaQuery};
 use sagamq_api::topic::{TopicConfig, TopicList};
 use sagamq_sdk::Client;

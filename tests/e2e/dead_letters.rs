@@ -1,7 +1,7 @@
 //! A poison record goes to the dead-letter topic with cause and attempts; `dlq redrive` of the command line brings it back, and
 //! `dlq discard` takes it off the list.
 
-use sagamq_api::group::{NackRequest, ReceiveRequest};
+use sagamq_api::queue::{NackRequest, ReceiveRequest};
 use sagamq_api::record::ProduceRecord;
 use sagamq_api::topic::TopicConfig;
 use sagamq_api::{GroupName, TopicName};
@@ -64,7 +64,7 @@ async fn dead_letters_are_discarded_by_offset_and_all_and_stay_discarded_over_ki
     let received = client.receive(&topic, &group, &ReceiveRequest { wait_ms: Some(20_000), ..ReceiveRequest::default() }).await;
     let receipts = received.expect("received").deliveries.into_iter().map(|delivery| delivery.receipt).collect::<Vec<_>>();
     assert_eq!(receipts.len(), 5);
-    let terminate = sagamq_api::group::TerminateRequest { receipts, reason: "cannot parse".to_owned() };
+    let terminate = sagamq_api::queue::TerminateRequest { receipts, reason: "cannot parse".to_owned() };
     client.terminate(&topic, &group, terminate).await.expect("given up");
     let offsets = |list: &Value| -> Vec<u64> {
         let letters = list["dead_letters"].as_array().expect("a list");

@@ -1,6 +1,6 @@
 //! `kill -9` of the broker: what was acknowledged is there, and a retry with the same key is stored once.
 
-use sagamq_api::group::ReceiveRequest;
+use sagamq_api::queue::ReceiveRequest;
 use sagamq_api::record::ProduceRecord;
 use sagamq_api::topic::{ReadQuery, TopicConfig};
 use sagamq_api::{GroupName, Offset, PartitionId, TopicName};

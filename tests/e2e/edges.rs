@@ -1,6 +1,6 @@
 //! What an operator meets once: a disk that takes no more, a database that lost its end, a saga that cannot be undone.
 
-use sagamq_api::group::ReceiveRequest;
+use sagamq_api::queue::ReceiveRequest;
 use sagamq_api::record::ProduceRecord;
 use sagamq_api::saga::{Call, SagaState, StartSaga};
 use sagamq_api::topic::{ReadQuery, TopicConfig};

@@ -1,20 +1,22 @@
 //! The broker's one door: one method an operation. What is above it is transport.
 
-mod consume;
-mod dead_letters;
-mod groups;
 mod held;
 mod open;
+mod parameter;
 mod produce;
 mod produce_once;
+mod queue;
 mod read;
-mod settle;
 mod topics;
 
-pub use consume::ConsumeError;
 pub use held::Held;
 pub use open::OpenError;
+pub use parameter::ParameterError;
 pub use produce::ProduceError;
+pub use queue::{
+    CreateGroupError, DeadLetterError, DeleteGroupError, DescribeGroupError, FindGroupError, OwnGroupError, ReceiveError, RedriveError,
+    SettleError,
+};
 pub use read::ReadRequestError;
 pub use topics::{CreateTopicError, TopicError};
 

@@ -3,7 +3,7 @@
 use crate::broker::{BrokerConfig, Inner};
 use crate::dedup::Buckets;
 use crate::env::{Clock, Random};
-use crate::group::{DecodeError, QueuePolicy, QueueState, QueueView};
+use crate::group::queue::{DecodeError, QueuePolicy, QueueState, QueueView};
 use crate::ids::{GroupId, GroupKey, PartitionKey, ShardId, TopicId};
 use crate::liveness::Liveness;
 use crate::log::budget::ReadMemory;

@@ -1,11 +1,12 @@
 //! Reading a partition by offset or by time, with a long poll.
 
+use crate::broker::parameter::{ParameterError, in_range};
 use crate::broker::topics::TopicError;
 use crate::broker::{Broker, Held};
 use crate::log::batch::StoredRecord;
 use crate::log::budget::Budget;
 use crate::log::partition::Partition;
-use crate::log::reader;
+use crate::log::reader::{self, Found};
 use crate::log::{ReadError, ReadMemoryFull};
 use core::time::Duration;
 use sagamq_api::limits::{RECEIVE_RECORDS_DEFAULT, RECEIVE_RECORDS_MAX, RESPONSE_BYTES_MAX, WAIT_MS_MAX};
@@ -31,8 +32,8 @@ pub enum ReadRequestError {
         partitions: u32,
     },
     /// A parameter is out of range.
-    #[error("{0}")]
-    Parameter(String),
+    #[error(transparent)]
+    Parameter(#[from] ParameterError),
     /// The records could not be read.
     #[error(transparent)]
     Read(#[from] ReadError),
@@ -66,17 +67,15 @@ impl Broker {
             partition,
             partitions: topic.config.partitions,
         })?;
-        let records_max =
-            checked("max_records", query.max_records.unwrap_or(RECEIVE_RECORDS_DEFAULT).into(), 1, RECEIVE_RECORDS_MAX.into())?;
-        let wait_ms = checked("wait_ms", query.wait_ms.unwrap_or(0), 0, WAIT_MS_MAX)?;
+        let records_max = in_range("max_records", query.max_records.unwrap_or(RECEIVE_RECORDS_DEFAULT), 1, RECEIVE_RECORDS_MAX)? as usize;
+        let wait_ms = in_range("wait_ms", query.wait_ms.unwrap_or(0), 0, WAIT_MS_MAX)?;
         let from = match (query.offset, query.timestamp_ms) {
-            (Some(_), Some(_)) => return Err(ReadRequestError::Parameter("`offset` and `timestamp_ms` cannot both be given".to_owned())),
+            (Some(_), Some(_)) => return Err(ParameterError::new("`offset` and `timestamp_ms` cannot both be given").into()),
             (Some(offset), None) => offset,
             (None, Some(timestamp_ms)) => self.offset_at(partition, timestamp_ms).await?,
             (None, None) => partition.log_start(),
         };
         self.wait_for_record(partition, from, Duration::from_millis(wait_ms)).await;
-        let records_max = usize::try_from(records_max).expect("the bound is a thousand");
         let refused = |full| {
             self.0.metrics.rejected_read_requests.inc();
             full
@@ -130,15 +129,50 @@ impl Broker {
         self.blocking(move || (reader::read(&*storage, &partition, from, &mut budget), budget)).await
     }
 
+    /// Reads what is wanted as far as the answer's budget goes; waits for memory if there is none for the first record.
+    pub(super) async fn read_offsets(
+        &self,
+        mut wanted: Vec<(Arc<Partition>, Vec<Offset>)>,
+        max: u32,
+    ) -> Result<(Vec<Found>, Budget), ReadMemoryFull> {
+        for (_, offsets) in &mut wanted {
+            offsets.sort_unstable();
+        }
+        let refused = |full| {
+            self.0.metrics.rejected_read_requests.inc();
+            full
+        };
+        let wanted: Arc<[(Arc<Partition>, Vec<Offset>)]> = wanted.into();
+        let mut budget = self.0.read_memory.budget(max as usize, RESPONSE_BYTES_MAX as usize).await.map_err(refused)?;
+        loop {
+            let found;
+            (found, budget) = self.read_all(&wanted, budget).await;
+            if !budget.is_lacking() {
+                return Ok((found, budget));
+            }
+            budget.wait().await.map_err(refused)?;
+        }
+    }
+
+    /// From memory if it can, else off the async runtime.
+    async fn read_all(&self, wanted: &Arc<[(Arc<Partition>, Vec<Offset>)]>, mut budget: Budget) -> (Vec<Found>, Budget) {
+        let is_in_memory =
+            wanted.iter().all(|(partition, offsets)| offsets.first().is_none_or(|&first| partition.read_tail(first, 1).is_some()));
+        let (storage, wanted) = (Arc::clone(&self.0.storage), Arc::clone(wanted));
+        let read = move || {
+            let read = |(partition, offsets): &(Arc<Partition>, Vec<Offset>)| reader::read_at(&*storage, partition, offsets, &mut budget);
+            (wanted.iter().map(read).collect(), budget)
+        };
+        if is_in_memory { read() } else { self.blocking(read).await }
+    }
+
     async fn offset_at(&self, partition: &Arc<Partition>, timestamp_ms: i64) -> Result<Offset, ReadError> {
         let (storage, partition) = (Arc::clone(&self.0.storage), Arc::clone(partition));
         self.blocking(move || reader::offset_at_time(&*storage, &partition, timestamp_ms)).await
     }
-}
 
-fn checked(name: &str, value: u64, min: u64, max: u64) -> Result<u64, ReadRequestError> {
-    if (min..=max).contains(&value) {
-        return Ok(value);
+    /// Runs a read of storage off the async runtime.
+    pub(super) async fn blocking<T: Send + 'static>(&self, read: impl FnOnce() -> T + Send + 'static) -> T {
+        tokio::task::spawn_blocking(read).await.expect("a read of storage neither panics nor is aborted")
     }
-    Err(ReadRequestError::Parameter(format!("`{name}` is {value}, allowed is {min} to {max}")))
 }

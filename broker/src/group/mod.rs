@@ -1,26 +1,3 @@
-//! Queue groups: which records of a partition a group has settled, which are leased, and which wait for a redelivery.
-//!
-//! Everything here is pure: the clock, the jitter and the lease numbers are passed in, and nothing is written. The shard's
-//! task calls it, encodes the state it gets and puts it into the same commit as what follows from it (dead letters, records).
+//! The protocols of consumer groups, pure and with a folder each: what a group has settled, what it is given next.
 
-mod codec;
-mod deliver;
-mod policy;
-mod ranges;
-mod receipt;
-mod settle;
-mod state;
-mod view;
-
-#[cfg(test)]
-mod bounds_tests;
-#[cfg(test)]
-mod model_tests;
-
-pub use codec::DecodeError;
-pub use deliver::{LeaseTerms, Leased, Reserved};
-pub use policy::QueuePolicy;
-pub use receipt::{Receipt, ReceiptError};
-pub use settle::{DeadLetterCause, DeadLettered, Redriven, Settled};
-pub use state::{HandOut, QueueState};
-pub(crate) use view::QueueView;
+pub mod queue;

@@ -7,7 +7,7 @@ use crate::http::problem::ApiError;
 use axum::extract::State;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use sagamq_api::group::{DeadLetterList, DeadLetterQuery, DiscardRequest, DiscardResponse, RedriveRequest, RedriveResponse};
+use sagamq_api::queue::{DeadLetterList, DeadLetterQuery, DiscardRequest, DiscardResponse, RedriveRequest, RedriveResponse};
 use sagamq_api::{Problem, routes};
 
 pub(super) fn routes() -> Router<Broker> {

@@ -336,7 +336,7 @@ fn name_opening<N: core::str::FromStr<Err = NameError>>() -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sagamq_api::group::ReceiveRequest;
+    use sagamq_api::queue::ReceiveRequest;
     use sagamq_api::topic::{CreateTopic, ProduceRequest};
 
     fn code<T: DeserializeOwned + core::fmt::Debug>(body: &str) -> (ErrorCode, String) {

@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use sagamq_api::group::{
+use sagamq_api::queue::{
     AckRequest, ExtendRequest, GroupDescription, GroupList, NackRequest, ReceiveRequest, ReceiveResponse, SettleResponse, TerminateRequest,
 };
 use sagamq_api::routes::{GROUP, routed};

@@ -1,8 +1,11 @@
 //! Errors as problem documents: each error of the broker has its code here, by a match that names every variant.
 
-use crate::broker::{ConsumeError, CreateTopicError, ProduceError, ReadRequestError, TopicError};
-use crate::log::ReadError;
+use crate::broker::{
+    CreateGroupError, CreateTopicError, DeadLetterError, DeleteGroupError, DescribeGroupError, FindGroupError, ParameterError,
+    ProduceError, ReadRequestError, ReceiveError, RedriveError, SettleError, TopicError,
+};
 use crate::log::batch::EncodeError;
+use crate::log::{ReadError, ReadMemoryFull};
 use crate::shard::commit::WriteError;
 use crate::shard::log::append_error::AppendError;
 use crate::shard::queues::request::QueueError;
@@ -200,8 +203,8 @@ impl From<ReadRequestError> for ApiError {
             ReadRequestError::Topic(error) => error.into(),
             ReadRequestError::Read(error) => error.into(),
             ReadRequestError::PartitionNotFound { .. } => Self::new(ErrorCode::PartitionNotFound, error.to_string()),
-            ReadRequestError::Parameter(detail) => Self::invalid(detail),
-            ReadRequestError::Overloaded(full) => Self::new(ErrorCode::Overloaded, full.to_string()),
+            ReadRequestError::Parameter(error) => error.into(),
+            ReadRequestError::Overloaded(full) => full.into(),
         }
     }
 }
@@ -215,25 +218,104 @@ impl From<QueueError> for ApiError {
     }
 }
 
-impl From<ConsumeError> for ApiError {
-    fn from(error: ConsumeError) -> Self {
-        let detail = error.to_string();
-        let code = match error {
-            ConsumeError::Topic(error) => return error.into(),
-            ConsumeError::Queue(error) => return error.into(),
-            ConsumeError::Write(error) => return error.into(),
-            ConsumeError::Read(error) => return error.into(),
-            ConsumeError::GroupNotFound { .. } => {
-                return Self::new(ErrorCode::GroupNotFound, format!("{detail}: its first receive makes it"));
-            }
-            ConsumeError::GroupInUse { .. } => ErrorCode::GroupInUse,
-            ConsumeError::DeadLetterName(_) => ErrorCode::InvalidName,
-            ConsumeError::DeadLetterTopicTaken(_) => ErrorCode::TopicExists,
-            ConsumeError::Parameter(_) => ErrorCode::InvalidRequest,
-            ConsumeError::Receipt { .. } | ConsumeError::ForeignReceipt { .. } => ErrorCode::InvalidReceipt,
-            ConsumeError::AllExpired => ErrorCode::ReceiptExpired,
-            ConsumeError::Overloaded(_) => ErrorCode::Overloaded,
-        };
-        Self::new(code, detail)
+impl From<ParameterError> for ApiError {
+    fn from(error: ParameterError) -> Self {
+        Self::invalid(error.to_string())
+    }
+}
+
+impl From<ReadMemoryFull> for ApiError {
+    fn from(full: ReadMemoryFull) -> Self {
+        Self::new(ErrorCode::Overloaded, full.to_string())
+    }
+}
+
+impl From<FindGroupError> for ApiError {
+    fn from(error: FindGroupError) -> Self {
+        match error {
+            FindGroupError::Topic(error) => error.into(),
+            FindGroupError::NotFound { .. } => Self::new(ErrorCode::GroupNotFound, format!("{error}: its first receive makes it")),
+        }
+    }
+}
+
+impl From<CreateGroupError> for ApiError {
+    fn from(error: CreateGroupError) -> Self {
+        match error {
+            CreateGroupError::Topic(error) => error.into(),
+            CreateGroupError::DeadLetterName(_) => Self::new(ErrorCode::InvalidName, error.to_string()),
+            CreateGroupError::DeadLetterTopicTaken(_) => Self::new(ErrorCode::TopicExists, error.to_string()),
+            CreateGroupError::Write(error) => error.into(),
+        }
+    }
+}
+
+impl From<DeleteGroupError> for ApiError {
+    fn from(error: DeleteGroupError) -> Self {
+        match error {
+            DeleteGroupError::Find(error) => error.into(),
+            DeleteGroupError::InUse { .. } => Self::new(ErrorCode::GroupInUse, error.to_string()),
+            DeleteGroupError::Queue(error) => error.into(),
+            DeleteGroupError::Write(error) => error.into(),
+        }
+    }
+}
+
+impl From<DescribeGroupError> for ApiError {
+    fn from(error: DescribeGroupError) -> Self {
+        match error {
+            DescribeGroupError::Find(error) => error.into(),
+            DescribeGroupError::Queue(error) => error.into(),
+            DescribeGroupError::Read(error) => error.into(),
+        }
+    }
+}
+
+impl From<ReceiveError> for ApiError {
+    fn from(error: ReceiveError) -> Self {
+        match error {
+            ReceiveError::Create(error) => error.into(),
+            ReceiveError::Gone(error) => error.into(),
+            ReceiveError::Parameter(error) => error.into(),
+            ReceiveError::Queue(error) => error.into(),
+            ReceiveError::Read(error) => error.into(),
+            ReceiveError::Overloaded(full) => full.into(),
+        }
+    }
+}
+
+impl From<SettleError> for ApiError {
+    fn from(error: SettleError) -> Self {
+        match error {
+            SettleError::Find(error) => error.into(),
+            SettleError::Parameter(error) => error.into(),
+            SettleError::Receipt { .. } | SettleError::ForeignReceipt { .. } => Self::new(ErrorCode::InvalidReceipt, error.to_string()),
+            SettleError::AllExpired => Self::new(ErrorCode::ReceiptExpired, error.to_string()),
+            SettleError::Queue(error) => error.into(),
+        }
+    }
+}
+
+impl From<DeadLetterError> for ApiError {
+    fn from(error: DeadLetterError) -> Self {
+        match error {
+            DeadLetterError::Find(error) => error.into(),
+            DeadLetterError::Parameter(error) => error.into(),
+            DeadLetterError::Queue(error) => error.into(),
+            DeadLetterError::Read(error) => error.into(),
+            DeadLetterError::Overloaded(full) => full.into(),
+        }
+    }
+}
+
+impl From<RedriveError> for ApiError {
+    fn from(error: RedriveError) -> Self {
+        match error {
+            RedriveError::Find(error) => error.into(),
+            RedriveError::Parameter(error) => error.into(),
+            RedriveError::Queue(error) => error.into(),
+            RedriveError::Read(error) => error.into(),
+            RedriveError::Overloaded(full) => full.into(),
+        }
     }
 }

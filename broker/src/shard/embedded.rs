@@ -1,6 +1,6 @@
 //! Commits of the embedder: its own keys, records for its topics, and settled commands, in one write of one shard.
 
-use crate::group::HandOut;
+use crate::group::queue::HandOut;
 use crate::ids::GroupKey;
 use crate::log::batch::Batch;
 use crate::log::partition::Partition;

@@ -1,6 +1,6 @@
 //! A queue group in memory.
 
-use crate::group::QueueView;
+use crate::group::queue::QueueView;
 use crate::ids::{GroupId, GroupKey};
 use crate::log::partition::Partition;
 use crate::log::work::WorkSet;

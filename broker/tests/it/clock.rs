@@ -2,7 +2,7 @@
 
 use crate::common::{START_MS, TestBroker, one_partition};
 use core::time::Duration;
-use sagamq_api::group::ReceiveRequest;
+use sagamq_api::queue::ReceiveRequest;
 use sagamq_api::record::ProduceRecord;
 use sagamq_api::topic::TopicConfig;
 use sagamq_broker::env::{Clock as _, ManualClock};

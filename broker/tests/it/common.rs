@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 use prometheus_client::registry::Registry;
-use sagamq_api::group::{AckRequest, Delivery, ReceiveRequest};
+use sagamq_api::queue::{AckRequest, Delivery, ReceiveRequest};
 use sagamq_api::record::ProduceRecord;
 use sagamq_api::topic::{ProducedRecord, ReadQuery, TopicConfig};
 use sagamq_api::{GroupName, Offset, PartitionId, TopicName};

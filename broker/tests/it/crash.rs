@@ -1,7 +1,7 @@
 //! A power cut or a kill at every write: what was acknowledged is there, and a retry with the same key stores once.
 
 use crate::common::{TestBroker, group, one_partition, topic};
-use sagamq_api::group::{AckRequest, ReceiveRequest};
+use sagamq_api::queue::{AckRequest, ReceiveRequest};
 use sagamq_api::record::ProduceRecord;
 use sagamq_broker::storage::crash::{CrashStorage, FailedWrite};
 use sagamq_broker::{AppendError, ProduceError, WriteError};

@@ -4,10 +4,10 @@ use crate::common::{START_MS, TestBroker, group, one_partition, topic, within};
 use bytes::Bytes;
 use core::ops::{ControlFlow, Range};
 use core::time::Duration;
-use sagamq_api::group::{DeadLetterQuery, Delivery, DiscardRequest, ReceiveRequest, RedriveRequest, SettleStatus, TerminateRequest};
+use sagamq_api::queue::{DeadLetterQuery, Delivery, DiscardRequest, ReceiveRequest, RedriveRequest, SettleStatus, TerminateRequest};
 use sagamq_api::topic::TopicConfig;
 use sagamq_api::{Offset, PartitionId};
-use sagamq_broker::ConsumeError;
+use sagamq_broker::RedriveError;
 use sagamq_broker::env::ManualClock;
 use sagamq_broker::storage::crash::{CrashStorage, FailedWrite};
 use sagamq_broker::storage::memory::MemoryStorage;
@@ -175,9 +175,9 @@ async fn a_redrive_looks_at_a_bounded_number_and_goes_on_where_it_ended() {
     assert_eq!(redrive(some).await.expect("redriven").redriven, 0, "each once");
     let too_many =
         RedriveRequest { partition: Some(PartitionId(0)), offsets: (0..1_001).map(Offset).collect(), ..RedriveRequest::default() };
-    assert!(matches!(redrive(too_many).await, Err(ConsumeError::Parameter(_))));
+    assert!(matches!(redrive(too_many).await, Err(RedriveError::Parameter(_))));
     let foreign = RedriveRequest { cursor: Some("7:0".to_owned()), ..RedriveRequest::default() };
-    assert!(matches!(redrive(foreign).await, Err(ConsumeError::Parameter(_))));
+    assert!(matches!(redrive(foreign).await, Err(RedriveError::Parameter(_))));
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use crate::common::{TestBroker, group, topic};
 use core::ops::ControlFlow;
 use sagamq_api::Offset;
-use sagamq_api::group::StartPosition;
+use sagamq_api::queue::StartPosition;
 use sagamq_api::record::Payload;
 use sagamq_api::topic::TopicConfig;
 use sagamq_broker::storage::crash::{CrashStorage, FailedWrite};

@@ -2,20 +2,20 @@
 
 use crate::common::{TestBroker, group, one_partition, topic};
 use core::time::Duration;
-use sagamq_api::group::{
+use sagamq_api::queue::{
     AckRequest, DeadLetterQuery, EmptyReason, ExtendRequest, NackRequest, ReceiveRequest, RedriveRequest, SettleStatus, StartPosition,
     TerminateRequest,
 };
 use sagamq_api::topic::TopicConfig;
 use sagamq_api::{ErrorCode, Offset};
-use sagamq_broker::ConsumeError;
 use sagamq_broker::storage::memory::MemoryStorage;
+use sagamq_broker::{FindGroupError, SettleError};
 
-fn receipts(deliveries: &[sagamq_api::group::Delivery]) -> Vec<String> {
+fn receipts(deliveries: &[sagamq_api::queue::Delivery]) -> Vec<String> {
     deliveries.iter().map(|delivery| delivery.receipt.clone()).collect()
 }
 
-fn offsets(deliveries: &[sagamq_api::group::Delivery]) -> Vec<u64> {
+fn offsets(deliveries: &[sagamq_api::queue::Delivery]) -> Vec<u64> {
     deliveries.iter().map(|delivery| delivery.record.offset.0).collect()
 }
 
@@ -60,7 +60,7 @@ async fn a_lease_that_runs_out_is_delivered_again_and_the_old_receipt_is_over() 
     assert_eq!(second.len(), 1);
     assert_eq!(second[0].attempt, 2);
     let late = test.broker.ack(&topic("t"), &group("g"), &AckRequest { receipts: receipts(&first) }).await;
-    assert!(matches!(late, Err(ConsumeError::AllExpired)), "{late:?}");
+    assert!(matches!(late, Err(SettleError::AllExpired)), "{late:?}");
     test.ack("t", "g", &second).await;
     let again = test.broker.ack(&topic("t"), &group("g"), &AckRequest { receipts: receipts(&second) }).await.expect("idempotent");
     assert_eq!(again.results[0].status, SettleStatus::AlreadySettled);
@@ -187,20 +187,23 @@ async fn receipts_of_others_are_refused() {
     test.receive("t", "other").await;
     let request = AckRequest { receipts: receipts(&delivered) };
     let foreign = test.broker.ack(&topic("t"), &group("other"), &request).await;
-    assert!(matches!(foreign, Err(ConsumeError::ForeignReceipt { index: 0 })), "{foreign:?}");
+    assert!(matches!(foreign, Err(SettleError::ForeignReceipt { index: 0 })), "{foreign:?}");
     let garbage = AckRequest { receipts: vec!["x".to_owned()] };
     let refused = test.broker.ack(&topic("t"), &group("g"), &garbage).await;
-    assert!(matches!(refused, Err(ConsumeError::Receipt { index: 0, .. })), "{refused:?}");
+    assert!(matches!(refused, Err(SettleError::Receipt { index: 0, .. })), "{refused:?}");
     let still = test.broker.describe_group(&topic("t"), &group("g")).await.expect("there");
     assert_eq!(still.in_flight, 1, "a refused request settles nothing");
-    assert!(matches!(test.broker.ack(&topic("t"), &group("none"), &request).await, Err(ConsumeError::GroupNotFound { .. })));
+    assert!(matches!(
+        test.broker.ack(&topic("t"), &group("none"), &request).await,
+        Err(SettleError::Find(FindGroupError::NotFound { .. }))
+    ));
     let mixed = AckRequest { receipts: vec![delivered[0].receipt.clone(), "x".to_owned()] };
     let settled = test.broker.ack(&topic("t"), &group("g"), &mixed).await.expect("a bad receipt does not refuse the good one");
     assert_eq!(settled.results.iter().map(|result| result.code).collect::<Vec<_>>(), [None, Some(ErrorCode::InvalidReceipt)]);
     test.broker.delete_group(&topic("t"), &group("g")).await.expect("deleted");
     test.receive("t", "g").await;
     let deleted = test.broker.ack(&topic("t"), &group("g"), &request).await;
-    assert!(matches!(deleted, Err(ConsumeError::ForeignReceipt { .. })), "a new group of the same name: {deleted:?}");
+    assert!(matches!(deleted, Err(SettleError::ForeignReceipt { .. })), "a new group of the same name: {deleted:?}");
 }
 
 #[tokio::test]
@@ -217,5 +220,5 @@ async fn what_nobody_has_begun_with_is_given_back_without_counting() {
     }
     let delivered = test.receive("t", "g").await;
     let both = NackRequest { receipts: receipts(&delivered), delay_ms: Some(0), reason: None, not_begun: true };
-    assert!(matches!(test.broker.nack(&topic("t"), &group("g"), &both).await, Err(ConsumeError::Parameter(_))));
+    assert!(matches!(test.broker.nack(&topic("t"), &group("g"), &both).await, Err(SettleError::Parameter(_))));
 }

@@ -4,7 +4,7 @@ use crate::common::{START_MS, TestBroker, group, one_partition, topic};
 use bytes::Bytes;
 use core::ops::{ControlFlow, Range};
 use core::time::Duration;
-use sagamq_api::group::{Delivery, EmptyReason, NackRequest, ReceiveRequest, StartPosition};
+use sagamq_api::queue::{Delivery, EmptyReason, NackRequest, ReceiveRequest, StartPosition};
 use sagamq_api::record::ProduceRecord;
 use sagamq_api::topic::{ReadQuery, TopicConfig};
 use sagamq_api::{Offset, PartitionId};
@@ -13,7 +13,7 @@ use sagamq_broker::log::ReadError;
 use sagamq_broker::storage::crash::{CrashStorage, FailedWrite};
 use sagamq_broker::storage::memory::MemoryStorage;
 use sagamq_broker::storage::{Direction, Durability, Family, Mutation, Storage, StorageError, Visitor};
-use sagamq_broker::{BrokerConfig, ConsumeError, ReadRequestError};
+use sagamq_broker::{BrokerConfig, DescribeGroupError, ReadRequestError, ReceiveError};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -102,7 +102,7 @@ async fn answers_together_are_bounded_and_the_one_that_finds_no_memory_is_refuse
     let (answer, share) = held.into_parts();
     assert_eq!(answer.deliveries.len(), 1, "one record is always returned, a second one has no memory");
     let refused = test.broker.receive(&topic("t"), &group("g"), &request).await;
-    assert!(matches!(refused, Err(ConsumeError::Overloaded(_))), "{refused:?}");
+    assert!(matches!(refused, Err(ReceiveError::Overloaded(_))), "{refused:?}");
     let refused = test.broker.read(&topic("t"), PartitionId(0), &ReadQuery::default()).await;
     assert!(matches!(refused, Err(ReadRequestError::Overloaded(_))), "{refused:?}");
     drop(share);
@@ -145,10 +145,10 @@ async fn a_damaged_batch_keeps_nobody_else_from_being_delivered_and_costs_no_del
         let description = test.broker.describe_group(&topic("t"), &group("g")).await;
         let in_flight = if auto_ack { 0 } else { 2 };
         // The age of the oldest record cannot be told.
-        assert!(matches!(description, Err(ConsumeError::Read(ReadError::Damaged { .. }))), "{description:?}");
+        assert!(matches!(description, Err(DescribeGroupError::Read(ReadError::Damaged { .. }))), "{description:?}");
         test.clock.advance(Duration::from_secs(11));
         let told = test.broker.receive(&topic("t"), &group("g"), &request).await;
-        assert!(matches!(told, Err(ConsumeError::Read(ReadError::Damaged { base: Offset(0), .. }))), "{told:?}");
+        assert!(matches!(told, Err(ReceiveError::Read(ReadError::Damaged { base: Offset(0), .. }))), "{told:?}");
         storage.write(&[sound], Durability::Synced).expect("mended");
         let description = test.broker.describe_group(&topic("t"), &group("g")).await.expect("readable again");
         assert_eq!((description.in_flight, description.delayed, description.lag_records), (in_flight, 2, 2 + in_flight));
@@ -281,7 +281,7 @@ async fn what_is_told_of_a_group_is_durable() {
     test.produce_texts("t", ["a"]).await;
     let leased = test.receive("t", "g").await;
     storage.fail_write(1, FailedWrite::NothingApplied);
-    let request = sagamq_api::group::AckRequest { receipts: leased.into_iter().map(|delivery| delivery.receipt).collect() };
+    let request = sagamq_api::queue::AckRequest { receipts: leased.into_iter().map(|delivery| delivery.receipt).collect() };
     let (name, of_group) = (topic("t"), group("g"));
     let (acknowledged, described) = tokio::join!(test.broker.ack(&name, &of_group, &request), test.broker.describe_group(&name, &of_group));
     acknowledged.expect_err("the write fails");

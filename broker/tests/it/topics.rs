@@ -3,7 +3,7 @@
 use crate::common::{TestBroker, group, one_partition, topic};
 use core::ops::ControlFlow;
 use core::time::Duration;
-use sagamq_api::group::{ReceiveRequest, StartPosition, TerminateRequest};
+use sagamq_api::queue::{ReceiveRequest, StartPosition, TerminateRequest};
 use sagamq_api::record::ProduceRecord;
 use sagamq_api::topic::{ReadQuery, TopicConfig};
 use sagamq_api::{Offset, PartitionId};
@@ -11,7 +11,10 @@ use sagamq_broker::storage::crash::CrashStorage;
 use sagamq_broker::storage::keys::MetaKey;
 use sagamq_broker::storage::memory::MemoryStorage;
 use sagamq_broker::storage::{Direction, Durability, Family, Mutation, Storage};
-use sagamq_broker::{ConsumeError, CreateTopicError, OpenError, ReadRequestError, TopicError};
+use sagamq_broker::{
+    CreateGroupError, CreateTopicError, DeleteGroupError, DescribeGroupError, FindGroupError, OpenError, ReadRequestError, ReceiveError,
+    TopicError,
+};
 
 #[tokio::test]
 async fn the_same_configuration_again_is_fine_and_another_is_not() {
@@ -42,7 +45,10 @@ async fn a_deleted_topic_leaves_nothing_and_a_new_one_of_its_name_is_empty() {
     }
     test.broker.create_topic(&topic("t"), one_partition()).await.expect("made anew");
     assert!(test.values("t", 0).await.is_empty());
-    assert!(matches!(test.broker.describe_group(&topic("t"), &group("g")).await, Err(ConsumeError::GroupNotFound { .. })));
+    assert!(matches!(
+        test.broker.describe_group(&topic("t"), &group("g")).await,
+        Err(DescribeGroupError::Find(FindGroupError::NotFound { .. }))
+    ));
 }
 
 fn count(storage: &MemoryStorage, family: Family) -> usize {
@@ -124,7 +130,7 @@ async fn what_the_embedder_needs_cannot_be_deleted_also_after_a_restart() {
             assert!(matches!(test.broker.delete_topic(&topic(name)).await, Err(TopicError::Owned(_))), "{name}, restart: {restart}");
         }
         let kept = test.broker.delete_group(&topic("of-a-group"), &group("g")).await;
-        assert!(matches!(kept, Err(ConsumeError::GroupInUse { .. })), "{kept:?}");
+        assert!(matches!(kept, Err(DeleteGroupError::InUse { .. })), "{kept:?}");
     }
     test.produce_texts("t", ["it works on"]).await;
     test.broker.delete_group(&topic("free"), &group("g")).await.expect("deleted");
@@ -140,7 +146,10 @@ async fn whoever_waits_for_a_topic_hears_of_its_deletion_at_once() {
         let broker = test.broker.clone();
         waiting.spawn(async move {
             let request = ReceiveRequest { wait_ms: Some(20_000), ..ReceiveRequest::default() };
-            matches!(broker.receive(&topic("t"), &group("g"), &request).await, Err(ConsumeError::Topic(TopicError::NotFound(_))))
+            matches!(
+                broker.receive(&topic("t"), &group("g"), &request).await,
+                Err(ReceiveError::Gone(FindGroupError::Topic(TopicError::NotFound(_))))
+            )
         });
         let broker = test.broker.clone();
         waiting.spawn(async move {
@@ -161,7 +170,7 @@ async fn whoever_waits_for_a_topic_hears_of_its_deletion_at_once() {
 async fn a_group_with_consumers_is_not_deleted_under_them() {
     let test = TestBroker::with_topic(MemoryStorage::new(), "t", one_partition()).await;
     test.produce_texts("t", ["a", "b"]).await;
-    let is_in_use = async || matches!(test.broker.delete_group(&topic("t"), &group("g")).await, Err(ConsumeError::GroupInUse { .. }));
+    let is_in_use = async || matches!(test.broker.delete_group(&topic("t"), &group("g")).await, Err(DeleteGroupError::InUse { .. }));
     let leased = test.receive("t", "g").await;
     assert!(is_in_use().await, "records are leased");
     test.ack("t", "g", &leased).await;
@@ -192,7 +201,7 @@ async fn a_group_is_not_made_for_a_topic_that_another_has_replaced() {
     );
     deleted.expect("deleted");
     assert!(made.expect("made").1, "it is another one");
-    assert!(matches!(received, Err(ConsumeError::Topic(TopicError::NotFound(_)))), "{received:?}");
+    assert!(matches!(received, Err(ReceiveError::Create(CreateGroupError::Topic(TopicError::NotFound(_))))), "{received:?}");
     test.broker.shutdown().await;
     TestBroker::try_open(storage, test.clock.clone()).expect("the directory opens");
 }

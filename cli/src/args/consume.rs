@@ -3,7 +3,7 @@
 use super::produce::partition;
 use super::values::{self, When};
 use clap::{Args, ValueEnum};
-use sagamq_api::group::StartPosition;
+use sagamq_api::queue::StartPosition;
 use sagamq_api::{GroupName, Offset, PartitionId, TopicName};
 use std::time::Duration;
 

@@ -5,8 +5,8 @@ use crate::args::dlq::{Choice, DiscardArgs, DlqCommand, ListArgs, RedriveArgs};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::output::{NONE, Output, human, progress};
-use sagamq_api::group::{DeadLetterList, DeadLetterQuery, DiscardRequest, DiscardResponse, RedriveLimit, RedriveRequest, RedriveResponse};
 use sagamq_api::limits::PAGE_ROWS_MAX;
+use sagamq_api::queue::{DeadLetterList, DeadLetterQuery, DiscardRequest, DiscardResponse, RedriveLimit, RedriveRequest, RedriveResponse};
 use sagamq_sdk::ClientError;
 
 pub(crate) async fn run(context: Context, command: DlqCommand) -> Result<Exit, CliError> {

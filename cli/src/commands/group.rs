@@ -5,7 +5,7 @@ use crate::args::group::GroupCommand;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::output::{Output, fields, human};
-use sagamq_api::group::{GroupDescription, GroupList};
+use sagamq_api::queue::{GroupDescription, GroupList};
 use serde_json::json;
 
 pub(crate) async fn run(context: Context, command: GroupCommand) -> Result<Exit, CliError> {

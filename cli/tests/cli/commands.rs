@@ -4,7 +4,7 @@ use crate::support::{Asked, Scripted, json, problem, sagamq, until, wait};
 use axum::response::Response;
 use rustix::process::{Pid, Signal, kill_process};
 use sagamq_api::ErrorCode;
-use sagamq_api::group::{Delivery, EmptyReason, ReceiveResponse, SettleResponse, SettleResult, SettleStatus};
+use sagamq_api::queue::{Delivery, EmptyReason, ReceiveResponse, SettleResponse, SettleResult, SettleStatus};
 use sagamq_api::record::ConsumedRecord;
 use sagamq_api::record::ProduceRecord;
 use sagamq_api::topic::{

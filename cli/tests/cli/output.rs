@@ -1,7 +1,7 @@
 //! Answers: a table for people, the wire's document for programs.
 
 use crate::support::Scripted;
-use sagamq_api::group::{DeadLetter, DeadLetterList, GroupDescription, GroupList, GroupPartitionDescription};
+use sagamq_api::queue::{DeadLetter, DeadLetterList, GroupDescription, GroupList, GroupPartitionDescription};
 use sagamq_api::record::{ConsumedRecord, Payload};
 use sagamq_api::topic::{PartitionDescription, TopicConfig, TopicDescription, TopicList};
 use sagamq_api::{Offset, PartitionId};

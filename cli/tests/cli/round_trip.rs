@@ -2,7 +2,7 @@
 
 use crate::serve::Process;
 use crate::support::run_with_stdin;
-use sagamq_api::group::{ReceiveRequest, TerminateRequest};
+use sagamq_api::queue::{ReceiveRequest, TerminateRequest};
 
 #[test]
 fn records_go_in_and_come_out() {

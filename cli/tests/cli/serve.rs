@@ -130,7 +130,7 @@ async fn a_server_in_this_process_ends_a_long_poll_and_frees_its_data() {
     client.create_topic(&topic, sagamq_api::topic::TopicConfig::default()).await.expect("it is made");
     let poll = tokio::spawn({
         let (client, topic) = (client.clone(), topic.clone());
-        let request = sagamq_api::group::ReceiveRequest { wait_ms: Some(20_000), ..Default::default() };
+        let request = sagamq_api::queue::ReceiveRequest { wait_ms: Some(20_000), ..Default::default() };
         async move { client.receive(&topic, &"g".parse().expect("a name"), &request).await }
     });
     // The group is made by the receive: once it is there, the poll waits.

@@ -98,7 +98,7 @@ pub async fn run(args: &ServiceArgs) -> Result<(), ServiceError> {
     let consumer = Client::new(&args.server)?.consumer(events::topic(), "loyalty".parse().expect("a legal name"));
     let consumer = consumer.wait_for_topic(true).lease(service::LEASE).stop_timeout(service::STOP_TIMEOUT).build();
     let shutdown = service::stop_on_signal()?;
-    let handler = move |delivery: sagamq_api::group::Delivery| {
+    let handler = move |delivery: sagamq_api::queue::Delivery| {
         let store = store.clone();
         async move {
             let event: OrderEvent = match delivery.record.json() {

@@ -35,7 +35,7 @@ fn problem(error: SagaError) -> ApiError {
             CreateTopicError::Write(error) => of_write(error),
         },
         SagaError::Own { reason, .. } => return TopicError::clone(&reason).into(),
-        SagaError::Group { .. } => ErrorCode::TopicExists,
+        SagaError::Group { .. } | SagaError::OwnGroup { .. } => ErrorCode::TopicExists,
         SagaError::DefinitionNotFound { .. } => ErrorCode::DefinitionNotFound,
         SagaError::InvalidInput(_) | SagaError::TooDeep { what: "the input", .. } => ErrorCode::InvalidSagaInput,
         SagaError::TooDeep { .. } => ErrorCode::InvalidRequest,

@@ -5,7 +5,7 @@ use crate::protocol::Rejection;
 use crate::store::StoreError;
 use sagamq_api::limits::{DEFINITION_BYTES_MAX, SAGA_JSON_DEPTH_MAX, SAGA_PAYLOAD_BYTES_MAX};
 use sagamq_api::{Fault, SagaName, TopicName};
-use sagamq_broker::{ConsumeError, CreateTopicError, EmbedError, SubmitError, TopicError, WriteError};
+use sagamq_broker::{CreateGroupError, CreateTopicError, EmbedError, OwnGroupError, SubmitError, TopicError, WriteError};
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -84,7 +84,15 @@ pub enum SagaError {
         /// The topic.
         topic: TopicName,
         /// Why.
-        reason: Arc<ConsumeError>,
+        reason: Arc<CreateGroupError>,
+    },
+    /// The group of a service's workers cannot be kept from being deleted.
+    #[error("the workers' group of `{topic}` cannot be taken for sagas: {reason}")]
+    OwnGroup {
+        /// The topic.
+        topic: TopicName,
+        /// Why.
+        reason: Arc<OwnGroupError>,
     },
     /// No such definition, or no such version.
     #[error("there is no saga definition `{saga}`{}: publish it first", .version.map(|v| format!(" with version {v}")).unwrap_or_default())]

@@ -6,8 +6,8 @@ use crate::definition::{self, Definition, Target};
 use crate::dsl::{self, Compiled};
 use crate::store::{LaneStore, StoredDefinition, put_definition};
 use sagamq_api::error::Severity;
-use sagamq_api::group::StartPosition;
 use sagamq_api::limits::{DEFINITION_BYTES_MAX, RECORD_BYTES_MAX};
+use sagamq_api::queue::StartPosition;
 use sagamq_api::saga::{DefinitionDescription, LintResponse, WORKER_GROUP};
 use sagamq_api::topic::TopicConfig;
 use sagamq_api::{GroupName, SagaName, TopicName};
@@ -130,12 +130,10 @@ impl Orchestrator {
         for topic in topics_of(definition) {
             ensure_lane_topic(&self.0.broker, &topic).await?;
             let made = self.0.broker.ensure_group(&topic, &workers, StartPosition::Earliest).await;
-            let owned = match made {
-                // Without its group an old command would be delivered again, so neither can be deleted.
-                Ok(()) => self.0.broker.own_group(&topic, &workers).await,
-                Err(reason) => Err(reason),
-            };
-            owned.map_err(|reason| SagaError::Group { topic: topic.clone(), reason: Arc::new(reason) })?;
+            made.map_err(|reason| SagaError::Group { topic: topic.clone(), reason: Arc::new(reason) })?;
+            // Without its group an old command would be delivered again, so neither can be deleted.
+            let owned = self.0.broker.own_group(&topic, &workers).await;
+            owned.map_err(|reason| SagaError::OwnGroup { topic: topic.clone(), reason: Arc::new(reason) })?;
             mark_hand_outs(&self.0.broker, &topic);
         }
         Ok(())

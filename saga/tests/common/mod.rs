@@ -4,7 +4,7 @@
 
 use core::time::Duration;
 use prometheus_client::registry::Registry;
-use sagamq_api::group::{AckRequest, ReceiveRequest};
+use sagamq_api::queue::{AckRequest, ReceiveRequest};
 use sagamq_api::saga::{Call, CallOutcome, CompleteCall, Failure, Operation, SagaDescription, SagaState, StartSaga, StartedSaga};
 use sagamq_broker::env::{Clock, Random, SystemClock};
 use sagamq_broker::storage::Storage;

@@ -3,8 +3,8 @@
 use super::lease_book::LeaseBook;
 use crate::client::Client;
 use crate::retry::RetryPolicy;
-use sagamq_api::group::{ExtendRequest, SettleStatus};
 use sagamq_api::limits::RECEIPTS_MAX;
+use sagamq_api::queue::{ExtendRequest, SettleStatus};
 use sagamq_api::{ErrorCode, GroupName, TopicName};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

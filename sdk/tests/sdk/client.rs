@@ -1,7 +1,7 @@
 //! One request: retries, keys, codes, unknown outcomes.
 
 use crate::support::{Answer, Server, quick, soon};
-use sagamq_sdk::api::group::{DeadLetterQuery, DiscardRequest, ReceiveRequest, RedriveRequest};
+use sagamq_sdk::api::queue::{DeadLetterQuery, DiscardRequest, ReceiveRequest, RedriveRequest};
 use sagamq_sdk::api::record::ProduceRecord;
 use sagamq_sdk::api::topic::{ReadQuery, TopicConfig};
 use sagamq_sdk::api::{ErrorCode, Offset, PartitionId, TopicName};

@@ -3,7 +3,7 @@
 use crate::ServerProcess;
 use crate::bench::{now, produce};
 use sagamq_api::GroupName;
-use sagamq_api::group::ReceiveRequest;
+use sagamq_api::queue::ReceiveRequest;
 
 /// Records that are drained at the most.
 const RECORDS_MAX: usize = 50_000;

@@ -1,7 +1,7 @@
 //! Bad input: each is a problem of its own, and nothing is stored.
 
 use super::{NOW_MS, Server};
-use crate::group::Receipt;
+use crate::group::queue::Receipt;
 use crate::ids::{GroupId, TopicId};
 use axum::body::Body;
 use axum::http::Request;

@@ -1,6 +1,6 @@
 //! Dead letters in the shard's task: written with what gives their records up, listed, and redriven or discarded.
 
-use crate::group::{DeadLetterCause, Redriven};
+use crate::group::queue::{DeadLetterCause, Redriven};
 use crate::ids::GroupKey;
 use crate::log::batch::{Batch, Record};
 use crate::log::budget::Budget;
@@ -10,8 +10,8 @@ use crate::shard::queues::request::{Letter, LetterRange, LettersDone, LettersEnd
 use crate::shard::queues::slot::Slot;
 use crate::shard::queues::slots::Slots;
 use sagamq_api::Offset;
-use sagamq_api::group::RedriveLimit;
 use sagamq_api::headers::dead_letter;
+use sagamq_api::queue::RedriveLimit;
 use sagamq_api::record::Payload;
 
 /// Appends the record to the dead-letter partition, in the commit that settles it: it is never dropped.

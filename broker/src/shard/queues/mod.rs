@@ -1,6 +1,6 @@
 //! The owner of the queue groups: reserve, lease, settle, expire, dead letters.
 //!
-//! The protocol is [`crate::group`] and pure; here it gets the clock and the jitter, and what follows from it is staged.
+//! The protocol is [`crate::group::queue`] and pure; here it gets the clock and the jitter, and what follows from it is staged.
 
 mod dead_letters;
 mod due;
@@ -11,7 +11,7 @@ mod settle;
 pub(crate) mod slot;
 mod slots;
 
-use crate::group::HandOut;
+use crate::group::queue::HandOut;
 use crate::ids::GroupKey;
 use crate::shard::core::Core;
 use request::{QueueError, QueueOp, QueueRequest, Reply};

@@ -1,12 +1,12 @@
 //! Reserving records for a receive, and leasing what it has read.
 
-use crate::group::{LeaseTerms, Leased, Reserved};
+use crate::group::queue::{LeaseTerms, Leased, Reserved};
 use crate::ids::GroupKey;
 use crate::shard::core::Core;
 use crate::shard::queues::request::{QueueError, ReadOutcome};
 use crate::shard::queues::reservation::{DroppedReservations, Reservation};
 use crate::shard::queues::slots::Slots;
-use sagamq_api::group::EmptyReason;
+use sagamq_api::queue::EmptyReason;
 
 /// When records that could not be read are tried again, in milliseconds: until then they do not stand in the way of others.
 const READ_AGAIN_MS: u64 = 10_000;

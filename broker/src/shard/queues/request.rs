@@ -1,11 +1,11 @@
 //! What can be asked of a queue group in one partition.
 
-use crate::group::{HandOut, LeaseTerms, Leased, Settled};
+use crate::group::queue::{HandOut, LeaseTerms, Leased, Settled};
 use crate::ids::GroupKey;
 use crate::shard::commit::WriteError;
 use crate::shard::queues::reservation::Reservation;
 use sagamq_api::Offset;
-use sagamq_api::group::{EmptyReason, RedriveLimit};
+use sagamq_api::queue::{EmptyReason, RedriveLimit};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 

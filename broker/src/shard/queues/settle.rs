@@ -1,6 +1,6 @@
 //! Settling receipts, and taking back leases that ran out: as much of it as one commit takes.
 
-use crate::group::{DeadLetterCause, Settled};
+use crate::group::queue::{DeadLetterCause, Settled};
 use crate::ids::GroupKey;
 use crate::shard::commit::WriteError;
 use crate::shard::core::Core;

@@ -1,6 +1,6 @@
 //! A group in one partition, as its shard owns it.
 
-use crate::group::{QueuePolicy, QueueState, QueueView};
+use crate::group::queue::{QueuePolicy, QueueState, QueueView};
 use crate::ids::GroupKey;
 use crate::log::partition::Partition;
 use crate::metrics::GroupLabel;

@@ -4,7 +4,7 @@ use super::sink::Sink;
 use crate::args::Format;
 use crate::error::CliError;
 use crate::output::{NONE, Output, human};
-use sagamq_api::group::Delivery;
+use sagamq_api::queue::Delivery;
 use sagamq_api::record::{ConsumedRecord, Header};
 use serde::Serialize;
 

@@ -8,7 +8,7 @@ use crate::exit::Exit;
 use bytes::Bytes;
 use core::ops::Range;
 use prometheus_client::registry::Registry;
-use sagamq_api::group::ReceiveRequest;
+use sagamq_api::queue::ReceiveRequest;
 use sagamq_api::saga::{StartSaga, StepState};
 use sagamq_api::topic::TopicConfig;
 use sagamq_api::{ErrorCode, TopicName};

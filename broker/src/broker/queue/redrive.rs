@@ -1,32 +1,41 @@
-//! Dead letters of a group: listed, redriven and discarded, each request within bounds and with a place to go on.
+//! Dead letters that are done with: redriven or discarded, each request within bounds and with a place to go on.
 
-use crate::broker::consume::ConsumeError;
-use crate::broker::groups::in_range;
-use crate::broker::{Broker, Held};
+use super::cursor::Cursor;
+use super::find::FindGroupError;
+use crate::broker::Broker;
+use crate::broker::parameter::{ParameterError, in_range};
 use crate::log::batch::StoredRecord;
 use crate::log::partition::Partition;
-use crate::log::{MemoryShare, ReadError};
-use crate::shard::queues::request::{Letter, LetterRange, LettersEnd, QueueOp};
-use crate::topic::Group;
-use core::str::FromStr;
+use crate::log::{MemoryShare, ReadError, ReadMemoryFull};
+use crate::shard::queues::request::{Letter, LetterRange, LettersEnd, QueueError, QueueOp};
 use futures_util::future::try_join_all;
-use sagamq_api::group::{
-    DeadLetter, DeadLetterList, DeadLetterQuery, DiscardRequest, DiscardResponse, RedriveLimit, RedriveRequest, RedriveResponse,
-};
 use sagamq_api::headers::dead_letter;
-use sagamq_api::limits::{RECEIPTS_MAX, RECEIVE_RECORDS_DEFAULT, RECEIVE_RECORDS_MAX, REDRIVE_LOOKED_AT_MAX};
-use sagamq_api::record::ConsumedRecord;
+use sagamq_api::limits::{RECEIPTS_MAX, RECEIVE_RECORDS_MAX, REDRIVE_LOOKED_AT_MAX};
+use sagamq_api::queue::{DiscardRequest, DiscardResponse, RedriveLimit, RedriveRequest, RedriveResponse};
 use sagamq_api::{GroupName, Offset, PartitionId, TopicName};
 use std::sync::Arc;
 
 /// Dead letters that are looked at in one go.
 const PAGE: usize = 500;
 
-/// A place in the dead letters of a group: `partition:offset`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Cursor {
-    partition: usize,
-    offset: Offset,
+/// Why dead letters were neither redriven nor discarded.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum RedriveError {
+    /// No such topic or group.
+    #[error(transparent)]
+    Find(#[from] FindGroupError),
+    /// A parameter is out of range, or does not go with another.
+    #[error(transparent)]
+    Parameter(#[from] ParameterError),
+    /// The group's shard refused.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    /// The dead letters could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// There is no memory for the dead letters now.
+    #[error(transparent)]
+    Overloaded(#[from] ReadMemoryFull),
 }
 
 /// Letters that were read in one go.
@@ -66,77 +75,12 @@ struct Ended {
 }
 
 impl Broker {
-    /// The group's dead letters that were neither redriven nor discarded, oldest first in each partition.
-    ///
-    /// # Errors
-    /// When there is no such group, a parameter is out of range, or storage fails.
-    pub async fn dead_letters(
-        &self,
-        topic: &TopicName,
-        group: &GroupName,
-        query: &DeadLetterQuery,
-    ) -> Result<DeadLetterList, ConsumeError> {
-        Ok(self.dead_letters_held(topic, group, query).await?.into_value())
-    }
-
-    /// [`Broker::dead_letters`] with the answer's share of the memory, to be kept until it is sent.
-    ///
-    /// # Errors
-    /// As [`Broker::dead_letters`].
-    pub async fn dead_letters_held(
-        &self,
-        topic: &TopicName,
-        group: &GroupName,
-        query: &DeadLetterQuery,
-    ) -> Result<Held<DeadLetterList>, ConsumeError> {
-        let (_, group) = self.group(topic, group)?;
-        let max = in_range("max_records", query.max_records.unwrap_or(RECEIVE_RECORDS_DEFAULT), 1, RECEIVE_RECORDS_MAX)? as usize;
-        let begin = cursor(query.cursor.as_deref(), &group)?;
-        let mut list = DeadLetterList { dead_letters: Vec::new(), next_cursor: None };
-        let partitions = group.partitions.iter().zip(&group.dead_letter_topic.partitions).enumerate().skip(begin.partition);
-        let mut wanted = Vec::new();
-        let mut left = max;
-        for (index, (of, letters)) in partitions {
-            let from = if index == begin.partition { begin.offset } else { Offset(0) };
-            // One more than fits, to know whether there is one.
-            let which = LetterRange::From { from, max: left + 1 };
-            let mut offsets = self.0.queue(of, |reply| QueueOp::DeadLetters { which, reply }).await?;
-            if offsets.len() > left {
-                list.next_cursor = Some(Cursor { partition: index, offset: offsets[left] }.to_string());
-                offsets.truncate(left);
-            }
-            left -= offsets.len();
-            wanted.push((index, Arc::clone(letters), offsets));
-            if list.next_cursor.is_some() {
-                break;
-            }
-        }
-        let pairs = wanted.iter().map(|(_, letters, offsets)| (Arc::clone(letters), offsets.clone())).collect();
-        let (found, budget) = self.read_wanted(pairs, RECEIVE_RECORDS_MAX).await?;
-        for ((index, letters, offsets), found) in wanted.iter().zip(found) {
-            if let Some(error) = found.error {
-                return Err(error.into());
-            }
-            let read = found.records.len() + found.gone.len();
-            for record in found.records {
-                let record = ConsumedRecord::new(letters.key.partition, record.offset, record.timestamp_ms, record.payload);
-                list.dead_letters.push(dead_letter_of(record));
-            }
-            if let Some(&offset) = offsets.get(read) {
-                // The bytes are used up.
-                list.next_cursor = Some(Cursor { partition: *index, offset }.to_string());
-                break;
-            }
-        }
-        Ok(Held::new(list, budget.into_share()))
-    }
-
     /// Delivers dead letters to the group again, with a fresh count of deliveries. One call looks at a bounded number of them and says
     /// where to go on.
     ///
     /// # Errors
     /// When there is no such group, a parameter is out of range, storage fails, or the write fails.
-    pub async fn redrive(&self, topic: &TopicName, group: &GroupName, request: &RedriveRequest) -> Result<RedriveResponse, ConsumeError> {
+    pub async fn redrive(&self, topic: &TopicName, group: &GroupName, request: &RedriveRequest) -> Result<RedriveResponse, RedriveError> {
         let RedriveRequest { cause, partition, offsets, max_records, cursor } = request;
         let choice =
             Choice { cause: cause.as_deref(), partition: *partition, offsets, max_records: *max_records, cursor: cursor.as_deref() };
@@ -148,12 +92,12 @@ impl Broker {
     ///
     /// # Errors
     /// When there is no such group, it is not said what is meant, a parameter is out of range, storage fails, or the write fails.
-    pub async fn discard(&self, topic: &TopicName, group: &GroupName, request: &DiscardRequest) -> Result<DiscardResponse, ConsumeError> {
+    pub async fn discard(&self, topic: &TopicName, group: &GroupName, request: &DiscardRequest) -> Result<DiscardResponse, RedriveError> {
         let DiscardRequest { all, cause, partition, offsets, max_records, cursor } = request;
         let is_narrowed = cause.is_some() || partition.is_some() || !offsets.is_empty();
         if *all == is_narrowed {
             let reason = "say what to discard: `all`, or else at least one of `cause`, `partition` and `offsets`";
-            return Err(ConsumeError::Parameter(reason.to_owned()));
+            return Err(ParameterError::new(reason).into());
         }
         let choice =
             Choice { cause: cause.as_deref(), partition: *partition, offsets, max_records: *max_records, cursor: cursor.as_deref() };
@@ -164,18 +108,18 @@ impl Broker {
         Ok(DiscardResponse { discarded: done, remaining, next_cursor, limit })
     }
 
-    async fn end_letters(&self, topic: &TopicName, group: &GroupName, choice: Choice<'_>, verb: Verb) -> Result<Ended, ConsumeError> {
+    async fn end_letters(&self, topic: &TopicName, group: &GroupName, choice: Choice<'_>, verb: Verb) -> Result<Ended, RedriveError> {
         let (_, group) = self.group(topic, group)?;
         let most = in_range("max_records", choice.max_records.unwrap_or(RECEIVE_RECORDS_MAX), 1, RECEIVE_RECORDS_MAX)?;
         let mut left = u64::from(most);
         in_range("number of offsets", choice.offsets.len(), 0, RECEIPTS_MAX)?;
         if !choice.offsets.is_empty() && choice.partition.is_none() {
-            return Err(ConsumeError::Parameter("`offsets` needs `partition`: an offset is a place in one partition".to_owned()));
+            return Err(ParameterError::new("`offsets` needs `partition`: an offset is a place in one partition").into());
         }
         if !choice.offsets.is_empty() && choice.cursor.is_some() {
-            return Err(ConsumeError::Parameter("`cursor` cannot be given with `offsets`: they are looked at in one request".to_owned()));
+            return Err(ParameterError::new("`cursor` cannot be given with `offsets`: they are looked at in one request").into());
         }
-        let mut at = cursor(choice.cursor, &group)?;
+        let mut at = Cursor::parse(choice.cursor, &group)?;
         let mut looked_at = 0;
         let mut answer = Ended::default();
         let mut error = None;
@@ -247,10 +191,10 @@ impl Broker {
     }
 
     /// Reads letters, as many as the memory of one answer takes, off the async runtime.
-    async fn page(&self, letters: &Arc<Partition>, offsets: Vec<Offset>) -> Result<Page, ConsumeError> {
+    async fn page(&self, letters: &Arc<Partition>, offsets: Vec<Offset>) -> Result<Page, RedriveError> {
         let first = offsets[0];
         let wanted = vec![(Arc::clone(letters), offsets)];
-        let (mut found, budget) = self.read_wanted(wanted, RECEIVE_RECORDS_MAX).await?;
+        let (mut found, budget) = self.read_offsets(wanted, RECEIVE_RECORDS_MAX).await?;
         let found = found.pop().expect("one partition was asked for");
         let last_read = found.records.last().map(|record| record.offset);
         let last = last_read.into_iter().chain(found.gone.last().copied()).chain(found.failed.last().copied()).max();
@@ -267,38 +211,4 @@ fn letter(record: &StoredRecord, cause: Option<&str>) -> Option<Letter> {
     }
     let origin = header(dead_letter::ORIGIN_OFFSET)?.parse().ok().map(Offset)?;
     Some(Letter { offset: record.offset, origin })
-}
-
-fn cursor(text: Option<&str>, group: &Group) -> Result<Cursor, ConsumeError> {
-    let Some(text) = text else { return Ok(Cursor { partition: 0, offset: Offset(0) }) };
-    let parsed = text.parse::<Cursor>().ok().filter(|cursor| cursor.partition < group.partitions.len());
-    parsed.ok_or_else(|| ConsumeError::Parameter("`cursor` is not one that an answer for this group gave".to_owned()))
-}
-
-impl core::fmt::Display for Cursor {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "{}:{}", self.partition, self.offset)
-    }
-}
-
-impl FromStr for Cursor {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        let (partition, offset) = text.split_once(':').ok_or(())?;
-        Ok(Self { partition: partition.parse().map_err(drop)?, offset: Offset(offset.parse().map_err(drop)?) })
-    }
-}
-
-fn dead_letter_of(record: ConsumedRecord) -> DeadLetter {
-    let header = |name: &str| record.headers.get(name).map(str::to_owned);
-    let number = |name: &str| header(name).and_then(|value| value.parse::<u64>().ok()).unwrap_or(0);
-    DeadLetter {
-        cause: header(dead_letter::CAUSE).unwrap_or_default(),
-        reason: header(dead_letter::REASON),
-        attempts: u32::try_from(number(dead_letter::ATTEMPTS)).unwrap_or(u32::MAX),
-        origin_offset: Offset(number(dead_letter::ORIGIN_OFFSET)),
-        dead_at_ms: number(dead_letter::AT),
-        record,
-    }
 }

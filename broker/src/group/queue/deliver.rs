@@ -5,8 +5,8 @@
 
 use super::state::{Delayed, Lease, QueueState};
 use sagamq_api::Offset;
-use sagamq_api::group::EmptyReason;
 use sagamq_api::limits::{IN_FLIGHT_MAX, PENDING_MAX, RECEIVE_RECORDS_MAX, SETTLED_RANGES_MAX};
+use sagamq_api::queue::EmptyReason;
 
 /// A record that was given to a consumer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +84,7 @@ impl QueueState {
             }
             leased.push(Leased { offset, attempt, lease_id, deadline_ms, handed_out_ms });
         }
+        self.assert_sound();
         leased
     }
 
@@ -95,6 +96,7 @@ impl QueueState {
                 self.put_delayed(offset, Delayed { due_ms, ..before });
             }
         }
+        self.assert_sound();
     }
 
     /// Settles reserved offsets that hold no record any more: there is nothing to deliver.

@@ -4,8 +4,8 @@ use super::model_tests::POLICY;
 use super::{DeadLettered, HandOut, LeaseTerms, QueueState, Redriven, Settled};
 use core::ops::Range;
 use sagamq_api::Offset;
-use sagamq_api::group::EmptyReason;
 use sagamq_api::limits::{IN_FLIGHT_MAX, PENDING_MAX, SETTLED_RANGES_MAX};
+use sagamq_api::queue::EmptyReason;
 
 fn leases() -> impl FnMut() -> u64 {
     let mut next = 0;

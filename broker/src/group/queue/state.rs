@@ -265,14 +265,16 @@ impl QueueState {
 
     /// Puts an offset that is no longer pending into the settled part.
     pub(super) fn mark_settled(&mut self, offset: Offset) {
-        if self.is_in_settled_part(offset) {
-            return;
+        self.mark_settled_range(offset, offset.next());
+    }
+
+    /// As [`QueueState::mark_settled`], for a half-open range.
+    pub(super) fn mark_settled_range(&mut self, start: Offset, end: Offset) {
+        if start > self.ack_floor {
+            self.settled.insert_range(start, end);
+        } else if end > self.ack_floor {
+            self.ack_floor = self.settled.absorb(end);
+            self.next_fresh = self.next_fresh.max(self.ack_floor);
         }
-        if offset == self.ack_floor {
-            self.ack_floor = self.settled.absorb(offset.next());
-        } else {
-            self.settled.insert(offset);
-        }
-        self.next_fresh = self.next_fresh.max(self.ack_floor);
     }
 }

@@ -113,6 +113,7 @@ impl QueueState {
                 handed_out_ms: lease.handed_out_ms,
             },
         );
+        self.assert_sound();
         Settled::Done { lease_until_ms: None }
     }
 
@@ -122,6 +123,7 @@ impl QueueState {
         let deadline_ms = now_ms.saturating_add(lease_ms);
         self.take_in_flight(offset);
         self.put_in_flight(offset, Lease { deadline_ms, ..lease });
+        self.assert_sound();
         Settled::Done { lease_until_ms: Some(deadline_ms) }
     }
 
@@ -151,6 +153,7 @@ impl QueueState {
             Delayed { attempt: lease.attempt - 1, due_ms: now_ms, lapsed_lease: None, handed_out_ms: lease.handed_out_ms },
         );
         self.note_due(now_ms);
+        self.assert_sound();
         true
     }
 
@@ -165,6 +168,7 @@ impl QueueState {
             self.take_delayed(offset);
         }
         self.settle_taken(offset);
+        self.assert_sound();
         true
     }
 
@@ -189,13 +193,14 @@ impl QueueState {
             },
         };
         self.put_delayed(offset, delayed);
+        self.assert_sound();
         true
     }
 
     /// Settles a record that was taken out of the pending ones.
     pub(super) fn settle_taken(&mut self, offset: Offset) {
         if self.is_in_settled_part(offset) {
-            // Only a redriven record is unsettled there.
+            assert!(self.redriven > 0, "only a redriven record is pending in the settled part");
             self.redriven -= 1;
         } else {
             self.mark_settled(offset);
@@ -229,6 +234,7 @@ impl QueueState {
             }
         }
         self.note_due(now_ms);
+        self.assert_sound();
         dead_letters
     }
 
@@ -243,6 +249,7 @@ impl QueueState {
         self.redriven += 1;
         self.put_delayed(offset, Delayed { attempt: 0, due_ms: now_ms, lapsed_lease: None, handed_out_ms: None });
         self.note_due(now_ms);
+        self.assert_sound();
         Redriven::Done
     }
 
@@ -259,10 +266,8 @@ impl QueueState {
             self.settle(offset);
         }
         self.reserved = self.reserved.split_off(&log_start);
-        if self.ack_floor < log_start {
-            self.ack_floor = self.settled.absorb(log_start);
-            self.next_fresh = self.next_fresh.max(self.ack_floor);
-        }
+        self.mark_settled_range(self.ack_floor, log_start);
+        self.assert_sound();
     }
 
     /// The lease, if it is this one and not over.

@@ -3,7 +3,7 @@
 use super::{DeadLetterCause, DeadLettered, HandOut, LeaseTerms, Leased, QueuePolicy, QueueState, Redriven, Reserved, Settled};
 use proptest::prelude::*;
 use sagamq_api::Offset;
-use sagamq_api::group::EmptyReason;
+use sagamq_api::queue::EmptyReason;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a receive got whose reading took no time and did not fail.
@@ -472,6 +472,7 @@ impl Run {
         assert!(self.state.ack_floor() >= floor_before, "the floor fell");
         assert_eq!(self.state.reserved(), self.reserved.len() as u64);
         assert!(self.state.ack_floor() <= self.state.next_fresh());
+        assert_eq!(self.state.validate(), Ok(()));
         let decoded = QueueState::decode(&self.state.encode()).expect("its own bytes");
         assert_eq!(decoded, self.state);
         assert_eq!(decoded.lag(high_watermark), self.state.lag(high_watermark));
@@ -490,7 +491,6 @@ proptest! {
             run.check(floor);
             if at % restart_every == 0 {
                 run.state = QueueState::decode(&run.state.encode()).expect("its own bytes");
-                run.state.mark_hand_outs();
                 run.state.mark_hand_outs();
                 run.open.clear();
                 run.reserved.clear();

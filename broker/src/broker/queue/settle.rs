@@ -1,22 +1,53 @@
 //! Settling receipts: acknowledge, give back, extend, terminate. Durable when it returns.
 
+use super::find::FindGroupError;
 use crate::broker::Broker;
-use crate::broker::consume::ConsumeError;
-use crate::broker::groups::in_range;
-use crate::group::{Receipt, Settled};
-use crate::shard::queues::request::{QueueOp, Verb};
+use crate::broker::parameter::{ParameterError, in_range};
+use crate::group::queue::{Receipt, ReceiptError, Settled};
+use crate::shard::queues::request::{QueueError, QueueOp, Verb};
 use crate::topic::{Group, Topic};
 use futures_util::future::try_join_all;
-use sagamq_api::group::{AckRequest, ExtendRequest, NackRequest, SettleResponse, SettleResult, SettleStatus, TerminateRequest};
 use sagamq_api::limits::{LEASE_MS_MAX, LEASE_MS_MIN, NACK_DELAY_MS_MAX, REASON_BYTES_MAX, RECEIPTS_MAX};
+use sagamq_api::queue::{AckRequest, ExtendRequest, NackRequest, SettleResponse, SettleResult, SettleStatus, TerminateRequest};
 use sagamq_api::{ErrorCode, GroupName, Offset, TopicName};
+
+/// Why no receipt of a request was settled.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum SettleError {
+    /// No such topic or group.
+    #[error(transparent)]
+    Find(#[from] FindGroupError),
+    /// A parameter is out of range.
+    #[error(transparent)]
+    Parameter(#[from] ParameterError),
+    /// No receipt was issued by this broker.
+    #[error("receipt {index}: {reason}")]
+    Receipt {
+        /// Index in the request.
+        index: usize,
+        /// What is wrong with it.
+        reason: ReceiptError,
+    },
+    /// A receipt is for another topic or group.
+    #[error("receipt {index} was issued for another topic or group, or for one that was deleted since")]
+    ForeignReceipt {
+        /// Index in the request.
+        index: usize,
+    },
+    /// No lease counts any more.
+    #[error("the lease of every receipt is over; the records were delivered again or will be")]
+    AllExpired,
+    /// The group's shard refused.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+}
 
 impl Broker {
     /// Settles records: they are done.
     ///
     /// # Errors
     /// When a receipt is not this group's, all leases are over, or the write fails.
-    pub async fn ack(&self, topic: &TopicName, group: &GroupName, request: &AckRequest) -> Result<SettleResponse, ConsumeError> {
+    pub async fn ack(&self, topic: &TopicName, group: &GroupName, request: &AckRequest) -> Result<SettleResponse, SettleError> {
         self.settle(topic, group, &request.receipts, Verb::Ack).await
     }
 
@@ -24,7 +55,7 @@ impl Broker {
     ///
     /// # Errors
     /// When a receipt is not this group's, all leases are over, a parameter is out of range, or the write fails.
-    pub async fn nack(&self, topic: &TopicName, group: &GroupName, request: &NackRequest) -> Result<SettleResponse, ConsumeError> {
+    pub async fn nack(&self, topic: &TopicName, group: &GroupName, request: &NackRequest) -> Result<SettleResponse, SettleError> {
         if let Some(delay_ms) = request.delay_ms {
             in_range("delay_ms", delay_ms, 0, NACK_DELAY_MS_MAX)?;
         }
@@ -32,7 +63,7 @@ impl Broker {
         if request.not_begun {
             if request.delay_ms.is_some() || reason.is_some() {
                 let both = "`not_begun` cannot be given with `delay_ms` or `reason`: such records are due at once and did not fail";
-                return Err(ConsumeError::Parameter(both.to_owned()));
+                return Err(ParameterError::new(both).into());
             }
             return self.settle(topic, group, &request.receipts, Verb::GiveBack).await;
         }
@@ -44,7 +75,7 @@ impl Broker {
     ///
     /// # Errors
     /// When a receipt is not this group's, all leases are over, a parameter is out of range, or the write fails.
-    pub async fn extend(&self, topic: &TopicName, group: &GroupName, request: &ExtendRequest) -> Result<SettleResponse, ConsumeError> {
+    pub async fn extend(&self, topic: &TopicName, group: &GroupName, request: &ExtendRequest) -> Result<SettleResponse, SettleError> {
         let lease_ms = in_range("lease_ms", request.lease_ms, LEASE_MS_MIN, LEASE_MS_MAX)?;
         self.settle(topic, group, &request.receipts, Verb::Extend { lease_ms }).await
     }
@@ -53,17 +84,12 @@ impl Broker {
     ///
     /// # Errors
     /// When a receipt is not this group's, all leases are over, a parameter is out of range, or the write fails.
-    pub async fn terminate(
-        &self,
-        topic: &TopicName,
-        group: &GroupName,
-        request: &TerminateRequest,
-    ) -> Result<SettleResponse, ConsumeError> {
+    pub async fn terminate(&self, topic: &TopicName, group: &GroupName, request: &TerminateRequest) -> Result<SettleResponse, SettleError> {
         let reason = check_reason(&request.reason)?.into();
         self.settle(topic, group, &request.receipts, Verb::Terminate { reason }).await
     }
 
-    async fn settle(&self, topic: &TopicName, group: &GroupName, receipts: &[String], verb: Verb) -> Result<SettleResponse, ConsumeError> {
+    async fn settle(&self, topic: &TopicName, group: &GroupName, receipts: &[String], verb: Verb) -> Result<SettleResponse, SettleError> {
         in_range("number of receipts", receipts.len(), 1, RECEIPTS_MAX)?;
         let (topic, group) = self.group(topic, group)?;
         // Places of the receipts in the request, by partition.
@@ -97,22 +123,22 @@ impl Broker {
         let results: Vec<SettleResult> = results.into_iter().map(|result| result.expect("every receipt was sent to a shard")).collect();
         if results.iter().all(|result| result.status == SettleStatus::Failed) {
             let is_bad = results.iter().all(|result| result.code == Some(ErrorCode::InvalidReceipt));
-            return Err(first_bad.filter(|_| is_bad).unwrap_or(ConsumeError::AllExpired));
+            return Err(first_bad.filter(|_| is_bad).unwrap_or(SettleError::AllExpired));
         }
         Ok(SettleResponse { results })
     }
 
-    fn lease(&self, topic: &Topic, group: &Group, index: usize, text: &str) -> Result<(usize, (Offset, u64)), ConsumeError> {
-        let receipt = Receipt::verify(text, &self.0.secret).map_err(|reason| ConsumeError::Receipt { index, reason })?;
+    fn lease(&self, topic: &Topic, group: &Group, index: usize, text: &str) -> Result<(usize, (Offset, u64)), SettleError> {
+        let receipt = Receipt::verify(text, &self.0.secret).map_err(|reason| SettleError::Receipt { index, reason })?;
         let partition = receipt.partition.0 as usize;
         if receipt.topic != topic.id || receipt.group != group.id || partition >= group.partitions.len() {
-            return Err(ConsumeError::ForeignReceipt { index });
+            return Err(SettleError::ForeignReceipt { index });
         }
         Ok((partition, (receipt.offset, receipt.lease_id)))
     }
 }
 
-fn check_reason(reason: &str) -> Result<&str, ConsumeError> {
+fn check_reason(reason: &str) -> Result<&str, ParameterError> {
     in_range("length of `reason`", reason.len(), 0, REASON_BYTES_MAX)?;
     Ok(reason)
 }

@@ -1,0 +1,114 @@
+//! Dead letters of a group, listed: each request within bounds and with a place to go on.
+
+use super::cursor::Cursor;
+use super::find::FindGroupError;
+use crate::broker::parameter::{ParameterError, in_range};
+use crate::broker::{Broker, Held};
+use crate::log::{ReadError, ReadMemoryFull};
+use crate::shard::queues::request::{LetterRange, QueueError, QueueOp};
+use sagamq_api::headers::dead_letter;
+use sagamq_api::limits::{RECEIVE_RECORDS_DEFAULT, RECEIVE_RECORDS_MAX};
+use sagamq_api::queue::{DeadLetter, DeadLetterList, DeadLetterQuery};
+use sagamq_api::record::ConsumedRecord;
+use sagamq_api::{GroupName, Offset, TopicName};
+use std::sync::Arc;
+
+/// Why dead letters were not listed.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum DeadLetterError {
+    /// No such topic or group.
+    #[error(transparent)]
+    Find(#[from] FindGroupError),
+    /// A parameter is out of range, or does not go with another.
+    #[error(transparent)]
+    Parameter(#[from] ParameterError),
+    /// The group's shard refused.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    /// The dead letters could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// There is no memory for the dead letters now.
+    #[error(transparent)]
+    Overloaded(#[from] ReadMemoryFull),
+}
+
+impl Broker {
+    /// The group's dead letters that were neither redriven nor discarded, oldest first in each partition.
+    ///
+    /// # Errors
+    /// When there is no such group, a parameter is out of range, or storage fails.
+    pub async fn dead_letters(
+        &self,
+        topic: &TopicName,
+        group: &GroupName,
+        query: &DeadLetterQuery,
+    ) -> Result<DeadLetterList, DeadLetterError> {
+        Ok(self.dead_letters_held(topic, group, query).await?.into_value())
+    }
+
+    /// [`Broker::dead_letters`] with the answer's share of the memory, to be kept until it is sent.
+    ///
+    /// # Errors
+    /// As [`Broker::dead_letters`].
+    pub async fn dead_letters_held(
+        &self,
+        topic: &TopicName,
+        group: &GroupName,
+        query: &DeadLetterQuery,
+    ) -> Result<Held<DeadLetterList>, DeadLetterError> {
+        let (_, group) = self.group(topic, group)?;
+        let max = in_range("max_records", query.max_records.unwrap_or(RECEIVE_RECORDS_DEFAULT), 1, RECEIVE_RECORDS_MAX)? as usize;
+        let begin = Cursor::parse(query.cursor.as_deref(), &group)?;
+        let mut list = DeadLetterList { dead_letters: Vec::new(), next_cursor: None };
+        let partitions = group.partitions.iter().zip(&group.dead_letter_topic.partitions).enumerate().skip(begin.partition);
+        let mut wanted = Vec::new();
+        let mut left = max;
+        for (index, (of, letters)) in partitions {
+            let from = if index == begin.partition { begin.offset } else { Offset(0) };
+            // One more than fits, to know whether there is one.
+            let which = LetterRange::From { from, max: left + 1 };
+            let mut offsets = self.0.queue(of, |reply| QueueOp::DeadLetters { which, reply }).await?;
+            if offsets.len() > left {
+                list.next_cursor = Some(Cursor { partition: index, offset: offsets[left] }.to_string());
+                offsets.truncate(left);
+            }
+            left -= offsets.len();
+            wanted.push((index, Arc::clone(letters), offsets));
+            if list.next_cursor.is_some() {
+                break;
+            }
+        }
+        let pairs = wanted.iter().map(|(_, letters, offsets)| (Arc::clone(letters), offsets.clone())).collect();
+        let (found, budget) = self.read_offsets(pairs, RECEIVE_RECORDS_MAX).await?;
+        for ((index, letters, offsets), found) in wanted.iter().zip(found) {
+            if let Some(error) = found.error {
+                return Err(error.into());
+            }
+            let read = found.records.len() + found.gone.len();
+            for record in found.records {
+                let record = ConsumedRecord::new(letters.key.partition, record.offset, record.timestamp_ms, record.payload);
+                list.dead_letters.push(dead_letter_of(record));
+            }
+            if let Some(&offset) = offsets.get(read) {
+                // The bytes are used up.
+                list.next_cursor = Some(Cursor { partition: *index, offset }.to_string());
+                break;
+            }
+        }
+        Ok(Held::new(list, budget.into_share()))
+    }
+}
+
+fn dead_letter_of(record: ConsumedRecord) -> DeadLetter {
+    let header = |name: &str| record.headers.get(name).map(str::to_owned);
+    let number = |name: &str| header(name).and_then(|value| value.parse::<u64>().ok()).unwrap_or(0);
+    DeadLetter {
+        cause: header(dead_letter::CAUSE).unwrap_or_default(),
+        reason: header(dead_letter::REASON),
+        attempts: u32::try_from(number(dead_letter::ATTEMPTS)).unwrap_or(u32::MAX),
+        origin_offset: Offset(number(dead_letter::ORIGIN_OFFSET)),
+        dead_at_ms: number(dead_letter::AT),
+        record,
+    }
+}

@@ -1,0 +1,104 @@
+//! How far groups are, as their consumers and operators see it.
+
+use super::find::FindGroupError;
+use crate::broker::Broker;
+use crate::log::ReadError;
+use crate::log::budget::Budget;
+use crate::log::reader;
+use crate::shard::queues::request::{QueueError, QueueOp, SlotDescription};
+use crate::topic::{Group, GroupPartition};
+use futures_util::future::try_join_all;
+use sagamq_api::queue::{GroupDescription, GroupPartitionDescription};
+use sagamq_api::{GroupName, Offset, TopicName};
+use std::sync::Arc;
+
+/// Why a group was not described.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum DescribeGroupError {
+    /// No such topic or group.
+    #[error(transparent)]
+    Find(#[from] FindGroupError),
+    /// The group's shard refused.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    /// The age of a record could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+impl Broker {
+    /// The groups of a topic, by name.
+    ///
+    /// # Errors
+    /// When there is no such topic.
+    pub async fn groups(&self, topic: &TopicName) -> Result<Vec<GroupDescription>, DescribeGroupError> {
+        let mut descriptions = Vec::new();
+        for group in self.topic(topic).map_err(FindGroupError::from)?.groups() {
+            descriptions.push(self.describe(&group).await?);
+        }
+        Ok(descriptions)
+    }
+
+    /// How far a group is.
+    ///
+    /// # Errors
+    /// When there is no such group.
+    pub async fn describe_group(&self, topic: &TopicName, group: &GroupName) -> Result<GroupDescription, DescribeGroupError> {
+        let (_, group) = self.group(topic, group)?;
+        self.describe(&group).await
+    }
+
+    async fn describe(&self, group: &Arc<Group>) -> Result<GroupDescription, DescribeGroupError> {
+        // A few at a time: the age of a record that is not in memory costs the read of its batch.
+        let mut partitions = Vec::with_capacity(group.partitions.len());
+        for some in group.partitions.chunks(8) {
+            partitions.extend(try_join_all(some.iter().map(|partition| self.describe_partition(partition))).await?);
+        }
+        let sum = |field: fn(&GroupPartitionDescription) -> u64| partitions.iter().map(field).sum();
+        Ok(GroupDescription {
+            name: group.name.clone(),
+            lag_records: sum(|p| p.lag_records),
+            lag_seconds: partitions.iter().map(|p| p.lag_seconds).fold(0.0, f64::max),
+            in_flight: sum(|p| p.in_flight),
+            delayed: sum(|p| p.delayed),
+            dead_letters: sum(|p| p.dead_letters),
+            dead_letter_topic: group.dead_letter_topic.name.to_string(),
+            partitions,
+        })
+    }
+
+    async fn describe_partition(&self, of: &GroupPartition) -> Result<GroupPartitionDescription, DescribeGroupError> {
+        let slot = self.slot(of).await?;
+        let lag_seconds = match slot.oldest_unsettled {
+            None => 0.0,
+            Some(oldest) => self.age_seconds(of, oldest).await?,
+        };
+        Ok(GroupPartitionDescription {
+            partition: of.partition.key.partition,
+            ack_floor: slot.ack_floor,
+            next_offset: slot.next_fresh,
+            high_watermark: of.partition.high_watermark(),
+            lag_records: slot.lag,
+            lag_seconds,
+            in_flight: slot.in_flight,
+            delayed: slot.delayed,
+            dead_letters: slot.dead_letters,
+        })
+    }
+
+    pub(super) async fn slot(&self, of: &GroupPartition) -> Result<SlotDescription, QueueError> {
+        self.0.queue(of, |reply| QueueOp::Describe { reply }).await
+    }
+
+    async fn age_seconds(&self, of: &GroupPartition, offset: Offset) -> Result<f64, DescribeGroupError> {
+        let now_ms = i64::try_from(self.0.clock.now_ms()).unwrap_or(i64::MAX);
+        let (storage, partition) = (Arc::clone(&self.0.storage), Arc::clone(&of.partition));
+        let read = move || reader::read_at(&*storage, &partition, &[offset], &mut Budget::unshared(1, usize::MAX));
+        let found = if of.partition.read_tail(offset, 1).is_some() { read() } else { self.blocking(read).await };
+        match (found.records.first(), found.error) {
+            (Some(record), _) => Ok(now_ms.saturating_sub(record.timestamp_ms).max(0) as f64 / 1000.0),
+            (None, Some(error)) => Err(error.into()),
+            (None, None) => Ok(0.0),
+        }
+    }
+}

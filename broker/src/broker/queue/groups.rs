@@ -1,0 +1,213 @@
+//! Queue groups: made by their first receive, owned by the embedder, deleted.
+
+use super::find::FindGroupError;
+use crate::broker::Broker;
+use crate::broker::open::assemble_group;
+use crate::broker::topics::{TopicError, delete, group_ids, put};
+use crate::group::queue::QueueState;
+use crate::ids::TopicId;
+use crate::log::partition::Partition;
+use crate::shard::catalogue::CatalogueOp;
+use crate::shard::commit::WriteError;
+use crate::shard::input::Input;
+use crate::shard::queues::request::QueueError;
+use crate::storage::keys::MetaKey;
+use crate::topic::{Group, GroupEntry, NextIds, Topic, TopicKind};
+use core::convert::Infallible;
+use futures_util::future::try_join_all;
+use sagamq_api::names::dead_letter_topic;
+use sagamq_api::queue::StartPosition;
+use sagamq_api::topic::TopicConfig;
+use sagamq_api::{GroupName, NameError, TopicName};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Why a group was not made.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum CreateGroupError {
+    /// No such topic.
+    #[error(transparent)]
+    Topic(#[from] TopicError),
+    /// The group's dead-letter topic would have an illegal name.
+    #[error("the group's dead-letter topic would have an illegal name: {0}; use shorter names")]
+    DeadLetterName(#[from] NameError),
+    /// A topic has the name that the group's dead-letter topic needs.
+    #[error("a topic `{0}` exists already, but the group needs that name for its dead letters; use another group name")]
+    DeadLetterTopicTaken(TopicName),
+    /// The durable write failed or is not tried any more.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+}
+
+/// Why a group was not marked as needed.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum OwnGroupError {
+    /// No such topic or group.
+    #[error(transparent)]
+    Find(#[from] FindGroupError),
+    /// The durable write failed or is not tried any more.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+}
+
+/// Why a group was not deleted.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum DeleteGroupError {
+    /// No such topic or group.
+    #[error(transparent)]
+    Find(#[from] FindGroupError),
+    /// Somebody uses it.
+    #[error("group `{group}` of topic `{topic}` is in use: {reason}; stop its consumers first")]
+    InUse {
+        /// The topic.
+        topic: TopicName,
+        /// The group.
+        group: GroupName,
+        /// Who uses it.
+        reason: &'static str,
+    },
+    /// The group's shard refused.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    /// The durable write failed or is not tried any more.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+}
+
+impl Broker {
+    /// Makes a group if there is none; durable when it returns.
+    ///
+    /// # Errors
+    /// When there is no topic, the names are too long together, or the write fails.
+    pub async fn ensure_group(&self, topic: &TopicName, group: &GroupName, start: StartPosition) -> Result<(), CreateGroupError> {
+        self.group_or_new(&self.topic(topic)?, group, start).await.map(|_| ())
+    }
+
+    pub(super) async fn group_or_new(
+        &self,
+        topic: &Arc<Topic>,
+        name: &GroupName,
+        start: StartPosition,
+    ) -> Result<Arc<Group>, CreateGroupError> {
+        if let Some(group) = topic.group(name) {
+            return Ok(group);
+        }
+        let (broker, topic, name) = (self.clone(), Arc::clone(topic), name.clone());
+        self.finish(async move { broker.create_group(&topic, &name, start).await }).await
+    }
+
+    async fn create_group(&self, topic: &Arc<Topic>, name: &GroupName, start: StartPosition) -> Result<Arc<Group>, CreateGroupError> {
+        let mut next_ids = self.0.catalog.changes.lock().await;
+        // Somebody else may have made the group, or deleted the topic, while this one waited for its turn.
+        if let Some(group) = topic.group(name) {
+            return Ok(group);
+        }
+        if self.topic(&topic.name)?.id != topic.id {
+            // Another one has the name now. The caller asked for the one that is gone.
+            return Err(TopicError::NotFound(topic.name.clone()).into());
+        }
+        let letters_name = dead_letter_topic(&topic.name, name)?;
+        if self.0.catalog.topic(&letters_name).is_some() {
+            return Err(CreateGroupError::DeadLetterTopicTaken(letters_name));
+        }
+        let config = TopicConfig { partitions: topic.config.partitions, delivery_limit: 0, ..TopicConfig::default() };
+        let letters = self.new_topic(next_ids.topic, &letters_name, config, TopicKind::DeadLetters);
+        let (id, redrive) = group_ids(*next_ids);
+        let begin = |partition: &Arc<Partition>| match start {
+            StartPosition::Earliest => partition.log_start().0,
+            StartPosition::Latest => partition.high_watermark().0,
+        };
+        let entry = GroupEntry {
+            id: id.0,
+            name: name.clone(),
+            topic: topic.id.0,
+            start: topic.partitions.iter().map(begin).collect(),
+            dead_letter_topic: letters.id,
+            redrive: redrive.0,
+            created_at_ms: self.0.clock.now_ms(),
+            owned: false,
+        };
+        let after = NextIds { topic: next_ids.topic + 1, group: redrive.0 + 1 };
+        let mutations =
+            vec![put(MetaKey::Topic(TopicId(letters.id)), &letters), put(MetaKey::Group(id), &entry), put(MetaKey::NextIds, &after)];
+        self.write_meta(mutations).await?;
+        *next_ids = after;
+        let letters = self.add_topic(letters).await?;
+        let begin_at = &mut |_, start| Ok::<_, Infallible>(QueueState::starting_at(start));
+        let (group, slots) = assemble_group(&entry, topic, &letters, begin_at).unwrap_or_else(|never| match never {});
+        let mut by_shard: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for (key, slot) in slots {
+            by_shard.entry(key.partition.shard).or_default().push((key, slot));
+        }
+        for (shard, slots) in by_shard {
+            self.0.shard(shard).send(Input::Catalogue(CatalogueOp::AddSlots { slots })).await?;
+        }
+        let group = Arc::new(group);
+        topic.add_group(Arc::clone(&group));
+        Ok(group)
+    }
+
+    /// Marks a group as needed by the embedder: neither it nor its topic can be deleted any more. Durable when it returns.
+    ///
+    /// # Errors
+    /// When there is no such group, or the write fails.
+    pub async fn own_group(&self, topic: &TopicName, group: &GroupName) -> Result<(), OwnGroupError> {
+        let (broker, topic, group) = (self.clone(), topic.clone(), group.clone());
+        self.finish(async move {
+            let _changes = broker.0.catalog.changes.lock().await;
+            let (_, group) = broker.group(&topic, &group)?;
+            if !group.is_owned() {
+                let entry = GroupEntry { owned: true, ..group.entry() };
+                broker.write_meta(vec![put(MetaKey::Group(group.id), &entry)]).await?;
+                group.set_owned();
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Deletes a group with its dead letters. Its receipts are never valid again. A group that consumers use is not deleted: their
+    /// next receive would make it again, from its beginning.
+    ///
+    /// # Errors
+    /// When there is no such group, a receive is under way, records are leased, the embedder needs it, or the write fails.
+    pub async fn delete_group(&self, topic: &TopicName, group: &GroupName) -> Result<(), DeleteGroupError> {
+        let (broker, topic, group) = (self.clone(), topic.clone(), group.clone());
+        self.finish(async move {
+            let changes = broker.0.catalog.changes.lock().await;
+            let (topic, group) = broker.group(&topic, &group)?;
+            broker.close_group(&topic, &group).await?;
+            let letters = &group.dead_letter_topic;
+            let gone = vec![delete(MetaKey::Group(group.id)), delete(MetaKey::Topic(letters.id))];
+            broker.write_meta(gone).await.inspect_err(|_| group.open_again())?;
+            topic.remove_group(&group);
+            broker.0.catalog.remove(&letters.name);
+            letters.close();
+            group.gone.cancel();
+            drop(changes);
+            let partitions = letters.partitions.iter().map(|partition| partition.key).collect();
+            let slots = group.partitions.iter().flat_map(|partition| [partition.key, partition.redrive]).collect();
+            broker.remove(partitions, slots).await?;
+            broker.0.metrics.forget_group(&topic.name, &group.name);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Lets no receive of the group begin any more, or says why it cannot be deleted.
+    async fn close_group(&self, topic: &Topic, group: &Group) -> Result<(), DeleteGroupError> {
+        let in_use = |reason| Err(DeleteGroupError::InUse { topic: topic.name.clone(), group: group.name.clone(), reason });
+        if group.is_owned() {
+            return in_use("a part of this server needs it");
+        }
+        if !group.close_if_idle() {
+            return in_use("a receive is waiting");
+        }
+        let slots = try_join_all(group.partitions.iter().map(|of| self.slot(of))).await.inspect_err(|_| group.open_again())?;
+        if slots.iter().any(|slot| slot.in_flight > 0) {
+            group.open_again();
+            return in_use("records are leased");
+        }
+        Ok(())
+    }
+}

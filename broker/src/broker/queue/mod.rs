@@ -1,0 +1,38 @@
+//! Queue groups at the broker's door: their operations ask the shards, and each has its own error.
+
+mod cursor;
+mod dead_letters;
+mod deliveries;
+mod describe;
+mod find;
+mod groups;
+mod receive;
+mod redrive;
+mod reserve;
+mod settle;
+
+pub use dead_letters::DeadLetterError;
+pub use describe::DescribeGroupError;
+pub use find::FindGroupError;
+pub use groups::{CreateGroupError, DeleteGroupError, OwnGroupError};
+pub use receive::ReceiveError;
+pub use redrive::RedriveError;
+pub use settle::SettleError;
+
+use crate::broker::Inner;
+use crate::shard::input::Input;
+use crate::shard::queues::request::{QueueError, QueueOp, QueueRequest};
+use crate::topic::GroupPartition;
+use tokio::sync::oneshot;
+
+impl Inner {
+    /// Asks the shard that owns the group's state in a partition.
+    async fn queue<T>(
+        &self,
+        of: &GroupPartition,
+        op: impl FnOnce(oneshot::Sender<Result<T, QueueError>>) -> QueueOp,
+    ) -> Result<T, QueueError> {
+        let key = of.key;
+        self.ask(key.partition, |reply| Input::Queue(QueueRequest::Of { key, op: op(reply) })).await?
+    }
+}

@@ -1,0 +1,187 @@
+//! Receive: lease records to a consumer, with a long poll that costs nothing while nothing comes.
+//!
+//! The records are reserved, read within the bounds of the answer, and only then leased: what is not returned was never delivered, and
+//! a record that cannot be read costs neither itself nor its neighbours a delivery.
+
+use super::find::FindGroupError;
+use super::groups::CreateGroupError;
+use crate::broker::parameter::{ParameterError, in_range};
+use crate::broker::{Broker, Held};
+use crate::group::queue::LeaseTerms;
+use crate::log::{MemoryShare, ReadError, ReadMemoryFull};
+use crate::shard::queues::request::{QueueError, QueueOp, ReadOutcome};
+use crate::topic::{Group, Topic};
+use core::time::Duration;
+use futures_util::future::{join_all, try_join_all};
+use sagamq_api::limits::{LEASE_MS_DEFAULT, LEASE_MS_MAX, LEASE_MS_MIN, RECEIVE_RECORDS_DEFAULT, RECEIVE_RECORDS_MAX, WAIT_MS_MAX};
+use sagamq_api::queue::{Delivery, EmptyReason, ReceiveRequest, ReceiveResponse};
+use sagamq_api::{GroupName, TopicName};
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// How often a receive that is over looks again because something came between the look and the question why there was nothing.
+const LOOKS_MAX: usize = 3;
+
+/// How long a waiting receive relies on being woken; then it looks again.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// Why nothing was received.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ReceiveError {
+    /// There is no group, and none was made.
+    #[error(transparent)]
+    Create(#[from] CreateGroupError),
+    /// The topic or the group was deleted meanwhile.
+    #[error(transparent)]
+    Gone(#[from] FindGroupError),
+    /// A parameter is out of range.
+    #[error(transparent)]
+    Parameter(#[from] ParameterError),
+    /// The group's shard refused.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    /// The records could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// There is no memory for the answer now. Nothing was leased.
+    #[error(transparent)]
+    Overloaded(#[from] ReadMemoryFull),
+}
+
+impl Broker {
+    /// Leases records to the caller. The group is made by its first receive. With `auto_ack` the records are settled, durably,
+    /// before this returns.
+    ///
+    /// # Errors
+    /// When there is no such topic, a parameter is out of range, the records cannot be read, or there is no memory for the answer.
+    pub async fn receive(&self, topic: &TopicName, group: &GroupName, request: &ReceiveRequest) -> Result<ReceiveResponse, ReceiveError> {
+        Ok(self.receive_held(topic, group, request).await?.into_value())
+    }
+
+    /// [`Broker::receive`] with the answer's share of the memory, to be kept until it is sent.
+    ///
+    /// # Errors
+    /// As [`Broker::receive`].
+    pub async fn receive_held(
+        &self,
+        topic: &TopicName,
+        group: &GroupName,
+        request: &ReceiveRequest,
+    ) -> Result<Held<ReceiveResponse>, ReceiveError> {
+        let max = in_range("max_records", request.max_records.unwrap_or(RECEIVE_RECORDS_DEFAULT), 1, RECEIVE_RECORDS_MAX)?;
+        let wait_ms = in_range("wait_ms", request.wait_ms.unwrap_or(0), 0, WAIT_MS_MAX)?;
+        let lease_ms = in_range("lease_ms", request.lease_ms.unwrap_or(LEASE_MS_DEFAULT), LEASE_MS_MIN, LEASE_MS_MAX)?;
+        let terms = LeaseTerms { lease_ms, auto_ack: request.auto_ack };
+        let topic = self.topic(topic).map_err(CreateGroupError::from)?;
+        let group = self.group_or_new(&topic, group, request.start).await?;
+        let _receiving = group.receiving().ok_or_else(|| self.gone(&topic, &group))?;
+        let deadline = Instant::now() + Duration::from_millis(wait_ms);
+        let mut looks = 0;
+        loop {
+            // Registered before looking, so that what comes in between is not missed.
+            let notified = group.work.woken();
+            tokio::pin!(notified);
+            notified.as_mut().enable();
+            let (deliveries, share) = self.take(&topic, &group, max, terms).await?;
+            if !deliveries.is_empty() {
+                return Ok(Held::new(ReceiveResponse { deliveries, empty_reason: None }, share));
+            }
+            if Instant::now() >= deadline || self.is_shutting_down() {
+                looks += 1;
+                match self.why_empty(&group, terms.auto_ack).await? {
+                    None if looks < LOOKS_MAX => continue,
+                    // Others read whatever comes, each time.
+                    reason => {
+                        let empty_reason = Some(reason.unwrap_or(EmptyReason::AllLeased));
+                        return Ok(Held::new(ReceiveResponse { deliveries, empty_reason }, share));
+                    }
+                }
+            }
+            tokio::select! {
+                () = notified => {}
+                () = tokio::time::sleep_until(self.look_again_at(&group, deadline)) => {}
+                () = self.shutdown_begun() => {}
+                () = group.gone.cancelled() => return Err(self.gone(&topic, &group).into()),
+            }
+        }
+    }
+
+    /// When a waiting receive looks again without being woken.
+    fn look_again_at(&self, group: &Group, deadline: Instant) -> Instant {
+        let now_ms = self.0.clock.now_ms();
+        let due_ms = group.work.marked_from(0).into_iter().filter_map(|index| group.partitions[index].view.next_due_ms()).min();
+        let until_due = due_ms.map_or(LOOK_AGAIN, |due_ms| Duration::from_millis(due_ms.saturating_sub(now_ms) + 1));
+        deadline.min(Instant::now() + until_due.min(LOOK_AGAIN))
+    }
+
+    /// Reserves, reads and leases what there is. One partition that fails does not keep the others from being delivered.
+    async fn take(
+        &self,
+        topic: &Topic,
+        group: &Arc<Group>,
+        max: u32,
+        terms: LeaseTerms,
+    ) -> Result<(Vec<Delivery>, MemoryShare), ReceiveError> {
+        let reserved = self.reserve_records(group, max, terms.auto_ack).await?;
+        if reserved.is_empty() {
+            return Ok((Vec::new(), MemoryShare::default()));
+        }
+        let wanted = reserved.iter().map(|(of, reservation)| (Arc::clone(&of.partition), reservation.offsets.clone())).collect();
+        let (found, budget) = self.read_offsets(wanted, max).await?;
+        let mut error = None;
+        let leases = reserved.into_iter().zip(found).map(|((of, reservation), mut found)| {
+            if let Some(reason) = found.error.take() {
+                let (partition, count) = (of.key.partition.partition, found.failed.len());
+                tracing::error!(topic = %topic.name, group = %group.name, %partition, count, %reason, "records cannot be read");
+                error = Some(ReceiveError::from(reason));
+            }
+            let outcome =
+                ReadOutcome { read: found.records.iter().map(|record| record.offset).collect(), gone: found.gone, failed: found.failed };
+            async move {
+                let leased = self.0.queue(of, |reply| QueueOp::Lease { reservation, outcome, terms, reply }).await;
+                (of, leased, found.records)
+            }
+        });
+        let leases: Vec<_> = leases.collect();
+        let mut deliveries = Vec::new();
+        for (of, leased, records) in join_all(leases).await {
+            match leased {
+                Ok(leased) => deliveries.extend(self.deliveries(topic, group, of, leased, records)),
+                Err(reason) => error = Some(reason.into()),
+            }
+        }
+        if deliveries.len() >= max as usize {
+            // There may be more, and the wake-up for it was spent on this one.
+            group.work.wake();
+        }
+        match error {
+            // What else there was is delivered; the log has the error.
+            Some(error) if deliveries.is_empty() => Err(error),
+            _ => Ok((deliveries, budget.into_share())),
+        }
+    }
+
+    /// What keeps a group from getting records: what stops it in one partition says more than that others are at their end. `None`:
+    /// there is something.
+    async fn why_empty(&self, group: &Group, auto_ack: bool) -> Result<Option<EmptyReason>, ReceiveError> {
+        // Where there is no mark, everything is delivered and settled. One partition is asked all the same, and at the end all of them: a
+        // broker that has ended must say so, not "caught up" without an end.
+        let mut marked = group.work.marked_from(0);
+        if self.is_shutting_down() {
+            marked = (0..group.partitions.len()).collect();
+        } else if marked.is_empty() {
+            marked.push(0);
+        }
+        let asks = marked.iter().map(|&index| self.0.queue(&group.partitions[index], |reply| QueueOp::WhyEmpty { auto_ack, reply }));
+        let reasons: Option<Vec<EmptyReason>> = try_join_all(asks).await?.into_iter().collect();
+        let weight = |reason: &EmptyReason| match reason {
+            EmptyReason::CaughtUp => 0,
+            EmptyReason::AllLeased => 1,
+            EmptyReason::AllDelayed => 2,
+            EmptyReason::SettledRangesLimit => 3,
+            EmptyReason::PendingLimit => 4,
+            EmptyReason::InFlightLimit => 5,
+        };
+        Ok(reasons.map(|reasons| reasons.into_iter().max_by_key(weight).unwrap_or(EmptyReason::CaughtUp)))
+    }
+}

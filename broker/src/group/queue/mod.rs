@@ -1,0 +1,27 @@
+//! Queue groups: which records of a partition a group has settled, which are leased, and which wait for a redelivery.
+//!
+//! Everything here is pure: the clock, the jitter and the lease numbers are passed in, and nothing is written. The shard's
+//! task calls it, encodes the state it gets and puts it into the same commit as what follows from it (dead letters, records).
+
+mod codec;
+mod deliver;
+mod invariants;
+mod policy;
+mod ranges;
+mod receipt;
+mod settle;
+mod state;
+mod view;
+
+#[cfg(test)]
+mod bounds_tests;
+#[cfg(test)]
+mod model_tests;
+
+pub use codec::DecodeError;
+pub use deliver::{LeaseTerms, Leased, Reserved};
+pub use policy::QueuePolicy;
+pub use receipt::{Receipt, ReceiptError};
+pub use settle::{DeadLetterCause, DeadLettered, Redriven, Settled};
+pub use state::{HandOut, QueueState};
+pub(crate) use view::QueueView;
