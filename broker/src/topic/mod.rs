@@ -7,4 +7,4 @@ pub(crate) mod partitioner;
 
 pub(crate) use catalog::{Catalog, Topic};
 pub(crate) use entry::{GroupEntry, NextIds, TopicEntry, TopicKind};
-pub(crate) use group::{Group, GroupPartition, Receiving};
+pub(crate) use group::{Group, GroupPartition};
