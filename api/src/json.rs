@@ -68,9 +68,20 @@ impl JsonText {
 
     /// Takes a text that is well-formed already.
     pub(crate) fn bounded(raw: Box<RawValue>) -> Result<Self, JsonTextError> {
-        match depth(raw.get()) {
+        Self::check(raw.get())?;
+        Ok(Self(Arc::new(raw)))
+    }
+
+    /// Whether a text that is well-formed does not nest too deep.
+    pub(crate) fn check(json: &str) -> Result<(), JsonTextError> {
+        // Most texts have fewer openings than levels are allowed, and counting them is many times faster than following them.
+        let openings = json.bytes().filter(|byte| matches!(byte, b'[' | b'{')).count();
+        if json.starts_with('"') || openings <= JSON_DEPTH_MAX {
+            return Ok(());
+        }
+        match depth(json) {
             depth if depth > JSON_DEPTH_MAX => Err(JsonTextError::TooDeep { depth }),
-            _ => Ok(Self(Arc::new(raw))),
+            _ => Ok(()),
         }
     }
 

@@ -4,9 +4,7 @@ use crate::ids::{Offset, PartitionId};
 use crate::limits;
 use crate::names::TopicName;
 use crate::record::{ConsumedRecord, ProduceRecord};
-use core::fmt;
-use serde::de::{Error as _, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 #[cfg(feature = "openapi")]
 use utoipa::{IntoParams, ToSchema};
 
@@ -114,40 +112,8 @@ pub struct TopicList {
 #[serde(deny_unknown_fields)]
 pub struct ProduceRequest {
     /// Records, stored in this order within each partition; 1 to 10,000, with at most 200,000 headers together.
-    #[serde(deserialize_with = "records_in")]
+    #[serde(deserialize_with = "crate::record::records_in")]
     pub records: Vec<ProduceRecord>,
-}
-
-/// Reads records up to the bounds, so that a request is not taken into memory in order to be refused.
-fn records_in<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<ProduceRecord>, D::Error> {
-    struct Records;
-    impl<'de> Visitor<'de> for Records {
-        type Value = Vec<ProduceRecord>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a list of records")
-        }
-
-        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
-            let (mut records, mut headers) = (Vec::new(), 0);
-            while let Some(record) = list.next_element::<ProduceRecord>()? {
-                headers += record.headers.len();
-                if records.len() >= limits::PRODUCE_RECORDS_MAX {
-                    let max = limits::PRODUCE_RECORDS_MAX;
-                    return Err(A::Error::custom(format_args!("the request has more than {max} records: send them with several requests")));
-                }
-                if headers > limits::PRODUCE_HEADERS_MAX {
-                    let max = limits::PRODUCE_HEADERS_MAX;
-                    return Err(A::Error::custom(format_args!(
-                        "the records have more than {max} headers together: send them with several requests"
-                    )));
-                }
-                records.push(record);
-            }
-            Ok(records)
-        }
-    }
-    deserializer.deserialize_seq(Records)
 }
 
 /// Answer to a produce request: everything in it is on disk.

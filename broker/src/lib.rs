@@ -1,6 +1,6 @@
 //! The log engine of SagaMQ: shards, group commit, queue groups, idempotency, and their HTTP interface.
 //!
-//! A record's journey: `http/records.rs` checks its shape, `broker/produce.rs` finds its partition and encodes the batch, the task of
+//! A record's journey: `http/records.rs` checks its shape, `broker/produce/` finds its partition and encodes the batch, the task of
 //! the partition's shard (`shard/`) looks for a duplicate, gives the offset and stages a commit, the one committer writes what all
 //! shards have staged with one sync, and only then the high watermark rises and the answer goes out. Consumers lease it
 //! through `broker/queue/receive.rs` and the pure protocol in `group/queue/`.
@@ -22,10 +22,13 @@ mod shard;
 pub mod storage;
 mod topic;
 
-pub use broker::{Broker, BrokerConfig, CreateTopicError, Held, OpenError, ParameterError, ProduceError, ReadRequestError, TopicError};
 pub use broker::{
-    CreateGroupError, DeadLetterError, DeleteGroupError, DescribeGroupError, FindGroupError, OwnGroupError, ReceiveError, RedriveError,
-    SettleError,
+    Broker, BrokerConfig, CreateTopicError, Held, NewRecord, OpenError, ParameterError, ProduceError, Produced, ReadRequestError, Records,
+    TopicError,
+};
+pub use broker::{
+    CreateGroupError, DeadLetter, DeadLetterError, DeadLetters, DeleteGroupError, Delivered, DescribeGroupError, FindGroupError,
+    OwnGroupError, ReceiveError, Received, RedriveError, SettleError,
 };
 pub use embed::{EmbedError, ShardCommit, ShardEmbedder, Submitted};
 pub use group::queue::HandOut;

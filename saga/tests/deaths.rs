@@ -7,13 +7,12 @@ use bytes::Bytes;
 use common::{LIMIT, Node, refused, reply_to, succeeded};
 use core::ops::Range;
 use prometheus_client::registry::Registry;
-use sagamq_api::record::ProduceRecord;
 use sagamq_api::saga::{REPLY_TOPIC, SagaState};
 use sagamq_broker::env::{Random, SystemClock};
 use sagamq_broker::storage::crash::CrashStorage;
 use sagamq_broker::storage::memory::MemoryStorage;
 use sagamq_broker::storage::{Direction, Durability, Family, Mutation, Storage, StorageError, Visitor};
-use sagamq_broker::{Broker, BrokerConfig, Liveness, WriteError};
+use sagamq_broker::{Broker, BrokerConfig, Liveness, NewRecord, WriteError};
 use sagamq_saga::store::keys::SagaKey;
 use sagamq_saga::{Orchestrator, OrchestratorConfig, SagaError};
 use serde_json::{Value, json};
@@ -101,7 +100,7 @@ async fn a_reader_of_replies_that_panics_is_told() {
     let broker = open();
     let sagas = serve(&broker).await;
     let replies = REPLY_TOPIC.parse().expect("legal");
-    broker.produce(&replies, vec![ProduceRecord::text("no reply, but a record")], None).await.expect("stored");
+    broker.produce(&replies, vec![NewRecord::of("no reply, but a record")], None).await.expect("stored");
     sagas.shutdown().await;
     broker.shutdown().await;
 

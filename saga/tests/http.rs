@@ -118,7 +118,7 @@ async fn lists_are_not_taken_for_objects_in_any_body_of_the_orchestrator() {
     let metrics = HttpMetrics::register(&mut registry);
     let routes = sagamq_saga::http::router(node.sagas.clone());
     let app = application(routes, sagamq_saga::http::openapi(), Arc::new(registry), metrics, &HttpConfig::default());
-    let base = serve(app).await;
+    let base = serve(Router::new().fallback_service(app)).await;
     let client = reqwest::Client::builder().no_proxy().build().expect("a client");
     let id = uuid::Uuid::from_u128(1);
     let complete = |reply: &str| format!(r#"{{"instance":"{id}","step":"a","operation":"action","epoch":1,"reply":{reply}}}"#);
@@ -217,7 +217,7 @@ impl Api {
         let metrics = HttpMetrics::register(&mut registry);
         let routes = sagamq_saga::http::router(node.sagas.clone());
         let app = application(routes, sagamq_saga::http::openapi(), Arc::new(registry), metrics, &HttpConfig::default());
-        Self { client: reqwest::Client::new(), base: serve(app).await }
+        Self { client: reqwest::Client::new(), base: serve(Router::new().fallback_service(app)).await }
     }
 
     async fn ask(&self, request: reqwest::RequestBuilder) -> (u16, Value) {

@@ -4,8 +4,8 @@ mod common;
 
 use common::{Books, Node, ORDER, refused, reply_to, spawn_workers, succeeded};
 use sagamq_api::headers::saga as headers;
-use sagamq_api::record::ProduceRecord;
 use sagamq_api::saga::{CallOutcome, CancelSaga, SagaQuery, SagaState, StepState};
+use sagamq_broker::NewRecord;
 use sagamq_broker::env::ManualClock;
 use sagamq_broker::storage::crash::CrashStorage;
 use sagamq_broker::storage::{Durability, Family, Mutation, Storage};
@@ -158,12 +158,12 @@ async fn reply_records_count_like_replies() {
     let id = node.start("order", json!({"order": "1", "behave": ""})).await.expect("started").id;
     let (call, _) = node.next_command("stock.commands").await;
     let record = |outcome: &str, epoch: u32| {
-        let record = ProduceRecord::json(&json!({"by": "record"})).expect("json");
+        let record = NewRecord::of(json!({"by": "record"}).to_string());
         let record = record.with_header(headers::INSTANCE, call.instance.to_string()).with_header(headers::STEP, call.step.to_string());
         let record = record.with_header(headers::OPERATION, "action").with_header(headers::EPOCH, epoch.to_string());
         record.with_header(headers::OUTCOME, outcome).with_partition(call.reply_partition)
     };
-    let garbage = ProduceRecord::text("no reply at all").with_partition(call.reply_partition);
+    let garbage = NewRecord::of("no reply at all").with_partition(call.reply_partition);
     let records = vec![garbage, record("refused", 7), record("succeeded", 1), record("succeeded", 1)];
     node.broker.produce(&"saga.replies".parse().expect("legal"), records, None).await.expect("stored");
     let saga = node.until(id, |saga| saga.steps[0].state == StepState::Succeeded).await;

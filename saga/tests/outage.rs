@@ -6,7 +6,7 @@ mod common;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Json, Router, routing::post};
-use common::{Books, LIMIT, Node, ORDER, reply_to};
+use common::{Books, LIMIT, Node, ORDER, call_of, reply_to};
 use core::time::Duration;
 use sagamq_api::saga::{Call, CallOutcome, SagaDescription, SagaState};
 use sagamq_broker::env::ManualClock;
@@ -66,7 +66,7 @@ impl Drill {
         let request = sagamq_api::queue::ReceiveRequest { max_records: Some(most), ..Default::default() };
         let (topic, group) = (topic.parse().expect("legal"), "workers".parse().expect("legal"));
         let received = self.node.broker.receive(&topic, &group, &request).await.expect("the topic is there");
-        received.deliveries.into_iter().map(|delivery| delivery.record.json().expect("a call")).collect()
+        received.deliveries.iter().map(call_of).collect()
     }
 
     async fn answer(&self, calls: Vec<Call>) {

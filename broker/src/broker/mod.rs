@@ -4,7 +4,6 @@ mod held;
 mod open;
 mod parameter;
 mod produce;
-mod produce_once;
 mod queue;
 mod read;
 mod topics;
@@ -12,12 +11,12 @@ mod topics;
 pub use held::Held;
 pub use open::OpenError;
 pub use parameter::ParameterError;
-pub use produce::ProduceError;
+pub use produce::{NewRecord, ProduceError, Produced};
 pub use queue::{
-    CreateGroupError, DeadLetterError, DeleteGroupError, DescribeGroupError, FindGroupError, OwnGroupError, ReceiveError, RedriveError,
-    SettleError,
+    CreateGroupError, DeadLetter, DeadLetterError, DeadLetters, DeleteGroupError, Delivered, DescribeGroupError, FindGroupError,
+    OwnGroupError, ReceiveError, Received, RedriveError, SettleError,
 };
-pub use read::ReadRequestError;
+pub use read::{ReadRequestError, Records};
 pub use topics::{CreateTopicError, TopicError};
 
 use crate::env::{Clock, Random};

@@ -10,8 +10,7 @@ use crate::log::reader::{self, Found};
 use crate::log::{ReadError, ReadMemoryFull};
 use core::time::Duration;
 use sagamq_api::limits::{RECEIVE_RECORDS_DEFAULT, RECEIVE_RECORDS_MAX, RESPONSE_BYTES_MAX, WAIT_MS_MAX};
-use sagamq_api::record::ConsumedRecord;
-use sagamq_api::topic::{ReadQuery, ReadResponse};
+use sagamq_api::topic::ReadQuery;
 use sagamq_api::{Offset, PartitionId, TopicName};
 use std::sync::Arc;
 
@@ -42,12 +41,25 @@ pub enum ReadRequestError {
     Overloaded(#[from] ReadMemoryFull),
 }
 
+/// Records of one partition.
+#[derive(Clone, Debug)]
+pub struct Records {
+    /// In the order of their offsets.
+    pub records: Vec<StoredRecord>,
+    /// Where to read on.
+    pub next_offset: Offset,
+    /// First offset that is still there.
+    pub log_start: Offset,
+    /// Offset after the last durable record.
+    pub high_watermark: Offset,
+}
+
 impl Broker {
     /// Records of one partition. Waits for a first one if it was asked to.
     ///
     /// # Errors
-    /// When there is no such partition, a parameter or the offset is out of range, or storage fails.
-    pub async fn read(&self, topic: &TopicName, partition: PartitionId, query: &ReadQuery) -> Result<ReadResponse, ReadRequestError> {
+    /// When there is no such partition, a parameter or the offset is out of range, storage fails, or there is no memory for the answer.
+    pub async fn read(&self, topic: &TopicName, partition: PartitionId, query: &ReadQuery) -> Result<Records, ReadRequestError> {
         Ok(self.read_held(topic, partition, query).await?.into_value())
     }
 
@@ -55,12 +67,7 @@ impl Broker {
     ///
     /// # Errors
     /// As [`Broker::read`].
-    pub async fn read_held(
-        &self,
-        topic: &TopicName,
-        partition: PartitionId,
-        query: &ReadQuery,
-    ) -> Result<Held<ReadResponse>, ReadRequestError> {
+    pub async fn read_held(&self, topic: &TopicName, partition: PartitionId, query: &ReadQuery) -> Result<Held<Records>, ReadRequestError> {
         let topic = self.topic(topic)?;
         let partition = topic.partition(partition).ok_or_else(|| ReadRequestError::PartitionNotFound {
             topic: topic.name.clone(),
@@ -94,15 +101,8 @@ impl Broker {
             budget.wait().await.map_err(refused)?;
         };
         let next_offset = records.last().map_or(from, |record| record.offset.next());
-        let consumed =
-            |record: StoredRecord| ConsumedRecord::new(partition.key.partition, record.offset, record.timestamp_ms, record.payload);
-        let response = ReadResponse {
-            records: records.into_iter().map(consumed).collect(),
-            next_offset,
-            log_start_offset: partition.log_start(),
-            high_watermark: partition.high_watermark(),
-        };
-        Ok(Held::new(response, budget.into_share()))
+        let (log_start, high_watermark) = (partition.log_start(), partition.high_watermark());
+        Ok(Held::new(Records { records, next_offset, log_start, high_watermark }, budget.into_share()))
     }
 
     /// Waits until there is a record at `from`, the time is over, or the broker shuts down.

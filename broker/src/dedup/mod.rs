@@ -85,13 +85,13 @@ pub(crate) enum KeyScope {
 }
 
 /// Hash of an idempotency key.
-pub(crate) fn hash_key(scope: KeyScope, key: &str) -> Hash {
+pub(crate) fn hash_key(scope: KeyScope, key: &[u8]) -> Hash {
     let mut hasher = blake3::Hasher::new();
     hasher.update(match scope {
         KeyScope::Request => b"Q",
         KeyScope::Record => b"R",
     });
-    hasher.update(key.as_bytes());
+    hasher.update(key);
     truncate(hasher.finalize())
 }
 
@@ -198,7 +198,7 @@ mod tests {
             |headers: &[(&str, &str)]| fingerprint(&Payload { headers: headers.iter().copied().collect(), ..payload("a") }, None, None);
         assert_eq!(with(&[("a", "1"), ("b", "2")]), with(&[("b", "2"), ("a", "1")]));
         assert_ne!(with(&[("a", "1"), ("a", "2")]), with(&[("a", "2"), ("a", "1")]));
-        assert_ne!(hash_key(KeyScope::Request, "k"), hash_key(KeyScope::Record, "k"));
+        assert_ne!(hash_key(KeyScope::Request, b"k"), hash_key(KeyScope::Record, b"k"));
         assert_ne!(hash_share(1, plain), hash_share(2, plain), "each claim of a key has shares of its own");
     }
 }

@@ -8,13 +8,10 @@
 
 use crate::http::config::HttpConfig;
 use crate::http::problem::ApiError;
-use axum::extract::{Request, State};
-use axum::middleware::Next;
-use axum::response::Response;
 use core::time::Duration;
 use sagamq_api::ErrorCode;
 use sagamq_api::limits::{BODY_BYTES_MAX, PRODUCE_HEADERS_MAX, PRODUCE_RECORDS_MAX};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
@@ -65,23 +62,61 @@ impl Admission {
             draining: config.draining.clone(),
         }
     }
+
+    /// Waits for a turn at a budget.
+    async fn turn(&self, budget: &Arc<Semaphore>, bytes: usize, max: usize) -> Result<OwnedSemaphorePermit, ApiError> {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        // Nothing is free while somebody waits, so nobody is overtaken.
+        if let Ok(permit) = Arc::clone(budget).try_acquire_many_owned(bytes) {
+            return Ok(permit);
+        }
+        let turn = tokio::time::timeout(self.turn_wait, Arc::clone(budget).acquire_many_owned(bytes));
+        let turn = tokio::select! {
+            turn = turn => turn,
+            () = self.draining.cancelled() => return Err(draining()),
+        };
+        let Ok(Ok(permit)) = turn else {
+            let detail =
+                format!("requests of more than {max} bytes together are being worked on, and there was no turn for this one: try again");
+            return Err(ApiError::new(ErrorCode::Overloaded, detail));
+        };
+        Ok(permit)
+    }
 }
 
-/// What one request has taken of the budgets, in its extensions.
+/// What one request has taken of the budgets, in its extensions. It is given back when the request is answered, or with the last clone when
+/// its client went away.
 #[derive(Clone, Debug)]
-pub(super) struct Ticket {
+pub(super) struct Ticket(Arc<Taking>);
+
+#[derive(Debug)]
+struct Taking {
     admission: Arc<Admission>,
-    taken: Arc<Mutex<Vec<OwnedSemaphorePermit>>>,
+    taken: Mutex<Taken>,
+}
+
+/// One share of each budget.
+#[derive(Debug, Default)]
+struct Taken {
+    body: Option<OwnedSemaphorePermit>,
+    parsed: Option<OwnedSemaphorePermit>,
 }
 
 impl Ticket {
+    pub(super) fn new(admission: &Arc<Admission>) -> Self {
+        Self(Arc::new(Taking { admission: Arc::clone(admission), taken: Mutex::default() }))
+    }
+
     /// Takes memory for a body of at most this length.
     ///
     /// # Errors
     /// When the budget stays taken, or the server is about to end.
     pub(super) async fn admit(&self, bytes: usize) -> Result<(), ApiError> {
-        let admission = &self.admission;
-        self.take(&admission.bodies, bytes.clamp(BODY_BYTES_LEAST, admission.bodies_max), admission.bodies_max).await
+        let admission = &self.0.admission;
+        let bytes = bytes.clamp(BODY_BYTES_LEAST, admission.bodies_max);
+        let permit = admission.turn(&admission.bodies, bytes, admission.bodies_max).await?;
+        self.taken().body = Some(permit);
+        Ok(())
     }
 
     /// Takes memory for what is in the body, if that is much more than its length.
@@ -93,40 +128,36 @@ impl Ticket {
         if bytes <= body.len() || body.len() <= BODY_BYTES_LEAST {
             return Ok(());
         }
-        self.take(&self.admission.parsed, bytes, PARSED_BYTES_MAX).await
+        let admission = &self.0.admission;
+        let permit = admission.turn(&admission.parsed, bytes, PARSED_BYTES_MAX).await?;
+        self.taken().parsed = Some(permit);
+        Ok(())
     }
 
-    async fn take(&self, budget: &Arc<Semaphore>, bytes: usize, max: usize) -> Result<(), ApiError> {
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        let turn = tokio::time::timeout(self.admission.turn_wait, Arc::clone(budget).acquire_many_owned(bytes));
-        let turn = tokio::select! {
-            turn = turn => turn,
-            () = self.admission.draining.cancelled() => return Err(draining()),
-        };
-        let Ok(Ok(permit)) = turn else {
-            let detail =
-                format!("requests of more than {max} bytes together are being worked on, and there was no turn for this one: try again");
-            return Err(ApiError::new(ErrorCode::Overloaded, detail));
-        };
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner).push(permit);
-        Ok(())
+    fn taken(&self) -> MutexGuard<'_, Taken> {
+        self.0.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives back what was taken.
+    pub(super) fn give_back(&self) {
+        *self.taken() = Taken::default();
     }
 
     /// A body of this length is read and taken apart: a small one is not counted any longer.
     pub(super) fn done(&self, bytes: usize) {
         if bytes <= SMALL_BODY_BYTES {
-            self.taken.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            self.give_back();
         }
     }
 
     /// How long a body of this length may take to arrive.
     pub(super) fn body_time(&self, bytes: usize) -> Duration {
-        self.admission.body_time + Duration::from_secs(bytes as u64 / BODY_BYTES_PER_SECOND)
+        self.0.admission.body_time + Duration::from_secs(bytes as u64 / BODY_BYTES_PER_SECOND)
     }
 
     /// Cancelled when the server is told to end.
     pub(super) fn draining(&self) -> &CancellationToken {
-        &self.admission.draining
+        &self.0.admission.draining
     }
 }
 
@@ -141,21 +172,12 @@ pub(super) fn draining() -> ApiError {
     ApiError::new(ErrorCode::ShuttingDown, "the server is shutting down and does not wait for the rest of the request; nothing was stored")
 }
 
-/// Gives the request its ticket, and back what it has taken when it is answered or its client went away.
-pub(super) async fn admit(State(admission): State<Arc<Admission>>, mut request: Request, next: Next) -> Response {
-    let ticket = Ticket { admission, taken: Arc::default() };
-    request.extensions_mut().insert(ticket.clone());
-    let response = next.run(request).await;
-    ticket.taken.lock().unwrap_or_else(PoisonError::into_inner).clear();
-    response
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn ticket(admission: &Arc<Admission>) -> Ticket {
-        Ticket { admission: Arc::clone(admission), taken: Arc::default() }
+        Ticket::new(admission)
     }
 
     #[tokio::test]

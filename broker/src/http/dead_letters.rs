@@ -1,14 +1,20 @@
 //! Dead letters of a group: list them, deliver them again, discard them.
 
-use crate::broker::Broker;
+use crate::broker::{Broker, DeadLetter, DeadLetters};
 use crate::http::extract::{GroupPath, JsonBody, PathParams, QueryParams};
-use crate::http::held::HeldJson;
+use crate::http::held::{RECORD_BYTES, written};
 use crate::http::problem::ApiError;
+use crate::log::batch::StoredRecord;
 use axum::extract::State;
+use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use sagamq_api::queue::{DeadLetterList, DeadLetterQuery, DiscardRequest, DiscardResponse, RedriveRequest, RedriveResponse};
+use sagamq_api::record::write::{self, RecordOut};
 use sagamq_api::{Problem, routes};
+
+/// What stands beside a dead letter's record in an answer, about.
+const LETTER_BYTES: usize = 128;
 
 pub(super) fn routes() -> Router<Broker> {
     Router::new()
@@ -32,8 +38,40 @@ async fn list(
     State(broker): State<Broker>,
     PathParams(path): PathParams<GroupPath>,
     QueryParams(query): QueryParams<DeadLetterQuery>,
-) -> Result<HeldJson<DeadLetterList>, ApiError> {
-    Ok(HeldJson(broker.dead_letters_held(&path.topic, &path.group, &query).await?))
+) -> Result<Response, ApiError> {
+    let letters = broker.dead_letters_held(&path.topic, &path.group, &query).await?;
+    let size = |letter: &DeadLetter| LETTER_BYTES + RECORD_BYTES + letter.record.payload.len();
+    Ok(written(letters, |letters| letters.dead_letters.iter().map(size).sum(), write_letters))
+}
+
+/// Writes a [`DeadLetterList`].
+fn write_letters(letters: &DeadLetters, out: &mut Vec<u8>) {
+    out.extend_from_slice(br#"{"dead_letters":["#);
+    for (index, letter) in letters.dead_letters.iter().enumerate() {
+        let DeadLetter { cause, reason, attempts, origin_offset, dead_at_ms, partition, record } = letter;
+        out.extend_from_slice(if index == 0 { br#"{"cause":"# } else { br#",{"cause":"# });
+        write::text(out, cause);
+        if let Some(reason) = reason {
+            out.extend_from_slice(br#","reason":"#);
+            write::text(out, reason);
+        }
+        out.extend_from_slice(br#","attempts":"#);
+        write::json(out, attempts);
+        out.extend_from_slice(br#","origin_offset":"#);
+        write::json(out, origin_offset);
+        out.extend_from_slice(br#","dead_at_ms":"#);
+        write::json(out, dead_at_ms);
+        out.extend_from_slice(br#","record":{"#);
+        let StoredRecord { offset, timestamp_ms, payload } = record;
+        write::fields(out, RecordOut { partition: *partition, offset: *offset, timestamp_ms: *timestamp_ms, payload });
+        out.extend_from_slice(b"}}");
+    }
+    out.push(b']');
+    if let Some(cursor) = &letters.next_cursor {
+        out.extend_from_slice(br#","next_cursor":"#);
+        write::text(out, cursor);
+    }
+    out.push(b'}');
 }
 
 /// Delivers dead letters to the group again, with a fresh count of deliveries. The body may be left out: all of them, as far as

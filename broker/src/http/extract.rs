@@ -45,15 +45,42 @@ pub struct JsonBody<T, const MAX: usize = CONTROL_BYTES_MAX>(pub T);
 impl<T: DeserializeOwned, S: Send + Sync, const MAX: usize> FromRequest<S> for JsonBody<T, MAX> {
     type Rejection = ApiError;
 
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        RawJson::<MAX>::from_request(request, state).await?.read().map(Self)
+    }
+}
+
+/// As [`JsonBody`], for types that borrow from the body.
+#[derive(Clone, Debug)]
+pub(super) struct RawJson<const MAX: usize> {
+    body: Bytes,
+    ticket: Option<Ticket>,
+}
+
+impl<const MAX: usize> RawJson<MAX> {
+    /// Its bytes.
+    pub(super) fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    /// Takes it apart.
+    pub(super) fn read<'de, T: Deserialize<'de>>(&'de self) -> Result<T, ApiError> {
+        let value = parse_json(&self.body)?;
+        if let Some(ticket) = &self.ticket {
+            ticket.done(self.body.len());
+        }
+        Ok(value)
+    }
+}
+
+impl<S: Send + Sync, const MAX: usize> FromRequest<S> for RawJson<MAX> {
+    type Rejection = ApiError;
+
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
         require_type(&request, "JSON with `content-type: application/json`", is_json)?;
         let ticket = request.extensions().get::<Ticket>().cloned();
         let body = read_body(request, MAX, ticket.as_ref()).await?;
-        let value = parse_json(&body)?;
-        if let Some(ticket) = ticket {
-            ticket.done(body.len());
-        }
-        Ok(Self(value))
+        Ok(Self { body, ticket })
     }
 }
 
@@ -153,7 +180,7 @@ async fn read_body(request: Request, max: usize, ticket: Option<&Ticket>) -> Res
         }
         return Err(refusal);
     }
-    let mut body = BytesMut::with_capacity(if is_known { expected.min(max) } else { 0 });
+    let mut body = Gathered { first: Bytes::new(), all: BytesMut::new(), expected: if is_known { expected.min(max) } else { 0 } };
     // Without a ticket, which every request of a server has, nothing is bounded.
     let time = ticket.map_or(Duration::MAX, |ticket| ticket.body_time(expected.min(max)));
     let whole = async {
@@ -163,7 +190,7 @@ async fn read_body(request: Request, max: usize, ticket: Option<&Ticket>) -> Res
                 let_by(&mut chunks).await;
                 return Err(too_large());
             }
-            body.extend_from_slice(&chunk);
+            body.push(chunk);
         }
         Ok(())
     };
@@ -182,11 +209,41 @@ async fn read_body(request: Request, max: usize, ticket: Option<&Ticket>) -> Res
         })?,
         () = drained => return Err(draining()),
     }
-    let body = body.freeze();
+    let body = body.whole();
     if let Some(ticket) = ticket {
         ticket.parse(&body).await?;
     }
     Ok(body)
+}
+
+/// A body while it comes. One that comes in one piece, as small ones do, is not copied.
+struct Gathered {
+    first: Bytes,
+    /// Everything, once there is a second piece.
+    all: BytesMut,
+    expected: usize,
+}
+
+impl Gathered {
+    fn len(&self) -> usize {
+        self.first.len().max(self.all.len())
+    }
+
+    fn push(&mut self, piece: Bytes) {
+        if self.first.is_empty() {
+            self.first = piece;
+            return;
+        }
+        if self.all.is_empty() {
+            self.all.reserve(self.expected.max(self.first.len() + piece.len()));
+            self.all.extend_from_slice(&self.first);
+        }
+        self.all.extend_from_slice(&piece);
+    }
+
+    fn whole(self) -> Bytes {
+        if self.all.is_empty() { self.first } else { self.all.freeze() }
+    }
 }
 
 /// Reads what is left of a refused body and forgets it, up to a bound of bytes and of time.
@@ -239,8 +296,8 @@ fn is_yaml(essence: &str) -> bool {
     matches!(essence, "application/yaml" | "application/x-yaml" | "text/yaml" | "text/x-yaml" | "text/vnd.yaml")
 }
 
-fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
-    let body = if body.trim_ascii().is_empty() { b"{}" } else { body };
+fn parse_json<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Result<T, ApiError> {
+    let body: &'de [u8] = if body.trim_ascii().is_empty() { b"{}" } else { body };
     let mut input = serde_json::Deserializer::from_slice(body);
     let error = match T::deserialize(Objects(&mut input)).and_then(|value| input.end().map(|()| value)) {
         Ok(value) => return Ok(value),
@@ -337,24 +394,25 @@ fn name_opening<N: core::str::FromStr<Err = NameError>>() -> Option<String> {
 mod tests {
     use super::*;
     use sagamq_api::queue::ReceiveRequest;
-    use sagamq_api::topic::{CreateTopic, ProduceRequest};
+    use sagamq_api::record::RecordsIn;
+    use sagamq_api::topic::CreateTopic;
 
-    fn code<T: DeserializeOwned + core::fmt::Debug>(body: &str) -> (ErrorCode, String) {
+    fn code<'de, T: Deserialize<'de> + core::fmt::Debug>(body: &'de str) -> (ErrorCode, String) {
         let problem = parse_json::<T>(body.as_bytes()).expect_err("refused").into_problem();
         (problem.code, problem.detail)
     }
 
     #[test]
     fn a_refused_body_names_the_field() {
-        let (wrong, detail) = code::<ProduceRequest>(r#"{"records":[{"value":1},{"key":7}]}"#);
+        let (wrong, detail) = code::<RecordsIn<'_>>(r#"{"records":[{"value":1},{"key":7}]}"#);
         assert_eq!(wrong, ErrorCode::InvalidRequest);
         assert!(detail.contains("records[1].key"), "{detail}");
-        let (unknown, detail) = code::<ProduceRequest>(r#"{"records":[{"val":1}]}"#);
+        let (unknown, detail) = code::<RecordsIn<'_>>(r#"{"records":[{"val":1}]}"#);
         assert_eq!(unknown, ErrorCode::InvalidRequest);
         assert!(detail.contains("`val`"), "{detail}");
-        assert_eq!(code::<ProduceRequest>("").0, ErrorCode::InvalidRequest, "`records` is missing");
-        assert_eq!(code::<ProduceRequest>("{\"records\":").0, ErrorCode::MalformedRequest);
-        assert_eq!(code::<ProduceRequest>("{\"records\":[]} {}").0, ErrorCode::MalformedRequest);
+        assert_eq!(code::<RecordsIn<'_>>("").0, ErrorCode::InvalidRequest, "`records` is missing");
+        assert_eq!(code::<RecordsIn<'_>>("{\"records\":").0, ErrorCode::MalformedRequest);
+        assert_eq!(code::<RecordsIn<'_>>("{\"records\":[]} {}").0, ErrorCode::MalformedRequest);
         assert_eq!(code::<CreateTopic>(r#"{"name":"a/b"}"#).0, ErrorCode::InvalidName);
         assert_eq!(code::<CreateTopic>(r#"{"name":""}"#).0, ErrorCode::InvalidName);
         assert_eq!(code::<CreateTopic>(r#"{"name":3}"#).0, ErrorCode::InvalidRequest);
@@ -386,7 +444,8 @@ mod tests {
 
     #[test]
     fn what_a_parser_says_is_clipped_and_keeps_the_place() {
-        let (code, detail) = code::<ProduceRequest>(&format!("{{\"records\":\"{}\"}}", "é".repeat(100_000)));
+        let long = format!("{{\"records\":\"{}\"}}", "é".repeat(100_000));
+        let (code, detail) = code::<RecordsIn<'_>>(&long);
         assert_eq!(code, ErrorCode::InvalidRequest);
         assert!(detail.len() < 800 && detail.contains("at line 1 column"), "{detail}");
     }

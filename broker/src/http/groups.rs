@@ -1,18 +1,24 @@
 //! Queue groups: receive and settle records, describe and delete groups.
 
-use crate::broker::Broker;
+use crate::broker::{Broker, Delivered, Received};
 use crate::http::extract::{GroupPath, JsonBody, PathParams, TopicPath};
-use crate::http::held::HeldJson;
+use crate::http::held::{RECORD_BYTES, written};
 use crate::http::problem::ApiError;
+use crate::log::batch::StoredRecord;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use sagamq_api::queue::{
     AckRequest, ExtendRequest, GroupDescription, GroupList, NackRequest, ReceiveRequest, ReceiveResponse, SettleResponse, TerminateRequest,
 };
+use sagamq_api::record::write::{self, RecordOut};
 use sagamq_api::routes::{GROUP, routed};
 use sagamq_api::{Problem, routes};
+
+/// What a receipt and a lease take in an answer, about.
+const RECEIPT_BYTES: usize = 128;
 
 pub(super) fn routes() -> Router<Broker> {
     Router::new()
@@ -69,8 +75,38 @@ async fn receive(
     State(broker): State<Broker>,
     PathParams(path): PathParams<GroupPath>,
     JsonBody(request): JsonBody<ReceiveRequest>,
-) -> Result<HeldJson<ReceiveResponse>, ApiError> {
-    Ok(HeldJson(broker.receive_held(&path.topic, &path.group, &request).await?))
+) -> Result<Response, ApiError> {
+    let received = broker.receive_held(&path.topic, &path.group, &request).await?;
+    let size = |delivered: &Delivered| RECEIPT_BYTES + RECORD_BYTES + delivered.record.payload.len();
+    Ok(written(received, |received| received.deliveries.iter().map(size).sum(), write_received))
+}
+
+/// Writes a [`ReceiveResponse`].
+fn write_received(received: &Received, out: &mut Vec<u8>) {
+    out.extend_from_slice(br#"{"deliveries":["#);
+    for (index, delivered) in received.deliveries.iter().enumerate() {
+        let Delivered { receipt, attempt, lease_until_ms, handed_out_ago_ms, partition, record } = delivered;
+        out.extend_from_slice(if index == 0 { br#"{"receipt":"# } else { br#",{"receipt":"# });
+        write::text(out, receipt);
+        out.extend_from_slice(br#","attempt":"#);
+        write::json(out, attempt);
+        out.extend_from_slice(br#","lease_until_ms":"#);
+        write::json(out, lease_until_ms);
+        if let Some(ago_ms) = handed_out_ago_ms {
+            out.extend_from_slice(br#","handed_out_ago_ms":"#);
+            write::json(out, ago_ms);
+        }
+        out.push(b',');
+        let StoredRecord { offset, timestamp_ms, payload } = record;
+        write::fields(out, RecordOut { partition: *partition, offset: *offset, timestamp_ms: *timestamp_ms, payload });
+        out.push(b'}');
+    }
+    out.push(b']');
+    if let Some(reason) = &received.empty_reason {
+        out.extend_from_slice(br#","empty_reason":"#);
+        write::json(out, reason);
+    }
+    out.push(b'}');
 }
 
 /// Acknowledges records: they are done. Durable when it is answered.

@@ -9,15 +9,11 @@
 
 use crate::http::config::HttpConfig;
 use crate::http::problem::ApiError;
-use axum::extract::{Request, State};
 use axum::http::header::{HOST, ORIGIN};
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, Method, Uri};
-use axum::middleware::Next;
-use axum::response::Response;
 use core::net::IpAddr;
 use sagamq_api::ErrorCode;
-use std::sync::Arc;
 
 /// Whether a page of the same origin, of the same site or of another one makes the request; sent by browsers only.
 const SEC_FETCH_SITE: &str = "sec-fetch-site";
@@ -39,10 +35,11 @@ impl Guard {
         }
     }
 
-    fn check(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), ApiError> {
-        let named: Vec<&str> = headers.get_all(HOST).iter().map(text).chain(uri.authority().map(Authority::as_str)).collect();
+    /// Refuses what comes from a page that may not ask.
+    pub(super) fn check(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), ApiError> {
+        let named = || headers.get_all(HOST).iter().map(text).chain(uri.authority().map(Authority::as_str));
         if self.checks_hosts
-            && let Some(host) = named.iter().find(|host| !self.knows(host))
+            && let Some(host) = named().find(|host| !self.knows(host))
         {
             let detail = format!(
                 "the request is addressed to `{}`, which is no name of this server: use localhost or the address it listens on, or start the \
@@ -55,7 +52,7 @@ impl Guard {
         let is_page_elsewhere = origins.peek().is_none()
             && !method.is_safe()
             && headers.get(SEC_FETCH_SITE).is_some_and(|site| !matches!(site.as_bytes(), b"same-origin" | b"none"));
-        let foreign = origins.find(|origin| !self.is_listed(origin) && !named.iter().any(|host| is_same(origin, host)));
+        let foreign = origins.find(|origin| !self.is_listed(origin) && !named().any(|host| is_same(origin, host)));
         if let Some(origin) = foreign.or(is_page_elsewhere.then_some("another site")) {
             let detail = format!(
                 "the request comes from a page of `{}` in a browser: start the server with --allow-origin to let such pages use it",
@@ -77,12 +74,6 @@ impl Guard {
     fn is_listed(&self, origin: &str) -> bool {
         self.origins.contains(&origin.to_ascii_lowercase())
     }
-}
-
-/// Refuses what comes from a page that may not ask, before a route sees it.
-pub(super) async fn refuse_pages(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Result<Response, ApiError> {
-    guard.check(request.method(), request.uri(), request.headers())?;
-    Ok(next.run(request).await)
 }
 
 /// The host without brackets, final dot and capitals.

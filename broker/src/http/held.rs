@@ -1,18 +1,19 @@
-//! JSON answers that keep their share of the memory for answers until they are sent.
+//! Answers with records: written straight into one buffer, which keeps its share of the memory for answers until it is sent.
 
 use crate::broker::Held;
-use crate::http::problem::ApiError;
 use crate::log::MemoryShare;
 use axum::body::Body;
+use axum::http::HeaderValue;
 use axum::http::header::CONTENT_TYPE;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use bytes::Bytes;
-use sagamq_api::ErrorCode;
 use sagamq_api::headers::APPLICATION_JSON;
-use serde::Serialize;
 
-/// A JSON answer.
-pub(super) struct HeldJson<T>(pub(super) Held<T>);
+/// What a record takes in an answer beside its texts, about.
+pub(super) const RECORD_BYTES: usize = 128;
+
+/// What surrounds the records of an answer, about.
+const ENVELOPE_BYTES: usize = 128;
 
 /// The body's bytes: the connection drops them when they are written.
 struct HeldBytes {
@@ -26,15 +27,13 @@ impl AsRef<[u8]> for HeldBytes {
     }
 }
 
-impl<T: Serialize> IntoResponse for HeldJson<T> {
-    fn into_response(self) -> Response {
-        let (value, share) = self.0.into_parts();
-        let bytes = match serde_json::to_vec(&value) {
-            Ok(bytes) => bytes,
-            Err(error) => return ApiError::new(ErrorCode::Internal, format!("the answer cannot be written: {error}")).into_response(),
-        };
-        drop(value);
-        let body = Body::from(Bytes::from_owner(HeldBytes { bytes, _share: share }));
-        ([(CONTENT_TYPE, APPLICATION_JSON)], body).into_response()
-    }
+/// The JSON answer that `write` puts into a buffer of about the size that its records need. The records go before it is sent.
+pub(super) fn written<T>(held: Held<T>, size: impl FnOnce(&T) -> usize, write: impl FnOnce(&T, &mut Vec<u8>)) -> Response {
+    let (value, share) = held.into_parts();
+    let mut bytes = Vec::with_capacity(ENVELOPE_BYTES + size(&value));
+    write(&value, &mut bytes);
+    drop(value);
+    let mut response = Response::new(Body::from(Bytes::from_owner(HeldBytes { bytes, _share: share })));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(APPLICATION_JSON));
+    response
 }

@@ -12,21 +12,23 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 use sagamq_api::ErrorCode;
-use std::sync::Arc;
+use sagamq_api::routes::VERB_SEGMENT;
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 const OPENMETRICS_TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Labels of a finished request. The route is a template, so their number is bounded.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabel {
-    route: String,
+    route: Arc<str>,
     method: &'static str,
     status: u16,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RouteLabel {
-    route: String,
+    route: Arc<str>,
     method: &'static str,
 }
 
@@ -35,6 +37,18 @@ struct RouteLabel {
 pub struct HttpMetrics {
     requests: Family<RequestLabel, Counter>,
     seconds: Family<RouteLabel, Histogram>,
+    /// By the template as the router has it; the methods of one are few. A plain lock: it is held for a look-up.
+    routes: Arc<RwLock<HashMap<String, Vec<Arc<RouteMetrics>>>>>,
+}
+
+/// Those of one route and method, found once a request.
+#[derive(Debug)]
+pub(super) struct RouteMetrics {
+    label: RouteLabel,
+    seconds: Histogram,
+    requests: Family<RequestLabel, Counter>,
+    /// The counter of what nearly every request ends with.
+    ok: OnceLock<Counter>,
 }
 
 impl HttpMetrics {
@@ -50,12 +64,46 @@ impl HttpMetrics {
             "Time from a request's head to its answer's, long polls included",
             seconds.clone(),
         );
-        Self { requests, seconds }
+        Self { requests, seconds, routes: Arc::default() }
     }
 
-    pub(super) fn answered(&self, route: &str, method: &'static str, status: u16, latency: Duration) {
-        self.requests.get_or_create(&RequestLabel { route: route.to_owned(), method, status }).inc();
-        self.seconds.get_or_create(&RouteLabel { route: route.to_owned(), method }).observe(latency.as_secs_f64());
+    /// The metrics of a route.
+    pub(super) fn of(&self, matched: &str, method: &'static str) -> Arc<RouteMetrics> {
+        let find = |routes: &HashMap<String, Vec<Arc<RouteMetrics>>>| {
+            routes.get(matched)?.iter().find(|metrics| metrics.label.method == method).cloned()
+        };
+        let known = find(&self.routes.read().unwrap_or_else(PoisonError::into_inner));
+        known.unwrap_or_else(|| {
+            let mut routes = self.routes.write().unwrap_or_else(PoisonError::into_inner);
+            // Another request may have come first.
+            find(&routes).unwrap_or_else(|| {
+                let label = RouteLabel { route: matched.replace(VERB_SEGMENT, ":").into(), method };
+                let seconds = self.seconds.get_or_create_owned(&label);
+                let made = Arc::new(RouteMetrics { label, seconds, requests: self.requests.clone(), ok: OnceLock::new() });
+                routes.entry(matched.to_owned()).or_default().push(Arc::clone(&made));
+                made
+            })
+        })
+    }
+}
+
+impl RouteMetrics {
+    /// The route's template as clients know it.
+    pub(super) fn route(&self) -> &str {
+        &self.label.route
+    }
+
+    pub(super) fn answered(&self, status: u16, latency: Duration) {
+        let counter = || {
+            let RouteLabel { route, method } = self.label.clone();
+            self.requests.get_or_create_owned(&RequestLabel { route, method, status })
+        };
+        if status == 200 {
+            self.ok.get_or_init(counter).inc();
+        } else {
+            counter().inc();
+        }
+        self.seconds.observe(latency.as_secs_f64());
     }
 }
 

@@ -6,22 +6,24 @@
 mod admission;
 mod config;
 mod dead_letters;
+mod edge;
 pub mod extract;
 mod groups;
 mod guard;
 mod health;
 mod held;
-mod layers;
 mod metrics;
 mod objects;
 mod openapi;
 pub mod problem;
 mod records;
+mod request_id;
 #[cfg(test)]
 mod tests;
 mod topics;
 
 pub use config::HttpConfig;
+pub use edge::Application;
 pub use metrics::HttpMetrics;
 
 use crate::broker::Broker;
@@ -49,10 +51,15 @@ pub fn openapi() -> OpenApi {
 }
 
 /// The whole server: these routes, `/metrics` from the registry and `/openapi.json`, with request ids, the access log, metrics,
-/// and problems for whatever goes wrong. Serve it with `axum::serve`; nothing may be added around it, because rewriting
-/// `:verb` paths comes first.
-pub fn application(routes: Router, description: OpenApi, registry: Arc<Registry>, metrics: HttpMetrics, config: &HttpConfig) -> Router {
+/// and problems for whatever goes wrong. Nothing may be added around it, because rewriting `:verb` paths comes first.
+pub fn application(
+    routes: Router,
+    description: OpenApi,
+    registry: Arc<Registry>,
+    metrics: HttpMetrics,
+    config: &HttpConfig,
+) -> Application {
     let own = Router::new().route(routes::METRICS, get(metrics::metrics)).with_state(registry);
     let described = Router::new().route(routes::OPENAPI, get(openapi::openapi)).with_state(Arc::new(description));
-    layers::wrap(routes.merge(own).merge(described), metrics, config)
+    Application::of(routes.merge(own).merge(described), metrics, config)
 }

@@ -15,7 +15,6 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use core::any::Any;
 use sagamq_api::headers::APPLICATION_PROBLEM_JSON;
-use sagamq_api::record::PayloadError;
 use sagamq_api::{ErrorCode, Problem};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -80,9 +79,9 @@ fn retry_after_s(request_id: &str) -> u64 {
 }
 
 /// Writes the request's id into the problem document of an error answer; other answers pass as they are.
-pub(super) fn with_request_id(mut response: Response, request_id: &str) -> Response {
+pub(super) fn with_request_id(mut response: Response, request_id: &HeaderValue) -> Response {
     let Some(ApiError(mut problem)) = response.extensions_mut().remove::<ApiError>() else { return response };
-    problem.request_id = Some(request_id.to_owned());
+    problem.request_id = Some(request_id.to_str().unwrap_or_default().to_owned());
     // Only the body and the pause are new: headers that were added since (`Allow`) stay.
     let (named, body) = render(&problem).into_parts();
     let (parts, _) = response.into_parts();
@@ -95,7 +94,7 @@ pub(super) fn with_request_id(mut response: Response, request_id: &str) -> Respo
 }
 
 /// The answer to a request whose handler panicked. What it was about stands in the log, not in the answer.
-#[expect(clippy::needless_pass_by_value, reason = "the layer that catches panics hands the payload over")]
+#[expect(clippy::needless_pass_by_value, reason = "who catches the panic has its payload and no more use for it")]
 pub(super) fn of_panic(panic: Box<dyn Any + Send>) -> Response {
     let message = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     tracing::error!(panic = message.unwrap_or("(no message)"), "a handler panicked");
@@ -186,8 +185,6 @@ impl From<ProduceError> for ApiError {
             ProduceError::RecordsCount(_) | ProduceError::IdempotencyKey(_) | ProduceError::TwoIdempotencyKeys(_) => {
                 ErrorCode::InvalidRequest
             }
-            ProduceError::Payload { reason: PayloadError::Both(_) | PayloadError::NotText(_), .. } => ErrorCode::InvalidRequest,
-            ProduceError::Payload { reason: PayloadError::Base64 { .. }, .. } => ErrorCode::InvalidBase64,
             ProduceError::PartitionNotFound { .. } => ErrorCode::PartitionNotFound,
             ProduceError::RecordTooLarge { .. } => ErrorCode::RecordTooLarge,
             ProduceError::KeyReused { .. } => ErrorCode::IdempotencyKeyReused,

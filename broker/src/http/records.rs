@@ -1,17 +1,22 @@
 //! Records: produce, and read by offset or by time.
 
-use crate::broker::Broker;
-use crate::http::extract::{JsonBody, PartitionPath, PathParams, QueryParams, TopicPath};
-use crate::http::held::HeldJson;
+use crate::broker::{Broker, NewRecord, Produced, Records};
+use crate::http::extract::{PartitionPath, PathParams, QueryParams, RawJson, TopicPath};
+use crate::http::held::{RECORD_BYTES, written};
 use crate::http::problem::ApiError;
-use axum::extract::State;
-use axum::http::HeaderMap;
+use crate::log::batch::StoredRecord;
+use axum::extract::{FromRequestParts, State};
+use axum::http::request::Parts;
+use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use bytes::Bytes;
 use sagamq_api::headers::IDEMPOTENCY_KEY;
 use sagamq_api::limits::BODY_BYTES_MAX;
-use sagamq_api::topic::{ProduceRequest, ProduceResponse, ReadQuery, ReadResponse};
-use sagamq_api::{Problem, routes};
+use sagamq_api::record::write::{self, RecordOut};
+use sagamq_api::record::{PayloadError, RecordIn, RecordsIn};
+use sagamq_api::topic::{ProduceRequest, ProduceResponse, ProducedRecord, ReadQuery, ReadResponse};
+use sagamq_api::{ErrorCode, PartitionId, Problem, routes};
 
 pub(super) fn routes() -> Router<Broker> {
     Router::new().route(routes::RECORDS, post(produce)).route(routes::PARTITION_RECORDS, get(read))
@@ -34,12 +39,33 @@ pub(super) fn routes() -> Router<Broker> {
 async fn produce(
     State(broker): State<Broker>,
     PathParams(path): PathParams<TopicPath>,
-    headers: HeaderMap,
-    JsonBody(request): JsonBody<ProduceRequest, BODY_BYTES_MAX>,
+    IdempotencyKey(key): IdempotencyKey,
+    json: RawJson<BODY_BYTES_MAX>,
 ) -> Result<Json<ProduceResponse>, ApiError> {
-    let key = idempotency_key(&headers)?;
-    let records = broker.produce(&path.topic, request.records, key).await?;
-    Ok(Json(ProduceResponse { records }))
+    let records = new_records(&json)?;
+    // The records hold what they need of the body, and go when they are encoded.
+    drop(json);
+    let produced = broker.produce(&path.topic, records, key.as_deref()).await?;
+    let shown = |Produced { partition, offset, timestamp_ms, duplicate }| ProducedRecord { partition, offset, timestamp_ms, duplicate };
+    Ok(Json(ProduceResponse { records: produced.into_iter().map(shown).collect() }))
+}
+
+/// The records of a body, as bytes. Those that stand in it as they are stored are not copied.
+fn new_records(json: &RawJson<BODY_BYTES_MAX>) -> Result<Vec<NewRecord>, ApiError> {
+    let RecordsIn { records } = json.read()?;
+    records.into_iter().enumerate().map(|(index, record)| new_record(index, record, json.body())).collect()
+}
+
+fn new_record(index: usize, mut record: RecordIn<'_>, body: &Bytes) -> Result<NewRecord, ApiError> {
+    let payload = record.take_payload(body).map_err(|reason| {
+        let code = match reason {
+            PayloadError::Both(_) | PayloadError::NotText(_) => ErrorCode::InvalidRequest,
+            PayloadError::Base64 { .. } => ErrorCode::InvalidBase64,
+        };
+        ApiError::new(code, format!("record {index}: {reason}"))
+    })?;
+    let RecordIn { partition, timestamp_ms, idempotency_key, .. } = record;
+    Ok(NewRecord { payload, partition, timestamp_ms, idempotency_key: idempotency_key.map(|key| key.into_bytes(body)) })
 }
 
 /// Reads records of one partition, from an offset or a time on.
@@ -57,20 +83,47 @@ async fn read(
     State(broker): State<Broker>,
     PathParams(path): PathParams<PartitionPath>,
     QueryParams(query): QueryParams<ReadQuery>,
-) -> Result<HeldJson<ReadResponse>, ApiError> {
-    Ok(HeldJson(broker.read_held(&path.topic, path.partition, &query).await?))
+) -> Result<Response, ApiError> {
+    let records = broker.read_held(&path.topic, path.partition, &query).await?;
+    let capacity = |read: &Records| read.records.iter().map(|record| RECORD_BYTES + record.payload.len()).sum();
+    Ok(written(records, capacity, |read, out| write_records(path.partition, read, out)))
 }
 
-/// The key of the request, if it has one. Two would make it unclear which one a retry has to repeat.
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
-    let mut keys = headers.get_all(IDEMPOTENCY_KEY).iter();
-    let Some(key) = keys.next() else { return Ok(None) };
-    if keys.next().is_some() {
-        return Err(ApiError::invalid(format!("the header `{IDEMPOTENCY_KEY}` is there more than once: send one key")));
+/// Writes a [`ReadResponse`].
+fn write_records(partition: PartitionId, read: &Records, out: &mut Vec<u8>) {
+    out.extend_from_slice(br#"{"records":["#);
+    for (index, record) in read.records.iter().enumerate() {
+        out.extend_from_slice(if index == 0 { b"{" } else { b",{" });
+        let StoredRecord { offset, timestamp_ms, payload } = record;
+        write::fields(out, RecordOut { partition, offset: *offset, timestamp_ms: *timestamp_ms, payload });
+        out.push(b'}');
     }
-    match key.to_str() {
-        Ok(key) => Ok(Some(key)),
-        Err(_) => Err(ApiError::invalid(format!("the header `{IDEMPOTENCY_KEY}` has bytes that are not visible ASCII"))),
+    out.extend_from_slice(br#"],"next_offset":"#);
+    write::json(out, &read.next_offset);
+    out.extend_from_slice(br#","log_start_offset":"#);
+    write::json(out, &read.log_start);
+    out.extend_from_slice(br#","high_watermark":"#);
+    write::json(out, &read.high_watermark);
+    out.push(b'}');
+}
+
+/// The key of the request, if it has one.
+struct IdempotencyKey(Option<String>);
+
+impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let mut keys = parts.headers.get_all(IDEMPOTENCY_KEY).iter();
+        let Some(key) = keys.next() else { return Ok(Self(None)) };
+        if keys.next().is_some() {
+            // Two would make it unclear which one a retry has to repeat.
+            return Err(ApiError::invalid(format!("the header `{IDEMPOTENCY_KEY}` is there more than once: send one key")));
+        }
+        match key.to_str() {
+            Ok(key) => Ok(Self(Some(key.to_owned()))),
+            Err(_) => Err(ApiError::invalid(format!("the header `{IDEMPOTENCY_KEY}` has bytes that are not visible ASCII"))),
+        }
     }
 }
 

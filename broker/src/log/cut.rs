@@ -10,20 +10,31 @@ const BATCH_BYTES_MAX: usize = 1024 * 1024;
 
 /// Batches of these records that are small enough to be decoded for one of them; none for none.
 pub(crate) fn encode_cut(records: &[Record]) -> Result<Vec<Batch>, EncodeError> {
-    let mut batches = Vec::new();
+    let mut batches = Vec::with_capacity(1);
+    encode_cut_into(&mut batches, records.len(), |index| &records[index])?;
+    Ok(batches)
+}
+
+/// As [`encode_cut`], of records that lie anywhere, behind other batches. How many there are.
+pub(crate) fn encode_cut_into<'a>(
+    batches: &mut Vec<Batch>,
+    count: usize,
+    record: impl Fn(usize) -> &'a Record + Copy,
+) -> Result<usize, EncodeError> {
+    let before = batches.len();
     let (mut start, mut bytes) = (0, 0);
-    for (index, record) in records.iter().enumerate() {
-        let record_bytes = record.payload.len();
+    for index in 0..count {
+        let record_bytes = record(index).payload.len();
         if index > start && (index - start >= BATCH_RECORDS_MAX || bytes + record_bytes > BATCH_BYTES_MAX) {
-            batches.push(Batch::encode(&records[start..index])?);
+            batches.push(Batch::encode_each((start..index).map(record))?);
             (start, bytes) = (index, 0);
         }
         bytes += record_bytes;
     }
-    if start < records.len() {
-        batches.push(Batch::encode(&records[start..])?);
+    if start < count {
+        batches.push(Batch::encode_each((start..count).map(record))?);
     }
-    Ok(batches)
+    Ok(batches.len() - before)
 }
 
 #[cfg(test)]

@@ -3,8 +3,8 @@
 use crate::common::{START_MS, TestBroker, one_partition};
 use core::time::Duration;
 use sagamq_api::queue::ReceiveRequest;
-use sagamq_api::record::ProduceRecord;
 use sagamq_api::topic::TopicConfig;
+use sagamq_broker::NewRecord;
 use sagamq_broker::env::{Clock as _, ManualClock};
 use sagamq_broker::storage::memory::MemoryStorage;
 
@@ -32,9 +32,9 @@ async fn a_key_is_found_again_although_the_clock_went_back_over_the_edge_of_its_
     let storage = MemoryStorage::new();
     let test = TestBroker::try_open(storage.clone(), ManualClock::at(edge + 1_000)).expect("opens");
     test.broker.create_topic(&crate::common::topic("t"), one_partition()).await.expect("created");
-    let first = test.produce("t", vec![ProduceRecord::text("a")], Some("key")).await;
+    let first = test.produce("t", vec![NewRecord::of("a")], Some("key")).await;
     test.broker.shutdown().await;
     let test = TestBroker::try_open(storage, ManualClock::at(edge - 24_000)).expect("opens");
-    let again = test.produce("t", vec![ProduceRecord::text("a")], Some("key")).await;
+    let again = test.produce("t", vec![NewRecord::of("a")], Some("key")).await;
     assert!(again[0].duplicate && again[0].offset == first[0].offset, "{again:?}");
 }

@@ -2,13 +2,14 @@
 
 use core::time::Duration;
 use prometheus_client::registry::Registry;
-use sagamq_api::queue::{AckRequest, Delivery, ReceiveRequest};
-use sagamq_api::record::ProduceRecord;
-use sagamq_api::topic::{ProducedRecord, ReadQuery, TopicConfig};
+use sagamq_api::queue::{AckRequest, ReceiveRequest};
+use sagamq_api::topic::{ReadQuery, TopicConfig};
 use sagamq_api::{GroupName, Offset, PartitionId, TopicName};
 use sagamq_broker::env::{ManualClock, Random};
+use sagamq_broker::log::batch::StoredRecord;
 use sagamq_broker::storage::Storage;
-use sagamq_broker::{Broker, BrokerConfig, OpenError};
+use sagamq_broker::{Broker, BrokerConfig, Delivered, NewRecord, OpenError, Produced};
+use serde::de::DeserializeOwned;
 use std::sync::Arc;
 
 pub(crate) const START_MS: u64 = 1_800_000_000_000;
@@ -35,6 +36,22 @@ pub(crate) fn one_partition() -> TopicConfig {
     TopicConfig { partitions: 1, ..TopicConfig::default() }
 }
 
+/// What the value of a record says.
+pub(crate) trait Says {
+    fn text(&self) -> Option<String>;
+    fn json<T: DeserializeOwned>(&self) -> serde_json::Result<T>;
+}
+
+impl Says for StoredRecord {
+    fn text(&self) -> Option<String> {
+        String::from_utf8(self.payload.value.as_ref()?.to_vec()).ok()
+    }
+
+    fn json<T: DeserializeOwned>(&self) -> serde_json::Result<T> {
+        serde_json::from_slice(self.payload.value.as_deref().unwrap_or(b"null"))
+    }
+}
+
 impl TestBroker {
     pub(crate) fn open(storage: impl Storage) -> Self {
         Self::try_open(storage, ManualClock::at(START_MS)).expect("opens")
@@ -55,12 +72,12 @@ impl TestBroker {
         test
     }
 
-    pub(crate) async fn produce(&self, name: &str, records: Vec<ProduceRecord>, key: Option<&str>) -> Vec<ProducedRecord> {
+    pub(crate) async fn produce(&self, name: &str, records: Vec<NewRecord>, key: Option<&str>) -> Vec<Produced> {
         self.broker.produce(&topic(name), records, key).await.expect("produced")
     }
 
-    pub(crate) async fn produce_texts(&self, name: &str, texts: impl IntoIterator<Item = impl Into<String>>) -> Vec<ProducedRecord> {
-        self.produce(name, texts.into_iter().map(ProduceRecord::text).collect(), None).await
+    pub(crate) async fn produce_texts(&self, name: &str, texts: impl IntoIterator<Item = impl Into<String>>) -> Vec<Produced> {
+        self.produce(name, texts.into_iter().map(|text| NewRecord::of(text.into())).collect(), None).await
     }
 
     /// Every value of a partition, in order.
@@ -73,22 +90,19 @@ impl TestBroker {
                 return values;
             }
             from = answer.next_offset;
-            values.extend(answer.records.iter().map(|record| {
-                let bytes = record.value_bytes().expect("base64").unwrap_or_default();
-                String::from_utf8(bytes.to_vec()).expect("text")
-            }));
+            values.extend(answer.records.iter().map(|record| record.text().expect("text")));
         }
     }
 
-    pub(crate) async fn receive(&self, name: &str, of: &str) -> Vec<Delivery> {
+    pub(crate) async fn receive(&self, name: &str, of: &str) -> Vec<Delivered> {
         self.receive_with(name, of, &ReceiveRequest::default()).await
     }
 
-    pub(crate) async fn receive_with(&self, name: &str, of: &str, request: &ReceiveRequest) -> Vec<Delivery> {
+    pub(crate) async fn receive_with(&self, name: &str, of: &str, request: &ReceiveRequest) -> Vec<Delivered> {
         self.broker.receive(&topic(name), &group(of), request).await.expect("received").deliveries
     }
 
-    pub(crate) async fn ack(&self, name: &str, of: &str, deliveries: &[Delivery]) {
+    pub(crate) async fn ack(&self, name: &str, of: &str, deliveries: &[Delivered]) {
         let request = AckRequest { receipts: deliveries.iter().map(|delivery| delivery.receipt.clone()).collect() };
         self.broker.ack(&topic(name), &group(of), &request).await.expect("acknowledged");
     }

@@ -1,10 +1,9 @@
 //! A power cut or a kill at every write: what was acknowledged is there, and a retry with the same key stores once.
 
-use crate::common::{TestBroker, group, one_partition, topic};
+use crate::common::{Says as _, TestBroker, group, one_partition, topic};
 use sagamq_api::queue::{AckRequest, ReceiveRequest};
-use sagamq_api::record::ProduceRecord;
 use sagamq_broker::storage::crash::{CrashStorage, FailedWrite};
-use sagamq_broker::{AppendError, ProduceError, WriteError};
+use sagamq_broker::{AppendError, NewRecord, ProduceError, WriteError};
 use std::collections::BTreeSet;
 
 /// Produces, consumes and acknowledges until a write fails; gives what was acknowledged to the producer and by the consumer.
@@ -15,7 +14,7 @@ async fn run(storage: CrashStorage) -> (BTreeSet<u64>, BTreeSet<u64>) {
     };
     let _ = test.broker.create_topic(&topic("t"), one_partition()).await;
     for n in 0..6_u64 {
-        let record = ProduceRecord::text(n.to_string());
+        let record = NewRecord::of(n.to_string());
         if test.broker.produce(&topic("t"), vec![record], Some(&format!("key-{n}"))).await.is_ok() {
             stored.insert(n);
         }
@@ -37,7 +36,7 @@ async fn look(storage: CrashStorage) -> (Vec<u64>, BTreeSet<u64>) {
     let test = TestBroker::open(storage);
     test.broker.create_topic(&topic("t"), one_partition()).await.expect("made, or there");
     for n in 0..6_u64 {
-        test.produce("t", vec![ProduceRecord::text(n.to_string())], Some(&format!("key-{n}"))).await;
+        test.produce("t", vec![NewRecord::of(n.to_string())], Some(&format!("key-{n}"))).await;
     }
     let log = test.values("t", 0).await.iter().map(|value| value.parse().expect("a number")).collect();
     let mut left = BTreeSet::new();
@@ -80,9 +79,9 @@ async fn after_a_failed_write_nothing_is_written_and_reads_go_on() {
     let test = TestBroker::with_topic(storage.clone(), "t", one_partition()).await;
     test.produce_texts("t", ["a"]).await;
     storage.fail_write(1, FailedWrite::NothingApplied);
-    let failed = test.broker.produce(&topic("t"), vec![ProduceRecord::text("b")], None).await;
+    let failed = test.broker.produce(&topic("t"), vec![NewRecord::of("b")], None).await;
     assert!(matches!(failed, Err(ProduceError::Append(AppendError::Write(WriteError::Failed(_))))), "the outcome is unknown: {failed:?}");
-    let refused = test.broker.produce(&topic("t"), vec![ProduceRecord::text("c")], None).await;
+    let refused = test.broker.produce(&topic("t"), vec![NewRecord::of("c")], None).await;
     assert!(matches!(refused, Err(ProduceError::Append(AppendError::Write(WriteError::Stopped(_))))), "nothing was stored: {refused:?}");
     assert!(test.broker.writes_stopped().is_some());
     let writes = storage.writes();

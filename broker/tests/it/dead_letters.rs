@@ -4,14 +4,14 @@ use crate::common::{START_MS, TestBroker, group, one_partition, topic, within};
 use bytes::Bytes;
 use core::ops::{ControlFlow, Range};
 use core::time::Duration;
-use sagamq_api::queue::{DeadLetterQuery, Delivery, DiscardRequest, ReceiveRequest, RedriveRequest, SettleStatus, TerminateRequest};
+use sagamq_api::queue::{DeadLetterQuery, DiscardRequest, ReceiveRequest, RedriveRequest, SettleStatus, TerminateRequest};
 use sagamq_api::topic::TopicConfig;
 use sagamq_api::{Offset, PartitionId};
-use sagamq_broker::RedriveError;
 use sagamq_broker::env::ManualClock;
 use sagamq_broker::storage::crash::{CrashStorage, FailedWrite};
 use sagamq_broker::storage::memory::MemoryStorage;
 use sagamq_broker::storage::{Direction, Durability, Family, Mutation, Storage, StorageError, Visitor};
+use sagamq_broker::{Delivered, RedriveError};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -40,7 +40,7 @@ impl Storage for MeasuringStorage {
     }
 }
 
-fn terminate(deliveries: &[Delivery]) -> TerminateRequest {
+fn terminate(deliveries: &[Delivered]) -> TerminateRequest {
     TerminateRequest { receipts: deliveries.iter().map(|delivery| delivery.receipt.clone()).collect(), reason: "no".to_owned() }
 }
 
@@ -49,7 +49,7 @@ async fn count(test: &TestBroker) -> u64 {
 }
 
 /// Forty records of nearly 1 MiB, all leased.
-async fn leased(storage: impl Storage, config: TopicConfig) -> (TestBroker, Vec<Delivery>) {
+async fn leased(storage: impl Storage, config: TopicConfig) -> (TestBroker, Vec<Delivered>) {
     let test = TestBroker::with_topic(storage, "t", config).await;
     for _ in 0..40 {
         test.produce_texts("t", ["x".repeat(MIB - 200)]).await;

@@ -3,11 +3,10 @@
 use crate::common::{START_MS, TestBroker, one_partition, topic, within};
 use bytes::Bytes;
 use core::ops::Range;
-use sagamq_api::record::ProduceRecord;
 use sagamq_broker::env::ManualClock;
 use sagamq_broker::storage::memory::MemoryStorage;
 use sagamq_broker::storage::{Direction, Durability, Family, Mutation, Storage, StorageError, Visitor};
-use sagamq_broker::{AppendError, ProduceError, WriteError};
+use sagamq_broker::{AppendError, NewRecord, ProduceError, WriteError};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -37,7 +36,7 @@ impl Storage for PanickingStorage {
 }
 
 async fn is_lost(test: &TestBroker) -> bool {
-    let produced = test.broker.produce(&topic("t"), vec![ProduceRecord::text("a")], Some("key")).await;
+    let produced = test.broker.produce(&topic("t"), vec![NewRecord::of("a")], Some("key")).await;
     matches!(produced, Err(ProduceError::Append(AppendError::Write(WriteError::Lost(_)))))
 }
 
@@ -61,7 +60,7 @@ async fn a_shard_that_panics_is_told() {
     let storage = PanickingStorage::default();
     let test = TestBroker::with_topic(storage.clone(), "t", one_partition()).await;
     // There has to be something to look up.
-    test.produce("t", vec![ProduceRecord::text("before")], Some("before")).await;
+    test.produce("t", vec![NewRecord::of("before")], Some("before")).await;
     storage.on_dedup.store(true, Ordering::SeqCst);
     assert!(is_lost(&test).await);
     within("the death is told", test.broker.liveness().died()).await;
@@ -75,6 +74,6 @@ async fn an_end_that_was_asked_for_is_no_death() {
     let test = TestBroker::with_topic(MemoryStorage::new(), "t", one_partition()).await;
     test.broker.shutdown().await;
     assert_eq!(test.broker.liveness().death(), None);
-    let refused = test.broker.produce(&topic("t"), vec![ProduceRecord::text("a")], None).await;
+    let refused = test.broker.produce(&topic("t"), vec![NewRecord::of("a")], None).await;
     assert!(matches!(refused, Err(ProduceError::Append(AppendError::Write(WriteError::ShuttingDown)))), "{refused:?}");
 }

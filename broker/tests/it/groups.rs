@@ -1,6 +1,6 @@
 //! Queue groups: lease, settle, redelivery, dead letters, restart.
 
-use crate::common::{TestBroker, group, one_partition, topic};
+use crate::common::{Says as _, TestBroker, group, one_partition, topic};
 use core::time::Duration;
 use sagamq_api::queue::{
     AckRequest, DeadLetterQuery, EmptyReason, ExtendRequest, NackRequest, ReceiveRequest, RedriveRequest, SettleStatus, StartPosition,
@@ -9,13 +9,13 @@ use sagamq_api::queue::{
 use sagamq_api::topic::TopicConfig;
 use sagamq_api::{ErrorCode, Offset};
 use sagamq_broker::storage::memory::MemoryStorage;
-use sagamq_broker::{FindGroupError, SettleError};
+use sagamq_broker::{Delivered, FindGroupError, SettleError};
 
-fn receipts(deliveries: &[sagamq_api::queue::Delivery]) -> Vec<String> {
+fn receipts(deliveries: &[Delivered]) -> Vec<String> {
     deliveries.iter().map(|delivery| delivery.receipt.clone()).collect()
 }
 
-fn offsets(deliveries: &[sagamq_api::queue::Delivery]) -> Vec<u64> {
+fn offsets(deliveries: &[Delivered]) -> Vec<u64> {
     deliveries.iter().map(|delivery| delivery.record.offset.0).collect()
 }
 

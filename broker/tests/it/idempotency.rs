@@ -3,8 +3,7 @@
 use crate::common::{START_MS, TestBroker, one_partition, topic};
 use core::ops::ControlFlow;
 use core::time::Duration;
-use sagamq_api::record::ProduceRecord;
-use sagamq_api::topic::{ProducedRecord, TopicConfig};
+use sagamq_api::topic::TopicConfig;
 use sagamq_api::{Offset, PartitionId};
 use sagamq_broker::env::{Clock as _, ManualClock};
 use sagamq_broker::ids::{PartitionKey, ShardId, TopicId};
@@ -12,7 +11,7 @@ use sagamq_broker::storage::crash::{CrashStorage, FailedWrite};
 use sagamq_broker::storage::keys::MetaKey;
 use sagamq_broker::storage::memory::MemoryStorage;
 use sagamq_broker::storage::{Direction, Durability, Family, Mutation, Storage};
-use sagamq_broker::{AppendError, ProduceError};
+use sagamq_broker::{AppendError, NewRecord, ProduceError, Produced};
 
 const PARTITIONS: u32 = 4;
 const HOUR: Duration = Duration::from_secs(3600);
@@ -22,9 +21,9 @@ fn config() -> TopicConfig {
 }
 
 /// A record in each partition, and one that goes where the request's key does.
-fn spread(text: &str) -> Vec<ProduceRecord> {
-    let mut records: Vec<_> = (0..PARTITIONS).map(|p| ProduceRecord::text(format!("{text}{p}")).with_partition(PartitionId(p))).collect();
-    records.push(ProduceRecord::text(format!("{text}*")));
+fn spread(text: &str) -> Vec<NewRecord> {
+    let mut records: Vec<_> = (0..PARTITIONS).map(|p| NewRecord::of(format!("{text}{p}")).with_partition(PartitionId(p))).collect();
+    records.push(NewRecord::of(format!("{text}*")));
     records
 }
 
@@ -44,11 +43,11 @@ async fn all_values(test: &TestBroker) -> Vec<String> {
     values
 }
 
-fn is_reused(result: &Result<Vec<ProducedRecord>, ProduceError>) -> bool {
+fn is_reused(result: &Result<Vec<Produced>, ProduceError>) -> bool {
     matches!(result, Err(ProduceError::Append(AppendError::RequestKeyReused { .. })))
 }
 
-fn places(records: &[ProducedRecord]) -> Vec<(PartitionId, Offset, i64)> {
+fn places(records: &[Produced]) -> Vec<(PartitionId, Offset, i64)> {
     records.iter().map(|record| (record.partition, record.offset, record.timestamp_ms)).collect()
 }
 
@@ -56,19 +55,19 @@ fn places(records: &[ProducedRecord]) -> Vec<(PartitionId, Offset, i64)> {
 async fn a_key_of_a_request_holds_over_all_partitions() {
     let test = TestBroker::with_topic(MemoryStorage::new(), "t", config()).await;
     let name = topic("t");
-    let first = test.produce("t", vec![ProduceRecord::text("v").with_key("a")], Some("k")).await;
+    let first = test.produce("t", vec![NewRecord::of("v").with_key("a")], Some("k")).await;
     for key in ["b", "c", "d", "e", "f", "g"] {
-        let other = test.broker.produce(&name, vec![ProduceRecord::text("v").with_key(key)], Some("k")).await;
+        let other = test.broker.produce(&name, vec![NewRecord::of("v").with_key(key)], Some("k")).await;
         assert!(is_reused(&other), "record key {key}: {other:?}");
     }
-    let more = vec![ProduceRecord::text("v").with_key("a"), ProduceRecord::text("w").with_key("b")];
+    let more = vec![NewRecord::of("v").with_key("a"), NewRecord::of("w").with_key("b")];
     assert!(is_reused(&test.broker.produce(&name, more, Some("k")).await));
     assert_eq!(all_values(&test).await, ["v"], "what was refused stored nothing");
-    let again = test.produce("t", vec![ProduceRecord::text("v").with_key("a")], Some("k")).await;
+    let again = test.produce("t", vec![NewRecord::of("v").with_key("a")], Some("k")).await;
     assert_eq!((places(&again), again[0].duplicate), (places(&first), true));
 
     let first = test.produce("t", spread("x"), Some("q")).await;
-    let one = vec![ProduceRecord::text("x0").with_partition(PartitionId(0))];
+    let one = vec![NewRecord::of("x0").with_partition(PartitionId(0))];
     assert!(is_reused(&test.broker.produce(&name, one, Some("q")).await), "a part of it is another request");
     let mut reversed = spread("x");
     reversed.reverse();
@@ -81,11 +80,11 @@ async fn a_key_of_a_request_holds_over_all_partitions() {
 #[tokio::test]
 async fn a_record_has_its_own_time_in_the_answer_to_a_duplicate() {
     let test = TestBroker::with_topic(MemoryStorage::new(), "t", config()).await;
-    let records = |own: bool| -> Vec<ProduceRecord> {
-        let at = |text: &str, timestamp_ms| ProduceRecord { timestamp_ms, ..ProduceRecord::text(text) };
+    let records = |own: bool| -> Vec<NewRecord> {
+        let at = |text: &str, timestamp_ms| NewRecord { timestamp_ms, ..NewRecord::of(text.to_owned()) };
         let mut records = vec![at("a", Some(50)), at("b", None), at("c", Some(-7))];
         for (index, record) in records.iter_mut().enumerate().filter(|_| own) {
-            record.idempotency_key = Some(format!("key-{index}"));
+            record.idempotency_key = Some(format!("key-{index}").into());
         }
         records
     };
@@ -203,14 +202,14 @@ async fn a_crash_at_any_write_leaves_one_request_whole_after_its_retry() {
 async fn a_clock_that_steps_back_over_a_buckets_edge_hides_nothing() {
     const BUCKET_MS: u64 = 3 * 3600 * 1000;
     let edge = START_MS.next_multiple_of(BUCKET_MS);
-    let keyed = || vec![ProduceRecord::text("r").with_idempotency_key("r")];
+    let keyed = || vec![NewRecord::of("r").with_idempotency_key("r")];
     for back in [Duration::from_secs(25), HOUR, 30 * HOUR] {
         let storage = MemoryStorage::new();
         let test = TestBroker::try_open(storage.clone(), ManualClock::at(edge + 10)).expect("opens");
         test.broker.create_topic(&topic("t"), config()).await.expect("made");
         test.produce("t", keyed(), None).await;
         test.produce("t", spread("a"), Some("k")).await;
-        test.produce("t", vec![ProduceRecord::text("z")], Some("z")).await;
+        test.produce("t", vec![NewRecord::of("z")], Some("z")).await;
         test.broker.shutdown().await;
         // With its marks, time would not begin before what is stored.
         let marks = (0..4).map(|shard| Mutation::Delete { family: Family::Meta, key: MetaKey::ClockMark(ShardId(shard)).encode() });
@@ -218,7 +217,7 @@ async fn a_clock_that_steps_back_over_a_buckets_edge_hides_nothing() {
         let earlier = ManualClock::at(edge + 10 - u64::try_from(back.as_millis()).expect("short"));
         let test = TestBroker::try_open(storage, earlier.clone()).expect("opens");
         assert!(earlier.now_ms() < edge, "it stepped back");
-        for (records, key) in [(keyed(), None), (spread("a"), Some("k")), (vec![ProduceRecord::text("z")], Some("z"))] {
+        for (records, key) in [(keyed(), None), (spread("a"), Some("k")), (vec![NewRecord::of("z")], Some("z"))] {
             let again = test.produce("t", records, key).await;
             assert!(again.iter().all(|record| record.duplicate), "{back:?} back: {again:?}");
         }
@@ -231,7 +230,7 @@ async fn entries_are_deleted_when_the_window_of_their_own_topic_is_over() {
     let test = TestBroker::with_topic(storage.clone(), "short", TopicConfig { dedup_window_ms: 60_000, ..one_partition() }).await;
     test.broker.create_topic(&topic("long"), one_partition()).await.expect("made");
     for name in ["short", "long"] {
-        test.produce(name, vec![ProduceRecord::text("a")], Some("k")).await;
+        test.produce(name, vec![NewRecord::of("a")], Some("k")).await;
     }
     let entries = || {
         let mut count = 0;
@@ -253,7 +252,7 @@ async fn entries_are_deleted_when_the_window_of_their_own_topic_is_over() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(entries(), 1, "the short one is gone, the long one is not");
-    let again = |name: &'static str| test.produce(name, vec![ProduceRecord::text("a")], Some("k"));
+    let again = |name: &'static str| test.produce(name, vec![NewRecord::of("a")], Some("k"));
     assert!(again("long").await[0].duplicate);
     assert!(!again("short").await[0].duplicate);
 }
@@ -262,7 +261,7 @@ async fn entries_are_deleted_when_the_window_of_their_own_topic_is_over() {
 async fn no_key_is_called_used_by_a_record_that_is_not_stored() {
     let storage = CrashStorage::new();
     let test = TestBroker::with_topic(storage.clone(), "t", config()).await;
-    let keyed = |text: &str, partition| ProduceRecord::text(text).with_partition(PartitionId(partition)).with_idempotency_key("k");
+    let keyed = |text: &'static str, partition| NewRecord::of(text).with_partition(PartitionId(partition)).with_idempotency_key("k");
     let name = topic("t");
     storage.fail_write(1, FailedWrite::NothingApplied);
     // The second one is over two partitions: the shards are asked about its keys while the first one is on its way to the disk.

@@ -3,12 +3,11 @@
 use crate::common::{START_MS, TestBroker, one_partition, topic};
 use core::ops::ControlFlow;
 use core::time::Duration;
-use sagamq_api::record::ProduceRecord;
 use sagamq_api::topic::{ReadQuery, TopicConfig};
 use sagamq_api::{Offset, PartitionId};
 use sagamq_broker::storage::memory::MemoryStorage;
 use sagamq_broker::storage::{Direction, Family, Storage as _};
-use sagamq_broker::{AppendError, ProduceError};
+use sagamq_broker::{AppendError, NewRecord, ProduceError};
 
 #[tokio::test]
 async fn records_get_offsets_in_order_and_come_back() {
@@ -22,7 +21,7 @@ async fn records_get_offsets_in_order_and_come_back() {
 #[tokio::test]
 async fn a_key_decides_the_partition() {
     let test = TestBroker::with_topic(MemoryStorage::new(), "t", TopicConfig { partitions: 8, ..TopicConfig::default() }).await;
-    let records = |n: usize| (0..n).map(|i| ProduceRecord::text(i.to_string()).with_key(format!("k{}", i % 5))).collect::<Vec<_>>();
+    let records = |n: usize| (0..n).map(|i| NewRecord::of(i.to_string()).with_key(format!("k{}", i % 5))).collect::<Vec<_>>();
     let first = test.produce("t", records(50), None).await;
     let second = test.produce("t", records(50), None).await;
     assert!(first.iter().zip(&second).all(|(a, b)| a.partition == b.partition), "the same key, the same partition");
@@ -34,7 +33,7 @@ async fn a_key_decides_the_partition() {
 async fn a_duplicate_gets_the_first_answer_even_after_a_restart_and_expires_with_its_window() {
     let storage = MemoryStorage::new();
     let test = TestBroker::with_topic(storage.clone(), "t", TopicConfig { partitions: 4, ..TopicConfig::default() }).await;
-    let records = || vec![ProduceRecord::text("a"), ProduceRecord::text("b").with_key("x"), ProduceRecord::text("c")];
+    let records = || vec![NewRecord::of("a"), NewRecord::of("b").with_key("x"), NewRecord::of("c")];
     let first = test.produce("t", records(), Some("request-1")).await;
     assert!(first.iter().all(|r| !r.duplicate));
     let again = test.produce("t", records(), Some("request-1")).await;
@@ -57,7 +56,7 @@ async fn a_duplicate_gets_the_first_answer_even_after_a_restart_and_expires_with
 #[tokio::test]
 async fn a_key_with_another_payload_refuses_the_whole_request() {
     let test = TestBroker::with_topic(MemoryStorage::new(), "t", TopicConfig { partitions: 4, ..TopicConfig::default() }).await;
-    let keyed = |value: &str, key: &str| ProduceRecord::text(value).with_idempotency_key(key);
+    let keyed = |value: &'static str, key: &str| NewRecord::of(value).with_idempotency_key(key.to_owned());
     test.produce("t", vec![keyed("a", "k1")], None).await;
     let before = test.broker.describe_topic(&topic("t")).expect("there");
     let mut records: Vec<_> = (0..20).map(|i| keyed("new", &format!("n{i}"))).collect();
@@ -66,17 +65,17 @@ async fn a_key_with_another_payload_refuses_the_whole_request() {
     assert!(matches!(refused, Err(ProduceError::KeyReused { index: 20, .. })), "{refused:?}");
     assert_eq!(test.broker.describe_topic(&topic("t")).expect("there"), before, "nothing was stored");
 
-    test.produce("t", vec![ProduceRecord::text("a")], Some("r")).await;
-    let refused = test.broker.produce(&topic("t"), vec![ProduceRecord::text("b")], Some("r")).await;
+    test.produce("t", vec![NewRecord::of("a")], Some("r")).await;
+    let refused = test.broker.produce(&topic("t"), vec![NewRecord::of("b")], Some("r")).await;
     assert!(matches!(refused, Err(ProduceError::Append(AppendError::RequestKeyReused { .. }))), "{refused:?}");
 }
 
 #[tokio::test]
 async fn duplicates_inside_a_request_and_beside_fresh_records_are_found() {
     let test = TestBroker::with_topic(MemoryStorage::new(), "t", one_partition()).await;
-    let keyed = |value: &str, key: &str| ProduceRecord::text(value).with_idempotency_key(key);
+    let keyed = |value: &'static str, key: &str| NewRecord::of(value).with_idempotency_key(key.to_owned());
     test.produce("t", vec![keyed("a", "a")], None).await;
-    let mixed = vec![keyed("b", "b"), keyed("a", "a"), keyed("b", "b"), ProduceRecord::text("c")];
+    let mixed = vec![keyed("b", "b"), keyed("a", "a"), keyed("b", "b"), NewRecord::of("c")];
     let answer = test.produce("t", mixed, None).await;
     let summary: Vec<_> = answer.iter().map(|r| (r.offset.0, r.duplicate)).collect();
     assert_eq!(summary, [(1, false), (0, true), (1, true), (2, false)]);
@@ -86,7 +85,7 @@ async fn duplicates_inside_a_request_and_beside_fresh_records_are_found() {
 #[tokio::test]
 async fn concurrent_requests_with_one_key_store_once() {
     let test = TestBroker::with_topic(MemoryStorage::new(), "t", one_partition()).await;
-    let produce = || test.produce("t", vec![ProduceRecord::text("a")], Some("k"));
+    let produce = || test.produce("t", vec![NewRecord::of("a")], Some("k"));
     let answers = futures_util::future::join_all((0..20).map(|_| produce())).await;
     assert!(answers.iter().all(|answer| answer[0].offset == Offset(0)));
     assert_eq!(answers.iter().filter(|answer| !answer[0].duplicate).count(), 1);
@@ -98,12 +97,12 @@ async fn what_is_not_valid_is_refused_and_stores_nothing() {
     let config = TopicConfig { partitions: 2, record_bytes_max: 10, ..TopicConfig::default() };
     let test = TestBroker::with_topic(MemoryStorage::new(), "t", config).await;
     let refuse =
-        async |records: Vec<ProduceRecord>, key: Option<&str>| test.broker.produce(&topic("t"), records, key).await.expect_err("refused");
-    let good = || ProduceRecord::text("good");
+        async |records: Vec<NewRecord>, key: Option<&str>| test.broker.produce(&topic("t"), records, key).await.expect_err("refused");
+    let good = || NewRecord::of("good");
     assert!(matches!(refuse(vec![], None).await, ProduceError::RecordsCount(0)));
     assert!(matches!(refuse(vec![good(); 10_001], None).await, ProduceError::RecordsCount(10_001)));
     assert!(matches!(
-        refuse(vec![good(), ProduceRecord::text("x".repeat(11))], None).await,
+        refuse(vec![good(), NewRecord::of("x".repeat(11))], None).await,
         ProduceError::RecordTooLarge { index: 1, bytes: 11, .. }
     ));
     assert!(matches!(
@@ -168,7 +167,7 @@ async fn a_record_is_found_by_its_time_after_a_restart_behind_older_ones() {
     let mut test = TestBroker::with_topic(storage.clone(), "t", one_partition()).await;
     let times = [1_000, 10_000, 10_500, 2_000, 3_000, 11_000, 400, 20_000];
     for (index, timestamp_ms) in times.into_iter().enumerate() {
-        let record = ProduceRecord { timestamp_ms: Some(timestamp_ms), ..ProduceRecord::text(index.to_string()) };
+        let record = NewRecord { timestamp_ms: Some(timestamp_ms), ..NewRecord::of(index.to_string()) };
         test.produce("t", vec![record], None).await;
         test.broker.shutdown().await;
         test = TestBroker::open(storage.clone());
@@ -185,7 +184,7 @@ async fn a_record_is_found_by_its_time_after_a_restart_behind_older_ones() {
 async fn what_a_duplicate_leaves_is_cut_into_batches_as_any_request() {
     let storage = MemoryStorage::new();
     let test = TestBroker::with_topic(storage.clone(), "t", one_partition()).await;
-    let record = |n: usize| ProduceRecord::text("x".repeat(400_000)).with_idempotency_key(n.to_string());
+    let record = |n: usize| NewRecord::of("x".repeat(400_000)).with_idempotency_key(n.to_string());
     test.produce("t", vec![record(0)], None).await;
     let answer = test.produce("t", (0..20).map(record).collect(), None).await;
     assert_eq!(answer.iter().filter(|record| record.duplicate).count(), 1);

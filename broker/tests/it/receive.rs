@@ -4,8 +4,7 @@ use crate::common::{START_MS, TestBroker, group, one_partition, topic};
 use bytes::Bytes;
 use core::ops::{ControlFlow, Range};
 use core::time::Duration;
-use sagamq_api::queue::{Delivery, EmptyReason, NackRequest, ReceiveRequest, StartPosition};
-use sagamq_api::record::ProduceRecord;
+use sagamq_api::queue::{EmptyReason, NackRequest, ReceiveRequest, StartPosition};
 use sagamq_api::topic::{ReadQuery, TopicConfig};
 use sagamq_api::{Offset, PartitionId};
 use sagamq_broker::env::ManualClock;
@@ -13,7 +12,7 @@ use sagamq_broker::log::ReadError;
 use sagamq_broker::storage::crash::{CrashStorage, FailedWrite};
 use sagamq_broker::storage::memory::MemoryStorage;
 use sagamq_broker::storage::{Direction, Durability, Family, Mutation, Storage, StorageError, Visitor};
-use sagamq_broker::{BrokerConfig, DescribeGroupError, ReadRequestError, ReceiveError};
+use sagamq_broker::{BrokerConfig, Delivered, DescribeGroupError, NewRecord, ReadRequestError, ReceiveError};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -46,12 +45,12 @@ impl Storage for CountingStorage {
     }
 }
 
-fn of(partition: u32, text: impl Into<String>) -> ProduceRecord {
-    ProduceRecord::text(text).with_partition(PartitionId(partition))
+fn of(partition: u32, text: impl Into<String>) -> NewRecord {
+    NewRecord::of(text.into()).with_partition(PartitionId(partition))
 }
 
-fn at(deliveries: &[Delivery]) -> Vec<(u32, u64)> {
-    deliveries.iter().map(|delivery| (delivery.record.partition.0, delivery.record.offset.0)).collect()
+fn at(deliveries: &[Delivered]) -> Vec<(u32, u64)> {
+    deliveries.iter().map(|delivery| (delivery.partition.0, delivery.record.offset.0)).collect()
 }
 
 fn two_partitions() -> TopicConfig {

@@ -4,7 +4,6 @@ use crate::common::{TestBroker, group, one_partition, topic};
 use core::ops::ControlFlow;
 use core::time::Duration;
 use sagamq_api::queue::{ReceiveRequest, StartPosition, TerminateRequest};
-use sagamq_api::record::ProduceRecord;
 use sagamq_api::topic::{ReadQuery, TopicConfig};
 use sagamq_api::{Offset, PartitionId};
 use sagamq_broker::storage::crash::CrashStorage;
@@ -12,8 +11,8 @@ use sagamq_broker::storage::keys::MetaKey;
 use sagamq_broker::storage::memory::MemoryStorage;
 use sagamq_broker::storage::{Direction, Durability, Family, Mutation, Storage};
 use sagamq_broker::{
-    CreateGroupError, CreateTopicError, DeleteGroupError, DescribeGroupError, FindGroupError, OpenError, ReadRequestError, ReceiveError,
-    TopicError,
+    CreateGroupError, CreateTopicError, DeleteGroupError, DescribeGroupError, FindGroupError, NewRecord, OpenError, ReadRequestError,
+    ReceiveError, TopicError,
 };
 
 #[tokio::test]
@@ -37,7 +36,7 @@ async fn a_deleted_topic_leaves_nothing_and_a_new_one_of_its_name_is_empty() {
     test.receive("t", "g").await;
     let letters = topic("t.g.dlq");
     assert!(matches!(test.broker.delete_topic(&letters).await, Err(TopicError::DeadLetters(_))));
-    assert!(test.broker.produce(&letters, vec![ProduceRecord::text("x")], None).await.is_err());
+    assert!(test.broker.produce(&letters, vec![NewRecord::of("x")], None).await.is_err());
     test.broker.delete_topic(&topic("t")).await.expect("deleted");
     assert!(test.broker.topics().is_empty());
     for family in [Family::Log, Family::TimeIndex, Family::Group] {

@@ -2,7 +2,6 @@
 //! only half sent.
 
 use super::refusals::Watched;
-use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
 use core::convert::Infallible;
@@ -13,6 +12,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
+use sagamq_broker::http::Application;
 use std::sync::Arc;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -64,7 +64,7 @@ impl Drop for UnderWay {
 }
 
 /// Serves until `closing`, then answers what is under way and returns. Dropping the future cuts off everything.
-pub(super) async fn serve(listener: TcpListener, application: Router, closing: CancellationToken) {
+pub(super) async fn serve(listener: TcpListener, application: Application, closing: CancellationToken) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
     loop {
@@ -94,7 +94,7 @@ async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> (TcpStream, 
     }
 }
 
-async fn connection(stream: TcpStream, place: OwnedSemaphorePermit, application: Router, closing: CancellationToken) {
+async fn connection(stream: TcpStream, place: OwnedSemaphorePermit, application: Application, closing: CancellationToken) {
     // Answers are written whole; waiting for more would only delay them. A socket that cannot be told so is as good.
     let _ = stream.set_nodelay(true);
     let activity = Arc::new(Activity::default());

@@ -1,10 +1,9 @@
 //! [`Server`]: opens the data, starts broker and orchestrator, listens; and ends all of it in the right order.
 
 use super::{ServeConfig, connections};
-use axum::Router;
 use prometheus_client::registry::Registry;
 use sagamq_broker::env::{Random, SteadyClock};
-use sagamq_broker::http::{self, HttpConfig, HttpMetrics};
+use sagamq_broker::http::{self, Application, HttpConfig, HttpMetrics};
 use sagamq_broker::storage::rocks::{RocksOptions, RocksStorage};
 use sagamq_broker::{Broker, BrokerConfig};
 use sagamq_saga::{Orchestrator, OrchestratorConfig};
@@ -122,7 +121,7 @@ impl Server {
 struct Parts {
     broker: Broker,
     orchestrator: Orchestrator,
-    application: Router,
+    application: Application,
     /// Cancelled when nothing new is taken.
     closing: CancellationToken,
 }

@@ -8,7 +8,7 @@ use sagamq_api::queue::{AckRequest, ReceiveRequest};
 use sagamq_api::saga::{Call, CallOutcome, CompleteCall, Failure, Operation, SagaDescription, SagaState, StartSaga, StartedSaga};
 use sagamq_broker::env::{Clock, Random, SystemClock};
 use sagamq_broker::storage::Storage;
-use sagamq_broker::{Broker, BrokerConfig};
+use sagamq_broker::{Broker, BrokerConfig, Delivered};
 use sagamq_saga::{Orchestrator, OrchestratorConfig, SagaError};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -122,7 +122,7 @@ impl Node {
             loop {
                 let mut received = self.broker.receive(&topic, &group, &request).await.expect("the topic is there");
                 if let Some(delivery) = received.deliveries.pop() {
-                    return (delivery.record.json::<Call>().expect("a call"), delivery.receipt);
+                    return (call_of(&delivery), delivery.receipt);
                 }
             }
         });
@@ -134,6 +134,12 @@ impl Node {
         let (topic, group) = (topic.parse().expect("legal"), "workers".parse().expect("legal"));
         self.broker.describe_group(&topic, &group).await.expect("the group is there").lag_records
     }
+}
+
+/// The call that a command is.
+pub(crate) fn call_of(delivery: &Delivered) -> Call {
+    let value = delivery.record.payload.value.as_deref().expect("a command has a value");
+    serde_json::from_slice(value).expect("a call")
 }
 
 /// A reply to a call.
@@ -231,7 +237,7 @@ async fn serve(node: &Node, books: &Books, topic: &str) {
             continue;
         };
         for delivery in received.deliveries {
-            let call: Call = delivery.record.json().expect("a call");
+            let call = call_of(&delivery);
             match books.answer(&call) {
                 // The reply settles the command; a fenced one was settled when its attempt ended.
                 Some(outcome) => drop(node.sagas.complete(reply_to(&call, outcome)).await),

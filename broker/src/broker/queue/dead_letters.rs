@@ -4,13 +4,13 @@ use super::cursor::Cursor;
 use super::find::FindGroupError;
 use crate::broker::parameter::{ParameterError, in_range};
 use crate::broker::{Broker, Held};
+use crate::log::batch::StoredRecord;
 use crate::log::{ReadError, ReadMemoryFull};
 use crate::shard::queues::request::{LetterRange, QueueError, QueueOp};
 use sagamq_api::headers::dead_letter;
 use sagamq_api::limits::{RECEIVE_RECORDS_DEFAULT, RECEIVE_RECORDS_MAX};
-use sagamq_api::queue::{DeadLetter, DeadLetterList, DeadLetterQuery};
-use sagamq_api::record::ConsumedRecord;
-use sagamq_api::{GroupName, Offset, TopicName};
+use sagamq_api::queue::DeadLetterQuery;
+use sagamq_api::{GroupName, Offset, PartitionId, TopicName};
 use std::sync::Arc;
 
 /// Why dead letters were not listed.
@@ -33,6 +33,34 @@ pub enum DeadLetterError {
     Overloaded(#[from] ReadMemoryFull),
 }
 
+/// Dead letters of a group.
+#[derive(Clone, Debug)]
+pub struct DeadLetters {
+    /// Oldest first in each partition.
+    pub dead_letters: Vec<DeadLetter>,
+    /// Where to go on, if there are more.
+    pub next_cursor: Option<String>,
+}
+
+/// A record that was given up.
+#[derive(Clone, Debug)]
+pub struct DeadLetter {
+    /// Why: `delivery_limit` or `terminated`.
+    pub cause: String,
+    /// What the consumer said last.
+    pub reason: Option<String>,
+    /// How often it was delivered.
+    pub attempts: u32,
+    /// Its offset in the topic it was produced to (same partition).
+    pub origin_offset: Offset,
+    /// When it was given up, in milliseconds since 1970.
+    pub dead_at_ms: u64,
+    /// Partition of the dead-letter topic.
+    pub partition: PartitionId,
+    /// The record as it lies there.
+    pub record: StoredRecord,
+}
+
 impl Broker {
     /// The group's dead letters that were neither redriven nor discarded, oldest first in each partition.
     ///
@@ -43,7 +71,7 @@ impl Broker {
         topic: &TopicName,
         group: &GroupName,
         query: &DeadLetterQuery,
-    ) -> Result<DeadLetterList, DeadLetterError> {
+    ) -> Result<DeadLetters, DeadLetterError> {
         Ok(self.dead_letters_held(topic, group, query).await?.into_value())
     }
 
@@ -56,11 +84,11 @@ impl Broker {
         topic: &TopicName,
         group: &GroupName,
         query: &DeadLetterQuery,
-    ) -> Result<Held<DeadLetterList>, DeadLetterError> {
+    ) -> Result<Held<DeadLetters>, DeadLetterError> {
         let (_, group) = self.group(topic, group)?;
         let max = in_range("max_records", query.max_records.unwrap_or(RECEIVE_RECORDS_DEFAULT), 1, RECEIVE_RECORDS_MAX)? as usize;
         let begin = Cursor::parse(query.cursor.as_deref(), &group)?;
-        let mut list = DeadLetterList { dead_letters: Vec::new(), next_cursor: None };
+        let mut list = DeadLetters { dead_letters: Vec::new(), next_cursor: None };
         let partitions = group.partitions.iter().zip(&group.dead_letter_topic.partitions).enumerate().skip(begin.partition);
         let mut wanted = Vec::new();
         let mut left = max;
@@ -86,10 +114,7 @@ impl Broker {
                 return Err(error.into());
             }
             let read = found.records.len() + found.gone.len();
-            for record in found.records {
-                let record = ConsumedRecord::new(letters.key.partition, record.offset, record.timestamp_ms, record.payload);
-                list.dead_letters.push(dead_letter_of(record));
-            }
+            list.dead_letters.extend(found.records.into_iter().map(|record| dead_letter_of(letters.key.partition, record)));
             if let Some(&offset) = offsets.get(read) {
                 // The bytes are used up.
                 list.next_cursor = Some(Cursor { partition: *index, offset }.to_string());
@@ -100,8 +125,8 @@ impl Broker {
     }
 }
 
-fn dead_letter_of(record: ConsumedRecord) -> DeadLetter {
-    let header = |name: &str| record.headers.get(name).map(str::to_owned);
+fn dead_letter_of(partition: PartitionId, record: StoredRecord) -> DeadLetter {
+    let header = |name: &str| record.payload.headers.get(name).map(str::to_owned);
     let number = |name: &str| header(name).and_then(|value| value.parse::<u64>().ok()).unwrap_or(0);
     DeadLetter {
         cause: header(dead_letter::CAUSE).unwrap_or_default(),
@@ -109,6 +134,7 @@ fn dead_letter_of(record: ConsumedRecord) -> DeadLetter {
         attempts: u32::try_from(number(dead_letter::ATTEMPTS)).unwrap_or(u32::MAX),
         origin_offset: Offset(number(dead_letter::ORIGIN_OFFSET)),
         dead_at_ms: number(dead_letter::AT),
+        partition,
         record,
     }
 }

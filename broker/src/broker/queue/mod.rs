@@ -11,11 +11,12 @@ mod redrive;
 mod reserve;
 mod settle;
 
-pub use dead_letters::DeadLetterError;
+pub use dead_letters::{DeadLetter, DeadLetterError, DeadLetters};
+pub use deliveries::Delivered;
 pub use describe::DescribeGroupError;
 pub use find::FindGroupError;
 pub use groups::{CreateGroupError, DeleteGroupError, OwnGroupError};
-pub use receive::ReceiveError;
+pub use receive::{ReceiveError, Received};
 pub use redrive::RedriveError;
 pub use settle::SettleError;
 

@@ -3,6 +3,7 @@
 //! The records are reserved, read within the bounds of the answer, and only then leased: what is not returned was never delivered, and
 //! a record that cannot be read costs neither itself nor its neighbours a delivery.
 
+use super::deliveries::Delivered;
 use super::find::FindGroupError;
 use super::groups::CreateGroupError;
 use crate::broker::parameter::{ParameterError, in_range};
@@ -14,7 +15,7 @@ use crate::topic::{Group, Topic};
 use core::time::Duration;
 use futures_util::future::{join_all, try_join_all};
 use sagamq_api::limits::{LEASE_MS_DEFAULT, LEASE_MS_MAX, LEASE_MS_MIN, RECEIVE_RECORDS_DEFAULT, RECEIVE_RECORDS_MAX, WAIT_MS_MAX};
-use sagamq_api::queue::{Delivery, EmptyReason, ReceiveRequest, ReceiveResponse};
+use sagamq_api::queue::{EmptyReason, ReceiveRequest};
 use sagamq_api::{GroupName, TopicName};
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -48,13 +49,22 @@ pub enum ReceiveError {
     Overloaded(#[from] ReadMemoryFull),
 }
 
+/// What a receive gives.
+#[derive(Clone, Debug)]
+pub struct Received {
+    /// The records, leased or settled.
+    pub deliveries: Vec<Delivered>,
+    /// Why there are none, if there are none.
+    pub empty_reason: Option<EmptyReason>,
+}
+
 impl Broker {
     /// Leases records to the caller. The group is made by its first receive. With `auto_ack` the records are settled, durably,
     /// before this returns.
     ///
     /// # Errors
     /// When there is no such topic, a parameter is out of range, the records cannot be read, or there is no memory for the answer.
-    pub async fn receive(&self, topic: &TopicName, group: &GroupName, request: &ReceiveRequest) -> Result<ReceiveResponse, ReceiveError> {
+    pub async fn receive(&self, topic: &TopicName, group: &GroupName, request: &ReceiveRequest) -> Result<Received, ReceiveError> {
         Ok(self.receive_held(topic, group, request).await?.into_value())
     }
 
@@ -67,7 +77,7 @@ impl Broker {
         topic: &TopicName,
         group: &GroupName,
         request: &ReceiveRequest,
-    ) -> Result<Held<ReceiveResponse>, ReceiveError> {
+    ) -> Result<Held<Received>, ReceiveError> {
         let max = in_range("max_records", request.max_records.unwrap_or(RECEIVE_RECORDS_DEFAULT), 1, RECEIVE_RECORDS_MAX)?;
         let wait_ms = in_range("wait_ms", request.wait_ms.unwrap_or(0), 0, WAIT_MS_MAX)?;
         let lease_ms = in_range("lease_ms", request.lease_ms.unwrap_or(LEASE_MS_DEFAULT), LEASE_MS_MIN, LEASE_MS_MAX)?;
@@ -84,7 +94,7 @@ impl Broker {
             notified.as_mut().enable();
             let (deliveries, share) = self.take(&topic, &group, max, terms).await?;
             if !deliveries.is_empty() {
-                return Ok(Held::new(ReceiveResponse { deliveries, empty_reason: None }, share));
+                return Ok(Held::new(Received { deliveries, empty_reason: None }, share));
             }
             if Instant::now() >= deadline || self.is_shutting_down() {
                 looks += 1;
@@ -93,7 +103,7 @@ impl Broker {
                     // Others read whatever comes, each time.
                     reason => {
                         let empty_reason = Some(reason.unwrap_or(EmptyReason::AllLeased));
-                        return Ok(Held::new(ReceiveResponse { deliveries, empty_reason }, share));
+                        return Ok(Held::new(Received { deliveries, empty_reason }, share));
                     }
                 }
             }
@@ -121,7 +131,7 @@ impl Broker {
         group: &Arc<Group>,
         max: u32,
         terms: LeaseTerms,
-    ) -> Result<(Vec<Delivery>, MemoryShare), ReceiveError> {
+    ) -> Result<(Vec<Delivered>, MemoryShare), ReceiveError> {
         let reserved = self.reserve_records(group, max, terms.auto_ack).await?;
         if reserved.is_empty() {
             return Ok((Vec::new(), MemoryShare::default()));

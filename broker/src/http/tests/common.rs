@@ -41,7 +41,8 @@ async fn verbs_and_queries_pass_a_real_connection() {
     server.post("/v1/topics/t/records", r#"{"records":[{"value":1},{"value":2}]}"#).await.ok();
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("its address");
-    let serving = tokio::spawn(axum::serve(listener, server.app.clone()).into_future());
+    let served = Router::new().fallback_service(server.app.clone());
+    let serving = tokio::spawn(axum::serve(listener, served).into_future());
     let requests = [
         "POST /v1/topics/t/groups/g:receive HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n",
         "GET /v1/topics/t/partitions/0/records?offset=1 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",

@@ -1,8 +1,12 @@
 //! What users do, step by step, over HTTP.
 
-use super::{NOW_MS, Server};
+use super::{Answer, NOW_MS, Server};
 use core::time::Duration;
 use sagamq_api::ErrorCode;
+use sagamq_api::queue::{DeadLetterList, ReceiveResponse};
+use sagamq_api::topic::ReadResponse;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 const RECEIVE: &str = "/v1/topics/orders/groups/billing:receive";
@@ -121,4 +125,41 @@ async fn records_are_received_settled_given_up_and_redriven() {
     server.clock.advance(Duration::from_secs(3_600));
     server.delete_unused_group(GROUP).await;
     assert_eq!(server.get("/v1/topics/orders/groups").await.ok(), json!({"groups": []}));
+}
+
+/// Answers with records are written by hand: each must be what its type of the interface gives, byte for byte.
+fn is_as_described<T: Serialize + DeserializeOwned>(answer: Answer) -> T {
+    assert_eq!(answer.status.as_u16(), 200, "{answer:?}");
+    let value: T = serde_json::from_slice(&answer.body).unwrap_or_else(|error| panic!("{error}: {answer:?}"));
+    assert_eq!(String::from_utf8(answer.body).expect("text"), serde_json::to_string(&value).expect("JSON"));
+    value
+}
+
+#[tokio::test]
+async fn answers_with_records_are_what_the_interface_describes() {
+    let server = Server::new();
+    server.topic("orders").await;
+    let read = async || is_as_described::<ReadResponse>(server.get("/v1/topics/orders/partitions/0/records").await);
+    let receive = async || is_as_described::<ReceiveResponse>(server.post(RECEIVE, "").await);
+    let letters = async |query: &str| is_as_described::<DeadLetterList>(server.get(&format!("{GROUP}/dead-letters{query}")).await);
+    assert!(read().await.records.is_empty());
+    assert!(receive().await.empty_reason.is_some());
+    assert!(letters("").await.dead_letters.is_empty());
+    let records = r#"{"records":[
+        {"key":"a\"\\\u0007é","value":"b\n\"","headers":{"trace":["x",null,{"base64":"/w=="}],"n":null}},
+        {"key_base64":"/w==","value_base64":"/wD/"},
+        {"value":{"n": 1E400,  "b":[1,2]}},
+        {"value":null},
+        {},
+        {"value_base64":"IDE=","headers":{"content-type":"application/json"}}
+    ]}"#;
+    server.post("/v1/topics/orders/records", records).await.ok();
+    assert_eq!(read().await.records.len(), 6);
+    let received = receive().await.deliveries;
+    assert_eq!(received.len(), 6);
+    let receipts: Vec<_> = received.iter().map(|delivery| &delivery.receipt).collect();
+    server.post_json(&format!("{GROUP}:terminate"), json!({"receipts": receipts, "reason": "bad \"ones\""})).await.ok();
+    assert_eq!(letters("").await.dead_letters.len(), 6);
+    let some = letters("?max_records=2").await;
+    assert_eq!((some.dead_letters.len(), some.next_cursor.is_some()), (2, true));
 }

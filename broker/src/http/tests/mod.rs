@@ -8,7 +8,7 @@ mod journeys;
 
 use crate::broker::{Broker, BrokerConfig};
 use crate::env::{ManualClock, Random};
-use crate::http::{self, HttpConfig, HttpMetrics};
+use crate::http::{self, Application, HttpConfig, HttpMetrics};
 use crate::storage::Storage;
 use crate::storage::memory::MemoryStorage;
 use axum::Router;
@@ -24,7 +24,7 @@ const NOW_MS: u64 = 1_790_000_000_000;
 
 /// A server on storage in memory, with a clock that stands still.
 struct Server {
-    app: Router,
+    app: Application,
     broker: Broker,
     clock: ManualClock,
 }
@@ -61,7 +61,7 @@ impl Server {
     }
 
     async fn send(&self, request: Request<Body>) -> Answer {
-        let response = self.app.clone().oneshot(request).await.expect("a router always answers");
+        let response = self.app.clone().oneshot(request).await.expect("it always answers");
         let (parts, body) = response.into_parts();
         let body = to_bytes(body, usize::MAX).await.expect("a whole body").to_vec();
         Answer { status: parts.status, headers: parts.headers, body }

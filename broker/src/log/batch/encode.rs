@@ -3,8 +3,14 @@
 use super::{CRC_END, HEADER_LEN, LENGTH_END, Record};
 
 /// The batch of these records with base offset 0; `bytes_max` is an upper bound of its size.
-pub(super) fn batch(records: &[Record], lowest_ms: i64, highest_ms: i64, bytes_max: usize) -> Vec<u8> {
-    let count = i32::try_from(records.len()).expect("each record takes bytes, and their sum fits 31 bits");
+pub(super) fn batch<'a>(
+    records: impl Iterator<Item = &'a Record>,
+    count: usize,
+    lowest_ms: i64,
+    highest_ms: i64,
+    bytes_max: usize,
+) -> Vec<u8> {
+    let count = i32::try_from(count).expect("each record takes bytes, and their sum fits 31 bits");
     let mut out = Vec::with_capacity(bytes_max);
     out.resize(CRC_END, 0);
     out.extend_from_slice(&0_i16.to_be_bytes()); // attributes
@@ -16,10 +22,8 @@ pub(super) fn batch(records: &[Record], lowest_ms: i64, highest_ms: i64, bytes_m
     out.extend_from_slice(&(-1_i32).to_be_bytes()); // base sequence
     out.extend_from_slice(&count.to_be_bytes());
     assert_eq!(out.len(), HEADER_LEN, "the fields above are the header");
-    let mut body = Vec::new();
-    for (delta, record) in records.iter().enumerate() {
-        head(&mut body, delta as i64, record, lowest_ms);
-        parts(&mut out, &body, record);
+    for (delta, one) in (0..).zip(records) {
+        record(&mut out, one, one.timestamp_ms - lowest_ms, delta);
     }
     let length = i32::try_from(out.len() - LENGTH_END).expect("the bound on bytes was checked");
     out[8..12].copy_from_slice(&length.to_be_bytes());
@@ -30,26 +34,23 @@ pub(super) fn batch(records: &[Record], lowest_ms: i64, highest_ms: i64, bytes_m
     out
 }
 
-/// What stands between a record's size and its key.
-fn head(out: &mut Vec<u8>, delta: i64, record: &Record, lowest_ms: i64) {
-    out.clear();
-    out.push(0); // attributes
-    varint(out, record.timestamp_ms - lowest_ms);
-    varint(out, delta);
-}
-
-/// A record: its size, its head, key, value and headers.
-fn parts(out: &mut Vec<u8>, head: &[u8], record: &Record) {
+/// A record: its size, attributes, time, offset delta, key, value and headers.
+fn record(out: &mut Vec<u8>, record: &Record, timestamp_delta: i64, delta: i64) {
     let payload = &record.payload;
     let headers = &payload.headers;
     let sizes = headers.iter().map(|header| nullable_len(Some(header.name.as_bytes())) + nullable_len(header.value.as_deref()));
-    let size = head.len()
+    let size = 1
+        + varint_len(timestamp_delta)
+        + varint_len(delta)
         + nullable_len(payload.key.as_deref())
         + nullable_len(payload.value.as_deref())
         + varint_len(headers.len() as i64)
         + sizes.sum::<usize>();
     varint(out, size as i64);
-    out.extend_from_slice(head);
+    let start = out.len();
+    out.push(0); // attributes
+    varint(out, timestamp_delta);
+    varint(out, delta);
     nullable(out, payload.key.as_deref());
     nullable(out, payload.value.as_deref());
     varint(out, headers.len() as i64);
@@ -57,6 +58,7 @@ fn parts(out: &mut Vec<u8>, head: &[u8], record: &Record) {
         nullable(out, Some(header.name.as_bytes()));
         nullable(out, header.value.as_deref());
     }
+    assert_eq!(out.len() - start, size, "a record has the size that stands in front of it");
 }
 
 /// Bytes with their length in front; -1 stands for none.

@@ -1,8 +1,8 @@
 //! A request under an idempotency key of its own, which holds over the whole topic: the key is claimed first, then the partitions
 //! store their shares, and a retry goes on from the claim ([`crate::dedup::request`]).
 
+use super::{Answer, ProduceError, Produced, Request, in_order};
 use crate::broker::Broker;
-use crate::broker::produce::{Answer, ProduceError, Request, in_order};
 use crate::dedup::{self, KeyScope};
 use crate::shard::input::Input;
 use crate::shard::log::LogOp;
@@ -12,18 +12,12 @@ use crate::shard::log::keys::Keys;
 use crate::storage::StorageError;
 use crate::topic::Topic;
 use crate::topic::partitioner::partition_of;
-use sagamq_api::topic::ProducedRecord;
 use std::sync::Arc;
 
 impl Broker {
-    pub(super) async fn produce_under_key(
-        &self,
-        topic: &Topic,
-        key: &str,
-        mut request: Request,
-    ) -> Result<Vec<ProducedRecord>, ProduceError> {
+    pub(super) async fn produce_under_key(&self, topic: &Topic, key: &[u8], mut request: Request) -> Result<Vec<Produced>, ProduceError> {
         let partitions = topic.config.partitions;
-        let home = &topic.partitions[partition_of(key.as_bytes(), partitions).0 as usize];
+        let home = &topic.partitions[partition_of(key, partitions).0 as usize];
         let key = dedup::hash_key(KeyScope::Request, key);
         let batches = match &mut request.shares[..] {
             [only] if only.partition.key == home.key => std::mem::take(&mut only.batches),

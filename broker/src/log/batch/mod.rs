@@ -167,20 +167,30 @@ impl Batch {
     /// # Errors
     /// When there is no record, or they do not fit one batch.
     pub fn encode(records: &[Record]) -> Result<Self, EncodeError> {
-        let lowest_ms = records.iter().map(|r| r.timestamp_ms).min().ok_or(EncodeError::Empty)?;
-        let highest_ms = records.iter().map(|r| r.timestamp_ms).max().ok_or(EncodeError::Empty)?;
+        Self::encode_each(records.iter())
+    }
+
+    /// As [`Batch::encode`], of records that lie anywhere.
+    pub(crate) fn encode_each<'a>(records: impl Iterator<Item = &'a Record> + Clone) -> Result<Self, EncodeError> {
+        let (mut count, mut bytes) = (0, HEADER_LEN);
+        let (mut lowest_ms, mut highest_ms) = (i64::MAX, i64::MIN);
+        for record in records.clone() {
+            let headers = record.payload.headers.len().saturating_mul(RECORD_HEADER_OVERHEAD);
+            bytes = bytes.saturating_add(RECORD_OVERHEAD).saturating_add(headers).saturating_add(record.payload.len());
+            (lowest_ms, highest_ms) = (lowest_ms.min(record.timestamp_ms), highest_ms.max(record.timestamp_ms));
+            count += 1;
+        }
+        if count == 0 {
+            return Err(EncodeError::Empty);
+        }
         if highest_ms.checked_sub(lowest_ms).is_none() {
             return Err(EncodeError::TimestampsTooFarApart { lowest_ms, highest_ms });
         }
-        let bytes = records.iter().fold(HEADER_LEN, |sum, record| {
-            let headers = record.payload.headers.len().saturating_mul(RECORD_HEADER_OVERHEAD);
-            sum.saturating_add(RECORD_OVERHEAD).saturating_add(headers).saturating_add(record.payload.len())
-        });
         if i32::try_from(bytes).is_err() {
             return Err(EncodeError::TooLarge { bytes });
         }
         // The size is known, so the bytes are written once and never moved.
-        let bytes: Bytes = encode::batch(records, lowest_ms, highest_ms, bytes).into();
+        let bytes: Bytes = encode::batch(records, count, lowest_ms, highest_ms, bytes).into();
         let header = BatchHeader::parse(&bytes).expect("the header was just written");
         Ok(Self { bytes, header })
     }
@@ -226,7 +236,13 @@ impl Batch {
     /// The offset behind the last record.
     #[must_use]
     pub fn next_offset(&self) -> Offset {
-        self.header.base_offset.plus(u64::from(self.header.last_offset_delta)).next()
+        self.header.next_offset()
+    }
+
+    /// Number of offsets it takes: a compacted batch has fewer records.
+    #[must_use]
+    pub fn offsets_count(&self) -> u64 {
+        u64::from(self.header.last_offset_delta) + 1
     }
 
     /// Number of records, at least 1.
@@ -276,7 +292,14 @@ impl Batch {
 }
 
 impl BatchHeader {
-    fn parse(bytes: &[u8]) -> Result<Self, BatchError> {
+    /// The offset behind the last record.
+    #[must_use]
+    pub fn next_offset(&self) -> Offset {
+        self.base_offset.plus(u64::from(self.last_offset_delta)).next()
+    }
+
+    /// Reads the header of bytes that should be exactly one batch. The checksum is not looked at.
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self, BatchError> {
         let Some(header) = bytes.first_chunk::<HEADER_LEN>() else {
             return Err(BatchError::Truncated(bytes.len()));
         };

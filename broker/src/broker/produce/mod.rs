@@ -1,5 +1,10 @@
 //! Produce: check everything, choose partitions, encode, and hand each partition's records to its shard.
 
+mod once;
+mod record;
+
+pub use record::{NewRecord, Produced};
+
 use crate::broker::Broker;
 use crate::broker::topics::TopicError;
 use crate::dedup::{self, Hash, KeyScope};
@@ -16,8 +21,6 @@ use crate::topic::partitioner::partition_of;
 use crate::topic::{Topic, TopicKind};
 use futures_util::future::{join_all, try_join_all};
 use sagamq_api::limits::{IDEMPOTENCY_KEY_BYTES_MAX, PRODUCE_RECORDS_MAX};
-use sagamq_api::record::{PayloadError, ProduceRecord};
-use sagamq_api::topic::ProducedRecord;
 use sagamq_api::{PartitionId, TopicName};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -44,14 +47,6 @@ pub enum ProduceError {
         partition: PartitionId,
         /// How many there are.
         partitions: u32,
-    },
-    /// Key or value cannot be read.
-    #[error("record {index}: {reason}")]
-    Payload {
-        /// Index of the record.
-        index: usize,
-        /// What is wrong.
-        reason: PayloadError,
     },
     /// A record is larger than the topic allows.
     #[error("record {index} has {bytes} bytes, topic `{topic}` allows {max}")]
@@ -149,9 +144,9 @@ impl Broker {
     pub async fn produce(
         &self,
         topic: &TopicName,
-        records: Vec<ProduceRecord>,
+        records: Vec<NewRecord>,
         request_key: Option<&str>,
-    ) -> Result<Vec<ProducedRecord>, ProduceError> {
+    ) -> Result<Vec<Produced>, ProduceError> {
         let topic = self.topic(topic)?;
         if topic.kind == TopicKind::DeadLetters {
             return Err(TopicError::DeadLetters(topic.name.clone()).into());
@@ -163,7 +158,7 @@ impl Broker {
         if !(1..=PRODUCE_RECORDS_MAX).contains(&count) {
             return Err(ProduceError::RecordsCount(count));
         }
-        let request_key = request_key.map(check_key).transpose()?;
+        let request_key = request_key.map(|key| check_key(key.as_bytes())).transpose()?;
         let arrived_ms = i64::try_from(self.0.clock.now_ms()).expect("the year is below 292 million");
         let (shares, fingerprint) = self.shares(&topic, records, request_key, arrived_ms)?;
         let shares: Vec<Encoded> =
@@ -184,13 +179,13 @@ impl Broker {
     fn shares(
         &self,
         topic: &Topic,
-        records: Vec<ProduceRecord>,
-        request_key: Option<&str>,
+        records: Vec<NewRecord>,
+        request_key: Option<&[u8]>,
         arrived_ms: i64,
     ) -> Result<(BTreeMap<usize, Share>, Hash), ProduceError> {
         // Records without any key stick together: one partition a request makes one batch.
         let sticky = match request_key {
-            Some(key) => partition_of(key.as_bytes(), topic.config.partitions).0 as usize,
+            Some(key) => partition_of(key, topic.config.partitions).0 as usize,
             None => self.0.rotation.fetch_add(1, Ordering::Relaxed) % topic.partitions.len(),
         };
         let mut shares: BTreeMap<usize, Share> = BTreeMap::new();
@@ -242,7 +237,7 @@ impl Broker {
     }
 
     /// Hands each share to its shard, and waits until all are stored.
-    pub(super) async fn append_all(&self, topic: &Topic, request: Request) -> Result<Vec<ProducedRecord>, ProduceError> {
+    pub(super) async fn append_all(&self, topic: &Topic, request: Request) -> Result<Vec<Produced>, ProduceError> {
         let name: Arc<str> = topic.name.as_str().into();
         let Request { shares, count, arrived_ms, permit, .. } = request;
         let mut asked = Vec::with_capacity(shares.len());
@@ -275,14 +270,14 @@ impl Broker {
 }
 
 /// The answers of all shares in the order of the request.
-pub(super) fn in_order(answers: Vec<Answer>, count: usize, arrived_ms: i64) -> Vec<ProducedRecord> {
+pub(super) fn in_order(answers: Vec<Answer>, count: usize, arrived_ms: i64) -> Vec<Produced> {
     let mut produced = vec![None; count];
     for Answer { partition, places, given_ms, placed } in answers {
         for ((place, given_ms), placed) in places.into_iter().zip(given_ms).zip(placed) {
             // A duplicate says the same time as the first one, or like that one says none and got its time of arrival.
             let timestamp_ms = given_ms.or(placed.duplicate_of_ms).unwrap_or(arrived_ms);
             produced[place] =
-                Some(ProducedRecord { partition, offset: placed.offset, timestamp_ms, duplicate: placed.duplicate_of_ms.is_some() });
+                Some(Produced { partition, offset: placed.offset, timestamp_ms, duplicate: placed.duplicate_of_ms.is_some() });
         }
     }
     produced.into_iter().map(|record| record.expect("every record belongs to one share")).collect()
@@ -303,18 +298,17 @@ impl Share {
 fn check(
     topic: &Topic,
     index: usize,
-    record: ProduceRecord,
+    record: NewRecord,
     sticky: usize,
     arrived_ms: i64,
     is_request_keyed: bool,
 ) -> Result<Checked, ProduceError> {
-    let (explicit, timestamp_ms, own_key) = (record.partition, record.timestamp_ms, record.idempotency_key.clone());
-    let payload = record.into_payload().map_err(|reason| ProduceError::Payload { index, reason })?;
+    let NewRecord { payload, partition: explicit, timestamp_ms, idempotency_key } = record;
     let (bytes, max) = (payload.len(), topic.config.record_bytes_max);
     if bytes > max as usize {
         return Err(ProduceError::RecordTooLarge { index, topic: topic.name.clone(), bytes, max });
     }
-    let own_key = own_key.as_deref().map(check_key).transpose()?;
+    let own_key = idempotency_key.as_deref().map(check_key).transpose()?;
     let partitions = topic.config.partitions;
     let partition = match (explicit, &payload.key, own_key) {
         (Some(partition), _, _) if partition.0 >= partitions => {
@@ -322,7 +316,7 @@ fn check(
         }
         (Some(partition), _, _) => partition.0 as usize,
         (None, Some(key), _) => partition_of(key, partitions).0 as usize,
-        (None, None, Some(key)) => partition_of(key.as_bytes(), partitions).0 as usize,
+        (None, None, Some(key)) => partition_of(key, partitions).0 as usize,
         (None, None, None) => sticky,
     };
     Ok(Checked {
@@ -334,7 +328,7 @@ fn check(
     })
 }
 
-fn check_key(key: &str) -> Result<&str, ProduceError> {
+fn check_key(key: &[u8]) -> Result<&[u8], ProduceError> {
     match key.len() {
         1..=IDEMPOTENCY_KEY_BYTES_MAX => Ok(key),
         bytes => Err(ProduceError::IdempotencyKey(bytes)),

@@ -1,0 +1,46 @@
+//! Reading a partition: from the tail in memory, else from storage. Never above the high watermark.
+
+mod batches;
+mod error;
+mod pick;
+mod sequence;
+mod time;
+
+pub use error::ReadError;
+pub(crate) use pick::{Found, read_at};
+pub(crate) use sequence::read;
+pub(crate) use time::offset_at_time;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{PartitionKey, ShardId, TopicId};
+    use crate::log::batch::Batch;
+    use crate::log::batch::Record;
+    use crate::log::budget::Budget;
+    use crate::log::offsets::LogOffsets;
+    use crate::log::partition::Partition;
+    use crate::log::tail::TailMemory;
+    use crate::storage::memory::MemoryStorage;
+    use sagamq_api::Offset;
+    use sagamq_api::PartitionId;
+    use sagamq_api::record::Payload;
+
+    #[test]
+    fn the_tail_is_read_up_to_the_watermark() {
+        let key = PartitionKey { shard: ShardId(0), topic: TopicId(1), partition: PartitionId(0) };
+        let partition = Partition::new(key, LogOffsets::recovered(Offset(0), Offset(0)), &TailMemory::new(1024 * 1024));
+        let batch = |base| {
+            let record = Record { timestamp_ms: 0, payload: Payload::default() };
+            Batch::encode(&[record.clone(), record]).expect("encodes").with_base_offset(Offset(base))
+        };
+        partition.append(4);
+        partition.publish(vec![batch(0)]);
+        partition.push_tail(vec![batch(2)]);
+        let records = read(&MemoryStorage::new(), &partition, Offset(0), &mut Budget::unshared(10, usize::MAX)).expect("reads");
+        assert_eq!(records.iter().map(|record| record.offset.0).collect::<Vec<_>>(), [0, 1]);
+        let offsets = [Offset(1), Offset(2)];
+        let found = read_at(&MemoryStorage::new(), &partition, &offsets, &mut Budget::unshared(10, usize::MAX));
+        assert_eq!(found.records.iter().map(|record| record.offset.0).collect::<Vec<_>>(), [1]);
+    }
+}

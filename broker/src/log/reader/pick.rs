@@ -1,0 +1,168 @@
+//! Reads single records: those that a group reserved, or dead letters.
+
+use super::batches::{Met, decode, next_base, next_offset, visit};
+use super::error::ReadError;
+use crate::log::batch::StoredRecord;
+use crate::log::budget::Budget;
+use crate::log::partition::Partition;
+use crate::storage::Storage;
+use bytes::Bytes;
+use core::borrow::Borrow;
+use core::ops::ControlFlow;
+use sagamq_api::Offset;
+
+/// Batches without a wanted record that are passed by until it is faster to look for the next one.
+const SKIPPED_MAX: usize = 8;
+
+/// What was found of single records.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    /// The records, in order of their offsets.
+    pub(crate) records: Vec<StoredRecord>,
+    /// Offsets within sound batches that hold no record any more, or that lie before the log's start.
+    pub(crate) gone: Vec<Offset>,
+    /// Offsets that could not be read; what is behind them was.
+    pub(crate) failed: Vec<Offset>,
+    /// Why the last of them could not.
+    pub(crate) error: Option<ReadError>,
+}
+
+/// Single records that are looked for.
+struct Picking<'a> {
+    /// Those that are left, in order.
+    wanted: &'a [Offset],
+    found: Found,
+    budget: &'a mut Budget,
+    /// Why the batch before could not be read: where the next one begins, its end is known.
+    damage: Option<ReadError>,
+    /// Batches in a row that hold nothing that is wanted.
+    skipped: usize,
+    /// No more of them fits.
+    is_over: bool,
+}
+
+/// The records at these offsets, which must be sorted, as far as the budget goes. A batch that cannot be read does not keep those behind
+/// it from being read. Blocks on storage.
+pub(crate) fn read_at(storage: &dyn Storage, partition: &Partition, offsets: &[Offset], budget: &mut Budget) -> Found {
+    let (log_start, high_watermark) = (partition.log_start(), partition.high_watermark());
+    let offsets = &offsets[..offsets.partition_point(|&offset| offset < high_watermark)];
+    let (gone, wanted) = offsets.split_at(offsets.partition_point(|&offset| offset < log_start));
+    let found = Found { gone: gone.to_vec(), ..Found::default() };
+    let mut picking = Picking { wanted, found, budget, damage: None, skipped: 0, is_over: false };
+    while let Some(&first) = picking.wanted.first() {
+        if picking.budget.is_full() {
+            break;
+        }
+        picking.skipped = 0;
+        let left = picking.wanted.len();
+        let bytes_max = picking.budget.payload_bytes_left().max(1);
+        let visited = visit(storage, partition, first, bytes_max, &mut |met| picking.take(met));
+        if picking.is_over {
+            break;
+        }
+        let Some(&at) = picking.wanted.first() else { break };
+        match (visited, picking.damage.take()) {
+            (Err(error), damage) => picking.fail_before(next_base(storage, partition, at), damage.unwrap_or(error.into())),
+            // There is no batch behind it.
+            (Ok(false), Some(damage)) => picking.fail_before(high_watermark, damage),
+            (Ok(true), Some(damage)) => picking.fail_before(next_base(storage, partition, at), damage),
+            (Ok(_), None) if picking.wanted.len() == left => picking.fail_before(high_watermark, ReadError::Missing { offset: first }),
+            (Ok(_), None) => {}
+        }
+    }
+    picking.found
+}
+
+impl Picking<'_> {
+    /// Breaks when no more is to be picked, or the next record is far.
+    fn take(&mut self, met: Met<'_>) -> ControlFlow<()> {
+        let base = match &met {
+            Met::Cached(batch) => batch.base(),
+            Met::Stored { base, .. } => *base,
+        };
+        if let Some(&first) = self.wanted.first()
+            && first < base
+        {
+            let reason = self.damage.take().unwrap_or(ReadError::Missing { offset: first });
+            self.fail_before(base, reason);
+        }
+        let Some(&first) = self.wanted.first() else { return ControlFlow::Break(()) };
+        match met {
+            Met::Cached(batch) if batch.next() <= first => {}
+            Met::Stored { value, .. } if next_offset(value).is_some_and(|next| next <= first) => return self.skip(),
+            Met::Cached(batch) => match batch.records() {
+                Ok(records) => self.pick(records.iter(), batch.next(), 0, StoredRecord::clone),
+                Err(reason) => self.fail_before(batch.next(), ReadError::Damaged { base, reason }),
+            },
+            Met::Stored { value, .. } => match decode(base, value, self.budget) {
+                None => self.is_over = true,
+                Some(Ok((batch, records))) => self.pick(records, batch.next_offset(), value.len(), core::convert::identity),
+                Some(Err(error)) => {
+                    self.budget.drop_batch(value.len());
+                    self.damage = Some(error);
+                }
+            },
+        }
+        self.skipped = 0;
+        if self.is_over || self.wanted.is_empty() || self.budget.is_full() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    fn skip(&mut self) -> ControlFlow<()> {
+        self.skipped += 1;
+        // The first may be the one before what is looked for, and the next the one behind it.
+        if self.skipped > SKIPPED_MAX { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    /// Takes what is wanted out of a batch of `raw_bytes` that were charged for it: none if it lies in memory anyway.
+    fn pick<R: Borrow<StoredRecord>>(
+        &mut self,
+        records: impl IntoIterator<Item = R>,
+        next: Offset,
+        raw_bytes: usize,
+        own: impl Fn(R) -> StoredRecord,
+    ) {
+        let before = self.found.records.len();
+        for record in records {
+            self.gone_before(record.borrow().offset);
+            if self.wanted.first() != Some(&record.borrow().offset) {
+                continue;
+            }
+            if !self.budget.admit_record(&record.borrow().payload) {
+                self.is_over = true;
+                break;
+            }
+            self.found.records.push(own(record));
+            self.wanted = &self.wanted[1..];
+        }
+        if !self.is_over {
+            self.gone_before(next);
+        }
+        let picked = &mut self.found.records[before..];
+        if raw_bytes > 2 * picked.iter().map(|record| record.payload.len()).sum::<usize>() {
+            // A few records of a large batch would keep all of it in memory.
+            picked.iter_mut().for_each(detach);
+            self.budget.drop_batch(raw_bytes);
+        }
+    }
+
+    /// Notes that a sound batch holds nothing at what is wanted before `end`.
+    fn gone_before(&mut self, end: Offset) {
+        let (gone, wanted) = self.wanted.split_at(self.wanted.partition_point(|&offset| offset < end));
+        self.found.gone.extend_from_slice(gone);
+        self.wanted = wanted;
+    }
+
+    fn fail_before(&mut self, end: Offset, error: ReadError) {
+        let (failed, wanted) = self.wanted.split_at(self.wanted.partition_point(|&offset| offset < end));
+        self.found.failed.extend_from_slice(failed);
+        self.found.error = Some(error);
+        self.wanted = wanted;
+    }
+}
+
+/// Gives a record memory of its own.
+fn detach(record: &mut StoredRecord) {
+    for bytes in [&mut record.payload.key, &mut record.payload.value].into_iter().flatten() {
+        *bytes = Bytes::copy_from_slice(bytes);
+    }
+}
