@@ -33,17 +33,13 @@ impl OwnedLog {
         &self.partition
     }
 
-    /// Gives offsets to the batches and says what is to be stored for them.
-    pub(crate) fn append(&mut self, batches: Vec<Batch>, store: &mut dyn FnMut(Mutation)) -> Vec<Batch> {
-        let mut placed = Vec::with_capacity(batches.len());
-        for batch in batches {
-            let base = self.partition.append(u64::from(batch.records_count()));
-            let batch = batch.with_base_offset(base);
-            self.index_time(&batch, store);
-            store(Mutation::Put { family: Family::Log, key: self.key().log(base), value: batch.bytes().clone() });
-            placed.push(batch);
-        }
-        placed
+    /// Gives a batch its offset and says what is to be stored for it.
+    pub(crate) fn append(&mut self, batch: Batch, store: &mut dyn FnMut(Mutation)) -> Batch {
+        let base = self.partition.append(batch.offsets_count());
+        let batch = batch.with_base_offset(base);
+        self.index_time(&batch, store);
+        store(Mutation::Put { family: Family::Log, key: self.key().log(base), value: batch.bytes().clone() });
+        batch
     }
 
     fn index_time(&mut self, batch: &Batch, store: &mut dyn FnMut(Mutation)) {

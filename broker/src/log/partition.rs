@@ -96,11 +96,14 @@ impl Partition {
     }
 
     /// Shows durable batches to the readers: first the tail, then the watermark, so that nobody sees an offset he cannot read.
-    pub(crate) fn publish(&self, batches: Vec<Batch>) {
-        let Some(end) = batches.last().map(Batch::next_offset) else { return };
-        let bytes: u64 = batches.iter().map(|batch| batch.len() as u64).sum();
-        let records: u64 = batches.iter().map(|batch| batch.next_offset().0 - batch.base_offset().0).sum();
-        self.push_tail(batches);
+    pub(crate) fn publish(&self, batches: impl IntoIterator<Item = Batch>) {
+        let (mut end, mut bytes, mut records) = (None, 0, 0);
+        self.push_tail(batches.into_iter().inspect(|batch| {
+            end = Some(batch.next_offset());
+            bytes += batch.len() as u64;
+            records += batch.offsets_count();
+        }));
+        let Some(end) = end else { return };
         let mean = (self.record_bytes_mean() * 7 + bytes / records.max(1)) / 8;
         self.record_bytes_mean.store(mean, Ordering::Relaxed);
         self.offsets().make_durable(end);
@@ -109,7 +112,7 @@ impl Partition {
     }
 
     /// The first half of [`Partition::publish`]: what the watermark does not cover yet.
-    pub(super) fn push_tail(&self, batches: Vec<Batch>) {
+    pub(super) fn push_tail(&self, batches: impl IntoIterator<Item = Batch>) {
         self.tail_memory.push(&self.tail, batches);
     }
 

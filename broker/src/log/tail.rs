@@ -84,14 +84,16 @@ impl TailMemory {
     }
 
     /// Adds the next batches of a partition and lets the oldest of all go.
-    pub(crate) fn push(&self, tail: &Arc<Mutex<Tail>>, batches: Vec<Batch>) {
+    pub(crate) fn push(&self, tail: &Arc<Mutex<Tail>>, batches: impl IntoIterator<Item = Batch>) {
         let mut order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut own = lock(tail);
         for batch in batches {
             let charge = batch.len() + BATCH_OVERHEAD + RECORD_OVERHEAD * batch.records_count() as usize;
-            lock(tail).push(batch);
+            own.push(batch);
             order.bytes += charge;
             order.batches.push_back((Arc::downgrade(tail), charge));
         }
+        drop(own);
         while order.bytes > self.bytes_max
             && let Some((oldest, charge)) = order.batches.pop_front()
         {

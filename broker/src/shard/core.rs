@@ -39,7 +39,7 @@ pub(super) struct Core {
     /// Number of the newest durable commit; the committer advances it.
     durable_commit: Arc<AtomicU64>,
     logs: HashMap<PartitionKey, OwnedLog>,
-    appended: Vec<(Arc<Partition>, Vec<Batch>)>,
+    appended: Vec<(Arc<Partition>, Batch)>,
     answers: Vec<Completion>,
     staged: mpsc::Sender<Commit>,
     time_marked_ms: u64,
@@ -94,6 +94,9 @@ impl Core {
 
     /// Counts what is stored. Only the shard's task counts by topic, so that nothing is counted for a topic that is gone.
     pub(super) fn count_produced(&self, topic: &str, batches: &[Batch]) {
+        if batches.is_empty() {
+            return;
+        }
         let label = TopicLabel { topic: topic.to_owned() };
         let records: u64 = batches.iter().map(|batch| u64::from(batch.records_count())).sum();
         let bytes: usize = batches.iter().map(Batch::len).sum();
@@ -108,16 +111,19 @@ impl Core {
     }
 
     /// Gives offsets to the batches and stages them. The base offset of the first. Readers see them when they are written.
-    pub(super) fn stage_batches(&mut self, partition: &Arc<Partition>, batches: Vec<Batch>) -> Offset {
+    pub(super) fn stage_batches(&mut self, partition: &Arc<Partition>, batches: impl IntoIterator<Item = Batch>) -> Offset {
         let log = self.logs.get_mut(&partition.key).expect("the caller has asked whether the partition is the shard's");
         let commit = &mut self.commit;
-        let batches = log.append(batches, &mut |mutation| commit.push(mutation));
+        let (mut first, mut bytes) = (None, 0);
+        for batch in batches {
+            let batch = log.append(batch, &mut |mutation| commit.push(mutation));
+            first.get_or_insert(batch.base_offset());
+            bytes += batch.len();
+            self.appended.push((Arc::clone(partition), batch));
+        }
         commit.require_sync();
-        let bytes: usize = batches.iter().map(Batch::len).sum();
         self.metrics.staged_bytes.inc_by(i64::try_from(bytes).unwrap_or(i64::MAX));
-        let first = batches.first().map(Batch::base_offset).expect("batches are staged only when there are some");
-        self.appended.push((Arc::clone(partition), batches));
-        first
+        first.expect("batches are staged only when there are some")
     }
 
     /// Hands the commit to the committer. `false` when there is no committer any more.
@@ -126,13 +132,13 @@ impl Core {
         let mut commit = std::mem::replace(&mut self.commit, Commit::new(self.id));
         let (appended, answers) = (std::mem::take(&mut self.appended), std::mem::take(&mut self.answers));
         // Readers first, so that whoever hears that his record is stored can read it.
-        for (partition, batches) in appended {
+        if !appended.is_empty() {
             let metrics = Arc::clone(&self.metrics);
             commit.on_written(move |written| {
-                let bytes: usize = batches.iter().map(Batch::len).sum();
+                let bytes: usize = appended.iter().map(|(_, batch)| batch.len()).sum();
                 metrics.staged_bytes.dec_by(i64::try_from(bytes).unwrap_or(i64::MAX));
                 if written.is_ok() {
-                    partition.publish(batches);
+                    publish(appended);
                 }
             });
         }
@@ -161,5 +167,15 @@ impl Core {
         self.time_marked_ms = now_ms;
         let value = now_ms.to_be_bytes().to_vec().into();
         self.commit.push(Mutation::Put { family: Family::Meta, key: MetaKey::ClockMark(self.id).encode(), value });
+    }
+}
+
+/// Shows durable batches to the readers, those of one partition that come one after the other together.
+fn publish(appended: Vec<(Arc<Partition>, Batch)>) {
+    let mut appended = appended.into_iter().peekable();
+    while let Some((partition, batch)) = appended.next() {
+        let is_same = |(other, _): &(Arc<Partition>, Batch)| Arc::ptr_eq(other, &partition);
+        let more = core::iter::from_fn(|| appended.next_if(is_same).map(|(_, batch)| batch));
+        partition.publish(core::iter::once(batch).chain(more));
     }
 }

@@ -53,7 +53,7 @@ pub(super) fn handle(core: &mut Core, queues: &mut Queues, commit: EmbeddedCommi
     }
     let mut offsets = Vec::with_capacity(commit.appends.len());
     for (partition, batch) in commit.appends {
-        offsets.push(core.stage_batches(&partition, vec![batch]));
+        offsets.push(core.stage_batches(&partition, [batch]));
     }
     for (key, offset) in commit.settles {
         queues.settle_record(key, offset);

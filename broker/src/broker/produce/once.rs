@@ -1,7 +1,9 @@
 //! A request under an idempotency key of its own, which holds over the whole topic: the key is claimed first, then the partitions
 //! store their shares, and a retry goes on from the claim ([`crate::dedup::request`]).
 
-use super::{Answer, ProduceError, Produced, Request, in_order};
+use super::append::Request;
+use super::error::ProduceError;
+use super::record::Produced;
 use crate::broker::Broker;
 use crate::dedup::{self, KeyScope};
 use crate::shard::input::Input;
@@ -20,7 +22,7 @@ impl Broker {
         let home = &topic.partitions[partition_of(key, partitions).0 as usize];
         let key = dedup::hash_key(KeyScope::Request, key);
         let batches = match &mut request.shares[..] {
-            [only] if only.partition.key == home.key => std::mem::take(&mut only.batches),
+            [only] if only.parts.len() == 1 && only.parts[0].partition.key == home.key => std::mem::take(&mut only.batches),
             _ => Vec::new(),
         };
         let is_at_home = !batches.is_empty();
@@ -30,7 +32,7 @@ impl Broker {
                 topic: topic.name.as_str().into(),
                 key,
                 fingerprint: request.fingerprint,
-                count: u32::try_from(request.count).expect("a request has at most ten thousand records"),
+                count: u32::try_from(request.places.order.len()).expect("a request has at most ten thousand records"),
                 batches,
                 partitions,
                 dedup_window_ms: topic.config.dedup_window_ms,
@@ -41,12 +43,11 @@ impl Broker {
         };
         match self.0.ask(home.key, claim).await.map_err(AppendError::from)?? {
             Claimed::Stored(placed) => {
-                let mut records: Vec<_> =
-                    request.shares.into_iter().flat_map(|share| share.places.into_iter().zip(share.given_ms)).collect();
-                records.sort_unstable_by_key(|&(place, _)| place);
-                let (places, given_ms) = records.into_iter().unzip();
-                let stored = Answer { partition: home.key.partition, places, given_ms, placed };
-                Ok(in_order(vec![stored], request.count, request.arrived_ms))
+                // All of them lie at home, one behind the other as in the request.
+                let mut produced = request.places.unanswered();
+                let as_sent: Vec<usize> = (0..produced.len()).collect();
+                request.places.answer(&mut produced, &as_sent, placed, request.arrived_ms);
+                Ok(produced)
             }
             Claimed::GoOn(claim) if claim.partitions == partitions && !is_at_home => {
                 for share in &mut request.shares {

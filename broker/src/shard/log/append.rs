@@ -1,79 +1,110 @@
-//! Storing records: duplicates are found, offsets given, batches staged.
+//! Storing records: duplicates are found, offsets given, batches staged. What a request has for the shard is stored as a whole or not at all.
 
-use crate::log::batch::Batch;
+use crate::log::batch::{Batch, StoredRecord};
 use crate::log::cut::encode_cut;
-use crate::log::partition::Partition;
 use crate::shard::core::Core;
 use crate::shard::log::append_error::{self, AppendError};
 use crate::shard::log::idempotency::{Idempotency, Verdict};
 use crate::shard::log::keys::{Keys, Placed};
+use crate::shard::log::part::Part;
 use sagamq_api::Offset;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-/// Records for one partition.
+/// Records for partitions of one topic, all of this shard.
 pub(crate) struct AppendRequest {
-    pub(crate) partition: Arc<Partition>,
+    /// Name of the topic.
     pub(crate) topic: Arc<str>,
-    /// The records, encoded where they arrived.
+    pub(crate) parts: Vec<Part>,
+    /// The records of all parts, one part behind the other, encoded where they arrived.
     pub(crate) batches: Vec<Batch>,
+    /// Those of all records, in the same order.
     pub(crate) keys: Keys,
     pub(crate) dedup_window_ms: u64,
     /// The time of records without one of their own.
     pub(crate) arrived_ms: i64,
     /// The request's share of the bound on bytes that are not durable; given back when all of them are.
     pub(crate) permit: Arc<OwnedSemaphorePermit>,
+    /// One place a record, in the same order.
     pub(crate) reply: oneshot::Sender<Result<Vec<Placed>, AppendError>>,
 }
 
 pub(super) fn append(core: &mut Core, idempotency: &mut Idempotency, mut request: AppendRequest) {
-    let batches = std::mem::take(&mut request.batches);
-    let result = if core.owns(&request.partition) { place(core, idempotency, &request, batches) } else { Err(AppendError::TopicDeleted) };
+    let (parts, batches) = (std::mem::take(&mut request.parts), std::mem::take(&mut request.batches));
+    let result = place(core, idempotency, &request, parts, batches);
     let AppendRequest { permit, reply, .. } = request;
     append_error::answer(core, Some(permit), reply, result);
 }
 
-fn place(core: &mut Core, idempotency: &mut Idempotency, request: &AppendRequest, batches: Vec<Batch>) -> Result<Vec<Placed>, AppendError> {
-    let AppendRequest { partition, topic, keys, arrived_ms, .. } = request;
-    let count: usize = batches.iter().map(|batch| batch.records_count() as usize).sum();
-    let verdicts = idempotency.verdicts(core, partition.key, count, keys)?;
-    let duplicates = verdicts.iter().filter(|verdict| !matches!(verdict, Verdict::Fresh)).count();
-    core.count_duplicates(topic, duplicates as u64);
-    let fresh = if duplicates == 0 { batches } else { without_duplicates(&batches, &verdicts)? };
-    let mut base = Offset(0);
-    if !fresh.is_empty() {
-        core.count_produced(topic, &fresh);
-        base = core.stage_batches(partition, fresh);
+fn place(
+    core: &mut Core,
+    idempotency: &mut Idempotency,
+    request: &AppendRequest,
+    mut parts: Vec<Part>,
+    mut batches: Vec<Batch>,
+) -> Result<Vec<Placed>, AppendError> {
+    let AppendRequest { topic, keys, dedup_window_ms, arrived_ms, .. } = request;
+    if !parts.iter().all(|part| core.owns(&part.partition)) {
+        return Err(AppendError::TopicDeleted);
     }
-    let mut next = base;
-    let placed: Vec<Placed> = verdicts
-        .into_iter()
-        .map(|verdict| match verdict {
-            Verdict::Duplicate(placed) => placed,
-            Verdict::Again(first) => Placed { offset: base.plus(first as u64), duplicate_of_ms: Some(*arrived_ms) },
-            Verdict::Fresh => {
-                let offset = next;
-                next = next.next();
-                Placed { offset, duplicate_of_ms: None }
-            }
-        })
-        .collect();
-    if duplicates < count {
-        idempotency.stage_all(core, partition.key, keys, &placed, request.dedup_window_ms, *arrived_ms);
+    // Everything that can refuse comes before anything is staged.
+    let verdicts = idempotency.verdicts(core, &parts, keys)?;
+    if let Some(verdicts) = &verdicts {
+        let duplicates = verdicts.iter().filter(|verdict| !verdict.is_fresh()).count();
+        core.count_duplicates(topic, duplicates as u64);
+        batches = without_duplicates(&mut parts, batches, verdicts)?;
+    }
+    core.count_produced(topic, &batches);
+    let mut placed = Vec::with_capacity(parts.iter().map(|part| part.records).sum());
+    let mut batches = batches.into_iter();
+    for part in &parts {
+        let first = placed.len();
+        // Where all are duplicates there is nothing to place.
+        let base = if part.batches == 0 { Offset(0) } else { core.stage_batches(&part.partition, batches.by_ref().take(part.batches)) };
+        match &verdicts {
+            None => placed.extend((0..part.records as u64).map(|index| Placed { offset: base.plus(index), duplicate_of_ms: None })),
+            Some(verdicts) => place_verdicts(&verdicts[first..first + part.records], base, *arrived_ms, &mut placed),
+        }
+        if part.batches > 0 {
+            let keys = keys.of(first..first + part.records);
+            idempotency.stage_all(core, part.partition.key, keys, &placed[first..], *dedup_window_ms, *arrived_ms);
+        }
     }
     Ok(placed)
 }
 
-/// The same records without the duplicates, encoded anew. Rare: only a retry of a part comes here.
-fn without_duplicates(batches: &[Batch], verdicts: &[Verdict]) -> Result<Vec<Batch>, AppendError> {
-    let mut verdicts = verdicts.iter();
-    let mut fresh = Vec::new();
-    for batch in batches {
-        for record in batch.records()? {
-            if matches!(verdicts.next(), Some(Verdict::Fresh)) {
-                fresh.push(record.into_record());
-            }
+fn place_verdicts(verdicts: &[Verdict], base: Offset, arrived_ms: i64, placed: &mut Vec<Placed>) {
+    let mut next = base;
+    placed.extend(verdicts.iter().map(|verdict| match *verdict {
+        Verdict::Duplicate(placed) => placed,
+        Verdict::Again(first) => Placed { offset: base.plus(first as u64), duplicate_of_ms: Some(arrived_ms) },
+        Verdict::Fresh => {
+            let offset = next;
+            next = next.next();
+            Placed { offset, duplicate_of_ms: None }
         }
+    }));
+}
+
+/// The same records without the duplicates; where there are some, encoded anew. Rare: only a retry of a part comes here.
+fn without_duplicates(parts: &mut [Part], batches: Vec<Batch>, verdicts: &[Verdict]) -> Result<Vec<Batch>, AppendError> {
+    let (mut batches, mut verdicts) = (batches.into_iter(), verdicts);
+    let mut left = Vec::with_capacity(batches.len());
+    for part in parts {
+        let (own, others) = verdicts.split_at(part.records);
+        let of_part = batches.by_ref().take(part.batches);
+        let before = left.len();
+        if own.iter().all(Verdict::is_fresh) {
+            left.extend(of_part);
+        } else {
+            let (mut fresh, mut own) = (Vec::new(), own.iter());
+            for batch in of_part {
+                let is_fresh = |_: &StoredRecord| own.next().is_some_and(Verdict::is_fresh);
+                fresh.extend(batch.records()?.into_iter().filter(is_fresh).map(StoredRecord::into_record));
+            }
+            left.extend(encode_cut(&fresh)?);
+        }
+        (verdicts, part.batches) = (others, left.len() - before);
     }
-    Ok(encode_cut(&fresh)?)
+    Ok(left)
 }

@@ -17,7 +17,7 @@ pub enum AppendError {
     /// The idempotency key of a record was used with another payload. Nothing was stored.
     #[error("its idempotency key was used with another payload, {}", stored_at(*first))]
     KeyReused {
-        /// Index of the record among those sent to the partition.
+        /// Index of the record among those sent to the shard.
         index: usize,
         /// Where the first one lies; none if it stands in the same request.
         first: Option<Offset>,
@@ -40,6 +40,16 @@ pub enum AppendError {
     /// A batch that was just made cannot be read.
     #[error(transparent)]
     Batch(#[from] BatchError),
+}
+
+impl AppendError {
+    /// The error of a record behind so many others.
+    pub(super) fn behind(self, others: usize) -> Self {
+        match self {
+            Self::KeyReused { index, first } => Self::KeyReused { index: index + others, first },
+            other => other,
+        }
+    }
 }
 
 /// Answers when everything staged so far is written: what a refusal tells of must be durable too. The permit is given back before.

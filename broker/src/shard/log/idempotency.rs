@@ -5,7 +5,8 @@ use crate::dedup::{self, Buckets, Entry, Hash, Place};
 use crate::ids::PartitionKey;
 use crate::shard::core::Core;
 use crate::shard::log::append_error::AppendError;
-use crate::shard::log::keys::{Keys, Placed};
+use crate::shard::log::keys::{Keys, PartKeys, Placed};
+use crate::shard::log::part::Part;
 use crate::shard::log::recent::RecentEntries;
 use crate::storage::{Family, Mutation, Storage as _, StorageError};
 use sagamq_api::Offset;
@@ -20,6 +21,12 @@ pub(super) enum Verdict {
     Again(usize),
 }
 
+impl Verdict {
+    pub(super) fn is_fresh(&self) -> bool {
+        matches!(self, Self::Fresh)
+    }
+}
+
 /// The idempotency entries of a shard: in memory what the disk cannot answer yet, and where on disk the others lie.
 pub(super) struct Idempotency {
     recent: RecentEntries,
@@ -32,24 +39,46 @@ impl Idempotency {
     }
 
     /// An error if one of these keys was used with another payload.
-    pub(super) fn check(&self, core: &Core, partition: PartitionKey, keys: &[Option<(Hash, Hash)>]) -> Result<(), AppendError> {
-        self.record_verdicts(core, partition, keys).map(|_| ())
+    pub(super) fn check(&self, core: &Core, parts: &[Part], keys: &[Option<(Hash, Hash)>]) -> Result<(), AppendError> {
+        self.all_record_verdicts(core, parts, keys).map(|_| ())
     }
 
-    /// Which of `count` records are duplicates. An error if a key was used with another payload.
-    pub(super) fn verdicts(&self, core: &Core, partition: PartitionKey, count: usize, keys: &Keys) -> Result<Vec<Verdict>, AppendError> {
-        match keys {
-            Keys::None => Ok(vec![Verdict::Fresh; count]),
-            Keys::Share { claim, request } => match self.share(core, partition, claim, *request)? {
-                None => Ok(vec![Verdict::Fresh; count]),
-                Some((base, entry)) if entry.count as usize == count => {
-                    let placed = |index| Placed { offset: base.plus(index), duplicate_of_ms: Some(entry.arrived_ms) };
-                    Ok((0..count as u64).map(|index| Verdict::Duplicate(placed(index))).collect())
-                }
-                Some(_) => Err(damaged("the share of a request has another number of records than was claimed")),
-            },
-            Keys::Records(keys) => self.record_verdicts(core, partition, keys),
+    /// Which records are duplicates, part by part; `None`: none is. An error if a key was used with another payload.
+    pub(super) fn verdicts(&self, core: &Core, parts: &[Part], keys: &Keys) -> Result<Option<Vec<Verdict>>, AppendError> {
+        let (claim, request) = match keys {
+            Keys::None => return Ok(None),
+            Keys::Records(keys) => {
+                let verdicts = self.all_record_verdicts(core, parts, keys)?;
+                return Ok(Some(verdicts).filter(|verdicts| !verdicts.iter().all(Verdict::is_fresh)));
+            }
+            Keys::Share { claim, request } => (claim, *request),
+        };
+        let shares: Vec<_> = parts.iter().map(|part| self.share(core, part.partition.key, claim, request)).collect::<Result<_, _>>()?;
+        if shares.iter().all(Option::is_none) {
+            return Ok(None);
         }
+        let mut verdicts = Vec::new();
+        for (part, share) in parts.iter().zip(shares) {
+            match share {
+                None => verdicts.resize(verdicts.len() + part.records, Verdict::Fresh),
+                Some((base, entry)) if entry.count as usize == part.records => {
+                    let placed = |index| Placed { offset: base.plus(index), duplicate_of_ms: Some(entry.arrived_ms) };
+                    verdicts.extend((0..part.records as u64).map(|index| Verdict::Duplicate(placed(index))));
+                }
+                Some(_) => return Err(damaged("the share of a request has another number of records than was claimed")),
+            }
+        }
+        Ok(Some(verdicts))
+    }
+
+    fn all_record_verdicts(&self, core: &Core, parts: &[Part], keys: &[Option<(Hash, Hash)>]) -> Result<Vec<Verdict>, AppendError> {
+        let mut verdicts = Vec::with_capacity(keys.len());
+        for part in parts {
+            let first = verdicts.len();
+            let keys = &keys[first..first + part.records];
+            verdicts.extend(self.record_verdicts(core, part.partition.key, keys).map_err(|error| error.behind(first))?);
+        }
+        Ok(verdicts)
     }
 
     fn record_verdicts(&self, core: &Core, partition: PartitionKey, keys: &[Option<(Hash, Hash)>]) -> Result<Vec<Verdict>, AppendError> {
@@ -92,21 +121,21 @@ impl Idempotency {
         &mut self,
         core: &mut Core,
         partition: PartitionKey,
-        keys: &Keys,
+        keys: PartKeys<'_>,
         placed: &[Placed],
         window_ms: u64,
         arrived_ms: i64,
     ) {
         match keys {
-            Keys::None => {}
-            Keys::Share { claim, request } => {
+            PartKeys::None => {}
+            PartKeys::Share { claim, request } => {
                 let count = u32::try_from(placed.len()).expect("a request has at most ten thousand records");
                 // In the bucket of its claim, so that it is there as long, and is found without a search.
                 let place = Place::Stored { base: placed[0].offset };
-                let entry = Entry { place, arrived_ms, ends_at_ms: claim.ends_at_ms, count, fingerprint: *request };
-                self.stage(core, partition, dedup::hash_share(claim.number, *request), entry);
+                let entry = Entry { place, arrived_ms, ends_at_ms: claim.ends_at_ms, count, fingerprint: request };
+                self.stage(core, partition, dedup::hash_share(claim.number, request), entry);
             }
-            Keys::Records(keys) => {
+            PartKeys::Records(keys) => {
                 let ends_at_ms = core.clock.now_ms().saturating_add(window_ms);
                 for (key, placed) in keys.iter().zip(placed) {
                     if let (Some((hash, fingerprint)), None) = (key, placed.duplicate_of_ms) {

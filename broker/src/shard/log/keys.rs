@@ -2,8 +2,9 @@
 
 use crate::dedup::Hash;
 use crate::dedup::request::Claim;
-use crate::ids::PartitionKey;
 use crate::shard::log::append_error::AppendError;
+use crate::shard::log::part::Part;
+use core::ops::Range;
 use sagamq_api::Offset;
 use tokio::sync::oneshot;
 
@@ -12,15 +13,35 @@ use tokio::sync::oneshot;
 pub(crate) enum Keys {
     /// None has one.
     None,
-    /// The records are the partition's share of a request that was claimed.
+    /// The records of each partition are its share of a request that was claimed.
     Share { claim: Claim, request: Hash },
     /// One for each that has one: hash of the key, fingerprint of the record.
     Records(Vec<Option<(Hash, Hash)>>),
 }
 
+/// The keys of one part of the records.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum PartKeys<'a> {
+    None,
+    Share { claim: Claim, request: Hash },
+    Records(&'a [Option<(Hash, Hash)>]),
+}
+
+impl Keys {
+    /// Those of the records in this range.
+    pub(super) fn of(&self, records: Range<usize>) -> PartKeys<'_> {
+        match self {
+            Self::None => PartKeys::None,
+            Self::Share { claim, request } => PartKeys::Share { claim: *claim, request: *request },
+            Self::Records(keys) => PartKeys::Records(&keys[records]),
+        }
+    }
+}
+
 /// Asks whether keys of records were used with another payload.
 pub(crate) struct CheckRequest {
-    pub(crate) partition: PartitionKey,
+    pub(crate) parts: Vec<Part>,
+    /// Of the records of all parts, one part behind the other.
     pub(crate) keys: Vec<Option<(Hash, Hash)>>,
     pub(crate) reply: oneshot::Sender<Result<(), AppendError>>,
 }

@@ -5,6 +5,7 @@ pub(crate) mod append_error;
 pub(crate) mod claim;
 mod idempotency;
 pub(crate) mod keys;
+pub(crate) mod part;
 mod recent;
 
 use crate::dedup::Buckets;
@@ -16,7 +17,7 @@ use keys::CheckRequest;
 
 /// Store records, or ask for their idempotency keys.
 pub(crate) enum LogOp {
-    /// Store records in one partition.
+    /// Store records.
     Append(AppendRequest),
     /// Claim the idempotency key of a request.
     Claim(ClaimRequest),
@@ -39,7 +40,7 @@ impl Log {
             LogOp::Append(request) => append::append(core, &mut self.idempotency, request),
             LogOp::Claim(request) => claim::claim(core, &mut self.idempotency, request),
             LogOp::Check(request) => {
-                let result = self.idempotency.check(core, request.partition, &request.keys);
+                let result = self.idempotency.check(core, &request.parts, &request.keys);
                 append_error::answer(core, None, request.reply, result);
             }
         }

@@ -1,0 +1,114 @@
+//! Hands the shares of a request to their shards, one input a shard, and waits until all are stored.
+
+use super::deal::{Places, Share};
+use super::error::ProduceError;
+use super::record::Produced;
+use crate::broker::Broker;
+use crate::dedup::Hash;
+use crate::shard::commit::WriteError;
+use crate::shard::input::Input;
+use crate::shard::log::LogOp;
+use crate::shard::log::append::AppendRequest;
+use crate::shard::log::append_error::AppendError;
+use crate::shard::log::keys::{CheckRequest, Keys, Placed};
+use crate::topic::Topic;
+use futures_util::future::try_join_all;
+use sagamq_api::{Offset, PartitionId};
+use std::sync::Arc;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+/// A request that is ready for its shards.
+pub(super) struct Request {
+    pub(super) shares: Vec<Share>,
+    pub(super) places: Places,
+    /// Of all records together, if the request has a key.
+    pub(super) fingerprint: Hash,
+    /// When it arrived: the time of its records without one of their own.
+    pub(super) arrived_ms: i64,
+    pub(super) permit: Arc<OwnedSemaphorePermit>,
+}
+
+impl Broker {
+    /// Records with keys of their own over several shards ask all of these before anything is stored, so that a key that was used
+    /// with another payload refuses the whole request. One shard stores all of its share or nothing.
+    pub(super) async fn check_keys(&self, request: &Request) -> Result<(), ProduceError> {
+        if request.shares.len() < 2 {
+            return Ok(());
+        }
+        let checks = request.shares.iter().filter_map(|share| match &share.keys {
+            Keys::Records(keys) => Some((share, keys)),
+            Keys::None | Keys::Share { .. } => None,
+        });
+        try_join_all(checks.map(|(share, keys)| async {
+            let make = |reply| Input::Log(LogOp::Check(CheckRequest { parts: share.parts.clone(), keys: keys.clone(), reply }));
+            let answer = self.0.shard(share.shard).ask(make).await.map_err(AppendError::from)?;
+            answer.map_err(|error| at_place(error, share.order.clone().map(|at| request.places.order[at])))
+        }))
+        .await
+        .map(|_| ())
+    }
+
+    /// Hands each share to its shard, and waits until all are stored.
+    pub(super) async fn append_all(&self, topic: &Topic, request: Request) -> Result<Vec<Produced>, ProduceError> {
+        let Request { shares, places, arrived_ms, permit, .. } = request;
+        let name: Arc<str> = topic.name.as_str().into();
+        let mut asked = Vec::with_capacity(shares.len());
+        for Share { shard, order, parts, batches, keys } in shares {
+            let (reply, answer) = oneshot::channel();
+            let request = AppendRequest {
+                topic: Arc::clone(&name),
+                parts,
+                batches,
+                keys,
+                dedup_window_ms: topic.config.dedup_window_ms,
+                arrived_ms,
+                permit: Arc::clone(&permit),
+                reply,
+            };
+            let sent = self.0.shard(shard).send(Input::Log(LogOp::Append(request))).await;
+            // What was handed over before is stored perhaps.
+            sent.map_err(|error| if asked.is_empty() { error } else { WriteError::lost(&self.0.liveness) }).map_err(AppendError::from)?;
+            asked.push((order, answer));
+        }
+        let mut produced = places.unanswered();
+        let mut refused = None;
+        // All of them are at work, and all are waited for: the first refusal is told when it is known what became of the others.
+        for (order, answer) in asked {
+            let order = &places.order[order];
+            // The shard ended with the request in its hands: whether it was stored is not known here.
+            match answer.await.unwrap_or_else(|_| Err(WriteError::lost(&self.0.liveness).into())) {
+                Ok(placed) => places.answer(&mut produced, order, placed, arrived_ms),
+                Err(error) => {
+                    refused.get_or_insert_with(|| at_place(error, order.iter().copied()));
+                }
+            }
+        }
+        refused.map_or(Ok(produced), Err)
+    }
+}
+
+impl Places {
+    /// A list with room for the answer of each record.
+    pub(super) fn unanswered(&self) -> Vec<Produced> {
+        let none = Produced { partition: PartitionId(0), offset: Offset(0), timestamp_ms: 0, duplicate: false };
+        vec![none; self.order.len()]
+    }
+
+    /// Puts the answers for these places where they belong.
+    pub(super) fn answer(&self, produced: &mut [Produced], order: &[usize], placed: Vec<Placed>, arrived_ms: i64) {
+        assert_eq!(order.len(), placed.len(), "every record is answered");
+        for (&place, Placed { offset, duplicate_of_ms }) in order.iter().zip(placed) {
+            // A duplicate says the same time as the first one, or like that one says none and got its time of arrival.
+            let timestamp_ms = self.given_ms[place].or(duplicate_of_ms).unwrap_or(arrived_ms);
+            produced[place] = Produced { partition: self.partitions[place], offset, timestamp_ms, duplicate: duplicate_of_ms.is_some() };
+        }
+    }
+}
+
+/// Says which record of the request it was.
+fn at_place(error: AppendError, mut places: impl Iterator<Item = usize>) -> ProduceError {
+    match error {
+        AppendError::KeyReused { index, .. } => ProduceError::KeyReused { index: places.nth(index).unwrap_or(index), reason: error },
+        other => other.into(),
+    }
+}

@@ -1,0 +1,169 @@
+//! What a produce request means before any shard hears of it: its records are checked, dealt to their partitions, and encoded.
+
+use super::error::ProduceError;
+use super::record::NewRecord;
+use crate::dedup::{self, Hash, KeyScope};
+use crate::ids::ShardId;
+use crate::log::batch::{Batch, EncodeError, Record};
+use crate::log::cut::encode_cut_into;
+use crate::shard::log::keys::Keys;
+use crate::shard::log::part::Part;
+use crate::topic::Topic;
+use crate::topic::partitioner::partition_of;
+use core::ops::Range;
+use sagamq_api::PartitionId;
+use sagamq_api::limits::{IDEMPOTENCY_KEY_BYTES_MAX, PRODUCE_RECORDS_MAX};
+use std::sync::Arc;
+
+/// Records that were checked, in the order of the request.
+pub(super) struct Dealt {
+    records: Vec<Record>,
+    places: Places,
+    /// Hash of the key and fingerprint of each record; empty if none has a key.
+    keys: Vec<Option<(Hash, Hash)>>,
+    /// Of all records together, if the request has a key.
+    pub(super) fingerprint: Hash,
+}
+
+/// Which record goes where.
+pub(super) struct Places {
+    /// By the record's place in the request.
+    pub(super) partitions: Vec<PartitionId>,
+    /// Times that the producer gave, by place as well.
+    pub(super) given_ms: Vec<Option<i64>>,
+    /// The places by shard, by partition, and then as in the request.
+    pub(super) order: Vec<usize>,
+}
+
+/// What goes to one shard.
+pub(super) struct Share {
+    pub(super) shard: ShardId,
+    /// Its part of [`Places::order`].
+    pub(super) order: Range<usize>,
+    pub(super) parts: Vec<Part>,
+    /// Those of all its partitions, one behind the other.
+    pub(super) batches: Vec<Batch>,
+    pub(super) keys: Keys,
+}
+
+/// Checks every record and finds its partition. Records without any key go to `sticky`: one partition a request makes one batch.
+pub(super) fn deal(
+    topic: &Topic,
+    records: Vec<NewRecord>,
+    is_request_keyed: bool,
+    sticky: PartitionId,
+    arrived_ms: i64,
+) -> Result<Dealt, ProduceError> {
+    let count = records.len();
+    if !(1..=PRODUCE_RECORDS_MAX).contains(&count) {
+        return Err(ProduceError::RecordsCount(count));
+    }
+    let mut dealt = Dealt {
+        records: Vec::with_capacity(count),
+        places: Places { partitions: Vec::with_capacity(count), given_ms: Vec::with_capacity(count), order: Vec::new() },
+        keys: Vec::new(),
+        fingerprint: Hash::default(),
+    };
+    let mut fingerprints = Vec::new();
+    for (index, record) in records.into_iter().enumerate() {
+        let partition = check(topic, index, &record, is_request_keyed, sticky)?;
+        let NewRecord { payload, partition: explicit, timestamp_ms, idempotency_key } = record;
+        // What has no key is spared the hash.
+        let print = || dedup::fingerprint(&payload, explicit, timestamp_ms);
+        if is_request_keyed {
+            fingerprints.push(print());
+        } else if let Some(key) = idempotency_key {
+            dealt.keys.resize(index, None);
+            dealt.keys.push(Some((dedup::hash_key(KeyScope::Record, &key), print())));
+        }
+        dealt.records.push(Record { timestamp_ms: timestamp_ms.unwrap_or(arrived_ms), payload });
+        dealt.places.partitions.push(partition);
+        dealt.places.given_ms.push(timestamp_ms);
+    }
+    if !dealt.keys.is_empty() {
+        dealt.keys.resize(count, None);
+    }
+    if is_request_keyed {
+        dealt.fingerprint = dedup::combine(&fingerprints);
+    }
+    dealt.places.order = order(topic, &dealt.places.partitions);
+    Ok(dealt)
+}
+
+/// The partition of a record that may be stored.
+fn check(
+    topic: &Topic,
+    index: usize,
+    record: &NewRecord,
+    is_request_keyed: bool,
+    sticky: PartitionId,
+) -> Result<PartitionId, ProduceError> {
+    if is_request_keyed && record.idempotency_key.is_some() {
+        return Err(ProduceError::TwoIdempotencyKeys(index));
+    }
+    let (bytes, max) = (record.payload.len(), topic.config.record_bytes_max);
+    if bytes > max as usize {
+        return Err(ProduceError::RecordTooLarge { index, topic: topic.name.clone(), bytes, max });
+    }
+    let own_key = record.idempotency_key.as_deref().map(check_key).transpose()?;
+    let partitions = topic.config.partitions;
+    match (record.partition, record.payload.key.as_deref().or(own_key)) {
+        (Some(partition), _) if partition.0 >= partitions => {
+            Err(ProduceError::PartitionNotFound { index, topic: topic.name.clone(), partition, partitions })
+        }
+        (Some(partition), _) => Ok(partition),
+        (None, Some(key)) => Ok(partition_of(key, partitions)),
+        (None, None) => Ok(sticky),
+    }
+}
+
+pub(super) fn check_key(key: &[u8]) -> Result<&[u8], ProduceError> {
+    match key.len() {
+        1..=IDEMPOTENCY_KEY_BYTES_MAX => Ok(key),
+        bytes => Err(ProduceError::IdempotencyKey(bytes)),
+    }
+}
+
+fn order(topic: &Topic, partitions: &[PartitionId]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..partitions.len()).collect();
+    if partitions.iter().any(|partition| *partition != partitions[0]) {
+        order.sort_unstable_by_key(|&place| {
+            let key = topic.partitions[partitions[place].0 as usize].key;
+            (key.shard, key.partition, place)
+        });
+    }
+    order
+}
+
+impl Dealt {
+    /// Encodes the records of each partition, and lets them go.
+    pub(super) fn encode(self, topic: &Topic) -> Result<(Vec<Share>, Places), EncodeError> {
+        let Self { records, places, keys, .. } = self;
+        let mut shares: Vec<Share> = Vec::new();
+        let mut start = 0;
+        for of_partition in places.order.chunk_by(|&a, &b| places.partitions[a] == places.partitions[b]) {
+            let partition = &topic.partitions[places.partitions[of_partition[0]].0 as usize];
+            let end = start + of_partition.len();
+            if shares.last().is_none_or(|share| share.shard != partition.key.shard) {
+                let keys = if keys.is_empty() { Keys::None } else { Keys::Records(Vec::new()) };
+                shares.push(Share { shard: partition.key.shard, order: start..start, parts: Vec::new(), batches: Vec::new(), keys });
+            }
+            let share = shares.last_mut().expect("one was just made sure of");
+            let batches = encode_cut_into(&mut share.batches, of_partition.len(), |index| &records[of_partition[index]])?;
+            share.parts.push(Part { partition: Arc::clone(partition), records: of_partition.len(), batches });
+            share.order.end = end;
+            if let Keys::Records(of_share) = &mut share.keys {
+                of_share.extend(of_partition.iter().map(|&place| keys[place]));
+            }
+            start = end;
+        }
+        for share in &mut shares {
+            if let Keys::Records(keys) = &share.keys
+                && keys.iter().all(Option::is_none)
+            {
+                share.keys = Keys::None;
+            }
+        }
+        Ok((shares, places))
+    }
+}

@@ -1,0 +1,65 @@
+//! Why records were not produced.
+
+use crate::broker::topics::TopicError;
+use crate::log::batch::EncodeError;
+use crate::shard::log::append_error::AppendError;
+use sagamq_api::limits::{IDEMPOTENCY_KEY_BYTES_MAX, PRODUCE_RECORDS_MAX};
+use sagamq_api::{PartitionId, TopicName};
+
+/// Why records were not produced. Save for a write error nothing was stored.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ProduceError {
+    /// No such topic.
+    #[error(transparent)]
+    Topic(#[from] TopicError),
+    /// The number of records is out of range.
+    #[error("the request has {0} records, allowed is 1 to {PRODUCE_RECORDS_MAX}")]
+    RecordsCount(usize),
+    /// No such partition.
+    #[error("record {index}: topic `{topic}` has {partitions} partitions, counted from 0; there is no partition {partition}")]
+    PartitionNotFound {
+        /// Index of the record.
+        index: usize,
+        /// The topic.
+        topic: TopicName,
+        /// The partition that was asked for.
+        partition: PartitionId,
+        /// How many there are.
+        partitions: u32,
+    },
+    /// A record is larger than the topic allows.
+    #[error("record {index} has {bytes} bytes, topic `{topic}` allows {max}")]
+    RecordTooLarge {
+        /// Index of the record.
+        index: usize,
+        /// The topic.
+        topic: TopicName,
+        /// Bytes of key, value and headers.
+        bytes: usize,
+        /// The topic's bound.
+        max: u32,
+    },
+    /// An idempotency key is empty or too long.
+    #[error("an idempotency key has {0} bytes, allowed is 1 to {IDEMPOTENCY_KEY_BYTES_MAX}")]
+    IdempotencyKey(usize),
+    /// Both the request and a record have an idempotency key.
+    #[error("record {0} has an idempotency key, and the request has one for all its records: give one or the other")]
+    TwoIdempotencyKeys(usize),
+    /// The idempotency key of a record was used with another payload.
+    #[error("record {index}: {reason}")]
+    KeyReused {
+        /// Index of the record.
+        index: usize,
+        /// Where the first one lies.
+        reason: AppendError,
+    },
+    /// The queue in front of the disk is full.
+    #[error("more than {0} bytes wait for the disk")]
+    Overloaded(usize),
+    /// The records cannot be encoded.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+    /// The shard refused, or the write failed.
+    #[error(transparent)]
+    Append(#[from] AppendError),
+}
