@@ -1,7 +1,7 @@
 //! The stored form of a definition: JSON with a number in front that says how to read it. What stands in it has been checked once,
 //! when it was published; reading it back checks only that it is whole.
 
-use super::Definition;
+use super::model::Definition;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::collections::BTreeSet;

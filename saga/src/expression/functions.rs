@@ -1,6 +1,6 @@
 //! The functions that an expression may call, and how: the interpreter would find a slip only when a saga is half done.
 
-use super::program::CompileError;
+use super::compile_error::CompileError;
 use super::reference::{Called, Survey};
 
 /// How a function is called.

@@ -3,7 +3,7 @@
 //! The interpreter has fast ways for the loops that `map`, `filter`, `all` and `exists` stand for, and knows them by their shape; the shape
 //! is kept.
 
-use super::meter::{EXACT, EXACT_WITHIN, RANGE, REGEX, WEIGH};
+use super::weigh::{EXACT, EXACT_WITHIN, RANGE, REGEX, WEIGH};
 use cel::common::ast::{CallExpr, EntryExpr, Expr, IdedExpr, operators};
 
 /// The tree, wrapped.

@@ -16,6 +16,7 @@
 //! is computed as `double(input.price) * 1.2`. A field that may be absent is read with `input.?coupon.orValue("none")` or
 //! guarded with `has(input.coupon)`.
 
+mod compile_error;
 mod exact;
 mod fields;
 mod functions;
@@ -29,10 +30,12 @@ mod stored;
 mod template;
 mod text;
 mod value;
+mod weigh;
 
+pub use compile_error::CompileError;
 pub use meter::{DECISION_BYTES_MAX, DECISION_STEPS_MAX, DECISION_TIME_MAX};
 pub(crate) use meter::{metered, metered_until};
-pub use program::{CompileError, EXPRESSION_BYTES_MAX, EXPRESSION_DEPTH_MAX, EXPRESSION_LOOPS_MAX, ExpressionError};
+pub use program::{EXPRESSION_BYTES_MAX, EXPRESSION_DEPTH_MAX, EXPRESSION_LOOPS_MAX, ExpressionError};
 pub use reference::Reference;
 pub(crate) use same::same;
 pub use scope::{Outputs, SagaScope, Scope};

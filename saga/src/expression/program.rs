@@ -1,12 +1,14 @@
 //! One compiled CEL expression: what it refers to, and its value in a scope.
 
+use super::compile_error::CompileError;
 use super::fields;
 use super::functions;
 use super::guard::guard;
-use super::meter::{self, metered, verdict};
+use super::meter::{metered, verdict};
 use super::reference::{Reference, Survey, is_optional, survey};
 use super::scope::Scope;
 use super::value::{Needs, map, to_cel, to_json};
+use super::weigh;
 use cel::common::ast::{Expr, IdedExpr};
 use cel::common::value::Val;
 use cel::{Context, Env, ParseErrors};
@@ -29,27 +31,9 @@ pub const EXPRESSION_LOOPS_MAX: usize = 2;
 
 static ENVIRONMENT: LazyLock<Arc<Env>> = LazyLock::new(|| {
     let mut environment = Env::stdlib();
-    meter::declare(&mut environment);
+    weigh::declare(&mut environment);
     Arc::new(environment)
 });
-
-/// Why a text is no expression.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct CompileError {
-    /// What is wrong.
-    pub message: String,
-    /// Where, in bytes from the begin of the text.
-    pub offset: usize,
-    /// Whether its end was not found, which is what YAML makes of an expression that had to be quoted.
-    pub is_unclosed: bool,
-}
-
-impl CompileError {
-    pub(crate) fn new(message: impl Into<String>, offset: usize) -> Self {
-        Self { message: message.into(), offset, is_unclosed: false }
-    }
-}
 
 /// Why an expression has no value in a scope. The same scope always gives the same error: trying again does not help.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -167,7 +151,7 @@ fn interpret(tree: &IdedExpr, needs: &BTreeMap<String, Needs>, scope: &Scope<'_>
         catch_unwind(AssertUnwindSafe(|| cel::Value::resolve_val(tree, &context))).map_err(|_| "the interpreter failed".to_owned())?;
     // Whatever became of a value that was too much: `||` and `exists` go on after an error.
     verdict().map_err(|spent| spent.to_string())?;
-    to_json(value.map_err(|error| meter::describe(&error))?.as_ref())
+    to_json(value.map_err(|error| weigh::describe(&error))?.as_ref())
 }
 
 fn variable(root: &str, needs: &Needs, scope: &Scope<'_>) -> Result<Option<Box<dyn Val>>, String> {

@@ -1,7 +1,8 @@
 //! A JSON value in which strings may hold `${ }` expressions.
 
+use super::compile_error::CompileError;
 use super::meter::{charge_text, metered};
-use super::program::{CompileError, ExpressionError, Program};
+use super::program::{ExpressionError, Program};
 use super::reference::Reference;
 use super::scope::Scope;
 use super::text::{Piece, split};

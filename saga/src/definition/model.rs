@@ -1,0 +1,177 @@
+//! The types of a definition.
+
+use crate::expression::Template;
+use core::time::Duration;
+use jiff::fmt::serde::unsigned_duration::friendly::compact;
+use sagamq_api::saga::Operation;
+use sagamq_api::{SagaName, StepId, TopicName};
+use serde::{Deserialize, Serialize};
+
+/// A published saga: immutable under its name and version.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Definition {
+    /// Name of the saga.
+    pub name: SagaName,
+    /// Version; a new text needs a new one.
+    pub version: u32,
+    /// The business key, over `input`: one instance a key.
+    pub key: Template,
+    /// How long an instance may take until its pivot; then what was done is compensated. After the pivot it goes on.
+    #[serde(with = "compact::optional")]
+    pub timeout: Option<Duration>,
+    /// Steps in a topological order of `after`: the order of the text, as far as that is one.
+    pub steps: Vec<Step>,
+    /// What a completed instance returns, over `input` and `steps`.
+    pub output: Option<Template>,
+}
+
+impl Definition {
+    /// Every call of every step.
+    pub fn calls(&self) -> impl Iterator<Item = &Call> {
+        self.steps.iter().flat_map(|step| core::iter::once(&step.action).chain(&step.compensation))
+    }
+
+    /// The topics that commands are sent to.
+    pub fn topics(&self) -> impl Iterator<Item = TopicName> {
+        self.calls().filter_map(|call| match &call.target {
+            Target::Topic(topic) => Some(topic.clone()),
+            Target::Http(_) => None,
+        })
+    }
+
+    /// Base URLs of the participants that are called over HTTP.
+    pub fn http_bases(&self) -> impl Iterator<Item = &str> {
+        self.calls().filter_map(|call| match &call.target {
+            Target::Topic(_) => None,
+            Target::Http(base) => Some(base.as_str()),
+        })
+    }
+
+    /// Whether an expression of it may take more than a moment.
+    #[must_use]
+    pub fn is_long(&self) -> bool {
+        self.calls().any(|call| call.arguments.is_long()) || self.output.as_ref().is_some_and(Template::is_long)
+    }
+}
+
+/// One step: an action and what undoes it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Step {
+    /// Id of the step.
+    pub id: StepId,
+    /// Indices of the steps that must have succeeded first. Without any `after:` in the text: the step before.
+    pub after: Vec<usize>,
+    /// Where the step stands relative to the pivot.
+    pub kind: StepKind,
+    /// The forward effect.
+    pub action: Call,
+    /// The semantic undo. `None`: the step has no effect to undo, or lies behind the pivot.
+    pub compensation: Option<Call>,
+    /// How long the action may wait to be handed to its participant; `None`: as long as the saga may take. Not used behind the pivot.
+    #[serde(with = "compact::optional", default, skip_serializing_if = "Option::is_none")]
+    pub queue_timeout: Option<Duration>,
+}
+
+impl Step {
+    /// What is called.
+    ///
+    /// # Panics
+    /// When there is no compensation and one is asked for.
+    #[must_use]
+    pub fn call(&self, operation: Operation) -> &Call {
+        match operation {
+            Operation::Action => &self.action,
+            Operation::Compensation => self.compensation.as_ref().expect("only what has a compensation is compensated"),
+        }
+    }
+}
+
+/// Where a step stands relative to the pivot (Richardson: compensatable, pivot, retriable).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepKind {
+    /// Before the pivot, or in a saga without one: undone when the saga fails.
+    Compensatable,
+    /// The point of no return: once it succeeded, the saga only goes forward. Its unknown outcome is retried until it is known.
+    Pivot,
+    /// Behind the pivot: retried until it succeeds.
+    Retriable,
+}
+
+/// A call to a participant.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Call {
+    /// Who is called.
+    pub target: Target,
+    /// The operation of the service, for example `reserve`.
+    pub name: String,
+    /// The arguments. An action's are over `input`, `steps` and `saga`; a compensation's also over `failure`.
+    pub arguments: Template,
+    /// How long one attempt may take, from the moment it is handed to the participant.
+    #[serde(with = "compact::required")]
+    pub timeout: Duration,
+    /// What happens when an attempt does not succeed.
+    pub retry: RetryPolicy,
+}
+
+/// How a participant is reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Target {
+    /// Its command topic; its workers are the queue group `workers`.
+    Topic(TopicName),
+    /// Its base URL, without a slash at the end: `POST {base}/{name}`.
+    Http(String),
+}
+
+/// When and how often a call is tried again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetryPolicy {
+    /// Backoff after the first attempt.
+    #[serde(with = "compact::required")]
+    pub initial: Duration,
+    /// Factor of each further backoff.
+    pub factor: f64,
+    /// Longest backoff.
+    #[serde(with = "compact::required")]
+    pub max: Duration,
+    /// Attempts in all; then an action's outcome is unknown and a compensation blocks the saga.
+    pub attempts: u32,
+    /// Failure codes that are not worth another attempt.
+    pub never_on: Vec<String>,
+}
+
+impl RetryPolicy {
+    /// Default of an action: 200 ms, doubled up to 30 s, 10 attempts.
+    #[must_use]
+    pub fn action() -> Self {
+        Self { initial: Duration::from_millis(200), factor: 2.0, max: Duration::from_secs(30), attempts: 10, never_on: Vec::new() }
+    }
+
+    /// Default of a compensation and of a step behind the pivot: 500 ms, doubled up to 60 s, 70 attempts.
+    #[must_use]
+    pub fn compensation() -> Self {
+        Self { initial: Duration::from_millis(500), factor: 2.0, max: Duration::from_secs(60), attempts: 70, never_on: Vec::new() }
+    }
+
+    /// The same with another longest backoff.
+    #[must_use]
+    pub fn with_max(self, max: Duration) -> Self {
+        Self { max, ..self }
+    }
+
+    /// The backoff before attempt `attempt + 1`, with full jitter: `jitter` in 0..=1 is the drawn share of the computed backoff.
+    #[must_use]
+    pub fn backoff(&self, attempt: u32, jitter: f64) -> Duration {
+        let doublings = i32::try_from(attempt.saturating_sub(1)).unwrap_or(i32::MAX);
+        let seconds = (self.initial.as_secs_f64() * self.factor.powi(doublings)).min(self.max.as_secs_f64());
+        Duration::from_secs_f64(seconds.max(0.0) * jitter.clamp(0.0, 1.0))
+    }
+}
+
+/// How long an attempt may take when the definition does not say.
+pub const CALL_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);

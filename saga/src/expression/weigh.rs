@@ -1,0 +1,127 @@
+//! The functions that put what an expression makes on the meter. The tree of an expression is wrapped in them (`guard.rs`), so that every
+//! value it makes is weighed before the next one is made.
+
+use super::meter::{BYTES_VALUE, STEP_TEXT, Spent, charge, charge_text};
+use super::value::Raw;
+use cel::common::functions::Function;
+use cel::common::types::{CelBytes, CelList, CelMap, CelMapKey, CelOptional, CelString, DYN_TYPE};
+use cel::common::value::{CowVal, Val};
+use cel::{Env, ExecutionError};
+
+/// Steps that a regular expression costs: it is compiled whenever it is used.
+const STEPS_REGEX: u64 = 500;
+
+/// About what an entry of a map takes beside its value.
+const BYTES_ENTRY: u64 = 96;
+
+/// Why a wrapped value is not let through.
+enum Refused {
+    Spent(Spent),
+    Inexact(String),
+}
+
+impl From<Spent> for Refused {
+    fn from(spent: Spent) -> Self {
+        Self::Spent(spent)
+    }
+}
+
+/// How far into a value one that cannot be computed with is looked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Strict {
+    No,
+    Itself,
+    Within,
+}
+
+fn weigh(value: &dyn Val, strict: Strict) -> Result<(), Refused> {
+    let within = if strict == Strict::Within { Strict::Within } else { Strict::No };
+    if let Some(text) = value.downcast_ref::<CelString>() {
+        charge_text(text.inner())?;
+    } else if let Some(list) = value.downcast_ref::<CelList>() {
+        charge(1, BYTES_VALUE)?;
+        list.inner().iter().try_for_each(|item| weigh(item.as_ref(), within))?;
+    } else if let Some(map) = value.downcast_ref::<CelMap>() {
+        charge(1, BYTES_VALUE)?;
+        for (key, value) in map.inner() {
+            charge(1, BYTES_ENTRY)?;
+            weigh(key.inner(), within)?;
+            weigh(value.as_ref(), within)?;
+        }
+    } else if let Some(raw) = value.downcast_ref::<Raw>() {
+        if strict != Strict::No {
+            return Err(Refused::Inexact(raw.why()));
+        }
+        charge_text(raw.text())?;
+    } else if let Some(bytes) = value.downcast_ref::<CelBytes>() {
+        let bytes = bytes.inner().len() as u64;
+        charge(1 + bytes / STEP_TEXT, BYTES_VALUE + bytes)?;
+    } else if let Some(inner) = value.downcast_ref::<CelOptional>().and_then(CelOptional::inner) {
+        charge(1, BYTES_VALUE)?;
+        weigh(inner, strict)?;
+    } else {
+        charge(1, BYTES_VALUE)?;
+    }
+    Ok(())
+}
+
+/// Weighs a value and hands it on.
+pub(super) const WEIGH: &str = "@weigh";
+/// As [`WEIGH`], and refuses a value that cannot be computed with.
+pub(super) const EXACT: &str = "@exact";
+/// As [`EXACT`], and refuses one that holds such a value anywhere.
+pub(super) const EXACT_WITHIN: &str = "@exact_within";
+/// As [`WEIGH`], and turns a map into the list of its keys in order: a loop over a map then takes the same way at every evaluation.
+pub(super) const RANGE: &str = "@range";
+/// As [`EXACT`], for a regular expression.
+pub(super) const REGEX: &str = "@regex";
+
+type Args<'b, 'v> = Vec<CowVal<'b, 'v>>;
+type Passed<'b, 'v> = Result<CowVal<'b, 'v>, ExecutionError>;
+
+/// Declares the functions above. Nobody can call them: their names are no names in the language.
+pub(super) fn declare(environment: &mut Env) {
+    let functions: [(&str, Function); 5] = [
+        (WEIGH, |args| pass(args, Strict::No)),
+        (EXACT, |args| pass(args, Strict::Itself)),
+        (EXACT_WITHIN, |args| pass(args, Strict::Within)),
+        (RANGE, range),
+        (REGEX, |args| {
+            charge(STEPS_REGEX, 0).map_err(|spent| refuse(Refused::Spent(spent)))?;
+            pass(args, Strict::Itself)
+        }),
+    ];
+    for (name, function) in functions {
+        environment.add_overload(name, name, vec![DYN_TYPE], function).expect("the names are our own and differ");
+    }
+}
+
+fn pass<'b, 'v>(mut args: Args<'b, 'v>, strict: Strict) -> Passed<'b, 'v> {
+    let value = args.pop().ok_or_else(|| refuse(Refused::Inexact("a value is missing".to_owned())))?;
+    weigh(value.as_ref(), strict).map_err(refuse)?;
+    Ok(value)
+}
+
+fn range<'b, 'v>(args: Args<'b, 'v>) -> Passed<'b, 'v> {
+    let value = pass(args, Strict::Itself)?;
+    let Some(map) = value.downcast_ref::<CelMap>() else { return Ok(value) };
+    let mut keys: Vec<CelMapKey> = map.inner().keys().cloned().collect();
+    keys.sort_unstable();
+    Ok(CowVal::owned(CelList::from(keys.iter().map(|key| key.inner().clone_as_boxed()).collect::<Vec<_>>())))
+}
+
+fn refuse(refused: Refused) -> ExecutionError {
+    let message = match refused {
+        Refused::Spent(spent) => spent.to_string(),
+        Refused::Inexact(why) => why,
+    };
+    ExecutionError::FunctionError { function: WEIGH.to_owned(), message }
+}
+
+/// The error's own words, where it is one of ours.
+pub(super) fn describe(error: &ExecutionError) -> String {
+    match error {
+        ExecutionError::FunctionError { function, message } if function == WEIGH => message.clone(),
+        other => other.to_string(),
+    }
+}
