@@ -50,13 +50,15 @@ pub mod saga {
     pub const KEY: &str = "saga-key";
     /// The id of the step.
     pub const STEP: &str = "saga-step";
+    /// Which item of a step that fans out, counted from 0; absent for a step that does not.
+    pub const ITEM: &str = "saga-item";
     /// `action` or `compensation`.
     pub const OPERATION: &str = "saga-operation";
     /// The operation of the service that is called, for example `reserve`.
     pub const CALL: &str = "saga-call";
     /// The attempt, counted from 1; it is also the epoch that fences replies of older attempts.
     pub const EPOCH: &str = "saga-epoch";
-    /// `{instance}/{step}/{operation}`, the same for all attempts.
+    /// `{instance}/{step}/{operation}`, of an item `{instance}/{step}[{item}]/{operation}`: the same for all attempts.
     pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
     /// `true` if a refusal is not final: the call is made again until it succeeds. Else `false`.
     pub const MUST_SUCCEED: &str = "saga-must-succeed";

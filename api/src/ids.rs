@@ -34,6 +34,11 @@ id! {
     Offset(u64)
 }
 
+id! {
+    /// One item of a step that fans out, counted from 0.
+    ItemIndex(u32)
+}
+
 impl Offset {
     /// The offset `count` places later.
     ///

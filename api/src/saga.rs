@@ -1,13 +1,16 @@
 //! Bodies of the saga routes: definitions, instances, calls to participants.
 
+mod attempt;
+mod call;
 mod outcome;
 mod state;
 
+pub use attempt::{AttemptId, CallId, NoCallId, NoOperation, Operation, StepAttempt};
+pub use call::{Call, CompleteCall, CompletedCall, REPLY_TOPIC, WORKER_GROUP};
 pub use outcome::CallOutcome;
 pub use state::{SagaState, StepState};
 
 use crate::error::Fault;
-use crate::ids::PartitionId;
 use crate::json::JsonText;
 use crate::names::{SagaName, StepId};
 #[cfg(feature = "json-schema")]
@@ -94,27 +97,6 @@ pub struct StartedSaga {
     pub state: SagaState,
 }
 
-/// What is called at a participant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(ToSchema))]
-#[cfg_attr(feature = "json-schema", derive(JsonSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum Operation {
-    /// The forward effect of a step.
-    Action,
-    /// Its semantic undo.
-    Compensation,
-}
-
-impl core::fmt::Display for Operation {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.pad(match self {
-            Self::Action => "action",
-            Self::Compensation => "compensation",
-        })
-    }
-}
-
 /// Why a call did not succeed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(ToSchema))]
@@ -196,12 +178,9 @@ pub struct StepDescription {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(ToSchema))]
 pub struct StepFailure {
-    /// Id of the step.
-    pub step: StepId,
-    /// Action or compensation.
-    pub operation: Operation,
-    /// The attempt, counted from 1.
-    pub attempt: u32,
+    /// Which attempt.
+    #[serde(flatten)]
+    pub attempt: StepAttempt,
     /// What happened.
     pub failure: Failure,
     /// Milliseconds since 1970.
@@ -277,99 +256,10 @@ pub struct CancelSaga {
     pub reason: Option<String>,
 }
 
-/// `POST /v1/saga-calls:complete`: the reply of a participant that was called through a topic. One request applies the reply
-/// and acknowledges its command; both are durable, with everything that follows from them, when it is answered.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(ToSchema))]
-#[serde(deny_unknown_fields)]
-pub struct CompleteCall {
-    /// Id of the instance, from the command.
-    pub instance: Uuid,
-    /// Id of the step, from the command.
-    pub step: StepId,
-    /// Action or compensation, from the command.
-    pub operation: Operation,
-    /// Epoch of the attempt, from the command. An older one than the current is `FENCED`.
-    pub epoch: u32,
-    /// What became of the call.
-    pub reply: CallOutcome,
-}
-
-/// Answer of `POST /v1/saga-calls:complete`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(ToSchema))]
-pub struct CompletedCall {
-    /// Whether the same reply was applied before.
-    pub duplicate: bool,
-    /// State of the instance after it.
-    pub state: SagaState,
-}
-
-/// What a participant is called with: the value of a command record, and the body of a call over HTTP.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(ToSchema))]
-pub struct Call {
-    /// Id of the instance.
-    pub instance: Uuid,
-    /// Name of the definition.
-    pub saga: SagaName,
-    /// Version of the definition.
-    pub version: u32,
-    /// Business key of the instance.
-    pub key: String,
-    /// Id of the step.
-    pub step: StepId,
-    /// Action or compensation.
-    pub operation: Operation,
-    /// The operation of the service, for example `reserve`.
-    pub call: String,
-    /// The attempt, counted from 1; fences replies of older attempts.
-    pub epoch: u32,
-    /// `{instance}/{step}/{operation}`: the same for every attempt.
-    pub idempotency_key: String,
-    /// Whether a refusal is not final: behind the pivot, and of a compensation, the call is made again until it succeeds. A participant
-    /// must not remember its refusal of such a call.
-    pub must_succeed: bool,
-    /// When the instance started, in milliseconds since 1970: no call of it was made before.
-    pub started_at_ms: u64,
-    /// When the attempt is given up at the earliest, in milliseconds since 1970: that is so if it was handed out as soon as it was decided.
-    pub deadline_ms: u64,
-    /// How long the attempt may take from the moment it is first handed out, in milliseconds. A worker does not begin later.
-    pub timeout_ms: u64,
-    /// The arguments.
-    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
-    pub arguments: JsonText,
-    /// Output of the action that is compensated, if it is known; null if the action's outcome is unknown.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub action_output: Option<JsonText>,
-    /// Where a reply record goes, for participants that can only produce records.
-    pub reply_partition: PartitionId,
-}
-
-impl Call {
-    /// The idempotency key of the action of this call's step: the call's own if it is the action, and if it is the compensation the key
-    /// under which the effect was made that it undoes.
-    #[must_use]
-    pub fn action_key(&self) -> String {
-        call_key(self.instance, &self.step, Operation::Action)
-    }
-}
-
-/// The queue group whose consumers are the workers of a service's command topic.
-pub const WORKER_GROUP: &str = "workers";
-
-/// The topic that takes reply records.
-pub const REPLY_TOPIC: &str = "saga.replies";
-
-/// The idempotency key of a call: stable over its attempts.
-#[must_use]
-pub fn call_key(instance: Uuid, step: &StepId, operation: Operation) -> String {
-    format!("{instance}/{step}/{operation}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::PartitionId;
 
     #[test]
     fn the_outcome_is_a_tagged_reply() {
@@ -377,6 +267,12 @@ mod tests {
             "instance": Uuid::nil(), "step": "pay", "operation": "action", "epoch": 1,
             "reply": {"outcome": "refused", "failure": {"code": "CARD_REFUSED"}}
         });
+        let more = {
+            let mut body = body.clone();
+            body["more"] = serde_json::json!(1);
+            body
+        };
+        assert!(serde_json::from_value::<CompleteCall>(more).is_err(), "an unknown field is refused");
         let call: CompleteCall = serde_json::from_value(body).expect("a legal body");
         assert_eq!(call.reply, CallOutcome::Refused { failure: Failure { code: "CARD_REFUSED".into(), message: String::new() } });
     }
@@ -400,9 +296,10 @@ mod tests {
             same(&CallOutcome::Succeeded { output: json.clone() }, text);
             same(&StartSaga { saga: saga.clone(), version: None, input: json.clone() }, text);
             same(&HistoryEvent { sequence: 1, at_ms: 2, r#type: "x".to_owned(), data: json.clone() }, text);
-            let (instance, operation) = (Uuid::nil(), Operation::Compensation);
+            let instance = Uuid::nil();
+            let attempt = AttemptId { instance, step: step.clone(), item: None, operation: Operation::Compensation, epoch: 1 };
             let reply = CallOutcome::Succeeded { output: json.clone() };
-            same(&CompleteCall { instance, step: step.clone(), operation, epoch: 1, reply }, text);
+            same(&CompleteCall { attempt: attempt.clone(), reply }, text);
             let summary = SagaSummary {
                 id: instance,
                 saga: saga.clone(),
@@ -418,14 +315,11 @@ mod tests {
             let done = StepDescription { id, state, attempts: 1, compensation_attempts: 0, output: output.clone(), due_at_ms: None };
             same(&SagaDescription { summary, input: json.clone(), output, steps: vec![done], failures: Vec::new() }, text);
             let call = Call {
-                instance,
+                attempt,
                 saga,
                 version: 1,
                 key: "k".to_owned(),
-                step,
-                operation,
                 call: "refund".to_owned(),
-                epoch: 1,
                 idempotency_key: String::new(),
                 must_succeed: false,
                 started_at_ms: 0,
@@ -460,11 +354,5 @@ mod tests {
         ] {
             assert!(serde_json::from_str::<CallOutcome>(wrong).is_err(), "{wrong}");
         }
-    }
-
-    #[test]
-    fn a_call_key_does_not_change_with_the_attempt() {
-        let step: StepId = "pay".parse().expect("legal");
-        assert_eq!(call_key(Uuid::nil(), &step, Operation::Compensation), "00000000-0000-0000-0000-000000000000/pay/compensation");
     }
 }

@@ -5,9 +5,10 @@
 //! the shards of a broker, where a reply, the events it causes and the next command are one commit; [`http`] is its interface.
 //!
 //! A saga's journey: `http/sagas.rs` takes the request, `orchestrator/lane/start.rs` gives it to the lane of its business key,
-//! `protocol/decide.rs` says what happens, `orchestrator/lane/advance.rs` commits that through the broker's one door, and only when it is
+//! `protocol/saga/decide.rs` says what happens, `orchestrator/lane/advance.rs` commits that through the broker's one door, and only when it is
 //! durable are the caller answered and participants called (`participant/`). `store/` holds the keys and values.
 
+mod config;
 pub mod definition;
 pub mod dsl;
 pub mod duration;
@@ -19,4 +20,8 @@ mod participant;
 pub mod protocol;
 pub mod store;
 
-pub use orchestrator::{NoProxy, OpenError, Orchestrator, OrchestratorConfig, ParticipantProxy, SagaError, SetAside};
+pub use config::{NoProxy, OrchestratorConfig, ParticipantProxy};
+pub use orchestrator::{
+    CallError, DefinitionError, InstanceError, LaneTopicError, OpenError, OperateError, Orchestrator, PublishError, QueryError, SetAside,
+    StartError,
+};

@@ -1,7 +1,8 @@
 //! Metrics of the orchestrator. Labels are the definition, an operation, an outcome or a state: nothing that grows with instances.
 
-use crate::protocol::{RecordedEvent, SagaEvent};
-use prometheus_client::encoding::EncodeLabelSet;
+use crate::protocol::{AttemptEnd, Occurrence};
+use core::fmt::Write as _;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -10,26 +11,36 @@ use prometheus_client::registry::Registry;
 use sagamq_api::SagaName;
 use sagamq_api::saga::{Operation, SagaState};
 
+/// A definition's name as a label: nothing is copied to count.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Name(SagaName);
+
+impl EncodeLabelValue for Name {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> core::fmt::Result {
+        encoder.write_str(self.0.as_str())
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct SagaLabel {
-    saga: String,
+    saga: Name,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OutcomeLabel {
-    saga: String,
-    outcome: String,
+    saga: Name,
+    outcome: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StateLabel {
-    state: String,
+    state: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct AttemptLabel {
-    saga: String,
-    operation: String,
+    saga: Name,
+    operation: &'static str,
     outcome: &'static str,
 }
 
@@ -79,7 +90,7 @@ impl Metrics {
     /// An instance went from one state to another; `None` stands for "not there" and "at its end".
     pub(crate) fn moved(&self, from: Option<SagaState>, to: Option<SagaState>) {
         if from != to {
-            let gauge = |state: SagaState| self.active.get_or_create(&StateLabel { state: state.to_string() });
+            let gauge = |state: SagaState| self.active.get_or_create(&StateLabel { state: state.as_str() });
             if let Some(from) = from {
                 gauge(from).dec();
             }
@@ -91,56 +102,40 @@ impl Metrics {
 
     /// An instance is at its end.
     pub(crate) fn finished(&self, saga: &SagaName, outcome: SagaState, duration_ms: u64) {
-        let label = OutcomeLabel { saga: saga.to_string(), outcome: outcome.to_string() };
+        let label = OutcomeLabel { saga: Name(saga.clone()), outcome: outcome.as_str() };
         self.finished.get_or_create(&label).inc();
         #[expect(clippy::cast_precision_loss, reason = "a duration in a histogram")]
         self.duration_seconds.get_or_create(&label).observe(duration_ms as f64 / 1_000.0);
     }
 
     /// Something happened to an instance.
-    pub(crate) fn happened(&self, saga: &SagaName, recorded: &RecordedEvent) {
-        match &recorded.event {
-            SagaEvent::SagaStarted { .. } => {
-                self.started.get_or_create(&SagaLabel { saga: saga.to_string() }).inc();
+    pub(crate) fn happened(&self, saga: &SagaName, occurrence: Occurrence) {
+        match occurrence {
+            Occurrence::Started => {
+                self.started.get_or_create(&SagaLabel { saga: Name(saga.clone()) }).inc();
             }
-            SagaEvent::SagaBlocked { .. } => {
-                self.blocked.get_or_create(&SagaLabel { saga: saga.to_string() }).inc();
+            Occurrence::Blocked => {
+                self.blocked.get_or_create(&SagaLabel { saga: Name(saga.clone()) }).inc();
             }
-            SagaEvent::StepAttemptFailed { operation, refused, .. } => {
-                self.attempt(saga, *operation, if *refused { "refused" } else { "unknown" });
+            Occurrence::AttemptEnded(operation, end) => {
+                let outcome = match end {
+                    AttemptEnd::Succeeded => "succeeded",
+                    AttemptEnd::Refused => "refused",
+                    AttemptEnd::Unknown => "unknown",
+                    AttemptEnd::GivenUp => "failed",
+                };
+                let label = AttemptLabel { saga: Name(saga.clone()), operation: operation.as_str(), outcome };
+                self.step_attempts.get_or_create(&label).inc();
+                match (operation, end) {
+                    (Operation::Compensation, AttemptEnd::Succeeded) => self.compensation(saga, "compensated"),
+                    (Operation::Compensation, AttemptEnd::GivenUp) => self.compensation(saga, "failed"),
+                    (Operation::Compensation, AttemptEnd::Refused | AttemptEnd::Unknown) | (Operation::Action, _) => {}
+                }
             }
-            SagaEvent::StepSucceeded { .. } => self.attempt(saga, Operation::Action, "succeeded"),
-            SagaEvent::StepFailed { .. } => self.attempt(saga, Operation::Action, "refused"),
-            SagaEvent::StepUnknown { .. } => self.attempt(saga, Operation::Action, "unknown"),
-            SagaEvent::StepCompensated { .. } => {
-                self.attempt(saga, Operation::Compensation, "succeeded");
-                self.compensation(saga, "compensated");
-            }
-            SagaEvent::StepCompensationFailed { .. } => {
-                self.attempt(saga, Operation::Compensation, "failed");
-                self.compensation(saga, "failed");
-            }
-            SagaEvent::StepCalled { .. }
-            | SagaEvent::StepHandedOut { .. }
-            | SagaEvent::StepNotSent { .. }
-            | SagaEvent::SagaUnblocked
-            | SagaEvent::StepOngoing { .. }
-            | SagaEvent::StepAttemptsExceeded { .. }
-            | SagaEvent::SagaStopRequested { .. }
-            | SagaEvent::SagaTimeoutPassed
-            | SagaEvent::SagaCompensating { .. }
-            | SagaEvent::SagaCompleted { .. }
-            | SagaEvent::SagaCompensated
-            | SagaEvent::SagaFailed => {}
         }
     }
 
-    fn attempt(&self, saga: &SagaName, operation: Operation, outcome: &'static str) {
-        let label = AttemptLabel { saga: saga.to_string(), operation: operation.to_string(), outcome };
-        self.step_attempts.get_or_create(&label).inc();
-    }
-
-    fn compensation(&self, saga: &SagaName, outcome: &str) {
-        self.compensations.get_or_create(&OutcomeLabel { saga: saga.to_string(), outcome: outcome.to_owned() }).inc();
+    fn compensation(&self, saga: &SagaName, outcome: &'static str) {
+        self.compensations.get_or_create(&OutcomeLabel { saga: Name(saga.clone()), outcome }).inc();
     }
 }

@@ -14,7 +14,7 @@ use sagamq_broker::storage::memory::MemoryStorage;
 use sagamq_broker::storage::{Direction, Durability, Family, Mutation, Storage, StorageError, Visitor};
 use sagamq_broker::{Broker, BrokerConfig, Liveness, NewRecord, WriteError};
 use sagamq_saga::store::keys::SagaKey;
-use sagamq_saga::{Orchestrator, OrchestratorConfig, SagaError};
+use sagamq_saga::{CallError, InstanceError, Orchestrator, OrchestratorConfig, StartError};
 use serde_json::{Value, json};
 use std::sync::{Arc, OnceLock};
 
@@ -79,7 +79,7 @@ async fn a_lane_that_panics_is_told_and_what_it_had_is_not_called_unstored() {
     storage.panic_at(Family::Saga);
     for what in ["the request that the lane had", "a later one is not told that the server shuts down"] {
         let started = node.start("pair", json!({"id": "1"})).await;
-        assert!(matches!(started, Err(SagaError::Write(WriteError::Lost(_)))), "{what}: {started:?}");
+        assert!(matches!(started, Err(StartError::Instance(InstanceError::Write(WriteError::Lost(_))))), "{what}: {started:?}");
     }
     let died = death(node.broker.liveness()).await;
     assert!(died.starts_with("lane ") && died.ends_with(" panicked"), "{died}");
@@ -141,14 +141,15 @@ async fn a_decision_that_panics_sets_its_saga_aside_and_nobody_else() {
 
     let node = Node::open(Arc::new(left)).await.expect("it opens");
     let poison = ids[0];
-    let is_set_aside =
-        |error: &SagaError| matches!(error, SagaError::Quarantined { id, .. } if *id == poison) && error.to_string().contains("panicked");
+    let is_set_aside = |error: &InstanceError| {
+        matches!(error, InstanceError::Quarantined { id, .. } if *id == poison) && error.to_string().contains("panicked")
+    };
     for _ in &ids {
         let (call, _) = node.next_command("left.commands").await;
-        let outcome = if call.instance == poison { refused() } else { succeeded() };
+        let outcome = if call.attempt.instance == poison { refused() } else { succeeded() };
         let completed = node.sagas.complete(reply_to(&call, outcome)).await;
-        match call.instance == poison {
-            true => assert!(completed.as_ref().is_err_and(is_set_aside), "{completed:?}"),
+        match call.attempt.instance == poison {
+            true => assert!(matches!(&completed, Err(CallError::Instance(error)) if is_set_aside(error)), "{completed:?}"),
             false => drop(completed.expect("applied")),
         }
     }
@@ -160,7 +161,7 @@ async fn a_decision_that_panics_sets_its_saga_aside_and_nobody_else() {
     tokio::time::timeout(LIMIT, settled).await.expect("its open command goes to nobody any more");
     for _ in 1..ids.len() {
         let (call, _) = node.next_command("right.commands").await;
-        assert_ne!(call.instance, poison);
+        assert_ne!(call.attempt.instance, poison);
         node.sagas.complete(reply_to(&call, succeeded())).await.expect("applied");
     }
     for &id in &ids[1..] {

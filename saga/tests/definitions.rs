@@ -7,7 +7,7 @@ use sagamq_api::saga::SagaState;
 use sagamq_broker::storage::crash::CrashStorage;
 use sagamq_broker::storage::{Durability, Family, Mutation, Storage};
 use sagamq_saga::store::keys::SagaKey;
-use sagamq_saga::{SagaError, dsl};
+use sagamq_saga::{DefinitionError, InstanceError, PublishError, StartError, dsl};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -63,7 +63,7 @@ async fn a_text_that_the_linter_refuses_by_now_runs_on_and_keeps_its_version() {
     let (known, is_new) = node.sagas.publish(&refused).await.expect("the text that is published");
     assert!(!is_new && known.source == refused && known.steps.len() == 3);
     let other = node.sagas.publish(ORDER).await;
-    assert!(matches!(other, Err(SagaError::VersionExists { version: 1, .. })), "{other:?}");
+    assert!(matches!(other, Err(PublishError::VersionExists { version: 1, .. })), "{other:?}");
     node.close().await;
 }
 
@@ -90,14 +90,14 @@ async fn a_definition_that_cannot_be_read_stops_its_own_sagas_alone() {
         let node = Node::open(Arc::new(left)).await.expect("one unreadable definition does not stop the server");
         completes(&node, runs).await;
         let found = node.sagas.get(stuck).await;
-        assert!(matches!(&found, Err(SagaError::Quarantined { reason, .. }) if reason.to_string().contains("order")), "{found:?}");
+        assert!(matches!(&found, Err(InstanceError::Quarantined { reason, .. }) if reason.to_string().contains("order")), "{found:?}");
         let name = "order".parse().expect("legal");
-        assert!(matches!(node.sagas.definition(&name, None), Err(SagaError::DefinitionUnreadable { version: 1, .. })));
+        assert!(matches!(node.sagas.definition(&name, None), Err(DefinitionError::Unreadable { version: 1, .. })));
         let started = node.start("order", json!({"order": "2", "behave": ""})).await;
-        assert!(matches!(started, Err(SagaError::DefinitionUnreadable { .. })), "{started:?}");
+        assert!(matches!(started, Err(StartError::Definition(DefinitionError::Unreadable { .. }))), "{started:?}");
         let changed = ORDER.replace("attempts: 10", "attempts: 11");
         let taken = node.sagas.publish(&changed).await;
-        assert!(matches!(taken, Err(SagaError::VersionExists { .. } | SagaError::VersionUnreadable { .. })), "{taken:?}");
+        assert!(matches!(taken, Err(PublishError::VersionExists { .. } | PublishError::VersionUnreadable { .. })), "{taken:?}");
         node.sagas.publish(&changed.replace("version: 1", "version: 2")).await.expect("a new version");
         let again = node.start("order", json!({"order": "3", "behave": ""})).await.expect("the newest version can be read").id;
         completes(&node, again).await;
@@ -115,7 +115,7 @@ async fn line_ends_and_a_byte_order_mark_make_no_other_definition() {
         let (again, is_new) = node.sagas.publish(same).await.expect("the same text");
         assert!(!is_new && again == published);
     }
-    let Err(SagaError::InvalidDefinition(faults)) = node.sagas.publish("saga: x\r\nversion: 1\r\nwrong: 1\r\n").await else {
+    let Err(PublishError::InvalidDefinition(faults)) = node.sagas.publish("saga: x\r\nversion: 1\r\nwrong: 1\r\n").await else {
         panic!("faults")
     };
     let wrong = faults.iter().find(|fault| fault.code == "unknown_field").expect("a fault");
@@ -135,6 +135,6 @@ async fn large_texts_are_linted_and_compiled_beside_the_task_that_serves() {
     }
     assert!(futures_util::poll!(&mut publish).is_pending(), "the first poll does not do the work");
     assert!(futures_util::future::join_all(lints).await.iter().all(|found| !found.valid));
-    assert!(matches!(publish.await, Err(SagaError::InvalidDefinition(_))));
+    assert!(matches!(publish.await, Err(PublishError::InvalidDefinition(_))));
     node.close().await;
 }

@@ -34,7 +34,7 @@ async fn answer(
     body: axum::Json<Call>,
 ) -> Response {
     assert_eq!(headers_in[headers::IDEMPOTENCY_KEY].to_str().expect("text"), body.idempotency_key);
-    assert_eq!(headers_in[headers::EPOCH].to_str().expect("text"), body.epoch.to_string());
+    assert_eq!(headers_in[headers::EPOCH].to_str().expect("text"), body.attempt.epoch.to_string());
     let seen = {
         let mut calls = participant.calls.lock().expect("no panic while it is held");
         calls.push(body.0);
@@ -104,7 +104,7 @@ async fn every_answer_of_a_participant_has_its_meaning() {
     let failures: Vec<&str> = saga.failures.iter().map(|failure| failure.failure.code.as_str()).collect();
     assert_eq!(failures, ["HTTP_500", "HTTP_410"], "an action that is gone has not succeeded");
     let calls: Vec<(String, u32)> =
-        participant.calls.lock().expect("no panic").iter().map(|call| (call.idempotency_key.clone(), call.epoch)).collect();
+        participant.calls.lock().expect("no panic").iter().map(|call| (call.idempotency_key.clone(), call.attempt.epoch)).collect();
     let key = format!("{id}/first/action");
     assert_eq!(calls[..4], [(key.clone(), 1), (key.clone(), 2), (key.clone(), 2), (key, 2)], "asked again under the same key and epoch");
     node.close().await;
@@ -188,7 +188,8 @@ async fn a_call_in_progress_is_made_again_after_a_crash_with_the_same_key_and_ep
     let node = Node::open(Arc::new(left)).await.expect("it opens");
     assert_eq!(node.at_rest(id).await.summary.state, SagaState::Completed);
     let calls = participant.calls.lock().expect("no panic").clone();
-    let first: Vec<_> = calls.iter().filter(|call| call.call == "first").map(|call| (call.idempotency_key.as_str(), call.epoch)).collect();
+    let first: Vec<_> =
+        calls.iter().filter(|call| call.call == "first").map(|call| (call.idempotency_key.as_str(), call.attempt.epoch)).collect();
     let key = format!("{id}/first/action");
     assert!(first.len() >= 2 && first.iter().all(|call| *call == (key.as_str(), 1)), "{calls:?}");
     node.close().await;
@@ -252,7 +253,8 @@ async fn the_interface_starts_watches_and_cancels() {
     assert_eq!((status, &again["id"], &again["duplicate"]), (200, &started["id"], &json!(true)));
     let id = started["id"].as_str().expect("an id");
     let (call, _) = node.next_command("stock.commands").await;
-    let body = json!({"instance": id, "step": "reserve", "operation": "action", "epoch": call.epoch, "reply": {"outcome": "succeeded"}});
+    let body =
+        json!({"instance": id, "step": "reserve", "operation": "action", "epoch": call.attempt.epoch, "reply": {"outcome": "succeeded"}});
     assert_eq!(api.post("/v1/saga-calls:complete", body.to_string()).await, (200, json!({"duplicate": false, "state": "RUNNING"})));
     assert_eq!(api.get(&format!("/v1/sagas/{id}")).await.1["steps"][0]["state"], json!("SUCCEEDED"));
     let (_, history) = api.get(&format!("/v1/sagas/{id}/history")).await;

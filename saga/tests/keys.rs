@@ -5,7 +5,7 @@ mod common;
 use common::{Node, ORDER};
 use sagamq_broker::storage::crash::CrashStorage;
 use sagamq_broker::storage::{Durability, Family, Mutation, Storage};
-use sagamq_saga::SagaError;
+use sagamq_saga::StartError;
 use sagamq_saga::protocol::lane_of;
 use sagamq_saga::store::keys::SagaKey;
 use serde_json::json;
@@ -51,7 +51,7 @@ async fn a_key_whose_instance_was_removed_starts_the_next_generation() {
         assert!(!started.duplicate, "generation {generation} is a new instance");
         assert!(node.start("order", input()).await.expect("the same").duplicate);
         let other = node.start("order", json!({"order": "1", "behave": "else"})).await;
-        assert!(matches!(other, Err(SagaError::KeyConflict { id, .. }) if id == started.id), "{other:?}");
+        assert!(matches!(other, Err(StartError::KeyConflict { id, .. }) if id == started.id), "{other:?}");
         let history = node.sagas.history(started.id).await.expect("it has one");
         assert_eq!(history.events[0].data.to_value()["generation"], generation);
         node.close().await;

@@ -10,7 +10,7 @@ use sagamq_broker::env::ManualClock;
 use sagamq_broker::storage::crash::CrashStorage;
 use sagamq_broker::storage::{Durability, Family, Mutation, Storage};
 use sagamq_saga::protocol::{Rejection, lane_of};
-use sagamq_saga::{OrchestratorConfig, SagaError};
+use sagamq_saga::{CallError, DefinitionError, InstanceError, OperateError, OrchestratorConfig, PublishError, QueryError, StartError};
 use serde_json::json;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -56,12 +56,12 @@ async fn a_key_starts_one_saga() {
     assert_eq!(started.iter().filter(|started| !started.duplicate).count(), 1);
     assert!(started.iter().all(|again| again.id == started[0].id));
     let other = node.start("order", json!({"order": "1", "behave": "else"})).await;
-    assert!(matches!(other, Err(SagaError::KeyConflict { .. })), "{other:?}");
+    assert!(matches!(other, Err(StartError::KeyConflict { .. })), "{other:?}");
     let no_object = node.start("order", json!([1])).await;
-    assert!(matches!(no_object, Err(SagaError::InvalidInput(_))));
+    assert!(matches!(no_object, Err(StartError::InvalidInput(_))));
     let no_key = node.start("order", json!({})).await;
-    assert!(matches!(no_key, Err(SagaError::InvalidInput(_))));
-    assert!(matches!(node.start("nothing", json!({})).await, Err(SagaError::DefinitionNotFound { .. })));
+    assert!(matches!(no_key, Err(StartError::InvalidInput(_))));
+    assert!(matches!(node.start("nothing", json!({})).await, Err(StartError::Definition(DefinitionError::NotFound { .. }))));
     node.close().await;
 }
 
@@ -70,21 +70,21 @@ async fn replies_are_fenced_and_duplicates_answered() {
     let (_, node) = open().await;
     let id = node.start("order", json!({"order": "1", "behave": ""})).await.expect("started").id;
     let (call, _) = node.next_command("stock.commands").await;
-    assert_eq!((call.instance, call.epoch, call.reply_partition.0), (id, 1, u32::from(lane_of(id))));
+    assert_eq!((call.attempt.instance, call.attempt.epoch, call.reply_partition.0), (id, 1, u32::from(lane_of(id))));
     let first = node.sagas.complete(reply_to(&call, succeeded())).await.expect("the current attempt");
     assert!(!first.duplicate);
     assert!(node.sagas.complete(reply_to(&call, succeeded())).await.expect("again").duplicate);
     let other = node.sagas.complete(reply_to(&call, refused())).await;
-    assert!(matches!(other, Err(SagaError::Rejected(Rejection::Fenced { .. }))), "{other:?}");
+    assert!(matches!(other, Err(CallError::Rejected(Rejection::Fenced { .. }))), "{other:?}");
     let mut future = reply_to(&call, succeeded());
-    future.epoch = 9;
-    assert!(matches!(node.sagas.complete(future).await, Err(SagaError::Rejected(Rejection::Fenced { .. }))));
+    future.attempt.epoch = 9;
+    assert!(matches!(node.sagas.complete(future).await, Err(CallError::Rejected(Rejection::Fenced { .. }))));
     let mut nobody = reply_to(&call, succeeded());
-    nobody.step = "nobody".parse().expect("legal");
-    assert!(matches!(node.sagas.complete(nobody).await, Err(SagaError::Rejected(Rejection::NoSuchStep { .. }))));
+    nobody.attempt.step = "nobody".parse().expect("legal");
+    assert!(matches!(node.sagas.complete(nobody).await, Err(CallError::Rejected(Rejection::NoSuchStep { .. }))));
     let mut nowhere = reply_to(&call, succeeded());
-    nowhere.instance = uuid::Uuid::nil();
-    assert!(matches!(node.sagas.complete(nowhere).await, Err(SagaError::SagaNotFound(_))));
+    nowhere.attempt.instance = uuid::Uuid::nil();
+    assert!(matches!(node.sagas.complete(nowhere).await, Err(CallError::Instance(InstanceError::NotFound(_)))));
     assert_eq!(node.lag("stock.commands").await, 0, "the reply settled the command");
     node.close().await;
 }
@@ -97,7 +97,7 @@ async fn a_silent_worker_is_asked_again_and_its_old_command_is_settled() {
     let id = node.start("hasty", json!({"order": "1", "behave": ""})).await.expect("started").id;
     for epoch in 1..=3 {
         let (call, _) = node.next_command("stock.commands").await;
-        assert_eq!(call.epoch, epoch);
+        assert_eq!(call.attempt.epoch, epoch);
     }
     let saga = node.until(id, |saga| saga.steps[0].attempts >= 4).await;
     assert!(saga.failures.iter().all(|failed| failed.failure.code == "TIMEOUT"));
@@ -108,7 +108,39 @@ async fn a_silent_worker_is_asked_again_and_its_old_command_is_settled() {
     assert_eq!(node.at_rest(id).await.summary.state, SagaState::Compensated);
     assert_eq!((books.effects("1"), node.lag("stock.commands").await), (0, 0));
     let again = node.sagas.cancel(id, CancelSaga::default()).await;
-    assert!(matches!(again, Err(SagaError::Rejected(Rejection::AlreadyFinal(_)))));
+    assert!(matches!(again, Err(OperateError::Rejected(Rejection::AlreadyFinal(_)))));
+    stop.cancel();
+    for worker in workers {
+        worker.await.expect("no panic");
+    }
+    node.close().await;
+}
+
+#[tokio::test]
+async fn an_instance_of_a_protocol_of_tomorrow_is_set_aside_by_name_and_the_others_run() {
+    let (storage, node) = open().await;
+    let mut ids = Vec::new();
+    for order in ["1", "2"] {
+        ids.push(node.start("order", json!({"order": order, "behave": ""})).await.expect("started").id);
+    }
+    let left = storage.after_kill();
+    node.close().await;
+    let mut key = lane_of(ids[0]).to_be_bytes().to_vec();
+    key.extend_from_slice(&sagamq_saga::store::keys::SagaKey::Event(ids[0], 0).encode());
+    let mut event = left.get(Family::Saga, &key).expect("it reads").expect("it was started").to_vec();
+    assert_eq!(event[..2], [sagamq_saga::protocol::EVENT_FORMAT, 1], "the format, and the protocol");
+    event[1] = 9;
+    left.write(&[Mutation::Put { family: Family::Saga, key, value: event.into() }], Durability::Synced).expect("it writes");
+    let node = Node::open(Arc::new(left)).await.expect("one instance does not stop the others");
+    for error in [node.sagas.get(ids[0]).await.expect_err("it does not run"), node.sagas.history(ids[0]).await.expect_err("nor is it read")]
+    {
+        assert!(error.to_string().contains("protocol 9"), "{error}");
+    }
+    let started = node.start("order", json!({"order": "1", "behave": ""})).await;
+    assert!(started.as_ref().is_err_and(|error| error.to_string().contains("protocol 9")), "its key starts no other: {started:?}");
+    let (books, stop) = (Books::default(), CancellationToken::new());
+    let workers = spawn_workers(&node, &books, &stop);
+    assert_eq!(node.at_rest(ids[1]).await.summary.state, SagaState::Completed);
     stop.cancel();
     for worker in workers {
         worker.await.expect("no panic");
@@ -130,14 +162,14 @@ async fn after_a_restart_sagas_go_on_and_a_damaged_one_is_set_aside() {
     key.extend_from_slice(&sagamq_saga::store::keys::SagaKey::Event(ids[1], 1).encode());
     left.write(&[Mutation::Put { family: Family::Saga, key, value: b"\x01{}"[..].into() }], Durability::Synced).expect("it writes");
     let node = Node::open(Arc::new(left)).await.expect("one damaged saga does not stop the others");
-    assert!(matches!(node.sagas.get(ids[1]).await, Err(SagaError::Quarantined { .. })));
+    assert!(matches!(node.sagas.get(ids[1]).await, Err(InstanceError::Quarantined { .. })));
     let aside = SagaQuery { state: Some(SagaState::Quarantined), ..SagaQuery::default() };
     let aside = node.sagas.list(aside).await.expect("a page").sagas;
     assert_eq!(aside.iter().map(|saga| saga.id).collect::<Vec<_>>(), [ids[1]], "it is listed as what it is");
     let running = SagaQuery { state: Some(SagaState::Running), ..SagaQuery::default() };
     assert_eq!(node.sagas.list(running).await.expect("a page").sagas.len(), 2);
     let (books, stop) = (Books::default(), CancellationToken::new());
-    if call.instance != ids[1] {
+    if call.attempt.instance != ids[1] {
         node.sagas.complete(reply_to(&call, books.answer(&call).expect("it answers"))).await.expect("the attempt is still the current one");
     }
     let workers = spawn_workers(&node, &books, &stop);
@@ -159,7 +191,9 @@ async fn reply_records_count_like_replies() {
     let (call, _) = node.next_command("stock.commands").await;
     let record = |outcome: &str, epoch: u32| {
         let record = NewRecord::of(json!({"by": "record"}).to_string());
-        let record = record.with_header(headers::INSTANCE, call.instance.to_string()).with_header(headers::STEP, call.step.to_string());
+        let record = record
+            .with_header(headers::INSTANCE, call.attempt.instance.to_string())
+            .with_header(headers::STEP, call.attempt.step.to_string());
         let record = record.with_header(headers::OPERATION, "action").with_header(headers::EPOCH, epoch.to_string());
         record.with_header(headers::OUTCOME, outcome).with_partition(call.reply_partition)
     };
@@ -181,13 +215,13 @@ async fn definitions_are_immutable_and_faults_come_all_at_once() {
     let (_, node) = open().await;
     assert!(!node.sagas.publish(ORDER).await.expect("the same text").1);
     let changed = ORDER.replace("attempts: 10", "attempts: 11");
-    assert!(matches!(node.sagas.publish(&changed).await, Err(SagaError::VersionExists { .. })));
+    assert!(matches!(node.sagas.publish(&changed).await, Err(PublishError::VersionExists { .. })));
     node.sagas.publish(&changed.replace("version: 1", "version: 2")).await.expect("a new version");
     let name = "order".parse().expect("legal");
     assert_eq!(node.sagas.definition(&name, None).expect("the newest").version, 2);
     assert_eq!(node.sagas.definition(&name, Some(1)).expect("the old one").source, ORDER);
-    assert!(matches!(node.sagas.definition(&name, Some(3)), Err(SagaError::DefinitionNotFound { .. })));
-    let Err(SagaError::InvalidDefinition(faults)) = node.sagas.publish("saga: x\nversion: none\nsteps: []\n").await else {
+    assert!(matches!(node.sagas.definition(&name, Some(3)), Err(DefinitionError::NotFound { .. })));
+    let Err(PublishError::InvalidDefinition(faults)) = node.sagas.publish("saga: x\nversion: none\nsteps: []\n").await else {
         panic!("faults")
     };
     assert!(faults.len() > 1, "{faults:?}");
@@ -223,7 +257,7 @@ async fn listings_filter_and_page() {
     let by_key = SagaQuery { key: Some("5".to_owned()), ..SagaQuery::default() };
     assert_eq!(node.sagas.list(by_key).await.expect("a page").sagas[0].key, "5");
     for bad in [SagaQuery { limit: Some(0), ..SagaQuery::default() }, SagaQuery { after: Some("x".to_owned()), ..SagaQuery::default() }] {
-        assert!(matches!(node.sagas.list(bad).await, Err(SagaError::Parameter(_))));
+        assert!(matches!(node.sagas.list(bad).await, Err(QueryError::Parameter(_))));
     }
     node.close().await;
 }
@@ -237,7 +271,7 @@ async fn what_waits_in_the_queue_costs_no_attempt_and_is_taken_out_of_it_by_a_ca
     // Far more than one attempt's time passes for an order whose worker is there.
     let other = node.start("hasty", json!({"order": "2", "behave": ""})).await.expect("started").id;
     let (call, _) = node.next_command("stock.commands").await;
-    let (taken, waits) = if call.instance == id { (id, other) } else { (other, id) };
+    let (taken, waits) = if call.attempt.instance == id { (id, other) } else { (other, id) };
     node.until(taken, |saga| saga.steps[0].attempts >= 2).await;
     let saga = node.sagas.get(waits).await.expect("it is there");
     assert_eq!((saga.steps[0].attempts, saga.failures.len()), (1, 0), "nobody has it");
@@ -288,7 +322,7 @@ async fn a_saga_whose_time_was_over_while_the_server_was_away_may_finish_within_
     while done < 3 {
         let topic = if done == 0 { "stock.commands" } else { "money.commands" };
         let (call, _) = node.next_command(topic).await;
-        if call.instance == id {
+        if call.attempt.instance == id {
             node.sagas.complete(reply_to(&call, succeeded())).await.expect("it is called");
             done += 1;
         }
@@ -327,6 +361,6 @@ async fn a_worker_that_works_on_is_asked_again_in_the_same_attempt() {
     node.sagas.complete(reply_to(&call, CallOutcome::Ongoing { retry_after_ms: Some(1) })).await.expect("the current attempt");
     // Long before its lease of 30 s is over.
     let (again, _) = node.next_command("stock.commands").await;
-    assert_eq!((again.instance, again.step, again.epoch), (call.instance, call.step, 1));
+    assert_eq!((again.attempt.instance, again.attempt.step, again.attempt.epoch), (call.attempt.instance, call.attempt.step, 1));
     node.close().await;
 }

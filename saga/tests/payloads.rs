@@ -7,7 +7,7 @@ use sagamq_api::JsonText;
 use sagamq_api::limits::SAGA_JSON_DEPTH_MAX;
 use sagamq_api::saga::{CallOutcome, SagaState, StartSaga, StartedSaga};
 use sagamq_broker::storage::crash::CrashStorage;
-use sagamq_saga::SagaError;
+use sagamq_saga::StartError;
 use std::sync::Arc;
 
 fn definition(with: &str) -> String {
@@ -43,7 +43,7 @@ fn json(text: &str) -> JsonText {
     JsonText::parse(text.as_bytes()).expect("JSON")
 }
 
-async fn start(node: &Node, input: &str) -> Result<StartedSaga, SagaError> {
+async fn start(node: &Node, input: &str) -> Result<StartedSaga, StartError> {
     node.sagas.start(StartSaga { saga: "pay".parse().expect("legal"), version: None, input: json(input) }).await
 }
 
@@ -62,7 +62,7 @@ async fn the_deepest_payloads_survive_a_restart_and_one_level_more_is_refused() 
     assert_eq!(call.arguments, json(&format!(r#"{{"v":{deepest}}}"#)));
     let output = |levels| CallOutcome::Succeeded { output: json(&format!(r#"{{"v":{}}}"#, nested(levels))) };
     let deeper = start(&node, &format!(r#"{{"id":"2","v":[{deepest}]}}"#)).await;
-    assert!(matches!(deeper, Err(SagaError::TooDeep { .. })), "{deeper:?}");
+    assert!(matches!(deeper, Err(StartError::TooDeep { .. })), "{deeper:?}");
     node.sagas.complete(reply_to(&call, output(SAGA_JSON_DEPTH_MAX - 2))).await.expect("as deep as its next use allows");
     let left = storage.after_kill();
     node.close().await;
@@ -139,7 +139,7 @@ async fn a_business_key_is_the_text_of_its_number() {
     ids.dedup();
     assert_eq!(ids.len(), 5, "each number is a saga of its own");
     let twice = start(&node, r#"{"id":1,"id":2}"#).await;
-    assert!(matches!(twice, Err(SagaError::InvalidInput(_))), "{twice:?}");
+    assert!(matches!(twice, Err(StartError::InvalidInput(_))), "{twice:?}");
     node.close().await;
 }
 
@@ -200,7 +200,7 @@ async fn a_key_that_takes_too_much_or_is_inexact_is_refused() {
     let list = serde_json::to_string(&(0..5_000).collect::<Vec<_>>()).expect("JSON");
     for (name, input) in [("loops", format!(r#"{{"l":{list}}}"#)), ("sum", r#"{"n":100000000000000000001}"#.to_owned())] {
         let refused = node.sagas.start(StartSaga { saga: name.parse().expect("legal"), version: None, input: json(&input) }).await;
-        assert!(matches!(refused, Err(SagaError::InvalidInput(_))), "{refused:?}");
+        assert!(matches!(refused, Err(StartError::InvalidInput(_))), "{refused:?}");
     }
     node.close().await;
 }

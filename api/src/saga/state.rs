@@ -59,9 +59,11 @@ impl SagaState {
     }
 }
 
-impl core::fmt::Display for SagaState {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.pad(match self {
+impl SagaState {
+    /// The state as it stands on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
             Self::Pending => "PENDING",
             Self::Running => "RUNNING",
             Self::Waiting => "WAITING",
@@ -73,7 +75,13 @@ impl core::fmt::Display for SagaState {
             Self::Blocked => "BLOCKED",
             Self::Terminated => "TERMINATED",
             Self::Quarantined => "QUARANTINED",
-        })
+        }
+    }
+}
+
+impl core::fmt::Display for SagaState {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.pad(self.as_str())
     }
 }
 

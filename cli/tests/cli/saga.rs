@@ -59,7 +59,7 @@ fn description(state: &str) -> Value {
     description["steps"] =
         json!([{ "id": "create", "state": "SUCCEEDED", "attempts": 2, "compensation_attempts": 0, "output": { "n": 1 } }]);
     description["failures"] = json!([{
-        "step": "create", "operation": "action", "attempt": 1, "at_ms": 0, "failure": { "code": "TIMED_OUT", "message": "no answer" }
+        "step": "create", "operation": "action", "epoch": 1, "at_ms": 0, "failure": { "code": "TIMED_OUT", "message": "no answer" }
     }]);
     description
 }

@@ -115,7 +115,7 @@ fn sell(rows: &Rows<'_, '_>, call: &Call) -> Result<Value, CallError> {
 fn settle(rows: &Rows<'_, '_>, call: &Call, state: ReservationState, change: fn(Stock, u64) -> Stock) -> Result<Value, CallError> {
     let OfOrder { order_id } = arguments(call)?;
     let reservation: Option<Reservation> = rows.lock(&order_id)?;
-    if reservation.is_none() && call.operation == Operation::Compensation {
+    if reservation.is_none() && call.attempt.operation == Operation::Compensation {
         return Ok(Value::Null);
     }
     let Some(reservation) = reservation.filter(|reservation| reservation.state == ReservationState::Reserved) else {

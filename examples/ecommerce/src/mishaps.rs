@@ -46,18 +46,18 @@ impl Fate {
 
     /// Whether the reply to this call is lost. Decided by the order and the step alone, so that the same replies are lost again.
     fn loses(&self, call: &Call) -> bool {
-        let draw = xxh3_64(format!("{}/{}/{}", call.key, call.step, call.operation).as_bytes());
+        let draw = xxh3_64(format!("{}/{}/{}", call.key, call.attempt.step, call.attempt.operation).as_bytes());
         #[expect(clippy::cast_precision_loss, reason = "a share needs no more than the 53 bits of a float")]
         let draw = (draw >> 11) as f64 / (1u64 << 53) as f64;
-        call.epoch == 1 && draw < self.lose_replies
+        call.attempt.epoch == 1 && draw < self.lose_replies
     }
 
     /// Holds a late request until its compensation is recorded. False: it is lost on the way.
     pub(crate) async fn arrives(&self, call: &Call, store: &Store) -> bool {
-        if call.operation == Operation::Compensation || !self.late_requests.contains(&call.key) {
+        if call.attempt.operation == Operation::Compensation || !self.late_requests.contains(&call.key) {
             return true;
         }
-        tracing::info!(order = call.key, step = %call.step, epoch = call.epoch, "a request hangs on purpose");
+        tracing::info!(order = call.key, step = %call.attempt.step, epoch = call.attempt.epoch, "a request hangs on purpose");
         let began = Instant::now();
         while began.elapsed() < HANG {
             tokio::time::sleep(LOOK).await;
@@ -73,7 +73,7 @@ impl Fate {
         if self.loses(call) {
             #[expect(clippy::disallowed_methods, reason = "the deadline of a call is wall time")]
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            tracing::info!(order = call.key, step = %call.step, operation = %call.operation, "losing a reply on purpose");
+            tracing::info!(order = call.key, step = %call.attempt.step, operation = %call.attempt.operation, "losing a reply on purpose");
             tokio::time::sleep(Duration::from_millis(call.deadline_ms).saturating_sub(now) + LATE).await;
         }
     }
@@ -94,7 +94,8 @@ mod tests {
         assert_eq!(lost(0.0), 0);
         assert_eq!(lost(1.0), 10_000);
         assert!((400..600).contains(&lost(0.05)), "{} of 10,000", lost(0.05));
-        let again = Call { epoch: 2, ..calls[0].clone() };
+        let mut again = calls[0].clone();
+        again.attempt.epoch = 2;
         assert!(!fate(1.0).loses(&again));
     }
 }

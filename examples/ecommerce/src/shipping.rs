@@ -83,7 +83,7 @@ fn dispatch(rows: &Rows<'_, '_>, call: &Call) -> Result<Value, CallError> {
 fn settle(rows: &Rows<'_, '_>, call: &Call, state: ShipmentState) -> Result<Value, CallError> {
     let OfOrder { order_id } = arguments(call)?;
     let shipment: Option<Shipment> = rows.lock(&order_id)?;
-    if shipment.is_none() && call.operation == Operation::Compensation {
+    if shipment.is_none() && call.attempt.operation == Operation::Compensation {
         return Ok(Value::Null);
     }
     let Some(shipment) = shipment.filter(|shipment| shipment.state == ShipmentState::Reserved) else {

@@ -179,13 +179,13 @@ impl Database {
 
     /// Counts a call, and notices if it did not run for a rare reason.
     fn counted(&self, call: &Call, run: impl FnOnce(&Cell<bool>) -> Result<JsonText, CallError>) -> Result<JsonText, CallError> {
-        let was_answered = matches!(self.recorded(call, call.operation)?, Some(Recorded::Succeeded(_) | Recorded::Refused(_)));
+        let was_answered = matches!(self.recorded(call, call.attempt.operation)?, Some(Recorded::Succeeded(_) | Recorded::Refused(_)));
         let ran = Cell::new(false);
         let result = run(&ran);
         self.calls.fetch_add(1, Ordering::Relaxed);
         if !ran.get() {
             self.repeated.fetch_add(u64::from(was_answered), Ordering::Relaxed);
-            match (call.operation, &result) {
+            match (call.attempt.operation, &result) {
                 (Operation::Compensation, Ok(_)) if !was_answered => self.notice(call, Oddity::EmptyCompensation)?,
                 (Operation::Action, Err(CallError::Refused(failure))) if failure.code == COMPENSATED => {
                     self.notice(call, Oddity::LateAction)?;
@@ -201,12 +201,12 @@ impl Database {
     /// # Errors
     /// An unknown outcome when the database fails.
     pub fn notice(&self, call: &Call, oddity: Oddity) -> Result<(), CallError> {
-        tracing::info!(order = call.key, step = %call.step, operation = %call.operation, ?oddity, "noticed");
+        tracing::info!(order = call.key, step = %call.attempt.step, operation = %call.attempt.operation, ?oddity, "noticed");
         Ok(self.change(|rows| rows.put(&format!("{}/{oddity:?}", call.idempotency_key), &Noticed { oddity }))?)
     }
 
     fn recorded(&self, call: &Call, operation: Operation) -> Result<Option<Recorded>, BarrierError> {
-        self.barrier.recorded(&self.rocks, call.instance, &call.step, operation)
+        self.barrier.recorded(&self.rocks, &call.attempt.call().with_operation(operation))
     }
 
     /// Changes rows outside of any saga. Durable when this returns.
@@ -301,7 +301,7 @@ pub fn arguments<T: DeserializeOwned>(call: &Call) -> Result<T, CallError> {
 pub(crate) mod testing {
     use super::*;
     use sagamq_api::PartitionId;
-    use sagamq_api::saga::call_key;
+    use sagamq_api::saga::AttemptId;
     use uuid::Uuid;
 
     pub(crate) fn store() -> (tempfile::TempDir, Database) {
@@ -313,16 +313,14 @@ pub(crate) mod testing {
     /// A call of the saga with number `instance`.
     pub(crate) fn call(instance: u128, step: &str, operation: Operation, name: &str, arguments: Value) -> Call {
         let (instance, step) = (Uuid::from_u128(instance), step.parse().expect("a step id"));
+        let attempt = AttemptId { instance, step, item: None, operation, epoch: 1 };
         Call {
-            idempotency_key: call_key(instance, &step, operation),
-            instance,
+            idempotency_key: attempt.call().to_string(),
+            attempt,
             saga: "checkout".parse().expect("a name"),
             version: 1,
             key: "o-1".to_owned(),
-            step,
-            operation,
             call: name.to_owned(),
-            epoch: 1,
             must_succeed: operation == Operation::Compensation,
             started_at_ms: 0,
             deadline_ms: u64::MAX,

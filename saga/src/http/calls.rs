@@ -1,6 +1,5 @@
 //! Replies of workers that were called through a topic.
 
-use super::error::Refused;
 use crate::orchestrator::Orchestrator;
 use axum::extract::State;
 use axum::routing::post;
@@ -10,6 +9,7 @@ use sagamq_api::limits::BODY_BYTES_MAX;
 use sagamq_api::routes::{SAGA_CALLS, routed};
 use sagamq_api::saga::{CompleteCall, CompletedCall};
 use sagamq_broker::http::extract::JsonBody;
+use sagamq_broker::http::problem::ApiError;
 
 pub(super) fn routes() -> Router<Orchestrator> {
     Router::new().route(&routed(SAGA_CALLS, "complete"), post(complete))
@@ -23,7 +23,7 @@ pub(super) fn routes() -> Router<Orchestrator> {
 async fn complete(
     State(orchestrator): State<Orchestrator>,
     JsonBody(call): JsonBody<CompleteCall, BODY_BYTES_MAX>,
-) -> Result<Json<CompletedCall>, Refused> {
+) -> Result<Json<CompletedCall>, ApiError> {
     Ok(Json(orchestrator.complete(call).await?))
 }
 

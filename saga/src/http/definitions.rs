@@ -1,7 +1,6 @@
 //! Saga definitions: lint, publish, list, read.
 
-use super::error::Refused;
-use crate::orchestrator::{Orchestrator, SagaError};
+use crate::orchestrator::Orchestrator;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
@@ -49,10 +48,7 @@ async fn lint(State(orchestrator): State<Orchestrator>, body: YamlBody) -> Resul
         (status = 200, description = "The version was published before with this text", body = DefinitionDescription),
         (status = "default", description = "A problem; `faults` lists what is wrong with the text", content_type = "application/problem+json", body = Problem),
     ))]
-async fn publish(
-    State(orchestrator): State<Orchestrator>,
-    body: YamlBody,
-) -> Result<(StatusCode, Json<DefinitionDescription>), PublishError> {
+async fn publish(State(orchestrator): State<Orchestrator>, body: YamlBody) -> Result<(StatusCode, Json<DefinitionDescription>), ApiError> {
     let (description, is_new) = orchestrator.publish(text(&body)?).await?;
     Ok((if is_new { StatusCode::CREATED } else { StatusCode::OK }, Json(description)))
 }
@@ -77,35 +73,8 @@ async fn describe(
     State(orchestrator): State<Orchestrator>,
     PathParams(path): PathParams<DefinitionPath>,
     QueryParams(query): QueryParams<DefinitionQuery>,
-) -> Result<Json<DefinitionDescription>, Refused> {
+) -> Result<Json<DefinitionDescription>, ApiError> {
     Ok(Json(orchestrator.definition(&path.saga, query.version)?))
-}
-
-/// A text that is none, or a definition that is refused.
-enum PublishError {
-    Text(ApiError),
-    Refused(SagaError),
-}
-
-impl From<ApiError> for PublishError {
-    fn from(error: ApiError) -> Self {
-        Self::Text(error)
-    }
-}
-
-impl From<SagaError> for PublishError {
-    fn from(error: SagaError) -> Self {
-        Self::Refused(error)
-    }
-}
-
-impl axum::response::IntoResponse for PublishError {
-    fn into_response(self) -> axum::response::Response {
-        match self {
-            Self::Text(error) => error.into_response(),
-            Self::Refused(error) => Refused(error).into_response(),
-        }
-    }
 }
 
 #[derive(utoipa::OpenApi)]

@@ -1,64 +1,119 @@
-//! Errors of the orchestrator as problem documents: each has its code here, by a match that names every variant.
+//! Errors of the orchestrator as problem documents: each has its code here, by matches that name every variant.
 
-use crate::orchestrator::SagaError;
+use crate::orchestrator::{CallError, DefinitionError, InstanceError, LaneTopicError, OperateError, PublishError, QueryError, StartError};
 use crate::protocol::Rejection;
 use crate::store::StoreError;
 use sagamq_api::{ErrorCode, Problem};
 use sagamq_broker::http::problem::ApiError;
-use sagamq_broker::{CreateTopicError, EmbedError, TopicError, WriteError};
+use sagamq_broker::{CreateTopicError, TopicError, WriteError};
 
-/// A [`SagaError`] on its way out.
-pub(super) struct Refused(pub(super) SagaError);
-
-impl From<SagaError> for Refused {
-    fn from(error: SagaError) -> Self {
-        Self(error)
-    }
-}
-
-impl axum::response::IntoResponse for Refused {
-    fn into_response(self) -> axum::response::Response {
-        problem(self.0).into_response()
-    }
-}
-
-fn problem(error: SagaError) -> ApiError {
-    let detail = error.to_string();
-    let code = match error {
-        SagaError::InvalidDefinition(faults) => return Problem::new(ErrorCode::InvalidDefinition, detail).with_faults(faults).into(),
-        SagaError::DefinitionTooLarge(_) | SagaError::PayloadTooLarge { .. } => ErrorCode::PayloadTooLarge,
-        SagaError::VersionExists { .. } | SagaError::VersionUnreadable { .. } => ErrorCode::DefinitionVersionExists,
-        SagaError::NotALaneTopic { .. } => ErrorCode::TopicExists,
-        SagaError::Topic { reason, .. } => match &*reason {
-            CreateTopicError::Config(_) => ErrorCode::Internal,
-            CreateTopicError::Exists(_) => ErrorCode::TopicExists,
-            CreateTopicError::Write(error) => of_write(error),
-        },
-        SagaError::Own { reason, .. } => return TopicError::clone(&reason).into(),
-        SagaError::Group { .. } | SagaError::OwnGroup { .. } => ErrorCode::TopicExists,
-        SagaError::DefinitionNotFound { .. } => ErrorCode::DefinitionNotFound,
-        SagaError::InvalidInput(_) | SagaError::TooDeep { what: "the input", .. } => ErrorCode::InvalidSagaInput,
-        SagaError::TooDeep { .. } => ErrorCode::InvalidRequest,
-        SagaError::KeyConflict { .. } | SagaError::IdTaken { .. } => ErrorCode::SagaKeyConflict,
-        SagaError::SagaNotFound(_) => ErrorCode::SagaNotFound,
-        SagaError::Rejected(rejection) => of_rejection(&rejection),
-        SagaError::ReasonTooLong(_) | SagaError::Parameter(_) => ErrorCode::InvalidRequest,
-        SagaError::Quarantined { .. } => ErrorCode::SagaQuarantined,
-        SagaError::DefinitionUnreadable { .. } => ErrorCode::StorageCorrupt,
-        SagaError::Store(error) => match &*error {
-            StoreError::Storage(error) => return error.clone().into(),
-            StoreError::Codec(_) | StoreError::History { .. } => ErrorCode::StorageCorrupt,
-        },
-        SagaError::Write(error) => of_write(&error),
-        SagaError::Embed(error) => match &*error {
-            EmbedError::TopicNotFound(_) | EmbedError::NotALaneTopic { .. } | EmbedError::GroupNotFound { .. } | EmbedError::Encode(_) => {
-                ErrorCode::Internal
+impl From<PublishError> for ApiError {
+    fn from(error: PublishError) -> Self {
+        let detail = error.to_string();
+        let code = match error {
+            PublishError::InvalidDefinition(faults) => {
+                return Problem::new(ErrorCode::InvalidDefinition, detail).with_faults(faults).into();
             }
-        },
-        SagaError::DecisionPanicked => ErrorCode::Internal,
-        SagaError::ShuttingDown => ErrorCode::ShuttingDown,
-    };
-    ApiError::new(code, detail)
+            PublishError::TooLarge(_) => ErrorCode::PayloadTooLarge,
+            PublishError::VersionExists { .. } | PublishError::VersionUnreadable { .. } => ErrorCode::DefinitionVersionExists,
+            PublishError::HostNotAllowed(_) => ErrorCode::InvalidRequest,
+            PublishError::Topic(error) => return error.into(),
+            PublishError::Store(error) => return of_store(&error, detail),
+            PublishError::Write(error) => of_write(&error),
+        };
+        Self::new(code, detail)
+    }
+}
+
+impl From<LaneTopicError> for ApiError {
+    fn from(error: LaneTopicError) -> Self {
+        let detail = error.to_string();
+        let code = match error {
+            LaneTopicError::NotALaneTopic { .. } | LaneTopicError::Group { .. } | LaneTopicError::OwnGroup { .. } => ErrorCode::TopicExists,
+            LaneTopicError::Create { reason, .. } => match &*reason {
+                CreateTopicError::Config(_) => ErrorCode::Internal,
+                CreateTopicError::Exists(_) => ErrorCode::TopicExists,
+                CreateTopicError::Write(error) => of_write(error),
+            },
+            LaneTopicError::Own { reason, .. } => return TopicError::clone(&reason).into(),
+        };
+        Self::new(code, detail)
+    }
+}
+
+impl From<DefinitionError> for ApiError {
+    fn from(error: DefinitionError) -> Self {
+        let code = match error {
+            DefinitionError::NotFound { .. } => ErrorCode::DefinitionNotFound,
+            DefinitionError::Unreadable { .. } => ErrorCode::StorageCorrupt,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl From<StartError> for ApiError {
+    fn from(error: StartError) -> Self {
+        let detail = error.to_string();
+        let code = match error {
+            StartError::Definition(error) => return error.into(),
+            StartError::InvalidInput(_) | StartError::TooDeep { .. } => ErrorCode::InvalidSagaInput,
+            StartError::PayloadTooLarge { .. } => ErrorCode::PayloadTooLarge,
+            StartError::KeyConflict { .. } | StartError::IdTaken { .. } => ErrorCode::SagaKeyConflict,
+            StartError::Panicked => ErrorCode::Internal,
+            StartError::Rejected(rejection) => of_rejection(&rejection),
+            StartError::Instance(error) => return error.into(),
+        };
+        Self::new(code, detail)
+    }
+}
+
+impl From<CallError> for ApiError {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Instance(error) => error.into(),
+            CallError::Rejected(rejection) => Self::new(of_rejection(&rejection), rejection.to_string()),
+        }
+    }
+}
+
+impl From<OperateError> for ApiError {
+    fn from(error: OperateError) -> Self {
+        match error {
+            OperateError::ReasonTooLong(_) => Self::new(ErrorCode::InvalidRequest, error.to_string()),
+            OperateError::Instance(error) => error.into(),
+            OperateError::Rejected(rejection) => Self::new(of_rejection(&rejection), rejection.to_string()),
+        }
+    }
+}
+
+impl From<QueryError> for ApiError {
+    fn from(error: QueryError) -> Self {
+        let detail = error.to_string();
+        match error {
+            QueryError::Parameter(_) => Self::new(ErrorCode::InvalidRequest, detail),
+            QueryError::Store(error) => of_store(&error, detail),
+        }
+    }
+}
+
+impl From<InstanceError> for ApiError {
+    fn from(error: InstanceError) -> Self {
+        let detail = error.to_string();
+        let code = match error {
+            InstanceError::NotFound(_) => ErrorCode::SagaNotFound,
+            InstanceError::Quarantined { .. } => ErrorCode::SagaQuarantined,
+            InstanceError::Store(error) => return of_store(&error, detail),
+            InstanceError::Write(error) => of_write(&error),
+        };
+        Self::new(code, detail)
+    }
+}
+
+fn of_store(error: &StoreError, detail: String) -> ApiError {
+    match error {
+        StoreError::Storage(error) => error.clone().into(),
+        StoreError::Codec(_) | StoreError::History { .. } => ApiError::new(ErrorCode::StorageCorrupt, detail),
+    }
 }
 
 fn of_write(error: &WriteError) -> ErrorCode {

@@ -1,6 +1,5 @@
 //! Saga instances: start, list, describe, history, cancel.
 
-use super::error::Refused;
 use crate::orchestrator::Orchestrator;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -11,6 +10,7 @@ use sagamq_api::limits::BODY_BYTES_MAX;
 use sagamq_api::routes::{SAGA, SAGA_HISTORY, SAGAS, routed};
 use sagamq_api::saga::{CancelSaga, SagaDescription, SagaHistory, SagaList, SagaQuery, StartSaga, StartedSaga};
 use sagamq_broker::http::extract::{JsonBody, PathParams, QueryParams};
+use sagamq_broker::http::problem::ApiError;
 use serde::Deserialize;
 use uuid::Uuid;
 
@@ -36,7 +36,7 @@ struct SagaPath {
 async fn start(
     State(orchestrator): State<Orchestrator>,
     JsonBody(request): JsonBody<StartSaga, BODY_BYTES_MAX>,
-) -> Result<(StatusCode, Json<StartedSaga>), Refused> {
+) -> Result<(StatusCode, Json<StartedSaga>), ApiError> {
     let started = orchestrator.start(request).await?;
     Ok((if started.duplicate { StatusCode::OK } else { StatusCode::CREATED }, Json(started)))
 }
@@ -46,7 +46,7 @@ async fn start(
     (status = 200, description = "A page of sagas", body = SagaList),
     (status = "default", description = "A problem", content_type = "application/problem+json", body = Problem),
 ))]
-async fn list(State(orchestrator): State<Orchestrator>, QueryParams(query): QueryParams<SagaQuery>) -> Result<Json<SagaList>, Refused> {
+async fn list(State(orchestrator): State<Orchestrator>, QueryParams(query): QueryParams<SagaQuery>) -> Result<Json<SagaList>, ApiError> {
     Ok(Json(orchestrator.list(query).await?))
 }
 
@@ -58,7 +58,7 @@ async fn list(State(orchestrator): State<Orchestrator>, QueryParams(query): Quer
 async fn describe(
     State(orchestrator): State<Orchestrator>,
     PathParams(path): PathParams<SagaPath>,
-) -> Result<Json<SagaDescription>, Refused> {
+) -> Result<Json<SagaDescription>, ApiError> {
     Ok(Json(orchestrator.get(path.id).await?))
 }
 
@@ -67,7 +67,7 @@ async fn describe(
     (status = 200, description = "The events", body = SagaHistory),
     (status = "default", description = "A problem", content_type = "application/problem+json", body = Problem),
 ))]
-async fn history(State(orchestrator): State<Orchestrator>, PathParams(path): PathParams<SagaPath>) -> Result<Json<SagaHistory>, Refused> {
+async fn history(State(orchestrator): State<Orchestrator>, PathParams(path): PathParams<SagaPath>) -> Result<Json<SagaHistory>, ApiError> {
     Ok(Json(orchestrator.history(path.id).await?))
 }
 
@@ -83,7 +83,7 @@ async fn cancel(
     State(orchestrator): State<Orchestrator>,
     PathParams(path): PathParams<SagaPath>,
     JsonBody(request): JsonBody<CancelSaga>,
-) -> Result<Json<SagaDescription>, Refused> {
+) -> Result<Json<SagaDescription>, ApiError> {
     orchestrator.cancel(path.id, request).await?;
     Ok(Json(orchestrator.get(path.id).await?))
 }

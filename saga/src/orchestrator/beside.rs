@@ -3,8 +3,7 @@
 
 use crate::definition::Definition;
 use crate::expression::{DECISION_TIME_MAX, metered_until};
-use crate::protocol::{Input, InstanceState};
-use sagamq_api::JsonText;
+use crate::protocol::{Input, Instance};
 use sagamq_api::saga::CallOutcome;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,14 +39,10 @@ pub(super) async fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 
 }
 
 /// Whether deciding this input may take more than a moment.
-pub(super) fn may_take_long(definition: &Definition, state: &InstanceState, input: &Input) -> bool {
+pub(super) fn may_take_long(definition: &Definition, instance: &Instance, input: &Input) -> bool {
     let added = match input {
         Input::Start { input, .. } | Input::Reply { outcome: CallOutcome::Succeeded { output: input }, .. } => input.len(),
-        Input::Reply { .. } | Input::NotSent { .. } | Input::Timer { .. } | Input::Cancel { .. } => 0,
+        Input::Reply { .. } | Input::NotSent { .. } | Input::Timer { .. } | Input::Operate(_) => 0,
     };
-    let outputs: usize = state.steps.iter().filter_map(|step| step.output.as_ref()).map(JsonText::len).sum();
-    let calls = || definition.steps.iter().flat_map(|step| core::iter::once(&step.action).chain(&step.compensation));
-    added + state.input.len() + outputs > INLINE_BYTES_MAX
-        || calls().any(|call| call.arguments.is_long())
-        || definition.output.as_ref().is_some_and(crate::expression::Template::is_long)
+    added + instance.payload_bytes() > INLINE_BYTES_MAX || definition.is_long()
 }

@@ -1,14 +1,16 @@
 //! Opening: definitions are loaded, every lane is folded, and then the tasks start.
 
+use super::compiler::Compiler;
 use super::definitions::Definitions;
-use super::lane::{HttpCaller, Lane, LaneHandle, LaneParts, RecoveryError, read_replies, recover};
-use super::publish::{Compiler, ensure_lane_topic, mark_hand_outs};
+use super::door::{Inner, Orchestrator};
+use super::lane::{Lane, LaneHandle, LaneParts, RecoveryError, read_replies, recover};
 use super::quarantine::Quarantine;
-use super::{Inner, OrchestratorConfig, SagaError};
+use super::topics::{LaneTopicError, ensure_lane_topic, mark_hand_outs};
+use crate::config::OrchestratorConfig;
 use crate::metrics::Metrics;
-use crate::participant::http::HttpParticipants;
-use crate::participant::http_calls::HttpCalls;
-use crate::store::{LaneStore, StoreError};
+use crate::participant::http::{HttpCaller, HttpParticipants};
+use crate::store::{ControlStore, LaneStore, StoreError};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use prometheus_client::registry::Registry;
 use sagamq_api::TopicName;
 use sagamq_api::saga::REPLY_TOPIC;
@@ -17,12 +19,15 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+/// Lanes that are folded at a time.
+const RECOVERIES_AT_ONCE: usize = 8;
+
 /// Why an orchestrator cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The reply topic cannot be used.
     #[error("the reply topic cannot be used: {0}")]
-    ReplyTopic(SagaError),
+    ReplyTopic(LaneTopicError),
     /// Definitions cannot be read.
     #[error("the saga definitions cannot be read: {0}")]
     Definitions(#[from] StoreError),
@@ -39,36 +44,44 @@ pub enum OpenError {
     HttpClient(#[from] reqwest::Error),
 }
 
-pub(super) async fn open(broker: Broker, config: OrchestratorConfig, registry: &mut Registry) -> Result<Inner, OpenError> {
+impl Orchestrator {
+    /// Takes over what the broker's data directory holds, and runs it. Metrics go into `registry`.
+    ///
+    /// # Errors
+    /// When the reply topic cannot be used, or storage fails. A damaged instance is no error: it is set aside.
+    pub async fn open(broker: Broker, config: OrchestratorConfig, registry: &mut Registry) -> Result<Self, OpenError> {
+        open(broker, config, registry).await.map(|inner| Self(Arc::new(inner)))
+    }
+}
+
+async fn open(broker: Broker, config: OrchestratorConfig, registry: &mut Registry) -> Result<Inner, OpenError> {
     let metrics = Arc::new(Metrics::register(registry));
     let replies: TopicName = REPLY_TOPIC.parse().expect("a constant that is a legal name");
     ensure_lane_topic(&broker, &replies).await.map_err(OpenError::ReplyTopic)?;
-    let definitions = load_definitions(&LaneStore(broker.embedder(0)), &metrics)?;
+    let definitions = load_definitions(&ControlStore::of(&broker), &metrics)?;
     let http = HttpParticipants::new(&config, broker.clock(), broker.random())?;
     let quarantine = Quarantine::default();
     for topic in definitions.topics() {
         mark_hand_outs(&broker, &topic);
     }
     let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
-    let mut lanes = Vec::new();
-    for lane in 0..broker.shards() {
+    let recovering = stream::iter(0..broker.shards()).map(|lane| {
         let store = LaneStore(broker.embedder(lane));
-        let recovered = recover(store.clone(), definitions.clone()).await.map_err(|reason| OpenError::Lane { lane, reason })?;
+        let recovering = recover(store.clone(), definitions.clone());
+        async move { recovering.await.map(|recovered| (lane, store, recovered)).map_err(|reason| OpenError::Lane { lane, reason }) }
+    });
+    let recovered: Vec<_> = recovering.buffered(RECOVERIES_AT_ONCE).try_collect().await?;
+    let mut lanes = Vec::new();
+    for (lane, store, recovered) in recovered {
         metrics.quarantined.inc_by(i64::try_from(recovered.quarantined.len()).expect("instances in memory are countable"));
         let (handle, inputs) = LaneHandle::channel(broker.liveness().clone());
-        let caller = HttpCaller {
-            http: http.clone(),
-            calls: HttpCalls::default(),
-            lane: handle.clone(),
-            tasks: tasks.clone(),
-            shutdown: shutdown.clone(),
-        };
+        let caller = HttpCaller::new(http.clone(), handle.report(), tasks.clone(), shutdown.clone());
         let parts = LaneParts {
             store: store.clone(),
             clock: broker.clock(),
             random: broker.random(),
             definitions: definitions.clone(),
-            caller,
+            http: caller,
             metrics: Arc::clone(&metrics),
             liveness: broker.liveness().clone(),
             quarantine: quarantine.clone(),
@@ -80,27 +93,17 @@ pub(super) async fn open(broker: Broker, config: OrchestratorConfig, registry: &
         let life = broker.liveness().guard(format!("lane {lane}"));
         tasks.spawn(Lane::new(parts, recovered).run(inputs, life));
         let life = broker.liveness().guard(format!("the reader of replies of lane {lane}"));
-        tasks.spawn(read_replies(store.0, replies.clone(), cursor, handle.clone(), shutdown.clone(), life));
+        tasks.spawn(read_replies(store.0, replies.clone(), cursor, handle.downgrade(), shutdown.clone(), life));
         lanes.push(handle);
     }
-    Ok(Inner {
-        broker,
-        definitions,
-        lanes,
-        quarantine,
-        http,
-        compiler: Compiler::default(),
-        publishing: tokio::sync::Mutex::new(()),
-        tasks,
-        shutdown,
-    })
+    Ok(Inner { broker, definitions, lanes, quarantine, http, compiler: Compiler::default(), publishing: Arc::default(), tasks, shutdown })
 }
 
 /// A definition that cannot be read is left out and reported: its instances are set aside, all others run.
-fn load_definitions(store: &LaneStore, metrics: &Metrics) -> Result<Definitions, StoreError> {
+fn load_definitions(control: &ControlStore, metrics: &Metrics) -> Result<Definitions, StoreError> {
     let definitions = Definitions::default();
-    for found in store.definitions()? {
-        if !definitions.load(found) {
+    for found in control.definitions()? {
+        if definitions.learn(found).is_err() {
             metrics.definitions_unreadable.inc();
         }
     }

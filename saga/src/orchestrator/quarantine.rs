@@ -25,17 +25,17 @@ impl fmt::Display for SetAside {
 
 /// The register; clones are the same one.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Quarantine(Arc<RwLock<BTreeMap<Uuid, SetAside>>>);
+pub(super) struct Quarantine(Arc<RwLock<BTreeMap<Uuid, SetAside>>>);
 
 impl Quarantine {
     /// Sets an instance aside; tells it in the log.
-    pub(crate) fn add(&self, id: Uuid, reason: SetAside) {
+    pub(super) fn add(&self, id: Uuid, reason: SetAside) {
         tracing::error!(saga = %id, %reason, "a saga is set aside; all others go on");
         self.0.write().unwrap_or_else(PoisonError::into_inner).insert(id, reason);
     }
 
     /// Why the instance is set aside, if it is.
-    pub(crate) fn reason(&self, id: Uuid) -> Option<SetAside> {
+    pub(super) fn reason(&self, id: Uuid) -> Option<SetAside> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
     }
 }

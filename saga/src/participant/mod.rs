@@ -1,22 +1,20 @@
-//! How participants are reached: through their command topic, or over HTTP.
+//! How participants are reached: through their command topic, or over HTTP. [`Dispatcher`] decides which; nobody else has to know.
+//!
+//! | way | the call leaves | is taken back | was it handed out? |
+//! |---|---|---|---|
+//! | topic | as a record of the commit that decided it | by settling the record in the commit | the shard's hand-out marks |
+//! | HTTP | when that commit is durable | in the register of calls | the register |
 
-pub(crate) mod answer;
+mod commands;
+mod dispatch;
+mod headers;
 pub(crate) mod http;
-pub(crate) mod http_calls;
-pub(crate) mod topic;
+mod output;
+mod records;
+mod word;
 
-use sagamq_api::saga::{CompleteCall, Failure};
-
-/// A participant's word on an attempt.
-#[derive(Clone, Debug)]
-pub(crate) struct Word {
-    pub(crate) call: CompleteCall,
-    /// What must be told of an output that could not be kept.
-    pub(crate) note: Option<Failure>,
-}
-
-impl From<CompleteCall> for Word {
-    fn from(call: CompleteCall) -> Self {
-        Self { call, note: None }
-    }
-}
+pub(crate) use commands::OpenCommands;
+pub(crate) use dispatch::Dispatcher;
+pub(crate) use headers::attempt_of;
+pub(crate) use records::reply;
+pub(crate) use word::Word;

@@ -4,8 +4,8 @@
 //!
 //! | tag u8 | rest of the key | value |
 //! |---|---|---|
-//! | 1 | instance, 16 bytes | format byte, summary of the instance as JSON |
-//! | 2 | instance, 16 bytes; sequence u64 | format byte, event with its time as JSON |
+//! | 1 | instance, 16 bytes | format byte, protocol byte, summary of the instance as JSON |
+//! | 2 | instance, 16 bytes; sequence u64 | format byte, protocol byte, event with its time as JSON |
 //! | 3 | instance, 16 bytes | empty: the instance is not at its end |
 //! | 4 | name of the saga, byte 0, business key | generation u64 of the last instance that the key started; outlives the instance |
 //! | 5 | name of the saga, byte 0, version u32 | format byte, published definition as JSON; shard 0 only |

@@ -9,7 +9,7 @@ use sagamq_api::saga::{Call, CallOutcome, CompleteCall, Failure, Operation, Saga
 use sagamq_broker::env::{Clock, Random, SystemClock};
 use sagamq_broker::storage::Storage;
 use sagamq_broker::{Broker, BrokerConfig, Delivered};
-use sagamq_saga::{Orchestrator, OrchestratorConfig, SagaError};
+use sagamq_saga::{Orchestrator, OrchestratorConfig, StartError};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -88,7 +88,7 @@ impl Node {
         tokio::time::timeout(LIMIT, closed).await.expect("both end");
     }
 
-    pub(crate) async fn start(&self, saga: &str, input: Value) -> Result<StartedSaga, SagaError> {
+    pub(crate) async fn start(&self, saga: &str, input: Value) -> Result<StartedSaga, StartError> {
         self.sagas.start(StartSaga { saga: saga.parse().expect("legal"), version: None, input: input.into() }).await
     }
 
@@ -144,7 +144,7 @@ pub(crate) fn call_of(delivery: &Delivered) -> Call {
 
 /// A reply to a call.
 pub(crate) fn reply_to(call: &Call, reply: CallOutcome) -> CompleteCall {
-    CompleteCall { instance: call.instance, step: call.step.clone(), operation: call.operation, epoch: call.epoch, reply }
+    CompleteCall { attempt: call.attempt.clone(), reply }
 }
 
 pub(crate) fn succeeded() -> CallOutcome {
@@ -177,9 +177,9 @@ impl Books {
         let seen = books.seen.entry(call.idempotency_key.clone()).or_default();
         *seen += 1;
         let is_first = *seen == 1;
-        let step = call.step.to_string();
+        let step = call.attempt.step.to_string();
         let barrier = format!("{order}/{step}");
-        match call.operation {
+        match call.attempt.operation {
             Operation::Action => {
                 if behave == format!("refuse {step}") {
                     return Some(refused());

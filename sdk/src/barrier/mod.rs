@@ -16,7 +16,8 @@
 //! This is the format document: **never change a byte, never use a tag again.**
 //!
 //! ```text
-//! key    prefix ‖ instance (16 bytes, the UUID) ‖ step (its text) ‖ 0x00 ‖ operation (1 byte)
+//! key    prefix ‖ instance (16 bytes, the UUID) ‖ step (its text) ‖ item ‖ operation (1 byte)
+//!          item        0x00 for none   0x01 ‖ number (4 bytes, big-endian) for an item of a step that fans out
 //!          operation   0x01 action   0x02 compensation
 //! value  version (1 byte, 0x02) ‖ kind (1 byte) ‖ recorded at (8 bytes, big-endian, milliseconds since 1970) ‖ payload
 //!          kind        0x01 succeeded   payload: the output, JSON
@@ -31,7 +32,7 @@
 //!
 //! *Recorded at* is never before the start of the saga as its calls tell it (`started_at_ms`), and for a compensation never before its
 //! action. So what has started at or after the watermark was not swept, whatever the clocks of the machines show. A step's text is an
-//! identifier, so it holds no 0x00 and no key is the beginning of another. The rows of one instance lie side by side. Rows of version
+//! identifier, so it holds neither 0x00 nor 0x01 and no key is the beginning of another. The rows of one instance lie side by side. Rows of version
 //! 0x01 are refused.
 
 mod known;

@@ -9,8 +9,8 @@ use super::row::{Recorded, Row, RowError, decode_value, decode_watermark, encode
 use super::{COMPENSATED, IN_DOUBT, SWEPT};
 use crate::worker::{CallError, output_text};
 use ::rocksdb::{Error, ErrorKind, ThreadMode, Transaction, TransactionDB, TransactionOptions, WriteOptions};
-use sagamq_api::saga::{Call, Failure, Operation};
-use sagamq_api::{JsonText, StepId};
+use sagamq_api::JsonText;
+use sagamq_api::saga::{Call, CallId, Failure, Operation};
 use serde::Serialize;
 use std::time::Duration;
 use uuid::Uuid;
@@ -144,7 +144,7 @@ impl RocksBarrier {
         call: &Call,
         business: impl FnOnce(&Transaction<'_, TransactionDB<T>>, &Known) -> Result<O, CallError>,
     ) -> Result<JsonText, CallError> {
-        let begun = match call.operation {
+        let begun = match call.attempt.operation {
             Operation::Action => self.begin(db, call)?,
             Operation::Compensation => None,
         };
@@ -166,38 +166,27 @@ impl RocksBarrier {
         self.serve(db, call, Reach::Local, None, |txn, _| output_text(&business(txn)?))
     }
 
-    /// What is recorded of a call, without running anything.
+    /// What is recorded of a call, without running anything. A call's idempotency key, as logs show it, is read by `"…".parse()`.
     ///
     /// # Errors
     /// [`BarrierError`] when the database fails or the row cannot be read.
-    pub fn recorded<T: ThreadMode>(
-        &self,
-        db: &TransactionDB<T>,
-        instance: Uuid,
-        step: &StepId,
-        operation: Operation,
-    ) -> Result<Option<Recorded>, BarrierError> {
-        match db.get(encode_key(&self.prefix, instance, step, operation))? {
+    pub fn recorded<T: ThreadMode>(&self, db: &TransactionDB<T>, call: &CallId) -> Result<Option<Recorded>, BarrierError> {
+        match db.get(encode_key(&self.prefix, call))? {
             Some(value) => Ok(Some(decode_value(&value)?.recorded)),
             None => Ok(None),
         }
     }
 
-    /// Writes down what somebody has found out about an action whose row is gone or in doubt, for calls that end with [`SWEPT`]:
+    /// Writes down what somebody has found out about the action of this call's step, whose row is gone or in doubt, for calls that end with
+    /// [`SWEPT`]:
     /// [`Recorded::Succeeded`] lets its compensation run, [`Recorded::Prevented`] makes it empty, [`Recorded::InDoubt`] lets it run in
     /// doubt. Replaces what is recorded of the action.
     ///
     /// # Errors
     /// [`BarrierError`] when the database fails; whether it is written is then not known.
-    pub fn resolve<T: ThreadMode>(
-        &self,
-        db: &TransactionDB<T>,
-        instance: Uuid,
-        step: &StepId,
-        action: Recorded,
-    ) -> Result<(), BarrierError> {
+    pub fn resolve<T: ThreadMode>(&self, db: &TransactionDB<T>, call: &CallId, action: Recorded) -> Result<(), BarrierError> {
         let txn = self.transaction(db);
-        let key = encode_key(&self.prefix, instance, step, Operation::Action);
+        let key = encode_key(&self.prefix, &call.clone().with_operation(Operation::Action));
         txn.get_for_update(&key, true)?;
         txn.put(key, encode_value(&Row { at_ms: (self.clock)(), recorded: action })?)?;
         Ok(txn.commit()?)
@@ -243,7 +232,7 @@ impl RocksBarrier {
         business: impl FnOnce(&Transaction<'_, TransactionDB<T>>, &Known) -> Result<JsonText, CallError>,
     ) -> Result<JsonText, CallError> {
         let txn = self.transaction(db);
-        match call.operation {
+        match call.attempt.operation {
             Operation::Action => self.action(&txn, call, begun, business)?,
             Operation::Compensation => self.compensation(&txn, call, reach, business)?,
         }
@@ -265,7 +254,7 @@ impl RocksBarrier {
             Some(Recorded::Succeeded(output)) => return Ok(Verdict::Known(Ok(output))),
             Some(Recorded::Refused(failure)) if !call.must_succeed => return Ok(Verdict::Known(Err(CallError::Refused(failure)))),
             Some(Recorded::Prevented) => {
-                let message = format!("`{}` is compensated; its action must not take effect any more", call.step);
+                let message = format!("`{}` is compensated; its action must not take effect any more", call.attempt.step);
                 return Ok(Verdict::Known(Err(CallError::refused(COMPENSATED, message))));
             }
             Some(Recorded::InDoubt { run }) if begun != Some(run) => Known::in_doubt(),
@@ -353,7 +342,7 @@ impl RocksBarrier {
         let message = format!(
             "rows from before {watermark_ms} were swept and the saga started at {}: whether the {} of `{}` took effect is not known; \
              somebody has to look and to `resolve` it",
-            call.started_at_ms, call.operation, call.step
+            call.started_at_ms, call.attempt.operation, call.attempt.step
         );
         Err(CallError::unknown(SWEPT, message))
     }
@@ -364,7 +353,7 @@ impl RocksBarrier {
     }
 
     fn key(&self, call: &Call, operation: Operation) -> Vec<u8> {
-        encode_key(&self.prefix, call.instance, &call.step, operation)
+        encode_key(&self.prefix, &call.attempt.call().with_operation(operation))
     }
 }
 

@@ -1,8 +1,8 @@
 //! The barrier's rows: writing and reading the bytes that the module's documentation describes.
 
+use sagamq_api::JsonText;
 use sagamq_api::json::JsonTextError;
-use sagamq_api::saga::{Failure, Operation};
-use sagamq_api::{JsonText, StepId};
+use sagamq_api::saga::{CallId, Failure, Operation};
 use uuid::Uuid;
 
 const VERSION: u8 = 2;
@@ -75,14 +75,22 @@ pub enum RowError {
 }
 
 /// The key of a call's row.
-pub(super) fn encode_key(prefix: &[u8], instance: Uuid, step: &StepId, operation: Operation) -> Vec<u8> {
-    let step = step.as_str().as_bytes();
-    let mut key = Vec::with_capacity(prefix.len() + 16 + step.len() + 2);
+///
+/// The byte behind the step says whether an item follows, and no step holds either byte: no key is another's, or the beginning of one.
+pub(super) fn encode_key(prefix: &[u8], call: &CallId) -> Vec<u8> {
+    let step = call.step.as_str().as_bytes();
+    let mut key = Vec::with_capacity(prefix.len() + 16 + step.len() + 6);
     key.extend_from_slice(prefix);
-    key.extend_from_slice(instance.as_bytes());
+    key.extend_from_slice(call.instance.as_bytes());
     key.extend_from_slice(step);
-    key.push(0);
-    key.push(match operation {
+    match call.item {
+        None => key.push(0),
+        Some(item) => {
+            key.push(1);
+            key.extend_from_slice(&item.0.to_be_bytes());
+        }
+    }
+    key.push(match call.operation {
         Operation::Action => 1,
         Operation::Compensation => 2,
     });
@@ -153,15 +161,19 @@ pub(super) fn decode_watermark(value: &[u8]) -> Result<u64, RowError> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use sagamq_api::ids::ItemIndex;
 
-    fn step(text: &str) -> StepId {
-        text.parse().expect("legal")
+    fn call(instance: u128, step: &str, item: Option<u32>, operation: Operation) -> CallId {
+        let (instance, step) = (Uuid::from_u128(instance), step.parse().expect("legal"));
+        CallId { instance, step, item: item.map(ItemIndex), operation }
     }
 
     #[test]
     fn the_bytes_are_the_documented_ones() {
-        let key = encode_key(b"p/", Uuid::from_u128(0x0102), &step("pay"), Operation::Compensation);
+        let key = encode_key(b"p/", &call(0x0102, "pay", None, Operation::Compensation));
         assert_eq!(key, [b"p/".as_slice(), &[0; 14], &[1, 2], b"pay", &[0, 2]].concat());
+        let key = encode_key(b"p/", &call(0x0102, "pay", Some(258), Operation::Action));
+        assert_eq!(key, [b"p/".as_slice(), &[0; 14], &[1, 2], b"pay", &[1, 0, 0, 1, 2, 1]].concat());
         let value = encode_value(&Row { at_ms: 258, recorded: Recorded::Succeeded(serde_json::json!({"a": 1}).into()) }).expect("json");
         assert_eq!(value, [&[2, 1, 0, 0, 0, 0, 0, 0, 1, 2], br#"{"a":1}"#.as_slice()].concat());
         assert_eq!(encode_watermark(258), [2, 5, 0, 0, 0, 0, 0, 0, 1, 2]);
@@ -211,15 +223,20 @@ mod tests {
 
         #[test]
         fn different_calls_have_different_keys_and_none_begins_another(
-            a in any::<u128>(), b in any::<u128>(), one in "[a-z_][a-z0-9_]{0,8}", two in "[a-z_][a-z0-9_]{0,8}",
+            ids in proptest::collection::vec(any::<u128>(), 1..3),
+            steps in proptest::collection::vec("[A-Za-z_][A-Za-z0-9_]{0,3}", 1..4),
+            items in proptest::collection::vec(proptest::option::of(any::<u32>()), 1..4),
         ) {
-            let keys: std::collections::BTreeSet<_> = [a, b].into_iter()
-                .flat_map(|id| [&one, &two].map(|text| (id, text)))
-                .flat_map(|(id, text)| [Operation::Action, Operation::Compensation].map(|op| encode_key(b"x", Uuid::from_u128(id), &step(text), op)))
-                .collect();
-            let instances = if a == b { 1 } else { 2 };
-            let steps = if one == two { 1 } else { 2 };
-            prop_assert_eq!(keys.len(), instances * steps * 2);
+            let mut calls = std::collections::BTreeSet::new();
+            for id in ids {
+                for step in &steps {
+                    for item in &items {
+                        calls.extend([Operation::Action, Operation::Compensation].map(|operation| call(id, step, *item, operation)));
+                    }
+                }
+            }
+            let keys: std::collections::BTreeSet<_> = calls.iter().map(|call| encode_key(b"x", call)).collect();
+            prop_assert_eq!(keys.len(), calls.len());
             let keys: Vec<_> = keys.into_iter().collect();
             for pair in keys.windows(2) {
                 prop_assert!(!pair[1].starts_with(&pair[0]));

@@ -192,17 +192,11 @@ impl Desk {
         };
         // Its time is over, so the saga has ended or will end the attempt: beginning now would only be in the way of those that are on time.
         if delivery.handed_out_ago_ms.is_some_and(|ago_ms| ago_ms >= call.timeout_ms) {
-            tracing::debug!(instance = %call.instance, step = %call.step, epoch = call.epoch, "the call's time was over before it began");
+            tracing::debug!(attempt = %call.attempt, "the call's time was over before it began");
             return Settlement::Ack;
         }
-        let address = CompleteCall {
-            instance: call.instance,
-            step: call.step.clone(),
-            operation: call.operation,
-            epoch: call.epoch,
-            reply: outcome(self.handle(call).await),
-        };
-        self.reply(address).await
+        let attempt = call.attempt.clone();
+        self.reply(CompleteCall { attempt, reply: outcome(self.handle(call).await) }).await
     }
 
     async fn handle(&self, call: Call) -> Result<JsonText, CallError> {
@@ -229,7 +223,7 @@ impl Desk {
             Ok(_) => return Settlement::Settled,
             Err(error) => error,
         };
-        tracing::debug!(instance = %reply.instance, step = %reply.step, operation = %reply.operation, %error, "reply was not applied");
+        tracing::debug!(attempt = %reply.attempt, %error, "reply was not applied");
         match error.code() {
             // Nobody waits for this reply any more, and nobody ever will: the command is stale.
             Some(ErrorCode::Fenced | ErrorCode::SagaNotFound | ErrorCode::SagaStateConflict) => Settlement::Ack,

@@ -2,7 +2,8 @@
 
 use rocksdb::{Options, SingleThreaded, TransactionDB, TransactionDBOptions};
 use sagamq_sdk::api::PartitionId;
-use sagamq_sdk::api::saga::{Call, Operation, call_key};
+use sagamq_sdk::api::ids::ItemIndex;
+use sagamq_sdk::api::saga::{AttemptId, Call, Operation};
 use sagamq_sdk::barrier::{COMPENSATED, IN_DOUBT, Known, Recorded, RocksBarrier, SWEPT};
 use sagamq_sdk::{CallError, JsonText};
 use serde_json::{Value, json};
@@ -23,16 +24,14 @@ pub(crate) fn open(path: &std::path::Path) -> Db {
 
 pub(crate) fn call(instance: u128, operation: Operation) -> Call {
     let (instance, step) = (Uuid::from_u128(instance), "reserve".parse().expect("legal"));
+    let attempt = AttemptId { instance, step, item: None, operation, epoch: 1 };
     Call {
-        instance,
         saga: "checkout".parse().expect("legal"),
         version: 1,
         key: "order-1".into(),
-        idempotency_key: call_key(instance, &step, operation),
-        step,
-        operation,
+        idempotency_key: attempt.call().to_string(),
+        attempt,
         call: "reserve".into(),
-        epoch: 1,
         must_succeed: operation == Operation::Compensation,
         started_at_ms: 0,
         deadline_ms: 0,
@@ -51,7 +50,7 @@ pub(crate) fn reserved(db: &Db) -> i64 {
 fn business(db: &Db, call: &Call, result: Result<Value, CallError>) -> Result<Value, CallError> {
     let served = RocksBarrier::new().run_local(db, call, |txn| {
         let before = txn.get_for_update(b"reserved", true)?.map_or(0, |bytes| i64::from_be_bytes(bytes.try_into().expect("8 bytes")));
-        let after = if call.operation == Operation::Action { before + 1 } else { before - 1 };
+        let after = if call.attempt.operation == Operation::Action { before + 1 } else { before - 1 };
         txn.put(b"reserved", after.to_be_bytes())?;
         result
     });
@@ -109,6 +108,27 @@ fn a_duplicate_gets_the_first_result_and_the_business_does_not_run_after_a_reope
     assert_eq!(reserved(&db), 0);
     // As after a restored backup of the broker: what was undone does not read as done.
     assert_eq!(code(&RocksBarrier::new().run_local(&db, &action, never)), ("refused", COMPENSATED));
+}
+
+#[test]
+fn each_item_of_a_step_is_a_call_of_its_own() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let db = open(dir.path());
+    let of = |item: Option<u32>, operation| {
+        let mut call = call(1, operation);
+        call.attempt.item = item.map(ItemIndex);
+        call.idempotency_key = call.attempt.call().to_string();
+        call
+    };
+    for item in [None, Some(0), Some(1)] {
+        assert_eq!(business(&db, &of(item, Operation::Action), Ok(json!(item))), Ok(json!(item)));
+    }
+    assert_eq!(reserved(&db), 3, "none is taken for another's duplicate");
+    assert_eq!(business(&db, &of(Some(1), Operation::Compensation), Ok(Value::Null)), Ok(Value::Null));
+    assert_eq!(reserved(&db), 2, "and one is undone alone");
+    assert_eq!(tree(RocksBarrier::new().run_local(&db, &of(Some(0), Operation::Action), never)), Ok(json!(0)));
+    let key = of(Some(1), Operation::Action).idempotency_key.parse().expect("the key of a call");
+    assert_eq!(RocksBarrier::new().recorded(&db, &key).expect("readable"), Some(Recorded::Prevented), "found by the key in the logs");
 }
 
 #[test]
@@ -342,7 +362,7 @@ fn a_refusal_of_what_must_succeed_is_not_kept() {
         assert_eq!(business(&db, &behind_the_pivot(1), Err(refusal.clone())), Err(refusal.clone()));
         assert_eq!(outside(&db, &behind_the_pivot(2), Err(refusal.clone())), (Err(refusal.clone()), Some(false)));
     }
-    let recorded = |of: Call| RocksBarrier::new().recorded(&db, of.instance, &of.step, Operation::Action).expect("readable");
+    let recorded = |of: Call| RocksBarrier::new().recorded(&db, &of.attempt.call()).expect("readable");
     assert_eq!([recorded(behind_the_pivot(1)), recorded(behind_the_pivot(2))], [None, None]);
     assert_eq!(business(&db, &behind_the_pivot(1), Ok(json!(1))), Ok(json!(1)), "the service was mended");
     assert_eq!(outside(&db, &behind_the_pivot(2), Ok(json!(2))), (Ok(json!(2)), Some(false)));
@@ -371,9 +391,9 @@ fn rows_lie_under_their_prefix_and_old_ones_can_be_swept() {
     NOW_MS.set(1_000);
     barrier.run_local(&db, &action, |_| Ok(json!(1))).expect("recorded");
     barrier.run_local(&db, &call(2, Operation::Compensation), never).expect("recorded");
-    let look = || barrier.recorded(&db, action.instance, &action.step, Operation::Action).expect("readable");
+    let look = || barrier.recorded(&db, &action.attempt.call()).expect("readable");
     assert_eq!(look(), Some(Recorded::Succeeded(json!(1).into())));
-    assert_eq!(RocksBarrier::new().recorded(&db, action.instance, &action.step, Operation::Action).expect("readable"), None);
+    assert_eq!(RocksBarrier::new().recorded(&db, &action.attempt.call()).expect("readable"), None);
 
     assert_eq!(barrier.sweep(&db, u64::MAX).expect("swept"), 0, "what is recorded now is not old");
     NOW_MS.set(2_000);
@@ -410,7 +430,7 @@ fn what_may_have_been_swept_is_neither_an_empty_success_nor_a_second_effect() {
     assert_eq!(undone, Ok(json!(true)));
 
     let action = at(3, Operation::Compensation, 100);
-    barrier.resolve(&db, action.instance, &action.step, Recorded::Succeeded(json!("found").into())).expect("written");
+    barrier.resolve(&db, &action.attempt.call(), Recorded::Succeeded(json!("found").into())).expect("written");
     let undone = tree(barrier.run(&db, &action, |_, known| Ok(known.action_output().cloned().unwrap_or_default())));
     assert_eq!(undone, Ok(json!("found")), "what an operator found out counts");
 }

@@ -121,7 +121,7 @@ impl World {
         if trouble == Trouble::NotSent {
             return Err(CallError::unknown("NOT_SENT", ""));
         }
-        let change = match call.operation {
+        let change = match call.attempt.operation {
             Operation::Action => match provider.charge(&call.action_key(), trouble == Trouble::Declined) {
                 Payment::Charged => 1,
                 Payment::Declined => {
@@ -143,7 +143,7 @@ impl World {
             Trouble::AnswerLost => Err(CallError::unknown("LOST", "")),
             Trouble::Ongoing => Err(CallError::ongoing(None)),
             Trouble::Panic => panic!("scripted"),
-            Trouble::None | Trouble::NotSent | Trouble::Refused | Trouble::Declined => Ok(json!(call.operation.to_string())),
+            Trouble::None | Trouble::NotSent | Trouble::Refused | Trouble::Declined => Ok(json!(call.attempt.operation.to_string())),
         }
     }
 
@@ -229,7 +229,7 @@ proptest! {
         let charged = (0..3).filter(|&instance| world.is_charged(instance)).count();
         let in_doubt = (0..3).filter(|&instance| {
             let action = world.call(instance, Operation::Action);
-            let row = RocksBarrier::new().recorded(world.db.as_ref().expect("open"), action.instance, &action.step, Operation::Action);
+            let row = RocksBarrier::new().recorded(world.db.as_ref().expect("open"), &action.attempt.call());
             matches!(row, Ok(Some(sagamq_sdk::barrier::Recorded::InDoubt { .. })))
         }).count();
         prop_assert_eq!(in_doubt, 0, "no doubt is left");

@@ -3,7 +3,7 @@
 use crate::group::{Group, Settled};
 use crate::support::{Answer, Seen, Server, soon, until};
 use sagamq_sdk::api::ErrorCode;
-use sagamq_sdk::api::saga::{Call, Operation};
+use sagamq_sdk::api::saga::{AttemptId, Call, Operation};
 use sagamq_sdk::{CallError, CancellationToken, SagaWorker, SagaWorkerBuilder};
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
@@ -11,15 +11,13 @@ use std::time::Duration;
 use uuid::Uuid;
 
 fn call(name: &str, epoch: u32) -> Value {
+    let (instance, step) = (Uuid::from_u128(7), "reserve".parse().expect("legal"));
     let call = Call {
-        instance: Uuid::from_u128(7),
+        attempt: AttemptId { instance, step, item: None, operation: Operation::Action, epoch },
         saga: "checkout".parse().expect("legal"),
         version: 1,
         key: "order-1".into(),
-        step: "reserve".parse().expect("legal"),
-        operation: Operation::Action,
         call: name.into(),
-        epoch,
         idempotency_key: "k".into(),
         must_succeed: false,
         started_at_ms: 0,

@@ -44,8 +44,10 @@ pub(super) fn description(output: Output, saga: &SagaDescription) -> String {
     text.push_str(&output.table(["STEP", "STATE", "ATTEMPTS", "COMPENSATION ATTEMPTS", "DUE", "OUTPUT"], steps));
     if !saga.failures.is_empty() {
         let failures = saga.failures.iter().map(|failed| {
-            let what = format!("{} {}", failed.step, failed.operation);
-            [human::timestamp(failed.at_ms), what, failed.attempt.to_string(), failed.failure.code.clone(), failed.failure.message.clone()]
+            let attempt = &failed.attempt;
+            let item = attempt.item.map(|item| format!("[{item}]")).unwrap_or_default();
+            let what = format!("{}{item} {}", attempt.step, attempt.operation);
+            [human::timestamp(failed.at_ms), what, attempt.epoch.to_string(), failed.failure.code.clone(), failed.failure.message.clone()]
         });
         text.push_str("\n\n");
         text.push_str(&output.table(["WHEN", "FAILED", "ATTEMPT", "CODE", "MESSAGE"], failures));

@@ -1,9 +1,8 @@
 //! Time: which instances are due, and what is known of their calls when they are looked at.
 
-use super::Lane;
-use crate::participant::topic::AttemptId;
-use crate::protocol::{HandOut, Input, UnseenCall};
-use sagamq_api::{Offset, TopicName};
+use super::task::Lane;
+use crate::protocol::{HandOut, Input};
+use sagamq_api::saga::AttemptId;
 use uuid::Uuid;
 
 /// Instances that are looked at before the inputs have their turn again.
@@ -16,7 +15,7 @@ const TRIES_MAX: usize = 4;
 const TRY_LATER_MS: u64 = 100;
 
 /// Calls of one instance, with what is known of each.
-type Known = Vec<(UnseenCall, HandOut)>;
+type Known = Vec<(AttemptId, HandOut)>;
 
 impl Lane {
     /// Fires what is due, earliest first, up to a bound.
@@ -36,13 +35,13 @@ impl Lane {
 
     async fn time_passed(&mut self, id: Uuid, mut hand_outs: Known) {
         for _ in 0..TRIES_MAX {
-            let Ok(decision) = self.decide(id, Input::Timer { hand_outs }).await else { return };
-            let is_quiet = decision.events.is_empty() && decision.commands.is_empty();
-            if self.try_commit(id, decision, None, Box::new(|_| ())).await {
+            let Ok(decided) = self.decide(id, Input::Timer { hand_outs }).await else { return };
+            let is_quiet = decided.events.is_empty() && decided.commands.is_empty();
+            if self.try_commit(id, decided, None, Box::new(|_| ())).await {
                 // A look that changed nothing is not repeated at once, though what is due stays due: a call may wait in its queue for long.
                 if is_quiet && let Some(live) = self.instances.get(&id) {
                     let now_ms = self.parts.clock.now_ms();
-                    self.timers.set(id, live.state.next_look_ms(now_ms).map(|at_ms| at_ms.max(now_ms + 1)));
+                    self.timers.set(id, live.instance.next_look_ms(now_ms).map(|at_ms| at_ms.max(now_ms + 1)));
                 }
                 return;
             }
@@ -52,38 +51,13 @@ impl Lane {
         self.timers.set(id, Some(self.parts.clock.now_ms() + TRY_LATER_MS));
     }
 
-    /// What is known of the calls of these instances. One question to the shard for all of them. `None`: a shutdown.
+    /// What is known of the calls of these instances. `None`: a shutdown.
     async fn hand_outs(&self, ids: &[Uuid]) -> Option<Vec<Known>> {
-        let mut asked: Vec<(TopicName, Offset)> = Vec::new();
-        let mut places: Vec<(usize, usize)> = Vec::new();
-        let mut known: Vec<Known> = Vec::with_capacity(ids.len());
-        for (at, &id) in ids.iter().enumerate() {
-            let calls = self.instances.get(&id).map(|live| live.state.unseen_calls()).unwrap_or_default();
-            let mut of_instance = Vec::with_capacity(calls.len());
-            for call in calls {
-                let attempt = AttemptId { instance: id, step: call.step.clone(), operation: call.operation, epoch: call.epoch };
-                let hand_out = match self.commands.find(&attempt) {
-                    Some(record) => {
-                        places.push((at, of_instance.len()));
-                        asked.push(record.clone());
-                        HandOut::Unknown
-                    }
-                    None => self.parts.caller.calls.hand_out(&attempt),
-                };
-                of_instance.push((call, hand_out));
-            }
-            known.push(of_instance);
-        }
-        if !asked.is_empty() {
-            let answers = self.parts.store.0.hand_outs(&self.workers, &asked).await.ok()?;
-            for ((at, place), answer) in places.into_iter().zip(answers) {
-                known[at][place].1 = match answer {
-                    sagamq_broker::HandOut::Never => HandOut::Never,
-                    sagamq_broker::HandOut::At(at_ms) => HandOut::At(at_ms),
-                    sagamq_broker::HandOut::Unknown => HandOut::Unknown,
-                };
-            }
-        }
-        Some(known)
+        let calls: Vec<Vec<AttemptId>> =
+            ids.iter().map(|id| self.instances.get(id).map(|live| live.instance.unseen_calls()).unwrap_or_default()).collect();
+        let asked: Vec<AttemptId> = calls.iter().flatten().cloned().collect();
+        let mut known = self.dispatcher.hand_outs(&self.parts.store.0, &asked).await.ok()?.into_iter();
+        // The answers are in the order of the questions.
+        Some(calls.into_iter().map(|calls| calls.into_iter().zip(known.by_ref()).collect()).collect())
     }
 }

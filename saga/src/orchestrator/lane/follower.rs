@@ -9,28 +9,28 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::mpsc;
 
 /// Runs when the commits before it are durable, or are known not to become so.
-pub(crate) type Then = Box<dyn FnOnce(Result<(), WriteError>) + Send>;
+pub(super) type Then = Box<dyn FnOnce(Result<(), WriteError>) + Send>;
 
 /// Something that waits for the disk.
-pub(crate) struct Following {
+pub(super) struct Following {
     /// Number of the lane's commit, counted from 1; 0 for what commits nothing itself.
-    pub(crate) commit: u64,
-    pub(crate) submitted: Option<Submitted>,
-    pub(crate) then: Then,
+    pub(super) commit: u64,
+    pub(super) submitted: Option<Submitted>,
+    pub(super) then: Then,
 }
 
 /// The newest durable commit of a lane.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct DurableCommit(Arc<AtomicU64>);
+pub(super) struct DurableCommit(Arc<AtomicU64>);
 
 impl DurableCommit {
-    pub(crate) fn get(&self) -> u64 {
+    pub(super) fn get(&self) -> u64 {
         self.0.load(Ordering::Acquire)
     }
 }
 
 /// Ends when the lane has ended and everything it handed over is done.
-pub(crate) async fn follow(mut lane: mpsc::UnboundedReceiver<Following>, durable: DurableCommit, life: PartGuard) {
+pub(super) async fn follow(mut lane: mpsc::UnboundedReceiver<Following>, durable: DurableCommit, life: PartGuard) {
     // Told before the channel closes, should this task die.
     let life = life;
     let mut failed: Option<WriteError> = None;

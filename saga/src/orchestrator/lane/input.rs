@@ -1,10 +1,12 @@
-//! What a lane is told, and how it answers.
+//! What a lane is told, how it answers, and the doors to it.
 
+use super::refusal::{StartError, Undecided};
 use crate::definition::Definition;
-use crate::orchestrator::SagaError;
+use crate::orchestrator::error::InstanceError;
 use crate::participant::Word;
-use crate::protocol::{InstanceState, UnseenCall};
-use sagamq_api::saga::{CompletedCall, Failure, SagaState, StartedSaga};
+use crate::participant::http::Report;
+use crate::protocol::{Input, Instance, Verb};
+use sagamq_api::saga::{CompletedCall, SagaState, StartedSaga};
 use sagamq_api::{JsonText, Offset};
 use sagamq_broker::{Liveness, WriteError};
 use std::sync::Arc;
@@ -14,58 +16,81 @@ use uuid::Uuid;
 /// Inputs that may wait for a lane; a full channel makes the senders wait, and then their clients.
 const INPUTS_MAX: usize = 1024;
 
-pub(crate) type Reply<T> = oneshot::Sender<Result<T, SagaError>>;
+pub(in crate::orchestrator) type Reply<T, E> = oneshot::Sender<Result<T, E>>;
 
 /// What a lane is told.
-pub(crate) enum LaneInput {
+pub(in crate::orchestrator) enum LaneInput {
     /// Start an instance once by its key.
-    Start { definition: Arc<Definition>, key: String, input: JsonText, reply: Reply<StartedSaga> },
+    Start { definition: Arc<Definition>, key: String, input: JsonText, reply: Reply<StartedSaga, StartError> },
     /// A worker's reply.
-    Complete { word: Word, reply: Reply<CompletedCall> },
-    /// An HTTP participant's outcome.
-    Outcome(Word),
-    /// An HTTP participant cannot be reached.
-    NotSent { instance: Uuid, call: UnseenCall, failure: Failure },
+    Complete { word: Word, reply: Reply<CompletedCall, Undecided> },
+    /// An operator's verb.
+    Operate { id: Uuid, verb: Verb, reply: Reply<SagaState, Undecided> },
+    /// What is told of a call that the lane itself makes. Nobody waits for an answer.
+    Told { instance: Uuid, input: Input },
     /// A reply record, and the offset after it.
     ReplyRecord { word: Result<Word, String>, next: Offset },
     /// Every reply record that was there at the start was told, or cannot be read.
     RepliesRead,
-    /// Undo an instance.
-    Cancel { id: Uuid, reason: String, reply: Reply<SagaState> },
     /// The state of an instance in memory; `None` if it is not there, and the disk has the truth.
-    Get { id: Uuid, reply: Reply<Option<Box<InstanceState>>> },
+    Get { id: Uuid, reply: Reply<Option<Box<Instance>>, InstanceError> },
 }
 
-/// The door to a lane; cheap to clone.
+/// The door to a lane; cheap to clone. When the last one is gone, the lane ends.
 #[derive(Clone, Debug)]
-pub(crate) struct LaneHandle {
+pub(in crate::orchestrator) struct LaneHandle {
     inputs: mpsc::Sender<LaneInput>,
     liveness: Liveness,
 }
 
+/// The door for those who work for the lane: it does not keep the lane alive.
+#[derive(Clone, Debug)]
+pub(in crate::orchestrator) struct WeakLane(mpsc::WeakSender<LaneInput>);
+
 impl LaneHandle {
-    pub(crate) fn channel(liveness: Liveness) -> (Self, mpsc::Receiver<LaneInput>) {
+    pub(in crate::orchestrator) fn channel(liveness: Liveness) -> (Self, mpsc::Receiver<LaneInput>) {
         let (inputs, receiver) = mpsc::channel(INPUTS_MAX);
         (Self { inputs, liveness }, receiver)
     }
 
-    /// Hands the input over; waits while the lane is behind. A death is told before the channel closes, so a lane that died is never taken
-    /// for one that ended.
-    pub(crate) async fn send(&self, input: LaneInput) -> Result<(), SagaError> {
-        self.inputs.send(input).await.map_err(|_| self.lost())
+    pub(in crate::orchestrator) fn downgrade(&self) -> WeakLane {
+        WeakLane(self.inputs.downgrade())
     }
 
-    fn lost(&self) -> SagaError {
+    /// Where calls of the lane report.
+    pub(in crate::orchestrator) fn report(&self) -> Report {
+        let lane = self.downgrade();
+        Arc::new(move |instance, input| {
+            let lane = lane.clone();
+            Box::pin(async move {
+                lane.tell(LaneInput::Told { instance, input }).await;
+            })
+        })
+    }
+
+    /// A death is told before the channel closes, so a lane that died is never taken for one that ended.
+    fn lost(&self) -> WriteError {
         match self.liveness.death() {
-            Some(death) => SagaError::Write(WriteError::Lost(death.to_owned())),
-            None => SagaError::ShuttingDown,
+            Some(death) => WriteError::Lost(death.to_owned()),
+            None => WriteError::ShuttingDown,
         }
     }
 
-    pub(crate) async fn ask<T>(&self, make: impl FnOnce(Reply<T>) -> LaneInput) -> Result<T, SagaError> {
+    /// Asks the lane; waits while it is behind.
+    pub(in crate::orchestrator) async fn ask<T, E: From<WriteError>>(&self, make: impl FnOnce(Reply<T, E>) -> LaneInput) -> Result<T, E> {
         let (reply, answer) = oneshot::channel();
-        self.send(make(reply)).await?;
+        self.inputs.send(make(reply)).await.map_err(|_| self.lost())?;
         // The lane had it. If it died, what became of it is not known.
         answer.await.map_err(|_| self.lost())?
+    }
+}
+
+impl WeakLane {
+    /// Tells the lane; waits while it is behind. `false`: it is gone.
+    pub(in crate::orchestrator) async fn tell(&self, input: LaneInput) -> bool {
+        match self.0.upgrade() {
+            Some(inputs) => inputs.send(input).await.is_ok(),
+            None => false,
+        }
     }
 }

@@ -2,12 +2,12 @@
 //!
 //! One damaged instance never stops the others: it is set aside, reported, and answered with what is damaged.
 
-use super::commands::OpenCommands;
 use crate::definition::Definition;
 use crate::orchestrator::definitions::Definitions;
-use crate::participant::topic::{AttemptId, attempt_of};
-use crate::protocol::InstanceState;
+use crate::participant::{OpenCommands, attempt_of};
+use crate::protocol::Instance;
 use crate::store::{LaneStore, StoreError};
+use sagamq_api::saga::AttemptId;
 use sagamq_api::{Offset, TopicName};
 use sagamq_broker::EmbedError;
 use sagamq_broker::log::ReadError;
@@ -35,22 +35,22 @@ pub enum RecoveryError {
 }
 
 /// What a lane starts with.
-pub(crate) struct Recovered {
-    pub(crate) instances: Vec<(Arc<Definition>, InstanceState)>,
-    pub(crate) quarantined: HashMap<Uuid, String>,
+pub(in crate::orchestrator) struct Recovered {
+    pub(in crate::orchestrator) instances: Vec<(Arc<Definition>, Instance)>,
+    pub(in crate::orchestrator) quarantined: HashMap<Uuid, String>,
     /// Command records of instances that are set aside: nobody can use what a worker would answer.
-    pub(crate) stale: Vec<(TopicName, Offset)>,
-    pub(crate) commands: OpenCommands,
-    pub(crate) reply_cursor: Offset,
+    pub(in crate::orchestrator) stale: Vec<(TopicName, Offset)>,
+    pub(in crate::orchestrator) commands: OpenCommands,
+    pub(in crate::orchestrator) reply_cursor: Offset,
 }
 
 /// Reads a lane back.
-pub(crate) async fn recover(store: LaneStore, definitions: Definitions) -> Result<Recovered, RecoveryError> {
+pub(in crate::orchestrator) async fn recover(store: LaneStore, definitions: Definitions) -> Result<Recovered, RecoveryError> {
     let blocking = (store.clone(), definitions.clone());
     let mut recovered = tokio::task::spawn_blocking(move || instances(&blocking.0, &blocking.1))
         .await
         .expect("folding instances neither panics nor is aborted")?;
-    let wanted = open_attempts(&recovered.instances);
+    let wanted: HashSet<AttemptId> = recovered.instances.iter().flat_map(|(_, instance)| instance.open_attempts()).collect();
     for topic in definitions.topics() {
         let floor = store.command_floor(&topic)?;
         commands(&store, &topic, floor, &wanted, &mut recovered).await?;
@@ -80,21 +80,6 @@ fn instances(store: &LaneStore, definitions: &Definitions) -> Result<Recovered, 
 
 fn set_aside(recovered: &mut Recovered, id: Uuid, reason: String) {
     recovered.quarantined.insert(id, reason);
-}
-
-fn open_attempts(instances: &[(Arc<Definition>, InstanceState)]) -> HashSet<AttemptId> {
-    let mut open = HashSet::new();
-    for (_, state) in instances {
-        for step in &state.steps {
-            if let Some(operation) = step.live_operation()
-                && step.progress(operation).attempt.is_open()
-            {
-                let epoch = step.progress(operation).epoch;
-                open.insert(AttemptId { instance: state.id, step: step.id.clone(), operation, epoch });
-            }
-        }
-    }
-    open
 }
 
 async fn commands(

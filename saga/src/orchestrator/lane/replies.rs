@@ -1,7 +1,7 @@
 //! The reader of a lane's partition of the reply topic: replies of participants that can only produce records.
 
-use super::input::{LaneHandle, LaneInput};
-use crate::participant::topic::reply;
+use super::input::{LaneInput, WeakLane};
+use crate::participant::reply;
 use core::time::Duration;
 use sagamq_api::{Offset, TopicName};
 use sagamq_broker::log::ReadError;
@@ -15,11 +15,11 @@ const READ_RECORDS: usize = 100;
 const FAILED_PAUSE: Duration = Duration::from_secs(1);
 
 /// Feeds replies from `next` on to the lane, until the shutdown.
-pub(crate) async fn read_replies(
+pub(in crate::orchestrator) async fn read_replies(
     shard: ShardEmbedder,
     topic: TopicName,
     next: Offset,
-    lane: LaneHandle,
+    lane: WeakLane,
     shutdown: CancellationToken,
     life: PartGuard,
 ) {
@@ -30,7 +30,7 @@ pub(crate) async fn read_replies(
     life.ended();
 }
 
-async fn feed(shard: &ShardEmbedder, topic: &TopicName, mut next: Offset, lane: &LaneHandle) {
+async fn feed(shard: &ShardEmbedder, topic: &TopicName, mut next: Offset, lane: &WeakLane) {
     let mut is_told = false;
     loop {
         match shard.read(topic, next, READ_RECORDS).await {
@@ -45,7 +45,7 @@ async fn feed(shard: &ShardEmbedder, topic: &TopicName, mut next: Offset, lane: 
             Ok(Ok(records)) => {
                 for record in records {
                     next = record.offset.next();
-                    if lane.send(LaneInput::ReplyRecord { word: reply(&record.payload), next }).await.is_err() {
+                    if !lane.tell(LaneInput::ReplyRecord { word: reply(&record.payload), next }).await {
                         return;
                     }
                 }
@@ -68,16 +68,16 @@ async fn feed(shard: &ShardEmbedder, topic: &TopicName, mut next: Offset, lane: 
     }
 }
 
-async fn wait(shard: &ShardEmbedder, topic: &TopicName, next: Offset, lane: &LaneHandle, is_told: &mut bool) -> Result<bool, EmbedError> {
+async fn wait(shard: &ShardEmbedder, topic: &TopicName, next: Offset, lane: &WeakLane, is_told: &mut bool) -> Result<bool, EmbedError> {
     tell(lane, is_told).await;
     shard.wait_for(topic, next).await
 }
 
 /// Tells the lane, once, that it has heard of every reply that was there at the start, or cannot hear of it: time may go on.
-async fn tell(lane: &LaneHandle, is_told: &mut bool) {
+async fn tell(lane: &WeakLane, is_told: &mut bool) {
     if !*is_told {
         *is_told = true;
         // A lane that is gone is shutting down.
-        let _ = lane.send(LaneInput::RepliesRead).await;
+        lane.tell(LaneInput::RepliesRead).await;
     }
 }

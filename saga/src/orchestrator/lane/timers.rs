@@ -9,7 +9,7 @@ const STALE_MIN: usize = 64;
 
 /// Due times, earliest first.
 #[derive(Debug, Default)]
-pub(crate) struct Timers {
+pub(super) struct Timers {
     heap: BinaryHeap<Reverse<(u64, Uuid)>>,
     /// The time of each instance; what the heap holds beside these is stale.
     set: HashMap<Uuid, u64>,
@@ -17,7 +17,7 @@ pub(crate) struct Timers {
 
 impl Timers {
     /// Sets the time of an instance, or takes it away.
-    pub(crate) fn set(&mut self, id: Uuid, due_ms: Option<u64>) {
+    pub(super) fn set(&mut self, id: Uuid, due_ms: Option<u64>) {
         let before = match due_ms {
             Some(due_ms) => self.set.insert(id, due_ms),
             None => self.set.remove(&id),
@@ -31,7 +31,7 @@ impl Timers {
     }
 
     /// When the first one is due.
-    pub(crate) fn next_due_ms(&mut self) -> Option<u64> {
+    pub(super) fn next_due_ms(&mut self) -> Option<u64> {
         while let Some(&Reverse((due_ms, id))) = self.heap.peek() {
             if self.set.get(&id) == Some(&due_ms) {
                 return Some(due_ms);
@@ -42,7 +42,7 @@ impl Timers {
     }
 
     /// Takes an instance that is due.
-    pub(crate) fn pop_due(&mut self, now_ms: u64) -> Option<Uuid> {
+    pub(super) fn pop_due(&mut self, now_ms: u64) -> Option<Uuid> {
         if self.next_due_ms()? > now_ms {
             return None;
         }

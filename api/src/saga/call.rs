@@ -1,0 +1,104 @@
+//! Calls to participants: what one is called with, and how a worker replies.
+
+use super::attempt::{AttemptId, Operation};
+use super::outcome::CallOutcome;
+use super::state::SagaState;
+use crate::ids::{ItemIndex, PartitionId};
+use crate::json::JsonText;
+use crate::names::{SagaName, StepId};
+use serde::{Deserialize, Serialize};
+#[cfg(feature = "openapi")]
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+/// The queue group whose consumers are the workers of a service's command topic.
+pub const WORKER_GROUP: &str = "workers";
+
+/// The topic that takes reply records.
+pub const REPLY_TOPIC: &str = "saga.replies";
+
+/// `POST /v1/saga-calls:complete`: the reply of a participant that was called through a topic. One request applies the reply
+/// and acknowledges its command; both are durable, with everything that follows from them, when it is answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
+#[serde(from = "CompleteFields")]
+pub struct CompleteCall {
+    /// Which attempt is answered, as the command names it. Doubt about an older one than the current is `FENCED`.
+    #[serde(flatten)]
+    pub attempt: AttemptId,
+    /// What became of the call.
+    pub reply: CallOutcome,
+}
+
+/// How the body is read: its fields are those of one object, so that what is none, or has others, is told as such.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CompleteFields {
+    instance: Uuid,
+    step: StepId,
+    item: Option<ItemIndex>,
+    operation: Operation,
+    epoch: u32,
+    reply: CallOutcome,
+}
+
+impl From<CompleteFields> for CompleteCall {
+    fn from(CompleteFields { instance, step, item, operation, epoch, reply }: CompleteFields) -> Self {
+        Self { attempt: AttemptId { instance, step, item, operation, epoch }, reply }
+    }
+}
+
+/// Answer of `POST /v1/saga-calls:complete`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
+pub struct CompletedCall {
+    /// Whether the same reply was applied before.
+    pub duplicate: bool,
+    /// State of the instance after it.
+    pub state: SagaState,
+}
+
+/// What a participant is called with: the value of a command record, and the body of a call over HTTP.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
+pub struct Call {
+    /// Which attempt of which call this is.
+    #[serde(flatten)]
+    pub attempt: AttemptId,
+    /// Name of the definition.
+    pub saga: SagaName,
+    /// Version of the definition.
+    pub version: u32,
+    /// Business key of the instance.
+    pub key: String,
+    /// The operation of the service, for example `reserve`.
+    pub call: String,
+    /// The text of [`AttemptId::call`]: the same for every attempt.
+    pub idempotency_key: String,
+    /// Whether a refusal is not final: behind the pivot, and of a compensation, the call is made again until it succeeds. A participant
+    /// must not remember its refusal of such a call.
+    pub must_succeed: bool,
+    /// When the instance started, in milliseconds since 1970: no call of it was made before.
+    pub started_at_ms: u64,
+    /// When the attempt is given up at the earliest, in milliseconds since 1970: that is so if it was handed out as soon as it was decided.
+    pub deadline_ms: u64,
+    /// How long the attempt may take from the moment it is first handed out, in milliseconds. A worker does not begin later.
+    pub timeout_ms: u64,
+    /// The arguments.
+    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
+    pub arguments: JsonText,
+    /// Output of the action that is compensated, if it is known; null if the action's outcome is unknown.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub action_output: Option<JsonText>,
+    /// Where a reply record goes, for participants that can only produce records.
+    pub reply_partition: PartitionId,
+}
+
+impl Call {
+    /// The idempotency key of the action of this call's step: the call's own if it is the action, and if it is the compensation the key
+    /// under which the effect was made that it undoes.
+    #[must_use]
+    pub fn action_key(&self) -> String {
+        self.attempt.call().with_operation(Operation::Action).to_string()
+    }
+}

@@ -1,0 +1,57 @@
+//! [`Orchestrator`]: what it holds, and how it finds the lane of an instance and ends.
+
+use super::compiler::Compiler;
+use super::definitions::Definitions;
+use super::error::InstanceError;
+use super::lane::LaneHandle;
+use super::quarantine::Quarantine;
+use crate::participant::http::HttpParticipants;
+use crate::protocol::lane_of;
+use crate::store::LaneStore;
+use sagamq_api::SagaName;
+use sagamq_broker::Broker;
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+/// A running orchestrator; clones are the same one. It ends with [`Orchestrator::shutdown`], before its broker does.
+#[derive(Clone, Debug)]
+pub struct Orchestrator(pub(super) Arc<Inner>);
+
+#[derive(Debug)]
+pub(super) struct Inner {
+    pub(super) broker: Broker,
+    pub(super) definitions: Definitions,
+    pub(super) lanes: Vec<LaneHandle>,
+    pub(super) compiler: Compiler,
+    pub(super) quarantine: Quarantine,
+    pub(super) http: HttpParticipants,
+    /// Held while a definition is published.
+    pub(super) publishing: Arc<tokio::sync::Mutex<()>>,
+    pub(super) tasks: TaskTracker,
+    pub(super) shutdown: CancellationToken,
+}
+
+impl Orchestrator {
+    /// Takes no more requests, lets what was decided become durable, and ends. Calls in progress are made again after the next start.
+    pub async fn shutdown(&self) {
+        self.0.shutdown.cancel();
+        self.0.tasks.close();
+        self.0.tasks.wait().await;
+    }
+
+    pub(super) fn lane(&self, id: Uuid) -> Result<&LaneHandle, InstanceError> {
+        self.0.lanes.get(usize::from(lane_of(id))).ok_or(InstanceError::NotFound(id))
+    }
+
+    pub(super) fn store(&self, lane: u16) -> LaneStore {
+        LaneStore(self.0.broker.embedder(lane))
+    }
+
+    /// The lane of a business key: the same on every node, for all time.
+    pub(super) fn lane_of_key(&self, saga: &SagaName, key: &str) -> u16 {
+        let hash = xxhash_rust::xxh3::xxh3_64(format!("{saga}/{key}").as_bytes());
+        u16::try_from(hash % u64::from(self.0.broker.shards())).expect("the remainder is below the number of shards")
+    }
+}

@@ -1,0 +1,92 @@
+//! What an input means for an instance, and setting aside an instance about which nothing can be decided.
+
+use super::refusal::Undecided;
+use super::task::{Lane, Live};
+use crate::definition::Definition;
+use crate::orchestrator::beside::{beside, may_take_long};
+use crate::orchestrator::error::InstanceError;
+use crate::orchestrator::quarantine::SetAside;
+use crate::protocol::{Decision, Event, Input, Instance, Rejection};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// What a lane decides.
+pub(super) type Decided = Decision<Instance, Event>;
+
+/// A decision panicked. It changes nothing by itself, so nothing is half done.
+pub(super) struct Panicked;
+
+fn caught<T>(decide: impl FnOnce() -> T) -> Result<T, Panicked> {
+    catch_unwind(AssertUnwindSafe(decide)).map_err(|_| Panicked)
+}
+
+impl Lane {
+    pub(super) async fn decide(&mut self, id: Uuid, input: Input) -> Result<Decided, Undecided> {
+        if let Some(reason) = self.parts.quarantine.reason(id) {
+            return Err(InstanceError::Quarantined { id, reason }.into());
+        }
+        let decided = match self.instances.get(&id) {
+            Some(live) if !may_take_long(&live.definition, &live.instance, &input) => {
+                let (now_ms, random) = (self.parts.clock.now_ms(), &mut self.parts.random);
+                caught(|| live.instance.decide(&live.definition, input, now_ms, &mut || random.fraction()))
+            }
+            Some(Live { definition, instance }) => {
+                let (definition, instance) = (Arc::clone(definition), instance.clone());
+                self.decide_beside(definition, instance, input).await
+            }
+            None => {
+                // Long at its end: only the disk knows it, and it is asked for the sake of a precise answer.
+                let (definition, instance) = self.fold(id)?.ok_or(InstanceError::NotFound(id))?;
+                self.decide_on(&definition, instance, input).await
+            }
+        };
+        // A poison definition or input is its own saga's fault, and must not take the others with it.
+        let decided = decided.map_err(|Panicked| {
+            self.set_aside(id, SetAside::Panicked);
+            InstanceError::Quarantined { id, reason: SetAside::Panicked }
+        })?;
+        Ok(decided?)
+    }
+
+    /// Decides about an instance that is not in memory.
+    pub(super) async fn decide_on(
+        &mut self,
+        definition: &Arc<Definition>,
+        instance: Instance,
+        input: Input,
+    ) -> Result<Result<Decided, Rejection>, Panicked> {
+        if may_take_long(definition, &instance, &input) {
+            return self.decide_beside(Arc::clone(definition), instance, input).await;
+        }
+        let (now_ms, random) = (self.parts.clock.now_ms(), &mut self.parts.random);
+        caught(|| instance.decide(definition, input, now_ms, &mut || random.fraction()))
+    }
+
+    async fn decide_beside(
+        &mut self,
+        definition: Arc<Definition>,
+        instance: Instance,
+        input: Input,
+    ) -> Result<Result<Decided, Rejection>, Panicked> {
+        let (now_ms, mut random) = (self.parts.clock.now_ms(), self.parts.random.fork());
+        beside(move || caught(|| instance.decide(&definition, input, now_ms, &mut || random.fraction()))).await
+    }
+
+    fn fold(&self, id: Uuid) -> Result<Option<(Arc<Definition>, Instance)>, InstanceError> {
+        let definitions = &self.parts.definitions;
+        Ok(self.parts.store.fold(id, &|saga, version| definitions.compiled(saga, version))?)
+    }
+
+    /// Sets an instance aside while it is in memory: it takes no more part, and its commands go to nobody any more.
+    fn set_aside(&mut self, id: Uuid, reason: SetAside) {
+        self.parts.quarantine.add(id, reason);
+        self.parts.metrics.quarantined.inc();
+        self.timers.set(id, None);
+        self.stale.extend(self.dispatcher.abandon(id));
+        if let Some(live) = self.instances.remove(&id) {
+            self.parts.metrics.moved(Some(live.instance.state()), None);
+            self.forget_key(&live.instance);
+        }
+    }
+}

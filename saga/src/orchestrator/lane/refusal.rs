@@ -1,0 +1,81 @@
+//! Why a lane refuses what it is asked.
+
+use crate::orchestrator::definitions::DefinitionError;
+use crate::orchestrator::error::InstanceError;
+use crate::protocol::Rejection;
+use sagamq_api::limits::{SAGA_JSON_DEPTH_MAX, SAGA_PAYLOAD_BYTES_MAX};
+use sagamq_broker::WriteError;
+use uuid::Uuid;
+
+/// Why nothing was decided.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::orchestrator) enum Undecided {
+    /// The instance cannot be asked.
+    #[error(transparent)]
+    Instance(#[from] InstanceError),
+    /// The input changes nothing.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+}
+
+impl From<WriteError> for Undecided {
+    fn from(error: WriteError) -> Self {
+        Self::Instance(InstanceError::Write(error))
+    }
+}
+
+/// Why a saga was not started. Nothing was stored, except where a variant says otherwise.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StartError {
+    /// There is no definition to start.
+    #[error(transparent)]
+    Definition(#[from] DefinitionError),
+    /// The input does not fit the definition.
+    #[error("the saga's input does not fit: {0}")]
+    InvalidInput(String),
+    /// The input is too large.
+    #[error(
+        "the input has {bytes} bytes of JSON, at most {SAGA_PAYLOAD_BYTES_MAX} are allowed: keep the data elsewhere and pass a reference"
+    )]
+    PayloadTooLarge {
+        /// Its size.
+        bytes: usize,
+    },
+    /// The input nests deeper than what stores it can read back.
+    #[error("the input nests {levels} levels deep, at most {SAGA_JSON_DEPTH_MAX} are allowed: pass what lies deeper as text")]
+    TooDeep {
+        /// Its levels.
+        levels: usize,
+    },
+    /// The business key started an instance with another input.
+    #[error("the key `{key}` started saga {id} with another input")]
+    KeyConflict {
+        /// The business key.
+        key: String,
+        /// The instance it started.
+        id: Uuid,
+    },
+    /// The id that follows from the key belongs to another instance.
+    #[error("the key `{key}` has the id {id}, which another saga has: use another key")]
+    IdTaken {
+        /// The business key.
+        key: String,
+        /// The id.
+        id: Uuid,
+    },
+    /// The first decision about the instance panicked.
+    #[error("a decision about the saga panicked; the log says where")]
+    Panicked,
+    /// The protocol does not start it.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    /// The instance that the key started cannot be asked, or the new one did not become durable, as far as it is known.
+    #[error(transparent)]
+    Instance(#[from] InstanceError),
+}
+
+impl From<WriteError> for StartError {
+    fn from(error: WriteError) -> Self {
+        Self::Instance(InstanceError::Write(error))
+    }
+}

@@ -1,0 +1,212 @@
+//! The task: what it holds, and whose turn it is.
+
+use super::follower::{DurableCommit, Following, Then, follow};
+use super::input::{LaneInput, Reply};
+use super::recovery::Recovered;
+use super::timers::Timers;
+use crate::definition::Definition;
+use crate::metrics::Metrics;
+use crate::orchestrator::definitions::Definitions;
+use crate::orchestrator::error::InstanceError;
+use crate::orchestrator::quarantine::{Quarantine, SetAside};
+use crate::participant::Dispatcher;
+use crate::participant::http::HttpCaller;
+use crate::protocol::Instance;
+use crate::store::LaneStore;
+use core::time::Duration;
+use sagamq_api::{Offset, SagaName, TopicName};
+use sagamq_broker::env::{Clock, Random};
+use sagamq_broker::{Liveness, PartGuard, Submitted, WriteError};
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+/// Longest sleep between two looks at the clock, which may be set or, in a test, moved.
+const CLOCK_LOOK_MAX: Duration = Duration::from_millis(100);
+
+/// Inputs that are handled before time has its turn.
+const INPUTS_AT_ONCE: usize = 256;
+
+/// Finished instances that stay in memory, so that a late or repeated reply is answered without the disk.
+const FINISHED_MAX: usize = 256;
+
+/// What a lane is made of.
+pub(in crate::orchestrator) struct LaneParts {
+    pub(in crate::orchestrator) store: LaneStore,
+    pub(in crate::orchestrator) clock: Arc<dyn Clock>,
+    pub(in crate::orchestrator) random: Random,
+    pub(in crate::orchestrator) definitions: Definitions,
+    pub(in crate::orchestrator) http: HttpCaller,
+    pub(in crate::orchestrator) metrics: Arc<Metrics>,
+    pub(in crate::orchestrator) liveness: Liveness,
+    pub(in crate::orchestrator) tasks: TaskTracker,
+    pub(in crate::orchestrator) shutdown: CancellationToken,
+    pub(in crate::orchestrator) quarantine: Quarantine,
+    pub(in crate::orchestrator) restart_grace: Duration,
+}
+
+/// An instance in memory.
+pub(super) struct Live {
+    pub(super) definition: Arc<Definition>,
+    pub(super) instance: Instance,
+}
+
+/// The task's state.
+pub(in crate::orchestrator) struct Lane {
+    pub(super) parts: LaneParts,
+    pub(super) instances: HashMap<Uuid, Live>,
+    /// Business keys of the instances in memory.
+    pub(super) keys: HashMap<(SagaName, String), Uuid>,
+    /// Instances at their end, with the commit that ended them: they leave memory when it is durable and others push.
+    pub(super) finished: VecDeque<(u64, Uuid)>,
+    /// Command records of instances that are set aside, to be settled.
+    pub(super) stale: Vec<(TopicName, Offset)>,
+    pub(super) dispatcher: Dispatcher,
+    pub(super) timers: Timers,
+    pub(super) commits: u64,
+    durable: DurableCommit,
+    follower: mpsc::UnboundedSender<Following>,
+    /// Time says nothing before this moment, in milliseconds since 1970: what participants answered meanwhile is heard first.
+    timers_from_ms: u64,
+    /// Whether the replies that were there at the start are heard.
+    are_replies_read: bool,
+}
+
+impl Lane {
+    /// Starts the follower and takes over what was recovered.
+    pub(in crate::orchestrator) fn new(parts: LaneParts, recovered: Recovered) -> Self {
+        let (follower, following) = mpsc::unbounded_channel();
+        let durable = DurableCommit::default();
+        let life = parts.liveness.guard(format!("the follower of lane {}", parts.store.0.shard()));
+        parts.tasks.spawn(follow(following, durable.clone(), life));
+        for (id, reason) in recovered.quarantined {
+            parts.quarantine.add(id, SetAside::Unreadable(reason));
+        }
+        let has_nothing = recovered.instances.is_empty();
+        let grace_ms = u64::try_from(parts.restart_grace.as_millis()).unwrap_or(u64::MAX);
+        let timers_from_ms = if has_nothing { 0 } else { parts.clock.now_ms().saturating_add(grace_ms) };
+        let mut lane = Self {
+            dispatcher: Dispatcher::new(recovered.commands, parts.http.clone()),
+            parts,
+            instances: HashMap::new(),
+            keys: HashMap::new(),
+            finished: VecDeque::new(),
+            stale: recovered.stale,
+            timers: Timers::default(),
+            commits: 0,
+            durable,
+            follower,
+            timers_from_ms,
+            are_replies_read: has_nothing,
+        };
+        lane.resume(recovered.instances);
+        lane
+    }
+
+    /// Works until the shutdown. What came in has its turn before time: an answer that is there is heard before its deadline counts.
+    pub(in crate::orchestrator) async fn run(mut self, mut inputs: mpsc::Receiver<LaneInput>, life: PartGuard) {
+        // Told before the channels close, should this task die.
+        let life = life;
+        let shutdown = self.parts.shutdown.clone();
+        while !shutdown.is_cancelled() {
+            let mut left = INPUTS_AT_ONCE;
+            while left > 0
+                && let Ok(input) = inputs.try_recv()
+            {
+                self.handle(input).await;
+                left -= 1;
+            }
+            if self.may_time_speak() {
+                self.fire_timers().await;
+            }
+            self.settle_stale().await;
+            self.forget_finished();
+            if left == 0 {
+                continue;
+            }
+            let pause = self.time_to_next_timer();
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => {}
+                input = inputs.recv() => match input {
+                    Some(input) => self.handle(input).await,
+                    None => break,
+                },
+                () = tokio::time::sleep(pause.unwrap_or_default()), if pause.is_some() => {}
+            }
+        }
+        life.ended();
+    }
+
+    fn may_time_speak(&self) -> bool {
+        self.are_replies_read && self.parts.clock.now_ms() >= self.timers_from_ms
+    }
+
+    async fn handle(&mut self, input: LaneInput) {
+        match input {
+            LaneInput::Start { definition, key, input, reply } => self.start(definition, key, input, reply).await,
+            LaneInput::Complete { word, reply } => self.complete(word, reply).await,
+            LaneInput::Operate { id, verb, reply } => self.operate(id, verb, reply).await,
+            LaneInput::Told { instance, input } => self.take_in(instance, input).await,
+            LaneInput::ReplyRecord { word, next } => self.reply_record(word, next).await,
+            LaneInput::RepliesRead => self.are_replies_read = true,
+            LaneInput::Get { id, reply } => {
+                let instance = match self.parts.quarantine.reason(id) {
+                    Some(reason) => Err(InstanceError::Quarantined { id, reason }),
+                    None => Ok(self.instances.get(&id).map(|live| Box::new(live.instance.clone()))),
+                };
+                self.answer_when_durable(reply, instance);
+            }
+        }
+    }
+
+    fn time_to_next_timer(&mut self) -> Option<Duration> {
+        let due_ms = self.timers.next_due_ms()?.max(self.timers_from_ms);
+        let left_ms = due_ms.saturating_sub(self.parts.clock.now_ms());
+        Some(Duration::from_millis(left_ms.max(1)).min(CLOCK_LOOK_MAX))
+    }
+
+    /// Runs `then` when everything that was decided so far is durable.
+    pub(super) fn when_durable(&self, then: impl FnOnce(Result<(), WriteError>) + Send + 'static) {
+        self.follow(None, Box::new(then));
+    }
+
+    /// Answers when everything that was decided so far is durable: also a refusal tells of a state.
+    pub(super) fn answer_when_durable<T, E>(&self, reply: Reply<T, E>, answer: Result<T, E>)
+    where
+        T: Send + 'static,
+        E: From<WriteError> + Send + 'static,
+    {
+        self.when_durable(move |durable| {
+            // Whoever asked may have gone.
+            let _ = reply.send(durable.map_err(E::from).and(answer));
+        });
+    }
+
+    pub(super) fn follow(&self, submitted: Option<Submitted>, then: Then) {
+        // The follower ends after the lane only.
+        let _ = self.follower.send(Following { commit: self.commits, submitted, then });
+    }
+
+    /// Lets instances go whose end is durable, but for the last few.
+    fn forget_finished(&mut self) {
+        let durable = self.durable.get();
+        while self.finished.len() > FINISHED_MAX
+            && let Some(&(commit, id)) = self.finished.front()
+            && commit <= durable
+        {
+            self.finished.pop_front();
+            if let Some(live) = self.instances.remove(&id) {
+                self.forget_key(&live.instance);
+            }
+        }
+    }
+
+    pub(super) fn forget_key(&mut self, instance: &Instance) {
+        let head = instance.head();
+        self.keys.remove(&(head.saga.clone(), head.key.clone()));
+    }
+}

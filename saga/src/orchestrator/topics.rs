@@ -1,0 +1,107 @@
+//! The topics of commands and replies: one partition a shard, and nobody can delete them while sagas need them.
+
+use sagamq_api::limits::RECORD_BYTES_MAX;
+use sagamq_api::queue::StartPosition;
+use sagamq_api::saga::WORKER_GROUP;
+use sagamq_api::topic::TopicConfig;
+use sagamq_api::{GroupName, TopicName};
+use sagamq_broker::{Broker, CreateGroupError, CreateTopicError, OwnGroupError, TopicError};
+use std::sync::Arc;
+
+/// Why a topic cannot be used for sagas.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum LaneTopicError {
+    /// It exists with another number of partitions.
+    #[error(
+        "topic `{topic}` exists with {partitions} partitions; a service's command topic needs one a shard, {shards}: let publishing create it"
+    )]
+    NotALaneTopic {
+        /// The topic.
+        topic: TopicName,
+        /// Its partitions.
+        partitions: u32,
+        /// Shards of the data directory.
+        shards: u16,
+    },
+    /// It cannot be created.
+    #[error("the command topic `{topic}` cannot be created: {reason}")]
+    Create {
+        /// The topic.
+        topic: TopicName,
+        /// Why.
+        reason: Arc<CreateTopicError>,
+    },
+    /// It cannot be kept from being deleted.
+    #[error("the topic `{topic}` cannot be taken for sagas: {reason}")]
+    Own {
+        /// The topic.
+        topic: TopicName,
+        /// Why.
+        reason: Arc<TopicError>,
+    },
+    /// The group of its workers cannot be created.
+    #[error("the workers' group of `{topic}` cannot be created: {reason}")]
+    Group {
+        /// The topic.
+        topic: TopicName,
+        /// Why.
+        reason: Arc<CreateGroupError>,
+    },
+    /// The group of its workers cannot be kept from being deleted.
+    #[error("the workers' group of `{topic}` cannot be taken for sagas: {reason}")]
+    OwnGroup {
+        /// The topic.
+        topic: TopicName,
+        /// Why.
+        reason: Arc<OwnGroupError>,
+    },
+}
+
+fn workers() -> GroupName {
+    WORKER_GROUP.parse().expect("a constant that is a legal name")
+}
+
+/// Makes a topic with one partition a shard, or accepts one that is there; from then on it cannot be deleted. Commands are never dead
+/// letters: the attempt's deadline ends them, and the saga knows what to do then.
+pub(super) async fn ensure_lane_topic(broker: &Broker, topic: &TopicName) -> Result<(), LaneTopicError> {
+    let shards = broker.shards();
+    let config =
+        TopicConfig { partitions: u32::from(shards), delivery_limit: 0, record_bytes_max: RECORD_BYTES_MAX, ..TopicConfig::default() };
+    let made = match broker.create_topic(topic, config).await {
+        Ok(_) => Ok(()),
+        Err(reason @ CreateTopicError::Exists(_)) => {
+            let partitions = broker.describe_topic(topic).map_or(0, |found| found.config.partitions);
+            match partitions {
+                0 => Err(LaneTopicError::Create { topic: topic.clone(), reason: Arc::new(reason) }),
+                found if found == u32::from(shards) => Ok(()),
+                partitions => Err(LaneTopicError::NotALaneTopic { topic: topic.clone(), partitions, shards }),
+            }
+        }
+        Err(reason) => Err(LaneTopicError::Create { topic: topic.clone(), reason: Arc::new(reason) }),
+    };
+    made?;
+    broker.own_topic(topic).await.map_err(|reason| LaneTopicError::Own { topic: topic.clone(), reason: Arc::new(reason) })
+}
+
+/// As [`ensure_lane_topic`], with the group of its workers and the marks of their hand-outs.
+pub(super) async fn ensure_command_topic(broker: &Broker, topic: &TopicName) -> Result<(), LaneTopicError> {
+    ensure_lane_topic(broker, topic).await?;
+    let workers = workers();
+    let made = broker.ensure_group(topic, &workers, StartPosition::Earliest).await;
+    made.map_err(|reason| LaneTopicError::Group { topic: topic.clone(), reason: Arc::new(reason) })?;
+    // Without its group an old command would be delivered again, so neither can be deleted.
+    let owned = broker.own_group(topic, &workers).await;
+    owned.map_err(|reason| LaneTopicError::OwnGroup { topic: topic.clone(), reason: Arc::new(reason) })?;
+    mark_hand_outs(broker, topic);
+    Ok(())
+}
+
+/// From now on it is known of every command whether a worker may have seen it. Of one that was handed out before, it may have been.
+pub(super) fn mark_hand_outs(broker: &Broker, topic: &TopicName) {
+    let workers = workers();
+    for lane in 0..broker.shards() {
+        if let Err(error) = broker.embedder(lane).mark_hand_outs(topic, &workers) {
+            tracing::warn!(%topic, lane, %error, "hand-outs of a command topic are not marked");
+        }
+    }
+}

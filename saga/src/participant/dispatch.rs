@@ -1,0 +1,185 @@
+//! How the calls of a lane's instances leave, are taken back, and are asked for: the one place that knows the ways to participants.
+//!
+//! A call through a topic is a record of the commit that decided it, and so is its end. A call over HTTP is entered in a register with that
+//! commit and begins when it is durable. The protocol and the lane speak of attempts only.
+
+use super::commands::OpenCommands;
+use super::http::{Entered, HttpCaller};
+use super::records::command;
+use crate::definition::Target;
+use crate::protocol::{CallCommand, Command, HandOut};
+use sagamq_api::saga::{AttemptId, WORKER_GROUP};
+use sagamq_api::{GroupName, Offset, TopicName};
+use sagamq_broker::{ShardCommit, ShardEmbedder, WriteError};
+use std::collections::BTreeSet;
+use uuid::Uuid;
+
+/// The ways of one lane.
+pub(crate) struct Dispatcher {
+    commands: OpenCommands,
+    http: HttpCaller,
+    workers: GroupName,
+}
+
+/// What leaves with a commit that is not taken yet.
+#[derive(Default)]
+pub(crate) struct Dispatch {
+    /// Calls over HTTP, with the base URLs.
+    http: Vec<(String, CallCommand)>,
+    /// Attempts whose command records are appended, in the order of the appends.
+    appended: Vec<(AttemptId, TopicName)>,
+    /// Command records that are settled, should they have to be put back.
+    settled: Vec<(AttemptId, TopicName, Offset)>,
+    /// Calls over HTTP whose attempts are over.
+    ended: Vec<AttemptId>,
+    /// Below which offset every command is settled, of the topics that the commit touches: to be stored with it.
+    pub(crate) floors: Vec<(Offset, TopicName)>,
+}
+
+/// Calls that begin once the commit that decided them is durable.
+pub(crate) struct Departures {
+    calls: Vec<Entered>,
+    http: HttpCaller,
+}
+
+impl Departures {
+    pub(crate) fn begin(self) {
+        for call in self.calls {
+            self.http.begin(call);
+        }
+    }
+}
+
+impl Dispatcher {
+    pub(crate) fn new(commands: OpenCommands, http: HttpCaller) -> Self {
+        Self { commands, http, workers: WORKER_GROUP.parse().expect("a constant that is a legal name") }
+    }
+
+    /// Adds to the commit what leaves with it. `None`: a call that must be unseen is on its way; nothing has happened.
+    pub(crate) fn stage(&mut self, commit: &mut ShardCommit, commands: Vec<Command>) -> Option<Dispatch> {
+        let (mut staged, mut touched) = (Dispatch::default(), BTreeSet::new());
+        for command in commands {
+            match command {
+                Command::Call(call) => self.stage_call(commit, *call, &mut staged, &mut touched),
+                Command::Settle { attempt, target: Target::Http(_), unseen } => {
+                    if unseen && !self.http.withdraw(&attempt) {
+                        self.take_back(staged);
+                        return None;
+                    }
+                    staged.ended.push(attempt);
+                }
+                Command::Settle { attempt, target: Target::Topic(_), unseen } => {
+                    let Some((topic, offset)) = self.commands.take(&attempt) else {
+                        tracing::debug!(%attempt, "the command of an attempt that is over was not found");
+                        continue;
+                    };
+                    self.settle(commit, &topic, offset, unseen);
+                    touched.insert(topic.clone());
+                    staged.settled.push((attempt, topic, offset));
+                }
+                Command::Postpone { attempt, target: Target::Topic(_), due_ms } => self.postpone(commit, &attempt, due_ms),
+                // Whoever makes the call asks again in that time by itself.
+                Command::Postpone { target: Target::Http(_), .. } => {}
+            }
+        }
+        staged.floors = touched.into_iter().map(|topic| (self.commands.floor(&topic), topic)).collect();
+        Some(staged)
+    }
+
+    fn stage_call(&self, commit: &mut ShardCommit, call: CallCommand, staged: &mut Dispatch, touched: &mut BTreeSet<TopicName>) {
+        match &call.target {
+            Target::Http(base) => staged.http.push((base.clone(), call)),
+            Target::Topic(topic) => match commit.append(topic, command(&call.call)) {
+                Ok(()) => {
+                    touched.insert(topic.clone());
+                    staged.appended.push((call.call.attempt, topic.clone()));
+                }
+                // The attempt ends at its deadline, like any call that nobody answers, and is tried again.
+                Err(error) => tracing::error!(%topic, %error, attempt = %call.call.attempt, "a command cannot be sent"),
+            },
+        }
+    }
+
+    fn settle(&self, commit: &mut ShardCommit, topic: &TopicName, offset: Offset, unseen: bool) {
+        let settled = if unseen { commit.settle_unseen(topic, &self.workers, offset) } else { commit.settle(topic, &self.workers, offset) };
+        if let Err(error) = settled {
+            // The topic or its group was deleted: there is no worker left that could get the record.
+            tracing::warn!(%topic, %error, "a command cannot be settled");
+        }
+    }
+
+    fn postpone(&self, commit: &mut ShardCommit, attempt: &AttemptId, due_ms: u64) {
+        if let Some((topic, offset)) = self.commands.find(attempt)
+            && let Err(error) = commit.postpone(topic, &self.workers, *offset, due_ms)
+        {
+            tracing::warn!(%topic, %error, "a command cannot be postponed");
+        }
+    }
+
+    /// The commit is not taken: its commands are open as before.
+    pub(crate) fn take_back(&mut self, staged: Dispatch) {
+        for (attempt, topic, offset) in staged.settled {
+            self.commands.insert(attempt, &topic, offset);
+        }
+    }
+
+    /// The commit is taken, with these offsets of its records. What is given begins when it is durable.
+    ///
+    /// # Panics
+    /// When the commit has another number of records than it was given here.
+    pub(crate) fn placed(&mut self, staged: Dispatch, offsets: &[Offset]) -> Departures {
+        assert_eq!(staged.appended.len(), offsets.len(), "every command record has its offset, and nothing else is appended");
+        for attempt in &staged.ended {
+            self.http.end(attempt);
+        }
+        for ((attempt, topic), offset) in staged.appended.into_iter().zip(offsets) {
+            self.commands.insert(attempt, &topic, *offset);
+        }
+        let calls = staged.http.into_iter().map(|(base, call)| self.http.enter(base, call, false)).collect();
+        Departures { calls, http: self.http.clone() }
+    }
+
+    /// A call in progress that an earlier process decided. A record is in its topic still; over HTTP it may have been sent, so the participant
+    /// is asked once more, with the same key and epoch, in a time of its own.
+    pub(crate) fn resume(&self, call: CallCommand) {
+        if let Target::Http(base) = &call.target {
+            let base = base.clone();
+            self.http.begin(self.http.enter(base, call, true));
+        }
+    }
+
+    /// Whether these calls were ever handed out, in their order. One question to the shard for all of them.
+    pub(crate) async fn hand_outs(&self, shard: &ShardEmbedder, attempts: &[AttemptId]) -> Result<Vec<HandOut>, WriteError> {
+        let (mut known, mut places, mut asked) = (Vec::with_capacity(attempts.len()), Vec::new(), Vec::new());
+        for attempt in attempts {
+            known.push(match self.commands.find(attempt) {
+                Some(record) => {
+                    places.push(known.len());
+                    asked.push(record.clone());
+                    HandOut::Unknown
+                }
+                None => self.http.hand_out(attempt),
+            });
+        }
+        if !asked.is_empty() {
+            for (place, answer) in places.into_iter().zip(shard.hand_outs(&self.workers, &asked).await?) {
+                known[place] = match answer {
+                    sagamq_broker::HandOut::Never => HandOut::Never,
+                    sagamq_broker::HandOut::At(at_ms) => HandOut::At(at_ms),
+                    sagamq_broker::HandOut::Unknown => HandOut::Unknown,
+                };
+            }
+        }
+        Ok(known)
+    }
+
+    /// The command records of an instance that takes no more part: they are to be settled.
+    pub(crate) fn abandon(&mut self, instance: Uuid) -> Vec<(TopicName, Offset)> {
+        self.commands.of_instance(instance).iter().filter_map(|attempt| self.commands.take(attempt)).collect()
+    }
+
+    /// Adds the settlement of a command record that was abandoned.
+    pub(crate) fn settle_abandoned(&self, commit: &mut ShardCommit, topic: &TopicName, offset: Offset) {
+        self.settle(commit, topic, offset, false);
+    }
+}

@@ -1,0 +1,82 @@
+//! Calls to HTTP participants: each in a task of its own, whose outcome comes back as an input of its instance.
+
+use super::participants::HttpParticipants;
+use super::progress::Progress;
+use super::register::HttpCalls;
+use crate::protocol::{CallCommand, HandOut, Input};
+use futures_util::future::BoxFuture;
+use sagamq_api::saga::AttemptId;
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+/// Where outcomes go: to the lane of the instance. One that is gone is shutting down; the call is made again after the restart.
+pub(crate) type Report = Arc<dyn Fn(Uuid, Input) -> BoxFuture<'static, ()> + Send + Sync>;
+
+/// Calls HTTP participants for a lane; clones are the same.
+#[derive(Clone)]
+pub(crate) struct HttpCaller {
+    http: HttpParticipants,
+    calls: HttpCalls,
+    report: Report,
+    tasks: TaskTracker,
+    shutdown: CancellationToken,
+}
+
+/// A call that was taken in and is not begun.
+pub(in crate::participant) struct Entered {
+    base: String,
+    command: CallCommand,
+    over: CancellationToken,
+}
+
+impl HttpCaller {
+    pub(crate) fn new(http: HttpParticipants, report: Report, tasks: TaskTracker, shutdown: CancellationToken) -> Self {
+        Self { http, calls: HttpCalls::default(), report, tasks, shutdown }
+    }
+
+    /// Takes a call in: from now on it is known that it was not sent, or may have been sent by an earlier process.
+    pub(in crate::participant) fn enter(&self, base: String, command: CallCommand, is_in_doubt: bool) -> Entered {
+        let over = self.calls.enter(command.call.attempt.clone(), is_in_doubt, self.http.now_ms());
+        Entered { base, command, over }
+    }
+
+    /// Begins a call that was taken in. It ends with the participant's word, with its attempt, or with the orchestrator.
+    pub(in crate::participant) fn begin(&self, Entered { base, command, over }: Entered) {
+        let Self { http, calls, report, shutdown, .. } = self.clone();
+        self.tasks.spawn(async move {
+            let CallCommand { call, retry, .. } = command;
+            let tell = |progress| {
+                let attempt = call.attempt.clone();
+                report(
+                    attempt.instance,
+                    match progress {
+                        Progress::Word { reply, note } => Input::Reply { attempt, outcome: reply, note },
+                        Progress::NotSent(failure) => Input::NotSent { attempt, failure },
+                    },
+                )
+            };
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                () = over.cancelled() => {}
+                () = http.perform(&base, &call, &retry, &calls, tell) => {}
+            }
+        });
+    }
+
+    /// Takes a call back that was not sent. `false`: it may be on its way.
+    pub(in crate::participant) fn withdraw(&self, attempt: &AttemptId) -> bool {
+        self.calls.withdraw(attempt)
+    }
+
+    /// The attempt is over: its task ends.
+    pub(in crate::participant) fn end(&self, attempt: &AttemptId) {
+        self.calls.end(attempt);
+    }
+
+    /// Whether the call was sent; unknown for one that was not taken in.
+    pub(in crate::participant) fn hand_out(&self, attempt: &AttemptId) -> HandOut {
+        self.calls.hand_out(attempt)
+    }
+}

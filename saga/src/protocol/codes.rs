@@ -1,0 +1,24 @@
+//! Codes of failures that the orchestrator itself finds.
+
+/// An attempt had no answer at its deadline.
+pub const TIMEOUT: &str = "TIMEOUT";
+/// The saga had not passed its pivot when its time was over.
+pub const SAGA_TIMEOUT: &str = "SAGA_TIMEOUT";
+/// The call was not handed to its participant before the saga was to be undone, or the participant cannot be reached.
+pub const NOT_SENT: &str = "NOT_SENT";
+/// The server's settings do not allow the participant's host, so the call is not made.
+pub const PARTICIPANT_HOST_NOT_ALLOWED: &str = "PARTICIPANT_HOST_NOT_ALLOWED";
+/// The call was not handed to its participant within the step's `queue_timeout`.
+pub const QUEUE_TIMEOUT: &str = "QUEUE_TIMEOUT";
+/// Somebody cancelled the saga.
+pub const CANCELLED: &str = "CANCELLED";
+/// A compensation cannot finish.
+pub const COMPENSATION_FAILED: &str = "COMPENSATION_FAILED";
+/// An expression had no value at run time.
+pub const EXPRESSION_FAILED: &str = "EXPRESSION_FAILED";
+/// What was rendered or returned is larger than a saga's payload may be.
+pub const PAYLOAD_TOO_LARGE: &str = "PAYLOAD_TOO_LARGE";
+/// What was returned nests deeper than a saga's payload may.
+pub const PAYLOAD_TOO_DEEP: &str = "PAYLOAD_TOO_DEEP";
+/// The instance came near the bound of events before its pivot.
+pub const TOO_MANY_EVENTS: &str = "TOO_MANY_EVENTS";

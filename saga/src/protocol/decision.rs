@@ -1,0 +1,174 @@
+//! What a protocol is told and what it says. All protocols share these words, so that whoever runs instances need not know which of them
+//! an instance is of.
+
+use crate::definition::{RetryPolicy, Target};
+use sagamq_api::JsonText;
+use sagamq_api::saga::{AttemptId, Call, CallOutcome, Failure, SagaState, StepAttempt};
+use serde::{Deserialize, Serialize};
+
+/// What happened outside.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
+    /// The instance is to exist.
+    Start {
+        /// Its business key.
+        key: String,
+        /// How many instances the key has started, with this one.
+        generation: u64,
+        /// What it works on.
+        input: JsonText,
+    },
+    /// A participant answered.
+    Reply {
+        /// The attempt it answers.
+        attempt: AttemptId,
+        /// What it says.
+        outcome: CallOutcome,
+        /// What must be told of an output that could not be kept.
+        note: Option<Failure>,
+    },
+    /// The participant could not be reached, so nothing was sent; the call stays in its queue.
+    NotSent {
+        /// The attempt.
+        attempt: AttemptId,
+        /// What went wrong.
+        failure: Failure,
+    },
+    /// Time has passed.
+    Timer {
+        /// What is known of the calls that the instance named as unseen. One that is missing may have been handed out.
+        hand_outs: Vec<(AttemptId, HandOut)>,
+    },
+    /// An operator intervenes.
+    Operate(Verb),
+}
+
+/// What an operator can do to an instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// Undo it.
+    Cancel {
+        /// Why, for the history.
+        reason: String,
+    },
+}
+
+/// Whether a call was handed to its participant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HandOut {
+    /// Never: it provably had no effect, and waits in its queue.
+    Never,
+    /// At this time, in milliseconds since 1970.
+    At(u64),
+    /// It may have been; nobody knows when.
+    Unknown,
+}
+
+/// What to do once the events are durable.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// Call a participant.
+    Call(Box<CallCommand>),
+    /// The command of an attempt that is over must not reach a participant any more.
+    Settle {
+        /// The attempt.
+        attempt: AttemptId,
+        /// Where it was sent.
+        target: Target,
+        /// Whether the decision holds only if no participant has seen the command. If one has, decide again.
+        unseen: bool,
+    },
+    /// The participant is to be asked again, under the same attempt, at a time that it named.
+    Postpone {
+        /// The attempt.
+        attempt: AttemptId,
+        /// Where it was sent.
+        target: Target,
+        /// When, in milliseconds since 1970.
+        due_ms: u64,
+    },
+}
+
+/// A call and its way.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CallCommand {
+    /// How the participant is reached.
+    pub target: Target,
+    /// How often to try to reach it.
+    pub retry: RetryPolicy,
+    /// What it is called with.
+    pub call: Call,
+}
+
+/// An event with its time: one entry of the saga log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recorded<E> {
+    /// Milliseconds since 1970.
+    pub at_ms: u64,
+    /// What happened.
+    pub event: E,
+}
+
+/// What an input leads to, in a protocol with the states `S` and the events `E`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decision<S, E> {
+    /// What happened: to be written first, in this order.
+    pub events: Vec<Recorded<E>>,
+    /// What to do once the events are durable. A topic call and a settlement are written with the events.
+    pub commands: Vec<Command>,
+    /// The state after the events: what folding them gives as well.
+    pub state: S,
+    /// Whether the input was applied before.
+    pub duplicate: bool,
+}
+
+impl<S, E> Decision<S, E> {
+    /// The same decision in other words.
+    pub(super) fn map<T, F>(self, state: impl FnOnce(S) -> T, event: impl Fn(E) -> F) -> Decision<T, F> {
+        let events = self.events.into_iter().map(|recorded| Recorded { at_ms: recorded.at_ms, event: event(recorded.event) });
+        Decision { events: events.collect(), commands: self.commands, state: state(self.state), duplicate: self.duplicate }
+    }
+}
+
+/// Why an input changes nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Rejection {
+    /// The reply is not of the current attempt, or the step is settled otherwise.
+    #[error("the reply is of the attempt `{attempt}`, which is over: {reason}")]
+    Fenced {
+        /// The attempt of the reply.
+        attempt: StepAttempt,
+        /// Why it is over.
+        reason: String,
+    },
+    /// The definition has no such step, or the step has no such item.
+    #[error("the saga makes no call of the attempt `{attempt}`: it has no such step, or the step no such item")]
+    NoSuchStep {
+        /// The attempt of the reply.
+        attempt: StepAttempt,
+    },
+    /// The instance passed its pivot.
+    #[error("the saga has passed its pivot and only goes forward")]
+    NotCancellable,
+    /// The instance is at rest.
+    #[error("the saga is {0} already")]
+    AlreadyFinal(SagaState),
+    /// The instance exists.
+    #[error("the saga is started already")]
+    AlreadyStarted,
+    /// The instance has no first event.
+    #[error("the saga is not started")]
+    NotStarted,
+}
+
+/// An event that cannot follow the events before it: the log is damaged, or was written by something else.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("event {sequence} ({event}) cannot follow: {reason}")]
+pub struct IllegalEvent {
+    /// Its place in the history, counted from 0.
+    pub sequence: u64,
+    /// The event, abbreviated.
+    pub event: String,
+    /// What forbids it.
+    pub reason: String,
+}

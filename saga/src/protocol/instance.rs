@@ -1,0 +1,141 @@
+//! An instance of any protocol: all that those who run, store, show and count instances need of one.
+
+use super::decision::{CallCommand, Decision, IllegalEvent, Input, Rejection};
+use super::event::{Event, Protocol, RecordedEvent};
+use super::head::Head;
+use super::saga::{self, InstanceState};
+use crate::definition::Definition;
+use sagamq_api::saga::{AttemptId, SagaDescription, SagaState, SagaSummary};
+use uuid::Uuid;
+
+/// An instance.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Instance {
+    /// A saga.
+    Saga(InstanceState),
+}
+
+impl Instance {
+    /// An instance of the definition before its first event.
+    #[must_use]
+    pub fn new(protocol: Protocol, id: Uuid, definition: &Definition) -> Self {
+        match protocol {
+            Protocol::Saga => Self::Saga(InstanceState::new(id, definition)),
+        }
+    }
+
+    /// What it follows.
+    #[must_use]
+    pub const fn protocol(&self) -> Protocol {
+        match self {
+            Self::Saga(_) => Protocol::Saga,
+        }
+    }
+
+    /// What every instance has.
+    #[must_use]
+    pub const fn head(&self) -> &Head {
+        match self {
+            Self::Saga(state) => &state.head,
+        }
+    }
+
+    /// Decides what the input means. Pure: the same arguments, and the same numbers drawn from `jitter` (each in 0..=1), give the same
+    /// decision. All of its expressions together are bounded in steps and bytes; what takes more has no value.
+    ///
+    /// # Errors
+    /// When the input changes nothing and its sender should know why.
+    pub fn decide(
+        &self,
+        definition: &Definition,
+        input: Input,
+        now_ms: u64,
+        jitter: &mut dyn FnMut() -> f64,
+    ) -> Result<Decision<Self, Event>, Rejection> {
+        match self {
+            Self::Saga(state) => Ok(saga::decide(definition, state, input, now_ms, jitter)?.map(Self::Saga, Event::Saga)),
+        }
+    }
+
+    /// Applies the next event: the only way an instance changes.
+    ///
+    /// # Errors
+    /// When the event cannot follow those before it. The instance is of no use then.
+    pub fn apply(&mut self, recorded: &RecordedEvent) -> Result<(), IllegalEvent> {
+        match (self, &recorded.event) {
+            (Self::Saga(state), Event::Saga(event)) => state.apply(event, recorded.at_ms),
+        }
+    }
+
+    /// The state as the interface names it.
+    #[must_use]
+    pub fn state(&self) -> SagaState {
+        match self {
+            Self::Saga(state) => state.saga_state(),
+        }
+    }
+
+    /// Whether time alone may change the instance now.
+    #[must_use]
+    pub fn is_due(&self, now_ms: u64) -> bool {
+        match self {
+            Self::Saga(state) => state.is_due(now_ms),
+        }
+    }
+
+    /// When the instance is to be looked at after `now_ms`, if nothing else happens and a look at `now_ms` changed nothing.
+    #[must_use]
+    pub fn next_look_ms(&self, now_ms: u64) -> Option<u64> {
+        match self {
+            Self::Saga(state) => state.next_look_ms(now_ms),
+        }
+    }
+
+    /// Calls in progress of which is not known whether they were handed out: what a [`Timer`](Input::Timer) is to be told of.
+    #[must_use]
+    pub fn unseen_calls(&self) -> Vec<AttemptId> {
+        match self {
+            Self::Saga(state) => state.unseen_calls(),
+        }
+    }
+
+    /// The attempts in progress.
+    #[must_use]
+    pub fn open_attempts(&self) -> Vec<AttemptId> {
+        match self {
+            Self::Saga(state) => state.open_attempts(),
+        }
+    }
+
+    /// The calls in progress, as they were decided: what a participant that is called directly must be called with again after a crash.
+    #[must_use]
+    pub fn open_calls(&self, definition: &Definition) -> Vec<CallCommand> {
+        match self {
+            Self::Saga(state) => saga::open_calls(definition, state),
+        }
+    }
+
+    /// Bytes of the payloads that expressions can see.
+    #[must_use]
+    pub fn payload_bytes(&self) -> usize {
+        match self {
+            Self::Saga(state) => state.payload_bytes(),
+        }
+    }
+
+    /// The instance in one row.
+    #[must_use]
+    pub fn summary(&self) -> SagaSummary {
+        match self {
+            Self::Saga(state) => state.summary(),
+        }
+    }
+
+    /// The instance with its steps and failures.
+    #[must_use]
+    pub fn description(&self) -> SagaDescription {
+        match self {
+            Self::Saga(state) => state.description(),
+        }
+    }
+}

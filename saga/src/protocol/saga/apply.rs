@@ -1,0 +1,299 @@
+//! The one place that says which event may follow which.
+
+use super::event::SagaEvent;
+use super::state::{InstanceState, Phase};
+use super::step::{Attempt, Open, Progress, Settled, StepStatus};
+use crate::definition::StepKind;
+use crate::protocol::decision::IllegalEvent;
+use sagamq_api::JsonText;
+use sagamq_api::saga::{Failure, Operation, StepAttempt, StepFailure, StepState};
+
+impl InstanceState {
+    /// Applies the next event: the only way a state changes.
+    ///
+    /// # Errors
+    /// When the event cannot follow those before it, or would lead to a state that cannot be. The state is of no use then.
+    pub fn apply(&mut self, event: &SagaEvent, at_ms: u64) -> Result<(), IllegalEvent> {
+        let applied = self.transition(event, at_ms).and_then(|touched| {
+            self.head.events += 1;
+            self.head.updated_at_ms = at_ms;
+            self.check_after(touched)
+        });
+        applied.map_err(|reason| IllegalEvent {
+            sequence: self.head.events,
+            event: format!("{event:?}").chars().take(120).collect(),
+            reason,
+        })
+    }
+
+    /// Gives the index of the step that the event is about.
+    fn transition(&mut self, event: &SagaEvent, at_ms: u64) -> Result<Option<usize>, String> {
+        let index = match event {
+            SagaEvent::StepCalled { attempt, deadline_ms, queue_deadline_ms, arguments } => {
+                let open = Open {
+                    called_at_ms: at_ms,
+                    timeout_ms: deadline_ms.saturating_sub(at_ms),
+                    deadline_ms: *deadline_ms,
+                    queue_deadline_ms: *queue_deadline_ms,
+                    is_handed_out: false,
+                    is_waiting: false,
+                };
+                self.on_called(attempt, open, arguments.as_ref())?
+            }
+            SagaEvent::StepHandedOut { attempt, deadline_ms } => {
+                let (index, open) = self.open_attempt(attempt)?;
+                require(!open.is_handed_out, || "it is recorded once an attempt".to_owned())?;
+                (open.deadline_ms, open.is_handed_out, open.is_waiting) = (*deadline_ms, true, false);
+                index
+            }
+            SagaEvent::StepNotSent { attempt, failure } => {
+                let (index, open) = self.open_attempt(attempt)?;
+                open.is_waiting = true;
+                self.keep(attempt, failure, at_ms);
+                index
+            }
+            SagaEvent::StepOngoing { attempt } => {
+                let (index, open) = self.open_attempt(attempt)?;
+                open.is_waiting = true;
+                index
+            }
+            SagaEvent::StepAttemptFailed { attempt, failure, refused, retry_at_ms } => {
+                let (index, progress) = self.live_progress(attempt)?;
+                progress.attempt = Attempt::Waiting { retry_at_ms: *retry_at_ms };
+                progress.settled = Some(if *refused { Settled::Refused } else { Settled::Unknown });
+                self.keep(attempt, failure, at_ms);
+                index
+            }
+            SagaEvent::StepAttemptsExceeded { attempt } => {
+                let (index, _) = self.live_progress(attempt)?;
+                require(!self.steps[index].attempts_exceeded, || "it is recorded once a step".to_owned())?;
+                self.steps[index].attempts_exceeded = true;
+                index
+            }
+            SagaEvent::StepSucceeded { attempt, output, note } => {
+                require_operation(attempt, Operation::Action)?;
+                let index = self.end_by_word(attempt, StepState::Succeeded, Settled::Succeeded)?;
+                self.steps[index].output = Some(output.clone());
+                if self.steps[index].kind == StepKind::Pivot {
+                    self.stop = None;
+                }
+                if let Some(note) = note {
+                    self.keep(attempt, note, at_ms);
+                }
+                index
+            }
+            SagaEvent::StepFailed { attempt, failure } => self.on_failed(attempt, failure, at_ms)?,
+            SagaEvent::StepUnknown { attempt, failure } => {
+                require_operation(attempt, Operation::Action)?;
+                let index = self.end_operation(attempt, StepState::Unknown, Settled::Unknown)?;
+                self.keep(attempt, failure, at_ms);
+                index
+            }
+            SagaEvent::StepCompensated { attempt } => self.on_compensated(attempt)?,
+            SagaEvent::StepCompensationFailed { attempt, failure } => self.on_compensation_failed(attempt, failure, at_ms)?,
+            SagaEvent::SagaStarted { .. }
+            | SagaEvent::SagaStopRequested { .. }
+            | SagaEvent::SagaTimeoutPassed
+            | SagaEvent::SagaCompensating { .. }
+            | SagaEvent::SagaCompleted { .. }
+            | SagaEvent::SagaCompensated
+            | SagaEvent::SagaFailed
+            | SagaEvent::SagaUnblocked
+            | SagaEvent::SagaBlocked { .. } => {
+                self.saga_transition(event, at_ms)?;
+                return Ok(None);
+            }
+        };
+        Ok(Some(index))
+    }
+
+    fn saga_transition(&mut self, event: &SagaEvent, at_ms: u64) -> Result<(), String> {
+        match event {
+            SagaEvent::SagaStarted { saga, version, key, generation, input, timeout_at_ms } => {
+                self.require_phase(&[Phase::New])?;
+                let head = &mut self.head;
+                require(*saga == head.saga && *version == head.version, || format!("it is of {saga} version {version}"))?;
+                head.key.clone_from(key);
+                head.generation = *generation;
+                head.input = input.clone();
+                head.started_at_ms = at_ms;
+                self.phase = Phase::Running;
+                self.timeout_at_ms = *timeout_at_ms;
+            }
+            SagaEvent::SagaStopRequested { failure } => {
+                self.require_phase(&[Phase::Running])?;
+                require(self.stop.is_none() && !self.is_past_pivot(), || "it is stopped already, or past its pivot".to_owned())?;
+                self.stop = Some(failure.clone());
+                self.timeout_at_ms = None;
+            }
+            SagaEvent::SagaTimeoutPassed => {
+                self.require_phase(&[Phase::Running])?;
+                self.timeout_at_ms = None;
+            }
+            SagaEvent::SagaCompensating { failure } => {
+                self.require_phase(&[Phase::Running])?;
+                require(!self.is_past_pivot() && !self.is_pivot_in_flight(), || "nothing is undone past the pivot".to_owned())?;
+                self.phase = Phase::Compensating;
+                self.failure = Some(failure.clone());
+                self.timeout_at_ms = None;
+            }
+            SagaEvent::SagaCompleted { output, failure } => {
+                self.require_phase(&[Phase::Running])?;
+                let all = self.steps.iter().all(|step| matches!(step.state, StepState::Succeeded | StepState::Skipped));
+                require(all, || "not every step succeeded".to_owned())?;
+                self.phase = Phase::Completed;
+                self.output.clone_from(output);
+                self.failure.clone_from(failure);
+            }
+            SagaEvent::SagaCompensated | SagaEvent::SagaFailed => {
+                self.require_phase(&[Phase::Compensating])?;
+                let is_left = |step: &StepStatus| {
+                    step.live_operation().is_some() || step.needs_undoing() || step.state == StepState::CompensationFailed
+                };
+                let undone = !self.steps.iter().any(is_left);
+                require(undone, || "not every effect is undone".to_owned())?;
+                self.phase = if *event == SagaEvent::SagaFailed { Phase::Failed } else { Phase::Compensated };
+            }
+            SagaEvent::SagaUnblocked => {
+                self.require_phase(&[Phase::Blocked])?;
+                let has_failed = self.steps.iter().any(|step| step.state == StepState::CompensationFailed);
+                require(has_failed, || "no compensation blocks it".to_owned())?;
+                self.phase = Phase::Compensating;
+            }
+            SagaEvent::SagaBlocked { failure } => {
+                self.require_phase(&[Phase::Running, Phase::Compensating])?;
+                self.phase = Phase::Blocked;
+                self.failure.get_or_insert_with(|| failure.clone());
+            }
+            _ => unreachable!("transition() sends the events of the saga here, and no other"),
+        }
+        Ok(())
+    }
+
+    fn on_called(&mut self, attempt: &StepAttempt, open: Open, arguments: Option<&JsonText>) -> Result<usize, String> {
+        let operation = attempt.operation;
+        let phase = match operation {
+            Operation::Action => Phase::Running,
+            Operation::Compensation => Phase::Compensating,
+        };
+        self.require_phase(&[phase])?;
+        let index = self.find(attempt)?;
+        let status = &mut self.steps[index];
+        let is_legal = match operation {
+            Operation::Action => matches!(status.state, StepState::Scheduled | StepState::InProgress),
+            Operation::Compensation => status.needs_undoing() || status.state == StepState::Compensating,
+        };
+        require(is_legal, || format!("the step is {:?}", status.state))?;
+        let progress = status.progress_mut(operation);
+        let is_next = !progress.attempt.is_open() && attempt.epoch == progress.epoch + 1;
+        require(is_next, || format!("attempt {} is the last", progress.epoch))?;
+        let arguments = arguments.cloned().or_else(|| progress.arguments.take());
+        require(arguments.is_some(), || "the arguments are missing".to_owned())?;
+        *progress = Progress { epoch: attempt.epoch, attempt: Attempt::Open(open), settled: None, arguments };
+        status.state = match operation {
+            Operation::Action => StepState::InProgress,
+            Operation::Compensation => StepState::Compensating,
+        };
+        Ok(index)
+    }
+
+    /// A refusal ends an action; so does an expression without a value, before the step was ever called.
+    fn on_failed(&mut self, attempt: &StepAttempt, failure: &Failure, at_ms: u64) -> Result<usize, String> {
+        require_operation(attempt, Operation::Action)?;
+        let index = self.find(attempt)?;
+        if attempt.epoch == 0 {
+            self.require_phase(&[Phase::Running])?;
+            require(self.steps[index].state == StepState::Scheduled, || "the step was called".to_owned())?;
+            self.steps[index].state = StepState::Failed;
+        } else {
+            self.end_by_word(attempt, StepState::Failed, Settled::Refused)?;
+        }
+        self.keep(attempt, failure, at_ms);
+        Ok(index)
+    }
+
+    fn on_compensation_failed(&mut self, attempt: &StepAttempt, failure: &Failure, at_ms: u64) -> Result<usize, String> {
+        require_operation(attempt, Operation::Compensation)?;
+        let index = self.find(attempt)?;
+        if self.steps[index].needs_undoing() {
+            self.require_phase(&[Phase::Compensating])?;
+            require(attempt.epoch == 0, || "the compensation was not called".to_owned())?;
+            self.steps[index].state = StepState::CompensationFailed;
+        } else {
+            self.end_operation(attempt, StepState::CompensationFailed, Settled::Unknown)?;
+        }
+        self.keep(attempt, failure, at_ms);
+        Ok(index)
+    }
+
+    /// A compensation that was given up may turn out to have succeeded.
+    fn on_compensated(&mut self, attempt: &StepAttempt) -> Result<usize, String> {
+        require_operation(attempt, Operation::Compensation)?;
+        let index = self.find(attempt)?;
+        let status = &mut self.steps[index];
+        if status.state != StepState::CompensationFailed {
+            return self.end_by_word(attempt, StepState::Compensated, Settled::Succeeded);
+        }
+        let is_known = (1..=status.compensation.epoch).contains(&attempt.epoch);
+        require(self.phase == Phase::Compensating && is_known, || "the instance is at rest, or there was no such attempt".to_owned())?;
+        status.state = StepState::Compensated;
+        status.compensation.settled = Some(Settled::Succeeded);
+        Ok(index)
+    }
+
+    /// A participant's last word, on the current attempt or an older one: all of them have one key, so what is said of one holds for all.
+    fn end_by_word(&mut self, attempt: &StepAttempt, state: StepState, settled: Settled) -> Result<usize, String> {
+        let index = self.find(attempt)?;
+        let current = self.steps[index].progress(attempt.operation).epoch;
+        require((1..=current).contains(&attempt.epoch), || format!("attempt {current} is the current one"))?;
+        self.end_operation(&StepAttempt { epoch: current, ..attempt.clone() }, state, settled)
+    }
+
+    fn end_operation(&mut self, attempt: &StepAttempt, state: StepState, settled: Settled) -> Result<usize, String> {
+        let (index, progress) = self.live_progress(attempt)?;
+        progress.attempt = Attempt::None;
+        progress.arguments = None;
+        progress.settled = Some(settled);
+        self.steps[index].state = state;
+        Ok(index)
+    }
+
+    /// The progress of an operation that is called or waits, at its current attempt.
+    fn live_progress(&mut self, attempt: &StepAttempt) -> Result<(usize, &mut Progress), String> {
+        self.require_phase(&[Phase::Running, Phase::Compensating])?;
+        let index = self.find(attempt)?;
+        let status = &mut self.steps[index];
+        require(status.live_operation() == Some(attempt.operation), || format!("the step is {:?}", status.state))?;
+        let progress = status.progress_mut(attempt.operation);
+        require(progress.epoch == attempt.epoch, || format!("attempt {} is the current one", progress.epoch))?;
+        Ok((index, progress))
+    }
+
+    fn open_attempt(&mut self, attempt: &StepAttempt) -> Result<(usize, &mut Open), String> {
+        let (index, progress) = self.live_progress(attempt)?;
+        match &mut progress.attempt {
+            Attempt::Open(open) => Ok((index, open)),
+            Attempt::None | Attempt::Waiting { .. } => Err("the attempt is over".to_owned()),
+        }
+    }
+
+    fn keep(&mut self, attempt: &StepAttempt, failure: &Failure, at_ms: u64) {
+        self.failures.push(StepFailure { attempt: attempt.clone(), failure: failure.clone(), at_ms });
+    }
+
+    fn find(&self, attempt: &StepAttempt) -> Result<usize, String> {
+        self.index_of(attempt).ok_or_else(|| "there is no such step, or it has no such item".to_owned())
+    }
+
+    fn require_phase(&self, legal: &[Phase]) -> Result<(), String> {
+        require(legal.contains(&self.phase), || format!("the instance is {:?}", self.phase))
+    }
+}
+
+fn require_operation(attempt: &StepAttempt, operation: Operation) -> Result<(), String> {
+    require(attempt.operation == operation, || format!("it is of the {}", attempt.operation))
+}
+
+fn require(holds: bool, reason: impl FnOnce() -> String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(reason()) }
+}

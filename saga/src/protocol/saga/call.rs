@@ -1,0 +1,94 @@
+//! The calls of a saga: what participants are called with, computed from the definition and the state.
+
+use super::state::InstanceState;
+use crate::definition::{Definition, StepKind};
+use crate::expression::{Reference, RenderError, SagaScope, Scope};
+use crate::protocol::codes;
+use crate::protocol::decision::CallCommand;
+use crate::protocol::id::lane_of;
+use sagamq_api::saga::{Call, Failure, Operation, StepAttempt};
+use sagamq_api::{JsonText, PartitionId};
+
+/// The calls in progress, as they were decided: what a participant that is called directly must be called with again after a crash.
+/// Their arguments are those of the first attempt, byte by byte.
+#[must_use]
+pub fn open_calls(definition: &Definition, state: &InstanceState) -> Vec<CallCommand> {
+    let live = state.steps.iter().enumerate().filter_map(|(index, step)| Some((index, step.live_operation()?)));
+    live.filter_map(|(index, operation)| call_command(definition, state, index, operation)).collect()
+}
+
+pub(super) fn render_arguments(
+    definition: &Definition,
+    state: &InstanceState,
+    index: usize,
+    operation: Operation,
+) -> Result<JsonText, Failure> {
+    let step = &definition.steps[index];
+    let id = state.head.id.to_string();
+    let failure = state.failure.as_ref().filter(|_| operation == Operation::Compensation);
+    let scope = Scope { input: &state.head.input, outputs: state, failure, saga: Some(scope_of(state, &id)) };
+    let arguments = step.call(operation).arguments.render(&scope);
+    arguments.map_err(|error| render_failure(&format!("the arguments of {operation} `{}`", step.id), &error))
+}
+
+/// The call of the attempt in progress, if there is one. The same state gives the same call, so it can be made again after a crash.
+pub(super) fn call_command(definition: &Definition, state: &InstanceState, index: usize, operation: Operation) -> Option<CallCommand> {
+    let step = &definition.steps[index];
+    let called = step.call(operation);
+    let progress = state.steps[index].progress(operation);
+    let open = progress.attempt.open()?;
+    let action_output = match operation {
+        Operation::Action => None,
+        Operation::Compensation => state.steps[index].output.clone(),
+    };
+    let head = &state.head;
+    let attempt = StepAttempt { step: step.id.clone(), item: None, operation, epoch: progress.epoch }.of(head.id);
+    let call = Call {
+        saga: head.saga.clone(),
+        version: head.version,
+        key: head.key.clone(),
+        call: called.name.clone(),
+        idempotency_key: attempt.call().to_string(),
+        attempt,
+        must_succeed: operation == Operation::Compensation || step.kind == StepKind::Retriable || state.is_past_pivot(),
+        started_at_ms: head.started_at_ms,
+        deadline_ms: open.deadline_ms,
+        timeout_ms: open.timeout_ms,
+        arguments: progress.arguments.clone()?,
+        action_output,
+        reply_partition: PartitionId(u32::from(lane_of(head.id))),
+    };
+    Some(CallCommand { target: called.target.clone(), retry: called.retry.clone(), call })
+}
+
+/// Renders what the compensation of a step needs and is known before its action: all but the action's output and why the saga fails. What has
+/// no value then would have none later, when the effect is there and only an operator could undo it.
+pub(super) fn check_compensation(definition: &Definition, state: &InstanceState, index: usize) -> Result<(), Failure> {
+    let step = &definition.steps[index];
+    let Some(compensation) = &step.compensation else { return Ok(()) };
+    let id = state.head.id.to_string();
+    let scope = Scope { input: &state.head.input, outputs: state, failure: None, saga: Some(scope_of(state, &id)) };
+    let is_known = |reference: &Reference| match reference.root.as_str() {
+        "failure" => false,
+        // Of steps on other branches the output may be there later.
+        "steps" => reference.path.first().is_some_and(|id| state.steps.iter().any(|other| other.id.as_str() == id && other.is_done())),
+        _ => true,
+    };
+    let rendered = compensation.arguments.render_known(&scope, &is_known);
+    rendered.map(drop).map_err(|error| render_failure(&format!("the arguments of {} `{}`", Operation::Compensation, step.id), &error))
+}
+
+/// The failure of what cannot be rendered.
+pub(super) fn render_failure(what: &str, error: &RenderError) -> Failure {
+    let code = match error {
+        RenderError::TooLarge => codes::PAYLOAD_TOO_LARGE,
+        RenderError::Expression(_) | RenderError::Spent(_) | RenderError::TooDeep { .. } => codes::EXPRESSION_FAILED,
+    };
+    Failure { code: code.to_owned(), message: format!("{what}: {error}") }
+}
+
+/// What expressions see of the instance itself.
+pub(super) fn scope_of<'a>(state: &'a InstanceState, id: &'a str) -> SagaScope<'a> {
+    let head = &state.head;
+    SagaScope { id, name: &head.saga, version: head.version, key: &head.key }
+}

@@ -1,0 +1,74 @@
+//! What holds in every state that an event can lead to. Looked at after each event: the step that it is about always, all of it in builds
+//! with debug assertions and in the tests. The protocol's own events never break it; a stored history that does is damaged.
+
+use super::state::{InstanceState, Phase};
+use super::step::{Attempt, Progress, Settled, StepStatus};
+use sagamq_api::saga::{Operation, StepState};
+
+impl InstanceState {
+    /// The part that costs next to nothing.
+    pub(super) fn check_after(&self, touched: Option<usize>) -> Result<(), String> {
+        if cfg!(debug_assertions) {
+            return self.check();
+        }
+        match touched {
+            Some(index) => check_step(&self.steps[index]),
+            None => self.check_phase(),
+        }
+    }
+
+    /// All of it.
+    pub(super) fn check(&self) -> Result<(), String> {
+        self.steps.iter().try_for_each(check_step)?;
+        self.check_phase()
+    }
+
+    fn check_phase(&self) -> Result<(), String> {
+        let has = |wanted: &[StepState]| self.steps.iter().any(|step| wanted.contains(&step.state));
+        let is_live = || self.steps.iter().any(|step| step.live_operation().is_some());
+        let is_undone = || has(&[StepState::Compensating, StepState::Compensated, StepState::CompensationFailed]);
+        let holds = match self.phase {
+            Phase::New => self.head.events == 0,
+            Phase::Running => !is_undone() && self.failure.is_none(),
+            Phase::Compensating => self.failure.is_some() && self.timeout_at_ms.is_none() && !self.is_past_pivot(),
+            Phase::Completed => !self.steps.iter().any(|step| !matches!(step.state, StepState::Succeeded | StepState::Skipped)),
+            Phase::Compensated | Phase::Failed => {
+                self.failure.is_some() && !is_live() && !has(&[StepState::CompensationFailed]) && !self.is_past_pivot()
+            }
+            Phase::Blocked => self.failure.is_some() && !is_live() && (!self.is_past_pivot() || !is_undone()),
+        };
+        if holds { Ok(()) } else { Err(format!("an instance that is {:?} cannot have such steps or no reason", self.phase)) }
+    }
+}
+
+fn check_step(step: &StepStatus) -> Result<(), String> {
+    let is_idle = |progress: &Progress| progress.attempt == Attempt::None && progress.arguments.is_none();
+    let is_live = |progress: &Progress| {
+        let settled_fits = match progress.attempt {
+            Attempt::None => false,
+            Attempt::Open(_) => progress.settled.is_none(),
+            Attempt::Waiting { .. } => matches!(progress.settled, Some(Settled::Refused | Settled::Unknown)),
+        };
+        settled_fits && progress.epoch > 0 && progress.arguments.is_some()
+    };
+    let (action, undo) = (&step.action, &step.compensation);
+    let is_untouched = |progress: &Progress| *progress == Progress::default();
+    let is_undoing = step.has_compensation && is_idle(action);
+    let holds = match step.state {
+        StepState::Scheduled | StepState::Skipped => is_untouched(action) && is_untouched(undo) && step.output.is_none(),
+        StepState::InProgress => is_live(action) && is_untouched(undo) && step.output.is_none(),
+        StepState::Succeeded => {
+            is_idle(action) && action.settled == Some(Settled::Succeeded) && is_untouched(undo) && step.output.is_some()
+        }
+        StepState::Failed => is_idle(action) && is_untouched(undo) && step.output.is_none(),
+        StepState::Unknown => is_idle(action) && action.settled == Some(Settled::Unknown) && is_untouched(undo) && step.output.is_none(),
+        StepState::Compensating => is_undoing && is_live(undo),
+        StepState::Compensated => is_undoing && is_idle(undo) && undo.settled == Some(Settled::Succeeded),
+        StepState::CompensationFailed => is_undoing && is_idle(undo),
+    };
+    if holds {
+        return Ok(());
+    }
+    let live = step.live_operation().map_or_else(|| "nothing".to_owned(), |operation: Operation| operation.to_string());
+    Err(format!("step `{}` cannot be {:?} with {live} in progress: {action:?}, {undo:?}", step.id, step.state))
+}

@@ -1,0 +1,87 @@
+//! Backward: effects are undone in reverse dependency order, side by side where the graph allows.
+
+use super::event::SagaEvent;
+use super::planner::Planner;
+use super::state::Phase;
+use crate::protocol::codes;
+use sagamq_api::saga::{CallOutcome, Failure, Operation, StepState};
+
+impl Planner<'_> {
+    pub(super) fn advance_compensation(&mut self) {
+        let count = self.state.steps.len();
+        // Whether nothing of the step and of what depends on it is left to undo. Dependents have higher indices.
+        let mut is_clear = vec![true; count];
+        for index in (0..count).rev() {
+            if is_clear[index] && self.state.steps[index].needs_undoing() {
+                self.start_compensation(index);
+            }
+            let is_own_clear = matches!(
+                self.state.steps[index].state,
+                StepState::Scheduled | StepState::Failed | StepState::Skipped | StepState::Compensated
+            ) || self.is_without_effect(index);
+            if !(is_own_clear && is_clear[index]) {
+                for &before in &self.definition.steps[index].after {
+                    is_clear[before] = false;
+                }
+            }
+        }
+        self.end_compensation();
+    }
+
+    fn is_without_effect(&self, index: usize) -> bool {
+        let step = &self.state.steps[index];
+        !step.has_compensation && matches!(step.state, StepState::Succeeded | StepState::Unknown)
+    }
+
+    pub(super) fn start_compensation(&mut self, index: usize) {
+        if let Err(failure) = self.start_attempt(index, Operation::Compensation) {
+            let failure =
+                Failure { code: codes::COMPENSATION_FAILED.to_owned(), message: format!("{}: {}", failure.code, failure.message) };
+            self.emit(SagaEvent::StepCompensationFailed { attempt: self.attempt(index, Operation::Compensation), failure });
+        }
+    }
+
+    fn end_compensation(&mut self) {
+        let steps = &self.state.steps;
+        if steps.iter().any(|step| step.live_operation().is_some()) {
+            return;
+        }
+        if let Some(stuck) = steps.iter().find(|step| step.state == StepState::CompensationFailed) {
+            let message = format!("the compensation of `{}` cannot finish; an operator has to look at it", stuck.id);
+            self.emit(SagaEvent::SagaBlocked { failure: Failure { code: codes::COMPENSATION_FAILED.to_owned(), message } });
+        } else if steps.iter().any(|step| step.state == StepState::Compensated) {
+            self.emit(SagaEvent::SagaCompensated);
+        } else {
+            self.emit(SagaEvent::SagaFailed);
+        }
+    }
+
+    pub(super) fn on_compensation_outcome(&mut self, index: usize, epoch: u32, outcome: CallOutcome) {
+        match outcome {
+            CallOutcome::Succeeded { .. } => {
+                self.settle_command(index, Operation::Compensation);
+                self.emit(SagaEvent::StepCompensated { attempt: self.answered(index, Operation::Compensation, epoch) });
+            }
+            CallOutcome::Ongoing { retry_after_ms } => self.on_ongoing(index, Operation::Compensation, retry_after_ms),
+            CallOutcome::Refused { failure } => self.compensation_attempt_failed(index, failure, true, None),
+            CallOutcome::Unknown { failure, retry_after_ms } => self.compensation_attempt_failed(index, failure, false, retry_after_ms),
+        }
+    }
+
+    /// A compensation that was given up succeeded after all: undoing goes on.
+    pub(super) fn undone_after_all(&mut self, index: usize, epoch: u32) {
+        if self.state.phase == Phase::Blocked {
+            self.emit(SagaEvent::SagaUnblocked);
+        }
+        self.emit(SagaEvent::StepCompensated { attempt: self.answered(index, Operation::Compensation, epoch) });
+    }
+
+    fn compensation_attempt_failed(&mut self, index: usize, failure: Failure, refused: bool, retry_after_ms: Option<u64>) {
+        if self.may_retry(index, Operation::Compensation, &failure) {
+            self.retry_later(index, Operation::Compensation, failure, refused, retry_after_ms);
+        } else {
+            self.settle_command(index, Operation::Compensation);
+            self.emit(SagaEvent::StepCompensationFailed { attempt: self.attempt(index, Operation::Compensation), failure });
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! The protocol's one function: what an input means for a saga.
+
+use super::event::SagaEvent;
+use super::planner::Planner;
+use super::state::{InstanceState, Phase};
+use crate::definition::Definition;
+use crate::expression::metered;
+use crate::protocol::decision::{Decision, Input, Rejection};
+use sagamq_api::JsonText;
+use sagamq_api::saga::AttemptId;
+
+/// Decides what the input means. Pure: the same arguments, and the same numbers drawn from `jitter` (each in 0..=1), give the same
+/// decision. All of its expressions together are bounded in steps and bytes; what takes more has no value.
+///
+/// # Errors
+/// When the input changes nothing and its sender should know why.
+pub fn decide(
+    definition: &Definition,
+    state: &InstanceState,
+    input: Input,
+    now_ms: u64,
+    jitter: &mut dyn FnMut() -> f64,
+) -> Result<Decision<InstanceState, SagaEvent>, Rejection> {
+    metered(|| plan(definition, state, input, now_ms, jitter))
+}
+
+fn plan(
+    definition: &Definition,
+    state: &InstanceState,
+    input: Input,
+    now_ms: u64,
+    jitter: &mut dyn FnMut() -> f64,
+) -> Result<Decision<InstanceState, SagaEvent>, Rejection> {
+    match (&input, state.phase) {
+        (Input::Start { .. }, Phase::New) => {}
+        (Input::Start { .. }, _) => return Err(Rejection::AlreadyStarted),
+        (_, Phase::New) => return Err(Rejection::NotStarted),
+        _ => {}
+    }
+    let is_own = |attempt: &AttemptId| assert_eq!(attempt.instance, state.head.id, "an input goes to the instance that it names");
+    let mut planner = Planner::new(definition, state, now_ms, jitter);
+    let duplicate = match input {
+        Input::Start { key, generation, input } => {
+            planner.start(key, generation, input);
+            false
+        }
+        Input::Reply { attempt, outcome, note } => {
+            is_own(&attempt);
+            planner.reply(attempt.within(), outcome, note)?
+        }
+        Input::NotSent { attempt, failure } => {
+            is_own(&attempt);
+            planner.not_sent(attempt.within(), failure)?
+        }
+        Input::Timer { hand_outs } => {
+            planner.time_passed(&hand_outs);
+            false
+        }
+        Input::Operate(verb) => planner.operate(verb)?,
+    };
+    planner.advance();
+    Ok(planner.finish(duplicate))
+}
+
+impl Planner<'_> {
+    fn start(&mut self, key: String, generation: u64, input: JsonText) {
+        let timeout_at_ms = self.definition.timeout.map(|timeout| self.after(timeout));
+        let (saga, version) = (self.definition.name.clone(), self.definition.version);
+        self.emit(SagaEvent::SagaStarted { saga, version, key, generation, input, timeout_at_ms });
+    }
+
+    /// Does whatever can be done now, until nothing can.
+    fn advance(&mut self) {
+        loop {
+            let before = self.state.head.events;
+            match self.state.phase {
+                Phase::Running => self.advance_forward(),
+                Phase::Compensating => self.advance_compensation(),
+                Phase::New | Phase::Completed | Phase::Compensated | Phase::Failed | Phase::Blocked => {}
+            }
+            if self.state.head.events == before {
+                return;
+            }
+        }
+    }
+}

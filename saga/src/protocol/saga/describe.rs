@@ -1,0 +1,42 @@
+//! A saga as the interface shows it.
+
+use super::state::InstanceState;
+use sagamq_api::saga::{SagaDescription, SagaSummary, StepDescription};
+
+impl InstanceState {
+    /// The instance in one row.
+    #[must_use]
+    pub fn summary(&self) -> SagaSummary {
+        SagaSummary {
+            id: self.head.id,
+            saga: self.head.saga.clone(),
+            version: self.head.version,
+            key: self.head.key.clone(),
+            state: self.saga_state(),
+            started_at_ms: self.head.started_at_ms,
+            updated_at_ms: self.head.updated_at_ms,
+            events: self.head.events,
+            failure: self.failure.clone().or_else(|| self.stop.clone()),
+        }
+    }
+
+    /// The instance with its steps and failures.
+    #[must_use]
+    pub fn description(&self) -> SagaDescription {
+        let steps = self.steps.iter().map(|step| StepDescription {
+            id: step.id.clone(),
+            state: step.state,
+            attempts: step.action.epoch,
+            compensation_attempts: step.compensation.epoch,
+            output: step.output.clone(),
+            due_at_ms: step.due_ms(),
+        });
+        SagaDescription {
+            summary: self.summary(),
+            input: self.head.input.clone(),
+            output: self.output.clone(),
+            steps: steps.collect(),
+            failures: self.failures.iter().map(|failure| failure.as_ref().clone()).collect(),
+        }
+    }
+}

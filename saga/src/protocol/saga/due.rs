@@ -1,0 +1,79 @@
+//! When a saga has to be looked at because time passes, and its calls in progress. Derived from its state, so that no timer is a truth of
+//! its own.
+
+use super::state::{InstanceState, Phase};
+use super::step::{Attempt, Open, StepStatus};
+use sagamq_api::saga::{AttemptId, Operation, StepAttempt};
+
+impl InstanceState {
+    /// When time alone changes the instance, in milliseconds since 1970. Nothing else stores timers.
+    #[must_use]
+    pub fn next_due_ms(&self) -> Option<u64> {
+        if self.phase.is_at_rest() {
+            return None;
+        }
+        self.steps.iter().filter_map(StepStatus::due_ms).chain(self.running_timeout_ms()).min()
+    }
+
+    /// Whether time alone may change the instance now.
+    #[must_use]
+    pub fn is_due(&self, now_ms: u64) -> bool {
+        !self.phase.is_at_rest()
+            && (self.running_timeout_ms().is_some_and(|at_ms| at_ms <= now_ms)
+                || self.attempts().any(|(operation, attempt)| match attempt {
+                    Attempt::None => false,
+                    Attempt::Open(open) => open.is_due(now_ms, operation == Operation::Action && self.is_withdrawing()),
+                    Attempt::Waiting { retry_at_ms } => retry_at_ms <= now_ms,
+                }))
+    }
+
+    /// When the instance is to be looked at after `now_ms`, if nothing else happens and a look at `now_ms` changed nothing.
+    #[must_use]
+    pub fn next_look_ms(&self, now_ms: u64) -> Option<u64> {
+        if self.phase.is_at_rest() {
+            return None;
+        }
+        let looks = self.attempts().filter_map(|(_, attempt)| match attempt {
+            Attempt::None => None,
+            Attempt::Open(open) => Some(open.next_look_ms(now_ms)),
+            Attempt::Waiting { retry_at_ms } => Some(retry_at_ms),
+        });
+        looks.chain(self.running_timeout_ms()).min()
+    }
+
+    /// Calls in progress of which is not known whether they were handed out.
+    #[must_use]
+    pub fn unseen_calls(&self) -> Vec<AttemptId> {
+        self.open(|open| !open.is_handed_out)
+    }
+
+    /// The attempts in progress.
+    #[must_use]
+    pub fn open_attempts(&self) -> Vec<AttemptId> {
+        self.open(|_| true)
+    }
+
+    fn open(&self, wanted: impl Fn(Open) -> bool) -> Vec<AttemptId> {
+        let open = self.steps.iter().filter_map(|step| {
+            let operation = step.live_operation()?;
+            let progress = step.progress(operation);
+            progress.attempt.open().filter(|open| wanted(*open))?;
+            let attempt = StepAttempt { step: step.id.clone(), item: None, operation, epoch: progress.epoch };
+            Some(attempt.of(self.head.id))
+        });
+        open.collect()
+    }
+
+    /// Whether actions that wait in their queues are to be taken out of them: the instance is, or is to be, undone.
+    pub(super) fn is_withdrawing(&self) -> bool {
+        self.phase == Phase::Compensating || self.stop.is_some()
+    }
+
+    fn attempts(&self) -> impl Iterator<Item = (Operation, Attempt)> {
+        self.steps.iter().filter_map(|step| step.live_operation().map(|operation| (operation, step.progress(operation).attempt)))
+    }
+
+    fn running_timeout_ms(&self) -> Option<u64> {
+        self.timeout_at_ms.filter(|_| self.phase == Phase::Running)
+    }
+}

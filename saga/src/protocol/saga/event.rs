@@ -1,0 +1,325 @@
+//! What happened to a saga: its log. These events are the truth; everything else is their fold.
+//!
+//! Their JSON is stored and shown by the history route as it is. Rules for changes: a field may be added with a default, a kind may be
+//! added, nothing is renamed, removed or given another meaning; anything else needs a new [`EVENT_FORMAT`](crate::protocol::EVENT_FORMAT).
+
+use crate::protocol::occurrence::{AttemptEnd, Occurrence};
+use sagamq_api::saga::{Failure, Operation, StepAttempt};
+use sagamq_api::{JsonText, SagaName};
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// One thing that happened. Every event about a step has the same address: step, item, operation, epoch.
+///
+/// The tag stands in front of the fields and beside them, not among them: then payloads are read without a buffer, and keep their text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", content = "data", rename_all = "snake_case", deny_unknown_fields)]
+pub enum SagaEvent {
+    /// The instance exists. Always the first event and never another.
+    SagaStarted {
+        /// Name of the definition.
+        saga: SagaName,
+        /// Version of the definition: the instance keeps it for life.
+        version: u32,
+        /// Business key.
+        key: String,
+        /// How many instances the key has started, with this one.
+        generation: u64,
+        /// What it works on.
+        input: JsonText,
+        /// When it is compensated if it has not passed its pivot, in milliseconds since 1970.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        timeout_at_ms: Option<u64>,
+    },
+    /// A participant is about to be called: the intent, written before the effect.
+    StepCalled {
+        /// The attempt.
+        #[serde(flatten)]
+        attempt: StepAttempt,
+        /// When the attempt is given up if it is handed out at once, in milliseconds since 1970.
+        deadline_ms: u64,
+        /// When the attempt is given up if it was not handed out by then.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        queue_deadline_ms: Option<u64>,
+        /// The arguments; every attempt of the operation has those of the first.
+        #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "present")]
+        arguments: Option<JsonText>,
+    },
+    /// The call was handed to the participant later than it was decided; its time counts from then. Written only if that matters.
+    StepHandedOut {
+        /// The attempt.
+        #[serde(flatten)]
+        attempt: StepAttempt,
+        /// When the attempt is given up, in milliseconds since 1970.
+        deadline_ms: u64,
+    },
+    /// The participant cannot be reached: nothing was sent, and sending is tried on within the same attempt. Written once an attempt.
+    StepNotSent {
+        /// The attempt.
+        #[serde(flatten)]
+        attempt: StepAttempt,
+        /// What went wrong.
+        failure: Failure,
+    },
+    /// The participant works on; written once an attempt.
+    StepOngoing {
+        /// The attempt.
+        #[serde(flatten)]
+        attempt: StepAttempt,
+    },
+    /// The attempt ended without success and another one follows.
+    StepAttemptFailed {
+        /// The attempt.
+        #[serde(flatten)]
+        attempt: StepAttempt,
+        /// What went wrong.
+        failure: Failure,
+        /// Whether the participant refused. If not, the outcome is unknown.
+        refused: bool,
+        /// When the next attempt is due, in milliseconds since 1970.
+        retry_at_ms: u64,
+    },
+    /// A step that cannot be undone has used its attempts; it is tried on and on at the longest backoff. Written once a step.
+    StepAttemptsExceeded {
+        /// The last attempt of the action.
+        #[serde(flatten)]
+        attempt: StepAttempt,
+    },
+    /// The action took effect.
+    StepSucceeded {
+        /// The attempt.
+        #[serde(flatten)]
+        attempt: StepAttempt,
+        /// What it returned.
+        output: JsonText,
+        /// Why the output is not what the participant returned: that could not be kept.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        note: Option<Failure>,
+    },
+    /// The action took no effect and never will.
+    StepFailed {
+        /// The attempt of the action; epoch 0 if it was never called.
+        #[serde(flatten)]
+        attempt: StepAttempt,
+        /// Why.
+        failure: Failure,
+    },
+    /// Whether the action took effect will not be known.
+    StepUnknown {
+        /// The last attempt of the action.
+        #[serde(flatten)]
+        attempt: StepAttempt,
+        /// What went wrong last.
+        failure: Failure,
+    },
+    /// The effect of the action is undone.
+    StepCompensated {
+        /// The attempt of the compensation.
+        #[serde(flatten)]
+        attempt: StepAttempt,
+    },
+    /// The compensation will not be tried again: an operator has to look at it.
+    StepCompensationFailed {
+        /// The last attempt of the compensation; epoch 0 if it was never called.
+        #[serde(flatten)]
+        attempt: StepAttempt,
+        /// What went wrong last.
+        failure: Failure,
+    },
+    /// The saga is to be compensated, but its pivot is in flight: its outcome decides.
+    SagaStopRequested {
+        /// Why.
+        failure: Failure,
+    },
+    /// The saga's time is over, but it has passed its pivot and goes on. Written once.
+    SagaTimeoutPassed,
+    /// From here on, effects are undone.
+    SagaCompensating {
+        /// Why.
+        failure: Failure,
+    },
+    /// Every step succeeded. Final.
+    SagaCompleted {
+        /// What the saga returns.
+        #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "present")]
+        output: Option<JsonText>,
+        /// Why it returns nothing although the definition has an output: its expression had no value.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        failure: Option<Failure>,
+    },
+    /// Every effect is undone. Final.
+    SagaCompensated,
+    /// It was given up, and there is nothing that a compensation would have to undo. Final.
+    SagaFailed,
+    /// What blocked the instance is done after all, by a late word of a participant: undoing goes on.
+    SagaUnblocked,
+    /// Nothing can go on without an operator.
+    SagaBlocked {
+        /// Why.
+        failure: Failure,
+    },
+}
+
+/// A field that is there, be it `null`: a saga that returns `null` returned something.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<JsonText>, D::Error> {
+    JsonText::deserialize(deserializer).map(Some)
+}
+
+impl SagaEvent {
+    /// What it is counted as, if it is.
+    pub(in crate::protocol) fn occurrence(&self) -> Option<Occurrence> {
+        match self {
+            Self::SagaStarted { .. } => Some(Occurrence::Started),
+            Self::SagaBlocked { .. } => Some(Occurrence::Blocked),
+            Self::StepAttemptFailed { attempt, refused, .. } => {
+                let end = if *refused { AttemptEnd::Refused } else { AttemptEnd::Unknown };
+                Some(Occurrence::AttemptEnded(attempt.operation, end))
+            }
+            Self::StepSucceeded { .. } => Some(Occurrence::AttemptEnded(Operation::Action, AttemptEnd::Succeeded)),
+            Self::StepFailed { .. } => Some(Occurrence::AttemptEnded(Operation::Action, AttemptEnd::Refused)),
+            Self::StepUnknown { .. } => Some(Occurrence::AttemptEnded(Operation::Action, AttemptEnd::Unknown)),
+            Self::StepCompensated { .. } => Some(Occurrence::AttemptEnded(Operation::Compensation, AttemptEnd::Succeeded)),
+            Self::StepCompensationFailed { .. } => Some(Occurrence::AttemptEnded(Operation::Compensation, AttemptEnd::GivenUp)),
+            Self::StepCalled { .. }
+            | Self::StepHandedOut { .. }
+            | Self::StepNotSent { .. }
+            | Self::StepOngoing { .. }
+            | Self::StepAttemptsExceeded { .. }
+            | Self::SagaStopRequested { .. }
+            | Self::SagaTimeoutPassed
+            | Self::SagaCompensating { .. }
+            | Self::SagaCompleted { .. }
+            | Self::SagaCompensated
+            | Self::SagaFailed
+            | Self::SagaUnblocked => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::{Event, Protocol, RecordedEvent};
+    use proptest::prelude::*;
+    use sagamq_api::ids::ItemIndex;
+    use sagamq_api::limits::SAGA_JSON_DEPTH_MAX;
+    use sagamq_api::saga::HistoryEvent;
+    use serde_json::json;
+
+    /// Every kind, with this payload where it has one.
+    fn every_kind(json: &JsonText, n: u32, at_ms: u64, text: &str) -> Vec<SagaEvent> {
+        let failure = || Failure { code: text.to_owned(), message: text.to_owned() };
+        let of = |operation| StepAttempt {
+            step: "pay".parse().expect("legal"),
+            item: n.is_multiple_of(2).then_some(ItemIndex(n)),
+            operation,
+            epoch: n,
+        };
+        let (attempt, undo) = (|| of(Operation::Action), || of(Operation::Compensation));
+        let saga: SagaName = "s".parse().expect("legal");
+        vec![
+            SagaEvent::SagaStarted {
+                saga,
+                version: n,
+                key: text.to_owned(),
+                generation: at_ms,
+                input: json.clone(),
+                timeout_at_ms: Some(at_ms),
+            },
+            SagaEvent::StepCalled { attempt: attempt(), deadline_ms: at_ms, queue_deadline_ms: Some(at_ms), arguments: Some(json.clone()) },
+            SagaEvent::StepHandedOut { attempt: attempt(), deadline_ms: at_ms },
+            SagaEvent::StepNotSent { attempt: undo(), failure: failure() },
+            SagaEvent::StepOngoing { attempt: attempt() },
+            SagaEvent::StepAttemptFailed { attempt: undo(), failure: failure(), refused: true, retry_at_ms: at_ms },
+            SagaEvent::StepAttemptsExceeded { attempt: attempt() },
+            SagaEvent::StepSucceeded { attempt: attempt(), output: json.clone(), note: Some(failure()) },
+            SagaEvent::StepFailed { attempt: attempt(), failure: failure() },
+            SagaEvent::StepUnknown { attempt: attempt(), failure: failure() },
+            SagaEvent::StepCompensated { attempt: undo() },
+            SagaEvent::StepCompensationFailed { attempt: undo(), failure: failure() },
+            SagaEvent::SagaStopRequested { failure: failure() },
+            SagaEvent::SagaTimeoutPassed,
+            SagaEvent::SagaCompensating { failure: failure() },
+            SagaEvent::SagaCompleted { output: Some(json.clone()), failure: Some(failure()) },
+            SagaEvent::SagaCompleted { output: None, failure: None },
+            SagaEvent::SagaCompensated,
+            SagaEvent::SagaFailed,
+            SagaEvent::SagaUnblocked,
+            SagaEvent::SagaBlocked { failure: failure() },
+        ]
+    }
+
+    fn recorded(at_ms: u64, event: SagaEvent) -> RecordedEvent {
+        RecordedEvent { at_ms, event: Event::Saga(event) }
+    }
+
+    fn text(recorded: &RecordedEvent) -> String {
+        String::from_utf8(recorded.to_json()).expect("JSON")
+    }
+
+    #[test]
+    fn the_stored_form_is_what_the_history_shows() {
+        let output = JsonText::parse(br#"{"id":12345678901234567890123, "x":1.50}"#).expect("JSON");
+        let attempt = |item| StepAttempt { step: "pay".parse().expect("legal"), item, operation: Operation::Action, epoch: 2 };
+        for (item, shown_as) in [(None, ""), (Some(ItemIndex(3)), r#""item":3,"#)] {
+            let event = recorded(5, SagaEvent::StepSucceeded { attempt: attempt(item), output: output.clone(), note: None });
+            let data =
+                format!(r#"{{"step":"pay",{shown_as}"operation":"action","epoch":2,"output":{{"id":12345678901234567890123, "x":1.50}}}}"#);
+            assert_eq!(text(&event), format!(r#"{{"at_ms":5,"event":{{"type":"step_succeeded","data":{data}}}}}"#));
+            let shown = event.to_history(3);
+            assert_eq!((shown.r#type.as_str(), shown.data.as_str()), ("step_succeeded", data.as_str()));
+        }
+        let plain = recorded(5, SagaEvent::SagaCompensated).to_history(0);
+        assert_eq!((plain.r#type.as_str(), plain.data.as_str()), ("saga_compensated", "{}"));
+    }
+
+    #[test]
+    fn an_event_that_says_more_than_we_know_is_refused_not_misread() {
+        assert!(serde_json::from_value::<SagaEvent>(json!({"type": "saga_paused"})).is_err());
+        let known = json!({"type": "step_compensated", "data": {"step": "a", "operation": "compensation", "epoch": 1}});
+        assert!(serde_json::from_value::<SagaEvent>(known.clone()).is_ok());
+        for (field, value) in [("more", json!(1)), ("item", json!("x")), ("epoch", json!(-1)), ("instance", json!("x"))] {
+            let mut other = known.clone();
+            other["data"][field] = value;
+            assert!(serde_json::from_value::<SagaEvent>(other).is_err(), "{field}");
+        }
+    }
+
+    #[test]
+    fn the_deepest_payload_can_be_read_back_and_shown() {
+        let deepest = format!("{}{}", "[".repeat(SAGA_JSON_DEPTH_MAX), "]".repeat(SAGA_JSON_DEPTH_MAX));
+        for event in every_kind(&JsonText::parse(deepest.as_bytes()).expect("JSON"), 1, 1, "x") {
+            let event = recorded(1, event);
+            assert_eq!(RecordedEvent::from_json(Protocol::Saga, &event.to_json()).expect("its own form"), event);
+            let shown = serde_json::to_string(&event.to_history(0)).expect("JSON");
+            assert!(serde_json::from_str::<HistoryEvent>(&shown).is_ok(), "{shown}");
+        }
+    }
+
+    /// Texts that a tree would change.
+    fn payload() -> impl Strategy<Value = JsonText> {
+        let number = proptest::string::string_regex("-?[1-9][0-9]{0,30}(\\.[0-9]{1,20})?([eE][+-]?[0-9]{1,3})?").expect("legal");
+        let leaf = prop_oneof![number, ".{0,8}".prop_map(|text: String| json!(text).to_string()), Just("null".to_owned())];
+        let tree = leaf.prop_recursive(6, 24, 4, |inner| {
+            let list = proptest::collection::vec(inner.clone(), 0..4).prop_map(|items| format!("[{}]", items.join(" , ")));
+            let fields = proptest::collection::vec(("[ab]", inner), 0..4);
+            let object = fields.prop_map(|fields| {
+                let fields: Vec<_> = fields.into_iter().map(|(name, value)| format!("\"{name}\": {value}")).collect();
+                format!("{{{}}}", fields.join(","))
+            });
+            prop_oneof![list, object]
+        });
+        tree.prop_map(|text| JsonText::parse(text.as_bytes()).expect("JSON"))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn every_kind_comes_back_with_the_text_of_its_payload(json in payload(), n: u32, at_ms: u64, text in ".{0,8}") {
+            for event in every_kind(&json, n, at_ms, &text) {
+                let event = recorded(at_ms, event);
+                prop_assert_eq!(RecordedEvent::from_json(Protocol::Saga, &event.to_json()).expect("its own form"), event);
+            }
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Forward: which steps start, and what the outcome of an action means.
+
+use super::call::{render_failure, scope_of};
+use super::event::SagaEvent;
+use super::planner::Planner;
+use super::state::Phase;
+use super::step::{Attempt, StepStatus};
+use crate::definition::StepKind;
+use crate::expression::Scope;
+use crate::protocol::codes;
+use sagamq_api::JsonText;
+use sagamq_api::saga::{CallOutcome, Failure, Operation, StepState};
+
+impl Planner<'_> {
+    /// Whether the step can only go forward: nothing undoes it, and nothing may be undone once it is tried.
+    pub(super) fn is_forward_only(&self, index: usize) -> bool {
+        self.state.steps[index].kind == StepKind::Retriable || self.state.is_past_pivot()
+    }
+
+    pub(super) fn advance_forward(&mut self) {
+        if let Some(failure) = self.state.stop.clone() {
+            if !self.state.is_pivot_in_flight() {
+                self.begin_compensation(failure);
+            }
+            return;
+        }
+        if self.has_too_many_events() && !self.state.is_past_pivot() && self.is_anything_left() {
+            let message = "the instance came near the bound of events of an instance before its pivot".to_owned();
+            self.stop(Failure { code: codes::TOO_MANY_EVENTS.to_owned(), message });
+            return;
+        }
+        for index in 0..self.state.steps.len() {
+            if self.is_ready(index)
+                && let Err(failure) = self.start_attempt(index, Operation::Action)
+            {
+                self.emit(SagaEvent::StepFailed { attempt: self.attempt(index, Operation::Action), failure: failure.clone() });
+                if !self.is_forward_only(index) {
+                    self.begin_compensation(failure);
+                    return;
+                }
+            }
+        }
+        self.end_forward();
+    }
+
+    fn is_anything_left(&self) -> bool {
+        !self.state.steps.iter().all(StepStatus::is_done)
+    }
+
+    /// A step starts when all before it succeeded. The pivot also waits for every compensatable step of other branches, and for other
+    /// pivots: a failure must never meet a pivot in flight.
+    fn is_ready(&self, index: usize) -> bool {
+        let steps = &self.state.steps;
+        if steps[index].state != StepState::Scheduled || !self.definition.steps[index].after.iter().all(|&before| steps[before].is_done()) {
+            return false;
+        }
+        steps[index].kind != StepKind::Pivot
+            || steps.iter().all(|other| match other.kind {
+                StepKind::Compensatable => other.is_done(),
+                StepKind::Pivot => other.state != StepState::InProgress,
+                StepKind::Retriable => true,
+            })
+    }
+
+    fn end_forward(&mut self) {
+        if !self.is_anything_left() {
+            let (output, failure) = self.render_output();
+            self.emit(SagaEvent::SagaCompleted { output, failure });
+        } else if !self.state.steps.iter().any(|step| step.live_operation().is_some()) {
+            // Only a step behind the pivot whose arguments have no value leads here: it can neither go on nor back.
+            let failed = self.state.failures.iter().rev().find(|failed| failed.attempt.operation == Operation::Action);
+            let failure = failed.map_or_else(
+                || Failure { code: codes::EXPRESSION_FAILED.to_owned(), message: "no step can start".to_owned() },
+                |failed| failed.failure.clone(),
+            );
+            self.emit(SagaEvent::SagaBlocked { failure });
+        }
+    }
+
+    fn render_output(&self) -> (Option<JsonText>, Option<Failure>) {
+        let Some(template) = &self.definition.output else { return (None, None) };
+        let state = &self.state;
+        let id = state.head.id.to_string();
+        match template.render(&Scope { input: &state.head.input, outputs: state, failure: None, saga: Some(scope_of(state, &id)) }) {
+            Ok(output) => (Some(output), None),
+            Err(error) => (None, Some(render_failure("the output", &error))),
+        }
+    }
+
+    pub(super) fn on_action_outcome(&mut self, index: usize, epoch: u32, outcome: CallOutcome, note: Option<Failure>) {
+        match outcome {
+            CallOutcome::Succeeded { output } => {
+                self.settle_command(index, Operation::Action);
+                self.emit(SagaEvent::StepSucceeded { attempt: self.answered(index, Operation::Action, epoch), output, note });
+            }
+            CallOutcome::Refused { failure } => self.on_action_refused(index, epoch, failure),
+            CallOutcome::Ongoing { retry_after_ms } => self.on_ongoing(index, Operation::Action, retry_after_ms),
+            CallOutcome::Unknown { failure, retry_after_ms } => self.on_action_unknown(index, failure, retry_after_ms),
+        }
+    }
+
+    fn on_action_refused(&mut self, index: usize, epoch: u32, failure: Failure) {
+        if self.is_forward_only(index) {
+            self.note_exceeded_attempts(index);
+            return self.retry_later(index, Operation::Action, failure, true, None);
+        }
+        self.settle_command(index, Operation::Action);
+        self.emit(SagaEvent::StepFailed { attempt: self.answered(index, Operation::Action, epoch), failure: failure.clone() });
+        self.fail(failure);
+    }
+
+    fn on_action_unknown(&mut self, index: usize, failure: Failure, retry_after_ms: Option<u64>) {
+        let must_be_known = self.is_forward_only(index) || self.state.steps[index].kind == StepKind::Pivot;
+        if must_be_known {
+            self.note_exceeded_attempts(index);
+            self.retry_later(index, Operation::Action, failure, false, retry_after_ms);
+        } else if self.is_going_forward() && self.may_retry(index, Operation::Action, &failure) {
+            self.retry_later(index, Operation::Action, failure, false, retry_after_ms);
+        } else {
+            self.give_up(index, failure.clone());
+            self.fail(failure);
+        }
+    }
+
+    /// Whether plain retries still make sense: not once the saga is to be undone.
+    fn is_going_forward(&self) -> bool {
+        self.state.phase == Phase::Running && self.state.stop.is_none()
+    }
+
+    fn note_exceeded_attempts(&mut self, index: usize) {
+        let attempt = self.attempt(index, Operation::Action);
+        if attempt.epoch >= self.policy(index, Operation::Action).attempts && !self.state.steps[index].attempts_exceeded {
+            self.emit(SagaEvent::StepAttemptsExceeded { attempt });
+        }
+    }
+
+    /// Whether the action took effect will not be known.
+    pub(super) fn give_up(&mut self, index: usize, failure: Failure) {
+        self.settle_command(index, Operation::Action);
+        self.emit(SagaEvent::StepUnknown { attempt: self.attempt(index, Operation::Action), failure });
+    }
+
+    pub(super) fn retry_action(&mut self, index: usize) {
+        // A later attempt has the arguments of the first, so there is nothing that could fail.
+        let started = self.start_attempt(index, Operation::Action);
+        assert!(started.is_ok(), "the arguments of a call that was made are kept with it");
+    }
+
+    /// The saga cannot succeed any more: from now on, effects are undone.
+    pub(super) fn fail(&mut self, failure: Failure) {
+        if self.state.phase == Phase::Running {
+            let failure = self.state.stop.clone().unwrap_or(failure);
+            self.begin_compensation(failure);
+        }
+    }
+
+    /// The saga is not to succeed. A pivot in flight decides first.
+    pub(super) fn stop(&mut self, failure: Failure) {
+        if self.state.is_pivot_in_flight() {
+            if self.state.stop.is_none() {
+                self.emit(SagaEvent::SagaStopRequested { failure });
+            }
+        } else {
+            self.begin_compensation(failure);
+        }
+    }
+
+    fn begin_compensation(&mut self, failure: Failure) {
+        self.emit(SagaEvent::SagaCompensating { failure });
+        // Steps that wait for a retry are not tried again: what they may have done is undone. Steps in flight are waited for.
+        for index in 0..self.state.steps.len() {
+            if self.state.steps[index].state == StepState::InProgress
+                && let Attempt::Waiting { .. } = self.state.steps[index].action.attempt
+            {
+                let last = self.state.failures.iter().rev().find(|failed| failed.attempt.step == self.state.steps[index].id);
+                let failure = last.map_or_else(
+                    || Failure { code: codes::TIMEOUT.to_owned(), message: "the last attempt had no known outcome".to_owned() },
+                    |failed| failed.failure.clone(),
+                );
+                self.give_up(index, failure);
+            }
+        }
+    }
+}

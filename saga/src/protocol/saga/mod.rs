@@ -1,0 +1,57 @@
+//! The saga protocol.
+//!
+//! [`decide`] looks at a [`Definition`](crate::definition::Definition), the state of an instance and one input, and gives the events to
+//! write and the commands to perform once they are durable. [`InstanceState::apply`] is the only transition: the state is the fold of the
+//! events and of nothing else, so a restart, a test and the live orchestrator cannot disagree.
+//!
+//! ```text
+//!                    every step succeeded
+//!   RUNNING/WAITING ───────────────────────► COMPLETED
+//!        │  refused, unknown for good, timeout, cancelled: all of it only before the pivot
+//!        ▼               every effect undone            (nothing had to be undone)
+//!   COMPENSATING ─────────────────────────► COMPENSATED      FAILED
+//!        │  a compensation ran out of attempts
+//!        └────────────────────────────────► BLOCKED
+//! ```
+//!
+//! The rules that are not in the names:
+//! - *Unknown is never read as refused.* A step whose attempts ran out without an answer is compensated like one that succeeded.
+//! - *The pivot is the point of no return.* It starts when every compensatable step succeeded, also those of other branches, so that a
+//!   failure can never meet a pivot in flight. Where branches have a pivot each, they run one after the other: the first one decides,
+//!   the others are then retried like the steps behind it.
+//! - *A timeout or a cancellation that meets a pivot in flight waits for its outcome*, and is void if it succeeded.
+//! - *A known outcome is never thrown away.* All attempts of an operation have one idempotency key, so a success or a refusal counts for the
+//!   operation as long as it is live, whichever attempt it answers. Doubt about an older attempt is fenced.
+//! - *What was not sent had no effect.* A call waits in its queue until it is handed to its participant, and the time of its run counts from
+//!   then. Waiting uses up no attempt. A step of which no attempt was ever handed out is `FAILED` when the saga is to be undone: there is
+//!   nothing to undo. One attempt that may have been sent puts the step in doubt for good.
+//! - *Arguments are rendered once*, at the first attempt, and written with it.
+//!
+//! Upwards: `step.rs` and `event.rs`; `state.rs` with `apply.rs` and `check.rs`; `call.rs`; `planner.rs`, the working state of a decision;
+//! what follows from what in `forward.rs` and `compensate.rs`; the inputs in `reply.rs`, `time.rs` and `operate.rs`; `decide.rs`.
+
+mod apply;
+mod call;
+mod check;
+mod compensate;
+mod decide;
+mod describe;
+mod due;
+mod event;
+mod failures;
+mod forward;
+mod operate;
+mod planner;
+mod reply;
+mod state;
+mod step;
+#[cfg(test)]
+mod tests;
+mod time;
+
+pub use call::open_calls;
+pub use decide::decide;
+pub use event::SagaEvent;
+pub use failures::Failures;
+pub use state::{InstanceState, Phase};
+pub use step::{Attempt, Open, Progress, Settled, StepStatus};

@@ -1,0 +1,101 @@
+//! What participants say.
+
+use super::event::SagaEvent;
+use super::failures::bounded;
+use super::planner::Planner;
+use super::step::{Open, Settled};
+use crate::protocol::decision::Rejection;
+use sagamq_api::saga::{CallOutcome, Failure, Operation, StepAttempt, StepState};
+
+impl Planner<'_> {
+    /// Gives whether nothing is new about it.
+    pub(super) fn reply(&mut self, attempt: StepAttempt, outcome: CallOutcome, note: Option<Failure>) -> Result<bool, Rejection> {
+        let Some(index) = self.state.index_of(&attempt) else { return Err(Rejection::NoSuchStep { attempt }) };
+        let (operation, epoch) = (attempt.operation, attempt.epoch);
+        let status = &self.state.steps[index];
+        let progress = status.progress(operation);
+        let fenced = |reason: String| Err(Rejection::Fenced { attempt, reason });
+        if epoch == 0 || epoch > progress.epoch {
+            return fenced(format!("the last attempt is {}", progress.epoch));
+        }
+        let is_success = matches!(outcome, CallOutcome::Succeeded { .. });
+        if is_success && operation == Operation::Compensation && status.state == StepState::CompensationFailed {
+            self.undone_after_all(index, epoch);
+            return Ok(false);
+        }
+        if self.state.phase.is_at_rest() || status.live_operation() != Some(operation) {
+            let reason = format!("the step is {:?} and the saga {}", status.state, self.state.saga_state());
+            return if self.is_known(index, operation, &outcome) { Ok(true) } else { fenced(reason) };
+        }
+        let is_current = epoch == progress.epoch;
+        let is_open = is_current && progress.attempt.is_open();
+        let outcome = within_bounds(outcome);
+        match outcome {
+            // All attempts have one key, so what an older one did, or never will do, holds for all of them.
+            CallOutcome::Succeeded { .. } => self.on_outcome(index, operation, epoch, outcome, note.map(bounded)),
+            // A refused attempt of what must succeed is tried again; only the current one's refusal is news.
+            CallOutcome::Refused { .. } if !is_open && self.is_retried_when_refused(index, operation) => return Ok(true),
+            CallOutcome::Refused { .. } => self.on_outcome(index, operation, epoch, outcome, None),
+            // Doubt about an older attempt is none about the current one.
+            CallOutcome::Ongoing { .. } | CallOutcome::Unknown { .. } if !is_current => {
+                return fenced(format!("the current attempt is {}", progress.epoch));
+            }
+            // Before the next attempt a late word still ends the doubt, but late doubt is none the wiser.
+            CallOutcome::Ongoing { .. } | CallOutcome::Unknown { .. } if !is_open => return Ok(true),
+            CallOutcome::Ongoing { retry_after_ms } => {
+                let is_news = progress.attempt.open().is_some_and(|open| !open.is_waiting);
+                self.on_ongoing(index, operation, retry_after_ms);
+                return Ok(!is_news);
+            }
+            CallOutcome::Unknown { .. } => self.on_outcome(index, operation, epoch, outcome, None),
+        }
+        Ok(false)
+    }
+
+    /// The call could not be sent. Gives whether nothing is new about it.
+    pub(super) fn not_sent(&mut self, attempt: StepAttempt, failure: Failure) -> Result<bool, Rejection> {
+        let Some(index) = self.state.index_of(&attempt) else { return Err(Rejection::NoSuchStep { attempt }) };
+        let status = &self.state.steps[index];
+        let progress = status.progress(attempt.operation);
+        let is_live = progress.epoch == attempt.epoch && status.live_operation() == Some(attempt.operation);
+        match progress.attempt.open().filter(|_| is_live) {
+            Some(Open { is_waiting: false, is_handed_out: false, .. }) => {
+                self.emit(SagaEvent::StepNotSent { attempt, failure: bounded(failure) });
+                Ok(false)
+            }
+            _ => Ok(true),
+        }
+    }
+
+    /// A participant's word on an attempt, by operation.
+    pub(super) fn on_outcome(&mut self, index: usize, operation: Operation, epoch: u32, outcome: CallOutcome, note: Option<Failure>) {
+        match operation {
+            Operation::Action => self.on_action_outcome(index, epoch, outcome, note),
+            Operation::Compensation => self.on_compensation_outcome(index, epoch, outcome),
+        }
+    }
+
+    fn is_retried_when_refused(&self, index: usize, operation: Operation) -> bool {
+        operation == Operation::Compensation || self.is_forward_only(index)
+    }
+
+    /// Whether this is what the operation, or its last attempt, ended with.
+    fn is_known(&self, index: usize, operation: Operation, outcome: &CallOutcome) -> bool {
+        let said = match outcome {
+            CallOutcome::Succeeded { .. } => Settled::Succeeded,
+            CallOutcome::Refused { .. } => Settled::Refused,
+            CallOutcome::Unknown { .. } => Settled::Unknown,
+            CallOutcome::Ongoing { .. } => return false,
+        };
+        self.state.steps[index].progress(operation).settled == Some(said)
+    }
+}
+
+/// The outcome with what it says of a failure cut to what is kept.
+fn within_bounds(outcome: CallOutcome) -> CallOutcome {
+    match outcome {
+        CallOutcome::Refused { failure } => CallOutcome::Refused { failure: bounded(failure) },
+        CallOutcome::Unknown { failure, retry_after_ms } => CallOutcome::Unknown { failure: bounded(failure), retry_after_ms },
+        CallOutcome::Succeeded { .. } | CallOutcome::Ongoing { .. } => outcome,
+    }
+}

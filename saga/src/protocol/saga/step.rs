@@ -1,0 +1,194 @@
+//! One step of an instance, as the fold of its events.
+
+use crate::definition::{self, StepKind};
+use sagamq_api::saga::{Operation, StepState};
+use sagamq_api::{JsonText, StepId};
+
+/// A step of an instance.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StepStatus {
+    /// Its id.
+    pub id: StepId,
+    /// Where it stands relative to the pivot.
+    pub kind: StepKind,
+    /// Whether it has an effect that a compensation undoes.
+    pub has_compensation: bool,
+    /// Its state.
+    pub state: StepState,
+    /// How far its action is.
+    pub action: Progress,
+    /// How far its compensation is.
+    pub compensation: Progress,
+    /// What the action returned.
+    pub output: Option<JsonText>,
+    /// Whether its attempts ran out although it must be retried.
+    pub attempts_exceeded: bool,
+}
+
+/// How far one operation of a step is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// The current or last attempt, counted from 1; 0 if there was none.
+    pub epoch: u32,
+    /// What that attempt is doing.
+    pub attempt: Attempt,
+    /// How that attempt ended, as far as a reply said so: what a duplicate of it would say.
+    pub settled: Option<Settled>,
+    /// The arguments of all its attempts, while it is live: rendered once, so that no upgrade changes them under the same key.
+    pub arguments: Option<JsonText>,
+}
+
+/// What an attempt is doing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Attempt {
+    /// There is none, or it is over.
+    #[default]
+    None,
+    /// The participant is called.
+    Open(Open),
+    /// It is over and the next one waits.
+    Waiting {
+        /// When the next one is due, in milliseconds since 1970.
+        retry_at_ms: u64,
+    },
+}
+
+/// An attempt in progress. It waits in a queue (of its topic, or for a place and a connection to an HTTP service) until it is handed to the
+/// participant; the time of its run counts from then. Whether it was handed out is known outside, and told when it matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Open {
+    /// When it was decided, in milliseconds since 1970.
+    pub called_at_ms: u64,
+    /// How long a run may take, in milliseconds, whenever it begins.
+    pub timeout_ms: u64,
+    /// When it is given up if it was handed out as soon as it was decided; once its hand-out is known, when it is given up.
+    pub deadline_ms: u64,
+    /// When it is given up if it was not handed out by then.
+    pub queue_deadline_ms: Option<u64>,
+    /// Whether its hand-out is known.
+    pub is_handed_out: bool,
+    /// Whether the participant said that it works on, or the participant cannot be reached: the instance waits.
+    pub is_waiting: bool,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// With success.
+    Succeeded,
+    /// Refused by the participant.
+    Refused,
+    /// Without a known outcome.
+    Unknown,
+}
+
+impl Attempt {
+    /// Whether the participant is called now.
+    #[must_use]
+    pub const fn is_open(self) -> bool {
+        matches!(self, Self::Open(_))
+    }
+
+    /// The attempt in progress.
+    #[must_use]
+    pub const fn open(self) -> Option<Open> {
+        match self {
+            Self::Open(open) => Some(open),
+            Self::None | Self::Waiting { .. } => None,
+        }
+    }
+
+    /// When time alone changes it, in milliseconds since 1970.
+    #[must_use]
+    pub const fn due_ms(self) -> Option<u64> {
+        match self {
+            Self::None => None,
+            Self::Open(open) => Some(open.deadline_ms),
+            Self::Waiting { retry_at_ms } => Some(retry_at_ms),
+        }
+    }
+}
+
+impl Open {
+    /// Whether time alone may change it now. A call that is to be `withdrawn` is looked at at once.
+    pub(super) fn is_due(self, now_ms: u64, withdrawn: bool) -> bool {
+        let is_over = |at_ms: u64| at_ms <= now_ms;
+        is_over(self.deadline_ms) || (!self.is_handed_out && (withdrawn || self.queue_deadline_ms.is_some_and(is_over)))
+    }
+
+    /// When it is looked at next, after `now_ms`. As long as it waits in its queue that is once a run's time: a hand-out just after a look
+    /// is then known before its run is over.
+    pub(super) fn next_look_ms(self, now_ms: u64) -> u64 {
+        if self.is_handed_out || self.deadline_ms > now_ms {
+            return self.deadline_ms.min(self.queue_deadline_ms.filter(|&at_ms| at_ms > now_ms && !self.is_handed_out).unwrap_or(u64::MAX));
+        }
+        let timeout_ms = self.timeout_ms.max(1);
+        let looks = (now_ms - self.deadline_ms) / timeout_ms + 1;
+        let look_ms = self.deadline_ms.saturating_add(looks.saturating_mul(timeout_ms));
+        look_ms.min(self.queue_deadline_ms.filter(|&at_ms| at_ms > now_ms).unwrap_or(u64::MAX))
+    }
+}
+
+impl StepStatus {
+    pub(super) fn new(step: &definition::Step) -> Self {
+        Self {
+            id: step.id.clone(),
+            kind: step.kind,
+            has_compensation: step.compensation.is_some(),
+            state: StepState::Scheduled,
+            action: Progress::default(),
+            compensation: Progress::default(),
+            output: None,
+            attempts_exceeded: false,
+        }
+    }
+
+    /// The progress of one operation.
+    #[must_use]
+    pub fn progress(&self, operation: Operation) -> &Progress {
+        match operation {
+            Operation::Action => &self.action,
+            Operation::Compensation => &self.compensation,
+        }
+    }
+
+    pub(super) fn progress_mut(&mut self, operation: Operation) -> &mut Progress {
+        match operation {
+            Operation::Action => &mut self.action,
+            Operation::Compensation => &mut self.compensation,
+        }
+    }
+
+    /// The operation that is called or waits for its next attempt, if one does.
+    #[must_use]
+    pub fn live_operation(&self) -> Option<Operation> {
+        match self.state {
+            StepState::InProgress => Some(Operation::Action),
+            StepState::Compensating => Some(Operation::Compensation),
+            StepState::Scheduled
+            | StepState::Succeeded
+            | StepState::Failed
+            | StepState::Unknown
+            | StepState::Skipped
+            | StepState::Compensated
+            | StepState::CompensationFailed => None,
+        }
+    }
+
+    /// Whether it has succeeded or need not run.
+    pub(super) fn is_done(&self) -> bool {
+        matches!(self.state, StepState::Succeeded | StepState::Skipped)
+    }
+
+    /// When time alone changes the step, in milliseconds since 1970.
+    #[must_use]
+    pub fn due_ms(&self) -> Option<u64> {
+        self.live_operation().and_then(|operation| self.progress(operation).attempt.due_ms())
+    }
+
+    /// Whether the action may have had an effect that is not undone and has a compensation.
+    #[must_use]
+    pub fn needs_undoing(&self) -> bool {
+        self.has_compensation && matches!(self.state, StepState::Succeeded | StepState::Unknown)
+    }
+}

@@ -1,0 +1,171 @@
+//! Definitions by hand and an instance to drive: no YAML, no clock, jitter that always draws the longest wait.
+
+use crate::definition::{Call, Definition, RetryPolicy, Step, StepKind, Target};
+use crate::expression::Template;
+use crate::protocol::saga::{InstanceState, SagaEvent, StepStatus, decide};
+use crate::protocol::{Command, Decision, HandOut, Input, Recorded, Rejection, instance_id};
+use core::time::Duration;
+use sagamq_api::StepId;
+use sagamq_api::saga::{AttemptId, CallOutcome, Failure, Operation, SagaState, StepState};
+use serde_json::{Value, json};
+
+pub(super) fn id(name: &str) -> StepId {
+    name.parse().expect("legal")
+}
+
+pub(super) fn policy(attempts: u32) -> RetryPolicy {
+    let (initial, max) = (Duration::from_millis(100), Duration::from_millis(400));
+    RetryPolicy { initial, factor: 2.0, max, attempts, never_on: vec!["HOPELESS".to_owned()] }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "tests write the arguments in place")]
+pub(super) fn call(name: &str, arguments: Value, attempts: u32) -> Call {
+    Call {
+        target: Target::Topic("svc.commands".parse().expect("legal")),
+        name: name.to_owned(),
+        arguments: Template::compile(&arguments).expect("legal expressions"),
+        timeout: Duration::from_millis(1_000),
+        retry: policy(attempts),
+    }
+}
+
+pub(super) fn step(name: &str, after: &[usize], kind: StepKind) -> Step {
+    Step {
+        id: id(name),
+        after: after.to_vec(),
+        kind,
+        action: call(name, json!({}), 3),
+        compensation: (kind == StepKind::Compensatable).then(|| call(&format!("undo_{name}"), json!({}), 3)),
+        queue_timeout: None,
+    }
+}
+
+pub(super) fn definition(steps: Vec<Step>) -> Definition {
+    let key = Template::literal(json!("k"));
+    Definition { name: "test".parse().expect("legal"), version: 1, key, timeout: Some(Duration::from_secs(60)), steps, output: None }
+}
+
+/// a, b, c one after the other; `pivot` names the index of the pivot.
+pub(super) fn chain(pivot: Option<usize>) -> Definition {
+    let kind = |index: usize| match pivot {
+        Some(pivot) if index == pivot => StepKind::Pivot,
+        Some(pivot) if index > pivot => StepKind::Retriable,
+        _ => StepKind::Compensatable,
+    };
+    definition(vec![step("a", &[], kind(0)), step("b", &[0], kind(1)), step("c", &[1], kind(2))])
+}
+
+pub(super) fn failure(code: &str) -> Failure {
+    Failure { code: code.to_owned(), message: String::new() }
+}
+
+pub(super) fn done() -> CallOutcome {
+    CallOutcome::Succeeded { output: json!({"ok": true}).into() }
+}
+
+pub(super) fn refused() -> CallOutcome {
+    CallOutcome::Refused { failure: failure("NO") }
+}
+
+pub(super) fn unknown() -> CallOutcome {
+    CallOutcome::Unknown { failure: failure("LOST"), retry_after_ms: None }
+}
+
+/// An instance that is driven by hand. Every decision is replayed: the fold of all events must be the live state.
+pub(super) struct Run {
+    pub(super) definition: Definition,
+    pub(super) state: InstanceState,
+    pub(super) now_ms: u64,
+    pub(super) history: Vec<Recorded<SagaEvent>>,
+    pub(super) commands: Vec<Command>,
+}
+
+impl Run {
+    pub(super) fn start(definition: Definition) -> Self {
+        Self::start_with(definition, json!({}))
+    }
+
+    pub(super) fn start_with(definition: Definition, input: Value) -> Self {
+        let state = InstanceState::new(instance_id(3, &definition.name, "k", 1), &definition);
+        let mut run = Self { definition, state, now_ms: 1_000, history: Vec::new(), commands: Vec::new() };
+        run.input(Input::Start { key: "k".to_owned(), generation: 1, input: input.into() }).expect("a fresh instance starts");
+        run
+    }
+
+    /// Decides and applies; what is to be done is in `commands`, of this input only.
+    pub(super) fn input(&mut self, input: Input) -> Result<bool, Rejection> {
+        let Decision { events, commands, state, duplicate } = decide(&self.definition, &self.state, input, self.now_ms, &mut || 1.0)?;
+        for event in &events {
+            self.state.apply(&event.event, event.at_ms).expect("decided events are legal");
+            self.state.check().expect("and no state between them is impossible");
+        }
+        assert_eq!(self.state, state, "the decision's state is the fold of its events");
+        self.history.extend(events);
+        self.commands = commands;
+        Ok(duplicate)
+    }
+
+    pub(super) fn reply_to(&mut self, step: &str, operation: Operation, epoch: u32, outcome: CallOutcome) -> Result<bool, Rejection> {
+        self.input(Input::Reply { attempt: self.attempt(step, operation, epoch), outcome, note: None })
+    }
+
+    pub(super) fn attempt(&self, step: &str, operation: Operation, epoch: u32) -> AttemptId {
+        AttemptId { instance: self.state.head.id, step: id(step), item: None, operation, epoch }
+    }
+
+    /// A reply to the current attempt of the action.
+    pub(super) fn reply(&mut self, step: &str, outcome: CallOutcome) {
+        let epoch = self.step(step).action.epoch;
+        self.reply_to(step, Operation::Action, epoch, outcome).expect("the current attempt");
+    }
+
+    /// A reply to the current attempt of the compensation.
+    pub(super) fn undo_reply(&mut self, step: &str, outcome: CallOutcome) {
+        let epoch = self.step(step).compensation.epoch;
+        self.reply_to(step, Operation::Compensation, epoch, outcome).expect("the current attempt");
+    }
+
+    /// Moves the time to the next timer and lets it fire.
+    pub(super) fn tick(&mut self) {
+        self.now_ms = self.state.next_due_ms().expect("a timer is set").max(self.now_ms);
+        self.look(HandOut::Unknown);
+    }
+
+    /// Lets the timer fire; all calls in progress that are not known to be handed out are as said.
+    pub(super) fn look(&mut self, hand_out: HandOut) {
+        let hand_outs = self.state.unseen_calls().into_iter().map(|call| (call, hand_out)).collect();
+        self.input(Input::Timer { hand_outs }).expect("time always passes");
+    }
+
+    /// The step's last failure.
+    pub(super) fn last_failure(&self) -> &str {
+        self.state.failures.last().map_or("", |failed| failed.failure.code.as_str())
+    }
+
+    pub(super) fn step(&self, name: &str) -> &StepStatus {
+        &self.state.steps[self.state.step_index(&id(name)).expect("a step of the test")]
+    }
+
+    pub(super) fn step_state(&self, name: &str) -> StepState {
+        self.step(name).state
+    }
+
+    pub(super) fn saga_state(&self) -> SagaState {
+        self.state.saga_state()
+    }
+
+    /// Names of what the last input calls, for example `a` or `undo_a`.
+    pub(super) fn called(&self) -> Vec<&str> {
+        let mut names = Vec::new();
+        for command in &self.commands {
+            if let Command::Call(command) = command {
+                names.push(command.call.call.as_str());
+            }
+        }
+        names
+    }
+
+    pub(super) fn count(&self, matches: impl Fn(&SagaEvent) -> bool) -> usize {
+        self.history.iter().filter(|recorded| matches(&recorded.event)).count()
+    }
+}

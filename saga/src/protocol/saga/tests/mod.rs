@@ -1,0 +1,11 @@
+//! Tests of the protocol: a case each, and whole runs against random participants.
+
+mod backward;
+mod early;
+mod fixture;
+mod forward;
+mod impossible;
+mod pivot;
+mod properties;
+mod queued;
+mod replies;

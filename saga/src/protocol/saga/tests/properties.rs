@@ -1,0 +1,389 @@
+//! Whole runs: random graphs, a random pivot, participants that refuse, stay silent, answer late, twice and out of order, and restarts.
+//!
+//! The oracle is the participants' own books. They keep the barrier's rules: an action runs once, a compensation that comes before its
+//! action makes that action a no-op. Whatever the messages do, the books must fit the outcome that the saga claims.
+
+use super::fixture::*;
+use crate::definition::{Definition, StepKind};
+use crate::protocol::saga::{InstanceState, Phase, SagaEvent, decide, open_calls};
+use crate::protocol::{CallCommand, Command, HandOut, Input, Rejection, Verb, instance_id};
+use proptest::prelude::*;
+use sagamq_api::JsonText;
+use sagamq_api::saga::{AttemptId, Call, CallOutcome, Operation, StepState};
+use sagamq_broker::env::Random;
+use serde_json::json;
+
+/// What becomes of one call.
+#[derive(Clone, Copy, Debug)]
+enum Fate {
+    Answered,
+    AnsweredTwice,
+    LostBefore,
+    LostAfter,
+    UnknownBefore,
+    UnknownAfter,
+    Ongoing,
+    /// Unknown first, and long after the attempt's end the word.
+    AnsweredLate,
+    /// A success whose output cannot be kept.
+    AnsweredAtLength,
+}
+
+const FATES: [Fate; 9] = [
+    Fate::Answered,
+    Fate::AnsweredTwice,
+    Fate::LostBefore,
+    Fate::LostAfter,
+    Fate::UnknownBefore,
+    Fate::UnknownAfter,
+    Fate::Ongoing,
+    Fate::AnsweredLate,
+    Fate::AnsweredAtLength,
+];
+
+/// One step's participant and its books.
+#[derive(Clone, Debug, Default)]
+struct Books {
+    refuses: bool,
+    /// Refusals of attempts of a step behind the pivot, and of a compensation, before it takes effect.
+    refusals_left: u32,
+    undo_refusals_left: u32,
+    applied: bool,
+    undone: bool,
+    undo_seen: bool,
+}
+
+impl Books {
+    fn act(&mut self, call: &Call, is_retriable: bool) -> CallOutcome {
+        match call.attempt.operation {
+            Operation::Action if self.applied || self.undo_seen => done(),
+            Operation::Action if is_retriable && self.refusals_left > 0 => {
+                self.refusals_left -= 1;
+                refused()
+            }
+            Operation::Action if self.refuses && !is_retriable => refused(),
+            Operation::Action => {
+                self.applied = true;
+                done()
+            }
+            Operation::Compensation if self.undo_refusals_left > 0 => {
+                self.undo_refusals_left -= 1;
+                refused()
+            }
+            Operation::Compensation => {
+                self.undo_seen = true;
+                self.undone = self.applied;
+                done()
+            }
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Message {
+    Call(Box<Call>),
+    Reply { call: Box<Call>, outcome: CallOutcome },
+}
+
+struct World {
+    run: Run,
+    books: Vec<Books>,
+    messages: Vec<Message>,
+    random: Random,
+    chaos: f64,
+    /// Words that come at any later time.
+    late: Vec<(Call, CallOutcome)>,
+    /// Calls that were handed out, with the time: the queue's marks.
+    handed_out: Vec<(AttemptId, u64)>,
+    /// Whether the participants are away: nothing is handed out.
+    away: bool,
+}
+
+fn random_definition(steps: usize, has_pivot: bool, random: &mut Random) -> Definition {
+    let below = |random: &mut Random, bound: usize| usize::try_from(random.next_u64() % bound as u64).expect("below the bound");
+    let pivot = has_pivot.then(|| below(random, steps));
+    let mut kinds: Vec<StepKind> = Vec::new();
+    let mut list = Vec::new();
+    for index in 0..steps {
+        let after: Vec<usize> = (0..index).filter(|_| random.fraction() < 0.4).collect();
+        let is_behind = after.iter().any(|&before| kinds[before] != StepKind::Compensatable);
+        let kind = match pivot {
+            Some(pivot) if pivot == index => StepKind::Pivot,
+            Some(_) if is_behind => StepKind::Retriable,
+            _ => StepKind::Compensatable,
+        };
+        kinds.push(kind);
+        let mut step = step(&format!("s{index}"), &after, kind);
+        if random.fraction() < 0.1 {
+            step.compensation = None;
+        }
+        list.push(step);
+    }
+    definition(list)
+}
+
+impl World {
+    fn new(steps: usize, has_pivot: bool, chaos: f64, seed: u64) -> Self {
+        let mut random = Random::from_seed(seed);
+        let definition = random_definition(steps, has_pivot, &mut random);
+        let books = (0..steps).map(|_| Books {
+            refuses: random.fraction() < 0.15,
+            refusals_left: (random.next_u64() % 6) as u32,
+            undo_refusals_left: if random.fraction() < 0.1 { u32::MAX } else { (random.next_u64() % 3) as u32 },
+            ..Books::default()
+        });
+        let books = books.collect();
+        let run = Run::start(definition);
+        let mut world = Self { run, books, messages: Vec::new(), random, chaos, late: Vec::new(), handed_out: Vec::new(), away: false };
+        world.take_commands();
+        world
+    }
+
+    fn take_commands(&mut self) {
+        for command in core::mem::take(&mut self.run.commands) {
+            match command {
+                Command::Call(command) => {
+                    self.check_call(&command);
+                    self.messages.push(Message::Call(Box::new(command.call)));
+                }
+                // Delivered again: the participants hold their books, so that is only another call.
+                Command::Postpone { .. } => {}
+                Command::Settle { attempt, .. } => self.messages.retain(|message| match message {
+                    Message::Call(call) => call.attempt != attempt,
+                    Message::Reply { .. } => true,
+                }),
+            }
+        }
+    }
+
+    /// What must hold whenever a participant is called.
+    fn check_call(&self, command: &CallCommand) {
+        let state = &self.run.state;
+        let index = state.index_of(&command.call.attempt.clone().within()).expect("a step of the definition");
+        match command.call.attempt.operation {
+            Operation::Action => {
+                let after = &self.run.definition.steps[index].after;
+                assert!(after.iter().all(|&before| state.steps[before].state == StepState::Succeeded), "a step starts after its own");
+            }
+            Operation::Compensation => {
+                assert!(!state.is_past_pivot(), "nothing is undone past the pivot");
+                for dependent in dependents(&self.run.definition, index) {
+                    let status = &state.steps[dependent];
+                    let is_clear = !status.has_compensation
+                        || matches!(status.state, StepState::Compensated | StepState::Failed | StepState::Scheduled | StepState::Skipped);
+                    assert!(is_clear, "{} is undone before {}, which depends on it", command.call.attempt, status.id);
+                }
+            }
+        }
+    }
+
+    /// One thing happens. Returns false when nothing can happen any more.
+    fn happen(&mut self) -> bool {
+        if self.random.fraction() < 0.05 {
+            self.restart();
+        }
+        if self.random.fraction() < 0.01 && self.run.input(Input::Operate(Verb::Cancel { reason: String::new() })).is_ok() {
+            self.take_commands();
+        }
+        if self.random.fraction() < 0.02 {
+            self.away = !self.away;
+        }
+        if self.random.fraction() < 0.1
+            && let Some((call, outcome)) = self.late.pop()
+        {
+            self.messages.push(Message::Reply { call: Box::new(call), outcome });
+        }
+        let is_stuck = self.away && self.messages.iter().all(|message| matches!(message, Message::Call(_)));
+        let ticks = self.messages.is_empty() || is_stuck || self.random.fraction() < 0.15;
+        if ticks && let Some(look_ms) = self.next_look_ms() {
+            self.run.now_ms = look_ms;
+            self.look();
+            return true;
+        }
+        if self.messages.is_empty() {
+            self.messages.extend(self.late.pop().map(|(call, outcome)| Message::Reply { call: Box::new(call), outcome }));
+            return !self.messages.is_empty();
+        }
+        let at = usize::try_from(self.random.next_u64() % self.messages.len() as u64).expect("an index");
+        match self.messages.swap_remove(at) {
+            call @ Message::Call(_) if self.away => self.messages.push(call),
+            Message::Call(call) => {
+                self.handed_out.push((call.attempt.clone(), self.run.now_ms));
+                self.deliver(&call);
+            }
+            Message::Reply { call, outcome } => self.answer(&call, outcome),
+        }
+        true
+    }
+
+    /// When the lane would look at the instance.
+    fn next_look_ms(&self) -> Option<u64> {
+        let (state, now_ms) = (&self.run.state, self.run.now_ms);
+        if state.is_due(now_ms) && self.run.history.last().is_none_or(|last| last.at_ms == now_ms) {
+            return Some(now_ms);
+        }
+        state.next_look_ms(now_ms).map(|at_ms| at_ms.max(now_ms + 1))
+    }
+
+    /// Time passes, with what the queue's marks say.
+    fn look(&mut self) {
+        let known = |call: &AttemptId| {
+            self.handed_out.iter().find(|(seen, _)| seen == call).map_or(HandOut::Never, |(_, at_ms)| HandOut::At(*at_ms))
+        };
+        let hand_outs = self
+            .run
+            .state
+            .unseen_calls()
+            .into_iter()
+            .map(|call| {
+                let hand_out = known(&call);
+                (call, hand_out)
+            })
+            .collect();
+        self.run.input(Input::Timer { hand_outs }).expect("time always passes");
+        for command in &self.run.commands {
+            if let Command::Settle { attempt, unseen: true, .. } = command {
+                assert!(!self.handed_out.iter().any(|(seen, _)| seen == attempt), "what was handed out is not settled as unseen");
+            }
+        }
+        self.take_commands();
+    }
+
+    fn deliver(&mut self, call: &Call) {
+        let index = self.run.state.step_index(&call.attempt.step).expect("a step of the definition");
+        let is_retriable = self.run.definition.steps[index].kind == StepKind::Retriable;
+        let fate = if self.random.fraction() < self.chaos {
+            FATES[usize::try_from(self.random.next_u64() % FATES.len() as u64).expect("an index")]
+        } else {
+            Fate::Answered
+        };
+        let mut reply = |outcome| self.messages.push(Message::Reply { call: Box::new(call.clone()), outcome });
+        let books = &mut self.books[index];
+        match fate {
+            Fate::Answered => reply(books.act(call, is_retriable)),
+            Fate::AnsweredTwice => {
+                let outcome = books.act(call, is_retriable);
+                reply(outcome.clone());
+                reply(outcome);
+            }
+            Fate::LostBefore => {}
+            Fate::LostAfter => drop(books.act(call, is_retriable)),
+            Fate::UnknownBefore => reply(unknown()),
+            Fate::UnknownAfter => {
+                let _ = books.act(call, is_retriable);
+                reply(unknown());
+            }
+            Fate::AnsweredLate => {
+                reply(unknown());
+                let outcome = books.act(call, is_retriable);
+                self.late.push((call.clone(), outcome));
+            }
+            Fate::AnsweredAtLength => match books.act(call, is_retriable) {
+                CallOutcome::Succeeded { .. } => reply(CallOutcome::Succeeded { output: JsonText::null() }),
+                other => reply(other),
+            },
+            Fate::Ongoing => {
+                reply(CallOutcome::Ongoing { retry_after_ms: None });
+                reply(books.act(call, is_retriable));
+            }
+        }
+    }
+
+    fn answer(&mut self, call: &Call, outcome: CallOutcome) {
+        let reply = Input::Reply { attempt: call.attempt.clone(), outcome, note: None };
+        let was_at_rest = self.run.state.phase.is_at_rest();
+        let before = self.run.history.len();
+        match self.run.input(reply.clone()) {
+            Ok(_) => {
+                let is_unblocked = self.run.history[before..].iter().any(|recorded| recorded.event == SagaEvent::SagaUnblocked);
+                let is_quiet = self.run.commands.is_empty() && self.run.history.len() == before;
+                assert!(!was_at_rest || is_quiet || is_unblocked, "nothing follows the end but the late success of what blocked");
+                self.take_commands();
+                let after = self.run.history.len();
+                // At once again: applied already, or fenced because it started the next attempt; never applied twice.
+                assert!(matches!(self.run.input(reply), Ok(true) | Err(Rejection::Fenced { .. })));
+                assert_eq!(self.run.history.len(), after);
+            }
+            Err(Rejection::Fenced { .. }) => {}
+            Err(other) => panic!("a reply was rejected: {other}"),
+        }
+    }
+
+    /// A crash: the state is folded again, and calls in progress are made again.
+    fn restart(&mut self) {
+        let mut folded = InstanceState::new(self.run.state.head.id, &self.run.definition);
+        for event in &self.run.history {
+            folded.apply(&event.event, event.at_ms).expect("a history can be replayed");
+            folded.check().expect("no state of it is impossible");
+        }
+        assert_eq!(folded, self.run.state, "the fold is the state");
+        self.run.state = folded;
+        for command in open_calls(&self.run.definition, &self.run.state) {
+            // A command record is in its topic still; a call over HTTP that may have been sent is made again.
+            let call = Message::Call(Box::new(command.call));
+            if !self.messages.contains(&call) {
+                self.messages.push(call);
+            }
+        }
+    }
+
+    fn run_to_the_end(&mut self) {
+        for round in 0..40_000 {
+            // An outage ends at last.
+            self.away = self.away && round < 2_000;
+            if !self.happen() {
+                break;
+            }
+        }
+        assert!(self.run.state.phase.is_at_rest(), "the saga ends: {:?}", self.run.state);
+        assert!(self.messages.is_empty(), "late messages were delivered as well");
+        self.restart();
+        self.check_books();
+    }
+
+    fn check_books(&self) {
+        let state = &self.run.state;
+        for (step, books) in state.steps.iter().zip(&self.books) {
+            let in_effect = books.applied && !books.undone;
+            match state.phase {
+                Phase::Completed => assert!(in_effect, "{} is in effect in a completed saga", step.id),
+                Phase::Compensated => assert!(!in_effect || !step.has_compensation, "{} is undone: {state:?}", step.id),
+                Phase::Failed => assert!(!(books.applied && step.has_compensation), "{} had no effect: {state:?}", step.id),
+                Phase::Blocked => assert!(!state.is_past_pivot(), "only compensations get stuck here"),
+                Phase::New | Phase::Running | Phase::Compensating => unreachable!("it is at rest"),
+            }
+            let may_be_left = step.state == StepState::CompensationFailed || state.phase == Phase::Blocked;
+            assert!(state.phase == Phase::Completed || may_be_left || !(in_effect && step.has_compensation), "{} leaks", step.id);
+        }
+        let is_stuck = state.steps.iter().any(|step| step.state == StepState::CompensationFailed);
+        assert_eq!(state.phase == Phase::Blocked, is_stuck, "blocked says that a compensation failed");
+    }
+}
+
+fn dependents(definition: &Definition, index: usize) -> Vec<usize> {
+    let mut found = vec![index];
+    for (later, step) in definition.steps.iter().enumerate().skip(index + 1) {
+        if step.after.iter().any(|before| found.contains(before)) {
+            found.push(later);
+        }
+    }
+    found.split_off(1)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 3_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_run_ends_and_the_books_fit_its_outcome(steps in 1_usize..8, has_pivot: bool, chaos in 0.0..0.9_f64, seed: u64) {
+        World::new(steps, has_pivot, chaos, seed).run_to_the_end();
+    }
+
+    #[test]
+    fn the_same_input_gives_the_same_decision(steps in 1_usize..8, seed: u64) {
+        let definition = random_definition(steps, true, &mut Random::from_seed(seed));
+        let state = InstanceState::new(instance_id(1, &definition.name, "k", 1), &definition);
+        let start = || Input::Start { key: "k".to_owned(), generation: 1, input: json!({}).into() };
+        let decided = |seed| decide(&definition, &state, start(), 5, &mut { let mut random = Random::from_seed(seed); move || random.fraction() });
+        prop_assert_eq!(decided(seed), decided(seed));
+    }
+}

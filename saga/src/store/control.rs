@@ -1,0 +1,86 @@
+//! What every lane needs and none owns: the published definitions, in the commits of one shard. A node that has no part in that shard would
+//! follow its commits; here, opening reads what they led to, and publishing writes the next one.
+
+use super::codec::{CodecError, decode, encode};
+use super::error::StoreError;
+use super::keys::SagaKey;
+use core::ops::ControlFlow;
+use sagamq_api::{Fault, SagaName};
+use sagamq_broker::{Broker, ShardEmbedder, SubmitError, WriteError};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+/// The shard that holds them.
+const CONTROL_SHARD: u16 = 0;
+
+/// A definition as it is stored. What runs is the stored form of what was compiled when it was published; its text is for people and
+/// is never compiled again, so that a later rule of the linter cannot stop a saga that runs.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StoredDefinition {
+    pub(crate) name: SagaName,
+    pub(crate) version: u32,
+    /// The text, see [`crate::dsl::canonical`].
+    pub(crate) source: String,
+    pub(crate) published_at_ms: u64,
+    /// What the linter found when it was published.
+    pub(crate) warnings: Vec<Fault>,
+    /// What runs, see [`crate::definition::load`].
+    pub(crate) executable: Box<RawValue>,
+}
+
+/// What lies under the key of a definition. One that cannot be read is no reason not to open.
+#[derive(Debug)]
+pub(crate) struct FoundDefinition {
+    pub(crate) name: SagaName,
+    pub(crate) version: u32,
+    pub(crate) stored: Result<StoredDefinition, CodecError>,
+}
+
+impl From<StoredDefinition> for FoundDefinition {
+    fn from(stored: StoredDefinition) -> Self {
+        Self { name: stored.name.clone(), version: stored.version, stored: Ok(stored) }
+    }
+}
+
+/// The durable definitions. Reading blocks on storage.
+#[derive(Clone, Debug)]
+pub(crate) struct ControlStore(ShardEmbedder);
+
+impl ControlStore {
+    pub(crate) fn of(broker: &Broker) -> Self {
+        Self(broker.embedder(CONTROL_SHARD))
+    }
+
+    pub(crate) fn definitions(&self) -> Result<Vec<FoundDefinition>, StoreError> {
+        let mut found = Vec::new();
+        self.0.scan(&SagaKey::definitions(), None, &mut |key, value| {
+            match SagaKey::definition(key) {
+                Some((name, version)) => found.push(FoundDefinition { name, version, stored: decode(value) }),
+                None => tracing::error!(?key, "a key among the saga definitions cannot be read and is left out"),
+            }
+            ControlFlow::Continue(())
+        })?;
+        Ok(found)
+    }
+
+    /// What is published under a version, readable or not.
+    pub(crate) fn definition(&self, name: &SagaName, version: u32) -> Result<Option<FoundDefinition>, StoreError> {
+        let bytes = self.0.get(&SagaKey::Definition(name, version).encode())?;
+        Ok(bytes.map(|bytes| FoundDefinition { name: name.clone(), version, stored: decode(&bytes) }))
+    }
+
+    /// Writes a definition; durable when it returns.
+    ///
+    /// # Errors
+    /// When the commit did not become durable, as far as it is known.
+    pub(crate) async fn put(&self, definition: &StoredDefinition) -> Result<(), WriteError> {
+        let mut commit = self.0.begin();
+        commit.put(&SagaKey::Definition(&definition.name, definition.version).encode(), encode(definition));
+        match self.0.submit(commit).await {
+            Ok(submitted) => submitted.durable().await,
+            Err(SubmitError::Write(error)) => Err(error),
+            Err(SubmitError::HandedOut) => unreachable!("the commit settles nothing"),
+        }
+    }
+}
