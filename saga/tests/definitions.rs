@@ -44,6 +44,27 @@ async fn completes(node: &Node, id: uuid::Uuid) {
 }
 
 #[tokio::test]
+async fn a_publisher_that_goes_away_while_its_version_is_written_leaves_it_published() {
+    let storage = CrashStorage::new();
+    let node = Node::open(Arc::new(storage.clone())).await.expect("fresh storage opens");
+    for version in 1..=20 {
+        let text = ORDER.replace("version: 1", &format!("version: {version}"));
+        let mut key = vec![0, 0];
+        key.extend_from_slice(&SagaKey::Definition(&"order".parse().expect("legal"), version).encode());
+        {
+            let mut publishing = core::pin::pin!(node.sagas.publish(&text));
+            // Its future is polled until the version lies in the storage, and never again.
+            while storage.get(Family::Saga, &key).expect("it reads").is_none() && futures_util::poll!(&mut publishing).is_pending() {
+                tokio::task::yield_now().await;
+            }
+        }
+        let (known, is_new) = node.sagas.publish(&text).await.expect("the version is published with this text");
+        assert!(!is_new && known.version == version);
+    }
+    node.close().await;
+}
+
+#[tokio::test]
 async fn a_text_that_the_linter_refuses_by_now_runs_on_and_keeps_its_version() {
     let storage = CrashStorage::new();
     let node = Node::open(Arc::new(storage.clone())).await.expect("fresh storage opens");
