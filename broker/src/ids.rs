@@ -35,6 +35,9 @@ pub struct GroupKey {
 }
 
 impl ShardId {
+    /// The shard that has the format, the secret, and the catalogue of topics and groups.
+    pub const CONTROL: Self = Self(0);
+
     /// The shard that owns this partition of every topic, among so many shards.
     ///
     /// # Panics

@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod bench_compare;
 pub mod bench_log;
+pub mod bench_open;
 pub mod memory;
 pub mod server;
 

@@ -1,7 +1,11 @@
 //! The broker's one door: one method an operation. What is above it is transport.
 
+mod assemble;
+mod catalogue;
+mod format;
 mod held;
 mod open;
+mod open_error;
 mod parameter;
 mod produce;
 mod queue;
@@ -9,7 +13,7 @@ mod read;
 mod topics;
 
 pub use held::Held;
-pub use open::OpenError;
+pub use open_error::OpenError;
 pub use parameter::ParameterError;
 pub use produce::{NewRecord, ProduceError, Produced};
 pub use queue::{
@@ -20,19 +24,17 @@ pub use read::{ReadRequestError, Records};
 pub use topics::{CreateTopicError, TopicError};
 
 use crate::env::{Clock, Random};
-use crate::ids::{PartitionKey, ShardId, TopicId};
+use crate::ids::{PartitionKey, ShardId};
 use crate::liveness::Liveness;
 use crate::log::budget::ReadMemory;
 use crate::log::tail::TailMemory;
 use crate::metrics::Metrics;
 use crate::shard::commit::WriteError;
-use crate::shard::committer::WriteStop;
 use crate::shard::input::{Input, ShardHandle};
+use crate::shard::write_stop::WriteStops;
 use crate::storage::Storage;
 use crate::topic::Catalog;
 use core::time::Duration;
-use prometheus_client::registry::Registry;
-use sagamq_api::PartitionId;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -82,7 +84,7 @@ pub(crate) struct Inner {
     /// Signs receipts.
     pub(crate) secret: [u8; 32],
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) write_stop: WriteStop,
+    pub(crate) write_stops: WriteStops,
     pub(crate) liveness: Liveness,
     /// The bound on bytes that are not durable, one permit a byte.
     pub(crate) staged_bytes: Arc<Semaphore>,
@@ -109,20 +111,6 @@ impl core::fmt::Debug for Broker {
 }
 
 impl Broker {
-    /// Opens what `storage` holds, or makes a new data directory of it, and starts. Metrics go into `registry`.
-    ///
-    /// # Errors
-    /// When the data is of another format or damaged, or storage fails.
-    pub fn open(
-        storage: Arc<dyn Storage>,
-        config: BrokerConfig,
-        clock: Arc<dyn Clock>,
-        random: Random,
-        registry: &mut Registry,
-    ) -> Result<Self, OpenError> {
-        open::open(storage, config, clock, random, Metrics::register(registry)).map(|inner| Self(Arc::new(inner)))
-    }
-
     /// Number of shards of the data directory.
     #[must_use]
     pub fn shards(&self) -> u16 {
@@ -141,10 +129,13 @@ impl Broker {
         self.0.random.lock().unwrap_or_else(PoisonError::into_inner).fork()
     }
 
-    /// Why writes are stopped, if they are. Reads go on.
+    /// Which shards write no more, and why, if there are any. Reads go on.
     #[must_use]
-    pub fn writes_stopped(&self) -> Option<&str> {
-        self.0.write_stop.reason()
+    pub fn writes_stopped(&self) -> Option<String> {
+        let stopped: Vec<_> = self.0.write_stops.all().collect();
+        let (_, reason) = stopped.first()?;
+        let shards: Vec<String> = stopped.iter().map(|(shard, _)| shard.0.to_string()).collect();
+        Some(format!("{reason} (shards {} of {})", shards.join(", "), self.shards()))
     }
 
     /// Whether all parts of the server live. Whatever stands on the broker attaches its own tasks with [`Liveness::guard`]; whoever runs
@@ -203,16 +194,12 @@ impl Broker {
 }
 
 impl Inner {
-    fn shards_count(&self) -> u16 {
+    pub(crate) fn shards_count(&self) -> u16 {
         u16::try_from(self.shards.len()).expect("a data directory has at most 256 shards")
     }
 
     pub(crate) fn shard(&self, shard: ShardId) -> &ShardHandle {
         &self.shards[usize::from(shard.0)]
-    }
-
-    pub(crate) fn partition_key(&self, topic: TopicId, partition: u32) -> PartitionKey {
-        PartitionKey::of(topic, PartitionId(partition), self.shards_count())
     }
 
     /// Asks the shard of a partition.

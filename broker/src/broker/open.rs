@@ -1,120 +1,106 @@
-//! Opening a data directory: its format, its catalogue, every partition and every group; then the tasks start.
+//! Opening a data directory: its format, then every shard by itself and side by side, then the catalogue; then the tasks start.
+//!
+//! What is to be changed at an open is changed by the first commits of the shards: the format of a directory that is made now, and
+//! what topics and groups left behind that were removed from the catalogue just before a crash.
 
-use crate::broker::{BrokerConfig, Inner};
+use crate::broker::assemble::assemble_group;
+use crate::broker::catalogue::StoredCatalogue;
+use crate::broker::format::Format;
+use crate::broker::open_error::OpenError;
+use crate::broker::{Broker, BrokerConfig, Inner};
 use crate::dedup::Buckets;
 use crate::env::{Clock, Random};
-use crate::group::queue::{DecodeError, QueuePolicy, QueueState, QueueView};
-use crate::ids::{GroupId, GroupKey, PartitionKey, ShardId, TopicId};
+use crate::group::queue::QueueState;
+use crate::ids::{GroupKey, ShardId, TopicId};
 use crate::liveness::Liveness;
 use crate::log::budget::ReadMemory;
 use crate::log::owned::OwnedLog;
-use crate::log::recovery::{RecoveryError, recover};
 use crate::log::tail::TailMemory;
-use crate::log::work::WorkSet;
-use crate::metrics::{GroupLabel, Metrics};
-use crate::shard::committer::{self, STAGED_COMMITS_MAX, WriteStop};
+use crate::metrics::Metrics;
+use crate::shard::catalogue::topic_deletion;
+use crate::shard::commit::{Commit, WriteError};
+use crate::shard::committer::{self, CommitterParts, STAGED_COMMITS_MAX};
 use crate::shard::input::ShardHandle;
-use crate::shard::queues::slot::{DeadLetterTarget, Slot};
+use crate::shard::queues::slot::Slot;
+use crate::shard::recovery::{FoundShard, ShardError, recover};
 use crate::shard::task::{CoreParts, Shard};
-use crate::storage::keys::{CLOCK_MARK_STEP_MS, MetaKey};
-use crate::storage::{Direction, Durability, Family, Mutation, Storage, StorageError};
-use crate::topic::{Catalog, Group, GroupEntry, GroupPartition, NextIds, Topic, TopicEntry};
-use bytes::Bytes;
-use core::ops::{ControlFlow, Range};
-use sagamq_api::{Offset, PartitionId};
-use serde::de::DeserializeOwned;
+use crate::shard::write_stop::WriteStops;
+use crate::storage::{Family, Mutation, Storage};
+use crate::topic::{Catalog, Topic};
+use prometheus_client::registry::Registry;
+use sagamq_api::{Offset, TopicName};
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Version of everything on disk.
-const FORMAT_VERSION: u32 = 2;
+/// Most threads that look at shards: they wait for the disk more than they compute.
+const THREADS_MAX: usize = 8;
 
-/// Most shards of a data directory.
-const SHARDS_MAX: u16 = 256;
-
-/// Why a data directory cannot be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// The number of shards is out of range.
-    #[error("`shards` is {0}, allowed is 1 to {SHARDS_MAX}")]
-    Shards(u16),
-    /// The data was written by a newer version.
-    #[error("the data directory has format version {found}, this sagamq reads up to {FORMAT_VERSION}: start a newer sagamq on it")]
-    NewerFormat {
-        /// Version of the data.
-        found: u32,
-    },
-    /// The data was written by an older version whose format is not read any more.
-    #[error(
-        "the data directory has format version {found}, this sagamq reads {FORMAT_VERSION}: start the older sagamq on it, or choose a \
-         new directory"
-    )]
-    OlderFormat {
-        /// Version of the data.
-        found: u32,
-    },
-    /// Something that was stored cannot be understood.
-    #[error("the data directory is damaged: {0}; restore it from a backup")]
-    Damaged(String),
-    /// A partition cannot be opened.
-    #[error("the data directory is damaged: {0}; restore it from a backup")]
-    Partition(#[from] RecoveryError),
-    /// A group's state cannot be read.
-    #[error("the data directory is damaged: state of group {group} in partition {partition}: {reason}; restore it from a backup")]
-    Group {
-        /// Id of the group.
-        group: u32,
-        /// Number of the partition.
-        partition: PartitionId,
-        /// What is wrong.
-        reason: DecodeError,
-    },
-    /// The device failed.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
-    /// No thread could be started.
-    #[error("the committer's thread cannot be started: {0}")]
-    Thread(#[from] std::io::Error),
+impl Broker {
+    /// Opens what `storage` holds, or makes a new data directory of it, and starts. Metrics go into `registry`.
+    ///
+    /// # Errors
+    /// When the data is of another format or damaged, or storage fails.
+    pub fn open(
+        storage: Arc<dyn Storage>,
+        config: BrokerConfig,
+        clock: Arc<dyn Clock>,
+        random: Random,
+        registry: &mut Registry,
+    ) -> Result<Self, OpenError> {
+        open(storage, config, clock, random, Metrics::register(registry)).map(|inner| Self(Arc::new(inner)))
+    }
 }
 
-pub(super) fn open(
+fn open(
     storage: Arc<dyn Storage>,
     config: BrokerConfig,
     clock: Arc<dyn Clock>,
     mut random: Random,
     metrics: Metrics,
 ) -> Result<Inner, OpenError> {
-    let format = Format::load_or_create(&*storage, &config, &mut random)?;
-    clock.not_before(newest_time(&*storage, format.shards)?);
+    let stored = Format::load(&*storage)?;
+    let is_new = stored.is_none();
+    let format = stored.map_or_else(|| Format::new(config.shards, &mut random), Ok)?;
+    let found = find_shards(&*storage, format.shards)?;
+    if is_new && found.iter().any(|shard| shard.last_commit > 0) {
+        return Err(OpenError::Damaged("its format entry is gone".to_owned()));
+    }
+    // The clock may have been set back since.
+    clock.not_before(found.iter().map(|shard| shard.time_ms).max().unwrap_or(0));
     let tail_memory = TailMemory::new(config.tail_bytes_max);
-    let mut loaded = Loaded::load(&*storage, &tail_memory, format.shards)?;
-    loaded.sweep(&*storage, format.shards)?;
+    let last_commits = found.iter().map(|shard| shard.last_commit).collect();
+    let mut loaded = Loaded::load(&*storage, found, &tail_memory, format.shards)?;
+    if is_new {
+        loaded.shards[usize::from(ShardId::CONTROL.0)].first_commit.push(format.put());
+    }
     let metrics = Arc::new(metrics);
     let (staged, to_commit) = mpsc::channel(STAGED_COMMITS_MAX);
-    let write_stop = WriteStop::default();
+    let write_stops = WriteStops::new(format.shards);
     let liveness = Liveness::default();
     let life = liveness.guard("the committer");
-    let committer = committer::spawn(Arc::clone(&storage), to_commit, write_stop.clone(), Arc::clone(&metrics), life)?;
+    let parts = CommitterParts { storage: Arc::clone(&storage), stops: write_stops.clone(), metrics: Arc::clone(&metrics), last_commits };
+    let committer = committer::spawn(parts, to_commit, life)?;
+    make_first_commits(&mut loaded.shards, &staged)?;
     let (closing, tasks) = (CancellationToken::new(), TaskTracker::new());
     let mut shards = Vec::with_capacity(usize::from(format.shards));
-    for id in (0..format.shards).map(ShardId) {
+    for shard in loaded.shards {
         let (handle, inputs) = ShardHandle::channel(liveness.clone());
+        let life = liveness.guard(format!("shard {}", shard.id.0));
         let parts = CoreParts {
-            id,
+            id: shard.id,
             storage: Arc::clone(&storage),
             clock: Arc::clone(&clock),
             random: random.fork(),
             metrics: Arc::clone(&metrics),
             staged: staged.clone(),
+            last_commit: shard.last_commit,
+            logs: shard.logs,
         };
-        let buckets = Buckets::load(&*storage, id)?;
-        let (logs, slots) = (loaded.logs.remove(&id).unwrap_or_default(), loaded.slots.remove(&id).unwrap_or_default());
-        let life = liveness.guard(format!("shard {}", id.0));
-        tasks.spawn(Shard::new(parts, buckets, logs, slots).run(inputs, closing.clone(), life));
+        tasks.spawn(Shard::new(parts, shard.buckets, shard.slots).run(inputs, closing.clone(), life));
         shards.push(handle);
     }
     Ok(Inner {
@@ -125,11 +111,11 @@ pub(super) fn open(
         storage,
         clock,
         random: Mutex::new(random),
-        catalog: Catalog::new(loaded.topics, loaded.next_ids),
+        catalog: loaded.catalog,
         shards,
         secret: format.secret,
         metrics,
-        write_stop,
+        write_stops,
         liveness,
         rotation: AtomicUsize::new(0),
         receive_rotation: AtomicUsize::new(0),
@@ -140,202 +126,140 @@ pub(super) fn open(
     })
 }
 
-/// A time that no stored one lies behind: the clock may have been set back since.
-fn newest_time(storage: &dyn Storage, shards: u16) -> Result<u64, OpenError> {
-    let mut newest = 0;
-    for shard in (0..shards).map(ShardId) {
-        if let Some(bytes) = storage.get(Family::Meta, &MetaKey::ClockMark(shard).encode())? {
-            let damaged = |_| OpenError::Damaged(format!("the clock mark of shard {} cannot be read", shard.0));
-            newest = newest.max(u64::from_be_bytes(bytes[..].try_into().map_err(damaged)?) + CLOCK_MARK_STEP_MS);
-        }
-    }
-    Ok(newest)
+/// Every shard finds what it has stored: by itself, and several at a time.
+fn find_shards(storage: &dyn Storage, shards: u16) -> Result<Vec<FoundShard>, ShardError> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).clamp(1, THREADS_MAX);
+    let next = AtomicU16::new(0);
+    let find = || -> Result<Vec<FoundShard>, ShardError> {
+        let ids = core::iter::from_fn(|| Some(next.fetch_add(1, Ordering::Relaxed)).filter(|&id| id < shards));
+        ids.map(|id| recover(storage, ShardId(id))).collect()
+    };
+    let found = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(find)).collect();
+        let found = threads.into_iter().map(|thread| thread.join().expect("a look at storage does not panic"));
+        found.collect::<Result<Vec<_>, _>>()
+    })?;
+    let mut found: Vec<FoundShard> = found.into_iter().flatten().collect();
+    found.sort_by_key(|shard| shard.id);
+    Ok(found)
 }
 
-/// What a data directory is: version u32, shards u16, secret 32 bytes.
-struct Format {
-    shards: u16,
-    secret: [u8; 32],
-}
-
-impl Format {
-    fn load_or_create(storage: &dyn Storage, config: &BrokerConfig, random: &mut Random) -> Result<Self, OpenError> {
-        if let Some(bytes) = storage.get(Family::Meta, &MetaKey::Format.encode())? {
-            return Self::decode(&bytes);
+/// Writes what the open has to change, durably, in an order with all later commits of each shard.
+fn make_first_commits(shards: &mut [LoadedShard], staged: &mpsc::Sender<Commit>) -> Result<(), OpenError> {
+    let (written, answers) = std::sync::mpsc::channel();
+    let mut count = 0;
+    for shard in shards {
+        let mut commit = Commit::new(shard.id);
+        for mutation in std::mem::take(&mut shard.first_commit) {
+            commit.push(mutation);
         }
-        if !(1..=SHARDS_MAX).contains(&config.shards) {
-            return Err(OpenError::Shards(config.shards));
+        let last_commit = commit.complete(shard.last_commit);
+        if last_commit == shard.last_commit {
+            continue;
         }
-        let format = Self { shards: config.shards, secret: random.bytes() };
-        let put = Mutation::Put { family: Family::Meta, key: MetaKey::Format.encode(), value: format.encode() };
-        storage.write(&[put], Durability::Synced)?;
-        Ok(format)
+        shard.last_commit = last_commit;
+        commit.require_sync();
+        let written = written.clone();
+        commit.on_written(move |result| {
+            // Whoever opens may have heard of a failure already.
+            let _ = written.send(result);
+        });
+        staged.try_send(commit).map_err(|_| WriteError::ShuttingDown)?;
+        count += 1;
     }
-
-    fn encode(&self) -> Bytes {
-        let mut bytes = FORMAT_VERSION.to_be_bytes().to_vec();
-        bytes.extend_from_slice(&self.shards.to_be_bytes());
-        bytes.extend_from_slice(&self.secret);
-        bytes.into()
+    for _ in 0..count {
+        answers.recv().map_err(|_| WriteError::ShuttingDown)??;
     }
-
-    fn decode(bytes: &[u8]) -> Result<Self, OpenError> {
-        let damaged = || OpenError::Damaged("its format entry cannot be read".to_owned());
-        let (version, rest) = bytes.split_first_chunk().ok_or_else(damaged)?;
-        let found = u32::from_be_bytes(*version);
-        if found > FORMAT_VERSION {
-            return Err(OpenError::NewerFormat { found });
-        }
-        if (1..FORMAT_VERSION).contains(&found) {
-            return Err(OpenError::OlderFormat { found });
-        }
-        let (shards, rest) = rest.split_first_chunk().ok_or_else(damaged)?;
-        let shards = u16::from_be_bytes(*shards);
-        let secret = rest.try_into().map_err(|_| damaged())?;
-        if found != FORMAT_VERSION || !(1..=SHARDS_MAX).contains(&shards) {
-            return Err(damaged());
-        }
-        Ok(Self { shards, secret })
-    }
+    Ok(())
 }
 
 /// Everything the tasks need in memory.
 struct Loaded {
-    topics: BTreeMap<sagamq_api::TopicName, Arc<Topic>>,
-    logs: HashMap<ShardId, Vec<OwnedLog>>,
-    slots: HashMap<ShardId, Vec<(GroupKey, Slot)>>,
-    next_ids: NextIds,
+    catalog: Catalog,
+    shards: Vec<LoadedShard>,
+}
+
+/// What one shard needs in memory.
+struct LoadedShard {
+    id: ShardId,
+    last_commit: u64,
+    logs: Vec<OwnedLog>,
+    slots: Vec<(GroupKey, Slot)>,
+    buckets: Buckets,
+    /// What the open changes.
+    first_commit: Vec<Mutation>,
 }
 
 impl Loaded {
-    fn load(storage: &dyn Storage, tail: &TailMemory, shards: u16) -> Result<Self, OpenError> {
-        let topics: Vec<TopicEntry> = entries(storage, MetaKey::topics())?;
-        let groups: Vec<GroupEntry> = entries(storage, MetaKey::groups())?;
-        let next_ids = match storage.get(Family::Meta, &MetaKey::NextIds.encode())? {
-            Some(bytes) => json(&bytes)?,
-            None => NextIds { topic: 1, group: 1 },
-        };
-        let mut loaded = Self { topics: BTreeMap::new(), logs: HashMap::new(), slots: HashMap::new(), next_ids };
-        let mut by_id = HashMap::new();
-        for entry in topics {
-            let topic = Arc::new(loaded.load_topic(storage, entry, shards, tail)?);
-            by_id.insert(topic.id, Arc::clone(&topic));
-            loaded.topics.insert(topic.name.clone(), topic);
+    fn load(storage: &dyn Storage, found: Vec<FoundShard>, tail: &TailMemory, shards: u16) -> Result<Self, OpenError> {
+        let stored = StoredCatalogue::load(storage)?;
+        let topics = stored.topics.into_iter().map(|entry| (TopicId(entry.id), Arc::new(Topic::new(entry, shards, tail))));
+        let topics: HashMap<TopicId, Arc<Topic>> = topics.collect();
+        let mut states: Vec<HashMap<GroupKey, QueueState>> = Vec::with_capacity(found.len());
+        let mut shards = Vec::with_capacity(found.len());
+        for mut shard in found {
+            states.push(std::mem::take(&mut shard.states));
+            shards.push(LoadedShard::load(shard, &topics)?);
         }
-        for entry in groups {
+        for entry in stored.groups {
             let missing = || OpenError::Damaged(format!("group {} belongs to a topic that is not there", entry.name));
-            let topic = by_id.get(&TopicId(entry.topic)).ok_or_else(missing)?;
-            let letters = by_id.get(&TopicId(entry.dead_letter_topic)).ok_or_else(missing)?;
-            let (group, slots) = assemble_group(&entry, topic, letters, &mut |key, start| load_state(storage, key, start))?;
+            let topic = topics.get(&TopicId(entry.topic)).ok_or_else(missing)?;
+            let letters = topics.get(&TopicId(entry.dead_letter_topic)).ok_or_else(missing)?;
+            let state = &mut |key: GroupKey, start| {
+                let state = states[usize::from(key.partition.shard.0)].remove(&key);
+                state.map_or_else(|| begin(topic, key, start), Ok)
+            };
+            let (group, slots) = assemble_group(&entry, topic, letters, state)?;
             for (key, slot) in slots {
-                loaded.slots.entry(key.partition.shard).or_default().push((key, slot));
+                shards[usize::from(key.partition.shard.0)].slots.push((key, slot));
             }
             topic.add_group(Arc::new(group));
         }
-        Ok(loaded)
-    }
-
-    fn load_topic(&mut self, storage: &dyn Storage, entry: TopicEntry, shards: u16, tail: &TailMemory) -> Result<Topic, OpenError> {
-        let id = TopicId(entry.id);
-        let mut partitions = Vec::new();
-        for number in 0..entry.config.partitions {
-            let key = PartitionKey::of(id, PartitionId(number), shards);
-            let log = recover(storage, key, tail)?;
-            partitions.push(Arc::clone(log.partition()));
-            self.logs.entry(key.shard).or_default().push(log);
+        // Numbers are never used twice, so what is not in the catalogue is nobody's.
+        for (shard, states) in shards.iter_mut().zip(states) {
+            let left = states.into_keys().filter(|key| topics.contains_key(&key.partition.topic));
+            let deletions = left.map(|key| Mutation::Delete { family: Family::Group, key: key.partition.group(key.group) });
+            shard.first_commit.extend(deletions);
         }
-        Ok(Topic::new(entry, partitions))
+        let by_name: BTreeMap<TopicName, Arc<Topic>> = topics.into_values().map(|topic| (topic.name.clone(), topic)).collect();
+        Ok(Self { catalog: Catalog::new(by_name, stored.next_ids), shards })
     }
+}
 
-    /// Deletes what topics left behind that were removed from the catalogue just before a crash. Ids are never used twice, so
-    /// whatever is not in the catalogue is nobody's.
-    fn sweep(&self, storage: &dyn Storage, shards: u16) -> Result<(), OpenError> {
-        let known: std::collections::HashSet<TopicId> = self.topics.values().map(|topic| topic.id).collect();
-        for shard in (0..shards).map(ShardId) {
-            for family in [Family::Log, Family::TimeIndex, Family::Group] {
-                let (mut start, end) = (shard.topic(TopicId(0)).start, shard.topic(TopicId(u32::MAX)).end);
-                while let Some(id) = first_topic(storage, family, &start[..]..&end[..])? {
-                    let range = shard.topic(id);
-                    let next = range.end.clone();
-                    if !known.contains(&id) {
-                        tracing::info!(shard = shard.0, topic = id.0, family = family.name(), "deleting what a deleted topic left behind");
-                        storage.write(&[Mutation::DeleteRange { family, range }], Durability::Synced)?;
-                    }
-                    start = next;
-                }
+impl LoadedShard {
+    fn load(found: FoundShard, topics: &HashMap<TopicId, Arc<Topic>>) -> Result<Self, OpenError> {
+        let FoundShard { id, last_commit, buckets, .. } = found;
+        let mut first_commit = Vec::new();
+        for topic in found.topics {
+            if !topics.contains_key(&topic) {
+                tracing::info!(shard = id.0, topic = topic.0, "deleting what a deleted topic left behind");
+                first_commit.extend(topic_deletion(id, topic));
             }
         }
-        Ok(())
-    }
-}
-
-fn first_topic(storage: &dyn Storage, family: Family, range: Range<&[u8]>) -> Result<Option<TopicId>, StorageError> {
-    let mut found = None;
-    storage.scan(family, range, Direction::Forward, &mut |key, _| {
-        found = key.get(2..6).and_then(|id| id.try_into().ok()).map(|id| TopicId(u32::from_be_bytes(id)));
-        ControlFlow::Break(())
-    })?;
-    Ok(found)
-}
-
-fn load_state(storage: &dyn Storage, key: GroupKey, start: Offset) -> Result<QueueState, OpenError> {
-    match storage.get(Family::Group, &key.partition.group(key.group))? {
-        None => Ok(QueueState::starting_at(start)),
-        Some(bytes) => {
-            QueueState::decode(&bytes).map_err(|reason| OpenError::Group { group: key.group.0, partition: key.partition.partition, reason })
+        let mut logs = Vec::new();
+        for log in found.logs {
+            let Some(topic) = topics.get(&log.key.topic) else { continue };
+            let index = log.key.partition.0 as usize;
+            if index >= topic.partitions.len() || topic.partitions.key(index) != log.key {
+                let reason = format!("topic `{}` has no partition {} on shard {}", topic.name, log.key.partition, id.0);
+                return Err(OpenError::Damaged(reason));
+            }
+            let partition = topic.partitions.open(index, &log.positions);
+            if let Some(bytes) = log.record_bytes {
+                partition.guess_record_bytes(bytes);
+            }
+            logs.push(OwnedLog::new(Arc::clone(partition), log.positions));
         }
+        Ok(Self { id, last_commit, logs, slots: Vec::new(), buckets, first_commit })
     }
 }
 
-/// Builds a group and its slots. `state` gives the state of a group in a partition, or the one that begins at an offset.
-pub(super) fn assemble_group<E>(
-    entry: &GroupEntry,
-    topic: &Topic,
-    letters: &Arc<Topic>,
-    state: &mut dyn FnMut(GroupKey, Offset) -> Result<QueueState, E>,
-) -> Result<(Group, Vec<(GroupKey, Slot)>), E> {
-    let config = &topic.config;
-    let policy = QueuePolicy {
-        delivery_limit: config.delivery_limit,
-        backoff_initial_ms: config.backoff_initial_ms,
-        backoff_max_ms: config.backoff_max_ms,
-    };
-    let label = GroupLabel { topic: topic.name.to_string(), group: entry.name.to_string() };
-    let work = Arc::new(WorkSet::new(topic.partitions.len()));
-    let (mut partitions, mut slots) = (Vec::new(), Vec::new());
-    for (index, (partition, letter_partition)) in topic.partitions.iter().zip(&letters.partitions).enumerate() {
-        let key = GroupKey { partition: partition.key, group: GroupId(entry.id) };
-        let redrive = GroupKey { partition: letter_partition.key, group: GroupId(entry.redrive) };
-        let start = Offset(entry.start.get(index).copied().unwrap_or(0));
-        let delivered = state(key, start)?;
-        let view = Arc::new(QueueView::of(&delivered, &work, index));
-        let slot = |partition, state, view, dead_letters| Slot {
-            partition: Arc::clone(partition),
-            state,
-            policy,
-            view,
-            label: label.clone(),
-            dead_letters,
-        };
-        let counter = state(redrive, Offset(0))?;
-        let counter_view = Arc::new(QueueView::of(&counter, &work, index));
-        let target = DeadLetterTarget { partition: Arc::clone(letter_partition), redrive };
-        slots.push((key, slot(partition, delivered, Arc::clone(&view), Some(target))));
-        slots.push((redrive, slot(letter_partition, counter, counter_view, None)));
-        partitions.push(GroupPartition { key, redrive, partition: Arc::clone(partition), view });
+/// The state of a group where none is stored.
+fn begin(topic: &Topic, key: GroupKey, start: Offset) -> Result<QueueState, OpenError> {
+    let end = topic.partitions.offsets(key.partition.partition.0 as usize).log_end;
+    if key.partition.topic == topic.id && start > end {
+        let (group, partition) = (key.group.0, key.partition.partition);
+        return Err(OpenError::Damaged(format!("group {group} in partition {partition} begins at {start}, but the log ends at {end}")));
     }
-    Ok((Group::new(entry.clone(), partitions, letters, work), slots))
-}
-
-fn entries<T: DeserializeOwned>(storage: &dyn Storage, range: Range<Vec<u8>>) -> Result<Vec<T>, OpenError> {
-    let mut values = Vec::new();
-    storage.scan(Family::Meta, &range.start..&range.end, Direction::Forward, &mut |_, value| {
-        values.push(json(value));
-        ControlFlow::Continue(())
-    })?;
-    values.into_iter().collect()
-}
-
-fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, OpenError> {
-    serde_json::from_slice(bytes).map_err(|error| OpenError::Damaged(format!("an entry of the catalogue cannot be read: {error}")))
+    Ok(QueueState::starting_at(start))
 }

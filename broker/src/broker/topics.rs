@@ -1,8 +1,7 @@
 //! Topics: create, describe, list, delete. A change is durable when its method returns.
 
 use crate::broker::Broker;
-use crate::ids::{GroupId, GroupKey, PartitionKey, ShardId, TopicId};
-use crate::log::recovery::new_log;
+use crate::ids::{GroupId, GroupKey, ShardId, TopicId};
 use crate::shard::catalogue::CatalogueOp;
 use crate::shard::commit::WriteError;
 use crate::shard::input::Input;
@@ -73,7 +72,7 @@ impl Broker {
         let after = NextIds { topic: next_ids.topic + 1, ..*next_ids };
         self.write_meta(vec![put(MetaKey::Topic(TopicId(entry.id)), &entry), put(MetaKey::NextIds, &after)]).await?;
         *next_ids = after;
-        let topic = self.add_topic(entry).await?;
+        let topic = self.add_topic(entry);
         Ok((topic.describe(), true))
     }
 
@@ -119,20 +118,20 @@ impl Broker {
         self.write_meta(mutations).await?;
         self.0.catalog.remove(name);
         topic.close();
-        let mut keys: Vec<PartitionKey> = topic.partitions.iter().map(|partition| partition.key).collect();
+        let mut topics = vec![topic.id];
         let mut slots = Vec::new();
         for group in &groups {
             let letters = &group.dead_letter_topic;
             self.0.catalog.remove(&letters.name);
-            letters.close();
+            letters.partitions.close();
             group.gone.cancel();
-            keys.extend(letters.partitions.iter().map(|partition| partition.key));
+            topics.push(letters.id);
             slots.extend(group.partitions.iter().flat_map(|partition| [partition.key, partition.redrive]));
             topic.remove_group(group);
         }
         // Numbers are never used again, so a topic of the same name may be made while the shards still clear up.
         drop(changes);
-        self.remove(keys, slots).await?;
+        self.remove(&topics, topic.partitions.len(), slots).await?;
         for group in groups {
             self.0.metrics.forget_group(name, &group.name);
         }
@@ -170,41 +169,30 @@ impl Broker {
         TopicEntry { id, name: name.clone(), config, created_at_ms: self.0.clock.now_ms(), kind, owned: false }
     }
 
-    /// Puts a topic that is in the stored catalogue into memory.
-    pub(super) async fn add_topic(&self, entry: TopicEntry) -> Result<Arc<Topic>, WriteError> {
-        let id = TopicId(entry.id);
-        let mut partitions = Vec::new();
-        let mut logs: BTreeMap<ShardId, Vec<_>> = BTreeMap::new();
-        for number in 0..entry.config.partitions {
-            let key = self.0.partition_key(id, number);
-            let log = new_log(key, &self.0.tail_memory);
-            partitions.push(Arc::clone(log.partition()));
-            logs.entry(key.shard).or_default().push(log);
-        }
-        for (shard, logs) in logs {
-            self.0.shard(shard).send(Input::Catalogue(CatalogueOp::AddPartitions { logs })).await?;
-        }
-        let topic = Arc::new(Topic::new(entry, partitions));
+    /// Puts a topic that is in the stored catalogue into memory. Its shards hear of it with its first records.
+    pub(super) fn add_topic(&self, entry: TopicEntry) -> Arc<Topic> {
+        let topic = Arc::new(Topic::new(entry, self.0.shards_count(), &self.0.tail_memory));
         self.0.catalog.insert(Arc::clone(&topic));
-        Ok(topic)
+        topic
     }
 
     /// Writes keys of the catalogue, durably.
     pub(super) async fn write_meta(&self, mutations: Vec<Mutation>) -> Result<(), WriteError> {
-        self.0.shard(ShardId(0)).ask(|reply| Input::Catalogue(CatalogueOp::Write { mutations, reply })).await?
+        self.0.shard(ShardId::CONTROL).ask(|reply| Input::Catalogue(CatalogueOp::Write { mutations, reply })).await?
     }
 
-    /// Makes the shards forget partitions and groups, and deletes what they stored: one commit a shard, all at once.
-    pub(super) async fn remove(&self, partitions: Vec<PartitionKey>, groups: Vec<GroupKey>) -> Result<(), WriteError> {
-        let mut by_shard: BTreeMap<ShardId, (Vec<PartitionKey>, Vec<GroupKey>)> = BTreeMap::new();
-        for key in partitions {
-            by_shard.entry(key.shard).or_default().0.push(key);
+    /// Makes the shards forget topics of so many partitions, and groups, and deletes what they stored: one commit a shard, all at once.
+    pub(super) async fn remove(&self, topics: &[TopicId], partitions: usize, groups: Vec<GroupKey>) -> Result<(), WriteError> {
+        let mut by_shard: BTreeMap<ShardId, Vec<GroupKey>> = BTreeMap::new();
+        for shard in (0..self.shards()).take(partitions).map(ShardId) {
+            by_shard.insert(shard, Vec::new());
         }
         for key in groups {
-            by_shard.entry(key.partition.shard).or_default().1.push(key);
+            by_shard.entry(key.partition.shard).or_default().push(key);
         }
-        let removals = by_shard.into_iter().map(|(shard, (partitions, groups))| async move {
-            self.0.shard(shard).ask(|reply| Input::Catalogue(CatalogueOp::Remove { partitions, groups, reply })).await?
+        let removals = by_shard.into_iter().map(|(shard, groups)| async move {
+            let topics = topics.to_vec();
+            self.0.shard(shard).ask(|reply| Input::Catalogue(CatalogueOp::Remove { topics, groups, reply })).await?
         });
         try_join_all(removals).await.map(|_| ())
     }

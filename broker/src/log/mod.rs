@@ -6,6 +6,7 @@ pub(crate) mod cut;
 pub(crate) mod offsets;
 pub(crate) mod owned;
 pub(crate) mod partition;
+pub(crate) mod positions;
 pub(crate) mod reader;
 pub(crate) mod recovery;
 pub(crate) mod tail;

@@ -31,6 +31,7 @@ impl LogOffsets {
     /// Gives offsets to `count` records and returns the first.
     pub(crate) fn append(&mut self, count: u64) -> Offset {
         let base = self.log_end;
+        assert!(count > 0, "a batch without records has no offset: {self:?}");
         self.log_end = base.plus(count);
         self.assert_ordered();
         base

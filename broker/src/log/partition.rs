@@ -6,10 +6,10 @@ use crate::ids::PartitionKey;
 use crate::log::batch::Batch;
 use crate::log::offsets::LogOffsets;
 use crate::log::tail::{CachedBatch, Tail, TailMemory};
-use crate::log::work::WorkSet;
+use crate::log::work::Readers;
 use sagamq_api::Offset;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 /// The shared half of a partition.
@@ -23,28 +23,33 @@ pub(crate) struct Partition {
     /// A plain mutex: it is held for the push or the clone of a few batch handles and never across an await.
     tail: Arc<Mutex<Tail>>,
     tail_memory: TailMemory,
-    /// The groups that read this partition, each with its index there: each hears of a durable append, and one of its pollers wakes.
-    groups: RwLock<Vec<(Arc<WorkSet>, usize)>>,
+    /// The groups that read the topic.
+    readers: Arc<Readers>,
     /// Mean bytes of a record, so that a receive can bound its answer before it leases.
     record_bytes_mean: AtomicU64,
     deleted: AtomicBool,
 }
 
 impl Partition {
-    pub(crate) fn new(key: PartitionKey, offsets: LogOffsets, tail_memory: &TailMemory) -> Self {
+    pub(crate) fn new(key: PartitionKey, offsets: LogOffsets, tail_memory: &TailMemory, readers: &Arc<Readers>) -> Self {
         Self {
             key,
             high_watermark: watch::Sender::new(offsets.high_watermark.0),
             offsets: Mutex::new(offsets),
             tail: Arc::default(),
             tail_memory: tail_memory.clone(),
-            groups: RwLock::default(),
+            readers: Arc::clone(readers),
             record_bytes_mean: AtomicU64::new(1024),
             deleted: AtomicBool::new(false),
         }
     }
 
-    fn offsets(&self) -> MutexGuard<'_, LogOffsets> {
+    /// The positions at this moment.
+    pub(crate) fn offsets(&self) -> LogOffsets {
+        *self.locked()
+    }
+
+    fn locked(&self) -> MutexGuard<'_, LogOffsets> {
         self.offsets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -54,7 +59,7 @@ impl Partition {
 
     /// Gives offsets to `count` records and returns the first. Only the shard's task calls it.
     pub(crate) fn append(&self, count: u64) -> Offset {
-        self.offsets().append(count)
+        self.locked().append(count)
     }
 
     pub(crate) fn high_watermark(&self) -> Offset {
@@ -71,8 +76,8 @@ impl Partition {
     }
 
     /// The newest batch is the best guess there is after a restart.
-    pub(crate) fn guess_record_bytes(&self, newest: &Batch) {
-        self.record_bytes_mean.store(newest.len() as u64 / u64::from(newest.records_count()).max(1), Ordering::Relaxed);
+    pub(crate) fn guess_record_bytes(&self, newest_mean: u64) {
+        self.record_bytes_mean.store(newest_mean, Ordering::Relaxed);
     }
 
     pub(crate) fn is_deleted(&self) -> bool {
@@ -84,15 +89,7 @@ impl Partition {
         self.deleted.store(true, Ordering::Release);
         self.tail_memory.forget(&self.tail);
         self.high_watermark.send_modify(|_| ());
-        self.wake_groups();
-    }
-
-    pub(crate) fn add_group(&self, work: Arc<WorkSet>, index: usize) {
-        self.groups.write().unwrap_or_else(PoisonError::into_inner).push((work, index));
-    }
-
-    pub(crate) fn remove_group(&self, work: &Arc<WorkSet>) {
-        self.groups.write().unwrap_or_else(PoisonError::into_inner).retain(|(other, _)| !Arc::ptr_eq(other, work));
+        self.readers.wake(self.key.partition.0 as usize);
     }
 
     /// Shows durable batches to the readers: first the tail, then the watermark, so that nobody sees an offset he cannot read.
@@ -106,21 +103,14 @@ impl Partition {
         let Some(end) = end else { return };
         let mean = (self.record_bytes_mean() * 7 + bytes / records.max(1)) / 8;
         self.record_bytes_mean.store(mean, Ordering::Relaxed);
-        self.offsets().make_durable(end);
+        self.locked().make_durable(end);
         self.high_watermark.send_replace(end.0);
-        self.wake_groups();
+        self.readers.wake(self.key.partition.0 as usize);
     }
 
     /// The first half of [`Partition::publish`]: what the watermark does not cover yet.
     pub(super) fn push_tail(&self, batches: impl IntoIterator<Item = Batch>) {
         self.tail_memory.push(&self.tail, batches);
-    }
-
-    fn wake_groups(&self) {
-        for (work, index) in self.groups.read().unwrap_or_else(PoisonError::into_inner).iter() {
-            work.mark(*index);
-            work.wake();
-        }
     }
 
     /// Batches of the tail from `from` on; `None` if they are not in memory any more.

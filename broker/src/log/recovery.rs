@@ -1,20 +1,24 @@
-//! Finding the positions of a partition at open, from its first and its last batch.
+//! Finding a partition at open: where it stands is stored, and is compared with the newest batch.
 
 use crate::ids::PartitionKey;
 use crate::log::batch::{Batch, BatchError};
-use crate::log::offsets::LogOffsets;
-use crate::log::owned::OwnedLog;
-use crate::log::partition::Partition;
-use crate::log::tail::TailMemory;
+use crate::log::positions::{Positions, PositionsError};
 use crate::storage::{Direction, Family, Storage, StorageError};
 use bytes::Bytes;
 use core::ops::ControlFlow;
 use sagamq_api::Offset;
-use std::sync::Arc;
 
 /// Why a partition cannot be opened.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum RecoveryError {
+    /// Where it stands cannot be read.
+    #[error("topic {} partition {}: where it stands cannot be read: {reason}", key.topic.0, key.partition)]
+    Positions {
+        /// The partition.
+        key: PartitionKey,
+        /// What is wrong.
+        reason: PositionsError,
+    },
     /// The newest batch does not match its checksum.
     #[error("topic {} partition {}: the newest batch is damaged: {reason}", key.topic.0, key.partition)]
     Damaged {
@@ -33,52 +37,44 @@ pub enum RecoveryError {
         /// Offset in the batch.
         batch_base: Offset,
     },
+    /// The newest batch does not end where the log is said to end.
+    #[error("topic {} partition {}: its log ends at {log_end}, its newest batch {}", key.topic.0, key.partition, ends_at(*batch_end))]
+    End {
+        /// The partition.
+        key: PartitionKey,
+        /// Where the log ends by its positions.
+        log_end: Offset,
+        /// Where the newest batch ends; none if there is no batch.
+        batch_end: Option<Offset>,
+    },
     /// The device failed.
     #[error(transparent)]
     Storage(#[from] StorageError),
 }
 
-/// Opens a partition: everything that is stored is durable, so the high watermark is the end of the newest batch.
-pub(crate) fn recover(storage: &dyn Storage, key: PartitionKey, tail: &TailMemory) -> Result<OwnedLog, RecoveryError> {
+fn ends_at(batch_end: Option<Offset>) -> String {
+    batch_end.map_or_else(|| "is not there".to_owned(), |end| format!("at {end}"))
+}
+
+/// The newest batch of a partition, which must end where the partition does; none if the partition holds none.
+pub(crate) fn newest_batch(storage: &dyn Storage, key: PartitionKey, positions: &Positions) -> Result<Option<Batch>, RecoveryError> {
     let range = key.log_range(Offset(0)..Offset(u64::MAX));
     let mut newest = None;
     storage.scan(Family::Log, &range.start..&range.end, Direction::Backward, &mut |key, value| {
         newest = PartitionKey::log_base(key).map(|base| (base, Bytes::copy_from_slice(value)));
         ControlFlow::Break(())
     })?;
+    let log_end = positions.log_end;
     let Some((key_base, value)) = newest else {
-        return Ok(new_log(key, tail));
+        let is_empty = positions.log_start == log_end;
+        return if is_empty { Ok(None) } else { Err(RecoveryError::End { key, log_end, batch_end: None }) };
     };
     let batch = Batch::parse(value).map_err(|reason| RecoveryError::Damaged { key, reason })?;
     if batch.base_offset() != key_base {
         return Err(RecoveryError::Misplaced { key, key_base, batch_base: batch.base_offset() });
     }
-    let mut oldest = key_base;
-    storage.scan(Family::Log, &range.start..&range.end, Direction::Forward, &mut |key, _| {
-        oldest = PartitionKey::log_base(key).unwrap_or(oldest);
-        ControlFlow::Break(())
-    })?;
-    let timestamp_ms_indexed = last_indexed(storage, key)?;
-    let offsets = LogOffsets::recovered(oldest, batch.next_offset());
-    let partition = Arc::new(Partition::new(key, offsets, tail));
-    partition.guess_record_bytes(&batch);
-    // The newest batch need not hold the highest time. Where the index does not say it either, it is less than a step above the
-    // last entry, and the next entry is at least a step above: no entry is ever below a record before it.
-    Ok(OwnedLog::new(partition, batch.max_timestamp().max(timestamp_ms_indexed), timestamp_ms_indexed))
-}
-
-/// A partition that has no records yet.
-pub(crate) fn new_log(key: PartitionKey, tail: &TailMemory) -> OwnedLog {
-    let partition = Arc::new(Partition::new(key, LogOffsets::recovered(Offset(0), Offset(0)), tail));
-    OwnedLog::new(partition, i64::MIN, i64::MIN)
-}
-
-/// The highest time in the time index, which is its last entry's.
-fn last_indexed(storage: &dyn Storage, key: PartitionKey) -> Result<i64, StorageError> {
-    let (range, mut last) = (key.all(), i64::MIN);
-    storage.scan(Family::TimeIndex, &range.start..&range.end, Direction::Backward, &mut |key, _| {
-        last = PartitionKey::time_index_timestamp(key).unwrap_or(last);
-        ControlFlow::Break(())
-    })?;
-    Ok(last)
+    if batch.next_offset() != log_end {
+        return Err(RecoveryError::End { key, log_end, batch_end: Some(batch.next_offset()) });
+    }
+    Ok(Some(batch))
 }

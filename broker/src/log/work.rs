@@ -5,6 +5,7 @@
 //! first and then looks once more.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::Notify;
 
 /// Partitions of one word of marks.
@@ -71,6 +72,28 @@ impl WorkSet {
     /// Ends with the next wake-up.
     pub(crate) fn woken(&self) -> tokio::sync::futures::Notified<'_> {
         self.notify.notified()
+    }
+}
+
+/// The groups that read a topic: each hears of a durable append, and one of its pollers wakes.
+#[derive(Debug, Default)]
+pub(crate) struct Readers(RwLock<Vec<Arc<WorkSet>>>);
+
+impl Readers {
+    pub(crate) fn add(&self, group: Arc<WorkSet>) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).push(group);
+    }
+
+    pub(crate) fn remove(&self, group: &Arc<WorkSet>) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).retain(|other| !Arc::ptr_eq(other, group));
+    }
+
+    /// There is something new in this partition.
+    pub(crate) fn wake(&self, partition: usize) {
+        for group in self.0.read().unwrap_or_else(PoisonError::into_inner).iter() {
+            group.mark(partition);
+            group.wake();
+        }
     }
 }
 

@@ -1,39 +1,30 @@
-//! Topics and groups come and go: what their shards own of them, and the rows of the catalogue itself.
+//! Topics and groups come and go: the rows of the catalogue, and what its shards own of them.
 
-use crate::ids::{GroupKey, PartitionKey, TopicId};
-use crate::log::owned::OwnedLog;
+use crate::ids::{GroupKey, ShardId, TopicId};
 use crate::shard::commit::WriteError;
 use crate::shard::core::Core;
 use crate::shard::queues::Queues;
 use crate::shard::queues::slot::Slot;
 use crate::storage::{Family, Mutation};
-use std::collections::BTreeSet;
 use tokio::sync::oneshot;
 
 type Reply = oneshot::Sender<Result<(), WriteError>>;
 
 /// Topics and groups come and go.
 pub(crate) enum CatalogueOp {
-    /// Write keys of the catalogue, on shard 0.
+    /// Write keys of the catalogue, on the control shard.
     Write { mutations: Vec<Mutation>, reply: Reply },
-    /// Own these partitions from now on.
-    AddPartitions { logs: Vec<OwnedLog> },
     /// Own these groups from now on.
     AddSlots { slots: Vec<(GroupKey, Slot)> },
-    /// Forget partitions and groups, and delete what is stored of them.
-    Remove { partitions: Vec<PartitionKey>, groups: Vec<GroupKey>, reply: Reply },
+    /// Forget topics and groups, and delete what is stored of them. They are closed: nothing is stored of them any more.
+    Remove { topics: Vec<TopicId>, groups: Vec<GroupKey>, reply: Reply },
 }
 
 pub(super) fn handle(core: &mut Core, queues: &mut Queues, op: CatalogueOp) {
     match op {
         CatalogueOp::Write { mutations, reply } => write(core, mutations, reply),
-        CatalogueOp::AddPartitions { logs } => {
-            for log in logs {
-                core.add_log(log);
-            }
-        }
         CatalogueOp::AddSlots { slots } => queues.add(slots),
-        CatalogueOp::Remove { partitions, groups, reply } => remove(core, queues, &partitions, &groups, reply),
+        CatalogueOp::Remove { topics, groups, reply } => remove(core, queues, &topics, &groups, reply),
     }
 }
 
@@ -47,22 +38,26 @@ fn write(core: &mut Core, mutations: Vec<Mutation>, reply: Reply) {
     });
 }
 
-fn remove(core: &mut Core, queues: &mut Queues, partitions: &[PartitionKey], groups: &[GroupKey], reply: Reply) {
-    let topics: BTreeSet<TopicId> = partitions.iter().map(|key| key.topic).collect();
+fn remove(core: &mut Core, queues: &mut Queues, topics: &[TopicId], groups: &[GroupKey], reply: Reply) {
     for &key in groups {
         queues.remove(key);
         if !topics.contains(&key.partition.topic) {
             core.commit.push(Mutation::Delete { family: Family::Group, key: key.partition.group(key.group) });
         }
     }
-    for &key in partitions {
-        core.remove_log(key);
+    for &topic in topics {
+        core.remove_logs(topic);
     }
-    // A topic goes as a whole: one range a family, however many partitions it has.
-    for topic in topics {
-        for family in [Family::Log, Family::TimeIndex, Family::Group] {
-            core.commit.push(Mutation::DeleteRange { family, range: core.id.topic(topic) });
-        }
-    }
-    write(core, Vec::new(), reply);
+    write(core, topics.iter().flat_map(|&topic| topic_deletion(core.id, topic)).collect(), reply);
+}
+
+/// What deletes a topic from its shard: one range a family, however many partitions it has.
+pub(crate) fn topic_deletion(shard: ShardId, topic: TopicId) -> [Mutation; 4] {
+    let range = |family, range| Mutation::DeleteRange { family, range };
+    [
+        range(Family::Log, shard.topic(topic)),
+        range(Family::TimeIndex, shard.topic(topic)),
+        range(Family::Group, shard.topic(topic)),
+        range(Family::Meta, shard.topic_positions(topic)),
+    ]
 }

@@ -2,8 +2,8 @@
 
 use crate::ids::ShardId;
 use crate::liveness::Liveness;
-use crate::storage::keys::successor;
-use crate::storage::{Durability, Mutation};
+use crate::storage::keys::{MetaKey, successor};
+use crate::storage::{Durability, Family, Mutation};
 
 /// Writes are stopped: a durable write failed, and what it left behind is unknown until the next open.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -40,6 +40,8 @@ pub(crate) type Completion = Box<dyn FnOnce(Result<(), WriteError>) + Send>;
 /// It is made by the task of a shard and carries that shard's number: there is no way to say that two shards change at once.
 pub(crate) struct Commit {
     shard: ShardId,
+    /// Set when it is complete, if it changes anything.
+    number: Option<u64>,
     mutations: Vec<Mutation>,
     bytes: usize,
     durability: Durability,
@@ -48,10 +50,23 @@ pub(crate) struct Commit {
 
 impl Commit {
     pub(crate) fn new(shard: ShardId) -> Self {
-        Self { shard, mutations: Vec::new(), bytes: 0, durability: Durability::Buffered, completions: Vec::new() }
+        Self { shard, number: None, mutations: Vec::new(), bytes: 0, durability: Durability::Buffered, completions: Vec::new() }
+    }
+
+    /// Completes the commit: it is the shard's next after `last`, and says so in its own write. The number of the shard's last commit.
+    pub(crate) fn complete(&mut self, last: u64) -> u64 {
+        if self.mutations.is_empty() {
+            return last;
+        }
+        let number = last + 1;
+        let value = number.to_be_bytes().to_vec().into();
+        self.push(Mutation::Put { family: Family::Meta, key: MetaKey::CommitNumber(self.shard).encode(), value });
+        self.number = Some(number);
+        number
     }
 
     pub(crate) fn push(&mut self, mutation: Mutation) {
+        assert!(self.number.is_none(), "a commit with a number is complete");
         let prefix = self.shard.0.to_be_bytes();
         let is_own = match &mutation {
             Mutation::Put { key, .. } | Mutation::Delete { key, .. } => key.starts_with(&prefix),
@@ -70,6 +85,15 @@ impl Commit {
     /// Runs `completion` when the commit is written, after those of all earlier commits of this shard.
     pub(crate) fn on_written(&mut self, completion: impl FnOnce(Result<(), WriteError>) + Send + 'static) {
         self.completions.push(Box::new(completion));
+    }
+
+    pub(crate) fn shard(&self) -> ShardId {
+        self.shard
+    }
+
+    /// Its number among the commits of its shard; none if it changes nothing.
+    pub(crate) fn number(&self) -> Option<u64> {
+        self.number
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -97,11 +121,21 @@ impl Commit {
 mod tests {
     use super::*;
     use crate::ids::{PartitionKey, TopicId};
-    use crate::storage::Family;
     use sagamq_api::PartitionId;
 
     fn delete_range(range: core::ops::Range<Vec<u8>>) -> Mutation {
         Mutation::DeleteRange { family: Family::Log, range }
+    }
+
+    #[test]
+    fn only_a_commit_that_changes_something_has_a_number_and_it_stands_in_it() {
+        let mut empty = Commit::new(ShardId(7));
+        assert_eq!((empty.complete(4), empty.number()), (4, None));
+        let mut commit = Commit::new(ShardId(7));
+        commit.push(delete_range(ShardId(7).dedup_from(0)));
+        assert_eq!((commit.complete(4), commit.number()), (5, Some(5)));
+        let row = Mutation::Put { family: Family::Meta, key: b"\0\x07\x06".to_vec(), value: 5_u64.to_be_bytes().to_vec().into() };
+        assert_eq!(commit.into_parts().0.last(), Some(&row));
     }
 
     #[test]

@@ -1,14 +1,16 @@
 //! The one committer: it drains what all shards have staged, writes it once, and only then lets answers out.
 //!
 //! While one write syncs, the next batch gathers in the channel: group commit without a linger. Collect, write once, advance,
-//! answer. After a failed write it never writes again: what an fsync that failed has left behind is unknown, and a retry that
-//! succeeds proves nothing (Rebello et al., "Can Applications Recover from fsync Failures?", USENIX ATC 2020).
+//! answer. After a failed write it never writes to this storage again: what an fsync that failed has left behind is unknown, and a retry
+//! that succeeds proves nothing (Rebello et al., "Can Applications Recover from fsync Failures?", USENIX ATC 2020).
 
 use crate::liveness::PartGuard;
 use crate::metrics::Metrics;
 use crate::shard::commit::{Commit, Completion, WriteError};
+use crate::shard::write_stop::WriteStops;
 use crate::storage::{Durability, Mutation, Storage};
-use std::sync::{Arc, OnceLock};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use tokio::sync::mpsc;
 
@@ -18,39 +20,26 @@ const WRITE_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Staged commits that may wait for the committer; a full channel makes the shards wait, and then their clients.
 pub(crate) const STAGED_COMMITS_MAX: usize = 1024;
 
-/// Why writes are stopped; set once and never cleared in the life of a process.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct WriteStop(Arc<OnceLock<String>>);
-
-impl WriteStop {
-    pub(crate) fn reason(&self) -> Option<&str> {
-        self.0.get().map(String::as_str)
-    }
-
-    fn set(&self, reason: String) {
-        tracing::error!(%reason, "a durable write failed: no more writes until a restart");
-        // Only the first reason counts; the committer is the only one who sets it.
-        let _ = self.0.set(reason);
-    }
+/// What the committer is made of.
+pub(crate) struct CommitterParts {
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) stops: WriteStops,
+    pub(crate) metrics: Arc<Metrics>,
+    /// Number of the last commit of each shard.
+    pub(crate) last_commits: Vec<u64>,
 }
 
 /// Starts the committer's thread. It ends when every sender is gone and everything staged is answered.
-pub(crate) fn spawn(
-    storage: Arc<dyn Storage>,
-    staged: mpsc::Receiver<Commit>,
-    stop: WriteStop,
-    metrics: Arc<Metrics>,
-    life: PartGuard,
-) -> std::io::Result<JoinHandle<()>> {
-    std::thread::Builder::new().name("committer".into()).spawn(move || run(&*storage, staged, &stop, &metrics, life))
+pub(crate) fn spawn(parts: CommitterParts, staged: mpsc::Receiver<Commit>, life: PartGuard) -> std::io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name("committer".into()).spawn(move || run(Committer { parts, failure: None }, staged, life))
 }
 
-fn run(storage: &dyn Storage, mut staged: mpsc::Receiver<Commit>, stop: &WriteStop, metrics: &Metrics, life: PartGuard) {
+fn run(mut committer: Committer, mut staged: mpsc::Receiver<Commit>, life: PartGuard) {
     // Behind `staged`, so that a panic tells of the death before the shards see their channel closed.
     let life = life;
     while let Some(first) = staged.blocking_recv() {
-        let (mutations, durability, completions) = collect(first, &mut staged);
-        let result = write(storage, &mutations, durability, stop, metrics);
+        let (write, completions) = committer.collect(first, &mut staged);
+        let result = committer.write(&write);
         for completion in completions {
             completion(result.clone());
         }
@@ -58,43 +47,69 @@ fn run(storage: &dyn Storage, mut staged: mpsc::Receiver<Commit>, stop: &WriteSt
     life.ended();
 }
 
-fn collect(first: Commit, staged: &mut mpsc::Receiver<Commit>) -> (Vec<Mutation>, Durability, Vec<Completion>) {
-    let (mut bytes, mut durability) = (first.bytes(), first.durability());
-    let (mut mutations, mut completions) = first.into_parts();
-    while bytes < WRITE_BYTES_MAX
-        && let Ok(commit) = staged.try_recv()
-    {
-        bytes += commit.bytes();
-        durability = durability.max(commit.durability());
-        let (more_mutations, more_completions) = commit.into_parts();
-        mutations.extend(more_mutations);
-        completions.extend(more_completions);
-    }
-    (mutations, durability, completions)
+/// Commits of many shards that are written at once.
+struct GroupWrite {
+    shards: BTreeSet<u16>,
+    mutations: Vec<Mutation>,
+    durability: Durability,
 }
 
-fn write(
-    storage: &dyn Storage,
-    mutations: &[Mutation],
-    durability: Durability,
-    stop: &WriteStop,
-    metrics: &Metrics,
-) -> Result<(), WriteError> {
-    if let Some(reason) = stop.reason() {
-        return Err(WriteError::Stopped(reason.to_owned()));
-    }
-    if mutations.is_empty() {
-        return Ok(());
-    }
-    let timer = metrics.start_timer();
-    match storage.write(mutations, durability) {
-        Ok(()) => {
-            metrics.committed(mutations.iter().map(Mutation::len).sum(), durability, timer);
-            Ok(())
+struct Committer {
+    parts: CommitterParts,
+    /// Why nothing is written any more.
+    failure: Option<String>,
+}
+
+impl Committer {
+    fn collect(&mut self, first: Commit, staged: &mut mpsc::Receiver<Commit>) -> (GroupWrite, Vec<Completion>) {
+        let mut write = GroupWrite { shards: BTreeSet::new(), mutations: Vec::new(), durability: Durability::Buffered };
+        let (mut bytes, mut completions) = (0, Vec::new());
+        let mut next = Some(first);
+        while let Some(commit) = next {
+            bytes += commit.bytes();
+            write.durability = write.durability.max(commit.durability());
+            write.shards.insert(commit.shard().0);
+            if let Some(number) = commit.number() {
+                let last = &mut self.parts.last_commits[usize::from(commit.shard().0)];
+                assert!(number == *last + 1, "commits of shard {} are written in order: {number} after {last}", commit.shard().0);
+                *last = number;
+            }
+            let (more_mutations, more_completions) = commit.into_parts();
+            // One commit alone is not copied.
+            if write.mutations.is_empty() {
+                write.mutations = more_mutations;
+            } else {
+                write.mutations.extend(more_mutations);
+            }
+            completions.extend(more_completions);
+            next = if bytes < WRITE_BYTES_MAX { staged.try_recv().ok() } else { None };
         }
-        Err(error) => {
-            stop.set(error.to_string());
-            Err(WriteError::Failed(error.to_string()))
+        (write, completions)
+    }
+
+    /// All shards share one storage, and so one write-ahead log. A write that fails stops the shards that were in it: what became of their
+    /// commits is unknown. Nobody may write behind it, so every other shard is stopped with its next commit, of which nothing was stored.
+    fn write(&mut self, write: &GroupWrite) -> Result<(), WriteError> {
+        if let Some(reason) = &self.failure {
+            self.parts.stops.stop(&write.shards, reason);
+            return Err(WriteError::Stopped(reason.clone()));
+        }
+        if write.mutations.is_empty() {
+            return Ok(());
+        }
+        let timer = self.parts.metrics.start_timer();
+        match self.parts.storage.write(&write.mutations, write.durability) {
+            Ok(()) => {
+                let bytes = write.mutations.iter().map(Mutation::len).sum();
+                self.parts.metrics.committed(bytes, write.durability, timer);
+                Ok(())
+            }
+            Err(error) => {
+                let reason = error.to_string();
+                self.parts.stops.stop(&write.shards, &reason);
+                self.failure = Some(reason.clone());
+                Err(WriteError::Failed(reason))
+            }
         }
     }
 }

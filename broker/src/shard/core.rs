@@ -1,10 +1,11 @@
 //! What every owner of a shard needs: its logs, the commit that is being made, and the answers that go out behind it.
 
 use crate::env::{Clock, Random};
-use crate::ids::{PartitionKey, ShardId};
+use crate::ids::{PartitionKey, ShardId, TopicId};
 use crate::log::batch::Batch;
 use crate::log::owned::OwnedLog;
 use crate::log::partition::Partition;
+use crate::log::positions::Positions;
 use crate::metrics::{Metrics, TopicLabel};
 use crate::shard::commit::{Commit, Completion, WriteError};
 use crate::storage::keys::{CLOCK_MARK_STEP_MS, MetaKey};
@@ -23,6 +24,10 @@ pub(crate) struct CoreParts {
     pub(crate) random: Random,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) staged: mpsc::Sender<Commit>,
+    /// Number of the shard's last commit.
+    pub(crate) last_commit: u64,
+    /// The logs that were ever written.
+    pub(crate) logs: Vec<OwnedLog>,
 }
 
 /// What every owner of a shard needs.
@@ -34,11 +39,14 @@ pub(super) struct Core {
     pub(super) metrics: Arc<Metrics>,
     /// The commit that is being made.
     pub(super) commit: Commit,
-    /// Its number.
-    commit_number: u64,
+    /// Number of the last one.
+    last_commit: u64,
     /// Number of the newest durable commit; the committer advances it.
     durable_commit: Arc<AtomicU64>,
+    /// Those that were ever written. Any other stands at its beginning and comes with its first batch.
     logs: HashMap<PartitionKey, OwnedLog>,
+    /// Those that this commit changes.
+    moved: Vec<PartitionKey>,
     appended: Vec<(Arc<Partition>, Batch)>,
     answers: Vec<Completion>,
     staged: mpsc::Sender<Commit>,
@@ -47,6 +55,8 @@ pub(super) struct Core {
 
 impl Core {
     pub(super) fn new(parts: CoreParts) -> Self {
+        let logs: HashMap<PartitionKey, OwnedLog> = parts.logs.into_iter().map(|log| (log.key(), log)).collect();
+        assert!(logs.keys().all(|key| key.shard == parts.id), "a partition is owned by its own shard");
         Self {
             id: parts.id,
             storage: parts.storage,
@@ -54,9 +64,10 @@ impl Core {
             random: parts.random,
             metrics: parts.metrics,
             commit: Commit::new(parts.id),
-            commit_number: 1,
-            durable_commit: Arc::default(),
-            logs: HashMap::new(),
+            last_commit: parts.last_commit,
+            durable_commit: Arc::new(parts.last_commit.into()),
+            logs,
+            moved: Vec::new(),
             appended: Vec::new(),
             answers: Vec::new(),
             staged: parts.staged,
@@ -64,27 +75,27 @@ impl Core {
         }
     }
 
-    /// Owns this log from now on.
-    pub(super) fn add_log(&mut self, log: OwnedLog) {
-        assert_eq!(log.key().shard, self.id, "a partition is owned by its own shard");
-        self.logs.insert(log.key(), log);
-    }
-
-    /// Forgets a log that is deleted.
-    pub(super) fn remove_log(&mut self, key: PartitionKey) {
-        if let Some(log) = self.logs.remove(&key) {
-            log.partition().delete();
-        }
+    /// Forgets the logs of a topic that is deleted.
+    pub(super) fn remove_logs(&mut self, topic: TopicId) {
+        self.logs.retain(|key, log| {
+            let is_kept = key.topic != topic;
+            if !is_kept {
+                // Again, for what became durable since: nobody reads it.
+                log.partition().delete();
+            }
+            is_kept
+        });
     }
 
     /// Whether the partition is this shard's and not deleted.
     pub(super) fn owns(&self, partition: &Partition) -> bool {
-        !partition.is_deleted() && self.logs.contains_key(&partition.key)
+        assert_eq!(partition.key.shard, self.id, "a partition is owned by its own shard");
+        !partition.is_deleted()
     }
 
     /// Number of the commit that is being made, and of the newest that is durable.
     pub(super) fn commit_numbers(&self) -> (u64, u64) {
-        (self.commit_number, self.durable_commit.load(Ordering::Acquire))
+        (self.last_commit + 1, self.durable_commit.load(Ordering::Acquire))
     }
 
     /// Runs `answer` when everything staged so far is written, in order with all other answers of the shard.
@@ -112,11 +123,12 @@ impl Core {
 
     /// Gives offsets to the batches and stages them. The base offset of the first. Readers see them when they are written.
     pub(super) fn stage_batches(&mut self, partition: &Arc<Partition>, batches: impl IntoIterator<Item = Batch>) -> Offset {
-        let log = self.logs.get_mut(&partition.key).expect("the caller has asked whether the partition is the shard's");
-        let commit = &mut self.commit;
+        let new = || OwnedLog::new(Arc::clone(partition), Positions::EMPTY);
+        let (log, commit) = (self.logs.entry(partition.key).or_insert_with(new), &mut self.commit);
         let (mut first, mut bytes) = (None, 0);
         for batch in batches {
-            let batch = log.append(batch, &mut |mutation| commit.push(mutation));
+            let (batch, is_first_move) = log.append(batch, &mut |mutation| commit.push(mutation));
+            self.moved.extend(is_first_move.then_some(partition.key));
             first.get_or_insert(batch.base_offset());
             bytes += batch.len();
             self.appended.push((Arc::clone(partition), batch));
@@ -128,7 +140,9 @@ impl Core {
 
     /// Hands the commit to the committer. `false` when there is no committer any more.
     pub(super) async fn stage(&mut self) -> bool {
+        self.store_positions();
         self.mark_time();
+        self.last_commit = self.commit.complete(self.last_commit);
         let mut commit = std::mem::replace(&mut self.commit, Commit::new(self.id));
         let (appended, answers) = (std::mem::take(&mut self.appended), std::mem::take(&mut self.answers));
         // Readers first, so that whoever hears that his record is stored can read it.
@@ -148,14 +162,24 @@ impl Core {
         if commit.is_empty() {
             return true;
         }
-        let (durable, number) = (Arc::clone(&self.durable_commit), self.commit_number);
-        self.commit_number += 1;
-        commit.on_written(move |written| {
-            if written.is_ok() {
-                durable.store(number, Ordering::Release);
-            }
-        });
+        if let Some(number) = commit.number() {
+            let durable = Arc::clone(&self.durable_commit);
+            commit.on_written(move |written| {
+                if written.is_ok() {
+                    durable.store(number, Ordering::Release);
+                }
+            });
+        }
         self.staged.send(commit).await.is_ok()
+    }
+
+    /// Notes where the logs stand that this commit changes. One that was deleted in it stands nowhere.
+    fn store_positions(&mut self) {
+        for key in std::mem::take(&mut self.moved) {
+            if let Some(log) = self.logs.get_mut(&key) {
+                self.commit.push(log.store_positions(self.last_commit + 1));
+            }
+        }
     }
 
     /// Notes how far time has come, so that the clock never begins before a stored time. Every time in the commit was taken before.

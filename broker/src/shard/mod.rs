@@ -11,4 +11,6 @@ pub(crate) mod embedded;
 pub(crate) mod input;
 pub(crate) mod log;
 pub(crate) mod queues;
+pub(crate) mod recovery;
 pub(crate) mod task;
+pub(crate) mod write_stop;

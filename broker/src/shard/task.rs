@@ -6,7 +6,6 @@
 use crate::dedup::Buckets;
 use crate::ids::GroupKey;
 use crate::liveness::PartGuard;
-use crate::log::owned::OwnedLog;
 use crate::shard::core::Core;
 use crate::shard::input::Input;
 use crate::shard::log::Log;
@@ -33,12 +32,9 @@ pub(crate) struct Shard {
 }
 
 impl Shard {
-    /// A shard that owns these logs and groups, and has idempotency entries in these buckets.
-    pub(crate) fn new(parts: CoreParts, buckets: Buckets, logs: Vec<OwnedLog>, slots: Vec<(GroupKey, Slot)>) -> Self {
+    /// A shard that owns these groups, and has idempotency entries in these buckets.
+    pub(crate) fn new(parts: CoreParts, buckets: Buckets, slots: Vec<(GroupKey, Slot)>) -> Self {
         let mut shard = Self { core: Core::new(parts), log: Log::new(buckets), queues: Queues::default() };
-        for log in logs {
-            shard.core.add_log(log);
-        }
         shard.queues.add(slots);
         shard
     }

@@ -11,9 +11,9 @@
 //!
 //! The shard comes first so that a shard is one contiguous range of each family. A tag is never used again for something else.
 
-use crate::ids::{GroupId, PartitionKey, ShardId, TopicId};
+use crate::ids::{GroupId, GroupKey, PartitionKey, ShardId, TopicId};
 use core::ops::Range;
-use sagamq_api::Offset;
+use sagamq_api::{Offset, PartitionId};
 
 const PREFIX: usize = 2 + 4 + 4;
 
@@ -78,6 +78,27 @@ impl PartitionKey {
         key
     }
 
+    /// Key of where the partition stands, in the `meta` family.
+    #[must_use]
+    pub fn positions(self) -> Vec<u8> {
+        let mut key = self.shard.topic_positions(self.topic).start;
+        key.extend_from_slice(&self.partition.0.to_be_bytes());
+        key
+    }
+
+    /// The partition in a key of positions.
+    #[must_use]
+    pub fn of_positions(key: &[u8]) -> Option<Self> {
+        let (shard, rest) = key.split_first_chunk()?;
+        let (topic, rest) = rest.strip_prefix(&[MetaKey::TAG_POSITIONS])?.split_first_chunk()?;
+        let partition = rest.try_into().ok()?;
+        Some(Self {
+            shard: ShardId(u16::from_be_bytes(*shard)),
+            topic: TopicId(u32::from_be_bytes(*topic)),
+            partition: PartitionId(u32::from_be_bytes(partition)),
+        })
+    }
+
     /// Every key of this partition in a family whose keys begin with the partition.
     #[must_use]
     pub fn all(self) -> Range<Vec<u8>> {
@@ -96,6 +117,23 @@ impl PartitionKey {
         key.extend_from_slice(&self.partition.0.to_be_bytes());
         key.extend_from_slice(&hash);
         key
+    }
+}
+
+impl GroupKey {
+    /// The group and the partition in a key of the `group` family.
+    #[must_use]
+    pub fn of_state(key: &[u8]) -> Option<Self> {
+        let (shard, rest) = key.split_first_chunk()?;
+        let (topic, rest) = rest.split_first_chunk()?;
+        let (partition, rest) = rest.split_first_chunk()?;
+        let group = rest.try_into().ok()?;
+        let partition = PartitionKey {
+            shard: ShardId(u16::from_be_bytes(*shard)),
+            topic: TopicId(u32::from_be_bytes(*topic)),
+            partition: PartitionId(u32::from_be_bytes(*partition)),
+        };
+        Some(Self { partition, group: GroupId(u32::from_be_bytes(group)) })
     }
 }
 
@@ -133,6 +171,32 @@ impl ShardId {
         start..end
     }
 
+    /// Every key of this shard in a family.
+    #[must_use]
+    pub fn all(self) -> Range<Vec<u8>> {
+        let start = self.0.to_be_bytes().to_vec();
+        let end = successor(&start);
+        start..end
+    }
+
+    /// Where the partitions of this shard stand, in the `meta` family.
+    #[must_use]
+    pub fn positions(self) -> Range<Vec<u8>> {
+        let mut start = self.0.to_be_bytes().to_vec();
+        start.push(MetaKey::TAG_POSITIONS);
+        let end = successor(&start);
+        start..end
+    }
+
+    /// Where the partitions of a topic on this shard stand, in the `meta` family.
+    #[must_use]
+    pub fn topic_positions(self, topic: TopicId) -> Range<Vec<u8>> {
+        let mut start = self.positions().start;
+        start.extend_from_slice(&topic.0.to_be_bytes());
+        let end = successor(&start);
+        start..end
+    }
+
     /// An embedder's key.
     #[must_use]
     pub fn saga(self, suffix: &[u8]) -> Vec<u8> {
@@ -160,6 +224,10 @@ pub enum MetaKey {
     /// Tag 4, each shard: a time in milliseconds since 1970, u64; no time that the shard has stored lies more than
     /// [`CLOCK_MARK_STEP_MS`] behind it.
     ClockMark(ShardId),
+    /// Tag 5, each shard, topic u32, partition u32: where a partition stands, see `log/positions.rs`.
+    Positions(PartitionKey),
+    /// Tag 6, each shard: number of the shard's last commit, u64.
+    CommitNumber(ShardId),
 }
 
 impl MetaKey {
@@ -168,6 +236,8 @@ impl MetaKey {
     const TAG_GROUP: u8 = 2;
     const TAG_NEXT_IDS: u8 = 3;
     const TAG_CLOCK_MARK: u8 = 4;
+    const TAG_POSITIONS: u8 = 5;
+    const TAG_COMMIT_NUMBER: u8 = 6;
 
     /// The bytes.
     #[must_use]
@@ -187,6 +257,11 @@ impl MetaKey {
             Self::ClockMark(shard) => {
                 key = shard.0.to_be_bytes().to_vec();
                 key.push(Self::TAG_CLOCK_MARK);
+            }
+            Self::Positions(partition) => key = partition.positions(),
+            Self::CommitNumber(shard) => {
+                key = shard.0.to_be_bytes().to_vec();
+                key.push(Self::TAG_COMMIT_NUMBER);
             }
         }
         key
@@ -224,7 +299,6 @@ pub fn successor(prefix: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use sagamq_api::PartitionId;
 
     prop_compose! {
         fn any_partition()(shard: u16, topic: u32, partition: u32) -> PartitionKey {
@@ -302,6 +376,24 @@ mod tests {
         }
 
         #[test]
+        fn positions_of_a_shard_are_one_range_and_those_of_a_topic_another(a in any_partition(), b in any_partition()) {
+            let key = b.positions();
+            prop_assert_eq!(PartitionKey::of_positions(&key), Some(b));
+            prop_assert_eq!(a.shard.positions().contains(&key), a.shard == b.shard);
+            prop_assert_eq!(a.shard.topic_positions(a.topic).contains(&key), (a.shard, a.topic) == (b.shard, b.topic));
+            for other in [MetaKey::ClockMark(b.shard).encode(), MetaKey::CommitNumber(b.shard).encode()] {
+                prop_assert!(!b.shard.positions().contains(&other) && b.shard.all().contains(&other));
+            }
+        }
+
+        #[test]
+        fn a_key_of_a_state_gives_the_group_back(of in any_partition(), group: u32) {
+            let group = GroupKey { partition: of, group: GroupId(group) };
+            prop_assert_eq!(GroupKey::of_state(&of.group(group.group)), Some(group));
+            prop_assert_eq!(GroupKey::of_state(&of.log(Offset(0))), None);
+        }
+
+        #[test]
         fn catalogue_keys_are_apart(topic: u32, group: u32) {
             let (topic, group) = (MetaKey::Topic(TopicId(topic)).encode(), MetaKey::Group(GroupId(group)).encode());
             for (key, of_topics, of_groups) in
@@ -324,6 +416,9 @@ mod tests {
         assert_eq!(MetaKey::Topic(TopicId(2)).encode(), b"\0\0\x01\0\0\0\x02");
         assert_eq!(MetaKey::Group(GroupId(5)).encode(), b"\0\0\x02\0\0\0\x05");
         assert_eq!(MetaKey::NextIds.encode(), b"\0\0\x03");
+        assert_eq!(MetaKey::ClockMark(ShardId(1)).encode(), b"\0\x01\x04");
+        assert_eq!(MetaKey::Positions(partition).encode(), b"\0\x01\x05\0\0\0\x02\0\0\0\x03");
+        assert_eq!(MetaKey::CommitNumber(ShardId(1)).encode(), b"\0\x01\x06");
     }
 
     #[test]

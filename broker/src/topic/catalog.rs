@@ -1,9 +1,12 @@
 //! The catalogue in memory: topics by name, each with its partitions and groups. Changes go through the broker, one at a time.
 
 use crate::ids::TopicId;
+use crate::log::offsets::LogOffsets;
 use crate::log::partition::Partition;
-use crate::topic::Group;
-use crate::topic::entry::{NextIds, TopicEntry};
+use crate::log::tail::TailMemory;
+use crate::topic::entry::{NextIds, TopicEntry, TopicKind};
+use crate::topic::group::{DeadLetterTopic, Group};
+use crate::topic::partitions::Partitions;
 use sagamq_api::topic::{PartitionDescription, TopicConfig, TopicDescription};
 use sagamq_api::{GroupName, PartitionId, TopicName};
 use std::collections::BTreeMap;
@@ -18,24 +21,31 @@ pub(crate) struct Topic {
     pub(crate) name: TopicName,
     pub(crate) config: TopicConfig,
     pub(crate) created_at_ms: u64,
-    pub(crate) kind: crate::topic::TopicKind,
-    pub(crate) partitions: Vec<Arc<Partition>>,
+    pub(crate) kind: TopicKind,
+    pub(crate) partitions: Arc<Partitions>,
     owned: AtomicBool,
     groups: RwLock<BTreeMap<GroupName, Arc<Group>>>,
 }
 
 impl Topic {
-    pub(crate) fn new(entry: TopicEntry, partitions: Vec<Arc<Partition>>) -> Self {
+    /// A topic among so many shards.
+    pub(crate) fn new(entry: TopicEntry, shards: u16, tail_memory: &TailMemory) -> Self {
+        let id = TopicId(entry.id);
         Self {
-            id: TopicId(entry.id),
+            id,
+            partitions: Arc::new(Partitions::new(id, entry.config.partitions, shards, tail_memory)),
             name: entry.name,
             config: entry.config,
             created_at_ms: entry.created_at_ms,
             kind: entry.kind,
-            partitions,
             owned: AtomicBool::new(entry.owned),
             groups: RwLock::default(),
         }
+    }
+
+    /// What a group needs of the topic that takes its dead letters.
+    pub(crate) fn as_dead_letters(&self) -> DeadLetterTopic {
+        DeadLetterTopic { id: self.id, name: self.name.clone(), partitions: Arc::clone(&self.partitions) }
     }
 
     /// What the catalogue stores of it.
@@ -60,7 +70,7 @@ impl Topic {
     }
 
     pub(crate) fn partition(&self, partition: PartitionId) -> Option<&Arc<Partition>> {
-        self.partitions.get(partition.0 as usize)
+        ((partition.0 as usize) < self.partitions.len()).then(|| self.partitions.at(partition.0 as usize))
     }
 
     pub(crate) fn group(&self, name: &GroupName) -> Option<Arc<Group>> {
@@ -73,37 +83,30 @@ impl Topic {
 
     /// Adds a group and lets appends wake it.
     pub(crate) fn add_group(&self, group: Arc<Group>) {
-        for (index, partition) in group.partitions.iter().enumerate() {
-            partition.partition.add_group(Arc::clone(&group.work), index);
-        }
+        self.partitions.readers().add(Arc::clone(&group.work));
         self.groups.write().unwrap_or_else(PoisonError::into_inner).insert(group.name.clone(), group);
     }
 
     pub(crate) fn remove_group(&self, group: &Group) {
-        for partition in &group.partitions {
-            partition.partition.remove_group(&group.work);
-        }
+        self.partitions.readers().remove(&group.work);
         self.groups.write().unwrap_or_else(PoisonError::into_inner).remove(&group.name);
     }
 
     /// The topic is deleted: nothing is stored in it any more, and whoever waits for its records hears of it at once.
     pub(crate) fn close(&self) {
-        for partition in &self.partitions {
-            partition.delete();
-        }
+        self.partitions.close();
     }
 
     pub(crate) fn describe(&self) -> TopicDescription {
-        let describe = |partition: &Arc<Partition>| PartitionDescription {
-            partition: partition.key.partition,
-            log_start_offset: partition.log_start(),
-            high_watermark: partition.high_watermark(),
+        let describe = |index| {
+            let LogOffsets { log_start, high_watermark, .. } = self.partitions.offsets(index);
+            PartitionDescription { partition: self.partitions.key(index).partition, log_start_offset: log_start, high_watermark }
         };
         TopicDescription {
             name: self.name.clone(),
             config: self.config.clone(),
             created_at_ms: self.created_at_ms,
-            partitions: self.partitions.iter().map(describe).collect(),
+            partitions: (0..self.partitions.len()).map(describe).collect(),
         }
     }
 }

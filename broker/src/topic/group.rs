@@ -1,11 +1,12 @@
 //! A queue group in memory.
 
 use crate::group::queue::QueueView;
-use crate::ids::{GroupId, GroupKey};
+use crate::ids::{GroupId, GroupKey, TopicId};
 use crate::log::partition::Partition;
 use crate::log::work::WorkSet;
-use crate::topic::{GroupEntry, Topic};
-use sagamq_api::GroupName;
+use crate::topic::entry::GroupEntry;
+use crate::topic::partitions::Partitions;
+use sagamq_api::{GroupName, TopicName};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tokio_util::sync::CancellationToken;
@@ -16,7 +17,7 @@ pub(crate) struct Group {
     pub(crate) id: GroupId,
     pub(crate) name: GroupName,
     pub(crate) partitions: Vec<GroupPartition>,
-    pub(crate) dead_letter_topic: Arc<Topic>,
+    pub(crate) dead_letter_topic: DeadLetterTopic,
     /// Which partitions may have something, and who waits for it.
     pub(crate) work: Arc<WorkSet>,
     /// Ends when the group or its topic is deleted.
@@ -36,6 +37,14 @@ pub(crate) struct GroupPartition {
     pub(crate) view: Arc<QueueView>,
 }
 
+/// The topic that takes a group's dead letters, as far as the group needs it.
+#[derive(Clone, Debug)]
+pub(crate) struct DeadLetterTopic {
+    pub(crate) id: TopicId,
+    pub(crate) name: TopicName,
+    pub(crate) partitions: Arc<Partitions>,
+}
+
 /// A receive that is under way.
 #[derive(Debug)]
 pub(crate) struct Receiving<'a>(&'a Group);
@@ -43,12 +52,12 @@ pub(crate) struct Receiving<'a>(&'a Group);
 impl Group {
     const CLOSED: usize = usize::MAX;
 
-    pub(crate) fn new(entry: GroupEntry, partitions: Vec<GroupPartition>, letters: &Arc<Topic>, work: Arc<WorkSet>) -> Self {
+    pub(crate) fn new(entry: GroupEntry, partitions: Vec<GroupPartition>, dead_letter_topic: DeadLetterTopic, work: Arc<WorkSet>) -> Self {
         Self {
             id: GroupId(entry.id),
             name: entry.name.clone(),
             partitions,
-            dead_letter_topic: Arc::clone(letters),
+            dead_letter_topic,
             work,
             gone: CancellationToken::new(),
             owned: AtomicBool::new(entry.owned),

@@ -4,6 +4,7 @@ mod catalog;
 mod entry;
 mod group;
 pub(crate) mod partitioner;
+mod partitions;
 
 pub(crate) use catalog::{Catalog, Topic};
 pub(crate) use entry::{GroupEntry, NextIds, TopicEntry, TopicKind};

@@ -114,7 +114,8 @@ async fn of_two_requests_at_once_one_wins_and_the_other_stores_nothing() {
     }
 }
 
-/// Removes what the commit of some partitions wrote, as if the power had gone before it: records, their index, the share's entry.
+/// Removes what the commit of some partitions wrote, as if the power had gone before it: records, their index, where the partition stands, the
+/// share's entry.
 fn forget_shares(storage: &MemoryStorage, forgotten: impl Fn(u32) -> bool) {
     let mut mutations = Vec::new();
     for partition in (0..PARTITIONS).filter(|&partition| forgotten(partition)) {
@@ -123,6 +124,7 @@ fn forget_shares(storage: &MemoryStorage, forgotten: impl Fn(u32) -> bool) {
         for family in [Family::Log, Family::TimeIndex] {
             mutations.push(Mutation::DeleteRange { family, range: key.all() });
         }
+        mutations.push(Mutation::Delete { family: Family::Meta, key: key.positions() });
         let entries = shard.dedup_from(0);
         let visit = &mut |key: &[u8], value: &[u8]| {
             // Kind 0: stored. The claim itself, kind 1, came before.

@@ -128,7 +128,7 @@ fn order(topic: &Topic, partitions: &[PartitionId]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..partitions.len()).collect();
     if partitions.iter().any(|partition| *partition != partitions[0]) {
         order.sort_unstable_by_key(|&place| {
-            let key = topic.partitions[partitions[place].0 as usize].key;
+            let key = topic.partitions.key(partitions[place].0 as usize);
             (key.shard, key.partition, place)
         });
     }
@@ -142,7 +142,7 @@ impl Dealt {
         let mut shares: Vec<Share> = Vec::new();
         let mut start = 0;
         for of_partition in places.order.chunk_by(|&a, &b| places.partitions[a] == places.partitions[b]) {
-            let partition = &topic.partitions[places.partitions[of_partition[0]].0 as usize];
+            let partition = topic.partitions.at(places.partitions[of_partition[0]].0 as usize);
             let end = start + of_partition.len();
             if shares.last().is_none_or(|share| share.shard != partition.key.shard) {
                 let keys = if keys.is_empty() { Keys::None } else { Keys::Records(Vec::new()) };

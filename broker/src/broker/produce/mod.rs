@@ -41,9 +41,6 @@ impl Broker {
         if topic.kind == TopicKind::DeadLetters {
             return Err(TopicError::DeadLetters(topic.name.clone()).into());
         }
-        if let Some(reason) = self.writes_stopped() {
-            return Err(AppendError::from(WriteError::Stopped(reason.to_owned())).into());
-        }
         let request_key = request_key.map(|key| check_key(key.as_bytes())).transpose()?;
         let arrived_ms = i64::try_from(self.0.clock.now_ms()).expect("the year is below 292 million");
         let partitions = topic.config.partitions;
@@ -57,6 +54,10 @@ impl Broker {
         let dealt = deal(&topic, records, request_key.is_some(), sticky, arrived_ms)?;
         let fingerprint = dealt.fingerprint;
         let (shares, places) = dealt.encode(&topic)?;
+        // Before anything is stored, so that no share is stored beside one that cannot be.
+        if let Some(reason) = shares.iter().find_map(|share| self.0.write_stops.reason(share.shard)) {
+            return Err(AppendError::from(WriteError::Stopped(reason.to_owned())).into());
+        }
         let permit = self.reserve(&shares)?;
         let request = Request { shares, places, fingerprint, arrived_ms, permit };
         match request_key {

@@ -19,7 +19,7 @@ use std::sync::Arc;
 impl Broker {
     pub(super) async fn produce_under_key(&self, topic: &Topic, key: &[u8], mut request: Request) -> Result<Vec<Produced>, ProduceError> {
         let partitions = topic.config.partitions;
-        let home = &topic.partitions[partition_of(key, partitions).0 as usize];
+        let home = topic.partitions.at(partition_of(key, partitions).0 as usize);
         let key = dedup::hash_key(KeyScope::Request, key);
         let batches = match &mut request.shares[..] {
             [only] if only.parts.len() == 1 && only.parts[0].partition.key == home.key => std::mem::take(&mut only.batches),

@@ -89,10 +89,11 @@ impl Broker {
         let max = in_range("max_records", query.max_records.unwrap_or(RECEIVE_RECORDS_DEFAULT), 1, RECEIVE_RECORDS_MAX)? as usize;
         let begin = Cursor::parse(query.cursor.as_deref(), &group)?;
         let mut list = DeadLetters { dead_letters: Vec::new(), next_cursor: None };
-        let partitions = group.partitions.iter().zip(&group.dead_letter_topic.partitions).enumerate().skip(begin.partition);
+        let partitions = group.partitions.iter().enumerate().skip(begin.partition);
         let mut wanted = Vec::new();
         let mut left = max;
-        for (index, (of, letters)) in partitions {
+        for (index, of) in partitions {
+            let letters = group.dead_letter_topic.partitions.at(index);
             let from = if index == begin.partition { begin.offset } else { Offset(0) };
             // One more than fits, to know whether there is one.
             let which = LetterRange::From { from, max: left + 1 };

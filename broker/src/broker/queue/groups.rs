@@ -2,11 +2,10 @@
 
 use super::find::FindGroupError;
 use crate::broker::Broker;
-use crate::broker::open::assemble_group;
+use crate::broker::assemble::assemble_group;
 use crate::broker::topics::{TopicError, delete, group_ids, put};
 use crate::group::queue::QueueState;
 use crate::ids::TopicId;
-use crate::log::partition::Partition;
 use crate::shard::catalogue::CatalogueOp;
 use crate::shard::commit::WriteError;
 use crate::shard::input::Input;
@@ -113,15 +112,15 @@ impl Broker {
         let config = TopicConfig { partitions: topic.config.partitions, delivery_limit: 0, ..TopicConfig::default() };
         let letters = self.new_topic(next_ids.topic, &letters_name, config, TopicKind::DeadLetters);
         let (id, redrive) = group_ids(*next_ids);
-        let begin = |partition: &Arc<Partition>| match start {
-            StartPosition::Earliest => partition.log_start().0,
-            StartPosition::Latest => partition.high_watermark().0,
+        let begin = |index| match (start, topic.partitions.offsets(index)) {
+            (StartPosition::Earliest, offsets) => offsets.log_start.0,
+            (StartPosition::Latest, offsets) => offsets.high_watermark.0,
         };
         let entry = GroupEntry {
             id: id.0,
             name: name.clone(),
             topic: topic.id.0,
-            start: topic.partitions.iter().map(begin).collect(),
+            start: (0..topic.partitions.len()).map(begin).collect(),
             dead_letter_topic: letters.id,
             redrive: redrive.0,
             created_at_ms: self.0.clock.now_ms(),
@@ -132,7 +131,7 @@ impl Broker {
             vec![put(MetaKey::Topic(TopicId(letters.id)), &letters), put(MetaKey::Group(id), &entry), put(MetaKey::NextIds, &after)];
         self.write_meta(mutations).await?;
         *next_ids = after;
-        let letters = self.add_topic(letters).await?;
+        let letters = self.add_topic(letters);
         let begin_at = &mut |_, start| Ok::<_, Infallible>(QueueState::starting_at(start));
         let (group, slots) = assemble_group(&entry, topic, &letters, begin_at).unwrap_or_else(|never| match never {});
         let mut by_shard: BTreeMap<_, Vec<_>> = BTreeMap::new();
@@ -182,12 +181,11 @@ impl Broker {
             broker.write_meta(gone).await.inspect_err(|_| group.open_again())?;
             topic.remove_group(&group);
             broker.0.catalog.remove(&letters.name);
-            letters.close();
+            letters.partitions.close();
             group.gone.cancel();
             drop(changes);
-            let partitions = letters.partitions.iter().map(|partition| partition.key).collect();
             let slots = group.partitions.iter().flat_map(|partition| [partition.key, partition.redrive]).collect();
-            broker.remove(partitions, slots).await?;
+            broker.remove(&[letters.id], letters.partitions.len(), slots).await?;
             broker.0.metrics.forget_group(&topic.name, &group.name);
             Ok(())
         })

@@ -128,7 +128,7 @@ impl Broker {
         offsets.dedup();
         while let Some(of) = group.partitions.get(at.partition) {
             let is_meant = choice.partition.is_none_or(|partition| partition == of.key.partition.partition);
-            let letters = &group.dead_letter_topic.partitions[at.partition];
+            let letters = group.dead_letter_topic.partitions.at(at.partition);
             let next_partition = Cursor { partition: at.partition + 1, offset: Offset(0) };
             if !is_meant {
                 at = next_partition;

@@ -29,7 +29,8 @@ mod tests {
     #[test]
     fn the_tail_is_read_up_to_the_watermark() {
         let key = PartitionKey { shard: ShardId(0), topic: TopicId(1), partition: PartitionId(0) };
-        let partition = Partition::new(key, LogOffsets::recovered(Offset(0), Offset(0)), &TailMemory::new(1024 * 1024));
+        let partition =
+            Partition::new(key, LogOffsets::recovered(Offset(0), Offset(0)), &TailMemory::new(1024 * 1024), &std::sync::Arc::default());
         let batch = |base| {
             let record = Record { timestamp_ms: 0, payload: Payload::default() };
             Batch::encode(&[record.clone(), record]).expect("encodes").with_base_offset(Offset(base))

@@ -4,10 +4,12 @@
 //! database, so a database without one has lost it. The database is opened for reading first: opening it for writing throws
 //! away what lies behind damage in the write-ahead log, which somebody may still want to rescue.
 
+use super::RocksStorage;
 use super::options::{Caches, database_options, family_options};
+use super::settings::RocksOptions;
 use super::space::{SpaceKeeper, SpacePolicy};
-use super::{OpenError, RocksOptions, RocksStorage};
 use crate::storage::Family;
+use crate::storage::open_error::OpenError;
 use crate::storage::side_file::{self, CommitGuard, Recorded};
 use rocksdb::{ColumnFamilyDescriptor, DB, DEFAULT_COLUMN_FAMILY_NAME, ErrorKind, Options};
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -23,7 +25,17 @@ const CURRENT: &str = "CURRENT";
 /// Sorted files that may be open at once while the database is looked at. RocksDB takes no less.
 const OPEN_FILES_TO_LOOK: i32 = 20;
 
-pub(super) fn open(path: &Path, options: &RocksOptions) -> Result<RocksStorage, OpenError> {
+impl RocksStorage {
+    /// Opens the data directory, creating it if it is not there.
+    ///
+    /// # Errors
+    /// When it is in use, not ours, damaged, not writable or misses acknowledged commits. A refused directory is as it was.
+    pub fn open(path: impl AsRef<Path>, options: &RocksOptions) -> Result<Self, OpenError> {
+        open(path.as_ref(), options)
+    }
+}
+
+fn open(path: &Path, options: &RocksOptions) -> Result<RocksStorage, OpenError> {
     let refusal = Refusal(path);
     refuse_foreign(path)?;
     let lock = lock(path)?;

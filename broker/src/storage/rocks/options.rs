@@ -1,6 +1,6 @@
 //! How RocksDB is set up, with the reason beside each choice. What is not set here is RocksDB's default.
 
-use super::RocksOptions;
+use super::settings::RocksOptions;
 use crate::storage::Family;
 use rocksdb::{BlockBasedOptions, Cache, DBCompressionType, DBRecoveryMode, LogLevel, Options};
 
@@ -8,6 +8,8 @@ use rocksdb::{BlockBasedOptions, Cache, DBCompressionType, DBRecoveryMode, LogLe
 const BLOOM_BITS_PER_KEY: f64 = 10.0;
 /// All write-ahead logs together; bounds what an open has to read, and what a quiet family can pin.
 const WAL_BYTES_MAX: u64 = 128 << 20;
+/// RocksDB takes no less.
+const OPEN_FILES_MIN: u64 = 20;
 /// Memory for new entries of a family other than the log.
 const SMALL_BUFFER_BYTES: usize = 8 << 20;
 
@@ -46,8 +48,7 @@ pub(super) fn database_options(options: &RocksOptions) -> Options {
     db.set_bytes_per_sync(1 << 20);
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
     db.set_max_background_jobs(i32::try_from(cores.clamp(2, 8)).expect("at most eight"));
-    // Below the common limit of 1024 open files, with room for connections.
-    db.set_max_open_files(512);
+    db.set_max_open_files(open_files_max());
     // Its own diary: warnings only, and bounded.
     db.set_log_level(LogLevel::Warn);
     db.set_keep_log_file_num(4);
@@ -55,6 +56,13 @@ pub(super) fn database_options(options: &RocksOptions) -> Options {
     db.set_stats_dump_period_sec(0);
     db.set_stats_persist_period_sec(0);
     db
+}
+
+/// Files that the database may keep open: half of what the process may have, because merging opens some more for a while, and
+/// connections need theirs. More than 512 gain nothing. An open touches only as many, however many there are.
+fn open_files_max() -> i32 {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
+    i32::try_from((limit / 2).clamp(OPEN_FILES_MIN, 512)).expect("at most 512")
 }
 
 fn durability(db: &mut Options, options: &RocksOptions) {

@@ -5,11 +5,13 @@
 
 mod open;
 mod options;
+mod settings;
 mod space;
 #[cfg(test)]
 mod tests;
 
 pub use super::open_error::OpenError;
+pub use settings::RocksOptions;
 
 use self::space::SpaceKeeper;
 use super::side_file::CommitGuard;
@@ -19,39 +21,7 @@ use core::fmt;
 use core::ops::Range;
 use rocksdb::{ColumnFamily, DB, DBRawIterator, ErrorKind, ReadOptions, WriteBatch, WriteOptions};
 use std::fs::File;
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
-
-/// What can be chosen when a data directory is opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RocksOptions {
-    /// Memory for blocks read from disk: a fourth of it for the log, the rest for all other families.
-    pub block_cache_bytes: usize,
-    /// Memory for new log batches before they are written to a sorted file.
-    pub log_buffer_bytes: usize,
-    /// Opens a directory although acknowledged commits are or may be missing, with what is left.
-    pub accept_data_loss: bool,
-    /// How often the commit guard is brought up to date: what a crash leaves unguarded.
-    pub guard_interval: Duration,
-    /// How often the space of deleted batches is looked after.
-    pub space_interval: Duration,
-    /// So many bytes of deleted batches may stay on disk, however little there is beside them.
-    pub dead_bytes_max: u64,
-}
-
-impl Default for RocksOptions {
-    fn default() -> Self {
-        Self {
-            block_cache_bytes: 128 << 20,
-            log_buffer_bytes: 16 << 20,
-            accept_data_loss: false,
-            guard_interval: Duration::from_secs(1),
-            space_interval: Duration::from_secs(10),
-            dead_bytes_max: 64 << 20,
-        }
-    }
-}
 
 /// Storage on RocksDB. Share it in an `Arc`; it is closed when the last one is dropped, and everything written is durable then.
 pub struct RocksStorage {
@@ -68,14 +38,6 @@ pub struct RocksStorage {
 }
 
 impl RocksStorage {
-    /// Opens the data directory, creating it if it is not there.
-    ///
-    /// # Errors
-    /// When it is in use, not ours, damaged, not writable or misses acknowledged commits. A refused directory is as it was.
-    pub fn open(path: impl AsRef<Path>, options: &RocksOptions) -> Result<Self, OpenError> {
-        open::open(path.as_ref(), options)
-    }
-
     /// Sequence number of the last write, for diagnostics. It rises by one with each mutation.
     #[must_use]
     pub fn latest_sequence_number(&self) -> u64 {

@@ -1,0 +1,131 @@
+//! What a shard finds of itself at open: a function of storage and the shard alone. It changes nothing.
+
+use crate::dedup::Buckets;
+use crate::group::queue::{DecodeError, QueueState};
+use crate::ids::{GroupKey, PartitionKey, ShardId, TopicId};
+use crate::log::positions::Positions;
+use crate::log::recovery::{RecoveryError, newest_batch};
+use crate::storage::keys::{CLOCK_MARK_STEP_MS, MetaKey};
+use crate::storage::{Direction, Family, Storage, StorageError};
+use core::ops::{ControlFlow, Range};
+use sagamq_api::Offset;
+use std::collections::{BTreeSet, HashMap};
+
+/// Why a shard cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ShardError {
+    /// A partition cannot be opened.
+    #[error(transparent)]
+    Partition(#[from] RecoveryError),
+    /// The state of a group cannot be read.
+    #[error("state of group {} in partition {}: {reason}", key.group.0, key.partition.partition)]
+    Group {
+        /// The group.
+        key: GroupKey,
+        /// What is wrong.
+        reason: DecodeError,
+    },
+    /// Something that was stored contradicts the rest.
+    #[error("{0}")]
+    Damaged(String),
+    /// The device failed.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+/// A partition that has a row of its own.
+#[derive(Debug)]
+pub(crate) struct FoundLog {
+    pub(crate) key: PartitionKey,
+    pub(crate) positions: Positions,
+    /// Mean bytes of a record of its newest batch, if there is one.
+    pub(crate) record_bytes: Option<u64>,
+}
+
+/// What a shard finds of itself.
+#[derive(Debug)]
+pub(crate) struct FoundShard {
+    pub(crate) id: ShardId,
+    /// Number of its last commit; 0 if it has made none.
+    pub(crate) last_commit: u64,
+    /// No time that it has stored lies behind this one.
+    pub(crate) time_ms: u64,
+    /// The topics that have something on the shard.
+    pub(crate) topics: BTreeSet<TopicId>,
+    pub(crate) logs: Vec<FoundLog>,
+    /// The groups that have a state of their own; all others stand at their beginning.
+    pub(crate) states: HashMap<GroupKey, QueueState>,
+    /// Where there are idempotency entries.
+    pub(crate) buckets: Buckets,
+}
+
+/// Finds what a shard has stored, and refuses what cannot be.
+pub(crate) fn recover(storage: &dyn Storage, id: ShardId) -> Result<FoundShard, ShardError> {
+    let last_commit = number(storage, MetaKey::CommitNumber(id), "the number of its last commit")?.unwrap_or(0);
+    let mark_ms = number(storage, MetaKey::ClockMark(id), "its clock mark")?;
+    let damaged = |what: &str| ShardError::Damaged(format!("shard {}: {what}", id.0));
+    let mut logs = Vec::new();
+    let read = |key: &[u8], row: &[u8]| (PartitionKey::of_positions(key), Positions::decode(row));
+    for (key, row) in rows(storage, Family::Meta, &id.positions(), read)? {
+        let key = key.ok_or_else(|| damaged("the positions of something that is no partition"))?;
+        let (positions, commit) = row.map_err(|reason| RecoveryError::Positions { key, reason })?;
+        if commit > last_commit {
+            return Err(damaged(&format!("a row of commit {commit} is there, but its last commit is {last_commit}")));
+        }
+        let newest = newest_batch(storage, key, &positions)?;
+        logs.push(FoundLog {
+            key,
+            positions,
+            record_bytes: newest.map(|batch| batch.len() as u64 / u64::from(batch.records_count()).max(1)),
+        });
+    }
+    let states = states(storage, id, &logs)?;
+    if last_commit == 0 && (mark_ms.is_some() || !states.is_empty()) {
+        return Err(damaged("it has rows, but no commit"));
+    }
+    Ok(FoundShard {
+        id,
+        last_commit,
+        time_ms: mark_ms.map_or(0, |mark_ms| mark_ms.saturating_add(CLOCK_MARK_STEP_MS)),
+        topics: logs.iter().map(|log| log.key.topic).chain(states.keys().map(|key| key.partition.topic)).collect(),
+        logs,
+        states,
+        buckets: Buckets::load(storage, id)?,
+    })
+}
+
+fn states(storage: &dyn Storage, id: ShardId, logs: &[FoundLog]) -> Result<HashMap<GroupKey, QueueState>, ShardError> {
+    let ends: HashMap<PartitionKey, Offset> = logs.iter().map(|log| (log.key, log.positions.log_end)).collect();
+    let mut states = HashMap::new();
+    for (key, state) in rows(storage, Family::Group, &id.all(), |key, row| (GroupKey::of_state(key), QueueState::decode(row)))? {
+        let key = key.ok_or_else(|| ShardError::Damaged(format!("shard {}: the state of something that is no group", id.0)))?;
+        let state = state.map_err(|reason| ShardError::Group { key, reason })?;
+        let end = ends.get(&key.partition).copied().unwrap_or(Offset(0));
+        if state.next_fresh() > end {
+            let at = (key.group.0, key.partition.partition, state.next_fresh());
+            return Err(ShardError::Damaged(format!("group {} in partition {} stands at {}, but the log ends at {end}", at.0, at.1, at.2)));
+        }
+        states.insert(key, state);
+    }
+    Ok(states)
+}
+
+fn rows<T>(
+    storage: &dyn Storage,
+    family: Family,
+    range: &Range<Vec<u8>>,
+    read: impl Fn(&[u8], &[u8]) -> T,
+) -> Result<Vec<T>, StorageError> {
+    let mut rows = Vec::new();
+    storage.scan(family, &range.start..&range.end, Direction::Forward, &mut |key, value| {
+        rows.push(read(key, value));
+        ControlFlow::Continue(())
+    })?;
+    Ok(rows)
+}
+
+fn number(storage: &dyn Storage, key: MetaKey, what: &str) -> Result<Option<u64>, ShardError> {
+    let Some(bytes) = storage.get(Family::Meta, &key.encode())? else { return Ok(None) };
+    let number = bytes[..].try_into().map_err(|_| ShardError::Damaged(format!("{what} cannot be read")))?;
+    Ok(Some(u64::from_be_bytes(number)))
+}

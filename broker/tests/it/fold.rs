@@ -1,0 +1,255 @@
+//! The fold: a shard is what its own commits say, in their order, and nothing else. So the commits of each shard, applied alone and from
+//! empty, make the same rows.
+
+use crate::common::{START_MS, TestBroker, group, one_partition, topic};
+use bytes::Bytes;
+use core::ops::{ControlFlow, Range};
+use core::time::Duration;
+use sagamq_api::queue::{DiscardRequest, NackRequest, ReceiveRequest, RedriveRequest, StartPosition, TerminateRequest};
+use sagamq_api::record::Payload;
+use sagamq_api::topic::TopicConfig;
+use sagamq_api::{Offset, PartitionId};
+use sagamq_broker::NewRecord;
+use sagamq_broker::env::{Clock as _, ManualClock};
+use sagamq_broker::ids::{PartitionKey, ShardId, TopicId};
+use sagamq_broker::storage::keys::MetaKey;
+use sagamq_broker::storage::memory::MemoryStorage;
+use sagamq_broker::storage::{Direction, Durability, Family, Mutation, Storage, StorageError, Visitor};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+type Row = (&'static str, Vec<u8>, Vec<u8>);
+
+/// Storage that remembers every write.
+#[derive(Clone, Default)]
+struct RecordingStorage {
+    below: MemoryStorage,
+    writes: Arc<Mutex<Vec<Vec<Mutation>>>>,
+}
+
+impl Storage for RecordingStorage {
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
+        self.below.get(family, key)
+    }
+
+    fn scan(&self, family: Family, range: Range<&[u8]>, direction: Direction, visit: Visitor<'_>) -> Result<(), StorageError> {
+        self.below.scan(family, range, direction, visit)
+    }
+
+    fn write(&self, mutations: &[Mutation], durability: Durability) -> Result<(), StorageError> {
+        self.writes.lock().expect("no panic").push(mutations.to_vec());
+        self.below.write(mutations, durability)
+    }
+}
+
+/// One commit of a shard.
+struct Committed {
+    number: u64,
+    mutations: Vec<Mutation>,
+}
+
+fn shard_of(mutation: &Mutation) -> ShardId {
+    let key = match mutation {
+        Mutation::Put { key, .. } | Mutation::Delete { key, .. } => key,
+        Mutation::DeleteRange { range, .. } => &range.start,
+    };
+    ShardId(u16::from_be_bytes(key[..2].try_into().expect("a key begins with its shard")))
+}
+
+/// The number of the commit that this mutation ends, if it ends one.
+fn end_of_commit(mutation: &Mutation) -> Option<u64> {
+    let Mutation::Put { family: Family::Meta, key, value } = mutation else { return None };
+    let is_number = *key == MetaKey::CommitNumber(shard_of(mutation)).encode();
+    is_number.then(|| u64::from_be_bytes(value[..].try_into().expect("a number")))
+}
+
+/// The commits of every shard in their order. An error if something was written beside them.
+fn commits(writes: &[Vec<Mutation>]) -> Result<BTreeMap<ShardId, Vec<Committed>>, String> {
+    let mut commits: BTreeMap<ShardId, Vec<Committed>> = BTreeMap::new();
+    for write in writes {
+        let mut open: BTreeMap<ShardId, Vec<Mutation>> = BTreeMap::new();
+        for mutation in write {
+            let shard = shard_of(mutation);
+            let of_commit = open.entry(shard).or_default();
+            of_commit.push(mutation.clone());
+            if let Some(number) = end_of_commit(mutation) {
+                let mutations = std::mem::take(of_commit);
+                commits.entry(shard).or_default().push(Committed { number, mutations });
+            }
+        }
+        if let Some((shard, beside)) = open.into_iter().find(|(_, left)| !left.is_empty()) {
+            return Err(format!("{beside:?} was written beside the commits of shard {}", shard.0));
+        }
+    }
+    Ok(commits)
+}
+
+/// What the commits make, each shard's alone.
+fn fold(writes: &[Vec<Mutation>]) -> Result<MemoryStorage, String> {
+    let folded = MemoryStorage::new();
+    for (shard, commits) in commits(writes)? {
+        for (place, commit) in commits.into_iter().enumerate() {
+            if commit.number != place as u64 + 1 {
+                return Err(format!("commit {} of shard {} has number {}", place + 1, shard.0, commit.number));
+            }
+            folded.write(&commit.mutations, Durability::Buffered).expect("memory");
+        }
+    }
+    Ok(folded)
+}
+
+/// Every row, but for records below the start of their log: their space is given back outside of all commits.
+fn rows(storage: &MemoryStorage) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for family in Family::ALL {
+        let visit = &mut |key: &[u8], value: &[u8]| {
+            if family != Family::Log || PartitionKey::log_base(key).expect("a key of the log") >= log_start(storage, key) {
+                rows.push((family.name(), key.to_vec(), value.to_vec()));
+            }
+            ControlFlow::Continue(())
+        };
+        storage.scan(family, &[][..]..&[u8::MAX; 64][..], Direction::Forward, visit).expect("scans");
+    }
+    rows
+}
+
+/// Start of the log that a key of the `log` family belongs to.
+fn log_start(storage: &MemoryStorage, key: &[u8]) -> Offset {
+    let number = |at: usize| u32::from_be_bytes(key[at..at + 4].try_into().expect("four bytes"));
+    let shard = ShardId(u16::from_be_bytes(key[..2].try_into().expect("two bytes")));
+    let of = PartitionKey { shard, topic: TopicId(number(2)), partition: PartitionId(number(6)) };
+    let row = storage.get(Family::Meta, &of.positions()).expect("reads").expect("a log with records stands somewhere");
+    Offset(u64::from_be_bytes(row[9..17].try_into().expect("eight bytes")))
+}
+
+/// Everything that changes something.
+async fn use_everything(test: &TestBroker, round: u32) {
+    let broker = &test.broker;
+    let lane = TopicConfig { partitions: 4, ..TopicConfig::default() };
+    let fast = TopicConfig { partitions: 6, delivery_limit: 1, ..TopicConfig::default() };
+    for (name, config) in [("orders", fast), ("lane", lane.clone()), ("gone", lane)] {
+        broker.create_topic(&topic(name), config).await.expect("made, or there");
+    }
+    // Without keys, with record keys, with idempotency keys of records and of requests, at home and scattered.
+    test.produce_texts("orders", (0..20).map(|n| format!("{round} plain {n}"))).await;
+    let keyed = |n: u32| NewRecord::of(format!("{round} keyed {n}")).with_key(format!("k{n}"));
+    test.produce("orders", (0..20).map(keyed).collect(), None).await;
+    let once = |n: u32| keyed(n).with_idempotency_key(format!("{round}-{n}"));
+    test.produce("orders", (0..20).map(once).collect(), None).await;
+    test.produce("orders", (0..20).map(once).collect(), None).await;
+    for key in ["scattered", "scattered", "again"] {
+        test.produce("orders", (0..20).map(keyed).collect(), Some(&format!("{round}-{key}"))).await;
+    }
+    test.produce("orders", vec![NewRecord::of("at home")], Some(&format!("{round}-home"))).await;
+    test.produce_texts("gone", ["a", "b", "c"]).await;
+    // Leases, acknowledgements, dead letters of every cause, redriven and discarded.
+    let (orders, workers) = (topic("orders"), group("workers"));
+    let some = ReceiveRequest { max_records: Some(15), ..ReceiveRequest::default() };
+    let leased = test.receive_with("orders", "workers", &some).await;
+    test.ack("orders", "workers", &leased).await;
+    let leased = test.receive_with("orders", "workers", &some).await;
+    let receipts = leased.iter().map(|delivery| delivery.receipt.clone()).collect();
+    broker.terminate(&orders, &workers, &TerminateRequest { receipts, reason: "no".to_owned() }).await.expect("terminated");
+    let leased = test.receive_with("orders", "workers", &some).await;
+    let receipts = leased.iter().map(|delivery| delivery.receipt.clone()).collect();
+    broker.nack(&orders, &workers, &NackRequest { receipts, delay_ms: None, reason: None, not_begun: false }).await.expect("given back");
+    test.receive_with("orders", "workers", &some).await;
+    test.clock.advance(Duration::from_secs(3600));
+    test.receive_with("orders", "workers", &ReceiveRequest { auto_ack: true, ..some.clone() }).await;
+    let redrive = RedriveRequest { max_records: Some(4), ..RedriveRequest::default() };
+    assert!(broker.redrive(&orders, &workers, &redrive).await.expect("redriven").redriven > 0);
+    let discard = DiscardRequest { all: true, max_records: Some(4), ..DiscardRequest::default() };
+    assert!(broker.discard(&orders, &workers, &discard).await.expect("discarded").discarded > 0);
+    test.receive("gone", "readers").await;
+    // The embedder.
+    broker.ensure_group(&topic("lane"), &group("lane"), StartPosition::Earliest).await.expect("made");
+    broker.own_topic(&topic("lane")).await.expect("there");
+    for shard in 0..4 {
+        let embedder = broker.embedder(shard);
+        embedder.mark_hand_outs(&topic("lane"), &group("lane")).expect("there");
+        for n in 0..3_u8 {
+            let mut commit = embedder.begin();
+            commit.put(&[b'k', n], vec![n]);
+            commit.delete(&[b'k', n.wrapping_sub(1)]);
+            commit.append(&topic("lane"), Payload { value: Some(Bytes::from_static(b"v")), ..Payload::default() }).expect("a lane topic");
+            let submitted = embedder.submit(commit).await.expect("taken");
+            let offset = submitted.offsets[0];
+            submitted.durable().await.expect("durable");
+            let mut commit = embedder.begin();
+            match n {
+                0 => commit.settle_unseen(&topic("lane"), &group("lane"), offset).expect("there"),
+                _ => commit.settle(&topic("lane"), &group("lane"), offset).expect("there"),
+            }
+            embedder.submit(commit).await.expect("taken").durable().await.expect("durable");
+        }
+    }
+    // What goes.
+    broker.ensure_group(&orders, &group("short"), StartPosition::Latest).await.expect("made");
+    broker.delete_group(&orders, &group("short")).await.expect("deleted");
+    broker.delete_topic(&topic("gone")).await.expect("deleted");
+    broker.create_topic(&topic("gone"), one_partition()).await.expect("another of its name");
+    test.produce_texts("gone", ["anew"]).await;
+    broker.delete_topic(&topic("gone")).await.expect("deleted");
+}
+
+/// A run with everything in it, a restart in the middle, and a restart after which something is swept.
+async fn run() -> RecordingStorage {
+    let storage = RecordingStorage::default();
+    let mut now = ManualClock::at(START_MS);
+    for round in 0..2 {
+        let test = TestBroker::try_open(storage.clone(), now).expect("opens");
+        use_everything(&test, round).await;
+        test.broker.shutdown().await;
+        // Old idempotency entries are over by then.
+        now = ManualClock::at(test.clock.now_ms() + 48 * 3_600_000);
+    }
+    // As if a crash had come behind the catalogue's commit: the shard's own comes at the next open.
+    let leftover = commits(&storage.writes.lock().expect("no panic")).expect("nothing beside commits");
+    let last = leftover[&ShardId(0)].last().expect("it has some").number;
+    let crash = [
+        Mutation::DeleteRange { family: Family::Meta, range: MetaKey::groups() },
+        Mutation::DeleteRange { family: Family::Meta, range: MetaKey::topics() },
+        Mutation::Put {
+            family: Family::Meta,
+            key: MetaKey::CommitNumber(ShardId(0)).encode(),
+            value: (last + 1).to_be_bytes().to_vec().into(),
+        },
+    ];
+    storage.write(&crash, Durability::Synced).expect("written");
+    let test = TestBroker::try_open(storage.clone(), now).expect("opens");
+    test.broker.create_topic(&topic("after"), one_partition()).await.expect("made");
+    test.produce("after", vec![NewRecord::of("a")], Some("after")).await;
+    test.broker.shutdown().await;
+    storage
+}
+
+#[tokio::test]
+async fn the_commits_of_each_shard_alone_make_the_same_rows() {
+    let storage = run().await;
+    let writes = storage.writes.lock().expect("no panic").clone();
+    let folded = fold(&writes).expect("nothing is written beside the commits of a shard, and none is missing");
+    let (stored, folded) = (rows(&storage.below), rows(&folded));
+    assert!(stored == folded, "the fold has {} rows, the storage {}", folded.len(), stored.len());
+    for family in [Family::Log, Family::TimeIndex, Family::Dedup, Family::Saga, Family::Meta] {
+        assert!(stored.iter().any(|(name, ..)| *name == family.name()), "the run left rows of {}", family.name());
+    }
+    let commits = commits(&writes).expect("the same");
+    assert!(commits.len() == 4 && commits.values().all(|commits| commits.len() > 10), "every shard had something to do");
+    let groups = writes.iter().flatten().filter(|mutation| matches!(mutation, Mutation::Put { family: Family::Group, .. })).count();
+    assert!(groups > 20, "groups changed {groups} times");
+}
+
+#[tokio::test]
+async fn a_write_beside_the_commits_is_found() {
+    let storage = run().await;
+    let writes = storage.writes.lock().expect("no panic").clone();
+    let beside = Mutation::Put { family: Family::Saga, key: vec![0, 1, 7], value: Bytes::from_static(b"beside") };
+    for place in [0, writes.len() / 2, writes.len()] {
+        let mut planted = writes.clone();
+        planted.insert(place, vec![beside.clone()]);
+        assert!(fold(&planted).is_err(), "before write {place}");
+    }
+    let mut lost = writes;
+    lost.remove(lost.len() / 2);
+    assert!(fold(&lost).is_err(), "a commit that is missing");
+}
