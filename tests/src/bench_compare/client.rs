@@ -27,7 +27,7 @@ impl Connection {
 
     /// Sends a request with a JSON body (none: no body) and gives the answer's body.
     pub(crate) async fn send(&mut self, method: &str, path: &str, body: Bytes) -> Bytes {
-        let request = Request::builder().method(method).uri(path).header(HOST, "sagamq").header(CONTENT_TYPE, "application/json");
+        let request = Request::builder().method(method).uri(path).header(HOST, "localhost").header(CONTENT_TYPE, "application/json");
         let request = request.body(Full::new(body)).expect("a legal request");
         self.sender.ready().await.expect("the connection holds");
         let answer = self.sender.send_request(request).await.expect("answered");
