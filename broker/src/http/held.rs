@@ -33,7 +33,12 @@ pub(super) fn written<T>(held: Held<T>, size: impl FnOnce(&T) -> usize, write: i
     let mut bytes = Vec::with_capacity(ENVELOPE_BYTES + size(&value));
     write(&value, &mut bytes);
     drop(value);
-    let mut response = Response::new(Body::from(Bytes::from_owner(HeldBytes { bytes, _share: share })));
+    json(Bytes::from_owner(HeldBytes { bytes, _share: share }))
+}
+
+/// An answer of these bytes.
+pub(super) fn json(bytes: Bytes) -> Response {
+    let mut response = Response::new(Body::from(bytes));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(APPLICATION_JSON));
     response
 }

@@ -2,14 +2,14 @@
 
 use crate::broker::{Broker, NewRecord, Produced, Records};
 use crate::http::extract::{PartitionPath, PathParams, QueryParams, RawJson, TopicPath};
-use crate::http::held::{RECORD_BYTES, written};
+use crate::http::held::{RECORD_BYTES, json, written};
 use crate::http::problem::ApiError;
 use crate::log::batch::StoredRecord;
+use axum::Router;
 use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
 use axum::response::Response;
 use axum::routing::{get, post};
-use axum::{Json, Router};
 use bytes::Bytes;
 use sagamq_api::headers::IDEMPOTENCY_KEY;
 use sagamq_api::limits::BODY_BYTES_MAX;
@@ -17,6 +17,9 @@ use sagamq_api::record::write::{self, RecordOut};
 use sagamq_api::record::{PayloadError, RecordIn, RecordsIn};
 use sagamq_api::topic::{ProduceRequest, ProduceResponse, ProducedRecord, ReadQuery, ReadResponse};
 use sagamq_api::{ErrorCode, PartitionId, Problem, routes};
+
+/// What the answer says of a record, about.
+const PRODUCED_BYTES: usize = 96;
 
 pub(super) fn routes() -> Router<Broker> {
     Router::new().route(routes::RECORDS, post(produce)).route(routes::PARTITION_RECORDS, get(read))
@@ -40,20 +43,22 @@ async fn produce(
     State(broker): State<Broker>,
     PathParams(path): PathParams<TopicPath>,
     IdempotencyKey(key): IdempotencyKey,
-    json: RawJson<BODY_BYTES_MAX>,
-) -> Result<Json<ProduceResponse>, ApiError> {
-    let records = new_records(&json)?;
+    body: RawJson<BODY_BYTES_MAX>,
+) -> Result<Response, ApiError> {
+    let records = new_records(&body)?;
     // The records hold what they need of the body, and go when they are encoded.
-    drop(json);
+    drop(body);
     let produced = broker.produce(&path.topic, records, key.as_deref()).await?;
     let shown = |Produced { partition, offset, timestamp_ms, duplicate }| ProducedRecord { partition, offset, timestamp_ms, duplicate };
-    Ok(Json(ProduceResponse { records: produced.into_iter().map(shown).collect() }))
+    let mut bytes = Vec::with_capacity((produced.len() + 1) * PRODUCED_BYTES);
+    write::json(&mut bytes, &ProduceResponse { records: produced.into_iter().map(shown).collect() });
+    Ok(json(bytes.into()))
 }
 
 /// The records of a body, as bytes. Those that stand in it as they are stored are not copied.
-fn new_records(json: &RawJson<BODY_BYTES_MAX>) -> Result<Vec<NewRecord>, ApiError> {
-    let RecordsIn { records } = json.read()?;
-    records.into_iter().enumerate().map(|(index, record)| new_record(index, record, json.body())).collect()
+fn new_records(body: &RawJson<BODY_BYTES_MAX>) -> Result<Vec<NewRecord>, ApiError> {
+    let RecordsIn { records } = body.read()?;
+    records.into_iter().enumerate().map(|(index, record)| new_record(index, record, body.body())).collect()
 }
 
 fn new_record(index: usize, mut record: RecordIn<'_>, body: &Bytes) -> Result<NewRecord, ApiError> {

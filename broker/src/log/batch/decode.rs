@@ -1,6 +1,9 @@
 //! Reads the records of a batch. Every length is checked against what is there before anything is taken or allocated.
 
-use super::{Batch, BatchError, HEADER_LEN, StoredRecord};
+use super::error::BatchError;
+use super::header::BatchHeader;
+use super::layout::HEADER_LEN;
+use super::record::StoredRecord;
 use bytes::Bytes;
 use sagamq_api::record::{Headers, Payload};
 
@@ -14,22 +17,21 @@ const CONTROL: i16 = 1 << 5;
 const RECORD_MIN: usize = 7;
 
 /// The records of a batch, in order of their offsets.
-pub(super) fn records(batch: &Batch) -> Result<Vec<StoredRecord>, BatchError> {
-    let header = batch.header();
+pub(super) fn records(bytes: &Bytes, header: &BatchHeader) -> Result<Vec<StoredRecord>, BatchError> {
     if header.attributes & COMPRESSION != 0 {
         return Err(BatchError::Unsupported("compression"));
     }
     if header.attributes & CONTROL != 0 {
         return Err(BatchError::Unsupported("control records"));
     }
-    let mut cursor = Cursor { bytes: batch.bytes(), at: HEADER_LEN, end: batch.bytes().len() };
+    let mut cursor = Cursor { bytes, at: HEADER_LEN, end: bytes.len() };
     // The count is only a claim: never reserve more than the bytes could hold.
     let possible = cursor.remaining() / RECORD_MIN;
     let mut records = Vec::with_capacity(possible.min(header.records_count as usize));
     let mut next_delta = 0;
     for index in 0..header.records_count {
         let at_record = |reason| BatchError::Record { index, reason };
-        let (delta, record) = record(&mut cursor, batch).map_err(at_record)?;
+        let (delta, record) = record(&mut cursor, header).map_err(at_record)?;
         if delta < next_delta || delta > header.last_offset_delta {
             return Err(at_record("its offset is out of order or behind the last one"));
         }
@@ -43,7 +45,7 @@ pub(super) fn records(batch: &Batch) -> Result<Vec<StoredRecord>, BatchError> {
 }
 
 /// One record with its offset delta.
-fn record(outer: &mut Cursor<'_>, batch: &Batch) -> Result<(u32, StoredRecord), &'static str> {
+fn record(outer: &mut Cursor<'_>, header: &BatchHeader) -> Result<(u32, StoredRecord), &'static str> {
     let size = usize::try_from(outer.varint()?).map_err(|_| "its size is negative")?;
     let mut cursor = outer.split(size)?;
     let _attributes_unused_by_the_format = cursor.byte()?;
@@ -55,7 +57,6 @@ fn record(outer: &mut Cursor<'_>, batch: &Batch) -> Result<(u32, StoredRecord), 
     if cursor.remaining() > 0 {
         return Err("its size does not match its parts");
     }
-    let header = batch.header();
     let timestamp_ms = if header.attributes & LOG_APPEND_TIME == 0 {
         header.base_timestamp.checked_add(timestamp_delta).ok_or("its timestamp is out of range")?
     } else {

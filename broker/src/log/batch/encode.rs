@@ -1,6 +1,7 @@
 //! Writes the bytes of a batch. The caller has checked that they fit the format's 31 bits.
 
-use super::{CRC_END, HEADER_LEN, LENGTH_END, Record};
+use super::layout::{CRC_END, HEADER_LEN, LENGTH_END};
+use super::record::Record;
 
 /// The batch of these records with base offset 0; `bytes_max` is an upper bound of its size.
 pub(super) fn batch<'a>(

@@ -1,6 +1,7 @@
 //! Batches go around unchanged, damage is found, and hostile bytes are errors.
 
-use super::{Batch, BatchError, CRC_END, EncodeError, HEADER_LEN, Record, StoredRecord};
+use super::layout::CRC_END;
+use super::{Batch, BatchError, EncodeError, HEADER_LEN, Record, StoredRecord};
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::records::RecordBatchDecoder;
 use proptest::prelude::*;
