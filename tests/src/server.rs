@@ -140,6 +140,17 @@ impl ServerProcess {
         peak.expect("a process has a peak")
     }
 
+    /// Bytes that the process caused to be written to the device since it started.
+    ///
+    /// # Panics
+    /// When it does not run, or the system is no Linux.
+    #[must_use]
+    pub fn written_bytes(&self) -> u64 {
+        let pid = self.child.as_ref().expect("the server runs").id();
+        let io = std::fs::read_to_string(format!("/proc/{pid}/io")).expect("Linux tells it");
+        io.lines().find_map(|line| line.strip_prefix("write_bytes: ")?.parse().ok()).expect("the system counts it")
+    }
+
     /// Ends the process as a crash would: SIGKILL.
     ///
     /// # Panics

@@ -6,6 +6,7 @@
 mod case;
 mod client;
 mod payload;
+mod written;
 
 use crate::bench::disk::{self, DiskRate};
 use crate::bench::report::median;
@@ -14,6 +15,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
+use written::Topics;
 
 /// What is compared.
 #[derive(Clone, Debug)]
@@ -23,9 +25,12 @@ pub struct Options {
     rounds: usize,
     span: Duration,
     cases: Vec<Case>,
+    /// Payload for the measurement of written bytes, in GB (10^9); 0: it is left out.
+    written: u64,
 }
 
-const USAGE: &str = "usage: sagamq-bench-compare --before BINARY [--after BINARY] [--rounds N] [--seconds N] [--cases NAME,NAME]";
+const USAGE: &str = "usage: sagamq-bench-compare [--before BINARY] [--after BINARY] [--rounds N] [--seconds N] [--cases NAME,NAME | none] \
+                     [--written-gb N]";
 
 impl Options {
     /// Reads the command line.
@@ -34,7 +39,7 @@ impl Options {
     /// With what was wrong and how it is used.
     pub fn from_args(mut arguments: impl Iterator<Item = String>) -> Result<Self, String> {
         let (mut before, mut after) = (None, crate::server::binary("sagamq"));
-        let (mut rounds, mut seconds, mut cases) = (5, 4, Case::ALL.to_vec());
+        let (mut rounds, mut seconds, mut cases, mut written) = (5, 4, Case::ALL.to_vec(), 0);
         while let Some(name) = arguments.next() {
             let value = arguments.next().ok_or(USAGE)?;
             let count = || value.parse().ok().filter(|&count: &usize| count > 0).ok_or(USAGE);
@@ -43,11 +48,14 @@ impl Options {
                 "--after" => after = value.into(),
                 "--rounds" => rounds = count()?,
                 "--seconds" => seconds = count()? as u64,
+                "--written-gb" => written = count()? as u64,
+                "--cases" if value == "none" => cases.clear(),
                 "--cases" => cases = value.split(',').map(named).collect::<Result<_, _>>()?,
                 _ => return Err(USAGE.to_owned()),
             }
         }
-        Ok(Self { before: before.ok_or(USAGE)?, after, rounds, span: Duration::from_secs(seconds), cases })
+        let before = before.unwrap_or_else(|| after.clone());
+        Ok(Self { before, after, rounds, span: Duration::from_secs(seconds), cases, written })
     }
 }
 
@@ -83,6 +91,27 @@ pub async fn run(options: &Options) -> String {
     for (case, sides) in &rates {
         let [before, after] = sides.each_ref().map(|rates| median(rates.iter().copied()));
         writeln!(text, "| {} | {before:.1} | {after:.1} | {:.2} |", case.says(), after / before).expect("a string takes it");
+    }
+    if options.written > 0 {
+        text.push_str(&written(options).await);
+    }
+    text
+}
+
+/// Once for each binary: written bytes hardly depend on what else the machine does.
+async fn written(options: &Options) -> String {
+    let mut text = format!("\n| {} GB of payload, 100 records of 1 KiB a request | before | after |\n|---|---:|---:|\n", options.written);
+    for (topics, what) in [(Topics::One, "one topic"), (Topics::Interleaved, "half of it in topics that are deleted")] {
+        let before = written::measure(&options.before, options.written, topics).await;
+        let after = if options.after == options.before { before } else { written::measure(&options.after, options.written, topics).await };
+        eprintln!("written, {what}: {before:?}, {after:?}");
+        for (says, before, after) in [
+            ("written a byte", before.a_byte, after.a_byte),
+            ("on disk in the end, a byte that is kept", before.kept_a_byte, after.kept_a_byte),
+            ("payload, MB/s", before.mb_per_second, after.mb_per_second),
+        ] {
+            writeln!(text, "| {what}: {says} | {before:.2} | {after:.2} |").expect("a string takes it");
+        }
     }
     text
 }

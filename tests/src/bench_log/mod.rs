@@ -63,6 +63,11 @@ impl Options {
     }
 }
 
+/// Bytes on the device under the directory.
+pub(crate) fn used(directory: &std::path::Path) -> u64 {
+    Disk::new(directory).used()
+}
+
 /// How long the disk may take to give space back.
 const PATIENCE: Duration = Duration::from_secs(300);
 
