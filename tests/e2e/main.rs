@@ -6,6 +6,7 @@ mod dead_letters;
 mod description;
 mod durability;
 mod edges;
+mod floors;
 mod sagas;
 mod tidy;
 mod tls;
