@@ -1,6 +1,6 @@
 //! The saga protocol.
 //!
-//! [`decide`] looks at a [`Definition`](crate::definition::Definition), the state of an instance and one input, and gives the events to
+//! [`decide()`] looks at a [`Definition`](crate::definition::Definition), the state of an instance and one input, and gives the events to
 //! write and the commands to perform once they are durable. [`InstanceState::apply`] is the only transition: the state is the fold of the
 //! events and of nothing else, so a restart, a test and the live orchestrator cannot disagree.
 //!
