@@ -18,6 +18,7 @@ use crate::shard::input::Input;
 use crate::shard::queues::request::QueueRequest;
 use crate::storage::keys::successor;
 use crate::storage::{Direction, Family, Mutation, Storage, StorageError, Visitor};
+use crate::topic::Group;
 use sagamq_api::record::Payload;
 use sagamq_api::{GroupName, Offset, PartitionId, TopicName};
 use std::sync::Arc;
@@ -133,7 +134,7 @@ impl ShardCommit {
     /// # Errors
     /// When there is no such lane topic or group.
     pub fn settle(&mut self, topic: &TopicName, group: &GroupName, offset: Offset) -> Result<(), EmbedError> {
-        self.settles.push((lane_group(&self.broker, self.shard, topic, group)?, offset));
+        self.settles.push((lane_queue(&self.broker, self.shard, topic, group)?, offset));
         Ok(())
     }
 
@@ -143,7 +144,7 @@ impl ShardCommit {
     /// # Errors
     /// When there is no such lane topic or group.
     pub fn settle_unseen(&mut self, topic: &TopicName, group: &GroupName, offset: Offset) -> Result<(), EmbedError> {
-        let key = lane_group(&self.broker, self.shard, topic, group)?;
+        let key = lane_queue(&self.broker, self.shard, topic, group)?;
         self.unseen.push((key, offset));
         self.settles.push((key, offset));
         Ok(())
@@ -155,7 +156,7 @@ impl ShardCommit {
     /// # Errors
     /// When there is no such lane topic or group.
     pub fn postpone(&mut self, topic: &TopicName, group: &GroupName, offset: Offset, due_ms: u64) -> Result<(), EmbedError> {
-        self.postpones.push((lane_group(&self.broker, self.shard, topic, group)?, offset, due_ms));
+        self.postpones.push((lane_queue(&self.broker, self.shard, topic, group)?, offset, due_ms));
         Ok(())
     }
 
@@ -211,11 +212,8 @@ impl ShardEmbedder {
     /// # Errors
     /// When there is no such lane topic or group.
     pub fn mark_hand_outs(&self, topic: &TopicName, group: &GroupName) -> Result<(), EmbedError> {
-        let key = lane_group(&self.broker, self.shard, topic, group)?;
-        let found = self.broker.0.catalog.topic(topic).and_then(|topic| topic.group(group));
-        for of in found.iter().flat_map(|group| &group.partitions).filter(|of| of.key == key) {
-            of.view.mark_hand_outs();
-        }
+        let group = lane_group(&self.broker, self.shard, topic, group)?;
+        group.queue(usize::from(self.shard.0)).view().mark_hand_outs();
         Ok(())
     }
 
@@ -226,7 +224,7 @@ impl ShardEmbedder {
     /// # Errors
     /// When the broker shuts down.
     pub async fn hand_outs(&self, group: &GroupName, records: &[(TopicName, Offset)]) -> Result<Vec<HandOut>, WriteError> {
-        let keys: Vec<_> = records.iter().map(|(topic, _)| lane_group(&self.broker, self.shard, topic, group).ok()).collect();
+        let keys: Vec<_> = records.iter().map(|(topic, _)| lane_queue(&self.broker, self.shard, topic, group).ok()).collect();
         let asked = keys.iter().zip(records).filter_map(|(key, (_, offset))| key.map(|key| (key, *offset))).collect();
         let mut known =
             self.broker.0.shard(self.shard).ask(|reply| Input::Queue(QueueRequest::HandOuts { asked, reply })).await?.into_iter();
@@ -280,11 +278,14 @@ impl ShardEmbedder {
     }
 }
 
-fn lane_group(broker: &Broker, shard: ShardId, topic: &TopicName, group: &GroupName) -> Result<GroupKey, EmbedError> {
-    let partition = lane_partition(broker, shard, topic)?;
+fn lane_queue(broker: &Broker, shard: ShardId, topic: &TopicName, group: &GroupName) -> Result<GroupKey, EmbedError> {
+    Ok(lane_group(broker, shard, topic, group)?.queue(usize::from(shard.0)).key())
+}
+
+fn lane_group(broker: &Broker, shard: ShardId, topic: &TopicName, group: &GroupName) -> Result<Arc<Group>, EmbedError> {
+    lane_partition(broker, shard, topic)?;
     let found = broker.0.catalog.topic(topic).and_then(|topic| topic.group(group));
-    let group = found.ok_or_else(|| EmbedError::GroupNotFound { topic: topic.clone(), group: group.clone() })?;
-    Ok(GroupKey { partition: partition.key, group: group.id })
+    found.ok_or_else(|| EmbedError::GroupNotFound { topic: topic.clone(), group: group.clone() })
 }
 
 fn lane_partition(broker: &Broker, shard: ShardId, topic: &TopicName) -> Result<Arc<Partition>, EmbedError> {

@@ -1,6 +1,5 @@
 //! The broker's one door: one method an operation. What is above it is transport.
 
-mod assemble;
 mod catalogue;
 mod format;
 mod held;
@@ -196,6 +195,11 @@ impl Broker {
 impl Inner {
     pub(crate) fn shards_count(&self) -> u16 {
         u16::try_from(self.shards.len()).expect("a data directory has at most 256 shards")
+    }
+
+    /// The shards that have a partition of a topic of so many partitions.
+    pub(crate) fn shards_of(&self, partitions: usize) -> impl Iterator<Item = ShardId> + use<> {
+        (0..self.shards_count()).take(partitions).map(ShardId)
     }
 
     pub(crate) fn shard(&self, shard: ShardId) -> &ShardHandle {

@@ -3,15 +3,14 @@
 //! What is to be changed at an open is changed by the first commits of the shards: the format of a directory that is made now, and
 //! what topics and groups left behind that were removed from the catalogue just before a crash.
 
-use crate::broker::assemble::assemble_group;
 use crate::broker::catalogue::StoredCatalogue;
 use crate::broker::format::Format;
 use crate::broker::open_error::OpenError;
 use crate::broker::{Broker, BrokerConfig, Inner};
 use crate::dedup::Buckets;
 use crate::env::{Clock, Random};
-use crate::group::queue::QueueState;
-use crate::ids::{GroupKey, ShardId, TopicId};
+use crate::group::queue::StoredQueue;
+use crate::ids::{GroupId, GroupKey, ShardId, TopicId};
 use crate::liveness::Liveness;
 use crate::log::budget::ReadMemory;
 use crate::log::owned::OwnedLog;
@@ -21,14 +20,13 @@ use crate::shard::catalogue::topic_deletion;
 use crate::shard::commit::{Commit, WriteError};
 use crate::shard::committer::{self, CommitterParts, STAGED_COMMITS_MAX};
 use crate::shard::input::ShardHandle;
-use crate::shard::queues::slot::Slot;
 use crate::shard::recovery::{FoundShard, ShardError, recover};
 use crate::shard::task::{CoreParts, Shard};
 use crate::shard::write_stop::WriteStops;
 use crate::storage::{Family, Mutation, Storage};
-use crate::topic::{Catalog, Topic};
+use crate::topic::{Catalog, Group, GroupEntry, Topic};
 use prometheus_client::registry::Registry;
-use sagamq_api::{Offset, TopicName};
+use sagamq_api::TopicName;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -100,7 +98,7 @@ fn open(
             last_commit: shard.last_commit,
             logs: shard.logs,
         };
-        tasks.spawn(Shard::new(parts, shard.buckets, shard.slots).run(inputs, closing.clone(), life));
+        tasks.spawn(Shard::new(parts, shard.buckets, shard.groups, shard.queues).run(inputs, closing.clone(), life));
         shards.push(handle);
     }
     Ok(Inner {
@@ -173,6 +171,11 @@ fn make_first_commits(shards: &mut [LoadedShard], staged: &mpsc::Sender<Commit>)
     Ok(())
 }
 
+type Topics = HashMap<TopicId, Arc<Topic>>;
+
+/// Groups, each with its topic.
+type Groups = HashMap<GroupId, (Arc<Group>, Arc<Topic>)>;
+
 /// Everything the tasks need in memory.
 struct Loaded {
     catalog: Catalog,
@@ -184,7 +187,9 @@ struct LoadedShard {
     id: ShardId,
     last_commit: u64,
     logs: Vec<OwnedLog>,
-    slots: Vec<(GroupKey, Slot)>,
+    /// The groups that have a partition there.
+    groups: Vec<Arc<Group>>,
+    queues: Vec<(GroupKey, StoredQueue)>,
     buckets: Buckets,
     /// What the open changes.
     first_commit: Vec<Mutation>,
@@ -194,32 +199,31 @@ impl Loaded {
     fn load(storage: &dyn Storage, found: Vec<FoundShard>, tail: &TailMemory, shards: u16) -> Result<Self, OpenError> {
         let stored = StoredCatalogue::load(storage)?;
         let topics = stored.topics.into_iter().map(|entry| (TopicId(entry.id), Arc::new(Topic::new(entry, shards, tail))));
-        let topics: HashMap<TopicId, Arc<Topic>> = topics.collect();
-        let mut states: Vec<HashMap<GroupKey, QueueState>> = Vec::with_capacity(found.len());
+        let topics: Topics = topics.collect();
+        let mut stored_queues = Vec::with_capacity(found.len());
         let mut shards = Vec::with_capacity(found.len());
         for mut shard in found {
-            states.push(std::mem::take(&mut shard.states));
+            stored_queues.push(std::mem::take(&mut shard.queues));
             shards.push(LoadedShard::load(shard, &topics)?);
         }
+        let mut groups = Groups::new();
         for entry in stored.groups {
             let missing = || OpenError::Damaged(format!("group {} belongs to a topic that is not there", entry.name));
             let topic = topics.get(&TopicId(entry.topic)).ok_or_else(missing)?;
             let letters = topics.get(&TopicId(entry.dead_letter_topic)).ok_or_else(missing)?;
-            let state = &mut |key: GroupKey, start| {
-                let state = states[usize::from(key.partition.shard.0)].remove(&key);
-                state.map_or_else(|| begin(topic, key, start), Ok)
-            };
-            let (group, slots) = assemble_group(&entry, topic, letters, state)?;
-            for (key, slot) in slots {
-                shards[usize::from(key.partition.shard.0)].slots.push((key, slot));
+            check_start(&entry, topic)?;
+            let group = Arc::new(topic.new_group(entry, letters));
+            for shard in shards.iter_mut().take(group.queues().len()) {
+                shard.groups.push(Arc::clone(&group));
             }
-            topic.add_group(Arc::new(group));
+            groups.insert(group.id, (group, Arc::clone(topic)));
         }
-        // Numbers are never used twice, so what is not in the catalogue is nobody's.
-        for (shard, states) in shards.iter_mut().zip(states) {
-            let left = states.into_keys().filter(|key| topics.contains_key(&key.partition.topic));
-            let deletions = left.map(|key| Mutation::Delete { family: Family::Group, key: key.partition.group(key.group) });
-            shard.first_commit.extend(deletions);
+        for (shard, queues) in shards.iter_mut().zip(stored_queues) {
+            shard.take_queues(queues, &groups, &topics)?;
+        }
+        // What has something for its pollers is known only now.
+        for (group, topic) in groups.into_values() {
+            topic.add_group(group);
         }
         let by_name: BTreeMap<TopicName, Arc<Topic>> = topics.into_values().map(|topic| (topic.name.clone(), topic)).collect();
         Ok(Self { catalog: Catalog::new(by_name, stored.next_ids), shards })
@@ -227,7 +231,7 @@ impl Loaded {
 }
 
 impl LoadedShard {
-    fn load(found: FoundShard, topics: &HashMap<TopicId, Arc<Topic>>) -> Result<Self, OpenError> {
+    fn load(found: FoundShard, topics: &Topics) -> Result<Self, OpenError> {
         let FoundShard { id, last_commit, buckets, .. } = found;
         let mut first_commit = Vec::new();
         for topic in found.topics {
@@ -250,16 +254,42 @@ impl LoadedShard {
             }
             logs.push(OwnedLog::new(Arc::clone(partition), log.positions));
         }
-        Ok(Self { id, last_commit, logs, slots: Vec::new(), buckets, first_commit })
+        Ok(Self { id, last_commit, logs, groups: Vec::new(), queues: Vec::new(), buckets, first_commit })
+    }
+
+    /// Takes over what is stored of the groups. Numbers are never used twice, so what is not in the catalogue is nobody's.
+    fn take_queues(&mut self, queues: HashMap<GroupKey, StoredQueue>, groups: &Groups, topics: &Topics) -> Result<(), OpenError> {
+        for (key, queue) in queues {
+            let index = key.partition.partition.0 as usize;
+            match groups.get(&key.group).map(|(group, _)| group) {
+                Some(group) if index < group.queues().len() && group.queue(index).key() == key => {
+                    group.queue(index).view().update(&queue.state);
+                    self.queues.push((key, queue));
+                }
+                Some(group) => {
+                    let reason = format!("group `{}` has no partition {} on shard {}", group.name, key.partition.partition, self.id.0);
+                    return Err(OpenError::Damaged(reason));
+                }
+                None if topics.contains_key(&key.partition.topic) => {
+                    let rows = queue.rows().map(|row| Mutation::Delete { family: Family::Group, key: key.row(row.number()) });
+                    self.first_commit.extend(rows);
+                }
+                // It goes with its topic.
+                None => {}
+            }
+        }
+        Ok(())
     }
 }
 
-/// The state of a group where none is stored.
-fn begin(topic: &Topic, key: GroupKey, start: Offset) -> Result<QueueState, OpenError> {
-    let end = topic.partitions.offsets(key.partition.partition.0 as usize).log_end;
-    if key.partition.topic == topic.id && start > end {
-        let (group, partition) = (key.group.0, key.partition.partition);
-        return Err(OpenError::Damaged(format!("group {group} in partition {partition} begins at {start}, but the log ends at {end}")));
+/// Refuses a group that would begin behind the end of its log.
+fn check_start(entry: &GroupEntry, topic: &Topic) -> Result<(), OpenError> {
+    for index in 0..topic.partitions.len() {
+        let (start, end) = (entry.start.of(index), topic.partitions.offsets(index).log_end);
+        if start > end {
+            let reason = format!("group {} in partition {index} begins at {start}, but the log ends at {end}", entry.id);
+            return Err(OpenError::Damaged(reason));
+        }
     }
-    Ok(QueueState::starting_at(start))
+    Ok(())
 }

@@ -1,7 +1,7 @@
 //! Topics: create, describe, list, delete. A change is durable when its method returns.
 
 use crate::broker::Broker;
-use crate::ids::{GroupId, GroupKey, ShardId, TopicId};
+use crate::ids::{GroupId, ShardId, TopicId};
 use crate::shard::catalogue::CatalogueOp;
 use crate::shard::commit::WriteError;
 use crate::shard::input::Input;
@@ -12,7 +12,6 @@ use futures_util::future::try_join_all;
 use sagamq_api::TopicName;
 use sagamq_api::topic::{TopicConfig, TopicDescription};
 use serde::Serialize;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Why a topic was not made.
@@ -112,26 +111,25 @@ impl Broker {
         let mut mutations = vec![delete(MetaKey::Topic(topic.id))];
         for group in &groups {
             mutations.push(delete(MetaKey::Group(group.id)));
-            mutations.push(delete(MetaKey::Topic(group.dead_letter_topic.id)));
+            mutations.push(delete(MetaKey::Topic(group.dead_letters.id)));
         }
         // The catalogue's commit is the deletion; what follows gives the space back, and an open after a crash does the rest.
         self.write_meta(mutations).await?;
         self.0.catalog.remove(name);
         topic.close();
         let mut topics = vec![topic.id];
-        let mut slots = Vec::new();
         for group in &groups {
-            let letters = &group.dead_letter_topic;
+            let letters = &group.dead_letters;
             self.0.catalog.remove(&letters.name);
             letters.partitions.close();
             group.gone.cancel();
             topics.push(letters.id);
-            slots.extend(group.partitions.iter().flat_map(|partition| [partition.key, partition.redrive]));
             topic.remove_group(group);
         }
         // Numbers are never used again, so a topic of the same name may be made while the shards still clear up.
         drop(changes);
-        self.remove(&topics, topic.partitions.len(), slots).await?;
+        let ids: Vec<GroupId> = groups.iter().map(|group| group.id).collect();
+        self.remove(&topics, topic.partitions.len(), &ids).await?;
         for group in groups {
             self.0.metrics.forget_group(name, &group.name);
         }
@@ -182,16 +180,9 @@ impl Broker {
     }
 
     /// Makes the shards forget topics of so many partitions, and groups, and deletes what they stored: one commit a shard, all at once.
-    pub(super) async fn remove(&self, topics: &[TopicId], partitions: usize, groups: Vec<GroupKey>) -> Result<(), WriteError> {
-        let mut by_shard: BTreeMap<ShardId, Vec<GroupKey>> = BTreeMap::new();
-        for shard in (0..self.shards()).take(partitions).map(ShardId) {
-            by_shard.insert(shard, Vec::new());
-        }
-        for key in groups {
-            by_shard.entry(key.partition.shard).or_default().push(key);
-        }
-        let removals = by_shard.into_iter().map(|(shard, groups)| async move {
-            let topics = topics.to_vec();
+    pub(super) async fn remove(&self, topics: &[TopicId], partitions: usize, groups: &[GroupId]) -> Result<(), WriteError> {
+        let removals = self.0.shards_of(partitions).map(|shard| async move {
+            let (topics, groups) = (topics.to_vec(), groups.to_vec());
             self.0.shard(shard).ask(|reply| Input::Catalogue(CatalogueOp::Remove { topics, groups, reply })).await?
         });
         try_join_all(removals).await.map(|_| ())
@@ -205,9 +196,4 @@ pub(super) fn put(key: MetaKey, value: &impl Serialize) -> Mutation {
 
 pub(super) fn delete(key: MetaKey) -> Mutation {
     Mutation::Delete { family: Family::Meta, key: key.encode() }
-}
-
-/// The id of a group that is made now, and of the one that counts its dead letters that are done with.
-pub(super) fn group_ids(next: NextIds) -> (GroupId, GroupId) {
-    (GroupId(next.group), GroupId(next.group + 1))
 }

@@ -1,11 +1,12 @@
 //! Topics and groups come and go: the rows of the catalogue, and what its shards own of them.
 
-use crate::ids::{GroupKey, ShardId, TopicId};
+use crate::ids::{GroupId, ShardId, TopicId};
 use crate::shard::commit::WriteError;
 use crate::shard::core::Core;
 use crate::shard::queues::Queues;
-use crate::shard::queues::slot::Slot;
 use crate::storage::{Family, Mutation};
+use crate::topic::Group;
+use std::sync::Arc;
 use tokio::sync::oneshot;
 
 type Reply = oneshot::Sender<Result<(), WriteError>>;
@@ -14,16 +15,16 @@ type Reply = oneshot::Sender<Result<(), WriteError>>;
 pub(crate) enum CatalogueOp {
     /// Write keys of the catalogue, on the control shard.
     Write { mutations: Vec<Mutation>, reply: Reply },
-    /// Own these groups from now on.
-    AddSlots { slots: Vec<(GroupKey, Slot)> },
+    /// Own the queues of this group from now on.
+    AddGroup { group: Arc<Group> },
     /// Forget topics and groups, and delete what is stored of them. They are closed: nothing is stored of them any more.
-    Remove { topics: Vec<TopicId>, groups: Vec<GroupKey>, reply: Reply },
+    Remove { topics: Vec<TopicId>, groups: Vec<GroupId>, reply: Reply },
 }
 
 pub(super) fn handle(core: &mut Core, queues: &mut Queues, op: CatalogueOp) {
     match op {
         CatalogueOp::Write { mutations, reply } => write(core, mutations, reply),
-        CatalogueOp::AddSlots { slots } => queues.add(slots),
+        CatalogueOp::AddGroup { group } => queues.add_group(group),
         CatalogueOp::Remove { topics, groups, reply } => remove(core, queues, &topics, &groups, reply),
     }
 }
@@ -38,12 +39,9 @@ fn write(core: &mut Core, mutations: Vec<Mutation>, reply: Reply) {
     });
 }
 
-fn remove(core: &mut Core, queues: &mut Queues, topics: &[TopicId], groups: &[GroupKey], reply: Reply) {
-    for &key in groups {
-        queues.remove(key);
-        if !topics.contains(&key.partition.topic) {
-            core.commit.push(Mutation::Delete { family: Family::Group, key: key.partition.group(key.group) });
-        }
+fn remove(core: &mut Core, queues: &mut Queues, topics: &[TopicId], groups: &[GroupId], reply: Reply) {
+    for &group in groups {
+        queues.remove_group(core, group, topics);
     }
     for &topic in topics {
         core.remove_logs(topic);

@@ -1,7 +1,7 @@
 //! What a shard finds of itself at open: a function of storage and the shard alone. It changes nothing.
 
 use crate::dedup::Buckets;
-use crate::group::queue::{DecodeError, QueueState};
+use crate::group::queue::{DecodeError, QueueRow, StoredQueue, StoredRows};
 use crate::ids::{GroupKey, PartitionKey, ShardId, TopicId};
 use crate::log::positions::Positions;
 use crate::log::recovery::{RecoveryError, newest_batch};
@@ -54,7 +54,7 @@ pub(crate) struct FoundShard {
     pub(crate) topics: BTreeSet<TopicId>,
     pub(crate) logs: Vec<FoundLog>,
     /// The groups that have a state of their own; all others stand at their beginning.
-    pub(crate) states: HashMap<GroupKey, QueueState>,
+    pub(crate) queues: HashMap<GroupKey, StoredQueue>,
     /// Where there are idempotency entries.
     pub(crate) buckets: Buckets,
 }
@@ -79,35 +79,48 @@ pub(crate) fn recover(storage: &dyn Storage, id: ShardId) -> Result<FoundShard, 
             record_bytes: newest.map(|batch| batch.len() as u64 / u64::from(batch.records_count()).max(1)),
         });
     }
-    let states = states(storage, id, &logs)?;
-    if last_commit == 0 && (mark_ms.is_some() || !states.is_empty()) {
+    let queues = queues(storage, id, &logs)?;
+    if last_commit == 0 && (mark_ms.is_some() || !queues.is_empty()) {
         return Err(damaged("it has rows, but no commit"));
     }
     Ok(FoundShard {
         id,
         last_commit,
         time_ms: mark_ms.map_or(0, |mark_ms| mark_ms.saturating_add(CLOCK_MARK_STEP_MS)),
-        topics: logs.iter().map(|log| log.key.topic).chain(states.keys().map(|key| key.partition.topic)).collect(),
+        topics: logs.iter().map(|log| log.key.topic).chain(queues.keys().map(|key| key.partition.topic)).collect(),
         logs,
-        states,
+        queues,
         buckets: Buckets::load(storage, id)?,
     })
 }
 
-fn states(storage: &dyn Storage, id: ShardId, logs: &[FoundLog]) -> Result<HashMap<GroupKey, QueueState>, ShardError> {
+fn queues(storage: &dyn Storage, id: ShardId, logs: &[FoundLog]) -> Result<HashMap<GroupKey, StoredQueue>, ShardError> {
     let ends: HashMap<PartitionKey, Offset> = logs.iter().map(|log| (log.key, log.positions.log_end)).collect();
-    let mut states = HashMap::new();
-    for (key, state) in rows(storage, Family::Group, &id.all(), |key, row| (GroupKey::of_state(key), QueueState::decode(row)))? {
-        let key = key.ok_or_else(|| ShardError::Damaged(format!("shard {}: the state of something that is no group", id.0)))?;
-        let state = state.map_err(|reason| ShardError::Group { key, reason })?;
-        let end = ends.get(&key.partition).copied().unwrap_or(Offset(0));
-        if state.next_fresh() > end {
-            let at = (key.group.0, key.partition.partition, state.next_fresh());
-            return Err(ShardError::Damaged(format!("group {} in partition {} stands at {}, but the log ends at {end}", at.0, at.1, at.2)));
+    let mut rows: HashMap<GroupKey, StoredRows> = HashMap::new();
+    let mut unknown = None;
+    let range = id.all();
+    storage.scan(Family::Group, &range.start..&range.end, Direction::Forward, &mut |key, value| {
+        let found = GroupKey::of_row(key).and_then(|(key, row)| Some((key, QueueRow::of(row)?)));
+        match found {
+            Some((key, row)) => rows.entry(key).or_default().add(row, value),
+            None => unknown = Some(key.to_vec()),
         }
-        states.insert(key, state);
+        ControlFlow::Continue(())
+    })?;
+    if let Some(key) = unknown {
+        return Err(ShardError::Damaged(format!("shard {}: the row {key:02x?} is no part of a group's state", id.0)));
     }
-    Ok(states)
+    let mut queues = HashMap::with_capacity(rows.len());
+    for (key, rows) in rows {
+        let queue = rows.queue().map_err(|reason| ShardError::Group { key, reason })?;
+        let (at, end) = (queue.state.next_fresh(), ends.get(&key.partition).copied().unwrap_or(Offset(0)));
+        if at > end {
+            let (group, partition) = (key.group.0, key.partition.partition);
+            return Err(ShardError::Damaged(format!("group {group} in partition {partition} stands at {at}, but the log ends at {end}")));
+        }
+        queues.insert(key, queue);
+    }
+    Ok(queues)
 }
 
 fn rows<T>(

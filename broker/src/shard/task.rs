@@ -4,15 +4,17 @@
 //! committer moves the high watermark, and answers go out only behind it.
 
 use crate::dedup::Buckets;
+use crate::group::queue::StoredQueue;
 use crate::ids::GroupKey;
 use crate::liveness::PartGuard;
 use crate::shard::core::Core;
 use crate::shard::input::Input;
 use crate::shard::log::Log;
 use crate::shard::queues::Queues;
-use crate::shard::queues::slot::Slot;
 use crate::shard::{catalogue, embedded};
+use crate::topic::Group;
 use core::time::Duration;
+use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -32,11 +34,16 @@ pub(crate) struct Shard {
 }
 
 impl Shard {
-    /// A shard that owns these groups, and has idempotency entries in these buckets.
-    pub(crate) fn new(parts: CoreParts, buckets: Buckets, slots: Vec<(GroupKey, Slot)>) -> Self {
-        let mut shard = Self { core: Core::new(parts), log: Log::new(buckets), queues: Queues::default() };
-        shard.queues.add(slots);
-        shard
+    /// A shard that has idempotency entries in these buckets, owns queues of these groups, and has stored those.
+    pub(crate) fn new(parts: CoreParts, buckets: Buckets, groups: Vec<Arc<Group>>, stored: Vec<(GroupKey, StoredQueue)>) -> Self {
+        let mut queues = Queues::default();
+        for group in groups {
+            queues.add_group(group);
+        }
+        for (key, stored) in stored {
+            queues.load(key, stored);
+        }
+        Self { core: Core::new(parts), log: Log::new(buckets), queues }
     }
 
     /// Runs until the shutdown, and then stages what was asked before it.

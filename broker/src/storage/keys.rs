@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `log` | shard u16, topic u32, partition u32, base offset u64 | a Kafka RecordBatch v2 |
 //! | `time_index` | shard u16, topic u32, partition u32, timestamp u64, base offset u64 | empty |
-//! | `group` | shard u16, topic u32, partition u32, group u32 | state of the group in the partition |
+//! | `group` | shard u16, topic u32, partition u32, group u32, row u8 | a part of the group's state in the partition |
 //! | `dedup` | shard u16, bucket u32, topic u32, partition u32, hash of the idempotency key 16 bytes | where the first one was stored |
 //! | `saga` | shard u16, the embedder's own key | the embedder's own |
 //! | `meta` | shard u16, tag u8, by tag | see [`MetaKey`] |
@@ -70,14 +70,6 @@ impl PartitionKey {
         i64::try_from(u64::from_be_bytes(timestamp_ms.try_into().expect("eight bytes were taken"))).ok()
     }
 
-    /// Key of a group's state in this partition.
-    #[must_use]
-    pub fn group(self, group: GroupId) -> Vec<u8> {
-        let mut key = self.prefix(PREFIX + 4);
-        key.extend_from_slice(&group.0.to_be_bytes());
-        key
-    }
-
     /// Key of where the partition stands, in the `meta` family.
     #[must_use]
     pub fn positions(self) -> Vec<u8> {
@@ -121,19 +113,29 @@ impl PartitionKey {
 }
 
 impl GroupKey {
-    /// The group and the partition in a key of the `group` family.
+    /// Key of a row of the group's state in the partition.
     #[must_use]
-    pub fn of_state(key: &[u8]) -> Option<Self> {
+    pub fn row(self, row: u8) -> Vec<u8> {
+        let mut key = self.partition.prefix(PREFIX + 5);
+        key.extend_from_slice(&self.group.0.to_be_bytes());
+        key.push(row);
+        key
+    }
+
+    /// The group in its partition and the row, in a key of the `group` family.
+    #[must_use]
+    pub fn of_row(key: &[u8]) -> Option<(Self, u8)> {
         let (shard, rest) = key.split_first_chunk()?;
         let (topic, rest) = rest.split_first_chunk()?;
         let (partition, rest) = rest.split_first_chunk()?;
-        let group = rest.try_into().ok()?;
+        let (group, rest) = rest.split_first_chunk()?;
+        let &[row] = rest else { return None };
         let partition = PartitionKey {
             shard: ShardId(u16::from_be_bytes(*shard)),
             topic: TopicId(u32::from_be_bytes(*topic)),
             partition: PartitionId(u32::from_be_bytes(*partition)),
         };
-        Some(Self { partition, group: GroupId(u32::from_be_bytes(group)) })
+        Some((Self { partition, group: GroupId(u32::from_be_bytes(*group)) }, row))
     }
 }
 
@@ -341,7 +343,7 @@ mod tests {
 
         #[test]
         fn a_partition_is_one_range_and_a_shard_is_another(a in any_partition(), b in any_partition(), at in number(), group: u32) {
-            for key in [b.log(Offset(at)), b.time_index(5, Offset(at)), b.group(GroupId(group))] {
+            for key in [b.log(Offset(at)), b.time_index(5, Offset(at)), GroupKey { partition: b, group: GroupId(group) }.row(7)] {
                 prop_assert_eq!(a.all().contains(&key), a == b);
                 prop_assert!(b.all().contains(&key));
                 prop_assert_eq!(a.shard.topic(a.topic).contains(&key), (a.shard, a.topic) == (b.shard, b.topic));
@@ -387,10 +389,10 @@ mod tests {
         }
 
         #[test]
-        fn a_key_of_a_state_gives_the_group_back(of in any_partition(), group: u32) {
+        fn a_key_of_a_row_gives_the_group_back(of in any_partition(), group: u32, row: u8) {
             let group = GroupKey { partition: of, group: GroupId(group) };
-            prop_assert_eq!(GroupKey::of_state(&of.group(group.group)), Some(group));
-            prop_assert_eq!(GroupKey::of_state(&of.log(Offset(0))), None);
+            prop_assert_eq!(GroupKey::of_row(&group.row(row)), Some((group, row)));
+            prop_assert_eq!(GroupKey::of_row(&of.log(Offset(0))), None);
         }
 
         #[test]
@@ -409,7 +411,8 @@ mod tests {
         let partition = PartitionKey { shard: ShardId(1), topic: TopicId(2), partition: PartitionId(3) };
         assert_eq!(partition.log(Offset(4)), b"\0\x01\0\0\0\x02\0\0\0\x03\0\0\0\0\0\0\0\x04");
         assert_eq!(partition.time_index(-1, Offset(4)), b"\0\x01\0\0\0\x02\0\0\0\x03\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x04");
-        assert_eq!(partition.group(GroupId(5)), b"\0\x01\0\0\0\x02\0\0\0\x03\0\0\0\x05");
+        let group = GroupKey { partition, group: GroupId(5) };
+        assert_eq!(group.row(6), b"\0\x01\0\0\0\x02\0\0\0\x03\0\0\0\x05\x06");
         assert_eq!(partition.dedup(6, *b"0123456789abcdef"), b"\0\x01\0\0\0\x06\0\0\0\x02\0\0\0\x030123456789abcdef");
         assert_eq!(ShardId(1).saga(b"own"), b"\0\x01own");
         assert_eq!(MetaKey::Format.encode(), b"\0\0\0");

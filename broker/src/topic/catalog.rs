@@ -4,7 +4,7 @@ use crate::ids::TopicId;
 use crate::log::offsets::LogOffsets;
 use crate::log::partition::Partition;
 use crate::log::tail::TailMemory;
-use crate::topic::entry::{NextIds, TopicEntry, TopicKind};
+use crate::topic::entry::{GroupEntry, NextIds, TopicEntry, TopicKind};
 use crate::topic::group::{DeadLetterTopic, Group};
 use crate::topic::partitions::Partitions;
 use sagamq_api::topic::{PartitionDescription, TopicConfig, TopicDescription};
@@ -44,7 +44,7 @@ impl Topic {
     }
 
     /// What a group needs of the topic that takes its dead letters.
-    pub(crate) fn as_dead_letters(&self) -> DeadLetterTopic {
+    fn as_dead_letters(&self) -> DeadLetterTopic {
         DeadLetterTopic { id: self.id, name: self.name.clone(), partitions: Arc::clone(&self.partitions) }
     }
 
@@ -81,9 +81,15 @@ impl Topic {
         self.groups.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
-    /// Adds a group and lets appends wake it.
+    /// A group of this topic, which begins in each partition where its entry says. Nothing else of it need be stored.
+    pub(crate) fn new_group(&self, entry: GroupEntry, dead_letters: &Self) -> Group {
+        Group::new(entry, &self.name, &self.config, &self.partitions, dead_letters.as_dead_letters())
+    }
+
+    /// Adds a group and lets appends wake it. What was appended before is marked then.
     pub(crate) fn add_group(&self, group: Arc<Group>) {
         self.partitions.readers().add(Arc::clone(&group.work));
+        group.mark_work();
         self.groups.write().unwrap_or_else(PoisonError::into_inner).insert(group.name.clone(), group);
     }
 

@@ -1,7 +1,7 @@
 //! What the catalogue stores, in the `meta` family. JSON: it is written rarely, and an operator can read it.
 
 use sagamq_api::topic::TopicConfig;
-use sagamq_api::{GroupName, TopicName};
+use sagamq_api::{GroupName, Offset, TopicName};
 use serde::{Deserialize, Serialize};
 
 /// A topic.
@@ -35,15 +35,33 @@ pub(crate) struct GroupEntry {
     pub(crate) name: GroupName,
     /// Id of the topic.
     pub(crate) topic: u32,
-    /// Where the group began in each partition: its state there until something changes.
-    pub(crate) start: Vec<u64>,
+    /// Where the group begins in each partition.
+    pub(crate) start: GroupStart,
     /// Id of the topic that takes the dead letters.
     pub(crate) dead_letter_topic: u32,
-    /// Id of the group whose settled records are the dead letters that are done with.
-    pub(crate) redrive: u32,
     pub(crate) created_at_ms: u64,
     /// Whether the embedder needs it: it cannot be deleted.
     pub(crate) owned: bool,
+}
+
+/// Where a group begins: its state until something is stored of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum GroupStart {
+    /// With the oldest record of each partition.
+    Earliest,
+    /// At an offset in each partition.
+    At(Vec<Offset>),
+}
+
+impl GroupStart {
+    /// The offset in a partition. The oldest record may lie behind it.
+    pub(crate) fn of(&self, partition: usize) -> Offset {
+        match self {
+            Self::Earliest => Offset(0),
+            Self::At(offsets) => offsets.get(partition).copied().unwrap_or_default(),
+        }
+    }
 }
 
 /// The next free numbers.

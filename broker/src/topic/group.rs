@@ -1,12 +1,15 @@
 //! A queue group in memory.
 
-use crate::group::queue::QueueView;
+use crate::group::queue::{QueuePolicy, QueueState, QueueView};
 use crate::ids::{GroupId, GroupKey, TopicId};
+use crate::log::offsets::LogOffsets;
 use crate::log::partition::Partition;
 use crate::log::work::WorkSet;
+use crate::metrics::GroupLabel;
 use crate::topic::entry::GroupEntry;
 use crate::topic::partitions::Partitions;
-use sagamq_api::{GroupName, TopicName};
+use sagamq_api::topic::TopicConfig;
+use sagamq_api::{GroupName, Offset, TopicName};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tokio_util::sync::CancellationToken;
@@ -16,33 +19,37 @@ use tokio_util::sync::CancellationToken;
 pub(crate) struct Group {
     pub(crate) id: GroupId,
     pub(crate) name: GroupName,
-    pub(crate) partitions: Vec<GroupPartition>,
-    pub(crate) dead_letter_topic: DeadLetterTopic,
+    pub(crate) label: GroupLabel,
+    pub(crate) policy: QueuePolicy,
+    /// What it delivers.
+    pub(crate) partitions: Arc<Partitions>,
+    pub(crate) dead_letters: DeadLetterTopic,
     /// Which partitions may have something, and who waits for it.
     pub(crate) work: Arc<WorkSet>,
     /// Ends when the group or its topic is deleted.
     pub(crate) gone: CancellationToken,
+    /// One a partition.
+    views: Box<[QueueView]>,
     entry: GroupEntry,
     owned: AtomicBool,
     /// Receives under way, or [`Group::CLOSED`].
     receivers: AtomicUsize,
 }
 
-/// A group in one partition, as everybody may see it.
-#[derive(Debug)]
-pub(crate) struct GroupPartition {
-    pub(crate) key: GroupKey,
-    pub(crate) redrive: GroupKey,
-    pub(crate) partition: Arc<Partition>,
-    pub(crate) view: Arc<QueueView>,
-}
-
-/// The topic that takes a group's dead letters, as far as the group needs it.
+/// The topic that takes a group's dead letters, as far as the group needs it: it has as many partitions as the group's own.
 #[derive(Clone, Debug)]
 pub(crate) struct DeadLetterTopic {
     pub(crate) id: TopicId,
     pub(crate) name: TopicName,
     pub(crate) partitions: Arc<Partitions>,
+}
+
+/// A queue group in one partition, as everybody may see it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct QueueRef<'a> {
+    pub(crate) group: &'a Group,
+    /// Number of the partition.
+    pub(crate) index: usize,
 }
 
 /// A receive that is under way.
@@ -52,18 +59,43 @@ pub(crate) struct Receiving<'a>(&'a Group);
 impl Group {
     const CLOSED: usize = usize::MAX;
 
-    pub(crate) fn new(entry: GroupEntry, partitions: Vec<GroupPartition>, dead_letter_topic: DeadLetterTopic, work: Arc<WorkSet>) -> Self {
+    /// A group of this topic, which begins in each partition where its entry says. Nothing else of it need be stored.
+    pub(super) fn new(
+        entry: GroupEntry,
+        topic: &TopicName,
+        config: &TopicConfig,
+        partitions: &Arc<Partitions>,
+        dead_letters: DeadLetterTopic,
+    ) -> Self {
+        let view = |index| QueueView::of(&QueueState::starting_at(entry.start.of(index)));
         Self {
             id: GroupId(entry.id),
             name: entry.name.clone(),
-            partitions,
-            dead_letter_topic,
-            work,
+            label: GroupLabel { topic: topic.to_string(), group: entry.name.to_string() },
+            policy: QueuePolicy {
+                delivery_limit: config.delivery_limit,
+                backoff_initial_ms: config.backoff_initial_ms,
+                backoff_max_ms: config.backoff_max_ms,
+            },
+            dead_letters,
+            work: Arc::new(WorkSet::new(partitions.len())),
             gone: CancellationToken::new(),
+            views: (0..partitions.len()).map(view).collect(),
+            partitions: Arc::clone(partitions),
             owned: AtomicBool::new(entry.owned),
             entry,
             receivers: AtomicUsize::new(0),
         }
+    }
+
+    /// The group in each partition.
+    pub(crate) fn queues(&self) -> impl ExactSizeIterator<Item = QueueRef<'_>> {
+        (0..self.views.len()).map(|index| self.queue(index))
+    }
+
+    pub(crate) fn queue(&self, index: usize) -> QueueRef<'_> {
+        assert!(index < self.views.len(), "a group has as many queues as its topic has partitions");
+        QueueRef { group: self, index }
     }
 
     /// What the catalogue stores of it.
@@ -94,6 +126,51 @@ impl Group {
     /// Takes [`Group::close_if_idle`] back.
     pub(crate) fn open_again(&self) {
         self.receivers.store(0, Ordering::Release);
+    }
+
+    /// Marks the partitions that have something for the group. What comes later marks its own.
+    pub(super) fn mark_work(&self) {
+        for of in self.queues().filter(|of| !of.view().is_idle(of.high_watermark())) {
+            self.work.mark(of.index);
+        }
+    }
+}
+
+impl<'a> QueueRef<'a> {
+    pub(crate) fn key(self) -> GroupKey {
+        GroupKey { partition: self.group.partitions.key(self.index), group: self.group.id }
+    }
+
+    pub(crate) fn view(self) -> &'a QueueView {
+        &self.group.views[self.index]
+    }
+
+    pub(crate) fn partition(self) -> &'a Arc<Partition> {
+        self.group.partitions.at(self.index)
+    }
+
+    /// Positions of the partition, which need not be in memory for it.
+    pub(crate) fn offsets(self) -> LogOffsets {
+        self.group.partitions.offsets(self.index)
+    }
+
+    pub(crate) fn high_watermark(self) -> Offset {
+        self.offsets().high_watermark
+    }
+
+    /// Where its dead letters go: the partition of the same number, so on the same shard.
+    pub(crate) fn letters(self) -> &'a Arc<Partition> {
+        self.group.dead_letters.partitions.at(self.index)
+    }
+
+    /// The end of the dead letters, which need not be in memory for it.
+    pub(crate) fn letters_end(self) -> Offset {
+        self.group.dead_letters.partitions.offsets(self.index).high_watermark
+    }
+
+    /// Where the group begins, if nothing is stored of it here.
+    pub(crate) fn start(self) -> Offset {
+        self.group.entry.start.of(self.index)
     }
 }
 

@@ -7,5 +7,5 @@ pub(crate) mod partitioner;
 mod partitions;
 
 pub(crate) use catalog::{Catalog, Topic};
-pub(crate) use entry::{GroupEntry, NextIds, TopicEntry, TopicKind};
-pub(crate) use group::{Group, GroupPartition};
+pub(crate) use entry::{GroupEntry, GroupStart, NextIds, TopicEntry, TopicKind};
+pub(crate) use group::{Group, QueueRef};

@@ -73,6 +73,56 @@ async fn a_crash_at_any_write_loses_nothing_acknowledged_and_a_retry_stores_once
     }
 }
 
+/// Takes forty records one by one and acknowledges them in no order until a write fails, so that most writes are changes of a state; gives
+/// what was acknowledged.
+async fn settle_scattered(storage: CrashStorage, fail_at: Option<(u64, FailedWrite)>) -> (BTreeSet<u64>, u64) {
+    let test = TestBroker::with_topic(storage.clone(), "t", one_partition()).await;
+    test.produce_texts("t", (0..40).map(|n| n.to_string())).await;
+    let mut leased = Vec::new();
+    for _ in 0..40 {
+        leased.extend(test.receive_with("t", "g", &ReceiveRequest { max_records: Some(1), ..ReceiveRequest::default() }).await);
+    }
+    let before = storage.writes();
+    if let Some((at, leaves)) = fail_at {
+        storage.fail_write(at, leaves);
+    }
+    let mut settled = BTreeSet::new();
+    for at in 0..40 {
+        let delivery = &leased[(at * 7) % 40];
+        let request = AckRequest { receipts: vec![delivery.receipt.clone()] };
+        if test.broker.ack(&topic("t"), &group("g"), &request).await.is_ok() {
+            settled.insert(delivery.record.json().expect("a number"));
+        }
+    }
+    let writes = storage.writes() - before;
+    test.broker.shutdown().await;
+    (settled, writes)
+}
+
+#[tokio::test]
+async fn a_crash_between_changes_of_a_groups_state_loses_no_acknowledgement_and_no_record() {
+    let (settled, writes) = settle_scattered(CrashStorage::new(), None).await;
+    assert_eq!((settled.len(), writes >= 40), (40, true));
+    for at in (1..=writes).step_by(3) {
+        for leaves in [FailedWrite::NothingApplied, FailedWrite::Applied, FailedWrite::AppliedNotSynced] {
+            let storage = CrashStorage::new();
+            let (settled, _) = settle_scattered(storage.clone(), Some((at, leaves))).await;
+            for image in [storage.after_power_cut(), storage.after_kill()] {
+                let test = TestBroker::open(image);
+                let mut left = BTreeSet::new();
+                for _ in 0..3 {
+                    test.clock.advance(core::time::Duration::from_secs(3600));
+                    left.extend(test.receive("t", "g").await.iter().map(|delivery| delivery.record.json::<u64>().expect("a number")));
+                }
+                let case = format!("write {at} of {writes} left {leaves:?}");
+                assert!(settled.is_disjoint(&left), "{case}: settled {settled:?}, delivered again {left:?}");
+                // The one whose write failed may be either.
+                assert!((39..=40).contains(&(settled.len() + left.len())), "{case}: settled {settled:?}, left {left:?}");
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn after_a_failed_write_nothing_is_written_and_reads_go_on() {
     let storage = CrashStorage::new();

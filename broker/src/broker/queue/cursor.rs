@@ -16,7 +16,7 @@ impl Cursor {
     /// The place in a request; the beginning if it names none.
     pub(super) fn parse(text: Option<&str>, group: &Group) -> Result<Self, ParameterError> {
         let Some(text) = text else { return Ok(Self { partition: 0, offset: Offset(0) }) };
-        let parsed = text.parse::<Self>().ok().filter(|cursor| cursor.partition < group.partitions.len());
+        let parsed = text.parse::<Self>().ok().filter(|cursor| cursor.partition < group.queues().len());
         parsed.ok_or_else(|| ParameterError::new("`cursor` is not one that an answer for this group gave"))
     }
 }

@@ -89,21 +89,21 @@ impl Broker {
         let max = in_range("max_records", query.max_records.unwrap_or(RECEIVE_RECORDS_DEFAULT), 1, RECEIVE_RECORDS_MAX)? as usize;
         let begin = Cursor::parse(query.cursor.as_deref(), &group)?;
         let mut list = DeadLetters { dead_letters: Vec::new(), next_cursor: None };
-        let partitions = group.partitions.iter().enumerate().skip(begin.partition);
         let mut wanted = Vec::new();
         let mut left = max;
-        for (index, of) in partitions {
-            let letters = group.dead_letter_topic.partitions.at(index);
-            let from = if index == begin.partition { begin.offset } else { Offset(0) };
+        for of in group.queues().skip(begin.partition) {
+            let from = if of.index == begin.partition { begin.offset } else { Offset(0) };
             // One more than fits, to know whether there is one.
             let which = LetterRange::From { from, max: left + 1 };
             let mut offsets = self.0.queue(of, |reply| QueueOp::DeadLetters { which, reply }).await?;
             if offsets.len() > left {
-                list.next_cursor = Some(Cursor { partition: index, offset: offsets[left] }.to_string());
+                list.next_cursor = Some(Cursor { partition: of.index, offset: offsets[left] }.to_string());
                 offsets.truncate(left);
             }
             left -= offsets.len();
-            wanted.push((index, Arc::clone(letters), offsets));
+            if !offsets.is_empty() {
+                wanted.push((of.index, Arc::clone(of.letters()), offsets));
+            }
             if list.next_cursor.is_some() {
                 break;
             }

@@ -3,7 +3,7 @@
 use crate::broker::Broker;
 use crate::group::queue::{Leased, Receipt};
 use crate::log::batch::StoredRecord;
-use crate::topic::{Group, GroupPartition, Topic};
+use crate::topic::{Group, QueueRef, Topic};
 use sagamq_api::{Offset, PartitionId};
 
 /// One leased record.
@@ -29,14 +29,14 @@ impl Broker {
         &self,
         topic: &Topic,
         group: &Group,
-        of: &GroupPartition,
+        of: QueueRef<'_>,
         leased: Vec<Leased>,
         records: Vec<StoredRecord>,
     ) -> Vec<Delivered> {
         // In the order of their offsets, as they were read.
         let mut records: Vec<Option<StoredRecord>> = records.into_iter().map(Some).collect();
         let offsets: Vec<Offset> = records.iter().flatten().map(|record| record.offset).collect();
-        let partition = of.key.partition.partition;
+        let partition = of.key().partition.partition;
         let deliver = |lease: Leased| {
             let found = offsets.binary_search(&lease.offset).ok().and_then(|index| records[index].take());
             let record = found.expect("only what was read is leased, and once");

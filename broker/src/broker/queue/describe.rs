@@ -5,8 +5,8 @@ use crate::broker::Broker;
 use crate::log::ReadError;
 use crate::log::budget::Budget;
 use crate::log::reader;
-use crate::shard::queues::request::{QueueError, QueueOp, SlotDescription};
-use crate::topic::{Group, GroupPartition};
+use crate::shard::queues::request::{QueueError, QueueNumbers, QueueOp};
+use crate::topic::{Group, QueueRef};
 use futures_util::future::try_join_all;
 use sagamq_api::queue::{GroupDescription, GroupPartitionDescription};
 use sagamq_api::{GroupName, Offset, TopicName};
@@ -50,9 +50,10 @@ impl Broker {
 
     async fn describe(&self, group: &Arc<Group>) -> Result<GroupDescription, DescribeGroupError> {
         // A few at a time: the age of a record that is not in memory costs the read of its batch.
-        let mut partitions = Vec::with_capacity(group.partitions.len());
-        for some in group.partitions.chunks(8) {
-            partitions.extend(try_join_all(some.iter().map(|partition| self.describe_partition(partition))).await?);
+        let queues: Vec<QueueRef<'_>> = group.queues().collect();
+        let mut partitions = Vec::with_capacity(queues.len());
+        for some in queues.chunks(8) {
+            partitions.extend(try_join_all(some.iter().map(|&of| self.describe_partition(of))).await?);
         }
         let sum = |field: fn(&GroupPartitionDescription) -> u64| partitions.iter().map(field).sum();
         Ok(GroupDescription {
@@ -62,39 +63,39 @@ impl Broker {
             in_flight: sum(|p| p.in_flight),
             delayed: sum(|p| p.delayed),
             dead_letters: sum(|p| p.dead_letters),
-            dead_letter_topic: group.dead_letter_topic.name.to_string(),
+            dead_letter_topic: group.dead_letters.name.to_string(),
             partitions,
         })
     }
 
-    async fn describe_partition(&self, of: &GroupPartition) -> Result<GroupPartitionDescription, DescribeGroupError> {
-        let slot = self.slot(of).await?;
-        let lag_seconds = match slot.oldest_unsettled {
+    async fn describe_partition(&self, of: QueueRef<'_>) -> Result<GroupPartitionDescription, DescribeGroupError> {
+        let numbers = self.numbers(of).await?;
+        let lag_seconds = match numbers.oldest_unsettled {
             None => 0.0,
             Some(oldest) => self.age_seconds(of, oldest).await?,
         };
         Ok(GroupPartitionDescription {
-            partition: of.partition.key.partition,
-            ack_floor: slot.ack_floor,
-            next_offset: slot.next_fresh,
-            high_watermark: of.partition.high_watermark(),
-            lag_records: slot.lag,
+            partition: of.key().partition.partition,
+            ack_floor: numbers.ack_floor,
+            next_offset: numbers.next_fresh,
+            high_watermark: of.high_watermark(),
+            lag_records: numbers.lag,
             lag_seconds,
-            in_flight: slot.in_flight,
-            delayed: slot.delayed,
-            dead_letters: slot.dead_letters,
+            in_flight: numbers.in_flight,
+            delayed: numbers.delayed,
+            dead_letters: numbers.dead_letters,
         })
     }
 
-    pub(super) async fn slot(&self, of: &GroupPartition) -> Result<SlotDescription, QueueError> {
+    pub(super) async fn numbers(&self, of: QueueRef<'_>) -> Result<QueueNumbers, QueueError> {
         self.0.queue(of, |reply| QueueOp::Describe { reply }).await
     }
 
-    async fn age_seconds(&self, of: &GroupPartition, offset: Offset) -> Result<f64, DescribeGroupError> {
+    async fn age_seconds(&self, of: QueueRef<'_>, offset: Offset) -> Result<f64, DescribeGroupError> {
         let now_ms = i64::try_from(self.0.clock.now_ms()).unwrap_or(i64::MAX);
-        let (storage, partition) = (Arc::clone(&self.0.storage), Arc::clone(&of.partition));
+        let (storage, partition) = (Arc::clone(&self.0.storage), Arc::clone(of.partition()));
         let read = move || reader::read_at(&*storage, &partition, &[offset], &mut Budget::unshared(1, usize::MAX));
-        let found = if of.partition.read_tail(offset, 1).is_some() { read() } else { self.blocking(read).await };
+        let found = if of.partition().read_tail(offset, 1).is_some() { read() } else { self.blocking(read).await };
         match (found.records.first(), found.error) {
             (Some(record), _) => Ok(now_ms.saturating_sub(record.timestamp_ms).max(0) as f64 / 1000.0),
             (None, Some(error)) => Err(error.into()),

@@ -2,23 +2,19 @@
 
 use super::find::FindGroupError;
 use crate::broker::Broker;
-use crate::broker::assemble::assemble_group;
-use crate::broker::topics::{TopicError, delete, group_ids, put};
-use crate::group::queue::QueueState;
-use crate::ids::TopicId;
+use crate::broker::topics::{TopicError, delete, put};
+use crate::ids::{GroupId, TopicId};
 use crate::shard::catalogue::CatalogueOp;
 use crate::shard::commit::WriteError;
 use crate::shard::input::Input;
 use crate::shard::queues::request::QueueError;
 use crate::storage::keys::MetaKey;
-use crate::topic::{Group, GroupEntry, NextIds, Topic, TopicKind};
-use core::convert::Infallible;
+use crate::topic::{Group, GroupEntry, GroupStart, NextIds, Topic, TopicKind};
 use futures_util::future::try_join_all;
 use sagamq_api::names::dead_letter_topic;
 use sagamq_api::queue::StartPosition;
 use sagamq_api::topic::TopicConfig;
-use sagamq_api::{GroupName, NameError, TopicName};
-use std::collections::BTreeMap;
+use sagamq_api::{GroupName, NameError, Offset, TopicName};
 use std::sync::Arc;
 
 /// Why a group was not made.
@@ -111,37 +107,27 @@ impl Broker {
         }
         let config = TopicConfig { partitions: topic.config.partitions, delivery_limit: 0, ..TopicConfig::default() };
         let letters = self.new_topic(next_ids.topic, &letters_name, config, TopicKind::DeadLetters);
-        let (id, redrive) = group_ids(*next_ids);
-        let begin = |index| match (start, topic.partitions.offsets(index)) {
-            (StartPosition::Earliest, offsets) => offsets.log_start.0,
-            (StartPosition::Latest, offsets) => offsets.high_watermark.0,
-        };
+        let id = GroupId(next_ids.group);
         let entry = GroupEntry {
             id: id.0,
             name: name.clone(),
             topic: topic.id.0,
-            start: (0..topic.partitions.len()).map(begin).collect(),
+            start: start_of(topic, start),
             dead_letter_topic: letters.id,
-            redrive: redrive.0,
             created_at_ms: self.0.clock.now_ms(),
             owned: false,
         };
-        let after = NextIds { topic: next_ids.topic + 1, group: redrive.0 + 1 };
+        let after = NextIds { topic: next_ids.topic + 1, group: next_ids.group + 1 };
         let mutations =
             vec![put(MetaKey::Topic(TopicId(letters.id)), &letters), put(MetaKey::Group(id), &entry), put(MetaKey::NextIds, &after)];
         self.write_meta(mutations).await?;
         *next_ids = after;
         let letters = self.add_topic(letters);
-        let begin_at = &mut |_, start| Ok::<_, Infallible>(QueueState::starting_at(start));
-        let (group, slots) = assemble_group(&entry, topic, &letters, begin_at).unwrap_or_else(|never| match never {});
-        let mut by_shard: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        for (key, slot) in slots {
-            by_shard.entry(key.partition.shard).or_default().push((key, slot));
+        let group = Arc::new(topic.new_group(entry, &letters));
+        for shard in self.0.shards_of(group.queues().len()) {
+            let add = CatalogueOp::AddGroup { group: Arc::clone(&group) };
+            self.0.shard(shard).send(Input::Catalogue(add)).await?;
         }
-        for (shard, slots) in by_shard {
-            self.0.shard(shard).send(Input::Catalogue(CatalogueOp::AddSlots { slots })).await?;
-        }
-        let group = Arc::new(group);
         topic.add_group(Arc::clone(&group));
         Ok(group)
     }
@@ -176,7 +162,7 @@ impl Broker {
             let changes = broker.0.catalog.changes.lock().await;
             let (topic, group) = broker.group(&topic, &group)?;
             broker.close_group(&topic, &group).await?;
-            let letters = &group.dead_letter_topic;
+            let letters = &group.dead_letters;
             let gone = vec![delete(MetaKey::Group(group.id)), delete(MetaKey::Topic(letters.id))];
             broker.write_meta(gone).await.inspect_err(|_| group.open_again())?;
             topic.remove_group(&group);
@@ -184,8 +170,7 @@ impl Broker {
             letters.partitions.close();
             group.gone.cancel();
             drop(changes);
-            let slots = group.partitions.iter().flat_map(|partition| [partition.key, partition.redrive]).collect();
-            broker.remove(&[letters.id], letters.partitions.len(), slots).await?;
+            broker.remove(&[letters.id], letters.partitions.len(), &[group.id]).await?;
             broker.0.metrics.forget_group(&topic.name, &group.name);
             Ok(())
         })
@@ -201,11 +186,24 @@ impl Broker {
         if !group.close_if_idle() {
             return in_use("a receive is waiting");
         }
-        let slots = try_join_all(group.partitions.iter().map(|of| self.slot(of))).await.inspect_err(|_| group.open_again())?;
-        if slots.iter().any(|slot| slot.in_flight > 0) {
+        // What is leased is due when the lease ends.
+        let with_leases = group.queues().filter(|of| of.view().next_due_ms().is_some());
+        let numbers = try_join_all(with_leases.map(|of| self.numbers(of))).await.inspect_err(|_| group.open_again())?;
+        if numbers.iter().any(|of| of.in_flight > 0) {
             group.open_again();
             return in_use("records are leased");
         }
         Ok(())
+    }
+}
+
+/// Where a group begins that is made now.
+fn start_of(topic: &Topic, start: StartPosition) -> GroupStart {
+    let ends = || (0..topic.partitions.len()).map(|index| topic.partitions.offsets(index).high_watermark);
+    match start {
+        // Nothing was ever stored: the oldest record will be the first.
+        StartPosition::Latest if ends().all(|end| end == Offset(0)) => GroupStart::Earliest,
+        StartPosition::Latest => GroupStart::At(ends().collect()),
+        StartPosition::Earliest => GroupStart::Earliest,
     }
 }

@@ -23,17 +23,17 @@ pub use settle::SettleError;
 use crate::broker::Inner;
 use crate::shard::input::Input;
 use crate::shard::queues::request::{QueueError, QueueOp, QueueRequest};
-use crate::topic::GroupPartition;
+use crate::topic::QueueRef;
 use tokio::sync::oneshot;
 
 impl Inner {
     /// Asks the shard that owns the group's state in a partition.
     async fn queue<T>(
         &self,
-        of: &GroupPartition,
+        of: QueueRef<'_>,
         op: impl FnOnce(oneshot::Sender<Result<T, QueueError>>) -> QueueOp,
     ) -> Result<T, QueueError> {
-        let key = of.key;
+        let key = of.key();
         self.ask(key.partition, |reply| Input::Queue(QueueRequest::Of { key, op: op(reply) })).await?
     }
 }

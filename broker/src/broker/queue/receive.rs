@@ -119,7 +119,7 @@ impl Broker {
     /// When a waiting receive looks again without being woken.
     fn look_again_at(&self, group: &Group, deadline: Instant) -> Instant {
         let now_ms = self.0.clock.now_ms();
-        let due_ms = group.work.marked_from(0).into_iter().filter_map(|index| group.partitions[index].view.next_due_ms()).min();
+        let due_ms = group.work.marked_from(0).into_iter().filter_map(|index| group.queue(index).view().next_due_ms()).min();
         let until_due = due_ms.map_or(LOOK_AGAIN, |due_ms| Duration::from_millis(due_ms.saturating_sub(now_ms) + 1));
         deadline.min(Instant::now() + until_due.min(LOOK_AGAIN))
     }
@@ -136,12 +136,12 @@ impl Broker {
         if reserved.is_empty() {
             return Ok((Vec::new(), MemoryShare::default()));
         }
-        let wanted = reserved.iter().map(|(of, reservation)| (Arc::clone(&of.partition), reservation.offsets.clone())).collect();
+        let wanted = reserved.iter().map(|(of, reservation)| (Arc::clone(of.partition()), reservation.offsets.clone())).collect();
         let (found, budget) = self.read_offsets(wanted, max).await?;
         let mut error = None;
         let leases = reserved.into_iter().zip(found).map(|((of, reservation), mut found)| {
             if let Some(reason) = found.error.take() {
-                let (partition, count) = (of.key.partition.partition, found.failed.len());
+                let (partition, count) = (of.key().partition.partition, found.failed.len());
                 tracing::error!(topic = %topic.name, group = %group.name, %partition, count, %reason, "records cannot be read");
                 error = Some(ReceiveError::from(reason));
             }
@@ -178,11 +178,11 @@ impl Broker {
         // broker that has ended must say so, not "caught up" without an end.
         let mut marked = group.work.marked_from(0);
         if self.is_shutting_down() {
-            marked = (0..group.partitions.len()).collect();
+            marked = (0..group.queues().len()).collect();
         } else if marked.is_empty() {
             marked.push(0);
         }
-        let asks = marked.iter().map(|&index| self.0.queue(&group.partitions[index], |reply| QueueOp::WhyEmpty { auto_ack, reply }));
+        let asks = marked.iter().map(|&index| self.0.queue(group.queue(index), |reply| QueueOp::WhyEmpty { auto_ack, reply }));
         let reasons: Option<Vec<EmptyReason>> = try_join_all(asks).await?.into_iter().collect();
         let weight = |reason: &EmptyReason| match reason {
             EmptyReason::CaughtUp => 0,

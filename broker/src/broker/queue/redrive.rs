@@ -126,9 +126,9 @@ impl Broker {
         let mut offsets = choice.offsets.to_vec();
         offsets.sort_unstable();
         offsets.dedup();
-        while let Some(of) = group.partitions.get(at.partition) {
-            let is_meant = choice.partition.is_none_or(|partition| partition == of.key.partition.partition);
-            let letters = group.dead_letter_topic.partitions.at(at.partition);
+        while at.partition < group.queues().len() {
+            let of = group.queue(at.partition);
+            let is_meant = choice.partition.is_none_or(|partition| partition == of.key().partition.partition);
             let next_partition = Cursor { partition: at.partition + 1, offset: Offset(0) };
             if !is_meant {
                 at = next_partition;
@@ -153,7 +153,7 @@ impl Broker {
                 at.offset = last.next();
                 candidates.into_iter().map(|offset| Letter { offset, origin: offset }).collect()
             } else {
-                let page = self.page(letters, candidates).await?;
+                let page = self.page(of.letters(), candidates).await?;
                 looked_at += page.records.len().max(1);
                 error = page.error.or(error);
                 at.offset = page.next;
@@ -179,8 +179,9 @@ impl Broker {
                 at = next_partition;
             }
         }
-        let slots = try_join_all(group.partitions.iter().map(|of| self.slot(of))).await?;
-        answer.remaining = slots.iter().map(|slot| slot.dead_letters).sum();
+        let with_letters = group.queues().filter(|of| of.letters_end() > Offset(0));
+        let numbers = try_join_all(with_letters.map(|of| self.numbers(of))).await?;
+        answer.remaining = numbers.iter().map(|of| of.dead_letters).sum();
         if answer.remaining == 0 {
             answer.next_cursor = None;
         }

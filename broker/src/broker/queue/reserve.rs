@@ -3,7 +3,7 @@
 use crate::broker::Broker;
 use crate::shard::queues::request::{QueueError, QueueOp};
 use crate::shard::queues::reservation::Reservation;
-use crate::topic::{Group, GroupPartition};
+use crate::topic::{Group, QueueRef};
 use futures_util::future::try_join_all;
 use sagamq_api::limits::RESPONSE_BYTES_MAX;
 use std::sync::atomic::Ordering;
@@ -18,21 +18,21 @@ impl Broker {
         group: &'a Group,
         max: u32,
         auto_ack: bool,
-    ) -> Result<Vec<(&'a GroupPartition, Reservation)>, QueueError> {
+    ) -> Result<Vec<(QueueRef<'a>, Reservation)>, QueueError> {
         let mut reserved = Vec::new();
-        let mut is_exhausted = vec![false; group.partitions.len()];
+        let mut is_exhausted = vec![false; group.queues().len()];
         let (mut left, mut bytes_left) = (u64::from(max), u64::from(RESPONSE_BYTES_MAX));
         for _ in 0..ROUNDS_MAX {
             let plan = self.plan(group, &is_exhausted, left, bytes_left, auto_ack);
             let asks = plan.iter().map(|&(index, quota)| {
                 let ask = move |reply| QueueOp::Reserve { max: quota, auto_ack, reply };
-                async move { self.0.queue(&group.partitions[index], ask).await }
+                async move { self.0.queue(group.queue(index), ask).await }
             });
             for (&(index, quota), reservation) in plan.iter().zip(try_join_all(asks).await?) {
-                let (of, count) = (&group.partitions[index], reservation.offsets.len() as u64);
+                let (of, count) = (group.queue(index), reservation.offsets.len() as u64);
                 is_exhausted[index] |= count < u64::from(quota);
                 left = left.saturating_sub(count);
-                bytes_left = bytes_left.saturating_sub(count * of.partition.record_bytes_mean());
+                bytes_left = bytes_left.saturating_sub(count * of.partition().record_bytes_mean());
                 if count > 0 {
                     reserved.push((of, reservation));
                 }
@@ -47,18 +47,18 @@ impl Broker {
     /// Which partitions to ask for how many records, beginning at another one each time. The size of a record is a guess that only
     /// keeps reservations small; what is read is bounded by what it is.
     fn plan(&self, group: &Group, is_exhausted: &[bool], mut left: u64, mut bytes_left: u64, auto_ack: bool) -> Vec<(usize, u32)> {
-        let count = group.partitions.len();
+        let count = group.queues().len();
         let first = self.0.receive_rotation.fetch_add(1, Ordering::Relaxed) % count;
         let now_ms = self.0.clock.now_ms();
         let mut plan = Vec::new();
         for index in group.work.marked_from(first).into_iter().filter(|&index| !is_exhausted[index]) {
-            let of = &group.partitions[index];
-            let available = of.view.available(of.partition.high_watermark(), now_ms, auto_ack);
+            let of = group.queue(index);
+            let available = of.view().available(of.high_watermark(), now_ms, auto_ack);
             if available == 0 {
-                group.work.clear_if(index, || of.view.is_idle(of.partition.high_watermark()));
+                group.work.clear_if(index, || of.view().is_idle(of.high_watermark()));
                 continue;
             }
-            let record_bytes = of.partition.record_bytes_mean();
+            let record_bytes = of.partition().record_bytes_mean();
             let quota = available.min(left).min((bytes_left / record_bytes).max(u64::from(plan.is_empty())));
             if quota > 0 {
                 left -= quota;

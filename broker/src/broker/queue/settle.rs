@@ -92,9 +92,10 @@ impl Broker {
     async fn settle(&self, topic: &TopicName, group: &GroupName, receipts: &[String], verb: Verb) -> Result<SettleResponse, SettleError> {
         in_range("number of receipts", receipts.len(), 1, RECEIPTS_MAX)?;
         let (topic, group) = self.group(topic, group)?;
+        let queues = group.queues();
         // Places of the receipts in the request, by partition.
-        let mut places: Vec<Vec<usize>> = vec![Vec::new(); group.partitions.len()];
-        let mut leases: Vec<Vec<(Offset, u64)>> = vec![Vec::new(); group.partitions.len()];
+        let mut places: Vec<Vec<usize>> = vec![Vec::new(); queues.len()];
+        let mut leases: Vec<Vec<(Offset, u64)>> = vec![Vec::new(); queues.len()];
         let mut results = vec![None; receipts.len()];
         let mut first_bad = None;
         for (index, text) in receipts.iter().enumerate() {
@@ -110,7 +111,7 @@ impl Broker {
                 }
             }
         }
-        let asks = group.partitions.iter().zip(leases).filter(|(_, leases)| !leases.is_empty()).map(|(of, leases)| {
+        let asks = queues.zip(leases).filter(|(_, leases)| !leases.is_empty()).map(|(of, leases)| {
             let verb = verb.clone();
             async move { self.0.queue(of, |reply| QueueOp::Settle { verb, leases, reply }).await }
         });
@@ -131,7 +132,7 @@ impl Broker {
     fn lease(&self, topic: &Topic, group: &Group, index: usize, text: &str) -> Result<(usize, (Offset, u64)), SettleError> {
         let receipt = Receipt::verify(text, &self.0.secret).map_err(|reason| SettleError::Receipt { index, reason })?;
         let partition = receipt.partition.0 as usize;
-        if receipt.topic != topic.id || receipt.group != group.id || partition >= group.partitions.len() {
+        if receipt.topic != topic.id || receipt.group != group.id || partition >= group.queues().len() {
             return Err(SettleError::ForeignReceipt { index });
         }
         Ok((partition, (receipt.offset, receipt.lease_id)))

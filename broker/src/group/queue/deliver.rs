@@ -15,7 +15,7 @@ pub struct Leased {
     pub offset: Offset,
     /// Deliveries to this group, this one included.
     pub attempt: u32,
-    /// Number of the lease: the fencing part of the receipt.
+    /// Number of the lease: the fencing part of the receipt. All records that a receive gets of a partition have the same.
     pub lease_id: u64,
     /// End of the lease, in milliseconds since 1970; the time of the receive if the record was settled at once.
     pub deadline_ms: u64,
@@ -60,21 +60,14 @@ impl QueueState {
         Reserved { id, offsets }
     }
 
-    /// Leases reserved records, or settles them with `auto_ack`. One that was settled meanwhile is left out. `next_lease_id` is
-    /// called once for each record and must never give a number twice for this group.
-    pub fn lease(
-        &mut self,
-        reservation: u64,
-        offsets: &[Offset],
-        now_ms: u64,
-        terms: LeaseTerms,
-        next_lease_id: &mut dyn FnMut() -> u64,
-    ) -> Vec<Leased> {
+    /// Leases reserved records, or settles them with `auto_ack`. One that was settled meanwhile is left out. `lease_id` must never be
+    /// given twice for this group.
+    pub fn lease(&mut self, reservation: u64, offsets: &[Offset], now_ms: u64, terms: LeaseTerms, lease_id: u64) -> Vec<Leased> {
         let deadline_ms = if terms.auto_ack { now_ms } else { now_ms.saturating_add(terms.lease_ms) };
         let mut leased = Vec::with_capacity(offsets.len());
         for &offset in offsets {
             let Some(before) = self.take_reserved(reservation, offset, now_ms) else { continue };
-            let (lease_id, attempt) = (next_lease_id(), before.attempt.saturating_add(1));
+            let attempt = before.attempt.saturating_add(1);
             let is_first = self.is_untouched(offset, &before);
             let handed_out_ms = if is_first { Some(now_ms) } else { before.handed_out_ms };
             if terms.auto_ack {

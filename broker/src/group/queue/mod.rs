@@ -4,13 +4,19 @@
 //! task calls it, encodes the state it gets and puts it into the same commit as what follows from it (dead letters, records).
 
 mod codec;
+mod decode_error;
 mod deliver;
+mod ended_letters;
 mod invariants;
+mod journal;
 mod policy;
 mod ranges;
 mod receipt;
+mod row;
+mod runs;
 mod settle;
 mod state;
+mod varint;
 mod view;
 
 #[cfg(test)]
@@ -18,10 +24,14 @@ mod bounds_tests;
 #[cfg(test)]
 mod model_tests;
 
-pub use codec::DecodeError;
+pub use decode_error::DecodeError;
 pub use deliver::{LeaseTerms, Leased, Reserved};
 pub use policy::QueuePolicy;
 pub use receipt::{Receipt, ReceiptError};
 pub use settle::{DeadLetterCause, DeadLettered, Redriven, Settled};
 pub use state::{HandOut, QueueState};
+
+pub(crate) use ended_letters::{EndedLetters, MayEnd};
+pub(crate) use journal::{Journal, StoredQueue, StoredRows};
+pub(crate) use row::QueueRow;
 pub(crate) use view::QueueView;

@@ -1,6 +1,9 @@
 //! The queue state against a naive model: a map from offset to what became of it.
 
-use super::{DeadLetterCause, DeadLettered, HandOut, LeaseTerms, Leased, QueuePolicy, QueueState, Redriven, Reserved, Settled};
+use super::{
+    DeadLetterCause, DeadLettered, HandOut, Journal, LeaseTerms, Leased, QueuePolicy, QueueRow, QueueState, Redriven, Reserved, Settled,
+    StoredQueue, StoredRows,
+};
 use proptest::prelude::*;
 use sagamq_api::Offset;
 use sagamq_api::queue::EmptyReason;
@@ -24,7 +27,7 @@ impl QueueState {
         next_lease_id: &mut dyn FnMut() -> u64,
     ) -> Received {
         let reserved = self.reserve(now_ms, max, high_watermark, auto_ack);
-        let leased = self.lease(reserved.id, &reserved.offsets, now_ms, LeaseTerms { lease_ms, auto_ack }, next_lease_id);
+        let leased = self.lease(reserved.id, &reserved.offsets, now_ms, LeaseTerms { lease_ms, auto_ack }, next_lease_id());
         self.release(reserved.id);
         let empty = if leased.is_empty() { self.why_empty(high_watermark, auto_ack) } else { None };
         Received { leased, empty }
@@ -130,6 +133,9 @@ struct Run {
     /// When each pending record was first handed out.
     handed_out: BTreeMap<u64, u64>,
     open: Vec<Reserved>,
+    journal: Journal,
+    /// What is stored of the state.
+    rows: BTreeMap<QueueRow, Vec<u8>>,
     /// Offsets that open reservations still hold, by number.
     reserved: BTreeMap<u64, u64>,
 }
@@ -148,6 +154,8 @@ impl Run {
             untouched: BTreeSet::new(),
             handed_out: BTreeMap::new(),
             open: Vec::new(),
+            journal: Journal::default(),
+            rows: BTreeMap::new(),
             reserved: BTreeMap::new(),
         }
     }
@@ -236,12 +244,8 @@ impl Run {
         let Reserved { id, offsets } = self.open.remove(at);
         let (read, left): (Vec<_>, Vec<_>) = offsets.iter().enumerate().partition(|(index, _)| mask & (1 << (index % 16)) != 0);
         let [read, left] = [read, left].map(|part| part.into_iter().map(|(_, &offset)| offset).collect::<Vec<_>>());
-        let Self { state, next_lease, .. } = self;
-        let mut draw = || {
-            *next_lease += 1;
-            *next_lease
-        };
-        let leased = state.lease(id, &read, self.now_ms, terms, &mut draw);
+        self.next_lease += 1;
+        let leased = self.state.lease(id, &read, self.now_ms, terms, self.next_lease);
         let held = |run: &Self, offset: &Offset| run.reserved.get(&offset.0) == Some(&id);
         let expected: Vec<Offset> = read.into_iter().filter(|offset| held(self, offset)).collect();
         assert_eq!(leased.iter().map(|leased| leased.offset).collect::<Vec<_>>(), expected);
@@ -473,9 +477,32 @@ impl Run {
         assert_eq!(self.state.reserved(), self.reserved.len() as u64);
         assert!(self.state.ack_floor() <= self.state.next_fresh());
         assert_eq!(self.state.validate(), Ok(()));
-        let decoded = QueueState::decode(&self.state.encode()).expect("its own bytes");
-        assert_eq!(decoded, self.state);
-        assert_eq!(decoded.lag(high_watermark), self.state.lag(high_watermark));
+    }
+
+    /// Writes what has changed; what is stored is the state then, exactly.
+    fn write(&mut self) {
+        let (row, bytes) = self.journal.write(&mut self.state);
+        self.rows.insert(row, bytes);
+        let (loaded, journal) = self.load();
+        assert_eq!((&loaded, journal.position()), (&self.state, self.journal.position()));
+        assert_eq!(loaded.encode_whole(1), self.state.encode_whole(1));
+        let high_watermark = Offset(self.high_watermark);
+        assert_eq!(loaded.lag(high_watermark), self.state.lag(high_watermark));
+    }
+
+    fn load(&self) -> (QueueState, Journal) {
+        let mut stored = StoredRows::default();
+        self.rows.iter().for_each(|(row, bytes)| stored.add(*row, bytes));
+        let StoredQueue { state, journal, .. } = stored.queue().expect("its own bytes");
+        (state, journal)
+    }
+
+    /// The process ends and begins again: what is not stored is gone.
+    fn restart(&mut self) {
+        (self.state, self.journal) = self.load();
+        self.state.mark_hand_outs();
+        self.open.clear();
+        self.reserved.clear();
     }
 }
 
@@ -483,17 +510,26 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
     #[test]
-    fn it_does_what_the_model_does(steps in prop::collection::vec(step(), 1..80), restart_every in 1_usize..20) {
+    fn it_does_what_the_model_does(
+        steps in prop::collection::vec(step(), 1..80),
+        write_every in 1_usize..5,
+        restart_every in 1_usize..20,
+        // How large the whole state counts: what is a change and what the whole is chosen by it, and must make no difference.
+        whole_bytes in prop::option::of(0_usize..4_000),
+    ) {
         let mut run = Run::new();
         for (at, step) in steps.into_iter().enumerate() {
             let floor = run.state.ack_floor();
             run.apply(step);
             run.check(floor);
+            if at % write_every == 0 || at % restart_every == 0 {
+                run.write();
+                if let Some(bytes) = whole_bytes {
+                    run.journal.pretend_whole_bytes(bytes);
+                }
+            }
             if at % restart_every == 0 {
-                run.state = QueueState::decode(&run.state.encode()).expect("its own bytes");
-                run.state.mark_hand_outs();
-                run.open.clear();
-                run.reserved.clear();
+                run.restart();
             }
         }
     }

@@ -11,7 +11,6 @@
 
 use super::ranges::RangeSet;
 use sagamq_api::Offset;
-use sagamq_api::limits::SETTLED_RANGES_MAX;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A record in the hands of a consumer.
@@ -72,6 +71,8 @@ pub struct QueueState {
     /// after a restart.
     pub(super) reserved: BTreeMap<Offset, u64>,
     pub(super) last_reservation: u64,
+    /// Offsets of which something else may be said than at the last write.
+    pub(super) changed: RangeSet,
     // What follows is an index over the maps above: never encoded, not part of equality.
     pub(super) by_deadline: BTreeSet<(u64, Offset)>,
     pub(super) by_due: BTreeSet<(u64, Offset)>,
@@ -162,6 +163,12 @@ impl QueueState {
         firsts.into_iter().flatten().map(|&(at_ms, _)| at_ms).min()
     }
 
+    /// Whether there is something to write.
+    #[must_use]
+    pub(crate) fn has_changed(&self) -> bool {
+        !self.changed.is_empty()
+    }
+
     /// From now on, records are marked with the time at which they are first handed out.
     pub fn mark_hand_outs(&mut self) {
         self.marks_hand_outs = true;
@@ -196,25 +203,6 @@ impl QueueState {
         self.is_in_settled_part(offset) && !self.is_pending(offset)
     }
 
-    /// Offsets of the half-open range that were never settled, in order. For a group whose records are settled and never delivered.
-    pub fn unsettled(&self, from: Offset, end: Offset) -> impl Iterator<Item = Offset> + '_ {
-        let mut next = from.max(self.ack_floor);
-        core::iter::from_fn(move || {
-            let offset = self.settled.next_absent(next);
-            next = offset.next();
-            (offset < end).then_some(offset)
-        })
-    }
-
-    /// Whether settling the offset would keep the number of settled ranges within its bound.
-    #[must_use]
-    pub fn has_room_to_settle(&self, offset: Offset) -> bool {
-        let joins = offset <= self.ack_floor
-            || self.settled.contains(offset.next())
-            || offset.0.checked_sub(1).is_some_and(|before| self.settled.contains(Offset(before)));
-        joins || self.settled.len() < SETTLED_RANGES_MAX
-    }
-
     pub(super) fn is_in_settled_part(&self, offset: Offset) -> bool {
         offset < self.ack_floor || self.settled.contains(offset)
     }
@@ -228,6 +216,7 @@ impl QueueState {
     }
 
     pub(super) fn put_in_flight(&mut self, offset: Offset, lease: Lease) {
+        self.changed.insert(offset);
         self.by_deadline.insert((lease.deadline_ms, offset));
         let before = self.in_flight.insert(offset, lease);
         assert!(before.is_none(), "{offset} was leased twice");
@@ -235,11 +224,13 @@ impl QueueState {
 
     pub(super) fn take_in_flight(&mut self, offset: Offset) -> Option<Lease> {
         let lease = self.in_flight.remove(&offset)?;
+        self.changed.insert(offset);
         self.by_deadline.remove(&(lease.deadline_ms, offset));
         Some(lease)
     }
 
     pub(super) fn put_delayed(&mut self, offset: Offset, delayed: Delayed) {
+        self.changed.insert(offset);
         self.by_due.insert((delayed.due_ms, offset));
         let before = self.delayed.insert(offset, delayed);
         assert!(before.is_none(), "{offset} was delayed twice");
@@ -247,6 +238,7 @@ impl QueueState {
 
     pub(super) fn take_delayed(&mut self, offset: Offset) -> Option<Delayed> {
         let delayed = self.delayed.remove(&offset)?;
+        self.changed.insert(offset);
         if !self.ready.remove(&offset) {
             self.by_due.remove(&(delayed.due_ms, offset));
         }
@@ -271,8 +263,10 @@ impl QueueState {
     /// As [`QueueState::mark_settled`], for a half-open range.
     pub(super) fn mark_settled_range(&mut self, start: Offset, end: Offset) {
         if start > self.ack_floor {
+            self.changed.insert_range(start, end);
             self.settled.insert_range(start, end);
         } else if end > self.ack_floor {
+            self.changed.insert_range(self.ack_floor, end);
             self.ack_floor = self.settled.absorb(end);
             self.next_fresh = self.next_fresh.max(self.ack_floor);
         }

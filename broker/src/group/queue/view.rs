@@ -1,12 +1,10 @@
 //! What pollers may know of a group in a partition without asking its shard.
 
 use super::QueueState;
-use crate::log::work::WorkSet;
 use sagamq_api::Offset;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// A group in a partition, as its shard showed it last.
+/// A queue group in a partition, as its shard showed it last.
 #[derive(Debug)]
 pub(crate) struct QueueView {
     next_fresh: AtomicU64,
@@ -20,13 +18,10 @@ pub(crate) struct QueueView {
     /// How many more may be in flight, and how many more fresh ones may be delivered: a partition at its bounds has nothing to give.
     in_flight_room: AtomicU64,
     fresh_room: AtomicU64,
-    /// The marks of the group, and which one is this partition's.
-    work: Arc<WorkSet>,
-    index: usize,
 }
 
 impl QueueView {
-    pub(crate) fn of(state: &QueueState, work: &Arc<WorkSet>, index: usize) -> Self {
+    pub(crate) fn of(state: &QueueState) -> Self {
         let view = Self {
             next_fresh: AtomicU64::default(),
             next_due_ms: AtomicU64::default(),
@@ -35,14 +30,12 @@ impl QueueView {
             reserved: AtomicU64::default(),
             in_flight_room: AtomicU64::default(),
             fresh_room: AtomicU64::default(),
-            work: Arc::clone(work),
-            index,
         };
         view.update(state);
         view
     }
 
-    /// Only the shard calls it.
+    /// Only the shard calls it, and marks the partition then: there may be something.
     pub(crate) fn update(&self, state: &QueueState) {
         self.next_fresh.store(state.next_fresh().0, Ordering::SeqCst);
         self.next_due_ms.store(state.next_due_ms().unwrap_or(u64::MAX), Ordering::SeqCst);
@@ -50,7 +43,6 @@ impl QueueView {
         self.reserved.store(state.reserved(), Ordering::SeqCst);
         self.in_flight_room.store(state.in_flight_room(false) as u64, Ordering::Release);
         self.fresh_room.store(state.fresh_room() as u64, Ordering::Release);
-        self.work.mark(self.index);
     }
 
     /// About how many records a receive could get now.
@@ -85,10 +77,5 @@ impl QueueView {
     /// When something will become deliverable by itself.
     pub(crate) fn next_due_ms(&self) -> Option<u64> {
         Some(self.next_due_ms.load(Ordering::Acquire)).filter(|&due| due != u64::MAX)
-    }
-
-    /// Wakes one poller of the group.
-    pub(crate) fn wake(&self) {
-        self.work.wake();
     }
 }

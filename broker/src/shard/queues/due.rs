@@ -5,12 +5,12 @@ use std::collections::{BTreeSet, HashMap};
 
 /// Groups whose leases or delays end, by time.
 #[derive(Debug, Default)]
-pub(super) struct DueGroups {
+pub(super) struct DueQueues {
     by_time: BTreeSet<(u64, GroupKey)>,
     times: HashMap<GroupKey, u64>,
 }
 
-impl DueGroups {
+impl DueQueues {
     /// Notes when the group is due next, or that it is not.
     pub(super) fn set(&mut self, key: GroupKey, due_ms: Option<u64>) {
         let before = match due_ms {
@@ -48,7 +48,7 @@ mod tests {
         /// Whatever is noted in whatever order, what is due is what was noted last.
         #[test]
         fn the_last_time_of_each_group_counts(notes in proptest::collection::vec((0..5_u32, proptest::option::of(0..10_u64)), 0..50), now_ms in 0..10_u64) {
-            let (mut due, mut model) = (DueGroups::default(), HashMap::new());
+            let (mut due, mut model) = (DueQueues::default(), HashMap::new());
             for (number, at_ms) in notes {
                 due.set(key(number), at_ms);
                 model.insert(number, at_ms);

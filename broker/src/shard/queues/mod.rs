@@ -4,28 +4,29 @@
 
 mod dead_letters;
 mod due;
+mod queue;
+mod queue_set;
 mod receive;
 pub(crate) mod request;
 pub(crate) mod reservation;
 mod settle;
-pub(crate) mod slot;
-mod slots;
 
-use crate::group::queue::HandOut;
-use crate::ids::GroupKey;
+use crate::group::queue::{HandOut, StoredQueue};
+use crate::ids::{GroupId, GroupKey, TopicId};
 use crate::shard::core::Core;
-use request::{QueueError, QueueOp, QueueRequest, Reply};
+use crate::topic::Group;
+use queue_set::QueueSet;
+use request::{QueueError, QueueNumbers, QueueOp, QueueRequest, Reply};
 use reservation::DroppedReservations;
 use sagamq_api::Offset;
 use settle::Settling;
-use slot::Slot;
-use slots::Slots;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// The owner of the queue groups of a shard.
 #[derive(Default)]
 pub(super) struct Queues {
-    slots: Slots,
+    queues: QueueSet,
     /// What did not fit one commit and goes on in the next.
     work: VecDeque<Work>,
     dropped: DroppedReservations,
@@ -37,16 +38,19 @@ enum Work {
 }
 
 impl Queues {
-    /// Owns these groups from now on.
-    pub(super) fn add(&mut self, slots: Vec<(GroupKey, Slot)>) {
-        for (key, slot) in slots {
-            self.slots.add(key, slot);
-        }
+    /// Owns the queues of this group from now on.
+    pub(super) fn add_group(&mut self, group: Arc<Group>) {
+        self.queues.add_group(group);
     }
 
-    /// Forgets a group that is deleted.
-    pub(super) fn remove(&mut self, key: GroupKey) {
-        self.slots.remove(key);
+    /// Takes a queue over as it was stored; its group was added before.
+    pub(super) fn load(&mut self, key: GroupKey, stored: StoredQueue) {
+        self.queues.load(key, stored);
+    }
+
+    /// Forgets a group that is deleted, and deletes what is stored of it unless that goes with one of these topics.
+    pub(super) fn remove_group(&mut self, core: &mut Core, group: GroupId, topics: &[TopicId]) {
+        self.queues.remove_group(core, group, topics);
     }
 
     pub(super) fn handle(&mut self, core: &mut Core, request: QueueRequest) {
@@ -61,33 +65,33 @@ impl Queues {
     fn handle_one(&mut self, core: &mut Core, key: GroupKey, op: QueueOp) {
         match op {
             QueueOp::Reserve { max, auto_ack, reply } => {
-                let Self { slots, dropped, .. } = match self.expire(core, key) {
+                let Self { queues, dropped, .. } = match self.expire(core, key) {
                     Ok(()) => self,
                     Err(error) => return drop(reply.send(Err(error))),
                 };
                 // One that nobody hears of is dropped, and so released.
-                let _ = reply.send(receive::reserve(core, slots, dropped, key, max, auto_ack));
+                let _ = reply.send(receive::reserve(core, queues, dropped, key, max, auto_ack));
             }
             QueueOp::Lease { reservation, outcome, terms, reply } => {
-                let result = receive::lease(core, &mut self.slots, reservation, &outcome, terms);
+                let result = receive::lease(core, &mut self.queues, reservation, &outcome, terms);
                 answer(core, reply, result);
             }
             QueueOp::WhyEmpty { auto_ack, reply } => {
-                let result = receive::why_empty(&self.slots, key, auto_ack);
+                let result = receive::why_empty(&self.queues, key, auto_ack);
                 answer(core, reply, result);
             }
             QueueOp::Settle { verb, leases, reply } => self.settle(core, Settling::new(key, verb, leases, reply)),
             QueueOp::Describe { reply } => {
                 // Leases that ran out are none: whoever asks must not see them.
-                let result = self.expire(core, key).and_then(|()| self.slots.describe(key));
+                let result = self.expire(core, key).and_then(|()| self.queues.get(key)).map(|queue| QueueNumbers::of(&queue));
                 answer(core, reply, result);
             }
             QueueOp::DeadLetters { which, reply } => {
-                let result = dead_letters::list(&self.slots, key, &which);
+                let result = dead_letters::list(&self.queues, key, &which);
                 answer(core, reply, result);
             }
             QueueOp::EndLetters { end, reply } => {
-                let result = dead_letters::end(core, &mut self.slots, key, &end);
+                let result = dead_letters::end(core, &mut self.queues, key, &end);
                 answer(core, reply, result);
             }
         }
@@ -104,13 +108,13 @@ impl Queues {
                 Work::Expire(key) => drop(self.expire(core, key)),
             }
         }
-        receive::release_dropped(&mut self.slots, &self.dropped);
+        receive::release_dropped(&mut self.queues, &self.dropped);
         is_at_work
     }
 
     /// Leases run out.
     pub(super) fn tick(&mut self, core: &mut Core) {
-        for key in self.slots.due(core.clock.now_ms()) {
+        for key in self.queues.due(core.clock.now_ms()) {
             self.expire(core, key).expect("what is due is there: both are removed together");
             if !self.work.is_empty() {
                 break;
@@ -120,37 +124,38 @@ impl Queues {
 
     /// Stages the states that have changed.
     pub(super) fn stage(&mut self, core: &mut Core) {
-        self.slots.stage(core);
+        self.queues.stage(core);
     }
 
     /// Whether a record was ever handed out. A group that is gone has nothing to say.
     pub(super) fn hand_out(&mut self, key: GroupKey, offset: Offset) -> HandOut {
-        let Ok(slot) = self.slots.get_mut(key) else { return HandOut::Unknown };
-        slot.take_over_settings();
-        slot.state.hand_out(offset)
+        if let Ok(Some(queue)) = self.queues.used(key) {
+            queue.take_over_settings();
+        }
+        self.queues.get(key).map_or(HandOut::Unknown, |queue| queue.state.hand_out(offset))
     }
 
     /// Settles a record, whoever has it leased.
     pub(super) fn settle_record(&mut self, key: GroupKey, offset: Offset) {
-        if self.slots.get_mut(key).is_ok_and(|slot| slot.state.settle(offset)) {
-            self.slots.touch(key);
+        if self.queues.get_mut(key).is_ok_and(|queue| queue.state.settle(offset)) {
+            self.queues.touch(key);
         }
     }
 
     /// Makes a record due again at a time, whoever has it leased.
     pub(super) fn postpone_record(&mut self, key: GroupKey, offset: Offset, due_ms: u64) {
-        if self.slots.get_mut(key).is_ok_and(|slot| slot.state.postpone(offset, due_ms)) {
-            self.slots.touch(key);
+        if self.queues.get_mut(key).is_ok_and(|queue| queue.state.postpone(offset, due_ms)) {
+            self.queues.touch(key);
         }
     }
 
     fn settle(&mut self, core: &mut Core, settling: Settling) {
-        self.work.extend(settling.settle(core, &mut self.slots).map(Work::Settle));
+        self.work.extend(settling.settle(core, &mut self.queues).map(Work::Settle));
     }
 
     /// Takes back the leases that ran out, as many as this commit takes; the rest follows in the next one.
     fn expire(&mut self, core: &mut Core, key: GroupKey) -> Result<(), QueueError> {
-        let is_left = settle::expire(core, &mut self.slots, key)?;
+        let is_left = settle::expire(core, &mut self.queues, key)?;
         if is_left && !self.work.iter().any(|work| matches!(work, Work::Expire(other) if *other == key)) {
             self.work.push_back(Work::Expire(key));
         }

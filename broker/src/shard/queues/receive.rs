@@ -3,9 +3,9 @@
 use crate::group::queue::{LeaseTerms, Leased, Reserved};
 use crate::ids::GroupKey;
 use crate::shard::core::Core;
+use crate::shard::queues::queue_set::QueueSet;
 use crate::shard::queues::request::{QueueError, ReadOutcome};
 use crate::shard::queues::reservation::{DroppedReservations, Reservation};
-use crate::shard::queues::slots::Slots;
 use sagamq_api::queue::EmptyReason;
 
 /// When records that could not be read are tried again, in milliseconds: until then they do not stand in the way of others.
@@ -14,38 +14,37 @@ const READ_AGAIN_MS: u64 = 10_000;
 /// Takes records that nobody else gets meanwhile. Leases that ran out were taken back before.
 pub(super) fn reserve(
     core: &Core,
-    slots: &mut Slots,
+    queues: &mut QueueSet,
     dropped: &DroppedReservations,
     key: GroupKey,
     max: u32,
     auto_ack: bool,
 ) -> Result<Reservation, QueueError> {
-    let slot = slots.get_mut(key)?;
-    slot.take_over_settings();
-    let Reserved { id, offsets } = slot.state.reserve(core.clock.now_ms(), max, slot.partition.high_watermark(), auto_ack);
-    slot.view.update(&slot.state);
+    let queue = queues.get_mut(key)?;
+    queue.take_over_settings();
+    let Reserved { id, offsets } = queue.state.reserve(core.clock.now_ms(), max, queue.of().high_watermark(), auto_ack);
+    queue.show();
     Ok(Reservation::new(key, id, offsets, dropped.clone()))
 }
 
 /// Leases what was read, and lets the rest of the reservation go.
 pub(super) fn lease(
     core: &mut Core,
-    slots: &mut Slots,
+    queues: &mut QueueSet,
     taken: Reservation,
     outcome: &ReadOutcome,
     terms: LeaseTerms,
 ) -> Result<Vec<Leased>, QueueError> {
     let (key, reservation) = taken.take_back();
     let now_ms = core.clock.now_ms();
-    let random = &mut core.random;
-    let slot = slots.get_mut(key)?;
-    let leased = slot.state.lease(reservation, &outcome.read, now_ms, terms, &mut || random.next_u64());
-    slot.state.settle_gone(reservation, &outcome.gone);
-    slot.state.put_off(reservation, &outcome.failed, now_ms, now_ms.saturating_add(READ_AGAIN_MS));
-    let is_let_go = slot.state.release(reservation) > 0;
+    let queue = queues.get_mut(key)?;
+    let leased = queue.state.lease(reservation, &outcome.read, now_ms, terms, core.random.next_u64());
+    queue.state.settle_gone(reservation, &outcome.gone);
+    queue.state.put_off(reservation, &outcome.failed, now_ms, now_ms.saturating_add(READ_AGAIN_MS));
+    let is_let_go = queue.state.release(reservation) > 0;
     let redelivered = leased.iter().filter(|leased| leased.attempt > 1).count();
-    core.metrics.delivered_records.get_or_create(&slot.label).inc_by(leased.len() as u64);
-    core.metrics.redelivered_records.get_or_create(&slot.label).inc_by(redelivered as u64);
+    core.metrics.delivered_records.get_or_create(&queue.group.label).inc_by(leased.len() as u64);
+    core.metrics.redelivered_records.get_or_create(&queue.group.label).inc_by(redelivered as u64);
     // A lease is no promise to anybody who is not asking again, so it need not survive a power cut: it is written before
     // it is given out (and so survives the death of the process), and the next sync covers it.
     // The mark of a hand-out is a promise to the embedder ("nobody can have seen it"), so it must survive a power cut.
@@ -55,27 +54,27 @@ pub(super) fn lease(
     }
     if is_let_go {
         // Somebody who waits may have been kept from it.
-        slot.view.wake();
+        queue.wake();
     }
-    slot.view.update(&slot.state);
+    queue.show();
     if !(leased.is_empty() && outcome.gone.is_empty() && outcome.failed.is_empty()) {
-        slots.touch(key);
+        queues.touch(key);
     }
     Ok(leased)
 }
 
 /// Lets go what receives reserved that went away.
-pub(super) fn release_dropped(slots: &mut Slots, dropped: &DroppedReservations) {
+pub(super) fn release_dropped(queues: &mut QueueSet, dropped: &DroppedReservations) {
     for (key, reservation) in dropped.take() {
-        if let Ok(slot) = slots.get_mut(key) {
-            slot.state.release(reservation);
-            slot.view.update(&slot.state);
-            slot.view.wake();
+        if let Ok(Some(queue)) = queues.used(key) {
+            queue.state.release(reservation);
+            queue.show();
+            queue.wake();
         }
     }
 }
 
-pub(super) fn why_empty(slots: &Slots, key: GroupKey, auto_ack: bool) -> Result<Option<EmptyReason>, QueueError> {
-    let slot = slots.get(key)?;
-    Ok(slot.state.why_empty(slot.partition.high_watermark(), auto_ack))
+pub(super) fn why_empty(queues: &QueueSet, key: GroupKey, auto_ack: bool) -> Result<Option<EmptyReason>, QueueError> {
+    let queue = queues.get(key)?;
+    Ok(queue.state.why_empty(queue.of().high_watermark(), auto_ack))
 }

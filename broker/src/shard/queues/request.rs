@@ -3,6 +3,7 @@
 use crate::group::queue::{HandOut, LeaseTerms, Leased, Settled};
 use crate::ids::GroupKey;
 use crate::shard::commit::WriteError;
+use crate::shard::queues::queue::Queue;
 use crate::shard::queues::reservation::Reservation;
 use sagamq_api::Offset;
 use sagamq_api::queue::{EmptyReason, RedriveLimit};
@@ -42,7 +43,7 @@ pub(crate) enum QueueOp {
         reply: Reply<Vec<Settled>>,
     },
     Describe {
-        reply: Reply<SlotDescription>,
+        reply: Reply<QueueNumbers>,
     },
     DeadLetters {
         which: LetterRange,
@@ -96,9 +97,9 @@ pub(crate) enum Verb {
     },
 }
 
-/// A group in one partition in numbers.
+/// A queue in numbers.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct SlotDescription {
+pub(crate) struct QueueNumbers {
     pub(crate) ack_floor: Offset,
     pub(crate) next_fresh: Offset,
     pub(crate) lag: u64,
@@ -106,6 +107,21 @@ pub(crate) struct SlotDescription {
     pub(crate) in_flight: u64,
     pub(crate) delayed: u64,
     pub(crate) dead_letters: u64,
+}
+
+impl QueueNumbers {
+    pub(super) fn of(queue: &Queue) -> Self {
+        let (state, high_watermark) = (&queue.state, queue.of().high_watermark());
+        Self {
+            ack_floor: state.ack_floor(),
+            next_fresh: state.next_fresh(),
+            lag: state.lag(high_watermark),
+            oldest_unsettled: state.oldest_unsettled(high_watermark),
+            in_flight: state.in_flight(),
+            delayed: state.delayed(),
+            dead_letters: queue.letters_left(),
+        }
+    }
 }
 
 /// Which dead letters are asked for.

@@ -5,9 +5,9 @@ use crate::ids::GroupKey;
 use crate::shard::commit::WriteError;
 use crate::shard::core::Core;
 use crate::shard::queues::dead_letters;
+use crate::shard::queues::queue::Queue;
+use crate::shard::queues::queue_set::QueueSet;
 use crate::shard::queues::request::{QueueError, Reply, Verb};
-use crate::shard::queues::slot::Slot;
-use crate::shard::queues::slots::Slots;
 use sagamq_api::Offset;
 use std::sync::Arc;
 
@@ -31,8 +31,8 @@ impl Settling {
     }
 
     /// Settles as many receipts as this commit takes, and answers behind it if these were all; else gives back the rest.
-    pub(super) fn settle(mut self, core: &mut Core, slots: &mut Slots) -> Option<Self> {
-        let result = self.settle_part(core, slots);
+    pub(super) fn settle(mut self, core: &mut Core, queues: &mut QueueSet) -> Option<Self> {
+        let result = self.settle_part(core, queues);
         if result.is_ok() && self.leases.len() > 0 {
             self.is_begun = true;
             return Some(self);
@@ -51,7 +51,7 @@ impl Settling {
         None
     }
 
-    fn settle_part(&mut self, core: &mut Core, slots: &mut Slots) -> Result<(), QueueError> {
+    fn settle_part(&mut self, core: &mut Core, queues: &mut QueueSet) -> Result<(), QueueError> {
         let Self { key, verb, leases, results, .. } = self;
         let (key, now_ms) = (*key, core.clock.now_ms());
         let before = results.len();
@@ -61,52 +61,53 @@ impl Settling {
             Verb::Ack | Verb::GiveBack | Verb::Extend { .. } => None,
         };
         let may_give_up = matches!(verb, Verb::Nack { .. } | Verb::Terminate { .. });
+        let queue = queues.get_mut(key)?;
         while !(may_give_up && is_full(core))
             && let Some((offset, lease_id)) = leases.next()
         {
-            let slot = slots.get_mut(key)?;
             let settled = match verb {
-                Verb::Ack => slot.state.ack(offset, lease_id),
-                Verb::Nack { delay_ms, .. } => slot.state.nack(offset, lease_id, now_ms, *delay_ms, &slot.policy, core.random.fraction()),
-                Verb::GiveBack => slot.state.give_back(offset, lease_id, now_ms),
-                Verb::Extend { lease_ms } => slot.state.extend(offset, lease_id, now_ms, *lease_ms),
-                Verb::Terminate { .. } => slot.state.terminate(offset, lease_id, now_ms),
+                Verb::Ack => queue.state.ack(offset, lease_id),
+                Verb::Nack { delay_ms, .. } => {
+                    queue.state.nack(offset, lease_id, now_ms, *delay_ms, &queue.group.policy, core.random.fraction())
+                }
+                Verb::GiveBack => queue.state.give_back(offset, lease_id, now_ms),
+                Verb::Extend { lease_ms } => queue.state.extend(offset, lease_id, now_ms, *lease_ms),
+                Verb::Terminate { .. } => queue.state.terminate(offset, lease_id, now_ms),
             };
             if let Settled::DeadLetter { attempts, cause } = settled {
-                dead_letters::write(core, slot, key, offset, attempts, cause, reason.as_deref());
+                dead_letters::write(core, queue, key, offset, attempts, cause, reason.as_deref());
             }
             results.push(settled);
         }
-        let slot = slots.get_mut(key)?;
         if matches!(verb, Verb::Ack) {
             let done = results[before..].iter().filter(|settled| matches!(settled, Settled::Done { .. })).count();
-            core.metrics.acknowledged_records.get_or_create(&slot.label).inc_by(done as u64);
+            core.metrics.acknowledged_records.get_or_create(&queue.group.label).inc_by(done as u64);
         }
-        slot.view.wake();
+        queue.wake();
         core.commit.require_sync();
-        slots.touch(key);
+        queues.touch(key);
         Ok(())
     }
 }
 
 /// Takes back the leases that ran out, as many as this commit takes. `true`: there are more.
-pub(super) fn expire(core: &mut Core, slots: &mut Slots, key: GroupKey) -> Result<bool, QueueError> {
+pub(super) fn expire(core: &mut Core, queues: &mut QueueSet, key: GroupKey) -> Result<bool, QueueError> {
     let now_ms = core.clock.now_ms();
-    let is_due = |slot: &Slot| slot.state.next_due_ms().is_some_and(|due_ms| due_ms <= now_ms);
     while !is_full(core) {
-        let slot = slots.get_mut(key)?;
-        if !is_due(slot) {
-            return Ok(false);
-        }
+        let Some(queue) = queues.used(key)?.filter(|queue| is_due(queue, now_ms)) else { return Ok(false) };
         let random = &mut core.random;
-        let dead = slot.state.expire(now_ms, &slot.policy, 1, &mut || random.fraction());
-        slot.view.wake();
+        let dead = queue.state.expire(now_ms, &queue.group.policy, 1, &mut || random.fraction());
+        queue.wake();
         for letter in dead {
-            dead_letters::write(core, slot, key, letter.offset, letter.attempts, DeadLetterCause::DeliveryLimit, None);
+            dead_letters::write(core, queue, key, letter.offset, letter.attempts, DeadLetterCause::DeliveryLimit, None);
         }
-        slots.touch(key);
+        queues.touch(key);
     }
-    Ok(slots.get(key).is_ok_and(is_due))
+    Ok(queues.used(key)?.is_some_and(|queue| is_due(queue, now_ms)))
+}
+
+fn is_due(queue: &Queue, now_ms: u64) -> bool {
+    queue.state.next_due_ms().is_some_and(|due_ms| due_ms <= now_ms)
 }
 
 /// Dead letters are copies of records: what one commit holds of them is bounded.

@@ -1,0 +1,92 @@
+//! A queue group in one partition, as its shard owns it: in memory when it was used, or when something is stored of it.
+
+use crate::group::queue::{EndedLetters, Journal, QueueRow, QueueState, StoredQueue};
+use crate::ids::GroupKey;
+use crate::storage::{Family, Mutation};
+use crate::topic::{Group, QueueRef};
+use std::sync::Arc;
+
+/// A queue group in one partition.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    pub(super) group: Arc<Group>,
+    index: usize,
+    pub(super) state: QueueState,
+    journal: Journal,
+    /// Dead letters that are done with.
+    pub(super) ended: EndedLetters,
+    ended_is_stored: bool,
+}
+
+impl Queue {
+    /// A queue of which nothing is stored yet.
+    pub(super) fn begin(group: &Arc<Group>, index: usize) -> Self {
+        let of = group.queue(index);
+        let start = of.start().max(of.offsets().log_start);
+        Self::new(
+            group,
+            index,
+            StoredQueue { state: QueueState::starting_at(start), journal: Journal::default(), ended: EndedLetters::default() },
+        )
+    }
+
+    /// A queue as it was stored.
+    pub(super) fn new(group: &Arc<Group>, index: usize, stored: StoredQueue) -> Self {
+        let StoredQueue { state, journal, ended } = stored;
+        let ended_is_stored = ended != EndedLetters::default();
+        Self { group: Arc::clone(group), index, state, journal, ended, ended_is_stored }
+    }
+
+    /// As everybody may see it.
+    pub(super) fn of(&self) -> QueueRef<'_> {
+        self.group.queue(self.index)
+    }
+
+    /// What the embedder set in the meantime.
+    pub(super) fn take_over_settings(&mut self) {
+        if self.of().view().marks_hand_outs() {
+            self.state.mark_hand_outs();
+        }
+    }
+
+    /// Shows the pollers what there is.
+    pub(super) fn show(&self) {
+        self.of().view().update(&self.state);
+        self.group.work.mark(self.index);
+    }
+
+    /// Wakes one poller of the group.
+    pub(super) fn wake(&self) {
+        self.group.work.wake();
+    }
+
+    /// Dead letters that are not done with.
+    pub(super) fn letters_left(&self) -> u64 {
+        self.ended.left(self.of().letters_end())
+    }
+
+    /// What has changed since the last commit.
+    pub(super) fn store(&mut self, key: GroupKey, letters_ended: bool, store: &mut dyn FnMut(Mutation)) {
+        let mut put = |row: QueueRow, value: Vec<u8>| {
+            store(Mutation::Put { family: Family::Group, key: key.row(row.number()), value: value.into() });
+        };
+        if self.state.has_changed() {
+            let log_end = self.of().offsets().log_end;
+            assert!(self.state.ack_floor() <= log_end, "a record is settled that is not there: {} of {log_end}", self.state.ack_floor());
+            let (row, value) = self.journal.write(&mut self.state);
+            put(row, value);
+        }
+        if letters_ended {
+            self.ended_is_stored = true;
+            put(QueueRow::EndedLetters, self.ended.encode());
+        }
+    }
+
+    /// Removes all that is stored.
+    pub(super) fn delete(&self, key: GroupKey, store: &mut dyn FnMut(Mutation)) {
+        let ended = self.ended_is_stored.then_some(QueueRow::EndedLetters);
+        for row in self.journal.rows().chain(ended) {
+            store(Mutation::Delete { family: Family::Group, key: key.row(row.number()) });
+        }
+    }
+}
