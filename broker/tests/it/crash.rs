@@ -1,7 +1,9 @@
 //! A power cut or a kill at every write: what was acknowledged is there, and a retry with the same key stores once.
 
 use crate::common::{Says as _, TestBroker, group, one_partition, topic};
+use sagamq_api::PartitionId;
 use sagamq_api::queue::{AckRequest, ReceiveRequest};
+use sagamq_api::topic::TopicConfig;
 use sagamq_broker::storage::crash::{CrashStorage, FailedWrite};
 use sagamq_broker::{AppendError, NewRecord, ProduceError, WriteError};
 use std::collections::BTreeSet;
@@ -138,4 +140,26 @@ async fn after_a_failed_write_nothing_is_written_and_reads_go_on() {
     assert!(test.broker.receive(&topic("t"), &group("g"), &ReceiveRequest::default()).await.is_err(), "a group cannot be made");
     assert_eq!(test.values("t", 0).await, ["a"]);
     assert_eq!(storage.writes(), writes, "no write is tried again");
+}
+
+#[tokio::test]
+async fn a_failed_write_stops_the_shards_that_were_in_it_and_every_other_with_its_next_commit() {
+    let storage = CrashStorage::new();
+    let test = TestBroker::with_topic(storage.clone(), "t", TopicConfig { partitions: 4, ..TopicConfig::default() }).await;
+    let produce = async |partition| {
+        let record = NewRecord::of("a").with_partition(PartitionId(partition));
+        test.broker.produce(&topic("t"), vec![record], None).await
+    };
+    let stopped = || test.broker.writes_stopped().expect("some are");
+    storage.fail_write(1, FailedWrite::NothingApplied);
+    let failed = produce(1).await;
+    assert!(matches!(failed, Err(ProduceError::Append(AppendError::Write(WriteError::Failed(_))))), "the outcome is unknown: {failed:?}");
+    assert!(stopped().ends_with("(shards 1 of 4)"), "{}", stopped());
+    let writes = storage.writes();
+    for again in [false, true] {
+        let refused = produce(2).await;
+        assert!(matches!(refused, Err(ProduceError::Append(AppendError::Write(WriteError::Stopped(_))))), "{again}: {refused:?}");
+        assert!(stopped().ends_with("(shards 1, 2 of 4)"), "{}", stopped());
+    }
+    assert_eq!(storage.writes(), writes, "nobody writes behind what a failed sync left");
 }
