@@ -130,7 +130,9 @@ mod tests {
     #[test]
     fn the_bytes_are_the_documented_ones() {
         let mut ended = EndedLetters::default();
-        [0, 1, 300, 301, 303].map(|letter| ended.end(Offset(letter)));
+        for letter in [0, 1, 300, 301, 303] {
+            ended.end(Offset(letter));
+        }
         assert_eq!(ended.encode(), [1, 2, 2, 0xaa, 0x02, 2, 1, 1]);
     }
 
