@@ -46,6 +46,7 @@ pub(super) fn stored(value: &JsonText, says_json: bool) -> Result<Bytes, Payload
 }
 
 /// How a `value` says what these bytes are.
+#[derive(Clone, Copy)]
 pub(super) enum Shown<'a> {
     /// It is this JSON.
     Json(&'a str),
@@ -69,16 +70,16 @@ pub(super) fn shown(bytes: &[u8], says_json: bool) -> Shown<'_> {
 
 /// A field that is there has a value: `null` is JSON as well, and not the same as a field that is not there.
 pub(crate) fn value_in<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<JsonText>, D::Error> {
-    JsonText::bounded(Box::<RawValue>::deserialize(deserializer)?).map(Some).map_err(too_deep)
+    JsonText::bounded(Box::<RawValue>::deserialize(deserializer)?).map(Some).map_err(|reason| too_deep(&reason))
 }
 
 /// As [`value_in`], without a copy of the text.
 pub(super) fn raw_value_in<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
     let raw = <&RawValue>::deserialize(deserializer)?;
-    JsonText::check(raw.get()).map_err(too_deep)?;
+    JsonText::check(raw.get()).map_err(|reason| too_deep(&reason))?;
     Ok(Some(raw))
 }
 
-fn too_deep<E: Error>(reason: JsonTextError) -> E {
+fn too_deep<E: Error>(reason: &JsonTextError) -> E {
     E::custom(format_args!("{reason}: send the text as `value_base64` with the header `{CONTENT_TYPE}: {APPLICATION_JSON}`"))
 }

@@ -8,7 +8,7 @@ const OWN: &str = "mod";
 
 /// Circles: in each folder of the crate, the parts that use each other, directly or through further ones.
 pub(super) fn circles(uses: &BTreeSet<(Module, Module)>) -> Vec<String> {
-    let folders: BTreeSet<&[String]> = uses.iter().flat_map(|(user, used)| [user, used]).flat_map(|module| prefixes(module)).collect();
+    let folders: BTreeSet<&[String]> = uses.iter().flat_map(|(user, used)| [user, used]).flat_map(prefixes).collect();
     let mut found = Vec::new();
     for folder in folders {
         let mut arrows: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();

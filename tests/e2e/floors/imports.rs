@@ -92,7 +92,7 @@ impl Reader<'_> {
                     let mut leaves = Vec::new();
                     flatten(&item.tree, &mut Vec::new(), &mut leaves);
                     for (path, name) in leaves {
-                        let Some(path) = self.from_root(&path) else { continue };
+                        let Some(path) = self.absolute(&path) else { continue };
                         let is_given_on = !matches!(item.vis, Visibility::Inherited);
                         match name {
                             Some(name) if is_given_on => drop(self.source.given_on.insert(name, path)),
@@ -108,7 +108,7 @@ impl Reader<'_> {
     }
 
     /// A path as it is written, from the root of the crate. `None`: it is not one of this crate.
-    fn from_root(&self, path: &[String]) -> Option<Vec<String>> {
+    fn absolute(&self, path: &[String]) -> Option<Vec<String>> {
         let (first, rest) = path.split_first()?;
         let mut base = match first.as_str() {
             "crate" => Vec::new(),
@@ -182,7 +182,7 @@ impl<'ast> Visit<'ast> for Reader<'_> {
         let mut leaves = Vec::new();
         flatten(&item.tree, &mut Vec::new(), &mut leaves);
         for (path, name) in leaves {
-            if let Some(mut path) = self.from_root(&path) {
+            if let Some(mut path) = self.absolute(&path) {
                 if name.is_none() {
                     path.push("*".to_owned());
                 }
@@ -194,7 +194,7 @@ impl<'ast> Visit<'ast> for Reader<'_> {
     fn visit_path(&mut self, path: &'ast syn::Path) {
         let written: Vec<String> = path.segments.iter().map(|segment| segment.ident.to_string()).collect();
         if written.len() > 1
-            && let Some(path) = self.from_root(&written)
+            && let Some(path) = self.absolute(&written)
         {
             self.source.used.insert(path);
         }

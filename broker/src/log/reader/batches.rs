@@ -12,6 +12,7 @@ use core::ops::ControlFlow;
 use sagamq_api::Offset;
 
 /// A batch that a read meets: one in memory, or the bytes of one in storage, which nobody has looked at.
+#[derive(Clone, Copy)]
 pub(super) enum Met<'a> {
     Cached(&'a CachedBatch),
     Stored { base: Offset, value: &'a [u8] },

@@ -28,7 +28,7 @@ pub(super) struct QueueSet {
 /// A queue to look at: one that was never used is made for the look only.
 pub(super) enum Found<'a> {
     Used(&'a Queue),
-    Unused(Queue),
+    Unused(Box<Queue>),
 }
 
 impl Deref for Found<'_> {
@@ -81,7 +81,7 @@ impl QueueSet {
     pub(super) fn get(&self, key: GroupKey) -> Result<Found<'_>, QueueError> {
         match self.queues.get(&key) {
             Some(queue) => Ok(Found::Used(queue)),
-            None => Ok(Found::Unused(Queue::begin(self.group(key)?, index(key)))),
+            None => Ok(Found::Unused(Box::new(Queue::begin(self.group(key)?, index(key))))),
         }
     }
 

@@ -5,8 +5,11 @@ use crate::protocol::saga::{Attempt, InstanceState, Phase, SagaEvent, Settled};
 use sagamq_api::JsonText;
 use sagamq_api::saga::{Operation, StepState};
 
+/// Makes a state impossible.
+type Break = fn(&mut InstanceState);
+
 /// What is wrong, and how it becomes so in an instance whose first of three steps is called.
-const BROKEN: [(&str, fn(&mut InstanceState)); 11] = [
+const BROKEN: [(&str, Break); 11] = [
     ("an output without a success", |state| state.steps[0].output = Some(JsonText::null())),
     ("called without an attempt", |state| state.steps[0].action.attempt = Attempt::None),
     ("called without arguments", |state| state.steps[0].action.arguments = None),
