@@ -18,7 +18,7 @@ use crate::shard::input::Input;
 use crate::shard::queues::request::QueueRequest;
 use crate::storage::keys::successor;
 use crate::storage::{Direction, Family, Mutation, Storage, StorageError, Visitor};
-use crate::topic::Group;
+use crate::topic::{Group, Topic};
 use sagamq_api::record::Payload;
 use sagamq_api::{GroupName, Offset, PartitionId, TopicName};
 use std::sync::Arc;
@@ -212,7 +212,7 @@ impl ShardEmbedder {
     /// # Errors
     /// When there is no such lane topic or group.
     pub fn mark_hand_outs(&self, topic: &TopicName, group: &GroupName) -> Result<(), EmbedError> {
-        let group = lane_group(&self.broker, self.shard, topic, group)?;
+        let group = lane_group(&self.broker, topic, group)?;
         group.queue(usize::from(self.shard.0)).view().mark_hand_outs();
         Ok(())
     }
@@ -279,20 +279,24 @@ impl ShardEmbedder {
 }
 
 fn lane_queue(broker: &Broker, shard: ShardId, topic: &TopicName, group: &GroupName) -> Result<GroupKey, EmbedError> {
-    Ok(lane_group(broker, shard, topic, group)?.queue(usize::from(shard.0)).key())
+    Ok(lane_group(broker, topic, group)?.queue(usize::from(shard.0)).key())
 }
 
-fn lane_group(broker: &Broker, shard: ShardId, topic: &TopicName, group: &GroupName) -> Result<Arc<Group>, EmbedError> {
-    lane_partition(broker, shard, topic)?;
-    let found = broker.0.catalog.topic(topic).and_then(|topic| topic.group(group));
+fn lane_group(broker: &Broker, topic: &TopicName, group: &GroupName) -> Result<Arc<Group>, EmbedError> {
+    let found = lane_topic(broker, topic)?.group(group);
     found.ok_or_else(|| EmbedError::GroupNotFound { topic: topic.clone(), group: group.clone() })
 }
 
-fn lane_partition(broker: &Broker, shard: ShardId, topic: &TopicName) -> Result<Arc<Partition>, EmbedError> {
+fn lane_topic(broker: &Broker, topic: &TopicName) -> Result<Arc<Topic>, EmbedError> {
     let found = broker.0.catalog.topic(topic).ok_or_else(|| EmbedError::TopicNotFound(topic.clone()))?;
     if found.config.partitions != u32::from(broker.shards()) {
         return Err(EmbedError::NotALaneTopic { topic: topic.clone(), partitions: found.config.partitions, shards: broker.shards() });
     }
+    Ok(found)
+}
+
+fn lane_partition(broker: &Broker, shard: ShardId, topic: &TopicName) -> Result<Arc<Partition>, EmbedError> {
+    let found = lane_topic(broker, topic)?;
     let partition = found.partition(PartitionId(u32::from(shard.0)));
     Ok(Arc::clone(partition.expect("a lane topic has a partition for every shard")))
 }

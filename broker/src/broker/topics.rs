@@ -8,7 +8,7 @@ use crate::shard::input::Input;
 use crate::storage::keys::MetaKey;
 use crate::storage::{Family, Mutation};
 use crate::topic::{NextIds, Topic, TopicEntry, TopicKind};
-use futures_util::future::try_join_all;
+use futures_util::future::join_all;
 use sagamq_api::TopicName;
 use sagamq_api::topic::{TopicConfig, TopicDescription};
 use serde::Serialize;
@@ -185,7 +185,8 @@ impl Broker {
             let (topics, groups) = (topics.to_vec(), groups.to_vec());
             self.0.shard(shard).ask(|reply| Input::Catalogue(CatalogueOp::Remove { topics, groups, reply })).await?
         });
-        try_join_all(removals).await.map(|_| ())
+        // Each is asked, also when another one cannot do it.
+        join_all(removals).await.into_iter().collect()
     }
 }
 

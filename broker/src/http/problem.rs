@@ -241,6 +241,7 @@ impl From<CreateGroupError> for ApiError {
         match error {
             CreateGroupError::Topic(error) => error.into(),
             CreateGroupError::DeadLetterName(_) => Self::new(ErrorCode::InvalidName, error.to_string()),
+            CreateGroupError::OfDeadLetters(_) => Self::new(ErrorCode::TopicInUse, error.to_string()),
             CreateGroupError::DeadLetterTopicTaken(_) => Self::new(ErrorCode::TopicExists, error.to_string()),
             CreateGroupError::Write(error) => error.into(),
         }

@@ -103,8 +103,9 @@ impl Partition {
         let Some(end) = end else { return };
         let mean = (self.record_bytes_mean() * 7 + bytes / records.max(1)) / 8;
         self.record_bytes_mean.store(mean, Ordering::Relaxed);
-        self.locked().make_durable(end);
+        // Readers look at the watch, groups at the positions: what a group gives out can be read.
         self.high_watermark.send_replace(end.0);
+        self.locked().make_durable(end);
         self.readers.wake(self.key.partition.0 as usize);
     }
 

@@ -31,7 +31,9 @@ pub(crate) struct CommitterParts {
 
 /// Starts the committer's thread. It ends when every sender is gone and everything staged is answered.
 pub(crate) fn spawn(parts: CommitterParts, staged: mpsc::Receiver<Commit>, life: PartGuard) -> std::io::Result<JoinHandle<()>> {
-    std::thread::Builder::new().name("committer".into()).spawn(move || run(Committer { parts, failure: None }, staged, life))
+    std::thread::Builder::new()
+        .name("committer".into())
+        .spawn(move || run(Committer { parts, failure: None, is_unsynced: true }, staged, life))
 }
 
 fn run(mut committer: Committer, mut staged: mpsc::Receiver<Commit>, life: PartGuard) {
@@ -58,6 +60,8 @@ struct Committer {
     parts: CommitterParts,
     /// Why nothing is written any more.
     failure: Option<String>,
+    /// Something may be written that is not synced: what the process before this one left, or a buffered write since the last sync.
+    is_unsynced: bool,
 }
 
 impl Committer {
@@ -68,8 +72,9 @@ impl Committer {
         while let Some(commit) = next {
             bytes += commit.bytes();
             write.durability = write.durability.max(commit.durability());
-            write.shards.insert(commit.shard().0);
             if let Some(number) = commit.number() {
+                // One that only answers writes nothing: nothing of its shard is in doubt when the write fails.
+                write.shards.insert(commit.shard().0);
                 let last = &mut self.parts.last_commits[usize::from(commit.shard().0)];
                 assert!(number == *last + 1, "commits of shard {} are written in order: {number} after {last}", commit.shard().0);
                 *last = number;
@@ -94,12 +99,15 @@ impl Committer {
             self.parts.stops.stop(&write.shards, reason);
             return Err(WriteError::Stopped(reason.clone()));
         }
-        if write.mutations.is_empty() {
+        // An answer that asks for a sync tells of what is written, for example that a record is settled already: that must be synced.
+        let is_asked_to_sync = self.is_unsynced && write.durability == Durability::Synced;
+        if write.mutations.is_empty() && !is_asked_to_sync {
             return Ok(());
         }
         let timer = self.parts.metrics.start_timer();
         match self.parts.storage.write(&write.mutations, write.durability) {
             Ok(()) => {
+                self.is_unsynced = write.durability == Durability::Buffered;
                 let bytes = write.mutations.iter().map(Mutation::len).sum();
                 self.parts.metrics.committed(bytes, write.durability, timer);
                 Ok(())

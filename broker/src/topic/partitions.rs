@@ -7,7 +7,7 @@ use crate::log::positions::Positions;
 use crate::log::tail::TailMemory;
 use crate::log::work::Readers;
 use sagamq_api::PartitionId;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::{Arc, OnceLock};
 
 /// The partitions of a topic.
@@ -52,6 +52,7 @@ impl Partitions {
     pub(crate) fn at(&self, index: usize) -> &Arc<Partition> {
         let partition = self.cells[index].get_or_init(|| self.make(index, &Positions::EMPTY));
         // Whoever closes the topic sees the cell filled, or this sees the topic closed.
+        fence(Ordering::SeqCst);
         if self.is_closed.load(Ordering::SeqCst) && !partition.is_deleted() {
             partition.delete();
         }
@@ -80,6 +81,7 @@ impl Partitions {
     /// The topic is deleted: nothing is stored in it any more, and whoever waits for its records hears of it at once.
     pub(crate) fn close(&self) {
         self.is_closed.store(true, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
         for partition in self.cells.iter().filter_map(OnceLock::get) {
             partition.delete();
         }

@@ -11,7 +11,7 @@ use sagamq_broker::env::ManualClock;
 use sagamq_broker::storage::crash::{CrashStorage, FailedWrite};
 use sagamq_broker::storage::memory::MemoryStorage;
 use sagamq_broker::storage::{Direction, Durability, Family, Mutation, Storage, StorageError, Visitor};
-use sagamq_broker::{Delivered, RedriveError};
+use sagamq_broker::{CreateGroupError, Delivered, ReceiveError, RedriveError};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -297,4 +297,19 @@ async fn what_is_told_of_dead_letters_is_durable() {
     test.broker.redrive(&topic("t"), &group("g"), &RedriveRequest::default()).await.expect_err("the write fails");
     let listed = test.broker.dead_letters(&topic("t"), &group("g"), &DeadLetterQuery::default()).await;
     assert!(!listed.is_ok_and(|list| list.dead_letters.is_empty()), "told of a redrive that is not stored");
+}
+
+#[tokio::test]
+async fn no_group_reads_dead_letters_of_another_and_stays_behind_without_its_topic() {
+    let storage = MemoryStorage::default();
+    let test = TestBroker::with_topic(storage.clone(), "t", one_partition()).await;
+    test.produce_texts("t", ["bad"]).await;
+    let deliveries = test.receive("t", "g").await;
+    test.broker.terminate(&topic("t"), &group("g"), &terminate(&deliveries)).await.expect("terminated");
+    let refused = test.broker.receive(&topic("t.g.dlq"), &group("other"), &ReceiveRequest::default()).await;
+    assert!(matches!(refused, Err(ReceiveError::Create(CreateGroupError::OfDeadLetters(_)))), "{refused:?}");
+    assert_eq!(test.values("t.g.dlq", 0).await, ["bad"], "by offset they can be read");
+    test.broker.delete_topic(&topic("t")).await.expect("deleted");
+    let again = TestBroker::open(storage);
+    assert!(again.broker.topics().is_empty(), "nothing is left, and the data opens");
 }

@@ -29,6 +29,12 @@ pub enum CreateGroupError {
     /// A topic has the name that the group's dead-letter topic needs.
     #[error("a topic `{0}` exists already, but the group needs that name for its dead letters; use another group name")]
     DeadLetterTopicTaken(TopicName),
+    /// The topic holds dead letters. They go with the group whose they are, so a group that reads them would lose its topic.
+    #[error(
+        "topic `{0}` holds the dead letters of a group, and no other group reads it: list, redrive or discard them through their group, or \
+         read the topic by offset"
+    )]
+    OfDeadLetters(TopicName),
     /// The durable write failed or is not tried any more.
     #[error(transparent)]
     Write(#[from] WriteError),
@@ -100,6 +106,9 @@ impl Broker {
         if self.topic(&topic.name)?.id != topic.id {
             // Another one has the name now. The caller asked for the one that is gone.
             return Err(TopicError::NotFound(topic.name.clone()).into());
+        }
+        if topic.kind == TopicKind::DeadLetters {
+            return Err(CreateGroupError::OfDeadLetters(topic.name.clone()));
         }
         let letters_name = dead_letter_topic(&topic.name, name)?;
         if self.0.catalog.topic(&letters_name).is_some() {

@@ -67,6 +67,7 @@ pub(super) fn end(core: &mut Core, queues: &mut QueueSet, key: GroupKey, end: &L
         LettersEnd::Discard(letters) => (discard(queue, letters), &core.metrics.discarded_records),
     };
     counter.get_or_create(&queue.group.label).inc_by(ended.done);
+    queue.show();
     queue.wake();
     if ended.done > 0 {
         core.commit.require_sync();

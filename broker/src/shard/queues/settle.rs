@@ -83,6 +83,8 @@ impl Settling {
             let done = results[before..].iter().filter(|settled| matches!(settled, Settled::Done { .. })).count();
             core.metrics.acknowledged_records.get_or_create(&queue.group.label).inc_by(done as u64);
         }
+        // Shown first: who is woken looks at once, and the end of the commit may be far.
+        queue.show();
         queue.wake();
         core.commit.require_sync();
         queues.touch(key);
@@ -97,6 +99,7 @@ pub(super) fn expire(core: &mut Core, queues: &mut QueueSet, key: GroupKey) -> R
         let Some(queue) = queues.used(key)?.filter(|queue| is_due(queue, now_ms)) else { return Ok(false) };
         let random = &mut core.random;
         let dead = queue.state.expire(now_ms, &queue.group.policy, 1, &mut || random.fraction());
+        queue.show();
         queue.wake();
         for letter in dead {
             dead_letters::write(core, queue, key, letter.offset, letter.attempts, DeadLetterCause::DeliveryLimit, None);
