@@ -126,6 +126,24 @@ async fn a_crash_between_changes_of_a_groups_state_loses_no_acknowledgement_and_
 }
 
 #[tokio::test]
+async fn that_a_record_is_settled_already_is_synced_before_it_is_said() {
+    let storage = CrashStorage::new();
+    let test = TestBroker::with_topic(storage.clone(), "t", one_partition()).await;
+    test.produce_texts("t", ["a"]).await;
+    let receipts = test.receive("t", "g").await.into_iter().map(|delivery| delivery.receipt).collect();
+    let request = AckRequest { receipts };
+    storage.fail_write(1, FailedWrite::AppliedNotSynced);
+    test.broker.ack(&topic("t"), &group("g"), &request).await.expect_err("the write failed");
+    // The process is killed, and the client asks the next one, which has nothing to write.
+    let killed = storage.after_kill();
+    let next = TestBroker::open(killed.clone());
+    next.broker.ack(&topic("t"), &group("g"), &request).await.expect("it is settled");
+    let after = TestBroker::open(killed.after_power_cut());
+    after.clock.advance(core::time::Duration::from_secs(3600));
+    assert!(after.receive("t", "g").await.is_empty(), "what was acknowledged never comes again");
+}
+
+#[tokio::test]
 async fn after_a_failed_write_nothing_is_written_and_reads_go_on() {
     let storage = CrashStorage::new();
     let test = TestBroker::with_topic(storage.clone(), "t", one_partition()).await;
