@@ -13,7 +13,7 @@
 //! So whatever comes out can be sent in again and is stored as the same bytes.
 //!
 //! Clients hold records as [`ProduceRecord`] and [`ConsumedRecord`]. A server, which has the bytes of thousands at a time, reads them with
-//! [`RecordIn`] and writes them with [`write`] without a copy of their texts; the two forms are one, which the tests hold.
+//! [`RecordIn`] and writes them with [`mod@write`] without a copy of their texts; the two forms are one, which the tests hold.
 
 mod consumed;
 mod headers;
