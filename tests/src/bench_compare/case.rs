@@ -189,7 +189,7 @@ async fn read_all(address: SocketAddr) -> f64 {
     for partition in 0..16 {
         let mut next = 0;
         while next < BACKLOG / 16 {
-            let path = format!("/v1/topics/bench/partitions/{partition}/records?from={next}&max_records=1000");
+            let path = format!("/v1/topics/bench/partitions/{partition}/records?offset={next}&max_records=1000");
             let answer = connection.send("GET", &path, Bytes::new()).await;
             let count = records_in(&answer);
             assert!(count > 0, "partition {partition} ends at {next}: {}", String::from_utf8_lossy(&answer));
