@@ -2,7 +2,7 @@
 //! `cargo run --example saga_worker -- http://127.0.0.1:7070`
 //!
 //! Its stock lies in memory, so a restart forgets it. A real service keeps it in a database, behind the barrier: see the feature
-//! `barrier-rocksdb`.
+//! `rocksdb`.
 
 use sagamq_sdk::api::JsonText;
 use sagamq_sdk::api::saga::Call;

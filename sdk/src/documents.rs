@@ -3,11 +3,11 @@
 #[doc = include_str!("../../README.md")]
 struct Readme;
 
-#[cfg(feature = "barrier-rocksdb")]
+#[cfg(feature = "rocksdb")]
 #[doc = include_str!("../../docs/sagas.md")]
 struct Sagas;
 
-#[cfg(feature = "barrier-rocksdb")]
+#[cfg(feature = "rocksdb")]
 #[doc = include_str!("../../docs/guides/outside-effects.md")]
 struct OutsideEffects;
 

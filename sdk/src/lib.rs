@@ -7,7 +7,8 @@
 //! | consume as a queue group | [`Consumer`] |
 //! | publish, start and watch sagas | [`SagaClient`] |
 //! | take part in sagas as a service | [`SagaWorker`] |
-//! | make a participant's effects happen once, in its own RocksDB and outside of it | `barrier::RocksBarrier` (feature `barrier-rocksdb`) |
+//! | make a participant's effects happen once, in its own RocksDB and outside of it | `barrier::RocksBarrier` (feature `rocksdb`) |
+//! | take part in two-phase commit | `branch::BranchManager` (feature `branch`) |
 //!
 //! # What is promised
 //!
@@ -52,8 +53,10 @@
 //! # Ok(()) }
 //! ```
 
-#[cfg(feature = "barrier-rocksdb")]
+#[cfg(feature = "rocksdb")]
 pub mod barrier;
+#[cfg(feature = "branch")]
+pub mod branch;
 mod client;
 mod consumer;
 #[cfg(doctest)]

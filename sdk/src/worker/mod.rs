@@ -8,6 +8,6 @@ mod call_error;
 mod saga_worker;
 
 pub use call_error::CallError;
-#[cfg(feature = "barrier-rocksdb")]
+#[cfg(feature = "rocksdb")]
 pub(crate) use call_error::output_text;
 pub use saga_worker::{SagaWorker, SagaWorkerBuilder};

@@ -1,9 +1,9 @@
 //! Tests of the SDK against a scripted server (and of the barrier against a RocksDB). They show what the client sends, when it sends
 //! it again, and what it tells its caller.
 
-#[cfg(feature = "barrier-rocksdb")]
+#[cfg(feature = "rocksdb")]
 mod barrier;
-#[cfg(feature = "barrier-rocksdb")]
+#[cfg(feature = "rocksdb")]
 mod barrier_model;
 mod client;
 mod consumer;
