@@ -12,13 +12,14 @@ BIN         := $(TARGET_DIR)/release
 DEMO_ARGS   ?=
 DRILL_ARGS  ?=
 BENCH_ARGS  ?=
+COMPARE_ARGS ?=
 # Seconds after which tests that still run are ended, with the names of what ran. All of them take a few minutes.
 TEST_LIMIT  ?= 2400
 # What cargo-deny looks at. `advisories` fetches a database: set DENY_CHECKS="bans licenses sources" where there is no network.
 DENY_CHECKS ?= all
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo drills drill-doubt drill-backup drill-memory drill-outage test test-containers image bench bench-compare bench-log bench-open lint clippy fmt-check doc deny fmt
+.PHONY: help setup build demo drills drill-doubt drill-backup drill-memory drill-outage test test-containers image bench compare bench-compare bench-log bench-open lint clippy fmt-check doc deny fmt
 
 help: ## List what can be done
 	@echo "SagaMQ: make TARGET"
@@ -60,6 +61,9 @@ image: ## Build the image sagamq:latest in a container, from the sources alone
 
 bench: build ## Measure, beside the disk's own speed
 	"$(BIN)/sagamq-bench" $(BENCH_ARGS)
+
+compare: build ## Sagas and two-phase commit on the same work, measured, with plots: make compare COMPARE_ARGS="--quick"
+	"$(BIN)/sagamq-compare" run $(COMPARE_ARGS)
 
 bench-compare: build ## Measure an older binary and this one in turns: make bench-compare BENCH_ARGS="--before path/to/sagamq"
 	"$(BIN)/sagamq-bench-compare" $(BENCH_ARGS)
