@@ -19,7 +19,7 @@ TEST_LIMIT  ?= 2400
 DENY_CHECKS ?= all
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo drills drill-doubt drill-backup drill-memory drill-outage test test-containers image bench compare bench-compare bench-log bench-open lint clippy fmt-check doc deny fmt
+.PHONY: help setup build demo drills drill-doubt drill-backup drill-memory drill-outage test test-postgres test-containers image bench compare bench-compare bench-log bench-open lint clippy fmt-check doc deny fmt
 
 help: ## List what can be done
 	@echo "SagaMQ: make TARGET"
@@ -49,9 +49,13 @@ drill-outage: setup ## Participants away for hours, a pause of the workers, a ba
 	scripts/with-limit $(TEST_LIMIT) $(CARGO) test $(WORKSPACE) --test outage -- --nocapture --test-threads 1
 
 # Built first, because the end-to-end tests start the binary as a user does.
-test: build ## Run every test that needs no container engine
-	scripts/with-limit $(TEST_LIMIT) $(CARGO) test $(WORKSPACE)
-	@echo "make test: all passed. Left out: the container tests (make test-containers), which need a container engine."
+test: build ## Run every test that needs no container engine, those for PostgreSQL beside a server of their own
+	scripts/with-limit $(TEST_LIMIT) scripts/with-postgres --or-without $(CARGO) test $(WORKSPACE)
+	@echo "make test: all passed. Left out: the container tests (make test-containers), which need a container engine;"
+	@echo "           and those for PostgreSQL if \"NOT RUN against PostgreSQL\" stands above."
+
+test-postgres: build ## Run the tests for PostgreSQL alone; a machine without a server is a failure
+	SAGAMQ_CI_REQUIRE_POSTGRES=1 scripts/with-limit $(TEST_LIMIT) scripts/with-postgres $(CARGO) test $(WORKSPACE) --test postgres
 
 test-containers: build ## Build the image and test it in containers
 	CARGO="$(CARGO)" BIN="$(BIN)" scripts/with-limit $(TEST_LIMIT) scripts/test-containers

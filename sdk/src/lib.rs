@@ -8,6 +8,7 @@
 //! | publish, start and watch sagas | [`SagaClient`] |
 //! | take part in sagas as a service | [`SagaWorker`] |
 //! | make a participant's effects happen once, in its own RocksDB and outside of it | `barrier::RocksBarrier` (feature `rocksdb`) |
+//! | the same in its own PostgreSQL | `barrier::PostgresBarrier` (feature `postgres`) |
 //! | take part in two-phase commit | `branch::BranchManager` (feature `branch`) |
 //!
 //! # What is promised
@@ -53,7 +54,7 @@
 //! # Ok(()) }
 //! ```
 
-#[cfg(feature = "rocksdb")]
+#[cfg(any(feature = "rocksdb", feature = "postgres"))]
 pub mod barrier;
 #[cfg(feature = "branch")]
 pub mod branch;
@@ -63,6 +64,8 @@ mod consumer;
 mod documents;
 mod error;
 mod groups;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 mod produced;
 mod producer;
 mod retry;

@@ -1,16 +1,17 @@
 //! What the barrier knows of a step's action when it lets the business code run.
 
 use sagamq_api::JsonText;
-use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-/// What is known of the action of a step when [`RocksBarrier::run`](super::RocksBarrier::run) runs the business code.
+/// What is known of the action of a step when a barrier runs business code that may have effects outside of its database.
 ///
 /// Business code that is an *action* learns whether an earlier attempt may have had an effect outside of the database. Business code
 /// that is a *compensation* learns whether there is an effect, and which, or that nobody knows.
 #[derive(Debug)]
 pub struct Known {
     state: State,
-    is_cleared: Cell<bool>,
+    /// Atomic, so that async business may hold a reference across its awaits on any thread.
+    is_cleared: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -25,7 +26,7 @@ enum State {
 
 impl Known {
     fn of(state: State) -> Self {
-        Self { state, is_cleared: Cell::new(false) }
+        Self { state, is_cleared: AtomicBool::new(false) }
     }
 
     pub(super) fn first() -> Self {
@@ -63,11 +64,11 @@ impl Known {
     /// Only then can the action be refused; a refusal without this is given on as an unknown outcome, because the saga does not
     /// compensate what was refused.
     pub fn clear_doubt(&self) {
-        self.is_cleared.set(true);
+        self.is_cleared.store(true, Ordering::Relaxed);
     }
 
     /// Whether a refusal of the action now means that nothing took effect.
     pub(super) fn may_refuse(&self) -> bool {
-        !self.is_in_doubt() || self.is_cleared.get()
+        !self.is_in_doubt() || self.is_cleared.load(Ordering::Relaxed)
     }
 }

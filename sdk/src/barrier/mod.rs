@@ -11,7 +11,15 @@
 //! - **swept**: old rows are deleted, and the barrier knows up to when: a call that may be older than that and finds no row is an
 //!   unknown outcome with [`SWEPT`], never an empty success and never a second effect.
 //!
-//! # What lies on disk
+//! The rules are one pure module, `rules`; each database has a barrier of its own that locks rows and asks there: `RocksBarrier` (feature
+//! `rocksdb`) and `PostgresBarrier` (feature `postgres`).
+//!
+//! # What lies on disk in PostgreSQL
+//!
+//! One table, `barrier`, in the schema that the service names; its columns are told in the migration that makes it
+//! (`PostgresSchema::migrations`).
+//!
+//! # What lies on disk in RocksDB
 //!
 //! This is the format document: **never change a byte, never use a tag again.**
 //!
@@ -36,14 +44,27 @@
 //! 0x01 are refused.
 
 mod known;
+#[cfg(feature = "postgres")]
+mod postgres;
+mod recorded;
+#[cfg(feature = "rocksdb")]
 mod rocks;
+#[cfg(feature = "rocksdb")]
 mod row;
+mod rules;
+#[cfg(feature = "rocksdb")]
 mod sweep;
 
+#[cfg(feature = "rocksdb")]
 pub use ::rocksdb;
 pub use known::Known;
+#[cfg(feature = "postgres")]
+pub use postgres::{PostgresBarrier, PostgresBarrierError, PostgresRowError};
+pub use recorded::Recorded;
+#[cfg(feature = "rocksdb")]
 pub use rocks::{BarrierError, RocksBarrier};
-pub use row::{Recorded, RowError};
+#[cfg(feature = "rocksdb")]
+pub use row::RowError;
 
 /// The failure code of an action that arrives after its compensation.
 pub const COMPENSATED: &str = "COMPENSATED";
@@ -51,5 +72,5 @@ pub const COMPENSATED: &str = "COMPENSATED";
 /// The failure code of a call that found no row where one may have been swept: whether it took effect is not known here any more.
 pub const SWEPT: &str = "BARRIER_SWEPT";
 
-/// The failure code of a compensation by [`RocksBarrier::run_local`] whose action, by [`RocksBarrier::run`], is in doubt.
+/// The failure code of a compensation by a barrier's `run_local` whose action, by its `run`, is in doubt.
 pub const IN_DOUBT: &str = "BARRIER_IN_DOUBT";

@@ -5,12 +5,13 @@
 //! first one recorded. The lock is held while the business runs, so a compensation never runs beside its action.
 
 use super::known::Known;
-use super::row::{Recorded, Row, RowError, decode_value, decode_watermark, encode_key, encode_value};
-use super::{COMPENSATED, IN_DOUBT, SWEPT};
+use super::recorded::{Recorded, Row};
+use super::row::{RowError, decode_value, decode_watermark, encode_key, encode_value};
+use super::rules::{self, Begin, Entry, Exit, Reach};
 use crate::worker::{CallError, output_text};
 use ::rocksdb::{Error, ErrorKind, ThreadMode, Transaction, TransactionDB, TransactionOptions, WriteOptions};
 use sagamq_api::JsonText;
-use sagamq_api::saga::{Call, CallId, Failure, Operation};
+use sagamq_api::saga::{Call, CallId, Operation};
 use serde::Serialize;
 use std::time::Duration;
 use uuid::Uuid;
@@ -69,15 +70,8 @@ pub struct RocksBarrier {
 
 impl Default for RocksBarrier {
     fn default() -> Self {
-        Self { prefix: PREFIX.to_vec(), lock_timeout: LOCK_TIMEOUT, clock: now_ms }
+        Self { prefix: PREFIX.to_vec(), lock_timeout: LOCK_TIMEOUT, clock: rules::now_ms }
     }
-}
-
-/// Whether the business may have effects outside of its transaction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Reach {
-    Local,
-    Outside,
 }
 
 impl RocksBarrier {
@@ -125,12 +119,12 @@ impl RocksBarrier {
     /// | action | nothing | yes | its own; recorded if it succeeded or refused, else the action is in doubt |
     /// | action | in doubt | yes, and is told | its own; a refusal only after [`Known::clear_doubt`], else it counts as unknown |
     /// | action | its outcome | no | the recorded one |
-    /// | action | its compensation succeeded, before or after it | no | refused, [`COMPENSATED`] |
+    /// | action | its compensation succeeded, before or after it | no | refused, [`COMPENSATED`](super::COMPENSATED) |
     /// | compensation | its outcome | no | the recorded one |
     /// | compensation | the action succeeded | yes, with the action's output | its own; recorded if it succeeded |
     /// | compensation | the action is in doubt | yes, and is told | its own; recorded if it succeeded |
     /// | compensation | nothing, or the action was refused | no | `Ok(null)`, recorded |
-    /// | any | nothing, and a row may have been swept | no | unknown, [`SWEPT`] |
+    /// | any | nothing, and a row may have been swept | no | unknown, [`SWEPT`](super::SWEPT) |
     ///
     /// A refusal of a call that must succeed ([`Call::must_succeed`]: behind the pivot, and every compensation) is not recorded: the call
     /// is made again until somebody has mended the cause.
@@ -156,7 +150,7 @@ impl RocksBarrier {
     /// middle of which the process died, did nothing, and its compensation is empty. It costs one sync less than [`Self::run`].
     ///
     /// # Errors
-    /// As [`Self::run`]. A compensation of an action that [`Self::run`] left in doubt is an unknown outcome with [`IN_DOUBT`].
+    /// As [`Self::run`]. A compensation of an action that [`Self::run`] left in doubt is an unknown outcome with [`IN_DOUBT`](super::IN_DOUBT).
     pub fn run_local<T: ThreadMode, O: Serialize>(
         &self,
         db: &TransactionDB<T>,
@@ -178,7 +172,7 @@ impl RocksBarrier {
     }
 
     /// Writes down what somebody has found out about the action of this call's step, whose row is gone or in doubt, for calls that end with
-    /// [`SWEPT`]:
+    /// [`SWEPT`](super::SWEPT):
     /// [`Recorded::Succeeded`] lets its compensation run, [`Recorded::Prevented`] makes it empty, [`Recorded::InDoubt`] lets it run in
     /// doubt. Replaces what is recorded of the action.
     ///
@@ -206,19 +200,14 @@ impl RocksBarrier {
     fn begin<T: ThreadMode>(&self, db: &TransactionDB<T>, call: &Call) -> Result<Option<Uuid>, CallError> {
         let txn = self.transaction(db);
         let own = self.key(call, Operation::Action);
-        let is_first = match lock(&txn, &own)?.map(|row| row.recorded) {
-            None => {
-                self.refuse_swept(&txn, call)?;
-                true
-            }
-            Some(Recorded::Refused(_)) if call.must_succeed => true,
-            Some(Recorded::InDoubt { .. }) => false,
-            // The answer is known already, and given below.
-            Some(Recorded::Succeeded(_) | Recorded::Refused(_) | Recorded::Prevented) => return Ok(None),
+        let row = lock(&txn, &own)?;
+        let Begin::Mark { is_first, unless_swept } = rules::begin(row.as_ref().map(|row| &row.recorded), call) else {
+            return Ok(None);
         };
+        self.refuse_swept(&txn, call, unless_swept)?;
         // A later run writes its own id: so an earlier one sees that it is not the only one any more.
         let run = Uuid::new_v4();
-        put(&txn, &own, &Row { at_ms: self.at_ms(call, 0), recorded: Recorded::InDoubt { run } })?;
+        put(&txn, &own, rules::recorded_at_ms((self.clock)(), call, None), Recorded::InDoubt { run })?;
         txn.commit().map_err(storage)?;
         Ok(is_first.then_some(run))
     }
@@ -232,149 +221,64 @@ impl RocksBarrier {
         business: impl FnOnce(&Transaction<'_, TransactionDB<T>>, &Known) -> Result<JsonText, CallError>,
     ) -> Result<JsonText, CallError> {
         let txn = self.transaction(db);
-        match call.attempt.operation {
-            Operation::Action => self.action(&txn, call, begun, business)?,
-            Operation::Compensation => self.compensation(&txn, call, reach, business)?,
-        }
-        .finish(txn)
-    }
-
-    fn action<T: ThreadMode>(
-        &self,
-        txn: &Transaction<'_, TransactionDB<T>>,
-        call: &Call,
-        begun: Option<Uuid>,
-        business: impl FnOnce(&Transaction<'_, TransactionDB<T>>, &Known) -> Result<JsonText, CallError>,
-    ) -> Result<Verdict, CallError> {
-        let own = self.key(call, Operation::Action);
-        // A compensation that finds no row here writes one, so this row alone decides.
-        let row = lock(txn, &own)?;
-        let is_marked = matches!(&row, Some(Row { recorded: Recorded::InDoubt { .. }, .. }));
-        let known = match row.map(|row| row.recorded) {
-            Some(Recorded::Succeeded(output)) => return Ok(Verdict::Known(Ok(output))),
-            Some(Recorded::Refused(failure)) if !call.must_succeed => return Ok(Verdict::Known(Err(CallError::Refused(failure)))),
-            Some(Recorded::Prevented) => {
-                let message = format!("`{}` is compensated; its action must not take effect any more", call.attempt.step);
-                return Ok(Verdict::Known(Err(CallError::refused(COMPENSATED, message))));
+        let is_action = call.attempt.operation == Operation::Action;
+        let (action, own) = (self.key(call, Operation::Action), self.key(call, call.attempt.operation));
+        let acted = lock(&txn, &action)?;
+        let at_ms = rules::recorded_at_ms((self.clock)(), call, acted.as_ref().filter(|_| !is_action));
+        let acted = acted.map(|row| row.recorded);
+        let entry = if is_action {
+            rules::action(acted, call, begun)
+        } else {
+            rules::compensation(acted, lock(&txn, &own)?.map(|row| row.recorded), reach)
+        };
+        let exit = match entry {
+            Entry::Answer(result) => return result,
+            Entry::Empty { unless_swept } => {
+                self.refuse_swept(&txn, call, unless_swept)?;
+                Exit::Succeed(JsonText::null())
             }
-            Some(Recorded::InDoubt { run }) if begun != Some(run) => Known::in_doubt(),
-            Some(Recorded::InDoubt { .. } | Recorded::Refused(_)) => Known::first(),
-            None => {
-                self.refuse_swept(txn, call)?;
-                Known::first()
+            Entry::Run { known, is_marked, unless_swept } => {
+                self.refuse_swept(&txn, call, unless_swept)?;
+                txn.set_savepoint();
+                let result = business(&txn, &known);
+                if is_action { rules::action_exit(result, call, &known, is_marked) } else { rules::compensation_exit(result) }
             }
         };
-        txn.set_savepoint();
-        let at_ms = self.at_ms(call, 0);
-        match business(txn, &known) {
-            Ok(output) => {
-                put(txn, &own, &Row { at_ms, recorded: Recorded::Succeeded(output.clone()) })?;
-                Ok(Verdict::Commit(Ok(output)))
-            }
-            Err(CallError::Refused(failure)) if !known.may_refuse() => {
-                let message = format!("refused, while an earlier attempt is in doubt: {}", failure.message);
-                Err(CallError::Unknown { failure: Failure { code: failure.code, message }, retry_after: None })
-            }
-            Err(CallError::Refused(failure)) => {
-                rollback_business(txn)?;
-                if !call.must_succeed {
-                    put(txn, &own, &Row { at_ms, recorded: Recorded::Refused(failure.clone()) })?;
-                } else if is_marked {
-                    // Nothing took effect and the call will be made again: the next attempt is a first one.
-                    txn.delete(&own).map_err(storage)?;
-                } else {
-                    return Err(CallError::Refused(failure));
+        let result = match exit {
+            Exit::Succeed(output) => {
+                if !is_action {
+                    // Whatever was there is undone, and nothing will come. An action that is asked for again, as after a restored backup
+                    // of the broker, must not read as done.
+                    put(&txn, &action, at_ms, Recorded::Prevented)?;
                 }
-                Ok(Verdict::Commit(Err(failure)))
+                put(&txn, &own, at_ms, Recorded::Succeeded(output.clone()))?;
+                Ok(output)
             }
-            Err(unsettled @ (CallError::Unknown { .. } | CallError::Ongoing { .. })) => Err(unsettled),
-        }
-    }
-
-    fn compensation<T: ThreadMode>(
-        &self,
-        txn: &Transaction<'_, TransactionDB<T>>,
-        call: &Call,
-        reach: Reach,
-        business: impl FnOnce(&Transaction<'_, TransactionDB<T>>, &Known) -> Result<JsonText, CallError>,
-    ) -> Result<Verdict, CallError> {
-        let action = self.key(call, Operation::Action);
-        let own = self.key(call, Operation::Compensation);
-        let acted = lock(txn, &action)?;
-        match lock(txn, &own)?.map(|row| row.recorded) {
-            Some(Recorded::Succeeded(output)) => return Ok(Verdict::Known(Ok(output))),
-            Some(Recorded::Refused(_) | Recorded::Prevented | Recorded::InDoubt { .. }) | None => {}
-        }
-        // Never before its action: a clock that was set back must not have it swept first.
-        let at_ms = self.at_ms(call, acted.as_ref().map_or(0, |row| row.at_ms));
-        let output = match acted.map(|row| row.recorded) {
-            Some(Recorded::Succeeded(output)) => business(txn, &Known::succeeded(output))?,
-            // There is nothing to undo.
-            Some(Recorded::Refused(_) | Recorded::Prevented) => JsonText::null(),
-            Some(Recorded::InDoubt { .. }) if reach == Reach::Local => {
-                let message = "the action may have had an effect outside of the database, and this compensation is for one that had none";
-                return Err(CallError::unknown(IN_DOUBT, message));
+            Exit::Refuse(failure) => {
+                rollback_business(&txn)?;
+                put(&txn, &own, at_ms, Recorded::Refused(failure.clone()))?;
+                Err(CallError::Refused(failure))
             }
-            Some(Recorded::InDoubt { .. }) => business(txn, &Known::in_doubt())?,
-            None => {
-                self.refuse_swept(txn, call)?;
-                JsonText::null()
+            Exit::Forget(failure) => {
+                rollback_business(&txn)?;
+                txn.delete(&own).map_err(storage)?;
+                Err(CallError::Refused(failure))
             }
+            Exit::RollBack(error) => return Err(error),
         };
-        // Whatever was there is undone, and nothing will come. An action that is asked for again, as after a restored backup of the
-        // broker, must not read as done.
-        put(txn, &action, &Row { at_ms, recorded: Recorded::Prevented })?;
-        put(txn, &own, &Row { at_ms, recorded: Recorded::Succeeded(output.clone()) })?;
-        Ok(Verdict::Commit(Ok(output)))
+        // A failed commit may or may not be on disk: the next call finds out.
+        txn.commit().map_err(storage)?;
+        result
     }
 
-    /// A call without a row whose row may have been swept: nobody here can say what came of it.
-    fn refuse_swept<T: ThreadMode>(&self, txn: &Transaction<'_, TransactionDB<T>>, call: &Call) -> Result<(), CallError> {
-        // Read behind the lock on the missing row. The watermark is written before any row is deleted, so a row that is missing because
-        // it was swept is never seen with an old watermark.
-        let watermark_ms = match txn.get(&self.prefix).map_err(storage)? {
-            Some(value) => decode_watermark(&value).map_err(storage)?,
-            None => return Ok(()),
-        };
-        if call.started_at_ms >= watermark_ms {
-            return Ok(());
-        }
-        let message = format!(
-            "rows from before {watermark_ms} were swept and the saga started at {}: whether the {} of `{}` took effect is not known; \
-             somebody has to look and to `resolve` it",
-            call.started_at_ms, call.attempt.operation, call.attempt.step
-        );
-        Err(CallError::unknown(SWEPT, message))
-    }
-
-    /// When a row of this call is recorded.
-    fn at_ms(&self, call: &Call, not_before_ms: u64) -> u64 {
-        (self.clock)().max(call.started_at_ms).max(not_before_ms)
+    /// Reads the watermark behind the lock on the missing row.
+    fn refuse_swept<T: ThreadMode>(&self, txn: &Transaction<'_, TransactionDB<T>>, call: &Call, asked: bool) -> Result<(), CallError> {
+        let watermark = if asked { txn.get(&self.prefix).map_err(storage)? } else { None };
+        watermark.map_or(Ok(()), |value| rules::refuse_swept(call, decode_watermark(&value).map_err(storage)?))
     }
 
     fn key(&self, call: &Call, operation: Operation) -> Vec<u8> {
         encode_key(&self.prefix, &call.attempt.call().with_operation(operation))
-    }
-}
-
-/// What a call came to.
-enum Verdict {
-    /// It is recorded already; there is nothing to commit.
-    Known(Result<JsonText, CallError>),
-    /// It is written in the transaction: the output, or a refusal.
-    Commit(Result<JsonText, Failure>),
-}
-
-impl Verdict {
-    fn finish<T: ThreadMode>(self, txn: Transaction<'_, TransactionDB<T>>) -> Result<JsonText, CallError> {
-        match self {
-            Self::Known(result) => result,
-            Self::Commit(result) => {
-                // A failed commit may or may not be on disk: the next call finds out.
-                txn.commit().map_err(storage)?;
-                result.map_err(CallError::Refused)
-            }
-        }
     }
 }
 
@@ -395,16 +299,10 @@ fn rollback_business<T: ThreadMode>(txn: &Transaction<'_, TransactionDB<T>>) -> 
     }
 }
 
-fn put<T: ThreadMode>(txn: &Transaction<'_, TransactionDB<T>>, key: &[u8], row: &Row) -> Result<(), CallError> {
-    txn.put(key, encode_value(row).map_err(storage)?).map_err(storage)
+fn put<T: ThreadMode>(txn: &Transaction<'_, TransactionDB<T>>, key: &[u8], at_ms: u64, recorded: Recorded) -> Result<(), CallError> {
+    txn.put(key, encode_value(&Row { at_ms, recorded }).map_err(storage)?).map_err(storage)
 }
 
 fn storage(error: impl std::error::Error) -> CallError {
     CallError::unknown(STORAGE, error.to_string())
-}
-
-#[expect(clippy::disallowed_methods, reason = "the time is only a mark for sweeping old rows; the order of calls is never decided by it")]
-fn now_ms() -> u64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,8 +1,9 @@
-//! The barrier's rows: writing and reading the bytes that the module's documentation describes.
+//! The rows of the barrier on RocksDB: writing and reading the bytes that the module's documentation describes.
 
+use super::recorded::{Recorded, Row};
 use sagamq_api::JsonText;
 use sagamq_api::json::JsonTextError;
-use sagamq_api::saga::{CallId, Failure, Operation};
+use sagamq_api::saga::{CallId, Operation};
 use uuid::Uuid;
 
 const VERSION: u8 = 2;
@@ -14,30 +15,6 @@ const KIND_WATERMARK: u8 = 5;
 
 /// Bytes of a value before its payload.
 const HEAD_BYTES: usize = 1 + 1 + 8;
-
-/// What is recorded of a call.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Recorded {
-    /// It took effect and returned this.
-    Succeeded(JsonText),
-    /// It was refused and took no effect.
-    Refused(Failure),
-    /// Only an action: its compensation succeeded, whether it came first or undid it, so the action must never take effect again.
-    Prevented,
-    /// Only an action: it was begun, and nobody knows what came of it outside of the database.
-    InDoubt {
-        /// The run that began last.
-        run: Uuid,
-    },
-}
-
-/// A row of a call.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Row {
-    /// When it was recorded, in milliseconds since 1970. Never before the saga started, and a compensation never before its action.
-    pub(super) at_ms: u64,
-    pub(super) recorded: Recorded,
-}
 
 /// Why a row cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -162,6 +139,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use sagamq_api::ids::ItemIndex;
+    use sagamq_api::saga::Failure;
 
     fn call(instance: u128, step: &str, item: Option<u32>, operation: Operation) -> CallId {
         let (instance, step) = (Uuid::from_u128(instance), step.parse().expect("legal"));

@@ -1,7 +1,8 @@
-//! Deleting old rows, and knowing afterwards that they were deleted.
+//! Deleting old rows of the barrier on RocksDB, and knowing afterwards that they were deleted.
 
+use super::recorded::Recorded;
 use super::rocks::{BarrierError, RocksBarrier};
-use super::row::{Recorded, decode_value, decode_watermark, encode_watermark};
+use super::row::{decode_value, decode_watermark, encode_watermark};
 use ::rocksdb::{Direction, ErrorKind, IteratorMode, ThreadMode, TransactionDB};
 
 impl RocksBarrier {

@@ -8,6 +8,9 @@ mod barrier_model;
 mod client;
 mod consumer;
 mod group;
+#[cfg(feature = "rocksdb")]
+#[path = "../model/barrier.rs"]
+mod model;
 mod producer;
 mod sagas;
 mod support;
