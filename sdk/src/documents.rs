@@ -11,6 +11,10 @@ struct Sagas;
 #[doc = include_str!("../../docs/guides/outside-effects.md")]
 struct OutsideEffects;
 
+#[cfg(feature = "postgres")]
+#[doc = include_str!("../../docs/guides/postgres-barrier.md")]
+struct PostgresBarrier;
+
 #[doc = include_str!("../../docs/guides/ordering.md")]
 struct Ordering;
 
