@@ -73,6 +73,7 @@ pub struct ShardCommit {
     settles: Vec<(GroupKey, Offset)>,
     unseen: Vec<(GroupKey, Offset)>,
     postpones: Vec<(GroupKey, Offset, u64)>,
+    is_forced: bool,
 }
 
 /// A commit that the shard has taken. Later commits of the same shard become durable after it.
@@ -85,7 +86,7 @@ pub struct Submitted {
 }
 
 impl Submitted {
-    /// Waits until the commit is durable.
+    /// Waits until the commit is durable; of one that is [unforced](ShardCommit::unforced), until it is written.
     ///
     /// # Errors
     /// When the write failed; the commit may have been stored all the same, and nothing more will be written.
@@ -160,6 +161,13 @@ impl ShardCommit {
         Ok(())
     }
 
+    /// Asks for no sync of its own: the commit survives the death of the process, and a power cut takes it unless a later commit, of
+    /// whatever shard, was synced. Commits stay in their order: none survives without those of its shard before it. One that appends
+    /// records is synced all the same, because readers see synced records only.
+    pub fn unforced(&mut self) {
+        self.is_forced = false;
+    }
+
     /// Whether there is nothing in it.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -185,6 +193,7 @@ impl ShardEmbedder {
             settles: Vec::new(),
             unseen: Vec::new(),
             postpones: Vec::new(),
+            is_forced: true,
         }
     }
 
@@ -198,8 +207,9 @@ impl ShardEmbedder {
         assert_eq!(commit.shard, self.shard, "a commit is submitted to the shard that began it");
         let (placed, offsets) = oneshot::channel();
         let (durable_sender, durable) = oneshot::channel();
-        let ShardCommit { mutations, appends, settles, unseen, postpones, .. } = commit;
-        let input = Input::Embedded(EmbeddedCommit { mutations, appends, settles, unseen, postpones, placed, durable: durable_sender });
+        let ShardCommit { mutations, appends, settles, unseen, postpones, is_forced, .. } = commit;
+        let embedded = EmbeddedCommit { mutations, appends, settles, unseen, postpones, is_forced, placed, durable: durable_sender };
+        let input = Input::Embedded(embedded);
         self.broker.0.shard(self.shard).send(input).await?;
         let liveness = self.broker.liveness().clone();
         let offsets = offsets.await.map_err(|_| WriteError::lost(&liveness))??;

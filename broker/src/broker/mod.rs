@@ -40,6 +40,10 @@ use std::thread::JoinHandle;
 use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+/// Sets the name of the data apart from all else that follows from the secret. Never changed.
+const CLUSTER_CONTEXT: &str = "sagamq 2026-11 name of the data of a broker";
 
 /// Settings of a broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,7 +84,7 @@ pub(crate) struct Inner {
     random: Mutex<Random>,
     pub(crate) catalog: Catalog,
     pub(crate) shards: Vec<ShardHandle>,
-    /// Signs receipts.
+    /// Signs receipts, and names the data.
     pub(crate) secret: [u8; 32],
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) write_stops: WriteStops,
@@ -120,6 +124,14 @@ impl Broker {
     #[must_use]
     pub fn clock(&self) -> Arc<dyn Clock> {
         Arc::clone(&self.0.clock)
+    }
+
+    /// Names the data of this broker: the same after every start and in every copy of the data directory, and another in every other one. So
+    /// whoever holds something of this broker can tell whether a server that knows nothing of it is the one to ask.
+    #[must_use]
+    pub fn cluster(&self) -> Uuid {
+        let key = blake3::derive_key(CLUSTER_CONTEXT, &self.0.secret);
+        uuid::Builder::from_custom_bytes(*key.first_chunk().expect("a key is longer than an id")).into_uuid()
     }
 
     /// A source of randomness of its own for a caller's task.

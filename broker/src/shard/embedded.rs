@@ -32,9 +32,11 @@ pub(crate) struct EmbeddedCommit {
     pub(crate) unseen: Vec<(GroupKey, Offset)>,
     /// Records that are due again at a time of the embedder's, in milliseconds since 1970.
     pub(crate) postpones: Vec<(GroupKey, Offset, u64)>,
+    /// Whether it asks for a sync of its own.
+    pub(crate) is_forced: bool,
     /// The offsets, as soon as they are given: before anything is durable. An error: nothing of the commit is staged.
     pub(crate) placed: oneshot::Sender<Result<Vec<Offset>, SubmitError>>,
-    /// When everything is durable.
+    /// When everything is durable, or written, if no sync was asked for.
     pub(crate) durable: oneshot::Sender<Result<(), WriteError>>,
 }
 
@@ -61,7 +63,9 @@ pub(super) fn handle(core: &mut Core, queues: &mut Queues, commit: EmbeddedCommi
     for (key, offset, due_ms) in commit.postpones {
         queues.postpone_record(key, offset, due_ms);
     }
-    core.commit.require_sync();
+    if commit.is_forced {
+        core.commit.require_sync();
+    }
     // The embedder may have stopped to listen, as at a shutdown; the commit goes on.
     let _ = commit.placed.send(Ok(offsets));
     let durable = commit.durable;

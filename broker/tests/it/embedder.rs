@@ -1,14 +1,16 @@
-//! The embedder's commits: all or nothing, in order, one shard.
+//! The embedder's commits: all or nothing, in order, one shard, and synced unless they say otherwise.
 
-use crate::common::{TestBroker, group, topic};
+use crate::common::{START_MS, TestBroker, group, topic};
 use core::ops::ControlFlow;
+use prometheus_client::registry::Registry;
 use sagamq_api::Offset;
 use sagamq_api::queue::StartPosition;
 use sagamq_api::record::Payload;
 use sagamq_api::topic::TopicConfig;
+use sagamq_broker::env::{ManualClock, Random};
 use sagamq_broker::storage::crash::{CrashStorage, FailedWrite};
 use sagamq_broker::storage::memory::MemoryStorage;
-use sagamq_broker::{EmbedError, HandOut, SubmitError, WriteError};
+use sagamq_broker::{Broker, BrokerConfig, EmbedError, HandOut, SubmitError, WriteError};
 
 fn lane_topic() -> TopicConfig {
     TopicConfig { partitions: 4, ..TopicConfig::default() }
@@ -127,4 +129,83 @@ async fn a_commit_for_a_deleted_topic_stores_nothing() {
     next.put(b"next", b"v".to_vec());
     lane.submit(next).await.expect("the lane goes on").durable().await.expect("durable");
     assert!(lane.get(b"k").expect("reads").is_none());
+}
+
+/// Which of the keys are there.
+fn found(test: &TestBroker, keys: &[(u16, &str)]) -> Vec<bool> {
+    let is_there = |&(shard, key): &(u16, &str)| test.broker.embedder(shard).get(key.as_bytes()).expect("reads").is_some();
+    keys.iter().map(is_there).collect()
+}
+
+async fn put(test: &TestBroker, shard: u16, key: &str, is_forced: bool) -> Result<(), WriteError> {
+    let lane = test.broker.embedder(shard);
+    let mut commit = lane.begin();
+    commit.put(key.as_bytes(), b"v".to_vec());
+    if !is_forced {
+        commit.unforced();
+    }
+    lane.submit(commit).await.expect("submitted").durable().await
+}
+
+#[tokio::test]
+async fn an_unforced_commit_survives_a_kill_and_is_never_lost_from_under_a_later_synced_one() {
+    let storage = CrashStorage::new();
+    let test = TestBroker::open(storage.clone());
+    put(&test, 1, "first", true).await.expect("durable");
+    put(&test, 1, "second", false).await.expect("written");
+    put(&test, 2, "other shard", false).await.expect("written");
+    let keys = [(1, "first"), (1, "second"), (2, "other shard"), (1, "third")];
+    assert_eq!(found(&test, &keys), [true, true, true, false], "it is told when it is written, and can be read");
+    assert_eq!(found(&TestBroker::open(storage.after_kill()), &keys), [true, true, true, false]);
+    assert_eq!(found(&TestBroker::open(storage.after_power_cut()), &keys), [true, false, false, false], "it asked for no sync");
+    put(&test, 1, "third", true).await.expect("durable");
+    assert_eq!(found(&TestBroker::open(storage.after_power_cut()), &keys), [true; 4], "a later sync covers it");
+}
+
+#[tokio::test]
+async fn an_unforced_commit_whose_write_fails_is_told_and_stops_the_shard() {
+    let storage = CrashStorage::new();
+    let test = TestBroker::open(storage.clone());
+    storage.fail_write(1, FailedWrite::Applied);
+    let failed = put(&test, 1, "k", false).await;
+    assert!(matches!(failed, Err(WriteError::Failed(_))), "{failed:?}");
+    assert!(test.broker.writes_stopped().is_some());
+    assert_eq!(found(&TestBroker::open(storage.after_power_cut()), &[(1, "k")]), [false], "applied, as durable as it was asked to be");
+}
+
+#[tokio::test]
+async fn an_unforced_commit_with_a_record_is_synced_before_anybody_reads_the_record() {
+    let storage = CrashStorage::new();
+    let test = TestBroker::with_topic(storage.clone(), "t", lane_topic()).await;
+    let lane = test.broker.embedder(1);
+    let mut commit = lane.begin();
+    commit.append(&topic("t"), value("x")).expect("a lane topic");
+    commit.unforced();
+    lane.submit(commit).await.expect("submitted").durable().await.expect("durable");
+    assert_eq!(test.values("t", 1).await, ["x"]);
+    assert_eq!(TestBroker::open(storage.after_power_cut()).values("t", 1).await, ["x"]);
+}
+
+#[tokio::test]
+async fn a_data_directory_has_one_name_for_good_and_no_other_has_it() {
+    let storage = CrashStorage::new();
+    let test = TestBroker::open(storage.clone());
+    let cluster = test.broker.cluster();
+    assert_eq!((test.broker.cluster(), cluster.get_version_num()), (cluster, 8));
+    test.broker.create_topic(&topic("t"), lane_topic()).await.expect("durable, and with it the format");
+    assert_eq!(TestBroker::open(storage.after_power_cut()).broker.cluster(), cluster);
+    let config = BrokerConfig { shards: 4, ..BrokerConfig::default() };
+    let clock = std::sync::Arc::new(ManualClock::at(START_MS));
+    let open = |seed| {
+        Broker::open(
+            std::sync::Arc::new(MemoryStorage::new()),
+            config.clone(),
+            clock.clone(),
+            Random::from_seed(seed),
+            &mut Registry::default(),
+        )
+    };
+    let (same, other) = (open(7).expect("opens").cluster(), open(8).expect("opens").cluster());
+    assert_eq!(same, cluster, "it follows from the secret alone");
+    assert_ne!(other, cluster);
 }
