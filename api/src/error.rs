@@ -76,6 +76,8 @@ codes! {
     InvalidDefinition = "INVALID_DEFINITION", 400, false, false, "The saga definition has faults";
     /// The input of a saga does not fit its definition.
     InvalidSagaInput = "INVALID_SAGA_INPUT", 400, false, false, "The saga's input does not fit its definition";
+    /// The definition cannot be run in the mode that was asked for.
+    ModeNotPossible = "MODE_NOT_POSSIBLE", 400, false, false, "The definition cannot be run in this mode";
     /// The request comes from a web page of an origin that is not listed.
     OriginNotAllowed = "ORIGIN_NOT_ALLOWED", 403, false, false, "The origin may not use this server";
     /// No such path.
@@ -94,6 +96,8 @@ codes! {
     DefinitionNotFound = "DEFINITION_NOT_FOUND", 404, false, false, "No such saga definition";
     /// No such saga instance.
     SagaNotFound = "SAGA_NOT_FOUND", 404, false, false, "No such saga";
+    /// No such transaction, or the instance is a saga.
+    TransactionNotFound = "TRANSACTION_NOT_FOUND", 404, false, false, "No such transaction";
     /// A topic of that name exists with another configuration.
     TopicExists = "TOPIC_EXISTS", 409, false, false, "The topic exists";
     /// The topic belongs to something else (a dead-letter topic, a saga's topic) and cannot be deleted alone.
@@ -110,6 +114,8 @@ codes! {
     SagaStateConflict = "SAGA_STATE_CONFLICT", 409, false, false, "The saga's state does not allow this";
     /// The reply belongs to an older attempt, or the step is settled.
     Fenced = "FENCED", 409, false, false, "The attempt was superseded";
+    /// The transaction is of a coordinator with other data, so what this server knows says nothing about it.
+    WrongCluster = "WRONG_CLUSTER", 409, false, false, "The server has other data";
     /// The offset lies outside the partition.
     OffsetOutOfRange = "OFFSET_OUT_OF_RANGE", 416, false, false, "The offset is out of range";
     /// A record is larger than the topic allows.

@@ -16,6 +16,7 @@ pub mod record;
 pub mod routes;
 pub mod saga;
 pub mod topic;
+pub mod transaction;
 
 pub use error::{ErrorCode, Fault, Problem};
 pub use ids::{Offset, PartitionId};

@@ -42,6 +42,15 @@ pub const SAGA_HISTORY: &str = "/v1/sagas/{id}/history";
 /// Calls to participants: verb `complete`.
 pub const SAGA_CALLS: &str = "/v1/saga-calls";
 
+/// Transactions, the instances that run in two phases: `GET` lists.
+pub const TRANSACTIONS: &str = "/v1/transactions";
+/// One transaction: `GET` describes; verb `resolve`.
+pub const TRANSACTION: &str = "/v1/transactions/{id}";
+/// `GET`: the events of one transaction.
+pub const TRANSACTION_HISTORY: &str = "/v1/transactions/{id}/history";
+/// `GET`: what was decided about one transaction, for participants that have prepared.
+pub const TRANSACTION_OUTCOME: &str = "/v1/transactions/{id}/outcome";
+
 /// Stands for the colon in front of a verb, because routers match whole segments. No name can be it, and a client's path that holds it
 /// has no route: each verb has one path.
 pub const VERB_SEGMENT: &str = "/~/";
@@ -125,6 +134,24 @@ pub fn saga(id: uuid::Uuid) -> String {
 #[must_use]
 pub fn saga_history(id: uuid::Uuid) -> String {
     format!("{SAGAS}/{id}/history")
+}
+
+/// The path of one transaction.
+#[must_use]
+pub fn transaction(id: uuid::Uuid) -> String {
+    format!("{TRANSACTIONS}/{id}")
+}
+
+/// The path of the events of one transaction.
+#[must_use]
+pub fn transaction_history(id: uuid::Uuid) -> String {
+    format!("{TRANSACTIONS}/{id}/history")
+}
+
+/// The path of what was decided about one transaction.
+#[must_use]
+pub fn transaction_outcome(id: uuid::Uuid) -> String {
+    format!("{TRANSACTIONS}/{id}/outcome")
 }
 
 #[cfg(test)]

@@ -2,11 +2,13 @@
 
 mod attempt;
 mod call;
+mod mode;
 mod outcome;
 mod state;
 
 pub use attempt::{AttemptId, CallId, NoCallId, NoOperation, Operation, StepAttempt};
 pub use call::{Call, CompleteCall, CompletedCall, REPLY_TOPIC, WORKER_GROUP};
+pub use mode::{Mode, NoMode};
 pub use outcome::CallOutcome;
 pub use state::{SagaState, StepState};
 
@@ -78,6 +80,9 @@ pub struct StartSaga {
     /// Version of the definition; without it the newest.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub version: Option<u32>,
+    /// How it is run; without it as the definition says. A definition that cannot be run so is refused.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub mode: Option<Mode>,
     /// What the saga works on: a JSON object.
     #[cfg_attr(feature = "openapi", schema(value_type = Object))]
     pub input: JsonText,
@@ -294,7 +299,7 @@ mod tests {
             let step: StepId = "pay".parse().expect("legal");
             let saga: SagaName = "s".parse().expect("legal");
             same(&CallOutcome::Succeeded { output: json.clone() }, text);
-            same(&StartSaga { saga: saga.clone(), version: None, input: json.clone() }, text);
+            same(&StartSaga { saga: saga.clone(), version: None, mode: None, input: json.clone() }, text);
             same(&HistoryEvent { sequence: 1, at_ms: 2, r#type: "x".to_owned(), data: json.clone() }, text);
             let instance = Uuid::nil();
             let attempt = AttemptId { instance, step: step.clone(), item: None, operation: Operation::Compensation, epoch: 1 };

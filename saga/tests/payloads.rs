@@ -44,7 +44,7 @@ fn json(text: &str) -> JsonText {
 }
 
 async fn start(node: &Node, input: &str) -> Result<StartedSaga, StartError> {
-    node.sagas.start(StartSaga { saga: "pay".parse().expect("legal"), version: None, input: json(input) }).await
+    node.sagas.start(StartSaga { saga: "pay".parse().expect("legal"), version: None, mode: None, input: json(input) }).await
 }
 
 /// `levels` lists in each other.
@@ -159,7 +159,9 @@ async fn a_poison_definition_fails_its_saga_and_nobody_else() {
     let mut ids = Vec::new();
     for (name, n) in [("time", 5_000), ("memory", 7_000)] {
         let input = json(&format!(r#"{{"id":"1","l":{}}}"#, list(n)));
-        ids.push(node.sagas.start(StartSaga { saga: name.parse().expect("legal"), version: None, input }).await.expect("started").id);
+        ids.push(
+            node.sagas.start(StartSaga { saga: name.parse().expect("legal"), version: None, mode: None, input }).await.expect("started").id,
+        );
     }
     for _ in &ids {
         let (call, _) = node.next_command("svc.commands").await;
@@ -199,7 +201,8 @@ async fn a_key_that_takes_too_much_or_is_inexact_is_refused() {
     node.sagas.publish(&keyed("sum", "input.n + 1")).await.expect("legal");
     let list = serde_json::to_string(&(0..5_000).collect::<Vec<_>>()).expect("JSON");
     for (name, input) in [("loops", format!(r#"{{"l":{list}}}"#)), ("sum", r#"{"n":100000000000000000001}"#.to_owned())] {
-        let refused = node.sagas.start(StartSaga { saga: name.parse().expect("legal"), version: None, input: json(&input) }).await;
+        let refused =
+            node.sagas.start(StartSaga { saga: name.parse().expect("legal"), version: None, mode: None, input: json(&input) }).await;
         assert!(matches!(refused, Err(StartError::InvalidInput(_))), "{refused:?}");
     }
     node.close().await;

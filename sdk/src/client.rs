@@ -5,6 +5,7 @@ use crate::error::ClientError;
 use crate::producer::ProducerBuilder;
 use crate::retry::RetryPolicy;
 use crate::sagas::SagaClient;
+use crate::transactions::TransactionClient;
 use crate::transport::{Request, Settings, Transport};
 use bytes::Bytes;
 use sagamq_api::routes::{HEALTHZ, READYZ};
@@ -108,6 +109,12 @@ impl Client {
     #[must_use]
     pub fn sagas(&self) -> SagaClient {
         SagaClient::new(self.clone())
+    }
+
+    /// Instances that run in two phases.
+    #[must_use]
+    pub fn transactions(&self) -> TransactionClient {
+        TransactionClient::new(self.clone())
     }
 
     pub(crate) async fn json<T: DeserializeOwned>(&self, request: Request) -> Result<T, ClientError> {

@@ -6,6 +6,7 @@
 //! | produce much, in order | [`Producer`] |
 //! | consume as a queue group | [`Consumer`] |
 //! | publish, start and watch sagas | [`SagaClient`] |
+//! | ask what was decided about a transaction, look at transactions | [`TransactionClient`] |
 //! | take part in sagas as a service | [`SagaWorker`] |
 //! | make a participant's effects happen once, in its own RocksDB and outside of it | `barrier::RocksBarrier` (feature `rocksdb`) |
 //! | the same in its own PostgreSQL | `barrier::PostgresBarrier` (feature `postgres`) |
@@ -71,6 +72,7 @@ mod producer;
 mod retry;
 mod sagas;
 mod topics;
+mod transactions;
 mod transport;
 mod worker;
 
@@ -87,4 +89,5 @@ pub use sagamq_api::record::ProduceRecord;
 pub use sagamq_api::saga::Call;
 pub use sagas::SagaClient;
 pub use tokio_util::sync::CancellationToken;
+pub use transactions::TransactionClient;
 pub use worker::{CallError, SagaWorker, SagaWorkerBuilder};

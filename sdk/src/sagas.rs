@@ -30,7 +30,7 @@ const POLL_MAX: Duration = Duration::from_secs(1);
 /// let sagas = Client::new("http://127.0.0.1:7070")?.sagas();
 /// sagas.publish(&std::fs::read_to_string("checkout.yaml")?).await?;
 /// let input = serde_json::json!({ "order_id": "o-1", "amount": 4200 });
-/// let started = sagas.start(&StartSaga { saga: "checkout".parse()?, version: None, input: input.into() }).await?;
+/// let started = sagas.start(&StartSaga { saga: "checkout".parse()?, version: None, mode: None, input: input.into() }).await?;
 /// let ended = sagas.wait(started.id, Duration::from_secs(30)).await?;
 /// println!("{} ended {}", ended.summary.key, ended.summary.state);
 /// # Ok(()) }

@@ -151,7 +151,7 @@ async fn a_saga_whose_compensation_runs_out_of_attempts_is_blocked_and_stays_so_
         .on("cancel", async |_: Call| Err::<Value, _>(CallError::unknown("DOWN", "the hotel does not answer")))
         .build();
     let worker = tokio::spawn(worker.run(stop.clone()));
-    let start = StartSaga { saga: "trip".parse().expect("legal"), version: None, input: json!({ "id": "1" }).into() };
+    let start = StartSaga { saga: "trip".parse().expect("legal"), version: None, mode: None, input: json!({ "id": "1" }).into() };
     let id = client.sagas().start(&start).await.expect("started").id;
     let blocked = async |client: &Client| {
         eventually("the saga is blocked", async || {

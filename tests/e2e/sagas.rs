@@ -114,6 +114,7 @@ fn start(id: u32) -> StartSaga {
     StartSaga {
         saga: "booking".parse().expect("legal"),
         version: None,
+        mode: None,
         input: json!({ "id": format!("trip-{id}"), "sold_out": id.is_multiple_of(5) }).into(),
     }
 }

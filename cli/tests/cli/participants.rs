@@ -31,7 +31,7 @@ fn sagas(server: &Process) -> SagaClient {
 }
 
 async fn start(sagas: &SagaClient, name: &str, n: usize) -> Uuid {
-    let request = StartSaga { saga: name.parse().expect("a name"), version: None, input: json!({ "n": n }).into() };
+    let request = StartSaga { saga: name.parse().expect("a name"), version: None, mode: None, input: json!({ "n": n }).into() };
     sagas.start(&request).await.expect("it is started").id
 }
 

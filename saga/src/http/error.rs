@@ -1,6 +1,8 @@
 //! Errors of the orchestrator as problem documents: each has its code here, by matches that name every variant.
 
-use crate::orchestrator::{CallError, DefinitionError, InstanceError, LaneTopicError, OperateError, PublishError, QueryError, StartError};
+use crate::orchestrator::{
+    CallError, DefinitionError, InstanceError, LaneTopicError, OperateError, OutcomeError, PublishError, QueryError, StartError,
+};
 use crate::protocol::Rejection;
 use crate::store::StoreError;
 use sagamq_api::{ErrorCode, Problem};
@@ -57,6 +59,7 @@ impl From<StartError> for ApiError {
         let code = match error {
             StartError::Definition(error) => return error.into(),
             StartError::InvalidInput(_) | StartError::TooDeep { .. } => ErrorCode::InvalidSagaInput,
+            StartError::ModeNotPossible(_) => ErrorCode::ModeNotPossible,
             StartError::PayloadTooLarge { .. } => ErrorCode::PayloadTooLarge,
             StartError::KeyConflict { .. } | StartError::IdTaken { .. } => ErrorCode::SagaKeyConflict,
             StartError::Panicked => ErrorCode::Internal,
@@ -92,6 +95,18 @@ impl From<QueryError> for ApiError {
         match error {
             QueryError::Parameter(_) => Self::new(ErrorCode::InvalidRequest, detail),
             QueryError::Store(error) => of_store(&error, detail),
+        }
+    }
+}
+
+impl From<OutcomeError> for ApiError {
+    fn from(error: OutcomeError) -> Self {
+        let detail = error.to_string();
+        match error {
+            OutcomeError::WrongCluster { .. } => Self::new(ErrorCode::WrongCluster, detail),
+            // Not "not found": that would read as if nothing was known, which means a rollback.
+            OutcomeError::NoLane { .. } | OutcomeError::Saga(_) => Self::new(ErrorCode::InvalidRequest, detail),
+            OutcomeError::Instance(error) => error.into(),
         }
     }
 }

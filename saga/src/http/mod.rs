@@ -5,6 +5,7 @@ mod calls;
 mod definitions;
 mod error;
 mod sagas;
+mod transactions;
 
 use crate::orchestrator::Orchestrator;
 use axum::Router;
@@ -12,14 +13,14 @@ use utoipa::OpenApi as _;
 
 /// The orchestrator's routes.
 pub fn router(orchestrator: Orchestrator) -> Router {
-    definitions::routes().merge(sagas::routes()).merge(calls::routes()).with_state(orchestrator)
+    definitions::routes().merge(sagas::routes()).merge(calls::routes()).merge(transactions::routes()).with_state(orchestrator)
 }
 
 /// The description of the orchestrator's routes, to be merged with the broker's.
 #[must_use]
 pub fn openapi() -> utoipa::openapi::OpenApi {
     let mut document = Doc::openapi();
-    for part in [definitions::Doc::openapi(), sagas::Doc::openapi(), calls::Doc::openapi()] {
+    for part in [definitions::Doc::openapi(), sagas::Doc::openapi(), calls::Doc::openapi(), transactions::Doc::openapi()] {
         document.merge(part);
     }
     document
@@ -30,5 +31,6 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     (name = "saga definitions", description = "Publish and read saga definitions; versions are immutable"),
     (name = "sagas", description = "Start sagas once by business key, watch and cancel them"),
     (name = "saga calls", description = "Replies of workers"),
+    (name = "transactions", description = "Instances that run in two phases: what was decided, and what operators look at"),
 ))]
 struct Doc;

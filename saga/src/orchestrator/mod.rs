@@ -5,7 +5,8 @@
 //! (`lane/follower.rs`). Outcomes come back as inputs, time as the lane's own timers. After a crash the events are folded
 //! (`lane/recovery.rs`) and every saga goes on where it was.
 //!
-//! An operation a file, with the error that it returns: `publish.rs`, `start.rs`, `complete.rs`, `operate.rs`, `queries.rs`, `list.rs`.
+//! An operation a file, with the error that it returns: `publish.rs`, `start.rs`, `complete.rs`, `operate.rs`, `outcome.rs`, `queries.rs`,
+//! `list.rs`.
 
 mod beside;
 mod compiler;
@@ -17,6 +18,7 @@ mod lane;
 mod list;
 mod open;
 mod operate;
+mod outcome;
 mod publish;
 mod quarantine;
 mod queries;
@@ -31,6 +33,7 @@ pub use lane::{RecoveryError, StartError};
 pub use list::QueryError;
 pub use open::OpenError;
 pub use operate::OperateError;
+pub use outcome::OutcomeError;
 pub use publish::PublishError;
 pub use quarantine::SetAside;
 pub use topics::LaneTopicError;

@@ -62,7 +62,7 @@ impl Orchestrator {
     }
 }
 
-async fn blocking<T: Send + 'static>(read: impl FnOnce() -> Result<T, StoreError> + Send + 'static) -> Result<T, InstanceError> {
+pub(super) async fn blocking<T: Send + 'static>(read: impl FnOnce() -> Result<T, StoreError> + Send + 'static) -> Result<T, InstanceError> {
     let read = tokio::task::spawn_blocking(read).await;
     Ok(read.expect("reading neither panics nor is aborted")?)
 }

@@ -8,7 +8,7 @@ use crate::expression::Scope;
 use sagamq_api::JsonText;
 use sagamq_api::json::depth;
 use sagamq_api::limits::{SAGA_JSON_DEPTH_MAX, SAGA_KEY_BYTES_MAX, SAGA_PAYLOAD_BYTES_MAX};
-use sagamq_api::saga::{StartSaga, StartedSaga};
+use sagamq_api::saga::{Mode, StartSaga, StartedSaga};
 use std::sync::Arc;
 
 impl Orchestrator {
@@ -17,8 +17,11 @@ impl Orchestrator {
     /// # Errors
     /// When there is no such definition, the input does not fit it, or the key started a saga with another input.
     pub async fn start(&self, request: StartSaga) -> Result<StartedSaga, StartError> {
-        let StartSaga { saga, version, input } = request;
+        let StartSaga { saga, version, mode, input } = request;
         let definition = Arc::clone(&self.0.definitions.find(&saga, version)?.definition);
+        if mode == Some(Mode::TwoPhase) {
+            return Err(StartError::ModeNotPossible("nothing runs in two phases yet".to_owned()));
+        }
         if !input.is_object() {
             return Err(StartError::InvalidInput("it must be a JSON object".to_owned()));
         }

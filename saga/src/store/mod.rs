@@ -10,4 +10,4 @@ pub use codec::CodecError;
 pub(crate) use codec::decode_summary;
 pub(crate) use control::{ControlStore, FoundDefinition, StoredDefinition};
 pub use error::StoreError;
-pub(crate) use lane::{LaneStore, put_command_floor, put_instance, put_reply_cursor};
+pub(crate) use lane::{FindDefinition, LaneStore, put_command_floor, put_instance, put_reply_cursor};

@@ -89,7 +89,7 @@ impl Node {
     }
 
     pub(crate) async fn start(&self, saga: &str, input: Value) -> Result<StartedSaga, StartError> {
-        self.sagas.start(StartSaga { saga: saga.parse().expect("legal"), version: None, input: input.into() }).await
+        self.sagas.start(StartSaga { saga: saga.parse().expect("legal"), version: None, mode: None, input: input.into() }).await
     }
 
     /// Waits until the saga is at rest.

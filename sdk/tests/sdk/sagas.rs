@@ -1,9 +1,10 @@
-//! The saga client: what it sends, and how it waits.
+//! The clients of sagas and transactions: what they send, and how they wait.
 
 use crate::support::{Answer, Server, soon};
 use sagamq_sdk::ClientError;
 use sagamq_sdk::api::ErrorCode;
 use sagamq_sdk::api::saga::{CancelSaga, SagaQuery, SagaState, StartSaga};
+use sagamq_sdk::api::transaction::Outcome;
 use serde_json::{Value, json};
 use std::time::Duration;
 use uuid::Uuid;
@@ -61,7 +62,7 @@ async fn paths_queries_and_bodies_are_those_of_the_wire() {
     .await;
     let sagas = server.client().sagas();
     assert!(soon(sagas.lint("saga: checkout")).await.expect("linted").valid);
-    let start = StartSaga { saga: "checkout".parse().expect("legal"), version: None, input: json!({"a": 1}).into() };
+    let start = StartSaga { saga: "checkout".parse().expect("legal"), version: None, mode: None, input: json!({"a": 1}).into() };
     assert_eq!(soon(sagas.start(&start)).await.expect("started").state, SagaState::Pending);
     let query = SagaQuery { state: Some(SagaState::Blocked), key: Some("a b&c".into()), ..SagaQuery::default() };
     soon(sagas.list(&query)).await.expect("listed");
@@ -76,4 +77,18 @@ async fn paths_queries_and_bodies_are_those_of_the_wire() {
     assert_eq!(seen[2].path, "/v1/sagas?state=BLOCKED&key=a+b%26c");
     assert_eq!(seen[3].json, json!({"reason": "why"}));
     assert_eq!(seen[4].path, "/v1/saga-definitions/checkout?version=2");
+}
+
+#[tokio::test]
+async fn a_participant_asks_for_the_outcome_of_the_data_that_its_calls_named() {
+    let answer = json!({"id": Uuid::nil(), "outcome": "rolled_back", "known": false});
+    let server = Server::with_answers(vec![Answer::Json(200, answer), Answer::Problem(ErrorCode::WrongCluster)]).await;
+    let transactions = server.client().transactions();
+    let (id, cluster) = (Uuid::from_u128(1), Uuid::from_u128(2));
+    let outcome = soon(transactions.outcome(id, cluster)).await.expect("answered");
+    assert_eq!((outcome.outcome, outcome.known), (Outcome::RolledBack, false));
+    assert_eq!(server.seen()[0].path, format!("/v1/transactions/{id}/outcome?cluster={cluster}"));
+    let error = soon(transactions.outcome(id, cluster)).await.expect_err("another server");
+    assert_eq!(error.code(), Some(ErrorCode::WrongCluster));
+    assert!(!error.is_retryable());
 }

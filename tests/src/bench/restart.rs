@@ -26,7 +26,7 @@ pub(crate) async fn measure() -> Duration {
     client.sagas().publish(sagas::DEFINITION).await.expect("published");
     for chunk in 0..SAGAS / 50 {
         let input = |n: u32| json!({ "id": format!("{n}") }).into();
-        let start = |n: u32| StartSaga { saga: "bench".parse().expect("legal"), version: None, input: input(n) };
+        let start = |n: u32| StartSaga { saga: "bench".parse().expect("legal"), version: None, mode: None, input: input(n) };
         let starts = join_all((0..50).map(|n| {
             let (sagas, start) = (client.sagas(), start(chunk * 50 + n));
             async move { sagas.start(&start).await.expect("started") }

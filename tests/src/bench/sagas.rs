@@ -69,7 +69,7 @@ pub(crate) async fn measure(server: &ServerProcess, concurrency: u32, count: u32
 }
 
 async fn one(client: &Client, id: &str) -> Duration {
-    let request = StartSaga { saga: "bench".parse().expect("legal"), version: None, input: json!({ "id": id }).into() };
+    let request = StartSaga { saga: "bench".parse().expect("legal"), version: None, mode: None, input: json!({ "id": id }).into() };
     let started = client.sagas().start(&request).await.expect("started");
     let saga = client.sagas().wait(started.id, Duration::from_secs(120)).await.expect("ends");
     assert_eq!(saga.summary.state, SagaState::Completed);

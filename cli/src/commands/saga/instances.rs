@@ -16,7 +16,7 @@ use uuid::Uuid;
 pub(super) async fn start(context: &Context, args: StartArgs) -> Result<Exit, CliError> {
     let input = input(args.input)?;
     let sagas = context.client.sagas();
-    let started = sagas.start(&StartSaga { saga: args.name, version: args.definition_version, input }).await?;
+    let started = sagas.start(&StartSaga { saga: args.name, version: args.definition_version, mode: None, input }).await?;
     if !args.wait {
         context.output.answer(&started, show::started)?;
         return Ok(Exit::Ok);

@@ -90,7 +90,7 @@ async fn time_says_nothing_about_sagas_for_as_long_after_a_start_as_is_set() {
                       call: shop.sell\n    timeout: 10s\n    compensate: none\n";
     first.orchestrator.publish(definition).await.expect("legal");
     let input = serde_json::json!({ "n": 1 }).into();
-    let started = first.orchestrator.start(StartSaga { saga: "sale".parse().expect("a name"), version: None, input }).await;
+    let started = first.orchestrator.start(StartSaga { saga: "sale".parse().expect("a name"), version: None, mode: None, input }).await;
     let id = started.expect("started").id;
     let (topic, group) = ("shop.commands".parse().expect("a name"), "workers".parse().expect("a name"));
     let received = first.broker.receive(&topic, &group, &ReceiveRequest::default()).await.expect("the topic is there");

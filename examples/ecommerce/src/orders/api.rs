@@ -58,7 +58,7 @@ async fn accept(State(api): State<Api>, Json(order): Json<NewOrder>) -> Response
         "order_id": order.order_id, "card": order.card, "country": order.country, "lines": order.lines,
         "total": total, "deposit": deposit, "rest": total.0 - deposit.0,
     });
-    let start = StartSaga { saga: CHECKOUT.parse().expect("a legal name"), version: None, input: input.into() };
+    let start = StartSaga { saga: CHECKOUT.parse().expect("a legal name"), version: None, mode: None, input: input.into() };
     match api.sagas.start(&start).await {
         Ok(started) => {
             let accepted = Accepted { order_id: order.order_id, saga: started.id, total, duplicate: started.duplicate };

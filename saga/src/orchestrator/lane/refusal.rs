@@ -30,6 +30,9 @@ pub enum StartError {
     /// There is no definition to start.
     #[error(transparent)]
     Definition(#[from] DefinitionError),
+    /// The definition cannot be run in the mode that was asked for.
+    #[error("{0}")]
+    ModeNotPossible(String),
     /// The input does not fit the definition.
     #[error("the saga's input does not fit: {0}")]
     InvalidInput(String),
