@@ -179,7 +179,7 @@ async fn all<T: 'static>(mut tasks: JoinSet<Result<T, LoadError>>) -> Result<Vec
 }
 
 async fn one(client: &Client, key: String, input: Value, due_us: u64, watch: Watch, limit: Instant) -> Result<Ended, LoadError> {
-    let request = StartSaga { saga: NAME.parse().expect("a legal name"), version: None, input: input.clone().into() };
+    let request = StartSaga { saga: NAME.parse().expect("a legal name"), version: None, mode: None, input: input.clone().into() };
     let started = client.sagas().start(&request).await?;
     let started = Started { key, id: started.id, due_us };
     let description = watch.to_end(client, &started, limit).await?;
