@@ -78,7 +78,7 @@ struct OfOrder {
 }
 
 /// Holds all lines of an order, or none.
-fn reserve(rows: &Rows<'_, '_>, call: &Call) -> Result<Value, CallError> {
+fn reserve(rows: &Rows<'_>, call: &Call) -> Result<Value, CallError> {
     let mut order: Reserve = arguments(call)?;
     // Everybody locks products in the same order, so nobody waits in a circle.
     order.lines.sort_by(|a, b| a.sku.cmp(&b.sku));
@@ -95,7 +95,7 @@ fn reserve(rows: &Rows<'_, '_>, call: &Call) -> Result<Value, CallError> {
 }
 
 /// Undoes a reservation.
-fn release(rows: &Rows<'_, '_>, call: &Call) -> Result<Value, CallError> {
+fn release(rows: &Rows<'_>, call: &Call) -> Result<Value, CallError> {
     settle(rows, call, ReservationState::Released, |stock, pieces| Stock {
         on_hand: stock.on_hand + pieces,
         reserved: stock.reserved - pieces,
@@ -104,7 +104,7 @@ fn release(rows: &Rows<'_, '_>, call: &Call) -> Result<Value, CallError> {
 }
 
 /// Turns a reservation into a sale.
-fn sell(rows: &Rows<'_, '_>, call: &Call) -> Result<Value, CallError> {
+fn sell(rows: &Rows<'_>, call: &Call) -> Result<Value, CallError> {
     settle(rows, call, ReservationState::Sold, |stock, pieces| Stock {
         reserved: stock.reserved - pieces,
         sold: stock.sold + pieces,
@@ -112,7 +112,7 @@ fn sell(rows: &Rows<'_, '_>, call: &Call) -> Result<Value, CallError> {
     })
 }
 
-fn settle(rows: &Rows<'_, '_>, call: &Call, state: ReservationState, change: fn(Stock, u64) -> Stock) -> Result<Value, CallError> {
+fn settle(rows: &Rows<'_>, call: &Call, state: ReservationState, change: fn(Stock, u64) -> Stock) -> Result<Value, CallError> {
     let OfOrder { order_id } = arguments(call)?;
     let reservation: Option<Reservation> = rows.lock(&order_id)?;
     if reservation.is_none() && call.attempt.operation == Operation::Compensation {

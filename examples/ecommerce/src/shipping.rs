@@ -60,7 +60,7 @@ struct OfOrder {
 }
 
 /// Reserves a place, if the address can be served at all.
-fn reserve(rows: &Rows<'_, '_>, call: &Call) -> Result<Value, CallError> {
+fn reserve(rows: &Rows<'_>, call: &Call) -> Result<Value, CallError> {
     let Reserve { order_id, country } = arguments(call)?;
     if !SERVED.contains(&country.as_str()) {
         return Err(CallError::refused("ADDRESS_NOT_SERVED", format!("the shop does not ship to {country}")));
@@ -71,16 +71,16 @@ fn reserve(rows: &Rows<'_, '_>, call: &Call) -> Result<Value, CallError> {
 }
 
 /// Gives a place back.
-fn cancel(rows: &Rows<'_, '_>, call: &Call) -> Result<Value, CallError> {
+fn cancel(rows: &Rows<'_>, call: &Call) -> Result<Value, CallError> {
     settle(rows, call, ShipmentState::Cancelled)
 }
 
 /// Sends the parcel.
-fn dispatch(rows: &Rows<'_, '_>, call: &Call) -> Result<Value, CallError> {
+fn dispatch(rows: &Rows<'_>, call: &Call) -> Result<Value, CallError> {
     settle(rows, call, ShipmentState::Dispatched)
 }
 
-fn settle(rows: &Rows<'_, '_>, call: &Call, state: ShipmentState) -> Result<Value, CallError> {
+fn settle(rows: &Rows<'_>, call: &Call, state: ShipmentState) -> Result<Value, CallError> {
     let OfOrder { order_id } = arguments(call)?;
     let shipment: Option<Shipment> = rows.lock(&order_id)?;
     if shipment.is_none() && call.attempt.operation == Operation::Compensation {

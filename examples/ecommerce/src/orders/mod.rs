@@ -88,7 +88,7 @@ struct Complete {
 }
 
 /// Enters an order into the book.
-fn create(rows: &Rows<'_, '_>, call: &Call) -> Result<Value, CallError> {
+fn create(rows: &Rows<'_>, call: &Call) -> Result<Value, CallError> {
     let Create { order_id, card, lines, total } = arguments(call)?;
     if rows.lock::<Order>(&order_id)?.is_some() {
         return Err(CallError::refused("ORDER_EXISTS", format!("order `{order_id}` is in the book already")));
@@ -98,7 +98,7 @@ fn create(rows: &Rows<'_, '_>, call: &Call) -> Result<Value, CallError> {
 }
 
 /// Says that nothing came of the order, and why.
-fn reject(rows: &Rows<'_, '_>, call: &Call) -> Result<Value, CallError> {
+fn reject(rows: &Rows<'_>, call: &Call) -> Result<Value, CallError> {
     let Reject { order_id, reason } = arguments(call)?;
     let Some(order) = rows.lock::<Order>(&order_id)? else { return Ok(Value::Null) };
     let order = pending(&order_id, order)?;
@@ -108,7 +108,7 @@ fn reject(rows: &Rows<'_, '_>, call: &Call) -> Result<Value, CallError> {
 
 /// The last look before money is taken for good: is the order still wanted? The book is asked and not the saga, which does not know
 /// what happened after the backup from which its broker was restored.
-fn confirm(rows: &Rows<'_, '_>, call: &Call) -> Result<Value, CallError> {
+fn confirm(rows: &Rows<'_>, call: &Call) -> Result<Value, CallError> {
     let OfOrder { order_id } = arguments(call)?;
     match rows.lock::<Order>(&order_id)? {
         Some(order) if order.state == OrderState::Pending => Ok(Value::Null),
@@ -117,7 +117,7 @@ fn confirm(rows: &Rows<'_, '_>, call: &Call) -> Result<Value, CallError> {
 }
 
 /// Says that the order is paid and sent.
-fn complete(rows: &Rows<'_, '_>, call: &Call) -> Result<Value, CallError> {
+fn complete(rows: &Rows<'_>, call: &Call) -> Result<Value, CallError> {
     let Complete { order_id, tracking } = arguments(call)?;
     let order = rows.lock::<Order>(&order_id)?.ok_or_else(|| not_pending(&order_id))?;
     let order = pending(&order_id, order)?;

@@ -180,7 +180,7 @@ impl At<'_> {
 }
 
 /// What the provider said, as the outcome of the call, and the order's row after it.
-fn record(rows: &Rows<'_, '_>, request: &Request, answer: Answer) -> Result<Value, CallError> {
+fn record(rows: &Rows<'_>, request: &Request, answer: Answer) -> Result<Value, CallError> {
     let (order_id, purpose) = (&request.order_id, request.purpose);
     let charge = match answer {
         Answer::Done(charge) => charge,
@@ -205,7 +205,7 @@ fn record(rows: &Rows<'_, '_>, request: &Request, answer: Answer) -> Result<Valu
 }
 
 /// The order's row after its money was given back. There is none if the action's outcome never became known here.
-fn forget(rows: &Rows<'_, '_>, order_id: &str, payment: Option<Payment>, call: &Call) -> Result<Value, CallError> {
+fn forget(rows: &Rows<'_>, order_id: &str, payment: Option<Payment>, call: &Call) -> Result<Value, CallError> {
     if let Some(payment) = payment {
         let payment = match call.call.as_str() {
             "refund" => Payment { given_back: payment.taken, ..payment },

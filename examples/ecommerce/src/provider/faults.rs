@@ -88,7 +88,7 @@ impl Row for Planned {
 }
 
 /// Keeps that a planned fault struck.
-pub(super) fn strike(rows: &Rows<'_, '_>, id: &str, moved: bool) -> Result<(), StoreError> {
+pub(super) fn strike(rows: &Rows<'_>, id: &str, moved: bool) -> Result<(), StoreError> {
     match rows.lock::<Planned>(id)? {
         Some(planned) => rows.put(id, &Planned { struck: planned.struck + 1, moved: planned.moved || moved, ..planned }),
         None => Ok(()),

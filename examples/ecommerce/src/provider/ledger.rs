@@ -202,7 +202,7 @@ pub struct ProviderBooks {
 }
 
 /// Does what is asked, unless it was done before under this key; then the first answer is given again.
-pub(super) fn ask(rows: &Rows<'_, '_>, key: &str, request: &Request) -> Result<Answer, StoreError> {
+pub(super) fn ask(rows: &Rows<'_>, key: &str, request: &Request) -> Result<Answer, StoreError> {
     if let Some(used) = rows.lock::<Used>(key)? {
         return match &used.request {
             None => Ok(Answer::Closed),
@@ -229,7 +229,7 @@ pub(super) fn look_up(database: &Database, key: &str) -> Result<Option<(Option<R
 }
 
 /// [`look_up`], and what was not asked for yet will never happen.
-pub(super) fn close(rows: &Rows<'_, '_>, key: &str) -> Result<Answer, StoreError> {
+pub(super) fn close(rows: &Rows<'_>, key: &str) -> Result<Answer, StoreError> {
     if let Some(used) = rows.lock::<Used>(key)? {
         return current(used.answer, |id| rows.lock(id));
     }
@@ -245,7 +245,7 @@ fn current(answer: Answer, charge: impl FnOnce(&str) -> Result<Option<Charge>, S
     }
 }
 
-fn perform(rows: &Rows<'_, '_>, key: &str, request: &Request) -> Result<Answer, StoreError> {
+fn perform(rows: &Rows<'_>, key: &str, request: &Request) -> Result<Answer, StoreError> {
     let (charge, card) = match &request.operation {
         Operation::Charge { card, .. } | Operation::Hold { card, .. } => {
             let Request { order_id, purpose, .. } = request.clone();

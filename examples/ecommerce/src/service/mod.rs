@@ -1,17 +1,23 @@
 //! What the processes have in common: options, the HTTP server, the saga worker, and how they stop.
 
+mod answers;
+mod counts;
+mod participant;
+
+pub use answers::answer;
+pub(crate) use answers::problem;
+pub use counts::CallCounts;
+pub use participant::{Effects, Local, Participant};
+
 use crate::mishaps::{Fate, Mishaps};
-use crate::store::{Database, Effect, Noticed, Oddity, Store, StoreError};
+use crate::store::StoreError;
+use answers::reply;
 use axum::extract::Path;
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::post;
 use axum::{Json, Router};
-use sagamq_api::saga::{Call, Failure};
+use sagamq_api::saga::Call;
 use sagamq_sdk::{CallError, CancellationToken, Client, ClientError, JsonText, SagaWorker};
-use serde::{Deserialize, Serialize};
-use serde_json::json;
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -69,55 +75,6 @@ pub enum ServiceError {
     Io(#[from] std::io::Error),
 }
 
-/// What a service's calls went through.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CallCounts {
-    /// Calls since it was started.
-    pub calls: u64,
-    /// Those among them that were known from before: the barrier gave the first answer again, or prevented the effect.
-    pub repeated: u64,
-    /// Rare ways that calls took, ever.
-    pub noticed: BTreeMap<Oddity, u64>,
-}
-
-/// A service that takes part in sagas.
-pub trait Participant: Send + Sync + 'static {
-    /// What it can be called for.
-    fn calls(&self) -> Vec<&'static str>;
-
-    /// Its database.
-    fn store(&self) -> &Store;
-
-    /// Serves a call that may have come before.
-    fn serve(&self, call: Call) -> impl Future<Output = Result<JsonText, CallError>> + Send;
-}
-
-/// A participant whose effects are all in its own database.
-#[derive(Clone, Debug)]
-pub struct Local {
-    /// Its database.
-    pub store: Store,
-    /// What each call does there.
-    pub calls: &'static [(&'static str, Effect)],
-}
-
-impl Participant for Local {
-    fn calls(&self) -> Vec<&'static str> {
-        self.calls.iter().map(|&(name, _)| name).collect()
-    }
-
-    fn store(&self) -> &Store {
-        &self.store
-    }
-
-    async fn serve(&self, call: Call) -> Result<JsonText, CallError> {
-        match self.calls.iter().find(|&&(name, _)| name == call.call) {
-            Some(&(_, effect)) => self.store.once(call, effect).await,
-            None => Err(CallError::unknown("UNKNOWN_CALL", format!("there is no call `{}`", call.call))),
-        }
-    }
-}
-
 /// Serves a participant that is called through its command topic, and `routes` over HTTP, until the process is told to stop.
 ///
 /// # Errors
@@ -141,7 +98,7 @@ pub async fn run<P: Participant>(args: &ServiceArgs, topic: &str, participant: P
     let shutdown = stop_on_signal()?;
     tokio::try_join!(
         async { worker.run(shutdown.clone()).await.map_err(ServiceError::from) },
-        listen(args.listen, routes.merge(common(participant.store().clone())), shutdown.clone()),
+        listen(args.listen, routes.merge(counts::routes(participant.store().clone())), shutdown.clone()),
     )?;
     Ok(())
 }
@@ -163,7 +120,7 @@ pub async fn run_http<P: Participant>(args: &ServiceArgs, participant: P, routes
             Err(panicked) => problem(StatusCode::INTERNAL_SERVER_ERROR, "HANDLER_PANICKED", &panicked.to_string()),
         }
     };
-    let routes = routes.route("/saga/{call}", post(called)).merge(common(store));
+    let routes = routes.route("/saga/{call}", post(called)).merge(counts::routes(store));
     listen(args.listen, routes, stop_on_signal()?).await
 }
 
@@ -174,31 +131,6 @@ async fn serve<P: Participant>(participant: Arc<P>, fate: Arc<Fate>, call: Call)
     let result = participant.serve(call.clone()).await;
     fate.hold(&call).await;
     result
-}
-
-/// The answer of an HTTP participant: 2xx done, 409 refused, 202 still at work, anything else: outcome unknown, call again.
-fn reply(result: Result<JsonText, CallError>) -> Response {
-    let problem = |status: StatusCode, failure: Failure| (status, Json(failure)).into_response();
-    match result {
-        Ok(output) => Json(output).into_response(),
-        Err(CallError::Refused(failure)) => problem(StatusCode::CONFLICT, failure),
-        Err(CallError::Unknown { failure, .. }) => problem(StatusCode::SERVICE_UNAVAILABLE, failure),
-        Err(CallError::Ongoing { .. }) => StatusCode::ACCEPTED.into_response(),
-    }
-}
-
-fn common(store: Store) -> Router {
-    let counts = move || async move { answer(store.with(counts).await) };
-    Router::new().route("/healthz", get(|| async { "ok" })).route("/calls", get(counts))
-}
-
-fn counts(database: &Database) -> Result<CallCounts, StoreError> {
-    let mut noticed = BTreeMap::new();
-    for (_, row) in database.all::<Noticed, Vec<_>>()? {
-        *noticed.entry(row.oddity).or_default() += 1;
-    }
-    let (calls, repeated) = database.counts();
-    Ok(CallCounts { calls, repeated, noticed })
 }
 
 /// Serves `routes` until `shutdown`.
@@ -227,20 +159,4 @@ pub(crate) fn stop_on_signal() -> Result<CancellationToken, ServiceError> {
         stop.cancel();
     });
     Ok(shutdown)
-}
-
-/// An answer from the database, or what is wrong with it.
-pub fn answer<T: Serialize>(result: Result<T, StoreError>) -> Response {
-    match result {
-        Ok(body) => Json(body).into_response(),
-        Err(error) => {
-            tracing::error!(%error, "the database failed");
-            problem(StatusCode::INTERNAL_SERVER_ERROR, "DATABASE", &error.to_string())
-        }
-    }
-}
-
-/// An answer that says what is wrong.
-pub(crate) fn problem(status: StatusCode, code: &str, message: &str) -> Response {
-    (status, Json(json!({ "code": code, "message": message }))).into_response()
 }

@@ -1,0 +1,150 @@
+//! The database of a service, of either kind: each call's effect once, counted, and rows outside of calls.
+
+use super::rocks::RocksStore;
+use super::{Noticed, Oddity, Row, Rows, StoreError};
+use sagamq_api::saga::{Call, Operation};
+use sagamq_sdk::barrier::{COMPENSATED, Known, Recorded};
+use sagamq_sdk::{CallError, JsonText};
+use serde_json::Value;
+use std::cell::Cell;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The database of a service. Every method blocks.
+pub struct Database {
+    backend: Backend,
+    calls: AtomicU64,
+    repeated: AtomicU64,
+}
+
+/// Where the rows lie.
+enum Backend {
+    Rocks(RocksStore),
+}
+
+impl std::fmt::Debug for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Database")
+    }
+}
+
+impl Database {
+    pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
+        Ok(Self::on(Backend::Rocks(RocksStore::open(path)?)))
+    }
+
+    const fn on(backend: Backend) -> Self {
+        Self { backend, calls: AtomicU64::new(0), repeated: AtomicU64::new(0) }
+    }
+
+    /// Runs `effect`, which only changes rows, for `call` unless it ran before; then the first answer is given again. Durable when this
+    /// returns.
+    ///
+    /// # Errors
+    /// What `effect` says, or an unknown outcome when the database fails.
+    pub fn once(&self, call: &Call, effect: impl FnOnce(&Rows<'_>, &Call) -> Result<Value, CallError>) -> Result<JsonText, CallError> {
+        self.counted(call, |ran| {
+            let effect = |rows: &Rows<'_>| {
+                ran.set(true);
+                effect(rows, call)
+            };
+            match &self.backend {
+                Backend::Rocks(rocks) => rocks.once(call, effect),
+            }
+        })
+    }
+
+    /// As [`Self::once`], for an effect that reaches beyond the rows, to another company's system for example. Before it begins, the
+    /// database knows that its outcome is in doubt; the compensation then runs too, whatever was killed in between.
+    ///
+    /// # Errors
+    /// As [`Self::once`].
+    pub fn once_outside(
+        &self,
+        call: &Call,
+        effect: impl FnOnce(&Rows<'_>, &Known) -> Result<Value, CallError>,
+    ) -> Result<JsonText, CallError> {
+        self.counted(call, |ran| {
+            let effect = |rows: &Rows<'_>, known: &Known| {
+                ran.set(true);
+                effect(rows, known)
+            };
+            match &self.backend {
+                Backend::Rocks(rocks) => rocks.once_outside(call, effect),
+            }
+        })
+    }
+
+    /// Counts a call, and notices if it did not run for a rare reason.
+    fn counted(&self, call: &Call, run: impl FnOnce(&Cell<bool>) -> Result<JsonText, CallError>) -> Result<JsonText, CallError> {
+        let was_answered = matches!(self.recorded(call, call.attempt.operation)?, Some(Recorded::Succeeded(_) | Recorded::Refused(_)));
+        let ran = Cell::new(false);
+        let result = run(&ran);
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        if !ran.get() {
+            self.repeated.fetch_add(u64::from(was_answered), Ordering::Relaxed);
+            match (call.attempt.operation, &result) {
+                (Operation::Compensation, Ok(_)) if !was_answered => self.notice(call, Oddity::EmptyCompensation)?,
+                (Operation::Action, Err(CallError::Refused(failure))) if failure.code == COMPENSATED => {
+                    self.notice(call, Oddity::LateAction)?;
+                }
+                _ => {}
+            }
+        }
+        result
+    }
+
+    /// Keeps that a call did not run for a rare reason. Told again for each repetition, which changes nothing.
+    ///
+    /// # Errors
+    /// An unknown outcome when the database fails.
+    pub fn notice(&self, call: &Call, oddity: Oddity) -> Result<(), CallError> {
+        tracing::info!(order = call.key, step = %call.attempt.step, operation = %call.attempt.operation, ?oddity, "noticed");
+        Ok(self.change(|rows| rows.put(&format!("{}/{oddity:?}", call.idempotency_key), &Noticed { oddity }))?)
+    }
+
+    pub(super) fn recorded(&self, call: &Call, operation: Operation) -> Result<Option<Recorded>, StoreError> {
+        let id = call.attempt.call().with_operation(operation);
+        match &self.backend {
+            Backend::Rocks(rocks) => rocks.recorded(&id),
+        }
+    }
+
+    /// Changes rows outside of any call. Durable when this returns.
+    ///
+    /// # Errors
+    /// [`StoreError`]; then nothing was changed.
+    pub fn change<T, E: From<StoreError>>(&self, change: impl FnOnce(&Rows<'_>) -> Result<T, E>) -> Result<T, E> {
+        match &self.backend {
+            Backend::Rocks(rocks) => rocks.change(change),
+        }
+    }
+
+    /// One row.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn get<R: Row>(&self, id: &str) -> Result<Option<R>, StoreError> {
+        let json = match &self.backend {
+            Backend::Rocks(rocks) => rocks.get(R::TABLE, id)?,
+        };
+        Ok(json.map(|json| serde_json::from_slice(&json)).transpose()?)
+    }
+
+    /// All rows of a kind with their ids.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn all<R: Row, C: FromIterator<(String, R)>>(&self) -> Result<C, StoreError> {
+        let rows = match &self.backend {
+            Backend::Rocks(rocks) => rocks.all(R::TABLE)?,
+        };
+        rows.into_iter().map(|(id, json)| Ok((id, serde_json::from_slice(&json)?))).collect()
+    }
+
+    /// Calls that were served since the process began, and how many of them were known from before and changed nothing.
+    #[must_use]
+    pub fn counts(&self) -> (u64, u64) {
+        (self.calls.load(Ordering::Relaxed), self.repeated.load(Ordering::Relaxed))
+    }
+}

@@ -1,0 +1,88 @@
+//! A service's rows in an embedded RocksDB: the key is the kind and the id, the value is JSON.
+
+use super::StoreError;
+use super::rows::{Access, Rows};
+use rocksdb::{Direction, IteratorMode, Options, SingleThreaded, Transaction, TransactionDB, TransactionDBOptions, WriteOptions};
+use sagamq_api::saga::{Call, CallId};
+use sagamq_sdk::barrier::{Known, Recorded, RocksBarrier};
+use sagamq_sdk::{CallError, JsonText};
+use serde_json::Value;
+use std::path::Path;
+use std::sync::Arc;
+
+type Rocks = TransactionDB<SingleThreaded>;
+
+/// An embedded database with its barrier. Every method blocks.
+#[derive(Clone)]
+pub(super) struct RocksStore {
+    rocks: Arc<Rocks>,
+    barrier: RocksBarrier,
+}
+
+impl RocksStore {
+    pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
+        let mut options = Options::default();
+        options.create_if_missing(true);
+        let rocks = Rocks::open(&options, &TransactionDBOptions::default(), path)
+            .map_err(|source| StoreError::Open { path: path.to_owned(), source })?;
+        Ok(Self { rocks: Arc::new(rocks), barrier: RocksBarrier::new() })
+    }
+
+    pub(super) fn once(&self, call: &Call, effect: impl FnOnce(&Rows<'_>) -> Result<Value, CallError>) -> Result<JsonText, CallError> {
+        self.barrier.run_local(&self.rocks, call, |transaction| effect(&Rows::new(&RocksRows(transaction))))
+    }
+
+    pub(super) fn once_outside(
+        &self,
+        call: &Call,
+        effect: impl FnOnce(&Rows<'_>, &Known) -> Result<Value, CallError>,
+    ) -> Result<JsonText, CallError> {
+        self.barrier.run(&self.rocks, call, |transaction, known| effect(&Rows::new(&RocksRows(transaction)), known))
+    }
+
+    pub(super) fn recorded(&self, call: &CallId) -> Result<Option<Recorded>, StoreError> {
+        self.barrier.recorded(&self.rocks, call).map_err(|error| StoreError::Barrier(error.to_string()))
+    }
+
+    pub(super) fn change<T, E: From<StoreError>>(&self, change: impl FnOnce(&Rows<'_>) -> Result<T, E>) -> Result<T, E> {
+        let mut options = WriteOptions::default();
+        options.set_sync(true);
+        let transaction = self.rocks.transaction_opt(&options, &rocksdb::TransactionOptions::default());
+        let changed = change(&Rows::new(&RocksRows(&transaction)))?;
+        transaction.commit().map_err(StoreError::from)?;
+        Ok(changed)
+    }
+
+    pub(super) fn get(&self, table: &str, id: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.rocks.get(key(table, id))?)
+    }
+
+    pub(super) fn all(&self, table: &str) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        let prefix = key(table, "");
+        let rows = self.rocks.iterator(IteratorMode::From(&prefix, Direction::Forward));
+        let within = rows.take_while(|row| row.as_ref().map_or(true, |(key, _)| key.starts_with(&prefix)));
+        within
+            .map(|row| {
+                let (key, json) = row?;
+                Ok((String::from_utf8_lossy(&key[prefix.len()..]).into_owned(), json.into_vec()))
+            })
+            .collect()
+    }
+}
+
+/// A transaction of this database.
+pub(super) struct RocksRows<'t, 'db>(pub(super) &'t Transaction<'db, Rocks>);
+
+impl Access for RocksRows<'_, '_> {
+    fn lock(&self, table: &str, id: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.0.get_for_update(key(table, id), true)?)
+    }
+
+    fn put(&self, table: &str, id: &str, json: Vec<u8>) -> Result<(), StoreError> {
+        Ok(self.0.put(key(table, id), json)?)
+    }
+}
+
+fn key(table: &str, id: &str) -> Vec<u8> {
+    format!("{table}/{id}").into_bytes()
+}
