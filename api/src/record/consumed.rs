@@ -2,6 +2,7 @@
 
 use crate::ids::{Offset, PartitionId};
 use crate::json::JsonText;
+use crate::record::base64::Decoded;
 use crate::record::headers::Headers;
 use crate::record::payload::Payload;
 use crate::record::value::{PayloadError, Shown, from_base64, shown, stored, value_in};
@@ -66,7 +67,7 @@ impl ConsumedRecord {
     pub fn value_bytes(&self) -> Result<Option<Bytes>, PayloadError> {
         match (&self.value, &self.value_base64) {
             (Some(value), _) => stored(value, self.headers.say_json()).map(Some),
-            (None, Some(base64)) => from_base64("value", base64).map(Some),
+            (None, Some(base64)) => from_base64("value", base64, &mut Decoded::default()).map(Some),
             (None, None) => Ok(None),
         }
     }

@@ -3,6 +3,7 @@
 use crate::headers::{APPLICATION_JSON, CONTENT_TYPE};
 use crate::ids::PartitionId;
 use crate::limits::{PRODUCE_HEADERS_MAX, PRODUCE_RECORDS_MAX};
+use crate::record::base64::Decoded;
 use crate::record::headers::Headers;
 use crate::record::payload::Payload;
 use crate::record::produce::ProduceRecord;
@@ -96,16 +97,17 @@ fn part_of(body: &Bytes, text: &str) -> Bytes {
 }
 
 impl RecordIn<'_> {
-    /// Takes the payload out, as bytes: parts of `body`, from which the record was read, wherever the text stands there as it is.
+    /// Takes the payload out, as bytes: parts of `body`, from which the record was read, wherever the text stands there as it is; base64 goes
+    /// to `decoded`.
     ///
     /// # Errors
     /// When a field is given in both forms, is no base64, or is a string that is no text (half of a surrogate pair).
-    pub fn take_payload(&mut self, body: &Bytes) -> Result<Payload, PayloadError> {
+    pub fn take_payload(&mut self, body: &Bytes, decoded: &mut Decoded) -> Result<Payload, PayloadError> {
         let mut headers = core::mem::take(&mut self.headers);
         let key = match (self.key.take(), self.key_base64.take()) {
             (Some(_), Some(_)) => return Err(PayloadError::Both("key")),
             (Some(text), None) => Some(text.into_bytes(body)),
-            (None, Some(base64)) => Some(from_base64("key", &base64.0)?),
+            (None, Some(base64)) => Some(from_base64("key", &base64.0, decoded)?),
             (None, None) => None,
         };
         let value = match (self.value, self.value_base64.take()) {
@@ -127,7 +129,7 @@ impl RecordIn<'_> {
                     _ => part_of(body, json),
                 })
             }
-            (None, Some(base64)) => Some(from_base64("value", &base64.0)?),
+            (None, Some(base64)) => Some(from_base64("value", &base64.0, decoded)?),
             (None, None) => None,
         };
         Ok(Payload { key, value, headers })

@@ -15,6 +15,7 @@
 //! Clients hold records as [`ProduceRecord`] and [`ConsumedRecord`]. A server, which has the bytes of thousands at a time, reads them with
 //! [`RecordIn`] and writes them with [`mod@write`] without a copy of their texts; the two forms are one, which the tests hold.
 
+mod base64;
 mod consumed;
 mod headers;
 mod incoming;
@@ -25,6 +26,7 @@ mod tests;
 mod value;
 pub mod write;
 
+pub use self::base64::Decoded;
 pub use consumed::ConsumedRecord;
 pub use headers::{Header, Headers};
 pub(crate) use incoming::records_in;

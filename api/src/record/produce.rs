@@ -3,6 +3,7 @@
 use crate::headers::{APPLICATION_JSON, CONTENT_TYPE};
 use crate::ids::PartitionId;
 use crate::json::{JsonText, JsonTextError};
+use crate::record::base64::Decoded;
 use crate::record::headers::Headers;
 use crate::record::payload::Payload;
 use crate::record::value::{PayloadError, from_base64, stored, value_in};
@@ -104,7 +105,7 @@ impl ProduceRecord {
         let key = match (self.key, self.key_base64) {
             (Some(_), Some(_)) => return Err(PayloadError::Both("key")),
             (Some(text), None) => Some(text.into()),
-            (None, Some(base64)) => Some(from_base64("key", &base64)?),
+            (None, Some(base64)) => Some(from_base64("key", &base64, &mut Decoded::default())?),
             (None, None) => None,
         };
         let value = match (self.value, self.value_base64) {
@@ -115,7 +116,7 @@ impl ProduceRecord {
                 }
                 Some(stored(&json, headers.say_json())?)
             }
-            (None, Some(base64)) => Some(from_base64("value", &base64)?),
+            (None, Some(base64)) => Some(from_base64("value", &base64, &mut Decoded::default())?),
             (None, None) => None,
         };
         Ok(Payload { key, value, headers })

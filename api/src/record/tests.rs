@@ -1,6 +1,6 @@
 //! What goes into the log comes out again, and can be sent in again.
 
-use super::{ConsumedRecord, Headers, Payload, PayloadError, ProduceRecord, RecordIn, write};
+use super::{ConsumedRecord, Decoded, Headers, Payload, PayloadError, ProduceRecord, RecordIn, write};
 use crate::headers::{APPLICATION_JSON, CONTENT_TYPE};
 use crate::ids::{Offset, PartitionId};
 use bytes::Bytes;
@@ -31,7 +31,7 @@ fn sent(json: &str) -> Payload {
 /// As a server reads it.
 fn read(json: &str) -> Result<Payload, PayloadError> {
     let body = Bytes::copy_from_slice(json.as_bytes());
-    serde_json::from_slice::<RecordIn<'_>>(&body).expect("JSON").take_payload(&body)
+    serde_json::from_slice::<RecordIn<'_>>(&body).expect("JSON").take_payload(&body, &mut Decoded::default())
 }
 
 /// What comes out, sent in again.
@@ -205,7 +205,7 @@ fn a_server_copies_no_text_that_stands_in_the_body_as_it_is() {
     let body = Bytes::from_static(br#"{"key":"k","value":"text","idempotency_key":"i\u0041"}"#);
     let mut record: RecordIn<'_> = serde_json::from_slice(&body).expect("legal");
     let key = record.idempotency_key.take().expect("there is one").into_bytes(&body);
-    let payload = record.take_payload(&body).expect("legal");
+    let payload = record.take_payload(&body, &mut Decoded::default()).expect("legal");
     assert_eq!(
         (payload.key.as_deref(), payload.value.as_deref(), key.as_ref()),
         (Some(b"k".as_slice()), Some(b"text".as_slice()), b"iA".as_slice())

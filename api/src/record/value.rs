@@ -2,8 +2,7 @@
 
 use crate::headers::{APPLICATION_JSON, CONTENT_TYPE};
 use crate::json::{JsonText, JsonTextError};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use crate::record::base64::Decoded;
 use bytes::Bytes;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
@@ -28,8 +27,8 @@ pub enum PayloadError {
     NotText(String),
 }
 
-pub(super) fn from_base64(field: &'static str, base64: &str) -> Result<Bytes, PayloadError> {
-    STANDARD.decode(base64).map(Bytes::from).map_err(|reason| PayloadError::Base64 { field, reason: reason.to_string() })
+pub(super) fn from_base64(field: &'static str, base64: &str, into: &mut Decoded) -> Result<Bytes, PayloadError> {
+    into.decode(base64).map_err(|reason| PayloadError::Base64 { field, reason })
 }
 
 /// The text that a JSON string stands for.

@@ -2,10 +2,9 @@
 //! which the tests hold, without the copies that one is made of.
 
 use crate::ids::{Offset, PartitionId};
+use crate::record::base64::encode_into;
 use crate::record::payload::Payload;
 use crate::record::value::{Shown, shown};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 
 /// A record with its place.
@@ -76,10 +75,7 @@ fn bytes(out: &mut Vec<u8>, name: &str, shown: Shown<'_>) {
         }
         Shown::Bytes(bytes) => {
             out.extend_from_slice(b"_base64\":\"");
-            let start = out.len();
-            let length = base64::encoded_len(bytes.len(), true).expect("records are far below half of the memory");
-            out.resize(start + length, 0);
-            STANDARD.encode_slice(bytes, &mut out[start..]).expect("there is room for exactly this");
+            encode_into(out, bytes);
             out.push(b'"');
         }
     }

@@ -14,8 +14,8 @@ use bytes::Bytes;
 use sagamq_api::headers::IDEMPOTENCY_KEY;
 use sagamq_api::limits::BODY_BYTES_MAX;
 use sagamq_api::record::write::{self, RecordOut};
-use sagamq_api::record::{PayloadError, RecordIn, RecordsIn};
-use sagamq_api::topic::{ProduceRequest, ProduceResponse, ProducedRecord, ReadQuery, ReadResponse};
+use sagamq_api::record::{Decoded, PayloadError, RecordIn, RecordsIn};
+use sagamq_api::topic::{ProduceRequest, ProduceResponse, ReadQuery, ReadResponse};
 use sagamq_api::{ErrorCode, PartitionId, Problem, routes};
 
 /// What the answer says of a record, about.
@@ -49,20 +49,35 @@ async fn produce(
     // The records hold what they need of the body, and go when they are encoded.
     drop(body);
     let produced = broker.produce(&path.topic, records, key.as_deref()).await?;
-    let shown = |Produced { partition, offset, timestamp_ms, duplicate }| ProducedRecord { partition, offset, timestamp_ms, duplicate };
-    let mut bytes = Vec::with_capacity((produced.len() + 1) * PRODUCED_BYTES);
-    write::json(&mut bytes, &ProduceResponse { records: produced.into_iter().map(shown).collect() });
-    Ok(json(bytes.into()))
+    Ok(json(write_produced(&produced).into()))
+}
+
+/// Writes a [`ProduceResponse`].
+fn write_produced(produced: &[Produced]) -> Vec<u8> {
+    let mut out = Vec::with_capacity((produced.len() + 1) * PRODUCED_BYTES);
+    out.extend_from_slice(br#"{"records":["#);
+    for (index, Produced { partition, offset, timestamp_ms, duplicate }) in produced.iter().enumerate() {
+        out.extend_from_slice(if index == 0 { br#"{"partition":"# } else { br#",{"partition":"# });
+        write::json(&mut out, partition);
+        out.extend_from_slice(br#","offset":"#);
+        write::json(&mut out, offset);
+        out.extend_from_slice(br#","timestamp_ms":"#);
+        write::json(&mut out, timestamp_ms);
+        out.extend_from_slice(if *duplicate { br#","duplicate":true}"# } else { br#","duplicate":false}"# });
+    }
+    out.extend_from_slice(b"]}");
+    out
 }
 
 /// The records of a body, as bytes. Those that stand in it as they are stored are not copied.
 fn new_records(body: &RawJson<BODY_BYTES_MAX>) -> Result<Vec<NewRecord>, ApiError> {
     let RecordsIn { records } = body.read()?;
-    records.into_iter().enumerate().map(|(index, record)| new_record(index, record, body.body())).collect()
+    let mut decoded = Decoded::of_body(body.body().len());
+    records.into_iter().enumerate().map(|(index, record)| new_record(index, record, body.body(), &mut decoded)).collect()
 }
 
-fn new_record(index: usize, mut record: RecordIn<'_>, body: &Bytes) -> Result<NewRecord, ApiError> {
-    let payload = record.take_payload(body).map_err(|reason| {
+fn new_record(index: usize, mut record: RecordIn<'_>, body: &Bytes, decoded: &mut Decoded) -> Result<NewRecord, ApiError> {
+    let payload = record.take_payload(body, decoded).map_err(|reason| {
         let code = match reason {
             PayloadError::Both(_) | PayloadError::NotText(_) => ErrorCode::InvalidRequest,
             PayloadError::Base64 { .. } => ErrorCode::InvalidBase64,
@@ -90,8 +105,8 @@ async fn read(
     QueryParams(query): QueryParams<ReadQuery>,
 ) -> Result<Response, ApiError> {
     let records = broker.read_held(&path.topic, path.partition, &query).await?;
-    let capacity = |read: &Records| read.records.iter().map(|record| RECORD_BYTES + record.payload.len()).sum();
-    Ok(written(records, capacity, |read, out| write_records(path.partition, read, out)))
+    let size = |read: &Records| read.records.iter().map(|record| RECORD_BYTES + record.payload.len()).sum();
+    Ok(written(records, size, |read, out| write_records(path.partition, read, out)))
 }
 
 /// Writes a [`ReadResponse`].
@@ -136,3 +151,32 @@ impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
 #[derive(utoipa::OpenApi)]
 #[openapi(paths(produce, read))]
 pub(super) struct Doc;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sagamq_api::Offset;
+    use sagamq_api::topic::ProducedRecord;
+
+    #[test]
+    fn what_is_written_of_produced_records_is_the_response() {
+        let produced = |n: u32| Produced {
+            partition: PartitionId(n),
+            offset: Offset(u64::MAX - u64::from(n)),
+            timestamp_ms: -i64::from(n),
+            duplicate: n == 1,
+        };
+        for count in [0, 1, 3] {
+            let produced: Vec<Produced> = (0..count).map(produced).collect();
+            let shown = |&Produced { partition, offset, timestamp_ms, duplicate }: &Produced| ProducedRecord {
+                partition,
+                offset,
+                timestamp_ms,
+                duplicate,
+            };
+            let response = ProduceResponse { records: produced.iter().map(shown).collect() };
+            let written = String::from_utf8(write_produced(&produced)).expect("JSON");
+            assert_eq!(written, serde_json::to_string(&response).expect("JSON"));
+        }
+    }
+}
