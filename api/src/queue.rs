@@ -77,7 +77,7 @@ pub enum EmptyReason {
 #[cfg_attr(feature = "openapi", derive(ToSchema))]
 #[serde(from = "Received")]
 pub struct Delivery {
-    /// The right to settle this record: opaque, valid on any connection until the lease is over.
+    /// The right to settle this record: opaque, valid on any connection until the lease is over. Empty with `auto_ack`: it is settled.
     pub receipt: String,
     /// How often the record was delivered to this group, this time included.
     pub attempt: u32,

@@ -1,5 +1,6 @@
 //! The numbers of what a data directory holds: shards, topics, groups, and their partitions.
 
+use core::hash::Hasher;
 use sagamq_api::PartitionId;
 
 /// Number of a shard. A commit belongs to exactly one.
@@ -32,6 +33,39 @@ pub struct GroupKey {
     pub partition: PartitionKey,
     /// Group.
     pub group: GroupId,
+}
+
+/// Hashes keys that are made of these numbers. They are ours, and no client chooses them, so a fast hash is enough.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct NumberHasher(u64);
+
+impl NumberHasher {
+    fn add(&mut self, number: u64) {
+        self.0 = (self.0.rotate_left(5) ^ number).wrapping_mul(0x517c_c1b7_2722_0a95);
+    }
+}
+
+impl Hasher for NumberHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|&byte| self.add(byte.into()));
+    }
+
+    fn write_u16(&mut self, number: u16) {
+        self.add(number.into());
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        self.add(number.into());
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.add(number);
+    }
+
+    fn finish(&self) -> u64 {
+        // The upper bits are the best of a product, and a table takes the lower ones.
+        self.0.rotate_left(26)
+    }
 }
 
 impl ShardId {

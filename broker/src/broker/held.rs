@@ -14,6 +14,11 @@ impl<T> Held<T> {
         Self { value, share }
     }
 
+    /// What is made of the value, which goes; the share is that of the value.
+    pub(crate) fn map<R>(self, make: impl FnOnce(T) -> R) -> Held<R> {
+        Held { value: make(self.value), share: self.share }
+    }
+
     /// The value and the share, which is to be kept as long as the value or its bytes.
     #[must_use]
     pub fn into_parts(self) -> (T, MemoryShare) {

@@ -2,7 +2,7 @@
 
 use crate::broker::{Broker, Delivered, Received};
 use crate::http::extract::{GroupPath, JsonBody, PathParams, TopicPath};
-use crate::http::held::{RECORD_BYTES, written};
+use crate::http::held::{RECORD_BYTES, buffer, held_json};
 use crate::http::problem::ApiError;
 use crate::log::batch::StoredRecord;
 use axum::extract::State;
@@ -17,8 +17,8 @@ use sagamq_api::record::write::{self, RecordOut};
 use sagamq_api::routes::{GROUP, routed};
 use sagamq_api::{Problem, routes};
 
-/// What a receipt and a lease take in an answer, about.
-const RECEIPT_BYTES: usize = 128;
+/// What a lease takes in an answer beside its receipt, about.
+const LEASE_BYTES: usize = 72;
 
 pub(super) fn routes() -> Router<Broker> {
     Router::new()
@@ -76,9 +76,13 @@ async fn receive(
     PathParams(path): PathParams<GroupPath>,
     JsonBody(request): JsonBody<ReceiveRequest>,
 ) -> Result<Response, ApiError> {
-    let received = broker.receive_held(&path.topic, &path.group, &request).await?;
-    let size = |delivered: &Delivered| RECEIPT_BYTES + RECORD_BYTES + delivered.record.payload.len();
-    Ok(written(received, |received| received.deliveries.iter().map(size).sum(), write_received))
+    let answer = |received: &Received| {
+        let size = |delivered: &Delivered| delivered.receipt.len() + LEASE_BYTES + RECORD_BYTES + delivered.record.payload.len();
+        let mut out = buffer(received.deliveries.iter().map(size).sum());
+        write_received(received, &mut out);
+        out
+    };
+    Ok(held_json(broker.receive_as(&path.topic, &path.group, &request, answer).await?))
 }
 
 /// Writes a [`ReceiveResponse`].

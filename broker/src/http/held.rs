@@ -27,12 +27,23 @@ impl AsRef<[u8]> for HeldBytes {
     }
 }
 
+/// A buffer for the answer with records that need about so many bytes.
+pub(super) fn buffer(bytes: usize) -> Vec<u8> {
+    Vec::with_capacity(ENVELOPE_BYTES + bytes)
+}
+
 /// The JSON answer that `write` puts into a buffer of about the size that its records need. The records go before it is sent.
 pub(super) fn written<T>(held: Held<T>, size: impl FnOnce(&T) -> usize, write: impl FnOnce(&T, &mut Vec<u8>)) -> Response {
-    let (value, share) = held.into_parts();
-    let mut bytes = Vec::with_capacity(ENVELOPE_BYTES + size(&value));
-    write(&value, &mut bytes);
-    drop(value);
+    held_json(held.map(|value| {
+        let mut out = buffer(size(&value));
+        write(&value, &mut out);
+        out
+    }))
+}
+
+/// An answer of these bytes, which keep their share of the memory.
+pub(super) fn held_json(held: Held<Vec<u8>>) -> Response {
+    let (bytes, share) = held.into_parts();
     json(Bytes::from_owner(HeldBytes { bytes, _share: share }))
 }
 

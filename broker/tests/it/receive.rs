@@ -12,7 +12,7 @@ use sagamq_broker::log::ReadError;
 use sagamq_broker::storage::crash::{CrashStorage, FailedWrite};
 use sagamq_broker::storage::memory::MemoryStorage;
 use sagamq_broker::storage::{Direction, Durability, Family, Mutation, Storage, StorageError, Visitor};
-use sagamq_broker::{BrokerConfig, Delivered, DescribeGroupError, NewRecord, ReadRequestError, ReceiveError};
+use sagamq_broker::{BrokerConfig, Delivered, DescribeGroupError, NewRecord, ReadRequestError, ReceiveError, Received};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -97,7 +97,7 @@ async fn answers_together_are_bounded_and_the_one_that_finds_no_memory_is_refuse
         test.produce_texts("t", ["x".repeat(MIB - 100)]).await;
     }
     let request = ReceiveRequest { max_records: Some(10), ..ReceiveRequest::default() };
-    let held = test.broker.receive_held(&topic("t"), &group("g"), &request).await.expect("larger than the bound, and alone");
+    let held = test.broker.receive_as(&topic("t"), &group("g"), &request, Received::clone).await.expect("larger than the bound, and alone");
     let (answer, share) = held.into_parts();
     assert_eq!(answer.deliveries.len(), 1, "one record is always returned, a second one has no memory");
     let refused = test.broker.receive(&topic("t"), &group("g"), &request).await;

@@ -1,15 +1,15 @@
 //! What a consumer gets of leased records: each with the receipt that settles it.
 
 use crate::broker::Broker;
-use crate::group::queue::{Leased, Receipt};
+use crate::group::queue::{LeaseTerms, Leased, Receipt};
 use crate::log::batch::StoredRecord;
-use crate::topic::{Group, QueueRef, Topic};
+use crate::topic::{Group, Topic};
 use sagamq_api::{Offset, PartitionId};
 
 /// One leased record.
 #[derive(Clone, Debug)]
 pub struct Delivered {
-    /// The right to settle it: opaque, valid until the lease is over.
+    /// The right to settle it: opaque, valid until the lease is over. Empty with `auto_ack`: it is settled.
     pub receipt: String,
     /// How often it was delivered to this group, this time included.
     pub attempt: u32,
@@ -23,33 +23,46 @@ pub struct Delivered {
     pub record: StoredRecord,
 }
 
+impl Delivered {
+    /// A fresh record that is settled with its receive, which is what `auto_ack` gives if nothing comes in between.
+    pub(super) fn expected(partition: PartitionId, record: StoredRecord, at_ms: u64) -> Self {
+        Self { receipt: String::new(), attempt: 1, lease_until_ms: at_ms, handed_out_ago_ms: None, partition, record }
+    }
+
+    fn place(&self) -> (PartitionId, Offset) {
+        (self.partition, self.record.offset)
+    }
+}
+
 impl Broker {
-    /// What the consumer gets of one partition.
-    pub(super) fn deliveries(
+    /// Gives each delivery its lease and drops those that have none. Leases come in the order of the deliveries. Whether nothing is other
+    /// than it was expected to be.
+    pub(super) fn take_over_leases(
         &self,
         topic: &Topic,
         group: &Group,
-        of: QueueRef<'_>,
-        leased: Vec<Leased>,
-        records: Vec<StoredRecord>,
-    ) -> Vec<Delivered> {
-        // In the order of their offsets, as they were read.
-        let mut records: Vec<Option<StoredRecord>> = records.into_iter().map(Some).collect();
-        let offsets: Vec<Offset> = records.iter().flatten().map(|record| record.offset).collect();
-        let partition = of.key().partition.partition;
-        let deliver = |lease: Leased| {
-            let found = offsets.binary_search(&lease.offset).ok().and_then(|index| records[index].take());
-            let record = found.expect("only what was read is leased, and once");
-            let receipt = Receipt { topic: topic.id, partition, group: group.id, offset: lease.offset, lease_id: lease.lease_id };
-            Delivered {
-                receipt: receipt.sign(&self.0.secret),
-                attempt: lease.attempt,
-                lease_until_ms: lease.deadline_ms,
-                handed_out_ago_ms: lease.handed_out_ms.map(|at_ms| self.0.clock.now_ms().saturating_sub(at_ms)),
-                partition,
-                record,
+        deliveries: &mut Vec<Delivered>,
+        leases: Vec<(PartitionId, Leased)>,
+        terms: LeaseTerms,
+    ) -> bool {
+        let mut leases = leases.into_iter().peekable();
+        let mut is_as_expected = true;
+        deliveries.retain_mut(|delivered| {
+            let is_its_own = |(partition, lease): &(PartitionId, Leased)| (*partition, lease.offset) == delivered.place();
+            let Some((partition, lease)) = leases.next_if(is_its_own) else {
+                is_as_expected = false;
+                return false;
+            };
+            let handed_out_ago_ms = lease.handed_out_ms.map(|at_ms| self.0.clock.now_ms().saturating_sub(at_ms));
+            is_as_expected &= terms.auto_ack && (lease.attempt, handed_out_ago_ms) == (delivered.attempt, delivered.handed_out_ago_ms);
+            (delivered.attempt, delivered.handed_out_ago_ms) = (lease.attempt, handed_out_ago_ms);
+            if !terms.auto_ack {
+                let receipt = Receipt { topic: topic.id, partition, group: group.id, offset: lease.offset, lease_id: lease.lease_id };
+                (delivered.receipt, delivered.lease_until_ms) = (receipt.sign(&self.0.secret), lease.deadline_ms);
             }
-        };
-        leased.into_iter().map(deliver).collect()
+            true
+        });
+        assert!(leases.next().is_none(), "only what was read is leased, and in its order");
+        is_as_expected
     }
 }

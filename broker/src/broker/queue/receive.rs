@@ -12,8 +12,10 @@ use crate::group::queue::LeaseTerms;
 use crate::log::{MemoryShare, ReadError, ReadMemoryFull};
 use crate::shard::queues::request::{QueueError, QueueOp, ReadOutcome};
 use crate::topic::{Group, Topic};
+use core::pin::pin;
 use core::time::Duration;
 use futures_util::future::{join_all, try_join_all};
+use futures_util::poll;
 use sagamq_api::limits::{LEASE_MS_DEFAULT, LEASE_MS_MAX, LEASE_MS_MIN, RECEIVE_RECORDS_DEFAULT, RECEIVE_RECORDS_MAX, WAIT_MS_MAX};
 use sagamq_api::queue::{EmptyReason, ReceiveRequest};
 use sagamq_api::{GroupName, TopicName};
@@ -65,19 +67,21 @@ impl Broker {
     /// # Errors
     /// When there is no such topic, a parameter is out of range, the records cannot be read, or there is no memory for the answer.
     pub async fn receive(&self, topic: &TopicName, group: &GroupName, request: &ReceiveRequest) -> Result<Received, ReceiveError> {
-        Ok(self.receive_held(topic, group, request).await?.into_value())
+        Ok(self.receive_as(topic, group, request, Received::clone).await?.into_value())
     }
 
-    /// [`Broker::receive`] with the answer's share of the memory, to be kept until it is sent.
+    /// [`Broker::receive`] as the answer that `make` makes of it, with its share of the memory, to be kept until it is sent. With `auto_ack`
+    /// the answer is made while the records are being settled, and once more if less came of it.
     ///
     /// # Errors
     /// As [`Broker::receive`].
-    pub async fn receive_held(
+    pub async fn receive_as<R>(
         &self,
         topic: &TopicName,
         group: &GroupName,
         request: &ReceiveRequest,
-    ) -> Result<Held<Received>, ReceiveError> {
+        make: impl Fn(&Received) -> R,
+    ) -> Result<Held<R>, ReceiveError> {
         let max = in_range("max_records", request.max_records.unwrap_or(RECEIVE_RECORDS_DEFAULT), 1, RECEIVE_RECORDS_MAX)?;
         let wait_ms = in_range("wait_ms", request.wait_ms.unwrap_or(0), 0, WAIT_MS_MAX)?;
         let lease_ms = in_range("lease_ms", request.lease_ms.unwrap_or(LEASE_MS_DEFAULT), LEASE_MS_MIN, LEASE_MS_MAX)?;
@@ -92,9 +96,8 @@ impl Broker {
             let notified = group.work.woken();
             tokio::pin!(notified);
             notified.as_mut().enable();
-            let (deliveries, share) = self.take(&topic, &group, max, terms).await?;
-            if !deliveries.is_empty() {
-                return Ok(Held::new(Received { deliveries, empty_reason: None }, share));
+            if let Some(answer) = self.take(&topic, &group, max, terms, &make).await? {
+                return Ok(answer);
             }
             if Instant::now() >= deadline || self.is_shutting_down() {
                 looks += 1;
@@ -103,7 +106,7 @@ impl Broker {
                     // Others read whatever comes, each time.
                     reason => {
                         let empty_reason = Some(reason.unwrap_or(EmptyReason::AllLeased));
-                        return Ok(Held::new(Received { deliveries, empty_reason }, share));
+                        return Ok(Held::new(make(&Received { deliveries: Vec::new(), empty_reason }), MemoryShare::default()));
                     }
                 }
             }
@@ -124,51 +127,63 @@ impl Broker {
         deadline.min(Instant::now() + until_due.min(LOOK_AGAIN))
     }
 
-    /// Reserves, reads and leases what there is. One partition that fails does not keep the others from being delivered.
-    async fn take(
+    /// Reserves, reads and leases what there is. One partition that fails does not keep the others from being delivered. `None`: there is
+    /// nothing.
+    async fn take<R>(
         &self,
         topic: &Topic,
         group: &Arc<Group>,
         max: u32,
         terms: LeaseTerms,
-    ) -> Result<(Vec<Delivered>, MemoryShare), ReceiveError> {
+        make: &impl Fn(&Received) -> R,
+    ) -> Result<Option<Held<R>>, ReceiveError> {
         let reserved = self.reserve_records(group, max, terms.auto_ack).await?;
         if reserved.is_empty() {
-            return Ok((Vec::new(), MemoryShare::default()));
+            return Ok(None);
         }
         let wanted = reserved.iter().map(|(of, reservation)| (Arc::clone(of.partition()), reservation.offsets.clone())).collect();
         let (found, budget) = self.read_offsets(wanted, max).await?;
-        let mut error = None;
-        let leases = reserved.into_iter().zip(found).map(|((of, reservation), mut found)| {
+        let at_ms = self.0.clock.now_ms();
+        let (mut deliveries, mut leases, mut error) = (Vec::new(), Vec::with_capacity(reserved.len()), None);
+        for ((of, reservation), mut found) in reserved.into_iter().zip(found) {
+            let partition = of.key().partition.partition;
             if let Some(reason) = found.error.take() {
-                let (partition, count) = (of.key().partition.partition, found.failed.len());
+                let count = found.failed.len();
                 tracing::error!(topic = %topic.name, group = %group.name, %partition, count, %reason, "records cannot be read");
                 error = Some(ReceiveError::from(reason));
             }
-            let outcome =
-                ReadOutcome { read: found.records.iter().map(|record| record.offset).collect(), gone: found.gone, failed: found.failed };
-            async move {
-                let leased = self.0.queue(of, |reply| QueueOp::Lease { reservation, outcome, terms, reply }).await;
-                (of, leased, found.records)
-            }
-        });
-        let leases: Vec<_> = leases.collect();
-        let mut deliveries = Vec::new();
-        for (of, leased, records) in join_all(leases).await {
-            match leased {
-                Ok(leased) => deliveries.extend(self.deliveries(topic, group, of, leased, records)),
+            let read = found.records.iter().map(|record| record.offset).collect();
+            let outcome = ReadOutcome { read, gone: found.gone, failed: found.failed };
+            deliveries.extend(found.records.into_iter().map(|record| Delivered::expected(partition, record, at_ms)));
+            let lease = |reply| QueueOp::Lease { reservation, outcome, terms, reply };
+            leases.push(async move { (partition, self.0.queue(of, lease).await) });
+        }
+        let mut received = Received { deliveries, empty_reason: None };
+        let mut leases = pin!(join_all(leases));
+        let mut expected = None;
+        if terms.auto_ack && poll!(leases.as_mut()).is_pending() {
+            // The shards are asked. They have their turn first, and while the disk has its own, the answer is made.
+            tokio::task::yield_now().await;
+            expected = Some(make(&received));
+        }
+        let mut leased = Vec::with_capacity(received.deliveries.len());
+        for (partition, result) in leases.await {
+            match result {
+                Ok(of_partition) => leased.extend(of_partition.into_iter().map(|lease| (partition, lease))),
                 Err(reason) => error = Some(reason.into()),
             }
         }
-        if deliveries.len() >= max as usize {
+        let is_as_expected = self.take_over_leases(topic, group, &mut received.deliveries, leased, terms);
+        if received.deliveries.len() >= max as usize {
             // There may be more, and the wake-up for it was spent on this one.
             group.work.wake();
         }
-        match error {
+        if received.deliveries.is_empty() {
             // What else there was is delivered; the log has the error.
-            Some(error) if deliveries.is_empty() => Err(error),
-            _ => Ok((deliveries, budget.into_share())),
+            return error.map_or(Ok(None), Err);
         }
+        let answer = expected.filter(|_| is_as_expected).unwrap_or_else(|| make(&received));
+        Ok(Some(Held::new(answer, budget.into_share())))
     }
 
     /// What keeps a group from getting records: what stops it in one partition says more than that others are at their end. `None`:

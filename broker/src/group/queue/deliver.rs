@@ -7,6 +7,8 @@ use super::state::{Delayed, Lease, QueueState};
 use sagamq_api::Offset;
 use sagamq_api::limits::{IN_FLIGHT_MAX, PENDING_MAX, RECEIVE_RECORDS_MAX, SETTLED_RANGES_MAX};
 use sagamq_api::queue::EmptyReason;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 /// A record that was given to a consumer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,18 +67,27 @@ impl QueueState {
     pub fn lease(&mut self, reservation: u64, offsets: &[Offset], now_ms: u64, terms: LeaseTerms, lease_id: u64) -> Vec<Leased> {
         let deadline_ms = if terms.auto_ack { now_ms } else { now_ms.saturating_add(terms.lease_ms) };
         let mut leased = Vec::with_capacity(offsets.len());
+        // Neighbours that are settled here: noted together.
+        let mut settled = Offset(0)..Offset(0);
         for &offset in offsets {
             let Some(before) = self.take_reserved(reservation, offset, now_ms) else { continue };
             let attempt = before.attempt.saturating_add(1);
             let is_first = self.is_untouched(offset, &before);
             let handed_out_ms = if is_first { Some(now_ms) } else { before.handed_out_ms };
-            if terms.auto_ack {
+            if terms.auto_ack && self.is_in_settled_part(offset) {
                 self.settle_taken(offset);
+            } else if terms.auto_ack {
+                if offset != settled.end {
+                    self.mark_settled_range(settled.start, settled.end);
+                    settled.start = offset;
+                }
+                settled.end = offset.next();
             } else {
                 self.put_in_flight(offset, Lease { lease_id, deadline_ms, attempt, handed_out_ms });
             }
             leased.push(Leased { offset, attempt, lease_id, deadline_ms, handed_out_ms });
         }
+        self.mark_settled_range(settled.start, settled.end);
         self.assert_sound();
         leased
     }
@@ -105,7 +116,12 @@ impl QueueState {
     pub fn release(&mut self, reservation: u64) -> usize {
         let before = self.reserved.len();
         self.reserved.retain(|_, &mut id| id != reservation);
-        before - self.reserved.len()
+        let released = before - self.reserved.len();
+        if self.reserved.is_empty() {
+            // Most queues are read now and then: the memory goes with the last who reads.
+            self.reserved = HashMap::default();
+        }
+        released
     }
 
     /// Why a receive gets nothing; `None` when it would get something.
@@ -165,10 +181,10 @@ impl QueueState {
 
     /// Takes a reserved record out of its place; gives what is known of it. `None` if it was settled meanwhile.
     fn take_reserved(&mut self, reservation: u64, offset: Offset, now_ms: u64) -> Option<Delayed> {
-        if self.reserved.get(&offset) != Some(&reservation) {
-            return None;
-        }
-        self.reserved.remove(&offset);
+        match self.reserved.entry(offset) {
+            Entry::Occupied(reserved) if *reserved.get() == reservation => reserved.remove(),
+            Entry::Occupied(_) | Entry::Vacant(_) => return None,
+        };
         if let Some(delayed) = self.take_delayed(offset) {
             return Some(delayed);
         }

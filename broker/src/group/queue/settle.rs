@@ -265,7 +265,7 @@ impl QueueState {
         {
             self.settle(offset);
         }
-        self.reserved = self.reserved.split_off(&log_start);
+        self.reserved.retain(|&offset, _| offset >= log_start);
         self.mark_settled_range(self.ack_floor, log_start);
         self.assert_sound();
     }

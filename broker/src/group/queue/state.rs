@@ -10,8 +10,10 @@
 //! the floor's arithmetic sound, and is pending besides; while it is pending it counts as unsettled.
 
 use super::ranges::RangeSet;
+use crate::ids::NumberHasher;
 use sagamq_api::Offset;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::BuildHasherDefault;
 
 /// A record in the hands of a consumer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +71,7 @@ pub struct QueueState {
     pub(super) marks_hand_outs: bool,
     /// Offsets that a receive reads at this moment, each with the number of its reservation. In memory only: whoever reads is gone
     /// after a restart.
-    pub(super) reserved: BTreeMap<Offset, u64>,
+    pub(super) reserved: HashMap<Offset, u64, BuildHasherDefault<NumberHasher>>,
     pub(super) last_reservation: u64,
     /// Offsets of which something else may be said than at the last write.
     pub(super) changed: RangeSet,
