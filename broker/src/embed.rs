@@ -9,7 +9,7 @@ use crate::group::queue::HandOut;
 use crate::ids::{GroupKey, ShardId};
 use crate::liveness::Liveness;
 use crate::log::ReadError;
-use crate::log::batch::{Batch, EncodeError, Record, StoredRecord};
+use crate::log::batch::{EncodeError, NewBatch, Record, StoredRecord};
 use crate::log::budget::Budget;
 use crate::log::partition::Partition;
 use crate::shard::commit::WriteError;
@@ -69,7 +69,7 @@ pub struct ShardCommit {
     broker: Broker,
     shard: ShardId,
     mutations: Vec<Mutation>,
-    appends: Vec<(Arc<Partition>, Batch)>,
+    appends: Vec<(Arc<Partition>, NewBatch)>,
     settles: Vec<(GroupKey, Offset)>,
     unseen: Vec<(GroupKey, Offset)>,
     postpones: Vec<(GroupKey, Offset, u64)>,
@@ -125,7 +125,7 @@ impl ShardCommit {
     pub fn append(&mut self, topic: &TopicName, payload: Payload) -> Result<(), EmbedError> {
         let partition = lane_partition(&self.broker, self.shard, topic)?;
         let timestamp_ms = i64::try_from(self.broker.clock().now_ms()).expect("the year is below 292 million");
-        let batch = Batch::encode(&[Record { timestamp_ms, payload }])?;
+        let batch = NewBatch::encode(&[Record { timestamp_ms, payload }])?;
         self.appends.push((partition, batch));
         Ok(())
     }

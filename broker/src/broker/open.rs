@@ -151,7 +151,8 @@ fn make_first_commits(shards: &mut [LoadedShard], staged: &mpsc::Sender<Commit>)
         for mutation in std::mem::take(&mut shard.first_commit) {
             commit.push(mutation);
         }
-        let last_commit = commit.complete(shard.last_commit);
+        let log_ends = shard.logs.iter().fold(0, |ends: u64, log| ends.wrapping_add(log.log_end().0));
+        let last_commit = commit.complete(shard.last_commit, log_ends);
         if last_commit == shard.last_commit {
             continue;
         }
@@ -252,7 +253,7 @@ impl LoadedShard {
             if let Some(bytes) = log.record_bytes {
                 partition.guess_record_bytes(bytes);
             }
-            logs.push(OwnedLog::new(Arc::clone(partition), log.positions));
+            logs.push(OwnedLog::stored(Arc::clone(partition), log.positions));
         }
         Ok(Self { id, last_commit, logs, groups: Vec::new(), queues: Vec::new(), buckets, first_commit })
     }

@@ -107,8 +107,15 @@ impl Broker {
 
     /// Waits until there is a record at `from`, the time is over, or the broker shuts down.
     pub(crate) async fn wait_for_record(&self, partition: &Arc<Partition>, from: Offset, wait: Duration) {
-        let mut watch = partition.watch();
-        let arrived = watch.wait_for(|&high_watermark| high_watermark > from.0 || partition.is_deleted());
+        let arrived = async {
+            loop {
+                let moved = partition.moved();
+                if partition.high_watermark() > from || partition.is_deleted() {
+                    break;
+                }
+                moved.await;
+            }
+        };
         tokio::select! {
             _ = tokio::time::timeout(wait, arrived) => {}
             () = self.shutdown_begun() => {}
@@ -122,7 +129,7 @@ impl Broker {
         from: Offset,
         mut budget: Budget,
     ) -> (Result<Vec<StoredRecord>, ReadError>, Budget) {
-        if from >= partition.high_watermark() || partition.read_tail(from, 1).is_some() {
+        if from >= partition.high_watermark() || partition.is_in_tail(from) {
             return (reader::read(&*self.0.storage, partition, from, &mut budget), budget);
         }
         let (storage, partition) = (Arc::clone(&self.0.storage), Arc::clone(partition));
@@ -156,8 +163,7 @@ impl Broker {
 
     /// From memory if it can, else off the async runtime.
     async fn read_all(&self, wanted: &Arc<[(Arc<Partition>, Vec<Offset>)]>, mut budget: Budget) -> (Vec<Found>, Budget) {
-        let is_in_memory =
-            wanted.iter().all(|(partition, offsets)| offsets.first().is_none_or(|&first| partition.read_tail(first, 1).is_some()));
+        let is_in_memory = wanted.iter().all(|(partition, offsets)| offsets.first().is_none_or(|&first| partition.is_in_tail(first)));
         let (storage, wanted) = (Arc::clone(&self.0.storage), Arc::clone(wanted));
         let read = move || {
             let read = |(partition, offsets): &(Arc<Partition>, Vec<Offset>)| reader::read_at(&*storage, partition, offsets, &mut budget);

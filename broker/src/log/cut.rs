@@ -1,6 +1,6 @@
 //! Cutting records into stored batches.
 
-use crate::log::batch::{Batch, EncodeError, Record};
+use crate::log::batch::{BatchBuffer, EncodeError, NewBatch, Record};
 
 /// Most records of one stored batch, so that a reader never decodes many to find one.
 const BATCH_RECORDS_MAX: usize = 256;
@@ -9,15 +9,16 @@ const BATCH_RECORDS_MAX: usize = 256;
 const BATCH_BYTES_MAX: usize = 1024 * 1024;
 
 /// Batches of these records that are small enough to be decoded for one of them; none for none.
-pub(crate) fn encode_cut(records: &[Record]) -> Result<Vec<Batch>, EncodeError> {
+pub(crate) fn encode_cut(records: &[Record]) -> Result<Vec<NewBatch>, EncodeError> {
     let mut batches = Vec::with_capacity(1);
-    encode_cut_into(&mut batches, records.len(), |index| &records[index])?;
+    encode_cut_into(&mut batches, &mut BatchBuffer::default(), records.len(), |index| &records[index])?;
     Ok(batches)
 }
 
-/// As [`encode_cut`], of records that lie anywhere, behind other batches. How many there are.
+/// As [`encode_cut`], of records that lie anywhere, behind other batches and in memory that those may share. How many there are.
 pub(crate) fn encode_cut_into<'a>(
-    batches: &mut Vec<Batch>,
+    batches: &mut Vec<NewBatch>,
+    buffer: &mut BatchBuffer,
     count: usize,
     record: impl Fn(usize) -> &'a Record + Copy,
 ) -> Result<usize, EncodeError> {
@@ -26,13 +27,13 @@ pub(crate) fn encode_cut_into<'a>(
     for index in 0..count {
         let record_bytes = record(index).payload.len();
         if index > start && (index - start >= BATCH_RECORDS_MAX || bytes + record_bytes > BATCH_BYTES_MAX) {
-            batches.push(Batch::encode_each((start..index).map(record))?);
+            batches.push(NewBatch::encode_each((start..index).map(record), buffer)?);
             (start, bytes) = (index, 0);
         }
         bytes += record_bytes;
     }
     if start < count {
-        batches.push(Batch::encode_each((start..count).map(record))?);
+        batches.push(NewBatch::encode_each((start..count).map(record), buffer)?);
     }
     Ok(batches.len() - before)
 }
@@ -49,7 +50,7 @@ mod tests {
     }
 
     fn counts(sizes: &[usize]) -> Vec<u32> {
-        encode_cut(&records(sizes)).expect("encodes").iter().map(Batch::records_count).collect()
+        encode_cut(&records(sizes)).expect("encodes").iter().map(NewBatch::records_count).collect()
     }
 
     #[test]

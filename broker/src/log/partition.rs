@@ -10,7 +10,8 @@ use crate::log::work::Readers;
 use sagamq_api::Offset;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::watch;
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 /// The shared half of a partition.
 #[derive(Debug)]
@@ -19,7 +20,9 @@ pub(crate) struct Partition {
     /// A plain mutex: it is held for a few instructions and never across an await. Only the shard's task moves the end, only
     /// the committer moves the high watermark.
     offsets: Mutex<LogOffsets>,
-    high_watermark: watch::Sender<u64>,
+    high_watermark: AtomicU64,
+    /// Wakes who waits for records.
+    moved: Notify,
     /// A plain mutex: it is held for the push or the clone of a few batch handles and never across an await.
     tail: Arc<Mutex<Tail>>,
     tail_memory: TailMemory,
@@ -34,7 +37,8 @@ impl Partition {
     pub(crate) fn new(key: PartitionKey, offsets: LogOffsets, tail_memory: &TailMemory, readers: &Arc<Readers>) -> Self {
         Self {
             key,
-            high_watermark: watch::Sender::new(offsets.high_watermark.0),
+            high_watermark: AtomicU64::new(offsets.high_watermark.0),
+            moved: Notify::new(),
             offsets: Mutex::new(offsets),
             tail: Arc::default(),
             tail_memory: tail_memory.clone(),
@@ -63,12 +67,12 @@ impl Partition {
     }
 
     pub(crate) fn high_watermark(&self) -> Offset {
-        Offset(*self.high_watermark.borrow())
+        Offset(self.high_watermark.load(Ordering::SeqCst))
     }
 
-    /// Sees every move of the high watermark.
-    pub(crate) fn watch(&self) -> watch::Receiver<u64> {
-        self.high_watermark.subscribe()
+    /// Ends with the next move of the high watermark, or with the partition. Make it before you look: it hears of everything from then on.
+    pub(crate) fn moved(&self) -> Notified<'_> {
+        self.moved.notified()
     }
 
     pub(crate) fn record_bytes_mean(&self) -> u64 {
@@ -88,7 +92,7 @@ impl Partition {
     pub(crate) fn delete(&self) {
         self.deleted.store(true, Ordering::Release);
         self.tail_memory.forget(&self.tail);
-        self.high_watermark.send_modify(|_| ());
+        self.moved.notify_waiters();
         self.readers.wake(self.key.partition.0 as usize);
     }
 
@@ -103,8 +107,9 @@ impl Partition {
         let Some(end) = end else { return };
         let mean = (self.record_bytes_mean() * 7 + bytes / records.max(1)) / 8;
         self.record_bytes_mean.store(mean, Ordering::Relaxed);
-        // Readers look at the watch, groups at the positions: what a group gives out can be read.
-        self.high_watermark.send_replace(end.0);
+        // Readers look at the watermark, groups at the positions: what a group gives out can be read.
+        self.high_watermark.store(end.0, Ordering::SeqCst);
+        self.moved.notify_waiters();
         self.locked().make_durable(end);
         self.readers.wake(self.key.partition.0 as usize);
     }
@@ -117,5 +122,10 @@ impl Partition {
     /// Batches of the tail from `from` on; `None` if they are not in memory any more.
     pub(crate) fn read_tail(&self, from: Offset, bytes_max: usize) -> Option<Vec<CachedBatch>> {
         self.tail.lock().unwrap_or_else(PoisonError::into_inner).read(from, bytes_max)
+    }
+
+    /// Whether the tail begins at or before `from` and goes beyond it.
+    pub(crate) fn is_in_tail(&self, from: Offset) -> bool {
+        self.tail.lock().unwrap_or_else(PoisonError::into_inner).holds(from)
     }
 }

@@ -1,12 +1,12 @@
-//! Where a partition stands, as it is stored: written in every commit that changes the partition's log, so that nothing is guessed from
-//! the keys that are there. A partition without such a row has never had a record.
+//! Where a partition stands, as it is stored, with what its batches do not say themselves: where it begins, and which time stands in its
+//! index. The batches behind the row's end say how far the log has come since. A partition without such a row has never had a record.
 
 use sagamq_api::Offset;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
-/// Bytes of a row: the version and five numbers.
-const LEN: usize = 1 + 5 * 8;
+/// Bytes of a row: the version and four numbers.
+const LEN: usize = 1 + 4 * 8;
 
 /// Where a partition stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,8 +15,6 @@ pub(crate) struct Positions {
     pub(crate) log_start: Offset,
     /// The next offset to give.
     pub(crate) log_end: Offset,
-    /// Highest record time so far.
-    pub(crate) timestamp_ms_max: i64,
     /// Highest time that stands in the time index.
     pub(crate) timestamp_ms_indexed: i64,
 }
@@ -30,29 +28,27 @@ pub enum PositionsError {
     /// A version this program does not know.
     #[error("it has version {0}, this sagamq reads {VERSION}")]
     Version(u8),
-    /// The log ends before it begins, or the index is ahead of its records.
-    #[error("its numbers contradict each other")]
+    /// The log ends before it begins.
+    #[error("its log ends before it begins")]
     Order,
 }
 
 impl Positions {
     /// Of a partition that has never had a record.
-    pub(crate) const EMPTY: Self =
-        Self { log_start: Offset(0), log_end: Offset(0), timestamp_ms_max: i64::MIN, timestamp_ms_indexed: i64::MIN };
+    pub(crate) const EMPTY: Self = Self { log_start: Offset(0), log_end: Offset(0), timestamp_ms_indexed: i64::MIN };
 
     fn is_ordered(&self) -> bool {
-        self.log_start <= self.log_end && self.timestamp_ms_indexed <= self.timestamp_ms_max
+        self.log_start <= self.log_end
     }
 
     /// The row, as part of a commit of the shard.
     pub(crate) fn encode(&self, commit: u64) -> Vec<u8> {
-        assert!(self.is_ordered(), "a log ends behind its start, and its index names times of its records: {self:?}");
+        assert!(self.is_ordered(), "a log ends behind its start: {self:?}");
         let mut row = Vec::with_capacity(LEN);
         row.push(VERSION);
         row.extend_from_slice(&commit.to_be_bytes());
         row.extend_from_slice(&self.log_start.0.to_be_bytes());
         row.extend_from_slice(&self.log_end.0.to_be_bytes());
-        row.extend_from_slice(&self.timestamp_ms_max.to_be_bytes());
         row.extend_from_slice(&self.timestamp_ms_indexed.to_be_bytes());
         row
     }
@@ -73,8 +69,7 @@ impl Positions {
         let positions = Self {
             log_start: Offset(u64::from_be_bytes(number(1))),
             log_end: Offset(u64::from_be_bytes(number(2))),
-            timestamp_ms_max: i64::from_be_bytes(number(3)),
-            timestamp_ms_indexed: i64::from_be_bytes(number(4)),
+            timestamp_ms_indexed: i64::from_be_bytes(number(3)),
         };
         if !positions.is_ordered() {
             return Err(PositionsError::Order);
@@ -88,16 +83,16 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn positions(log_start: u64, log_end: u64, timestamp_ms_max: i64, timestamp_ms_indexed: i64) -> Positions {
-        Positions { log_start: Offset(log_start), log_end: Offset(log_end), timestamp_ms_max, timestamp_ms_indexed }
+    fn positions(log_start: u64, log_end: u64, timestamp_ms_indexed: i64) -> Positions {
+        Positions { log_start: Offset(log_start), log_end: Offset(log_end), timestamp_ms_indexed }
     }
 
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn a_row_gives_back_what_was_put_in(commit: u64, a: u64, b: u64, x: i64, y: i64) {
-            let stands = positions(a.min(b), a.max(b), x.max(y), x.min(y));
+        fn a_row_gives_back_what_was_put_in(commit: u64, a: u64, b: u64, indexed: i64) {
+            let stands = positions(a.min(b), a.max(b), indexed);
             prop_assert_eq!(Positions::decode(&stands.encode(commit)), Ok((stands, commit)));
         }
 
@@ -111,9 +106,9 @@ mod tests {
 
     #[test]
     fn golden_bytes() {
-        let row = positions(2, 3, 5, -1).encode(7);
-        assert_eq!(row[..1 + 8 * 3], *b"\x01\0\0\0\0\0\0\0\x07\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\x03");
-        assert_eq!(row[1 + 8 * 3..], *b"\0\0\0\0\0\0\0\x05\xff\xff\xff\xff\xff\xff\xff\xff");
+        let row = positions(2, 3, -1).encode(7);
+        assert_eq!(row[..1 + 8 * 3], *b"\x02\0\0\0\0\0\0\0\x07\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\x03");
+        assert_eq!(row[1 + 8 * 3..], *b"\xff\xff\xff\xff\xff\xff\xff\xff");
         assert_eq!(Positions::decode(&row[1..]), Err(PositionsError::Version(0)));
         assert_eq!(Positions::decode(&row[..9]), Err(PositionsError::Length(9)));
     }
@@ -121,6 +116,6 @@ mod tests {
     #[test]
     #[should_panic(expected = "a log ends behind its start")]
     fn what_cannot_be_is_not_stored() {
-        positions(4, 3, 0, 0).encode(1);
+        positions(4, 3, 0).encode(1);
     }
 }

@@ -1,4 +1,4 @@
-//! Finding a partition at open: where it stands is stored, and is compared with the newest batch.
+//! Finding a partition at open: where it stood is stored, and how far it has come since is what its newest batch says.
 
 use crate::ids::PartitionKey;
 use crate::log::batch::{Batch, BatchError};
@@ -37,12 +37,12 @@ pub enum RecoveryError {
         /// Offset in the batch.
         batch_base: Offset,
     },
-    /// The newest batch does not end where the log is said to end.
-    #[error("topic {} partition {}: its log ends at {log_end}, its newest batch {}", key.topic.0, key.partition, ends_at(*batch_end))]
+    /// The newest batch neither ends where the log is said to end nor lies behind it.
+    #[error("topic {} partition {}: its log went to {log_end}, its newest batch {}", key.topic.0, key.partition, ends_at(*batch_end))]
     End {
         /// The partition.
         key: PartitionKey,
-        /// Where the log ends by its positions.
+        /// Where the log ended by its positions.
         log_end: Offset,
         /// Where the newest batch ends; none if there is no batch.
         batch_end: Option<Offset>,
@@ -56,8 +56,13 @@ fn ends_at(batch_end: Option<Offset>) -> String {
     batch_end.map_or_else(|| "is not there".to_owned(), |end| format!("at {end}"))
 }
 
-/// The newest batch of a partition, which must end where the partition does; none if the partition holds none.
-pub(crate) fn newest_batch(storage: &dyn Storage, key: PartitionKey, positions: &Positions) -> Result<Option<Batch>, RecoveryError> {
+/// Where a partition of these stored positions stands, and its newest batch; none if it holds none. A partition that is emptied has a row that
+/// says where it went on; batches behind the row are where it has come to since.
+pub(crate) fn newest_batch(
+    storage: &dyn Storage,
+    key: PartitionKey,
+    positions: Positions,
+) -> Result<(Positions, Option<Batch>), RecoveryError> {
     let range = key.log_range(Offset(0)..Offset(u64::MAX));
     let mut newest = None;
     storage.scan(Family::Log, &range.start..&range.end, Direction::Backward, &mut |key, value| {
@@ -67,14 +72,15 @@ pub(crate) fn newest_batch(storage: &dyn Storage, key: PartitionKey, positions: 
     let log_end = positions.log_end;
     let Some((key_base, value)) = newest else {
         let is_empty = positions.log_start == log_end;
-        return if is_empty { Ok(None) } else { Err(RecoveryError::End { key, log_end, batch_end: None }) };
+        return if is_empty { Ok((positions, None)) } else { Err(RecoveryError::End { key, log_end, batch_end: None }) };
     };
     let batch = Batch::parse(value).map_err(|reason| RecoveryError::Damaged { key, reason })?;
     if batch.base_offset() != key_base {
         return Err(RecoveryError::Misplaced { key, key_base, batch_base: batch.base_offset() });
     }
-    if batch.next_offset() != log_end {
-        return Err(RecoveryError::End { key, log_end, batch_end: Some(batch.next_offset()) });
+    let batch_end = batch.next_offset();
+    if batch_end != log_end && batch.base_offset() < log_end {
+        return Err(RecoveryError::End { key, log_end, batch_end: Some(batch_end) });
     }
-    Ok(Some(batch))
+    Ok((Positions { log_end: batch_end, ..positions }, Some(batch)))
 }

@@ -4,7 +4,7 @@
 use crate::log::batch::{Batch, BatchError, StoredRecord};
 use sagamq_api::Offset;
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// What a batch in memory takes beside its bytes.
 const BATCH_OVERHEAD: usize = 256;
@@ -35,10 +35,6 @@ impl CachedBatch {
         self.batch.next_offset()
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.batch.len()
-    }
-
     pub(crate) fn max_timestamp(&self) -> i64 {
         self.batch.max_timestamp()
     }
@@ -57,10 +53,23 @@ impl CachedBatch {
     }
 }
 
+/// A batch in the tail: most are never read, so what readers share of one is made when the first comes.
+#[derive(Debug)]
+struct TailBatch {
+    batch: Batch,
+    decoded: Option<Arc<OnceLock<Arc<[StoredRecord]>>>>,
+}
+
+impl TailBatch {
+    fn share(&mut self) -> CachedBatch {
+        CachedBatch { batch: self.batch.clone(), decoded: Arc::clone(self.decoded.get_or_insert_default()) }
+    }
+}
+
 /// The newest batches of one partition, contiguous.
 #[derive(Debug, Default)]
 pub(crate) struct Tail {
-    batches: VecDeque<CachedBatch>,
+    batches: VecDeque<TailBatch>,
 }
 
 /// Memory for the newest batches of all partitions together: the oldest of them go first, whoever they belong to. Clones are the same.
@@ -75,7 +84,7 @@ pub(crate) struct TailMemory {
 struct Order {
     bytes: usize,
     /// Every batch in memory by age: whose it is, and what it is charged with.
-    batches: VecDeque<(Weak<Mutex<Tail>>, usize)>,
+    batches: VecDeque<(Arc<Mutex<Tail>>, usize)>,
 }
 
 impl TailMemory {
@@ -91,16 +100,15 @@ impl TailMemory {
             let charge = batch.len() + BATCH_OVERHEAD + RECORD_OVERHEAD * batch.records_count() as usize;
             own.push(batch);
             order.bytes += charge;
-            order.batches.push_back((Arc::downgrade(tail), charge));
+            order.batches.push_back((Arc::clone(tail), charge));
         }
         drop(own);
         while order.bytes > self.bytes_max
             && let Some((oldest, charge)) = order.batches.pop_front()
         {
             order.bytes -= charge;
-            if let Some(tail) = oldest.upgrade() {
-                lock(&tail).batches.pop_front();
-            }
+            let gone = lock(&oldest).batches.pop_front();
+            assert!(gone.is_some(), "every batch of the order is in its tail");
         }
     }
 
@@ -109,7 +117,7 @@ impl TailMemory {
         let mut order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
         let Order { bytes, batches } = &mut *order;
         batches.retain(|(of, charge)| {
-            let is_other = !core::ptr::eq(of.as_ptr(), Arc::as_ptr(tail));
+            let is_other = !Arc::ptr_eq(of, tail);
             if !is_other {
                 *bytes -= charge;
             }
@@ -126,40 +134,48 @@ fn lock(tail: &Mutex<Tail>) -> MutexGuard<'_, Tail> {
 impl Tail {
     fn push(&mut self, batch: Batch) {
         if let Some(last) = self.batches.back() {
-            assert_eq!(last.next(), batch.base_offset(), "batches become durable in the order of their offsets");
+            assert_eq!(last.batch.next_offset(), batch.base_offset(), "batches become durable in the order of their offsets");
         }
-        self.batches.push_back(CachedBatch::new(batch));
+        self.batches.push_back(TailBatch { batch, decoded: None });
     }
 
     /// Batches from the one that holds `from` on, until `bytes_max` is passed. `None` if `from` is older than the ring.
-    pub(crate) fn read(&self, from: Offset, bytes_max: usize) -> Option<Vec<CachedBatch>> {
-        let first = self.batches.partition_point(|batch| batch.next() <= from);
-        if self.batches.get(first)?.base() > from {
-            return None;
-        }
+    pub(crate) fn read(&mut self, from: Offset, bytes_max: usize) -> Option<Vec<CachedBatch>> {
+        let first = self.first(from)?;
         let mut bytes = 0;
-        let within = |batch: &&CachedBatch| {
+        let within = |batch: &&mut TailBatch| {
             let fits = bytes < bytes_max;
-            bytes += batch.len();
+            bytes += batch.batch.len();
             fits
         };
-        Some(self.batches.iter().skip(first).take_while(within).cloned().collect())
+        Some(self.batches.iter_mut().skip(first).take_while(within).map(TailBatch::share).collect())
+    }
+
+    /// Whether [`Tail::read`] from here on finds something.
+    pub(crate) fn holds(&self, from: Offset) -> bool {
+        self.first(from).is_some()
+    }
+
+    /// Place of the batch that holds `from`. `None`: it is older than what is in memory, or not there yet.
+    fn first(&self, from: Offset) -> Option<usize> {
+        let first = self.batches.partition_point(|batch| batch.batch.next_offset() <= from);
+        self.batches.get(first).filter(|batch| batch.batch.base_offset() <= from).map(|_| first)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::batch::Record;
+    use crate::log::batch::{NewBatch, Record};
     use sagamq_api::record::Payload;
 
     fn batch(base: u64, bytes: usize) -> Batch {
         let payload = Payload { value: Some(vec![0; bytes].into()), ..Payload::default() };
-        Batch::encode(&[Record { timestamp_ms: 0, payload }]).expect("encodes").with_base_offset(Offset(base))
+        NewBatch::encode(&[Record { timestamp_ms: 0, payload }]).expect("encodes").at(Offset(base))
     }
 
     fn held(tail: &Arc<Mutex<Tail>>) -> Vec<u64> {
-        lock(tail).batches.iter().map(|batch| batch.base().0).collect()
+        lock(tail).batches.iter().map(|batch| batch.batch.base_offset().0).collect()
     }
 
     #[test]
@@ -178,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_forgotten_is_not_charged_and_what_is_dropped_neither() {
+    fn what_is_forgotten_is_not_charged_and_what_is_dropped_goes_in_its_turn() {
         let memory = TailMemory::new(100_000);
         let [kept, deleted, dropped]: [Arc<Mutex<Tail>>; 3] = Default::default();
         for tail in [&kept, &deleted, &dropped] {
@@ -186,9 +202,9 @@ mod tests {
         }
         memory.forget(&deleted);
         assert_eq!((held(&kept), held(&deleted)), (vec![0, 1], vec![]));
-        drop(dropped);
+        let dropped = Arc::downgrade(&{ dropped });
         memory.push(&kept, vec![batch(2, 98_000)]);
-        assert_eq!(held(&kept), [2]);
+        assert_eq!((held(&kept), dropped.strong_count()), (vec![2], 0));
         memory.push(&kept, vec![batch(3, 200_000)]);
         assert_eq!((held(&kept), memory.order.lock().expect("free").bytes), (vec![], 0), "larger than the memory");
     }

@@ -48,21 +48,46 @@ pub(crate) struct Commit {
     completions: Vec<Completion>,
 }
 
+/// What each commit of a shard says of itself, in one row: the last one's is there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct LastCommit {
+    /// Its number among the commits of the shard, from 1.
+    pub(crate) number: u64,
+    /// The ends of all logs of the shard, added up modulo 2^64: so that an open sees if a newest batch is gone.
+    pub(crate) log_ends: u64,
+}
+
+impl LastCommit {
+    fn encode(self) -> [u8; 16] {
+        let mut row = [0; 16];
+        row[..8].copy_from_slice(&self.number.to_be_bytes());
+        row[8..].copy_from_slice(&self.log_ends.to_be_bytes());
+        row
+    }
+
+    /// `None`: that is no such row.
+    pub(crate) fn decode(row: &[u8]) -> Option<Self> {
+        let (number, log_ends) = row.split_first_chunk()?;
+        Some(Self { number: u64::from_be_bytes(*number), log_ends: u64::from_be_bytes(log_ends.try_into().ok()?) })
+    }
+}
+
 impl Commit {
     pub(crate) fn new(shard: ShardId) -> Self {
         Self { shard, number: None, mutations: Vec::new(), bytes: 0, durability: Durability::Buffered, completions: Vec::new() }
     }
 
-    /// Completes the commit: it is the shard's next after `last`, and says so in its own write. The number of the shard's last commit.
-    pub(crate) fn complete(&mut self, last: u64) -> u64 {
+    /// Completes the commit: it is the shard's next after number `last`, and says so in its own write, with where it leaves the logs. The
+    /// number of the shard's last commit.
+    pub(crate) fn complete(&mut self, last: u64, log_ends: u64) -> u64 {
         if self.mutations.is_empty() {
             return last;
         }
-        let number = last + 1;
-        let value = number.to_be_bytes().to_vec().into();
+        let commit = LastCommit { number: last + 1, log_ends };
+        let value = commit.encode().to_vec().into();
         self.push(Mutation::Put { family: Family::Meta, key: MetaKey::CommitNumber(self.shard).encode(), value });
-        self.number = Some(number);
-        number
+        self.number = Some(commit.number);
+        commit.number
     }
 
     pub(crate) fn push(&mut self, mutation: Mutation) {
@@ -130,11 +155,14 @@ mod tests {
     #[test]
     fn only_a_commit_that_changes_something_has_a_number_and_it_stands_in_it() {
         let mut empty = Commit::new(ShardId(7));
-        assert_eq!((empty.complete(4), empty.number()), (4, None));
+        assert_eq!((empty.complete(4, 9), empty.number()), (4, None));
         let mut commit = Commit::new(ShardId(7));
         commit.push(delete_range(ShardId(7).dedup_from(0)));
-        assert_eq!((commit.complete(4), commit.number()), (5, Some(5)));
-        let row = Mutation::Put { family: Family::Meta, key: b"\0\x07\x06".to_vec(), value: 5_u64.to_be_bytes().to_vec().into() };
+        assert_eq!((commit.complete(4, 9), commit.number()), (5, Some(5)));
+        let value = b"\0\0\0\0\0\0\0\x05\0\0\0\0\0\0\0\x09";
+        let row = Mutation::Put { family: Family::Meta, key: b"\0\x07\x06".to_vec(), value: value.as_slice().into() };
+        assert_eq!(LastCommit::decode(value), Some(LastCommit { number: 5, log_ends: 9 }));
+        assert_eq!((LastCommit::decode(&value[1..]), LastCommit::decode(&[0; 17])), (None, None));
         assert_eq!(commit.into_parts().0.last(), Some(&row));
     }
 

@@ -1,17 +1,17 @@
 //! What every owner of a shard needs: its logs, the commit that is being made, and the answers that go out behind it.
 
 use crate::env::{Clock, Random};
-use crate::ids::{PartitionKey, ShardId, TopicId};
-use crate::log::batch::Batch;
+use crate::ids::{NumberHasher, PartitionKey, ShardId, TopicId};
+use crate::log::batch::{Batch, NewBatch};
 use crate::log::owned::OwnedLog;
 use crate::log::partition::Partition;
-use crate::log::positions::Positions;
 use crate::metrics::{Metrics, TopicLabel};
 use crate::shard::commit::{Commit, Completion, WriteError};
 use crate::storage::keys::{CLOCK_MARK_STEP_MS, MetaKey};
 use crate::storage::{Family, Mutation, Storage};
 use sagamq_api::Offset;
 use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::mpsc;
@@ -44,18 +44,28 @@ pub(super) struct Core {
     /// Number of the newest durable commit; the committer advances it.
     durable_commit: Arc<AtomicU64>,
     /// Those that were ever written. Any other stands at its beginning and comes with its first batch.
-    logs: HashMap<PartitionKey, OwnedLog>,
-    /// Those that this commit changes.
-    moved: Vec<PartitionKey>,
-    appended: Vec<(Arc<Partition>, Batch)>,
+    logs: HashMap<PartitionKey, OwnedLog, BuildHasherDefault<NumberHasher>>,
+    /// The ends of all of them, added up; see [`LastCommit`](crate::shard::commit::LastCommit).
+    log_ends: u64,
+    /// Those whose row is due with this commit.
+    rows_due: Vec<PartitionKey>,
+    appended: Appended,
     answers: Vec<Completion>,
     staged: mpsc::Sender<Commit>,
     time_marked_ms: u64,
 }
 
+/// Batches of one commit: shown to the readers when it is durable.
+#[derive(Default)]
+struct Appended {
+    /// Each partition with how many of the batches are its own; one may come more than once.
+    parts: Vec<(Arc<Partition>, usize)>,
+    batches: Vec<Batch>,
+}
+
 impl Core {
     pub(super) fn new(parts: CoreParts) -> Self {
-        let logs: HashMap<PartitionKey, OwnedLog> = parts.logs.into_iter().map(|log| (log.key(), log)).collect();
+        let logs: HashMap<_, _, _> = parts.logs.into_iter().map(|log| (log.key(), log)).collect();
         assert!(logs.keys().all(|key| key.shard == parts.id), "a partition is owned by its own shard");
         Self {
             id: parts.id,
@@ -66,9 +76,10 @@ impl Core {
             commit: Commit::new(parts.id),
             last_commit: parts.last_commit,
             durable_commit: Arc::new(parts.last_commit.into()),
+            log_ends: logs.values().fold(0, |ends, log| ends.wrapping_add(log.log_end().0)),
             logs,
-            moved: Vec::new(),
-            appended: Vec::new(),
+            rows_due: Vec::new(),
+            appended: Appended::default(),
             answers: Vec::new(),
             staged: parts.staged,
             time_marked_ms: 0,
@@ -77,9 +88,11 @@ impl Core {
 
     /// Forgets the logs of a topic that is deleted.
     pub(super) fn remove_logs(&mut self, topic: TopicId) {
+        let log_ends = &mut self.log_ends;
         self.logs.retain(|key, log| {
             let is_kept = key.topic != topic;
             if !is_kept {
+                *log_ends = log_ends.wrapping_sub(log.log_end().0);
                 // Again, for what became durable since: nobody reads it.
                 log.partition().delete();
             }
@@ -104,13 +117,13 @@ impl Core {
     }
 
     /// Counts what is stored. Only the shard's task counts by topic, so that nothing is counted for a topic that is gone.
-    pub(super) fn count_produced(&self, topic: &str, batches: &[Batch]) {
+    pub(super) fn count_produced(&self, topic: &str, batches: &[NewBatch]) {
         if batches.is_empty() {
             return;
         }
         let label = TopicLabel { topic: topic.to_owned() };
         let records: u64 = batches.iter().map(|batch| u64::from(batch.records_count())).sum();
-        let bytes: usize = batches.iter().map(Batch::len).sum();
+        let bytes: usize = batches.iter().map(NewBatch::len).sum();
         self.metrics.produced_records.get_or_create(&label).inc_by(records);
         self.metrics.produced_bytes.get_or_create(&label).inc_by(bytes as u64);
     }
@@ -122,17 +135,19 @@ impl Core {
     }
 
     /// Gives offsets to the batches and stages them. The base offset of the first. Readers see them when they are written.
-    pub(super) fn stage_batches(&mut self, partition: &Arc<Partition>, batches: impl IntoIterator<Item = Batch>) -> Offset {
-        let new = || OwnedLog::new(Arc::clone(partition), Positions::EMPTY);
+    pub(super) fn stage_batches(&mut self, partition: Arc<Partition>, batches: impl IntoIterator<Item = NewBatch>) -> Offset {
+        let new = || OwnedLog::new(Arc::clone(&partition));
         let (log, commit) = (self.logs.entry(partition.key).or_insert_with(new), &mut self.commit);
-        let (mut first, mut bytes) = (None, 0);
+        let (mut first, mut bytes, before) = (None, 0, self.appended.batches.len());
         for batch in batches {
-            let (batch, is_first_move) = log.append(batch, &mut |mutation| commit.push(mutation));
-            self.moved.extend(is_first_move.then_some(partition.key));
+            self.log_ends = self.log_ends.wrapping_add(batch.offsets_count());
+            let (batch, is_row_due) = log.append(batch, &mut |mutation| commit.push(mutation));
+            self.rows_due.extend(is_row_due.then_some(partition.key));
             first.get_or_insert(batch.base_offset());
             bytes += batch.len();
-            self.appended.push((Arc::clone(partition), batch));
+            self.appended.batches.push(batch);
         }
+        self.appended.parts.push((partition, self.appended.batches.len() - before));
         commit.require_sync();
         self.metrics.staged_bytes.inc_by(i64::try_from(bytes).unwrap_or(i64::MAX));
         first.expect("batches are staged only when there are some")
@@ -142,17 +157,17 @@ impl Core {
     pub(super) async fn stage(&mut self) -> bool {
         self.store_positions();
         self.mark_time();
-        self.last_commit = self.commit.complete(self.last_commit);
+        self.last_commit = self.commit.complete(self.last_commit, self.log_ends);
         let mut commit = std::mem::replace(&mut self.commit, Commit::new(self.id));
         let (appended, answers) = (std::mem::take(&mut self.appended), std::mem::take(&mut self.answers));
         // Readers first, so that whoever hears that his record is stored can read it.
-        if !appended.is_empty() {
+        if !appended.parts.is_empty() {
             let metrics = Arc::clone(&self.metrics);
             commit.on_written(move |written| {
-                let bytes: usize = appended.iter().map(|(_, batch)| batch.len()).sum();
+                let bytes: usize = appended.batches.iter().map(Batch::len).sum();
                 metrics.staged_bytes.dec_by(i64::try_from(bytes).unwrap_or(i64::MAX));
                 if written.is_ok() {
-                    publish(appended);
+                    appended.publish();
                 }
             });
         }
@@ -173,9 +188,9 @@ impl Core {
         self.staged.send(commit).await.is_ok()
     }
 
-    /// Notes where the logs stand that this commit changes. One that was deleted in it stands nowhere.
+    /// Notes where the logs stand that this commit changes by more than their batches say. One that was deleted in it stands nowhere.
     fn store_positions(&mut self) {
-        for key in std::mem::take(&mut self.moved) {
+        for key in std::mem::take(&mut self.rows_due) {
             if let Some(log) = self.logs.get_mut(&key) {
                 self.commit.push(log.store_positions(self.last_commit + 1));
             }
@@ -194,12 +209,12 @@ impl Core {
     }
 }
 
-/// Shows durable batches to the readers, those of one partition that come one after the other together.
-fn publish(appended: Vec<(Arc<Partition>, Batch)>) {
-    let mut appended = appended.into_iter().peekable();
-    while let Some((partition, batch)) = appended.next() {
-        let is_same = |(other, _): &(Arc<Partition>, Batch)| Arc::ptr_eq(other, &partition);
-        let more = core::iter::from_fn(|| appended.next_if(is_same).map(|(_, batch)| batch));
-        partition.publish(core::iter::once(batch).chain(more));
+impl Appended {
+    /// Shows durable batches to the readers.
+    fn publish(self) {
+        let mut batches = self.batches.into_iter();
+        for (partition, count) in self.parts {
+            partition.publish(batches.by_ref().take(count));
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::group::queue::HandOut;
 use crate::ids::GroupKey;
-use crate::log::batch::Batch;
+use crate::log::batch::NewBatch;
 use crate::log::partition::Partition;
 use crate::shard::commit::WriteError;
 use crate::shard::core::Core;
@@ -26,7 +26,7 @@ pub enum SubmitError {
 /// What the embedder wants written together.
 pub(crate) struct EmbeddedCommit {
     pub(crate) mutations: Vec<Mutation>,
-    pub(crate) appends: Vec<(Arc<Partition>, Batch)>,
+    pub(crate) appends: Vec<(Arc<Partition>, NewBatch)>,
     pub(crate) settles: Vec<(GroupKey, Offset)>,
     /// Records that must never have been handed out; else nothing of the commit happens.
     pub(crate) unseen: Vec<(GroupKey, Offset)>,
@@ -55,7 +55,7 @@ pub(super) fn handle(core: &mut Core, queues: &mut Queues, commit: EmbeddedCommi
     }
     let mut offsets = Vec::with_capacity(commit.appends.len());
     for (partition, batch) in commit.appends {
-        offsets.push(core.stage_batches(&partition, [batch]));
+        offsets.push(core.stage_batches(partition, [batch]));
     }
     for (key, offset) in commit.settles {
         queues.settle_record(key, offset);

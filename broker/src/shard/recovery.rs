@@ -5,6 +5,7 @@ use crate::group::queue::{DecodeError, QueueRow, StoredQueue, StoredRows};
 use crate::ids::{GroupKey, PartitionKey, ShardId, TopicId};
 use crate::log::positions::Positions;
 use crate::log::recovery::{RecoveryError, newest_batch};
+use crate::shard::commit::LastCommit;
 use crate::storage::keys::{CLOCK_MARK_STEP_MS, MetaKey};
 use crate::storage::{Direction, Family, Storage, StorageError};
 use core::ops::{ControlFlow, Range};
@@ -61,7 +62,7 @@ pub(crate) struct FoundShard {
 
 /// Finds what a shard has stored, and refuses what cannot be.
 pub(crate) fn recover(storage: &dyn Storage, id: ShardId) -> Result<FoundShard, ShardError> {
-    let last_commit = number(storage, MetaKey::CommitNumber(id), "the number of its last commit")?.unwrap_or(0);
+    let LastCommit { number: last_commit, log_ends } = last_commit(storage, id)?;
     let mark_ms = number(storage, MetaKey::ClockMark(id), "its clock mark")?;
     let damaged = |what: &str| ShardError::Damaged(format!("shard {}: {what}", id.0));
     let mut logs = Vec::new();
@@ -72,7 +73,7 @@ pub(crate) fn recover(storage: &dyn Storage, id: ShardId) -> Result<FoundShard, 
         if commit > last_commit {
             return Err(damaged(&format!("a row of commit {commit} is there, but its last commit is {last_commit}")));
         }
-        let newest = newest_batch(storage, key, &positions)?;
+        let (positions, newest) = newest_batch(storage, key, positions)?;
         logs.push(FoundLog {
             key,
             positions,
@@ -82,6 +83,11 @@ pub(crate) fn recover(storage: &dyn Storage, id: ShardId) -> Result<FoundShard, 
     let queues = queues(storage, id, &logs)?;
     if last_commit == 0 && (mark_ms.is_some() || !queues.is_empty()) {
         return Err(damaged("it has rows, but no commit"));
+    }
+    // A newest batch that is gone is seen by nothing else.
+    let found_ends = logs.iter().fold(0, |ends: u64, log| ends.wrapping_add(log.positions.log_end.0));
+    if found_ends != log_ends {
+        return Err(damaged(&format!("the ends of its logs make {found_ends}, but {log_ends} with its last commit: records are missing")));
     }
     Ok(FoundShard {
         id,
@@ -135,6 +141,12 @@ fn rows<T>(
         ControlFlow::Continue(())
     })?;
     Ok(rows)
+}
+
+fn last_commit(storage: &dyn Storage, id: ShardId) -> Result<LastCommit, ShardError> {
+    let Some(row) = storage.get(Family::Meta, &MetaKey::CommitNumber(id).encode())? else { return Ok(LastCommit::default()) };
+    let unknown = || ShardError::Damaged(format!("shard {}: the number of its last commit cannot be read", id.0));
+    LastCommit::decode(&row).ok_or_else(unknown)
 }
 
 fn number(storage: &dyn Storage, key: MetaKey, what: &str) -> Result<Option<u64>, ShardError> {

@@ -15,7 +15,8 @@ use crate::ids::{GroupId, GroupKey, PartitionKey, ShardId, TopicId};
 use core::ops::Range;
 use sagamq_api::{Offset, PartitionId};
 
-const PREFIX: usize = 2 + 4 + 4;
+/// Bytes of a key in front that are those of its partition, in the families whose keys begin so.
+pub(super) const PARTITION_PREFIX_BYTES: usize = 2 + 4 + 4;
 
 impl PartitionKey {
     fn prefix(self, capacity: usize) -> Vec<u8> {
@@ -29,7 +30,7 @@ impl PartitionKey {
     /// Key of the batch that begins at `base`.
     #[must_use]
     pub fn log(self, base: Offset) -> Vec<u8> {
-        let mut key = self.prefix(PREFIX + 8);
+        let mut key = self.prefix(PARTITION_PREFIX_BYTES + 8);
         key.extend_from_slice(&base.0.to_be_bytes());
         key
     }
@@ -43,14 +44,14 @@ impl PartitionKey {
     /// Base offset in a key of the `log` family.
     #[must_use]
     pub fn log_base(key: &[u8]) -> Option<Offset> {
-        let base = key.get(PREFIX..PREFIX + 8)?;
-        (key.len() == PREFIX + 8).then(|| Offset(u64::from_be_bytes(base.try_into().expect("eight bytes were taken"))))
+        let base = key.get(PARTITION_PREFIX_BYTES..PARTITION_PREFIX_BYTES + 8)?;
+        (key.len() == PARTITION_PREFIX_BYTES + 8).then(|| Offset(u64::from_be_bytes(base.try_into().expect("eight bytes were taken"))))
     }
 
     /// Key of the time-index entry of a batch. Times before 1970 count as 1970.
     #[must_use]
     pub fn time_index(self, timestamp_ms: i64, base: Offset) -> Vec<u8> {
-        let mut key = self.prefix(PREFIX + 16);
+        let mut key = self.prefix(PARTITION_PREFIX_BYTES + 16);
         key.extend_from_slice(&u64::try_from(timestamp_ms).unwrap_or(0).to_be_bytes());
         key.extend_from_slice(&base.0.to_be_bytes());
         key
@@ -59,14 +60,14 @@ impl PartitionKey {
     /// Base offset in a key of the `time_index` family.
     #[must_use]
     pub fn time_index_base(key: &[u8]) -> Option<Offset> {
-        let base = key.get(PREFIX + 8..PREFIX + 16)?;
+        let base = key.get(PARTITION_PREFIX_BYTES + 8..PARTITION_PREFIX_BYTES + 16)?;
         Some(Offset(u64::from_be_bytes(base.try_into().expect("eight bytes were taken"))))
     }
 
     /// Time in a key of the `time_index` family; 0 for those before 1970 as well.
     #[must_use]
     pub fn time_index_timestamp(key: &[u8]) -> Option<i64> {
-        let timestamp_ms = key.get(PREFIX..PREFIX + 8)?;
+        let timestamp_ms = key.get(PARTITION_PREFIX_BYTES..PARTITION_PREFIX_BYTES + 8)?;
         i64::try_from(u64::from_be_bytes(timestamp_ms.try_into().expect("eight bytes were taken"))).ok()
     }
 
@@ -94,7 +95,7 @@ impl PartitionKey {
     /// Every key of this partition in a family whose keys begin with the partition.
     #[must_use]
     pub fn all(self) -> Range<Vec<u8>> {
-        let start = self.prefix(PREFIX);
+        let start = self.prefix(PARTITION_PREFIX_BYTES);
         let end = successor(&start);
         start..end
     }
@@ -116,7 +117,7 @@ impl GroupKey {
     /// Key of a row of the group's state in the partition.
     #[must_use]
     pub fn row(self, row: u8) -> Vec<u8> {
-        let mut key = self.partition.prefix(PREFIX + 5);
+        let mut key = self.partition.prefix(PARTITION_PREFIX_BYTES + 5);
         key.extend_from_slice(&self.group.0.to_be_bytes());
         key.push(row);
         key

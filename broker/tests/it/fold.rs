@@ -60,7 +60,7 @@ fn shard_of(mutation: &Mutation) -> ShardId {
 fn end_of_commit(mutation: &Mutation) -> Option<u64> {
     let Mutation::Put { family: Family::Meta, key, value } = mutation else { return None };
     let is_number = *key == MetaKey::CommitNumber(shard_of(mutation)).encode();
-    is_number.then(|| u64::from_be_bytes(value[..].try_into().expect("a number")))
+    is_number.then(|| u64::from_be_bytes(value[..8].try_into().expect("a number")))
 }
 
 /// The commits of every shard in their order. An error if something was written beside them.
@@ -206,13 +206,14 @@ async fn run() -> RecordingStorage {
     // As if a crash had come behind the catalogue's commit: the shard's own comes at the next open.
     let leftover = commits(&storage.writes.lock().expect("no panic")).expect("nothing beside commits");
     let last = leftover[&ShardId(0)].last().expect("it has some").number;
+    let row = storage.get(Family::Meta, &MetaKey::CommitNumber(ShardId(0)).encode()).expect("reads").expect("there");
     let crash = [
         Mutation::DeleteRange { family: Family::Meta, range: MetaKey::groups() },
         Mutation::DeleteRange { family: Family::Meta, range: MetaKey::topics() },
         Mutation::Put {
             family: Family::Meta,
             key: MetaKey::CommitNumber(ShardId(0)).encode(),
-            value: (last + 1).to_be_bytes().to_vec().into(),
+            value: [&(last + 1).to_be_bytes()[..], &row[8..]].concat().into(),
         },
     ];
     storage.write(&crash, Durability::Synced).expect("written");

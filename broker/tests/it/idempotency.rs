@@ -125,6 +125,11 @@ fn forget_shares(storage: &MemoryStorage, forgotten: impl Fn(u32) -> bool) {
             mutations.push(Mutation::DeleteRange { family, range: key.all() });
         }
         mutations.push(Mutation::Delete { family: Family::Meta, key: key.positions() });
+        // The ends of the shard's logs, which have no other.
+        let commit = MetaKey::CommitNumber(shard).encode();
+        let mut row = storage.get(Family::Meta, &commit).expect("reads").expect("it has commits").to_vec();
+        row[8..].fill(0);
+        mutations.push(Mutation::Put { family: Family::Meta, key: commit, value: row.into() });
         let entries = shard.dedup_from(0);
         let visit = &mut |key: &[u8], value: &[u8]| {
             // Kind 0: stored. The claim itself, kind 1, came before.

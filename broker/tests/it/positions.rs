@@ -1,6 +1,7 @@
 //! Where partitions stand, as it is stored: an open believes it, and refuses what contradicts it.
 
 use crate::common::{START_MS, TestBroker, one_partition, topic};
+use core::time::Duration;
 use sagamq_api::queue::ReceiveRequest;
 use sagamq_api::{Offset, PartitionId};
 use sagamq_broker::OpenError;
@@ -78,6 +79,60 @@ async fn positions_that_the_log_contradicts_are_refused() {
     assert!(matches!(open(&storage), Err(OpenError::Partition(_))), "a version that nobody knows");
 }
 
+/// Batches of three produces, a second apart: the first and the last have a place in the time index.
+async fn moved_on() -> (MemoryStorage, Vec<u64>) {
+    let storage = MemoryStorage::new();
+    let test = TestBroker::with_topic(storage.clone(), "t", one_partition()).await;
+    let rows = || u64::from_be_bytes(row(&storage, MetaKey::Positions(OF))[17..25].try_into().expect("a number"));
+    let mut ends = Vec::new();
+    for (value, later_ms) in [("a", 0), ("b", 999), ("c", 1)] {
+        test.clock.advance(Duration::from_millis(later_ms));
+        test.produce_texts("t", [value]).await;
+        ends.push(rows());
+    }
+    test.broker.shutdown().await;
+    (storage, ends)
+}
+
+#[tokio::test]
+async fn the_row_says_what_batches_do_not_and_batches_behind_it_where_the_log_has_come_to() {
+    let (storage, ends) = moved_on().await;
+    assert_eq!(ends, [1, 1, 3], "a row comes with the first batch and with each entry of the time index");
+    let sound = row(&storage, MetaKey::Positions(OF));
+    for log_end in 0..=3 {
+        write(&storage, put(MetaKey::Positions(OF), standing_at(&storage, 0, log_end)));
+        let test = open(&storage).expect("the batches say the rest");
+        assert_eq!(test.broker.describe_topic(&topic("t")).expect("there").partitions[0].high_watermark, Offset(3));
+        assert_eq!(test.produce_texts("t", ["d"]).await[0].offset, Offset(3));
+        test.broker.shutdown().await;
+        let last = u64::from_be_bytes(row(&storage, MetaKey::CommitNumber(ShardId(0)))[8..].try_into().expect("a number"));
+        assert_eq!(last, 4, "the ends of all logs of the shard, with its last commit");
+        // Back to before.
+        write(&storage, Mutation::Delete { family: Family::Log, key: OF.log(Offset(3)) });
+        let mut commit = row(&storage, MetaKey::CommitNumber(ShardId(0)));
+        commit[8..].copy_from_slice(&3_u64.to_be_bytes());
+        write(&storage, put(MetaKey::CommitNumber(ShardId(0)), commit));
+    }
+    write(&storage, put(MetaKey::Positions(OF), sound));
+    assert!(open(&storage).is_ok());
+}
+
+#[tokio::test]
+async fn a_newest_batch_that_is_gone_is_seen() {
+    for (log_end, gone) in [(1, 1), (1, 2), (3, 2)] {
+        let (storage, _) = moved_on().await;
+        write(&storage, put(MetaKey::Positions(OF), standing_at(&storage, 0, log_end)));
+        let range = OF.log_range(Offset(gone)..Offset(u64::MAX));
+        write(&storage, Mutation::DeleteRange { family: Family::Log, range });
+        let refused = open(&storage).err();
+        match refused {
+            Some(OpenError::Partition(_)) if log_end > gone => {}
+            Some(OpenError::Damaged(reason)) if reason.contains("records are missing") && log_end <= gone => {}
+            other => panic!("{log_end}, {gone}: {other:?}"),
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_group_that_stands_beyond_the_log_is_refused() {
     let storage = stored().await;
@@ -91,14 +146,15 @@ async fn a_group_that_stands_beyond_the_log_is_refused() {
 async fn a_shard_whose_rows_are_ahead_of_its_last_commit_is_refused() {
     let storage = stored().await;
     let key = MetaKey::CommitNumber(ShardId(0));
-    let last = u64::from_be_bytes(row(&storage, key)[..].try_into().expect("a number"));
+    let sound = row(&storage, key);
+    let last = u64::from_be_bytes(sound[..8].try_into().expect("a number"));
     assert!(last > 2, "the topic, the records, the group: {last}");
-    for number in [0, 1] {
-        write(&storage, put(key, u64::to_be_bytes(number).to_vec()));
+    for number in [0_u64, 1] {
+        write(&storage, put(key, [&number.to_be_bytes()[..], &sound[8..]].concat()));
         let refused = open(&storage);
         assert!(matches!(&refused, Err(OpenError::Damaged(reason)) if reason.contains("last commit")), "{number}: {:?}", refused.err());
     }
-    write(&storage, put(key, last.to_be_bytes().to_vec()));
+    write(&storage, put(key, sound));
     write(&storage, Mutation::Delete { family: Family::Meta, key: MetaKey::Format.encode() });
     assert!(matches!(open(&storage), Err(OpenError::Damaged(_))), "commits without a format");
 }

@@ -4,7 +4,7 @@ use super::error::ProduceError;
 use super::record::NewRecord;
 use crate::dedup::{self, Hash, KeyScope};
 use crate::ids::ShardId;
-use crate::log::batch::{Batch, EncodeError, Record};
+use crate::log::batch::{BatchBuffer, EncodeError, NewBatch, Record};
 use crate::log::cut::encode_cut_into;
 use crate::shard::log::keys::Keys;
 use crate::shard::log::part::Part;
@@ -14,6 +14,9 @@ use core::ops::Range;
 use sagamq_api::PartitionId;
 use sagamq_api::limits::{IDEMPOTENCY_KEY_BYTES_MAX, PRODUCE_RECORDS_MAX};
 use std::sync::Arc;
+
+/// The part of a number that is the place of a record in its request.
+const PLACE_MASK: u64 = 0xffff;
 
 /// Records that were checked, in the order of the request.
 pub(super) struct Dealt {
@@ -42,7 +45,7 @@ pub(super) struct Share {
     pub(super) order: Range<usize>,
     pub(super) parts: Vec<Part>,
     /// Those of all its partitions, one behind the other.
-    pub(super) batches: Vec<Batch>,
+    pub(super) batches: Vec<NewBatch>,
     pub(super) keys: Keys,
 }
 
@@ -125,14 +128,18 @@ pub(super) fn check_key(key: &[u8]) -> Result<&[u8], ProduceError> {
 }
 
 fn order(topic: &Topic, partitions: &[PartitionId]) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..partitions.len()).collect();
-    if partitions.iter().any(|partition| *partition != partitions[0]) {
-        order.sort_unstable_by_key(|&place| {
-            let key = topic.partitions.key(partitions[place].0 as usize);
-            (key.shard, key.partition, place)
-        });
+    if partitions.iter().all(|partition| *partition == partitions[0]) {
+        return (0..partitions.len()).collect();
     }
-    order
+    // Shard, partition and place as one number, which is sorted faster than three.
+    const _: () = assert!(PRODUCE_RECORDS_MAX <= PLACE_MASK as usize);
+    let key = |(place, partition): (usize, &PartitionId)| {
+        let shard = topic.partitions.key(partition.0 as usize).shard;
+        u64::from(shard.0) << 48 | u64::from(partition.0) << 16 | place as u64
+    };
+    let mut order: Vec<u64> = partitions.iter().enumerate().map(key).collect();
+    order.sort_unstable();
+    order.into_iter().map(|key| (key & PLACE_MASK) as usize).collect()
 }
 
 impl Dealt {
@@ -141,7 +148,10 @@ impl Dealt {
         let Self { records, places, keys, .. } = self;
         let mut shares: Vec<Share> = Vec::new();
         let mut start = 0;
-        for of_partition in places.order.chunk_by(|&a, &b| places.partitions[a] == places.partitions[b]) {
+        let by_partition = || places.order.chunk_by(|&a, &b| places.partitions[a] == places.partitions[b]);
+        let payload_bytes = records.iter().map(|record| record.payload.len()).sum();
+        let mut buffer = BatchBuffer::expecting(by_partition().count(), records.len(), payload_bytes);
+        for of_partition in by_partition() {
             let partition = topic.partitions.at(places.partitions[of_partition[0]].0 as usize);
             let end = start + of_partition.len();
             if shares.last().is_none_or(|share| share.shard != partition.key.shard) {
@@ -149,7 +159,7 @@ impl Dealt {
                 shares.push(Share { shard: partition.key.shard, order: start..start, parts: Vec::new(), batches: Vec::new(), keys });
             }
             let share = shares.last_mut().expect("one was just made sure of");
-            let batches = encode_cut_into(&mut share.batches, of_partition.len(), |index| &records[of_partition[index]])?;
+            let batches = encode_cut_into(&mut share.batches, &mut buffer, of_partition.len(), |index| &records[of_partition[index]])?;
             share.parts.push(Part { partition: Arc::clone(partition), records: of_partition.len(), batches });
             share.order.end = end;
             if let Keys::Records(of_share) = &mut share.keys {

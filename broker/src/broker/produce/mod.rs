@@ -11,7 +11,7 @@ pub use record::{NewRecord, Produced};
 
 use crate::broker::Broker;
 use crate::broker::topics::TopicError;
-use crate::log::batch::Batch;
+use crate::log::batch::NewBatch;
 use crate::shard::commit::WriteError;
 use crate::shard::log::append_error::AppendError;
 use crate::topic::TopicKind;
@@ -72,7 +72,7 @@ impl Broker {
     /// Takes the request's share of the bytes that may wait for the disk; all of it or none.
     fn reserve(&self, shares: &[Share]) -> Result<Arc<OwnedSemaphorePermit>, ProduceError> {
         let bound = self.0.config.staged_bytes_max;
-        let bytes: usize = shares.iter().flat_map(|share| &share.batches).map(Batch::len).sum();
+        let bytes: usize = shares.iter().flat_map(|share| &share.batches).map(NewBatch::len).sum();
         // A request above the bound gets through when nothing else waits.
         let bytes = u32::try_from(bytes.min(bound)).unwrap_or(u32::MAX);
         Arc::clone(&self.0.staged_bytes).try_acquire_many_owned(bytes).map(Arc::new).map_err(|_| {

@@ -95,7 +95,7 @@ impl Broker {
         let now_ms = i64::try_from(self.0.clock.now_ms()).unwrap_or(i64::MAX);
         let (storage, partition) = (Arc::clone(&self.0.storage), Arc::clone(of.partition()));
         let read = move || reader::read_at(&*storage, &partition, &[offset], &mut Budget::unshared(1, usize::MAX));
-        let found = if of.partition().read_tail(offset, 1).is_some() { read() } else { self.blocking(read).await };
+        let found = if of.partition().is_in_tail(offset) { read() } else { self.blocking(read).await };
         match (found.records.first(), found.error) {
             (Some(record), _) => Ok(now_ms.saturating_sub(record.timestamp_ms).max(0) as f64 / 1000.0),
             (None, Some(error)) => Err(error.into()),

@@ -1,19 +1,33 @@
 //! Writes the bytes of a batch. The caller has checked that they fit the format's 31 bits.
 
+use super::header::BatchHeader;
 use super::layout::{CRC_END, HEADER_LEN, LENGTH_END};
 use super::record::Record;
+use bytes::BytesMut;
+use sagamq_api::Offset;
+use sagamq_api::record::Payload;
 
-/// The batch of these records with base offset 0; `bytes_max` is an upper bound of its size.
+/// Most bytes a record takes beside its payload and the lengths of its headers: its size, attributes, time, offset delta, the lengths of key
+/// and value, the number of headers.
+pub(super) const RECORD_OVERHEAD: usize = 5 + 1 + 10 + 5 + 5 + 5 + 5;
+
+/// Most bytes that a record takes in a batch.
+pub(super) fn record_bytes_max(payload: &Payload) -> usize {
+    let lengths = payload.headers.len().saturating_mul(2 * 5);
+    RECORD_OVERHEAD.saturating_add(lengths).saturating_add(payload.len())
+}
+
+/// Writes the batch of these records with base offset 0 into an empty buffer with room for it.
 pub(super) fn batch<'a>(
+    out: &mut BytesMut,
     records: impl Iterator<Item = &'a Record>,
     count: usize,
     lowest_ms: i64,
     highest_ms: i64,
-    bytes_max: usize,
-) -> Vec<u8> {
+) -> BatchHeader {
+    assert!(out.is_empty(), "a batch is written into a buffer of its own");
     let count = i32::try_from(count).expect("each record takes bytes, and their sum fits 31 bits");
-    let mut out = Vec::with_capacity(bytes_max);
-    out.resize(CRC_END, 0);
+    out.extend_from_slice(&[0; CRC_END]);
     out.extend_from_slice(&0_i16.to_be_bytes()); // attributes
     out.extend_from_slice(&(count - 1).to_be_bytes()); // last offset delta
     out.extend_from_slice(&lowest_ms.to_be_bytes());
@@ -24,7 +38,7 @@ pub(super) fn batch<'a>(
     out.extend_from_slice(&count.to_be_bytes());
     assert_eq!(out.len(), HEADER_LEN, "the fields above are the header");
     for (delta, one) in (0..).zip(records) {
-        record(&mut out, one, one.timestamp_ms - lowest_ms, delta);
+        record(out, one, one.timestamp_ms - lowest_ms, delta);
     }
     let length = i32::try_from(out.len() - LENGTH_END).expect("the bound on bytes was checked");
     out[8..12].copy_from_slice(&length.to_be_bytes());
@@ -32,11 +46,20 @@ pub(super) fn batch<'a>(
     out[16] = 2; // magic
     let crc = crc32c::crc32c(&out[CRC_END..]);
     out[17..21].copy_from_slice(&crc.to_be_bytes());
-    out
+    BatchHeader {
+        base_offset: Offset(0),
+        length: length.unsigned_abs(),
+        crc,
+        last_offset_delta: count.unsigned_abs() - 1,
+        base_timestamp: lowest_ms,
+        max_timestamp: highest_ms,
+        records_count: count.unsigned_abs(),
+        attributes: 0,
+    }
 }
 
 /// A record: its size, attributes, time, offset delta, key, value and headers.
-fn record(out: &mut Vec<u8>, record: &Record, timestamp_delta: i64, delta: i64) {
+fn record(out: &mut BytesMut, record: &Record, timestamp_delta: i64, delta: i64) {
     let payload = &record.payload;
     let headers = &payload.headers;
     let sizes = headers.iter().map(|header| nullable_len(Some(header.name.as_bytes())) + nullable_len(header.value.as_deref()));
@@ -49,7 +72,7 @@ fn record(out: &mut Vec<u8>, record: &Record, timestamp_delta: i64, delta: i64) 
         + sizes.sum::<usize>();
     varint(out, size as i64);
     let start = out.len();
-    out.push(0); // attributes
+    out.extend_from_slice(&[0]); // attributes
     varint(out, timestamp_delta);
     varint(out, delta);
     nullable(out, payload.key.as_deref());
@@ -63,7 +86,7 @@ fn record(out: &mut Vec<u8>, record: &Record, timestamp_delta: i64, delta: i64) 
 }
 
 /// Bytes with their length in front; -1 stands for none.
-fn nullable(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
+fn nullable(out: &mut BytesMut, bytes: Option<&[u8]>) {
     match bytes {
         None => varint(out, -1),
         Some(bytes) => {
@@ -82,13 +105,15 @@ const fn zigzag(number: i64) -> u64 {
 }
 
 /// Seven bits a byte, lowest first; the top bit says that more follow.
-fn varint(out: &mut Vec<u8>, number: i64) {
-    let mut rest = zigzag(number);
+fn varint(out: &mut BytesMut, number: i64) {
+    let (mut bytes, mut len, mut rest) = ([0; 10], 0, zigzag(number));
     while rest >= 0x80 {
-        out.push((rest & 0x7f) as u8 | 0x80);
+        bytes[len] = (rest & 0x7f) as u8 | 0x80;
         rest >>= 7;
+        len += 1;
     }
-    out.push(rest as u8);
+    bytes[len] = rest as u8;
+    out.extend_from_slice(&bytes[..=len]);
 }
 
 const fn varint_len(number: i64) -> usize {

@@ -1,7 +1,7 @@
 //! A record batch: the unit that is stored, checked and numbered together, in the bytes of Kafka's RecordBatch v2.
 //!
 //! Kafka's format was chosen because its base offset lies in front of the checksummed part: a batch is encoded and hashed where
-//! the request arrives, and gets its offset later for the price of eight bytes ([`Batch::with_base_offset`]).
+//! the request arrives, and gets its offset later for the price of eight bytes ([`NewBatch::at`]).
 //!
 //! | bytes | field | written |
 //! |---|---|---|
@@ -29,6 +29,7 @@ mod encoded;
 mod error;
 mod header;
 mod layout;
+mod new;
 mod record;
 #[cfg(test)]
 mod tests;
@@ -37,4 +38,6 @@ pub use encoded::Batch;
 pub use error::{BatchError, EncodeError};
 pub use header::BatchHeader;
 pub use layout::HEADER_LEN;
+pub(crate) use new::BatchBuffer;
+pub use new::NewBatch;
 pub use record::{Record, StoredRecord};

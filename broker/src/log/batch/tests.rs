@@ -1,7 +1,7 @@
 //! Batches go around unchanged, damage is found, and hostile bytes are errors.
 
 use super::layout::CRC_END;
-use super::{Batch, BatchError, EncodeError, HEADER_LEN, Record, StoredRecord};
+use super::{Batch, BatchBuffer, BatchError, EncodeError, HEADER_LEN, NewBatch, Record, StoredRecord};
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::records::RecordBatchDecoder;
 use proptest::prelude::*;
@@ -38,7 +38,11 @@ fn golden_records() -> Vec<Record> {
 }
 
 fn encode(records: &[Record]) -> Batch {
-    Batch::encode(records).expect("legal records")
+    encode_at(records, 0)
+}
+
+fn encode_at(records: &[Record], base: u64) -> Batch {
+    NewBatch::encode(records).expect("legal records").at(Offset(base))
 }
 
 /// A batch of these bytes behind a header that fits them.
@@ -82,7 +86,7 @@ proptest! {
 
     #[test]
     fn what_is_encoded_is_read_again(records in any_records(), base in 0..u64::try_from(i64::MAX).expect("positive") / 2) {
-        let batch = encode(&records).with_base_offset(Offset(base));
+        let batch = encode_at(&records, base);
         let parsed = Batch::parse(batch.bytes().clone()).expect("the base offset is outside the checksum");
         prop_assert_eq!(&parsed, &batch);
         let expected: Vec<StoredRecord> = (base..)
@@ -101,7 +105,7 @@ proptest! {
 
     #[test]
     fn others_read_the_same(records in any_records()) {
-        let batch = encode(&records).with_base_offset(Offset(77));
+        let batch = encode_at(&records, 77);
         let theirs = RecordBatchDecoder::decode(&mut batch.bytes().clone()).expect("Kafka's format").records;
         let ours = batch.records().expect("readable");
         prop_assert_eq!(theirs.len(), ours.len());
@@ -183,16 +187,39 @@ fn any_single_bit_behind_the_checksum_is_covered() {
 }
 
 #[test]
-fn an_offset_is_given_without_copying_and_without_touching_shared_bytes() {
-    let batch = encode(&golden_records());
-    let place = batch.bytes().as_ptr();
-    let moved = batch.with_base_offset(Offset(1));
-    assert_eq!(moved.bytes().as_ptr(), place, "nobody shares the bytes, so they are changed where they are");
-    let shared = moved.clone();
-    let other = moved.with_base_offset(Offset(2));
-    assert_eq!((shared.bytes()[7], other.bytes()[7]), (1, 2), "the clone keeps its own");
-    assert_eq!((shared.base_offset(), other.base_offset()), (Offset(1), Offset(2)));
-    assert_eq!(shared.header().crc, other.header().crc);
+fn an_offset_is_given_without_copying_and_without_touching_the_neighbours() {
+    let records = golden_records();
+    let mut buffer = BatchBuffer::expecting(3, 3 * records.len(), 100);
+    let batches = [(); 3].map(|()| NewBatch::encode_each(records.iter(), &mut buffer).expect("legal records"));
+    let [first, second, third] = batches.map(|batch| (batch.bytes().as_ptr(), batch));
+    assert!(second.0 == first.0.wrapping_add(GOLDEN.len()) && third.0 == second.0.wrapping_add(GOLDEN.len()), "one behind the other");
+    let moved = [(first, 1), (third, 3), (second, 2)].map(|((place, batch), base)| {
+        let batch = batch.at(Offset(base));
+        assert_eq!(batch.bytes().as_ptr(), place, "the bytes are changed where they are");
+        batch
+    });
+    for (batch, base) in moved.iter().zip([1, 3, 2_u8]) {
+        assert_eq!((batch.base_offset(), batch.bytes()[7]), (Offset(base.into()), base));
+        assert_eq!(batch.bytes()[8..], GOLDEN[8..]);
+        assert_eq!(Batch::parse(batch.bytes().clone()).as_ref(), Ok(batch));
+    }
+}
+
+#[test]
+fn batches_share_memory_up_to_a_bound_and_a_large_one_has_its_own() {
+    let record = |bytes: usize| Record { timestamp_ms: 0, payload: Payload { value: Some(vec![7; bytes].into()), ..Payload::default() } };
+    let (small, large) = (record(1_000), record(200_000));
+    let mut buffer = BatchBuffer::expecting(101, 101, 300_000);
+    let each = [&small; 50].into_iter().chain([&large]).chain([&small; 50]);
+    let batches: Vec<NewBatch> =
+        each.clone().map(|record| NewBatch::encode_each(core::iter::once(record), &mut buffer).expect("legal")).collect();
+    let is_behind = |pair: &[NewBatch]| pair[0].bytes().as_ptr_range().end == pair[1].bytes().as_ptr();
+    let allocations = 1 + batches.windows(2).filter(|pair| !is_behind(pair)).count();
+    assert!((5..=8).contains(&allocations), "memory of 32 KiB at a time, and one for itself: {allocations}");
+    for (batch, record) in batches.into_iter().zip(each) {
+        let again: Vec<Record> = batch.into_records().expect("readable").into_iter().map(StoredRecord::into_record).collect();
+        assert_eq!(again, [record.clone()]);
+    }
 }
 
 #[test]
@@ -205,16 +232,16 @@ fn values_share_the_memory_of_the_batch() {
 
 #[test]
 fn what_does_not_fit_a_batch_is_refused() {
-    assert_eq!(Batch::encode(&[]), Err(EncodeError::Empty));
+    assert_eq!(NewBatch::encode(&[]), Err(EncodeError::Empty));
     let at = |timestamp_ms| Record { timestamp_ms, payload: Payload::default() };
-    let error = Batch::encode(&[at(-1), at(i64::MAX)]).expect_err("too far apart");
+    let error = NewBatch::encode(&[at(-1), at(i64::MAX)]).expect_err("too far apart");
     assert_eq!(error, EncodeError::TimestampsTooFarApart { lowest_ms: -1, highest_ms: i64::MAX });
     encode(&[at(i64::MIN)]);
     encode(&[at(0), at(i64::MAX)]);
     // One value a thousand times: no memory, but more than the format can count.
     let value = Bytes::from(vec![0; 4 << 20]);
     let large = vec![Record { timestamp_ms: 0, payload: Payload { value: Some(value), ..Payload::default() } }; 1000];
-    assert!(matches!(Batch::encode(&large), Err(EncodeError::TooLarge { .. })));
+    assert!(matches!(NewBatch::encode(&large), Err(EncodeError::TooLarge { .. })));
 }
 
 #[test]

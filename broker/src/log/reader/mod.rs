@@ -15,8 +15,7 @@ pub(crate) use time::offset_at_time;
 mod tests {
     use super::*;
     use crate::ids::{PartitionKey, ShardId, TopicId};
-    use crate::log::batch::Batch;
-    use crate::log::batch::Record;
+    use crate::log::batch::{NewBatch, Record};
     use crate::log::budget::Budget;
     use crate::log::offsets::LogOffsets;
     use crate::log::partition::Partition;
@@ -33,7 +32,7 @@ mod tests {
             Partition::new(key, LogOffsets::recovered(Offset(0), Offset(0)), &TailMemory::new(1024 * 1024), &std::sync::Arc::default());
         let batch = |base| {
             let record = Record { timestamp_ms: 0, payload: Payload::default() };
-            Batch::encode(&[record.clone(), record]).expect("encodes").with_base_offset(Offset(base))
+            NewBatch::encode(&[record.clone(), record]).expect("encodes").at(Offset(base))
         };
         partition.append(4);
         partition.publish(vec![batch(0)]);

@@ -1,6 +1,6 @@
 //! Storing records: duplicates are found, offsets given, batches staged. What a request has for the shard is stored as a whole or not at all.
 
-use crate::log::batch::{Batch, StoredRecord};
+use crate::log::batch::{NewBatch, StoredRecord};
 use crate::log::cut::encode_cut;
 use crate::shard::core::Core;
 use crate::shard::log::append_error::{self, AppendError};
@@ -17,7 +17,7 @@ pub(crate) struct AppendRequest {
     pub(crate) topic: Arc<str>,
     pub(crate) parts: Vec<Part>,
     /// The records of all parts, one part behind the other, encoded where they arrived.
-    pub(crate) batches: Vec<Batch>,
+    pub(crate) batches: Vec<NewBatch>,
     /// Those of all records, in the same order.
     pub(crate) keys: Keys,
     pub(crate) dedup_window_ms: u64,
@@ -41,7 +41,7 @@ fn place(
     idempotency: &mut Idempotency,
     request: &AppendRequest,
     mut parts: Vec<Part>,
-    mut batches: Vec<Batch>,
+    mut batches: Vec<NewBatch>,
 ) -> Result<Vec<Placed>, AppendError> {
     let AppendRequest { topic, keys, dedup_window_ms, arrived_ms, .. } = request;
     if !parts.iter().all(|part| core.owns(&part.partition)) {
@@ -57,17 +57,17 @@ fn place(
     core.count_produced(topic, &batches);
     let mut placed = Vec::with_capacity(parts.iter().map(|part| part.records).sum());
     let mut batches = batches.into_iter();
-    for part in &parts {
-        let first = placed.len();
+    for Part { partition, records, batches: count } in parts {
+        let (first, key) = (placed.len(), partition.key);
         // Where all are duplicates there is nothing to place.
-        let base = if part.batches == 0 { Offset(0) } else { core.stage_batches(&part.partition, batches.by_ref().take(part.batches)) };
+        let base = if count == 0 { Offset(0) } else { core.stage_batches(partition, batches.by_ref().take(count)) };
         match &verdicts {
-            None => placed.extend((0..part.records as u64).map(|index| Placed { offset: base.plus(index), duplicate_of_ms: None })),
-            Some(verdicts) => place_verdicts(&verdicts[first..first + part.records], base, *arrived_ms, &mut placed),
+            None => placed.extend((0..records as u64).map(|index| Placed { offset: base.plus(index), duplicate_of_ms: None })),
+            Some(verdicts) => place_verdicts(&verdicts[first..first + records], base, *arrived_ms, &mut placed),
         }
-        if part.batches > 0 {
-            let keys = keys.of(first..first + part.records);
-            idempotency.stage_all(core, part.partition.key, keys, &placed[first..], *dedup_window_ms, *arrived_ms);
+        if count > 0 {
+            let keys = keys.of(first..first + records);
+            idempotency.stage_all(core, key, keys, &placed[first..], *dedup_window_ms, *arrived_ms);
         }
     }
     Ok(placed)
@@ -87,7 +87,7 @@ fn place_verdicts(verdicts: &[Verdict], base: Offset, arrived_ms: i64, placed: &
 }
 
 /// The same records without the duplicates; where there are some, encoded anew. Rare: only a retry of a part comes here.
-fn without_duplicates(parts: &mut [Part], batches: Vec<Batch>, verdicts: &[Verdict]) -> Result<Vec<Batch>, AppendError> {
+fn without_duplicates(parts: &mut [Part], batches: Vec<NewBatch>, verdicts: &[Verdict]) -> Result<Vec<NewBatch>, AppendError> {
     let (mut batches, mut verdicts) = (batches.into_iter(), verdicts);
     let mut left = Vec::with_capacity(batches.len());
     for part in parts {
@@ -100,7 +100,7 @@ fn without_duplicates(parts: &mut [Part], batches: Vec<Batch>, verdicts: &[Verdi
             let (mut fresh, mut own) = (Vec::new(), own.iter());
             for batch in of_part {
                 let is_fresh = |_: &StoredRecord| own.next().is_some_and(Verdict::is_fresh);
-                fresh.extend(batch.records()?.into_iter().filter(is_fresh).map(StoredRecord::into_record));
+                fresh.extend(batch.into_records()?.into_iter().filter(is_fresh).map(StoredRecord::into_record));
             }
             left.extend(encode_cut(&fresh)?);
         }

@@ -2,7 +2,7 @@
 
 use crate::dedup::request::{Claim, Decision, decide};
 use crate::dedup::{Entry, Hash, Place};
-use crate::log::batch::Batch;
+use crate::log::batch::NewBatch;
 use crate::log::partition::Partition;
 use crate::shard::core::Core;
 use crate::shard::log::append_error::{self, AppendError};
@@ -22,7 +22,7 @@ pub(crate) struct ClaimRequest {
     pub(crate) fingerprint: Hash,
     pub(crate) count: u32,
     /// The records if all of them lie at home: they are stored in the commit of the claim.
-    pub(crate) batches: Vec<Batch>,
+    pub(crate) batches: Vec<NewBatch>,
     pub(crate) partitions: u32,
     pub(crate) dedup_window_ms: u64,
     pub(crate) arrived_ms: i64,
@@ -50,7 +50,7 @@ fn decide_claim(
     core: &mut Core,
     idempotency: &mut Idempotency,
     request: &ClaimRequest,
-    batches: Vec<Batch>,
+    batches: Vec<NewBatch>,
 ) -> Result<Claimed, AppendError> {
     let home = request.home.key;
     let known = idempotency.entry(core, home, request.key)?;
@@ -65,7 +65,7 @@ fn decide_claim(
                 (Place::Claimed { claim: number, partitions }, Claimed::GoOn(Claim { number, partitions, ends_at_ms }))
             } else {
                 core.count_produced(&request.topic, &batches);
-                let base = core.stage_batches(&request.home, batches);
+                let base = core.stage_batches(Arc::clone(&request.home), batches);
                 (Place::Stored { base }, Claimed::Stored(places(base, None)))
             };
             let (arrived_ms, count, fingerprint) = (request.arrived_ms, request.count, request.fingerprint);

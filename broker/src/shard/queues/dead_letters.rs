@@ -2,7 +2,7 @@
 
 use crate::group::queue::{DeadLetterCause, MayEnd, Redriven};
 use crate::ids::GroupKey;
-use crate::log::batch::{Batch, Record};
+use crate::log::batch::{NewBatch, Record};
 use crate::log::budget::Budget;
 use crate::log::reader;
 use crate::shard::core::Core;
@@ -13,6 +13,7 @@ use sagamq_api::Offset;
 use sagamq_api::headers::dead_letter;
 use sagamq_api::queue::RedriveLimit;
 use sagamq_api::record::Payload;
+use std::sync::Arc;
 
 /// Appends the record to the dead-letter partition, in the commit that settles it: it is never dropped.
 pub(super) fn write(
@@ -45,8 +46,8 @@ pub(super) fn write(
     }
     tracing::warn!(topic = label.topic, group = label.group, %offset, attempts, cause = cause.as_str(), "record became a dead letter");
     core.metrics.dead_letter_records.get_or_create(label).inc();
-    let batch = Batch::encode(&[Record { timestamp_ms, payload }]).expect("a record that was stored can be stored again");
-    core.stage_batches(queue.of().letters(), vec![batch]);
+    let batch = NewBatch::encode(&[Record { timestamp_ms, payload }]).expect("a record that was stored can be stored again");
+    core.stage_batches(Arc::clone(queue.of().letters()), [batch]);
 }
 
 /// Offsets in the dead-letter partition that are not done with, oldest first.

@@ -92,8 +92,6 @@ impl RocksStorage {
         } else {
             let mut options = WriteOptions::default();
             options.set_sync(synced);
-            // Keys of a batch come in clusters, so each insert starts where the last one ended.
-            options.set_memtable_insert_hint_per_batch(true);
             self.db.write_opt(batch, &options).map_err(storage_error)?;
         }
         if synced {

@@ -2,6 +2,7 @@
 
 use super::settings::RocksOptions;
 use crate::storage::Family;
+use crate::storage::keys::PARTITION_PREFIX_BYTES;
 use rocksdb::{BlockBasedOptions, Cache, DBCompressionType, DBRecoveryMode, LogLevel, Options};
 
 /// Bits a key in a filter: one lookup in a hundred reads a block for nothing.
@@ -87,6 +88,11 @@ fn durability(db: &mut Options, options: &RocksOptions) {
 pub(super) fn family_options(family: Family, options: &RocksOptions, caches: &Caches) -> Result<Options, rocksdb::Error> {
     // The crate has no setter for this one. Many range deletions in memory make every read slow, so they are written out.
     let mut of = Options::default().get_options_from_string("memtable_max_range_deletions=500")?;
+    if matches!(family, Family::Log | Family::TimeIndex) {
+        // Nor for this one: entries of a partition come in order, so each begins to look for its place where the last of its partition is,
+        // however many partitions take turns.
+        of = of.get_options_from_string(format!("memtable_insert_with_hint_prefix_extractor=fixed:{PARTITION_PREFIX_BYTES}"))?;
+    }
     of.set_compression_type(DBCompressionType::Lz4);
     // Writes may be far ahead of the merging of files: better many files for a while than writes that wait. Those of the log are small,
     // and they wait longest, while living batches move out of files with dead ones.

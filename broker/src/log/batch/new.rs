@@ -1,0 +1,132 @@
+//! A batch that has no offset yet: it is encoded where its records arrive, and its partition gives the offset.
+
+use super::decode;
+use super::encode;
+use super::encoded::Batch;
+use super::error::{BatchError, EncodeError};
+use super::header::BatchHeader;
+use super::layout::HEADER_LEN;
+use super::record::{Record, StoredRecord};
+use bytes::BytesMut;
+use sagamq_api::Offset;
+
+/// Memory that small batches of one request share: the allocation is made once for all of them, and goes with the last.
+const SHARED_BYTES: usize = 32 * 1024;
+
+/// A record batch without an offset. Nobody shares its bytes, so giving it one costs eight bytes and no copy.
+#[derive(Debug, PartialEq, Eq)]
+pub struct NewBatch {
+    bytes: BytesMut,
+    header: BatchHeader,
+}
+
+/// Where batches are encoded one behind the other.
+#[derive(Debug, Default)]
+pub(crate) struct BatchBuffer {
+    /// Room that is left.
+    room: BytesMut,
+    /// Bytes that are still to come, about.
+    expected: usize,
+}
+
+impl BatchBuffer {
+    /// For these many batches of so many records with so many bytes of payload together, about.
+    pub(crate) fn expecting(batches: usize, records: usize, payload_bytes: usize) -> Self {
+        Self { room: BytesMut::new(), expected: batches * HEADER_LEN + records * encode::RECORD_OVERHEAD + payload_bytes }
+    }
+
+    /// An empty buffer with room for so many bytes.
+    fn room(&mut self, bytes: usize) -> &mut BytesMut {
+        if self.room.capacity() < bytes {
+            // What is left of the memory before stays with the batches in it.
+            self.room = BytesMut::with_capacity(bytes.max(self.expected.min(SHARED_BYTES)));
+        }
+        self.expected = self.expected.saturating_sub(bytes);
+        &mut self.room
+    }
+}
+
+impl NewBatch {
+    /// Encodes records as one batch, not compressed. Record *i* gets offset delta *i*.
+    ///
+    /// # Errors
+    /// When there is no record, or they do not fit one batch.
+    pub fn encode(records: &[Record]) -> Result<Self, EncodeError> {
+        Self::encode_each(records.iter(), &mut BatchBuffer::default())
+    }
+
+    /// As [`NewBatch::encode`], of records that lie anywhere, in memory that others may share.
+    pub(crate) fn encode_each<'a>(
+        records: impl Iterator<Item = &'a Record> + Clone,
+        buffer: &mut BatchBuffer,
+    ) -> Result<Self, EncodeError> {
+        let (mut count, mut bytes) = (0, HEADER_LEN);
+        let (mut lowest_ms, mut highest_ms) = (i64::MAX, i64::MIN);
+        for record in records.clone() {
+            bytes = bytes.saturating_add(encode::record_bytes_max(&record.payload));
+            (lowest_ms, highest_ms) = (lowest_ms.min(record.timestamp_ms), highest_ms.max(record.timestamp_ms));
+            count += 1;
+        }
+        if count == 0 {
+            return Err(EncodeError::Empty);
+        }
+        if highest_ms.checked_sub(lowest_ms).is_none() {
+            return Err(EncodeError::TimestampsTooFarApart { lowest_ms, highest_ms });
+        }
+        if i32::try_from(bytes).is_err() {
+            return Err(EncodeError::TooLarge { bytes });
+        }
+        // The size is known, so the bytes are written once and never moved.
+        let room = buffer.room(bytes);
+        let header = encode::batch(room, records, count, lowest_ms, highest_ms);
+        Ok(Self { bytes: room.split(), header })
+    }
+
+    /// The batch at an offset. The checksum does not cover it, so nothing is hashed, and nothing is copied.
+    ///
+    /// # Panics
+    /// When `base` is above `i64::MAX`: the format cannot hold it, and no partition gets there.
+    #[must_use]
+    pub fn at(mut self, base: Offset) -> Batch {
+        let wire = i64::try_from(base.0).expect("offsets stay below 2^63");
+        self.bytes[..8].copy_from_slice(&wire.to_be_bytes());
+        Batch::known(self.bytes.freeze(), BatchHeader { base_offset: base, ..self.header })
+    }
+
+    /// Number of offsets it takes.
+    #[must_use]
+    pub fn offsets_count(&self) -> u64 {
+        u64::from(self.header.last_offset_delta) + 1
+    }
+
+    /// Number of records, at least 1.
+    #[must_use]
+    pub const fn records_count(&self) -> u32 {
+        self.header.records_count
+    }
+
+    /// Size in bytes, header included.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Never: a batch has a header and at least one record.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The records, as if the first had offset 0.
+    ///
+    /// # Errors
+    /// As [`Batch::records`], which does not happen to what was just encoded.
+    pub fn into_records(self) -> Result<Vec<StoredRecord>, BatchError> {
+        decode::records(&self.bytes.freeze(), &self.header)
+    }
+}
