@@ -7,7 +7,7 @@ mod outcome;
 mod state;
 
 pub use attempt::{AttemptId, CallId, NoCallId, NoOperation, Operation, StepAttempt};
-pub use call::{Call, CompleteCall, CompletedCall, REPLY_TOPIC, WORKER_GROUP};
+pub use call::{Call, CompleteCall, CompletedCall, REPLY_TOPIC, TransactionContext, WORKER_GROUP};
 pub use mode::{Mode, NoMode};
 pub use outcome::CallOutcome;
 pub use state::{SagaState, StepState};
@@ -332,6 +332,7 @@ mod tests {
                 timeout_ms: 1,
                 arguments: json.clone(),
                 action_output: Some(json.clone()),
+                transaction: None,
                 reply_partition: PartitionId(0),
             };
             same(&call, text);

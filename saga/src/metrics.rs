@@ -129,9 +129,12 @@ impl Metrics {
                 match (operation, end) {
                     (Operation::Compensation, AttemptEnd::Succeeded) => self.compensation(saga, "compensated"),
                     (Operation::Compensation, AttemptEnd::GivenUp) => self.compensation(saga, "failed"),
-                    (Operation::Compensation, AttemptEnd::Refused | AttemptEnd::Unknown) | (Operation::Action, _) => {}
+                    (Operation::Compensation, AttemptEnd::Refused | AttemptEnd::Unknown)
+                    | (Operation::Action | Operation::Prepare | Operation::Commit | Operation::Rollback | Operation::CommitOnePhase, _) => {
+                    }
                 }
             }
+            Occurrence::Decided { .. } | Occurrence::BranchEnded { .. } | Occurrence::Heuristic(_) => {}
         }
     }
 

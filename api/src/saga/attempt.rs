@@ -29,15 +29,30 @@ pub enum Operation {
     Action,
     /// Its semantic undo.
     Compensation,
+    /// The vote of a branch of a two-phase commit.
+    Prepare,
+    /// The decision to commit, told to a branch.
+    Commit,
+    /// The decision to roll back, told to a branch.
+    Rollback,
+    /// The only branch of a transaction is to commit without a vote, if it can.
+    CommitOnePhase,
 }
 
 impl Operation {
+    /// Every operation.
+    pub const ALL: [Self; 6] = [Self::Action, Self::Compensation, Self::Prepare, Self::Commit, Self::Rollback, Self::CommitOnePhase];
+
     /// The operation as it stands on the wire.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Action => "action",
             Self::Compensation => "compensation",
+            Self::Prepare => "prepare",
+            Self::Commit => "commit",
+            Self::Rollback => "rollback",
+            Self::CommitOnePhase => "commit_one_phase",
         }
     }
 }
@@ -50,18 +65,14 @@ impl fmt::Display for Operation {
 
 /// A text that names no operation.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is neither `action` nor `compensation`")]
+#[error("`{0}` is none of `action`, `compensation`, `prepare`, `commit`, `rollback` and `commit_one_phase`")]
 pub struct NoOperation(String);
 
 impl FromStr for Operation {
     type Err = NoOperation;
 
     fn from_str(text: &str) -> Result<Self, NoOperation> {
-        match text {
-            "action" => Ok(Self::Action),
-            "compensation" => Ok(Self::Compensation),
-            other => Err(NoOperation(other.to_owned())),
-        }
+        Self::ALL.into_iter().find(|operation| operation.as_str() == text).ok_or_else(|| NoOperation(text.to_owned()))
     }
 }
 
@@ -74,13 +85,14 @@ pub struct StepAttempt {
     /// Which item of a step that fans out, counted from 0; absent for a step that does not.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub item: Option<ItemIndex>,
-    /// Action or compensation.
+    /// What is called.
     pub operation: Operation,
     /// The attempt, counted from 1; it fences doubt about older ones.
     pub epoch: u32,
 }
 
-/// One call: the action or the compensation of a step, or of one item of a step that fans out. All its attempts have this one key.
+/// One call: the action or the compensation of a step, or of one item of a step that fans out; or a call to a branch of a two-phase commit,
+/// which bears the name of the branch's first step. All its attempts have this one key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CallId {
     /// Id of the instance.
@@ -89,7 +101,7 @@ pub struct CallId {
     pub step: StepId,
     /// Which item of a step that fans out, counted from 0.
     pub item: Option<ItemIndex>,
-    /// Action or compensation.
+    /// What is called.
     pub operation: Operation,
 }
 
@@ -104,7 +116,7 @@ pub struct AttemptId {
     /// Which item of a step that fans out, counted from 0; absent for a step that does not.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub item: Option<ItemIndex>,
-    /// Action or compensation.
+    /// What is called.
     pub operation: Operation,
     /// The attempt, counted from 1; it fences doubt about older ones.
     pub epoch: u32,
@@ -250,7 +262,7 @@ mod tests {
         for instance in [0, 5, u128::MAX].map(Uuid::from_u128) {
             for step in ["a", "A", "_", "a_1", "action", "a0"] {
                 for item in [None, Some(0), Some(1), Some(10), Some(u32::MAX)].map(|item: Option<u32>| item.map(ItemIndex)) {
-                    for operation in [Operation::Action, Operation::Compensation] {
+                    for operation in Operation::ALL {
                         let call = CallId { instance, step: step.parse().expect("legal"), item, operation };
                         assert_eq!(call.to_string().parse(), Ok(call.clone()));
                         assert!(seen.insert(call.to_string()), "{call}");
@@ -268,6 +280,7 @@ mod tests {
             format!("{id}/pay"),
             format!("{id}/pay/action/1"),
             format!("{id}/pay/act"),
+            format!("{id}/pay/commit-one-phase"),
             format!("{id}/pay[]/action"),
             format!("{id}/pay[03]/action"),
             format!("{id}/pay[+3]/action"),

@@ -90,8 +90,24 @@ pub struct Call {
     /// Output of the action that is compensated, if it is known; null if the action's outcome is unknown.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub action_output: Option<JsonText>,
+    /// The branch that the call is of, if it is one of a two-phase commit.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub transaction: Option<TransactionContext>,
     /// Where a reply record goes, for participants that can only produce records.
     pub reply_partition: PartitionId,
+}
+
+/// Which branch of which transaction a call of a two-phase commit is of. The transaction is the call's instance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
+pub struct TransactionContext {
+    /// The data of the server that decides: only a server with these can say what was decided.
+    pub cluster: Uuid,
+    /// Name of the branch: that of the service.
+    pub branch: String,
+    /// How many actions of the branch were done before this call; 0 opens the branch. A participant whose open branch has done another
+    /// number of them has lost some, and refuses an action, a vote and a commit in one phase as `BRANCH_UNKNOWN`.
+    pub actions_done: u32,
 }
 
 impl Call {

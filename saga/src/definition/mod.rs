@@ -9,5 +9,5 @@
 mod model;
 mod stored;
 
-pub use model::{CALL_TIMEOUT_DEFAULT, Call, Definition, RetryPolicy, Step, StepKind, Target};
+pub use model::{CALL_TIMEOUT_DEFAULT, Call, Definition, Mode, RetryPolicy, Step, StepKind, Target};
 pub use stored::{StoredError, load, store};

@@ -24,6 +24,31 @@ pub struct Definition {
     pub steps: Vec<Step>,
     /// What a completed instance returns, over `input` and `steps`.
     pub output: Option<Template>,
+    /// How its instances come to an end that holds everywhere.
+    #[serde(default, skip_serializing_if = "Mode::is_saga")]
+    pub mode: Mode,
+}
+
+/// How instances of a definition come to an end that holds everywhere.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Each step commits by itself, and is undone by a compensation.
+    #[default]
+    Saga,
+    /// All that is done at one service is one branch; the branches commit or roll back together.
+    TwoPhase {
+        /// How often a branch is told the decision until it acknowledges it: a commit without end, whatever `attempts` says.
+        decision_retry: RetryPolicy,
+    },
+}
+
+impl Mode {
+    /// Whether it is that of sagas.
+    #[must_use]
+    pub const fn is_saga(&self) -> bool {
+        matches!(self, Self::Saga)
+    }
 }
 
 impl Definition {
@@ -78,12 +103,13 @@ impl Step {
     /// What is called.
     ///
     /// # Panics
-    /// When there is no compensation and one is asked for.
+    /// When there is no compensation and one is asked for, or neither action nor compensation is.
     #[must_use]
     pub fn call(&self, operation: Operation) -> &Call {
         match operation {
             Operation::Action => &self.action,
             Operation::Compensation => self.compensation.as_ref().expect("only what has a compensation is compensated"),
+            other => panic!("a step has no {other}"),
         }
     }
 }
@@ -104,7 +130,10 @@ pub enum StepKind {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Call {
-    /// Who is called.
+    /// Name of the service in the definition.
+    #[serde(default)]
+    pub service: String,
+    /// How it is reached.
     pub target: Target,
     /// The operation of the service, for example `reserve`.
     pub name: String,

@@ -6,7 +6,7 @@ use super::graph::Graph;
 use super::report::Report;
 use super::rule::Rule;
 use crate::definition::Step as Lowered;
-use crate::definition::{CALL_TIMEOUT_DEFAULT, Call, Definition, RetryPolicy, StepKind, Target};
+use crate::definition::{CALL_TIMEOUT_DEFAULT, Call, Definition, Mode, RetryPolicy, StepKind, Target};
 use crate::expression::Template;
 use core::time::Duration;
 use serde_json::{Map, Value};
@@ -30,6 +30,7 @@ pub(crate) fn definition(draft: &Draft, graph: &Graph) -> Option<Definition> {
         timeout: draft.timeout.as_ref().map(|timeout| timeout.value),
         steps: steps.collect::<Option<_>>()?,
         output: draft.output.as_ref().map(|output| output.template.clone()),
+        mode: Mode::Saga,
     })
 }
 
@@ -61,7 +62,7 @@ fn call(draft: &Draft, name: &CallName, with: Option<&Values>, timeout: Duration
     let service = draft.services.iter().find(|service| service.name.value == name.service.value)?;
     let arguments = with.map_or_else(|| Template::literal(Value::Object(Map::new())), |with| with.template.clone());
     let target: Target = service.target.clone()?;
-    Some(Call { target, name: name.operation.clone(), arguments, timeout, retry })
+    Some(Call { service: name.service.value.clone(), target, name: name.operation.clone(), arguments, timeout, retry })
 }
 
 /// The step's own timeout, else the default of the definition, else the general one; that one never passes the saga's.

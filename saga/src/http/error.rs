@@ -143,8 +143,12 @@ fn of_write(error: &WriteError) -> ErrorCode {
 fn of_rejection(rejection: &Rejection) -> ErrorCode {
     match rejection {
         Rejection::Fenced { .. } => ErrorCode::Fenced,
-        Rejection::NoSuchStep { .. } => ErrorCode::InvalidRequest,
-        Rejection::NotCancellable | Rejection::AlreadyFinal(_) => ErrorCode::SagaStateConflict,
+        Rejection::NoSuchStep { .. } | Rejection::NoSuchBranch(_) => ErrorCode::InvalidRequest,
+        Rejection::NotCancellable
+        | Rejection::AlreadyFinal(_)
+        | Rejection::NoTransaction
+        | Rejection::Undecided
+        | Rejection::BranchSettled(_) => ErrorCode::SagaStateConflict,
         Rejection::AlreadyStarted | Rejection::NotStarted => ErrorCode::Internal,
     }
 }

@@ -42,7 +42,7 @@ pub(super) async fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 
 pub(super) fn may_take_long(definition: &Definition, instance: &Instance, input: &Input) -> bool {
     let added = match input {
         Input::Start { input, .. } | Input::Reply { outcome: CallOutcome::Succeeded { output: input }, .. } => input.len(),
-        Input::Reply { .. } | Input::NotSent { .. } | Input::Timer { .. } | Input::Operate(_) => 0,
+        Input::Reply { .. } | Input::NotSent { .. } | Input::Timer { .. } | Input::Recovered | Input::Operate { .. } => 0,
     };
     added + instance.payload_bytes() > INLINE_BYTES_MAX || definition.is_long()
 }

@@ -87,5 +87,6 @@ fn found(store: &LaneStore, id: Uuid, find: crate::store::FindDefinition<'_>) ->
 fn of_instance(instance: &Instance) -> Result<TransactionOutcome, OutcomeError> {
     match instance {
         Instance::Saga(state) => Err(OutcomeError::Saga(state.head.id)),
+        Instance::TwoPc(state) => Ok(TransactionOutcome { id: state.head.id, outcome: state.outcome(), known: true }),
     }
 }

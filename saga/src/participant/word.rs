@@ -28,6 +28,6 @@ impl From<CompleteCall> for Word {
 
 impl From<Word> for Input {
     fn from(Word { attempt, outcome, note }: Word) -> Self {
-        Self::Reply { attempt, outcome, note }
+        Self::Reply { attempt, outcome, note, branch_address: None }
     }
 }

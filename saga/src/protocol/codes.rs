@@ -10,6 +10,16 @@ pub const NOT_SENT: &str = "NOT_SENT";
 pub const PARTICIPANT_HOST_NOT_ALLOWED: &str = "PARTICIPANT_HOST_NOT_ALLOWED";
 /// The call was not handed to its participant within the step's `queue_timeout`.
 pub const QUEUE_TIMEOUT: &str = "QUEUE_TIMEOUT";
+/// The transaction was not decided when its time was over.
+pub const TRANSACTION_TIMEOUT: &str = "TRANSACTION_TIMEOUT";
+/// The server was started again before the transaction was decided.
+pub const COORDINATOR_RESTARTED: &str = "COORDINATOR_RESTARTED";
+/// The answer to a call for a vote is no vote.
+pub const VOTE_INVALID: &str = "VOTE_INVALID";
+/// A branch voted, and then voted otherwise.
+pub const VOTE_CHANGED: &str = "VOTE_CHANGED";
+/// An operator said what became of the only branch, which had the decision.
+pub const RESOLVED: &str = "RESOLVED";
 /// Somebody cancelled the saga.
 pub const CANCELLED: &str = "CANCELLED";
 /// A compensation cannot finish.
@@ -22,3 +32,10 @@ pub const PAYLOAD_TOO_LARGE: &str = "PAYLOAD_TOO_LARGE";
 pub const PAYLOAD_TOO_DEEP: &str = "PAYLOAD_TOO_DEEP";
 /// The instance came near the bound of events before its pivot.
 pub const TOO_MANY_EVENTS: &str = "TOO_MANY_EVENTS";
+
+/// A participant does not know the branch: it never had it, or lost it.
+pub const BRANCH_UNKNOWN: &str = "BRANCH_UNKNOWN";
+/// A participant has rolled the branch back.
+pub const BRANCH_ROLLED_BACK: &str = "BRANCH_ROLLED_BACK";
+/// A participant has committed the branch.
+pub const BRANCH_COMMITTED: &str = "BRANCH_COMMITTED";

@@ -5,6 +5,7 @@ use crate::definition::{RetryPolicy, Target};
 use sagamq_api::JsonText;
 use sagamq_api::saga::{AttemptId, Call, CallOutcome, Failure, SagaState, StepAttempt};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 /// What happened outside.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,6 +18,8 @@ pub enum Input {
         generation: u64,
         /// What it works on.
         input: JsonText,
+        /// The data of the server that starts it: only a server with these can say what became of a transaction.
+        cluster: Uuid,
     },
     /// A participant answered.
     Reply {
@@ -26,6 +29,8 @@ pub enum Input {
         outcome: CallOutcome,
         /// What must be told of an output that could not be kept.
         note: Option<Failure>,
+        /// Base URL of the worker that has the branch of a transaction open, if the answer named it.
+        branch_address: Option<String>,
     },
     /// The participant could not be reached, so nothing was sent; the call stays in its queue.
     NotSent {
@@ -39,8 +44,16 @@ pub enum Input {
         /// What is known of the calls that the instance named as unseen. One that is missing may have been handed out.
         hand_outs: Vec<(AttemptId, HandOut)>,
     },
+    /// The server was started again, and goes on from the events that it found. Told once to each instance that is not at its end, before
+    /// anything else.
+    Recovered,
     /// An operator intervenes.
-    Operate(Verb),
+    Operate {
+        /// What is to be done.
+        verb: Verb,
+        /// Who wants it, for the history.
+        actor: Option<String>,
+    },
 }
 
 /// What an operator can do to an instance.
@@ -51,6 +64,27 @@ pub enum Verb {
         /// Why, for the history.
         reason: String,
     },
+    /// Write down what became of a branch that does not say so itself, or says something else.
+    ResolveBranch {
+        /// Its name.
+        branch: String,
+        /// What became of it.
+        outcome: ResolvedOutcome,
+        /// Why, for the history.
+        reason: String,
+    },
+}
+
+/// What an operator says became of a branch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ResolvedOutcome {
+    /// It was committed.
+    Committed,
+    /// It was rolled back, or never was.
+    RolledBack,
+    /// Nobody knows, and nobody will.
+    Unknown,
 }
 
 /// Whether a call was handed to its participant.
@@ -120,13 +154,17 @@ pub struct Decision<S, E> {
     pub state: S,
     /// Whether the input was applied before.
     pub duplicate: bool,
+    /// Whether the events must be on disk (synced) before the commands are performed and anybody hears of them. If not, it is enough that
+    /// they are written behind those before them.
+    pub forced: bool,
 }
 
 impl<S, E> Decision<S, E> {
     /// The same decision in other words.
     pub(super) fn map<T, F>(self, state: impl FnOnce(S) -> T, event: impl Fn(E) -> F) -> Decision<T, F> {
-        let events = self.events.into_iter().map(|recorded| Recorded { at_ms: recorded.at_ms, event: event(recorded.event) });
-        Decision { events: events.collect(), commands: self.commands, state: state(self.state), duplicate: self.duplicate }
+        let Self { events, commands, state: old, duplicate, forced } = self;
+        let events = events.into_iter().map(|Recorded { at_ms, event: old }| Recorded { at_ms, event: event(old) });
+        Decision { events: events.collect(), commands, state: state(old), duplicate, forced }
     }
 }
 
@@ -142,14 +180,26 @@ pub enum Rejection {
         reason: String,
     },
     /// The definition has no such step, or the step has no such item.
-    #[error("the saga makes no call of the attempt `{attempt}`: it has no such step, or the step no such item")]
+    #[error("the saga makes no call of the attempt `{attempt}`: it has no such step or operation, or the step no such item")]
     NoSuchStep {
         /// The attempt of the reply.
         attempt: StepAttempt,
     },
-    /// The instance passed its pivot.
-    #[error("the saga has passed its pivot and only goes forward")]
+    /// The instance passed its pivot, or decided to commit.
+    #[error("the saga has passed its pivot, or the transaction its decision, and only goes forward")]
     NotCancellable,
+    /// The instance is a saga, which has no branches.
+    #[error("only a two-phase commit has branches that can be resolved, and this is a saga")]
+    NoTransaction,
+    /// The transaction has no such branch.
+    #[error("the transaction has no branch `{0}`")]
+    NoSuchBranch(String),
+    /// The transaction is not decided.
+    #[error("the transaction is not decided, so no branch can be out of step with it: cancel it, or wait for its timeout")]
+    Undecided,
+    /// What became of the branch is known.
+    #[error("what became of branch `{0}` is known: there is nothing to resolve")]
+    BranchSettled(String),
     /// The instance is at rest.
     #[error("the saga is {0} already")]
     AlreadyFinal(SagaState),

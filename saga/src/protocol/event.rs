@@ -3,6 +3,7 @@
 use super::decision::Recorded;
 use super::occurrence::Occurrence;
 use super::saga::SagaEvent;
+use super::twopc::TransactionEvent;
 use sagamq_api::saga::HistoryEvent;
 use sagamq_api::{JsonText, SagaName};
 use serde::Deserialize;
@@ -17,11 +18,15 @@ pub const EVENT_FORMAT: u8 = 3;
 pub enum Protocol {
     /// Actions and their compensations.
     Saga = 1,
+    /// Branches that commit or roll back together.
+    TwoPc = 2,
 }
 
 /// A protocol that this version does not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("it follows protocol {0}, and this version runs sagas (1) only: a newer version wrote it, or it is damaged")]
+#[error(
+    "it follows protocol {0}, and this version runs sagas (1) and two-phase commits (2) only: a newer version wrote it, or it is damaged"
+)]
 pub struct UnknownProtocol(pub u8);
 
 impl TryFrom<u8> for Protocol {
@@ -30,6 +35,7 @@ impl TryFrom<u8> for Protocol {
     fn try_from(tag: u8) -> Result<Self, UnknownProtocol> {
         match tag {
             1 => Ok(Self::Saga),
+            2 => Ok(Self::TwoPc),
             other => Err(UnknownProtocol(other)),
         }
     }
@@ -40,6 +46,8 @@ impl TryFrom<u8> for Protocol {
 pub enum Event {
     /// Of a saga.
     Saga(SagaEvent),
+    /// Of a two-phase commit.
+    TwoPc(TransactionEvent),
 }
 
 /// An event with its time.
@@ -64,6 +72,7 @@ impl Event {
     pub const fn protocol(&self) -> Protocol {
         match self {
             Self::Saga(_) => Protocol::Saga,
+            Self::TwoPc(_) => Protocol::TwoPc,
         }
     }
 
@@ -71,8 +80,11 @@ impl Event {
     #[must_use]
     pub fn started(&self) -> Option<Started<'_>> {
         match self {
-            Self::Saga(SagaEvent::SagaStarted { saga, version, key, input, .. }) => Some(Started { saga, version: *version, key, input }),
-            Self::Saga(_) => None,
+            Self::Saga(SagaEvent::SagaStarted { saga, version, key, input, .. })
+            | Self::TwoPc(TransactionEvent::TransactionStarted { saga, version, key, input, .. }) => {
+                Some(Started { saga, version: *version, key, input })
+            }
+            Self::Saga(_) | Self::TwoPc(_) => None,
         }
     }
 
@@ -81,6 +93,7 @@ impl Event {
     pub fn occurrence(&self) -> Option<Occurrence> {
         match self {
             Self::Saga(event) => event.occurrence(),
+            Self::TwoPc(event) => event.occurrence(),
         }
     }
 }
@@ -95,6 +108,7 @@ impl RecordedEvent {
         let Self { at_ms, event } = self;
         let written = match event {
             Event::Saga(event) => serde_json::to_vec(&Recorded { at_ms: *at_ms, event }),
+            Event::TwoPc(event) => serde_json::to_vec(&Recorded { at_ms: *at_ms, event }),
         };
         written.expect("an event has text keys only")
     }
@@ -108,6 +122,10 @@ impl RecordedEvent {
             Protocol::Saga => {
                 let Recorded { at_ms, event } = serde_json::from_slice(json)?;
                 Ok(Self { at_ms, event: Event::Saga(event) })
+            }
+            Protocol::TwoPc => {
+                let Recorded { at_ms, event } = serde_json::from_slice(json)?;
+                Ok(Self { at_ms, event: Event::TwoPc(event) })
             }
         }
     }
@@ -125,6 +143,7 @@ impl RecordedEvent {
         }
         let event = match &self.event {
             Event::Saga(event) => serde_json::to_string(event),
+            Event::TwoPc(event) => serde_json::to_string(event),
         };
         let Stored { r#type, data } = serde_json::from_str(&event.expect("an event is JSON"))
             .expect("a tagged enum has its tag, and nests little deeper than its payload");

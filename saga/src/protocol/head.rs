@@ -1,6 +1,9 @@
 //! What every instance has, whatever its protocol.
 
+use super::codes;
 use crate::definition::Definition;
+use crate::expression::{RenderError, SagaScope};
+use sagamq_api::saga::Failure;
 use sagamq_api::{JsonText, SagaName};
 use uuid::Uuid;
 
@@ -42,4 +45,18 @@ impl Head {
             events: 0,
         }
     }
+
+    /// What expressions see of the instance itself. `id` is the text of its id.
+    pub(super) fn scope<'a>(&'a self, id: &'a str) -> SagaScope<'a> {
+        SagaScope { id, name: &self.saga, version: self.version, key: &self.key }
+    }
+}
+
+/// The failure of what cannot be rendered.
+pub(super) fn render_failure(what: &str, error: &RenderError) -> Failure {
+    let code = match error {
+        RenderError::TooLarge => codes::PAYLOAD_TOO_LARGE,
+        RenderError::Expression(_) | RenderError::Spent(_) | RenderError::TooDeep { .. } => codes::EXPRESSION_FAILED,
+    };
+    Failure { code: code.to_owned(), message: format!("{what}: {error}") }
 }

@@ -4,6 +4,7 @@ use super::decision::{CallCommand, Decision, IllegalEvent, Input, Rejection};
 use super::event::{Event, Protocol, RecordedEvent};
 use super::head::Head;
 use super::saga::{self, InstanceState};
+use super::twopc::{self, TransactionState};
 use crate::definition::Definition;
 use sagamq_api::saga::{AttemptId, SagaDescription, SagaState, SagaSummary};
 use uuid::Uuid;
@@ -13,6 +14,8 @@ use uuid::Uuid;
 pub enum Instance {
     /// A saga.
     Saga(InstanceState),
+    /// A two-phase commit.
+    TwoPc(TransactionState),
 }
 
 impl Instance {
@@ -21,6 +24,7 @@ impl Instance {
     pub fn new(protocol: Protocol, id: Uuid, definition: &Definition) -> Self {
         match protocol {
             Protocol::Saga => Self::Saga(InstanceState::new(id, definition)),
+            Protocol::TwoPc => Self::TwoPc(TransactionState::new(id, definition)),
         }
     }
 
@@ -29,6 +33,7 @@ impl Instance {
     pub const fn protocol(&self) -> Protocol {
         match self {
             Self::Saga(_) => Protocol::Saga,
+            Self::TwoPc(_) => Protocol::TwoPc,
         }
     }
 
@@ -37,6 +42,7 @@ impl Instance {
     pub const fn head(&self) -> &Head {
         match self {
             Self::Saga(state) => &state.head,
+            Self::TwoPc(state) => &state.head,
         }
     }
 
@@ -54,6 +60,7 @@ impl Instance {
     ) -> Result<Decision<Self, Event>, Rejection> {
         match self {
             Self::Saga(state) => Ok(saga::decide(definition, state, input, now_ms, jitter)?.map(Self::Saga, Event::Saga)),
+            Self::TwoPc(state) => Ok(twopc::decide(definition, state, input, now_ms, jitter)?.map(Self::TwoPc, Event::TwoPc)),
         }
     }
 
@@ -64,6 +71,12 @@ impl Instance {
     pub fn apply(&mut self, recorded: &RecordedEvent) -> Result<(), IllegalEvent> {
         match (self, &recorded.event) {
             (Self::Saga(state), Event::Saga(event)) => state.apply(event, recorded.at_ms),
+            (Self::TwoPc(state), Event::TwoPc(event)) => state.apply(event, recorded.at_ms),
+            (instance, event) => Err(IllegalEvent {
+                sequence: instance.head().events,
+                event: format!("{event:?}").chars().take(120).collect(),
+                reason: "it is of another protocol".to_owned(),
+            }),
         }
     }
 
@@ -72,6 +85,7 @@ impl Instance {
     pub fn state(&self) -> SagaState {
         match self {
             Self::Saga(state) => state.saga_state(),
+            Self::TwoPc(state) => state.saga_state(),
         }
     }
 
@@ -80,6 +94,7 @@ impl Instance {
     pub fn is_due(&self, now_ms: u64) -> bool {
         match self {
             Self::Saga(state) => state.is_due(now_ms),
+            Self::TwoPc(state) => state.is_due(now_ms),
         }
     }
 
@@ -88,6 +103,7 @@ impl Instance {
     pub fn next_look_ms(&self, now_ms: u64) -> Option<u64> {
         match self {
             Self::Saga(state) => state.next_look_ms(now_ms),
+            Self::TwoPc(state) => state.next_look_ms(now_ms),
         }
     }
 
@@ -96,6 +112,8 @@ impl Instance {
     pub fn unseen_calls(&self) -> Vec<AttemptId> {
         match self {
             Self::Saga(state) => state.unseen_calls(),
+            // Its calls go to those who are there, so their time begins when they are decided.
+            Self::TwoPc(_) => Vec::new(),
         }
     }
 
@@ -104,6 +122,7 @@ impl Instance {
     pub fn open_attempts(&self) -> Vec<AttemptId> {
         match self {
             Self::Saga(state) => state.open_attempts(),
+            Self::TwoPc(state) => state.open_attempts(),
         }
     }
 
@@ -112,6 +131,7 @@ impl Instance {
     pub fn open_calls(&self, definition: &Definition) -> Vec<CallCommand> {
         match self {
             Self::Saga(state) => saga::open_calls(definition, state),
+            Self::TwoPc(state) => twopc::open_calls(definition, state),
         }
     }
 
@@ -120,6 +140,7 @@ impl Instance {
     pub fn payload_bytes(&self) -> usize {
         match self {
             Self::Saga(state) => state.payload_bytes(),
+            Self::TwoPc(state) => state.payload_bytes(),
         }
     }
 
@@ -128,6 +149,7 @@ impl Instance {
     pub fn summary(&self) -> SagaSummary {
         match self {
             Self::Saga(state) => state.summary(),
+            Self::TwoPc(state) => state.summary(),
         }
     }
 
@@ -136,6 +158,16 @@ impl Instance {
     pub fn description(&self) -> SagaDescription {
         match self {
             Self::Saga(state) => state.description(),
+            Self::TwoPc(state) => state.description(),
+        }
+    }
+
+    /// The two-phase commit, if it is one: its branches, and what is decided.
+    #[must_use]
+    pub const fn transaction(&self) -> Option<&TransactionState> {
+        match self {
+            Self::Saga(_) => None,
+            Self::TwoPc(state) => Some(state),
         }
     }
 }

@@ -2,22 +2,26 @@
 //!
 //! [`Instance`] is all that lanes, store and metrics know of them: it decides what an [`Input`] means and gives events to write and commands
 //! to perform once they are durable, and it applies events, which is the only way it changes. What these events are, and what follows from
-//! what, is a protocol's own affair; there is one, [`saga`]. Instances and events say on disk which protocol they are of.
+//! what, is a protocol's own affair; there are two, [`saga`] and [`twopc`]. Instances and events say on disk which protocol they are of.
 //!
-//! Upwards: `decision.rs` (the words that all protocols share), then a folder for each protocol, then `event.rs` and `instance.rs` over them.
+//! Upwards: `decision.rs` (the words that all protocols share), `failures.rs` and `pause.rs`, then a folder for each protocol, then `event.rs` and `instance.rs` over them.
 
 pub mod codes;
 mod decision;
 mod event;
+mod failures;
 mod head;
 mod id;
 mod instance;
 mod occurrence;
+mod pause;
 pub mod saga;
+pub mod twopc;
 
-pub use decision::{CallCommand, Command, Decision, HandOut, IllegalEvent, Input, Recorded, Rejection, Verb};
+pub use decision::{CallCommand, Command, Decision, HandOut, IllegalEvent, Input, Recorded, Rejection, ResolvedOutcome, Verb};
 pub use event::{EVENT_FORMAT, Event, Protocol, RecordedEvent, Started, UnknownProtocol};
+pub use failures::Failures;
 pub use head::Head;
 pub use id::{FIRST_GENERATION, instance_id, lane_of};
 pub use instance::Instance;
-pub use occurrence::{AttemptEnd, Occurrence};
+pub use occurrence::{AttemptEnd, BranchEnd, Heuristic, Occurrence};

@@ -1,6 +1,7 @@
 //! What an event means to those who count: the same words for every protocol.
 
 use sagamq_api::saga::Operation;
+use serde::{Deserialize, Serialize};
 
 /// What happened, as far as it is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,6 +12,20 @@ pub enum Occurrence {
     Blocked,
     /// An attempt ended.
     AttemptEnded(Operation, AttemptEnd),
+    /// A transaction was decided.
+    Decided {
+        /// To commit, or to roll back.
+        commit: bool,
+    },
+    /// A branch let its locks go, as far as is known.
+    BranchEnded {
+        /// How.
+        end: BranchEnd,
+        /// How long it held them: from its first call until it said so, in milliseconds.
+        held_ms: u64,
+    },
+    /// An operator said of a branch what was not decided.
+    Heuristic(Heuristic),
 }
 
 /// How an attempt ended.
@@ -24,4 +39,25 @@ pub enum AttemptEnd {
     Unknown,
     /// Without success, and no other attempt follows although there should be an effect.
     GivenUp,
+}
+
+/// How a branch ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BranchEnd {
+    /// Committed.
+    Committed,
+    /// Rolled back.
+    RolledBack,
+    /// It had changed nothing.
+    ReadOnly,
+}
+
+/// What became of a transaction that an operator had to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Heuristic {
+    /// Nobody knows what became of a branch.
+    Hazard,
+    /// A branch came out otherwise than was decided.
+    Mixed,
 }

@@ -200,6 +200,7 @@ impl Books {
                 books.in_effect.entry(order).or_default().remove(&step);
                 Some(succeeded())
             }
+            other => unreachable!("no saga calls {other}"),
         }
     }
 

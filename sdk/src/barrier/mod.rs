@@ -26,7 +26,7 @@
 //! ```text
 //! key    prefix ‖ instance (16 bytes, the UUID) ‖ step (its text) ‖ item ‖ operation (1 byte)
 //!          item        0x00 for none   0x01 ‖ number (4 bytes, big-endian) for an item of a step that fans out
-//!          operation   0x01 action   0x02 compensation
+//!          operation   0x01 action   0x02 compensation   (0x03 to 0x06 vote and decisions of a two-phase commit: no row has them)
 //! value  version (1 byte, 0x02) ‖ kind (1 byte) ‖ recorded at (8 bytes, big-endian, milliseconds since 1970) ‖ payload
 //!          kind        0x01 succeeded   payload: the output, JSON
 //!                      0x02 refused     payload: the failure {"code": …, "message": …}, JSON
@@ -68,6 +68,9 @@ pub use row::RowError;
 
 /// The failure code of an action that arrives after its compensation.
 pub const COMPENSATED: &str = "COMPENSATED";
+
+/// The failure code of a call that asks for a vote or tells a decision: no saga makes such a call, and no barrier can answer it.
+pub const NOT_OF_A_SAGA: &str = "NOT_OF_A_SAGA";
 
 /// The failure code of a call that found no row where one may have been swept: whether it took effect is not known here any more.
 pub const SWEPT: &str = "BARRIER_SWEPT";

@@ -131,17 +131,14 @@ impl RocksBarrier {
     ///
     /// # Errors
     /// What `business` says. [`CallError::Unknown`] with the code `BARRIER_STORAGE` when the database fails or a lock is not had in
-    /// time.
+    /// time, and with [`NOT_OF_A_SAGA`](super::NOT_OF_A_SAGA) for a vote or a decision of a two-phase commit.
     pub fn run<T: ThreadMode, O: Serialize>(
         &self,
         db: &TransactionDB<T>,
         call: &Call,
         business: impl FnOnce(&Transaction<'_, TransactionDB<T>>, &Known) -> Result<O, CallError>,
     ) -> Result<JsonText, CallError> {
-        let begun = match call.attempt.operation {
-            Operation::Action => self.begin(db, call)?,
-            Operation::Compensation => None,
-        };
+        let begun = if rules::is_action(call)? { self.begin(db, call)? } else { None };
         self.serve(db, call, Reach::Outside, begun, |txn, known| output_text(&business(txn, known)?))
     }
 
@@ -220,8 +217,8 @@ impl RocksBarrier {
         begun: Option<Uuid>,
         business: impl FnOnce(&Transaction<'_, TransactionDB<T>>, &Known) -> Result<JsonText, CallError>,
     ) -> Result<JsonText, CallError> {
+        let is_action = rules::is_action(call)?;
         let txn = self.transaction(db);
-        let is_action = call.attempt.operation == Operation::Action;
         let (action, own) = (self.key(call, Operation::Action), self.key(call, call.attempt.operation));
         let acted = lock(&txn, &action)?;
         let at_ms = rules::recorded_at_ms((self.clock)(), call, acted.as_ref().filter(|_| !is_action));

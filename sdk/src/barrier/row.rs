@@ -70,6 +70,10 @@ pub(super) fn encode_key(prefix: &[u8], call: &CallId) -> Vec<u8> {
     key.push(match call.operation {
         Operation::Action => 1,
         Operation::Compensation => 2,
+        Operation::Prepare => 3,
+        Operation::Commit => 4,
+        Operation::Rollback => 5,
+        Operation::CommitOnePhase => 6,
     });
     key
 }
@@ -209,7 +213,7 @@ mod tests {
             for id in ids {
                 for step in &steps {
                     for item in &items {
-                        calls.extend([Operation::Action, Operation::Compensation].map(|operation| call(id, step, *item, operation)));
+                        calls.extend(Operation::ALL.map(|operation| call(id, step, *item, operation)));
                     }
                 }
             }

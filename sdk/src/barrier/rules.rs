@@ -4,10 +4,10 @@
 
 use super::known::Known;
 use super::recorded::{Recorded, Row};
-use super::{COMPENSATED, IN_DOUBT, SWEPT};
+use super::{COMPENSATED, IN_DOUBT, NOT_OF_A_SAGA, SWEPT};
 use crate::worker::CallError;
 use sagamq_api::JsonText;
-use sagamq_api::saga::{Call, Failure};
+use sagamq_api::saga::{Call, Failure, Operation};
 use uuid::Uuid;
 
 /// Whether the business may have effects outside of its transaction.
@@ -24,6 +24,20 @@ pub(super) enum Begin {
     Known,
     /// It is recorded that it is in doubt from now on; `is_first` says that nothing was begun before.
     Mark { is_first: bool, unless_swept: bool },
+}
+
+/// Whether the call is an action, else a compensation.
+///
+/// # Errors
+/// When it is neither, but asks for a vote or tells a decision: no barrier can answer that.
+pub(super) fn is_action(call: &Call) -> Result<bool, CallError> {
+    match call.attempt.operation {
+        Operation::Action => Ok(true),
+        Operation::Compensation => Ok(false),
+        Operation::Prepare | Operation::Commit | Operation::Rollback | Operation::CommitOnePhase => {
+            Err(CallError::unknown(NOT_OF_A_SAGA, format!("the saga barrier cannot answer {}", call.attempt)))
+        }
+    }
 }
 
 pub(super) fn begin(action: Option<&Recorded>, call: &Call) -> Begin {

@@ -25,6 +25,7 @@ fn call(name: &str, epoch: u32) -> Value {
         timeout_ms: 30_000,
         arguments: json!({"sku": "a"}).into(),
         action_output: None,
+        transaction: None,
         reply_partition: sagamq_sdk::api::PartitionId(0),
     };
     serde_json::to_value(call).expect("JSON")

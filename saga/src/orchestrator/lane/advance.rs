@@ -34,7 +34,7 @@ impl Lane {
 
     /// An operator's verb.
     pub(super) async fn operate(&mut self, id: Uuid, verb: Verb, reply: Reply<SagaState, Undecided>) {
-        self.answer_with(id, Input::Operate(verb), reply, |applied| applied.state).await;
+        self.answer_with(id, Input::Operate { verb, actor: None }, reply, |applied| applied.state).await;
     }
 
     async fn answer_with<T: Send + 'static>(
@@ -105,7 +105,7 @@ impl Lane {
     /// Commits a decision about an instance in memory, and lets its consequences out when it is durable. `false`: a call that must be unseen
     /// was handed out meanwhile; nothing has happened.
     pub(super) async fn try_commit(&mut self, id: Uuid, decided: Decided, cursor: Option<Offset>, answer: Answer) -> bool {
-        let Decided { events, commands, state: instance, duplicate } = decided;
+        let Decided { events, commands, state: instance, duplicate, .. } = decided;
         let applied = Applied { duplicate, state: instance.state() };
         let mut commit = self.parts.store.0.begin();
         let Some(staged) = self.dispatcher.stage(&mut commit, commands) else { return false };

@@ -54,7 +54,8 @@ impl Lane {
             Err(error) => return drop(reply.send(Err(InstanceError::from(error).into()))),
         }
         let instance = Instance::new(Protocol::Saga, id, &definition);
-        let decided = match self.decide_on(&definition, instance.clone(), Input::Start { key: key.clone(), generation, input }).await {
+        let started = Input::Start { key: key.clone(), generation, input, cluster: Uuid::nil() };
+        let decided = match self.decide_on(&definition, instance.clone(), started).await {
             Ok(Ok(decided)) => decided,
             Ok(Err(rejection)) => return drop(reply.send(Err(rejection.into()))),
             Err(Panicked) => return drop(reply.send(Err(StartError::Panicked))),

@@ -120,7 +120,7 @@ impl InstanceState {
                 self.phase = Phase::Running;
                 self.timeout_at_ms = *timeout_at_ms;
             }
-            SagaEvent::SagaStopRequested { failure } => {
+            SagaEvent::SagaStopRequested { failure, actor: _ } => {
                 self.require_phase(&[Phase::Running])?;
                 require(self.stop.is_none() && !self.is_past_pivot(), || "it is stopped already, or past its pivot".to_owned())?;
                 self.stop = Some(failure.clone());
@@ -130,7 +130,7 @@ impl InstanceState {
                 self.require_phase(&[Phase::Running])?;
                 self.timeout_at_ms = None;
             }
-            SagaEvent::SagaCompensating { failure } => {
+            SagaEvent::SagaCompensating { failure, actor: _ } => {
                 self.require_phase(&[Phase::Running])?;
                 require(!self.is_past_pivot() && !self.is_pivot_in_flight(), || "nothing is undone past the pivot".to_owned())?;
                 self.phase = Phase::Compensating;
@@ -171,17 +171,15 @@ impl InstanceState {
     }
 
     fn on_called(&mut self, attempt: &StepAttempt, open: Open, arguments: Option<&JsonText>) -> Result<usize, String> {
-        let operation = attempt.operation;
-        let phase = match operation {
-            Operation::Action => Phase::Running,
-            Operation::Compensation => Phase::Compensating,
-        };
-        self.require_phase(&[phase])?;
         let index = self.find(attempt)?;
+        let operation = attempt.operation;
+        let is_action = operation == Operation::Action;
+        self.require_phase(&[if is_action { Phase::Running } else { Phase::Compensating }])?;
         let status = &mut self.steps[index];
-        let is_legal = match operation {
-            Operation::Action => matches!(status.state, StepState::Scheduled | StepState::InProgress),
-            Operation::Compensation => status.needs_undoing() || status.state == StepState::Compensating,
+        let is_legal = if is_action {
+            matches!(status.state, StepState::Scheduled | StepState::InProgress)
+        } else {
+            status.needs_undoing() || status.state == StepState::Compensating
         };
         require(is_legal, || format!("the step is {:?}", status.state))?;
         let progress = status.progress_mut(operation);
@@ -190,10 +188,7 @@ impl InstanceState {
         let arguments = arguments.cloned().or_else(|| progress.arguments.take());
         require(arguments.is_some(), || "the arguments are missing".to_owned())?;
         *progress = Progress { epoch: attempt.epoch, attempt: Attempt::Open(open), settled: None, arguments };
-        status.state = match operation {
-            Operation::Action => StepState::InProgress,
-            Operation::Compensation => StepState::Compensating,
-        };
+        status.state = if is_action { StepState::InProgress } else { StepState::Compensating };
         Ok(index)
     }
 
@@ -282,7 +277,7 @@ impl InstanceState {
     }
 
     fn find(&self, attempt: &StepAttempt) -> Result<usize, String> {
-        self.index_of(attempt).ok_or_else(|| "there is no such step, or it has no such item".to_owned())
+        self.index_of(attempt).ok_or_else(|| "there is no such step, or it has no such item or operation".to_owned())
     }
 
     fn require_phase(&self, legal: &[Phase]) -> Result<(), String> {

@@ -2,9 +2,9 @@
 
 use super::state::InstanceState;
 use crate::definition::{Definition, StepKind};
-use crate::expression::{Reference, RenderError, SagaScope, Scope};
-use crate::protocol::codes;
+use crate::expression::{Reference, Scope};
 use crate::protocol::decision::CallCommand;
+use crate::protocol::head::render_failure;
 use crate::protocol::id::lane_of;
 use sagamq_api::saga::{Call, Failure, Operation, StepAttempt};
 use sagamq_api::{JsonText, PartitionId};
@@ -26,7 +26,7 @@ pub(super) fn render_arguments(
     let step = &definition.steps[index];
     let id = state.head.id.to_string();
     let failure = state.failure.as_ref().filter(|_| operation == Operation::Compensation);
-    let scope = Scope { input: &state.head.input, outputs: state, failure, saga: Some(scope_of(state, &id)) };
+    let scope = Scope { input: &state.head.input, outputs: state, failure, saga: Some(state.head.scope(&id)) };
     let arguments = step.call(operation).arguments.render(&scope);
     arguments.map_err(|error| render_failure(&format!("the arguments of {operation} `{}`", step.id), &error))
 }
@@ -37,10 +37,7 @@ pub(super) fn call_command(definition: &Definition, state: &InstanceState, index
     let called = step.call(operation);
     let progress = state.steps[index].progress(operation);
     let open = progress.attempt.open()?;
-    let action_output = match operation {
-        Operation::Action => None,
-        Operation::Compensation => state.steps[index].output.clone(),
-    };
+    let action_output = state.steps[index].output.clone().filter(|_| operation == Operation::Compensation);
     let head = &state.head;
     let attempt = StepAttempt { step: step.id.clone(), item: None, operation, epoch: progress.epoch }.of(head.id);
     let call = Call {
@@ -56,6 +53,7 @@ pub(super) fn call_command(definition: &Definition, state: &InstanceState, index
         timeout_ms: open.timeout_ms,
         arguments: progress.arguments.clone()?,
         action_output,
+        transaction: None,
         reply_partition: PartitionId(u32::from(lane_of(head.id))),
     };
     Some(CallCommand { target: called.target.clone(), retry: called.retry.clone(), call })
@@ -67,7 +65,7 @@ pub(super) fn check_compensation(definition: &Definition, state: &InstanceState,
     let step = &definition.steps[index];
     let Some(compensation) = &step.compensation else { return Ok(()) };
     let id = state.head.id.to_string();
-    let scope = Scope { input: &state.head.input, outputs: state, failure: None, saga: Some(scope_of(state, &id)) };
+    let scope = Scope { input: &state.head.input, outputs: state, failure: None, saga: Some(state.head.scope(&id)) };
     let is_known = |reference: &Reference| match reference.root.as_str() {
         "failure" => false,
         // Of steps on other branches the output may be there later.
@@ -76,19 +74,4 @@ pub(super) fn check_compensation(definition: &Definition, state: &InstanceState,
     };
     let rendered = compensation.arguments.render_known(&scope, &is_known);
     rendered.map(drop).map_err(|error| render_failure(&format!("the arguments of {} `{}`", Operation::Compensation, step.id), &error))
-}
-
-/// The failure of what cannot be rendered.
-pub(super) fn render_failure(what: &str, error: &RenderError) -> Failure {
-    let code = match error {
-        RenderError::TooLarge => codes::PAYLOAD_TOO_LARGE,
-        RenderError::Expression(_) | RenderError::Spent(_) | RenderError::TooDeep { .. } => codes::EXPRESSION_FAILED,
-    };
-    Failure { code: code.to_owned(), message: format!("{what}: {error}") }
-}
-
-/// What expressions see of the instance itself.
-pub(super) fn scope_of<'a>(state: &'a InstanceState, id: &'a str) -> SagaScope<'a> {
-    let head = &state.head;
-    SagaScope { id, name: &head.saga, version: head.version, key: &head.key }
 }

@@ -40,11 +40,11 @@ fn plan(
     let is_own = |attempt: &AttemptId| assert_eq!(attempt.instance, state.head.id, "an input goes to the instance that it names");
     let mut planner = Planner::new(definition, state, now_ms, jitter);
     let duplicate = match input {
-        Input::Start { key, generation, input } => {
+        Input::Start { key, generation, input, cluster: _ } => {
             planner.start(key, generation, input);
             false
         }
-        Input::Reply { attempt, outcome, note } => {
+        Input::Reply { attempt, outcome, note, branch_address: _ } => {
             is_own(&attempt);
             planner.reply(attempt.within(), outcome, note)?
         }
@@ -56,7 +56,9 @@ fn plan(
             planner.time_passed(&hand_outs);
             false
         }
-        Input::Operate(verb) => planner.operate(verb)?,
+        // What was in flight is asked again, and what was done stays done.
+        Input::Recovered => true,
+        Input::Operate { verb, actor } => planner.operate(verb, actor)?,
     };
     planner.advance();
     Ok(planner.finish(duplicate))

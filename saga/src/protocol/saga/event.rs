@@ -129,6 +129,9 @@ pub enum SagaEvent {
     SagaStopRequested {
         /// Why.
         failure: Failure,
+        /// The operator who wants it, if one does.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        actor: Option<String>,
     },
     /// The saga's time is over, but it has passed its pivot and goes on. Written once.
     SagaTimeoutPassed,
@@ -136,6 +139,9 @@ pub enum SagaEvent {
     SagaCompensating {
         /// Why.
         failure: Failure,
+        /// The operator who wants it, if one does.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        actor: Option<String>,
     },
     /// Every step succeeded. Final.
     SagaCompleted {
@@ -236,9 +242,9 @@ mod tests {
             SagaEvent::StepUnknown { attempt: attempt(), failure: failure() },
             SagaEvent::StepCompensated { attempt: undo() },
             SagaEvent::StepCompensationFailed { attempt: undo(), failure: failure() },
-            SagaEvent::SagaStopRequested { failure: failure() },
+            SagaEvent::SagaStopRequested { failure: failure(), actor: n.is_multiple_of(2).then(|| text.to_owned()) },
             SagaEvent::SagaTimeoutPassed,
-            SagaEvent::SagaCompensating { failure: failure() },
+            SagaEvent::SagaCompensating { failure: failure(), actor: n.is_multiple_of(2).then(|| text.to_owned()) },
             SagaEvent::SagaCompleted { output: Some(json.clone()), failure: Some(failure()) },
             SagaEvent::SagaCompleted { output: None, failure: None },
             SagaEvent::SagaCompensated,

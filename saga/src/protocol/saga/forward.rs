@@ -1,6 +1,5 @@
 //! Forward: which steps start, and what the outcome of an action means.
 
-use super::call::{render_failure, scope_of};
 use super::event::SagaEvent;
 use super::planner::Planner;
 use super::state::Phase;
@@ -8,6 +7,7 @@ use super::step::{Attempt, StepStatus};
 use crate::definition::StepKind;
 use crate::expression::Scope;
 use crate::protocol::codes;
+use crate::protocol::head::render_failure;
 use sagamq_api::JsonText;
 use sagamq_api::saga::{CallOutcome, Failure, Operation, StepState};
 
@@ -20,13 +20,13 @@ impl Planner<'_> {
     pub(super) fn advance_forward(&mut self) {
         if let Some(failure) = self.state.stop.clone() {
             if !self.state.is_pivot_in_flight() {
-                self.begin_compensation(failure);
+                self.begin_compensation(failure, None);
             }
             return;
         }
         if self.has_too_many_events() && !self.state.is_past_pivot() && self.is_anything_left() {
             let message = "the instance came near the bound of events of an instance before its pivot".to_owned();
-            self.stop(Failure { code: codes::TOO_MANY_EVENTS.to_owned(), message });
+            self.stop(Failure { code: codes::TOO_MANY_EVENTS.to_owned(), message }, None);
             return;
         }
         for index in 0..self.state.steps.len() {
@@ -35,7 +35,7 @@ impl Planner<'_> {
             {
                 self.emit(SagaEvent::StepFailed { attempt: self.attempt(index, Operation::Action), failure: failure.clone() });
                 if !self.is_forward_only(index) {
-                    self.begin_compensation(failure);
+                    self.begin_compensation(failure, None);
                     return;
                 }
             }
@@ -81,7 +81,7 @@ impl Planner<'_> {
         let Some(template) = &self.definition.output else { return (None, None) };
         let state = &self.state;
         let id = state.head.id.to_string();
-        match template.render(&Scope { input: &state.head.input, outputs: state, failure: None, saga: Some(scope_of(state, &id)) }) {
+        match template.render(&Scope { input: &state.head.input, outputs: state, failure: None, saga: Some(state.head.scope(&id)) }) {
             Ok(output) => (Some(output), None),
             Err(error) => (None, Some(render_failure("the output", &error))),
         }
@@ -150,23 +150,23 @@ impl Planner<'_> {
     pub(super) fn fail(&mut self, failure: Failure) {
         if self.state.phase == Phase::Running {
             let failure = self.state.stop.clone().unwrap_or(failure);
-            self.begin_compensation(failure);
+            self.begin_compensation(failure, None);
         }
     }
 
-    /// The saga is not to succeed. A pivot in flight decides first.
-    pub(super) fn stop(&mut self, failure: Failure) {
+    /// The saga is not to succeed; `actor` is the operator who wants it so. A pivot in flight decides first.
+    pub(super) fn stop(&mut self, failure: Failure, actor: Option<String>) {
         if self.state.is_pivot_in_flight() {
             if self.state.stop.is_none() {
-                self.emit(SagaEvent::SagaStopRequested { failure });
+                self.emit(SagaEvent::SagaStopRequested { failure, actor });
             }
         } else {
-            self.begin_compensation(failure);
+            self.begin_compensation(failure, actor);
         }
     }
 
-    fn begin_compensation(&mut self, failure: Failure) {
-        self.emit(SagaEvent::SagaCompensating { failure });
+    fn begin_compensation(&mut self, failure: Failure, actor: Option<String>) {
+        self.emit(SagaEvent::SagaCompensating { failure, actor });
         // Steps that wait for a retry are not tried again: what they may have done is undone. Steps in flight are waited for.
         for index in 0..self.state.steps.len() {
             if self.state.steps[index].state == StepState::InProgress

@@ -8,13 +8,14 @@ use sagamq_api::saga::Failure;
 
 impl Planner<'_> {
     /// Gives whether nothing is new about it.
-    pub(super) fn operate(&mut self, verb: Verb) -> Result<bool, Rejection> {
+    pub(super) fn operate(&mut self, verb: Verb, actor: Option<String>) -> Result<bool, Rejection> {
         match verb {
-            Verb::Cancel { reason } => self.cancel(reason),
+            Verb::Cancel { reason } => self.cancel(reason, actor),
+            Verb::ResolveBranch { .. } => Err(Rejection::NoTransaction),
         }
     }
 
-    fn cancel(&mut self, reason: String) -> Result<bool, Rejection> {
+    fn cancel(&mut self, reason: String, actor: Option<String>) -> Result<bool, Rejection> {
         if self.state.phase.is_at_rest() {
             return Err(Rejection::AlreadyFinal(self.state.saga_state()));
         }
@@ -24,7 +25,7 @@ impl Planner<'_> {
         if self.state.is_past_pivot() {
             return Err(Rejection::NotCancellable);
         }
-        self.stop(Failure { code: codes::CANCELLED.to_owned(), message: reason });
+        self.stop(Failure { code: codes::CANCELLED.to_owned(), message: reason }, actor);
         Ok(false)
     }
 }

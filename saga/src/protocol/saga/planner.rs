@@ -6,22 +6,10 @@ use super::state::InstanceState;
 use crate::definition::{self, Definition, RetryPolicy};
 use crate::expression::metered_until;
 use crate::protocol::decision::{Command, Decision, Recorded};
+use crate::protocol::pause::{ASKED_PAUSE_MIN, PAUSE_MAX, millis, pause_ms};
 use core::time::Duration;
 use sagamq_api::limits::SAGA_EVENTS_MAX;
 use sagamq_api::saga::{AttemptId, Failure, Operation, StepAttempt};
-
-/// Longest pause between two attempts, also one that a participant asks for: a wrong number must not put a saga to sleep for years.
-const PAUSE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// Shortest wait that a participant can ask for: `Retry-After: 0` must not become a busy loop.
-const ASKED_PAUSE_MIN: Duration = Duration::from_millis(100);
-
-/// With each so many events the longest pause between two attempts doubles. A pause is then about 1/500 of an instance's age: a history
-/// without an end (behind the pivot there is none) grows with the logarithm of time, and what is mended goes on in proportion.
-const EVENTS_PER_DOUBLING: u64 = 1_000;
-
-/// What the longest pause grows from at least, so that it grows for every policy.
-const GROWN_PAUSE_MIN: Duration = Duration::from_secs(1);
 
 pub(super) struct Planner<'a> {
     pub(super) definition: &'a Definition,
@@ -38,7 +26,7 @@ impl<'a> Planner<'a> {
     }
 
     pub(super) fn finish(self, duplicate: bool) -> Decision<InstanceState, SagaEvent> {
-        Decision { events: self.events, commands: self.commands, state: self.state, duplicate }
+        Decision { events: self.events, commands: self.commands, state: self.state, duplicate, forced: true }
     }
 
     /// Decides an event: it is applied at once.
@@ -120,22 +108,10 @@ impl<'a> Planner<'a> {
     /// The attempt failed and another one follows.
     pub(super) fn retry_later(&mut self, index: usize, operation: Operation, failure: Failure, refused: bool, retry_after_ms: Option<u64>) {
         let attempt = self.attempt(index, operation);
-        let backoff_ms = self.pause_ms(self.policy(index, operation), attempt.epoch, retry_after_ms);
+        let backoff_ms = pause_ms(self.policy(index, operation), attempt.epoch, self.state.head.events, retry_after_ms, self.jitter);
         let retry_at_ms = self.now_ms.saturating_add(backoff_ms);
         self.settle_command(index, operation);
         self.emit(SagaEvent::StepAttemptFailed { attempt, failure, refused, retry_at_ms });
-    }
-
-    fn pause_ms(&mut self, policy: &RetryPolicy, epoch: u32, asked_ms: Option<u64>) -> u64 {
-        let doublings = u32::try_from(self.state.head.events / EVENTS_PER_DOUBLING).unwrap_or(u32::MAX);
-        let grown =
-            (doublings > 0).then(|| policy.max.max(GROWN_PAUSE_MIN).saturating_mul(1_u32.checked_shl(doublings).unwrap_or(u32::MAX)));
-        let pause_ms = match (asked_ms, grown) {
-            (Some(asked_ms), grown) => asked_ms.max(millis(grown.map_or(ASKED_PAUSE_MIN, |grown| grown / 2))),
-            (None, None) => millis(policy.backoff(epoch, (self.jitter)())),
-            (None, Some(grown)) => millis(policy.clone().with_max(grown.min(PAUSE_MAX)).backoff(epoch, (self.jitter)())),
-        };
-        pause_ms.min(millis(PAUSE_MAX))
     }
 
     /// Whether another attempt is allowed by the policy after this failure.
@@ -162,8 +138,4 @@ impl<'a> Planner<'a> {
             self.commands.push(Command::Postpone { attempt, target, due_ms });
         }
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

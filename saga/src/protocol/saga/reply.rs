@@ -1,10 +1,10 @@
 //! What participants say.
 
 use super::event::SagaEvent;
-use super::failures::bounded;
 use super::planner::Planner;
 use super::step::{Open, Settled};
 use crate::protocol::decision::Rejection;
+use crate::protocol::failures::{bounded, within_bounds};
 use sagamq_api::saga::{CallOutcome, Failure, Operation, StepAttempt, StepState};
 
 impl Planner<'_> {
@@ -72,6 +72,7 @@ impl Planner<'_> {
         match operation {
             Operation::Action => self.on_action_outcome(index, epoch, outcome, note),
             Operation::Compensation => self.on_compensation_outcome(index, epoch, outcome),
+            other => unreachable!("no step of a saga has a {other}"),
         }
     }
 
@@ -88,14 +89,5 @@ impl Planner<'_> {
             CallOutcome::Ongoing { .. } => return false,
         };
         self.state.steps[index].progress(operation).settled == Some(said)
-    }
-}
-
-/// The outcome with what it says of a failure cut to what is kept.
-fn within_bounds(outcome: CallOutcome) -> CallOutcome {
-    match outcome {
-        CallOutcome::Refused { failure } => CallOutcome::Refused { failure: bounded(failure) },
-        CallOutcome::Unknown { failure, retry_after_ms } => CallOutcome::Unknown { failure: bounded(failure), retry_after_ms },
-        CallOutcome::Succeeded { .. } | CallOutcome::Ongoing { .. } => outcome,
     }
 }

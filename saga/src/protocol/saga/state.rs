@@ -1,11 +1,11 @@
 //! The state of a saga: the fold of its events.
 
-use super::failures::Failures;
 use super::step::{Attempt, StepStatus};
 use crate::definition::{Definition, StepKind};
 use crate::expression::Outputs;
+use crate::protocol::failures::Failures;
 use crate::protocol::head::Head;
-use sagamq_api::saga::{Failure, SagaState, StepAttempt, StepState};
+use sagamq_api::saga::{Failure, Operation, SagaState, StepAttempt, StepState};
 use sagamq_api::{JsonText, StepId};
 use uuid::Uuid;
 
@@ -117,10 +117,11 @@ impl InstanceState {
         self.steps.iter().position(|step| step.id == *id)
     }
 
-    /// The index of the step that the attempt is of. No step fans out, so an item is of none.
+    /// The index of the step that the attempt is of. No step fans out, so an item is of none; and no step votes.
     #[must_use]
     pub fn index_of(&self, attempt: &StepAttempt) -> Option<usize> {
-        self.step_index(&attempt.step).filter(|_| attempt.item.is_none())
+        let is_own = attempt.item.is_none() && matches!(attempt.operation, Operation::Action | Operation::Compensation);
+        self.step_index(&attempt.step).filter(|_| is_own)
     }
 
     /// Bytes of the payloads that expressions can see.

@@ -149,6 +149,7 @@ impl StepStatus {
         match operation {
             Operation::Action => &self.action,
             Operation::Compensation => &self.compensation,
+            other => unreachable!("no step of a saga has a {other}"),
         }
     }
 
@@ -156,6 +157,7 @@ impl StepStatus {
         match operation {
             Operation::Action => &mut self.action,
             Operation::Compensation => &mut self.compensation,
+            other => unreachable!("no step of a saga has a {other}"),
         }
     }
 

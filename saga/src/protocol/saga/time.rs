@@ -25,6 +25,7 @@ impl Planner<'_> {
                 match operation {
                     Operation::Action => self.retry_action(index),
                     Operation::Compensation => self.start_compensation(index),
+                    other => unreachable!("no step of a saga has a {other}"),
                 }
             }
         }
@@ -90,7 +91,7 @@ impl Planner<'_> {
             self.emit(SagaEvent::SagaTimeoutPassed);
         } else {
             let message = "the saga had not passed its pivot when its timeout was over".to_owned();
-            self.stop(Failure { code: codes::SAGA_TIMEOUT.to_owned(), message });
+            self.stop(Failure { code: codes::SAGA_TIMEOUT.to_owned(), message }, None);
         }
     }
 }

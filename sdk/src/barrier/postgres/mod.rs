@@ -160,17 +160,14 @@ impl PostgresBarrier {
     ///
     /// # Errors
     /// What `business` says. [`CallError::Unknown`] with the code `BARRIER_STORAGE` when the database fails or a lock is not had in
-    /// time.
+    /// time, and with [`NOT_OF_A_SAGA`](super::NOT_OF_A_SAGA) for a vote or a decision of a two-phase commit.
     pub async fn run<O: Serialize>(
         &self,
         client: &mut Client,
         call: &Call,
         business: impl AsyncFnOnce(&Transaction<'_>, &Known) -> Result<O, CallError>,
     ) -> Result<JsonText, CallError> {
-        let begun = match call.attempt.operation {
-            Operation::Action => self.begin(client, call).await?,
-            Operation::Compensation => None,
-        };
+        let begun = if rules::is_action(call)? { self.begin(client, call).await? } else { None };
         self.serve(client, call, Reach::Outside, begun, business).await
     }
 
@@ -255,6 +252,7 @@ impl PostgresBarrier {
         begun: Option<Uuid>,
         business: impl AsyncFnOnce(&Transaction<'_>, &Known) -> Result<O, CallError>,
     ) -> Result<JsonText, CallError> {
+        rules::is_action(call)?;
         let action = call.attempt.call().with_operation(Operation::Action);
         let mut attempts = 0;
         loop {

@@ -98,6 +98,10 @@ impl Key {
             operation: match call.operation {
                 Operation::Action => 1,
                 Operation::Compensation => 2,
+                Operation::Prepare => 3,
+                Operation::Commit => 4,
+                Operation::Rollback => 5,
+                Operation::CommitOnePhase => 6,
             },
         }
     }

@@ -116,7 +116,10 @@ fn a_compensation_is_tried_again_then_blocks_and_the_others_go_on() {
     assert_eq!((run.saga_state(), run.step_state("b")), (SagaState::Blocked, StepState::Compensated));
     assert_eq!(run.state.failure, Some(failure("NO")), "what failed first stays the cause");
     assert_eq!(run.state.failures.len(), 4, "no error hides another");
-    assert_eq!(run.input(Input::Operate(Verb::Cancel { reason: String::new() })), Err(Rejection::AlreadyFinal(SagaState::Blocked)));
+    assert_eq!(
+        run.input(Input::Operate { verb: Verb::Cancel { reason: String::new() }, actor: None }),
+        Err(Rejection::AlreadyFinal(SagaState::Blocked))
+    );
 }
 
 #[test]
@@ -157,9 +160,9 @@ fn a_compensation_sees_the_failure() {
 fn cancelling_undoes_and_is_the_same_when_said_twice() {
     let mut run = Run::start(chain(None));
     run.reply("a", done());
-    assert_eq!(run.input(Input::Operate(Verb::Cancel { reason: "changed my mind".to_owned() })), Ok(false));
+    assert_eq!(run.input(Input::Operate { verb: Verb::Cancel { reason: "changed my mind".to_owned() }, actor: None }), Ok(false));
     assert_eq!(run.saga_state(), SagaState::Compensating);
-    assert_eq!(run.input(Input::Operate(Verb::Cancel { reason: "really".to_owned() })), Ok(true));
+    assert_eq!(run.input(Input::Operate { verb: Verb::Cancel { reason: "really".to_owned() }, actor: None }), Ok(true));
     run.reply("b", CallOutcome::Succeeded { output: json!(null).into() });
     run.undo_reply("b", done());
     run.undo_reply("a", done());

@@ -1,6 +1,6 @@
 //! Definitions by hand and an instance to drive: no YAML, no clock, jitter that always draws the longest wait.
 
-use crate::definition::{Call, Definition, RetryPolicy, Step, StepKind, Target};
+use crate::definition::{Call, Definition, Mode, RetryPolicy, Step, StepKind, Target};
 use crate::expression::Template;
 use crate::protocol::saga::{InstanceState, SagaEvent, StepStatus, decide};
 use crate::protocol::{Command, Decision, HandOut, Input, Recorded, Rejection, instance_id};
@@ -8,6 +8,7 @@ use core::time::Duration;
 use sagamq_api::StepId;
 use sagamq_api::saga::{AttemptId, CallOutcome, Failure, Operation, SagaState, StepState};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 pub(super) fn id(name: &str) -> StepId {
     name.parse().expect("legal")
@@ -21,6 +22,7 @@ pub(super) fn policy(attempts: u32) -> RetryPolicy {
 #[expect(clippy::needless_pass_by_value, reason = "tests write the arguments in place")]
 pub(super) fn call(name: &str, arguments: Value, attempts: u32) -> Call {
     Call {
+        service: "svc".to_owned(),
         target: Target::Topic("svc.commands".parse().expect("legal")),
         name: name.to_owned(),
         arguments: Template::compile(&arguments).expect("legal expressions"),
@@ -42,7 +44,15 @@ pub(super) fn step(name: &str, after: &[usize], kind: StepKind) -> Step {
 
 pub(super) fn definition(steps: Vec<Step>) -> Definition {
     let key = Template::literal(json!("k"));
-    Definition { name: "test".parse().expect("legal"), version: 1, key, timeout: Some(Duration::from_secs(60)), steps, output: None }
+    Definition {
+        name: "test".parse().expect("legal"),
+        version: 1,
+        key,
+        timeout: Some(Duration::from_secs(60)),
+        steps,
+        output: None,
+        mode: Mode::Saga,
+    }
 }
 
 /// a, b, c one after the other; `pivot` names the index of the pivot.
@@ -88,17 +98,20 @@ impl Run {
     pub(super) fn start_with(definition: Definition, input: Value) -> Self {
         let state = InstanceState::new(instance_id(3, &definition.name, "k", 1), &definition);
         let mut run = Self { definition, state, now_ms: 1_000, history: Vec::new(), commands: Vec::new() };
-        run.input(Input::Start { key: "k".to_owned(), generation: 1, input: input.into() }).expect("a fresh instance starts");
+        run.input(Input::Start { key: "k".to_owned(), generation: 1, input: input.into(), cluster: Uuid::nil() })
+            .expect("a fresh instance starts");
         run
     }
 
     /// Decides and applies; what is to be done is in `commands`, of this input only.
     pub(super) fn input(&mut self, input: Input) -> Result<bool, Rejection> {
-        let Decision { events, commands, state, duplicate } = decide(&self.definition, &self.state, input, self.now_ms, &mut || 1.0)?;
+        let Decision { events, commands, state, duplicate, forced } =
+            decide(&self.definition, &self.state, input, self.now_ms, &mut || 1.0)?;
         for event in &events {
             self.state.apply(&event.event, event.at_ms).expect("decided events are legal");
             self.state.check().expect("and no state between them is impossible");
         }
+        assert!(forced, "nobody hears of what a saga may forget");
         assert_eq!(self.state, state, "the decision's state is the fold of its events");
         self.history.extend(events);
         self.commands = commands;
@@ -106,7 +119,7 @@ impl Run {
     }
 
     pub(super) fn reply_to(&mut self, step: &str, operation: Operation, epoch: u32, outcome: CallOutcome) -> Result<bool, Rejection> {
-        self.input(Input::Reply { attempt: self.attempt(step, operation, epoch), outcome, note: None })
+        self.input(Input::Reply { attempt: self.attempt(step, operation, epoch), outcome, note: None, branch_address: None })
     }
 
     pub(super) fn attempt(&self, step: &str, operation: Operation, epoch: u32) -> AttemptId {

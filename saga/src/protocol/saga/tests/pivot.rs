@@ -83,7 +83,7 @@ fn a_timeout_waits_for_a_pivot_in_flight_and_is_void_if_it_succeeded() {
 fn a_cancellation_waits_for_a_pivot_in_flight_and_counts_if_it_was_refused() {
     let mut run = Run::start(chain(Some(1)));
     run.reply("a", done());
-    assert_eq!(run.input(Input::Operate(Verb::Cancel { reason: String::new() })), Ok(false));
+    assert_eq!(run.input(Input::Operate { verb: Verb::Cancel { reason: String::new() }, actor: None }), Ok(false));
     assert!(run.called().is_empty());
     run.reply("b", refused());
     assert_eq!((run.called(), run.state.failure.as_ref().map(|f| f.code.as_str())), (vec!["undo_a"], Some("CANCELLED")));
@@ -94,7 +94,7 @@ fn past_the_pivot_nothing_stops_the_saga() {
     let mut run = Run::start(chain(Some(1)));
     run.reply("a", done());
     run.reply("b", done());
-    assert_eq!(run.input(Input::Operate(Verb::Cancel { reason: String::new() })), Err(Rejection::NotCancellable));
+    assert_eq!(run.input(Input::Operate { verb: Verb::Cancel { reason: String::new() }, actor: None }), Err(Rejection::NotCancellable));
     run.now_ms = 61_000;
     run.look(HandOut::Unknown);
     run.tick();

@@ -12,6 +12,7 @@ use sagamq_api::JsonText;
 use sagamq_api::saga::{AttemptId, Call, CallOutcome, Operation, StepState};
 use sagamq_broker::env::Random;
 use serde_json::json;
+use uuid::Uuid;
 
 /// What becomes of one call.
 #[derive(Clone, Copy, Debug)]
@@ -75,6 +76,7 @@ impl Books {
                 self.undone = self.applied;
                 done()
             }
+            other => unreachable!("no saga calls {other}"),
         }
     }
 }
@@ -174,6 +176,7 @@ impl World {
                     assert!(is_clear, "{} is undone before {}, which depends on it", command.call.attempt, status.id);
                 }
             }
+            other => unreachable!("no saga calls {other}"),
         }
     }
 
@@ -182,7 +185,9 @@ impl World {
         if self.random.fraction() < 0.05 {
             self.restart();
         }
-        if self.random.fraction() < 0.01 && self.run.input(Input::Operate(Verb::Cancel { reason: String::new() })).is_ok() {
+        if self.random.fraction() < 0.01
+            && self.run.input(Input::Operate { verb: Verb::Cancel { reason: String::new() }, actor: None }).is_ok()
+        {
             self.take_commands();
         }
         if self.random.fraction() < 0.02 {
@@ -290,7 +295,7 @@ impl World {
     }
 
     fn answer(&mut self, call: &Call, outcome: CallOutcome) {
-        let reply = Input::Reply { attempt: call.attempt.clone(), outcome, note: None };
+        let reply = Input::Reply { attempt: call.attempt.clone(), outcome, note: None, branch_address: None };
         let was_at_rest = self.run.state.phase.is_at_rest();
         let before = self.run.history.len();
         match self.run.input(reply.clone()) {
@@ -382,7 +387,7 @@ proptest! {
     fn the_same_input_gives_the_same_decision(steps in 1_usize..8, seed: u64) {
         let definition = random_definition(steps, true, &mut Random::from_seed(seed));
         let state = InstanceState::new(instance_id(1, &definition.name, "k", 1), &definition);
-        let start = || Input::Start { key: "k".to_owned(), generation: 1, input: json!({}).into() };
+        let start = || Input::Start { key: "k".to_owned(), generation: 1, input: json!({}).into(), cluster: Uuid::nil() };
         let decided = |seed| decide(&definition, &state, start(), 5, &mut { let mut random = Random::from_seed(seed); move || random.fraction() });
         prop_assert_eq!(decided(seed), decided(seed));
     }

@@ -46,7 +46,7 @@ fn doubt_about_an_older_attempt_and_an_attempt_that_never_was_are_fenced() {
 fn an_item_of_a_step_without_fan_out_is_of_no_step() {
     let mut run = Run::start(chain(None));
     let attempt = AttemptId { item: Some(ItemIndex(0)), ..run.attempt("a", Operation::Action, 1) };
-    let reply = Input::Reply { attempt: attempt.clone(), outcome: done(), note: None };
+    let reply = Input::Reply { attempt: attempt.clone(), outcome: done(), note: None, branch_address: None };
     assert_eq!(run.input(reply), Err(Rejection::NoSuchStep { attempt: attempt.clone().within() }));
     let not_sent = Input::NotSent { attempt: attempt.clone(), failure: failure("NOT_SENT") };
     assert!(matches!(run.input(not_sent), Err(Rejection::NoSuchStep { .. })));
@@ -77,7 +77,7 @@ fn an_event_of_the_other_operation_cannot_follow() {
 fn an_input_of_another_instance_is_a_bug() {
     let mut run = Run::start(chain(None));
     let attempt = AttemptId { instance: uuid::Uuid::nil(), ..run.attempt("a", Operation::Action, 1) };
-    let _ = run.input(Input::Reply { attempt, outcome: done(), note: None });
+    let _ = run.input(Input::Reply { attempt, outcome: done(), note: None, branch_address: None });
 }
 
 #[test]
@@ -151,7 +151,8 @@ fn what_is_said_of_a_failure_is_cut_and_a_note_goes_with_a_success() {
     run.tick();
     let note = Some(failure("PAYLOAD_TOO_LARGE"));
     let outcome = CallOutcome::Succeeded { output: JsonText::null() };
-    run.input(Input::Reply { attempt: run.attempt("a", Operation::Action, 2), outcome, note }).expect("the current attempt");
+    run.input(Input::Reply { attempt: run.attempt("a", Operation::Action, 2), outcome, note, branch_address: None })
+        .expect("the current attempt");
     assert_eq!((run.step_state("a"), run.last_failure()), (StepState::Succeeded, "PAYLOAD_TOO_LARGE"));
 }
 

@@ -1,7 +1,7 @@
 //! What went wrong in an instance, as it is kept in memory: bounded in number and in bytes. The history has all of it.
 
 use sagamq_api::limits::{FAILURE_CODE_BYTES_MAX, REASON_BYTES_MAX, SAGA_FAILURES_BYTES_MAX, SAGA_FAILURES_MAX};
-use sagamq_api::saga::{Failure, StepFailure};
+use sagamq_api::saga::{CallOutcome, Failure, StepFailure};
 use std::sync::Arc;
 
 /// Failures, oldest first. The first half of what the bounds allow is never let go, of the rest the newest stay: how it began matters as much
@@ -15,7 +15,7 @@ pub struct Failures {
 }
 
 impl Failures {
-    pub(super) fn push(&mut self, failure: StepFailure) {
+    pub(in crate::protocol) fn push(&mut self, failure: StepFailure) {
         let bytes = size(&failure);
         if self.first == self.kept.len() && self.first < SAGA_FAILURES_MAX / 2 && self.bytes + bytes <= SAGA_FAILURES_BYTES_MAX / 2 {
             self.first += 1;
@@ -41,8 +41,17 @@ fn size(failure: &StepFailure) -> usize {
 }
 
 /// What a participant says is cut to what is kept: a known outcome is not thrown away because too much is said about it.
-pub(super) fn bounded(failure: Failure) -> Failure {
+pub(in crate::protocol) fn bounded(failure: Failure) -> Failure {
     Failure { code: cut(failure.code, FAILURE_CODE_BYTES_MAX), message: cut(failure.message, REASON_BYTES_MAX) }
+}
+
+/// The outcome with what it says of a failure cut to what is kept.
+pub(in crate::protocol) fn within_bounds(outcome: CallOutcome) -> CallOutcome {
+    match outcome {
+        CallOutcome::Refused { failure } => CallOutcome::Refused { failure: bounded(failure) },
+        CallOutcome::Unknown { failure, retry_after_ms } => CallOutcome::Unknown { failure: bounded(failure), retry_after_ms },
+        CallOutcome::Succeeded { .. } | CallOutcome::Ongoing { .. } => outcome,
+    }
 }
 
 fn cut(mut text: String, bytes_max: usize) -> String {
