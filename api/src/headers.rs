@@ -70,6 +70,8 @@ pub mod saga {
     pub const REPLY_TO: &str = "saga-reply-to";
     /// The partition of [`REPLY_TO`] a reply record goes to.
     pub const REPLY_PARTITION: &str = "saga-reply-partition";
+    /// In the answer over HTTP to an action of a two-phase commit: base URL of the worker that has the branch open.
+    pub const BRANCH_ADDRESS: &str = "saga-branch-address";
     /// In a reply: `succeeded`, `refused`, `ongoing` or `unknown`.
     pub const OUTCOME: &str = "saga-outcome";
     /// When to ask again, in milliseconds: of an ongoing or unknown reply.

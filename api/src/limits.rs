@@ -97,6 +97,9 @@ pub const REDRIVE_LOOKED_AT_MAX: usize = 10_000;
 /// Longest reason given with a negative acknowledgement, a termination or a cancellation, in bytes.
 pub const REASON_BYTES_MAX: usize = 1_024;
 
+/// Longest name of who acts, in bytes.
+pub const ACTOR_BYTES_MAX: usize = 256;
+
 /// Longest code of a failure that is kept, in bytes; a longer one is cut. Its message is cut to [`REASON_BYTES_MAX`].
 pub const FAILURE_CODE_BYTES_MAX: usize = 256;
 

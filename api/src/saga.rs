@@ -5,12 +5,14 @@ mod call;
 mod mode;
 mod outcome;
 mod state;
+mod transaction;
 
 pub use attempt::{AttemptId, CallId, NoCallId, NoOperation, Operation, StepAttempt};
 pub use call::{Call, CompleteCall, CompletedCall, REPLY_TOPIC, TransactionContext, WORKER_GROUP};
 pub use mode::{Mode, NoMode};
 pub use outcome::CallOutcome;
 pub use state::{SagaState, StepState};
+pub use transaction::{Heuristic, Outcome, TransactionState, TransactionStatus};
 
 use crate::error::Fault;
 use crate::json::JsonText;
@@ -40,6 +42,9 @@ pub struct DefinitionDescription {
     pub name: SagaName,
     /// Its version.
     pub version: u32,
+    /// How its instances are run when a start does not say.
+    #[serde(default)]
+    pub mode: Mode,
     /// The text as it was published.
     pub source: String,
     /// Milliseconds since 1970.
@@ -157,6 +162,9 @@ pub struct SagaSummary {
     /// Why it is compensated or blocked.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub failure: Option<Failure>,
+    /// How it stands as a transaction, if it runs in two phases.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub transaction: Option<TransactionStatus>,
 }
 
 /// A step of an instance.
@@ -251,7 +259,7 @@ pub struct HistoryEvent {
     pub data: JsonText,
 }
 
-/// `POST /v1/sagas/{id}:cancel`: compensates what was done. A saga past its pivot cannot be cancelled.
+/// `POST /v1/sagas/{id}:cancel`: undoes what was done. A saga past its pivot cannot be cancelled, nor a transaction that is decided to commit.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(ToSchema))]
 #[serde(deny_unknown_fields, default)]
@@ -259,6 +267,9 @@ pub struct CancelSaga {
     /// Why, for the history.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Who wants it, for the history.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub actor: Option<String>,
 }
 
 #[cfg(test)]
@@ -315,6 +326,7 @@ mod tests {
                 updated_at_ms: 2,
                 events: 3,
                 failure: None,
+                transaction: None,
             };
             let (id, state, output) = (step.clone(), StepState::Succeeded, Some(json.clone()));
             let done = StepDescription { id, state, attempts: 1, compensation_attempts: 0, output: output.clone(), due_at_ms: None };

@@ -1,7 +1,10 @@
 //! Metrics of the orchestrator. Labels are the definition, an operation, an outcome or a state: nothing that grows with instances.
 
-use crate::protocol::{AttemptEnd, Occurrence};
+mod doubts;
+
+use crate::protocol::{AttemptEnd, BranchEnd, Heuristic, Occurrence};
 use core::fmt::Write as _;
+use doubts::Doubts;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -10,6 +13,9 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 use sagamq_api::SagaName;
 use sagamq_api::saga::{Operation, SagaState};
+use sagamq_broker::env::Clock;
+use std::sync::Arc;
+use uuid::Uuid;
 
 /// A definition's name as a label: nothing is copied to count.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -54,13 +60,17 @@ pub(crate) struct Metrics {
     step_attempts: Family<AttemptLabel, Counter>,
     compensations: Family<OutcomeLabel, Counter>,
     blocked: Family<SagaLabel, Counter>,
+    decided: Family<OutcomeLabel, Counter>,
+    lock_seconds: Family<OutcomeLabel, Histogram>,
+    heuristics: Family<OutcomeLabel, Counter>,
+    doubts: Doubts,
     pub(crate) quarantined: Gauge,
     pub(crate) definitions_unreadable: Gauge,
     pub(crate) recovered: Counter,
 }
 
 impl Metrics {
-    pub(crate) fn register(registry: &mut Registry) -> Self {
+    pub(crate) fn register(registry: &mut Registry, clock: Arc<dyn Clock>) -> Self {
         let metrics = Self {
             started: Family::default(),
             finished: Family::default(),
@@ -69,6 +79,10 @@ impl Metrics {
             step_attempts: Family::default(),
             compensations: Family::default(),
             blocked: Family::default(),
+            decided: Family::default(),
+            lock_seconds: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.001, 2.0, 20))),
+            heuristics: Family::default(),
+            doubts: Doubts::new(clock),
             quarantined: Gauge::default(),
             definitions_unreadable: Gauge::default(),
             recovered: Counter::default(),
@@ -80,6 +94,12 @@ impl Metrics {
         registry.register("sagamq_saga_step_attempts", "Attempts that ended, by operation and outcome", metrics.step_attempts.clone());
         registry.register("sagamq_saga_compensations", "Compensations that ended, by outcome", metrics.compensations.clone());
         registry.register("sagamq_sagas_blocked", "Sagas that an operator has to look at, since the start", metrics.blocked.clone());
+        registry.register("sagamq_transactions_decided", "Transactions that were decided, by outcome", metrics.decided.clone());
+        let held = metrics.lock_seconds.clone();
+        registry.register("sagamq_branch_lock_seconds", "From the first call of a branch until it has let its locks go, by its end", held);
+        let heuristics = metrics.heuristics.clone();
+        registry.register("sagamq_transaction_heuristics", "Branches of which an operator said what was not decided, by kind", heuristics);
+        registry.register_collector(Box::new(metrics.doubts.clone()));
         registry.register("sagamq_sagas_quarantined", "Instances whose history is damaged", metrics.quarantined.clone());
         let unreadable = metrics.definitions_unreadable.clone();
         registry.register("sagamq_saga_definitions_unreadable", "Published definitions that cannot be read", unreadable);
@@ -100,6 +120,11 @@ impl Metrics {
         }
     }
 
+    /// A transaction came into doubt, is so since another time, or is no more. Times are in milliseconds since 1970.
+    pub(crate) fn doubted(&self, id: Uuid, before_ms: Option<u64>, after_ms: Option<u64>) {
+        self.doubts.set(id, before_ms, after_ms);
+    }
+
     /// An instance is at its end.
     pub(crate) fn finished(&self, saga: &SagaName, outcome: SagaState, duration_ms: u64) {
         let label = OutcomeLabel { saga: Name(saga.clone()), outcome: outcome.as_str() };
@@ -116,6 +141,27 @@ impl Metrics {
             }
             Occurrence::Blocked => {
                 self.blocked.get_or_create(&SagaLabel { saga: Name(saga.clone()) }).inc();
+            }
+            Occurrence::Decided { commit } => {
+                let outcome = if commit { "committed" } else { "rolled_back" };
+                self.decided.get_or_create(&OutcomeLabel { saga: Name(saga.clone()), outcome }).inc();
+            }
+            Occurrence::BranchEnded { end, held_ms } => {
+                let outcome = match end {
+                    BranchEnd::Committed => "committed",
+                    BranchEnd::RolledBack => "rolled_back",
+                    BranchEnd::ReadOnly => "read_only",
+                };
+                let label = OutcomeLabel { saga: Name(saga.clone()), outcome };
+                #[expect(clippy::cast_precision_loss, reason = "a duration in a histogram")]
+                self.lock_seconds.get_or_create(&label).observe(held_ms as f64 / 1_000.0);
+            }
+            Occurrence::Heuristic(heuristic) => {
+                let outcome = match heuristic {
+                    Heuristic::Mixed => "mixed",
+                    Heuristic::Hazard => "hazard",
+                };
+                self.heuristics.get_or_create(&OutcomeLabel { saga: Name(saga.clone()), outcome }).inc();
             }
             Occurrence::AttemptEnded(operation, end) => {
                 let outcome = match end {
@@ -134,7 +180,6 @@ impl Metrics {
                     }
                 }
             }
-            Occurrence::Decided { .. } | Occurrence::BranchEnded { .. } | Occurrence::Heuristic(_) => {}
         }
     }
 

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use proptest::test_runner::Config;
 use sagamq_api::Fault;
 use sagamq_api::error::Severity;
+use sagamq_api::saga::Mode;
 use sagamq_saga::definition::{self, Definition, StepKind};
 use sagamq_saga::dsl;
 use serde_json::value::RawValue;
@@ -50,7 +51,13 @@ fn report(name: &str, source: &str, faults: &[Fault]) -> String {
 }
 
 fn outline(definition: &Definition) -> String {
-    let mut text = format!("{} version {}, timeout {:?}\n", definition.name, definition.version, definition.timeout);
+    let mut text =
+        format!("{} version {}, mode {}, timeout {:?}\n", definition.name, definition.version, definition.mode, definition.timeout);
+    for mode in Mode::ALL {
+        if let Some(reason) = definition.forbids(mode) {
+            writeln!(text, "not as {mode}: {reason}").unwrap();
+        }
+    }
     for (at, step) in definition.steps.iter().enumerate() {
         let after: Vec<_> = step.after.iter().map(|&before| definition.steps[before].id.as_str()).collect();
         writeln!(text, "{at} {} {:?} after [{}]", step.id, step.kind, after.join(", ")).unwrap();
@@ -190,7 +197,8 @@ fn check_definition(definition: &Definition) {
     assert_eq!(ids.len(), definition.steps.len(), "ids are unique");
     for (at, step) in definition.steps.iter().enumerate() {
         assert!(step.after.iter().all(|&before| before < at), "`after` points back");
-        assert!(step.kind == StepKind::Compensatable || step.compensation.is_none(), "nothing is undone from the pivot on");
+        let is_kept = definition.mode == Mode::TwoPhase;
+        assert!(step.kind == StepKind::Compensatable || step.compensation.is_none() || is_kept, "nothing is undone from the pivot on");
         let behind = step.after.iter().any(|&before| definition.steps[before].kind != StepKind::Compensatable);
         assert_eq!(behind, step.kind == StepKind::Retriable, "what waits for a pivot is retriable, and nothing else");
     }

@@ -101,7 +101,7 @@ async fn a_silent_worker_is_asked_again_and_its_old_command_is_settled() {
     }
     let saga = node.until(id, |saga| saga.steps[0].attempts >= 4).await;
     assert!(saga.failures.iter().all(|failed| failed.failure.code == "TIMEOUT"));
-    let after = node.sagas.cancel(id, CancelSaga { reason: Some("enough".to_owned()) }).await.expect("before the pivot");
+    let after = node.sagas.cancel(id, CancelSaga { reason: Some("enough".to_owned()), actor: None }).await.expect("before the pivot");
     assert_eq!(after, SagaState::Compensating);
     let (books, stop) = (Books::default(), CancellationToken::new());
     let workers = spawn_workers(&node, &books, &stop);

@@ -11,3 +11,4 @@ mod sagas;
 mod tidy;
 mod tls;
 mod tour;
+mod transactions;

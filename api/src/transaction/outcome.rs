@@ -1,41 +1,10 @@
 //! What was decided: what a participant that has prepared asks.
 
-use core::fmt;
+use crate::saga::Outcome;
 use serde::{Deserialize, Serialize};
 #[cfg(feature = "openapi")]
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
-
-/// What was decided about a transaction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(ToSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    /// To commit. It never changes.
-    Committed,
-    /// To roll back. It never changes.
-    RolledBack,
-    /// Nothing yet: keep the locks, and ask again.
-    Undecided,
-}
-
-impl Outcome {
-    /// The outcome as it stands on the wire.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Committed => "committed",
-            Self::RolledBack => "rolled_back",
-            Self::Undecided => "undecided",
-        }
-    }
-}
-
-impl fmt::Display for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
 
 /// Query of `GET /v1/transactions/{id}/outcome`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

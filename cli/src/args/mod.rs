@@ -9,6 +9,7 @@ pub mod produce;
 pub mod saga;
 pub mod serve;
 pub mod topic;
+pub mod tx;
 pub mod values;
 
 use crate::exit::EXIT_CODES;
@@ -101,6 +102,9 @@ pub enum Command {
     /// Check and publish saga definitions; start, watch and cancel sagas
     #[command(subcommand)]
     Saga(saga::SagaCommand),
+    /// Look at transactions, the sagas that run in two phases, and resolve those that are in doubt
+    #[command(subcommand)]
+    Tx(tx::TxCommand),
     /// Run the e-commerce example: thousands of orders, with failures and crashes on the way
     Demo(demo::DemoArgs),
     /// Print a completion script for a shell

@@ -4,7 +4,7 @@ use super::values::{self, JsonInput};
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Args, Subcommand};
 use sagamq_api::SagaName;
-use sagamq_api::saga::SagaState;
+use sagamq_api::saga::{Mode, SagaState};
 use std::path::PathBuf;
 use std::time::Duration;
 use uuid::Uuid;
@@ -90,7 +90,7 @@ pub enum SagaCommand {
         /// Id of the saga
         id: Uuid,
     },
-    /// Cancel a saga: what it did is compensated; past its pivot it cannot be cancelled
+    /// Cancel a saga: what it did is undone; past its pivot, or its decision to commit, it cannot be cancelled
     #[command(after_help = CANCEL)]
     Cancel {
         /// Id of the saga
@@ -98,6 +98,9 @@ pub enum SagaCommand {
         /// Why, for the history
         #[arg(long, value_name = "TEXT")]
         reason: Option<String>,
+        /// Who wants it, for the history [default: the user of this machine]
+        #[arg(long, value_name = "NAME", default_value_t = actor(), hide_default_value = true)]
+        actor: String,
     },
 }
 
@@ -113,6 +116,9 @@ pub struct StartArgs {
     /// Version of the definition [default: the newest]
     #[arg(id = "definition_version", long = "version", value_name = "N")]
     pub definition_version: Option<u32>,
+    /// How it is run: `saga`, or `2pc` for two-phase commit [default: as the definition says]
+    #[arg(long, value_name = "MODE", value_parser = mode_parser())]
+    pub mode: Option<Mode>,
     /// Wait until the saga is at its end, and show it
     #[arg(long)]
     pub wait: bool,
@@ -140,6 +146,19 @@ pub struct ListArgs {
     /// Every saga, however many
     #[arg(long)]
     pub all: bool,
+}
+
+fn mode_parser() -> impl clap::builder::TypedValueParser<Value = Mode> {
+    PossibleValuesParser::new(Mode::ALL.map(Mode::as_str))
+        .map(|name| name.parse().expect("the parser lets through the names of modes only"))
+}
+
+/// Who acts if nobody says otherwise: the user of this machine, as far as the environment knows.
+pub(super) fn actor() -> String {
+    ["USER", "LOGNAME", "USERNAME"]
+        .into_iter()
+        .find_map(|name| std::env::var(name).ok().filter(|user| !user.is_empty()))
+        .unwrap_or_default()
 }
 
 /// The names of [`SagaState::ALL`], in its order, as they are typed. The parser wants names that live for ever.

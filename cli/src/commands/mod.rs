@@ -11,6 +11,7 @@ mod produce;
 mod saga;
 mod serve;
 mod topic;
+mod tx;
 
 use crate::args::{Cli, Command, GlobalArgs};
 use crate::error::CliError;
@@ -33,6 +34,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, CliError> {
         Command::Consume(args) => with_client(&cli.global, async |context| consume::run(context, args).await),
         Command::Group(command) => with_client(&cli.global, async |context| group::run(context, command).await),
         Command::Dlq(command) => with_client(&cli.global, async |context| dlq::run(context, command).await),
+        Command::Tx(command) => with_client(&cli.global, async |context| tx::run(context, command).await),
         Command::Saga(command) => match saga::offline(command, output)? {
             saga::Next::Done(exit) => Ok(exit),
             saga::Next::Ask(command) => with_client(&cli.global, async |context| saga::run(context, command).await),

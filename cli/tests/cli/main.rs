@@ -13,3 +13,4 @@ mod saga;
 mod serve;
 mod settings;
 mod support;
+mod tx;

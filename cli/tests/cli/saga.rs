@@ -97,7 +97,7 @@ fn a_file_that_is_not_there_is_wrong_use() {
 #[test]
 fn publish_sends_the_text_as_it_is() {
     let (_directory, path) = file(GOOD);
-    let published = json!({ "name": "checkout", "version": 1, "source": GOOD, "published_at_ms": 0, "steps": ["create"] });
+    let published = json!({ "name": "checkout", "version": 1, "mode": "saga", "source": GOOD, "published_at_ms": 0, "steps": ["create"] });
     let server = Scripted::answering(&published);
     let report = json!({ "files": [{ "file": text(&path), "outcome": "published", "definition": published }] });
     assert_eq!(server.run(&["saga", "publish", text(&path), "--output", "json"]).expect(0).json(), report);
@@ -113,7 +113,9 @@ fn publish_says_of_each_file_what_became_of_it() {
     let (_second, bad) = file(BAD);
     let server = Scripted::new(|asked| {
         if asked.body == GOOD.as_bytes() {
-            return json(&json!({ "name": "checkout", "version": 1, "source": GOOD, "published_at_ms": 0, "steps": ["create"] }));
+            return json(
+                &json!({ "name": "checkout", "version": 1, "mode": "saga", "source": GOOD, "published_at_ms": 0, "steps": ["create"] }),
+            );
         }
         (axum::http::StatusCode::BAD_REQUEST, json(&Problem::new(ErrorCode::InvalidDefinition, "faults"))).into_response()
     });
@@ -228,8 +230,11 @@ fn history_and_cancel() {
     assert!(server.run(&["saga", "history", ID]).expect(0).stdout.contains("saga_started"));
 
     let server = Scripted::answering(&description("COMPENSATING"));
-    let cancelled = server.run(&["saga", "cancel", ID, "--reason", "customer called"]).expect(0);
+    let cancelled = server.run(&["saga", "cancel", ID, "--reason", "customer called", "--actor", "ada"]).expect(0);
     assert!(cancelled.stdout.contains("COMPENSATING"));
     let asked = server.asked();
-    assert_eq!((asked[0].line.clone(), asked[0].json()), (format!("POST /v1/sagas/{ID}:cancel"), json!({ "reason": "customer called" })));
+    assert_eq!(
+        (asked[0].line.clone(), asked[0].json()),
+        (format!("POST /v1/sagas/{ID}:cancel"), json!({ "reason": "customer called", "actor": "ada" }))
+    );
 }

@@ -9,5 +9,6 @@
 mod model;
 mod stored;
 
-pub use model::{CALL_TIMEOUT_DEFAULT, Call, Definition, Mode, RetryPolicy, Step, StepKind, Target};
+pub use model::{BRANCH_BYTES_MAX, CALL_TIMEOUT_DEFAULT, Call, Definition, RetryPolicy, Step, StepKind, Target};
+pub(crate) use model::{LOCKS_WOULD_WAIT, long_service_name, service_with_topic};
 pub use stored::{StoredError, load, store};

@@ -3,7 +3,7 @@
 use crate::expression::Template;
 use core::time::Duration;
 use jiff::fmt::serde::unsigned_duration::friendly::compact;
-use sagamq_api::saga::Operation;
+use sagamq_api::saga::{Mode, Operation};
 use sagamq_api::{SagaName, StepId, TopicName};
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +15,15 @@ pub struct Definition {
     pub name: SagaName,
     /// Version; a new text needs a new one.
     pub version: u32,
+    /// How instances are run when a start does not say.
+    #[serde(default)]
+    pub mode: Mode,
+    /// Why it cannot be run as a saga, if it is meant for two phases and cannot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_saga: Option<String>,
+    /// How often a branch of a transaction is told the decision until it acknowledges it: a commit without end, whatever `attempts` says.
+    #[serde(default = "RetryPolicy::compensation")]
+    pub decision_retry: RetryPolicy,
     /// The business key, over `input`: one instance a key.
     pub key: Template,
     /// How long an instance may take until its pivot; then what was done is compensated. After the pivot it goes on.
@@ -24,31 +33,6 @@ pub struct Definition {
     pub steps: Vec<Step>,
     /// What a completed instance returns, over `input` and `steps`.
     pub output: Option<Template>,
-    /// How its instances come to an end that holds everywhere.
-    #[serde(default, skip_serializing_if = "Mode::is_saga")]
-    pub mode: Mode,
-}
-
-/// How instances of a definition come to an end that holds everywhere.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Mode {
-    /// Each step commits by itself, and is undone by a compensation.
-    #[default]
-    Saga,
-    /// All that is done at one service is one branch; the branches commit or roll back together.
-    TwoPhase {
-        /// How often a branch is told the decision until it acknowledges it: a commit without end, whatever `attempts` says.
-        decision_retry: RetryPolicy,
-    },
-}
-
-impl Mode {
-    /// Whether it is that of sagas.
-    #[must_use]
-    pub const fn is_saga(&self) -> bool {
-        matches!(self, Self::Saga)
-    }
 }
 
 impl Definition {
@@ -71,6 +55,15 @@ impl Definition {
             Target::Topic(_) => None,
             Target::Http(base) => Some(base.as_str()),
         })
+    }
+
+    /// Why it cannot be run in a mode, if it cannot.
+    #[must_use]
+    pub fn forbids(&self, mode: Mode) -> Option<String> {
+        match mode {
+            Mode::Saga => self.no_saga.clone(),
+            Mode::TwoPhase => self.steps.iter().find_map(|step| step.action.no_branch()),
+        }
     }
 
     /// Whether an expression of it may take more than a moment.
@@ -130,8 +123,7 @@ pub enum StepKind {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Call {
-    /// Name of the service in the definition.
-    #[serde(default)]
+    /// The name of the service that is called.
     pub service: String,
     /// How it is reached.
     pub target: Target,
@@ -144,6 +136,33 @@ pub struct Call {
     pub timeout: Duration,
     /// What happens when an attempt does not succeed.
     pub retry: RetryPolicy,
+}
+
+impl Call {
+    /// Why the service of an action cannot take part in two phases, if it cannot.
+    fn no_branch(&self) -> Option<String> {
+        let Self { service, target, .. } = self;
+        match target {
+            Target::Topic(_) => Some(format!("{}: {LOCKS_WOULD_WAIT}", service_with_topic(service))),
+            Target::Http(_) if service.len() > BRANCH_BYTES_MAX => Some(long_service_name(service)),
+            Target::Http(_) => None,
+        }
+    }
+}
+
+/// Longest name of a service that takes part in two phases, in bytes: PostgreSQL's names of prepared transactions have less than 200, and this one is a part of them.
+pub const BRANCH_BYTES_MAX: usize = 100;
+
+/// Why a service with a topic takes no part in two phases.
+pub(crate) const LOCKS_WOULD_WAIT: &str = "locks must not wait in a queue";
+
+pub(crate) fn service_with_topic(service: &str) -> String {
+    format!("the service `{service}` has a topic, and in two phases services are called over HTTP")
+}
+
+pub(crate) fn long_service_name(service: &str) -> String {
+    let bytes = service.len();
+    format!("the name of the service `{service}` has {bytes} bytes; in two phases at most {BRANCH_BYTES_MAX} are allowed")
 }
 
 /// How a participant is reached.

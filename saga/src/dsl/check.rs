@@ -6,6 +6,7 @@ use super::graph::Graph;
 use super::report::Report;
 use super::rule::Rule;
 use crate::definition::StepKind;
+use sagamq_api::saga::Mode;
 
 /// Every service that is called must be declared, and the other way round.
 pub(crate) fn services(draft: &Draft, report: &mut Report<'_>) {
@@ -53,19 +54,30 @@ fn calls(draft: &Draft) -> impl Iterator<Item = &CallName> {
 
 /// Where the step stands relative to the pivot.
 pub(crate) fn kind(draft: &Draft, graph: &Graph, at: usize) -> StepKind {
-    let is_behind = (0..draft.steps.len()).any(|other| draft.steps[other].pivot && graph.is_ancestor(other, at));
-    match (draft.steps[at].pivot, is_behind) {
+    let is_behind = (0..draft.steps.len()).any(|other| draft.steps[other].pivot.is_some() && graph.is_ancestor(other, at));
+    match (draft.steps[at].pivot.is_some(), is_behind) {
         (true, _) => StepKind::Pivot,
         (false, true) => StepKind::Retriable,
         (false, false) => StepKind::Compensatable,
     }
 }
 
+/// Why a definition that is meant for two phases cannot be run as a saga. What would be a warning for a saga counts as well: its author was
+/// never warned.
+pub(crate) fn no_saga(draft: &Draft, graph: &Graph) -> Option<String> {
+    if draft.mode != Some(Mode::TwoPhase) {
+        return None;
+    }
+    let mut report = Report::new("");
+    pivots(draft, graph, &mut report);
+    report.finish().into_iter().next().map(|fault| fault.message)
+}
+
 /// At most one pivot on a path, nothing beside it, no undo from there on, and an undo for everything before it.
 pub(crate) fn pivots(draft: &Draft, graph: &Graph, report: &mut Report<'_>) {
     for (at, step) in draft.steps.iter().enumerate() {
-        let pivots = || draft.steps.iter().enumerate().filter(|(other, step)| step.pivot && *other != at);
-        if step.pivot
+        let pivots = || draft.steps.iter().enumerate().filter(|(other, step)| step.pivot.is_some() && *other != at);
+        if step.pivot.is_some()
             && let Some((_, first)) = pivots().find(|(other, _)| graph.is_ancestor(*other, at))
         {
             let message = format!("`{}` comes behind the pivot `{}` and is a pivot itself", name(step), name(first));
@@ -88,7 +100,7 @@ pub(crate) fn pivots(draft: &Draft, graph: &Graph, report: &mut Report<'_>) {
 
 fn compensation(draft: &Draft, graph: &Graph, at: usize, report: &mut Report<'_>) {
     let step = &draft.steps[at];
-    let has_pivot = draft.steps.iter().any(|step| step.pivot);
+    let has_pivot = draft.steps.iter().any(|step| step.pivot.is_some());
     match (kind(draft, graph, at), &step.compensate) {
         (StepKind::Compensatable, Compensate::Unsaid) => {
             let (rule, message) = if has_pivot {

@@ -4,6 +4,7 @@ use super::span::{At, Span};
 use crate::definition::Target;
 use crate::expression::{Reference, Template};
 use core::time::Duration;
+use sagamq_api::saga::Mode;
 use sagamq_api::{SagaName, StepId};
 
 /// A definition as it was read.
@@ -11,6 +12,8 @@ use sagamq_api::{SagaName, StepId};
 pub(crate) struct Draft {
     pub(crate) name: Option<SagaName>,
     pub(crate) version: Option<u32>,
+    /// `None`: it cannot be read, so the rules of no mode are asked.
+    pub(crate) mode: Option<Mode>,
     pub(crate) key: Option<Values>,
     pub(crate) timeout: Option<At<Duration>>,
     pub(crate) defaults: Defaults,
@@ -31,7 +34,7 @@ pub(crate) struct Defaults {
 #[derive(Debug)]
 pub(crate) struct Service {
     pub(crate) name: At<String>,
-    pub(crate) target: Option<Target>,
+    pub(crate) target: Option<At<Target>>,
 }
 
 /// A step as it was read.
@@ -47,7 +50,8 @@ pub(crate) struct Step {
     pub(crate) queue_timeout: Option<At<Duration>>,
     pub(crate) retry: Retry,
     pub(crate) compensate: Compensate,
-    pub(crate) pivot: bool,
+    /// Where it says that it is the pivot.
+    pub(crate) pivot: Option<Span>,
 }
 
 /// What a step says about its undo.
@@ -91,6 +95,6 @@ pub(crate) struct Retry {
     pub(crate) initial: Option<At<Duration>>,
     pub(crate) factor: Option<f64>,
     pub(crate) max: Option<At<Duration>>,
-    pub(crate) attempts: Option<u32>,
+    pub(crate) attempts: Option<At<u32>>,
     pub(crate) never_on: Option<At<Vec<String>>>,
 }

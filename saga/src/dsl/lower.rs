@@ -1,12 +1,12 @@
 //! From a draft without faults to the definition the protocol works on: every default is filled in.
 
-use super::check::kind;
+use super::check::{self, kind};
 use super::draft::{CallName, Compensate, Compensation, Defaults, Draft, Retry, Step, Values};
 use super::graph::Graph;
 use super::report::Report;
 use super::rule::Rule;
 use crate::definition::Step as Lowered;
-use crate::definition::{CALL_TIMEOUT_DEFAULT, Call, Definition, Mode, RetryPolicy, StepKind, Target};
+use crate::definition::{CALL_TIMEOUT_DEFAULT, Call, Definition, RetryPolicy, StepKind, Target};
 use crate::expression::Template;
 use core::time::Duration;
 use serde_json::{Map, Value};
@@ -26,11 +26,13 @@ pub(crate) fn definition(draft: &Draft, graph: &Graph) -> Option<Definition> {
     Some(Definition {
         name: draft.name.clone()?,
         version: draft.version?,
+        mode: draft.mode?,
+        no_saga: check::no_saga(draft, graph),
         key: draft.key.as_ref()?.template.clone(),
         timeout: draft.timeout.as_ref().map(|timeout| timeout.value),
         steps: steps.collect::<Option<_>>()?,
         output: draft.output.as_ref().map(|output| output.template.clone()),
-        mode: Mode::Saga,
+        decision_retry: merged(RetryPolicy::compensation(), &draft.defaults.compensate_retry),
     })
 }
 
@@ -61,7 +63,7 @@ fn undo(draft: &Draft, step: &Step, compensation: &Compensation) -> Option<Call>
 fn call(draft: &Draft, name: &CallName, with: Option<&Values>, timeout: Duration, retry: RetryPolicy) -> Option<Call> {
     let service = draft.services.iter().find(|service| service.name.value == name.service.value)?;
     let arguments = with.map_or_else(|| Template::literal(Value::Object(Map::new())), |with| with.template.clone());
-    let target: Target = service.target.clone()?;
+    let target: Target = service.target.as_ref()?.value.clone();
     Some(Call { service: name.service.value.clone(), target, name: name.operation.clone(), arguments, timeout, retry })
 }
 
@@ -90,7 +92,7 @@ fn merged(base: RetryPolicy, given: &Retry) -> RetryPolicy {
         initial: given.initial.as_ref().map_or(base.initial, |initial| initial.value),
         factor: given.factor.unwrap_or(base.factor),
         max: given.max.as_ref().map_or(base.max, |max| max.value),
-        attempts: given.attempts.unwrap_or(base.attempts),
+        attempts: given.attempts.as_ref().map_or(base.attempts, |attempts| attempts.value),
         never_on: given.never_on.as_ref().map_or(base.never_on, |codes| codes.value.clone()),
     }
 }

@@ -3,6 +3,7 @@
 //! ```yaml
 //! saga: checkout                            # name
 //! version: 1                                # a published version never changes
+//! mode: saga                                # the default; `2pc`: two-phase commit
 //! key: ${ input.order_id }                  # business key, from `input` alone: one instance a key
 //! timeout: 15m                              # before the pivot: compensate; behind it the saga goes on
 //! defaults:                                 # all optional, as is every field in them
@@ -31,6 +32,8 @@
 //! - **Undo.** `compensate` is a call, a mapping `{ call, with, timeout, retry }`, or `none`. Without `with` it has the arguments of its
 //!   action. Before a pivot each step must say one of these; in a saga without a pivot it is a warning, because then the author
 //!   has not said that what was done must be undoable. A pivot and what stands behind it have none.
+//! - **Mode.** In `2pc` all services are called over HTTP, and what undoes, the pivot, and attempts of actions have no effect. They are kept, so
+//!   that one text can be run both ways.
 //! - **Pivot.** Each other step is before or behind it. Steps behind it are retried like compensations.
 //! - **Timeouts.** A step's `timeout` is for one attempt: its own, else `defaults.timeout`, else 30 s or the saga's, whichever is shorter.
 //! - **Durations** are `200ms`, `15m`, `1h30m`, `7d`, or ISO 8601: see [`crate::duration`].
@@ -56,16 +59,19 @@ mod rule;
 mod scalar;
 mod span;
 mod syntax;
+mod two_phase;
 mod values;
 mod yaml;
 
 pub use render::{render, render_coloured};
 pub use rule::Rule;
+pub(crate) use scalar::base_url;
 pub use syntax::schema;
 
 use crate::definition::Definition;
 use report::Report;
 use sagamq_api::Fault;
+use sagamq_api::saga::Mode;
 use std::borrow::Cow;
 
 /// A definition that can be published.
@@ -114,9 +120,15 @@ fn analyse(source: &str) -> (Option<Definition>, Vec<Fault>, bool) {
     let definition = draft.and_then(|draft| {
         let graph = graph::Graph::build(&draft.steps, &mut report);
         check::services(&draft, &mut report);
-        check::pivots(&draft, &graph, &mut report);
+        match draft.mode {
+            Some(Mode::Saga) => {
+                check::pivots(&draft, &graph, &mut report);
+                check::never_on(&draft, &graph, &mut report);
+            }
+            Some(Mode::TwoPhase) => two_phase::check(&draft, &mut report),
+            None => {}
+        }
         check::timeouts(&draft, &graph, &mut report);
-        check::never_on(&draft, &graph, &mut report);
         lower::check_policies(&draft, &graph, &mut report);
         references::check(&draft, &graph, &mut report);
         if report.has_errors() { None } else { lower::definition(&draft, &graph) }

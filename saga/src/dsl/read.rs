@@ -9,7 +9,7 @@ use super::span::At;
 use super::{scalar, values};
 use crate::definition::Target;
 use sagamq_api::limits::SAGA_STEPS_MAX;
-use sagamq_api::saga::REPLY_TOPIC;
+use sagamq_api::saga::{Mode, REPLY_TOPIC};
 use sagamq_api::{StepId, TopicName};
 
 /// Most attempts of a call.
@@ -25,6 +25,7 @@ pub(crate) fn definition(node: &Node, report: &mut Report<'_>) -> Option<Draft> 
     let name = name.and_then(|node| scalar::name(node, "the saga's name", report));
     let version = fields.require("version", "give it a version: `version: 1`", report);
     let version = version.and_then(|node| scalar::integer(node, "the version", 1, u32::MAX, report));
+    let mode = fields.take("mode").map_or(Some(Mode::Saga), |node| mode(node, report));
     let key = fields.require("key", "name the business key: `key: ${ input.order_id }`", report);
     let key = key.and_then(|node| key_of(node, report));
     let timeout = fields.take("timeout").and_then(|node| scalar::duration(node, "the timeout", report));
@@ -35,10 +36,19 @@ pub(crate) fn definition(node: &Node, report: &mut Report<'_>) -> Option<Draft> 
     let steps = steps.map(|node| steps_of(node, report)).unwrap_or_default();
     let output = fields.take("output").and_then(|node| values::read(node, report));
     fields.refuse("input", "the input is not checked against a schema yet: leave it out", report);
-    fields.refuse("mode", "every definition is a saga: leave it out", report);
     fields.refuse("on_compensated", "watch the state of the instance instead", report);
     fields.finish(report);
-    Some(Draft { name: name.map(|name| name.value), version, key, timeout, defaults, services, steps, output })
+    Some(Draft { name: name.map(|name| name.value), version, mode, key, timeout, defaults, services, steps, output })
+}
+
+fn mode(node: &Node, report: &mut Report<'_>) -> Option<Mode> {
+    let text = scalar::text(node, "the mode", report)?;
+    let mode = text.value.parse().ok();
+    if mode.is_none() {
+        let message = format!("`{}` is no mode", text.value);
+        report.add_with_help(Rule::WrongType, text.span, message, "write `saga`, or `2pc` for two-phase commit");
+    }
+    mode
 }
 
 fn key_of(node: &Node, report: &mut Report<'_>) -> Option<Values> {
@@ -82,7 +92,7 @@ fn services_of(node: &Node, report: &mut Report<'_>) -> Vec<Service> {
     services
 }
 
-fn service(name: &At<&str>, node: &Node, report: &mut Report<'_>) -> Option<Target> {
+fn service(name: &At<&str>, node: &Node, report: &mut Report<'_>) -> Option<At<Target>> {
     let mut fields = Fields::open(node, "a service", report)?;
     let topic = fields.take("topic");
     let http = fields.take("http");
@@ -91,8 +101,8 @@ fn service(name: &At<&str>, node: &Node, report: &mut Report<'_>) -> Option<Targ
     }
     fields.finish(report);
     match (topic, http) {
-        (Some(topic), None) => topic_of(topic, report).map(Target::Topic),
-        (None, Some(http)) => scalar::url(http, "the URL", report).map(Target::Http),
+        (Some(node), None) => topic_of(node, report).map(|topic| At::new(Target::Topic(topic), node.span)),
+        (None, Some(node)) => scalar::url(node, "the URL", report).map(|base| At::new(Target::Http(base), node.span)),
         (topic, _) => {
             let how = if topic.is_some() { "both a topic and a URL" } else { "neither a topic nor a URL" };
             let message = format!("the service `{}` has {how}", name.value);
@@ -165,7 +175,7 @@ fn step(node: &Node, report: &mut Report<'_>) -> Option<Step> {
     let queue_timeout = fields.take("queue_timeout").and_then(|node| scalar::duration(node, "the time in the queue", report));
     let retry = fields.take("retry").map(|node| retry(node, report)).unwrap_or_default();
     let compensate = fields.take("compensate").map_or(Compensate::Unsaid, |node| compensate(node, report));
-    let pivot = fields.take("pivot").and_then(|node| scalar::boolean(node, "`pivot`", report)).unwrap_or(false);
+    let pivot = fields.take_entry("pivot").and_then(|(key, node)| scalar::boolean(node, "`pivot`", report)?.then_some(key));
     fields.finish(report);
     Some(Step { span, id: id.map(|id| id.value), call, with, after, timeout, queue_timeout, retry, compensate, pivot })
 }
@@ -245,7 +255,7 @@ fn retry(node: &Node, report: &mut Report<'_>) -> Retry {
     Retry { initial, factor, max, attempts, never_on }
 }
 
-fn attempts(node: &Node, report: &mut Report<'_>) -> Option<u32> {
+fn attempts(node: &Node, report: &mut Report<'_>) -> Option<At<u32>> {
     let unlimited = match &node.value {
         Value::Text(text) => matches!(text.to_ascii_lowercase().as_str(), "unlimited" | "infinite" | "forever" | "unbounded"),
         Value::Number(number) => number.value() == f64::INFINITY || number.integer() == Some(-1),
@@ -256,7 +266,7 @@ fn attempts(node: &Node, report: &mut Report<'_>) -> Option<u32> {
         report.add_with_help(Rule::UnlimitedRetry, node.span, "a retry must end", help);
         return None;
     }
-    scalar::integer(node, "the number of attempts", 1, ATTEMPTS_MAX, report)
+    scalar::integer(node, "the number of attempts", 1, ATTEMPTS_MAX, report).map(|attempts| At::new(attempts, node.span))
 }
 
 fn codes(node: &Node, report: &mut Report<'_>) -> Option<At<Vec<String>>> {

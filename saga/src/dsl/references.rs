@@ -7,6 +7,7 @@ use super::report::Report;
 use super::rule::Rule;
 use super::span::{At, Span};
 use crate::expression::Reference;
+use sagamq_api::saga::Mode;
 
 const SAGA_FIELDS: [&str; 4] = ["id", "name", "version", "key"];
 const FAILURE_FIELDS: [&str; 2] = ["code", "message"];
@@ -40,6 +41,9 @@ pub(crate) fn check(draft: &Draft, graph: &Graph, report: &mut Report<'_>) {
         }
     }
     look(draft.output.as_ref(), View::Output);
+    if draft.mode == Some(Mode::TwoPhase) {
+        return;
+    }
     for (at, step) in draft.steps.iter().enumerate() {
         if let super::draft::Compensate::Call(compensation) = &step.compensate {
             check_guards(compensation.with.as_ref(), at, graph, report);

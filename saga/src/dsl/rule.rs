@@ -82,6 +82,12 @@ rules! {
     MissingCompensation = "missing_compensation", Error;
     /// In a saga without a pivot, a step says neither how it is undone nor that there is nothing to undo.
     NoCompensation = "no_compensation", Warning;
+    /// In two phases, a service that an action calls has a topic: a record in a queue waits for whoever comes, and locks must not.
+    QueuedService = "queued_service", Error;
+    /// In two phases, the name of a service that an action calls is too long to be a part of the name of a prepared transaction.
+    LongServiceName = "long_service_name", Error;
+    /// What has no effect in two phases: a compensation, a pivot, a time in the queue, attempts of an action and codes that end them.
+    NotInTwoPhases = "not_in_two_phases", Warning;
     /// An expression is no CEL, or passes a bound of expressions.
     BadExpression = "bad_expression", Error;
     /// An expression refers to what is not there when it is evaluated: an unknown variable, a step that does not exist or need not be

@@ -118,22 +118,29 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
 pub(crate) fn url(node: &Node, what: &str, report: &mut Report<'_>) -> Option<String> {
     const HELP: &str = "write it as `http://host:port/path`";
     let text = text(node, what, report)?;
-    let reason = match text.value.parse::<http::Uri>() {
-        Err(error) => error.to_string(),
-        Ok(uri) => match url_fault(&uri, text.value) {
-            None => return Some(text.value.trim_end_matches('/').to_owned()),
-            Some(reason) => reason.to_owned(),
-        },
-    };
-    report.add_with_help(Rule::BadUrl, text.span, format!("{what} `{}` cannot be called: {reason}", text.value), HELP);
-    None
+    match base_url(text.value) {
+        Ok(base) => Some(base),
+        Err(reason) => {
+            report.add_with_help(Rule::BadUrl, text.span, format!("{what} `{}` cannot be called: {reason}", text.value), HELP);
+            None
+        }
+    }
+}
+
+/// The base URL in a text, without a slash at its end, or why it is none.
+pub(crate) fn base_url(text: &str) -> Result<String, String> {
+    let uri = text.parse::<http::Uri>().map_err(|error| error.to_string())?;
+    match url_fault(&uri, text) {
+        None => Ok(text.trim_end_matches('/').to_owned()),
+        Some(reason) => Err(reason.to_owned()),
+    }
 }
 
 fn url_fault(uri: &http::Uri, text: &str) -> Option<&'static str> {
     let authority = uri.authority().map(http::uri::Authority::as_str);
     match (uri.scheme_str(), authority) {
         (None, _) | (_, None) => Some("it has no scheme or no host"),
-        (Some("http" | "https"), Some(authority)) if authority.contains('@') => Some("a definition is no place for a password"),
+        (Some("http" | "https"), Some(authority)) if authority.contains('@') => Some("this is no place for a password"),
         (Some("http" | "https"), Some(_)) if uri.host().is_none_or(str::is_empty) => Some("it has no host"),
         (Some("http" | "https"), Some(_)) if uri.query().is_some() || text.contains('#') => {
             Some("it is a base; the operation's name is added, so it has no query and no fragment")

@@ -4,6 +4,7 @@
 //! types accept, the linter finds no fault of structure in, and the other way round.
 #![expect(dead_code, reason = "the types are read by the derives, for the schema and for the test")]
 
+use sagamq_api::saga::Mode;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
@@ -20,6 +21,9 @@ pub(crate) struct Saga {
     /// Version of the definition. A published version never changes.
     #[schemars(range(min = 1))]
     version: u32,
+    /// How instances are run. `saga`, the default: each step commits by itself, and is undone if the whole cannot succeed. `2pc`: all steps
+    /// take effect at one moment or none does, and services hold locks until they have heard which.
+    mode: Option<Mode>,
     /// The business key, from `input` alone: `${ input.order_id }`. There is one instance a key.
     key: String,
     /// How long an instance may take until its pivot; then what was done is undone.
@@ -187,7 +191,7 @@ mod tests {
     /// Codes of faults of structure; all others are about values or about more than one field.
     const STRUCTURE: [&str; 5] = ["unknown_field", "not_supported", "wrong_type", "missing_field", "bad_service"];
 
-    const VALID: &str = "saga: a\nversion: 1\nkey: ${ input.k }\ntimeout: 1h\ndefaults: { timeout: 1s, retry: { attempts: 3 } }\n\
+    const VALID: &str = "saga: a\nversion: 1\nmode: saga\nkey: ${ input.k }\ntimeout: 1h\ndefaults: { timeout: 1s, retry: { attempts: 3 } }\n\
         services: { s: { topic: t }, h: { http: 'http://h' } }\nsteps:\n  - id: one\n    call: s.do\n    with: { a: 1 }\n    after: []\n    \
         timeout: 1s\n    queue_timeout: 1m\n    retry: { initial: 1s, factor: 1.5, max: 2s, attempts: 3, never_on: [A] }\n    compensate: h.undo\n  - id: two\n    \
         call: h.do\n    after: [one]\n    with: ${ input }\n    compensate: { call: s.undo, with: { b: 2 }, timeout: 1s, retry: { factor: 2 } }\n  \
@@ -213,6 +217,7 @@ mod tests {
         let fields = [
             "saga",
             "version",
+            "mode",
             "key",
             "timeout",
             "queue_timeout",

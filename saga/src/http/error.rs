@@ -2,6 +2,7 @@
 
 use crate::orchestrator::{
     CallError, DefinitionError, InstanceError, LaneTopicError, OperateError, OutcomeError, PublishError, QueryError, StartError,
+    TransactionError,
 };
 use crate::protocol::Rejection;
 use crate::store::StoreError;
@@ -59,9 +60,9 @@ impl From<StartError> for ApiError {
         let code = match error {
             StartError::Definition(error) => return error.into(),
             StartError::InvalidInput(_) | StartError::TooDeep { .. } => ErrorCode::InvalidSagaInput,
-            StartError::ModeNotPossible(_) => ErrorCode::ModeNotPossible,
+            StartError::ModeNotPossible { .. } => ErrorCode::ModeNotPossible,
             StartError::PayloadTooLarge { .. } => ErrorCode::PayloadTooLarge,
-            StartError::KeyConflict { .. } | StartError::IdTaken { .. } => ErrorCode::SagaKeyConflict,
+            StartError::KeyConflict { .. } | StartError::ModeConflict { .. } | StartError::IdTaken { .. } => ErrorCode::SagaKeyConflict,
             StartError::Panicked => ErrorCode::Internal,
             StartError::Rejected(rejection) => of_rejection(&rejection),
             StartError::Instance(error) => return error.into(),
@@ -82,7 +83,9 @@ impl From<CallError> for ApiError {
 impl From<OperateError> for ApiError {
     fn from(error: OperateError) -> Self {
         match error {
-            OperateError::ReasonTooLong(_) => Self::new(ErrorCode::InvalidRequest, error.to_string()),
+            OperateError::ReasonTooLong(_) | OperateError::ActorTooLong(_) | OperateError::NoActor => {
+                Self::new(ErrorCode::InvalidRequest, error.to_string())
+            }
             OperateError::Instance(error) => error.into(),
             OperateError::Rejected(rejection) => Self::new(of_rejection(&rejection), rejection.to_string()),
         }
@@ -107,6 +110,18 @@ impl From<OutcomeError> for ApiError {
             // Not "not found": that would read as if nothing was known, which means a rollback.
             OutcomeError::NoLane { .. } | OutcomeError::Saga(_) => Self::new(ErrorCode::InvalidRequest, detail),
             OutcomeError::Instance(error) => error.into(),
+        }
+    }
+}
+
+impl From<TransactionError> for ApiError {
+    fn from(error: TransactionError) -> Self {
+        match error {
+            TransactionError::Saga(_) | TransactionError::Instance(InstanceError::NotFound(_)) => {
+                Self::new(ErrorCode::TransactionNotFound, error.to_string())
+            }
+            TransactionError::Instance(error) => error.into(),
+            TransactionError::Query(error) => error.into(),
         }
     }
 }
@@ -144,11 +159,10 @@ fn of_rejection(rejection: &Rejection) -> ErrorCode {
     match rejection {
         Rejection::Fenced { .. } => ErrorCode::Fenced,
         Rejection::NoSuchStep { .. } | Rejection::NoSuchBranch(_) => ErrorCode::InvalidRequest,
-        Rejection::NotCancellable
-        | Rejection::AlreadyFinal(_)
-        | Rejection::NoTransaction
-        | Rejection::Undecided
-        | Rejection::BranchSettled(_) => ErrorCode::SagaStateConflict,
+        Rejection::NoTransaction => ErrorCode::TransactionNotFound,
+        Rejection::NotCancellable | Rejection::AlreadyFinal(_) | Rejection::Undecided | Rejection::BranchSettled(_) => {
+            ErrorCode::SagaStateConflict
+        }
         Rejection::AlreadyStarted | Rejection::NotStarted => ErrorCode::Internal,
     }
 }

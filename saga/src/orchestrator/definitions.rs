@@ -43,6 +43,7 @@ impl Published {
         let description = DefinitionDescription {
             name: stored.name,
             version: stored.version,
+            mode: definition.mode,
             source: stored.source,
             published_at_ms: stored.published_at_ms,
             steps: definition.steps.iter().map(|step| step.id.clone()).collect(),

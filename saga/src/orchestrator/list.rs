@@ -35,25 +35,29 @@ impl Orchestrator {
     /// # Errors
     /// When a parameter is out of range.
     pub async fn list(&self, query: SagaQuery) -> Result<SagaList, QueryError> {
-        let limit = query.limit.unwrap_or(PAGE_ROWS_DEFAULT);
-        if !(1..=PAGE_ROWS_MAX).contains(&limit) {
-            return Err(QueryError::Parameter(format!("`limit` is {limit}, allowed is 1 to {PAGE_ROWS_MAX}")));
-        }
-        let after = query.after.as_deref().map(|after| {
-            Uuid::try_parse(after).map_err(|_| QueryError::Parameter(format!("`after` is `{after}`: pass the `next` of the page before")))
-        });
-        let page = Page { query, limit: limit as usize, after: after.transpose()?, quarantine: self.0.quarantine.clone() };
-        if page.query.key.is_some() {
-            return self.list_by_key(page).await;
-        }
+        let SagaQuery { state, saga, key, limit, after } = query;
+        let is_open = state.is_some_and(|state| !state.is_final());
+        let of = saga.clone();
+        let wants = move |summary: &SagaSummary| {
+            state.is_none_or(|state| summary.state == state) && of.as_ref().is_none_or(|saga| summary.saga == *saga)
+        };
+        let page = Page::new(limit, after.as_deref(), self.0.quarantine.clone(), is_open, wants)?;
+        let (sagas, next) = match key {
+            Some(key) => self.page_of_key(page, saga, key).await?,
+            None => self.page(page).await?,
+        };
+        Ok(SagaList { sagas, next })
+    }
+
+    /// The rows of a page, and where the next one begins.
+    pub(super) async fn page(&self, page: Page) -> Result<(Vec<SagaSummary>, Option<String>), QueryError> {
         let stores: Vec<LaneStore> = (0..self.0.broker.shards()).map(|lane| self.store(lane)).collect();
         blocking(move || page.scan(&stores)).await
     }
 
     /// A key names at most one instance a definition, so they are looked up.
-    async fn list_by_key(&self, page: Page) -> Result<SagaList, QueryError> {
-        let names = page.query.saga.clone().map_or_else(|| self.0.definitions.names(), |saga| vec![saga]);
-        let key = page.query.key.clone().unwrap_or_default();
+    async fn page_of_key(&self, page: Page, saga: Option<SagaName>, key: String) -> Result<(Vec<SagaSummary>, Option<String>), QueryError> {
+        let names = saga.map_or_else(|| self.0.definitions.names(), |saga| vec![saga]);
         let candidates = names.into_iter().map(|name| (self.store(self.lane_of_key(&name, &key)), name));
         let candidates: Vec<(LaneStore, SagaName)> = candidates.collect();
         blocking(move || {
@@ -69,7 +73,7 @@ impl Orchestrator {
             sagas.sort_by_key(|summary| summary.id);
             let next = (sagas.len() > page.limit).then(|| sagas[page.limit - 1].id.to_string());
             sagas.truncate(page.limit);
-            Ok(SagaList { sagas, next })
+            Ok((sagas, next))
         })
         .await
     }
@@ -80,30 +84,45 @@ async fn blocking<T: Send + 'static>(read: impl FnOnce() -> Result<T, StoreError
     Ok(read.expect("reading neither panics nor is aborted")?)
 }
 
-struct Page {
-    query: SagaQuery,
+/// Which rows a page has.
+pub(super) struct Page {
     limit: usize,
     /// The last row of the page before. Ids begin with their lane, so their order is the order of the lanes' keys.
     after: Option<Uuid>,
     quarantine: Quarantine,
+    /// Whether only instances are wanted that are not at their end: they have a marker, and there are few of them among many that are.
+    is_open: bool,
+    wants: Box<dyn Fn(&SagaSummary) -> bool + Send>,
 }
 
 impl Page {
+    pub(super) fn new(
+        limit: Option<u32>,
+        after: Option<&str>,
+        quarantine: Quarantine,
+        is_open: bool,
+        wants: impl Fn(&SagaSummary) -> bool + Send + 'static,
+    ) -> Result<Self, QueryError> {
+        let limit = limit.unwrap_or(PAGE_ROWS_DEFAULT);
+        if !(1..=PAGE_ROWS_MAX).contains(&limit) {
+            return Err(QueryError::Parameter(format!("`limit` is {limit}, allowed is 1 to {PAGE_ROWS_MAX}")));
+        }
+        let after = after.map(|after| {
+            Uuid::try_parse(after).map_err(|_| QueryError::Parameter(format!("`after` is `{after}`: pass the `next` of the page before")))
+        });
+        Ok(Self { limit: limit as usize, after: after.transpose()?, quarantine, is_open, wants: Box::new(wants) })
+    }
+
     /// The row, if the page wants it. What is set aside is shown as such: what its summary says is not what it does.
     fn taken(&self, mut summary: SagaSummary) -> Option<SagaSummary> {
         if self.quarantine.reason(summary.id).is_some() {
             summary.state = SagaState::Quarantined;
         }
-        self.wants(&summary).then_some(summary)
+        let is_wanted = self.after.is_none_or(|after| summary.id > after) && (self.wants)(&summary);
+        is_wanted.then_some(summary)
     }
 
-    fn wants(&self, summary: &SagaSummary) -> bool {
-        self.after.is_none_or(|after| summary.id > after)
-            && self.query.state.is_none_or(|state| summary.state == state)
-            && self.query.saga.as_ref().is_none_or(|saga| summary.saga == *saga)
-    }
-
-    fn scan(&self, stores: &[LaneStore]) -> Result<SagaList, StoreError> {
+    fn scan(&self, stores: &[LaneStore]) -> Result<(Vec<SagaSummary>, Option<String>), StoreError> {
         let first_lane = self.after.map_or(0, |after| usize::from(lane_of(after)));
         let mut sagas = Vec::new();
         for store in stores.iter().skip(first_lane) {
@@ -111,21 +130,19 @@ impl Page {
             if sagas.len() > self.limit {
                 sagas.truncate(self.limit);
                 let next = sagas.last().map(|summary: &SagaSummary| summary.id.to_string());
-                return Ok(SagaList { sagas, next });
+                return Ok((sagas, next));
             }
         }
-        Ok(SagaList { sagas, next: None })
+        Ok((sagas, None))
     }
 
     /// Adds rows until there is one more than the page holds: then there is a next page.
     fn scan_lane(&self, store: &LaneStore, sagas: &mut Vec<SagaSummary>) -> Result<(), StoreError> {
-        // Instances that are not at their end have a marker; there are few of them among many that are.
-        let is_open = self.query.state.is_some_and(|state: SagaState| !state.is_final());
-        let prefix = if is_open { SagaKey::actives() } else { SagaKey::summaries() };
-        let from = self.after.map(|after| if is_open { SagaKey::Active(after).encode() } else { SagaKey::Summary(after).encode() });
+        let prefix = if self.is_open { SagaKey::actives() } else { SagaKey::summaries() };
+        let from = self.after.map(|after| if self.is_open { SagaKey::Active(after).encode() } else { SagaKey::Summary(after).encode() });
         let mut fault = None;
         store.visit_ids(&prefix, from.as_deref(), &mut |id, value| {
-            let summary = if is_open { store.summary(id) } else { decode_summary(value).map(Some).map_err(StoreError::from) };
+            let summary = if self.is_open { store.summary(id) } else { decode_summary(value).map(Some).map_err(StoreError::from) };
             match summary {
                 Ok(Some(summary)) => sagas.extend(self.taken(summary)),
                 Ok(None) => {}

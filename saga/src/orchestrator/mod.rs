@@ -6,7 +6,7 @@
 //! (`lane/recovery.rs`) and every saga goes on where it was.
 //!
 //! An operation a file, with the error that it returns: `publish.rs`, `start.rs`, `complete.rs`, `operate.rs`, `outcome.rs`, `queries.rs`,
-//! `list.rs`.
+//! `transactions.rs`, `list.rs`.
 
 mod beside;
 mod compiler;
@@ -24,6 +24,7 @@ mod quarantine;
 mod queries;
 mod start;
 mod topics;
+mod transactions;
 
 pub use complete::CallError;
 pub use definitions::DefinitionError;
@@ -37,3 +38,4 @@ pub use outcome::OutcomeError;
 pub use publish::PublishError;
 pub use quarantine::SetAside;
 pub use topics::LaneTopicError;
+pub use transactions::TransactionError;

@@ -55,7 +55,7 @@ impl Orchestrator {
 }
 
 async fn open(broker: Broker, config: OrchestratorConfig, registry: &mut Registry) -> Result<Inner, OpenError> {
-    let metrics = Arc::new(Metrics::register(registry));
+    let metrics = Arc::new(Metrics::register(registry, broker.clock()));
     let replies: TopicName = REPLY_TOPIC.parse().expect("a constant that is a legal name");
     ensure_lane_topic(&broker, &replies).await.map_err(OpenError::ReplyTopic)?;
     let definitions = load_definitions(&ControlStore::of(&broker), &metrics)?;
@@ -86,6 +86,7 @@ async fn open(broker: Broker, config: OrchestratorConfig, registry: &mut Registr
             liveness: broker.liveness().clone(),
             quarantine: quarantine.clone(),
             restart_grace: config.restart_grace,
+            cluster: broker.cluster(),
             tasks: tasks.clone(),
             shutdown: shutdown.clone(),
         };

@@ -4,7 +4,7 @@ use super::definitions::DefinitionError;
 use super::door::Orchestrator;
 use super::error::InstanceError;
 use super::lane::LaneInput;
-use crate::protocol::lane_of;
+use crate::protocol::{Instance, lane_of};
 use crate::store::StoreError;
 use sagamq_api::SagaName;
 use sagamq_api::saga::{DefinitionDescription, SagaDescription, SagaHistory};
@@ -26,14 +26,20 @@ impl Orchestrator {
         self.0.definitions.find(saga, version).map(|published| published.description.clone())
     }
 
-    /// One instance. What it tells is durable, save after a failed write: then it may tell what that write left, whose outcome is unknown.
+    /// One instance. What it tells of a saga is durable, and of a transaction what participants were told of its decision; save after a failed
+    /// write: then it may tell what that write left, whose outcome is unknown.
     ///
     /// # Errors
     /// When there is no such instance, or its history is damaged.
     pub async fn get(&self, id: Uuid) -> Result<SagaDescription, InstanceError> {
+        Ok(self.instance(id).await?.description())
+    }
+
+    /// One instance, from memory or from the disk.
+    pub(super) async fn instance(&self, id: Uuid) -> Result<Instance, InstanceError> {
         let lane = self.lane(id)?;
         match lane.ask(|reply| LaneInput::Get { id, reply }).await {
-            Ok(Some(instance)) => return Ok(instance.description()),
+            Ok(Some(instance)) => return Ok(*instance),
             Ok(None) => {}
             Err(error @ InstanceError::Write(WriteError::ShuttingDown)) => return Err(error),
             // With writes stopped, memory is ahead of the disk; the disk is what there is.
@@ -43,7 +49,7 @@ impl Orchestrator {
         let (store, definitions) = (self.store(lane_of(id)), self.0.definitions.clone());
         let folded = blocking(move || store.fold(id, &|saga, version| definitions.compiled(saga, version))).await?;
         let (_, instance) = folded.ok_or(InstanceError::NotFound(id))?;
-        Ok(instance.description())
+        Ok(instance)
     }
 
     /// The events of one instance, oldest first. All of them are durable.

@@ -8,7 +8,7 @@ use crate::expression::Scope;
 use sagamq_api::JsonText;
 use sagamq_api::json::depth;
 use sagamq_api::limits::{SAGA_JSON_DEPTH_MAX, SAGA_KEY_BYTES_MAX, SAGA_PAYLOAD_BYTES_MAX};
-use sagamq_api::saga::{Mode, StartSaga, StartedSaga};
+use sagamq_api::saga::{StartSaga, StartedSaga};
 use std::sync::Arc;
 
 impl Orchestrator {
@@ -19,8 +19,9 @@ impl Orchestrator {
     pub async fn start(&self, request: StartSaga) -> Result<StartedSaga, StartError> {
         let StartSaga { saga, version, mode, input } = request;
         let definition = Arc::clone(&self.0.definitions.find(&saga, version)?.definition);
-        if mode == Some(Mode::TwoPhase) {
-            return Err(StartError::ModeNotPossible("nothing runs in two phases yet".to_owned()));
+        let run_as = mode.unwrap_or(definition.mode);
+        if let Some(reason) = definition.forbids(run_as) {
+            return Err(StartError::ModeNotPossible { saga, version: definition.version, mode: run_as, reason });
         }
         if !input.is_object() {
             return Err(StartError::InvalidInput("it must be a JSON object".to_owned()));
@@ -28,7 +29,7 @@ impl Orchestrator {
         require_bounds(&input)?;
         let key = business_key(&definition, &input).await?;
         let lane = &self.0.lanes[usize::from(self.lane_of_key(&definition.name, &key))];
-        lane.ask(|reply| LaneInput::Start { definition, key, input, reply }).await
+        lane.ask(|reply| LaneInput::Start { definition, mode, key, input, reply }).await
     }
 }
 

@@ -28,6 +28,7 @@ impl From<CompleteCall> for Word {
 
 impl From<Word> for Input {
     fn from(Word { attempt, outcome, note }: Word) -> Self {
+        // A worker behind a topic takes no part in transactions.
         Self::Reply { attempt, outcome, note, branch_address: None }
     }
 }

@@ -135,6 +135,12 @@ impl Instance {
         }
     }
 
+    /// Since when the first of its branches is in doubt, in milliseconds since 1970, if one is.
+    #[must_use]
+    pub fn in_doubt_since_ms(&self) -> Option<u64> {
+        self.transaction()?.in_doubt_since_ms()
+    }
+
     /// Bytes of the payloads that expressions can see.
     #[must_use]
     pub fn payload_bytes(&self) -> usize {

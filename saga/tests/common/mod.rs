@@ -2,6 +2,9 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 
+pub(crate) mod branches;
+pub(crate) mod shop;
+
 use core::time::Duration;
 use prometheus_client::registry::Registry;
 use sagamq_api::queue::{AckRequest, ReceiveRequest};

@@ -66,7 +66,7 @@ async fn paths_queries_and_bodies_are_those_of_the_wire() {
     assert_eq!(soon(sagas.start(&start)).await.expect("started").state, SagaState::Pending);
     let query = SagaQuery { state: Some(SagaState::Blocked), key: Some("a b&c".into()), ..SagaQuery::default() };
     soon(sagas.list(&query)).await.expect("listed");
-    let cancelled = soon(sagas.cancel(Uuid::nil(), &CancelSaga { reason: Some("why".into()) })).await.expect("cancelled");
+    let cancelled = soon(sagas.cancel(Uuid::nil(), &CancelSaga { reason: Some("why".into()), actor: None })).await.expect("cancelled");
     assert_eq!(cancelled.summary.state, SagaState::Compensating);
     let error = soon(sagas.definition(&"checkout".parse().expect("legal"), Some(2))).await.expect_err("none");
     assert_eq!(error.code(), Some(ErrorCode::DefinitionNotFound));

@@ -16,7 +16,7 @@ use uuid::Uuid;
 pub(super) async fn start(context: &Context, args: StartArgs) -> Result<Exit, CliError> {
     let input = input(args.input)?;
     let sagas = context.client.sagas();
-    let started = sagas.start(&StartSaga { saga: args.name, version: args.definition_version, mode: None, input }).await?;
+    let started = sagas.start(&StartSaga { saga: args.name, version: args.definition_version, mode: args.mode, input }).await?;
     if !args.wait {
         context.output.answer(&started, show::started)?;
         return Ok(Exit::Ok);
@@ -85,8 +85,8 @@ pub(super) async fn history(context: &Context, id: Uuid) -> Result<Exit, CliErro
     Ok(Exit::Ok)
 }
 
-pub(super) async fn cancel(context: &Context, id: Uuid, reason: Option<String>) -> Result<Exit, CliError> {
-    let description = context.client.sagas().cancel(id, &CancelSaga { reason }).await?;
+pub(super) async fn cancel(context: &Context, id: Uuid, cancel: CancelSaga) -> Result<Exit, CliError> {
+    let description = context.client.sagas().cancel(id, &cancel).await?;
     context.output.answer(&description, |description| show::description(context.output, description))?;
     Ok(Exit::Ok)
 }

@@ -9,6 +9,9 @@ use crate::args::saga::SagaCommand;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::output::Output;
+use sagamq_api::saga::CancelSaga;
+
+pub(super) use show::{failure as failure_text, failures as failures_table, history as history_table};
 
 /// What is left to do after the part that needs no server.
 #[derive(Debug)]
@@ -37,6 +40,8 @@ pub(crate) async fn run(context: Context, command: SagaCommand) -> Result<Exit, 
         SagaCommand::Get { id } => instances::get(&context, id).await,
         SagaCommand::List(args) => instances::list(&context, args).await,
         SagaCommand::History { id } => instances::history(&context, id).await,
-        SagaCommand::Cancel { id, reason } => instances::cancel(&context, id, reason).await,
+        SagaCommand::Cancel { id, reason, actor } => {
+            instances::cancel(&context, id, CancelSaga { reason, actor: Some(actor).filter(|actor| !actor.is_empty()) }).await
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::output::{NONE, Output, fields, human};
 use sagamq_api::JsonText;
-use sagamq_api::saga::{Failure, SagaDescription, SagaHistory, SagaList, StartedSaga, StepState};
+use sagamq_api::saga::{Failure, SagaDescription, SagaHistory, SagaList, StartedSaga, StepFailure, StepState};
 use serde_json::Value;
 
 pub(super) fn started(started: &StartedSaga) -> String {
@@ -43,16 +43,21 @@ pub(super) fn description(output: Output, saga: &SagaDescription) -> String {
     text.push_str("\n\n");
     text.push_str(&output.table(["STEP", "STATE", "ATTEMPTS", "COMPENSATION ATTEMPTS", "DUE", "OUTPUT"], steps));
     if !saga.failures.is_empty() {
-        let failures = saga.failures.iter().map(|failed| {
-            let attempt = &failed.attempt;
-            let item = attempt.item.map(|item| format!("[{item}]")).unwrap_or_default();
-            let what = format!("{}{item} {}", attempt.step, attempt.operation);
-            [human::timestamp(failed.at_ms), what, attempt.epoch.to_string(), failed.failure.code.clone(), failed.failure.message.clone()]
-        });
         text.push_str("\n\n");
-        text.push_str(&output.table(["WHEN", "FAILED", "ATTEMPT", "CODE", "MESSAGE"], failures));
+        text.push_str(&failures(output, &saga.failures));
     }
     text
+}
+
+/// Everything that went wrong.
+pub(in crate::commands) fn failures(output: Output, failures: &[StepFailure]) -> String {
+    let rows = failures.iter().map(|failed| {
+        let attempt = &failed.attempt;
+        let item = attempt.item.map(|item| format!("[{item}]")).unwrap_or_default();
+        let what = format!("{}{item} {}", attempt.step, attempt.operation);
+        [human::timestamp(failed.at_ms), what, attempt.epoch.to_string(), failed.failure.code.clone(), failed.failure.message.clone()]
+    });
+    output.table(["WHEN", "FAILED", "ATTEMPT", "CODE", "MESSAGE"], rows)
 }
 
 pub(super) fn list(output: Output, list: &SagaList) -> String {
@@ -69,7 +74,7 @@ pub(super) fn list(output: Output, list: &SagaList) -> String {
     output.table(["ID", "SAGA", "KEY", "STATE", "UPDATED", "REASON"], rows)
 }
 
-pub(super) fn history(output: Output, history: &SagaHistory) -> String {
+pub(in crate::commands) fn history(output: Output, history: &SagaHistory) -> String {
     let rows = history
         .events
         .iter()
@@ -77,7 +82,7 @@ pub(super) fn history(output: Output, history: &SagaHistory) -> String {
     output.table(["EVENT", "WHEN", "TYPE", "DATA"], rows)
 }
 
-fn failure(failure: &Failure) -> String {
+pub(in crate::commands) fn failure(failure: &Failure) -> String {
     if failure.message.is_empty() { failure.code.clone() } else { format!("{}: {}", failure.code, failure.message) }
 }
 

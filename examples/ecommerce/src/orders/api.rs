@@ -90,7 +90,7 @@ async fn cancel(State(api): State<Api>, Path(id): Path<String>) -> Response {
         Ok(None) => return not_found(&id),
         Err(error) => return refused(&error),
     };
-    match api.sagas.cancel(saga.id, &CancelSaga { reason: Some("the customer changed his mind".to_owned()) }).await {
+    match api.sagas.cancel(saga.id, &CancelSaga { reason: Some("the customer changed his mind".to_owned()), actor: None }).await {
         Ok(_) => StatusCode::ACCEPTED.into_response(),
         Err(error) => refused(&error),
     }

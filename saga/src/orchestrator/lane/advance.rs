@@ -33,8 +33,8 @@ impl Lane {
     }
 
     /// An operator's verb.
-    pub(super) async fn operate(&mut self, id: Uuid, verb: Verb, reply: Reply<SagaState, Undecided>) {
-        self.answer_with(id, Input::Operate { verb, actor: None }, reply, |applied| applied.state).await;
+    pub(super) async fn operate(&mut self, id: Uuid, verb: Verb, actor: Option<String>, reply: Reply<SagaState, Undecided>) {
+        self.answer_with(id, Input::Operate { verb, actor }, reply, |applied| applied.state).await;
     }
 
     async fn answer_with<T: Send + 'static>(
@@ -105,9 +105,12 @@ impl Lane {
     /// Commits a decision about an instance in memory, and lets its consequences out when it is durable. `false`: a call that must be unseen
     /// was handed out meanwhile; nothing has happened.
     pub(super) async fn try_commit(&mut self, id: Uuid, decided: Decided, cursor: Option<Offset>, answer: Answer) -> bool {
-        let Decided { events, commands, state: instance, duplicate, .. } = decided;
+        let Decided { events, commands, state: instance, duplicate, forced } = decided;
         let applied = Applied { duplicate, state: instance.state() };
         let mut commit = self.parts.store.0.begin();
+        if !forced {
+            commit.unforced();
+        }
         let Some(staged) = self.dispatcher.stage(&mut commit, commands) else { return false };
         if events.is_empty() && commit.is_empty() {
             self.when_durable(move |durable| answer(durable.map(|()| applied)));
@@ -159,6 +162,7 @@ impl Lane {
         let before = (old.events > 0).then(|| live.instance.state());
         let after = instance.state();
         metrics.moved(before, (!after.is_final()).then_some(after));
+        metrics.doubted(id, live.instance.in_doubt_since_ms(), instance.in_doubt_since_ms());
         if after.is_final() {
             metrics.finished(&head.saga, after, head.updated_at_ms.saturating_sub(head.started_at_ms));
             self.finished.push_back((self.commits, id));

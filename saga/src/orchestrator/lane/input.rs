@@ -6,7 +6,7 @@ use crate::orchestrator::error::InstanceError;
 use crate::participant::Word;
 use crate::participant::http::Report;
 use crate::protocol::{Input, Instance, Verb};
-use sagamq_api::saga::{CompletedCall, SagaState, StartedSaga};
+use sagamq_api::saga::{CompletedCall, Mode, SagaState, StartedSaga};
 use sagamq_api::{JsonText, Offset};
 use sagamq_broker::{Liveness, WriteError};
 use std::sync::Arc;
@@ -20,12 +20,12 @@ pub(in crate::orchestrator) type Reply<T, E> = oneshot::Sender<Result<T, E>>;
 
 /// What a lane is told.
 pub(in crate::orchestrator) enum LaneInput {
-    /// Start an instance once by its key.
-    Start { definition: Arc<Definition>, key: String, input: JsonText, reply: Reply<StartedSaga, StartError> },
+    /// Start an instance once by its key; without a mode, as its definition says.
+    Start { definition: Arc<Definition>, mode: Option<Mode>, key: String, input: JsonText, reply: Reply<StartedSaga, StartError> },
     /// A worker's reply.
     Complete { word: Word, reply: Reply<CompletedCall, Undecided> },
     /// An operator's verb.
-    Operate { id: Uuid, verb: Verb, reply: Reply<SagaState, Undecided> },
+    Operate { id: Uuid, verb: Verb, actor: Option<String>, reply: Reply<SagaState, Undecided> },
     /// What is told of a call that the lane itself makes. Nobody waits for an answer.
     Told { instance: Uuid, input: Input },
     /// A reply record, and the offset after it.

@@ -3,7 +3,9 @@
 use crate::orchestrator::definitions::DefinitionError;
 use crate::orchestrator::error::InstanceError;
 use crate::protocol::Rejection;
+use sagamq_api::SagaName;
 use sagamq_api::limits::{SAGA_JSON_DEPTH_MAX, SAGA_PAYLOAD_BYTES_MAX};
+use sagamq_api::saga::Mode;
 use sagamq_broker::WriteError;
 use uuid::Uuid;
 
@@ -31,8 +33,17 @@ pub enum StartError {
     #[error(transparent)]
     Definition(#[from] DefinitionError),
     /// The definition cannot be run in the mode that was asked for.
-    #[error("{0}")]
-    ModeNotPossible(String),
+    #[error("version {version} of saga `{saga}` cannot be run in the mode `{mode}`: {reason}")]
+    ModeNotPossible {
+        /// The definition.
+        saga: SagaName,
+        /// Its version.
+        version: u32,
+        /// How it was to be run.
+        mode: Mode,
+        /// What stands in the way.
+        reason: String,
+    },
     /// The input does not fit the definition.
     #[error("the saga's input does not fit: {0}")]
     InvalidInput(String),
@@ -57,6 +68,16 @@ pub enum StartError {
         key: String,
         /// The instance it started.
         id: Uuid,
+    },
+    /// The business key started an instance that is run otherwise.
+    #[error("the key `{key}` started saga {id} in the mode `{mode}`: ask for that one, or for none")]
+    ModeConflict {
+        /// The business key.
+        key: String,
+        /// The instance it started.
+        id: Uuid,
+        /// How it is run.
+        mode: Mode,
     },
     /// The id that follows from the key belongs to another instance.
     #[error("the key `{key}` has the id {id}, which another saga has: use another key")]

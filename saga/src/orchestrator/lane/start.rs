@@ -11,41 +11,50 @@ use crate::orchestrator::beside::{INLINE_BYTES_MAX, beside};
 use crate::orchestrator::error::InstanceError;
 use crate::orchestrator::quarantine::SetAside;
 use crate::protocol::{FIRST_GENERATION, Input, Instance, Protocol, instance_id};
-use sagamq_api::saga::{SagaState, StartedSaga};
+use sagamq_api::saga::{AttemptId, Mode, SagaState, StartedSaga};
 use sagamq_api::{JsonText, SagaName};
 use sagamq_broker::WriteError;
+use std::collections::HashSet;
 use std::sync::Arc;
 use uuid::Uuid;
 
+/// What is to be started.
+pub(super) struct Wanted {
+    pub(super) definition: Arc<Definition>,
+    /// How it is run; `None`: as its definition says.
+    pub(super) mode: Option<Mode>,
+    pub(super) key: String,
+    pub(super) input: JsonText,
+}
+
 /// What a business key has started.
 enum Known {
-    /// An instance that is there, its input and its state.
-    Instance(Uuid, JsonText, SagaState),
+    /// An instance that is there.
+    Instance(Before),
     /// Nothing, or what is there no more: the generation of the next instance.
     Next(u64),
 }
 
+/// An instance that a key started before.
+struct Before {
+    id: Uuid,
+    mode: Mode,
+    input: JsonText,
+    state: SagaState,
+}
+
 impl Lane {
-    pub(super) async fn start(&mut self, definition: Arc<Definition>, key: String, input: JsonText, reply: Reply<StartedSaga, StartError>) {
-        let started = match self.started_by(&definition.name, &key) {
-            Ok(Known::Next(generation)) => return self.start_new(definition, key, generation, input, reply).await,
-            Ok(Known::Instance(id, started_with, state)) if is_same(&started_with, &input).await => {
-                Ok(StartedSaga { id, key, duplicate: true, state })
-            }
-            Ok(Known::Instance(id, ..)) => Err(StartError::KeyConflict { key, id }),
+    pub(super) async fn start(&mut self, wanted: Wanted, reply: Reply<StartedSaga, StartError>) {
+        let started = match self.started_by(&wanted.definition.name, &wanted.key) {
+            Ok(Known::Next(generation)) => return self.start_new(wanted, generation, reply).await,
+            Ok(Known::Instance(before)) => started_again(before, wanted).await,
             Err(error) => Err(error),
         };
         self.answer_when_durable(reply, started);
     }
 
-    async fn start_new(
-        &mut self,
-        definition: Arc<Definition>,
-        key: String,
-        generation: u64,
-        input: JsonText,
-        reply: Reply<StartedSaga, StartError>,
-    ) {
+    async fn start_new(&mut self, wanted: Wanted, generation: u64, reply: Reply<StartedSaga, StartError>) {
+        let Wanted { definition, mode, key, input } = wanted;
         let id = instance_id(self.parts.store.0.shard(), &definition.name, &key, generation);
         match self.parts.store.first_event(id) {
             Ok(None) if !self.instances.contains_key(&id) => {}
@@ -53,9 +62,11 @@ impl Lane {
             Ok(_) => return drop(reply.send(Err(StartError::IdTaken { key, id }))),
             Err(error) => return drop(reply.send(Err(InstanceError::from(error).into()))),
         }
-        let instance = Instance::new(Protocol::Saga, id, &definition);
-        let started = Input::Start { key: key.clone(), generation, input, cluster: Uuid::nil() };
-        let decided = match self.decide_on(&definition, instance.clone(), started).await {
+        let instance = Instance::new(protocol_of(mode.unwrap_or(definition.mode)), id, &definition);
+        let decided = match self
+            .decide_on(&definition, instance.clone(), Input::Start { key: key.clone(), generation, input, cluster: self.parts.cluster })
+            .await
+        {
             Ok(Ok(decided)) => decided,
             Ok(Err(rejection)) => return drop(reply.send(Err(rejection.into()))),
             Err(Panicked) => return drop(reply.send(Err(StartError::Panicked))),
@@ -73,7 +84,8 @@ impl Lane {
     fn started_by(&self, saga: &SagaName, key: &str) -> Result<Known, StartError> {
         if let Some(live) = self.keys.get(&(saga.clone(), key.to_owned())).and_then(|id| self.instances.get(id)) {
             let head = live.instance.head();
-            return Ok(Known::Instance(head.id, head.input.clone(), live.instance.state()));
+            let (id, input, state) = (head.id, head.input.clone(), live.instance.state());
+            return Ok(Known::Instance(Before { id, mode: mode_of(live.instance.protocol()), input, state }));
         }
         let store = &self.parts.store;
         let Some(generation) = store.last_generation(saga, key).map_err(InstanceError::from)? else {
@@ -89,7 +101,8 @@ impl Lane {
             (None, None) => Ok(Known::Next(generation + 1)),
             (Some(first), Some(summary)) => match first.event.started() {
                 Some(started) if started.saga == saga && started.key == key => {
-                    Ok(Known::Instance(id, started.input.clone(), summary.state))
+                    let (mode, input) = (mode_of(first.event.protocol()), started.input.clone());
+                    Ok(Known::Instance(Before { id, mode, input, state: summary.state }))
                 }
                 Some(_) => Err(StartError::IdTaken { key: key.to_owned(), id }),
                 None => Err(damaged()),
@@ -99,19 +112,62 @@ impl Lane {
     }
 
     /// Takes recovered instances over: timers from their states, and calls in progress.
-    pub(super) fn resume(&mut self, instances: Vec<(Arc<Definition>, Instance)>) {
-        let now_ms = self.parts.clock.now_ms();
-        for (definition, instance) in instances {
-            let head = instance.head();
+    pub(super) async fn resume(&mut self) {
+        for (definition, instance) in core::mem::take(&mut self.recovered) {
+            let (now_ms, head) = (self.parts.clock.now_ms(), instance.head());
+            let id = head.id;
             self.parts.metrics.moved(None, Some(instance.state()));
+            self.parts.metrics.doubted(id, None, instance.in_doubt_since_ms());
             self.parts.metrics.recovered.inc();
-            self.timers.set(head.id, if instance.is_due(now_ms) { Some(now_ms) } else { instance.next_look_ms(now_ms) });
-            for call in instance.open_calls(&definition) {
+            self.timers.set(id, if instance.is_due(now_ms) { Some(now_ms) } else { instance.next_look_ms(now_ms) });
+            self.keys.insert((head.saga.clone(), head.key.clone()), id);
+            self.instances.insert(id, Live { definition, instance });
+            self.go_on(id).await;
+        }
+    }
+
+    /// Tells a recovered instance of the restart, and makes those of its calls again that are in progress still.
+    async fn go_on(&mut self, id: Uuid) {
+        let before: HashSet<AttemptId> = self.instances.get(&id).map(|live| live.instance.open_attempts()).into_iter().flatten().collect();
+        match self.decide(id, Input::Recovered).await {
+            Ok(decided) => self.commit(id, decided, None, Box::new(|_| ())).await,
+            // It is set aside, and has no calls any more.
+            Err(error) => tracing::error!(saga = %id, %error, "a saga cannot go on after the restart"),
+        }
+        let Some(live) = self.instances.get(&id) else { return };
+        for call in live.instance.open_calls(&live.definition) {
+            // What is new leaves with the commit.
+            if before.contains(&call.call.attempt) {
                 self.dispatcher.resume(call);
             }
-            self.keys.insert((head.saga.clone(), head.key.clone()), head.id);
-            self.instances.insert(head.id, Live { definition, instance });
         }
+    }
+}
+
+/// What is said to a start whose key has started something: that it is the same, or what is not.
+async fn started_again(before: Before, wanted: Wanted) -> Result<StartedSaga, StartError> {
+    let (Before { id, mode, input, state }, key) = (before, wanted.key);
+    if !is_same(&input, &wanted.input).await {
+        return Err(StartError::KeyConflict { key, id });
+    }
+    // Who does not say how it is to be run takes what is there, though a later version of the definition may say something else.
+    if wanted.mode.is_some_and(|wanted| wanted != mode) {
+        return Err(StartError::ModeConflict { key, id, mode });
+    }
+    Ok(StartedSaga { id, key, duplicate: true, state })
+}
+
+fn protocol_of(mode: Mode) -> Protocol {
+    match mode {
+        Mode::Saga => Protocol::Saga,
+        Mode::TwoPhase => Protocol::TwoPc,
+    }
+}
+
+fn mode_of(protocol: Protocol) -> Mode {
+    match protocol {
+        Protocol::Saga => Mode::Saga,
+        Protocol::TwoPc => Mode::TwoPhase,
     }
 }
 

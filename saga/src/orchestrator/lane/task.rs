@@ -3,6 +3,7 @@
 use super::follower::{DurableCommit, Following, Then, follow};
 use super::input::{LaneInput, Reply};
 use super::recovery::Recovered;
+use super::start::Wanted;
 use super::timers::Timers;
 use crate::definition::Definition;
 use crate::metrics::Metrics;
@@ -46,6 +47,8 @@ pub(in crate::orchestrator) struct LaneParts {
     pub(in crate::orchestrator) shutdown: CancellationToken,
     pub(in crate::orchestrator) quarantine: Quarantine,
     pub(in crate::orchestrator) restart_grace: Duration,
+    /// The name of the broker's data: transactions say it to their participants.
+    pub(in crate::orchestrator) cluster: Uuid,
 }
 
 /// An instance in memory.
@@ -73,10 +76,12 @@ pub(in crate::orchestrator) struct Lane {
     timers_from_ms: u64,
     /// Whether the replies that were there at the start are heard.
     are_replies_read: bool,
+    /// What is to be taken over before anything else.
+    pub(super) recovered: Vec<(Arc<Definition>, Instance)>,
 }
 
 impl Lane {
-    /// Starts the follower and takes over what was recovered.
+    /// Starts the follower. What was recovered is taken over when the lane runs.
     pub(in crate::orchestrator) fn new(parts: LaneParts, recovered: Recovered) -> Self {
         let (follower, following) = mpsc::unbounded_channel();
         let durable = DurableCommit::default();
@@ -88,7 +93,7 @@ impl Lane {
         let has_nothing = recovered.instances.is_empty();
         let grace_ms = u64::try_from(parts.restart_grace.as_millis()).unwrap_or(u64::MAX);
         let timers_from_ms = if has_nothing { 0 } else { parts.clock.now_ms().saturating_add(grace_ms) };
-        let mut lane = Self {
+        Self {
             dispatcher: Dispatcher::new(recovered.commands, parts.http.clone()),
             parts,
             instances: HashMap::new(),
@@ -101,9 +106,8 @@ impl Lane {
             follower,
             timers_from_ms,
             are_replies_read: has_nothing,
-        };
-        lane.resume(recovered.instances);
-        lane
+            recovered: recovered.instances,
+        }
     }
 
     /// Works until the shutdown. What came in has its turn before time: an answer that is there is heard before its deadline counts.
@@ -111,6 +115,7 @@ impl Lane {
         // Told before the channels close, should this task die.
         let life = life;
         let shutdown = self.parts.shutdown.clone();
+        self.resume().await;
         while !shutdown.is_cancelled() {
             let mut left = INPUTS_AT_ONCE;
             while left > 0
@@ -147,9 +152,12 @@ impl Lane {
 
     async fn handle(&mut self, input: LaneInput) {
         match input {
-            LaneInput::Start { definition, key, input, reply } => self.start(definition, key, input, reply).await,
+            LaneInput::Start { definition, mode, key, input, reply } => {
+                let wanted = Wanted { definition, mode, key, input };
+                self.start(wanted, reply).await;
+            }
             LaneInput::Complete { word, reply } => self.complete(word, reply).await,
-            LaneInput::Operate { id, verb, reply } => self.operate(id, verb, reply).await,
+            LaneInput::Operate { id, verb, actor, reply } => self.operate(id, verb, actor, reply).await,
             LaneInput::Told { instance, input } => self.take_in(instance, input).await,
             LaneInput::ReplyRecord { word, next } => self.reply_record(word, next).await,
             LaneInput::RepliesRead => self.are_replies_read = true,

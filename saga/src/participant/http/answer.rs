@@ -2,7 +2,7 @@
 //!
 //! | answer | outcome |
 //! |---|---|
-//! | 2xx but 202; 410 to a compensation | succeeded; the body is the output |
+//! | 2xx but 202; 410 to a compensation of a saga | succeeded; the body is the output |
 //! | 409 | refused; the body may be `{code, message}` or a problem document |
 //! | 202, 425 | ongoing; asked again after `Retry-After` (1 s without) under the same key and epoch |
 //! | anything else, and no answer | unknown; `Retry-After` wins over the backoff |
@@ -39,19 +39,19 @@ pub(super) async fn word_of(mut response: reqwest::Response, operation: Operatio
     let reply = match status {
         _ if is_success => {
             let Output { output, note } = output_of(&body);
-            return Progress::Word { reply: CallOutcome::Succeeded { output }, note };
+            return Progress::Word { reply: CallOutcome::Succeeded { output }, note, branch_address: None };
         }
         StatusCode::CONFLICT => CallOutcome::Refused { failure: failure_of(&body, "REFUSED") },
         StatusCode::ACCEPTED | StatusCode::TOO_EARLY => CallOutcome::Ongoing { retry_after_ms },
         status => CallOutcome::Unknown { failure: failure_of(&body, &format!("HTTP_{}", status.as_u16())), retry_after_ms },
     };
-    Progress::Word { reply, note: None }
+    Progress::Word { reply, note: None, branch_address: None }
 }
 
 /// The word on a call that nobody answered.
 pub(super) fn unknown(code: &str, message: String, retry_after_ms: Option<u64>) -> Progress {
     let failure = Failure { code: code.to_owned(), message };
-    Progress::Word { reply: CallOutcome::Unknown { failure, retry_after_ms }, note: None }
+    Progress::Word { reply: CallOutcome::Unknown { failure, retry_after_ms }, note: None, branch_address: None }
 }
 
 /// An error with its causes: the outermost alone only says that sending failed.

@@ -52,7 +52,7 @@ impl HttpCaller {
                 report(
                     attempt.instance,
                     match progress {
-                        Progress::Word { reply, note } => Input::Reply { attempt, outcome: reply, note, branch_address: None },
+                        Progress::Word { reply, note, branch_address } => Input::Reply { attempt, outcome: reply, note, branch_address },
                         Progress::NotSent(failure) => Input::NotSent { attempt, failure },
                     },
                 )

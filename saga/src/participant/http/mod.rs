@@ -1,5 +1,6 @@
 //! Participants that are called over HTTP.
 
+mod address;
 mod answer;
 mod caller;
 mod participants;

@@ -4,6 +4,7 @@
 //! calls of its service and for a connection as long as its attempt lives, because until it is sent it had no effect; the time of its
 //! run begins when it is sent.
 
+use super::address::{address_of, located};
 use super::answer::{describe, unknown, word_of};
 use super::progress::Progress;
 use super::register::HttpCalls;
@@ -112,7 +113,10 @@ impl HttpParticipants {
                     continue;
                 }
                 Err(error) => unknown("NO_ANSWER", describe(&error), None),
-                Ok(response) => word_of(response, attempt.operation).await,
+                Ok(response) => {
+                    let address = address_of(response.headers(), call, |base| self.forbids(base));
+                    located(word_of(response, attempt.operation).await, address)
+                }
             };
             drop(place);
             let Progress::Word { reply: CallOutcome::Ongoing { retry_after_ms }, .. } = progress else { return report(progress).await };

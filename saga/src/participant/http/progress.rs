@@ -11,6 +11,8 @@ pub(super) enum Progress {
         reply: CallOutcome,
         /// What must be told of an output that could not be kept.
         note: Option<Failure>,
+        /// Base URL of the worker that has the branch of a transaction open, if the answer named it.
+        branch_address: Option<String>,
     },
     /// Nothing was sent; it is tried on. Told once a call.
     NotSent(Failure),

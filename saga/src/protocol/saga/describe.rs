@@ -16,6 +16,7 @@ impl InstanceState {
             started_at_ms: self.head.started_at_ms,
             updated_at_ms: self.head.updated_at_ms,
             events: self.head.events,
+            transaction: None,
             failure: self.failure.clone().or_else(|| self.stop.clone()),
         }
     }

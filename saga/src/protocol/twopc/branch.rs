@@ -129,6 +129,16 @@ impl Branch {
         self.address.clone().map_or_else(|| self.target.clone(), Target::Http)
     }
 
+    /// The base URL that its calls go to.
+    #[must_use]
+    pub fn base(&self) -> &str {
+        match (&self.address, &self.target) {
+            (Some(address), _) => address,
+            (None, Target::Http(base)) => base,
+            (None, Target::Topic(topic)) => topic.as_str(),
+        }
+    }
+
     /// Whether it can neither commit nor roll back by itself.
     #[must_use]
     pub const fn is_in_doubt(&self) -> bool {

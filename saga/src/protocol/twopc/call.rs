@@ -2,7 +2,7 @@
 
 use super::action::Open;
 use super::state::TransactionState;
-use crate::definition::{Definition, Mode, RetryPolicy, Target};
+use crate::definition::{Definition, RetryPolicy, Target};
 use crate::expression::Scope;
 use crate::protocol::decision::CallCommand;
 use crate::protocol::head::render_failure;
@@ -21,10 +21,9 @@ pub fn open_calls(definition: &Definition, state: &TransactionState) -> Vec<Call
 
 /// How a call of the branch is retried. What tells a branch its end goes by the definition's own policy, as it is no action.
 pub(super) fn policy(definition: &Definition, step: usize, operation: Operation) -> RetryPolicy {
-    match (&definition.mode, operation) {
-        (_, Operation::Action | Operation::Prepare) => definition.steps[step].action.retry.clone(),
-        (Mode::TwoPhase { decision_retry }, _) => decision_retry.clone(),
-        (Mode::Saga, _) => RetryPolicy::compensation(),
+    match operation {
+        Operation::Action | Operation::Prepare => definition.steps[step].action.retry.clone(),
+        Operation::Compensation | Operation::Commit | Operation::Rollback | Operation::CommitOnePhase => definition.decision_retry.clone(),
     }
 }
 

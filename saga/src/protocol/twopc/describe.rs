@@ -1,9 +1,41 @@
 //! A transaction as the interface shows all instances.
 
-use super::state::TransactionState;
-use sagamq_api::saga::{SagaDescription, SagaSummary, StepDescription};
+use super::state::{Phase, TransactionState};
+use crate::protocol::occurrence::Heuristic;
+use sagamq_api::saga::{self as api, SagaDescription, SagaSummary, StepDescription, TransactionStatus};
 
 impl TransactionState {
+    /// Since when the first of its branches is in doubt, in milliseconds since 1970, if one is.
+    #[must_use]
+    pub fn in_doubt_since_ms(&self) -> Option<u64> {
+        self.branches.iter().filter_map(|branch| branch.in_doubt_since_ms).min()
+    }
+
+    /// What it has that a saga has not.
+    #[must_use]
+    pub fn status(&self) -> TransactionStatus {
+        let in_doubt = self.branches.iter().filter(|branch| branch.is_in_doubt()).count();
+        TransactionStatus {
+            state: match self.phase {
+                Phase::New | Phase::Active => api::TransactionState::Active,
+                Phase::Preparing => api::TransactionState::Preparing,
+                Phase::OnePhase => api::TransactionState::OnePhase,
+                Phase::Committing => api::TransactionState::Committing,
+                Phase::Committed => api::TransactionState::Committed,
+                Phase::Aborting => api::TransactionState::Aborting,
+                Phase::Aborted => api::TransactionState::Aborted,
+                Phase::Unknown => api::TransactionState::Unknown,
+            },
+            outcome: self.outcome(),
+            branches_in_doubt: u32::try_from(in_doubt).expect("a definition has few services"),
+            in_doubt_since_ms: self.in_doubt_since_ms(),
+            heuristic: self.heuristic().map(|heuristic| match heuristic {
+                Heuristic::Mixed => api::Heuristic::Mixed,
+                Heuristic::Hazard => api::Heuristic::Hazard,
+            }),
+        }
+    }
+
     /// The instance in one row.
     #[must_use]
     pub fn summary(&self) -> SagaSummary {
@@ -17,6 +49,7 @@ impl TransactionState {
             updated_at_ms: self.head.updated_at_ms,
             events: self.head.events,
             failure: self.disagreeing().and_then(|branch| branch.failure.clone()).or_else(|| self.failure.clone()),
+            transaction: Some(self.status()),
         }
     }
 

@@ -1,12 +1,12 @@
 //! Definitions by hand and an instance to drive: no YAML, no clock, jitter that always draws the longest wait.
 
-use crate::definition::{Call, Definition, Mode, RetryPolicy, Step, StepKind, Target};
+use crate::definition::{Call, Definition, RetryPolicy, Step, StepKind, Target};
 use crate::expression::Template;
 use crate::protocol::saga::{InstanceState, SagaEvent, StepStatus, decide};
 use crate::protocol::{Command, Decision, HandOut, Input, Recorded, Rejection, instance_id};
 use core::time::Duration;
 use sagamq_api::StepId;
-use sagamq_api::saga::{AttemptId, CallOutcome, Failure, Operation, SagaState, StepState};
+use sagamq_api::saga::{AttemptId, CallOutcome, Failure, Mode, Operation, SagaState, StepState};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -47,11 +47,13 @@ pub(super) fn definition(steps: Vec<Step>) -> Definition {
     Definition {
         name: "test".parse().expect("legal"),
         version: 1,
+        mode: Mode::Saga,
+        no_saga: None,
         key,
         timeout: Some(Duration::from_secs(60)),
         steps,
         output: None,
-        mode: Mode::Saga,
+        decision_retry: policy(3),
     }
 }
 

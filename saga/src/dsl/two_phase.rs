@@ -1,0 +1,63 @@
+//! The rules of two-phase commit: who cannot take part, and what has no effect in this mode.
+
+use super::draft::{Compensate, Draft, Retry, Step};
+use super::report::Report;
+use super::rule::Rule;
+use super::span::Span;
+use crate::definition::{BRANCH_BYTES_MAX, LOCKS_WOULD_WAIT, Target, long_service_name, service_with_topic};
+
+/// Checks a definition that is meant for two phases.
+pub(super) fn check(draft: &Draft, report: &mut Report<'_>) {
+    services(draft, report);
+    for step in &draft.steps {
+        idle(step, report);
+    }
+    attempts(&draft.defaults.retry, report);
+}
+
+/// Whoever is called by an action holds locks from then on.
+fn services(draft: &Draft, report: &mut Report<'_>) {
+    for service in &draft.services {
+        let name = &service.name;
+        if !draft.steps.iter().filter_map(|step| step.call.as_ref()).any(|call| call.service.value == name.value) {
+            continue;
+        }
+        if let Some(target) = service.target.as_ref().filter(|target| matches!(target.value, Target::Topic(_))) {
+            let message = format!("{}: {LOCKS_WOULD_WAIT}", service_with_topic(&name.value));
+            report.add_with_help(Rule::QueuedService, target.span, message, "give it a URL: `{ http: \"http://payments:8080\" }`");
+        }
+        if name.value.len() > BRANCH_BYTES_MAX {
+            let help = "shorten it: it is a part of the name of a prepared transaction, which PostgreSQL bounds";
+            report.add_with_help(Rule::LongServiceName, name.span, long_service_name(&name.value), help);
+        }
+    }
+}
+
+/// What of a step has no effect.
+fn idle(step: &Step, report: &mut Report<'_>) {
+    if let Compensate::Call(compensation) = &step.compensate {
+        warn(compensation.span, "`compensate`", "nothing is compensated: what was done is rolled back", report);
+    }
+    if let Some(span) = step.pivot {
+        warn(span, "`pivot`", "all steps take effect at one moment", report);
+    }
+    if let Some(timeout) = &step.queue_timeout {
+        warn(timeout.span, "`queue_timeout`", "no call waits in a queue", report);
+    }
+    attempts(&step.retry, report);
+}
+
+fn attempts(retry: &Retry, report: &mut Report<'_>) {
+    const ONCE: &str = "an action is called once: if its outcome is not known, the transaction is rolled back";
+    if let Some(attempts) = &retry.attempts {
+        warn(attempts.span, "`attempts`", ONCE, report);
+    }
+    if let Some(codes) = retry.never_on.as_ref().filter(|codes| !codes.value.is_empty()) {
+        warn(codes.span, "`never_on`", ONCE, report);
+    }
+}
+
+fn warn(span: Span, what: &str, why: &str, report: &mut Report<'_>) {
+    let message = format!("{what} has no effect in two phases: {why}");
+    report.add_with_help(Rule::NotInTwoPhases, span, message, "remove it, or keep it for starts with the mode `saga`");
+}
