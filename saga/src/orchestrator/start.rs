@@ -2,7 +2,7 @@
 
 use super::beside::{INLINE_BYTES_MAX, beside};
 use super::door::Orchestrator;
-use super::lane::{LaneInput, StartError};
+use super::lane::{LaneInput, StartError, Wanted};
 use crate::definition::Definition;
 use crate::expression::Scope;
 use sagamq_api::JsonText;
@@ -29,7 +29,8 @@ impl Orchestrator {
         require_bounds(&input)?;
         let key = business_key(&definition, &input).await?;
         let lane = &self.0.lanes[usize::from(self.lane_of_key(&definition.name, &key))];
-        lane.ask(|reply| LaneInput::Start { definition, mode, key, input, reply }).await
+        let wanted = Wanted { definition, mode, key, input };
+        lane.ask(|reply| LaneInput::Start { wanted, reply }).await
     }
 }
 

@@ -18,10 +18,19 @@ const INPUTS_MAX: usize = 1024;
 
 pub(in crate::orchestrator) type Reply<T, E> = oneshot::Sender<Result<T, E>>;
 
+/// What is to be started.
+pub(in crate::orchestrator) struct Wanted {
+    pub(in crate::orchestrator) definition: Arc<Definition>,
+    /// How it is run; `None`: as its definition says.
+    pub(in crate::orchestrator) mode: Option<Mode>,
+    pub(in crate::orchestrator) key: String,
+    pub(in crate::orchestrator) input: JsonText,
+}
+
 /// What a lane is told.
 pub(in crate::orchestrator) enum LaneInput {
-    /// Start an instance once by its key; without a mode, as its definition says.
-    Start { definition: Arc<Definition>, mode: Option<Mode>, key: String, input: JsonText, reply: Reply<StartedSaga, StartError> },
+    /// Start an instance once by its key.
+    Start { wanted: Wanted, reply: Reply<StartedSaga, StartError> },
     /// A worker's reply.
     Complete { word: Word, reply: Reply<CompletedCall, Undecided> },
     /// An operator's verb.

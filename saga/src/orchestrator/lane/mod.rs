@@ -16,7 +16,7 @@ mod start;
 mod task;
 mod timers;
 
-pub(super) use input::{LaneHandle, LaneInput};
+pub(super) use input::{LaneHandle, LaneInput, Wanted};
 pub use recovery::RecoveryError;
 pub(super) use recovery::recover;
 pub use refusal::StartError;

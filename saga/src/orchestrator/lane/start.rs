@@ -2,7 +2,7 @@
 
 use super::advance::Applied;
 use super::decide::Panicked;
-use super::input::Reply;
+use super::input::{Reply, Wanted};
 use super::refusal::StartError;
 use super::task::{Lane, Live};
 use crate::definition::Definition;
@@ -17,15 +17,6 @@ use sagamq_broker::WriteError;
 use std::collections::HashSet;
 use std::sync::Arc;
 use uuid::Uuid;
-
-/// What is to be started.
-pub(super) struct Wanted {
-    pub(super) definition: Arc<Definition>,
-    /// How it is run; `None`: as its definition says.
-    pub(super) mode: Option<Mode>,
-    pub(super) key: String,
-    pub(super) input: JsonText,
-}
 
 /// What a business key has started.
 enum Known {

@@ -3,7 +3,6 @@
 use super::follower::{DurableCommit, Following, Then, follow};
 use super::input::{LaneInput, Reply};
 use super::recovery::Recovered;
-use super::start::Wanted;
 use super::timers::Timers;
 use crate::definition::Definition;
 use crate::metrics::Metrics;
@@ -152,10 +151,7 @@ impl Lane {
 
     async fn handle(&mut self, input: LaneInput) {
         match input {
-            LaneInput::Start { definition, mode, key, input, reply } => {
-                let wanted = Wanted { definition, mode, key, input };
-                self.start(wanted, reply).await;
-            }
+            LaneInput::Start { wanted, reply } => self.start(wanted, reply).await,
             LaneInput::Complete { word, reply } => self.complete(word, reply).await,
             LaneInput::Operate { id, verb, actor, reply } => self.operate(id, verb, actor, reply).await,
             LaneInput::Told { instance, input } => self.take_in(instance, input).await,
