@@ -97,6 +97,9 @@ pub const REDRIVE_LOOKED_AT_MAX: usize = 10_000;
 /// Longest reason given with a negative acknowledgement, a termination or a cancellation, in bytes.
 pub const REASON_BYTES_MAX: usize = 1_024;
 
+/// Longest time that an answer about a saga is held back until the saga is at rest, in milliseconds.
+pub const SAGA_WAIT_MS_MAX: u64 = 60_000;
+
 /// Longest name of who acts, in bytes.
 pub const ACTOR_BYTES_MAX: usize = 256;
 

@@ -93,6 +93,18 @@ pub struct StartSaga {
     pub input: JsonText,
 }
 
+/// Query of `POST /v1/sagas` and `GET /v1/sagas/{id}`: how long the answer waits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema, IntoParams))]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", into_params(parameter_in = Query))]
+pub struct WaitQuery {
+    /// How long to wait until the saga is at its end or `BLOCKED`, in milliseconds (default 0, at most 60,000). The answer comes when that is
+    /// durable, or when the time is over, with the saga as it is then.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub wait_ms: Option<u64>,
+}
+
 /// Answer of `POST /v1/sagas`. The saga is durable: it will run to an end whatever crashes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(ToSchema))]

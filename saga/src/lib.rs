@@ -23,5 +23,5 @@ pub mod store;
 pub use config::{NoProxy, OrchestratorConfig, ParticipantProxy};
 pub use orchestrator::{
     CallError, DefinitionError, InstanceError, LaneTopicError, OpenError, OperateError, Orchestrator, OutcomeError, PublishError,
-    QueryError, SetAside, StartError, TransactionError,
+    QueryError, SetAside, StartError, TransactionError, Wait, WaitTooLong,
 };

@@ -322,3 +322,29 @@ async fn what_was_decided_is_told_of_transactions_that_are_unknown_and_never_gue
     assert_eq!(code(ask(unknown, own).await), expect(503, "SHUTTING_DOWN"), "a lane that is not there presumes nothing");
     node.close().await;
 }
+
+#[tokio::test]
+async fn an_answer_waits_until_the_saga_is_at_rest_or_its_time_is_over() {
+    let script = Script::from([("first", vec![(200, "", "{}")]), ("second", vec![(202, "1", ""), (200, "", "{}")])]);
+    let (_, base) = participant(script).await;
+    let node = node().await;
+    let api = Api::of(&node).await;
+    api.post("/v1/saga-definitions", definition(&base)).await;
+    let (status, started) = api.post("/v1/sagas?wait_ms=60000", json!({"saga": "web", "input": {"id": "1"}}).to_string()).await;
+    assert_eq!((status, &started["state"]), (201, &json!("COMPLETED")), "{started}");
+    let id = started["id"].as_str().expect("an id");
+    assert_eq!(api.get(&format!("/v1/sagas/{id}?wait_ms=60000")).await.1["state"], json!("COMPLETED"), "it is at rest already");
+    api.post("/v1/saga-definitions", ORDER).await;
+    let waits = node.start("order", json!({"order": "1", "behave": ""})).await.expect("started").id;
+    let (status, saga) = api.get(&format!("/v1/sagas/{waits}?wait_ms=50")).await;
+    assert_eq!((status, &saga["state"]), (200, &json!("RUNNING")), "nobody works, and the time is over: {saga}");
+    for path in [format!("/v1/sagas/{waits}?wait_ms=60001"), format!("/v1/sagas/{waits}?wait_ms=-1")] {
+        assert_eq!(api.get(&path).await.0, 400, "{path}");
+    }
+    let nobody = uuid::Uuid::nil();
+    assert_eq!(api.get(&format!("/v1/sagas/{nobody}?wait_ms=60000")).await.0, 404, "who is not there is not waited for");
+    let (path, stopping) = (format!("/v1/sagas/{waits}?wait_ms=60000"), node.broker.clone());
+    let (waited, ()) = tokio::join!(api.get(&path), async { stopping.begin_shutdown() });
+    assert_eq!(waited.1["state"], json!("RUNNING"), "a shutdown ends the wait: {}", waited.1);
+    node.close().await;
+}

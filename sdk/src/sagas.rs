@@ -7,7 +7,7 @@ use bytes::Bytes;
 use sagamq_api::headers::APPLICATION_YAML;
 use sagamq_api::saga::{
     CancelSaga, CompleteCall, CompletedCall, DefinitionDescription, DefinitionList, DefinitionQuery, LintResponse, SagaDescription,
-    SagaHistory, SagaList, SagaQuery, SagaState, StartSaga, StartedSaga,
+    SagaHistory, SagaList, SagaQuery, SagaState, StartSaga, StartedSaga, WaitQuery,
 };
 use sagamq_api::{SagaName, routes};
 use std::time::Duration;
@@ -16,6 +16,9 @@ use uuid::Uuid;
 
 /// First pause between two looks at a saga.
 const POLL_INITIAL: Duration = Duration::from_millis(20);
+
+/// How long the server is asked to hold an answer back.
+const WAIT_MAX: Duration = Duration::from_secs(20);
 
 /// Longest pause between two looks at a saga.
 const POLL_MAX: Duration = Duration::from_secs(1);
@@ -129,7 +132,12 @@ impl SagaClient {
         self.client.json(Request::post(format!("{}:complete", routes::SAGA_CALLS)).json(reply)?.recognised()).await
     }
 
-    /// Looks at an instance, ever less often, until it is at its end or `BLOCKED`.
+    async fn get_waiting(&self, id: Uuid, at_most: Duration) -> Result<SagaDescription, ClientError> {
+        let wait_ms = Some(u64::try_from(at_most.min(WAIT_MAX).as_millis()).unwrap_or(u64::MAX));
+        self.client.json(Request::get(routes::saga(id)).query(&WaitQuery { wait_ms })?.wait_ms(wait_ms)).await
+    }
+
+    /// Waits until an instance is at its end or `BLOCKED`: the server answers when it is.
     ///
     /// # Errors
     /// `SAGA_NOT_FOUND`, or [`ClientError::WaitElapsed`] when it still runs after `at_most`, or when no answer came by then.
@@ -140,7 +148,7 @@ impl SagaClient {
         loop {
             let left = at_most.saturating_sub(started.elapsed());
             // Also the retries of a look end with the wait.
-            let Ok(description) = tokio::time::timeout(left, self.get(id)).await else {
+            let Ok(description) = tokio::time::timeout(left, self.get_waiting(id, left)).await else {
                 return Err(ClientError::WaitElapsed { id, state: last_state, waited: started.elapsed() });
             };
             let description = description?;

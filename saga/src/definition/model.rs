@@ -150,7 +150,8 @@ impl Call {
     }
 }
 
-/// Longest name of a service that takes part in two phases, in bytes: PostgreSQL's names of prepared transactions have less than 200, and this one is a part of them.
+/// Longest name of a service that takes part in two phases, in bytes: it is a part of the name of a prepared transaction, which has less than
+/// 200 in PostgreSQL.
 pub const BRANCH_BYTES_MAX: usize = 100;
 
 /// Why a service with a topic takes no part in two phases.

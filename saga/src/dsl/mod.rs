@@ -32,8 +32,8 @@
 //! - **Undo.** `compensate` is a call, a mapping `{ call, with, timeout, retry }`, or `none`. Without `with` it has the arguments of its
 //!   action. Before a pivot each step must say one of these; in a saga without a pivot it is a warning, because then the author
 //!   has not said that what was done must be undoable. A pivot and what stands behind it have none.
-//! - **Mode.** In `2pc` all services are called over HTTP, and what undoes, the pivot, and attempts of actions have no effect. They are kept, so
-//!   that one text can be run both ways.
+//! - **Mode.** In `2pc` all services are called over HTTP, and what undoes, the pivot, and attempts of actions have no effect. They are
+//!   kept, so that one text can be run both ways.
 //! - **Pivot.** Each other step is before or behind it. Steps behind it are retried like compensations.
 //! - **Timeouts.** A step's `timeout` is for one attempt: its own, else `defaults.timeout`, else 30 s or the saga's, whichever is shorter.
 //! - **Durations** are `200ms`, `15m`, `1h30m`, `7d`, or ISO 8601: see [`crate::duration`].

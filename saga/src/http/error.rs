@@ -2,7 +2,7 @@
 
 use crate::orchestrator::{
     CallError, DefinitionError, InstanceError, LaneTopicError, OperateError, OutcomeError, PublishError, QueryError, StartError,
-    TransactionError,
+    TransactionError, WaitTooLong,
 };
 use crate::protocol::Rejection;
 use crate::store::StoreError;
@@ -123,6 +123,12 @@ impl From<TransactionError> for ApiError {
             TransactionError::Instance(error) => error.into(),
             TransactionError::Query(error) => error.into(),
         }
+    }
+}
+
+impl From<WaitTooLong> for ApiError {
+    fn from(error: WaitTooLong) -> Self {
+        Self::new(ErrorCode::InvalidRequest, error.to_string())
     }
 }
 

@@ -1,6 +1,6 @@
 //! Saga instances: start, list, describe, history, cancel.
 
-use crate::orchestrator::Orchestrator;
+use crate::orchestrator::{Orchestrator, Wait};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
@@ -8,7 +8,7 @@ use axum::{Json, Router};
 use sagamq_api::Problem;
 use sagamq_api::limits::BODY_BYTES_MAX;
 use sagamq_api::routes::{SAGA, SAGA_HISTORY, SAGAS, routed};
-use sagamq_api::saga::{CancelSaga, SagaDescription, SagaHistory, SagaList, SagaQuery, StartSaga, StartedSaga};
+use sagamq_api::saga::{CancelSaga, SagaDescription, SagaHistory, SagaList, SagaQuery, StartSaga, StartedSaga, WaitQuery};
 use sagamq_broker::http::extract::{JsonBody, PathParams, QueryParams};
 use sagamq_broker::http::problem::ApiError;
 use serde::Deserialize;
@@ -27,17 +27,25 @@ struct SagaPath {
     id: Uuid,
 }
 
-/// Starts a saga once by its business key. The saga is durable when this is answered; the same request again gives the same saga.
-#[utoipa::path(post, path = "/v1/sagas", operation_id = "startSaga", tag = "sagas", request_body = StartSaga, responses(
+/// Starts a saga once by its business key. The saga is durable when this is answered; the same request again gives the same saga. With
+/// `wait_ms` the answer comes when the saga is at its end or blocked, or when that time is over.
+#[utoipa::path(post, path = "/v1/sagas", operation_id = "startSaga", tag = "sagas", params(WaitQuery), request_body = StartSaga, responses(
     (status = 201, description = "The saga is started", body = StartedSaga),
     (status = 200, description = "The key started this saga before, with the same input", body = StartedSaga),
     (status = "default", description = "A problem", content_type = "application/problem+json", body = Problem),
 ))]
 async fn start(
     State(orchestrator): State<Orchestrator>,
+    QueryParams(query): QueryParams<WaitQuery>,
     JsonBody(request): JsonBody<StartSaga, BODY_BYTES_MAX>,
 ) -> Result<(StatusCode, Json<StartedSaga>), ApiError> {
-    let started = orchestrator.start(request).await?;
+    let wait = Wait::try_from(query.wait_ms)?;
+    let mut started = orchestrator.start(request).await?;
+    if query.wait_ms.is_some_and(|wait_ms| wait_ms > 0) {
+        orchestrator.wait(started.id, wait).await;
+        // It is started, whatever stands in the way of looking at it.
+        started.state = orchestrator.get(started.id).await.map_or(started.state, |saga| saga.summary.state);
+    }
     Ok((if started.duplicate { StatusCode::OK } else { StatusCode::CREATED }, Json(started)))
 }
 
@@ -50,15 +58,18 @@ async fn list(State(orchestrator): State<Orchestrator>, QueryParams(query): Quer
     Ok(Json(orchestrator.list(query).await?))
 }
 
-/// Describes a saga: its state, its steps, and everything that went wrong.
-#[utoipa::path(get, path = "/v1/sagas/{id}", operation_id = "describeSaga", tag = "sagas", params(("id" = Uuid, Path, description = "Id of the saga")), responses(
+/// Describes a saga: its state, its steps, and everything that went wrong. With `wait_ms` the answer comes when the saga is at its end or
+/// blocked, or when that time is over.
+#[utoipa::path(get, path = "/v1/sagas/{id}", operation_id = "describeSaga", tag = "sagas", params(("id" = Uuid, Path, description = "Id of the saga"), WaitQuery), responses(
     (status = 200, description = "The saga", body = SagaDescription),
     (status = "default", description = "A problem", content_type = "application/problem+json", body = Problem),
 ))]
 async fn describe(
     State(orchestrator): State<Orchestrator>,
     PathParams(path): PathParams<SagaPath>,
+    QueryParams(query): QueryParams<WaitQuery>,
 ) -> Result<Json<SagaDescription>, ApiError> {
+    orchestrator.wait(path.id, Wait::try_from(query.wait_ms)?).await;
     Ok(Json(orchestrator.get(path.id).await?))
 }
 

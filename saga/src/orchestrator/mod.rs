@@ -6,7 +6,7 @@
 //! (`lane/recovery.rs`) and every saga goes on where it was.
 //!
 //! An operation a file, with the error that it returns: `publish.rs`, `start.rs`, `complete.rs`, `operate.rs`, `outcome.rs`, `queries.rs`,
-//! `transactions.rs`, `list.rs`.
+//! `transactions.rs`, `list.rs`, `wait.rs`.
 
 mod beside;
 mod compiler;
@@ -25,6 +25,7 @@ mod queries;
 mod start;
 mod topics;
 mod transactions;
+mod wait;
 
 pub use complete::CallError;
 pub use definitions::DefinitionError;
@@ -39,3 +40,4 @@ pub use publish::PublishError;
 pub use quarantine::SetAside;
 pub use topics::LaneTopicError;
 pub use transactions::TransactionError;
+pub use wait::{Wait, WaitTooLong};

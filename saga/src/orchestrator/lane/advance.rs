@@ -139,10 +139,15 @@ impl Lane {
         };
         let departures = self.dispatcher.placed(staged, &submitted.offsets);
         self.commits += 1;
+        let waiters = self.waiters.take_if_at_rest(id, &instance);
         self.apply(id, instance, &events);
         let then = Box::new(move |durable: Result<(), WriteError>| {
             if durable.is_ok() {
                 departures.begin();
+            }
+            for waiter in waiters {
+                // Whoever waited may have gone.
+                let _ = waiter.send(());
             }
             answer(durable.map(|()| applied));
         });

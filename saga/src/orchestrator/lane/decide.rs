@@ -83,6 +83,7 @@ impl Lane {
         self.parts.quarantine.add(id, reason);
         self.parts.metrics.quarantined.inc();
         self.timers.set(id, None);
+        drop(self.waiters.take(id));
         self.stale.extend(self.dispatcher.abandon(id));
         if let Some(live) = self.instances.remove(&id) {
             self.parts.metrics.moved(Some(live.instance.state()), None);

@@ -41,6 +41,8 @@ pub(in crate::orchestrator) enum LaneInput {
     ReplyRecord { word: Result<Word, String>, next: Offset },
     /// Every reply record that was there at the start was told, or cannot be read.
     RepliesRead,
+    /// Tell when an instance is at rest and that is durable: at once, if it is so, or if it is not in memory.
+    Wait { id: Uuid, at_rest: oneshot::Sender<()> },
     /// The state of an instance in memory; `None` if it is not there, and the disk has the truth.
     Get { id: Uuid, reply: Reply<Option<Box<Instance>>, InstanceError> },
 }
@@ -75,6 +77,11 @@ impl LaneHandle {
                 lane.tell(LaneInput::Told { instance, input }).await;
             })
         })
+    }
+
+    /// Tells the lane something; waits while it is behind. `false`: it is gone.
+    pub(in crate::orchestrator) async fn tell(&self, input: LaneInput) -> bool {
+        self.inputs.send(input).await.is_ok()
     }
 
     /// A death is told before the channel closes, so a lane that died is never taken for one that ended.

@@ -15,6 +15,7 @@ mod replies;
 mod start;
 mod task;
 mod timers;
+mod waiters;
 
 pub(super) use input::{LaneHandle, LaneInput, Wanted};
 pub use recovery::RecoveryError;

@@ -4,6 +4,7 @@ use super::follower::{DurableCommit, Following, Then, follow};
 use super::input::{LaneInput, Reply};
 use super::recovery::Recovered;
 use super::timers::Timers;
+use super::waiters::Waiters;
 use crate::definition::Definition;
 use crate::metrics::Metrics;
 use crate::orchestrator::definitions::Definitions;
@@ -68,6 +69,7 @@ pub(in crate::orchestrator) struct Lane {
     pub(super) stale: Vec<(TopicName, Offset)>,
     pub(super) dispatcher: Dispatcher,
     pub(super) timers: Timers,
+    pub(super) waiters: Waiters,
     pub(super) commits: u64,
     durable: DurableCommit,
     follower: mpsc::UnboundedSender<Following>,
@@ -100,6 +102,7 @@ impl Lane {
             finished: VecDeque::new(),
             stale: recovered.stale,
             timers: Timers::default(),
+            waiters: Waiters::default(),
             commits: 0,
             durable,
             follower,
@@ -157,6 +160,7 @@ impl Lane {
             LaneInput::Told { instance, input } => self.take_in(instance, input).await,
             LaneInput::ReplyRecord { word, next } => self.reply_record(word, next).await,
             LaneInput::RepliesRead => self.are_replies_read = true,
+            LaneInput::Wait { id, at_rest } => self.waiters.add(id, self.instances.get(&id).map(|live| &live.instance), at_rest),
             LaneInput::Get { id, reply } => {
                 let instance = match self.parts.quarantine.reason(id) {
                     Some(reason) => Err(InstanceError::Quarantined { id, reason }),

@@ -26,6 +26,9 @@ const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// Shortest wait before a participant is asked again: `Retry-After: 0` must not become a busy loop.
 const ASK_AGAIN_MIN: Duration = Duration::from_millis(50);
 
+/// Base URLs from which on those are forgotten that nobody calls.
+const SERVICES_MAX: usize = 1_024;
+
 /// Longest sleep between two looks at the clock, which may be set or, in a test, moved.
 const CLOCK_LOOK_MAX: Duration = Duration::from_millis(250);
 
@@ -136,6 +139,10 @@ impl HttpParticipants {
 
     fn service(&self, base: &str) -> Arc<Semaphore> {
         let mut services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
+        if services.len() >= SERVICES_MAX {
+            // Workers name addresses of their own, and come and go: those that nobody calls are let go.
+            services.retain(|_, places| Arc::strong_count(places) > 1);
+        }
         Arc::clone(services.entry(base.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(self.calls_max))))
     }
 
@@ -205,6 +212,19 @@ fn request_headers(call: &Call) -> HeaderMap {
 mod tests {
     use super::*;
     use sagamq_broker::env::ManualClock;
+
+    #[test]
+    fn addresses_that_nobody_calls_any_more_are_forgotten_and_a_place_is_never_given_twice() {
+        let config = OrchestratorConfig { participant_calls_max: 1, ..OrchestratorConfig::default() };
+        let http = HttpParticipants::new(&config, Arc::new(ManualClock::at(1)), Random::from_seed(1)).expect("a client");
+        let busy = http.service("http://busy");
+        let _place = busy.try_acquire().expect("it is free");
+        for worker in 0..3 * SERVICES_MAX {
+            drop(http.service(&format!("http://worker:{worker}")));
+        }
+        assert!(http.services.lock().expect("no panic").len() <= SERVICES_MAX, "they do not grow with the workers that ever were");
+        assert!(http.service("http://busy").try_acquire().is_err(), "who is called keeps its places");
+    }
 
     #[test]
     fn hosts_are_compared_in_the_form_that_urls_have() {

@@ -1,0 +1,41 @@
+//! Who waits for an instance to come to rest: told by the commit that brings it there, once that is durable.
+
+use crate::protocol::Instance;
+use sagamq_api::saga::SagaState;
+use std::collections::HashMap;
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+/// Who waits, by instance.
+#[derive(Debug, Default)]
+pub(super) struct Waiters(HashMap<Uuid, Vec<oneshot::Sender<()>>>);
+
+impl Waiters {
+    /// Somebody wants to know when the instance is at rest; `None`: it is not in memory.
+    pub(super) fn add(&mut self, id: Uuid, instance: Option<&Instance>, waiter: oneshot::Sender<()>) {
+        if instance.is_none_or(is_at_rest) {
+            // Durable or not: whoever is told looks, and a look waits for the disk.
+            return drop(waiter.send(()));
+        }
+        let waiting = self.0.entry(id).or_default();
+        // Whoever waited no longer is gone.
+        waiting.retain(|waiter| !waiter.is_closed());
+        waiting.push(waiter);
+    }
+
+    /// Those who waited for the instance, if it is at rest. Told or let go, they ask what has become of it.
+    pub(super) fn take_if_at_rest(&mut self, id: Uuid, instance: &Instance) -> Vec<oneshot::Sender<()>> {
+        if is_at_rest(instance) { self.take(id) } else { Vec::new() }
+    }
+
+    /// Those who waited for the instance.
+    pub(super) fn take(&mut self, id: Uuid) -> Vec<oneshot::Sender<()>> {
+        self.0.remove(&id).unwrap_or_default()
+    }
+}
+
+/// Whether it goes on only with somebody's help, or not at all.
+fn is_at_rest(instance: &Instance) -> bool {
+    let state = instance.state();
+    state.is_final() || state == SagaState::Blocked
+}
