@@ -23,3 +23,7 @@ struct ProxyAndAuthorization;
 
 #[doc = include_str!("../../docs/guides/testing-handlers.md")]
 struct TestingHandlers;
+
+#[cfg(all(feature = "branch", feature = "rocksdb"))]
+#[doc = include_str!("../../docs/guides/two-phase-commit.md")]
+struct TwoPhaseCommit;

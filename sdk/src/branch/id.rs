@@ -1,5 +1,6 @@
 //! Which branch of which transaction, and the name under which a resource manager keeps it when it is prepared.
 
+use sagamq_api::saga::Call;
 use std::fmt;
 use std::str::FromStr;
 use uuid::Uuid;
@@ -55,6 +56,13 @@ impl BranchId {
             return Err(BranchIdError::Name(branch));
         }
         Ok(Self { cluster, instance, branch })
+    }
+
+    /// The branch that a call is of; none if it belongs to no transaction.
+    #[must_use]
+    pub fn of(call: &Call) -> Option<Result<Self, BranchIdError>> {
+        let transaction = call.transaction.as_ref()?;
+        Some(Self::new(transaction.cluster, call.attempt.instance, transaction.branch.clone()))
     }
 }
 

@@ -8,11 +8,15 @@ use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
+/// The code of an error that came with `?`.
+const HANDLER_ERROR: &str = "HANDLER_ERROR";
+
 /// Why a call has no output. The difference between the first two is the one that matters in a saga: see each.
 ///
 /// Every error with `?` (each `std::error::Error`, `anyhow::Error`, `Box<dyn Error + Send + Sync>`, a text) becomes
 /// [`CallError::Unknown`] with the code `HANDLER_ERROR`, because an error of a database or of a
-/// connection does not say that nothing happened. This type is therefore no `std::error::Error` itself.
+/// connection does not say that nothing happened. A RocksDB's lock that was not had in time has the code `LOCK_TIMEOUT`, a circle of waiting
+/// transactions `DEADLOCK`. This type is therefore no `std::error::Error` itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CallError {
     /// A business refusal: the call took no effect and never will under its idempotency key. The saga compensates.
@@ -72,8 +76,30 @@ impl fmt::Display for CallError {
 
 impl<E: Into<Box<dyn Error + Send + Sync>>> From<E> for CallError {
     fn from(error: E) -> Self {
-        Self::unknown("HANDLER_ERROR", chain(&*error.into()))
+        let error = error.into();
+        Self::unknown(code_of(&*error), chain(&*error))
     }
+}
+
+/// The code of an error of which nothing else is known: whether it was a lock that was not had is worth one of its own.
+#[cfg(feature = "rocksdb")]
+fn code_of(error: &(dyn Error + 'static)) -> &'static str {
+    use rocksdb::ErrorKind;
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        match error.downcast_ref::<rocksdb::Error>().map(rocksdb::Error::kind) {
+            Some(ErrorKind::TimedOut) => return "LOCK_TIMEOUT",
+            Some(ErrorKind::Busy) => return "DEADLOCK",
+            _ => cause = error.source(),
+        }
+    }
+    HANDLER_ERROR
+}
+
+/// The code of an error of which nothing else is known.
+#[cfg(not(feature = "rocksdb"))]
+fn code_of(_: &(dyn Error + 'static)) -> &'static str {
+    HANDLER_ERROR
 }
 
 /// What a handler or a barrier's business returned, as its text.

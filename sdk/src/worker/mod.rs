@@ -8,6 +8,6 @@ mod call_error;
 mod saga_worker;
 
 pub use call_error::CallError;
-#[cfg(any(feature = "rocksdb", feature = "postgres"))]
+#[cfg(any(feature = "branch", feature = "rocksdb", feature = "postgres"))]
 pub(crate) use call_error::output_text;
 pub use saga_worker::{SagaWorker, SagaWorkerBuilder};

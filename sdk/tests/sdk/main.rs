@@ -5,6 +5,10 @@
 mod barrier;
 #[cfg(feature = "rocksdb")]
 mod barrier_model;
+#[cfg(all(feature = "branch", feature = "rocksdb"))]
+mod branch;
+#[cfg(all(feature = "branch", feature = "rocksdb"))]
+mod branch_kill;
 mod client;
 mod consumer;
 mod group;

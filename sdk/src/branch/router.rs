@@ -1,0 +1,281 @@
+//! The HTTP routes of a participant: calls of a branch, its vote, its decision.
+
+use super::error::{BRANCH_STORAGE, BranchError};
+use super::id::BranchId;
+use super::manager::{BranchManager, Branching};
+use crate::worker::{CallError, output_text};
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::Response;
+use axum::routing::post;
+use sagamq_api::JsonText;
+use sagamq_api::headers::{APPLICATION_JSON, saga::BRANCH_ADDRESS};
+use sagamq_api::limits::SAGA_PAYLOAD_BYTES_MAX;
+use sagamq_api::saga::{Call, Failure, Operation};
+use serde::Serialize;
+use serde_json::json;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Most bytes of a call: its arguments, an output, and what stands around them.
+const CALL_BYTES_MAX: usize = 2 * SAGA_PAYLOAD_BYTES_MAX + 64 * 1024;
+
+/// The code of a call that is no call of a branch, at a service that serves nothing else.
+pub const NO_TRANSACTION: &str = "NO_TRANSACTION";
+
+/// The code of a request that says one thing in its path and another in its body.
+pub const CALL_MISMATCH: &str = "CALL_MISMATCH";
+
+/// The code of a request whose body is no call.
+pub const INVALID_CALL: &str = "INVALID_CALL";
+
+type Served = Pin<Box<dyn Future<Output = Result<JsonText, CallError>> + Send>>;
+type Otherwise = Arc<dyn Fn(Call) -> Served + Send + Sync>;
+
+/// The routes of a participant without an address of its own, for a service that takes part in two-phase commit only. For more see
+/// [`BranchRouter`].
+pub fn router(manager: Arc<dyn BranchManager>) -> Router {
+    BranchRouter::new(manager).build()
+}
+
+/// Builds the routes by which a coordinator reaches a [`BranchManager`]:
+///
+/// | request | does |
+/// |---|---|
+/// | `POST /{operation}` | runs an action in the branch of the call's transaction |
+/// | `POST /2pc/prepare`, `/2pc/commit`, `/2pc/rollback`, `/2pc/commit-one-phase` | vote and decision |
+///
+/// The answers are those of every participant: 2xx with the output, 409 with `{code, message}` for a refusal, anything else unknown. What was
+/// asked for runs in a task of its own, so it comes to its end when the caller hangs up.
+#[must_use = "a builder does nothing until `build`"]
+pub struct BranchRouter {
+    manager: Arc<dyn BranchManager>,
+    address: Option<HeaderValue>,
+    otherwise: Option<Otherwise>,
+}
+
+impl fmt::Debug for BranchRouter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BranchRouter")
+            .field("address", &self.address)
+            .field("serves_sagas", &self.otherwise.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+impl BranchRouter {
+    /// Routes to this manager.
+    pub fn new(manager: Arc<dyn BranchManager>) -> Self {
+        Self { manager, address: None, otherwise: None }
+    }
+
+    /// The base URL of **this process**, without a slash at its end, for example `http://10.0.0.7:9000`: all further calls of a branch that was
+    /// opened here come to it. A service with more than one process behind one address must say it, because a branch lives in one process.
+    ///
+    /// # Panics
+    /// When it is no `http` or `https` URL of printable characters.
+    pub fn advertise(mut self, base_url: &str) -> Self {
+        let is_url = base_url.starts_with("http://") || base_url.starts_with("https://");
+        let value = HeaderValue::from_str(base_url).ok().filter(|_| is_url);
+        self.address = Some(value.expect("the address of a participant is a URL like http://10.0.0.7:9000"));
+        self
+    }
+
+    /// Where calls go that belong to no transaction: for a service that takes part in sagas as well, under the same paths. Without this they
+    /// are refused with [`NO_TRANSACTION`].
+    pub fn otherwise<H, F, O>(mut self, handler: H) -> Self
+    where
+        H: Fn(Call) -> F + Send + Sync + 'static,
+        F: Future<Output = Result<O, CallError>> + Send + 'static,
+        O: Serialize + Send,
+    {
+        self.otherwise = Some(Arc::new(move |call| {
+            let handling = handler(call);
+            Box::pin(async move { output_text(&handling.await?) })
+        }));
+        self
+    }
+
+    /// The routes, to be served alone or merged with others of the service.
+    pub fn build(self) -> Router {
+        let desk = Arc::new(Desk { manager: self.manager, address: self.address, otherwise: self.otherwise });
+        Router::new()
+            .route("/{operation}", post(work))
+            .route("/2pc/prepare", post(prepare))
+            .route("/2pc/commit", post(commit))
+            .route("/2pc/rollback", post(rollback))
+            .route("/2pc/commit-one-phase", post(commit_one_phase))
+            .layer(DefaultBodyLimit::max(CALL_BYTES_MAX))
+            .with_state(desk)
+    }
+}
+
+struct Desk {
+    manager: Arc<dyn BranchManager>,
+    address: Option<HeaderValue>,
+    otherwise: Option<Otherwise>,
+}
+
+/// What a request is answered with.
+enum Answer {
+    Output(JsonText),
+    Refused(Failure),
+    Unknown { failure: Failure, retry_after: Option<Duration> },
+    Ongoing { retry_after: Option<Duration> },
+    Invalid(Failure),
+}
+
+async fn work(State(desk): State<Arc<Desk>>, Path(operation): Path<String>, body: Bytes) -> Response {
+    let call = match read(&body) {
+        Ok(call) if call.call == operation => call,
+        Ok(call) => return mismatch(&operation, &call.call).response(),
+        Err(invalid) => return invalid.response(),
+    };
+    let is_branch = call.transaction.is_some();
+    let address = desk.address.clone().filter(|_| is_branch);
+    let answer = detached(async move {
+        if is_branch {
+            return Answer::of_work(desk.manager.work(call).await);
+        }
+        match &desk.otherwise {
+            Some(otherwise) => Answer::of_work(otherwise(call).await),
+            None => Answer::of_work(Err(no_transaction())),
+        }
+    })
+    .await;
+    let mut response = answer.response();
+    if let Some(address) = address {
+        response.headers_mut().insert(BRANCH_ADDRESS, address);
+    }
+    response
+}
+
+async fn prepare(State(desk): State<Arc<Desk>>, body: Bytes) -> Response {
+    let ask = |manager: Arc<dyn BranchManager>, id: BranchId, actions_done: u32| async move {
+        let vote = manager.prepare(&id, actions_done).await?;
+        Ok(json!({ "vote": vote.as_str() }).into())
+    };
+    phase(desk, Operation::Prepare, &body, ask).await
+}
+
+async fn commit(State(desk): State<Arc<Desk>>, body: Bytes) -> Response {
+    decided(desk, Operation::Commit, &body, |manager, id, _| manager.commit(id)).await
+}
+
+async fn rollback(State(desk): State<Arc<Desk>>, body: Bytes) -> Response {
+    decided(desk, Operation::Rollback, &body, |manager, id, _| manager.rollback(id)).await
+}
+
+async fn commit_one_phase(State(desk): State<Arc<Desk>>, body: Bytes) -> Response {
+    decided(desk, Operation::CommitOnePhase, &body, |manager, id, actions_done| manager.commit_one_phase(id, actions_done)).await
+}
+
+async fn decided(
+    desk: Arc<Desk>,
+    operation: Operation,
+    body: &Bytes,
+    verb: impl for<'a> Fn(&'a dyn BranchManager, &'a BranchId, u32) -> Branching<'a, Result<(), BranchError>> + Send + 'static,
+) -> Response {
+    let ask = |manager: Arc<dyn BranchManager>, id: BranchId, actions_done: u32| async move {
+        verb(&*manager, &id, actions_done).await?;
+        Ok(JsonText::null())
+    };
+    phase(desk, operation, body, ask).await
+}
+
+/// Reads a request of phase one or two and does it.
+async fn phase<F>(
+    desk: Arc<Desk>,
+    operation: Operation,
+    body: &Bytes,
+    ask: impl FnOnce(Arc<dyn BranchManager>, BranchId, u32) -> F,
+) -> Response
+where
+    F: Future<Output = Result<JsonText, BranchError>> + Send + 'static,
+{
+    let (id, actions_done) = match read(body) {
+        Ok(call) if call.attempt.operation != operation => {
+            return mismatch(operation.as_str(), call.attempt.operation.as_str()).response();
+        }
+        Ok(call) => match (BranchId::of(&call), &call.transaction) {
+            (Some(Ok(id)), Some(transaction)) => (id, transaction.actions_done),
+            (Some(Err(error)), _) => return Answer::Invalid(failure(INVALID_CALL, error.to_string())).response(),
+            (None, _) | (_, None) => return Answer::of_work(Err(no_transaction())).response(),
+        },
+        Err(invalid) => return invalid.response(),
+    };
+    let asking = ask(Arc::clone(&desk.manager), id, actions_done);
+    detached(async move { Answer::of_phase(asking.await) }).await.response()
+}
+
+/// Runs in a task of its own: what was begun comes to its end when the caller hangs up.
+async fn detached(doing: impl Future<Output = Answer> + Send + 'static) -> Answer {
+    match tokio::spawn(doing).await {
+        Ok(answer) => answer,
+        Err(_) => Answer::Unknown { failure: failure(BRANCH_STORAGE, "the task of the call panicked"), retry_after: None },
+    }
+}
+
+fn read(body: &Bytes) -> Result<Call, Answer> {
+    serde_json::from_slice(body).map_err(|error| Answer::Invalid(failure(INVALID_CALL, format!("the body is no call: {error}"))))
+}
+
+fn failure(code: &str, message: impl Into<String>) -> Failure {
+    Failure { code: code.to_owned(), message: message.into() }
+}
+
+fn mismatch(path: &str, body: &str) -> Answer {
+    Answer::Invalid(failure(CALL_MISMATCH, format!("the path asks for `{path}` and the body for `{body}`")))
+}
+
+/// The answer to a call without a transaction. Nothing was done, so this is a refusal.
+pub(super) fn no_transaction() -> CallError {
+    CallError::refused(NO_TRANSACTION, "the call belongs to no transaction, and this participant takes part in two-phase commit only")
+}
+
+impl Answer {
+    fn of_work(result: Result<JsonText, CallError>) -> Self {
+        match result {
+            Ok(output) => Self::Output(output),
+            Err(CallError::Refused(failure)) => Self::Refused(failure),
+            Err(CallError::Unknown { failure, retry_after }) => Self::Unknown { failure, retry_after },
+            Err(CallError::Ongoing { retry_after }) => Self::Ongoing { retry_after },
+        }
+    }
+
+    fn of_phase(result: Result<JsonText, BranchError>) -> Self {
+        match result {
+            Ok(output) => Self::Output(output),
+            Err(BranchError::Refused { code, message }) => Self::Refused(Failure { code, message }),
+            Err(BranchError::Unknown { code, message }) => Self::Unknown { failure: Failure { code, message }, retry_after: None },
+        }
+    }
+
+    fn response(self) -> Response {
+        let (status, body, retry_after) = match self {
+            Self::Output(output) => (StatusCode::OK, output.as_str().to_owned(), None),
+            Self::Refused(failure) => (StatusCode::CONFLICT, text(&failure), None),
+            Self::Unknown { failure, retry_after } => (StatusCode::SERVICE_UNAVAILABLE, text(&failure), retry_after),
+            Self::Ongoing { retry_after } => (StatusCode::ACCEPTED, "{}".to_owned(), retry_after),
+            Self::Invalid(failure) => (StatusCode::BAD_REQUEST, text(&failure), None),
+        };
+        let mut response = Response::new(body.into());
+        *response.status_mut() = status;
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(APPLICATION_JSON));
+        if let Some(wait) = retry_after {
+            // Whole seconds, never sooner than asked.
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait.as_secs() + u64::from(wait.subsec_nanos() > 0)));
+        }
+        response
+    }
+}
+
+fn text(failure: &Failure) -> String {
+    json!({ "code": failure.code, "message": failure.message }).to_string()
+}
