@@ -12,6 +12,10 @@ struct Sagas;
 struct OutsideEffects;
 
 #[cfg(feature = "postgres")]
+#[doc = include_str!("../../docs/guides/inbox-and-outbox.md")]
+struct InboxAndOutbox;
+
+#[cfg(feature = "postgres")]
 #[doc = include_str!("../../docs/guides/postgres-barrier.md")]
 struct PostgresBarrier;
 

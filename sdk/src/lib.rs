@@ -10,6 +10,8 @@
 //! | take part in sagas as a service | [`SagaWorker`] |
 //! | make a participant's effects happen once, in its own RocksDB and outside of it | `barrier::RocksBarrier` (feature `rocksdb`) |
 //! | the same in its own PostgreSQL | `barrier::PostgresBarrier` (feature `postgres`) |
+//! | make a consumer's effects happen once in its database | `inbox` |
+//! | produce what a transaction of a database has written, if it commits | `outbox` |
 //! | take part in two-phase commit | `branch::BranchManager` (feature `branch`) |
 //!
 //! # What is promised
@@ -65,6 +67,10 @@ mod consumer;
 mod documents;
 mod error;
 mod groups;
+#[cfg(feature = "postgres")]
+pub mod inbox;
+#[cfg(feature = "postgres")]
+pub mod outbox;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 mod produced;

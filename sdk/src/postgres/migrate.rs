@@ -17,7 +17,10 @@ pub struct PostgresMigration {
     pub sql: &'static str,
 }
 
-const MIGRATIONS: &[PostgresMigration] = &[PostgresMigration { version: 1, sql: include_str!("migrations/0001_barrier.sql") }];
+const MIGRATIONS: &[PostgresMigration] = &[
+    PostgresMigration { version: 1, sql: include_str!("migrations/0001_barrier.sql") },
+    PostgresMigration { version: 2, sql: include_str!("migrations/0002_inbox_outbox.sql") },
+];
 
 /// Why the tables are not up to date.
 #[derive(Debug, thiserror::Error)]

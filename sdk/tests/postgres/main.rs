@@ -4,7 +4,12 @@
 mod barrier;
 mod barrier_model;
 mod barrier_overlap;
+mod inbox;
 mod migrations;
 #[path = "../model/barrier.rs"]
 mod model;
+mod outbox;
 mod server;
+#[expect(dead_code, reason = "it serves the tests of the client as well")]
+#[path = "../sdk/support.rs"]
+mod support;

@@ -3,6 +3,7 @@
 use sagamq_sdk::api::PartitionId;
 use sagamq_sdk::api::saga::{AttemptId, Call, Operation};
 use sagamq_sdk::postgres::PostgresSchema;
+use sagamq_sdk::postgres::deadpool_postgres::{Manager, Pool};
 use sagamq_sdk::postgres::tokio_postgres::{Client, Config, NoTls};
 use serde_json::Value;
 use std::io::Write as _;
@@ -49,8 +50,24 @@ pub(crate) async fn connect(config: &Config) -> Client {
 }
 
 impl Database {
+    /// A database of the server that is there.
+    pub(crate) fn named(name: &str) -> Self {
+        let mut config: Config = std::env::var("SAGAMQ_TEST_POSTGRES").expect("set by the parent").parse().expect("a connection string");
+        config.dbname(name);
+        Self { config }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        self.config.get_dbname().expect("it has a name")
+    }
+
     pub(crate) async fn client(&self) -> Client {
         connect(&self.config).await
+    }
+
+    /// A pool of so many connections.
+    pub(crate) fn pool(&self, connections: usize) -> Pool {
+        Pool::builder(Manager::new(self.config.clone(), NoTls)).max_size(connections).build().expect("a pool")
     }
 }
 
@@ -84,4 +101,20 @@ pub(crate) fn call(instance: u128, operation: Operation) -> Call {
 /// The outcome of a future that must come.
 pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(LIMIT, future).await.expect("it ends")
+}
+
+/// How many transactions are prepared in this database.
+pub(crate) async fn prepared(client: &Client) -> i64 {
+    let query = "SELECT count(*) FROM pg_prepared_xacts WHERE database = current_database()";
+    client.query_one(query, &[]).await.expect("readable").get(0)
+}
+
+/// Waits until the condition holds.
+pub(crate) async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let wait = async {
+        while !condition().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, wait).await.unwrap_or_else(|_| panic!("it never came true: {what}"));
 }

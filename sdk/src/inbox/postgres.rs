@@ -1,0 +1,177 @@
+//! The inbox in PostgreSQL.
+
+use super::{Once, asks_for_watermark, handled_at_ms, now_ms, refuse_swept};
+use crate::consumer::HandlerError;
+use crate::postgres::{PostgresSchema, said};
+use sagamq_api::queue::Delivery;
+use sagamq_api::{GroupName, TopicName};
+use std::sync::Arc;
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Client, Error, IsolationLevel, Transaction};
+
+/// Makes the effect of a handler happen once, in a PostgreSQL database. Cheap to clone. Its tables are made by [`PostgresSchema::migrate`].
+///
+/// ```no_run
+/// use sagamq_sdk::inbox::postgres::PostgresInbox;
+/// use sagamq_sdk::postgres::deadpool_postgres::Pool;
+/// use sagamq_sdk::{CancellationToken, Client, HandlerError};
+///
+/// # async fn example(client: Client, pool: Pool) -> Result<(), Box<dyn std::error::Error>> {
+/// let (topic, group) = ("payments".parse()?, "books".parse()?);
+/// let inbox = PostgresInbox::new(&topic, &group);
+/// let consumer = client.consumer(topic, group);
+/// consumer
+///     .run(CancellationToken::new(), move |delivery| {
+///         let (inbox, pool) = (inbox.clone(), pool.clone());
+///         async move {
+///             let mut db = pool.get().await?;
+///             inbox
+///                 .once(&mut db, &delivery, async |txn| {
+///                     txn.execute("UPDATE books SET balance = balance + 1", &[]).await?;
+///                     Ok(())
+///                 })
+///                 .await?;
+///             Ok(())
+///         }
+///     })
+///     .await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+pub struct PostgresInbox {
+    consumer: Arc<str>,
+    statements: Arc<Statements>,
+    isolation: IsolationLevel,
+    clock: fn() -> i64,
+}
+
+#[derive(Debug)]
+struct Statements {
+    add: String,
+    watermark: String,
+    raise_watermark: String,
+    sweep: String,
+}
+
+impl PostgresInbox {
+    /// The inbox of this group's consumers of this topic, in the schema `sagamq`.
+    #[must_use]
+    pub fn new(topic: &TopicName, group: &GroupName) -> Self {
+        let inbox = Self {
+            consumer: format!("{topic}/{group}").into(),
+            statements: Arc::new(Statements::new(&PostgresSchema::default())),
+            isolation: IsolationLevel::ReadCommitted,
+            clock: now_ms,
+        };
+        inbox
+    }
+
+    /// The same inbox with its tables in this schema.
+    #[must_use]
+    pub fn with_schema(mut self, schema: &PostgresSchema) -> Self {
+        self.statements = Arc::new(Statements::new(schema));
+        self
+    }
+
+    /// The isolation of [`Self::once`]'s transactions (default: read committed, whatever the server's default is).
+    #[must_use]
+    pub fn with_isolation(mut self, isolation: IsolationLevel) -> Self {
+        self.isolation = isolation;
+        self
+    }
+
+    /// The clock by which rows are dated for [`Self::sweep`], in milliseconds since 1970 (default: the system's). For tests.
+    #[must_use]
+    pub fn with_clock(mut self, now_ms: fn() -> i64) -> Self {
+        self.clock = now_ms;
+        self
+    }
+
+    /// Runs `effect` in a transaction, unless the delivery was handled before. When this returns [`Once::First`], its writes and the row are
+    /// committed together; acknowledge the delivery then, and on [`Once::Again`] as well. On an error nothing is written.
+    ///
+    /// # Errors
+    /// What `effect` says; [`HandlerError::Retry`] when the database fails: then it may or may not be committed, and the next delivery finds
+    /// out. [`HandlerError::Terminate`] with [`INBOX_SWEPT`](super::INBOX_SWEPT).
+    pub async fn once<T>(
+        &self,
+        client: &mut Client,
+        delivery: &Delivery,
+        effect: impl AsyncFnOnce(&Transaction<'_>) -> Result<T, HandlerError>,
+    ) -> Result<Once<T>, HandlerError> {
+        let txn = client.build_transaction().isolation_level(self.isolation).start().await.map_err(failed)?;
+        // What is acknowledged to the broker must be on disk here.
+        let set = "SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'";
+        txn.query_typed(set, &[]).await.map_err(failed)?;
+        if !self.is_first(&txn, delivery).await? {
+            return Ok(Once::Again);
+        }
+        let done = effect(&txn).await?;
+        txn.commit().await.map_err(failed)?;
+        Ok(Once::First(done))
+    }
+
+    /// Writes the delivery's row in a transaction of yours, and whether it is the first: only then let the effect run. For those who need
+    /// more of their transaction than [`Self::once`] gives. A second delivery waits until the transaction of the first has ended.
+    ///
+    /// # Errors
+    /// As [`Self::once`].
+    pub async fn is_first(&self, txn: &Transaction<'_>, delivery: &Delivery) -> Result<bool, HandlerError> {
+        let record = &delivery.record;
+        let partition = i64::from(record.partition.0);
+        let offset = i64::try_from(record.offset.0).unwrap_or(i64::MAX);
+        let at_ms = handled_at_ms((self.clock)(), delivery);
+        let parameters: [(&(dyn ToSql + Sync), Type); 5] = [
+            (&&*self.consumer, Type::TEXT),
+            (&partition, Type::INT8),
+            (&offset, Type::INT8),
+            (&record.timestamp_ms, Type::INT8),
+            (&at_ms, Type::INT8),
+        ];
+        if txn.execute_typed(&self.statements.add, &parameters).await.map_err(failed)? == 0 {
+            return Ok(false);
+        }
+        if asks_for_watermark(delivery) {
+            let watermark = txn.query_typed_opt(&self.statements.watermark, &[(&&*self.consumer, Type::TEXT)]).await.map_err(failed)?;
+            if let Some(row) = watermark {
+                refuse_swept(delivery, row.get(0))?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Deletes the rows of records that were handled before this time (milliseconds since 1970; at the latest now) and returns how many those
+    /// were. Keep them for longer than a delivery may stay without its acknowledgement: a lease, the redeliveries, and the time that a dead
+    /// letter may wait to be redriven.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn sweep(&self, client: &Client, before_ms: i64) -> Result<u64, Error> {
+        let before_ms = before_ms.min((self.clock)());
+        let parameters: [(&(dyn ToSql + Sync), Type); 2] = [(&&*self.consumer, Type::TEXT), (&before_ms, Type::INT8)];
+        // In a commit of its own, before the first row is deleted: a row that is missing is never seen without it.
+        client.execute_typed(&self.statements.raise_watermark, &parameters).await?;
+        client.execute_typed(&self.statements.sweep, &parameters).await
+    }
+}
+
+impl Statements {
+    fn new(schema: &PostgresSchema) -> Self {
+        let (inbox, swept) = (schema.table("inbox"), schema.table("inbox_swept"));
+        Self {
+            add: format!(
+                "INSERT INTO {inbox} (consumer, partition, record_offset, record_ms, at_ms) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING"
+            ),
+            watermark: format!("SELECT before_ms FROM {swept} WHERE consumer = $1"),
+            raise_watermark: format!(
+                "INSERT INTO {swept} AS old (consumer, before_ms) VALUES ($1, $2) \
+                 ON CONFLICT (consumer) DO UPDATE SET before_ms = greatest(old.before_ms, $2)"
+            ),
+            sweep: format!("DELETE FROM {inbox} WHERE consumer = $1 AND at_ms < $2"),
+        }
+    }
+}
+
+fn failed(error: Error) -> HandlerError {
+    HandlerError::retry(format!("the inbox's database failed: {}", said(&error)))
+}
