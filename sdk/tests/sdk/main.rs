@@ -8,7 +8,11 @@ mod barrier_model;
 #[cfg(all(feature = "branch", feature = "rocksdb"))]
 mod branch;
 #[cfg(all(feature = "branch", feature = "rocksdb"))]
+mod branch_http;
+#[cfg(all(feature = "branch", feature = "rocksdb"))]
 mod branch_kill;
+#[cfg(all(feature = "branch", feature = "rocksdb"))]
+mod branch_model;
 mod client;
 mod consumer;
 mod group;
