@@ -11,7 +11,7 @@ struct Sagas;
 #[doc = include_str!("../../docs/guides/outside-effects.md")]
 struct OutsideEffects;
 
-#[cfg(feature = "postgres")]
+#[cfg(all(feature = "rocksdb", feature = "postgres"))]
 #[doc = include_str!("../../docs/guides/inbox-and-outbox.md")]
 struct InboxAndOutbox;
 

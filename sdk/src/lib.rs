@@ -67,9 +67,9 @@ mod consumer;
 mod documents;
 mod error;
 mod groups;
-#[cfg(feature = "postgres")]
+#[cfg(any(feature = "rocksdb", feature = "postgres"))]
 pub mod inbox;
-#[cfg(feature = "postgres")]
+#[cfg(any(feature = "rocksdb", feature = "postgres"))]
 pub mod outbox;
 #[cfg(feature = "postgres")]
 pub mod postgres;

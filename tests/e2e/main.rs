@@ -7,6 +7,7 @@ mod description;
 mod durability;
 mod edges;
 mod floors;
+mod inbox_outbox;
 mod sagas;
 mod tidy;
 mod tls;

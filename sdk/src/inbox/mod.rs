@@ -10,6 +10,10 @@
 
 #[cfg(feature = "postgres")]
 pub mod postgres;
+#[cfg(feature = "rocksdb")]
+pub mod rocks;
+#[cfg(feature = "rocksdb")]
+mod rocks_row;
 
 use crate::consumer::HandlerError;
 use sagamq_api::queue::Delivery;

@@ -10,6 +10,10 @@
 #[cfg(feature = "postgres")]
 pub mod postgres;
 mod pump;
+#[cfg(feature = "rocksdb")]
+pub mod rocks;
+#[cfg(feature = "rocksdb")]
+mod rocks_row;
 
 use sagamq_api::record::ProduceRecord;
 use uuid::Uuid;

@@ -17,8 +17,12 @@ mod client;
 mod consumer;
 mod group;
 #[cfg(feature = "rocksdb")]
+mod inbox;
+#[cfg(feature = "rocksdb")]
 #[path = "../model/barrier.rs"]
 mod model;
+#[cfg(feature = "rocksdb")]
+mod outbox;
 mod producer;
 mod sagas;
 mod support;
