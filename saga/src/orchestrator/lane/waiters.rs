@@ -15,7 +15,8 @@ impl Waiters {
     pub(super) fn add(&mut self, id: Uuid, instance: Option<&Instance>, waiter: oneshot::Sender<()>) {
         if instance.is_none_or(is_at_rest) {
             // Durable or not: whoever is told looks, and a look waits for the disk.
-            return drop(waiter.send(()));
+            let _ = waiter.send(());
+            return;
         }
         let waiting = self.0.entry(id).or_default();
         // Whoever waited no longer is gone.
