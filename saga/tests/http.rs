@@ -7,6 +7,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use common::api::{Api, serve};
 use common::{Node, ORDER};
 use prometheus_client::registry::Registry;
 use sagamq_api::JsonText;
@@ -47,13 +48,6 @@ async fn answer(
         response.headers_mut().insert("retry-after", retry_after.parse().expect("a header"));
     }
     response
-}
-
-async fn serve(router: Router) -> String {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let address = listener.local_addr().expect("it has one");
-    tokio::spawn(async move { axum::serve(listener, router).await.expect("it serves") });
-    format!("http://{address}")
 }
 
 async fn participant(script: Script) -> (Participant, String) {
@@ -207,36 +201,6 @@ async fn nobody_there_is_not_sent_and_fails_with_the_saga_s_time_without_being_u
     node.close().await;
 }
 
-struct Api {
-    client: reqwest::Client,
-    base: String,
-}
-
-impl Api {
-    async fn of(node: &Node) -> Self {
-        let mut registry = Registry::default();
-        let metrics = HttpMetrics::register(&mut registry);
-        let routes = sagamq_saga::http::router(node.sagas.clone());
-        let app = application(routes, sagamq_saga::http::openapi(), Arc::new(registry), metrics, &HttpConfig::default());
-        Self { client: reqwest::Client::new(), base: serve(Router::new().fallback_service(app)).await }
-    }
-
-    async fn ask(&self, request: reqwest::RequestBuilder) -> (u16, Value) {
-        let response = request.send().await.expect("it answers");
-        (response.status().as_u16(), response.json().await.expect("every body is JSON"))
-    }
-
-    async fn post(&self, path: &str, body: impl Into<reqwest::Body>) -> (u16, Value) {
-        let of = if path.starts_with("/v1/saga-definitions") { "application/yaml" } else { "application/json" };
-        let request = self.client.post(format!("{}{path}", self.base)).header("content-type", of).body(body);
-        self.ask(request).await
-    }
-
-    async fn get(&self, path: &str) -> (u16, Value) {
-        self.ask(self.client.get(format!("{}{path}", self.base))).await
-    }
-}
-
 #[tokio::test]
 async fn the_interface_starts_watches_and_cancels() {
     let node = node().await;
@@ -297,29 +261,6 @@ async fn bad_requests_are_problems_with_a_code() {
     assert_eq!(code(api.post("/v1/sagas", r#"{"saga":"order","input":{"order":"1","x":2}}"#).await), expect(409, "SAGA_KEY_CONFLICT"));
     assert_eq!(code(api.get("/v1/sagas?limit=5000").await), expect(400, "INVALID_REQUEST"));
     assert_eq!(code(api.get("/v1/sagas?stat=RUNNING").await), expect(400, "INVALID_REQUEST"));
-    node.close().await;
-}
-
-#[tokio::test]
-async fn what_was_decided_is_told_of_transactions_that_are_unknown_and_never_guessed_where_it_cannot_be_known() {
-    let node = node().await;
-    let api = Api::of(&node).await;
-    api.post("/v1/saga-definitions", ORDER).await;
-    let saga = node.start("order", json!({"order": "1", "behave": ""})).await.expect("started").id;
-    let (own, other) = (node.broker.cluster(), uuid::Uuid::nil());
-    let unknown = uuid::Uuid::from_u128(7);
-    let ask = async |id: uuid::Uuid, cluster| api.get(&format!("/v1/transactions/{id}/outcome?cluster={cluster}")).await;
-    let (status, answer) = ask(unknown, own).await;
-    assert_eq!((status, answer), (200, json!({"id": unknown, "outcome": "rolled_back", "known": false})));
-    let code = |(status, problem): (u16, Value)| (status, problem["code"].as_str().unwrap_or_default().to_owned());
-    let expect = |status: u16, expected: &str| (status, expected.to_owned());
-    assert_eq!(code(ask(unknown, other).await), expect(409, "WRONG_CLUSTER"));
-    assert_eq!(code(ask(saga, own).await), expect(400, "INVALID_REQUEST"), "a saga was never prepared");
-    let no_lane = uuid::Uuid::from_u128(u128::MAX);
-    assert_eq!(code(ask(no_lane, own).await), expect(400, "INVALID_REQUEST"), "the server has no such lane");
-    assert_eq!(code(api.get(&format!("/v1/transactions/{unknown}/outcome")).await).0, 400, "whose transaction is meant is not said");
-    node.sagas.shutdown().await;
-    assert_eq!(code(ask(unknown, own).await), expect(503, "SHUTTING_DOWN"), "a lane that is not there presumes nothing");
     node.close().await;
 }
 
