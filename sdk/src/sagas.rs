@@ -5,6 +5,7 @@ use crate::error::ClientError;
 use crate::transport::Request;
 use bytes::Bytes;
 use sagamq_api::headers::APPLICATION_YAML;
+use sagamq_api::limits::SAGA_WAIT_MS_MAX;
 use sagamq_api::saga::{
     CancelSaga, CompleteCall, CompletedCall, DefinitionDescription, DefinitionList, DefinitionQuery, LintResponse, SagaDescription,
     SagaHistory, SagaList, SagaQuery, SagaState, StartSaga, StartedSaga, WaitQuery,
@@ -89,6 +90,17 @@ impl SagaClient {
     /// `DEFINITION_NOT_FOUND`, `INVALID_SAGA_INPUT`, or `SAGA_KEY_CONFLICT` when the key started a saga with another input.
     pub async fn start(&self, start: &StartSaga) -> Result<StartedSaga, ClientError> {
         self.client.json(Request::post(routes::SAGAS).json(start)?.recognised()).await
+    }
+
+    /// As [`Self::start`], with an answer that comes when the instance is at its end or `BLOCKED`, and that is durable; at the latest after
+    /// `at_most`, and after 60 s. Its `state` says which. One request does both; [`Self::wait`] goes on where it ended.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_waiting(&self, start: &StartSaga, at_most: Duration) -> Result<StartedSaga, ClientError> {
+        let wait_ms = Some(u64::try_from(at_most.as_millis()).unwrap_or(u64::MAX).min(SAGA_WAIT_MS_MAX));
+        let request = Request::post(routes::SAGAS).query(&WaitQuery { wait_ms })?.json(start)?;
+        self.client.json(request.recognised().wait_ms(wait_ms)).await
     }
 
     /// One instance: state, steps, output, failures.

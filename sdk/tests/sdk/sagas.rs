@@ -52,7 +52,9 @@ async fn paths_queries_and_bodies_are_those_of_the_wire() {
     let server = Server::start(|seen| {
         let answer = match (seen.method.as_str(), seen.path.as_str()) {
             ("POST", "/v1/saga-definitions:lint") => Answer::Json(200, json!({"valid": true, "faults": []})),
-            ("POST", "/v1/sagas") => Answer::Json(201, json!({"id": Uuid::nil(), "key": "k", "duplicate": false, "state": "PENDING"})),
+            ("POST", "/v1/sagas" | "/v1/sagas?wait_ms=1500" | "/v1/sagas?wait_ms=60000") => {
+                Answer::Json(201, json!({"id": Uuid::nil(), "key": "k", "duplicate": false, "state": "PENDING"}))
+            }
             ("GET", path) if path.starts_with("/v1/sagas?") => Answer::Json(200, json!({"sagas": []})),
             ("POST", path) if path.ends_with(":cancel") => Answer::Json(200, description("COMPENSATING")),
             _ => Answer::Problem(ErrorCode::DefinitionNotFound),
@@ -64,6 +66,9 @@ async fn paths_queries_and_bodies_are_those_of_the_wire() {
     assert!(soon(sagas.lint("saga: checkout")).await.expect("linted").valid);
     let start = StartSaga { saga: "checkout".parse().expect("legal"), version: None, mode: None, input: json!({"a": 1}).into() };
     assert_eq!(soon(sagas.start(&start)).await.expect("started").state, SagaState::Pending);
+    for at_most in [Duration::from_millis(1_500), Duration::from_secs(600)] {
+        soon(sagas.start_waiting(&start, at_most)).await.expect("started");
+    }
     let query = SagaQuery { state: Some(SagaState::Blocked), key: Some("a b&c".into()), ..SagaQuery::default() };
     soon(sagas.list(&query)).await.expect("listed");
     let cancelled = soon(sagas.cancel(Uuid::nil(), &CancelSaga { reason: Some("why".into()), actor: None })).await.expect("cancelled");
@@ -74,9 +79,11 @@ async fn paths_queries_and_bodies_are_those_of_the_wire() {
     let seen = server.seen();
     assert_eq!((seen[0].header("content-type"), seen[0].text.as_str()), ("application/yaml", "saga: checkout"));
     assert_eq!(seen[1].json, json!({"saga": "checkout", "input": {"a": 1}}));
-    assert_eq!(seen[2].path, "/v1/sagas?state=BLOCKED&key=a+b%26c");
-    assert_eq!(seen[3].json, json!({"reason": "why"}));
-    assert_eq!(seen[4].path, "/v1/saga-definitions/checkout?version=2");
+    assert_eq!((seen[2].path.as_str(), &seen[2].json), ("/v1/sagas?wait_ms=1500", &json!({"saga": "checkout", "input": {"a": 1}})));
+    assert_eq!(seen[3].path, "/v1/sagas?wait_ms=60000", "no longer than the server holds an answer back");
+    assert_eq!(seen[4].path, "/v1/sagas?state=BLOCKED&key=a+b%26c");
+    assert_eq!(seen[5].json, json!({"reason": "why"}));
+    assert_eq!(seen[6].path, "/v1/saga-definitions/checkout?version=2");
 }
 
 #[tokio::test]

@@ -5,7 +5,6 @@ use super::decide::Panicked;
 use super::input::{Reply, Wanted};
 use super::refusal::StartError;
 use super::task::{Lane, Live};
-use crate::definition::Definition;
 use crate::expression::same;
 use crate::orchestrator::beside::{INLINE_BYTES_MAX, beside};
 use crate::orchestrator::error::InstanceError;
@@ -15,7 +14,6 @@ use sagamq_api::saga::{AttemptId, Mode, SagaState, StartedSaga};
 use sagamq_api::{JsonText, SagaName};
 use sagamq_broker::WriteError;
 use std::collections::HashSet;
-use std::sync::Arc;
 use uuid::Uuid;
 
 /// What a business key has started.
