@@ -43,6 +43,10 @@ impl Form {
     pub const LIST_SAGA: Self = Self { mode: Mode::Saga, shape: Shape::List };
     /// Sagas, all steps at once.
     pub const PARALLEL_SAGA: Self = Self { mode: Mode::Saga, shape: Shape::Parallel };
+    /// Two-phase commit, one step after the other.
+    pub const LIST_2PC: Self = Self { mode: Mode::TwoPhase, shape: Shape::List };
+    /// Two-phase commit, all steps at once.
+    pub const PARALLEL_2PC: Self = Self { mode: Mode::TwoPhase, shape: Shape::Parallel };
 
     /// Its name in tables and plots.
     #[must_use]
@@ -80,28 +84,20 @@ pub struct Step {
 #[must_use]
 pub fn definition(form: Form, key: &str, steps: &[Step], addresses: &BTreeMap<String, String>) -> String {
     let mut text = format!("saga: {NAME}\nversion: 1\nkey: ${{ input.{key} }}\n");
-    let path = match form.mode {
-        Mode::Saga => {
-            text.push_str(
-                "defaults:\n  timeout: 90s\n  retry: { initial: 50ms, factor: 2, max: 1s, attempts: 200 }\n  \
-                 compensate_retry: { initial: 50ms, factor: 2, max: 1s, attempts: 1000 }\n",
-            );
-            "saga"
-        }
-        Mode::TwoPhase => {
-            text.push_str(
-                "mode: 2pc\ntimeout: 5m\ndefaults:\n  timeout: 90s\n  retry: { initial: 50ms, factor: 2, max: 1s, attempts: 200 }\n",
-            );
-            "2pc"
-        }
-    };
+    if form.mode == Mode::TwoPhase {
+        text.push_str("mode: 2pc\ntimeout: 5m\n");
+    }
+    text.push_str("defaults:\n  timeout: 90s\n  retry: { initial: 50ms, factor: 2, max: 1s, attempts: 200 }\n");
+    if form.mode == Mode::Saga {
+        text.push_str("  compensate_retry: { initial: 50ms, factor: 2, max: 1s, attempts: 1000 }\n");
+    }
     text.push_str("services:\n");
     let mut named: Vec<&str> = Vec::new();
     for step in steps {
         if !named.contains(&step.service.as_str()) {
             named.push(&step.service);
             let base = addresses.get(&step.service).expect("every service has an address");
-            writeln!(text, "  {}: {{ http: \"{base}/{path}\" }}", step.service).expect("a string takes it");
+            writeln!(text, "  {}: {{ http: \"{base}/work\" }}", step.service).expect("a string takes it");
         }
     }
     text.push_str("steps:\n");
@@ -148,7 +144,7 @@ mod tests {
         let addresses = [("stock".to_owned(), "http://h:1".to_owned())].into();
         let of = |mode, shape| definition(Form { mode, shape }, "order", &steps, &addresses);
         let saga = of(Mode::Saga, Shape::List);
-        assert!(saga.contains("compensate: stock.restore") && saga.contains("http://h:1/saga") && !saga.contains("after"), "{saga}");
+        assert!(saga.contains("compensate: stock.restore") && saga.contains("http://h:1/work") && !saga.contains("after"), "{saga}");
         let tpc = of(Mode::TwoPhase, Shape::Diamond);
         assert!(!tpc.contains("compensate") && tpc.contains("mode: 2pc"), "{tpc}");
         assert!(tpc.contains("id: d, call: stock.deduct, after: [b, c]") && tpc.contains("id: b, call: stock.deduct, after: [a]"), "{tpc}");

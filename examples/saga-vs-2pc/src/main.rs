@@ -32,7 +32,7 @@ enum Command {
 
 #[derive(Debug, clap::Args)]
 struct RunArgs {
-    /// Only the ends of each factor, and short: about two minutes
+    /// Only the value of each factor that is the farthest from the base, and short: about two minutes
     #[arg(long)]
     quick: bool,
     /// Only the smallest grid, to see that everything works: a few seconds
@@ -74,8 +74,9 @@ async fn compare(args: &RunArgs) -> Result<(), Box<dyn Error>> {
     let sagamq = run::sagamq(args.sagamq.as_deref())?;
     std::fs::create_dir_all(&args.out)?;
     let machine = Machine::look(&args.out)?;
-    let report = run::run(sagamq, scale, args.only.as_deref(), machine).await?;
-    std::fs::write(args.out.join("result.json"), serde_json::to_vec_pretty(&report)?)?;
+    let result = args.out.join("result.json");
+    let keep = |report: &Report| std::fs::write(&result, serde_json::to_vec_pretty(report)?);
+    let report = run::run(sagamq, scale, args.only.as_deref(), machine, keep).await?;
     draw(&args.out)?;
     println!("{} cells in {:.0} s, all books balance.", report.cells.len(), report.seconds);
     Ok(())

@@ -1,10 +1,9 @@
-//! A whole run: cell after cell, then faults, anomalies and the rush.
+//! A whole run: faults, anomalies and the rush, then cell after cell.
 
-use crate::cells::{self, Blocking, Cell, CellError, Desk, Lost, Measured, Rush, Scale, Seen, Weathered, forms};
+use crate::cells::{self, Cell, CellError, Desk, Scale, forms};
 use crate::form::{Form, Shape};
-use crate::report::{Machine, Report, code};
+use crate::report::{Machine, Report};
 use futures_util::future::join_all;
-use indicatif::ProgressBar;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -48,63 +47,75 @@ impl Plan {
     }
 }
 
-/// Measures everything of a scale, or the factors whose names contain `only`.
+/// Why a run did not come to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A cell has no figures: a process died, a transaction did not end, or the books do not balance.
+    #[error(transparent)]
+    Cell(#[from] CellError),
+    /// The figures cannot be kept.
+    #[error("the figures cannot be kept: {0}")]
+    Keep(#[from] std::io::Error),
+}
+
+/// Measures everything of a scale, or the factors whose names contain `only`. `keep` is given what is there so far, again and again.
 ///
 /// # Errors
-/// The first cell that has no figures: a process died, a transaction did not end, or the books do not balance.
-pub async fn run(sagamq: PathBuf, scale: Scale, only: Option<&str>, machine: Machine) -> Result<Report, CellError> {
+/// [`RunError`], with the first thing that went wrong.
+pub async fn run(
+    sagamq: PathBuf,
+    scale: Scale,
+    only: Option<&str>,
+    machine: Machine,
+    keep: impl Fn(&Report) -> std::io::Result<()>,
+) -> Result<Report, RunError> {
     let plan = Plan::of(scale, only);
     let desk = Desk::new(sagamq, scale, plan.len());
+    let mut report = Report::new(machine, scale.name);
     let began = Instant::now();
-    let measured = measure(&desk, &plan).await?;
-    let long = long(&desk, &plan).await?;
-    let away = if scale == Scale::FULL { 10 } else { 3 };
-    let mut blocking: Vec<Blocking> = Vec::new();
+    let step = |report: &mut Report| {
+        desk.bar.inc(1);
+        report.seconds = began.elapsed().as_secs_f64();
+        keep(report)
+    };
+    // What takes long and says most comes first.
+    let away = Duration::from_secs(if scale == Scale::FULL { 10 } else { 3 });
     for &form in &plan.killed {
-        blocking.push(step(&desk.bar, cells::blocking(&desk, form, Duration::from_secs(away)).await)?);
+        report.blocking.push(cells::blocking(&desk, form, away).await?);
+        step(&mut report)?;
     }
-    let mut weathered: Vec<Weathered> = Vec::new();
     let schedule = cells::schedule(scale != Scale::FULL);
     for &form in &plan.weathered {
-        weathered.push(step(&desk.bar, cells::weather(&desk, form, &schedule).await)?);
+        report.weathered.push(cells::weather(&desk, form, &schedule).await?);
+        step(&mut report)?;
     }
-    let (mut seen, mut lost): (Vec<Seen>, Vec<Lost>) = (Vec::new(), Vec::new());
     for &form in &plan.read {
-        seen.push(step(&desk.bar, cells::seen(&desk, form, scale.closed).await)?);
-        lost.push(step(&desk.bar, cells::lost(&desk, form).await)?);
+        report.seen.push(cells::seen(&desk, form, scale.closed).await?);
+        step(&mut report)?;
+        report.lost.push(cells::lost(&desk, form).await?);
+        step(&mut report)?;
     }
-    let mut rush: Vec<Rush> = Vec::new();
-    let (customers, pieces) = if scale == Scale::SMOKE { (40, 4) } else { (1_000, 100) };
+    let (customers, pieces) = match scale.name {
+        "smoke" => (40, 4),
+        "quick" => (200, 20),
+        _ => (1_000, 100),
+    };
     for &form in &plan.rushed {
-        rush.push(step(&desk.bar, cells::rush(&desk, form, customers, pieces).await)?);
+        report.rush.push(cells::rush(&desk, form, customers, pieces).await?);
+        step(&mut report)?;
     }
-    desk.bar.finish_and_clear();
-    let cells = [measured, long].concat();
-    let (scale, seconds) = (scale.name.to_owned(), began.elapsed().as_secs_f64());
-    Ok(Report { machine, scale, seconds, cells, blocking, weathered, seen, lost, rush, code: code() })
-}
-
-async fn measure(desk: &Desk, plan: &Plan) -> Result<Vec<Measured>, CellError> {
-    let mut measured = Vec::new();
-    for cell in &plan.cells {
-        measured.push(step(&desk.bar, cells::measure(desk, cell).await)?);
-    }
-    Ok(measured)
-}
-
-async fn long(desk: &Desk, plan: &Plan) -> Result<Vec<Measured>, CellError> {
-    let mut measured = Vec::new();
     for beside in &plan.long {
-        for one in join_all(beside.iter().map(|cell| cells::measure(desk, cell))).await {
-            measured.push(step(&desk.bar, one)?);
+        for one in join_all(beside.iter().map(|cell| cells::measure(&desk, cell))).await {
+            report.cells.push(one?);
+            step(&mut report)?;
         }
     }
-    Ok(measured)
-}
-
-fn step<T>(bar: &ProgressBar, result: Result<T, CellError>) -> Result<T, CellError> {
-    bar.inc(1);
-    result
+    for cell in &plan.cells {
+        report.cells.push(cells::measure(&desk, cell).await?);
+        step(&mut report)?;
+    }
+    desk.bar.finish_and_clear();
+    Ok(report)
 }
 
 /// The server's program beside this one, unless it is said.

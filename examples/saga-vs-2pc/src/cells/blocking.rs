@@ -43,7 +43,7 @@ pub struct Blocking {
     pub others_waited: Times,
     /// From the kill until the last of these rows could be touched again, in milliseconds.
     pub rows_blocked_ms: f64,
-    /// From when the coordinator answered again until every transaction had ended, in milliseconds.
+    /// From when the coordinator was started again until every transaction had ended, in milliseconds.
     pub settled_ms: f64,
     /// Transactions done in the end.
     pub done: usize,
@@ -69,7 +69,7 @@ pub async fn blocking(desk: &Desk, form: Form, away: Duration) -> Result<Blockin
 
 async fn run(cell: &Cell, site: &mut Site, away: Duration, seed: u64) -> Result<Blocking, CellError> {
     let (path, kind) = match cell.form.mode {
-        Mode::Saga => ("/saga/ship", "action"),
+        Mode::Saga => ("/work/ship", "action"),
         Mode::TwoPhase => ("/2pc/prepare", "prepare"),
     };
     site.proxy("shipping").cut(Cut::AnswersTo(path));
@@ -97,8 +97,8 @@ async fn run(cell: &Cell, site: &mut Site, away: Duration, seed: u64) -> Result<
         }
         tokio::time::sleep(LOOK * 5).await;
     }
-    site.restart(COORDINATOR).await?;
     let back_us = wall_us();
+    site.restart(COORDINATOR).await?;
     while touch_all(site).await?.iter().any(|touched| !touched.had) {
         tokio::time::sleep(LOOK).await;
     }

@@ -5,7 +5,7 @@ use super::Scale;
 use super::measure::Cell;
 use crate::form::{Form, Mode, Shape};
 use crate::load::Arrival;
-use crate::work::{Orders, Work};
+use crate::work::{Orders, PRODUCTS, Work};
 use std::time::Duration;
 
 /// Clients of a closed load.
@@ -17,7 +17,7 @@ const SNAPPER_CLIENTS: usize = 32;
 /// The forms that every factor compares.
 #[must_use]
 pub fn forms() -> Vec<Form> {
-    vec![Form::LIST_SAGA, Form::PARALLEL_SAGA]
+    vec![Form::LIST_SAGA, Form::PARALLEL_SAGA, Form::LIST_2PC, Form::PARALLEL_2PC]
 }
 
 /// Every cell of a scale that needs nothing but a load.
@@ -25,14 +25,14 @@ pub fn forms() -> Vec<Form> {
 pub fn all(scale: Scale) -> Vec<Cell> {
     let mut cells = Vec::new();
     let both = [Arrival::Open(scale.rate), Arrival::Closed(CLIENTS)];
-    let closed = [Arrival::Closed(CLIENTS)];
+    let (open, closed) = ([Arrival::Open(scale.rate)], [Arrival::Closed(CLIENTS)]);
     orders(&mut cells, "base", "base", &both, |_| {});
-    orders(&mut cells, "contention", "hot", &both, |orders| orders.products = 1);
+    orders(&mut cells, "contention", "hot", if scale.ends_only { &closed } else { &both }, |orders| orders.products = 1);
     for exponent in some(scale, &[0.0, 0.9, 1.0, 1.25, 1.5]) {
         orders(&mut cells, "contention", &format!("Zipf {exponent}"), &closed, |orders| orders.exponent = exponent);
     }
     for banks in some(scale, &[2, 4, 8]) {
-        for (form, arrival) in pairs(&both) {
+        for (form, arrival) in pairs(&open) {
             cells.push(Cell::new("participants", banks.to_string(), form, Work::Transfers { banks, exponent: 0.0 }, arrival));
         }
     }
@@ -42,7 +42,7 @@ pub fn all(scale: Scale) -> Vec<Cell> {
         }
     }
     for millis in some(scale, &[0, 1, 10]) {
-        for (form, arrival) in pairs(&both) {
+        for (form, arrival) in pairs(&open) {
             let mut cell = Cell::new("round trip", format!("{millis} ms"), form, Work::Orders(Orders::default()), arrival);
             for place in &mut cell.places {
                 place.round_trip = Some(Duration::from_millis(millis));
@@ -50,7 +50,8 @@ pub fn all(scale: Scale) -> Vec<Cell> {
             cells.push(cell);
         }
     }
-    for (shape, mode) in [Shape::List, Shape::Diamond, Shape::Parallel].into_iter().flat_map(|shape| modes().map(move |mode| (shape, mode)))
+    for (shape, mode) in
+        [Shape::List, Shape::Diamond, Shape::Parallel].into_iter().flat_map(|shape| [Mode::Saga, Mode::TwoPhase].map(|mode| (shape, mode)))
     {
         let form = Form { mode, shape };
         let mut cell = Cell::new("unequal", "1, 5, 20, 80 ms", form, Work::Orders(Orders::default()), Arrival::Closed(1));
@@ -60,12 +61,12 @@ pub fn all(scale: Scale) -> Vec<Cell> {
         cells.push(cell);
     }
     for share in some(scale, &[0.0, 0.05, 0.2]) {
-        orders(&mut cells, "refusals", &format!("{:.0}%", share * 100.0), &both, |orders| orders.failing = Some((share, "ship")));
+        orders(&mut cells, "refusals", &format!("{:.0}%", share * 100.0), &closed, |orders| orders.failing = Some((share, "ship")));
     }
     for step in some(scale, &["create", "pay", "deduct", "ship"]) {
         orders(&mut cells, "refused at", step, &[Arrival::Closed(1)], |orders| orders.failing = Some((1.0, step)));
     }
-    for (name, products) in [("hot", 1), ("1,000 products", 1_000)] {
+    for (name, products) in some(scale, &[("1,000 products", PRODUCTS), ("hot", 1)]) {
         for millis in some(scale, &[10, 100, 1_000]) {
             orders(&mut cells, "duration", &format!("{millis} ms, {name}"), &closed, |orders| {
                 orders.products = products;
@@ -114,16 +115,10 @@ fn pairs(arrivals: &[Arrival]) -> Vec<(Form, Arrival)> {
     forms().into_iter().flat_map(|form| arrivals.iter().map(move |&arrival| (form, arrival))).collect()
 }
 
-fn modes() -> std::vec::IntoIter<Mode> {
-    let mut modes: Vec<Mode> = forms().iter().map(|form| form.mode).collect();
-    modes.dedup();
-    modes.into_iter()
-}
-
-/// All values, or the ends of them.
+/// All values, or the last, which is the farthest from the base.
 fn some<T: Copy>(scale: Scale, values: &[T]) -> Vec<T> {
     match values {
-        [first, .., last] if scale.ends_only => vec![*first, *last],
+        [.., last] if scale.ends_only => vec![*last],
         _ => values.to_vec(),
     }
 }

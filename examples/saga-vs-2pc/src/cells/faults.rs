@@ -124,7 +124,7 @@ pub async fn weather(desk: &Desk, form: Form, schedule: &[Planned]) -> Result<We
 }
 
 async fn play(cell: &Cell, site: &Arc<Mutex<Site>>, schedule: &[Planned], seed: u64) -> Result<Weathered, CellError> {
-    let span = schedule.iter().map(|planned| planned.at + planned.long).max().unwrap_or_default() + Duration::from_secs(8);
+    let span = schedule.iter().map(|planned| planned.at + planned.long).max().unwrap_or_default() + Duration::from_secs(4);
     let load = Load { arrival: cell.arrival, warm: Duration::ZERO, span, count_max: 20_000, drain: Duration::from_secs(180) };
     let client = site.lock().await.client()?;
     let inputs = cell.work.inputs(seed);

@@ -37,7 +37,7 @@ pub struct Scale {
     pub open: Duration,
     /// Transactions a second of an open load.
     pub rate: f64,
-    /// Whether only the ends of each factor are measured.
+    /// Whether only the value of each factor is measured that is the farthest from the base.
     pub ends_only: bool,
 }
 
@@ -46,8 +46,8 @@ impl Scale {
     pub const FULL: Self = Self {
         name: "full",
         warm: Duration::from_secs(1),
-        closed: Duration::from_secs(4),
-        open: Duration::from_secs(6),
+        closed: Duration::from_secs(3),
+        open: Duration::from_secs(5),
         rate: 30.0,
         ends_only: false,
     };

@@ -11,7 +11,7 @@ use uuid::Uuid;
 const AT_A_TIME: usize = 16;
 
 /// Events with which the outcome is known, before everything has ended: from here on effects are undone, or every branch will commit.
-const DECIDED: [&str; 3] = ["saga_compensating", "saga_failed", "tx_decided"];
+const DECIDED: [&str; 4] = ["saga_compensating", "saga_failed", "commit_decided", "abort_decided"];
 
 /// How a transaction ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

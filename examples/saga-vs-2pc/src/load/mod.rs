@@ -5,7 +5,6 @@
 //! as busy as it can be. *At once*: all are started together.
 
 mod ended;
-mod watch;
 
 pub use ended::{End, Ended};
 
@@ -22,7 +21,6 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use uuid::Uuid;
-use watch::Watch;
 
 /// How transactions arrive.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -69,14 +67,14 @@ pub enum LoadError {
     #[error(transparent)]
     Client(#[from] ClientError),
     /// Transactions that do not end.
-    #[error("transaction {key} ({id}) is still {state} {waited:?} after the last one was started")]
+    #[error("transaction {key} ({id}) is {state:?} after {waited:?} and does not end")]
     Endless {
         /// Which.
         key: String,
         /// Its id.
         id: Uuid,
-        /// Where it stands.
-        state: SagaState,
+        /// Where it stands, if that is known.
+        state: Option<SagaState>,
         /// How long it was waited for.
         waited: Duration,
     },
@@ -133,7 +131,7 @@ async fn open(client: &Client, load: Load, rate: f64, inputs: &Arc<Mutex<Inputs>
         tokio::time::sleep_until(due).await;
         let (key, input) = next(inputs);
         let client = client.clone();
-        tasks.spawn(async move { one(&client, key, input, due_us, Watch::lazy(), limit).await });
+        tasks.spawn(async move { one(&client, key, input, due_us, limit).await });
     }
     all(tasks).await
 }
@@ -145,12 +143,10 @@ async fn closed(client: &Client, load: Load, clients: usize, inputs: &Arc<Mutex<
     for _ in 0..clients {
         let (client, inputs) = (client.clone(), Arc::clone(inputs));
         tasks.spawn(async move {
-            let (mut ended, mut watch) = (Vec::new(), Watch::eager());
+            let mut ended = Vec::new();
             while ended.len() < each && Instant::now() < last {
                 let (key, input) = next(&inputs);
-                let began = Instant::now();
-                ended.push(one(&client, key, input, wall_us(), watch, limit).await?);
-                watch = watch.learn(began.elapsed());
+                ended.push(one(&client, key, input, wall_us(), limit).await?);
             }
             Ok::<_, LoadError>(ended)
         });
@@ -165,7 +161,7 @@ async fn once(client: &Client, load: Load, count: usize, inputs: &Arc<Mutex<Inpu
     for _ in 0..count.min(load.count_max) {
         let (key, input) = next(inputs);
         let client = client.clone();
-        tasks.spawn(async move { one(&client, key, input, due_us, Watch::lazy(), limit).await });
+        tasks.spawn(async move { one(&client, key, input, due_us, limit).await });
     }
     all(tasks).await
 }
@@ -178,12 +174,15 @@ async fn all<T: 'static>(mut tasks: JoinSet<Result<T, LoadError>>) -> Result<Vec
     Ok(done)
 }
 
-async fn one(client: &Client, key: String, input: Value, due_us: u64, watch: Watch, limit: Instant) -> Result<Ended, LoadError> {
+async fn one(client: &Client, key: String, input: Value, due_us: u64, limit: Instant) -> Result<Ended, LoadError> {
     let request = StartSaga { saga: NAME.parse().expect("a legal name"), version: None, mode: None, input: input.clone().into() };
     let started = client.sagas().start(&request).await?;
-    let started = Started { key, id: started.id, due_us };
-    let description = watch.to_end(client, &started, limit).await?;
-    Ok(Ended::new(started, input, &description, wall_us()))
+    // The server answers when it is at its end, and to one that is already there at once.
+    let description = match client.sagas().wait(started.id, limit.saturating_duration_since(Instant::now())).await {
+        Err(ClientError::WaitElapsed { id, state, waited }) => return Err(LoadError::Endless { key, id, state, waited }),
+        waited => waited?,
+    };
+    Ok(Ended::new(Started { key, id: started.id, due_us }, input, &description, wall_us()))
 }
 
 fn next(inputs: &Mutex<Inputs>) -> (String, Value) {

@@ -3,12 +3,12 @@
 use serde::{Deserialize, Serialize};
 
 /// The handlers' sources: service, saga, two-phase commit.
-const SOURCES: [(&str, &str); 5] = [
-    ("orders", include_str!("../service/saga/orders.rs")),
-    ("payments", include_str!("../service/saga/payments.rs")),
-    ("stock", include_str!("../service/saga/stock.rs")),
-    ("shipping", include_str!("../service/saga/shipping.rs")),
-    ("bank", include_str!("../service/saga/bank.rs")),
+const SOURCES: [(&str, &str, &str); 5] = [
+    ("orders", include_str!("../service/saga/orders.rs"), include_str!("../service/twopc/orders.rs")),
+    ("payments", include_str!("../service/saga/payments.rs"), include_str!("../service/twopc/payments.rs")),
+    ("stock", include_str!("../service/saga/stock.rs"), include_str!("../service/twopc/stock.rs")),
+    ("shipping", include_str!("../service/saga/shipping.rs"), include_str!("../service/twopc/shipping.rs")),
+    ("bank", include_str!("../service/saga/bank.rs"), include_str!("../service/twopc/bank.rs")),
 ];
 
 /// What a service's source holds.
@@ -29,12 +29,19 @@ pub struct ServiceCode {
     pub service: String,
     /// As a participant of sagas.
     pub saga: Counts,
+    /// As a participant of two-phase commits.
+    pub two_phase: Counts,
 }
 
 /// Counts the code of every service.
 #[must_use]
 pub fn code() -> Vec<ServiceCode> {
-    SOURCES.iter().map(|&(service, saga)| ServiceCode { service: service.to_owned(), saga: count(saga) }).collect()
+    let of = |&(service, saga, two_phase): &(&str, &str, &str)| ServiceCode {
+        service: service.to_owned(),
+        saga: count(saga),
+        two_phase: count(two_phase),
+    };
+    SOURCES.iter().map(of).collect()
 }
 
 fn count(source: &str) -> Counts {
@@ -60,5 +67,6 @@ mod tests {
             "//! A.\n\n/// B.\npub enum State {\n    /// C.\n    One,\n    /// D.\n    Two,\n}\n\npub fn act() {\n    // E.\n    f();\n}\n";
         assert_eq!(count(source), Counts { handlers: 1, lines: 7, states: 2 });
         assert!(code().iter().all(|service| service.saga.handlers == 2 && service.saga.states == 2));
+        assert!(code().iter().all(|service| service.two_phase.handlers == 1 && service.two_phase.states == 0));
     }
 }

@@ -37,3 +37,22 @@ pub struct Report {
     /// The code of each service.
     pub code: Vec<ServiceCode>,
 }
+
+impl Report {
+    /// A report without figures.
+    #[must_use]
+    pub fn new(machine: Machine, scale: &str) -> Self {
+        Self {
+            machine,
+            scale: scale.to_owned(),
+            seconds: 0.0,
+            cells: Vec::new(),
+            blocking: Vec::new(),
+            weathered: Vec::new(),
+            seen: Vec::new(),
+            lost: Vec::new(),
+            rush: Vec::new(),
+            code: code(),
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! Plots as SVG: bars of each form over the values of a factor.
 
 use super::Report;
+use super::tables::number;
 use crate::cells::Measured;
 use plotters::backend::SVGBackend;
 use plotters::chart::{ChartBuilder, SeriesLabelPosition};
@@ -30,94 +31,81 @@ pub struct PlotError {
     reason: String,
 }
 
-/// What a plot shows of a cell.
+/// A bar: the value of the factor, the form, the height.
+type Bar = (String, String, f64);
+
+/// A plot.
 struct Plot {
     name: &'static str,
     title: &'static str,
-    factor: &'static str,
-    /// Whether of the open loads; else of the closed ones.
-    open: bool,
     unit: &'static str,
-    pick: fn(&Measured) -> f64,
+    bars: Vec<Bar>,
 }
 
-const PLOTS: [Plot; 9] = [
-    Plot {
-        name: "contention-throughput",
-        title: "Orders done, by contention",
-        factor: "contention",
-        open: false,
-        unit: "orders/s",
-        pick: |cell| cell.done_per_second,
-    },
-    Plot {
-        name: "contention-aborts",
-        title: "Orders undone, by contention",
-        factor: "contention",
-        open: false,
-        unit: "% of all",
-        pick: aborts,
-    },
-    Plot {
-        name: "contention-hold",
-        title: "Locks held, 99th percentile, by contention",
-        factor: "contention",
-        open: false,
-        unit: "ms",
-        pick: |cell| cell.lock_hold.p99_ms,
-    },
-    Plot {
-        name: "snapper-throughput",
-        title: "Transfers over four accounts done, by Zipf's exponent",
-        factor: "snapper",
-        open: false,
-        unit: "transfers/s",
-        pick: |cell| cell.done_per_second,
-    },
-    Plot {
-        name: "snapper-aborts",
-        title: "Transfers undone, by Zipf's exponent",
-        factor: "snapper",
-        open: false,
-        unit: "% of all",
-        pick: aborts,
-    },
-    Plot {
-        name: "participants-latency",
-        title: "Outcome known, median, by participants",
-        factor: "participants",
-        open: true,
-        unit: "ms",
-        pick: |cell| cell.known_done.p50_ms,
-    },
-    Plot {
-        name: "round-trip-latency",
-        title: "Outcome known, median, by round trip",
-        factor: "round trip",
-        open: true,
-        unit: "ms",
-        pick: |cell| cell.known_done.p50_ms,
-    },
-    Plot {
-        name: "duration-throughput",
-        title: "Orders done, by duration of a step",
-        factor: "duration",
-        open: false,
-        unit: "orders/s",
-        pick: |cell| cell.done_per_second,
-    },
-    Plot {
-        name: "refused-at",
-        title: "Until all is undone, median, by the step that refuses",
-        factor: "refused at",
-        open: false,
-        unit: "ms",
-        pick: |cell| cell.finished_undone.p50_ms,
-    },
-];
+/// Whether a plot is of the open loads or of the closed ones.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Of {
+    Open,
+    Closed,
+}
+
+/// Bars of a factor's cells.
+fn cells(report: &Report, factor: &str, of: Of, pick: fn(&Measured) -> f64) -> Vec<Bar> {
+    let is_of = |cell: &&Measured| cell.factor == factor && cell.arrival.starts_with("open") == (of == Of::Open);
+    report.cells.iter().filter(is_of).map(|cell| (cell.value.clone(), cell.form.clone(), pick(cell))).collect()
+}
 
 fn aborts(cell: &Measured) -> f64 {
     100.0 * cell.undone as f64 / (cell.transactions.max(1)) as f64
+}
+
+fn known(cell: &Measured) -> f64 {
+    cell.known_done.p50_ms
+}
+
+fn rate(cell: &Measured) -> f64 {
+    cell.done_per_second
+}
+
+fn all(report: &Report) -> Vec<Plot> {
+    let plot = |name, title, unit, bars| Plot { name, title, unit, bars };
+    let blocked = report.blocking.iter().map(|one| (format!("away {} s", one.away_s), one.form.clone(), one.rows_blocked_ms / 1_000.0));
+    let served = report.weathered.iter().flat_map(|one| &one.episodes);
+    let served = served.map(|one| (format!("{} {:?} {} s", one.who, one.fault, one.seconds), one.form.clone(), one.served_percent));
+    vec![
+        plot("contention-throughput", "Orders done, by contention", "orders/s", cells(report, "contention", Of::Closed, rate)),
+        plot("contention-aborts", "Orders undone, by contention", "% of all", cells(report, "contention", Of::Closed, aborts)),
+        plot(
+            "contention-hold",
+            "Locks held, 99th percentile, by contention",
+            "ms",
+            cells(report, "contention", Of::Closed, |cell| cell.lock_hold.p99_ms),
+        ),
+        plot(
+            "snapper-throughput",
+            "Transfers over four accounts done, by Zipf's exponent",
+            "transfers/s",
+            cells(report, "snapper", Of::Closed, rate),
+        ),
+        plot("snapper-aborts", "Transfers undone, by Zipf's exponent", "% of all", cells(report, "snapper", Of::Closed, aborts)),
+        plot("participants-latency", "Outcome known, median, by participants", "ms", cells(report, "participants", Of::Open, known)),
+        plot("round-trip-latency", "Outcome known, median, by round trip", "ms", cells(report, "round trip", Of::Open, known)),
+        plot(
+            "unequal-latency",
+            "Outcome known, median, with services at 1, 5, 20 and 80 ms",
+            "ms",
+            cells(report, "unequal", Of::Closed, known),
+        ),
+        plot("duration-throughput", "Orders done, by duration of the last step", "orders/s", cells(report, "duration", Of::Closed, rate)),
+        plot(
+            "refused-at",
+            "Until all is undone, median, by the step that refuses",
+            "ms",
+            cells(report, "refused at", Of::Closed, |cell| cell.finished_undone.p50_ms),
+        ),
+        plot("blocked", "Rows blocked while the coordinator is away", "s", blocked.collect()),
+        plot("faults", "Orders done within 1 s, among those of each fault", "%", served.collect()),
+    ]
 }
 
 /// Draws every plot that has figures into `folder`. Their names.
@@ -126,20 +114,16 @@ fn aborts(cell: &Measured) -> f64 {
 /// [`PlotError`].
 pub fn plots(report: &Report, folder: &Path) -> Result<Vec<String>, PlotError> {
     let mut drawn = Vec::new();
-    for plot in &PLOTS {
-        let cells: Vec<&Measured> =
-            report.cells.iter().filter(|cell| cell.factor == plot.factor && cell.arrival.starts_with("open") == plot.open).collect();
-        if !cells.is_empty() {
-            let bars = cells.iter().map(|cell| (cell.value.clone(), cell.form.clone(), (plot.pick)(cell))).collect();
-            draw(&folder.join(format!("{}.svg", plot.name)), plot.title, plot.unit, &bars)?;
-            drawn.push(plot.name.to_owned());
-        }
+    for plot in all(report).into_iter().filter(|plot| !plot.bars.is_empty()) {
+        draw(&folder.join(format!("{}.svg", plot.name)), &plot)?;
+        drawn.push(plot.name.to_owned());
     }
     Ok(drawn)
 }
 
 /// Bars: for each value of the factor one a form.
-fn draw(path: &Path, title: &str, unit: &str, bars: &Vec<(String, String, f64)>) -> Result<(), PlotError> {
+fn draw(path: &Path, plot: &Plot) -> Result<(), PlotError> {
+    let bars = &plot.bars;
     let failed = |reason: String| PlotError { name: path.display().to_string(), reason };
     let (mut values, mut forms): (Vec<&String>, Vec<&String>) = (Vec::new(), Vec::new());
     let mut highest = 0.0_f64;
@@ -154,9 +138,9 @@ fn draw(path: &Path, title: &str, unit: &str, bars: &Vec<(String, String, f64)>)
     }
     let area = SVGBackend::new(path, SIZE).into_drawing_area();
     area.fill(&WHITE).map_err(|error| failed(error.to_string()))?;
-    let top = if highest > 0.0 { highest * 1.15 } else { 1.0 };
+    let top = if highest > 0.0 { highest * 1.3 } else { 1.0 };
     let mut chart = ChartBuilder::on(&area)
-        .caption(title, ("sans-serif", 22))
+        .caption(plot.title, ("sans-serif", 22))
         .margin(12)
         .x_label_area_size(40)
         .y_label_area_size(70)
@@ -165,8 +149,9 @@ fn draw(path: &Path, title: &str, unit: &str, bars: &Vec<(String, String, f64)>)
     chart
         .configure_mesh()
         .disable_x_mesh()
-        .light_line_style(WHITE)
-        .y_desc(unit)
+        .y_desc(plot.unit)
+        .max_light_lines(0)
+        .y_label_formatter(&|height| number(*height))
         .x_labels(values.len() * 2 + 1)
         .x_label_formatter(&|at| {
             // A label in the middle of each value's bars, none at their edges.

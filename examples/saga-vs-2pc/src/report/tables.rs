@@ -126,8 +126,12 @@ fn anomalies(text: &mut String, report: &Report) {
     table(
         text,
         "code of a service",
-        "service | saga: handlers | lines | states",
-        report.code.iter().map(|one| format!("{} | {} | {} | {}", one.service, one.saga.handlers, one.saga.lines, one.saga.states)),
+        "service | saga: handlers | lines | states | 2PC: handlers | lines | states",
+        report.code.iter().map(|one| {
+            let (saga, two_phase) = (&one.saga, &one.two_phase);
+            let sagas = format!("{} | {} | {} | {}", one.service, saga.handlers, saga.lines, saga.states);
+            format!("{sagas} | {} | {} | {}", two_phase.handlers, two_phase.lines, two_phase.states)
+        }),
     );
 }
 

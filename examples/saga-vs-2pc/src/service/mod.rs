@@ -1,24 +1,28 @@
 //! The services that take part: processes of their own, each with a database of its own, whose locks are the database's.
 //!
-//! A service is called over HTTP. Below `/saga` it takes part in sagas, with the handlers in `saga/` behind the barrier. The other routes
-//! are for the comparison itself: they fill rows, read and touch them as others would, and tell what was counted.
+//! A service is called over HTTP, below `/work`: in sagas its handlers are those in `saga/`, behind the barrier, in two-phase commit those in
+//! `twopc/`, within a branch. The other routes are for the comparison itself: they fill rows, read and touch them as others would, and tell
+//! what was counted.
 
 pub mod meter;
 pub mod rows;
 pub mod saga;
 pub mod store;
+pub mod twopc;
 
 pub use meter::Stats;
 pub use store::{StoreError, Table};
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use meter::Meter;
-use sagamq_api::saga::{Call, Failure};
-use sagamq_sdk::{CallError, JsonText};
+use sagamq_api::saga::Call;
+use sagamq_sdk::branch::rocks::RocksBranchesError;
+use sagamq_sdk::branch::{BranchRouter, Resolver};
+use sagamq_sdk::{CallError, CancellationToken, Client, ClientError, JsonText};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -55,6 +59,9 @@ pub struct ServiceArgs {
     /// Directory of its database.
     #[arg(long)]
     pub data_dir: PathBuf,
+    /// Address of the coordinator, which is asked about branches in doubt.
+    #[arg(long)]
+    pub coordinator: String,
     /// How long a row's lock is waited for, in milliseconds.
     #[arg(long, default_value_t = 1_000)]
     pub lock_timeout_ms: u64,
@@ -66,6 +73,12 @@ pub enum ServiceError {
     /// Its database.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Its branches.
+    #[error(transparent)]
+    Branches(#[from] RocksBranchesError),
+    /// The coordinator's address.
+    #[error(transparent)]
+    Client(#[from] ClientError),
     /// Its address or its HTTP server.
     #[error("cannot serve on {address}: {source}")]
     Serve {
@@ -106,18 +119,23 @@ pub struct Touched {
 /// # Errors
 /// [`ServiceError`].
 pub async fn run(args: &ServiceArgs) -> Result<(), ServiceError> {
-    let meter = Arc::new(Meter::default());
-    let store = Arc::new(Store::open(&args.data_dir, Duration::from_millis(args.lock_timeout_ms), Arc::clone(&meter))?);
+    let (meter, lock_timeout) = (Arc::new(Meter::default()), Duration::from_millis(args.lock_timeout_ms));
+    let store = Arc::new(Store::open(&args.data_dir, lock_timeout, Arc::clone(&meter))?);
+    // Right after the database: the locks of what was prepared before a crash are taken again first.
+    let branches = twopc::branches(args.role, &store, &meter, lock_timeout)?;
+    tokio::spawn(Resolver::new(Client::new(&args.coordinator)?, Arc::clone(&branches)).run(CancellationToken::new()));
     let service = Service { role: args.role, store, meter };
+    let sagas = service.clone();
+    let work = BranchRouter::new(branches).otherwise(move |call| serve(sagas.clone(), call)).build();
     let routes = Router::new()
-        .route("/saga/{call}", post(called))
         .route("/rows", put(fill))
         .route("/read", post(read))
         .route("/touch", post(touch))
         .route("/books", get(books))
         .route("/stats", get(stats))
         .route("/healthz", get(|| async { "ok" }))
-        .with_state(service);
+        .with_state(service)
+        .nest("/work", work);
     let failed = |source| ServiceError::Serve { address: args.listen, source };
     let listener = tokio::net::TcpListener::bind(args.listen).await.map_err(failed)?;
     axum::serve(listener, routes).await.map_err(failed)
@@ -148,87 +166,56 @@ impl Asked {
     }
 
     /// The refusal that was asked for.
-    pub(crate) fn refusal(&self, call: &Call) -> Result<(), CallError> {
-        if self.fail_at.as_deref() == Some(call.call.as_str()) {
-            return Err(CallError::refused("TOLD_TO", format!("`{}` was told to refuse", call.call)));
-        }
-        Ok(())
+    pub(crate) fn refusal(&self, call: &Call) -> Option<CallError> {
+        let is_told = self.fail_at.as_deref() == Some(call.call.as_str());
+        is_told.then(|| CallError::refused("TOLD_TO", format!("`{}` was told to refuse", call.call)))
     }
 }
 
-async fn called(State(service): State<Service>, Path(name): Path<String>, Json(call): Json<Call>) -> Response {
+/// Serves a call of a saga.
+async fn serve(service: Service, call: Call) -> Result<JsonText, CallError> {
     service.meter.called(call.attempt.operation.as_str());
-    let Some(&(_, handler)) = saga::handlers(service.role).iter().find(|&&(known, _)| known == name) else {
-        return problem(StatusCode::NOT_FOUND, "UNKNOWN_CALL", &format!("there is no call `{name}`"));
+    let Some(&(_, handler)) = saga::handlers(service.role).iter().find(|&&(known, _)| known == call.call) else {
+        return Err(CallError::unknown("UNKNOWN_CALL", format!("there is no call `{}`", call.call)));
     };
     let asked = Asked::of(&call);
     if let Some(pause) = asked.pause(&call) {
         tokio::time::sleep(pause).await;
     }
-    let work = move || {
-        service.store.once(&call, |rows, call| {
-            asked.refusal(call)?;
-            handler(rows, call)
-        })
-    };
-    match blocking(work).await {
-        Ok(result) => reply(result),
-        Err(response) => response,
-    }
-}
-
-/// The answer of an HTTP participant: 2xx done, 409 refused, 202 still at work, anything else: outcome unknown.
-fn reply(result: Result<JsonText, CallError>) -> Response {
-    let problem = |status: StatusCode, failure: Failure| (status, Json(failure)).into_response();
-    match result {
-        Ok(output) => Json(output).into_response(),
-        Err(CallError::Refused(failure)) => problem(StatusCode::CONFLICT, failure),
-        Err(CallError::Unknown { failure, .. }) => problem(StatusCode::SERVICE_UNAVAILABLE, failure),
-        Err(CallError::Ongoing { .. }) => StatusCode::ACCEPTED.into_response(),
-    }
+    let refusal = asked.refusal(&call);
+    service.store.blocking(move |store| store.once(&call, refusal, handler)).await
 }
 
 async fn fill(State(service): State<Service>, Json(tables): Json<BTreeMap<String, Table>>) -> Response {
-    answer(blocking(move || service.store.fill(&tables)).await)
+    answer(service.store.blocking(move |store| store.fill(&tables)).await)
 }
 
 async fn read(State(service): State<Service>, Json(row): Json<RowKey>) -> Response {
-    answer(blocking(move || service.store.read(&row.key)).await)
+    answer(service.store.blocking(move |store| store.read(&row.key)).await)
 }
 
 async fn touch(State(service): State<Service>, Json(row): Json<RowKey>) -> Response {
-    let touched = move || {
-        let began = store::now();
-        let waited = service.store.touch(&row.key);
-        let had = waited.is_ok();
-        let waited_us = u64::try_from(waited.unwrap_or_else(|_| began.elapsed()).as_micros()).unwrap_or(u64::MAX);
-        Ok::<_, StoreError>(Touched { waited_us, had })
-    };
-    answer(blocking(touched).await)
+    let began = store::now();
+    let waited = service.store.blocking(move |store| store.touch(&row.key)).await;
+    let had = waited.is_ok();
+    let waited_us = u64::try_from(waited.unwrap_or_else(|_| began.elapsed()).as_micros()).unwrap_or(u64::MAX);
+    Json(Touched { waited_us, had }).into_response()
 }
 
 async fn books(State(service): State<Service>) -> Response {
-    answer(blocking(move || service.store.books()).await)
+    answer(service.store.blocking(Store::books).await)
 }
 
 async fn stats(State(service): State<Service>) -> Json<Stats> {
     Json(service.meter.stats(service.store.forced_writes()))
 }
 
-/// Runs what waits for locks and the disk on a thread that may, and goes on when the caller hangs up.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Response> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|panicked| problem(StatusCode::INTERNAL_SERVER_ERROR, "HANDLER_PANICKED", &panicked.to_string()))
-}
-
-fn answer<T: Serialize>(result: Result<Result<T, StoreError>, Response>) -> Response {
+fn answer<T: Serialize>(result: Result<T, StoreError>) -> Response {
     match result {
-        Ok(Ok(body)) => Json(body).into_response(),
-        Ok(Err(error)) => problem(StatusCode::INTERNAL_SERVER_ERROR, "DATABASE", &error.to_string()),
-        Err(response) => response,
+        Ok(body) => Json(body).into_response(),
+        Err(error) => {
+            let body = json!({ "code": "DATABASE", "message": error.to_string() });
+            (StatusCode::INTERNAL_SERVER_ERROR, Json(body)).into_response()
+        }
     }
-}
-
-fn problem(status: StatusCode, code: &str, message: &str) -> Response {
-    (status, Json(json!({ "code": code, "message": message }))).into_response()
 }

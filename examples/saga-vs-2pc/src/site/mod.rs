@@ -1,20 +1,21 @@
 //! What a measurement runs on: a coordinator and services, each a process with a directory and a port of its own, begun empty.
 
+mod error;
 mod process;
 mod proxy;
 
+pub use error::SiteError;
 pub use proxy::{Cut, Proxy};
 
 use crate::service::{Role, Stats, Table};
 use process::Process;
-use sagamq_sdk::{Client, ClientError, RetryPolicy};
+use sagamq_sdk::{Client, RetryPolicy};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::time::Instant;
@@ -31,61 +32,6 @@ const READY_LIMIT: Duration = Duration::from_secs(60);
 
 /// Pause between two looks at something that is awaited.
 const LOOK: Duration = Duration::from_millis(10);
-
-/// Why there is no site, or not any more.
-#[derive(Debug, thiserror::Error)]
-pub enum SiteError {
-    /// The server's program.
-    #[error("there is no program {}: build the whole workspace, or say --sagamq", path.display())]
-    NoProgram {
-        /// Where it was looked for.
-        path: PathBuf,
-    },
-    /// A process cannot be started.
-    #[error("{name} ({}) cannot be started: {source}", program.display())]
-    Start {
-        /// Which.
-        name: String,
-        /// Its program.
-        program: PathBuf,
-        /// What the system says.
-        #[source]
-        source: std::io::Error,
-    },
-    /// A process ended by itself.
-    #[error("{name} ended by itself ({status}); the end of its log:\n{log}")]
-    Died {
-        /// Which.
-        name: String,
-        /// How.
-        status: ExitStatus,
-        /// What it said last.
-        log: String,
-    },
-    /// A process does not answer.
-    #[error("{name} does not answer after {READY_LIMIT:?}; the end of its log:\n{log}")]
-    NotReady {
-        /// Which.
-        name: String,
-        /// What it said last.
-        log: String,
-    },
-    /// A process that should be signalled does not run.
-    #[error("{name} does not run")]
-    NotRunning {
-        /// Which.
-        name: String,
-    },
-    /// The coordinator.
-    #[error(transparent)]
-    Client(#[from] ClientError),
-    /// A service.
-    #[error(transparent)]
-    Http(#[from] reqwest::Error),
-    /// Files and ports.
-    #[error(transparent)]
-    Io(#[from] std::io::Error),
-}
 
 /// A service of the site to come.
 #[derive(Clone, Debug)]
@@ -156,17 +102,19 @@ impl Site {
         let mut coordinator = Process::new(COORDINATOR, sagamq, [serve, args(address, COORDINATOR)].concat(), &logs);
         coordinator.start()?;
         let mut services = Vec::new();
-        for (place, &address) in places.iter().zip(&addresses[1..]) {
+        for (place, &own_address) in places.iter().zip(&addresses[1..]) {
             let role = clap::ValueEnum::to_possible_value(&place.role).expect("every role has a name").get_name().to_owned();
             let lock_timeout = lock_timeout.as_millis().to_string();
-            let own_args = ["service", "--role", &role, "--lock-timeout-ms", &lock_timeout].map(OsString::from).to_vec();
-            let mut process = Process::new(&place.name, &own, [own_args, args(address, &place.name)].concat(), &logs);
+            let coordinator = format!("http://{address}");
+            let own_args = ["service", "--role", &role, "--lock-timeout-ms", &lock_timeout, "--coordinator", &coordinator];
+            let own_args = own_args.map(OsString::from).to_vec();
+            let mut process = Process::new(&place.name, &own, [own_args, args(own_address, &place.name)].concat(), &logs);
             process.start()?;
             let proxy = match place.round_trip {
-                Some(delay) => Some(Proxy::start(address, delay).await?),
+                Some(delay) => Some(Proxy::start(own_address, delay).await?),
                 None => None,
             };
-            services.push(Service { place: place.clone(), address, process, proxy });
+            services.push(Service { place: place.clone(), address: own_address, process, proxy });
         }
         let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(60)).build()?;
         let mut site = Self { coordinator, address, services, http, directory };
@@ -338,7 +286,7 @@ impl Site {
             }
             self.check_alive()?;
             if began.elapsed() > READY_LIMIT {
-                return Err(SiteError::NotReady { name: name.to_owned(), log: self.process(name).log_tail() });
+                return Err(SiteError::NotReady { name: name.to_owned(), waited: READY_LIMIT, log: self.process(name).log_tail() });
             }
             tokio::time::sleep(LOOK).await;
         }

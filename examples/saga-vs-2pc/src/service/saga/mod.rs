@@ -8,13 +8,7 @@ pub mod shipping;
 pub mod stock;
 
 use super::Role;
-use super::store::Rows;
-use sagamq_api::saga::Call;
-use sagamq_sdk::CallError;
-use serde_json::Value;
-
-/// What a call does to a service's rows.
-pub type Handler = fn(&Rows<'_, '_>, &Call) -> Result<Value, CallError>;
+use super::store::Handler;
 
 /// The handlers of a service by the names under which it is called.
 #[must_use]
