@@ -28,6 +28,6 @@ struct ProxyAndAuthorization;
 #[doc = include_str!("../../docs/guides/testing-handlers.md")]
 struct TestingHandlers;
 
-#[cfg(all(feature = "branch", feature = "rocksdb"))]
+#[cfg(all(feature = "branch", feature = "postgres", feature = "rocksdb"))]
 #[doc = include_str!("../../docs/guides/two-phase-commit.md")]
 struct TwoPhaseCommit;

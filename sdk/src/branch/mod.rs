@@ -7,6 +7,8 @@
 mod error;
 mod id;
 mod manager;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 mod resolver;
 #[cfg(feature = "rocksdb")]
 pub mod rocks;

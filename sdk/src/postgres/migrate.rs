@@ -20,6 +20,7 @@ pub struct PostgresMigration {
 const MIGRATIONS: &[PostgresMigration] = &[
     PostgresMigration { version: 1, sql: include_str!("migrations/0001_barrier.sql") },
     PostgresMigration { version: 2, sql: include_str!("migrations/0002_inbox_outbox.sql") },
+    PostgresMigration { version: 3, sql: include_str!("migrations/0003_branches.sql") },
 ];
 
 /// Why the tables are not up to date.

@@ -15,8 +15,8 @@ const HANDLER_ERROR: &str = "HANDLER_ERROR";
 ///
 /// Every error with `?` (each `std::error::Error`, `anyhow::Error`, `Box<dyn Error + Send + Sync>`, a text) becomes
 /// [`CallError::Unknown`] with the code `HANDLER_ERROR`, because an error of a database or of a
-/// connection does not say that nothing happened. A RocksDB's lock that was not had in time has the code `LOCK_TIMEOUT`, a circle of waiting
-/// transactions `DEADLOCK`. This type is therefore no `std::error::Error` itself.
+/// connection does not say that nothing happened. A database's lock that was not had in time has the code `LOCK_TIMEOUT`, a circle of waiting
+/// transactions `DEADLOCK`, a serialisation failure `SERIALIZATION_FAILURE`. This type is therefore no `std::error::Error` itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CallError {
     /// A business refusal: the call took no effect and never will under its idempotency key. The saga compensates.
@@ -82,24 +82,39 @@ impl<E: Into<Box<dyn Error + Send + Sync>>> From<E> for CallError {
 }
 
 /// The code of an error of which nothing else is known: whether it was a lock that was not had is worth one of its own.
-#[cfg(feature = "rocksdb")]
 fn code_of(error: &(dyn Error + 'static)) -> &'static str {
-    use rocksdb::ErrorKind;
     let mut cause = Some(error);
     while let Some(error) = cause {
-        match error.downcast_ref::<rocksdb::Error>().map(rocksdb::Error::kind) {
-            Some(ErrorKind::TimedOut) => return "LOCK_TIMEOUT",
-            Some(ErrorKind::Busy) => return "DEADLOCK",
-            _ => cause = error.source(),
+        if let Some(code) = lock_code(error) {
+            return code;
         }
+        cause = error.source();
     }
     HANDLER_ERROR
 }
 
-/// The code of an error of which nothing else is known.
-#[cfg(not(feature = "rocksdb"))]
-fn code_of(_: &(dyn Error + 'static)) -> &'static str {
-    HANDLER_ERROR
+/// What a database says that was in the way of another transaction.
+#[cfg_attr(not(any(feature = "rocksdb", feature = "postgres")), expect(unused_variables, reason = "no database is known"))]
+fn lock_code(error: &(dyn Error + 'static)) -> Option<&'static str> {
+    #[cfg(feature = "rocksdb")]
+    if let Some(error) = error.downcast_ref::<rocksdb::Error>() {
+        return match error.kind() {
+            rocksdb::ErrorKind::TimedOut => Some("LOCK_TIMEOUT"),
+            rocksdb::ErrorKind::Busy => Some("DEADLOCK"),
+            _ => None,
+        };
+    }
+    #[cfg(feature = "postgres")]
+    if let Some(error) = error.downcast_ref::<tokio_postgres::Error>() {
+        use tokio_postgres::error::SqlState;
+        return match error.code() {
+            Some(&SqlState::LOCK_NOT_AVAILABLE) => Some("LOCK_TIMEOUT"),
+            Some(&SqlState::T_R_DEADLOCK_DETECTED) => Some("DEADLOCK"),
+            Some(&SqlState::T_R_SERIALIZATION_FAILURE) => Some("SERIALIZATION_FAILURE"),
+            _ => None,
+        };
+    }
+    None
 }
 
 /// What a handler or a barrier's business returned, as its text.

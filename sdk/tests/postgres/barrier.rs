@@ -203,7 +203,7 @@ async fn a_lock_that_is_not_had_is_an_unknown_outcome() {
         })
         .await;
     assert!(matches!(served, Err(CallError::Unknown { .. })));
-    drop(held);
+    held.rollback().await.expect("let go");
     assert_eq!(business(&mut db, &call(1, Operation::Action), Ok(Value::Null)).await, Ok(Value::Null), "nothing was recorded");
     let after: String = db.query_one("SHOW lock_timeout", &[]).await.expect("shown").get(0);
     assert_eq!(after, "0", "the session is left as it was");
@@ -376,7 +376,7 @@ async fn a_sweep_goes_over_many_rows_and_leaves_those_that_are_held() {
     let old: i64 = db.query_one("SELECT count(*) FROM sagamq.barrier WHERE at_ms < 4000 AND kind < 4", &[]).await.expect("counted").get(0);
     // The watermark is one of the locked rows' neighbours and is not locked: it is of kind 5.
     assert_eq!(barrier.sweep(&mut db, 4_000).await.expect("swept") + locked, u64::try_from(old).expect("positive"));
-    drop(held);
+    held.rollback().await.expect("let go");
     assert_eq!(barrier.sweep(&mut db, 4_000).await.expect("swept"), locked);
     let left: i64 = db.query_one("SELECT count(*) FROM sagamq.barrier WHERE at_ms < 4000 AND kind < 4", &[]).await.expect("counted").get(0);
     assert_eq!(left, 0);

@@ -4,6 +4,8 @@
 mod barrier;
 mod barrier_model;
 mod barrier_overlap;
+mod branch;
+mod branch_kill;
 mod inbox;
 mod migrations;
 #[path = "../model/barrier.rs"]

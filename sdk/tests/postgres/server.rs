@@ -57,6 +57,11 @@ impl Database {
         Self { config }
     }
 
+    /// Another one for every database.
+    pub(crate) fn id(&self) -> Uuid {
+        self.name().trim_start_matches('t').parse().expect("it is named by an id")
+    }
+
     pub(crate) fn name(&self) -> &str {
         self.config.get_dbname().expect("it has a name")
     }
