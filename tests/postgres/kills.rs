@@ -42,7 +42,7 @@ steps:
 ";
 
 /// A service that ends with the test.
-struct Service(Child);
+pub(crate) struct Service(pub(crate) Child);
 
 impl Drop for Service {
     fn drop(&mut self) {
@@ -61,7 +61,22 @@ fn start(broker: &ServerProcess, database: &str, seed: Option<u64>) -> Service {
     Service(command.spawn().expect("this test starts again"))
 }
 
-async fn connect(config: &str) -> Db {
+/// A new database with the SDK's tables, as a connection string; none where no server is given.
+pub(crate) async fn database() -> Option<String> {
+    let Ok(server) = std::env::var("SAGAMQ_TEST_POSTGRES") else {
+        let said =
+            "SKIPPED: the tests of kills with PostgreSQL, because SAGAMQ_TEST_POSTGRES is not set: run them by scripts/with-postgres.\n";
+        std::io::stderr().write_all(said.as_bytes()).expect("standard error is open");
+        return None;
+    };
+    let name = format!("t{}", Uuid::new_v4().simple());
+    connect(&server).await.batch_execute(&format!("CREATE DATABASE {name}")).await.expect("the role may create databases");
+    let database = format!("{server} dbname={name}");
+    PostgresSchema::default().migrate(&mut connect(&database).await).await.expect("the tables are made");
+    Some(database)
+}
+
+pub(crate) async fn connect(config: &str) -> Db {
     let (db, connection) = config.parse::<Config>().expect("a connection string").connect(NoTls).await.expect("the server is there");
     tokio::spawn(connection);
     db

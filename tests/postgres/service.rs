@@ -1,7 +1,7 @@
 //! The service under test, in a process of its own: a consumer with an inbox and an outbox, and a saga worker behind the barrier. It kills
 //! itself (`SIGKILL`) between a commit and its acknowledgement, and at any other moment.
 
-use rustix::process::{Signal, getpid, kill_process};
+use crate::fate::Fate;
 use sagamq_sdk::api::saga::Call;
 use sagamq_sdk::barrier::PostgresBarrier;
 use sagamq_sdk::inbox::postgres::PostgresInbox;
@@ -10,8 +10,6 @@ use sagamq_sdk::postgres::deadpool_postgres::{Manager, Pool};
 use sagamq_sdk::postgres::tokio_postgres::{Config, NoTls};
 use sagamq_sdk::{CallError, CancellationToken, Client, JsonText, ProduceRecord, SagaWorker};
 use serde_json::json;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 pub(crate) const BROKER: &str = "SAGAMQ_TEST_BROKER";
@@ -19,42 +17,11 @@ pub(crate) const DATABASE: &str = "SAGAMQ_TEST_DATABASE";
 /// A number that decides when the process kills itself; absent: never.
 pub(crate) const SEED: &str = "SAGAMQ_TEST_KILL_SEED";
 
-/// When the process ends itself.
-#[derive(Clone)]
-struct Fate(Option<Arc<AtomicU64>>);
-
-impl Fate {
-    /// The next number of a plain generator.
-    fn next(&self) -> Option<u64> {
-        let state = self.0.as_ref()?;
-        let step = |state: u64| state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        Some(step(state.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |state| Some(step(state))).unwrap_or_default()) >> 33)
-    }
-
-    /// Here an effect is committed and nobody has heard of it.
-    fn between(&self) {
-        if self.next().is_some_and(|number| number % 25 == 0) {
-            die();
-        }
-    }
-
-    /// Somewhere in the middle, perhaps between the broker's answer and what the outbox makes of it.
-    async fn anywhere(self) {
-        let Some(number) = self.next() else { return std::future::pending().await };
-        tokio::time::sleep(Duration::from_millis(200 + number % 1_500)).await;
-        die();
-    }
-}
-
-fn die() {
-    kill_process(getpid(), Signal::KILL).expect("a process may kill itself");
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "is started by the test of kills, in a process of its own"]
 async fn service() {
     let (Ok(broker), Ok(database)) = (std::env::var(BROKER), std::env::var(DATABASE)) else { return };
-    let fate = Fate(std::env::var(SEED).ok().map(|seed| Arc::new(AtomicU64::new(seed.parse().expect("a number")))));
+    let fate = Fate::of(SEED);
     let config: Config = database.parse().expect("a connection string");
     let pool = Pool::builder(Manager::new(config, NoTls)).max_size(16).build().expect("a pool");
     let client = Client::new(broker).expect("an address");
