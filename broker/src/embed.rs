@@ -241,7 +241,7 @@ impl ShardEmbedder {
         Ok(keys.iter().map(|key| key.and_then(|_| known.next()).unwrap_or(HandOut::Unknown)).collect())
     }
 
-    /// The durable value of a key of the embedder's own. Blocks on storage.
+    /// The written value of a key of the embedder's own. Blocks on storage.
     ///
     /// # Errors
     /// When storage fails.
@@ -249,7 +249,7 @@ impl ShardEmbedder {
         self.broker.0.storage.get(Family::Saga, &self.shard.saga(key))
     }
 
-    /// Visits the embedder's own durable keys that begin with `prefix` and are not below `from`, in order, without the shard's
+    /// Visits the embedder's own written keys that begin with `prefix` and are not below `from`, in order, without the shard's
     /// part. Blocks on storage.
     ///
     /// # Errors

@@ -15,7 +15,7 @@ impl Client {
     /// Leases records to the caller until each one's `lease_until_ms`. The group is made by its first receive. A record that is
     /// not settled in time is delivered again, to anybody.
     ///
-    /// With `auto_ack` the records are settled before they are sent (at most once). Such a request is not repeated after an
+    /// With `auto_ack` the records are settled before they are sent (at most once), and their receipts are empty. Such a request is not repeated after an
     /// attempt of unknown outcome: the records of that attempt are gone, and the caller must know.
     ///
     /// Records of an answer that cannot be read are given back, so that they do not become dead letters by that.

@@ -229,7 +229,7 @@ pub enum MetaKey {
     ClockMark(ShardId),
     /// Tag 5, each shard, topic u32, partition u32: where a partition stands, see `log/positions.rs`.
     Positions(PartitionKey),
-    /// Tag 6, each shard: number of the shard's last commit, u64.
+    /// Tag 6, each shard: number of the shard's last commit, u64, and the sum of the ends of its partitions, u64.
     CommitNumber(ShardId),
 }
 
