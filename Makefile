@@ -13,17 +13,19 @@ DEMO_ARGS   ?=
 DRILL_ARGS  ?=
 BENCH_ARGS  ?=
 COMPARE_ARGS ?=
+# Whoever asks for `--postgres` and names no server gets one.
+beside_postgres = $(if $(filter --postgres,$(1)),scripts/with-postgres)
 # Seconds after which tests that still run are ended, with the names of what ran. All of them take a few minutes.
 TEST_LIMIT  ?= 2400
 # What cargo-deny looks at. `advisories` fetches a database: set DENY_CHECKS="bans licenses sources" where there is no network.
 DENY_CHECKS ?= all
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo drills drill-doubt drill-backup drill-memory drill-outage test test-postgres test-containers image bench compare bench-compare bench-log bench-open lint clippy fmt-check doc deny fmt
+.PHONY: help setup build demo drills drill-doubt drill-backup drill-2pc drill-memory drill-outage test test-postgres test-containers image bench compare bench-compare bench-log bench-open lint clippy fmt-check doc deny fmt
 
 help: ## List what can be done
 	@echo "SagaMQ: make TARGET"
-	@sed -n 's/^\([a-z-]*\):.*## /  \1|/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z0-9-]*\):.*## /  \1|/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
 
 setup: ## Install what build and tests need and is missing (C++ compiler, libclang, curl, jq, ps)
 	@scripts/setup
@@ -31,19 +33,22 @@ setup: ## Install what build and tests need and is missing (C++ compiler, libcla
 build: setup ## Build everything
 	$(CARGO) build $(WORKSPACE)
 
-demo: setup ## Build, then run a shop through two crashes: make demo DEMO_ARGS="--orders 500 --seed 8"
+demo: setup ## Build, then run a shop through two crashes: make demo DEMO_ARGS="--orders 500 --mode 2pc --postgres"
 	@began=$$SECONDS; \
 	$(CARGO) build $(WORKSPACE) && built=$$SECONDS && \
-	"$(BIN)/sagamq" demo $(DEMO_ARGS) && \
+	$(call beside_postgres,$(DEMO_ARGS)) "$(BIN)/sagamq" demo $(DEMO_ARGS) && \
 	echo "make demo: built in $$((built - began)) s, ran in $$((SECONDS - built)) s."
 
-drills: drill-doubt drill-backup drill-memory drill-outage ## Every drill, one after the other
+drills: drill-doubt drill-backup drill-2pc drill-memory drill-outage ## Every drill, one after the other
 
 drill-doubt: build ## Lose the payment provider's answers in every kind of step, under kills of everybody
-	"$(BIN)/sagamq-shop" drill-doubt $(DRILL_ARGS)
+	$(call beside_postgres,$(DRILL_ARGS)) "$(BIN)/sagamq-shop" drill-doubt $(DRILL_ARGS)
 
 drill-backup: build ## Restore the broker from an old copy under newer services, and send all orders again
-	"$(BIN)/sagamq-shop" drill-backup $(DRILL_ARGS)
+	$(call beside_postgres,$(DRILL_ARGS)) "$(BIN)/sagamq-shop" drill-backup $(DRILL_ARGS)
+
+drill-2pc: build ## Kill coordinator and participants of two-phase commit at every point: make drill-2pc DRILL_ARGS="--runs 200 --postgres"
+	$(call beside_postgres,$(DRILL_ARGS)) "$(BIN)/sagamq-shop" drill-2pc $(DRILL_ARGS)
 
 drill-outage: setup ## Participants away for hours, a pause of the workers, a backlog: in minutes, with a clock of its own
 	scripts/with-limit $(TEST_LIMIT) $(CARGO) test $(WORKSPACE) --test outage -- --nocapture --test-threads 1

@@ -10,6 +10,9 @@ EXAMPLES:
   # Everything behind `demo` is passed to the example
   sagamq demo --orders 500 --seed 7
 
+  # The same shop, each order in one transaction with two-phase commit
+  sagamq demo --mode 2pc
+
   # The options of the example
   sagamq demo -- --help";
 

@@ -12,8 +12,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// What the service can be called for.
+/// What sagas can call the service for.
 pub const CALLS: [(&str, Effect); 3] = [("reserve", reserve), ("release", release), ("sell", sell)];
+
+/// What transactions can call it for. There is nothing to reserve: until the transaction ends, its locks do.
+pub const BRANCH_CALLS: [(&str, Effect); 1] = [("take", take)];
 
 /// The count of one product. `on_hand + reserved + sold == received`, always.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,19 +82,30 @@ struct OfOrder {
 
 /// Holds all lines of an order, or none.
 fn reserve(rows: &Rows<'_>, call: &Call) -> Result<Value, CallError> {
+    from_stock(rows, call, ReservationState::Reserved, |stock, pieces| Stock { reserved: stock.reserved + pieces, ..stock })?;
+    Ok(json!({ "reserved": true }))
+}
+
+/// Sells all lines of an order, or none, in one go.
+fn take(rows: &Rows<'_>, call: &Call) -> Result<Value, CallError> {
+    from_stock(rows, call, ReservationState::Sold, |stock, pieces| Stock { sold: stock.sold + pieces, ..stock })?;
+    Ok(Value::Null)
+}
+
+/// Takes all lines of an order from what is on hand; `change` says where they go.
+fn from_stock(rows: &Rows<'_>, call: &Call, state: ReservationState, change: fn(Stock, u64) -> Stock) -> Result<(), CallError> {
     let mut order: Reserve = arguments(call)?;
     // Everybody locks products in the same order, so nobody waits in a circle.
     order.lines.sort_by(|a, b| a.sku.cmp(&b.sku));
     for line in &order.lines {
         let stock: Stock = rows.lock(&line.sku)?.unwrap_or_default();
         let wanted = u64::from(line.quantity);
-        if stock.on_hand < wanted {
+        let Some(on_hand) = stock.on_hand.checked_sub(wanted) else {
             return Err(CallError::refused("OUT_OF_STOCK", format!("{} of {wanted} `{}` are left", stock.on_hand, line.sku)));
-        }
-        rows.put(&line.sku, &Stock { on_hand: stock.on_hand - wanted, reserved: stock.reserved + wanted, ..stock })?;
+        };
+        rows.put(&line.sku, &change(Stock { on_hand, ..stock }, wanted))?;
     }
-    rows.put(&order.order_id, &Reservation { lines: order.lines, state: ReservationState::Reserved })?;
-    Ok(json!({ "reserved": true }))
+    Ok(rows.put(&order.order_id, &Reservation { lines: order.lines, state })?)
 }
 
 /// Undoes a reservation.
@@ -158,7 +172,7 @@ pub fn books(database: &Database) -> Result<InventoryBooks, StoreError> {
 /// # Errors
 /// [`ServiceError`] when it cannot start, or when the server refuses it for good.
 pub async fn run(args: &ServiceArgs) -> Result<(), ServiceError> {
-    let store = Store::open(&args.data_dir)?;
+    let store = args.store(&BRANCH_CALLS).await?;
     let admin = Router::new()
         .route(
             "/stock",
@@ -226,6 +240,15 @@ mod tests {
         let late = call(1, "reserve_stock", Action, "reserve", lines("o-1", 3));
         assert_eq!(code(store.once(&late, reserve)), sagamq_sdk::barrier::COMPENSATED);
         assert_eq!(mugs(&store), Stock { received: 5, on_hand: 5, reserved: 0, sold: 0 });
+    }
+
+    #[test]
+    fn what_is_taken_at_once_is_sold_and_what_is_missing_is_refused() {
+        let (_directory, store) = store();
+        receive(&store, &[("mug".to_owned(), 5)].into()).expect("stored");
+        store.once(&call(1, "take_stock", Action, "take", lines("o-1", 3)), take).expect("in stock");
+        assert_eq!(code(store.once(&call(2, "take_stock", Action, "take", lines("o-2", 3)), take)), "OUT_OF_STOCK");
+        assert_eq!(mugs(&store), Stock { received: 5, on_hand: 2, reserved: 0, sold: 3 });
     }
 
     #[test]

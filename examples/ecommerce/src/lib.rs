@@ -10,17 +10,19 @@
 //! | [`provider`] | the payment provider: another company's system, which loses answers |
 //! | [`shipping`] | shipments; called over HTTP, the others through their command topics |
 //! | [`events`], [`loyalty`] | points for completed orders, by events instead of calls |
-//! | [`store`] | the embedded database of a service, with the barrier that makes each effect happen once |
+//! | [`store`] | the database of a service, RocksDB or PostgreSQL, with the barrier that makes each effect happen once |
+//! | [`mode`] | saga or two-phase commit |
 //! | [`service`], [`mishaps`] | what the processes have in common, and what goes wrong with them on purpose |
 //! | [`trial`] | runs them all against a real broker, breaks things, and audits the books order by order |
 //!
-//! The saga that ties them together is `sagas/checkout.yaml`.
+//! The saga that ties them together is `sagas/checkout.yaml`; `sagas/checkout-2pc.yaml` does the same in one transaction.
 
 pub mod domain;
 pub mod events;
 pub mod inventory;
 pub mod loyalty;
 pub mod mishaps;
+pub mod mode;
 pub mod orders;
 pub mod payments;
 pub mod provider;

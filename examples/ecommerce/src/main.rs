@@ -2,13 +2,15 @@
 //! them.
 
 use clap::{Parser, Subcommand};
+use sagamq_example_ecommerce::orders::{self, OrderArgs};
 use sagamq_example_ecommerce::payments::{self, PaymentArgs};
 use sagamq_example_ecommerce::provider::{self, ProviderArgs};
 use sagamq_example_ecommerce::service::ServiceArgs;
+use sagamq_example_ecommerce::trial::atomic::{self, AtomicArgs};
 use sagamq_example_ecommerce::trial::backup::{self, BackupArgs};
 use sagamq_example_ecommerce::trial::demo::{self, DemoArgs};
 use sagamq_example_ecommerce::trial::doubt::{self, DoubtArgs};
-use sagamq_example_ecommerce::{inventory, loyalty, orders, shipping};
+use sagamq_example_ecommerce::{inventory, loyalty, shipping};
 use std::error::Error;
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
@@ -25,7 +27,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Take orders over HTTP, keep the order book, tell others what became of an order
-    Order(ServiceArgs),
+    Order(OrderArgs),
     /// Take money through the payment provider
     Payment(PaymentArgs),
     /// Count stock: on hand, reserved, sold
@@ -42,13 +44,16 @@ enum Command {
     DrillDoubt(DoubtArgs),
     /// Restore the broker from an old copy under newer services, send all orders again, and audit the books
     DrillBackup(BackupArgs),
+    /// Kill coordinator and participants of two-phase commit at every point, and check each transaction and the books
+    #[command(name = "drill-2pc")]
+    DrillTwoPhase(AtomicArgs),
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let command = Cli::parse().command;
     // A trial tells its story itself: what the client repeats while the broker is dead is no news.
-    let is_trial = matches!(command, Command::Demo(_) | Command::DrillDoubt(_) | Command::DrillBackup(_));
+    let is_trial = matches!(command, Command::Demo(_) | Command::DrillDoubt(_) | Command::DrillBackup(_) | Command::DrillTwoPhase(_));
     let level = if is_trial { "off" } else { "info" };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     // Colours only where somebody looks; the demo keeps the services' logs in files.
@@ -64,6 +69,7 @@ async fn main() -> ExitCode {
         Command::Demo(args) => demo::run(args).await.map_err(Into::into),
         Command::DrillDoubt(args) => doubt::run(args).await.map_err(Into::into),
         Command::DrillBackup(args) => backup::run(args).await.map_err(Into::into),
+        Command::DrillTwoPhase(args) => atomic::run(args).await.map_err(Into::into),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

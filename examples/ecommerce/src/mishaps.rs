@@ -68,14 +68,16 @@ impl Fate {
         false
     }
 
-    /// Holds the reply back until nobody waits for it any more, if it is one of those that are lost.
-    pub(crate) async fn hold(&self, call: &Call) {
-        if self.loses(call) {
+    /// Holds the reply back until nobody waits for it any more, if it is one of those that are lost. Whether it is.
+    pub(crate) async fn hold(&self, call: &Call) -> bool {
+        let is_lost = self.loses(call);
+        if is_lost {
             #[expect(clippy::disallowed_methods, reason = "the deadline of a call is wall time")]
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
             tracing::info!(order = call.key, step = %call.attempt.step, operation = %call.attempt.operation, "losing a reply on purpose");
             tokio::time::sleep(Duration::from_millis(call.deadline_ms).saturating_sub(now) + LATE).await;
         }
+        is_lost
     }
 }
 

@@ -1,4 +1,4 @@
-//! Shipping: a place on a truck is reserved before money is taken, and used after. The one participant that is called over HTTP.
+//! Shipping: a place on a truck is reserved before money is taken, and used after. The one participant that sagas call over HTTP.
 
 use crate::domain::{Money, postage};
 use crate::service::{self, Local, ServiceArgs, ServiceError};
@@ -12,8 +12,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// What the service can be called for, at `POST /saga/{call}`.
+/// What sagas can call the service for, at `POST /saga/{call}`.
 pub const CALLS: [(&str, Effect); 3] = [("reserve", reserve), ("cancel", cancel), ("dispatch", dispatch)];
+
+/// What transactions can call it for.
+pub const BRANCH_CALLS: [(&str, Effect); 1] = [("send", send)];
 
 /// Countries that the shop ships to.
 pub const SERVED: [&str; 8] = ["AT", "BE", "CH", "DE", "DK", "FR", "NL", "PL"];
@@ -61,12 +64,21 @@ struct OfOrder {
 
 /// Reserves a place, if the address can be served at all.
 fn reserve(rows: &Rows<'_>, call: &Call) -> Result<Value, CallError> {
+    place(rows, call, ShipmentState::Reserved)
+}
+
+/// Sends a parcel in one go: it leaves the house only if the transaction commits.
+fn send(rows: &Rows<'_>, call: &Call) -> Result<Value, CallError> {
+    place(rows, call, ShipmentState::Dispatched)
+}
+
+fn place(rows: &Rows<'_>, call: &Call, state: ShipmentState) -> Result<Value, CallError> {
     let Reserve { order_id, country } = arguments(call)?;
     if !SERVED.contains(&country.as_str()) {
         return Err(CallError::refused("ADDRESS_NOT_SERVED", format!("the shop does not ship to {country}")));
     }
     let postage = postage(&country);
-    rows.put(&order_id, &Shipment { country, postage, state: ShipmentState::Reserved })?;
+    rows.put(&order_id, &Shipment { country, postage, state })?;
     Ok(json!({ "tracking": format!("TRK-{order_id}"), "postage": postage }))
 }
 
@@ -107,7 +119,7 @@ pub fn books(database: &Database) -> Result<ShippingBooks, StoreError> {
 /// # Errors
 /// [`ServiceError`] when it cannot start.
 pub async fn run(args: &ServiceArgs) -> Result<(), ServiceError> {
-    let store = Store::open(&args.data_dir)?;
+    let store = args.store(&BRANCH_CALLS).await?;
     let admin = Router::new()
         .route("/books", get(|State(store): State<Store>| async move { service::answer(store.with(books).await) }))
         .with_state(store.clone());

@@ -41,6 +41,18 @@ fn nothing_is_charged_twice_when_the_broker_comes_back_from_an_old_copy() {
 }
 
 #[test]
+fn the_books_of_a_shop_that_sells_by_transactions_balance_after_both_kills() {
+    let out = balanced(&shop(&["demo", "--mode", "2pc", "--orders", "300", "--seed", "11", "--lose-replies", "0.01"]));
+    assert!(out.contains("kill -9 payment") && out.contains("kill -9 broker"), "both were killed: {out}");
+}
+
+#[test]
+fn a_transaction_is_all_or_nothing_whoever_is_killed_where() {
+    let out = balanced(&shop(&["drill-2pc", "--runs", "24", "--seed", "3"]));
+    assert!(out.contains("24 runs in "), "{out}");
+}
+
+#[test]
 fn a_demo_without_a_broker_says_what_is_missing_and_fails() {
     let run = Command::new(env!("CARGO_BIN_EXE_sagamq-shop"))
         .args(["demo", "--orders", "100", "--sagamq", "no-such-program"])

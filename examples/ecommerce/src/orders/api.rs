@@ -1,7 +1,8 @@
 //! The API that customers see: `POST /orders`, `GET /orders/{id}`, and the book's sums.
 
-use super::{Order, books};
+use super::{Order, OrderState, books};
 use crate::domain::{Money, NewOrder, deposit};
+use crate::mode::Mode;
 use crate::service::{self, problem};
 use crate::store::Store;
 use axum::extract::{Path, State};
@@ -10,14 +11,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use sagamq_api::ErrorCode;
-use sagamq_api::saga::{CancelSaga, SagaQuery, SagaSummary, StartSaga};
+use sagamq_api::saga::{CancelSaga, SagaQuery, SagaState, SagaSummary, StartSaga};
 use sagamq_sdk::{ClientError, SagaClient};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use uuid::Uuid;
-
-/// The definition that every order runs by.
-const CHECKOUT: &str = "checkout";
 
 /// What the customer gets when an order is accepted. It will be completed or rejected, whatever crashes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -36,16 +34,17 @@ pub(crate) struct Accepted {
 struct Api {
     store: Store,
     sagas: SagaClient,
+    mode: Mode,
 }
 
 /// The routes of the order API.
-pub(crate) fn routes(store: Store, sagas: SagaClient) -> Router {
+pub(crate) fn routes(store: Store, sagas: SagaClient, mode: Mode) -> Router {
     Router::new()
         .route("/orders", post(accept))
         .route("/orders/{id}", get(look))
         .route("/orders/{id}/cancel", post(cancel))
         .route("/books", get(|State(api): State<Api>| async move { service::answer(api.store.with(books).await) }))
-        .with_state(Api { store, sagas })
+        .with_state(Api { store, sagas, mode })
 }
 
 async fn accept(State(api): State<Api>, Json(order): Json<NewOrder>) -> Response {
@@ -58,7 +57,7 @@ async fn accept(State(api): State<Api>, Json(order): Json<NewOrder>) -> Response
         "order_id": order.order_id, "card": order.card, "country": order.country, "lines": order.lines,
         "total": total, "deposit": deposit, "rest": total.0 - deposit.0,
     });
-    let start = StartSaga { saga: CHECKOUT.parse().expect("a legal name"), version: None, mode: None, input: input.into() };
+    let start = StartSaga { saga: api.mode.definition().parse().expect("a legal name"), version: None, mode: None, input: input.into() };
     match api.sagas.start(&start).await {
         Ok(started) => {
             let accepted = Accepted { order_id: order.order_id, saga: started.id, total, duplicate: started.duplicate };
@@ -75,9 +74,13 @@ async fn look(State(api): State<Api>, Path(id): Path<String>) -> Response {
         Ok(None) => {}
         Err(error) => return service::answer::<()>(Err(error)),
     }
-    // Accepted a moment ago, and the saga has not entered it into the book yet?
+    // Accepted a moment ago and not in the book yet; or it never will be, because a transaction leaves nothing behind when it is rolled
+    // back.
     match api.saga_of(&id).await {
-        Ok(Some(_)) => Json(json!({ "state": "PENDING" })).into_response(),
+        Ok(Some(SagaSummary { state: SagaState::Failed, failure, .. })) => {
+            Json(json!({ "state": OrderState::Rejected, "reason": failure.map(|failure| failure.code) })).into_response()
+        }
+        Ok(Some(_)) => Json(json!({ "state": OrderState::Pending })).into_response(),
         Ok(None) => not_found(&id),
         Err(error) => refused(&error),
     }
@@ -98,7 +101,7 @@ async fn cancel(State(api): State<Api>, Path(id): Path<String>) -> Response {
 
 impl Api {
     async fn saga_of(&self, order_id: &str) -> Result<Option<SagaSummary>, ClientError> {
-        let query = SagaQuery { saga: CHECKOUT.parse().ok(), key: Some(order_id.to_owned()), ..SagaQuery::default() };
+        let query = SagaQuery { saga: self.mode.definition().parse().ok(), key: Some(order_id.to_owned()), ..SagaQuery::default() };
         Ok(self.sagas.list(&query).await?.sagas.into_iter().next())
     }
 }

@@ -11,6 +11,7 @@ pub(crate) mod api;
 
 use crate::domain::{Line, Money};
 use crate::events::{self, OrderEvent};
+use crate::mode::Mode;
 use crate::service::{self, Local, Participant, ServiceArgs, ServiceError};
 use crate::store::{Database, Effect, Row, Rows, Store, StoreError, arguments};
 use sagamq_api::record::ProduceRecord;
@@ -21,8 +22,22 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// What the service can be called for.
+/// The options of the order service.
+#[derive(Clone, Debug, clap::Args)]
+pub struct OrderArgs {
+    /// Those of every service.
+    #[command(flatten)]
+    pub service: ServiceArgs,
+    /// How new orders are sold.
+    #[arg(long, value_enum, default_value_t)]
+    pub mode: Mode,
+}
+
+/// What sagas can call the service for.
 pub const CALLS: [(&str, Effect); 4] = [("create", create), ("reject", reject), ("confirm", confirm), ("complete", complete)];
+
+/// What transactions can call it for: two steps of one branch, with the effects that sagas have in two transactions.
+pub const BRANCH_CALLS: [(&str, Effect); 2] = [("create", create), ("complete", complete)];
 
 /// A row of the order book.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -159,6 +174,16 @@ impl Participant for Orders {
         }
         Ok(output)
     }
+
+    /// Tells others that the order is sold. The coordinator goes on asking until this has succeeded, and the order's key stores it once.
+    async fn committed(&self, call: &Call) -> Result<(), CallError> {
+        let order_id = call.key.clone();
+        let order = self.book.store.with(move |database| database.get::<Order>(&order_id)).await?;
+        let Some(Order { card, total, .. }) = order.filter(|order| order.state == OrderState::Completed) else { return Ok(()) };
+        let event = OrderEvent::OrderCompleted { order_id: call.key.clone(), card, total };
+        self.events.send(record(&event, format!("{}/completed", call.key))?).await?;
+        Ok(())
+    }
 }
 
 /// The event that a call's output is, as a record: under the order's key, so that an order's events keep their order, and with the
@@ -167,9 +192,11 @@ fn announcement(output: &JsonText, idempotency_key: String) -> Result<Option<Pro
     if output.is_null() {
         return Ok(None);
     }
-    let event: OrderEvent = output.read()?;
-    let record = ProduceRecord::json(&event)?.with_key(event.order_id()).with_idempotency_key(idempotency_key);
-    Ok(Some(record))
+    Ok(Some(record(&output.read()?, idempotency_key)?))
+}
+
+fn record(event: &OrderEvent, idempotency_key: String) -> Result<ProduceRecord, CallError> {
+    Ok(ProduceRecord::json(event)?.with_key(event.order_id()).with_idempotency_key(idempotency_key))
 }
 
 /// The whole book.
@@ -184,11 +211,12 @@ pub fn books(database: &Database) -> Result<OrderBooks, StoreError> {
 ///
 /// # Errors
 /// [`ServiceError`] when it cannot start, or when the server refuses it for good.
-pub async fn run(args: &ServiceArgs) -> Result<(), ServiceError> {
-    let store = Store::open(&args.data_dir)?;
+pub async fn run(args: &OrderArgs) -> Result<(), ServiceError> {
+    let OrderArgs { service: args, mode } = args;
+    let store = args.store(&BRANCH_CALLS).await?;
     let client = Client::new(&args.server)?;
     client.create_topic(&events::topic(), TopicConfig::default()).await?;
-    let routes = api::routes(store.clone(), client.sagas());
+    let routes = api::routes(store.clone(), client.sagas(), *mode);
     let orders = Orders { book: Local { store, calls: &CALLS }, events: client.producer(events::topic()).build() };
     service::run(args, "orders.commands", orders, routes).await
 }

@@ -12,6 +12,9 @@
 //!    can be taken under it later, and gives back what was really taken.
 
 mod provider;
+mod wallet;
+
+pub use wallet::{NewWallet, Wallet, WalletBooks};
 
 use crate::domain::Money;
 use crate::provider::{Answer, Charge, Operation, Purpose, Request};
@@ -233,10 +236,11 @@ pub fn books(database: &Database) -> Result<PaymentBooks, StoreError> {
 /// # Errors
 /// [`ServiceError`] when it cannot start, or when the server refuses it for good.
 pub async fn run(args: &PaymentArgs) -> Result<(), ServiceError> {
-    let store = Store::open(&args.service.data_dir)?;
+    let store = args.service.store(&wallet::BRANCH_CALLS).await?;
     let provider = Provider::new(&args.provider)?;
     let admin = Router::new()
         .route("/books", get(|State(store): State<Store>| async move { service::answer(store.with(books).await) }))
+        .merge(wallet::routes())
         .with_state(store.clone());
     service::run(&args.service, "payments.commands", Payments { store, provider }, admin).await
 }

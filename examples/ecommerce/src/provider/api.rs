@@ -43,7 +43,7 @@ struct Key {
 /// # Errors
 /// [`ServiceError`] when it cannot start.
 pub async fn run(args: &ProviderArgs) -> Result<(), ServiceError> {
-    let store = Store::open(&args.data_dir)?;
+    let store = Store::open(&args.data_dir, &[])?;
     let routes = Router::new()
         .route("/requests", post(ask).get(look_up))
         .route("/requests/close", post(close))

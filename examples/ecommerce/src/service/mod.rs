@@ -1,22 +1,26 @@
 //! What the processes have in common: options, the HTTP server, the saga worker, and how they stop.
 
 mod answers;
+pub(crate) mod branches;
+pub(crate) mod checkpoint;
 mod counts;
 mod participant;
 
 pub use answers::answer;
 pub(crate) use answers::problem;
-pub use counts::CallCounts;
-pub use participant::{Effects, Local, Participant};
+pub use counts::{BranchCounts, CallCounts};
+pub use participant::{Local, Participant};
 
 use crate::mishaps::{Fate, Mishaps};
-use crate::store::StoreError;
+use crate::store::{Effects, Store, StoreError};
 use answers::reply;
 use axum::extract::Path;
 use axum::http::StatusCode;
 use axum::routing::post;
 use axum::{Json, Router};
+use branches::Branches;
 use sagamq_api::saga::Call;
+use sagamq_sdk::postgres::tokio_postgres::Config;
 use sagamq_sdk::{CallError, CancellationToken, Client, ClientError, JsonText, SagaWorker};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -44,9 +48,33 @@ pub struct ServiceArgs {
     /// Directory of the service's own database.
     #[arg(long)]
     pub data_dir: PathBuf,
+    /// Keep the data in PostgreSQL instead: a connection string, for example `host=127.0.0.1 user=shop`.
+    #[arg(long, value_name = "CONNECTION")]
+    pub postgres: Option<String>,
+    /// Its database, if it is another one than the connection string says. Each service wants one of its own.
+    #[arg(long, value_name = "NAME", requires = "postgres")]
+    pub database: Option<String>,
+    /// Let a drill hold calls of transactions at `/checkpoint`.
+    #[arg(long)]
+    pub checkpoint: bool,
+    /// Ask the coordinator about a branch that has waited for its decision for so many milliseconds.
+    #[arg(long, default_value_t = 5_000, value_name = "MILLISECONDS")]
+    pub ask_after: u64,
     /// What goes wrong on purpose.
     #[command(flatten)]
     pub mishaps: Mishaps,
+}
+
+impl ServiceArgs {
+    /// Opens the service's database. Transactions can call it for `branch_calls`.
+    pub(crate) async fn store(&self, branch_calls: Effects) -> Result<Store, StoreError> {
+        let Some(connection) = &self.postgres else { return Store::open(&self.data_dir, branch_calls) };
+        let mut config: Config = connection.parse()?;
+        if let Some(database) = &self.database {
+            config.dbname(database);
+        }
+        Store::connect(config).await
+    }
 }
 
 /// Why a service ended.
@@ -75,7 +103,7 @@ pub enum ServiceError {
     Io(#[from] std::io::Error),
 }
 
-/// Serves a participant that is called through its command topic, and `routes` over HTTP, until the process is told to stop.
+/// Serves a participant and `routes` until the process is told to stop. Sagas call it through its command topic, transactions over HTTP.
 ///
 /// # Errors
 /// [`ServiceError`].
@@ -98,30 +126,50 @@ pub async fn run<P: Participant>(args: &ServiceArgs, topic: &str, participant: P
     let shutdown = stop_on_signal()?;
     tokio::try_join!(
         async { worker.run(shutdown.clone()).await.map_err(ServiceError::from) },
-        listen(args.listen, routes.merge(counts::routes(participant.store().clone())), shutdown.clone()),
+        run_branches(args, participant, fate, routes, shutdown.clone()),
     )?;
     Ok(())
 }
 
-/// Serves a participant that is called over HTTP, and `routes`, until the process is told to stop.
+/// As [`run`], for a participant that sagas, too, call over HTTP.
 ///
 /// # Errors
 /// [`ServiceError`].
 pub async fn run_http<P: Participant>(args: &ServiceArgs, participant: P, routes: Router) -> Result<(), ServiceError> {
     let (participant, fate) = (Arc::new(participant), Arc::new(Fate::new(&args.mishaps)));
-    let store = participant.store().clone();
+    let (called_one, called_fate) = (Arc::clone(&participant), Arc::clone(&fate));
     let called = move |Path(name): Path<String>, Json(call): Json<Call>| async move {
         if name != call.call {
             return problem(StatusCode::BAD_REQUEST, "WRONG_CALL", &format!("`{}` was called at `{name}`", call.call));
         }
         // A task of its own, which goes on when the caller hangs up: an effect that has begun is answered at the next attempt.
-        match tokio::spawn(serve(participant, fate, call)).await {
+        match tokio::spawn(serve(called_one, called_fate, call)).await {
             Ok(result) => reply(result),
             Err(panicked) => problem(StatusCode::INTERNAL_SERVER_ERROR, "HANDLER_PANICKED", &panicked.to_string()),
         }
     };
-    let routes = routes.route("/saga/{call}", post(called)).merge(counts::routes(store));
-    listen(args.listen, routes, stop_on_signal()?).await
+    run_branches(args, participant, fate, routes.route("/saga/{call}", post(called)), stop_on_signal()?).await
+}
+
+/// Serves the calls of transactions and `routes`, and asks about branches in doubt.
+async fn run_branches<P: Participant>(
+    args: &ServiceArgs,
+    participant: Arc<P>,
+    fate: Arc<Fate>,
+    routes: Router,
+    shutdown: CancellationToken,
+) -> Result<(), ServiceError> {
+    let store = participant.store().clone();
+    let Some(Branches { routes: branches, resolver, counter }) = branches::open(args, participant, fate)? else {
+        return listen(args.listen, routes.merge(counts::routes(store, None)), shutdown).await;
+    };
+    let routes = routes.merge(branches).merge(counts::routes(store.clone(), Some(counter)));
+    tokio::select! {
+        reason = store.failed() => Err(StoreError::Branches(reason).into()),
+        served = listen(args.listen, routes, shutdown.clone()) => served,
+        // It ends first when the service is told to stop; calls that are being served are not cut off for that.
+        () = async { resolver.run(shutdown).await; std::future::pending().await } => Ok(()),
+    }
 }
 
 async fn serve<P: Participant>(participant: Arc<P>, fate: Arc<Fate>, call: Call) -> Result<JsonText, CallError> {

@@ -1,13 +1,10 @@
 //! What a service has to say of itself to be run.
 
-use crate::store::{Effect, Store};
+use crate::store::{Effects, Store};
 use sagamq_api::saga::Call;
 use sagamq_sdk::{CallError, JsonText};
 
-/// Effects by the name of the call.
-pub type Effects = &'static [(&'static str, Effect)];
-
-/// A service that takes part in sagas.
+/// A service that takes part in sagas and in transactions.
 pub trait Participant: Send + Sync + 'static {
     /// What sagas can call it for.
     fn calls(&self) -> Vec<&'static str>;
@@ -17,6 +14,13 @@ pub trait Participant: Send + Sync + 'static {
 
     /// Serves a call of a saga that may have come before.
     fn serve(&self, call: Call) -> impl Future<Output = Result<JsonText, CallError>> + Send;
+
+    /// Does what follows from a transaction of this call that is committed here. May be asked for more than once; the coordinator hears
+    /// that the branch is committed only when this has succeeded.
+    fn committed(&self, call: &Call) -> impl Future<Output = Result<(), CallError>> + Send {
+        let _ = call;
+        async { Ok(()) }
+    }
 }
 
 /// A participant whose effects are all in its own database.

@@ -1,9 +1,11 @@
 //! The database of a service, of either kind: each call's effect once, counted, and rows outside of calls.
 
+use super::postgres::PostgresStore;
 use super::rocks::RocksStore;
-use super::{Noticed, Oddity, Row, Rows, StoreError};
+use super::{Effects, Noticed, Oddity, Row, Rows, StoreError};
 use sagamq_api::saga::{Call, Operation};
 use sagamq_sdk::barrier::{COMPENSATED, Known, Recorded};
+use sagamq_sdk::postgres::tokio_postgres::Config;
 use sagamq_sdk::{CallError, JsonText};
 use serde_json::Value;
 use std::cell::Cell;
@@ -18,8 +20,9 @@ pub struct Database {
 }
 
 /// Where the rows lie.
-enum Backend {
+pub(super) enum Backend {
     Rocks(RocksStore),
+    Postgres(PostgresStore),
 }
 
 impl std::fmt::Debug for Database {
@@ -29,8 +32,16 @@ impl std::fmt::Debug for Database {
 }
 
 impl Database {
-    pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
-        Ok(Self::on(Backend::Rocks(RocksStore::open(path)?)))
+    pub(super) fn open(path: &Path, branch_calls: Effects) -> Result<Self, StoreError> {
+        Ok(Self::on(Backend::Rocks(RocksStore::open(path, branch_calls)?)))
+    }
+
+    pub(super) async fn connect(config: Config) -> Result<Self, StoreError> {
+        Ok(Self::on(Backend::Postgres(PostgresStore::open(config).await?)))
+    }
+
+    pub(super) const fn backend(&self) -> &Backend {
+        &self.backend
     }
 
     const fn on(backend: Backend) -> Self {
@@ -50,6 +61,7 @@ impl Database {
             };
             match &self.backend {
                 Backend::Rocks(rocks) => rocks.once(call, effect),
+                Backend::Postgres(postgres) => postgres.once(call, effect),
             }
         })
     }
@@ -71,6 +83,7 @@ impl Database {
             };
             match &self.backend {
                 Backend::Rocks(rocks) => rocks.once_outside(call, effect),
+                Backend::Postgres(postgres) => postgres.once_outside(call, effect),
             }
         })
     }
@@ -107,6 +120,7 @@ impl Database {
         let id = call.attempt.call().with_operation(operation);
         match &self.backend {
             Backend::Rocks(rocks) => rocks.recorded(&id),
+            Backend::Postgres(postgres) => postgres.recorded(&id),
         }
     }
 
@@ -117,6 +131,7 @@ impl Database {
     pub fn change<T, E: From<StoreError>>(&self, change: impl FnOnce(&Rows<'_>) -> Result<T, E>) -> Result<T, E> {
         match &self.backend {
             Backend::Rocks(rocks) => rocks.change(change),
+            Backend::Postgres(postgres) => postgres.change(change),
         }
     }
 
@@ -127,6 +142,7 @@ impl Database {
     pub fn get<R: Row>(&self, id: &str) -> Result<Option<R>, StoreError> {
         let json = match &self.backend {
             Backend::Rocks(rocks) => rocks.get(R::TABLE, id)?,
+            Backend::Postgres(postgres) => postgres.get(R::TABLE, id)?,
         };
         Ok(json.map(|json| serde_json::from_slice(&json)).transpose()?)
     }
@@ -138,6 +154,7 @@ impl Database {
     pub fn all<R: Row, C: FromIterator<(String, R)>>(&self) -> Result<C, StoreError> {
         let rows = match &self.backend {
             Backend::Rocks(rocks) => rocks.all(R::TABLE)?,
+            Backend::Postgres(postgres) => postgres.all(R::TABLE)?,
         };
         rows.into_iter().map(|(id, json)| Ok((id, serde_json::from_slice(&json)?))).collect()
     }

@@ -1,4 +1,4 @@
-//! The database of a service, and the barrier that makes each call's effect happen once.
+//! The database of a service, RocksDB or PostgreSQL, and the barrier that makes each call's effect happen once.
 //!
 //! A call's effect and the record that it happened are ONE transaction with one synced commit. A call that comes again (its reply
 //! was lost, the service was killed, the broker was) finds the record and gets the first answer; nothing happens twice.
@@ -8,6 +8,7 @@
 
 mod database;
 mod oddity;
+mod postgres;
 mod rocks;
 mod rows;
 #[cfg(test)]
@@ -17,7 +18,12 @@ pub use database::Database;
 pub use oddity::{Noticed, Oddity};
 pub use rows::{Row, Rows};
 
+use database::Backend;
 use sagamq_api::saga::{Call, Operation};
+use sagamq_sdk::branch::BranchManager;
+use sagamq_sdk::postgres::MigrateError;
+use sagamq_sdk::postgres::deadpool_postgres::{BuildError, PoolError};
+use sagamq_sdk::postgres::tokio_postgres::{self, Config};
 use sagamq_sdk::{CallError, JsonText};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -26,6 +32,9 @@ use std::sync::Arc;
 
 /// What a call does to a service's rows. Refusing undoes what it wrote; any other error does too, and leaves the outcome open.
 pub type Effect = fn(&Rows<'_>, &Call) -> Result<Value, CallError>;
+
+/// Effects by the name of the call.
+pub type Effects = &'static [(&'static str, Effect)];
 
 /// Why the database did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +51,21 @@ pub enum StoreError {
     /// The database failed, or another transaction held a lock for too long.
     #[error("the database failed: {0}")]
     Database(#[from] rocksdb::Error),
+    /// PostgreSQL failed, refused, or another transaction held a lock for too long.
+    #[error("PostgreSQL failed: {}", said(.0))]
+    Postgres(#[from] tokio_postgres::Error),
+    /// No connection to PostgreSQL was had.
+    #[error("there is no connection to PostgreSQL: {0}")]
+    Connection(#[from] PoolError),
+    /// The connections cannot be set up.
+    #[error("the connections to PostgreSQL cannot be set up: {0}")]
+    Pool(#[from] BuildError),
+    /// The SDK's tables cannot be made.
+    #[error("{0}")]
+    Migrate(#[from] MigrateError),
+    /// Its branches do not answer.
+    #[error("the branches failed: {0}")]
+    Branches(String),
     /// The barrier's rows cannot be read.
     #[error("{0}")]
     Barrier(String),
@@ -50,17 +74,48 @@ pub enum StoreError {
     Row(#[from] serde_json::Error),
 }
 
+/// What PostgreSQL says of an error; its own text alone is only "db error".
+fn said(error: &tokio_postgres::Error) -> String {
+    error.as_db_error().map_or_else(|| error.to_string(), ToString::to_string)
+}
+
 /// The database of a service, for async code. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Store(Arc<Database>);
 
 impl Store {
-    /// Opens the embedded database in `path`, or makes it.
+    /// Opens the embedded database in `path`, or makes it. Transactions can call it for `branch_calls`.
     ///
     /// # Errors
     /// [`StoreError::Open`], for example when another process has it open.
-    pub fn open(path: &Path) -> Result<Self, StoreError> {
-        Ok(Self(Arc::new(Database::open(path)?)))
+    pub fn open(path: &Path, branch_calls: Effects) -> Result<Self, StoreError> {
+        Ok(Self(Arc::new(Database::open(path, branch_calls)?)))
+    }
+
+    /// Connects to a database of PostgreSQL, and makes what is missing in it.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn connect(config: Config) -> Result<Self, StoreError> {
+        Ok(Self(Arc::new(Database::connect(config).await?)))
+    }
+
+    /// The branches of transactions in this database, if it has any: on PostgreSQL the service takes part in sagas only.
+    #[must_use]
+    pub fn branches(&self) -> Option<Arc<dyn BranchManager>> {
+        match self.0.backend() {
+            Backend::Rocks(rocks) => Some(Arc::new(rocks.branches().clone())),
+            Backend::Postgres(_) => None,
+        }
+    }
+
+    /// Returns, with the reason, when only an open of the database can find out what became of a branch.
+    pub async fn failed(&self) -> String {
+        match self.0.backend() {
+            Backend::Rocks(rocks) => rocks.branches().failed().await,
+            // The server goes on by itself.
+            Backend::Postgres(_) => std::future::pending().await,
+        }
     }
 
     /// Runs `work` on a thread that may block.

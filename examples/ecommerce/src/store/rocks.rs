@@ -1,31 +1,40 @@
 //! A service's rows in an embedded RocksDB: the key is the kind and the id, the value is JSON.
 
-use super::StoreError;
 use super::rows::{Access, Rows};
-use rocksdb::{Direction, IteratorMode, Options, SingleThreaded, Transaction, TransactionDB, TransactionDBOptions, WriteOptions};
+use super::{Effects, StoreError};
+use rocksdb::{Direction, IteratorMode, Options, TransactionDBOptions, WriteOptions};
 use sagamq_api::saga::{Call, CallId};
 use sagamq_sdk::barrier::{Known, Recorded, RocksBarrier};
+use sagamq_sdk::branch::rocks::{BranchDb, BranchTransaction, RocksBranches};
 use sagamq_sdk::{CallError, JsonText};
 use serde_json::Value;
 use std::path::Path;
 use std::sync::Arc;
 
-type Rocks = TransactionDB<SingleThreaded>;
-
-/// An embedded database with its barrier. Every method blocks.
-#[derive(Clone)]
+/// An embedded database with its barrier and its branches. Every method blocks.
 pub(super) struct RocksStore {
-    rocks: Arc<Rocks>,
+    rocks: Arc<BranchDb>,
     barrier: RocksBarrier,
+    branches: RocksBranches,
 }
 
 impl RocksStore {
-    pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
+    /// Opens the database, and its branches before anything else is done: so those that are prepared have their locks again.
+    pub(super) fn open(path: &Path, branch_calls: Effects) -> Result<Self, StoreError> {
         let mut options = Options::default();
         options.create_if_missing(true);
-        let rocks = Rocks::open(&options, &TransactionDBOptions::default(), path)
+        let rocks = BranchDb::open(&options, &TransactionDBOptions::default(), path)
             .map_err(|source| StoreError::Open { path: path.to_owned(), source })?;
-        Ok(Self { rocks: Arc::new(rocks), barrier: RocksBarrier::new() })
+        let rocks = Arc::new(rocks);
+        let branches = branch_calls.iter().fold(RocksBranches::builder(), |branches, &(name, effect)| {
+            branches.on(name, move |transaction, call| effect(&Rows::new(&RocksRows(transaction)), call))
+        });
+        let branches = branches.open(Arc::clone(&rocks)).map_err(|error| StoreError::Branches(error.to_string()))?;
+        Ok(Self { rocks, barrier: RocksBarrier::new(), branches })
+    }
+
+    pub(super) const fn branches(&self) -> &RocksBranches {
+        &self.branches
     }
 
     pub(super) fn once(&self, call: &Call, effect: impl FnOnce(&Rows<'_>) -> Result<Value, CallError>) -> Result<JsonText, CallError> {
@@ -71,7 +80,7 @@ impl RocksStore {
 }
 
 /// A transaction of this database.
-pub(super) struct RocksRows<'t, 'db>(pub(super) &'t Transaction<'db, Rocks>);
+struct RocksRows<'t, 'db>(&'t BranchTransaction<'db>);
 
 impl Access for RocksRows<'_, '_> {
     fn lock(&self, table: &str, id: &str) -> Result<Option<Vec<u8>>, StoreError> {

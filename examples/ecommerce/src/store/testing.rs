@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 pub(crate) fn store() -> (tempfile::TempDir, Database) {
     let directory = tempfile::tempdir().expect("a directory");
-    let store = Database::open(directory.path()).expect("a new database");
+    let store = Database::open(directory.path(), &[]).expect("a new database");
     (directory, store)
 }
 

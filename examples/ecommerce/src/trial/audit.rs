@@ -1,4 +1,4 @@
-//! The audit: each order by itself, each card and each article, against what its saga came to.
+//! The audit: each order by itself, each card or wallet and each article, against what its saga or transaction came to.
 //!
 //! Nothing here adds up over orders what could be compared order by order: two errors that cancel each other out are two findings.
 //! No I/O: it gets the books, the plan and what customers saw.
@@ -9,8 +9,9 @@ use super::traffic::Ended;
 use crate::domain::{Line, Money, NewOrder, deposit, postage};
 use crate::inventory::{Reservation, ReservationState, Stock};
 use crate::loyalty::{Bonus, points};
+use crate::mode::Mode;
 use crate::orders::{Order, OrderState};
-use crate::payments::Payment;
+use crate::payments::{NewWallet, Payment, Wallet};
 use crate::provider::{Charge, Purpose};
 use crate::shipping::{Shipment, ShipmentState};
 use sagamq_api::saga::{SagaState, SagaSummary};
@@ -53,10 +54,20 @@ pub(super) fn audit(plan: &Plan, ended: &[Ended], refused: usize, books: &Books)
     let expected: Vec<Expected<'_>> = ended.iter().filter_map(Expected::of).collect();
     let charges = by_order(books);
     for it in &expected {
-        audit.order(it, books, charges.get(it.order.order_id.as_str()).map_or(&[], Vec::as_slice));
+        audit.order(it, books);
+        let charges = charges.get(it.order.order_id.as_str()).map_or(&[][..], Vec::as_slice);
+        match plan.mode {
+            Mode::Saga => audit.provider(it, charges),
+            // No transaction asks the provider.
+            Mode::TwoPhase => audit.same("charges at the provider", &it.order.order_id, charges.len(), 0),
+        }
     }
     audit.strangers(&expected, books, &charges);
-    audit.cards(plan, &expected, books);
+    match plan.mode {
+        Mode::Saga => audit.cards(plan, &expected, books),
+        Mode::TwoPhase => audit.wallets(plan, &expected, books),
+    }
+    audit.points(plan, &expected, books);
     audit.articles(plan, &expected, books);
     audit
 }
@@ -108,7 +119,7 @@ impl Audit {
         }
     }
 
-    fn order(&mut self, it: &Expected<'_>, books: &Books, charges: &[&Charge]) {
+    fn order(&mut self, it: &Expected<'_>, books: &Books) {
         let id = it.order.order_id.as_str();
         let row = books.orders.get(id);
         let rejected = row.is_none_or(|row| row.state == OrderState::Rejected);
@@ -124,8 +135,6 @@ impl Audit {
         let card_fits = !it.completed || *card == it.order.card;
         let holds = *held == Money::default() && net == Some(it.paid()) && card_fits;
         self.check("payments of the shop", id, holds, || format!("{payment:?}, must be {} after all", it.paid()));
-
-        self.provider(it, charges);
 
         let reservation = books.inventory.reservations.get(id);
         let holds = match reservation {
@@ -189,12 +198,7 @@ impl Audit {
     }
 
     fn cards(&mut self, plan: &Plan, expected: &[Expected<'_>], books: &Books) {
-        let mut paid: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
-        for it in expected.iter().filter(|it| it.completed) {
-            let (money, bonus) = paid.entry(&it.order.card).or_default();
-            *money += it.paid().0;
-            *bonus += points(it.total);
-        }
+        let paid = paid_by_card(expected);
         let mut charged: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
         for charge in books.provider.charges.values() {
             let (taken, given_back) = charged.entry(&charge.card).or_default();
@@ -203,12 +207,32 @@ impl Audit {
         }
         for (number, issued) in &plan.cards {
             let card = books.provider.cards.get(number).copied().unwrap_or_default();
-            let (money, bonus) = paid.get(number.as_str()).copied().unwrap_or_default();
+            let money = paid.get(number.as_str()).copied().unwrap_or_default();
             self.same("cards", number, (card.limit, card.held), (issued.limit, Money::default()));
             self.same("cards", number, (card.taken.0, card.given_back.0), charged.get(number.as_str()).copied().unwrap_or_default());
-            self.same("cards", number, card.taken.checked_sub(card.given_back), Some(Money(money)));
-            self.check("cards", number, money <= issued.limit.0, || format!("{money} is more than its limit"));
-            self.same("points of cards", number, books.loyalty.accounts.get(number).map_or(0, |account| account.points), bonus);
+            self.same("cards", number, card.taken.checked_sub(card.given_back), Some(money));
+            self.check("cards", number, money <= issued.limit, || format!("{money} is more than its limit"));
+        }
+    }
+
+    /// What customers have paid in, less what was sent to them, is what they still have.
+    fn wallets(&mut self, plan: &Plan, expected: &[Expected<'_>], books: &Books) {
+        let paid = paid_by_card(expected);
+        for (number, NewWallet { paid_in, reported_lost }) in plan.wallets() {
+            let spent = paid.get(number).copied().unwrap_or_default();
+            let must_be = paid_in.checked_sub(spent).map(|balance| Wallet { paid_in, balance, spent, reported_lost });
+            self.same("wallets", number, books.wallets.get(number).copied(), must_be);
+        }
+    }
+
+    fn points(&mut self, plan: &Plan, expected: &[Expected<'_>], books: &Books) {
+        let mut earned: BTreeMap<&str, u64> = BTreeMap::new();
+        for it in expected.iter().filter(|it| it.completed) {
+            *earned.entry(&it.order.card).or_default() += points(it.total);
+        }
+        for number in plan.cards.keys() {
+            let earned = earned.get(number.as_str()).copied().unwrap_or(0);
+            self.same("points of cards", number, books.loyalty.accounts.get(number).map_or(0, |account| account.points), earned);
         }
     }
 
@@ -223,6 +247,16 @@ impl Audit {
             self.same("articles", sku, books.inventory.stock.get(sku), Some(&must_be));
         }
     }
+}
+
+/// What was paid with each card for what was sent.
+fn paid_by_card<'a>(expected: &[Expected<'a>]) -> BTreeMap<&'a str, Money> {
+    let mut paid: BTreeMap<&str, Money> = BTreeMap::new();
+    for it in expected {
+        let money = paid.entry(&it.order.card).or_default();
+        *money = Money(money.0 + it.paid().0);
+    }
+    paid
 }
 
 /// The charges of each order at the provider.
@@ -241,147 +275,4 @@ fn sorted(lines: &[Line]) -> Vec<Line> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::loyalty::Account;
-    use crate::provider::{Card, NewCard};
-    use sagamq_api::saga::SagaDescription;
-    use serde_json::json;
-    use uuid::Uuid;
-
-    const LIMIT: Money = Money(100_000);
-
-    fn new_order(id: &str, card: &str) -> NewOrder {
-        let lines = vec![Line { sku: "mug".into(), quantity: 1 }, Line { sku: "book".into(), quantity: 1 }];
-        NewOrder { order_id: id.into(), card: card.into(), country: "DE".into(), lines }
-    }
-
-    fn ended(n: u128, order: NewOrder, state: &str) -> Ended {
-        let saga: SagaDescription = serde_json::from_value(json!({
-            "id": Uuid::from_u128(n), "saga": "checkout", "version": 1, "key": order.order_id, "state": state,
-            "started_at_ms": 0, "updated_at_ms": 0, "events": 1, "input": {}, "steps": [], "failures": [],
-        }))
-        .expect("a description");
-        Ended { order, saga, stands: None }
-    }
-
-    /// Two completed orders on two cards and a compensated one, with all books right.
-    fn shop() -> (Plan, Vec<Ended>, Books) {
-        let cards = ["c-1", "c-2"].map(|card| (card.to_owned(), NewCard { limit: LIMIT, ..NewCard::default() }));
-        let stock = [("mug".to_owned(), 10), ("book".to_owned(), 10)].into();
-        let orders = vec![new_order("o-1", "c-1"), new_order("o-2", "c-2"), new_order("o-3", "c-1")];
-        let plan = Plan { stock, cards: cards.into(), orders: orders.clone(), ..Plan::default() };
-        let states = ["COMPLETED", "COMPLETED", "COMPENSATED"];
-        let ended: Vec<Ended> = orders.into_iter().zip(states).zip(1..).map(|((order, state), n)| ended(n, order, state)).collect();
-        let mut books = Books { sagas: ended.iter().map(|ended| ended.saga.summary.clone()).collect(), ..Books::default() };
-        for Ended { order, saga, .. } in &ended {
-            enter(&mut books, order, saga.summary.state == SagaState::Completed);
-        }
-        for sku in ["mug", "book"] {
-            books.inventory.stock.insert(sku.into(), Stock { received: 10, on_hand: 8, reserved: 0, sold: 2 });
-        }
-        (plan, ended, books)
-    }
-
-    fn enter(books: &mut Books, order: &NewOrder, completed: bool) {
-        let (id, card, total) = (order.order_id.clone(), order.card.clone(), order.total().expect("good"));
-        let (first, rest, none) = (deposit(total), Money(total.0 - deposit(total).0 + 490), Money::default());
-        let back = |taken| if completed { none } else { taken };
-        let charge = |purpose, taken| Charge {
-            id: format!("{id}/{purpose}"),
-            order_id: id.clone(),
-            purpose,
-            card: card.clone(),
-            held: none,
-            taken,
-            given_back: back(taken),
-        };
-        let charges = [charge(Purpose::Deposit, first), charge(Purpose::Hold, if completed { rest } else { none })];
-        let bank = books.provider.cards.entry(card.clone()).or_insert(Card { limit: LIMIT, ..Card::default() });
-        for charge in charges {
-            bank.taken = Money(bank.taken.0 + charge.taken.0);
-            bank.given_back = Money(bank.given_back.0 + charge.given_back.0);
-            books.provider.charges.insert(charge.id.clone(), charge);
-        }
-        let taken = if completed { Money(total.0 + 490) } else { first };
-        books.payments.insert(id.clone(), Payment { card: card.clone(), held: none, taken, given_back: back(taken), captured: completed });
-        let state = if completed { OrderState::Completed } else { OrderState::Rejected };
-        let row = Order { card: card.clone(), lines: order.lines.clone(), total, state, reason: None, tracking: None };
-        books.orders.insert(id.clone(), row);
-        let state = if completed { ReservationState::Sold } else { ReservationState::Released };
-        books.inventory.reservations.insert(id.clone(), Reservation { lines: sorted(&order.lines), state });
-        let state = if completed { ShipmentState::Dispatched } else { ShipmentState::Cancelled };
-        books.shipping.insert(id.clone(), Shipment { country: order.country.clone(), postage: Money(490), state });
-        if completed {
-            let account: &mut Account = books.loyalty.accounts.entry(card.clone()).or_default();
-            account.points += points(total);
-            books.loyalty.bonuses.insert(id, Bonus { card, points: points(total) });
-        }
-    }
-
-    /// The books that object after a change, sorted.
-    fn objections(change: impl FnOnce(&mut Books)) -> Vec<(&'static str, String)> {
-        let (plan, ended, mut books) = shop();
-        change(&mut books);
-        let findings = audit(&plan, &ended, 0, &books).findings;
-        let objections: BTreeSet<_> = findings.into_iter().map(|finding| (finding.book, finding.whose)).collect();
-        objections.into_iter().collect()
-    }
-
-    #[test]
-    fn books_that_are_right_are_found_right() {
-        assert_eq!(objections(|_| {}), []);
-    }
-
-    #[test]
-    fn errors_that_cancel_each_other_out_are_found_in_each_order() {
-        // The sums stay the same: one customer pays for another.
-        let swapped = objections(|books| {
-            for (id, more) in [("o-1", true), ("o-2", false)] {
-                let payment = books.payments.get_mut(id).expect("paid");
-                payment.taken = Money(if more { payment.taken.0 + 100 } else { payment.taken.0 - 100 });
-            }
-        });
-        assert_eq!(swapped, [("payments of the shop", "o-1".to_owned()), ("payments of the shop", "o-2".to_owned())]);
-        let parcels = objections(|books| {
-            books.shipping.get_mut("o-2").expect("sent").state = ShipmentState::Cancelled;
-            books.shipping.get_mut("o-3").expect("cancelled").state = ShipmentState::Dispatched;
-        });
-        assert_eq!(parcels, [("parcels", "o-2".to_owned()), ("parcels", "o-3".to_owned())]);
-    }
-
-    #[test]
-    fn a_customer_who_is_charged_twice_or_for_nothing_is_found() {
-        let twice = objections(|books| {
-            let mut again = books.provider.charges["o-1/deposit"].clone();
-            again.id = "again".into();
-            books.provider.charges.insert("again".into(), again);
-        });
-        assert_eq!(twice, [("cards", "c-1".to_owned()), ("charges at the provider", "o-1".to_owned())]);
-        let for_nothing = objections(|books| {
-            let charge = books.provider.charges.get_mut("o-3/deposit").expect("charged");
-            let kept = std::mem::take(&mut charge.given_back);
-            let card = books.provider.cards.get_mut("c-1").expect("issued");
-            card.given_back = Money(card.given_back.0 - kept.0);
-        });
-        assert_eq!(for_nothing, [("cards", "c-1".to_owned()), ("charges at the provider", "o-3".to_owned())]);
-    }
-
-    #[test]
-    fn stock_points_strangers_and_second_sagas_are_found() {
-        let stock = objections(|books| books.inventory.stock.get_mut("mug").expect("received").on_hand -= 1);
-        assert_eq!(stock, [("articles", "mug".to_owned())]);
-        let points = objections(|books| books.loyalty.accounts.get_mut("c-2").expect("earned").points *= 2);
-        assert_eq!(points, [("points of cards", "c-2".to_owned())]);
-        let stranger = objections(|books| {
-            let parcel = books.shipping["o-3"].clone();
-            books.shipping.insert("o-9".into(), parcel);
-        });
-        assert_eq!(stranger, [("parcels", "o-9".to_owned())]);
-        let second = objections(|books| {
-            let saga = SagaSummary { id: Uuid::from_u128(9), ..books.sagas[0].clone() };
-            books.sagas.push(saga);
-        });
-        assert_eq!(second, [("sagas", "o-1".to_owned()), ("sagas", "sagas".to_owned())]);
-    }
-}
+mod tests;

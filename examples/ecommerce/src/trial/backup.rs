@@ -6,7 +6,7 @@
 
 use super::audit::{Audit, by_order};
 use super::books::{self, Books};
-use super::kills::Strike;
+use super::kills::{How, Strike};
 use super::occurred::Occurrence;
 use super::plan::{ORDERS_MIN, Plan, Trouble};
 use super::site::{BROKER, Site};
@@ -39,7 +39,7 @@ pub struct BackupArgs {
 /// # Errors
 /// [`TrialError`]; [`TrialError::Failed`] when anything was charged, sold or sent a second time.
 pub async fn run(args: BackupArgs) -> Result<(), TrialError> {
-    let plan = Plan::draw(args.trial.seed, args.orders, TROUBLE);
+    let plan = Plan::draw(args.trial.site.seed, args.orders, TROUBLE);
     println!(
         "\
 SagaMQ backup drill: {} orders (seed {})
@@ -49,24 +49,24 @@ SagaMQ backup drill: {} orders (seed {})
   what they have. Every customer sends his order again, and the sagas of the copy run on. Nothing may be charged twice.
 ",
         plan.orders.len(),
-        args.trial.seed,
+        args.trial.site.seed,
     );
-    run::trial(&args.trial, &plan, async |site| {
+    run::trial(&args.trial.site, args.trial.lose_replies, &plan, async |site| {
         run::open(&site, &plan).await?;
         println!("FIRST LIFE");
-        let strike = Strike { who: BROKER, at_percent: BACKUP_AT_PERCENT, down: Duration::ZERO };
+        let strike = Strike { who: BROKER, at_percent: BACKUP_AT_PERCENT, down: Duration::ZERO, how: How::Kill };
         let first = run::traffic_with(&args.trial, &site, &plan, &[strike], async || backup(&site).await).await?;
         let (before, audit) = run::close(&site, &plan, &first.outcome).await?;
-        println!("{}", report::report(&first, &before));
+        println!("{}", report::report(&first, &before, plan.mode));
         run::verdict(&audit, &[])?;
 
         println!("SECOND LIFE: the broker comes back from its copy");
         restore(&site).await?;
-        let restored = books::all_sagas(&site).await?;
+        let restored = books::all_sagas(&site, plan.mode).await?;
         // Whoever cancelled an order in the first life does not say so again: the order book knows it.
         let again = Plan { cancelled: BTreeSet::new(), ..plan.clone() };
         let mut second = run::traffic(&args.trial, &site, &again, &[]).await?;
-        println!("{}", report::report(&second, &Books::collect(&site).await?));
+        println!("{}", report::report(&second, &Books::collect(&site, plan.mode).await?, plan.mode));
         let blocked = look_at_blocked(&first.outcome, &mut second.outcome);
         println!("BLOCKED, and left as the first life had completed them: {blocked}\n");
         let (after, mut audit) = run::close(&site, &plan, &second.outcome).await?;

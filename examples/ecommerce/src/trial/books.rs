@@ -4,8 +4,9 @@ use super::TrialError;
 use super::site::{self, Site};
 use crate::inventory::InventoryBooks;
 use crate::loyalty::LoyaltyBooks;
+use crate::mode::Mode;
 use crate::orders::OrderBooks;
-use crate::payments::PaymentBooks;
+use crate::payments::{PaymentBooks, WalletBooks};
 use crate::provider::ProviderBooks;
 use crate::service::CallCounts;
 use crate::shipping::ShippingBooks;
@@ -21,6 +22,8 @@ pub(super) struct Books {
     pub(super) orders: OrderBooks,
     /// What the shop believes to have taken.
     pub(super) payments: PaymentBooks,
+    /// The money of customers that the shop keeps itself.
+    pub(super) wallets: WalletBooks,
     /// What the provider has taken.
     pub(super) provider: ProviderBooks,
     /// Stock and reservations.
@@ -36,23 +39,29 @@ pub(super) struct Books {
 }
 
 impl Books {
-    /// Asks every service for its books, and the orchestrator for all sagas.
-    pub(super) async fn collect(site: &Site) -> Result<Self, TrialError> {
+    /// Asks every service for its books, and the orchestrator for all sagas or transactions.
+    pub(super) async fn collect(site: &Site, mode: Mode) -> Result<Self, TrialError> {
         let mut calls = BTreeMap::new();
         for service in site::PARTICIPANTS {
-            calls.insert(service, get(site, service, "calls").await?);
+            calls.insert(service, counts(site, service).await?);
         }
         Ok(Self {
             orders: get(site, site::ORDER, "books").await?,
             payments: get(site, site::PAYMENT, "books").await?,
+            wallets: get(site, site::PAYMENT, "wallets").await?,
             provider: get(site, site::PROVIDER, "books").await?,
             inventory: get(site, site::INVENTORY, "books").await?,
             shipping: get(site, site::SHIPPING, "books").await?,
             loyalty: loyalty(site).await?,
-            sagas: all_sagas(site).await?,
+            sagas: all_sagas(site, mode).await?,
             calls,
         })
     }
+}
+
+/// What the calls of one service went through.
+pub(super) async fn counts(site: &Site, service: &str) -> Result<CallCounts, TrialError> {
+    get(site, service, "calls").await
 }
 
 /// The books of the loyalty service.
@@ -64,10 +73,11 @@ async fn get<T: DeserializeOwned>(site: &Site, service: &str, path: &str) -> Res
     Ok(site.http().get(format!("{}/{path}", site.url(service))).send().await?.error_for_status()?.json().await?)
 }
 
-/// Every saga that the orchestrator knows.
-pub(super) async fn all_sagas(site: &Site) -> Result<Vec<SagaSummary>, TrialError> {
+/// Every saga, or transaction, that the orchestrator knows.
+pub(super) async fn all_sagas(site: &Site, mode: Mode) -> Result<Vec<SagaSummary>, TrialError> {
     let sagas = site.client()?.sagas();
-    let mut query = SagaQuery { saga: Some("checkout".parse().expect("a legal name")), limit: Some(PAGE_ROWS_MAX), ..SagaQuery::default() };
+    let mut query =
+        SagaQuery { saga: Some(mode.definition().parse().expect("a legal name")), limit: Some(PAGE_ROWS_MAX), ..SagaQuery::default() };
     let mut all = Vec::new();
     loop {
         let page = sagas.list(&query).await?;

@@ -1,17 +1,27 @@
 //! The demo: an ordinary bad day of the shop.
 
-use super::kills::Strike;
+use super::kills::{How, Strike};
 use super::plan::{ORDERS_MIN, Plan, Trouble};
-use super::site::{BROKER, PAYMENT};
-use super::{TrialArgs, TrialError, occurred, report, run};
+use super::site::{BROKER, INVENTORY, PAYMENT};
+use super::{TrialArgs, TrialError, branches, occurred, report, run};
+use crate::mode::Mode;
 use std::time::Duration;
 
 /// How long the payment service stays down.
 const OUTAGE: Duration = Duration::from_secs(3);
 
-/// Who is killed when.
-const STRIKES: [Strike; 2] =
-    [Strike { who: PAYMENT, at_percent: 30, down: OUTAGE }, Strike { who: BROKER, at_percent: 60, down: Duration::ZERO }];
+/// Who is killed when, if orders are sold by sagas.
+const STRIKES: [Strike; 2] = [
+    Strike { who: PAYMENT, at_percent: 30, down: OUTAGE, how: How::Kill },
+    Strike { who: BROKER, at_percent: 60, down: Duration::ZERO, how: How::Kill },
+];
+
+/// The same if they are sold by transactions, each while somebody's branch is prepared and waits for the decision.
+const STRIKES_2PC: [Strike; 3] = [
+    Strike { who: PAYMENT, at_percent: 30, down: OUTAGE, how: How::KillWhileInDoubt(PAYMENT) },
+    Strike { who: INVENTORY, at_percent: 50, down: Duration::ZERO, how: How::LoseDecision },
+    Strike { who: BROKER, at_percent: 60, down: Duration::ZERO, how: How::KillWhileInDoubt(INVENTORY) },
+];
 
 const TROUBLE: Trouble = Trouble { doubts_each: 1, doubt_share: 0.02 };
 
@@ -21,6 +31,9 @@ pub struct DemoArgs {
     /// Orders to draw
     #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(ORDERS_MIN..=1_000_000))]
     pub orders: u64,
+    /// How orders are sold: by a saga, or by a transaction with two-phase commit
+    #[arg(long, value_enum, default_value_t)]
+    pub mode: Mode,
     /// Those that demo and drills share.
     #[command(flatten)]
     pub trial: TrialArgs,
@@ -31,15 +44,27 @@ pub struct DemoArgs {
 /// # Errors
 /// [`TrialError`]; [`TrialError::Failed`] when everything ran and a book is wrong, or something that must occur did not.
 pub async fn run(args: DemoArgs) -> Result<(), TrialError> {
-    let plan = Plan::draw(args.trial.seed, args.orders, TROUBLE);
-    println!("{}", introduction(&args, &plan));
-    run::trial(&args.trial, &plan, async |site| {
+    let plan = Plan::draw(args.trial.site.seed, args.orders, TROUBLE);
+    let (plan, strikes) = match args.mode {
+        Mode::Saga => (plan, &STRIKES[..]),
+        Mode::TwoPhase => (plan.in_two_phases(), &STRIKES_2PC[..]),
+    };
+    match args.mode {
+        Mode::Saga => println!("{}", introduction(&args, &plan)),
+        Mode::TwoPhase => println!("{}", introduction_2pc(&args, &plan)),
+    }
+    run::trial(&args.trial.site, args.trial.lose_replies, &plan, async |site| {
         run::open(&site, &plan).await?;
-        let ran = run::traffic(&args.trial, &site, &plan, &STRIKES).await?;
+        let ran = run::traffic(&args.trial, &site, &plan, strikes).await?;
+        if args.mode == Mode::TwoPhase {
+            branches::until_nobody_is_in_doubt(&site).await?;
+        }
         let (books, audit) = run::close(&site, &plan, &ran.outcome).await?;
-        println!("{}", report::report(&ran, &books));
-        let mut must_occur = occurred::of_a_bad_day(&ran.outcome, &books);
-        must_occur.extend(occurred::doubts_by_purpose(&books));
+        println!("{}", report::report(&ran, &books, plan.mode));
+        let must_occur = match args.mode {
+            Mode::Saga => [occurred::of_a_bad_day(&ran.outcome, &books), occurred::doubts_by_purpose(&books)].concat(),
+            Mode::TwoPhase => occurred::of_transactions(&ran, &books),
+        };
         run::verdict(&audit, &must_occur)
     })
     .await
@@ -66,11 +91,37 @@ SagaMQ demo: {orders} orders through a shop of five services (seed {seed})
   At the end the books are audited, order by order, card by card, article by article. Not one cent and not one mug may be missing.
 ",
         orders = plan.orders.len(),
-        seed = args.trial.seed,
+        seed = args.trial.site.seed,
         invalid = plan.invalid(),
         cancelled = plan.cancelled.len(),
         lost = args.trial.lose_replies * 100.0,
         faults = plan.faults.len(),
+        outage = OUTAGE.as_secs(),
+    )
+}
+
+/// The same for transactions.
+fn introduction_2pc(args: &DemoArgs, plan: &Plan) -> String {
+    format!(
+        "\
+SagaMQ demo: {orders} orders through a shop of four services, each in one transaction (seed {seed})
+
+  Order, payment, inventory and shipping are processes with databases of their own. The transaction `checkout-2pc` spans them, by
+  two-phase commit: all of them commit, or none. Customers pay from wallets in the payment service's database: the payment provider, which
+  is another company's, cannot promise to take money without taking it. Points for customers come by events.
+
+  On the way
+    - customers order too much, to places that are not served, on empty or stolen cards, or send nonsense ({invalid} orders);
+    - {lost:.1} % of all answers are lost: an action without an answer ends its transaction, a vote or a decision is asked for again;
+    - the payment service is killed (kill -9) with a branch that has voted, and stays down for {outage} s;
+    - a decision to commit is lost on its way to the inventory, which has to ask;
+    - the broker is killed (kill -9) while a branch of the inventory has voted and waits: it keeps its locks, and asks.
+  At the end the books are audited, order by order, wallet by wallet, article by article, and nothing may be prepared any more.
+",
+        orders = plan.orders.len(),
+        seed = args.trial.site.seed,
+        invalid = plan.invalid(),
+        lost = args.trial.lose_replies * 100.0,
         outage = OUTAGE.as_secs(),
     )
 }

@@ -1,6 +1,6 @@
 //! The doubt drill: the provider takes the money and its answer is lost, in every kind of step, while everybody is killed.
 
-use super::kills::Strike;
+use super::kills::{How, Strike};
 use super::occurred::Occurrence;
 use super::plan::{ORDERS_MIN, Plan, Trouble};
 use super::site::{BROKER, PAYMENT, PROVIDER};
@@ -10,12 +10,12 @@ use std::time::Duration;
 
 /// Who is killed when: each twice, so that a kill also meets what an earlier one left in doubt.
 const STRIKES: [Strike; 6] = [
-    Strike { who: PAYMENT, at_percent: 10, down: Duration::ZERO },
-    Strike { who: PROVIDER, at_percent: 25, down: Duration::from_secs(1) },
-    Strike { who: BROKER, at_percent: 40, down: Duration::ZERO },
-    Strike { who: PAYMENT, at_percent: 55, down: Duration::from_secs(2) },
-    Strike { who: PROVIDER, at_percent: 70, down: Duration::ZERO },
-    Strike { who: BROKER, at_percent: 80, down: Duration::from_secs(1) },
+    Strike { who: PAYMENT, at_percent: 10, down: Duration::ZERO, how: How::Kill },
+    Strike { who: PROVIDER, at_percent: 25, down: Duration::from_secs(1), how: How::Kill },
+    Strike { who: BROKER, at_percent: 40, down: Duration::ZERO, how: How::Kill },
+    Strike { who: PAYMENT, at_percent: 55, down: Duration::from_secs(2), how: How::Kill },
+    Strike { who: PROVIDER, at_percent: 70, down: Duration::ZERO, how: How::Kill },
+    Strike { who: BROKER, at_percent: 80, down: Duration::from_secs(1), how: How::Kill },
 ];
 
 /// Every kind of doubt for certain, and a third of all other orders by chance.
@@ -37,7 +37,7 @@ pub struct DoubtArgs {
 /// # Errors
 /// [`TrialError`]; [`TrialError::Failed`] when a customer paid for anything but what was sent to him, or a kind of doubt did not occur.
 pub async fn run(args: DoubtArgs) -> Result<(), TrialError> {
-    let plan = Plan::draw(args.trial.seed, args.orders, TROUBLE);
+    let plan = Plan::draw(args.trial.site.seed, args.orders, TROUBLE);
     println!(
         "\
 SagaMQ doubt drill: {} orders, {} doubts planned (seed {})
@@ -48,15 +48,15 @@ SagaMQ doubt drill: {} orders, {} doubts planned (seed {})
 ",
         plan.orders.len(),
         plan.faults.len(),
-        args.trial.seed,
+        args.trial.site.seed,
         Purpose::ALL.len(),
         Fault::ALL.len(),
     );
-    run::trial(&args.trial, &plan, async |site| {
+    run::trial(&args.trial.site, args.trial.lose_replies, &plan, async |site| {
         run::open(&site, &plan).await?;
         let ran = run::traffic(&args.trial, &site, &plan, &STRIKES).await?;
         let (books, audit) = run::close(&site, &plan, &ran.outcome).await?;
-        println!("{}", report::report(&ran, &books));
+        println!("{}", report::report(&ran, &books, plan.mode));
         let mut must_occur = occurred::doubts_by_kind(&books);
         must_occur.extend([PAYMENT, PROVIDER, BROKER].map(|who| Occurrence {
             what: format!("kills of {who}"),

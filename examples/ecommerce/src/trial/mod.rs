@@ -5,12 +5,16 @@
 //! | `sagamq-shop demo` ([`demo`]) | an ordinary bad day: refusals, lost replies, two kills |
 //! | `sagamq-shop drill-doubt` ([`doubt`]) | the provider takes money and its answer is lost, in every kind of step, under kills of everybody |
 //! | `sagamq-shop drill-backup` ([`backup`]) | the broker comes back from an old backup, under participants that know more than it does |
+//! | `sagamq-shop drill-2pc` ([`atomic`]) | two-phase commit is atomic whoever is killed at whatever point |
 //!
 //! All of them fail if a book is wrong, and also if something that they are about did not occur.
 
+pub mod atomic;
 mod audit;
 pub mod backup;
 mod books;
+mod branches;
+mod databases;
 pub mod demo;
 pub mod doubt;
 mod kills;
@@ -27,27 +31,52 @@ use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-/// The options that demo and drills share.
+/// The options of everything that runs the shop.
 #[derive(Clone, Debug, clap::Args)]
-pub struct TrialArgs {
+pub struct SiteArgs {
     /// Seed that stock, cards, orders and mishaps are drawn from
     #[arg(long, default_value_t = 7)]
     pub seed: u64,
     /// The program `sagamq` [default: the one beside this program]
     #[arg(long, value_name = "PATH")]
     pub sagamq: Option<PathBuf>,
-    /// Orders under way at the same time
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=10_000))]
-    pub in_flight: u64,
+    /// Keep the data of order and inventory in PostgreSQL: on the server of this connection string, or of SAGAMQ_TEST_POSTGRES
+    #[arg(long, value_name = "CONNECTION", num_args = 0..=1, require_equals = true)]
+    pub postgres: Option<Option<String>>,
+    /// Leave data and logs where they are
+    #[arg(long)]
+    pub keep: bool,
+}
+
+/// Where `scripts/with-postgres` says which server it has started.
+const POSTGRES: &str = "SAGAMQ_TEST_POSTGRES";
+
+impl SiteArgs {
+    /// The connection string of the PostgreSQL server, if one is asked for.
+    fn server(&self) -> Result<Option<String>, TrialError> {
+        match &self.postgres {
+            None => Ok(None),
+            Some(Some(connection)) => Ok(Some(connection.clone())),
+            Some(None) => std::env::var(POSTGRES).map(Some).map_err(|_| TrialError::NoPostgres),
+        }
+    }
+}
+
+/// The options that the demo and the drills with orders under way share.
+#[derive(Clone, Debug, clap::Args)]
+pub struct TrialArgs {
+    /// Those of everything that runs the shop.
+    #[command(flatten)]
+    pub site: SiteArgs,
+    /// Orders under way at the same time [default: 64, and 16 in transactions, which wait for each other's locks]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    pub in_flight: Option<u64>,
     /// Share of replies (0 to 1) that are lost after their effect was committed
     #[arg(long, default_value_t = 0.01, value_name = "SHARE")]
     pub lose_replies: f64,
     /// Give up after so many seconds
     #[arg(long, default_value_t = 600, value_name = "SECONDS")]
     pub time_limit: u64,
-    /// Leave data and logs where they are
-    #[arg(long)]
-    pub keep: bool,
 }
 
 /// Why a demo or a drill did not succeed.
@@ -99,6 +128,21 @@ pub enum TrialError {
         ended: usize,
         /// Orders in all.
         orders: usize,
+    },
+    /// A server was asked for and not named.
+    #[error("no PostgreSQL server is named: run this under scripts/with-postgres, or say --postgres=\"host=… user=…\"")]
+    NoPostgres,
+    /// Two-phase commit was asked for on PostgreSQL.
+    #[error("the shop's services sell in transactions from RocksDB only: leave --postgres or --mode 2pc out")]
+    NoBranches,
+    /// The PostgreSQL server.
+    #[error("PostgreSQL failed: {0}")]
+    Postgres(#[from] sagamq_sdk::postgres::tokio_postgres::Error),
+    /// No transaction came so far.
+    #[error("{service} was not asked for a vote, or did not ask for a decision, while orders were under way")]
+    NotAsked {
+        /// Who was to be asked.
+        service: &'static str,
     },
     /// Somebody pressed Ctrl-C.
     #[error("interrupted")]

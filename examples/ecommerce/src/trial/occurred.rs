@@ -1,14 +1,19 @@
 //! What must have occurred: a trial whose faults did not happen has shown nothing.
 
 use super::books::Books;
+use super::run::Ran;
 use super::traffic::{Ended, Outcome};
 use crate::provider::{Fault, Purpose};
+use crate::service::BranchCounts;
 use crate::store::Oddity;
-use sagamq_api::saga::SagaState;
+use sagamq_api::saga::{SagaState, SagaSummary};
 use std::collections::BTreeMap;
 
 /// The failure codes of steps whose attempts ran out without an answer.
 const ATTEMPTS_RAN_OUT: [&str; 4] = ["PROVIDER_DOUBT", "TIMEOUT", "NO_ANSWER", "LOST"];
+
+/// What services refuse in a transaction.
+const REFUSALS: [&str; 4] = ["OUT_OF_STOCK", "ADDRESS_NOT_SERVED", "NOT_ENOUGH_MONEY", "CARD_LOST"];
 
 /// Something that must have occurred, and how often it did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +44,21 @@ pub(super) fn of_a_bad_day(outcome: &Outcome, books: &Books) -> Vec<Occurrence> 
         occurrence("actions that came after their compensation", noticed(Oddity::LateAction)),
         occurrence("payments in doubt that a look-up cleared", noticed(Oddity::LookedUp)),
         occurrence("payments in doubt that stayed so for an attempt", noticed(Oddity::LeftInDoubt)),
+    ]
+}
+
+/// What transactions on an ordinary bad day have.
+pub(super) fn of_transactions(ran: &Ran, books: &Books) -> Vec<Occurrence> {
+    let ended = |holds: &dyn Fn(&SagaSummary) -> bool| ran.outcome.ended.iter().filter(|ended| holds(&ended.saga.summary)).count() as u64;
+    let is_refused = |it: &SagaSummary| it.failure.as_ref().is_some_and(|failure| REFUSALS.contains(&failure.code.as_str()));
+    let counted = |count: fn(&BranchCounts) -> u64| books.calls.values().map(|counts| count(&counts.branches)).sum();
+    vec![
+        occurrence("transactions that committed", ended(&|it| it.state == SagaState::Completed)),
+        occurrence("transactions that were rolled back because a service refused", ended(&is_refused)),
+        occurrence("transactions that were rolled back for another reason", ended(&|it| it.state == SagaState::Failed && !is_refused(it))),
+        occurrence("answers that were lost", counted(|counts| counts.lost)),
+        occurrence("branches in doubt while the broker was dead", ran.kills.iter().filter_map(|kill| kill.in_doubt).sum::<usize>() as u64),
+        occurrence("branches in doubt that ended by asking", counted(|counts| counts.resolved)),
     ]
 }
 

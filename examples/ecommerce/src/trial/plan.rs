@@ -6,6 +6,8 @@
 //! Some orders are marked instead: one for each thing that has to occur, good in every other respect, so that it does.
 
 use crate::domain::{CATALOGUE, Line, Money, NewOrder};
+use crate::mode::Mode;
+use crate::payments::NewWallet;
 use crate::provider::{Fault, NewCard, Planned, Purpose};
 use crate::shipping::SERVED;
 use rand::rngs::StdRng;
@@ -48,6 +50,8 @@ pub(super) struct Trouble {
 /// Everything that is given from outside.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Plan {
+    /// How orders are sold.
+    pub(super) mode: Mode,
     /// Pieces that come in, by product.
     pub(super) stock: BTreeMap<String, u64>,
     /// Cards by number.
@@ -94,6 +98,19 @@ impl Plan {
         plan.mark(&marks(trouble.doubts_each));
         plan.stock = stock_for(&plan.orders);
         plan
+    }
+
+    /// The same shop, sold in one transaction an order. Nobody changes his mind or waits for a phone in the middle of one, and the provider,
+    /// whose answers go astray, is not asked: the cards' limits are paid in as wallets.
+    pub(super) fn in_two_phases(self) -> Self {
+        let Self { stock, cards, orders, .. } = self;
+        Self { mode: Mode::TwoPhase, stock, cards, orders, ..Self::default() }
+    }
+
+    /// The wallets of customers.
+    pub(super) fn wallets(&self) -> BTreeMap<&str, NewWallet> {
+        let wallet = |card: &NewCard| NewWallet { paid_in: card.limit, reported_lost: card.reported_lost };
+        self.cards.iter().map(|(number, card)| (number.as_str(), wallet(card))).collect()
     }
 
     /// Orders that the order API must refuse: no saga starts for them.

@@ -7,6 +7,8 @@ use super::occurred::Occurrence;
 use super::run::Ran;
 use super::site::PAYMENT;
 use super::traffic::Outcome;
+use crate::mode::Mode;
+use crate::service::{BranchCounts, CallCounts};
 use sagamq_api::saga::{SagaState, StepState};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -16,12 +18,14 @@ use std::time::Duration;
 const FINDINGS_SHOWN: usize = 20;
 
 /// What happened, as text.
-pub(super) fn report(ran: &Ran, books: &Books) -> String {
+pub(super) fn report(ran: &Ran, books: &Books, mode: Mode) -> String {
     let mut text = String::new();
     // Writing to a string cannot fail.
     let _ = write_outcomes(&mut text, &ran.outcome);
-    let _ = write_steps(&mut text, &ran.outcome);
-    let _ = write_troubles(&mut text, ran, books);
+    if mode == Mode::Saga {
+        let _ = write_steps(&mut text, &ran.outcome);
+    }
+    let _ = write_troubles(&mut text, ran, books, mode);
     let _ = write_speed(&mut text, &ran.outcome, ran.took);
     text
 }
@@ -77,7 +81,7 @@ fn write_steps(text: &mut String, outcome: &Outcome) -> std::fmt::Result {
     Ok(())
 }
 
-fn write_troubles(text: &mut String, ran: &Ran, books: &Books) -> std::fmt::Result {
+fn write_troubles(text: &mut String, ran: &Ran, books: &Books, mode: Mode) -> std::fmt::Result {
     writeln!(text, "\nWHAT WENT WRONG")?;
     for kill in &ran.kills {
         let Kill { who, ended, .. } = kill;
@@ -85,14 +89,37 @@ fn write_troubles(text: &mut String, ran: &Ran, books: &Books) -> std::fmt::Resu
         writeln!(text, "  {:>5.1} s  kill -9 {who} when {ended} orders had ended{left};", kill.at.as_secs_f64())?;
         let (ready, next) = (kill.ready.as_millis(), kill.next_order.as_secs_f64());
         writeln!(text, "           ready {ready} ms after its start, next order ended {next:.2} s after the kill")?;
+        if let Some(in_doubt) = kill.in_doubt {
+            writeln!(text, "           {in_doubt} branches were in doubt meanwhile, with their locks")?;
+        }
     }
-    for (service, counts) in &books.calls {
-        let restarted = *service == PAYMENT && ran.kills.iter().any(|kill| kill.who == PAYMENT);
-        let since = if restarted { " (since its restart)" } else { "" };
-        writeln!(text, "  {service}: {} calls, {} of them repetitions that changed nothing{since}", counts.calls, counts.repeated)?;
+    let since = |service: &str| {
+        let is_restarted = service == PAYMENT && ran.kills.iter().any(|kill| kill.who == PAYMENT);
+        if is_restarted { " (since its restart)" } else { "" }
+    };
+    match mode {
+        Mode::Saga => {
+            for (service, counts) in &books.calls {
+                let CallCounts { calls, repeated, .. } = counts;
+                writeln!(text, "  {service}: {calls} calls, {repeated} of them repetitions that changed nothing{}", since(service))?;
+            }
+            let (forgotten, closed) = (books.provider.forgotten, books.provider.closed_unused);
+            writeln!(
+                text,
+                "  provider: {forgotten} requests came again although they had been answered; {closed} keys were closed unused"
+            )?;
+        }
+        Mode::TwoPhase => {
+            for (service, counts) in &books.calls {
+                let BranchCounts { calls, lost, resolved } = counts.branches;
+                writeln!(
+                    text,
+                    "  {service}: {calls} calls of transactions, {lost} answers lost on purpose, {resolved} branches in doubt ended by asking{}",
+                    since(service)
+                )?;
+            }
+        }
     }
-    let (forgotten, closed) = (books.provider.forgotten, books.provider.closed_unused);
-    writeln!(text, "  provider: {forgotten} requests came again although they had been answered; {closed} keys were closed unused")?;
     writeln!(text, "  {} orders were sent again by their customers because there was no answer", ran.outcome.sent_again)
 }
 
@@ -104,7 +131,7 @@ fn write_speed(text: &mut String, outcome: &Outcome, took: Duration) -> std::fmt
     #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
     let rate = outcome.ended.len() as f64 / took.as_secs_f64().max(0.001);
     writeln!(text, "\nSPEED, outages included")?;
-    writeln!(text, "  {} sagas in {:.1} s: {rate:.0} a second", outcome.ended.len(), took.as_secs_f64())?;
+    writeln!(text, "  {} orders in {:.1} s: {rate:.0} a second", outcome.ended.len(), took.as_secs_f64())?;
     writeln!(text, "  from start to end: half within {} ms, 90 % within {} ms, 99 % within {} ms", at(50), at(90), at(99))
 }
 

@@ -2,13 +2,15 @@
 
 use super::audit::{Audit, audit};
 use super::books::{self, Books};
+use super::branches;
 use super::kills::{self, Kill, Strike};
 use super::occurred::Occurrence;
 use super::plan::Plan;
 use super::report;
-use super::site::{INVENTORY, PROVIDER, SHIPPING, Site, Workplace};
+use super::site::{INVENTORY, ORDER, PAYMENT, PROVIDER, SHIPPING, Site, Workplace};
 use super::traffic::{self, Outcome};
-use super::{TrialArgs, TrialError};
+use super::{SiteArgs, TrialArgs, TrialError};
+use crate::mode::Mode;
 use indicatif::{ProgressBar, ProgressStyle};
 use sagamq_api::saga::SagaState;
 use serde::Serialize;
@@ -18,11 +20,17 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// The definition, as it lies beside the sources.
+/// The definitions, as they lie beside the sources.
 const CHECKOUT: &str = include_str!("../../sagas/checkout.yaml");
+const CHECKOUT_2PC: &str = include_str!("../../sagas/checkout-2pc.yaml");
 
-/// The address of shipping in the definition; the real one is put there.
-const SHIPPING_ADDRESS: &str = "http://127.0.0.1:7104";
+/// The addresses of services in the definitions; the real ones are put there.
+const ADDRESSES: [(&str, &str); 4] = [
+    (ORDER, "http://127.0.0.1:7101"),
+    (PAYMENT, "http://127.0.0.1:7102"),
+    (INVENTORY, "http://127.0.0.1:7103"),
+    (SHIPPING, "http://127.0.0.1:7104"),
+];
 
 /// Longest time for events to arrive after their orders have ended.
 const EVENTS_LIMIT: Duration = Duration::from_secs(60);
@@ -39,12 +47,13 @@ pub(super) struct Ran {
 
 /// Prepares the shop of `plan` and plays `play` in it. All processes are gone when this returns.
 pub(super) async fn trial<F: Future<Output = Result<(), TrialError>>>(
-    args: &TrialArgs,
+    args: &SiteArgs,
+    lose_replies: f64,
     plan: &Plan,
     play: impl FnOnce(Arc<Site>) -> F,
 ) -> Result<(), TrialError> {
     let mut workplace = Workplace::new()?;
-    let site = Arc::new(Site::prepare(args, &plan.late, workplace.path())?);
+    let site = Arc::new(Site::prepare(args, lose_replies, plan, workplace.path()).await?);
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     let result = tokio::select! {
         result = play(Arc::clone(&site)) => result,
@@ -57,19 +66,31 @@ pub(super) async fn trial<F: Future<Output = Result<(), TrialError>>>(
     if args.keep || !matches!(result, Ok(()) | Err(TrialError::Interrupted)) {
         println!("Data and logs are in {}", workplace.path().display());
         workplace.keep();
+    } else if let Some(databases) = site.databases() {
+        databases.remove().await?;
     }
     result
 }
 
-/// Starts everything, fills stock and cards, plans what goes wrong, and publishes the saga.
+/// Starts everything, fills stock and cards or wallets, plans what goes wrong, and publishes the definition.
 pub(super) async fn open(site: &Site, plan: &Plan) -> Result<(), TrialError> {
     site.start().await?;
     put(site, INVENTORY, "stock", &plan.stock).await?;
-    put(site, PROVIDER, "cards", &plan.cards).await?;
-    put(site, PROVIDER, "faults", &plan.faults).await?;
-    let definition = CHECKOUT.replace(SHIPPING_ADDRESS, &site.url(SHIPPING));
+    let definition = match plan.mode {
+        Mode::Saga => {
+            put(site, PROVIDER, "cards", &plan.cards).await?;
+            put(site, PROVIDER, "faults", &plan.faults).await?;
+            CHECKOUT
+        }
+        Mode::TwoPhase => {
+            put(site, PAYMENT, "wallets", &plan.wallets()).await?;
+            CHECKOUT_2PC
+        }
+    };
+    let definition =
+        ADDRESSES.iter().fold(definition.to_owned(), |definition, (service, address)| definition.replace(address, &site.url(service)));
     let published = site.client()?.sagas().publish(&definition).await?;
-    println!("Broker and services are up, saga `{}` version {} is published.\n", published.name, published.version);
+    println!("Broker and services are up, `{}` version {} is published.\n", published.name, published.version);
     Ok(())
 }
 
@@ -91,7 +112,11 @@ pub(super) async fn traffic_with(
     let (progress, seen) = watch::channel(0);
     let began = Instant::now();
     let say = |line: String| bar.suspend(|| println!("  [{:5.1} s] {line}", began.elapsed().as_secs_f64()));
-    let in_flight = usize::try_from(args.in_flight).unwrap_or(usize::MAX);
+    let in_flight = args.in_flight.unwrap_or(match plan.mode {
+        Mode::Saga => 64,
+        Mode::TwoPhase => 16,
+    });
+    let in_flight = usize::try_from(in_flight).unwrap_or(usize::MAX);
     let orders_sent = async {
         let ended = traffic::run(Arc::clone(site), plan, in_flight, progress).await;
         ended.map(|outcome| (outcome, began.elapsed()))
@@ -113,8 +138,15 @@ pub(super) async fn close(site: &Site, plan: &Plan, outcome: &Outcome) -> Result
     while books::loyalty(site).await?.bonuses.len() < completed && began.elapsed() < EVENTS_LIMIT {
         tokio::time::sleep(LOOK).await;
     }
-    let books = Books::collect(site).await?;
-    let audit = audit(plan, &outcome.ended, outcome.refused, &books);
+    let books = Books::collect(site, plan.mode).await?;
+    let mut audit = audit(plan, &outcome.ended, outcome.refused, &books);
+    if plan.mode == Mode::TwoPhase {
+        let left = branches::in_doubt(site).await;
+        audit.same("prepared transactions", "in the services", left, Some(Vec::new()));
+        if let Some(databases) = site.databases() {
+            audit.same("prepared transactions", "in pg_prepared_xacts", databases.prepared().await?, Vec::new());
+        }
+    }
     Ok((books, audit))
 }
 

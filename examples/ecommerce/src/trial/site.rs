@@ -1,7 +1,10 @@
 //! The running shop: a broker, five services and the payment provider, each a process with its own directory and port.
 
+use super::databases::Databases;
+use super::plan::Plan;
 use super::process::Process;
-use super::{TrialArgs, TrialError};
+use super::{SiteArgs, TrialError};
+use crate::mode::Mode;
 use sagamq_sdk::{Client, RetryPolicy};
 use std::ffi::OsString;
 use std::net::TcpListener;
@@ -28,6 +31,9 @@ const SERVICES: [&str; 6] = [PROVIDER, ORDER, PAYMENT, INVENTORY, SHIPPING, LOYA
 /// Longest time a process may take until it answers. Generous: on a loaded machine slow is not wrong.
 const READY_LIMIT: Duration = Duration::from_secs(60);
 
+/// How long a branch waits for its decision before it asks. Short, because a coordinator that is dead is the normal case here.
+const ASK_AFTER_MS: u64 = 300;
+
 /// Pause between two looks at something that is awaited.
 const LOOK: Duration = Duration::from_millis(25);
 
@@ -37,18 +43,23 @@ pub(super) struct Site {
     processes: Mutex<Vec<Process>>,
     directory: PathBuf,
     ports: Vec<(&'static str, u16)>,
+    databases: Option<Databases>,
     http: reqwest::Client,
 }
 
 impl Site {
-    /// Prepares everything under `directory`, on free ports. Nothing runs yet. The requests of `late` orders to shipping hang until
-    /// the orders were undone.
-    pub(super) fn prepare(args: &TrialArgs, late: &[String], directory: &Path) -> Result<Self, TrialError> {
+    /// Prepares everything under `directory`, on free ports. Nothing runs yet.
+    pub(super) async fn prepare(args: &SiteArgs, lose_replies: f64, plan: &Plan, directory: &Path) -> Result<Self, TrialError> {
         let shop = std::env::current_exe()?;
         let broker = args.sagamq.clone().unwrap_or_else(|| shop.with_file_name(format!("sagamq{}", std::env::consts::EXE_SUFFIX)));
         if !broker.is_file() {
             return Err(TrialError::NoBroker { path: broker });
         }
+        let databases = match args.server()? {
+            Some(_) if plan.mode == Mode::TwoPhase => return Err(TrialError::NoBranches),
+            Some(connection) => Some(Databases::create(&connection).await?),
+            None => None,
+        };
         let ports = free_ports()?;
         let logs = directory.join("logs");
         std::fs::create_dir_all(&logs)?;
@@ -62,18 +73,25 @@ impl Site {
             std::fs::create_dir_all(data(directory, name))?;
             let mut options: Vec<OsString> = [vec![name.into()], own(name)].concat();
             if name != PROVIDER {
-                options.extend(["--server".into(), url(BROKER), "--lose-replies".into(), args.lose_replies.to_string().into()]);
+                options.extend(["--server".into(), url(BROKER), "--lose-replies".into(), lose_replies.to_string().into()]);
             }
             if name == PAYMENT {
                 options.extend(["--provider".into(), url(PROVIDER)]);
             }
-            if name == SHIPPING && !late.is_empty() {
-                options.extend(["--late-requests".into(), late.join(",").into()]);
+            if name == ORDER {
+                options.extend(["--mode".into(), plan.mode.to_string().into()]);
+            }
+            if plan.mode == Mode::TwoPhase && PARTICIPANTS.contains(&name) {
+                options.extend(["--checkpoint".into(), "--ask-after".into(), ASK_AFTER_MS.to_string().into()]);
+            }
+            options.extend(databases.iter().flat_map(|databases| databases.options(name)).map(OsString::from));
+            if name == SHIPPING && !plan.late.is_empty() {
+                options.extend(["--late-requests".into(), plan.late.join(",").into()]);
             }
             processes.push(Process::new(name, &shop, options, &logs));
         }
         let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(90)).build()?;
-        Ok(Self { processes: Mutex::new(processes), directory: directory.to_owned(), ports, http })
+        Ok(Self { processes: Mutex::new(processes), directory: directory.to_owned(), ports, databases, http })
     }
 
     /// The data directory of a process.
@@ -90,6 +108,11 @@ impl Site {
     pub(super) fn client(&self) -> Result<Client, TrialError> {
         let patient = RetryPolicy { attempts: 200, max: Duration::from_millis(500), ..RetryPolicy::default() };
         Ok(Client::builder(self.url(BROKER)).retry(patient).build()?)
+    }
+
+    /// The databases of PostgreSQL that some services have, if that was asked for.
+    pub(super) const fn databases(&self) -> Option<&Databases> {
+        self.databases.as_ref()
     }
 
     /// The HTTP client for the services.

@@ -103,7 +103,7 @@ async fn cancel(site: &Site, order_id: &str) -> Result<(), TrialError> {
 }
 
 /// Sends an order until there is an answer. Safe, because its id makes it the same order each time.
-async fn send(site: &Site, order: &NewOrder) -> Result<(Option<Accepted>, u64), TrialError> {
+pub(super) async fn send(site: &Site, order: &NewOrder) -> Result<(Option<Accepted>, u64), TrialError> {
     let mut sent_again = 0;
     loop {
         match site.http().post(format!("{}/orders", site.url(ORDER))).json(order).send().await {

@@ -1,0 +1,134 @@
+//! The atomicity drill: coordinator and participants of two-phase commit are killed at every point of a transaction, one run at a time.
+//!
+//! After each run everything must be decided, everywhere alike and as the coordinator says, all books must balance, and no prepared
+//! transaction may be left.
+
+mod case;
+mod play;
+mod tally;
+
+use super::audit::Finding;
+use super::occurred::Occurrence;
+use super::plan::Plan;
+use super::traffic::Outcome;
+use super::{SiteArgs, TrialError, run};
+use crate::domain::Money;
+use crate::mode::Mode;
+use crate::provider::NewCard;
+use indicatif::{ProgressBar, ProgressStyle};
+use play::{CARD, IN_STOCK, Played, SOLD_OUT};
+use sagamq_api::saga::SagaState;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Pieces that come in: enough for every run.
+const PIECES: u64 = 1_000_000;
+
+/// What is in the one wallet.
+const RICH: Money = Money(100_000_000_000);
+
+/// Options of the atomicity drill.
+#[derive(Clone, Debug, clap::Args)]
+pub struct AtomicArgs {
+    /// Runs, each with a kill
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    pub runs: u64,
+    /// Give up after so many seconds
+    #[arg(long, default_value_t = 3_600, value_name = "SECONDS")]
+    pub time_limit: u64,
+    /// Those of everything that runs the shop.
+    #[command(flatten)]
+    pub site: SiteArgs,
+}
+
+/// Runs the drill. All processes are gone when this returns.
+///
+/// # Errors
+/// [`TrialError`]; [`TrialError::Failed`] when a transaction was not atomic, a book is wrong, or a kill never came about.
+pub async fn run(args: AtomicArgs) -> Result<(), TrialError> {
+    let cases = case::draw(args.site.seed, usize::try_from(args.runs).unwrap_or(usize::MAX));
+    let mut plan = Plan { mode: Mode::TwoPhase, ..Plan::default() };
+    plan.stock = [(IN_STOCK.to_owned(), PIECES), (SOLD_OUT.to_owned(), 0)].into();
+    plan.cards = [(CARD.to_owned(), NewCard { limit: RICH, ..NewCard::default() })].into();
+    println!("{}", introduction(&args));
+    let limit = Duration::from_secs(args.time_limit);
+    run::trial(&args.site, 0.0, &plan, async |site| {
+        run::open(&site, &plan).await?;
+        let sagas = site.client()?.sagas();
+        let (mut plan, mut outcome, mut played) = (plan.clone(), Outcome::default(), Vec::new());
+        let (began, bar) = (Instant::now(), progress_bar(cases.len()));
+        for (number, &case) in cases.iter().enumerate() {
+            let left = limit.saturating_sub(began.elapsed());
+            let next = play::play(&site, &sagas, case, format!("run-{number:04}"));
+            let next = tokio::time::timeout(left, next).await;
+            let run = next.map_err(|_| TrialError::TimeLimit { limit, ended: number, orders: cases.len() })??;
+            plan.orders.push(run.ended.order.clone());
+            outcome.ended.push(run.ended.clone());
+            bar.inc(1);
+            let (_, mut audit) = run::close(&site, &plan, &outcome).await?;
+            audit.findings.extend(disagreement(&run));
+            played.push(run);
+            if !audit.findings.is_empty() {
+                bar.finish_and_clear();
+                println!("Run {number} went wrong: {case:?}");
+                return run::verdict(&audit, &[]);
+            }
+        }
+        bar.finish_and_clear();
+        println!("{}", tally::table(&played));
+        println!(
+            "{} runs in {:.0} s. After each: every branch decided alike, nothing prepared left.",
+            played.len(),
+            began.elapsed().as_secs_f64()
+        );
+        let (_, audit) = run::close(&site, &plan, &outcome).await?;
+        run::verdict(&audit, &must_occur(&played))
+    })
+    .await
+}
+
+/// A run in which the transaction came to something else than the point that was reached allows: nobody is told to commit what is rolled
+/// back after all, and nobody to roll back what is committed.
+fn disagreement(run: &Played) -> Option<Finding> {
+    let state = run.ended.saga.summary.state;
+    let must = run.case.point.commits().filter(|_| run.is_reached);
+    let is_right = state.is_final() && must.is_none_or(|commits| commits == (state == SagaState::Completed));
+    (!is_right).then(|| Finding {
+        book: "outcomes",
+        whose: run.ended.order.order_id.clone(),
+        says: format!("{state} after {:?}", run.case),
+    })
+}
+
+fn must_occur(played: &[Played]) -> Vec<Occurrence> {
+    let occurrence = |what: &str, times: usize| Occurrence { what: what.to_owned(), times: times as u64 };
+    let runs = |holds: &dyn Fn(&Played) -> bool| played.iter().filter(|run| run.is_reached && holds(run)).count();
+    let committed = |run: &Played| run.ended.saga.summary.state == SagaState::Completed;
+    vec![
+        occurrence("kills", runs(&|_| true)),
+        occurrence("transactions that committed although somebody was killed", runs(&committed)),
+        occurrence("transactions that were rolled back", runs(&|run| !committed(run))),
+        occurrence("runs in which a branch was seen in doubt", runs(&|run| !run.in_doubt.is_zero())),
+        // Zero is what must not be: a plan of which every kind of kill came about.
+        occurrence("every kind of kill that was planned came about", usize::from(tally::never_killed(played) == 0)),
+    ]
+}
+
+fn introduction(args: &AtomicArgs) -> String {
+    format!(
+        "\
+SagaMQ atomicity drill: {runs} transactions over four services (seed {seed})
+
+  In each, one process is killed (kill -9) at a point of two-phase commit: the coordinator, or a participant, before, during and after
+  its work, its vote, its commit and its rollback. It is started again on its data, and nobody helps: prepared branches ask the
+  coordinator. Then all branches must have come to the same, the books must balance, and nothing may be prepared any more.
+",
+        runs = args.runs,
+        seed = args.site.seed,
+    )
+}
+
+fn progress_bar(runs: usize) -> ProgressBar {
+    let style = ProgressStyle::with_template("  {bar:40} {pos} of {len} runs, {elapsed}").expect("the template is legal");
+    ProgressBar::new(runs as u64).with_style(style)
+}
