@@ -98,11 +98,11 @@ mod tests {
         let mut stored = encode_event(&event);
         assert_eq!(stored, [&[3, 1], br#"{"at_ms":5,"event":{"type":"saga_compensated"}}"#.as_slice()].concat());
         assert_eq!(decode_event(&stored), Ok(event));
-        stored[1] = 2;
-        let error = decode_event(&stored).expect_err("there is no protocol 2");
-        assert_eq!(error, CodecError::Protocol(UnknownProtocol(2)));
-        assert!(error.to_string().contains("protocol 2"), "{error}");
-        assert_eq!(decode_summary(&stored), Err(CodecError::Protocol(UnknownProtocol(2))));
+        stored[1] = 3;
+        let error = decode_event(&stored).expect_err("there is no protocol 3");
+        assert_eq!(error, CodecError::Protocol(UnknownProtocol(3)));
+        assert!(error.to_string().contains("protocol 3"), "{error}");
+        assert_eq!(decode_summary(&stored), Err(CodecError::Protocol(UnknownProtocol(3))));
         assert!(matches!(decode_event(&[3]), Err(CodecError::Json(_))));
     }
 }

@@ -42,6 +42,8 @@ mod operate;
 mod planner;
 mod reply;
 mod state;
+#[cfg(test)]
+mod tests;
 mod time;
 mod votes;
 

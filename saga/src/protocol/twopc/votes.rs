@@ -63,6 +63,8 @@ impl Planner<'_> {
                 Ok(false)
             }
             Ok((vote, _)) if branch.voted == Some(vote) => Ok(true),
+            // Who was done when it voted knows nothing of the branch any more.
+            Ok((Vote::No, _)) if branch.voted == Some(Vote::ReadOnly) => Ok(true),
             Ok((vote, failure)) => self.voted_late(index, attempt, Some(vote), failure),
             Err(failure) => self.voted_late(index, attempt, None, failure),
         }

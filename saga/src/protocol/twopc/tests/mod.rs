@@ -1,0 +1,9 @@
+//! The protocol of two-phase commit as a pure function.
+
+mod actions;
+mod ending;
+mod fixture;
+mod impossible;
+mod operate;
+mod properties;
+mod votes;

@@ -1,0 +1,152 @@
+//! Every state of small worlds: the protocols as they are shipped, with small participants, messages that are lost, doubled and late, crashes and
+//! timeouts, up to the bounds that each line says. `--nocapture` shows what was looked at.
+//!
+//! What must hold: no two participants decide differently; commit only if all voted for it, for all that they have done; a decision that was
+//! heard never changes; from every state, once all are up and nothing is lost, everything ends and nobody stays prepared. Of sagas: what rests on
+//! a step is undone before it, nothing is undone with the pivot in effect, and what is unknown is not left behind. And bugs that are planted are
+//! found, each by a shortest trace. `SAGAMQ_EXPLORER_MORE=n` raises each bound by n.
+
+mod participant;
+mod plant;
+mod saga;
+mod search;
+mod transaction;
+
+use plant::Plant;
+use saga::Saga;
+use search::{Model, Report, explore};
+use transaction::Transaction;
+
+type Bounds = transaction::Bounds;
+
+fn more() -> u8 {
+    std::env::var("SAGAMQ_EXPLORER_MORE").map_or(0, |more| more.parse().expect("SAGAMQ_EXPLORER_MORE is a number"))
+}
+
+fn look(name: &str, model: &impl Model, ends: bool) -> Report {
+    let report = explore(model, ends);
+    let Report { states, steps, depth, seconds, .. } = report;
+    println!("{name}: {states} states, {steps} steps, depth {depth}, {seconds:.1} s");
+    report
+}
+
+/// Nothing is wrong in any state.
+fn holds(name: &str, model: &impl Model) {
+    let found = look(name, model, true).found;
+    assert!(found.is_none(), "{name}: {found:#?}");
+}
+
+/// A bug is found, and leads to what is wrong by a shortest trace of so many steps.
+fn is_found(name: &str, model: &impl Model, wrong: &str, length: usize) {
+    let (what, trace) = look(name, model, false).found.unwrap_or_else(|| panic!("{name} is not found"));
+    println!("  {what}:");
+    for (number, step) in trace.iter().enumerate() {
+        println!("  {:>3}. {step}", number + 1);
+    }
+    assert!(what.contains(wrong), "{what}");
+    assert_eq!(trace.len(), length, "the shortest trace");
+}
+
+fn transaction(branches: &[u32], readers: &[usize], bounds: Bounds) -> Transaction {
+    let more = more();
+    let raised = |bound: u8| if bound == 0 { 0 } else { bound + more };
+    let Bounds { unheard, restarts, crashes, refusals, timeout } = bounds;
+    let bounds =
+        Bounds { unheard: raised(unheard), restarts: raised(restarts), crashes: raised(crashes), refusals: raised(refusals), timeout };
+    Transaction::new(branches, readers, bounds)
+}
+
+const CALM: Bounds = Bounds { unheard: 0, restarts: 0, crashes: 0, refusals: 0, timeout: 0 };
+
+#[test]
+fn without_failures_all_commit() {
+    for (branches, readers) in [(&[1][..], &[][..]), (&[2], &[]), (&[1, 1], &[]), (&[2, 1], &[1]), (&[1, 1, 1], &[]), (&[1, 1], &[0, 1])] {
+        let model = transaction(branches, readers, CALM);
+        assert!(model.calm_end().is_committed(), "{branches:?}");
+        holds(&format!("{branches:?}, nothing goes wrong but the network"), &model);
+    }
+}
+
+#[test]
+fn two_participants_agree_whatever_happens() {
+    holds("[1, 1], lost", &transaction(&[1, 1], &[], Bounds { unheard: 1, ..CALM }));
+    holds("[1, 1], refused", &transaction(&[1, 1], &[], Bounds { refusals: 1, ..CALM }));
+    holds("[1, 1], one reads, timeout", &transaction(&[1, 1], &[1], Bounds { timeout: 1, ..CALM }));
+    holds("[1, 1], one reads, restarts and crashes", &transaction(&[1, 1], &[1], Bounds { restarts: 1, crashes: 1, ..CALM }));
+    if more() > 0 {
+        holds("[1, 1], all", &transaction(&[1, 1], &[], Bounds { unheard: 1, restarts: 1, crashes: 1, refusals: 1, timeout: 1 }));
+        holds("[2, 1], crashes", &transaction(&[2, 1], &[], Bounds { crashes: 1, ..CALM }));
+    }
+}
+
+#[test]
+fn three_participants_agree_whatever_happens() {
+    holds("[1, 1, 1], lost", &transaction(&[1, 1, 1], &[], Bounds { unheard: 1, ..CALM }));
+    if more() > 0 {
+        holds("[1, 1, 1], one reads, lost", &transaction(&[1, 1, 1], &[0], Bounds { unheard: 1, ..CALM }));
+        holds("[1, 1, 1], refused", &transaction(&[1, 1, 1], &[], Bounds { refusals: 1, ..CALM }));
+        holds("[1, 1, 1], one reads, crashes", &transaction(&[1, 1, 1], &[2], Bounds { crashes: 1, ..CALM }));
+        holds("[1, 1, 1], restarts", &transaction(&[1, 1, 1], &[], Bounds { restarts: 1, ..CALM }));
+    }
+}
+
+#[test]
+fn one_participant_decides_once() {
+    let bounds = Bounds { unheard: 1, restarts: 1, crashes: 1, refusals: 1, timeout: 1 };
+    holds("[1]", &transaction(&[1], &[], bounds));
+    holds("[2]", &transaction(&[2], &[], bounds));
+    holds("[1], lost and crashes", &transaction(&[1], &[], Bounds { unheard: 2, restarts: 2, crashes: 2, ..CALM }));
+}
+
+#[test]
+fn planted_bugs_are_found_each_by_a_shortest_trace() {
+    let restarts = Bounds { restarts: 1, ..CALM };
+    let crashes = Bounds { crashes: 1, ..CALM };
+    let lost = Bounds { unheard: 1, ..crashes };
+    let plants: [(&str, Plant, &[u32], Bounds, &str, usize); 6] = [
+        ("told before it is forced", Plant::ToldBeforeForced, &[1, 1], restarts, "heard one decision, and somebody another", 11),
+        ("a vote forgotten after a crash", Plant::VoteForgotten, &[1, 1], crashes, "commit is decided, and participant 0 cannot", 9),
+        ("commit presumed by mistake", Plant::PresumedCommit, &[1, 1], CALM, "participant 0 committed, and participant 1 cannot", 6),
+        (
+            "the decision given away unforced",
+            Plant::DecisionGivenAwayUnforced,
+            &[1],
+            restarts,
+            "heard one decision, and somebody another",
+            5,
+        ),
+        ("half a branch", Plant::HalfABranch, &[2], crashes, "participant 0 committed half of its branch", 6),
+        ("a refusal forgotten", Plant::RefusalForgotten, &[1], lost, "heard one decision, and somebody another", 6),
+    ];
+    for (name, plant, branches, bounds, wrong, length) in plants {
+        let sound = Transaction::new(branches, &[], bounds);
+        holds(&format!("{branches:?} without the planted bug"), &sound);
+        is_found(name, &sound.with_plant(plant), wrong, length);
+    }
+}
+
+#[test]
+fn sagas_keep_their_order_their_pivot_and_what_is_unknown() {
+    let more = more();
+    let bounds = saga::Bounds { unheard: 1 + more, refusals: 1, timeout: 1, cancels: 1 };
+    holds("saga of 2", &Saga::new(&[&[], &[0]], None, bounds));
+    holds("saga of 3", &Saga::new(&[&[], &[0], &[1]], None, bounds));
+    holds("saga of 3 with a pivot", &Saga::new(&[&[], &[0], &[1]], Some(1), bounds));
+    let lost = saga::Bounds { unheard: 2 + more, refusals: 0, timeout: 0, cancels: 0 };
+    holds("saga of 2, lost", &Saga::new(&[&[], &[0]], None, lost));
+    let diamond: &[&[usize]] = &[&[], &[0], &[0], &[1, 2]];
+    let calmer = saga::Bounds { timeout: 0, cancels: 0, ..bounds };
+    holds("saga of 4, a diamond", &Saga::new(diamond, None, saga::Bounds { unheard: more, ..calmer }));
+    holds("saga of 4, a diamond, lost", &Saga::new(diamond, None, saga::Bounds { refusals: 0, ..calmer }));
+    holds("saga of 4, a diamond with a pivot", &Saga::new(diamond, Some(3), calmer));
+    holds("saga of 4 with a pivot at its middle", &Saga::new(&[&[], &[0], &[1], &[2]], Some(2), calmer));
+}
+
+#[test]
+fn what_is_planted_in_sagas_is_found() {
+    let bounds = saga::Bounds { unheard: 2, refusals: 1, timeout: 0, cancels: 0 };
+    let saga = || Saga::new(&[&[], &[0]], None, bounds);
+    holds("saga of 2 without the planted bugs", &saga());
+    is_found("unknown read as refused", &saga().with_plant(Plant::UnknownIsRefused), "over, and a step is in effect", 2);
+    is_found("a hanging action", &saga().with_plant(Plant::HangingAction), "over, and a step is in effect", 6);
+}
