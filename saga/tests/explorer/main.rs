@@ -6,10 +6,12 @@
 //! a step is undone before it, nothing is undone with the pivot in effect, and what is unknown is not left behind. And bugs that are planted are
 //! found, each by a shortest trace. `SAGAMQ_EXPLORER_MORE=n` raises each bound by n.
 
+mod coordinator;
 mod participant;
 mod plant;
 mod saga;
 mod search;
+mod step;
 mod transaction;
 
 use plant::Plant;

@@ -4,15 +4,17 @@
 //! Time is not in it. That an attempt is given up is a step which can come at any moment; pauses are over at once; and the transaction's timeout
 //! can come at any moment as well, once. So the canonical form needs no times.
 
+use super::coordinator;
 use super::participant::{Participant, Said};
 use super::plant::Plant;
 use super::search::Model;
+use super::step::{Message, Step};
 use sagamq_api::saga::{AttemptId, CallOutcome, Failure, Operation};
 use sagamq_api::transaction::Outcome;
 use sagamq_saga::definition::Definition;
 use sagamq_saga::dsl;
-use sagamq_saga::protocol::twopc::{Attempt, BranchState, Phase, TransactionEvent, TransactionState, decide, open_calls};
-use sagamq_saga::protocol::{Command, Decision, Input, ResolvedOutcome};
+use sagamq_saga::protocol::twopc::{Phase, TransactionEvent, TransactionState, decide, open_calls};
+use sagamq_saga::protocol::{Command, Decision, Input};
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -57,94 +59,6 @@ pub(crate) struct World {
     heard: Option<Outcome>,
     has_changed: bool,
     left: Bounds,
-}
-
-/// A message. Steps of the definition are named by their indices.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Message {
-    Call { step: usize, operation: Operation, epoch: u32, before: u32 },
-    Reply { step: usize, operation: Operation, epoch: u32, said: Said },
-}
-
-/// What can happen.
-#[derive(Clone)]
-pub(crate) enum Step {
-    /// A call reaches its participant.
-    Serve(Message),
-    /// A call reaches its participant, whose business refuses.
-    Refuse(Message),
-    /// A reply reaches the coordinator.
-    Hear(Message),
-    /// An attempt is given up without an answer.
-    Unheard(AttemptId),
-    /// Pauses are over.
-    Retry,
-    /// The transaction's time is over.
-    TimeOut,
-    /// The coordinator crashes, with what it has not on disk, and is started again.
-    Restart,
-    /// What was only written reaches the disk.
-    Sync,
-    /// The coordinator forgets a transaction that is at its end.
-    Forget,
-    /// A participant crashes and is started again.
-    Crash(usize),
-    /// A participant that has prepared asks.
-    Ask(usize),
-    /// A participant lets go what it has open and not prepared.
-    Expire(usize),
-    /// A call and its answer without any delay.
-    Exchange(AttemptId),
-}
-
-impl Message {
-    fn canonical(&self, form: &mut Vec<u8>) {
-        let small = |number: u32| u8::try_from(number).expect("few attempts");
-        match *self {
-            Self::Call { step, operation, epoch, before } => {
-                form.extend([1, u8::try_from(step).expect("few steps"), operation as u8, small(epoch), small(before)]);
-            }
-            Self::Reply { step, operation, epoch, said } => {
-                form.extend([2, u8::try_from(step).expect("few steps"), operation as u8, small(epoch)]);
-                form.extend(match said {
-                    Said::Done => b"d",
-                    Said::Yes => b"y",
-                    Said::ReadOnly => b"r",
-                    Said::Refused(code) => code.as_bytes(),
-                });
-            }
-        }
-    }
-}
-
-impl std::fmt::Debug for Message {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Call { step, operation, epoch, .. } => write!(f, "{operation} s{step}#{epoch}"),
-            Self::Reply { step, operation, epoch, said } => write!(f, "{said:?} to {operation} s{step}#{epoch}"),
-        }
-    }
-}
-
-impl std::fmt::Debug for Step {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let attempt = |id: &AttemptId| id.clone().within().to_string();
-        match self {
-            Self::Serve(call) => write!(f, "participant serves {call:?}"),
-            Self::Refuse(call) => write!(f, "participant refuses {call:?}"),
-            Self::Hear(reply) => write!(f, "coordinator hears {reply:?}"),
-            Self::Unheard(id) => write!(f, "coordinator hears nothing of {}", attempt(id)),
-            Self::Retry => f.write_str("coordinator's pauses are over"),
-            Self::TimeOut => f.write_str("the transaction's time is over"),
-            Self::Restart => f.write_str("coordinator crashes and is started again"),
-            Self::Sync => f.write_str("what the coordinator wrote reaches its disk"),
-            Self::Forget => f.write_str("coordinator forgets the transaction"),
-            Self::Crash(at) => write!(f, "participant {at} crashes and is started again"),
-            Self::Ask(at) => write!(f, "participant {at} asks and is answered"),
-            Self::Expire(at) => write!(f, "participant {at} lets its branch go"),
-            Self::Exchange(id) => write!(f, "{} and its answer", attempt(id)),
-        }
-    }
 }
 
 impl Transaction {
@@ -402,10 +316,10 @@ impl Model for Transaction {
         form.push(world.heard.map_or(0, |outcome| 1 + outcome as u8));
         form.push(u8::from(world.state.is_some()));
         if let Some(state) = &world.state {
-            coordinator(state, &mut form);
+            coordinator::canonical(state, &mut form);
         }
         if restarts > 0 {
-            coordinator(&world.durable, &mut form);
+            coordinator::canonical(&world.durable, &mut form);
         }
         for person in &world.people {
             person.canonical(&mut form);
@@ -467,41 +381,5 @@ impl Model for Transaction {
         }
         let waits = world.people.iter().position(|person| person.prepared.is_some());
         waits.map(|at| format!("participant {at} stays prepared for ever"))
-    }
-}
-
-/// What the coordinator knows, without times, texts, and what is only told.
-fn coordinator(state: &TransactionState, form: &mut Vec<u8>) {
-    let attempt = |attempt: Attempt| match attempt {
-        Attempt::None => 0,
-        Attempt::Open(_) => 1,
-        Attempt::Waiting { .. } => 2,
-    };
-    let small = |number: u32| u8::try_from(number).expect("few attempts");
-    form.push(state.phase as u8);
-    form.extend(state.actions.iter().map(|action| action.state as u8));
-    for branch in &state.branches {
-        form.extend([
-            match branch.state {
-                BranchState::Unopened => 0,
-                BranchState::Active => 1,
-                BranchState::Prepared => 2,
-                BranchState::ReadOnly => 3,
-                BranchState::Committed => 4,
-                BranchState::RolledBack => 5,
-                BranchState::Unacknowledged => 6,
-                BranchState::Disagrees => 7,
-                BranchState::Resolved(ResolvedOutcome::Committed) => 8,
-                BranchState::Resolved(ResolvedOutcome::RolledBack) => 9,
-                BranchState::Resolved(ResolvedOutcome::Unknown) => 10,
-            },
-            branch.voted.map_or(0, |vote| 1 + vote as u8),
-            branch.told.map_or(0, |told| 1 + told as u8),
-            small(branch.vote.epoch),
-            attempt(branch.vote.attempt),
-            small(branch.ending.epoch),
-            attempt(branch.ending.attempt),
-            u8::try_from(branch.contradictions.len()).expect("few kinds"),
-        ]);
     }
 }

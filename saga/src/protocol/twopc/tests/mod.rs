@@ -2,6 +2,7 @@
 
 mod actions;
 mod ending;
+mod event;
 mod fixture;
 mod impossible;
 mod operate;
