@@ -4,8 +4,8 @@ use sagamq_api::limits::{FAILURE_CODE_BYTES_MAX, REASON_BYTES_MAX, SAGA_FAILURES
 use sagamq_api::saga::{CallOutcome, Failure, StepFailure};
 use std::sync::Arc;
 
-/// Failures, oldest first. The first half of what the bounds allow is never let go, of the rest the newest stay: how it began matters as much
-/// as how it is. A copy shares them.
+/// Failures, oldest first. The first half of what the bounds allow is never let go, of the rest the newest stay: how it began matters as
+/// much as how it is. A copy shares them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Failures {
     kept: Vec<Arc<StepFailure>>,

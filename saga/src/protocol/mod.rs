@@ -1,10 +1,12 @@
 //! The protocols, pure: what happened goes in, what must be written and done comes out. No clock, no disk, no network.
 //!
-//! [`Instance`] is all that lanes, store and metrics know of them: it decides what an [`Input`] means and gives events to write and commands
-//! to perform once they are durable, and it applies events, which is the only way it changes. What these events are, and what follows from
-//! what, is a protocol's own affair; there are two, [`saga`] and [`twopc`]. Instances and events say on disk which protocol they are of.
+//! [`Instance`] is all that lanes, store and metrics know of them: it decides what an [`Input`] means and gives events to write and
+//! commands to perform once they are durable, and it applies events, which is the only way it changes. What these events are, and what
+//! follows from what, is a protocol's own affair; there are two, [`saga`] and [`twopc`]. Instances and events say on disk which protocol
+//! they are of.
 //!
-//! Upwards: `decision.rs` (the words that all protocols share), `failures.rs` and `pause.rs`, then a folder for each protocol, then `event.rs` and `instance.rs` over them.
+//! Upwards: `decision.rs` (the words that all protocols share), `failures.rs` and `pause.rs`, then a folder for each protocol, then
+//! `event.rs` and `instance.rs` over them.
 
 pub mod codes;
 mod decision;

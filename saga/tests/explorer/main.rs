@@ -1,10 +1,10 @@
-//! Every state of small worlds: the protocols as they are shipped, with small participants, messages that are lost, doubled and late, crashes and
-//! timeouts, up to the bounds that each line says. `--nocapture` shows what was looked at.
+//! Every state of small worlds: the protocols as they are shipped, with small participants, messages that are lost, doubled and late,
+//! crashes and timeouts, up to the bounds that each line says. `--nocapture` shows what was looked at.
 //!
-//! What must hold: no two participants decide differently; commit only if all voted for it, for all that they have done; a decision that was
-//! heard never changes; from every state, once all are up and nothing is lost, everything ends and nobody stays prepared. Of sagas: what rests on
-//! a step is undone before it, nothing is undone with the pivot in effect, and what is unknown is not left behind. And bugs that are planted are
-//! found, each by a shortest trace. `SAGAMQ_EXPLORER_MORE=n` raises each bound by n.
+//! What must hold: no two participants decide differently; commit only if all voted for it, for all that they have done; a decision that
+//! was heard never changes; from every state, once all are up and nothing is lost, everything ends and nobody stays prepared. Of sagas:
+//! what rests on a step is undone before it, nothing is undone with the pivot in effect, and what is unknown is not left behind. And bugs
+//! that are planted are found, each by a shortest trace. `SAGAMQ_EXPLORER_MORE=n` raises each bound by n.
 
 mod coordinator;
 mod participant;

@@ -1,5 +1,5 @@
-//! The search: every state that a model can reach, the nearest first, so that the first trace that is found to something wrong is a shortest
-//! one. A state is known again by a hash of 128 bits of its canonical form; what is not in that form must not matter.
+//! The search: every state that a model can reach, the nearest first, so that the first trace that is found to something wrong is a
+//! shortest one. A state is known again by a hash of 128 bits of its canonical form; what is not in that form must not matter.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet, VecDeque};

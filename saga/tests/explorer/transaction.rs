@@ -1,8 +1,8 @@
-//! Two-phase commit in a world of its own: the coordinator as it is shipped, small participants, and a network that keeps every message it was
-//! ever given and delivers it whenever it likes, again and again or never: so messages are lost, doubled and out of order.
+//! Two-phase commit in a world of its own: the coordinator as it is shipped, small participants, and a network that keeps every message it
+//! was ever given and delivers it whenever it likes, again and again or never: so messages are lost, doubled and out of order.
 //!
-//! Time is not in it. That an attempt is given up is a step which can come at any moment; pauses are over at once; and the transaction's timeout
-//! can come at any moment as well, once. So the canonical form needs no times.
+//! Time is not in it. That an attempt is given up is a step which can come at any moment; pauses are over at once; and the transaction's
+//! timeout can come at any moment as well, once. So the canonical form needs no times.
 
 use super::coordinator;
 use super::participant::{Participant, Said};

@@ -22,8 +22,8 @@ impl Planner<'_> {
         }
     }
 
-    /// An action is called when all before it succeeded, and all of its branch that stand before it: a branch does one thing at a time, in the
-    /// order of the definition, which is one of `after`.
+    /// An action is called when all before it succeeded, and all of its branch that stand before it: a branch does one thing at a time, in
+    /// the order of the definition, which is one of `after`.
     fn is_ready(&self, index: usize) -> bool {
         let actions = &self.state.actions;
         let is_done = |before: &usize| actions[*before].state == StepState::Succeeded;

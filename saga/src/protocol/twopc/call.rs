@@ -44,8 +44,8 @@ pub(super) fn action_command(definition: &Definition, state: &TransactionState, 
     Some(command(definition, state, action.branch, attempt, name, action.arguments.clone()?, open))
 }
 
-/// The call that asks the branch for its vote or tells it its end, if there is one in progress. The same state gives the same call, so it can
-/// be made again after a crash.
+/// The call that asks the branch for its vote or tells it its end, if there is one in progress. The same state gives the same call, so it
+/// can be made again after a crash.
 pub(super) fn branch_command(definition: &Definition, state: &TransactionState, index: usize) -> Option<CallCommand> {
     let branch = &state.branches[index];
     let (operation, progress) = branch.live()?;

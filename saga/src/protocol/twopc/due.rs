@@ -1,5 +1,5 @@
-//! When a transaction has to be looked at because time passes, and its calls in progress. Derived from its state, so that no timer is a truth
-//! of its own.
+//! When a transaction has to be looked at because time passes, and its calls in progress. Derived from its state, so that no timer is a
+//! truth of its own.
 
 use super::state::{Phase, TransactionState};
 use sagamq_api::saga::{AttemptId, Operation, StepAttempt};
@@ -11,8 +11,8 @@ impl TransactionState {
         self.times().any(|at_ms| at_ms <= now_ms)
     }
 
-    /// When the instance is to be looked at after `now_ms`, if nothing else happens and a look at `now_ms` changed nothing. A look at what is
-    /// due always changes something.
+    /// When the instance is to be looked at after `now_ms`, if nothing else happens and a look at `now_ms` changed nothing. A look at what
+    /// is due always changes something.
     #[must_use]
     pub fn next_look_ms(&self, _now_ms: u64) -> Option<u64> {
         self.times().min()

@@ -140,8 +140,8 @@ impl Planner<'_> {
         }
     }
 
-    /// The attempt at a branch has no word that counts: `failure` says why, `None` that the participant works on. Gives whether nothing is new
-    /// about it.
+    /// The attempt at a branch has no word that counts: `failure` says why, `None` that the participant works on. Gives whether nothing is
+    /// new about it.
     pub(super) fn doubt(
         &mut self,
         index: usize,

@@ -86,8 +86,8 @@ pub enum TransactionEvent {
         /// What went wrong.
         failure: Failure,
     },
-    /// A branch is about to be asked for its vote, or told its end. The first call for a vote says that every action succeeded; the first to
-    /// commit in one phase gives the decision away.
+    /// A branch is about to be asked for its vote, or told its end. The first call for a vote says that every action succeeded; the first
+    /// to commit in one phase gives the decision away.
     BranchCalled {
         /// The attempt.
         #[serde(flatten)]
@@ -162,8 +162,8 @@ pub enum TransactionEvent {
         /// What went wrong last.
         failure: Failure,
     },
-    /// The participant says that it cannot do what was decided: it has lost the branch, or has done the opposite. An operator has to look at
-    /// it.
+    /// The participant says that it cannot do what was decided: it has lost the branch, or has done the opposite. An operator has to look
+    /// at it.
     BranchDisagrees {
         /// The attempt that it answers.
         #[serde(flatten)]
@@ -171,7 +171,8 @@ pub enum TransactionEvent {
         /// What it says.
         failure: Failure,
     },
-    /// The participant said what does not go with what it said before, or came too late. It changes nothing. Written once a branch and kind.
+    /// The participant said what does not go with what it said before, or came too late. It changes nothing. Written once a branch and
+    /// kind.
     BranchContradicted {
         /// The attempt that it answers.
         #[serde(flatten)]

@@ -15,16 +15,16 @@
 //!
 //! The rules that are not in the names:
 //! - *All that is done at one service is one branch*, done in order, one thing at a time, at the one worker that opened it.
-//! - *Who forgets decides to roll back.* So nothing but the start, the decision to commit, giving that decision away to the only branch, and
-//!   what operators say needs to be on disk before it is heard of.
-//! - *Nothing is rolled back after a decision to commit*, and it is told until it is acknowledged, without end. A rollback is told some times:
-//!   who was not reached asks.
+//! - *Who forgets decides to roll back.* So nothing but the start, the decision to commit, giving that decision away to the only branch,
+//!   and what operators say needs to be on disk before it is heard of.
+//! - *Nothing is rolled back after a decision to commit*, and it is told until it is acknowledged, without end. A rollback is told some
+//!   times: who was not reached asks.
 //! - *A branch that is alone decides.* It is told to commit and asked without end what it did. Nobody else decides then: no timeout, no
 //!   cancellation, no restart.
 //! - *A word that does not fit is recorded and changes nothing*, except that a changed vote before the decision means rolling back.
 //!
-//! Upwards: `action.rs`, `branch.rs` and `event.rs`; `state.rs` with `apply.rs` and `check.rs`; `call.rs`; `planner.rs`, the working state of a
-//! decision; what follows from what in `actions.rs`, `votes.rs` and `ending.rs`; the inputs in `reply.rs`, `time.rs` and `operate.rs`;
+//! Upwards: `action.rs`, `branch.rs` and `event.rs`; `state.rs` with `apply.rs` and `check.rs`; `call.rs`; `planner.rs`, the working state
+//! of a decision; what follows from what in `actions.rs`, `votes.rs` and `ending.rs`; the inputs in `reply.rs`, `time.rs` and `operate.rs`;
 //! `decide.rs`.
 
 mod action;

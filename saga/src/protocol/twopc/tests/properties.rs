@@ -1,5 +1,5 @@
-//! Whole runs: random graphs over random services, participants that refuse, lose what they have open, answer late and twice, are away, and a
-//! coordinator that is started again and may have lost what was not forced.
+//! Whole runs: random graphs over random services, participants that refuse, lose what they have open, answer late and twice, are away, and
+//! a coordinator that is started again and may have lost what was not forced.
 //!
 //! The oracle is the participants' own books: all of them committed or none, as the transaction says; and nobody is left with a lock.
 
@@ -273,7 +273,7 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(256) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1024) })]
 
     #[test]
     fn whatever_happens_all_commit_or_none(steps in 1usize..6, services in 1usize..4, calm: bool, seed: u64) {
