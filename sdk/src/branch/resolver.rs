@@ -130,6 +130,7 @@ enum Heard {
 
 impl Resolver {
     /// A resolver for the branches of this manager, which asks the coordinator that the client is of.
+    #[expect(clippy::needless_pass_by_value, reason = "a client is cheap to clone, and everybody else here takes one")]
     pub fn new(client: Client, manager: Arc<dyn BranchManager>) -> Self {
         let (initial, max) = WAITS;
         let waits = RetryPolicy { initial, max, ..RetryPolicy::default() };
@@ -188,7 +189,7 @@ impl Resolver {
         for some in due.chunks(ASK_MAX) {
             let heard = join_all(some.iter().map(|id| self.ask(id))).await;
             for (id, heard) in some.iter().zip(heard) {
-                self.note(id, heard, pauses, random);
+                self.note(id, &heard, pauses, random);
             }
         }
         let next = pauses.values().map(|pause| pause.until.saturating_duration_since(Instant::now())).min();
@@ -203,7 +204,7 @@ impl Resolver {
         });
     }
 
-    fn note(&self, id: &BranchId, heard: Heard, pauses: &mut HashMap<BranchId, Pause>, random: &mut StdRng) {
+    fn note(&self, id: &BranchId, heard: &Heard, pauses: &mut HashMap<BranchId, Pause>, random: &mut StdRng) {
         if matches!(heard, Heard::Ended) {
             pauses.remove(id);
             return self.health.with(|seen| {

@@ -245,6 +245,6 @@ impl RocksInbox {
     }
 }
 
-fn failed(error: Error) -> HandlerError {
+fn failed(error: impl std::fmt::Display) -> HandlerError {
     HandlerError::retry(format!("the inbox's database failed: {error}"))
 }

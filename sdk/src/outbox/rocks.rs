@@ -106,12 +106,8 @@ impl<T: ThreadMode> RocksOutbox<T> {
     /// As [`Self::open`].
     pub fn open_at(db: Arc<TransactionDB<T>>, prefix: impl AsRef<[u8]>) -> Result<Self, RocksOutboxError> {
         let keys = Keys::new(prefix.as_ref());
-        let mut last = 0;
-        for row in db.iterator(IteratorMode::From(&keys.behind_waiting(), Direction::Reverse)) {
-            let (key, _) = row?;
-            last = keys.waiting_id(&key).unwrap_or_default();
-            break;
-        }
+        let newest = db.iterator(IteratorMode::From(&keys.behind_waiting(), Direction::Reverse)).next().transpose()?;
+        let last = newest.and_then(|(key, _)| keys.waiting_id(&key)).unwrap_or_default();
         let inner = Inner { db, keys, last: AtomicI64::new(last), is_pumped: AtomicBool::new(false), wake: Arc::default() };
         Ok(Self { inner: Arc::new(inner) })
     }

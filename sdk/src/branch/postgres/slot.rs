@@ -22,6 +22,7 @@ pub(super) struct Slot {
 }
 
 #[derive(Default)]
+#[expect(clippy::large_enum_variant, reason = "there is one a branch, and most of them are open")]
 pub(super) enum State {
     /// This process has not opened it: what became of it, the database knows.
     #[default]
