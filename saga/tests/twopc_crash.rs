@@ -12,8 +12,11 @@ use serde_json::json;
 use std::sync::Arc;
 use uuid::Uuid;
 
+/// The call of a service that is answered otherwise the first time, and with which status.
+type Mishap = Option<(&'static str, u16)>;
+
 /// Orders, and what the services say to one of their calls the first time.
-const ORDERS: [(&str, Option<(&str, u16)>); 4] =
+const ORDERS: [(&str, Mishap); 4] =
     [("good", None), ("refused", Some(("sell", 409))), ("lost", Some(("charge", 500))), ("silent", Some(("commit", 503)))];
 
 /// Runs as far as the storage allows. True if every order was accepted and is at its end.

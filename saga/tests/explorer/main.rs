@@ -105,7 +105,9 @@ fn planted_bugs_are_found_each_by_a_shortest_trace() {
     let restarts = Bounds { restarts: 1, ..CALM };
     let crashes = Bounds { crashes: 1, ..CALM };
     let lost = Bounds { unheard: 1, ..crashes };
-    let plants: [(&str, Plant, &[u32], Bounds, &str, usize); 6] = [
+    /// Its name, the bug, the actions of each branch, the bounds, what goes wrong, and the length of the shortest trace.
+    type Planted<'a> = (&'a str, Plant, &'a [u32], Bounds, &'a str, usize);
+    let plants: [Planted<'_>; 6] = [
         ("told before it is forced", Plant::ToldBeforeForced, &[1, 1], restarts, "heard one decision, and somebody another", 11),
         ("a vote forgotten after a crash", Plant::VoteForgotten, &[1, 1], crashes, "commit is decided, and participant 0 cannot", 9),
         ("commit presumed by mistake", Plant::PresumedCommit, &[1, 1], CALM, "participant 0 committed, and participant 1 cannot", 6),

@@ -73,9 +73,9 @@ impl Transaction {
         let mut step = 0;
         // In turns, so that branches with several actions are open while others act.
         while left.iter().any(|&actions| actions > 0) {
-            for branch in 0..branches.len() {
-                if left[branch] > 0 {
-                    left[branch] -= 1;
+            for (branch, left) in left.iter_mut().enumerate() {
+                if *left > 0 {
+                    *left -= 1;
                     let _ = writeln!(text, "  - {{ id: s{step}, call: b{branch}.do, compensate: none }}");
                     step += 1;
                 }

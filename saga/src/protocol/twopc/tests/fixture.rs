@@ -103,7 +103,7 @@ impl Run {
     pub(super) fn acted(definition: Definition) -> Self {
         let mut run = Self::start(definition);
         while let Some(attempt) = run.state.open_attempts().into_iter().find(|attempt| attempt.operation == Operation::Action) {
-            run.reply(&attempt.step.to_string(), Operation::Action, 1, done()).expect("it is called");
+            run.reply(attempt.step.as_ref(), Operation::Action, 1, done()).expect("it is called");
         }
         run
     }
@@ -112,7 +112,7 @@ impl Run {
     pub(super) fn committing(definition: Definition) -> Self {
         let mut run = Self::acted(definition);
         for attempt in run.state.open_attempts() {
-            run.reply(&attempt.step.to_string(), Operation::Prepare, 1, vote("yes")).expect("it is asked");
+            run.reply(attempt.step.as_ref(), Operation::Prepare, 1, vote("yes")).expect("it is asked");
         }
         run
     }
