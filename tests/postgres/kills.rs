@@ -98,7 +98,7 @@ struct Line {
 
 impl Line {
     /// Compares what should have happened once with what happened how often.
-    fn of(what: &'static str, asked: Vec<String>, came: i64, happened: &BTreeMap<String, i64>) -> Self {
+    fn of(what: &'static str, asked: &[String], came: i64, happened: &BTreeMap<String, i64>) -> Self {
         let times = |key: &String| happened.get(key).copied().unwrap_or(0);
         let (once, lost) = (asked.iter().filter(|key| times(key) == 1).count(), asked.iter().filter(|key| times(key) == 0).count());
         let not_asked = happened.keys().filter(|key| !asked.contains(key)).count();
@@ -166,13 +166,13 @@ async fn effects_happen_exactly_once_when_services_die_between_effect_and_acknow
         let rows = db.query("SELECT id, count(*) FROM effects WHERE what = $1 GROUP BY id", &[&what]).await.expect("readable");
         let happened = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
         let came = db.query_one("SELECT count(*) FROM came WHERE what = $1", &[&what]).await.expect("readable").get(0);
-        lines.push(Line::of(what, asked, came, &happened));
+        lines.push(Line::of(what, &asked, came, &happened));
     }
     let mut stored = BTreeMap::new();
     for receipt in read_all(&client, &receipts).await {
         *stored.entry(receipt).or_default() += 1;
     }
-    lines.push(Line::of("receipts", asked, stored.values().sum(), &stored));
+    lines.push(Line::of("receipts", &asked, stored.values().sum(), &stored));
     let mut table = format!("{kills} kills\nwhat        asked   came   once   lost  doubled\n");
     for Line { what, asked, came, once, lost, doubled } in &lines {
         writeln!(table, "{what:<10} {asked:>6} {came:>6} {once:>6} {lost:>6} {doubled:>8}").expect("text");

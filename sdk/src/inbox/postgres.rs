@@ -57,13 +57,12 @@ impl PostgresInbox {
     /// The inbox of this group's consumers of this topic, in the schema `sagamq`.
     #[must_use]
     pub fn new(topic: &TopicName, group: &GroupName) -> Self {
-        let inbox = Self {
+        Self {
             consumer: format!("{topic}/{group}").into(),
             statements: Arc::new(Statements::new(&PostgresSchema::default())),
             isolation: IsolationLevel::ReadCommitted,
             clock: now_ms,
-        };
-        inbox
+        }
     }
 
     /// The same inbox with its tables in this schema.
@@ -99,15 +98,15 @@ impl PostgresInbox {
         delivery: &Delivery,
         effect: impl AsyncFnOnce(&Transaction<'_>) -> Result<T, HandlerError>,
     ) -> Result<Once<T>, HandlerError> {
-        let txn = client.build_transaction().isolation_level(self.isolation).start().await.map_err(failed)?;
+        let txn = client.build_transaction().isolation_level(self.isolation).start().await.map_err(|error| failed(&error))?;
         // What is acknowledged to the broker must be on disk here.
         let set = "SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'";
-        txn.query_typed(set, &[]).await.map_err(failed)?;
+        txn.query_typed(set, &[]).await.map_err(|error| failed(&error))?;
         if !self.is_first(&txn, delivery).await? {
             return Ok(Once::Again);
         }
         let done = effect(&txn).await?;
-        txn.commit().await.map_err(failed)?;
+        txn.commit().await.map_err(|error| failed(&error))?;
         Ok(Once::First(done))
     }
 
@@ -128,11 +127,12 @@ impl PostgresInbox {
             (&record.timestamp_ms, Type::INT8),
             (&at_ms, Type::INT8),
         ];
-        if txn.execute_typed(&self.statements.add, &parameters).await.map_err(failed)? == 0 {
+        if txn.execute_typed(&self.statements.add, &parameters).await.map_err(|error| failed(&error))? == 0 {
             return Ok(false);
         }
         if asks_for_watermark(delivery) {
-            let watermark = txn.query_typed_opt(&self.statements.watermark, &[(&&*self.consumer, Type::TEXT)]).await.map_err(failed)?;
+            let watermark =
+                txn.query_typed_opt(&self.statements.watermark, &[(&&*self.consumer, Type::TEXT)]).await.map_err(|error| failed(&error))?;
             if let Some(row) = watermark {
                 refuse_swept(delivery, row.get(0))?;
             }
@@ -172,6 +172,6 @@ impl Statements {
     }
 }
 
-fn failed(error: Error) -> HandlerError {
-    HandlerError::retry(format!("the inbox's database failed: {}", said(&error)))
+fn failed(error: &Error) -> HandlerError {
+    HandlerError::retry(format!("the inbox's database failed: {}", said(error)))
 }

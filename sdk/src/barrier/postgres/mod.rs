@@ -240,7 +240,7 @@ impl PostgresBarrier {
         let run = Uuid::new_v4();
         let at_ms = rules::recorded_at_ms((self.clock)(), call, None);
         self.rows.write(&txn, &own, &Row { at_ms, recorded: Recorded::InDoubt { run } }).await.map_err(storage)?;
-        txn.commit().await.map_err(|error| storage(error.into()))?;
+        txn.commit().await.map_err(database)?;
         Ok(is_first.then_some(run))
     }
 
@@ -352,10 +352,10 @@ impl PostgresBarrier {
     }
 }
 
-fn storage(error: PostgresBarrierError) -> CallError {
+fn storage(error: impl std::fmt::Display) -> CallError {
     CallError::unknown(STORAGE, error.to_string())
 }
 
 fn database(error: tokio_postgres::Error) -> CallError {
-    storage(error.into())
+    storage(PostgresBarrierError::from(error))
 }
