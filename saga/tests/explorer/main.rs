@@ -40,7 +40,16 @@ fn holds(name: &str, model: &impl Model) {
 
 /// A bug is found, and leads to what is wrong by a shortest trace of so many steps.
 fn is_found(name: &str, model: &impl Model, wrong: &str, length: usize) {
-    let (what, trace) = look(name, model, false).found.unwrap_or_else(|| panic!("{name} is not found"));
+    is_traced(name, look(name, model, false), wrong, length);
+}
+
+/// A bug is found in how the states at the end of the shortest traces end once nothing goes wrong any more.
+fn is_found_in_ends(name: &str, model: &impl Model, wrong: &str, length: usize) {
+    is_traced(name, look(name, model, true), wrong, length);
+}
+
+fn is_traced(name: &str, report: Report, wrong: &str, length: usize) {
+    let (what, trace) = report.found.unwrap_or_else(|| panic!("{name} is not found"));
     println!("  {what}:");
     for (number, step) in trace.iter().enumerate() {
         println!("  {:>3}. {step}", number + 1);
@@ -127,6 +136,12 @@ fn planted_bugs_are_found_each_by_a_shortest_trace() {
         holds(&format!("{branches:?} without the planted bug"), &sound);
         is_found(name, &sound.with_plant(plant), wrong, length);
     }
+}
+
+#[test]
+fn who_never_asks_stays_prepared_for_ever() {
+    let model = Transaction::new(&[1, 1], &[], Bounds { crashes: 1, timeout: 1, ..CALM }).with_plant(Plant::NeverAsks);
+    is_found_in_ends("a participant never asks", &model, "participant 0 stays prepared for ever", 9);
 }
 
 #[test]

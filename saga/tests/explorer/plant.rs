@@ -15,6 +15,8 @@ pub(crate) enum Plant {
     HalfABranch,
     /// A participant that could not commit in one phase does not keep that it refused.
     RefusalForgotten,
+    /// A participant that has prepared never asks.
+    NeverAsks,
     /// In a saga: an unknown outcome is read as a refusal.
     UnknownIsRefused,
     /// In a saga: a participant that is to undo what it has not done does not keep that it must not be done later.

@@ -170,6 +170,10 @@ impl Transaction {
         self.tell(world, Input::Reply { attempt, outcome, note: None, branch_address: None });
     }
 
+    fn asks(&self, person: &Participant) -> bool {
+        person.prepared.is_some() && self.plant != Some(Plant::NeverAsks)
+    }
+
     fn outcome(&self, world: &World) -> Outcome {
         let outcome = world.state.as_ref().map_or(Outcome::RolledBack, |state| state.outcome());
         // Nothing is known of it: it is undecided, or forgotten.
@@ -232,7 +236,7 @@ impl Model for Transaction {
             if left.crashes > 0 && loses {
                 steps.push(Step::Crash(at));
             }
-            if person.prepared.is_some() {
+            if self.asks(person) {
                 steps.push(Step::Ask(at));
             }
         }
@@ -369,7 +373,7 @@ impl Model for Transaction {
             }
         }
         let people = &world.people;
-        if let Some(at) = people.iter().position(|person| person.prepared.is_some()).filter(|_| self.outcome(world) != Outcome::Undecided) {
+        if let Some(at) = people.iter().position(|person| self.asks(person)).filter(|_| self.outcome(world) != Outcome::Undecided) {
             return Some(Step::Ask(at));
         }
         people.iter().position(|person| person.open.is_some()).map(Step::Expire)
