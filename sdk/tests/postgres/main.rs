@@ -6,6 +6,7 @@ mod barrier_model;
 mod barrier_overlap;
 mod branch;
 mod branch_kill;
+mod branch_trouble;
 mod inbox;
 mod migrations;
 #[path = "../model/barrier.rs"]

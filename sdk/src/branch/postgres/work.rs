@@ -10,6 +10,7 @@ use crate::consumer::panic_text;
 use crate::postgres::said;
 use crate::worker::CallError;
 use futures_util::FutureExt as _;
+use futures_util::future::try_join;
 use sagamq_api::JsonText;
 use sagamq_api::saga::Call;
 use std::future::Future;
@@ -69,7 +70,10 @@ impl Inner {
         }
         let begun = match std::mem::take(&mut *state) {
             State::Open(open) => Ok((open.session, open.answers)),
-            _ => self.begin(&id, &call).await.map(|session| (session, Answers::default())),
+            _ => tokio::select! {
+                begun = self.begin(&id, &call) => begun.map(|session| (session, Answers::default())),
+                () = slot.cut.cancelled() => Err(CallError::refused(BRANCH_ROLLED_BACK, "it was rolled back before it began")),
+            },
         };
         let worked = match begun {
             Ok((session, answers)) => self.run(&slot, session, &call).await.map(|(session, output)| (session, answers, output)),
@@ -121,7 +125,7 @@ impl Inner {
 
     /// Watches over a branch from now on: see [`keep`].
     pub(super) fn watch(self: &Arc<Self>, id: &BranchId, slot: &Arc<Slot>) {
-        tokio::spawn(keep(Arc::downgrade(self), id.clone(), Arc::clone(slot), self.settings.idle_timeout));
+        tokio::spawn(keep(Arc::downgrade(self), id.clone(), Arc::downgrade(slot), self.settings.idle_timeout));
     }
 
     /// Begins the branch's transaction, unless the database knows of the branch: then the call comes too late.
@@ -138,8 +142,8 @@ impl Inner {
         let lock_timeout_ms = self.settings.lock_timeout.as_millis().max(1);
         let session =
             Session::begin(object, permit, id, self.settings.isolation, lock_timeout_ms).await.map_err(|error| refused(said(&error)))?;
-        let known = async { Ok((self.rows.is_committed(session.client(), id).await?, is_prepared(session.client(), id).await?)) };
-        let end = match known.await {
+        // Sent together: one round trip.
+        let end = match try_join(self.rows.is_committed(session.client(), id), is_prepared(session.client(), id)).await {
             Ok((None, false)) => return Ok(session),
             Ok((Some(true), _)) => End::Committed.call_error(),
             Ok((_, true)) => CallError::refused(BRANCH_PREPARED, "the branch has voted and takes no more work"),
@@ -193,12 +197,12 @@ fn time_of(call: &Call) -> Duration {
 }
 
 /// Rolls an open branch back that hears nothing for so long, and forgets one that has voted or ended as long ago: then the database answers
-/// for it.
-async fn keep(inner: Weak<Inner>, id: BranchId, slot: Arc<Slot>, idle_timeout: Duration) {
+/// for it. Holds nothing while it waits: the branches end with their manager.
+async fn keep(inner: Weak<Inner>, id: BranchId, slot: Weak<Slot>, idle_timeout: Duration) {
     let mut wait = idle_timeout;
     loop {
         tokio::time::sleep(wait).await;
-        let Some(inner) = inner.upgrade() else { return };
+        let (Some(inner), Some(slot)) = (inner.upgrade(), slot.upgrade()) else { return };
         let mut state = slot.state.lock().await;
         match std::mem::take(&mut *state) {
             State::Open(open) => {
