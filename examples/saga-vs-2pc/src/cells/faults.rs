@@ -33,6 +33,18 @@ pub enum Fault {
     CutOff,
 }
 
+impl Fault {
+    /// Its name for people.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Killed => "killed",
+            Self::Paused => "paused",
+            Self::CutOff => "cut off",
+        }
+    }
+}
+
 /// One fault of the schedule.
 #[derive(Clone, Copy, Debug)]
 pub struct Planned {

@@ -3,6 +3,7 @@
 use super::Report;
 use super::tables::number;
 use crate::cells::Measured;
+use crate::form::{Form, Mode, Shape};
 use plotters::backend::SVGBackend;
 use plotters::chart::{ChartBuilder, SeriesLabelPosition};
 use plotters::drawing::IntoDrawingArea as _;
@@ -13,15 +14,20 @@ use std::path::Path;
 /// The size of a plot.
 const SIZE: (u32, u32) = (900, 480);
 
-/// A colour for each form, in the order in which they appear; told apart in grey and by people who do not see red beside green.
-const COLOURS: [RGBColor; 6] = [
-    RGBColor(0, 114, 178),
-    RGBColor(86, 180, 233),
-    RGBColor(213, 94, 0),
-    RGBColor(240, 178, 66),
-    RGBColor(0, 120, 90),
-    RGBColor(204, 121, 167),
+/// Colours that are told apart in grey and by people who do not see red beside green.
+const COLOURS: [(Form, RGBColor); 6] = [
+    (Form::LIST_SAGA, RGBColor(0, 114, 178)),
+    (Form::PARALLEL_SAGA, RGBColor(86, 180, 233)),
+    (Form { mode: Mode::Saga, shape: Shape::Diamond }, RGBColor(0, 120, 90)),
+    (Form::LIST_2PC, RGBColor(213, 94, 0)),
+    (Form::PARALLEL_2PC, RGBColor(240, 178, 66)),
+    (Form { mode: Mode::TwoPhase, shape: Shape::Diamond }, RGBColor(204, 121, 167)),
 ];
+
+/// A form has the same colour in every plot.
+fn colour_of(name: &str) -> RGBColor {
+    COLOURS.iter().find(|(form, _)| form.name() == name).map_or(BLACK, |&(_, colour)| colour)
+}
 
 /// Why a plot was not drawn.
 #[derive(Debug, thiserror::Error)]
@@ -71,7 +77,7 @@ fn all(report: &Report) -> Vec<Plot> {
     let plot = |name, title, unit, bars| Plot { name, title, unit, bars };
     let blocked = report.blocking.iter().map(|one| (format!("away {} s", one.away_s), one.form.clone(), one.rows_blocked_ms / 1_000.0));
     let served = report.weathered.iter().flat_map(|one| &one.episodes);
-    let served = served.map(|one| (format!("{} {:?} {} s", one.who, one.fault, one.seconds), one.form.clone(), one.served_percent));
+    let served = served.map(|one| (format!("{} {} {} s", one.who, one.fault.name(), one.seconds), one.form.clone(), one.served_percent));
     vec![
         plot("contention-throughput", "Orders done, by contention", "orders/s", cells(report, "contention", Of::Closed, rate)),
         plot("contention-aborts", "Orders undone, by contention", "% of all", cells(report, "contention", Of::Closed, aborts)),
@@ -151,7 +157,7 @@ fn draw(path: &Path, plot: &Plot) -> Result<(), PlotError> {
         .disable_x_mesh()
         .y_desc(plot.unit)
         .max_light_lines(0)
-        .y_label_formatter(&|height| number(*height))
+        .y_label_formatter(&|height| if *height == 0.0 { "0".to_owned() } else { number(*height) })
         .x_labels(values.len() * 2 + 1)
         .x_label_formatter(&|at| {
             // A label in the middle of each value's bars, none at their edges.
@@ -164,7 +170,7 @@ fn draw(path: &Path, plot: &Plot) -> Result<(), PlotError> {
         .map_err(|error| failed(error.to_string()))?;
     let width = 0.8 / forms.len() as f64;
     for (number, form) in forms.iter().enumerate() {
-        let colour = COLOURS[number % COLOURS.len()];
+        let colour = colour_of(form);
         let of_form = bars.iter().filter(|(_, of, _)| of == *form).map(|(value, _, height)| {
             let place = values.iter().position(|known| *known == value).expect("every value is listed") as f64;
             let left = place + 0.1 + width * number as f64;

@@ -70,10 +70,10 @@ fn faults(text: &mut String, report: &Report) {
         "form | who | what | s | orders meanwhile | done within 1 s, % | known p50 | max ms | settled after ms | touches of others | stalled",
         report.weathered.iter().flat_map(|one| &one.episodes).map(|one| {
             format!(
-                "{} | {} | {:?} | {} | {} | {} | {} | {} | {} | {} | {}",
+                "{} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {}",
                 one.form,
                 one.who,
-                one.fault,
+                one.fault.name(),
                 one.seconds,
                 one.orders,
                 number(one.served_percent),
