@@ -172,7 +172,7 @@ pub fn books(database: &Database) -> Result<InventoryBooks, StoreError> {
 /// # Errors
 /// [`ServiceError`] when it cannot start, or when the server refuses it for good.
 pub async fn run(args: &ServiceArgs) -> Result<(), ServiceError> {
-    let store = args.store(&BRANCH_CALLS).await?;
+    let store = args.store("inventory", &BRANCH_CALLS).await?;
     let admin = Router::new()
         .route(
             "/stock",

@@ -90,7 +90,7 @@ pub fn books(database: &Database) -> Result<LoyaltyBooks, StoreError> {
 /// # Panics
 /// Never: the group's name is legal.
 pub async fn run(args: &ServiceArgs) -> Result<(), ServiceError> {
-    let store = args.store(&[]).await?;
+    let store = args.store("loyalty", &[]).await?;
     let admin = Router::new()
         .route("/books", get(|State(store): State<Store>| async move { service::answer(store.with(books).await) }))
         .route("/healthz", get(|| async { "ok" }))

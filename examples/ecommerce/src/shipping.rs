@@ -119,7 +119,7 @@ pub fn books(database: &Database) -> Result<ShippingBooks, StoreError> {
 /// # Errors
 /// [`ServiceError`] when it cannot start.
 pub async fn run(args: &ServiceArgs) -> Result<(), ServiceError> {
-    let store = args.store(&BRANCH_CALLS).await?;
+    let store = args.store("shipping", &BRANCH_CALLS).await?;
     let admin = Router::new()
         .route("/books", get(|State(store): State<Store>| async move { service::answer(store.with(books).await) }))
         .with_state(store.clone());

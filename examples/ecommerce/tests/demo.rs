@@ -1,5 +1,6 @@
 //! Demo and drills as tests: real processes, real kills, and an audit. Small, because the machine of a test may be slow.
 
+use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::{Mutex, PoisonError};
@@ -50,6 +51,24 @@ fn the_books_of_a_shop_that_sells_by_transactions_balance_after_both_kills() {
 fn a_transaction_is_all_or_nothing_whoever_is_killed_where() {
     let out = balanced(&shop(&["drill-2pc", "--runs", "24", "--seed", "3"]));
     assert!(out.contains("24 runs in "), "{out}");
+}
+
+/// With `--postgres`, if a server is named (`scripts/with-postgres` does); else on RocksDB alone, which is said.
+fn on_postgres() -> Option<&'static str> {
+    let has_server = std::env::var_os("SAGAMQ_TEST_POSTGRES").is_some();
+    if !has_server {
+        // Not printed: that would be shown of failed tests only.
+        let said = "SKIPPED: the shop on PostgreSQL, because SAGAMQ_TEST_POSTGRES is not set: run the tests by scripts/with-postgres.\n";
+        std::io::stderr().write_all(said.as_bytes()).expect("stderr is open");
+    }
+    has_server.then_some("--postgres")
+}
+
+#[test]
+fn a_transaction_over_both_kinds_of_database_is_all_or_nothing() {
+    let Some(postgres) = on_postgres() else { return };
+    balanced(&shop(&["drill-2pc", "--runs", "24", "--seed", "4", postgres]));
+    balanced(&shop(&["demo", "--orders", "150", "--seed", "11", postgres]));
 }
 
 #[test]

@@ -213,7 +213,7 @@ pub fn books(database: &Database) -> Result<OrderBooks, StoreError> {
 /// [`ServiceError`] when it cannot start, or when the server refuses it for good.
 pub async fn run(args: &OrderArgs) -> Result<(), ServiceError> {
     let OrderArgs { service: args, mode } = args;
-    let store = args.store(&BRANCH_CALLS).await?;
+    let store = args.store("orders", &BRANCH_CALLS).await?;
     let client = Client::new(&args.server)?;
     client.create_topic(&events::topic(), TopicConfig::default()).await?;
     let routes = api::routes(store.clone(), client.sagas(), *mode);

@@ -236,7 +236,7 @@ pub fn books(database: &Database) -> Result<PaymentBooks, StoreError> {
 /// # Errors
 /// [`ServiceError`] when it cannot start, or when the server refuses it for good.
 pub async fn run(args: &PaymentArgs) -> Result<(), ServiceError> {
-    let store = args.service.store(&wallet::BRANCH_CALLS).await?;
+    let store = args.service.store("payments", &wallet::BRANCH_CALLS).await?;
     let provider = Provider::new(&args.provider)?;
     let admin = Router::new()
         .route("/books", get(|State(store): State<Store>| async move { service::answer(store.with(books).await) }))

@@ -59,9 +59,9 @@ pub(super) struct Branches {
     pub(super) counter: BranchCounter,
 }
 
-/// Opens the branches of a service, if its database has any.
-pub(super) fn open<P: Participant>(args: &ServiceArgs, participant: Arc<P>, fate: Arc<Fate>) -> Result<Option<Branches>, ServiceError> {
-    let Some(manager) = participant.store().branches() else { return Ok(None) };
+/// Opens the branches of a service.
+pub(super) fn open<P: Participant>(args: &ServiceArgs, participant: Arc<P>, fate: Arc<Fate>) -> Result<Branches, ServiceError> {
+    let manager = participant.store().branches();
     let resolver = Resolver::new(Client::new(&args.server)?, Arc::clone(&manager))
         .grace(Duration::from_millis(args.ask_after))
         .pauses(ASK_AGAIN.0, ASK_AGAIN.1);
@@ -75,7 +75,7 @@ pub(super) fn open<P: Participant>(args: &ServiceArgs, participant: Arc<P>, fate
     let passage = Arc::new(Passage { participant, fate, checkpoint, counter: counter.clone() });
     // The branch is open in this process and in no other.
     let calls = BranchRouter::new(manager).advertise(&format!("http://{}{PATH}", args.listen)).build();
-    Ok(Some(Branches { routes: routes.nest(PATH, calls.layer(from_fn_with_state(passage, pass))), resolver, counter }))
+    Ok(Branches { routes: routes.nest(PATH, calls.layer(from_fn_with_state(passage, pass))), resolver, counter })
 }
 
 async fn in_doubt(manager: &dyn BranchManager) -> Result<Vec<Prepared>, StoreError> {

@@ -65,16 +65,16 @@ impl BranchCounter {
 }
 
 /// Whether the service is there, and its counts.
-pub(super) fn routes(store: Store, branches: Option<BranchCounter>) -> Router {
-    let counts = move || async move { answer(store.with(move |database| counts(database, branches.as_ref())).await) };
+pub(super) fn routes(store: Store, branches: BranchCounter) -> Router {
+    let counts = move || async move { answer(store.with(move |database| counts(database, &branches)).await) };
     Router::new().route("/healthz", get(|| async { "ok" })).route("/calls", get(counts))
 }
 
-fn counts(database: &Database, branches: Option<&BranchCounter>) -> Result<CallCounts, StoreError> {
+fn counts(database: &Database, branches: &BranchCounter) -> Result<CallCounts, StoreError> {
     let mut noticed = BTreeMap::new();
     for (_, row) in database.all::<Noticed, Vec<_>>()? {
         *noticed.entry(row.oddity).or_default() += 1;
     }
     let (calls, repeated) = database.counts();
-    Ok(CallCounts { calls, repeated, noticed, branches: branches.map(BranchCounter::counts).unwrap_or_default() })
+    Ok(CallCounts { calls, repeated, noticed, branches: branches.counts() })
 }

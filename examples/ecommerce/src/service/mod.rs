@@ -66,14 +66,14 @@ pub struct ServiceArgs {
 }
 
 impl ServiceArgs {
-    /// Opens the service's database. Transactions can call it for `branch_calls`.
-    pub(crate) async fn store(&self, branch_calls: Effects) -> Result<Store, StoreError> {
+    /// Opens the service's database. Transactions can call it for `branch_calls`, under this name of the service.
+    pub(crate) async fn store(&self, service: &str, branch_calls: Effects) -> Result<Store, StoreError> {
         let Some(connection) = &self.postgres else { return Store::open(&self.data_dir, branch_calls) };
         let mut config: Config = connection.parse()?;
         if let Some(database) = &self.database {
             config.dbname(database);
         }
-        Store::connect(config).await
+        Store::connect(&config, service, branch_calls).await
     }
 }
 
@@ -160,10 +160,8 @@ async fn run_branches<P: Participant>(
     shutdown: CancellationToken,
 ) -> Result<(), ServiceError> {
     let store = participant.store().clone();
-    let Some(Branches { routes: branches, resolver, counter }) = branches::open(args, participant, fate)? else {
-        return listen(args.listen, routes.merge(counts::routes(store, None)), shutdown).await;
-    };
-    let routes = routes.merge(branches).merge(counts::routes(store.clone(), Some(counter)));
+    let Branches { routes: branches, resolver, counter } = branches::open(args, participant, fate)?;
+    let routes = routes.merge(branches).merge(counts::routes(store.clone(), counter));
     tokio::select! {
         reason = store.failed() => Err(StoreError::Branches(reason).into()),
         served = listen(args.listen, routes, shutdown.clone()) => served,

@@ -36,8 +36,8 @@ impl Database {
         Ok(Self::on(Backend::Rocks(RocksStore::open(path, branch_calls)?)))
     }
 
-    pub(super) async fn connect(config: Config) -> Result<Self, StoreError> {
-        Ok(Self::on(Backend::Postgres(PostgresStore::open(config).await?)))
+    pub(super) async fn connect(config: &Config, service: &str, branch_calls: Effects) -> Result<Self, StoreError> {
+        Ok(Self::on(Backend::Postgres(PostgresStore::open(config, service, branch_calls).await?)))
     }
 
     pub(super) const fn backend(&self) -> &Backend {

@@ -92,20 +92,20 @@ impl Store {
         Ok(Self(Arc::new(Database::open(path, branch_calls)?)))
     }
 
-    /// Connects to a database of PostgreSQL, and makes what is missing in it.
+    /// Connects to a database of PostgreSQL, and makes what is missing in it. Transactions can call `service` for `branch_calls`.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn connect(config: Config) -> Result<Self, StoreError> {
-        Ok(Self(Arc::new(Database::connect(config).await?)))
+    pub async fn connect(config: &Config, service: &str, branch_calls: Effects) -> Result<Self, StoreError> {
+        Ok(Self(Arc::new(Database::connect(config, service, branch_calls).await?)))
     }
 
-    /// The branches of transactions in this database, if it has any: on PostgreSQL the service takes part in sagas only.
+    /// The branches of transactions in this database.
     #[must_use]
-    pub fn branches(&self) -> Option<Arc<dyn BranchManager>> {
+    pub fn branches(&self) -> Arc<dyn BranchManager> {
         match self.0.backend() {
-            Backend::Rocks(rocks) => Some(Arc::new(rocks.branches().clone())),
-            Backend::Postgres(_) => None,
+            Backend::Rocks(rocks) => Arc::new(rocks.branches().clone()),
+            Backend::Postgres(postgres) => Arc::new(postgres.branches().clone()),
         }
     }
 

@@ -3,21 +3,26 @@
 //! Effects are plain functions that block, here as on RocksDB. They run on threads that may block, and wait there for the client, which is
 //! asynchronous.
 
-use super::StoreError;
 use super::rows::{Access, Rows};
+use super::{Effects, StoreError};
 use sagamq_api::saga::{Call, CallId};
 use sagamq_sdk::barrier::{Known, PostgresBarrier, Recorded};
+use sagamq_sdk::branch::postgres::PostgresBranches;
 use sagamq_sdk::postgres::PostgresSchema;
 use sagamq_sdk::postgres::deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod};
 use sagamq_sdk::postgres::tokio_postgres::types::Type;
-use sagamq_sdk::postgres::tokio_postgres::{Config, NoTls, Transaction};
+use sagamq_sdk::postgres::tokio_postgres::{Client, Config, NoTls, Transaction};
 use sagamq_sdk::{CallError, JsonText};
 use serde_json::Value;
 use tokio::runtime::Handle;
 use tokio::task::block_in_place;
 
-/// Connections at a time: one for each call that is being served, and one for each branch that has not voted.
-const CONNECTIONS: usize = 96;
+/// Connections at a time for calls of sagas, and for all else.
+const CONNECTIONS: usize = 64;
+
+/// Connections at a time for branches that have not voted, and for decisions. A pool of their own, so that no decision waits for a call
+/// that waits for the decision.
+const BRANCH_CONNECTIONS: usize = 32;
 
 /// The table of all kinds of rows. A row that is locked and not there is `null` until the transaction ends.
 const TABLE: &str =
@@ -36,25 +41,43 @@ const ALL: &str = "SELECT id, value::text FROM shop_rows WHERE kind = $1 AND val
 pub(super) struct PostgresStore {
     pool: Pool,
     barrier: PostgresBarrier,
+    branches: PostgresBranches,
     runtime: Handle,
 }
 
 impl PostgresStore {
-    /// Connects, and makes the tables where they are not there.
-    pub(super) async fn open(config: Config) -> Result<Self, StoreError> {
-        let manager = Manager::from_config(config, NoTls, ManagerConfig { recycling_method: RecyclingMethod::Fast });
-        let pool = Pool::builder(manager).max_size(CONNECTIONS).build()?;
-        let mut client = pool.get().await?;
+    /// Connects, and makes the tables where they are not there. `service` names the branches, as definitions do.
+    pub(super) async fn open(config: &Config, service: &str, branch_calls: Effects) -> Result<Self, StoreError> {
+        let pool = |size| {
+            let manager = Manager::from_config(config.clone(), NoTls, ManagerConfig { recycling_method: RecyclingMethod::Fast });
+            Pool::builder(manager).max_size(size).build()
+        };
+        let own = pool(CONNECTIONS)?;
+        let mut client = own.get().await?;
         PostgresSchema::default().migrate(&mut client).await?;
         client.batch_execute(TABLE).await?;
         drop(client);
-        Ok(Self { pool, barrier: PostgresBarrier::default(), runtime: Handle::current() })
+        let runtime = Handle::current();
+        let branches =
+            branch_calls.iter().fold(PostgresBranches::builder(service, pool(BRANCH_CONNECTIONS)?), |branches, &(name, effect)| {
+                let runtime = runtime.clone();
+                branches.on(name, move |session, call| {
+                    let runtime = runtime.clone();
+                    async move { on(&runtime, &session, |rows| effect(rows, &call)) }
+                })
+            });
+        let branches = branches.start().await.map_err(|error| StoreError::Branches(error.to_string()))?;
+        Ok(Self { pool: own, barrier: PostgresBarrier::default(), branches, runtime })
+    }
+
+    pub(super) const fn branches(&self) -> &PostgresBranches {
+        &self.branches
     }
 
     pub(super) fn once(&self, call: &Call, effect: impl FnOnce(&Rows<'_>) -> Result<Value, CallError>) -> Result<JsonText, CallError> {
         self.runtime.block_on(async {
             let mut client = self.client().await?;
-            self.barrier.run_local(&mut client, call, async |transaction| on(&self.runtime, transaction, effect)).await
+            self.barrier.run_local(&mut client, call, async |transaction| on(&self.runtime, transaction.client(), effect)).await
         })
     }
 
@@ -65,7 +88,8 @@ impl PostgresStore {
     ) -> Result<JsonText, CallError> {
         self.runtime.block_on(async {
             let mut client = self.client().await?;
-            let business = async |transaction: &Transaction<'_>, known: &Known| on(&self.runtime, transaction, |rows| effect(rows, known));
+            let business =
+                async |transaction: &Transaction<'_>, known: &Known| on(&self.runtime, transaction.client(), |rows| effect(rows, known));
             self.barrier.run(&mut client, call, business).await
         })
     }
@@ -81,7 +105,7 @@ impl PostgresStore {
         self.runtime.block_on(async {
             let mut client = self.client().await?;
             let transaction = client.transaction().await.map_err(StoreError::from)?;
-            let changed = on(&self.runtime, &transaction, change)?;
+            let changed = on(&self.runtime, transaction.client(), change)?;
             transaction.commit().await.map_err(StoreError::from)?;
             Ok(changed)
         })
@@ -107,24 +131,24 @@ impl PostgresStore {
     }
 }
 
-/// Runs an effect, which blocks, in a transaction, which is awaited.
-pub(super) fn on<T>(runtime: &Handle, transaction: &Transaction<'_>, effect: impl FnOnce(&Rows<'_>) -> T) -> T {
-    block_in_place(|| effect(&Rows::new(&PostgresRows { runtime, transaction })))
+/// Runs an effect, which blocks, in the open transaction of this client, which is awaited.
+fn on<T>(runtime: &Handle, client: &Client, effect: impl FnOnce(&Rows<'_>) -> T) -> T {
+    block_in_place(|| effect(&Rows::new(&PostgresRows { runtime, client })))
 }
 
-/// A transaction of this database.
-struct PostgresRows<'t, 'c> {
+/// The open transaction of a client.
+struct PostgresRows<'t> {
     runtime: &'t Handle,
-    transaction: &'t Transaction<'c>,
+    client: &'t Client,
 }
 
-impl Access for PostgresRows<'_, '_> {
+impl Access for PostgresRows<'_> {
     fn lock(&self, table: &str, id: &str) -> Result<Option<Vec<u8>>, StoreError> {
         self.runtime.block_on(async {
             let key = [(&table as _, Type::TEXT), (&id as _, Type::TEXT)];
-            let row = match self.transaction.query_typed_opt(LOCK, &key).await? {
+            let row = match self.client.query_typed_opt(LOCK, &key).await? {
                 Some(row) => row,
-                None => self.transaction.query_typed_one(LOCK_MISSING, &key).await?,
+                None => self.client.query_typed_one(LOCK_MISSING, &key).await?,
             };
             let json: String = row.get(0);
             Ok((json != "null").then(|| json.into_bytes()))
@@ -134,7 +158,7 @@ impl Access for PostgresRows<'_, '_> {
     fn put(&self, table: &str, id: &str, json: Vec<u8>) -> Result<(), StoreError> {
         let json = String::from_utf8(json).expect("JSON is UTF-8");
         let row = [(&table as _, Type::TEXT), (&id as _, Type::TEXT), (&json as _, Type::TEXT)];
-        self.runtime.block_on(self.transaction.execute_typed(PUT, &row))?;
+        self.runtime.block_on(self.client.execute_typed(PUT, &row))?;
         Ok(())
     }
 }

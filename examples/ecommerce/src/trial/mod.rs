@@ -132,9 +132,6 @@ pub enum TrialError {
     /// A server was asked for and not named.
     #[error("no PostgreSQL server is named: run this under scripts/with-postgres, or say --postgres=\"host=… user=…\"")]
     NoPostgres,
-    /// Two-phase commit was asked for on PostgreSQL.
-    #[error("the shop's services sell in transactions from RocksDB only: leave --postgres or --mode 2pc out")]
-    NoBranches,
     /// The PostgreSQL server.
     #[error("PostgreSQL failed: {0}")]
     Postgres(#[from] sagamq_sdk::postgres::tokio_postgres::Error),

@@ -56,7 +56,6 @@ impl Site {
             return Err(TrialError::NoBroker { path: broker });
         }
         let databases = match args.server()? {
-            Some(_) if plan.mode == Mode::TwoPhase => return Err(TrialError::NoBranches),
             Some(connection) => Some(Databases::create(&connection).await?),
             None => None,
         };
