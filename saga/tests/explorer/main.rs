@@ -4,7 +4,8 @@
 //! What must hold: no two participants decide differently; commit only if all voted for it, for all that they have done; a decision that
 //! was heard never changes; from every state, once all are up and nothing is lost, everything ends and nobody stays prepared. Of sagas:
 //! what rests on a step is undone before it, nothing is undone with the pivot in effect, and what is unknown is not left behind. And bugs
-//! that are planted are found, each by a shortest trace. `SAGAMQ_EXPLORER_MORE=n` raises each bound by n.
+//! that are planted are found, each by a shortest trace. `SAGAMQ_EXPLORER_MORE=1` looks at larger worlds too, and each one more raises all
+//! bounds by one.
 
 mod coordinator;
 mod participant;
@@ -59,7 +60,7 @@ fn is_traced(name: &str, report: Report, wrong: &str, length: usize) {
 }
 
 fn transaction(branches: &[u32], readers: &[usize], bounds: Bounds) -> Transaction {
-    let more = more();
+    let more = more().saturating_sub(1);
     let raised = |bound: u8| if bound == 0 { 0 } else { bound + more };
     let Bounds { unheard, restarts, crashes, refusals, timeout } = bounds;
     let bounds =
@@ -146,7 +147,7 @@ fn who_never_asks_stays_prepared_for_ever() {
 
 #[test]
 fn sagas_keep_their_order_their_pivot_and_what_is_unknown() {
-    let more = more();
+    let more = more().saturating_sub(1);
     let bounds = saga::Bounds { unheard: 1 + more, refusals: 1, timeout: 1, cancels: 1 };
     holds("saga of 2", &Saga::new(&[&[], &[0]], None, bounds));
     holds("saga of 3", &Saga::new(&[&[], &[0], &[1]], None, bounds));
@@ -155,8 +156,7 @@ fn sagas_keep_their_order_their_pivot_and_what_is_unknown() {
     holds("saga of 2, lost", &Saga::new(&[&[], &[0]], None, lost));
     let diamond: &[&[usize]] = &[&[], &[0], &[0], &[1, 2]];
     let calmer = saga::Bounds { timeout: 0, cancels: 0, ..bounds };
-    holds("saga of 4, a diamond", &Saga::new(diamond, None, saga::Bounds { unheard: more, ..calmer }));
-    holds("saga of 4, a diamond, lost", &Saga::new(diamond, None, saga::Bounds { refusals: 0, ..calmer }));
+    holds("saga of 4, a diamond", &Saga::new(diamond, None, calmer));
     holds("saga of 4, a diamond with a pivot", &Saga::new(diamond, Some(3), calmer));
     holds("saga of 4 with a pivot at its middle", &Saga::new(&[&[], &[0], &[1], &[2]], Some(2), calmer));
 }
