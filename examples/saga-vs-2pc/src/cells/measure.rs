@@ -100,7 +100,7 @@ pub(super) async fn open(desk: &Desk, cell: &Cell) -> Result<Site, CellError> {
         site.fill(&service, &tables).await?;
     }
     let text = definition(cell.form, cell.work.key(), &cell.work.steps(), &site.addresses());
-    site.client()?.sagas().publish(&text).await.map_err(|error| CellError::Definition { text, error })?;
+    site.client()?.sagas().publish(&text).await.map_err(|error| CellError::Definition { text, error: Box::new(error) })?;
     Ok(site)
 }
 
@@ -130,14 +130,14 @@ pub async fn measure(desk: &Desk, cell: &Cell) -> Result<Measured, CellError> {
         let loaded = load::run(&site.client()?, desk.load(cell), cell.work.inputs(desk.seed)).await?;
         site.check_alive()?;
         books::balance(&site, &cell.work, &loaded.ended).await?;
-        summarise(cell, &site, before, &loaded).await
+        summarise(cell, &site, &before, &loaded).await
     }
     .await;
     measured.map_err(|error: CellError| error.of(cell, &mut site))
 }
 
 /// The figures of a load.
-pub(super) async fn summarise(cell: &Cell, site: &Site, before: Before, loaded: &Loaded) -> Result<Measured, CellError> {
+pub(super) async fn summarise(cell: &Cell, site: &Site, before: &Before, loaded: &Loaded) -> Result<Measured, CellError> {
     let (stats, counted) = (site.stats().await?, site.counted().await?);
     let transactions = loaded.ended.len() as u64;
     let each = |count: f64| if transactions == 0 { 0.0 } else { count / transactions as f64 };

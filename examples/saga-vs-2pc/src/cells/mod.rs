@@ -106,7 +106,7 @@ pub enum CellError {
         text: String,
         /// Why.
         #[source]
-        error: ClientError,
+        error: Box<ClientError>,
     },
     /// It was promised and did not come.
     #[error("{0}")]
