@@ -13,6 +13,9 @@ use std::time::Duration;
 
 /// Different bodies a case sends in turn, so that nothing is found again in a cache.
 const BODIES: usize = 16;
+/// As many where each body names its partition: the same number however many partitions there are, so that the client reads its bodies from
+/// memory in all of these cases and not from a cache in some. They are 140 MB.
+const BODIES_BY_PARTITION: u32 = 1000;
 /// Records that wait for the cases that read.
 const BACKLOG: usize = 200_000;
 
@@ -89,10 +92,9 @@ impl Case {
             }
             Self::Partitions(count) => {
                 create(&server, count).await;
-                // As many bodies as partitions, up to a bound: 1,000 of them are 140 MB.
                 let bodies: Vec<Bytes> = {
                     let mut noise = Noise::new(1);
-                    (0..count.max(16)).map(|index| request(&mut noise, 100, 1024, Place::Partition(index % count))).collect()
+                    (0..BODIES_BY_PARTITION).map(|index| request(&mut noise, 100, 1024, Place::Partition(index % count))).collect()
                 };
                 produce(server.address(), 16, 100, bodies, span).await
             }
