@@ -76,7 +76,13 @@ async fn compare(args: &RunArgs) -> Result<(), Box<dyn Error>> {
     let machine = Machine::look(&args.out)?;
     let result = args.out.join("result.json");
     let keep = |report: &Report| std::fs::write(&result, serde_json::to_vec_pretty(report)?);
-    let report = run::run(sagamq, scale, args.only.as_deref(), machine, keep).await?;
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    // Dropped in the middle, a run kills its processes; ended by a signal it would leave them behind.
+    let report = tokio::select! {
+        report = Box::pin(run::run(sagamq, scale, args.only.as_deref(), machine, keep)) => report?,
+        _ = tokio::signal::ctrl_c() => return Err("interrupted; what was measured by then is kept".into()),
+        _ = terminate.recv() => return Err("told to stop; what was measured by then is kept".into()),
+    };
     draw(&args.out)?;
     println!("{} cells in {:.0} s, all books balance.", report.cells.len(), report.seconds);
     Ok(())
