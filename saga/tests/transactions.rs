@@ -32,14 +32,14 @@ async fn what_was_decided_is_told_of_transactions_that_are_unknown_and_never_gue
     let api = Api::of(&node).await;
     api.post("/v1/saga-definitions", ORDER).await;
     let saga = node.start("order", json!({"order": "1", "behave": ""})).await.expect("started").id;
-    let (own, other) = (node.broker.cluster(), uuid::Uuid::nil());
-    let unknown = uuid::Uuid::from_u128(7);
-    let ask = async |id: uuid::Uuid, cluster| api.get(&format!("/v1/transactions/{id}/outcome?cluster={cluster}")).await;
+    let (own, other) = (node.broker.cluster(), Uuid::nil());
+    let unknown = Uuid::from_u128(7);
+    let ask = async |id: Uuid, cluster| api.get(&format!("/v1/transactions/{id}/outcome?cluster={cluster}")).await;
     let (status, answer) = ask(unknown, own).await;
     assert_eq!((status, answer), (200, json!({"id": unknown, "outcome": "rolled_back", "known": false})));
     assert_eq!(code(ask(unknown, other).await), expect(409, "WRONG_CLUSTER"));
     assert_eq!(code(ask(saga, own).await), expect(400, "INVALID_REQUEST"), "a saga was never prepared");
-    let no_lane = uuid::Uuid::from_u128(u128::MAX);
+    let no_lane = Uuid::from_u128(u128::MAX);
     assert_eq!(code(ask(no_lane, own).await), expect(400, "INVALID_REQUEST"), "the server has no such lane");
     assert_eq!(code(api.get(&format!("/v1/transactions/{unknown}/outcome")).await).0, 400, "whose transaction is meant is not said");
     node.sagas.shutdown().await;
