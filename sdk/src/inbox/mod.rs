@@ -4,9 +4,10 @@
 //! inbox writes a row a record in the transaction of the handler's own writes. A delivery that finds the row is acknowledged and does
 //! nothing.
 //!
-//! A record is known by its topic, group, partition, offset and time. Old rows are [swept](postgres::PostgresInbox::sweep); how far, is kept.
-//! A repeated delivery that finds no row where one may have been swept becomes a dead letter with [`INBOX_SWEPT`] in its reason: nobody knows
-//! whether it was handled, so somebody has to look, and to redrive it if it was not.
+//! A record is known by its topic, group, partition, offset and time. Old rows are swept; up to which record of each partition, is kept. A
+//! delivery that finds no row where one may have been swept becomes a dead letter with [`INBOX_SWEPT`] in its reason: nobody knows whether it
+//! was handled, so somebody has to look, and if it was not, to say so (`resolve`) and to redrive it. How often it was delivered says nothing
+//! about that: a redrive begins the count anew.
 
 #[cfg(feature = "postgres")]
 pub mod postgres;
@@ -16,6 +17,7 @@ pub mod rocks;
 mod rocks_row;
 
 use crate::consumer::HandlerError;
+use sagamq_api::ids::Offset;
 use sagamq_api::queue::Delivery;
 
 /// How the reason begins of a delivery that may have been handled so long ago that its row is swept.
@@ -30,26 +32,14 @@ pub enum Once<T> {
     Again,
 }
 
-/// When a record counts as handled: a clock that was set back must not have it swept too early.
-fn handled_at_ms(now_ms: i64, delivery: &Delivery) -> i64 {
-    now_ms.max(delivery.record.timestamp_ms)
-}
-
-/// Whether a row may be missing because it was swept. A first delivery has none, and what was handled after the watermark was not swept.
-fn asks_for_watermark(delivery: &Delivery) -> bool {
-    delivery.attempt > 1
-}
-
-fn refuse_swept(delivery: &Delivery, before_ms: i64) -> Result<(), HandlerError> {
+/// The refusal of a delivery without a row, of a record up to which rows were swept.
+fn swept(delivery: &Delivery, up_to: Offset) -> HandlerError {
     let record = &delivery.record;
-    if record.timestamp_ms >= before_ms {
-        return Ok(());
-    }
-    Err(HandlerError::terminate(format!(
-        "{INBOX_SWEPT}: the record at offset {} of partition {} was delivered {} times, and rows of records handled before {before_ms} were \
-         swept: whether it was handled is not known; look, and redrive it if it was not",
-        record.offset, record.partition, delivery.attempt
-    )))
+    HandlerError::terminate(format!(
+        "{INBOX_SWEPT}: rows up to offset {up_to} of partition {} were swept: whether the record at offset {} was handled is not known; look, \
+         and if it was not, say so with `resolve` and redrive it",
+        record.partition, record.offset
+    ))
 }
 
 #[expect(clippy::disallowed_methods, reason = "the time is only a mark for sweeping old rows")]

@@ -1,8 +1,9 @@
 //! The inbox in PostgreSQL.
 
-use super::{Once, asks_for_watermark, handled_at_ms, now_ms, refuse_swept};
+use super::{Once, now_ms, swept};
 use crate::consumer::HandlerError;
 use crate::postgres::{PostgresSchema, said};
+use sagamq_api::ids::Offset;
 use sagamq_api::queue::Delivery;
 use sagamq_api::{GroupName, TopicName};
 use std::sync::Arc;
@@ -48,9 +49,10 @@ pub struct PostgresInbox {
 #[derive(Debug)]
 struct Statements {
     add: String,
-    watermark: String,
-    raise_watermark: String,
+    swept: String,
+    mark: String,
     sweep: String,
+    clear: String,
 }
 
 impl PostgresInbox {
@@ -116,28 +118,28 @@ impl PostgresInbox {
     /// # Errors
     /// As [`Self::once`].
     pub async fn is_first(&self, txn: &Transaction<'_>, delivery: &Delivery) -> Result<bool, HandlerError> {
-        let record = &delivery.record;
-        let partition = i64::from(record.partition.0);
-        let offset = i64::try_from(record.offset.0).unwrap_or(i64::MAX);
-        let at_ms = handled_at_ms((self.clock)(), delivery);
-        let parameters: [(&(dyn ToSql + Sync), Type); 5] = [
-            (&&*self.consumer, Type::TEXT),
-            (&partition, Type::INT8),
-            (&offset, Type::INT8),
-            (&record.timestamp_ms, Type::INT8),
-            (&at_ms, Type::INT8),
-        ];
-        if txn.execute_typed(&self.statements.add, &parameters).await.map_err(|error| failed(&error))? == 0 {
+        let at_ms = (self.clock)();
+        let place = Place::of(&self.consumer, delivery);
+        let mut with_time = place.parameters();
+        with_time.push((&at_ms, Type::INT8));
+        if txn.execute_typed(&self.statements.add, &with_time).await.map_err(|error| failed(&error))? == 0 {
             return Ok(false);
         }
-        if asks_for_watermark(delivery) {
-            let watermark =
-                txn.query_typed_opt(&self.statements.watermark, &[(&&*self.consumer, Type::TEXT)]).await.map_err(|error| failed(&error))?;
-            if let Some(row) = watermark {
-                refuse_swept(delivery, row.get(0))?;
-            }
+        // In a statement of its own: it sees what was swept before the row was found missing.
+        if let Some(row) = txn.query_typed_opt(&self.statements.swept, &place.parameters()).await.map_err(|error| failed(&error))? {
+            let up_to: i64 = row.get(0);
+            return Err(swept(delivery, Offset(u64::try_from(up_to).unwrap_or_default())));
         }
         Ok(true)
+    }
+
+    /// Lets the effect of a delivery that ended with [`INBOX_SWEPT`](super::INBOX_SWEPT) run when it is redriven: somebody has looked, and it
+    /// did not take place.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn resolve(&self, client: &Client, delivery: &Delivery) -> Result<(), Error> {
+        client.execute_typed(&self.statements.clear, &Place::of(&self.consumer, delivery).parameters()).await.map(drop)
     }
 
     /// Deletes the rows of records that were handled before this time (milliseconds since 1970; at the latest now) and returns how many those
@@ -150,24 +152,60 @@ impl PostgresInbox {
         let before_ms = before_ms.min((self.clock)());
         let parameters: [(&(dyn ToSql + Sync), Type); 2] = [(&&*self.consumer, Type::TEXT), (&before_ms, Type::INT8)];
         // In a commit of its own, before the first row is deleted: a row that is missing is never seen without it.
-        client.execute_typed(&self.statements.raise_watermark, &parameters).await?;
+        client.execute_typed(&self.statements.mark, &parameters).await?;
         client.execute_typed(&self.statements.sweep, &parameters).await
+    }
+}
+
+/// Where a record is, as the tables have it.
+struct Place<'a> {
+    consumer: &'a str,
+    partition: i64,
+    offset: i64,
+    record_ms: i64,
+}
+
+impl<'a> Place<'a> {
+    fn of(consumer: &'a str, delivery: &Delivery) -> Self {
+        let record = &delivery.record;
+        let offset = i64::try_from(record.offset.0).unwrap_or(i64::MAX);
+        Self { consumer, partition: i64::from(record.partition.0), offset, record_ms: record.timestamp_ms }
+    }
+
+    /// Consumer, partition, offset and time.
+    fn parameters(&self) -> Vec<(&(dyn ToSql + Sync), Type)> {
+        vec![(&self.consumer, Type::TEXT), (&self.partition, Type::INT8), (&self.offset, Type::INT8), (&self.record_ms, Type::INT8)]
     }
 }
 
 impl Statements {
     fn new(schema: &PostgresSchema) -> Self {
-        let (inbox, swept) = (schema.table("inbox"), schema.table("inbox_swept"));
+        let [inbox, swept, cleared] = ["inbox", "inbox_swept", "inbox_cleared"].map(|table| schema.table(table));
         Self {
             add: format!(
                 "INSERT INTO {inbox} (consumer, partition, record_offset, record_ms, at_ms) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING"
             ),
-            watermark: format!("SELECT before_ms FROM {swept} WHERE consumer = $1"),
-            raise_watermark: format!(
-                "INSERT INTO {swept} AS old (consumer, before_ms) VALUES ($1, $2) \
-                 ON CONFLICT (consumer) DO UPDATE SET before_ms = greatest(old.before_ms, $2)"
+            swept: format!(
+                "SELECT record_offset FROM {swept} WHERE consumer = $1 AND partition = $2 AND record_offset >= $3 AND record_ms >= $4 \
+                 AND NOT EXISTS (SELECT FROM {cleared} WHERE (consumer, partition, record_offset, record_ms) = ($1, $2, $3, $4))"
             ),
-            sweep: format!("DELETE FROM {inbox} WHERE consumer = $1 AND at_ms < $2"),
+            // What was cleared and then handled is known to be handled no more once its row is gone.
+            mark: format!(
+                "WITH old AS (SELECT * FROM {inbox} WHERE consumer = $1 AND at_ms < $2), \
+                 handled AS (DELETE FROM {cleared} AS c USING old WHERE (c.consumer, c.partition, c.record_offset, c.record_ms) = \
+                 (old.consumer, old.partition, old.record_offset, old.record_ms)) \
+                 INSERT INTO {swept} AS mark (consumer, partition, record_offset, record_ms) \
+                 SELECT consumer, partition, max(record_offset), max(record_ms) FROM old GROUP BY consumer, partition \
+                 ON CONFLICT (consumer, partition) DO UPDATE SET record_offset = greatest(mark.record_offset, excluded.record_offset), \
+                 record_ms = greatest(mark.record_ms, excluded.record_ms)"
+            ),
+            sweep: format!(
+                "DELETE FROM {inbox} AS old USING {swept} AS mark WHERE old.consumer = $1 AND old.at_ms < $2 AND mark.consumer = old.consumer \
+                 AND mark.partition = old.partition AND mark.record_offset >= old.record_offset AND mark.record_ms >= old.record_ms"
+            ),
+            clear: format!(
+                "INSERT INTO {cleared} (consumer, partition, record_offset, record_ms) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING"
+            ),
         }
     }
 }

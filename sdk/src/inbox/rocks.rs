@@ -1,7 +1,7 @@
 //! The inbox in a RocksDB `TransactionDB`.
 
 use super::rocks_row::{Keys, Mark, decode_handled, decode_mark, encode_handled, encode_mark};
-use super::{INBOX_SWEPT, Once};
+use super::{Once, swept};
 use crate::consumer::HandlerError;
 use ::rocksdb::{Direction, Error, ErrorKind, IteratorMode, ThreadMode, Transaction, TransactionDB, TransactionOptions, WriteOptions};
 use sagamq_api::queue::Delivery;
@@ -108,7 +108,7 @@ impl RocksInbox {
     ///
     /// # Errors
     /// What `effect` says; [`HandlerError::Retry`] when the database fails or a lock is not had in time: the next delivery finds out.
-    /// [`HandlerError::Terminate`] with [`INBOX_SWEPT`].
+    /// [`HandlerError::Terminate`] with [`INBOX_SWEPT`](super::INBOX_SWEPT).
     pub fn once<T: ThreadMode, O>(
         &self,
         db: &TransactionDB<T>,
@@ -139,20 +139,16 @@ impl RocksInbox {
         // Read behind the lock on the missing row. The mark is written before any row is deleted, so a row that is missing because it was swept
         // is never seen without it.
         if let Some(value) = txn.get(self.keys.mark(record.partition)).map_err(failed)? {
-            let swept = decode_mark(&value).map_err(|error| HandlerError::retry(error.to_string()))?;
-            if swept.covers(record) {
-                return Err(HandlerError::terminate(format!(
-                    "{INBOX_SWEPT}: rows up to offset {} of partition {} were swept: whether the record at offset {} was handled is not known; \
-                     look, say so with `resolve`, and redrive it if it was not",
-                    swept.offset, record.partition, record.offset
-                )));
+            let mark = decode_mark(&value).map_err(|error| HandlerError::retry(error.to_string()))?;
+            if mark.covers(record) {
+                return Err(swept(delivery, mark.offset));
             }
         }
         txn.put(key, encode_handled((self.clock)())).map_err(failed)?;
         Ok(true)
     }
 
-    /// Lets the effect of a delivery that ended with [`INBOX_SWEPT`] run when it is redriven: somebody has looked, and it did not take place.
+    /// Lets the effect of a delivery that ended with [`INBOX_SWEPT`](super::INBOX_SWEPT) run when it is redriven: somebody has looked, and it did not take place.
     ///
     /// # Errors
     /// [`RocksInboxError`] when the database fails; whether it is written is then not known.
@@ -172,7 +168,7 @@ impl RocksInbox {
     /// were.
     ///
     /// Up to which record of each partition rows were swept is itself recorded, before the first one is deleted. From then on a record **up to
-    /// that one** without a row becomes a dead letter with [`INBOX_SWEPT`], however often it was delivered: no effect happens twice, but
+    /// that one** without a row becomes a dead letter with [`INBOX_SWEPT`](super::INBOX_SWEPT), however often it was delivered: no effect happens twice, but
     /// somebody has to look. So keep rows for longer than a record of yours may be retried, or lie among the dead letters until it is redriven.
     ///
     /// # Errors
@@ -180,7 +176,7 @@ impl RocksInbox {
     pub fn sweep<T: ThreadMode>(&self, db: &TransactionDB<T>, before_ms: i64) -> Result<u64, RocksInboxError> {
         let before_ms = before_ms.min((self.clock)());
         let prefix = self.keys.records();
-        let (mut swept, mut old) = (0, Vec::new());
+        let (mut count, mut old) = (0, Vec::new());
         for row in db.iterator(IteratorMode::From(&prefix, Direction::Forward)) {
             let (key, value) = row?;
             if !key.starts_with(&prefix) {
@@ -190,10 +186,10 @@ impl RocksInbox {
                 old.push(key);
             }
             if old.len() == SWEEP_ROWS {
-                swept += self.delete(db, std::mem::take(&mut old))?;
+                count += self.delete(db, std::mem::take(&mut old))?;
             }
         }
-        Ok(swept + self.delete(db, old)?)
+        Ok(count + self.delete(db, old)?)
     }
 
     /// Deletes these rows, behind the marks that tell of it.

@@ -7,10 +7,21 @@ CREATE TABLE :"schema".inbox (
     at_ms         bigint NOT NULL,  -- when it was handled
     PRIMARY KEY (consumer, partition, record_offset, record_ms)
 );
--- How far an inbox was swept: what was handled before this time may have no row any more.
+-- How far an inbox was swept: records of a partition up to this offset and this time may have no row any more.
 CREATE TABLE :"schema".inbox_swept (
-    consumer  text   PRIMARY KEY,
-    before_ms bigint NOT NULL
+    consumer      text   NOT NULL,
+    partition     bigint NOT NULL,
+    record_offset bigint NOT NULL,
+    record_ms     bigint NOT NULL,
+    PRIMARY KEY (consumer, partition)
+);
+-- Records below that of which somebody has found out that they were not handled.
+CREATE TABLE :"schema".inbox_cleared (
+    consumer      text   NOT NULL,
+    partition     bigint NOT NULL,
+    record_offset bigint NOT NULL,
+    record_ms     bigint NOT NULL,
+    PRIMARY KEY (consumer, partition, record_offset, record_ms)
 );
 -- The outbox: records that a transaction has to say, until they are stored by the broker.
 CREATE TABLE :"schema".outbox (
