@@ -1,7 +1,7 @@
 //! A consumer with an inbox and an outbox in a RocksDB, as a process that is killed (`SIGKILL`) between an effect and its acknowledgement and at
 //! any other moment: nothing is lost, and every effect happens exactly once.
 
-use rustix::process::{Signal, getpid, kill_process};
+use crate::fate::{Fate, SEED};
 use sagamq_sdk::api::topic::{ReadQuery, TopicConfig};
 use sagamq_sdk::api::{GroupName, Offset, TopicName};
 use sagamq_sdk::barrier::rocksdb::{MultiThreaded, TransactionDB};
@@ -15,13 +15,10 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 const BROKER: &str = "SAGAMQ_TEST_BROKER";
 const DIR: &str = "SAGAMQ_TEST_DIR";
-/// A number that decides when the process kills itself; absent: never.
-const SEED: &str = "SAGAMQ_TEST_KILL_SEED";
 
 const ORDERS: usize = 300;
 const KILLS: u64 = 30;
@@ -32,43 +29,12 @@ fn names() -> (TopicName, GroupName, TopicName) {
     ("orders".parse().expect("legal"), "books".parse().expect("legal"), "receipts".parse().expect("legal"))
 }
 
-/// When the process ends itself.
-#[derive(Clone)]
-struct Fate(Option<Arc<AtomicU64>>);
-
-impl Fate {
-    /// The next number of a plain generator.
-    fn next(&self) -> Option<u64> {
-        let step = |state: u64| state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let before = self.0.as_ref()?.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |state| Some(step(state)));
-        Some(step(before.expect("there is always a next number")) >> 33)
-    }
-
-    /// Here an effect is committed and nobody has heard of it.
-    fn between(&self) {
-        if self.next().is_some_and(|number| number % 20 == 0) {
-            die();
-        }
-    }
-
-    /// Somewhere in the middle, perhaps between the broker's answer and what the outbox makes of it.
-    async fn anywhere(self) {
-        let Some(number) = self.next() else { return std::future::pending().await };
-        tokio::time::sleep(Duration::from_millis(100 + number % 1_000)).await;
-        die();
-    }
-}
-
-fn die() {
-    kill_process(getpid(), Signal::KILL).expect("a process may kill itself");
-}
-
 /// The service: counts each order in its database, and says so in another topic.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "is started by the test of kills, in a process of its own"]
 async fn service() {
     let (Ok(broker), Ok(dir)) = (std::env::var(BROKER), std::env::var(DIR)) else { return };
-    let fate = Fate(std::env::var(SEED).ok().map(|seed| Arc::new(AtomicU64::new(seed.parse().expect("a number")))));
+    let fate = Fate::of_this_process();
     let db = Arc::new(Db::open_default(Path::new(&dir).join("db")).expect("a database"));
     let came = OpenOptions::new().create(true).append(true).open(Path::new(&dir).join("came")).expect("a file");
     let came = Arc::new(came);
@@ -95,7 +61,7 @@ async fn service() {
                     Ok(outbox.add(txn, &receipts, receipt)?)
                 })?;
                 outbox.wake();
-                fate.between();
+                fate.one_in(20);
                 Ok(())
             });
             handled.await?

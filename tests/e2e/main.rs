@@ -6,6 +6,7 @@ mod dead_letters;
 mod description;
 mod durability;
 mod edges;
+mod fate;
 mod floors;
 mod inbox_outbox;
 mod sagas;

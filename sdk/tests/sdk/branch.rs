@@ -378,3 +378,22 @@ async fn only_named_column_families_may_be_written_and_their_locks_are_kept() {
     let missing = builder().column_families(["nowhere"]).open(Arc::clone(&db)).expect_err("there is none");
     assert!(missing.to_string().contains("nowhere"), "{missing}");
 }
+
+#[tokio::test]
+async fn rows_are_swept_by_their_age_and_what_was_swept_is_unknown() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let db = open_db(dir.path(), &[]);
+    let branches = builder().clock(|| 1_000).open(Arc::clone(&db)).expect("open");
+    add(&branches, 1, "n").await.expect("done");
+    code(branches.commit_one_phase(&id(1), 1).await).expect("committed");
+    add(&branches, 2, "n").await.expect("done");
+    code(branches.prepare(&id(2), 1).await).expect("a vote");
+    assert_eq!(branches.sweep(&db, 1_000).expect("swept"), 0);
+    assert_eq!(branches.sweep(&db, 1_001).expect("swept"), 1, "what is prepared has no row that anybody sees");
+    assert_eq!(code(branches.commit(&id(2)).await), Ok(()));
+    branches.close().await;
+    let branches = builder().open(Arc::clone(&db)).expect("open");
+    assert_eq!(code(branches.commit_one_phase(&id(1), 1).await), Err(BRANCH_UNKNOWN.into()), "nobody guesses");
+    assert_eq!(code(branches.commit(&id(2)).await), Ok(()));
+    assert_eq!(value(&db, "n"), 2);
+}

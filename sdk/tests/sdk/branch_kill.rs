@@ -4,7 +4,7 @@ use crate::branch::{add, builder, call, code, id, is_locked, number, open_db, va
 use sagamq_sdk::branch::rocks::{BranchDb, RocksBranches};
 use sagamq_sdk::branch::{BRANCH_COMMITTED, BRANCH_UNKNOWN, BranchManager, Vote};
 use std::collections::BTreeSet;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
@@ -34,7 +34,7 @@ async fn participant() {
     }
     say(&point);
     // The answer is never sent; the parent's kill comes, or its end.
-    drop(std::io::stdin().read(&mut [0]));
+    drop(std::io::stdin().read_line(&mut String::new()));
 }
 
 fn participant_of(db: &Arc<BranchDb>) -> RocksBranches {

@@ -166,7 +166,7 @@ impl RocksBranchesBuilder {
         let (requests, received) = mpsc::channel();
         let (failure, failed) = watch::channel(None);
         let (opened, is_open) = mpsc::channel();
-        let wake = requests.clone();
+        let (wake, prefix) = (requests.clone(), Arc::clone(&settings.prefix));
         let own = move || {
             // The transactions live in this thread and never leave it but to the workers that it joins.
             let db = db;
@@ -185,7 +185,7 @@ impl RocksBranchesBuilder {
         };
         std::thread::Builder::new().name("sagamq-branches".into()).spawn(own).map_err(RocksBranchesError::Thread)?;
         match is_open.recv() {
-            Ok(Ok(())) => Ok(RocksBranches::new(requests, failed)),
+            Ok(Ok(())) => Ok(RocksBranches::new(requests, prefix, failed)),
             Ok(Err(error)) => Err(error),
             Err(_) => panic!("the thread of the branches says how it began, or the process is aborted"),
         }

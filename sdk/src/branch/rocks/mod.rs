@@ -41,7 +41,7 @@ use super::id::BranchId;
 use super::manager::{BranchManager, Branching, InDoubt, Vote};
 use super::router::{INVALID_CALL, no_transaction};
 use crate::worker::CallError;
-use ::rocksdb::{MultiThreaded, Transaction, TransactionDB};
+use ::rocksdb::{Direction, IteratorMode, MultiThreaded, Transaction, TransactionDB};
 use request::{Request, Verb};
 use sagamq_api::JsonText;
 use sagamq_api::saga::Call;
@@ -94,6 +94,7 @@ pub struct RocksBranches {
 
 struct Inner {
     requests: mpsc::Sender<Request>,
+    prefix: Arc<[u8]>,
     /// Why nothing is done any more; dropped by the owner at its end.
     failure: watch::Receiver<Option<String>>,
 }
@@ -117,8 +118,33 @@ impl RocksBranches {
         RocksBranchesBuilder::new()
     }
 
-    fn new(requests: mpsc::Sender<Request>, failure: watch::Receiver<Option<String>>) -> Self {
-        Self { inner: Arc::new(Inner { requests, failure }) }
+    fn new(requests: mpsc::Sender<Request>, prefix: Arc<[u8]>, failure: watch::Receiver<Option<String>>) -> Self {
+        Self { inner: Arc::new(Inner { requests, prefix, failure }) }
+    }
+
+    /// Deletes the rows of branches that wrote them before this time (milliseconds since 1970), and returns how many. It blocks on the disk.
+    ///
+    /// A row answers a coordinator that asks again for a commit, because it did not hear that it was done. **Keep rows for longer than a
+    /// coordinator of yours may be away**, the time until somebody restores it from a backup included: a branch whose row was swept is
+    /// `BRANCH_UNKNOWN`, and then somebody has to look.
+    ///
+    /// # Errors
+    /// [`RocksBranchesError`] when the database fails or a row cannot be read; rows before it are deleted.
+    pub fn sweep(&self, db: &BranchDb, before_ms: u64) -> Result<u64, RocksBranchesError> {
+        let prefix = &self.inner.prefix;
+        let mut swept = 0;
+        for row in db.iterator(IteratorMode::From(prefix, Direction::Forward)) {
+            let (key, value) = row?;
+            if !key.starts_with(prefix) {
+                break;
+            }
+            // A row that is visible is written once, and whoever comes late only reads it: it is deleted as it was seen.
+            if row::decode_value(&value)? < before_ms {
+                db.delete(&key)?;
+                swept += 1;
+            }
+        }
+        Ok(swept)
     }
 
     /// Returns when the participant has stopped because a write of a decision failed, with the reason. **End the process then**, and start it

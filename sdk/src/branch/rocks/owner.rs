@@ -1,17 +1,18 @@
 //! The thread that owns every branch: it decides what is done with which, one verb at a time for each, and lends them to workers.
 
-use super::BranchDb;
 use super::builder::Handler;
 use super::ended::{Ended, EndedBranches};
-use super::jobs::{Desk, Next, Outcome, begin, commit_prepared, roll_back_prepared, unknown_branch};
+use super::jobs::{Desk, Next, Outcome, Prepared, begin, commit_prepared, roll_back_prepared, unknown_branch};
 use super::open_branch::{Branch, Held, Remembered};
 use super::recovery::{Families, Recovered};
-use super::request::{Answer, Request, Verb};
+use super::request::{Answer, Reply, Request, Verb};
 use super::workers::{AbortOnPanic, Workers};
+use super::{BranchDb, BranchTransaction};
 use crate::branch::error::{BRANCH_PREPARED, BRANCH_STORAGE, BRANCH_UNKNOWN, BranchError};
 use crate::branch::id::BranchId;
 use crate::branch::manager::{InDoubt, Vote};
 use crate::worker::CallError;
+use sagamq_api::JsonText;
 use sagamq_api::saga::Call;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, mpsc};
@@ -57,10 +58,8 @@ pub(super) struct Owner<'scope, 'db> {
     failure: &'db watch::Sender<Option<String>>,
     is_closing: bool,
     /// What is kept only for its locks.
-    _kept: Vec<Kept<'db>>,
+    kept: Vec<BranchTransaction<'db>>,
 }
-
-type Kept<'db> = super::BranchTransaction<'db>;
 
 impl<'scope, 'db: 'scope> Owner<'scope, 'db> {
     #[expect(clippy::too_many_arguments, reason = "it is built in one place, from what the thread was given")]
@@ -87,7 +86,7 @@ impl<'scope, 'db: 'scope> Owner<'scope, 'db> {
             ended: EndedBranches::default(),
             failure,
             is_closing: false,
-            _kept: recovered.foreign.into_iter().flat_map(|(txn, locks)| [txn, locks]).collect(),
+            kept: recovered.foreign.into_iter().flat_map(|(txn, locks)| [txn, locks]).collect(),
             settings,
         }
     }
@@ -124,7 +123,7 @@ impl<'scope, 'db: 'scope> Owner<'scope, 'db> {
     /// and the next open finds it.
     fn may_end(&self) -> bool {
         let is_idle = || self.branches.values().all(|branch| branch.held.is_some());
-        let has_locks = || self.branches.values().any(|branch| branch.prepared_at_ms.is_some()) || !self._kept.is_empty();
+        let has_locks = || self.branches.values().any(|branch| branch.prepared_at_ms.is_some()) || !self.kept.is_empty();
         self.is_closing && is_idle() && (!has_locks() || Arc::strong_count(self.db) == 1)
     }
 
@@ -167,7 +166,7 @@ impl<'scope, 'db: 'scope> Owner<'scope, 'db> {
     }
 
     /// Opens a branch with its first call.
-    fn open(&mut self, id: BranchId, call: Call, reply: super::request::Reply<Result<sagamq_api::JsonText, CallError>>) {
+    fn open(&mut self, id: BranchId, call: Call, reply: Reply<Result<JsonText, CallError>>) {
         let refuse = |code: &str, message: String| CallError::refused(code, message);
         let actions_done = call.transaction.as_ref().map_or(0, |transaction| transaction.actions_done);
         let open = self.branches.values().filter(|branch| branch.prepared_at_ms.is_none()).count();
@@ -210,7 +209,7 @@ impl<'scope, 'db: 'scope> Owner<'scope, 'db> {
         }));
     }
 
-    fn ask_open(&mut self, id: BranchId, txn: super::BranchTransaction<'db>, verb: Verb) {
+    fn ask_open(&mut self, id: BranchId, txn: BranchTransaction<'db>, verb: Verb) {
         let done = self.branches[&id].actions_done();
         match verb {
             Verb::Work { call, reply } => match self.branches[&id].recall(&call) {
@@ -246,7 +245,7 @@ impl<'scope, 'db: 'scope> Owner<'scope, 'db> {
         }
     }
 
-    fn ask_prepared(&mut self, id: BranchId, prepared: super::jobs::Prepared<'db>, verb: Verb) {
+    fn ask_prepared(&mut self, id: BranchId, prepared: Prepared<'db>, verb: Verb) {
         match verb {
             Verb::Commit { reply } => self.lend(move |_| commit_prepared(id, prepared, reply)),
             Verb::Rollback { reply } => self.lend(move |_| roll_back_prepared(id, prepared, reply)),
@@ -269,13 +268,7 @@ impl<'scope, 'db: 'scope> Owner<'scope, 'db> {
     }
 
     /// Runs an action in a branch that has its place.
-    fn work(
-        &mut self,
-        id: BranchId,
-        txn: super::BranchTransaction<'db>,
-        call: Call,
-        reply: super::request::Reply<Result<sagamq_api::JsonText, CallError>>,
-    ) {
+    fn work(&mut self, id: BranchId, txn: BranchTransaction<'db>, call: Call, reply: Reply<Result<JsonText, CallError>>) {
         let Some(handler) = self.handlers.get(&call.call).cloned() else {
             drop(txn);
             let message = format!("this participant has no handler for `{}`", call.call);
@@ -289,7 +282,7 @@ impl<'scope, 'db: 'scope> Owner<'scope, 'db> {
     }
 
     /// An open branch that has done another number of actions than the coordinator knows: some were lost.
-    fn lost(&mut self, id: BranchId, txn: super::BranchTransaction<'db>, known: u32, done: u32, verb: Verb) {
+    fn lost(&mut self, id: BranchId, txn: BranchTransaction<'db>, known: u32, done: u32, verb: Verb) {
         drop(txn);
         let message = format!("{known} actions of {id} were done, and {done} are here: the branch is rolled back");
         let answer = verb.answer(BranchError::refused(BRANCH_UNKNOWN, message.clone()));
@@ -325,7 +318,7 @@ impl<'scope, 'db: 'scope> Owner<'scope, 'db> {
             Next::Broken { reason, left } => {
                 tracing::error!(branch = %id, %reason, "the participant stops: end the process and start it again");
                 self.failure.send_replace(Some(reason));
-                self._kept.extend(left);
+                self.kept.extend(left);
                 self.branches.remove(&id).map(|branch| branch.waiting).unwrap_or_default()
             }
         };

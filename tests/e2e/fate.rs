@@ -1,0 +1,45 @@
+//! When a process of the tests kills itself (`SIGKILL`): by chance from a seed, at the places that it names and at any other moment.
+
+use rustix::process::{Signal, getpid, kill_process};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// A number that decides when the process kills itself; absent: never.
+pub(crate) const SEED: &str = "SAGAMQ_TEST_KILL_SEED";
+
+/// When the process ends itself.
+#[derive(Clone)]
+pub(crate) struct Fate(Option<Arc<AtomicU64>>);
+
+impl Fate {
+    /// That of this process.
+    pub(crate) fn of_this_process() -> Self {
+        Self(std::env::var(SEED).ok().map(|seed| Arc::new(AtomicU64::new(seed.parse().expect("a number")))))
+    }
+
+    /// The next number of a plain generator.
+    fn next(&self) -> Option<u64> {
+        let step = |state: u64| state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let before = self.0.as_ref()?.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |state| Some(step(state)));
+        Some(step(before.expect("there is always a next number")) >> 33)
+    }
+
+    /// A place where it matters: one in so many times the process dies here.
+    pub(crate) fn one_in(&self, times: u64) {
+        if self.next().is_some_and(|number| number % times == 0) {
+            die();
+        }
+    }
+
+    /// Dies within a second or so, wherever that is.
+    pub(crate) async fn anywhere(self) {
+        let Some(number) = self.next() else { return std::future::pending().await };
+        tokio::time::sleep(Duration::from_millis(100 + number % 1_000)).await;
+        die();
+    }
+}
+
+fn die() {
+    kill_process(getpid(), Signal::KILL).expect("a process may kill itself");
+}
