@@ -9,7 +9,8 @@ use reqwest::Url;
 /// Settings of an orchestrator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OrchestratorConfig {
-    /// Most calls to one HTTP service at a time; more wait for a place. A service that hangs takes no place of another.
+    /// Most calls to one HTTP service at a time; more wait for a place. A service that hangs takes no place of another. Votes
+    /// and decisions of two-phase commit have as many of their own, so that they never wait behind work that waits for locks.
     pub participant_calls_max: usize,
     /// How long a connection to an HTTP participant may take to come about.
     pub participant_connect_timeout: Duration,

@@ -14,7 +14,7 @@ use crate::participant::headers::call_headers;
 use crate::protocol::codes;
 use core::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use sagamq_api::saga::{Call, CallOutcome, Failure};
+use sagamq_api::saga::{Call, CallOutcome, Failure, Operation};
 use sagamq_broker::env::{Clock, Random};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -36,14 +36,32 @@ const CLOCK_LOOK_MAX: Duration = Duration::from_millis(250);
 #[derive(Clone, Debug)]
 pub(crate) struct HttpParticipants {
     client: reqwest::Client,
-    /// The bound on calls at a time, by base URL: a service that hangs takes no place of another. A participant that works on holds no place
-    /// while it is left alone.
-    services: Arc<Mutex<HashMap<String, Arc<Semaphore>>>>,
+    /// The bound on calls at a time, by base URL and kind: a service that hangs takes no place of another. A participant that works on holds no
+    /// place while it is left alone.
+    services: Arc<Mutex<HashMap<(String, Kind), Arc<Semaphore>>>>,
     calls_max: usize,
     /// Hosts that may be called, as [`host_of`] gives them; empty: any.
     hosts: Arc<[String]>,
     clock: Arc<ClockRef>,
     random: Arc<Mutex<Random>>,
+}
+
+/// What a call is to its service, as far as places go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Kind {
+    /// It may wait for locks.
+    Work,
+    /// It lets locks go: were it to wait behind work that waits for them, nothing would go on.
+    Decision,
+}
+
+impl Kind {
+    const fn of(operation: Operation) -> Self {
+        match operation {
+            Operation::Action | Operation::Compensation => Self::Work,
+            Operation::Prepare | Operation::Commit | Operation::Rollback | Operation::CommitOnePhase => Self::Decision,
+        }
+    }
 }
 
 /// The clock, with a `Debug` that says nothing.
@@ -96,7 +114,7 @@ impl HttpParticipants {
             // The attempt's end ends this task: another configuration needs another process.
             return core::future::pending().await;
         }
-        let service = self.service(base);
+        let service = self.service(base, Kind::of(attempt.operation));
         let mut refused_connections = 0;
         loop {
             let Ok(place) = service.acquire().await else { return };
@@ -137,13 +155,13 @@ impl HttpParticipants {
         self.client.post(url).headers(request_headers(&call)).body(body)
     }
 
-    fn service(&self, base: &str) -> Arc<Semaphore> {
+    fn service(&self, base: &str, kind: Kind) -> Arc<Semaphore> {
         let mut services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
         if services.len() >= SERVICES_MAX {
             // Workers name addresses of their own, and come and go: those that nobody calls are let go.
             services.retain(|_, places| Arc::strong_count(places) > 1);
         }
-        Arc::clone(services.entry(base.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(self.calls_max))))
+        Arc::clone(services.entry((base.to_owned(), kind)).or_insert_with(|| Arc::new(Semaphore::new(self.calls_max))))
     }
 
     /// Why a service must not be called, if it must not.
@@ -217,13 +235,27 @@ mod tests {
     fn addresses_that_nobody_calls_any_more_are_forgotten_and_a_place_is_never_given_twice() {
         let config = OrchestratorConfig { participant_calls_max: 1, ..OrchestratorConfig::default() };
         let http = HttpParticipants::new(&config, Arc::new(ManualClock::at(1)), Random::from_seed(1)).expect("a client");
-        let busy = http.service("http://busy");
+        let busy = http.service("http://busy", Kind::Work);
         let _place = busy.try_acquire().expect("it is free");
         for worker in 0..3 * SERVICES_MAX {
-            drop(http.service(&format!("http://worker:{worker}")));
+            drop(http.service(&format!("http://worker:{worker}"), Kind::Work));
         }
         assert!(http.services.lock().expect("no panic").len() <= SERVICES_MAX, "they do not grow with the workers that ever were");
-        assert!(http.service("http://busy").try_acquire().is_err(), "who is called keeps its places");
+        assert!(http.service("http://busy", Kind::Work).try_acquire().is_err(), "who is called keeps its places");
+    }
+
+    #[test]
+    fn what_lets_locks_go_does_not_wait_behind_what_waits_for_them() {
+        let config = OrchestratorConfig { participant_calls_max: 1, ..OrchestratorConfig::default() };
+        let http = HttpParticipants::new(&config, Arc::new(ManualClock::at(1)), Random::from_seed(1)).expect("a client");
+        let places = |operation| http.service("http://busy", Kind::of(operation));
+        let (work, decisions) = (places(Operation::Action), places(Operation::Commit));
+        let _works = work.try_acquire().expect("it is free");
+        assert!(places(Operation::Compensation).try_acquire().is_err(), "a compensation may wait for locks as well");
+        let _decides = decisions.try_acquire().expect("it has places of its own");
+        for operation in [Operation::Prepare, Operation::Rollback, Operation::CommitOnePhase] {
+            assert!(places(operation).try_acquire().is_err(), "and they are bounded too");
+        }
     }
 
     #[test]
