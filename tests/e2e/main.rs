@@ -14,3 +14,4 @@ mod tidy;
 mod tls;
 mod tour;
 mod transactions;
+mod two_phase;
