@@ -50,11 +50,11 @@ pub(super) async fn play(site: &Site, sagas: &SagaClient, case: Case, order_id: 
     }
     let (accepted, _) = traffic::send(site, &order).await?;
     let id = accepted.ok_or_else(|| TrialError::WrongAnswer(format!("the good order `{}` was refused", order.order_id)))?.saga;
-    if let Trouble::LostBranch(other) = case.trouble {
-        if held_or_ended(site, sagas, other, id).await? {
-            site.kill(other).await?;
-            site.restart(other).await?;
-        }
+    if let Trouble::LostBranch(other) = case.trouble
+        && held_or_ended(site, sagas, other, id).await?
+    {
+        site.kill(other).await?;
+        site.restart(other).await?;
     }
     let is_reached = held_or_ended(site, sagas, case.at, id).await?;
     let (killed, longest) = (Instant::now(), Cell::new(Duration::ZERO));
