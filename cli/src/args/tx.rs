@@ -24,8 +24,8 @@ EXAMPLES:
   sagamq tx history 0197f0d2-8c3e-7d3a-9f6e-2f1f5a7f0b11";
 const RESOLVE: &str = "\
 EXAMPLES:
-  sagamq tx resolve 0197f0d2-8c3e-7d3a-9f6e-2f1f5a7f0b11 payments committed --reason 'the row is in the ledger'
-  sagamq tx resolve 0197f0d2-8c3e-7d3a-9f6e-2f1f5a7f0b11 stock unknown --reason 'the disk is gone'
+  sagamq tx resolve 0197f0d2-8c3e-7d3a-9f6e-2f1f5a7f0b11 payments committed --reason 'it is there'
+  sagamq tx resolve 0197f0d2-8c3e-7d3a-9f6e-2f1f5a7f0b11 stock unknown --reason 'disk is gone'
 
 It only writes down what you found out: nothing changes at the service. If that is not what was decided, the transaction ends TERMINATED,
 reported as MIXED or HAZARD.";
