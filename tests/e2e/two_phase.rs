@@ -203,7 +203,7 @@ async fn transfers_happen_in_both_banks_or_in_none_whoever_is_killed() {
                 let seed = (bank_kills < BANK_KILLS).then_some(7 * turn);
                 bank_kills += u64::from(bank.revive(&url, seed));
             }
-            if turn % 60 == 0 && coordinator_kills < COORDINATOR_KILLS {
+            if turn.is_multiple_of(60) && coordinator_kills < COORDINATOR_KILLS {
                 server.kill();
                 server.restart().await;
                 coordinator_kills += 1;

@@ -342,7 +342,7 @@ async fn what_others_have_prepared_is_neither_told_nor_touched() {
     let theirs = BranchId::new(stranger, Uuid::from_u128(5), "stock").expect("legal");
     code(branches.prepare(&theirs, 1).await).expect("a vote");
     let told: Vec<BranchId> = branches.in_doubt().await.expect("known").into_iter().map(|branch| branch.id).collect();
-    assert_eq!(told, [theirs.clone()]);
+    assert_eq!(told, std::slice::from_ref(&theirs));
     assert!(matches!(branches.commit(&id(77)).await, Err(BranchError::Unknown { .. })), "it belongs to another database");
     assert_eq!(prepared(&db).await, 4);
     code(branches.rollback(&theirs).await).expect("rolled back");

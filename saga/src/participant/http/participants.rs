@@ -32,13 +32,16 @@ const SERVICES_MAX: usize = 1_024;
 /// Longest sleep between two looks at the clock, which may be set or, in a test, moved.
 const CLOCK_LOOK_MAX: Duration = Duration::from_millis(250);
 
+/// The places of services, by base URL and kind of call.
+type Places = HashMap<(String, Kind), Arc<Semaphore>>;
+
 /// Calls HTTP participants; clones share the connections and the places.
 #[derive(Clone, Debug)]
 pub(crate) struct HttpParticipants {
     client: reqwest::Client,
     /// The bound on calls at a time, by base URL and kind: a service that hangs takes no place of another. A participant that works on holds no
     /// place while it is left alone.
-    services: Arc<Mutex<HashMap<(String, Kind), Arc<Semaphore>>>>,
+    services: Arc<Mutex<Places>>,
     calls_max: usize,
     /// Hosts that may be called, as [`host_of`] gives them; empty: any.
     hosts: Arc<[String]>,
