@@ -51,7 +51,7 @@ pub struct Blocking {
     pub undone: usize,
 }
 
-/// Kills the coordinator for `away` in the middle of [`ORDERS`] orders.
+/// Kills the coordinator for `away` in the middle of some orders.
 ///
 /// # Errors
 /// [`CellError`], also when the books do not balance.
