@@ -19,7 +19,7 @@
 //! ```
 //!
 //! The row is written in the branch's own transaction, as the last thing before it is prepared or committed. So it is visible if and only if the
-//! branch is committed. The name of the prepared transaction is the text of the [`BranchId`](super::BranchId). A branch that wrote nothing has
+//! branch is committed. The name of the prepared transaction is the text of the [`BranchId`]. A branch that wrote nothing has
 //! no row. Prefix: `\0branch/`, unless told otherwise.
 
 mod builder;
