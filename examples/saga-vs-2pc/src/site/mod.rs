@@ -23,10 +23,6 @@ use tokio::time::Instant;
 /// The name of the coordinator among the processes.
 pub const COORDINATOR: &str = "coordinator";
 
-/// Calls that the coordinator has on their way to one service at a time. More than the default, so that the places of a service are never
-/// what a transaction waits for: the locks are.
-const PLACES: &str = "2000";
-
 /// Longest time a process may take until it answers. Generous: on a loaded machine slow is not wrong.
 const READY_LIMIT: Duration = Duration::from_secs(60);
 
@@ -98,7 +94,7 @@ impl Site {
         let args = |address: SocketAddr, name: &str| -> Vec<OsString> {
             vec!["--listen".into(), address.to_string().into(), "--data-dir".into(), directory.path().join(name).into()]
         };
-        let serve = ["serve", "--log-level", "warn", "--participant-calls-max", PLACES].map(OsString::from).to_vec();
+        let serve = ["serve", "--log-level", "warn"].map(OsString::from).to_vec();
         let mut coordinator = Process::new(COORDINATOR, sagamq, [serve, args(address, COORDINATOR)].concat(), &logs);
         coordinator.start()?;
         let mut services = Vec::new();
