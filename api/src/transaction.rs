@@ -105,7 +105,7 @@ pub struct TransactionQuery {
     /// Only transactions in this state.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub state: Option<TransactionState>,
-    /// `true`: only transactions with a branch that keeps locks until it hears the decision.
+    /// `true`: only transactions with a branch that keeps locks until it hears the decision, or that disagrees with it and waits for an operator.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub in_doubt: Option<bool>,
     /// Only transactions of this definition.

@@ -59,7 +59,7 @@ impl Orchestrator {
         let wants = move |summary: &SagaSummary| {
             summary.transaction.as_ref().is_some_and(|status| {
                 state.is_none_or(|state| status.state == state)
-                    && in_doubt.is_none_or(|in_doubt| (status.branches_in_doubt > 0) == in_doubt)
+                    && in_doubt.is_none_or(|in_doubt| (status.branches_in_doubt > 0 || status.branches_disagreeing > 0) == in_doubt)
                     && saga.as_ref().is_none_or(|saga| summary.saga == *saga)
             })
         };
