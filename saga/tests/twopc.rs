@@ -179,7 +179,10 @@ async fn a_worker_that_is_gone_leaves_the_commit_to_its_service() {
 
 #[tokio::test]
 async fn a_service_that_does_not_know_the_branch_of_its_worker_does_not_contradict_it() {
-    let (shop, node, other) = { let (shop, node) = open().await; (shop, node, Service::default()) };
+    let (shop, node, other) = {
+        let (shop, node) = open().await;
+        (shop, node, Service::default())
+    };
     let gone = CancellationToken::new();
     let here = other.serve_at(1, "127.0.0.1:0", gone.clone()).await;
     let (id, votes) = at_a_worker(&shop, &node, &here, &other).await;

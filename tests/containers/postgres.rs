@@ -37,9 +37,11 @@ async fn server() -> Option<Server> {
     let image = std::env::var(IMAGE).unwrap_or_else(|_| IMAGE_DEFAULT.to_owned());
     let is_here = Command::new("docker").args(["image", "inspect", &image]).output().is_ok_and(|output| output.status.success());
     // A registry that cannot be reached may take long to say so.
-    let comes = || Command::new("timeout").args(["120", "docker", "pull", "--quiet", &image]).output().is_ok_and(|output| output.status.success());
+    let comes =
+        || Command::new("timeout").args(["120", "docker", "pull", "--quiet", &image]).output().is_ok_and(|output| output.status.success());
     if !is_here && !comes() {
-        let said = format!("NOT RUN: the container tests of PostgreSQL, because the image {image} is not here and cannot be pulled ({IMAGE}).\n");
+        let said =
+            format!("NOT RUN: the container tests of PostgreSQL, because the image {image} is not here and cannot be pulled ({IMAGE}).\n");
         // Past the test harness, which would swallow it.
         std::io::stderr().write_all(said.as_bytes()).expect("standard error is open");
         return None;

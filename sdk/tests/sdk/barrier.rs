@@ -483,7 +483,10 @@ fn a_vote_or_a_decision_of_a_transaction_is_none_of_its_calls() {
         let asked = call(1, operation);
         // Unknown, for a refusal would be a word that counts: the branch is at somebody else's, who must be asked.
         assert_eq!(code(&tree(RocksBarrier::new().run_local(&db, &asked, never))), ("unknown", NOT_OF_A_SAGA), "{operation}");
-        assert_eq!(code(&RocksBarrier::new().run(&db, &asked, |_, _| -> Result<Value, CallError> { panic!("it must not run") })), ("unknown", NOT_OF_A_SAGA));
+        assert_eq!(
+            code(&RocksBarrier::new().run(&db, &asked, |_, _| -> Result<Value, CallError> { panic!("it must not run") })),
+            ("unknown", NOT_OF_A_SAGA)
+        );
     }
     assert_eq!(business(&db, &call(1, Operation::Action), Ok(json!(1))), Ok(json!(1)), "nothing was written about the step");
 }

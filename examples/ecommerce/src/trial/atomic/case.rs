@@ -197,7 +197,11 @@ mod tests {
         let kinds = |cases: &[Case]| cases.iter().map(|case| (case.killed, case.point)).collect::<BTreeSet<_>>().len();
         let cases = draw(7, 200);
         let all = 61 + 7;
-        assert_eq!(kinds(&cases[..all]), all, "12 points for each of five and one more for the coordinator; of one branch 3 for each of two and one");
+        assert_eq!(
+            kinds(&cases[..all]),
+            all,
+            "12 points for each of five and one more for the coordinator; of one branch 3 for each of two and one"
+        );
         assert_eq!(kinds(&cases), all);
         let again = draw(7, 200);
         assert!(cases.iter().zip(&again).all(|(a, b)| format!("{a:?}") == format!("{b:?}")), "drawn from the seed alone");

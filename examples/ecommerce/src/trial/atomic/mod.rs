@@ -18,8 +18,8 @@ use crate::domain::Money;
 use crate::inventory::{NewRepack, Repack};
 use crate::mode::Mode;
 use crate::provider::NewCard;
-use indicatif::{ProgressBar, ProgressStyle};
 use case::Work;
+use indicatif::{ProgressBar, ProgressStyle};
 use play::{CARD, Done, IN_STOCK, Played, REPACK, REPACKED, SOLD_OUT};
 use sagamq_api::saga::SagaState;
 use std::collections::BTreeMap;
@@ -134,11 +134,7 @@ fn disagreement(run: &Played) -> Option<Finding> {
     let state = run.saga.summary.state;
     let must = run.case.commits().filter(|_| run.is_reached);
     let is_right = state.is_final() && must.is_none_or(|commits| commits == (state == SagaState::Completed));
-    (!is_right).then(|| Finding {
-        book: "outcomes",
-        whose: run.saga.summary.key.clone(),
-        says: format!("{state} after {:?}", run.case),
-    })
+    (!is_right).then(|| Finding { book: "outcomes", whose: run.saga.summary.key.clone(), says: format!("{state} after {:?}", run.case) })
 }
 
 fn must_occur(played: &[Played]) -> Vec<Occurrence> {
