@@ -18,6 +18,12 @@ use sagamq_api::{Offset, PartitionId};
 /// Bytes of a key in front that are those of its partition, in the families whose keys begin so.
 pub(super) const PARTITION_PREFIX_BYTES: usize = 2 + 4 + 4;
 
+/// Those of the rows of a queue that are the queue's.
+pub(super) const QUEUE_PREFIX_BYTES: usize = PARTITION_PREFIX_BYTES + 4;
+
+/// Those of a key of the `meta` family that are the shard's and the tag.
+pub(super) const TAG_PREFIX_BYTES: usize = 2 + 1;
+
 impl PartitionKey {
     fn prefix(self, capacity: usize) -> Vec<u8> {
         let mut key = Vec::with_capacity(capacity);
