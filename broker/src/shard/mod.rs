@@ -8,6 +8,7 @@ pub(crate) mod commit;
 pub(crate) mod committer;
 mod core;
 pub(crate) mod embedded;
+pub(crate) mod gather;
 pub(crate) mod input;
 pub(crate) mod log;
 pub(crate) mod queues;

@@ -53,10 +53,19 @@ impl Shard {
         let mut taken = Vec::with_capacity(INPUTS_PER_COMMIT_MAX);
         // Behind `inputs`, so that a panic tells of the death before the channel closes.
         let life = life;
+        let mut ending = core::pin::pin!(shutdown.cancelled());
         loop {
             // First, so that inputs that fill each commit cannot keep it waiting.
             let is_at_work = self.queues.go_on(&mut self.core);
             tokio::select! {
+                // In this order: time must not wait for ever behind inputs. The shutdown may, and time looks after it.
+                biased;
+                _ = tick.tick() => {
+                    self.tick();
+                    if shutdown.is_cancelled() {
+                        inputs.close();
+                    }
+                }
                 () = core::future::ready(()), if is_at_work && inputs.is_empty() => {}
                 count = inputs.recv_many(&mut taken, INPUTS_PER_COMMIT_MAX) => {
                     if count == 0 && !is_at_work {
@@ -67,8 +76,7 @@ impl Shard {
                         self.handle(input);
                     }
                 }
-                _ = tick.tick() => self.tick(),
-                () = shutdown.cancelled(), if !inputs.is_closed() => inputs.close(),
+                () = &mut ending, if !inputs.is_closed() => inputs.close(),
             }
             if !self.stage().await {
                 break;
