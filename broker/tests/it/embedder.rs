@@ -207,5 +207,7 @@ async fn a_data_directory_has_one_name_for_good_and_no_other_has_it() {
     };
     let (same, other) = (open(7).expect("opens").cluster(), open(8).expect("opens").cluster());
     assert_eq!(same, cluster, "it follows from the secret alone");
+    // Participants have it in what they prepared: another derivation would make strangers of all of them.
+    assert_eq!(same.to_string(), "cf712782-d662-83c3-938c-4d26e88b5c50");
     assert_ne!(other, cluster);
 }

@@ -98,7 +98,8 @@ fn without_duplicates(parts: &mut [Part], batches: Vec<NewBatch>, verdicts: &[Ve
         let of_part = batches.by_ref().take(part.batches);
         let before = left.len();
         if own.iter().all(Verdict::is_fresh) {
-            left.extend(of_part);
+            // The duplicates beside it were encoded in the same memory, and would be kept with it as long as it is read from memory.
+            left.extend(of_part.map(NewBatch::on_its_own));
         } else {
             let (mut fresh, mut own) = (Vec::new(), own.iter());
             for batch in of_part {
