@@ -1,4 +1,4 @@
-//! The embedder's door: commit own keys, records and settled records together, in one write of one shard.
+//! The embedder's door: commit own keys, records, settled records and messages to other shards together, in one write of one shard.
 //!
 //! The saga orchestrator uses it: one commit acknowledges a reply, appends the saga's events, and sends the next command. A
 //! [`ShardCommit`] is made by the embedder of one shard and can name only that shard's keys and partitions: lane topics have one
@@ -15,6 +15,7 @@ use crate::log::partition::Partition;
 use crate::shard::commit::WriteError;
 use crate::shard::embedded::{EmbeddedCommit, SubmitError};
 use crate::shard::input::Input;
+use crate::shard::outbox::inbox::Inbox;
 use crate::shard::queues::request::QueueRequest;
 use crate::storage::keys::successor;
 use crate::storage::{Direction, Family, Mutation, Storage, StorageError, Visitor};
@@ -73,6 +74,8 @@ pub struct ShardCommit {
     settles: Vec<(GroupKey, Offset)>,
     unseen: Vec<(GroupKey, Offset)>,
     postpones: Vec<(GroupKey, Offset, u64)>,
+    takes: Vec<(ShardId, u64)>,
+    messages: Vec<(ShardId, Vec<u8>)>,
     is_forced: bool,
 }
 
@@ -161,9 +164,29 @@ impl ShardCommit {
         Ok(())
     }
 
+    /// Sends a message to a shard, which may be this one. It gets the next number of its pair when the commit has its place, and is in the
+    /// receiver's [`Inbox`] when the commit is durable; the commit is always synced. It is kept until it was [taken](ShardCommit::take).
+    ///
+    /// # Panics
+    /// When there is no such shard.
+    pub fn send(&mut self, to: u16, body: Vec<u8>) {
+        assert!(to < self.broker.shards(), "shard {to} of {}", self.broker.shards());
+        self.messages.push((ShardId(to), body));
+    }
+
+    /// Takes a message of another shard: it never comes again, and what follows from it is in this commit, which is always synced. If it is not
+    /// the next one of its sender, nothing of this commit happens, and [`ShardEmbedder::submit`] says so.
+    ///
+    /// # Panics
+    /// When there is no such shard.
+    pub fn take(&mut self, from: u16, sequence: u64) {
+        assert!(from < self.broker.shards(), "shard {from} of {}", self.broker.shards());
+        self.takes.push((ShardId(from), sequence));
+    }
+
     /// Asks for no sync of its own: the commit survives the death of the process, and a power cut takes it unless a later commit, of
     /// whatever shard, was synced. Commits stay in their order: none survives without those of its shard before it. One that appends
-    /// records is synced all the same, because readers see synced records only.
+    /// records or has to do with messages is synced all the same, because others see only what is synced.
     pub fn unforced(&mut self) {
         self.is_forced = false;
     }
@@ -171,7 +194,12 @@ impl ShardCommit {
     /// Whether there is nothing in it.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.mutations.is_empty() && self.appends.is_empty() && self.settles.is_empty() && self.postpones.is_empty()
+        self.mutations.is_empty()
+            && self.appends.is_empty()
+            && self.settles.is_empty()
+            && self.postpones.is_empty()
+            && self.takes.is_empty()
+            && self.messages.is_empty()
     }
 }
 
@@ -193,6 +221,8 @@ impl ShardEmbedder {
             settles: Vec::new(),
             unseen: Vec::new(),
             postpones: Vec::new(),
+            takes: Vec::new(),
+            messages: Vec::new(),
             is_forced: true,
         }
     }
@@ -201,14 +231,15 @@ impl ShardEmbedder {
     /// offsets, but nothing is durable yet: wait for [`Submitted::durable`] before anything outside hears of it.
     ///
     /// # Errors
-    /// When the broker shuts down ([`WriteError::ShuttingDown`]), a topic that the commit appends to was deleted, or a record that must be
-    /// unseen was handed out: nothing of the commit is stored then. After the death of the shard it may be.
+    /// When the broker shuts down ([`WriteError::ShuttingDown`]), a topic that the commit appends to was deleted, a record that must be
+    /// unseen was handed out, or a message is not the next one: nothing of the commit is stored then. After the death of the shard it may be.
     pub async fn submit(&self, commit: ShardCommit) -> Result<Submitted, SubmitError> {
         assert_eq!(commit.shard, self.shard, "a commit is submitted to the shard that began it");
         let (placed, offsets) = oneshot::channel();
         let (durable_sender, durable) = oneshot::channel();
-        let ShardCommit { mutations, appends, settles, unseen, postpones, is_forced, .. } = commit;
-        let embedded = EmbeddedCommit { mutations, appends, settles, unseen, postpones, is_forced, placed, durable: durable_sender };
+        let ShardCommit { mutations, appends, settles, unseen, postpones, takes, messages, is_forced, .. } = commit;
+        let embedded =
+            EmbeddedCommit { mutations, appends, settles, unseen, postpones, takes, messages, is_forced, placed, durable: durable_sender };
         let input = Input::Embedded(embedded);
         self.broker.0.shard(self.shard).send(input).await?;
         let liveness = self.broker.liveness().clone();
@@ -239,6 +270,12 @@ impl ShardEmbedder {
         let mut known =
             self.broker.0.shard(self.shard).ask(|reply| Input::Queue(QueueRequest::HandOuts { asked, reply })).await?.into_iter();
         Ok(keys.iter().map(|key| key.and_then(|_| known.next()).unwrap_or(HandOut::Unknown)).collect())
+    }
+
+    /// What other shards have sent to this one.
+    #[must_use]
+    pub fn inbox(&self) -> Inbox {
+        Inbox::new(Arc::clone(&self.broker.0.storage), Arc::clone(&self.broker.0.marks), self.shard)
     }
 
     /// The written value of a key of the embedder's own. Blocks on storage.

@@ -36,3 +36,5 @@ pub use liveness::{Liveness, PartGuard};
 pub use shard::commit::WriteError;
 pub use shard::embedded::SubmitError;
 pub use shard::log::append_error::AppendError;
+pub use shard::outbox::inbox::{Inbox, Message};
+pub use shard::outbox::owner::NotNext;

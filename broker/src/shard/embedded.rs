@@ -1,11 +1,12 @@
-//! Commits of the embedder: its own keys, records for its topics, and settled commands, in one write of one shard.
+//! Commits of the embedder: its own keys, records for its topics, settled commands, and messages to other shards, in one write of one shard.
 
 use crate::group::queue::HandOut;
-use crate::ids::GroupKey;
+use crate::ids::{GroupKey, ShardId};
 use crate::log::batch::NewBatch;
 use crate::log::partition::Partition;
 use crate::shard::commit::WriteError;
 use crate::shard::core::Core;
+use crate::shard::outbox::owner::{NotNext, Outbox};
 use crate::shard::queues::Queues;
 use crate::storage::Mutation;
 use sagamq_api::Offset;
@@ -18,6 +19,9 @@ pub enum SubmitError {
     /// A record that must not have been handed out was. Decide again.
     #[error("a record of the commit was handed out meanwhile")]
     HandedOut,
+    /// A message is not the next one to be taken. One that was taken before needs nothing more.
+    #[error(transparent)]
+    NotNext(#[from] NotNext),
     /// The broker takes no writes.
     #[error(transparent)]
     Write(#[from] WriteError),
@@ -32,6 +36,10 @@ pub(crate) struct EmbeddedCommit {
     pub(crate) unseen: Vec<(GroupKey, Offset)>,
     /// Records that are due again at a time of the embedder's, in milliseconds since 1970.
     pub(crate) postpones: Vec<(GroupKey, Offset, u64)>,
+    /// Messages of other shards that are taken, in this order; else nothing of the commit happens.
+    pub(crate) takes: Vec<(ShardId, u64)>,
+    /// Messages to other shards.
+    pub(crate) messages: Vec<(ShardId, Vec<u8>)>,
     /// Whether it asks for a sync of its own.
     pub(crate) is_forced: bool,
     /// The offsets, as soon as they are given: before anything is durable. An error: nothing of the commit is staged.
@@ -40,10 +48,14 @@ pub(crate) struct EmbeddedCommit {
     pub(crate) durable: oneshot::Sender<Result<(), WriteError>>,
 }
 
-pub(super) fn handle(core: &mut Core, queues: &mut Queues, commit: EmbeddedCommit) {
+pub(super) fn handle(core: &mut Core, queues: &mut Queues, outbox: &mut Outbox, commit: EmbeddedCommit) {
     if commit.unseen.iter().any(|&(key, offset)| queues.hand_out(key, offset) != HandOut::Never) {
         // The embedder decides again. It may have stopped to listen, as at a shutdown.
         let _ = commit.placed.send(Err(SubmitError::HandedOut));
+        return;
+    }
+    if let Err(not_next) = outbox.check(&commit.takes) {
+        let _ = commit.placed.send(Err(not_next.into()));
         return;
     }
     if !commit.appends.iter().all(|(partition, _)| core.owns(partition)) {
@@ -63,6 +75,8 @@ pub(super) fn handle(core: &mut Core, queues: &mut Queues, commit: EmbeddedCommi
     for (key, offset, due_ms) in commit.postpones {
         queues.postpone_record(key, offset, due_ms);
     }
+    // Before the embedder is answered: who hears that it is durable can find what was sent.
+    outbox.exchange(core, &commit.takes, commit.messages);
     if commit.is_forced {
         core.commit.require_sync();
     }

@@ -11,6 +11,7 @@ pub(crate) mod embedded;
 pub(crate) mod gather;
 pub(crate) mod input;
 pub(crate) mod log;
+pub(crate) mod outbox;
 pub(crate) mod queues;
 pub(crate) mod recovery;
 pub(crate) mod task;

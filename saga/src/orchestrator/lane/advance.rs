@@ -131,6 +131,7 @@ impl Lane {
                 self.dispatcher.take_back(staged);
                 return false;
             }
+            Err(SubmitError::NotNext(_)) => unreachable!("the commit takes no message"),
             // Nothing was stored and memory is as it was, except that settled commands are looked for after the restart that must come.
             Err(SubmitError::Write(error)) => {
                 self.when_durable(move |_| answer(Err(error)));
