@@ -123,9 +123,10 @@ pub struct TransactionQuery {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(ToSchema))]
 pub struct TransactionList {
-    /// Transactions, in no promised order.
+    /// Transactions, those that started last first.
     pub transactions: Vec<TransactionSummary>,
-    /// Where the next page begins, if there may be one.
+    /// Where the next page begins, if there may be one: then a page can be shorter than its limit, or empty. It stays good whatever happens
+    /// to transactions.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub next: Option<String>,
 }

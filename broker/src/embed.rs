@@ -300,6 +300,20 @@ impl ShardEmbedder {
         })
     }
 
+    /// As [`ShardEmbedder::scan`], over the keys from `range.start` on and below `range.end`, the last one first. Blocks on storage.
+    ///
+    /// # Errors
+    /// When storage fails.
+    pub fn scan_back(&self, range: core::ops::Range<&[u8]>, visit: Visitor<'_>) -> Result<(), StorageError> {
+        let (start, end) = (self.shard.saga(range.start), self.shard.saga(range.end));
+        if start >= end {
+            return Ok(());
+        }
+        self.broker.0.storage.scan(Family::Saga, &start..&end, Direction::Backward, &mut |key, value| {
+            visit(key.get(2..).expect("keys of the family begin with the shard"), value)
+        })
+    }
+
     /// Durable records of this shard's partition of a lane topic, from `from` on.
     ///
     /// # Errors

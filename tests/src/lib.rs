@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod bench_compare;
+pub mod bench_list;
 pub mod bench_log;
 pub mod bench_open;
 pub mod memory;

@@ -2,7 +2,7 @@
 
 use super::show;
 use crate::args::saga::{ListArgs, StartArgs};
-use crate::args::values::JsonInput;
+use crate::args::values::{JsonInput, When};
 use crate::commands::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
@@ -60,7 +60,19 @@ pub(super) async fn list(context: &Context, args: ListArgs) -> Result<Exit, CliE
     let sagas = context.client.sagas();
     let most = if args.all { usize::MAX } else { usize::try_from(args.limit).unwrap_or(usize::MAX) };
     let mut list = SagaList { sagas: Vec::new(), next: None };
-    let mut query = SagaQuery { state: args.state, saga: args.saga, key: args.key, limit: None, after: None };
+    // The server's clock begins in 1970.
+    let at_ms = |when: Option<When>| when.map(|when| u64::try_from(when.to_millis()).unwrap_or(0));
+    let mut query = SagaQuery {
+        state: args.state,
+        saga: args.saga,
+        version: args.version,
+        key: args.key,
+        failure: args.failure,
+        started_from_ms: at_ms(args.since),
+        started_before_ms: at_ms(args.until),
+        limit: None,
+        after: None,
+    };
     loop {
         let left = most - list.sagas.len();
         query.limit = Some(u32::try_from(left).map_or(PAGE_ROWS_MAX, |left| left.min(PAGE_ROWS_MAX)));

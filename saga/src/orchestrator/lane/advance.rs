@@ -120,7 +120,8 @@ impl Lane {
             store::put_command_floor(&mut commit, topic, *floor);
         }
         if !events.is_empty() {
-            store::put_instance(&mut commit, &instance, &events);
+            let before = self.instances.get(&id).map(|live| &live.instance);
+            store::put_instance(&mut commit, before, &instance, &events);
         }
         if let Some(next) = cursor {
             store::put_reply_cursor(&mut commit, next);

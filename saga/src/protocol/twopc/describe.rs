@@ -3,7 +3,7 @@
 use super::branch::{Branch, BranchState};
 use super::state::{Phase, TransactionState};
 use crate::protocol::occurrence::Heuristic;
-use sagamq_api::saga::{self as api, SagaDescription, SagaSummary, StepDescription, TransactionStatus};
+use sagamq_api::saga::{self as api, Failure, SagaDescription, SagaSummary, StepDescription, TransactionStatus};
 
 impl TransactionState {
     /// Since when the first of its branches is in doubt, in milliseconds since 1970, if one is.
@@ -40,6 +40,12 @@ impl TransactionState {
         }
     }
 
+    /// Why it is rolled back or blocked, or why it returned no output.
+    #[must_use]
+    pub fn reason(&self) -> Option<&Failure> {
+        self.disagreeing().and_then(|branch| branch.failure.as_ref()).or(self.failure.as_ref())
+    }
+
     /// The instance in one row.
     #[must_use]
     pub fn summary(&self) -> SagaSummary {
@@ -52,7 +58,7 @@ impl TransactionState {
             started_at_ms: self.head.started_at_ms,
             updated_at_ms: self.head.updated_at_ms,
             events: self.head.events,
-            failure: self.disagreeing().and_then(|branch| branch.failure.clone()).or_else(|| self.failure.clone()),
+            failure: self.reason().cloned(),
             transaction: Some(self.status()),
         }
     }
