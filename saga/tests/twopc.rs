@@ -17,6 +17,7 @@ use sagamq_broker::storage::crash::CrashStorage;
 use sagamq_saga::protocol::Rejection;
 use sagamq_saga::{CallError, InstanceError, OperateError, OrchestratorConfig, OutcomeError, StartError};
 use serde_json::json;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -451,7 +452,9 @@ async fn transactions_are_listed_with_what_is_in_doubt() {
     let page = node.sagas.transactions(TransactionQuery { limit: Some(2), ..TransactionQuery::default() }).await.expect("listed");
     let next = node.sagas.transactions(TransactionQuery { limit: Some(1), after: page.next.clone(), ..TransactionQuery::default() }).await;
     let next = next.expect("listed");
-    assert_eq!([page.transactions[0].id, page.transactions[1].id, next.transactions[0].id], all);
+    let places: Vec<_> = page.transactions.iter().chain(&next.transactions).map(|row| (row.started_at_ms, row.id)).collect();
+    assert!(places.is_sorted_by(|a, b| a > b), "those that started last come first: {places:?}");
+    assert_eq!(places.into_iter().map(|(_, id)| id).collect::<BTreeSet<_>>(), BTreeSet::from(all));
     assert_eq!((page.next.is_some(), next.next), (true, None));
     let one = node.sagas.transaction(doubtful).await.expect("there");
     assert_eq!(one.summary.status.branches_in_doubt, 1);
