@@ -185,13 +185,13 @@ where
             }
             let receipt = delivery.receipt.clone();
             // Its lease ran out in the queue: it is or will be delivered to somebody.
-            let Some(lost) = self.leases.lost(&receipt) else {
+            let Some(lease) = self.leases.tokens(&receipt) else {
                 self.suspects.remove(&receipt);
                 continue;
             };
             let (handler, settle, handling) = (Arc::clone(&self.handler), self.settle.clone(), self.settings.handling);
             self.running.spawn(receipt.clone(), async move {
-                let settlement = handling.run(move || handler(delivery), lost).await;
+                let settlement = handling.run(move || handler(delivery), lease).await;
                 // The slot stays taken until the settler has room: slow settling slows the receiving.
                 drop(settle.send((receipt, settlement)).await);
             });

@@ -5,9 +5,14 @@
 //! other is not.
 
 mod call_error;
+mod limits;
 mod saga_worker;
 
 pub use call_error::CallError;
-#[cfg(any(feature = "branch", feature = "rocksdb", feature = "postgres"))]
+#[cfg(any(feature = "participant", feature = "rocksdb", feature = "postgres"))]
 pub(crate) use call_error::output_text;
+#[cfg(feature = "participant")]
+pub(crate) use limits::{HANDLER_PANICKED, HANDLER_TIMEOUT};
+#[cfg(feature = "participant")]
+pub(crate) use saga_worker::UNKNOWN_CALL;
 pub use saga_worker::{SagaWorker, SagaWorkerBuilder};

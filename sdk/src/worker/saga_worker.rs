@@ -2,10 +2,10 @@
 
 use super::CallError;
 use super::call_error::{outcome, output_text};
+use super::limits::Limits;
 use crate::client::Client;
-use crate::consumer::{Settings, Settlement, panic_text, run};
+use crate::consumer::{Handling, Settings, Settlement, run};
 use crate::error::ClientError;
-use futures_util::FutureExt as _;
 use sagamq_api::limits::{LEASE_MS_MAX, LEASE_MS_MIN, RECEIVE_RECORDS_MAX};
 use sagamq_api::queue::Delivery;
 use sagamq_api::saga::{Call, CallOutcome, CompleteCall, Failure, WORKER_GROUP};
@@ -14,20 +14,13 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
-use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// The failure code of a call that the worker has no handler for.
-const UNKNOWN_CALL: &str = "UNKNOWN_CALL";
-
-/// The failure code of a call whose handler panicked.
-const HANDLER_PANICKED: &str = "HANDLER_PANICKED";
-
-/// The failure code of a call whose handler took longer than it may.
-const HANDLER_TIMEOUT: &str = "HANDLER_TIMEOUT";
+pub(crate) const UNKNOWN_CALL: &str = "UNKNOWN_CALL";
 
 type Handled = Pin<Box<dyn Future<Output = Result<JsonText, CallError>> + Send>>;
 type Handler = Box<dyn Fn(Call) -> Handled + Send + Sync>;
@@ -37,7 +30,7 @@ type Handler = Box<dyn Fn(Call) -> Handled + Send + Sync>;
 pub struct SagaWorkerBuilder {
     client: Client,
     settings: Settings,
-    timeout: Option<Duration>,
+    limits: Limits,
     handlers: BTreeMap<String, Handler>,
 }
 
@@ -91,14 +84,18 @@ impl SagaWorkerBuilder {
     /// How long one handler may take (default: as long as it likes). Then it is cut off at its next await, and the outcome of the call is
     /// unknown with the code `HANDLER_TIMEOUT`. A handler that blocks its thread does not notice.
     pub fn handler_timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
+        self.limits.timeout = Some(timeout);
         self
     }
 
     /// Whether a handler goes on when the lease of its command is lost (default: no, it is cut off at its next await, because the command
-    /// is somebody else's by then). Either way [`lease_lost`](crate::lease_lost) tells it.
+    /// is somebody else's by then). Either way [`lease_lost`](crate::lease_lost) tells it, and what a handler has returned is replied, with
+    /// a lease or without.
+    ///
+    /// A handler is told in the same way, and not cut off, when the attempt of its call is over: its outcome still counts, as long as the
+    /// call is live.
     pub fn outlive_lease(mut self, outlive: bool) -> Self {
-        self.settings.handling.outlives_its_lease = outlive;
+        self.limits.outlives_its_lease = outlive;
         self
     }
 
@@ -118,7 +115,7 @@ impl SagaWorkerBuilder {
     /// The worker.
     #[must_use]
     pub fn build(self) -> SagaWorker {
-        SagaWorker { desk: Arc::new(Desk { client: self.client, handlers: self.handlers, timeout: self.timeout }), settings: self.settings }
+        SagaWorker { desk: Arc::new(Desk { client: self.client, handlers: self.handlers, limits: self.limits }), settings: self.settings }
     }
 }
 
@@ -161,8 +158,10 @@ impl SagaWorker {
     /// Never: the name of the workers' group is legal.
     pub fn builder(client: Client, topic: TopicName) -> SagaWorkerBuilder {
         let group = WORKER_GROUP.parse().expect("the name of the workers' group is a legal name");
-        let settings = Settings { wait_for_topic: true, ..Settings::new(topic, group) };
-        SagaWorkerBuilder { client, settings, timeout: None, handlers: BTreeMap::new() }
+        // The worker itself cuts a handler off whose lease is lost: what a handler has returned is told without one.
+        let handling = Handling { outlives_its_lease: true, ..Handling::default() };
+        let settings = Settings { wait_for_topic: true, handling, ..Settings::new(topic, group) };
+        SagaWorkerBuilder { client, settings, limits: Limits::default(), handlers: BTreeMap::new() }
     }
 
     /// Handles calls until `shutdown` is cancelled, then stops as a [`Consumer`](crate::Consumer) does: what was begun is
@@ -181,7 +180,7 @@ impl SagaWorker {
 struct Desk {
     client: Client,
     handlers: BTreeMap<String, Handler>,
-    timeout: Option<Duration>,
+    limits: Limits,
 }
 
 impl Desk {
@@ -196,26 +195,20 @@ impl Desk {
             return Settlement::Ack;
         }
         let attempt = call.attempt.clone();
-        self.reply(CompleteCall { attempt, reply: outcome(self.handle(call).await) }).await
+        match self.handle(call).await {
+            Some(result) => self.reply(CompleteCall { attempt, reply: outcome(result) }).await,
+            // It is somebody else's now; there is nothing left to settle.
+            None => Settlement::Settled,
+        }
     }
 
-    async fn handle(&self, call: Call) -> Result<JsonText, CallError> {
+    /// What the handler returned; `None`, if the lease was lost before it did.
+    async fn handle(&self, call: Call) -> Option<Result<JsonText, CallError>> {
         let Some(handler) = self.handlers.get(&call.call) else {
             let known = self.handlers.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-            return Err(CallError::unknown(UNKNOWN_CALL, format!("the worker has no handler for `{}`; it has: {known}", call.call)));
+            return Some(Err(CallError::unknown(UNKNOWN_CALL, format!("the worker has no handler for `{}`; it has: {known}", call.call))));
         };
-        let handled = AssertUnwindSafe(async move { handler(call).await }).catch_unwind();
-        let handled = match self.timeout {
-            None => handled.await,
-            Some(timeout) => match tokio::time::timeout(timeout, handled).await {
-                Ok(handled) => handled,
-                Err(_) => {
-                    let message = format!("the handler did not finish within {} ms", timeout.as_millis());
-                    return Err(CallError::unknown(HANDLER_TIMEOUT, message));
-                }
-            },
-        };
-        handled.unwrap_or_else(|panic| Err(CallError::unknown(HANDLER_PANICKED, panic_text(&*panic))))
+        self.limits.run(move || handler(call)).await
     }
 
     async fn reply(&self, reply: CompleteCall) -> Settlement {

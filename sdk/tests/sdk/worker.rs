@@ -231,3 +231,43 @@ async fn a_handler_that_takes_too_long_is_an_unknown_outcome() {
     let reply = &server.verbs("complete")[0].json["reply"];
     assert_eq!((reply["outcome"].as_str(), reply["failure"]["code"].as_str()), (Some("unknown"), Some("HANDLER_TIMEOUT")));
 }
+
+#[tokio::test]
+async fn what_a_handler_has_returned_is_replied_although_its_lease_is_lost_meanwhile() {
+    let group = Group::default();
+    group.put([call("reserve", 1)]);
+    let (lost, told) = (Arc::new(tokio::sync::Notify::new()), Arc::new(Mutex::new(0)));
+    let (extended, replied, members) = (Arc::clone(&lost), Arc::clone(&told), group.clone());
+    let server = Server::start(move |seen| {
+        let (extended, replied, group) = (Arc::clone(&extended), Arc::clone(&replied), members.clone());
+        async move {
+            match seen.verb() {
+                "extend" => {
+                    extended.notify_one();
+                    Answer::Problem(ErrorCode::ReceiptExpired)
+                }
+                "complete" => {
+                    let is_first = {
+                        let mut replied = replied.lock().expect("no panic");
+                        *replied += 1;
+                        *replied == 1
+                    };
+                    // The first reply is on its way when the lease is lost, and its answer does not come.
+                    if is_first {
+                        extended.notified().await;
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                        return Answer::Break;
+                    }
+                    applied(&seen)
+                }
+                _ => group.answer(seen).await,
+            }
+        }
+    })
+    .await;
+    let shutdown = CancellationToken::new();
+    let running = tokio::spawn(worker(&server).lease(Duration::from_secs(1)).build().run(shutdown.clone()));
+    until("it is replied again", || *told.lock().expect("no panic") >= 2).await;
+    shutdown.cancel();
+    soon(running).await.expect("no panic").expect("a clean stop");
+}
