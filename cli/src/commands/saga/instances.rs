@@ -2,19 +2,17 @@
 
 use super::show;
 use crate::args::saga::{ListArgs, StartArgs};
-use crate::args::values::{JsonInput, When};
-use crate::commands::Context;
+use crate::args::values::When;
+use crate::commands::{Context, json};
 use crate::error::CliError;
 use crate::exit::Exit;
-use sagamq_api::JsonText;
 use sagamq_api::limits::PAGE_ROWS_MAX;
 use sagamq_api::saga::{CancelSaga, SagaDescription, SagaList, SagaQuery, SagaState, StartSaga};
 use sagamq_sdk::ClientError;
-use std::io;
 use uuid::Uuid;
 
 pub(super) async fn start(context: &Context, args: StartArgs) -> Result<Exit, CliError> {
-    let input = input(args.input)?;
+    let input = json::read(args.input)?;
     let sagas = context.client.sagas();
     let started = sagas.start(&StartSaga { saga: args.name, version: args.definition_version, mode: args.mode, input }).await?;
     if !args.wait {
@@ -37,16 +35,6 @@ pub(super) async fn start(context: &Context, args: StartArgs) -> Result<Exit, Cl
 
 fn ended(description: &SagaDescription) -> Exit {
     if description.summary.state == SagaState::Completed { Exit::Ok } else { Exit::Failed }
-}
-
-fn input(input: JsonInput) -> Result<JsonText, CliError> {
-    let (text, what) = match input {
-        JsonInput::Inline(document) => return Ok(document),
-        JsonInput::File(path) => (std::fs::read_to_string(&path), path.display().to_string()),
-        JsonInput::Stdin => (io::read_to_string(io::stdin()), "stdin".to_owned()),
-    };
-    let text = text.map_err(|error| CliError::Usage(format!("cannot read {what}: {error}")))?;
-    JsonText::parse(text.as_bytes()).map_err(|error| CliError::Usage(format!("{what} is no JSON: {error}")))
 }
 
 pub(super) async fn get(context: &Context, id: Uuid) -> Result<Exit, CliError> {
