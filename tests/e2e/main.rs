@@ -2,7 +2,6 @@
 
 mod bad_input;
 mod clients;
-mod conformance;
 mod dead_letters;
 mod description;
 mod durability;
@@ -16,4 +15,3 @@ mod tls;
 mod tour;
 mod transactions;
 mod two_phase;
-mod worker;
