@@ -1,6 +1,7 @@
 //! Bodies of the saga routes: definitions, instances, calls to participants.
 
 mod attempt;
+mod batch;
 mod call;
 mod mode;
 mod outcome;
@@ -8,6 +9,7 @@ mod state;
 mod transaction;
 
 pub use attempt::{AttemptId, CallId, NoCallId, NoOperation, Operation, StepAttempt};
+pub use batch::{CallResult, CompleteCalls, CompletedCalls, Completion, NextCall, NextCalls};
 pub use call::{Call, CompleteCall, CompletedCall, REPLY_TOPIC, TransactionContext, WORKER_GROUP};
 pub use mode::{Mode, NoMode};
 pub use outcome::CallOutcome;
@@ -224,21 +226,9 @@ pub struct SagaQuery {
     /// Only instances of this definition.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub saga: Option<SagaName>,
-    /// Only instances of this version of the definition, which `saga` names.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub version: Option<u32>,
-    /// Only instances with this business key: one a definition, and one more for each time that it was started anew.
+    /// Only the instance with this business key (one a definition).
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub key: Option<String>,
-    /// Only instances whose `failure` has this code.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub failure: Option<String>,
-    /// Only instances that started at this time or later, in milliseconds since 1970.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub started_from_ms: Option<u64>,
-    /// Only instances that started before this time, in milliseconds since 1970.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub started_before_ms: Option<u64>,
     /// Most rows (default 100, at most 1,000).
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub limit: Option<u32>,
@@ -251,10 +241,9 @@ pub struct SagaQuery {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(ToSchema))]
 pub struct SagaList {
-    /// Instances, those that started last first.
+    /// Instances, in no promised order. Of one that is not at its end, `updated_at_ms` and `events` are those of its last change of state.
     pub sagas: Vec<SagaSummary>,
-    /// Where the next page begins, if there may be one: then a page can be shorter than its limit, or empty. It stays good whatever happens
-    /// to instances.
+    /// Where the next page begins, if there may be one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub next: Option<String>,
 }

@@ -11,7 +11,6 @@ mod group_bytes;
 mod groups;
 mod idempotency;
 mod idle_groups;
-mod outbox;
 mod positions;
 mod produce;
 mod receive;

@@ -6,7 +6,7 @@ use crate::shard::core::Core;
 use crate::storage::StorageError;
 use sagamq_api::Offset;
 use std::sync::Arc;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 /// Why records were not stored.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -56,12 +56,13 @@ impl AppendError {
 pub(super) fn answer<T: Send + 'static>(
     core: &mut Core,
     permit: Option<Arc<OwnedSemaphorePermit>>,
-    reply: impl FnOnce(Result<T, AppendError>) + Send + 'static,
+    reply: oneshot::Sender<Result<T, AppendError>>,
     result: Result<T, AppendError>,
 ) {
     core.answer(move |written| {
         drop(permit);
-        reply(written.map_err(AppendError::from).and(result));
+        // A client that went away does not hear the answer; what he asked for is done all the same.
+        let _ = reply.send(written.map_err(AppendError::from).and(result));
     });
 }
 

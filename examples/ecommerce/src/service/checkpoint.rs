@@ -27,10 +27,8 @@ pub(crate) enum Verb {
     Work,
     /// Its vote.
     Prepare,
-    /// To commit what it has voted for.
+    /// To commit.
     Commit,
-    /// To commit without a vote: it has the decision.
-    CommitOnePhase,
     /// To roll back.
     Rollback,
 }
@@ -41,8 +39,7 @@ impl Verb {
         match call.attempt.operation {
             Operation::Action => Some(Self::Work),
             Operation::Prepare => Some(Self::Prepare),
-            Operation::Commit => Some(Self::Commit),
-            Operation::CommitOnePhase => Some(Self::CommitOnePhase),
+            Operation::Commit | Operation::CommitOnePhase => Some(Self::Commit),
             Operation::Rollback => Some(Self::Rollback),
             Operation::Compensation => None,
         }

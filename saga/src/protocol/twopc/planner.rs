@@ -76,8 +76,7 @@ impl<'a> Planner<'a> {
         let last = self.attempt(index, operation);
         let attempt = StepAttempt { epoch: last.epoch + 1, ..last };
         let deadline_ms = self.after(self.definition.steps[step].action.timeout);
-        let detour = self.state.branches[index].takes_detour(operation);
-        self.emit(TransactionEvent::BranchCalled { attempt, deadline_ms, detour });
+        self.emit(TransactionEvent::BranchCalled { attempt, deadline_ms });
         let command = branch_command(self.definition, &self.state, index).expect("the branch was just called");
         self.commands.push(Command::Call(Box::new(command)));
     }
