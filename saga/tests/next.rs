@@ -151,7 +151,8 @@ async fn the_same_request_again_gets_the_same_leases_and_another_gets_none_of_th
 #[tokio::test]
 async fn what_nobody_takes_is_free_again_and_was_no_delivery() {
     let (_, node) = open().await;
-    let topics: Vec<_> = ["stock.commands"].iter().map(|topic| (topic.parse().expect("legal"), "workers".parse().expect("legal"))).collect();
+    let topics: Vec<_> =
+        ["stock.commands"].iter().map(|topic| (topic.parse().expect("legal"), "workers".parse().expect("legal"))).collect();
     let mut waiting = node.broker.waiting(&topics, 5, None).expect("the topic is there");
     waiting.begin().await.expect("nothing is there");
     let id = node.start("order", json!({"order": "1", "behave": ""})).await.expect("started").id;

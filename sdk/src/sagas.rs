@@ -7,8 +7,8 @@ use bytes::Bytes;
 use sagamq_api::headers::APPLICATION_YAML;
 use sagamq_api::limits::SAGA_WAIT_MS_MAX;
 use sagamq_api::saga::{
-    CancelSaga, CompleteCall, CompleteCalls, CompletedCall, CompletedCalls, DefinitionDescription, DefinitionList, DefinitionQuery, LintResponse, SagaDescription,
-    SagaHistory, SagaList, SagaQuery, SagaState, StartSaga, StartedSaga, WaitQuery,
+    CancelSaga, CompleteCall, CompleteCalls, CompletedCall, CompletedCalls, DefinitionDescription, DefinitionList, DefinitionQuery,
+    LintResponse, SagaDescription, SagaHistory, SagaList, SagaQuery, SagaState, StartSaga, StartedSaga, WaitQuery,
 };
 use sagamq_api::{SagaName, routes};
 use std::time::Duration;

@@ -2,8 +2,8 @@
 
 use crate::broker::{Broker, NewRecord, Produced, Records};
 use crate::http::extract::{PartitionPath, PathParams, QueryParams, RawJson, TopicPath};
-use crate::http::idempotency_key::IdempotencyKey;
 use crate::http::held::{RECORD_BYTES, json, written};
+use crate::http::idempotency_key::IdempotencyKey;
 use crate::http::problem::ApiError;
 use crate::log::batch::StoredRecord;
 use axum::Router;

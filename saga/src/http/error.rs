@@ -1,8 +1,8 @@
 //! Errors of the orchestrator as problem documents: each has its code here, by matches that name every variant.
 
 use crate::orchestrator::{
-    CallError, CompletionError, DefinitionError, InstanceError, LaneTopicError, OperateError, OutcomeError, PublishError, QueryError, StartError,
-    TransactionError, WaitTooLong,
+    CallError, CompletionError, DefinitionError, InstanceError, LaneTopicError, OperateError, OutcomeError, PublishError, QueryError,
+    StartError, TransactionError, WaitTooLong,
 };
 use crate::protocol::Rejection;
 use crate::store::StoreError;

@@ -98,7 +98,18 @@ async fn open(broker: Broker, config: OrchestratorConfig, registry: &mut Registr
         tasks.spawn(read_replies(store.0, replies.clone(), cursor, handle.downgrade(), shutdown.clone(), life));
         lanes.push(handle);
     }
-    Ok(Inner { broker, definitions, lanes, quarantine, http, compiler: Compiler::default(), given: Given::default(), publishing: Arc::default(), tasks, shutdown })
+    Ok(Inner {
+        broker,
+        definitions,
+        lanes,
+        quarantine,
+        http,
+        compiler: Compiler::default(),
+        given: Given::default(),
+        publishing: Arc::default(),
+        tasks,
+        shutdown,
+    })
 }
 
 /// A definition that cannot be read is left out and reported: its instances are set aside, all others run.

@@ -226,7 +226,6 @@ impl Desk {
         };
         handled.unwrap_or_else(|panic| Err(CallError::unknown(HANDLER_PANICKED, panic_text(&*panic))))
     }
-
 }
 
 async fn reply(clerk: &Clerk, reply: CompleteCall) -> Settlement {

@@ -2,8 +2,8 @@
 
 use crate::group::{Group, Settled};
 use crate::support::{Answer, Seen, Server, soon, until};
-use sagamq_sdk::api::{ErrorCode, Problem};
 use sagamq_sdk::api::saga::{AttemptId, Call, Operation};
+use sagamq_sdk::api::{ErrorCode, Problem};
 use sagamq_sdk::{CallError, CancellationToken, SagaWorker, SagaWorkerBuilder};
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};

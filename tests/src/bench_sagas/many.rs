@@ -32,10 +32,7 @@ pub(super) async fn measure(side: &Side, count: u32) -> Many {
     server.kill();
     let began = now();
     let ready = server.restart().await;
-    eventually("all sagas are resumed", async || {
-        (metric(&server, "sagamq_sagas_recovered_total").await >= started).then_some(())
-    })
-    .await;
+    eventually("all sagas are resumed", async || (metric(&server, "sagamq_sagas_recovered_total").await >= started).then_some(())).await;
     let resumed: Duration = began.elapsed();
     Many { memory_mib, ready_seconds: ready.as_secs_f64(), resumed_seconds: resumed.as_secs_f64() }
 }

@@ -123,7 +123,11 @@ fn report(options: &Options, disks: &[DiskRate], rows: &Rows) -> String {
         options.rounds,
         options.span.as_secs(),
     );
-    text.push_str(if options.sides.len() == 2 { "| what | before | after | ratio |\n|---|---:|---:|---:|\n" } else { "| what | |\n|---|---:|\n" });
+    text.push_str(if options.sides.len() == 2 {
+        "| what | before | after | ratio |\n|---|---:|---:|---:|\n"
+    } else {
+        "| what | |\n|---|---:|\n"
+    });
     for (what, sides) in rows {
         let medians: Vec<f64> = sides.iter().map(|values| median(values.iter().copied())).collect();
         match medians[..] {

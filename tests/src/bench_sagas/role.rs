@@ -95,7 +95,8 @@ impl Role {
             Self::Worker { server } => work(server).await,
             Self::Starters { server, saga, at_a_time, seconds, wait_ms, key } => {
                 let path = if wait_ms == 0 { "/v1/sagas".to_owned() } else { format!("/v1/sagas?wait_ms={wait_ms}") };
-                start(server, Arc::new(Starts { saga, path, key, next: AtomicU64::new(0) }), at_a_time, Duration::from_secs_f64(seconds)).await;
+                start(server, Arc::new(Starts { saga, path, key, next: AtomicU64::new(0) }), at_a_time, Duration::from_secs_f64(seconds))
+                    .await;
             }
             Self::Static { address } => http::answer(address).await,
             Self::Hanging { address } => http::hang(address).await,
@@ -130,7 +131,8 @@ impl Starts {
         let id = self.key.clone().unwrap_or_else(|| format!("{}-{number}", std::process::id()));
         let body = format!(r#"{{"saga":"{}","input":{{"id":"{id}"}}}}"#, self.saga);
         let answer = connection.send("POST", &self.path, Bytes::from(body)).await;
-        let is_at_its_end = self.path.len() == "/v1/sagas".len() || self.key.is_some() || answer.windows(9).any(|word| word == b"COMPLETED");
+        let is_at_its_end =
+            self.path.len() == "/v1/sagas".len() || self.key.is_some() || answer.windows(9).any(|word| word == b"COMPLETED");
         assert!(is_at_its_end, "{}", String::from_utf8_lossy(&answer));
     }
 }

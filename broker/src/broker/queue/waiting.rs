@@ -146,7 +146,8 @@ impl Waiting {
 
     fn delivered(&self, handed: Handed) -> Option<(TopicName, Delivered)> {
         // A group that was deleted meanwhile has no leases any more.
-        let (topic, group) = self.groups.iter().find(|(topic, group)| topic.id == handed.key.partition.topic && group.id == handed.key.group)?;
+        let (topic, group) =
+            self.groups.iter().find(|(topic, group)| topic.id == handed.key.partition.topic && group.id == handed.key.group)?;
         let (key, record, leased) = handed.keep();
         let partition = key.partition.partition;
         let receipt = Receipt { topic: topic.id, partition, group: group.id, offset: leased.offset, lease_id: leased.lease_id };

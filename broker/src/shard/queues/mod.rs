@@ -13,8 +13,8 @@ mod settle;
 
 use crate::group::queue::{HandOut, StoredQueue};
 use crate::ids::{GroupId, GroupKey, TopicId};
-use crate::shard::core::Core;
 use crate::log::batch::StoredRecord;
+use crate::shard::core::Core;
 use crate::topic::{Claim, GivenBack, Group, Handed};
 use queue_set::QueueSet;
 use request::{QueueError, QueueNumbers, QueueOp, QueueRequest, Reply, Verb};
@@ -144,7 +144,13 @@ impl Queues {
 
     /// Leases a record that is appended in this commit to a consumer that waits for it, if nothing older waits. It is handed over when that is
     /// durable.
-    pub(super) fn hand_appended(&mut self, core: &mut Core, group: &Group, record: StoredRecord, bytes: usize) -> Option<(Arc<Claim>, Handed)> {
+    pub(super) fn hand_appended(
+        &mut self,
+        core: &mut Core,
+        group: &Group,
+        record: StoredRecord,
+        bytes: usize,
+    ) -> Option<(Arc<Claim>, Handed)> {
         receive::lease_appended(core, &mut self.queues, group, record, bytes, &self.given_back)
     }
 
