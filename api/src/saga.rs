@@ -1,7 +1,6 @@
 //! Bodies of the saga routes: definitions, instances, calls to participants.
 
 mod attempt;
-mod batch;
 mod call;
 mod mode;
 mod outcome;
@@ -9,7 +8,6 @@ mod state;
 mod transaction;
 
 pub use attempt::{AttemptId, CallId, NoCallId, NoOperation, Operation, StepAttempt};
-pub use batch::{CallResult, CompleteCalls, CompletedCalls, Completion, NextCall, NextCalls};
 pub use call::{Call, CompleteCall, CompletedCall, REPLY_TOPIC, TransactionContext, WORKER_GROUP};
 pub use mode::{Mode, NoMode};
 pub use outcome::CallOutcome;
@@ -226,9 +224,21 @@ pub struct SagaQuery {
     /// Only instances of this definition.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub saga: Option<SagaName>,
-    /// Only the instance with this business key (one a definition).
+    /// Only instances of this version of the definition, which `saga` names.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub version: Option<u32>,
+    /// Only instances with this business key: one a definition, and one more for each time that it was started anew.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub key: Option<String>,
+    /// Only instances whose `failure` has this code.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub failure: Option<String>,
+    /// Only instances that started at this time or later, in milliseconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub started_from_ms: Option<u64>,
+    /// Only instances that started before this time, in milliseconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub started_before_ms: Option<u64>,
     /// Most rows (default 100, at most 1,000).
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub limit: Option<u32>,
@@ -241,9 +251,10 @@ pub struct SagaQuery {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(ToSchema))]
 pub struct SagaList {
-    /// Instances, in no promised order. Of one that is not at its end, `updated_at_ms` and `events` are those of its last change of state.
+    /// Instances, those that started last first.
     pub sagas: Vec<SagaSummary>,
-    /// Where the next page begins, if there may be one.
+    /// Where the next page begins, if there may be one: then a page can be shorter than its limit, or empty. It stays good whatever happens
+    /// to instances.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub next: Option<String>,
 }

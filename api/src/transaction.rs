@@ -105,7 +105,7 @@ pub struct TransactionQuery {
     /// Only transactions in this state.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub state: Option<TransactionState>,
-    /// `true`: only transactions with a branch that keeps locks until it hears the decision.
+    /// `true`: only transactions with a branch that keeps locks until it hears the decision, or that disagrees with it and waits for an operator.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub in_doubt: Option<bool>,
     /// Only transactions of this definition.
@@ -123,9 +123,10 @@ pub struct TransactionQuery {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(ToSchema))]
 pub struct TransactionList {
-    /// Transactions, in no promised order.
+    /// Transactions, those that started last first.
     pub transactions: Vec<TransactionSummary>,
-    /// Where the next page begins, if there may be one.
+    /// Where the next page begins, if there may be one: then a page can be shorter than its limit, or empty. It stays good whatever happens
+    /// to transactions.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub next: Option<String>,
 }

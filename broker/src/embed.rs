@@ -1,4 +1,4 @@
-//! The embedder's door: commit own keys, records and settled records together, in one write of one shard.
+//! The embedder's door: commit own keys, records, settled records and messages to other shards together, in one write of one shard.
 //!
 //! The saga orchestrator uses it: one commit acknowledges a reply, appends the saga's events, and sends the next command. A
 //! [`ShardCommit`] is made by the embedder of one shard and can name only that shard's keys and partitions: lane topics have one
@@ -13,8 +13,9 @@ use crate::log::batch::{EncodeError, NewBatch, Record, StoredRecord};
 use crate::log::budget::Budget;
 use crate::log::partition::Partition;
 use crate::shard::commit::WriteError;
-use crate::shard::embedded::{EmbeddedAppend, EmbeddedCommit, SubmitError};
+use crate::shard::embedded::{EmbeddedCommit, SubmitError};
 use crate::shard::input::Input;
+use crate::shard::outbox::inbox::Inbox;
 use crate::shard::queues::request::QueueRequest;
 use crate::storage::keys::successor;
 use crate::storage::{Direction, Family, Mutation, Storage, StorageError, Visitor};
@@ -69,19 +70,20 @@ pub struct ShardCommit {
     broker: Broker,
     shard: ShardId,
     mutations: Vec<Mutation>,
-    appends: Vec<EmbeddedAppend>,
+    appends: Vec<(Arc<Partition>, NewBatch)>,
     settles: Vec<(GroupKey, Offset)>,
     unseen: Vec<(GroupKey, Offset)>,
     postpones: Vec<(GroupKey, Offset, u64)>,
+    takes: Vec<(ShardId, u64)>,
+    messages: Vec<(ShardId, Vec<u8>)>,
     is_forced: bool,
 }
 
 /// A commit that the shard has taken. Later commits of the same shard become durable after it.
 #[derive(Debug)]
 pub struct Submitted {
-    /// Offsets of the appended records, in the order of the appends. Readers see them once they are durable. `None`: the topic of the record
-    /// was deleted after the record was added to the commit, so there is no such record; the rest of the commit stands.
-    pub offsets: Vec<Option<Offset>>,
+    /// Offsets of the appended records, in the order of the appends. Readers see them once they are durable.
+    pub offsets: Vec<Offset>,
     durable: oneshot::Receiver<Result<(), WriteError>>,
     liveness: Liveness,
 }
@@ -124,28 +126,10 @@ impl ShardCommit {
     /// # Errors
     /// When there is no such lane topic, or the record cannot be encoded.
     pub fn append(&mut self, topic: &TopicName, payload: Payload) -> Result<(), EmbedError> {
-        self.add(topic, None, payload)
-    }
-
-    /// As [`ShardCommit::append`], for the consumers of a group of the topic: one that [waits](Broker::waiting) gets the record leased
-    /// with this commit, if nothing older waits for it.
-    ///
-    /// # Errors
-    /// When there is no such lane topic, or the record cannot be encoded.
-    pub fn append_for(&mut self, topic: &TopicName, group: &GroupName, payload: Payload) -> Result<(), EmbedError> {
-        let group = lane_topic(&self.broker, topic)?.group(group);
-        self.add(topic, group, payload)
-    }
-
-    fn add(&mut self, topic: &TopicName, group: Option<Arc<Group>>, payload: Payload) -> Result<(), EmbedError> {
         let partition = lane_partition(&self.broker, self.shard, topic)?;
         let timestamp_ms = i64::try_from(self.broker.clock().now_ms()).expect("the year is below 292 million");
-        let records = [Record { timestamp_ms, payload }];
-        let batch = NewBatch::encode(&records)?;
-        let [Record { payload, .. }] = records;
-        // The offset is given by the shard.
-        let group = group.map(|group| (group, StoredRecord { offset: Offset(0), timestamp_ms, payload }));
-        self.appends.push(EmbeddedAppend { partition, batch, group });
+        let batch = NewBatch::encode(&[Record { timestamp_ms, payload }])?;
+        self.appends.push((partition, batch));
         Ok(())
     }
 
@@ -180,23 +164,42 @@ impl ShardCommit {
         Ok(())
     }
 
-    /// Asks for no sync of its own: the commit survives the death of the process, and a power cut takes it unless a later commit, of
-    /// whatever shard, was synced. Commits stay in their order: none survives without those of its shard before it. One that appends
-    /// records is synced all the same, because readers see synced records only.
-    pub fn unforced(&mut self) {
-        self.is_forced = false;
+    /// Sends a message to a shard, which may be this one. It gets the next number of its pair when the commit has its place, and is in the
+    /// receiver's [`Inbox`] when the commit is durable; the commit is always synced. It is kept until it was [taken](ShardCommit::take).
+    ///
+    /// # Panics
+    /// When there is no such shard.
+    pub fn send(&mut self, to: u16, body: Vec<u8>) {
+        assert!(to < self.broker.shards(), "shard {to} of {}", self.broker.shards());
+        self.messages.push((ShardId(to), body));
     }
 
-    /// Bytes of the records and of the embedder's own keys in it.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        self.mutations.iter().map(Mutation::len).sum::<usize>() + self.appends.iter().map(|append| append.batch.len()).sum::<usize>()
+    /// Takes a message of another shard: it never comes again, and what follows from it is in this commit, which is always synced. If it is not
+    /// the next one of its sender, nothing of this commit happens, and [`ShardEmbedder::submit`] says so.
+    ///
+    /// # Panics
+    /// When there is no such shard.
+    pub fn take(&mut self, from: u16, sequence: u64) {
+        assert!(from < self.broker.shards(), "shard {from} of {}", self.broker.shards());
+        self.takes.push((ShardId(from), sequence));
+    }
+
+    /// Asks for no sync of its own: the commit survives the death of the process, and a power cut takes it unless a later commit, of
+    /// whatever shard, was synced. Commits stay in their order: none survives without those of its shard before it. One that appends
+    /// records or has to do with messages is synced all the same, because others see only what is synced.
+    pub fn unforced(&mut self) {
+        self.is_forced = false;
     }
 
     /// Whether there is nothing in it.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.mutations.is_empty() && self.appends.is_empty() && self.settles.is_empty() && self.postpones.is_empty()
+        self.mutations.is_empty()
+            && self.appends.is_empty()
+            && self.settles.is_empty()
+            && self.postpones.is_empty()
+            && self.takes.is_empty()
+            && self.messages.is_empty()
     }
 }
 
@@ -218,6 +221,8 @@ impl ShardEmbedder {
             settles: Vec::new(),
             unseen: Vec::new(),
             postpones: Vec::new(),
+            takes: Vec::new(),
+            messages: Vec::new(),
             is_forced: true,
         }
     }
@@ -226,14 +231,15 @@ impl ShardEmbedder {
     /// offsets, but nothing is durable yet: wait for [`Submitted::durable`] before anything outside hears of it.
     ///
     /// # Errors
-    /// When the broker shuts down ([`WriteError::ShuttingDown`]), or a record that must be unseen was handed out: nothing of the commit is
-    /// stored then. After the death of the shard it may be.
+    /// When the broker shuts down ([`WriteError::ShuttingDown`]), a topic that the commit appends to was deleted, a record that must be
+    /// unseen was handed out, or a message is not the next one: nothing of the commit is stored then. After the death of the shard it may be.
     pub async fn submit(&self, commit: ShardCommit) -> Result<Submitted, SubmitError> {
         assert_eq!(commit.shard, self.shard, "a commit is submitted to the shard that began it");
         let (placed, offsets) = oneshot::channel();
         let (durable_sender, durable) = oneshot::channel();
-        let ShardCommit { mutations, appends, settles, unseen, postpones, is_forced, .. } = commit;
-        let embedded = EmbeddedCommit { mutations, appends, settles, unseen, postpones, is_forced, placed, durable: durable_sender };
+        let ShardCommit { mutations, appends, settles, unseen, postpones, takes, messages, is_forced, .. } = commit;
+        let embedded =
+            EmbeddedCommit { mutations, appends, settles, unseen, postpones, takes, messages, is_forced, placed, durable: durable_sender };
         let input = Input::Embedded(embedded);
         self.broker.0.shard(self.shard).send(input).await?;
         let liveness = self.broker.liveness().clone();
@@ -266,6 +272,12 @@ impl ShardEmbedder {
         Ok(keys.iter().map(|key| key.and_then(|_| known.next()).unwrap_or(HandOut::Unknown)).collect())
     }
 
+    /// What other shards have sent to this one.
+    #[must_use]
+    pub fn inbox(&self) -> Inbox {
+        Inbox::new(Arc::clone(&self.broker.0.storage), Arc::clone(&self.broker.0.marks), self.shard)
+    }
+
     /// The written value of a key of the embedder's own. Blocks on storage.
     ///
     /// # Errors
@@ -284,6 +296,20 @@ impl ShardEmbedder {
         let start = from.map_or_else(|| prefix.clone(), |from| self.shard.saga(from).max(prefix.clone()));
         let end = successor(&prefix);
         self.broker.0.storage.scan(Family::Saga, &start..&end, Direction::Forward, &mut |key, value| {
+            visit(key.get(2..).expect("keys of the family begin with the shard"), value)
+        })
+    }
+
+    /// As [`ShardEmbedder::scan`], over the keys from `range.start` on and below `range.end`, the last one first. Blocks on storage.
+    ///
+    /// # Errors
+    /// When storage fails.
+    pub fn scan_back(&self, range: core::ops::Range<&[u8]>, visit: Visitor<'_>) -> Result<(), StorageError> {
+        let (start, end) = (self.shard.saga(range.start), self.shard.saga(range.end));
+        if start >= end {
+            return Ok(());
+        }
+        self.broker.0.storage.scan(Family::Saga, &start..&end, Direction::Backward, &mut |key, value| {
             visit(key.get(2..).expect("keys of the family begin with the shard"), value)
         })
     }

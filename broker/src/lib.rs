@@ -28,7 +28,7 @@ pub use broker::{
 };
 pub use broker::{
     CreateGroupError, DeadLetter, DeadLetterError, DeadLetters, DeleteGroupError, Delivered, DescribeGroupError, FindGroupError,
-    OwnGroupError, ReceiveError, Received, RedriveError, SettleError, Waiting,
+    OwnGroupError, ReceiveError, Received, RedriveError, SettleError,
 };
 pub use embed::{EmbedError, ShardCommit, ShardEmbedder, Submitted};
 pub use group::queue::HandOut;
@@ -36,3 +36,5 @@ pub use liveness::{Liveness, PartGuard};
 pub use shard::commit::WriteError;
 pub use shard::embedded::SubmitError;
 pub use shard::log::append_error::AppendError;
+pub use shard::outbox::inbox::{Inbox, Message};
+pub use shard::outbox::owner::NotNext;

@@ -48,7 +48,21 @@ pub(crate) struct Metrics {
     commit_bytes: Histogram,
 }
 
+/// What is counted of the records that a topic gets.
+#[derive(Clone, Debug)]
+pub(crate) struct TopicCounters {
+    pub(crate) produced_records: Counter,
+    pub(crate) produced_bytes: Counter,
+}
+
 impl Metrics {
+    /// The counters of a topic. They count for nobody once the topic is forgotten.
+    pub(crate) fn of_topic(&self, topic: &str) -> TopicCounters {
+        let label = TopicLabel { topic: topic.to_owned() };
+        let [produced_records, produced_bytes] = [&self.produced_records, &self.produced_bytes].map(|of| of.get_or_create_owned(&label));
+        TopicCounters { produced_records, produced_bytes }
+    }
+
     pub(crate) fn register(registry: &mut Registry) -> Self {
         let metrics = Self {
             produced_records: Family::default(),

@@ -3,14 +3,15 @@
 mod common;
 
 use common::{Node, ORDER};
+use sagamq_api::saga::SagaSummary;
 use sagamq_broker::storage::crash::CrashStorage;
 use sagamq_broker::storage::{Durability, Family, Mutation, Storage};
 use sagamq_saga::StartError;
-use sagamq_saga::protocol::lane_of;
+use sagamq_saga::protocol::{Protocol, lane_of};
 use sagamq_saga::store::keys::SagaKey;
+use sagamq_saga::store::listing::Listing;
 use serde_json::json;
 use std::sync::Arc;
-use uuid::Uuid;
 
 async fn open(storage: &CrashStorage) -> Node {
     let node = Node::open(Arc::new(storage.clone())).await.expect("it opens");
@@ -18,9 +19,15 @@ async fn open(storage: &CrashStorage) -> Node {
     node
 }
 
-/// Removes an instance and its history, as a retention would. The row of its key stays.
-fn remove(storage: &CrashStorage, id: Uuid, events: u64) {
-    let rows = (0..events).map(|sequence| SagaKey::Event(id, sequence)).chain([SagaKey::Summary(id), SagaKey::Active(id)]);
+/// Removes an instance and its history, though it is not at its end. The row of its key stays.
+fn remove(storage: &CrashStorage, saga: &SagaSummary) {
+    let SagaSummary { id, events, started_at_ms, saga, version, state, .. } = saga;
+    let (id, listing) = (
+        *id,
+        Listing { id: *id, started_at_ms: *started_at_ms, protocol: Protocol::Saga, saga, version: *version, state: *state, failure: None },
+    );
+    let rows =
+        (0..*events).map(|sequence| SagaKey::Event(id, sequence)).chain([SagaKey::Summary(id)]).chain(listing.rows().map(|(key, _)| key));
     let deletions =
         rows.map(|row| Mutation::Delete { family: Family::Saga, key: [&lane_of(id).to_be_bytes(), &row.encode()[..]].concat() });
     storage.write(&deletions.collect::<Vec<_>>(), Durability::Synced).expect("healthy storage");
@@ -54,11 +61,12 @@ async fn a_key_whose_instance_was_removed_starts_the_next_generation() {
         assert!(matches!(other, Err(StartError::KeyConflict { id, .. }) if id == started.id), "{other:?}");
         let history = node.sagas.history(started.id).await.expect("it has one");
         assert_eq!(history.events[0].data.to_value()["generation"], generation);
+        let summary = node.sagas.get(started.id).await.expect("it is there").summary;
         node.close().await;
         let node = open(&storage).await;
         assert!(node.start("order", input()).await.expect("known after a restart").duplicate);
         node.close().await;
-        remove(&storage, started.id, history.events.len() as u64);
+        remove(&storage, &summary);
         ids.push(started.id);
     }
     ids.sort_unstable();

@@ -237,18 +237,21 @@ async fn listings_filter_and_page() {
         ids.push(node.start("order", json!({"order": order.to_string(), "behave": ""})).await.expect("started").id);
     }
     node.sagas.cancel(ids[3], CancelSaga::default()).await.expect("before the pivot");
-    ids.sort();
     let mut found = Vec::new();
     let mut query = SagaQuery { limit: Some(3), ..SagaQuery::default() };
     loop {
         let page = node.sagas.list(query.clone()).await.expect("a page");
-        found.extend(page.sagas.into_iter().map(|saga| saga.id));
+        found.extend(page.sagas.into_iter().map(|saga| (saga.started_at_ms, saga.id)));
         query.after = page.next;
         if query.after.is_none() {
             break;
         }
     }
-    assert_eq!(found, ids);
+    assert!(found.is_sorted_by(|a, b| a > b), "those that started last come first: {found:?}");
+    let mut listed: Vec<_> = found.into_iter().map(|(_, id)| id).collect();
+    listed.sort();
+    ids.sort();
+    assert_eq!(listed, ids);
     let running = SagaQuery { state: Some(SagaState::Running), ..SagaQuery::default() };
     assert_eq!(node.sagas.list(running).await.expect("a page").sagas.len(), 6);
     // Its call was not handed out to anybody: there is nothing to undo.

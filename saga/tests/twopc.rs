@@ -17,8 +17,10 @@ use sagamq_broker::storage::crash::CrashStorage;
 use sagamq_saga::protocol::Rejection;
 use sagamq_saga::{CallError, InstanceError, OperateError, OrchestratorConfig, OutcomeError, StartError};
 use serde_json::json;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 async fn open() -> (Shop, Node) {
@@ -140,6 +142,61 @@ async fn calls_of_a_branch_go_to_the_worker_that_has_it_open() {
         let done = node.ended(node.order(address).await).await;
         assert_eq!((done.summary.status.state, why(&done)), (TransactionState::Aborted, "BRANCH_ADDRESS_INVALID"), "{address}: {done:?}");
     }
+    node.close().await;
+}
+
+/// A transaction whose stock is at a worker of its own, and which waits for a last vote. Gives what lets that vote go.
+async fn at_a_worker(shop: &Shop, node: &Node, address: &str, keeps: &Service) -> (Uuid, Arc<Semaphore>) {
+    let (acts, votes) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    shop.stock.says("reserve", Say::At(address.to_owned()));
+    shop.money.says("charge", Say::Held(Arc::clone(&acts))).says("prepare", Say::Held(Arc::clone(&votes)));
+    let id = node.order("1").await;
+    node.transaction(id, |transaction| transaction.branches[0].address == address).await;
+    if keeps.kept(id).is_none() {
+        shop.stock.keep(id, None);
+        keeps.keep(id, Some(Kept::Open(1)));
+    }
+    acts.add_permits(1);
+    node.transaction(id, |transaction| transaction.branches[0].state == BranchState::Prepared).await;
+    (id, votes)
+}
+
+#[tokio::test]
+async fn a_worker_that_is_gone_leaves_the_commit_to_its_service() {
+    let (shop, node) = open().await;
+    let gone = CancellationToken::new();
+    let here = shop.stock.serve_at(1, "127.0.0.1:0", gone.clone()).await;
+    let (id, votes) = at_a_worker(&shop, &node, &here, &shop.stock).await;
+    gone.cancel();
+    votes.add_permits(1);
+    let done = node.ended(id).await;
+    assert_eq!((done.summary.status.state, kept(&shop, id).0), (TransactionState::Committed, Some(Kept::Committed)), "{done:?}");
+    let workers: Vec<usize> = shop.stock.calls().into_iter().map(|(worker, _)| worker).collect();
+    assert_eq!(workers, [0, 1, 1, 0], "the other one was told the decision");
+    let not_sent = done.failures.iter().filter(|failed| failed.failure.code == "NOT_SENT").count();
+    assert!(not_sent >= 3, "and only when nothing could be sent to the first: {done:?}");
+    node.close().await;
+}
+
+#[tokio::test]
+async fn a_service_that_does_not_know_the_branch_of_its_worker_does_not_contradict_it() {
+    let (shop, node, other) = {
+        let (shop, node) = open().await;
+        (shop, node, Service::default())
+    };
+    let gone = CancellationToken::new();
+    let here = other.serve_at(1, "127.0.0.1:0", gone.clone()).await;
+    let (id, votes) = at_a_worker(&shop, &node, &here, &other).await;
+    gone.cancel();
+    votes.add_permits(1);
+    let told = |service: &Service| service.words(id).iter().filter(|word| *word == "commit").count();
+    node.transaction(id, |transaction| told(&shop.stock) >= 2 && transaction.branches[1].state == BranchState::Committed).await;
+    let waits = node.sagas.transaction(id).await.expect("it is there");
+    assert_eq!((waits.summary.status.state, waits.summary.saga_state), (TransactionState::Committing, SagaState::Running), "{waits:?}");
+    assert_eq!((told(&other), other.kept(id)), (0, Some(Kept::Prepared)));
+    other.serve_at(1, here.trim_start_matches("http://"), CancellationToken::new()).await;
+    let done = node.ended(id).await;
+    assert_eq!((done.summary.status.state, other.kept(id)), (TransactionState::Committed, Some(Kept::Committed)), "it came back: {done:?}");
     node.close().await;
 }
 
@@ -370,27 +427,34 @@ async fn transactions_are_listed_with_what_is_in_doubt() {
     node.transaction(doubtful, |transaction| transaction.branches[0].state == BranchState::Committed).await;
     node.sagas.publish(common::ORDER).await.expect("legal");
     node.start("order", json!({ "order": "1", "behave": "" })).await.expect("a saga, which is none of these");
+    let blocked = disagreeing(&shop, &node, "blocked").await;
     let list = async |query: TransactionQuery| -> Vec<Uuid> {
         let mut found: Vec<Uuid> = node.sagas.transactions(query).await.expect("listed").transactions.iter().map(|row| row.id).collect();
         found.sort_unstable();
         found
     };
-    let mut both = [done, doubtful];
-    both.sort_unstable();
-    assert_eq!(list(TransactionQuery::default()).await, both);
-    assert_eq!(list(TransactionQuery { in_doubt: Some(true), ..TransactionQuery::default() }).await, [doubtful]);
+    let mut all = [done, doubtful, blocked];
+    all.sort_unstable();
+    assert_eq!(list(TransactionQuery::default()).await, all);
+    let mut doubts = [doubtful, blocked];
+    doubts.sort_unstable();
+    assert_eq!(list(TransactionQuery { in_doubt: Some(true), ..TransactionQuery::default() }).await, doubts);
+    let status = node.sagas.transaction(blocked).await.expect("there").summary.status;
+    assert_eq!((status.branches_in_doubt, status.branches_disagreeing), (0, 1), "nobody holds locks, and somebody has to look");
     assert_eq!(list(TransactionQuery { in_doubt: Some(false), ..TransactionQuery::default() }).await, [done]);
     let state = |state| TransactionQuery { state: Some(state), ..TransactionQuery::default() };
     assert_eq!(list(state(TransactionState::Committed)).await, [done]);
-    assert_eq!(list(state(TransactionState::Committing)).await, [doubtful]);
+    assert_eq!(list(state(TransactionState::Committing)).await, doubts);
     assert_eq!(
         list(TransactionQuery { saga: Some("other".parse().expect("legal")), ..TransactionQuery::default() }).await,
         Vec::<Uuid>::new()
     );
-    let page = node.sagas.transactions(TransactionQuery { limit: Some(1), ..TransactionQuery::default() }).await.expect("listed");
+    let page = node.sagas.transactions(TransactionQuery { limit: Some(2), ..TransactionQuery::default() }).await.expect("listed");
     let next = node.sagas.transactions(TransactionQuery { limit: Some(1), after: page.next.clone(), ..TransactionQuery::default() }).await;
     let next = next.expect("listed");
-    assert_eq!([page.transactions[0].id, next.transactions[0].id], both);
+    let places: Vec<_> = page.transactions.iter().chain(&next.transactions).map(|row| (row.started_at_ms, row.id)).collect();
+    assert!(places.is_sorted_by(|a, b| a > b), "those that started last come first: {places:?}");
+    assert_eq!(places.into_iter().map(|(_, id)| id).collect::<BTreeSet<_>>(), BTreeSet::from(all));
     assert_eq!((page.next.is_some(), next.next), (true, None));
     let one = node.sagas.transaction(doubtful).await.expect("there");
     assert_eq!(one.summary.status.branches_in_doubt, 1);

@@ -7,12 +7,14 @@
 //! | consume as a queue group | [`Consumer`] |
 //! | publish, start and watch sagas | [`SagaClient`] |
 //! | ask what was decided about a transaction, look at transactions | [`TransactionClient`] |
-//! | take part in sagas as a service | [`SagaWorker`] |
+//! | take part in sagas as a service, called through a topic | [`SagaWorker`] |
+//! | the same, called over HTTP | `participant::ParticipantRouter` (feature `participant`) |
 //! | make a participant's effects happen once, in its own RocksDB and outside of it | `barrier::RocksBarrier` (feature `rocksdb`) |
 //! | the same in its own PostgreSQL | `barrier::PostgresBarrier` (feature `postgres`) |
 //! | make a consumer's effects happen once in its database | `inbox` |
 //! | produce what a transaction of a database has written, if it commits | `outbox` |
 //! | take part in two-phase commit | `branch::BranchManager` (feature `branch`) |
+//! | see whether a participant does what it must, whatever it is written in | `conformance` (feature `conformance`) |
 //!
 //! # What is promised
 //!
@@ -62,6 +64,8 @@ pub mod barrier;
 #[cfg(feature = "branch")]
 pub mod branch;
 mod client;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod consumer;
 #[cfg(doctest)]
 mod documents;
@@ -71,6 +75,8 @@ mod groups;
 pub mod inbox;
 #[cfg(any(feature = "rocksdb", feature = "postgres"))]
 pub mod outbox;
+#[cfg(feature = "participant")]
+pub mod participant;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 mod produced;

@@ -2,6 +2,7 @@
 //!
 //! They need a container engine and the image, so they stand behind the feature `containers`; `make test-containers` runs them.
 
+mod postgres;
 mod stage;
 
 use sagamq_sdk::api::record::ProduceRecord;

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod clients;
+mod conformance;
 mod dead_letters;
 mod description;
 mod durability;
@@ -15,3 +16,4 @@ mod tls;
 mod tour;
 mod transactions;
 mod two_phase;
+mod worker;

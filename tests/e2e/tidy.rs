@@ -15,7 +15,7 @@ fn files(folder: &Path, endings: &[&str]) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()) {
         let name = entry.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
-        if entry.is_dir() && !name.starts_with('.') && name != "target" {
+        if entry.is_dir() && !name.starts_with('.') && !["target", "node_modules", "dist"].contains(&name.as_str()) {
             found.extend(files(&entry, endings));
         } else if endings.iter().any(|ending| name.ends_with(ending)) {
             found.push(entry);

@@ -18,9 +18,18 @@ pub struct TransactionStatus {
     /// Since when the first of these is in doubt, in milliseconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub in_doubt_since_ms: Option<u64>,
+    /// Branches that have lost what they prepared, or did the opposite of what was decided: an operator has to look at them.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    pub branches_disagreeing: u32,
     /// How it came out, if an operator said of a branch what was not decided.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub heuristic: Option<Heuristic>,
+}
+
+/// What most transactions have none of is left out of their stored rows.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+const fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// State of a transaction.

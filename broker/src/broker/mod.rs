@@ -17,7 +17,7 @@ pub use parameter::ParameterError;
 pub use produce::{NewRecord, ProduceError, Produced};
 pub use queue::{
     CreateGroupError, DeadLetter, DeadLetterError, DeadLetters, DeleteGroupError, Delivered, DescribeGroupError, FindGroupError,
-    OwnGroupError, ReceiveError, Received, RedriveError, SettleError, Waiting,
+    OwnGroupError, ReceiveError, Received, RedriveError, SettleError,
 };
 pub use read::{ReadRequestError, Records};
 pub use topics::{CreateTopicError, TopicError};
@@ -30,6 +30,7 @@ use crate::log::tail::TailMemory;
 use crate::metrics::Metrics;
 use crate::shard::commit::WriteError;
 use crate::shard::input::{Input, ShardHandle};
+use crate::shard::outbox::marks::Marks;
 use crate::shard::write_stop::WriteStops;
 use crate::storage::Storage;
 use crate::topic::Catalog;
@@ -88,6 +89,8 @@ pub(crate) struct Inner {
     pub(crate) secret: [u8; 32],
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) write_stops: WriteStops,
+    /// How far the messages between shards are durable.
+    pub(crate) marks: Arc<Marks>,
     pub(crate) liveness: Liveness,
     /// The bound on bytes that are not durable, one permit a byte.
     pub(crate) staged_bytes: Arc<Semaphore>,

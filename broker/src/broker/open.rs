@@ -20,8 +20,10 @@ use crate::shard::catalogue::topic_deletion;
 use crate::shard::commit::{Commit, WriteError};
 use crate::shard::committer::{self, CommitterParts, STAGED_COMMITS_MAX};
 use crate::shard::input::ShardHandle;
+use crate::shard::outbox::find::FoundOutbox;
+use crate::shard::outbox::marks::Marks;
 use crate::shard::recovery::{FoundShard, ShardError, recover};
-use crate::shard::task::{CoreParts, Shard};
+use crate::shard::task::{CoreParts, Shard, Stored};
 use crate::shard::write_stop::WriteStops;
 use crate::storage::{Family, Mutation, Storage};
 use crate::topic::{Catalog, Group, GroupEntry, Topic};
@@ -64,6 +66,7 @@ fn open(
     let is_new = stored.is_none();
     let format = stored.map_or_else(|| Format::new(config.shards, &mut random), Ok)?;
     let found = find_shards(&*storage, format.shards)?;
+    FoundOutbox::require_agreement(found.iter().map(|shard| &shard.outbox)).map_err(ShardError::from)?;
     if is_new && found.iter().any(|shard| shard.last_commit > 0) {
         return Err(OpenError::Damaged("its format entry is gone".to_owned()));
     }
@@ -84,6 +87,7 @@ fn open(
     let committer = committer::spawn(parts, to_commit, life)?;
     make_first_commits(&mut loaded.shards, &staged)?;
     let (closing, tasks) = (CancellationToken::new(), TaskTracker::new());
+    let marks = Arc::new(Marks::new(format.shards));
     let mut shards = Vec::with_capacity(usize::from(format.shards));
     for shard in loaded.shards {
         let (handle, inputs) = ShardHandle::channel(liveness.clone());
@@ -98,7 +102,9 @@ fn open(
             last_commit: shard.last_commit,
             logs: shard.logs,
         };
-        tasks.spawn(Shard::new(parts, shard.buckets, shard.groups, shard.queues).run(inputs, closing.clone(), life));
+        let outbox = shard.outbox.take_over(&marks);
+        let stored = Stored { buckets: shard.buckets, groups: shard.groups, queues: shard.queues, outbox };
+        tasks.spawn(Shard::new(parts, stored).run(inputs, closing.clone(), life));
         shards.push(handle);
     }
     Ok(Inner {
@@ -114,6 +120,7 @@ fn open(
         secret: format.secret,
         metrics,
         write_stops,
+        marks,
         liveness,
         rotation: AtomicUsize::new(0),
         receive_rotation: AtomicUsize::new(0),
@@ -142,7 +149,8 @@ fn find_shards(storage: &dyn Storage, shards: u16) -> Result<Vec<FoundShard>, Sh
     Ok(found)
 }
 
-/// Writes what the open has to change, durably, in an order with all later commits of each shard.
+/// Writes what the open has to change, durably, in an order with all later commits of each shard. Where there are messages, what is there is
+/// synced too: others see them from now on.
 fn make_first_commits(shards: &mut [LoadedShard], staged: &mpsc::Sender<Commit>) -> Result<(), OpenError> {
     let (written, answers) = std::sync::mpsc::channel();
     let mut count = 0;
@@ -153,7 +161,7 @@ fn make_first_commits(shards: &mut [LoadedShard], staged: &mpsc::Sender<Commit>)
         }
         let log_ends = shard.logs.iter().fold(0, |ends: u64, log| ends.wrapping_add(log.log_end().0));
         let last_commit = commit.complete(shard.last_commit, log_ends);
-        if last_commit == shard.last_commit {
+        if last_commit == shard.last_commit && shard.outbox.is_empty() {
             continue;
         }
         shard.last_commit = last_commit;
@@ -192,6 +200,7 @@ struct LoadedShard {
     groups: Vec<Arc<Group>>,
     queues: Vec<(GroupKey, StoredQueue)>,
     buckets: Buckets,
+    outbox: FoundOutbox,
     /// What the open changes.
     first_commit: Vec<Mutation>,
 }
@@ -233,7 +242,7 @@ impl Loaded {
 
 impl LoadedShard {
     fn load(found: FoundShard, topics: &Topics) -> Result<Self, OpenError> {
-        let FoundShard { id, last_commit, buckets, .. } = found;
+        let FoundShard { id, last_commit, buckets, outbox, .. } = found;
         let mut first_commit = Vec::new();
         for topic in found.topics {
             if !topics.contains_key(&topic) {
@@ -255,7 +264,7 @@ impl LoadedShard {
             }
             logs.push(OwnedLog::stored(Arc::clone(partition), log.positions));
         }
-        Ok(Self { id, last_commit, logs, groups: Vec::new(), queues: Vec::new(), buckets, first_commit })
+        Ok(Self { id, last_commit, logs, groups: Vec::new(), queues: Vec::new(), buckets, outbox, first_commit })
     }
 
     /// Takes over what is stored of the groups. Numbers are never used twice, so what is not in the catalogue is nobody's.

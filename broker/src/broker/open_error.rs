@@ -5,6 +5,7 @@ use crate::broker::format::{FORMAT_VERSION, FormatError, SHARDS_MAX};
 use crate::group::queue::DecodeError;
 use crate::log::recovery::RecoveryError;
 use crate::shard::commit::WriteError;
+use crate::shard::outbox::find::FindError;
 use crate::shard::recovery::ShardError;
 use crate::storage::StorageError;
 use sagamq_api::PartitionId;
@@ -63,6 +64,8 @@ impl From<ShardError> for OpenError {
             ShardError::Partition(error) => Self::Partition(error),
             ShardError::Group { key, reason } => Self::Group { group: key.group.0, partition: key.partition.partition, reason },
             ShardError::Damaged(reason) => Self::Damaged(reason),
+            ShardError::Outbox(FindError::Storage(error)) => Self::Storage(error),
+            ShardError::Outbox(error @ FindError::Damaged { .. }) => Self::Damaged(error.to_string()),
             ShardError::Storage(error) => Self::Storage(error),
         }
     }

@@ -104,6 +104,10 @@ impl Partition {
             bytes += batch.len() as u64;
             records += batch.offsets_count();
         }));
+        if self.is_deleted() {
+            // Deleted while the disk worked: nobody would ever take it out of the tail.
+            self.tail_memory.forget(&self.tail);
+        }
         let Some(end) = end else { return };
         let mean = (self.record_bytes_mean() * 7 + bytes / records.max(1)) / 8;
         self.record_bytes_mean.store(mean, Ordering::Relaxed);

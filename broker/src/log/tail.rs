@@ -2,6 +2,7 @@
 //! partitions together: memory does not grow with their number.
 
 use crate::log::batch::{Batch, BatchError, StoredRecord};
+use bytes::Bytes;
 use sagamq_api::Offset;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -56,13 +57,19 @@ impl CachedBatch {
 /// A batch in the tail: most are never read, so what readers share of one is made when the first comes.
 #[derive(Debug)]
 struct TailBatch {
-    batch: Batch,
+    base: Offset,
+    next: Offset,
+    bytes: Bytes,
     decoded: Option<Arc<OnceLock<Arc<[StoredRecord]>>>>,
 }
 
 impl TailBatch {
+    fn new(batch: Batch) -> Self {
+        Self { base: batch.base_offset(), next: batch.next_offset(), bytes: batch.into_bytes(), decoded: None }
+    }
+
     fn share(&mut self) -> CachedBatch {
-        CachedBatch { batch: self.batch.clone(), decoded: Arc::clone(self.decoded.get_or_insert_default()) }
+        CachedBatch { batch: Batch::again(self.bytes.clone()), decoded: Arc::clone(self.decoded.get_or_insert_default()) }
     }
 }
 
@@ -134,9 +141,9 @@ fn lock(tail: &Mutex<Tail>) -> MutexGuard<'_, Tail> {
 impl Tail {
     fn push(&mut self, batch: Batch) {
         if let Some(last) = self.batches.back() {
-            assert_eq!(last.batch.next_offset(), batch.base_offset(), "batches become durable in the order of their offsets");
+            assert_eq!(last.next, batch.base_offset(), "batches become durable in the order of their offsets");
         }
-        self.batches.push_back(TailBatch { batch, decoded: None });
+        self.batches.push_back(TailBatch::new(batch));
     }
 
     /// Batches from the one that holds `from` on, until `bytes_max` is passed. `None` if `from` is older than the ring.
@@ -145,7 +152,7 @@ impl Tail {
         let mut bytes = 0;
         let within = |batch: &&mut TailBatch| {
             let fits = bytes < bytes_max;
-            bytes += batch.batch.len();
+            bytes += batch.bytes.len();
             fits
         };
         Some(self.batches.iter_mut().skip(first).take_while(within).map(TailBatch::share).collect())
@@ -158,8 +165,8 @@ impl Tail {
 
     /// Place of the batch that holds `from`. `None`: it is older than what is in memory, or not there yet.
     fn first(&self, from: Offset) -> Option<usize> {
-        let first = self.batches.partition_point(|batch| batch.batch.next_offset() <= from);
-        self.batches.get(first).filter(|batch| batch.batch.base_offset() <= from).map(|_| first)
+        let first = self.batches.partition_point(|batch| batch.next <= from);
+        self.batches.get(first).filter(|batch| batch.base <= from).map(|_| first)
     }
 }
 
@@ -175,7 +182,7 @@ mod tests {
     }
 
     fn held(tail: &Arc<Mutex<Tail>>) -> Vec<u64> {
-        lock(tail).batches.iter().map(|batch| batch.batch.base_offset().0).collect()
+        lock(tail).batches.iter().map(|batch| batch.base.0).collect()
     }
 
     #[test]

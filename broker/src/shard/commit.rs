@@ -17,6 +17,9 @@ pub enum WriteError {
     /// The broker is shutting down. Nothing of this request was stored.
     #[error("the broker is shutting down")]
     ShuttingDown,
+    /// A commit of the embedder names a topic that is deleted. Nothing of it was stored.
+    #[error("the commit names a topic that is deleted; nothing of it was stored")]
+    TopicDeleted,
     /// The part of the server that had the request died, or ended before it answered. The request may have taken effect.
     #[error("the request was taken and its answer is lost; it may have taken effect: {0}")]
     Lost(String),
@@ -31,6 +34,9 @@ impl WriteError {
 
 /// Runs on the committer's thread once the commit is durable, or is known not to become so. It must not block.
 pub(crate) type Completion = Box<dyn FnOnce(Result<(), WriteError>) + Send>;
+
+/// Mutations and completions that a commit has room for before there are any.
+const ROOM_MAX: usize = 256;
 
 /// Changes of one shard that are written together, in the order they were made.
 ///
@@ -74,6 +80,14 @@ impl Commit {
         Self { shard, number: None, mutations: Vec::new(), bytes: 0, durability: Durability::Buffered, completions: Vec::new() }
     }
 
+    /// The next one of the shard, with room for as much as is in this one.
+    pub(crate) fn next(&self) -> Self {
+        let mut next = Self::new(self.shard);
+        next.mutations.reserve(self.mutations.len().min(ROOM_MAX));
+        next.completions.reserve(self.completions.len().min(ROOM_MAX));
+        next
+    }
+
     /// Completes the commit: it is the shard's next after number `last`, and says so in its own write, with where it leaves the logs. The
     /// number of the shard's last commit.
     pub(crate) fn complete(&mut self, last: u64, log_ends: u64) -> u64 {
@@ -107,6 +121,11 @@ impl Commit {
     /// Runs `completion` when the commit is written, after those of all earlier commits of this shard.
     pub(crate) fn on_written(&mut self, completion: impl FnOnce(Result<(), WriteError>) + Send + 'static) {
         self.completions.push(Box::new(completion));
+    }
+
+    /// As [`Commit::on_written`], one after the other.
+    pub(crate) fn on_written_all(&mut self, completions: impl Iterator<Item = Completion>) {
+        self.completions.extend(completions);
     }
 
     pub(crate) fn shard(&self) -> ShardId {

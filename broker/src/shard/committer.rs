@@ -17,6 +17,9 @@ use tokio::sync::mpsc;
 /// Bytes of one write: a tenth of a memtable, so that a write never stalls on a flush of its own.
 const WRITE_BYTES_MAX: usize = 8 * 1024 * 1024;
 
+/// Mutations and completions whose memory is kept for the next write.
+const KEPT_MAX: usize = 16 * 1024;
+
 /// Staged commits that may wait for the committer; a full channel makes the shards wait, and then their clients.
 pub(crate) const STAGED_COMMITS_MAX: usize = 1024;
 
@@ -39,21 +42,41 @@ pub(crate) fn spawn(parts: CommitterParts, staged: mpsc::Receiver<Commit>, life:
 fn run(mut committer: Committer, mut staged: mpsc::Receiver<Commit>, life: PartGuard) {
     // Behind `staged`, so that a panic tells of the death before the shards see their channel closed.
     let life = life;
+    let mut write = GroupWrite::default();
     while let Some(first) = staged.blocking_recv() {
-        let (write, completions) = committer.collect(first, &mut staged);
+        committer.collect(first, &mut staged, &mut write);
         let result = committer.write(&write);
-        for completion in completions {
+        for completion in write.completions.drain(..) {
             completion(result.clone());
         }
+        write.clear();
     }
     life.ended();
 }
 
 /// Commits of many shards that are written at once.
+#[derive(Default)]
 struct GroupWrite {
+    bytes: usize,
     shards: BTreeSet<u16>,
     mutations: Vec<Mutation>,
-    durability: Durability,
+    completions: Vec<Completion>,
+    is_synced: bool,
+}
+
+impl GroupWrite {
+    fn durability(&self) -> Durability {
+        if self.is_synced { Durability::Synced } else { Durability::Buffered }
+    }
+
+    /// Nothing is in it, and its memory is kept for the next one.
+    fn clear(&mut self) {
+        let Self { mutations, completions, .. } = std::mem::take(self);
+        (self.mutations, self.completions) = (mutations, completions);
+        self.mutations.clear();
+        self.mutations.shrink_to(KEPT_MAX);
+        self.completions.shrink_to(KEPT_MAX);
+    }
 }
 
 struct Committer {
@@ -65,31 +88,28 @@ struct Committer {
 }
 
 impl Committer {
-    fn collect(&mut self, first: Commit, staged: &mut mpsc::Receiver<Commit>) -> (GroupWrite, Vec<Completion>) {
-        let mut write = GroupWrite { shards: BTreeSet::new(), mutations: Vec::new(), durability: Durability::Buffered };
-        let (mut bytes, mut completions) = (0, Vec::new());
-        let mut next = Some(first);
-        while let Some(commit) = next {
-            bytes += commit.bytes();
-            write.durability = write.durability.max(commit.durability());
-            if let Some(number) = commit.number() {
-                // One that only answers writes nothing: nothing of its shard is in doubt when the write fails.
-                write.shards.insert(commit.shard().0);
-                let last = &mut self.parts.last_commits[usize::from(commit.shard().0)];
-                assert!(number == *last + 1, "commits of shard {} are written in order: {number} after {last}", commit.shard().0);
-                *last = number;
-            }
-            let (more_mutations, more_completions) = commit.into_parts();
-            // One commit alone is not copied.
-            if write.mutations.is_empty() {
-                write.mutations = more_mutations;
-            } else {
-                write.mutations.extend(more_mutations);
-            }
-            completions.extend(more_completions);
-            next = if bytes < WRITE_BYTES_MAX { staged.try_recv().ok() } else { None };
+    fn collect(&mut self, first: Commit, staged: &mut mpsc::Receiver<Commit>, write: &mut GroupWrite) {
+        self.add(first, write);
+        while write.bytes < WRITE_BYTES_MAX
+            && let Ok(commit) = staged.try_recv()
+        {
+            self.add(commit, write);
         }
-        (write, completions)
+    }
+
+    fn add(&mut self, commit: Commit, write: &mut GroupWrite) {
+        write.bytes += commit.bytes();
+        write.is_synced |= commit.durability() == Durability::Synced;
+        if let Some(number) = commit.number() {
+            // One that only answers writes nothing: nothing of its shard is in doubt when the write fails.
+            write.shards.insert(commit.shard().0);
+            let last = &mut self.parts.last_commits[usize::from(commit.shard().0)];
+            assert!(number == *last + 1, "commits of shard {} are written in order: {number} after {last}", commit.shard().0);
+            *last = number;
+        }
+        let (mutations, completions) = commit.into_parts();
+        write.mutations.extend(mutations);
+        write.completions.extend(completions);
     }
 
     /// All shards share one storage, and so one write-ahead log. A write that fails stops the shards that were in it: what became of their
@@ -100,16 +120,16 @@ impl Committer {
             return Err(WriteError::Stopped(reason.clone()));
         }
         // An answer that asks for a sync tells of what is written, for example that a record is settled already: that must be synced.
-        let is_asked_to_sync = self.is_unsynced && write.durability == Durability::Synced;
+        let is_asked_to_sync = self.is_unsynced && write.is_synced;
         if write.mutations.is_empty() && !is_asked_to_sync {
             return Ok(());
         }
         let timer = self.parts.metrics.start_timer();
-        match self.parts.storage.write(&write.mutations, write.durability) {
+        match self.parts.storage.write(&write.mutations, write.durability()) {
             Ok(()) => {
-                self.is_unsynced = write.durability == Durability::Buffered;
+                self.is_unsynced = !write.is_synced;
                 let bytes = write.mutations.iter().map(Mutation::len).sum();
-                self.parts.metrics.committed(bytes, write.durability, timer);
+                self.parts.metrics.committed(bytes, write.durability(), timer);
                 Ok(())
             }
             Err(error) => {

@@ -5,7 +5,7 @@ use crate::ids::{NumberHasher, PartitionKey, ShardId, TopicId};
 use crate::log::batch::{Batch, NewBatch};
 use crate::log::owned::OwnedLog;
 use crate::log::partition::Partition;
-use crate::metrics::{Metrics, TopicLabel};
+use crate::metrics::{Metrics, TopicCounters, TopicLabel};
 use crate::shard::commit::{Commit, Completion, WriteError};
 use crate::storage::keys::{CLOCK_MARK_STEP_MS, MetaKey};
 use crate::storage::{Family, Mutation, Storage};
@@ -51,6 +51,8 @@ pub(super) struct Core {
     rows_due: Vec<PartitionKey>,
     appended: Appended,
     answers: Vec<Completion>,
+    /// Those of the topics that get records: found once.
+    counters: HashMap<TopicId, TopicCounters, BuildHasherDefault<NumberHasher>>,
     staged: mpsc::Sender<Commit>,
     time_marked_ms: u64,
 }
@@ -81,6 +83,7 @@ impl Core {
             rows_due: Vec::new(),
             appended: Appended::default(),
             answers: Vec::new(),
+            counters: HashMap::default(),
             staged: parts.staged,
             time_marked_ms: 0,
         }
@@ -88,6 +91,7 @@ impl Core {
 
     /// Forgets the logs of a topic that is deleted.
     pub(super) fn remove_logs(&mut self, topic: TopicId) {
+        self.counters.remove(&topic);
         let log_ends = &mut self.log_ends;
         self.logs.retain(|key, log| {
             let is_kept = key.topic != topic;
@@ -117,15 +121,15 @@ impl Core {
     }
 
     /// Counts what is stored. Only the shard's task counts by topic, so that nothing is counted for a topic that is gone.
-    pub(super) fn count_produced(&self, topic: &str, batches: &[NewBatch]) {
+    pub(super) fn count_produced(&mut self, id: TopicId, topic: &str, batches: &[NewBatch]) {
         if batches.is_empty() {
             return;
         }
-        let label = TopicLabel { topic: topic.to_owned() };
         let records: u64 = batches.iter().map(|batch| u64::from(batch.records_count())).sum();
         let bytes: usize = batches.iter().map(NewBatch::len).sum();
-        self.metrics.produced_records.get_or_create(&label).inc_by(records);
-        self.metrics.produced_bytes.get_or_create(&label).inc_by(bytes as u64);
+        let counters = self.counters.entry(id).or_insert_with(|| self.metrics.of_topic(topic));
+        counters.produced_records.inc_by(records);
+        counters.produced_bytes.inc_by(bytes as u64);
     }
 
     pub(super) fn count_duplicates(&self, topic: &str, records: u64) {
@@ -158,8 +162,9 @@ impl Core {
         self.store_positions();
         self.mark_time();
         self.last_commit = self.commit.complete(self.last_commit, self.log_ends);
-        let mut commit = std::mem::replace(&mut self.commit, Commit::new(self.id));
-        let (appended, answers) = (std::mem::take(&mut self.appended), std::mem::take(&mut self.answers));
+        let next = self.commit.next();
+        let mut commit = std::mem::replace(&mut self.commit, next);
+        let appended = self.appended.take();
         // Readers first, so that whoever hears that his record is stored can read it.
         if !appended.parts.is_empty() {
             let metrics = Arc::clone(&self.metrics);
@@ -171,9 +176,7 @@ impl Core {
                 }
             });
         }
-        for answer in answers {
-            commit.on_written(answer);
-        }
+        commit.on_written_all(self.answers.drain(..));
         if commit.is_empty() {
             return true;
         }
@@ -210,6 +213,13 @@ impl Core {
 }
 
 impl Appended {
+    /// What is in it; from now on nothing is, with room for as much.
+    fn take(&mut self) -> Self {
+        let room = |len: usize| len.min(256);
+        let next = Self { parts: Vec::with_capacity(room(self.parts.len())), batches: Vec::with_capacity(room(self.batches.len())) };
+        std::mem::replace(self, next)
+    }
+
     /// Shows durable batches to the readers.
     fn publish(self) {
         let mut batches = self.batches.into_iter();

@@ -6,6 +6,7 @@ use crate::ids::{GroupKey, PartitionKey, ShardId, TopicId};
 use crate::log::positions::Positions;
 use crate::log::recovery::{RecoveryError, newest_batch};
 use crate::shard::commit::LastCommit;
+use crate::shard::outbox::find::{FindError, FoundOutbox};
 use crate::storage::keys::{CLOCK_MARK_STEP_MS, MetaKey};
 use crate::storage::{Direction, Family, Storage, StorageError};
 use core::ops::{ControlFlow, Range};
@@ -29,6 +30,9 @@ pub(crate) enum ShardError {
     /// Something that was stored contradicts the rest.
     #[error("{0}")]
     Damaged(String),
+    /// The messages to or from other shards cannot be taken over.
+    #[error(transparent)]
+    Outbox(#[from] FindError),
     /// The device failed.
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -58,6 +62,8 @@ pub(crate) struct FoundShard {
     pub(crate) queues: HashMap<GroupKey, StoredQueue>,
     /// Where there are idempotency entries.
     pub(crate) buckets: Buckets,
+    /// Its messages to and from other shards.
+    pub(crate) outbox: FoundOutbox,
 }
 
 /// Finds what a shard has stored, and refuses what cannot be.
@@ -81,7 +87,8 @@ pub(crate) fn recover(storage: &dyn Storage, id: ShardId) -> Result<FoundShard, 
         });
     }
     let queues = queues(storage, id, &logs)?;
-    if last_commit == 0 && (mark_ms.is_some() || !queues.is_empty()) {
+    let outbox = FoundOutbox::find(storage, id)?;
+    if last_commit == 0 && (mark_ms.is_some() || !queues.is_empty() || !outbox.is_empty()) {
         return Err(damaged("it has rows, but no commit"));
     }
     // A newest batch that is gone is seen by nothing else.
@@ -97,6 +104,7 @@ pub(crate) fn recover(storage: &dyn Storage, id: ShardId) -> Result<FoundShard, 
         logs,
         queues,
         buckets: Buckets::load(storage, id)?,
+        outbox,
     })
 }
 

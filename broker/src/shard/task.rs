@@ -10,6 +10,7 @@ use crate::liveness::PartGuard;
 use crate::shard::core::Core;
 use crate::shard::input::Input;
 use crate::shard::log::Log;
+use crate::shard::outbox::owner::Outbox;
 use crate::shard::queues::Queues;
 use crate::shard::{catalogue, embedded};
 use crate::topic::Group;
@@ -31,11 +32,25 @@ pub(crate) struct Shard {
     core: Core,
     log: Log,
     queues: Queues,
+    outbox: Outbox,
+}
+
+/// What a shard has stored, taken over into memory.
+pub(crate) struct Stored {
+    /// Where there are idempotency entries.
+    pub(crate) buckets: Buckets,
+    /// The groups that have queues there.
+    pub(crate) groups: Vec<Arc<Group>>,
+    /// The queues with a state of their own.
+    pub(crate) queues: Vec<(GroupKey, StoredQueue)>,
+    /// Messages to and from other shards.
+    pub(crate) outbox: Outbox,
 }
 
 impl Shard {
-    /// A shard that has idempotency entries in these buckets, owns queues of these groups, and has stored those.
-    pub(crate) fn new(parts: CoreParts, buckets: Buckets, groups: Vec<Arc<Group>>, stored: Vec<(GroupKey, StoredQueue)>) -> Self {
+    /// A shard that goes on from what it has stored.
+    pub(crate) fn new(parts: CoreParts, stored: Stored) -> Self {
+        let Stored { buckets, groups, queues: stored, outbox } = stored;
         let mut queues = Queues::default();
         for group in groups {
             queues.add_group(group);
@@ -43,7 +58,7 @@ impl Shard {
         for (key, stored) in stored {
             queues.load(key, stored);
         }
-        Self { core: Core::new(parts), log: Log::new(buckets), queues }
+        Self { core: Core::new(parts), log: Log::new(buckets), queues, outbox }
     }
 
     /// Runs until the shutdown, and then stages what was asked before it.
@@ -53,10 +68,19 @@ impl Shard {
         let mut taken = Vec::with_capacity(INPUTS_PER_COMMIT_MAX);
         // Behind `inputs`, so that a panic tells of the death before the channel closes.
         let life = life;
+        let mut ending = core::pin::pin!(shutdown.cancelled());
         loop {
             // First, so that inputs that fill each commit cannot keep it waiting.
             let is_at_work = self.queues.go_on(&mut self.core);
             tokio::select! {
+                // In this order: time must not wait for ever behind inputs. The shutdown may, and time looks after it.
+                biased;
+                _ = tick.tick() => {
+                    self.tick();
+                    if shutdown.is_cancelled() {
+                        inputs.close();
+                    }
+                }
                 () = core::future::ready(()), if is_at_work && inputs.is_empty() => {}
                 count = inputs.recv_many(&mut taken, INPUTS_PER_COMMIT_MAX) => {
                     if count == 0 && !is_at_work {
@@ -67,8 +91,7 @@ impl Shard {
                         self.handle(input);
                     }
                 }
-                _ = tick.tick() => self.tick(),
-                () = shutdown.cancelled(), if !inputs.is_closed() => inputs.close(),
+                () = &mut ending, if !inputs.is_closed() => inputs.close(),
             }
             if !self.stage().await {
                 break;
@@ -77,24 +100,26 @@ impl Shard {
     }
 
     fn handle(&mut self, input: Input) {
-        let Self { core, log, queues } = self;
+        let Self { core, log, queues, outbox } = self;
         match input {
             Input::Log(op) => log.handle(core, op),
             Input::Queue(request) => queues.handle(core, request),
-            Input::Embedded(commit) => embedded::handle(core, queues, commit),
+            Input::Embedded(commit) => embedded::handle(core, queues, outbox, commit),
             Input::Catalogue(op) => catalogue::handle(core, queues, op),
         }
     }
 
-    /// What time alone brings about: leases run out, old idempotency entries go.
+    /// What time alone brings about: leases run out, old idempotency entries go, and messages that others have taken.
     fn tick(&mut self) {
         self.queues.tick(&mut self.core);
+        self.outbox.tick(&mut self.core);
         self.log.tick(&mut self.core);
     }
 
     /// Hands the commit to the committer. `false` when there is no committer any more.
     async fn stage(&mut self) -> bool {
         self.queues.stage(&mut self.core);
+        self.outbox.stage(&mut self.core);
         self.core.stage().await
     }
 }

@@ -18,6 +18,12 @@ use sagamq_api::{Offset, PartitionId};
 /// Bytes of a key in front that are those of its partition, in the families whose keys begin so.
 pub(super) const PARTITION_PREFIX_BYTES: usize = 2 + 4 + 4;
 
+/// Those of the rows of a queue that are the queue's.
+pub(super) const QUEUE_PREFIX_BYTES: usize = PARTITION_PREFIX_BYTES + 4;
+
+/// Those of a key of the `meta` family that are the shard's and the tag.
+pub(super) const TAG_PREFIX_BYTES: usize = 2 + 1;
+
 impl PartitionKey {
     fn prefix(self, capacity: usize) -> Vec<u8> {
         let mut key = Vec::with_capacity(capacity);
@@ -185,8 +191,30 @@ impl ShardId {
     /// Where the partitions of this shard stand, in the `meta` family.
     #[must_use]
     pub fn positions(self) -> Range<Vec<u8>> {
+        self.meta(MetaKey::TAG_POSITIONS)
+    }
+
+    /// The messages of this shard to all others, in the `meta` family.
+    #[must_use]
+    pub fn messages(self) -> Range<Vec<u8>> {
+        self.meta(MetaKey::TAG_MESSAGE)
+    }
+
+    /// Where its messages to others stand, in the `meta` family.
+    #[must_use]
+    pub fn outgoing(self) -> Range<Vec<u8>> {
+        self.meta(MetaKey::TAG_OUTGOING)
+    }
+
+    /// What it has taken of the messages of others, in the `meta` family.
+    #[must_use]
+    pub fn incoming(self) -> Range<Vec<u8>> {
+        self.meta(MetaKey::TAG_INCOMING)
+    }
+
+    fn meta(self, tag: u8) -> Range<Vec<u8>> {
         let mut start = self.0.to_be_bytes().to_vec();
-        start.push(MetaKey::TAG_POSITIONS);
+        start.push(tag);
         let end = successor(&start);
         start..end
     }
@@ -231,6 +259,12 @@ pub enum MetaKey {
     Positions(PartitionKey),
     /// Tag 6, each shard: number of the shard's last commit, u64, and the sum of the ends of its partitions, u64.
     CommitNumber(ShardId),
+    /// Tag 7, each shard, receiver u16, sequence u64: a message to another shard that is not known to be taken, see `shard/outbox/row.rs`.
+    Message(ShardId, ShardId, u64),
+    /// Tag 8, each shard, receiver u16: how far its messages to another shard were sent and are gone, see `shard/outbox/row.rs`.
+    Outgoing(ShardId, ShardId),
+    /// Tag 9, each shard, sender u16: number of the last message of another shard that it has taken, u64.
+    Incoming(ShardId, ShardId),
 }
 
 impl MetaKey {
@@ -241,6 +275,9 @@ impl MetaKey {
     const TAG_CLOCK_MARK: u8 = 4;
     const TAG_POSITIONS: u8 = 5;
     const TAG_COMMIT_NUMBER: u8 = 6;
+    const TAG_MESSAGE: u8 = 7;
+    const TAG_OUTGOING: u8 = 8;
+    const TAG_INCOMING: u8 = 9;
 
     /// The bytes.
     #[must_use]
@@ -266,8 +303,37 @@ impl MetaKey {
                 key = shard.0.to_be_bytes().to_vec();
                 key.push(Self::TAG_COMMIT_NUMBER);
             }
+            Self::Message(from, to, sequence) => {
+                key = Self::messages_to(from, to);
+                key.extend_from_slice(&sequence.to_be_bytes());
+            }
+            Self::Outgoing(own, peer) => key = [own.outgoing().start, peer.0.to_be_bytes().to_vec()].concat(),
+            Self::Incoming(own, peer) => key = [own.incoming().start, peer.0.to_be_bytes().to_vec()].concat(),
         }
         key
+    }
+
+    /// What all messages of a shard to another begin with.
+    #[must_use]
+    pub fn messages_to(from: ShardId, to: ShardId) -> Vec<u8> {
+        [from.messages().start, to.0.to_be_bytes().to_vec()].concat()
+    }
+
+    /// The receiver and the sequence in the key of a message.
+    #[must_use]
+    pub fn message(key: &[u8]) -> Option<(ShardId, u64)> {
+        let (_, rest) = key.split_first_chunk::<2>()?;
+        let (to, sequence) = rest.strip_prefix(&[Self::TAG_MESSAGE])?.split_first_chunk()?;
+        Some((ShardId(u16::from_be_bytes(*to)), u64::from_be_bytes(sequence.try_into().ok()?)))
+    }
+
+    /// The other shard in the key of what was sent or taken.
+    #[must_use]
+    pub fn peer(key: &[u8]) -> Option<ShardId> {
+        match key {
+            [_, _, Self::TAG_OUTGOING | Self::TAG_INCOMING, high, low] => Some(ShardId(u16::from_be_bytes([*high, *low]))),
+            _ => None,
+        }
     }
 
     /// Every topic of the catalogue.
@@ -390,6 +456,25 @@ mod tests {
         }
 
         #[test]
+        fn messages_sort_by_pair_and_sequence_and_give_both_back(
+            from: u16, to_a: u16, to_b: u16, same: bool, at_a in number(), at_b in number()
+        ) {
+            let to_b = if same { to_a } else { to_b };
+            let (a, b) = (MetaKey::Message(ShardId(from), ShardId(to_a), at_a).encode(), MetaKey::Message(ShardId(from), ShardId(to_b), at_b).encode());
+            prop_assert_eq!(a.cmp(&b), (to_a, at_a).cmp(&(to_b, at_b)));
+            prop_assert_eq!(MetaKey::message(&a), Some((ShardId(to_a), at_a)));
+            prop_assert_eq!(a.starts_with(&MetaKey::messages_to(ShardId(from), ShardId(to_b))), to_a == to_b);
+            prop_assert!(ShardId(from).messages().contains(&a));
+            for (key, range) in [
+                (MetaKey::Outgoing(ShardId(from), ShardId(to_a)).encode(), ShardId(from).outgoing()),
+                (MetaKey::Incoming(ShardId(from), ShardId(to_a)).encode(), ShardId(from).incoming()),
+            ] {
+                prop_assert_eq!(MetaKey::peer(&key), Some(ShardId(to_a)));
+                prop_assert!(range.contains(&key) && !ShardId(from).messages().contains(&key));
+            }
+        }
+
+        #[test]
         fn a_key_of_a_row_gives_the_group_back(of in any_partition(), group: u32, row: u8) {
             let group = GroupKey { partition: of, group: GroupId(group) };
             prop_assert_eq!(GroupKey::of_row(&group.row(row)), Some((group, row)));
@@ -423,6 +508,9 @@ mod tests {
         assert_eq!(MetaKey::ClockMark(ShardId(1)).encode(), b"\0\x01\x04");
         assert_eq!(MetaKey::Positions(partition).encode(), b"\0\x01\x05\0\0\0\x02\0\0\0\x03");
         assert_eq!(MetaKey::CommitNumber(ShardId(1)).encode(), b"\0\x01\x06");
+        assert_eq!(MetaKey::Message(ShardId(1), ShardId(2), 3).encode(), b"\0\x01\x07\0\x02\0\0\0\0\0\0\0\x03");
+        assert_eq!(MetaKey::Outgoing(ShardId(1), ShardId(2)).encode(), b"\0\x01\x08\0\x02");
+        assert_eq!(MetaKey::Incoming(ShardId(1), ShardId(2)).encode(), b"\0\x01\x09\0\x02");
     }
 
     #[test]

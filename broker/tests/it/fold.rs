@@ -1,7 +1,8 @@
 //! The fold: a shard is what its own commits say, in their order, and nothing else. So the commits of each shard, applied alone and from
 //! empty, make the same rows.
 
-use crate::common::{START_MS, TestBroker, group, one_partition, topic};
+use crate::common::{START_MS, TestBroker, group, one_partition, topic, within};
+use crate::outbox::messages;
 use bytes::Bytes;
 use core::ops::{ControlFlow, Range};
 use core::time::Duration;
@@ -173,7 +174,7 @@ async fn use_everything(test: &TestBroker, round: u32) {
             commit.delete(&[b'k', n.wrapping_sub(1)]);
             commit.append(&topic("lane"), Payload { value: Some(Bytes::from_static(b"v")), ..Payload::default() }).expect("a lane topic");
             let submitted = embedder.submit(commit).await.expect("taken");
-            let offset = submitted.offsets[0].expect("the topic is there");
+            let offset = submitted.offsets[0];
             submitted.durable().await.expect("durable");
             let mut commit = embedder.begin();
             match n {
@@ -192,6 +193,33 @@ async fn use_everything(test: &TestBroker, round: u32) {
     broker.delete_topic(&topic("gone")).await.expect("deleted");
 }
 
+/// Messages between shards, which are taken, and let go of by their senders; some still wait.
+async fn exchange(test: &TestBroker, storage: &RecordingStorage, round: u32) {
+    for from in 0..4_u16 {
+        let embedder = test.broker.embedder(from);
+        let mut commit = embedder.begin();
+        for to in 0..4 {
+            commit.send(to, format!("{round} {from} {to}").into_bytes());
+        }
+        commit.put(b"sent", vec![1]);
+        embedder.submit(commit).await.expect("taken").durable().await.expect("durable");
+    }
+    for to in 0..4_u16 {
+        let embedder = test.broker.embedder(to);
+        for from in 0..to {
+            let mut commit = embedder.begin();
+            commit.take(from, u64::from(round) + 1);
+            embedder.submit(commit).await.expect("the next").durable().await.expect("durable");
+        }
+    }
+    within("senders let go of what was taken", async {
+        while messages(storage).len() > usize::try_from((round + 1) * 10).expect("small") {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+}
+
 /// A run with everything in it, a restart in the middle, and a restart after which something is swept.
 async fn run() -> RecordingStorage {
     let storage = RecordingStorage::default();
@@ -199,6 +227,7 @@ async fn run() -> RecordingStorage {
     for round in 0..2 {
         let test = TestBroker::try_open(storage.clone(), now).expect("opens");
         use_everything(&test, round).await;
+        exchange(&test, &storage, round).await;
         test.broker.shutdown().await;
         // Old idempotency entries are over by then.
         now = ManualClock::at(test.clock.now_ms() + 48 * 3_600_000);

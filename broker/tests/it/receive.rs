@@ -88,6 +88,34 @@ async fn a_receive_after_a_restart_reads_and_leases_what_it_returns_and_no_more(
 }
 
 #[tokio::test]
+async fn an_answer_that_was_made_before_it_was_known_what_is_settled_is_made_again_if_that_is_other_than_expected() {
+    let test = TestBroker::with_topic(MemoryStorage::new(), "t", one_partition()).await;
+    test.produce_texts("t", ["first"]).await;
+    assert_eq!(test.receive_with("t", "g", &ReceiveRequest::default()).await[0].attempt, 1);
+    // Its lease runs out, so the next delivery is not the first.
+    test.clock.advance(Duration::from_secs(31));
+    test.produce_texts("t", ["second"]).await;
+    let made = AtomicUsize::new(0);
+    let make = |received: &Received| {
+        made.fetch_add(1, Ordering::SeqCst);
+        received.deliveries.iter().map(|delivery| (delivery.record.offset.0, delivery.attempt, delivery.receipt.len())).collect::<Vec<_>>()
+    };
+    let request = ReceiveRequest { auto_ack: true, ..ReceiveRequest::default() };
+    let (mut got, mut receives) = (Vec::new(), 0);
+    while got.len() < 2 {
+        receives += 1;
+        assert!(receives < 1_000, "both come: {got:?}");
+        got.extend(test.broker.receive_as(&topic("t"), &group("g"), &request, make).await.expect("receives").into_value());
+        // Who let a lease run out waits a little for the record.
+        test.clock.advance(Duration::from_secs(1));
+        tokio::task::yield_now().await;
+    }
+    got.sort_unstable();
+    assert_eq!(got, [(0, 2, 0), (1, 1, 0)], "the answer says what is true, and not what was expected");
+    assert!(made.load(Ordering::SeqCst) > receives, "an answer that was made first was thrown away: {receives} receives");
+}
+
+#[tokio::test]
 async fn answers_together_are_bounded_and_the_one_that_finds_no_memory_is_refused_and_leases_nothing() {
     let storage = MemoryStorage::new();
     let config = BrokerConfig { shards: 4, read_bytes_max: 2 * MIB, read_wait: Duration::ZERO, ..BrokerConfig::default() };

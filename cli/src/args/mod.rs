@@ -1,5 +1,6 @@
 //! The argument tree: what can be typed. Each subcommand has a file here and one of the same name in `commands/`.
 
+pub mod conformance;
 pub mod connection;
 pub mod consume;
 pub mod demo;
@@ -105,6 +106,8 @@ pub enum Command {
     /// Look at transactions, the sagas that run in two phases, and resolve those that are in doubt
     #[command(subcommand)]
     Tx(tx::TxCommand),
+    /// Call a participant of sagas as the orchestrator may call it, in every bad order, and judge its answers; needs no server
+    Conformance(Box<conformance::ConformanceArgs>),
     /// Run the e-commerce example: thousands of orders, with failures and crashes on the way
     Demo(demo::DemoArgs),
     /// Print a completion script for a shell

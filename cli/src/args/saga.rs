@@ -1,6 +1,6 @@
 //! `sagamq saga`.
 
-use super::values::{self, JsonInput};
+use super::values::{self, JsonInput, When};
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Args, Subcommand};
 use sagamq_api::SagaName;
@@ -34,6 +34,7 @@ EXAMPLES:
   sagamq saga list
   sagamq saga list --state blocked
   sagamq saga list --saga checkout --key o-1
+  sagamq saga list --saga checkout --version 2 --failure OUT_OF_STOCK --since 1h
   sagamq saga list --all --output json";
 const HISTORY: &str = "\
 EXAMPLES:
@@ -82,7 +83,7 @@ pub enum SagaCommand {
         /// Id of the saga
         id: Uuid,
     },
-    /// List sagas
+    /// List sagas, those that started last first
     List(ListArgs),
     /// Show every event of a saga, oldest first
     #[command(after_help = HISTORY)]
@@ -137,9 +138,22 @@ pub struct ListArgs {
     /// Only sagas of this definition
     #[arg(long, value_name = "NAME")]
     pub saga: Option<SagaName>,
-    /// Only the saga with this business key
+    /// Only sagas of this version of the definition
+    // Not the program's own version, hence an id of its own.
+    #[arg(id = "definition_version", long = "version", value_name = "N", requires = "saga")]
+    pub version: Option<u32>,
+    /// Only sagas with this business key
     #[arg(long, value_name = "KEY")]
     pub key: Option<String>,
+    /// Only sagas whose failure has this code
+    #[arg(long, value_name = "CODE")]
+    pub failure: Option<String>,
+    /// Only sagas that started then or later: a time, or a duration before now such as 15m
+    #[arg(long, value_name = "TIME", value_parser = values::when)]
+    pub since: Option<When>,
+    /// Only sagas that started before: a time, or a duration before now such as 15m
+    #[arg(long, value_name = "TIME", value_parser = values::when)]
+    pub until: Option<When>,
     /// Most sagas
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "all")]
     pub limit: u64,

@@ -74,7 +74,7 @@ pub struct ListArgs {
     /// Only transactions in this state
     #[arg(long, value_name = "STATE", ignore_case = true, value_parser = state_parser())]
     pub state: Option<TransactionState>,
-    /// Only transactions for which a service keeps locks until it hears the decision
+    /// Only transactions for which a service keeps locks until it hears the decision, or disagrees with it
     #[arg(long)]
     pub in_doubt: bool,
     /// Only transactions of this definition

@@ -44,6 +44,20 @@ pub enum When {
     Ago(Duration),
 }
 
+impl When {
+    /// Milliseconds since 1970.
+    #[must_use]
+    pub fn to_millis(self) -> i64 {
+        match self {
+            Self::At(millis) => millis,
+            Self::Ago(duration) => {
+                let ago = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+                Timestamp::now().as_millisecond().saturating_sub(ago)
+            }
+        }
+    }
+}
+
 /// A time such as `2026-11-21T08:00:00Z`, milliseconds since 1970, or a duration before now (`15m`).
 ///
 /// # Errors

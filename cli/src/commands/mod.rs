@@ -1,12 +1,14 @@
 //! What the commands do. Each file has the name of its argument file in `args/`.
 
 mod completions;
+mod conformance;
 mod connection;
 mod consume;
 mod demo;
 mod dlq;
 mod group;
 mod health;
+mod json;
 mod produce;
 mod saga;
 mod serve;
@@ -28,6 +30,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, CliError> {
         Command::Serve(args) => serve::run(&args, output),
         Command::Demo(args) => demo::run(&args),
         Command::Completions(args) => completions::run(&args),
+        Command::Conformance(args) => conformance::run(*args, output),
         Command::Health => with_client(&cli.global, async |context| health::run(context).await),
         Command::Topic(command) => with_client(&cli.global, async |context| topic::run(context, command).await),
         Command::Produce(args) => with_client(&cli.global, async |context| produce::run(context, args).await),

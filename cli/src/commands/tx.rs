@@ -82,13 +82,20 @@ fn table(output: Output, list: &TransactionList) -> String {
     output.table(["ID", "SAGA", "KEY", "STATE", "AS SAGA", "IN DOUBT", "UPDATED", "REASON"], rows)
 }
 
-/// How many branches are in doubt, and for how long.
+/// How many branches are in doubt, and for how long, and how many disagree.
 fn doubt(transaction: &TransactionSummary) -> String {
-    match (transaction.status.branches_in_doubt, transaction.in_doubt_ms) {
-        (0, _) => NONE.to_owned(),
-        (branches, None) => branches.to_string(),
-        (branches, Some(age_ms)) => format!("{branches} for {}", human::duration_ms(age_ms)),
-    }
+    let in_doubt = match (transaction.status.branches_in_doubt, transaction.in_doubt_ms) {
+        (0, _) => None,
+        (branches, None) => Some(branches.to_string()),
+        (branches, Some(age_ms)) => Some(format!("{branches} for {}", human::duration_ms(age_ms))),
+    };
+    let disagreeing = match transaction.status.branches_disagreeing {
+        0 => None,
+        1 => Some("1 disagrees".to_owned()),
+        branches => Some(format!("{branches} disagree")),
+    };
+    let all: Vec<String> = in_doubt.into_iter().chain(disagreeing).collect();
+    if all.is_empty() { NONE.to_owned() } else { all.join(", ") }
 }
 
 fn reason(failure: Option<&Failure>) -> String {

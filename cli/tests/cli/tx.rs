@@ -9,7 +9,7 @@ const ID: &str = "00000000-0000-0000-0000-000000000001";
 fn summary() -> Value {
     json!({
         "id": ID, "saga": "checkout", "version": 3, "key": "o-1", "state": "COMMITTING", "outcome": "committed", "branches_in_doubt": 1,
-        "in_doubt_since_ms": 1_000, "in_doubt_ms": 90_000, "saga_state": "BLOCKED", "started_at_ms": 0, "updated_at_ms": 0, "events": 9,
+        "branches_disagreeing": 1, "in_doubt_since_ms": 1_000, "in_doubt_ms": 90_000, "saga_state": "BLOCKED", "started_at_ms": 0, "updated_at_ms": 0, "events": 9,
         "failure": { "code": "BRANCH_UNKNOWN", "message": "never heard of it" },
     })
 }
@@ -39,7 +39,7 @@ fn transactions_are_listed_a_page_after_the_other() {
         json(&json!({ "transactions": [summary()], "next": next }))
     });
     let shown = server.run(&["tx", "list", "--in-doubt", "--state", "committing", "--saga", "checkout", "--all"]).expect(0).stdout;
-    for part in [ID, "checkout v3", "o-1", "COMMITTING", "BLOCKED", "1 for 1m 30s", "BRANCH_UNKNOWN"] {
+    for part in [ID, "checkout v3", "o-1", "COMMITTING", "BLOCKED", "1 for 1m 30s, 1 disagrees", "BRANCH_UNKNOWN"] {
         assert!(shown.contains(part), "{part} is missing in\n{shown}");
     }
     let lines: Vec<String> = server.asked().iter().map(|asked| asked.line.clone()).collect();

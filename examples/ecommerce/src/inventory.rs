@@ -1,5 +1,9 @@
 //! Inventory: how many pieces are on hand, reserved and sold. They always add up to what was received.
 
+mod repack;
+
+pub use repack::{NewRepack, Repack};
+
 use crate::domain::Line;
 use crate::service::{self, Local, ServiceArgs, ServiceError};
 use crate::store::{Database, Effect, Row, Rows, Store, StoreError, arguments};
@@ -16,7 +20,7 @@ use std::collections::BTreeMap;
 pub const CALLS: [(&str, Effect); 3] = [("reserve", reserve), ("release", release), ("sell", sell)];
 
 /// What transactions can call it for. There is nothing to reserve: until the transaction ends, its locks do.
-pub const BRANCH_CALLS: [(&str, Effect); 1] = [("take", take)];
+pub const BRANCH_CALLS: [(&str, Effect); 3] = [("take", take), repack::CALLS[0], repack::CALLS[1]];
 
 /// The count of one product. `on_hand + reserved + sold == received`, always.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,6 +71,8 @@ pub struct InventoryBooks {
     pub stock: BTreeMap<String, Stock>,
     /// What was held, by order.
     pub reservations: BTreeMap<String, Reservation>,
+    /// What was repacked.
+    pub repacks: BTreeMap<String, Repack>,
 }
 
 #[derive(Deserialize)]
@@ -164,7 +170,7 @@ pub fn receive(database: &Database, delivery: &BTreeMap<String, u64>) -> Result<
 /// # Errors
 /// [`StoreError`].
 pub fn books(database: &Database) -> Result<InventoryBooks, StoreError> {
-    Ok(InventoryBooks { stock: database.all()?, reservations: database.all()? })
+    Ok(InventoryBooks { stock: database.all()?, reservations: database.all()?, repacks: database.all()? })
 }
 
 /// Runs the service until it is told to stop.

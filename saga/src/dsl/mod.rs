@@ -125,7 +125,7 @@ fn analyse(source: &str) -> (Option<Definition>, Vec<Fault>, bool) {
                 check::pivots(&draft, &graph, &mut report);
                 check::never_on(&draft, &graph, &mut report);
             }
-            Some(Mode::TwoPhase) => two_phase::check(&draft, &mut report),
+            Some(Mode::TwoPhase) => two_phase::check(&draft, &graph, &mut report),
             None => {}
         }
         check::timeouts(&draft, &graph, &mut report);

@@ -88,6 +88,9 @@ rules! {
     LongServiceName = "long_service_name", Error;
     /// What has no effect in two phases: a compensation, a pivot, a time in the queue, attempts of an action and codes that end them.
     NotInTwoPhases = "not_in_two_phases", Warning;
+    /// In two phases, steps at two services have no order: two transactions may come to them in two orders, and then each waits for the
+    /// other's locks until the lock timeout, because no database sees a circle that goes over two.
+    UnorderedBranches = "unordered_branches", Warning;
     /// An expression is no CEL, or passes a bound of expressions.
     BadExpression = "bad_expression", Error;
     /// An expression refers to what is not there when it is evaluated: an unknown variable, a step that does not exist or need not be

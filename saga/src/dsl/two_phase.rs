@@ -1,14 +1,18 @@
 //! The rules of two-phase commit: who cannot take part, and what has no effect in this mode.
 
 use super::draft::{Compensate, Draft, Retry, Step};
+use super::graph::Graph;
 use super::report::Report;
 use super::rule::Rule;
 use super::span::Span;
 use crate::definition::{BRANCH_BYTES_MAX, LOCKS_WOULD_WAIT, Target, long_service_name, service_with_topic};
 
 /// Checks a definition that is meant for two phases.
-pub(super) fn check(draft: &Draft, report: &mut Report<'_>) {
+pub(super) fn check(draft: &Draft, graph: &Graph, report: &mut Report<'_>) {
     services(draft, report);
+    if graph.is_sound() {
+        order(draft, graph, report);
+    }
     for step in &draft.steps {
         idle(step, report);
     }
@@ -30,6 +34,29 @@ fn services(draft: &Draft, report: &mut Report<'_>) {
             let help = "shorten it: it is a part of the name of a prepared transaction, which PostgreSQL bounds";
             report.add_with_help(Rule::LongServiceName, name.span, long_service_name(&name.value), help);
         }
+    }
+}
+
+/// Steps at two services should come one after the other. Told once a step, of the first step above it that it has no order with.
+fn order(draft: &Draft, graph: &Graph, report: &mut Report<'_>) {
+    let service = |at: usize| draft.steps[at].call.as_ref().map(|call| call.service.value.as_str());
+    for (at, step) in draft.steps.iter().enumerate() {
+        let (Some(id), Some(here)) = (&step.id, service(at)) else { continue };
+        let beside = (0..at).find_map(|other| {
+            let there = service(other).filter(|there| *there != here)?;
+            let is_ordered = graph.is_ancestor(other, at) || graph.is_ancestor(at, other);
+            Some((draft.steps[other].id.as_ref().filter(|_| !is_ordered)?, there))
+        });
+        let Some((other, there)) = beside else { continue };
+        let message = format!(
+            "`{other}` and `{id}` have no order: of two transactions that want the same rows, one may lock them first at `{there}` and the \
+             other first at `{here}`, and then each waits for the other until the lock timeout"
+        );
+        let help = format!(
+            "add `{other}` to the `after` of `{id}`, and keep the services in one order in all definitions; leave it so if no two transactions \
+             want the same rows at both"
+        );
+        report.add_with_help(Rule::UnorderedBranches, step.span, message, help);
     }
 }
 

@@ -1,20 +1,14 @@
 //! Errors of the orchestrator as problem documents: each has its code here, by matches that name every variant.
 
 use crate::orchestrator::{
-    CallError, CompletionError, DefinitionError, InstanceError, LaneTopicError, OperateError, OutcomeError, PublishError, QueryError,
-    StartError, TransactionError, WaitTooLong,
+    CallError, DefinitionError, InstanceError, LaneTopicError, OperateError, OutcomeError, PublishError, QueryError, StartError,
+    TransactionError, WaitTooLong,
 };
 use crate::protocol::Rejection;
 use crate::store::StoreError;
 use sagamq_api::{ErrorCode, Problem};
 use sagamq_broker::http::problem::ApiError;
 use sagamq_broker::{CreateTopicError, TopicError, WriteError};
-
-impl From<CompletionError> for ApiError {
-    fn from(error: CompletionError) -> Self {
-        Self::invalid(error.to_string())
-    }
-}
 
 impl From<PublishError> for ApiError {
     fn from(error: PublishError) -> Self {
@@ -163,6 +157,7 @@ fn of_write(error: &WriteError) -> ErrorCode {
         WriteError::Failed(_) | WriteError::Stopped(_) => ErrorCode::WritesStopped,
         WriteError::ShuttingDown => ErrorCode::ShuttingDown,
         WriteError::Lost(_) => ErrorCode::Internal,
+        WriteError::TopicDeleted => ErrorCode::TopicNotFound,
     }
 }
 

@@ -107,6 +107,12 @@ impl Definitions {
         all.values().filter_map(newest).collect()
     }
 
+    /// The versions of a definition, readable or not, in their order.
+    pub(super) fn versions(&self, saga: &SagaName) -> Vec<u32> {
+        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        all.get(saga).map(|versions| versions.keys().copied().collect()).unwrap_or_default()
+    }
+
     pub(super) fn names(&self) -> Vec<SagaName> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
     }

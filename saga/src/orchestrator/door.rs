@@ -3,11 +3,10 @@
 use super::compiler::Compiler;
 use super::definitions::Definitions;
 use super::error::InstanceError;
-use super::given::Given;
 use super::lane::LaneHandle;
 use super::quarantine::Quarantine;
 use crate::participant::http::HttpParticipants;
-use crate::protocol::lane_of;
+use crate::protocol::{lane_of, lane_of_key};
 use crate::store::LaneStore;
 use sagamq_api::SagaName;
 use sagamq_broker::Broker;
@@ -28,7 +27,6 @@ pub(super) struct Inner {
     pub(super) compiler: Compiler,
     pub(super) quarantine: Quarantine,
     pub(super) http: HttpParticipants,
-    pub(super) given: Given,
     /// Held while a definition is published.
     pub(super) publishing: Arc<tokio::sync::Mutex<()>>,
     pub(super) tasks: TaskTracker,
@@ -53,7 +51,6 @@ impl Orchestrator {
 
     /// The lane of a business key: the same on every node, for all time.
     pub(super) fn lane_of_key(&self, saga: &SagaName, key: &str) -> u16 {
-        let hash = xxhash_rust::xxh3::xxh3_64(format!("{saga}/{key}").as_bytes());
-        u16::try_from(hash % u64::from(self.0.broker.shards())).expect("the remainder is below the number of shards")
+        lane_of_key(saga, key, self.0.broker.shards())
     }
 }

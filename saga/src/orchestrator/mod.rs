@@ -5,7 +5,7 @@
 //! (`lane/follower.rs`). Outcomes come back as inputs, time as the lane's own timers. After a crash the events are folded
 //! (`lane/recovery.rs`) and every saga goes on where it was.
 //!
-//! An operation a file, with the error that it returns: `publish.rs`, `start.rs`, `complete.rs`, `next.rs`, `operate.rs`, `outcome.rs`, `queries.rs`,
+//! An operation a file, with the error that it returns: `publish.rs`, `start.rs`, `complete.rs`, `operate.rs`, `outcome.rs`, `queries.rs`,
 //! `transactions.rs`, `list.rs`, `wait.rs`.
 
 mod beside;
@@ -14,10 +14,8 @@ mod complete;
 mod definitions;
 mod door;
 mod error;
-mod given;
 mod lane;
 mod list;
-mod next;
 mod open;
 mod operate;
 mod outcome;
@@ -35,7 +33,6 @@ pub use door::Orchestrator;
 pub use error::InstanceError;
 pub use lane::{RecoveryError, StartError};
 pub use list::QueryError;
-pub use next::{Completed, CompletionError};
 pub use open::OpenError;
 pub use operate::OperateError;
 pub use outcome::OutcomeError;

@@ -3,7 +3,6 @@
 use super::compiler::Compiler;
 use super::definitions::Definitions;
 use super::door::{Inner, Orchestrator};
-use super::given::Given;
 use super::lane::{Lane, LaneHandle, LaneParts, RecoveryError, read_replies, recover};
 use super::quarantine::Quarantine;
 use super::topics::{LaneTopicError, ensure_lane_topic, mark_hand_outs};
@@ -98,18 +97,7 @@ async fn open(broker: Broker, config: OrchestratorConfig, registry: &mut Registr
         tasks.spawn(read_replies(store.0, replies.clone(), cursor, handle.downgrade(), shutdown.clone(), life));
         lanes.push(handle);
     }
-    Ok(Inner {
-        broker,
-        definitions,
-        lanes,
-        quarantine,
-        http,
-        compiler: Compiler::default(),
-        given: Given::default(),
-        publishing: Arc::default(),
-        tasks,
-        shutdown,
-    })
+    Ok(Inner { broker, definitions, lanes, quarantine, http, compiler: Compiler::default(), publishing: Arc::default(), tasks, shutdown })
 }
 
 /// A definition that cannot be read is left out and reported: its instances are set aside, all others run.

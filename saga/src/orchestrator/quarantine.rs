@@ -34,6 +34,11 @@ impl Quarantine {
         self.0.write().unwrap_or_else(PoisonError::into_inner).insert(id, reason);
     }
 
+    /// All that are set aside.
+    pub(super) fn ids(&self) -> Vec<Uuid> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
+    }
+
     /// Why the instance is set aside, if it is.
     pub(super) fn reason(&self, id: Uuid) -> Option<SetAside> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()

@@ -2,13 +2,13 @@
 
 use super::door::Orchestrator;
 use super::error::InstanceError;
-use super::list::{Page, QueryError};
+use super::list::{Criteria, Page, QueryError};
 use crate::protocol::twopc::{Branch, BranchState as Kept, Contradiction as Said, TransactionState as Transaction};
-use crate::protocol::{Instance, ResolvedOutcome};
-use sagamq_api::saga::{Operation, SagaHistory, SagaSummary};
+use crate::protocol::{Instance, Protocol, ResolvedOutcome};
+use sagamq_api::saga::{Operation, SagaHistory, SagaState, SagaSummary};
 use sagamq_api::transaction::{
     BranchDescription, BranchOutcome, BranchState, Contradiction, TransactionDescription, TransactionList, TransactionQuery,
-    TransactionSummary,
+    TransactionState, TransactionSummary,
 };
 use uuid::Uuid;
 
@@ -48,26 +48,42 @@ impl Orchestrator {
         Ok(self.history(id).await?)
     }
 
-    /// A page of transactions, by id. All of it is written.
+    /// A page of transactions, those that started last first. All of it is written.
     ///
     /// # Errors
     /// When a parameter is out of range.
     pub async fn transactions(&self, query: TransactionQuery) -> Result<TransactionList, TransactionError> {
         let TransactionQuery { state, in_doubt, saga, limit, after } = query;
-        // What is at its end is in doubt no more, and there is much of that.
-        let is_open = in_doubt == Some(true) || state.is_some_and(|state| !state.is_final());
-        let wants = move |summary: &SagaSummary| {
+        let states = states_of(state, in_doubt);
+        let criteria = Criteria { protocol: Some(Protocol::TwoPc), states, saga, ..Criteria::default() };
+        let page = Page::new(limit, after.as_deref(), criteria, self.0.quarantine.clone())?.narrowed(move |summary| {
             summary.transaction.as_ref().is_some_and(|status| {
                 state.is_none_or(|state| status.state == state)
-                    && in_doubt.is_none_or(|in_doubt| (status.branches_in_doubt > 0) == in_doubt)
-                    && saga.as_ref().is_none_or(|saga| summary.saga == *saga)
+                    && in_doubt.is_none_or(|in_doubt| (status.branches_in_doubt > 0 || status.branches_disagreeing > 0) == in_doubt)
             })
-        };
-        let page = Page::new(limit, after.as_deref(), self.0.quarantine.clone(), is_open, wants)?;
+        });
         let (rows, next) = self.page(page).await?;
         let now_ms = self.0.broker.clock().now_ms();
         let transactions = rows.into_iter().filter_map(|row| in_short(row, now_ms)).collect();
         Ok(TransactionList { transactions, next })
+    }
+}
+
+/// The states, as sagas have them, of what may be wanted; `None`: of any. What is at its end is in doubt no more, and there is much of that.
+fn states_of(state: Option<TransactionState>, in_doubt: Option<bool>) -> Option<Vec<SagaState>> {
+    let open = || SagaState::ALL.into_iter().filter(|state| !state.is_final() && *state != SagaState::Quarantined).collect();
+    match state {
+        None => (in_doubt == Some(true)).then(open),
+        Some(TransactionState::Committed) => Some(vec![SagaState::Completed, SagaState::Terminated]),
+        Some(TransactionState::Aborted) => Some(vec![SagaState::Failed, SagaState::Terminated]),
+        Some(TransactionState::Unknown) => Some(vec![SagaState::Terminated]),
+        Some(
+            TransactionState::Active
+            | TransactionState::Preparing
+            | TransactionState::OnePhase
+            | TransactionState::Committing
+            | TransactionState::Aborting,
+        ) => Some(open()),
     }
 }
 

@@ -22,6 +22,11 @@ pub enum Protocol {
     TwoPc = 2,
 }
 
+impl Protocol {
+    /// Every one.
+    pub const ALL: [Self; 2] = [Self::Saga, Self::TwoPc];
+}
+
 /// A protocol that this version does not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(

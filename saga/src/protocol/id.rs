@@ -35,6 +35,16 @@ pub fn lane_of(id: Uuid) -> u16 {
     u16::from_be_bytes([bytes[0], bytes[1]])
 }
 
+/// The lane of a business key: the same on every node, for all time.
+///
+/// # Panics
+/// When there are no lanes.
+#[must_use]
+pub fn lane_of_key(saga: &SagaName, key: &str, lanes: u16) -> u16 {
+    let hash = xxhash_rust::xxh3::xxh3_64(format!("{saga}/{key}").as_bytes());
+    u16::try_from(hash % u64::from(lanes)).expect("the remainder is below the number of lanes")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

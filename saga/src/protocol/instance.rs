@@ -6,7 +6,7 @@ use super::head::Head;
 use super::saga::{self, InstanceState};
 use super::twopc::{self, TransactionState};
 use crate::definition::Definition;
-use sagamq_api::saga::{AttemptId, SagaDescription, SagaState, SagaSummary};
+use sagamq_api::saga::{AttemptId, Failure, SagaDescription, SagaState, SagaSummary};
 use uuid::Uuid;
 
 /// An instance.
@@ -86,6 +86,15 @@ impl Instance {
         match self {
             Self::Saga(state) => state.saga_state(),
             Self::TwoPc(state) => state.saga_state(),
+        }
+    }
+
+    /// Why it is, or is to be, undone, or why it is blocked or returned no output.
+    #[must_use]
+    pub fn failure(&self) -> Option<&Failure> {
+        match self {
+            Self::Saga(state) => state.reason(),
+            Self::TwoPc(state) => state.reason(),
         }
     }
 

@@ -24,6 +24,6 @@ pub use decision::{CallCommand, Command, Decision, HandOut, IllegalEvent, Input,
 pub use event::{EVENT_FORMAT, Event, Protocol, RecordedEvent, Started, UnknownProtocol};
 pub use failures::Failures;
 pub use head::Head;
-pub use id::{FIRST_GENERATION, instance_id, lane_of};
+pub use id::{FIRST_GENERATION, instance_id, lane_of, lane_of_key};
 pub use instance::Instance;
 pub use occurrence::{AttemptEnd, BranchEnd, Heuristic, Occurrence};

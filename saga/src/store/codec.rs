@@ -56,7 +56,7 @@ pub(super) fn encode_summary(protocol: Protocol, summary: &SagaSummary) -> Vec<u
 }
 
 /// Reads the summary of an instance of a protocol that this version has.
-pub(crate) fn decode_summary(bytes: &[u8]) -> Result<SagaSummary, CodecError> {
+pub(super) fn decode_summary(bytes: &[u8]) -> Result<SagaSummary, CodecError> {
     let (_, json) = of_instance(bytes)?;
     Ok(serde_json::from_slice(json)?)
 }

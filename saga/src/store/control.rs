@@ -80,7 +80,7 @@ impl ControlStore {
         match self.0.submit(commit).await {
             Ok(submitted) => submitted.durable().await,
             Err(SubmitError::Write(error)) => Err(error),
-            Err(SubmitError::HandedOut) => unreachable!("the commit settles nothing"),
+            Err(SubmitError::HandedOut | SubmitError::NotNext(_)) => unreachable!("the commit settles nothing and takes no message"),
         }
     }
 }

@@ -6,14 +6,24 @@
 //! |---|---|---|
 //! | 1 | instance, 16 bytes | format byte, protocol byte, summary of the instance as JSON |
 //! | 2 | instance, 16 bytes; sequence u64 | format byte, protocol byte, event with its time as JSON |
-//! | 3 | instance, 16 bytes | empty: the instance is not at its end |
 //! | 4 | name of the saga, byte 0, business key | generation u64 of the last instance that the key started; outlives the instance |
 //! | 5 | name of the saga, byte 0, version u32 | format byte, published definition as JSON; shard 0 only |
 //! | 6 | nothing | offset u64 in the reply topic: replies below are applied |
 //! | 7 | name of a command topic | offset u64: every command of this lane below is settled |
+//! | 8 | protocol u8, position | empty |
+//! | 9 | protocol u8, state u8, position | version u32, name of the saga |
+//! | 10 | name of the saga, byte 0, version u32, position | protocol u8 |
+//! | 11 | bytes of the failure's code u16, that code, position | protocol u8, state u8, version u32, name of the saga |
 //!
-//! Names hold no byte 0, so a name followed by it is never the beginning of another. A tag is never used again for something else.
+//! A [position](Position) is when the instance started (u64, milliseconds since 1970) and its id (16 bytes): each of the tags 8 to 11 is a list
+//! of instances in the order of their starts. Tag 9 says as well which instances are not at their end.
+//!
+//! Names hold no byte 0, so a name followed by it is never the beginning of another. A tag is never used again for something else; 3 was a
+//! marker of instances that are not at their end.
 
+use super::position::Position;
+use crate::protocol::Protocol;
+use sagamq_api::saga::SagaState;
 use sagamq_api::{SagaName, TopicName};
 use uuid::Uuid;
 
@@ -24,8 +34,6 @@ pub enum SagaKey<'a> {
     Summary(Uuid),
     /// One event.
     Event(Uuid, u64),
-    /// The instance is not at its end.
-    Active(Uuid),
     /// The last generation that a business key started.
     BusinessKey(&'a SagaName, &'a str),
     /// A published definition.
@@ -34,15 +42,26 @@ pub enum SagaKey<'a> {
     ReplyCursor,
     /// Below which offset every command is settled.
     CommandFloor(&'a TopicName),
+    /// An instance in the list of all of its protocol.
+    ByTime(Protocol, Position),
+    /// An instance in the list of its state.
+    ByState(Protocol, SagaState, Position),
+    /// An instance in the list of its definition's version.
+    ByDefinition(&'a SagaName, u32, Position),
+    /// An instance in the list of those with this code of failure.
+    ByFailure(&'a str, Position),
 }
 
 const SUMMARY: u8 = 1;
 const EVENT: u8 = 2;
-const ACTIVE: u8 = 3;
 const BUSINESS_KEY: u8 = 4;
 const DEFINITION: u8 = 5;
 const REPLY_CURSOR: u8 = 6;
 const COMMAND_FLOOR: u8 = 7;
+const BY_TIME: u8 = 8;
+const BY_STATE: u8 = 9;
+const BY_DEFINITION: u8 = 10;
+const BY_FAILURE: u8 = 11;
 
 impl SagaKey<'_> {
     /// The bytes of the key.
@@ -51,18 +70,17 @@ impl SagaKey<'_> {
         match self {
             Self::Summary(id) => join(SUMMARY, &[id.as_bytes()]),
             Self::Event(id, sequence) => join(EVENT, &[id.as_bytes(), &sequence.to_be_bytes()]),
-            Self::Active(id) => join(ACTIVE, &[id.as_bytes()]),
             Self::BusinessKey(saga, key) => join(BUSINESS_KEY, &[saga.as_str().as_bytes(), &[0], key.as_bytes()]),
             Self::Definition(saga, version) => join(DEFINITION, &[saga.as_str().as_bytes(), &[0], &version.to_be_bytes()]),
             Self::ReplyCursor => vec![REPLY_CURSOR],
             Self::CommandFloor(topic) => join(COMMAND_FLOOR, &[topic.as_str().as_bytes()]),
+            Self::ByTime(protocol, at) => join(BY_TIME, &[&[*protocol as u8], &at.to_bytes()]),
+            Self::ByState(protocol, state, at) => join(BY_STATE, &[&[*protocol as u8, state_tag(*state)], &at.to_bytes()]),
+            Self::ByDefinition(saga, version, at) => {
+                join(BY_DEFINITION, &[saga.as_str().as_bytes(), &[0], &version.to_be_bytes(), &at.to_bytes()])
+            }
+            Self::ByFailure(code, at) => join(BY_FAILURE, &[&code_bytes(code), code.as_bytes(), &at.to_bytes()]),
         }
-    }
-
-    /// What all summaries begin with.
-    #[must_use]
-    pub fn summaries() -> Vec<u8> {
-        vec![SUMMARY]
     }
 
     /// What all events of an instance begin with.
@@ -71,25 +89,34 @@ impl SagaKey<'_> {
         join(EVENT, &[id.as_bytes()])
     }
 
-    /// What all active markers begin with.
+    /// What the list of all instances of a protocol begins with.
     #[must_use]
-    pub fn actives() -> Vec<u8> {
-        vec![ACTIVE]
+    pub fn by_time(protocol: Protocol) -> Vec<u8> {
+        vec![BY_TIME, protocol as u8]
+    }
+
+    /// What the list of a state begins with.
+    #[must_use]
+    pub fn by_state(protocol: Protocol, state: SagaState) -> Vec<u8> {
+        vec![BY_STATE, protocol as u8, state_tag(state)]
+    }
+
+    /// What the list of a definition's version begins with.
+    #[must_use]
+    pub fn by_definition(saga: &SagaName, version: u32) -> Vec<u8> {
+        join(BY_DEFINITION, &[saga.as_str().as_bytes(), &[0], &version.to_be_bytes()])
+    }
+
+    /// What the list of a failure's code begins with.
+    #[must_use]
+    pub fn by_failure(code: &str) -> Vec<u8> {
+        join(BY_FAILURE, &[&code_bytes(code), code.as_bytes()])
     }
 
     /// What all definitions begin with.
     #[must_use]
     pub fn definitions() -> Vec<u8> {
         vec![DEFINITION]
-    }
-
-    /// The instance in the key of a summary or an active marker.
-    #[must_use]
-    pub fn instance(key: &[u8]) -> Option<Uuid> {
-        match key {
-            [SUMMARY | ACTIVE, id @ ..] => Uuid::from_slice(id).ok(),
-            _ => None,
-        }
     }
 
     /// The name and version in the key of a definition.
@@ -111,6 +138,32 @@ impl SagaKey<'_> {
     }
 }
 
+/// The number that stands for a state in keys and values. It is never another state's.
+///
+/// # Panics
+/// For the state of an instance that is set aside: that is found out when it is looked at, and never stored.
+#[must_use]
+pub fn state_tag(state: SagaState) -> u8 {
+    match state {
+        SagaState::Pending => 1,
+        SagaState::Running => 2,
+        SagaState::Waiting => 3,
+        SagaState::Paused => 4,
+        SagaState::Compensating => 5,
+        SagaState::Completed => 6,
+        SagaState::Compensated => 7,
+        SagaState::Failed => 8,
+        SagaState::Blocked => 9,
+        SagaState::Terminated => 10,
+        SagaState::Quarantined => unreachable!("no instance is stored as set aside"),
+    }
+}
+
+/// How long a code is, in front of it: then no code is the beginning of another.
+fn code_bytes(code: &str) -> [u8; 2] {
+    u16::try_from(code.len()).expect("a failure's code is bounded when it is taken").to_be_bytes()
+}
+
 fn join(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     let mut key = vec![tag];
     for part in parts {
@@ -128,7 +181,6 @@ mod tests {
         let id = Uuid::from_u128(7);
         assert!(SagaKey::Event(id, 255).encode() < SagaKey::Event(id, 256).encode());
         assert_eq!(SagaKey::sequence(&SagaKey::Event(id, 256).encode()), Some(256));
-        assert_eq!(SagaKey::instance(&SagaKey::Active(id).encode()), Some(id));
         let (short, long): (SagaName, SagaName) = ("a".parse().expect("legal"), "ab".parse().expect("legal"));
         assert!(!SagaKey::BusinessKey(&long, "x").encode().starts_with(&SagaKey::BusinessKey(&short, "").encode()));
     }
@@ -142,9 +194,27 @@ mod tests {
         assert_eq!(SagaKey::Summary(id).encode(), of_id);
         assert_eq!(SagaKey::BusinessKey(&saga, "k").encode(), [4, b's', 0, b'k']);
         assert_eq!(SagaKey::Definition(&saga, 258).encode(), [5, b's', 0, 0, 0, 1, 2]);
-        assert_eq!(SagaKey::definition(&SagaKey::Definition(&saga, 258).encode()), Some((saga, 258)));
+        assert_eq!(SagaKey::definition(&SagaKey::Definition(&saga, 258).encode()), Some((saga.clone(), 258)));
         assert_eq!(SagaKey::definition(&[5, b's', 0, 0, 1]), None);
         assert_eq!(SagaKey::ReplyCursor.encode(), [6]);
         assert_eq!(SagaKey::CommandFloor(&topic).encode(), [7, b't']);
+        let at = Position { started_at_ms: 258, id };
+        let listed = |front: &[u8]| [front, &[0, 0, 0, 0, 0, 0, 1, 2], id.as_bytes()].concat();
+        assert_eq!(SagaKey::ByTime(Protocol::Saga, at).encode(), listed(&[8, 1]));
+        assert_eq!(SagaKey::ByState(Protocol::TwoPc, SagaState::Blocked, at).encode(), listed(&[9, 2, 9]));
+        assert_eq!(SagaKey::ByDefinition(&saga, 258, at).encode(), listed(&[10, b's', 0, 0, 0, 1, 2]));
+        assert_eq!(SagaKey::ByFailure("NO", at).encode(), listed(&[11, 0, 2, b'N', b'O']));
+    }
+
+    #[test]
+    fn every_list_begins_with_what_it_is_asked_for_by_and_no_code_is_the_beginning_of_another() {
+        let at = Position { started_at_ms: 1, id: Uuid::from_u128(1) };
+        let saga: SagaName = "s".parse().expect("legal");
+        assert!(SagaKey::ByTime(Protocol::Saga, at).encode().starts_with(&SagaKey::by_time(Protocol::Saga)));
+        let by_state = SagaKey::by_state(Protocol::Saga, SagaState::Failed);
+        assert!(SagaKey::ByState(Protocol::Saga, SagaState::Failed, at).encode().starts_with(&by_state));
+        assert!(SagaKey::ByDefinition(&saga, 3, at).encode().starts_with(&SagaKey::by_definition(&saga, 3)));
+        assert!(SagaKey::ByFailure("NO", at).encode().starts_with(&SagaKey::by_failure("NO")));
+        assert!(!SagaKey::ByFailure("NO_MORE", at).encode().starts_with(&SagaKey::by_failure("NO")));
     }
 }

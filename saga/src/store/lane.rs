@@ -6,10 +6,13 @@
 use super::codec::{CodecError, decode_event, decode_summary, encode_event, encode_summary};
 use super::error::StoreError;
 use super::keys::SagaKey;
+use super::listing::Listing;
+use super::lists::List;
+use super::position::Position;
 use crate::definition::Definition;
-use crate::protocol::{IllegalEvent, Instance, RecordedEvent, instance_id};
-use core::ops::ControlFlow;
-use sagamq_api::saga::SagaSummary;
+use crate::protocol::{IllegalEvent, Instance, Protocol, RecordedEvent};
+use core::ops::{ControlFlow, Range};
+use sagamq_api::saga::{SagaState, SagaSummary};
 use sagamq_api::{Offset, SagaName, TopicName};
 use sagamq_broker::{ShardCommit, ShardEmbedder};
 use std::sync::Arc;
@@ -33,12 +36,6 @@ impl LaneStore {
         let Some(bytes) = self.0.get(&SagaKey::BusinessKey(saga, key).encode())? else { return Ok(None) };
         let bytes: [u8; 8] = bytes.as_ref().try_into().map_err(|_| CodecError::Json("a generation has 8 bytes".to_owned()))?;
         Ok(Some(u64::from_be_bytes(bytes)))
-    }
-
-    /// The id of the last instance that a business key started.
-    pub(crate) fn by_business_key(&self, saga: &SagaName, key: &str) -> Result<Option<Uuid>, StoreError> {
-        let last = self.last_generation(saga, key)?;
-        Ok(last.map(|generation| instance_id(self.0.shard(), saga, key, generation)))
     }
 
     /// The events of an instance, oldest first; none if there is no such instance.
@@ -90,26 +87,33 @@ impl LaneStore {
         Ok(Some((definition, instance)))
     }
 
-    /// Ids behind a prefix of summaries or active markers, in order, from `from` on.
-    pub(crate) fn visit_ids(
+    /// Instances of a list within a range of starts, the newest first, until the visitor breaks: where each stands, and the row's value.
+    pub(crate) fn visit_back(
         &self,
-        prefix: &[u8],
-        from: Option<&[u8]>,
-        visit: &mut dyn FnMut(Uuid, &[u8]) -> ControlFlow<()>,
+        list: &List<'_>,
+        range: Range<Position>,
+        visit: &mut dyn FnMut(Position, &[u8]) -> ControlFlow<()>,
     ) -> Result<(), StoreError> {
-        self.0.scan(prefix, from, &mut |key, value| match SagaKey::instance(key) {
-            Some(id) => visit(id, value),
+        let prefix = list.prefix();
+        let of = |position: Position| [&prefix[..], &position.to_bytes()].concat();
+        self.0.scan_back(&of(range.start)..&of(range.end), &mut |key, value| match Position::of_key(key) {
+            Some(position) => visit(position, value),
             None => ControlFlow::Continue(()),
         })?;
         Ok(())
     }
 
-    pub(crate) fn active(&self) -> Result<Vec<Uuid>, StoreError> {
+    /// Instances that are not at their end.
+    pub(crate) fn open(&self) -> Result<Vec<Uuid>, StoreError> {
         let mut ids = Vec::new();
-        self.visit_ids(&SagaKey::actives(), None, &mut |id, _| {
-            ids.push(id);
-            ControlFlow::Continue(())
-        })?;
+        for protocol in Protocol::ALL {
+            for state in SagaState::ALL.into_iter().filter(|state| !state.is_final() && *state != SagaState::Quarantined) {
+                self.0.scan(&SagaKey::by_state(protocol, state), None, &mut |key, _| {
+                    ids.extend(Position::of_key(key).map(|position| position.id));
+                    ControlFlow::Continue(())
+                })?;
+            }
+        }
         Ok(ids)
     }
 
@@ -128,42 +132,31 @@ impl LaneStore {
     }
 }
 
-/// Adds new events of an instance, its marker, and its summary if it says something new. `before` is the instance before these events;
-/// `None`: they are its first.
+/// Adds new events of an instance, its summary, and its place in the lists. `before` is the instance without these events; it does not
+/// matter if they are its first.
 ///
 /// # Panics
 /// When the events cannot be the last ones of the instance: what would be stored could not be folded again.
-pub(crate) fn put_instance(commit: &mut ShardCommit, before: Option<&Instance>, instance: &Instance, events: &[RecordedEvent]) {
+pub fn put_instance(commit: &mut ShardCommit, before: Option<&Instance>, instance: &Instance, events: &[RecordedEvent]) {
     let head = instance.head();
     let first = head.events.checked_sub(events.len() as u64).expect("an instance has all of its events");
     assert!(events.iter().all(|event| event.event.protocol() == instance.protocol()), "the events of an instance are of its protocol");
-    assert_eq!(before.map_or(0, |before| before.head().events), first, "events follow those before them");
     assert_eq!(
         events.first().map(|event| event.event.started().is_some()),
         (!events.is_empty()).then_some(first == 0),
         "an instance begins with its start, and never begins again"
     );
-    let is_final = instance.state().is_final();
-    assert!(!is_final || instance.open_attempts().is_empty(), "nothing is in progress at the end");
+    let before = before.filter(|_| first > 0);
+    assert_eq!(before.map_or(0, |before| before.head().events), first, "an instance goes on from what it was");
+    assert!(!instance.state().is_final() || instance.open_attempts().is_empty(), "nothing is in progress at the end");
     if first == 0 {
         commit.put(&SagaKey::BusinessKey(&head.saga, &head.key).encode(), head.generation.to_be_bytes().to_vec());
-        commit.put(&SagaKey::Active(head.id).encode(), Vec::new());
     }
     for (sequence, event) in (first..).zip(events) {
         commit.put(&SagaKey::Event(head.id, sequence).encode(), encode_event(event));
     }
-    let summary = instance.summary();
-    if before.is_none_or(|before| is_news(before.summary(), &summary)) {
-        commit.put(&SagaKey::Summary(head.id).encode(), encode_summary(instance.protocol(), &summary));
-    }
-    if is_final {
-        commit.delete(&SagaKey::Active(head.id).encode());
-    }
-}
-
-/// Whether a summary says more than that there are more events: else the one that is stored stands.
-fn is_news(before: SagaSummary, summary: &SagaSummary) -> bool {
-    SagaSummary { updated_at_ms: summary.updated_at_ms, events: summary.events, ..before } != *summary
+    commit.put(&SagaKey::Summary(head.id).encode(), encode_summary(instance.protocol(), &instance.summary()));
+    Listing::of(instance).put(before.map(Listing::of).as_ref(), commit);
 }
 
 /// Adds how far the reply topic is applied.

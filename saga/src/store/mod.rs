@@ -5,9 +5,13 @@ mod control;
 mod error;
 pub mod keys;
 mod lane;
+pub mod listing;
+mod lists;
+pub mod position;
 
 pub use codec::CodecError;
-pub(crate) use codec::decode_summary;
 pub(crate) use control::{ControlStore, FoundDefinition, StoredDefinition};
 pub use error::StoreError;
-pub(crate) use lane::{FindDefinition, LaneStore, put_command_floor, put_instance, put_reply_cursor};
+pub use lane::put_instance;
+pub(crate) use lane::{FindDefinition, LaneStore, put_command_floor, put_reply_cursor};
+pub(crate) use lists::{Card, List};

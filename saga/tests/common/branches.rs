@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 /// What became of a branch, as its service sees it.
@@ -55,10 +56,16 @@ struct Books {
 impl Service {
     /// Serves at one more address; gives its base URL.
     pub(crate) async fn serve(&self, worker: usize) -> String {
+        self.serve_at(worker, "127.0.0.1:0", CancellationToken::new()).await
+    }
+
+    /// Serves at this address until the token is cancelled: from then on nobody listens there.
+    pub(crate) async fn serve_at(&self, worker: usize, address: &str, gone: CancellationToken) -> String {
         let router = Router::new().route("/{call}", post(answer)).route("/2pc/{call}", post(answer)).with_state((self.clone(), worker));
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let listener = tokio::net::TcpListener::bind(address).await.expect("a free port");
         let address = listener.local_addr().expect("it has one");
-        tokio::spawn(async move { axum::serve(listener, router).await.expect("it serves") });
+        let served = axum::serve(listener, router).with_graceful_shutdown(async move { gone.cancelled().await });
+        tokio::spawn(async move { served.await.expect("it serves") });
         format!("http://{address}")
     }
 

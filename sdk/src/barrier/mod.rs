@@ -44,11 +44,14 @@
 //! 0x01 are refused.
 
 mod known;
+mod operations;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod recorded;
 #[cfg(feature = "rocksdb")]
 mod rocks;
+#[cfg(feature = "rocksdb")]
+mod rocks_operations;
 #[cfg(feature = "rocksdb")]
 mod row;
 mod rules;
@@ -58,11 +61,14 @@ mod sweep;
 #[cfg(feature = "rocksdb")]
 pub use ::rocksdb;
 pub use known::Known;
+pub use operations::Handling;
 #[cfg(feature = "postgres")]
-pub use postgres::{PostgresBarrier, PostgresBarrierError, PostgresRowError};
+pub use postgres::{Business, PostgresBarrier, PostgresBarrierError, PostgresOperations, PostgresRowError};
 pub use recorded::Recorded;
 #[cfg(feature = "rocksdb")]
 pub use rocks::{BarrierError, RocksBarrier};
+#[cfg(feature = "rocksdb")]
+pub use rocks_operations::RocksOperations;
 #[cfg(feature = "rocksdb")]
 pub use row::RowError;
 

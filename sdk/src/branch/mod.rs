@@ -14,8 +14,9 @@ mod resolver;
 pub mod rocks;
 mod router;
 
+pub use crate::participant::{CALL_MISMATCH, INVALID_CALL};
 pub use error::{BRANCH_COMMITTED, BRANCH_EXPIRED, BRANCH_PREPARED, BRANCH_ROLLED_BACK, BRANCH_STORAGE, BRANCH_UNKNOWN, BranchError};
 pub use id::{BRANCH_NAME_BYTES_MAX, BranchId, BranchIdError};
 pub use manager::{BranchManager, Branching, InDoubt, Vote};
 pub use resolver::{Resolver, ResolverHealth};
-pub use router::{BranchRouter, CALL_MISMATCH, INVALID_CALL, NO_TRANSACTION, router};
+pub use router::{BranchRouter, NO_TRANSACTION, router};

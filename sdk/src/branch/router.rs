@@ -3,17 +3,16 @@
 use super::error::{BRANCH_STORAGE, BranchError};
 use super::id::BranchId;
 use super::manager::{BranchManager, Branching};
+use crate::participant::{Answer, CALL_BYTES_MAX, INVALID_CALL, detached, failure, mismatch, read};
 use crate::worker::{CallError, output_text};
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, State};
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::HeaderValue;
 use axum::response::Response;
 use axum::routing::post;
 use sagamq_api::JsonText;
-use sagamq_api::headers::{APPLICATION_JSON, saga::BRANCH_ADDRESS};
-use sagamq_api::limits::SAGA_PAYLOAD_BYTES_MAX;
+use sagamq_api::headers::saga::BRANCH_ADDRESS;
 use sagamq_api::saga::{Call, Failure, Operation};
 use serde::Serialize;
 use serde_json::json;
@@ -21,19 +20,9 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
-
-/// Most bytes of a call: its arguments, an output, and what stands around them.
-const CALL_BYTES_MAX: usize = 2 * SAGA_PAYLOAD_BYTES_MAX + 64 * 1024;
 
 /// The code of a call that is no call of a branch, at a service that serves nothing else.
 pub const NO_TRANSACTION: &str = "NO_TRANSACTION";
-
-/// The code of a request that says one thing in its path and another in its body.
-pub const CALL_MISMATCH: &str = "CALL_MISMATCH";
-
-/// The code of a request whose body is no call.
-pub const INVALID_CALL: &str = "INVALID_CALL";
 
 type Served = Pin<Box<dyn Future<Output = Result<JsonText, CallError>> + Send>>;
 type Otherwise = Arc<dyn Fn(Call) -> Served + Send + Sync>;
@@ -122,15 +111,6 @@ struct Desk {
     otherwise: Option<Otherwise>,
 }
 
-/// What a request is answered with.
-enum Answer {
-    Output(JsonText),
-    Refused(Failure),
-    Unknown { failure: Failure, retry_after: Option<Duration> },
-    Ongoing { retry_after: Option<Duration> },
-    Invalid(Failure),
-}
-
 async fn work(State(desk): State<Arc<Desk>>, Path(operation): Path<String>, body: Bytes) -> Response {
     let call = match read(&body) {
         Ok(call) if call.call == operation => call,
@@ -139,13 +119,13 @@ async fn work(State(desk): State<Arc<Desk>>, Path(operation): Path<String>, body
     };
     let is_branch = call.transaction.is_some();
     let address = desk.address.clone().filter(|_| is_branch);
-    let answer = detached(async move {
+    let answer = detached(BRANCH_STORAGE, async move {
         if is_branch {
-            return Answer::of_work(desk.manager.work(call).await);
+            return Answer::of(desk.manager.work(call).await);
         }
         match &desk.otherwise {
-            Some(otherwise) => Answer::of_work(otherwise(call).await),
-            None => Answer::of_work(Err(no_transaction())),
+            Some(otherwise) => Answer::of(otherwise(call).await),
+            None => Answer::of(Err(no_transaction())),
         }
     })
     .await;
@@ -206,32 +186,12 @@ where
         Ok(call) => match (BranchId::of(&call), &call.transaction) {
             (Some(Ok(id)), Some(transaction)) => (id, transaction.actions_done),
             (Some(Err(error)), _) => return Answer::Invalid(failure(INVALID_CALL, error.to_string())).response(),
-            (None, _) | (_, None) => return Answer::of_work(Err(no_transaction())).response(),
+            (None, _) | (_, None) => return Answer::of(Err(no_transaction())).response(),
         },
         Err(invalid) => return invalid.response(),
     };
     let asking = ask(Arc::clone(&desk.manager), id, actions_done);
-    detached(async move { Answer::of_phase(asking.await) }).await.response()
-}
-
-/// Runs in a task of its own: what was begun comes to its end when the caller hangs up.
-async fn detached(doing: impl Future<Output = Answer> + Send + 'static) -> Answer {
-    match tokio::spawn(doing).await {
-        Ok(answer) => answer,
-        Err(_) => Answer::Unknown { failure: failure(BRANCH_STORAGE, "the task of the call panicked"), retry_after: None },
-    }
-}
-
-fn read(body: &Bytes) -> Result<Call, Answer> {
-    serde_json::from_slice(body).map_err(|error| Answer::Invalid(failure(INVALID_CALL, format!("the body is no call: {error}"))))
-}
-
-fn failure(code: &str, message: impl Into<String>) -> Failure {
-    Failure { code: code.to_owned(), message: message.into() }
-}
-
-fn mismatch(path: &str, body: &str) -> Answer {
-    Answer::Invalid(failure(CALL_MISMATCH, format!("the path asks for `{path}` and the body for `{body}`")))
+    detached(BRANCH_STORAGE, async move { of_phase(asking.await) }).await.response()
 }
 
 /// The answer to a call without a transaction. Nothing was done, so this is a refusal.
@@ -239,43 +199,11 @@ pub(super) fn no_transaction() -> CallError {
     CallError::refused(NO_TRANSACTION, "the call belongs to no transaction, and this participant takes part in two-phase commit only")
 }
 
-impl Answer {
-    fn of_work(result: Result<JsonText, CallError>) -> Self {
-        match result {
-            Ok(output) => Self::Output(output),
-            Err(CallError::Refused(failure)) => Self::Refused(failure),
-            Err(CallError::Unknown { failure, retry_after }) => Self::Unknown { failure, retry_after },
-            Err(CallError::Ongoing { retry_after }) => Self::Ongoing { retry_after },
-        }
+/// The answer for what a branch said of a question or a decision.
+fn of_phase(result: Result<JsonText, BranchError>) -> Answer {
+    match result {
+        Ok(output) => Answer::Output(output),
+        Err(BranchError::Refused { code, message }) => Answer::Refused(Failure { code, message }),
+        Err(BranchError::Unknown { code, message }) => Answer::Unknown { failure: Failure { code, message }, retry_after: None },
     }
-
-    fn of_phase(result: Result<JsonText, BranchError>) -> Self {
-        match result {
-            Ok(output) => Self::Output(output),
-            Err(BranchError::Refused { code, message }) => Self::Refused(Failure { code, message }),
-            Err(BranchError::Unknown { code, message }) => Self::Unknown { failure: Failure { code, message }, retry_after: None },
-        }
-    }
-
-    fn response(self) -> Response {
-        let (status, body, retry_after) = match self {
-            Self::Output(output) => (StatusCode::OK, output.as_str().to_owned(), None),
-            Self::Refused(failure) => (StatusCode::CONFLICT, text(&failure), None),
-            Self::Unknown { failure, retry_after } => (StatusCode::SERVICE_UNAVAILABLE, text(&failure), retry_after),
-            Self::Ongoing { retry_after } => (StatusCode::ACCEPTED, "{}".to_owned(), retry_after),
-            Self::Invalid(failure) => (StatusCode::BAD_REQUEST, text(&failure), None),
-        };
-        let mut response = Response::new(body.into());
-        *response.status_mut() = status;
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(APPLICATION_JSON));
-        if let Some(wait) = retry_after {
-            // Whole seconds, never sooner than asked.
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait.as_secs() + u64::from(wait.subsec_nanos() > 0)));
-        }
-        response
-    }
-}
-
-fn text(failure: &Failure) -> String {
-    json!({ "code": failure.code, "message": failure.message }).to_string()
 }

@@ -78,29 +78,8 @@ impl Settings {
     }
 }
 
-/// An answer with records that is on its way.
-pub(crate) type Receiving = Pin<Box<dyn Future<Output = Result<ReceiveResponse, ClientError>> + Send>>;
-
-/// How records are asked for.
-pub(crate) type Receive = Arc<dyn Fn(ReceiveRequest) -> Receiving + Send + Sync>;
-
-/// Asks for the records of a group.
-pub(crate) fn receive_from(client: &Client, settings: &Settings) -> Receive {
-    let (client, topic, group) = (client.clone(), settings.topic.clone(), settings.group.clone());
-    Arc::new(move |request| {
-        let (client, topic, group) = (client.clone(), topic.clone(), group.clone());
-        Box::pin(async move { client.receive(&topic, &group, &request).await })
-    })
-}
-
 /// Runs until `shutdown` is cancelled or the server refuses for good.
-pub(crate) async fn run<H, F>(
-    client: Client,
-    settings: Settings,
-    receive: Receive,
-    shutdown: CancellationToken,
-    handler: H,
-) -> Result<(), ClientError>
+pub(crate) async fn run<H, F>(client: Client, settings: Settings, shutdown: CancellationToken, handler: H) -> Result<(), ClientError>
 where
     H: Fn(Delivery) -> F + Send + Sync + 'static,
     F: Future<Output = Settlement> + Send + 'static,
@@ -123,7 +102,7 @@ where
     });
     let keeper = AbortOnDropHandle::new(keeper);
     let mut engine = Engine {
-        receive,
+        client,
         settings,
         handler: Arc::new(handler),
         leases,
@@ -146,8 +125,10 @@ where
     result
 }
 
+type Receiving = Pin<Box<dyn Future<Output = Result<ReceiveResponse, ClientError>> + Send>>;
+
 struct Engine<H> {
-    receive: Receive,
+    client: Client,
     settings: Settings,
     handler: Arc<H>,
     leases: Arc<Leases>,
@@ -204,13 +185,13 @@ where
             }
             let receipt = delivery.receipt.clone();
             // Its lease ran out in the queue: it is or will be delivered to somebody.
-            let Some(lost) = self.leases.lost(&receipt) else {
+            let Some(lease) = self.leases.tokens(&receipt) else {
                 self.suspects.remove(&receipt);
                 continue;
             };
             let (handler, settle, handling) = (Arc::clone(&self.handler), self.settle.clone(), self.settings.handling);
             self.running.spawn(receipt.clone(), async move {
-                let settlement = handling.run(move || handler(delivery), lost).await;
+                let settlement = handling.run(move || handler(delivery), lease).await;
                 // The slot stays taken until the settler has room: slow settling slows the receiving.
                 drop(settle.send((receipt, settlement)).await);
             });
@@ -231,7 +212,7 @@ where
     }
 
     fn receive(&self, pause: Duration) -> Receiving {
-        let (receive, settings) = (Arc::clone(&self.receive), &self.settings);
+        let (client, settings) = (self.client.clone(), self.settings.clone());
         let request = ReceiveRequest {
             max_records: Some(u32::try_from(self.room()).unwrap_or(u32::MAX).clamp(1, RECEIVE_RECORDS_MAX)),
             wait_ms: Some(millis(settings.wait)),
@@ -241,7 +222,7 @@ where
         };
         Box::pin(async move {
             tokio::time::sleep(pause).await;
-            receive(request).await
+            client.receive(&settings.topic, &settings.group, &request).await
         })
     }
 

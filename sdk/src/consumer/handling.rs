@@ -1,5 +1,6 @@
 //! How one handler is run: its time limit, its lease, its panic.
 
+use super::lease_book::LeaseTokens;
 use super::settler::Settlement;
 use futures_util::FutureExt as _;
 use std::any::Any;
@@ -9,11 +10,11 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 tokio::task_local! {
-    static LEASE_LOST: CancellationToken;
+    static LEASE: LeaseTokens;
 }
 
 /// In a handler: the token that is cancelled when the lease of its record is lost, so that the record will be or is handled by somebody
-/// else. Take it at the handler's beginning; it can be given to tasks and threads that work for the handler, which do not end with it.
+/// else, and when the record was settled by somebody else, as the command of a saga's call is when the attempt is over. Take it at the handler's beginning; it can be given to tasks and threads that work for the handler, which do not end with it.
 /// Outside of a handler the token is never cancelled.
 ///
 /// ```
@@ -31,7 +32,12 @@ tokio::task_local! {
 /// ```
 #[must_use]
 pub fn lease_lost() -> CancellationToken {
-    LEASE_LOST.try_with(Clone::clone).unwrap_or_default()
+    lease().over
+}
+
+/// In a handler: the tokens of its lease. Outside of a handler they are never cancelled.
+pub(crate) fn lease() -> LeaseTokens {
+    LEASE.try_with(Clone::clone).unwrap_or_default()
 }
 
 /// The bounds of a handler.
@@ -45,12 +51,11 @@ pub(crate) struct Handling {
 
 impl Handling {
     /// Runs a handler to its end, or cuts it off at an await.
-    pub(super) async fn run<F>(self, handler: impl FnOnce() -> F, lost: CancellationToken) -> Settlement
+    pub(super) async fn run<F>(self, handler: impl FnOnce() -> F, lease: LeaseTokens) -> Settlement
     where
         F: Future<Output = Settlement>,
     {
-        let token = lost.clone();
-        let handled = AssertUnwindSafe(LEASE_LOST.scope(token, async move { handler().await })).catch_unwind();
+        let handled = AssertUnwindSafe(LEASE.scope(lease.clone(), async move { handler().await })).catch_unwind();
         let too_late = async {
             match self.timeout {
                 Some(timeout) => tokio::time::sleep(timeout).await,
@@ -60,7 +65,7 @@ impl Handling {
         let is_lost = async {
             match self.outlives_its_lease {
                 true => std::future::pending().await,
-                false => lost.cancelled().await,
+                false => lease.lost.cancelled().await,
             }
         };
         tokio::select! {

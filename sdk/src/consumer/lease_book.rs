@@ -19,8 +19,23 @@ struct Lease {
     due: Instant,
     /// When it is over, by this machine's clock.
     ends: Instant,
-    /// Tells the handler that it is lost.
-    lost: CancellationToken,
+    tokens: LeaseTokens,
+}
+
+/// What tells a handler of the end of its lease.
+#[derive(Clone, Debug)]
+pub(crate) struct LeaseTokens {
+    /// It is lost: the record will be delivered again.
+    pub(crate) lost: CancellationToken,
+    /// It is over, lost or because the record was settled by somebody else.
+    pub(crate) over: CancellationToken,
+}
+
+impl Default for LeaseTokens {
+    fn default() -> Self {
+        let lost = CancellationToken::new();
+        Self { over: lost.child_token(), lost }
+    }
 }
 
 impl LeaseBook {
@@ -31,7 +46,7 @@ impl LeaseBook {
     /// Records were delivered.
     pub(super) fn take<'a>(&mut self, receipts: impl Iterator<Item = &'a str>, now: Instant) {
         let (due, ends) = (now + self.length / 2, now + self.length);
-        self.held.extend(receipts.map(|receipt| (receipt.to_owned(), Lease { due, ends, lost: CancellationToken::new() })));
+        self.held.extend(receipts.map(|receipt| (receipt.to_owned(), Lease { due, ends, tokens: LeaseTokens::default() })));
     }
 
     /// The record is settled or given up.
@@ -40,8 +55,8 @@ impl LeaseBook {
     }
 
     /// If the record is still leased to this process, as far as it knows: what tells that it is not any more.
-    pub(super) fn lost(&self, receipt: &str, now: Instant) -> Option<CancellationToken> {
-        self.held.get(receipt).filter(|lease| lease.ends > now).map(|lease| lease.lost.clone())
+    pub(super) fn tokens(&self, receipt: &str, now: Instant) -> Option<LeaseTokens> {
+        self.held.get(receipt).filter(|lease| lease.ends > now).map(|lease| lease.tokens.clone())
     }
 
     /// When the next lease is to be extended.
@@ -54,7 +69,7 @@ impl LeaseBook {
         self.held.retain(|receipt, lease| {
             let is_held = lease.ends > now;
             if !is_held {
-                lease.lost.cancel();
+                lease.tokens.lost.cancel();
                 tracing::warn!(receipt, "a lease ran out while the record was held; it will be delivered again");
             }
             is_held
@@ -78,10 +93,17 @@ impl LeaseBook {
         }
     }
 
+    /// The server says that the record is settled. Its handler, if it is not the one that has settled it, works for nobody.
+    pub(super) fn settled(&mut self, receipt: &str) {
+        if let Some(lease) = self.held.remove(receipt) {
+            lease.tokens.over.cancel();
+        }
+    }
+
     /// The server says that the lease is over.
     pub(super) fn lose(&mut self, receipt: &str) {
         if let Some(lease) = self.held.remove(receipt) {
-            lease.lost.cancel();
+            lease.tokens.lost.cancel();
             tracing::warn!(receipt, "the lease is lost; the record will be delivered again");
         }
     }
@@ -112,8 +134,8 @@ mod tests {
             book.asked(&["a".to_owned()], at(half + 1));
             book.extended("a", at(half));
         }
-        assert!(book.lost("a", at(39)).is_some_and(|lost| !lost.is_cancelled()));
-        assert!(book.lost("a", at(40)).is_none(), "over");
+        assert!(book.tokens("a", at(39)).is_some_and(|lease| !lease.over.is_cancelled()));
+        assert!(book.tokens("a", at(40)).is_none(), "over");
     }
 
     #[test]
@@ -125,7 +147,7 @@ mod tests {
         book.asked(&["b".to_owned()], at(9));
         book.extended("b", at(8));
         assert_eq!((book.next_due(), book.due(at(100))), (None, vec![]));
-        assert!(book.lost("b", at(9)).is_none());
+        assert!(book.tokens("b", at(9)).is_none());
     }
 
     #[test]
@@ -135,19 +157,29 @@ mod tests {
             assert_eq!((book.next_due(), book.due(at(now))), (Some(at(now)), vec!["a".to_owned()]));
             book.asked(&["a".to_owned()], at(now));
         }
-        let lost = book.lost("a", at(15)).expect("held");
-        assert!(book.due(at(16)).is_empty() && lost.is_cancelled(), "it ran out, and its handler is told");
+        let lease = book.tokens("a", at(15)).expect("held");
+        assert!(book.due(at(16)).is_empty(), "it ran out");
+        assert!(lease.lost.is_cancelled() && lease.over.is_cancelled(), "and its handler is told");
         assert_eq!(book.next_due(), None);
     }
 
     #[test]
     fn a_lease_that_the_server_calls_over_is_lost_at_once_and_no_other() {
         let (mut book, at) = book(["a", "b"]);
-        let [a, b] = ["a", "b"].map(|receipt| book.lost(receipt, at(1)).expect("held"));
+        let [a, b] = ["a", "b"].map(|receipt| book.tokens(receipt, at(1)).expect("held").lost);
         book.lose("a");
         book.lose("a stranger");
         assert_eq!((a.is_cancelled(), b.is_cancelled()), (true, false));
-        assert!(book.lost("a", at(1)).is_none());
+        assert!(book.tokens("a", at(1)).is_none());
         assert_eq!(book.due(at(8)), ["b"]);
+    }
+
+    #[test]
+    fn whose_record_is_settled_is_told_and_has_lost_nothing() {
+        let (mut book, at) = book(["a"]);
+        let lease = book.tokens("a", at(1)).expect("held");
+        book.settled("a");
+        assert_eq!((lease.lost.is_cancelled(), lease.over.is_cancelled()), (false, true));
+        assert_eq!(book.next_due(), None);
     }
 }

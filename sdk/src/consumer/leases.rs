@@ -1,6 +1,6 @@
 //! The task that extends each lease at half of its time until the record is settled; when that is says [`LeaseBook`].
 
-use super::lease_book::LeaseBook;
+use super::lease_book::{LeaseBook, LeaseTokens};
 use crate::client::Client;
 use crate::retry::RetryPolicy;
 use sagamq_api::limits::RECEIPTS_MAX;
@@ -10,7 +10,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 /// Leases by receipt. Shared by the engine (takes records in), the settler (lets them go) and the keeping task.
 #[derive(Debug)]
@@ -43,8 +42,8 @@ impl Leases {
     }
 
     /// If the record is still leased to this process, as far as it knows: what tells that it is not any more.
-    pub(super) fn lost(&self, receipt: &str) -> Option<CancellationToken> {
-        self.lock().lost(receipt, Instant::now())
+    pub(super) fn tokens(&self, receipt: &str) -> Option<LeaseTokens> {
+        self.lock().tokens(receipt, Instant::now())
     }
 
     /// Extends leases for ever; dropped when the consumer stops.
@@ -83,7 +82,7 @@ impl Leases {
                     match result.status {
                         SettleStatus::Done => held.extended(receipt, asked),
                         SettleStatus::Failed => held.lose(receipt),
-                        SettleStatus::AlreadySettled | SettleStatus::DeadLettered => held.release(receipt),
+                        SettleStatus::AlreadySettled | SettleStatus::DeadLettered => held.settled(receipt),
                     }
                 }
             }

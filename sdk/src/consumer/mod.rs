@@ -15,8 +15,8 @@ mod leases;
 mod settler;
 
 pub use builder::{Consumer, ConsumerBuilder};
-pub(crate) use engine::{Receive, Receiving, Settings, run};
+pub(crate) use engine::{Settings, run};
 pub use handler_error::HandlerError;
 pub use handling::lease_lost;
-pub(crate) use handling::panic_text;
+pub(crate) use handling::{Handling, lease, panic_text};
 pub(crate) use settler::Settlement;

@@ -2,11 +2,10 @@
 
 use super::CallError;
 use super::call_error::{outcome, output_text};
-use super::clerk::Clerk;
+use super::limits::Limits;
 use crate::client::Client;
-use crate::consumer::{Settings, Settlement, panic_text, run};
+use crate::consumer::{Handling, Settings, Settlement, run};
 use crate::error::ClientError;
-use futures_util::FutureExt as _;
 use sagamq_api::limits::{LEASE_MS_MAX, LEASE_MS_MIN, RECEIVE_RECORDS_MAX};
 use sagamq_api::queue::Delivery;
 use sagamq_api::saga::{Call, CallOutcome, CompleteCall, Failure, WORKER_GROUP};
@@ -15,23 +14,13 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
-use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// The failure code of a call that the worker has no handler for.
-const UNKNOWN_CALL: &str = "UNKNOWN_CALL";
-
-/// The failure code of a call whose handler panicked.
-const HANDLER_PANICKED: &str = "HANDLER_PANICKED";
-
-/// The failure code of a call whose handler took longer than it may.
-const HANDLER_TIMEOUT: &str = "HANDLER_TIMEOUT";
-
-/// How long a worker that has stopped waits for its last requests.
-const LAST_REQUESTS_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const UNKNOWN_CALL: &str = "UNKNOWN_CALL";
 
 type Handled = Pin<Box<dyn Future<Output = Result<JsonText, CallError>> + Send>>;
 type Handler = Box<dyn Fn(Call) -> Handled + Send + Sync>;
@@ -41,7 +30,7 @@ type Handler = Box<dyn Fn(Call) -> Handled + Send + Sync>;
 pub struct SagaWorkerBuilder {
     client: Client,
     settings: Settings,
-    timeout: Option<Duration>,
+    limits: Limits,
     handlers: BTreeMap<String, Handler>,
 }
 
@@ -95,14 +84,18 @@ impl SagaWorkerBuilder {
     /// How long one handler may take (default: as long as it likes). Then it is cut off at its next await, and the outcome of the call is
     /// unknown with the code `HANDLER_TIMEOUT`. A handler that blocks its thread does not notice.
     pub fn handler_timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
+        self.limits.timeout = Some(timeout);
         self
     }
 
     /// Whether a handler goes on when the lease of its command is lost (default: no, it is cut off at its next await, because the command
-    /// is somebody else's by then). Either way [`lease_lost`](crate::lease_lost) tells it.
+    /// is somebody else's by then). Either way [`lease_lost`](crate::lease_lost) tells it, and what a handler has returned is replied, with
+    /// a lease or without.
+    ///
+    /// A handler is told in the same way, and not cut off, when the attempt of its call is over: its outcome still counts, as long as the
+    /// call is live.
     pub fn outlive_lease(mut self, outlive: bool) -> Self {
-        self.settings.handling.outlives_its_lease = outlive;
+        self.limits.outlives_its_lease = outlive;
         self
     }
 
@@ -122,8 +115,7 @@ impl SagaWorkerBuilder {
     /// The worker.
     #[must_use]
     pub fn build(self) -> SagaWorker {
-        let desk = Arc::new(Desk { handlers: self.handlers, timeout: self.timeout });
-        SagaWorker { client: self.client, desk, settings: self.settings }
+        SagaWorker { desk: Arc::new(Desk { client: self.client, handlers: self.handlers, limits: self.limits }), settings: self.settings }
     }
 }
 
@@ -149,7 +141,6 @@ impl SagaWorkerBuilder {
 /// # Ok(()) }
 /// ```
 pub struct SagaWorker {
-    client: Client,
     desk: Arc<Desk>,
     settings: Settings,
 }
@@ -167,8 +158,10 @@ impl SagaWorker {
     /// Never: the name of the workers' group is legal.
     pub fn builder(client: Client, topic: TopicName) -> SagaWorkerBuilder {
         let group = WORKER_GROUP.parse().expect("the name of the workers' group is a legal name");
-        let settings = Settings { wait_for_topic: true, ..Settings::new(topic, group) };
-        SagaWorkerBuilder { client, settings, timeout: None, handlers: BTreeMap::new() }
+        // The worker itself cuts a handler off whose lease is lost: what a handler has returned is told without one.
+        let handling = Handling { outlives_its_lease: true, ..Handling::default() };
+        let settings = Settings { wait_for_topic: true, handling, ..Settings::new(topic, group) };
+        SagaWorkerBuilder { client, settings, limits: Limits::default(), handlers: BTreeMap::new() }
     }
 
     /// Handles calls until `shutdown` is cancelled, then stops as a [`Consumer`](crate::Consumer) does: what was begun is
@@ -177,24 +170,21 @@ impl SagaWorker {
     /// # Errors
     /// What the server refuses for good when commands are received.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), ClientError> {
-        let Self { client, desk, settings } = self;
-        let (clerk, work) = Clerk::new(client.clone(), settings.topic.clone());
-        let (receive, work) = (clerk.receive(), tokio::spawn(work));
-        let result = run(client, settings, receive, shutdown, move |delivery| Arc::clone(&desk).serve(clerk.clone(), delivery)).await;
-        // What came too late is given back. Handlers that block their threads keep the clerk, and are not waited for.
-        drop(tokio::time::timeout(LAST_REQUESTS_TIMEOUT, work).await);
-        result
+        let desk = self.desk;
+        let client = desk.client.clone();
+        run(client, self.settings, shutdown, move |delivery| Arc::clone(&desk).serve(delivery)).await
     }
 }
 
 /// Handlers, and the way back.
 struct Desk {
+    client: Client,
     handlers: BTreeMap<String, Handler>,
-    timeout: Option<Duration>,
+    limits: Limits,
 }
 
 impl Desk {
-    async fn serve(self: Arc<Self>, clerk: Clerk, delivery: Delivery) -> Settlement {
+    async fn serve(self: Arc<Self>, delivery: Delivery) -> Settlement {
         let call: Call = match delivery.record.json() {
             Ok(call) => call,
             Err(error) => return Settlement::Terminate { reason: format!("the record is no call of a saga: {error}") },
@@ -205,55 +195,50 @@ impl Desk {
             return Settlement::Ack;
         }
         let attempt = call.attempt.clone();
-        reply(&clerk, CompleteCall { attempt, reply: outcome(self.handle(call).await) }).await
+        match self.handle(call).await {
+            Some(result) => self.reply(CompleteCall { attempt, reply: outcome(result) }).await,
+            // It is somebody else's now; there is nothing left to settle.
+            None => Settlement::Settled,
+        }
     }
 
-    async fn handle(&self, call: Call) -> Result<JsonText, CallError> {
+    /// What the handler returned; `None`, if the lease was lost before it did.
+    async fn handle(&self, call: Call) -> Option<Result<JsonText, CallError>> {
         let Some(handler) = self.handlers.get(&call.call) else {
             let known = self.handlers.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-            return Err(CallError::unknown(UNKNOWN_CALL, format!("the worker has no handler for `{}`; it has: {known}", call.call)));
+            return Some(Err(CallError::unknown(UNKNOWN_CALL, format!("the worker has no handler for `{}`; it has: {known}", call.call))));
         };
-        let handled = AssertUnwindSafe(async move { handler(call).await }).catch_unwind();
-        let handled = match self.timeout {
-            None => handled.await,
-            Some(timeout) => match tokio::time::timeout(timeout, handled).await {
-                Ok(handled) => handled,
-                Err(_) => {
-                    let message = format!("the handler did not finish within {} ms", timeout.as_millis());
-                    return Err(CallError::unknown(HANDLER_TIMEOUT, message));
-                }
-            },
+        self.limits.run(move || handler(call)).await
+    }
+
+    async fn reply(&self, reply: CompleteCall) -> Settlement {
+        let error = match self.client.sagas().complete(&reply).await {
+            Ok(_) => return Settlement::Settled,
+            Err(error) => error,
         };
-        handled.unwrap_or_else(|panic| Err(CallError::unknown(HANDLER_PANICKED, panic_text(&*panic))))
+        tracing::debug!(attempt = %reply.attempt, %error, "reply was not applied");
+        match error.code() {
+            // Nobody waits for this reply any more, and nobody ever will: the command is stale.
+            Some(ErrorCode::Fenced | ErrorCode::SagaNotFound | ErrorCode::SagaStateConflict) => Settlement::Ack,
+            // A reply that the server can never take, for example one whose output is over the bound of a request. A success is told
+            // without its output; else the effect may be there, so the saga is told that the outcome is unknown, and why.
+            Some(code) if !error.is_retryable() && !error.is_outcome_unknown() => self.reply_unknown(reply, code, &error).await,
+            // The server may or may not have it. Delivered again, the call is handled again under the same key.
+            _ => Settlement::Nack { delay: None, reason: format!("the reply could not be given: {error}") },
+        }
     }
-}
 
-async fn reply(clerk: &Clerk, reply: CompleteCall) -> Settlement {
-    let error = match clerk.reply(reply.clone()).await {
-        Ok(_) => return Settlement::Settled,
-        Err(error) => error,
-    };
-    tracing::debug!(attempt = %reply.attempt, %error, "reply was not applied");
-    match error.code() {
-        // Nobody waits for this reply any more, and nobody ever will: the command is stale.
-        Some(ErrorCode::Fenced | ErrorCode::SagaNotFound | ErrorCode::SagaStateConflict) => Settlement::Ack,
-        // A reply that the server can never take, for example one whose output is over the bound of a request. A success is told
-        // without its output; else the effect may be there, so the saga is told that the outcome is unknown, and why.
-        Some(code) if !error.is_retryable() && !error.is_outcome_unknown() => reply_unknown(clerk, reply, code, &error).await,
-        // The server may or may not have it. Delivered again, the call is handled again under the same key.
-        _ => Settlement::Nack { delay: None, reason: format!("the reply could not be given: {error}") },
-    }
-}
-
-async fn reply_unknown(clerk: &Clerk, refused: CompleteCall, code: ErrorCode, error: &ClientError) -> Settlement {
-    let failure = Failure { code: code.as_str().to_owned(), message: format!("the reply was refused: {error}") };
-    // That it took effect is known, and must not become doubt because of what it returned.
-    let word = match refused.reply {
-        CallOutcome::Succeeded { .. } => CallOutcome::Succeeded { output: JsonText::null() },
-        _ => CallOutcome::Unknown { failure, retry_after_ms: None },
-    };
-    match clerk.reply(CompleteCall { reply: word, ..refused }).await {
-        Ok(_) => Settlement::Settled,
-        Err(again) => Settlement::Nack { delay: None, reason: format!("the reply was refused: {again}") },
+    async fn reply_unknown(&self, refused: CompleteCall, code: ErrorCode, error: &ClientError) -> Settlement {
+        let failure = Failure { code: code.as_str().to_owned(), message: format!("the reply was refused: {error}") };
+        // That it took effect is known, and must not become doubt because of what it returned.
+        let word = match refused.reply {
+            CallOutcome::Succeeded { .. } => CallOutcome::Succeeded { output: JsonText::null() },
+            _ => CallOutcome::Unknown { failure, retry_after_ms: None },
+        };
+        let reply = CompleteCall { reply: word, ..refused };
+        match self.client.sagas().complete(&reply).await {
+            Ok(_) => Settlement::Settled,
+            Err(again) => Settlement::Nack { delay: None, reason: format!("the reply was refused: {again}") },
+        }
     }
 }

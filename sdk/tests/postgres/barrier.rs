@@ -4,7 +4,7 @@ use crate::server::{Database, call, database, reserved};
 use futures_util::FutureExt as _;
 use sagamq_sdk::api::ids::ItemIndex;
 use sagamq_sdk::api::saga::{Call, Operation};
-use sagamq_sdk::barrier::{COMPENSATED, IN_DOUBT, Known, PostgresBarrier, Recorded, SWEPT};
+use sagamq_sdk::barrier::{COMPENSATED, IN_DOUBT, Known, NOT_OF_A_SAGA, PostgresBarrier, Recorded, SWEPT};
 use sagamq_sdk::postgres::tokio_postgres::{Client, Transaction};
 use sagamq_sdk::{CallError, JsonText};
 use serde_json::{Value, json};
@@ -418,4 +418,18 @@ async fn an_output_is_answered_again_byte_for_byte_and_a_damaged_row_says_so() {
         db.execute(&update, &[]).await.expect("damaged");
         assert_eq!(code(&again(&mut db, &call(1, Operation::Action)).await), ("unknown", "BARRIER_STORAGE"), "{damage}");
     }
+}
+
+#[tokio::test]
+async fn a_vote_or_a_decision_of_a_transaction_is_none_of_its_calls() {
+    let Some(database) = database().await else { return };
+    let mut db = client(&database).await;
+    for operation in [Operation::Prepare, Operation::Commit, Operation::Rollback, Operation::CommitOnePhase] {
+        let asked = call(1, operation);
+        // Unknown, for a refusal would be a word that counts: the branch is at somebody else's, who must be asked.
+        assert_eq!(code(&again(&mut db, &asked).await), ("unknown", NOT_OF_A_SAGA), "{operation}");
+        let (said, told) = outside(&mut db, &asked, Ok(json!(1))).await;
+        assert_eq!((code(&said), told), (("unknown", NOT_OF_A_SAGA), None), "{operation}");
+    }
+    assert_eq!(business(&mut db, &call(1, Operation::Action), Ok(json!(1))).await, Ok(json!(1)), "nothing was written about the step");
 }

@@ -13,6 +13,7 @@ mod migrations;
 mod model;
 mod outbox;
 mod server;
+mod server_crash;
 #[expect(dead_code, reason = "it serves the tests of the client as well")]
 #[path = "../sdk/support.rs"]
 mod support;

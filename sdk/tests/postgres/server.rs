@@ -32,7 +32,11 @@ pub(crate) async fn database() -> Option<Database> {
         });
         return None;
     };
-    let mut config: Config = server.parse().expect("SAGAMQ_TEST_POSTGRES is a connection string");
+    Some(database_at(server.parse().expect("SAGAMQ_TEST_POSTGRES is a connection string")).await)
+}
+
+/// A new database at this server.
+pub(crate) async fn database_at(mut config: Config) -> Database {
     let name = format!("t{}", Uuid::new_v4().simple());
     connect(&config).await.batch_execute(&format!("CREATE DATABASE {name}")).await.expect("the role may create databases");
     config.dbname(&name);
@@ -40,7 +44,7 @@ pub(crate) async fn database() -> Option<Database> {
     let mut client = database.client().await;
     PostgresSchema::default().migrate(&mut client).await.expect("the tables are made");
     client.batch_execute(BUSINESS).await.expect("the business has tables");
-    Some(database)
+    database
 }
 
 pub(crate) async fn connect(config: &Config) -> Client {

@@ -4,7 +4,7 @@ use rocksdb::{Options, SingleThreaded, TransactionDB, TransactionDBOptions};
 use sagamq_sdk::api::PartitionId;
 use sagamq_sdk::api::ids::ItemIndex;
 use sagamq_sdk::api::saga::{AttemptId, Call, Operation};
-use sagamq_sdk::barrier::{COMPENSATED, IN_DOUBT, Known, Recorded, RocksBarrier, SWEPT};
+use sagamq_sdk::barrier::{COMPENSATED, IN_DOUBT, Known, NOT_OF_A_SAGA, Recorded, RocksBarrier, SWEPT};
 use sagamq_sdk::{CallError, JsonText};
 use serde_json::{Value, json};
 use std::cell::Cell;
@@ -473,4 +473,20 @@ fn an_output_is_answered_again_byte_for_byte() {
     let unreadable = BTreeMap::from([((1, 2), 3)]);
     let served = RocksBarrier::new().run_local(&db, &call(5, Operation::Action), |_| Ok(unreadable));
     assert_eq!(code(&served), ("unknown", "OUTPUT_UNREADABLE"), "a map whose keys are no texts");
+}
+
+#[test]
+fn a_vote_or_a_decision_of_a_transaction_is_none_of_its_calls() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let db = open(dir.path());
+    for operation in [Operation::Prepare, Operation::Commit, Operation::Rollback, Operation::CommitOnePhase] {
+        let asked = call(1, operation);
+        // Unknown, for a refusal would be a word that counts: the branch is at somebody else's, who must be asked.
+        assert_eq!(code(&tree(RocksBarrier::new().run_local(&db, &asked, never))), ("unknown", NOT_OF_A_SAGA), "{operation}");
+        assert_eq!(
+            code(&RocksBarrier::new().run(&db, &asked, |_, _| -> Result<Value, CallError> { panic!("it must not run") })),
+            ("unknown", NOT_OF_A_SAGA)
+        );
+    }
+    assert_eq!(business(&db, &call(1, Operation::Action), Ok(json!(1))), Ok(json!(1)), "nothing was written about the step");
 }

@@ -6,6 +6,7 @@ use super::record::Produced;
 use crate::broker::Broker;
 use crate::dedup::Hash;
 use crate::shard::commit::WriteError;
+use crate::shard::gather::gather;
 use crate::shard::input::Input;
 use crate::shard::log::LogOp;
 use crate::shard::log::append::AppendRequest;
@@ -15,7 +16,7 @@ use crate::topic::Topic;
 use futures_util::future::try_join_all;
 use sagamq_api::{Offset, PartitionId};
 use std::sync::Arc;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::OwnedSemaphorePermit;
 
 /// A request that is ready for its shards.
 pub(super) struct Request {
@@ -52,9 +53,9 @@ impl Broker {
     pub(super) async fn append_all(&self, topic: &Topic, request: Request) -> Result<Vec<Produced>, ProduceError> {
         let Request { shares, places, arrived_ms, permit, .. } = request;
         let name: Arc<str> = topic.name.as_str().into();
+        let (answers, replies) = gather(shares.len());
         let mut asked = Vec::with_capacity(shares.len());
-        for Share { shard, order, parts, batches, keys } in shares {
-            let (reply, answer) = oneshot::channel();
+        for (Share { shard, order, parts, batches, keys }, reply) in shares.into_iter().zip(replies) {
             let request = AppendRequest {
                 topic: Arc::clone(&name),
                 parts,
@@ -68,15 +69,15 @@ impl Broker {
             let sent = self.0.shard(shard).send(Input::Log(LogOp::Append(request))).await;
             // What was handed over before is stored perhaps.
             sent.map_err(|error| if asked.is_empty() { error } else { WriteError::lost(&self.0.liveness) }).map_err(AppendError::from)?;
-            asked.push((order, answer));
+            asked.push(order);
         }
         let mut produced = places.unanswered();
         let mut refused = None;
         // All of them are at work, and all are waited for: the first refusal is told when it is known what became of the others.
-        for (order, answer) in asked {
+        for (order, answer) in asked.into_iter().zip(answers.all().await) {
             let order = &places.order[order];
             // The shard ended with the request in its hands: whether it was stored is not known here.
-            match answer.await.unwrap_or_else(|_| Err(WriteError::lost(&self.0.liveness).into())) {
+            match answer.unwrap_or_else(|| Err(WriteError::lost(&self.0.liveness).into())) {
                 Ok(placed) => places.answer(&mut produced, order, placed, arrived_ms),
                 Err(error) => {
                     refused.get_or_insert_with(|| at_place(error, order.iter().copied()));

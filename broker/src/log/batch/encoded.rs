@@ -21,6 +21,12 @@ impl Batch {
         Self { bytes, header }
     }
 
+    /// The batch whose bytes these are: they were taken out of one.
+    pub(in crate::log) fn again(bytes: Bytes) -> Self {
+        let header = BatchHeader::parse(&bytes).expect("nobody changed the bytes since");
+        Self { bytes, header }
+    }
+
     /// Takes bytes for a batch after its format, length and checksum were checked. The records behind the header are not looked at.
     ///
     /// # Errors

@@ -82,6 +82,11 @@ impl NewBatch {
         Ok(Self { bytes: room.split(), header })
     }
 
+    /// The same batch in memory of its own: what it was encoded beside may go.
+    pub(crate) fn on_its_own(self) -> Self {
+        Self { bytes: BytesMut::from(self.bytes.as_ref()), header: self.header }
+    }
+
     /// The batch at an offset. The checksum does not cover it, so nothing is hashed, and nothing is copied.
     ///
     /// # Panics

@@ -15,7 +15,7 @@ pub(crate) use time::offset_at_time;
 mod tests {
     use super::*;
     use crate::ids::{PartitionKey, ShardId, TopicId};
-    use crate::log::batch::{NewBatch, Record};
+    use crate::log::batch::{Batch, NewBatch, Record};
     use crate::log::budget::Budget;
     use crate::log::offsets::LogOffsets;
     use crate::log::partition::Partition;
@@ -25,15 +25,30 @@ mod tests {
     use sagamq_api::PartitionId;
     use sagamq_api::record::Payload;
 
+    fn partition() -> Partition {
+        let key = PartitionKey { shard: ShardId(0), topic: TopicId(1), partition: PartitionId(0) };
+        Partition::new(key, LogOffsets::recovered(Offset(0), Offset(0)), &TailMemory::new(1024 * 1024), &std::sync::Arc::default())
+    }
+
+    fn batch(base: u64) -> Batch {
+        let record = Record { timestamp_ms: 0, payload: Payload::default() };
+        NewBatch::encode(&[record.clone(), record]).expect("encodes").at(Offset(base))
+    }
+
+    #[test]
+    fn what_becomes_durable_after_its_partition_is_deleted_is_not_kept_in_memory() {
+        let partition = partition();
+        partition.append(4);
+        partition.publish(vec![batch(0)]);
+        assert!(partition.is_in_tail(Offset(0)));
+        partition.delete();
+        partition.publish(vec![batch(2)]);
+        assert!(!partition.is_in_tail(Offset(0)) && !partition.is_in_tail(Offset(2)));
+    }
+
     #[test]
     fn the_tail_is_read_up_to_the_watermark() {
-        let key = PartitionKey { shard: ShardId(0), topic: TopicId(1), partition: PartitionId(0) };
-        let partition =
-            Partition::new(key, LogOffsets::recovered(Offset(0), Offset(0)), &TailMemory::new(1024 * 1024), &std::sync::Arc::default());
-        let batch = |base| {
-            let record = Record { timestamp_ms: 0, payload: Payload::default() };
-            NewBatch::encode(&[record.clone(), record]).expect("encodes").at(Offset(base))
-        };
+        let partition = partition();
         partition.append(4);
         partition.publish(vec![batch(0)]);
         partition.push_tail(vec![batch(2)]);

@@ -3,13 +3,14 @@
 use crate::log::batch::{NewBatch, StoredRecord};
 use crate::log::cut::encode_cut;
 use crate::shard::core::Core;
+use crate::shard::gather::Answer;
 use crate::shard::log::append_error::{self, AppendError};
 use crate::shard::log::idempotency::{Idempotency, Verdict};
 use crate::shard::log::keys::{Keys, Placed};
 use crate::shard::log::part::Part;
 use sagamq_api::Offset;
 use std::sync::Arc;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::OwnedSemaphorePermit;
 
 /// Records for partitions of one topic, all of this shard.
 pub(crate) struct AppendRequest {
@@ -26,14 +27,14 @@ pub(crate) struct AppendRequest {
     /// The request's share of the bound on bytes that are not durable; given back when all of them are.
     pub(crate) permit: Arc<OwnedSemaphorePermit>,
     /// One place a record, in the same order.
-    pub(crate) reply: oneshot::Sender<Result<Vec<Placed>, AppendError>>,
+    pub(crate) reply: Answer<Result<Vec<Placed>, AppendError>>,
 }
 
 pub(super) fn append(core: &mut Core, idempotency: &mut Idempotency, mut request: AppendRequest) {
     let (parts, batches) = (std::mem::take(&mut request.parts), std::mem::take(&mut request.batches));
     let result = place(core, idempotency, &request, parts, batches);
     let AppendRequest { permit, reply, .. } = request;
-    append_error::answer(core, Some(permit), reply, result);
+    append_error::answer(core, Some(permit), |result| reply.send(result), result);
 }
 
 fn place(
@@ -54,7 +55,9 @@ fn place(
         core.count_duplicates(topic, duplicates as u64);
         batches = without_duplicates(&mut parts, batches, verdicts)?;
     }
-    core.count_produced(topic, &batches);
+    if let Some(part) = parts.first() {
+        core.count_produced(part.partition.key.topic, topic, &batches);
+    }
     let mut placed = Vec::with_capacity(parts.iter().map(|part| part.records).sum());
     let mut batches = batches.into_iter();
     for Part { partition, records, batches: count } in parts {
@@ -95,7 +98,8 @@ fn without_duplicates(parts: &mut [Part], batches: Vec<NewBatch>, verdicts: &[Ve
         let of_part = batches.by_ref().take(part.batches);
         let before = left.len();
         if own.iter().all(Verdict::is_fresh) {
-            left.extend(of_part);
+            // The duplicates beside it were encoded in the same memory, and would be kept with it as long as it is read from memory.
+            left.extend(of_part.map(NewBatch::on_its_own));
         } else {
             let (mut fresh, mut own) = (Vec::new(), own.iter());
             for batch in of_part {

@@ -6,7 +6,7 @@ use crate::shard::core::Core;
 use crate::storage::StorageError;
 use sagamq_api::Offset;
 use std::sync::Arc;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::OwnedSemaphorePermit;
 
 /// Why records were not stored.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -56,13 +56,12 @@ impl AppendError {
 pub(super) fn answer<T: Send + 'static>(
     core: &mut Core,
     permit: Option<Arc<OwnedSemaphorePermit>>,
-    reply: oneshot::Sender<Result<T, AppendError>>,
+    reply: impl FnOnce(Result<T, AppendError>) + Send + 'static,
     result: Result<T, AppendError>,
 ) {
     core.answer(move |written| {
         drop(permit);
-        // A client that went away does not hear the answer; what he asked for is done all the same.
-        let _ = reply.send(written.map_err(AppendError::from).and(result));
+        reply(written.map_err(AppendError::from).and(result));
     });
 }
 

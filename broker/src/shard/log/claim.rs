@@ -43,7 +43,8 @@ pub(super) fn claim(core: &mut Core, idempotency: &mut Idempotency, mut request:
     let batches = std::mem::take(&mut request.batches);
     let result = if core.owns(&request.home) { decide_claim(core, idempotency, &request, batches) } else { Err(AppendError::TopicDeleted) };
     let ClaimRequest { reply, permit, .. } = request;
-    append_error::answer(core, Some(permit), reply, result);
+    // A client that went away does not hear the answer; what he asked for is done all the same.
+    append_error::answer(core, Some(permit), |result| drop(reply.send(result)), result);
 }
 
 fn decide_claim(
@@ -64,7 +65,7 @@ fn decide_claim(
                 let (number, partitions) = (core.random.next_u64(), request.partitions);
                 (Place::Claimed { claim: number, partitions }, Claimed::GoOn(Claim { number, partitions, ends_at_ms }))
             } else {
-                core.count_produced(&request.topic, &batches);
+                core.count_produced(home.topic, &request.topic, &batches);
                 let base = core.stage_batches(Arc::clone(&request.home), batches);
                 (Place::Stored { base }, Claimed::Stored(places(base, None)))
             };

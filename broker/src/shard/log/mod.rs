@@ -41,7 +41,7 @@ impl Log {
             LogOp::Claim(request) => claim::claim(core, &mut self.idempotency, request),
             LogOp::Check(request) => {
                 let result = self.idempotency.check(core, &request.parts, &request.keys);
-                append_error::answer(core, None, request.reply, result);
+                append_error::answer(core, None, |result| drop(request.reply.send(result)), result);
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use super::settings::RocksOptions;
 use crate::storage::Family;
-use crate::storage::keys::PARTITION_PREFIX_BYTES;
+use crate::storage::keys::{PARTITION_PREFIX_BYTES, QUEUE_PREFIX_BYTES, TAG_PREFIX_BYTES};
 use rocksdb::{BlockBasedOptions, Cache, DBCompressionType, DBRecoveryMode, LogLevel, Options};
 
 /// Bits a key in a filter: one lookup in a hundred reads a block for nothing.
@@ -88,12 +88,16 @@ fn durability(db: &mut Options, options: &RocksOptions) {
 pub(super) fn family_options(family: Family, options: &RocksOptions, caches: &Caches) -> Result<Options, rocksdb::Error> {
     // The crate has no setter for this one. Many range deletions in memory make every read slow, so they are written out.
     let mut of = Options::default().get_options_from_string("memtable_max_range_deletions=500")?;
-    if matches!(family, Family::Log | Family::TimeIndex) {
-        // Nor for this one: entries of a partition come in order, so each begins to look for its place where the last of its partition is,
-        // however many partitions take turns.
-        of = of.get_options_from_string(format!("memtable_insert_with_hint_prefix_extractor=fixed:{PARTITION_PREFIX_BYTES}"))?;
+    if let Some(bytes) = neighbours_prefix(family) {
+        // Nor for this one.
+        of = of.get_options_from_string(format!("memtable_insert_with_hint_prefix_extractor=fixed:{bytes}"))?;
     }
     of.set_compression_type(DBCompressionType::Lz4);
+    if family == Family::Log {
+        // What was just written is merged soon: small batches are compressed then.
+        let levels = [DBCompressionType::None; 1].into_iter().chain([DBCompressionType::Lz4; 6]);
+        of.set_compression_per_level(&levels.collect::<Vec<_>>());
+    }
     // Writes may be far ahead of the merging of files: better many files for a while than writes that wait. Those of the log are small,
     // and they wait longest, while living batches move out of files with dead ones.
     let patience = if family == Family::Log { 4 } else { 1 };
@@ -126,6 +130,19 @@ pub(super) fn family_options(family: Family, options: &RocksOptions, caches: &Ca
     }
     of.set_block_based_table_factory(&blocks(family, caches));
     Ok(of)
+}
+
+/// Bytes in front of a key that it has in common with the one that is written next to it, as a rule: in memory, an entry begins to look for
+/// its place where the last one with these bytes is, however many take turns. Batches and times of a partition come in order; the rows of a
+/// queue, and those that a shard has but one of, are written again and again.
+fn neighbours_prefix(family: Family) -> Option<usize> {
+    match family {
+        Family::Log | Family::TimeIndex => Some(PARTITION_PREFIX_BYTES),
+        Family::Group => Some(QUEUE_PREFIX_BYTES),
+        Family::Meta => Some(TAG_PREFIX_BYTES),
+        // Hashes and instances come in any order.
+        Family::Dedup | Family::Schedule | Family::Saga => None,
+    }
 }
 
 /// Batches lie in files of their own (RocksDB calls them blob files), which are written once: merging moves only keys and where the

@@ -2,11 +2,9 @@
 
 use super::printer::Printer;
 use crate::args::consume::ConsumeArgs;
-use crate::args::values::When;
 use crate::commands::Context;
 use crate::error::CliError;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
-use jiff::Timestamp;
 use sagamq_api::limits::WAIT_MS_MAX;
 use sagamq_api::topic::{ReadQuery, ReadResponse, TopicDescription};
 use sagamq_api::{Offset, PartitionId, TopicName};
@@ -41,11 +39,7 @@ pub(super) async fn consume(context: &Context, args: &ConsumeArgs, printer: &mut
 fn spans(args: &ConsumeArgs, topic: &TopicDescription) -> Vec<Span> {
     let start = |high_watermark| match (args.offset, args.timestamp) {
         (Some(offset), _) => From::Offset(offset),
-        (None, Some(When::At(millis))) => From::Time(millis),
-        (None, Some(When::Ago(duration))) => {
-            let ago = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
-            From::Time(Timestamp::now().as_millisecond().saturating_sub(ago))
-        }
+        (None, Some(when)) => From::Time(when.to_millis()),
         (None, None) if args.follow && !args.from_beginning => From::Offset(high_watermark),
         (None, None) => From::Oldest,
     };

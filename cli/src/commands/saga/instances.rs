@@ -2,19 +2,17 @@
 
 use super::show;
 use crate::args::saga::{ListArgs, StartArgs};
-use crate::args::values::JsonInput;
-use crate::commands::Context;
+use crate::args::values::When;
+use crate::commands::{Context, json};
 use crate::error::CliError;
 use crate::exit::Exit;
-use sagamq_api::JsonText;
 use sagamq_api::limits::PAGE_ROWS_MAX;
 use sagamq_api::saga::{CancelSaga, SagaDescription, SagaList, SagaQuery, SagaState, StartSaga};
 use sagamq_sdk::ClientError;
-use std::io;
 use uuid::Uuid;
 
 pub(super) async fn start(context: &Context, args: StartArgs) -> Result<Exit, CliError> {
-    let input = input(args.input)?;
+    let input = json::read(args.input)?;
     let sagas = context.client.sagas();
     let started = sagas.start(&StartSaga { saga: args.name, version: args.definition_version, mode: args.mode, input }).await?;
     if !args.wait {
@@ -39,16 +37,6 @@ fn ended(description: &SagaDescription) -> Exit {
     if description.summary.state == SagaState::Completed { Exit::Ok } else { Exit::Failed }
 }
 
-fn input(input: JsonInput) -> Result<JsonText, CliError> {
-    let (text, what) = match input {
-        JsonInput::Inline(document) => return Ok(document),
-        JsonInput::File(path) => (std::fs::read_to_string(&path), path.display().to_string()),
-        JsonInput::Stdin => (io::read_to_string(io::stdin()), "stdin".to_owned()),
-    };
-    let text = text.map_err(|error| CliError::Usage(format!("cannot read {what}: {error}")))?;
-    JsonText::parse(text.as_bytes()).map_err(|error| CliError::Usage(format!("{what} is no JSON: {error}")))
-}
-
 pub(super) async fn get(context: &Context, id: Uuid) -> Result<Exit, CliError> {
     let description = context.client.sagas().get(id).await?;
     context.output.answer(&description, |description| show::description(context.output, description))?;
@@ -60,7 +48,19 @@ pub(super) async fn list(context: &Context, args: ListArgs) -> Result<Exit, CliE
     let sagas = context.client.sagas();
     let most = if args.all { usize::MAX } else { usize::try_from(args.limit).unwrap_or(usize::MAX) };
     let mut list = SagaList { sagas: Vec::new(), next: None };
-    let mut query = SagaQuery { state: args.state, saga: args.saga, key: args.key, limit: None, after: None };
+    // The server's clock begins in 1970.
+    let at_ms = |when: Option<When>| when.map(|when| u64::try_from(when.to_millis()).unwrap_or(0));
+    let mut query = SagaQuery {
+        state: args.state,
+        saga: args.saga,
+        version: args.version,
+        key: args.key,
+        failure: args.failure,
+        started_from_ms: at_ms(args.since),
+        started_before_ms: at_ms(args.until),
+        limit: None,
+        after: None,
+    };
     loop {
         let left = most - list.sagas.len();
         query.limit = Some(u32::try_from(left).map_or(PAGE_ROWS_MAX, |left| left.min(PAGE_ROWS_MAX)));

@@ -27,8 +27,10 @@ pub(crate) enum Verb {
     Work,
     /// Its vote.
     Prepare,
-    /// To commit.
+    /// To commit what it has voted for.
     Commit,
+    /// To commit without a vote: it has the decision.
+    CommitOnePhase,
     /// To roll back.
     Rollback,
 }
@@ -39,7 +41,8 @@ impl Verb {
         match call.attempt.operation {
             Operation::Action => Some(Self::Work),
             Operation::Prepare => Some(Self::Prepare),
-            Operation::Commit | Operation::CommitOnePhase => Some(Self::Commit),
+            Operation::Commit => Some(Self::Commit),
+            Operation::CommitOnePhase => Some(Self::CommitOnePhase),
             Operation::Rollback => Some(Self::Rollback),
             Operation::Compensation => None,
         }

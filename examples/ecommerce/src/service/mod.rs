@@ -13,13 +13,10 @@ pub use participant::{Local, Participant};
 
 use crate::mishaps::{Fate, Mishaps};
 use crate::store::{Effects, Store, StoreError};
-use answers::reply;
-use axum::extract::Path;
-use axum::http::StatusCode;
-use axum::routing::post;
-use axum::{Json, Router};
+use axum::Router;
 use branches::Branches;
 use sagamq_api::saga::Call;
+use sagamq_sdk::participant::ParticipantRouter;
 use sagamq_sdk::postgres::tokio_postgres::Config;
 use sagamq_sdk::{CallError, CancellationToken, Client, ClientError, JsonText, SagaWorker};
 use std::net::SocketAddr;
@@ -103,7 +100,8 @@ pub enum ServiceError {
     Io(#[from] std::io::Error),
 }
 
-/// Serves a participant and `routes` until the process is told to stop. Sagas call it through its command topic, transactions over HTTP.
+/// Serves a participant and `routes` until the process is told to stop. Sagas call it through its command topic or over HTTP, transactions
+/// over HTTP.
 ///
 /// # Errors
 /// [`ServiceError`].
@@ -131,27 +129,24 @@ pub async fn run<P: Participant>(args: &ServiceArgs, topic: &str, participant: P
     Ok(())
 }
 
-/// As [`run`], for a participant that sagas, too, call over HTTP.
+/// As [`run`], for a participant without a command topic.
 ///
 /// # Errors
 /// [`ServiceError`].
 pub async fn run_http<P: Participant>(args: &ServiceArgs, participant: P, routes: Router) -> Result<(), ServiceError> {
-    let (participant, fate) = (Arc::new(participant), Arc::new(Fate::new(&args.mishaps)));
-    let (called_one, called_fate) = (Arc::clone(&participant), Arc::clone(&fate));
-    let called = move |Path(name): Path<String>, Json(call): Json<Call>| async move {
-        if name != call.call {
-            return problem(StatusCode::BAD_REQUEST, "WRONG_CALL", &format!("`{}` was called at `{name}`", call.call));
-        }
-        // A task of its own, which goes on when the caller hangs up: an effect that has begun is answered at the next attempt.
-        match tokio::spawn(serve(called_one, called_fate, call)).await {
-            Ok(result) => reply(result),
-            Err(panicked) => problem(StatusCode::INTERNAL_SERVER_ERROR, "HANDLER_PANICKED", &panicked.to_string()),
-        }
-    };
-    run_branches(args, participant, fate, routes.route("/saga/{call}", post(called)), stop_on_signal()?).await
+    run_branches(args, Arc::new(participant), Arc::new(Fate::new(&args.mishaps)), routes, stop_on_signal()?).await
 }
 
-/// Serves the calls of transactions and `routes`, and asks about branches in doubt.
+/// Where sagas call a participant over HTTP, below the service's address.
+fn over_http<P: Participant>(participant: &Arc<P>, fate: &Arc<Fate>) -> Router {
+    let calls = participant.calls().into_iter().fold(ParticipantRouter::new(), |router, name| {
+        let (participant, fate) = (Arc::clone(participant), Arc::clone(fate));
+        router.on(name, move |call| serve(Arc::clone(&participant), Arc::clone(&fate), call))
+    });
+    Router::new().nest("/saga", calls.build())
+}
+
+/// Serves calls over HTTP and `routes`, and asks about branches in doubt.
 async fn run_branches<P: Participant>(
     args: &ServiceArgs,
     participant: Arc<P>,
@@ -160,8 +155,9 @@ async fn run_branches<P: Participant>(
     shutdown: CancellationToken,
 ) -> Result<(), ServiceError> {
     let store = participant.store().clone();
+    let calls = over_http(&participant, &fate);
     let Branches { routes: branches, resolver, counter } = branches::open(args, participant, fate)?;
-    let routes = routes.merge(branches).merge(counts::routes(store.clone(), counter));
+    let routes = routes.merge(calls).merge(branches).merge(counts::routes(store.clone(), counter));
     tokio::select! {
         reason = store.failed() => Err(StoreError::Branches(reason).into()),
         served = listen(args.listen, routes, shutdown.clone()) => served,

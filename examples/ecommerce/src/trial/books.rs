@@ -75,9 +75,13 @@ async fn get<T: DeserializeOwned>(site: &Site, service: &str, path: &str) -> Res
 
 /// Every saga, or transaction, that the orchestrator knows.
 pub(super) async fn all_sagas(site: &Site, mode: Mode) -> Result<Vec<SagaSummary>, TrialError> {
+    of_definition(site, mode.definition()).await
+}
+
+/// Every instance of a definition.
+pub(super) async fn of_definition(site: &Site, definition: &str) -> Result<Vec<SagaSummary>, TrialError> {
     let sagas = site.client()?.sagas();
-    let mut query =
-        SagaQuery { saga: Some(mode.definition().parse().expect("a legal name")), limit: Some(PAGE_ROWS_MAX), ..SagaQuery::default() };
+    let mut query = SagaQuery { saga: Some(definition.parse().expect("a legal name")), limit: Some(PAGE_ROWS_MAX), ..SagaQuery::default() };
     let mut all = Vec::new();
     loop {
         let page = sagas.list(&query).await?;

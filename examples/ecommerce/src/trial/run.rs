@@ -87,6 +87,11 @@ pub(super) async fn open(site: &Site, plan: &Plan) -> Result<(), TrialError> {
             CHECKOUT_2PC
         }
     };
+    publish(site, definition).await
+}
+
+/// Publishes a definition, with the addresses of the services put in.
+pub(super) async fn publish(site: &Site, definition: &str) -> Result<(), TrialError> {
     let definition =
         ADDRESSES.iter().fold(definition.to_owned(), |definition, (service, address)| definition.replace(address, &site.url(service)));
     let published = site.client()?.sagas().publish(&definition).await?;

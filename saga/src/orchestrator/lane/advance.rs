@@ -1,6 +1,5 @@
-//! From inputs to their consequences: decide, commit many decisions at once, apply, and answer when it is durable.
+//! One input of one instance: decide, commit, apply, and answer when it is durable.
 
-use super::batch::{Answer, Applied, Batch, Pending};
 use super::decide::Decided;
 use super::input::Reply;
 use super::refusal::Undecided;
@@ -8,12 +7,20 @@ use super::task::{Lane, Live};
 use crate::participant::Word;
 use crate::protocol::{Input, Instance, RecordedEvent, Verb};
 use crate::store;
+use sagamq_api::Offset;
 use sagamq_api::saga::{CompletedCall, SagaState};
-use sagamq_api::{Offset, TopicName};
 use sagamq_broker::{SubmitError, WriteError};
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use uuid::Uuid;
+
+/// What is done with the outcome once it is durable.
+pub(super) type Answer = Box<dyn FnOnce(Result<Applied, WriteError>) + Send>;
+
+/// What an input did.
+pub(super) struct Applied {
+    pub(super) duplicate: bool,
+    pub(super) state: SagaState,
+}
 
 /// Commands of instances that are set aside, settled in one commit.
 const STALE_AT_ONCE: usize = 1_000;
@@ -89,112 +96,65 @@ impl Lane {
         }
     }
 
-    /// Adds a decision about an instance in memory to the next commit; it holds whatever participants have seen.
+    /// Commits a decision about an instance in memory that holds whatever participants have seen.
     pub(super) async fn commit(&mut self, id: Uuid, decided: Decided, cursor: Option<Offset>, answer: Answer) {
-        if decided.events.is_empty() && decided.commands.is_empty() {
-            let applied = Applied { duplicate: decided.duplicate, state: decided.state.state() };
-            return self.when_durable(move |durable| answer(durable.map(|()| applied)));
-        }
-        let staged = self.stage(id, decided, cursor, answer);
-        assert!(staged, "only time decides what depends on an unseen call");
-        if self.batch.is_full() {
-            self.flush().await;
-        }
+        let committed = self.try_commit(id, decided, cursor, answer).await;
+        assert!(committed, "only time decides what depends on an unseen call");
     }
 
-    /// Commits a decision that holds only as long as nobody has seen a call of it, alone. `false`: the call was handed out meanwhile; nothing
-    /// has happened.
-    pub(super) async fn commit_unseen(&mut self, id: Uuid, decided: Decided) -> bool {
-        self.flush().await;
-        if self.stage(id, decided, None, Box::new(|_| ())) {
-            return self.submit().await;
-        }
-        self.batch = Batch::new(self.parts.store.0.begin());
-        false
-    }
-
-    /// Commits what was decided, and lets its consequences out when that is durable.
-    pub(super) async fn flush(&mut self) {
-        let taken = self.submit().await;
-        assert!(taken, "what depends on an unseen call is committed alone");
-    }
-
-    /// `false`: a call that must be unseen is on its way; of the decision nothing has happened, and the batch is of no use.
-    fn stage(&mut self, id: Uuid, decided: Decided, cursor: Option<Offset>, answer: Answer) -> bool {
+    /// Commits a decision about an instance in memory, and lets its consequences out when it is durable. `false`: a call that must be unseen
+    /// was handed out meanwhile; nothing has happened.
+    pub(super) async fn try_commit(&mut self, id: Uuid, decided: Decided, cursor: Option<Offset>, answer: Answer) -> bool {
         let Decided { events, commands, state: instance, duplicate, forced } = decided;
-        let Some(dispatch) = self.dispatcher.stage(&mut self.batch.commit, commands) else { return false };
         let applied = Applied { duplicate, state: instance.state() };
-        self.batch.add(Pending { id, instance, events, dispatch, applied, answer }, cursor, forced);
-        true
-    }
-
-    /// `false`: a call that must be unseen was handed out meanwhile; nothing has happened.
-    async fn submit(&mut self) -> bool {
-        if self.batch.is_empty() {
+        let mut commit = self.parts.store.0.begin();
+        if !forced {
+            commit.unforced();
+        }
+        let Some(staged) = self.dispatcher.stage(&mut commit, commands) else { return false };
+        if events.is_empty() && commit.is_empty() {
+            self.when_durable(move |durable| answer(durable.map(|()| applied)));
             return true;
         }
-        let mut batch = core::mem::replace(&mut self.batch, Batch::new(self.parts.store.0.begin()));
-        self.complete_commit(&mut batch);
-        let Batch { commit, pending, .. } = batch;
+        for (floor, topic) in &staged.floors {
+            store::put_command_floor(&mut commit, topic, *floor);
+        }
+        if !events.is_empty() {
+            let before = self.instances.get(&id).map(|live| &live.instance);
+            store::put_instance(&mut commit, before, &instance, &events);
+        }
+        if let Some(next) = cursor {
+            store::put_reply_cursor(&mut commit, next);
+        }
         let submitted = match self.parts.store.0.submit(commit).await {
             Ok(submitted) => submitted,
-            Err(error) => {
-                for Pending { dispatch, answer, .. } in pending {
-                    self.dispatcher.take_back(dispatch);
-                    // Nothing was stored and memory is as it was, except that settled commands are looked for after the restart that must come.
-                    if let SubmitError::Write(error) = &error {
-                        let error = error.clone();
-                        self.when_durable(move |_| answer(Err(error)));
-                    }
-                }
-                return !matches!(error, SubmitError::HandedOut);
+            Err(SubmitError::HandedOut) => {
+                self.dispatcher.take_back(staged);
+                return false;
+            }
+            Err(SubmitError::NotNext(_)) => unreachable!("the commit takes no message"),
+            // Nothing was stored and memory is as it was, except that settled commands are looked for after the restart that must come.
+            Err(SubmitError::Write(error)) => {
+                self.when_durable(move |_| answer(Err(error)));
+                return true;
             }
         };
+        let departures = self.dispatcher.placed(staged, &submitted.offsets);
         self.commits += 1;
-        let mut offsets = submitted.offsets.iter().copied();
-        let mut consequences = Vec::with_capacity(pending.len());
-        for Pending { id, instance, events, dispatch, applied, answer } in pending {
-            let departures = self.dispatcher.placed(dispatch, &mut offsets);
-            let waiters = self.waiters.take_if_at_rest(id, &instance);
-            self.apply(id, instance, &events);
-            consequences.push((departures, waiters, applied, answer));
-        }
-        assert!(offsets.next().is_none(), "every record of the commit is a command");
-        drop(offsets);
+        let waiters = self.waiters.take_if_at_rest(id, &instance);
+        self.apply(id, instance, &events);
         let then = Box::new(move |durable: Result<(), WriteError>| {
-            for (departures, waiters, applied, answer) in consequences {
-                if durable.is_ok() {
-                    departures.begin();
-                }
-                for waiter in waiters {
-                    // Whoever waited may have gone.
-                    let _ = waiter.send(());
-                }
-                answer(durable.clone().map(|()| applied));
+            if durable.is_ok() {
+                departures.begin();
             }
+            for waiter in waiters {
+                // Whoever waited may have gone.
+                let _ = waiter.send(());
+            }
+            answer(durable.map(|()| applied));
         });
         self.follow(Some(submitted), then);
         true
-    }
-
-    /// Adds what is written beside the commands.
-    fn complete_commit(&self, batch: &mut Batch) {
-        let touched: BTreeSet<&TopicName> = batch.pending.iter().flat_map(|pending| pending.dispatch.touched()).collect();
-        for topic in touched {
-            store::put_command_floor(&mut batch.commit, topic, self.dispatcher.floor(topic));
-        }
-        for Pending { id, instance, events, .. } in &batch.pending {
-            let before = self.instances.get(id).map(|live| &live.instance).filter(|before| before.head().events > 0);
-            if !events.is_empty() {
-                store::put_instance(&mut batch.commit, before, instance, events);
-            }
-        }
-        if let Some(next) = batch.cursor() {
-            store::put_reply_cursor(&mut batch.commit, next);
-        }
-        if !batch.is_forced() {
-            batch.commit.unforced();
-        }
     }
 
     /// Takes a decided instance over into memory.

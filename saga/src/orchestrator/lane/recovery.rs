@@ -66,7 +66,7 @@ fn instances(store: &LaneStore, definitions: &Definitions) -> Result<Recovered, 
         commands: OpenCommands::default(),
         reply_cursor: store.reply_cursor()?,
     };
-    for id in store.active()? {
+    for id in store.open()? {
         match store.fold(id, &|saga, version| definitions.compiled(saga, version)) {
             Ok(Some(instance)) => recovered.instances.push(instance),
             Ok(None) => set_aside(&mut recovered, id, "it has no events".to_owned()),

@@ -1,6 +1,5 @@
 //! The task: what it holds, and whose turn it is.
 
-use super::batch::Batch;
 use super::follower::{DurableCommit, Following, Then, follow};
 use super::input::{LaneInput, Reply};
 use super::recovery::Recovered;
@@ -29,7 +28,7 @@ use uuid::Uuid;
 /// Longest sleep between two looks at the clock, which may be set or, in a test, moved.
 const CLOCK_LOOK_MAX: Duration = Duration::from_millis(100);
 
-/// Inputs that are handled before time has its turn, and that one commit answers at the most.
+/// Inputs that are handled before time has its turn.
 const INPUTS_AT_ONCE: usize = 256;
 
 /// Finished instances that stay in memory, so that a late or repeated reply is answered without the disk.
@@ -71,8 +70,6 @@ pub(in crate::orchestrator) struct Lane {
     pub(super) dispatcher: Dispatcher,
     pub(super) timers: Timers,
     pub(super) waiters: Waiters,
-    /// What is decided and not committed yet.
-    pub(super) batch: Batch,
     pub(super) commits: u64,
     durable: DurableCommit,
     follower: mpsc::UnboundedSender<Following>,
@@ -99,7 +96,6 @@ impl Lane {
         let timers_from_ms = if has_nothing { 0 } else { parts.clock.now_ms().saturating_add(grace_ms) };
         Self {
             dispatcher: Dispatcher::new(recovered.commands, parts.http.clone()),
-            batch: Batch::new(parts.store.0.begin()),
             parts,
             instances: HashMap::new(),
             keys: HashMap::new(),
@@ -130,7 +126,6 @@ impl Lane {
                 self.handle(input).await;
                 left -= 1;
             }
-            self.flush().await;
             if self.may_time_speak() {
                 self.fire_timers().await;
             }
@@ -167,9 +162,6 @@ impl Lane {
             LaneInput::RepliesRead => self.are_replies_read = true,
             LaneInput::Wait { id, at_rest } => self.waiters.add(id, self.instances.get(&id).map(|live| &live.instance), at_rest),
             LaneInput::Get { id, reply } => {
-                if self.batch.holds(id) {
-                    self.flush().await;
-                }
                 let instance = match self.parts.quarantine.reason(id) {
                     Some(reason) => Err(InstanceError::Quarantined { id, reason }),
                     None => Ok(self.instances.get(&id).map(|live| Box::new(live.instance.clone()))),

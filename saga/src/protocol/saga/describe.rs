@@ -1,9 +1,15 @@
 //! A saga as the interface shows it.
 
 use super::state::InstanceState;
-use sagamq_api::saga::{SagaDescription, SagaSummary, StepDescription};
+use sagamq_api::saga::{Failure, SagaDescription, SagaSummary, StepDescription};
 
 impl InstanceState {
+    /// Why it is, or is to be, undone, or why it is blocked or returned no output.
+    #[must_use]
+    pub fn reason(&self) -> Option<&Failure> {
+        self.failure.as_ref().or(self.stop.as_ref())
+    }
+
     /// The instance in one row.
     #[must_use]
     pub fn summary(&self) -> SagaSummary {
@@ -17,7 +23,7 @@ impl InstanceState {
             updated_at_ms: self.head.updated_at_ms,
             events: self.head.events,
             transaction: None,
-            failure: self.failure.clone().or_else(|| self.stop.clone()),
+            failure: self.reason().cloned(),
         }
     }
 

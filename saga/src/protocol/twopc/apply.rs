@@ -193,13 +193,20 @@ impl TransactionState {
 
     fn branch_transition(&mut self, event: &TransactionEvent, at_ms: u64) -> Result<(), String> {
         match event {
-            TransactionEvent::BranchCalled { attempt, deadline_ms } => self.on_branch_called(attempt, *deadline_ms, at_ms)?,
+            TransactionEvent::BranchCalled { attempt, deadline_ms, detour } => {
+                self.on_branch_called(attempt, *deadline_ms, *detour, at_ms)?;
+            }
             TransactionEvent::BranchAttemptFailed { attempt, failure, retry_at_ms, .. } => {
-                self.open_mut(attempt)?;
+                let is_unsent = self.open_mut(attempt)?.is_unsent;
                 let (index, _) = self.known(attempt)?;
                 let branch = &mut self.branches[index];
-                let progress = if attempt.operation == Operation::Prepare { &mut branch.vote } else { &mut branch.ending };
-                progress.attempt = Attempt::Waiting { retry_at_ms: *retry_at_ms };
+                let waiting = Attempt::Waiting { retry_at_ms: *retry_at_ms };
+                if attempt.operation == Operation::Prepare {
+                    branch.vote.attempt = waiting;
+                } else {
+                    branch.ending.attempt = waiting;
+                    branch.unreached = if branch.is_detour || is_unsent { branch.unreached.saturating_add(1) } else { 0 };
+                }
                 self.keep(attempt, failure, at_ms);
             }
             TransactionEvent::BranchVoted { attempt, vote, .. } => {
@@ -262,7 +269,7 @@ impl TransactionState {
         Ok(())
     }
 
-    fn on_branch_called(&mut self, attempt: &StepAttempt, deadline_ms: u64, at_ms: u64) -> Result<(), String> {
+    fn on_branch_called(&mut self, attempt: &StepAttempt, deadline_ms: u64, detour: bool, at_ms: u64) -> Result<(), String> {
         let Some(Place::Branch(index)) = self.place_of(attempt) else { return Err("there is no such branch".to_owned()) };
         let operation = attempt.operation;
         let is_only = self.branches.len() == 1;
@@ -277,11 +284,16 @@ impl TransactionState {
         let branch = &mut self.branches[index];
         require(from.contains(&branch.state), || format!("the branch is {:?}", branch.state))?;
         require(branch.told.is_none_or(|told| told == operation), || "the branch is told something else".to_owned())?;
+        require(!detour || branch.has_detour(operation), || "no other worker may be told that".to_owned())?;
         let progress = if operation == Operation::Prepare { &mut branch.vote } else { &mut branch.ending };
         let is_next = progress.attempt.open().is_none() && attempt.epoch == progress.epoch + 1;
         require(is_next, || format!("attempt {} is the last", progress.epoch))?;
         progress.epoch = attempt.epoch;
         progress.attempt = Attempt::Open(open(deadline_ms, at_ms));
+        branch.is_detour = detour;
+        if detour {
+            branch.first_detour.get_or_insert(attempt.epoch);
+        }
         if operation != Operation::Prepare {
             branch.told = Some(operation);
         }

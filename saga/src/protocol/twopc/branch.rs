@@ -6,6 +6,9 @@ use crate::protocol::decision::ResolvedOutcome;
 use sagamq_api::saga::{Failure, Operation};
 use serde::{Deserialize, Serialize};
 
+/// Attempts in a row at the worker that has a branch open of which nothing could be sent; then its service is told as well.
+const UNREACHED_MAX: u32 = 3;
+
 /// A branch of a transaction.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Branch {
@@ -27,6 +30,12 @@ pub struct Branch {
     pub vote: Progress,
     /// How far the call that ends it is.
     pub ending: Progress,
+    /// Whether the current attempt to end it goes to its service, and not to the worker that has it open.
+    pub is_detour: bool,
+    /// The first attempt to end it that went there.
+    pub first_detour: Option<u32>,
+    /// Attempts in a row to end it that did not reach the worker that has it open.
+    pub unreached: u32,
     /// When its first action was called, in milliseconds since 1970: from then on it may hold locks.
     pub called_at_ms: Option<u64>,
     /// Since when it cannot end by itself, in milliseconds since 1970, if that is so now.
@@ -116,6 +125,9 @@ impl Branch {
             told: None,
             vote: Progress::default(),
             ending: Progress::default(),
+            is_detour: false,
+            first_detour: None,
+            unreached: 0,
             called_at_ms: None,
             in_doubt_since_ms: None,
             failure: None,
@@ -126,10 +138,10 @@ impl Branch {
     /// Where its calls go.
     #[must_use]
     pub fn way(&self) -> Target {
-        self.address.clone().map_or_else(|| self.target.clone(), Target::Http)
+        self.address.clone().filter(|_| !self.is_detour).map_or_else(|| self.target.clone(), Target::Http)
     }
 
-    /// The base URL that its calls go to.
+    /// The base URL of the worker that has it open, or else of its service.
     #[must_use]
     pub fn base(&self) -> &str {
         match (&self.address, &self.target) {
@@ -137,6 +149,24 @@ impl Branch {
             (None, Target::Http(base)) => base,
             (None, Target::Topic(topic)) => topic.as_str(),
         }
+    }
+
+    /// Whether another worker of its service may end it with this operation, should the one that has it open be gone. A rollback need not be
+    /// told elsewhere: who is not reached asks.
+    pub(super) fn has_detour(&self, operation: Operation) -> bool {
+        let is_elsewhere = self.address.as_ref().is_some_and(|address| !matches!(&self.target, Target::Http(base) if base == address));
+        is_elsewhere && matches!(operation, Operation::Commit | Operation::CommitOnePhase)
+    }
+
+    /// Whether the next attempt at the operation goes to its service: when nothing could be sent to its worker for some attempts, service and
+    /// worker are told in turn.
+    pub(super) fn takes_detour(&self, operation: Operation) -> bool {
+        self.has_detour(operation) && self.unreached.checked_sub(UNREACHED_MAX).is_some_and(|further| further.is_multiple_of(2))
+    }
+
+    /// Whether an answer to this attempt to end it is certainly of the worker that has it open.
+    pub(super) fn is_answer_of_its_worker(&self, epoch: u32) -> bool {
+        self.first_detour.is_none_or(|first| epoch < first) || (epoch == self.ending.epoch && !self.is_detour)
     }
 
     /// Whether it can neither commit nor roll back by itself.

@@ -63,6 +63,8 @@ impl TransactionState {
             && (!is_told || matches!(branch.state, BranchState::Active | BranchState::Prepared))
             && (branch.ending.epoch > 0) == branch.told.is_some()
             && (branch.state != BranchState::Disagrees || branch.failure.is_some())
+            && (!branch.is_detour || branch.told.is_some_and(|told| branch.has_detour(told)))
+            && branch.first_detour.is_none_or(|first| (1..=branch.ending.epoch).contains(&first))
             && (!branch.is_in_doubt() || matches!(branch.state, BranchState::Active | BranchState::Prepared));
         if holds {
             Ok(())

@@ -1,8 +1,9 @@
 //! A transaction as the interface shows all instances.
 
+use super::branch::{Branch, BranchState};
 use super::state::{Phase, TransactionState};
 use crate::protocol::occurrence::Heuristic;
-use sagamq_api::saga::{self as api, SagaDescription, SagaSummary, StepDescription, TransactionStatus};
+use sagamq_api::saga::{self as api, Failure, SagaDescription, SagaSummary, StepDescription, TransactionStatus};
 
 impl TransactionState {
     /// Since when the first of its branches is in doubt, in milliseconds since 1970, if one is.
@@ -14,7 +15,9 @@ impl TransactionState {
     /// What it has that a saga has not.
     #[must_use]
     pub fn status(&self) -> TransactionStatus {
-        let in_doubt = self.branches.iter().filter(|branch| branch.is_in_doubt()).count();
+        let count = |is_so: fn(&Branch) -> bool| {
+            u32::try_from(self.branches.iter().filter(|branch| is_so(branch)).count()).expect("a definition has few services")
+        };
         TransactionStatus {
             state: match self.phase {
                 Phase::New | Phase::Active => api::TransactionState::Active,
@@ -27,13 +30,20 @@ impl TransactionState {
                 Phase::Unknown => api::TransactionState::Unknown,
             },
             outcome: self.outcome(),
-            branches_in_doubt: u32::try_from(in_doubt).expect("a definition has few services"),
+            branches_in_doubt: count(Branch::is_in_doubt),
             in_doubt_since_ms: self.in_doubt_since_ms(),
+            branches_disagreeing: count(|branch| branch.state == BranchState::Disagrees),
             heuristic: self.heuristic().map(|heuristic| match heuristic {
                 Heuristic::Mixed => api::Heuristic::Mixed,
                 Heuristic::Hazard => api::Heuristic::Hazard,
             }),
         }
+    }
+
+    /// Why it is rolled back or blocked, or why it returned no output.
+    #[must_use]
+    pub fn reason(&self) -> Option<&Failure> {
+        self.disagreeing().and_then(|branch| branch.failure.as_ref()).or(self.failure.as_ref())
     }
 
     /// The instance in one row.
@@ -48,7 +58,7 @@ impl TransactionState {
             started_at_ms: self.head.started_at_ms,
             updated_at_ms: self.head.updated_at_ms,
             events: self.head.events,
-            failure: self.disagreeing().and_then(|branch| branch.failure.clone()).or_else(|| self.failure.clone()),
+            failure: self.reason().cloned(),
             transaction: Some(self.status()),
         }
     }

@@ -79,6 +79,12 @@ impl Planner<'_> {
                 };
                 (end, Failure { code: "ENDED".to_owned(), message: format!("it says that it is {what}") })
             }
+            // Another worker of the service need not know the branch. Only that it is done counts there.
+            CallOutcome::Refused { failure }
+                if failure.code != codes::BRANCH_COMMITTED && !self.state.branches[index].is_answer_of_its_worker(attempt.epoch) =>
+            {
+                return self.doubt(index, attempt, Some(failure), None);
+            }
             CallOutcome::Refused { failure } => match (attempt.operation, failure.code.as_str()) {
                 (_, codes::BRANCH_COMMITTED) => (End::Committed, failure),
                 (_, codes::BRANCH_ROLLED_BACK) | (Operation::Rollback, codes::BRANCH_UNKNOWN) => (End::RolledBack, failure),

@@ -94,6 +94,9 @@ pub enum TransactionEvent {
         attempt: StepAttempt,
         /// When the attempt is given up, in milliseconds since 1970.
         deadline_ms: u64,
+        /// Whether it goes to the service, because nothing could be sent to the worker that has the branch open.
+        #[serde(skip_serializing_if = "core::ops::Not::not", default)]
+        detour: bool,
     },
     /// The attempt at a branch ended without a word that counts, and another one follows.
     BranchAttemptFailed {

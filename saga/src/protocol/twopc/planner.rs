@@ -76,7 +76,8 @@ impl<'a> Planner<'a> {
         let last = self.attempt(index, operation);
         let attempt = StepAttempt { epoch: last.epoch + 1, ..last };
         let deadline_ms = self.after(self.definition.steps[step].action.timeout);
-        self.emit(TransactionEvent::BranchCalled { attempt, deadline_ms });
+        let detour = self.state.branches[index].takes_detour(operation);
+        self.emit(TransactionEvent::BranchCalled { attempt, deadline_ms, detour });
         let command = branch_command(self.definition, &self.state, index).expect("the branch was just called");
         self.commands.push(Command::Call(Box::new(command)));
     }

@@ -46,7 +46,15 @@ impl Planner<'_> {
         if open.is_none_or(|open| open.is_unsent) {
             return Ok(true);
         }
-        self.emit(TransactionEvent::CallNotSent { attempt, failure: bounded(failure) });
+        let (operation, failure) = (attempt.operation, bounded(failure));
+        let place = self.state.place_of(&attempt);
+        self.emit(TransactionEvent::CallNotSent { attempt, failure: failure.clone() });
+        // Trying on would only wait: its worker may be gone for good, and another one can end it.
+        if let Some(Place::Branch(index)) = place
+            && self.state.branches[index].has_detour(operation)
+        {
+            self.not_heard(index, operation, failure, None);
+        }
         Ok(false)
     }
 }

@@ -4,6 +4,7 @@
 //! one step can neither overtake each other nor wait for each other in a circle. The second one waits and then reads what the first one
 //! recorded. The lock is held while the business runs, so a compensation never runs beside its action.
 
+mod operations;
 mod rows;
 mod sweep;
 
@@ -13,6 +14,7 @@ use super::rules::{self, Begin, Entry, Exit, Reach};
 use crate::postgres::{PostgresSchema, is_retryable};
 use crate::worker::{CallError, output_text};
 use futures_util::future::try_join;
+pub use operations::{Business, PostgresOperations};
 use rows::Rows;
 pub use rows::{PostgresBarrierError, PostgresRowError};
 use sagamq_api::JsonText;

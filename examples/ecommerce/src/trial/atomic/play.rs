@@ -1,12 +1,15 @@
 //! One run: an order, a kill at its point, and the way back to a shop in which everything is decided.
 
-use super::case::{Case, Trouble};
+use super::case::{Case, Trouble, Work};
 use crate::domain::{Line, NewOrder};
+use crate::inventory::NewRepack;
 use crate::service::checkpoint::{Place, Side, Verb};
 use crate::trial::TrialError;
 use crate::trial::branches;
 use crate::trial::site::{BROKER, PARTICIPANTS, Site};
-use crate::trial::traffic::{self, Ended};
+use crate::trial::traffic;
+use sagamq_api::JsonText;
+use sagamq_api::saga::{SagaDescription, StartSaga};
 use sagamq_sdk::SagaClient;
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -19,6 +22,12 @@ pub(super) const CARD: &str = "card-drill";
 pub(super) const IN_STOCK: &str = "mug";
 pub(super) const SOLD_OUT: &str = "poster";
 
+/// What pieces in stock are repacked to.
+pub(super) const REPACKED: &str = "book";
+
+/// The definition by which that is done.
+pub(super) const REPACK: &str = "repack-2pc";
+
 /// Longest time until a run is decided everywhere. On a loaded machine slow is not wrong, but for ever is.
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -29,7 +38,9 @@ const LOOK: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub(super) struct Played {
     pub(super) case: Case,
-    pub(super) ended: Ended,
+    pub(super) done: Done,
+    /// The transaction at its end.
+    pub(super) saga: SagaDescription,
     /// Whether the point was reached, and so the kill.
     pub(super) is_reached: bool,
     /// From the kill until the outcome was known and no branch was in doubt any more.
@@ -38,18 +49,52 @@ pub(super) struct Played {
     pub(super) in_doubt: Duration,
 }
 
+/// What the transaction of a run is for.
+#[derive(Clone, Debug)]
+pub(super) enum Done {
+    Order(NewOrder),
+    Repack(NewRepack),
+}
+
+impl Done {
+    fn of(case: &Case, key: &str) -> Self {
+        match case.work {
+            Work::Order => {
+                let sku = if case.trouble == Trouble::SoldOut { SOLD_OUT } else { IN_STOCK };
+                let lines = vec![Line { sku: sku.to_owned(), quantity: 1 }];
+                Self::Order(NewOrder { order_id: key.to_owned(), card: CARD.to_owned(), country: "DE".to_owned(), lines })
+            }
+            Work::Repack => {
+                Self::Repack(NewRepack { repack_id: key.to_owned(), from: IN_STOCK.to_owned(), to: REPACKED.to_owned(), pieces: 1 })
+            }
+        }
+    }
+
+    /// Begins it. Gives its transaction.
+    async fn begin(&self, site: &Site, sagas: &SagaClient) -> Result<Uuid, TrialError> {
+        match self {
+            Self::Order(order) => {
+                let (accepted, _) = traffic::send(site, order).await?;
+                let refused = || TrialError::WrongAnswer(format!("the good order `{}` was refused", order.order_id));
+                Ok(accepted.ok_or_else(refused)?.saga)
+            }
+            Self::Repack(repack) => {
+                let (saga, input) = (REPACK.parse().expect("a legal name"), JsonText::of(repack).expect("it is JSON"));
+                Ok(sagas.start(&StartSaga { saga, version: None, mode: None, input }).await?.id)
+            }
+        }
+    }
+}
+
 /// Plays one run. Returns when its outcome is known and no branch of it is in doubt.
-pub(super) async fn play(site: &Site, sagas: &SagaClient, case: Case, order_id: String) -> Result<Played, TrialError> {
-    let sku = if case.trouble == Trouble::SoldOut { SOLD_OUT } else { IN_STOCK };
-    let lines = vec![Line { sku: sku.to_owned(), quantity: 1 }];
-    let order = NewOrder { order_id, card: CARD.to_owned(), country: "DE".to_owned(), lines };
-    branches::hold(site, case.at, &case.place(&order.order_id)).await?;
+pub(super) async fn play(site: &Site, sagas: &SagaClient, case: Case, key: String) -> Result<Played, TrialError> {
+    let done = Done::of(&case, &key);
+    branches::hold(site, case.at, &case.place(&key)).await?;
     if let Trouble::LostBranch(other) = case.trouble {
-        let place = Place { order_id: Some(order.order_id.clone()), verb: Verb::Prepare, side: Side::Before, skip: 0 };
+        let place = Place { order_id: Some(key.clone()), verb: Verb::Prepare, side: Side::Before, skip: 0 };
         branches::hold(site, other, &place).await?;
     }
-    let (accepted, _) = traffic::send(site, &order).await?;
-    let id = accepted.ok_or_else(|| TrialError::WrongAnswer(format!("the good order `{}` was refused", order.order_id)))?.saga;
+    let id = done.begin(site, sagas).await?;
     if let Trouble::LostBranch(other) = case.trouble
         && held_or_ended(site, sagas, other, id).await?
     {
@@ -72,7 +117,7 @@ pub(super) async fn play(site: &Site, sagas: &SagaClient, case: Case, order_id: 
         saga = decided => saga?,
         never = watch_doubts(site, &longest) => match never {},
     };
-    Ok(Played { case, ended: Ended { order, saga, stands: None }, is_reached, settled: killed.elapsed(), in_doubt: longest.get() })
+    Ok(Played { case, done, saga, is_reached, settled: killed.elapsed(), in_doubt: longest.get() })
 }
 
 /// Whether a call is held at `service` before the transaction ends.

@@ -22,7 +22,7 @@ impl Tally {
     fn add(&mut self, played: &Played) {
         self.runs += 1;
         if played.is_reached {
-            self.committed += usize::from(played.ended.saga.summary.state == SagaState::Completed);
+            self.committed += usize::from(played.saga.summary.state == SagaState::Completed);
             self.in_doubt = self.in_doubt.max(played.in_doubt);
             self.settled = self.settled.max(played.settled);
         } else {
@@ -61,7 +61,7 @@ fn write_table(text: &mut String, played: &[Played]) -> std::fmt::Result {
     let names: Vec<&str> = std::iter::once("coordinator").chain(PARTICIPANTS).collect();
     writeln!(
         text,
-        "\n{:<29}{:<13}{:>5}{:>11}{:>9}{:>13}{:>18}{:>18}",
+        "\n{:<36}{:<13}{:>5}{:>11}{:>9}{:>13}{:>18}{:>18}",
         "POINT", "KILLED", "runs", "committed", "aborted", "not reached", "longest in doubt", "longest to settle"
     )?;
     let mut all = Tally::default();
@@ -80,7 +80,7 @@ fn line(text: &mut String, point: &str, killed: &str, tally: &Tally) -> std::fmt
     let aborted = tally.killed() - tally.committed;
     writeln!(
         text,
-        "{point:<29}{killed:<13}{:>5}{:>11}{aborted:>9}{:>13}{:>15} ms{:>15} ms",
+        "{point:<36}{killed:<13}{:>5}{:>11}{aborted:>9}{:>13}{:>15} ms{:>15} ms",
         tally.runs,
         tally.committed,
         tally.not_reached,

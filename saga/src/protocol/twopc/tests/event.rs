@@ -57,8 +57,12 @@ fn golden() -> Vec<(TransactionEvent, &'static str)> {
             r#"{"type":"action_unknown","data":{"step":"pay","operation":"action","epoch":2,"failure":{"code":"NO","message":"not today"}}}"#,
         ),
         (
-            TransactionEvent::BranchCalled { attempt: of(Operation::CommitOnePhase), deadline_ms: 7 },
+            TransactionEvent::BranchCalled { attempt: of(Operation::CommitOnePhase), deadline_ms: 7, detour: false },
             r#"{"type":"branch_called","data":{"step":"pay","operation":"commit_one_phase","epoch":2,"deadline_ms":7}}"#,
+        ),
+        (
+            TransactionEvent::BranchCalled { attempt: commit(), deadline_ms: 7, detour: true },
+            r#"{"type":"branch_called","data":{"step":"pay","operation":"commit","epoch":2,"deadline_ms":7,"detour":true}}"#,
         ),
         (
             TransactionEvent::BranchAttemptFailed { attempt: prepare(), failure: failure(), refused: true, retry_at_ms: 8 },

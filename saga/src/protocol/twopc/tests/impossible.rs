@@ -43,9 +43,9 @@ fn each_impossible_state_is_told() {
 #[test]
 fn a_decision_never_changes_and_no_branch_commits_without_it() {
     let attempt = |operation, epoch| sagamq_api::saga::StepAttempt { step: "a".parse().expect("legal"), item: None, operation, epoch };
-    let commit = || TransactionEvent::BranchCalled { attempt: attempt(Operation::Commit, 1), deadline_ms: 9 };
+    let commit = || TransactionEvent::BranchCalled { attempt: attempt(Operation::Commit, 1), deadline_ms: 9, detour: false };
     let abort = || TransactionEvent::AbortDecided { failure: failure("NO"), actor: None };
-    let rollback = || TransactionEvent::BranchCalled { attempt: attempt(Operation::Rollback, 1), deadline_ms: 9 };
+    let rollback = || TransactionEvent::BranchCalled { attempt: attempt(Operation::Rollback, 1), deadline_ms: 9, detour: false };
     let undecided = Run::acted(two()).state;
     let committing = Run::committing(two()).state;
     let mut aborting = Run::acted(two());

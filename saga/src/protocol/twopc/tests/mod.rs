@@ -1,6 +1,7 @@
 //! The protocol of two-phase commit as a pure function.
 
 mod actions;
+mod detour;
 mod ending;
 mod event;
 mod fixture;

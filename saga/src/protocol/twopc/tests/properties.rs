@@ -1,11 +1,11 @@
-//! Whole runs: random graphs over random services, participants that refuse, lose what they have open, answer late and twice, are away, and
-//! a coordinator that is started again and may have lost what was not forced.
+//! Whole runs: random graphs over random services, participants that refuse, lose what they have open, answer late and twice, are away,
+//! for good too, and a coordinator that is started again and may have lost what was not forced.
 //!
 //! The oracle is the participants' own books: all of them committed or none, as the transaction says; and nobody is left with a lock.
 
 use super::fixture::*;
-use crate::definition::Definition;
-use crate::protocol::twopc::{TransactionState, decide, open_calls};
+use crate::definition::{Definition, Target};
+use crate::protocol::twopc::{Phase, TransactionState, decide, open_calls};
 use crate::protocol::{CallCommand, Command, Input, Recorded, Rejection};
 use proptest::prelude::*;
 use sagamq_api::JsonText;
@@ -33,9 +33,30 @@ struct Service {
     is_read_only: bool,
     refuses_action: bool,
     refuses_vote: bool,
+    /// Where the worker is that has the branch open, if it says so.
+    worker: Option<String>,
+    /// Whether nobody is there just now.
+    is_away: bool,
+    /// Whether the other workers of the service have the same database.
+    is_shared: bool,
 }
 
 impl Service {
+    /// Another worker of the service is told the end of a branch that is at the one that is away.
+    fn serve_elsewhere(&mut self, call: &Call) -> CallOutcome {
+        if self.is_shared && call.attempt.operation == Operation::Commit { self.serve(call) } else { refused("BRANCH_UNKNOWN") }
+    }
+
+    /// Its worker goes, with what it had in memory.
+    fn go_away(&mut self) {
+        if self.worker.is_some() {
+            self.is_away = true;
+            if matches!(self.has, Has::Open(_)) {
+                self.has = Has::Nothing;
+            }
+        }
+    }
+
     fn serve(&mut self, call: &Call) -> CallOutcome {
         let before = call.transaction.as_ref().expect("it is of a branch").actions_done;
         match call.attempt.operation {
@@ -94,7 +115,7 @@ impl Service {
 }
 
 enum Message {
-    Call(Box<Call>),
+    Call(Box<CallCommand>),
     Reply(Box<Call>, CallOutcome),
 }
 
@@ -118,6 +139,10 @@ fn random_definition(steps: usize, services: usize, random: &mut Random) -> Defi
     definition(list.collect())
 }
 
+fn is_at(target: &Target, worker: &str) -> bool {
+    matches!(target, Target::Http(base) if base == worker)
+}
+
 impl World {
     fn new(steps: usize, services: usize, chaos: f64, seed: u64) -> Self {
         let mut random = Random::from_seed(seed);
@@ -128,6 +153,8 @@ impl World {
             is_read_only: happens(0.3) && run.state.branches.len() > 1,
             refuses_action: happens(0.05),
             refuses_vote: happens(0.1),
+            worker: happens(0.4).then(|| format!("http://worker-of-{}", branch.name)),
+            is_shared: happens(0.5),
             ..Service::default()
         });
         let services = services.collect();
@@ -143,7 +170,7 @@ impl World {
         }
         for command in core::mem::take(&mut self.run.commands) {
             if let Command::Call(command) = command {
-                self.messages.push(Message::Call(Box::new(command.call)));
+                self.messages.push(Message::Call(command));
             }
         }
         let outcome = self.run.state.outcome();
@@ -176,6 +203,12 @@ impl World {
             if self.happens(0.05) {
                 self.ask(index);
             }
+            if self.happens(0.03) {
+                self.services[index].go_away();
+            }
+            if self.happens(0.1) {
+                self.services[index].is_away = false;
+            }
         }
         if self.happens(0.01) && self.run.cancel().is_ok() {
             self.take_commands();
@@ -192,18 +225,27 @@ impl World {
         let (is_lost, is_doubled) = (self.happens(0.2), self.happens(0.2));
         match message {
             _ if is_lost => {}
-            Message::Call(call) => {
-                let service = &call.transaction.as_ref().expect("it is of a branch").branch;
-                let service = self.services.iter_mut().find(|other| other.name == *service).expect("a service of the definition");
-                let outcome = service.serve(&call);
-                self.messages.push(Message::Reply(call.clone(), outcome));
+            Message::Call(command) => {
+                let (call, target) = (&command.call, &command.target);
+                let name = &call.transaction.as_ref().expect("it is of a branch").branch;
+                let service = self.services.iter_mut().find(|other| other.name == *name).expect("a service of the definition");
+                let is_at_worker = service.worker.as_ref().is_some_and(|worker| is_at(target, worker));
+                if is_at_worker && service.is_away {
+                    return self.input(Input::NotSent { attempt: call.attempt.clone(), failure: failure("NOT_SENT") });
+                }
+                let is_elsewhere = service.worker.is_some() && !is_at_worker && call.attempt.operation != Operation::Action;
+                let outcome = if is_elsewhere { service.serve_elsewhere(call) } else { service.serve(call) };
+                self.messages.push(Message::Reply(Box::new(call.clone()), outcome));
                 if is_doubled {
-                    self.messages.push(Message::Call(call));
+                    self.messages.push(Message::Call(command));
                 }
             }
             Message::Reply(call, outcome) => {
                 let attempt = call.attempt.clone();
-                self.input(Input::Reply { attempt, outcome: outcome.clone(), note: None, branch_address: None });
+                let name = &call.transaction.as_ref().expect("it is of a branch").branch;
+                let worker = self.services.iter().find(|other| other.name == *name).and_then(|service| service.worker.clone());
+                let branch_address = worker.filter(|_| attempt.operation == Operation::Action);
+                self.input(Input::Reply { attempt, outcome: outcome.clone(), note: None, branch_address });
                 if is_doubled {
                     self.messages.push(Message::Reply(call, outcome));
                 }
@@ -236,7 +278,7 @@ impl World {
         let again = open_calls(&self.run.definition, &self.run.state);
         self.input(Input::Recovered);
         let is_open = |command: &CallCommand| self.run.state.open_attempts().contains(&command.call.attempt);
-        let again: Vec<_> = again.into_iter().filter(is_open).map(|command| Message::Call(Box::new(command.call))).collect();
+        let again: Vec<_> = again.into_iter().filter(is_open).map(|command| Message::Call(Box::new(command))).collect();
         self.messages.extend(again);
     }
 
@@ -244,8 +286,11 @@ impl World {
         for _ in 0..400 {
             self.happen();
         }
-        // All is up and quiet.
+        // All is up and quiet. A worker that is gone for good is not needed for a commit that others of its service can do; the others are back.
         self.chaos = 0.0;
+        for service in &mut self.services {
+            service.is_away &= service.is_shared && self.run.state.phase != Phase::OnePhase;
+        }
         for _ in 0..10_000 {
             if self.messages.is_empty() && self.run.state.next_look_ms(self.run.now_ms).is_none() {
                 break;

@@ -1,0 +1,56 @@
+//! How far the messages of each pair of shards are durable: written by the completions of commits, read by whoever delivers.
+
+use crate::ids::ShardId;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::watch;
+
+/// What is durable of all pairs of shards. A message is seen only below its mark: a power cut could give its number to another one else.
+#[derive(Debug)]
+pub(crate) struct Marks {
+    shards: u16,
+    /// The last message of each pair that is durable, sender by sender.
+    sent: Box<[AtomicU64]>,
+    /// The last one of each pair whose taking is durable.
+    taken: Box<[AtomicU64]>,
+    /// Rung for a receiver when one of its marks has risen.
+    bells: Box<[watch::Sender<()>]>,
+}
+
+impl Marks {
+    /// Nothing was ever sent.
+    pub(crate) fn new(shards: u16) -> Self {
+        let zeros = || (0..usize::from(shards).pow(2)).map(|_| AtomicU64::new(0)).collect();
+        Self { shards, sent: zeros(), taken: zeros(), bells: (0..shards).map(|_| watch::Sender::new(())).collect() }
+    }
+
+    pub(super) fn shards(&self) -> u16 {
+        self.shards
+    }
+
+    pub(super) fn sent(&self, from: ShardId, to: ShardId) -> u64 {
+        self.sent[self.pair(from, to)].load(Ordering::Acquire)
+    }
+
+    pub(super) fn taken(&self, from: ShardId, to: ShardId) -> u64 {
+        self.taken[self.pair(from, to)].load(Ordering::Acquire)
+    }
+
+    pub(super) fn raise_sent(&self, from: ShardId, to: ShardId, through: u64) {
+        self.sent[self.pair(from, to)].fetch_max(through, Ordering::AcqRel);
+        self.bells[usize::from(to.0)].send_replace(());
+    }
+
+    pub(super) fn raise_taken(&self, from: ShardId, to: ShardId, through: u64) {
+        self.taken[self.pair(from, to)].fetch_max(through, Ordering::AcqRel);
+        self.bells[usize::from(to.0)].send_replace(());
+    }
+
+    pub(super) fn bell(&self, to: ShardId) -> watch::Receiver<()> {
+        self.bells[usize::from(to.0)].subscribe()
+    }
+
+    fn pair(&self, from: ShardId, to: ShardId) -> usize {
+        assert!(from.0 < self.shards && to.0 < self.shards, "there are {} shards: no {} and {}", self.shards, from.0, to.0);
+        usize::from(from.0) * usize::from(self.shards) + usize::from(to.0)
+    }
+}
