@@ -35,6 +35,8 @@ pub const SAGA_DEFINITIONS: &str = "/v1/saga-definitions";
 pub const SAGA_DEFINITION: &str = "/v1/saga-definitions/{saga}";
 /// Saga instances: `GET` lists, `POST` starts.
 pub const SAGAS: &str = "/v1/sagas";
+/// Sagas in trouble, by what they are in: `GET`.
+pub const SAGA_INCIDENTS: &str = "/v1/sagas/incidents";
 /// One instance: `GET` describes; verb `cancel`.
 pub const SAGA: &str = "/v1/sagas/{id}";
 /// `GET`: the events of one instance.

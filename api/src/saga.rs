@@ -2,17 +2,21 @@
 
 mod attempt;
 mod call;
+mod incident;
 mod mode;
 mod outcome;
 mod state;
 mod transaction;
+mod waits;
 
 pub use attempt::{AttemptId, CallId, NoCallId, NoOperation, Operation, StepAttempt};
 pub use call::{Call, CompleteCall, CompletedCall, REPLY_TOPIC, TransactionContext, WORKER_GROUP};
+pub use incident::{Incident, IncidentList, IncidentQuery};
 pub use mode::{Mode, NoMode};
 pub use outcome::CallOutcome;
 pub use state::{SagaState, StepState};
 pub use transaction::{Heuristic, Outcome, TransactionState, TransactionStatus};
+pub use waits::{WaitCode, Waits};
 
 use crate::error::Fault;
 use crate::json::JsonText;
@@ -177,6 +181,9 @@ pub struct SagaSummary {
     /// How it stands as a transaction, if it runs in two phases.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub transaction: Option<TransactionStatus>,
+    /// Why it does not move right now, if it is not at its end; of several reasons the one that most needs somebody's help.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub waits: Option<Waits>,
 }
 
 /// A step of an instance.
@@ -197,6 +204,9 @@ pub struct StepDescription {
     /// When the next attempt or the end of this one is due, in milliseconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub due_at_ms: Option<u64>,
+    /// Why it does not move right now, if its turn has come and it is not done.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub waits: Option<Waits>,
 }
 
 /// A failure of one attempt, as it is listed in a description.
@@ -259,7 +269,21 @@ pub struct SagaList {
     pub next: Option<String>,
 }
 
-/// `GET /v1/sagas/{id}/history`: every event, oldest first. The state of the instance is the fold of these and of nothing else.
+/// Query of `GET /v1/sagas/{id}/history`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema, IntoParams))]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", into_params(parameter_in = Query))]
+pub struct HistoryQuery {
+    /// Only events behind the one with this sequence.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub after: Option<u64>,
+    /// Most events (default and at most 1,000); a page ends before it has more than 16 MiB, but has one event at least.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub limit: Option<u32>,
+}
+
+/// `GET /v1/sagas/{id}/history`: events, oldest first. The state of the instance is the fold of these and of nothing else.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(ToSchema))]
 pub struct SagaHistory {
@@ -267,6 +291,9 @@ pub struct SagaHistory {
     pub id: Uuid,
     /// Its events.
     pub events: Vec<HistoryEvent>,
+    /// What to pass as `after` for the next page, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub next: Option<u64>,
 }
 
 /// One event of an instance.
@@ -352,9 +379,11 @@ mod tests {
                 events: 3,
                 failure: None,
                 transaction: None,
+                waits: None,
             };
             let (id, state, output) = (step.clone(), StepState::Succeeded, Some(json.clone()));
-            let done = StepDescription { id, state, attempts: 1, compensation_attempts: 0, output: output.clone(), due_at_ms: None };
+            let (attempts, compensation_attempts) = (1, 0);
+            let done = StepDescription { id, state, attempts, compensation_attempts, output: output.clone(), due_at_ms: None, waits: None };
             same(&SagaDescription { summary, input: json.clone(), output, steps: vec![done], failures: Vec::new() }, text);
             let call = Call {
                 attempt,

@@ -9,7 +9,7 @@ pub use outcome::{OutcomeQuery, TransactionOutcome};
 
 use crate::json::JsonText;
 use crate::names::{SagaName, StepId};
-use crate::saga::{Failure, SagaState, StepFailure};
+use crate::saga::{Failure, SagaState, StepFailure, Waits};
 use serde::{Deserialize, Serialize};
 #[cfg(feature = "openapi")]
 use utoipa::{IntoParams, ToSchema};
@@ -44,6 +44,9 @@ pub struct TransactionSummary {
     /// Why it is rolled back, or blocked.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub failure: Option<Failure>,
+    /// Why it does not move right now, if it is not at its end.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub waits: Option<Waits>,
 }
 
 /// `GET /v1/transactions/{id}`.

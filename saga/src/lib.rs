@@ -22,6 +22,6 @@ pub mod store;
 
 pub use config::{NoProxy, OrchestratorConfig, ParticipantProxy};
 pub use orchestrator::{
-    CallError, DefinitionError, InstanceError, LaneTopicError, OpenError, OperateError, Orchestrator, OutcomeError, PublishError,
-    QueryError, SetAside, StartError, TransactionError, Wait, WaitTooLong,
+    CallError, DefinitionError, HistoryError, IncidentError, InstanceError, LaneTopicError, OpenError, OperateError, Orchestrator,
+    OutcomeError, PublishError, QueryError, SetAside, StartError, TransactionError, Wait, WaitTooLong,
 };

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Node, ORDER};
-use sagamq_api::saga::SagaSummary;
+use sagamq_api::saga::{HistoryQuery, SagaSummary};
 use sagamq_broker::storage::crash::CrashStorage;
 use sagamq_broker::storage::{Durability, Family, Mutation, Storage};
 use sagamq_saga::StartError;
@@ -59,7 +59,7 @@ async fn a_key_whose_instance_was_removed_starts_the_next_generation() {
         assert!(node.start("order", input()).await.expect("the same").duplicate);
         let other = node.start("order", json!({"order": "1", "behave": "else"})).await;
         assert!(matches!(other, Err(StartError::KeyConflict { id, .. }) if id == started.id), "{other:?}");
-        let history = node.sagas.history(started.id).await.expect("it has one");
+        let history = node.sagas.history(started.id, HistoryQuery::default()).await.expect("it has one");
         assert_eq!(history.events[0].data.to_value()["generation"], generation);
         let summary = node.sagas.get(started.id).await.expect("it is there").summary;
         node.close().await;

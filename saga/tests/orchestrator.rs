@@ -4,7 +4,7 @@ mod common;
 
 use common::{Books, Node, ORDER, refused, reply_to, spawn_workers, succeeded};
 use sagamq_api::headers::saga as headers;
-use sagamq_api::saga::{CallOutcome, CancelSaga, SagaQuery, SagaState, StepState};
+use sagamq_api::saga::{CallOutcome, CancelSaga, HistoryQuery, SagaQuery, SagaState, StepState};
 use sagamq_broker::NewRecord;
 use sagamq_broker::env::ManualClock;
 use sagamq_broker::storage::crash::CrashStorage;
@@ -35,7 +35,7 @@ async fn workers_run_a_saga_and_its_commands_are_settled() {
     assert_eq!(bad.summary.state, SagaState::Compensated);
     assert_eq!(bad.summary.failure.map(|failure| failure.code), Some("NO".to_owned()));
     assert_eq!((books.effects("1"), books.effects("2")), (3, 0));
-    let history = node.sagas.history(good.summary.id).await.expect("it has one");
+    let history = node.sagas.history(good.summary.id, HistoryQuery::default()).await.expect("it has one");
     let kinds: Vec<&str> = history.events.iter().map(|event| event.r#type.as_str()).collect();
     let step = ["step_called", "step_succeeded"];
     assert_eq!(kinds, [&["saga_started"][..], &step, &step, &step, &["saga_completed"]].concat());
@@ -132,9 +132,10 @@ async fn an_instance_of_a_protocol_of_tomorrow_is_set_aside_by_name_and_the_othe
     event[1] = 9;
     left.write(&[Mutation::Put { family: Family::Saga, key, value: event.into() }], Durability::Synced).expect("it writes");
     let node = Node::open(Arc::new(left)).await.expect("one instance does not stop the others");
-    for error in [node.sagas.get(ids[0]).await.expect_err("it does not run"), node.sagas.history(ids[0]).await.expect_err("nor is it read")]
-    {
-        assert!(error.to_string().contains("protocol 9"), "{error}");
+    let described = node.sagas.get(ids[0]).await.expect_err("it does not run").to_string();
+    let history = node.sagas.history(ids[0], HistoryQuery::default()).await.expect_err("nor is it read").to_string();
+    for error in [described, history] {
+        assert!(error.contains("protocol 9"), "{error}");
     }
     let started = node.start("order", json!({"order": "1", "behave": ""})).await;
     assert!(started.as_ref().is_err_and(|error| error.to_string().contains("protocol 9")), "its key starts no other: {started:?}");

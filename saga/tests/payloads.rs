@@ -5,7 +5,7 @@ mod common;
 use common::{Node, reply_to};
 use sagamq_api::JsonText;
 use sagamq_api::limits::SAGA_JSON_DEPTH_MAX;
-use sagamq_api::saga::{CallOutcome, SagaState, StartSaga, StartedSaga};
+use sagamq_api::saga::{CallOutcome, HistoryQuery, SagaState, StartSaga, StartedSaga};
 use sagamq_broker::storage::crash::CrashStorage;
 use sagamq_saga::StartError;
 use std::sync::Arc;
@@ -72,7 +72,7 @@ async fn the_deepest_payloads_survive_a_restart_and_one_level_more_is_refused() 
     let saga = node.at_rest(id).await;
     assert_eq!(saga.summary.state, SagaState::Completed);
     assert_eq!(saga.output, Some(json(&format!(r#"{{"deep":{}}}"#, nested(SAGA_JSON_DEPTH_MAX - 2)))));
-    let history = serde_json::to_string(&node.sagas.history(id).await.expect("readable")).expect("JSON");
+    let history = serde_json::to_string(&node.sagas.history(id, HistoryQuery::default()).await.expect("readable")).expect("JSON");
     assert!(history.contains(&deepest), "{history}");
     node.close().await;
 }

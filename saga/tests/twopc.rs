@@ -7,7 +7,7 @@ use common::Node;
 use common::branches::{Kept, Say, Service};
 use common::shop::Shop;
 use core::time::Duration;
-use sagamq_api::saga::{Call, CallOutcome, CancelSaga, CompleteCall, Mode, Operation, SagaState, StartSaga};
+use sagamq_api::saga::{Call, CallOutcome, CancelSaga, CompleteCall, HistoryQuery, Mode, Operation, SagaState, StartSaga};
 use sagamq_api::transaction::{
     BranchOutcome, BranchState, Contradiction, Heuristic, Outcome, ResolveBranch, TransactionDescription, TransactionQuery,
     TransactionState,
@@ -60,7 +60,7 @@ async fn what_all_have_voted_for_is_committed_everywhere() {
     let saga = node.sagas.get(id).await.expect("it is a saga as well");
     assert_eq!((saga.summary.state, saga.steps.len()), (SagaState::Completed, 3));
     assert_eq!(saga.summary.transaction.map(|status| status.state), Some(TransactionState::Committed));
-    let history = node.sagas.history(id).await.expect("it has one");
+    let history = node.sagas.history(id, HistoryQuery::default()).await.expect("it has one");
     let kinds: Vec<&str> = history.events.iter().map(|event| event.r#type.as_str()).collect();
     assert_eq!((kinds[0], kinds.iter().filter(|kind| **kind == "commit_decided").count()), ("transaction_started", 1), "{kinds:?}");
     node.close().await;
@@ -262,7 +262,7 @@ async fn a_transaction_is_cancelled_until_it_is_decided() {
     gate.add_permits(1);
     let done = node.ended(id).await;
     assert_eq!((done.summary.status.state, why(&done)), (TransactionState::Aborted, "CANCELLED"));
-    let history = node.sagas.history(id).await.expect("it has one");
+    let history = node.sagas.history(id, HistoryQuery::default()).await.expect("it has one");
     let decided = history.events.iter().find(|event| event.r#type == "abort_decided").expect("it is decided");
     assert_eq!(decided.data.to_value()["actor"], json!("ada"));
     let late = node.ended(node.order("2").await).await.summary.id;
@@ -307,7 +307,7 @@ async fn what_an_operator_says_of_a_branch_ends_the_transaction_and_is_reported(
         assert_eq!((done.summary.status.heuristic, done.summary.saga_state), (heuristic, state), "{done:?}");
         assert_eq!((done.branches[1].state, done.branches[1].resolution), (BranchState::Resolved, Some(outcome)));
         assert_eq!(node.decided(id).await, (Outcome::Committed, true), "a decision never changes");
-        let history = node.sagas.history(id).await.expect("it has one");
+        let history = node.sagas.history(id, HistoryQuery::default()).await.expect("it has one");
         let resolved = history.events.iter().find(|event| event.r#type == "branch_resolved").expect("it is written down").data.to_value();
         assert_eq!((&resolved["actor"], &resolved["reason"]), (&json!("ada"), &json!("I looked")), "{resolved}");
     }

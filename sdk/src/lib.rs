@@ -71,6 +71,7 @@ mod consumer;
 mod documents;
 mod error;
 mod groups;
+mod history;
 #[cfg(any(feature = "rocksdb", feature = "postgres"))]
 pub mod inbox;
 #[cfg(any(feature = "rocksdb", feature = "postgres"))]

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use sagamq_api::headers::APPLICATION_YAML;
 use sagamq_api::limits::SAGA_WAIT_MS_MAX;
 use sagamq_api::saga::{
-    CancelSaga, CompleteCall, CompletedCall, DefinitionDescription, DefinitionList, DefinitionQuery, LintResponse, SagaDescription,
-    SagaHistory, SagaList, SagaQuery, SagaState, StartSaga, StartedSaga, WaitQuery,
+    CancelSaga, CompleteCall, CompletedCall, DefinitionDescription, DefinitionList, DefinitionQuery, HistoryQuery, IncidentList,
+    IncidentQuery, LintResponse, SagaDescription, SagaHistory, SagaList, SagaQuery, SagaState, StartSaga, StartedSaga, WaitQuery,
 };
 use sagamq_api::{SagaName, routes};
 use std::time::Duration;
@@ -111,7 +111,7 @@ impl SagaClient {
         self.client.json(Request::get(routes::saga(id))).await
     }
 
-    /// A page of instances; `next` of the answer is `after` of the next query.
+    /// A page of instances, those that started last first; `next` of the answer is `after` of the next query.
     ///
     /// # Errors
     /// `INVALID_REQUEST` when the query is none.
@@ -124,7 +124,23 @@ impl SagaClient {
     /// # Errors
     /// `SAGA_NOT_FOUND`.
     pub async fn history(&self, id: Uuid) -> Result<SagaHistory, ClientError> {
-        self.client.json(Request::get(routes::saga_history(id))).await
+        self.client.whole_history(routes::saga_history(id)).await
+    }
+
+    /// A page of the events of an instance, oldest first; `next` of the answer is `after` of the next query.
+    ///
+    /// # Errors
+    /// `SAGA_NOT_FOUND`, `INVALID_REQUEST` when the query is none.
+    pub async fn history_page(&self, id: Uuid, query: &HistoryQuery) -> Result<SagaHistory, ClientError> {
+        self.client.json(Request::get(routes::saga_history(id)).query(query)?).await
+    }
+
+    /// What is wrong now: instances that are `BLOCKED`, are tried on again and again, or cannot reach a participant, by what they are in.
+    ///
+    /// # Errors
+    /// `INVALID_REQUEST` when the query is none.
+    pub async fn incidents(&self, query: &IncidentQuery) -> Result<IncidentList, ClientError> {
+        self.client.json(Request::get(routes::SAGA_INCIDENTS).query(query)?).await
     }
 
     /// Cancels an instance: what was done is compensated. The answer describes it as it is once the cancellation is durable;

@@ -40,7 +40,7 @@ impl TransactionClient {
     /// # Errors
     /// `TRANSACTION_NOT_FOUND`.
     pub async fn history(&self, id: Uuid) -> Result<SagaHistory, ClientError> {
-        self.client.json(Request::get(routes::transaction_history(id))).await
+        self.client.whole_history(routes::transaction_history(id)).await
     }
 
     /// Writes down what an operator found out about a branch that does not say so itself; durable when this returns. The same again is

@@ -39,6 +39,21 @@ EXAMPLES:
 const HISTORY: &str = "\
 EXAMPLES:
   sagamq saga history 0197f0d2-8c3e-7d3a-9f6e-2f1f5a7f0b11";
+const TIMELINE: &str = "\
+EXAMPLES:
+  sagamq saga timeline 0197f0d2-8c3e-7d3a-9f6e-2f1f5a7f0b11";
+const WATCH: &str = "\
+EXAMPLES:
+  sagamq saga watch 0197f0d2-8c3e-7d3a-9f6e-2f1f5a7f0b11
+
+Shows each event as it happens, and why the saga does not move, until it is at its end or blocked. Exit code 1 if it ends otherwise than
+COMPLETED.";
+const INCIDENTS: &str = "\
+EXAMPLES:
+  sagamq saga incidents
+  sagamq saga incidents --saga checkout --output json
+
+Sagas that are blocked, whose call failed twice or more and is tried on, or that cannot reach a participant.";
 const CANCEL: &str = "\
 EXAMPLES:
   sagamq saga cancel 0197f0d2-8c3e-7d3a-9f6e-2f1f5a7f0b11 --reason 'customer called'";
@@ -90,6 +105,28 @@ pub enum SagaCommand {
     History {
         /// Id of the saga
         id: Uuid,
+    },
+    /// Show what happened to a saga, with the time that everything took
+    #[command(after_help = TIMELINE)]
+    Timeline {
+        /// Id of the saga
+        id: Uuid,
+    },
+    /// Show what happens to a saga, as it happens
+    #[command(after_help = WATCH)]
+    Watch {
+        /// Id of the saga
+        id: Uuid,
+    },
+    /// Show what is wrong now: sagas in trouble, by definition, version, step, call and code of the failure
+    #[command(after_help = INCIDENTS)]
+    Incidents {
+        /// Only sagas of this definition
+        #[arg(long, value_name = "NAME")]
+        saga: Option<SagaName>,
+        /// Most incidents
+        #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+        limit: u32,
     },
     /// Cancel a saga: what it did is undone; past its pivot, or its decision to commit, it cannot be cancelled
     #[command(after_help = CANCEL)]

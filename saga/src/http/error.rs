@@ -1,8 +1,8 @@
 //! Errors of the orchestrator as problem documents: each has its code here, by matches that name every variant.
 
 use crate::orchestrator::{
-    CallError, DefinitionError, InstanceError, LaneTopicError, OperateError, OutcomeError, PublishError, QueryError, StartError,
-    TransactionError, WaitTooLong,
+    CallError, DefinitionError, HistoryError, IncidentError, InstanceError, LaneTopicError, OperateError, OutcomeError, PublishError,
+    QueryError, StartError, TransactionError, WaitTooLong,
 };
 use crate::protocol::Rejection;
 use crate::store::StoreError;
@@ -122,6 +122,28 @@ impl From<TransactionError> for ApiError {
             }
             TransactionError::Instance(error) => error.into(),
             TransactionError::Query(error) => error.into(),
+            TransactionError::History(HistoryError::Instance(InstanceError::NotFound(id))) => {
+                TransactionError::Instance(InstanceError::NotFound(id)).into()
+            }
+            TransactionError::History(error) => error.into(),
+        }
+    }
+}
+
+impl From<HistoryError> for ApiError {
+    fn from(error: HistoryError) -> Self {
+        match error {
+            HistoryError::Limit(_) => Self::new(ErrorCode::InvalidRequest, error.to_string()),
+            HistoryError::Instance(error) => error.into(),
+        }
+    }
+}
+
+impl From<IncidentError> for ApiError {
+    fn from(error: IncidentError) -> Self {
+        match error {
+            IncidentError::Query(error) => error.into(),
+            IncidentError::Lane(error) => error.into(),
         }
     }
 }

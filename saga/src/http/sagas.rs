@@ -7,8 +7,11 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use sagamq_api::Problem;
 use sagamq_api::limits::BODY_BYTES_MAX;
-use sagamq_api::routes::{SAGA, SAGA_HISTORY, SAGAS, routed};
-use sagamq_api::saga::{CancelSaga, SagaDescription, SagaHistory, SagaList, SagaQuery, StartSaga, StartedSaga, WaitQuery};
+use sagamq_api::routes::{SAGA, SAGA_HISTORY, SAGA_INCIDENTS, SAGAS, routed};
+use sagamq_api::saga::{
+    CancelSaga, HistoryQuery, IncidentList, IncidentQuery, SagaDescription, SagaHistory, SagaList, SagaQuery, StartSaga, StartedSaga,
+    WaitQuery,
+};
 use sagamq_broker::http::extract::{JsonBody, PathParams, QueryParams};
 use sagamq_broker::http::problem::ApiError;
 use serde::Deserialize;
@@ -17,6 +20,7 @@ use uuid::Uuid;
 pub(super) fn routes() -> Router<Orchestrator> {
     Router::new()
         .route(SAGAS, get(list).post(start))
+        .route(SAGA_INCIDENTS, get(incidents))
         .route(SAGA, get(describe))
         .route(&routed(SAGA, "cancel"), post(cancel))
         .route(SAGA_HISTORY, get(history))
@@ -49,13 +53,26 @@ async fn start(
     Ok((if started.duplicate { StatusCode::OK } else { StatusCode::CREATED }, Json(started)))
 }
 
-/// Lists sagas by state, definition and key, a page at a time.
+/// Lists sagas by state, definition, key, code of failure and time, those that started last first, a page at a time.
 #[utoipa::path(get, path = "/v1/sagas", operation_id = "listSagas", tag = "sagas", params(SagaQuery), responses(
     (status = 200, description = "A page of sagas", body = SagaList),
     (status = "default", description = "A problem", content_type = "application/problem+json", body = Problem),
 ))]
 async fn list(State(orchestrator): State<Orchestrator>, QueryParams(query): QueryParams<SagaQuery>) -> Result<Json<SagaList>, ApiError> {
     Ok(Json(orchestrator.list(query).await?))
+}
+
+/// What is wrong now: sagas that are blocked, are tried on again and again, or cannot reach a participant, grouped by saga, version, step,
+/// operation and code of the last failure.
+#[utoipa::path(get, path = "/v1/sagas/incidents", operation_id = "listSagaIncidents", tag = "sagas", params(IncidentQuery), responses(
+    (status = 200, description = "The incidents", body = IncidentList),
+    (status = "default", description = "A problem", content_type = "application/problem+json", body = Problem),
+))]
+async fn incidents(
+    State(orchestrator): State<Orchestrator>,
+    QueryParams(query): QueryParams<IncidentQuery>,
+) -> Result<Json<IncidentList>, ApiError> {
+    Ok(Json(orchestrator.incidents(query).await?))
 }
 
 /// Describes a saga: its state, its steps, and everything that went wrong. With `wait_ms` the answer comes when the saga is at its end or
@@ -73,13 +90,17 @@ async fn describe(
     Ok(Json(orchestrator.get(path.id).await?))
 }
 
-/// Every event of a saga, oldest first.
-#[utoipa::path(get, path = "/v1/sagas/{id}/history", operation_id = "getSagaHistory", tag = "sagas", params(("id" = Uuid, Path, description = "Id of the saga")), responses(
+/// Events of a saga, oldest first, a page at a time.
+#[utoipa::path(get, path = "/v1/sagas/{id}/history", operation_id = "getSagaHistory", tag = "sagas", params(("id" = Uuid, Path, description = "Id of the saga"), HistoryQuery), responses(
     (status = 200, description = "The events", body = SagaHistory),
     (status = "default", description = "A problem", content_type = "application/problem+json", body = Problem),
 ))]
-async fn history(State(orchestrator): State<Orchestrator>, PathParams(path): PathParams<SagaPath>) -> Result<Json<SagaHistory>, ApiError> {
-    Ok(Json(orchestrator.history(path.id).await?))
+async fn history(
+    State(orchestrator): State<Orchestrator>,
+    PathParams(path): PathParams<SagaPath>,
+    QueryParams(query): QueryParams<HistoryQuery>,
+) -> Result<Json<SagaHistory>, ApiError> {
+    Ok(Json(orchestrator.history(path.id, query).await?))
 }
 
 /// Cancels a saga: what was done is undone. If its pivot is in flight, the pivot's outcome decides. The answer describes the saga as it
@@ -100,5 +121,5 @@ async fn cancel(
 }
 
 #[derive(utoipa::OpenApi)]
-#[openapi(paths(start, list, describe, history, cancel))]
+#[openapi(paths(start, list, incidents, describe, history, cancel))]
 pub(super) struct Doc;

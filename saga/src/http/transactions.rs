@@ -6,7 +6,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use sagamq_api::Problem;
 use sagamq_api::routes::{TRANSACTION, TRANSACTION_HISTORY, TRANSACTION_OUTCOME, TRANSACTIONS, routed};
-use sagamq_api::saga::SagaHistory;
+use sagamq_api::saga::{HistoryQuery, SagaHistory};
 use sagamq_api::transaction::{OutcomeQuery, ResolveBranch, TransactionDescription, TransactionList, TransactionOutcome, TransactionQuery};
 use sagamq_broker::http::extract::{JsonBody, PathParams, QueryParams};
 use sagamq_broker::http::problem::ApiError;
@@ -53,9 +53,9 @@ async fn describe(
     Ok(Json(orchestrator.transaction(path.id).await?))
 }
 
-/// Every event of a transaction, oldest first.
+/// Events of a transaction, oldest first, a page at a time.
 #[utoipa::path(get, path = "/v1/transactions/{id}/history", operation_id = "getTransactionHistory", tag = "transactions",
-    params(("id" = Uuid, Path, description = "Id of the transaction")),
+    params(("id" = Uuid, Path, description = "Id of the transaction"), HistoryQuery),
     responses(
         (status = 200, description = "The events", body = SagaHistory),
         (status = "default", description = "A problem", content_type = "application/problem+json", body = Problem),
@@ -63,8 +63,9 @@ async fn describe(
 async fn history(
     State(orchestrator): State<Orchestrator>,
     PathParams(path): PathParams<TransactionPath>,
+    QueryParams(query): QueryParams<HistoryQuery>,
 ) -> Result<Json<SagaHistory>, ApiError> {
-    Ok(Json(orchestrator.transaction_history(path.id).await?))
+    Ok(Json(orchestrator.transaction_history(path.id, query).await?))
 }
 
 /// Writes down what an operator found out about a branch that does not say so itself, or says something else. Nothing changes at the

@@ -6,7 +6,7 @@
 //! (`lane/recovery.rs`) and every saga goes on where it was.
 //!
 //! An operation a file, with the error that it returns: `publish.rs`, `start.rs`, `complete.rs`, `operate.rs`, `outcome.rs`, `queries.rs`,
-//! `transactions.rs`, `list.rs`, `wait.rs`.
+//! `transactions.rs`, `list/mod.rs`, `incidents.rs`, `wait.rs`.
 
 mod beside;
 mod compiler;
@@ -14,8 +14,10 @@ mod complete;
 mod definitions;
 mod door;
 mod error;
+mod incidents;
 mod lane;
 mod list;
+mod look;
 mod open;
 mod operate;
 mod outcome;
@@ -25,12 +27,14 @@ mod queries;
 mod start;
 mod topics;
 mod transactions;
+mod trouble;
 mod wait;
 
 pub use complete::CallError;
 pub use definitions::DefinitionError;
 pub use door::Orchestrator;
 pub use error::InstanceError;
+pub use incidents::IncidentError;
 pub use lane::{RecoveryError, StartError};
 pub use list::QueryError;
 pub use open::OpenError;
@@ -38,6 +42,7 @@ pub use operate::OperateError;
 pub use outcome::OutcomeError;
 pub use publish::PublishError;
 pub use quarantine::SetAside;
+pub use queries::HistoryError;
 pub use topics::LaneTopicError;
 pub use transactions::TransactionError;
 pub use wait::{Wait, WaitTooLong};

@@ -7,9 +7,24 @@ use super::lane::LaneInput;
 use crate::protocol::{Instance, lane_of};
 use crate::store::StoreError;
 use sagamq_api::SagaName;
-use sagamq_api::saga::{DefinitionDescription, SagaDescription, SagaHistory};
+use sagamq_api::limits::PAGE_ROWS_MAX;
+use sagamq_api::saga::{DefinitionDescription, HistoryQuery, SagaDescription, SagaHistory};
 use sagamq_broker::WriteError;
 use uuid::Uuid;
+
+/// Bytes of stored events that a page of a history has, give or take an event.
+const HISTORY_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Why a history cannot be shown.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum HistoryError {
+    /// A page of so many events cannot be had.
+    #[error("`limit` is {0}, allowed is 1 to {PAGE_ROWS_MAX}")]
+    Limit(u32),
+    /// The instance cannot be asked.
+    #[error(transparent)]
+    Instance(#[from] InstanceError),
+}
 
 impl Orchestrator {
     /// The newest version of every definition, by name.
@@ -32,7 +47,9 @@ impl Orchestrator {
     /// # Errors
     /// When there is no such instance, or its history is damaged.
     pub async fn get(&self, id: Uuid) -> Result<SagaDescription, InstanceError> {
-        Ok(self.instance(id).await?.description())
+        let mut description = self.instance(id).await?.description();
+        self.explain(&mut description).await;
+        Ok(description)
     }
 
     /// One instance, from memory or from the disk.
@@ -52,19 +69,34 @@ impl Orchestrator {
         Ok(instance)
     }
 
-    /// The events of one instance, oldest first. All of them are durable.
+    /// A page of the events of one instance, oldest first. All of them are durable.
     ///
     /// # Errors
-    /// When there is no such instance, or its history is damaged.
-    pub async fn history(&self, id: Uuid) -> Result<SagaHistory, InstanceError> {
+    /// When a parameter is out of range, there is no such instance, or its history is damaged.
+    pub async fn history(&self, id: Uuid, query: HistoryQuery) -> Result<SagaHistory, HistoryError> {
+        let limit = query.limit.unwrap_or(PAGE_ROWS_MAX);
+        if !(1..=PAGE_ROWS_MAX).contains(&limit) {
+            return Err(HistoryError::Limit(limit));
+        }
         self.lane(id)?;
         let store = self.store(lane_of(id));
-        let events = blocking(move || store.events(id)).await?;
-        if events.is_empty() {
-            return Err(InstanceError::NotFound(id));
+        let first = query.after.map_or(0, |after| after.saturating_add(1));
+        // One more says whether there is a next page.
+        let most = limit as usize + 1;
+        let (mut events, is_there) = blocking(move || {
+            let events = store.events_from(id, first, most, HISTORY_BYTES_MAX)?;
+            let is_there = !events.is_empty() || store.first_event(id)?.is_some();
+            Ok((events, is_there))
+        })
+        .await?;
+        if !is_there {
+            return Err(InstanceError::NotFound(id).into());
         }
-        let events = events.iter().zip(0..).map(|(event, sequence)| event.to_history(sequence)).collect();
-        Ok(SagaHistory { id, events })
+        let is_cut = events.len() == most || events.iter().map(|event| event.to_json().len()).sum::<usize>() >= HISTORY_BYTES_MAX;
+        events.truncate(limit as usize);
+        let events: Vec<_> = events.iter().zip(first..).map(|(event, sequence)| event.to_history(sequence)).collect();
+        let next = events.last().filter(|_| is_cut).map(|event| event.sequence);
+        Ok(SagaHistory { id, events, next })
     }
 }
 

@@ -3,9 +3,10 @@
 use super::door::Orchestrator;
 use super::error::InstanceError;
 use super::list::{Criteria, Page, QueryError};
+use super::queries::HistoryError;
 use crate::protocol::twopc::{Branch, BranchState as Kept, Contradiction as Said, TransactionState as Transaction};
 use crate::protocol::{Instance, Protocol, ResolvedOutcome};
-use sagamq_api::saga::{Operation, SagaHistory, SagaState, SagaSummary};
+use sagamq_api::saga::{HistoryQuery, Operation, SagaDescription, SagaHistory, SagaState, SagaSummary};
 use sagamq_api::transaction::{
     BranchDescription, BranchOutcome, BranchState, Contradiction, TransactionDescription, TransactionList, TransactionQuery,
     TransactionState, TransactionSummary,
@@ -24,6 +25,9 @@ pub enum TransactionError {
     /// Transactions cannot be listed.
     #[error(transparent)]
     Query(#[from] QueryError),
+    /// Its history cannot be shown.
+    #[error(transparent)]
+    History(#[from] HistoryError),
 }
 
 impl Orchestrator {
@@ -34,18 +38,20 @@ impl Orchestrator {
     /// When there is no such transaction, or its history is damaged.
     pub async fn transaction(&self, id: Uuid) -> Result<TransactionDescription, TransactionError> {
         let instance = self.instance(id).await?;
-        describe(&instance, self.0.broker.clock().now_ms()).ok_or(TransactionError::Saga(id))
+        let mut saga = instance.description();
+        self.explain(&mut saga).await;
+        describe(&instance, saga, self.0.broker.clock().now_ms()).ok_or(TransactionError::Saga(id))
     }
 
-    /// The events of one transaction, oldest first.
+    /// A page of the events of one transaction, oldest first.
     ///
     /// # Errors
     /// When there is no such transaction, or its history is damaged.
-    pub async fn transaction_history(&self, id: Uuid) -> Result<SagaHistory, TransactionError> {
+    pub async fn transaction_history(&self, id: Uuid, query: HistoryQuery) -> Result<SagaHistory, TransactionError> {
         if self.instance(id).await?.transaction().is_none() {
             return Err(TransactionError::Saga(id));
         }
-        Ok(self.history(id).await?)
+        Ok(self.history(id, query).await?)
     }
 
     /// A page of transactions, those that started last first. All of it is written.
@@ -88,19 +94,32 @@ fn states_of(state: Option<TransactionState>, in_doubt: Option<bool>) -> Option<
 }
 
 fn in_short(summary: SagaSummary, now_ms: u64) -> Option<TransactionSummary> {
-    let SagaSummary { id, saga, version, key, state: saga_state, started_at_ms, updated_at_ms, events, failure, transaction } = summary;
+    let SagaSummary { id, saga, version, key, state: saga_state, started_at_ms, updated_at_ms, events, failure, transaction, waits } =
+        summary;
     let status = transaction?;
     let in_doubt_ms = age_ms(status.in_doubt_since_ms, now_ms);
-    Some(TransactionSummary { id, saga, version, key, status, in_doubt_ms, saga_state, started_at_ms, updated_at_ms, events, failure })
+    Some(TransactionSummary {
+        id,
+        saga,
+        version,
+        key,
+        status,
+        in_doubt_ms,
+        saga_state,
+        started_at_ms,
+        updated_at_ms,
+        events,
+        failure,
+        waits,
+    })
 }
 
 fn age_ms(since_ms: Option<u64>, now_ms: u64) -> Option<u64> {
     since_ms.map(|since_ms| now_ms.saturating_sub(since_ms))
 }
 
-fn describe(instance: &Instance, now_ms: u64) -> Option<TransactionDescription> {
+fn describe(instance: &Instance, saga: SagaDescription, now_ms: u64) -> Option<TransactionDescription> {
     let transaction = instance.transaction()?;
-    let saga = instance.description();
     Some(TransactionDescription {
         summary: in_short(saga.summary, now_ms)?,
         cluster: transaction.cluster,

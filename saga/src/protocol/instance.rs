@@ -1,12 +1,13 @@
 //! An instance of any protocol: all that those who run, store, show and count instances need of one.
 
-use super::decision::{CallCommand, Decision, IllegalEvent, Input, Rejection};
+use super::decision::{CallCommand, Decision, HandOut, IllegalEvent, Input, Rejection};
 use super::event::{Event, Protocol, RecordedEvent};
 use super::head::Head;
 use super::saga::{self, InstanceState};
 use super::twopc::{self, TransactionState};
+use super::waits::Trouble;
 use crate::definition::Definition;
-use sagamq_api::saga::{AttemptId, Failure, SagaDescription, SagaState, SagaSummary};
+use sagamq_api::saga::{AttemptId, Failure, SagaDescription, SagaState, SagaSummary, Waits};
 use uuid::Uuid;
 
 /// An instance.
@@ -123,6 +124,24 @@ impl Instance {
             Self::Saga(state) => state.unseen_calls(),
             // Its calls go to those who are there, so their time begins when they are decided.
             Self::TwoPc(_) => Vec::new(),
+        }
+    }
+
+    /// Everything it waits for; nothing if it is at its end. `known` says of its [`unseen_calls`](Self::unseen_calls) what is known of each.
+    #[must_use]
+    pub fn waits(&self, known: &[(AttemptId, HandOut)]) -> Vec<Waits> {
+        match self {
+            Self::Saga(state) => state.waits(known),
+            Self::TwoPc(state) => state.waits(),
+        }
+    }
+
+    /// What is wrong with it, if something is.
+    #[must_use]
+    pub fn trouble(&self) -> Option<Trouble> {
+        match self {
+            Self::Saga(state) => state.trouble(),
+            Self::TwoPc(state) => state.trouble(),
         }
     }
 

@@ -19,6 +19,7 @@ mod occurrence;
 mod pause;
 pub mod saga;
 pub mod twopc;
+mod waits;
 
 pub use decision::{CallCommand, Command, Decision, HandOut, IllegalEvent, Input, Recorded, Rejection, ResolvedOutcome, Verb};
 pub use event::{EVENT_FORMAT, Event, Protocol, RecordedEvent, Started, UnknownProtocol};
@@ -27,3 +28,4 @@ pub use head::Head;
 pub use id::{FIRST_GENERATION, instance_id, lane_of, lane_of_key};
 pub use instance::Instance;
 pub use occurrence::{AttemptEnd, BranchEnd, Heuristic, Occurrence};
+pub use waits::Trouble;

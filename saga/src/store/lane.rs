@@ -40,10 +40,19 @@ impl LaneStore {
 
     /// The events of an instance, oldest first; none if there is no such instance.
     pub(crate) fn events(&self, id: Uuid) -> Result<Vec<RecordedEvent>, StoreError> {
-        let mut events = Vec::new();
+        self.events_from(id, 0, usize::MAX, usize::MAX)
+    }
+
+    /// The events of an instance from this one on, oldest first: so many at the most, and none behind those that have so many bytes.
+    pub(crate) fn events_from(&self, id: Uuid, first: u64, most: usize, bytes_max: usize) -> Result<Vec<RecordedEvent>, StoreError> {
+        let (mut events, mut bytes) = (Vec::new(), 0);
         let mut fault = None;
-        self.0.scan(&SagaKey::events(id), None, &mut |key, value| {
-            let expected = events.len() as u64;
+        self.0.scan(&SagaKey::events(id), Some(&SagaKey::Event(id, first).encode()), &mut |key, value| {
+            let expected = first + events.len() as u64;
+            if events.len() >= most || bytes >= bytes_max {
+                return ControlFlow::Break(());
+            }
+            bytes += value.len();
             if SagaKey::sequence(key) != Some(expected) {
                 fault = Some(format!("event {expected} is missing"));
                 return ControlFlow::Break(());

@@ -1,8 +1,10 @@
 //! `sagamq saga`.
 
 mod definitions;
+mod incidents;
 mod instances;
 mod show;
+mod timeline;
 
 use super::Context;
 use crate::args::saga::SagaCommand;
@@ -40,6 +42,9 @@ pub(crate) async fn run(context: Context, command: SagaCommand) -> Result<Exit, 
         SagaCommand::Get { id } => instances::get(&context, id).await,
         SagaCommand::List(args) => instances::list(&context, args).await,
         SagaCommand::History { id } => instances::history(&context, id).await,
+        SagaCommand::Timeline { id } => timeline::timeline(&context, id).await,
+        SagaCommand::Watch { id } => timeline::watch(&context, id).await,
+        SagaCommand::Incidents { saga, limit } => incidents::list(&context, saga, limit).await,
         SagaCommand::Cancel { id, reason, actor } => {
             instances::cancel(&context, id, CancelSaga { reason, actor: Some(actor).filter(|actor| !actor.is_empty()) }).await
         }

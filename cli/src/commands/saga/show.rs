@@ -24,6 +24,7 @@ pub(super) fn description(output: Output, saga: &SagaDescription) -> String {
         ("Key", summary.key.clone()),
         ("State", summary.state.to_string()),
         ("Reason", summary.failure.as_ref().map_or_else(|| NONE.to_owned(), failure)),
+        ("Waits", summary.waits.as_ref().map_or_else(|| NONE.to_owned(), |waits| format!("{}: it {}", waits.code, waits.message))),
         ("Started", human::timestamp(summary.started_at_ms)),
         ("Updated", human::timestamp(summary.updated_at_ms)),
         ("Events", summary.events.to_string()),
@@ -67,11 +68,15 @@ pub(super) fn list(output: Output, list: &SagaList) -> String {
             format!("{} v{}", saga.saga, saga.version),
             saga.key.clone(),
             saga.state.to_string(),
+            human::timestamp(saga.started_at_ms),
             human::timestamp(saga.updated_at_ms),
             saga.failure.as_ref().map_or_else(|| NONE.to_owned(), |failure| failure.code.clone()),
+            saga.waits.as_ref().and_then(|waits| waits.attempt).map_or_else(|| NONE.to_owned(), |attempt| attempt.to_string()),
+            saga.waits.as_ref().and_then(|waits| waits.next_at_ms).map_or_else(|| NONE.to_owned(), human::timestamp),
+            saga.waits.as_ref().map_or_else(|| NONE.to_owned(), |waits| waits.message.clone()),
         ]
     });
-    output.table(["ID", "SAGA", "KEY", "STATE", "UPDATED", "REASON"], rows)
+    output.table(["ID", "SAGA", "KEY", "STATE", "STARTED", "UPDATED", "REASON", "ATTEMPT", "NEXT", "WAITS"], rows)
 }
 
 pub(in crate::commands) fn history(output: Output, history: &SagaHistory) -> String {

@@ -52,7 +52,7 @@ impl Lane {
     }
 
     /// What is known of the calls of these instances. `None`: a shutdown.
-    async fn hand_outs(&self, ids: &[Uuid]) -> Option<Vec<Known>> {
+    pub(super) async fn hand_outs(&self, ids: &[Uuid]) -> Option<Vec<Known>> {
         let calls: Vec<Vec<AttemptId>> =
             ids.iter().map(|id| self.instances.get(id).map(|live| live.instance.unseen_calls()).unwrap_or_default()).collect();
         let asked: Vec<AttemptId> = calls.iter().flatten().cloned().collect();

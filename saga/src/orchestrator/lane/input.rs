@@ -3,11 +3,12 @@
 use super::refusal::{StartError, Undecided};
 use crate::definition::Definition;
 use crate::orchestrator::error::InstanceError;
+use crate::orchestrator::trouble::Troubles;
 use crate::participant::Word;
 use crate::participant::http::Report;
 use crate::protocol::{Input, Instance, Verb};
-use sagamq_api::saga::{CompletedCall, Mode, SagaState, StartedSaga};
-use sagamq_api::{JsonText, Offset};
+use sagamq_api::saga::{CompletedCall, Mode, SagaState, SagaSummary, StartedSaga, Waits};
+use sagamq_api::{JsonText, Offset, SagaName};
 use sagamq_broker::{Liveness, WriteError};
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
@@ -27,6 +28,14 @@ pub(in crate::orchestrator) struct Wanted {
     pub(in crate::orchestrator) input: JsonText,
 }
 
+/// An instance as it is now.
+#[derive(Debug)]
+pub(in crate::orchestrator) struct Seen {
+    pub(in crate::orchestrator) summary: SagaSummary,
+    /// Everything it waits for, what most needs help first.
+    pub(in crate::orchestrator) waits: Vec<Waits>,
+}
+
 /// What a lane is told.
 pub(in crate::orchestrator) enum LaneInput {
     /// Start an instance once by its key.
@@ -43,6 +52,10 @@ pub(in crate::orchestrator) enum LaneInput {
     RepliesRead,
     /// Tell when an instance is at rest and that is durable: at once, if it is so, or if it is not in memory.
     Wait { id: Uuid, at_rest: oneshot::Sender<()> },
+    /// What these instances are like now, those of them that are in memory.
+    Look { ids: Vec<Uuid>, reply: Reply<Vec<Seen>, InstanceError> },
+    /// Instances in trouble, of one definition or of all.
+    Troubles { saga: Option<SagaName>, reply: Reply<Troubles, InstanceError> },
     /// The state of an instance in memory; `None` if it is not there, and the disk has the truth.
     Get { id: Uuid, reply: Reply<Option<Box<Instance>>, InstanceError> },
 }

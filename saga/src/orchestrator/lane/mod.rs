@@ -1,6 +1,6 @@
 //! A lane: the one task that owns the instances of a shard.
 //!
-//! Input, decide, apply, ONE commit (events, summary, marker, next commands, settled commands, cursor), and only when that is durable:
+//! Input, decide, apply, ONE commit (events, summary, lists, next commands, settled commands, cursor), and only when that is durable:
 //! answers and calls. The task runs ahead of the disk; the commits of a shard become durable in their order, and what leaves
 //! the lane waits for its commit in `follower.rs`.
 
@@ -9,6 +9,7 @@ mod decide;
 mod due;
 mod follower;
 mod input;
+mod look;
 mod recovery;
 mod refusal;
 mod replies;
@@ -17,7 +18,7 @@ mod task;
 mod timers;
 mod waiters;
 
-pub(super) use input::{LaneHandle, LaneInput, Wanted};
+pub(super) use input::{LaneHandle, LaneInput, Seen, Wanted};
 pub use recovery::RecoveryError;
 pub(super) use recovery::recover;
 pub use refusal::StartError;

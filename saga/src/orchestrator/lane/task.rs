@@ -161,6 +161,8 @@ impl Lane {
             LaneInput::ReplyRecord { word, next } => self.reply_record(word, next).await,
             LaneInput::RepliesRead => self.are_replies_read = true,
             LaneInput::Wait { id, at_rest } => self.waiters.add(id, self.instances.get(&id).map(|live| &live.instance), at_rest),
+            LaneInput::Look { ids, reply } => self.look(&ids, reply).await,
+            LaneInput::Troubles { saga, reply } => self.troubles(saga.as_ref(), reply),
             LaneInput::Get { id, reply } => {
                 let instance = match self.parts.quarantine.reason(id) {
                     Some(reason) => Err(InstanceError::Quarantined { id, reason }),

@@ -50,7 +50,10 @@ impl Orchestrator {
         let criteria = Criteria { protocol: None, states, saga, version, failure, started_from_ms, started_before_ms };
         let page = Page::new(limit, after.as_deref(), criteria, self.0.quarantine.clone())?;
         let (sagas, next) = match key {
-            Some(key) => self.page_of_key(page, key).await?,
+            Some(key) => {
+                let (page, rows) = self.page_of_key(page, key).await?;
+                self.as_it_is(&page, rows).await
+            }
             None => self.page(page).await?,
         };
         Ok(SagaList { sagas, next })
@@ -58,19 +61,33 @@ impl Orchestrator {
 
     pub(super) async fn page(&self, page: Page) -> Result<Rows, QueryError> {
         let stores = self.stores();
-        if page.criteria.states.as_ref().is_some_and(|states| states.contains(&SagaState::Quarantined)) {
-            return blocking(move || page.of_set_aside(&stores)).await;
-        }
         let versions = page.criteria.saga.as_ref().map(|saga| self.0.definitions.versions(saga)).unwrap_or_default();
-        blocking(move || page.walk(&stores, &versions)).await
+        let (page, rows) = blocking(move || {
+            let is_set_aside = page.criteria.states.as_ref().is_some_and(|states| states.contains(&SagaState::Quarantined));
+            let rows = if is_set_aside { page.of_set_aside(&stores)? } else { page.walk(&stores, &versions)? };
+            Ok((page, rows))
+        })
+        .await?;
+        Ok(self.as_it_is(&page, rows).await)
+    }
+
+    /// What was found, as it is now: what is no longer as the page wants it is left out.
+    async fn as_it_is(&self, page: &Page, (mut rows, next): Rows) -> Rows {
+        self.refresh(&mut rows).await;
+        rows.retain(|row| page.criteria.want(row) && (page.wants)(row));
+        (rows, next)
     }
 
     /// A key names few instances of a definition, so they are looked up.
-    async fn page_of_key(&self, page: Page, key: String) -> Result<Rows, QueryError> {
+    async fn page_of_key(&self, page: Page, key: String) -> Result<(Page, Rows), QueryError> {
         let names = page.criteria.saga.clone().map_or_else(|| self.0.definitions.names(), |saga| vec![saga]);
         let candidates = names.into_iter().map(|name| (self.store(self.lane_of_key(&name, &key)), name));
         let candidates: Vec<(LaneStore, SagaName)> = candidates.collect();
-        blocking(move || page.of_key(&candidates, &key)).await
+        blocking(move || {
+            let rows = page.of_key(&candidates, &key)?;
+            Ok((page, rows))
+        })
+        .await
     }
 
     fn stores(&self) -> Vec<LaneStore> {
@@ -90,7 +107,7 @@ pub(super) struct Page {
     after: Option<Position>,
     criteria: Criteria,
     /// What else is wanted of an instance.
-    wants: Box<dyn Fn(&SagaSummary) -> bool + Send>,
+    wants: Box<dyn Fn(&SagaSummary) -> bool + Send + Sync>,
     quarantine: Quarantine,
 }
 
@@ -118,7 +135,7 @@ impl Page {
     }
 
     /// The page of those among them that are wanted like this as well.
-    pub(super) fn narrowed(self, wants: impl Fn(&SagaSummary) -> bool + Send + 'static) -> Self {
+    pub(super) fn narrowed(self, wants: impl Fn(&SagaSummary) -> bool + Send + Sync + 'static) -> Self {
         Self { wants: Box::new(wants), ..self }
     }
 

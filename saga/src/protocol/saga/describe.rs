@@ -23,6 +23,7 @@ impl InstanceState {
             updated_at_ms: self.head.updated_at_ms,
             events: self.head.events,
             transaction: None,
+            waits: None,
             failure: self.reason().cloned(),
         }
     }
@@ -37,6 +38,7 @@ impl InstanceState {
             compensation_attempts: step.compensation.epoch,
             output: step.output.clone(),
             due_at_ms: step.due_ms(),
+            waits: None,
         });
         SagaDescription {
             summary: self.summary(),

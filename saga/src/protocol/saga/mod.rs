@@ -47,6 +47,7 @@ mod step;
 #[cfg(test)]
 mod tests;
 mod time;
+mod waits;
 
 pub use call::open_calls;
 pub use decide::decide;

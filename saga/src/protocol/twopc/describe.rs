@@ -60,6 +60,7 @@ impl TransactionState {
             events: self.head.events,
             failure: self.reason().cloned(),
             transaction: Some(self.status()),
+            waits: None,
         }
     }
 
@@ -73,6 +74,7 @@ impl TransactionState {
             compensation_attempts: 0,
             output: action.output.clone(),
             due_at_ms: action.open.map(|open| open.deadline_ms),
+            waits: None,
         });
         SagaDescription {
             summary: self.summary(),

@@ -46,6 +46,7 @@ mod state;
 mod tests;
 mod time;
 mod votes;
+mod waits;
 
 pub use action::{Action, Attempt, Open};
 pub use branch::{Branch, BranchState, Contradiction, Progress, Vote};

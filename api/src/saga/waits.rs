@@ -1,0 +1,81 @@
+//! Why an instance that is not at its end does not move right now.
+
+use super::{Failure, Operation};
+use crate::names::StepId;
+use serde::{Deserialize, Serialize};
+#[cfg(feature = "openapi")]
+use utoipa::ToSchema;
+
+/// What an instance waits for. Of several things, a listing shows the one that most needs somebody's help: the codes are in that order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum WaitCode {
+    /// It is set aside: its history cannot be read, or a decision about it failed.
+    SetAside,
+    /// An operator has to look at it.
+    Blocked,
+    /// An operator stopped it for now.
+    Paused,
+    /// The participant cannot be reached; nothing was sent, and it is tried on.
+    ParticipantUnreachable,
+    /// An attempt failed, and the next one has its time.
+    RetryWaits,
+    /// The call lies in its queue: no worker has taken it, or it has no place at its service yet.
+    InQueue,
+    /// The participant said that it works on.
+    ParticipantWorks,
+    /// The participant has the call and has not answered yet.
+    Called,
+}
+
+/// Why an instance does not move right now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
+pub struct Waits {
+    /// Stable code.
+    pub code: WaitCode,
+    /// The same as a sentence, with times in UTC.
+    pub message: String,
+    /// The step it is about.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub step: Option<StepId>,
+    /// What is called.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub operation: Option<Operation>,
+    /// The attempt that is in progress or was the last one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub attempt: Option<u32>,
+    /// Since when it is so, in milliseconds since 1970, if that is known.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub since_ms: Option<u64>,
+    /// When it is tried again, or the attempt is given up, in milliseconds since 1970; absent if nothing happens by itself.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub next_at_ms: Option<u64>,
+    /// What went wrong last.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub failure: Option<Failure>,
+}
+
+impl WaitCode {
+    /// The code as it stands on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::SetAside => "SET_ASIDE",
+            Self::Blocked => "BLOCKED",
+            Self::Paused => "PAUSED",
+            Self::ParticipantUnreachable => "PARTICIPANT_UNREACHABLE",
+            Self::RetryWaits => "RETRY_WAITS",
+            Self::InQueue => "IN_QUEUE",
+            Self::ParticipantWorks => "PARTICIPANT_WORKS",
+            Self::Called => "CALLED",
+        }
+    }
+}
+
+impl core::fmt::Display for WaitCode {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.pad(self.as_str())
+    }
+}

@@ -1,0 +1,56 @@
+//! What instances are like now, asked of their lanes: what the disk says of an instance that moves may be old, and does not say why one does
+//! not move.
+
+use super::door::Orchestrator;
+use super::error::InstanceError;
+use super::lane::{LaneInput, Seen};
+use crate::protocol::lane_of;
+use futures_util::future::join_all;
+use sagamq_api::saga::{SagaDescription, SagaState, SagaSummary, WaitCode, Waits};
+use std::collections::{BTreeMap, HashMap};
+use uuid::Uuid;
+
+impl Orchestrator {
+    /// Makes rows of a listing say what is now, and what each waits for. A lane that does not answer leaves its rows as they were written.
+    pub(super) async fn refresh(&self, rows: &mut [SagaSummary]) {
+        let mut of_lanes: BTreeMap<u16, Vec<Uuid>> = BTreeMap::new();
+        for row in rows.iter().filter(|row| !row.state.is_final() && row.state != SagaState::Quarantined) {
+            of_lanes.entry(lane_of(row.id)).or_default().push(row.id);
+        }
+        let seen = join_all(of_lanes.into_iter().map(|(lane, ids)| self.look(lane, ids))).await;
+        let mut seen: HashMap<Uuid, Seen> = seen.into_iter().flatten().flatten().map(|seen| (seen.summary.id, seen)).collect();
+        for row in rows {
+            if row.state == SagaState::Quarantined {
+                row.waits = self.0.quarantine.reason(row.id).map(|reason| set_aside(&reason.to_string()));
+            } else if let Some(Seen { summary, waits }) = seen.remove(&row.id) {
+                *row = SagaSummary { waits: waits.into_iter().next(), ..summary };
+            }
+        }
+    }
+
+    /// Adds what the instance waits for to its description.
+    pub(super) async fn explain(&self, description: &mut SagaDescription) {
+        let id = description.summary.id;
+        if description.summary.state.is_final() {
+            return;
+        }
+        // A lane that does not answer, with writes stopped for one, has no say in what is described.
+        let Ok(seen) = self.look(lane_of(id), vec![id]).await else { return };
+        let Some(Seen { waits, .. }) = seen.into_iter().next() else { return };
+        for step in &mut description.steps {
+            step.waits = waits.iter().find(|waits| waits.step.as_ref() == Some(&step.id)).cloned();
+        }
+        description.summary.waits = waits.into_iter().next();
+    }
+
+    async fn look(&self, lane: u16, ids: Vec<Uuid>) -> Result<Vec<Seen>, InstanceError> {
+        let Some(lane) = self.0.lanes.get(usize::from(lane)) else { return Ok(Vec::new()) };
+        lane.ask(|reply| LaneInput::Look { ids, reply }).await
+    }
+}
+
+fn set_aside(reason: &str) -> Waits {
+    let message = format!("is set aside: {reason}");
+    let (step, operation) = (None, None);
+    Waits { code: WaitCode::SetAside, message, step, operation, attempt: None, since_ms: None, next_at_ms: None, failure: None }
+}

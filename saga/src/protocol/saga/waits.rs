@@ -1,0 +1,97 @@
+//! What a saga waits for, and whether it is in trouble.
+
+use super::state::{InstanceState, Phase};
+use super::step::{Attempt, Open, StepStatus};
+use crate::protocol::decision::HandOut;
+use crate::protocol::waits::{
+    FAILED_ATTEMPTS_MIN, Trouble, blocked, called, first_failure, hand_out, last_failure, queued, retry, unreachable, works, worst,
+};
+use sagamq_api::saga::{AttemptId, Operation, StepAttempt, StepFailure, StepState, Waits};
+
+impl InstanceState {
+    /// Everything it waits for; nothing if it is at its end. `known` says of calls whether they were handed out.
+    #[must_use]
+    pub fn waits(&self, known: &[(AttemptId, HandOut)]) -> Vec<Waits> {
+        if self.phase == Phase::Blocked {
+            let attempt = self.failed_compensation().map(|step| step.compensation.epoch);
+            return self.trouble().iter().map(|trouble| blocked(trouble, attempt)).collect();
+        }
+        self.live().filter_map(|(step, attempt)| self.wait_of(step, &attempt, known)).collect()
+    }
+
+    fn wait_of(&self, step: &StepStatus, attempt: &StepAttempt, known: &[(AttemptId, HandOut)]) -> Option<Waits> {
+        let last = last_failure(&self.failures, &step.id, attempt.operation);
+        match step.progress(attempt.operation).attempt {
+            Attempt::None => None,
+            Attempt::Waiting { retry_at_ms } => Some(retry(attempt, last, retry_at_ms)),
+            Attempt::Open(open) => {
+                let hand_out = if open.is_handed_out {
+                    HandOut::At(open.deadline_ms.saturating_sub(open.timeout_ms))
+                } else {
+                    hand_out(known, &attempt.clone().of(self.head.id))
+                };
+                Some(in_progress(attempt, open, hand_out, unsent(last, attempt, open)))
+            }
+        }
+    }
+
+    /// What is wrong with it, if something is: it is blocked, an operation failed again and again, or a participant cannot be reached.
+    #[must_use]
+    pub fn trouble(&self) -> Option<Trouble> {
+        if self.phase == Phase::Blocked {
+            let step = self.failed_compensation();
+            let last = step.and_then(|step| last_failure(&self.failures, &step.id, Operation::Compensation));
+            let failure = last.map(|last| &last.failure).or(self.failure.as_ref())?.clone();
+            let (id, operation) = (step.map(|step| step.id.clone()), step.map(|_| Operation::Compensation));
+            return Some(Trouble { step: id, operation, failure, since_ms: self.head.updated_at_ms, is_blocked: true });
+        }
+        worst(self.live().filter_map(|(step, attempt)| self.trouble_of(step, &attempt)))
+    }
+
+    fn trouble_of(&self, step: &StepStatus, attempt: &StepAttempt) -> Option<Trouble> {
+        let last = last_failure(&self.failures, &step.id, attempt.operation)?;
+        let (failed, unsent) = match step.progress(attempt.operation).attempt {
+            Attempt::None => return None,
+            Attempt::Waiting { .. } => (attempt.epoch, None),
+            Attempt::Open(open) => (attempt.epoch - 1, unsent(Some(last), attempt, open)),
+        };
+        if failed < FAILED_ATTEMPTS_MIN && unsent.is_none() {
+            return None;
+        }
+        let since_ms = first_failure(&self.failures, &step.id, attempt.operation)?.at_ms;
+        let (id, operation) = (Some(step.id.clone()), Some(attempt.operation));
+        Some(Trouble { step: id, operation, failure: last.failure.clone(), since_ms, is_blocked: false })
+    }
+
+    fn live(&self) -> impl Iterator<Item = (&StepStatus, StepAttempt)> {
+        let is_at_rest = self.phase.is_at_rest();
+        self.steps.iter().filter(move |_| !is_at_rest).filter_map(|step| {
+            let operation = step.live_operation()?;
+            let epoch = step.progress(operation).epoch;
+            Some((step, StepAttempt { step: step.id.clone(), item: None, operation, epoch }))
+        })
+    }
+
+    fn failed_compensation(&self) -> Option<&StepStatus> {
+        self.steps.iter().find(|step| step.state == StepState::CompensationFailed)
+    }
+}
+
+fn in_progress(attempt: &StepAttempt, open: Open, hand_out: HandOut, unsent: Option<&StepFailure>) -> Waits {
+    let (since_ms, is_sent) = match hand_out {
+        HandOut::Never => (open.called_at_ms, false),
+        HandOut::At(at_ms) => (at_ms.max(open.called_at_ms), true),
+        HandOut::Unknown => (open.called_at_ms, unsent.is_none()),
+    };
+    match unsent {
+        Some(said) if !is_sent => unreachable(attempt, said),
+        _ if !is_sent => queued(attempt, since_ms, open.queue_deadline_ms),
+        None if open.is_waiting => works(attempt, since_ms, since_ms.saturating_add(open.timeout_ms)),
+        _ => called(attempt, since_ms, since_ms.saturating_add(open.timeout_ms)),
+    }
+}
+
+/// Why this attempt could not be sent, if that was so: its doubt is told in no other way while it is in progress.
+fn unsent<'a>(last: Option<&'a StepFailure>, attempt: &StepAttempt, open: Open) -> Option<&'a StepFailure> {
+    last.filter(|last| open.is_waiting && last.attempt == *attempt)
+}

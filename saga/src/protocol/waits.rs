@@ -1,0 +1,107 @@
+//! What an instance waits for, and whether it is in trouble, in words that all protocols share.
+
+use crate::protocol::decision::HandOut;
+use jiff::Timestamp;
+use sagamq_api::StepId;
+use sagamq_api::saga::{AttemptId, Failure, Operation, StepAttempt, StepFailure, WaitCode, Waits};
+use std::sync::Arc;
+
+/// What is wrong with an instance that is not at its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// The step.
+    pub step: Option<StepId>,
+    /// What was called.
+    pub operation: Option<Operation>,
+    /// What went wrong last.
+    pub failure: Failure,
+    /// Since when, in milliseconds since 1970.
+    pub since_ms: u64,
+    /// Whether it goes on only if somebody helps.
+    pub is_blocked: bool,
+}
+
+/// Attempts that failed one after the other, from which on an instance that is tried on is in trouble.
+pub(super) const FAILED_ATTEMPTS_MIN: u32 = 2;
+
+/// A time in UTC.
+fn at(millis: u64) -> String {
+    let time = i64::try_from(millis).ok().and_then(|millis| Timestamp::from_millisecond(millis).ok());
+    // A clock beyond the calendar is said as it is.
+    time.map_or_else(|| format!("{millis} ms"), |time| time.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string())
+}
+
+fn about(attempt: &StepAttempt, code: WaitCode, message: String) -> Waits {
+    let (step, operation, epoch) = (Some(attempt.step.clone()), Some(attempt.operation), Some(attempt.epoch));
+    Waits { code, message, step, operation, attempt: epoch, since_ms: None, next_at_ms: None, failure: None }
+}
+
+fn call(attempt: &StepAttempt) -> String {
+    format!("{} of `{}`", attempt.operation, attempt.step)
+}
+
+/// The last attempt failed, and the next one has its time.
+pub(super) fn retry(attempt: &StepAttempt, last: Option<&StepFailure>, retry_at_ms: u64) -> Waits {
+    let why = last.map(|last| format!(", because attempt {} failed with {}", attempt.epoch, last.failure.code)).unwrap_or_default();
+    let message = format!("waits until {} for attempt {} at {}{why}", at(retry_at_ms), attempt.epoch + 1, call(attempt));
+    let (since_ms, failure) = (last.map(|last| last.at_ms), last.map(|last| last.failure.clone()));
+    Waits { since_ms, next_at_ms: Some(retry_at_ms), failure, ..about(attempt, WaitCode::RetryWaits, message) }
+}
+
+/// The participant cannot be reached.
+pub(super) fn unreachable(attempt: &StepAttempt, said: &StepFailure) -> Waits {
+    let message = format!("cannot reach the participant for {} since {}: {}", call(attempt), at(said.at_ms), said.failure.message);
+    let failure = Some(said.failure.clone());
+    Waits { since_ms: Some(said.at_ms), failure, ..about(attempt, WaitCode::ParticipantUnreachable, message) }
+}
+
+/// Nobody has the call.
+pub(super) fn queued(attempt: &StepAttempt, since_ms: u64, until_ms: Option<u64>) -> Waits {
+    let end = until_ms.map(|until_ms| format!(", and is given up at {}", at(until_ms))).unwrap_or_default();
+    let message = format!("the call for {} lies in its queue since {}{end}", call(attempt), at(since_ms));
+    Waits { since_ms: Some(since_ms), next_at_ms: until_ms, ..about(attempt, WaitCode::InQueue, message) }
+}
+
+/// The participant works on.
+pub(super) fn works(attempt: &StepAttempt, since_ms: u64, until_ms: u64) -> Waits {
+    let message =
+        format!("the participant works on at {}, which it was called with at {}, until {}", call(attempt), at(since_ms), at(until_ms));
+    Waits { since_ms: Some(since_ms), next_at_ms: Some(until_ms), ..about(attempt, WaitCode::ParticipantWorks, message) }
+}
+
+/// The participant has the call.
+pub(super) fn called(attempt: &StepAttempt, since_ms: u64, until_ms: u64) -> Waits {
+    let message = format!("{} is called since {}, and waits for the answer until {}", call(attempt), at(since_ms), at(until_ms));
+    Waits { since_ms: Some(since_ms), next_at_ms: Some(until_ms), ..about(attempt, WaitCode::Called, message) }
+}
+
+/// Nothing goes on without an operator.
+pub(super) fn blocked(trouble: &Trouble, attempt: Option<u32>) -> Waits {
+    let Trouble { step, operation, failure, since_ms, .. } = trouble.clone();
+    let what = match (&step, operation) {
+        (Some(step), Some(operation)) => format!(" by {operation} of `{step}`"),
+        _ => String::new(),
+    };
+    let message = format!("is blocked{what} since {}: {}: {}", at(since_ms), failure.code, failure.message);
+    Waits { code: WaitCode::Blocked, message, step, operation, attempt, since_ms: Some(since_ms), next_at_ms: None, failure: Some(failure) }
+}
+
+/// The last failure of an operation that is kept.
+pub(super) fn last_failure<'a>(failures: &'a [Arc<StepFailure>], step: &StepId, operation: Operation) -> Option<&'a StepFailure> {
+    failures.iter().rev().map(Arc::as_ref).find(|failed| failed.attempt.step == *step && failed.attempt.operation == operation)
+}
+
+/// The first failure of an operation that is kept.
+pub(super) fn first_failure<'a>(failures: &'a [Arc<StepFailure>], step: &StepId, operation: Operation) -> Option<&'a StepFailure> {
+    failures.iter().map(Arc::as_ref).find(|failed| failed.attempt.step == *step && failed.attempt.operation == operation)
+}
+
+/// What is known of the hand-out of an attempt.
+pub(super) fn hand_out(known: &[(AttemptId, HandOut)], attempt: &AttemptId) -> HandOut {
+    known.iter().find(|(call, _)| call == attempt).map_or(HandOut::Unknown, |(_, hand_out)| *hand_out)
+}
+
+/// Of several troubles, the one that most needs help: a blocked one, then the oldest.
+pub(super) fn worst(troubles: impl Iterator<Item = Trouble>) -> Option<Trouble> {
+    troubles.min_by_key(|trouble| (!trouble.is_blocked, trouble.since_ms))
+}
