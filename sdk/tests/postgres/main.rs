@@ -12,6 +12,11 @@ mod migrations;
 #[path = "../model/barrier.rs"]
 mod model;
 mod outbox;
+#[cfg(all(feature = "participant", feature = "conformance"))]
+mod participant;
+#[cfg(all(feature = "participant", feature = "conformance"))]
+#[path = "../model/participant.rs"]
+mod participant_model;
 mod server;
 mod server_crash;
 #[expect(dead_code, reason = "it serves the tests of the client as well")]

@@ -23,6 +23,11 @@ mod inbox;
 mod model;
 #[cfg(feature = "rocksdb")]
 mod outbox;
+#[cfg(all(feature = "participant", feature = "conformance", feature = "rocksdb"))]
+mod participant;
+#[cfg(all(feature = "participant", feature = "conformance", feature = "rocksdb"))]
+#[path = "../model/participant.rs"]
+mod participant_model;
 mod producer;
 mod sagas;
 mod support;
