@@ -22,7 +22,7 @@ pub struct Definition {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub no_saga: Option<String>,
     /// How often a branch of a transaction is told the decision until it acknowledges it: a commit without end, whatever `attempts` says.
-    #[serde(default = "RetryPolicy::compensation")]
+    #[serde(default = "RetryPolicy::decision")]
     pub decision_retry: RetryPolicy,
     /// The business key, over `input`: one instance a key.
     pub key: Template,
@@ -205,6 +205,12 @@ impl RetryPolicy {
     #[must_use]
     pub fn compensation() -> Self {
         Self { initial: Duration::from_millis(500), factor: 2.0, max: Duration::from_secs(60), attempts: 70, never_on: Vec::new() }
+    }
+
+    /// Default of telling a branch what was decided: 500 ms, doubled up to 5 s. It costs next to nothing, and locks may wait for it.
+    #[must_use]
+    pub fn decision() -> Self {
+        Self { max: Duration::from_secs(5), ..Self::compensation() }
     }
 
     /// The same with another longest backoff.

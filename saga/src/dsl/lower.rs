@@ -32,7 +32,7 @@ pub(crate) fn definition(draft: &Draft, graph: &Graph) -> Option<Definition> {
         timeout: draft.timeout.as_ref().map(|timeout| timeout.value),
         steps: steps.collect::<Option<_>>()?,
         output: draft.output.as_ref().map(|output| output.template.clone()),
-        decision_retry: merged(RetryPolicy::compensation(), &draft.defaults.compensate_retry),
+        decision_retry: merged(RetryPolicy::decision(), &draft.defaults.compensate_retry),
     })
 }
 

@@ -144,7 +144,13 @@ fn draw(path: &Path, plot: &Plot) -> Result<(), PlotError> {
     }
     let area = SVGBackend::new(path, SIZE).into_drawing_area();
     area.fill(&WHITE).map_err(|error| failed(error.to_string()))?;
-    let top = if highest > 0.0 { highest * 1.3 } else { 1.0 };
+    // Room above the bars for the names of the forms.
+    let inner = f64::from(SIZE.1 - 90);
+    let top = if highest > 0.0 { highest * inner / (inner - 20.0 - 24.0 * forms.len() as f64) } else { 1.0 };
+    // A character is about half as wide as it is high.
+    let longest = values.iter().map(|value| value.chars().count()).max().unwrap_or(1).max(1);
+    let room = f64::from(SIZE.0 - 100) / values.len().max(1) as f64;
+    let label_size = (room / (0.55 * longest as f64)).clamp(9.0, 15.0);
     let mut chart = ChartBuilder::on(&area)
         .caption(plot.title, ("sans-serif", 22))
         .margin(12)
@@ -166,6 +172,7 @@ fn draw(path: &Path, plot: &Plot) -> Result<(), PlotError> {
             value.map(|(_, value)| (*value).clone()).unwrap_or_default()
         })
         .label_style(("sans-serif", 15))
+        .x_label_style(("sans-serif", label_size))
         .draw()
         .map_err(|error| failed(error.to_string()))?;
     let width = 0.8 / forms.len() as f64;
