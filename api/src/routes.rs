@@ -33,6 +33,8 @@ pub const DEAD_LETTERS: &str = "/v1/topics/{topic}/groups/{group}/dead-letters";
 pub const SAGA_DEFINITIONS: &str = "/v1/saga-definitions";
 /// One definition: `GET`, the newest version or `?version=`.
 pub const SAGA_DEFINITION: &str = "/v1/saga-definitions/{saga}";
+/// Which versions of a definition new sagas take: `GET`, `PUT`.
+pub const SAGA_ACTIVATION: &str = "/v1/saga-definitions/{saga}/activation";
 /// Saga instances: `GET` lists, `POST` starts.
 pub const SAGAS: &str = "/v1/sagas";
 /// Sagas in trouble, by what they are in: `GET`.
@@ -124,6 +126,12 @@ pub fn dead_letters(topic: &TopicName, group: &GroupName) -> String {
 #[must_use]
 pub fn saga_definition(saga: &SagaName) -> String {
     format!("{SAGA_DEFINITIONS}/{saga}")
+}
+
+/// The path of which versions of a definition new sagas take.
+#[must_use]
+pub fn saga_activation(saga: &SagaName) -> String {
+    format!("{SAGA_DEFINITIONS}/{saga}/activation")
 }
 
 /// The path of one saga instance.

@@ -1,5 +1,6 @@
 //! Bodies of the saga routes: definitions, instances, calls to participants.
 
+mod activation;
 mod attempt;
 mod call;
 mod incident;
@@ -9,6 +10,7 @@ mod state;
 mod transaction;
 mod waits;
 
+pub use activation::{ActivateVersion, Activation, Canary, PublishQuery};
 pub use attempt::{AttemptId, CallId, NoCallId, NoOperation, Operation, StepAttempt};
 pub use call::{Call, CompleteCall, CompletedCall, REPLY_TOPIC, TransactionContext, WORKER_GROUP};
 pub use incident::{Incident, IncidentList, IncidentQuery};
@@ -53,6 +55,10 @@ pub struct DefinitionDescription {
     pub source: String,
     /// Milliseconds since 1970.
     pub published_at_ms: u64,
+    /// The share of new sagas without a version that take this one, of a hundred: 100 if it is active and no other is tried beside it, 0 if
+    /// it is published only.
+    #[serde(default)]
+    pub starts_percent: u8,
     /// Ids of the steps, in the order of the text.
     pub steps: Vec<StepId>,
     /// Warnings of the linter.
@@ -86,7 +92,7 @@ pub struct DefinitionQuery {
 pub struct StartSaga {
     /// Name of the definition.
     pub saga: SagaName,
-    /// Version of the definition; without it the newest.
+    /// Version of the definition; without it the active one, or the one that is tried beside it, by the business key.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub version: Option<u32>,
     /// How it is run; without it as the definition says. A definition that cannot be run so is refused.

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Books, Node, ORDER, spawn_workers};
-use sagamq_api::saga::SagaState;
+use sagamq_api::saga::{ActivateVersion, Canary, SagaState, StartSaga};
 use sagamq_broker::storage::crash::CrashStorage;
 use sagamq_broker::storage::{Durability, Family, Mutation, Storage};
 use sagamq_saga::store::keys::SagaKey;
@@ -119,11 +119,78 @@ async fn a_definition_that_cannot_be_read_stops_its_own_sagas_alone() {
         let changed = ORDER.replace("attempts: 10", "attempts: 11");
         let taken = node.sagas.publish(&changed).await;
         assert!(matches!(taken, Err(PublishError::VersionExists { .. } | PublishError::VersionUnreadable { .. })), "{taken:?}");
-        node.sagas.publish(&changed.replace("version: 1", "version: 2")).await.expect("a new version");
-        let again = node.start("order", json!({"order": "3", "behave": ""})).await.expect("the newest version can be read").id;
+        node.sagas.publish_active(&changed.replace("version: 1", "version: 2")).await.expect("a new version");
+        let again = node.start("order", json!({"order": "3", "behave": ""})).await.expect("the active version can be read").id;
         completes(&node, again).await;
         node.close().await;
     }
+}
+
+/// How many of these starts took each version.
+async fn versions_of(node: &Node, orders: core::ops::Range<u32>) -> std::collections::BTreeMap<u32, u32> {
+    let mut taken = std::collections::BTreeMap::new();
+    for order in orders {
+        let id = node.start("order", json!({"order": order.to_string(), "behave": ""})).await.expect("started").id;
+        *taken.entry(node.sagas.get(id).await.expect("there").summary.version).or_default() += 1;
+    }
+    taken
+}
+
+#[tokio::test]
+async fn a_version_is_taken_once_it_is_activated_and_by_the_share_that_it_is_given() {
+    let storage = CrashStorage::new();
+    let node = Node::open(Arc::new(storage.clone())).await.expect("fresh storage opens");
+    let order = "order".parse().expect("legal");
+    assert!(matches!(node.sagas.activation(&order), Err(DefinitionError::NotFound { .. })));
+    let (first, _) = node.sagas.publish(ORDER).await.expect("a legal definition");
+    assert_eq!(first.starts_percent, 100, "the first version of a name is active");
+    let (second, _) = node.sagas.publish(&ORDER.replace("version: 1", "version: 2")).await.expect("a new version");
+    assert_eq!(second.starts_percent, 0, "a later one is published, and no more");
+    assert_eq!(versions_of(&node, 0..20).await, [(1, 20)].into());
+
+    let activate = |version, canary: Option<(u32, u8)>| ActivateVersion {
+        version,
+        canary: canary.map(|(version, percent)| Canary { version, percent }),
+        actor: Some("ada".to_owned()),
+        reason: Some("a trial".to_owned()),
+    };
+    let before = node.sagas.activation(&order).expect("published");
+    for (wrong, why) in [
+        (activate(3, None), "not published"),
+        (activate(1, Some((3, 10))), "the one to be tried is not published"),
+        (activate(1, Some((1, 10))), "both are the same"),
+        (activate(1, Some((2, 0))), "no share"),
+        (activate(1, Some((2, 100))), "all of it"),
+        (ActivateVersion { reason: Some("x".repeat(10_000)), ..activate(2, None) }, "a long reason"),
+        (ActivateVersion { actor: Some("x".repeat(10_000)), ..activate(2, None) }, "a long name"),
+    ] {
+        assert!(node.sagas.activate(&order, wrong).await.is_err(), "{why}");
+    }
+    assert_eq!(node.sagas.activation(&order).expect("published"), before, "what was refused changed nothing");
+
+    let tried = node.sagas.activate(&order, activate(1, Some((2, 30)))).await.expect("activated");
+    assert_eq!((tried.actor.as_deref(), tried.reason.as_deref()), (Some("ada"), Some("a trial")));
+    let taken = versions_of(&node, 1_000..1_200).await;
+    assert!((30..90).contains(&taken[&2]), "about 60 of 200: {taken:?}");
+    let shares = [1, 2].map(|version| node.sagas.definition(&order, Some(version)).expect("there").starts_percent);
+    assert_eq!(shares, [70, 30]);
+    let named = StartSaga { saga: order.clone(), version: Some(2), mode: None, input: json!({"order": "named", "behave": ""}).into() };
+    let named = node.sagas.start(named).await.expect("started").id;
+    assert_eq!(node.sagas.get(named).await.expect("there").summary.version, 2, "who names a version takes it");
+
+    // What was started stays on its version, and is found again by its key whatever is active.
+    let left = storage.after_power_cut();
+    node.close().await;
+    let node = Node::open(Arc::new(left)).await.expect("opens");
+    assert_eq!(node.sagas.activation(&order).expect("published"), tried, "it survives a restart");
+    assert_eq!(versions_of(&node, 1_000..1_200).await, taken);
+    node.sagas.activate(&order, activate(1, None)).await.expect("and back");
+    assert_eq!(versions_of(&node, 1_000..1_200).await, taken, "what runs stays");
+    assert_eq!(versions_of(&node, 2_000..2_020).await, [(1, 20)].into());
+    let (again, is_new) = node.sagas.publish_active(&ORDER.replace("version: 1", "version: 2")).await.expect("the same text");
+    assert!(!is_new && again.starts_percent == 100);
+    assert_eq!(versions_of(&node, 3_000..3_020).await, [(2, 20)].into());
+    node.close().await;
 }
 
 #[tokio::test]

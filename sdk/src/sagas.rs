@@ -7,8 +7,9 @@ use bytes::Bytes;
 use sagamq_api::headers::APPLICATION_YAML;
 use sagamq_api::limits::SAGA_WAIT_MS_MAX;
 use sagamq_api::saga::{
-    CancelSaga, CompleteCall, CompletedCall, DefinitionDescription, DefinitionList, DefinitionQuery, HistoryQuery, IncidentList,
-    IncidentQuery, LintResponse, SagaDescription, SagaHistory, SagaList, SagaQuery, SagaState, StartSaga, StartedSaga, WaitQuery,
+    ActivateVersion, Activation, CancelSaga, CompleteCall, CompletedCall, DefinitionDescription, DefinitionList, DefinitionQuery,
+    HistoryQuery, IncidentList, IncidentQuery, LintResponse, PublishQuery, SagaDescription, SagaHistory, SagaList, SagaQuery, SagaState,
+    StartSaga, StartedSaga, WaitQuery,
 };
 use sagamq_api::{SagaName, routes};
 use std::time::Duration;
@@ -58,13 +59,41 @@ impl SagaClient {
         self.client.json(Request::post(path).bytes(APPLICATION_YAML, Bytes::copy_from_slice(yaml.as_bytes()))).await
     }
 
-    /// Publishes a definition; it is durable when this returns. Versions are immutable: the same text again changes nothing.
+    /// Publishes a definition; it is durable when this returns. Versions are immutable: the same text again changes nothing. New sagas take
+    /// the first version of a name; a later one once it is [activated](Self::activate).
     ///
     /// # Errors
     /// `INVALID_DEFINITION` with all faults, `DEFINITION_VERSION_EXISTS` when the version was published with another text.
     pub async fn publish(&self, yaml: &str) -> Result<DefinitionDescription, ClientError> {
         let body = Bytes::copy_from_slice(yaml.as_bytes());
         self.client.json(Request::post(routes::SAGA_DEFINITIONS).bytes(APPLICATION_YAML, body).recognised()).await
+    }
+
+    /// As [`Self::publish`], and new sagas take this version from then on: one commit for both.
+    ///
+    /// # Errors
+    /// As [`Self::publish`].
+    pub async fn publish_active(&self, yaml: &str) -> Result<DefinitionDescription, ClientError> {
+        let body = Bytes::copy_from_slice(yaml.as_bytes());
+        let request = Request::post(routes::SAGA_DEFINITIONS).query(&PublishQuery { activate: true })?;
+        self.client.json(request.bytes(APPLICATION_YAML, body).recognised()).await
+    }
+
+    /// Says which version of a definition new sagas take, and which one a share of them tries. Durable when this returns; sagas that run
+    /// stay on their versions.
+    ///
+    /// # Errors
+    /// `DEFINITION_NOT_FOUND`, or `INVALID_REQUEST` when the share is none.
+    pub async fn activate(&self, saga: &SagaName, activate: &ActivateVersion) -> Result<Activation, ClientError> {
+        self.client.json(Request::put(routes::saga_activation(saga)).json(activate)?.recognised()).await
+    }
+
+    /// Which versions of a definition new sagas take.
+    ///
+    /// # Errors
+    /// `DEFINITION_NOT_FOUND`.
+    pub async fn activation(&self, saga: &SagaName) -> Result<Activation, ClientError> {
+        self.client.json(Request::get(routes::saga_activation(saga))).await
     }
 
     /// The newest version of every definition.

@@ -17,7 +17,17 @@ EXAMPLES:
 Needs no server. Exit code 1 if a file has faults that forbid publishing.";
 const PUBLISH: &str = "\
 EXAMPLES:
-  sagamq saga publish checkout.yaml";
+  sagamq saga publish checkout.yaml
+  sagamq saga publish checkout.yaml --activate
+
+New sagas take the first version of a name that is published, and a later one once it is activated.";
+const ACTIVATE: &str = "\
+EXAMPLES:
+  sagamq saga activate checkout 2
+  sagamq saga activate checkout 1 --canary 2 --percent 10
+  sagamq saga activate checkout 1 --reason 'version 2 refuses gift cards'
+
+Sagas that run stay on their versions; a start that names a version takes that one.";
 const START: &str = "\
 EXAMPLES:
   sagamq saga start checkout --input '{\"order_id\": \"o-1\", \"amount\": 4200}'
@@ -79,7 +89,13 @@ pub enum SagaCommand {
         /// Definitions in YAML
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
+        /// New sagas take these versions from now on
+        #[arg(long)]
+        activate: bool,
     },
+    /// Say which version of a definition new sagas take, and which one a share of them tries
+    #[command(after_help = ACTIVATE)]
+    Activate(ActivateArgs),
     /// List the newest version of every definition, or show the text of one
     #[command(after_help = DEFINITIONS)]
     Definitions {
@@ -142,6 +158,29 @@ pub enum SagaCommand {
     },
 }
 
+/// `sagamq saga activate`.
+#[derive(Args, Clone, Debug)]
+pub struct ActivateArgs {
+    /// Name of the definition
+    pub name: SagaName,
+    /// The version that new sagas take
+    // Not the program's own version, hence an id of its own.
+    #[arg(id = "definition_version", value_name = "VERSION")]
+    pub definition_version: u32,
+    /// A second version that a share of them takes
+    #[arg(long, value_name = "VERSION", requires = "percent")]
+    pub canary: Option<u32>,
+    /// The share, of a hundred
+    #[arg(long, value_name = "N", requires = "canary", value_parser = clap::value_parser!(u8).range(1..=99))]
+    pub percent: Option<u8>,
+    /// Why, for whoever looks later
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// Who wants it [default: the user of this machine]
+    #[arg(long, value_name = "NAME", default_value_t = actor(), hide_default_value = true)]
+    pub actor: String,
+}
+
 /// `sagamq saga start`.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = START)]
@@ -151,7 +190,7 @@ pub struct StartArgs {
     /// What the saga works on: a JSON object, @FILE, or - for stdin
     #[arg(long, value_name = "JSON", value_parser = values::json_input)]
     pub input: JsonInput,
-    /// Version of the definition [default: the newest]
+    /// Version of the definition [default: the active one, or by its share the one that is tried]
     #[arg(id = "definition_version", long = "version", value_name = "N")]
     pub definition_version: Option<u32>,
     /// How it is run: `saga`, or `2pc` for two-phase commit [default: as the definition says]

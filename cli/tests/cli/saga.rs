@@ -97,7 +97,7 @@ fn a_file_that_is_not_there_is_wrong_use() {
 #[test]
 fn publish_sends_the_text_as_it_is() {
     let (_directory, path) = file(GOOD);
-    let published = json!({ "name": "checkout", "version": 1, "mode": "saga", "source": GOOD, "published_at_ms": 0, "steps": ["create"] });
+    let published = json!({ "name": "checkout", "version": 1, "mode": "saga", "source": GOOD, "published_at_ms": 0, "starts_percent": 100, "steps": ["create"] });
     let server = Scripted::answering(&published);
     let report = json!({ "files": [{ "file": text(&path), "outcome": "published", "definition": published }] });
     assert_eq!(server.run(&["saga", "publish", text(&path), "--output", "json"]).expect(0).json(), report);
@@ -237,4 +237,25 @@ fn history_and_cancel() {
         (asked[0].line.clone(), asked[0].json()),
         (format!("POST /v1/sagas/{ID}:cancel"), json!({ "reason": "customer called", "actor": "ada" }))
     );
+}
+
+#[test]
+fn activate_says_which_versions_starts_take() {
+    let answer = json!({ "saga": "checkout", "version": 1, "canary": { "version": 2, "percent": 10 }, "changed_at_ms": 0 });
+    let server = Scripted::answering(&answer);
+    let args = ["saga", "activate", "checkout", "1", "--canary", "2", "--percent", "10", "--reason", "a trial", "--actor", "ada"];
+    let shown = server.run(&args).expect(0).stdout;
+    assert!(shown.contains("90%") && shown.contains("10%"), "{shown}");
+    let asked = &server.asked()[0];
+    assert_eq!(asked.line, "PUT /v1/saga-definitions/checkout/activation");
+    let body: Value = serde_json::from_slice(&asked.body).expect("JSON");
+    assert_eq!(body, json!({ "version": 1, "canary": { "version": 2, "percent": 10 }, "actor": "ada", "reason": "a trial" }));
+    for wrong in [&["--canary", "2"][..], &["--percent", "10"], &["--canary", "2", "--percent", "100"]] {
+        server.run(&[&["saga", "activate", "checkout", "1"][..], wrong].concat()).expect(2);
+    }
+    let (_directory, path) = file(GOOD);
+    let published = json!({ "name": "checkout", "version": 2, "mode": "saga", "source": GOOD, "published_at_ms": 0, "starts_percent": 100, "steps": [] });
+    let server = Scripted::answering(&published);
+    assert!(server.run(&["saga", "publish", text(&path), "--activate"]).expect(0).stdout.contains("100%"));
+    assert_eq!(server.asked()[0].line, "POST /v1/saga-definitions?activate=true");
 }

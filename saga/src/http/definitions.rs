@@ -1,14 +1,14 @@
-//! Saga definitions: lint, publish, list, read.
+//! Saga definitions: lint, publish, activate, list, read.
 
 use crate::orchestrator::Orchestrator;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use sagamq_api::routes::{SAGA_DEFINITION, SAGA_DEFINITIONS, routed};
-use sagamq_api::saga::{DefinitionDescription, DefinitionList, DefinitionQuery, LintResponse};
+use sagamq_api::routes::{SAGA_ACTIVATION, SAGA_DEFINITION, SAGA_DEFINITIONS, routed};
+use sagamq_api::saga::{ActivateVersion, Activation, DefinitionDescription, DefinitionList, DefinitionQuery, LintResponse, PublishQuery};
 use sagamq_api::{ErrorCode, Problem, SagaName};
-use sagamq_broker::http::extract::{PathParams, QueryParams, YamlBody};
+use sagamq_broker::http::extract::{JsonBody, PathParams, QueryParams, YamlBody};
 use sagamq_broker::http::problem::ApiError;
 use serde::Deserialize;
 
@@ -17,6 +17,7 @@ pub(super) fn routes() -> Router<Orchestrator> {
         .route(SAGA_DEFINITIONS, get(list).post(publish))
         .route(&routed(SAGA_DEFINITIONS, "lint"), post(lint))
         .route(SAGA_DEFINITION, get(describe))
+        .route(SAGA_ACTIVATION, get(activation).put(activate))
 }
 
 #[derive(Debug, Deserialize)]
@@ -40,16 +41,22 @@ async fn lint(State(orchestrator): State<Orchestrator>, body: YamlBody) -> Resul
     Ok(Json(orchestrator.lint(text(&body)?.to_owned()).await))
 }
 
-/// Publishes a definition and creates the command topics of its services. The same text again changes nothing.
-#[utoipa::path(post, path = "/v1/saga-definitions", operation_id = "publishSagaDefinition", tag = "saga definitions",
+/// Publishes a definition and creates the command topics of its services. The same text again changes nothing. New sagas take the first
+/// version of a name, and a later one once it is activated.
+#[utoipa::path(post, path = "/v1/saga-definitions", operation_id = "publishSagaDefinition", tag = "saga definitions", params(PublishQuery),
     request_body(content = String, content_type = "application/yaml", description = "The definition"),
     responses(
         (status = 201, description = "The version is published", body = DefinitionDescription),
         (status = 200, description = "The version was published before with this text", body = DefinitionDescription),
         (status = "default", description = "A problem; `faults` lists what is wrong with the text", content_type = "application/problem+json", body = Problem),
     ))]
-async fn publish(State(orchestrator): State<Orchestrator>, body: YamlBody) -> Result<(StatusCode, Json<DefinitionDescription>), ApiError> {
-    let (description, is_new) = orchestrator.publish(text(&body)?).await?;
+async fn publish(
+    State(orchestrator): State<Orchestrator>,
+    QueryParams(query): QueryParams<PublishQuery>,
+    body: YamlBody,
+) -> Result<(StatusCode, Json<DefinitionDescription>), ApiError> {
+    let text = text(&body)?;
+    let (description, is_new) = if query.activate { orchestrator.publish_active(text).await? } else { orchestrator.publish(text).await? };
     Ok((if is_new { StatusCode::CREATED } else { StatusCode::OK }, Json(description)))
 }
 
@@ -77,6 +84,37 @@ async fn describe(
     Ok(Json(orchestrator.definition(&path.saga, query.version)?))
 }
 
+/// Which versions of a definition new sagas take.
+#[utoipa::path(get, path = "/v1/saga-definitions/{saga}/activation", operation_id = "describeSagaActivation", tag = "saga definitions",
+    params(("saga" = String, Path, description = "Name of the definition")),
+    responses(
+        (status = 200, description = "The versions that new sagas take", body = Activation),
+        (status = "default", description = "A problem", content_type = "application/problem+json", body = Problem),
+    ))]
+async fn activation(
+    State(orchestrator): State<Orchestrator>,
+    PathParams(path): PathParams<DefinitionPath>,
+) -> Result<Json<Activation>, ApiError> {
+    Ok(Json(orchestrator.activation(&path.saga)?))
+}
+
+/// Says which version of a definition new sagas take, and which one a share of them tries. Durable when it is answered. Sagas that run stay
+/// on their versions; a start that names a version takes that one.
+#[utoipa::path(put, path = "/v1/saga-definitions/{saga}/activation", operation_id = "activateSagaVersion", tag = "saga definitions",
+    params(("saga" = String, Path, description = "Name of the definition")),
+    request_body = ActivateVersion,
+    responses(
+        (status = 200, description = "The versions that new sagas take", body = Activation),
+        (status = "default", description = "A problem", content_type = "application/problem+json", body = Problem),
+    ))]
+async fn activate(
+    State(orchestrator): State<Orchestrator>,
+    PathParams(path): PathParams<DefinitionPath>,
+    JsonBody(request): JsonBody<ActivateVersion>,
+) -> Result<Json<Activation>, ApiError> {
+    Ok(Json(orchestrator.activate(&path.saga, request).await?))
+}
+
 #[derive(utoipa::OpenApi)]
-#[openapi(paths(list, publish, lint, describe))]
+#[openapi(paths(list, publish, lint, describe, activation, activate))]
 pub(super) struct Doc;

@@ -1,8 +1,8 @@
 //! Errors of the orchestrator as problem documents: each has its code here, by matches that name every variant.
 
 use crate::orchestrator::{
-    CallError, DefinitionError, HistoryError, IncidentError, InstanceError, LaneTopicError, OperateError, OutcomeError, PublishError,
-    QueryError, StartError, TransactionError, WaitTooLong,
+    ActivateError, CallError, DefinitionError, HistoryError, IncidentError, InstanceError, LaneTopicError, OperateError, OutcomeError,
+    PublishError, QueryError, StartError, TransactionError, WaitTooLong,
 };
 use crate::protocol::Rejection;
 use crate::store::StoreError;
@@ -51,6 +51,21 @@ impl From<DefinitionError> for ApiError {
             DefinitionError::Unreadable { .. } => ErrorCode::StorageCorrupt,
         };
         Self::new(code, error.to_string())
+    }
+}
+
+impl From<ActivateError> for ApiError {
+    fn from(error: ActivateError) -> Self {
+        let detail = error.to_string();
+        let code = match error {
+            ActivateError::Definition(error) => return error.into(),
+            ActivateError::Percent(_)
+            | ActivateError::SameVersion(_)
+            | ActivateError::ReasonTooLong(_)
+            | ActivateError::ActorTooLong(_) => ErrorCode::InvalidRequest,
+            ActivateError::Write(error) => of_write(&error),
+        };
+        Self::new(code, detail)
     }
 }
 

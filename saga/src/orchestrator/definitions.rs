@@ -2,7 +2,7 @@
 
 use crate::definition::{self, Definition};
 use crate::store::{FoundDefinition, StoredDefinition};
-use sagamq_api::saga::DefinitionDescription;
+use sagamq_api::saga::{Activation, Canary, DefinitionDescription};
 use sagamq_api::{SagaName, TopicName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -46,6 +46,8 @@ impl Published {
             mode: definition.mode,
             source: stored.source,
             published_at_ms: stored.published_at_ms,
+            // Of the version alone nobody can tell.
+            starts_percent: 0,
             steps: definition.steps.iter().map(|step| step.id.clone()).collect(),
             warnings: stored.warnings,
         };
@@ -56,9 +58,23 @@ impl Published {
 /// What is known of a version: the definition, or why it cannot be read.
 type Known = Result<Arc<Published>, Arc<str>>;
 
+/// The versions of a definition, and which of them new sagas take.
+#[derive(Debug, Default)]
+struct Versions {
+    known: BTreeMap<u32, Known>,
+    activation: Option<Activation>,
+}
+
+/// What a new saga without a version may take.
+pub(super) struct Candidates {
+    pub(super) active: Arc<Published>,
+    /// A version that is tried, and its share of a hundred.
+    pub(super) canary: Option<(Arc<Published>, u8)>,
+}
+
 /// All published definitions; clones are the same.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Definitions(Arc<RwLock<BTreeMap<SagaName, BTreeMap<u32, Known>>>>);
+pub(super) struct Definitions(Arc<RwLock<BTreeMap<SagaName, Versions>>>);
 
 impl Definitions {
     /// Takes over what a commit of the control shard says: the one way by which lanes learn of a definition, at the start, after publishing,
@@ -71,16 +87,43 @@ impl Definitions {
         if let Err(reason) = &known {
             tracing::error!(saga = %name, version, %reason, "a published definition cannot be read: its sagas are set aside; all others run");
         }
-        self.0.write().unwrap_or_else(PoisonError::into_inner).entry(name).or_default().insert(version, known.clone());
+        self.0.write().unwrap_or_else(PoisonError::into_inner).entry(name).or_default().known.insert(version, known.clone());
         known
+    }
+
+    /// As [`Definitions::learn`], of which versions new sagas take.
+    pub(super) fn activated(&self, activation: Activation) {
+        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let of = all.entry(activation.saga.clone()).or_default();
+        of.activation = Some(activation);
+    }
+
+    /// Which versions new sagas take, if anything of the name is published.
+    pub(super) fn activation(&self, saga: &SagaName) -> Option<Activation> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(saga)?.activation.clone()
+    }
+
+    /// What a new saga without a version may take.
+    pub(super) fn candidates(&self, saga: &SagaName) -> Result<Candidates, DefinitionError> {
+        let none = || DefinitionError::NotFound { saga: saga.clone(), version: None };
+        let Activation { version, canary, .. } = self.activation(saga).ok_or_else(none)?;
+        let of_canary = |Canary { version, percent }| self.find(saga, Some(version)).map(|published| (published, percent));
+        Ok(Candidates { active: self.find(saga, Some(version))?, canary: canary.map(of_canary).transpose()? })
+    }
+
+    /// What is known of a version, with its share of new sagas.
+    pub(super) fn describe(&self, published: &Published) -> DefinitionDescription {
+        let DefinitionDescription { name, version, .. } = &published.description;
+        let starts_percent = self.activation(name).map_or(0, |activation| activation.percent_of(*version));
+        DefinitionDescription { starts_percent, ..published.description.clone() }
     }
 
     /// This version, or the newest.
     pub(super) fn find(&self, saga: &SagaName, version: Option<u32>) -> Result<Arc<Published>, DefinitionError> {
         let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let found = all.get(saga).and_then(|versions| match version {
-            Some(version) => versions.get_key_value(&version),
-            None => versions.last_key_value(),
+            Some(version) => versions.known.get_key_value(&version),
+            None => versions.known.last_key_value(),
         });
         match found {
             Some((_, Ok(published))) => Ok(Arc::clone(published)),
@@ -92,7 +135,11 @@ impl Definitions {
     /// The definition that was published with this text.
     pub(super) fn find_text(&self, source: &str) -> Option<Arc<Published>> {
         let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        all.values().flat_map(BTreeMap::values).flatten().find(|published| published.description.source == source).cloned()
+        all.values()
+            .flat_map(|versions| versions.known.values())
+            .flatten()
+            .find(|published| published.description.source == source)
+            .cloned()
     }
 
     pub(super) fn compiled(&self, saga: &SagaName, version: u32) -> Result<Arc<Definition>, String> {
@@ -101,16 +148,17 @@ impl Definitions {
 
     /// The newest version of each that can be read.
     pub(super) fn newest(&self) -> Vec<DefinitionDescription> {
-        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let newest =
-            |versions: &BTreeMap<u32, Known>| versions.values().rev().flatten().next().map(|published| published.description.clone());
-        all.values().filter_map(newest).collect()
+        let newest: Vec<_> = {
+            let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+            all.values().filter_map(|versions| versions.known.values().rev().flatten().next().cloned()).collect()
+        };
+        newest.iter().map(|published| self.describe(published)).collect()
     }
 
     /// The versions of a definition, readable or not, in their order.
     pub(super) fn versions(&self, saga: &SagaName) -> Vec<u32> {
         let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        all.get(saga).map(|versions| versions.keys().copied().collect()).unwrap_or_default()
+        all.get(saga).map(|versions| versions.known.keys().copied().collect()).unwrap_or_default()
     }
 
     pub(super) fn names(&self) -> Vec<SagaName> {
@@ -121,7 +169,7 @@ impl Definitions {
     pub(super) fn topics(&self) -> BTreeSet<TopicName> {
         let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let mut topics = BTreeSet::new();
-        for published in all.values().flat_map(BTreeMap::values).flatten() {
+        for published in all.values().flat_map(|versions| versions.known.values()).flatten() {
             topics.extend(published.definition.topics());
         }
         topics

@@ -5,9 +5,10 @@
 //! (`lane/follower.rs`). Outcomes come back as inputs, time as the lane's own timers. After a crash the events are folded
 //! (`lane/recovery.rs`) and every saga goes on where it was.
 //!
-//! An operation a file, with the error that it returns: `publish.rs`, `start.rs`, `complete.rs`, `operate.rs`, `outcome.rs`, `queries.rs`,
-//! `transactions.rs`, `list/mod.rs`, `incidents.rs`, `wait.rs`.
+//! An operation a file, with the error that it returns: `publish.rs`, `activate.rs`, `start.rs`, `complete.rs`, `operate.rs`, `outcome.rs`,
+//! `queries.rs`, `transactions.rs`, `list/mod.rs`, `incidents.rs`, `wait.rs`.
 
+mod activate;
 mod beside;
 mod compiler;
 mod complete;
@@ -30,6 +31,7 @@ mod transactions;
 mod trouble;
 mod wait;
 
+pub use activate::ActivateError;
 pub use complete::CallError;
 pub use definitions::DefinitionError;
 pub use door::Orchestrator;

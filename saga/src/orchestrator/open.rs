@@ -108,5 +108,8 @@ fn load_definitions(control: &ControlStore, metrics: &Metrics) -> Result<Definit
             metrics.definitions_unreadable.inc();
         }
     }
+    for activation in control.activations()? {
+        definitions.activated(activation);
+    }
     Ok(definitions)
 }

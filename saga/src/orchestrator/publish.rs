@@ -9,7 +9,7 @@ use crate::dsl::{self, Compiled};
 use crate::store::{ControlStore, StoreError, StoredDefinition};
 use sagamq_api::error::Severity;
 use sagamq_api::limits::DEFINITION_BYTES_MAX;
-use sagamq_api::saga::{DefinitionDescription, LintResponse};
+use sagamq_api::saga::{Activation, DefinitionDescription, LintResponse};
 use sagamq_api::{Fault, SagaName};
 use sagamq_broker::WriteError;
 use std::sync::Arc;
@@ -73,25 +73,39 @@ impl Orchestrator {
     }
 
     /// Publishes a definition; true if it is new, false if the same text was published before. Durable when it returns. Line ends, and
-    /// what else [`dsl::canonical`] evens out, make no other text.
+    /// what else [`dsl::canonical`] evens out, make no other text. New sagas take the first version of a name, and a later one once
+    /// it is activated.
     ///
     /// # Errors
     /// When the text has faults, when the version has another text, or when a topic of a service cannot be used.
     pub async fn publish(&self, source: &str) -> Result<(DefinitionDescription, bool), PublishError> {
+        self.publish_as(source, false).await
+    }
+
+    /// As [`Orchestrator::publish`], and new sagas take this version from then on: one commit for both.
+    ///
+    /// # Errors
+    /// As [`Orchestrator::publish`].
+    pub async fn publish_active(&self, source: &str) -> Result<(DefinitionDescription, bool), PublishError> {
+        self.publish_as(source, true).await
+    }
+
+    async fn publish_as(&self, source: &str, activate: bool) -> Result<(DefinitionDescription, bool), PublishError> {
         if source.len() > DEFINITION_BYTES_MAX {
             return Err(PublishError::TooLarge(source.len()));
         }
         let canonical = dsl::canonical(source).into_owned();
         // A text that is published stays so, whatever today's linter says of it.
         if let Some(known) = self.0.definitions.find_text(&canonical) {
-            return self.publish_again(&known).await;
+            return self.publish_again(&known, activate).await;
         }
         let (given, compiled) = (source.to_owned(), canonical.clone());
         let compiled = self.0.compiler.run(move || compile(&given, &compiled)).await.map_err(PublishError::InvalidDefinition)?;
         // One after the other, so that two texts cannot both become the same version.
         let turn = Arc::clone(&self.0.publishing).lock_owned().await;
         if let Some(known) = self.0.definitions.find_text(&canonical) {
-            return self.publish_again(&known).await;
+            drop(turn);
+            return self.publish_again(&known, activate).await;
         }
         let Compiled { definition, warnings } = compiled;
         self.require_free(&definition.name, definition.version).await?;
@@ -105,20 +119,27 @@ impl Orchestrator {
             warnings,
             executable: definition::store(&definition),
         };
+        let is_first = self.0.definitions.activation(&stored.name).is_none();
+        let activation = (is_first || activate).then(|| self.only(&stored.name, stored.version));
         // Whoever asked may go: what is stored must be known here all the same, and until then nobody else has a turn.
         let (control, definitions, compiler) = (ControlStore::of(&self.0.broker), self.0.definitions.clone(), self.0.compiler.clone());
         let published = self.0.tasks.spawn(async move {
             let _turn = turn;
-            store(&control, definitions, &compiler, stored).await
+            store(&control, definitions, &compiler, stored, activation).await
         });
         let published = published.await.expect("it does not panic, and nobody aborts it")?;
-        Ok((published.description.clone(), true))
+        Ok((self.0.definitions.describe(&published), true))
     }
 
     /// The topics may have been deleted since: publishing again heals that.
-    async fn publish_again(&self, known: &Published) -> Result<(DefinitionDescription, bool), PublishError> {
+    async fn publish_again(&self, known: &Published, activate: bool) -> Result<(DefinitionDescription, bool), PublishError> {
         self.make_topics(&known.definition).await?;
-        Ok((known.description.clone(), false))
+        let DefinitionDescription { name, version, .. } = &known.description;
+        if activate && self.0.definitions.activation(name).is_none_or(|active| active.version != *version || active.canary.is_some()) {
+            let turn = Arc::clone(&self.0.publishing).lock_owned().await;
+            self.put_activation(turn, self.only(name, *version)).await?;
+        }
+        Ok((self.0.definitions.describe(known), false))
     }
 
     /// That nothing is stored under the version: what lies there counts, whether or not it can be read.
@@ -155,9 +176,17 @@ async fn store(
     definitions: Definitions,
     compiler: &Compiler,
     stored: StoredDefinition,
+    activation: Option<Activation>,
 ) -> Result<Arc<Published>, WriteError> {
-    control.put(&stored).await?;
-    let learned = compiler.run(move || definitions.learn(stored.into())).await;
+    control.put(Some(&stored), activation.as_ref()).await?;
+    let learned = compiler
+        .run(move || {
+            let learned = definitions.learn(stored.into());
+            // Behind the version itself: who sees the one finds the other.
+            activation.into_iter().for_each(|activation| definitions.activated(activation));
+            learned
+        })
+        .await;
     Ok(learned.expect("the stored form of a definition that was just checked can be read"))
 }
 

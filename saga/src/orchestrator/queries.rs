@@ -38,7 +38,7 @@ impl Orchestrator {
     /// # Errors
     /// When there is none, or it cannot be read.
     pub fn definition(&self, saga: &SagaName, version: Option<u32>) -> Result<DefinitionDescription, DefinitionError> {
-        self.0.definitions.find(saga, version).map(|published| published.description.clone())
+        self.0.definitions.find(saga, version).map(|published| self.0.definitions.describe(&published))
     }
 
     /// One instance. What it tells of a saga is durable, and of a transaction what participants were told of its decision; save after a failed

@@ -1,6 +1,8 @@
 //! Starting a saga: its definition, its input, and the business key in it.
 
+use super::activate::choose;
 use super::beside::{INLINE_BYTES_MAX, beside};
+use super::definitions::Candidates;
 use super::door::Orchestrator;
 use super::lane::{LaneInput, StartError, Wanted};
 use crate::definition::Definition;
@@ -18,16 +20,26 @@ impl Orchestrator {
     /// When there is no such definition, the input does not fit it, or the key started a saga with another input.
     pub async fn start(&self, request: StartSaga) -> Result<StartedSaga, StartError> {
         let StartSaga { saga, version, mode, input } = request;
-        let definition = Arc::clone(&self.0.definitions.find(&saga, version)?.definition);
-        let run_as = mode.unwrap_or(definition.mode);
-        if let Some(reason) = definition.forbids(run_as) {
-            return Err(StartError::ModeNotPossible { saga, version: definition.version, mode: run_as, reason });
-        }
+        let candidates = match version {
+            Some(version) => Candidates { active: self.0.definitions.find(&saga, Some(version))?, canary: None },
+            None => self.0.definitions.candidates(&saga)?,
+        };
         if !input.is_object() {
             return Err(StartError::InvalidInput("it must be a JSON object".to_owned()));
         }
         require_bounds(&input)?;
-        let key = business_key(&definition, &input).await?;
+        // The active version's key decides which one is taken, so that a start again takes the same.
+        let mut definition = Arc::clone(&candidates.active.definition);
+        let mut key = business_key(&definition, &input).await?;
+        let chosen = choose(candidates, &key);
+        if chosen.definition.version != definition.version {
+            definition = Arc::clone(&chosen.definition);
+            key = business_key(&definition, &input).await?;
+        }
+        let run_as = mode.unwrap_or(definition.mode);
+        if let Some(reason) = definition.forbids(run_as) {
+            return Err(StartError::ModeNotPossible { saga, version: definition.version, mode: run_as, reason });
+        }
         let lane = &self.0.lanes[usize::from(self.lane_of_key(&definition.name, &key))];
         let wanted = Wanted { definition, mode, key, input };
         lane.ask(|reply| LaneInput::Start { wanted, reply }).await

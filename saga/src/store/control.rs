@@ -1,10 +1,11 @@
-//! What every lane needs and none owns: the published definitions, in the commits of one shard. A node that has no part in that shard would
+//! What every lane needs and none owns: the published definitions and which of their versions are started, in the commits of one shard. A node that has no part in that shard would
 //! follow its commits; here, opening reads what they led to, and publishing writes the next one.
 
 use super::codec::{CodecError, decode, encode};
 use super::error::StoreError;
 use super::keys::SagaKey;
 use core::ops::ControlFlow;
+use sagamq_api::saga::Activation;
 use sagamq_api::{Fault, SagaName};
 use sagamq_broker::{Broker, ShardEmbedder, SubmitError, WriteError};
 use serde::{Deserialize, Serialize};
@@ -70,13 +71,35 @@ impl ControlStore {
         Ok(bytes.map(|bytes| FoundDefinition { name: name.clone(), version, stored: decode(&bytes) }))
     }
 
-    /// Writes a definition; durable when it returns.
+    /// Which versions new sagas take, of every definition.
+    pub(crate) fn activations(&self) -> Result<Vec<Activation>, StoreError> {
+        let (mut found, mut damaged) = (Vec::new(), None);
+        self.0.scan(&SagaKey::activations(), None, &mut |_, value| match decode(value) {
+            Ok(activation) => {
+                found.push(activation);
+                ControlFlow::Continue(())
+            }
+            // Which version to start is nothing to guess.
+            Err(error) => {
+                damaged = Some(error);
+                ControlFlow::Break(())
+            }
+        })?;
+        damaged.map_or(Ok(found), |error| Err(error.into()))
+    }
+
+    /// Writes a definition, and which version new sagas take if that changes with it; durable when it returns.
     ///
     /// # Errors
     /// When the commit did not become durable, as far as it is known.
-    pub(crate) async fn put(&self, definition: &StoredDefinition) -> Result<(), WriteError> {
+    pub(crate) async fn put(&self, definition: Option<&StoredDefinition>, activation: Option<&Activation>) -> Result<(), WriteError> {
         let mut commit = self.0.begin();
-        commit.put(&SagaKey::Definition(&definition.name, definition.version).encode(), encode(definition));
+        if let Some(definition) = definition {
+            commit.put(&SagaKey::Definition(&definition.name, definition.version).encode(), encode(definition));
+        }
+        if let Some(activation) = activation {
+            commit.put(&SagaKey::Activation(&activation.saga).encode(), encode(activation));
+        }
         match self.0.submit(commit).await {
             Ok(submitted) => submitted.durable().await,
             Err(SubmitError::Write(error)) => Err(error),

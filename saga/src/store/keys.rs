@@ -14,6 +14,7 @@
 //! | 9 | protocol u8, state u8, position | version u32, name of the saga |
 //! | 10 | name of the saga, byte 0, version u32, position | protocol u8 |
 //! | 11 | bytes of the failure's code u16, that code, position | protocol u8, state u8, version u32, name of the saga |
+//! | 32 | name of the saga | format byte, which versions new sagas take as JSON; shard 0 only |
 //!
 //! A [position](Position) is when the instance started (u64, milliseconds since 1970) and its id (16 bytes): each of the tags 8 to 11 is a list
 //! of instances in the order of their starts. Tag 9 says as well which instances are not at their end.
@@ -50,6 +51,8 @@ pub enum SagaKey<'a> {
     ByDefinition(&'a SagaName, u32, Position),
     /// An instance in the list of those with this code of failure.
     ByFailure(&'a str, Position),
+    /// Which versions of a definition new sagas take.
+    Activation(&'a SagaName),
 }
 
 const SUMMARY: u8 = 1;
@@ -62,6 +65,7 @@ const BY_TIME: u8 = 8;
 const BY_STATE: u8 = 9;
 const BY_DEFINITION: u8 = 10;
 const BY_FAILURE: u8 = 11;
+const ACTIVATION: u8 = 32;
 
 impl SagaKey<'_> {
     /// The bytes of the key.
@@ -80,6 +84,7 @@ impl SagaKey<'_> {
                 join(BY_DEFINITION, &[saga.as_str().as_bytes(), &[0], &version.to_be_bytes(), &at.to_bytes()])
             }
             Self::ByFailure(code, at) => join(BY_FAILURE, &[&code_bytes(code), code.as_bytes(), &at.to_bytes()]),
+            Self::Activation(saga) => join(ACTIVATION, &[saga.as_str().as_bytes()]),
         }
     }
 
@@ -117,6 +122,12 @@ impl SagaKey<'_> {
     #[must_use]
     pub fn definitions() -> Vec<u8> {
         vec![DEFINITION]
+    }
+
+    /// What the keys of all activations begin with.
+    #[must_use]
+    pub fn activations() -> Vec<u8> {
+        vec![ACTIVATION]
     }
 
     /// The name and version in the key of a definition.
@@ -216,5 +227,6 @@ mod tests {
         assert!(SagaKey::ByDefinition(&saga, 3, at).encode().starts_with(&SagaKey::by_definition(&saga, 3)));
         assert!(SagaKey::ByFailure("NO", at).encode().starts_with(&SagaKey::by_failure("NO")));
         assert!(!SagaKey::ByFailure("NO_MORE", at).encode().starts_with(&SagaKey::by_failure("NO")));
+        assert_eq!(SagaKey::Activation(&saga).encode(), [32, b's']);
     }
 }

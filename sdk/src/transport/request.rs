@@ -58,6 +58,10 @@ impl Request {
         Self::new(Method::POST, path)
     }
 
+    pub(crate) fn put(path: impl Into<String>) -> Self {
+        Self::new(Method::PUT, path)
+    }
+
     /// With a body in JSON.
     pub(crate) fn json(self, body: &impl Serialize) -> Result<Self, ClientError> {
         let bytes = serde_json::to_vec(body)

@@ -1,12 +1,13 @@
-//! `sagamq saga lint`, `publish` and `definitions`.
+//! `sagamq saga lint`, `publish`, `activate` and `definitions`.
 
 use crate::args::Format;
+use crate::args::saga::ActivateArgs;
 use crate::commands::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::output::{NONE, Output, human};
 use sagamq_api::error::Severity;
-use sagamq_api::saga::{DefinitionDescription, DefinitionList};
+use sagamq_api::saga::{ActivateVersion, Activation, Canary, DefinitionDescription, DefinitionList};
 use sagamq_api::{Fault, SagaName};
 use sagamq_saga::dsl;
 use sagamq_sdk::ClientError;
@@ -71,12 +72,12 @@ struct PublishReport {
 }
 
 /// Publishes file after file; the first one that is refused ends it. What became of each is said, also if something was not.
-pub(super) async fn publish(context: &Context, files: &[PathBuf]) -> Result<Exit, CliError> {
+pub(super) async fn publish(context: &Context, files: &[PathBuf], activate: bool) -> Result<Exit, CliError> {
     let mut report = PublishReport { files: Vec::new() };
     let mut result = Ok(Exit::Ok);
     for path in files {
         let (outcome, definition) = match &result {
-            Ok(_) => match publish_one(context, path).await {
+            Ok(_) => match publish_one(context, path, activate).await {
                 Ok(definition) => ("published", Some(definition)),
                 Err(error) => {
                     let outcome = if error.exit() == Exit::Unknown { "unknown" } else { "not_published" };
@@ -94,19 +95,21 @@ pub(super) async fn publish(context: &Context, files: &[PathBuf]) -> Result<Exit
     result
 }
 
-async fn publish_one(context: &Context, path: &Path) -> Result<DefinitionDescription, CliError> {
+async fn publish_one(context: &Context, path: &Path, activate: bool) -> Result<DefinitionDescription, CliError> {
     let source = read(path)?;
-    context.client.sagas().publish(&source).await.map_err(|error| refused(path, &source, error, context.output))
+    let sagas = context.client.sagas();
+    let published = if activate { sagas.publish_active(&source).await } else { sagas.publish(&source).await };
+    published.map_err(|error| refused(path, &source, error, context.output))
 }
 
 fn published_table(output: Output, report: &PublishReport) -> String {
     let rows = report.files.iter().map(|file| {
         let of = |text: fn(&DefinitionDescription) -> String| file.definition.as_ref().map_or_else(|| NONE.to_owned(), text);
         let (saga, version) = (of(|definition| definition.name.to_string()), of(|definition| definition.version.to_string()));
-        let warnings = of(|definition| definition.warnings.len().to_string());
-        [file.file.clone(), file.outcome.replace('_', " "), saga, version, warnings]
+        let (starts, warnings) = (of(starts), of(|definition| definition.warnings.len().to_string()));
+        [file.file.clone(), file.outcome.replace('_', " "), saga, version, starts, warnings]
     });
-    output.table(["FILE", "OUTCOME", "SAGA", "VERSION", "WARNINGS"], rows)
+    output.table(["FILE", "OUTCOME", "SAGA", "VERSION", "STARTS", "WARNINGS"], rows)
 }
 
 /// People see the faults in their text; programs have them in the error's document.
@@ -121,6 +124,25 @@ fn refused(path: &Path, source: &str, error: ClientError, output: Output) -> Cli
         other => other,
     };
     CliError::Partly { context: file, error: Box::new(error.into()) }
+}
+
+/// The share of new sagas that take a version.
+fn starts(definition: &DefinitionDescription) -> String {
+    format!("{}%", definition.starts_percent)
+}
+
+pub(super) async fn activate(context: &Context, args: ActivateArgs) -> Result<Exit, CliError> {
+    let ActivateArgs { name, definition_version: version, canary, percent, reason, actor } = args;
+    let canary = canary.zip(percent).map(|(version, percent)| Canary { version, percent });
+    let request = ActivateVersion { version, canary, actor: Some(actor).filter(|actor| !actor.is_empty()), reason };
+    let activation = context.client.sagas().activate(&name, &request).await?;
+    context.output.answer(&activation, |activation| {
+        let Activation { version, canary, .. } = activation;
+        let versions = [Some(*version), canary.map(|canary| canary.version)].into_iter().flatten();
+        let rows = versions.map(|version| [name.to_string(), version.to_string(), format!("{}%", activation.percent_of(version))]);
+        context.output.table(["SAGA", "VERSION", "STARTS"], rows)
+    })?;
+    Ok(Exit::Ok)
 }
 
 pub(super) async fn list(context: &Context) -> Result<Exit, CliError> {
@@ -139,9 +161,10 @@ fn table(output: Output, list: &DefinitionList) -> String {
     let steps = |definition: &DefinitionDescription| definition.steps.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let rows = list.definitions.iter().map(|definition| {
         let published = human::timestamp(definition.published_at_ms);
-        [definition.name.to_string(), definition.version.to_string(), published, definition.warnings.len().to_string(), steps(definition)]
+        let (name, version) = (definition.name.to_string(), definition.version.to_string());
+        [name, version, starts(definition), published, definition.warnings.len().to_string(), steps(definition)]
     });
-    output.table(["SAGA", "VERSION", "PUBLISHED", "WARNINGS", "STEPS"], rows)
+    output.table(["SAGA", "VERSION", "STARTS", "PUBLISHED", "WARNINGS", "STEPS"], rows)
 }
 
 fn read(path: &Path) -> Result<String, CliError> {

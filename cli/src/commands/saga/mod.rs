@@ -35,7 +35,8 @@ pub(crate) fn offline(command: SagaCommand, output: Output) -> Result<Next, CliE
 pub(crate) async fn run(context: Context, command: SagaCommand) -> Result<Exit, CliError> {
     match command {
         SagaCommand::Lint { files } => definitions::lint(&files, context.output),
-        SagaCommand::Publish { files } => definitions::publish(&context, &files).await,
+        SagaCommand::Publish { files, activate } => definitions::publish(&context, &files, activate).await,
+        SagaCommand::Activate(args) => definitions::activate(&context, args).await,
         SagaCommand::Definitions { name: None, .. } => definitions::list(&context).await,
         SagaCommand::Definitions { name: Some(name), definition_version } => definitions::show(&context, &name, definition_version).await,
         SagaCommand::Start(args) => instances::start(&context, args).await,

@@ -1,0 +1,127 @@
+//! Which versions of a definition new sagas take: said by an operator, apart from publishing. What runs stays on its own version.
+
+use super::definitions::{Candidates, DefinitionError, Published};
+use super::door::Orchestrator;
+use crate::store::ControlStore;
+use sagamq_api::SagaName;
+use sagamq_api::limits::{ACTOR_BYTES_MAX, REASON_BYTES_MAX};
+use sagamq_api::saga::{ActivateVersion, Activation, Canary};
+use sagamq_broker::WriteError;
+use std::sync::Arc;
+use tokio::sync::OwnedMutexGuard;
+
+/// Sets these hashes apart from all others. Never changed: a key would change its version.
+const CONTEXT: &str = "sagamq 2026-11 share of a saga version";
+
+/// Why the versions that new sagas take were not changed.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ActivateError {
+    /// A version is not published, or cannot be read.
+    #[error(transparent)]
+    Definition(#[from] DefinitionError),
+    /// A share is none.
+    #[error(
+        "`canary.percent` is {0}, allowed is 1 to 99: to give all new sagas to a version, make it `version`; to give it none, leave it out"
+    )]
+    Percent(u8),
+    /// The version is both.
+    #[error("version {0} is to be the active one and the one that is tried beside it: name another, or leave `canary` out")]
+    SameVersion(u32),
+    /// The reason is too long.
+    #[error("`reason` has {0} bytes, at most {REASON_BYTES_MAX} are allowed")]
+    ReasonTooLong(usize),
+    /// The name of who acts is too long.
+    #[error("`actor` has {0} bytes, at most {ACTOR_BYTES_MAX} are allowed")]
+    ActorTooLong(usize),
+    /// The commit did not become durable, as far as it is known.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+}
+
+impl Orchestrator {
+    /// Which versions new sagas take.
+    ///
+    /// # Errors
+    /// When nothing of the name is published.
+    pub fn activation(&self, saga: &SagaName) -> Result<Activation, DefinitionError> {
+        let none = || DefinitionError::NotFound { saga: saga.clone(), version: None };
+        self.0.definitions.activation(saga).ok_or_else(none)
+    }
+
+    /// Changes which versions new sagas take. Durable when it returns, and holds for every start that is answered afterwards.
+    ///
+    /// # Errors
+    /// When a version is not published, or the share is none.
+    pub async fn activate(&self, saga: &SagaName, request: ActivateVersion) -> Result<Activation, ActivateError> {
+        let ActivateVersion { version, canary, actor, reason } = request;
+        if let Some(bytes) = reason.as_ref().map(String::len).filter(|bytes| *bytes > REASON_BYTES_MAX) {
+            return Err(ActivateError::ReasonTooLong(bytes));
+        }
+        if let Some(bytes) = actor.as_ref().map(String::len).filter(|bytes| *bytes > ACTOR_BYTES_MAX) {
+            return Err(ActivateError::ActorTooLong(bytes));
+        }
+        let turn = Arc::clone(&self.0.publishing).lock_owned().await;
+        self.0.definitions.find(saga, Some(version))?;
+        if let Some(Canary { version: tried, percent }) = canary {
+            self.0.definitions.find(saga, Some(tried))?;
+            if tried == version {
+                return Err(ActivateError::SameVersion(version));
+            }
+            if !(1..=99).contains(&percent) {
+                return Err(ActivateError::Percent(percent));
+            }
+        }
+        let activation = Activation { canary, actor, reason, ..self.only(saga, version) };
+        self.put_activation(turn, activation.clone()).await?;
+        Ok(activation)
+    }
+
+    /// All new sagas take this version, from now on.
+    pub(super) fn only(&self, saga: &SagaName, version: u32) -> Activation {
+        let changed_at_ms = self.0.broker.clock().now_ms();
+        Activation { saga: saga.clone(), version, canary: None, changed_at_ms, actor: None, reason: None }
+    }
+
+    /// Whoever asked may go: what is stored must be known here all the same, and until then nobody else has a turn.
+    pub(super) async fn put_activation(&self, turn: OwnedMutexGuard<()>, activation: Activation) -> Result<(), WriteError> {
+        let (control, definitions) = (ControlStore::of(&self.0.broker), self.0.definitions.clone());
+        let stored = self.0.tasks.spawn(async move {
+            let _turn = turn;
+            control.put(None, Some(&activation)).await?;
+            definitions.activated(activation);
+            Ok(())
+        });
+        stored.await.expect("it does not panic, and nobody aborts it")
+    }
+}
+
+/// The one of the candidates that the business key takes.
+pub(super) fn choose(candidates: Candidates, key: &str) -> Arc<Published> {
+    let Candidates { active, canary } = candidates;
+    match canary {
+        Some((tried, percent)) if is_within(&active.description.name, key, percent) => tried,
+        _ => active,
+    }
+}
+
+/// Whether the key is among these hundredths of all keys. The hundredths of a larger share include those of a smaller one.
+fn is_within(saga: &SagaName, key: &str, percent: u8) -> bool {
+    let mut hasher = blake3::Hasher::new_derive_key(CONTEXT);
+    hasher.update(saga.as_str().as_bytes()).update(&[0]).update(key.as_bytes());
+    let place = u64::from_be_bytes(hasher.finalize().as_bytes()[..8].try_into().expect("eight bytes were taken"));
+    place % 100 < u64::from(percent)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_is_about_what_it_says_and_grows_without_moving_keys() {
+        let saga: SagaName = "checkout".parse().expect("legal");
+        let within = |percent: u8| (0..10_000).filter(|n| is_within(&saga, &format!("o-{n}"), percent)).collect::<Vec<_>>();
+        let (ten, thirty) = (within(10), within(30));
+        assert!((900..1_100).contains(&ten.len()) && (2_800..3_200).contains(&thirty.len()), "{} {}", ten.len(), thirty.len());
+        assert!(ten.iter().all(|n| thirty.contains(n)));
+    }
+}
