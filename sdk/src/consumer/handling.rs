@@ -14,7 +14,8 @@ tokio::task_local! {
 }
 
 /// In a handler: the token that is cancelled when the lease of its record is lost, so that the record will be or is handled by somebody
-/// else, and when the record was settled by somebody else, as the command of a saga's call is when the attempt is over. Take it at the handler's beginning; it can be given to tasks and threads that work for the handler, which do not end with it.
+/// else, and when the record was settled by somebody else, as the command of a saga's call is when the attempt is over. The second is heard of when the lease is extended, so at the
+/// latest half a lease later. Take it at the handler's beginning; it can be given to tasks and threads that work for the handler, which do not end with it.
 /// Outside of a handler the token is never cancelled.
 ///
 /// ```

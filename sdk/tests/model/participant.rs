@@ -64,7 +64,7 @@ pub(crate) async fn serve<F: Future<Output = i64> + Send>(
 }
 
 /// Judges the action and its compensation with these arguments besides the usual ones. Every check runs and passes, but these.
-pub(crate) async fn conforms(url: &str, action: &str, compensation: &str, more: Value, not_run: &[&str]) {
+pub(crate) async fn conforms(url: &str, action: &str, compensation: &str, more: &Value, not_run: &[&str]) {
     let mut profile = json!({
         "operation": action, "compensation": compensation, "arguments": { "amount": 3 }, "refused": { "amount": TOO_MUCH },
         "probe": { "url": format!("{url}/count") },

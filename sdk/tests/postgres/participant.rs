@@ -66,6 +66,6 @@ async fn operations_on_postgres_conform_whether_their_effects_are_local_or_outsi
         }
     })
     .await;
-    conforms(&url, "reserve", "release", json!({ "large": { "amount": 3, "large": true } }), &["doubt", "ongoing"]).await;
-    conforms(&url, "charge", "refund", json!({ "doubtful": { "amount": 3, "silent": true } }), &["ongoing", "large-output"]).await;
+    conforms(&url, "reserve", "release", &json!({ "large": { "amount": 3, "large": true } }), &["doubt", "ongoing"]).await;
+    conforms(&url, "charge", "refund", &json!({ "doubtful": { "amount": 3, "silent": true } }), &["ongoing", "large-output"]).await;
 }

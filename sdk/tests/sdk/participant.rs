@@ -63,8 +63,8 @@ async fn operations_on_rocksdb_conform_whether_their_effects_are_local_or_outsid
     })
     .await;
     let more = json!({ "ongoing": { "amount": 3, "slow": true }, "large": { "amount": 3, "large": true } });
-    conforms(&url, "reserve", "release", more, &["doubt"]).await;
-    conforms(&url, "charge", "refund", json!({ "doubtful": { "amount": 3, "silent": true } }), &["ongoing", "large-output"]).await;
+    conforms(&url, "reserve", "release", &more, &["doubt"]).await;
+    conforms(&url, "charge", "refund", &json!({ "doubtful": { "amount": 3, "silent": true } }), &["ongoing", "large-output"]).await;
 }
 
 fn number(bytes: Option<Vec<u8>>) -> i64 {

@@ -1,6 +1,9 @@
 //! The participants in other languages: they conform, what they have answered is on disk, and the guides show the code that is tested.
 
-use super::{conformance, conforms};
+use super::{LIMIT, conformance, conforms};
+use sagamq_sdk::Client;
+use sagamq_sdk::api::saga::{SagaState, StartSaga};
+use sagamq_tests::ServerProcess;
 use serde_json::{Value, json};
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -61,7 +64,46 @@ fn call(step: &str, operation: &str, name: &str, pieces: u64) -> Value {
     })
 }
 
-/// It conforms, and what it has answered is still so after a kill in the middle of everything.
+/// Two reservations of one order.
+fn definition(participant: &str) -> String {
+    let reserve = |id: &str, pieces: &str| {
+        format!(
+            "  - id: {id}\n    call: stock.reserve\n    with: {{ order: \"${{ input.order }}\", sku: mug, pieces: {pieces} }}\n    \
+             compensate: stock.release\n"
+        )
+    };
+    format!(
+        "saga: order\nversion: 1\nkey: ${{ input.order }}\nservices: {{ stock: {{ http: \"{participant}/saga\" }} }}\nsteps:\n{}{}\
+         output: ${{ steps.second.output }}\n",
+        reserve("first", "2"),
+        reserve("second", "\"${ input.pieces }\"")
+    )
+}
+
+/// Sells this order by a saga; how that ended.
+async fn sell(client: &Client, order: &str, pieces: u64) -> (SagaState, Value) {
+    let input = json!({ "order": order, "pieces": pieces }).into();
+    let start = StartSaga { saga: "order".parse().expect("legal"), version: None, mode: None, input };
+    let started = client.sagas().start(&start).await.expect("started");
+    let saga = client.sagas().wait(started.id, LIMIT).await.expect("it ends");
+    let failure = saga.summary.failure.map(|failure| failure.code);
+    (saga.summary.state, saga.output.map_or_else(|| json!(failure), |output| output.to_value()))
+}
+
+/// Real sagas call it: one that completes, and one whose second reservation is refused, so that the first is undone.
+async fn takes_part_in_sagas(participant: &Participant) {
+    let server = ServerProcess::start().await;
+    let client = server.client();
+    client.sagas().publish(&definition(&participant.url)).await.expect("published");
+    let before = participant.reserved().await.as_u64().expect("a number");
+    let (state, output) = sell(&client, "o-1", 3).await;
+    assert_eq!((state, &output["order"]), (SagaState::Completed, &json!("o-1")), "{output}");
+    assert_eq!(participant.reserved().await, json!(before + 5));
+    assert_eq!(sell(&client, "o-2", u64::from(u32::MAX)).await, (SagaState::Compensated, json!("OUT_OF_STOCK")));
+    assert_eq!(participant.reserved().await, json!(before + 5), "the first reservation of the second order is released");
+}
+
+/// It conforms, takes part in sagas, and what it has answered is still so after a kill in the middle of everything.
 async fn judge(what: &str, program: &[PathBuf]) {
     let folder: TempDir = tempfile::tempdir().expect("a folder");
     let participant = Participant::start(program, folder.path());
@@ -69,6 +111,8 @@ async fn judge(what: &str, program: &[PathBuf]) {
     let probe = format!("{}/stock", participant.url);
     let args = ["--file", profile.to_str().expect("a path"), "--probe", &probe, "--probe-pointer", "/mug/reserved"];
     conforms(what, &conformance(&format!("{}/saga", participant.url), &args).await, &["doubt", "ongoing", "large-output"]);
+
+    takes_part_in_sagas(&participant).await;
 
     let before = participant.reserved().await.as_u64().expect("a number");
     let done = participant.call(&call("kept", "action", "reserve", 7)).await;
