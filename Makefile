@@ -21,7 +21,7 @@ TEST_LIMIT  ?= 2400
 DENY_CHECKS ?= all
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo drills drill-doubt drill-backup drill-2pc drill-memory drill-outage test test-postgres test-containers image bench compare bench-compare bench-log bench-open bench-list lint clippy fmt-check doc deny fmt
+.PHONY: help setup build demo drills drill-doubt drill-kills drill-backup drill-2pc drill-memory drill-outage test test-postgres test-containers image bench compare bench-compare bench-log bench-open bench-list lint clippy fmt-check doc deny fmt
 
 help: ## List what can be done
 	@echo "SagaMQ: make TARGET"
@@ -39,10 +39,13 @@ demo: setup ## Build, then run a shop through two crashes: make demo DEMO_ARGS="
 	$(call beside_postgres,$(DEMO_ARGS)) "$(BIN)/sagamq" demo $(DEMO_ARGS) && \
 	echo "make demo: built in $$((built - began)) s, ran in $$((SECONDS - built)) s."
 
-drills: drill-doubt drill-backup drill-2pc drill-memory drill-outage ## Every drill, one after the other
+drills: drill-doubt drill-kills drill-backup drill-2pc drill-memory drill-outage ## Every drill, one after the other
 
 drill-doubt: build ## Lose the payment provider's answers in every kind of step, under kills of everybody
 	$(call beside_postgres,$(DRILL_ARGS)) "$(BIN)/sagamq-shop" drill-doubt $(DRILL_ARGS)
+
+drill-kills: build ## Kill the broker every few seconds while 10,000 orders go through: make drill-kills DRILL_ARGS="--kills 40"
+	$(call beside_postgres,$(DRILL_ARGS)) "$(BIN)/sagamq-shop" drill-kills $(DRILL_ARGS)
 
 drill-backup: build ## Restore the broker from an old copy under newer services, and send all orders again
 	$(call beside_postgres,$(DRILL_ARGS)) "$(BIN)/sagamq-shop" drill-backup $(DRILL_ARGS)

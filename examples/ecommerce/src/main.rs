@@ -8,6 +8,7 @@ use sagamq_example_ecommerce::provider::{self, ProviderArgs};
 use sagamq_example_ecommerce::service::ServiceArgs;
 use sagamq_example_ecommerce::trial::atomic::{self, AtomicArgs};
 use sagamq_example_ecommerce::trial::backup::{self, BackupArgs};
+use sagamq_example_ecommerce::trial::broker_kills::{self, BrokerKillsArgs};
 use sagamq_example_ecommerce::trial::demo::{self, DemoArgs};
 use sagamq_example_ecommerce::trial::doubt::{self, DoubtArgs};
 use sagamq_example_ecommerce::{inventory, loyalty, shipping};
@@ -42,6 +43,8 @@ enum Command {
     Demo(DemoArgs),
     /// Lose the provider's answers in every kind of step, under kills of everybody, and audit the books
     DrillDoubt(DoubtArgs),
+    /// Kill the broker again and again while orders go through, and audit the books
+    DrillKills(BrokerKillsArgs),
     /// Restore the broker from an old copy under newer services, send all orders again, and audit the books
     DrillBackup(BackupArgs),
     /// Kill coordinator and participants of two-phase commit at every point, and check each transaction and the books
@@ -53,7 +56,10 @@ enum Command {
 async fn main() -> ExitCode {
     let command = Cli::parse().command;
     // A trial tells its story itself: what the client repeats while the broker is dead is no news.
-    let is_trial = matches!(command, Command::Demo(_) | Command::DrillDoubt(_) | Command::DrillBackup(_) | Command::DrillTwoPhase(_));
+    let is_trial = matches!(
+        command,
+        Command::Demo(_) | Command::DrillDoubt(_) | Command::DrillKills(_) | Command::DrillBackup(_) | Command::DrillTwoPhase(_)
+    );
     let level = if is_trial { "off" } else { "info" };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     // Colours only where somebody looks; the demo keeps the services' logs in files.
@@ -68,6 +74,7 @@ async fn main() -> ExitCode {
         Command::Provider(args) => provider::run(&args).await.map_err(Into::into),
         Command::Demo(args) => demo::run(args).await.map_err(Into::into),
         Command::DrillDoubt(args) => doubt::run(args).await.map_err(Into::into),
+        Command::DrillKills(args) => broker_kills::run(args).await.map_err(Into::into),
         Command::DrillBackup(args) => backup::run(args).await.map_err(Into::into),
         Command::DrillTwoPhase(args) => atomic::run(args).await.map_err(Into::into),
     };

@@ -31,6 +31,12 @@ fn the_books_of_a_small_shop_balance_after_both_kills() {
 }
 
 #[test]
+fn the_broker_is_killed_again_and_again() {
+    let out = balanced(&shop(&["drill-kills", "--orders", "300", "--kills", "4", "--seed", "3"]));
+    assert_eq!(out.matches("kill -9 broker").count(), 4, "{out}");
+}
+
+#[test]
 fn customers_pay_for_what_was_sent_to_them_although_the_provider_s_answers_are_lost() {
     let out = balanced(&shop(&["drill-doubt", "--orders", "200", "--seed", "3"]));
     assert!(out.contains("kill -9 provider"), "{out}");

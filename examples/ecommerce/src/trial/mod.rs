@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `sagamq-shop demo` ([`demo`]) | an ordinary bad day: refusals, lost replies, two kills |
 //! | `sagamq-shop drill-doubt` ([`doubt`]) | the provider takes money and its answer is lost, in every kind of step, under kills of everybody |
+//! | `sagamq-shop drill-kills` ([`broker_kills`]) | the broker is killed every few seconds while orders go through |
 //! | `sagamq-shop drill-backup` ([`backup`]) | the broker comes back from an old backup, under participants that know more than it does |
 //! | `sagamq-shop drill-2pc` ([`atomic`]) | two-phase commit is atomic whoever is killed at whatever point |
 //!
@@ -14,6 +15,7 @@ mod audit;
 pub mod backup;
 mod books;
 mod branches;
+pub mod broker_kills;
 mod databases;
 pub mod demo;
 pub mod doubt;
