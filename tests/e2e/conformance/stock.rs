@@ -4,6 +4,7 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use axum::response::Response;
 use axum::routing::{get, post};
 use sagamq_sdk::Call;
 use sagamq_sdk::api::saga::Operation;
@@ -32,6 +33,22 @@ pub(super) enum Wrong {
     RefusesInDoubt,
     /// What is refused is answered with 200 and says so in the body.
     SaysYesToRefusals,
+    /// What it cannot read, and what it does not have, is a conflict.
+    RefusesWhatItDoesNotKnow,
+    /// A call is the same only with the same arguments.
+    KeysByArguments,
+    /// An attempt that is older than one it has seen is a conflict.
+    RefusesOlderAttempts,
+    /// What comes too late is a conflict, and the next attempt is not.
+    RefusesLateCalls,
+    /// A compensation that comes again takes away again.
+    UndoesTwice,
+    /// A compensation says yes and does nothing.
+    NeverUndoes,
+    /// It says when to ask again by a date.
+    SaysLaterByDate,
+    /// It sends more than is kept.
+    SendsTooMuch,
 }
 
 #[derive(Clone)]
@@ -51,6 +68,8 @@ struct Books {
     undone: HashSet<String>,
     /// Steps that were asked for and go on.
     begun: HashSet<String>,
+    /// The newest attempt of each action.
+    newest: HashMap<String, u32>,
 }
 
 struct Stock {
@@ -77,18 +96,26 @@ pub(super) async fn start(wrong: Option<Wrong>) -> String {
     url
 }
 
-async fn called(
-    State(stock): State<Arc<Stock>>,
-    Path(name): Path<String>,
-    body: Bytes,
-) -> (StatusCode, [(&'static str, &'static str); 1], String) {
+async fn called(State(stock): State<Arc<Stock>>, Path(name): Path<String>, body: Bytes) -> Response {
+    let wrong = stock.wrong;
+    let unread = if wrong == Some(Wrong::RefusesWhatItDoesNotKnow) { StatusCode::CONFLICT } else { StatusCode::BAD_REQUEST };
     let (status, answer) = match serde_json::from_slice::<Call>(&body) {
-        Err(error) => (StatusCode::BAD_REQUEST, json!({ "code": "INVALID_CALL", "message": error.to_string() })),
-        Ok(call) if call.call != name => (StatusCode::BAD_REQUEST, json!({ "code": "CALL_MISMATCH" })),
+        Err(error) => (unread, json!({ "code": "INVALID_CALL", "message": error.to_string() })),
+        Ok(call) if call.call != name => (unread, json!({ "code": "CALL_MISMATCH" })),
         // A task of its own, as any server must do that must not stop in the middle when its caller hangs up.
         Ok(call) => tokio::spawn(async move { stock.serve(&call).await }).await.expect("no panic"),
     };
-    (status, [("content-type", "application/json")], answer.to_string())
+    let mut response = Response::builder().status(status).header("content-type", "application/json");
+    if status == StatusCode::ACCEPTED && wrong == Some(Wrong::SaysLaterByDate) {
+        response = response.header("retry-after", "Sat, 28 Nov 2026 08:00:00 GMT");
+    }
+    response.body(answer.to_string().into()).expect("a response")
+}
+
+#[expect(clippy::disallowed_methods, reason = "the deadline of a call is wall time")]
+fn now_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).expect("it fits")
 }
 
 fn conflict(code: &str) -> Said {
@@ -97,7 +124,13 @@ fn conflict(code: &str) -> Said {
 
 impl Stock {
     async fn serve(&self, call: &Call) -> Said {
-        let step = format!("{}/{}", call.attempt.instance, call.attempt.step);
+        let mut step = format!("{}/{}", call.attempt.instance, call.attempt.step);
+        if self.wrong == Some(Wrong::KeysByArguments) {
+            step.push_str(call.arguments.as_str());
+        }
+        if self.is_conflict(&step, call).await {
+            return conflict("TOO_OLD");
+        }
         match (call.call.as_str(), call.attempt.operation) {
             ("reserve", Operation::Action) if self.wrong == Some(Wrong::RefusesInDoubt) => {
                 if !self.in_flight.lock().expect("no panic").insert(step.clone()) {
@@ -109,7 +142,21 @@ impl Stock {
             }
             ("reserve", Operation::Action) => self.reserve(&step, &call.arguments.to_value()).await,
             ("release", Operation::Compensation) => self.release(&step, &call.arguments.to_value()).await,
+            _ if self.wrong == Some(Wrong::RefusesWhatItDoesNotKnow) => conflict("UNKNOWN_CALL"),
             _ => (StatusCode::NOT_FOUND, json!({ "code": "UNKNOWN_CALL" })),
+        }
+    }
+
+    async fn is_conflict(&self, step: &str, call: &Call) -> bool {
+        match self.wrong {
+            Some(Wrong::RefusesLateCalls) => call.deadline_ms < call.started_at_ms.max(now_ms()),
+            Some(Wrong::RefusesOlderAttempts) if call.attempt.operation == Operation::Action => {
+                let mut books = self.books.lock().await;
+                let newest = books.newest.entry(step.to_owned()).or_default();
+                *newest = call.attempt.epoch.max(*newest);
+                call.attempt.epoch < *newest
+            }
+            _ => false,
         }
     }
 
@@ -140,7 +187,8 @@ impl Stock {
             return (status, json!({ "code": "NO_ANSWER", "message": "the warehouse did not answer" }));
         }
         books.made += 1;
-        let length = usize::try_from(arguments["output_bytes"].as_u64().unwrap_or(0)).expect("it fits");
+        let times = if self.wrong == Some(Wrong::SendsTooMuch) { 3 } else { 1 };
+        let length = times * usize::try_from(arguments["output_bytes"].as_u64().unwrap_or(0)).expect("it fits");
         let output = json!({ "reservation": books.made, "pieces": pieces, "note": "x".repeat(length) });
         books.actions.insert(step.to_owned(), Recorded::Done(output.clone()));
         (StatusCode::OK, output)
@@ -153,6 +201,9 @@ impl Stock {
     async fn release(&self, step: &str, arguments: &Value) -> Said {
         let mut books = self.books.lock().await;
         if books.undone.contains(step) {
+            if self.wrong == Some(Wrong::UndoesTwice) {
+                books.reserved -= arguments["pieces"].as_i64().unwrap_or(1);
+            }
             return (StatusCode::OK, Value::Null);
         }
         let undo = match books.actions.get(step) {
@@ -163,7 +214,7 @@ impl Stock {
             }
             Some(Recorded::Refused(_) | Recorded::Prevented) | None => 0,
         };
-        books.reserved -= undo;
+        books.reserved -= if self.wrong == Some(Wrong::NeverUndoes) { 0 } else { undo };
         books.undone.insert(step.to_owned());
         if self.wrong == Some(Wrong::RunsLateActions) {
             books.actions.remove(step);

@@ -84,6 +84,42 @@ async fn one_that_answers_200_to_what_it_refuses_is_found() {
     assert_eq!(with(&judged.1, Verdict::NotRun), ["compensation-of-refused"]);
 }
 
+/// Whether the compensation or the action is first, in the check named `race`, is nobody's to say: it is left out where that decides.
+const RACE: &str = "race";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_check_finds_what_it_is_there_for() {
+    let undone = ["doubt", "compensation", "compensation-twice", "late-action", RACE, "deadline"];
+    let cases: [(Wrong, &[&str], &str); 8] = [
+        (Wrong::RefusesWhatItDoesNotKnow, &["malformed-body", "unknown-operation"], "it must be 4xx, and neither 409 nor 425"),
+        (Wrong::KeysByArguments, &["other-arguments"], "the key with other arguments got another answer"),
+        (Wrong::RefusesOlderAttempts, &["older-attempt"], "a refusal says that nothing took effect, and it has"),
+        (Wrong::RefusesLateCalls, &["deadline"], "a call that only comes too late must not be refused"),
+        (Wrong::UndoesTwice, &["compensation-twice", "empty-compensation", RACE], "there must be 0 effects of this call"),
+        (Wrong::NeverUndoes, &undone, "after the compensation of an action in doubt there must be 0 effects"),
+        (Wrong::SaysLaterByDate, &["ongoing"], "is read in whole seconds only"),
+        (Wrong::SendsTooMuch, &["large-output"], "the saga would see null instead"),
+    ];
+    for (wrong, checks, reason) in cases {
+        let (code, report) = judged(Some(wrong)).await;
+        let but_race = |checks: Vec<&str>| checks.into_iter().filter(|check| *check != RACE).map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(but_race(with(&report, Verdict::Fail)), but_race(checks.to_vec()), "{wrong:?}: {report:#?}");
+        let why = &report.checks.iter().find(|check| check.verdict == Verdict::Fail).expect("one fails").why;
+        assert!(why.contains(reason), "{wrong:?}: {why}");
+        assert_eq!(code, Some(1));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_probe_that_counts_nothing_is_found_before_it_could_hide_anything() {
+    let url = start(None).await;
+    let probe = format!("{url}/stock");
+    let args = ["--operation", "reserve", "--arguments", r#"{"pieces": 2}"#, "--probe", &probe, "--probe-pointer", "/nothing"];
+    let judged = conformance(&format!("{url}/saga"), &args).await;
+    fails(&judged, &["first-call"], "the probe counts no effect");
+    assert_eq!((judged.1.passed, judged.1.not_run), (2, 16), "what needs no success is looked at: {:#?}", judged.1);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_given_is_not_run_and_with_strict_that_is_a_failure() {
     let url = format!("{}/saga", start(None).await);
