@@ -35,6 +35,12 @@ pub const SAGA_DEFINITIONS: &str = "/v1/saga-definitions";
 pub const SAGA_DEFINITION: &str = "/v1/saga-definitions/{saga}";
 /// Which versions of a definition new sagas take: `GET`, `PUT`.
 pub const SAGA_ACTIVATION: &str = "/v1/saga-definitions/{saga}/activation";
+/// The versions of a saga definition, with their instances: `GET`.
+pub const SAGA_VERSIONS: &str = "/v1/saga-definitions/{saga}/versions";
+/// How long sagas at their end are kept: `GET`; `PUT` sets what holds for definitions without a rule of their own.
+pub const SAGA_RETENTION: &str = "/v1/saga-retention";
+/// How long sagas of one definition are kept: `PUT`, `DELETE`.
+pub const SAGA_RETENTION_OF: &str = "/v1/saga-retention/{saga}";
 /// Saga instances: `GET` lists, `POST` starts.
 pub const SAGAS: &str = "/v1/sagas";
 /// Sagas in trouble, by what they are in: `GET`.
@@ -132,6 +138,18 @@ pub fn saga_definition(saga: &SagaName) -> String {
 #[must_use]
 pub fn saga_activation(saga: &SagaName) -> String {
     format!("{SAGA_DEFINITIONS}/{saga}/activation")
+}
+
+/// The path of the versions of one saga definition.
+#[must_use]
+pub fn saga_versions(saga: &SagaName) -> String {
+    format!("{SAGA_DEFINITIONS}/{saga}/versions")
+}
+
+/// The path of the retention of one saga definition.
+#[must_use]
+pub fn saga_retention(saga: &SagaName) -> String {
+    format!("{SAGA_RETENTION}/{saga}")
 }
 
 /// The path of one saga instance.

@@ -23,5 +23,5 @@ pub mod store;
 pub use config::{NoProxy, OrchestratorConfig, ParticipantProxy};
 pub use orchestrator::{
     CallError, DefinitionError, HistoryError, IncidentError, InstanceError, LaneTopicError, OpenError, OperateError, Orchestrator,
-    OutcomeError, PublishError, QueryError, SetAside, StartError, TransactionError, Wait, WaitTooLong,
+    OutcomeError, PublishError, QueryError, RetentionError, SetAside, StartError, TransactionError, VersionsError, Wait, WaitTooLong,
 };

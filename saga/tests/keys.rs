@@ -24,7 +24,16 @@ fn remove(storage: &CrashStorage, saga: &SagaSummary) {
     let SagaSummary { id, events, started_at_ms, saga, version, state, .. } = saga;
     let (id, listing) = (
         *id,
-        Listing { id: *id, started_at_ms: *started_at_ms, protocol: Protocol::Saga, saga, version: *version, state: *state, failure: None },
+        Listing {
+            id: *id,
+            started_at_ms: *started_at_ms,
+            protocol: Protocol::Saga,
+            saga,
+            version: *version,
+            state: *state,
+            failure: None,
+            ended_at_ms: None,
+        },
     );
     let rows =
         (0..*events).map(|sequence| SagaKey::Event(id, sequence)).chain([SagaKey::Summary(id)]).chain(listing.rows().map(|(key, _)| key));

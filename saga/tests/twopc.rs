@@ -7,7 +7,7 @@ use common::Node;
 use common::branches::{Kept, Say, Service};
 use common::shop::Shop;
 use core::time::Duration;
-use sagamq_api::saga::{Call, CallOutcome, CancelSaga, CompleteCall, HistoryQuery, Mode, Operation, SagaState, StartSaga};
+use sagamq_api::saga::{Call, CallOutcome, CancelSaga, CompleteCall, HistoryQuery, Mode, Operation, Retention, SagaState, StartSaga};
 use sagamq_api::transaction::{
     BranchOutcome, BranchState, Contradiction, Heuristic, Outcome, ResolveBranch, TransactionDescription, TransactionQuery,
     TransactionState,
@@ -465,5 +465,44 @@ async fn transactions_are_listed_with_what_is_in_doubt() {
     let settled: &Service = &shop.money;
     node.ended(doubtful).await;
     assert_eq!(settled.kept(doubtful), Some(Kept::Committed));
+    node.close().await;
+}
+
+#[tokio::test]
+async fn a_transaction_is_forgotten_once_every_branch_has_acknowledged_its_end_itself() {
+    let (shop, node) = open().await;
+    let mut resolved = vec![disagreeing(&shop, &node, "resolved").await];
+    // What its service was told to answer may be left for others.
+    let first = loop {
+        let id = node.order(&format!("after {}", resolved.len())).await;
+        if node.ended(id).await.summary.saga_state != SagaState::Blocked {
+            break id;
+        }
+        resolved.push(id);
+    };
+    for id in &resolved {
+        let (branch, actor, reason) = ("money".to_owned(), "ada".to_owned(), "I looked".to_owned());
+        let say = ResolveBranch { branch, outcome: BranchOutcome::Committed, actor, reason };
+        node.sagas.resolve(*id, say).await.expect("it is decided");
+        assert!(node.ended(*id).await.summary.status.state.is_final());
+    }
+    let second = node.order("second").await;
+    node.ended(second).await;
+    let only_one = Retention { keep_ms: None, keep_count: Some(1) };
+    node.sagas.set_retention(None, Some(only_one)).await.expect("set");
+    let left = tokio::time::timeout(common::LIMIT, async {
+        loop {
+            let listed = node.sagas.transactions(TransactionQuery::default()).await.expect("listed").transactions;
+            if listed.iter().all(|row| row.id != first) {
+                return listed.into_iter().map(|row| row.id).collect::<BTreeSet<_>>();
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    let left = left.await.expect("one is forgotten");
+    // Their service never said so itself, and may still ask.
+    assert_eq!(left, resolved.iter().copied().chain([second]).collect());
+    assert_eq!(node.decided(resolved[0]).await, (Outcome::Committed, true));
+    assert_eq!(node.decided(first).await, (Outcome::RolledBack, false), "nobody who committed asks for it any more");
     node.close().await;
 }

@@ -8,7 +8,8 @@ use sagamq_api::headers::APPLICATION_YAML;
 use sagamq_api::limits::SAGA_WAIT_MS_MAX;
 use sagamq_api::saga::{
     ActivateVersion, Activation, CancelSaga, CompleteCall, CompletedCall, DefinitionDescription, DefinitionList, DefinitionQuery,
-    HistoryQuery, IncidentList, IncidentQuery, LintResponse, PublishQuery, SagaDescription, SagaHistory, SagaList, SagaQuery, SagaState,
+    DefinitionVersions, HistoryQuery, IncidentList, IncidentQuery, LintResponse, PublishQuery, Retention, RetentionList, SagaDescription,
+    SagaHistory, SagaList, SagaQuery, SagaState,
     StartSaga, StartedSaga, WaitQuery,
 };
 use sagamq_api::{SagaName, routes};
@@ -110,6 +111,40 @@ impl SagaClient {
     /// `DEFINITION_NOT_FOUND`.
     pub async fn definition(&self, saga: &SagaName, version: Option<u32>) -> Result<DefinitionDescription, ClientError> {
         self.client.json(Request::get(routes::saga_definition(saga)).query(&DefinitionQuery { version })?).await
+    }
+
+    /// The versions of a definition, oldest first, and how many instances each has in which state.
+    ///
+    /// # Errors
+    /// `DEFINITION_NOT_FOUND`.
+    pub async fn versions(&self, saga: &SagaName) -> Result<DefinitionVersions, ClientError> {
+        self.client.json(Request::get(routes::saga_versions(saga))).await
+    }
+
+    /// How long instances at their end are kept.
+    ///
+    /// # Errors
+    /// [`ClientError`] when the server cannot answer.
+    pub async fn retention(&self) -> Result<RetentionList, ClientError> {
+        self.client.json(Request::get(routes::SAGA_RETENTION)).await
+    }
+
+    /// Sets how long instances of a definition are kept after their end, or, without one, those of all that have no rule of their own. In force
+    /// and durable when this returns. Gives the rules afterwards.
+    ///
+    /// # Errors
+    /// `INVALID_REQUEST` when a number is out of range, `DEFINITION_NOT_FOUND`.
+    pub async fn set_retention(&self, saga: Option<&SagaName>, retention: &Retention) -> Result<RetentionList, ClientError> {
+        let path = saga.map_or_else(|| routes::SAGA_RETENTION.to_owned(), routes::saga_retention);
+        self.client.json(Request::put(path).json(retention)?).await
+    }
+
+    /// Takes the rule of a definition away: from then on the default holds for it. Gives the rules afterwards.
+    ///
+    /// # Errors
+    /// `DEFINITION_NOT_FOUND`.
+    pub async fn unset_retention(&self, saga: &SagaName) -> Result<RetentionList, ClientError> {
+        self.client.json(Request::delete(routes::saga_retention(saga))).await
     }
 
     /// Starts a saga once by its business key, which the definition takes out of the input. It is durable when this returns and

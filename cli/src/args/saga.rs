@@ -64,6 +64,19 @@ EXAMPLES:
   sagamq saga incidents --saga checkout --output json
 
 Sagas that are blocked, whose call failed twice or more and is tried on, or that cannot reach a participant.";
+const VERSIONS: &str = "\
+EXAMPLES:
+  sagamq saga versions checkout";
+const RETENTION: &str = "\
+EXAMPLES:
+  sagamq saga retention
+  sagamq saga retention --keep 90d
+  sagamq saga retention checkout --keep 7d --count 100000
+  sagamq saga retention checkout --forever
+  sagamq saga retention checkout --reset
+
+Sagas that are at their end are removed with their history once they are older than --keep, or once --count others of the same definition
+ended after them. A business key whose saga was removed starts a new one.";
 const CANCEL: &str = "\
 EXAMPLES:
   sagamq saga cancel 0197f0d2-8c3e-7d3a-9f6e-2f1f5a7f0b11 --reason 'customer called'";
@@ -134,6 +147,14 @@ pub enum SagaCommand {
         /// Id of the saga
         id: Uuid,
     },
+    /// Show the versions of a definition, and how many sagas each has in which state
+    #[command(after_help = VERSIONS)]
+    Versions {
+        /// Name of the definition
+        name: SagaName,
+    },
+    /// Show or set how long sagas are kept after their end
+    Retention(RetentionArgs),
     /// Show what is wrong now: sagas in trouble, by definition, version, step, call and code of the failure
     #[command(after_help = INCIDENTS)]
     Incidents {
@@ -236,6 +257,26 @@ pub struct ListArgs {
     /// Every saga, however many
     #[arg(long)]
     pub all: bool,
+}
+
+/// `sagamq saga retention`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = RETENTION)]
+pub struct RetentionArgs {
+    /// Name of a definition [default: all that have no rule of their own]
+    pub name: Option<SagaName>,
+    /// How long to keep a saga after its end
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
+    pub keep: Option<Duration>,
+    /// How many sagas of a definition to keep, those that ended last
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub count: Option<u32>,
+    /// Keep all of them for ever
+    #[arg(long, conflicts_with_all = ["keep", "count"])]
+    pub forever: bool,
+    /// Take away the definition's own rule
+    #[arg(long, conflicts_with_all = ["keep", "count", "forever"], requires = "name")]
+    pub reset: bool,
 }
 
 fn mode_parser() -> impl clap::builder::TypedValueParser<Value = Mode> {

@@ -259,3 +259,101 @@ fn activate_says_which_versions_starts_take() {
     assert!(server.run(&["saga", "publish", text(&path), "--activate"]).expect(0).stdout.contains("100%"));
     assert_eq!(server.asked()[0].line, "POST /v1/saga-definitions?activate=true");
 }
+
+#[test]
+fn list_narrows_by_version_failure_and_time_and_shows_why_a_saga_does_not_move() {
+    let mut waiting = summary("WAITING");
+    waiting["waits"] = json!({
+        "code": "RETRY_WAITS", "message": "waits until noon for attempt 4", "step": "pay", "operation": "action", "attempt": 3, "next_at_ms": 0
+    });
+    let server = Scripted::answering(&json!({ "sagas": [waiting] }));
+    let args =
+        ["saga", "list", "--saga", "checkout", "--version", "2", "--failure", "NO", "--since", "1000", "--until", "1970-01-01T00:00:05Z"];
+    let table = server.run(&args).expect(0).stdout;
+    for part in ["waits until noon for attempt 4", "3", "1970-01-01 00:00:00.000Z"] {
+        assert!(table.contains(part), "{part} is missing in\n{table}");
+    }
+    let asked = server.asked();
+    for part in ["version=2", "failure=NO", "started_from_ms=1000", "started_before_ms=5000"] {
+        assert!(asked[0].line.contains(part), "{part} is missing in {asked:?}");
+    }
+    server.run(&["saga", "list", "--version", "2"]).expect(2);
+}
+
+#[test]
+fn a_history_is_read_to_its_end_and_told_as_a_timeline() {
+    let event = |sequence: u64| {
+        let data = json!({ "step": "pay", "operation": "action", "epoch": sequence });
+        json!({ "sequence": sequence, "at_ms": 1_000 * sequence, "type": "step_called", "data": data })
+    };
+    let server = Scripted::new(move |asked| {
+        let is_second = asked.line.contains("after=1");
+        let events = if is_second { vec![event(2)] } else { vec![event(0), event(1)] };
+        json(&json!({ "id": ID, "events": events, "next": if is_second { Value::Null } else { json!(1) } }))
+    });
+    let history = server.run(&["saga", "history", ID, "--output", "json"]).expect(0).json();
+    assert_eq!((history["events"].as_array().map(Vec::len), history.get("next")), (Some(3), None));
+    let timeline = server.run(&["saga", "timeline", ID]).expect(0).stdout;
+    for part in ["+0s", "+2s", "pay", "called"] {
+        assert!(timeline.contains(part), "{part} is missing in\n{timeline}");
+    }
+}
+
+#[test]
+fn watch_shows_what_happens_until_the_saga_is_at_its_end() {
+    let looks = std::sync::atomic::AtomicU64::new(0);
+    let server = Scripted::new(move |asked| {
+        if asked.line.contains("/history") {
+            let first = json!({ "sequence": 0, "at_ms": 0, "type": "saga_started", "data": {} });
+            let last = json!({ "sequence": 1, "at_ms": 5, "type": "saga_completed", "data": {} });
+            let events = if asked.line.contains("after=0") { vec![last] } else { vec![first] };
+            return json(&json!({ "id": ID, "events": events }));
+        }
+        let is_first = looks.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 0;
+        json(&description(if is_first { "RUNNING" } else { "COMPLETED" }))
+    });
+    let watched = server.run(&["saga", "watch", ID]).expect(0);
+    let (started, completed) = (watched.stdout.find("saga started"), watched.stdout.find("saga completed"));
+    assert!(started.is_some() && started < completed, "{watched:?}");
+    assert_eq!(watched.stdout.matches("saga started").count(), 1, "nothing is shown twice: {watched:?}");
+}
+
+#[test]
+fn incidents_say_what_is_wrong_and_for_how_long() {
+    let incident = json!({
+        "saga": "checkout", "version": 2, "step": "pay", "operation": "action", "code": "TIMEOUT", "message": "no answer", "count": 12,
+        "blocked": 3, "oldest_since_ms": 1, "newest_since_ms": 2, "oldest_age_ms": 90_000, "newest_age_ms": 500, "examples": [ID]
+    });
+    let list = json!({ "incidents": [incident], "instances": 14, "left_out": 1, "quarantined": 2 });
+    let server = Scripted::answering(&list);
+    let shown = server.run(&["saga", "incidents", "--saga", "checkout", "--limit", "1"]).expect(0);
+    for part in ["12", "3", "checkout v2", "pay action", "TIMEOUT", "1m 30s", "500ms", ID, "no answer"] {
+        assert!(shown.stdout.contains(part), "{part} is missing in {shown:?}");
+    }
+    assert!(shown.stderr.contains("1 incident more") && shown.stderr.contains("2 sagas set aside"), "{shown:?}");
+    assert_eq!(server.run(&["saga", "incidents", "--output", "json"]).expect(0).json(), list);
+    assert!(server.asked()[0].line.contains("saga=checkout"));
+}
+
+#[test]
+fn retention_and_versions_are_shown_and_set() {
+    let rules = json!({ "default": { "keep_ms": 3_600_000 }, "sagas": [{ "saga": "checkout", "retention": { "keep_count": 5 } }] });
+    let server = Scripted::answering(&rules);
+    let shown = server.run(&["saga", "retention"]).expect(0).stdout;
+    for part in ["(all others)", "1h", "checkout", "5", "for ever"] {
+        assert!(shown.contains(part), "{part} is missing in\n{shown}");
+    }
+    server.run(&["saga", "retention", "--keep", "90d"]).expect(0);
+    server.run(&["saga", "retention", "checkout", "--count", "7"]).expect(0);
+    server.run(&["saga", "retention", "checkout", "--forever"]).expect(0);
+    server.run(&["saga", "retention", "checkout", "--reset"]).expect(0);
+    server.run(&["saga", "retention", "--reset"]).expect(2);
+    let asked = server.asked();
+    assert_eq!((asked[1].line.as_str(), asked[1].json()), ("PUT /v1/saga-retention", json!({ "keep_ms": 7_776_000_000_u64 })));
+    assert_eq!((asked[2].line.as_str(), asked[2].json()), ("PUT /v1/saga-retention/checkout", json!({ "keep_count": 7 })));
+    assert_eq!((asked[3].line.as_str(), asked[3].json()), ("PUT /v1/saga-retention/checkout", json!({})));
+    assert_eq!(asked[4].line, "DELETE /v1/saga-retention/checkout");
+    let versions = json!({ "saga": "checkout", "versions": [{ "version": 1, "published_at_ms": 0, "instances": [{ "state": "RUNNING", "count": 3 }] }] });
+    let shown = Scripted::answering(&versions).run(&["saga", "versions", "checkout"]).expect(0).stdout;
+    assert!(shown.contains("3 RUNNING"), "{shown}");
+}

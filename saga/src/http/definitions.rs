@@ -5,8 +5,8 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use sagamq_api::routes::{SAGA_ACTIVATION, SAGA_DEFINITION, SAGA_DEFINITIONS, routed};
-use sagamq_api::saga::{ActivateVersion, Activation, DefinitionDescription, DefinitionList, DefinitionQuery, LintResponse, PublishQuery};
+use sagamq_api::routes::{SAGA_ACTIVATION, SAGA_DEFINITION, SAGA_DEFINITIONS, SAGA_VERSIONS, routed};
+use sagamq_api::saga::{ActivateVersion, Activation, DefinitionDescription, DefinitionList, DefinitionQuery, DefinitionVersions, LintResponse, PublishQuery};
 use sagamq_api::{ErrorCode, Problem, SagaName};
 use sagamq_broker::http::extract::{JsonBody, PathParams, QueryParams, YamlBody};
 use sagamq_broker::http::problem::ApiError;
@@ -16,6 +16,7 @@ pub(super) fn routes() -> Router<Orchestrator> {
     Router::new()
         .route(SAGA_DEFINITIONS, get(list).post(publish))
         .route(&routed(SAGA_DEFINITIONS, "lint"), post(lint))
+        .route(SAGA_VERSIONS, get(versions))
         .route(SAGA_DEFINITION, get(describe))
         .route(SAGA_ACTIVATION, get(activation).put(activate))
 }
@@ -115,6 +116,20 @@ async fn activate(
     Ok(Json(orchestrator.activate(&path.saga, request).await?))
 }
 
+/// The versions of a definition, and how many sagas each has in which state.
+#[utoipa::path(get, path = "/v1/saga-definitions/{saga}/versions", operation_id = "listSagaVersions", tag = "saga definitions",
+    params(("saga" = String, Path, description = "Name of the definition")),
+    responses(
+        (status = 200, description = "The versions", body = DefinitionVersions),
+        (status = "default", description = "A problem", content_type = "application/problem+json", body = Problem),
+    ))]
+async fn versions(
+    State(orchestrator): State<Orchestrator>,
+    PathParams(path): PathParams<DefinitionPath>,
+) -> Result<Json<DefinitionVersions>, ApiError> {
+    Ok(Json(orchestrator.versions(&path.saga).await?))
+}
+
 #[derive(utoipa::OpenApi)]
-#[openapi(paths(list, publish, lint, describe, activation, activate))]
+#[openapi(paths(list, publish, lint, describe, activation, activate, versions))]
 pub(super) struct Doc;

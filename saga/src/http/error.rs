@@ -2,7 +2,7 @@
 
 use crate::orchestrator::{
     ActivateError, CallError, DefinitionError, HistoryError, IncidentError, InstanceError, LaneTopicError, OperateError, OutcomeError,
-    PublishError, QueryError, StartError, TransactionError, WaitTooLong,
+    PublishError, QueryError, RetentionError, StartError, TransactionError, VersionsError, WaitTooLong,
 };
 use crate::protocol::Rejection;
 use crate::store::StoreError;
@@ -141,6 +141,29 @@ impl From<TransactionError> for ApiError {
                 TransactionError::Instance(InstanceError::NotFound(id)).into()
             }
             TransactionError::History(error) => error.into(),
+        }
+    }
+}
+
+impl From<RetentionError> for ApiError {
+    fn from(error: RetentionError) -> Self {
+        let code = match &error {
+            RetentionError::Invalid(_) => ErrorCode::InvalidRequest,
+            RetentionError::NoDefinition(_) => ErrorCode::DefinitionNotFound,
+            RetentionError::Write(error) => of_write(error),
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl From<VersionsError> for ApiError {
+    fn from(error: VersionsError) -> Self {
+        match error {
+            VersionsError::Definition(error) => error.into(),
+            VersionsError::Store(error) => {
+                let detail = error.to_string();
+                of_store(&error, detail)
+            }
         }
     }
 }

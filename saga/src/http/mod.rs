@@ -4,6 +4,7 @@
 mod calls;
 mod definitions;
 mod error;
+mod retention;
 mod sagas;
 mod transactions;
 
@@ -13,14 +14,21 @@ use utoipa::OpenApi as _;
 
 /// The orchestrator's routes.
 pub fn router(orchestrator: Orchestrator) -> Router {
-    definitions::routes().merge(sagas::routes()).merge(calls::routes()).merge(transactions::routes()).with_state(orchestrator)
+    definitions::routes()
+        .merge(sagas::routes())
+        .merge(retention::routes())
+        .merge(calls::routes())
+        .merge(transactions::routes())
+        .with_state(orchestrator)
 }
 
 /// The description of the orchestrator's routes, to be merged with the broker's.
 #[must_use]
 pub fn openapi() -> utoipa::openapi::OpenApi {
     let mut document = Doc::openapi();
-    for part in [definitions::Doc::openapi(), sagas::Doc::openapi(), calls::Doc::openapi(), transactions::Doc::openapi()] {
+    for part in
+        [definitions::Doc::openapi(), sagas::Doc::openapi(), retention::Doc::openapi(), calls::Doc::openapi(), transactions::Doc::openapi()]
+    {
         document.merge(part);
     }
     document

@@ -5,6 +5,7 @@ use super::definitions::Definitions;
 use super::error::InstanceError;
 use super::lane::LaneHandle;
 use super::quarantine::Quarantine;
+use super::retentions::Retentions;
 use crate::participant::http::HttpParticipants;
 use crate::protocol::{lane_of, lane_of_key};
 use crate::store::LaneStore;
@@ -26,6 +27,7 @@ pub(super) struct Inner {
     pub(super) lanes: Vec<LaneHandle>,
     pub(super) compiler: Compiler,
     pub(super) quarantine: Quarantine,
+    pub(super) retentions: Retentions,
     pub(super) http: HttpParticipants,
     /// Held while a definition is published.
     pub(super) publishing: Arc<tokio::sync::Mutex<()>>,

@@ -6,7 +6,7 @@
 //! (`lane/recovery.rs`) and every saga goes on where it was.
 //!
 //! An operation a file, with the error that it returns: `publish.rs`, `activate.rs`, `start.rs`, `complete.rs`, `operate.rs`, `outcome.rs`,
-//! `queries.rs`, `transactions.rs`, `list/mod.rs`, `incidents.rs`, `wait.rs`.
+//! `queries.rs`, `transactions.rs`, `list/mod.rs`, `incidents.rs`, `versions.rs`, `retention.rs`, `wait.rs`.
 
 mod activate;
 mod beside;
@@ -25,10 +25,14 @@ mod outcome;
 mod publish;
 mod quarantine;
 mod queries;
+mod retention;
+mod retentions;
 mod start;
+mod sweep;
 mod topics;
 mod transactions;
 mod trouble;
+mod versions;
 mod wait;
 
 pub use activate::ActivateError;
@@ -45,6 +49,8 @@ pub use outcome::OutcomeError;
 pub use publish::PublishError;
 pub use quarantine::SetAside;
 pub use queries::HistoryError;
+pub use retention::RetentionError;
 pub use topics::LaneTopicError;
 pub use transactions::TransactionError;
+pub use versions::VersionsError;
 pub use wait::{Wait, WaitTooLong};

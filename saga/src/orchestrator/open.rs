@@ -5,6 +5,8 @@ use super::definitions::Definitions;
 use super::door::{Inner, Orchestrator};
 use super::lane::{Lane, LaneHandle, LaneParts, RecoveryError, read_replies, recover};
 use super::quarantine::Quarantine;
+use super::retentions::Retentions;
+use super::sweep::Sweeper;
 use super::topics::{LaneTopicError, ensure_lane_topic, mark_hand_outs};
 use crate::config::OrchestratorConfig;
 use crate::metrics::Metrics;
@@ -15,6 +17,7 @@ use prometheus_client::registry::Registry;
 use sagamq_api::TopicName;
 use sagamq_api::saga::REPLY_TOPIC;
 use sagamq_broker::Broker;
+use std::collections::HashMap;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -59,6 +62,7 @@ async fn open(broker: Broker, config: OrchestratorConfig, registry: &mut Registr
     let replies: TopicName = REPLY_TOPIC.parse().expect("a constant that is a legal name");
     ensure_lane_topic(&broker, &replies).await.map_err(OpenError::ReplyTopic)?;
     let definitions = load_definitions(&ControlStore::of(&broker), &metrics)?;
+    let retentions = Retentions::load(&ControlStore::of(&broker))?;
     let http = HttpParticipants::new(&config, broker.clock(), broker.random())?;
     let quarantine = Quarantine::default();
     for topic in definitions.topics() {
@@ -97,7 +101,27 @@ async fn open(broker: Broker, config: OrchestratorConfig, registry: &mut Registr
         tasks.spawn(read_replies(store.0, replies.clone(), cursor, handle.downgrade(), shutdown.clone(), life));
         lanes.push(handle);
     }
-    Ok(Inner { broker, definitions, lanes, quarantine, http, compiler: Compiler::default(), publishing: Arc::default(), tasks, shutdown })
+    let sweeper = Sweeper {
+        stores: (0..broker.shards()).map(|lane| LaneStore(broker.embedder(lane))).collect(),
+        lanes: lanes.clone(),
+        definitions: definitions.clone(),
+        retentions: retentions.clone(),
+        clock: broker.clock(),
+        swept: HashMap::new(),
+    };
+    tasks.spawn(sweeper.run(shutdown.clone(), broker.liveness().guard("the sweeper of sagas")));
+    Ok(Inner {
+        broker,
+        definitions,
+        lanes,
+        quarantine,
+        retentions,
+        http,
+        compiler: Compiler::default(),
+        publishing: Arc::default(),
+        tasks,
+        shutdown,
+    })
 }
 
 /// A definition that cannot be read is left out and reported: its instances are set aside, all others run.

@@ -169,6 +169,15 @@ impl Instance {
         self.transaction()?.in_doubt_since_ms()
     }
 
+    /// Whether it is at its end and nobody will ever need it for a right answer, so that it may be removed.
+    #[must_use]
+    pub fn may_be_forgotten(&self) -> bool {
+        match self {
+            Self::Saga(state) => state.saga_state().is_final(),
+            Self::TwoPc(state) => state.may_be_forgotten(),
+        }
+    }
+
     /// Bytes of the payloads that expressions can see.
     #[must_use]
     pub fn payload_bytes(&self) -> usize {

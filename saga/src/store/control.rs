@@ -1,13 +1,14 @@
-//! What every lane needs and none owns: the published definitions and which of their versions are started, in the commits of one shard. A node that has no part in that shard would
-//! follow its commits; here, opening reads what they led to, and publishing writes the next one.
+//! What every lane needs and none owns: the published definitions, which of their versions are started and how long instances are kept, in
+//! the commits of one shard. A node that has no part in that shard would follow its commits; here, opening reads what they led to, and
+//! publishing writes the next one.
 
 use super::codec::{CodecError, decode, encode};
 use super::error::StoreError;
 use super::keys::SagaKey;
 use core::ops::ControlFlow;
-use sagamq_api::saga::Activation;
+use sagamq_api::saga::{Activation, Retention};
 use sagamq_api::{Fault, SagaName};
-use sagamq_broker::{Broker, ShardEmbedder, SubmitError, WriteError};
+use sagamq_broker::{Broker, ShardCommit, ShardEmbedder, SubmitError, WriteError};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -88,6 +89,40 @@ impl ControlStore {
         damaged.map_or(Ok(found), |error| Err(error.into()))
     }
 
+    /// How long instances are kept, of whom: a definition, or all that have no rule of their own.
+    pub(crate) fn retentions(&self) -> Result<Vec<(Option<SagaName>, Retention)>, StoreError> {
+        let (mut found, mut fault) = (Vec::new(), None);
+        self.0.scan(&SagaKey::retentions(), None, &mut |key, value| match (SagaKey::retention(key), decode(value)) {
+            (Some(of), Ok(retention)) => {
+                found.push((of, retention));
+                ControlFlow::Continue(())
+            }
+            (_, read) => {
+                fault = Some(read.err().unwrap_or_else(|| CodecError::Json("the key of a retention cannot be read".to_owned())));
+                ControlFlow::Break(())
+            }
+        })?;
+        // What is kept by mistake can be removed later; the other way round it is gone.
+        match fault {
+            Some(error) => Err(error.into()),
+            None => Ok(found),
+        }
+    }
+
+    /// Writes how long instances are kept, or takes the rule away; durable when it returns.
+    ///
+    /// # Errors
+    /// When the commit did not become durable, as far as it is known.
+    pub(crate) async fn put_retention(&self, saga: Option<&SagaName>, retention: Option<&Retention>) -> Result<(), WriteError> {
+        let mut commit = self.0.begin();
+        let key = SagaKey::Retention(saga).encode();
+        match retention {
+            Some(retention) => commit.put(&key, encode(retention)),
+            None => commit.delete(&key),
+        }
+        self.submit(commit).await
+    }
+
     /// Writes a definition, and which version new sagas take if that changes with it; durable when it returns.
     ///
     /// # Errors
@@ -100,6 +135,10 @@ impl ControlStore {
         if let Some(activation) = activation {
             commit.put(&SagaKey::Activation(&activation.saga).encode(), encode(activation));
         }
+        self.submit(commit).await
+    }
+
+    async fn submit(&self, commit: ShardCommit) -> Result<(), WriteError> {
         match self.0.submit(commit).await {
             Ok(submitted) => submitted.durable().await,
             Err(SubmitError::Write(error)) => Err(error),

@@ -14,10 +14,13 @@
 //! | 9 | protocol u8, state u8, position | version u32, name of the saga |
 //! | 10 | name of the saga, byte 0, version u32, position | protocol u8 |
 //! | 11 | bytes of the failure's code u16, that code, position | protocol u8, state u8, version u32, name of the saga |
+//! | 12 | name of the saga, byte 0, when the instance ended u64, instance, 16 bytes | empty |
+//! | 13 | nothing, or the name of a saga | format byte, how long instances at their end are kept as JSON; shard 0 only |
 //! | 32 | name of the saga | format byte, which versions new sagas take as JSON; shard 0 only |
 //!
 //! A [position](Position) is when the instance started (u64, milliseconds since 1970) and its id (16 bytes): each of the tags 8 to 11 is a list
-//! of instances in the order of their starts. Tag 9 says as well which instances are not at their end.
+//! of instances in the order of their starts, and 12 one in the order of their ends, of what may be removed. Tag 9 says as well which instances
+//! are not at their end.
 //!
 //! Names hold no byte 0, so a name followed by it is never the beginning of another. A tag is never used again for something else; 3 was a
 //! marker of instances that are not at their end.
@@ -51,6 +54,10 @@ pub enum SagaKey<'a> {
     ByDefinition(&'a SagaName, u32, Position),
     /// An instance in the list of those with this code of failure.
     ByFailure(&'a str, Position),
+    /// An instance in the list of those of its definition that ended, with a position by its end.
+    Ended(&'a SagaName, Position),
+    /// How long instances are kept: of a definition, or of all that have no rule of their own.
+    Retention(Option<&'a SagaName>),
     /// Which versions of a definition new sagas take.
     Activation(&'a SagaName),
 }
@@ -65,6 +72,8 @@ const BY_TIME: u8 = 8;
 const BY_STATE: u8 = 9;
 const BY_DEFINITION: u8 = 10;
 const BY_FAILURE: u8 = 11;
+const ENDED: u8 = 12;
+const RETENTION: u8 = 13;
 const ACTIVATION: u8 = 32;
 
 impl SagaKey<'_> {
@@ -84,6 +93,8 @@ impl SagaKey<'_> {
                 join(BY_DEFINITION, &[saga.as_str().as_bytes(), &[0], &version.to_be_bytes(), &at.to_bytes()])
             }
             Self::ByFailure(code, at) => join(BY_FAILURE, &[&code_bytes(code), code.as_bytes(), &at.to_bytes()]),
+            Self::Ended(saga, at) => join(ENDED, &[saga.as_str().as_bytes(), &[0], &at.to_bytes()]),
+            Self::Retention(saga) => join(RETENTION, &[saga.map_or("", |saga| saga.as_str()).as_bytes()]),
             Self::Activation(saga) => join(ACTIVATION, &[saga.as_str().as_bytes()]),
         }
     }
@@ -116,6 +127,28 @@ impl SagaKey<'_> {
     #[must_use]
     pub fn by_failure(code: &str) -> Vec<u8> {
         join(BY_FAILURE, &[&code_bytes(code), code.as_bytes()])
+    }
+
+    /// What the list of those of a definition that ended begins with.
+    #[must_use]
+    pub fn ended(saga: &SagaName) -> Vec<u8> {
+        join(ENDED, &[saga.as_str().as_bytes(), &[0]])
+    }
+
+    /// What all rules of retention begin with.
+    #[must_use]
+    pub fn retentions() -> Vec<u8> {
+        vec![RETENTION]
+    }
+
+    /// Whose rule of retention a key is: of a definition, or of all that have none of their own. `None`: it is none.
+    #[must_use]
+    pub fn retention(key: &[u8]) -> Option<Option<SagaName>> {
+        match key {
+            [RETENTION] => Some(None),
+            [RETENTION, name @ ..] => Some(Some(core::str::from_utf8(name).ok()?.parse().ok()?)),
+            _ => None,
+        }
     }
 
     /// What all definitions begin with.
@@ -215,6 +248,10 @@ mod tests {
         assert_eq!(SagaKey::ByState(Protocol::TwoPc, SagaState::Blocked, at).encode(), listed(&[9, 2, 9]));
         assert_eq!(SagaKey::ByDefinition(&saga, 258, at).encode(), listed(&[10, b's', 0, 0, 0, 1, 2]));
         assert_eq!(SagaKey::ByFailure("NO", at).encode(), listed(&[11, 0, 2, b'N', b'O']));
+        assert_eq!(SagaKey::Ended(&saga, at).encode(), listed(&[12, b's', 0]));
+        let rules = [SagaKey::Retention(None).encode(), SagaKey::Retention(Some(&saga)).encode()];
+        assert_eq!(rules, [vec![13], vec![13, b's']]);
+        assert_eq!(rules.map(|rule| SagaKey::retention(&rule)), [Some(None), Some(Some(saga))]);
     }
 
     #[test]

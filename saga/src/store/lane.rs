@@ -112,6 +112,49 @@ impl LaneStore {
         Ok(())
     }
 
+    /// Instances of a definition that ended and may be removed, the one that ended last first, until the visitor breaks.
+    pub(crate) fn visit_ended_back(&self, saga: &SagaName, visit: &mut dyn FnMut(Position) -> ControlFlow<()>) -> Result<(), StoreError> {
+        let prefix = SagaKey::ended(saga);
+        let end = [&prefix[..], &[u8::MAX; Position::BYTES + 1]].concat();
+        self.0.scan_back(&prefix..&end, &mut |key, _| Position::of_key(key).map_or(ControlFlow::Continue(()), &mut *visit))?;
+        Ok(())
+    }
+
+    /// So many of a definition that ended and may be removed, behind this place and before that, the one that ended first first.
+    pub(crate) fn ended_before(
+        &self,
+        saga: &SagaName,
+        from: Option<Position>,
+        end: Position,
+        most: usize,
+    ) -> Result<Vec<Position>, StoreError> {
+        // The first key behind it.
+        let from = from.map(|from| [SagaKey::Ended(saga, from).encode(), vec![0]].concat());
+        let mut found = Vec::new();
+        self.0.scan(&SagaKey::ended(saga), from.as_deref(), &mut |key, _| {
+            found.extend(Position::of_key(key).filter(|place| *place < end));
+            let is_behind = Position::of_key(key).is_some_and(|place| place >= end);
+            if is_behind || found.len() >= most { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?;
+        Ok(found)
+    }
+
+    /// Tells the version and the state of every instance of a definition, as they were last written.
+    pub(crate) fn count_states(&self, saga: &SagaName, tell: &mut dyn FnMut(u32, SagaState)) -> Result<(), StoreError> {
+        for protocol in Protocol::ALL {
+            for state in SagaState::ALL.into_iter().filter(|state| *state != SagaState::Quarantined) {
+                let list = List::ByState(protocol, state);
+                self.0.scan(&SagaKey::by_state(protocol, state), None, &mut |_, value| {
+                    if let Some(version) = list.card(value).and_then(|card| card.version_of(saga)) {
+                        tell(version, state);
+                    }
+                    ControlFlow::Continue(())
+                })?;
+            }
+        }
+        Ok(())
+    }
+
     /// Instances that are not at their end.
     pub(crate) fn open(&self) -> Result<Vec<Uuid>, StoreError> {
         let mut ids = Vec::new();
@@ -176,4 +219,31 @@ pub(crate) fn put_reply_cursor(commit: &mut ShardCommit, next: Offset) {
 /// Adds the offset below which every command is settled.
 pub(crate) fn put_command_floor(commit: &mut ShardCommit, topic: &TopicName, floor: Offset) {
     commit.put(&SagaKey::CommandFloor(topic).encode(), floor.0.to_be_bytes().to_vec());
+}
+
+/// Adds the removal of an instance that ended then: its events, its summary, and its rows in the lists. The row of its business key stays, so
+/// that no id is ever used twice. Gives how many rows that are. Blocks on storage.
+///
+/// # Errors
+/// When storage fails, or its summary cannot be read; nothing is added then.
+pub(crate) fn forget_instance(store: &LaneStore, commit: &mut ShardCommit, saga: &SagaName, ended: Position) -> Result<usize, StoreError> {
+    let id = ended.id;
+    let mut keys = vec![SagaKey::Ended(saga, ended).encode()];
+    if let Some(summary) = store.summary(id)? {
+        let protocol = if summary.transaction.is_some() { Protocol::TwoPc } else { Protocol::Saga };
+        let SagaSummary { started_at_ms, version, state, .. } = summary;
+        let failure = summary.failure.as_ref().map(|failure| failure.code.as_str());
+        let listing =
+            Listing { id, started_at_ms, protocol, saga: &summary.saga, version, state, failure, ended_at_ms: Some(ended.started_at_ms) };
+        keys.extend(listing.rows().map(|(key, _)| key.encode()));
+        keys.push(SagaKey::Summary(id).encode());
+    }
+    store.0.scan(&SagaKey::events(id), None, &mut |key, _| {
+        keys.push(key.to_vec());
+        ControlFlow::Continue(())
+    })?;
+    for key in &keys {
+        commit.delete(key);
+    }
+    Ok(keys.len())
 }

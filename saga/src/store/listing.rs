@@ -1,5 +1,5 @@
 //! The rows by which instances are listed: each is in the list of its protocol, of its state, of its definition's version, and of the code of
-//! its failure, if it has one. They change in the commit that changes the instance, so no list ever says what is not so.
+//! its failure, if it has one; and in that of its definition's instances that ended, if it may be removed. They change in the commit that changes the instance, so no list ever says what is not so.
 
 use super::keys::{SagaKey, state_tag};
 use super::position::Position;
@@ -26,6 +26,8 @@ pub struct Listing<'a> {
     pub state: SagaState,
     /// The code of its failure.
     pub failure: Option<&'a str>,
+    /// When it ended, in milliseconds since 1970, if it did and may be removed.
+    pub ended_at_ms: Option<u64>,
 }
 
 impl<'a> Listing<'a> {
@@ -39,6 +41,7 @@ impl<'a> Listing<'a> {
             version: head.version,
             state: instance.state(),
             failure: instance.failure().map(|failure| failure.code.as_str()),
+            ended_at_ms: instance.may_be_forgotten().then_some(head.updated_at_ms),
         }
     }
 
@@ -46,7 +49,7 @@ impl<'a> Listing<'a> {
     pub fn rows(&self) -> impl Iterator<Item = (SagaKey<'a>, Vec<u8>)> {
         let by_time = (SagaKey::ByTime(self.protocol, self.position()), Vec::new());
         let by_definition = (SagaKey::ByDefinition(self.saga, self.version, self.position()), vec![self.protocol as u8]);
-        [by_time, by_definition].into_iter().chain([self.by_state()]).chain(self.by_failure())
+        [by_time, by_definition, self.by_state()].into_iter().chain(self.by_failure()).chain(self.ended())
     }
 
     fn position(&self) -> Position {
@@ -62,6 +65,11 @@ impl<'a> Listing<'a> {
         let marks: &[u8] = &[self.protocol as u8, state_tag(self.state)];
         let value = [marks, &self.version.to_be_bytes(), self.saga.as_str().as_bytes()].concat();
         Some((SagaKey::ByFailure(self.failure?, self.position()), value))
+    }
+
+    fn ended(&self) -> Option<(SagaKey<'a>, Vec<u8>)> {
+        let place = Position { started_at_ms: self.ended_at_ms?, id: self.id };
+        Some((SagaKey::Ended(self.saga, place), Vec::new()))
     }
 
     /// Adds the change of the rows to a commit; `None` stands for an instance that was not there.
@@ -82,6 +90,14 @@ impl<'a> Listing<'a> {
             && let Some((key, _)) = before.by_failure()
         {
             commit.delete(&key.encode());
+        }
+        if before.ended_at_ms != self.ended_at_ms {
+            if let Some((key, _)) = before.ended() {
+                commit.delete(&key.encode());
+            }
+            if let Some((key, value)) = self.ended() {
+                commit.put(&key.encode(), value);
+            }
         }
         if (is_moved || before.failure != self.failure)
             && let Some((key, value)) = self.by_failure()

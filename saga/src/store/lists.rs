@@ -64,6 +64,11 @@ fn of_definition(value: &[u8]) -> Option<Card<'_>> {
 }
 
 impl Card<'_> {
+    /// Its version, if it is said to be of this definition.
+    pub(super) fn version_of(&self, saga: &SagaName) -> Option<u32> {
+        self.version.filter(|_| self.saga == Some(saga.as_str().as_bytes()))
+    }
+
     /// Whether it may be of this protocol.
     pub(crate) fn may_follow(&self, protocol: Protocol) -> bool {
         self.protocol.is_none_or(|found| found == protocol as u8)

@@ -13,5 +13,5 @@ pub use codec::CodecError;
 pub(crate) use control::{ControlStore, FoundDefinition, StoredDefinition};
 pub use error::StoreError;
 pub use lane::put_instance;
-pub(crate) use lane::{FindDefinition, LaneStore, put_command_floor, put_reply_cursor};
+pub(crate) use lane::{FindDefinition, LaneStore, forget_instance, put_command_floor, put_reply_cursor};
 pub(crate) use lists::{Card, List};

@@ -157,6 +157,20 @@ pub(super) async fn show(context: &Context, name: &SagaName, version: Option<u32
     Ok(Exit::Ok)
 }
 
+pub(super) async fn versions(context: &Context, name: &SagaName) -> Result<Exit, CliError> {
+    let versions = context.client.sagas().versions(name).await?;
+    context.output.answer(&versions, |versions| {
+        let rows = versions.versions.iter().map(|version| {
+            let counts: Vec<String> = version.instances.iter().map(|of| format!("{} {}", of.count, of.state)).collect();
+            let published = version.published_at_ms.map_or_else(|| NONE.to_owned(), human::timestamp);
+            let fault = version.fault.clone().unwrap_or_else(|| NONE.to_owned());
+            [version.version.to_string(), published, if counts.is_empty() { NONE.to_owned() } else { counts.join(", ") }, fault]
+        });
+        context.output.table(["VERSION", "PUBLISHED", "SAGAS", "FAULT"], rows)
+    })?;
+    Ok(Exit::Ok)
+}
+
 fn table(output: Output, list: &DefinitionList) -> String {
     let steps = |definition: &DefinitionDescription| definition.steps.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let rows = list.definitions.iter().map(|definition| {

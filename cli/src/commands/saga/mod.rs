@@ -3,6 +3,7 @@
 mod definitions;
 mod incidents;
 mod instances;
+mod retention;
 mod show;
 mod timeline;
 
@@ -45,6 +46,8 @@ pub(crate) async fn run(context: Context, command: SagaCommand) -> Result<Exit, 
         SagaCommand::History { id } => instances::history(&context, id).await,
         SagaCommand::Timeline { id } => timeline::timeline(&context, id).await,
         SagaCommand::Watch { id } => timeline::watch(&context, id).await,
+        SagaCommand::Versions { name } => definitions::versions(&context, &name).await,
+        SagaCommand::Retention(args) => retention::retention(&context, args).await,
         SagaCommand::Incidents { saga, limit } => incidents::list(&context, saga, limit).await,
         SagaCommand::Cancel { id, reason, actor } => {
             instances::cancel(&context, id, CancelSaga { reason, actor: Some(actor).filter(|actor| !actor.is_empty()) }).await

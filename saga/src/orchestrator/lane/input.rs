@@ -7,6 +7,7 @@ use crate::orchestrator::trouble::Troubles;
 use crate::participant::Word;
 use crate::participant::http::Report;
 use crate::protocol::{Input, Instance, Verb};
+use crate::store::position::Position;
 use sagamq_api::saga::{CompletedCall, Mode, SagaState, SagaSummary, StartedSaga, Waits};
 use sagamq_api::{JsonText, Offset, SagaName};
 use sagamq_broker::{Liveness, WriteError};
@@ -56,6 +57,8 @@ pub(in crate::orchestrator) enum LaneInput {
     Look { ids: Vec<Uuid>, reply: Reply<Vec<Seen>, InstanceError> },
     /// Instances in trouble, of one definition or of all.
     Troubles { saga: Option<SagaName>, reply: Reply<Troubles, InstanceError> },
+    /// Remove these instances of a definition, which ended then and need not be kept.
+    Forget { saga: SagaName, ended: Vec<Position>, reply: Reply<(), InstanceError> },
     /// The state of an instance in memory; `None` if it is not there, and the disk has the truth.
     Get { id: Uuid, reply: Reply<Option<Box<Instance>>, InstanceError> },
 }

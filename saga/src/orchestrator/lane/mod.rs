@@ -8,6 +8,7 @@ mod advance;
 mod decide;
 mod due;
 mod follower;
+mod forget;
 mod input;
 mod look;
 mod recovery;

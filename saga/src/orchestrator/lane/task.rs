@@ -163,6 +163,7 @@ impl Lane {
             LaneInput::Wait { id, at_rest } => self.waiters.add(id, self.instances.get(&id).map(|live| &live.instance), at_rest),
             LaneInput::Look { ids, reply } => self.look(&ids, reply).await,
             LaneInput::Troubles { saga, reply } => self.troubles(saga.as_ref(), reply),
+            LaneInput::Forget { saga, ended, reply } => self.forget(&saga, &ended, reply).await,
             LaneInput::Get { id, reply } => {
                 let instance = match self.parts.quarantine.reason(id) {
                     Some(reason) => Err(InstanceError::Quarantined { id, reason }),

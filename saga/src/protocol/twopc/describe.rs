@@ -12,6 +12,20 @@ impl TransactionState {
         self.branches.iter().filter_map(|branch| branch.in_doubt_since_ms).min()
     }
 
+    /// Whether it is at its end and no branch will ever ask what was decided and be told otherwise by a server that has forgotten it: that
+    /// answers rolled back. So a commit must have been acknowledged by each branch itself; what an operator said of one is no acknowledgement.
+    #[must_use]
+    pub fn may_be_forgotten(&self) -> bool {
+        match self.phase {
+            Phase::Aborted => self.heuristic().is_none(),
+            Phase::Committed => self
+                .branches
+                .iter()
+                .all(|branch| matches!(branch.state, BranchState::Committed | BranchState::ReadOnly | BranchState::Unopened)),
+            _ => false,
+        }
+    }
+
     /// What it has that a saga has not.
     #[must_use]
     pub fn status(&self) -> TransactionStatus {

@@ -1,0 +1,65 @@
+//! Instances that are at their end and need not be kept any longer: removed with their history, in one commit for a few of them.
+
+use super::input::Reply;
+use super::task::Lane;
+use crate::orchestrator::error::InstanceError;
+use crate::store::forget_instance;
+use crate::store::position::Position;
+use sagamq_api::SagaName;
+use sagamq_broker::SubmitError;
+
+/// Rows that one commit removes, give or take an instance.
+const ROWS_MAX: usize = 4_096;
+
+impl Lane {
+    /// Removes these instances of a definition, by the rows of the list of those that ended. Answered when that is written.
+    pub(super) async fn forget(&mut self, saga: &SagaName, ended: &[Position], reply: Reply<(), InstanceError>) {
+        let mut left = ended;
+        while !left.is_empty() {
+            match self.forget_some(saga, left).await {
+                Ok(taken) => left = &left[taken..],
+                Err(error) => return drop(reply.send(Err(error))),
+            }
+        }
+        self.answer_when_durable(reply, Ok(()));
+    }
+
+    /// Gives how many of them are done.
+    async fn forget_some(&mut self, saga: &SagaName, ended: &[Position]) -> Result<usize, InstanceError> {
+        let mut commit = self.parts.store.0.begin();
+        // Should a power cut take it, they are found again.
+        commit.unforced();
+        let (mut taken, mut rows) = (0, 0);
+        for place in ended {
+            if rows >= ROWS_MAX {
+                break;
+            }
+            taken += 1;
+            if let Some(live) = self.instances.get(&place.id) {
+                assert!(live.instance.state().is_final(), "only what is at its end is in the list of those that ended");
+                let key = (live.instance.head().saga.clone(), live.instance.head().key.clone());
+                // The key may have started the next one already.
+                if self.keys.get(&key) == Some(&place.id) {
+                    self.keys.remove(&key);
+                }
+                self.instances.remove(&place.id);
+            }
+            match forget_instance(&self.parts.store, &mut commit, saga, *place) {
+                Ok(removed) => rows += removed,
+                Err(error) => tracing::error!(saga = %place.id, %error, "an instance at its end cannot be read, and is kept"),
+            }
+        }
+        if commit.is_empty() {
+            return Ok(taken);
+        }
+        match self.parts.store.0.submit(commit).await {
+            Ok(submitted) => {
+                self.commits += 1;
+                self.follow(Some(submitted), Box::new(|_| ()));
+                Ok(taken)
+            }
+            Err(SubmitError::Write(error)) => Err(error.into()),
+            Err(SubmitError::HandedOut | SubmitError::NotNext(_)) => unreachable!("the commit settles nothing and takes no message"),
+        }
+    }
+}
