@@ -38,6 +38,22 @@ pub mod dead_letter {
     pub const AT: &str = "x-dlq-at-ms";
 }
 
+/// Headers of a record that is a CloudEvent, as the specification's binding to Kafka names them.
+pub mod cloud_event {
+    /// The version of the specification: `1.0`.
+    pub const SPECVERSION: &str = "ce_specversion";
+    /// What tells it from all others of its source.
+    pub const ID: &str = "ce_id";
+    /// Where it comes from: the data of a server, as a URN.
+    pub const SOURCE: &str = "ce_source";
+    /// What happened.
+    pub const TYPE: &str = "ce_type";
+    /// To whom: the id of the saga.
+    pub const SUBJECT: &str = "ce_subject";
+    /// When, in UTC.
+    pub const TIME: &str = "ce_time";
+}
+
 /// Headers of a saga's command record, of a call to an HTTP participant (same names) and of a reply record.
 pub mod saga {
     /// The id of the saga instance.

@@ -13,7 +13,7 @@ mod waits;
 
 pub use activation::{ActivateVersion, Activation, Canary, PublishQuery};
 pub use attempt::{AttemptId, CallId, NoCallId, NoOperation, Operation, StepAttempt};
-pub use call::{Call, CompleteCall, CompletedCall, REPLY_TOPIC, TransactionContext, WORKER_GROUP};
+pub use call::{Call, CompleteCall, CompletedCall, EVENT_TOPIC, REPLY_TOPIC, TransactionContext, WORKER_GROUP};
 pub use incident::{Incident, IncidentList, IncidentQuery};
 pub use mode::{Mode, NoMode};
 pub use outcome::CallOutcome;

@@ -20,6 +20,8 @@ pub struct OrchestratorConfig {
     pub participant_proxy: ParticipantProxy,
     /// How long after a start time says nothing yet: participants that answered meanwhile are heard first.
     pub restart_grace: Duration,
+    /// Whether the turns of sagas are told in a topic.
+    pub lifecycle_events: bool,
 }
 
 impl OrchestratorConfig {
@@ -83,6 +85,7 @@ impl Default for OrchestratorConfig {
             participant_hosts: Vec::new(),
             participant_proxy: ParticipantProxy::None,
             restart_grace: Duration::from_secs(5),
+            lifecycle_events: false,
         }
     }
 }

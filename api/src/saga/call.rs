@@ -17,6 +17,9 @@ pub const WORKER_GROUP: &str = "workers";
 /// The topic that takes reply records.
 pub const REPLY_TOPIC: &str = "saga.replies";
 
+/// The topic in which the turns of sagas are told, if the server is set so.
+pub const EVENT_TOPIC: &str = "saga.events";
+
 /// `POST /v1/saga-calls:complete`: the reply of a participant that was called through a topic. One request applies the reply
 /// and acknowledges its command; both are durable, with everything that follows from them, when it is answered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

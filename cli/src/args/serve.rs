@@ -32,6 +32,7 @@ CONFIGURATION FILE (TOML; every key may be left out, an unknown key is an error)
   participant_calls_max = 64
   participant_connect_timeout = \"5s\"
   saga_restart_grace = \"5s\"
+  saga_events = false
   accept_data_loss = false
 
 Every setting is taken from its flag, else from its environment variable, else from the file, else it has the default.
@@ -101,6 +102,9 @@ pub struct ServeArgs {
     /// [env: SAGAMQ_SAGA_RESTART_GRACE] [default: 5s]
     #[arg(long, value_name = "DURATION")]
     pub saga_restart_grace: Option<String>,
+    /// Tell starts, ends and stops of sagas as CloudEvents in the topic saga.events [env: SAGAMQ_SAGA_EVENTS] [default: false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub saga_events: Option<String>,
     /// Open a data directory although acknowledged records are missing from it [env: SAGAMQ_ACCEPT_DATA_LOSS] [default: false]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub accept_data_loss: Option<String>,

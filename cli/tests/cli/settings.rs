@@ -73,6 +73,7 @@ fn every_setting_can_be_given_by_every_source() {
         "8",
         "250ms",
         "1m",
+        "true",
     ];
     let wanted = Settings {
         serve: ServeConfig {
@@ -93,6 +94,7 @@ fn every_setting_can_be_given_by_every_source() {
                 participant_calls_max: 8,
                 participant_connect_timeout: Duration::from_millis(250),
                 restart_grace: Duration::from_secs(60),
+                lifecycle_events: true,
             },
         },
         log: LogConfig { format: LogFormat::Json, level: "debug".into() },
@@ -126,6 +128,7 @@ fn every_setting_can_be_given_by_every_source() {
         participant_calls_max,
         participant_connect_timeout,
         saga_restart_grace,
+        saga_events,
     ] = values.map(|value| Some(value.to_owned()));
     let args = ServeArgs {
         config: None,
@@ -147,6 +150,7 @@ fn every_setting_can_be_given_by_every_source() {
         participant_calls_max,
         participant_connect_timeout,
         saga_restart_grace,
+        saga_events,
     };
     assert_eq!(load(&args, &[]), Ok(wanted));
 }

@@ -17,6 +17,7 @@ mod door;
 mod error;
 mod incidents;
 mod lane;
+mod lifecycle;
 mod list;
 mod look;
 mod open;

@@ -4,6 +4,7 @@ use super::compiler::Compiler;
 use super::definitions::Definitions;
 use super::door::{Inner, Orchestrator};
 use super::lane::{Lane, LaneHandle, LaneParts, RecoveryError, read_replies, recover};
+use super::lifecycle::{Lifecycle, event_topic};
 use super::quarantine::Quarantine;
 use super::retentions::Retentions;
 use super::sweep::Sweeper;
@@ -31,6 +32,9 @@ pub enum OpenError {
     /// The reply topic cannot be used.
     #[error("the reply topic cannot be used: {0}")]
     ReplyTopic(LaneTopicError),
+    /// The topic of events cannot be used.
+    #[error("the topic of events cannot be used: {0}")]
+    EventTopic(LaneTopicError),
     /// Definitions cannot be read.
     #[error("the saga definitions cannot be read: {0}")]
     Definitions(#[from] StoreError),
@@ -61,6 +65,9 @@ async fn open(broker: Broker, config: OrchestratorConfig, registry: &mut Registr
     let metrics = Arc::new(Metrics::register(registry, broker.clock()));
     let replies: TopicName = REPLY_TOPIC.parse().expect("a constant that is a legal name");
     ensure_lane_topic(&broker, &replies).await.map_err(OpenError::ReplyTopic)?;
+    if config.lifecycle_events {
+        ensure_lane_topic(&broker, &event_topic()).await.map_err(OpenError::EventTopic)?;
+    }
     let definitions = load_definitions(&ControlStore::of(&broker), &metrics)?;
     let retentions = Retentions::load(&ControlStore::of(&broker))?;
     let http = HttpParticipants::new(&config, broker.clock(), broker.random())?;
@@ -91,6 +98,7 @@ async fn open(broker: Broker, config: OrchestratorConfig, registry: &mut Registr
             quarantine: quarantine.clone(),
             restart_grace: config.restart_grace,
             cluster: broker.cluster(),
+            lifecycle: Lifecycle::new(config.lifecycle_events, broker.cluster()),
             tasks: tasks.clone(),
             shutdown: shutdown.clone(),
         };

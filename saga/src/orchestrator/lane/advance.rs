@@ -119,9 +119,12 @@ impl Lane {
         for (floor, topic) in &staged.floors {
             store::put_command_floor(&mut commit, topic, *floor);
         }
+        // Behind the commands, whose places the dispatcher learns.
+        let mut told = 0;
         if !events.is_empty() {
             let before = self.instances.get(&id).map(|live| &live.instance);
             store::put_instance(&mut commit, before, &instance, &events);
+            told = self.parts.lifecycle.tell(&mut commit, before, &instance);
         }
         if let Some(next) = cursor {
             store::put_reply_cursor(&mut commit, next);
@@ -139,7 +142,8 @@ impl Lane {
                 return true;
             }
         };
-        let departures = self.dispatcher.placed(staged, &submitted.offsets);
+        let commands = submitted.offsets.len() - told;
+        let departures = self.dispatcher.placed(staged, &submitted.offsets[..commands]);
         self.commits += 1;
         let waiters = self.waiters.take_if_at_rest(id, &instance);
         self.apply(id, instance, &events);

@@ -9,6 +9,7 @@ use crate::definition::Definition;
 use crate::metrics::Metrics;
 use crate::orchestrator::definitions::Definitions;
 use crate::orchestrator::error::InstanceError;
+use crate::orchestrator::lifecycle::Lifecycle;
 use crate::orchestrator::quarantine::{Quarantine, SetAside};
 use crate::participant::Dispatcher;
 use crate::participant::http::HttpCaller;
@@ -49,6 +50,7 @@ pub(in crate::orchestrator) struct LaneParts {
     pub(in crate::orchestrator) restart_grace: Duration,
     /// The name of the broker's data: transactions say it to their participants.
     pub(in crate::orchestrator) cluster: Uuid,
+    pub(in crate::orchestrator) lifecycle: Lifecycle,
 }
 
 /// An instance in memory.
