@@ -9,8 +9,7 @@ use sagamq_api::limits::SAGA_WAIT_MS_MAX;
 use sagamq_api::saga::{
     ActivateVersion, Activation, CancelSaga, CompleteCall, CompletedCall, DefinitionDescription, DefinitionList, DefinitionQuery,
     DefinitionVersions, HistoryQuery, IncidentList, IncidentQuery, LintResponse, PublishQuery, Retention, RetentionList, SagaDescription,
-    SagaHistory, SagaList, SagaQuery, SagaState,
-    StartSaga, StartedSaga, WaitQuery,
+    SagaHistory, SagaList, SagaQuery, SagaState, StartSaga, StartedSaga, WaitQuery,
 };
 use sagamq_api::{SagaName, routes};
 use std::time::Duration;

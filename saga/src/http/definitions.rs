@@ -6,7 +6,9 @@ use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use sagamq_api::routes::{SAGA_ACTIVATION, SAGA_DEFINITION, SAGA_DEFINITIONS, SAGA_VERSIONS, routed};
-use sagamq_api::saga::{ActivateVersion, Activation, DefinitionDescription, DefinitionList, DefinitionQuery, DefinitionVersions, LintResponse, PublishQuery};
+use sagamq_api::saga::{
+    ActivateVersion, Activation, DefinitionDescription, DefinitionList, DefinitionQuery, DefinitionVersions, LintResponse, PublishQuery,
+};
 use sagamq_api::{ErrorCode, Problem, SagaName};
 use sagamq_broker::http::extract::{JsonBody, PathParams, QueryParams, YamlBody};
 use sagamq_broker::http::problem::ApiError;

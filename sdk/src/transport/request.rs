@@ -54,10 +54,6 @@ impl Request {
         Self::new(Method::DELETE, path)
     }
 
-    pub(crate) fn put(path: impl Into<String>) -> Self {
-        Self::new(Method::PUT, path)
-    }
-
     pub(crate) fn post(path: impl Into<String>) -> Self {
         Self::new(Method::POST, path)
     }
