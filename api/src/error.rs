@@ -98,6 +98,8 @@ codes! {
     SagaNotFound = "SAGA_NOT_FOUND", 404, false, false, "No such saga";
     /// No such transaction, or the instance is a saga.
     TransactionNotFound = "TRANSACTION_NOT_FOUND", 404, false, false, "No such transaction";
+    /// The service has no address of its own.
+    ServiceNotFound = "SERVICE_NOT_FOUND", 404, false, false, "No such service";
     /// A topic of that name exists with another configuration.
     TopicExists = "TOPIC_EXISTS", 409, false, false, "The topic exists";
     /// The topic belongs to something else (a dead-letter topic, a saga's topic) and cannot be deleted alone.
@@ -110,6 +112,8 @@ codes! {
     DefinitionVersionExists = "DEFINITION_VERSION_EXISTS", 409, false, false, "The version is published already";
     /// The business key started a saga with another input.
     SagaKeyConflict = "SAGA_KEY_CONFLICT", 409, false, false, "The key started another saga";
+    /// The definition calls a service that has no address: neither its own nor one in the definition.
+    ServiceWithoutAddress = "SERVICE_WITHOUT_ADDRESS", 409, false, false, "A service has no address";
     /// The saga is in a state that does not allow this.
     SagaStateConflict = "SAGA_STATE_CONFLICT", 409, false, false, "The saga's state does not allow this";
     /// The reply belongs to an older attempt, or the step is settled.

@@ -15,10 +15,11 @@ pub mod queue;
 pub mod record;
 pub mod routes;
 pub mod saga;
+pub mod service;
 pub mod topic;
 pub mod transaction;
 
 pub use error::{ErrorCode, Fault, Problem};
 pub use ids::{Offset, PartitionId};
 pub use json::JsonText;
-pub use names::{GroupName, NameError, SagaName, StepId, TopicName};
+pub use names::{GroupName, NameError, SagaName, ServiceName, StepId, TopicName};

@@ -45,6 +45,14 @@ pub enum NameError {
         /// Which kind of name.
         what: &'static str,
     },
+    /// Calls are written `service.operation`.
+    #[error("{what} `{name}` must begin with a letter or `_` and hold only letters, digits, `_` and `-`: calls are `service.operation`")]
+    NotWord {
+        /// Which kind of name.
+        what: &'static str,
+        /// The name.
+        name: String,
+    },
     /// Step ids are used as identifiers in expressions.
     #[error("{what} `{name}` must begin with a letter or `_` and hold only letters, digits and `_`: expressions refer to it")]
     NotIdentifier {
@@ -69,6 +77,13 @@ fn check(what: &'static str, name: &str) -> Result<(), NameError> {
         Some(found) => Err(NameError::Character { what, name: name.to_owned(), found }),
         None => Ok(()),
     }
+}
+
+/// The names that definitions give to services.
+fn check_word(what: &'static str, name: &str) -> Result<(), NameError> {
+    check(what, name)?;
+    let first_is_legal = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    if first_is_legal && !name.contains('.') { Ok(()) } else { Err(NameError::NotWord { what, name: name.to_owned() }) }
 }
 
 fn check_identifier(what: &'static str, name: &str) -> Result<(), NameError> {
@@ -152,6 +167,10 @@ name! {
 name! {
     /// The name of a saga definition.
     SagaName, "the saga name", check
+}
+name! {
+    /// The name of a service, as definitions call it.
+    ServiceName, "the name of the service", check_word
 }
 name! {
     /// The id of a step in a saga definition: an identifier, because expressions refer to it.

@@ -3,7 +3,7 @@
 //! A resource has custom verbs behind a colon (`/v1/topics/{topic}/groups/{group}:receive`), Google's style. Names cannot hold
 //! a colon, so the last one of a path always begins the verb.
 
-use crate::names::{GroupName, SagaName, TopicName};
+use crate::names::{GroupName, SagaName, ServiceName, TopicName};
 
 /// Liveness: the process answers.
 pub const HEALTHZ: &str = "/healthz";
@@ -52,6 +52,11 @@ pub const SAGA_HISTORY: &str = "/v1/sagas/{id}/history";
 /// Calls to participants: verb `complete`.
 pub const SAGA_CALLS: &str = "/v1/saga-calls";
 
+/// Services that have an address of their own: `GET` lists.
+pub const SERVICES: &str = "/v1/services";
+/// One service: `GET` describes, `PUT` says where it is, `DELETE` forgets that.
+pub const SERVICE: &str = "/v1/services/{service}";
+
 /// Transactions, the instances that run in two phases: `GET` lists.
 pub const TRANSACTIONS: &str = "/v1/transactions";
 /// One transaction: `GET` describes; verb `resolve`.
@@ -90,6 +95,12 @@ pub fn for_router(path: &str) -> Option<String> {
 #[must_use]
 pub fn topic(topic: &TopicName) -> String {
     format!("{TOPICS}/{topic}")
+}
+
+/// The path of one service.
+#[must_use]
+pub fn service(service: &ServiceName) -> String {
+    format!("{SERVICES}/{service}")
 }
 
 /// The path of a topic's records.

@@ -23,5 +23,6 @@ pub mod store;
 pub use config::{NoProxy, OrchestratorConfig, ParticipantProxy};
 pub use orchestrator::{
     CallError, DefinitionError, HistoryError, IncidentError, InstanceError, LaneTopicError, OpenError, OperateError, Orchestrator,
-    OutcomeError, PublishError, QueryError, RetentionError, SetAside, StartError, TransactionError, VersionsError, Wait, WaitTooLong,
+    OutcomeError, PublishError, QueryError, RetentionError, ServiceError, SetAside, StartError, TransactionError, VersionsError, Wait,
+    WaitTooLong,
 };

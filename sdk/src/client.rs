@@ -5,6 +5,7 @@ use crate::error::ClientError;
 use crate::producer::ProducerBuilder;
 use crate::retry::RetryPolicy;
 use crate::sagas::SagaClient;
+use crate::services::ServiceClient;
 use crate::transactions::TransactionClient;
 use crate::transport::{Request, Settings, Transport};
 use bytes::Bytes;
@@ -109,6 +110,12 @@ impl Client {
     #[must_use]
     pub fn sagas(&self) -> SagaClient {
         SagaClient::new(self.clone())
+    }
+
+    /// Where services are that the server calls over HTTP, by name.
+    #[must_use]
+    pub fn services(&self) -> ServiceClient {
+        ServiceClient::new(self.clone())
     }
 
     /// Instances that run in two phases.

@@ -6,6 +6,7 @@
 //! | produce much, in order | [`Producer`] |
 //! | consume as a queue group | [`Consumer`] |
 //! | publish, start and watch sagas | [`SagaClient`] |
+//! | say where services are that sagas call over HTTP | [`ServiceClient`] |
 //! | ask what was decided about a transaction, look at transactions | [`TransactionClient`] |
 //! | take part in sagas as a service, called through a topic | [`SagaWorker`] |
 //! | the same, called over HTTP | `participant::ParticipantRouter` (feature `participant`) |
@@ -84,6 +85,7 @@ mod produced;
 mod producer;
 mod retry;
 mod sagas;
+mod services;
 mod topics;
 mod transactions;
 mod transport;
@@ -101,6 +103,7 @@ pub use sagamq_api::queue::Delivery;
 pub use sagamq_api::record::ProduceRecord;
 pub use sagamq_api::saga::Call;
 pub use sagas::SagaClient;
+pub use services::ServiceClient;
 pub use tokio_util::sync::CancellationToken;
 pub use transactions::TransactionClient;
 pub use worker::{CallError, SagaWorker, SagaWorkerBuilder};

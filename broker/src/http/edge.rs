@@ -96,7 +96,7 @@ fn cors(origins: &[String]) -> CorsLayer {
     let origins = origins.iter().filter_map(|origin| HeaderValue::from_str(origin.trim_end_matches('/')).ok());
     CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins))
-        .allow_methods([Method::GET, Method::POST, Method::DELETE])
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
         .allow_headers([CONTENT_TYPE, HeaderName::from_static(IDEMPOTENCY_KEY), HeaderName::from_static(REQUEST_ID)])
         .expose_headers([RETRY_AFTER, HeaderName::from_static(REQUEST_ID)])
 }

@@ -9,6 +9,7 @@ pub mod group;
 pub mod produce;
 pub mod saga;
 pub mod serve;
+pub mod service;
 pub mod topic;
 pub mod tx;
 pub mod values;
@@ -103,6 +104,9 @@ pub enum Command {
     /// Check and publish saga definitions; start, watch and cancel sagas
     #[command(subcommand)]
     Saga(saga::SagaCommand),
+    /// Say where services are that sagas call over HTTP, while they run
+    #[command(subcommand)]
+    Service(service::ServiceCommand),
     /// Look at transactions, the sagas that run in two phases, and resolve those that are in doubt
     #[command(subcommand)]
     Tx(tx::TxCommand),

@@ -12,6 +12,7 @@ mod json;
 mod produce;
 mod saga;
 mod serve;
+mod service;
 mod topic;
 mod tx;
 
@@ -37,6 +38,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, CliError> {
         Command::Consume(args) => with_client(&cli.global, async |context| consume::run(context, args).await),
         Command::Group(command) => with_client(&cli.global, async |context| group::run(context, command).await),
         Command::Dlq(command) => with_client(&cli.global, async |context| dlq::run(context, command).await),
+        Command::Service(command) => with_client(&cli.global, async |context| service::run(context, command).await),
         Command::Tx(command) => with_client(&cli.global, async |context| tx::run(context, command).await),
         Command::Saga(command) => match saga::offline(command, output)? {
             saga::Next::Done(exit) => Ok(exit),

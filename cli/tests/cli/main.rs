@@ -11,6 +11,7 @@ mod raw;
 mod round_trip;
 mod saga;
 mod serve;
+mod service;
 mod settings;
 mod support;
 mod tx;

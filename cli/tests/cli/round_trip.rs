@@ -109,3 +109,31 @@ steps:
     assert_eq!(saga["failure"]["code"], "CANCELLED", "{saga}");
     server.run(&["saga", "get", "00000000-0000-0000-0000-000000000001"]).expect(4);
 }
+
+#[test]
+fn a_service_has_the_address_that_was_set_for_its_name_and_without_one_nothing_starts() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let definition = directory.path().join("parcels.yaml");
+    let text = "saga: parcels\nversion: 1\nkey: ${ input.id }\nservices: { carriers: {} }\nsteps: [{ id: book, call: carriers.book, compensate: none }]\n";
+    std::fs::write(&definition, text).expect("written");
+    let server = Process::start(&directory.path().join("data"));
+    server.run(&["saga", "publish", definition.to_str().expect("text")]).expect(0);
+    let start = ["saga", "start", "parcels", "--input", r#"{"id":"1"}"#, "--output", "json"];
+    let refused = server.run(&start).expect(1).error();
+    assert_eq!((&refused["code"], &refused["status"]), (&"SERVICE_WITHOUT_ADDRESS".into(), &409.into()), "{refused}");
+    server.run(&["service", "get", "carriers"]).expect(4);
+    let wrong = server.run(&["service", "set", "carriers", "ftp://carriers", "--output", "json"]).expect(1).error();
+    assert_eq!(wrong["code"], "INVALID_REQUEST", "{wrong}");
+    server.run(&["service", "set", "carriers", "http://127.0.0.1:9/", "--eject-for", "1h"]).expect(0);
+    // As durable as all else: `kill -9`, and a new start.
+    drop(server);
+    let server = Process::start(&directory.path().join("data"));
+    let listed = server.run(&["service", "list", "--output", "json"]).expect(0).json();
+    assert_eq!(
+        (&listed["services"][0]["endpoints"][0]["url"], &listed["services"][0]["eject_ms"]),
+        (&"http://127.0.0.1:9".into(), &3_600_000.into())
+    );
+    server.run(&start).expect(0);
+    server.run(&["service", "delete", "carriers"]).expect(0);
+    server.run(&["service", "delete", "carriers"]).expect(4);
+}

@@ -49,11 +49,12 @@ impl Definition {
         })
     }
 
-    /// Base URLs of the participants that are called over HTTP.
+    /// The base URLs that the definition says.
     pub fn http_bases(&self) -> impl Iterator<Item = &str> {
         self.calls().filter_map(|call| match &call.target {
             Target::Topic(_) => None,
-            Target::Http(base) => Some(base.as_str()),
+            Target::Http(HttpTarget::Service { default, .. }) => default.as_deref(),
+            Target::Http(HttpTarget::Worker(base)) => Some(base.as_str()),
         })
     }
 
@@ -172,8 +173,24 @@ pub(crate) fn long_service_name(service: &str) -> String {
 pub enum Target {
     /// Its command topic; its workers are the queue group `workers`.
     Topic(TopicName),
-    /// Its base URL, without a slash at the end: `POST {base}/{name}`.
-    Http(String),
+    /// Over HTTP: `POST {base}/{name}`.
+    Http(HttpTarget),
+}
+
+/// Who is called over HTTP. A base URL has no slash at its end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HttpTarget {
+    /// A service: at its own address, else at the one that the definition says.
+    Service {
+        /// Its name.
+        name: String,
+        /// What the definition says.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        default: Option<String>,
+    },
+    /// One worker of a service, and no other.
+    Worker(String),
 }
 
 /// When and how often a call is tried again.

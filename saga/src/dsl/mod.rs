@@ -12,7 +12,8 @@
 //!   compensate_retry: { initial: 500ms, factor: 2, max: 60s, attempts: 70 }
 //! services:
 //!   orders:   { topic: orders.commands }    # through the broker
-//!   payments: { http: "http://payments:8080" }
+//!   payments: { http: "http://payments:8080" }   # unless another address is set for its name
+//!   mails:    {}                            # over HTTP, at the address that is set for its name
 //! steps:
 //!   - id: create
 //!     call: orders.create                   # service.operation

@@ -7,7 +7,7 @@ use super::report::Report;
 use super::rule::Rule;
 use super::span::At;
 use super::{scalar, values};
-use crate::definition::Target;
+use crate::definition::{HttpTarget, Target};
 use sagamq_api::limits::SAGA_STEPS_MAX;
 use sagamq_api::saga::{Mode, REPLY_TOPIC};
 use sagamq_api::{StepId, TopicName};
@@ -102,10 +102,15 @@ fn service(name: &At<&str>, node: &Node, report: &mut Report<'_>) -> Option<At<T
     fields.finish(report);
     match (topic, http) {
         (Some(node), None) => topic_of(node, report).map(|topic| At::new(Target::Topic(topic), node.span)),
-        (None, Some(node)) => scalar::url(node, "the URL", report).map(|base| At::new(Target::Http(base), node.span)),
-        (topic, _) => {
-            let how = if topic.is_some() { "both a topic and a URL" } else { "neither a topic nor a URL" };
-            let message = format!("the service `{}` has {how}", name.value);
+        (None, Some(node)) => {
+            let base = scalar::url(node, "the URL", report)?;
+            let target = HttpTarget::Service { name: name.value.to_owned(), default: Some(base) };
+            Some(At::new(Target::Http(target), node.span))
+        }
+        // Where it is, is said elsewhere, and may change.
+        (None, None) => Some(At::new(Target::Http(HttpTarget::Service { name: name.value.to_owned(), default: None }), name.span)),
+        (Some(_), Some(_)) => {
+            let message = format!("the service `{}` has both a topic and a URL", name.value);
             report.add_with_help(
                 Rule::BadService,
                 name.span,

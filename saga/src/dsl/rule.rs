@@ -54,7 +54,7 @@ rules! {
     UnlimitedRetry = "unlimited_retry", Error;
     /// The URL of a service cannot be called.
     BadUrl = "bad_url", Error;
-    /// A service is reached through a topic or a URL: one of the two, and not through a topic that belongs to the orchestrator.
+    /// A service is reached through a topic or over HTTP, not both, and not through a topic that belongs to the orchestrator.
     BadService = "bad_service", Error;
     /// A call names a service that is not declared.
     UnknownService = "unknown_service", Error;

@@ -56,14 +56,14 @@ pub(crate) struct Defaults {
     timeout: Option<Duration>,
 }
 
-/// A participant.
+/// A participant: a topic or a URL, or neither, if its URL is said elsewhere (`sagamq service set`).
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Service {
+#[serde(deny_unknown_fields)]
+pub(crate) struct Service {
     /// The topic its commands go to.
-    Topic(String),
-    /// Its base URL; an operation is `POST {base}/{operation}`.
-    Http(String),
+    topic: Option<String>,
+    /// Its base URL, unless another one is set for its name; an operation is `POST {base}/{operation}`.
+    http: Option<String>,
 }
 
 /// One step: an action and what undoes it.

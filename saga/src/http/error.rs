@@ -2,7 +2,7 @@
 
 use crate::orchestrator::{
     ActivateError, CallError, DefinitionError, HistoryError, IncidentError, InstanceError, LaneTopicError, OperateError, OutcomeError,
-    PublishError, QueryError, RetentionError, StartError, TransactionError, VersionsError, WaitTooLong,
+    PublishError, QueryError, RetentionError, ServiceError, StartError, TransactionError, VersionsError, WaitTooLong,
 };
 use crate::protocol::Rejection;
 use crate::store::StoreError;
@@ -76,6 +76,7 @@ impl From<StartError> for ApiError {
             StartError::Definition(error) => return error.into(),
             StartError::InvalidInput(_) | StartError::TooDeep { .. } => ErrorCode::InvalidSagaInput,
             StartError::ModeNotPossible { .. } => ErrorCode::ModeNotPossible,
+            StartError::ServiceWithoutAddress { .. } => ErrorCode::ServiceWithoutAddress,
             StartError::PayloadTooLarge { .. } => ErrorCode::PayloadTooLarge,
             StartError::KeyConflict { .. } | StartError::ModeConflict { .. } | StartError::IdTaken { .. } => ErrorCode::SagaKeyConflict,
             StartError::Panicked => ErrorCode::Internal,
@@ -83,6 +84,23 @@ impl From<StartError> for ApiError {
             StartError::Instance(error) => return error.into(),
         };
         Self::new(code, detail)
+    }
+}
+
+impl From<ServiceError> for ApiError {
+    fn from(error: ServiceError) -> Self {
+        let code = match &error {
+            ServiceError::NotFound(_) => ErrorCode::ServiceNotFound,
+            ServiceError::Endpoints(_)
+            | ServiceError::Url { .. }
+            | ServiceError::Twice(_)
+            | ServiceError::HostNotAllowed(_)
+            | ServiceError::EjectAfter(_)
+            | ServiceError::EjectMs(_)
+            | ServiceError::TooMany => ErrorCode::InvalidRequest,
+            ServiceError::Write(error) => of_write(error),
+        };
+        Self::new(code, error.to_string())
     }
 }
 

@@ -6,6 +6,7 @@ mod definitions;
 mod error;
 mod retention;
 mod sagas;
+mod services;
 mod transactions;
 
 use crate::orchestrator::Orchestrator;
@@ -19,6 +20,7 @@ pub fn router(orchestrator: Orchestrator) -> Router {
         .merge(retention::routes())
         .merge(calls::routes())
         .merge(transactions::routes())
+        .merge(services::routes())
         .with_state(orchestrator)
 }
 
@@ -26,9 +28,14 @@ pub fn router(orchestrator: Orchestrator) -> Router {
 #[must_use]
 pub fn openapi() -> utoipa::openapi::OpenApi {
     let mut document = Doc::openapi();
-    for part in
-        [definitions::Doc::openapi(), sagas::Doc::openapi(), retention::Doc::openapi(), calls::Doc::openapi(), transactions::Doc::openapi()]
-    {
+    for part in [
+        definitions::Doc::openapi(),
+        sagas::Doc::openapi(),
+        retention::Doc::openapi(),
+        calls::Doc::openapi(),
+        transactions::Doc::openapi(),
+        services::Doc::openapi(),
+    ] {
         document.merge(part);
     }
     document
@@ -39,6 +46,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     (name = "saga definitions", description = "Publish and read saga definitions; versions are immutable"),
     (name = "sagas", description = "Start sagas once by business key, watch and cancel them"),
     (name = "saga calls", description = "Replies of workers"),
+    (name = "services", description = "Where services are that are called over HTTP, by name; can be changed while sagas run"),
     (name = "transactions", description = "Instances that run in two phases: what was decided, and what operators look at"),
 ))]
 struct Doc;

@@ -6,7 +6,7 @@ use super::error::InstanceError;
 use super::lane::LaneHandle;
 use super::quarantine::Quarantine;
 use super::retentions::Retentions;
-use crate::participant::http::HttpParticipants;
+use crate::participant::http::{HttpParticipants, Services};
 use crate::protocol::{lane_of, lane_of_key};
 use crate::store::LaneStore;
 use sagamq_api::SagaName;
@@ -29,8 +29,11 @@ pub(super) struct Inner {
     pub(super) quarantine: Quarantine,
     pub(super) retentions: Retentions,
     pub(super) http: HttpParticipants,
+    pub(super) services: Services,
     /// Held while a definition is published.
     pub(super) publishing: Arc<tokio::sync::Mutex<()>>,
+    /// Held while the address of a service is changed.
+    pub(super) configuring: Arc<tokio::sync::Mutex<()>>,
     pub(super) tasks: TaskTracker,
     pub(super) shutdown: CancellationToken,
 }

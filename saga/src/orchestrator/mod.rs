@@ -6,7 +6,7 @@
 //! (`lane/recovery.rs`) and every saga goes on where it was.
 //!
 //! An operation a file, with the error that it returns: `publish.rs`, `activate.rs`, `start.rs`, `complete.rs`, `operate.rs`, `outcome.rs`,
-//! `queries.rs`, `transactions.rs`, `list/mod.rs`, `incidents.rs`, `versions.rs`, `retention.rs`, `wait.rs`.
+//! `queries.rs`, `services.rs`, `transactions.rs`, `list/mod.rs`, `incidents.rs`, `versions.rs`, `retention.rs`, `wait.rs`.
 
 mod activate;
 mod beside;
@@ -28,6 +28,7 @@ mod quarantine;
 mod queries;
 mod retention;
 mod retentions;
+mod services;
 mod start;
 mod sweep;
 mod topics;
@@ -51,6 +52,7 @@ pub use publish::PublishError;
 pub use quarantine::SetAside;
 pub use queries::HistoryError;
 pub use retention::RetentionError;
+pub use services::ServiceError;
 pub use topics::LaneTopicError;
 pub use transactions::TransactionError;
 pub use versions::VersionsError;

@@ -11,7 +11,7 @@ use super::sweep::Sweeper;
 use super::topics::{LaneTopicError, ensure_lane_topic, mark_hand_outs};
 use crate::config::OrchestratorConfig;
 use crate::metrics::Metrics;
-use crate::participant::http::{HttpCaller, HttpParticipants};
+use crate::participant::http::{HttpCaller, HttpParticipants, Services};
 use crate::store::{ControlStore, LaneStore, StoreError};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use prometheus_client::registry::Registry;
@@ -70,7 +70,11 @@ async fn open(broker: Broker, config: OrchestratorConfig, registry: &mut Registr
     }
     let definitions = load_definitions(&ControlStore::of(&broker), &metrics)?;
     let retentions = Retentions::load(&ControlStore::of(&broker))?;
-    let http = HttpParticipants::new(&config, broker.clock(), broker.random())?;
+    let services = Services::new(config.participant_connect_timeout);
+    for (name, service) in ControlStore::of(&broker).services()? {
+        services.learn(&name, Some(service));
+    }
+    let http = HttpParticipants::new(&config, services.clone(), broker.clock(), broker.random())?;
     let quarantine = Quarantine::default();
     for topic in definitions.topics() {
         mark_hand_outs(&broker, &topic);
@@ -127,6 +131,8 @@ async fn open(broker: Broker, config: OrchestratorConfig, registry: &mut Registr
         http,
         compiler: Compiler::default(),
         publishing: Arc::default(),
+        configuring: Arc::default(),
+        services,
         tasks,
         shutdown,
     })

@@ -41,7 +41,8 @@ impl Orchestrator {
             return Err(StartError::ModeNotPossible { saga, version: definition.version, mode: run_as, reason });
         }
         let lane = &self.0.lanes[usize::from(self.lane_of_key(&definition.name, &key))];
-        let wanted = Wanted { definition, mode, key, input };
+        let without_address = self.without_address(&definition);
+        let wanted = Wanted { definition, without_address, mode, key, input };
         lane.ask(|reply| LaneInput::Start { wanted, reply }).await
     }
 }

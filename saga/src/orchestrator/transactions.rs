@@ -4,6 +4,8 @@ use super::door::Orchestrator;
 use super::error::InstanceError;
 use super::list::{Criteria, Page, QueryError};
 use super::queries::HistoryError;
+use crate::definition::{HttpTarget, Target};
+use crate::participant::http::Services;
 use crate::protocol::twopc::{Branch, BranchState as Kept, Contradiction as Said, TransactionState as Transaction};
 use crate::protocol::{Instance, Protocol, ResolvedOutcome};
 use sagamq_api::saga::{HistoryQuery, Operation, SagaDescription, SagaHistory, SagaState, SagaSummary};
@@ -40,7 +42,7 @@ impl Orchestrator {
         let instance = self.instance(id).await?;
         let mut saga = instance.description();
         self.explain(&mut saga).await;
-        describe(&instance, saga, self.0.broker.clock().now_ms()).ok_or(TransactionError::Saga(id))
+        describe(&instance, saga, &self.0.services, self.0.broker.clock().now_ms()).ok_or(TransactionError::Saga(id))
     }
 
     /// A page of the events of one transaction, oldest first.
@@ -118,23 +120,23 @@ fn age_ms(since_ms: Option<u64>, now_ms: u64) -> Option<u64> {
     since_ms.map(|since_ms| now_ms.saturating_sub(since_ms))
 }
 
-fn describe(instance: &Instance, saga: SagaDescription, now_ms: u64) -> Option<TransactionDescription> {
+fn describe(instance: &Instance, saga: SagaDescription, services: &Services, now_ms: u64) -> Option<TransactionDescription> {
     let transaction = instance.transaction()?;
     Some(TransactionDescription {
         summary: in_short(saga.summary, now_ms)?,
         cluster: transaction.cluster,
         input: saga.input,
         output: saga.output,
-        branches: transaction.branches.iter().map(|branch| branch_of(transaction, branch, now_ms)).collect(),
+        branches: transaction.branches.iter().map(|branch| branch_of(transaction, branch, services, now_ms)).collect(),
         failures: saga.failures,
     })
 }
 
-fn branch_of(transaction: &Transaction, branch: &Branch, now_ms: u64) -> BranchDescription {
+fn branch_of(transaction: &Transaction, branch: &Branch, services: &Services, now_ms: u64) -> BranchDescription {
     BranchDescription {
         branch: branch.name.clone(),
         state: state_of(branch),
-        address: branch.base().to_owned(),
+        address: address_of(branch, services),
         steps: branch.steps.iter().map(|&step| transaction.actions[step].id.clone()).collect(),
         in_doubt_since_ms: branch.in_doubt_since_ms,
         in_doubt_ms: age_ms(branch.in_doubt_since_ms, now_ms),
@@ -144,6 +146,17 @@ fn branch_of(transaction: &Transaction, branch: &Branch, now_ms: u64) -> BranchD
             Kept::Resolved(outcome) => Some(resolution(outcome)),
             _ => None,
         },
+    }
+}
+
+/// Where the worker is that has the branch open, or else the service.
+fn address_of(branch: &Branch, services: &Services) -> String {
+    match (&branch.address, &branch.target) {
+        (Some(address), _) | (None, Target::Http(HttpTarget::Worker(address))) => address.clone(),
+        (None, Target::Http(HttpTarget::Service { name, default })) => {
+            services.urls(name).map_or_else(|| default.clone().unwrap_or_default(), |urls| urls.join(", "))
+        }
+        (None, Target::Topic(topic)) => topic.to_string(),
     }
 }
 

@@ -6,7 +6,7 @@
 use super::commands::OpenCommands;
 use super::http::{Entered, HttpCaller};
 use super::records::command;
-use crate::definition::Target;
+use crate::definition::{HttpTarget, Target};
 use crate::protocol::{CallCommand, Command, HandOut};
 use sagamq_api::saga::{AttemptId, WORKER_GROUP};
 use sagamq_api::{GroupName, Offset, TopicName};
@@ -24,8 +24,8 @@ pub(crate) struct Dispatcher {
 /// What leaves with a commit that is not taken yet.
 #[derive(Default)]
 pub(crate) struct Dispatch {
-    /// Calls over HTTP, with the base URLs.
-    http: Vec<(String, CallCommand)>,
+    /// Calls over HTTP, with who is called.
+    http: Vec<(HttpTarget, CallCommand)>,
     /// Attempts whose command records are appended, in the order of the appends.
     appended: Vec<(AttemptId, TopicName)>,
     /// Command records that are settled, should they have to be put back.
@@ -88,7 +88,7 @@ impl Dispatcher {
 
     fn stage_call(&self, commit: &mut ShardCommit, call: CallCommand, staged: &mut Dispatch, touched: &mut BTreeSet<TopicName>) {
         match &call.target {
-            Target::Http(base) => staged.http.push((base.clone(), call)),
+            Target::Http(target) => staged.http.push((target.clone(), call)),
             Target::Topic(topic) => match commit.append(topic, command(&call.call)) {
                 Ok(()) => {
                     touched.insert(topic.clone());
@@ -135,16 +135,16 @@ impl Dispatcher {
         for ((attempt, topic), offset) in staged.appended.into_iter().zip(offsets) {
             self.commands.insert(attempt, &topic, *offset);
         }
-        let calls = staged.http.into_iter().map(|(base, call)| self.http.enter(base, call, false)).collect();
+        let calls = staged.http.into_iter().map(|(target, call)| self.http.enter(target, call, false)).collect();
         Departures { calls, http: self.http.clone() }
     }
 
     /// A call in progress that an earlier process decided. A record is in its topic still; over HTTP it may have been sent, so the participant
     /// is asked once more, with the same key and epoch, in a time of its own.
     pub(crate) fn resume(&self, call: CallCommand) {
-        if let Target::Http(base) = &call.target {
-            let base = base.clone();
-            self.http.begin(self.http.enter(base, call, true));
+        if let Target::Http(target) = &call.target {
+            let target = target.clone();
+            self.http.begin(self.http.enter(target, call, true));
         }
     }
 

@@ -8,6 +8,10 @@ pub const SAGA_TIMEOUT: &str = "SAGA_TIMEOUT";
 pub const NOT_SENT: &str = "NOT_SENT";
 /// The server's settings do not allow the participant's host, so the call is not made.
 pub const PARTICIPANT_HOST_NOT_ALLOWED: &str = "PARTICIPANT_HOST_NOT_ALLOWED";
+/// The service has no address, so the call is not made until it has one.
+pub const NO_ADDRESS: &str = "NO_ADDRESS";
+/// No endpoint of the service can be connected to, so the call waits until one is tried again.
+pub const ENDPOINTS_EJECTED: &str = "ENDPOINTS_EJECTED";
 /// The call was not handed to its participant within the step's `queue_timeout`.
 pub const QUEUE_TIMEOUT: &str = "QUEUE_TIMEOUT";
 /// The transaction was not decided when its time was over.

@@ -1,13 +1,14 @@
-//! What every lane needs and none owns: the published definitions, which of their versions are started and how long instances are kept, in
-//! the commits of one shard. A node that has no part in that shard would follow its commits; here, opening reads what they led to, and
-//! publishing writes the next one.
+//! What every lane needs and none owns: the published definitions, which of their versions are started, how long instances are kept, and where
+//! services are, in the commits of one shard. A node that has no part in that shard would follow its commits; here, opening reads what they
+//! led to, and publishing writes the next one.
 
 use super::codec::{CodecError, decode, encode};
 use super::error::StoreError;
 use super::keys::SagaKey;
+use crate::definition::ServiceAddress;
 use core::ops::ControlFlow;
 use sagamq_api::saga::{Activation, Retention};
-use sagamq_api::{Fault, SagaName};
+use sagamq_api::{Fault, SagaName, ServiceName};
 use sagamq_broker::{Broker, ShardCommit, ShardEmbedder, SubmitError, WriteError};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -118,6 +119,34 @@ impl ControlStore {
         let key = SagaKey::Retention(saga).encode();
         match retention {
             Some(retention) => commit.put(&key, encode(retention)),
+            None => commit.delete(&key),
+        }
+        self.submit(commit).await
+    }
+
+    /// Where services are, by name.
+    pub(crate) fn services(&self) -> Result<Vec<(ServiceName, ServiceAddress)>, StoreError> {
+        let mut found = Vec::new();
+        self.0.scan(&SagaKey::services(), None, &mut |key, value| {
+            match (SagaKey::service(key), decode(value)) {
+                (Some(name), Ok(service)) => found.push((name, service)),
+                (_, stored) => {
+                    tracing::error!(?key, error = ?stored.err(), "the address of a service cannot be read and is left out: set it again")
+                }
+            }
+            ControlFlow::Continue(())
+        })?;
+        Ok(found)
+    }
+
+    /// Writes where a service is, or forgets it; durable when it returns.
+    ///
+    /// # Errors
+    /// When the commit did not become durable, as far as it is known.
+    pub(crate) async fn put_service(&self, name: &ServiceName, service: Option<&ServiceAddress>) -> Result<(), WriteError> {
+        let (mut commit, key) = (self.0.begin(), SagaKey::Service(name).encode());
+        match service {
+            Some(service) => commit.put(&key, encode(service)),
             None => commit.delete(&key),
         }
         self.submit(commit).await

@@ -16,6 +16,7 @@
 //! | 11 | bytes of the failure's code u16, that code, position | protocol u8, state u8, version u32, name of the saga |
 //! | 12 | name of the saga, byte 0, when the instance ended u64, instance, 16 bytes | empty |
 //! | 13 | nothing, or the name of a saga | format byte, how long instances at their end are kept as JSON; shard 0 only |
+//! | 16 | name of a service | format byte, where it is as JSON; shard 0 only |
 //! | 32 | name of the saga | format byte, which versions new sagas take as JSON; shard 0 only |
 //!
 //! A [position](Position) is when the instance started (u64, milliseconds since 1970) and its id (16 bytes): each of the tags 8 to 11 is a list
@@ -28,7 +29,7 @@
 use super::position::Position;
 use crate::protocol::Protocol;
 use sagamq_api::saga::SagaState;
-use sagamq_api::{SagaName, TopicName};
+use sagamq_api::{SagaName, ServiceName, TopicName};
 use uuid::Uuid;
 
 /// A key, without the shard.
@@ -58,6 +59,8 @@ pub enum SagaKey<'a> {
     Ended(&'a SagaName, Position),
     /// How long instances are kept: of a definition, or of all that have no rule of their own.
     Retention(Option<&'a SagaName>),
+    /// Where a service is.
+    Service(&'a ServiceName),
     /// Which versions of a definition new sagas take.
     Activation(&'a SagaName),
 }
@@ -74,6 +77,7 @@ const BY_DEFINITION: u8 = 10;
 const BY_FAILURE: u8 = 11;
 const ENDED: u8 = 12;
 const RETENTION: u8 = 13;
+const SERVICE: u8 = 16;
 const ACTIVATION: u8 = 32;
 
 impl SagaKey<'_> {
@@ -95,6 +99,7 @@ impl SagaKey<'_> {
             Self::ByFailure(code, at) => join(BY_FAILURE, &[&code_bytes(code), code.as_bytes(), &at.to_bytes()]),
             Self::Ended(saga, at) => join(ENDED, &[saga.as_str().as_bytes(), &[0], &at.to_bytes()]),
             Self::Retention(saga) => join(RETENTION, &[saga.map_or("", |saga| saga.as_str()).as_bytes()]),
+            Self::Service(name) => join(SERVICE, &[name.as_str().as_bytes()]),
             Self::Activation(saga) => join(ACTIVATION, &[saga.as_str().as_bytes()]),
         }
     }
@@ -155,6 +160,19 @@ impl SagaKey<'_> {
     #[must_use]
     pub fn definitions() -> Vec<u8> {
         vec![DEFINITION]
+    }
+
+    /// What all services begin with.
+    #[must_use]
+    pub fn services() -> Vec<u8> {
+        vec![SERVICE]
+    }
+
+    /// The name in the key of a service.
+    #[must_use]
+    pub fn service(key: &[u8]) -> Option<ServiceName> {
+        let [SERVICE, name @ ..] = key else { return None };
+        core::str::from_utf8(name).ok()?.parse().ok()
     }
 
     /// What the keys of all activations begin with.
@@ -242,6 +260,9 @@ mod tests {
         assert_eq!(SagaKey::definition(&[5, b's', 0, 0, 1]), None);
         assert_eq!(SagaKey::ReplyCursor.encode(), [6]);
         assert_eq!(SagaKey::CommandFloor(&topic).encode(), [7, b't']);
+        let service: ServiceName = "v".parse().expect("legal");
+        assert_eq!(SagaKey::Service(&service).encode(), [16, b'v']);
+        assert_eq!(SagaKey::service(&[16, b'v']), Some(service));
         let at = Position { started_at_ms: 258, id };
         let listed = |front: &[u8]| [front, &[0, 0, 0, 0, 0, 0, 1, 2], id.as_bytes()].concat();
         assert_eq!(SagaKey::ByTime(Protocol::Saga, at).encode(), listed(&[8, 1]));

@@ -54,12 +54,12 @@ impl Request {
         Self::new(Method::DELETE, path)
     }
 
-    pub(crate) fn post(path: impl Into<String>) -> Self {
-        Self::new(Method::POST, path)
-    }
-
     pub(crate) fn put(path: impl Into<String>) -> Self {
         Self::new(Method::PUT, path)
+    }
+
+    pub(crate) fn post(path: impl Into<String>) -> Self {
+        Self::new(Method::POST, path)
     }
 
     /// With a body in JSON.

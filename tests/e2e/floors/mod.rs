@@ -15,7 +15,13 @@ type Floors = &'static [&'static [&'static str]];
 const FLOORS: [(&str, Floors); 3] = [
     (
         "api/src",
-        &[&["error", "headers", "ids", "limits"], &["json", "names"], &["record", "routes"], &["queue", "saga", "topic"], &["transaction"]],
+        &[
+            &["error", "headers", "ids", "limits"],
+            &["json", "names"],
+            &["record", "routes"],
+            &["queue", "saga", "service", "topic"],
+            &["transaction"],
+        ],
     ),
     (
         "broker/src",

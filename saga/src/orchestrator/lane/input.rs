@@ -23,6 +23,8 @@ pub(in crate::orchestrator) type Reply<T, E> = oneshot::Sender<Result<T, E>>;
 /// What is to be started.
 pub(in crate::orchestrator) struct Wanted {
     pub(in crate::orchestrator) definition: Arc<Definition>,
+    /// A service that it calls and that has no address: nothing new is started then.
+    pub(in crate::orchestrator) without_address: Option<String>,
     /// How it is run; `None`: as its definition says.
     pub(in crate::orchestrator) mode: Option<Mode>,
     pub(in crate::orchestrator) key: String,

@@ -44,6 +44,18 @@ pub enum StartError {
         /// What stands in the way.
         reason: String,
     },
+    /// A service that the definition calls has no address.
+    #[error(
+        "version {version} of saga `{saga}` calls the service `{service}`, which has no address: set one (`sagamq service set {service} URL`)"
+    )]
+    ServiceWithoutAddress {
+        /// The definition.
+        saga: SagaName,
+        /// Its version.
+        version: u32,
+        /// The service.
+        service: String,
+    },
     /// The input does not fit the definition.
     #[error("the saga's input does not fit: {0}")]
     InvalidInput(String),

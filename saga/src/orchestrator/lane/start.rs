@@ -43,7 +43,11 @@ impl Lane {
     }
 
     async fn start_new(&mut self, wanted: Wanted, generation: u64, reply: Reply<StartedSaga, StartError>) {
-        let Wanted { definition, mode, key, input } = wanted;
+        let Wanted { definition, without_address, mode, key, input } = wanted;
+        if let Some(service) = without_address {
+            let (saga, version) = (definition.name.clone(), definition.version);
+            return drop(reply.send(Err(StartError::ServiceWithoutAddress { saga, version, service })));
+        }
         let id = instance_id(self.parts.store.0.shard(), &definition.name, &key, generation);
         match self.parts.store.first_event(id) {
             Ok(None) if !self.instances.contains_key(&id) => {}

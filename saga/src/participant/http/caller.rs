@@ -3,6 +3,7 @@
 use super::participants::HttpParticipants;
 use super::progress::Progress;
 use super::register::HttpCalls;
+use crate::definition::HttpTarget;
 use crate::protocol::{CallCommand, HandOut, Input};
 use futures_util::future::BoxFuture;
 use sagamq_api::saga::AttemptId;
@@ -26,7 +27,7 @@ pub(crate) struct HttpCaller {
 
 /// A call that was taken in and is not begun.
 pub(in crate::participant) struct Entered {
-    base: String,
+    target: HttpTarget,
     command: CallCommand,
     over: CancellationToken,
 }
@@ -37,13 +38,13 @@ impl HttpCaller {
     }
 
     /// Takes a call in: from now on it is known that it was not sent, or may have been sent by an earlier process.
-    pub(in crate::participant) fn enter(&self, base: String, command: CallCommand, is_in_doubt: bool) -> Entered {
+    pub(in crate::participant) fn enter(&self, target: HttpTarget, command: CallCommand, is_in_doubt: bool) -> Entered {
         let over = self.calls.enter(command.call.attempt.clone(), is_in_doubt, self.http.now_ms());
-        Entered { base, command, over }
+        Entered { target, command, over }
     }
 
     /// Begins a call that was taken in. It ends with the participant's word, with its attempt, or with the orchestrator.
-    pub(in crate::participant) fn begin(&self, Entered { base, command, over }: Entered) {
+    pub(in crate::participant) fn begin(&self, Entered { target, command, over }: Entered) {
         let Self { http, calls, report, shutdown, .. } = self.clone();
         self.tasks.spawn(async move {
             let CallCommand { call, retry, .. } = command;
@@ -60,7 +61,7 @@ impl HttpCaller {
             tokio::select! {
                 () = shutdown.cancelled() => {}
                 () = over.cancelled() => {}
-                () = http.perform(&base, &call, &retry, &calls, tell) => {}
+                () = http.perform(&target, &call, &retry, &calls, tell) => {}
             }
         });
     }

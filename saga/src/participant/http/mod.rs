@@ -3,10 +3,14 @@
 mod address;
 mod answer;
 mod caller;
+mod endpoint;
 mod participants;
+mod perform;
 mod progress;
 mod register;
+mod services;
 
 pub(super) use caller::Entered;
 pub(crate) use caller::{HttpCaller, Report};
 pub(crate) use participants::HttpParticipants;
+pub(crate) use services::Services;

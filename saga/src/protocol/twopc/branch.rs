@@ -1,7 +1,7 @@
 //! One branch of a transaction, as the fold of its events: all that is done at one service.
 
 use super::action::Attempt;
-use crate::definition::Target;
+use crate::definition::{HttpTarget, Target};
 use crate::protocol::decision::ResolvedOutcome;
 use sagamq_api::saga::{Failure, Operation};
 use serde::{Deserialize, Serialize};
@@ -138,24 +138,16 @@ impl Branch {
     /// Where its calls go.
     #[must_use]
     pub fn way(&self) -> Target {
-        self.address.clone().filter(|_| !self.is_detour).map_or_else(|| self.target.clone(), Target::Http)
-    }
-
-    /// The base URL of the worker that has it open, or else of its service.
-    #[must_use]
-    pub fn base(&self) -> &str {
-        match (&self.address, &self.target) {
-            (Some(address), _) => address,
-            (None, Target::Http(base)) => base,
-            (None, Target::Topic(topic)) => topic.as_str(),
+        match &self.address {
+            Some(address) if !self.is_detour => Target::Http(HttpTarget::Worker(address.clone())),
+            _ => self.target.clone(),
         }
     }
 
     /// Whether another worker of its service may end it with this operation, should the one that has it open be gone. A rollback need not be
     /// told elsewhere: who is not reached asks.
     pub(super) fn has_detour(&self, operation: Operation) -> bool {
-        let is_elsewhere = self.address.as_ref().is_some_and(|address| !matches!(&self.target, Target::Http(base) if base == address));
-        is_elsewhere && matches!(operation, Operation::Commit | Operation::CommitOnePhase)
+        self.address.is_some() && matches!(operation, Operation::Commit | Operation::CommitOnePhase)
     }
 
     /// Whether the next attempt at the operation goes to its service: when nothing could be sent to its worker for some attempts, service and

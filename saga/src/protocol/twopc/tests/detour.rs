@@ -63,7 +63,7 @@ fn a_worker_that_is_gone_is_told_three_times_and_then_its_service_in_turn_with_i
     let mut run = committing_at(WORKER);
     let (worker, service) = (told_at(WORKER, "commit"), told_at("http://x", "commit"));
     assert_eq!(ways(&mut run, Operation::Commit, 5), [&worker, &worker, &service, &worker, &service].map(Clone::clone));
-    assert_eq!(run.branch("x").base(), WORKER, "it is still where it said");
+    assert_eq!(run.branch("x").address.as_deref(), Some(WORKER), "it is still where it said");
     run.reply("a", Operation::Commit, 6, done()).expect("told");
     assert_eq!((run.saga_state(), run.branch_state("x")), (SagaState::Completed, BranchState::Committed));
     let mut again = TransactionState::new(run.state.head.id, &run.definition);
@@ -119,7 +119,7 @@ fn the_one_branch_with_the_decision_is_looked_for_too_and_no_refusal_from_elsewh
 
 #[test]
 fn what_was_not_sent_is_waited_for_where_there_is_nobody_else_and_where_it_will_ask() {
-    let mut at_its_service = committing_at("http://x");
+    let mut at_its_service = Run::committing(two());
     assert!(!not_sent(&mut at_its_service, Operation::Commit));
     let mut aborting = located(two(), WORKER);
     aborting.reply("c", Operation::Prepare, 1, refused("NO")).expect("asked");

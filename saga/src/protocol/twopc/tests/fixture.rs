@@ -1,6 +1,6 @@
 //! Definitions by hand and a transaction to drive: no YAML, no clock, jitter that always draws the longest wait.
 
-use crate::definition::{Call, Definition, RetryPolicy, Step, StepKind, Target};
+use crate::definition::{Call, Definition, HttpTarget, RetryPolicy, Step, StepKind, Target};
 use crate::expression::Template;
 use crate::protocol::twopc::{Branch, BranchState, TransactionEvent, TransactionState, decide};
 use crate::protocol::{Command, Decision, Input, Recorded, Rejection, ResolvedOutcome, Verb, instance_id};
@@ -20,7 +20,7 @@ fn policy(attempts: u32) -> RetryPolicy {
 pub(super) fn step(name: &str, service: &str, after: &[usize]) -> Step {
     let action = Call {
         service: service.to_owned(),
-        target: Target::Http(format!("http://{service}")),
+        target: Target::Http(HttpTarget::Service { name: service.to_owned(), default: Some(format!("http://{service}")) }),
         name: format!("do_{name}"),
         arguments: Template::compile(&json!({})).expect("legal expressions"),
         timeout: Duration::from_millis(1_000),
@@ -176,7 +176,10 @@ impl Run {
         let mut calls = Vec::new();
         for command in &self.commands {
             if let Command::Call(command) = command {
-                let Target::Http(base) = &command.target else { panic!("no topic is called") };
+                let base = match &command.target {
+                    Target::Http(HttpTarget::Worker(base) | HttpTarget::Service { default: Some(base), .. }) => base,
+                    other => panic!("nobody is at {other:?}"),
+                };
                 let transaction = command.call.transaction.as_ref().expect("it is of a branch");
                 assert_eq!(transaction.cluster, CLUSTER);
                 calls.push((format!("{base}/{}", command.call.call), json!([transaction.branch, transaction.actions_done])));

@@ -4,7 +4,7 @@
 //! The oracle is the participants' own books: all of them committed or none, as the transaction says; and nobody is left with a lock.
 
 use super::fixture::*;
-use crate::definition::{Definition, Target};
+use crate::definition::{Definition, HttpTarget, Target};
 use crate::protocol::twopc::{Phase, TransactionState, decide, open_calls};
 use crate::protocol::{CallCommand, Command, Input, Recorded, Rejection};
 use proptest::prelude::*;
@@ -140,7 +140,7 @@ fn random_definition(steps: usize, services: usize, random: &mut Random) -> Defi
 }
 
 fn is_at(target: &Target, worker: &str) -> bool {
-    matches!(target, Target::Http(base) if base == worker)
+    matches!(target, Target::Http(HttpTarget::Worker(base)) if base == worker)
 }
 
 impl World {

@@ -1,0 +1,113 @@
+//! Bodies of the service routes: where participants are that are called over HTTP, by name, and how the server gets along with them.
+
+use crate::names::ServiceName;
+use core::fmt;
+use serde::{Deserialize, Serialize};
+#[cfg(feature = "openapi")]
+use utoipa::ToSchema;
+
+/// Most endpoints of a service.
+pub const SERVICE_ENDPOINTS_MAX: usize = 64;
+
+/// Most services with an address of their own: each is in memory.
+pub const SERVICES_MAX: usize = 10_000;
+
+/// Connection failures in a row after which an endpoint is left alone, if its service does not say.
+pub const EJECT_AFTER_DEFAULT: u32 = 5;
+
+/// The most of these.
+pub const EJECT_AFTER_MAX: u32 = 1_000;
+
+/// How long an endpoint is left alone, in milliseconds, if its service does not say.
+pub const EJECT_MS_DEFAULT: u64 = 5_000;
+
+/// The shortest of these times, in milliseconds.
+pub const EJECT_MS_MIN: u64 = 100;
+
+/// The longest of these times, in milliseconds.
+pub const EJECT_MS_MAX: u64 = 3_600_000;
+
+/// `PUT /v1/services/{service}`: where a service is from now on. What is left out has its default, whatever it was before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct PutService {
+    /// Base URLs, any of which serves every call: at least one, at most 64. An operation is `POST {base}/{operation}`.
+    pub endpoints: Vec<String>,
+    /// After so many connection failures in a row an endpoint is left alone (default 5, at most 1,000); 0: never.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub eject_after: Option<u32>,
+    /// How long it is left alone, in milliseconds (default 5,000; 100 to 3,600,000). Then one call is let through, and decides.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub eject_ms: Option<u64>,
+}
+
+/// `GET /v1/services/{service}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
+pub struct ServiceDescription {
+    /// Its name, as definitions call it.
+    pub name: ServiceName,
+    /// Where it is.
+    pub endpoints: Vec<EndpointDescription>,
+    /// After so many connection failures in a row an endpoint is left alone; 0: never.
+    pub eject_after: u32,
+    /// How long it is left alone, in milliseconds.
+    pub eject_ms: u64,
+    /// When it was last put, in milliseconds since 1970.
+    pub updated_at_ms: u64,
+}
+
+/// One endpoint of a service, and how this server gets along with it since its start.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
+pub struct EndpointDescription {
+    /// Base URL.
+    pub url: String,
+    /// Whether it is called.
+    pub state: EndpointState,
+    /// Connection failures in a row.
+    pub failures: u32,
+    /// How long it is left alone still, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub ejected_for_ms: Option<u64>,
+}
+
+/// Whether an endpoint is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum EndpointState {
+    /// It is.
+    Up,
+    /// It is left alone: connections to it failed.
+    Ejected,
+    /// One call is let through, and decides.
+    Probing,
+}
+
+impl EndpointState {
+    /// As it stands in answers.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Up => "UP",
+            Self::Ejected => "EJECTED",
+            Self::Probing => "PROBING",
+        }
+    }
+}
+
+impl fmt::Display for EndpointState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// `GET /v1/services`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
+pub struct ServiceList {
+    /// Services by name: those that have an address of their own.
+    pub services: Vec<ServiceDescription>,
+}

@@ -1,0 +1,166 @@
+//! One call to an HTTP participant, from the search for an endpoint to the participant's word.
+//!
+//! It waits for an address, for an endpoint that is called, for a place among the calls there and for a connection as long as its attempt
+//! lives, because until it is sent it had no effect; the time of its run begins when it is sent.
+
+use super::address::{address_of, located};
+use super::answer::{describe, unknown, word_of};
+use super::participants::{HttpParticipants, Kind};
+use super::progress::Progress;
+use super::register::HttpCalls;
+use super::services::Choice;
+use crate::definition::{HttpTarget, RetryPolicy};
+use crate::participant::headers::call_headers;
+use crate::protocol::codes;
+use core::time::Duration;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use sagamq_api::saga::{Call, CallOutcome, Failure};
+
+/// How long to wait before a participant that works on is asked again, if it does not say.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Shortest wait before a participant is asked again: `Retry-After: 0` must not become a busy loop.
+const ASK_AGAIN_MIN: Duration = Duration::from_millis(50);
+
+/// How far a call is that has had no answer.
+#[derive(Default)]
+struct Search {
+    /// Endpoints that could not be connected to since the last pause.
+    in_vain: Vec<String>,
+    /// Pauses after all of them were tried.
+    pauses: u32,
+    is_told: bool,
+}
+
+impl HttpParticipants {
+    /// Calls until the participant has a word other than "ongoing", or the run's time is over. `report` hears of every word, and once if
+    /// nothing can be sent; after the deadline it hears nothing, because the attempt's timer speaks then.
+    pub(super) async fn perform<F: Future<Output = ()>>(
+        &self,
+        target: &HttpTarget,
+        call: &Call,
+        retry: &RetryPolicy,
+        calls: &HttpCalls,
+        report: impl Fn(Progress) -> F,
+    ) {
+        let attempt = &call.attempt;
+        let kind = Kind::of(attempt.operation);
+        let (mut search, mut stays): (Search, Option<String>) = (Search::default(), None);
+        loop {
+            let version = self.services.version();
+            let free = |base: &str| self.places(base, kind).available_permits();
+            let chosen = match self.services.choose(target, stays.as_deref(), &search.in_vain, free, self.now_ms()) {
+                Choice::At(chosen) => chosen,
+                Choice::Nowhere { failure, until_ms } => {
+                    search.tell(failure, &report).await;
+                    self.pause_until(until_ms.unwrap_or(u64::MAX), version).await;
+                    continue;
+                }
+            };
+            if let Some(failure) = self.forbids(&chosen.base) {
+                search.in_vain.push(chosen.base.clone());
+                if self.services.others(target, &search.in_vain, self.now_ms()) == 0 {
+                    search.tell(failure, &report).await;
+                    search.in_vain.clear();
+                    // Other settings need another process; another address does not.
+                    self.pause_until(u64::MAX, version).await;
+                }
+                continue;
+            }
+            let place = tokio::select! {
+                biased;
+                place = self.places(&chosen.base, kind).acquire_owned() => place,
+                // Perhaps there is a better place to wait at.
+                () = self.services.changed_since(version) => continue,
+            };
+            let Ok(place) = place else { return };
+            if !self.services.is_still(target, &chosen, self.now_ms()) {
+                continue;
+            }
+            let Some(sent_ms) = calls.begin(attempt, self.now_ms()) else { return };
+            let deadline_ms = sent_ms.saturating_add(call.timeout_ms);
+            let Some(left) = self.time_left(deadline_ms) else { return };
+            let url = format!("{}/{}", chosen.base, call.call);
+            let sent = self.request(&url, call, deadline_ms).timeout(left).send().await;
+            let base = chosen.base.clone();
+            let progress = match sent {
+                Err(error) if error.is_connect() => {
+                    chosen.refused(self.now_ms());
+                    if calls.not_sent(attempt) {
+                        drop(place);
+                        search.in_vain.push(base);
+                        if self.services.others(target, &search.in_vain, self.now_ms()) == 0 {
+                            search.tell(Failure { code: codes::NOT_SENT.to_owned(), message: describe(&error) }, &report).await;
+                            let pause = search.pause(retry, self.jitter());
+                            self.pause_until(self.after(pause), version).await;
+                        }
+                        continue;
+                    }
+                    unknown("NO_ANSWER", describe(&error), None)
+                }
+                Err(error) => {
+                    // Time may have been over before there was a connection.
+                    if !error.is_timeout() {
+                        chosen.connected();
+                    }
+                    unknown("NO_ANSWER", describe(&error), None)
+                }
+                Ok(response) => {
+                    chosen.connected();
+                    let address = address_of(response.headers(), call, |base| self.forbids(base));
+                    located(word_of(response, attempt.operation).await, address)
+                }
+            };
+            drop(place);
+            let Progress::Word { reply: CallOutcome::Ongoing { retry_after_ms }, .. } = progress else { return report(progress).await };
+            calls.was_sent(attempt);
+            report(progress).await;
+            let pause = retry_after_ms.map_or(ASK_AGAIN, Duration::from_millis).max(ASK_AGAIN_MIN);
+            self.pause(self.after(pause).min(deadline_ms)).await;
+            stays = Some(base);
+        }
+    }
+
+    /// The request. Its body is made here, with a place in hand: what waits for one takes no more memory than its arguments.
+    fn request(&self, url: &str, call: &Call, deadline_ms: u64) -> reqwest::RequestBuilder {
+        let call = Call { deadline_ms, ..call.clone() };
+        let body = serde_json::to_vec(&call).expect("a call is JSON");
+        self.client.post(url).headers(request_headers(&call)).body(body)
+    }
+
+    /// Waits until then, or until something has changed about services since that version.
+    async fn pause_until(&self, until_ms: u64, version: u64) {
+        tokio::select! {
+            () = self.pause(until_ms) => {}
+            () = self.services.changed_since(version) => {}
+        }
+    }
+}
+
+impl Search {
+    /// Tells once that nothing can be sent.
+    async fn tell<F: Future<Output = ()>>(&mut self, failure: Failure, report: &impl Fn(Progress) -> F) {
+        if !core::mem::replace(&mut self.is_told, true) {
+            report(Progress::NotSent(failure)).await;
+        }
+    }
+
+    /// Every endpoint was tried in vain: how long to wait before they are tried again.
+    fn pause(&mut self, retry: &RetryPolicy, jitter: f64) -> Duration {
+        self.in_vain.clear();
+        self.pauses += 1;
+        retry.backoff(self.pauses, jitter).max(ASK_AGAIN_MIN)
+    }
+}
+
+fn request_headers(call: &Call) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static(sagamq_api::headers::APPLICATION_JSON));
+    for (name, value) in call_headers(call) {
+        // A business key may hold what a header cannot; the body has it all the same.
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    }
+    headers
+}

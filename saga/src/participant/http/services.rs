@@ -1,0 +1,296 @@
+//! Where services are, by name: what was configured, and how each endpoint gets along. The fold of what the control shard says of services,
+//! and beside it what this process has seen of connections.
+
+use super::endpoint::{Admission, Ejection, Health};
+use crate::definition::{HttpTarget, ServiceAddress};
+use crate::protocol::codes;
+use core::time::Duration;
+use sagamq_api::ServiceName;
+use sagamq_api::saga::Failure;
+use sagamq_api::service::{EndpointDescription, EndpointState, ServiceDescription};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::watch;
+
+/// The services; clones are the same.
+#[derive(Clone, Debug)]
+pub(crate) struct Services {
+    known: Arc<Mutex<BTreeMap<ServiceName, Service>>>,
+    /// Counts changes that a call which waits may want to know of.
+    changes: Arc<watch::Sender<u64>>,
+    /// How long a connection may take to come about.
+    connecting: Duration,
+}
+
+#[derive(Debug)]
+struct Service {
+    endpoints: Vec<Endpoint>,
+    ejection: Ejection,
+    updated_at_ms: u64,
+    /// Whose turn it is among those that are equally good.
+    turn: usize,
+}
+
+#[derive(Debug)]
+struct Endpoint {
+    url: String,
+    health: Health,
+}
+
+/// Where a call may go now.
+#[derive(Debug)]
+pub(super) enum Choice {
+    /// There.
+    At(Chosen),
+    /// Nowhere yet.
+    Nowhere {
+        /// Why.
+        failure: Failure,
+        /// When it is worth another look, in milliseconds since 1970, if nothing changes before.
+        until_ms: Option<u64>,
+    },
+}
+
+/// An endpoint that was chosen. Whoever has it says how the connection went; if nobody does, and it was to decide about the endpoint, another
+/// call will.
+#[derive(Debug)]
+pub(super) struct Chosen {
+    /// Base URL.
+    pub(super) base: String,
+    /// The service, if its endpoints are watched.
+    watched: Option<ServiceName>,
+    decides: bool,
+    services: Services,
+}
+
+impl Services {
+    pub(crate) fn new(connecting: Duration) -> Self {
+        Self { known: Arc::default(), changes: Arc::new(watch::Sender::new(0)), connecting }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<ServiceName, Service>> {
+        // Nothing that can panic stands between two assignments under this lock.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn changed(&self) {
+        self.changes.send_modify(|changes| *changes += 1);
+    }
+
+    /// What is known of the endpoints that a service keeps stays known.
+    pub(crate) fn learn(&self, name: &ServiceName, stored: Option<ServiceAddress>) {
+        let mut known = self.lock();
+        let before = known.remove(name);
+        if let Some(ServiceAddress { endpoints, eject_after, eject_ms, updated_at_ms }) = stored {
+            let health = |url: &str| {
+                let same = before.iter().flat_map(|service| &service.endpoints).find(|endpoint| endpoint.url == url);
+                same.map_or_else(Health::default, |endpoint| endpoint.health)
+            };
+            let endpoints = endpoints.into_iter().map(|url| Endpoint { health: health(&url), url }).collect();
+            let ejection = Ejection { after: eject_after, ms: eject_ms };
+            known.insert(name.clone(), Service { endpoints, ejection, updated_at_ms, turn: 0 });
+        }
+        drop(known);
+        self.changed();
+    }
+
+    /// How many services have an address of their own.
+    pub(crate) fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Whether the service has an address of its own.
+    pub(crate) fn has(&self, name: &ServiceName) -> bool {
+        self.lock().contains_key(name)
+    }
+
+    /// The base URLs of the service, if it has addresses of its own.
+    pub(crate) fn urls(&self, name: &str) -> Option<Vec<String>> {
+        let name: ServiceName = name.parse().ok()?;
+        self.lock().get(&name).map(|service| service.endpoints.iter().map(|endpoint| endpoint.url.clone()).collect())
+    }
+
+    /// One service.
+    pub(crate) fn describe(&self, name: &ServiceName, now_ms: u64) -> Option<ServiceDescription> {
+        self.lock().get(name).map(|service| service.describe(name, now_ms, self.connecting))
+    }
+
+    /// All of them, by name.
+    pub(crate) fn all(&self, now_ms: u64) -> Vec<ServiceDescription> {
+        self.lock().iter().map(|(name, service)| service.describe(name, now_ms, self.connecting)).collect()
+    }
+
+    /// A number that is another one after every change. Take it before the choice that may be worth nothing.
+    pub(super) fn version(&self) -> u64 {
+        *self.changes.borrow()
+    }
+
+    /// Returns when something has changed since that version.
+    pub(super) async fn changed_since(&self, version: u64) {
+        // The sender lives as long as this.
+        let _ = self.changes.subscribe().wait_for(|changes| *changes != version).await;
+    }
+
+    /// Where a call goes now: the endpoint with the most free places, in turn, of those that are called and were not tried in vain. `stays`:
+    /// the endpoint that works on it already.
+    pub(super) fn choose(
+        &self,
+        target: &HttpTarget,
+        stays: Option<&str>,
+        in_vain: &[String],
+        free: impl Fn(&str) -> usize,
+        now_ms: u64,
+    ) -> Choice {
+        let unwatched = |base: &str| Choice::At(Chosen { base: base.to_owned(), watched: None, decides: false, services: self.clone() });
+        let (name, default) = match target {
+            HttpTarget::Worker(base) => return unwatched(base),
+            HttpTarget::Service { name, default } => (name, default),
+        };
+        let mut known = self.lock();
+        let service = name.parse::<ServiceName>().ok().and_then(|name| known.get_mut(&name).map(|service| (name, service)));
+        let Some((name, service)) = service else {
+            return match default {
+                Some(base) => unwatched(base),
+                None => Choice::Nowhere { failure: no_address(name), until_ms: None },
+            };
+        };
+        match service.choose(stays, in_vain, free, now_ms, self.connecting) {
+            Ok((base, decides)) => Choice::At(Chosen { base, watched: Some(name), decides, services: self.clone() }),
+            Err(until_ms) => Choice::Nowhere { failure: all_ejected(&name), until_ms: Some(until_ms) },
+        }
+    }
+
+    /// Whether a call may still go where it was to go, after it has waited.
+    pub(super) fn is_still(&self, target: &HttpTarget, chosen: &Chosen, now_ms: u64) -> bool {
+        let HttpTarget::Service { name, .. } = target else { return true };
+        let Some(watched) = &chosen.watched else { return name.parse().is_ok_and(|name| !self.has(&name)) };
+        let known = self.lock();
+        let endpoint = known.get(watched).and_then(|service| service.endpoints.iter().find(|endpoint| endpoint.url == chosen.base));
+        endpoint.is_some_and(|endpoint| {
+            chosen.decides || !matches!(endpoint.health.admission(now_ms, self.connecting), Admission::Closed { .. })
+        })
+    }
+
+    /// Endpoints that a call could go to at once, of those that were not tried in vain.
+    pub(super) fn others(&self, target: &HttpTarget, in_vain: &[String], now_ms: u64) -> usize {
+        let HttpTarget::Service { name, .. } = target else { return 0 };
+        let known = self.lock();
+        let service = name.parse::<ServiceName>().ok().and_then(|name| known.get(&name));
+        service.map_or(0, |service| {
+            let is_called = |endpoint: &&Endpoint| !matches!(endpoint.health.admission(now_ms, self.connecting), Admission::Closed { .. });
+            service.endpoints.iter().filter(is_called).filter(|endpoint| !in_vain.contains(&endpoint.url)).count()
+        })
+    }
+}
+
+impl Service {
+    /// The base URL, and whether the call decides about it; or when it is worth another look.
+    fn choose(
+        &mut self,
+        stays: Option<&str>,
+        in_vain: &[String],
+        free: impl Fn(&str) -> usize,
+        now_ms: u64,
+        connecting: Duration,
+    ) -> Result<(String, bool), u64> {
+        let count = self.endpoints.len();
+        let (mut best, mut until_ms) = (None, u64::MAX);
+        for step in 0..count {
+            let at = (self.turn + step) % count;
+            let endpoint = &self.endpoints[at];
+            let is_tried = in_vain.contains(&endpoint.url);
+            let rank = match endpoint.health.admission(now_ms, connecting) {
+                Admission::Closed { until_ms: at_ms } => {
+                    until_ms = until_ms.min(at_ms);
+                    continue;
+                }
+                admission => (
+                    !is_tried,
+                    stays == Some(endpoint.url.as_str()),
+                    admission == Admission::Probe,
+                    if count > 1 { free(&endpoint.url) } else { 0 },
+                ),
+            };
+            if best.is_none_or(|(_, other)| rank > other) {
+                best = Some((at, rank));
+            }
+        }
+        let Some((at, (_, _, decides, _))) = best else { return Err(until_ms) };
+        self.turn = (at + 1) % count;
+        let endpoint = &mut self.endpoints[at];
+        if decides {
+            endpoint.health.probe(now_ms);
+        }
+        Ok((endpoint.url.clone(), decides))
+    }
+
+    fn describe(&self, name: &ServiceName, now_ms: u64, connecting: Duration) -> ServiceDescription {
+        let endpoints = self.endpoints.iter().map(|Endpoint { url, health }| {
+            let admission = health.admission(now_ms, connecting);
+            let state = match admission {
+                Admission::Open => EndpointState::Up,
+                Admission::Closed { .. } if health.is_probed(now_ms) => EndpointState::Probing,
+                Admission::Probe | Admission::Closed { .. } => EndpointState::Ejected,
+            };
+            let ejected_for_ms = match admission {
+                Admission::Closed { until_ms } if state == EndpointState::Ejected => Some(until_ms.saturating_sub(now_ms)),
+                Admission::Probe => Some(0),
+                Admission::Open | Admission::Closed { .. } => None,
+            };
+            EndpointDescription { url: url.clone(), state, failures: health.failures(), ejected_for_ms }
+        });
+        ServiceDescription {
+            name: name.clone(),
+            endpoints: endpoints.collect(),
+            eject_after: self.ejection.after,
+            eject_ms: self.ejection.ms,
+            updated_at_ms: self.updated_at_ms,
+        }
+    }
+}
+
+impl Chosen {
+    /// A connection came about.
+    pub(super) fn connected(mut self) {
+        if self.with(|endpoint, _| endpoint.health.connected()) == Some(true) {
+            tracing::info!(service = ?self.watched, endpoint = %self.base, "an endpoint answers again");
+            self.services.changed();
+        }
+        self.decides = false;
+    }
+
+    /// No connection came about.
+    pub(super) fn refused(mut self, now_ms: u64) {
+        if self.with(|endpoint, ejection| endpoint.health.refused(now_ms, ejection)) == Some(true) {
+            tracing::warn!(service = ?self.watched, endpoint = %self.base, "an endpoint cannot be reached and is left alone for a while");
+        }
+        self.decides = false;
+    }
+
+    fn with<T>(&self, change: impl FnOnce(&mut Endpoint, Ejection) -> T) -> Option<T> {
+        let mut known = self.services.lock();
+        let service = known.get_mut(self.watched.as_ref()?)?;
+        let ejection = service.ejection;
+        let endpoint = service.endpoints.iter_mut().find(|endpoint| endpoint.url == self.base)?;
+        Some(change(endpoint, ejection))
+    }
+}
+
+impl Drop for Chosen {
+    fn drop(&mut self) {
+        if self.decides {
+            self.with(|endpoint, _| endpoint.health.give_probe_back());
+            self.services.changed();
+        }
+    }
+}
+
+fn no_address(name: &str) -> Failure {
+    let message = format!("the service `{name}` has no address: set one (`sagamq service set {name} URL`)");
+    Failure { code: codes::NO_ADDRESS.to_owned(), message }
+}
+
+fn all_ejected(name: &ServiceName) -> Failure {
+    let message = format!("no endpoint of the service `{name}` can be reached; one call tries again in a while");
+    Failure { code: codes::ENDPOINTS_EJECTED.to_owned(), message }
+}
