@@ -70,6 +70,8 @@ pub enum EmptyReason {
     PendingLimit,
     /// The group has as many settled ranges above its floor as one partition allows: an old record must be settled first.
     SettledRangesLimit,
+    /// Nothing is handed out before somebody releases it: commands of sagas on a server that was started with them held.
+    Held,
 }
 
 /// One leased record.

@@ -41,11 +41,12 @@ pub const SAGA_VERSIONS: &str = "/v1/saga-definitions/{saga}/versions";
 pub const SAGA_RETENTION: &str = "/v1/saga-retention";
 /// How long sagas of one definition are kept: `PUT`, `DELETE`.
 pub const SAGA_RETENTION_OF: &str = "/v1/saga-retention/{saga}";
-/// Saga instances: `GET` lists, `POST` starts.
+/// Saga instances: `GET` lists, `POST` starts; verb `release`.
 pub const SAGAS: &str = "/v1/sagas";
 /// Sagas in trouble, by what they are in: `GET`.
 pub const SAGA_INCIDENTS: &str = "/v1/sagas/incidents";
-/// One instance: `GET` describes; verb `cancel`.
+/// One instance: `GET` describes; verbs `cancel`, `pause`, `resume`, `terminate`, `retry`, `skip`, `resolve`, `edit-input`, and
+/// `preview` of each.
 pub const SAGA: &str = "/v1/sagas/{id}";
 /// `GET`: the events of one instance.
 pub const SAGA_HISTORY: &str = "/v1/sagas/{id}/history";
@@ -167,6 +168,12 @@ pub fn saga_retention(saga: &SagaName) -> String {
 #[must_use]
 pub fn saga(id: uuid::Uuid) -> String {
     format!("{SAGAS}/{id}")
+}
+
+/// The path of a verb of one saga instance.
+#[must_use]
+pub fn saga_verb(id: uuid::Uuid, verb: &str) -> String {
+    format!("{SAGAS}/{id}:{verb}")
 }
 
 /// The path of the events of one saga instance.

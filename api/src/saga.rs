@@ -6,9 +6,11 @@ mod call;
 mod incident;
 mod mode;
 mod outcome;
+mod preview;
 mod retention;
 mod state;
 mod transaction;
+mod verb;
 mod waits;
 
 pub use activation::{ActivateVersion, Activation, Canary, PublishQuery};
@@ -17,9 +19,11 @@ pub use call::{Call, CompleteCall, CompletedCall, EVENT_TOPIC, REPLY_TOPIC, Tran
 pub use incident::{Incident, IncidentList, IncidentQuery};
 pub use mode::{Mode, NoMode};
 pub use outcome::CallOutcome;
+pub use preview::{PreviewedCall, SagaPreview};
 pub use retention::{Retention, RetentionList, SagaRetention};
 pub use state::{SagaState, StepState};
 pub use transaction::{Heuristic, Outcome, TransactionState, TransactionStatus};
+pub use verb::{NoSuchVerb, NoVerb, OperateSaga, SagaVerb, StepOutcome, StepOutcomeName, VerbFields, VerbName};
 pub use waits::{WaitCode, Waits};
 
 use crate::error::Fault;
@@ -200,6 +204,33 @@ pub struct SagaDescription {
     pub steps: Vec<StepDescription>,
     /// Everything that went wrong, oldest first: no error hides another.
     pub failures: Vec<StepFailure>,
+    /// Since when it is paused, in milliseconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub paused_at_ms: Option<u64>,
+    /// Effects that stand, or may, and that nobody undoes: of an instance that is `TERMINATED`, of a `BLOCKED` one as long as it is, and of a
+    /// `COMPLETED` one what may have been done by a step that was left out.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub standing: Vec<StandingEffect>,
+}
+
+/// The effect of a step that is not undone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
+pub struct StandingEffect {
+    /// The step.
+    pub step: StepId,
+    /// Whether it is not known that there is an effect: its action was in doubt, or its compensation may have run.
+    pub in_doubt: bool,
+}
+
+/// Answer of `POST /v1/sagas/{id}:{verb}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
+pub struct OperatedSaga {
+    /// Whether nothing changed, because it was so already.
+    pub duplicate: bool,
+    /// The instance afterwards.
+    pub saga: SagaDescription,
 }
 
 /// An instance in one row of a listing.
@@ -254,6 +285,9 @@ pub struct StepDescription {
     /// Why it does not move right now, if its turn has come and it is not done.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub waits: Option<Waits>,
+    /// Whether an operator left its compensation out: its effect stands.
+    #[serde(skip_serializing_if = "core::ops::Not::not", default)]
+    pub skipped: bool,
 }
 
 /// A failure of one attempt, as it is listed in a description.
@@ -371,6 +405,14 @@ pub struct CancelSaga {
     pub actor: Option<String>,
 }
 
+/// Answer of `POST /v1/sagas:release`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
+pub struct ReleasedSagas {
+    /// Whether nothing changed, because nothing was held.
+    pub duplicate: bool,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -429,9 +471,18 @@ mod tests {
                 waits: None,
             };
             let (id, state, output) = (step.clone(), StepState::Succeeded, Some(json.clone()));
-            let (attempts, compensation_attempts) = (1, 0);
-            let done = StepDescription { id, state, attempts, compensation_attempts, output: output.clone(), due_at_ms: None, waits: None };
-            same(&SagaDescription { summary, input: json.clone(), output, steps: vec![done], failures: Vec::new() }, text);
+            let done = StepDescription {
+                id,
+                state,
+                attempts: 1,
+                compensation_attempts: 0,
+                output: output.clone(),
+                due_at_ms: None,
+                waits: None,
+                skipped: false,
+            };
+            let (input, steps) = (json.clone(), vec![done]);
+            same(&SagaDescription { summary, input, output, steps, failures: Vec::new(), paused_at_ms: None, standing: Vec::new() }, text);
             let call = Call {
                 attempt,
                 saga,

@@ -258,6 +258,22 @@ impl ShardEmbedder {
         Ok(())
     }
 
+    /// From now on a group of a lane topic gets nothing in this shard, or gets what there is again. Kept in memory only: to be said at every
+    /// start, before consumers come.
+    ///
+    /// # Errors
+    /// When there is no such lane topic or group.
+    pub fn hold(&self, topic: &TopicName, group: &GroupName, is_held: bool) -> Result<(), EmbedError> {
+        let group = lane_group(&self.broker, topic, group)?;
+        let index = usize::from(self.shard.0);
+        group.queue(index).view().hold(is_held);
+        if !is_held {
+            group.work.mark(index);
+            group.work.wake();
+        }
+        Ok(())
+    }
+
     /// Whether these records of lane topics were ever handed out to the group, in their order. What cannot be asked, because its topic or
     /// group is gone, is [`HandOut::Unknown`]. An answer holds until the shard gives the record out: what depends on
     /// [`HandOut::Never`] is committed with [`ShardCommit::settle_unseen`].

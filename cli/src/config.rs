@@ -24,7 +24,7 @@ pub const ENVIRONMENT_PREFIX: &str = "SAGAMQ_";
 const CONFIG_VARIABLE: &str = "SAGAMQ_CONFIG";
 
 /// Every key of the configuration file. The flag of `data_dir` is `--data-dir`, its environment variable `SAGAMQ_DATA_DIR`.
-pub const KEYS: [&str; 19] = [
+pub const KEYS: [&str; 20] = [
     "listen",
     "data_dir",
     "shards",
@@ -44,6 +44,7 @@ pub const KEYS: [&str; 19] = [
     "participant_connect_timeout",
     "saga_restart_grace",
     "saga_events",
+    "hold_sagas",
 ];
 
 /// All settings of `sagamq serve`.
@@ -127,6 +128,7 @@ fn flags(mut builder: ConfigBuilder<DefaultState>, args: &ServeArgs) -> ConfigBu
         &args.participant_connect_timeout,
         &args.saga_restart_grace,
         &args.saga_events,
+        &args.hold_sagas,
     ];
     for (key, flag) in KEYS.into_iter().zip(flags) {
         if let Some(text) = flag {
@@ -206,6 +208,7 @@ fn set(settings: &mut Settings, key: &str, text: &str) -> Result<(), String> {
         "participant_connect_timeout" => serve.sagas.participant_connect_timeout = connect_timeout(text)?,
         "saga_restart_grace" => serve.sagas.restart_grace = restart_grace(text)?,
         "saga_events" => serve.sagas.lifecycle_events = text.parse().map_err(|_| "expected true or false".to_owned())?,
+        "hold_sagas" => serve.sagas.hold = text.parse().map_err(|_| "expected true or false".to_owned())?,
         other => return Err(format!("`{other}` is no setting")),
     }
     Ok(())

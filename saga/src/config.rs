@@ -22,6 +22,8 @@ pub struct OrchestratorConfig {
     pub restart_grace: Duration,
     /// Whether the turns of sagas are told in a topic.
     pub lifecycle_events: bool,
+    /// Whether nobody is called, and no time passes, until [`Orchestrator::release`](crate::Orchestrator::release).
+    pub hold: bool,
 }
 
 impl OrchestratorConfig {
@@ -86,6 +88,7 @@ impl Default for OrchestratorConfig {
             participant_proxy: ParticipantProxy::None,
             restart_grace: Duration::from_secs(5),
             lifecycle_events: false,
+            hold: false,
         }
     }
 }

@@ -22,7 +22,7 @@ pub mod store;
 
 pub use config::{NoProxy, OrchestratorConfig, ParticipantProxy};
 pub use orchestrator::{
-    CallError, DefinitionError, HistoryError, IncidentError, InstanceError, LaneTopicError, OpenError, OperateError, Orchestrator,
-    OutcomeError, PublishError, QueryError, RetentionError, ServiceError, SetAside, StartError, TransactionError, VersionsError, Wait,
-    WaitTooLong,
+    CallError, DefinitionError, HistoryError, IncidentError, InstanceError, LaneTopicError, OpenError, OperateError, Operated,
+    Orchestrator, OutOfBounds, OutcomeError, PublishError, QueryError, RetentionError, ServiceError, SetAside, StartError,
+    TransactionError, VersionsError, Wait, WaitTooLong,
 };

@@ -65,6 +65,7 @@ pub(crate) struct Metrics {
     heuristics: Family<OutcomeLabel, Counter>,
     doubts: Doubts,
     pub(crate) quarantined: Gauge,
+    pub(crate) held: Gauge,
     pub(crate) definitions_unreadable: Gauge,
     pub(crate) recovered: Counter,
 }
@@ -84,6 +85,7 @@ impl Metrics {
             heuristics: Family::default(),
             doubts: Doubts::new(clock),
             quarantined: Gauge::default(),
+            held: Gauge::default(),
             definitions_unreadable: Gauge::default(),
             recovered: Counter::default(),
         };
@@ -101,6 +103,7 @@ impl Metrics {
         registry.register("sagamq_transaction_heuristics", "Branches of which an operator said what was not decided, by kind", heuristics);
         registry.register_collector(Box::new(metrics.doubts.clone()));
         registry.register("sagamq_sagas_quarantined", "Instances whose history is damaged", metrics.quarantined.clone());
+        registry.register("sagamq_sagas_held", "1 while nobody is called until sagas are released, else 0", metrics.held.clone());
         let unreadable = metrics.definitions_unreadable.clone();
         registry.register("sagamq_saga_definitions_unreadable", "Published definitions that cannot be read", unreadable);
         registry.register("sagamq_sagas_recovered", "Instances that were resumed at the start", metrics.recovered.clone());

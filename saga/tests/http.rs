@@ -224,7 +224,10 @@ async fn the_interface_starts_watches_and_cancels() {
     let (_, history) = api.get(&format!("/v1/sagas/{id}/history")).await;
     assert_eq!(history["events"][2]["type"], json!("step_succeeded"));
     let (status, cancelled) = api.post(&format!("/v1/sagas/{id}:cancel"), "").await;
-    assert_eq!((status, &cancelled["state"], &cancelled["failure"]["code"]), (200, &json!("COMPENSATING"), &json!("CANCELLED")));
+    assert_eq!(
+        (status, &cancelled["saga"]["state"], &cancelled["saga"]["failure"]["code"]),
+        (200, &json!("COMPENSATING"), &json!("CANCELLED"))
+    );
     assert_eq!(api.get("/v1/sagas?state=COMPENSATING").await.1["sagas"][0]["id"], json!(id));
     let (_, description) = api.get("/openapi.json").await;
     assert!(description["paths"]["/v1/sagas/{id}:cancel"].is_object());

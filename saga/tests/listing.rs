@@ -5,7 +5,7 @@ mod common;
 use common::{Node, ORDER, call_of, refused, reply_to, succeeded};
 use core::time::Duration;
 use sagamq_api::queue::ReceiveRequest;
-use sagamq_api::saga::{CallOutcome, CancelSaga, Failure, SagaQuery, SagaState, SagaSummary};
+use sagamq_api::saga::{CallOutcome, Failure, SagaQuery, SagaState, SagaSummary, SagaVerb};
 use sagamq_broker::env::{ManualClock, Random};
 use sagamq_broker::storage::crash::CrashStorage;
 use sagamq_saga::{OrchestratorConfig, QueryError};
@@ -52,7 +52,7 @@ impl World {
             8 if !self.ids.is_empty() => {
                 let at = usize::try_from(self.draw(self.ids.len() as u64)).expect("small");
                 // What is at its end, or past its pivot, refuses it.
-                let _ = self.node.sagas.cancel(self.ids[at], CancelSaga::default()).await;
+                let _ = self.node.operate(self.ids[at], SagaVerb::Cancel).await;
             }
             _ => self.clock.advance(Duration::from_millis(self.random.next_u64() % 4)),
         }

@@ -4,7 +4,7 @@ mod common;
 
 use common::{Books, Node, ORDER, refused, reply_to, spawn_workers, succeeded};
 use sagamq_api::headers::saga as headers;
-use sagamq_api::saga::{CallOutcome, CancelSaga, HistoryQuery, SagaQuery, SagaState, StepState};
+use sagamq_api::saga::{CallOutcome, HistoryQuery, SagaQuery, SagaState, SagaVerb, StepState};
 use sagamq_broker::NewRecord;
 use sagamq_broker::env::ManualClock;
 use sagamq_broker::storage::crash::CrashStorage;
@@ -101,13 +101,13 @@ async fn a_silent_worker_is_asked_again_and_its_old_command_is_settled() {
     }
     let saga = node.until(id, |saga| saga.steps[0].attempts >= 4).await;
     assert!(saga.failures.iter().all(|failed| failed.failure.code == "TIMEOUT"));
-    let after = node.sagas.cancel(id, CancelSaga { reason: Some("enough".to_owned()), actor: None }).await.expect("before the pivot");
+    let after = node.operate(id, SagaVerb::Cancel).await.expect("before the pivot").state;
     assert_eq!(after, SagaState::Compensating);
     let (books, stop) = (Books::default(), CancellationToken::new());
     let workers = spawn_workers(&node, &books, &stop);
     assert_eq!(node.at_rest(id).await.summary.state, SagaState::Compensated);
     assert_eq!((books.effects("1"), node.lag("stock.commands").await), (0, 0));
-    let again = node.sagas.cancel(id, CancelSaga::default()).await;
+    let again = node.operate(id, SagaVerb::Cancel).await;
     assert!(matches!(again, Err(OperateError::Rejected(Rejection::AlreadyFinal(_)))));
     stop.cancel();
     for worker in workers {
@@ -237,7 +237,7 @@ async fn listings_filter_and_page() {
     for order in 0..7 {
         ids.push(node.start("order", json!({"order": order.to_string(), "behave": ""})).await.expect("started").id);
     }
-    node.sagas.cancel(ids[3], CancelSaga::default()).await.expect("before the pivot");
+    node.operate(ids[3], SagaVerb::Cancel).await.expect("before the pivot");
     let mut found = Vec::new();
     let mut query = SagaQuery { limit: Some(3), ..SagaQuery::default() };
     loop {
@@ -279,7 +279,7 @@ async fn what_waits_in_the_queue_costs_no_attempt_and_is_taken_out_of_it_by_a_ca
     node.until(taken, |saga| saga.steps[0].attempts >= 2).await;
     let saga = node.sagas.get(waits).await.expect("it is there");
     assert_eq!((saga.steps[0].attempts, saga.failures.len()), (1, 0), "nobody has it");
-    node.sagas.cancel(waits, CancelSaga::default()).await.expect("before the pivot");
+    node.operate(waits, SagaVerb::Cancel).await.expect("before the pivot");
     let saga = node.at_rest(waits).await;
     assert_eq!((saga.summary.state, saga.steps[0].state), (SagaState::Failed, StepState::Failed), "nothing was done, so nothing is undone");
     assert_eq!(saga.failures[0].failure.code, "NOT_SENT");

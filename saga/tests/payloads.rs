@@ -7,7 +7,7 @@ use sagamq_api::JsonText;
 use sagamq_api::limits::SAGA_JSON_DEPTH_MAX;
 use sagamq_api::saga::{CallOutcome, HistoryQuery, SagaState, StartSaga, StartedSaga};
 use sagamq_broker::storage::crash::CrashStorage;
-use sagamq_saga::StartError;
+use sagamq_saga::{OutOfBounds, StartError};
 use std::sync::Arc;
 
 fn definition(with: &str) -> String {
@@ -62,7 +62,7 @@ async fn the_deepest_payloads_survive_a_restart_and_one_level_more_is_refused() 
     assert_eq!(call.arguments, json(&format!(r#"{{"v":{deepest}}}"#)));
     let output = |levels| CallOutcome::Succeeded { output: json(&format!(r#"{{"v":{}}}"#, nested(levels))) };
     let deeper = start(&node, &format!(r#"{{"id":"2","v":[{deepest}]}}"#)).await;
-    assert!(matches!(deeper, Err(StartError::TooDeep { .. })), "{deeper:?}");
+    assert!(matches!(deeper, Err(StartError::OutOfBounds(OutOfBounds::TooDeep { .. }))), "{deeper:?}");
     node.sagas.complete(reply_to(&call, output(SAGA_JSON_DEPTH_MAX - 2))).await.expect("as deep as its next use allows");
     let left = storage.after_kill();
     node.close().await;

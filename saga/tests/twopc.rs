@@ -7,7 +7,7 @@ use common::Node;
 use common::branches::{Kept, Say, Service};
 use common::shop::Shop;
 use core::time::Duration;
-use sagamq_api::saga::{Call, CallOutcome, CancelSaga, CompleteCall, HistoryQuery, Mode, Operation, Retention, SagaState, StartSaga};
+use sagamq_api::saga::{Call, CallOutcome, CompleteCall, HistoryQuery, Mode, Operation, Retention, SagaState, SagaVerb, StartSaga};
 use sagamq_api::transaction::{
     BranchOutcome, BranchState, Contradiction, Heuristic, Outcome, ResolveBranch, TransactionDescription, TransactionQuery,
     TransactionState,
@@ -256,8 +256,7 @@ async fn a_transaction_is_cancelled_until_it_is_decided() {
     let id = node.order("1").await;
     node.transaction(id, |transaction| transaction.branches[1].state == BranchState::Active).await;
     assert_eq!(node.decided(id).await, (Outcome::Undecided, true));
-    let cancel = || CancelSaga { reason: Some("not wanted".to_owned()), actor: Some("ada".to_owned()) };
-    node.sagas.cancel(id, cancel()).await.expect("it is not decided");
+    node.operate(id, SagaVerb::Cancel).await.expect("it is not decided");
     assert_eq!(node.decided(id).await, (Outcome::RolledBack, true));
     gate.add_permits(1);
     let done = node.ended(id).await;
@@ -266,7 +265,7 @@ async fn a_transaction_is_cancelled_until_it_is_decided() {
     let decided = history.events.iter().find(|event| event.r#type == "abort_decided").expect("it is decided");
     assert_eq!(decided.data.to_value()["actor"], json!("ada"));
     let late = node.ended(node.order("2").await).await.summary.id;
-    assert!(matches!(node.sagas.cancel(late, cancel()).await, Err(OperateError::Rejected(Rejection::AlreadyFinal(_)))));
+    assert!(matches!(node.operate(late, SagaVerb::Cancel).await, Err(OperateError::Rejected(Rejection::AlreadyFinal(_)))));
     node.close().await;
 }
 
@@ -358,7 +357,7 @@ async fn a_vote_that_comes_after_the_decision_is_told_as_such() {
     shop.money.says("prepare", Say::Held(Arc::clone(&gate)));
     let id = node.order("1").await;
     node.transaction(id, |transaction| transaction.branches[0].state == BranchState::Prepared).await;
-    node.sagas.cancel(id, CancelSaga::default()).await.expect("it is not decided");
+    node.operate(id, SagaVerb::Cancel).await.expect("it is not decided");
     node.sagas.complete(vote(&shop.money, id, "yes")).await.expect("it is written down");
     let after = node.sagas.transaction(id).await.expect("there");
     assert_eq!(

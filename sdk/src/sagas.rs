@@ -8,8 +8,9 @@ use sagamq_api::headers::APPLICATION_YAML;
 use sagamq_api::limits::SAGA_WAIT_MS_MAX;
 use sagamq_api::saga::{
     ActivateVersion, Activation, CancelSaga, CompleteCall, CompletedCall, DefinitionDescription, DefinitionList, DefinitionQuery,
-    DefinitionVersions, HistoryQuery, IncidentList, IncidentQuery, LintResponse, PublishQuery, Retention, RetentionList, SagaDescription,
-    SagaHistory, SagaList, SagaQuery, SagaState, StartSaga, StartedSaga, WaitQuery,
+    DefinitionVersions, HistoryQuery, IncidentList, IncidentQuery, LintResponse, OperateSaga, OperatedSaga, PublishQuery, ReleasedSagas,
+    Retention, RetentionList, SagaDescription, SagaHistory, SagaList, SagaPreview, SagaQuery, SagaState, SagaVerb, StartSaga, StartedSaga,
+    VerbFields, WaitQuery,
 };
 use sagamq_api::{SagaName, routes};
 use std::time::Duration;
@@ -212,7 +213,46 @@ impl SagaClient {
     /// # Errors
     /// `SAGA_NOT_FOUND`, or `SAGA_STATE_CONFLICT` when it is at its end or past its pivot.
     pub async fn cancel(&self, id: Uuid, cancel: &CancelSaga) -> Result<SagaDescription, ClientError> {
-        self.client.json(Request::post(format!("{}:cancel", routes::saga(id))).json(cancel)?).await
+        let CancelSaga { reason, actor } = cancel.clone();
+        Ok(self.operate(id, &OperateSaga { verb: SagaVerb::Cancel, reason, actor }).await?.saga)
+    }
+
+    /// Does what an operator wants to an instance: pauses, resumes or ends it, tries again, leaves out, says what is true, gives it another
+    /// input, or undoes it. The answer describes it as it is once that is durable; what follows goes on, see [`Self::wait`].
+    ///
+    /// ```no_run
+    /// use sagamq_sdk::{SagaClient, api::saga::{OperateSaga, SagaVerb}};
+    ///
+    /// # async fn example(sagas: SagaClient, id: uuid::Uuid) -> Result<(), Box<dyn std::error::Error>> {
+    /// let again = OperateSaga { verb: SagaVerb::Retry { step: None }, reason: Some("stock is back".into()), actor: Some("ann".into()) };
+    /// println!("{}", sagas.operate(id, &again).await?.saga.summary.state);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// `SAGA_NOT_FOUND`, `SAGA_STATE_CONFLICT` when it is in no state for the verb, `INVALID_REQUEST` when it has no such step,
+    /// `INVALID_SAGA_INPUT`, `PAYLOAD_TOO_LARGE`.
+    pub async fn operate(&self, id: Uuid, request: &OperateSaga) -> Result<OperatedSaga, ClientError> {
+        let path = routes::saga_verb(id, request.verb.name().as_str());
+        let fields = VerbFields { verb: None, ..request.clone().into() };
+        self.client.json(Request::post(path).json(&fields)?).await
+    }
+
+    /// Lets sagas go that are held since the start of the server (`hold_sagas`): calls leave, commands are handed out, and time passes.
+    ///
+    /// # Errors
+    /// [`ClientError`] when the server cannot answer.
+    pub async fn release(&self) -> Result<ReleasedSagas, ClientError> {
+        self.client.json(Request::post(format!("{}:release", routes::SAGAS)).recognised()).await
+    }
+
+    /// What a verb would lead to if every participant answered with success: the calls in their order, and what stands at the end. Nobody is
+    /// called, and nothing is written.
+    ///
+    /// # Errors
+    /// As [`Self::operate`].
+    pub async fn preview(&self, id: Uuid, request: &OperateSaga) -> Result<SagaPreview, ClientError> {
+        self.client.json(Request::post(routes::saga_verb(id, "preview")).json(request)?).await
     }
 
     /// Replies to a call that came through a topic: applies the reply and acknowledges the command, durable when this returns.

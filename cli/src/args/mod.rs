@@ -8,6 +8,7 @@ pub mod dlq;
 pub mod group;
 pub mod produce;
 pub mod saga;
+pub mod saga_verb;
 pub mod serve;
 pub mod service;
 pub mod topic;

@@ -1,5 +1,6 @@
 //! `sagamq saga`.
 
+use super::saga_verb::VerbCommand;
 use super::values::{self, JsonInput, When};
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Args, Subcommand};
@@ -77,9 +78,11 @@ EXAMPLES:
 
 Sagas that are at their end are removed with their history once they are older than --keep, or once --count others of the same definition
 ended after them. A business key whose saga was removed starts a new one.";
-const CANCEL: &str = "\
+const RELEASE: &str = "\
 EXAMPLES:
-  sagamq saga cancel 0197f0d2-8c3e-7d3a-9f6e-2f1f5a7f0b11 --reason 'customer called'";
+  sagamq serve --hold-sagas
+  sagamq saga list --state blocked
+  sagamq saga release";
 const DEFINITIONS: &str = "\
 EXAMPLES:
   sagamq saga definitions
@@ -87,7 +90,9 @@ EXAMPLES:
 
 /// What can be done with sagas.
 #[derive(Clone, Debug, Subcommand)]
-#[command(after_help = "EXAMPLES:\n  sagamq saga lint checkout.yaml\n  sagamq saga list --state blocked")]
+#[command(
+    after_help = "EXAMPLES:\n  sagamq saga lint checkout.yaml\n  sagamq saga list --state blocked\n  sagamq saga retry 0197f0d2-8c3e-7d3a-9f6e-2f1f5a7f0b11 --reason 'stock is back'"
+)]
 pub enum SagaCommand {
     /// Report every fault of saga definitions, each with its place and what to do; needs no server
     #[command(after_help = LINT)]
@@ -165,18 +170,12 @@ pub enum SagaCommand {
         #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000))]
         limit: u32,
     },
-    /// Cancel a saga: what it did is undone; past its pivot, or its decision to commit, it cannot be cancelled
-    #[command(after_help = CANCEL)]
-    Cancel {
-        /// Id of the saga
-        id: Uuid,
-        /// Why, for the history
-        #[arg(long, value_name = "TEXT")]
-        reason: Option<String>,
-        /// Who wants it, for the history [default: the user of this machine]
-        #[arg(long, value_name = "NAME", default_value_t = actor(), hide_default_value = true)]
-        actor: String,
-    },
+    /// Let sagas go that are held since the server was started with --hold-sagas
+    #[command(after_help = RELEASE)]
+    Release,
+    /// The verbs
+    #[command(flatten)]
+    Verb(VerbCommand),
 }
 
 /// `sagamq saga activate`.

@@ -33,6 +33,7 @@ CONFIGURATION FILE (TOML; every key may be left out, an unknown key is an error)
   participant_connect_timeout = \"5s\"
   saga_restart_grace = \"5s\"
   saga_events = false
+  hold_sagas = false
   accept_data_loss = false
 
 Every setting is taken from its flag, else from its environment variable, else from the file, else it has the default.
@@ -105,6 +106,10 @@ pub struct ServeArgs {
     /// Tell starts, ends and stops of sagas as CloudEvents in the topic saga.events [env: SAGAMQ_SAGA_EVENTS] [default: false]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub saga_events: Option<String>,
+    /// Call nobody for sagas, hand out none of their commands and let no time pass for them until `sagamq saga release`
+    /// [env: SAGAMQ_HOLD_SAGAS] [default: false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub hold_sagas: Option<String>,
     /// Open a data directory although acknowledged records are missing from it [env: SAGAMQ_ACCEPT_DATA_LOSS] [default: false]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub accept_data_loss: Option<String>,

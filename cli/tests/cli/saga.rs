@@ -229,7 +229,7 @@ fn history_and_cancel() {
     assert_eq!(server.run(&["saga", "history", ID, "--output", "json"]).expect(0).json(), history);
     assert!(server.run(&["saga", "history", ID]).expect(0).stdout.contains("saga_started"));
 
-    let server = Scripted::answering(&description("COMPENSATING"));
+    let server = Scripted::answering(&json!({ "duplicate": false, "saga": description("COMPENSATING") }));
     let cancelled = server.run(&["saga", "cancel", ID, "--reason", "customer called", "--actor", "ada"]).expect(0);
     assert!(cancelled.stdout.contains("COMPENSATING"));
     let asked = server.asked();
@@ -300,6 +300,37 @@ fn a_history_is_read_to_its_end_and_told_as_a_timeline() {
 }
 
 #[test]
+fn each_verb_asks_for_what_is_typed() {
+    let answer = json!({ "duplicate": false, "saga": description("RUNNING") });
+    let server = Scripted::answering(&answer);
+    let cases: [(&[&str], &str, Value); 9] = [
+        (&["pause"], "pause", json!({})),
+        (&["resume"], "resume", json!({})),
+        (&["terminate", "--yes"], "terminate", json!({})),
+        (&["retry"], "retry", json!({})),
+        (&["retry", "--step", "create"], "retry", json!({ "step": "create" })),
+        (&["skip", "--step", "create", "--yes"], "skip", json!({ "step": "create" })),
+        (
+            &["resolve", "--step", "create", "--outcome", "succeeded", "--json", "{\"n\": 1.50}"],
+            "resolve",
+            json!({ "step": "create", "outcome": "succeeded", "output": { "n": 1.50 } }),
+        ),
+        (&["resolve", "--step", "create", "--outcome", "failed"], "resolve", json!({ "step": "create", "outcome": "failed" })),
+        (&["edit-input", "--input", "{\"order_id\": \"o-1\"}"], "edit-input", json!({ "input": { "order_id": "o-1" } })),
+    ];
+    for (number, (typed, verb, mut body)) in cases.into_iter().enumerate() {
+        let (name, rest) = typed.split_first().expect("a verb");
+        let who = ["--reason", "mended", "--actor", "ada", "--output", "json"];
+        let run = server.run(&[&["saga", name, ID], rest, &who[..]].concat()).expect(0);
+        assert_eq!(run.json(), answer);
+        body["reason"] = json!("mended");
+        body["actor"] = json!("ada");
+        let asked = &server.asked()[number];
+        assert_eq!((asked.line.clone(), asked.json()), (format!("POST /v1/sagas/{ID}:{verb}"), body));
+    }
+}
+
+#[test]
 fn watch_shows_what_happens_until_the_saga_is_at_its_end() {
     let looks = std::sync::atomic::AtomicU64::new(0);
     let server = Scripted::new(move |asked| {
@@ -356,4 +387,44 @@ fn retention_and_versions_are_shown_and_set() {
     let versions = json!({ "saga": "checkout", "versions": [{ "version": 1, "published_at_ms": 0, "instances": [{ "state": "RUNNING", "count": 3 }] }] });
     let shown = Scripted::answering(&versions).run(&["saga", "versions", "checkout"]).expect(0).stdout;
     assert!(shown.contains("3 RUNNING"), "{shown}");
+}
+
+#[test]
+fn what_was_so_already_and_what_stands_is_shown() {
+    let mut saga = description("TERMINATED");
+    saga["standing"] = json!([{ "step": "create", "in_doubt": true }]);
+    saga["steps"][0]["skipped"] = json!(true);
+    let server = Scripted::answering(&json!({ "duplicate": true, "saga": saga }));
+    let shown = server.run(&["saga", "terminate", ID, "--yes"]).expect(0);
+    assert!(shown.stderr.contains("it was so already"), "{}", shown.stderr);
+    assert!(shown.stdout.contains("in doubt") && shown.stdout.contains("(left out)"), "{}", shown.stdout);
+    let wrong = run(&["saga", "resolve", ID, "--step", "create", "--outcome", "failed", "--json", "1"]).expect(2).stderr;
+    assert!(wrong.contains("--outcome succeeded"), "{wrong}");
+}
+
+#[test]
+fn a_verb_is_previewed_and_what_leaves_effects_is_not_done_unasked() {
+    let preview = json!({
+        "duplicate": false, "state": "COMPENSATING", "end": "COMPENSATED", "whole": true,
+        "calls": [{
+            "step": "create", "operation": "compensation", "participant": "orders.commands", "call": "reject",
+            "arguments": { "n": 1 }, "idempotency_key": "k/create/compensation"
+        }],
+        "standing": [{ "step": "create", "in_doubt": true }]
+    });
+    let server = Scripted::answering(&preview);
+    assert_eq!(server.run(&["saga", "cancel", ID, "--preview", "--actor", "ada", "--output", "json"]).expect(0).json(), preview);
+    let shown = server.run(&["saga", "skip", ID, "--step", "create", "--preview"]).expect(0).stdout;
+    for part in ["reject at orders.commands", "COMPENSATED", "in doubt", "k/create/compensation"] {
+        assert!(shown.contains(part), "{part} is missing in\n{shown}");
+    }
+    let asked = server.asked();
+    assert_eq!(asked[0].line, format!("POST /v1/sagas/{ID}:preview"));
+    assert_eq!(asked[0].json(), json!({ "verb": "cancel", "actor": "ada" }));
+    for verb in [&["terminate"][..], &["skip", "--step", "create"]] {
+        let (name, rest) = verb.split_first().expect("a verb");
+        let refused = server.run(&[&["saga", name, ID], rest].concat()).expect(2);
+        assert!(refused.stderr.contains("--yes"), "{}", refused.stderr);
+    }
+    assert_eq!(server.asked().len(), 2, "and nothing was asked of the server");
 }

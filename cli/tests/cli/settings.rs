@@ -74,6 +74,7 @@ fn every_setting_can_be_given_by_every_source() {
         "250ms",
         "1m",
         "true",
+        "true",
     ];
     let wanted = Settings {
         serve: ServeConfig {
@@ -95,6 +96,7 @@ fn every_setting_can_be_given_by_every_source() {
                 participant_connect_timeout: Duration::from_millis(250),
                 restart_grace: Duration::from_secs(60),
                 lifecycle_events: true,
+                hold: true,
             },
         },
         log: LogConfig { format: LogFormat::Json, level: "debug".into() },
@@ -129,6 +131,7 @@ fn every_setting_can_be_given_by_every_source() {
         participant_connect_timeout,
         saga_restart_grace,
         saga_events,
+        hold_sagas,
     ] = values.map(|value| Some(value.to_owned()));
     let args = ServeArgs {
         config: None,
@@ -151,6 +154,7 @@ fn every_setting_can_be_given_by_every_source() {
         participant_connect_timeout,
         saga_restart_grace,
         saga_events,
+        hold_sagas,
     };
     assert_eq!(load(&args, &[]), Ok(wanted));
 }

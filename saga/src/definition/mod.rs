@@ -6,10 +6,12 @@
 //!
 //! What runs is stored as it is here (`stored.rs`), beside its text: a definition outlives the compiler that made it.
 
+mod key;
 mod model;
 mod service;
 mod stored;
 
+pub use key::NoKey;
 pub use model::{BRANCH_BYTES_MAX, CALL_TIMEOUT_DEFAULT, Call, Definition, HttpTarget, RetryPolicy, Step, StepKind, Target};
 pub(crate) use model::{LOCKS_WOULD_WAIT, long_service_name, service_with_topic};
 pub(crate) use service::ServiceAddress;

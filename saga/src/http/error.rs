@@ -1,8 +1,8 @@
 //! Errors of the orchestrator as problem documents: each has its code here, by matches that name every variant.
 
 use crate::orchestrator::{
-    ActivateError, CallError, DefinitionError, HistoryError, IncidentError, InstanceError, LaneTopicError, OperateError, OutcomeError,
-    PublishError, QueryError, RetentionError, ServiceError, StartError, TransactionError, VersionsError, WaitTooLong,
+    ActivateError, CallError, DefinitionError, HistoryError, IncidentError, InstanceError, LaneTopicError, OperateError, OutOfBounds,
+    OutcomeError, PublishError, QueryError, RetentionError, ServiceError, StartError, TransactionError, VersionsError, WaitTooLong,
 };
 use crate::protocol::Rejection;
 use crate::store::StoreError;
@@ -74,10 +74,10 @@ impl From<StartError> for ApiError {
         let detail = error.to_string();
         let code = match error {
             StartError::Definition(error) => return error.into(),
-            StartError::InvalidInput(_) | StartError::TooDeep { .. } => ErrorCode::InvalidSagaInput,
+            StartError::InvalidInput(_) => ErrorCode::InvalidSagaInput,
+            StartError::OutOfBounds(error) => of_bounds(error),
             StartError::ModeNotPossible { .. } => ErrorCode::ModeNotPossible,
             StartError::ServiceWithoutAddress { .. } => ErrorCode::ServiceWithoutAddress,
-            StartError::PayloadTooLarge { .. } => ErrorCode::PayloadTooLarge,
             StartError::KeyConflict { .. } | StartError::ModeConflict { .. } | StartError::IdTaken { .. } => ErrorCode::SagaKeyConflict,
             StartError::Panicked => ErrorCode::Internal,
             StartError::Rejected(rejection) => of_rejection(&rejection),
@@ -119,6 +119,7 @@ impl From<OperateError> for ApiError {
             OperateError::ReasonTooLong(_) | OperateError::ActorTooLong(_) | OperateError::NoActor => {
                 Self::new(ErrorCode::InvalidRequest, error.to_string())
             }
+            OperateError::OutOfBounds { error: bounds, .. } => Self::new(of_bounds(bounds), error.to_string()),
             OperateError::Instance(error) => error.into(),
             OperateError::Rejected(rejection) => Self::new(of_rejection(&rejection), rejection.to_string()),
         }
@@ -230,6 +231,13 @@ fn of_store(error: &StoreError, detail: String) -> ApiError {
     }
 }
 
+fn of_bounds(error: OutOfBounds) -> ErrorCode {
+    match error {
+        OutOfBounds::TooLarge { .. } => ErrorCode::PayloadTooLarge,
+        OutOfBounds::TooDeep { .. } => ErrorCode::InvalidSagaInput,
+    }
+}
+
 fn of_write(error: &WriteError) -> ErrorCode {
     match error {
         WriteError::Failed(_) | WriteError::Stopped(_) => ErrorCode::WritesStopped,
@@ -242,11 +250,15 @@ fn of_write(error: &WriteError) -> ErrorCode {
 fn of_rejection(rejection: &Rejection) -> ErrorCode {
     match rejection {
         Rejection::Fenced { .. } => ErrorCode::Fenced,
-        Rejection::NoSuchStep { .. } | Rejection::NoSuchBranch(_) => ErrorCode::InvalidRequest,
+        Rejection::NoSuchStep { .. } | Rejection::NoStep(_) | Rejection::NoSuchBranch(_) => ErrorCode::InvalidRequest,
+        Rejection::InvalidInput(_) => ErrorCode::InvalidSagaInput,
         Rejection::NoTransaction => ErrorCode::TransactionNotFound,
-        Rejection::NotCancellable | Rejection::AlreadyFinal(_) | Rejection::Undecided | Rejection::BranchSettled(_) => {
-            ErrorCode::SagaStateConflict
-        }
+        Rejection::NotCancellable
+        | Rejection::NotNow { .. }
+        | Rejection::OnlySagas(_)
+        | Rejection::AlreadyFinal(_)
+        | Rejection::Undecided
+        | Rejection::BranchSettled(_) => ErrorCode::SagaStateConflict,
         Rejection::AlreadyStarted | Rejection::NotStarted => ErrorCode::Internal,
     }
 }

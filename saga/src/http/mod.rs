@@ -8,6 +8,7 @@ mod retention;
 mod sagas;
 mod services;
 mod transactions;
+mod verbs;
 
 use crate::orchestrator::Orchestrator;
 use axum::Router;
@@ -17,6 +18,7 @@ use utoipa::OpenApi as _;
 pub fn router(orchestrator: Orchestrator) -> Router {
     definitions::routes()
         .merge(sagas::routes())
+        .merge(verbs::routes())
         .merge(retention::routes())
         .merge(calls::routes())
         .merge(transactions::routes())
@@ -31,6 +33,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     for part in [
         definitions::Doc::openapi(),
         sagas::Doc::openapi(),
+        verbs::Doc::openapi(),
         retention::Doc::openapi(),
         calls::Doc::openapi(),
         transactions::Doc::openapi(),
@@ -44,7 +47,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 #[derive(utoipa::OpenApi)]
 #[openapi(tags(
     (name = "saga definitions", description = "Publish and read saga definitions; versions are immutable"),
-    (name = "sagas", description = "Start sagas once by business key, watch and cancel them"),
+    (name = "sagas", description = "Start sagas once by business key, watch and mend them"),
     (name = "saga calls", description = "Replies of workers"),
     (name = "services", description = "Where services are that are called over HTTP, by name; can be changed while sagas run"),
     (name = "transactions", description = "Instances that run in two phases: what was decided, and what operators look at"),

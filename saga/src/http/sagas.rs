@@ -1,16 +1,15 @@
-//! Saga instances: start, list, describe, history, cancel.
+//! Saga instances: start, list, describe, history.
 
 use crate::orchestrator::{Orchestrator, Wait};
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::routing::{get, post};
+use axum::routing::get;
 use axum::{Json, Router};
 use sagamq_api::Problem;
 use sagamq_api::limits::BODY_BYTES_MAX;
-use sagamq_api::routes::{SAGA, SAGA_HISTORY, SAGA_INCIDENTS, SAGAS, routed};
+use sagamq_api::routes::{SAGA, SAGA_HISTORY, SAGA_INCIDENTS, SAGAS};
 use sagamq_api::saga::{
-    CancelSaga, HistoryQuery, IncidentList, IncidentQuery, SagaDescription, SagaHistory, SagaList, SagaQuery, StartSaga, StartedSaga,
-    WaitQuery,
+    HistoryQuery, IncidentList, IncidentQuery, SagaDescription, SagaHistory, SagaList, SagaQuery, StartSaga, StartedSaga, WaitQuery,
 };
 use sagamq_broker::http::extract::{JsonBody, PathParams, QueryParams};
 use sagamq_broker::http::problem::ApiError;
@@ -22,13 +21,12 @@ pub(super) fn routes() -> Router<Orchestrator> {
         .route(SAGAS, get(list).post(start))
         .route(SAGA_INCIDENTS, get(incidents))
         .route(SAGA, get(describe))
-        .route(&routed(SAGA, "cancel"), post(cancel))
         .route(SAGA_HISTORY, get(history))
 }
 
 #[derive(Debug, Deserialize)]
-struct SagaPath {
-    id: Uuid,
+pub(super) struct SagaPath {
+    pub(super) id: Uuid,
 }
 
 /// Starts a saga once by its business key. The saga is durable when this is answered; the same request again gives the same saga. With
@@ -103,23 +101,6 @@ async fn history(
     Ok(Json(orchestrator.history(path.id, query).await?))
 }
 
-/// Cancels a saga: what was done is undone. If its pivot is in flight, the pivot's outcome decides. The answer describes the saga as it
-/// was cancelled; undoing goes on.
-#[utoipa::path(post, path = "/v1/sagas/{id}:cancel", operation_id = "cancelSaga", tag = "sagas", params(("id" = Uuid, Path, description = "Id of the saga")),
-    request_body = CancelSaga,
-    responses(
-        (status = 200, description = "The saga", body = SagaDescription),
-        (status = "default", description = "A problem", content_type = "application/problem+json", body = Problem),
-    ))]
-async fn cancel(
-    State(orchestrator): State<Orchestrator>,
-    PathParams(path): PathParams<SagaPath>,
-    JsonBody(request): JsonBody<CancelSaga>,
-) -> Result<Json<SagaDescription>, ApiError> {
-    orchestrator.cancel(path.id, request).await?;
-    Ok(Json(orchestrator.get(path.id).await?))
-}
-
 #[derive(utoipa::OpenApi)]
-#[openapi(paths(start, list, incidents, describe, history, cancel))]
+#[openapi(paths(start, list, incidents, describe, history))]
 pub(super) struct Doc;

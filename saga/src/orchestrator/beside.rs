@@ -3,8 +3,8 @@
 
 use crate::definition::Definition;
 use crate::expression::{DECISION_TIME_MAX, metered_until};
-use crate::protocol::{Input, Instance};
-use sagamq_api::saga::CallOutcome;
+use crate::protocol::{Input, Instance, Verb};
+use sagamq_api::saga::{CallOutcome, SagaVerb, StepOutcome};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::Semaphore;
@@ -40,9 +40,12 @@ pub(super) async fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 
 
 /// Whether deciding this input may take more than a moment.
 pub(super) fn may_take_long(definition: &Definition, instance: &Instance, input: &Input) -> bool {
+    let is_input_edited = matches!(input, Input::Operate { verb: Verb::Saga(SagaVerb::EditInput { .. }), .. });
     let added = match input {
         Input::Start { input, .. } | Input::Reply { outcome: CallOutcome::Succeeded { output: input }, .. } => input.len(),
+        Input::Operate { verb: Verb::Saga(SagaVerb::EditInput { input }), .. } => input.len(),
+        Input::Operate { verb: Verb::Saga(SagaVerb::Resolve { outcome: StepOutcome::Succeeded { output }, .. }), .. } => output.len(),
         Input::Reply { .. } | Input::NotSent { .. } | Input::Timer { .. } | Input::Recovered | Input::Operate { .. } => 0,
     };
-    added + instance.payload_bytes() > INLINE_BYTES_MAX || definition.is_long()
+    added + instance.payload_bytes() > INLINE_BYTES_MAX || definition.is_long() || (is_input_edited && definition.key.is_long())
 }

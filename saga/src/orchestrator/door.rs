@@ -6,6 +6,8 @@ use super::error::InstanceError;
 use super::lane::LaneHandle;
 use super::quarantine::Quarantine;
 use super::retentions::Retentions;
+use crate::metrics::Metrics;
+use crate::participant::Hold;
 use crate::participant::http::{HttpParticipants, Services};
 use crate::protocol::{lane_of, lane_of_key};
 use crate::store::LaneStore;
@@ -30,6 +32,8 @@ pub(super) struct Inner {
     pub(super) retentions: Retentions,
     pub(super) http: HttpParticipants,
     pub(super) services: Services,
+    pub(super) hold: Hold,
+    pub(super) metrics: Arc<Metrics>,
     /// Held while a definition is published.
     pub(super) publishing: Arc<tokio::sync::Mutex<()>>,
     /// Held while the address of a service is changed.

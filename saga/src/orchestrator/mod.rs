@@ -5,11 +5,13 @@
 //! (`lane/follower.rs`). Outcomes come back as inputs, time as the lane's own timers. After a crash the events are folded
 //! (`lane/recovery.rs`) and every saga goes on where it was.
 //!
-//! An operation a file, with the error that it returns: `publish.rs`, `activate.rs`, `start.rs`, `complete.rs`, `operate.rs`, `outcome.rs`,
-//! `queries.rs`, `services.rs`, `transactions.rs`, `list/mod.rs`, `incidents.rs`, `versions.rs`, `retention.rs`, `wait.rs`.
+//! An operation a file, with the error that it returns: `publish.rs`, `activate.rs`, `start.rs`, `complete.rs`, `operate.rs`, `preview.rs`,
+//! `release.rs`, `outcome.rs`, `queries.rs`, `services.rs`, `transactions.rs`, `list/mod.rs`, `incidents.rs`, `versions.rs`, `retention.rs`,
+//! `wait.rs`.
 
 mod activate;
 mod beside;
+mod bounds;
 mod compiler;
 mod complete;
 mod definitions;
@@ -23,9 +25,11 @@ mod look;
 mod open;
 mod operate;
 mod outcome;
+mod preview;
 mod publish;
 mod quarantine;
 mod queries;
+mod release;
 mod retention;
 mod retentions;
 mod services;
@@ -38,6 +42,7 @@ mod versions;
 mod wait;
 
 pub use activate::ActivateError;
+pub use bounds::OutOfBounds;
 pub use complete::CallError;
 pub use definitions::DefinitionError;
 pub use door::Orchestrator;
@@ -46,7 +51,7 @@ pub use incidents::IncidentError;
 pub use lane::{RecoveryError, StartError};
 pub use list::QueryError;
 pub use open::OpenError;
-pub use operate::OperateError;
+pub use operate::{OperateError, Operated};
 pub use outcome::OutcomeError;
 pub use publish::PublishError;
 pub use quarantine::SetAside;

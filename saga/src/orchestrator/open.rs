@@ -8,9 +8,10 @@ use super::lifecycle::{Lifecycle, event_topic};
 use super::quarantine::Quarantine;
 use super::retentions::Retentions;
 use super::sweep::Sweeper;
-use super::topics::{LaneTopicError, ensure_lane_topic, mark_hand_outs};
+use super::topics::{LaneTopicError, ensure_lane_topic, hold_commands, mark_hand_outs};
 use crate::config::OrchestratorConfig;
 use crate::metrics::Metrics;
+use crate::participant::Hold;
 use crate::participant::http::{HttpCaller, HttpParticipants, Services};
 use crate::store::{ControlStore, LaneStore, StoreError};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -76,8 +77,14 @@ async fn open(broker: Broker, config: OrchestratorConfig, registry: &mut Registr
     }
     let http = HttpParticipants::new(&config, services.clone(), broker.clock(), broker.random())?;
     let quarantine = Quarantine::default();
+    let hold = Hold::new(config.hold);
+    metrics.held.set(i64::from(config.hold));
+    if config.hold {
+        tracing::warn!("sagas are held: nobody is called until they are released");
+    }
     for topic in definitions.topics() {
         mark_hand_outs(&broker, &topic);
+        hold_commands(&broker, &topic, config.hold);
     }
     let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
     let recovering = stream::iter(0..broker.shards()).map(|lane| {
@@ -90,7 +97,7 @@ async fn open(broker: Broker, config: OrchestratorConfig, registry: &mut Registr
     for (lane, store, recovered) in recovered {
         metrics.quarantined.inc_by(i64::try_from(recovered.quarantined.len()).expect("instances in memory are countable"));
         let (handle, inputs) = LaneHandle::channel(broker.liveness().clone());
-        let caller = HttpCaller::new(http.clone(), handle.report(), tasks.clone(), shutdown.clone());
+        let caller = HttpCaller::new(http.clone(), handle.report(), hold.clone(), tasks.clone(), shutdown.clone());
         let parts = LaneParts {
             store: store.clone(),
             clock: broker.clock(),
@@ -101,6 +108,7 @@ async fn open(broker: Broker, config: OrchestratorConfig, registry: &mut Registr
             liveness: broker.liveness().clone(),
             quarantine: quarantine.clone(),
             restart_grace: config.restart_grace,
+            hold: hold.clone(),
             cluster: broker.cluster(),
             lifecycle: Lifecycle::new(config.lifecycle_events, broker.cluster()),
             tasks: tasks.clone(),
@@ -129,6 +137,8 @@ async fn open(broker: Broker, config: OrchestratorConfig, registry: &mut Registr
         quarantine,
         retentions,
         http,
+        hold,
+        metrics,
         compiler: Compiler::default(),
         publishing: Arc::default(),
         configuring: Arc::default(),

@@ -1,11 +1,12 @@
-//! What operators do to instances.
+//! What operators do to instances. [`Orchestrator::operate`] is the one door, for a person's verb as for many of them.
 
+use super::bounds::{OutOfBounds, require_bounds};
 use super::door::Orchestrator;
 use super::error::InstanceError;
 use super::lane::{LaneInput, Undecided};
-use crate::protocol::{Rejection, ResolvedOutcome, Verb};
+use crate::protocol::{By, Rejection, ResolvedOutcome, Verb};
 use sagamq_api::limits::{ACTOR_BYTES_MAX, REASON_BYTES_MAX};
-use sagamq_api::saga::{CancelSaga, SagaState};
+use sagamq_api::saga::{OperateSaga, SagaState, SagaVerb, StepOutcome};
 use sagamq_api::transaction::{BranchOutcome, ResolveBranch};
 use uuid::Uuid;
 
@@ -21,6 +22,14 @@ pub enum OperateError {
     /// Nobody says who acts.
     #[error("`actor` is empty: what an operator says of a branch is written down with who says it")]
     NoActor,
+    /// A payload of the verb is too large or nests too deep.
+    #[error("`{field}`: {error}")]
+    OutOfBounds {
+        /// Its field.
+        field: &'static str,
+        /// What is wrong.
+        error: OutOfBounds,
+    },
     /// The instance cannot be told.
     #[error(transparent)]
     Instance(#[from] InstanceError),
@@ -38,19 +47,23 @@ impl From<Undecided> for OperateError {
     }
 }
 
-fn require_bound(reason: &str) -> Result<(), OperateError> {
-    if reason.len() > REASON_BYTES_MAX { Err(OperateError::ReasonTooLong(reason.len())) } else { Ok(()) }
+/// What a verb did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Operated {
+    /// Whether nothing changed, because it was so already.
+    pub duplicate: bool,
+    /// The state of the instance afterwards.
+    pub state: SagaState,
 }
 
 impl Orchestrator {
-    /// Cancels a saga or a transaction: what was done is undone. Durable when it returns; undoing goes on afterwards.
+    /// Does what an operator wants to an instance. Durable when it returns; what follows from it goes on.
     ///
     /// # Errors
-    /// When there is no such saga, or it is past its pivot or its decision, or at its end.
-    pub async fn cancel(&self, id: Uuid, request: CancelSaga) -> Result<SagaState, OperateError> {
-        let reason = request.reason.unwrap_or_default();
-        require_bound(&reason)?;
-        self.operate(id, Verb::Cancel { reason }, request.actor).await
+    /// When there is no such instance or step, the instance is in no state for the verb, or what comes with it does not fit.
+    pub async fn operate(&self, id: Uuid, request: OperateSaga) -> Result<Operated, OperateError> {
+        let (verb, by) = checked(request)?;
+        self.tell_verb(id, verb, by).await
     }
 
     /// Writes down what an operator found out about a branch of a transaction. Durable when it returns.
@@ -64,18 +77,47 @@ impl Orchestrator {
             BranchOutcome::RolledBack => ResolvedOutcome::RolledBack,
             BranchOutcome::Unknown => ResolvedOutcome::Unknown,
         };
-        require_bound(&reason)?;
-        if actor.is_empty() {
+        let by = by(Some(actor), Some(reason))?;
+        if by.actor.is_none() {
             return Err(OperateError::NoActor);
         }
-        self.operate(id, Verb::ResolveBranch { branch, outcome, reason }, Some(actor)).await
+        Ok(self.tell_verb(id, Verb::ResolveBranch { branch, outcome }, by).await?.state)
     }
 
-    async fn operate(&self, id: Uuid, verb: Verb, actor: Option<String>) -> Result<SagaState, OperateError> {
-        if let Some(bytes) = actor.as_ref().map(String::len).filter(|bytes| *bytes > ACTOR_BYTES_MAX) {
-            return Err(OperateError::ActorTooLong(bytes));
-        }
-        let actor = actor.filter(|actor| !actor.is_empty());
-        Ok(self.lane(id)?.ask(|reply| LaneInput::Operate { id, verb, actor, reply }).await?)
+    async fn tell_verb(&self, id: Uuid, verb: Verb, by: By) -> Result<Operated, OperateError> {
+        Ok(self.lane(id)?.ask(|reply| LaneInput::Operate { id, verb, by, reply }).await?)
     }
+}
+
+/// What the protocol is told of a request.
+pub(super) fn checked(request: OperateSaga) -> Result<(Verb, By), OperateError> {
+    let OperateSaga { verb, reason, actor } = request;
+    let payload = match &verb {
+        SagaVerb::EditInput { input } => Some(("input", input)),
+        SagaVerb::Resolve { outcome: StepOutcome::Succeeded { output }, .. } => Some(("output", output)),
+        SagaVerb::Cancel
+        | SagaVerb::Pause
+        | SagaVerb::Resume
+        | SagaVerb::Terminate
+        | SagaVerb::Retry { .. }
+        | SagaVerb::Skip { .. }
+        | SagaVerb::Resolve { .. } => None,
+    };
+    if let Some((field, payload)) = payload {
+        require_bounds(payload).map_err(|error| OperateError::OutOfBounds { field, error })?;
+    }
+    Ok((Verb::Saga(verb), by(actor, reason)?))
+}
+
+/// Who and why, within bounds. What is empty is not said.
+fn by(actor: Option<String>, reason: Option<String>) -> Result<By, OperateError> {
+    let said = |text: Option<String>| text.filter(|text| !text.is_empty());
+    let (actor, reason) = (said(actor), said(reason));
+    if let Some(bytes) = reason.as_ref().map(String::len).filter(|bytes| *bytes > REASON_BYTES_MAX) {
+        return Err(OperateError::ReasonTooLong(bytes));
+    }
+    if let Some(bytes) = actor.as_ref().map(String::len).filter(|bytes| *bytes > ACTOR_BYTES_MAX) {
+        return Err(OperateError::ActorTooLong(bytes));
+    }
+    Ok(By { actor, reason })
 }

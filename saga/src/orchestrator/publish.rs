@@ -164,7 +164,7 @@ impl Orchestrator {
 
     async fn make_topics(&self, definition: &Definition) -> Result<(), PublishError> {
         for topic in definition.topics() {
-            ensure_command_topic(&self.0.broker, &topic).await?;
+            ensure_command_topic(&self.0.broker, &topic, &self.0.hold).await?;
         }
         Ok(())
     }

@@ -2,14 +2,12 @@
 
 use super::activate::choose;
 use super::beside::{INLINE_BYTES_MAX, beside};
+use super::bounds::require_bounds;
 use super::definitions::Candidates;
 use super::door::Orchestrator;
 use super::lane::{LaneInput, StartError, Wanted};
 use crate::definition::Definition;
-use crate::expression::Scope;
 use sagamq_api::JsonText;
-use sagamq_api::json::depth;
-use sagamq_api::limits::{SAGA_JSON_DEPTH_MAX, SAGA_KEY_BYTES_MAX, SAGA_PAYLOAD_BYTES_MAX};
 use sagamq_api::saga::{StartSaga, StartedSaga};
 use std::sync::Arc;
 
@@ -27,7 +25,7 @@ impl Orchestrator {
         if !input.is_object() {
             return Err(StartError::InvalidInput("it must be a JSON object".to_owned()));
         }
-        require_bounds(&input)?;
+        require_bounds(&input).map_err(StartError::OutOfBounds)?;
         // The active version's key decides which one is taken, so that a start again takes the same.
         let mut definition = Arc::clone(&candidates.active.definition);
         let mut key = business_key(&definition, &input).await?;
@@ -48,34 +46,11 @@ impl Orchestrator {
 }
 
 async fn business_key(definition: &Arc<Definition>, input: &JsonText) -> Result<String, StartError> {
-    let render =
-        |definition: &Definition, input: &JsonText| definition.key.render(&Scope { input, outputs: &(), failure: None, saga: None });
     let key = if definition.key.is_long() || input.len() > INLINE_BYTES_MAX {
         let (definition, input) = (Arc::clone(definition), input.clone());
-        beside(move || render(&definition, &input)).await
+        beside(move || definition.business_key(&input)).await
     } else {
-        render(definition, input)
+        definition.business_key(input)
     };
-    let key = key.map_err(|error| StartError::InvalidInput(format!("`key` of the definition: {error}")))?;
-    let key = match key.as_str().as_bytes() {
-        [b'"', ..] => key.read().map_err(|error| StartError::InvalidInput(format!("its key is no text: {error}")))?,
-        // A number is its own text: read as a number, keys beyond 64 bits would become the same.
-        [b'-' | b'0'..=b'9', ..] => key.as_str().to_owned(),
-        _ => return Err(StartError::InvalidInput(format!("its key is {key}: a key is text or a number"))),
-    };
-    if key.is_empty() || key.len() > SAGA_KEY_BYTES_MAX {
-        return Err(StartError::InvalidInput(format!("its key has {} bytes, allowed are 1 to {SAGA_KEY_BYTES_MAX}", key.len())));
-    }
-    Ok(key)
-}
-
-fn require_bounds(input: &JsonText) -> Result<(), StartError> {
-    let bytes = input.len();
-    if bytes > SAGA_PAYLOAD_BYTES_MAX {
-        return Err(StartError::PayloadTooLarge { bytes });
-    }
-    match depth(input.as_str()) {
-        levels if levels > SAGA_JSON_DEPTH_MAX => Err(StartError::TooDeep { levels }),
-        _ => Ok(()),
-    }
+    key.map_err(|error| StartError::InvalidInput(error.to_string()))
 }

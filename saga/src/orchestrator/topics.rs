@@ -1,5 +1,6 @@
 //! The topics of commands and replies: one partition a shard, and nobody can delete them while sagas need them.
 
+use crate::participant::Hold;
 use sagamq_api::limits::RECORD_BYTES_MAX;
 use sagamq_api::queue::StartPosition;
 use sagamq_api::saga::WORKER_GROUP;
@@ -84,7 +85,7 @@ pub(super) async fn ensure_lane_topic(broker: &Broker, topic: &TopicName) -> Res
 }
 
 /// As [`ensure_lane_topic`], with the group of its workers and the marks of their hand-outs.
-pub(super) async fn ensure_command_topic(broker: &Broker, topic: &TopicName) -> Result<(), LaneTopicError> {
+pub(super) async fn ensure_command_topic(broker: &Broker, topic: &TopicName, hold: &Hold) -> Result<(), LaneTopicError> {
     ensure_lane_topic(broker, topic).await?;
     let workers = workers();
     let made = broker.ensure_group(topic, &workers, StartPosition::Earliest).await;
@@ -93,7 +94,20 @@ pub(super) async fn ensure_command_topic(broker: &Broker, topic: &TopicName) -> 
     let owned = broker.own_group(topic, &workers).await;
     owned.map_err(|reason| LaneTopicError::OwnGroup { topic: topic.clone(), reason: Arc::new(reason) })?;
     mark_hand_outs(broker, topic);
+    if hold.is_held() {
+        hold_commands(broker, topic, true);
+    }
     Ok(())
+}
+
+/// From now on no worker gets a command of the topic, or gets those that are there.
+pub(super) fn hold_commands(broker: &Broker, topic: &TopicName, is_held: bool) {
+    let workers = workers();
+    for lane in 0..broker.shards() {
+        if let Err(error) = broker.embedder(lane).hold(topic, &workers, is_held) {
+            tracing::warn!(%topic, lane, %error, "the commands of a topic cannot be held or released");
+        }
+    }
 }
 
 /// From now on it is known of every command whether a worker may have seen it. Of one that was handed out before, it may have been.

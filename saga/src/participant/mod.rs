@@ -8,6 +8,7 @@
 mod commands;
 mod dispatch;
 mod headers;
+mod hold;
 pub(crate) mod http;
 mod output;
 mod records;
@@ -16,5 +17,6 @@ mod word;
 pub(crate) use commands::OpenCommands;
 pub(crate) use dispatch::Dispatcher;
 pub(crate) use headers::attempt_of;
+pub(crate) use hold::Hold;
 pub(crate) use records::reply;
 pub(crate) use word::Word;

@@ -22,10 +22,12 @@ pub const COORDINATOR_RESTARTED: &str = "COORDINATOR_RESTARTED";
 pub const VOTE_INVALID: &str = "VOTE_INVALID";
 /// A branch voted, and then voted otherwise.
 pub const VOTE_CHANGED: &str = "VOTE_CHANGED";
-/// An operator said what became of the only branch, which had the decision.
+/// An operator said what is true: of a step, or of the only branch of a transaction, which had the decision.
 pub const RESOLVED: &str = "RESOLVED";
 /// Somebody cancelled the saga.
 pub const CANCELLED: &str = "CANCELLED";
+/// An operator ended the saga: nothing more is called, and nothing is undone.
+pub const TERMINATED: &str = "TERMINATED";
 /// A compensation cannot finish.
 pub const COMPENSATION_FAILED: &str = "COMPENSATION_FAILED";
 /// An expression had no value at run time.

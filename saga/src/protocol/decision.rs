@@ -2,8 +2,8 @@
 //! an instance is of.
 
 use crate::definition::{RetryPolicy, Target};
-use sagamq_api::JsonText;
-use sagamq_api::saga::{AttemptId, Call, CallOutcome, Failure, SagaState, StepAttempt};
+use sagamq_api::saga::{AttemptId, Call, CallOutcome, Failure, SagaState, SagaVerb, StepAttempt, VerbName};
+use sagamq_api::{JsonText, StepId};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -51,27 +51,31 @@ pub enum Input {
     Operate {
         /// What is to be done.
         verb: Verb,
-        /// Who wants it, for the history.
-        actor: Option<String>,
+        /// Who wants it and why, for the history.
+        by: By,
     },
+}
+
+/// Who intervenes, and why.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct By {
+    /// The operator, if it is said.
+    pub actor: Option<String>,
+    /// The reason, if there is one.
+    pub reason: Option<String>,
 }
 
 /// What an operator can do to an instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verb {
-    /// Undo it.
-    Cancel {
-        /// Why, for the history.
-        reason: String,
-    },
+    /// What operators do to sagas; to cancel is possible with every instance.
+    Saga(SagaVerb),
     /// Write down what became of a branch that does not say so itself, or says something else.
     ResolveBranch {
         /// Its name.
         branch: String,
         /// What became of it.
         outcome: ResolvedOutcome,
-        /// Why, for the history.
-        reason: String,
     },
 }
 
@@ -188,6 +192,23 @@ pub enum Rejection {
     /// The instance passed its pivot, or decided to commit.
     #[error("the saga has passed its pivot, or the transaction its decision, and only goes forward")]
     NotCancellable,
+    /// The definition has no such step.
+    #[error("the saga has no step `{0}`")]
+    NoStep(StepId),
+    /// The instance, or the step, is in no state for the verb.
+    #[error("{verb}: {reason}")]
+    NotNow {
+        /// The verb.
+        verb: VerbName,
+        /// What stands in the way.
+        reason: String,
+    },
+    /// The instance is a two-phase commit, which has no such verb.
+    #[error("{0}: only sagas know it, and this is a two-phase commit, which is cancelled before its decision and resolved after it")]
+    OnlySagas(VerbName),
+    /// The input that an operator gives does not fit.
+    #[error("the saga's input does not fit: {0}")]
+    InvalidInput(String),
     /// The instance is a saga, which has no branches.
     #[error("only a two-phase commit has branches that can be resolved, and this is a saga")]
     NoTransaction,

@@ -22,6 +22,8 @@ pub struct Head {
     pub generation: u64,
     /// What it works on.
     pub input: JsonText,
+    /// What it was started with, if an operator gave it another input since: a start is the same by that.
+    pub started_with: Option<JsonText>,
     /// When it started, in milliseconds since 1970.
     pub started_at_ms: u64,
     /// When its last event happened, in milliseconds since 1970.
@@ -40,10 +42,17 @@ impl Head {
             key: String::new(),
             generation: 0,
             input: JsonText::null(),
+            started_with: None,
             started_at_ms: 0,
             updated_at_ms: 0,
             events: 0,
         }
+    }
+
+    /// What it was started with.
+    #[must_use]
+    pub fn first_input(&self) -> &JsonText {
+        self.started_with.as_ref().unwrap_or(&self.input)
     }
 
     /// What expressions see of the instance itself. `id` is the text of its id.

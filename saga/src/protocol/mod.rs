@@ -6,7 +6,7 @@
 //! they are of.
 //!
 //! Upwards: `decision.rs` (the words that all protocols share), `failures.rs` and `pause.rs`, then a folder for each protocol, then
-//! `event.rs` and `instance.rs` over them.
+//! `event.rs` and `instance.rs` over them, and `preview.rs` on top.
 
 pub mod codes;
 mod decision;
@@ -17,15 +17,17 @@ mod id;
 mod instance;
 mod occurrence;
 mod pause;
+mod preview;
 pub mod saga;
 pub mod twopc;
 mod waits;
 
-pub use decision::{CallCommand, Command, Decision, HandOut, IllegalEvent, Input, Recorded, Rejection, ResolvedOutcome, Verb};
+pub use decision::{By, CallCommand, Command, Decision, HandOut, IllegalEvent, Input, Recorded, Rejection, ResolvedOutcome, Verb};
 pub use event::{EVENT_FORMAT, Event, Protocol, RecordedEvent, Started, UnknownProtocol};
 pub use failures::Failures;
 pub use head::Head;
 pub use id::{FIRST_GENERATION, instance_id, lane_of, lane_of_key};
 pub use instance::Instance;
 pub use occurrence::{AttemptEnd, BranchEnd, Heuristic, Occurrence};
+pub use preview::{ForeseenCall, Preview, preview};
 pub use waits::Trouble;

@@ -75,6 +75,13 @@ pub(super) fn called(attempt: &StepAttempt, since_ms: u64, until_ms: u64) -> Wai
     Waits { since_ms: Some(since_ms), next_at_ms: Some(until_ms), ..about(attempt, WaitCode::Called, message) }
 }
 
+/// An operator stopped it for now.
+pub(super) fn paused(since_ms: u64) -> Waits {
+    let message = format!("is paused since {}: nobody is called until an operator resumes it", at(since_ms));
+    let (code, step, operation, attempt, next_at_ms, failure) = (WaitCode::Paused, None, None, None, None, None);
+    Waits { code, message, step, operation, attempt, since_ms: Some(since_ms), next_at_ms, failure }
+}
+
 /// Nothing goes on without an operator.
 pub(super) fn blocked(trouble: &Trouble, attempt: Option<u32>) -> Waits {
     let Trouble { step, operation, failure, since_ms, .. } = trouble.clone();

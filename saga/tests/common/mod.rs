@@ -9,11 +9,13 @@ pub(crate) mod shop;
 use core::time::Duration;
 use prometheus_client::registry::Registry;
 use sagamq_api::queue::{AckRequest, ReceiveRequest};
-use sagamq_api::saga::{Call, CallOutcome, CompleteCall, Failure, Operation, SagaDescription, SagaState, StartSaga, StartedSaga};
+use sagamq_api::saga::{
+    Call, CallOutcome, CompleteCall, Failure, OperateSaga, Operation, SagaDescription, SagaState, SagaVerb, StartSaga, StartedSaga,
+};
 use sagamq_broker::env::{Clock, Random, SystemClock};
 use sagamq_broker::storage::Storage;
 use sagamq_broker::{Broker, BrokerConfig, Delivered};
-use sagamq_saga::{Orchestrator, OrchestratorConfig, StartError};
+use sagamq_saga::{OperateError, Operated, Orchestrator, OrchestratorConfig, StartError};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -94,6 +96,11 @@ impl Node {
 
     pub(crate) async fn start(&self, saga: &str, input: Value) -> Result<StartedSaga, StartError> {
         self.sagas.start(StartSaga { saga: saga.parse().expect("legal"), version: None, mode: None, input: input.into() }).await
+    }
+
+    /// Does what an operator wants.
+    pub(crate) async fn operate(&self, id: Uuid, verb: SagaVerb) -> Result<Operated, OperateError> {
+        self.sagas.operate(id, OperateSaga { verb, reason: Some("as the test asks".to_owned()), actor: Some("ada".to_owned()) }).await
     }
 
     /// Waits until the saga is at rest.

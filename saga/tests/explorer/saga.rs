@@ -3,11 +3,11 @@
 
 use super::plant::Plant;
 use super::search::Model;
-use sagamq_api::saga::{AttemptId, CallOutcome, Failure, Operation};
+use sagamq_api::saga::{AttemptId, CallOutcome, Failure, Operation, SagaVerb, StepOutcome, StepState};
 use sagamq_saga::definition::{Definition, RetryPolicy, StepKind};
 use sagamq_saga::dsl;
 use sagamq_saga::protocol::saga::{Attempt, InstanceState, Phase, Progress, decide, open_calls};
-use sagamq_saga::protocol::{Command, Decision, Input, Verb};
+use sagamq_saga::protocol::{By, Command, Decision, Input, Verb};
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -26,6 +26,8 @@ pub(crate) struct Bounds {
     pub(crate) timeout: u8,
     /// Cancellations.
     pub(crate) cancels: u8,
+    /// Other verbs of operators, who say of a step only what is true.
+    pub(crate) verbs: u8,
 }
 
 /// The model.
@@ -45,6 +47,8 @@ pub(crate) struct World {
     books: Vec<Book>,
     messages: BTreeSet<Message>,
     left: Bounds,
+    /// Somebody was called while it was paused, or after it was terminated.
+    has_called_in_silence: bool,
 }
 
 /// What a participant has on disk of its step.
@@ -74,6 +78,8 @@ pub(crate) enum Step {
     Retry,
     TimeOut,
     Cancel,
+    Operate(SagaVerb),
+    Resolve(usize),
     Exchange(AttemptId),
 }
 
@@ -97,6 +103,8 @@ impl std::fmt::Debug for Step {
             Self::Retry => f.write_str("pauses are over"),
             Self::TimeOut => f.write_str("the saga's time is over"),
             Self::Cancel => f.write_str("an operator cancels"),
+            Self::Operate(verb) => write!(f, "an operator says {verb:?}"),
+            Self::Resolve(step) => write!(f, "an operator says what is true of s{step}"),
             Self::Exchange(id) => write!(f, "{} and its answer", id.clone().within()),
         }
     }
@@ -130,18 +138,53 @@ impl Saga {
         Self { definition, dependents, bounds, plant: None }
     }
 
+    /// Compensations are called once, so that they block it.
+    pub(crate) fn with_one_attempt_to_undo(mut self) -> Self {
+        for step in &mut self.definition.steps {
+            step.compensation.iter_mut().for_each(|compensation| compensation.retry.attempts = 1);
+        }
+        self
+    }
+
     pub(crate) fn with_plant(self, plant: Plant) -> Self {
         Self { plant: Some(plant), ..self }
     }
 
-    fn tell(&self, world: &mut World, input: Input) {
-        let Ok(Decision { commands, state, .. }) = decide(&self.definition, &world.state, input, world.now_ms, &mut || 0.0) else { return };
+    /// Gives whether it means anything.
+    fn tell(&self, world: &mut World, input: Input) -> bool {
+        let decided = decide(&self.definition, &world.state, input, world.now_ms, &mut || 0.0);
+        let Ok(Decision { commands, state, duplicate, .. }) = decided else { return false };
+        let is_silent = state.is_paused() || state.phase == Phase::Terminated;
         world.state = Arc::new(state);
         for command in commands {
             if let Command::Call(command) = command {
+                world.has_called_in_silence |= is_silent;
                 world.messages.insert(self.call(&command.call.attempt));
             }
         }
+        !duplicate
+    }
+
+    fn operate(&self, world: &mut World, verb: SagaVerb) -> bool {
+        self.tell(world, Input::Operate { verb: Verb::Saga(verb), by: By::default() })
+    }
+
+    /// The operator looks, and sees to it that it stays true.
+    fn resolve(&self, world: &mut World, step: usize) -> bool {
+        let is_undoing = matches!(world.state.steps[step].state, StepState::Compensating | StepState::CompensationFailed);
+        let outcome = match world.books[step] {
+            _ if is_undoing => StepOutcome::Compensated,
+            Book { is_done: true, is_undone: false, .. } => StepOutcome::Succeeded { output: json!({}).into() },
+            _ => StepOutcome::Failed,
+        };
+        let id = self.definition.steps[step].id.clone();
+        let is_done = self.operate(world, SagaVerb::Resolve { step: id, outcome: outcome.clone() });
+        if is_done {
+            let book = &mut world.books[step];
+            book.is_barred |= !matches!(outcome, StepOutcome::Succeeded { .. });
+            book.is_undone |= outcome == StepOutcome::Compensated && book.is_done;
+        }
+        is_done
     }
 
     fn call(&self, attempt: &AttemptId) -> Message {
@@ -198,7 +241,8 @@ impl Model for Saga {
     fn start(&self) -> World {
         let state = Arc::new(InstanceState::new(Uuid::from_u128(1), &self.definition));
         let books = vec![Book::default(); self.definition.steps.len()];
-        let mut world = World { state, now_ms: 1, books, messages: BTreeSet::new(), left: self.bounds };
+        let (messages, left) = (BTreeSet::new(), self.bounds);
+        let mut world = World { state, now_ms: 1, books, messages, left, has_called_in_silence: false };
         self.tell(&mut world, Input::Start { key: "k".to_owned(), generation: 1, input: json!({}).into(), cluster: Uuid::nil() });
         world
     }
@@ -230,6 +274,16 @@ impl Model for Saga {
         if left.cancels > 0 && state.phase == Phase::Running {
             steps.push(Step::Cancel);
         }
+        if left.verbs > 0 && !state.phase.is_final() {
+            steps.extend([SagaVerb::Pause, SagaVerb::Terminate, SagaVerb::Retry { step: None }].map(Step::Operate));
+            for (index, step) in state.steps.iter().enumerate() {
+                steps.extend([Step::Operate(SagaVerb::Skip { step: step.id.clone() }), Step::Resolve(index)]);
+            }
+        }
+        // What was paused can always be resumed.
+        if state.is_paused() {
+            steps.push(Step::Operate(SagaVerb::Resume));
+        }
         steps
     }
 
@@ -250,7 +304,7 @@ impl Model for Saga {
                 };
                 self.tell(&mut next, Input::Reply { attempt: attempt.clone(), outcome, note: None, branch_address: None });
             }
-            Step::Retry => self.tell(&mut next, Input::Timer { hand_outs: Vec::new() }),
+            Step::Retry => drop(self.tell(&mut next, Input::Timer { hand_outs: Vec::new() })),
             Step::TimeOut => {
                 next.left.timeout -= 1;
                 next.now_ms = world.state.timeout_at_ms.unwrap_or(world.now_ms);
@@ -258,8 +312,12 @@ impl Model for Saga {
             }
             Step::Cancel => {
                 next.left.cancels -= 1;
-                self.tell(&mut next, Input::Operate { verb: Verb::Cancel { reason: String::new() }, actor: None });
+                self.operate(&mut next, SagaVerb::Cancel);
             }
+            Step::Operate(SagaVerb::Resume) => drop(self.operate(&mut next, SagaVerb::Resume)),
+            // What is refused, or is so already, is as if nobody had said it.
+            Step::Operate(verb) => next.left.verbs -= u8::from(self.operate(&mut next, verb.clone())),
+            Step::Resolve(step) => next.left.verbs -= u8::from(self.resolve(&mut next, *step)),
             Step::Exchange(attempt) => {
                 let reply = self.serve(&mut next, self.call(attempt), false);
                 self.hear(&mut next, reply);
@@ -270,9 +328,10 @@ impl Model for Saga {
 
     fn canonical(&self, world: &World) -> Vec<u8> {
         let state = &world.state;
-        let Bounds { unheard, refusals, timeout, cancels } = world.left;
-        let mut form = vec![unheard, refusals, timeout, cancels, state.phase as u8];
-        form.extend([state.stop.is_some(), state.timeout_at_ms.is_some()].map(u8::from));
+        let Bounds { unheard, refusals, timeout, cancels, verbs } = world.left;
+        let mut form = vec![unheard, refusals, timeout, cancels, verbs, state.phase as u8];
+        let flags = [state.stop.is_some(), state.timeout_at_ms.is_some(), state.is_paused(), world.has_called_in_silence];
+        form.extend(flags.map(u8::from));
         let small = |number: u32| u8::try_from(number).expect("few attempts");
         let progress = |progress: &Progress| {
             let attempt = match progress.attempt {
@@ -280,12 +339,13 @@ impl Model for Saga {
                 Attempt::Open(open) => 1 + u8::from(open.is_handed_out),
                 Attempt::Waiting { .. } => 3,
             };
-            [small(progress.epoch), attempt, progress.settled.map_or(0, |settled| 1 + settled as u8)]
+            [small(progress.epoch), small(progress.forgiven), attempt, progress.settled.map_or(0, |settled| 1 + settled as u8)]
         };
         for (step, book) in state.steps.iter().zip(&world.books) {
             form.push(step.state as u8);
             form.extend(progress(&step.action));
             form.extend(progress(&step.compensation));
+            form.extend([step.is_left_out, step.is_undoing_left_out].map(u8::from));
             form.extend([step.attempts_exceeded, book.is_done, book.is_undone, book.is_barred, book.has_refused].map(u8::from));
         }
         for message in &world.messages {
@@ -299,9 +359,13 @@ impl Model for Saga {
     }
 
     fn wrong(&self, world: &World) -> Option<String> {
+        if world.has_called_in_silence {
+            return Some("somebody is called while it is paused, or after it was terminated".to_owned());
+        }
         let is_in_effect = |step: usize| world.books[step].is_done && !world.books[step].is_undone;
+        let is_left_standing = |step: usize| world.state.steps[step].is_undoing_left_out;
         for (step, book) in world.books.iter().enumerate().filter(|(_, book)| book.is_undone) {
-            if let Some(other) = self.dependents[step].iter().find(|&&other| is_in_effect(other)) {
+            if let Some(other) = self.dependents[step].iter().find(|&&other| is_in_effect(other) && !is_left_standing(other)) {
                 return Some(format!("step {step} is undone, and step {other}, which rests on it, is in effect ({book:?})"));
             }
         }
@@ -310,17 +374,36 @@ impl Model for Saga {
         if is_undone && pivot.is_some_and(is_in_effect) {
             return Some("something is undone, and the pivot is in effect".to_owned());
         }
-        let mut steps = 0..world.books.len();
+        let all = |holds: &dyn Fn(usize) -> bool| (0..world.books.len()).all(holds);
+        let is_left_out = |step: usize| world.state.steps[step].state == StepState::Skipped;
+        let standing = world.state.standing();
+        let is_told = |step: usize| standing.iter().any(|effect| effect.step == world.state.steps[step].id);
+        let is_stuck = |step: usize| world.state.steps[step].state == StepState::CompensationFailed && !is_left_standing(step);
         match world.state.phase {
-            Phase::Completed if !steps.all(is_in_effect) => Some("completed, and a step is not in effect".to_owned()),
-            Phase::Compensated | Phase::Failed if steps.any(is_in_effect) => Some("over, and a step is in effect".to_owned()),
-            Phase::Blocked => Some("blocked without a reason".to_owned()),
-            Phase::New | Phase::Running | Phase::Compensating | Phase::Completed | Phase::Compensated | Phase::Failed => None,
+            Phase::Completed if !all(&|step| is_in_effect(step) || is_left_out(step)) => {
+                Some("completed, and a step is not in effect".to_owned())
+            }
+            Phase::Compensated | Phase::Failed if !all(&|step| !is_in_effect(step)) => Some("over, and a step is in effect".to_owned()),
+            Phase::Blocked if all(&|step| !is_stuck(step)) => Some("blocked without a reason".to_owned()),
+            Phase::Blocked | Phase::Terminated if !all(&|step| !is_in_effect(step) || is_told(step)) => {
+                Some("an effect stands, and that is not told".to_owned())
+            }
+            Phase::New
+            | Phase::Running
+            | Phase::Compensating
+            | Phase::Completed
+            | Phase::Compensated
+            | Phase::Failed
+            | Phase::Blocked
+            | Phase::Terminated => None,
         }
     }
 
     fn quiet(&self, world: &World) -> Option<Step> {
         let state = &world.state;
+        if state.is_paused() {
+            return Some(Step::Operate(SagaVerb::Resume));
+        }
         let calls = open_calls(&self.definition, state);
         let open = calls.into_iter().next().map(|command| Step::Exchange(command.call.attempt));
         open.or_else(|| state.is_due(world.now_ms).then_some(Step::Retry))

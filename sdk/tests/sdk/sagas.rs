@@ -56,7 +56,9 @@ async fn paths_queries_and_bodies_are_those_of_the_wire() {
                 Answer::Json(201, json!({"id": Uuid::nil(), "key": "k", "duplicate": false, "state": "PENDING"}))
             }
             ("GET", path) if path.starts_with("/v1/sagas?") => Answer::Json(200, json!({"sagas": []})),
-            ("POST", path) if path.ends_with(":cancel") => Answer::Json(200, description("COMPENSATING")),
+            ("POST", path) if path.ends_with(":cancel") => {
+                Answer::Json(200, json!({"duplicate": false, "saga": description("COMPENSATING")}))
+            }
             _ => Answer::Problem(ErrorCode::DefinitionNotFound),
         };
         async move { answer }

@@ -206,6 +206,7 @@ impl Broker {
             EmptyReason::SettledRangesLimit => 3,
             EmptyReason::PendingLimit => 4,
             EmptyReason::InFlightLimit => 5,
+            EmptyReason::Held => 6,
         };
         Ok(reasons.map(|reasons| reasons.into_iter().max_by_key(weight).unwrap_or(EmptyReason::CaughtUp)))
     }

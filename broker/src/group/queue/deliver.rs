@@ -51,7 +51,8 @@ impl QueueState {
     /// Leases that ran out are not looked at: call [`QueueState::expire`] before.
     pub fn reserve(&mut self, now_ms: u64, max: u32, high_watermark: Offset, auto_ack: bool) -> Reserved {
         self.note_due(now_ms);
-        let wanted = (max.min(RECEIVE_RECORDS_MAX) as usize).min(self.in_flight_room(auto_ack));
+        let room = if self.is_held { 0 } else { self.in_flight_room(auto_ack) };
+        let wanted = (max.min(RECEIVE_RECORDS_MAX) as usize).min(room);
         let due = self.ready.range(..high_watermark).filter(|offset| !self.reserved.contains_key(offset));
         let mut offsets: Vec<Offset> = due.take(wanted).copied().collect();
         let fresh = (wanted - offsets.len()).min(self.fresh_room());

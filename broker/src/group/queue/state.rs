@@ -69,6 +69,8 @@ pub struct QueueState {
     pub(super) redriven: u64,
     /// Whether hand-outs get a mark with their time. A setting, not encoded.
     pub(super) marks_hand_outs: bool,
+    /// Whether nothing is handed out. Not stored.
+    pub(super) is_held: bool,
     /// Offsets that a receive reads at this moment, each with the number of its reservation. In memory only: whoever reads is gone
     /// after a restart.
     pub(super) reserved: HashMap<Offset, u64, BuildHasherDefault<NumberHasher>>,
@@ -174,6 +176,11 @@ impl QueueState {
     /// From now on, records are marked with the time at which they are first handed out.
     pub fn mark_hand_outs(&mut self) {
         self.marks_hand_outs = true;
+    }
+
+    /// From now on nothing is handed out, or things are again.
+    pub fn hold(&mut self, is_held: bool) {
+        self.is_held = is_held;
     }
 
     /// Whether the record was ever handed out. Every record below `next_fresh` is settled or pending, and of the pending ones only those

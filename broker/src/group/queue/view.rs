@@ -13,6 +13,8 @@ pub(crate) struct QueueView {
     ready: AtomicU64,
     /// Whether hand-outs are marked and synced: the embedder asked for it.
     marks_hand_outs: AtomicBool,
+    /// Whether nothing is handed out: the embedder asked for it.
+    is_held: AtomicBool,
     /// What other receives read at this moment.
     reserved: AtomicU64,
     /// How many more may be in flight, and how many more fresh ones may be delivered: a partition at its bounds has nothing to give.
@@ -27,6 +29,7 @@ impl QueueView {
             next_due_ms: AtomicU64::default(),
             ready: AtomicU64::default(),
             marks_hand_outs: AtomicBool::default(),
+            is_held: AtomicBool::default(),
             reserved: AtomicU64::default(),
             in_flight_room: AtomicU64::default(),
             fresh_room: AtomicU64::default(),
@@ -47,6 +50,9 @@ impl QueueView {
 
     /// About how many records a receive could get now.
     pub(crate) fn available(&self, high_watermark: Offset, now_ms: u64, auto_ack: bool) -> u64 {
+        if self.is_held() {
+            return 0;
+        }
         let fresh = high_watermark.0.saturating_sub(self.next_fresh.load(Ordering::Acquire));
         let due = u64::from(self.next_due_ms.load(Ordering::Acquire) <= now_ms);
         let old = self.ready.load(Ordering::Acquire) + due;
@@ -72,6 +78,15 @@ impl QueueView {
 
     pub(crate) fn marks_hand_outs(&self) -> bool {
         self.marks_hand_outs.load(Ordering::Acquire)
+    }
+
+    /// From now on nothing is handed out, or things are again.
+    pub(crate) fn hold(&self, is_held: bool) {
+        self.is_held.store(is_held, Ordering::Release);
+    }
+
+    pub(crate) fn is_held(&self) -> bool {
+        self.is_held.load(Ordering::Acquire)
     }
 
     /// When something will become deliverable by itself.

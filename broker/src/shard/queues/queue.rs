@@ -47,6 +47,7 @@ impl Queue {
         if self.of().view().marks_hand_outs() {
             self.state.mark_hand_outs();
         }
+        self.state.hold(self.of().view().is_held());
     }
 
     /// Shows the pollers what there is.

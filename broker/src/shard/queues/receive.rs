@@ -76,5 +76,9 @@ pub(super) fn release_dropped(queues: &mut QueueSet, dropped: &DroppedReservatio
 
 pub(super) fn why_empty(queues: &QueueSet, key: GroupKey, auto_ack: bool) -> Result<Option<EmptyReason>, QueueError> {
     let queue = queues.get(key)?;
+    // What is held was not asked for records, so its state need not know.
+    if queue.of().view().is_held() {
+        return Ok(Some(EmptyReason::Held));
+    }
     Ok(queue.state.why_empty(queue.of().high_watermark(), auto_ack))
 }

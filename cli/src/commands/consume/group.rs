@@ -206,6 +206,7 @@ fn why(reason: Option<EmptyReason>) -> &'static str {
         Some(EmptyReason::AllDelayed) => "what is left waits for its redelivery",
         Some(EmptyReason::InFlightLimit) => "the group has as many records in flight as it may",
         Some(EmptyReason::PendingLimit) => "the group has as many records leased or waiting for a redelivery as it may",
+        Some(EmptyReason::Held) => "sagas are held: see `sagamq saga release`",
         Some(EmptyReason::SettledRangesLimit) => "an old record must be settled first",
         None => "the server does not say why",
     }

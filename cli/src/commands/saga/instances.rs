@@ -1,4 +1,4 @@
-//! `sagamq saga start`, `get`, `list`, `history` and `cancel`.
+//! `sagamq saga start`, `get`, `list` and `history`.
 
 use super::show;
 use crate::args::saga::{ListArgs, StartArgs};
@@ -7,7 +7,7 @@ use crate::commands::{Context, json};
 use crate::error::CliError;
 use crate::exit::Exit;
 use sagamq_api::limits::PAGE_ROWS_MAX;
-use sagamq_api::saga::{CancelSaga, SagaDescription, SagaList, SagaQuery, SagaState, StartSaga};
+use sagamq_api::saga::{SagaDescription, SagaList, SagaQuery, SagaState, StartSaga};
 use sagamq_sdk::ClientError;
 use uuid::Uuid;
 
@@ -82,11 +82,5 @@ pub(super) async fn list(context: &Context, args: ListArgs) -> Result<Exit, CliE
 pub(super) async fn history(context: &Context, id: Uuid) -> Result<Exit, CliError> {
     let history = context.client.sagas().history(id).await?;
     context.output.answer(&history, |history| show::history(context.output, history))?;
-    Ok(Exit::Ok)
-}
-
-pub(super) async fn cancel(context: &Context, id: Uuid, cancel: CancelSaga) -> Result<Exit, CliError> {
-    let description = context.client.sagas().cancel(id, &cancel).await?;
-    context.output.answer(&description, |description| show::description(context.output, description))?;
     Ok(Exit::Ok)
 }

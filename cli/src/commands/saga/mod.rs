@@ -6,13 +6,13 @@ mod instances;
 mod retention;
 mod show;
 mod timeline;
+mod verbs;
 
 use super::Context;
 use crate::args::saga::SagaCommand;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::output::Output;
-use sagamq_api::saga::CancelSaga;
 
 pub(super) use show::{failure as failure_text, failures as failures_table, history as history_table};
 
@@ -49,8 +49,7 @@ pub(crate) async fn run(context: Context, command: SagaCommand) -> Result<Exit, 
         SagaCommand::Versions { name } => definitions::versions(&context, &name).await,
         SagaCommand::Retention(args) => retention::retention(&context, args).await,
         SagaCommand::Incidents { saga, limit } => incidents::list(&context, saga, limit).await,
-        SagaCommand::Cancel { id, reason, actor } => {
-            instances::cancel(&context, id, CancelSaga { reason, actor: Some(actor).filter(|actor| !actor.is_empty()) }).await
-        }
+        SagaCommand::Release => verbs::release(&context).await,
+        SagaCommand::Verb(command) => verbs::run(&context, command).await,
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::output::{NONE, Output, fields, human};
 use sagamq_api::JsonText;
-use sagamq_api::saga::{Failure, SagaDescription, SagaHistory, SagaList, StartedSaga, StepFailure, StepState};
+use sagamq_api::saga::{Failure, SagaDescription, SagaHistory, SagaList, SagaPreview, StandingEffect, StartedSaga, StepFailure, StepState};
 use serde_json::Value;
 
 pub(super) fn started(started: &StartedSaga) -> String {
@@ -25,6 +25,7 @@ pub(super) fn description(output: Output, saga: &SagaDescription) -> String {
         ("State", summary.state.to_string()),
         ("Reason", summary.failure.as_ref().map_or_else(|| NONE.to_owned(), failure)),
         ("Waits", summary.waits.as_ref().map_or_else(|| NONE.to_owned(), |waits| format!("{}: it {}", waits.code, waits.message))),
+        ("Paused", saga.paused_at_ms.map_or_else(|| NONE.to_owned(), human::timestamp)),
         ("Started", human::timestamp(summary.started_at_ms)),
         ("Updated", human::timestamp(summary.updated_at_ms)),
         ("Events", summary.events.to_string()),
@@ -34,7 +35,7 @@ pub(super) fn description(output: Output, saga: &SagaDescription) -> String {
     let steps = saga.steps.iter().map(|step| {
         [
             step.id.to_string(),
-            state(step.state),
+            if step.skipped { format!("{} (left out)", state(step.state)) } else { state(step.state) },
             step.attempts.to_string(),
             step.compensation_attempts.to_string(),
             step.due_at_ms.map_or_else(|| NONE.to_owned(), human::timestamp),
@@ -43,11 +44,49 @@ pub(super) fn description(output: Output, saga: &SagaDescription) -> String {
     });
     text.push_str("\n\n");
     text.push_str(&output.table(["STEP", "STATE", "ATTEMPTS", "COMPENSATION ATTEMPTS", "DUE", "OUTPUT"], steps));
+    if !saga.standing.is_empty() {
+        text.push_str("\n\n");
+        text.push_str(&standing(output, &saga.standing));
+    }
     if !saga.failures.is_empty() {
         text.push_str("\n\n");
         text.push_str(&failures(output, &saga.failures));
     }
     text
+}
+
+/// What a verb would lead to.
+pub(super) fn preview(output: Output, preview: &SagaPreview) -> String {
+    let calls = preview.calls.iter().map(|call| {
+        [
+            format!("{} {}", call.step, call.operation),
+            format!("{} at {}", call.call, call.participant),
+            if call.in_flight { "in flight" } else { "would be made" }.to_owned(),
+            call.arguments.as_ref().map_or_else(|| "open".to_owned(), JsonText::to_string),
+            call.idempotency_key.clone(),
+        ]
+    });
+    let mut text = fields(&[
+        ("Changes", if preview.duplicate { "nothing: it is so already" } else { "something" }.to_owned()),
+        ("State then", preview.state.to_string()),
+        ("State at rest", if preview.whole { preview.end.to_string() } else { format!("{}, as far as was foreseen", preview.end) }),
+        ("Reason", preview.failure.as_ref().map_or_else(|| NONE.to_owned(), failure)),
+    ]);
+    if !preview.calls.is_empty() {
+        text.push_str("\n\n");
+        text.push_str(&output.table(["STEP", "CALL", "IS", "ARGUMENTS", "KEY"], calls));
+    }
+    if !preview.standing.is_empty() {
+        text.push_str("\n\n");
+        text.push_str(&standing(output, &preview.standing));
+    }
+    text
+}
+
+/// The effects that nobody undoes.
+pub(super) fn standing(output: Output, standing: &[StandingEffect]) -> String {
+    let rows = standing.iter().map(|effect| [effect.step.to_string(), if effect.in_doubt { "in doubt" } else { "yes" }.to_owned()]);
+    output.table(["STANDS", "IN EFFECT"], rows)
 }
 
 /// Everything that went wrong.

@@ -4,8 +4,9 @@ use super::decide::Decided;
 use super::input::Reply;
 use super::refusal::Undecided;
 use super::task::{Lane, Live};
+use crate::orchestrator::operate::Operated;
 use crate::participant::Word;
-use crate::protocol::{Input, Instance, RecordedEvent, Verb};
+use crate::protocol::{By, Input, Instance, RecordedEvent, Verb};
 use crate::store;
 use sagamq_api::Offset;
 use sagamq_api::saga::{CompletedCall, SagaState};
@@ -33,8 +34,9 @@ impl Lane {
     }
 
     /// An operator's verb.
-    pub(super) async fn operate(&mut self, id: Uuid, verb: Verb, actor: Option<String>, reply: Reply<SagaState, Undecided>) {
-        self.answer_with(id, Input::Operate { verb, actor }, reply, |applied| applied.state).await;
+    pub(super) async fn operate(&mut self, id: Uuid, verb: Verb, by: By, reply: Reply<Operated, Undecided>) {
+        let make = |applied: Applied| Operated { duplicate: applied.duplicate, state: applied.state };
+        self.answer_with(id, Input::Operate { verb, by }, reply, make).await;
     }
 
     async fn answer_with<T: Send + 'static>(

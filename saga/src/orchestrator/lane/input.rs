@@ -3,12 +3,13 @@
 use super::refusal::{StartError, Undecided};
 use crate::definition::Definition;
 use crate::orchestrator::error::InstanceError;
+use crate::orchestrator::operate::Operated;
 use crate::orchestrator::trouble::Troubles;
 use crate::participant::Word;
 use crate::participant::http::Report;
-use crate::protocol::{Input, Instance, Verb};
+use crate::protocol::{By, Input, Instance, Verb};
 use crate::store::position::Position;
-use sagamq_api::saga::{CompletedCall, Mode, SagaState, SagaSummary, StartedSaga, Waits};
+use sagamq_api::saga::{CompletedCall, Mode, SagaSummary, StartedSaga, Waits};
 use sagamq_api::{JsonText, Offset, SagaName};
 use sagamq_broker::{Liveness, WriteError};
 use std::sync::Arc;
@@ -46,7 +47,7 @@ pub(in crate::orchestrator) enum LaneInput {
     /// A worker's reply.
     Complete { word: Word, reply: Reply<CompletedCall, Undecided> },
     /// An operator's verb.
-    Operate { id: Uuid, verb: Verb, actor: Option<String>, reply: Reply<SagaState, Undecided> },
+    Operate { id: Uuid, verb: Verb, by: By, reply: Reply<Operated, Undecided> },
     /// What is told of a call that the lane itself makes. Nobody waits for an answer.
     Told { instance: Uuid, input: Input },
     /// A reply record, and the offset after it.

@@ -1,10 +1,10 @@
 //! Why a lane refuses what it is asked.
 
+use crate::orchestrator::bounds::OutOfBounds;
 use crate::orchestrator::definitions::DefinitionError;
 use crate::orchestrator::error::InstanceError;
 use crate::protocol::Rejection;
 use sagamq_api::SagaName;
-use sagamq_api::limits::{SAGA_JSON_DEPTH_MAX, SAGA_PAYLOAD_BYTES_MAX};
 use sagamq_api::saga::Mode;
 use sagamq_broker::WriteError;
 use uuid::Uuid;
@@ -59,20 +59,9 @@ pub enum StartError {
     /// The input does not fit the definition.
     #[error("the saga's input does not fit: {0}")]
     InvalidInput(String),
-    /// The input is too large.
-    #[error(
-        "the input has {bytes} bytes of JSON, at most {SAGA_PAYLOAD_BYTES_MAX} are allowed: keep the data elsewhere and pass a reference"
-    )]
-    PayloadTooLarge {
-        /// Its size.
-        bytes: usize,
-    },
-    /// The input nests deeper than what stores it can read back.
-    #[error("the input nests {levels} levels deep, at most {SAGA_JSON_DEPTH_MAX} are allowed: pass what lies deeper as text")]
-    TooDeep {
-        /// Its levels.
-        levels: usize,
-    },
+    /// The input is too large or nests too deep.
+    #[error("the input: {0}")]
+    OutOfBounds(OutOfBounds),
     /// The business key started an instance with another input.
     #[error("the key `{key}` started saga {id} with another input")]
     KeyConflict {

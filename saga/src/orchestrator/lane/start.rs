@@ -77,7 +77,7 @@ impl Lane {
     fn started_by(&self, saga: &SagaName, key: &str) -> Result<Known, StartError> {
         if let Some(live) = self.keys.get(&(saga.clone(), key.to_owned())).and_then(|id| self.instances.get(id)) {
             let head = live.instance.head();
-            let (id, input, state) = (head.id, head.input.clone(), live.instance.state());
+            let (id, input, state) = (head.id, head.first_input().clone(), live.instance.state());
             return Ok(Known::Instance(Before { id, mode: mode_of(live.instance.protocol()), input, state }));
         }
         let store = &self.parts.store;

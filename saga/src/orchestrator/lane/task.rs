@@ -11,8 +11,8 @@ use crate::orchestrator::definitions::Definitions;
 use crate::orchestrator::error::InstanceError;
 use crate::orchestrator::lifecycle::Lifecycle;
 use crate::orchestrator::quarantine::{Quarantine, SetAside};
-use crate::participant::Dispatcher;
 use crate::participant::http::HttpCaller;
+use crate::participant::{Dispatcher, Hold};
 use crate::protocol::Instance;
 use crate::store::LaneStore;
 use core::time::Duration;
@@ -48,6 +48,8 @@ pub(in crate::orchestrator) struct LaneParts {
     pub(in crate::orchestrator) shutdown: CancellationToken,
     pub(in crate::orchestrator) quarantine: Quarantine,
     pub(in crate::orchestrator) restart_grace: Duration,
+    /// While it holds, no time passes.
+    pub(in crate::orchestrator) hold: Hold,
     /// The name of the broker's data: transactions say it to their participants.
     pub(in crate::orchestrator) cluster: Uuid,
     pub(in crate::orchestrator) lifecycle: Lifecycle,
@@ -77,6 +79,8 @@ pub(in crate::orchestrator) struct Lane {
     follower: mpsc::UnboundedSender<Following>,
     /// Time says nothing before this moment, in milliseconds since 1970: what participants answered meanwhile is heard first.
     timers_from_ms: u64,
+    /// Whether everything was held when time was looked at last.
+    was_held: bool,
     /// Whether the replies that were there at the start are heard.
     are_replies_read: bool,
     /// What is to be taken over before anything else.
@@ -93,6 +97,7 @@ impl Lane {
         for (id, reason) in recovered.quarantined {
             parts.quarantine.add(id, SetAside::Unreadable(reason));
         }
+        let is_held = parts.hold.is_held();
         let has_nothing = recovered.instances.is_empty();
         let grace_ms = u64::try_from(parts.restart_grace.as_millis()).unwrap_or(u64::MAX);
         let timers_from_ms = if has_nothing { 0 } else { parts.clock.now_ms().saturating_add(grace_ms) };
@@ -109,6 +114,7 @@ impl Lane {
             durable,
             follower,
             timers_from_ms,
+            was_held: is_held,
             are_replies_read: has_nothing,
             recovered: recovered.instances,
         }
@@ -150,7 +156,15 @@ impl Lane {
         life.ended();
     }
 
-    fn may_time_speak(&self) -> bool {
+    fn may_time_speak(&mut self) -> bool {
+        if self.parts.hold.is_held() {
+            return false;
+        }
+        if core::mem::take(&mut self.was_held) {
+            // Calls that were held back leave only now: what comes of them is heard first, as after a restart.
+            let grace_ms = u64::try_from(self.parts.restart_grace.as_millis()).unwrap_or(u64::MAX);
+            self.timers_from_ms = self.parts.clock.now_ms().saturating_add(grace_ms);
+        }
         self.are_replies_read && self.parts.clock.now_ms() >= self.timers_from_ms
     }
 
@@ -158,7 +172,7 @@ impl Lane {
         match input {
             LaneInput::Start { wanted, reply } => self.start(wanted, reply).await,
             LaneInput::Complete { word, reply } => self.complete(word, reply).await,
-            LaneInput::Operate { id, verb, actor, reply } => self.operate(id, verb, actor, reply).await,
+            LaneInput::Operate { id, verb, by, reply } => self.operate(id, verb, by, reply).await,
             LaneInput::Told { instance, input } => self.take_in(instance, input).await,
             LaneInput::ReplyRecord { word, next } => self.reply_record(word, next).await,
             LaneInput::RepliesRead => self.are_replies_read = true,

@@ -4,6 +4,7 @@ use super::participants::HttpParticipants;
 use super::progress::Progress;
 use super::register::HttpCalls;
 use crate::definition::HttpTarget;
+use crate::participant::hold::Hold;
 use crate::protocol::{CallCommand, HandOut, Input};
 use futures_util::future::BoxFuture;
 use sagamq_api::saga::AttemptId;
@@ -21,6 +22,7 @@ pub(crate) struct HttpCaller {
     http: HttpParticipants,
     calls: HttpCalls,
     report: Report,
+    hold: Hold,
     tasks: TaskTracker,
     shutdown: CancellationToken,
 }
@@ -33,8 +35,8 @@ pub(in crate::participant) struct Entered {
 }
 
 impl HttpCaller {
-    pub(crate) fn new(http: HttpParticipants, report: Report, tasks: TaskTracker, shutdown: CancellationToken) -> Self {
-        Self { http, calls: HttpCalls::default(), report, tasks, shutdown }
+    pub(crate) fn new(http: HttpParticipants, report: Report, hold: Hold, tasks: TaskTracker, shutdown: CancellationToken) -> Self {
+        Self { http, calls: HttpCalls::default(), report, hold, tasks, shutdown }
     }
 
     /// Takes a call in: from now on it is known that it was not sent, or may have been sent by an earlier process.
@@ -45,7 +47,7 @@ impl HttpCaller {
 
     /// Begins a call that was taken in. It ends with the participant's word, with its attempt, or with the orchestrator.
     pub(in crate::participant) fn begin(&self, Entered { target, command, over }: Entered) {
-        let Self { http, calls, report, shutdown, .. } = self.clone();
+        let Self { http, calls, report, hold, shutdown, .. } = self.clone();
         self.tasks.spawn(async move {
             let CallCommand { call, retry, .. } = command;
             let tell = |progress| {
@@ -58,10 +60,16 @@ impl HttpCaller {
                     },
                 )
             };
+            let perform = async {
+                if hold.released().await {
+                    calls.ask_anew(&call.attempt, http.now_ms());
+                }
+                http.perform(&target, &call, &retry, &calls, tell).await;
+            };
             tokio::select! {
                 () = shutdown.cancelled() => {}
                 () = over.cancelled() => {}
-                () = http.perform(&target, &call, &retry, &calls, tell) => {}
+                () = perform => {}
             }
         });
     }

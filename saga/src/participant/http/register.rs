@@ -46,6 +46,13 @@ impl HttpCalls {
         Some(*call.sent_ms.get_or_insert(now_ms))
     }
 
+    /// The time of a call that an earlier process may have sent begins anew: it was held back, and its participant is asked only now.
+    pub(in crate::participant) fn ask_anew(&self, attempt: &AttemptId, now_ms: u64) {
+        if let Some(call) = self.lock().get_mut(attempt).filter(|call| call.is_in_doubt) {
+            call.sent_ms = Some(now_ms);
+        }
+    }
+
     /// No connection came about, so nothing was sent; the call waits again. `false`: it was or may have been sent at another time.
     pub(in crate::participant) fn not_sent(&self, attempt: &AttemptId) -> bool {
         let mut calls = self.lock();

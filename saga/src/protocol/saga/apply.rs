@@ -103,6 +103,13 @@ impl InstanceState {
                 self.saga_transition(event, at_ms)?;
                 return Ok(None);
             }
+            SagaEvent::SagaPaused { .. }
+            | SagaEvent::SagaResumed { .. }
+            | SagaEvent::SagaTerminated { .. }
+            | SagaEvent::SagaInputEdited { .. }
+            | SagaEvent::StepRetried { .. }
+            | SagaEvent::StepSkipped { .. }
+            | SagaEvent::StepResolved { .. } => return self.operated(event, at_ms),
         };
         Ok(Some(index))
     }
@@ -156,9 +163,15 @@ impl InstanceState {
             }
             SagaEvent::SagaUnblocked => {
                 self.require_phase(&[Phase::Blocked])?;
-                let has_failed = self.steps.iter().any(|step| step.state == StepState::CompensationFailed);
-                require(has_failed, || "no compensation blocks it".to_owned())?;
-                self.phase = Phase::Compensating;
+                let (stuck, phase) = match self.is_past_pivot() {
+                    true => (StepState::Failed, Phase::Running),
+                    false => (StepState::CompensationFailed, Phase::Compensating),
+                };
+                require(self.steps.iter().any(|step| step.state == stuck), || "no step blocks it".to_owned())?;
+                self.phase = phase;
+                if phase == Phase::Running {
+                    self.failure = None;
+                }
             }
             SagaEvent::SagaBlocked { failure } => {
                 self.require_phase(&[Phase::Running, Phase::Compensating])?;
@@ -187,7 +200,7 @@ impl InstanceState {
         require(is_next, || format!("attempt {} is the last", progress.epoch))?;
         let arguments = arguments.cloned().or_else(|| progress.arguments.take());
         require(arguments.is_some(), || "the arguments are missing".to_owned())?;
-        *progress = Progress { epoch: attempt.epoch, attempt: Attempt::Open(open), settled: None, arguments };
+        *progress = Progress { epoch: attempt.epoch, attempt: Attempt::Open(open), settled: None, forgiven: progress.forgiven, arguments };
         status.state = if is_action { StepState::InProgress } else { StepState::Compensating };
         Ok(index)
     }
@@ -226,13 +239,14 @@ impl InstanceState {
         require_operation(attempt, Operation::Compensation)?;
         let index = self.find(attempt)?;
         let status = &mut self.steps[index];
-        if status.state != StepState::CompensationFailed {
+        if !status.is_undoing_given_up() {
             return self.end_by_word(attempt, StepState::Compensated, Settled::Succeeded);
         }
         let is_known = (1..=status.compensation.epoch).contains(&attempt.epoch);
         require(self.phase == Phase::Compensating && is_known, || "the instance is at rest, or there was no such attempt".to_owned())?;
         status.state = StepState::Compensated;
         status.compensation.settled = Some(Settled::Succeeded);
+        status.is_undoing_left_out = false;
         Ok(index)
     }
 
@@ -244,7 +258,7 @@ impl InstanceState {
         self.end_operation(&StepAttempt { epoch: current, ..attempt.clone() }, state, settled)
     }
 
-    fn end_operation(&mut self, attempt: &StepAttempt, state: StepState, settled: Settled) -> Result<usize, String> {
+    pub(super) fn end_operation(&mut self, attempt: &StepAttempt, state: StepState, settled: Settled) -> Result<usize, String> {
         let (index, progress) = self.live_progress(attempt)?;
         progress.attempt = Attempt::None;
         progress.arguments = None;
@@ -254,7 +268,7 @@ impl InstanceState {
     }
 
     /// The progress of an operation that is called or waits, at its current attempt.
-    fn live_progress(&mut self, attempt: &StepAttempt) -> Result<(usize, &mut Progress), String> {
+    pub(super) fn live_progress(&mut self, attempt: &StepAttempt) -> Result<(usize, &mut Progress), String> {
         self.require_phase(&[Phase::Running, Phase::Compensating])?;
         let index = self.find(attempt)?;
         let status = &mut self.steps[index];
@@ -272,23 +286,23 @@ impl InstanceState {
         }
     }
 
-    fn keep(&mut self, attempt: &StepAttempt, failure: &Failure, at_ms: u64) {
+    pub(super) fn keep(&mut self, attempt: &StepAttempt, failure: &Failure, at_ms: u64) {
         self.failures.push(StepFailure { attempt: attempt.clone(), failure: failure.clone(), at_ms });
     }
 
-    fn find(&self, attempt: &StepAttempt) -> Result<usize, String> {
+    pub(super) fn find(&self, attempt: &StepAttempt) -> Result<usize, String> {
         self.index_of(attempt).ok_or_else(|| "there is no such step, or it has no such item or operation".to_owned())
     }
 
-    fn require_phase(&self, legal: &[Phase]) -> Result<(), String> {
+    pub(super) fn require_phase(&self, legal: &[Phase]) -> Result<(), String> {
         require(legal.contains(&self.phase), || format!("the instance is {:?}", self.phase))
     }
 }
 
-fn require_operation(attempt: &StepAttempt, operation: Operation) -> Result<(), String> {
+pub(super) fn require_operation(attempt: &StepAttempt, operation: Operation) -> Result<(), String> {
     require(attempt.operation == operation, || format!("it is of the {}", attempt.operation))
 }
 
-fn require(holds: bool, reason: impl FnOnce() -> String) -> Result<(), String> {
+pub(super) fn require(holds: bool, reason: impl FnOnce() -> String) -> Result<(), String> {
     if holds { Ok(()) } else { Err(reason()) }
 }

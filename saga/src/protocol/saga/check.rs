@@ -29,10 +29,13 @@ impl InstanceState {
             Phase::New => self.head.events == 0,
             Phase::Running => !is_undone() && self.failure.is_none(),
             Phase::Compensating => self.failure.is_some() && self.timeout_at_ms.is_none() && !self.is_past_pivot(),
-            Phase::Completed => !self.steps.iter().any(|step| !matches!(step.state, StepState::Succeeded | StepState::Skipped)),
-            Phase::Compensated | Phase::Failed => {
-                self.failure.is_some() && !is_live() && !has(&[StepState::CompensationFailed]) && !self.is_past_pivot()
+            Phase::Completed => {
+                !self.is_paused() && !self.steps.iter().any(|step| !matches!(step.state, StepState::Succeeded | StepState::Skipped))
             }
+            Phase::Compensated | Phase::Failed => {
+                self.failure.is_some() && !self.is_paused() && !is_live() && !has(&[StepState::CompensationFailed]) && !self.is_past_pivot()
+            }
+            Phase::Terminated => self.failure.is_some() && !is_live() && !self.is_paused(),
             Phase::Blocked => self.failure.is_some() && !is_live() && (!self.is_past_pivot() || !is_undone()),
         };
         if holds { Ok(()) } else { Err(format!("an instance that is {:?} cannot have such steps or no reason", self.phase)) }
@@ -52,14 +55,15 @@ fn check_step(step: &StepStatus) -> Result<(), String> {
     let (action, undo) = (&step.action, &step.compensation);
     let is_untouched = |progress: &Progress| *progress == Progress::default();
     let is_undoing = step.has_compensation && is_idle(action);
+    // Untouched, or given up and to be called again.
+    let is_not_undoing = is_idle(undo) && undo.settled.is_none();
     let holds = match step.state {
-        StepState::Scheduled | StepState::Skipped => is_untouched(action) && is_untouched(undo) && step.output.is_none(),
+        StepState::Scheduled => is_untouched(action) && is_untouched(undo) && step.output.is_none(),
+        StepState::Skipped => is_idle(action) && is_not_undoing && step.is_left_out && step.output.is_some(),
         StepState::InProgress => is_live(action) && is_untouched(undo) && step.output.is_none(),
-        StepState::Succeeded => {
-            is_idle(action) && action.settled == Some(Settled::Succeeded) && is_untouched(undo) && step.output.is_some()
-        }
-        StepState::Failed => is_idle(action) && is_untouched(undo) && step.output.is_none(),
-        StepState::Unknown => is_idle(action) && action.settled == Some(Settled::Unknown) && is_untouched(undo) && step.output.is_none(),
+        StepState::Succeeded => is_idle(action) && action.settled == Some(Settled::Succeeded) && is_not_undoing && step.output.is_some(),
+        StepState::Failed => is_idle(action) && is_not_undoing && step.output.is_none(),
+        StepState::Unknown => is_idle(action) && action.settled == Some(Settled::Unknown) && is_not_undoing && step.output.is_none(),
         StepState::Compensating => is_undoing && is_live(undo),
         StepState::Compensated => is_undoing && is_idle(undo) && undo.settled == Some(Settled::Succeeded),
         StepState::CompensationFailed => is_undoing && is_idle(undo),

@@ -15,11 +15,7 @@ impl Planner<'_> {
             if is_clear[index] && self.state.steps[index].needs_undoing() {
                 self.start_compensation(index);
             }
-            let is_own_clear = matches!(
-                self.state.steps[index].state,
-                StepState::Scheduled | StepState::Failed | StepState::Skipped | StepState::Compensated
-            ) || self.is_without_effect(index);
-            if !(is_own_clear && is_clear[index]) {
+            if !(self.is_own_clear(index) && is_clear[index]) {
                 for &before in &self.definition.steps[index].after {
                     is_clear[before] = false;
                 }
@@ -28,9 +24,15 @@ impl Planner<'_> {
         self.end_compensation();
     }
 
-    fn is_without_effect(&self, index: usize) -> bool {
+    /// Whether nothing of the step itself is left to undo.
+    fn is_own_clear(&self, index: usize) -> bool {
         let step = &self.state.steps[index];
-        !step.has_compensation && matches!(step.state, StepState::Succeeded | StepState::Unknown)
+        match step.state {
+            StepState::Scheduled | StepState::Failed | StepState::Compensated => true,
+            StepState::Succeeded | StepState::Unknown | StepState::Skipped => !step.needs_undoing(),
+            StepState::CompensationFailed => step.is_undoing_left_out,
+            StepState::InProgress | StepState::Compensating => false,
+        }
     }
 
     pub(super) fn start_compensation(&mut self, index: usize) {
@@ -46,9 +48,14 @@ impl Planner<'_> {
         if steps.iter().any(|step| step.live_operation().is_some()) {
             return;
         }
-        if let Some(stuck) = steps.iter().find(|step| step.state == StepState::CompensationFailed) {
+        let mut failed = steps.iter().filter(|step| step.state == StepState::CompensationFailed).peekable();
+        let is_any_left_out = failed.peek().is_some();
+        if let Some(stuck) = failed.find(|step| !step.is_undoing_left_out) {
             let message = format!("the compensation of `{}` cannot finish; an operator has to look at it", stuck.id);
             self.emit(SagaEvent::SagaBlocked { failure: Failure { code: codes::COMPENSATION_FAILED.to_owned(), message } });
+        } else if is_any_left_out {
+            // Whoever left it out is in its event.
+            self.emit(SagaEvent::SagaTerminated { actor: None, reason: None });
         } else if steps.iter().any(|step| step.state == StepState::Compensated) {
             self.emit(SagaEvent::SagaCompensated);
         } else {

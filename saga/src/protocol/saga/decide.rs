@@ -58,7 +58,7 @@ fn plan(
         }
         // What was in flight is asked again, and what was done stays done.
         Input::Recovered => true,
-        Input::Operate { verb, actor } => planner.operate(verb, actor)?,
+        Input::Operate { verb, by } => planner.operate(verb, by)?,
     };
     planner.advance();
     Ok(planner.finish(duplicate))
@@ -71,14 +71,14 @@ impl Planner<'_> {
         self.emit(SagaEvent::SagaStarted { saga, version, key, generation, input, timeout_at_ms });
     }
 
-    /// Does whatever can be done now, until nothing can.
+    /// Does whatever can be done now, until nothing can. While it is paused, what was said is written down, and nothing is begun.
     fn advance(&mut self) {
-        loop {
+        while !self.state.is_paused() {
             let before = self.state.head.events;
             match self.state.phase {
                 Phase::Running => self.advance_forward(),
                 Phase::Compensating => self.advance_compensation(),
-                Phase::New | Phase::Completed | Phase::Compensated | Phase::Failed | Phase::Blocked => {}
+                Phase::New | Phase::Completed | Phase::Compensated | Phase::Failed | Phase::Blocked | Phase::Terminated => {}
             }
             if self.state.head.events == before {
                 return;

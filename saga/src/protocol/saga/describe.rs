@@ -1,7 +1,8 @@
 //! A saga as the interface shows it.
 
-use super::state::InstanceState;
-use sagamq_api::saga::{Failure, SagaDescription, SagaSummary, StepDescription};
+use super::state::{InstanceState, Phase};
+use super::step::StepStatus;
+use sagamq_api::saga::{Failure, SagaDescription, SagaSummary, StandingEffect, StepDescription};
 
 impl InstanceState {
     /// Why it is, or is to be, undone, or why it is blocked or returned no output.
@@ -37,8 +38,9 @@ impl InstanceState {
             attempts: step.action.epoch,
             compensation_attempts: step.compensation.epoch,
             output: step.output.clone(),
-            due_at_ms: step.due_ms(),
+            due_at_ms: step.due_ms().filter(|_| !self.is_paused()),
             waits: None,
+            skipped: step.is_undoing_left_out,
         });
         SagaDescription {
             summary: self.summary(),
@@ -46,6 +48,19 @@ impl InstanceState {
             output: self.output.clone(),
             steps: steps.collect(),
             failures: self.failures.iter().map(|failure| failure.as_ref().clone()).collect(),
+            paused_at_ms: self.paused_at_ms,
+            standing: match self.phase {
+                Phase::Terminated | Phase::Blocked => self.standing(),
+                Phase::Completed => self.standing().into_iter().filter(|effect| effect.in_doubt).collect(),
+                Phase::New | Phase::Running | Phase::Compensating | Phase::Compensated | Phase::Failed => Vec::new(),
+            },
         }
+    }
+
+    /// The effects that are not undone, in the order of the definition.
+    #[must_use]
+    pub fn standing(&self) -> Vec<StandingEffect> {
+        let standing = |step: &StepStatus| Some(StandingEffect { step: step.id.clone(), in_doubt: step.stands()? });
+        self.steps.iter().filter_map(standing).collect()
     }
 }

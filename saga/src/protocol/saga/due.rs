@@ -9,7 +9,7 @@ impl InstanceState {
     /// When time alone changes the instance, in milliseconds since 1970. Nothing else stores timers.
     #[must_use]
     pub fn next_due_ms(&self) -> Option<u64> {
-        if self.phase.is_at_rest() {
+        if !self.does_time_pass() {
             return None;
         }
         self.steps.iter().filter_map(StepStatus::due_ms).chain(self.running_timeout_ms()).min()
@@ -18,7 +18,7 @@ impl InstanceState {
     /// Whether time alone may change the instance now.
     #[must_use]
     pub fn is_due(&self, now_ms: u64) -> bool {
-        !self.phase.is_at_rest()
+        self.does_time_pass()
             && (self.running_timeout_ms().is_some_and(|at_ms| at_ms <= now_ms)
                 || self.attempts().any(|(operation, attempt)| match attempt {
                     Attempt::None => false,
@@ -30,7 +30,7 @@ impl InstanceState {
     /// When the instance is to be looked at after `now_ms`, if nothing else happens and a look at `now_ms` changed nothing.
     #[must_use]
     pub fn next_look_ms(&self, now_ms: u64) -> Option<u64> {
-        if self.phase.is_at_rest() {
+        if !self.does_time_pass() {
             return None;
         }
         let looks = self.attempts().filter_map(|(_, attempt)| match attempt {
@@ -67,6 +67,11 @@ impl InstanceState {
     /// Whether actions that wait in their queues are to be taken out of them: the instance is, or is to be, undone.
     pub(super) fn is_withdrawing(&self) -> bool {
         self.phase == Phase::Compensating || self.stop.is_some()
+    }
+
+    /// Not for what is at rest, and not for what is paused: what is over meanwhile is looked at when it is resumed.
+    pub(super) const fn does_time_pass(&self) -> bool {
+        !self.phase.is_at_rest() && !self.is_paused()
     }
 
     fn attempts(&self) -> impl Iterator<Item = (Operation, Attempt)> {

@@ -4,7 +4,7 @@
 //! added, nothing is renamed, removed or given another meaning; anything else needs a new [`EVENT_FORMAT`](crate::protocol::EVENT_FORMAT).
 
 use crate::protocol::occurrence::{AttemptEnd, Occurrence};
-use sagamq_api::saga::{Failure, Operation, StepAttempt};
+use sagamq_api::saga::{Failure, Operation, StepAttempt, StepOutcomeName};
 use sagamq_api::{JsonText, SagaName};
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -156,12 +156,95 @@ pub enum SagaEvent {
     SagaCompensated,
     /// It was given up, and there is nothing that a compensation would have to undo. Final.
     SagaFailed,
-    /// What blocked the instance is done after all, by a late word of a participant: undoing goes on.
+    /// What blocked the instance is done after all, or an operator mends it: it goes on in its direction.
     SagaUnblocked,
     /// Nothing can go on without an operator.
     SagaBlocked {
         /// Why.
         failure: Failure,
+    },
+    /// An operator pauses it: from here on nobody is called.
+    SagaPaused {
+        /// Who.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        actor: Option<String>,
+        /// Why.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        reason: Option<String>,
+    },
+    /// An operator lets it go on.
+    SagaResumed {
+        /// When it is compensated if it has not passed its pivot: later by the pause, in milliseconds since 1970.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        timeout_at_ms: Option<u64>,
+        /// Who.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        actor: Option<String>,
+        /// Why.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        reason: Option<String>,
+    },
+    /// It ends, and effects stand that nobody undoes: an operator wants it so, or left a compensation out. Final.
+    SagaTerminated {
+        /// The operator who ended it.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        actor: Option<String>,
+        /// Why.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        reason: Option<String>,
+    },
+    /// An operator gives it another input: what is rendered from now on sees that.
+    SagaInputEdited {
+        /// The new input.
+        input: JsonText,
+        /// Who.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        actor: Option<String>,
+        /// Why.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        reason: Option<String>,
+    },
+    /// An operator wants it tried again: its attempts are counted from here, the next one is due now, and what failed for good is as it was
+    /// before it was called.
+    StepRetried {
+        /// The last attempt; epoch 0 if it was never called.
+        #[serde(flatten)]
+        attempt: StepAttempt,
+        /// Who.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        actor: Option<String>,
+        /// Why.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        reason: Option<String>,
+    },
+    /// An operator leaves the operation out: the action is not called any more, or the effect stands.
+    StepSkipped {
+        /// The last attempt; epoch 0 if it was never called.
+        #[serde(flatten)]
+        attempt: StepAttempt,
+        /// Who.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        actor: Option<String>,
+        /// Why.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        reason: Option<String>,
+    },
+    /// An operator says what is true of the operation.
+    StepResolved {
+        /// The last attempt; epoch 0 if it was never called.
+        #[serde(flatten)]
+        attempt: StepAttempt,
+        /// What is true.
+        outcome: StepOutcomeName,
+        /// What the action would have returned, if it took effect.
+        #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "present")]
+        output: Option<JsonText>,
+        /// Who.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        actor: Option<String>,
+        /// Why.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        reason: Option<String>,
     },
 }
 
@@ -196,7 +279,14 @@ impl SagaEvent {
             | Self::SagaCompleted { .. }
             | Self::SagaCompensated
             | Self::SagaFailed
-            | Self::SagaUnblocked => None,
+            | Self::SagaUnblocked
+            | Self::SagaPaused { .. }
+            | Self::SagaResumed { .. }
+            | Self::SagaTerminated { .. }
+            | Self::SagaInputEdited { .. }
+            | Self::StepRetried { .. }
+            | Self::StepSkipped { .. }
+            | Self::StepResolved { .. } => None,
         }
     }
 }
@@ -222,6 +312,7 @@ mod tests {
         };
         let (attempt, undo) = (|| of(Operation::Action), || of(Operation::Compensation));
         let saga: SagaName = "s".parse().expect("legal");
+        let said = || n.is_multiple_of(2).then(|| text.to_owned());
         vec![
             SagaEvent::SagaStarted {
                 saga,
@@ -251,6 +342,20 @@ mod tests {
             SagaEvent::SagaFailed,
             SagaEvent::SagaUnblocked,
             SagaEvent::SagaBlocked { failure: failure() },
+            SagaEvent::SagaPaused { actor: said(), reason: said() },
+            SagaEvent::SagaResumed { timeout_at_ms: Some(at_ms), actor: said(), reason: said() },
+            SagaEvent::SagaTerminated { actor: said(), reason: said() },
+            SagaEvent::SagaInputEdited { input: json.clone(), actor: said(), reason: said() },
+            SagaEvent::StepRetried { attempt: undo(), actor: said(), reason: said() },
+            SagaEvent::StepSkipped { attempt: attempt(), actor: said(), reason: said() },
+            SagaEvent::StepResolved {
+                attempt: attempt(),
+                outcome: StepOutcomeName::Succeeded,
+                output: Some(json.clone()),
+                actor: said(),
+                reason: said(),
+            },
+            SagaEvent::StepResolved { attempt: undo(), outcome: StepOutcomeName::Compensated, output: None, actor: said(), reason: said() },
         ]
     }
 
@@ -280,7 +385,7 @@ mod tests {
 
     #[test]
     fn an_event_that_says_more_than_we_know_is_refused_not_misread() {
-        assert!(serde_json::from_value::<SagaEvent>(json!({"type": "saga_paused"})).is_err());
+        assert!(serde_json::from_value::<SagaEvent>(json!({"type": "saga_stopped"})).is_err());
         let known = json!({"type": "step_compensated", "data": {"step": "a", "operation": "compensation", "epoch": 1}});
         assert!(serde_json::from_value::<SagaEvent>(known.clone()).is_ok());
         for (field, value) in [("more", json!(1)), ("item", json!("x")), ("epoch", json!(-1)), ("instance", json!("x"))] {

@@ -128,9 +128,9 @@ impl Planner<'_> {
     }
 
     fn note_exceeded_attempts(&mut self, index: usize) {
-        let attempt = self.attempt(index, Operation::Action);
-        if attempt.epoch >= self.policy(index, Operation::Action).attempts && !self.state.steps[index].attempts_exceeded {
-            self.emit(SagaEvent::StepAttemptsExceeded { attempt });
+        let step = &self.state.steps[index];
+        if step.action.spent() >= self.policy(index, Operation::Action).attempts && !step.attempts_exceeded {
+            self.emit(SagaEvent::StepAttemptsExceeded { attempt: self.attempt(index, Operation::Action) });
         }
     }
 

@@ -14,6 +14,8 @@
 //!        └────────────────────────────────► BLOCKED
 //! ```
 //!
+//! Operators pause it anywhere (`PAUSED`), end it as it is (`TERMINATED`), and mend what is `BLOCKED` or waits: see `operate.rs`.
+//!
 //! The rules that are not in the names:
 //! - *Unknown is never read as refused.* A step whose attempts ran out without an answer is compensated like one that succeeded.
 //! - *The pivot is the point of no return.* It starts when every compensatable step succeeded, also those of other branches, so that a
@@ -25,10 +27,11 @@
 //! - *What was not sent had no effect.* A call waits in its queue until it is handed to its participant, and the time of its run counts from
 //!   then. Waiting uses up no attempt. A step of which no attempt was ever handed out is `FAILED` when the saga is to be undone: there is
 //!   nothing to undo. One attempt that may have been sent puts the step in doubt for good.
-//! - *Arguments are rendered once*, at the first attempt, and written with it.
+//! - *Arguments are rendered once*, at the first attempt, and written with it; a compensation that failed for good and is called again by an
+//!   operator is rendered anew.
 //!
 //! Upwards: `step.rs` and `event.rs`; `state.rs` with `apply.rs` and `check.rs`; `call.rs`; `planner.rs`, the working state of a decision;
-//! what follows from what in `forward.rs` and `compensate.rs`; the inputs in `reply.rs`, `time.rs` and `operate.rs`; `decide.rs`.
+//! what follows from what in `forward.rs` and `compensate.rs`; the inputs in `reply.rs`, `time.rs` and `operate.rs` (whose events are applied in `operated.rs`); `decide.rs`.
 
 mod apply;
 mod call;
@@ -40,6 +43,7 @@ mod due;
 mod event;
 mod forward;
 mod operate;
+mod operated;
 mod planner;
 mod reply;
 mod state;

@@ -1,31 +1,239 @@
-//! What an operator does to a saga.
+//! What an operator does to a saga: which verb is possible when, and what follows.
+//!
+//! A verb that changes nothing is a duplicate; one that cannot be is refused with what stands in the way. What was called keeps its arguments
+//! and its key; what is mended goes on at once, unless the saga is paused.
 
+use super::event::SagaEvent;
 use super::planner::Planner;
 use super::state::Phase;
+use super::step::Attempt;
+use crate::definition::StepKind;
 use crate::protocol::codes;
-use crate::protocol::decision::{Rejection, Verb};
-use sagamq_api::saga::Failure;
+use crate::protocol::decision::{By, Rejection, Verb};
+use sagamq_api::saga::{Failure, Operation, SagaState, SagaVerb, StepOutcome, StepOutcomeName, StepState, VerbName};
+use sagamq_api::{JsonText, StepId};
 
 impl Planner<'_> {
     /// Gives whether nothing is new about it.
-    pub(super) fn operate(&mut self, verb: Verb, actor: Option<String>) -> Result<bool, Rejection> {
+    pub(super) fn operate(&mut self, verb: Verb, by: By) -> Result<bool, Rejection> {
+        let verb = match verb {
+            Verb::Saga(verb) => verb,
+            Verb::ResolveBranch { .. } => return Err(Rejection::NoTransaction),
+        };
+        let is_said_twice = verb == SagaVerb::Terminate && self.state.phase == Phase::Terminated;
+        let is_at_its_end = self.state.phase.is_final() || (verb == SagaVerb::Cancel && self.state.phase == Phase::Blocked);
+        if is_at_its_end && !is_said_twice {
+            let state = if self.state.phase == Phase::Blocked { SagaState::Blocked } else { self.state.saga_state() };
+            return Err(Rejection::AlreadyFinal(state));
+        }
         match verb {
-            Verb::Cancel { reason } => self.cancel(reason, actor),
-            Verb::ResolveBranch { .. } => Err(Rejection::NoTransaction),
+            SagaVerb::Terminate if is_said_twice => Ok(true),
+            SagaVerb::Cancel => self.cancel(by),
+            SagaVerb::Pause => Ok(self.pause(by)),
+            SagaVerb::Resume => Ok(self.resume(by)),
+            SagaVerb::Terminate => Ok(self.terminate(by)),
+            SagaVerb::Retry { step } => self.retry(step.as_ref(), &by),
+            SagaVerb::Skip { step } => self.skip(&step, by),
+            SagaVerb::Resolve { step, outcome } => self.resolve(&step, outcome, by),
+            SagaVerb::EditInput { input } => self.edit_input(input, by),
         }
     }
 
-    fn cancel(&mut self, reason: String, actor: Option<String>) -> Result<bool, Rejection> {
-        if self.state.phase.is_at_rest() {
-            return Err(Rejection::AlreadyFinal(self.state.saga_state()));
-        }
+    fn cancel(&mut self, By { actor, reason }: By) -> Result<bool, Rejection> {
         if self.state.phase == Phase::Compensating || self.state.stop.is_some() {
             return Ok(true);
         }
         if self.state.is_past_pivot() {
             return Err(Rejection::NotCancellable);
         }
-        self.stop(Failure { code: codes::CANCELLED.to_owned(), message: reason }, actor);
+        self.stop(Failure { code: codes::CANCELLED.to_owned(), message: reason.unwrap_or_default() }, actor);
         Ok(false)
+    }
+
+    fn pause(&mut self, By { actor, reason }: By) -> bool {
+        let is_paused = self.state.is_paused();
+        if !is_paused {
+            self.emit(SagaEvent::SagaPaused { actor, reason });
+        }
+        is_paused
+    }
+
+    fn resume(&mut self, By { actor, reason }: By) -> bool {
+        let Some(paused_at_ms) = self.state.paused_at_ms else { return true };
+        let pause_ms = self.now_ms.saturating_sub(paused_at_ms);
+        let timeout_at_ms = self.state.timeout_at_ms.map(|at_ms| at_ms.saturating_add(pause_ms));
+        self.emit(SagaEvent::SagaResumed { timeout_at_ms, actor, reason });
+        false
+    }
+
+    /// What is called or waits is given up as it is: nobody will say what became of it.
+    fn terminate(&mut self, By { actor, reason }: By) -> bool {
+        let message = "an operator ended the saga while its outcome was not known".to_owned();
+        let failure = Failure { code: codes::TERMINATED.to_owned(), message };
+        for index in 0..self.state.steps.len() {
+            let Some(operation) = self.state.steps[index].live_operation() else { continue };
+            self.settle_command(index, operation);
+            let (attempt, failure) = (self.attempt(index, operation), failure.clone());
+            self.emit(match operation {
+                Operation::Compensation => SagaEvent::StepCompensationFailed { attempt, failure },
+                _ => SagaEvent::StepUnknown { attempt, failure },
+            });
+        }
+        self.emit(SagaEvent::SagaTerminated { actor, reason });
+        false
+    }
+
+    fn retry(&mut self, step: Option<&StepId>, by: &By) -> Result<bool, Rejection> {
+        let indices = match step {
+            Some(step) => {
+                let index = self.index_of(step)?;
+                index..index + 1
+            }
+            None => 0..self.state.steps.len(),
+        };
+        // What somebody left out is tried again only if it is named.
+        let wanted = |index: &usize| step.is_some() || !self.state.steps[*index].is_undoing_left_out;
+        let found: Vec<(usize, Operation)> =
+            indices.filter(wanted).filter_map(|index| self.retryable(index).map(|operation| (index, operation))).collect();
+        if found.is_empty() {
+            let reason = match step.map(|step| self.index_of(step)).transpose()? {
+                Some(index) => format!("step {} waits for no attempt and has not failed for good", self.shown(index)),
+                None => "no step waits for its next attempt or has failed for good".to_owned(),
+            };
+            return Err(Rejection::NotNow { verb: VerbName::Retry, reason });
+        }
+        self.unblock();
+        for (index, operation) in found {
+            let is_waiting = matches!(self.state.steps[index].progress(operation).attempt, Attempt::Waiting { .. });
+            let (attempt, By { actor, reason }) = (self.attempt(index, operation), by.clone());
+            self.emit(SagaEvent::StepRetried { attempt, actor, reason });
+            if is_waiting && !self.state.is_paused() {
+                self.call_again(index, operation);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The operation of the step that can be tried again.
+    fn retryable(&self, index: usize) -> Option<Operation> {
+        let step = &self.state.steps[index];
+        match (step.state, step.live_operation()) {
+            (StepState::CompensationFailed, _) => Some(Operation::Compensation),
+            (StepState::Failed, _) => self.has_no_value(index).then_some(Operation::Action),
+            (_, Some(operation)) => {
+                let is_open = step.progress(operation).attempt.is_open();
+                (!is_open || step.attempts_exceeded).then_some(operation)
+            }
+            (_, None) => None,
+        }
+    }
+
+    /// Whether the step could not be called behind the pivot, where nothing else can be done.
+    fn has_no_value(&self, index: usize) -> bool {
+        let step = &self.state.steps[index];
+        step.state == StepState::Failed && step.action.epoch == 0 && self.state.is_past_pivot()
+    }
+
+    fn skip(&mut self, step: &StepId, by: By) -> Result<bool, Rejection> {
+        let index = self.index_of(step)?;
+        let status = &self.state.steps[index];
+        let is_forward = self.state.phase == Phase::Running || self.state.is_past_pivot();
+        let no = |reason: &str| Err(Rejection::NotNow { verb: VerbName::Skip, reason: format!("step {} {reason}", self.shown(index)) });
+        let operation = match status.state {
+            StepState::Skipped => return Ok(true),
+            StepState::CompensationFailed if status.is_undoing_left_out => return Ok(true),
+            StepState::CompensationFailed => Operation::Compensation,
+            StepState::Scheduled | StepState::InProgress if !is_forward => {
+                return no("is not called any more: the saga is being undone, and only a compensation can be left out");
+            }
+            StepState::Scheduled | StepState::InProgress if status.kind == StepKind::Pivot => {
+                return no("is the pivot, which decides whether the saga goes forward or back: say what is true of it with `resolve`");
+            }
+            StepState::InProgress if status.action.attempt.is_open() => return no("is being called: wait for the attempt's end"),
+            StepState::Compensating if status.compensation.attempt.is_open() => {
+                return no("is being compensated: wait for the attempt's end");
+            }
+            StepState::Compensating => Operation::Compensation,
+            StepState::Scheduled | StepState::InProgress => Operation::Action,
+            StepState::Failed if self.has_no_value(index) => Operation::Action,
+            StepState::Succeeded | StepState::Failed | StepState::Unknown | StepState::Compensated => {
+                return no("has nothing to leave out: it neither waits nor has failed for good");
+            }
+        };
+        self.unblock();
+        let (attempt, By { actor, reason }) = (self.attempt(index, operation), by);
+        self.emit(SagaEvent::StepSkipped { attempt, actor, reason });
+        Ok(false)
+    }
+
+    fn resolve(&mut self, step: &StepId, outcome: StepOutcome, By { actor, reason }: By) -> Result<bool, Rejection> {
+        let index = self.index_of(step)?;
+        let status = &self.state.steps[index];
+        let no = |reason: &str| Err(Rejection::NotNow { verb: VerbName::Resolve, reason: format!("step {} {reason}", self.shown(index)) });
+        let is_backward = !(self.state.phase == Phase::Running || self.state.is_past_pivot());
+        let is_open_question = match status.state {
+            StepState::InProgress => true,
+            StepState::Unknown | StepState::Failed => status.compensation.epoch == 0,
+            _ => false,
+        };
+        let (operation, outcome, output) = match (outcome, status.state) {
+            (StepOutcome::Succeeded { output }, StepState::Succeeded) if status.output.as_ref() == Some(&output) => return Ok(true),
+            (StepOutcome::Failed, StepState::Failed) | (StepOutcome::Compensated, StepState::Compensated) => return Ok(true),
+            (StepOutcome::Succeeded { .. }, _) if status.kind == StepKind::Pivot && is_backward => {
+                return no("is the pivot, and the saga is being undone because it did not succeed");
+            }
+            (StepOutcome::Succeeded { output }, _) if is_open_question => (Operation::Action, StepOutcomeName::Succeeded, Some(output)),
+            (StepOutcome::Failed, _) if self.is_forward_only(index) => return no("must succeed: do it, and say that it did"),
+            (StepOutcome::Failed, StepState::InProgress | StepState::Unknown) if is_open_question => {
+                (Operation::Action, StepOutcomeName::Failed, None)
+            }
+            (StepOutcome::Compensated, StepState::Compensating | StepState::CompensationFailed) => {
+                (Operation::Compensation, StepOutcomeName::Compensated, None)
+            }
+            (StepOutcome::Succeeded { .. } | StepOutcome::Failed, _) => return no("has no action whose outcome is open"),
+            (StepOutcome::Compensated, _) => return no("has no compensation whose outcome is open"),
+        };
+        self.unblock();
+        self.settle_command(index, operation);
+        let attempt = self.attempt(index, operation);
+        let failure = Failure { code: codes::RESOLVED.to_owned(), message: reason.clone().unwrap_or_default() };
+        self.emit(SagaEvent::StepResolved { attempt, outcome, output, actor, reason });
+        if outcome == StepOutcomeName::Failed {
+            self.fail(failure);
+        }
+        Ok(false)
+    }
+
+    fn edit_input(&mut self, input: JsonText, By { actor, reason }: By) -> Result<bool, Rejection> {
+        if input == self.state.head.input {
+            return Ok(true);
+        }
+        if !input.is_object() {
+            return Err(Rejection::InvalidInput("it must be a JSON object".to_owned()));
+        }
+        let key = self.definition.business_key(&input).map_err(|error| Rejection::InvalidInput(error.to_string()))?;
+        if key != self.state.head.key {
+            let own = &self.state.head.key;
+            return Err(Rejection::InvalidInput(format!("its key is `{key}`, and the key of the saga stays `{own}`")));
+        }
+        self.emit(SagaEvent::SagaInputEdited { input, actor, reason });
+        Ok(false)
+    }
+
+    /// A blocked instance goes on in its direction; what still blocks it does so again.
+    fn unblock(&mut self) {
+        if self.state.phase == Phase::Blocked {
+            self.emit(SagaEvent::SagaUnblocked);
+        }
+    }
+
+    fn index_of(&self, step: &StepId) -> Result<usize, Rejection> {
+        self.state.step_index(step).ok_or_else(|| Rejection::NoStep(step.clone()))
+    }
+
+    /// The step with its state, for people.
+    fn shown(&self, index: usize) -> String {
+        let step = &self.state.steps[index];
+        format!("`{}` ({:?})", step.id, step.state)
     }
 }

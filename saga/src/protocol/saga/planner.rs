@@ -108,7 +108,8 @@ impl<'a> Planner<'a> {
     /// The attempt failed and another one follows.
     pub(super) fn retry_later(&mut self, index: usize, operation: Operation, failure: Failure, refused: bool, retry_after_ms: Option<u64>) {
         let attempt = self.attempt(index, operation);
-        let backoff_ms = pause_ms(self.policy(index, operation), attempt.epoch, self.state.head.events, retry_after_ms, self.jitter);
+        let spent = self.state.steps[index].progress(operation).spent();
+        let backoff_ms = pause_ms(self.policy(index, operation), spent, self.state.head.events, retry_after_ms, self.jitter);
         let retry_at_ms = self.now_ms.saturating_add(backoff_ms);
         self.settle_command(index, operation);
         self.emit(SagaEvent::StepAttemptFailed { attempt, failure, refused, retry_at_ms });
@@ -117,7 +118,7 @@ impl<'a> Planner<'a> {
     /// Whether another attempt is allowed by the policy after this failure.
     pub(super) fn may_retry(&self, index: usize, operation: Operation, failure: &Failure) -> bool {
         let policy = self.policy(index, operation);
-        self.state.steps[index].progress(operation).epoch < policy.attempts && !policy.never_on.contains(&failure.code)
+        self.state.steps[index].progress(operation).spent() < policy.attempts && !policy.never_on.contains(&failure.code)
     }
 
     /// Events after which an instance that can be compensated must be: each effect still needs room for its compensation.

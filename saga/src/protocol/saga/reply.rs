@@ -5,7 +5,7 @@ use super::planner::Planner;
 use super::step::{Open, Settled};
 use crate::protocol::decision::Rejection;
 use crate::protocol::failures::{bounded, within_bounds};
-use sagamq_api::saga::{CallOutcome, Failure, Operation, StepAttempt, StepState};
+use sagamq_api::saga::{CallOutcome, Failure, Operation, StepAttempt};
 
 impl Planner<'_> {
     /// Gives whether nothing is new about it.
@@ -19,7 +19,7 @@ impl Planner<'_> {
             return fenced(format!("the last attempt is {}", progress.epoch));
         }
         let is_success = matches!(outcome, CallOutcome::Succeeded { .. });
-        if is_success && operation == Operation::Compensation && status.state == StepState::CompensationFailed {
+        if is_success && operation == Operation::Compensation && status.is_undoing_given_up() && !self.state.phase.is_final() {
             self.undone_after_all(index, epoch);
             return Ok(false);
         }

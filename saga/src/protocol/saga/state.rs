@@ -26,13 +26,21 @@ pub enum Phase {
     Failed,
     /// Stuck until an operator looks at it.
     Blocked,
+    /// Ended with effects that nobody undoes.
+    Terminated,
 }
 
 impl Phase {
     /// Whether nothing of the protocol's own will ever change it.
     #[must_use]
     pub const fn is_at_rest(self) -> bool {
-        matches!(self, Self::Completed | Self::Compensated | Self::Failed | Self::Blocked)
+        self.is_final() || matches!(self, Self::Blocked)
+    }
+
+    /// Whether nothing will ever change it.
+    #[must_use]
+    pub const fn is_final(self) -> bool {
+        matches!(self, Self::Completed | Self::Compensated | Self::Failed | Self::Terminated)
     }
 }
 
@@ -55,6 +63,8 @@ pub struct InstanceState {
     pub output: Option<JsonText>,
     /// When its time is over, in milliseconds since 1970, if that can still change anything.
     pub timeout_at_ms: Option<u64>,
+    /// Since when an operator has it paused, in milliseconds since 1970.
+    pub paused_at_ms: Option<u64>,
 }
 
 impl InstanceState {
@@ -70,6 +80,7 @@ impl InstanceState {
             failures: Failures::default(),
             output: None,
             timeout_at_ms: None,
+            paused_at_ms: None,
         }
     }
 
@@ -77,6 +88,7 @@ impl InstanceState {
     #[must_use]
     pub fn saga_state(&self) -> SagaState {
         match self.phase {
+            _ if self.is_paused() => SagaState::Paused,
             Phase::New => SagaState::Pending,
             Phase::Running if self.is_waiting() => SagaState::Waiting,
             Phase::Running => SagaState::Running,
@@ -85,7 +97,14 @@ impl InstanceState {
             Phase::Compensated => SagaState::Compensated,
             Phase::Failed => SagaState::Failed,
             Phase::Blocked => SagaState::Blocked,
+            Phase::Terminated => SagaState::Terminated,
         }
+    }
+
+    /// Whether nobody is called until it is resumed.
+    #[must_use]
+    pub const fn is_paused(&self) -> bool {
+        self.paused_at_ms.is_some()
     }
 
     /// Whether every step in progress waits for its retry or for a participant that works on.

@@ -23,6 +23,10 @@ pub struct StepStatus {
     pub output: Option<JsonText>,
     /// Whether its attempts ran out although it must be retried.
     pub attempts_exceeded: bool,
+    /// Whether an operator left its action out.
+    pub is_left_out: bool,
+    /// Whether an operator left its compensation out.
+    pub is_undoing_left_out: bool,
 }
 
 /// How far one operation of a step is.
@@ -34,6 +38,8 @@ pub struct Progress {
     pub attempt: Attempt,
     /// How that attempt ended, as far as a reply said so: what a duplicate of it would say.
     pub settled: Option<Settled>,
+    /// The attempts before the operator who gave it more: they do not count.
+    pub forgiven: u32,
     /// The arguments of all its attempts, while it is live: rendered once, so that no upgrade changes them under the same key.
     pub arguments: Option<JsonText>,
 }
@@ -80,6 +86,13 @@ pub enum Settled {
     Refused,
     /// Without a known outcome.
     Unknown,
+}
+
+impl Progress {
+    /// Attempts that count.
+    pub(super) const fn spent(&self) -> u32 {
+        self.epoch - self.forgiven
+    }
 }
 
 impl Attempt {
@@ -140,6 +153,8 @@ impl StepStatus {
             compensation: Progress::default(),
             output: None,
             attempts_exceeded: false,
+            is_left_out: false,
+            is_undoing_left_out: false,
         }
     }
 
@@ -191,6 +206,42 @@ impl StepStatus {
     /// Whether the action may have had an effect that is not undone and has a compensation.
     #[must_use]
     pub fn needs_undoing(&self) -> bool {
-        self.has_compensation && matches!(self.state, StepState::Succeeded | StepState::Unknown)
+        self.has_compensation
+            && match self.state {
+                StepState::Succeeded | StepState::Unknown => true,
+                // Left out, but an attempt may have been sent before.
+                StepState::Skipped => self.action.epoch > 0,
+                StepState::Scheduled
+                | StepState::InProgress
+                | StepState::Failed
+                | StepState::Compensating
+                | StepState::Compensated
+                | StepState::CompensationFailed => false,
+            }
+    }
+
+    /// The state it was in before its effect was undone.
+    pub(super) const fn state_before_undoing(&self) -> StepState {
+        match (self.is_left_out, &self.output) {
+            (true, _) => StepState::Skipped,
+            (false, Some(_)) => StepState::Succeeded,
+            (false, None) => StepState::Unknown,
+        }
+    }
+
+    /// Whether its compensation was called, is not any more, and nobody knows that it is done: a late success counts.
+    pub(super) fn is_undoing_given_up(&self) -> bool {
+        self.state == StepState::CompensationFailed || (self.needs_undoing() && self.compensation.epoch > 0)
+    }
+
+    /// Whether it has an effect that is not undone: `Some(true)` if that is in doubt.
+    pub(super) fn stands(&self) -> Option<bool> {
+        let is_doubtful = self.action.settled != Some(Settled::Succeeded) || self.compensation.epoch > 0;
+        match self.state {
+            StepState::Succeeded | StepState::Compensating | StepState::CompensationFailed => Some(is_doubtful),
+            StepState::InProgress | StepState::Unknown => Some(true),
+            StepState::Skipped => (self.action.epoch > 0).then_some(true),
+            StepState::Scheduled | StepState::Failed | StepState::Compensated => None,
+        }
     }
 }

@@ -11,6 +11,9 @@ use sagamq_api::saga::{AttemptId, CallOutcome, Failure, Operation};
 
 impl Planner<'_> {
     pub(super) fn time_passed(&mut self, hand_outs: &[(AttemptId, HandOut)]) {
+        if !self.state.does_time_pass() {
+            return;
+        }
         self.look_at_calls(hand_outs);
         if self.state.phase == Phase::Running && self.state.timeout_at_ms.is_some_and(|at_ms| at_ms <= self.now_ms) {
             self.saga_time_is_over();
@@ -22,12 +25,17 @@ impl Planner<'_> {
                 && let Attempt::Waiting { retry_at_ms } = self.state.steps[index].progress(operation).attempt
                 && retry_at_ms <= self.now_ms
             {
-                match operation {
-                    Operation::Action => self.retry_action(index),
-                    Operation::Compensation => self.start_compensation(index),
-                    other => unreachable!("no step of a saga has a {other}"),
-                }
+                self.call_again(index, operation);
             }
+        }
+    }
+
+    /// The next attempt of what waits for it.
+    pub(super) fn call_again(&mut self, index: usize, operation: Operation) {
+        match operation {
+            Operation::Action => self.retry_action(index),
+            Operation::Compensation => self.start_compensation(index),
+            other => unreachable!("no step of a saga has a {other}"),
         }
     }
 

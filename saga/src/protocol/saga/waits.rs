@@ -4,7 +4,7 @@ use super::state::{InstanceState, Phase};
 use super::step::{Attempt, Open, StepStatus};
 use crate::protocol::decision::HandOut;
 use crate::protocol::waits::{
-    FAILED_ATTEMPTS_MIN, Trouble, blocked, called, first_failure, hand_out, last_failure, queued, retry, unreachable, works, worst,
+    FAILED_ATTEMPTS_MIN, Trouble, blocked, called, first_failure, hand_out, last_failure, paused, queued, retry, unreachable, works, worst,
 };
 use sagamq_api::saga::{AttemptId, Operation, StepAttempt, StepFailure, StepState, Waits};
 
@@ -12,6 +12,9 @@ impl InstanceState {
     /// Everything it waits for; nothing if it is at its end. `known` says of calls whether they were handed out.
     #[must_use]
     pub fn waits(&self, known: &[(AttemptId, HandOut)]) -> Vec<Waits> {
+        if let Some(since_ms) = self.paused_at_ms {
+            return vec![paused(since_ms)];
+        }
         if self.phase == Phase::Blocked {
             let attempt = self.failed_compensation().map(|step| step.compensation.epoch);
             return self.trouble().iter().map(|trouble| blocked(trouble, attempt)).collect();
@@ -73,7 +76,7 @@ impl InstanceState {
     }
 
     fn failed_compensation(&self) -> Option<&StepStatus> {
-        self.steps.iter().find(|step| step.state == StepState::CompensationFailed)
+        self.steps.iter().find(|step| step.state == StepState::CompensationFailed && !step.is_undoing_left_out)
     }
 }
 

@@ -63,7 +63,7 @@ fn plan(
             false
         }
         Input::Recovered => planner.recovered(),
-        Input::Operate { verb, actor } => planner.operate(verb, actor)?,
+        Input::Operate { verb, by } => planner.operate(verb, by)?,
     };
     planner.advance();
     Ok(planner.finish(duplicate))

@@ -89,6 +89,7 @@ impl TransactionState {
             output: action.output.clone(),
             due_at_ms: action.open.map(|open| open.deadline_ms),
             waits: None,
+            skipped: false,
         });
         SagaDescription {
             summary: self.summary(),
@@ -96,6 +97,8 @@ impl TransactionState {
             output: self.output.clone(),
             steps: steps.collect(),
             failures: self.failures.iter().map(|failure| failure.as_ref().clone()).collect(),
+            paused_at_ms: None,
+            standing: Vec::new(),
         }
     }
 }

@@ -4,24 +4,25 @@ use super::event::TransactionEvent;
 use super::planner::Planner;
 use super::state::Phase;
 use crate::protocol::codes;
-use crate::protocol::decision::{Rejection, ResolvedOutcome, Verb};
-use sagamq_api::saga::Failure;
+use crate::protocol::decision::{By, Rejection, ResolvedOutcome, Verb};
+use sagamq_api::saga::{Failure, SagaVerb};
 
 impl Planner<'_> {
     /// Gives whether nothing is new about it. What an operator did is on disk when the operator hears of it.
-    pub(super) fn operate(&mut self, verb: Verb, actor: Option<String>) -> Result<bool, Rejection> {
+    pub(super) fn operate(&mut self, verb: Verb, by: By) -> Result<bool, Rejection> {
         let is_known = match verb {
-            Verb::Cancel { reason } => self.cancel(reason, actor)?,
-            Verb::ResolveBranch { branch, outcome, reason } => self.resolve(branch, outcome, reason, actor)?,
+            Verb::Saga(SagaVerb::Cancel) => self.cancel(by)?,
+            Verb::Saga(other) => return Err(Rejection::OnlySagas(other.name())),
+            Verb::ResolveBranch { branch, outcome } => self.resolve(branch, outcome, by)?,
         };
         self.forced = true;
         Ok(is_known)
     }
 
-    fn cancel(&mut self, reason: String, actor: Option<String>) -> Result<bool, Rejection> {
+    fn cancel(&mut self, By { actor, reason }: By) -> Result<bool, Rejection> {
         match self.state.phase {
             Phase::Active | Phase::Preparing => {
-                self.abort(Failure { code: codes::CANCELLED.to_owned(), message: reason }, actor);
+                self.abort(Failure { code: codes::CANCELLED.to_owned(), message: reason.unwrap_or_default() }, actor);
                 Ok(false)
             }
             Phase::Aborting => Ok(true),
@@ -31,7 +32,7 @@ impl Planner<'_> {
     }
 
     /// A branch that has the decision may be resolved too: the operator says what it did.
-    fn resolve(&mut self, branch: String, outcome: ResolvedOutcome, reason: String, actor: Option<String>) -> Result<bool, Rejection> {
+    fn resolve(&mut self, branch: String, outcome: ResolvedOutcome, By { actor, reason }: By) -> Result<bool, Rejection> {
         let Some(index) = self.state.branch_index(&branch) else { return Err(Rejection::NoSuchBranch(branch)) };
         if self.state.phase.is_undecided() {
             return Err(Rejection::Undecided);
@@ -40,7 +41,7 @@ impl Planner<'_> {
             return Err(Rejection::BranchSettled(branch));
         }
         self.settle_branch(index);
-        let heuristic = self.state.heuristic_of(outcome);
+        let (heuristic, reason) = (self.state.heuristic_of(outcome), reason.unwrap_or_default());
         self.emit(TransactionEvent::BranchResolved { branch, outcome, heuristic, actor, reason });
         Ok(false)
     }

@@ -3,8 +3,8 @@
 use super::fixture::*;
 use crate::definition::StepKind::Compensatable;
 use crate::protocol::saga::SagaEvent;
-use crate::protocol::{Command, HandOut, Input, Rejection, Verb};
-use sagamq_api::saga::{CallOutcome, SagaState, StepState};
+use crate::protocol::{By, Command, HandOut, Input, Rejection, Verb};
+use sagamq_api::saga::{CallOutcome, SagaState, SagaVerb, StepState};
 use serde_json::json;
 
 #[test]
@@ -117,7 +117,7 @@ fn a_compensation_is_tried_again_then_blocks_and_the_others_go_on() {
     assert_eq!(run.state.failure, Some(failure("NO")), "what failed first stays the cause");
     assert_eq!(run.state.failures.len(), 4, "no error hides another");
     assert_eq!(
-        run.input(Input::Operate { verb: Verb::Cancel { reason: String::new() }, actor: None }),
+        run.input(Input::Operate { verb: Verb::Saga(SagaVerb::Cancel), by: By::default() }),
         Err(Rejection::AlreadyFinal(SagaState::Blocked))
     );
 }
@@ -160,9 +160,9 @@ fn a_compensation_sees_the_failure() {
 fn cancelling_undoes_and_is_the_same_when_said_twice() {
     let mut run = Run::start(chain(None));
     run.reply("a", done());
-    assert_eq!(run.input(Input::Operate { verb: Verb::Cancel { reason: "changed my mind".to_owned() }, actor: None }), Ok(false));
+    assert_eq!(run.input(Input::Operate { verb: Verb::Saga(SagaVerb::Cancel), by: by("changed my mind") }), Ok(false));
     assert_eq!(run.saga_state(), SagaState::Compensating);
-    assert_eq!(run.input(Input::Operate { verb: Verb::Cancel { reason: "really".to_owned() }, actor: None }), Ok(true));
+    assert_eq!(run.input(Input::Operate { verb: Verb::Saga(SagaVerb::Cancel), by: by("really") }), Ok(true));
     run.reply("b", CallOutcome::Succeeded { output: json!(null).into() });
     run.undo_reply("b", done());
     run.undo_reply("a", done());

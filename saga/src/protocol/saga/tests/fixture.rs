@@ -3,10 +3,10 @@
 use crate::definition::{Call, Definition, RetryPolicy, Step, StepKind, Target};
 use crate::expression::Template;
 use crate::protocol::saga::{InstanceState, SagaEvent, StepStatus, decide};
-use crate::protocol::{Command, Decision, HandOut, Input, Recorded, Rejection, instance_id};
+use crate::protocol::{By, Command, Decision, HandOut, Input, Recorded, Rejection, Verb, instance_id};
 use core::time::Duration;
 use sagamq_api::StepId;
-use sagamq_api::saga::{AttemptId, CallOutcome, Failure, Mode, Operation, SagaState, StepState};
+use sagamq_api::saga::{AttemptId, CallOutcome, Failure, Mode, Operation, SagaState, SagaVerb, StepState};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -69,6 +69,11 @@ pub(super) fn chain(pivot: Option<usize>) -> Definition {
 
 pub(super) fn failure(code: &str) -> Failure {
     Failure { code: code.to_owned(), message: String::new() }
+}
+
+/// Nobody by name, and why.
+pub(super) fn by(reason: &str) -> By {
+    By { actor: None, reason: Some(reason.to_owned()) }
 }
 
 pub(super) fn done() -> CallOutcome {
@@ -150,6 +155,14 @@ impl Run {
     pub(super) fn look(&mut self, hand_out: HandOut) {
         let hand_outs = self.state.unseen_calls().into_iter().map(|call| (call, hand_out)).collect();
         self.input(Input::Timer { hand_outs }).expect("time always passes");
+    }
+
+    /// An operator's verb.
+    pub(super) fn operate(&mut self, verb: SagaVerb) -> Result<bool, Rejection> {
+        self.input(Input::Operate {
+            verb: Verb::Saga(verb),
+            by: By { actor: Some("ann".to_owned()), reason: Some("she looked".to_owned()) },
+        })
     }
 
     /// The step's last failure.

@@ -9,3 +9,5 @@ mod pivot;
 mod properties;
 mod queued;
 mod replies;
+mod verb_table;
+mod verbs;

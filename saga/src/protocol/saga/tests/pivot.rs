@@ -3,8 +3,8 @@
 use super::fixture::*;
 use crate::definition::StepKind::{Compensatable, Pivot, Retriable};
 use crate::protocol::saga::SagaEvent;
-use crate::protocol::{Command, HandOut, Input, Rejection, Verb};
-use sagamq_api::saga::{SagaState, StepState};
+use crate::protocol::{By, Command, HandOut, Input, Rejection, Verb};
+use sagamq_api::saga::{SagaState, SagaVerb, StepState};
 
 #[test]
 fn a_refused_pivot_undoes_what_was_done() {
@@ -83,7 +83,7 @@ fn a_timeout_waits_for_a_pivot_in_flight_and_is_void_if_it_succeeded() {
 fn a_cancellation_waits_for_a_pivot_in_flight_and_counts_if_it_was_refused() {
     let mut run = Run::start(chain(Some(1)));
     run.reply("a", done());
-    assert_eq!(run.input(Input::Operate { verb: Verb::Cancel { reason: String::new() }, actor: None }), Ok(false));
+    assert_eq!(run.input(Input::Operate { verb: Verb::Saga(SagaVerb::Cancel), by: By::default() }), Ok(false));
     assert!(run.called().is_empty());
     run.reply("b", refused());
     assert_eq!((run.called(), run.state.failure.as_ref().map(|f| f.code.as_str())), (vec!["undo_a"], Some("CANCELLED")));
@@ -94,7 +94,7 @@ fn past_the_pivot_nothing_stops_the_saga() {
     let mut run = Run::start(chain(Some(1)));
     run.reply("a", done());
     run.reply("b", done());
-    assert_eq!(run.input(Input::Operate { verb: Verb::Cancel { reason: String::new() }, actor: None }), Err(Rejection::NotCancellable));
+    assert_eq!(run.input(Input::Operate { verb: Verb::Saga(SagaVerb::Cancel), by: By::default() }), Err(Rejection::NotCancellable));
     run.now_ms = 61_000;
     run.look(HandOut::Unknown);
     run.tick();

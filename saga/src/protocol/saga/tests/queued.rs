@@ -3,9 +3,9 @@
 use super::fixture::*;
 use crate::definition::StepKind::Compensatable;
 use crate::protocol::saga::{SagaEvent, open_calls};
-use crate::protocol::{Command, HandOut, Input, Verb};
+use crate::protocol::{By, Command, HandOut, Input, Verb};
 use core::time::Duration;
-use sagamq_api::saga::{CallOutcome, Operation, SagaState, StepState};
+use sagamq_api::saga::{CallOutcome, Operation, SagaState, SagaVerb, StepState};
 use serde_json::json;
 
 /// Lets `spans` of the attempts' timeout pass, one look after the other.
@@ -102,7 +102,7 @@ fn one_attempt_that_may_have_been_sent_leaves_the_step_in_doubt_for_good() {
 #[test]
 fn a_cancelled_saga_takes_its_calls_out_of_the_queue_at_once() {
     let mut run = Run::start(definition(vec![step("a", &[], Compensatable), step("b", &[], Compensatable)]));
-    run.input(Input::Operate { verb: Verb::Cancel { reason: String::new() }, actor: None }).expect("before the pivot");
+    run.input(Input::Operate { verb: Verb::Saga(SagaVerb::Cancel), by: By::default() }).expect("before the pivot");
     assert!(run.state.is_due(run.now_ms), "it does not wait for a deadline");
     run.look(HandOut::Never);
     assert_eq!((run.saga_state(), run.step_state("a"), run.step_state("b")), (SagaState::Failed, StepState::Failed, StepState::Failed));
@@ -113,7 +113,7 @@ fn a_pivot_that_nobody_has_is_taken_back_and_one_that_was_sent_is_not() {
     for (hand_out, state) in [(HandOut::Never, SagaState::Compensating), (HandOut::At(1_000), SagaState::Running)] {
         let mut run = Run::start(chain(Some(1)));
         run.reply("a", done());
-        run.input(Input::Operate { verb: Verb::Cancel { reason: String::new() }, actor: None }).expect("before the pivot");
+        run.input(Input::Operate { verb: Verb::Saga(SagaVerb::Cancel), by: By::default() }).expect("before the pivot");
         run.look(hand_out);
         assert_eq!(run.saga_state(), state, "{hand_out:?}");
     }
@@ -121,7 +121,7 @@ fn a_pivot_that_nobody_has_is_taken_back_and_one_that_was_sent_is_not() {
     run.reply("a", done());
     run.reply("b", unknown());
     run.tick();
-    run.input(Input::Operate { verb: Verb::Cancel { reason: String::new() }, actor: None }).expect("before the pivot");
+    run.input(Input::Operate { verb: Verb::Saga(SagaVerb::Cancel), by: By::default() }).expect("before the pivot");
     wait(&mut run, 100, HandOut::Never);
     assert_eq!(
         (run.step_state("b"), run.saga_state()),

@@ -3,9 +3,9 @@
 use crate::definition::{Call, Definition, HttpTarget, RetryPolicy, Step, StepKind, Target};
 use crate::expression::Template;
 use crate::protocol::twopc::{Branch, BranchState, TransactionEvent, TransactionState, decide};
-use crate::protocol::{Command, Decision, Input, Recorded, Rejection, ResolvedOutcome, Verb, instance_id};
+use crate::protocol::{By, Command, Decision, Input, Recorded, Rejection, ResolvedOutcome, Verb, instance_id};
 use core::time::Duration;
-use sagamq_api::saga::{AttemptId, CallOutcome, Failure, Mode, Operation, SagaState};
+use sagamq_api::saga::{AttemptId, CallOutcome, Failure, Mode, Operation, SagaState, SagaVerb};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -14,6 +14,11 @@ pub(super) const CLUSTER: Uuid = Uuid::from_u128(7);
 fn policy(attempts: u32) -> RetryPolicy {
     let (initial, max) = (Duration::from_millis(100), Duration::from_millis(400));
     RetryPolicy { initial, factor: 2.0, max, attempts, never_on: Vec::new() }
+}
+
+/// Ann, and why.
+pub(super) fn by(reason: &str) -> By {
+    By { actor: Some("ann".to_owned()), reason: Some(reason.to_owned()) }
 }
 
 /// A step at a service; `after` are indices.
@@ -147,12 +152,12 @@ impl Run {
     }
 
     pub(super) fn cancel(&mut self) -> Result<bool, Rejection> {
-        self.input(Input::Operate { verb: Verb::Cancel { reason: "enough".to_owned() }, actor: Some("ann".to_owned()) })
+        self.input(Input::Operate { verb: Verb::Saga(SagaVerb::Cancel), by: by("enough") })
     }
 
     pub(super) fn resolve(&mut self, branch: &str, outcome: ResolvedOutcome) -> Result<bool, Rejection> {
-        let verb = Verb::ResolveBranch { branch: branch.to_owned(), outcome, reason: "looked".to_owned() };
-        self.input(Input::Operate { verb, actor: Some("ann".to_owned()) })
+        let verb = Verb::ResolveBranch { branch: branch.to_owned(), outcome };
+        self.input(Input::Operate { verb, by: by("looked") })
     }
 
     pub(super) fn branch(&self, name: &str) -> &Branch {

@@ -2,9 +2,10 @@
 
 use super::fixture::*;
 use crate::protocol::twopc::{BranchState, TransactionEvent};
-use crate::protocol::{Heuristic, Rejection, ResolvedOutcome};
-use sagamq_api::saga::{Operation, SagaState};
+use crate::protocol::{Heuristic, Input, Rejection, ResolvedOutcome, Verb};
+use sagamq_api::saga::{Operation, SagaState, SagaVerb, StepOutcome, VerbName};
 use sagamq_api::transaction::Outcome;
+use serde_json::json;
 
 #[test]
 fn a_cancellation_rolls_back_what_is_not_decided_and_is_forced() {
@@ -20,6 +21,38 @@ fn a_cancellation_rolls_back_what_is_not_decided_and_is_forced() {
             let _ = run.reply(step, Operation::Rollback, 1, done());
         }
         assert_eq!(run.cancel(), Err(Rejection::AlreadyFinal(SagaState::Failed)));
+    }
+}
+
+#[test]
+fn the_verbs_of_sagas_are_refused_by_name_in_every_state() {
+    let step = || "a".parse().expect("legal");
+    let verbs = [
+        SagaVerb::Pause,
+        SagaVerb::Resume,
+        SagaVerb::Terminate,
+        SagaVerb::Retry { step: None },
+        SagaVerb::Skip { step: step() },
+        SagaVerb::Resolve { step: step(), outcome: StepOutcome::Failed },
+        SagaVerb::EditInput { input: json!({}).into() },
+    ];
+    assert_eq!(verbs.len() + 1, VerbName::ALL.len(), "all but to cancel");
+    let ended = || {
+        let mut run = Run::committing(two());
+        for step in ["a", "c"] {
+            run.reply(step, Operation::Commit, 1, done()).expect("told");
+        }
+        run
+    };
+    let states: [fn() -> Run; 4] = [|| Run::start(two()), || Run::acted(two()), || Run::committing(two()), ended];
+    for make in states {
+        for verb in &verbs {
+            let mut run = make();
+            let before = run.state.clone();
+            let said = run.input(Input::Operate { verb: Verb::Saga(verb.clone()), by: by("try") });
+            assert_eq!(said, Err(Rejection::OnlySagas(verb.name())));
+            assert_eq!(run.state, before);
+        }
     }
 }
 

@@ -1,0 +1,72 @@
+//! What a verb would do, without doing it.
+
+use super::door::Orchestrator;
+use super::error::InstanceError;
+use super::operate::{OperateError, checked};
+use crate::definition::{HttpTarget, Target};
+use crate::protocol::{ForeseenCall, Verb, preview};
+use crate::store::StoreError;
+use sagamq_api::saga::{OperateSaga, PreviewedCall, SagaPreview};
+use tokio::sync::Semaphore;
+use uuid::Uuid;
+
+/// How long a way may take to foresee, in milliseconds.
+const FORESEE_MS_MAX: u64 = 5_000;
+
+/// Previews that are computed at a time; others wait.
+static PLACES: Semaphore = Semaphore::const_new(2);
+
+impl Orchestrator {
+    /// What a verb would lead to if every participant answered with success. Nobody is called, and nothing is written.
+    ///
+    /// # Errors
+    /// As [`Orchestrator::operate`].
+    ///
+    /// # Panics
+    /// When a decision panics, which is a bug.
+    pub async fn preview(&self, id: Uuid, request: OperateSaga) -> Result<SagaPreview, OperateError> {
+        let (verb, _) = checked(request)?;
+        self.foresee(id, verb).await
+    }
+
+    async fn foresee(&self, id: Uuid, verb: Verb) -> Result<SagaPreview, OperateError> {
+        let instance = self.instance(id).await?;
+        let (saga, version) = (instance.head().saga.clone(), instance.head().version);
+        let definition = self.0.definitions.compiled(&saga, version);
+        let definition = definition.map_err(|reason| InstanceError::from(StoreError::History { id, reason }))?;
+        let _place = PLACES.acquire().await.expect("it is never closed");
+        let clock = self.0.broker.clock();
+        let now_ms = clock.now_ms();
+        let until_ms = now_ms + FORESEE_MS_MAX;
+        let foreseen = tokio::task::spawn_blocking(move || preview(&definition, &instance, verb, now_ms, &|| clock.now_ms() < until_ms));
+        let foreseen = foreseen.await.expect("it is not aborted, and decisions do not panic")?;
+        let end = foreseen.end.description();
+        Ok(SagaPreview {
+            duplicate: foreseen.duplicate,
+            state: foreseen.after.state(),
+            calls: foreseen.calls.into_iter().map(shown).collect(),
+            end: end.summary.state,
+            failure: end.summary.failure,
+            standing: end.standing,
+            whole: foreseen.is_whole,
+        })
+    }
+}
+
+fn shown(foreseen: ForeseenCall) -> PreviewedCall {
+    let ForeseenCall { command, in_flight, has_open_arguments } = foreseen;
+    let call = command.call;
+    PreviewedCall {
+        step: call.attempt.step,
+        operation: call.attempt.operation,
+        participant: match command.target {
+            Target::Topic(topic) => topic.to_string(),
+            Target::Http(HttpTarget::Service { name, .. }) => name,
+            Target::Http(HttpTarget::Worker(base)) => base,
+        },
+        call: call.call,
+        arguments: (!has_open_arguments).then_some(call.arguments),
+        idempotency_key: call.idempotency_key,
+        in_flight,
+    }
+}

@@ -1,0 +1,27 @@
+//! Letting go of sagas that were held at the start.
+
+use super::door::Orchestrator;
+use super::topics::hold_commands;
+
+impl Orchestrator {
+    /// Whether sagas are held: nobody is called, no command is handed out, and no time passes.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.0.hold.is_held()
+    }
+
+    /// Lets sagas go that were held at the start. `false`: they were not.
+    pub async fn release(&self) -> bool {
+        // A definition that is published at this moment makes its topics before or behind it.
+        let _turn = self.0.publishing.lock().await;
+        if !self.0.hold.release() {
+            return false;
+        }
+        for topic in self.0.definitions.topics() {
+            hold_commands(&self.0.broker, &topic, false);
+        }
+        self.0.metrics.held.set(0);
+        tracing::info!("sagas are released");
+        true
+    }
+}

@@ -1,0 +1,167 @@
+//! What an operator's verb changes in a state, and when it may.
+
+use super::apply::{require, require_operation};
+use super::event::SagaEvent;
+use super::state::{InstanceState, Phase};
+use super::step::{Attempt, Settled};
+use crate::definition::StepKind;
+use crate::protocol::codes;
+use sagamq_api::JsonText;
+use sagamq_api::saga::{Failure, Operation, StepAttempt, StepOutcomeName, StepState};
+
+/// Where an instance can be that is not at its end.
+const OPEN: [Phase; 3] = [Phase::Running, Phase::Compensating, Phase::Blocked];
+
+impl InstanceState {
+    /// Gives the index of the step that the event is about.
+    pub(super) fn operated(&mut self, event: &SagaEvent, at_ms: u64) -> Result<Option<usize>, String> {
+        match event {
+            SagaEvent::SagaPaused { .. } => {
+                self.require_phase(&OPEN)?;
+                require(!self.is_paused(), || "it is paused already".to_owned())?;
+                self.paused_at_ms = Some(at_ms);
+            }
+            SagaEvent::SagaResumed { timeout_at_ms, .. } => {
+                require(self.is_paused(), || "it is not paused".to_owned())?;
+                self.paused_at_ms = None;
+                self.timeout_at_ms = *timeout_at_ms;
+            }
+            SagaEvent::SagaTerminated { reason, .. } => {
+                self.require_phase(&OPEN)?;
+                self.phase = Phase::Terminated;
+                (self.paused_at_ms, self.timeout_at_ms, self.stop) = (None, None, None);
+                let terminated = || Failure { code: codes::TERMINATED.to_owned(), message: reason.clone().unwrap_or_default() };
+                self.failure.get_or_insert_with(terminated);
+            }
+            SagaEvent::SagaInputEdited { input, .. } => {
+                self.require_phase(&OPEN)?;
+                let before = core::mem::replace(&mut self.head.input, input.clone());
+                self.head.started_with.get_or_insert(before);
+            }
+            SagaEvent::StepRetried { attempt, .. } => return self.on_retried(attempt, at_ms).map(Some),
+            SagaEvent::StepSkipped { attempt, .. } => return self.on_skipped(attempt).map(Some),
+            SagaEvent::StepResolved { attempt, outcome, output, reason, .. } => {
+                let index = match outcome {
+                    StepOutcomeName::Succeeded => self.on_resolved_as_done(attempt, output.as_ref())?,
+                    StepOutcomeName::Failed => {
+                        let failure = Failure { code: codes::RESOLVED.to_owned(), message: reason.clone().unwrap_or_default() };
+                        self.on_resolved_as_never_done(attempt, &failure, at_ms)?
+                    }
+                    StepOutcomeName::Compensated => self.on_resolved_as_undone(attempt)?,
+                };
+                return Ok(Some(index));
+            }
+            _ => unreachable!("transition() sends the events of operators here, and no other"),
+        }
+        Ok(None)
+    }
+
+    fn on_retried(&mut self, attempt: &StepAttempt, at_ms: u64) -> Result<usize, String> {
+        let index = self.find_last(attempt)?;
+        match (self.steps[index].state, attempt.operation) {
+            (StepState::CompensationFailed, Operation::Compensation) => {
+                self.require_phase(&[Phase::Compensating])?;
+                let step = &mut self.steps[index];
+                step.state = step.state_before_undoing();
+                step.is_undoing_left_out = false;
+                (step.compensation.settled, step.compensation.forgiven) = (None, attempt.epoch);
+            }
+            (StepState::Failed, Operation::Action) if attempt.epoch == 0 => {
+                self.require_phase(&[Phase::Running])?;
+                self.steps[index].state = StepState::Scheduled;
+            }
+            _ => {
+                let exceeded = self.steps[index].attempts_exceeded;
+                let (_, progress) = self.live_progress(attempt)?;
+                if let Attempt::Waiting { retry_at_ms } = &mut progress.attempt {
+                    *retry_at_ms = at_ms;
+                } else {
+                    require(exceeded, || "it is called, and has attempts left".to_owned())?;
+                }
+                progress.forgiven = attempt.epoch;
+                self.steps[index].attempts_exceeded = false;
+            }
+        }
+        Ok(index)
+    }
+
+    fn on_skipped(&mut self, attempt: &StepAttempt) -> Result<usize, String> {
+        let index = self.find_last(attempt)?;
+        let step = &mut self.steps[index];
+        if attempt.operation == Operation::Action {
+            let is_possible = match step.state {
+                StepState::Scheduled => true,
+                StepState::InProgress => !step.action.attempt.is_open(),
+                StepState::Failed => attempt.epoch == 0,
+                _ => false,
+            };
+            require(is_possible && step.kind != StepKind::Pivot, || format!("the step is {:?}", step.state))?;
+            (step.action.attempt, step.action.arguments) = (Attempt::None, None);
+            (step.state, step.is_left_out, step.output) = (StepState::Skipped, true, Some(JsonText::null()));
+            self.require_phase(&[Phase::Running])?;
+        } else {
+            if step.state == StepState::Compensating {
+                require(!step.compensation.attempt.is_open(), || "the compensation is called".to_owned())?;
+                self.end_operation(attempt, StepState::CompensationFailed, Settled::Unknown)?;
+            }
+            self.require_phase(&[Phase::Compensating])?;
+            let step = &mut self.steps[index];
+            require(step.state == StepState::CompensationFailed, || format!("the step is {:?}", step.state))?;
+            step.is_undoing_left_out = true;
+        }
+        Ok(index)
+    }
+
+    fn on_resolved_as_done(&mut self, attempt: &StepAttempt, output: Option<&JsonText>) -> Result<usize, String> {
+        require_operation(attempt, Operation::Action)?;
+        self.require_phase(&[Phase::Running, Phase::Compensating])?;
+        let index = self.find_last(attempt)?;
+        let is_forward = self.phase == Phase::Running;
+        let step = &mut self.steps[index];
+        let is_possible = matches!(step.state, StepState::InProgress | StepState::Unknown | StepState::Failed);
+        require(is_possible && step.compensation.epoch == 0, || format!("the step is {:?}", step.state))?;
+        require(step.kind != StepKind::Pivot || is_forward, || "nothing is undone past the pivot".to_owned())?;
+        require(output.is_some(), || "it has no output".to_owned())?;
+        (step.action.attempt, step.action.arguments, step.action.settled) = (Attempt::None, None, Some(Settled::Succeeded));
+        (step.state, step.output) = (StepState::Succeeded, output.cloned());
+        if step.kind == StepKind::Pivot {
+            self.stop = None;
+        }
+        Ok(index)
+    }
+
+    fn on_resolved_as_never_done(&mut self, attempt: &StepAttempt, failure: &Failure, at_ms: u64) -> Result<usize, String> {
+        require_operation(attempt, Operation::Action)?;
+        self.require_phase(&[Phase::Running, Phase::Compensating])?;
+        require(!self.is_past_pivot(), || "past the pivot every step must succeed".to_owned())?;
+        let index = self.find_last(attempt)?;
+        let step = &mut self.steps[index];
+        let is_possible = matches!(step.state, StepState::InProgress | StepState::Unknown);
+        require(is_possible && step.compensation.epoch == 0, || format!("the step is {:?}", step.state))?;
+        (step.action.attempt, step.action.arguments, step.action.settled) = (Attempt::None, None, Some(Settled::Refused));
+        step.state = StepState::Failed;
+        self.keep(attempt, failure, at_ms);
+        Ok(index)
+    }
+
+    fn on_resolved_as_undone(&mut self, attempt: &StepAttempt) -> Result<usize, String> {
+        require_operation(attempt, Operation::Compensation)?;
+        self.require_phase(&[Phase::Compensating])?;
+        let index = self.find_last(attempt)?;
+        let step = &mut self.steps[index];
+        let is_possible = matches!(step.state, StepState::Compensating | StepState::CompensationFailed);
+        require(is_possible, || format!("the step is {:?}", step.state))?;
+        let undo = &mut step.compensation;
+        (undo.attempt, undo.arguments, undo.settled) = (Attempt::None, None, Some(Settled::Succeeded));
+        (step.state, step.is_undoing_left_out) = (StepState::Compensated, false);
+        Ok(index)
+    }
+
+    /// The step whose operation has this attempt as its last.
+    fn find_last(&self, attempt: &StepAttempt) -> Result<usize, String> {
+        let index = self.find(attempt)?;
+        let last = self.steps[index].progress(attempt.operation).epoch;
+        require(last == attempt.epoch, || format!("attempt {last} is the last"))?;
+        Ok(index)
+    }
+}
