@@ -96,6 +96,12 @@ codes! {
     DefinitionNotFound = "DEFINITION_NOT_FOUND", 404, false, false, "No such saga definition";
     /// No such saga instance.
     SagaNotFound = "SAGA_NOT_FOUND", 404, false, false, "No such saga";
+    /// No such repair.
+    RepairNotFound = "REPAIR_NOT_FOUND", 404, false, false, "No such repair";
+    /// The key started a repair with another request.
+    RepairKeyConflict = "REPAIR_KEY_CONFLICT", 409, false, false, "The key started another repair";
+    /// The repair is in no state for that.
+    RepairStateConflict = "REPAIR_STATE_CONFLICT", 409, false, false, "The repair is in no state for that";
     /// No such transaction, or the instance is a saga.
     TransactionNotFound = "TRANSACTION_NOT_FOUND", 404, false, false, "No such transaction";
     /// The service has no address of its own.

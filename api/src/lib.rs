@@ -13,6 +13,7 @@ pub mod limits;
 pub mod names;
 pub mod queue;
 pub mod record;
+pub mod repair;
 pub mod routes;
 pub mod saga;
 pub mod service;

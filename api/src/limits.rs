@@ -141,6 +141,39 @@ pub const PAGE_ROWS_MAX: u32 = 1_000;
 /// Rows in a page of a listing that does not say.
 pub const PAGE_ROWS_DEFAULT: u32 = 100;
 
+/// Most sagas that a repair names one by one.
+pub const REPAIR_IDS_MAX: usize = 1_000;
+
+/// Most sagas that a repair begins in a second.
+pub const REPAIR_RATE_MAX: u32 = 10_000;
+
+/// Sagas that a repair begins in a second when it does not say.
+pub const REPAIR_RATE_DEFAULT: u32 = 100;
+
+/// Most sagas of one repair.
+pub const REPAIR_SAGAS_MAX: u64 = 1_000_000;
+
+/// Most sagas of a repair that does not say.
+pub const REPAIR_SAGAS_DEFAULT: u64 = 10_000;
+
+/// Longest time that a saga of a repair has to move on, in milliseconds.
+pub const REPAIR_PATIENCE_MS_MAX: u64 = 60 * 60 * 1000;
+
+/// How long a saga of a repair has to move on when the repair does not say, in milliseconds.
+pub const REPAIR_PATIENCE_MS_DEFAULT: u64 = 60 * 1000;
+
+/// Most bytes of what a repair does to each saga: it is sent to each.
+pub const REPAIR_VERB_BYTES_MAX: usize = 64 * 1024;
+
+/// Longest name that a caller gives to a repair, in bytes.
+pub const REPAIR_KEY_BYTES_MAX: usize = 256;
+
+/// Sagas that a preview of a repair shows when it does not say.
+pub const REPAIR_PREVIEW_DEFAULT: u32 = 10;
+
+/// Most sagas that a preview of a repair shows.
+pub const REPAIR_PREVIEW_MAX: u32 = 100;
+
 /// How long a client waits for an answer beyond the long poll it asked for.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 

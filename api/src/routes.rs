@@ -57,6 +57,12 @@ pub const SAGA_CALLS: &str = "/v1/saga-calls";
 pub const SERVICES: &str = "/v1/services";
 /// One service: `GET` describes, `PUT` says where it is, `DELETE` forgets that.
 pub const SERVICE: &str = "/v1/services/{service}";
+/// Repairs of many sagas: `GET` lists, `POST` starts; verb `preview`.
+pub const SAGA_REPAIRS: &str = "/v1/saga-repairs";
+/// One repair: `GET` describes; verbs `pause`, `resume`, `cancel`.
+pub const SAGA_REPAIR: &str = "/v1/saga-repairs/{id}";
+/// `GET`: what became of each saga of a repair.
+pub const SAGA_REPAIR_RESULTS: &str = "/v1/saga-repairs/{id}/results";
 
 /// Transactions, the instances that run in two phases: `GET` lists.
 pub const TRANSACTIONS: &str = "/v1/transactions";
@@ -180,6 +186,18 @@ pub fn saga_verb(id: uuid::Uuid, verb: &str) -> String {
 #[must_use]
 pub fn saga_history(id: uuid::Uuid) -> String {
     format!("{SAGAS}/{id}/history")
+}
+
+/// The path of one repair.
+#[must_use]
+pub fn saga_repair(id: uuid::Uuid) -> String {
+    format!("{SAGA_REPAIRS}/{id}")
+}
+
+/// The path of the results of one repair.
+#[must_use]
+pub fn saga_repair_results(id: uuid::Uuid) -> String {
+    format!("{SAGA_REPAIRS}/{id}/results")
 }
 
 /// The path of one transaction.

@@ -178,6 +178,7 @@ fn problem_help(code: ErrorCode) -> Option<&'static str> {
         ErrorCode::GroupNotFound => "see `sagamq group list`; a group is made by its first `sagamq consume --group`",
         ErrorCode::DefinitionNotFound => "see `sagamq saga definitions`, or publish it with `sagamq saga publish`",
         ErrorCode::SagaNotFound => "see `sagamq saga list`",
+        ErrorCode::RepairNotFound => "see `sagamq saga repair list`",
         ErrorCode::TransactionNotFound => "see `sagamq tx list`; a saga is shown by `sagamq saga get`",
         ErrorCode::ModeNotPossible => "leave --mode out, or publish a definition that can be run both ways",
         ErrorCode::TopicExists => "see its configuration with `sagamq topic describe`",

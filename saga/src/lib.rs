@@ -23,6 +23,6 @@ pub mod store;
 pub use config::{NoProxy, OrchestratorConfig, ParticipantProxy};
 pub use orchestrator::{
     CallError, DefinitionError, HistoryError, IncidentError, InstanceError, LaneTopicError, OpenError, OperateError, Operated,
-    Orchestrator, OutOfBounds, OutcomeError, PublishError, QueryError, RetentionError, ServiceError, SetAside, StartError,
-    TransactionError, VersionsError, Wait, WaitTooLong,
+    Orchestrator, OutOfBounds, OutcomeError, PublishError, QueryError, RepairError, RetentionError, ServiceError, SetAside, StartError,
+    StartRepairError, TransactionError, VersionsError, Wait, WaitTooLong,
 };

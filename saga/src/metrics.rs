@@ -1,6 +1,9 @@
 //! Metrics of the orchestrator. Labels are the definition, an operation, an outcome or a state: nothing that grows with instances.
 
 mod doubts;
+mod messages;
+
+pub(crate) use messages::MessagesWaiting;
 
 use crate::protocol::{AttemptEnd, BranchEnd, Heuristic, Occurrence};
 use core::fmt::Write as _;

@@ -3,6 +3,7 @@
 use crate::consumer::ConsumerBuilder;
 use crate::error::ClientError;
 use crate::producer::ProducerBuilder;
+use crate::repairs::RepairClient;
 use crate::retry::RetryPolicy;
 use crate::sagas::SagaClient;
 use crate::services::ServiceClient;
@@ -116,6 +117,12 @@ impl Client {
     #[must_use]
     pub fn services(&self) -> ServiceClient {
         ServiceClient::new(self.clone())
+    }
+
+    /// An operator's verb for many sagas, as a job of the server.
+    #[must_use]
+    pub fn repairs(&self) -> RepairClient {
+        RepairClient::new(self.clone())
     }
 
     /// Instances that run in two phases.

@@ -6,6 +6,7 @@
 //! | produce much, in order | [`Producer`] |
 //! | consume as a queue group | [`Consumer`] |
 //! | publish, start and watch sagas | [`SagaClient`] |
+//! | do something to many sagas | [`RepairClient`] |
 //! | say where services are that sagas call over HTTP | [`ServiceClient`] |
 //! | ask what was decided about a transaction, look at transactions | [`TransactionClient`] |
 //! | take part in sagas as a service, called through a topic | [`SagaWorker`] |
@@ -83,6 +84,7 @@ pub mod participant;
 pub mod postgres;
 mod produced;
 mod producer;
+mod repairs;
 mod retry;
 mod sagas;
 mod services;
@@ -96,6 +98,7 @@ pub use consumer::{Consumer, ConsumerBuilder, HandlerError, lease_lost};
 pub use error::ClientError;
 pub use produced::Produced;
 pub use producer::{PendingRecord, Producer, ProducerBuilder, SendAllError};
+pub use repairs::RepairClient;
 pub use retry::{RetryPolicy, RetrySchedule};
 pub use sagamq_api as api;
 pub use sagamq_api::JsonText;

@@ -10,6 +10,7 @@ mod edges;
 mod fate;
 mod floors;
 mod inbox_outbox;
+mod repairs;
 mod sagas;
 mod tidy;
 mod tls;

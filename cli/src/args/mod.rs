@@ -7,6 +7,7 @@ pub mod demo;
 pub mod dlq;
 pub mod group;
 pub mod produce;
+pub mod repair;
 pub mod saga;
 pub mod saga_verb;
 pub mod serve;

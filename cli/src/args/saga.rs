@@ -1,5 +1,6 @@
 //! `sagamq saga`.
 
+use super::repair::RepairCommand;
 use super::saga_verb::VerbCommand;
 use super::values::{self, JsonInput, When};
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
@@ -176,6 +177,9 @@ pub enum SagaCommand {
     /// The verbs
     #[command(flatten)]
     Verb(VerbCommand),
+    /// Do something to many sagas, as a job of the server
+    #[command(subcommand)]
+    Repair(RepairCommand),
 }
 
 /// `sagamq saga activate`.
@@ -306,7 +310,7 @@ const STATES: [&str; SagaState::ALL.len()] = [
     "quarantined",
 ];
 
-fn state_parser() -> impl clap::builder::TypedValueParser<Value = SagaState> {
+pub(super) fn state_parser() -> impl clap::builder::TypedValueParser<Value = SagaState> {
     PossibleValuesParser::new(STATES).map(|name| {
         let found = STATES.iter().zip(SagaState::ALL).find(|(known, _)| known.eq_ignore_ascii_case(&name));
         found.expect("the parser lets through the names of states only").1

@@ -132,7 +132,7 @@ pub struct VerbArgs {
     pub yes: bool,
 }
 
-fn outcome_parser() -> impl clap::builder::TypedValueParser<Value = StepOutcomeName> {
+pub(super) fn outcome_parser() -> impl clap::builder::TypedValueParser<Value = StepOutcomeName> {
     PossibleValuesParser::new(StepOutcomeName::ALL.map(StepOutcomeName::as_str)).map(|name| {
         let found = StepOutcomeName::ALL.into_iter().find(|outcome| outcome.as_str().eq_ignore_ascii_case(&name));
         found.expect("the parser lets through the names of outcomes only")

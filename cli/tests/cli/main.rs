@@ -8,6 +8,7 @@ mod errors;
 mod output;
 mod participants;
 mod raw;
+mod repair;
 mod round_trip;
 mod saga;
 mod serve;

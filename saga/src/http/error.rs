@@ -2,13 +2,13 @@
 
 use crate::orchestrator::{
     ActivateError, CallError, DefinitionError, HistoryError, IncidentError, InstanceError, LaneTopicError, OperateError, OutOfBounds,
-    OutcomeError, PublishError, QueryError, RetentionError, ServiceError, StartError, TransactionError, VersionsError, WaitTooLong,
+    OutcomeError, PublishError, QueryError, RepairError, RetentionError, ServiceError, StartError, StartRepairError, TransactionError,
+    VersionsError, WaitTooLong, of_rejection, of_write,
 };
-use crate::protocol::Rejection;
 use crate::store::StoreError;
 use sagamq_api::{ErrorCode, Problem};
 use sagamq_broker::http::problem::ApiError;
-use sagamq_broker::{CreateTopicError, TopicError, WriteError};
+use sagamq_broker::{CreateTopicError, TopicError};
 
 impl From<PublishError> for ApiError {
     fn from(error: PublishError) -> Self {
@@ -224,6 +224,34 @@ impl From<InstanceError> for ApiError {
     }
 }
 
+impl From<RepairError> for ApiError {
+    fn from(error: RepairError) -> Self {
+        let detail = error.to_string();
+        let code = match error {
+            RepairError::Bad(_) => ErrorCode::InvalidRequest,
+            RepairError::NotFound(_) => ErrorCode::RepairNotFound,
+            RepairError::KeyConflict { .. } => ErrorCode::RepairKeyConflict,
+            RepairError::Refused(_) => ErrorCode::RepairStateConflict,
+            RepairError::Store(error) => return of_store(&error, detail),
+            RepairError::Write(error) => of_write(&error),
+        };
+        Self::new(code, detail)
+    }
+}
+
+impl From<StartRepairError> for ApiError {
+    fn from(error: StartRepairError) -> Self {
+        match error {
+            StartRepairError::Verb(verb) => verb.into(),
+            StartRepairError::NoSuchSaga(_) => Self::new(ErrorCode::SagaNotFound, error.to_string()),
+            StartRepairError::PreviewLimit(_) => Self::new(ErrorCode::InvalidRequest, error.to_string()),
+            StartRepairError::Query(error) => error.into(),
+            StartRepairError::Instance(error) => error.into(),
+            StartRepairError::Repair(error) => error.into(),
+        }
+    }
+}
+
 fn of_store(error: &StoreError, detail: String) -> ApiError {
     match error {
         StoreError::Storage(error) => error.clone().into(),
@@ -235,30 +263,5 @@ fn of_bounds(error: OutOfBounds) -> ErrorCode {
     match error {
         OutOfBounds::TooLarge { .. } => ErrorCode::PayloadTooLarge,
         OutOfBounds::TooDeep { .. } => ErrorCode::InvalidSagaInput,
-    }
-}
-
-fn of_write(error: &WriteError) -> ErrorCode {
-    match error {
-        WriteError::Failed(_) | WriteError::Stopped(_) => ErrorCode::WritesStopped,
-        WriteError::ShuttingDown => ErrorCode::ShuttingDown,
-        WriteError::Lost(_) => ErrorCode::Internal,
-        WriteError::TopicDeleted => ErrorCode::TopicNotFound,
-    }
-}
-
-fn of_rejection(rejection: &Rejection) -> ErrorCode {
-    match rejection {
-        Rejection::Fenced { .. } => ErrorCode::Fenced,
-        Rejection::NoSuchStep { .. } | Rejection::NoStep(_) | Rejection::NoSuchBranch(_) => ErrorCode::InvalidRequest,
-        Rejection::InvalidInput(_) => ErrorCode::InvalidSagaInput,
-        Rejection::NoTransaction => ErrorCode::TransactionNotFound,
-        Rejection::NotCancellable
-        | Rejection::NotNow { .. }
-        | Rejection::OnlySagas(_)
-        | Rejection::AlreadyFinal(_)
-        | Rejection::Undecided
-        | Rejection::BranchSettled(_) => ErrorCode::SagaStateConflict,
-        Rejection::AlreadyStarted | Rejection::NotStarted => ErrorCode::Internal,
     }
 }

@@ -4,6 +4,7 @@
 mod calls;
 mod definitions;
 mod error;
+mod repairs;
 mod retention;
 mod sagas;
 mod services;
@@ -23,6 +24,7 @@ pub fn router(orchestrator: Orchestrator) -> Router {
         .merge(calls::routes())
         .merge(transactions::routes())
         .merge(services::routes())
+        .merge(repairs::routes())
         .with_state(orchestrator)
 }
 
@@ -38,6 +40,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         calls::Doc::openapi(),
         transactions::Doc::openapi(),
         services::Doc::openapi(),
+        repairs::Doc::openapi(),
     ] {
         document.merge(part);
     }
@@ -50,6 +53,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     (name = "sagas", description = "Start sagas once by business key, watch and mend them"),
     (name = "saga calls", description = "Replies of workers"),
     (name = "services", description = "Where services are that are called over HTTP, by name; can be changed while sagas run"),
+    (name = "saga repairs", description = "An operator's verb for many sagas, as a job"),
     (name = "transactions", description = "Instances that run in two phases: what was decided, and what operators look at"),
 ))]
 struct Doc;

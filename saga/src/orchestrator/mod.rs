@@ -7,11 +7,12 @@
 //!
 //! An operation a file, with the error that it returns: `publish.rs`, `activate.rs`, `start.rs`, `complete.rs`, `operate.rs`, `preview.rs`,
 //! `release.rs`, `outcome.rs`, `queries.rs`, `services.rs`, `transactions.rs`, `list/mod.rs`, `incidents.rs`, `versions.rs`, `retention.rs`,
-//! `wait.rs`.
+//! `repairs.rs`, `wait.rs`.
 
 mod activate;
 mod beside;
 mod bounds;
+mod codes;
 mod compiler;
 mod complete;
 mod definitions;
@@ -30,8 +31,10 @@ mod publish;
 mod quarantine;
 mod queries;
 mod release;
+mod repairs;
 mod retention;
 mod retentions;
+mod search;
 mod services;
 mod start;
 mod sweep;
@@ -43,12 +46,13 @@ mod wait;
 
 pub use activate::ActivateError;
 pub use bounds::OutOfBounds;
+pub(crate) use codes::{of_rejection, of_write};
 pub use complete::CallError;
 pub use definitions::DefinitionError;
 pub use door::Orchestrator;
 pub use error::InstanceError;
 pub use incidents::IncidentError;
-pub use lane::{RecoveryError, StartError};
+pub use lane::{RecoveryError, RepairError, StartError};
 pub use list::QueryError;
 pub use open::OpenError;
 pub use operate::{OperateError, Operated};
@@ -56,6 +60,7 @@ pub use outcome::OutcomeError;
 pub use publish::PublishError;
 pub use quarantine::SetAside;
 pub use queries::HistoryError;
+pub use repairs::StartRepairError;
 pub use retention::RetentionError;
 pub use services::ServiceError;
 pub use topics::LaneTopicError;

@@ -3,14 +3,15 @@
 use super::compiler::Compiler;
 use super::definitions::Definitions;
 use super::door::{Inner, Orchestrator};
-use super::lane::{Lane, LaneHandle, LaneParts, RecoveryError, read_replies, recover};
+use super::lane::{Lane, LaneHandle, LaneParts, RecoveryError, Search, pump, read_replies, recover};
 use super::lifecycle::{Lifecycle, event_topic};
 use super::quarantine::Quarantine;
 use super::retentions::Retentions;
+use super::search::search;
 use super::sweep::Sweeper;
 use super::topics::{LaneTopicError, ensure_lane_topic, hold_commands, mark_hand_outs};
 use crate::config::OrchestratorConfig;
-use crate::metrics::Metrics;
+use crate::metrics::{MessagesWaiting, Metrics};
 use crate::participant::Hold;
 use crate::participant::http::{HttpCaller, HttpParticipants, Services};
 use crate::store::{ControlStore, LaneStore, StoreError};
@@ -21,6 +22,7 @@ use sagamq_api::saga::REPLY_TOPIC;
 use sagamq_broker::Broker;
 use std::collections::HashMap;
 use std::sync::Arc;
+use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -58,12 +60,21 @@ impl Orchestrator {
     /// # Errors
     /// When the reply topic cannot be used, or storage fails. A damaged instance is no error: it is set aside.
     pub async fn open(broker: Broker, config: OrchestratorConfig, registry: &mut Registry) -> Result<Self, OpenError> {
-        open(broker, config, registry).await.map(|inner| Self(Arc::new(inner)))
+        let (inner, searched) = open(broker, config, registry).await?;
+        let inner = Arc::new(inner);
+        let life = inner.broker.liveness().guard("the search for the sagas of repairs".to_owned());
+        inner.tasks.spawn(search(Arc::downgrade(&inner), searched, inner.shutdown.clone(), life));
+        Ok(Self(inner))
     }
 }
 
-async fn open(broker: Broker, config: OrchestratorConfig, registry: &mut Registry) -> Result<Inner, OpenError> {
+async fn open(
+    broker: Broker,
+    config: OrchestratorConfig,
+    registry: &mut Registry,
+) -> Result<(Inner, UnboundedReceiver<Search>), OpenError> {
     let metrics = Arc::new(Metrics::register(registry, broker.clock()));
+    registry.register_collector(Box::new(MessagesWaiting::of(&broker)));
     let replies: TopicName = REPLY_TOPIC.parse().expect("a constant that is a legal name");
     ensure_lane_topic(&broker, &replies).await.map_err(OpenError::ReplyTopic)?;
     if config.lifecycle_events {
@@ -93,6 +104,7 @@ async fn open(broker: Broker, config: OrchestratorConfig, registry: &mut Registr
         async move { recovering.await.map(|recovered| (lane, store, recovered)).map_err(|reason| OpenError::Lane { lane, reason }) }
     });
     let recovered: Vec<_> = recovering.buffered(RECOVERIES_AT_ONCE).try_collect().await?;
+    let (searches, searched) = mpsc::unbounded_channel();
     let mut lanes = Vec::new();
     for (lane, store, recovered) in recovered {
         metrics.quarantined.inc_by(i64::try_from(recovered.quarantined.len()).expect("instances in memory are countable"));
@@ -111,12 +123,16 @@ async fn open(broker: Broker, config: OrchestratorConfig, registry: &mut Registr
             hold: hold.clone(),
             cluster: broker.cluster(),
             lifecycle: Lifecycle::new(config.lifecycle_events, broker.cluster()),
+            lanes: broker.shards(),
+            searches: searches.clone(),
             tasks: tasks.clone(),
             shutdown: shutdown.clone(),
         };
         let cursor = recovered.reply_cursor;
         let life = broker.liveness().guard(format!("lane {lane}"));
         tasks.spawn(Lane::new(parts, recovered).run(inputs, life));
+        let life = broker.liveness().guard(format!("the pump of lane {lane}"));
+        tasks.spawn(pump(store.0.inbox(), handle.downgrade(), shutdown.clone(), life));
         let life = broker.liveness().guard(format!("the reader of replies of lane {lane}"));
         tasks.spawn(read_replies(store.0, replies.clone(), cursor, handle.downgrade(), shutdown.clone(), life));
         lanes.push(handle);
@@ -130,7 +146,7 @@ async fn open(broker: Broker, config: OrchestratorConfig, registry: &mut Registr
         swept: HashMap::new(),
     };
     tasks.spawn(sweeper.run(shutdown.clone(), broker.liveness().guard("the sweeper of sagas")));
-    Ok(Inner {
+    let inner = Inner {
         broker,
         definitions,
         lanes,
@@ -145,7 +161,8 @@ async fn open(broker: Broker, config: OrchestratorConfig, registry: &mut Registr
         services,
         tasks,
         shutdown,
-    })
+    };
+    Ok((inner, searched))
 }
 
 /// A definition that cannot be read is left out and reported: its instances are set aside, all others run.

@@ -110,7 +110,7 @@ pub(super) fn checked(request: OperateSaga) -> Result<(Verb, By), OperateError> 
 }
 
 /// Who and why, within bounds. What is empty is not said.
-fn by(actor: Option<String>, reason: Option<String>) -> Result<By, OperateError> {
+pub(super) fn by(actor: Option<String>, reason: Option<String>) -> Result<By, OperateError> {
     let said = |text: Option<String>| text.filter(|text| !text.is_empty());
     let (actor, reason) = (said(actor), said(reason));
     if let Some(bytes) = reason.as_ref().map(String::len).filter(|bytes| *bytes > REASON_BYTES_MAX) {

@@ -5,8 +5,10 @@
 //! follows from what, is a protocol's own affair; there are two, [`saga`] and [`twopc`]. Instances and events say on disk which protocol
 //! they are of.
 //!
+//! Beside them, [`repair`] is what becomes of an operator's verb for many instances.
+//!
 //! Upwards: `decision.rs` (the words that all protocols share), `failures.rs` and `pause.rs`, then a folder for each protocol, then
-//! `event.rs` and `instance.rs` over them, and `preview.rs` on top.
+//! `event.rs` and `instance.rs` over them, and `preview.rs` and repairs on top.
 
 pub mod codes;
 mod decision;
@@ -18,6 +20,7 @@ mod instance;
 mod occurrence;
 mod pause;
 mod preview;
+pub mod repair;
 pub mod saga;
 pub mod twopc;
 mod waits;

@@ -17,6 +17,10 @@
 //! | 12 | name of the saga, byte 0, when the instance ended u64, instance, 16 bytes | empty |
 //! | 13 | nothing, or the name of a saga | format byte, how long instances at their end are kept as JSON; shard 0 only |
 //! | 16 | name of a service | format byte, where it is as JSON; shard 0 only |
+//! | 20 | repair, 16 bytes | format byte, description of the repair as JSON |
+//! | 21 | repair, 16 bytes; sequence u64 | format byte, event of the repair with its time as JSON |
+//! | 22 | repair, 16 bytes | empty: the repair is not at its end |
+//! | 23 | instance, 16 bytes; repair, 16 bytes | format byte, what the repair waits for as JSON |
 //! | 32 | name of the saga | format byte, which versions new sagas take as JSON; shard 0 only |
 //!
 //! A [position](Position) is when the instance started (u64, milliseconds since 1970) and its id (16 bytes): each of the tags 8 to 11 is a list
@@ -63,6 +67,14 @@ pub enum SagaKey<'a> {
     Service(&'a ServiceName),
     /// Which versions of a definition new sagas take.
     Activation(&'a SagaName),
+    /// A repair in short.
+    Repair(Uuid),
+    /// One event of a repair.
+    RepairEvent(Uuid, u64),
+    /// The repair is not at its end.
+    OpenRepair(Uuid),
+    /// An instance for which a repair waits.
+    Watch(Uuid, Uuid),
 }
 
 const SUMMARY: u8 = 1;
@@ -79,6 +91,10 @@ const ENDED: u8 = 12;
 const RETENTION: u8 = 13;
 const SERVICE: u8 = 16;
 const ACTIVATION: u8 = 32;
+const REPAIR: u8 = 20;
+const REPAIR_EVENT: u8 = 21;
+const OPEN_REPAIR: u8 = 22;
+const WATCH: u8 = 23;
 
 impl SagaKey<'_> {
     /// The bytes of the key.
@@ -101,6 +117,10 @@ impl SagaKey<'_> {
             Self::Retention(saga) => join(RETENTION, &[saga.map_or("", |saga| saga.as_str()).as_bytes()]),
             Self::Service(name) => join(SERVICE, &[name.as_str().as_bytes()]),
             Self::Activation(saga) => join(ACTIVATION, &[saga.as_str().as_bytes()]),
+            Self::Repair(id) => join(REPAIR, &[id.as_bytes()]),
+            Self::RepairEvent(id, sequence) => join(REPAIR_EVENT, &[id.as_bytes(), &sequence.to_be_bytes()]),
+            Self::OpenRepair(id) => join(OPEN_REPAIR, &[id.as_bytes()]),
+            Self::Watch(instance, repair) => join(WATCH, &[instance.as_bytes(), repair.as_bytes()]),
         }
     }
 
@@ -154,6 +174,50 @@ impl SagaKey<'_> {
             [RETENTION, name @ ..] => Some(Some(core::str::from_utf8(name).ok()?.parse().ok()?)),
             _ => None,
         }
+    }
+
+    /// What all repairs in short begin with.
+    #[must_use]
+    pub fn repairs() -> Vec<u8> {
+        vec![REPAIR]
+    }
+
+    /// What all events of a repair begin with.
+    #[must_use]
+    pub fn repair_events(id: Uuid) -> Vec<u8> {
+        join(REPAIR_EVENT, &[id.as_bytes()])
+    }
+
+    /// What all markers of repairs that are not at their end begin with.
+    #[must_use]
+    pub fn open_repairs() -> Vec<u8> {
+        vec![OPEN_REPAIR]
+    }
+
+    /// What all watched instances begin with.
+    #[must_use]
+    pub fn watches() -> Vec<u8> {
+        vec![WATCH]
+    }
+
+    /// The repair in the key of a marker.
+    #[must_use]
+    pub fn open_repair(key: &[u8]) -> Option<Uuid> {
+        Uuid::from_slice(key.strip_prefix(&[OPEN_REPAIR])?).ok()
+    }
+
+    /// The instance in the key of a watch.
+    #[must_use]
+    pub fn watched(key: &[u8]) -> Option<Uuid> {
+        let ids = key.strip_prefix(&[WATCH]).filter(|ids| ids.len() == 32)?;
+        Uuid::from_slice(&ids[..16]).ok()
+    }
+
+    /// The sequence in the key of an event of a repair.
+    #[must_use]
+    pub fn repair_sequence(key: &[u8]) -> Option<u64> {
+        let rest = key.strip_prefix(&[REPAIR_EVENT])?;
+        Some(u64::from_be_bytes(*rest.split_first_chunk::<16>()?.1.first_chunk::<8>().filter(|_| rest.len() == 24)?))
     }
 
     /// What all definitions begin with.
@@ -263,6 +327,15 @@ mod tests {
         let service: ServiceName = "v".parse().expect("legal");
         assert_eq!(SagaKey::Service(&service).encode(), [16, b'v']);
         assert_eq!(SagaKey::service(&[16, b'v']), Some(service));
+        of_id[0] = 20;
+        assert_eq!(SagaKey::Repair(id).encode(), of_id);
+        of_id[0] = 22;
+        assert_eq!((SagaKey::OpenRepair(id).encode(), SagaKey::open_repair(&of_id)), (of_id.clone(), Some(id)));
+        of_id[0] = 21;
+        of_id.extend_from_slice(&[0, 0, 0, 0, 0, 0, 1, 2]);
+        assert_eq!((SagaKey::RepairEvent(id, 258).encode(), SagaKey::repair_sequence(&of_id)), (of_id, Some(258)));
+        let watch = SagaKey::Watch(id, Uuid::from_u128(2)).encode();
+        assert_eq!((watch.len(), watch[0], watch[16], watch[32], SagaKey::watched(&watch)), (33, 23, 1, 2, Some(id)));
         let at = Position { started_at_ms: 258, id };
         let listed = |front: &[u8]| [front, &[0, 0, 0, 0, 0, 0, 1, 2], id.as_bytes()].concat();
         assert_eq!(SagaKey::ByTime(Protocol::Saga, at).encode(), listed(&[8, 1]));

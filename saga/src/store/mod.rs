@@ -7,7 +7,9 @@ pub mod keys;
 mod lane;
 pub mod listing;
 mod lists;
+mod message;
 pub mod position;
+mod repairs;
 
 pub use codec::CodecError;
 pub(crate) use control::{ControlStore, FoundDefinition, StoredDefinition};
@@ -15,3 +17,5 @@ pub use error::StoreError;
 pub use lane::put_instance;
 pub(crate) use lane::{FindDefinition, LaneStore, forget_instance, put_command_floor, put_reply_cursor};
 pub(crate) use lists::{Card, List};
+pub(crate) use message::{AnsweredRepair, AskedRepair, LaneMessage};
+pub(crate) use repairs::{delete_watch, put_repair, put_watch};

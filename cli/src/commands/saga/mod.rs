@@ -3,6 +3,7 @@
 mod definitions;
 mod incidents;
 mod instances;
+mod repair;
 mod retention;
 mod show;
 mod timeline;
@@ -51,5 +52,6 @@ pub(crate) async fn run(context: Context, command: SagaCommand) -> Result<Exit, 
         SagaCommand::Incidents { saga, limit } => incidents::list(&context, saga, limit).await,
         SagaCommand::Release => verbs::release(&context).await,
         SagaCommand::Verb(command) => verbs::run(&context, command).await,
+        SagaCommand::Repair(command) => repair::run(&context, command).await,
     }
 }

@@ -37,7 +37,7 @@ pub(super) async fn release(context: &Context) -> Result<Exit, CliError> {
 }
 
 /// Whether it may leave effects that nobody undoes any more.
-const fn leaves_effects(verb: &SagaVerb) -> bool {
+pub(super) const fn leaves_effects(verb: &SagaVerb) -> bool {
     matches!(verb, SagaVerb::Terminate | SagaVerb::Skip { .. })
 }
 

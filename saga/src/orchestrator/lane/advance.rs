@@ -1,12 +1,13 @@
 //! One input of one instance: decide, commit, apply, and answer when it is durable.
 
+use super::along::Along;
 use super::decide::Decided;
 use super::input::Reply;
 use super::refusal::Undecided;
 use super::task::{Lane, Live};
 use crate::orchestrator::operate::Operated;
 use crate::participant::Word;
-use crate::protocol::{By, Input, Instance, RecordedEvent, Verb};
+use crate::protocol::{By, Input, Instance, RecordedEvent, Verb, lane_of};
 use crate::store;
 use sagamq_api::Offset;
 use sagamq_api::saga::{CompletedCall, SagaState};
@@ -52,7 +53,7 @@ impl Lane {
                     // Whoever asked may have gone.
                     let _ = reply.send(applied.map(make).map_err(Undecided::from));
                 });
-                self.commit(id, decided, None, answer).await;
+                self.commit(id, decided, Along::default(), answer).await;
             }
             // A rejection tells of a state too, so it waits for the disk like every answer.
             Err(error) => self.answer_when_durable(reply, Err(error)),
@@ -62,7 +63,7 @@ impl Lane {
     /// What nobody waits for the answer of. What is fenced off is old news.
     pub(super) async fn take_in(&mut self, instance: Uuid, input: Input) {
         match self.decide(instance, input).await {
-            Ok(decided) => self.commit(instance, decided, None, Box::new(|_| ())).await,
+            Ok(decided) => self.commit(instance, decided, Along::default(), Box::new(|_| ())).await,
             Err(error) => tracing::debug!(saga = %instance, %error, "an outcome came too late"),
         }
     }
@@ -78,7 +79,7 @@ impl Lane {
             }
         };
         match decided {
-            Ok((id, decided)) => self.commit(id, decided, Some(next), Box::new(|_| ())).await,
+            Ok((id, decided)) => self.commit(id, decided, Along { cursor: Some(next), ..Along::default() }, Box::new(|_| ())).await,
             // Reading it again after a crash would change nothing either, so the cursor may lag.
             Err(reason) => tracing::warn!(offset = next.0.saturating_sub(1), %reason, "a reply record changes nothing"),
         }
@@ -99,14 +100,14 @@ impl Lane {
     }
 
     /// Commits a decision about an instance in memory that holds whatever participants have seen.
-    pub(super) async fn commit(&mut self, id: Uuid, decided: Decided, cursor: Option<Offset>, answer: Answer) {
-        let committed = self.try_commit(id, decided, cursor, answer).await;
+    pub(super) async fn commit(&mut self, id: Uuid, decided: Decided, along: Along, answer: Answer) {
+        let committed = self.try_commit(id, decided, along, answer).await;
         assert!(committed, "only time decides what depends on an unseen call");
     }
 
     /// Commits a decision about an instance in memory, and lets its consequences out when it is durable. `false`: a call that must be unseen
     /// was handed out meanwhile; nothing has happened.
-    pub(super) async fn try_commit(&mut self, id: Uuid, decided: Decided, cursor: Option<Offset>, answer: Answer) -> bool {
+    pub(super) async fn try_commit(&mut self, id: Uuid, decided: Decided, along: Along, answer: Answer) -> bool {
         let Decided { events, commands, state: instance, duplicate, forced } = decided;
         let applied = Applied { duplicate, state: instance.state() };
         let mut commit = self.parts.store.0.begin();
@@ -114,6 +115,12 @@ impl Lane {
             commit.unforced();
         }
         let Some(staged) = self.dispatcher.stage(&mut commit, commands) else { return false };
+        let Along { cursor, taking, watch } = along;
+        let seen = self.watches.look(id, &instance, watch, self.parts.clock.now_ms());
+        seen.put(id, lane_of, &mut commit);
+        if let Some(taking) = taking {
+            commit.take(taking.from, taking.sequence);
+        }
         if events.is_empty() && commit.is_empty() {
             self.when_durable(move |durable| answer(durable.map(|()| applied)));
             return true;
@@ -137,7 +144,7 @@ impl Lane {
                 self.dispatcher.take_back(staged);
                 return false;
             }
-            Err(SubmitError::NotNext(_)) => unreachable!("the commit takes no message"),
+            Err(SubmitError::NotNext(_)) => unreachable!("the lane alone takes its messages, in their order"),
             // Nothing was stored and memory is as it was, except that settled commands are looked for after the restart that must come.
             Err(SubmitError::Write(error)) => {
                 self.when_durable(move |_| answer(Err(error)));
@@ -147,6 +154,8 @@ impl Lane {
         let commands = submitted.offsets.len() - told;
         let departures = self.dispatcher.placed(staged, &submitted.offsets[..commands]);
         self.commits += 1;
+        self.took(taking);
+        self.watches.apply(id, seen);
         let waiters = self.waiters.take_if_at_rest(id, &instance);
         self.apply(id, instance, &events);
         let then = Box::new(move |durable: Result<(), WriteError>| {

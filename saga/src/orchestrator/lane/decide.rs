@@ -73,7 +73,7 @@ impl Lane {
         beside(move || caught(|| instance.decide(&definition, input, now_ms, &mut || random.fraction()))).await
     }
 
-    fn fold(&self, id: Uuid) -> Result<Option<(Arc<Definition>, Instance)>, InstanceError> {
+    pub(super) fn fold(&self, id: Uuid) -> Result<Option<(Arc<Definition>, Instance)>, InstanceError> {
         let definitions = &self.parts.definitions;
         Ok(self.parts.store.fold(id, &|saga, version| definitions.compiled(saga, version))?)
     }

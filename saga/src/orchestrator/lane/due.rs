@@ -1,5 +1,6 @@
 //! Time: which instances are due, and what is known of their calls when they are looked at.
 
+use super::along::Along;
 use super::task::Lane;
 use crate::protocol::{HandOut, Input};
 use sagamq_api::saga::AttemptId;
@@ -37,7 +38,7 @@ impl Lane {
         for _ in 0..TRIES_MAX {
             let Ok(decided) = self.decide(id, Input::Timer { hand_outs }).await else { return };
             let is_quiet = decided.events.is_empty() && decided.commands.is_empty();
-            if self.try_commit(id, decided, None, Box::new(|_| ())).await {
+            if self.try_commit(id, decided, Along::default(), Box::new(|_| ())).await {
                 // A look that changed nothing is not repeated at once, though what is due stays due: a call may wait in its queue for long.
                 if is_quiet && let Some(live) = self.instances.get(&id) {
                     let now_ms = self.parts.clock.now_ms();

@@ -1,17 +1,20 @@
 //! What a lane is told, how it answers, and the doors to it.
 
 use super::refusal::{StartError, Undecided};
+use super::repair_error::RepairError;
 use crate::definition::Definition;
 use crate::orchestrator::error::InstanceError;
 use crate::orchestrator::operate::Operated;
 use crate::orchestrator::trouble::Troubles;
 use crate::participant::Word;
 use crate::participant::http::Report;
+use crate::protocol::repair::{RepairRequest, RepairVerb};
 use crate::protocol::{By, Input, Instance, Verb};
 use crate::store::position::Position;
+use sagamq_api::repair::{RepairDescription, StartedRepair};
 use sagamq_api::saga::{CompletedCall, Mode, SagaSummary, StartedSaga, Waits};
 use sagamq_api::{JsonText, Offset, SagaName};
-use sagamq_broker::{Liveness, WriteError};
+use sagamq_broker::{Liveness, Message, WriteError};
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
@@ -48,6 +51,10 @@ pub(in crate::orchestrator) enum LaneInput {
     Complete { word: Word, reply: Reply<CompletedCall, Undecided> },
     /// An operator's verb.
     Operate { id: Uuid, verb: Verb, by: By, reply: Reply<Operated, Undecided> },
+    /// A message of another lane.
+    Message(Message),
+    /// Something for a repair of the lane.
+    Repair(RepairInput),
     /// What is told of a call that the lane itself makes. Nobody waits for an answer.
     Told { instance: Uuid, input: Input },
     /// A reply record, and the offset after it.
@@ -64,6 +71,20 @@ pub(in crate::orchestrator) enum LaneInput {
     Forget { saga: SagaName, ended: Vec<Position>, reply: Reply<(), InstanceError> },
     /// The state of an instance in memory; `None` if it is not there, and the disk has the truth.
     Get { id: Uuid, reply: Reply<Option<Box<Instance>>, InstanceError> },
+}
+
+/// What a lane is told of its repairs.
+pub(in crate::orchestrator) enum RepairInput {
+    /// Start one, once by its id.
+    Start { id: Uuid, request: Box<RepairRequest>, reply: Reply<StartedRepair, RepairError> },
+    /// An operator's verb.
+    Operate { id: Uuid, verb: RepairVerb, by: By, reply: Reply<RepairDescription, RepairError> },
+    /// What is known of one.
+    Get { id: Uuid, reply: Reply<RepairDescription, RepairError> },
+    /// Sagas were found, behind this place.
+    Found { repair: Uuid, after: Option<String>, sagas: Vec<Uuid>, next: Option<String> },
+    /// Sagas could not be looked for.
+    NotFound { repair: Uuid },
 }
 
 /// The door to a lane; cheap to clone. When the last one is gone, the lane ends.

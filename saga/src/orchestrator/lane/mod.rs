@@ -5,24 +5,34 @@
 //! the lane waits for its commit in `follower.rs`.
 
 mod advance;
+mod along;
 mod decide;
 mod due;
 mod follower;
 mod forget;
 mod input;
 mod look;
+mod open_repairs;
+mod pump;
 mod recovery;
 mod refusal;
+mod repair_error;
+mod repairs;
 mod replies;
 mod start;
+mod take;
 mod task;
 mod timers;
 mod waiters;
+mod watches;
 
-pub(super) use input::{LaneHandle, LaneInput, Seen, Wanted};
+pub(super) use input::{LaneHandle, LaneInput, RepairInput, Seen, Wanted};
+pub(super) use open_repairs::Search;
+pub(super) use pump::pump;
 pub use recovery::RecoveryError;
 pub(super) use recovery::recover;
 pub use refusal::StartError;
 pub(super) use refusal::Undecided;
+pub use repair_error::RepairError;
 pub(super) use replies::read_replies;
 pub(super) use task::{Lane, LaneParts};

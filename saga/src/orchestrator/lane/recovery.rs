@@ -6,6 +6,7 @@ use crate::definition::Definition;
 use crate::orchestrator::definitions::Definitions;
 use crate::participant::{OpenCommands, attempt_of};
 use crate::protocol::Instance;
+use crate::protocol::repair::{Repair, Watch};
 use crate::store::{LaneStore, StoreError};
 use sagamq_api::saga::AttemptId;
 use sagamq_api::{Offset, TopicName};
@@ -42,6 +43,10 @@ pub(in crate::orchestrator) struct Recovered {
     pub(in crate::orchestrator) stale: Vec<(TopicName, Offset)>,
     pub(in crate::orchestrator) commands: OpenCommands,
     pub(in crate::orchestrator) reply_cursor: Offset,
+    /// Repairs that are not at their end.
+    pub(in crate::orchestrator) repairs: Vec<Repair>,
+    /// Instances for which repairs wait.
+    pub(in crate::orchestrator) watches: Vec<(Uuid, Watch)>,
 }
 
 /// Reads a lane back.
@@ -65,7 +70,17 @@ fn instances(store: &LaneStore, definitions: &Definitions) -> Result<Recovered, 
         stale: Vec::new(),
         commands: OpenCommands::default(),
         reply_cursor: store.reply_cursor()?,
+        repairs: Vec::new(),
+        watches: store.watches()?,
     };
+    for id in store.open_repairs()? {
+        match store.fold_repair(id) {
+            Ok(repair) => recovered.repairs.extend(repair),
+            // A device that fails is not a damaged repair.
+            Err(StoreError::Storage(error @ sagamq_broker::storage::StorageError::Io(_))) => return Err(error.into()),
+            Err(error) => tracing::error!(repair = %id, %error, "a repair cannot be read and does not go on; all others do"),
+        }
+    }
     for id in store.open()? {
         match store.fold(id, &|saga, version| definitions.compiled(saga, version)) {
             Ok(Some(instance)) => recovered.instances.push(instance),

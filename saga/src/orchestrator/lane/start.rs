@@ -1,6 +1,7 @@
 //! Starting an instance once by its business key, and taking instances over after a restart.
 
 use super::advance::Applied;
+use super::along::Along;
 use super::decide::Panicked;
 use super::input::{Reply, Wanted};
 use super::refusal::StartError;
@@ -71,7 +72,7 @@ impl Lane {
             // Whoever asked may have gone; the saga runs.
             let _ = reply.send(started.map_err(StartError::from));
         });
-        self.commit(id, decided, None, answer).await;
+        self.commit(id, decided, Along::default(), answer).await;
     }
 
     fn started_by(&self, saga: &SagaName, key: &str) -> Result<Known, StartError> {
@@ -123,7 +124,7 @@ impl Lane {
     async fn go_on(&mut self, id: Uuid) {
         let before: HashSet<AttemptId> = self.instances.get(&id).map(|live| live.instance.open_attempts()).into_iter().flatten().collect();
         match self.decide(id, Input::Recovered).await {
-            Ok(decided) => self.commit(id, decided, None, Box::new(|_| ())).await,
+            Ok(decided) => self.commit(id, decided, Along::default(), Box::new(|_| ())).await,
             // It is set aside, and has no calls any more.
             Err(error) => tracing::error!(saga = %id, %error, "a saga cannot go on after the restart"),
         }

@@ -2,9 +2,11 @@
 
 use super::follower::{DurableCommit, Following, Then, follow};
 use super::input::{LaneInput, Reply};
+use super::open_repairs::{Repairs, Searches};
 use super::recovery::Recovered;
 use super::timers::Timers;
 use super::waiters::Waiters;
+use super::watches::Watches;
 use crate::definition::Definition;
 use crate::metrics::Metrics;
 use crate::orchestrator::definitions::Definitions;
@@ -53,6 +55,10 @@ pub(in crate::orchestrator) struct LaneParts {
     /// The name of the broker's data: transactions say it to their participants.
     pub(in crate::orchestrator) cluster: Uuid,
     pub(in crate::orchestrator) lifecycle: Lifecycle,
+    /// Number of lanes.
+    pub(in crate::orchestrator) lanes: u16,
+    /// Who looks for the sagas of repairs.
+    pub(in crate::orchestrator) searches: Searches,
 }
 
 /// An instance in memory.
@@ -74,6 +80,10 @@ pub(in crate::orchestrator) struct Lane {
     pub(super) dispatcher: Dispatcher,
     pub(super) timers: Timers,
     pub(super) waiters: Waiters,
+    pub(super) repairs: Repairs,
+    pub(super) watches: Watches,
+    /// The last message that was taken of each lane.
+    pub(super) taken: Vec<u64>,
     pub(super) commits: u64,
     durable: DurableCommit,
     follower: mpsc::UnboundedSender<Following>,
@@ -98,6 +108,12 @@ impl Lane {
             parts.quarantine.add(id, SetAside::Unreadable(reason));
         }
         let is_held = parts.hold.is_held();
+        let inbox = parts.store.0.inbox();
+        let taken = (0..parts.lanes).map(|from| inbox.taken(from)).collect();
+        let mut watches = Watches::default();
+        for (saga, watch) in recovered.watches {
+            watches.begin(saga, watch);
+        }
         let has_nothing = recovered.instances.is_empty();
         let grace_ms = u64::try_from(parts.restart_grace.as_millis()).unwrap_or(u64::MAX);
         let timers_from_ms = if has_nothing { 0 } else { parts.clock.now_ms().saturating_add(grace_ms) };
@@ -110,6 +126,9 @@ impl Lane {
             stale: recovered.stale,
             timers: Timers::default(),
             waiters: Waiters::default(),
+            repairs: Repairs::new(recovered.repairs),
+            watches,
+            taken,
             commits: 0,
             durable,
             follower,
@@ -126,6 +145,7 @@ impl Lane {
         let life = life;
         let shutdown = self.parts.shutdown.clone();
         self.resume().await;
+        self.search_all();
         while !shutdown.is_cancelled() {
             let mut left = INPUTS_AT_ONCE;
             while left > 0
@@ -136,7 +156,9 @@ impl Lane {
             }
             if self.may_time_speak() {
                 self.fire_timers().await;
+                self.fire_watches().await;
             }
+            self.fire_repairs().await;
             self.settle_stale().await;
             self.forget_finished();
             if left == 0 {
@@ -173,6 +195,8 @@ impl Lane {
             LaneInput::Start { wanted, reply } => self.start(wanted, reply).await,
             LaneInput::Complete { word, reply } => self.complete(word, reply).await,
             LaneInput::Operate { id, verb, by, reply } => self.operate(id, verb, by, reply).await,
+            LaneInput::Message(message) => self.message(message).await,
+            LaneInput::Repair(input) => self.repair_input(input).await,
             LaneInput::Told { instance, input } => self.take_in(instance, input).await,
             LaneInput::ReplyRecord { word, next } => self.reply_record(word, next).await,
             LaneInput::RepliesRead => self.are_replies_read = true,
@@ -191,7 +215,9 @@ impl Lane {
     }
 
     fn time_to_next_timer(&mut self) -> Option<Duration> {
-        let due_ms = self.timers.next_due_ms()?.max(self.timers_from_ms);
+        let of_sagas = self.timers.next_due_ms().into_iter().chain(self.watches.next_due_ms()).min();
+        let of_sagas = of_sagas.map(|due_ms| due_ms.max(self.timers_from_ms));
+        let due_ms = of_sagas.into_iter().chain(self.repairs.next_due_ms()).min()?;
         let left_ms = due_ms.saturating_sub(self.parts.clock.now_ms());
         Some(Duration::from_millis(left_ms.max(1)).min(CLOCK_LOOK_MAX))
     }

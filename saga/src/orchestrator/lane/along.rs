@@ -1,0 +1,22 @@
+//! What goes along with the decision about an instance, in its commit.
+
+use crate::protocol::repair::Watch;
+use sagamq_api::Offset;
+
+/// What goes along.
+#[derive(Debug, Default)]
+pub(super) struct Along {
+    /// The reply record before this offset led to the decision.
+    pub(super) cursor: Option<Offset>,
+    /// The message that led to it.
+    pub(super) taking: Option<Taking>,
+    /// A watch over what becomes of the instance.
+    pub(super) watch: Option<Watch>,
+}
+
+/// A message that is taken with a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Taking {
+    pub(super) from: u16,
+    pub(super) sequence: u64,
+}

@@ -1,0 +1,165 @@
+//! The repairs of a lane: what comes in for them, one commit for what follows, and when they are due.
+
+use super::along::Taking;
+use super::follower::Then;
+use super::input::{RepairInput, Reply};
+use super::open_repairs::Search;
+use super::repair_error::RepairError;
+use super::task::Lane;
+use crate::protocol::repair::{Repair, RepairDecision, RepairEvent, RepairRefused, RepairRequest, RepairVerb};
+use crate::protocol::{By, lane_of};
+use crate::store::{AnsweredRepair, AskedRepair, LaneMessage, put_repair};
+use sagamq_api::repair::{RepairDescription, RepairState, StartedRepair};
+use uuid::Uuid;
+
+impl Lane {
+    pub(super) async fn repair_input(&mut self, input: RepairInput) {
+        match input {
+            RepairInput::Start { id, request, reply } => self.start_repair(id, *request, reply).await,
+            RepairInput::Operate { id, verb, by, reply } => self.operate_repair(id, verb, by, reply).await,
+            RepairInput::Get { id, reply } => {
+                let found = self.repair(id);
+                self.answer_when_durable(reply, found);
+            }
+            RepairInput::Found { repair, after, sagas, next } => self.sagas_found(repair, after.as_deref(), sagas, next).await,
+            RepairInput::NotFound { repair } => {
+                self.repairs.searching.remove(&repair);
+                self.search(repair);
+            }
+        }
+    }
+
+    async fn start_repair(&mut self, id: Uuid, request: RepairRequest, reply: Reply<StartedRepair, RepairError>) {
+        let before = self.repair(id).and_then(|repair| Ok((repair, self.requested(id)?)));
+        let answer = match before {
+            Err(RepairError::NotFound(_)) => {
+                let decision = RepairDecision::start(id, request, self.parts.clock.now_ms());
+                let started = StartedRepair { duplicate: false, repair: decision.repair.description() };
+                let then = Box::new(move |durable: Result<(), _>| {
+                    // Whoever asked may have gone; the repair runs.
+                    let _ = reply.send(durable.map(|()| started).map_err(RepairError::from));
+                });
+                return self.commit_repair(decision, None, then).await;
+            }
+            Err(error) => Err(error),
+            Ok((repair, before)) if before == request => Ok(StartedRepair { duplicate: true, repair }),
+            Ok(_) => Err(RepairError::KeyConflict { key: request.key.unwrap_or_default(), id }),
+        };
+        self.answer_when_durable(reply, answer);
+    }
+
+    async fn operate_repair(&mut self, id: Uuid, verb: RepairVerb, by: By, reply: Reply<RepairDescription, RepairError>) {
+        let Some(repair) = self.repairs.open.get(&id) else {
+            // At its end, and only the disk knows it.
+            let refused = self.repair(id).and_then(|repair| match (verb, repair.state) {
+                (RepairVerb::Cancel, RepairState::Cancelled) => Ok(repair),
+                (_, state) => Err(RepairRefused(state).into()),
+            });
+            return self.answer_when_durable(reply, refused);
+        };
+        match repair.operate(verb, by, self.parts.clock.now_ms()) {
+            Ok(decision) => {
+                let description = decision.repair.description();
+                let then = Box::new(move |durable: Result<(), _>| {
+                    // Whoever asked may have gone.
+                    let _ = reply.send(durable.map(|()| description).map_err(RepairError::from));
+                });
+                self.commit_repair(decision, None, then).await;
+            }
+            Err(refused) => self.answer_when_durable(reply, Err(refused.into())),
+        }
+    }
+
+    /// A repair in short, from memory or from the disk.
+    fn repair(&self, id: Uuid) -> Result<RepairDescription, RepairError> {
+        match self.repairs.open.get(&id) {
+            Some(repair) => Ok(repair.description()),
+            None => self.parts.store.repair(id)?.ok_or(RepairError::NotFound(id)),
+        }
+    }
+
+    /// What a repair was started with.
+    fn requested(&self, id: Uuid) -> Result<RepairRequest, RepairError> {
+        if let Some(repair) = self.repairs.open.get(&id) {
+            return Ok(repair.request().clone());
+        }
+        match self.parts.store.first_repair_event(id)?.map(|first| first.event) {
+            Some(RepairEvent::RepairStarted { request }) => Ok(*request),
+            _ => Err(RepairError::NotFound(id)),
+        }
+    }
+
+    async fn sagas_found(&mut self, id: Uuid, after: Option<&str>, sagas: Vec<Uuid>, next: Option<String>) {
+        self.repairs.searching.remove(&id);
+        let Some(repair) = self.repairs.open.get(&id) else { return };
+        let decision = repair.found(after, sagas, next, self.parts.clock.now_ms());
+        self.commit_repair(decision, None, Box::new(|_| ())).await;
+    }
+
+    /// What became of a saga.
+    pub(super) async fn answered(&mut self, answered: AnsweredRepair, taking: Taking) {
+        let AnsweredRepair { repair, number, repaired } = answered;
+        match self.repairs.open.get(&repair) {
+            Some(repair) => {
+                let decision = repair.repaired(number, repaired, self.parts.clock.now_ms());
+                self.commit_repair(decision, Some(taking), Box::new(|_| ())).await;
+            }
+            None => {
+                tracing::error!(%repair, number, "a result is of no repair that is in progress");
+                self.take_only(taking).await;
+            }
+        }
+    }
+
+    /// Begins what is due.
+    pub(super) async fn fire_repairs(&mut self) {
+        let now_ms = self.parts.clock.now_ms();
+        let is_due = |repair: &&Repair| repair.due_ms().is_some_and(|due_ms| due_ms <= now_ms);
+        let due: Vec<RepairDecision> = self.repairs.open.values().filter(is_due).map(|repair| repair.time_passed(now_ms)).collect();
+        for decision in due {
+            self.commit_repair(decision, None, Box::new(|_| ())).await;
+        }
+    }
+
+    /// Looks for sagas for every repair that needs some, after a restart.
+    pub(super) fn search_all(&mut self) {
+        let open: Vec<Uuid> = self.repairs.open.keys().copied().collect();
+        for id in open {
+            self.search(id);
+        }
+    }
+
+    fn search(&mut self, id: Uuid) {
+        let Some(repair) = self.repairs.open.get(&id) else { return };
+        let (Some(page), Some(filter)) = (repair.page_wanted(), repair.request().filter.clone()) else { return };
+        if self.repairs.searching.insert(id) {
+            // Who looks for sagas ends with the shutdown only.
+            let _ = self.parts.searches.send(Search { repair: id, filter, page });
+        }
+    }
+
+    /// Commits what follows for a repair: its events, and the messages to the lanes of the sagas that begin.
+    async fn commit_repair(&mut self, decision: RepairDecision, taking: Option<Taking>, then: Then) {
+        let RepairDecision { events, begun, repair } = decision;
+        let mut commit = self.parts.store.0.begin();
+        if !events.is_empty() {
+            put_repair(&mut commit, &repair, &events);
+        }
+        let RepairRequest { filter, operate, patience_ms, .. } = repair.request();
+        for (number, saga) in begun {
+            let (filter, operate) = (filter.clone(), operate.clone());
+            let asked = AskedRepair { repair: repair.id(), number, saga, filter, operate, patience_ms: *patience_ms };
+            commit.send(lane_of(saga), LaneMessage::Repair(asked).encode());
+        }
+        if !self.submit(commit, taking, then).await {
+            return;
+        }
+        let id = repair.id();
+        if repair.state().is_final() {
+            self.repairs.open.remove(&id);
+        } else {
+            self.repairs.open.insert(id, repair);
+            self.search(id);
+        }
+    }
+}
