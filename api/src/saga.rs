@@ -3,6 +3,7 @@
 mod activation;
 mod attempt;
 mod call;
+mod history;
 mod incident;
 mod mode;
 mod outcome;
@@ -11,11 +12,13 @@ mod retention;
 mod state;
 mod transaction;
 mod verb;
+mod versions;
 mod waits;
 
 pub use activation::{ActivateVersion, Activation, Canary, PublishQuery};
 pub use attempt::{AttemptId, CallId, NoCallId, NoOperation, Operation, StepAttempt};
 pub use call::{Call, CompleteCall, CompletedCall, EVENT_TOPIC, REPLY_TOPIC, TransactionContext, WORKER_GROUP};
+pub use history::{HistoryEvent, HistoryQuery, SagaHistory};
 pub use incident::{Incident, IncidentList, IncidentQuery};
 pub use mode::{Mode, NoMode};
 pub use outcome::CallOutcome;
@@ -24,6 +27,7 @@ pub use retention::{Retention, RetentionList, SagaRetention};
 pub use state::{SagaState, StepState};
 pub use transaction::{Heuristic, Outcome, TransactionState, TransactionStatus};
 pub use verb::{NoSuchVerb, NoVerb, OperateSaga, SagaVerb, StepOutcome, StepOutcomeName, VerbFields, VerbName};
+pub use versions::{DefinitionVersion, DefinitionVersions, StateCount};
 pub use waits::{WaitCode, Waits};
 
 use crate::error::Fault;
@@ -78,45 +82,6 @@ pub struct DefinitionDescription {
 pub struct DefinitionList {
     /// Definitions by name.
     pub definitions: Vec<DefinitionDescription>,
-}
-
-/// `GET /v1/saga-definitions/{saga}/versions`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(ToSchema))]
-pub struct DefinitionVersions {
-    /// Name of the saga.
-    pub saga: SagaName,
-    /// Its versions, oldest first.
-    pub versions: Vec<DefinitionVersion>,
-}
-
-/// A version of a definition, and what runs or ran by it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(ToSchema))]
-pub struct DefinitionVersion {
-    /// The version.
-    pub version: u32,
-    /// How its instances are run when a start does not say.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub mode: Option<Mode>,
-    /// Milliseconds since 1970.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub published_at_ms: Option<u64>,
-    /// Why it cannot be read, if that is so.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub fault: Option<String>,
-    /// How many instances it has in each state, without those states in which it has none.
-    pub instances: Vec<StateCount>,
-}
-
-/// Instances in one state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(ToSchema))]
-pub struct StateCount {
-    /// The state, as it was last written.
-    pub state: SagaState,
-    /// How many.
-    pub count: u64,
 }
 
 /// Query of `GET /v1/saga-definitions/{saga}`.
@@ -348,48 +313,6 @@ pub struct SagaList {
     /// to instances.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub next: Option<String>,
-}
-
-/// Query of `GET /v1/sagas/{id}/history`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(ToSchema, IntoParams))]
-#[serde(deny_unknown_fields)]
-#[cfg_attr(feature = "openapi", into_params(parameter_in = Query))]
-pub struct HistoryQuery {
-    /// Only events behind the one with this sequence.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub after: Option<u64>,
-    /// Most events (default and at most 1,000); a page ends before it has more than 16 MiB, but has one event at least.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub limit: Option<u32>,
-}
-
-/// `GET /v1/sagas/{id}/history`: events, oldest first. The state of the instance is the fold of these and of nothing else.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(ToSchema))]
-pub struct SagaHistory {
-    /// Id of the instance.
-    pub id: Uuid,
-    /// Its events.
-    pub events: Vec<HistoryEvent>,
-    /// What to pass as `after` for the next page, if there is one.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub next: Option<u64>,
-}
-
-/// One event of an instance.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(ToSchema))]
-pub struct HistoryEvent {
-    /// Place in the history, counted from 0.
-    pub sequence: u64,
-    /// Milliseconds since 1970.
-    pub at_ms: u64,
-    /// Kind of the event, for example `step_succeeded`.
-    pub r#type: String,
-    /// What it says, by kind.
-    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
-    pub data: JsonText,
 }
 
 /// `POST /v1/sagas/{id}:cancel`: undoes what was done. A saga past its pivot cannot be cancelled, nor a transaction that is decided to commit.

@@ -81,19 +81,16 @@ impl Orchestrator {
         self.lane(id)?;
         let store = self.store(lane_of(id));
         let first = query.after.map_or(0, |after| after.saturating_add(1));
-        // One more says whether there is a next page.
-        let most = limit as usize + 1;
-        let (mut events, is_there) = blocking(move || {
-            let events = store.events_from(id, first, most, HISTORY_BYTES_MAX)?;
+        let (events, is_there, is_cut) = blocking(move || {
+            let events = store.events_from(id, first, limit as usize, HISTORY_BYTES_MAX)?;
             let is_there = !events.is_empty() || store.first_event(id)?.is_some();
-            Ok((events, is_there))
+            let is_cut = !events.is_empty() && !store.events_from(id, first + events.len() as u64, 1, usize::MAX)?.is_empty();
+            Ok((events, is_there, is_cut))
         })
         .await?;
         if !is_there {
             return Err(InstanceError::NotFound(id).into());
         }
-        let is_cut = events.len() == most || events.iter().map(|event| event.to_json().len()).sum::<usize>() >= HISTORY_BYTES_MAX;
-        events.truncate(limit as usize);
         let events: Vec<_> = events.iter().zip(first..).map(|(event, sequence)| event.to_history(sequence)).collect();
         let next = events.last().filter(|_| is_cut).map(|event| event.sequence);
         Ok(SagaHistory { id, events, next })
