@@ -32,7 +32,7 @@ pub(super) async fn run(context: &Context, command: RepairCommand) -> Result<Exi
             if started.duplicate {
                 context.output.note("the key started this repair before");
             }
-            if wait { self::wait(context, started.repair.id).await } else { shown(context, &started.repair) }
+            if wait { until_ended(context, started.repair.id).await } else { shown(context, &started.repair) }
         }
         RepairCommand::Preview { args, limit } => preview(context, &request(*args)?, limit).await,
         RepairCommand::List { state } => list(context, RepairQuery { state, ..RepairQuery::default() }).await,
@@ -89,7 +89,7 @@ fn shown(context: &Context, repair: &RepairDescription) -> Result<Exit, CliError
 }
 
 /// Until it is at its end. It fails unless every saga is done.
-async fn wait(context: &Context, id: Uuid) -> Result<Exit, CliError> {
+async fn until_ended(context: &Context, id: Uuid) -> Result<Exit, CliError> {
     loop {
         let repair = context.client.repairs().get(id).await?;
         if repair.state.is_final() {

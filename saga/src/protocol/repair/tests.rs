@@ -135,7 +135,7 @@ proptest! {
         let started = RepairDecision::start(Uuid::nil(), request(rate, max), now_ms);
         let mut history = started.events.clone();
         let mut repair = started.repair;
-        let (mut begun, mut answered): (BTreeMap<u64, Uuid>, BTreeSet<u64>) = Default::default();
+        let (mut begun, mut answered) = (BTreeMap::<u64, Uuid>::new(), BTreeSet::<u64>::new());
         let mut begun_at: VecDeque<u64> = VecDeque::new();
         for happening in happenings {
             let before = repair.state();
