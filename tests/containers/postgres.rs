@@ -150,8 +150,9 @@ async fn what_was_prepared_is_found_again_after_the_server_was_killed_and_an_eff
     assert_eq!((reserved(&client).await, branches.in_doubt().await.expect("known").len()), (1, 0));
 
     // The barrier of sagas, in the same database.
+    let (barrier, asked) = (PostgresBarrier::default(), call(2, false));
     for _ in 0..2 {
-        let served = PostgresBarrier::default().run_local(&mut client, &call(2, false), async |txn| {
+        let served = barrier.run_local(&mut client, &asked, async |txn| {
             txn.execute("UPDATE stock SET reserved = reserved + 1", &[]).await?;
             Ok(json!("once"))
         });

@@ -1,5 +1,5 @@
-//! What every lane needs and none owns: the published definitions, which of their versions are started, how long instances are kept, and where
-//! services are, in the commits of one shard. A node that has no part in that shard would follow its commits; here, opening reads what they
+//! What every lane needs and none owns: the published definitions, which of their versions are started, how long instances are kept, and
+//! where services are, in the commits of one shard. A node that has no part in that shard would follow its commits; here, opening reads what they
 //! led to, and publishing writes the next one.
 
 use super::codec::{CodecError, decode, encode};
