@@ -29,7 +29,7 @@ pub(super) fn routes() -> Router<Orchestrator> {
 }
 
 async fn operate((State(orchestrator), PathParams(path), JsonBody(fields)): Asked, verb: VerbName) -> Result<Json<OperatedSaga>, ApiError> {
-    let request = fields.of(verb).map_err(no_verb)?;
+    let request = fields.of(verb).map_err(|error| no_verb(&error))?;
     let operated = orchestrator.operate(path.id, request).await?;
     Ok(Json(OperatedSaga { duplicate: operated.duplicate, saga: orchestrator.get(path.id).await? }))
 }
@@ -135,7 +135,7 @@ async fn edit_input(asked: Asked) -> Result<Json<OperatedSaga>, ApiError> {
     ))]
 async fn preview(asked: Asked) -> Result<Json<SagaPreview>, ApiError> {
     let (State(orchestrator), PathParams(path), JsonBody(fields)) = asked;
-    let request = OperateSaga::try_from(fields).map_err(no_verb)?;
+    let request = OperateSaga::try_from(fields).map_err(|error| no_verb(&error))?;
     Ok(Json(orchestrator.preview(path.id, request).await?))
 }
 
@@ -148,7 +148,7 @@ async fn release(State(orchestrator): State<Orchestrator>) -> Json<ReleasedSagas
     Json(ReleasedSagas { duplicate: !orchestrator.release().await })
 }
 
-fn no_verb(error: NoVerb) -> ApiError {
+fn no_verb(error: &NoVerb) -> ApiError {
     ApiError::new(ErrorCode::InvalidRequest, error.to_string())
 }
 

@@ -10,13 +10,13 @@ use sagamq_api::saga::SagaState;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum List<'a> {
     /// All instances of a protocol.
-    ByTime(Protocol),
+    Time(Protocol),
     /// Those in a state.
-    ByState(Protocol, SagaState),
+    State(Protocol, SagaState),
     /// Those of a version of a definition.
-    ByDefinition(&'a SagaName, u32),
+    Definition(&'a SagaName, u32),
     /// Those with this code of failure.
-    ByFailure(&'a str),
+    Failure(&'a str),
 }
 
 /// What a list and a row of it say of an instance; `None` stands for what they do not say.
@@ -32,10 +32,10 @@ impl List<'_> {
     /// What its keys begin with.
     pub(super) fn prefix(&self) -> Vec<u8> {
         match self {
-            Self::ByTime(protocol) => SagaKey::by_time(*protocol),
-            Self::ByState(protocol, state) => SagaKey::by_state(*protocol, *state),
-            Self::ByDefinition(saga, version) => SagaKey::by_definition(saga, *version),
-            Self::ByFailure(code) => SagaKey::by_failure(code),
+            Self::Time(protocol) => SagaKey::by_time(*protocol),
+            Self::State(protocol, state) => SagaKey::by_state(*protocol, *state),
+            Self::Definition(saga, version) => SagaKey::by_definition(saga, *version),
+            Self::Failure(code) => SagaKey::by_failure(code),
         }
     }
 
@@ -43,17 +43,17 @@ impl List<'_> {
     pub(crate) fn card<'a>(&'a self, value: &'a [u8]) -> Option<Card<'a>> {
         let nothing = Card { protocol: None, state: None, version: None, saga: None };
         match (self, value) {
-            (Self::ByTime(protocol), _) => Some(Card { protocol: Some(*protocol as u8), ..nothing }),
-            (Self::ByState(protocol, state), value) => {
+            (Self::Time(protocol), _) => Some(Card { protocol: Some(*protocol as u8), ..nothing }),
+            (Self::State(protocol, state), value) => {
                 Some(Card { protocol: Some(*protocol as u8), state: Some(state_tag(*state)), ..of_definition(value)? })
             }
-            (Self::ByDefinition(saga, version), [protocol]) => {
+            (Self::Definition(saga, version), [protocol]) => {
                 Some(Card { protocol: Some(*protocol), version: Some(*version), saga: Some(saga.as_str().as_bytes()), ..nothing })
             }
-            (Self::ByFailure(_), [protocol, state, rest @ ..]) => {
+            (Self::Failure(_), [protocol, state, rest @ ..]) => {
                 Some(Card { protocol: Some(*protocol), state: Some(*state), ..of_definition(rest)? })
             }
-            (Self::ByDefinition(..) | Self::ByFailure(_), _) => None,
+            (Self::Definition(..) | Self::Failure(_), _) => None,
         }
     }
 }

@@ -10,6 +10,9 @@ use sagamq_api::repair::{RepairDescription, RepairResult, RepairResultsQuery};
 use sagamq_broker::ShardCommit;
 use uuid::Uuid;
 
+/// Looks at a row.
+type VisitRow<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, StoreError>;
+
 impl LaneStore {
     /// A repair in short.
     pub(crate) fn repair(&self, id: Uuid) -> Result<Option<RepairDescription>, StoreError> {
@@ -99,12 +102,7 @@ impl LaneStore {
         Ok(watches)
     }
 
-    fn visit_rows(
-        &self,
-        prefix: &[u8],
-        from: Option<&[u8]>,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, StoreError>,
-    ) -> Result<(), StoreError> {
+    fn visit_rows(&self, prefix: &[u8], from: Option<&[u8]>, visit: VisitRow<'_>) -> Result<(), StoreError> {
         let mut fault = None;
         self.0.scan(prefix, from, &mut |key, row| match visit(key, row) {
             Ok(flow) => flow,

@@ -3,10 +3,11 @@
 mod fill;
 
 use crate::ServerProcess;
+use crate::bench::now;
 use core::fmt::Write as _;
 use sagamq_sdk::SagaClient;
 use sagamq_sdk::api::saga::{SagaQuery, SagaState};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Pages of each filter that are asked for, each where the one before ended; then from the front again.
 const PAGES: usize = 40;
@@ -89,7 +90,7 @@ async fn line(report: &mut String, filter: &str, limit: u32, sagas: &SagaClient,
     let mut query = SagaQuery { limit: Some(limit), ..query.clone() };
     let (mut took, mut least) = (Vec::new(), usize::MAX);
     for _ in 0..PAGES {
-        let began = Instant::now();
+        let began = now();
         let page = sagas.list(&query).await.expect("a page");
         took.push(began.elapsed());
         least = least.min(page.sagas.len());

@@ -29,16 +29,16 @@ impl Criteria {
     pub(super) fn lists<'a>(&'a self, versions: &[u32]) -> Vec<List<'a>> {
         let protocols = || Protocol::ALL.into_iter().filter(|&protocol| self.protocol.is_none_or(|wanted| wanted == protocol));
         match (&self.failure, &self.states, &self.saga) {
-            (Some(code), _, _) => vec![List::ByFailure(code)],
+            (Some(code), _, _) => vec![List::Failure(code)],
             (None, Some(states), _) => {
                 let stored = states.iter().filter(|&&state| state != SagaState::Quarantined);
-                stored.flat_map(|&state| protocols().map(move |protocol| List::ByState(protocol, state))).collect()
+                stored.flat_map(|&state| protocols().map(move |protocol| List::State(protocol, state))).collect()
             }
             (None, None, Some(saga)) => {
                 let wanted = versions.iter().filter(|&&version| self.version.is_none_or(|wanted| wanted == version));
-                wanted.map(|&version| List::ByDefinition(saga, version)).collect()
+                wanted.map(|&version| List::Definition(saga, version)).collect()
             }
-            (None, None, None) => protocols().map(List::ByTime).collect(),
+            (None, None, None) => protocols().map(List::Time).collect(),
         }
     }
 
