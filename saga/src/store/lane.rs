@@ -143,7 +143,7 @@ impl LaneStore {
     pub(crate) fn count_states(&self, saga: &SagaName, tell: &mut dyn FnMut(u32, SagaState)) -> Result<(), StoreError> {
         for protocol in Protocol::ALL {
             for state in SagaState::ALL.into_iter().filter(|state| *state != SagaState::Quarantined) {
-                let list = List::ByState(protocol, state);
+                let list = List::State(protocol, state);
                 self.0.scan(&SagaKey::by_state(protocol, state), None, &mut |_, value| {
                     if let Some(version) = list.card(value).and_then(|card| card.version_of(saga)) {
                         tell(version, state);
