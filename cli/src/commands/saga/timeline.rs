@@ -37,7 +37,7 @@ pub(super) async fn watch(context: &Context, id: Uuid) -> Result<Exit, CliError>
                 let started_ms = *started_ms.get_or_insert(event.at_ms);
                 match context.output.format {
                     Format::Table => context.output.line(&line(row(event, started_ms)))?,
-                    Format::Json => context.output.line(&serde_json::to_string(event).map_err(unwritable)?)?,
+                    Format::Json => context.output.line(&serde_json::to_string(event).map_err(|error| unwritable(&error))?)?,
                 }
                 query.after = Some(event.sequence);
             }
@@ -61,7 +61,7 @@ pub(super) async fn watch(context: &Context, id: Uuid) -> Result<Exit, CliError>
     }
 }
 
-fn unwritable(error: serde_json::Error) -> CliError {
+fn unwritable(error: &serde_json::Error) -> CliError {
     CliError::Failed(format!("the event cannot be written as JSON: {error}"))
 }
 
