@@ -101,7 +101,7 @@ fn a_worker_that_answers_is_told_again_and_nobody_else() {
     run.reply("a", Operation::Commit, 3, unknown()).expect("told");
     run.tick();
     let worker = told_at(WORKER, "commit");
-    assert_eq!(run.urls(), [worker.clone()]);
+    assert_eq!(run.urls(), std::slice::from_ref(&worker));
     assert_eq!(ways(&mut run, Operation::Commit, 2), [worker.clone(), worker], "it is counted anew");
 }
 
