@@ -4,6 +4,7 @@ use super::bounds::{OutOfBounds, require_bounds};
 use super::door::Orchestrator;
 use super::error::InstanceError;
 use super::lane::{LaneInput, Undecided};
+use super::operated::Operated;
 use crate::protocol::{By, Rejection, ResolvedOutcome, Verb};
 use sagamq_api::limits::{ACTOR_BYTES_MAX, REASON_BYTES_MAX};
 use sagamq_api::saga::{OperateSaga, SagaState, SagaVerb, StepOutcome};
@@ -45,15 +46,6 @@ impl From<Undecided> for OperateError {
             Undecided::Rejected(rejection) => Self::Rejected(rejection),
         }
     }
-}
-
-/// What a verb did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Operated {
-    /// Whether nothing changed, because it was so already.
-    pub duplicate: bool,
-    /// The state of the instance afterwards.
-    pub state: SagaState,
 }
 
 impl Orchestrator {

@@ -5,7 +5,7 @@ use super::decide::Decided;
 use super::input::Reply;
 use super::refusal::Undecided;
 use super::task::{Lane, Live};
-use crate::orchestrator::operate::Operated;
+use crate::orchestrator::operated::Operated;
 use crate::participant::Word;
 use crate::protocol::{By, Input, Instance, RecordedEvent, Verb, lane_of};
 use crate::store;

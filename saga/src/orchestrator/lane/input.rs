@@ -4,7 +4,7 @@ use super::refusal::{StartError, Undecided};
 use super::repair_error::RepairError;
 use crate::definition::Definition;
 use crate::orchestrator::error::InstanceError;
-use crate::orchestrator::operate::Operated;
+use crate::orchestrator::operated::Operated;
 use crate::orchestrator::trouble::Troubles;
 use crate::participant::Word;
 use crate::participant::http::Report;
