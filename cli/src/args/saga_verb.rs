@@ -38,9 +38,9 @@ Of a step that waits or was not called: it is left out, with the output null. Of
 is left out, its effect stands, and the saga ends TERMINATED.";
 const RESOLVE: &str = "\
 EXAMPLES:
-  sagamq saga resolve 0197f0d2-8c3e-7d3a-9f6e-2f1f5a7f0b11 --step charge --outcome succeeded --json '{\"receipt\": \"r-1\"}'
-  sagamq saga resolve 0197f0d2-8c3e-7d3a-9f6e-2f1f5a7f0b11 --step charge --outcome failed --reason 'the bank knows nothing of it'
-  sagamq saga resolve 0197f0d2-8c3e-7d3a-9f6e-2f1f5a7f0b11 --step charge --outcome compensated --reason 'paid back by hand'
+  sagamq saga resolve 0197f0d2-8c3e-7d3a-9f6e-2f1f5a7f0b11 --step charge --outcome succeeded --json @answer.json
+  sagamq saga resolve 0197f0d2-8c3e-7d3a-9f6e-2f1f5a7f0b11 --step charge --outcome failed --reason 'never seen'
+  sagamq saga resolve 0197f0d2-8c3e-7d3a-9f6e-2f1f5a7f0b11 --step charge --outcome compensated --reason 'by hand'
 
 It only writes down what you found out, and the saga goes on from there: nothing changes at the service.";
 const EDIT_INPUT: &str = "\
