@@ -21,7 +21,7 @@ TEST_LIMIT  ?= 2400
 DENY_CHECKS ?= all
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo drills drill-doubt drill-kills drill-backup drill-2pc drill-memory drill-outage test test-postgres test-containers image bench compare bench-compare bench-log bench-open bench-list lint clippy fmt-check doc deny fmt
+.PHONY: help setup build demo drills drill-doubt drill-kills drill-backup drill-2pc drill-memory drill-outage test test-postgres test-containers image bench compare bench-compare bench-log bench-open bench-list bench-sagas lint clippy fmt-check doc deny fmt
 
 help: ## List what can be done
 	@echo "SagaMQ: make TARGET"
@@ -88,6 +88,9 @@ bench-open: build ## Measure how long an open takes: with 192,000 partitions of 
 
 bench-list: build ## Measure a page of sagas by each filter: a million at their end, 100,000 that are not
 	"$(BIN)/sagamq-bench-list" $(BENCH_ARGS)
+
+bench-sagas: build ## Measure sagas, beside an older binary if there is one: make bench-sagas BENCH_ARGS="--before path/to/sagamq --many 100000"
+	"$(BIN)/sagamq-bench-sagas" $(BENCH_ARGS)
 
 drill-memory: build ## Sixteen clients send the worst bodies at once: peak memory, and whether every valid one gets through
 	"$(BIN)/sagamq-drill-memory"

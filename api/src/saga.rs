@@ -2,6 +2,7 @@
 
 mod activation;
 mod attempt;
+mod batch;
 mod call;
 mod history;
 mod incident;
@@ -17,6 +18,7 @@ mod waits;
 
 pub use activation::{ActivateVersion, Activation, Canary, PublishQuery};
 pub use attempt::{AttemptId, CallId, NoCallId, NoOperation, Operation, StepAttempt};
+pub use batch::{CallResult, CompleteCalls, CompletedCalls, Completion, NextCall, NextCalls};
 pub use call::{Call, CompleteCall, CompletedCall, EVENT_TOPIC, REPLY_TOPIC, TransactionContext, WORKER_GROUP};
 pub use history::{HistoryEvent, HistoryQuery, SagaHistory};
 pub use incident::{Incident, IncidentList, IncidentQuery};
@@ -307,7 +309,8 @@ pub struct SagaQuery {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(ToSchema))]
 pub struct SagaList {
-    /// Instances, those that started last first.
+    /// Instances, those that started last first. Of one that is not at its end, `updated_at_ms` and `events` are those of its last change of
+    /// state.
     pub sagas: Vec<SagaSummary>,
     /// Where the next page begins, if there may be one: then a page can be shorter than its limit, or empty. It stays good whatever happens
     /// to instances.

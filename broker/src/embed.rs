@@ -13,7 +13,7 @@ use crate::log::batch::{EncodeError, NewBatch, Record, StoredRecord};
 use crate::log::budget::Budget;
 use crate::log::partition::Partition;
 use crate::shard::commit::WriteError;
-use crate::shard::embedded::{EmbeddedCommit, SubmitError};
+use crate::shard::embedded::{EmbeddedAppend, EmbeddedCommit, SubmitError};
 use crate::shard::input::Input;
 use crate::shard::outbox::inbox::Inbox;
 use crate::shard::queues::request::QueueRequest;
@@ -70,7 +70,7 @@ pub struct ShardCommit {
     broker: Broker,
     shard: ShardId,
     mutations: Vec<Mutation>,
-    appends: Vec<(Arc<Partition>, NewBatch)>,
+    appends: Vec<EmbeddedAppend>,
     settles: Vec<(GroupKey, Offset)>,
     unseen: Vec<(GroupKey, Offset)>,
     postpones: Vec<(GroupKey, Offset, u64)>,
@@ -82,8 +82,9 @@ pub struct ShardCommit {
 /// A commit that the shard has taken. Later commits of the same shard become durable after it.
 #[derive(Debug)]
 pub struct Submitted {
-    /// Offsets of the appended records, in the order of the appends. Readers see them once they are durable.
-    pub offsets: Vec<Offset>,
+    /// Offsets of the appended records, in the order of the appends. Readers see them once they are durable. `None`: the topic of the record
+    /// was deleted after the record was added to the commit, so there is no such record; the rest of the commit stands.
+    pub offsets: Vec<Option<Offset>>,
     durable: oneshot::Receiver<Result<(), WriteError>>,
     liveness: Liveness,
 }
@@ -126,10 +127,28 @@ impl ShardCommit {
     /// # Errors
     /// When there is no such lane topic, or the record cannot be encoded.
     pub fn append(&mut self, topic: &TopicName, payload: Payload) -> Result<(), EmbedError> {
+        self.add(topic, None, payload)
+    }
+
+    /// As [`ShardCommit::append`], for the consumers of a group of the topic: one that [waits](Broker::waiting) gets the record leased
+    /// with this commit, if nothing older waits for it.
+    ///
+    /// # Errors
+    /// When there is no such lane topic, or the record cannot be encoded.
+    pub fn append_for(&mut self, topic: &TopicName, group: &GroupName, payload: Payload) -> Result<(), EmbedError> {
+        let group = lane_topic(&self.broker, topic)?.group(group);
+        self.add(topic, group, payload)
+    }
+
+    fn add(&mut self, topic: &TopicName, group: Option<Arc<Group>>, payload: Payload) -> Result<(), EmbedError> {
         let partition = lane_partition(&self.broker, self.shard, topic)?;
         let timestamp_ms = i64::try_from(self.broker.clock().now_ms()).expect("the year is below 292 million");
-        let batch = NewBatch::encode(&[Record { timestamp_ms, payload }])?;
-        self.appends.push((partition, batch));
+        let records = [Record { timestamp_ms, payload }];
+        let batch = NewBatch::encode(&records)?;
+        let [Record { payload, .. }] = records;
+        // The offset is given by the shard.
+        let group = group.map(|group| (group, StoredRecord { offset: Offset(0), timestamp_ms, payload }));
+        self.appends.push(EmbeddedAppend { partition, batch, group });
         Ok(())
     }
 
@@ -191,6 +210,12 @@ impl ShardCommit {
         self.is_forced = false;
     }
 
+    /// Bytes of the records and of the embedder's own keys in it.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.mutations.iter().map(Mutation::len).sum::<usize>() + self.appends.iter().map(|append| append.batch.len()).sum::<usize>()
+    }
+
     /// Whether there is nothing in it.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -231,8 +256,8 @@ impl ShardEmbedder {
     /// offsets, but nothing is durable yet: wait for [`Submitted::durable`] before anything outside hears of it.
     ///
     /// # Errors
-    /// When the broker shuts down ([`WriteError::ShuttingDown`]), a topic that the commit appends to was deleted, a record that must be
-    /// unseen was handed out, or a message is not the next one: nothing of the commit is stored then. After the death of the shard it may be.
+    /// When the broker shuts down ([`WriteError::ShuttingDown`]), a record that must be unseen was handed out, or a message is not the next
+    /// one: nothing of the commit is stored then. After the death of the shard it may be.
     pub async fn submit(&self, commit: ShardCommit) -> Result<Submitted, SubmitError> {
         assert_eq!(commit.shard, self.shard, "a commit is submitted to the shard that began it");
         let (placed, offsets) = oneshot::channel();

@@ -22,7 +22,7 @@ pub mod store;
 
 pub use config::{NoProxy, OrchestratorConfig, ParticipantProxy};
 pub use orchestrator::{
-    CallError, DefinitionError, HistoryError, IncidentError, InstanceError, LaneTopicError, OpenError, OperateError, Operated,
-    Orchestrator, OutOfBounds, OutcomeError, PublishError, QueryError, RepairError, RetentionError, ServiceError, SetAside, StartError,
-    StartRepairError, TransactionError, VersionsError, Wait, WaitTooLong,
+    CallError, Completed, CompletionError, DefinitionError, HistoryError, IncidentError, InstanceError, LaneTopicError, OpenError,
+    OperateError, Operated, Orchestrator, OutOfBounds, OutcomeError, PublishError, QueryError, RepairError, RetentionError, ServiceError,
+    SetAside, StartError, StartRepairError, TransactionError, VersionsError, Wait, WaitTooLong,
 };

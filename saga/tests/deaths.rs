@@ -7,7 +7,7 @@ use bytes::Bytes;
 use common::{LIMIT, Node, refused, reply_to, succeeded};
 use core::ops::Range;
 use prometheus_client::registry::Registry;
-use sagamq_api::saga::{REPLY_TOPIC, SagaState};
+use sagamq_api::saga::{CompleteCalls, REPLY_TOPIC, SagaState};
 use sagamq_broker::env::{Random, SystemClock};
 use sagamq_broker::storage::crash::CrashStorage;
 use sagamq_broker::storage::memory::MemoryStorage;
@@ -127,6 +127,13 @@ fn tear(storage: &CrashStorage) {
 
 #[tokio::test]
 async fn a_decision_that_panics_sets_its_saga_aside_and_nobody_else() {
+    for is_one_by_one in [true, false] {
+        panics_in_a_decision(is_one_by_one).await;
+    }
+}
+
+/// The replies come one by one, or all in one request: then lanes decide them together.
+async fn panics_in_a_decision(is_one_by_one: bool) {
     let storage = CrashStorage::new();
     let node = Node::open(Arc::new(storage.clone())).await.expect("fresh storage opens");
     node.sagas.publish(PAIR).await.expect("a legal definition");
@@ -144,11 +151,19 @@ async fn a_decision_that_panics_sets_its_saga_aside_and_nobody_else() {
     let is_set_aside = |error: &InstanceError| {
         matches!(error, InstanceError::Quarantined { id, .. } if *id == poison) && error.to_string().contains("panicked")
     };
+    let mut replies = Vec::new();
     for _ in &ids {
         let (call, _) = node.next_command("left.commands").await;
         let outcome = if call.attempt.instance == poison { refused() } else { succeeded() };
-        let completed = node.sagas.complete(reply_to(&call, outcome)).await;
-        match call.attempt.instance == poison {
+        replies.push(reply_to(&call, outcome));
+    }
+    let mut completions = Vec::new();
+    for replies in replies.chunks(if is_one_by_one { 1 } else { replies.len() }) {
+        let request = CompleteCalls { calls: replies.to_vec(), next: None };
+        completions.extend(node.sagas.complete_many(request, None).await.expect("a legal request").calls);
+    }
+    for (reply, completed) in replies.into_iter().zip(completions) {
+        match reply.attempt.instance == poison {
             true => assert!(matches!(&completed, Err(CallError::Instance(error)) if is_set_aside(error)), "{completed:?}"),
             false => drop(completed.expect("applied")),
         }

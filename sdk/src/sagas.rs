@@ -7,10 +7,10 @@ use bytes::Bytes;
 use sagamq_api::headers::APPLICATION_YAML;
 use sagamq_api::limits::SAGA_WAIT_MS_MAX;
 use sagamq_api::saga::{
-    ActivateVersion, Activation, CancelSaga, CompleteCall, CompletedCall, DefinitionDescription, DefinitionList, DefinitionQuery,
-    DefinitionVersions, HistoryQuery, IncidentList, IncidentQuery, LintResponse, OperateSaga, OperatedSaga, PublishQuery, ReleasedSagas,
-    Retention, RetentionList, SagaDescription, SagaHistory, SagaList, SagaPreview, SagaQuery, SagaState, SagaVerb, StartSaga, StartedSaga,
-    VerbFields, WaitQuery,
+    ActivateVersion, Activation, CancelSaga, CompleteCall, CompleteCalls, CompletedCall, CompletedCalls, DefinitionDescription,
+    DefinitionList, DefinitionQuery, DefinitionVersions, HistoryQuery, IncidentList, IncidentQuery, LintResponse, OperateSaga,
+    OperatedSaga, PublishQuery, ReleasedSagas, Retention, RetentionList, SagaDescription, SagaHistory, SagaList, SagaPreview, SagaQuery,
+    SagaState, SagaVerb, StartSaga, StartedSaga, VerbFields, WaitQuery,
 };
 use sagamq_api::{SagaName, routes};
 use std::time::Duration;
@@ -261,6 +261,17 @@ impl SagaClient {
     /// `FENCED` when the attempt was superseded, `SAGA_NOT_FOUND`, `SAGA_STATE_CONFLICT`, `PAYLOAD_TOO_LARGE`.
     pub async fn complete(&self, reply: &CompleteCall) -> Result<CompletedCall, ClientError> {
         self.client.json(Request::post(format!("{}:complete", routes::SAGA_CALLS)).json(reply)?.recognised()).await
+    }
+
+    /// Replies to several calls at once, each by itself, and asks for the next ones if the request says so. A repetition that the
+    /// client makes after a lost answer gets the leases of the first.
+    ///
+    /// # Errors
+    /// `INVALID_REQUEST`. What becomes of each reply stands in the answer.
+    pub async fn complete_many(&self, request: &CompleteCalls) -> Result<CompletedCalls, ClientError> {
+        let http = Request::post(format!("{}:complete", routes::SAGA_CALLS)).json(request)?;
+        let Some(next) = &request.next else { return self.client.json(http.recognised()).await };
+        self.client.json(http.wait_ms(next.wait_ms).idempotency_key(Uuid::new_v4().to_string())).await
     }
 
     async fn get_waiting(&self, id: Uuid, at_most: Duration) -> Result<SagaDescription, ClientError> {

@@ -5,6 +5,7 @@ pub mod bench_compare;
 pub mod bench_list;
 pub mod bench_log;
 pub mod bench_open;
+pub mod bench_sagas;
 pub mod memory;
 pub mod server;
 

@@ -134,10 +134,23 @@ impl ServerProcess {
     /// When it does not run, or the system is no Linux.
     #[must_use]
     pub fn peak_memory_kib(&self) -> u64 {
+        self.status_kib("VmHWM:")
+    }
+
+    /// The memory that the process has resident, in KiB.
+    ///
+    /// # Panics
+    /// When it does not run, or the system is no Linux.
+    #[must_use]
+    pub fn memory_kib(&self) -> u64 {
+        self.status_kib("VmRSS:")
+    }
+
+    fn status_kib(&self, field: &str) -> u64 {
         let pid = self.child.as_ref().expect("the server runs").id();
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("Linux tells it");
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix("kB")?.trim().parse().ok());
-        peak.expect("a process has a peak")
+        let value = status.lines().find_map(|line| line.strip_prefix(field)?.trim().strip_suffix("kB")?.trim().parse().ok());
+        value.expect("a process has it")
     }
 
     /// Bytes that the process caused to be written to the device since it started.

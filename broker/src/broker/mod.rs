@@ -17,7 +17,7 @@ pub use parameter::ParameterError;
 pub use produce::{NewRecord, ProduceError, Produced};
 pub use queue::{
     CreateGroupError, DeadLetter, DeadLetterError, DeadLetters, DeleteGroupError, Delivered, DescribeGroupError, FindGroupError,
-    OwnGroupError, ReceiveError, Received, RedriveError, SettleError,
+    OwnGroupError, ReceiveError, Received, RedriveError, SettleError, Waiting,
 };
 pub use read::{ReadRequestError, Records};
 pub use topics::{CreateTopicError, TopicError};

@@ -12,6 +12,7 @@ mod groups;
 mod guard;
 mod health;
 mod held;
+pub mod idempotency_key;
 mod metrics;
 mod objects;
 mod openapi;

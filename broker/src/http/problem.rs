@@ -108,7 +108,6 @@ impl From<WriteError> for ApiError {
             WriteError::Failed(_) | WriteError::Stopped(_) => ErrorCode::WritesStopped,
             WriteError::ShuttingDown => ErrorCode::ShuttingDown,
             WriteError::Lost(_) => ErrorCode::Internal,
-            WriteError::TopicDeleted => ErrorCode::TopicNotFound,
         };
         Self::new(code, error.to_string())
     }

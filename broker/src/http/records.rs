@@ -3,15 +3,14 @@
 use crate::broker::{Broker, NewRecord, Produced, Records};
 use crate::http::extract::{PartitionPath, PathParams, QueryParams, RawJson, TopicPath};
 use crate::http::held::{RECORD_BYTES, json, written};
+use crate::http::idempotency_key::IdempotencyKey;
 use crate::http::problem::ApiError;
 use crate::log::batch::StoredRecord;
 use axum::Router;
-use axum::extract::{FromRequestParts, State};
-use axum::http::request::Parts;
+use axum::extract::State;
 use axum::response::Response;
 use axum::routing::{get, post};
 use bytes::Bytes;
-use sagamq_api::headers::IDEMPOTENCY_KEY;
 use sagamq_api::limits::BODY_BYTES_MAX;
 use sagamq_api::record::write::{self, RecordOut};
 use sagamq_api::record::{Decoded, PayloadError, RecordIn, RecordsIn};
@@ -125,26 +124,6 @@ fn write_records(partition: PartitionId, read: &Records, out: &mut Vec<u8>) {
     out.extend_from_slice(br#","high_watermark":"#);
     write::json(out, &read.high_watermark);
     out.push(b'}');
-}
-
-/// The key of the request, if it has one.
-struct IdempotencyKey(Option<String>);
-
-impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
-        let mut keys = parts.headers.get_all(IDEMPOTENCY_KEY).iter();
-        let Some(key) = keys.next() else { return Ok(Self(None)) };
-        if keys.next().is_some() {
-            // Two would make it unclear which one a retry has to repeat.
-            return Err(ApiError::invalid(format!("the header `{IDEMPOTENCY_KEY}` is there more than once: send one key")));
-        }
-        match key.to_str() {
-            Ok(key) => Ok(Self(Some(key.to_owned()))),
-            Err(_) => Err(ApiError::invalid(format!("the header `{IDEMPOTENCY_KEY}` has bytes that are not visible ASCII"))),
-        }
-    }
 }
 
 /// What the OpenAPI description takes from here.

@@ -17,9 +17,6 @@ pub enum WriteError {
     /// The broker is shutting down. Nothing of this request was stored.
     #[error("the broker is shutting down")]
     ShuttingDown,
-    /// A commit of the embedder names a topic that is deleted. Nothing of it was stored.
-    #[error("the commit names a topic that is deleted; nothing of it was stored")]
-    TopicDeleted,
     /// The part of the server that had the request died, or ended before it answered. The request may have taken effect.
     #[error("the request was taken and its answer is lost; it may have taken effect: {0}")]
     Lost(String),

@@ -2,13 +2,14 @@
 
 use crate::group::queue::HandOut;
 use crate::ids::{GroupKey, ShardId};
-use crate::log::batch::NewBatch;
+use crate::log::batch::{NewBatch, StoredRecord};
 use crate::log::partition::Partition;
 use crate::shard::commit::WriteError;
 use crate::shard::core::Core;
 use crate::shard::outbox::owner::{NotNext, Outbox};
 use crate::shard::queues::Queues;
 use crate::storage::Mutation;
+use crate::topic::{Claim, Group, Handed};
 use sagamq_api::Offset;
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -30,7 +31,7 @@ pub enum SubmitError {
 /// What the embedder wants written together.
 pub(crate) struct EmbeddedCommit {
     pub(crate) mutations: Vec<Mutation>,
-    pub(crate) appends: Vec<(Arc<Partition>, NewBatch)>,
+    pub(crate) appends: Vec<EmbeddedAppend>,
     pub(crate) settles: Vec<(GroupKey, Offset)>,
     /// Records that must never have been handed out; else nothing of the commit happens.
     pub(crate) unseen: Vec<(GroupKey, Offset)>,
@@ -42,10 +43,20 @@ pub(crate) struct EmbeddedCommit {
     pub(crate) messages: Vec<(ShardId, Vec<u8>)>,
     /// Whether it asks for a sync of its own.
     pub(crate) is_forced: bool,
-    /// The offsets, as soon as they are given: before anything is durable. An error: nothing of the commit is staged.
-    pub(crate) placed: oneshot::Sender<Result<Vec<Offset>, SubmitError>>,
+    /// The offsets, as soon as they are given: before anything is durable; none for a record whose topic is deleted. An error: nothing of the
+    /// commit is staged.
+    pub(crate) placed: oneshot::Sender<Result<Vec<Option<Offset>>, SubmitError>>,
     /// When everything is durable, or written, if no sync was asked for.
     pub(crate) durable: oneshot::Sender<Result<(), WriteError>>,
+}
+
+/// A record of the embedder's.
+#[derive(Debug)]
+pub(crate) struct EmbeddedAppend {
+    pub(crate) partition: Arc<Partition>,
+    pub(crate) batch: NewBatch,
+    /// The group for which it is appended, and the record: one of its consumers that waits gets it at once.
+    pub(crate) group: Option<(Arc<Group>, StoredRecord)>,
 }
 
 pub(super) fn handle(core: &mut Core, queues: &mut Queues, outbox: &mut Outbox, commit: EmbeddedCommit) {
@@ -58,16 +69,21 @@ pub(super) fn handle(core: &mut Core, queues: &mut Queues, outbox: &mut Outbox, 
         let _ = commit.placed.send(Err(not_next.into()));
         return;
     }
-    if !commit.appends.iter().all(|(partition, _)| core.owns(partition)) {
-        let _ = commit.placed.send(Err(WriteError::TopicDeleted.into()));
-        return;
-    }
     for mutation in commit.mutations {
         core.commit.push(mutation);
     }
     let mut offsets = Vec::with_capacity(commit.appends.len());
-    for (partition, batch) in commit.appends {
-        offsets.push(core.stage_batches(partition, [batch]));
+    let mut handed = Vec::new();
+    for EmbeddedAppend { partition, batch, group } in commit.appends {
+        // A topic that was deleted meanwhile costs the commit its record and nothing else.
+        if !core.owns(&partition) {
+            offsets.push(None);
+            continue;
+        }
+        let bytes = batch.len();
+        let offset = core.stage_batches(partition, [batch]);
+        offsets.push(Some(offset));
+        handed.extend(group.and_then(|(group, record)| queues.hand_appended(core, &group, StoredRecord { offset, ..record }, bytes)));
     }
     for (key, offset) in commit.settles {
         queues.settle_record(key, offset);
@@ -84,6 +100,15 @@ pub(super) fn handle(core: &mut Core, queues: &mut Queues, outbox: &mut Outbox, 
     let _ = commit.placed.send(Ok(offsets));
     let durable = commit.durable;
     core.answer(move |written| {
+        if written.is_ok() {
+            hand_over(handed);
+        }
         let _ = durable.send(written);
     });
+}
+
+fn hand_over(all: Vec<(Arc<Claim>, Handed)>) {
+    for (claim, handed) in all {
+        claim.hand(handed);
+    }
 }

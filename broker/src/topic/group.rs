@@ -6,6 +6,7 @@ use crate::log::offsets::LogOffsets;
 use crate::log::partition::Partition;
 use crate::log::work::WorkSet;
 use crate::metrics::GroupLabel;
+use crate::topic::claims::Claims;
 use crate::topic::entry::GroupEntry;
 use crate::topic::partitions::Partitions;
 use sagamq_api::topic::TopicConfig;
@@ -26,6 +27,8 @@ pub(crate) struct Group {
     pub(crate) dead_letters: DeadLetterTopic,
     /// Which partitions may have something, and who waits for it.
     pub(crate) work: Arc<WorkSet>,
+    /// Who waits for what is appended for the group, if its topic is a lane topic.
+    pub(crate) claims: Claims,
     /// Ends when the group or its topic is deleted.
     pub(crate) gone: CancellationToken,
     /// One a partition.
@@ -79,6 +82,7 @@ impl Group {
             },
             dead_letters,
             work: Arc::new(WorkSet::new(partitions.len())),
+            claims: Claims::default(),
             gone: CancellationToken::new(),
             views: (0..partitions.len()).map(view).collect(),
             partitions: Arc::clone(partitions),

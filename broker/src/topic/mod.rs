@@ -1,11 +1,13 @@
 //! Topics and groups: what is in the catalogue, and how it is found.
 
 mod catalog;
+mod claims;
 mod entry;
 mod group;
 pub(crate) mod partitioner;
 mod partitions;
 
 pub(crate) use catalog::{Catalog, Topic};
+pub(crate) use claims::{Claim, GivenBack, Handed};
 pub(crate) use entry::{GroupEntry, GroupStart, NextIds, TopicEntry, TopicKind};
 pub(crate) use group::{Group, QueueRef};

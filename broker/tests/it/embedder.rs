@@ -29,7 +29,7 @@ async fn keys_records_and_settled_records_become_durable_together() {
     let mut commit = lane.begin();
     commit.append(&topic("t"), value("first")).expect("a lane topic");
     let first = lane.submit(commit).await.expect("submitted");
-    assert_eq!(first.offsets, [Offset(0)]);
+    assert_eq!(first.offsets, [Some(Offset(0))]);
     let mut commit = lane.begin();
     commit.put(b"k1", b"v1".to_vec());
     commit.append(&topic("t"), value("second")).expect("a lane topic");
@@ -116,19 +116,21 @@ async fn a_hand_out_is_synced_before_the_record_is_given_out_and_what_was_never_
 }
 
 #[tokio::test]
-async fn a_commit_for_a_deleted_topic_stores_nothing() {
+async fn a_topic_that_is_deleted_costs_a_commit_its_record_and_nothing_else() {
     let test = TestBroker::with_topic(MemoryStorage::new(), "t", lane_topic()).await;
+    test.broker.create_topic(&topic("u"), lane_topic()).await.expect("made");
     let lane = test.broker.embedder(1);
     let mut commit = lane.begin();
     commit.put(b"k", b"v".to_vec());
     commit.append(&topic("t"), value("x")).expect("a lane topic");
+    commit.append(&topic("u"), value("y")).expect("a lane topic");
     test.broker.delete_topic(&topic("t")).await.expect("deleted");
-    let refused = lane.submit(commit).await;
-    assert!(matches!(refused, Err(SubmitError::Write(WriteError::TopicDeleted))), "{refused:?}");
-    let mut next = lane.begin();
-    next.put(b"next", b"v".to_vec());
-    lane.submit(next).await.expect("the lane goes on").durable().await.expect("durable");
-    assert!(lane.get(b"k").expect("reads").is_none());
+    let submitted = lane.submit(commit).await.expect("its neighbours have no part in it");
+    assert_eq!(submitted.offsets, [None, Some(Offset(0))]);
+    submitted.durable().await.expect("durable");
+    assert!(lane.get(b"k").expect("reads").is_some());
+    let kept = lane.read(&topic("u"), Offset(0), 10).await.expect("there").expect("reads");
+    assert_eq!(kept.len(), 1);
 }
 
 /// Which of the keys are there.

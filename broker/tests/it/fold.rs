@@ -174,7 +174,7 @@ async fn use_everything(test: &TestBroker, round: u32) {
             commit.delete(&[b'k', n.wrapping_sub(1)]);
             commit.append(&topic("lane"), Payload { value: Some(Bytes::from_static(b"v")), ..Payload::default() }).expect("a lane topic");
             let submitted = embedder.submit(commit).await.expect("taken");
-            let offset = submitted.offsets[0];
+            let offset = submitted.offsets[0].expect("the topic is there");
             submitted.durable().await.expect("durable");
             let mut commit = embedder.begin();
             match n {

@@ -1,14 +1,20 @@
 //! Errors of the orchestrator as problem documents: each has its code here, by matches that name every variant.
 
 use crate::orchestrator::{
-    ActivateError, CallError, DefinitionError, HistoryError, IncidentError, InstanceError, LaneTopicError, OperateError, OutOfBounds,
-    OutcomeError, PublishError, QueryError, RepairError, RetentionError, ServiceError, StartError, StartRepairError, TransactionError,
-    VersionsError, WaitTooLong, of_rejection, of_write,
+    ActivateError, CallError, CompletionError, DefinitionError, HistoryError, IncidentError, InstanceError, LaneTopicError, OperateError,
+    OutOfBounds, OutcomeError, PublishError, QueryError, RepairError, RetentionError, ServiceError, StartError, StartRepairError,
+    TransactionError, VersionsError, WaitTooLong, of_rejection, of_write,
 };
 use crate::store::StoreError;
 use sagamq_api::{ErrorCode, Problem};
 use sagamq_broker::http::problem::ApiError;
 use sagamq_broker::{CreateTopicError, TopicError};
+
+impl From<CompletionError> for ApiError {
+    fn from(error: CompletionError) -> Self {
+        Self::invalid(error.to_string())
+    }
+}
 
 impl From<PublishError> for ApiError {
     fn from(error: PublishError) -> Self {

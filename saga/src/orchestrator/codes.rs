@@ -26,7 +26,6 @@ pub(crate) fn of_write(error: &WriteError) -> ErrorCode {
         WriteError::Failed(_) | WriteError::Stopped(_) => ErrorCode::WritesStopped,
         WriteError::ShuttingDown => ErrorCode::ShuttingDown,
         WriteError::Lost(_) => ErrorCode::Internal,
-        WriteError::TopicDeleted => ErrorCode::TopicNotFound,
     }
 }
 

@@ -3,6 +3,7 @@
 use super::compiler::Compiler;
 use super::definitions::Definitions;
 use super::error::InstanceError;
+use super::given::Given;
 use super::lane::LaneHandle;
 use super::quarantine::Quarantine;
 use super::retentions::Retentions;
@@ -34,6 +35,7 @@ pub(super) struct Inner {
     pub(super) services: Services,
     pub(super) hold: Hold,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) given: Given,
     /// Held while a definition is published.
     pub(super) publishing: Arc<tokio::sync::Mutex<()>>,
     /// Held while the address of a service is changed.

@@ -5,7 +5,7 @@
 //! (`lane/follower.rs`). Outcomes come back as inputs, time as the lane's own timers. After a crash the events are folded
 //! (`lane/recovery.rs`) and every saga goes on where it was.
 //!
-//! An operation a file, with the error that it returns: `publish.rs`, `activate.rs`, `start.rs`, `complete.rs`, `operate.rs`, `preview.rs`,
+//! An operation a file, with the error that it returns: `publish.rs`, `activate.rs`, `start.rs`, `complete.rs`, `next.rs`, `operate.rs`, `preview.rs`,
 //! `release.rs`, `outcome.rs`, `queries.rs`, `services.rs`, `transactions.rs`, `list/mod.rs`, `incidents.rs`, `versions.rs`, `retention.rs`,
 //! `repairs.rs`, `wait.rs`.
 
@@ -18,11 +18,13 @@ mod complete;
 mod definitions;
 mod door;
 mod error;
+mod given;
 mod incidents;
 mod lane;
 mod lifecycle;
 mod list;
 mod look;
+mod next;
 mod open;
 mod operate;
 mod operated;
@@ -55,6 +57,7 @@ pub use error::InstanceError;
 pub use incidents::IncidentError;
 pub use lane::{RecoveryError, RepairError, StartError};
 pub use list::QueryError;
+pub use next::{Completed, CompletionError};
 pub use open::OpenError;
 pub use operate::OperateError;
 pub use operated::Operated;

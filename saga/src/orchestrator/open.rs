@@ -3,6 +3,7 @@
 use super::compiler::Compiler;
 use super::definitions::Definitions;
 use super::door::{Inner, Orchestrator};
+use super::given::Given;
 use super::lane::{Lane, LaneHandle, LaneParts, RecoveryError, Search, pump, read_replies, recover};
 use super::lifecycle::{Lifecycle, event_topic};
 use super::quarantine::Quarantine;
@@ -156,6 +157,7 @@ async fn open(
         hold,
         metrics,
         compiler: Compiler::default(),
+        given: Given::default(),
         publishing: Arc::default(),
         configuring: Arc::default(),
         services,

@@ -11,7 +11,6 @@ use crate::protocol::{CallCommand, Command, HandOut};
 use sagamq_api::saga::{AttemptId, WORKER_GROUP};
 use sagamq_api::{GroupName, Offset, TopicName};
 use sagamq_broker::{ShardCommit, ShardEmbedder, WriteError};
-use std::collections::BTreeSet;
 use uuid::Uuid;
 
 /// The ways of one lane.
@@ -32,8 +31,14 @@ pub(crate) struct Dispatch {
     settled: Vec<(AttemptId, TopicName, Offset)>,
     /// Calls over HTTP whose attempts are over.
     ended: Vec<AttemptId>,
-    /// Below which offset every command is settled, of the topics that the commit touches: to be stored with it.
-    pub(crate) floors: Vec<(Offset, TopicName)>,
+}
+
+impl Dispatch {
+    /// The command topics that it touches: where their commands are settled up to is stored with it.
+    pub(crate) fn touched(&self) -> impl Iterator<Item = &TopicName> {
+        let settled = self.settled.iter().map(|(_, topic, _)| topic);
+        self.appended.iter().map(|(_, topic)| topic).chain(settled)
+    }
 }
 
 /// Calls that begin once the commit that decided them is durable.
@@ -57,10 +62,10 @@ impl Dispatcher {
 
     /// Adds to the commit what leaves with it. `None`: a call that must be unseen is on its way; nothing has happened.
     pub(crate) fn stage(&mut self, commit: &mut ShardCommit, commands: Vec<Command>) -> Option<Dispatch> {
-        let (mut staged, mut touched) = (Dispatch::default(), BTreeSet::new());
+        let mut staged = Dispatch::default();
         for command in commands {
             match command {
-                Command::Call(call) => self.stage_call(commit, *call, &mut staged, &mut touched),
+                Command::Call(call) => self.stage_call(commit, *call, &mut staged),
                 Command::Settle { attempt, target: Target::Http(_), unseen } => {
                     if unseen && !self.http.withdraw(&attempt) {
                         self.take_back(staged);
@@ -74,7 +79,6 @@ impl Dispatcher {
                         continue;
                     };
                     self.settle(commit, &topic, offset, unseen);
-                    touched.insert(topic.clone());
                     staged.settled.push((attempt, topic, offset));
                 }
                 Command::Postpone { attempt, target: Target::Topic(_), due_ms } => self.postpone(commit, &attempt, due_ms),
@@ -82,18 +86,14 @@ impl Dispatcher {
                 Command::Postpone { target: Target::Http(_), .. } => {}
             }
         }
-        staged.floors = touched.into_iter().map(|topic| (self.commands.floor(&topic), topic)).collect();
         Some(staged)
     }
 
-    fn stage_call(&self, commit: &mut ShardCommit, call: CallCommand, staged: &mut Dispatch, touched: &mut BTreeSet<TopicName>) {
+    fn stage_call(&self, commit: &mut ShardCommit, call: CallCommand, staged: &mut Dispatch) {
         match &call.target {
             Target::Http(target) => staged.http.push((target.clone(), call)),
-            Target::Topic(topic) => match commit.append(topic, command(&call.call)) {
-                Ok(()) => {
-                    touched.insert(topic.clone());
-                    staged.appended.push((call.call.attempt, topic.clone()));
-                }
+            Target::Topic(topic) => match commit.append_for(topic, &self.workers, command(&call.call)) {
+                Ok(()) => staged.appended.push((call.call.attempt, topic.clone())),
                 // The attempt ends at its deadline, like any call that nobody answers, and is tried again.
                 Err(error) => tracing::error!(%topic, %error, attempt = %call.call.attempt, "a command cannot be sent"),
             },
@@ -123,17 +123,25 @@ impl Dispatcher {
         }
     }
 
-    /// The commit is taken, with these offsets of its records. What is given begins when it is durable.
+    /// Every command of the topic below this offset is settled, or will be with what is staged.
+    pub(crate) fn floor(&self, topic: &TopicName) -> Offset {
+        self.commands.floor(topic)
+    }
+
+    /// The commit is taken, with the offsets of its records from the first of this dispatch on. What is given begins when it is durable.
     ///
     /// # Panics
-    /// When the commit has another number of records than it was given here.
-    pub(crate) fn placed(&mut self, staged: Dispatch, offsets: &[Offset]) -> Departures {
-        assert_eq!(staged.appended.len(), offsets.len(), "every command record has its offset, and nothing else is appended");
+    /// When the commit has fewer records than it was given here.
+    pub(crate) fn placed(&mut self, staged: Dispatch, offsets: &mut impl Iterator<Item = Option<Offset>>) -> Departures {
         for attempt in &staged.ended {
             self.http.end(attempt);
         }
-        for ((attempt, topic), offset) in staged.appended.into_iter().zip(offsets) {
-            self.commands.insert(attempt, &topic, *offset);
+        for (attempt, topic) in staged.appended {
+            match offsets.next().expect("every command record has its place") {
+                Some(offset) => self.commands.insert(attempt, &topic, offset),
+                // As if it had been deleted before: the attempt ends at its deadline, and is tried again.
+                None => tracing::error!(%topic, %attempt, "a command cannot be sent: its topic was deleted"),
+            }
         }
         let calls = staged.http.into_iter().map(|(target, call)| self.http.enter(target, call, false)).collect();
         Departures { calls, http: self.http.clone() }

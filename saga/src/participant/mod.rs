@@ -15,7 +15,7 @@ mod records;
 mod word;
 
 pub(crate) use commands::OpenCommands;
-pub(crate) use dispatch::Dispatcher;
+pub(crate) use dispatch::{Dispatch, Dispatcher};
 pub(crate) use headers::attempt_of;
 pub(crate) use hold::Hold;
 pub(crate) use records::reply;

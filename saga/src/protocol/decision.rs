@@ -127,6 +127,14 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// Whether the decision holds only as long as no participant has seen a command of it.
+    #[must_use]
+    pub const fn must_be_unseen(&self) -> bool {
+        matches!(self, Self::Settle { unseen: true, .. })
+    }
+}
+
 /// A call and its way.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CallCommand {

@@ -184,8 +184,8 @@ impl LaneStore {
     }
 }
 
-/// Adds new events of an instance, its summary, and its place in the lists. `before` is the instance without these events; it does not
-/// matter if they are its first.
+/// Adds new events of an instance, its place in the lists, and its summary if it says something new. `before` is the instance without
+/// these events; it does not matter if they are its first.
 ///
 /// # Panics
 /// When the events cannot be the last ones of the instance: what would be stored could not be folded again.
@@ -207,8 +207,16 @@ pub fn put_instance(commit: &mut ShardCommit, before: Option<&Instance>, instanc
     for (sequence, event) in (first..).zip(events) {
         commit.put(&SagaKey::Event(head.id, sequence).encode(), encode_event(event));
     }
-    commit.put(&SagaKey::Summary(head.id).encode(), encode_summary(instance.protocol(), &instance.summary()));
+    let summary = instance.summary();
+    if before.is_none_or(|before| is_news(before.summary(), &summary)) {
+        commit.put(&SagaKey::Summary(head.id).encode(), encode_summary(instance.protocol(), &summary));
+    }
     Listing::of(instance).put(before.map(Listing::of).as_ref(), commit);
+}
+
+/// Whether a summary says more than that there are more events: else the one that is stored stands.
+fn is_news(before: SagaSummary, summary: &SagaSummary) -> bool {
+    SagaSummary { updated_at_ms: summary.updated_at_ms, events: summary.events, ..before } != *summary
 }
 
 /// Adds how far the reply topic is applied.

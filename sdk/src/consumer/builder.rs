@@ -1,6 +1,6 @@
 //! How a consumer is set up, and how it is run.
 
-use super::engine::{Settings, run};
+use super::engine::{Settings, receive_from, run};
 use super::{HandlerError, Settlement};
 use crate::client::Client;
 use crate::error::ClientError;
@@ -160,6 +160,7 @@ impl Consumer {
                 }
             }
         };
-        run(self.client, self.settings, shutdown, settling).await
+        let receive = receive_from(&self.client, &self.settings);
+        run(self.client, self.settings, receive, shutdown, settling).await
     }
 }

@@ -78,8 +78,29 @@ impl Settings {
     }
 }
 
+/// An answer with records that is on its way.
+pub(crate) type Receiving = Pin<Box<dyn Future<Output = Result<ReceiveResponse, ClientError>> + Send>>;
+
+/// How records are asked for.
+pub(crate) type Receive = Arc<dyn Fn(ReceiveRequest) -> Receiving + Send + Sync>;
+
+/// Asks for the records of a group.
+pub(crate) fn receive_from(client: &Client, settings: &Settings) -> Receive {
+    let (client, topic, group) = (client.clone(), settings.topic.clone(), settings.group.clone());
+    Arc::new(move |request| {
+        let (client, topic, group) = (client.clone(), topic.clone(), group.clone());
+        Box::pin(async move { client.receive(&topic, &group, &request).await })
+    })
+}
+
 /// Runs until `shutdown` is cancelled or the server refuses for good.
-pub(crate) async fn run<H, F>(client: Client, settings: Settings, shutdown: CancellationToken, handler: H) -> Result<(), ClientError>
+pub(crate) async fn run<H, F>(
+    client: Client,
+    settings: Settings,
+    receive: Receive,
+    shutdown: CancellationToken,
+    handler: H,
+) -> Result<(), ClientError>
 where
     H: Fn(Delivery) -> F + Send + Sync + 'static,
     F: Future<Output = Settlement> + Send + 'static,
@@ -102,7 +123,7 @@ where
     });
     let keeper = AbortOnDropHandle::new(keeper);
     let mut engine = Engine {
-        client,
+        receive,
         settings,
         handler: Arc::new(handler),
         leases,
@@ -125,10 +146,8 @@ where
     result
 }
 
-type Receiving = Pin<Box<dyn Future<Output = Result<ReceiveResponse, ClientError>> + Send>>;
-
 struct Engine<H> {
-    client: Client,
+    receive: Receive,
     settings: Settings,
     handler: Arc<H>,
     leases: Arc<Leases>,
@@ -212,7 +231,7 @@ where
     }
 
     fn receive(&self, pause: Duration) -> Receiving {
-        let (client, settings) = (self.client.clone(), self.settings.clone());
+        let (receive, settings) = (Arc::clone(&self.receive), &self.settings);
         let request = ReceiveRequest {
             max_records: Some(u32::try_from(self.room()).unwrap_or(u32::MAX).clamp(1, RECEIVE_RECORDS_MAX)),
             wait_ms: Some(millis(settings.wait)),
@@ -222,7 +241,7 @@ where
         };
         Box::pin(async move {
             tokio::time::sleep(pause).await;
-            client.receive(&settings.topic, &settings.group, &request).await
+            receive(request).await
         })
     }
 

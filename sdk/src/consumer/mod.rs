@@ -15,7 +15,7 @@ mod leases;
 mod settler;
 
 pub use builder::{Consumer, ConsumerBuilder};
-pub(crate) use engine::{Settings, run};
+pub(crate) use engine::{Receive, Receiving, Settings, run};
 pub use handler_error::HandlerError;
 pub use handling::lease_lost;
 pub(crate) use handling::{Handling, lease, panic_text};

@@ -2,6 +2,7 @@
 
 use super::CallError;
 use super::call_error::{outcome, output_text};
+use super::clerk::Clerk;
 use super::limits::Limits;
 use crate::client::Client;
 use crate::consumer::{Handling, Settings, Settlement, run};
@@ -21,6 +22,9 @@ use tokio_util::sync::CancellationToken;
 
 /// The failure code of a call that the worker has no handler for.
 pub(crate) const UNKNOWN_CALL: &str = "UNKNOWN_CALL";
+
+/// How long a worker that has stopped waits for its last requests.
+const LAST_REQUESTS_TIMEOUT: Duration = Duration::from_secs(5);
 
 type Handled = Pin<Box<dyn Future<Output = Result<JsonText, CallError>> + Send>>;
 type Handler = Box<dyn Fn(Call) -> Handled + Send + Sync>;
@@ -115,7 +119,8 @@ impl SagaWorkerBuilder {
     /// The worker.
     #[must_use]
     pub fn build(self) -> SagaWorker {
-        SagaWorker { desk: Arc::new(Desk { client: self.client, handlers: self.handlers, limits: self.limits }), settings: self.settings }
+        let desk = Arc::new(Desk { handlers: self.handlers, limits: self.limits });
+        SagaWorker { client: self.client, desk, settings: self.settings }
     }
 }
 
@@ -141,6 +146,7 @@ impl SagaWorkerBuilder {
 /// # Ok(()) }
 /// ```
 pub struct SagaWorker {
+    client: Client,
     desk: Arc<Desk>,
     settings: Settings,
 }
@@ -170,21 +176,24 @@ impl SagaWorker {
     /// # Errors
     /// What the server refuses for good when commands are received.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), ClientError> {
-        let desk = self.desk;
-        let client = desk.client.clone();
-        run(client, self.settings, shutdown, move |delivery| Arc::clone(&desk).serve(delivery)).await
+        let Self { client, desk, settings } = self;
+        let (clerk, work) = Clerk::new(client.clone(), settings.topic.clone());
+        let (receive, work) = (clerk.receive(), tokio::spawn(work));
+        let result = run(client, settings, receive, shutdown, move |delivery| Arc::clone(&desk).serve(clerk.clone(), delivery)).await;
+        // What came too late is given back. Handlers that block their threads keep the clerk, and are not waited for.
+        drop(tokio::time::timeout(LAST_REQUESTS_TIMEOUT, work).await);
+        result
     }
 }
 
 /// Handlers, and the way back.
 struct Desk {
-    client: Client,
     handlers: BTreeMap<String, Handler>,
     limits: Limits,
 }
 
 impl Desk {
-    async fn serve(self: Arc<Self>, delivery: Delivery) -> Settlement {
+    async fn serve(self: Arc<Self>, clerk: Clerk, delivery: Delivery) -> Settlement {
         let call: Call = match delivery.record.json() {
             Ok(call) => call,
             Err(error) => return Settlement::Terminate { reason: format!("the record is no call of a saga: {error}") },
@@ -196,7 +205,7 @@ impl Desk {
         }
         let attempt = call.attempt.clone();
         match self.handle(call).await {
-            Some(result) => self.reply(CompleteCall { attempt, reply: outcome(result) }).await,
+            Some(result) => reply(&clerk, CompleteCall { attempt, reply: outcome(result) }).await,
             // It is somebody else's now; there is nothing left to settle.
             None => Settlement::Settled,
         }
@@ -210,35 +219,34 @@ impl Desk {
         };
         self.limits.run(move || handler(call)).await
     }
+}
 
-    async fn reply(&self, reply: CompleteCall) -> Settlement {
-        let error = match self.client.sagas().complete(&reply).await {
-            Ok(_) => return Settlement::Settled,
-            Err(error) => error,
-        };
-        tracing::debug!(attempt = %reply.attempt, %error, "reply was not applied");
-        match error.code() {
-            // Nobody waits for this reply any more, and nobody ever will: the command is stale.
-            Some(ErrorCode::Fenced | ErrorCode::SagaNotFound | ErrorCode::SagaStateConflict) => Settlement::Ack,
-            // A reply that the server can never take, for example one whose output is over the bound of a request. A success is told
-            // without its output; else the effect may be there, so the saga is told that the outcome is unknown, and why.
-            Some(code) if !error.is_retryable() && !error.is_outcome_unknown() => self.reply_unknown(reply, code, &error).await,
-            // The server may or may not have it. Delivered again, the call is handled again under the same key.
-            _ => Settlement::Nack { delay: None, reason: format!("the reply could not be given: {error}") },
-        }
+async fn reply(clerk: &Clerk, reply: CompleteCall) -> Settlement {
+    let error = match clerk.reply(reply.clone()).await {
+        Ok(_) => return Settlement::Settled,
+        Err(error) => error,
+    };
+    tracing::debug!(attempt = %reply.attempt, %error, "reply was not applied");
+    match error.code() {
+        // Nobody waits for this reply any more, and nobody ever will: the command is stale.
+        Some(ErrorCode::Fenced | ErrorCode::SagaNotFound | ErrorCode::SagaStateConflict) => Settlement::Ack,
+        // A reply that the server can never take, for example one whose output is over the bound of a request. A success is told
+        // without its output; else the effect may be there, so the saga is told that the outcome is unknown, and why.
+        Some(code) if !error.is_retryable() && !error.is_outcome_unknown() => reply_unknown(clerk, reply, code, &error).await,
+        // The server may or may not have it. Delivered again, the call is handled again under the same key.
+        _ => Settlement::Nack { delay: None, reason: format!("the reply could not be given: {error}") },
     }
+}
 
-    async fn reply_unknown(&self, refused: CompleteCall, code: ErrorCode, error: &ClientError) -> Settlement {
-        let failure = Failure { code: code.as_str().to_owned(), message: format!("the reply was refused: {error}") };
-        // That it took effect is known, and must not become doubt because of what it returned.
-        let word = match refused.reply {
-            CallOutcome::Succeeded { .. } => CallOutcome::Succeeded { output: JsonText::null() },
-            _ => CallOutcome::Unknown { failure, retry_after_ms: None },
-        };
-        let reply = CompleteCall { reply: word, ..refused };
-        match self.client.sagas().complete(&reply).await {
-            Ok(_) => Settlement::Settled,
-            Err(again) => Settlement::Nack { delay: None, reason: format!("the reply was refused: {again}") },
-        }
+async fn reply_unknown(clerk: &Clerk, refused: CompleteCall, code: ErrorCode, error: &ClientError) -> Settlement {
+    let failure = Failure { code: code.as_str().to_owned(), message: format!("the reply was refused: {error}") };
+    // That it took effect is known, and must not become doubt because of what it returned.
+    let word = match refused.reply {
+        CallOutcome::Succeeded { .. } => CallOutcome::Succeeded { output: JsonText::null() },
+        _ => CallOutcome::Unknown { failure, retry_after_ms: None },
+    };
+    match clerk.reply(CompleteCall { reply: word, ..refused }).await {
+        Ok(_) => Settlement::Settled,
+        Err(again) => Settlement::Nack { delay: None, reason: format!("the reply was refused: {again}") },
     }
 }

@@ -1,9 +1,9 @@
-//! The saga worker: one request applies the reply and acknowledges the command; stale, foreign and unknown commands.
+//! The saga worker: one request applies replies and acknowledges the command; stale, foreign and unknown commands.
 
 use crate::group::{Group, Settled};
 use crate::support::{Answer, Seen, Server, soon, until};
-use sagamq_sdk::api::ErrorCode;
 use sagamq_sdk::api::saga::{AttemptId, Call, Operation};
+use sagamq_sdk::api::{ErrorCode, Problem};
 use sagamq_sdk::{CallError, CancellationToken, SagaWorker, SagaWorkerBuilder};
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
@@ -31,14 +31,56 @@ fn call(name: &str, epoch: u32) -> Value {
     serde_json::to_value(call).expect("JSON")
 }
 
-/// A server with this command topic that answers completions with the script.
+/// A server with this command topic that answers each reply with the script.
 async fn server(group: &Group, complete: impl Fn(&Seen) -> Answer + Send + Sync + 'static) -> Server {
     let (group, complete) = (group.clone(), Arc::new(complete));
     Server::start(move |seen| {
         let (group, complete) = (group.clone(), Arc::clone(&complete));
-        async move { if seen.verb() == "complete" { complete(&seen) } else { group.answer(seen).await } }
+        async move { if seen.verb() == "complete" { answer(&group, &seen, &*complete).await } else { group.answer(seen).await } }
     })
     .await
+}
+
+async fn answer(group: &Group, seen: &Seen, complete: &(impl Fn(&Seen) -> Answer + Sync)) -> Answer {
+    let mut results = Vec::new();
+    for call in calls(seen) {
+        match complete(&Seen { json: call, ..seen.clone() }) {
+            Answer::Json(_, applied) => results.push(json!({"completed": applied})),
+            Answer::Problem(code) => results.push(json!({"problem": Problem::new(code, "as the test says")})),
+            other => return other,
+        }
+    }
+    let next = &seen.json["next"];
+    if next.is_null() {
+        return Answer::Json(200, json!({"calls": results}));
+    }
+    let wait_ms = if results.is_empty() { next["wait_ms"].clone() } else { json!(0) };
+    let path = "/v1/topics/inventory.commands/groups/workers:receive".to_owned();
+    let receive = Seen { path, json: json!({"max_records": next["max"], "wait_ms": wait_ms}), ..seen.clone() };
+    match group.answer(receive).await {
+        Answer::Json(_, received) => {
+            let leased = |delivery: &Value| {
+                let mut leased = delivery.clone();
+                leased["topic"] = next["topics"][0].clone();
+                leased["call"] = delivery["value"].clone();
+                leased
+            };
+            let leased: Vec<Value> = received["deliveries"].as_array().expect("a list").iter().map(leased).collect();
+            Answer::Json(200, json!({"calls": results, "next": leased}))
+        }
+        Answer::Problem(code) => Answer::Json(200, json!({"calls": results, "next_problem": Problem::new(code, "as the test says")})),
+        other => other,
+    }
+}
+
+/// The replies of a request.
+fn calls(seen: &Seen) -> Vec<Value> {
+    seen.json["calls"].as_array().cloned().unwrap_or_default()
+}
+
+/// All replies so far.
+fn completed(server: &Server) -> Vec<Value> {
+    server.verbs("complete").iter().flat_map(calls).collect()
 }
 
 fn applied(_: &Seen) -> Answer {
@@ -66,10 +108,10 @@ fn worker(server: &Server) -> SagaWorkerBuilder {
 async fn replies(server: &Server, count: usize) -> Vec<Value> {
     let shutdown = CancellationToken::new();
     let running = tokio::spawn(worker(server).build().run(shutdown.clone()));
-    until("the replies", || server.verbs("complete").len() >= count).await;
+    until("the replies", || completed(server).len() >= count).await;
     shutdown.cancel();
     soon(running).await.expect("no panic").expect("a clean stop");
-    server.verbs("complete").into_iter().map(|seen| seen.json).collect()
+    completed(server)
 }
 
 #[tokio::test]
@@ -84,7 +126,9 @@ async fn a_reply_is_one_request_with_the_address_of_its_call_and_no_acknowledgem
     });
     assert_eq!(replies, [expected]);
     let seen = server.seen();
-    assert!(seen[0].path.starts_with("/v1/topics/inventory.commands/groups/workers:receive"), "{}", seen[0].path);
+    assert_eq!(seen[0].path, "/v1/saga-calls:complete");
+    assert_eq!((&seen[0].json["calls"], &seen[0].json["next"]["topics"]), (&json!([]), &json!(["inventory.commands"])));
+    assert!(seen.iter().all(|seen| seen.verb() == "complete"), "it is all that a worker asks");
     assert!(group.settled().is_empty(), "the completion acknowledged the command in the server: {:?}", group.settled());
 }
 
@@ -132,7 +176,7 @@ async fn a_record_that_is_no_call_is_terminated_with_the_reason() {
     for settled in group.settled().into_values() {
         assert!(matches!(&settled, Settled::Terminated { reason } if reason.contains("no call of a saga")), "{settled:?}");
     }
-    assert!(server.verbs("complete").is_empty());
+    assert!(completed(&server).is_empty());
 }
 
 #[tokio::test]
@@ -211,7 +255,7 @@ async fn a_worker_waits_for_its_topic_and_keeps_the_lease_of_a_long_call() {
     let running = tokio::spawn(slow.build().run(shutdown.clone()));
     until("its lease is extended", || group.extended("r0") >= 1).await;
     open.add_permits(1);
-    until("it is replied", || server.verbs("complete").len() == 1).await;
+    until("it is replied", || completed(&server).len() == 1).await;
     shutdown.cancel();
     soon(running).await.expect("no panic").expect("a clean stop");
 }
@@ -225,10 +269,10 @@ async fn a_handler_that_takes_too_long_is_an_unknown_outcome() {
     let slow =
         worker(&server).handler_timeout(Duration::from_millis(20)).on("hang", |_| std::future::pending::<Result<Value, CallError>>());
     let running = tokio::spawn(slow.build().run(shutdown.clone()));
-    until("it is replied", || server.verbs("complete").len() == 1).await;
+    until("it is replied", || completed(&server).len() == 1).await;
     shutdown.cancel();
     soon(running).await.expect("no panic").expect("a clean stop");
-    let reply = &server.verbs("complete")[0].json["reply"];
+    let reply = &completed(&server)[0]["reply"];
     assert_eq!((reply["outcome"].as_str(), reply["failure"]["code"].as_str()), (Some("unknown"), Some("HANDLER_TIMEOUT")));
 }
 
@@ -246,7 +290,7 @@ async fn what_a_handler_has_returned_is_replied_although_its_lease_is_lost_meanw
                     extended.notify_one();
                     Answer::Problem(ErrorCode::ReceiptExpired)
                 }
-                "complete" => {
+                "complete" if !calls(&seen).is_empty() => {
                     let is_first = {
                         let mut replied = replied.lock().expect("no panic");
                         *replied += 1;
@@ -258,8 +302,9 @@ async fn what_a_handler_has_returned_is_replied_although_its_lease_is_lost_meanw
                         tokio::time::sleep(Duration::from_millis(50)).await;
                         return Answer::Break;
                     }
-                    applied(&seen)
+                    answer(&group, &seen, &applied).await
                 }
+                "complete" => answer(&group, &seen, &applied).await,
                 _ => group.answer(seen).await,
             }
         }
@@ -270,4 +315,53 @@ async fn what_a_handler_has_returned_is_replied_although_its_lease_is_lost_meanw
     until("it is replied again", || *told.lock().expect("no panic") >= 2).await;
     shutdown.cancel();
     soon(running).await.expect("no panic").expect("a clean stop");
+}
+
+#[tokio::test]
+async fn replies_that_come_together_share_requests_and_one_that_is_refused_harms_no_other() {
+    let group = Group::default();
+    group.put((1..=40).map(|epoch| call("reserve", epoch)));
+    let server = server(&group, |seen| if seen.json["epoch"] == 7 { Answer::Problem(ErrorCode::Fenced) } else { applied(seen) }).await;
+    let shutdown = CancellationToken::new();
+    let running = tokio::spawn(worker(&server).concurrency(64).build().run(shutdown.clone()));
+    until("all are replied", || completed(&server).len() == 40).await;
+    until("the stale one is acknowledged", || group.settled().len() == 1).await;
+    shutdown.cancel();
+    soon(running).await.expect("no panic").expect("a clean stop");
+    assert_eq!(group.settled().get("r6"), Some(&Settled::Acked));
+    assert!(server.verbs("complete").len() < 30, "{} requests for 40 replies", server.verbs("complete").len());
+}
+
+#[tokio::test]
+async fn a_request_that_is_too_large_as_a_whole_is_taken_apart() {
+    let group = Group::default();
+    group.put((1..=8).map(|epoch| call("reserve", epoch)));
+    let scripted = group.clone();
+    let server = Server::start(move |seen| {
+        let group = scripted.clone();
+        async move {
+            match seen.verb() {
+                "complete" if calls(&seen).len() > 1 => Answer::Problem(ErrorCode::BodyTooLarge),
+                "complete" if seen.json.get("reply").is_some() => applied(&seen),
+                "complete" => answer(&group, &seen, &applied).await,
+                _ => group.answer(seen).await,
+            }
+        }
+    })
+    .await;
+    let shutdown = CancellationToken::new();
+    let running = tokio::spawn(worker(&server).concurrency(64).build().run(shutdown.clone()));
+    let replied = || {
+        let seen = server.verbs("complete");
+        let alone = seen.iter().filter_map(|seen| seen.json.get("epoch").and_then(Value::as_u64));
+        let together = seen.iter().map(calls).filter(|calls| calls.len() == 1).flatten();
+        let mut all: Vec<u64> = together.filter_map(|call| call["epoch"].as_u64()).chain(alone).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    };
+    until("each is replied", || replied().len() == 8).await;
+    shutdown.cancel();
+    soon(running).await.expect("no panic").expect("a clean stop");
+    assert!(group.settled().is_empty(), "all are applied: {:?}", group.settled());
 }

@@ -8,6 +8,8 @@ mod client;
 mod payload;
 mod written;
 
+pub(crate) use client::Connection;
+
 use crate::bench::disk::{self, DiskRate};
 use crate::bench::report::median;
 use case::Case;

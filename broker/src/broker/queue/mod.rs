@@ -10,6 +10,7 @@ mod receive;
 mod redrive;
 mod reserve;
 mod settle;
+mod waiting;
 
 pub use dead_letters::{DeadLetter, DeadLetterError, DeadLetters};
 pub use deliveries::Delivered;
@@ -19,6 +20,7 @@ pub use groups::{CreateGroupError, DeleteGroupError, OwnGroupError};
 pub use receive::{ReceiveError, Received};
 pub use redrive::RedriveError;
 pub use settle::SettleError;
+pub use waiting::Waiting;
 
 use crate::broker::Inner;
 use crate::shard::input::Input;

@@ -129,7 +129,7 @@ impl Broker {
 
     /// Reserves, reads and leases what there is. One partition that fails does not keep the others from being delivered. `None`: there is
     /// nothing.
-    async fn take<R>(
+    pub(super) async fn take<R>(
         &self,
         topic: &Topic,
         group: &Arc<Group>,

@@ -93,6 +93,26 @@ impl QueueState {
         leased
     }
 
+    /// Whether a record that is being appended is what a receive would get next: nothing older waits, and no bound keeps it back.
+    pub fn is_next(&mut self, offset: Offset, now_ms: u64) -> bool {
+        self.note_due(now_ms);
+        let is_oldest =
+            !self.is_held && self.ready.is_empty() && self.reserved.is_empty() && self.settled.next_absent(self.next_fresh) == offset;
+        is_oldest && self.in_flight_room(false) > 0 && self.fresh_room() > 0
+    }
+
+    /// Leases a record that is being appended and is [next](QueueState::is_next), in the commit that appends it.
+    ///
+    /// # Panics
+    /// When it is not.
+    pub fn lease_appended(&mut self, offset: Offset, now_ms: u64, terms: LeaseTerms, lease_id: u64) -> Leased {
+        assert!(self.is_next(offset, now_ms), "what waits longer is delivered before {offset}");
+        self.last_reservation += 1;
+        let reservation = self.last_reservation;
+        self.reserved.insert(offset, reservation);
+        self.lease(reservation, &[offset], now_ms, terms, lease_id).pop().expect("it was just reserved")
+    }
+
     /// Puts reserved records off that could not be read, so that they do not stand in the way of others. Their deliveries do not
     /// change.
     pub fn put_off(&mut self, reservation: u64, offsets: &[Offset], now_ms: u64, due_ms: u64) {

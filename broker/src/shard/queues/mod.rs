@@ -13,15 +13,17 @@ mod settle;
 
 use crate::group::queue::{HandOut, StoredQueue};
 use crate::ids::{GroupId, GroupKey, TopicId};
+use crate::log::batch::StoredRecord;
 use crate::shard::core::Core;
-use crate::topic::Group;
+use crate::topic::{Claim, GivenBack, Group, Handed};
 use queue_set::QueueSet;
-use request::{QueueError, QueueNumbers, QueueOp, QueueRequest, Reply};
+use request::{QueueError, QueueNumbers, QueueOp, QueueRequest, Reply, Verb};
 use reservation::DroppedReservations;
 use sagamq_api::Offset;
 use settle::Settling;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use tokio::sync::oneshot;
 
 /// The owner of the queue groups of a shard.
 #[derive(Default)]
@@ -30,6 +32,7 @@ pub(super) struct Queues {
     /// What did not fit one commit and goes on in the next.
     work: VecDeque<Work>,
     dropped: DroppedReservations,
+    given_back: GivenBack,
 }
 
 enum Work {
@@ -109,6 +112,10 @@ impl Queues {
             }
         }
         receive::release_dropped(&mut self.queues, &self.dropped);
+        for (key, offset, lease_id) in self.given_back.take() {
+            // Nobody waits for the answer.
+            self.settle(core, Settling::new(key, Verb::GiveBack, vec![(offset, lease_id)], oneshot::channel().0));
+        }
         is_at_work
     }
 
@@ -133,6 +140,18 @@ impl Queues {
             queue.take_over_settings();
         }
         self.queues.get(key).map_or(HandOut::Unknown, |queue| queue.state.hand_out(offset))
+    }
+
+    /// Leases a record that is appended in this commit to a consumer that waits for it, if nothing older waits. It is handed over when that is
+    /// durable.
+    pub(super) fn hand_appended(
+        &mut self,
+        core: &mut Core,
+        group: &Group,
+        record: StoredRecord,
+        bytes: usize,
+    ) -> Option<(Arc<Claim>, Handed)> {
+        receive::lease_appended(core, &mut self.queues, group, record, bytes, &self.given_back)
     }
 
     /// Settles a record, whoever has it leased.

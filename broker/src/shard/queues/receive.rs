@@ -2,11 +2,14 @@
 
 use crate::group::queue::{LeaseTerms, Leased, Reserved};
 use crate::ids::GroupKey;
+use crate::log::batch::StoredRecord;
 use crate::shard::core::Core;
 use crate::shard::queues::queue_set::QueueSet;
 use crate::shard::queues::request::{QueueError, ReadOutcome};
 use crate::shard::queues::reservation::{DroppedReservations, Reservation};
+use crate::topic::{Claim, GivenBack, Group, Handed};
 use sagamq_api::queue::EmptyReason;
+use std::sync::Arc;
 
 /// When records that could not be read are tried again, in milliseconds: until then they do not stand in the way of others.
 const READ_AGAIN_MS: u64 = 10_000;
@@ -61,6 +64,31 @@ pub(super) fn lease(
         queues.touch(key);
     }
     Ok(leased)
+}
+
+/// Leases a record that is being appended to who waits for it. Its lease, and the mark of its hand-out, are in the commit of the record, which is
+/// synced.
+pub(super) fn lease_appended(
+    core: &mut Core,
+    queues: &mut QueueSet,
+    group: &Group,
+    record: StoredRecord,
+    bytes: usize,
+    given_back: &GivenBack,
+) -> Option<(Arc<Claim>, Handed)> {
+    let key = group.queue(core.id.0.into()).key();
+    let now_ms = core.clock.now_ms();
+    let queue = queues.get_mut(key).ok()?;
+    queue.take_over_settings();
+    if !queue.state.is_next(record.offset, now_ms) {
+        return None;
+    }
+    let claim = group.claims.take_place(bytes)?;
+    let terms = LeaseTerms { lease_ms: claim.lease_ms, auto_ack: false };
+    let leased = queue.state.lease_appended(record.offset, now_ms, terms, core.random.next_u64());
+    core.metrics.delivered_records.get_or_create(&queue.group.label).inc();
+    queues.touch(key);
+    Some((claim, Handed::new(key, record, leased, given_back.clone())))
 }
 
 /// Lets go what receives reserved that went away.

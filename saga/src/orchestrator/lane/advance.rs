@@ -1,6 +1,7 @@
-//! One input of one instance: decide, commit, apply, and answer when it is durable.
+//! From inputs to their consequences: decide, commit many decisions at once, apply, and answer when it is durable.
 
-use super::along::Along;
+use super::along::{Along, Taking};
+use super::batch::{Answer, Applied, Batch, Pending};
 use super::decide::Decided;
 use super::input::Reply;
 use super::refusal::Undecided;
@@ -9,20 +10,12 @@ use crate::orchestrator::operated::Operated;
 use crate::participant::Word;
 use crate::protocol::{By, Input, Instance, RecordedEvent, Verb, lane_of};
 use crate::store;
-use sagamq_api::Offset;
-use sagamq_api::saga::{CompletedCall, SagaState};
+use sagamq_api::saga::CompletedCall;
+use sagamq_api::{Offset, TopicName};
 use sagamq_broker::{SubmitError, WriteError};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use uuid::Uuid;
-
-/// What is done with the outcome once it is durable.
-pub(super) type Answer = Box<dyn FnOnce(Result<Applied, WriteError>) + Send>;
-
-/// What an input did.
-pub(super) struct Applied {
-    pub(super) duplicate: bool,
-    pub(super) state: SagaState,
-}
 
 /// Commands of instances that are set aside, settled in one commit.
 const STALE_AT_ONCE: usize = 1_000;
@@ -99,77 +92,128 @@ impl Lane {
         }
     }
 
-    /// Commits a decision about an instance in memory that holds whatever participants have seen.
+    /// Adds a decision about an instance in memory to the next commit; it holds whatever participants have seen.
     pub(super) async fn commit(&mut self, id: Uuid, decided: Decided, along: Along, answer: Answer) {
-        let committed = self.try_commit(id, decided, along, answer).await;
-        assert!(committed, "only time decides what depends on an unseen call");
+        // What is taken with it comes in its turn, and is looked at with what is in memory.
+        let is_alone = along.taking.is_some() || along.watch.is_some();
+        if is_alone {
+            self.flush().await;
+        }
+        if decided.events.is_empty() && decided.commands.is_empty() && !is_alone {
+            let applied = Applied { duplicate: decided.duplicate, state: decided.state.state() };
+            return self.when_durable(move |durable| answer(durable.map(|()| applied)));
+        }
+        let staged = self.stage(id, decided, along, answer);
+        assert!(staged, "only time decides what depends on an unseen call");
+        if is_alone || self.batch.is_full() {
+            self.flush().await;
+        }
     }
 
-    /// Commits a decision about an instance in memory, and lets its consequences out when it is durable. `false`: a call that must be unseen
-    /// was handed out meanwhile; nothing has happened.
-    pub(super) async fn try_commit(&mut self, id: Uuid, decided: Decided, along: Along, answer: Answer) -> bool {
-        let Decided { events, commands, state: instance, duplicate, forced } = decided;
-        let applied = Applied { duplicate, state: instance.state() };
-        let mut commit = self.parts.store.0.begin();
-        if !forced {
-            commit.unforced();
+    /// Commits a decision that holds only as long as nobody has seen a call of it, alone. `false`: the call was handed out meanwhile; nothing
+    /// has happened.
+    pub(super) async fn commit_unseen(&mut self, id: Uuid, decided: Decided) -> bool {
+        self.flush().await;
+        if self.stage(id, decided, Along::default(), Box::new(|_| ())) {
+            return self.commit_batch().await;
         }
-        let Some(staged) = self.dispatcher.stage(&mut commit, commands) else { return false };
+        self.batch = Batch::new(self.parts.store.0.begin());
+        false
+    }
+
+    /// Commits what was decided, and lets its consequences out when that is durable.
+    pub(super) async fn flush(&mut self) {
+        let taken = self.commit_batch().await;
+        assert!(taken, "what depends on an unseen call is committed alone");
+    }
+
+    /// `false`: a call that must be unseen is on its way; of the decision nothing has happened, and the batch is of no use.
+    fn stage(&mut self, id: Uuid, decided: Decided, along: Along, answer: Answer) -> bool {
+        let Decided { events, commands, state: instance, duplicate, forced } = decided;
+        let Some(dispatch) = self.dispatcher.stage(&mut self.batch.commit, commands) else { return false };
+        let applied = Applied { duplicate, state: instance.state() };
         let Along { cursor, taking, watch } = along;
         let seen = self.watches.look(id, &instance, watch, self.parts.clock.now_ms());
-        seen.put(id, lane_of, &mut commit);
-        if let Some(taking) = taking {
-            commit.take(taking.from, taking.sequence);
+        seen.put(id, lane_of, &mut self.batch.commit);
+        if let Some(Taking { from, sequence }) = taking {
+            self.batch.commit.take(from, sequence);
         }
-        if events.is_empty() && commit.is_empty() {
-            self.when_durable(move |durable| answer(durable.map(|()| applied)));
+        self.batch.add(Pending { id, instance, events, dispatch, seen, taking, applied, answer }, cursor, forced);
+        true
+    }
+
+    /// `false`: a call that must be unseen was handed out meanwhile; nothing has happened.
+    async fn commit_batch(&mut self) -> bool {
+        if self.batch.is_empty() {
             return true;
         }
-        for (floor, topic) in &staged.floors {
-            store::put_command_floor(&mut commit, topic, *floor);
-        }
-        // Behind the commands, whose places the dispatcher learns.
-        let mut told = 0;
-        if !events.is_empty() {
-            let before = self.instances.get(&id).map(|live| &live.instance);
-            store::put_instance(&mut commit, before, &instance, &events);
-            told = self.parts.lifecycle.tell(&mut commit, before, &instance);
-        }
-        if let Some(next) = cursor {
-            store::put_reply_cursor(&mut commit, next);
-        }
+        let mut batch = core::mem::replace(&mut self.batch, Batch::new(self.parts.store.0.begin()));
+        let told = self.complete_commit(&mut batch);
+        let Batch { commit, pending, .. } = batch;
         let submitted = match self.parts.store.0.submit(commit).await {
             Ok(submitted) => submitted,
-            Err(SubmitError::HandedOut) => {
-                self.dispatcher.take_back(staged);
-                return false;
-            }
-            Err(SubmitError::NotNext(_)) => unreachable!("the lane alone takes its messages, in their order"),
-            // Nothing was stored and memory is as it was, except that settled commands are looked for after the restart that must come.
-            Err(SubmitError::Write(error)) => {
-                self.when_durable(move |_| answer(Err(error)));
-                return true;
+            Err(error) => {
+                for Pending { dispatch, answer, .. } in pending {
+                    self.dispatcher.take_back(dispatch);
+                    // Nothing was stored and memory is as it was, except that settled commands are looked for after the restart that must come.
+                    if let SubmitError::Write(error) = &error {
+                        let error = error.clone();
+                        self.when_durable(move |_| answer(Err(error)));
+                    }
+                }
+                assert!(!matches!(error, SubmitError::NotNext(_)), "the lane alone takes its messages, in their order");
+                return !matches!(error, SubmitError::HandedOut);
             }
         };
-        let commands = submitted.offsets.len() - told;
-        let departures = self.dispatcher.placed(staged, &submitted.offsets[..commands]);
         self.commits += 1;
-        self.took(taking);
-        self.watches.apply(id, seen);
-        let waiters = self.waiters.take_if_at_rest(id, &instance);
-        self.apply(id, instance, &events);
+        let mut offsets = submitted.offsets.iter().copied();
+        let mut consequences = Vec::with_capacity(pending.len());
+        for Pending { id, instance, events, dispatch, seen, taking, applied, answer } in pending {
+            let departures = self.dispatcher.placed(dispatch, &mut offsets);
+            self.took(taking);
+            self.watches.apply(id, seen);
+            let waiters = self.waiters.take_if_at_rest(id, &instance);
+            self.apply(id, instance, &events);
+            consequences.push((departures, waiters, applied, answer));
+        }
+        assert_eq!(offsets.count(), told, "what is told of turns comes behind the commands, and nothing else does");
         let then = Box::new(move |durable: Result<(), WriteError>| {
-            if durable.is_ok() {
-                departures.begin();
+            for (departures, waiters, applied, answer) in consequences {
+                if durable.is_ok() {
+                    departures.begin();
+                }
+                for waiter in waiters {
+                    // Whoever waited may have gone.
+                    let _ = waiter.send(());
+                }
+                answer(durable.clone().map(|()| applied));
             }
-            for waiter in waiters {
-                // Whoever waited may have gone.
-                let _ = waiter.send(());
-            }
-            answer(durable.map(|()| applied));
         });
         self.follow(Some(submitted), then);
         true
+    }
+
+    /// Adds what is written beside the commands, and behind them what is told of turns: how many records that are.
+    fn complete_commit(&self, batch: &mut Batch) -> usize {
+        let touched: BTreeSet<&TopicName> = batch.pending.iter().flat_map(|pending| pending.dispatch.touched()).collect();
+        for topic in touched {
+            store::put_command_floor(&mut batch.commit, topic, self.dispatcher.floor(topic));
+        }
+        let mut told = 0;
+        for Pending { id, instance, events, .. } in &batch.pending {
+            let before = self.instances.get(id).map(|live| &live.instance);
+            if !events.is_empty() {
+                store::put_instance(&mut batch.commit, before, instance, events);
+                told += self.parts.lifecycle.tell(&mut batch.commit, before, instance);
+            }
+        }
+        if let Some(next) = batch.cursor() {
+            store::put_reply_cursor(&mut batch.commit, next);
+        }
+        if !batch.is_forced() {
+            batch.commit.unforced();
+        }
+        told
     }
 
     /// Takes a decided instance over into memory.

@@ -22,7 +22,11 @@ fn caught<T>(decide: impl FnOnce() -> T) -> Result<T, Panicked> {
 }
 
 impl Lane {
+    /// Decides on the state that all inputs before left. What was decided of the instance before is committed first.
     pub(super) async fn decide(&mut self, id: Uuid, input: Input) -> Result<Decided, Undecided> {
+        if self.batch.holds(id) {
+            self.flush().await;
+        }
         if let Some(reason) = self.parts.quarantine.reason(id) {
             return Err(InstanceError::Quarantined { id, reason }.into());
         }
@@ -69,6 +73,8 @@ impl Lane {
         instance: Instance,
         input: Input,
     ) -> Result<Result<Decided, Rejection>, Panicked> {
+        // Whoever is decided already does not wait for this.
+        self.flush().await;
         let (now_ms, mut random) = (self.parts.clock.now_ms(), self.parts.random.fork());
         beside(move || caught(|| instance.decide(&definition, input, now_ms, &mut || random.fraction()))).await
     }

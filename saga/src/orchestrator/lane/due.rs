@@ -2,7 +2,7 @@
 
 use super::along::Along;
 use super::task::Lane;
-use crate::protocol::{HandOut, Input};
+use crate::protocol::{Command, HandOut, Input};
 use sagamq_api::saga::AttemptId;
 use uuid::Uuid;
 
@@ -32,18 +32,24 @@ impl Lane {
         for (id, hand_outs) in due.into_iter().zip(known) {
             self.time_passed(id, hand_outs).await;
         }
+        self.flush().await;
     }
 
     async fn time_passed(&mut self, id: Uuid, mut hand_outs: Known) {
         for _ in 0..TRIES_MAX {
             let Ok(decided) = self.decide(id, Input::Timer { hand_outs }).await else { return };
-            let is_quiet = decided.events.is_empty() && decided.commands.is_empty();
-            if self.try_commit(id, decided, Along::default(), Box::new(|_| ())).await {
+            if decided.events.is_empty() && decided.commands.is_empty() {
                 // A look that changed nothing is not repeated at once, though what is due stays due: a call may wait in its queue for long.
-                if is_quiet && let Some(live) = self.instances.get(&id) {
+                if let Some(live) = self.instances.get(&id) {
                     let now_ms = self.parts.clock.now_ms();
                     self.timers.set(id, live.instance.next_look_ms(now_ms).map(|at_ms| at_ms.max(now_ms + 1)));
                 }
+                return;
+            }
+            if !decided.commands.iter().any(Command::must_be_unseen) {
+                return self.commit(id, decided, Along::default(), Box::new(|_| ())).await;
+            }
+            if self.commit_unseen(id, decided).await {
                 return;
             }
             let Some(again) = self.hand_outs(&[id]).await.and_then(|mut known| known.pop()) else { return };
@@ -53,7 +59,7 @@ impl Lane {
     }
 
     /// What is known of the calls of these instances. `None`: a shutdown.
-    pub(super) async fn hand_outs(&self, ids: &[Uuid]) -> Option<Vec<Known>> {
+    pub(super) async fn hand_outs(&mut self, ids: &[Uuid]) -> Option<Vec<Known>> {
         let calls: Vec<Vec<AttemptId>> =
             ids.iter().map(|id| self.instances.get(id).map(|live| live.instance.unseen_calls()).unwrap_or_default()).collect();
         let asked: Vec<AttemptId> = calls.iter().flatten().cloned().collect();

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 impl Lane {
     /// Those of the instances that are in memory.
-    pub(super) async fn look(&self, ids: &[Uuid], reply: Reply<Vec<Seen>, InstanceError>) {
+    pub(super) async fn look(&mut self, ids: &[Uuid], reply: Reply<Vec<Seen>, InstanceError>) {
         let Some(known) = self.hand_outs(ids).await else { return };
         let seen = ids.iter().zip(&known).filter_map(|(id, known)| self.seen(*id, known)).collect();
         self.answer_when_durable(reply, Ok(seen));

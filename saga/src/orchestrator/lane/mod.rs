@@ -1,11 +1,13 @@
 //! A lane: the one task that owns the instances of a shard.
 //!
-//! Input, decide, apply, ONE commit (events, summary, lists, next commands, settled commands, cursor), and only when that is durable:
-//! answers and calls. The task runs ahead of the disk; the commits of a shard become durable in their order, and what leaves
+//! Inputs, decide each, ONE commit for all that came together (events, summaries, lists, next commands, settled commands, cursor), apply,
+//! and only when that is durable: answers and calls. The task runs ahead of the disk; the commits of a shard become durable in their order,
+//! and what leaves
 //! the lane waits for its commit in `follower.rs`.
 
 mod advance;
 mod along;
+mod batch;
 mod decide;
 mod due;
 mod follower;

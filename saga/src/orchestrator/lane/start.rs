@@ -1,7 +1,7 @@
 //! Starting an instance once by its business key, and taking instances over after a restart.
 
-use super::advance::Applied;
 use super::along::Along;
+use super::batch::Applied;
 use super::decide::Panicked;
 use super::input::{Reply, Wanted};
 use super::refusal::StartError;
@@ -35,6 +35,10 @@ struct Before {
 
 impl Lane {
     pub(super) async fn start(&mut self, wanted: Wanted, reply: Reply<StartedSaga, StartError>) {
+        // What the key started a moment ago is looked at as it is.
+        if self.keys.get(&(wanted.definition.name.clone(), wanted.key.clone())).is_some_and(|id| self.batch.holds(*id)) {
+            self.flush().await;
+        }
         let started = match self.started_by(&wanted.definition.name, &wanted.key) {
             Ok(Known::Next(generation)) => return self.start_new(wanted, generation, reply).await,
             Ok(Known::Instance(before)) => started_again(before, wanted).await,
@@ -128,6 +132,7 @@ impl Lane {
             // It is set aside, and has no calls any more.
             Err(error) => tracing::error!(saga = %id, %error, "a saga cannot go on after the restart"),
         }
+        self.flush().await;
         let Some(live) = self.instances.get(&id) else { return };
         for call in live.instance.open_calls(&live.definition) {
             // What is new leaves with the commit.

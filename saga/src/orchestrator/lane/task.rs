@@ -1,5 +1,6 @@
 //! The task: what it holds, and whose turn it is.
 
+use super::batch::Batch;
 use super::follower::{DurableCommit, Following, Then, follow};
 use super::input::{LaneInput, Reply};
 use super::open_repairs::{Repairs, Searches};
@@ -31,7 +32,7 @@ use uuid::Uuid;
 /// Longest sleep between two looks at the clock, which may be set or, in a test, moved.
 const CLOCK_LOOK_MAX: Duration = Duration::from_millis(100);
 
-/// Inputs that are handled before time has its turn.
+/// Inputs that are handled before time has its turn, and that one commit answers at the most.
 const INPUTS_AT_ONCE: usize = 256;
 
 /// Finished instances that stay in memory, so that a late or repeated reply is answered without the disk.
@@ -84,6 +85,8 @@ pub(in crate::orchestrator) struct Lane {
     pub(super) watches: Watches,
     /// The last message that was taken of each lane.
     pub(super) taken: Vec<u64>,
+    /// What is decided and not committed yet.
+    pub(super) batch: Batch,
     pub(super) commits: u64,
     durable: DurableCommit,
     follower: mpsc::UnboundedSender<Following>,
@@ -119,6 +122,7 @@ impl Lane {
         let timers_from_ms = if has_nothing { 0 } else { parts.clock.now_ms().saturating_add(grace_ms) };
         Self {
             dispatcher: Dispatcher::new(recovered.commands, parts.http.clone()),
+            batch: Batch::new(parts.store.0.begin()),
             parts,
             instances: HashMap::new(),
             keys: HashMap::new(),
@@ -154,6 +158,7 @@ impl Lane {
                 self.handle(input).await;
                 left -= 1;
             }
+            self.flush().await;
             if self.may_time_speak() {
                 self.fire_timers().await;
                 self.fire_watches().await;
@@ -195,16 +200,36 @@ impl Lane {
             LaneInput::Start { wanted, reply } => self.start(wanted, reply).await,
             LaneInput::Complete { word, reply } => self.complete(word, reply).await,
             LaneInput::Operate { id, verb, by, reply } => self.operate(id, verb, by, reply).await,
-            LaneInput::Message(message) => self.message(message).await,
-            LaneInput::Repair(input) => self.repair_input(input).await,
+            // What commits by itself does so behind what was decided before.
+            LaneInput::Message(message) => {
+                self.flush().await;
+                self.message(message).await;
+            }
+            LaneInput::Repair(input) => {
+                self.flush().await;
+                self.repair_input(input).await;
+            }
             LaneInput::Told { instance, input } => self.take_in(instance, input).await,
             LaneInput::ReplyRecord { word, next } => self.reply_record(word, next).await,
             LaneInput::RepliesRead => self.are_replies_read = true,
             LaneInput::Wait { id, at_rest } => self.waiters.add(id, self.instances.get(&id).map(|live| &live.instance), at_rest),
-            LaneInput::Look { ids, reply } => self.look(&ids, reply).await,
-            LaneInput::Troubles { saga, reply } => self.troubles(saga.as_ref(), reply),
-            LaneInput::Forget { saga, ended, reply } => self.forget(&saga, &ended, reply).await,
+            // Who looks at all of them sees none between two states.
+            LaneInput::Look { ids, reply } => {
+                self.flush().await;
+                self.look(&ids, reply).await;
+            }
+            LaneInput::Troubles { saga, reply } => {
+                self.flush().await;
+                self.troubles(saga.as_ref(), reply);
+            }
+            LaneInput::Forget { saga, ended, reply } => {
+                self.flush().await;
+                self.forget(&saga, &ended, reply).await;
+            }
             LaneInput::Get { id, reply } => {
+                if self.batch.holds(id) {
+                    self.flush().await;
+                }
                 let instance = match self.parts.quarantine.reason(id) {
                     Some(reason) => Err(InstanceError::Quarantined { id, reason }),
                     None => Ok(self.instances.get(&id).map(|live| Box::new(live.instance.clone()))),
