@@ -38,14 +38,14 @@ Of a step that waits or was not called: it is left out, with the output null. Of
 is left out, its effect stands, and the saga ends TERMINATED.";
 const RESOLVE: &str = "\
 EXAMPLES:
-  sagamq saga resolve 0197f0d2-8c3e-7d3a-9f6e-2f1f5a7f0b11 --step charge --outcome succeeded --json @answer.json
-  sagamq saga resolve 0197f0d2-8c3e-7d3a-9f6e-2f1f5a7f0b11 --step charge --outcome failed --reason 'never seen'
-  sagamq saga resolve 0197f0d2-8c3e-7d3a-9f6e-2f1f5a7f0b11 --step charge --outcome compensated --reason 'by hand'
+  sagamq saga resolve 0197f0d2-8c3e-7d3a-9f6e-2f1f5a7f0b11 --step pay --outcome succeeded --json 7
+  sagamq saga resolve 0197f0d2-8c3e-7d3a-9f6e-2f1f5a7f0b11 --step pay --outcome failed
+  sagamq saga resolve 0197f0d2-8c3e-7d3a-9f6e-2f1f5a7f0b11 --step pay --outcome compensated
 
 It only writes down what you found out, and the saga goes on from there: nothing changes at the service.";
 const EDIT_INPUT: &str = "\
 EXAMPLES:
-  sagamq saga edit-input 0197f0d2-8c3e-7d3a-9f6e-2f1f5a7f0b11 --input @order.json --reason 'the address was wrong'
+  sagamq saga edit-input 0197f0d2-8c3e-7d3a-9f6e-2f1f5a7f0b11 --input @order.json
 
 The whole new input, with the same business key. What was called keeps its arguments; what is called from now on sees the new input.";
 
