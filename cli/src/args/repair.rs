@@ -16,7 +16,7 @@ EXAMPLES:
   sagamq saga repair start retry --saga checkout --state blocked --reason 'the bank is back'
   sagamq saga repair start retry --saga checkout --at charge --failure TIMEOUT --rate 20 --wait
   sagamq saga repair start skip --step notify --saga checkout --state waiting --at notify --yes
-  sagamq saga repair start terminate --id 0197f0d2-8c3e-7d3a-9f6e-2f1f5a7f0b11 --id 0197f0d2-8c3e-7d3a-9f6e-2f1f5a7f0b12 --yes
+  sagamq saga repair start terminate --id 0197f0d2-8c3e-7d3a-9f6e-2f1f5a7f0b11 --yes
 
 The server does it, one saga after the other: look with `sagamq saga repair get` and `results`. See first what it would begin with:
 `sagamq saga repair preview`.";
