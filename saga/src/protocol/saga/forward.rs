@@ -29,8 +29,10 @@ impl Planner<'_> {
             self.stop(Failure { code: codes::TOO_MANY_EVENTS.to_owned(), message }, None);
             return;
         }
+        // No step becomes done by another's start.
+        let passed = self.passed();
         for index in 0..self.state.steps.len() {
-            if self.is_ready(index)
+            if self.is_ready(index, &passed)
                 && let Err(failure) = self.start_attempt(index, Operation::Action)
             {
                 self.emit(SagaEvent::StepFailed { attempt: self.attempt(index, Operation::Action), failure: failure.clone() });
@@ -47,11 +49,24 @@ impl Planner<'_> {
         !self.state.steps.iter().all(StepStatus::is_done)
     }
 
+    /// Which steps are done with all before them. One that an operator left out before its turn stands for nothing that comes before it: else
+    /// what is behind the pivot could begin before the pivot.
+    fn passed(&self) -> Vec<bool> {
+        let mut passed = vec![false; self.state.steps.len()];
+        for (index, step) in self.state.steps.iter().enumerate() {
+            // Those before it have lower indices.
+            let is_after_all = || self.definition.steps[index].after.iter().all(|&before| passed[before]);
+            let is_passed = step.is_done() && (step.state != StepState::Skipped || is_after_all());
+            passed[index] = is_passed;
+        }
+        passed
+    }
+
     /// A step starts when all before it succeeded. The pivot also waits for every compensatable step of other branches, and for other
     /// pivots: a failure must never meet a pivot in flight.
-    fn is_ready(&self, index: usize) -> bool {
+    fn is_ready(&self, index: usize, passed: &[bool]) -> bool {
         let steps = &self.state.steps;
-        if steps[index].state != StepState::Scheduled || !self.definition.steps[index].after.iter().all(|&before| steps[before].is_done()) {
+        if steps[index].state != StepState::Scheduled || !self.definition.steps[index].after.iter().all(|&before| passed[before]) {
             return false;
         }
         steps[index].kind != StepKind::Pivot

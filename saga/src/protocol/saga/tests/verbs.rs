@@ -3,7 +3,7 @@
 use super::fixture::*;
 use super::verb_table::blocked_of;
 use crate::definition::Definition;
-use crate::definition::StepKind::Compensatable;
+use crate::definition::StepKind::{Compensatable, Pivot, Retriable};
 use crate::expression::Template;
 use crate::protocol::saga::SagaEvent;
 use crate::protocol::{CallCommand, Command, HandOut, Rejection};
@@ -317,4 +317,18 @@ fn a_step_that_is_not_there_is_named() {
     for verb in [skip("z"), SagaVerb::Retry { step: Some(id("z")) }, resolve("z", StepOutcome::Failed)] {
         assert_eq!(run.operate(verb), Err(Rejection::NoStep(id("z"))));
     }
+}
+
+#[test]
+fn what_follows_a_step_that_was_left_out_before_its_turn_waits_for_what_comes_before_that() {
+    let steps = vec![step("a", &[], Compensatable), step("b", &[0], Pivot), step("c", &[1], Retriable), step("d", &[2], Retriable)];
+    let mut run = Run::start(definition(steps));
+    run.operate(skip("c")).expect("its turn has not come");
+    assert_eq!(run.step_state("d"), StepState::Scheduled, "nothing behind the pivot is called before it");
+    run.reply("a", done());
+    assert_eq!((run.step_state("b"), run.step_state("d")), (StepState::InProgress, StepState::Scheduled));
+    run.reply("b", done());
+    assert_eq!(run.step_state("d"), StepState::InProgress);
+    run.reply("d", done());
+    assert_eq!(run.saga_state(), SagaState::Completed);
 }
