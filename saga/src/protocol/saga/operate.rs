@@ -91,6 +91,13 @@ impl Planner<'_> {
             }
             None => 0..self.state.steps.len(),
         };
+        if let Some(index) = step.map(|step| self.index_of(step)).transpose()?
+            && self.state.steps[index].is_undoing_left_out
+            && self.is_ground_taken_away(index)
+        {
+            let reason = format!("what step {} rests on is being undone since it was left out: undo it by hand", self.shown(index));
+            return Err(Rejection::NotNow { verb: VerbName::Retry, reason });
+        }
         // What somebody left out is tried again only if it is named.
         let wanted = |index: &usize| step.is_some() || !self.state.steps[*index].is_undoing_left_out;
         let found: Vec<(usize, Operation)> =
@@ -182,6 +189,11 @@ impl Planner<'_> {
             (StepOutcome::Succeeded { .. }, _) if status.kind == StepKind::Pivot && is_backward => {
                 return no("is the pivot, and the saga is being undone because it did not succeed");
             }
+            (StepOutcome::Succeeded { .. }, StepState::Failed)
+                if status.has_compensation && is_backward && self.is_ground_taken_away(index) =>
+            {
+                return no("had no effect as far as was known, and what it rests on is being undone since: undo it by hand");
+            }
             (StepOutcome::Succeeded { output }, _) if is_open_question => (Operation::Action, StepOutcomeName::Succeeded, Some(output)),
             (StepOutcome::Failed, _) if self.is_forward_only(index) => return no("must succeed: do it, and say that it did"),
             (StepOutcome::Failed, StepState::InProgress | StepState::Unknown) if is_open_question => {
@@ -218,6 +230,22 @@ impl Planner<'_> {
         }
         self.emit(SagaEvent::SagaInputEdited { input, actor, reason });
         Ok(false)
+    }
+
+    /// Whether undoing has begun of a step that this one comes after: then this one cannot be undone before it any more.
+    fn is_ground_taken_away(&self, index: usize) -> bool {
+        let mut before: Vec<usize> = self.definition.steps[index].after.clone();
+        let mut seen = vec![false; self.state.steps.len()];
+        while let Some(index) = before.pop() {
+            if core::mem::replace(&mut seen[index], true) {
+                continue;
+            }
+            if self.state.steps[index].compensation.epoch > 0 {
+                return true;
+            }
+            before.extend(&self.definition.steps[index].after);
+        }
+        false
     }
 
     /// A blocked instance goes on in its direction; what still blocks it does so again.

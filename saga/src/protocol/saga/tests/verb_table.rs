@@ -102,7 +102,7 @@ fn every_verb_in_every_state() {
         ("past the pivot, c is called", past, SagaState::Running, "-+=+ -- --- =-- =- +- +"),
         ("past the pivot, c waits", || said(past(), "c", refused()), SagaState::Waiting, "-+=+ +- --+ =-- =- +- +"),
         ("past the pivot, c has no arguments", past_blocked, SagaState::Blocked, "-+=+ +- --+ =-- =- += +"),
-        ("a is compensated", undoing, SagaState::Compensating, "=+=+ -- --- --+ += -- +"),
+        ("a is compensated", undoing, SagaState::Compensating, "=+=+ -- --- --+ -= -- +"),
         (
             "the compensation of a waits",
             || {
@@ -111,12 +111,12 @@ fn every_verb_in_every_state() {
                 run
             },
             SagaState::Compensating,
-            "=+=+ ++ +-- --+ += -- +",
+            "=+=+ ++ +-- --+ -= -- +",
         ),
-        ("the compensation of a failed for good", blocked, SagaState::Blocked, "-+=+ ++ +-- --+ += -- +"),
+        ("the compensation of a failed for good", blocked, SagaState::Blocked, "-+=+ ++ +-- --+ -= -- +"),
         ("paused, a waits", || and(said(forward(), "a", unknown()), SagaVerb::Pause), SagaState::Paused, "+=++ ++ +-+ ++- -- -- +"),
-        ("paused, the compensation failed for good", || and(blocked(), SagaVerb::Pause), SagaState::Paused, "-=++ ++ +-- --+ += -- +"),
-        ("paused, a is compensated", || and(undoing(), SagaVerb::Pause), SagaState::Paused, "==++ -- --- --+ += -- +"),
+        ("paused, the compensation failed for good", || and(blocked(), SagaVerb::Pause), SagaState::Paused, "-=++ ++ +-- --+ -= -- +"),
+        ("paused, a is compensated", || and(undoing(), SagaVerb::Pause), SagaState::Paused, "==++ -- --- --+ -= -- +"),
         ("completed", || said(past(), "c", done()), SagaState::Completed, "---- -- --- --- -- -- -"),
         (
             "compensated",

@@ -332,3 +332,22 @@ fn what_follows_a_step_that_was_left_out_before_its_turn_waits_for_what_comes_be
     run.reply("d", done());
     assert_eq!(run.saga_state(), SagaState::Completed);
 }
+
+#[test]
+fn what_was_left_out_is_not_undone_after_what_it_rests_on() {
+    let mut run = Run::start(definition(vec![step("a", &[], Compensatable), step("b", &[0], Compensatable)]));
+    run.reply("a", done());
+    run.reply("b", unknown());
+    while run.step_state("b") != StepState::CompensationFailed {
+        match run.step_state("b") {
+            StepState::Compensating if run.step("b").compensation.attempt.is_open() => run.undo_reply("b", refused()),
+            StepState::InProgress if run.step("b").action.attempt.is_open() => run.reply("b", unknown()),
+            _ => run.tick(),
+        }
+    }
+    let again = SagaVerb::Retry { step: Some(id("b")) };
+    run.operate(skip("b")).expect("it failed for good");
+    assert_eq!(run.step_state("a"), StepState::Compensating);
+    let refused = run.operate(again);
+    assert!(matches!(&refused, Err(Rejection::NotNow { reason, .. }) if reason.contains("by hand")), "{refused:?}");
+}
