@@ -146,7 +146,7 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    fn read(body: Value) -> Result<Completion, String> {
+    fn read(body: &Value) -> Result<Completion, String> {
         serde_json::from_str(&body.to_string()).map_err(|error| error.to_string())
     }
 
@@ -156,27 +156,27 @@ mod tests {
 
     #[test]
     fn both_forms_are_read_and_what_is_neither_is_refused_by_name() {
-        let Completion::One(call) = read(one()).expect("a reply") else { panic!("one") };
+        let Completion::One(call) = read(&one()).expect("a reply") else { panic!("one") };
         let several = json!({"calls": [one(), one()], "next": {"topics": ["a"], "max": 3}});
-        let Completion::Many(CompleteCalls { calls, next: Some(next) }) = read(several.clone()).expect("two") else { panic!("many") };
-        assert_eq!((calls, next.max), (vec![call.clone(), call.clone()], 3));
-        assert_eq!(read(json!({"next": {"topics": ["a"], "max": 3}})).map(|read| matches!(read, Completion::Many(_))), Ok(true));
+        let Completion::Many(CompleteCalls { calls, next: Some(next) }) = read(&several).expect("two") else { panic!("many") };
+        assert_eq!((calls, next.max), (vec![call.clone(), call], 3));
+        assert_eq!(read(&json!({"next": {"topics": ["a"], "max": 3}})).map(|read| matches!(read, Completion::Many(_))), Ok(true));
         for (field, name) in [("instance", "instance"), ("reply", "reply"), ("epoch", "epoch")] {
             let mut body = one();
             body.as_object_mut().expect("an object").remove(field);
-            assert!(read(body).expect_err("incomplete").contains(name), "{field}");
+            assert!(read(&body).expect_err("incomplete").contains(name), "{field}");
         }
         let mut both = one();
         both["calls"] = json!([]);
-        assert!(read(both).expect_err("both").contains("stand alone"));
+        assert!(read(&both).expect_err("both").contains("stand alone"));
         let mut more = several;
         more["more"] = json!(1);
-        assert!(read(more).expect_err("unknown").contains("more"));
+        assert!(read(&more).expect_err("unknown").contains("more"));
     }
 
     #[test]
     fn what_is_written_is_read_again() {
-        let Completion::One(call) = read(one()).expect("a reply") else { panic!("one") };
+        let Completion::One(call) = read(&one()).expect("a reply") else { panic!("one") };
         for body in [Completion::One(call.clone()), Completion::Many(CompleteCalls { calls: vec![call], next: None })] {
             let text = serde_json::to_string(&body).expect("JSON");
             assert_eq!(serde_json::from_str::<Completion>(&text).expect("its own form"), body);
