@@ -122,6 +122,14 @@ codes! {
     ServiceWithoutAddress = "SERVICE_WITHOUT_ADDRESS", 409, false, false, "A service has no address";
     /// The saga is in a state that does not allow this.
     SagaStateConflict = "SAGA_STATE_CONFLICT", 409, false, false, "The saga's state does not allow this";
+    /// The saga was rerun: the next generation of its key can be operated, and it no more.
+    SagaHandedOver = "SAGA_HANDED_OVER", 409, false, false, "The saga was rerun";
+    /// A step that a rerun would call has an effect that stands: it would be there twice.
+    SagaEffectStands = "SAGA_EFFECT_STANDS", 409, false, false, "An effect stands that would be there twice";
+    /// Whether a step has an effect is not known, so a rerun can neither take it over nor call the step under another key.
+    SagaEffectInDoubt = "SAGA_EFFECT_IN_DOUBT", 409, false, false, "It is not known whether an effect stands";
+    /// A step that comes before a rerun's first has no effect that stands, so there is nothing to take over.
+    SagaStepNotDone = "SAGA_STEP_NOT_DONE", 409, false, false, "A step that would be taken over is not done";
     /// The reply belongs to an older attempt, or the step is settled.
     Fenced = "FENCED", 409, false, false, "The attempt was superseded";
     /// The transaction is of a coordinator with other data, so what this server knows says nothing about it.

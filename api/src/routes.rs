@@ -45,8 +45,8 @@ pub const SAGA_RETENTION_OF: &str = "/v1/saga-retention/{saga}";
 pub const SAGAS: &str = "/v1/sagas";
 /// Sagas in trouble, by what they are in: `GET`.
 pub const SAGA_INCIDENTS: &str = "/v1/sagas/incidents";
-/// One instance: `GET` describes; verbs `cancel`, `pause`, `resume`, `terminate`, `retry`, `skip`, `resolve`, `edit-input`, and
-/// `preview` of each.
+/// One instance: `GET` describes; verbs `cancel`, `pause`, `resume`, `terminate`, `retry`, `skip`, `resolve`, `edit-input`, `rerun`,
+/// and `preview` of each.
 pub const SAGA: &str = "/v1/sagas/{id}";
 /// `GET`: the events of one instance.
 pub const SAGA_HISTORY: &str = "/v1/sagas/{id}/history";

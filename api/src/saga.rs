@@ -24,7 +24,7 @@ pub use history::{HistoryEvent, HistoryQuery, SagaHistory};
 pub use incident::{Incident, IncidentList, IncidentQuery};
 pub use mode::{Mode, NoMode};
 pub use outcome::CallOutcome;
-pub use preview::{PreviewedCall, SagaPreview};
+pub use preview::{PreviewedCall, PreviewedCopy, PreviewedRerun, SagaPreview};
 pub use retention::{Retention, RetentionList, SagaRetention};
 pub use state::{SagaState, StepState};
 pub use transaction::{Heuristic, Outcome, TransactionState, TransactionStatus};
@@ -229,6 +229,12 @@ pub struct SagaSummary {
     /// Why it does not move right now, if it is not at its end; of several reasons the one that most needs somebody's help.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub waits: Option<Waits>,
+    /// The instance that it is the rerun of: the generation of its key before it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub rerun_of: Option<Uuid>,
+    /// Its rerun, the next generation of its key: that alone can be operated, and undoes what it took over.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub rerun_as: Option<Uuid>,
 }
 
 /// A step of an instance.
@@ -255,6 +261,12 @@ pub struct StepDescription {
     /// Whether an operator left its compensation out: its effect stands.
     #[serde(skip_serializing_if = "core::ops::Not::not", default)]
     pub skipped: bool,
+    /// The earlier instance that called its action, whose effect was taken over: its compensation has the key of that instance's.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub origin: Option<Uuid>,
+    /// Whether its effect was handed over to the rerun, which alone can undo it.
+    #[serde(skip_serializing_if = "core::ops::Not::not", default)]
+    pub handed_over: bool,
 }
 
 /// A failure of one attempt, as it is listed in a description.
@@ -395,6 +407,8 @@ mod tests {
                 failure: None,
                 transaction: None,
                 waits: None,
+                rerun_of: None,
+                rerun_as: None,
             };
             let (id, state, output) = (step.clone(), StepState::Succeeded, Some(json.clone()));
             let done = StepDescription {
@@ -406,6 +420,8 @@ mod tests {
                 due_at_ms: None,
                 waits: None,
                 skipped: false,
+                origin: None,
+                handed_over: false,
             };
             let (input, steps) = (json.clone(), vec![done]);
             same(&SagaDescription { summary, input, output, steps, failures: Vec::new(), paused_at_ms: None, standing: Vec::new() }, text);

@@ -230,7 +230,8 @@ impl SagaClient {
     /// ```
     ///
     /// # Errors
-    /// `SAGA_NOT_FOUND`, `SAGA_STATE_CONFLICT` when it is in no state for the verb, `INVALID_REQUEST` when it has no such step,
+    /// `SAGA_NOT_FOUND`, `SAGA_STATE_CONFLICT` when it is in no state for the verb, `SAGA_HANDED_OVER` when it was rerun, one of
+    /// `SAGA_EFFECT_STANDS`, `SAGA_EFFECT_IN_DOUBT` and `SAGA_STEP_NOT_DONE` when it cannot be rerun from that step, `INVALID_REQUEST` when it has no such step,
     /// `INVALID_SAGA_INPUT`, `PAYLOAD_TOO_LARGE`.
     pub async fn operate(&self, id: Uuid, request: &OperateSaga) -> Result<OperatedSaga, ClientError> {
         let path = routes::saga_verb(id, request.verb.name().as_str());

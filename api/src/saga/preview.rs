@@ -6,6 +6,7 @@ use crate::names::StepId;
 use serde::{Deserialize, Serialize};
 #[cfg(feature = "openapi")]
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 /// Answer of `POST /v1/sagas/{id}:preview`: what the verb would lead to if every participant answered with success. Nobody was called, and
 /// nothing was written.
@@ -14,7 +15,7 @@ use utoipa::ToSchema;
 pub struct SagaPreview {
     /// Whether the verb would change nothing, because it is so already.
     pub duplicate: bool,
-    /// State just after the verb.
+    /// State just after the verb; of `rerun`, that of the rerun, of which all that follows is told.
     pub state: SagaState,
     /// The calls until it rests, in their order.
     pub calls: Vec<PreviewedCall>,
@@ -28,6 +29,33 @@ pub struct SagaPreview {
     pub standing: Vec<StandingEffect>,
     /// Whether the way is shown to its end. If not, it takes longer to foresee than a preview may take, and `end` is how far it came.
     pub whole: bool,
+    /// Of `rerun`: the instance that would be started, and what it would take over.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub rerun: Option<PreviewedRerun>,
+}
+
+/// A rerun that would be started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
+pub struct PreviewedRerun {
+    /// Its id.
+    pub id: Uuid,
+    /// The steps that it would take over and not call, in the order of the definition.
+    pub copied: Vec<PreviewedCopy>,
+}
+
+/// A step that a rerun would take over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
+pub struct PreviewedCopy {
+    /// The step.
+    pub step: StepId,
+    /// The instance that called its action; absent if it was left out and has no effect.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub origin: Option<Uuid>,
+    /// The key under which the rerun would undo its effect, if it has to; absent if nothing undoes it any more.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub compensation_key: Option<String>,
 }
 
 /// A call that would be made.

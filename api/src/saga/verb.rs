@@ -53,6 +53,13 @@ pub enum SagaVerb {
         /// A JSON object with the same business key.
         input: JsonText,
     },
+    /// Of an instance at rest: start the next generation of its business key, which takes over what stands and goes on with this step.
+    Rerun {
+        /// The step; it and what comes after it are called.
+        from: StepId,
+        /// Another input with the same business key; without it that of the instance.
+        input: Option<JsonText>,
+    },
 }
 
 /// What an operator says is true of a step.
@@ -90,6 +97,8 @@ pub enum VerbName {
     Resolve,
     /// [`SagaVerb::EditInput`]
     EditInput,
+    /// [`SagaVerb::Rerun`]
+    Rerun,
 }
 
 /// The name of a [`StepOutcome`].
@@ -116,13 +125,16 @@ pub struct VerbFields {
     /// The step, of `skip` and `resolve`; of `retry`, this step only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub step: Option<StepId>,
+    /// Of `rerun`: the step that it goes on with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<StepId>,
     /// Of `resolve`: what is true of the step.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<StepOutcomeName>,
     /// Of `resolve` as `succeeded`: what the action would have returned; without it null.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<JsonText>,
-    /// Of `edit-input`: the new input, a JSON object with the same business key.
+    /// Of `edit-input`: the new input, a JSON object with the same business key. Of `rerun`: such an input, if it is to be another one.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
     pub input: Option<JsonText>,
@@ -175,8 +187,8 @@ pub struct NoSuchVerb(String);
 
 impl VerbName {
     /// Every verb.
-    pub const ALL: [Self; 8] =
-        [Self::Cancel, Self::Pause, Self::Resume, Self::Terminate, Self::Retry, Self::Skip, Self::Resolve, Self::EditInput];
+    pub const ALL: [Self; 9] =
+        [Self::Cancel, Self::Pause, Self::Resume, Self::Terminate, Self::Retry, Self::Skip, Self::Resolve, Self::EditInput, Self::Rerun];
 
     /// As it stands in a path.
     #[must_use]
@@ -190,6 +202,7 @@ impl VerbName {
             Self::Skip => "skip",
             Self::Resolve => "resolve",
             Self::EditInput => "edit-input",
+            Self::Rerun => "rerun",
         }
     }
 }
@@ -236,6 +249,7 @@ impl SagaVerb {
             Self::Skip { .. } => VerbName::Skip,
             Self::Resolve { .. } => VerbName::Resolve,
             Self::EditInput { .. } => VerbName::EditInput,
+            Self::Rerun { .. } => VerbName::Rerun,
         }
     }
 
@@ -263,7 +277,7 @@ impl TryFrom<VerbFields> for OperateSaga {
     type Error = NoVerb;
 
     fn try_from(fields: VerbFields) -> Result<Self, NoVerb> {
-        let VerbFields { verb, mut step, mut outcome, mut output, mut input, reason, actor } = fields;
+        let VerbFields { verb, mut step, mut from, mut outcome, mut output, mut input, reason, actor } = fields;
         let name = verb.ok_or(NoVerb::Unnamed)?;
         let missing = |field| NoVerb::Missing { verb: name, field };
         let verb = match name {
@@ -283,10 +297,12 @@ impl TryFrom<VerbFields> for OperateSaga {
                 SagaVerb::Resolve { step, outcome }
             }
             VerbName::EditInput => SagaVerb::EditInput { input: input.take().ok_or_else(|| missing("input"))? },
+            VerbName::Rerun => SagaVerb::Rerun { from: from.take().ok_or_else(|| missing("from"))?, input: input.take() },
         };
         let only = (name == VerbName::Resolve).then_some("the outcome `succeeded`");
         let left = [
             ("step", step.is_some(), None),
+            ("from", from.is_some(), None),
             ("outcome", outcome.is_some(), None),
             ("output", output.is_some(), only),
             ("input", input.is_some(), None),
@@ -315,6 +331,7 @@ impl From<OperateSaga> for VerbFields {
                 Self { step: Some(step), outcome: Some(outcome), output, ..fields }
             }
             SagaVerb::EditInput { input } => Self { input: Some(input), ..fields },
+            SagaVerb::Rerun { from, input } => Self { from: Some(from), input, ..fields },
         }
     }
 }
@@ -346,6 +363,8 @@ mod tests {
             (resolved(StepOutcome::Failed), r#"{"verb":"resolve","step":"pay","outcome":"failed""#.to_owned()),
             (resolved(StepOutcome::Compensated), r#"{"verb":"resolve","step":"pay","outcome":"compensated""#.to_owned()),
             (SagaVerb::EditInput { input: json.clone() }, format!(r#"{{"verb":"edit-input","input":{json}"#)),
+            (SagaVerb::Rerun { from: step(), input: None }, r#"{"verb":"rerun","from":"pay""#.to_owned()),
+            (SagaVerb::Rerun { from: step(), input: Some(json.clone()) }, format!(r#"{{"verb":"rerun","from":"pay","input":{json}"#)),
         ];
         for (verb, begins) in verbs {
             let request = OperateSaga { verb, reason: Some("why".to_owned()), actor: Some("ann".to_owned()) };
@@ -363,6 +382,9 @@ mod tests {
             (r#"{"verb":"skip"}"#, "`skip` needs `step`"),
             (r#"{"verb":"resolve","step":"pay"}"#, "`resolve` needs `outcome`"),
             (r#"{"verb":"edit-input"}"#, "`edit-input` needs `input`"),
+            (r#"{"verb":"rerun"}"#, "`rerun` needs `from`"),
+            (r#"{"verb":"rerun","from":"pay","step":"pay"}"#, "`rerun` takes no `step`"),
+            (r#"{"verb":"retry","from":"pay"}"#, "`retry` takes no `from`"),
             (r#"{"verb":"pause","step":"pay"}"#, "`pause` takes no `step`"),
             (r#"{"verb":"retry","input":{}}"#, "`retry` takes no `input`"),
             (r#"{"verb":"resolve","step":"pay","outcome":"failed","output":1}"#, "takes no `output` but with the outcome `succeeded`"),

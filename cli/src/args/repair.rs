@@ -137,13 +137,16 @@ pub struct RepairArgs {
     /// The step, of skip and resolve; of retry, this step only
     #[arg(long, value_name = "STEP")]
     pub step: Option<StepId>,
+    /// Of rerun: the step that each goes on with
+    #[arg(long, value_name = "STEP")]
+    pub from: Option<StepId>,
     /// Of resolve: what is true of the step
     #[arg(long, ignore_case = true, value_parser = super::saga_verb::outcome_parser())]
     pub outcome: Option<StepOutcomeName>,
     /// Of resolve with the outcome succeeded: what the action would have returned: JSON, @FILE, or - for stdin
     #[arg(long, value_name = "JSON", value_parser = values::json_input)]
     pub json: Option<JsonInput>,
-    /// Of edit-input: the new input: a JSON object, @FILE, or - for stdin
+    /// Of edit-input: the new input; of rerun: another one: a JSON object, @FILE, or - for stdin
     #[arg(long, value_name = "JSON", value_parser = values::json_input)]
     pub input: Option<JsonInput>,
     /// Only this saga; may be given more than once

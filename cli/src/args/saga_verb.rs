@@ -48,6 +48,13 @@ EXAMPLES:
   sagamq saga edit-input 0197f0d2-8c3e-7d3a-9f6e-2f1f5a7f0b11 --input @order.json
 
 The whole new input, with the same business key. What was called keeps its arguments; what is called from now on sees the new input.";
+const RERUN: &str = "\
+EXAMPLES:
+  sagamq saga rerun 0197f0d2-8c3e-7d3a-9f6e-2f1f5a7f0b11 --from pay --preview
+  sagamq saga rerun 0197f0d2-8c3e-7d3a-9f6e-2f1f5a7f0b11 --from pay --input @order.json
+
+The next generation of its key takes over what the steps before have done, and calls that step and what comes after it. If it is undone, it
+undoes that too, under the first keys. What stands is not done again, and what is in doubt is not rerun.";
 
 /// What an operator does to a saga.
 #[derive(Clone, Debug, Subcommand)]
@@ -110,6 +117,19 @@ pub enum VerbCommand {
         /// The new input: a JSON object, @FILE, or - for stdin
         #[arg(long, value_name = "JSON", value_parser = values::json_input)]
         input: JsonInput,
+    },
+    /// Run a saga at rest again from a step: what stands is taken over
+    #[command(after_help = RERUN)]
+    Rerun {
+        /// Which saga, who and why
+        #[command(flatten)]
+        args: VerbArgs,
+        /// The step that it goes on with
+        #[arg(long, value_name = "STEP")]
+        from: StepId,
+        /// Another input with the same business key: a JSON object, @FILE, or - for stdin [default: the saga's]
+        #[arg(long, value_name = "JSON", value_parser = values::json_input)]
+        input: Option<JsonInput>,
     },
 }
 

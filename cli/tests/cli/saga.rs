@@ -303,7 +303,7 @@ fn a_history_is_read_to_its_end_and_told_as_a_timeline() {
 fn each_verb_asks_for_what_is_typed() {
     let answer = json!({ "duplicate": false, "saga": description("RUNNING") });
     let server = Scripted::answering(&answer);
-    let cases: [(&[&str], &str, Value); 9] = [
+    let cases: [(&[&str], &str, Value); 11] = [
         (&["pause"], "pause", json!({})),
         (&["resume"], "resume", json!({})),
         (&["terminate", "--yes"], "terminate", json!({})),
@@ -317,6 +317,8 @@ fn each_verb_asks_for_what_is_typed() {
         ),
         (&["resolve", "--step", "create", "--outcome", "failed"], "resolve", json!({ "step": "create", "outcome": "failed" })),
         (&["edit-input", "--input", "{\"order_id\": \"o-1\"}"], "edit-input", json!({ "input": { "order_id": "o-1" } })),
+        (&["rerun", "--from", "create"], "rerun", json!({ "from": "create" })),
+        (&["rerun", "--from", "create", "--input", "{\"n\": 2}"], "rerun", json!({ "from": "create", "input": { "n": 2 } })),
     ];
     for (number, (typed, verb, mut body)) in cases.into_iter().enumerate() {
         let (name, rest) = typed.split_first().expect("a verb");
@@ -400,6 +402,28 @@ fn what_was_so_already_and_what_stands_is_shown() {
     assert!(shown.stdout.contains("in doubt") && shown.stdout.contains("(left out)"), "{}", shown.stdout);
     let wrong = run(&["saga", "resolve", ID, "--step", "create", "--outcome", "failed", "--json", "1"]).expect(2).stderr;
     assert!(wrong.contains("--outcome succeeded"), "{wrong}");
+}
+
+#[test]
+fn a_rerun_is_previewed_with_what_it_takes_over_and_shown_at_both_ends() {
+    let preview = json!({
+        "duplicate": false, "state": "RUNNING", "end": "COMPLETED", "whole": true, "calls": [],
+        "rerun": { "id": ID, "copied": [{ "step": "create", "origin": ID, "compensation_key": "k/create/compensation" }, { "step": "note" }] }
+    });
+    let server = Scripted::answering(&preview);
+    let shown = server.run(&["saga", "rerun", ID, "--from", "pay", "--preview", "--actor", "ada"]).expect(0).stdout;
+    for part in [&format!("Rerun as {ID}"), "TAKES OVER", "k/create/compensation", "left out"] {
+        assert!(shown.contains(part), "{part} is missing in\n{shown}");
+    }
+    assert_eq!(server.asked()[0].json(), json!({ "verb": "rerun", "from": "pay", "actor": "ada" }));
+    let mut saga = description("TERMINATED");
+    saga["rerun_as"] = json!(ID);
+    saga["steps"][0]["handed_over"] = json!(true);
+    let shown = Scripted::answering(&saga).run(&["saga", "get", ID]).expect(0).stdout;
+    assert!(shown.contains("Rerun as") && shown.contains("(handed over)"), "{shown}");
+    saga["steps"][0] = json!({ "id": "create", "state": "SUCCEEDED", "attempts": 0, "compensation_attempts": 0, "origin": ID });
+    let shown = Scripted::answering(&saga).run(&["saga", "get", ID]).expect(0).stdout;
+    assert!(shown.contains("(taken over)"), "{shown}");
 }
 
 #[test]

@@ -24,6 +24,7 @@ pub(super) fn routes() -> Router<Orchestrator> {
         .route(&routed(SAGA, "skip"), post(skip))
         .route(&routed(SAGA, "resolve"), post(resolve))
         .route(&routed(SAGA, "edit-input"), post(edit_input))
+        .route(&routed(SAGA, "rerun"), post(rerun))
         .route(&routed(SAGA, "preview"), post(preview))
         .route(&routed(SAGAS, "release"), post(release))
 }
@@ -125,6 +126,18 @@ async fn edit_input(asked: Asked) -> Result<Json<OperatedSaga>, ApiError> {
     operate(asked, VerbName::EditInput).await
 }
 
+/// Runs a saga at rest again `from` a step: the next generation of its key takes over what stands, with the right to undo it, and calls that
+/// step and what comes after it. The answer describes the saga that was rerun; its rerun is `rerun_as`. With `input` it works on another one.
+#[utoipa::path(post, path = "/v1/sagas/{id}:rerun", operation_id = "rerunSaga", tag = "sagas", params(("id" = Uuid, Path, description = "Id of the saga")),
+    request_body = VerbFields,
+    responses(
+        (status = 200, description = "The saga afterwards", body = OperatedSaga),
+        (status = "default", description = "A problem", content_type = "application/problem+json", body = Problem),
+    ))]
+async fn rerun(asked: Asked) -> Result<Json<OperatedSaga>, ApiError> {
+    operate(asked, VerbName::Rerun).await
+}
+
 /// What a verb would lead to if every participant answered with success: the calls in their order, and what stands at the end. The body is
 /// that of the verb, with its `verb`. Nobody is called, and nothing is written.
 #[utoipa::path(post, path = "/v1/sagas/{id}:preview", operation_id = "previewSaga", tag = "sagas", params(("id" = Uuid, Path, description = "Id of the saga")),
@@ -153,5 +166,5 @@ fn no_verb(error: &NoVerb) -> ApiError {
 }
 
 #[derive(utoipa::OpenApi)]
-#[openapi(paths(cancel, pause, resume, terminate, retry, skip, resolve, edit_input, preview, release))]
+#[openapi(paths(cancel, pause, resume, terminate, retry, skip, resolve, edit_input, rerun, preview, release))]
 pub(super) struct Doc;

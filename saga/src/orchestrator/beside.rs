@@ -40,10 +40,11 @@ pub(super) async fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 
 
 /// Whether deciding this input may take more than a moment.
 pub(super) fn may_take_long(definition: &Definition, instance: &Instance, input: &Input) -> bool {
-    let is_input_edited = matches!(input, Input::Operate { verb: Verb::Saga(SagaVerb::EditInput { .. }), .. });
+    let is_input_edited =
+        matches!(input, Input::Operate { verb: Verb::Saga(SagaVerb::EditInput { .. } | SagaVerb::Rerun { input: Some(_), .. }), .. });
     let added = match input {
         Input::Start { input, .. } | Input::Reply { outcome: CallOutcome::Succeeded { output: input }, .. } => input.len(),
-        Input::Operate { verb: Verb::Saga(SagaVerb::EditInput { input }), .. } => input.len(),
+        Input::Operate { verb: Verb::Saga(SagaVerb::EditInput { input } | SagaVerb::Rerun { input: Some(input), .. }), .. } => input.len(),
         Input::Operate { verb: Verb::Saga(SagaVerb::Resolve { outcome: StepOutcome::Succeeded { output }, .. }), .. } => output.len(),
         Input::Reply { .. } | Input::NotSent { .. } | Input::Timer { .. } | Input::Recovered | Input::Operate { .. } => 0,
     };

@@ -36,6 +36,10 @@ pub(crate) fn of_rejection(rejection: &Rejection) -> ErrorCode {
         Rejection::NoSuchStep { .. } | Rejection::NoStep(_) | Rejection::NoSuchBranch(_) => ErrorCode::InvalidRequest,
         Rejection::InvalidInput(_) => ErrorCode::InvalidSagaInput,
         Rejection::NoTransaction => ErrorCode::TransactionNotFound,
+        Rejection::HandedOver(_) => ErrorCode::SagaHandedOver,
+        Rejection::EffectsStand(_) => ErrorCode::SagaEffectStands,
+        Rejection::InDoubt(_) => ErrorCode::SagaEffectInDoubt,
+        Rejection::NotDone(_) => ErrorCode::SagaStepNotDone,
         Rejection::NotCancellable
         | Rejection::NotNow { .. }
         | Rejection::OnlySagas(_)

@@ -85,7 +85,7 @@ impl Orchestrator {
 pub(super) fn checked(request: OperateSaga) -> Result<(Verb, By), OperateError> {
     let OperateSaga { verb, reason, actor } = request;
     let payload = match &verb {
-        SagaVerb::EditInput { input } => Some(("input", input)),
+        SagaVerb::EditInput { input } | SagaVerb::Rerun { input: Some(input), .. } => Some(("input", input)),
         SagaVerb::Resolve { outcome: StepOutcome::Succeeded { output }, .. } => Some(("output", output)),
         SagaVerb::Cancel
         | SagaVerb::Pause
@@ -93,7 +93,8 @@ pub(super) fn checked(request: OperateSaga) -> Result<(Verb, By), OperateError> 
         | SagaVerb::Terminate
         | SagaVerb::Retry { .. }
         | SagaVerb::Skip { .. }
-        | SagaVerb::Resolve { .. } => None,
+        | SagaVerb::Resolve { .. }
+        | SagaVerb::Rerun { input: None, .. } => None,
     };
     if let Some((field, payload)) = payload {
         require_bounds(payload).map_err(|error| OperateError::OutOfBounds { field, error })?;

@@ -4,9 +4,9 @@ use super::door::Orchestrator;
 use super::error::InstanceError;
 use super::operate::{OperateError, checked};
 use crate::definition::{HttpTarget, Target};
-use crate::protocol::{ForeseenCall, Verb, preview};
+use crate::protocol::{ForeseenCall, Instance, Verb, preview};
 use crate::store::StoreError;
-use sagamq_api::saga::{OperateSaga, PreviewedCall, SagaPreview};
+use sagamq_api::saga::{OperateSaga, PreviewedCall, PreviewedCopy, PreviewedRerun, SagaPreview, StepState};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
@@ -40,7 +40,7 @@ impl Orchestrator {
         let until_ms = now_ms + FORESEE_MS_MAX;
         let foreseen = tokio::task::spawn_blocking(move || preview(&definition, &instance, verb, now_ms, &|| clock.now_ms() < until_ms));
         let foreseen = foreseen.await.expect("it is not aborted, and decisions do not panic")?;
-        let end = foreseen.end.description();
+        let (end, rerun) = (foreseen.end.description(), foreseen.is_rerun.then(|| taken_over(&foreseen.after)));
         Ok(SagaPreview {
             duplicate: foreseen.duplicate,
             state: foreseen.after.state(),
@@ -49,8 +49,20 @@ impl Orchestrator {
             failure: end.summary.failure,
             standing: end.standing,
             whole: foreseen.is_whole,
+            rerun,
         })
     }
+}
+
+/// What a rerun just after its start has taken over.
+fn taken_over(rerun: &Instance) -> PreviewedRerun {
+    let description = rerun.description();
+    let copied = description.steps.into_iter().filter(|step| step.origin.is_some() || step.state == StepState::Skipped);
+    let copied = copied.map(|step| {
+        let compensation_key = rerun.compensation_key(&step.id);
+        PreviewedCopy { step: step.id, origin: step.origin, compensation_key }
+    });
+    PreviewedRerun { id: description.summary.id, copied: copied.collect() }
 }
 
 fn shown(foreseen: ForeseenCall) -> PreviewedCall {

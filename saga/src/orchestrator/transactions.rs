@@ -96,8 +96,9 @@ fn states_of(state: Option<TransactionState>, in_doubt: Option<bool>) -> Option<
 }
 
 fn in_short(summary: SagaSummary, now_ms: u64) -> Option<TransactionSummary> {
-    let SagaSummary { id, saga, version, key, state: saga_state, started_at_ms, updated_at_ms, events, failure, transaction, waits } =
-        summary;
+    // No transaction is rerun.
+    let SagaSummary { id, saga, version, key, state: saga_state, started_at_ms, .. } = summary;
+    let SagaSummary { updated_at_ms, events, failure, transaction, waits, .. } = summary;
     let status = transaction?;
     let in_doubt_ms = age_ms(status.in_doubt_since_ms, now_ms);
     Some(TransactionSummary {

@@ -181,9 +181,10 @@ impl Dispatcher {
         Ok(known)
     }
 
-    /// The command records of an instance that takes no more part: they are to be settled.
-    pub(crate) fn abandon(&mut self, instance: Uuid) -> Vec<(TopicName, Offset)> {
-        self.commands.of_instance(instance).iter().filter_map(|attempt| self.commands.take(attempt)).collect()
+    /// The command records of an instance that takes no more part: they are to be settled. `open` are the attempts in progress, which may bear
+    /// the name of an instance that it is the rerun of.
+    pub(crate) fn abandon(&mut self, instance: Uuid, open: &[AttemptId]) -> Vec<(TopicName, Offset)> {
+        self.commands.of_instance(instance).iter().chain(open).filter_map(|attempt| self.commands.take(attempt)).collect()
     }
 
     /// Adds the settlement of a command record that was abandoned.

@@ -169,14 +169,17 @@ pub struct Decision<S, E> {
     /// Whether the events must be on disk (synced) before the commands are performed and anybody hears of them. If not, it is enough that
     /// they are written behind those before them.
     pub forced: bool,
+    /// The next generation of the instance's key, from its first event on: it exists with these events or they do not.
+    pub next: Option<Box<Self>>,
 }
 
 impl<S, E> Decision<S, E> {
     /// The same decision in other words.
-    pub(super) fn map<T, F>(self, state: impl FnOnce(S) -> T, event: impl Fn(E) -> F) -> Decision<T, F> {
-        let Self { events, commands, state: old, duplicate, forced } = self;
+    pub(super) fn map<T, F>(self, state: &impl Fn(S) -> T, event: &impl Fn(E) -> F) -> Decision<T, F> {
+        let Self { events, commands, state: old, duplicate, forced, next } = self;
         let events = events.into_iter().map(|Recorded { at_ms, event: old }| Recorded { at_ms, event: event(old) });
-        Decision { events: events.collect(), commands, state: state(old), duplicate, forced }
+        let next = next.map(|next| Box::new(next.map(state, event)));
+        Decision { events: events.collect(), commands, state: state(old), duplicate, forced, next }
     }
 }
 
@@ -232,12 +235,29 @@ pub enum Rejection {
     /// The instance is at rest.
     #[error("the saga is {0} already")]
     AlreadyFinal(SagaState),
+    /// The instance was rerun.
+    #[error("the saga was rerun as {0}, which has the right to undo what it took over: ask that one")]
+    HandedOver(Uuid),
+    /// Steps that a rerun would call have effects that stand.
+    #[error("the rerun would do again what stands: {}; rerun from a later step, or undo it first", listed(.0))]
+    EffectsStand(Vec<StepId>),
+    /// Of steps it is not known whether they have an effect.
+    #[error("it is not known whether these steps have an effect: {}; what is in doubt is resolved or undone first", listed(.0))]
+    InDoubt(Vec<StepId>),
+    /// Steps before the first one of a rerun have no effect that could be taken over.
+    #[error("these steps come before it and have no effect that stands: {}; rerun from an earlier step", listed(.0))]
+    NotDone(Vec<StepId>),
     /// The instance exists.
     #[error("the saga is started already")]
     AlreadyStarted,
     /// The instance has no first event.
     #[error("the saga is not started")]
     NotStarted,
+}
+
+/// Steps, for people.
+fn listed(steps: &[StepId]) -> String {
+    steps.iter().map(|step| format!("`{step}`")).collect::<Vec<_>>().join(", ")
 }
 
 /// An event that cannot follow the events before it: the log is damaged, or was written by something else.

@@ -7,6 +7,7 @@ use super::saga::{self, InstanceState};
 use super::twopc::{self, TransactionState};
 use super::waits::Trouble;
 use crate::definition::Definition;
+use sagamq_api::StepId;
 use sagamq_api::saga::{AttemptId, Failure, SagaDescription, SagaState, SagaSummary, Waits};
 use uuid::Uuid;
 
@@ -60,8 +61,8 @@ impl Instance {
         jitter: &mut dyn FnMut() -> f64,
     ) -> Result<Decision<Self, Event>, Rejection> {
         match self {
-            Self::Saga(state) => Ok(saga::decide(definition, state, input, now_ms, jitter)?.map(Self::Saga, Event::Saga)),
-            Self::TwoPc(state) => Ok(twopc::decide(definition, state, input, now_ms, jitter)?.map(Self::TwoPc, Event::TwoPc)),
+            Self::Saga(state) => Ok(saga::decide(definition, state, input, now_ms, jitter)?.map(&Self::Saga, &Event::Saga)),
+            Self::TwoPc(state) => Ok(twopc::decide(definition, state, input, now_ms, jitter)?.map(&Self::TwoPc, &Event::TwoPc)),
         }
     }
 
@@ -175,6 +176,42 @@ impl Instance {
         match self {
             Self::Saga(state) => state.saga_state().is_final(),
             Self::TwoPc(state) => state.may_be_forgotten(),
+        }
+    }
+
+    /// The rerun that took the effect of this step over, if one did.
+    #[must_use]
+    pub fn handed_over(&self, step: &StepId) -> Option<Uuid> {
+        match self {
+            Self::Saga(state) => state.handed_over(step),
+            Self::TwoPc(_) => None,
+        }
+    }
+
+    /// The steps whose effects it took over, each with the instance that called its action: their compensations bear that one's name.
+    #[must_use]
+    pub fn adopted(&self) -> Vec<(Uuid, &StepId)> {
+        match self {
+            Self::Saga(state) => state.adopted().collect(),
+            Self::TwoPc(_) => Vec::new(),
+        }
+    }
+
+    /// The key under which the effect of a step would be undone, if it can be.
+    #[must_use]
+    pub fn compensation_key(&self, step: &StepId) -> Option<String> {
+        match self {
+            Self::Saga(state) => state.compensation_key(step),
+            Self::TwoPc(_) => None,
+        }
+    }
+
+    /// The instance that it is the rerun of.
+    #[must_use]
+    pub fn rerun_of(&self) -> Option<Uuid> {
+        match self {
+            Self::Saga(state) => state.rerun_of.as_ref().map(|rerun| rerun.of),
+            Self::TwoPc(_) => None,
         }
     }
 

@@ -16,7 +16,9 @@ use std::collections::{BTreeSet, HashSet, VecDeque};
 pub struct Preview {
     /// Whether the verb would change nothing, because it is so already.
     pub duplicate: bool,
-    /// The instance just after the verb.
+    /// Whether what follows is told of the rerun that the verb starts.
+    pub is_rerun: bool,
+    /// The instance just after the verb, or its rerun.
     pub after: Instance,
     /// The calls until it rests, in their order.
     pub calls: Vec<ForeseenCall>,
@@ -49,7 +51,12 @@ pub fn preview(
     may_go_on: &dyn Fn() -> bool,
 ) -> Result<Preview, Rejection> {
     let input = Input::Operate { verb, by: By::default() };
-    let Decision { commands, state: after, duplicate, .. } = instance.decide(definition, input, now_ms, &mut || 0.0)?;
+    let Decision { mut commands, state: mut after, duplicate, next, .. } = instance.decide(definition, input, now_ms, &mut || 0.0)?;
+    let is_rerun = next.is_some();
+    if let Some(next) = next {
+        // The instance itself is at its end.
+        (commands, after) = (next.commands, next.state);
+    }
     let new = calls_of(commands, &HashSet::new());
     let is_new: BTreeSet<AttemptId> = new.iter().map(|call| call.command.call.attempt.clone()).collect();
     let in_flight = after.open_calls(definition).into_iter().filter(|command| !is_new.contains(&command.call.attempt));
@@ -58,7 +65,7 @@ pub fn preview(
     let (definition, open) = without_open_arguments(definition, &after);
     let mut way = Way { definition: &definition, open: &open, state: after.clone(), now_ms, queue, calls: Vec::new() };
     let is_whole = way.go(may_go_on);
-    Ok(Preview { duplicate, after, calls: way.calls, end: way.state, is_whole })
+    Ok(Preview { duplicate, is_rerun, after, calls: way.calls, end: way.state, is_whole })
 }
 
 /// Operations of steps whose arguments are not known before a call returns.

@@ -2,7 +2,9 @@
 
 use crate::output::{NONE, Output, fields, human};
 use sagamq_api::JsonText;
-use sagamq_api::saga::{Failure, SagaDescription, SagaHistory, SagaList, SagaPreview, StandingEffect, StartedSaga, StepFailure, StepState};
+use sagamq_api::saga::{
+    Failure, SagaDescription, SagaHistory, SagaList, SagaPreview, StandingEffect, StartedSaga, StepDescription, StepFailure, StepState,
+};
 use serde_json::Value;
 
 pub(super) fn started(started: &StartedSaga) -> String {
@@ -25,6 +27,8 @@ pub(super) fn description(output: Output, saga: &SagaDescription) -> String {
         ("State", summary.state.to_string()),
         ("Reason", summary.failure.as_ref().map_or_else(|| NONE.to_owned(), failure)),
         ("Waits", summary.waits.as_ref().map_or_else(|| NONE.to_owned(), |waits| format!("{}: it {}", waits.code, waits.message))),
+        ("Rerun of", summary.rerun_of.map_or_else(|| NONE.to_owned(), |id| id.to_string())),
+        ("Rerun as", summary.rerun_as.map_or_else(|| NONE.to_owned(), |id| id.to_string())),
         ("Paused", saga.paused_at_ms.map_or_else(|| NONE.to_owned(), human::timestamp)),
         ("Started", human::timestamp(summary.started_at_ms)),
         ("Updated", human::timestamp(summary.updated_at_ms)),
@@ -35,7 +39,7 @@ pub(super) fn description(output: Output, saga: &SagaDescription) -> String {
     let steps = saga.steps.iter().map(|step| {
         [
             step.id.to_string(),
-            if step.skipped { format!("{} (left out)", state(step.state)) } else { state(step.state) },
+            step_state(step),
             step.attempts.to_string(),
             step.compensation_attempts.to_string(),
             step.due_at_ms.map_or_else(|| NONE.to_owned(), human::timestamp),
@@ -55,6 +59,17 @@ pub(super) fn description(output: Output, saga: &SagaDescription) -> String {
     text
 }
 
+/// The state of a step, and who answers for its effect if that is not this instance alone.
+fn step_state(step: &StepDescription) -> String {
+    let state = state(step.state);
+    match (step.skipped, step.handed_over, step.origin.is_some()) {
+        (true, _, _) => format!("{state} (left out)"),
+        (_, true, _) => format!("{state} (handed over)"),
+        (_, _, true) => format!("{state} (taken over)"),
+        (false, false, false) => state,
+    }
+}
+
 /// What a verb would lead to.
 pub(super) fn preview(output: Output, preview: &SagaPreview) -> String {
     let calls = preview.calls.iter().map(|call| {
@@ -72,6 +87,15 @@ pub(super) fn preview(output: Output, preview: &SagaPreview) -> String {
         ("State at rest", if preview.whole { preview.end.to_string() } else { format!("{}, as far as was foreseen", preview.end) }),
         ("Reason", preview.failure.as_ref().map_or_else(|| NONE.to_owned(), failure)),
     ]);
+    if let Some(rerun) = &preview.rerun {
+        let copied = rerun.copied.iter().map(|copy| {
+            let origin = copy.origin.map_or_else(|| "left out".to_owned(), |id| id.to_string());
+            [copy.step.to_string(), origin, copy.compensation_key.clone().unwrap_or_else(|| NONE.to_owned())]
+        });
+        text.push_str(&format!("\n\nRerun as {}", rerun.id));
+        text.push_str("\n\n");
+        text.push_str(&output.table(["TAKES OVER", "OF", "COULD BE UNDONE UNDER"], copied));
+    }
     if !preview.calls.is_empty() {
         text.push_str("\n\n");
         text.push_str(&output.table(["STEP", "CALL", "IS", "ARGUMENTS", "KEY"], calls));

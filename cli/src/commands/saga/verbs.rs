@@ -75,5 +75,6 @@ fn verb(command: VerbCommand) -> Result<(VerbArgs, SagaVerb), CliError> {
             (args, SagaVerb::Resolve { step, outcome })
         }
         VerbCommand::EditInput { args, input } => (args, SagaVerb::EditInput { input: json::read(input)? }),
+        VerbCommand::Rerun { args, from, input } => (args, SagaVerb::Rerun { from, input: input.map(json::read).transpose()? }),
     })
 }

@@ -10,7 +10,7 @@ use crate::orchestrator::operated::Operated;
 use crate::participant::Word;
 use crate::protocol::{By, Input, Instance, RecordedEvent, Verb, lane_of};
 use crate::store;
-use sagamq_api::saga::CompletedCall;
+use sagamq_api::saga::{CompletedCall, SagaState};
 use sagamq_api::{Offset, TopicName};
 use sagamq_broker::{SubmitError, WriteError};
 use std::collections::BTreeSet;
@@ -24,7 +24,7 @@ impl Lane {
     /// A worker's reply.
     pub(super) async fn complete(&mut self, word: Word, reply: Reply<CompletedCall, Undecided>) {
         let make = |applied: Applied| CompletedCall { duplicate: applied.duplicate, state: applied.state };
-        self.answer_with(word.attempt.instance, word.into(), reply, make).await;
+        self.answer_with(self.addressee(&word.attempt), word.into(), reply, make).await;
     }
 
     /// An operator's verb.
@@ -55,6 +55,10 @@ impl Lane {
 
     /// What nobody waits for the answer of. What is fenced off is old news.
     pub(super) async fn take_in(&mut self, instance: Uuid, input: Input) {
+        let instance = match &input {
+            Input::Reply { attempt, .. } | Input::NotSent { attempt, .. } => self.addressee(attempt),
+            Input::Start { .. } | Input::Timer { .. } | Input::Recovered | Input::Operate { .. } => instance,
+        };
         match self.decide(instance, input).await {
             Ok(decided) => self.commit(instance, decided, Along::default(), Box::new(|_| ())).await,
             Err(error) => tracing::debug!(saga = %instance, %error, "an outcome came too late"),
@@ -66,7 +70,7 @@ impl Lane {
         let decided = match word {
             Err(reason) => Err(reason),
             Ok(word) => {
-                let instance = word.attempt.instance;
+                let instance = self.addressee(&word.attempt);
                 let decided = self.decide(instance, word.into()).await;
                 decided.map(|decided| (instance, decided)).map_err(|error| error.to_string())
             }
@@ -93,7 +97,7 @@ impl Lane {
     }
 
     /// Adds a decision about an instance in memory to the next commit; it holds whatever participants have seen.
-    pub(super) async fn commit(&mut self, id: Uuid, decided: Decided, along: Along, answer: Answer) {
+    pub(super) async fn commit(&mut self, id: Uuid, mut decided: Decided, along: Along, answer: Answer) {
         // What is taken with it comes in its turn, and is looked at with what is in memory.
         let is_alone = along.taking.is_some() || along.watch.is_some();
         if is_alone {
@@ -103,8 +107,12 @@ impl Lane {
             let applied = Applied { duplicate: decided.duplicate, state: decided.state.state() };
             return self.when_durable(move |durable| answer(durable.map(|()| applied)));
         }
+        let next = decided.next.take();
         let staged = self.stage(id, decided, along, answer);
         assert!(staged, "only time decides what depends on an unseen call");
+        if let Some(next) = next {
+            self.stage_rerun(id, *next);
+        }
         if is_alone || self.batch.is_full() {
             self.flush().await;
         }
@@ -128,8 +136,9 @@ impl Lane {
     }
 
     /// `false`: a call that must be unseen is on its way; of the decision nothing has happened, and the batch is of no use.
-    fn stage(&mut self, id: Uuid, decided: Decided, along: Along, answer: Answer) -> bool {
-        let Decided { events, commands, state: instance, duplicate, forced } = decided;
+    pub(super) fn stage(&mut self, id: Uuid, decided: Decided, along: Along, answer: Answer) -> bool {
+        let Decided { events, commands, state: instance, duplicate, forced, next } = decided;
+        assert!(next.is_none(), "what else is decided with it is staged behind it");
         let Some(dispatch) = self.dispatcher.stage(&mut self.batch.commit, commands) else { return false };
         let applied = Applied { duplicate, state: instance.state() };
         let Along { cursor, taking, watch } = along;
@@ -227,14 +236,20 @@ impl Lane {
         assert!(head.id == old.id && head.events == old.events + events.len() as u64, "a decision goes on from what is in memory");
         let before = (old.events > 0).then(|| live.instance.state());
         let after = instance.state();
-        metrics.moved(before, (!after.is_final()).then_some(after));
+        // One that was at its end is handed over to its rerun, and ends no second time.
+        let was_final = before.is_some_and(SagaState::is_final);
+        metrics.moved(before.filter(|_| !was_final), (!after.is_final()).then_some(after));
         metrics.doubted(id, live.instance.in_doubt_since_ms(), instance.in_doubt_since_ms());
         if after.is_final() {
-            metrics.finished(&head.saga, after, head.updated_at_ms.saturating_sub(head.started_at_ms));
+            if !was_final {
+                metrics.finished(&head.saga, after, head.updated_at_ms.saturating_sub(head.started_at_ms));
+            }
             self.finished.push_back((self.commits, id));
         }
         let now_ms = self.parts.clock.now_ms();
         self.timers.set(id, if instance.is_due(now_ms) { Some(now_ms) } else { instance.next_look_ms(now_ms) });
+        self.adopted.remove(&live.instance);
+        self.adopted.add(&instance);
         *live = Live { definition: Arc::clone(&live.definition), instance };
     }
 }

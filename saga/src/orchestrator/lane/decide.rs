@@ -50,7 +50,11 @@ impl Lane {
             self.set_aside(id, SetAside::Panicked);
             InstanceError::Quarantined { id, reason: SetAside::Panicked }
         })?;
-        Ok(decided?)
+        let decided = decided?;
+        if let Some(next) = &decided.next {
+            self.admit_rerun(id, next)?;
+        }
+        Ok(decided)
     }
 
     /// Decides about an instance that is not in memory.
@@ -90,10 +94,12 @@ impl Lane {
         self.parts.metrics.quarantined.inc();
         self.timers.set(id, None);
         drop(self.waiters.take(id));
-        self.stale.extend(self.dispatcher.abandon(id));
+        let open = self.instances.get(&id).map(|live| live.instance.open_attempts()).unwrap_or_default();
+        self.stale.extend(self.dispatcher.abandon(id, &open));
         if let Some(live) = self.instances.remove(&id) {
-            self.parts.metrics.moved(Some(live.instance.state()), None);
-            self.forget_key(&live.instance);
+            let state = live.instance.state();
+            self.parts.metrics.moved((!state.is_final()).then_some(state), None);
+            self.let_go(&live.instance);
         }
     }
 }

@@ -35,14 +35,9 @@ impl Lane {
                 break;
             }
             taken += 1;
-            if let Some(live) = self.instances.get(&place.id) {
+            if let Some(live) = self.instances.remove(&place.id) {
                 assert!(live.instance.state().is_final(), "only what is at its end is in the list of those that ended");
-                let key = (live.instance.head().saga.clone(), live.instance.head().key.clone());
-                // The key may have started the next one already.
-                if self.keys.get(&key) == Some(&place.id) {
-                    self.keys.remove(&key);
-                }
-                self.instances.remove(&place.id);
+                self.let_go(&live.instance);
             }
             match forget_instance(&self.parts.store, &mut commit, saga, *place) {
                 Ok(removed) => rows += removed,

@@ -5,6 +5,7 @@
 //! and what leaves
 //! the lane waits for its commit in `follower.rs`.
 
+mod adopted;
 mod advance;
 mod along;
 mod batch;
@@ -21,6 +22,7 @@ mod refusal;
 mod repair_error;
 mod repairs;
 mod replies;
+mod rerun;
 mod start;
 mod take;
 mod task;

@@ -119,6 +119,7 @@ impl Lane {
             self.parts.metrics.recovered.inc();
             self.timers.set(id, if instance.is_due(now_ms) { Some(now_ms) } else { instance.next_look_ms(now_ms) });
             self.keys.insert((head.saga.clone(), head.key.clone()), id);
+            self.adopted.add(&instance);
             self.instances.insert(id, Live { definition, instance });
             self.go_on(id).await;
         }

@@ -69,7 +69,7 @@ impl Lane {
     }
 
     /// What a look at an instance gives, in memory or on disk; `None`: it is not there.
-    fn looked_at<T>(&self, id: Uuid, look: impl FnOnce(&Instance) -> T) -> Result<Option<T>, InstanceError> {
+    pub(super) fn looked_at<T>(&self, id: Uuid, look: impl FnOnce(&Instance) -> T) -> Result<Option<T>, InstanceError> {
         if let Some(reason) = self.parts.quarantine.reason(id) {
             return Err(InstanceError::Quarantined { id, reason });
         }

@@ -1,5 +1,6 @@
 //! The task: what it holds, and whose turn it is.
 
+use super::adopted::Adopted;
 use super::batch::Batch;
 use super::follower::{DurableCommit, Following, Then, follow};
 use super::input::{LaneInput, Reply};
@@ -74,6 +75,8 @@ pub(in crate::orchestrator) struct Lane {
     pub(super) instances: HashMap<Uuid, Live>,
     /// Business keys of the instances in memory.
     pub(super) keys: HashMap<(SagaName, String), Uuid>,
+    /// What the instances in memory took over of others.
+    pub(super) adopted: Adopted,
     /// Instances at their end, with the commit that ended them: they leave memory when it is durable and others push.
     pub(super) finished: VecDeque<(u64, Uuid)>,
     /// Command records of instances that are set aside, to be settled.
@@ -126,6 +129,7 @@ impl Lane {
             parts,
             instances: HashMap::new(),
             keys: HashMap::new(),
+            adopted: Adopted::default(),
             finished: VecDeque::new(),
             stale: recovered.stale,
             timers: Timers::default(),
@@ -278,13 +282,18 @@ impl Lane {
         {
             self.finished.pop_front();
             if let Some(live) = self.instances.remove(&id) {
-                self.forget_key(&live.instance);
+                self.let_go(&live.instance);
             }
         }
     }
 
-    pub(super) fn forget_key(&mut self, instance: &Instance) {
+    /// An instance left memory. Its key may have started the next one already.
+    pub(super) fn let_go(&mut self, instance: &Instance) {
         let head = instance.head();
-        self.keys.remove(&(head.saga.clone(), head.key.clone()));
+        let key = (head.saga.clone(), head.key.clone());
+        if self.keys.get(&key) == Some(&head.id) {
+            self.keys.remove(&key);
+        }
+        self.adopted.remove(instance);
     }
 }

@@ -33,6 +33,11 @@ pub enum Judged {
     Is(Repaired),
 }
 
+/// What became of it after it was rerun is told by its rerun.
+fn rerun_as(instance: &Instance) -> Option<String> {
+    instance.summary().rerun_as.map(|id| format!("rerun as {id}"))
+}
+
 impl Watch {
     /// Watches a saga that is about to be told a verb.
     #[must_use]
@@ -46,6 +51,7 @@ impl Watch {
         let state = instance.state();
         let done = Repaired { outcome: RepairOutcome::Done, state: Some(state), code: None, message: None };
         match self.verb {
+            VerbName::Rerun => Judged::Is(Repaired { message: rerun_as(instance), ..done }),
             _ if state.is_final() => Judged::Is(done),
             // They change what is so, and move nothing by themselves.
             VerbName::Pause | VerbName::Resume | VerbName::EditInput => Judged::Is(done),

@@ -107,6 +107,9 @@ impl InstanceState {
             | SagaEvent::SagaResumed { .. }
             | SagaEvent::SagaTerminated { .. }
             | SagaEvent::SagaInputEdited { .. }
+            | SagaEvent::SagaHandedOver { .. }
+            | SagaEvent::SagaRerun { .. }
+            | SagaEvent::StepCopied { .. }
             | SagaEvent::StepRetried { .. }
             | SagaEvent::StepSkipped { .. }
             | SagaEvent::StepResolved { .. } => return self.operated(event, at_ms),

@@ -24,7 +24,8 @@ pub(super) fn render_arguments(
     operation: Operation,
 ) -> Result<JsonText, Failure> {
     let step = &definition.steps[index];
-    let id = state.head.id.to_string();
+    // What was called under another instance's name is undone with that name.
+    let id = state.caller(index, operation).to_string();
     let failure = state.failure.as_ref().filter(|_| operation == Operation::Compensation);
     let scope = Scope { input: &state.head.input, outputs: state, failure, saga: Some(state.head.scope(&id)) };
     let arguments = step.call(operation).arguments.render(&scope);
@@ -39,7 +40,7 @@ pub(super) fn call_command(definition: &Definition, state: &InstanceState, index
     let open = progress.attempt.open()?;
     let action_output = state.steps[index].output.clone().filter(|_| operation == Operation::Compensation);
     let head = &state.head;
-    let attempt = StepAttempt { step: step.id.clone(), item: None, operation, epoch: progress.epoch }.of(head.id);
+    let attempt = StepAttempt { step: step.id.clone(), item: None, operation, epoch: progress.epoch }.of(state.caller(index, operation));
     let call = Call {
         saga: head.saga.clone(),
         version: head.version,
@@ -48,7 +49,7 @@ pub(super) fn call_command(definition: &Definition, state: &InstanceState, index
         idempotency_key: attempt.call().to_string(),
         attempt,
         must_succeed: operation == Operation::Compensation || step.kind == StepKind::Retriable || state.is_past_pivot(),
-        started_at_ms: head.started_at_ms,
+        started_at_ms: state.called_since_ms(index, operation),
         deadline_ms: open.deadline_ms,
         timeout_ms: open.timeout_ms,
         arguments: progress.arguments.clone()?,

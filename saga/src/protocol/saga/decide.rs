@@ -37,7 +37,11 @@ fn plan(
         (_, Phase::New) => return Err(Rejection::NotStarted),
         _ => {}
     }
-    let is_own = |attempt: &AttemptId| assert_eq!(attempt.instance, state.head.id, "an input goes to the instance that it names");
+    let require_own = |attempt: &AttemptId| {
+        let is_own = state.is_own(attempt);
+        assert!(is_own || state.rerun_of.is_some(), "an input goes to the instance that it names");
+        if is_own { Ok(()) } else { Err(foreign(state, attempt)) }
+    };
     let mut planner = Planner::new(definition, state, now_ms, jitter);
     let duplicate = match input {
         Input::Start { key, generation, input, cluster: _ } => {
@@ -45,11 +49,11 @@ fn plan(
             false
         }
         Input::Reply { attempt, outcome, note, branch_address: _ } => {
-            is_own(&attempt);
+            require_own(&attempt)?;
             planner.reply(attempt.within(), outcome, note)?
         }
         Input::NotSent { attempt, failure } => {
-            is_own(&attempt);
+            require_own(&attempt)?;
             planner.not_sent(attempt.within(), failure)?
         }
         Input::Timer { hand_outs } => {
@@ -64,15 +68,21 @@ fn plan(
     Ok(planner.finish(duplicate))
 }
 
+/// Calls that undo what was taken over bear the name of the instance that did it, and no other.
+fn foreign(state: &InstanceState, attempt: &AttemptId) -> Rejection {
+    let reason = format!("saga {} makes no call of this name", state.head.id);
+    Rejection::Fenced { attempt: attempt.clone().within(), reason }
+}
+
 impl Planner<'_> {
-    fn start(&mut self, key: String, generation: u64, input: JsonText) {
+    pub(super) fn start(&mut self, key: String, generation: u64, input: JsonText) {
         let timeout_at_ms = self.definition.timeout.map(|timeout| self.after(timeout));
         let (saga, version) = (self.definition.name.clone(), self.definition.version);
         self.emit(SagaEvent::SagaStarted { saga, version, key, generation, input, timeout_at_ms });
     }
 
     /// Does whatever can be done now, until nothing can. While it is paused, what was said is written down, and nothing is begun.
-    fn advance(&mut self) {
+    pub(super) fn advance(&mut self) {
         while !self.state.is_paused() {
             let before = self.state.head.events;
             match self.state.phase {

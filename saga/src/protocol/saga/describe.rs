@@ -26,6 +26,8 @@ impl InstanceState {
             transaction: None,
             waits: None,
             failure: self.reason().cloned(),
+            rerun_of: self.rerun_of.as_ref().map(|rerun| rerun.of),
+            rerun_as: self.handed_over.as_ref().map(|handed| handed.to),
         }
     }
 
@@ -41,6 +43,8 @@ impl InstanceState {
             due_at_ms: step.due_ms().filter(|_| !self.is_paused()),
             waits: None,
             skipped: step.is_undoing_left_out,
+            origin: step.origin.as_ref().map(|origin| origin.instance),
+            handed_over: step.is_handed_over,
         });
         SagaDescription {
             summary: self.summary(),

@@ -59,7 +59,7 @@ impl InstanceState {
             let progress = step.progress(operation);
             progress.attempt.open().filter(|open| wanted(*open))?;
             let attempt = StepAttempt { step: step.id.clone(), item: None, operation, epoch: progress.epoch };
-            Some(attempt.of(self.head.id))
+            Some(self.named(&attempt))
         });
         open.collect()
     }

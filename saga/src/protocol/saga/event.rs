@@ -5,8 +5,9 @@
 
 use crate::protocol::occurrence::{AttemptEnd, Occurrence};
 use sagamq_api::saga::{Failure, Operation, StepAttempt, StepOutcomeName};
-use sagamq_api::{JsonText, SagaName};
+use sagamq_api::{JsonText, SagaName, StepId};
 use serde::{Deserialize, Deserializer, Serialize};
+use uuid::Uuid;
 
 /// One thing that happened. Every event about a step has the same address: step, item, operation, epoch.
 ///
@@ -204,6 +205,56 @@ pub enum SagaEvent {
         #[serde(skip_serializing_if = "Option::is_none", default)]
         reason: Option<String>,
     },
+    /// An operator had it rerun: another instance goes on from here, with the effects of these steps and the right to undo them. Only an
+    /// instance at its end is handed over, and nothing follows.
+    SagaHandedOver {
+        /// The rerun.
+        to: Uuid,
+        /// The step that it goes on with.
+        from: StepId,
+        /// The input that was given for it.
+        #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "present")]
+        input: Option<JsonText>,
+        /// The steps that it took over.
+        steps: Vec<StepId>,
+        /// Who.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        actor: Option<String>,
+        /// Why.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        reason: Option<String>,
+    },
+    /// It is the rerun of another instance. Directly behind the start, and before what is taken over.
+    SagaRerun {
+        /// The instance.
+        of: Uuid,
+        /// The step that it goes on with.
+        from: StepId,
+        /// Its input, if it is not the one that the key was started with.
+        #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "present")]
+        input: Option<JsonText>,
+        /// Who.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        actor: Option<String>,
+        /// Why.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        reason: Option<String>,
+    },
+    /// An earlier instance did this step: it is done, and to be undone in the name of that instance.
+    StepCopied {
+        /// The last attempt of the action there.
+        #[serde(flatten)]
+        attempt: StepAttempt,
+        /// What it returned.
+        output: JsonText,
+        /// The instance that called the action.
+        origin: Uuid,
+        /// When that one started, in milliseconds since 1970.
+        started_at_ms: u64,
+        /// Whether it was left out there, and has no effect.
+        #[serde(skip_serializing_if = "core::ops::Not::not", default)]
+        skipped: bool,
+    },
     /// An operator wants it tried again: its attempts are counted from here, the next one is due now, and what failed for good is as it was
     /// before it was called.
     StepRetried {
@@ -284,6 +335,9 @@ impl SagaEvent {
             | Self::SagaResumed { .. }
             | Self::SagaTerminated { .. }
             | Self::SagaInputEdited { .. }
+            | Self::SagaHandedOver { .. }
+            | Self::SagaRerun { .. }
+            | Self::StepCopied { .. }
             | Self::StepRetried { .. }
             | Self::StepSkipped { .. }
             | Self::StepResolved { .. } => None,
@@ -342,6 +396,28 @@ mod tests {
             SagaEvent::SagaFailed,
             SagaEvent::SagaUnblocked,
             SagaEvent::SagaBlocked { failure: failure() },
+            SagaEvent::SagaHandedOver {
+                to: Uuid::from_u128(u128::from(n)),
+                from: "pay".parse().expect("legal"),
+                input: n.is_multiple_of(2).then(|| json.clone()),
+                steps: vec!["a".parse().expect("legal")],
+                actor: said(),
+                reason: said(),
+            },
+            SagaEvent::SagaRerun {
+                of: Uuid::from_u128(u128::from(n)),
+                from: "pay".parse().expect("legal"),
+                input: n.is_multiple_of(2).then(|| json.clone()),
+                actor: said(),
+                reason: said(),
+            },
+            SagaEvent::StepCopied {
+                attempt: attempt(),
+                output: json.clone(),
+                origin: Uuid::from_u128(7),
+                started_at_ms: at_ms,
+                skipped: n.is_multiple_of(2),
+            },
             SagaEvent::SagaPaused { actor: said(), reason: said() },
             SagaEvent::SagaResumed { timeout_at_ms: Some(at_ms), actor: said(), reason: said() },
             SagaEvent::SagaTerminated { actor: said(), reason: said() },

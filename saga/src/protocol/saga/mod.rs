@@ -31,7 +31,7 @@
 //!   operator is rendered anew.
 //!
 //! Upwards: `step.rs` and `event.rs`; `state.rs` with `apply.rs` and `check.rs`; `call.rs`; `planner.rs`, the working state of a decision;
-//! what follows from what in `forward.rs` and `compensate.rs`; the inputs in `reply.rs`, `time.rs` and `operate.rs` (whose events are applied in `operated.rs`); `decide.rs`.
+//! what follows from what in `forward.rs` and `compensate.rs`; the inputs in `reply.rs`, `time.rs` and `operate.rs` (whose events are applied in `operated.rs`), with `rerun.rs`; `decide.rs`.
 
 mod apply;
 mod call;
@@ -46,6 +46,7 @@ mod operate;
 mod operated;
 mod planner;
 mod reply;
+mod rerun;
 mod state;
 mod step;
 #[cfg(test)]
@@ -56,5 +57,6 @@ mod waits;
 pub use call::open_calls;
 pub use decide::decide;
 pub use event::SagaEvent;
+pub use state::{HandedOver, RerunOf};
 pub use state::{InstanceState, Phase};
-pub use step::{Attempt, Open, Progress, Settled, StepStatus};
+pub use step::{Attempt, Open, Origin, Progress, Settled, StepStatus};

@@ -20,6 +20,12 @@ impl Planner<'_> {
             Verb::Saga(verb) => verb,
             Verb::ResolveBranch { .. } => return Err(Rejection::NoTransaction),
         };
+        if let SagaVerb::Rerun { from, input } = verb {
+            return self.rerun(&from, input, by);
+        }
+        if let Some(handed) = &self.state.handed_over {
+            return Err(Rejection::HandedOver(handed.to));
+        }
         let is_said_twice = verb == SagaVerb::Terminate && self.state.phase == Phase::Terminated;
         let is_at_its_end = self.state.phase.is_final() || (verb == SagaVerb::Cancel && self.state.phase == Phase::Blocked);
         if is_at_its_end && !is_said_twice {
@@ -36,6 +42,7 @@ impl Planner<'_> {
             SagaVerb::Skip { step } => self.skip(&step, by),
             SagaVerb::Resolve { step, outcome } => self.resolve(&step, outcome, by),
             SagaVerb::EditInput { input } => self.edit_input(input, by),
+            SagaVerb::Rerun { from, input } => self.rerun(&from, input, by),
         }
     }
 
@@ -220,16 +227,22 @@ impl Planner<'_> {
         if input == self.state.head.input {
             return Ok(true);
         }
+        self.require_fitting(&input)?;
+        self.emit(SagaEvent::SagaInputEdited { input, actor, reason });
+        Ok(false)
+    }
+
+    /// An input with the key of the saga.
+    pub(super) fn require_fitting(&self, input: &JsonText) -> Result<(), Rejection> {
         if !input.is_object() {
             return Err(Rejection::InvalidInput("it must be a JSON object".to_owned()));
         }
-        let key = self.definition.business_key(&input).map_err(|error| Rejection::InvalidInput(error.to_string()))?;
+        let key = self.definition.business_key(input).map_err(|error| Rejection::InvalidInput(error.to_string()))?;
         if key != self.state.head.key {
             let own = &self.state.head.key;
             return Err(Rejection::InvalidInput(format!("its key is `{key}`, and the key of the saga stays `{own}`")));
         }
-        self.emit(SagaEvent::SagaInputEdited { input, actor, reason });
-        Ok(false)
+        Ok(())
     }
 
     /// Whether undoing has begun of a step that this one comes after: then this one cannot be undone before it any more.
@@ -255,7 +268,7 @@ impl Planner<'_> {
         }
     }
 
-    fn index_of(&self, step: &StepId) -> Result<usize, Rejection> {
+    pub(super) fn index_of(&self, step: &StepId) -> Result<usize, Rejection> {
         self.state.step_index(step).ok_or_else(|| Rejection::NoStep(step.clone()))
     }
 

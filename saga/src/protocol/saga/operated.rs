@@ -2,12 +2,13 @@
 
 use super::apply::{require, require_operation};
 use super::event::SagaEvent;
-use super::state::{InstanceState, Phase};
-use super::step::{Attempt, Settled};
+use super::state::{HandedOver, InstanceState, Phase, RerunOf};
+use super::step::{Attempt, Origin, Settled};
 use crate::definition::StepKind;
 use crate::protocol::codes;
-use sagamq_api::JsonText;
 use sagamq_api::saga::{Failure, Operation, StepAttempt, StepOutcomeName, StepState};
+use sagamq_api::{JsonText, StepId};
+use uuid::Uuid;
 
 /// Where an instance can be that is not at its end.
 const OPEN: [Phase; 3] = [Phase::Running, Phase::Compensating, Phase::Blocked];
@@ -38,6 +39,15 @@ impl InstanceState {
                 let before = core::mem::replace(&mut self.head.input, input.clone());
                 self.head.started_with.get_or_insert(before);
             }
+            SagaEvent::SagaHandedOver { to, from, input, steps, .. } => {
+                self.on_handed_over(steps)?;
+                self.handed_over = Some(Box::new(HandedOver { to: *to, from: from.clone(), input: input.clone() }));
+            }
+            SagaEvent::SagaRerun { of, from, input, .. } => self.on_rerun(*of, from, input.as_ref())?,
+            SagaEvent::StepCopied { attempt, output, origin, started_at_ms, skipped } => {
+                let origin = Origin { instance: *origin, started_at_ms: *started_at_ms };
+                return self.on_copied(attempt, output, origin, *skipped).map(Some);
+            }
             SagaEvent::StepRetried { attempt, .. } => return self.on_retried(attempt, at_ms).map(Some),
             SagaEvent::StepSkipped { attempt, .. } => return self.on_skipped(attempt).map(Some),
             SagaEvent::StepResolved { attempt, outcome, output, reason, .. } => {
@@ -54,6 +64,49 @@ impl InstanceState {
             _ => unreachable!("transition() sends the events of operators here, and no other"),
         }
         Ok(None)
+    }
+
+    fn on_handed_over(&mut self, steps: &[StepId]) -> Result<(), String> {
+        require(self.phase.is_final() && self.handed_over.is_none(), || format!("the instance is {:?}, or handed over", self.phase))?;
+        for id in steps {
+            let step = self.steps.iter_mut().find(|step| step.id == *id).ok_or_else(|| format!("there is no step `{id}`"))?;
+            require(step.is_copyable() && !step.is_handed_over, || {
+                format!("step `{id}` is {:?}, and has nothing to take over", step.state)
+            })?;
+            step.is_handed_over = true;
+        }
+        Ok(())
+    }
+
+    fn on_rerun(&mut self, of: Uuid, from: &StepId, input: Option<&JsonText>) -> Result<(), String> {
+        self.require_phase(&[Phase::Running])?;
+        require(self.head.events == 1, || "it follows the start".to_owned())?;
+        require(self.step_index(from).is_some(), || format!("there is no step `{from}`"))?;
+        self.rerun_of = Some(Box::new(RerunOf { of, from: from.clone() }));
+        if let Some(input) = input {
+            let before = core::mem::replace(&mut self.head.input, input.clone());
+            self.head.started_with.get_or_insert(before);
+        }
+        Ok(())
+    }
+
+    fn on_copied(&mut self, attempt: &StepAttempt, output: &JsonText, origin: Origin, is_skipped: bool) -> Result<usize, String> {
+        require_operation(attempt, Operation::Action)?;
+        self.require_phase(&[Phase::Running])?;
+        let is_called = self.steps.iter().any(|step| step.action.epoch > 0 || step.compensation.epoch > 0);
+        require(self.rerun_of.is_some() && !is_called, || "it is no rerun, or has begun to call".to_owned())?;
+        let index = self.find(attempt)?;
+        let step = &mut self.steps[index];
+        require(step.state == StepState::Scheduled, || format!("the step is {:?}", step.state))?;
+        step.output = Some(output.clone());
+        if is_skipped {
+            require(step.kind != StepKind::Pivot, || "a pivot is not left out".to_owned())?;
+            (step.state, step.is_left_out) = (StepState::Skipped, true);
+        } else {
+            (step.state, step.action.settled) = (StepState::Succeeded, Some(Settled::Succeeded));
+            step.origin = Some(Box::new(origin));
+        }
+        Ok(index)
     }
 
     fn on_retried(&mut self, attempt: &StepAttempt, at_ms: u64) -> Result<usize, String> {

@@ -15,18 +15,20 @@ pub(super) struct Planner<'a> {
     pub(super) definition: &'a Definition,
     pub(super) state: InstanceState,
     pub(super) now_ms: u64,
-    jitter: &'a mut dyn FnMut() -> f64,
+    pub(super) jitter: &'a mut dyn FnMut() -> f64,
     events: Vec<Recorded<SagaEvent>>,
     commands: Vec<Command>,
+    /// The rerun that is decided with it.
+    pub(super) next: Option<Box<Decision<InstanceState, SagaEvent>>>,
 }
 
 impl<'a> Planner<'a> {
     pub(super) fn new(definition: &'a Definition, state: &InstanceState, now_ms: u64, jitter: &'a mut dyn FnMut() -> f64) -> Self {
-        Self { definition, state: state.clone(), now_ms, jitter, events: Vec::new(), commands: Vec::new() }
+        Self { definition, state: state.clone(), now_ms, jitter, events: Vec::new(), commands: Vec::new(), next: None }
     }
 
     pub(super) fn finish(self, duplicate: bool) -> Decision<InstanceState, SagaEvent> {
-        Decision { events: self.events, commands: self.commands, state: self.state, duplicate, forced: true }
+        Decision { events: self.events, commands: self.commands, state: self.state, duplicate, forced: true, next: self.next }
     }
 
     /// Decides an event: it is applied at once.
@@ -43,7 +45,7 @@ impl<'a> Planner<'a> {
 
     /// The same, as those outside name it.
     pub(super) fn attempt_id(&self, index: usize, operation: Operation) -> AttemptId {
-        self.attempt(index, operation).of(self.state.head.id)
+        self.attempt(index, operation).of(self.state.caller(index, operation))
     }
 
     /// The attempt that a participant's last word answers: the current one or an older one.

@@ -15,6 +15,9 @@ impl Planner<'_> {
         let status = &self.state.steps[index];
         let progress = status.progress(operation);
         let fenced = |reason: String| Err(Rejection::Fenced { attempt, reason });
+        if let Some(to) = self.state.handed_over(&status.id).filter(|_| operation == Operation::Compensation) {
+            return fenced(format!("saga {to} took over what there is to undo"));
+        }
         if epoch == 0 || epoch > progress.epoch {
             return fenced(format!("the last attempt is {}", progress.epoch));
         }

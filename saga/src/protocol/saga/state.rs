@@ -1,11 +1,11 @@
 //! The state of a saga: the fold of its events.
 
-use super::step::{Attempt, StepStatus};
+use super::step::{Attempt, Origin, StepStatus};
 use crate::definition::{Definition, StepKind};
 use crate::expression::Outputs;
 use crate::protocol::failures::Failures;
 use crate::protocol::head::Head;
-use sagamq_api::saga::{Failure, Operation, SagaState, StepAttempt, StepState};
+use sagamq_api::saga::{AttemptId, Failure, Operation, SagaState, StepAttempt, StepState};
 use sagamq_api::{JsonText, StepId};
 use uuid::Uuid;
 
@@ -65,6 +65,30 @@ pub struct InstanceState {
     pub timeout_at_ms: Option<u64>,
     /// Since when an operator has it paused, in milliseconds since 1970.
     pub paused_at_ms: Option<u64>,
+    /// The instance that it is the rerun of.
+    pub rerun_of: Option<Box<RerunOf>>,
+    /// The rerun that it handed itself over to.
+    pub handed_over: Option<Box<HandedOver>>,
+}
+
+/// What a rerun goes on from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RerunOf {
+    /// The instance.
+    pub of: Uuid,
+    /// The step that it goes on with.
+    pub from: StepId,
+}
+
+/// Who has what an instance left.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HandedOver {
+    /// The rerun.
+    pub to: Uuid,
+    /// The step that it goes on with.
+    pub from: StepId,
+    /// The input that was given for it.
+    pub input: Option<JsonText>,
 }
 
 impl InstanceState {
@@ -81,6 +105,8 @@ impl InstanceState {
             output: None,
             timeout_at_ms: None,
             paused_at_ms: None,
+            rerun_of: None,
+            handed_over: None,
         }
     }
 
@@ -141,6 +167,52 @@ impl InstanceState {
     pub fn index_of(&self, attempt: &StepAttempt) -> Option<usize> {
         let is_own = attempt.item.is_none() && matches!(attempt.operation, Operation::Action | Operation::Compensation);
         self.step_index(&attempt.step).filter(|_| is_own)
+    }
+
+    /// The instance in whose name an operation of a step is called: what was taken over is undone in the name of the one that did it.
+    pub(super) fn caller(&self, index: usize, operation: Operation) -> Uuid {
+        self.origin(index, operation).map_or(self.head.id, |origin| origin.instance)
+    }
+
+    /// When that instance started, in milliseconds since 1970.
+    pub(super) fn called_since_ms(&self, index: usize, operation: Operation) -> u64 {
+        self.origin(index, operation).map_or(self.head.started_at_ms, |origin| origin.started_at_ms)
+    }
+
+    fn origin(&self, index: usize, operation: Operation) -> Option<&Origin> {
+        self.steps[index].origin.as_deref().filter(|_| operation == Operation::Compensation)
+    }
+
+    /// An attempt of a step of this instance, as those outside name it.
+    pub(super) fn named(&self, attempt: &StepAttempt) -> AttemptId {
+        let caller = self.step_index(&attempt.step).map_or(self.head.id, |index| self.caller(index, attempt.operation));
+        attempt.clone().of(caller)
+    }
+
+    /// Whether those outside mean a call of this instance by that.
+    pub(super) fn is_own(&self, attempt: &AttemptId) -> bool {
+        let caller = self.step_index(&attempt.step).map_or(self.head.id, |index| self.caller(index, attempt.operation));
+        attempt.instance == caller
+    }
+
+    /// The rerun that took the effect of this step over, if one did.
+    #[must_use]
+    pub fn handed_over(&self, step: &StepId) -> Option<Uuid> {
+        let is_handed_over = self.steps.iter().any(|status| status.id == *step && status.is_handed_over);
+        self.handed_over.as_ref().filter(|_| is_handed_over).map(|handed| handed.to)
+    }
+
+    /// The key under which the effect of this step would be undone, if it can be.
+    pub(in crate::protocol) fn compensation_key(&self, step: &StepId) -> Option<String> {
+        let status = self.steps.iter().find(|status| status.id == *step)?;
+        let (operation, epoch) = (Operation::Compensation, 1);
+        let attempt = StepAttempt { step: step.clone(), item: None, operation, epoch };
+        (status.needs_undoing() && !self.is_past_pivot()).then(|| self.named(&attempt).call().to_string())
+    }
+
+    /// The steps whose effects it took over, each with the instance that called its action.
+    pub fn adopted(&self) -> impl Iterator<Item = (Uuid, &StepId)> {
+        self.steps.iter().filter_map(|step| step.origin.as_ref().map(|origin| (origin.instance, &step.id)))
     }
 
     /// Bytes of the payloads that expressions can see.

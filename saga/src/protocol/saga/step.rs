@@ -3,6 +3,7 @@
 use crate::definition::{self, StepKind};
 use sagamq_api::saga::{Operation, StepState};
 use sagamq_api::{JsonText, StepId};
+use uuid::Uuid;
 
 /// A step of an instance.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,6 +28,19 @@ pub struct StepStatus {
     pub is_left_out: bool,
     /// Whether an operator left its compensation out.
     pub is_undoing_left_out: bool,
+    /// Who called its action, if that was an instance that this one is the rerun of.
+    pub origin: Option<Box<Origin>>,
+    /// Whether a rerun took its effect over.
+    pub is_handed_over: bool,
+}
+
+/// Where a step that was taken over comes from: the first instance, however often it was handed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The instance that called its action.
+    pub instance: Uuid,
+    /// When that one started, in milliseconds since 1970: participants may remember nothing of older ones.
+    pub started_at_ms: u64,
 }
 
 /// How far one operation of a step is.
@@ -155,6 +169,8 @@ impl StepStatus {
             attempts_exceeded: false,
             is_left_out: false,
             is_undoing_left_out: false,
+            origin: None,
+            is_handed_over: false,
         }
     }
 
@@ -234,8 +250,11 @@ impl StepStatus {
         self.state == StepState::CompensationFailed || (self.needs_undoing() && self.compensation.epoch > 0)
     }
 
-    /// Whether it has an effect that is not undone: `Some(true)` if that is in doubt.
+    /// Whether it has an effect that is not undone and that this instance answers for: `Some(true)` if that is in doubt.
     pub(super) fn stands(&self) -> Option<bool> {
+        if self.is_handed_over {
+            return None;
+        }
         let is_doubtful = self.action.settled != Some(Settled::Succeeded) || self.compensation.epoch > 0;
         match self.state {
             StepState::Succeeded | StepState::Compensating | StepState::CompensationFailed => Some(is_doubtful),

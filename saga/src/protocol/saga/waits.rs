@@ -31,7 +31,7 @@ impl InstanceState {
                 let hand_out = if open.is_handed_out {
                     HandOut::At(open.deadline_ms.saturating_sub(open.timeout_ms))
                 } else {
-                    hand_out(known, &attempt.clone().of(self.head.id))
+                    hand_out(known, &self.named(attempt))
                 };
                 Some(in_progress(attempt, open, hand_out, unsent(last, attempt, open)))
             }

@@ -75,6 +75,8 @@ impl TransactionState {
             failure: self.reason().cloned(),
             transaction: Some(self.status()),
             waits: None,
+            rerun_of: None,
+            rerun_as: None,
         }
     }
 
@@ -90,6 +92,8 @@ impl TransactionState {
             due_at_ms: action.open.map(|open| open.deadline_ms),
             waits: None,
             skipped: false,
+            origin: None,
+            handed_over: false,
         });
         SagaDescription {
             summary: self.summary(),

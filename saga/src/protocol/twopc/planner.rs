@@ -27,7 +27,7 @@ impl<'a> Planner<'a> {
     }
 
     pub(super) fn finish(self, duplicate: bool) -> Decision<TransactionState, TransactionEvent> {
-        Decision { events: self.events, commands: self.commands, state: self.state, duplicate, forced: self.forced }
+        Decision { events: self.events, commands: self.commands, state: self.state, duplicate, forced: self.forced, next: None }
     }
 
     /// Decides an event: it is applied at once.

@@ -6,7 +6,7 @@ use crate::protocol::saga::{InstanceState, SagaEvent, StepStatus, decide};
 use crate::protocol::{By, Command, Decision, HandOut, Input, Recorded, Rejection, Verb, instance_id};
 use core::time::Duration;
 use sagamq_api::StepId;
-use sagamq_api::saga::{AttemptId, CallOutcome, Failure, Mode, Operation, SagaState, SagaVerb, StepState};
+use sagamq_api::saga::{AttemptId, CallOutcome, Failure, Mode, Operation, SagaState, SagaVerb, StepAttempt, StepState};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -95,6 +95,8 @@ pub(super) struct Run {
     pub(super) now_ms: u64,
     pub(super) history: Vec<Recorded<SagaEvent>>,
     pub(super) commands: Vec<Command>,
+    /// The rerun that the last input started.
+    pub(super) next: Option<Box<Decision<InstanceState, SagaEvent>>>,
 }
 
 impl Run {
@@ -104,7 +106,7 @@ impl Run {
 
     pub(super) fn start_with(definition: Definition, input: Value) -> Self {
         let state = InstanceState::new(instance_id(3, &definition.name, "k", 1), &definition);
-        let mut run = Self { definition, state, now_ms: 1_000, history: Vec::new(), commands: Vec::new() };
+        let mut run = Self { definition, state, now_ms: 1_000, history: Vec::new(), commands: Vec::new(), next: None };
         run.input(Input::Start { key: "k".to_owned(), generation: 1, input: input.into(), cluster: Uuid::nil() })
             .expect("a fresh instance starts");
         run
@@ -112,7 +114,7 @@ impl Run {
 
     /// Decides and applies; what is to be done is in `commands`, of this input only.
     pub(super) fn input(&mut self, input: Input) -> Result<bool, Rejection> {
-        let Decision { events, commands, state, duplicate, forced } =
+        let Decision { events, commands, state, duplicate, forced, next } =
             decide(&self.definition, &self.state, input, self.now_ms, &mut || 1.0)?;
         for event in &events {
             self.state.apply(&event.event, event.at_ms).expect("decided events are legal");
@@ -122,6 +124,7 @@ impl Run {
         assert_eq!(self.state, state, "the decision's state is the fold of its events");
         self.history.extend(events);
         self.commands = commands;
+        self.next = next;
         Ok(duplicate)
     }
 
@@ -129,8 +132,28 @@ impl Run {
         self.input(Input::Reply { attempt: self.attempt(step, operation, epoch), outcome, note: None, branch_address: None })
     }
 
+    /// As those outside name it.
     pub(super) fn attempt(&self, step: &str, operation: Operation, epoch: u32) -> AttemptId {
-        AttemptId { instance: self.state.head.id, step: id(step), item: None, operation, epoch }
+        self.state.named(&StepAttempt { step: id(step), item: None, operation, epoch })
+    }
+
+    /// Has it rerun; gives the rerun, which is started.
+    pub(super) fn rerun(&mut self, from: &str) -> Result<Self, Rejection> {
+        self.operate(SagaVerb::Rerun { from: id(from), input: None })?;
+        Ok(self.take_next())
+    }
+
+    /// The rerun that the last input started. Its events are folded as they are decided.
+    pub(super) fn take_next(&mut self) -> Self {
+        let Decision { events, commands, state: decided, .. } = *self.next.take().expect("a rerun");
+        let mut state = InstanceState::new(decided.head.id, &self.definition);
+        for event in &events {
+            state.apply(&event.event, event.at_ms).expect("decided events are legal");
+            state.check().expect("and no state between them is impossible");
+        }
+        assert_eq!(state, decided, "the decision's state is the fold of its events");
+        let (definition, now_ms) = (self.definition.clone(), self.now_ms);
+        Self { definition, state, now_ms, history: events, commands, next: None }
     }
 
     /// A reply to the current attempt of the action.

@@ -9,5 +9,6 @@ mod pivot;
 mod properties;
 mod queued;
 mod replies;
+mod rerun;
 mod verb_table;
 mod verbs;

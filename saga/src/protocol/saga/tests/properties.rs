@@ -55,6 +55,19 @@ struct Books {
 }
 
 impl Books {
+    fn random(random: &mut Random) -> Self {
+        Self {
+            refuses: random.fraction() < 0.15,
+            refusals_left: (random.next_u64() % 6) as u32,
+            undo_refusals_left: if random.fraction() < 0.1 { u32::MAX } else { (random.next_u64() % 3) as u32 },
+            ..Self::default()
+        }
+    }
+
+    const fn is_in_effect(&self) -> bool {
+        self.applied && !self.undone
+    }
+
     fn act(&mut self, call: &Call, is_retriable: bool) -> CallOutcome {
         match call.attempt.operation {
             Operation::Action if self.applied || self.undo_seen => done(),
@@ -101,6 +114,8 @@ struct World {
     away: bool,
     /// How often an operator meddles.
     meddling: f64,
+    /// The instances that were rerun, with the books of what they have done themselves and not handed over.
+    past: Vec<(Run, Vec<Books>)>,
 }
 
 fn random_definition(steps: usize, has_pivot: bool, random: &mut Random) -> Definition {
@@ -130,16 +145,10 @@ impl World {
     fn new(steps: usize, has_pivot: bool, chaos: f64, meddling: f64, seed: u64) -> Self {
         let mut random = Random::from_seed(seed);
         let definition = random_definition(steps, has_pivot, &mut random);
-        let books = (0..steps).map(|_| Books {
-            refuses: random.fraction() < 0.15,
-            refusals_left: (random.next_u64() % 6) as u32,
-            undo_refusals_left: if random.fraction() < 0.1 { u32::MAX } else { (random.next_u64() % 3) as u32 },
-            ..Books::default()
-        });
-        let books = books.collect();
+        let books = (0..steps).map(|_| Books::random(&mut random)).collect();
         let run = Run::start(definition);
         let (late, handed_out) = (Vec::new(), Vec::new());
-        let mut world = Self { run, books, messages: Vec::new(), random, chaos, late, handed_out, away: false, meddling };
+        let mut world = Self { run, books, messages: Vec::new(), random, chaos, late, handed_out, away: false, meddling, past: Vec::new() };
         world.take_commands();
         world
     }
@@ -336,6 +345,7 @@ impl World {
             13 | 14 => drop(self.operate(SagaVerb::Skip { step: id(&format!("s{step}")) })),
             15 => drop(self.operate(SagaVerb::EditInput { input: json!({"edited": step}).into() })),
             16 if self.random.fraction() < 0.2 => drop(self.operate(SagaVerb::Terminate)),
+            17 if self.random.fraction() < 0.3 => self.end_without_doubt(),
             _ => self.resolve(step),
         }
     }
@@ -366,6 +376,58 @@ impl World {
                 books.undone = books.applied;
             }
             books.undo_seen |= !matches!(outcome, StepOutcome::Succeeded { .. });
+        }
+    }
+
+    /// An operator ends it as it is, and finds out before what became of every call.
+    fn end_without_doubt(&mut self) {
+        if self.operate(SagaVerb::Pause) {
+            (0..self.books.len()).for_each(|step| self.resolve(step));
+            self.operate(SagaVerb::Terminate);
+        }
+    }
+
+    /// What came to rest is rerun from a step; gives whether that was possible.
+    fn rerun(&mut self) -> bool {
+        let (from, before) = (self.any_step(), self.run.state.clone());
+        if self.run.operate(SagaVerb::Rerun { from: id(&format!("s{from}")), input: None }).is_err() {
+            assert_eq!(self.run.state, before, "what is refused changes nothing");
+            return false;
+        }
+        assert!(self.run.commands.is_empty(), "what is handed over calls nobody");
+        let next = self.run.take_next();
+        let random = &mut self.random;
+        let books = next.state.steps.iter().zip(&mut self.books).map(|(step, books)| {
+            if step.origin.is_some() {
+                assert!(books.is_in_effect(), "{} is taken over, and in effect", step.id);
+                return core::mem::take(books);
+            }
+            let leaves_nothing = step.kind == StepKind::Compensatable && !step.has_compensation;
+            assert!(!books.is_in_effect() || leaves_nothing, "{} would be done twice", step.id);
+            Books::random(random)
+        });
+        let books = books.collect();
+        let origin = core::mem::replace(&mut self.run, next);
+        self.past.push((origin, core::mem::replace(&mut self.books, books)));
+        self.take_commands();
+        true
+    }
+
+    /// Whatever is said to an instance that was rerun, nothing follows.
+    fn haunt(&mut self) {
+        let random = &mut self.random;
+        for (run, books) in &mut self.past {
+            let before = run.history.len();
+            let step = usize::try_from(random.next_u64() % books.len() as u64).expect("an index");
+            let name = format!("s{step}");
+            for verb in [SagaVerb::Cancel, SagaVerb::Terminate, SagaVerb::Retry { step: None }, SagaVerb::Skip { step: id(&name) }] {
+                assert!(matches!(run.operate(verb), Err(Rejection::HandedOver(_))));
+            }
+            let operation = if random.fraction() < 0.5 { Operation::Action } else { Operation::Compensation };
+            let said = run.reply_to(&name, operation, 1, if random.fraction() < 0.5 { done() } else { unknown() });
+            assert!(matches!(said, Ok(true) | Err(Rejection::Fenced { .. })), "{said:?}");
+            run.look(HandOut::Unknown);
+            assert!(run.history.len() == before && run.commands.is_empty() && run.next.is_none());
         }
     }
 
@@ -426,31 +488,55 @@ impl World {
         }
     }
 
-    fn check_books(&self) {
-        let state = &self.run.state;
-        let standing = state.standing();
-        for (step, books) in state.steps.iter().zip(&self.books) {
-            let in_effect = books.applied && !books.undone;
-            match state.phase {
-                Phase::Completed => assert!(in_effect || step.state == StepState::Skipped, "{} is in effect in a completed saga", step.id),
-                Phase::Compensated => assert!(!in_effect || !step.has_compensation, "{} is undone: {state:?}", step.id),
-                Phase::Failed => assert!(!(books.applied && step.has_compensation), "{} had no effect: {state:?}", step.id),
-                Phase::Blocked => assert!(!state.is_past_pivot(), "only compensations get stuck here"),
-                Phase::Terminated => {}
-                Phase::New | Phase::Running | Phase::Compensating => unreachable!("it is at rest"),
+    /// Gives how often it was rerun.
+    fn run_through_reruns(&mut self) -> usize {
+        self.run_to_the_end();
+        for _ in 0..8 {
+            if self.rerun() {
+                self.haunt();
+                self.run_to_the_end();
+                self.haunt();
             }
-            let stands = standing.iter().find(|effect| effect.step == step.id);
-            assert!(!in_effect || stands.is_some(), "{} is in effect, and that is told: {state:?}", step.id);
-            let is_certain = stands.is_some_and(|effect| !effect.in_doubt);
-            assert!(in_effect || !is_certain, "{} is not in effect, and the contrary is told: {state:?}", step.id);
-            let may_be_left = matches!(state.phase, Phase::Blocked | Phase::Terminated);
-            assert!(state.phase == Phase::Completed || may_be_left || !(in_effect && step.has_compensation), "{} leaks", step.id);
         }
-        let is_stuck = state.steps.iter().any(|step| step.state == StepState::CompensationFailed && !step.is_undoing_left_out);
-        assert!(state.phase == Phase::Terminated || is_stuck == (state.phase == Phase::Blocked), "blocked says that a compensation failed");
-        let is_left_out = state.steps.iter().any(|step| step.is_undoing_left_out);
-        assert!(!is_left_out || may_leave_out(state.phase), "what was left out is not called undone");
+        self.past.len()
     }
+
+    fn check_books(&self) {
+        check_books(&self.run.state, &self.books);
+        // What was handed over is in the books of the last one, and no other says that it stands.
+        for (run, books) in &self.past {
+            check_books(&run.state, books);
+            assert!(run.state.steps.iter().all(|step| !step.is_handed_over || step.stands().is_none()));
+        }
+    }
+}
+
+fn check_books(state: &InstanceState, books: &[Books]) {
+    let standing = state.standing();
+    for (step, books) in state.steps.iter().zip(books) {
+        let in_effect = books.is_in_effect();
+        match state.phase {
+            Phase::Completed => {
+                let is_elsewhere = step.state == StepState::Skipped || step.is_handed_over;
+                assert!(in_effect || is_elsewhere, "{} is in effect in a completed saga", step.id);
+            }
+            Phase::Compensated => assert!(!in_effect || !step.has_compensation, "{} is undone: {state:?}", step.id),
+            Phase::Failed => assert!(!(books.applied && step.has_compensation), "{} had no effect: {state:?}", step.id),
+            Phase::Blocked => assert!(!state.is_past_pivot(), "only compensations get stuck here"),
+            Phase::Terminated => {}
+            Phase::New | Phase::Running | Phase::Compensating => unreachable!("it is at rest"),
+        }
+        let stands = standing.iter().find(|effect| effect.step == step.id);
+        assert!(!in_effect || stands.is_some(), "{} is in effect, and that is told: {state:?}", step.id);
+        let is_certain = stands.is_some_and(|effect| !effect.in_doubt);
+        assert!(in_effect || !is_certain, "{} is not in effect, and the contrary is told: {state:?}", step.id);
+        let may_be_left = matches!(state.phase, Phase::Blocked | Phase::Terminated);
+        assert!(state.phase == Phase::Completed || may_be_left || !(in_effect && step.has_compensation), "{} leaks", step.id);
+    }
+    let is_stuck = state.steps.iter().any(|step| step.state == StepState::CompensationFailed && !step.is_undoing_left_out);
+    assert!(state.phase == Phase::Terminated || is_stuck == (state.phase == Phase::Blocked), "blocked says that a compensation failed");
+    let is_left_out = state.steps.iter().any(|step| step.is_undoing_left_out);
+    assert!(!is_left_out || may_leave_out(state.phase), "what was left out is not called undone");
 }
 
 /// Whether a saga that came to rest so may have effects of which somebody said that they stay.
@@ -468,6 +554,19 @@ fn dependents(definition: &Definition, index: usize) -> Vec<usize> {
     found.split_off(1)
 }
 
+/// Else the property of reruns says nothing.
+#[test]
+fn random_runs_are_rerun_with_and_without_what_stands() {
+    let (mut reruns, mut taken_over) = (0, 0);
+    for seed in 0..400 {
+        let mut world = World::new(4, seed % 2 == 0, 0.3, 0.1, seed);
+        reruns += world.run_through_reruns();
+        let past = world.past.iter().map(|(run, _)| run).chain([&world.run]);
+        taken_over += past.flat_map(|run| &run.state.steps).filter(|step| step.origin.is_some()).count();
+    }
+    assert!(reruns > 200 && taken_over > 50, "{reruns} reruns took {taken_over} effects over");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 3_000, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -479,6 +578,11 @@ proptest! {
     #[test]
     fn whatever_operators_do_the_books_fit_the_outcome(steps in 1_usize..8, has_pivot: bool, chaos in 0.0..0.9_f64, seed: u64) {
         World::new(steps, has_pivot, chaos, 0.1, seed).run_to_the_end();
+    }
+
+    #[test]
+    fn an_effect_is_kept_or_undone_or_left_standing_by_one_of_all_reruns(steps in 1_usize..8, has_pivot: bool, chaos in 0.0..0.9_f64, seed: u64) {
+        World::new(steps, has_pivot, chaos, 0.1, seed).run_through_reruns();
     }
 
     #[test]

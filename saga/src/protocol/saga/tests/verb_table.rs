@@ -7,7 +7,7 @@ use crate::protocol::saga::SagaEvent;
 use sagamq_api::saga::{CallOutcome, SagaState, SagaVerb, StepOutcome, VerbName};
 use serde_json::json;
 
-type Verbs = [(&'static str, SagaVerb); 17];
+type Verbs = [(&'static str, SagaVerb); 20];
 
 fn verbs() -> Verbs {
     let output = || json!({"ok": true}).into();
@@ -30,6 +30,9 @@ fn verbs() -> Verbs {
         ("c succeeded", resolved("c", StepOutcome::Succeeded { output: output() })),
         ("c failed", resolved("c", StepOutcome::Failed)),
         ("edit-input", SagaVerb::EditInput { input: json!({"more": 1}).into() }),
+        ("rerun from a", SagaVerb::Rerun { from: id("a"), input: None }),
+        ("rerun from b", SagaVerb::Rerun { from: id("b"), input: None }),
+        ("rerun from c", SagaVerb::Rerun { from: id("c"), input: None }),
     ]
 }
 
@@ -77,6 +80,14 @@ fn blocked() -> Run {
     blocked_of(chain(None))
 }
 
+/// `a` stands, `b` was found never to have taken effect, and nobody goes on.
+pub(super) fn ended_at_b() -> Run {
+    let mut run = Run::start(chain(None));
+    run.reply("a", done());
+    let run = and(and(run, SagaVerb::Pause), SagaVerb::Resolve { step: id("b"), outcome: StepOutcome::Failed });
+    and(run, SagaVerb::Terminate)
+}
+
 fn and(mut run: Run, verb: SagaVerb) -> Run {
     assert_eq!(run.operate(verb), Ok(false));
     run
@@ -88,21 +99,21 @@ fn said(mut run: Run, step: &str, outcome: CallOutcome) -> Run {
 }
 
 /// `+` it is done, `=` it was so already, `-` it is refused. In the order of [`verbs`]: cancel, pause, resume, terminate; retry, of `a`; skip
-/// `a`, `b`, `c`; resolve `a` as succeeded, failed, compensated, `b` as succeeded, failed, `c` as succeeded, failed; edit-input. Forward `b`
-/// is the pivot; backward it was refused.
+/// `a`, `b`, `c`; resolve `a` as succeeded, failed, compensated, `b` as succeeded, failed, `c` as succeeded, failed; edit-input; rerun from
+/// `a`, `b`, `c`. Forward `b` is the pivot; backward it was refused.
 #[test]
 fn every_verb_in_every_state() {
     type Row = (&'static str, fn() -> Run, SagaState, &'static str);
-    let rows: [Row; 18] = [
-        ("a is called", forward, SagaState::Running, "++=+ -- --+ ++- -- -- +"),
-        ("a waits", || said(forward(), "a", unknown()), SagaState::Waiting, "++=+ ++ +-+ ++- -- -- +"),
-        ("the pivot is called", pivot, SagaState::Running, "++=+ -- --+ =-- ++ -- +"),
-        ("the pivot waits", || said(pivot(), "b", unknown()), SagaState::Waiting, "++=+ +- --+ =-- ++ -- +"),
-        ("the pivot is called, to be cancelled", || and(pivot(), SagaVerb::Cancel), SagaState::Running, "=+=+ -- --+ =-- ++ -- +"),
-        ("past the pivot, c is called", past, SagaState::Running, "-+=+ -- --- =-- =- +- +"),
-        ("past the pivot, c waits", || said(past(), "c", refused()), SagaState::Waiting, "-+=+ +- --+ =-- =- +- +"),
-        ("past the pivot, c has no arguments", past_blocked, SagaState::Blocked, "-+=+ +- --+ =-- =- += +"),
-        ("a is compensated", undoing, SagaState::Compensating, "=+=+ -- --- --+ -= -- +"),
+    let rows: [Row; 21] = [
+        ("a is called", forward, SagaState::Running, "++=+ -- --+ ++- -- -- + ---"),
+        ("a waits", || said(forward(), "a", unknown()), SagaState::Waiting, "++=+ ++ +-+ ++- -- -- + ---"),
+        ("the pivot is called", pivot, SagaState::Running, "++=+ -- --+ =-- ++ -- + ---"),
+        ("the pivot waits", || said(pivot(), "b", unknown()), SagaState::Waiting, "++=+ +- --+ =-- ++ -- + ---"),
+        ("the pivot is called, to be cancelled", || and(pivot(), SagaVerb::Cancel), SagaState::Running, "=+=+ -- --+ =-- ++ -- + ---"),
+        ("past the pivot, c is called", past, SagaState::Running, "-+=+ -- --- =-- =- +- + ---"),
+        ("past the pivot, c waits", || said(past(), "c", refused()), SagaState::Waiting, "-+=+ +- --+ =-- =- +- + ---"),
+        ("past the pivot, c has no arguments", past_blocked, SagaState::Blocked, "-+=+ +- --+ =-- =- += + --+"),
+        ("a is compensated", undoing, SagaState::Compensating, "=+=+ -- --- --+ -= -- + ---"),
         (
             "the compensation of a waits",
             || {
@@ -111,13 +122,13 @@ fn every_verb_in_every_state() {
                 run
             },
             SagaState::Compensating,
-            "=+=+ ++ +-- --+ -= -- +",
+            "=+=+ ++ +-- --+ -= -- + ---",
         ),
-        ("the compensation of a failed for good", blocked, SagaState::Blocked, "-+=+ ++ +-- --+ -= -- +"),
-        ("paused, a waits", || and(said(forward(), "a", unknown()), SagaVerb::Pause), SagaState::Paused, "+=++ ++ +-+ ++- -- -- +"),
-        ("paused, the compensation failed for good", || and(blocked(), SagaVerb::Pause), SagaState::Paused, "-=++ ++ +-- --+ -= -- +"),
-        ("paused, a is compensated", || and(undoing(), SagaVerb::Pause), SagaState::Paused, "==++ -- --- --+ -= -- +"),
-        ("completed", || said(past(), "c", done()), SagaState::Completed, "---- -- --- --- -- -- -"),
+        ("the compensation of a failed for good", blocked, SagaState::Blocked, "-+=+ ++ +-- --+ -= -- + ---"),
+        ("paused, a waits", || and(said(forward(), "a", unknown()), SagaVerb::Pause), SagaState::Paused, "+=++ ++ +-+ ++- -- -- + ---"),
+        ("paused, the compensation failed for good", || and(blocked(), SagaVerb::Pause), SagaState::Paused, "-=++ ++ +-- --+ -= -- + ---"),
+        ("paused, a is compensated", || and(undoing(), SagaVerb::Pause), SagaState::Paused, "==++ -- --- --+ -= -- + ---"),
+        ("completed", || said(past(), "c", done()), SagaState::Completed, "---- -- --- --- -- -- - ---"),
         (
             "compensated",
             || {
@@ -126,10 +137,23 @@ fn every_verb_in_every_state() {
                 run
             },
             SagaState::Compensated,
-            "---- -- --- --- -- -- -",
+            "---- -- --- --- -- -- - +--",
         ),
-        ("failed", || said(forward(), "a", refused()), SagaState::Failed, "---- -- --- --- -- -- -"),
-        ("terminated", || and(pivot(), SagaVerb::Terminate), SagaState::Terminated, "---= -- --- --- -- -- -"),
+        ("failed", || said(forward(), "a", refused()), SagaState::Failed, "---- -- --- --- -- -- - +--"),
+        ("terminated", || and(pivot(), SagaVerb::Terminate), SagaState::Terminated, "---= -- --- --- -- -- - ---"),
+        ("terminated, nothing in doubt", ended_at_b, SagaState::Terminated, "---= -- --- --- -- -- - -+-"),
+        (
+            "completed, c was left out",
+            || said(and(pivot(), SagaVerb::Skip { step: id("c") }), "b", done()),
+            SagaState::Completed,
+            "---- -- --- --- -- -- - --+",
+        ),
+        (
+            "rerun from b",
+            || and(ended_at_b(), SagaVerb::Rerun { from: id("b"), input: None }),
+            SagaState::Terminated,
+            "---- -- --- --- -- -- - -=-",
+        ),
     ];
     let mut wrong = Vec::new();
     for (name, make, state, expected) in rows {
@@ -164,7 +188,8 @@ fn every_verb_in_every_state() {
 
 #[test]
 fn who_and_why_is_in_the_event_of_each_verb() {
-    let runs: [fn() -> Run; 5] = [forward, || said(forward(), "a", unknown()), past_blocked, blocked, || and(forward(), SagaVerb::Pause)];
+    let runs: [fn() -> Run; 6] =
+        [forward, || said(forward(), "a", unknown()), past_blocked, blocked, || and(forward(), SagaVerb::Pause), ended_at_b];
     let mut seen = 0;
     for make in runs {
         for (name, verb) in verbs() {

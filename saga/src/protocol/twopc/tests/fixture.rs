@@ -124,7 +124,7 @@ impl Run {
 
     /// Decides and applies; what is to be done is in `commands`, of this input only.
     pub(super) fn input(&mut self, input: Input) -> Result<bool, Rejection> {
-        let Decision { events, commands, state, duplicate, forced } =
+        let Decision { events, commands, state, duplicate, forced, next: _ } =
             decide(&self.definition, &self.state, input, self.now_ms, &mut || 1.0)?;
         for event in &events {
             self.state.apply(&event.event, event.at_ms).expect("decided events are legal");

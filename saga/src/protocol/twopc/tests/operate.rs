@@ -35,6 +35,7 @@ fn the_verbs_of_sagas_are_refused_by_name_in_every_state() {
         SagaVerb::Skip { step: step() },
         SagaVerb::Resolve { step: step(), outcome: StepOutcome::Failed },
         SagaVerb::EditInput { input: json!({}).into() },
+        SagaVerb::Rerun { from: step(), input: None },
     ];
     assert_eq!(verbs.len() + 1, VerbName::ALL.len(), "all but to cancel");
     let ended = || {

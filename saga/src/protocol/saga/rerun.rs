@@ -1,0 +1,143 @@
+//! Running an instance at rest again from a step: the next generation of its key goes on from what stands.
+//!
+//! What does not run again is copied: it is done, with its output, and if the rerun is undone it is undone under the key of the instance that
+//! did it. That right goes over with the copy, in one decision: the instance that was rerun is at its end for good, and nothing of it can be
+//! undone, called or counted by both. What is in doubt is never copied and never called under another key, and what stands is never done again.
+
+use super::event::SagaEvent;
+use super::planner::Planner;
+use super::state::{InstanceState, Phase};
+use super::step::StepStatus;
+use crate::definition::StepKind;
+use crate::protocol::decision::{By, Decision, Rejection};
+use crate::protocol::id::{instance_id, lane_of};
+use sagamq_api::saga::{Operation, StepAttempt, StepState, VerbName};
+use sagamq_api::{JsonText, StepId};
+use uuid::Uuid;
+
+impl StepStatus {
+    /// Whether a rerun can take it over: it is known to be done and not undone, or it was left out and nobody was called.
+    pub(super) fn is_copyable(&self) -> bool {
+        match self.state {
+            StepState::Skipped => self.action.epoch == 0,
+            StepState::Succeeded | StepState::CompensationFailed => self.stands() == Some(false),
+            StepState::Scheduled
+            | StepState::InProgress
+            | StepState::Failed
+            | StepState::Unknown
+            | StepState::Compensating
+            | StepState::Compensated => false,
+        }
+    }
+
+    /// Whether its definition says that nothing of it has to be undone: doing it again does not matter.
+    const fn leaves_nothing(&self) -> bool {
+        matches!(self.kind, StepKind::Compensatable) && !self.has_compensation
+    }
+}
+
+impl Planner<'_> {
+    /// Gives whether nothing is new about it: the same rerun was asked for before.
+    pub(super) fn rerun(&mut self, from: &StepId, input: Option<JsonText>, By { actor, reason }: By) -> Result<bool, Rejection> {
+        if let Some(handed) = &self.state.handed_over {
+            let is_same = handed.from == *from && handed.input == input;
+            return if is_same { Ok(true) } else { Err(Rejection::HandedOver(handed.to)) };
+        }
+        let first = self.index_of(from)?;
+        if !self.state.phase.is_at_rest() || self.state.is_paused() {
+            let reason =
+                "only what is at its end, or blocked, is rerun: let it end, cancel it, or end it as it is with `terminate`".to_owned();
+            return Err(Rejection::NotNow { verb: VerbName::Rerun, reason });
+        }
+        if let Some(input) = &input {
+            self.require_fitting(input)?;
+        }
+        let runs = self.runs_again(first);
+        self.require_rerunnable(first, &runs)?;
+        let copied: Vec<usize> = (0..runs.len()).filter(|&index| !runs[index]).collect();
+        let head = &self.state.head;
+        let to = instance_id(lane_of(head.id), &head.saga, &head.key, head.generation + 1);
+        let next = self.next_generation(to, from, input.clone(), &copied, &By { actor: actor.clone(), reason: reason.clone() });
+        if self.state.phase == Phase::Blocked {
+            self.emit(SagaEvent::SagaTerminated { actor: actor.clone(), reason: reason.clone() });
+        }
+        let steps = copied.iter().map(|&index| self.state.steps[index].id.clone()).collect();
+        self.emit(SagaEvent::SagaHandedOver { to, from: from.clone(), input, steps, actor, reason });
+        self.next = Some(Box::new(next));
+        Ok(false)
+    }
+
+    /// Which steps are called: the first one, what comes after it, and what is not done on branches beside it, with what comes after that.
+    fn runs_again(&self, first: usize) -> Vec<bool> {
+        let steps = &self.state.steps;
+        let mut runs = vec![false; steps.len()];
+        for index in 0..steps.len() {
+            // Those before it have lower indices.
+            let is_behind = self.definition.steps[index].after.iter().any(|&before| runs[before]);
+            let has_nothing = steps[index].stands().is_none() && steps[index].state != StepState::Skipped;
+            runs[index] = index == first || is_behind || has_nothing;
+        }
+        runs
+    }
+
+    fn require_rerunnable(&self, first: usize, runs: &[bool]) -> Result<(), Rejection> {
+        let found = |is_wanted: &dyn Fn(usize, &StepStatus) -> bool| -> Vec<StepId> {
+            let steps = self.state.steps.iter().enumerate();
+            steps.filter(|(index, step)| is_wanted(*index, step)).map(|(_, step)| step.id.clone()).collect()
+        };
+        let before = self.all_before(first);
+        let not_done = found(&|index, _| before[index] && runs[index]);
+        if !not_done.is_empty() {
+            return Err(Rejection::NotDone(not_done));
+        }
+        let in_doubt = found(&|index, step| match step.stands() {
+            Some(true) => !(runs[index] && step.leaves_nothing()),
+            _ => !runs[index] && !step.is_copyable(),
+        });
+        if !in_doubt.is_empty() {
+            return Err(Rejection::InDoubt(in_doubt));
+        }
+        let standing = found(&|index, step| runs[index] && step.stands() == Some(false) && !step.leaves_nothing());
+        if standing.is_empty() { Ok(()) } else { Err(Rejection::EffectsStand(standing)) }
+    }
+
+    /// The steps that this one comes after, directly or not.
+    fn all_before(&self, index: usize) -> Vec<bool> {
+        let mut found = vec![false; self.state.steps.len()];
+        let mut left = self.definition.steps[index].after.clone();
+        while let Some(before) = left.pop() {
+            if !core::mem::replace(&mut found[before], true) {
+                left.extend(&self.definition.steps[before].after);
+            }
+        }
+        found
+    }
+
+    fn next_generation(
+        &mut self,
+        to: Uuid,
+        from: &StepId,
+        input: Option<JsonText>,
+        copied: &[usize],
+        By { actor, reason }: &By,
+    ) -> Decision<InstanceState, SagaEvent> {
+        let state = &self.state;
+        let head = &state.head;
+        let (first_input, input) = (head.first_input().clone(), input.unwrap_or_else(|| head.input.clone()));
+        let mut next = Planner::new(self.definition, &InstanceState::new(to, self.definition), self.now_ms, self.jitter);
+        next.start(head.key.clone(), head.generation + 1, first_input.clone());
+        let (of, input) = (head.id, Some(input).filter(|input| *input != first_input));
+        next.emit(SagaEvent::SagaRerun { of, from: from.clone(), input, actor: actor.clone(), reason: reason.clone() });
+        for &index in copied {
+            let step = &state.steps[index];
+            let (operation, epoch) = (Operation::Action, step.action.epoch);
+            let attempt = StepAttempt { step: step.id.clone(), item: None, operation, epoch };
+            let (output, skipped) = (step.output.clone().unwrap_or_else(JsonText::null), step.state == StepState::Skipped);
+            let (origin, started_at_ms) =
+                step.origin.as_deref().map_or((head.id, head.started_at_ms), |origin| (origin.instance, origin.started_at_ms));
+            next.emit(SagaEvent::StepCopied { attempt, output, origin, started_at_ms, skipped });
+        }
+        next.advance();
+        next.finish(false)
+    }
+}
