@@ -126,6 +126,41 @@ pub(crate) fn is_locked(db: &BranchDb, key: &str) -> bool {
 }
 
 #[tokio::test]
+async fn when_the_last_handle_is_gone_the_database_is_closed_with_a_branch_in_doubt_too() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for round in 0..20 {
+        let db = open_db(dir.path(), &[]);
+        let branches = builder().open(Arc::clone(&db)).expect("open");
+        let left_open = 100 + round;
+        assert_eq!(add(&branches, left_open, &left_open.to_string()).await, Ok(json!({ "after": 1 })));
+        if round == 7 {
+            assert_eq!(add(&branches, 7, "n").await, Ok(json!({ "after": 1 })));
+            assert_eq!(branches.prepare(&id(7), 1).await, Ok(Vote::Yes));
+        }
+        drop(db);
+        // No clone waits for another one.
+        drop(branches.clone());
+        drop(branches);
+        // The next round opens it: RocksDB refuses that while anybody has it open.
+    }
+    let db = open_db(dir.path(), &[]);
+    let branches = builder().open(Arc::clone(&db)).expect("open");
+    assert!(is_locked(&db, "n"), "the branch in doubt has its lock again");
+    assert_eq!(branches.rollback(&id(7)).await, Ok(()));
+}
+
+#[tokio::test]
+async fn whoever_gives_the_last_handle_back_and_keeps_the_database_does_not_wait_for_himself() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let db = open_db(dir.path(), &[]);
+    let branches = builder().open(Arc::clone(&db)).expect("open");
+    assert_eq!(add(&branches, 1, "n").await, Ok(json!({ "after": 1 })));
+    assert_eq!(branches.prepare(&id(1), 1).await, Ok(Vote::Yes));
+    drop(branches);
+    assert!(is_locked(&db, "n"), "a branch in doubt keeps its locks from whoever still has the database");
+}
+
+#[tokio::test]
 async fn a_branch_works_votes_and_commits_and_every_verb_may_be_repeated() {
     let dir = tempfile::tempdir().expect("a directory");
     let db = open_db(dir.path(), &[]);

@@ -3,7 +3,8 @@
 use super::owner::{Owner, Settings};
 use super::recovery::{Families, recover};
 use super::row::BranchRowError;
-use super::{BranchDb, BranchTransaction, RocksBranches};
+use super::workers::mark_as_ours;
+use super::{BranchDb, BranchTransaction, Ending, RocksBranches};
 use crate::worker::{CallError, output_text};
 use ::rocksdb::Error;
 use sagamq_api::JsonText;
@@ -166,15 +167,17 @@ impl RocksBranchesBuilder {
         let (requests, received) = mpsc::channel();
         let (failure, failed) = watch::channel(None);
         let (opened, is_open) = mpsc::channel();
+        let (lingers, lingering) = mpsc::channel();
         let (wake, prefix) = (requests.clone(), Arc::clone(&settings.prefix));
         let own = move || {
             // The transactions live in this thread and never leave it but to the workers that it joins.
             let db = db;
+            mark_as_ours();
             match recover(&db, &settings.prefix, &families) {
                 Ok(recovered) => {
                     drop(opened.send(Ok(())));
                     std::thread::scope(|scope| {
-                        Owner::new(&db, scope, settings, families, handlers, (wake, received), &failure, recovered).run();
+                        Owner::new(&db, scope, settings, families, handlers, (wake, received), (&failure, lingers), recovered).run();
                     });
                 }
                 Err(error) => drop(opened.send(Err(error))),
@@ -183,10 +186,14 @@ impl RocksBranchesBuilder {
             // Whoever waits for the end hears of it when the database is given back.
             drop(failure);
         };
-        std::thread::Builder::new().name("sagamq-branches".into()).spawn(own).map_err(RocksBranchesError::Thread)?;
+        let thread = std::thread::Builder::new().name("sagamq-branches".into()).spawn(own).map_err(RocksBranchesError::Thread)?;
         match is_open.recv() {
-            Ok(Ok(())) => Ok(RocksBranches::new(requests, prefix, failed)),
-            Ok(Err(error)) => Err(error),
+            Ok(Ok(())) => Ok(RocksBranches::new(requests, prefix, failed, Ending { thread, lingering })),
+            Ok(Err(error)) => {
+                // So that the database is given back when the caller hears of it.
+                drop(thread.join());
+                Err(error)
+            }
             Err(_) => panic!("the thread of the branches says how it began, or the process is aborted"),
         }
     }

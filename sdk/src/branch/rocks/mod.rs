@@ -47,8 +47,10 @@ use request::{Request, Verb};
 use sagamq_api::JsonText;
 use sagamq_api::saga::Call;
 use std::fmt;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread::JoinHandle;
 use tokio::sync::{oneshot, watch};
+use workers::is_ours;
 
 /// The database of branches. It may be shared: reads and writes outside of any branch see what is committed, and wait for the locks of branches.
 pub type BranchDb = TransactionDB<MultiThreaded>;
@@ -61,7 +63,9 @@ pub type BranchTransaction<'db> = Transaction<'db, BranchDb>;
 /// Open it **right after the database and before anything else writes to it**: that is when the locks of prepared branches are taken again.
 ///
 /// When the last clone is gone, open branches are rolled back, and prepared ones keep their locks for as long as anybody else holds the
-/// database; so never take one `RocksBranches` for another of the same open database.
+/// database; so never take one `RocksBranches` for another of the same open database. **Let the database go first**: the drop of the last
+/// clone waits for handlers that still run, and then closes the database if nobody else holds it, so that a process may end after it. If a
+/// branch is in doubt and somebody else holds the database, the drop does not wait, and the database is closed some time after that.
 ///
 /// ```no_run
 /// use sagamq_sdk::CallError;
@@ -98,12 +102,28 @@ struct Inner {
     prefix: Arc<[u8]>,
     /// Why nothing is done any more; dropped by the owner at its end.
     failure: watch::Receiver<Option<String>>,
+    ending: Mutex<Option<Ending>>,
+}
+
+/// The owner's thread, and how it says that its end waits for others.
+struct Ending {
+    thread: JoinHandle<()>,
+    lingering: mpsc::Receiver<()>,
 }
 
 impl Drop for Inner {
+    /// Waits for the owner, because a database that is closed while the process ends is closed among the ruins of its library.
     fn drop(&mut self) {
         // An owner that is gone needs no telling.
         drop(self.requests.send(Request::Close));
+        let ending = self.ending.get_mut().map_or(None, Option::take);
+        if let Some(Ending { thread, lingering }) = ending
+            && !is_ours()
+            && lingering.recv().is_err()
+        {
+            // A panic of the owner aborts the process, so there is none to hear of.
+            drop(thread.join());
+        }
     }
 }
 
@@ -119,8 +139,8 @@ impl RocksBranches {
         RocksBranchesBuilder::new()
     }
 
-    fn new(requests: mpsc::Sender<Request>, prefix: Arc<[u8]>, failure: watch::Receiver<Option<String>>) -> Self {
-        Self { inner: Arc::new(Inner { requests, prefix, failure }) }
+    fn new(requests: mpsc::Sender<Request>, prefix: Arc<[u8]>, failure: watch::Receiver<Option<String>>, ending: Ending) -> Self {
+        Self { inner: Arc::new(Inner { requests, prefix, failure, ending: Mutex::new(Some(ending)) }) }
     }
 
     /// Deletes the rows of branches that wrote them before this time (milliseconds since 1970), and returns how many. It blocks on the disk.
@@ -160,7 +180,8 @@ impl RocksBranches {
     /// nobody else holds the database.
     pub async fn close(self) {
         let mut failure = self.inner.failure.clone();
-        drop(self);
+        // The last one waits for handlers.
+        drop(tokio::task::spawn_blocking(move || drop(self)).await);
         // Changes until the sender is dropped, which is the end.
         while failure.changed().await.is_ok() {}
     }

@@ -57,6 +57,8 @@ pub(super) struct Owner<'scope, 'db> {
     /// Why nothing is done any more.
     failure: &'db watch::Sender<Option<String>>,
     is_closing: bool,
+    /// Told once when the end waits for nothing but others who hold the database.
+    lingers: mpsc::Sender<()>,
     /// What is kept only for its locks.
     kept: Vec<BranchTransaction<'db>>,
 }
@@ -70,7 +72,7 @@ impl<'scope, 'db: 'scope> Owner<'scope, 'db> {
         families: Families,
         handlers: BTreeMap<String, Handler>,
         (wake, requests): (mpsc::Sender<Request>, mpsc::Receiver<Request>),
-        failure: &'db watch::Sender<Option<String>>,
+        (failure, lingers): (&'db watch::Sender<Option<String>>, mpsc::Sender<()>),
         recovered: Recovered<'db>,
     ) -> Self {
         let now = now();
@@ -86,6 +88,7 @@ impl<'scope, 'db: 'scope> Owner<'scope, 'db> {
             ended: EndedBranches::default(),
             failure,
             is_closing: false,
+            lingers,
             kept: recovered.foreign.into_iter().flat_map(|(txn, locks)| [txn, locks]).collect(),
             settings,
         }
@@ -94,6 +97,10 @@ impl<'scope, 'db: 'scope> Owner<'scope, 'db> {
     /// Serves until the last handle is gone and nobody needs the locks any more.
     pub(super) fn run(mut self) {
         while !self.may_end() {
+            if self.is_closing && self.is_idle() {
+                // Whoever gave the last handle back may hold the database himself: he must not wait for himself.
+                let _ = self.lingers.send(());
+            }
             match self.next_request() {
                 Some(Request::Ask { id, verb }) => self.ask(id, verb),
                 Some(Request::InDoubt(reply)) => drop(reply.send(self.in_doubt())),
@@ -122,9 +129,13 @@ impl<'scope, 'db: 'scope> Owner<'scope, 'db> {
     /// Whether every transaction may be dropped. One that is in doubt may when nobody else holds the database: then nobody can meet its locks,
     /// and the next open finds it.
     fn may_end(&self) -> bool {
-        let is_idle = || self.branches.values().all(|branch| branch.held.is_some());
         let has_locks = || self.branches.values().any(|branch| branch.prepared_at_ms.is_some()) || !self.kept.is_empty();
-        self.is_closing && is_idle() && (!has_locks() || Arc::strong_count(self.db) == 1)
+        self.is_closing && self.is_idle() && (!has_locks() || Arc::strong_count(self.db) == 1)
+    }
+
+    /// Whether no worker has a transaction.
+    fn is_idle(&self) -> bool {
+        self.branches.values().all(|branch| branch.held.is_some())
     }
 
     fn in_doubt(&self) -> Vec<InDoubt> {

@@ -1,11 +1,27 @@
 //! Threads that do for the owner what may take long: handlers, which wait for locks, and writes, which wait for the disk.
 
 use super::request::Request;
+use std::cell::Cell;
 use std::sync::mpsc;
 use std::thread::{Scope, panicking};
 
 /// Most threads that are kept without work.
 const IDLE_MAX: usize = 16;
+
+thread_local! {
+    /// Whether this thread belongs to a participant.
+    static IS_OURS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Says that this thread belongs to a participant, so that it never waits for the participant's end.
+pub(super) fn mark_as_ours() {
+    IS_OURS.set(true);
+}
+
+/// Whether this thread belongs to a participant. A thread whose locals are gone may: it must not wait.
+pub(super) fn is_ours() -> bool {
+    IS_OURS.try_with(Cell::get).unwrap_or(true)
+}
 
 /// One thing to do, and what came of it.
 pub(super) type Job<'db, T> = Box<dyn FnOnce() -> T + Send + 'db>;
@@ -69,6 +85,7 @@ impl<'scope, 'db: 'scope, T: Send + 'db> Workers<'scope, 'db, T> {
         let (finished, wake) = (self.finished.0.clone(), self.wake.clone());
         self.scope.spawn(move || {
             let _guard = AbortOnPanic;
+            mark_as_ours();
             while let Ok(Task { job, worker }) = tasks.recv() {
                 let result = job();
                 if finished.send(Finished { result, worker }).is_err() || wake.send(Request::Wake).is_err() {
