@@ -13,8 +13,8 @@ DEMO_ARGS   ?=
 DRILL_ARGS  ?=
 BENCH_ARGS  ?=
 COMPARE_ARGS ?=
-# Whoever asks for `--postgres` and names no server gets one.
-beside_postgres = $(if $(filter --postgres,$(1)),scripts/with-postgres)
+# Whoever asks for `--postgres` and names no server gets one: in a container where an engine runs, else of Debian's package.
+beside_postgres = $(if $(filter --postgres,$(1)),scripts/with-postgres --unless-container)
 # Seconds after which tests that still run are ended, with the names of what ran. All of them take a few minutes.
 TEST_LIMIT  ?= 2400
 # What cargo-deny looks at. `advisories` fetches a database: set DENY_CHECKS="bans licenses sources" where there is no network.

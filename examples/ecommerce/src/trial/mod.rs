@@ -16,6 +16,7 @@ pub mod backup;
 mod books;
 mod branches;
 pub mod broker_kills;
+mod container;
 mod databases;
 pub mod demo;
 pub mod doubt;
@@ -28,6 +29,7 @@ mod run;
 mod site;
 mod traffic;
 
+use container::Container;
 use sagamq_sdk::ClientError;
 use std::path::PathBuf;
 use std::process::ExitStatus;
@@ -42,7 +44,8 @@ pub struct SiteArgs {
     /// The program `sagamq` [default: the one beside this program]
     #[arg(long, value_name = "PATH")]
     pub sagamq: Option<PathBuf>,
-    /// Keep the data of order and inventory in PostgreSQL: on the server of this connection string, or of SAGAMQ_TEST_POSTGRES
+    /// Keep the data of order and inventory in PostgreSQL: on the server of this connection string, or of SAGAMQ_TEST_POSTGRES, or else on
+    /// one that is started in a container of the image SAGAMQ_POSTGRES_IMAGE [default: postgres:17]
     #[arg(long, value_name = "CONNECTION", num_args = 0..=1, require_equals = true)]
     pub postgres: Option<Option<String>>,
     /// Leave data and logs where they are
@@ -54,13 +57,14 @@ pub struct SiteArgs {
 const POSTGRES: &str = "SAGAMQ_TEST_POSTGRES";
 
 impl SiteArgs {
-    /// The connection string of the PostgreSQL server, if one is asked for.
-    fn server(&self) -> Result<Option<String>, TrialError> {
-        match &self.postgres {
-            None => Ok(None),
-            Some(Some(connection)) => Ok(Some(connection.clone())),
-            Some(None) => std::env::var(POSTGRES).map(Some).map_err(|_| TrialError::NoPostgres),
+    /// How the PostgreSQL server is reached, if one is asked for, and its container if it was started here.
+    async fn server(&self) -> Result<(Option<String>, Option<Container>), TrialError> {
+        let Some(named) = &self.postgres else { return Ok((None, None)) };
+        if let Some(connection) = named.clone().or_else(|| std::env::var(POSTGRES).ok()) {
+            return Ok((Some(connection), None));
         }
+        let container = Container::start().await?;
+        Ok((Some(container.connection().to_owned()), Some(container)))
     }
 }
 
@@ -131,9 +135,18 @@ pub enum TrialError {
         /// Orders in all.
         orders: usize,
     },
-    /// A server was asked for and not named.
-    #[error("no PostgreSQL server is named: run this under scripts/with-postgres, or say --postgres=\"host=… user=…\"")]
-    NoPostgres,
+    /// A server was asked for and not named, and none can be started in a container.
+    #[error(
+        "no PostgreSQL server is named, and none can be started in a container of the image {image} (SAGAMQ_POSTGRES_IMAGE): {source}; \
+         run this under scripts/with-postgres, or say --postgres=\"host=… user=…\""
+    )]
+    NoPostgres {
+        /// The image.
+        image: String,
+        /// What the container engine says.
+        #[source]
+        source: testcontainers::TestcontainersError,
+    },
     /// The PostgreSQL server.
     #[error("PostgreSQL failed: {0}")]
     Postgres(#[from] sagamq_sdk::postgres::tokio_postgres::Error),

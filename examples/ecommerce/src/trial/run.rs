@@ -53,7 +53,8 @@ pub(super) async fn trial<F: Future<Output = Result<(), TrialError>>>(
     play: impl FnOnce(Arc<Site>) -> F,
 ) -> Result<(), TrialError> {
     let mut workplace = Workplace::new()?;
-    let site = Arc::new(Site::prepare(args, lose_replies, plan, workplace.path()).await?);
+    let (postgres, container) = args.server().await?;
+    let site = Arc::new(Site::prepare(args, postgres.as_deref(), lose_replies, plan, workplace.path()).await?);
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     let result = tokio::select! {
         result = play(Arc::clone(&site)) => result,
@@ -66,6 +67,11 @@ pub(super) async fn trial<F: Future<Output = Result<(), TrialError>>>(
     if args.keep || !matches!(result, Ok(()) | Err(TrialError::Interrupted)) {
         println!("Data and logs are in {}", workplace.path().display());
         workplace.keep();
+        if let Some(container) = container {
+            container.keep();
+        }
+    } else if let Some(container) = container {
+        container.remove().await;
     } else if let Some(databases) = site.databases() {
         databases.remove().await?;
     }

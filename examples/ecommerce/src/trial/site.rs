@@ -48,15 +48,21 @@ pub(super) struct Site {
 }
 
 impl Site {
-    /// Prepares everything under `directory`, on free ports. Nothing runs yet.
-    pub(super) async fn prepare(args: &SiteArgs, lose_replies: f64, plan: &Plan, directory: &Path) -> Result<Self, TrialError> {
+    /// Prepares everything under `directory`, on free ports. Nothing runs yet but the PostgreSQL server, if one is named.
+    pub(super) async fn prepare(
+        args: &SiteArgs,
+        postgres: Option<&str>,
+        lose_replies: f64,
+        plan: &Plan,
+        directory: &Path,
+    ) -> Result<Self, TrialError> {
         let shop = std::env::current_exe()?;
         let broker = args.sagamq.clone().unwrap_or_else(|| shop.with_file_name(format!("sagamq{}", std::env::consts::EXE_SUFFIX)));
         if !broker.is_file() {
             return Err(TrialError::NoBroker { path: broker });
         }
-        let databases = match args.server()? {
-            Some(connection) => Some(Databases::create(&connection).await?),
+        let databases = match postgres {
+            Some(connection) => Some(Databases::create(connection).await?),
             None => None,
         };
         let ports = free_ports()?;
