@@ -24,7 +24,7 @@ pub(super) fn records(bytes: &Bytes, header: &BatchHeader) -> Result<Vec<StoredR
     if header.attributes & CONTROL != 0 {
         return Err(BatchError::Unsupported("control records"));
     }
-    let mut cursor = Cursor { bytes, at: HEADER_LEN, end: bytes.len() };
+    let mut cursor = Cursor { bytes, data: bytes, at: HEADER_LEN };
     // The count is only a claim: never reserve more than the bytes could hold.
     let possible = cursor.remaining() / RECORD_MIN;
     let mut records = Vec::with_capacity(possible.min(header.records_count as usize));
@@ -80,14 +80,16 @@ fn headers(cursor: &mut Cursor<'_>) -> Result<Headers, &'static str> {
 
 /// A place in the batch and the end of what may be read.
 struct Cursor<'a> {
+    /// The batch, of which keys and values are parts.
     bytes: &'a Bytes,
+    /// Its beginning, up to that end.
+    data: &'a [u8],
     at: usize,
-    end: usize,
 }
 
 impl<'a> Cursor<'a> {
     const fn remaining(&self) -> usize {
-        self.end - self.at
+        self.data.len() - self.at
     }
 
     /// A cursor over the next `size` bytes; this one goes on behind them.
@@ -95,14 +97,16 @@ impl<'a> Cursor<'a> {
         if size > self.remaining() {
             return Err("it ends in the middle");
         }
-        let part = Cursor { bytes: self.bytes, at: self.at, end: self.at + size };
-        self.at = part.end;
+        let end = self.at + size;
+        let part = Cursor { bytes: self.bytes, data: &self.data[..end], at: self.at };
+        self.at = end;
         Ok(part)
     }
 
     fn byte(&mut self) -> Result<u8, &'static str> {
-        let part = self.split(1)?;
-        Ok(part.bytes[part.at])
+        let byte = *self.data.get(self.at).ok_or("it ends in the middle")?;
+        self.at += 1;
+        Ok(byte)
     }
 
     /// Bytes with their length in front; a length of -1 means that there are none.
@@ -111,7 +115,7 @@ impl<'a> Cursor<'a> {
             -1 => Ok(None),
             length => {
                 let part = self.split(usize::try_from(length).map_err(|_| "a length is negative")?)?;
-                Ok(Some(part.bytes.slice(part.at..part.end)))
+                Ok(Some(part.bytes.slice(part.at..part.data.len())))
             }
         }
     }
@@ -122,6 +126,11 @@ impl<'a> Cursor<'a> {
 
     /// A zigzag number: seven bits a byte, lowest first, the top bit says that more follow.
     fn varlong(&mut self) -> Result<i64, &'static str> {
+        // Most numbers are below 64.
+        if let Some(&byte @ ..0x80) = self.data.get(self.at) {
+            self.at += 1;
+            return Ok(unzigzag(byte.into()));
+        }
         let mut zigzag = 0_u64;
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;
@@ -132,10 +141,14 @@ impl<'a> Cursor<'a> {
             }
             zigzag |= bits << shift;
             if byte & 0x80 == 0 {
-                let magnitude = (zigzag >> 1).cast_signed();
-                return Ok(if zigzag & 1 == 0 { magnitude } else { !magnitude });
+                return Ok(unzigzag(zigzag));
             }
         }
         Err("a number is too long")
     }
+}
+
+/// Numbers near zero are small, whatever their sign.
+const fn unzigzag(zigzag: u64) -> i64 {
+    (zigzag >> 1).cast_signed() ^ -(zigzag & 1).cast_signed()
 }

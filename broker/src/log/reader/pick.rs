@@ -91,12 +91,18 @@ impl Picking<'_> {
             Met::Cached(batch) if batch.next() <= first => {}
             Met::Stored { value, .. } if next_offset(value).is_some_and(|next| next <= first) => return self.skip(),
             Met::Cached(batch) => match batch.records() {
-                Ok(records) => self.pick(records.iter(), batch.next(), 0, StoredRecord::clone),
+                Ok(records) => {
+                    self.expect(records.len());
+                    self.pick(records.iter(), batch.next(), 0, StoredRecord::clone);
+                }
                 Err(reason) => self.fail_before(batch.next(), ReadError::Damaged { base, reason }),
             },
             Met::Stored { value, .. } => match decode(base, value, self.budget) {
                 None => self.is_over = true,
-                Some(Ok((batch, records))) => self.pick(records, batch.next_offset(), value.len(), core::convert::identity),
+                Some(Ok((batch, records))) => {
+                    self.expect(records.len());
+                    self.pick(records, batch.next_offset(), value.len(), core::convert::identity);
+                }
                 Some(Err(error)) => {
                     self.budget.drop_batch(value.len());
                     self.damage = Some(error);
@@ -111,6 +117,11 @@ impl Picking<'_> {
         self.skipped += 1;
         // The first may be the one before what is looked for, and the next the one behind it.
         if self.skipped > SKIPPED_MAX { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    /// Makes room for what a batch of so many records may give.
+    fn expect(&mut self, records: usize) {
+        self.found.records.reserve(records.min(self.wanted.len()));
     }
 
     /// Takes what is wanted out of a batch of `raw_bytes` that were charged for it: none if it lies in memory anyway.
@@ -147,6 +158,10 @@ impl Picking<'_> {
 
     /// Notes that a sound batch holds nothing at what is wanted before `end`.
     fn gone_before(&mut self, end: Offset) {
+        // Most of the time nothing is, and that is asked for every record.
+        if self.wanted.first().is_none_or(|&first| first >= end) {
+            return;
+        }
         let (gone, wanted) = self.wanted.split_at(self.wanted.partition_point(|&offset| offset < end));
         self.found.gone.extend_from_slice(gone);
         self.wanted = wanted;
