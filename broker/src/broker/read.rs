@@ -108,8 +108,9 @@ impl Broker {
     /// Waits until there is a record at `from`, the time is over, or the broker shuts down.
     pub(crate) async fn wait_for_record(&self, partition: &Arc<Partition>, from: Offset, wait: Duration) {
         let arrived = async {
+            let waiter = partition.waiter();
             loop {
-                let moved = partition.moved();
+                let moved = waiter.moved();
                 if partition.high_watermark() > from || partition.is_deleted() {
                     break;
                 }

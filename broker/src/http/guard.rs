@@ -65,6 +65,11 @@ impl Guard {
 
     /// Whether this is a name of the server, with or without a port.
     fn knows(&self, authority: &str) -> bool {
+        // As nearly every client writes them, which is seen without taking the authority apart.
+        let (host, port) = authority.split_once(':').unwrap_or((authority, "0"));
+        if matches!(host, "localhost" | "127.0.0.1") && (1..=5).contains(&port.len()) && port.bytes().all(|byte| byte.is_ascii_digit()) {
+            return true;
+        }
         let Ok(authority) = authority.parse::<Authority>() else { return false };
         let host = bare(authority.host());
         let is_loopback = host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback());

@@ -8,8 +8,9 @@
 //! ```
 
 use sagamq_api::Offset;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Positions of one partition. Held by the shard's task, which is the only one that moves `log_end`.
+/// Positions of one partition at a moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LogOffsets {
     /// First offset that is still there.
@@ -52,6 +53,51 @@ impl LogOffsets {
     }
 }
 
+/// The positions of a partition for everybody to look at. Each has one owner who moves it, and only upwards: the end is moved by the shard's
+/// task, the high watermark by the committer. So nobody has to be locked out.
+#[derive(Debug)]
+pub(crate) struct SharedOffsets {
+    log_start: AtomicU64,
+    high_watermark: AtomicU64,
+    log_end: AtomicU64,
+}
+
+impl SharedOffsets {
+    pub(crate) fn new(offsets: LogOffsets) -> Self {
+        offsets.assert_ordered();
+        Self { log_start: offsets.log_start.0.into(), high_watermark: offsets.high_watermark.0.into(), log_end: offsets.log_end.0.into() }
+    }
+
+    /// The positions at about this moment, in their order.
+    pub(crate) fn now(&self) -> LogOffsets {
+        // The lowest first: what is read later has only risen since.
+        let log_start = Offset(self.log_start.load(Ordering::SeqCst));
+        let high_watermark = self.high_watermark();
+        let offsets = LogOffsets { log_start, high_watermark, log_end: Offset(self.log_end.load(Ordering::SeqCst)) };
+        offsets.assert_ordered();
+        offsets
+    }
+
+    pub(crate) fn high_watermark(&self) -> Offset {
+        Offset(self.high_watermark.load(Ordering::SeqCst))
+    }
+
+    /// Gives offsets to `count` records and returns the first. Only the shard's task calls it.
+    pub(crate) fn append(&self, count: u64) -> Offset {
+        let mut offsets = self.now();
+        let base = offsets.append(count);
+        self.log_end.store(offsets.log_end.0, Ordering::Release);
+        base
+    }
+
+    /// Moves the high watermark to what became durable. Only the committer calls it.
+    pub(crate) fn make_durable(&self, end: Offset) {
+        let mut offsets = self.now();
+        offsets.make_durable(end);
+        self.high_watermark.store(end.0, Ordering::SeqCst);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -63,6 +109,29 @@ mod tests {
         assert_eq!((offsets.high_watermark, offsets.log_end), (Offset(5), Offset(9)));
         offsets.make_durable(Offset(9));
         assert_eq!(offsets.high_watermark, Offset(9));
+    }
+
+    #[test]
+    fn whoever_looks_while_they_move_sees_them_in_order() {
+        let shared = SharedOffsets::new(LogOffsets::recovered(Offset(0), Offset(0)));
+        let ends = std::sync::Mutex::new(0);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for _ in 0..20_000 {
+                    let base = shared.append(3);
+                    *ends.lock().expect("no panic") = base.0 + 3;
+                }
+            });
+            scope.spawn(|| {
+                while shared.high_watermark() < Offset(60_000) {
+                    let end = *ends.lock().expect("no panic");
+                    shared.make_durable(Offset(end));
+                }
+            });
+            // It asserts the order itself.
+            while shared.now().high_watermark < Offset(60_000) {}
+        });
+        assert_eq!(shared.now(), LogOffsets { log_start: Offset(0), high_watermark: Offset(60_000), log_end: Offset(60_000) });
     }
 
     #[test]

@@ -4,12 +4,12 @@
 
 use crate::ids::PartitionKey;
 use crate::log::batch::Batch;
-use crate::log::offsets::LogOffsets;
-use crate::log::tail::{CachedBatch, Tail, TailMemory};
+use crate::log::offsets::{LogOffsets, SharedOffsets};
+use crate::log::tail::{CachedBatch, Tail, TailMemory, Tails};
 use crate::log::work::Readers;
 use sagamq_api::Offset;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
@@ -17,12 +17,11 @@ use tokio::sync::futures::Notified;
 #[derive(Debug)]
 pub(crate) struct Partition {
     pub(crate) key: PartitionKey,
-    /// A plain mutex: it is held for a few instructions and never across an await. Only the shard's task moves the end, only
-    /// the committer moves the high watermark.
-    offsets: Mutex<LogOffsets>,
-    high_watermark: AtomicU64,
+    offsets: SharedOffsets,
     /// Wakes who waits for records.
     moved: Notify,
+    /// How many wait: most of the time nobody does.
+    waiters: AtomicUsize,
     /// A plain mutex: it is held for the push or the clone of a few batch handles and never across an await.
     tail: Arc<Mutex<Tail>>,
     tail_memory: TailMemory,
@@ -37,9 +36,9 @@ impl Partition {
     pub(crate) fn new(key: PartitionKey, offsets: LogOffsets, tail_memory: &TailMemory, readers: &Arc<Readers>) -> Self {
         Self {
             key,
-            high_watermark: AtomicU64::new(offsets.high_watermark.0),
+            offsets: SharedOffsets::new(offsets),
             moved: Notify::new(),
-            offsets: Mutex::new(offsets),
+            waiters: AtomicUsize::new(0),
             tail: Arc::default(),
             tail_memory: tail_memory.clone(),
             readers: Arc::clone(readers),
@@ -50,11 +49,7 @@ impl Partition {
 
     /// The positions at this moment.
     pub(crate) fn offsets(&self) -> LogOffsets {
-        *self.locked()
-    }
-
-    fn locked(&self) -> MutexGuard<'_, LogOffsets> {
-        self.offsets.lock().unwrap_or_else(PoisonError::into_inner)
+        self.offsets.now()
     }
 
     pub(crate) fn log_start(&self) -> Offset {
@@ -63,16 +58,17 @@ impl Partition {
 
     /// Gives offsets to `count` records and returns the first. Only the shard's task calls it.
     pub(crate) fn append(&self, count: u64) -> Offset {
-        self.locked().append(count)
+        self.offsets.append(count)
     }
 
     pub(crate) fn high_watermark(&self) -> Offset {
-        Offset(self.high_watermark.load(Ordering::SeqCst))
+        self.offsets.high_watermark()
     }
 
-    /// Ends with the next move of the high watermark, or with the partition. Make it before you look: it hears of everything from then on.
-    pub(crate) fn moved(&self) -> Notified<'_> {
-        self.moved.notified()
+    /// Waits for records from now on, until it is dropped.
+    pub(crate) fn waiter(&self) -> Waiter<'_> {
+        self.waiters.fetch_add(1, Ordering::SeqCst);
+        Waiter(self)
     }
 
     pub(crate) fn record_bytes_mean(&self) -> u64 {
@@ -91,36 +87,44 @@ impl Partition {
     /// Marks the partition deleted and wakes everybody who waits for it.
     pub(crate) fn delete(&self) {
         self.deleted.store(true, Ordering::Release);
-        self.tail_memory.forget(&self.tail);
+        self.tail_memory.lock().forget(&self.tail);
         self.moved.notify_waiters();
         self.readers.wake(self.key.partition.0 as usize);
     }
 
+    /// Shows the durable batches of a commit to the readers. Of the batches, which lie one part behind the other, each part says how many are
+    /// its own. All of them are partitions of one broker.
+    pub(crate) fn publish_all(parts: Vec<(Arc<Self>, usize)>, batches: Vec<Batch>) {
+        let Some((first, _)) = parts.first() else { return };
+        let memory = first.tail_memory.clone();
+        let (mut tails, mut batches) = (memory.lock(), batches.into_iter());
+        for (partition, count) in parts {
+            partition.publish(&mut tails, batches.by_ref().take(count));
+        }
+    }
+
     /// Shows durable batches to the readers: first the tail, then the watermark, so that nobody sees an offset he cannot read.
-    pub(crate) fn publish(&self, batches: impl IntoIterator<Item = Batch>) {
+    fn publish(&self, tails: &mut Tails<'_>, batches: impl IntoIterator<Item = Batch>) {
         let (mut end, mut bytes, mut records) = (None, 0, 0);
-        self.push_tail(batches.into_iter().inspect(|batch| {
+        let batches = batches.into_iter().inspect(|batch| {
             end = Some(batch.next_offset());
             bytes += batch.len() as u64;
             records += batch.offsets_count();
-        }));
+        });
+        tails.push(&self.tail, batches);
         if self.is_deleted() {
             // Deleted while the disk worked: nobody would ever take it out of the tail.
-            self.tail_memory.forget(&self.tail);
+            tails.forget(&self.tail);
         }
         let Some(end) = end else { return };
         let mean = (self.record_bytes_mean() * 7 + bytes / records.max(1)) / 8;
         self.record_bytes_mean.store(mean, Ordering::Relaxed);
-        // Readers look at the watermark, groups at the positions: what a group gives out can be read.
-        self.high_watermark.store(end.0, Ordering::SeqCst);
-        self.moved.notify_waiters();
-        self.locked().make_durable(end);
+        self.offsets.make_durable(end);
+        // Whoever waits is counted before he looks at the watermark: he has seen the new one, or is seen here.
+        if self.waiters.load(Ordering::SeqCst) > 0 {
+            self.moved.notify_waiters();
+        }
         self.readers.wake(self.key.partition.0 as usize);
-    }
-
-    /// The first half of [`Partition::publish`]: what the watermark does not cover yet.
-    pub(super) fn push_tail(&self, batches: impl IntoIterator<Item = Batch>) {
-        self.tail_memory.push(&self.tail, batches);
     }
 
     /// Batches of the tail from `from` on; `None` if they are not in memory any more.
@@ -131,5 +135,35 @@ impl Partition {
     /// Whether the tail begins at or before `from` and goes beyond it.
     pub(crate) fn is_in_tail(&self, from: Offset) -> bool {
         self.tail.lock().unwrap_or_else(PoisonError::into_inner).holds(from)
+    }
+}
+
+/// Somebody who waits for the records of a partition.
+#[derive(Debug)]
+pub(crate) struct Waiter<'a>(&'a Partition);
+
+impl Waiter<'_> {
+    /// Ends with the next move of the high watermark, or with the partition. Make it before you look: it hears of everything from then on.
+    pub(crate) fn moved(&self) -> Notified<'_> {
+        self.0.moved.notified()
+    }
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        self.0.waiters.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+impl Partition {
+    /// As [`Partition::publish_all`], of this one alone.
+    pub(super) fn publish_own(&self, batches: Vec<Batch>) {
+        self.publish(&mut self.tail_memory.lock(), batches);
+    }
+
+    /// The first half of it: what the watermark does not cover yet.
+    pub(super) fn push_tail(&self, batches: Vec<Batch>) {
+        self.tail_memory.lock().push(&self.tail, batches);
     }
 }

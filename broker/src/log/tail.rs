@@ -83,8 +83,15 @@ pub(crate) struct Tail {
 #[derive(Clone, Debug)]
 pub(crate) struct TailMemory {
     bytes_max: usize,
-    /// Locked before any tail. A plain mutex: it is held for a few instructions and never across an await.
+    /// Locked before any tail. A plain mutex: it is held for the batches of a commit and never across an await.
     order: Arc<Mutex<Order>>,
+}
+
+/// That memory, locked.
+#[derive(Debug)]
+pub(crate) struct Tails<'a> {
+    bytes_max: usize,
+    order: MutexGuard<'a, Order>,
 }
 
 #[derive(Debug, Default)]
@@ -99,9 +106,16 @@ impl TailMemory {
         Self { bytes_max, order: Arc::default() }
     }
 
+    /// Locks it for the batches of a whole commit.
+    pub(crate) fn lock(&self) -> Tails<'_> {
+        Tails { bytes_max: self.bytes_max, order: self.order.lock().unwrap_or_else(PoisonError::into_inner) }
+    }
+}
+
+impl Tails<'_> {
     /// Adds the next batches of a partition and lets the oldest of all go.
-    pub(crate) fn push(&self, tail: &Arc<Mutex<Tail>>, batches: impl IntoIterator<Item = Batch>) {
-        let mut order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(crate) fn push(&mut self, tail: &Arc<Mutex<Tail>>, batches: impl IntoIterator<Item = Batch>) {
+        let order = &mut *self.order;
         let mut own = lock(tail);
         for batch in batches {
             let charge = batch.len() + BATCH_OVERHEAD + RECORD_OVERHEAD * batch.records_count() as usize;
@@ -120,9 +134,8 @@ impl TailMemory {
     }
 
     /// Lets all batches of a partition go: it is deleted.
-    pub(crate) fn forget(&self, tail: &Arc<Mutex<Tail>>) {
-        let mut order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
-        let Order { bytes, batches } = &mut *order;
+    pub(crate) fn forget(&mut self, tail: &Arc<Mutex<Tail>>) {
+        let Order { bytes, batches } = &mut *self.order;
         batches.retain(|(of, charge)| {
             let is_other = !Arc::ptr_eq(of, tail);
             if !is_other {
@@ -190,12 +203,12 @@ mod tests {
         let memory = TailMemory::new(10_000);
         let tails: Vec<Arc<Mutex<Tail>>> = (0..1_000).map(|_| Arc::default()).collect();
         for tail in &tails {
-            memory.push(tail, vec![batch(0, 1_000)]);
+            memory.lock().push(tail, vec![batch(0, 1_000)]);
         }
         let in_memory = tails.iter().filter(|tail| !held(tail).is_empty()).count();
         assert!((1..10).contains(&in_memory), "{in_memory}");
         assert_eq!((held(&tails[0]), held(&tails[999])), (vec![], vec![0]));
-        memory.push(&tails[0], vec![batch(1, 1_000), batch(2, 1_000)]);
+        memory.lock().push(&tails[0], vec![batch(1, 1_000), batch(2, 1_000)]);
         assert_eq!(held(&tails[0]), [1, 2]);
         assert!(lock(&tails[0]).read(Offset(0), 1).is_none(), "older than what is in memory");
     }
@@ -205,14 +218,14 @@ mod tests {
         let memory = TailMemory::new(100_000);
         let [kept, deleted, dropped]: [Arc<Mutex<Tail>>; 3] = Default::default();
         for tail in [&kept, &deleted, &dropped] {
-            memory.push(tail, vec![batch(0, 1_000), batch(1, 1_000)]);
+            memory.lock().push(tail, vec![batch(0, 1_000), batch(1, 1_000)]);
         }
-        memory.forget(&deleted);
+        memory.lock().forget(&deleted);
         assert_eq!((held(&kept), held(&deleted)), (vec![0, 1], vec![]));
         let dropped = Arc::downgrade(&{ dropped });
-        memory.push(&kept, vec![batch(2, 98_000)]);
+        memory.lock().push(&kept, vec![batch(2, 98_000)]);
         assert_eq!((held(&kept), dropped.strong_count()), (vec![2], 0));
-        memory.push(&kept, vec![batch(3, 200_000)]);
+        memory.lock().push(&kept, vec![batch(3, 200_000)]);
         assert_eq!((held(&kept), memory.order.lock().expect("free").bytes), (vec![], 0), "larger than the memory");
     }
 }

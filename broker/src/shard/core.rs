@@ -63,6 +63,7 @@ struct Appended {
     /// Each partition with how many of the batches are its own; one may come more than once.
     parts: Vec<(Arc<Partition>, usize)>,
     batches: Vec<Batch>,
+    bytes: usize,
 }
 
 impl Core {
@@ -142,18 +143,17 @@ impl Core {
     pub(super) fn stage_batches(&mut self, partition: Arc<Partition>, batches: impl IntoIterator<Item = NewBatch>) -> Offset {
         let new = || OwnedLog::new(Arc::clone(&partition));
         let (log, commit) = (self.logs.entry(partition.key).or_insert_with(new), &mut self.commit);
-        let (mut first, mut bytes, before) = (None, 0, self.appended.batches.len());
+        let (mut first, before) = (None, self.appended.batches.len());
         for batch in batches {
             self.log_ends = self.log_ends.wrapping_add(batch.offsets_count());
             let (batch, is_row_due) = log.append(batch, &mut |mutation| commit.push(mutation));
             self.rows_due.extend(is_row_due.then_some(partition.key));
             first.get_or_insert(batch.base_offset());
-            bytes += batch.len();
+            self.appended.bytes += batch.len();
             self.appended.batches.push(batch);
         }
         self.appended.parts.push((partition, self.appended.batches.len() - before));
         commit.require_sync();
-        self.metrics.staged_bytes.inc_by(i64::try_from(bytes).unwrap_or(i64::MAX));
         first.expect("batches are staged only when there are some")
     }
 
@@ -165,13 +165,18 @@ impl Core {
         let next = self.commit.next();
         let mut commit = std::mem::replace(&mut self.commit, next);
         let appended = self.appended.take();
-        // Readers first, so that whoever hears that his record is stored can read it.
-        if !appended.parts.is_empty() {
-            let metrics = Arc::clone(&self.metrics);
+        let number = commit.number();
+        if number.is_some() || !appended.parts.is_empty() {
+            let bytes = i64::try_from(appended.bytes).unwrap_or(i64::MAX);
+            self.metrics.staged_bytes.inc_by(bytes);
+            let (metrics, durable) = (Arc::clone(&self.metrics), Arc::clone(&self.durable_commit));
+            // Readers first, so that whoever hears that his record is stored can read it.
             commit.on_written(move |written| {
-                let bytes: usize = appended.batches.iter().map(Batch::len).sum();
-                metrics.staged_bytes.dec_by(i64::try_from(bytes).unwrap_or(i64::MAX));
+                metrics.staged_bytes.dec_by(bytes);
                 if written.is_ok() {
+                    if let Some(number) = number {
+                        durable.store(number, Ordering::Release);
+                    }
                     appended.publish();
                 }
             });
@@ -179,14 +184,6 @@ impl Core {
         commit.on_written_all(self.answers.drain(..));
         if commit.is_empty() {
             return true;
-        }
-        if let Some(number) = commit.number() {
-            let durable = Arc::clone(&self.durable_commit);
-            commit.on_written(move |written| {
-                if written.is_ok() {
-                    durable.store(number, Ordering::Release);
-                }
-            });
         }
         self.staged.send(commit).await.is_ok()
     }
@@ -202,8 +199,11 @@ impl Core {
 
     /// Notes how far time has come, so that the clock never begins before a stored time. Every time in the commit was taken before.
     fn mark_time(&mut self) {
+        if !self.commit.has_mutations() {
+            return;
+        }
         let now_ms = self.clock.now_ms();
-        if !self.commit.has_mutations() || now_ms < self.time_marked_ms.saturating_add(CLOCK_MARK_STEP_MS) {
+        if now_ms < self.time_marked_ms.saturating_add(CLOCK_MARK_STEP_MS) {
             return;
         }
         self.time_marked_ms = now_ms;
@@ -216,15 +216,12 @@ impl Appended {
     /// What is in it; from now on nothing is, with room for as much.
     fn take(&mut self) -> Self {
         let room = |len: usize| len.min(256);
-        let next = Self { parts: Vec::with_capacity(room(self.parts.len())), batches: Vec::with_capacity(room(self.batches.len())) };
-        std::mem::replace(self, next)
+        let (parts, batches) = (Vec::with_capacity(room(self.parts.len())), Vec::with_capacity(room(self.batches.len())));
+        std::mem::replace(self, Self { parts, batches, bytes: 0 })
     }
 
     /// Shows durable batches to the readers.
     fn publish(self) {
-        let mut batches = self.batches.into_iter();
-        for (partition, count) in self.parts {
-            partition.publish(batches.by_ref().take(count));
-        }
+        Partition::publish_all(self.parts, self.batches);
     }
 }

@@ -36,7 +36,7 @@ pub enum Family {
 }
 
 impl Family {
-    /// Every family.
+    /// Every family, each at the place of its number.
     pub const ALL: [Self; 7] = [Self::Log, Self::TimeIndex, Self::Group, Self::Dedup, Self::Schedule, Self::Saga, Self::Meta];
 
     /// Its name on disk.

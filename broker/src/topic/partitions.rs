@@ -50,7 +50,12 @@ impl Partitions {
 
     /// A partition; it comes into memory with its first use.
     pub(crate) fn at(&self, index: usize) -> &Arc<Partition> {
-        let partition = self.cells[index].get_or_init(|| self.make(index, &Positions::EMPTY));
+        let cell = &self.cells[index];
+        if let Some(partition) = cell.get() {
+            // Whoever filled the cell looks whether the topic was closed meanwhile.
+            return partition;
+        }
+        let partition = cell.get_or_init(|| self.make(index, &Positions::EMPTY));
         // Whoever closes the topic sees the cell filled, or this sees the topic closed.
         fence(Ordering::SeqCst);
         if self.is_closed.load(Ordering::SeqCst) && !partition.is_deleted() {

@@ -146,26 +146,26 @@ impl Dealt {
     /// Encodes the records of each partition, and lets them go.
     pub(super) fn encode(self, topic: &Topic) -> Result<(Vec<Share>, Places), EncodeError> {
         let Self { records, places, keys, .. } = self;
-        let mut shares: Vec<Share> = Vec::new();
-        let mut start = 0;
-        let by_partition = || places.order.chunk_by(|&a, &b| places.partitions[a] == places.partitions[b]);
+        let partition_at = |place: usize| topic.partitions.at(places.partitions[place].0 as usize);
+        let is_same_partition = |&a: &usize, &b: &usize| places.partitions[a] == places.partitions[b];
+        let is_same_shard = |a: &usize, b: &usize| is_same_partition(a, b) || partition_at(*a).key.shard == partition_at(*b).key.shard;
         let payload_bytes = records.iter().map(|record| record.payload.len()).sum();
-        let mut buffer = BatchBuffer::expecting(by_partition().count(), records.len(), payload_bytes);
-        for of_partition in by_partition() {
-            let partition = topic.partitions.at(places.partitions[of_partition[0]].0 as usize);
-            let end = start + of_partition.len();
-            if shares.last().is_none_or(|share| share.shard != partition.key.shard) {
-                let keys = if keys.is_empty() { Keys::None } else { Keys::Records(Vec::new()) };
-                shares.push(Share { shard: partition.key.shard, order: start..start, parts: Vec::new(), batches: Vec::new(), keys });
+        let partitions = places.order.chunk_by(is_same_partition).count();
+        let mut buffer = BatchBuffer::expecting(partitions, records.len(), payload_bytes);
+        let mut shares = Vec::with_capacity(places.order.chunk_by(is_same_shard).count());
+        let mut start = 0;
+        for of_shard in places.order.chunk_by(is_same_shard) {
+            let partitions = of_shard.chunk_by(is_same_partition).count();
+            let (mut parts, mut batches) = (Vec::with_capacity(partitions), Vec::with_capacity(partitions));
+            for of_partition in of_shard.chunk_by(is_same_partition) {
+                let partition = Arc::clone(partition_at(of_partition[0]));
+                let count = encode_cut_into(&mut batches, &mut buffer, of_partition.len(), |index| &records[of_partition[index]])?;
+                parts.push(Part { partition, records: of_partition.len(), batches: count });
             }
-            let share = shares.last_mut().expect("one was just made sure of");
-            let batches = encode_cut_into(&mut share.batches, &mut buffer, of_partition.len(), |index| &records[of_partition[index]])?;
-            share.parts.push(Part { partition: Arc::clone(partition), records: of_partition.len(), batches });
-            share.order.end = end;
-            if let Keys::Records(of_share) = &mut share.keys {
-                of_share.extend(of_partition.iter().map(|&place| keys[place]));
-            }
-            start = end;
+            let order = start..start + of_shard.len();
+            start = order.end;
+            let keys = if keys.is_empty() { Keys::None } else { Keys::Records(of_shard.iter().map(|&place| keys[place]).collect()) };
+            shares.push(Share { shard: parts[0].partition.key.shard, order, parts, batches, keys });
         }
         for share in &mut shares {
             if let Keys::Records(keys) = &share.keys

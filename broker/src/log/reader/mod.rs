@@ -39,10 +39,10 @@ mod tests {
     fn what_becomes_durable_after_its_partition_is_deleted_is_not_kept_in_memory() {
         let partition = partition();
         partition.append(4);
-        partition.publish(vec![batch(0)]);
+        partition.publish_own(vec![batch(0)]);
         assert!(partition.is_in_tail(Offset(0)));
         partition.delete();
-        partition.publish(vec![batch(2)]);
+        partition.publish_own(vec![batch(2)]);
         assert!(!partition.is_in_tail(Offset(0)) && !partition.is_in_tail(Offset(2)));
     }
 
@@ -50,7 +50,7 @@ mod tests {
     fn the_tail_is_read_up_to_the_watermark() {
         let partition = partition();
         partition.append(4);
-        partition.publish(vec![batch(0)]);
+        partition.publish_own(vec![batch(0)]);
         partition.push_tail(vec![batch(2)]);
         let records = read(&MemoryStorage::new(), &partition, Offset(0), &mut Budget::unshared(10, usize::MAX)).expect("reads");
         assert_eq!(records.iter().map(|record| record.offset.0).collect::<Vec<_>>(), [0, 1]);

@@ -16,11 +16,14 @@ pub use settings::RocksOptions;
 use self::space::SpaceKeeper;
 use super::side_file::CommitGuard;
 use super::{Direction, Durability, Family, Mutation, Storage, StorageError, Visitor};
+use crate::ids::NumberHasher;
 use bytes::Bytes;
 use core::fmt;
 use core::ops::Range;
 use rocksdb::{ColumnFamily, DB, DBRawIterator, ErrorKind, ReadOptions, WriteBatch, WriteOptions};
+use std::collections::HashSet;
 use std::fs::File;
+use std::hash::BuildHasherDefault;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Storage on RocksDB. Share it in an `Arc`; it is closed when the last one is dropped, and everything written is durable then.
@@ -38,7 +41,7 @@ pub struct RocksStorage {
 }
 
 impl RocksStorage {
-    /// Sequence number of the last write, for diagnostics. It rises by one with each mutation.
+    /// Sequence number of the last write, for diagnostics. It rises by one with each mutation that the same write does not overwrite.
     #[must_use]
     pub fn latest_sequence_number(&self) -> u64 {
         self.db.latest_sequence_number()
@@ -69,13 +72,20 @@ impl RocksStorage {
         const OVERHEAD_MAX: usize = 16;
         let bytes = mutations.iter().map(|mutation| mutation.len() + OVERHEAD_MAX).sum();
         let mut batch = WriteBatch::with_capacity_bytes(bytes);
-        for mutation in mutations {
+        // By name once a write, and by number for each mutation.
+        let families = Family::ALL.map(|family| self.family(family));
+        let family = |family: Family| families[family as usize];
+        let mut overwritten = overwritten(mutations).into_iter().rev().peekable();
+        for (place, mutation) in mutations.iter().enumerate() {
+            if overwritten.next_if_eq(&place).is_some() {
+                continue;
+            }
             match mutation {
-                Mutation::Put { family, key, value } => batch.put_cf(self.family(*family), key, value),
-                Mutation::Delete { family, key } => batch.delete_cf(self.family(*family), key),
+                Mutation::Put { family: of, key, value } => batch.put_cf(family(*of), key, value),
+                Mutation::Delete { family: of, key } => batch.delete_cf(family(*of), key),
                 // RocksDB does not define a range that ends before it begins; for us it is empty.
                 Mutation::DeleteRange { range, .. } if range.start >= range.end => {}
-                Mutation::DeleteRange { family, range } => batch.delete_range_cf(self.family(*family), &range.start, &range.end),
+                Mutation::DeleteRange { family: of, range } => batch.delete_range_cf(family(*of), &range.start, &range.end),
             }
         }
         batch
@@ -193,6 +203,20 @@ fn visit_all(entries: &mut DBRawIterator<'_>, direction: Direction, visit: Visit
     }
     // An iterator ends at an error as it ends at the end.
     entries.status().map_err(storage_error)
+}
+
+/// Places, the last first, of the rows that the same write overwrites: each commit of a shard ends with a row that the next one of that
+/// shard writes anew, and a write holds many commits. It is applied as a whole, so nobody ever sees them.
+fn overwritten(mutations: &[Mutation]) -> Vec<usize> {
+    let (mut later, mut places) = (HashSet::<_, BuildHasherDefault<NumberHasher>>::default(), Vec::new());
+    for (place, mutation) in mutations.iter().enumerate().rev() {
+        if let Mutation::Put { family: family @ (Family::Meta | Family::Group), key, .. } = mutation
+            && !later.insert((*family, &key[..]))
+        {
+            places.push(place);
+        }
+    }
+    places
 }
 
 fn storage_error(error: rocksdb::Error) -> StorageError {

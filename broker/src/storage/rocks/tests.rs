@@ -115,6 +115,23 @@ fn everything_written_is_there_after_a_close() {
 }
 
 #[test]
+fn a_row_that_its_own_write_overwrites_is_not_written() {
+    let directory = directory();
+    let storage = open(directory.path());
+    let delete = |key: &str| Mutation::Delete { family: Family::Meta, key: key.into() };
+    let all = || Mutation::DeleteRange { family: Family::Meta, range: b"a".to_vec()..b"z".to_vec() };
+    let before = storage.latest_sequence_number();
+    let (one, two) = (|key: &str| put(Family::Meta, key, "1"), |key: &str| put(Family::Meta, key, "2"));
+    // The same key of another family is another row, and one that is deleted last is not there.
+    let other = put(Family::Group, "b", "1");
+    write(&storage, &[one("b"), other, one("c"), all(), two("b"), one("d"), two("d"), delete("d"), two("e"), delete("e"), one("e")]);
+    assert_eq!(all_keys(&storage, Family::Meta), "b e");
+    assert_eq!([Family::Meta, Family::Group].map(|of| get(&storage, of, "b").expect("there")[0]), *b"21");
+    assert_eq!(get(&storage, Family::Meta, "e").as_deref(), Some(b"1".as_slice()));
+    assert_eq!(storage.latest_sequence_number() - before, 11 - 3, "the first b, d and e");
+}
+
+#[test]
 fn a_kill_loses_nothing() {
     let left = killed();
     let storage = open(left.path());
