@@ -55,6 +55,10 @@ enum Unread {
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Produce(u64),
+    /// One more record, which a consumer waits for: leased in the commit that appends it, if it is its turn.
+    Append {
+        lease_ms: u64,
+    },
     Receive {
         max: u32,
         lease_ms: u64,
@@ -102,6 +106,7 @@ fn step() -> impl Strategy<Value = Step> {
     let jitter = 0.0..1.0_f64;
     prop_oneof![
         3 => (1_u64..6).prop_map(Step::Produce),
+        3 => (1_u64..400).prop_map(|lease_ms| Step::Append { lease_ms }),
         6 => (1_u32..6, 1_u64..400, prop::bool::weighted(0.15)).prop_map(|(max, lease_ms, auto_ack)| Step::Receive { max, lease_ms, auto_ack }),
         4 => (1_u32..6).prop_map(|max| Step::Reserve { max }),
         4 => (0_usize..4, any::<u16>(), unread(), 1_u64..400, prop::bool::weighted(0.15))
@@ -237,6 +242,28 @@ impl Run {
         self.open.push(reserved);
     }
 
+    /// Nothing that waits longer is overtaken, and the lease is as one that is received.
+    fn append(&mut self, lease_ms: u64) {
+        let offset = Offset(self.high_watermark);
+        let is_due = |fate: &Fate| matches!(fate, Fate::Delayed { due_ms, .. } if *due_ms <= self.now_ms);
+        let has_fresh = (START..offset.0).any(|earlier| self.fate(Offset(earlier)) == Fate::Fresh);
+        let waits = has_fresh || !self.reserved.is_empty() || self.model.values().any(is_due);
+        let is_next = !waits && self.fate(offset) == Fate::Fresh;
+        assert_eq!(self.state.is_next(offset, self.now_ms), is_next, "{offset}");
+        if is_next {
+            self.next_lease += 1;
+            let (lease_id, deadline_ms) = (self.next_lease, self.now_ms + lease_ms);
+            let leased = self.state.lease_appended(offset, self.now_ms, LeaseTerms { lease_ms, auto_ack: false }, lease_id);
+            let handed_out_ms = Some(self.now_ms);
+            assert_eq!(leased, Leased { offset, attempt: 1, lease_id, deadline_ms, handed_out_ms });
+            self.handed_out.insert(offset.0, self.now_ms);
+            self.issued.push((offset, lease_id));
+            self.set(offset, Fate::Leased { lease_id, deadline_ms, attempt: 1 });
+        }
+        // Readers see it when the commit is durable.
+        self.high_watermark += 1;
+    }
+
     fn read(&mut self, at: usize, mask: u16, unread: Unread, terms: LeaseTerms) {
         if at >= self.open.len() {
             return;
@@ -316,6 +343,7 @@ impl Run {
     fn apply(&mut self, step: Step) {
         match step {
             Step::Produce(records) => self.high_watermark += records,
+            Step::Append { lease_ms } => self.append(lease_ms),
             Step::Receive { max, lease_ms, auto_ack } => self.receive(max, lease_ms, auto_ack),
             Step::Reserve { max } => self.reserve(max),
             Step::Read { reservation, mask, unread, lease_ms, auto_ack } => {
