@@ -3,7 +3,8 @@
 //!
 //! What must hold: no two participants decide differently; commit only if all voted for it, for all that they have done; a decision that
 //! was heard never changes; from every state, once all are up and nothing is lost, everything ends and nobody stays prepared. Of sagas:
-//! what rests on a step is undone before it, nothing is undone with the pivot in effect, and what is unknown is not left behind. And bugs
+//! what rests on a step is undone before it, nothing is undone with the pivot in effect, what is unknown is not left behind, and of all reruns
+//! one answers for each effect. And bugs
 //! that are planted are found, each by a shortest trace. `SAGAMQ_EXPLORER_MORE=1` looks at larger worlds too, and each one more raises all
 //! bounds by one.
 
@@ -148,11 +149,11 @@ fn who_never_asks_stays_prepared_for_ever() {
 #[test]
 fn sagas_keep_their_order_their_pivot_and_what_is_unknown() {
     let more = more().saturating_sub(1);
-    let bounds = saga::Bounds { unheard: 1 + more, refusals: 1, timeout: 1, cancels: 1, verbs: 0 };
+    let bounds = saga::Bounds { unheard: 1 + more, refusals: 1, timeout: 1, cancels: 1, verbs: 0, reruns: 0 };
     holds("saga of 2", &Saga::new(&[&[], &[0]], None, bounds));
     holds("saga of 3", &Saga::new(&[&[], &[0], &[1]], None, bounds));
     holds("saga of 3 with a pivot", &Saga::new(&[&[], &[0], &[1]], Some(1), bounds));
-    let lost = saga::Bounds { unheard: 2 + more, refusals: 0, timeout: 0, cancels: 0, verbs: 0 };
+    let lost = saga::Bounds { unheard: 2 + more, refusals: 0, timeout: 0, cancels: 0, verbs: 0, reruns: 0 };
     holds("saga of 2, lost", &Saga::new(&[&[], &[0]], None, lost));
     let diamond: &[&[usize]] = &[&[], &[0], &[0], &[1, 2]];
     let calmer = saga::Bounds { timeout: 0, cancels: 0, ..bounds };
@@ -164,19 +165,34 @@ fn sagas_keep_their_order_their_pivot_and_what_is_unknown() {
 #[test]
 fn whatever_operators_do_to_sagas_nothing_is_called_in_silence_and_nothing_is_forgotten() {
     let more = more().saturating_sub(1);
-    let bounds = saga::Bounds { unheard: 1, refusals: 1, timeout: 0, cancels: 0, verbs: 2 + more };
+    let bounds = saga::Bounds { unheard: 1, refusals: 1, timeout: 0, cancels: 0, verbs: 2 + more, reruns: 0 };
     holds("saga of 2, two verbs", &Saga::new(&[&[], &[0]], None, bounds));
     holds("saga of 2, blocked, two verbs", &Saga::new(&[&[], &[0]], None, bounds).with_one_attempt_to_undo());
     let one = saga::Bounds { verbs: 1 + more, ..bounds };
     holds("saga of 3 with a pivot, one verb", &Saga::new(&[&[], &[0], &[1]], Some(1), one));
     holds("saga of 3, blocked, one verb", &Saga::new(&[&[], &[0], &[1]], None, one).with_one_attempt_to_undo());
-    let cancelled = saga::Bounds { unheard: 0, refusals: 0, timeout: 1, cancels: 1, verbs: 2 + more };
+    let cancelled = saga::Bounds { unheard: 0, refusals: 0, timeout: 1, cancels: 1, verbs: 2 + more, reruns: 0 };
     holds("saga of 2 with a pivot, cancelled or late, two verbs", &Saga::new(&[&[], &[0]], Some(1), cancelled));
 }
 
 #[test]
+fn reruns_do_nothing_twice_and_leave_nothing_to_nobody() {
+    let more = more().saturating_sub(1);
+    let bounds = saga::Bounds { unheard: 0, refusals: 1, timeout: 0, cancels: 0, verbs: 1 + more, reruns: 1 };
+    holds("saga of 2, rerun", &Saga::new(&[&[], &[0]], None, bounds));
+    holds("saga of 2, rerun twice", &Saga::new(&[&[], &[0]], None, saga::Bounds { reruns: 2, ..bounds }));
+    holds("saga of 2, lost and rerun", &Saga::new(&[&[], &[0]], None, saga::Bounds { unheard: 1, ..bounds }));
+    holds("saga of 3 with a pivot, rerun", &Saga::new(&[&[], &[0], &[1]], Some(1), bounds));
+    holds("saga of 3, two beside each other, rerun", &Saga::new(&[&[], &[], &[0, 1]], None, bounds));
+    let ended = saga::Bounds { refusals: 0, verbs: 3 + more, ..bounds };
+    holds("saga of 2, ended without doubt and rerun", &Saga::new(&[&[], &[0]], None, ended));
+    let model = || Saga::new(&[&[], &[0]], None, bounds);
+    is_found("undone in its own name", &model().with_plant(Plant::UndoneInItsOwnName), "over, and a step is in effect", 8);
+}
+
+#[test]
 fn what_is_planted_in_sagas_is_found() {
-    let bounds = saga::Bounds { unheard: 2, refusals: 1, timeout: 0, cancels: 0, verbs: 0 };
+    let bounds = saga::Bounds { unheard: 2, refusals: 1, timeout: 0, cancels: 0, verbs: 0, reruns: 0 };
     let saga = || Saga::new(&[&[], &[0]], None, bounds);
     holds("saga of 2 without the planted bugs", &saga());
     is_found("unknown read as refused", &saga().with_plant(Plant::UnknownIsRefused), "over, and a step is in effect", 2);

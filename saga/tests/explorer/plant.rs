@@ -21,4 +21,6 @@ pub(crate) enum Plant {
     UnknownIsRefused,
     /// In a saga: a participant that is to undo what it has not done does not keep that it must not be done later.
     HangingAction,
+    /// In a saga: what a rerun took over is undone in its own name.
+    UndoneInItsOwnName,
 }

@@ -3,10 +3,11 @@
 
 use super::plant::Plant;
 use super::search::Model;
+use sagamq_api::StepId;
 use sagamq_api::saga::{AttemptId, CallOutcome, Failure, Operation, SagaVerb, StepOutcome, StepState};
 use sagamq_saga::definition::{Definition, RetryPolicy, StepKind};
 use sagamq_saga::dsl;
-use sagamq_saga::protocol::saga::{Attempt, InstanceState, Phase, Progress, decide, open_calls};
+use sagamq_saga::protocol::saga::{Attempt, InstanceState, Phase, Progress, StepStatus, decide, open_calls};
 use sagamq_saga::protocol::{By, Command, Decision, Input, Verb};
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -28,6 +29,8 @@ pub(crate) struct Bounds {
     pub(crate) cancels: u8,
     /// Other verbs of operators, who say of a step only what is true.
     pub(crate) verbs: u8,
+    /// Reruns of what came to rest.
+    pub(crate) reruns: u8,
 }
 
 /// The model.
@@ -43,12 +46,17 @@ pub(crate) struct Saga {
 #[derive(Clone)]
 pub(crate) struct World {
     state: Arc<InstanceState>,
+    /// The instances that were rerun, the first one first.
+    past: Vec<Arc<InstanceState>>,
     now_ms: u64,
-    books: Vec<Book>,
+    /// What participants have in the name of each instance.
+    books: Vec<Vec<Book>>,
     messages: BTreeSet<Message>,
     left: Bounds,
     /// Somebody was called while it was paused, or after it was terminated.
     has_called_in_silence: bool,
+    /// Something has happened to an instance that was rerun.
+    has_moved_the_past: bool,
 }
 
 /// What a participant has on disk of its step.
@@ -61,11 +69,11 @@ struct Book {
     has_refused: bool,
 }
 
-/// A message. Steps are named by their indices.
+/// A message. Steps, and the instances in whose name they are called, are named by their indices.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Message {
-    Call { step: usize, operation: Operation, epoch: u32 },
-    Reply { step: usize, operation: Operation, epoch: u32, is_done: bool },
+    Call { of: usize, step: usize, operation: Operation, epoch: u32 },
+    Reply { of: usize, step: usize, operation: Operation, epoch: u32, is_done: bool },
 }
 
 /// What can happen.
@@ -80,15 +88,16 @@ pub(crate) enum Step {
     Cancel,
     Operate(SagaVerb),
     Resolve(usize),
+    Rerun(StepId),
     Exchange(AttemptId),
 }
 
 impl std::fmt::Debug for Message {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Call { step, operation, epoch } => write!(f, "{operation} s{step}#{epoch}"),
-            Self::Reply { step, operation, epoch, is_done: true } => write!(f, "success of {operation} s{step}#{epoch}"),
-            Self::Reply { step, operation, epoch, is_done: false } => write!(f, "refusal of {operation} s{step}#{epoch}"),
+            Self::Call { of, step, operation, epoch } => write!(f, "{operation} {of}/s{step}#{epoch}"),
+            Self::Reply { of, step, operation, epoch, is_done: true } => write!(f, "success of {operation} {of}/s{step}#{epoch}"),
+            Self::Reply { of, step, operation, epoch, is_done: false } => write!(f, "refusal of {operation} {of}/s{step}#{epoch}"),
         }
     }
 }
@@ -105,6 +114,7 @@ impl std::fmt::Debug for Step {
             Self::Cancel => f.write_str("an operator cancels"),
             Self::Operate(verb) => write!(f, "an operator says {verb:?}"),
             Self::Resolve(step) => write!(f, "an operator says what is true of s{step}"),
+            Self::Rerun(from) => write!(f, "an operator has it rerun from {from}"),
             Self::Exchange(id) => write!(f, "{} and its answer", id.clone().within()),
         }
     }
@@ -156,13 +166,31 @@ impl Saga {
         let Ok(Decision { commands, state, duplicate, .. }) = decided else { return false };
         let is_silent = state.is_paused() || state.phase == Phase::Terminated;
         world.state = Arc::new(state);
+        world.has_called_in_silence |= is_silent && commands.iter().any(|command| matches!(command, Command::Call(_)));
+        self.send(world, commands);
+        !duplicate
+    }
+
+    fn send(&self, world: &mut World, commands: Vec<Command>) {
         for command in commands {
             if let Command::Call(command) = command {
-                world.has_called_in_silence |= is_silent;
-                world.messages.insert(self.call(&command.call.attempt));
+                world.messages.insert(self.call(world, &command.call.attempt));
             }
         }
-        !duplicate
+    }
+
+    /// Gives whether it is possible.
+    fn rerun(&self, world: &mut World, from: &StepId) -> bool {
+        let input = Input::Operate { verb: Verb::Saga(SagaVerb::Rerun { from: from.clone(), input: None }), by: By::default() };
+        let decided = decide(&self.definition, &world.state, input, world.now_ms, &mut || 0.0);
+        let Ok(Decision { commands, state, next: Some(next), .. }) = decided else { return false };
+        world.has_moved_the_past |= !commands.is_empty();
+        world.past.push(Arc::new(state));
+        world.books.push(vec![Book::default(); self.definition.steps.len()]);
+        let Decision { commands, state, .. } = *next;
+        world.state = Arc::new(state);
+        self.send(world, commands);
+        true
     }
 
     fn operate(&self, world: &mut World, verb: SagaVerb) -> bool {
@@ -172,7 +200,7 @@ impl Saga {
     /// The operator looks, and sees to it that it stays true.
     fn resolve(&self, world: &mut World, step: usize) -> bool {
         let is_undoing = matches!(world.state.steps[step].state, StepState::Compensating | StepState::CompensationFailed);
-        let outcome = match world.books[step] {
+        let outcome = match *world.book(step) {
             _ if is_undoing => StepOutcome::Compensated,
             Book { is_done: true, is_undone: false, .. } => StepOutcome::Succeeded { output: json!({}).into() },
             _ => StepOutcome::Failed,
@@ -180,21 +208,24 @@ impl Saga {
         let id = self.definition.steps[step].id.clone();
         let is_done = self.operate(world, SagaVerb::Resolve { step: id, outcome: outcome.clone() });
         if is_done {
-            let book = &mut world.books[step];
+            let of = world.origin(step);
+            let book = &mut world.books[of][step];
             book.is_barred |= !matches!(outcome, StepOutcome::Succeeded { .. });
             book.is_undone |= outcome == StepOutcome::Compensated && book.is_done;
         }
         is_done
     }
 
-    fn call(&self, attempt: &AttemptId) -> Message {
+    fn call(&self, world: &World, attempt: &AttemptId) -> Message {
+        let of = world.index_of(attempt.instance);
         let step = self.definition.steps.iter().position(|step| step.id == attempt.step).expect("a step of the definition");
-        Message::Call { step, operation: attempt.operation, epoch: attempt.epoch }
+        Message::Call { of, step, operation: attempt.operation, epoch: attempt.epoch }
     }
 
     fn serve(&self, world: &mut World, call: Message, refuses: bool) -> Message {
-        let Message::Call { step, operation, epoch } = call else { unreachable!("only calls are served") };
-        let book = &mut world.books[step];
+        let Message::Call { of, step, operation, epoch } = call else { unreachable!("only calls are served") };
+        let name = if self.plant == Some(Plant::UndoneInItsOwnName) { world.past.len() } else { of };
+        let book = &mut world.books[name][step];
         let is_action = operation == Operation::Action;
         if !is_action {
             book.is_barred = self.plant != Some(Plant::HangingAction);
@@ -204,18 +235,46 @@ impl Saga {
             book.is_done = !book.has_refused;
         }
         let is_done = !is_action || (book.is_done && !book.is_barred);
-        let reply = Message::Reply { step, operation, epoch, is_done };
+        let reply = Message::Reply { of, step, operation, epoch, is_done };
         world.messages.insert(reply);
         reply
     }
 
     fn hear(&self, world: &mut World, reply: Message) {
-        let Message::Reply { step, operation, epoch, is_done } = reply else { unreachable!("only replies are heard") };
-        let attempt =
-            AttemptId { instance: world.state.head.id, step: self.definition.steps[step].id.clone(), item: None, operation, epoch };
+        let Message::Reply { of, step, operation, epoch, is_done } = reply else { unreachable!("only replies are heard") };
+        let (instance, id) = (world.name(of), self.definition.steps[step].id.clone());
+        let attempt = AttemptId { instance, step: id, item: None, operation, epoch };
         let outcome =
             if is_done { CallOutcome::Succeeded { output: json!({}).into() } } else { CallOutcome::Refused { failure: failure("NO") } };
-        self.tell(world, Input::Reply { attempt, outcome, note: None, branch_address: None });
+        let is_of_the_past = of < world.past.len() && !(operation == Operation::Compensation && world.origin(step) == of);
+        let input = Input::Reply { attempt, outcome, note: None, branch_address: None };
+        if is_of_the_past {
+            let decided = decide(&self.definition, &world.past[of], input, world.now_ms, &mut || 0.0);
+            world.has_moved_the_past |= decided.is_ok_and(|decision| !decision.events.is_empty() || !decision.commands.is_empty());
+        } else {
+            self.tell(world, input);
+        }
+    }
+}
+
+impl World {
+    /// The name of an instance.
+    fn name(&self, of: usize) -> Uuid {
+        self.past.get(of).unwrap_or(&self.state).head.id
+    }
+
+    fn index_of(&self, name: Uuid) -> usize {
+        (0..=self.past.len()).find(|&of| self.name(of) == name).expect("only instances call")
+    }
+
+    /// In whose name the step was done, if it was.
+    fn origin(&self, step: usize) -> usize {
+        self.state.steps[step].origin.as_ref().map_or(self.past.len(), |origin| self.index_of(origin.instance))
+    }
+
+    /// What the participant of a step has in that name.
+    fn book(&self, step: usize) -> &Book {
+        &self.books[self.origin(step)][step]
     }
 }
 
@@ -240,9 +299,9 @@ impl Model for Saga {
 
     fn start(&self) -> World {
         let state = Arc::new(InstanceState::new(Uuid::from_u128(1), &self.definition));
-        let books = vec![Book::default(); self.definition.steps.len()];
-        let (messages, left) = (BTreeSet::new(), self.bounds);
-        let mut world = World { state, now_ms: 1, books, messages, left, has_called_in_silence: false };
+        let books = vec![vec![Book::default(); self.definition.steps.len()]];
+        let (messages, left, past) = (BTreeSet::new(), self.bounds, Vec::new());
+        let mut world = World { state, past, now_ms: 1, books, messages, left, has_called_in_silence: false, has_moved_the_past: false };
         self.tell(&mut world, Input::Start { key: "k".to_owned(), generation: 1, input: json!({}).into(), cluster: Uuid::nil() });
         world
     }
@@ -279,6 +338,9 @@ impl Model for Saga {
             for (index, step) in state.steps.iter().enumerate() {
                 steps.extend([Step::Operate(SagaVerb::Skip { step: step.id.clone() }), Step::Resolve(index)]);
             }
+        }
+        if left.reruns > 0 && state.phase.is_at_rest() {
+            steps.extend(state.steps.iter().map(|step| Step::Rerun(step.id.clone())));
         }
         // What was paused can always be resumed.
         if state.is_paused() {
@@ -317,9 +379,10 @@ impl Model for Saga {
             Step::Operate(SagaVerb::Resume) => drop(self.operate(&mut next, SagaVerb::Resume)),
             // What is refused, or is so already, is as if nobody had said it.
             Step::Operate(verb) => next.left.verbs -= u8::from(self.operate(&mut next, verb.clone())),
+            Step::Rerun(from) => next.left.reruns -= u8::from(self.rerun(&mut next, from)),
             Step::Resolve(step) => next.left.verbs -= u8::from(self.resolve(&mut next, *step)),
             Step::Exchange(attempt) => {
-                let reply = self.serve(&mut next, self.call(attempt), false);
+                let reply = self.serve(&mut next, self.call(world, attempt), false);
                 self.hear(&mut next, reply);
             }
         }
@@ -328,10 +391,11 @@ impl Model for Saga {
 
     fn canonical(&self, world: &World) -> Vec<u8> {
         let state = &world.state;
-        let Bounds { unheard, refusals, timeout, cancels, verbs } = world.left;
-        let mut form = vec![unheard, refusals, timeout, cancels, verbs, state.phase as u8];
+        let Bounds { unheard, refusals, timeout, cancels, verbs, reruns } = world.left;
+        let mut form = vec![unheard, refusals, timeout, cancels, verbs, reruns, state.phase as u8];
         let flags = [state.stop.is_some(), state.timeout_at_ms.is_some(), state.is_paused(), world.has_called_in_silence];
         form.extend(flags.map(u8::from));
+        form.push(u8::from(world.has_moved_the_past));
         let small = |number: u32| u8::try_from(number).expect("few attempts");
         let progress = |progress: &Progress| {
             let attempt = match progress.attempt {
@@ -341,19 +405,27 @@ impl Model for Saga {
             };
             [small(progress.epoch), small(progress.forgiven), attempt, progress.settled.map_or(0, |settled| 1 + settled as u8)]
         };
-        for (step, book) in state.steps.iter().zip(&world.books) {
-            form.push(step.state as u8);
+        for (step, index) in state.steps.iter().zip(0..) {
+            form.extend([step.state as u8, u8::try_from(world.origin(index)).expect("few instances")]);
             form.extend(progress(&step.action));
             form.extend(progress(&step.compensation));
             form.extend([step.is_left_out, step.is_undoing_left_out].map(u8::from));
-            form.extend([step.attempts_exceeded, book.is_done, book.is_undone, book.is_barred, book.has_refused].map(u8::from));
+            form.push(u8::from(step.attempts_exceeded));
+        }
+        for past in &world.past {
+            form.push(past.phase as u8);
+            form.extend(past.steps.iter().flat_map(|step| [step.state as u8, u8::from(step.is_handed_over)]));
+        }
+        for book in world.books.iter().flatten() {
+            form.extend([book.is_done, book.is_undone, book.is_barred, book.has_refused].map(u8::from));
         }
         for message in &world.messages {
-            let (kind, step, operation, epoch) = match *message {
-                Message::Call { step, operation, epoch } => (1, step, operation, epoch),
-                Message::Reply { step, operation, epoch, is_done } => (2 + u8::from(is_done), step, operation, epoch),
+            let (kind, of, step, operation, epoch) = match *message {
+                Message::Call { of, step, operation, epoch } => (1, of, step, operation, epoch),
+                Message::Reply { of, step, operation, epoch, is_done } => (2 + u8::from(is_done), of, step, operation, epoch),
             };
-            form.extend([kind, u8::try_from(step).expect("few steps"), operation as u8, small(epoch)]);
+            let [of, step] = [of, step].map(|index| u8::try_from(index).expect("few of them"));
+            form.extend([kind, of, step, operation as u8, small(epoch)]);
         }
         form
     }
@@ -362,19 +434,35 @@ impl Model for Saga {
         if world.has_called_in_silence {
             return Some("somebody is called while it is paused, or after it was terminated".to_owned());
         }
-        let is_in_effect = |step: usize| world.books[step].is_done && !world.books[step].is_undone;
+        if world.has_moved_the_past {
+            return Some("something happened to an instance that was rerun".to_owned());
+        }
+        for (at, past) in world.past.iter().enumerate() {
+            let standing = past.standing();
+            let is_told = |step: &StepStatus| standing.iter().any(|effect| effect.step == step.id);
+            let book = |step: &StepStatus, index: usize| {
+                let of = step.origin.as_ref().map_or(at, |origin| world.index_of(origin.instance));
+                world.books[of][index]
+            };
+            let mut kept = past.steps.iter().enumerate().filter(|(_, step)| !step.is_handed_over);
+            if kept.any(|(index, step)| book(step, index).is_done && !book(step, index).is_undone && !is_told(step)) {
+                return Some("an effect of an instance that was rerun stands, and that is told by nobody".to_owned());
+            }
+        }
+        let is_in_effect = |step: usize| world.book(step).is_done && !world.book(step).is_undone;
         let is_left_standing = |step: usize| world.state.steps[step].is_undoing_left_out;
-        for (step, book) in world.books.iter().enumerate().filter(|(_, book)| book.is_undone) {
+        let books = || (0..world.state.steps.len()).map(|step| (step, world.book(step)));
+        for (step, book) in books().filter(|(_, book)| book.is_undone) {
             if let Some(other) = self.dependents[step].iter().find(|&&other| is_in_effect(other) && !is_left_standing(other)) {
                 return Some(format!("step {step} is undone, and step {other}, which rests on it, is in effect ({book:?})"));
             }
         }
-        let is_undone = world.books.iter().any(|book| book.is_undone || book.is_barred);
+        let is_undone = books().any(|(_, book)| book.is_undone || book.is_barred);
         let pivot = self.definition.steps.iter().position(|step| step.kind == StepKind::Pivot);
         if is_undone && pivot.is_some_and(is_in_effect) {
             return Some("something is undone, and the pivot is in effect".to_owned());
         }
-        let all = |holds: &dyn Fn(usize) -> bool| (0..world.books.len()).all(holds);
+        let all = |holds: &dyn Fn(usize) -> bool| (0..world.state.steps.len()).all(holds);
         let is_left_out = |step: usize| world.state.steps[step].state == StepState::Skipped;
         let standing = world.state.standing();
         let is_told = |step: usize| standing.iter().any(|effect| effect.step == world.state.steps[step].id);
