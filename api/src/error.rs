@@ -102,6 +102,8 @@ codes! {
     RepairKeyConflict = "REPAIR_KEY_CONFLICT", 409, false, false, "The key started another repair";
     /// The repair is in no state for that.
     RepairStateConflict = "REPAIR_STATE_CONFLICT", 409, false, false, "The repair is in no state for that";
+    /// Too many repairs are not at their end.
+    TooManyRepairs = "TOO_MANY_REPAIRS", 409, false, false, "Too many repairs are not at their end";
     /// No such transaction, or the instance is a saga.
     TransactionNotFound = "TRANSACTION_NOT_FOUND", 404, false, false, "No such transaction";
     /// The service has no address of its own.

@@ -171,6 +171,9 @@ pub const REPAIR_KEY_BYTES_MAX: usize = 256;
 /// Sagas that a preview of a repair shows when it does not say.
 pub const REPAIR_PREVIEW_DEFAULT: u32 = 10;
 
+/// Repairs of one lane that are not at their end: each is in memory.
+pub const OPEN_REPAIRS_MAX: usize = 32;
+
 /// Most sagas that a preview of a repair shows.
 pub const REPAIR_PREVIEW_MAX: u32 = 100;
 

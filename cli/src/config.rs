@@ -24,7 +24,7 @@ pub const ENVIRONMENT_PREFIX: &str = "SAGAMQ_";
 const CONFIG_VARIABLE: &str = "SAGAMQ_CONFIG";
 
 /// Every key of the configuration file. The flag of `data_dir` is `--data-dir`, its environment variable `SAGAMQ_DATA_DIR`.
-pub const KEYS: [&str; 20] = [
+pub const KEYS: [&str; 21] = [
     "listen",
     "data_dir",
     "shards",
@@ -43,6 +43,7 @@ pub const KEYS: [&str; 20] = [
     "participant_calls_max",
     "participant_connect_timeout",
     "saga_restart_grace",
+    "saga_repair_retention",
     "saga_events",
     "hold_sagas",
 ];
@@ -127,6 +128,7 @@ fn flags(mut builder: ConfigBuilder<DefaultState>, args: &ServeArgs) -> ConfigBu
         &args.participant_calls_max,
         &args.participant_connect_timeout,
         &args.saga_restart_grace,
+        &args.saga_repair_retention,
         &args.saga_events,
         &args.hold_sagas,
     ];
@@ -207,6 +209,7 @@ fn set(settings: &mut Settings, key: &str, text: &str) -> Result<(), String> {
         "participant_calls_max" => serve.sagas.participant_calls_max = calls(text)?,
         "participant_connect_timeout" => serve.sagas.participant_connect_timeout = connect_timeout(text)?,
         "saga_restart_grace" => serve.sagas.restart_grace = restart_grace(text)?,
+        "saga_repair_retention" => serve.sagas.repair_retention = repair_retention(text)?,
         "saga_events" => serve.sagas.lifecycle_events = text.parse().map_err(|_| "expected true or false".to_owned())?,
         "hold_sagas" => serve.sagas.hold = text.parse().map_err(|_| "expected true or false".to_owned())?,
         other => return Err(format!("`{other}` is no setting")),
@@ -263,6 +266,12 @@ fn connect_timeout(text: &str) -> Result<Duration, String> {
 fn restart_grace(text: &str) -> Result<Duration, String> {
     let grace = values::duration(text)?;
     if grace <= OrchestratorConfig::RESTART_GRACE_MAX { Ok(grace) } else { Err("expected a duration of at most 24h".to_owned()) }
+}
+
+fn repair_retention(text: &str) -> Result<Duration, String> {
+    let retention = values::duration(text)?;
+    let is_legal = OrchestratorConfig::REPAIR_RETENTION.contains(&retention);
+    if is_legal { Ok(retention) } else { Err("expected a duration from 1m to 10 years".to_owned()) }
 }
 
 fn is_origin(text: &str) -> bool {

@@ -20,6 +20,8 @@ pub struct OrchestratorConfig {
     pub participant_proxy: ParticipantProxy,
     /// How long after a start time says nothing yet: participants that answered meanwhile are heard first.
     pub restart_grace: Duration,
+    /// How long repairs are kept after their end, with their results.
+    pub repair_retention: Duration,
     /// Whether the turns of sagas are told in a topic.
     pub lifecycle_events: bool,
     /// Whether nobody is called, and no time passes, until [`Orchestrator::release`](crate::Orchestrator::release).
@@ -32,6 +34,9 @@ impl OrchestratorConfig {
 
     /// What [`participant_connect_timeout`](Self::participant_connect_timeout) may be.
     pub const PARTICIPANT_CONNECT_TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(300);
+
+    /// What [`repair_retention`](Self::repair_retention) may be: a minute to ten years.
+    pub const REPAIR_RETENTION: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(10 * 366 * 24 * 3_600);
 
     /// The longest [`restart_grace`](Self::restart_grace).
     pub const RESTART_GRACE_MAX: Duration = Duration::from_secs(24 * 3_600);
@@ -87,6 +92,7 @@ impl Default for OrchestratorConfig {
             participant_hosts: Vec::new(),
             participant_proxy: ParticipantProxy::None,
             restart_grace: Duration::from_secs(5),
+            repair_retention: Duration::from_secs(30 * 24 * 3_600),
             lifecycle_events: false,
             hold: false,
         }

@@ -67,6 +67,8 @@ pub(crate) struct Metrics {
     lock_seconds: Family<OutcomeLabel, Histogram>,
     heuristics: Family<OutcomeLabel, Counter>,
     doubts: Doubts,
+    removed: Family<SagaLabel, Counter>,
+    pub(crate) repairs_removed: Counter,
     pub(crate) quarantined: Gauge,
     pub(crate) held: Gauge,
     pub(crate) definitions_unreadable: Gauge,
@@ -87,6 +89,8 @@ impl Metrics {
             lock_seconds: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.001, 2.0, 20))),
             heuristics: Family::default(),
             doubts: Doubts::new(clock),
+            removed: Family::default(),
+            repairs_removed: Counter::default(),
             quarantined: Gauge::default(),
             held: Gauge::default(),
             definitions_unreadable: Gauge::default(),
@@ -105,6 +109,8 @@ impl Metrics {
         let heuristics = metrics.heuristics.clone();
         registry.register("sagamq_transaction_heuristics", "Branches of which an operator said what was not decided, by kind", heuristics);
         registry.register_collector(Box::new(metrics.doubts.clone()));
+        registry.register("sagamq_sagas_removed", "Sagas at their end that retention removed", metrics.removed.clone());
+        registry.register("sagamq_saga_repairs_removed", "Repairs at their end that were removed", metrics.repairs_removed.clone());
         registry.register("sagamq_sagas_quarantined", "Instances whose history is damaged", metrics.quarantined.clone());
         registry.register("sagamq_sagas_held", "1 while nobody is called until sagas are released, else 0", metrics.held.clone());
         let unreadable = metrics.definitions_unreadable.clone();
@@ -137,6 +143,13 @@ impl Metrics {
         self.finished.get_or_create(&label).inc();
         #[expect(clippy::cast_precision_loss, reason = "a duration in a histogram")]
         self.duration_seconds.get_or_create(&label).observe(duration_ms as f64 / 1_000.0);
+    }
+
+    /// Instances at their end were removed.
+    pub(crate) fn forgotten(&self, saga: &SagaName, count: u64) {
+        if count > 0 {
+            self.removed.get_or_create(&SagaLabel { saga: Name(saga.clone()) }).inc_by(count);
+        }
     }
 
     /// Something happened to an instance.

@@ -479,12 +479,10 @@ async fn a_late_word_on_what_was_handed_on_reaches_the_last_that_took_it_over_wh
     node.sagas.publish(PURCHASE).await.expect("legal");
     let (books, stop) = (Books::default(), CancellationToken::new());
     let id = node.start("purchase", json!({"order": "1", "behave": "refuse authorize"})).await.expect("started").id;
-    let workers: Vec<_> = vec![work(&node, &books, TOPICS[0], &stop)];
+    let worker = work(&node, &books, TOPICS[0], &stop);
     let second = rerun(&node, id).await.expect("rerun");
     stop.cancel();
-    for worker in workers {
-        worker.await.expect("no panic");
-    }
+    worker.await.expect("no panic");
     let (cards, _) = node.next_command("cards.commands").await;
     node.sagas.complete(reply_to(&cards, books.answer(&cards).expect("refused"))).await.expect("it waits for it");
     let (release, _) = node.next_command("stock.commands").await;

@@ -32,6 +32,7 @@ CONFIGURATION FILE (TOML; every key may be left out, an unknown key is an error)
   participant_calls_max = 64
   participant_connect_timeout = \"5s\"
   saga_restart_grace = \"5s\"
+  saga_repair_retention = \"30d\"
   saga_events = false
   hold_sagas = false
   accept_data_loss = false
@@ -103,6 +104,9 @@ pub struct ServeArgs {
     /// [env: SAGAMQ_SAGA_RESTART_GRACE] [default: 5s]
     #[arg(long, value_name = "DURATION")]
     pub saga_restart_grace: Option<String>,
+    /// How long repairs are kept after their end, with their results [env: SAGAMQ_SAGA_REPAIR_RETENTION] [default: 30d]
+    #[arg(long, value_name = "DURATION")]
+    pub saga_repair_retention: Option<String>,
     /// Tell starts, ends and stops of sagas as CloudEvents in the topic saga.events [env: SAGAMQ_SAGA_EVENTS] [default: false]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub saga_events: Option<String>,

@@ -73,6 +73,7 @@ fn every_setting_can_be_given_by_every_source() {
         "8",
         "250ms",
         "1m",
+        "7d",
         "true",
         "true",
     ];
@@ -95,6 +96,7 @@ fn every_setting_can_be_given_by_every_source() {
                 participant_calls_max: 8,
                 participant_connect_timeout: Duration::from_millis(250),
                 restart_grace: Duration::from_secs(60),
+                repair_retention: Duration::from_secs(7 * 24 * 3_600),
                 lifecycle_events: true,
                 hold: true,
             },
@@ -130,6 +132,7 @@ fn every_setting_can_be_given_by_every_source() {
         participant_calls_max,
         participant_connect_timeout,
         saga_restart_grace,
+        saga_repair_retention,
         saga_events,
         hold_sagas,
     ] = values.map(|value| Some(value.to_owned()));
@@ -153,6 +156,7 @@ fn every_setting_can_be_given_by_every_source() {
         participant_calls_max,
         participant_connect_timeout,
         saga_restart_grace,
+        saga_repair_retention,
         saga_events,
         hold_sagas,
     };

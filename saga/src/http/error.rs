@@ -237,6 +237,7 @@ impl From<RepairError> for ApiError {
             RepairError::Bad(_) => ErrorCode::InvalidRequest,
             RepairError::NotFound(_) => ErrorCode::RepairNotFound,
             RepairError::KeyConflict { .. } => ErrorCode::RepairKeyConflict,
+            RepairError::TooManyOpen => ErrorCode::TooManyRepairs,
             RepairError::Refused(_) => ErrorCode::RepairStateConflict,
             RepairError::Store(error) => return of_store(&error, detail),
             RepairError::Write(error) => of_write(&error),

@@ -84,6 +84,7 @@ async fn open(
     let definitions = load_definitions(&ControlStore::of(&broker), &metrics)?;
     let retentions = Retentions::load(&ControlStore::of(&broker))?;
     let services = Services::new(config.participant_connect_timeout);
+    services.register(registry);
     for (name, service) in ControlStore::of(&broker).services()? {
         services.learn(&name, Some(service));
     }
@@ -145,6 +146,8 @@ async fn open(
         retentions: retentions.clone(),
         clock: broker.clock(),
         swept: HashMap::new(),
+        repair_retention_ms: u64::try_from(config.repair_retention.as_millis()).unwrap_or(u64::MAX),
+        repairs_swept_at: None,
     };
     tasks.spawn(sweeper.run(shutdown.clone(), broker.liveness().guard("the sweeper of sagas")));
     let inner = Inner {

@@ -1,9 +1,9 @@
-//! The sweeper: finds instances that are at their end and need not be kept any longer, and has their lanes remove them. It is one task, looks
+//! The sweeper: finds instances and repairs that are at their end and need not be kept any longer, and has their lanes remove them. It is one task, looks
 //! at the lists of those that ended, and takes at most a fiftieth of the time.
 
 use super::definitions::Definitions;
 use super::error::InstanceError;
-use super::lane::{LaneHandle, LaneInput};
+use super::lane::{LaneHandle, LaneInput, RepairError, RepairInput};
 use super::retentions::Retentions;
 use crate::store::position::Position;
 use crate::store::{LaneStore, StoreError};
@@ -23,6 +23,9 @@ use uuid::Uuid;
 /// Shortest pause between two sweeps.
 const PAUSE_MIN: Duration = Duration::from_millis(200);
 
+/// Shortest pause between two looks at repairs.
+const REPAIRS_PAUSE: Duration = Duration::from_secs(1);
+
 /// How much longer the pause is than the sweep before it.
 const PAUSE_FACTOR: u32 = 50;
 
@@ -38,6 +41,10 @@ pub(super) struct Sweeper {
     pub(super) clock: Arc<dyn Clock>,
     /// Up to where each list was swept: what lay before is gone, and a scan over its remains would only cost.
     pub(super) swept: HashMap<(u16, SagaName), Position>,
+    /// How long repairs are kept after their end, in milliseconds.
+    pub(super) repair_retention_ms: u64,
+    /// When repairs were looked at last.
+    pub(super) repairs_swept_at: Option<Instant>,
 }
 
 impl Sweeper {
@@ -52,7 +59,7 @@ impl Sweeper {
                 () = tokio::time::sleep(pause) => {}
             }
             let began = Instant::now();
-            if self.sweep().await.is_none() {
+            if self.sweep().await.is_none() || self.sweep_repairs().await.is_none() {
                 break;
             }
             pause = (began.elapsed() * PAUSE_FACTOR).max(PAUSE_MIN);
@@ -79,6 +86,41 @@ impl Sweeper {
                 self.sweep_lane(lane, &saga, end).await?;
             }
         }
+        Some(())
+    }
+
+    /// Removes repairs that ended long ago. `None`: a lane takes no inputs any more.
+    async fn sweep_repairs(&mut self) -> Option<()> {
+        if self.repairs_swept_at.is_some_and(|at| at.elapsed() < REPAIRS_PAUSE) {
+            return Some(());
+        }
+        let before_ms = self.clock.now_ms().saturating_sub(self.repair_retention_ms);
+        for (lane, store) in self.stores.iter().enumerate() {
+            let store = store.clone();
+            let found = match blocking(move || store.repairs_ended_before(before_ms)).await {
+                Ok(found) => found,
+                Err(error) => {
+                    tracing::error!(lane, %error, "repairs at their end cannot be looked at, and are not removed");
+                    continue;
+                }
+            };
+            for id in found {
+                loop {
+                    let asked = self.lanes[lane].ask(|reply| LaneInput::Repair(RepairInput::Forget { id, before_ms, reply })).await;
+                    match asked {
+                        Ok(true) => break,
+                        // There is more of it than one commit removes.
+                        Ok(false) => {}
+                        Err(RepairError::Write(_)) => return None,
+                        Err(error) => {
+                            tracing::error!(lane, repair = %id, %error, "a repair at its end is not removed");
+                            break;
+                        }
+                    }
+                }
+            }
+        }
+        self.repairs_swept_at = Some(Instant::now());
         Some(())
     }
 

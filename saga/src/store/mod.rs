@@ -18,4 +18,4 @@ pub use lane::put_instance;
 pub(crate) use lane::{FindDefinition, LaneStore, forget_instance, put_command_floor, put_reply_cursor};
 pub(crate) use lists::{Card, List};
 pub(crate) use message::{AnsweredRepair, AskedRepair, LaneMessage};
-pub(crate) use repairs::{delete_watch, put_repair, put_watch};
+pub(crate) use repairs::{delete_watch, forget_repair, put_repair, put_watch};

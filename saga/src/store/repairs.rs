@@ -34,6 +34,18 @@ impl LaneStore {
         self.visit_rows(&SagaKey::repairs(), from.as_deref(), &mut |_, row| Ok(visit(decode(row)?)))
     }
 
+    /// Ids of the repairs that ended before then.
+    pub(crate) fn repairs_ended_before(&self, before_ms: u64) -> Result<Vec<Uuid>, StoreError> {
+        let mut ended = Vec::new();
+        self.visit_repairs(None, &mut |repair| {
+            if repair.state.is_final() && repair.updated_at_ms < before_ms {
+                ended.push(repair.id);
+            }
+            ControlFlow::Continue(())
+        })?;
+        Ok(ended)
+    }
+
     /// Ids of the repairs that are not at their end.
     pub(crate) fn open_repairs(&self) -> Result<Vec<Uuid>, StoreError> {
         let mut open = Vec::new();
@@ -131,6 +143,29 @@ pub(crate) fn put_repair(commit: &mut ShardCommit, repair: &Repair, events: &[Re
     } else if first == 0 {
         commit.put(&open, Vec::new());
     }
+}
+
+/// Adds the removal of so many rows of a repair at its end: its newest events first, and with its first event the repair in short. Gives whether
+/// nothing of it is left. Blocks on storage.
+///
+/// # Errors
+/// When storage fails; nothing is added then.
+pub(crate) fn forget_repair(store: &LaneStore, commit: &mut ShardCommit, id: Uuid, most: usize) -> Result<bool, StoreError> {
+    let mut keys = Vec::new();
+    let events = SagaKey::repair_events(id);
+    let end = [&events[..], &[u8::MAX; 9]].concat();
+    store.0.scan_back(&events..&end, &mut |key, _| {
+        keys.push(key.to_vec());
+        if keys.len() > most { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    let is_whole = keys.len() <= most;
+    for key in keys.iter().take(most) {
+        commit.delete(key);
+    }
+    if is_whole {
+        commit.delete(&SagaKey::Repair(id).encode());
+    }
+    Ok(is_whole)
 }
 
 /// Adds that a repair waits for a saga.

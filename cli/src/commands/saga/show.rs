@@ -92,7 +92,8 @@ pub(super) fn preview(output: Output, preview: &SagaPreview) -> String {
             let origin = copy.origin.map_or_else(|| "left out".to_owned(), |id| id.to_string());
             [copy.step.to_string(), origin, copy.compensation_key.clone().unwrap_or_else(|| NONE.to_owned())]
         });
-        text.push_str(&format!("\n\nRerun as {}", rerun.id));
+        text.push_str("\n\n");
+        text.push_str(&fields(&[("Rerun as", rerun.id.to_string())]));
         text.push_str("\n\n");
         text.push_str(&output.table(["TAKES OVER", "OF", "COULD BE UNDONE UNDER"], copied));
     }

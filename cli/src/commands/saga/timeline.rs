@@ -96,6 +96,11 @@ fn detail(data: &Value) -> String {
             parts.push(format!("{label} {}", human::timestamp(at_ms)));
         }
     }
+    for (name, label) in [("to", "to"), ("of", "of"), ("origin", "of"), ("from", "from")] {
+        if let Some(text) = data[name].as_str() {
+            parts.push(format!("{label} {text}"));
+        }
+    }
     for (name, label) in [("actor", "by"), ("reason", "because"), ("outcome", "outcome"), ("vote", "vote")] {
         if let Some(text) = data[name].as_str() {
             parts.push(format!("{label} {text}"));
@@ -124,5 +129,9 @@ mod tests {
         let new = row(&event("saga_frozen_solid", json!({"actor": "eva", "reason": "cold"})), 1_500);
         assert_eq!(new, ["+0s", NONE, NONE, NONE, "saga frozen solid", "by eva, because cold"]);
         assert!(line(new).contains("saga frozen solid"));
+        let handed = row(&event("saga_handed_over", json!({"to": "B", "from": "pay", "steps": ["a"], "actor": "eva"})), 1_500);
+        assert_eq!(&handed[4..], ["saga handed over", "to B, from pay, by eva"]);
+        let copied = row(&event("step_copied", json!({"step": "a", "operation": "action", "epoch": 1, "origin": "A"})), 1_500);
+        assert_eq!((&copied[1][..], &copied[4..]), ("a", &["copied".to_owned(), "of A".to_owned()][..]));
     }
 }

@@ -29,7 +29,7 @@ impl Lane {
         let mut commit = self.parts.store.0.begin();
         // Should a power cut take it, they are found again.
         commit.unforced();
-        let (mut taken, mut rows) = (0, 0);
+        let (mut taken, mut rows, mut removed) = (0, 0, 0);
         for place in ended {
             if rows >= ROWS_MAX {
                 break;
@@ -40,7 +40,11 @@ impl Lane {
                 self.let_go(&live.instance);
             }
             match forget_instance(&self.parts.store, &mut commit, saga, *place) {
-                Ok(removed) => rows += removed,
+                Ok(of_it) => {
+                    rows += of_it;
+                    // One that is gone already leaves its row in the list at the most.
+                    removed += u64::from(of_it > 1);
+                }
                 Err(error) => tracing::error!(saga = %place.id, %error, "an instance at its end cannot be read, and is kept"),
             }
         }
@@ -50,6 +54,7 @@ impl Lane {
         match self.parts.store.0.submit(commit).await {
             Ok(submitted) => {
                 self.commits += 1;
+                self.parts.metrics.forgotten(saga, removed);
                 self.follow(Some(submitted), Box::new(|_| ()));
                 Ok(taken)
             }

@@ -83,6 +83,8 @@ pub(in crate::orchestrator) enum RepairInput {
     Get { id: Uuid, reply: Reply<RepairDescription, RepairError> },
     /// Sagas were found, behind this place.
     Found { repair: Uuid, after: Option<String>, sagas: Vec<Uuid>, next: Option<String> },
+    /// Remove rows of one that ended before then; answered with whether nothing of it is left.
+    Forget { id: Uuid, before_ms: u64, reply: Reply<bool, RepairError> },
     /// Sagas could not be looked for.
     NotFound { repair: Uuid },
 }

@@ -2,6 +2,7 @@
 
 use crate::protocol::repair::{BadRepair, RepairRefused};
 use crate::store::StoreError;
+use sagamq_api::limits::OPEN_REPAIRS_MAX;
 use sagamq_broker::WriteError;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -23,6 +24,9 @@ pub enum RepairError {
         /// The repair.
         id: Uuid,
     },
+    /// Too many of its lane are not at their end.
+    #[error("{OPEN_REPAIRS_MAX} repairs of its lane are not at their end, which is the bound: wait for one, or cancel one")]
+    TooManyOpen,
     /// The repair is in no state for it.
     #[error(transparent)]
     Refused(#[from] RepairRefused),

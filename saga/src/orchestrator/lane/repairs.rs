@@ -8,9 +8,13 @@ use super::repair_error::RepairError;
 use super::task::Lane;
 use crate::protocol::repair::{Repair, RepairDecision, RepairEvent, RepairRefused, RepairRequest, RepairVerb};
 use crate::protocol::{By, lane_of};
-use crate::store::{AnsweredRepair, AskedRepair, LaneMessage, put_repair};
+use crate::store::{AnsweredRepair, AskedRepair, LaneMessage, forget_repair, put_repair};
+use sagamq_api::limits::OPEN_REPAIRS_MAX;
 use sagamq_api::repair::{RepairDescription, RepairState, StartedRepair};
 use uuid::Uuid;
+
+/// Rows of a repair that one commit removes.
+const FORGET_ROWS_MAX: usize = 1_000;
 
 impl Lane {
     pub(super) async fn repair_input(&mut self, input: RepairInput) {
@@ -22,6 +26,7 @@ impl Lane {
                 self.answer_when_durable(reply, found);
             }
             RepairInput::Found { repair, after, sagas, next } => self.sagas_found(repair, after.as_deref(), sagas, next).await,
+            RepairInput::Forget { id, before_ms, reply } => self.forget_repair(id, before_ms, reply).await,
             RepairInput::NotFound { repair } => {
                 self.repairs.searching.remove(&repair);
                 self.search(repair);
@@ -32,6 +37,7 @@ impl Lane {
     async fn start_repair(&mut self, id: Uuid, request: RepairRequest, reply: Reply<StartedRepair, RepairError>) {
         let before = self.repair(id).and_then(|repair| Ok((repair, self.requested(id)?)));
         let answer = match before {
+            Err(RepairError::NotFound(_)) if self.repairs.open.len() >= OPEN_REPAIRS_MAX => Err(RepairError::TooManyOpen),
             Err(RepairError::NotFound(_)) => {
                 let decision = RepairDecision::start(id, request, self.parts.clock.now_ms());
                 let started = StartedRepair { duplicate: false, repair: decision.repair.description() };
@@ -94,6 +100,32 @@ impl Lane {
         let Some(repair) = self.repairs.open.get(&id) else { return };
         let decision = repair.found(after, sagas, next, self.parts.clock.now_ms());
         self.commit_repair(decision, None, Box::new(|_| ())).await;
+    }
+
+    /// Removes rows of a repair that ended before then, the newest events first, so that it is known until nothing of it is left. Answers
+    /// whether nothing is.
+    async fn forget_repair(&mut self, id: Uuid, before_ms: u64, reply: Reply<bool, RepairError>) {
+        let is_over = |repair: &RepairDescription| repair.state.is_final() && repair.updated_at_ms < before_ms;
+        let mut commit = self.parts.store.0.begin();
+        // Should a power cut take it, it is found again.
+        commit.unforced();
+        let removed = match self.repair(id) {
+            Ok(repair) if is_over(&repair) => forget_repair(&self.parts.store, &mut commit, id, FORGET_ROWS_MAX).map_err(RepairError::from),
+            Ok(_) | Err(RepairError::NotFound(_)) => Ok(true),
+            Err(error) => Err(error),
+        };
+        match removed {
+            Ok(is_whole) => {
+                let then = Box::new(move |durable: Result<(), _>| {
+                    // The sweeper may have gone.
+                    let _ = reply.send(durable.map(|()| is_whole).map_err(RepairError::from));
+                });
+                if self.submit(commit, None, then).await && is_whole {
+                    self.parts.metrics.repairs_removed.inc();
+                }
+            }
+            Err(error) => self.answer_when_durable(reply, Err(error)),
+        }
     }
 
     /// What became of a saga.

@@ -3,6 +3,7 @@
 mod address;
 mod answer;
 mod caller;
+mod ejections;
 mod endpoint;
 mod participants;
 mod perform;

@@ -1,10 +1,12 @@
 //! Where services are, by name: what was configured, and how each endpoint gets along. The fold of what the control shard says of services,
 //! and beside it what this process has seen of connections.
 
+use super::ejections::Ejections;
 use super::endpoint::{Admission, Ejection, Health};
 use crate::definition::{HttpTarget, ServiceAddress};
 use crate::protocol::codes;
 use core::time::Duration;
+use prometheus_client::registry::Registry;
 use sagamq_api::ServiceName;
 use sagamq_api::saga::Failure;
 use sagamq_api::service::{EndpointDescription, EndpointState, ServiceDescription};
@@ -20,6 +22,7 @@ pub(crate) struct Services {
     changes: Arc<watch::Sender<u64>>,
     /// How long a connection may take to come about.
     connecting: Duration,
+    ejections: Ejections,
 }
 
 #[derive(Debug)]
@@ -65,7 +68,12 @@ pub(super) struct Chosen {
 
 impl Services {
     pub(crate) fn new(connecting: Duration) -> Self {
-        Self { known: Arc::default(), changes: Arc::new(watch::Sender::new(0)), connecting }
+        Self { known: Arc::default(), changes: Arc::new(watch::Sender::new(0)), connecting, ejections: Ejections::default() }
+    }
+
+    /// Shows how often endpoints are left alone and come back.
+    pub(crate) fn register(&self, registry: &mut Registry) {
+        self.ejections.register(registry);
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<ServiceName, Service>> {
@@ -253,6 +261,9 @@ impl Chosen {
     /// A connection came about.
     pub(super) fn connected(mut self) {
         if self.with(|endpoint, _| endpoint.health.connected()) == Some(true) {
+            if let Some(service) = &self.watched {
+                self.services.ejections.readmitted(service);
+            }
             tracing::info!(service = ?self.watched, endpoint = %self.base, "an endpoint answers again");
             self.services.changed();
         }
@@ -262,6 +273,9 @@ impl Chosen {
     /// No connection came about.
     pub(super) fn refused(mut self, now_ms: u64) {
         if self.with(|endpoint, ejection| endpoint.health.refused(now_ms, ejection)) == Some(true) {
+            if let Some(service) = &self.watched {
+                self.services.ejections.ejected(service);
+            }
             tracing::warn!(service = ?self.watched, endpoint = %self.base, "an endpoint cannot be reached and is left alone for a while");
         }
         self.decides = false;
@@ -293,4 +307,43 @@ fn no_address(name: &str) -> Failure {
 fn all_ejected(name: &ServiceName) -> Failure {
     let message = format!("no endpoint of the service `{name}` can be reached; one call tries again in a while");
     Failure { code: codes::ENDPOINTS_EJECTED.to_owned(), message }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prometheus_client::encoding::text::encode;
+
+    #[test]
+    fn what_is_left_alone_and_what_comes_back_is_counted_by_service() {
+        let (services, mut registry) = (Services::new(Duration::from_millis(300)), Registry::default());
+        services.register(&mut registry);
+        let name: ServiceName = "stock".parse().expect("legal");
+        let endpoints = vec!["http://a".to_owned()];
+        services.learn(&name, Some(ServiceAddress { endpoints, eject_after: 2, eject_ms: 1_000, updated_at_ms: 0 }));
+        let target = HttpTarget::Service { name: "stock".to_owned(), default: None };
+        let chosen = |now_ms| match services.choose(&target, None, &[], |_| 1, now_ms) {
+            Choice::At(chosen) => chosen,
+            Choice::Nowhere { failure, .. } => panic!("{failure:?}"),
+        };
+        let counted = || {
+            let mut text = String::new();
+            encode(&mut text, &registry).expect("text");
+            let of = |name: &str| {
+                let line = text.lines().find(|line| line.starts_with(&format!("{name}_total{{service=\"stock\"}}")));
+                line.and_then(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).unwrap_or(0)
+            };
+            (of("sagamq_endpoint_ejections"), of("sagamq_endpoint_readmissions"))
+        };
+        chosen(1).refused(1);
+        assert_eq!(counted(), (0, 0), "not yet");
+        chosen(2).refused(2);
+        assert_eq!(counted(), (1, 0));
+        chosen(1_002).refused(1_002);
+        assert_eq!(counted(), (1, 0), "it was left alone already");
+        chosen(2_002).connected();
+        assert_eq!(counted(), (1, 1));
+        chosen(2_003).connected();
+        assert_eq!(counted(), (1, 1), "it was there");
+    }
 }

@@ -382,7 +382,9 @@ impl World {
     /// An operator ends it as it is, and finds out before what became of every call.
     fn end_without_doubt(&mut self) {
         if self.operate(SagaVerb::Pause) {
-            (0..self.books.len()).for_each(|step| self.resolve(step));
+            for step in 0..self.books.len() {
+                self.resolve(step);
+            }
             self.operate(SagaVerb::Terminate);
         }
     }

@@ -1,0 +1,36 @@
+//! How often endpoints of services were left alone, and came back.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::Registry;
+use sagamq_api::ServiceName;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ServiceLabel {
+    service: String,
+}
+
+/// The counters; clones are the same ones.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Ejections {
+    ejected: Family<ServiceLabel, Counter>,
+    readmitted: Family<ServiceLabel, Counter>,
+}
+
+impl Ejections {
+    pub(super) fn register(&self, registry: &mut Registry) {
+        let ejected = self.ejected.clone();
+        registry.register("sagamq_endpoint_ejections", "Endpoints that could not be reached and were left alone, by service", ejected);
+        let readmitted = self.readmitted.clone();
+        registry.register("sagamq_endpoint_readmissions", "Endpoints that had been left alone and answered again, by service", readmitted);
+    }
+
+    pub(super) fn ejected(&self, service: &ServiceName) {
+        self.ejected.get_or_create(&ServiceLabel { service: service.to_string() }).inc();
+    }
+
+    pub(super) fn readmitted(&self, service: &ServiceName) {
+        self.readmitted.get_or_create(&ServiceLabel { service: service.to_string() }).inc();
+    }
+}
