@@ -112,6 +112,10 @@ codes! {
     TopicExists = "TOPIC_EXISTS", 409, false, false, "The topic exists";
     /// The topic belongs to something else (a dead-letter topic, a saga's topic) and cannot be deleted alone.
     TopicInUse = "TOPIC_IN_USE", 409, false, false, "The topic is in use";
+    /// A group of the other kind, queue or stream, has the name on that topic.
+    GroupKindConflict = "GROUP_KIND_CONFLICT", 409, false, false, "A group of another kind has the name";
+    /// A bound on groups, their topics or their members is reached.
+    GroupLimit = "GROUP_LIMIT", 409, false, false, "A bound on groups is reached";
     /// Consumers or sagas use the group, so it cannot be deleted.
     GroupInUse = "GROUP_IN_USE", 409, false, false, "The group is in use";
     /// The lease of the receipt is over; the record was or will be delivered again.
@@ -132,8 +136,8 @@ codes! {
     SagaEffectInDoubt = "SAGA_EFFECT_IN_DOUBT", 409, false, false, "It is not known whether an effect stands";
     /// A step that comes before a rerun's first has no effect that stands, so there is nothing to take over.
     SagaStepNotDone = "SAGA_STEP_NOT_DONE", 409, false, false, "A step that would be taken over is not done";
-    /// The reply belongs to an older attempt, or the step is settled.
-    Fenced = "FENCED", 409, false, false, "The attempt was superseded";
+    /// The reply belongs to an older attempt, the step is settled, or the member of a stream group lost its place or the partition.
+    Fenced = "FENCED", 409, false, false, "Whoever asks was superseded";
     /// The transaction is of a coordinator with other data, so what this server knows says nothing about it.
     WrongCluster = "WRONG_CLUSTER", 409, false, false, "The server has other data";
     /// The offset lies outside the partition.

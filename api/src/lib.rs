@@ -17,10 +17,11 @@ pub mod repair;
 pub mod routes;
 pub mod saga;
 pub mod service;
+pub mod stream;
 pub mod topic;
 pub mod transaction;
 
 pub use error::{ErrorCode, Fault, Problem};
 pub use ids::{Offset, PartitionId};
 pub use json::JsonText;
-pub use names::{GroupName, NameError, SagaName, ServiceName, StepId, TopicName};
+pub use names::{GroupName, InstanceId, MemberId, NameError, SagaName, ServiceName, StepId, TopicName};

@@ -177,6 +177,33 @@ pub const OPEN_REPAIRS_MAX: usize = 32;
 /// Most sagas that a preview of a repair shows.
 pub const REPAIR_PREVIEW_MAX: u32 = 100;
 
+/// How long a member of a stream group stays one without a heartbeat, when neither it nor the server says, in milliseconds.
+pub const STREAM_SESSION_MS_DEFAULT: u64 = 45_000;
+
+/// Shortest session, in milliseconds.
+pub const STREAM_SESSION_MS_MIN: u64 = 1_000;
+
+/// Longest session, in milliseconds (as Kafka).
+pub const STREAM_SESSION_MS_MAX: u64 = 30 * 60 * 1000;
+
+/// How often a member of a stream group sends a heartbeat, when the server does not say, in milliseconds.
+pub const STREAM_HEARTBEAT_MS_DEFAULT: u64 = 5_000;
+
+/// How long a member has to hand back a partition, when the server does not say, in milliseconds.
+pub const STREAM_REBALANCE_MS_DEFAULT: u64 = 60_000;
+
+/// Most members of a stream group, when the server does not say: each change looks at all of them.
+pub const STREAM_MEMBERS_MAX_DEFAULT: usize = 500;
+
+/// Most topics of a stream group, when the server does not say.
+pub const STREAM_TOPICS_MAX_DEFAULT: usize = 32;
+
+/// Most stream groups whose home is one shard, when the server does not say.
+pub const STREAM_GROUPS_MAX_DEFAULT: usize = 1_000;
+
+/// Most partitions in one commit of a stream group.
+pub const STREAM_OFFSETS_MAX: usize = 10_000;
+
 /// How long a client waits for an answer beyond the long poll it asked for.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 

@@ -165,6 +165,14 @@ name! {
     GroupName, "the group name", check
 }
 name! {
+    /// The id of a member of a stream group: chosen by the member, and new for each process.
+    MemberId, "the member id", check
+}
+name! {
+    /// The id of an instance of a program that reads in a stream group: the same after its restart.
+    InstanceId, "the instance id", check
+}
+name! {
     /// The name of a saga definition.
     SagaName, "the saga name", check
 }

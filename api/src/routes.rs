@@ -29,6 +29,13 @@ pub const GROUP: &str = "/v1/topics/{topic}/groups/{group}";
 /// `GET` lists the group's dead letters that were neither redriven nor discarded.
 pub const DEAD_LETTERS: &str = "/v1/topics/{topic}/groups/{group}/dead-letters";
 
+/// Stream groups: `GET` lists.
+pub const STREAM_GROUPS: &str = "/v1/stream-groups";
+/// One stream group: `GET` describes, `DELETE` deletes; verbs `heartbeat`, `commit`, `seek`.
+pub const STREAM_GROUP: &str = "/v1/stream-groups/{group}";
+/// `GET`: how far a stream group has come.
+pub const STREAM_OFFSETS: &str = "/v1/stream-groups/{group}/offsets";
+
 /// Saga definitions: `GET` lists, `POST` publishes YAML; verb `lint`.
 pub const SAGA_DEFINITIONS: &str = "/v1/saga-definitions";
 /// One definition: `GET`, the newest version or `?version=`.
@@ -144,6 +151,24 @@ pub fn group_verb(topic: &TopicName, group: &GroupName, verb: &str) -> String {
 #[must_use]
 pub fn dead_letters(topic: &TopicName, group: &GroupName) -> String {
     format!("{TOPICS}/{topic}/groups/{group}/dead-letters")
+}
+
+/// The path of one stream group.
+#[must_use]
+pub fn stream_group(group: &GroupName) -> String {
+    format!("{STREAM_GROUPS}/{group}")
+}
+
+/// The path of a verb of one stream group.
+#[must_use]
+pub fn stream_group_verb(group: &GroupName, verb: &str) -> String {
+    format!("{STREAM_GROUPS}/{group}:{verb}")
+}
+
+/// The path of how far a stream group has come.
+#[must_use]
+pub fn stream_offsets(group: &GroupName) -> String {
+    format!("{STREAM_GROUPS}/{group}/offsets")
 }
 
 /// The path of one saga definition.

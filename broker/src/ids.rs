@@ -35,6 +35,15 @@ pub struct GroupKey {
     pub group: GroupId,
 }
 
+/// A stream group on its home shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamKey {
+    /// The shard that has all of the group.
+    pub shard: ShardId,
+    /// The group.
+    pub group: GroupId,
+}
+
 /// Hashes keys that are made of these numbers. They are ours, and no client chooses them, so a fast hash is enough.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct NumberHasher(u64);

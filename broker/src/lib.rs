@@ -28,10 +28,11 @@ pub use broker::{
 };
 pub use broker::{
     CreateGroupError, DeadLetter, DeadLetterError, DeadLetters, DeleteGroupError, Delivered, DescribeGroupError, FindGroupError,
-    OwnGroupError, ReceiveError, Received, RedriveError, SettleError, Waiting,
+    OwnGroupError, ReceiveError, Received, RedriveError, SettleError, StreamGroupError, Waiting,
 };
 pub use embed::{EmbedError, ShardCommit, ShardEmbedder, Submitted};
 pub use group::queue::HandOut;
+pub use group::stream::StreamConfig;
 pub use liveness::{Liveness, PartGuard};
 pub use shard::commit::WriteError;
 pub use shard::embedded::SubmitError;

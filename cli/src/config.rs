@@ -11,8 +11,10 @@ use axum::http::Uri;
 use axum::http::uri::Authority;
 use config::builder::DefaultState;
 use config::{Config, ConfigBuilder, Environment, File, FileFormat, Map, Source as _, Value, ValueKind};
+use sagamq_api::limits::{STREAM_SESSION_MS_MAX, STREAM_SESSION_MS_MIN};
 use sagamq_saga::{NoProxy, OrchestratorConfig};
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use thiserror::Error;
@@ -24,7 +26,7 @@ pub const ENVIRONMENT_PREFIX: &str = "SAGAMQ_";
 const CONFIG_VARIABLE: &str = "SAGAMQ_CONFIG";
 
 /// Every key of the configuration file. The flag of `data_dir` is `--data-dir`, its environment variable `SAGAMQ_DATA_DIR`.
-pub const KEYS: [&str; 21] = [
+pub const KEYS: [&str; 27] = [
     "listen",
     "data_dir",
     "shards",
@@ -46,6 +48,12 @@ pub const KEYS: [&str; 21] = [
     "saga_repair_retention",
     "saga_events",
     "hold_sagas",
+    "stream_session",
+    "stream_heartbeat",
+    "stream_rebalance",
+    "stream_members_max",
+    "stream_topics_max",
+    "stream_groups_max",
 ];
 
 /// All settings of `sagamq serve`.
@@ -131,6 +139,12 @@ fn flags(mut builder: ConfigBuilder<DefaultState>, args: &ServeArgs) -> ConfigBu
         &args.saga_repair_retention,
         &args.saga_events,
         &args.hold_sagas,
+        &args.stream_session,
+        &args.stream_heartbeat,
+        &args.stream_rebalance,
+        &args.stream_members_max,
+        &args.stream_topics_max,
+        &args.stream_groups_max,
     ];
     for (key, flag) in KEYS.into_iter().zip(flags) {
         if let Some(text) = flag {
@@ -212,6 +226,21 @@ fn set(settings: &mut Settings, key: &str, text: &str) -> Result<(), String> {
         "saga_repair_retention" => serve.sagas.repair_retention = repair_retention(text)?,
         "saga_events" => serve.sagas.lifecycle_events = text.parse().map_err(|_| "expected true or false".to_owned())?,
         "hold_sagas" => serve.sagas.hold = text.parse().map_err(|_| "expected true or false".to_owned())?,
+        "stream_session" => {
+            let range = Duration::from_millis(STREAM_SESSION_MS_MIN)..=Duration::from_millis(STREAM_SESSION_MS_MAX);
+            serve.streams.session = within(text, range, "expected a duration from 1s to 30m")?;
+        }
+        "stream_heartbeat" => {
+            let range = Duration::from_millis(10)..=Duration::from_secs(600);
+            serve.streams.heartbeat = within(text, range, "expected a duration from 10ms to 10m")?;
+        }
+        "stream_rebalance" => {
+            let range = Duration::from_millis(100)..=Duration::from_secs(86_400);
+            serve.streams.rebalance = within(text, range, "expected a duration from 100ms to 24h")?;
+        }
+        "stream_members_max" => serve.streams.members_max = at_most(text, 10_000)?,
+        "stream_topics_max" => serve.streams.topics_max = at_most(text, 256)?,
+        "stream_groups_max" => serve.streams.groups_max = at_most(text, 100_000)?,
         other => return Err(format!("`{other}` is no setting")),
     }
     Ok(())
@@ -261,6 +290,15 @@ fn connect_timeout(text: &str) -> Result<Duration, String> {
     let timeout = values::duration(text)?;
     let range = OrchestratorConfig::PARTICIPANT_CONNECT_TIMEOUT;
     if range.contains(&timeout) { Ok(timeout) } else { Err("expected a duration from 10ms to 5m".to_owned()) }
+}
+
+fn within(text: &str, range: RangeInclusive<Duration>, expected: &str) -> Result<Duration, String> {
+    let duration = values::duration(text)?;
+    if range.contains(&duration) { Ok(duration) } else { Err(expected.to_owned()) }
+}
+
+fn at_most(text: &str, max: usize) -> Result<usize, String> {
+    text.parse().ok().filter(|number| (1..=max).contains(number)).ok_or_else(|| format!("expected a number from 1 to {max}"))
 }
 
 fn restart_grace(text: &str) -> Result<Duration, String> {

@@ -2,7 +2,7 @@
 
 use crate::storage::keys::MetaKey;
 use crate::storage::{Direction, Family, Storage, StorageError};
-use crate::topic::{GroupEntry, NextIds, TopicEntry};
+use crate::topic::{GroupEntry, NextIds, StreamEntry, TopicEntry};
 use core::ops::{ControlFlow, Range};
 use serde::de::DeserializeOwned;
 
@@ -19,6 +19,7 @@ pub(super) enum CatalogueError {
 pub(super) struct StoredCatalogue {
     pub(super) topics: Vec<TopicEntry>,
     pub(super) groups: Vec<GroupEntry>,
+    pub(super) streams: Vec<StreamEntry>,
     pub(super) next_ids: NextIds,
 }
 
@@ -28,7 +29,12 @@ impl StoredCatalogue {
             Some(bytes) => serde_json::from_slice(&bytes)?,
             None => NextIds { topic: 1, group: 1 },
         };
-        Ok(Self { topics: entries(storage, &MetaKey::topics())?, groups: entries(storage, &MetaKey::groups())?, next_ids })
+        Ok(Self {
+            topics: entries(storage, &MetaKey::topics())?,
+            groups: entries(storage, &MetaKey::groups())?,
+            streams: entries(storage, &MetaKey::stream_groups())?,
+            next_ids,
+        })
     }
 }
 

@@ -9,6 +9,7 @@ mod parameter;
 mod produce;
 mod queue;
 mod read;
+mod streams;
 mod topics;
 
 pub use held::Held;
@@ -20,9 +21,11 @@ pub use queue::{
     OwnGroupError, ReceiveError, Received, RedriveError, SettleError, Waiting,
 };
 pub use read::{ReadRequestError, Records};
+pub use streams::StreamGroupError;
 pub use topics::{CreateTopicError, TopicError};
 
 use crate::env::{Clock, Random};
+use crate::group::stream::StreamConfig;
 use crate::ids::{PartitionKey, ShardId};
 use crate::liveness::Liveness;
 use crate::log::budget::ReadMemory;
@@ -33,7 +36,7 @@ use crate::shard::input::{Input, ShardHandle};
 use crate::shard::outbox::marks::Marks;
 use crate::shard::write_stop::WriteStops;
 use crate::storage::Storage;
-use crate::topic::Catalog;
+use crate::topic::{Catalog, StreamGroups};
 use core::time::Duration;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -60,6 +63,8 @@ pub struct BrokerConfig {
     pub read_bytes_max: usize,
     /// How long an answer waits for memory for its first record.
     pub read_wait: Duration,
+    /// What stream groups are held to.
+    pub streams: StreamConfig,
 }
 
 impl Default for BrokerConfig {
@@ -70,6 +75,7 @@ impl Default for BrokerConfig {
             tail_bytes_max: 64 * 1024 * 1024,
             read_bytes_max: 64 * 1024 * 1024,
             read_wait: Duration::from_secs(5),
+            streams: StreamConfig::default(),
         }
     }
 }
@@ -84,6 +90,8 @@ pub(crate) struct Inner {
     pub(crate) clock: Arc<dyn Clock>,
     random: Mutex<Random>,
     pub(crate) catalog: Catalog,
+    /// Changed under the lock of the catalogue's changes.
+    pub(crate) streams: StreamGroups,
     pub(crate) shards: Vec<ShardHandle>,
     /// Signs receipts, and names the data.
     pub(crate) secret: [u8; 32],

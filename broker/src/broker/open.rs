@@ -10,7 +10,8 @@ use crate::broker::{Broker, BrokerConfig, Inner};
 use crate::dedup::Buckets;
 use crate::env::{Clock, Random};
 use crate::group::queue::StoredQueue;
-use crate::ids::{GroupId, GroupKey, ShardId, TopicId};
+use crate::group::stream::StoredStream;
+use crate::ids::{GroupId, GroupKey, ShardId, StreamKey, TopicId};
 use crate::liveness::Liveness;
 use crate::log::budget::ReadMemory;
 use crate::log::owned::OwnedLog;
@@ -26,7 +27,7 @@ use crate::shard::recovery::{FoundShard, ShardError, recover};
 use crate::shard::task::{CoreParts, Shard, Stored};
 use crate::shard::write_stop::WriteStops;
 use crate::storage::{Family, Mutation, Storage};
-use crate::topic::{Catalog, Group, GroupEntry, Topic};
+use crate::topic::{Catalog, Group, GroupEntry, StreamEntry, StreamGroup, StreamGroups, Topic};
 use prometheus_client::registry::Registry;
 use sagamq_api::TopicName;
 use std::collections::{BTreeMap, HashMap};
@@ -103,7 +104,8 @@ fn open(
             logs: shard.logs,
         };
         let outbox = shard.outbox.take_over(&marks);
-        let stored = Stored { buckets: shard.buckets, groups: shard.groups, queues: shard.queues, outbox };
+        let (buckets, groups, queues, streams) = (shard.buckets, shard.groups, shard.queues, shard.streams);
+        let stored = Stored { buckets, groups, queues, streams, terms: config.streams.terms(), outbox };
         tasks.spawn(Shard::new(parts, stored).run(inputs, closing.clone(), life));
         shards.push(handle);
     }
@@ -116,6 +118,7 @@ fn open(
         clock,
         random: Mutex::new(random),
         catalog: loaded.catalog,
+        streams: loaded.streams,
         shards,
         secret: format.secret,
         metrics,
@@ -188,6 +191,7 @@ type Groups = HashMap<GroupId, (Arc<Group>, Arc<Topic>)>;
 /// Everything the tasks need in memory.
 struct Loaded {
     catalog: Catalog,
+    streams: StreamGroups,
     shards: Vec<LoadedShard>,
 }
 
@@ -199,6 +203,8 @@ struct LoadedShard {
     /// The groups that have a partition there.
     groups: Vec<Arc<Group>>,
     queues: Vec<(GroupKey, StoredQueue)>,
+    /// The stream groups whose home it is.
+    streams: Vec<(Arc<StreamGroup>, Option<StoredStream>)>,
     buckets: Buckets,
     outbox: FoundOutbox,
     /// What the open changes.
@@ -210,10 +216,13 @@ impl Loaded {
         let stored = StoredCatalogue::load(storage)?;
         let topics = stored.topics.into_iter().map(|entry| (TopicId(entry.id), Arc::new(Topic::new(entry, shards, tail))));
         let topics: Topics = topics.collect();
+        let shards_count = shards;
         let mut stored_queues = Vec::with_capacity(found.len());
+        let mut stored_streams = Vec::with_capacity(found.len());
         let mut shards = Vec::with_capacity(found.len());
         for mut shard in found {
             stored_queues.push(std::mem::take(&mut shard.queues));
+            stored_streams.push(std::mem::take(&mut shard.streams));
             shards.push(LoadedShard::load(shard, &topics)?);
         }
         let mut groups = Groups::new();
@@ -231,12 +240,26 @@ impl Loaded {
         for (shard, queues) in shards.iter_mut().zip(stored_queues) {
             shard.take_queues(queues, &groups, &topics)?;
         }
+        let streams = StreamGroups::default();
+        for entry in stored.streams {
+            let group = stream_group(entry, shards_count, &topics, &groups)?;
+            let home = usize::from(group.home.0);
+            let stored = stored_streams[home].remove(&group.id);
+            check_offsets(&group, stored.as_ref())?;
+            shards[home].streams.push((Arc::clone(&group), stored));
+            streams.insert(group);
+        }
+        // Numbers are never used twice, so what is not in the catalogue is nobody's.
+        for (shard, left) in shards.iter_mut().zip(stored_streams) {
+            let ranges = left.into_keys().map(|group| StreamKey { shard: shard.id, group }.all());
+            shard.first_commit.extend(ranges.map(|range| Mutation::DeleteRange { family: Family::Group, range }));
+        }
         // What has something for its pollers is known only now.
         for (group, topic) in groups.into_values() {
             topic.add_group(group);
         }
         let by_name: BTreeMap<TopicName, Arc<Topic>> = topics.into_values().map(|topic| (topic.name.clone(), topic)).collect();
-        Ok(Self { catalog: Catalog::new(by_name, stored.next_ids), shards })
+        Ok(Self { catalog: Catalog::new(by_name, stored.next_ids), streams, shards })
     }
 }
 
@@ -264,7 +287,7 @@ impl LoadedShard {
             }
             logs.push(OwnedLog::stored(Arc::clone(partition), log.positions));
         }
-        Ok(Self { id, last_commit, logs, groups: Vec::new(), queues: Vec::new(), buckets, outbox, first_commit })
+        Ok(Self { id, last_commit, logs, groups: Vec::new(), queues: Vec::new(), streams: Vec::new(), buckets, outbox, first_commit })
     }
 
     /// Takes over what is stored of the groups. Numbers are never used twice, so what is not in the catalogue is nobody's.
@@ -290,6 +313,35 @@ impl LoadedShard {
         }
         Ok(())
     }
+}
+
+/// A stream group as the catalogue has it.
+fn stream_group(entry: StreamEntry, shards: u16, topics: &Topics, groups: &Groups) -> Result<Arc<StreamGroup>, OpenError> {
+    let name = entry.name.clone();
+    let missing = |topic: TopicId| OpenError::Damaged(format!("stream group {name} reads topic number {}, which is not there", topic.0));
+    let group = StreamGroup::new(entry, shards, |id| topics.get(&id).cloned()).map_err(missing)?;
+    let is_queue = |(queue, topic): &(Arc<Group>, Arc<Topic>)| queue.name == group.name && group.reads(topic.id);
+    if groups.values().any(is_queue) {
+        return Err(OpenError::Damaged(format!("{name} is a queue group and a stream group of one topic")));
+    }
+    Ok(Arc::new(group))
+}
+
+/// Refuses a stream group that stands behind the end of a log.
+fn check_offsets(group: &StreamGroup, stored: Option<&StoredStream>) -> Result<(), OpenError> {
+    let topics = group.topics();
+    for (of, offset) in stored.into_iter().flat_map(StoredStream::offsets) {
+        let Some(topic) = topics.get(&of.topic).filter(|topic| (of.partition.0 as usize) < topic.partitions.len()) else { continue };
+        let end = topic.partitions.offsets(of.partition.0 as usize).log_end;
+        if offset > end {
+            let reason = format!(
+                "stream group {} in partition {} of {} stands at {offset}, but the log ends at {end}",
+                group.name, of.partition, topic.name
+            );
+            return Err(OpenError::Damaged(reason));
+        }
+    }
+    Ok(())
 }
 
 /// Refuses a group that would begin behind the end of its log.

@@ -47,6 +47,14 @@ pub enum OpenError {
         /// What is wrong.
         reason: DecodeError,
     },
+    /// A stream group's state cannot be read.
+    #[error("the data directory is damaged: state of stream group {group}: {reason}; restore it from a backup")]
+    StreamGroup {
+        /// Id of the group.
+        group: u32,
+        /// What is wrong.
+        reason: DecodeError,
+    },
     /// The device failed.
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -63,6 +71,7 @@ impl From<ShardError> for OpenError {
         match error {
             ShardError::Partition(error) => Self::Partition(error),
             ShardError::Group { key, reason } => Self::Group { group: key.group.0, partition: key.partition.partition, reason },
+            ShardError::Stream { group, reason } => Self::StreamGroup { group: group.0, reason },
             ShardError::Damaged(reason) => Self::Damaged(reason),
             ShardError::Outbox(FindError::Storage(error)) => Self::Storage(error),
             ShardError::Outbox(error @ FindError::Damaged { .. }) => Self::Damaged(error.to_string()),

@@ -173,7 +173,20 @@ impl Broker {
         if is_in_memory { read() } else { self.blocking(read).await }
     }
 
-    async fn offset_at(&self, partition: &Arc<Partition>, timestamp_ms: i64) -> Result<Offset, ReadError> {
+    /// How old the record at an offset is, in seconds; 0 if it is not there any more.
+    pub(super) async fn age_seconds(&self, partition: &Arc<Partition>, offset: Offset) -> Result<f64, ReadError> {
+        let now_ms = i64::try_from(self.0.clock.now_ms()).unwrap_or(i64::MAX);
+        let (storage, of) = (Arc::clone(&self.0.storage), Arc::clone(partition));
+        let read = move || reader::read_at(&*storage, &of, &[offset], &mut Budget::unshared(1, usize::MAX));
+        let found = if partition.is_in_tail(offset) { read() } else { self.blocking(read).await };
+        match (found.records.first(), found.error) {
+            (Some(record), _) => Ok(now_ms.saturating_sub(record.timestamp_ms).max(0) as f64 / 1000.0),
+            (None, Some(error)) => Err(error),
+            (None, None) => Ok(0.0),
+        }
+    }
+
+    pub(super) async fn offset_at(&self, partition: &Arc<Partition>, timestamp_ms: i64) -> Result<Offset, ReadError> {
         let (storage, partition) = (Arc::clone(&self.0.storage), Arc::clone(partition));
         self.blocking(move || reader::offset_at_time(&*storage, &partition, timestamp_ms)).await
     }

@@ -113,10 +113,13 @@ impl Broker {
             mutations.push(delete(MetaKey::Group(group.id)));
             mutations.push(delete(MetaKey::Topic(group.dead_letters.id)));
         }
+        let streams = self.0.streams.reading(topic.id);
+        mutations.extend(streams.iter().map(|stream| put(MetaKey::StreamGroup(stream.id), &stream.entry(&[], Some(topic.id)))));
         // The catalogue's commit is the deletion; what follows gives the space back, and an open after a crash does the rest.
         self.write_meta(mutations).await?;
         self.0.catalog.remove(name);
         topic.close();
+        streams.iter().for_each(|stream| stream.remove(topic.id));
         let mut topics = vec![topic.id];
         for group in &groups {
             let letters = &group.dead_letters;
@@ -130,6 +133,7 @@ impl Broker {
         drop(changes);
         let ids: Vec<GroupId> = groups.iter().map(|group| group.id).collect();
         self.remove(&topics, topic.partitions.len(), &ids).await?;
+        self.follow_topics(&streams).await?;
         for group in groups {
             self.0.metrics.forget_group(name, &group.name);
         }

@@ -157,6 +157,13 @@ pub struct GroupPath {
     pub group: GroupName,
 }
 
+/// The stream group in the path.
+#[derive(Clone, Debug, Deserialize)]
+pub struct StreamGroupPath {
+    /// Name of the group.
+    pub group: GroupName,
+}
+
 /// The whole body, if it fits the bound, once there is memory for it. One that is refused is not kept: what the client is still sending is
 /// let by, within bounds, because a client that writes to a closed connection does not see the refusal.
 async fn read_body(request: Request, max: usize, ticket: Option<&Ticket>) -> Result<Bytes, ApiError> {

@@ -19,6 +19,7 @@ mod openapi;
 pub mod problem;
 mod records;
 mod request_id;
+mod streams;
 #[cfg(test)]
 mod tests;
 mod topics;
@@ -41,6 +42,7 @@ pub fn router(broker: Broker) -> Router {
         .merge(records::routes())
         .merge(groups::routes())
         .merge(dead_letters::routes())
+        .merge(streams::routes())
         .merge(health::routes())
         .with_state(broker)
 }

@@ -19,6 +19,7 @@ use utoipa::OpenApi;
         (name = "records", description = "Produce, and read by offset or time"),
         (name = "groups", description = "Queue groups: receive records under a lease and settle them"),
         (name = "dead letters", description = "Records that a group gave up"),
+        (name = "stream groups", description = "Stream groups: members share partitions and commit offsets"),
         (name = "operation", description = "Health, metrics and this description"),
     ),
 )]
@@ -31,6 +32,7 @@ pub(super) fn document() -> utoipa::openapi::OpenApi {
         super::records::Doc::openapi(),
         super::groups::Doc::openapi(),
         super::dead_letters::Doc::openapi(),
+        super::streams::Doc::openapi(),
         super::health::Doc::openapi(),
         super::metrics::Doc::openapi(),
     ];

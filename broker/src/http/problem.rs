@@ -2,7 +2,7 @@
 
 use crate::broker::{
     CreateGroupError, CreateTopicError, DeadLetterError, DeleteGroupError, DescribeGroupError, FindGroupError, ParameterError,
-    ProduceError, ReadRequestError, ReceiveError, RedriveError, SettleError, TopicError,
+    ProduceError, ReadRequestError, ReceiveError, RedriveError, SettleError, StreamGroupError, TopicError,
 };
 use crate::log::batch::EncodeError;
 use crate::log::{ReadError, ReadMemoryFull};
@@ -241,9 +241,34 @@ impl From<CreateGroupError> for ApiError {
             CreateGroupError::Topic(error) => error.into(),
             CreateGroupError::DeadLetterName(_) => Self::new(ErrorCode::InvalidName, error.to_string()),
             CreateGroupError::OfDeadLetters(_) => Self::new(ErrorCode::TopicInUse, error.to_string()),
+            CreateGroupError::StreamGroup { .. } => Self::new(ErrorCode::GroupKindConflict, error.to_string()),
             CreateGroupError::DeadLetterTopicTaken(_) => Self::new(ErrorCode::TopicExists, error.to_string()),
             CreateGroupError::Write(error) => error.into(),
         }
+    }
+}
+
+impl From<StreamGroupError> for ApiError {
+    fn from(error: StreamGroupError) -> Self {
+        let detail = error.to_string();
+        let code = match error {
+            StreamGroupError::Topic(error) => return error.into(),
+            StreamGroupError::Parameter(error) => return error.into(),
+            StreamGroupError::Read(error) => return error.into(),
+            StreamGroupError::Write(error) => return error.into(),
+            StreamGroupError::NotFound(_) => ErrorCode::GroupNotFound,
+            StreamGroupError::NotRead { .. } => ErrorCode::InvalidRequest,
+            StreamGroupError::PartitionNotFound { .. } => ErrorCode::PartitionNotFound,
+            StreamGroupError::BehindEnd { .. } => ErrorCode::OffsetOutOfRange,
+            StreamGroupError::QueueGroup { .. } => ErrorCode::GroupKindConflict,
+            StreamGroupError::OfDeadLetters(_) => ErrorCode::TopicInUse,
+            StreamGroupError::TopicsMax { .. } | StreamGroupError::GroupsMax { .. } | StreamGroupError::MembersMax(_) => {
+                ErrorCode::GroupLimit
+            }
+            StreamGroupError::InUse { .. } => ErrorCode::GroupInUse,
+            StreamGroupError::Fenced(_) => ErrorCode::Fenced,
+        };
+        Self::new(code, detail)
     }
 }
 

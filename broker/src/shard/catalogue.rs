@@ -4,8 +4,9 @@ use crate::ids::{GroupId, ShardId, TopicId};
 use crate::shard::commit::WriteError;
 use crate::shard::core::Core;
 use crate::shard::queues::Queues;
+use crate::shard::streams::Streams;
 use crate::storage::{Family, Mutation};
-use crate::topic::Group;
+use crate::topic::{Group, StreamGroup};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
@@ -17,14 +18,23 @@ pub(crate) enum CatalogueOp {
     Write { mutations: Vec<Mutation>, reply: Reply },
     /// Own the queues of this group from now on.
     AddGroup { group: Arc<Group> },
+    /// Own this stream group from now on: the shard is its home.
+    AddStream { group: Arc<StreamGroup> },
+    /// Forget this stream group, and delete what is stored of it. It is closed.
+    RemoveStream { group: GroupId, reply: Reply },
     /// Forget topics and groups, and delete what is stored of them. They are closed: nothing is stored of them any more.
     Remove { topics: Vec<TopicId>, groups: Vec<GroupId>, reply: Reply },
 }
 
-pub(super) fn handle(core: &mut Core, queues: &mut Queues, op: CatalogueOp) {
+pub(super) fn handle(core: &mut Core, queues: &mut Queues, streams: &mut Streams, op: CatalogueOp) {
     match op {
         CatalogueOp::Write { mutations, reply } => write(core, mutations, reply),
         CatalogueOp::AddGroup { group } => queues.add_group(group),
+        CatalogueOp::AddStream { group } => streams.add(core, group, None),
+        CatalogueOp::RemoveStream { group, reply } => {
+            streams.remove(core, group);
+            write(core, Vec::new(), reply);
+        }
         CatalogueOp::Remove { topics, groups, reply } => remove(core, queues, &topics, &groups, reply),
     }
 }

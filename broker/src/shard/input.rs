@@ -6,6 +6,7 @@ use crate::shard::commit::WriteError;
 use crate::shard::embedded::EmbeddedCommit;
 use crate::shard::log::LogOp;
 use crate::shard::queues::request::QueueRequest;
+use crate::shard::streams::request::StreamRequest;
 use tokio::sync::{mpsc, oneshot};
 
 /// Inputs that may wait for a shard's task; a full channel makes the senders wait.
@@ -17,6 +18,8 @@ pub(crate) enum Input {
     Log(LogOp),
     /// Something with queue groups.
     Queue(QueueRequest),
+    /// Something with a stream group.
+    Stream(StreamRequest),
     /// A commit of the embedder.
     Embedded(EmbeddedCommit),
     /// Topics and groups come and go.

@@ -14,5 +14,6 @@ pub(crate) mod log;
 pub(crate) mod outbox;
 pub(crate) mod queues;
 pub(crate) mod recovery;
+pub(crate) mod streams;
 pub(crate) mod task;
 pub(crate) mod write_stop;

@@ -2,7 +2,8 @@
 
 use crate::dedup::Buckets;
 use crate::group::queue::{DecodeError, QueueRow, StoredQueue, StoredRows};
-use crate::ids::{GroupKey, PartitionKey, ShardId, TopicId};
+use crate::group::stream::{StoredStream, StreamRow};
+use crate::ids::{GroupId, GroupKey, PartitionKey, ShardId, StreamKey, TopicId};
 use crate::log::positions::Positions;
 use crate::log::recovery::{RecoveryError, newest_batch};
 use crate::shard::commit::LastCommit;
@@ -24,6 +25,14 @@ pub(crate) enum ShardError {
     Group {
         /// The group.
         key: GroupKey,
+        /// What is wrong.
+        reason: DecodeError,
+    },
+    /// The state of a stream group cannot be read.
+    #[error("state of stream group {}: {reason}", group.0)]
+    Stream {
+        /// The group.
+        group: GroupId,
         /// What is wrong.
         reason: DecodeError,
     },
@@ -60,6 +69,8 @@ pub(crate) struct FoundShard {
     pub(crate) logs: Vec<FoundLog>,
     /// The groups that have a state of their own; all others stand at their beginning.
     pub(crate) queues: HashMap<GroupKey, StoredQueue>,
+    /// What is stored of the stream groups whose home it is.
+    pub(crate) streams: HashMap<GroupId, StoredStream>,
     /// Where there are idempotency entries.
     pub(crate) buckets: Buckets,
     /// Its messages to and from other shards.
@@ -86,9 +97,10 @@ pub(crate) fn recover(storage: &dyn Storage, id: ShardId) -> Result<FoundShard, 
             record_bytes: newest.map(|batch| batch.len() as u64 / u64::from(batch.records_count()).max(1)),
         });
     }
-    let queues = queues(storage, id, &logs)?;
+    let StoredGroups { queues, streams } = groups(storage, id)?;
+    let queues = decode_queues(queues, &logs)?;
     let outbox = FoundOutbox::find(storage, id)?;
-    if last_commit == 0 && (mark_ms.is_some() || !queues.is_empty() || !outbox.is_empty()) {
+    if last_commit == 0 && (mark_ms.is_some() || !queues.is_empty() || !streams.is_empty() || !outbox.is_empty()) {
         return Err(damaged("it has rows, but no commit"));
     }
     // A newest batch that is gone is seen by nothing else.
@@ -103,27 +115,54 @@ pub(crate) fn recover(storage: &dyn Storage, id: ShardId) -> Result<FoundShard, 
         topics: logs.iter().map(|log| log.key.topic).chain(queues.keys().map(|key| key.partition.topic)).collect(),
         logs,
         queues,
+        streams,
         buckets: Buckets::load(storage, id)?,
         outbox,
     })
 }
 
-fn queues(storage: &dyn Storage, id: ShardId, logs: &[FoundLog]) -> Result<HashMap<GroupKey, StoredQueue>, ShardError> {
-    let ends: HashMap<PartitionKey, Offset> = logs.iter().map(|log| (log.key, log.positions.log_end)).collect();
-    let mut rows: HashMap<GroupKey, StoredRows> = HashMap::new();
-    let mut unknown = None;
+/// The rows of the `group` family, by group.
+#[derive(Default)]
+struct StoredGroups {
+    queues: HashMap<GroupKey, StoredRows>,
+    streams: HashMap<GroupId, StoredStream>,
+}
+
+fn groups(storage: &dyn Storage, id: ShardId) -> Result<StoredGroups, ShardError> {
+    let mut found = StoredGroups::default();
+    let mut failure = None;
     let range = id.all();
-    storage.scan(Family::Group, &range.start..&range.end, Direction::Forward, &mut |key, value| {
-        let found = GroupKey::of_row(key).and_then(|(key, row)| Some((key, QueueRow::of(row)?)));
-        match found {
-            Some((key, row)) => rows.entry(key).or_default().add(row, value),
-            None => unknown = Some(key.to_vec()),
+    storage.scan(Family::Group, &range.start..&range.end, Direction::Forward, &mut |key, value| match found.add(id, key, value) {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(error) => {
+            failure = Some(error);
+            ControlFlow::Break(())
         }
-        ControlFlow::Continue(())
     })?;
-    if let Some(key) = unknown {
-        return Err(ShardError::Damaged(format!("shard {}: the row {key:02x?} is no part of a group's state", id.0)));
+    if let Some(error) = failure {
+        return Err(error);
     }
+    for (&group, stream) in &found.streams {
+        stream.check().map_err(|reason| ShardError::Stream { group, reason })?;
+    }
+    Ok(found)
+}
+
+impl StoredGroups {
+    fn add(&mut self, id: ShardId, key: &[u8], value: &[u8]) -> Result<(), ShardError> {
+        let unknown = || ShardError::Damaged(format!("shard {}: the row {key:02x?} is no part of a group's state", id.0));
+        if let Some((StreamKey { group, .. }, row)) = StreamKey::of_row(key) {
+            let row = StreamRow::of(row).ok_or_else(unknown)?;
+            return self.streams.entry(group).or_default().add(row, value).map_err(|reason| ShardError::Stream { group, reason });
+        }
+        let (key, row) = GroupKey::of_row(key).and_then(|(key, row)| Some((key, QueueRow::of(row)?))).ok_or_else(unknown)?;
+        self.queues.entry(key).or_default().add(row, value);
+        Ok(())
+    }
+}
+
+fn decode_queues(rows: HashMap<GroupKey, StoredRows>, logs: &[FoundLog]) -> Result<HashMap<GroupKey, StoredQueue>, ShardError> {
+    let ends: HashMap<PartitionKey, Offset> = logs.iter().map(|log| (log.key, log.positions.log_end)).collect();
     let mut queues = HashMap::with_capacity(rows.len());
     for (key, rows) in rows {
         let queue = rows.queue().map_err(|reason| ShardError::Group { key, reason })?;

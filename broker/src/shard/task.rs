@@ -5,6 +5,7 @@
 
 use crate::dedup::Buckets;
 use crate::group::queue::StoredQueue;
+use crate::group::stream::{StoredStream, Terms};
 use crate::ids::GroupKey;
 use crate::liveness::PartGuard;
 use crate::shard::core::Core;
@@ -12,8 +13,10 @@ use crate::shard::input::Input;
 use crate::shard::log::Log;
 use crate::shard::outbox::owner::Outbox;
 use crate::shard::queues::Queues;
+use crate::shard::streams::Streams;
+use crate::shard::streams::request::StreamRequest;
 use crate::shard::{catalogue, embedded};
-use crate::topic::Group;
+use crate::topic::{Group, StreamGroup};
 use core::time::Duration;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -32,6 +35,7 @@ pub(crate) struct Shard {
     core: Core,
     log: Log,
     queues: Queues,
+    streams: Streams,
     outbox: Outbox,
 }
 
@@ -43,6 +47,10 @@ pub(crate) struct Stored {
     pub(crate) groups: Vec<Arc<Group>>,
     /// The queues with a state of their own.
     pub(crate) queues: Vec<(GroupKey, StoredQueue)>,
+    /// The stream groups whose home it is, with what is stored of each.
+    pub(crate) streams: Vec<(Arc<StreamGroup>, Option<StoredStream>)>,
+    /// What stream groups are held to.
+    pub(crate) terms: Terms,
     /// Messages to and from other shards.
     pub(crate) outbox: Outbox,
 }
@@ -50,7 +58,7 @@ pub(crate) struct Stored {
 impl Shard {
     /// A shard that goes on from what it has stored.
     pub(crate) fn new(parts: CoreParts, stored: Stored) -> Self {
-        let Stored { buckets, groups, queues: stored, outbox } = stored;
+        let Stored { buckets, groups, queues: stored, streams: stored_streams, terms, outbox } = stored;
         let mut queues = Queues::default();
         for group in groups {
             queues.add_group(group);
@@ -58,7 +66,12 @@ impl Shard {
         for (key, stored) in stored {
             queues.load(key, stored);
         }
-        Self { core: Core::new(parts), log: Log::new(buckets), queues, outbox }
+        let core = Core::new(parts);
+        let mut streams = Streams::new(terms);
+        for (group, stored) in stored_streams {
+            streams.add(&core, group, stored);
+        }
+        Self { core, log: Log::new(buckets), queues, streams, outbox }
     }
 
     /// Runs until the shutdown, and then stages what was asked before it.
@@ -100,18 +113,20 @@ impl Shard {
     }
 
     fn handle(&mut self, input: Input) {
-        let Self { core, log, queues, outbox } = self;
+        let Self { core, log, queues, streams, outbox } = self;
         match input {
             Input::Log(op) => log.handle(core, op),
             Input::Queue(request) => queues.handle(core, request),
+            Input::Stream(StreamRequest { group, op }) => streams.handle(core, group, op),
             Input::Embedded(commit) => embedded::handle(core, queues, outbox, commit),
-            Input::Catalogue(op) => catalogue::handle(core, queues, op),
+            Input::Catalogue(op) => catalogue::handle(core, queues, streams, op),
         }
     }
 
-    /// What time alone brings about: leases run out, old idempotency entries go, and messages that others have taken.
+    /// What time alone brings about: leases and sessions run out, old idempotency entries go, and messages that others have taken.
     fn tick(&mut self) {
         self.queues.tick(&mut self.core);
+        self.streams.tick(&mut self.core);
         self.outbox.tick(&mut self.core);
         self.log.tick(&mut self.core);
     }
@@ -119,6 +134,7 @@ impl Shard {
     /// Hands the commit to the committer. `false` when there is no committer any more.
     async fn stage(&mut self) -> bool {
         self.queues.stage(&mut self.core);
+        self.streams.stage(&mut self.core);
         self.outbox.stage(&mut self.core);
         self.core.stage().await
     }

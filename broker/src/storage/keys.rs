@@ -5,13 +5,14 @@
 //! | `log` | shard u16, topic u32, partition u32, base offset u64 | a Kafka RecordBatch v2 |
 //! | `time_index` | shard u16, topic u32, partition u32, timestamp u64, base offset u64 | empty |
 //! | `group` | shard u16, topic u32, partition u32, group u32, row u8 | a part of the group's state in the partition |
+//! | `group` | shard u16, 0 u32, group u32, row | a row of a stream group, on its home shard; no topic has number 0 |
 //! | `dedup` | shard u16, bucket u32, topic u32, partition u32, hash of the idempotency key 16 bytes | where the first one was stored |
 //! | `saga` | shard u16, the embedder's own key | the embedder's own |
 //! | `meta` | shard u16, tag u8, by tag | see [`MetaKey`] |
 //!
 //! The shard comes first so that a shard is one contiguous range of each family. A tag is never used again for something else.
 
-use crate::ids::{GroupId, GroupKey, PartitionKey, ShardId, TopicId};
+use crate::ids::{GroupId, GroupKey, PartitionKey, ShardId, StreamKey, TopicId};
 use core::ops::Range;
 use sagamq_api::{Offset, PartitionId};
 
@@ -146,6 +147,37 @@ impl GroupKey {
     }
 }
 
+impl StreamKey {
+    /// What the keys of stream groups have where those of queue groups have a topic: no topic has this number.
+    const NO_TOPIC: [u8; 4] = [0; 4];
+
+    fn prefix(self) -> Vec<u8> {
+        [&self.shard.0.to_be_bytes()[..], &Self::NO_TOPIC, &self.group.0.to_be_bytes()].concat()
+    }
+
+    /// Key of a row of the group.
+    #[must_use]
+    pub fn row(self, row: &[u8]) -> Vec<u8> {
+        [&self.prefix()[..], row].concat()
+    }
+
+    /// Every row of the group.
+    #[must_use]
+    pub fn all(self) -> Range<Vec<u8>> {
+        let start = self.prefix();
+        let end = successor(&start);
+        start..end
+    }
+
+    /// The group and the row, in a key of the `group` family. `None`: it is none of a stream group.
+    #[must_use]
+    pub fn of_row(key: &[u8]) -> Option<(Self, &[u8])> {
+        let (shard, rest) = key.split_first_chunk()?;
+        let (group, row) = rest.strip_prefix(&Self::NO_TOPIC)?.split_first_chunk()?;
+        Some((Self { shard: ShardId(u16::from_be_bytes(*shard)), group: GroupId(u32::from_be_bytes(*group)) }, row))
+    }
+}
+
 /// Bucket in a key of the `dedup` family.
 #[must_use]
 pub fn dedup_bucket(key: &[u8]) -> Option<u32> {
@@ -265,6 +297,8 @@ pub enum MetaKey {
     Outgoing(ShardId, ShardId),
     /// Tag 9, each shard, sender u16: number of the last message of another shard that it has taken, u64.
     Incoming(ShardId, ShardId),
+    /// Tag 10, shard 0, group u32: a stream group of the catalogue, JSON.
+    StreamGroup(GroupId),
 }
 
 impl MetaKey {
@@ -278,6 +312,7 @@ impl MetaKey {
     const TAG_MESSAGE: u8 = 7;
     const TAG_OUTGOING: u8 = 8;
     const TAG_INCOMING: u8 = 9;
+    const TAG_STREAM_GROUP: u8 = 10;
 
     /// The bytes.
     #[must_use]
@@ -294,6 +329,10 @@ impl MetaKey {
                 key.extend_from_slice(&group.0.to_be_bytes());
             }
             Self::NextIds => key.push(Self::TAG_NEXT_IDS),
+            Self::StreamGroup(group) => {
+                key.push(Self::TAG_STREAM_GROUP);
+                key.extend_from_slice(&group.0.to_be_bytes());
+            }
             Self::ClockMark(shard) => {
                 key = shard.0.to_be_bytes().to_vec();
                 key.push(Self::TAG_CLOCK_MARK);
@@ -346,6 +385,12 @@ impl MetaKey {
     #[must_use]
     pub fn groups() -> Range<Vec<u8>> {
         vec![0, 0, Self::TAG_GROUP]..vec![0, 0, Self::TAG_GROUP + 1]
+    }
+
+    /// Every stream group of the catalogue.
+    #[must_use]
+    pub fn stream_groups() -> Range<Vec<u8>> {
+        vec![0, 0, Self::TAG_STREAM_GROUP]..vec![0, 0, Self::TAG_STREAM_GROUP + 1]
     }
 }
 
@@ -511,6 +556,12 @@ mod tests {
         assert_eq!(MetaKey::Message(ShardId(1), ShardId(2), 3).encode(), b"\0\x01\x07\0\x02\0\0\0\0\0\0\0\x03");
         assert_eq!(MetaKey::Outgoing(ShardId(1), ShardId(2)).encode(), b"\0\x01\x08\0\x02");
         assert_eq!(MetaKey::Incoming(ShardId(1), ShardId(2)).encode(), b"\0\x01\x09\0\x02");
+        assert_eq!(MetaKey::StreamGroup(GroupId(5)).encode(), b"\0\0\x0a\0\0\0\x05");
+        let stream = StreamKey { shard: ShardId(1), group: GroupId(5) };
+        assert_eq!(stream.row(b"row"), b"\0\x01\0\0\0\0\0\0\0\x05row");
+        assert_eq!(StreamKey::of_row(&stream.row(b"row")), Some((stream, &b"row"[..])));
+        assert_eq!(StreamKey::of_row(&group.row(6)), None);
+        assert!(stream.all().contains(&stream.row(b"")) && !ShardId(1).topic(TopicId(1)).contains(&stream.row(b"")));
     }
 
     #[test]

@@ -44,6 +44,27 @@ pub(crate) struct GroupEntry {
     pub(crate) owned: bool,
 }
 
+/// A stream group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StreamEntry {
+    pub(crate) id: u32,
+    pub(crate) name: GroupName,
+    /// The topics that it has read.
+    pub(crate) topics: Vec<StreamTopicEntry>,
+    pub(crate) created_at_ms: u64,
+}
+
+/// A topic of a stream group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StreamTopicEntry {
+    /// Id of the topic.
+    pub(crate) topic: u32,
+    /// Where the group begins in each partition.
+    pub(crate) start: GroupStart,
+}
+
 /// Where a group begins: its state until something is stored of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

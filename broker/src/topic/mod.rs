@@ -6,8 +6,12 @@ mod entry;
 mod group;
 pub(crate) mod partitioner;
 mod partitions;
+mod stream;
+mod streams;
 
 pub(crate) use catalog::{Catalog, Topic};
 pub(crate) use claims::{Claim, GivenBack, Handed};
-pub(crate) use entry::{GroupEntry, GroupStart, NextIds, TopicEntry, TopicKind};
+pub(crate) use entry::{GroupEntry, GroupStart, NextIds, StreamEntry, TopicEntry, TopicKind};
 pub(crate) use group::{Group, QueueRef};
+pub(crate) use stream::{StreamGroup, StreamTopic, home_of};
+pub(crate) use streams::StreamGroups;

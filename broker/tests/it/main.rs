@@ -15,4 +15,5 @@ mod outbox;
 mod positions;
 mod produce;
 mod receive;
+mod streams;
 mod topics;

@@ -35,6 +35,12 @@ CONFIGURATION FILE (TOML; every key may be left out, an unknown key is an error)
   saga_repair_retention = \"30d\"
   saga_events = false
   hold_sagas = false
+  stream_session = \"45s\"
+  stream_heartbeat = \"5s\"
+  stream_rebalance = \"60s\"
+  stream_members_max = 500
+  stream_topics_max = 32
+  stream_groups_max = 1000
   accept_data_loss = false
 
 Every setting is taken from its flag, else from its environment variable, else from the file, else it has the default.
@@ -114,6 +120,24 @@ pub struct ServeArgs {
     /// [env: SAGAMQ_HOLD_SAGAS] [default: false]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub hold_sagas: Option<String>,
+    /// How long a member of a stream group is one without a heartbeat, if it does not say [env: SAGAMQ_STREAM_SESSION] [default: 45s]
+    #[arg(long, value_name = "DURATION")]
+    pub stream_session: Option<String>,
+    /// How often members of stream groups are told to send heartbeats; at most a third of the session [env: SAGAMQ_STREAM_HEARTBEAT] [default: 5s]
+    #[arg(long, value_name = "DURATION")]
+    pub stream_heartbeat: Option<String>,
+    /// How long a member has to hand back a partition; then it is fenced [env: SAGAMQ_STREAM_REBALANCE] [default: 60s]
+    #[arg(long, value_name = "DURATION")]
+    pub stream_rebalance: Option<String>,
+    /// Most members of a stream group [env: SAGAMQ_STREAM_MEMBERS_MAX] [default: 500]
+    #[arg(long, value_name = "N")]
+    pub stream_members_max: Option<String>,
+    /// Most topics of a stream group [env: SAGAMQ_STREAM_TOPICS_MAX] [default: 32]
+    #[arg(long, value_name = "N")]
+    pub stream_topics_max: Option<String>,
+    /// Most stream groups whose home is one shard [env: SAGAMQ_STREAM_GROUPS_MAX] [default: 1000]
+    #[arg(long, value_name = "N")]
+    pub stream_groups_max: Option<String>,
     /// Open a data directory although acknowledged records are missing from it [env: SAGAMQ_ACCEPT_DATA_LOSS] [default: false]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub accept_data_loss: Option<String>,

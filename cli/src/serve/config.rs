@@ -1,5 +1,6 @@
 //! What a server needs to know to start.
 
+use sagamq_broker::StreamConfig;
 use sagamq_saga::OrchestratorConfig;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -32,6 +33,8 @@ pub struct ServeConfig {
     pub allow_origins: Vec<String>,
     /// How sagas run and HTTP participants are called.
     pub sagas: OrchestratorConfig,
+    /// What stream groups are held to.
+    pub streams: StreamConfig,
 }
 
 impl ServeConfig {
@@ -54,6 +57,7 @@ impl Default for ServeConfig {
             allow_hosts: Vec::new(),
             allow_origins: Vec::new(),
             sagas: OrchestratorConfig::default(),
+            streams: StreamConfig::default(),
         }
     }
 }

@@ -179,6 +179,7 @@ fn open_broker(config: &ServeConfig) -> Result<(Broker, Registry), StartError> {
         staged_bytes_max: config.in_flight_bytes_max,
         read_bytes_max: config.read_bytes_max,
         tail_bytes_max: config.tail_bytes_max,
+        streams: config.streams,
         ..BrokerConfig::default()
     };
     let mut registry = Registry::default();

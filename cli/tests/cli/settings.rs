@@ -5,6 +5,7 @@ use sagamq::args::serve::ServeArgs;
 use sagamq::config::{KEYS, Settings, SettingsError};
 use sagamq::serve::ServeConfig;
 use sagamq::serve::log::{LogConfig, LogFormat};
+use sagamq_broker::StreamConfig;
 use sagamq_saga::OrchestratorConfig;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -76,6 +77,12 @@ fn every_setting_can_be_given_by_every_source() {
         "7d",
         "true",
         "true",
+        "30s",
+        "2s",
+        "20s",
+        "60",
+        "7",
+        "9",
     ];
     let wanted = Settings {
         serve: ServeConfig {
@@ -99,6 +106,14 @@ fn every_setting_can_be_given_by_every_source() {
                 repair_retention: Duration::from_secs(7 * 24 * 3_600),
                 lifecycle_events: true,
                 hold: true,
+            },
+            streams: StreamConfig {
+                session: Duration::from_secs(30),
+                heartbeat: Duration::from_secs(2),
+                rebalance: Duration::from_secs(20),
+                members_max: 60,
+                topics_max: 7,
+                groups_max: 9,
             },
         },
         log: LogConfig { format: LogFormat::Json, level: "debug".into() },
@@ -135,6 +150,12 @@ fn every_setting_can_be_given_by_every_source() {
         saga_repair_retention,
         saga_events,
         hold_sagas,
+        stream_session,
+        stream_heartbeat,
+        stream_rebalance,
+        stream_members_max,
+        stream_topics_max,
+        stream_groups_max,
     ] = values.map(|value| Some(value.to_owned()));
     let args = ServeArgs {
         config: None,
@@ -159,6 +180,12 @@ fn every_setting_can_be_given_by_every_source() {
         saga_repair_retention,
         saga_events,
         hold_sagas,
+        stream_session,
+        stream_heartbeat,
+        stream_rebalance,
+        stream_members_max,
+        stream_topics_max,
+        stream_groups_max,
     };
     assert_eq!(load(&args, &[]), Ok(wanted));
 }

@@ -20,7 +20,7 @@ const FLOORS: [(&str, Floors); 3] = [
             &["json", "names"],
             &["record", "routes"],
             &["queue", "saga", "service", "topic"],
-            &["repair", "transaction"],
+            &["repair", "stream", "transaction"],
         ],
     ),
     (

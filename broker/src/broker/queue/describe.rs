@@ -3,13 +3,11 @@
 use super::find::FindGroupError;
 use crate::broker::Broker;
 use crate::log::ReadError;
-use crate::log::budget::Budget;
-use crate::log::reader;
 use crate::shard::queues::request::{QueueError, QueueNumbers, QueueOp};
 use crate::topic::{Group, QueueRef};
 use futures_util::future::try_join_all;
 use sagamq_api::queue::{GroupDescription, GroupPartitionDescription};
-use sagamq_api::{GroupName, Offset, TopicName};
+use sagamq_api::{GroupName, TopicName};
 use std::sync::Arc;
 
 /// Why a group was not described.
@@ -72,7 +70,7 @@ impl Broker {
         let numbers = self.numbers(of).await?;
         let lag_seconds = match numbers.oldest_unsettled {
             None => 0.0,
-            Some(oldest) => self.age_seconds(of, oldest).await?,
+            Some(oldest) => self.age_seconds(of.partition(), oldest).await?,
         };
         Ok(GroupPartitionDescription {
             partition: of.key().partition.partition,
@@ -89,17 +87,5 @@ impl Broker {
 
     pub(super) async fn numbers(&self, of: QueueRef<'_>) -> Result<QueueNumbers, QueueError> {
         self.0.queue(of, |reply| QueueOp::Describe { reply }).await
-    }
-
-    async fn age_seconds(&self, of: QueueRef<'_>, offset: Offset) -> Result<f64, DescribeGroupError> {
-        let now_ms = i64::try_from(self.0.clock.now_ms()).unwrap_or(i64::MAX);
-        let (storage, partition) = (Arc::clone(&self.0.storage), Arc::clone(of.partition()));
-        let read = move || reader::read_at(&*storage, &partition, &[offset], &mut Budget::unshared(1, usize::MAX));
-        let found = if of.partition().is_in_tail(offset) { read() } else { self.blocking(read).await };
-        match (found.records.first(), found.error) {
-            (Some(record), _) => Ok(now_ms.saturating_sub(record.timestamp_ms).max(0) as f64 / 1000.0),
-            (None, Some(error)) => Err(error.into()),
-            (None, None) => Ok(0.0),
-        }
     }
 }

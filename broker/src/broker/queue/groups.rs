@@ -35,6 +35,14 @@ pub enum CreateGroupError {
          read the topic by offset"
     )]
     OfDeadLetters(TopicName),
+    /// A stream group has the name.
+    #[error("`{group}` is a stream group of topic `{topic}`: read as its member, or use another name for a queue group")]
+    StreamGroup {
+        /// The topic.
+        topic: TopicName,
+        /// The group.
+        group: GroupName,
+    },
     /// The durable write failed or is not tried any more.
     #[error(transparent)]
     Write(#[from] WriteError),
@@ -109,6 +117,9 @@ impl Broker {
         }
         if topic.kind == TopicKind::DeadLetters {
             return Err(CreateGroupError::OfDeadLetters(topic.name.clone()));
+        }
+        if self.0.streams.get(name).is_some_and(|stream| stream.reads(topic.id)) {
+            return Err(CreateGroupError::StreamGroup { topic: topic.name.clone(), group: name.clone() });
         }
         let letters_name = dead_letter_topic(&topic.name, name)?;
         if self.0.catalog.topic(&letters_name).is_some() {
@@ -207,7 +218,7 @@ impl Broker {
 }
 
 /// Where a group begins that is made now.
-fn start_of(topic: &Topic, start: StartPosition) -> GroupStart {
+pub(in crate::broker) fn start_of(topic: &Topic, start: StartPosition) -> GroupStart {
     let ends = || (0..topic.partitions.len()).map(|index| topic.partitions.offsets(index).high_watermark);
     match start {
         // Nothing was ever stored: the oldest record will be the first.

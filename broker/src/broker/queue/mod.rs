@@ -22,6 +22,8 @@ pub use redrive::RedriveError;
 pub use settle::SettleError;
 pub use waiting::Waiting;
 
+pub(super) use groups::start_of;
+
 use crate::broker::Inner;
 use crate::shard::input::Input;
 use crate::shard::queues::request::{QueueError, QueueOp, QueueRequest};

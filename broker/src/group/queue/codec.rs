@@ -16,10 +16,10 @@
 //! The whole state has a run for all that is pending and all that is settled above the floor. A change has one for every offset that it
 //! touched; floor and next fresh offset are those after it. Nothing follows. One state has one encoding.
 
-use super::decode_error::DecodeError;
 use super::runs::{RunReader, RunWriter};
 use super::state::QueueState;
-use super::varint::{Input, put};
+use crate::group::decode_error::DecodeError;
+use crate::group::varint::{Input, put};
 use sagamq_api::Offset;
 
 const VERSION: u8 = 3;

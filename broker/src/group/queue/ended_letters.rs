@@ -8,9 +8,9 @@
 //! | each, in order: distance from the end of the one before (the first: from that offset), at least 1 | varint |
 //! | … its length, at least 1 | varint |
 
-use super::decode_error::DecodeError;
 use super::ranges::RangeSet;
-use super::varint::{Input, put};
+use crate::group::decode_error::DecodeError;
+use crate::group::varint::{Input, put};
 use sagamq_api::Offset;
 use sagamq_api::limits::SETTLED_RANGES_MAX;
 

@@ -5,10 +5,10 @@
 //! write has a number; whoever loads takes the whole state and the changes with the numbers behind it, and leaves older ones alone.
 
 use super::codec::Encoded;
-use super::decode_error::DecodeError;
 use super::ended_letters::EndedLetters;
 use super::row::QueueRow;
 use super::state::QueueState;
+use crate::group::decode_error::DecodeError;
 
 /// A change is written only if it is this much smaller than the whole state: else it would save nothing.
 const SMALLER: usize = 4;

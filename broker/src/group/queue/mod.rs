@@ -4,7 +4,6 @@
 //! task calls it, encodes the state it gets and puts it into the same commit as what follows from it (dead letters, records).
 
 mod codec;
-mod decode_error;
 mod deliver;
 mod ended_letters;
 mod invariants;
@@ -16,7 +15,6 @@ mod row;
 mod runs;
 mod settle;
 mod state;
-mod varint;
 mod view;
 
 #[cfg(test)]
@@ -24,7 +22,7 @@ mod bounds_tests;
 #[cfg(test)]
 mod model_tests;
 
-pub use decode_error::DecodeError;
+pub use crate::group::decode_error::DecodeError;
 pub use deliver::{LeaseTerms, Leased, Reserved};
 pub use policy::QueuePolicy;
 pub use receipt::{Receipt, ReceiptError};

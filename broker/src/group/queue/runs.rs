@@ -13,9 +13,9 @@
 //! Runs are in the order of their offsets, and two that touch say different things. The records of one receive in a partition have one
 //! lease id, so they are one run as long as nothing happens to a part of them.
 
-use super::decode_error::DecodeError;
 use super::state::{Delayed, Lease, QueueState};
-use super::varint::{Input, put};
+use crate::group::decode_error::DecodeError;
+use crate::group::varint::{Input, put};
 use sagamq_api::Offset;
 use sagamq_api::limits::PENDING_MAX;
 

@@ -21,7 +21,7 @@ async fn every_operation_that_is_described_is_served() {
     let server = Server::new();
     let document = server.get(routes::OPENAPI).await.ok();
     let operations = operations(&document);
-    assert_eq!(operations.len(), 21, "{operations:?}");
+    assert_eq!(operations.len(), 28, "{operations:?}");
     for (path, method) in operations {
         let concrete = path.replace("{topic}", "t").replace("{group}", "g").replace("{partition}", "0");
         assert!(!concrete.contains('{'), "{path} has a parameter that is not known here");
@@ -49,8 +49,12 @@ fn the_paths_that_are_described_are_those_that_clients_use() {
         routes::GROUPS,
         routes::GROUP,
         routes::DEAD_LETTERS,
+        routes::STREAM_GROUPS,
+        routes::STREAM_GROUP,
+        routes::STREAM_OFFSETS,
     ];
-    assert_eq!(described, constants.map(str::to_owned).into_iter().chain(verbs).collect());
+    let of_streams = ["heartbeat", "commit", "seek"].map(|verb| format!("{}:{verb}", routes::STREAM_GROUP));
+    assert_eq!(described, constants.map(str::to_owned).into_iter().chain(verbs).chain(of_streams).collect());
 }
 
 #[test]

@@ -163,3 +163,58 @@ async fn answers_with_records_are_what_the_interface_describes() {
     let some = letters("?max_records=2").await;
     assert_eq!((some.dead_letters.len(), some.next_cursor.is_some()), (2, true));
 }
+
+#[tokio::test]
+async fn members_of_a_stream_group_join_commit_are_fenced_and_leave() {
+    let server = Server::new();
+    server.topic("orders").await;
+    server.post("/v1/topics/orders/records", r#"{"records":[{"value":"a"},{"value":"b"}]}"#).await.ok();
+    let group = "/v1/stream-groups/readers";
+    let missing = server.get(group).await;
+    assert_eq!((missing.status.as_u16(), missing.code()), (404, ErrorCode::GroupNotFound));
+    let joined = server.post_json(&format!("{group}:heartbeat"), json!({"member_id": "m", "epoch": 0, "topics": ["orders"]})).await.ok();
+    let epoch = joined["epoch"].clone();
+    assert_eq!(joined["assigned"], json!([{"topic": "orders", "partition": 0, "epoch": epoch, "offset": 0}]));
+    assert_eq!((&joined["heartbeat_ms"], &joined["session_ms"], &joined["awaited"]), (&json!(5_000), &json!(45_000), &json!(0)));
+    let offsets = json!([{"topic": "orders", "partition": 0, "offset": 1}]);
+    let commit = async |epoch: Value| {
+        server.post_json(&format!("{group}:commit"), json!({"member_id": "m", "epoch": epoch, "offsets": offsets})).await
+    };
+    assert_eq!(commit(epoch.clone()).await.ok(), json!({"committed": 1}));
+    let fenced = commit(json!(epoch.as_u64().expect("a number") + 1)).await;
+    assert_eq!((fenced.status.as_u16(), fenced.code()), (409, ErrorCode::Fenced));
+    assert_eq!(server.get(&format!("{group}/offsets")).await.ok(), json!({"offsets": offsets}));
+    let described = server.get(group).await.ok();
+    assert_eq!((&described["lag_records"], &described["members"][0]["held"]), (&json!(1), &json!(1)));
+    assert_eq!(described["partitions"][0]["member_id"], json!("m"));
+    let in_use = server.delete(group).await;
+    assert_eq!((in_use.status.as_u16(), in_use.code()), (409, ErrorCode::GroupInUse));
+    let taken = server.post("/v1/topics/orders/groups/readers:receive", "").await;
+    assert_eq!((taken.status.as_u16(), taken.code()), (409, ErrorCode::GroupKindConflict));
+    let sought = server.post_json(&format!("{group}:seek"), json!({"position": "end"})).await.ok();
+    assert_eq!(sought["offsets"][0]["offset"], json!(2));
+    let beyond = server.post_json(&format!("{group}:seek"), json!({"topic": "orders", "partition": 0, "offset": 3})).await;
+    assert_eq!((beyond.status.as_u16(), beyond.code()), (416, ErrorCode::OffsetOutOfRange));
+    let twice = server.post_json(&format!("{group}:seek"), json!({"position": "end", "timestamp_ms": 1})).await;
+    assert_eq!(twice.code(), ErrorCode::InvalidRequest);
+    for (wrong, code) in [
+        (json!({"member_id": "m", "epoch": 0}), ErrorCode::InvalidRequest),
+        (json!({"member_id": "m", "epoch": 0, "topics": []}), ErrorCode::InvalidRequest),
+        (json!({"member_id": "m", "epoch": 0, "topics": ["orders"], "session_ms": 1}), ErrorCode::InvalidRequest),
+        (json!({"member_id": "m", "epoch": 0, "topics": ["nothing"]}), ErrorCode::TopicNotFound),
+        (json!({"member_id": "m", "epoch": 7, "instance_id": "i"}), ErrorCode::InvalidRequest),
+        (json!({"member_id": "m", "epoch": 0, "leave": "for_good"}), ErrorCode::InvalidRequest),
+        (json!({"member_id": "m", "epoch": 9, "leave": "to_return"}), ErrorCode::Fenced),
+        (json!({"member_id": "a member", "epoch": 0, "topics": ["orders"]}), ErrorCode::InvalidRequest),
+    ] {
+        let answer = server.post_json(&format!("{group}:heartbeat"), wrong.clone()).await;
+        assert_eq!(answer.code(), code, "{wrong}");
+    }
+    let told = server.post_json(&format!("{group}:heartbeat"), json!({"member_id": "m", "epoch": epoch})).await.ok();
+    assert_eq!(told["assigned"][0]["offset"], json!(2), "it begins where it was sought to");
+    let left =
+        server.post_json(&format!("{group}:heartbeat"), json!({"member_id": "m", "epoch": told["epoch"], "leave": "for_good"})).await.ok();
+    assert_eq!((&left["epoch"], &left["assigned"]), (&json!(0), &json!([])));
+    assert_eq!(server.get("/v1/stream-groups").await.ok()["groups"][0]["topics"], json!(["orders"]));
+    assert_eq!(server.delete(group).await.status.as_u16(), 204);
+}

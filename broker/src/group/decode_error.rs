@@ -1,6 +1,6 @@
-//! Why stored bytes of a queue group cannot be read.
+//! Why stored bytes of a group cannot be read.
 
-/// Why bytes are no state of a queue group. The stored value is damaged, or of another version.
+/// Why bytes are no state of a group. The stored value is damaged, or of another version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
     /// The first byte is a version that this code does not know.

@@ -1,6 +1,6 @@
 //! Numbers in few bytes: LEB128, each number in its shortest form.
 
-use super::decode_error::DecodeError;
+use crate::group::decode_error::DecodeError;
 
 pub(super) fn put(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {

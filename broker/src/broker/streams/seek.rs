@@ -1,0 +1,92 @@
+//! Setting how far a stream group has come.
+
+use super::error::StreamGroupError;
+use crate::broker::Broker;
+use crate::broker::parameter::ParameterError;
+use crate::group::stream::TopicPartition;
+use crate::log::partition::Partition;
+use crate::shard::streams::request::StreamOp;
+use crate::topic::Topic;
+use sagamq_api::stream::{SeekPosition, StreamOffset, StreamOffsetList, StreamSeek};
+use sagamq_api::{GroupName, Offset, PartitionId};
+use std::sync::Arc;
+
+/// Where to.
+#[derive(Clone, Copy, Debug)]
+enum Target {
+    Offset(Offset),
+    Time(i64),
+    Position(SeekPosition),
+}
+
+impl Broker {
+    /// Sets how far a group has come, and says where it stands then. Members that read there begin anew. Durable when it returns.
+    ///
+    /// # Errors
+    /// When there is no such group, topic or partition, the offset lies outside of it, or the write fails.
+    pub async fn stream_seek(&self, name: &GroupName, request: &StreamSeek) -> Result<StreamOffsetList, StreamGroupError> {
+        let to = target(request)?;
+        let group = self.stream_group(name)?;
+        let topics: Vec<Arc<Topic>> = match &request.topic {
+            Some(name) => {
+                vec![group.topic(name).ok_or_else(|| StreamGroupError::NotRead { group: group.name.clone(), topic: name.clone() })?]
+            }
+            None => group.topics().into_values().collect(),
+        };
+        let (mut offsets, mut named) = (Vec::new(), Vec::new());
+        for topic in topics {
+            for partition in partitions(&topic, request.partition)? {
+                let offset = self.seek_offset(&topic, partition, to).await?;
+                offsets.push((TopicPartition { topic: topic.id, partition }, offset));
+                named.push(StreamOffset { topic: topic.name.clone(), partition, offset });
+            }
+        }
+        let result = self.0.stream(&group, |reply| StreamOp::Seek { offsets, reply }).await;
+        result.map_err(|error| StreamGroupError::of(name, error))?;
+        named.sort();
+        Ok(StreamOffsetList { offsets: named })
+    }
+
+    async fn seek_offset(&self, topic: &Topic, number: PartitionId, to: Target) -> Result<Offset, StreamGroupError> {
+        let index = number.0 as usize;
+        let offsets = topic.partitions.offsets(index);
+        match to {
+            Target::Offset(offset) if offset > offsets.high_watermark => {
+                Err(StreamGroupError::BehindEnd { topic: topic.name.clone(), partition: number, offset, end: offsets.high_watermark })
+            }
+            Target::Offset(offset) => Ok(offset.max(offsets.log_start)),
+            Target::Position(SeekPosition::Start) => Ok(offsets.log_start),
+            Target::Position(SeekPosition::End) => Ok(offsets.high_watermark),
+            Target::Time(timestamp_ms) => {
+                let partition: &Arc<Partition> = topic.partitions.at(index);
+                Ok(self.offset_at(partition, timestamp_ms).await?)
+            }
+        }
+    }
+}
+
+fn target(request: &StreamSeek) -> Result<Target, ParameterError> {
+    if request.partition.is_some() && request.topic.is_none() {
+        return Err(ParameterError::new("`partition` needs its `topic`"));
+    }
+    match (request.offset, request.timestamp_ms, request.position) {
+        (Some(_), _, _) if request.partition.is_none() => {
+            Err(ParameterError::new("`offset` needs `topic` and `partition`: an offset means something in one partition only"))
+        }
+        (Some(offset), None, None) => Ok(Target::Offset(offset)),
+        (None, Some(timestamp_ms), None) => Ok(Target::Time(timestamp_ms)),
+        (None, None, Some(position)) => Ok(Target::Position(position)),
+        _ => Err(ParameterError::new("exactly one of `offset`, `timestamp_ms` and `position` says where to")),
+    }
+}
+
+fn partitions(topic: &Topic, only: Option<PartitionId>) -> Result<Vec<PartitionId>, StreamGroupError> {
+    let partitions = topic.partitions.len();
+    match only {
+        Some(partition) if partition.0 as usize >= partitions => {
+            Err(StreamGroupError::PartitionNotFound { topic: topic.name.clone(), partition, partitions })
+        }
+        Some(partition) => Ok(vec![partition]),
+        None => Ok((0..partitions).map(|index| topic.partitions.key(index).partition).collect()),
+    }
+}

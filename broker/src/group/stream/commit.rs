@@ -1,0 +1,48 @@
+//! Committing how far the group has come, and setting it from outside.
+
+use super::error::Fenced;
+use super::member::TopicPartition;
+use super::state::{Committed, StreamState};
+use sagamq_api::{MemberId, Offset};
+
+impl StreamState {
+    /// Commits all of these offsets or none: each partition must be held by the member, and have been given to it under an epoch that the
+    /// member had heard of when it asked.
+    pub(super) fn commit(&mut self, id: &MemberId, asked: u64, offsets: &[(TopicPartition, Offset)], now_ms: u64) -> Result<(), Fenced> {
+        let member = self.known(id, asked)?;
+        let is_held = |of: &TopicPartition| member.held.get(of).is_some_and(|&given| given <= asked);
+        if let Some((partition, _)) = offsets.iter().find(|(partition, _)| !is_held(partition)) {
+            return Err(Fenced::NotHeld { member: id.clone(), partition: *partition, asked });
+        }
+        for &(partition, offset) in offsets {
+            self.set_offset(partition, offset, now_ms);
+        }
+        Ok(())
+    }
+
+    /// Sets how far the group has come. Who holds such a partition gets it anew, under a later epoch, and begins there; what it read before
+    /// is fenced.
+    pub(super) fn seek(&mut self, offsets: &[(TopicPartition, Offset)], now_ms: u64) {
+        for &(partition, offset) in offsets {
+            self.set_offset(partition, offset, now_ms);
+            let Some(holder) = self.holders.get(&partition).cloned() else { continue };
+            if !self.members[&holder].target.contains(&partition) {
+                self.release(partition);
+                continue;
+            }
+            let epoch = self.next_epoch();
+            let member = self.member_mut(&holder);
+            member.epoch = epoch;
+            member.held.insert(partition, epoch);
+            self.touch(&holder);
+        }
+    }
+
+    fn set_offset(&mut self, partition: TopicPartition, offset: Offset, now_ms: u64) {
+        if self.offsets.get(&partition).is_some_and(|before| before.offset == offset) {
+            return;
+        }
+        self.offsets.insert(partition, Committed { offset, at_ms: now_ms });
+        self.changes.offsets.insert(partition);
+    }
+}
