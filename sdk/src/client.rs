@@ -7,6 +7,7 @@ use crate::repairs::RepairClient;
 use crate::retry::RetryPolicy;
 use crate::sagas::SagaClient;
 use crate::services::ServiceClient;
+use crate::streams::StreamConsumerBuilder;
 use crate::transactions::TransactionClient;
 use crate::transport::{Request, Settings, Transport};
 use bytes::Bytes;
@@ -105,6 +106,11 @@ impl Client {
     /// A consumer of `topic` in the queue group `group`.
     pub fn consumer(&self, topic: TopicName, group: GroupName) -> ConsumerBuilder {
         ConsumerBuilder::new(self.clone(), topic, group)
+    }
+
+    /// A member of the stream group `group`, which reads these topics.
+    pub fn stream_consumer(&self, group: GroupName, topics: Vec<TopicName>) -> StreamConsumerBuilder {
+        StreamConsumerBuilder::new(self.clone(), group, topics)
     }
 
     /// Saga definitions and instances.

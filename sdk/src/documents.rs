@@ -22,6 +22,9 @@ struct PostgresBarrier;
 #[doc = include_str!("../../docs/guides/ordering.md")]
 struct Ordering;
 
+#[doc = include_str!("../../docs/guides/stream-groups.md")]
+struct StreamGroups;
+
 #[doc = include_str!("../../docs/guides/proxy-and-authorization.md")]
 struct ProxyAndAuthorization;
 

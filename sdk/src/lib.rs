@@ -5,6 +5,7 @@
 //! | manage topics, produce or read once | [`Client`] |
 //! | produce much, in order | [`Producer`] |
 //! | consume as a queue group | [`Consumer`] |
+//! | read partitions in order, as a member of a stream group | [`StreamConsumer`] |
 //! | publish, start and watch sagas | [`SagaClient`] |
 //! | do something to many sagas | [`RepairClient`] |
 //! | say where services are that sagas call over HTTP | [`ServiceClient`] |
@@ -88,6 +89,7 @@ mod repairs;
 mod retry;
 mod sagas;
 mod services;
+mod streams;
 mod topics;
 mod transactions;
 mod transport;
@@ -107,6 +109,7 @@ pub use sagamq_api::record::ProduceRecord;
 pub use sagamq_api::saga::Call;
 pub use sagas::SagaClient;
 pub use services::ServiceClient;
+pub use streams::{Holding, Rebalance, StreamBatch, StreamConsumer, StreamConsumerBuilder, TopicPartition};
 pub use tokio_util::sync::CancellationToken;
 pub use transactions::TransactionClient;
 pub use worker::{CallError, SagaWorker, SagaWorkerBuilder};

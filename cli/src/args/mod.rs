@@ -95,9 +95,9 @@ pub enum Command {
     Topic(topic::TopicCommand),
     /// Store records, from stdin or from a flag
     Produce(produce::ProduceArgs),
-    /// Read records, by offset or as a member of a queue group
+    /// Read records, by offset or as a member of a queue group or a stream group
     Consume(consume::ConsumeArgs),
-    /// List, describe and delete queue groups
+    /// List, describe and delete queue groups and stream groups
     #[command(subcommand)]
     Group(group::GroupCommand),
     /// Look at dead letters and deliver them again

@@ -19,6 +19,7 @@ pub(crate) async fn run(context: Context, command: GroupCommand) -> Result<Exit,
             let group = client.describe_group(&topic, &group).await?;
             output.answer(&group, |group| describe(output, group))?;
         }
+        GroupCommand::Stream(command) => super::group_stream::run(&client, output, command).await?,
         GroupCommand::Delete { topic, group } => {
             client.delete_group(&topic, &group).await?;
             output.answer(&json!({ "topic": topic, "deleted": group }), |_| {

@@ -7,6 +7,7 @@ mod consume;
 mod demo;
 mod dlq;
 mod group;
+mod group_stream;
 mod health;
 mod json;
 mod produce;

@@ -137,3 +137,32 @@ fn a_service_has_the_address_that_was_set_for_its_name_and_without_one_nothing_s
     server.run(&["service", "delete", "carriers"]).expect(0);
     server.run(&["service", "delete", "carriers"]).expect(4);
 }
+
+#[test]
+fn a_stream_group_is_read_described_moved_and_deleted() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let server = Process::start(directory.path());
+    server.run(&["topic", "create", "prices", "--partitions", "1"]).expect(0);
+    let lines: String = (0..100).map(|n| format!("{n}\n")).collect();
+    run_with_stdin(&["produce", "prices", "--server", &server.url], lines.as_bytes()).expect(0);
+    let consume = |more: &[&str]| {
+        let args = [&["consume", "prices", "--stream-group", "shop", "--wait", "3s", "--value-only"][..], more].concat();
+        server.run(&args).expect(0).stdout
+    };
+    assert_eq!(consume(&[]).lines().count(), 100);
+    assert_eq!(consume(&[]), "", "all is committed");
+    let described = server.run(&["group", "stream", "describe", "shop", "--output", "json"]).expect(0).json();
+    assert_eq!((&described["lag_records"], &described["members"]), (&serde_json::json!(0), &serde_json::json!([])));
+    assert!(server.run(&["group", "stream", "list"]).expect(0).stdout.contains("prices"));
+    server.run(&["group", "stream", "seek", "shop", "--topic", "prices", "--partition", "0", "--to", "start"]).expect(0);
+    let again = consume(&["--max", "7"]);
+    assert_eq!(again.lines().count(), 7, "what is not wanted is not committed");
+    let stands = server.run(&["group", "stream", "offsets", "shop", "--output", "json"]).expect(0).json();
+    assert_eq!(stands["offsets"][0]["offset"], 7);
+    server.run(&["group", "stream", "seek", "shop", "--to", "end"]).expect(0);
+    assert_eq!(consume(&[]), "");
+    let wrong = server.run(&["consume", "prices", "--group", "shop"]);
+    assert!(wrong.expect(1).stderr.contains("is a stream group"));
+    server.run(&["group", "stream", "delete", "shop"]).expect(0);
+    assert!(!server.run(&["group", "stream", "list"]).expect(0).stdout.contains("shop"));
+}

@@ -1,9 +1,10 @@
-//! `sagamq consume`: by place, or as a member of a queue group.
+//! `sagamq consume`: by place, or as a member of a queue group or a stream group.
 
 mod group;
 mod partitions;
 mod printer;
 mod sink;
+mod stream;
 
 use super::Context;
 use crate::args::Format;
@@ -23,9 +24,10 @@ pub(crate) async fn run(context: Context, args: ConsumeArgs) -> Result<Exit, Cli
     let stop = CancellationToken::new();
     let signals = Signals::take_over().map_err(|error| CliError::Io { what: "cannot take over signals".to_owned(), error })?;
     tokio::spawn(signals.watch(stop.clone()));
-    let result = match &args.group {
-        Some(group) => group::consume(&context, &args, group, &mut printer, &stop).await,
-        None => tokio::select! {
+    let result = match (&args.group, &args.stream_group) {
+        (Some(group), _) => group::consume(&context, &args, group, &mut printer, &stop).await,
+        (None, Some(group)) => stream::consume(&context, &args, group, &mut printer, &stop).await,
+        (None, None) => tokio::select! {
             result = partitions::consume(&context, &args, &mut printer) => result,
             () = stop.cancelled() => Ok(()),
         },
