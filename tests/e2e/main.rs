@@ -12,6 +12,7 @@ mod floors;
 mod inbox_outbox;
 mod repairs;
 mod sagas;
+mod stream_churn;
 mod tidy;
 mod tls;
 mod tour;

@@ -8,5 +8,6 @@ pub mod bench_open;
 pub mod bench_sagas;
 pub mod memory;
 pub mod server;
+pub mod stream_churn;
 
 pub use server::ServerProcess;
