@@ -6,7 +6,7 @@ use crate::log::partition::Partition;
 use crate::log::positions::Positions;
 use crate::log::tail::TailMemory;
 use crate::log::work::Readers;
-use sagamq_api::PartitionId;
+use sagamq_api::{Offset, PartitionId};
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::{Arc, OnceLock};
 
@@ -83,6 +83,11 @@ impl Partitions {
         self.cells[index].get().map_or(empty, |partition| partition.offsets())
     }
 
+    /// The end of a partition as its readers see it, which may be a moment ahead of its positions: what a reader was given lies below.
+    pub(crate) fn readable_end(&self, index: usize) -> Offset {
+        self.cells[index].get().map_or(Positions::EMPTY.log_end, |partition| partition.high_watermark())
+    }
+
     /// The topic is deleted: nothing is stored in it any more, and whoever waits for its records hears of it at once.
     pub(crate) fn close(&self) {
         self.is_closed.store(true, Ordering::SeqCst);
@@ -96,7 +101,6 @@ impl Partitions {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sagamq_api::Offset;
 
     fn partitions() -> Partitions {
         Partitions::new(TopicId(1), 6, 4, &TailMemory::new(1_000))
@@ -108,6 +112,7 @@ mod tests {
         let positions = Positions { log_start: Offset(3), log_end: Offset(5), ..Positions::EMPTY };
         assert_eq!(of.open(1, &positions).high_watermark(), Offset(5));
         assert_eq!((of.offsets(1).log_start, of.offsets(0).log_end), (Offset(3), Offset(0)));
+        assert_eq!((of.readable_end(1), of.readable_end(0)), (Offset(5), Offset(0)));
         assert!(Arc::ptr_eq(of.at(5), of.at(5)), "one partition, one half in memory");
         assert_eq!(of.at(5).key, PartitionKey::of(TopicId(1), PartitionId(5), 4));
         assert_eq!(of.cells.iter().filter(|cell| cell.get().is_some()).count(), 2);

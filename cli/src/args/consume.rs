@@ -72,13 +72,13 @@ pub struct ConsumeArgs {
     #[arg(long, value_name = "NAME")]
     pub stream_group: Option<GroupName>,
     /// Only look: the records are held until the command ends and then given back; the delivery does not count
-    #[arg(long, requires = "group")]
+    #[arg(long, requires = "group", conflicts_with = "stream_group")]
     pub no_ack: bool,
     /// How long to wait for a record: in a queue group at most 20s; in a stream group [default: 5s]
     #[arg(long, value_name = "DURATION", value_parser = values::duration, requires = "membership")]
     pub wait: Option<Duration>,
     /// How long the records are leased, 1s to 12h [default: 30s]
-    #[arg(long, value_name = "DURATION", value_parser = values::duration, requires = "group")]
+    #[arg(long, value_name = "DURATION", value_parser = values::duration, requires = "group", conflicts_with = "stream_group")]
     pub lease: Option<Duration>,
     /// Where a group that does not exist yet begins [default: earliest]
     #[arg(long, value_enum, requires = "membership")]

@@ -82,7 +82,7 @@ impl Broker {
         look: &StreamLook,
     ) -> Result<StreamPartitionDescription, StreamGroupError> {
         let (index, offset) = (of.partition.0 as usize, stands_at(group, topic, of, look));
-        let high_watermark = topic.partitions.offsets(index).high_watermark;
+        let high_watermark = topic.partitions.readable_end(index);
         let lag_records = high_watermark.0.saturating_sub(offset.0);
         let lag_seconds = if lag_records == 0 { 0.0 } else { self.age_seconds(topic.partitions.at(index), offset).await? };
         Ok(StreamPartitionDescription {

@@ -108,7 +108,7 @@ impl Broker {
         if partition.0 as usize >= partitions {
             return Err(StreamGroupError::PartitionNotFound { topic: name.clone(), partition, partitions });
         }
-        let end = topic.partitions.offsets(partition.0 as usize).high_watermark;
+        let end = topic.partitions.readable_end(partition.0 as usize);
         if offset > end {
             return Err(StreamGroupError::BehindEnd { topic: name.clone(), partition, offset, end });
         }

@@ -49,14 +49,14 @@ impl Broker {
 
     async fn seek_offset(&self, topic: &Topic, number: PartitionId, to: Target) -> Result<Offset, StreamGroupError> {
         let index = number.0 as usize;
-        let offsets = topic.partitions.offsets(index);
+        let (log_start, end) = (topic.partitions.offsets(index).log_start, topic.partitions.readable_end(index));
         match to {
-            Target::Offset(offset) if offset > offsets.high_watermark => {
-                Err(StreamGroupError::BehindEnd { topic: topic.name.clone(), partition: number, offset, end: offsets.high_watermark })
+            Target::Offset(offset) if offset > end => {
+                Err(StreamGroupError::BehindEnd { topic: topic.name.clone(), partition: number, offset, end })
             }
-            Target::Offset(offset) => Ok(offset.max(offsets.log_start)),
-            Target::Position(SeekPosition::Start) => Ok(offsets.log_start),
-            Target::Position(SeekPosition::End) => Ok(offsets.high_watermark),
+            Target::Offset(offset) => Ok(offset.max(log_start)),
+            Target::Position(SeekPosition::Start) => Ok(log_start),
+            Target::Position(SeekPosition::End) => Ok(end),
             Target::Time(timestamp_ms) => {
                 let partition: &Arc<Partition> = topic.partitions.at(index);
                 Ok(self.offset_at(partition, timestamp_ms).await?)
