@@ -13,6 +13,7 @@ mod inbox_outbox;
 mod repairs;
 mod sagas;
 mod stream_churn;
+mod streams;
 mod tidy;
 mod tls;
 mod tour;

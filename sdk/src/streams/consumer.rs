@@ -139,7 +139,8 @@ impl StreamConsumer {
     /// records of the calls before are done with: they are committed by the next [`commit`](Self::commit), or when their partition is handed back.
     ///
     /// # Errors
-    /// What the server refuses for good, for example `TOPIC_NOT_FOUND` or `GROUP_KIND_CONFLICT`. A server that is away is waited for.
+    /// What the server refuses for good, for example `TOPIC_NOT_FOUND` or `GROUP_KIND_CONFLICT`, and `FENCED` when another process of this instance
+    /// has taken its place. A server that is away is waited for, and a place that was lost otherwise is taken again.
     pub async fn poll(&mut self, wait: Duration) -> Result<Option<StreamBatch>, ClientError> {
         let deadline = Instant::now() + wait;
         let heart = Arc::clone(&self.heart);

@@ -78,8 +78,11 @@ impl Heart {
                     pause_after(&answer)
                 }
                 Err(error) if is_lost(&error) => {
-                    tracing::warn!(group = %self.identity.group, member = %self.identity.member, %error, "the member lost its place and joins again");
                     self.lose();
+                    if self.is_replaced(&client).await {
+                        return self.fail(error);
+                    }
+                    tracing::warn!(group = %self.identity.group, member = %self.identity.member, %error, "the member lost its place and joins again");
                     if request.epoch == 0 { PAUSE } else { Duration::ZERO }
                 }
                 Err(error) if error.is_retryable() || error.is_outcome_unknown() => {
@@ -92,9 +95,7 @@ impl Heart {
                 }
                 Err(error) => {
                     self.lose();
-                    *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-                    self.changed.notify_one();
-                    return;
+                    return self.fail(error);
                 }
             };
             tokio::select! {
@@ -132,6 +133,18 @@ impl Heart {
             owned: share.partitions(),
             leave: None,
         }
+    }
+
+    /// Whether another process of this instance has taken the place: to take it back would be a fight without an end.
+    async fn is_replaced(&self, client: &Client) -> bool {
+        let Identity { group, member, instance: Some(instance), .. } = &self.identity else { return false };
+        let members = client.describe_stream_group(group).await.map(|group| group.members).unwrap_or_default();
+        members.iter().any(|other| other.instance_id.as_ref() == Some(instance) && other.member_id != *member && !other.away)
+    }
+
+    fn fail(&self, error: ClientError) {
+        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        self.changed.notify_one();
     }
 
     fn lose(&self) {

@@ -1,0 +1,169 @@
+//! Stream groups through the SDK: partitions come and go, single ones pause, places are sought, instances come back.
+
+use sagamq_api::record::ProduceRecord;
+use sagamq_api::stream::{SeekPosition, StreamSeek};
+use sagamq_api::topic::TopicConfig;
+use sagamq_api::{ErrorCode, GroupName, Offset, PartitionId, TopicName};
+use sagamq_sdk::{Client, Rebalance, StreamConsumer, TopicPartition};
+use sagamq_tests::ServerProcess;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::time::Instant;
+
+const PARTITIONS: u32 = 4;
+const EACH: u32 = 10;
+
+fn topic() -> TopicName {
+    "prices".parse().expect("a legal name")
+}
+
+fn group() -> GroupName {
+    "shop".parse().expect("a legal name")
+}
+
+fn at(partition: u32) -> TopicPartition {
+    TopicPartition { topic: topic(), partition: PartitionId(partition) }
+}
+
+/// A server whose members hear quickly of what changes, with ten records in each of four partitions.
+async fn server() -> ServerProcess {
+    let mut server = ServerProcess::start().await;
+    server.kill();
+    let mut command = ServerProcess::command(&server.data(), server.address());
+    command.args(["--stream-heartbeat", "100ms"]);
+    server.restart_as(command).await;
+    let client = server.client();
+    client.create_topic(&topic(), TopicConfig { partitions: PARTITIONS, ..TopicConfig::default() }).await.expect("made");
+    produce(&client).await;
+    server
+}
+
+async fn produce(client: &Client) {
+    let record = |n: u32| ProduceRecord { partition: Some(PartitionId(n % PARTITIONS)), ..ProduceRecord::text(n.to_string()) };
+    client.produce(&topic(), (0..PARTITIONS * EACH).map(record).collect(), None).await.expect("produced");
+}
+
+/// Polls until so many records came, and a moment longer for those that should not. How many of each partition.
+async fn read(consumer: &mut StreamConsumer, wanted: u32) -> BTreeMap<u32, u32> {
+    let (mut read, deadline) = (BTreeMap::new(), Instant::now() + Duration::from_secs(60));
+    while read.values().sum::<u32>() < wanted {
+        assert!(Instant::now() < deadline, "{wanted} records should come, and these did: {read:?}");
+        let batch = consumer.poll(Duration::from_millis(200)).await.expect("polled");
+        for record in batch.into_iter().flat_map(|batch| batch.records) {
+            *read.entry(record.partition.0).or_default() += 1;
+        }
+    }
+    let more = consumer.poll(Duration::from_millis(300)).await.expect("polled");
+    assert!(more.is_none(), "nothing more comes: {more:?}");
+    read
+}
+
+/// Polls both until the first has so many partitions and the second the rest.
+async fn until_divided(first: &mut StreamConsumer, second: &mut StreamConsumer, of_first: usize) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while first.assigned().count() != of_first || second.assigned().count() != PARTITIONS as usize - of_first {
+        assert!(Instant::now() < deadline, "{:?} and {:?}", first.assigned().collect::<Vec<_>>(), second.assigned().collect::<Vec<_>>());
+        for consumer in [&mut *first, &mut *second] {
+            consumer.poll(Duration::from_millis(50)).await.expect("polled");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_reads_pauses_resumes_seeks_and_commits() {
+    let server = server().await;
+    let client = server.client();
+    let mut consumer = client.stream_consumer(group(), vec![topic()]).build();
+    consumer.pause([at(1)]);
+    let read_first = read(&mut consumer, 3 * EACH).await;
+    assert_eq!(read_first, [(0, EACH), (2, EACH), (3, EACH)].into(), "what is paused is not read, and stays the member's");
+    assert_eq!(consumer.assigned().count(), 4);
+    consumer.resume([at(1)]);
+    assert_eq!(read(&mut consumer, EACH).await, [(1, EACH)].into());
+    consumer.commit().await.expect("committed");
+    assert_eq!(client.describe_stream_group(&group()).await.expect("there").lag_records, 0);
+    assert!(consumer.seek(&at(2), Offset(7)) && !consumer.seek(&at(9), Offset(0)));
+    assert_eq!(read(&mut consumer, EACH - 7).await, [(2, EACH - 7)].into());
+    // The whole group is moved while it reads, and begins anew.
+    let seek =
+        StreamSeek { topic: Some(topic()), partition: Some(PartitionId(3)), position: Some(SeekPosition::Start), ..StreamSeek::default() };
+    client.stream_seek(&group(), &seek).await.expect("moved");
+    assert_eq!(read(&mut consumer, EACH).await, [(3, EACH)].into());
+    consumer.close().await.expect("left");
+    let left = client.describe_stream_group(&group()).await.expect("there");
+    assert_eq!((left.lag_records, left.members.len()), (0, 0), "what was returned is committed at the end");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn partitions_move_when_they_are_handed_back_and_everybody_is_told() {
+    let server = server().await;
+    let client = server.client();
+    let told: Arc<Mutex<Vec<Rebalance>>> = Arc::default();
+    let tell = Arc::clone(&told);
+    let listen = move |change| {
+        tell.lock().expect("no panic").push(change);
+        std::future::ready(())
+    };
+    let mut first = client.stream_consumer(group(), vec![topic()]).on_rebalance(listen).build();
+    read(&mut first, PARTITIONS * EACH).await;
+    let mut second = client.stream_consumer(group(), vec![topic()]).build();
+    until_divided(&mut first, &mut second, 2).await;
+    let changes = told.lock().expect("no panic").clone();
+    let [Rebalance::Assigned(all), Rebalance::Revoked(revoked)] = &changes[..] else { panic!("{changes:?}") };
+    assert_eq!((all.len(), revoked.iter().collect::<BTreeSet<_>>()), (4, second.assigned().collect()));
+    assert!(second.holdings().all(|(_, holding)| holding.start == Offset(EACH.into())), "what the first one had read is committed");
+    produce(&client).await;
+    assert_eq!(read(&mut second, 2 * EACH).await.len(), 2);
+    assert_eq!(read(&mut first, 2 * EACH).await.len(), 2);
+    first.close().await.expect("left");
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while second.assigned().count() < 4 {
+        assert!(Instant::now() < deadline);
+        second.poll(Duration::from_millis(50)).await.expect("polled");
+    }
+    assert!(second.holdings().all(|(_, holding)| holding.next == Offset((2 * EACH).into())), "nothing is read twice");
+    second.close().await.expect("left");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_comes_back_to_its_partitions_and_the_process_before_is_fenced() {
+    let server = server().await;
+    let client = server.client();
+    let instance = |name: &str| client.stream_consumer(group(), vec![topic()]).instance(name.parse().expect("a legal name"));
+    let (mut first, mut second) = (instance("a").build(), instance("b").build());
+    until_divided(&mut first, &mut second, 2).await;
+    let of_first: Vec<TopicPartition> = first.assigned().cloned().collect();
+    let of_second: Vec<TopicPartition> = second.assigned().cloned().collect();
+    // It leaves to come back, and does.
+    first.close().await.expect("left");
+    second.poll(Duration::from_millis(500)).await.expect("polled");
+    assert_eq!(second.assigned().cloned().collect::<Vec<_>>(), of_second, "its partitions wait for it");
+    let mut again = instance("a").build();
+    until_divided(&mut again, &mut second, 2).await;
+    assert_eq!(again.assigned().cloned().collect::<Vec<_>>(), of_first);
+    // Another process takes its place while it is still there: what it has read since cannot be committed.
+    produce(&client).await;
+    let mut other = instance("a").build();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while other.assigned().count() < 2 {
+        assert!(Instant::now() < deadline);
+        other.poll(Duration::from_millis(50)).await.expect("polled");
+    }
+    let refused = loop {
+        assert!(Instant::now() < deadline, "it reads what is fetched already, and cannot commit it");
+        if again.holdings().any(|(_, holding)| holding.next != holding.committed) {
+            break again.commit().await;
+        }
+        if let Err(error) = again.poll(Duration::from_millis(50)).await {
+            break Err(error);
+        }
+    };
+    assert_eq!(refused.expect_err("fenced").code(), Some(ErrorCode::Fenced));
+    // It does not take the place back: the two would fight for ever.
+    while let Ok(batch) = again.poll(Duration::from_millis(50)).await {
+        assert!(Instant::now() < deadline, "it hears that it was replaced: {batch:?}");
+    }
+    other.poll(Duration::from_millis(500)).await.expect("still there");
+    assert_eq!(other.assigned().count(), 2);
+}
