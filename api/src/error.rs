@@ -4,6 +4,7 @@
 //! look at; `detail` is for people and may change. Two questions matter to a caller and each code answers both: can the same
 //! request succeed later ([`ErrorCode::is_retryable`]), and may it have taken effect already ([`ErrorCode::is_outcome_unknown`]).
 
+use crate::Offset;
 use core::fmt;
 use serde::{Deserialize, Serialize};
 #[cfg(feature = "openapi")]
@@ -250,6 +251,12 @@ pub struct Problem {
     /// All faults of a saga definition.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub faults: Vec<Fault>,
+    /// Of an offset that is out of range: the first offset of the partition that is still there.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub log_start_offset: Option<Offset>,
+    /// Of an offset that is out of range: the offset after the last durable record of the partition.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub high_watermark: Option<Offset>,
 }
 
 impl Problem {
@@ -266,7 +273,15 @@ impl Problem {
             outcome_unknown: code.is_outcome_unknown(),
             request_id: None,
             faults: Vec::new(),
+            log_start_offset: None,
+            high_watermark: None,
         }
+    }
+
+    /// The same problem with the offsets that could be asked for.
+    #[must_use]
+    pub fn with_offsets(self, log_start_offset: Offset, high_watermark: Offset) -> Self {
+        Self { log_start_offset: Some(log_start_offset), high_watermark: Some(high_watermark), ..self }
     }
 
     /// The same problem with the faults of a saga definition.

@@ -41,6 +41,25 @@ pub const DEDUP_WINDOW_MS_MIN: u64 = 60 * 1000;
 /// Longest deduplication window, in milliseconds: every look-up asks each time bucket of the window, so it must be bounded.
 pub const DEDUP_WINDOW_MS_MAX: u64 = 7 * 24 * 60 * 60 * 1000;
 
+/// How long records are kept when the topic does not say, in milliseconds (as Kafka): 7 days.
+pub const RETENTION_MS_DEFAULT: u64 = 7 * 24 * 60 * 60 * 1000;
+
+/// Shortest time that records can be set to be kept, in milliseconds; 0 stands for "for ever".
+pub const RETENTION_MS_MIN: u64 = 1_000;
+
+/// Longest time that records can be set to be kept, in milliseconds: a hundred years.
+pub const RETENTION_MS_MAX: u64 = 100 * 365 * 24 * 60 * 60 * 1000;
+
+/// Fewest bytes of a partition that can be set to be kept; 0 stands for "any number". Records go in portions of about this size.
+pub const RETENTION_BYTES_MIN: u64 = 1024 * 1024;
+
+/// Most bytes of a partition that can be set to be kept: 1 PiB.
+pub const RETENTION_BYTES_MAX: u64 = 1 << 50;
+
+/// How far ahead of the broker's clock the time of a record may lie, in milliseconds (as Kafka from 4.0 on): one with a later time would
+/// keep all behind it from going when their time is over.
+pub const TIMESTAMP_AHEAD_MS_MAX: u64 = 60 * 60 * 1000;
+
 /// Most records that one receive or one read returns.
 pub const RECEIVE_RECORDS_MAX: u32 = 1_000;
 

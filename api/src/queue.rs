@@ -234,6 +234,9 @@ pub struct GroupDescription {
     pub delayed: u64,
     /// Dead letters that were neither redriven nor discarded, over all partitions.
     pub dead_letters: u64,
+    /// Records that retention took before the group had settled them, ever, over all partitions. They were not delivered, or not to their
+    /// end, and are no dead letters.
+    pub trimmed_unsettled: u64,
     /// Name of the group's dead-letter topic.
     pub dead_letter_topic: String,
     /// The partitions in order.
@@ -262,6 +265,8 @@ pub struct GroupPartitionDescription {
     pub delayed: u64,
     /// Dead letters that were neither redriven nor discarded.
     pub dead_letters: u64,
+    /// Records that retention took before the group had settled them, ever.
+    pub trimmed_unsettled: u64,
 }
 
 /// Query of `GET …/dead-letters`.
@@ -398,6 +403,9 @@ pub enum RedriveLimit {
     /// The dead letters that are done with lie so scattered that noting them would pass the bound on ranges: redrive or discard older
     /// ones first.
     SettledRangesLimit,
+    /// The record of a dead letter was taken by its topic's retention, so it cannot be delivered again. The dead letter holds a copy of it:
+    /// produce that anew, and discard the dead letter. Never of a discard.
+    RecordTrimmed,
 }
 
 #[cfg(test)]

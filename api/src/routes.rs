@@ -16,7 +16,7 @@ pub const OPENAPI: &str = "/openapi.json";
 
 /// Topics: `GET` lists, `POST` creates.
 pub const TOPICS: &str = "/v1/topics";
-/// One topic: `GET` describes, `DELETE` deletes.
+/// One topic: `GET` describes, `PATCH` changes its configuration, `DELETE` deletes.
 pub const TOPIC: &str = "/v1/topics/{topic}";
 /// `POST` produces records.
 pub const RECORDS: &str = "/v1/topics/{topic}/records";

@@ -37,6 +37,10 @@ pub struct TopicConfig {
     pub backoff_initial_ms: u64,
     /// Longest redelivery backoff, in milliseconds (default 5 min).
     pub backoff_max_ms: u64,
+    /// How long records are kept, counted from their times, in milliseconds (default 7 d, at least 1 s; 0: for ever).
+    pub retention_ms: u64,
+    /// How many bytes of a partition are kept, as they are stored (at least 1 MiB; default 0: any number). The newest batch always is.
+    pub retention_bytes: u64,
 }
 
 impl Default for TopicConfig {
@@ -48,6 +52,8 @@ impl Default for TopicConfig {
             delivery_limit: limits::DELIVERY_LIMIT_DEFAULT,
             backoff_initial_ms: limits::BACKOFF_INITIAL_MS_DEFAULT,
             backoff_max_ms: limits::BACKOFF_MAX_MS_DEFAULT,
+            retention_ms: limits::RETENTION_MS_DEFAULT,
+            retention_bytes: 0,
         }
     }
 }
@@ -68,7 +74,69 @@ impl TopicConfig {
         check("delivery_limit", self.delivery_limit.into(), 0, limits::DELIVERY_LIMIT_MAX.into());
         check("backoff_initial_ms", self.backoff_initial_ms, 0, limits::NACK_DELAY_MS_MAX);
         check("backoff_max_ms", self.backoff_max_ms, self.backoff_initial_ms, limits::NACK_DELAY_MS_MAX);
+        if self.retention_ms > 0 {
+            check("retention_ms", self.retention_ms, limits::RETENTION_MS_MIN, limits::RETENTION_MS_MAX);
+        }
+        if self.retention_bytes > 0 {
+            check("retention_bytes", self.retention_bytes, limits::RETENTION_BYTES_MIN, limits::RETENTION_BYTES_MAX);
+        }
         faults
+    }
+}
+
+/// `PATCH /v1/topics/{topic}`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct UpdateTopic {
+    /// What changes of its configuration.
+    pub config: TopicConfigChange,
+}
+
+/// A change of a topic's configuration: what is left out stays as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct TopicConfigChange {
+    /// Largest record, in bytes. Records that are there stay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub record_bytes_max: Option<u32>,
+    /// How long a duplicate is recognised, in milliseconds, of records that are stored from now on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dedup_window_ms: Option<u64>,
+    /// Deliveries to one group before a record becomes a dead letter. Looked at when a delivery fails.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delivery_limit: Option<u32>,
+    /// First redelivery backoff, in milliseconds, of deliveries that fail from now on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backoff_initial_ms: Option<u64>,
+    /// Longest redelivery backoff, in milliseconds, of deliveries that fail from now on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backoff_max_ms: Option<u64>,
+    /// How long records are kept, in milliseconds; 0: for ever. Holds for records that are there as well.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retention_ms: Option<u64>,
+    /// How many bytes of a partition are kept; 0: any number. Holds for records that are there as well.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retention_bytes: Option<u64>,
+}
+
+impl TopicConfigChange {
+    /// The configuration after the change.
+    #[must_use]
+    pub fn apply(&self, to: &TopicConfig) -> TopicConfig {
+        let Self { record_bytes_max, dedup_window_ms, delivery_limit, backoff_initial_ms, backoff_max_ms, retention_ms, retention_bytes } =
+            *self;
+        TopicConfig {
+            partitions: to.partitions,
+            record_bytes_max: record_bytes_max.unwrap_or(to.record_bytes_max),
+            dedup_window_ms: dedup_window_ms.unwrap_or(to.dedup_window_ms),
+            delivery_limit: delivery_limit.unwrap_or(to.delivery_limit),
+            backoff_initial_ms: backoff_initial_ms.unwrap_or(to.backoff_initial_ms),
+            backoff_max_ms: backoff_max_ms.unwrap_or(to.backoff_max_ms),
+            retention_ms: retention_ms.unwrap_or(to.retention_ms),
+            retention_bytes: retention_bytes.unwrap_or(to.retention_bytes),
+        }
     }
 }
 
@@ -96,6 +164,8 @@ pub struct PartitionDescription {
     pub log_start_offset: Offset,
     /// Offset after the last durable record: readers see what is below.
     pub high_watermark: Offset,
+    /// Bytes of its batches, as they are stored.
+    pub bytes: u64,
 }
 
 /// `GET /v1/topics`.
@@ -181,6 +251,29 @@ mod tests {
         assert!(TopicConfig::default().faults().is_empty());
         let bad = TopicConfig { partitions: 0, dedup_window_ms: 1, backoff_initial_ms: 10, backoff_max_ms: 1, ..TopicConfig::default() };
         assert_eq!(bad.faults().len(), 3, "{:?}", bad.faults());
+        let bad = TopicConfig { retention_ms: 999, retention_bytes: 1024 * 1024 - 1, ..TopicConfig::default() };
+        assert_eq!(bad.faults().len(), 2, "{:?}", bad.faults());
+        assert!(TopicConfig { retention_ms: 0, retention_bytes: 0, ..TopicConfig::default() }.faults().is_empty(), "0 is no limit");
+    }
+
+    #[test]
+    fn a_change_names_what_changes_and_leaves_the_rest() {
+        let before = TopicConfig { partitions: 7, record_bytes_max: 5, ..TopicConfig::default() };
+        assert_eq!(TopicConfigChange::default().apply(&before), before);
+        let all = r#"{"record_bytes_max":1,"dedup_window_ms":2,"delivery_limit":3,"backoff_initial_ms":4,"backoff_max_ms":5,"retention_ms":6,"retention_bytes":7}"#;
+        let change: TopicConfigChange = serde_json::from_str(all).expect("a change");
+        let after = TopicConfig {
+            partitions: 7,
+            record_bytes_max: 1,
+            dedup_window_ms: 2,
+            delivery_limit: 3,
+            backoff_initial_ms: 4,
+            backoff_max_ms: 5,
+            retention_ms: 6,
+            retention_bytes: 7,
+        };
+        assert_eq!(change.apply(&before), after);
+        assert!(serde_json::from_str::<TopicConfigChange>(r#"{"partitions":8}"#).is_err(), "partitions are not a setting");
     }
 
     #[test]

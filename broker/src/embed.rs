@@ -355,6 +355,17 @@ impl ShardEmbedder {
         })
     }
 
+    /// The embedder needs no record of this shard's partition below this offset any more, so the topic's retention may take it. Of a topic
+    /// that the embedder [owns](Broker::own_topic), and none of whose groups it owns, nothing is taken before that is said. Kept in memory
+    /// only: to be said after every start.
+    ///
+    /// # Errors
+    /// When there is no such lane topic.
+    pub fn release(&self, topic: &TopicName, below: Offset) -> Result<(), EmbedError> {
+        lane_partition(&self.broker, self.shard, topic)?.release(below);
+        Ok(())
+    }
+
     /// Durable records of this shard's partition of a lane topic, from `from` on.
     ///
     /// # Errors
@@ -391,8 +402,9 @@ fn lane_group(broker: &Broker, topic: &TopicName, group: &GroupName) -> Result<A
 
 fn lane_topic(broker: &Broker, topic: &TopicName) -> Result<Arc<Topic>, EmbedError> {
     let found = broker.0.catalog.topic(topic).ok_or_else(|| EmbedError::TopicNotFound(topic.clone()))?;
-    if found.config.partitions != u32::from(broker.shards()) {
-        return Err(EmbedError::NotALaneTopic { topic: topic.clone(), partitions: found.config.partitions, shards: broker.shards() });
+    let partitions = found.partitions.count();
+    if partitions != u32::from(broker.shards()) {
+        return Err(EmbedError::NotALaneTopic { topic: topic.clone(), partitions, shards: broker.shards() });
     }
     Ok(found)
 }

@@ -24,7 +24,7 @@ mod topic;
 
 pub use broker::{
     Broker, BrokerConfig, CreateTopicError, Held, NewRecord, OpenError, ParameterError, ProduceError, Produced, ReadRequestError, Records,
-    TopicError,
+    RetentionError, TopicError, UpdateTopicError,
 };
 pub use broker::{
     CreateGroupError, DeadLetter, DeadLetterError, DeadLetters, DeleteGroupError, Delivered, DescribeGroupError, FindGroupError,

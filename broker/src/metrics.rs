@@ -41,6 +41,8 @@ pub(crate) struct Metrics {
     pub(crate) dead_letter_records: Family<GroupLabel, Counter>,
     pub(crate) redriven_records: Family<GroupLabel, Counter>,
     pub(crate) discarded_records: Family<GroupLabel, Counter>,
+    pub(crate) trimmed_records: Family<TopicLabel, Counter>,
+    pub(crate) trimmed_unsettled_records: Family<GroupLabel, Counter>,
     pub(crate) rejected_produce_requests: Counter,
     pub(crate) rejected_read_requests: Counter,
     pub(crate) staged_bytes: Gauge,
@@ -74,6 +76,8 @@ impl Metrics {
             dead_letter_records: Family::default(),
             redriven_records: Family::default(),
             discarded_records: Family::default(),
+            trimmed_records: Family::default(),
+            trimmed_unsettled_records: Family::default(),
             rejected_produce_requests: Counter::default(),
             rejected_read_requests: Counter::default(),
             staged_bytes: Gauge::default(),
@@ -90,6 +94,9 @@ impl Metrics {
         registry.register("sagamq_dead_letter_records", "Records moved to a dead-letter topic", m.dead_letter_records.clone());
         registry.register("sagamq_redriven_records", "Dead letters delivered again to their group", m.redriven_records.clone());
         registry.register("sagamq_discarded_records", "Dead letters discarded", m.discarded_records.clone());
+        registry.register("sagamq_trimmed_records", "Records taken by retention", m.trimmed_records.clone());
+        let help = "Records taken by retention before the group had settled them";
+        registry.register("sagamq_trimmed_unsettled_records", help, m.trimmed_unsettled_records.clone());
         registry.register("sagamq_rejected_produce_requests", "Produce requests answered with 429", m.rejected_produce_requests.clone());
         registry.register("sagamq_rejected_read_requests", "Receives and reads answered with 429", m.rejected_read_requests.clone());
         registry.register("sagamq_staged_bytes", "Bytes accepted that are not durable yet", m.staged_bytes.clone());
@@ -101,7 +108,7 @@ impl Metrics {
     /// Removes the series of a topic that was deleted.
     pub(crate) fn forget_topic(&self, topic: &TopicName) {
         let label = TopicLabel { topic: topic.to_string() };
-        for family in [&self.produced_records, &self.produced_bytes, &self.duplicate_records] {
+        for family in [&self.produced_records, &self.produced_bytes, &self.duplicate_records, &self.trimmed_records] {
             family.remove(&label);
         }
     }
@@ -110,6 +117,7 @@ impl Metrics {
     pub(crate) fn forget_group(&self, topic: &TopicName, group: &GroupName) {
         let label = GroupLabel { topic: topic.to_string(), group: group.to_string() };
         let settled = [&self.acknowledged_records, &self.dead_letter_records, &self.redriven_records, &self.discarded_records];
+        let settled = settled.into_iter().chain([&self.trimmed_unsettled_records]);
         for family in [&self.delivered_records, &self.redelivered_records].into_iter().chain(settled) {
             family.remove(&label);
         }

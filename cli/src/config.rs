@@ -26,7 +26,7 @@ pub const ENVIRONMENT_PREFIX: &str = "SAGAMQ_";
 const CONFIG_VARIABLE: &str = "SAGAMQ_CONFIG";
 
 /// Every key of the configuration file. The flag of `data_dir` is `--data-dir`, its environment variable `SAGAMQ_DATA_DIR`.
-pub const KEYS: [&str; 27] = [
+pub const KEYS: [&str; 28] = [
     "listen",
     "data_dir",
     "shards",
@@ -38,6 +38,7 @@ pub const KEYS: [&str; 27] = [
     "read_bytes_max",
     "tail_bytes_max",
     "request_bytes_max",
+    "retention_interval",
     "allow_host",
     "allow_origin",
     "participant_allow_host",
@@ -129,6 +130,7 @@ fn flags(mut builder: ConfigBuilder<DefaultState>, args: &ServeArgs) -> ConfigBu
         &args.read_bytes_max,
         &args.tail_bytes_max,
         &args.request_bytes_max,
+        &args.retention_interval,
         &args.allow_host,
         &args.allow_origin,
         &args.participant_allow_host,
@@ -208,6 +210,7 @@ fn set(settings: &mut Settings, key: &str, text: &str) -> Result<(), String> {
         "shutdown_grace" => serve.shutdown_grace = values::duration(text)?,
         "in_flight_bytes_max" => serve.in_flight_bytes_max = in_flight(text)?,
         "request_bytes_max" => serve.request_bytes_max = in_flight(text)?,
+        "retention_interval" => serve.retention_interval = retention_interval(text)?,
         "allow_host" => serve.allow_hosts = list(text, is_host, "expected names without scheme and port, such as broker.example.com")?,
         "allow_origin" => {
             serve.allow_origins = list(text, is_origin, "expected origins without a path, such as https://console.example.com, or null")?;
@@ -299,6 +302,12 @@ fn within(text: &str, range: RangeInclusive<Duration>, expected: &str) -> Result
 
 fn at_most(text: &str, max: usize) -> Result<usize, String> {
     text.parse().ok().filter(|number| (1..=max).contains(number)).ok_or_else(|| format!("expected a number from 1 to {max}"))
+}
+
+fn retention_interval(text: &str) -> Result<Duration, String> {
+    let interval = values::duration(text)?;
+    let is_legal = (Duration::from_secs(1)..=Duration::from_secs(3_600)).contains(&interval);
+    if is_legal { Ok(interval) } else { Err("expected a duration from 1s to 1h".to_owned()) }
 }
 
 fn restart_grace(text: &str) -> Result<Duration, String> {

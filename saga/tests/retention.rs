@@ -78,6 +78,19 @@ impl World {
         assert!(waited.await.is_ok(), "{:?} and not {wanted:?}", self.listed().await);
     }
 
+    /// How many rows there are in all.
+    fn all_rows(&self) -> usize {
+        let mut rows = 0;
+        for family in Family::ALL {
+            let count = &mut |_: &[u8], _: &[u8]| {
+                rows += 1;
+                ControlFlow::Continue(())
+            };
+            self.storage.scan(family, &[][..]..&[0xff; 64][..], Direction::Forward, count).expect("it reads");
+        }
+        rows
+    }
+
     /// How many rows there are with each tag.
     fn rows(&self) -> BTreeMap<u8, usize> {
         let mut rows = BTreeMap::new();
@@ -173,6 +186,42 @@ async fn an_hour_of_sagas_leaves_no_more_rows_than_a_few_minutes_of_them() {
         world.until_listed(&[]).await;
     }
     assert!(most.1 <= most.0, "rows grow: {most:?}");
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_retention_the_disk_is_flat_over_hours_and_an_open_command_stays() {
+    let world = World::new().await;
+    world.keep(None, Some(2 * MINUTE_MS), None).await;
+    let open = world.node.start("return", json!({"order": "open", "behave": ""})).await.expect("started").id;
+    let mut most = (0, 0);
+    for tick in 0..80 {
+        for order in ["1", "2", "3"] {
+            world.order(order).await;
+        }
+        world.clock.advance(Duration::from_secs(3 * 60));
+        world.until_listed(&[open]).await;
+        world.node.broker.apply_retention().await.expect("applied");
+        // Commands that are done with are kept for an hour: twenty ticks.
+        match tick {
+            25..45 => most.0 = world.all_rows().max(most.0),
+            45.. => most.1 = world.all_rows().max(most.1),
+            _ => {}
+        }
+    }
+    assert!(most.1 <= most.0 + most.0 / 20, "rows grow: {most:?}");
+    let start = |topic: &str| {
+        let described = world.node.broker.describe_topic(&topic.parse().expect("legal")).expect("there");
+        described.partitions.iter().map(|partition| partition.log_start_offset.0).sum::<u64>()
+    };
+    assert!(start("stock.commands") > 100 && start("money.commands") > 100);
+    assert_eq!((start("idle.commands"), world.node.lag("idle.commands").await), (0, 1), "four hours old, and nobody did it");
+    // After a restart the lane finds it, and what is below the start of the others is not missed.
+    let (storage, clock) = world.close().await;
+    let world = World::open(storage.after_kill(), clock).await;
+    let (call, _) = world.node.next_command("idle.commands").await;
+    assert_eq!(call.attempt.instance, open);
+    world.order("1").await;
     world.close().await;
 }
 

@@ -8,7 +8,8 @@ use bytes::Bytes;
 use sagamq_api::headers::APPLICATION_JSON;
 use sagamq_api::record::ProduceRecord;
 use sagamq_api::topic::{
-    CreateTopic, ProduceRequest, ProduceResponse, ProducedRecord, ReadQuery, ReadResponse, TopicConfig, TopicDescription, TopicList,
+    CreateTopic, ProduceRequest, ProduceResponse, ProducedRecord, ReadQuery, ReadResponse, TopicConfig, TopicConfigChange,
+    TopicDescription, TopicList, UpdateTopic,
 };
 use sagamq_api::{ErrorCode, PartitionId, TopicName, routes};
 use uuid::Uuid;
@@ -37,6 +38,15 @@ impl Client {
     /// `TOPIC_NOT_FOUND`.
     pub async fn describe_topic(&self, topic: &TopicName) -> Result<TopicDescription, ClientError> {
         self.json(Request::get(routes::topic(topic))).await
+    }
+
+    /// Changes the configuration of a topic while it is in use; it is durable and in force when this returns. What is not named stays.
+    ///
+    /// # Errors
+    /// `TOPIC_NOT_FOUND`, `INVALID_REQUEST` when the configuration would be out of bounds, `TOPIC_IN_USE` when the server itself needs it
+    /// as it is.
+    pub async fn update_topic(&self, topic: &TopicName, config: TopicConfigChange) -> Result<TopicDescription, ClientError> {
+        self.json(Request::patch(routes::topic(topic)).json(&UpdateTopic { config })?).await
     }
 
     /// Deletes a topic with all its records and groups.

@@ -11,6 +11,7 @@ mod fate;
 mod floors;
 mod inbox_outbox;
 mod repairs;
+mod retention;
 mod sagas;
 mod stream_churn;
 mod streams;

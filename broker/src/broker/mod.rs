@@ -9,6 +9,7 @@ mod parameter;
 mod produce;
 mod queue;
 mod read;
+mod retention;
 mod streams;
 mod topics;
 
@@ -21,8 +22,9 @@ pub use queue::{
     OwnGroupError, ReceiveError, Received, RedriveError, SettleError, Waiting,
 };
 pub use read::{ReadRequestError, Records};
+pub use retention::RetentionError;
 pub use streams::StreamGroupError;
-pub use topics::{CreateTopicError, TopicError};
+pub use topics::{CreateTopicError, TopicError, UpdateTopicError};
 
 use crate::env::{Clock, Random};
 use crate::group::stream::StreamConfig;
@@ -65,6 +67,8 @@ pub struct BrokerConfig {
     pub read_wait: Duration,
     /// What stream groups are held to.
     pub streams: StreamConfig,
+    /// How often it is looked which records their topics do not keep any longer.
+    pub retention_interval: Duration,
 }
 
 impl Default for BrokerConfig {
@@ -76,6 +80,7 @@ impl Default for BrokerConfig {
             read_bytes_max: 64 * 1024 * 1024,
             read_wait: Duration::from_secs(5),
             streams: StreamConfig::default(),
+            retention_interval: Duration::from_secs(60),
         }
     }
 }

@@ -6,7 +6,7 @@
 use crate::broker::catalogue::StoredCatalogue;
 use crate::broker::format::Format;
 use crate::broker::open_error::OpenError;
-use crate::broker::{Broker, BrokerConfig, Inner};
+use crate::broker::{Broker, BrokerConfig, Inner, retention};
 use crate::dedup::Buckets;
 use crate::env::{Clock, Random};
 use crate::group::queue::StoredQueue;
@@ -52,7 +52,10 @@ impl Broker {
         random: Random,
         registry: &mut Registry,
     ) -> Result<Self, OpenError> {
-        open(storage, config, clock, random, Metrics::register(registry)).map(|inner| Self(Arc::new(inner)))
+        let inner = Arc::new(open(storage, config, clock, random, Metrics::register(registry))?);
+        let life = inner.liveness.guard("retention");
+        inner.tasks.spawn(retention::run(Arc::downgrade(&inner), inner.draining.clone(), life));
+        Ok(Self(inner))
     }
 }
 

@@ -72,11 +72,11 @@ impl Broker {
         let partition = topic.partition(partition).ok_or_else(|| ReadRequestError::PartitionNotFound {
             topic: topic.name.clone(),
             partition,
-            partitions: topic.config.partitions,
+            partitions: topic.partitions.count(),
         })?;
         let records_max = in_range("max_records", query.max_records.unwrap_or(RECEIVE_RECORDS_DEFAULT), 1, RECEIVE_RECORDS_MAX)? as usize;
         let wait_ms = in_range("wait_ms", query.wait_ms.unwrap_or(0), 0, WAIT_MS_MAX)?;
-        let from = match (query.offset, query.timestamp_ms) {
+        let mut from = match (query.offset, query.timestamp_ms) {
             (Some(_), Some(_)) => return Err(ParameterError::new("`offset` and `timestamp_ms` cannot both be given").into()),
             (Some(offset), None) => offset,
             (None, Some(timestamp_ms)) => self.offset_at(partition, timestamp_ms).await?,
@@ -94,7 +94,14 @@ impl Broker {
             if partition.is_deleted() {
                 return Err(TopicError::NotFound(topic.name.clone()).into());
             }
-            let read = read?;
+            let read = match read {
+                // Who did not name an offset gets the oldest records that are left when retention is faster.
+                Err(ReadError::OutOfRange { log_start, .. }) if query.offset.is_none() && from < log_start => {
+                    from = log_start;
+                    continue;
+                }
+                read => read?,
+            };
             if !budget.is_lacking() {
                 break read;
             }

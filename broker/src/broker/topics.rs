@@ -1,4 +1,4 @@
-//! Topics: create, describe, list, delete. A change is durable when its method returns.
+//! Topics: create, describe, list, change, delete. A change is durable when its method returns.
 
 use crate::broker::Broker;
 use crate::ids::{GroupId, ShardId, TopicId};
@@ -10,7 +10,7 @@ use crate::storage::{Family, Mutation};
 use crate::topic::{NextIds, Topic, TopicEntry, TopicKind};
 use futures_util::future::join_all;
 use sagamq_api::TopicName;
-use sagamq_api::topic::{TopicConfig, TopicDescription};
+use sagamq_api::topic::{TopicConfig, TopicConfigChange, TopicDescription};
 use serde::Serialize;
 use std::sync::Arc;
 
@@ -45,6 +45,23 @@ pub enum TopicError {
     Write(#[from] WriteError),
 }
 
+/// Why the configuration of a topic was not changed.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum UpdateTopicError {
+    /// No such topic.
+    #[error(transparent)]
+    Topic(#[from] TopicError),
+    /// The configuration would have faults; all of them.
+    #[error("the topic's configuration would not be valid: {}", .0.join("; "))]
+    Config(Vec<String>),
+    /// The embedder needs the topic as it is.
+    #[error("a part of this server needs topic `{0}`: only `retention_ms` and `retention_bytes` of it can be changed")]
+    Owned(TopicName),
+    /// The durable write failed or is not tried any more.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+}
+
 impl Broker {
     /// Makes a topic. `false` beside the description: it was there with the same configuration.
     ///
@@ -62,7 +79,7 @@ impl Broker {
         }
         let mut next_ids = self.0.catalog.changes.lock().await;
         if let Some(topic) = self.0.catalog.topic(name) {
-            return match topic.config == config {
+            return match topic.config() == config {
                 true => Ok((topic.describe(), false)),
                 false => Err(CreateTopicError::Exists(name.clone())),
             };
@@ -73,6 +90,36 @@ impl Broker {
         *next_ids = after;
         let topic = self.add_topic(entry);
         Ok((topic.describe(), true))
+    }
+
+    /// Changes the configuration of a topic while it is in use. Durable when it returns; from then on it holds.
+    ///
+    /// # Errors
+    /// When there is no such topic, the configuration would not be valid, the embedder needs it as it is, or the write fails.
+    pub async fn update_topic(&self, name: &TopicName, change: TopicConfigChange) -> Result<TopicDescription, UpdateTopicError> {
+        let (broker, name) = (self.clone(), name.clone());
+        self.finish(async move { broker.change_by_updating(&name, &change).await }).await
+    }
+
+    async fn change_by_updating(&self, name: &TopicName, change: &TopicConfigChange) -> Result<TopicDescription, UpdateTopicError> {
+        let _changes = self.0.catalog.changes.lock().await;
+        let topic = self.topic(name)?;
+        let before = topic.config();
+        let after = change.apply(&before);
+        let faults = after.faults();
+        if !faults.is_empty() {
+            return Err(UpdateTopicError::Config(faults));
+        }
+        let retention = TopicConfig { retention_ms: after.retention_ms, retention_bytes: after.retention_bytes, ..before.clone() };
+        if topic.is_owned() && after != retention {
+            return Err(UpdateTopicError::Owned(name.clone()));
+        }
+        if after != before {
+            let entry = TopicEntry { config: after.clone(), ..topic.entry() };
+            self.write_meta(vec![put(MetaKey::Topic(topic.id), &entry)]).await?;
+            topic.configure(after);
+        }
+        Ok(topic.describe())
     }
 
     /// Every topic, by name.

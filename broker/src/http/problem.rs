@@ -2,7 +2,7 @@
 
 use crate::broker::{
     CreateGroupError, CreateTopicError, DeadLetterError, DeleteGroupError, DescribeGroupError, FindGroupError, ParameterError,
-    ProduceError, ReadRequestError, ReceiveError, RedriveError, SettleError, StreamGroupError, TopicError,
+    ProduceError, ReadRequestError, ReceiveError, RedriveError, SettleError, StreamGroupError, TopicError, UpdateTopicError,
 };
 use crate::log::batch::EncodeError;
 use crate::log::{ReadError, ReadMemoryFull};
@@ -126,7 +126,9 @@ impl From<StorageError> for ApiError {
 impl From<ReadError> for ApiError {
     fn from(error: ReadError) -> Self {
         match error {
-            ReadError::OutOfRange { .. } => Self::new(ErrorCode::OffsetOutOfRange, error.to_string()),
+            ReadError::OutOfRange { log_start, high_watermark, .. } => {
+                Problem::new(ErrorCode::OffsetOutOfRange, error.to_string()).with_offsets(log_start, high_watermark).into()
+            }
             ReadError::Damaged { .. } | ReadError::Missing { .. } => Self::new(ErrorCode::StorageCorrupt, error.to_string()),
             ReadError::Storage(error) => error.into(),
         }
@@ -159,6 +161,17 @@ impl From<CreateTopicError> for ApiError {
     }
 }
 
+impl From<UpdateTopicError> for ApiError {
+    fn from(error: UpdateTopicError) -> Self {
+        match error {
+            UpdateTopicError::Topic(error) => error.into(),
+            UpdateTopicError::Config(_) => Self::invalid(error.to_string()),
+            UpdateTopicError::Owned(_) => Self::new(ErrorCode::TopicInUse, error.to_string()),
+            UpdateTopicError::Write(error) => error.into(),
+        }
+    }
+}
+
 impl From<AppendError> for ApiError {
     fn from(error: AppendError) -> Self {
         match error {
@@ -181,9 +194,10 @@ impl From<ProduceError> for ApiError {
             ProduceError::Topic(error) => return error.into(),
             ProduceError::Encode(error) => return error.into(),
             ProduceError::Append(error) => return error.into(),
-            ProduceError::RecordsCount(_) | ProduceError::IdempotencyKey(_) | ProduceError::TwoIdempotencyKeys(_) => {
-                ErrorCode::InvalidRequest
-            }
+            ProduceError::RecordsCount(_)
+            | ProduceError::IdempotencyKey(_)
+            | ProduceError::TwoIdempotencyKeys(_)
+            | ProduceError::TimeAhead { .. } => ErrorCode::InvalidRequest,
             ProduceError::PartitionNotFound { .. } => ErrorCode::PartitionNotFound,
             ProduceError::RecordTooLarge { .. } => ErrorCode::RecordTooLarge,
             ProduceError::KeyReused { .. } => ErrorCode::IdempotencyKeyReused,

@@ -1,4 +1,4 @@
-//! Topics: create, describe, list, delete.
+//! Topics: create, describe, list, change, delete.
 
 use crate::broker::Broker;
 use crate::http::extract::{JsonBody, PathParams, TopicPath};
@@ -7,11 +7,11 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
 use axum::{Json, Router};
-use sagamq_api::topic::{CreateTopic, TopicDescription, TopicList};
+use sagamq_api::topic::{CreateTopic, TopicDescription, TopicList, UpdateTopic};
 use sagamq_api::{Problem, routes};
 
 pub(super) fn routes() -> Router<Broker> {
-    Router::new().route(routes::TOPICS, get(list).post(create)).route(routes::TOPIC, get(describe).delete(delete))
+    Router::new().route(routes::TOPICS, get(list).post(create)).route(routes::TOPIC, get(describe).patch(update).delete(delete))
 }
 
 /// Lists all topics by name.
@@ -46,6 +46,19 @@ async fn describe(State(broker): State<Broker>, PathParams(path): PathParams<Top
     Ok(Json(broker.describe_topic(&path.topic)?))
 }
 
+/// Changes the configuration of a topic while it is in use. Durable when it is answered, and in force from then on; what is not named stays.
+#[utoipa::path(patch, path = "/v1/topics/{topic}", operation_id = "updateTopic", tag = "topics", params(("topic" = String, Path, description = "Name of the topic")), request_body = UpdateTopic, responses(
+    (status = 200, description = "The topic as it is now", body = TopicDescription),
+    (status = "default", description = "A problem", content_type = "application/problem+json", body = Problem),
+))]
+async fn update(
+    State(broker): State<Broker>,
+    PathParams(path): PathParams<TopicPath>,
+    JsonBody(request): JsonBody<UpdateTopic>,
+) -> Result<Json<TopicDescription>, ApiError> {
+    Ok(Json(broker.update_topic(&path.topic, request.config).await?))
+}
+
 /// Deletes a topic with its records, its groups and their dead letters.
 #[utoipa::path(delete, path = "/v1/topics/{topic}", operation_id = "deleteTopic", tag = "topics", params(("topic" = String, Path, description = "Name of the topic")), responses(
     (status = 204, description = "The topic is deleted"),
@@ -58,5 +71,5 @@ async fn delete(State(broker): State<Broker>, PathParams(path): PathParams<Topic
 
 /// What the OpenAPI description takes from here.
 #[derive(utoipa::OpenApi)]
-#[openapi(paths(list, create, describe, delete))]
+#[openapi(paths(list, create, describe, update, delete))]
 pub(super) struct Doc;

@@ -3,6 +3,8 @@
 pub mod batch;
 pub(crate) mod budget;
 pub(crate) mod cut;
+pub(crate) mod expiry;
+mod index;
 pub(crate) mod offsets;
 pub(crate) mod owned;
 pub(crate) mod partition;

@@ -45,6 +45,13 @@ impl LogOffsets {
         self.assert_ordered();
     }
 
+    /// Raises the start of the log: what lies below is not read any more.
+    pub(crate) fn trim(&mut self, log_start: Offset) {
+        assert!(log_start >= self.log_start, "what was taken away does not come back: {log_start} after {self:?}");
+        self.log_start = log_start;
+        self.assert_ordered();
+    }
+
     fn assert_ordered(self) {
         assert!(
             self.log_start <= self.high_watermark && self.high_watermark <= self.log_end,
@@ -54,7 +61,7 @@ impl LogOffsets {
 }
 
 /// The positions of a partition for everybody to look at. Each has one owner who moves it, and only upwards: the end is moved by the shard's
-/// task, the high watermark by the committer. So nobody has to be locked out.
+/// task, and so is the start; the high watermark by the committer. So nobody has to be locked out.
 #[derive(Debug)]
 pub(crate) struct SharedOffsets {
     log_start: AtomicU64,
@@ -88,6 +95,13 @@ impl SharedOffsets {
         let base = offsets.append(count);
         self.log_end.store(offsets.log_end.0, Ordering::Release);
         base
+    }
+
+    /// Raises the start of the log. Only the shard's task calls it.
+    pub(crate) fn trim(&self, log_start: Offset) {
+        let mut offsets = self.now();
+        offsets.trim(log_start);
+        self.log_start.store(log_start.0, Ordering::SeqCst);
     }
 
     /// Moves the high watermark to what became durable. Only the committer calls it.
@@ -132,6 +146,17 @@ mod tests {
             while shared.now().high_watermark < Offset(60_000) {}
         });
         assert_eq!(shared.now(), LogOffsets { log_start: Offset(0), high_watermark: Offset(60_000), log_end: Offset(60_000) });
+    }
+
+    #[test]
+    fn the_start_rises_up_to_what_is_durable() {
+        let mut offsets = LogOffsets::recovered(Offset(3), Offset(5));
+        offsets.append(4);
+        offsets.trim(Offset(5));
+        assert_eq!(offsets.log_start, Offset(5));
+        for refused in [Offset(4), Offset(6)] {
+            assert!(std::panic::catch_unwind(|| { offsets }.trim(refused)).is_err(), "{refused}");
+        }
     }
 
     #[test]

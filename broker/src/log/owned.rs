@@ -2,14 +2,13 @@
 
 use crate::ids::PartitionKey;
 use crate::log::batch::{Batch, NewBatch};
+use crate::log::expiry::{Cut, Place};
+use crate::log::index::{Entry, STEP_BYTES, STEP_MS};
 use crate::log::partition::Partition;
 use crate::log::positions::Positions;
 use crate::storage::{Family, Mutation};
 use sagamq_api::Offset;
 use std::sync::Arc;
-
-/// Distance between two entries of the time index, in milliseconds of record time.
-const TIME_INDEX_STEP_MS: i64 = 1_000;
 
 /// The task's half of a partition.
 #[derive(Debug)]
@@ -17,6 +16,10 @@ pub(crate) struct OwnedLog {
     partition: Arc<Partition>,
     /// Where it stands, with what is staged.
     positions: Positions,
+    /// No batch has a later time.
+    timestamp_ms_max: i64,
+    /// Bytes of all batches that were ever before the last entry of the index.
+    bytes_indexed: u64,
     /// A row of its positions is stored or due.
     has_row: bool,
     /// Its row is due with the commit that is being made: it has changed by more than its batches say.
@@ -36,7 +39,16 @@ impl OwnedLog {
             (offsets.log_start, offsets.log_end) == (positions.log_start, positions.log_end),
             "both halves of a partition begin at the same positions: {offsets:?}, {positions:?}"
         );
-        Self { partition, positions, has_row: true, is_row_due: false }
+        partition.count_bytes(positions.bytes());
+        Self {
+            partition,
+            // Else there were an entry.
+            timestamp_ms_max: positions.timestamp_ms_indexed.saturating_add(STEP_MS - 1),
+            bytes_indexed: positions.bytes_end,
+            positions,
+            has_row: true,
+            is_row_due: false,
+        }
     }
 
     pub(crate) fn key(&self) -> PartitionKey {
@@ -60,7 +72,9 @@ impl OwnedLog {
         assert!(base == self.positions.log_end, "offsets are given one after the other: {base} after {:?}", self.positions);
         let batch = batch.at(base);
         self.positions.log_end = batch.next_offset();
-        let is_indexed = self.index_time(&batch, store);
+        let is_indexed = self.index(&batch, store);
+        self.positions.bytes_end += batch.len() as u64;
+        self.partition.count_bytes(self.positions.bytes());
         store(Mutation::Put { family: Family::Log, key: self.key().log(base), value: batch.bytes().clone() });
         let says_more = is_indexed || !self.has_row;
         (batch, says_more && !std::mem::replace(&mut self.is_row_due, true))
@@ -72,14 +86,53 @@ impl OwnedLog {
         Mutation::Put { family: Family::Meta, key: self.key().positions(), value: self.positions.encode(commit).into() }
     }
 
-    /// Whether the batch gets an entry: it is the first whose time is by so much above the last one that did.
-    fn index_time(&mut self, batch: &Batch, store: &mut dyn FnMut(Mutation)) -> bool {
-        let is_due = batch.max_timestamp() >= self.positions.timestamp_ms_indexed.saturating_add(TIME_INDEX_STEP_MS);
+    /// Whether the batch gets an entry: it is the first whose time is by so much above that of the last one that did, or that has so many
+    /// bytes between it and that one.
+    fn index(&mut self, batch: &Batch, store: &mut dyn FnMut(Mutation)) -> bool {
+        let Positions { timestamp_ms_indexed, bytes_end, .. } = self.positions;
+        self.timestamp_ms_max = self.timestamp_ms_max.max(batch.max_timestamp());
+        let is_due = batch.max_timestamp() >= timestamp_ms_indexed.saturating_add(STEP_MS) || bytes_end - self.bytes_indexed >= STEP_BYTES;
         if is_due {
-            self.positions.timestamp_ms_indexed = batch.max_timestamp();
-            let key = self.partition.key.time_index(batch.max_timestamp(), batch.base_offset());
-            store(Mutation::Put { family: Family::TimeIndex, key, value: bytes::Bytes::new() });
+            (self.positions.timestamp_ms_indexed, self.bytes_indexed) = (self.timestamp_ms_max, bytes_end);
+            let entry = Entry { timestamp_ms: self.timestamp_ms_max, base: batch.base_offset(), bytes: bytes_end };
+            store(entry.put(self.key()));
         }
         is_due
+    }
+
+    /// Takes the oldest batches away, as it was found that they may go: the start of the log rises, and nothing of them is there when that
+    /// is written. How many records they held; `None` if the log has changed so that they may not go now. Its positions are due then.
+    pub(crate) fn trim(&mut self, cut: &Cut, store: &mut dyn FnMut(Mutation)) -> Option<u64> {
+        let key = self.key();
+        let Positions { log_start, log_end, .. } = self.positions;
+        let bytes_start = match cut.place {
+            // What came meanwhile is not old.
+            Place::End if cut.log_start != log_end => return None,
+            Place::End => self.positions.bytes_end,
+            Place::Entry { bytes, .. } => bytes,
+        };
+        if cut.log_start <= log_start {
+            return None;
+        }
+        self.partition.trim(cut.log_start);
+        (self.positions.log_start, self.positions.bytes_start) = (cut.log_start, bytes_start);
+        self.partition.count_bytes(self.positions.bytes());
+        store(Mutation::DeleteRange { family: Family::Log, range: key.log_range(log_start..cut.log_start) });
+        let entries = key.all().start;
+        let entries = match cut.place {
+            Place::Entry { timestamp_ms, .. } => entries..key.time_index(timestamp_ms, cut.log_start),
+            Place::End => entries..key.all().end,
+        };
+        store(Mutation::DeleteRange { family: Family::TimeIndex, range: entries });
+        if cut.place == Place::End {
+            // The next batch gets an entry, whatever its time: a log that is not empty begins with one.
+            (self.positions.timestamp_ms_indexed, self.timestamp_ms_max) = (i64::MIN, i64::MIN);
+        }
+        Some(cut.log_start.0 - log_start.0)
+    }
+
+    /// Notes that its positions are due; `false` if they were already.
+    pub(crate) fn make_row_due(&mut self) -> bool {
+        !std::mem::replace(&mut self.is_row_due, true)
     }
 }

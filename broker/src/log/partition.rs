@@ -29,6 +29,10 @@ pub(crate) struct Partition {
     readers: Arc<Readers>,
     /// Mean bytes of a record, so that a receive can bound its answer before it leases.
     record_bytes_mean: AtomicU64,
+    /// Bytes of its batches, with what is staged.
+    bytes: AtomicU64,
+    /// The embedder needs no record below this offset, if the topic is its own.
+    released: AtomicU64,
     deleted: AtomicBool,
 }
 
@@ -43,6 +47,8 @@ impl Partition {
             tail_memory: tail_memory.clone(),
             readers: Arc::clone(readers),
             record_bytes_mean: AtomicU64::new(1024),
+            bytes: AtomicU64::new(0),
+            released: AtomicU64::new(0),
             deleted: AtomicBool::new(false),
         }
     }
@@ -59,6 +65,32 @@ impl Partition {
     /// Gives offsets to `count` records and returns the first. Only the shard's task calls it.
     pub(crate) fn append(&self, count: u64) -> Offset {
         self.offsets.append(count)
+    }
+
+    /// Raises the start of the log. Only the shard's task calls it, before what lies below is deleted: whoever reads there and meets less
+    /// than there was sees why.
+    pub(crate) fn trim(&self, log_start: Offset) {
+        self.offsets.trim(log_start);
+    }
+
+    /// Bytes of its batches, as they are stored.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Only the shard's task calls it.
+    pub(crate) fn count_bytes(&self, bytes: u64) {
+        self.bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// The embedder needs no record below this offset any more.
+    pub(crate) fn release(&self, below: Offset) {
+        self.released.fetch_max(below.0, Ordering::AcqRel);
+    }
+
+    /// Up to where the embedder has said that it needs nothing. Not stored: it says so again after each start.
+    pub(crate) fn released(&self) -> Offset {
+        Offset(self.released.load(Ordering::Acquire))
     }
 
     pub(crate) fn high_watermark(&self) -> Offset {

@@ -3,10 +3,10 @@
 
 use sagamq_api::Offset;
 
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
-/// Bytes of a row: the version and four numbers.
-const LEN: usize = 1 + 4 * 8;
+/// Bytes of a row: the version and six numbers.
+const LEN: usize = 1 + 6 * 8;
 
 /// Where a partition stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +17,10 @@ pub(crate) struct Positions {
     pub(crate) log_end: Offset,
     /// Highest time that stands in the time index.
     pub(crate) timestamp_ms_indexed: i64,
+    /// Bytes of all batches that were ever below the start.
+    pub(crate) bytes_start: u64,
+    /// Bytes of all batches that were ever below the end.
+    pub(crate) bytes_end: u64,
 }
 
 /// Why bytes are no positions. The stored value is damaged, or of a newer version.
@@ -29,16 +33,22 @@ pub enum PositionsError {
     #[error("it has version {0}, this sagamq reads {VERSION}")]
     Version(u8),
     /// The log ends before it begins.
-    #[error("its log ends before it begins")]
+    #[error("its log ends before it begins, in offsets or in bytes")]
     Order,
 }
 
 impl Positions {
     /// Of a partition that has never had a record.
-    pub(crate) const EMPTY: Self = Self { log_start: Offset(0), log_end: Offset(0), timestamp_ms_indexed: i64::MIN };
+    pub(crate) const EMPTY: Self =
+        Self { log_start: Offset(0), log_end: Offset(0), timestamp_ms_indexed: i64::MIN, bytes_start: 0, bytes_end: 0 };
+
+    /// Bytes of the batches that are there.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes_end - self.bytes_start
+    }
 
     fn is_ordered(&self) -> bool {
-        self.log_start <= self.log_end
+        self.log_start <= self.log_end && self.bytes_start <= self.bytes_end
     }
 
     /// The row, as part of a commit of the shard.
@@ -50,6 +60,8 @@ impl Positions {
         row.extend_from_slice(&self.log_start.0.to_be_bytes());
         row.extend_from_slice(&self.log_end.0.to_be_bytes());
         row.extend_from_slice(&self.timestamp_ms_indexed.to_be_bytes());
+        row.extend_from_slice(&self.bytes_start.to_be_bytes());
+        row.extend_from_slice(&self.bytes_end.to_be_bytes());
         row
     }
 
@@ -70,6 +82,8 @@ impl Positions {
             log_start: Offset(u64::from_be_bytes(number(1))),
             log_end: Offset(u64::from_be_bytes(number(2))),
             timestamp_ms_indexed: i64::from_be_bytes(number(3)),
+            bytes_start: u64::from_be_bytes(number(4)),
+            bytes_end: u64::from_be_bytes(number(5)),
         };
         if !positions.is_ordered() {
             return Err(PositionsError::Order);
@@ -84,7 +98,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn positions(log_start: u64, log_end: u64, timestamp_ms_indexed: i64) -> Positions {
-        Positions { log_start: Offset(log_start), log_end: Offset(log_end), timestamp_ms_indexed }
+        Positions { log_start: Offset(log_start), log_end: Offset(log_end), timestamp_ms_indexed, bytes_start: 5, bytes_end: 9 }
     }
 
     proptest! {
@@ -97,7 +111,7 @@ mod tests {
         }
 
         #[test]
-        fn other_bytes_are_refused(row in proptest::collection::vec(any::<u8>(), 0..60)) {
+        fn other_bytes_are_refused(row in proptest::collection::vec(any::<u8>(), 0..80)) {
             if let Ok((stands, commit)) = Positions::decode(&row) {
                 prop_assert_eq!(stands.encode(commit), row);
             }
@@ -107,8 +121,9 @@ mod tests {
     #[test]
     fn golden_bytes() {
         let row = positions(2, 3, -1).encode(7);
-        assert_eq!(row[..1 + 8 * 3], *b"\x02\0\0\0\0\0\0\0\x07\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\x03");
-        assert_eq!(row[1 + 8 * 3..], *b"\xff\xff\xff\xff\xff\xff\xff\xff");
+        assert_eq!(row[..1 + 8 * 3], *b"\x03\0\0\0\0\0\0\0\x07\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\x03");
+        assert_eq!(row[1 + 8 * 3..1 + 8 * 4], *b"\xff\xff\xff\xff\xff\xff\xff\xff");
+        assert_eq!(row[1 + 8 * 4..], *b"\0\0\0\0\0\0\0\x05\0\0\0\0\0\0\0\x09");
         assert_eq!(Positions::decode(&row[1..]), Err(PositionsError::Version(0)));
         assert_eq!(Positions::decode(&row[..9]), Err(PositionsError::Length(9)));
     }

@@ -63,13 +63,22 @@ pub(crate) fn newest_batch(
     key: PartitionKey,
     positions: Positions,
 ) -> Result<(Positions, Option<Batch>), RecoveryError> {
-    let range = key.log_range(Offset(0)..Offset(u64::MAX));
-    let mut newest = None;
-    storage.scan(Family::Log, &range.start..&range.end, Direction::Backward, &mut |key, value| {
-        newest = PartitionKey::log_base(key).map(|base| (base, Bytes::copy_from_slice(value)));
-        ControlFlow::Break(())
-    })?;
     let log_end = positions.log_end;
+    let (mut newest, mut bytes_behind) = (None, 0);
+    // Those behind the row are few: a row comes with each second of record time and with each mebibyte.
+    let behind = key.log_range(log_end..Offset(u64::MAX));
+    storage.scan(Family::Log, &behind.start..&behind.end, Direction::Backward, &mut |key, value| {
+        bytes_behind += value.len() as u64;
+        newest = newest.take().or_else(|| PartitionKey::log_base(key).map(|base| (base, Bytes::copy_from_slice(value))));
+        ControlFlow::Continue(())
+    })?;
+    if newest.is_none() {
+        let before = key.log_range(Offset(0)..log_end);
+        storage.scan(Family::Log, &before.start..&before.end, Direction::Backward, &mut |key, value| {
+            newest = PartitionKey::log_base(key).map(|base| (base, Bytes::copy_from_slice(value)));
+            ControlFlow::Break(())
+        })?;
+    }
     let Some((key_base, value)) = newest else {
         let is_empty = positions.log_start == log_end;
         return if is_empty { Ok((positions, None)) } else { Err(RecoveryError::End { key, log_end, batch_end: None }) };
@@ -82,5 +91,5 @@ pub(crate) fn newest_batch(
     if batch_end != log_end && batch.base_offset() < log_end {
         return Err(RecoveryError::End { key, log_end, batch_end: Some(batch_end) });
     }
-    Ok((Positions { log_end: batch_end, ..positions }, Some(batch)))
+    Ok((Positions { log_end: batch_end, bytes_end: positions.bytes_end.saturating_add(bytes_behind), ..positions }, Some(batch)))
 }

@@ -3,6 +3,7 @@
 use crate::env::{Clock, Random};
 use crate::ids::{NumberHasher, PartitionKey, ShardId, TopicId};
 use crate::log::batch::{Batch, NewBatch};
+use crate::log::expiry::Cut;
 use crate::log::owned::OwnedLog;
 use crate::log::partition::Partition;
 use crate::metrics::{Metrics, TopicCounters, TopicLabel};
@@ -155,6 +156,15 @@ impl Core {
         self.appended.parts.push((partition, self.appended.batches.len() - before));
         commit.require_sync();
         first.expect("batches are staged only when there are some")
+    }
+
+    /// Takes the oldest batches of a partition away; how many records they held.
+    pub(super) fn trim(&mut self, key: PartitionKey, cut: &Cut) -> Option<u64> {
+        let (log, commit) = (self.logs.get_mut(&key)?, &mut self.commit);
+        let records = log.trim(cut, &mut |mutation| commit.push(mutation))?;
+        let is_row_due = log.make_row_due();
+        self.rows_due.extend(is_row_due.then_some(key));
+        Some(records)
     }
 
     /// Hands the commit to the committer. `false` when there is no committer any more.

@@ -7,6 +7,7 @@ use crate::shard::embedded::EmbeddedCommit;
 use crate::shard::log::LogOp;
 use crate::shard::queues::request::QueueRequest;
 use crate::shard::streams::request::StreamRequest;
+use crate::shard::trim::TrimOp;
 use tokio::sync::{mpsc, oneshot};
 
 /// Inputs that may wait for a shard's task; a full channel makes the senders wait.
@@ -24,6 +25,8 @@ pub(crate) enum Input {
     Embedded(EmbeddedCommit),
     /// Topics and groups come and go.
     Catalogue(CatalogueOp),
+    /// Retention takes records away.
+    Trim(TrimOp),
 }
 
 /// The door to one shard; cheap to clone.

@@ -16,4 +16,5 @@ pub(crate) mod queues;
 pub(crate) mod recovery;
 pub(crate) mod streams;
 pub(crate) mod task;
+pub(crate) mod trim;
 pub(crate) mod write_stop;

@@ -15,7 +15,7 @@ use crate::shard::outbox::owner::Outbox;
 use crate::shard::queues::Queues;
 use crate::shard::streams::Streams;
 use crate::shard::streams::request::StreamRequest;
-use crate::shard::{catalogue, embedded};
+use crate::shard::{catalogue, embedded, trim};
 use crate::topic::{Group, StreamGroup};
 use core::time::Duration;
 use std::sync::Arc;
@@ -120,6 +120,7 @@ impl Shard {
             Input::Stream(StreamRequest { group, op }) => streams.handle(core, group, op),
             Input::Embedded(commit) => embedded::handle(core, queues, outbox, commit),
             Input::Catalogue(op) => catalogue::handle(core, queues, streams, op),
+            Input::Trim(op) => trim::handle(core, queues, op),
         }
     }
 

@@ -6,6 +6,7 @@ use crate::log::partition::Partition;
 use crate::log::tail::TailMemory;
 use crate::topic::entry::{GroupEntry, NextIds, TopicEntry, TopicKind};
 use crate::topic::group::{DeadLetterTopic, Group};
+use crate::topic::live_config::LiveConfig;
 use crate::topic::partitions::Partitions;
 use sagamq_api::topic::{PartitionDescription, TopicConfig, TopicDescription};
 use sagamq_api::{GroupName, PartitionId, TopicName};
@@ -19,7 +20,7 @@ use tokio::sync::Mutex;
 pub(crate) struct Topic {
     pub(crate) id: TopicId,
     pub(crate) name: TopicName,
-    pub(crate) config: TopicConfig,
+    pub(crate) config: LiveConfig,
     pub(crate) created_at_ms: u64,
     pub(crate) kind: TopicKind,
     pub(crate) partitions: Arc<Partitions>,
@@ -35,7 +36,7 @@ impl Topic {
             id,
             partitions: Arc::new(Partitions::new(id, entry.config.partitions, shards, tail_memory)),
             name: entry.name,
-            config: entry.config,
+            config: LiveConfig::new(entry.config),
             created_at_ms: entry.created_at_ms,
             kind: entry.kind,
             owned: AtomicBool::new(entry.owned),
@@ -53,11 +54,22 @@ impl Topic {
         TopicEntry {
             id: self.id.0,
             name: self.name.clone(),
-            config: self.config.clone(),
+            config: self.config(),
             created_at_ms: self.created_at_ms,
             kind: self.kind,
             owned: self.is_owned(),
         }
+    }
+
+    /// A copy of its configuration, as it is now.
+    pub(crate) fn config(&self) -> TopicConfig {
+        TopicConfig::clone(&self.config.get())
+    }
+
+    /// Its configuration is this one from now on. The number of its partitions is the same.
+    pub(crate) fn configure(&self, config: TopicConfig) {
+        assert_eq!(config.partitions as usize, self.partitions.len(), "the number of partitions is no part of a change");
+        self.config.set(config);
     }
 
     /// Whether the embedder needs it.
@@ -106,11 +118,12 @@ impl Topic {
     pub(crate) fn describe(&self) -> TopicDescription {
         let describe = |index| {
             let LogOffsets { log_start, high_watermark, .. } = self.partitions.offsets(index);
-            PartitionDescription { partition: self.partitions.key(index).partition, log_start_offset: log_start, high_watermark }
+            let bytes = self.partitions.in_memory(index).map_or(0, |partition| partition.bytes());
+            PartitionDescription { partition: self.partitions.key(index).partition, log_start_offset: log_start, high_watermark, bytes }
         };
         TopicDescription {
             name: self.name.clone(),
-            config: self.config.clone(),
+            config: self.config(),
             created_at_ms: self.created_at_ms,
             partitions: (0..self.partitions.len()).map(describe).collect(),
         }

@@ -8,8 +8,8 @@ use crate::log::work::WorkSet;
 use crate::metrics::GroupLabel;
 use crate::topic::claims::Claims;
 use crate::topic::entry::GroupEntry;
+use crate::topic::live_config::LiveConfig;
 use crate::topic::partitions::Partitions;
-use sagamq_api::topic::TopicConfig;
 use sagamq_api::{GroupName, Offset, TopicName};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -21,7 +21,8 @@ pub(crate) struct Group {
     pub(crate) id: GroupId,
     pub(crate) name: GroupName,
     pub(crate) label: GroupLabel,
-    pub(crate) policy: QueuePolicy,
+    /// That of its topic.
+    config: LiveConfig,
     /// What it delivers.
     pub(crate) partitions: Arc<Partitions>,
     pub(crate) dead_letters: DeadLetterTopic,
@@ -66,7 +67,7 @@ impl Group {
     pub(super) fn new(
         entry: GroupEntry,
         topic: &TopicName,
-        config: &TopicConfig,
+        config: &LiveConfig,
         partitions: &Arc<Partitions>,
         dead_letters: DeadLetterTopic,
     ) -> Self {
@@ -75,11 +76,7 @@ impl Group {
             id: GroupId(entry.id),
             name: entry.name.clone(),
             label: GroupLabel { topic: topic.to_string(), group: entry.name.to_string() },
-            policy: QueuePolicy {
-                delivery_limit: config.delivery_limit,
-                backoff_initial_ms: config.backoff_initial_ms,
-                backoff_max_ms: config.backoff_max_ms,
-            },
+            config: config.clone(),
             dead_letters,
             work: Arc::new(WorkSet::new(partitions.len())),
             claims: Claims::default(),
@@ -89,6 +86,16 @@ impl Group {
             owned: AtomicBool::new(entry.owned),
             entry,
             receivers: AtomicUsize::new(0),
+        }
+    }
+
+    /// The rules of redelivery, as they are now.
+    pub(crate) fn policy(&self) -> QueuePolicy {
+        let config = self.config.get();
+        QueuePolicy {
+            delivery_limit: config.delivery_limit,
+            backoff_initial_ms: config.backoff_initial_ms,
+            backoff_max_ms: config.backoff_max_ms,
         }
     }
 

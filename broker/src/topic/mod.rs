@@ -4,6 +4,7 @@ mod catalog;
 mod claims;
 mod entry;
 mod group;
+mod live_config;
 pub(crate) mod partitioner;
 mod partitions;
 mod stream;

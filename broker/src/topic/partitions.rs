@@ -38,6 +38,11 @@ impl Partitions {
         self.cells.len()
     }
 
+    /// As [`Partitions::len`], as it stands in the topic's configuration.
+    pub(crate) fn count(&self) -> u32 {
+        u32::try_from(self.len()).expect("a topic's number of partitions is a u32")
+    }
+
     /// The groups that read the topic.
     pub(crate) fn readers(&self) -> &Readers {
         &self.readers
@@ -75,6 +80,11 @@ impl Partitions {
     fn make(&self, index: usize, positions: &Positions) -> Arc<Partition> {
         let offsets = LogOffsets::recovered(positions.log_start, positions.log_end);
         Arc::new(Partition::new(self.key(index), offsets, &self.tail_memory, &self.readers))
+    }
+
+    /// A partition, if somebody has used it or something was ever stored in it.
+    pub(crate) fn in_memory(&self, index: usize) -> Option<&Arc<Partition>> {
+        self.cells[index].get()
     }
 
     /// The positions of a partition, which need not be in memory for it.

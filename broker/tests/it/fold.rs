@@ -10,7 +10,7 @@ use core::time::Duration;
 use sagamq_api::queue::{DiscardRequest, NackRequest, ReceiveRequest, RedriveRequest, StartPosition, TerminateRequest};
 use sagamq_api::record::Payload;
 use sagamq_api::stream::{SeekPosition, StreamSeek};
-use sagamq_api::topic::TopicConfig;
+use sagamq_api::topic::{TopicConfig, TopicConfigChange};
 use sagamq_api::{Offset, PartitionId};
 use sagamq_broker::NewRecord;
 use sagamq_broker::env::{Clock as _, ManualClock};
@@ -164,6 +164,24 @@ async fn use_everything(test: &TestBroker, round: u32) {
     let discard = DiscardRequest { all: true, max_records: Some(4), ..DiscardRequest::default() };
     assert!(broker.discard(&orders, &workers, &discard).await.expect("discarded").discarded > 0);
     test.receive("gone", "readers").await;
+    // Records that go when their time is over: settled, leased, never delivered, and dead letters that are done with.
+    let short = TopicConfig { partitions: 6, retention_ms: 60_000, delivery_limit: 1, ..TopicConfig::default() };
+    broker.create_topic(&topic("short"), short).await.expect("made, or there");
+    test.produce("short", (0..20).map(keyed).collect(), None).await;
+    let leased = test.receive_with("short", "readers", &some).await;
+    test.ack("short", "readers", &leased[..5]).await;
+    let receipts = leased[5..10].iter().map(|delivery| delivery.receipt.clone()).collect();
+    broker
+        .terminate(&topic("short"), &group("readers"), &TerminateRequest { receipts, reason: "no".to_owned() })
+        .await
+        .expect("terminated");
+    let all = DiscardRequest { all: true, ..DiscardRequest::default() };
+    broker.discard(&topic("short"), &group("readers"), &all).await.expect("discarded");
+    let change = TopicConfigChange { retention_ms: Some(1_000), ..TopicConfigChange::default() };
+    broker.update_topic(&topic("short.readers.dlq"), change).await.expect("changed");
+    test.clock.advance(Duration::from_secs(120));
+    test.produce("short", (0..3).map(keyed).collect(), None).await;
+    assert!(broker.apply_retention().await.expect("applied") >= 25, "20 records and 5 dead letters");
     // The embedder.
     broker.ensure_group(&topic("lane"), &group("lane"), StartPosition::Earliest).await.expect("made");
     broker.own_topic(&topic("lane")).await.expect("there");

@@ -15,5 +15,7 @@ mod outbox;
 mod positions;
 mod produce;
 mod receive;
+mod retention;
+mod retention_crash;
 mod streams;
 mod topics;

@@ -25,6 +25,7 @@ CONFIGURATION FILE (TOML; every key may be left out, an unknown key is an error)
   read_bytes_max = \"64MiB\"
   tail_bytes_max = \"32MiB\"
   request_bytes_max = \"40MiB\"
+  retention_interval = \"1m\"
   allow_host = \"broker.example.com\"
   allow_origin = \"https://console.example.com\"
   participant_allow_host = \"payments.internal, stock.internal\"
@@ -85,6 +86,9 @@ pub struct ServeArgs {
     /// Bound on the bytes of request bodies that are worked on at a time; further ones wait [env: SAGAMQ_REQUEST_BYTES_MAX] [default: 40MiB]
     #[arg(long, value_name = "SIZE")]
     pub request_bytes_max: Option<String>,
+    /// How often it is looked which records their topics do not keep any longer, 1s to 1h [env: SAGAMQ_RETENTION_INTERVAL] [default: 1m]
+    #[arg(long, value_name = "DURATION")]
+    pub retention_interval: Option<String>,
     /// Names by which clients may address the server, divided by commas; where it listens on loopback, localhost and loopback addresses are
     /// always known and others are refused [env: SAGAMQ_ALLOW_HOST]
     #[arg(long, value_name = "NAMES")]

@@ -3,7 +3,7 @@
 use super::values;
 use clap::{Args, Subcommand};
 use sagamq_api::TopicName;
-use sagamq_api::topic::TopicConfig;
+use sagamq_api::topic::{TopicConfig, TopicConfigChange};
 use std::time::Duration;
 
 const CREATE: &str = "\
@@ -11,8 +11,21 @@ EXAMPLES:
   sagamq topic create orders
   sagamq topic create orders --partitions 8 --record-bytes-max 4MiB
 
+  # Keep what is younger than a day, and at most 1 GiB of each partition
+  sagamq topic create clicks --retention 1d --retention-bytes 1GiB
+
   # Give up after 3 deliveries, the second one 10 s after the first at the latest
   sagamq topic create emails --delivery-limit 3 --backoff-initial 10s --backoff-max 1h";
+const UPDATE: &str = "\
+EXAMPLES:
+  # Keep records for 30 days, and at most 10 GiB of each partition
+  sagamq topic update orders --retention 30d --retention-bytes 10GiB
+
+  # Keep them for ever
+  sagamq topic update orders --retention 0 --retention-bytes 0
+
+  # Give up later from now on
+  sagamq topic update emails --delivery-limit 10";
 const LIST: &str = "\
 EXAMPLES:
   sagamq topic list
@@ -31,6 +44,9 @@ EXAMPLES:
 pub enum TopicCommand {
     /// Create a topic; the same call again succeeds and changes nothing
     Create(CreateArgs),
+    /// Change a topic's configuration while it is in use; what is not named stays
+    #[command(after_help = UPDATE)]
+    Update(UpdateArgs),
     /// List every topic
     #[command(after_help = LIST)]
     List,
@@ -57,6 +73,24 @@ pub struct CreateArgs {
     /// Number of partitions, 1 to 1,024 [default: 4]
     #[arg(long, value_name = "N")]
     pub partitions: Option<u32>,
+    /// What it does with its records.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}
+
+/// `sagamq topic update`.
+#[derive(Args, Clone, Debug)]
+pub struct UpdateArgs {
+    /// Name of the topic
+    pub topic: TopicName,
+    /// What changes.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}
+
+/// What can be set when a topic is made, and changed later.
+#[derive(Args, Clone, Debug)]
+pub struct ConfigArgs {
     /// Largest record (key, value and headers), at most 16MiB [default: 1MiB]
     #[arg(long, value_name = "SIZE", value_parser = values::size_u32)]
     pub record_bytes_max: Option<u32>,
@@ -72,6 +106,12 @@ pub struct CreateArgs {
     /// Longest redelivery backoff [default: 5m]
     #[arg(long, value_name = "DURATION", value_parser = values::duration)]
     pub backoff_max: Option<Duration>,
+    /// How long records are kept, at least 1s; 0 for ever [default: 7d]
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
+    pub retention: Option<Duration>,
+    /// How much of each partition is kept, at least 1MiB; 0 for any size [default: 0]
+    #[arg(long, value_name = "SIZE", value_parser = values::size)]
+    pub retention_bytes: Option<u64>,
 }
 
 impl CreateArgs {
@@ -79,17 +119,27 @@ impl CreateArgs {
     #[must_use]
     pub fn config(&self) -> TopicConfig {
         let default = TopicConfig::default();
-        TopicConfig {
-            partitions: self.partitions.unwrap_or(default.partitions),
-            record_bytes_max: self.record_bytes_max.unwrap_or(default.record_bytes_max),
-            dedup_window_ms: millis(self.dedup_window, default.dedup_window_ms),
-            delivery_limit: self.delivery_limit.unwrap_or(default.delivery_limit),
-            backoff_initial_ms: millis(self.backoff_initial, default.backoff_initial_ms),
-            backoff_max_ms: millis(self.backoff_max, default.backoff_max_ms),
+        let partitions = self.partitions.unwrap_or(default.partitions);
+        self.config.change().apply(&TopicConfig { partitions, ..default })
+    }
+}
+
+impl ConfigArgs {
+    /// What was given.
+    #[must_use]
+    pub fn change(&self) -> TopicConfigChange {
+        TopicConfigChange {
+            record_bytes_max: self.record_bytes_max,
+            dedup_window_ms: self.dedup_window.map(millis),
+            delivery_limit: self.delivery_limit,
+            backoff_initial_ms: self.backoff_initial.map(millis),
+            backoff_max_ms: self.backoff_max.map(millis),
+            retention_ms: self.retention.map(millis),
+            retention_bytes: self.retention_bytes,
         }
     }
 }
 
-fn millis(duration: Option<Duration>, default: u64) -> u64 {
-    duration.map_or(default, |duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

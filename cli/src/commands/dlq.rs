@@ -24,6 +24,9 @@ pub(crate) async fn run(context: Context, command: DlqCommand) -> Result<Exit, C
             output.answer(&answer, |answer| {
                 format!("{} will be delivered again, {} left", human::count(answer.redriven, "record"), answer.remaining)
             })?;
+            if let Some(limit) = answer.limit {
+                output.note(why(limit));
+            }
         }
         DlqCommand::Discard(args) => {
             let answer = discard(&context, &args).await?;
@@ -33,6 +36,17 @@ pub(crate) async fn run(context: Context, command: DlqCommand) -> Result<Exit, C
         }
     }
     Ok(Exit::Ok)
+}
+
+/// What kept dead letters from being redriven.
+fn why(limit: RedriveLimit) -> &'static str {
+    match limit {
+        RedriveLimit::PendingLimit => "the group has as many records waiting as it may: redrive the rest when some are settled",
+        RedriveLimit::SettledRangesLimit => "what is done with lies too scattered: redrive or discard older ones first",
+        RedriveLimit::RecordTrimmed => {
+            "the topic's retention took records of dead letters: produce their copies anew (sagamq dlq list), and discard them"
+        }
+    }
 }
 
 /// One page after the other, until there are enough.

@@ -51,6 +51,7 @@ fn describe(output: Output, group: &GroupDescription) -> String {
         ("In flight", group.in_flight.to_string()),
         ("Delayed", group.delayed.to_string()),
         ("Dead letters", format!("{} (topic {})", group.dead_letters, group.dead_letter_topic)),
+        ("Lost to retention", format!("{} that were not settled", human::count(group.trimmed_unsettled, "record"))),
     ]);
     let rows = group.partitions.iter().map(|partition| {
         [

@@ -5,7 +5,7 @@ use crate::args::topic::TopicCommand;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::output::{Output, fields, human};
-use sagamq_api::topic::{TopicDescription, TopicList};
+use sagamq_api::topic::{TopicConfig, TopicConfigChange, TopicDescription, TopicList};
 use serde_json::json;
 
 pub(crate) async fn run(context: Context, command: TopicCommand) -> Result<Exit, CliError> {
@@ -13,6 +13,14 @@ pub(crate) async fn run(context: Context, command: TopicCommand) -> Result<Exit,
     match command {
         TopicCommand::Create(args) => {
             let topic = client.create_topic(&args.topic, args.config()).await?;
+            output.answer(&topic, |topic| describe(output, topic))?;
+        }
+        TopicCommand::Update(args) => {
+            let change = args.config.change();
+            if change == TopicConfigChange::default() {
+                return Err(CliError::Usage("nothing to change: name at least one setting, for example --retention 30d".to_owned()));
+            }
+            let topic = client.update_topic(&args.topic, change).await?;
             output.answer(&topic, |topic| describe(output, topic))?;
         }
         TopicCommand::List => {
@@ -56,10 +64,21 @@ fn describe(output: Output, topic: &TopicDescription) -> String {
         ("Deduplication window", human::duration_ms(config.dedup_window_ms)),
         ("Delivery limit", limit),
         ("Redelivery backoff", backoff),
+        ("Retention", retention(config)),
+        ("Size", human::size(topic.partitions.iter().map(|partition| partition.bytes).sum())),
     ]);
     let rows = topic
         .partitions
         .iter()
-        .map(|partition| [partition.partition.to_string(), partition.log_start_offset.to_string(), partition.high_watermark.to_string()]);
-    format!("{head}\n\n{}", output.table(["PARTITION", "LOG START", "HIGH WATERMARK"], rows))
+        .map(|of| [of.partition.to_string(), of.log_start_offset.to_string(), of.high_watermark.to_string(), human::size(of.bytes)]);
+    format!("{head}\n\n{}", output.table(["PARTITION", "LOG START", "HIGH WATERMARK", "SIZE"], rows))
+}
+
+fn retention(config: &TopicConfig) -> String {
+    let time = (config.retention_ms > 0).then(|| human::duration_ms(config.retention_ms));
+    let bytes = (config.retention_bytes > 0).then(|| format!("{} a partition", human::size(config.retention_bytes)));
+    match (time, bytes) {
+        (None, None) => "for ever".to_owned(),
+        (time, bytes) => time.into_iter().chain(bytes).collect::<Vec<_>>().join(", at most "),
+    }
 }

@@ -27,6 +27,8 @@ pub struct ServeConfig {
     pub tail_bytes_max: usize,
     /// Bound on the bytes of request bodies that are worked on at a time; further ones wait for their turn.
     pub request_bytes_max: usize,
+    /// How often it is looked which records their topics do not keep any longer.
+    pub retention_interval: Duration,
     /// Names under which the server may be addressed, beside those of this machine where it listens on loopback.
     pub allow_hosts: Vec<String>,
     /// Web origins whose pages may use the server from a browser.
@@ -54,6 +56,7 @@ impl Default for ServeConfig {
             read_bytes_max: 64 << 20,
             tail_bytes_max: 32 << 20,
             request_bytes_max: 40 << 20,
+            retention_interval: Duration::from_secs(60),
             allow_hosts: Vec::new(),
             allow_origins: Vec::new(),
             sagas: OrchestratorConfig::default(),

@@ -180,6 +180,7 @@ fn open_broker(config: &ServeConfig) -> Result<(Broker, Registry), StartError> {
         read_bytes_max: config.read_bytes_max,
         tail_bytes_max: config.tail_bytes_max,
         streams: config.streams,
+        retention_interval: config.retention_interval,
         ..BrokerConfig::default()
     };
     let mut registry = Registry::default();

@@ -142,7 +142,8 @@ fn record(partition: u32, offset: u64, value: &str) -> ConsumedRecord {
 
 /// A topic of two partitions with three records each, at most two in an answer.
 fn log(asked: &Asked) -> Response {
-    let partition = |n| PartitionDescription { partition: PartitionId(n), log_start_offset: Offset(0), high_watermark: Offset(3) };
+    let partition =
+        |n| PartitionDescription { partition: PartitionId(n), log_start_offset: Offset(0), high_watermark: Offset(3), bytes: 0 };
     if !asked.line.contains("/partitions/") {
         return json(&TopicDescription {
             name: "orders".parse().expect("a name"),

@@ -12,7 +12,12 @@ fn topic() -> TopicDescription {
         name: "orders".parse().expect("a name"),
         config: TopicConfig { partitions: 1, ..TopicConfig::default() },
         created_at_ms: 0,
-        partitions: vec![PartitionDescription { partition: PartitionId(0), log_start_offset: Offset(2), high_watermark: Offset(12) }],
+        partitions: vec![PartitionDescription {
+            partition: PartitionId(0),
+            log_start_offset: Offset(2),
+            high_watermark: Offset(12),
+            bytes: 3 << 20,
+        }],
     }
 }
 
@@ -24,6 +29,7 @@ fn group() -> GroupDescription {
         in_flight: 3,
         delayed: 2,
         dead_letters: 1,
+        trimmed_unsettled: 4,
         dead_letter_topic: "orders.billing.dlq".into(),
         partitions: vec![GroupPartitionDescription {
             partition: PartitionId(0),
@@ -35,6 +41,7 @@ fn group() -> GroupDescription {
             in_flight: 3,
             delayed: 2,
             dead_letters: 1,
+            trimmed_unsettled: 4,
         }],
     }
 }
@@ -55,14 +62,19 @@ fn check(args: &[&str], document: &impl Serialize, words: &[&str]) {
 #[test]
 fn topics() {
     check(&["topic", "list"], &TopicList { topics: vec![topic()] }, &["TOPIC", "orders", "10", "1970-01-01 00:00:00.000Z"]);
-    check(&["topic", "describe", "orders"], &topic(), &["1.00 MiB", "1d", "1s to 5m", "LOG START"]);
+    check(&["topic", "describe", "orders"], &topic(), &["1.00 MiB", "1d", "1s to 5m", "7d", "3.00 MiB", "LOG START"]);
     check(&["topic", "create", "orders"], &topic(), &["orders"]);
+    check(&["topic", "update", "orders", "--retention", "7d"], &topic(), &["orders", "Retention"]);
 }
 
 #[test]
 fn groups() {
     check(&["group", "list", "orders"], &GroupList { groups: vec![group()] }, &["billing", "7", "1m 30s"]);
-    check(&["group", "describe", "orders", "billing"], &group(), &["7 records", "orders.billing.dlq", "ACK FLOOR"]);
+    check(
+        &["group", "describe", "orders", "billing"],
+        &group(),
+        &["7 records", "orders.billing.dlq", "4 records that were not settled", "ACK FLOOR"],
+    );
 }
 
 #[test]

@@ -33,6 +33,29 @@ fn records_go_in_and_come_out() {
 }
 
 #[test]
+fn a_topic_is_changed_while_it_is_in_use_and_lets_its_old_records_go() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let server = Process::start(directory.path());
+    let made = server.run(&["topic", "create", "orders", "--partitions", "1", "--retention", "1d", "--output", "json"]).expect(0).json();
+    assert_eq!((&made["config"]["retention_ms"], &made["config"]["retention_bytes"]), (&86_400_000.into(), &0.into()));
+    server.run(&["produce", "orders", "--value", "old"]).expect(0);
+    let update = ["topic", "update", "orders", "--retention", "1s", "--retention-bytes", "1GiB", "--delivery-limit", "9"];
+    server.run(&update).expect(0);
+    let text = server.run(&["topic", "describe", "orders"]).expect(0).stdout;
+    assert!(text.lines().any(|line| line.starts_with("Retention") && line.contains("1s, at most 1.00 GiB a partition")), "{text}");
+    let changed = server.run(&["topic", "describe", "orders", "--output", "json"]).expect(0).json();
+    let config = &changed["config"];
+    assert_eq!((&config["retention_ms"], &config["retention_bytes"]), (&1_000.into(), &(1_u64 << 30).into()));
+    assert_eq!((&config["delivery_limit"], &config["dedup_window_ms"]), (&9.into(), &made["config"]["dedup_window_ms"]));
+    server.run(&["topic", "update", "orders"]).expect(2);
+    server.run(&["topic", "update", "orders", "--retention", "1ms"]).expect(1);
+    server.run(&["topic", "update", "nobody", "--retention", "1d"]).expect(4);
+    server.run(&["topic", "update", "orders", "--retention", "0"]).expect(0);
+    let text = server.run(&["topic", "describe", "orders"]).expect(0).stdout;
+    assert!(text.lines().any(|line| line.starts_with("Retention") && line.contains("1.00 GiB a partition")), "{text}");
+}
+
+#[test]
 fn dead_letters_are_listed_and_brought_back() {
     let directory = tempfile::tempdir().expect("a directory");
     let server = Process::start(directory.path());

@@ -4,13 +4,13 @@ use super::compiler::Compiler;
 use super::definitions::Definitions;
 use super::door::{Inner, Orchestrator};
 use super::given::Given;
-use super::lane::{Lane, LaneHandle, LaneParts, RecoveryError, Search, pump, read_replies, recover};
+use super::lane::{Lane, LaneHandle, LaneParts, RecoveryError, Search, pump, read_replies, recover, release_replies};
 use super::lifecycle::{Lifecycle, event_topic};
 use super::quarantine::Quarantine;
 use super::retentions::Retentions;
 use super::search::search;
 use super::sweep::Sweeper;
-use super::topics::{LaneTopicError, ensure_lane_topic, hold_commands, mark_hand_outs};
+use super::topics::{LaneTopicError, Use, ensure_lane_topic, hold_commands, mark_hand_outs, reply_topic};
 use crate::config::OrchestratorConfig;
 use crate::metrics::{MessagesWaiting, Metrics};
 use crate::participant::Hold;
@@ -18,9 +18,8 @@ use crate::participant::http::{HttpCaller, HttpParticipants, Services};
 use crate::store::{ControlStore, LaneStore, StoreError};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use prometheus_client::registry::Registry;
-use sagamq_api::TopicName;
-use sagamq_api::saga::REPLY_TOPIC;
-use sagamq_broker::Broker;
+use sagamq_api::{Offset, TopicName};
+use sagamq_broker::{Broker, EmbedError};
 use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
@@ -76,10 +75,10 @@ async fn open(
 ) -> Result<(Inner, UnboundedReceiver<Search>), OpenError> {
     let metrics = Arc::new(Metrics::register(registry, broker.clock()));
     registry.register_collector(Box::new(MessagesWaiting::of(&broker)));
-    let replies: TopicName = REPLY_TOPIC.parse().expect("a constant that is a legal name");
-    ensure_lane_topic(&broker, &replies).await.map_err(OpenError::ReplyTopic)?;
+    let replies = reply_topic();
+    ensure_lane_topic(&broker, &replies, Use::Once).await.map_err(OpenError::ReplyTopic)?;
     if config.lifecycle_events {
-        ensure_lane_topic(&broker, &event_topic()).await.map_err(OpenError::EventTopic)?;
+        ensure_lane_topic(&broker, &event_topic(), Use::Anybody).await.map_err(OpenError::EventTopic)?;
     }
     let definitions = load_definitions(&ControlStore::of(&broker), &metrics)?;
     let retentions = Retentions::load(&ControlStore::of(&broker))?;
@@ -131,6 +130,7 @@ async fn open(
             shutdown: shutdown.clone(),
         };
         let cursor = recovered.reply_cursor;
+        release_read(&store, &replies, cursor);
         let life = broker.liveness().guard(format!("lane {lane}"));
         tasks.spawn(Lane::new(parts, recovered).run(inputs, life));
         let life = broker.liveness().guard(format!("the pump of lane {lane}"));
@@ -168,6 +168,16 @@ async fn open(
         shutdown,
     };
     Ok((inner, searched))
+}
+
+/// Lets retention have what the lane needs no more: replies that it has read, and what it tells others, which it never reads.
+fn release_read(store: &LaneStore, replies: &TopicName, cursor: Offset) {
+    release_replies(&store.0, replies, cursor);
+    match store.0.release(&event_topic(), Offset(u64::MAX)) {
+        // It is made when somebody wants the events.
+        Ok(()) | Err(EmbedError::TopicNotFound(_)) => {}
+        Err(error) => tracing::warn!(%error, "events of sagas are not taken when their time is over"),
+    }
 }
 
 /// A definition that cannot be read is left out and reported: its instances are set aside, all others run.

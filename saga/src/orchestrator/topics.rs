@@ -3,7 +3,7 @@
 use crate::participant::Hold;
 use sagamq_api::limits::RECORD_BYTES_MAX;
 use sagamq_api::queue::StartPosition;
-use sagamq_api::saga::WORKER_GROUP;
+use sagamq_api::saga::{REPLY_TOPIC, WORKER_GROUP};
 use sagamq_api::topic::TopicConfig;
 use sagamq_api::{GroupName, TopicName};
 use sagamq_broker::{Broker, CreateGroupError, CreateTopicError, OwnGroupError, TopicError};
@@ -58,16 +58,38 @@ pub enum LaneTopicError {
     },
 }
 
+/// How long commands and replies are kept once they are done with, in milliseconds: time enough to look at them.
+const DONE_RETENTION_MS: u64 = 60 * 60 * 1000;
+
+/// How long what a topic is for is of use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Use {
+    /// Until a participant or a lane has done with it: then for an hour more.
+    Once,
+    /// Others read it at their own pace: as long as other topics.
+    Anybody,
+}
+
+/// The topic of replies.
+pub(super) fn reply_topic() -> TopicName {
+    REPLY_TOPIC.parse().expect("a constant that is a legal name")
+}
+
 fn workers() -> GroupName {
     WORKER_GROUP.parse().expect("a constant that is a legal name")
 }
 
 /// Makes a topic with one partition a shard, or accepts one that is there; from then on it cannot be deleted. Commands are never dead
 /// letters: the attempt's deadline ends them, and the saga knows what to do then.
-pub(super) async fn ensure_lane_topic(broker: &Broker, topic: &TopicName) -> Result<(), LaneTopicError> {
-    let shards = broker.shards();
-    let config =
-        TopicConfig { partitions: u32::from(shards), delivery_limit: 0, record_bytes_max: RECORD_BYTES_MAX, ..TopicConfig::default() };
+pub(super) async fn ensure_lane_topic(broker: &Broker, topic: &TopicName, of: Use) -> Result<(), LaneTopicError> {
+    let (shards, default) = (broker.shards(), TopicConfig::default());
+    let config = TopicConfig {
+        partitions: u32::from(shards),
+        delivery_limit: 0,
+        record_bytes_max: RECORD_BYTES_MAX,
+        retention_ms: if of == Use::Once { DONE_RETENTION_MS } else { default.retention_ms },
+        ..default
+    };
     let made = match broker.create_topic(topic, config).await {
         Ok(_) => Ok(()),
         Err(reason @ CreateTopicError::Exists(_)) => {
@@ -86,7 +108,7 @@ pub(super) async fn ensure_lane_topic(broker: &Broker, topic: &TopicName) -> Res
 
 /// As [`ensure_lane_topic`], with the group of its workers and the marks of their hand-outs.
 pub(super) async fn ensure_command_topic(broker: &Broker, topic: &TopicName, hold: &Hold) -> Result<(), LaneTopicError> {
-    ensure_lane_topic(broker, topic).await?;
+    ensure_lane_topic(broker, topic, Use::Once).await?;
     let workers = workers();
     let made = broker.ensure_group(topic, &workers, StartPosition::Earliest).await;
     made.map_err(|reason| LaneTopicError::Group { topic: topic.clone(), reason: Arc::new(reason) })?;

@@ -58,6 +58,10 @@ impl Request {
         Self::new(Method::PUT, path)
     }
 
+    pub(crate) fn patch(path: impl Into<String>) -> Self {
+        Self::new(Method::PATCH, path)
+    }
+
     pub(crate) fn post(path: impl Into<String>) -> Self {
         Self::new(Method::POST, path)
     }

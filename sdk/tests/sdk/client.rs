@@ -3,7 +3,7 @@
 use crate::support::{Answer, Server, quick, soon};
 use sagamq_sdk::api::queue::{DeadLetterQuery, DiscardRequest, ReceiveRequest, RedriveRequest};
 use sagamq_sdk::api::record::ProduceRecord;
-use sagamq_sdk::api::topic::{ReadQuery, TopicConfig};
+use sagamq_sdk::api::topic::{ReadQuery, TopicConfig, TopicConfigChange};
 use sagamq_sdk::api::{ErrorCode, Offset, PartitionId, TopicName};
 use sagamq_sdk::{Client, ClientError, RetryPolicy};
 use serde_json::json;
@@ -35,6 +35,19 @@ async fn a_retried_produce_is_the_same_request_with_the_same_key() {
     }
     soon(server.client().produce(&topic(), vec![ProduceRecord::text("a")], None)).await.expect("stored");
     assert_ne!(server.seen()[4].header("idempotency-key"), seen[0].header("idempotency-key"), "another produce, another key");
+}
+
+#[tokio::test]
+async fn a_topic_s_configuration_is_changed_by_what_is_named() {
+    let described = json!({"name": "orders", "config": {"retention_ms": 0}, "created_at_ms": 1, "partitions": []});
+    let server = Server::with_answers(vec![Answer::Break, Answer::Json(200, described)]).await;
+    let change = TopicConfigChange { retention_ms: Some(0), ..TopicConfigChange::default() };
+    let topic = soon(server.client().update_topic(&topic(), change)).await.expect("changed at last");
+    assert_eq!(topic.config.retention_ms, 0);
+    for seen in server.seen() {
+        assert_eq!((seen.method.as_str(), seen.path.as_str()), ("PATCH", "/v1/topics/orders"));
+        assert_eq!(seen.json, json!({"config": {"retention_ms": 0}}));
+    }
 }
 
 #[tokio::test]

@@ -16,7 +16,8 @@ const FLOORS: [(&str, Floors); 3] = [
     (
         "api/src",
         &[
-            &["error", "headers", "ids", "limits"],
+            &["headers", "ids", "limits"],
+            &["error"],
             &["json", "names"],
             &["record", "routes"],
             &["queue", "saga", "service", "topic"],

@@ -61,7 +61,7 @@ impl Broker {
                 parts,
                 batches,
                 keys,
-                dedup_window_ms: topic.config.dedup_window_ms,
+                dedup_window_ms: topic.config.get().dedup_window_ms,
                 arrived_ms,
                 permit: Arc::clone(&permit),
                 reply,

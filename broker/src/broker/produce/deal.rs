@@ -12,7 +12,7 @@ use crate::topic::Topic;
 use crate::topic::partitioner::partition_of;
 use core::ops::Range;
 use sagamq_api::PartitionId;
-use sagamq_api::limits::{IDEMPOTENCY_KEY_BYTES_MAX, PRODUCE_RECORDS_MAX};
+use sagamq_api::limits::{IDEMPOTENCY_KEY_BYTES_MAX, PRODUCE_RECORDS_MAX, TIMESTAMP_AHEAD_MS_MAX};
 use std::sync::Arc;
 
 /// The part of a number that is the place of a record in its request.
@@ -68,8 +68,16 @@ pub(super) fn deal(
         fingerprint: Hash::default(),
     };
     let mut fingerprints = Vec::new();
+    let rules = Rules {
+        topic,
+        record_bytes_max: topic.config.get().record_bytes_max,
+        timestamp_ms_max: arrived_ms.saturating_add(TIMESTAMP_AHEAD_MS_MAX.cast_signed()),
+        arrived_ms,
+        is_request_keyed,
+        sticky,
+    };
     for (index, record) in records.into_iter().enumerate() {
-        let partition = check(topic, index, &record, is_request_keyed, sticky)?;
+        let partition = rules.check(index, &record)?;
         let NewRecord { payload, partition: explicit, timestamp_ms, idempotency_key } = record;
         // What has no key is spared the hash.
         let print = || dedup::fingerprint(&payload, explicit, timestamp_ms);
@@ -93,30 +101,42 @@ pub(super) fn deal(
     Ok(dealt)
 }
 
-/// The partition of a record that may be stored.
-fn check(
-    topic: &Topic,
-    index: usize,
-    record: &NewRecord,
+/// What every record of a request is looked at with.
+struct Rules<'a> {
+    topic: &'a Topic,
+    record_bytes_max: u32,
+    /// The latest time that a record may have.
+    timestamp_ms_max: i64,
+    arrived_ms: i64,
     is_request_keyed: bool,
+    /// The partition of records without any key.
     sticky: PartitionId,
-) -> Result<PartitionId, ProduceError> {
-    if is_request_keyed && record.idempotency_key.is_some() {
-        return Err(ProduceError::TwoIdempotencyKeys(index));
-    }
-    let (bytes, max) = (record.payload.len(), topic.config.record_bytes_max);
-    if bytes > max as usize {
-        return Err(ProduceError::RecordTooLarge { index, topic: topic.name.clone(), bytes, max });
-    }
-    let own_key = record.idempotency_key.as_deref().map(check_key).transpose()?;
-    let partitions = topic.config.partitions;
-    match (record.partition, record.payload.key.as_deref().or(own_key)) {
-        (Some(partition), _) if partition.0 >= partitions => {
-            Err(ProduceError::PartitionNotFound { index, topic: topic.name.clone(), partition, partitions })
+}
+
+impl Rules<'_> {
+    /// The partition of a record that may be stored.
+    fn check(&self, index: usize, record: &NewRecord) -> Result<PartitionId, ProduceError> {
+        let topic = self.topic;
+        if self.is_request_keyed && record.idempotency_key.is_some() {
+            return Err(ProduceError::TwoIdempotencyKeys(index));
         }
-        (Some(partition), _) => Ok(partition),
-        (None, Some(key)) => Ok(partition_of(key, partitions)),
-        (None, None) => Ok(sticky),
+        let (bytes, max) = (record.payload.len(), self.record_bytes_max);
+        if bytes > max as usize {
+            return Err(ProduceError::RecordTooLarge { index, topic: topic.name.clone(), bytes, max });
+        }
+        if let Some(timestamp_ms) = record.timestamp_ms.filter(|&timestamp_ms| timestamp_ms > self.timestamp_ms_max) {
+            return Err(ProduceError::TimeAhead { index, timestamp_ms, now_ms: self.arrived_ms });
+        }
+        let own_key = record.idempotency_key.as_deref().map(check_key).transpose()?;
+        let partitions = topic.partitions.count();
+        match (record.partition, record.payload.key.as_deref().or(own_key)) {
+            (Some(partition), _) if partition.0 >= partitions => {
+                Err(ProduceError::PartitionNotFound { index, topic: topic.name.clone(), partition, partitions })
+            }
+            (Some(partition), _) => Ok(partition),
+            (None, Some(key)) => Ok(partition_of(key, partitions)),
+            (None, None) => Ok(self.sticky),
+        }
     }
 }
 

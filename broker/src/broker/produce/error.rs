@@ -3,7 +3,7 @@
 use crate::broker::topics::TopicError;
 use crate::log::batch::EncodeError;
 use crate::shard::log::append_error::AppendError;
-use sagamq_api::limits::{IDEMPOTENCY_KEY_BYTES_MAX, PRODUCE_RECORDS_MAX};
+use sagamq_api::limits::{IDEMPOTENCY_KEY_BYTES_MAX, PRODUCE_RECORDS_MAX, TIMESTAMP_AHEAD_MS_MAX};
 use sagamq_api::{PartitionId, TopicName};
 
 /// Why records were not produced. Save for a write error nothing was stored.
@@ -38,6 +38,19 @@ pub enum ProduceError {
         bytes: usize,
         /// The topic's bound.
         max: u32,
+    },
+    /// The time of a record lies too far ahead.
+    #[error(
+        "record {index}: its time {timestamp_ms} lies more than {} min ahead of the broker's clock, which is at {now_ms}: records behind it \
+         would not go when their time is over; leave `timestamp_ms` out, or set the clock right", TIMESTAMP_AHEAD_MS_MAX / 60_000
+    )]
+    TimeAhead {
+        /// Index of the record.
+        index: usize,
+        /// What it says, in milliseconds since 1970.
+        timestamp_ms: i64,
+        /// The broker's time.
+        now_ms: i64,
     },
     /// An idempotency key is empty or too long.
     #[error("an idempotency key has {0} bytes, allowed is 1 to {IDEMPOTENCY_KEY_BYTES_MAX}")]

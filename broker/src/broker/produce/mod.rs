@@ -43,7 +43,7 @@ impl Broker {
         }
         let request_key = request_key.map(|key| check_key(key.as_bytes())).transpose()?;
         let arrived_ms = i64::try_from(self.0.clock.now_ms()).expect("the year is below 292 million");
-        let partitions = topic.config.partitions;
+        let partitions = topic.partitions.count();
         let sticky = match request_key {
             Some(key) => partition_of(key, partitions),
             None => {

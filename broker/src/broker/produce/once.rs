@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 impl Broker {
     pub(super) async fn produce_under_key(&self, topic: &Topic, key: &[u8], mut request: Request) -> Result<Vec<Produced>, ProduceError> {
-        let partitions = topic.config.partitions;
+        let partitions = topic.partitions.count();
         let home = topic.partitions.at(partition_of(key, partitions).0 as usize);
         let key = dedup::hash_key(KeyScope::Request, key);
         let batches = match &mut request.shares[..] {
@@ -35,7 +35,7 @@ impl Broker {
                 count: u32::try_from(request.places.order.len()).expect("a request has at most ten thousand records"),
                 batches,
                 partitions,
-                dedup_window_ms: topic.config.dedup_window_ms,
+                dedup_window_ms: topic.config.get().dedup_window_ms,
                 arrived_ms: request.arrived_ms,
                 permit: Arc::clone(&request.permit),
                 reply,

@@ -61,6 +61,7 @@ impl Broker {
             in_flight: sum(|p| p.in_flight),
             delayed: sum(|p| p.delayed),
             dead_letters: sum(|p| p.dead_letters),
+            trimmed_unsettled: sum(|p| p.trimmed_unsettled),
             dead_letter_topic: group.dead_letters.name.to_string(),
             partitions,
         })
@@ -82,6 +83,7 @@ impl Broker {
             in_flight: numbers.in_flight,
             delayed: numbers.delayed,
             dead_letters: numbers.dead_letters,
+            trimmed_unsettled: numbers.trimmed,
         })
     }
 

@@ -173,10 +173,15 @@ impl Broker {
             let ended = self.0.queue(of, |reply| QueueOp::EndLetters { end, reply }).await?;
             left = left.saturating_sub(ended.done);
             answer.done += ended.done;
-            if ended.limit.is_some() {
-                // This partition takes no more now; others may.
-                answer.limit = ended.limit;
-                at = next_partition;
+            match ended.limit {
+                None => {}
+                // Others of the partition may still have their records.
+                Some(RedriveLimit::RecordTrimmed) => answer.limit = answer.limit.or(ended.limit),
+                Some(RedriveLimit::PendingLimit | RedriveLimit::SettledRangesLimit) => {
+                    // This partition takes no more now; others may.
+                    answer.limit = ended.limit;
+                    at = next_partition;
+                }
             }
         }
         let with_letters = group.queues().filter(|of| of.letters_end() > Offset(0));

@@ -51,6 +51,11 @@ impl EndedLetters {
         })
     }
 
+    /// The oldest letter that is left; the end of their partition if none is.
+    pub(crate) fn first_left(&self, end: Offset) -> Offset {
+        self.left_within(Offset(0), end).next().unwrap_or(end)
+    }
+
     pub(crate) fn is_ended(&self, letter: Offset) -> bool {
         letter < self.floor || self.above.contains(letter)
     }

@@ -8,6 +8,7 @@ use super::codec::Encoded;
 use super::ended_letters::EndedLetters;
 use super::row::QueueRow;
 use super::state::QueueState;
+use super::trimmed::TrimmedCount;
 use crate::group::decode_error::DecodeError;
 
 /// A change is written only if it is this much smaller than the whole state: else it would save nothing.
@@ -76,13 +77,15 @@ pub(crate) struct StoredQueue {
     pub(crate) journal: Journal,
     /// Dead letters that are done with.
     pub(crate) ended: EndedLetters,
+    pub(crate) trimmed: TrimmedCount,
 }
 
 impl StoredQueue {
     /// The rows that hold something.
     pub(crate) fn rows(&self) -> impl Iterator<Item = QueueRow> + use<> {
         let has_ended = self.ended != EndedLetters::default();
-        self.journal.rows().chain(has_ended.then_some(QueueRow::EndedLetters))
+        let trimmed = self.trimmed.is_stored().then_some(QueueRow::Trimmed);
+        self.journal.rows().chain(has_ended.then_some(QueueRow::EndedLetters)).chain(trimmed)
     }
 }
 
@@ -91,6 +94,7 @@ impl StoredQueue {
 pub(crate) struct StoredRows {
     whole: Option<Vec<u8>>,
     ended_letters: Option<Vec<u8>>,
+    trimmed: Option<Vec<u8>>,
     changes: Vec<(u8, Vec<u8>)>,
 }
 
@@ -99,6 +103,7 @@ impl StoredRows {
         match row {
             QueueRow::Whole => self.whole = Some(bytes.to_vec()),
             QueueRow::EndedLetters => self.ended_letters = Some(bytes.to_vec()),
+            QueueRow::Trimmed => self.trimmed = Some(bytes.to_vec()),
             QueueRow::Change(place) => self.changes.push((place, bytes.to_vec())),
         }
     }
@@ -110,6 +115,7 @@ impl StoredRows {
     pub(crate) fn queue(&self) -> Result<StoredQueue, DecodeError> {
         let whole = self.whole.as_ref().ok_or(DecodeError::Contradiction("there is a part of it, and no whole state"))?;
         let ended = self.ended_letters.as_deref().map_or_else(|| Ok(EndedLetters::default()), EndedLetters::decode)?;
+        let trimmed = self.trimmed.as_deref().map_or_else(|| Ok(TrimmedCount::default()), TrimmedCount::decode)?;
         let encoded = Encoded::parse(whole)?;
         let mut journal = Journal { number: encoded.number, whole_bytes: whole.len(), ..Journal::default() };
         let mut state = encoded.whole()?;
@@ -134,7 +140,7 @@ impl StoredRows {
         if journal.changes > 0 {
             state.validate().map_err(DecodeError::Contradiction)?;
         }
-        Ok(StoredQueue { state, journal, ended })
+        Ok(StoredQueue { state, journal, ended, trimmed })
     }
 }
 
@@ -173,7 +179,7 @@ mod tests {
             match row {
                 QueueRow::Whole => wholes += 1,
                 QueueRow::Change(_) => assert!(bytes.len() < 32, "{}", bytes.len()),
-                QueueRow::EndedLetters => panic!("no letter ended"),
+                QueueRow::EndedLetters | QueueRow::Trimmed => panic!("no letter ended, and nothing was trimmed"),
             }
             rows.insert(row, bytes);
             if at % 16 == 0 {

@@ -15,6 +15,7 @@ mod row;
 mod runs;
 mod settle;
 mod state;
+mod trimmed;
 mod view;
 
 #[cfg(test)]
@@ -32,4 +33,5 @@ pub use state::{HandOut, QueueState};
 pub(crate) use ended_letters::{EndedLetters, MayEnd};
 pub(crate) use journal::{Journal, StoredQueue, StoredRows};
 pub(crate) use row::QueueRow;
+pub(crate) use trimmed::TrimmedCount;
 pub(crate) use view::QueueView;

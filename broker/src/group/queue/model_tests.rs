@@ -362,7 +362,8 @@ impl Run {
             Step::Postpone(offset, ms) => self.postpone(Offset(offset), self.now_ms + ms),
             Step::Pass { ms, jitter } => self.pass(ms, jitter),
             Step::ForgetBelow(log_start) => {
-                self.state.forget_below(Offset(log_start));
+                let unsettled = (START..log_start).filter(|&offset| self.fate(Offset(offset)) != Fate::Settled).count() as u64;
+                assert_eq!(self.state.forget_below(Offset(log_start)), unsettled);
                 for offset in START..log_start {
                     self.set(Offset(offset), Fate::Settled);
                 }

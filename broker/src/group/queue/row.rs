@@ -9,6 +9,8 @@ pub(crate) enum QueueRow {
     EndedLetters,
     /// A change behind the whole state, in this place from 0 to [`QueueRow::PLACES`].
     Change(u8),
+    /// How many records retention took before they were settled.
+    Trimmed,
 }
 
 impl QueueRow {
@@ -16,6 +18,8 @@ impl QueueRow {
     pub(crate) const PLACES: u8 = 128;
 
     const FIRST_CHANGE: u8 = 2;
+
+    const TRIMMED: u8 = Self::FIRST_CHANGE + Self::PLACES;
 
     /// The number in the key.
     pub(crate) fn number(self) -> u8 {
@@ -26,6 +30,7 @@ impl QueueRow {
                 assert!(place < Self::PLACES, "change {place} has no place");
                 Self::FIRST_CHANGE + place
             }
+            Self::Trimmed => Self::TRIMMED,
         }
     }
 
@@ -34,6 +39,7 @@ impl QueueRow {
         match number {
             0 => Some(Self::Whole),
             1 => Some(Self::EndedLetters),
+            Self::TRIMMED => Some(Self::Trimmed),
             change => Some(change - Self::FIRST_CHANGE).filter(|&place| place < Self::PLACES).map(Self::Change),
         }
     }
@@ -46,7 +52,7 @@ mod tests {
     #[test]
     fn every_row_has_a_number_of_its_own() {
         let rows: Vec<QueueRow> = (0..=u8::MAX).map_while(QueueRow::of).collect();
-        assert_eq!(rows.len(), 2 + usize::from(QueueRow::PLACES));
+        assert_eq!(rows.len(), 3 + usize::from(QueueRow::PLACES));
         assert!(rows.iter().zip(0..).all(|(row, number)| row.number() == number));
     }
 }

@@ -253,8 +253,10 @@ impl QueueState {
         Redriven::Done
     }
 
-    /// Settles every record below `log_start`: retention removed them, so there is nothing left to deliver.
-    pub fn forget_below(&mut self, log_start: Offset) {
+    /// Settles every record below `log_start`: retention removed them, so there is nothing left to deliver. How many of them were not
+    /// settled.
+    pub fn forget_below(&mut self, log_start: Offset) -> u64 {
+        let unsettled = self.unsettled_below(log_start);
         while let Some((&offset, _)) = self.in_flight.first_key_value()
             && offset < log_start
         {
@@ -268,6 +270,15 @@ impl QueueState {
         self.reserved.retain(|&offset, _| offset >= log_start);
         self.mark_settled_range(self.ack_floor, log_start);
         self.assert_sound();
+        unsettled
+    }
+
+    fn unsettled_below(&self, end: Offset) -> u64 {
+        let written = end.0.saturating_sub(self.ack_floor.0);
+        let pending = self.in_flight.range(..end).map(|(offset, _)| offset).chain(self.delayed.range(..end).map(|(offset, _)| offset));
+        let redriven = pending.filter(|&&offset| self.is_in_settled_part(offset)).count() as u64;
+        // What was settled before it was written lies above.
+        written.saturating_sub(self.settled.count_below(end)) + redriven
     }
 
     /// The lease, if it is this one and not over.

@@ -21,7 +21,7 @@ async fn every_operation_that_is_described_is_served() {
     let server = Server::new();
     let document = server.get(routes::OPENAPI).await.ok();
     let operations = operations(&document);
-    assert_eq!(operations.len(), 28, "{operations:?}");
+    assert_eq!(operations.len(), 29, "{operations:?}");
     for (path, method) in operations {
         let concrete = path.replace("{topic}", "t").replace("{group}", "g").replace("{partition}", "0");
         assert!(!concrete.contains('{'), "{path} has a parameter that is not known here");

@@ -49,6 +49,40 @@ async fn what_is_produced_is_read_by_offset_and_by_time() {
 }
 
 #[tokio::test]
+async fn a_topic_is_changed_and_what_it_no_longer_keeps_is_told() {
+    let server = Server::new();
+    server.topic("orders").await;
+    server.post("/v1/topics/orders/records", r#"{"records":[{"value":"a"},{"value":"b"}]}"#).await.ok();
+    server.post(RECEIVE, "").await.ok();
+    let changed = server.patch_json("/v1/topics/orders", json!({"config": {"retention_ms": 5_000}})).await.ok();
+    assert_eq!((&changed["config"]["retention_ms"], &changed["config"]["delivery_limit"]), (&json!(5_000), &json!(2)));
+    assert_eq!(server.get("/v1/topics/orders").await.ok(), changed);
+    server.clock.advance(Duration::from_secs(7));
+    assert_eq!(server.broker.apply_retention().await.expect("applied"), 2);
+    let gone = server.get("/v1/topics/orders/partitions/0/records?offset=1").await.problem();
+    assert_eq!(gone.code, ErrorCode::OffsetOutOfRange);
+    assert_eq!((gone.log_start_offset.map(|at| at.0), gone.high_watermark.map(|at| at.0)), (Some(2), Some(2)));
+    let group = server.get(GROUP).await.ok();
+    assert_eq!((&group["trimmed_unsettled"], &group["partitions"][0]["trimmed_unsettled"]), (&json!(2), &json!(2)));
+    assert_eq!((&group["lag_records"], &group["in_flight"], &group["dead_letters"]), (&json!(0), &json!(0), &json!(0)));
+    let metrics = String::from_utf8(server.get("/metrics").await.body).expect("text");
+    for line in
+        [r#"sagamq_trimmed_records_total{topic="orders"} 2"#, r#"sagamq_trimmed_unsettled_records_total{topic="orders",group="billing"} 2"#]
+    {
+        assert!(metrics.lines().any(|found| found == line), "{line} in {metrics}");
+    }
+    for (path, body, code) in [
+        ("/v1/topics/orders", json!({"config": {"retention_ms": 1}}), ErrorCode::InvalidRequest),
+        ("/v1/topics/orders", json!({"config": {"partitions": 8}}), ErrorCode::InvalidRequest),
+        ("/v1/topics/nobody", json!({"config": {}}), ErrorCode::TopicNotFound),
+    ] {
+        assert_eq!(server.patch_json(path, body).await.code(), code);
+    }
+    let ahead = json!({"records": [{"value": 1, "timestamp_ms": NOW_MS + 2 * 3_600_000}]});
+    assert_eq!(server.post_json("/v1/topics/orders/records", ahead).await.code(), ErrorCode::InvalidRequest);
+}
+
+#[tokio::test]
 async fn a_long_poll_ends_with_the_record_it_waited_for() {
     let server = Server::new();
     server.topic("orders").await;

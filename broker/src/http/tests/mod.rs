@@ -80,6 +80,11 @@ impl Server {
         self.send(request.body(body.into()).expect("a request")).await
     }
 
+    async fn patch_json(&self, path: &str, body: Value) -> Answer {
+        let request = Request::patch(path).header("content-type", "application/json");
+        self.send(request.body(body.to_string().into()).expect("a request")).await
+    }
+
     async fn post_json(&self, path: &str, body: Value) -> Answer {
         self.post(path, body.to_string()).await
     }

@@ -70,7 +70,23 @@ pub(crate) fn read_at(storage: &dyn Storage, partition: &Partition, offsets: &[O
             (Ok(_), None) => {}
         }
     }
-    picking.found
+    picking.found.without_trimmed(partition.log_start())
+}
+
+impl Found {
+    /// What could not be read because retention took it meanwhile is gone, and nothing is wrong with it.
+    fn without_trimmed(mut self, log_start: Offset) -> Self {
+        let (trimmed, failed): (Vec<Offset>, Vec<Offset>) = self.failed.into_iter().partition(|&offset| offset < log_start);
+        if failed.is_empty() {
+            self.error = None;
+        }
+        self.failed = failed;
+        if !trimmed.is_empty() {
+            self.gone.extend(trimmed);
+            self.gone.sort_unstable();
+        }
+        self
+    }
 }
 
 impl Picking<'_> {

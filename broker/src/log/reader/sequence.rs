@@ -40,6 +40,11 @@ pub(crate) fn read(
             break;
         }
     }
+    let log_start = partition.log_start();
+    if from < log_start {
+        // Retention took the records meanwhile: what was read may lie behind them.
+        return Err(ReadError::OutOfRange { offset: from, log_start, high_watermark });
+    }
     match reading.error {
         // What was read before the damage is sound and is returned; the reader meets the damage when he comes to it.
         Some(error) if reading.records.is_empty() => Err(error),

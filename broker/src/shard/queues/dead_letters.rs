@@ -78,13 +78,19 @@ pub(super) fn end(core: &mut Core, queues: &mut QueueSet, key: GroupKey, end: &L
 }
 
 fn redrive(queue: &mut Queue, letters: &[Letter], now_ms: u64) -> LettersDone {
-    let mut done = 0;
+    let (mut done, mut left_out) = (0, None);
+    let log_start = queue.of().offsets().log_start;
     for letter in letters {
         match queue.ended.may_end(letter.offset) {
             // Another request may have come first.
             MayEnd::Ended => continue,
             MayEnd::NoRoom => return LettersDone { done, limit: Some(RedriveLimit::SettledRangesLimit) },
             MayEnd::Yes => {}
+        }
+        if letter.origin < log_start {
+            // Its copy is all that is left of the record.
+            left_out = Some(RedriveLimit::RecordTrimmed);
+            continue;
         }
         match queue.state.redrive(letter.origin, now_ms) {
             Redriven::Full => return LettersDone { done, limit: Some(RedriveLimit::PendingLimit) },
@@ -93,7 +99,7 @@ fn redrive(queue: &mut Queue, letters: &[Letter], now_ms: u64) -> LettersDone {
         }
         queue.ended.end(letter.offset);
     }
-    LettersDone { done, limit: None }
+    LettersDone { done, limit: left_out }
 }
 
 /// The records themselves were settled when they became dead letters, so there is nothing to do for them.

@@ -168,6 +168,41 @@ impl Queues {
         }
     }
 
+    /// Brings a queue into memory that was never used.
+    pub(super) fn begin(&mut self, key: GroupKey) {
+        // A group that was deleted meanwhile has none.
+        let _ = self.queues.get_mut(key);
+    }
+
+    /// Retention takes the records of a partition below this offset: for a group of its topic they are settled.
+    pub(super) fn trim(&mut self, core: &Core, key: GroupKey, log_start: Offset) {
+        // A group that was deleted meanwhile loses nothing.
+        let Ok(queue) = self.queues.get_mut(key) else { return };
+        let unsettled = queue.trim(log_start);
+        if unsettled > 0 {
+            let label = &queue.group.label;
+            let partition = key.partition.partition;
+            tracing::warn!(topic = label.topic, group = label.group, %partition, unsettled, %log_start, "retention took records that were not settled");
+            core.metrics.trimmed_unsettled_records.get_or_create(label).inc_by(unsettled);
+        }
+        queue.show();
+        queue.wake();
+        self.queues.touch(key);
+    }
+
+    /// From where on a group still needs the records of its topic.
+    pub(super) fn needed_from(&self, key: GroupKey) -> Option<Offset> {
+        let queue = self.queues.get(key).ok()?;
+        let high_watermark = queue.of().high_watermark();
+        Some(queue.state.oldest_unsettled(high_watermark).unwrap_or(high_watermark))
+    }
+
+    /// The oldest dead letter of a group that is not done with.
+    pub(super) fn letters_needed_from(&self, key: GroupKey) -> Option<Offset> {
+        let queue = self.queues.get(key).ok()?;
+        Some(queue.ended.first_left(queue.of().letters_end()))
+    }
+
     fn settle(&mut self, core: &mut Core, settling: Settling) {
         self.work.extend(settling.settle(core, &mut self.queues).map(Work::Settle));
     }

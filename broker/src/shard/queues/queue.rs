@@ -1,9 +1,10 @@
 //! A queue group in one partition, as its shard owns it: in memory when it was used, or when something is stored of it.
 
-use crate::group::queue::{EndedLetters, Journal, QueueRow, QueueState, StoredQueue};
+use crate::group::queue::{EndedLetters, Journal, QueueRow, QueueState, StoredQueue, TrimmedCount};
 use crate::ids::GroupKey;
 use crate::storage::{Family, Mutation};
 use crate::topic::{Group, QueueRef};
+use sagamq_api::Offset;
 use std::sync::Arc;
 
 /// A queue group in one partition.
@@ -16,6 +17,9 @@ pub(crate) struct Queue {
     /// Dead letters that are done with.
     pub(super) ended: EndedLetters,
     ended_is_stored: bool,
+    /// Records that retention took before they were settled, and whether that is written with the next commit.
+    trimmed: TrimmedCount,
+    trimmed_is_due: bool,
 }
 
 impl Queue {
@@ -23,18 +27,20 @@ impl Queue {
     pub(super) fn begin(group: &Arc<Group>, index: usize) -> Self {
         let of = group.queue(index);
         let start = of.start().max(of.offsets().log_start);
-        Self::new(
-            group,
-            index,
-            StoredQueue { state: QueueState::starting_at(start), journal: Journal::default(), ended: EndedLetters::default() },
-        )
+        let stored = StoredQueue {
+            state: QueueState::starting_at(start),
+            journal: Journal::default(),
+            ended: EndedLetters::default(),
+            trimmed: TrimmedCount::default(),
+        };
+        Self::new(group, index, stored)
     }
 
     /// A queue as it was stored.
     pub(super) fn new(group: &Arc<Group>, index: usize, stored: StoredQueue) -> Self {
-        let StoredQueue { state, journal, ended } = stored;
+        let StoredQueue { state, journal, ended, trimmed } = stored;
         let ended_is_stored = ended != EndedLetters::default();
-        Self { group: Arc::clone(group), index, state, journal, ended, ended_is_stored }
+        Self { group: Arc::clone(group), index, state, journal, ended, ended_is_stored, trimmed, trimmed_is_due: false }
     }
 
     /// As everybody may see it.
@@ -66,6 +72,19 @@ impl Queue {
         self.ended.left(self.of().letters_end())
     }
 
+    /// Retention takes all records below this offset. How many of them were not settled.
+    pub(super) fn trim(&mut self, log_start: Offset) -> u64 {
+        let unsettled = self.state.forget_below(log_start);
+        self.trimmed.add(unsettled);
+        self.trimmed_is_due |= unsettled > 0;
+        unsettled
+    }
+
+    /// Records that retention took before they were settled.
+    pub(super) fn trimmed(&self) -> u64 {
+        self.trimmed.get()
+    }
+
     /// What has changed since the last commit.
     pub(super) fn store(&mut self, key: GroupKey, letters_ended: bool, store: &mut dyn FnMut(Mutation)) {
         let mut put = |row: QueueRow, value: Vec<u8>| {
@@ -77,6 +96,9 @@ impl Queue {
             let (row, value) = self.journal.write(&mut self.state);
             put(row, value);
         }
+        if std::mem::take(&mut self.trimmed_is_due) {
+            put(QueueRow::Trimmed, self.trimmed.encode());
+        }
         if letters_ended {
             self.ended_is_stored = true;
             put(QueueRow::EndedLetters, self.ended.encode());
@@ -86,7 +108,8 @@ impl Queue {
     /// Removes all that is stored.
     pub(super) fn delete(&self, key: GroupKey, store: &mut dyn FnMut(Mutation)) {
         let ended = self.ended_is_stored.then_some(QueueRow::EndedLetters);
-        for row in self.journal.rows().chain(ended) {
+        let trimmed = self.trimmed.is_stored().then_some(QueueRow::Trimmed);
+        for row in self.journal.rows().chain(ended).chain(trimmed) {
             store(Mutation::Delete { family: Family::Group, key: key.row(row.number()) });
         }
     }

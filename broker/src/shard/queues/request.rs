@@ -107,6 +107,7 @@ pub(crate) struct QueueNumbers {
     pub(crate) in_flight: u64,
     pub(crate) delayed: u64,
     pub(crate) dead_letters: u64,
+    pub(crate) trimmed: u64,
 }
 
 impl QueueNumbers {
@@ -120,6 +121,7 @@ impl QueueNumbers {
             in_flight: state.in_flight(),
             delayed: state.delayed(),
             dead_letters: queue.letters_left(),
+            trimmed: queue.trimmed(),
         }
     }
 }

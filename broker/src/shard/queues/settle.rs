@@ -62,14 +62,13 @@ impl Settling {
         };
         let may_give_up = matches!(verb, Verb::Nack { .. } | Verb::Terminate { .. });
         let queue = queues.get_mut(key)?;
+        let policy = queue.group.policy();
         while !(may_give_up && is_full(core))
             && let Some((offset, lease_id)) = leases.next()
         {
             let settled = match verb {
                 Verb::Ack => queue.state.ack(offset, lease_id),
-                Verb::Nack { delay_ms, .. } => {
-                    queue.state.nack(offset, lease_id, now_ms, *delay_ms, &queue.group.policy, core.random.fraction())
-                }
+                Verb::Nack { delay_ms, .. } => queue.state.nack(offset, lease_id, now_ms, *delay_ms, &policy, core.random.fraction()),
                 Verb::GiveBack => queue.state.give_back(offset, lease_id, now_ms),
                 Verb::Extend { lease_ms } => queue.state.extend(offset, lease_id, now_ms, *lease_ms),
                 Verb::Terminate { .. } => queue.state.terminate(offset, lease_id, now_ms),
@@ -98,7 +97,7 @@ pub(super) fn expire(core: &mut Core, queues: &mut QueueSet, key: GroupKey) -> R
     while !is_full(core) {
         let Some(queue) = queues.used(key)?.filter(|queue| is_due(queue, now_ms)) else { return Ok(false) };
         let random = &mut core.random;
-        let dead = queue.state.expire(now_ms, &queue.group.policy, 1, &mut || random.fraction());
+        let dead = queue.state.expire(now_ms, &queue.group.policy(), 1, &mut || random.fraction());
         queue.show();
         queue.wake();
         for letter in dead {

@@ -5,8 +5,10 @@ use super::batch::{Answer, Applied, Batch, Pending};
 use super::decide::Decided;
 use super::input::Reply;
 use super::refusal::Undecided;
+use super::replies::release_replies;
 use super::task::{Lane, Live};
 use crate::orchestrator::operated::Operated;
+use crate::orchestrator::topics::reply_topic;
 use crate::participant::Word;
 use crate::protocol::{By, Input, Instance, RecordedEvent, Verb, lane_of};
 use crate::store;
@@ -78,8 +80,21 @@ impl Lane {
         match decided {
             Ok((id, decided)) => self.commit(id, decided, Along { cursor: Some(next), ..Along::default() }, Box::new(|_| ())).await,
             // Reading it again after a crash would change nothing either, so the cursor may lag.
-            Err(reason) => tracing::warn!(offset = next.0.saturating_sub(1), %reason, "a reply record changes nothing"),
+            Err(reason) => {
+                tracing::warn!(offset = next.0.saturating_sub(1), %reason, "a reply record changes nothing");
+                self.release_replies(next);
+            }
         }
+    }
+
+    /// Retention may have the replies below this offset when what was decided so far is durable.
+    fn release_replies(&self, below: Offset) {
+        let shard = self.parts.store.0.clone();
+        self.when_durable(move |durable| {
+            if durable.is_ok() {
+                release_replies(&shard, &reply_topic(), below);
+            }
+        });
     }
 
     /// Settles the commands of instances that are set aside.
@@ -158,6 +173,7 @@ impl Lane {
         }
         let mut batch = core::mem::replace(&mut self.batch, Batch::new(self.parts.store.0.begin()));
         let told = self.complete_commit(&mut batch);
+        let cursor = batch.cursor();
         let Batch { commit, pending, .. } = batch;
         let submitted = match self.parts.store.0.submit(commit).await {
             Ok(submitted) => submitted,
@@ -199,6 +215,9 @@ impl Lane {
             }
         });
         self.follow(Some(submitted), then);
+        if let Some(next) = cursor {
+            self.release_replies(next);
+        }
         true
     }
 

@@ -38,5 +38,5 @@ pub(super) use recovery::recover;
 pub use refusal::StartError;
 pub(super) use refusal::Undecided;
 pub use repair_error::RepairError;
-pub(super) use replies::read_replies;
+pub(super) use replies::{read_replies, release_replies};
 pub(super) use task::{Lane, LaneParts};

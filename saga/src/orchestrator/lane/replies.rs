@@ -51,7 +51,10 @@ async fn feed(shard: &ShardEmbedder, topic: &TopicName, mut next: Offset, lane: 
                 }
             }
             Ok(Err(ReadError::OutOfRange { log_start, high_watermark, .. })) => {
-                tracing::warn!(%topic, offset = next.0, "replies are read from what is there");
+                // Below the start lie only replies that changed nothing, or whose consequences are durable: retention took those alone.
+                if next > high_watermark {
+                    tracing::warn!(%topic, offset = next.0, "replies are read from what is there");
+                }
                 next = next.clamp(log_start, high_watermark);
             }
             Ok(Err(error)) => {
@@ -65,6 +68,13 @@ async fn feed(shard: &ShardEmbedder, topic: &TopicName, mut next: Offset, lane: 
                 tokio::time::sleep(FAILED_PAUSE).await;
             }
         }
+    }
+}
+
+/// Replies below this offset led to what is durable: retention may take them.
+pub(in crate::orchestrator) fn release_replies(shard: &ShardEmbedder, topic: &TopicName, below: Offset) {
+    if let Err(error) = shard.release(topic, below) {
+        tracing::warn!(%topic, %error, "replies are not taken when their time is over");
     }
 }
 
