@@ -240,7 +240,7 @@ where
             start: settings.start,
         };
         Box::pin(async move {
-            tokio::time::sleep(pause).await;
+            rest(pause).await;
             receive(request).await
         })
     }
@@ -335,6 +335,13 @@ impl<H> Drop for Engine<H> {
     }
 }
 
+/// Waits for so long. A sleep of nothing would last until the timer's next millisecond, which is more than a request takes.
+async fn rest(pause: Duration) {
+    if !pause.is_zero() {
+        tokio::time::sleep(pause).await;
+    }
+}
+
 fn cut_off() -> Settlement {
     Settlement::Nack { delay: None, reason: "the consumer was stopped before the handler finished".to_owned() }
 }
@@ -354,4 +361,17 @@ fn draw() -> f64 {
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::poll;
+    use std::pin::pin;
+
+    #[tokio::test]
+    async fn what_is_asked_for_at_once_waits_for_no_timer() {
+        assert!(poll!(pin!(rest(Duration::ZERO))).is_ready());
+        assert!(poll!(pin!(rest(PAUSE))).is_pending());
+    }
 }
