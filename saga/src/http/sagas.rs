@@ -41,13 +41,7 @@ async fn start(
     QueryParams(query): QueryParams<WaitQuery>,
     JsonBody(request): JsonBody<StartSaga, BODY_BYTES_MAX>,
 ) -> Result<(StatusCode, Json<StartedSaga>), ApiError> {
-    let wait = Wait::try_from(query.wait_ms)?;
-    let mut started = orchestrator.start(request).await?;
-    if query.wait_ms.is_some_and(|wait_ms| wait_ms > 0) {
-        orchestrator.wait(started.id, wait).await;
-        // It is started, whatever stands in the way of looking at it.
-        started.state = orchestrator.get(started.id).await.map_or(started.state, |saga| saga.summary.state);
-    }
+    let started = orchestrator.start_and_wait(request, Wait::try_from(query.wait_ms)?).await?;
     Ok((if started.duplicate { StatusCode::OK } else { StatusCode::CREATED }, Json(started)))
 }
 

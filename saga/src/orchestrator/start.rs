@@ -5,11 +5,13 @@ use super::beside::{INLINE_BYTES_MAX, beside};
 use super::bounds::require_bounds;
 use super::definitions::Candidates;
 use super::door::Orchestrator;
-use super::lane::{LaneInput, StartError, Wanted};
+use super::lane::{LaneInput, StartError, Waiter, Wanted};
+use super::wait::Wait;
 use crate::definition::Definition;
 use sagamq_api::JsonText;
 use sagamq_api::saga::{StartSaga, StartedSaga};
 use std::sync::Arc;
+use tokio::sync::oneshot;
 
 impl Orchestrator {
     /// Starts a saga once by its business key. Durable when it returns: the saga runs to an end whatever crashes.
@@ -17,6 +19,30 @@ impl Orchestrator {
     /// # Errors
     /// When there is no such definition, the input does not fit it, or the key started a saga with another input.
     pub async fn start(&self, request: StartSaga) -> Result<StartedSaga, StartError> {
+        self.start_for(request, None).await
+    }
+
+    /// As [`Orchestrator::start`], and returns when the saga is at its end or blocked and that is durable, or when the time is over, with
+    /// its state then.
+    ///
+    /// # Errors
+    /// As [`Orchestrator::start`].
+    pub async fn start_and_wait(&self, request: StartSaga, wait: Wait) -> Result<StartedSaga, StartError> {
+        if wait.is_none() {
+            return self.start(request).await;
+        }
+        // The lane is told with the start, so that it need not be asked again.
+        let (waiter, at_rest) = oneshot::channel();
+        let started = self.start_for(request, Some(waiter)).await?;
+        let state = match self.told(wait, at_rest).await {
+            Some(state) => state,
+            // It is started, whatever stands in the way of looking at it.
+            None => self.get(started.id).await.map_or(started.state, |saga| saga.summary.state),
+        };
+        Ok(StartedSaga { state, ..started })
+    }
+
+    async fn start_for(&self, request: StartSaga, at_rest: Option<Waiter>) -> Result<StartedSaga, StartError> {
         let StartSaga { saga, version, mode, input } = request;
         let candidates = match version {
             Some(version) => Candidates { active: self.0.definitions.find(&saga, Some(version))?, canary: None },
@@ -40,7 +66,7 @@ impl Orchestrator {
         }
         let lane = &self.0.lanes[usize::from(self.lane_of_key(&definition.name, &key))];
         let without_address = self.without_address(&definition);
-        let wanted = Wanted { definition, without_address, mode, key, input };
+        let wanted = Wanted { definition, without_address, mode, key, input, at_rest };
         lane.ask(|reply| LaneInput::Start { wanted, reply }).await
     }
 }

@@ -4,7 +4,9 @@ use super::door::Orchestrator;
 use super::lane::LaneInput;
 use core::time::Duration;
 use sagamq_api::limits::SAGA_WAIT_MS_MAX;
+use sagamq_api::saga::SagaState;
 use tokio::sync::oneshot;
+use tokio::sync::oneshot::error::RecvError;
 use uuid::Uuid;
 
 /// A wait that is longer than an answer may be held back.
@@ -27,25 +29,37 @@ impl TryFrom<Option<u64>> for Wait {
     }
 }
 
+impl Wait {
+    /// Whether the answer is not held back.
+    pub(super) fn is_none(self) -> bool {
+        self.0.is_zero()
+    }
+}
+
 impl Orchestrator {
     /// Returns when the instance is at its end or blocked and that is durable, when the time is over, or when the server shuts down. What has
     /// become of the instance is asked afterwards.
     pub async fn wait(&self, id: Uuid, wait: Wait) {
-        if wait.0.is_zero() {
+        if wait.is_none() {
             return;
         }
         let Ok(lane) = self.lane(id) else { return };
-        let (at_rest, told) = oneshot::channel();
-        // Neither answer matters: whoever waited looks.
-        let waiting = async {
-            if lane.tell(LaneInput::Wait { id, at_rest }).await {
-                let _ = told.await;
-            }
-        };
+        let (waiter, at_rest) = oneshot::channel();
+        // Whoever waited looks, whatever is told.
+        let _ = self
+            .told(wait, async {
+                lane.tell(LaneInput::Wait { id, at_rest: waiter }).await;
+                at_rest.await
+            })
+            .await;
+    }
+
+    /// The state in which an instance rests, when its lane tells it within this time. `None`: it is to be asked.
+    pub(super) async fn told(&self, wait: Wait, at_rest: impl Future<Output = Result<SagaState, RecvError>>) -> Option<SagaState> {
         tokio::select! {
-            () = waiting => {}
-            () = self.0.broker.shutdown_begun() => {}
-            () = tokio::time::sleep(wait.0) => {}
+            state = at_rest => state.ok(),
+            () = self.0.broker.shutdown_begun() => None,
+            () = tokio::time::sleep(wait.0) => None,
         }
     }
 }

@@ -207,9 +207,11 @@ impl Lane {
                 if durable.is_ok() {
                     departures.begin();
                 }
-                for waiter in waiters {
-                    // Whoever waited may have gone.
-                    let _ = waiter.send(());
+                if durable.is_ok() {
+                    for waiter in waiters {
+                        // Whoever waited may have gone.
+                        let _ = waiter.send(applied.state);
+                    }
                 }
                 answer(durable.clone().map(|()| applied));
             }

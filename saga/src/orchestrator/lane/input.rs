@@ -2,6 +2,7 @@
 
 use super::refusal::{StartError, Undecided};
 use super::repair_error::RepairError;
+use super::waiters::Waiter;
 use crate::definition::Definition;
 use crate::orchestrator::error::InstanceError;
 use crate::orchestrator::operated::Operated;
@@ -33,6 +34,8 @@ pub(in crate::orchestrator) struct Wanted {
     pub(in crate::orchestrator) mode: Option<Mode>,
     pub(in crate::orchestrator) key: String,
     pub(in crate::orchestrator) input: JsonText,
+    /// Who waits until the instance is at rest, if somebody does.
+    pub(in crate::orchestrator) at_rest: Option<Waiter>,
 }
 
 /// An instance as it is now.
@@ -61,8 +64,8 @@ pub(in crate::orchestrator) enum LaneInput {
     ReplyRecord { word: Result<Word, String>, next: Offset },
     /// Every reply record that was there at the start was told, or cannot be read.
     RepliesRead,
-    /// Tell when an instance is at rest and that is durable: at once, if it is so, or if it is not in memory.
-    Wait { id: Uuid, at_rest: oneshot::Sender<()> },
+    /// Tell when an instance is at rest and that is durable. If it is so already, or if it is not in memory, nothing is told.
+    Wait { id: Uuid, at_rest: Waiter },
     /// What these instances are like now, those of them that are in memory.
     Look { ids: Vec<Uuid>, reply: Reply<Vec<Seen>, InstanceError> },
     /// Instances in trouble, of one definition or of all.

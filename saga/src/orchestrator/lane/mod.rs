@@ -40,3 +40,4 @@ pub(super) use refusal::Undecided;
 pub use repair_error::RepairError;
 pub(super) use replies::{read_replies, release_replies};
 pub(super) use task::{Lane, LaneParts};
+pub(super) use waiters::Waiter;

@@ -6,6 +6,7 @@ use super::decide::Panicked;
 use super::input::{Reply, Wanted};
 use super::refusal::StartError;
 use super::task::{Lane, Live};
+use super::waiters::Waiter;
 use crate::expression::same;
 use crate::orchestrator::beside::{INLINE_BYTES_MAX, beside};
 use crate::orchestrator::error::InstanceError;
@@ -34,21 +35,35 @@ struct Before {
 }
 
 impl Lane {
-    pub(super) async fn start(&mut self, wanted: Wanted, reply: Reply<StartedSaga, StartError>) {
+    pub(super) async fn start(&mut self, mut wanted: Wanted, reply: Reply<StartedSaga, StartError>) {
         // What the key started a moment ago is looked at as it is.
         if self.keys.get(&(wanted.definition.name.clone(), wanted.key.clone())).is_some_and(|id| self.batch.holds(*id)) {
             self.flush().await;
         }
         let started = match self.started_by(&wanted.definition.name, &wanted.key) {
             Ok(Known::Next(generation)) => return self.start_new(wanted, generation, reply).await,
-            Ok(Known::Instance(before)) => started_again(before, wanted).await,
+            Ok(Known::Instance(before)) => {
+                let (id, at_rest) = (before.id, wanted.at_rest.take());
+                let started = started_again(before, wanted).await;
+                if started.is_ok() {
+                    self.wait_for(id, at_rest);
+                }
+                started
+            }
             Err(error) => Err(error),
         };
         self.answer_when_durable(reply, started);
     }
 
+    /// Who starts may wait for the end as well.
+    fn wait_for(&mut self, id: Uuid, waiter: Option<Waiter>) {
+        if let Some(waiter) = waiter {
+            self.waiters.add(id, self.instances.get(&id).map(|live| &live.instance), waiter);
+        }
+    }
+
     async fn start_new(&mut self, wanted: Wanted, generation: u64, reply: Reply<StartedSaga, StartError>) {
-        let Wanted { definition, without_address, mode, key, input } = wanted;
+        let Wanted { definition, without_address, mode, key, input, at_rest } = wanted;
         if let Some(service) = without_address {
             let (saga, version) = (definition.name.clone(), definition.version);
             return drop(reply.send(Err(StartError::ServiceWithoutAddress { saga, version, service })));
@@ -71,6 +86,7 @@ impl Lane {
         };
         self.keys.insert((definition.name.clone(), key.clone()), id);
         self.instances.insert(id, Live { definition, instance });
+        self.wait_for(id, at_rest);
         let answer = Box::new(move |applied: Result<Applied, WriteError>| {
             let started = applied.map(|applied| StartedSaga { id, key, duplicate: false, state: applied.state });
             // Whoever asked may have gone; the saga runs.

@@ -1,4 +1,4 @@
-//! Who waits for an instance to come to rest: told by the commit that brings it there, once that is durable.
+//! Who waits for an instance to come to rest: told by the commit that brings it there, once that is durable, in which state it is.
 
 use crate::protocol::Instance;
 use sagamq_api::saga::SagaState;
@@ -6,16 +6,18 @@ use std::collections::HashMap;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+/// Who waits, for the state in which the instance rests. Let go without one, it asks what has become of the instance.
+pub(in crate::orchestrator) type Waiter = oneshot::Sender<SagaState>;
+
 /// Who waits, by instance.
 #[derive(Debug, Default)]
-pub(super) struct Waiters(HashMap<Uuid, Vec<oneshot::Sender<()>>>);
+pub(super) struct Waiters(HashMap<Uuid, Vec<Waiter>>);
 
 impl Waiters {
-    /// Somebody wants to know when the instance is at rest; `None`: it is not in memory.
-    pub(super) fn add(&mut self, id: Uuid, instance: Option<&Instance>, waiter: oneshot::Sender<()>) {
+    /// Somebody wants to know when the instance is at rest; `None`: it is not in memory. One that rests already has nobody to wait for it.
+    pub(super) fn add(&mut self, id: Uuid, instance: Option<&Instance>, waiter: Waiter) {
         if instance.is_none_or(is_at_rest) {
-            // Durable or not: whoever is told looks, and a look waits for the disk.
-            let _ = waiter.send(());
+            // Durable or not: whoever is let go looks, and a look waits for the disk.
             return;
         }
         let waiting = self.0.entry(id).or_default();
@@ -24,13 +26,13 @@ impl Waiters {
         waiting.push(waiter);
     }
 
-    /// Those who waited for the instance, if it is at rest. Told or let go, they ask what has become of it.
-    pub(super) fn take_if_at_rest(&mut self, id: Uuid, instance: &Instance) -> Vec<oneshot::Sender<()>> {
+    /// Those who waited for the instance, if it is at rest.
+    pub(super) fn take_if_at_rest(&mut self, id: Uuid, instance: &Instance) -> Vec<Waiter> {
         if is_at_rest(instance) { self.take(id) } else { Vec::new() }
     }
 
     /// Those who waited for the instance.
-    pub(super) fn take(&mut self, id: Uuid) -> Vec<oneshot::Sender<()>> {
+    pub(super) fn take(&mut self, id: Uuid) -> Vec<Waiter> {
         self.0.remove(&id).unwrap_or_default()
     }
 }
