@@ -34,7 +34,7 @@ pub(crate) struct Dispatch {
 }
 
 impl Dispatch {
-    /// The command topics that it touches: where their commands are settled up to is stored with it.
+    /// The command topics that it touches: where their commands are settled up to may be stored with it.
     pub(crate) fn touched(&self) -> impl Iterator<Item = &TopicName> {
         let settled = self.settled.iter().map(|(_, topic, _)| topic);
         self.appended.iter().map(|(_, topic)| topic).chain(settled)
@@ -123,9 +123,9 @@ impl Dispatcher {
         }
     }
 
-    /// Every command of the topic below this offset is settled, or will be with what is staged.
-    pub(crate) fn floor(&self, topic: &TopicName) -> Offset {
-        self.commands.floor(topic)
+    /// Every command of the topic below this offset is settled, or will be with what is staged. `None`: what is stored of that will do.
+    pub(crate) fn floor_to_store(&mut self, topic: &TopicName) -> Option<Offset> {
+        self.commands.floor_to_store(topic)
     }
 
     /// The commit is taken, with the offsets of its records from the first of this dispatch on. What is given begins when it is durable.

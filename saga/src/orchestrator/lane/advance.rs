@@ -224,10 +224,12 @@ impl Lane {
     }
 
     /// Adds what is written beside the commands, and behind them what is told of turns: how many records that are.
-    fn complete_commit(&self, batch: &mut Batch) -> usize {
+    fn complete_commit(&mut self, batch: &mut Batch) -> usize {
         let touched: BTreeSet<&TopicName> = batch.pending.iter().flat_map(|pending| pending.dispatch.touched()).collect();
         for topic in touched {
-            store::put_command_floor(&mut batch.commit, topic, self.dispatcher.floor(topic));
+            if let Some(floor) = self.dispatcher.floor_to_store(topic) {
+                store::put_command_floor(&mut batch.commit, topic, floor);
+            }
         }
         let mut told = 0;
         for Pending { id, instance, events, .. } in &batch.pending {

@@ -58,6 +58,7 @@ pub(in crate::orchestrator) async fn recover(store: LaneStore, definitions: Defi
     let wanted: HashSet<AttemptId> = recovered.instances.iter().flat_map(|(_, instance)| instance.open_attempts()).collect();
     for topic in definitions.topics() {
         let floor = store.command_floor(&topic)?;
+        recovered.commands.floor_is_stored(&topic, floor);
         commands(&store, &topic, floor, &wanted, &mut recovered).await?;
     }
     Ok(recovered)
