@@ -110,12 +110,19 @@ impl RecordedEvent {
     /// Never: an event is JSON.
     #[must_use]
     pub fn to_json(&self) -> Vec<u8> {
+        let mut json = Vec::new();
+        self.write_json(&mut json);
+        json
+    }
+
+    /// Adds the stored form, as [`RecordedEvent::to_json`] gives it.
+    pub(crate) fn write_json(&self, into: &mut Vec<u8>) {
         let Self { at_ms, event } = self;
         let written = match event {
-            Event::Saga(event) => serde_json::to_vec(&Recorded { at_ms: *at_ms, event }),
-            Event::TwoPc(event) => serde_json::to_vec(&Recorded { at_ms: *at_ms, event }),
+            Event::Saga(event) => serde_json::to_writer(into, &Recorded { at_ms: *at_ms, event }),
+            Event::TwoPc(event) => serde_json::to_writer(into, &Recorded { at_ms: *at_ms, event }),
         };
-        written.expect("an event has text keys only")
+        written.expect("an event has text keys only, and a vector takes any bytes");
     }
 
     /// Reads the stored form.

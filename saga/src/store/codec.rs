@@ -9,6 +9,9 @@ use serde::de::DeserializeOwned;
 /// The format of every JSON value; the same number as that of events.
 const FORMAT: u8 = EVENT_FORMAT;
 
+/// What most events take.
+const EVENT_BYTES: usize = 256;
+
 /// Stored bytes that cannot be understood.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CodecError {
@@ -41,8 +44,9 @@ pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError>
 }
 
 pub(super) fn encode_event(event: &RecordedEvent) -> Vec<u8> {
-    let mut bytes = vec![FORMAT, event.event.protocol() as u8];
-    bytes.extend(event.to_json());
+    let mut bytes = Vec::with_capacity(EVENT_BYTES);
+    bytes.extend([FORMAT, event.event.protocol() as u8]);
+    event.write_json(&mut bytes);
     bytes
 }
 

@@ -207,16 +207,17 @@ pub fn put_instance(commit: &mut ShardCommit, before: Option<&Instance>, instanc
     for (sequence, event) in (first..).zip(events) {
         commit.put(&SagaKey::Event(head.id, sequence).encode(), encode_event(event));
     }
-    let summary = instance.summary();
-    if before.is_none_or(|before| is_news(before.summary(), &summary)) {
-        commit.put(&SagaKey::Summary(head.id).encode(), encode_summary(instance.protocol(), &summary));
+    if before.is_none_or(|before| is_news(before, instance)) {
+        commit.put(&SagaKey::Summary(head.id).encode(), encode_summary(instance.protocol(), &instance.summary()));
     }
     Listing::of(instance).put(before.map(Listing::of).as_ref(), commit);
 }
 
-/// Whether a summary says more than that there are more events: else the one that is stored stands.
-fn is_news(before: SagaSummary, summary: &SagaSummary) -> bool {
-    SagaSummary { updated_at_ms: summary.updated_at_ms, events: summary.events, ..before } != *summary
+/// Whether a summary says more than that there are more events: else the one that is stored stands. What an instance began with never changes.
+fn is_news(before: &Instance, after: &Instance) -> bool {
+    before.state() != after.state()
+        || before.failure() != after.failure()
+        || (after.transaction().is_some() && before.summary().transaction != after.summary().transaction)
 }
 
 /// Adds how far the reply topic is applied.
