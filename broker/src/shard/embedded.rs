@@ -9,7 +9,7 @@ use crate::shard::core::Core;
 use crate::shard::outbox::owner::{NotNext, Outbox};
 use crate::shard::queues::Queues;
 use crate::storage::Mutation;
-use crate::topic::{Claim, Group, Handed};
+use crate::topic::{Group, Handed, Place};
 use sagamq_api::Offset;
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -107,8 +107,8 @@ pub(super) fn handle(core: &mut Core, queues: &mut Queues, outbox: &mut Outbox, 
     });
 }
 
-fn hand_over(all: Vec<(Arc<Claim>, Handed)>) {
-    for (claim, handed) in all {
-        claim.hand(handed);
+fn hand_over(all: Vec<(Place, Handed)>) {
+    for (place, handed) in all {
+        place.hand(handed);
     }
 }

@@ -17,16 +17,24 @@ pub(crate) struct Claims(Mutex<VecDeque<Arc<Claim>>>);
 /// A consumer that waits; it may wait for several groups.
 #[derive(Debug)]
 pub(crate) struct Claim {
-    pub(crate) lease_ms: u64,
+    lease_ms: u64,
     /// What it takes still.
     room: Mutex<Room>,
-    handed: mpsc::UnboundedSender<Handed>,
 }
 
 #[derive(Debug)]
 struct Room {
     records: usize,
     bytes: usize,
+    /// Where records come; none if it takes no more.
+    handed: Option<mpsc::UnboundedSender<Handed>>,
+}
+
+/// A place of a consumer that waits, for one record. The consumer waits until every place that was taken is handed its record or let go.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(crate) lease_ms: u64,
+    handed: mpsc::UnboundedSender<Handed>,
 }
 
 /// A record that was leased to a consumer that waits. Dropped before it is [kept](Handed::keep), it is given back: nobody has begun with it.
@@ -51,22 +59,27 @@ impl Claim {
     /// A claim on so many records, and on about so many bytes; and where they come.
     pub(crate) fn new(records: usize, bytes: usize, lease_ms: u64) -> (Arc<Self>, mpsc::UnboundedReceiver<Handed>) {
         let (handed, receiver) = mpsc::unbounded_channel();
-        (Arc::new(Self { lease_ms, room: Mutex::new(Room { records, bytes }), handed }), receiver)
+        (Arc::new(Self { lease_ms, room: Mutex::new(Room { records, bytes, handed: Some(handed) }) }), receiver)
     }
 
     /// Takes a place for a record of this size.
-    fn take_place(&self, bytes: usize) -> bool {
+    fn take_place(&self, bytes: usize) -> Option<Place> {
         let mut room = lock(&self.room);
-        if room.records == 0 || room.bytes == 0 || self.handed.is_closed() {
-            return false;
-        }
+        let handed = room.handed.as_ref().filter(|handed| room.records > 0 && room.bytes > 0 && !handed.is_closed())?.clone();
         room.records -= 1;
         room.bytes = room.bytes.saturating_sub(bytes);
-        true
+        Some(Place { lease_ms: self.lease_ms, handed })
     }
 
+    /// It takes no more places. What was leased to those that it has still comes; then nothing does.
+    pub(crate) fn close(&self) {
+        lock(&self.room).handed = None;
+    }
+}
+
+impl Place {
     /// Hands a durable lease over. If the consumer has gone, it is given back.
-    pub(crate) fn hand(&self, handed: Handed) {
+    pub(crate) fn hand(self, handed: Handed) {
         drop(self.handed.send(handed));
     }
 }
@@ -81,11 +94,11 @@ impl Claims {
     }
 
     /// A place for a record of this size with the first who has one.
-    pub(crate) fn take_place(&self, bytes: usize) -> Option<Arc<Claim>> {
+    pub(crate) fn take_place(&self, bytes: usize) -> Option<Place> {
         let mut claims = lock(&self.0);
         while let Some(first) = claims.front() {
-            if first.take_place(bytes) {
-                return Some(Arc::clone(first));
+            if let Some(place) = first.take_place(bytes) {
+                return Some(place);
             }
             claims.pop_front();
         }
@@ -136,11 +149,11 @@ mod tests {
     #[test]
     fn places_are_given_in_order_and_never_beyond_the_room_of_anybody() {
         let claims = Claims::default();
-        let (first, _first) = Claim::new(2, 1_000, 5);
-        let (second, _second) = Claim::new(9, 10, 5);
+        let (first, _first) = Claim::new(2, 1_000, 1);
+        let (second, _second) = Claim::new(9, 10, 2);
         claims.add(&first);
         claims.add(&second);
-        let got = |bytes| claims.take_place(bytes).map(|claim| if Arc::ptr_eq(&claim, &first) { 1 } else { 2 });
+        let got = |bytes| claims.take_place(bytes).map(|place| place.lease_ms);
         assert_eq!([got(1), got(1), got(11), got(1)], [Some(1), Some(1), Some(2), None], "the last had no room for more bytes");
         claims.add(&first);
         claims.remove(&first);
@@ -150,15 +163,32 @@ mod tests {
     #[test]
     fn what_nobody_takes_is_given_back_and_what_is_kept_is_not() {
         let (claims, given_back) = (Claims::default(), GivenBack::default());
-        let (claim, mut receiver) = Claim::new(3, 1_000, 5);
+        let (claim, mut receiver) = Claim::new(4, 1_000, 5);
         claims.add(&claim);
-        claim.hand(handed(&given_back));
+        let place = || claims.take_place(1).expect("there is room");
+        let [first, second, third] = [place(), place(), place()];
+        first.hand(handed(&given_back));
         let (_, record, _) = receiver.try_recv().expect("it is there").keep();
         assert_eq!((record.offset, given_back.take().len()), (Offset(5), 0));
-        claim.hand(handed(&given_back));
+        second.hand(handed(&given_back));
         drop(receiver);
-        claim.hand(handed(&given_back));
+        third.hand(handed(&given_back));
         assert_eq!(given_back.take().iter().map(|(_, offset, id)| (offset.0, *id)).collect::<Vec<_>>(), [(5, 7), (5, 7)]);
         assert!(claims.take_place(1).is_none(), "who has gone gets nothing");
+    }
+
+    #[test]
+    fn who_takes_no_more_hears_when_nothing_more_comes() {
+        let (claims, given_back) = (Claims::default(), GivenBack::default());
+        let (claim, mut receiver) = Claim::new(9, 1_000, 5);
+        claims.add(&claim);
+        let [first, second] = [1, 1].map(|bytes| claims.take_place(bytes).expect("there is room"));
+        claim.close();
+        assert!(claims.take_place(1).is_none(), "it takes no more");
+        first.hand(handed(&given_back));
+        assert!(receiver.try_recv().is_ok());
+        assert_eq!(receiver.try_recv().expect_err("one place is taken still"), mpsc::error::TryRecvError::Empty);
+        drop(second);
+        assert_eq!(receiver.try_recv().expect_err("its commit failed"), mpsc::error::TryRecvError::Disconnected);
     }
 }

@@ -11,7 +11,7 @@ mod stream;
 mod streams;
 
 pub(crate) use catalog::{Catalog, Topic};
-pub(crate) use claims::{Claim, GivenBack, Handed};
+pub(crate) use claims::{Claim, GivenBack, Handed, Place};
 pub(crate) use entry::{GroupEntry, GroupStart, NextIds, StreamEntry, TopicEntry, TopicKind};
 pub(crate) use group::{Group, QueueRef};
 pub(crate) use stream::{StreamGroup, StreamTopic, home_of};

@@ -106,7 +106,7 @@ impl Orchestrator {
         match waited {
             // What it was given before the error is not lost by it.
             Err(error) if waiting.is_empty() => (calls, Err(error)),
-            Ok(()) | Err(_) => (calls, Ok(self.next_calls(waiting.take()).await)),
+            Ok(()) | Err(_) => (calls, Ok(self.next_calls(waiting.take().await).await)),
         }
     }
 

@@ -109,11 +109,15 @@ impl Waiting {
         }
     }
 
-    /// All that it was given, by topic.
-    #[must_use]
-    pub fn take(mut self) -> Vec<(TopicName, Delivered)> {
+    /// All that it was given, by topic. What is leased to it in commits that are not durable yet is waited for: given back, it would cost two
+    /// commits more.
+    pub async fn take(mut self) -> Vec<(TopicName, Delivered)> {
         self.leave();
-        self.gather();
+        if let Some((_, handed)) = &mut self.claim {
+            while let Some(next) = handed.recv().await {
+                self.handed.push(next);
+            }
+        }
         let handed = core::mem::take(&mut self.handed);
         let mut found = core::mem::take(&mut self.found);
         found.extend(handed.into_iter().filter_map(|handed| self.delivered(handed)));
@@ -168,6 +172,7 @@ impl Waiting {
             for (_, group) in &self.groups {
                 group.claims.remove(claim);
             }
+            claim.close();
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::group::queue::{HandOut, StoredQueue};
 use crate::ids::{GroupId, GroupKey, TopicId};
 use crate::log::batch::StoredRecord;
 use crate::shard::core::Core;
-use crate::topic::{Claim, GivenBack, Group, Handed};
+use crate::topic::{GivenBack, Group, Handed, Place};
 use queue_set::QueueSet;
 use request::{QueueError, QueueNumbers, QueueOp, QueueRequest, Reply, Verb};
 use reservation::DroppedReservations;
@@ -144,13 +144,7 @@ impl Queues {
 
     /// Leases a record that is appended in this commit to a consumer that waits for it, if nothing older waits. It is handed over when that is
     /// durable.
-    pub(super) fn hand_appended(
-        &mut self,
-        core: &mut Core,
-        group: &Group,
-        record: StoredRecord,
-        bytes: usize,
-    ) -> Option<(Arc<Claim>, Handed)> {
+    pub(super) fn hand_appended(&mut self, core: &mut Core, group: &Group, record: StoredRecord, bytes: usize) -> Option<(Place, Handed)> {
         receive::lease_appended(core, &mut self.queues, group, record, bytes, &self.given_back)
     }
 

@@ -7,9 +7,8 @@ use crate::shard::core::Core;
 use crate::shard::queues::queue_set::QueueSet;
 use crate::shard::queues::request::{QueueError, ReadOutcome};
 use crate::shard::queues::reservation::{DroppedReservations, Reservation};
-use crate::topic::{Claim, GivenBack, Group, Handed};
+use crate::topic::{GivenBack, Group, Handed, Place};
 use sagamq_api::queue::EmptyReason;
-use std::sync::Arc;
 
 /// When records that could not be read are tried again, in milliseconds: until then they do not stand in the way of others.
 const READ_AGAIN_MS: u64 = 10_000;
@@ -75,7 +74,7 @@ pub(super) fn lease_appended(
     record: StoredRecord,
     bytes: usize,
     given_back: &GivenBack,
-) -> Option<(Arc<Claim>, Handed)> {
+) -> Option<(Place, Handed)> {
     let key = group.queue(core.id.0.into()).key();
     let now_ms = core.clock.now_ms();
     let queue = queues.get_mut(key).ok()?;
@@ -83,12 +82,12 @@ pub(super) fn lease_appended(
     if !queue.state.is_next(record.offset, now_ms) {
         return None;
     }
-    let claim = group.claims.take_place(bytes)?;
-    let terms = LeaseTerms { lease_ms: claim.lease_ms, auto_ack: false };
+    let place = group.claims.take_place(bytes)?;
+    let terms = LeaseTerms { lease_ms: place.lease_ms, auto_ack: false };
     let leased = queue.state.lease_appended(record.offset, now_ms, terms, core.random.next_u64());
     core.metrics.delivered_records.get_or_create(&queue.group.label).inc();
     queues.touch(key);
-    Some((claim, Handed::new(key, record, leased, given_back.clone())))
+    Some((place, Handed::new(key, record, leased, given_back.clone())))
 }
 
 /// Lets go what receives reserved that went away.
