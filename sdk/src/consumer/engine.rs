@@ -6,6 +6,7 @@ use super::leases::Leases;
 use super::settler::{Settlement, Settler};
 use crate::client::Client;
 use crate::error::ClientError;
+use futures_util::future::select_all;
 use sagamq_api::limits::{LEASE_MS_DEFAULT, RECEIPTS_MAX, RECEIVE_RECORDS_MAX, WAIT_MS_MAX};
 use sagamq_api::queue::{Delivery, ReceiveRequest, ReceiveResponse, StartPosition};
 use sagamq_api::{ErrorCode, GroupName, TopicName};
@@ -55,6 +56,8 @@ pub(crate) struct Settings {
     pub(crate) stop_timeout: Duration,
     pub(crate) wait_for_topic: bool,
     pub(crate) handling: Handling,
+    /// Receives at a time, at most.
+    pub(crate) receives: usize,
 }
 
 impl Settings {
@@ -70,6 +73,7 @@ impl Settings {
             stop_timeout: Duration::from_secs(30),
             wait_for_topic: false,
             handling: Handling::default(),
+            receives: 1,
         }
     }
 
@@ -131,7 +135,7 @@ where
         queue: VecDeque::new(),
         running: JoinMap::new(),
         suspects: HashSet::new(),
-        receiving: None,
+        receiving: Vec::new(),
         told: None,
     };
     let result = engine.handle_until(&shutdown).await;
@@ -158,10 +162,18 @@ struct Engine<H> {
     running: JoinMap<String, ()>,
     /// Receipts of records held that were delivered so often that they may be what kills the process.
     suspects: HashSet<String>,
-    /// At most one receive at a time, and when it was sent.
-    receiving: Option<(Instant, Receiving)>,
+    receiving: Vec<Asked>,
     /// When the trouble that lasts was told last.
     told: Option<Instant>,
+}
+
+/// A receive that is under way.
+struct Asked {
+    /// When it was sent, or is to be.
+    sent: Instant,
+    /// Records that may come of it.
+    room: usize,
+    answer: Receiving,
 }
 
 impl<H, F> Engine<H>
@@ -178,7 +190,6 @@ where
                 () = shutdown.cancelled() => return Ok(()),
                 // Before the handlers: quick ones are always ready, and the queue would run dry before anybody looked here.
                 answer = answer_of(&mut self.receiving) => {
-                    self.receiving = None;
                     match answer {
                         Ok(answer) => self.take_in(answer),
                         Err(error) => self.pause_or_fail(error)?,
@@ -217,32 +228,37 @@ where
         }
     }
 
-    /// How many more records this process may hold.
+    /// How many more records this process may hold, beside those that it has asked for.
     fn room(&self) -> usize {
         let prefetch = if self.suspects.is_empty() { self.settings.prefetch() } else { 0 };
-        (self.settings.concurrency + prefetch).saturating_sub(self.queue.len() + self.running.len())
+        let asked: usize = self.receiving.iter().map(|asked| asked.room).sum();
+        (self.settings.concurrency + prefetch).saturating_sub(self.queue.len() + self.running.len() + asked)
     }
 
     fn begin_receive(&mut self) {
         // A receive for every freed place would be many small ones: the queue is filled up when it is half empty.
-        if self.receiving.is_none() && self.queue.len() <= self.settings.prefetch() / 2 && self.room() > 0 {
-            self.receiving = Some((Instant::now(), self.receive(Duration::ZERO)));
+        while self.receiving.len() < self.settings.receives && self.queue.len() <= self.settings.prefetch() / 2 && self.room() > 0 {
+            self.ask(Duration::ZERO);
         }
     }
 
-    fn receive(&self, pause: Duration) -> Receiving {
+    /// Asks for records after a pause.
+    fn ask(&mut self, pause: Duration) {
         let (receive, settings) = (Arc::clone(&self.receive), &self.settings);
+        // Each leaves room for those that can be under way beside it.
+        let room = self.room().div_ceil(settings.receives.saturating_sub(self.receiving.len()).max(1)).max(1);
         let request = ReceiveRequest {
-            max_records: Some(u32::try_from(self.room()).unwrap_or(u32::MAX).clamp(1, RECEIVE_RECORDS_MAX)),
+            max_records: Some(u32::try_from(room).unwrap_or(u32::MAX).min(RECEIVE_RECORDS_MAX)),
             wait_ms: Some(millis(settings.wait)),
             lease_ms: Some(millis(settings.lease)),
             auto_ack: false,
             start: settings.start,
         };
-        Box::pin(async move {
+        let answer = Box::pin(async move {
             rest(pause).await;
             receive(request).await
-        })
+        });
+        self.receiving.push(Asked { sent: Instant::now() + pause, room, answer });
     }
 
     fn take_in(&mut self, answer: ReceiveResponse) {
@@ -276,7 +292,7 @@ where
             tracing::debug!(%topic, %group, %error, "receiving failed again");
         }
         let pause = PAUSE.mul_f64(0.5 + draw());
-        self.receiving = Some((Instant::now() + pause, self.receive(pause)));
+        self.ask(pause);
         Ok(())
     }
 
@@ -311,13 +327,13 @@ where
     }
 
     async fn last_receive(&mut self) {
-        let Some((sent, receive)) = self.receiving.take() else { return };
-        if sent > Instant::now() {
-            // It waits out a pause and was not sent.
-            return;
-        }
-        if let Ok(Ok(answer)) = tokio::time::timeout_at(sent + YOUNG_RECEIVE, receive).await {
-            self.take_in(answer);
+        for Asked { sent, answer, .. } in std::mem::take(&mut self.receiving) {
+            // One that waits out a pause was not sent.
+            if sent <= Instant::now()
+                && let Ok(Ok(answer)) = tokio::time::timeout_at(sent + YOUNG_RECEIVE, answer).await
+            {
+                self.take_in(answer);
+            }
         }
     }
 }
@@ -346,12 +362,14 @@ fn cut_off() -> Settlement {
     Settlement::Nack { delay: None, reason: "the consumer was stopped before the handler finished".to_owned() }
 }
 
-/// The answer of the receive that is in flight; never, if there is none.
-async fn answer_of(receiving: &mut Option<(Instant, Receiving)>) -> Result<ReceiveResponse, ClientError> {
-    match receiving {
-        Some((_, receive)) => receive.await,
-        None => std::future::pending().await,
+/// The answer of the first receive that has one; never, if none is under way.
+async fn answer_of(receiving: &mut Vec<Asked>) -> Result<ReceiveResponse, ClientError> {
+    if receiving.is_empty() {
+        return std::future::pending().await;
     }
+    let (answer, index, _) = select_all(receiving.iter_mut().map(|asked| &mut asked.answer)).await;
+    drop(receiving.remove(index));
+    answer
 }
 
 /// A number from 0 to 1.

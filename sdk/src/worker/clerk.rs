@@ -1,7 +1,8 @@
 //! The worker's way to the server: replies that come together go in one request, which asks for the next calls as well.
 //!
-//! At most one request asks for calls, and it may be held back by the server until there are some. Replies that come meanwhile go in requests of
-//! their own.
+//! At most two requests ask for calls, and they may be held back by the server until there are some: while the answer of one is on its way, and its
+//! handlers begin, the other one waits, so that calls are leased in the commits that send them. Replies that come meanwhile go in requests of their
+//! own.
 
 use crate::client::Client;
 use crate::consumer::{Receive, Receiving};
@@ -18,6 +19,9 @@ use std::future::Future;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
+
+/// Requests that ask for calls and are on their way at a time.
+pub(super) const REQUESTS_WITH_NEXT: usize = 2;
 
 /// Requests with replies only that are on their way at a time: while they are, the next ones gather.
 const REPLIES_AT_ONCE: usize = 2;
@@ -45,7 +49,7 @@ impl Clerk {
     /// A clerk for the calls of this topic, and its work: it ends when the last handle is gone and everything is answered.
     pub(super) fn new(client: Client, topic: TopicName) -> (Self, impl Future<Output = ()> + Send) {
         let (wants, receiver) = mpsc::unbounded_channel();
-        let desk = Desk { client, topic, replies: VecDeque::new(), next: None, requests: JoinSet::new() };
+        let desk = Desk { client, topic, replies: VecDeque::new(), next: VecDeque::new(), requests: JoinSet::new() };
         (Self(wants), desk.work(receiver))
     }
 
@@ -75,7 +79,7 @@ struct Desk {
     client: Client,
     topic: TopicName,
     replies: VecDeque<Reply>,
-    next: Option<Next>,
+    next: VecDeque<Next>,
     requests: JoinSet<()>,
 }
 
@@ -90,7 +94,7 @@ impl Desk {
                 },
                 Some(_) = self.requests.join_next() => {}
             }
-            if self.next.is_some() {
+            if !self.next.is_empty() {
                 // Quick handlers have their turn first: what they reply goes in the same request.
                 tokio::task::yield_now().await;
             }
@@ -104,13 +108,13 @@ impl Desk {
     fn take_in(&mut self, want: Want) {
         match want {
             Want::Reply(reply) => self.replies.push_back(reply),
-            Want::Next(next) => self.next = Some(next),
+            Want::Next(next) => self.next.push_back(next),
         }
     }
 
     fn send(&mut self) {
-        while self.next.is_some() || (!self.replies.is_empty() && self.requests.len() <= REPLIES_AT_ONCE) {
-            let (client, topic, replies, next) = (self.client.clone(), self.topic.clone(), self.some_replies(), self.next.take());
+        while !self.next.is_empty() || (!self.replies.is_empty() && self.requests.len() < REPLIES_AT_ONCE + REQUESTS_WITH_NEXT) {
+            let (client, topic, replies, next) = (self.client.clone(), self.topic.clone(), self.some_replies(), self.next.pop_front());
             self.requests.spawn(async move { request(&client, topic, replies, next).await });
         }
     }

@@ -2,7 +2,7 @@
 
 use super::CallError;
 use super::call_error::{outcome, output_text};
-use super::clerk::Clerk;
+use super::clerk::{Clerk, REQUESTS_WITH_NEXT};
 use super::limits::Limits;
 use crate::client::Client;
 use crate::consumer::{Handling, Settings, Settlement, run};
@@ -166,7 +166,7 @@ impl SagaWorker {
         let group = WORKER_GROUP.parse().expect("the name of the workers' group is a legal name");
         // The worker itself cuts a handler off whose lease is lost: what a handler has returned is told without one.
         let handling = Handling { outlives_its_lease: true, ..Handling::default() };
-        let settings = Settings { wait_for_topic: true, handling, ..Settings::new(topic, group) };
+        let settings = Settings { wait_for_topic: true, handling, receives: REQUESTS_WITH_NEXT, ..Settings::new(topic, group) };
         SagaWorkerBuilder { client, settings, limits: Limits::default(), handlers: BTreeMap::new() }
     }
 
