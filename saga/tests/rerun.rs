@@ -10,7 +10,7 @@ use common::api::{Api, serve};
 use common::{Books, LIMIT, Node, call_of, reply_to};
 use core::time::Duration;
 use sagamq_api::queue::ReceiveRequest;
-use sagamq_api::saga::{EVENT_TOPIC, OperateSaga, Retention, SagaState, SagaVerb, StepOutcome, StepState};
+use sagamq_api::saga::{EVENT_TOPIC, OperateSaga, Retention, SagaQuery, SagaState, SagaVerb, StepOutcome, StepState};
 use sagamq_broker::env::{ManualClock, SystemClock};
 use sagamq_broker::storage::crash::{CrashStorage, FailedWrite};
 use sagamq_saga::protocol::lane_of;
@@ -507,6 +507,27 @@ async fn a_late_word_on_what_was_handed_on_reaches_the_last_that_took_it_over_wh
     let described = node.sagas.get(second).await.expect("there");
     let third = described.summary.rerun_as.expect("its rerun");
     assert_eq!(node.sagas.get(third).await.expect("there").summary.state, SagaState::Running);
+    node.close().await;
+}
+
+#[tokio::test]
+async fn lists_say_of_both_what_they_are_of_each_other_also_after_a_restart() {
+    let (storage, clock) = (CrashStorage::new(), ManualClock::at(1_000_000));
+    let node = open(&storage, &clock).await;
+    node.sagas.publish(PURCHASE).await.expect("legal");
+    let (books, stop) = (Books::default(), CancellationToken::new());
+    let worker = work(&node, &books, TOPICS[0], &stop);
+    let id = node.start("purchase", json!({"order": "1", "behave": ""})).await.expect("started").id;
+    let second = rerun(&node, id).await.expect("rerun");
+    stop.cancel();
+    worker.await.expect("no panic");
+    node.close().await;
+    let node = open(&storage.after_kill(), &clock).await;
+    let query = SagaQuery { key: Some("1".to_owned()), saga: Some("purchase".parse().expect("legal")), ..SagaQuery::default() };
+    let list = node.sagas.list(query).await.expect("a page").sagas;
+    let mut listed: Vec<_> = list.into_iter().map(|saga| (saga.id, saga.rerun_of, saga.rerun_as)).collect();
+    listed.sort_by_key(|(of, _, _)| *of != id);
+    assert_eq!(listed, [(id, None, Some(second)), (second, Some(id), None)]);
     node.close().await;
 }
 

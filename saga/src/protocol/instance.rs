@@ -215,6 +215,15 @@ impl Instance {
         }
     }
 
+    /// The rerun that it handed itself over to.
+    #[must_use]
+    pub fn rerun_as(&self) -> Option<Uuid> {
+        match self {
+            Self::Saga(state) => state.handed_over.as_ref().map(|handed| handed.to),
+            Self::TwoPc(_) => None,
+        }
+    }
+
     /// Bytes of the payloads that expressions can see.
     #[must_use]
     pub fn payload_bytes(&self) -> usize {

@@ -217,7 +217,7 @@ pub fn put_instance(commit: &mut ShardCommit, before: Option<&Instance>, instanc
 fn is_news(before: &Instance, after: &Instance) -> bool {
     before.state() != after.state()
         || before.failure() != after.failure()
-        || before.rerun_of() != after.rerun_of()
+        || before.rerun_as() != after.rerun_as()
         || (after.transaction().is_some() && before.summary().transaction != after.summary().transaction)
 }
 
