@@ -136,6 +136,7 @@ where
         running: JoinMap::new(),
         suspects: HashSet::new(),
         receiving: Vec::new(),
+        is_busy: false,
         told: None,
     };
     let result = engine.handle_until(&shutdown).await;
@@ -163,6 +164,8 @@ struct Engine<H> {
     /// Receipts of records held that were delivered so often that they may be what kills the process.
     suspects: HashSet<String>,
     receiving: Vec<Asked>,
+    /// Whether the last answer had several records.
+    is_busy: bool,
     /// When the trouble that lasts was told last.
     told: Option<Instant>,
 }
@@ -237,16 +240,22 @@ where
 
     fn begin_receive(&mut self) {
         // A receive for every freed place would be many small ones: the queue is filled up when it is half empty.
-        while self.receiving.len() < self.settings.receives && self.queue.len() <= self.settings.prefetch() / 2 && self.room() > 0 {
+        while self.receiving.len() < self.receives() && self.queue.len() <= self.settings.prefetch() / 2 && self.room() > 0 {
             self.ask(Duration::ZERO);
         }
+    }
+
+    /// How many receives may be under way. Where records come one by one, a second one would have the record, and what is asked for together
+    /// with the reply to the record before would wait for nothing.
+    fn receives(&self) -> usize {
+        if self.is_busy { self.settings.receives } else { 1 }
     }
 
     /// Asks for records after a pause.
     fn ask(&mut self, pause: Duration) {
         let (receive, settings) = (Arc::clone(&self.receive), &self.settings);
         // Each leaves room for those that can be under way beside it.
-        let room = self.room().div_ceil(settings.receives.saturating_sub(self.receiving.len()).max(1)).max(1);
+        let room = self.room().div_ceil(self.receives().saturating_sub(self.receiving.len()).max(1)).max(1);
         let request = ReceiveRequest {
             max_records: Some(u32::try_from(room).unwrap_or(u32::MAX).min(RECEIVE_RECORDS_MAX)),
             wait_ms: Some(millis(settings.wait)),
@@ -265,6 +274,7 @@ where
         if self.told.take().is_some() {
             tracing::info!(topic = %self.settings.topic, group = %self.settings.group, "receiving again");
         }
+        self.is_busy = answer.deliveries.len() > 1;
         self.leases.take(answer.deliveries.iter().map(|delivery| delivery.receipt.as_str()));
         let suspects = answer.deliveries.iter().filter(|delivery| delivery.attempt >= SUSPECT_ATTEMPT);
         self.suspects.extend(suspects.map(|delivery| delivery.receipt.clone()));

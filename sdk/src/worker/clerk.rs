@@ -1,8 +1,9 @@
 //! The worker's way to the server: replies that come together go in one request, which asks for the next calls as well.
 //!
-//! At most two requests ask for calls, and they may be held back by the server until there are some: while the answer of one is on its way, and its
-//! handlers begin, the other one waits, so that calls are leased in the commits that send them. Replies that come meanwhile go in requests of their
-//! own.
+//! A request that asks for calls may be held back by the server until there are some. Where calls come several at a time there are two: while the
+//! answer of one is on its way, and its handlers begin, the other one waits, so that calls are leased in the commits that send them. Replies that
+//! come meanwhile go in requests of their own. Where calls come one by one there is one, and it goes with the reply to the call before: what follows
+//! from that reply is in its answer.
 
 use crate::client::Client;
 use crate::consumer::{Receive, Receiving};

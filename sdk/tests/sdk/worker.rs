@@ -6,6 +6,7 @@ use sagamq_sdk::api::saga::{AttemptId, Call, Operation};
 use sagamq_sdk::api::{ErrorCode, Problem};
 use sagamq_sdk::{CallError, CancellationToken, SagaWorker, SagaWorkerBuilder};
 use serde_json::{Value, json};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use uuid::Uuid;
@@ -330,6 +331,41 @@ async fn replies_that_come_together_share_requests_and_one_that_is_refused_harms
     soon(running).await.expect("no panic").expect("a clean stop");
     assert_eq!(group.settled().get("r6"), Some(&Settled::Acked));
     assert!(server.verbs("complete").len() < 30, "{} requests for 40 replies", server.verbs("complete").len());
+}
+
+#[tokio::test]
+async fn a_worker_asks_twice_at_a_time_only_where_calls_come_several_at_a_time() {
+    let group = Group::default();
+    let (asking, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (scripted, at_once, highest) = (group.clone(), Arc::clone(&asking), Arc::clone(&most));
+    let server = Server::start(move |seen| {
+        let (group, asking, most) = (scripted.clone(), Arc::clone(&at_once), Arc::clone(&highest));
+        async move {
+            if seen.verb() != "complete" {
+                return group.answer(seen).await;
+            }
+            let asks = usize::from(!seen.json["next"].is_null());
+            let now = asking.fetch_add(asks, Ordering::SeqCst) + asks;
+            most.fetch_max(now, Ordering::SeqCst);
+            let answer = answer(&group, &seen, &applied).await;
+            asking.fetch_sub(asks, Ordering::SeqCst);
+            answer
+        }
+    })
+    .await;
+    let shutdown = CancellationToken::new();
+    let running = tokio::spawn(worker(&server).concurrency(64).build().run(shutdown.clone()));
+    for epoch in 1..=5 {
+        until("it waits for calls", || asking.load(Ordering::SeqCst) > 0).await;
+        group.put([call("reserve", epoch)]);
+        until("it is replied", || completed(&server).len() == epoch as usize).await;
+    }
+    assert_eq!(most.load(Ordering::SeqCst), 1, "one call after the other");
+    group.put((6..=45).map(|epoch| call("reserve", epoch)));
+    until("all are replied", || completed(&server).len() == 45).await;
+    until("it asks twice", || most.load(Ordering::SeqCst) == 2).await;
+    shutdown.cancel();
+    soon(running).await.expect("no panic").expect("a clean stop");
 }
 
 #[tokio::test]
