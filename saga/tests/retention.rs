@@ -167,6 +167,9 @@ async fn the_last_ones_of_each_definition_are_kept_and_a_rule_can_be_changed_whi
     world.close().await;
 }
 
+/// The tag of the row that says how far a topic's commands are settled (docs/formats.md).
+const COMMAND_FLOOR: u8 = 7;
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_hour_of_sagas_leaves_no_more_rows_than_a_few_minutes_of_them() {
     let world = World::new().await;
@@ -176,7 +179,8 @@ async fn an_hour_of_sagas_leaves_no_more_rows_than_a_few_minutes_of_them() {
         for order in ["1", "2", "3"] {
             world.order(order).await;
         }
-        let rows: usize = world.rows().values().sum();
+        // One for each topic of a lane that has commands, written now and then: they are there sooner or later, and are no more than that.
+        let rows: usize = world.rows().into_iter().filter(|(tag, _)| *tag != COMMAND_FLOOR).map(|(_, rows)| rows).sum();
         if minute < 10 {
             most.0 = rows.max(most.0)
         } else {

@@ -113,7 +113,10 @@ pub(crate) fn code<T>(result: Result<T, BranchError>) -> Result<T, String> {
 pub(crate) async fn is_locked(database: &Database, sku: &str) -> bool {
     let mut db = database.client().await;
     let txn = db.transaction().await.expect("begun");
-    txn.query("SELECT 1 FROM stock WHERE sku = $1 FOR UPDATE NOWAIT", &[&sku]).await.is_err()
+    let is_locked = txn.query("SELECT 1 FROM stock WHERE sku = $1 FOR UPDATE NOWAIT", &[&sku]).await.is_err();
+    // Waited for: the next look, over another connection, must not meet this one's lock.
+    txn.rollback().await.expect("rolled back");
+    is_locked
 }
 
 /// Sessions in a transaction, of pools as well.
