@@ -45,6 +45,12 @@ impl Service {
         of_operation.map(|(_, call)| (text(&call["instance"]), text(&call["idempotency_key"]))).collect()
     }
 
+    /// The arguments of the calls of an operation.
+    fn arguments(&self, operation: &str) -> Vec<Value> {
+        let calls = self.0.lock().expect("no panic while it is held");
+        calls.seen.iter().filter(|(seen, _)| seen == operation).map(|(_, call)| call["arguments"].clone()).collect()
+    }
+
     fn count(&self) -> usize {
         self.0.lock().expect("no panic while it is held").seen.len()
     }
@@ -83,7 +89,7 @@ defaults:
   retry: {{ initial: 1h, max: 1h, attempts: 5 }}
   compensate_retry: {{ initial: 1ms, max: 2ms, attempts: 2 }}
 steps:
-  - {{ id: flight, call: agency.fly, compensate: agency.unfly }}
+  - {{ id: flight, call: agency.fly, with: {{ for: "${{ input.account }}" }}, compensate: agency.unfly }}
   - {{ id: hotel, call: agency.stay, compensate: agency.leave }}
   - {{ id: pay, call: agency.pay, with: {{ from: "${{ input.account }}" }}, compensate: agency.refund }}
 output: {{ paid: "${{ steps.pay.output.by }}" }}
@@ -191,6 +197,8 @@ async fn what_a_rerun_took_over_it_undoes_once_under_the_first_key_also_over_gen
         assert_eq!(world.service.calls(operation), [(id.to_string(), format!("{id}/{step}/compensation"))]);
     }
     assert_eq!(world.service.calls("refund"), [], "the payment was refused");
+    assert_eq!(world.service.arguments("pay").last().expect("called"), &json!({"from": "new"}), "called with what it was given");
+    assert_eq!(world.service.arguments("unfly"), [json!({"for": "old"})], "undone with what it was done with");
     assert_eq!(world.service.calls("pay").last().expect("called").1, format!("{third}/pay/action"));
     // Everything is undone, so all of it can be done anew.
     world.service.answers("pay", 200);

@@ -24,10 +24,10 @@ pub(super) fn render_arguments(
     operation: Operation,
 ) -> Result<JsonText, Failure> {
     let step = &definition.steps[index];
-    // What was called under another instance's name is undone with that name.
+    // What was called under another instance's name is undone with that name, and with the input that it had.
     let id = state.caller(index, operation).to_string();
     let failure = state.failure.as_ref().filter(|_| operation == Operation::Compensation);
-    let scope = Scope { input: &state.head.input, outputs: state, failure, saga: Some(state.head.scope(&id)) };
+    let scope = Scope { input: state.input(index, operation), outputs: state, failure, saga: Some(state.head.scope(&id)) };
     let arguments = step.call(operation).arguments.render(&scope);
     arguments.map_err(|error| render_failure(&format!("the arguments of {operation} `{}`", step.id), &error))
 }

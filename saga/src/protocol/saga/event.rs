@@ -7,6 +7,7 @@ use crate::protocol::occurrence::{AttemptEnd, Occurrence};
 use sagamq_api::saga::{Failure, Operation, StepAttempt, StepOutcomeName};
 use sagamq_api::{JsonText, SagaName, StepId};
 use serde::{Deserialize, Deserializer, Serialize};
+use std::collections::BTreeMap;
 use uuid::Uuid;
 
 /// One thing that happened. Every event about a step has the same address: step, item, operation, epoch.
@@ -233,6 +234,9 @@ pub enum SagaEvent {
         /// Its input, if it is not the one that the key was started with.
         #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "present")]
         input: Option<JsonText>,
+        /// What instances whose steps it takes over worked on, if that is another input: those steps are undone with it.
+        #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+        inputs: BTreeMap<Uuid, JsonText>,
         /// Who.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         actor: Option<String>,
@@ -408,6 +412,7 @@ mod tests {
                 of: Uuid::from_u128(u128::from(n)),
                 from: "pay".parse().expect("legal"),
                 input: n.is_multiple_of(2).then(|| json.clone()),
+                inputs: n.is_multiple_of(3).then(|| (Uuid::from_u128(7), json.clone())).into_iter().collect(),
                 actor: said(),
                 reason: said(),
             },

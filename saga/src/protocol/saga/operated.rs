@@ -8,7 +8,6 @@ use crate::definition::StepKind;
 use crate::protocol::codes;
 use sagamq_api::saga::{Failure, Operation, StepAttempt, StepOutcomeName, StepState};
 use sagamq_api::{JsonText, StepId};
-use uuid::Uuid;
 
 /// Where an instance can be that is not at its end.
 const OPEN: [Phase; 3] = [Phase::Running, Phase::Compensating, Phase::Blocked];
@@ -43,7 +42,10 @@ impl InstanceState {
                 self.on_handed_over(steps)?;
                 self.handed_over = Some(Box::new(HandedOver { to: *to, from: from.clone(), input: input.clone() }));
             }
-            SagaEvent::SagaRerun { of, from, input, .. } => self.on_rerun(*of, from, input.as_ref())?,
+            SagaEvent::SagaRerun { of, from, input, inputs, .. } => {
+                let rerun = RerunOf { of: *of, from: from.clone(), inputs: inputs.clone() };
+                self.on_rerun(rerun, input.as_ref())?;
+            }
             SagaEvent::StepCopied { attempt, output, origin, started_at_ms, skipped } => {
                 let origin = Origin { instance: *origin, started_at_ms: *started_at_ms };
                 return self.on_copied(attempt, output, origin, *skipped).map(Some);
@@ -78,11 +80,11 @@ impl InstanceState {
         Ok(())
     }
 
-    fn on_rerun(&mut self, of: Uuid, from: &StepId, input: Option<&JsonText>) -> Result<(), String> {
+    fn on_rerun(&mut self, rerun: RerunOf, input: Option<&JsonText>) -> Result<(), String> {
         self.require_phase(&[Phase::Running])?;
         require(self.head.events == 1, || "it follows the start".to_owned())?;
-        require(self.step_index(from).is_some(), || format!("there is no step `{from}`"))?;
-        self.rerun_of = Some(Box::new(RerunOf { of, from: from.clone() }));
+        require(self.step_index(&rerun.from).is_some(), || format!("there is no step `{}`", rerun.from))?;
+        self.rerun_of = Some(Box::new(rerun));
         if let Some(input) = input {
             let before = core::mem::replace(&mut self.head.input, input.clone());
             self.head.started_with.get_or_insert(before);

@@ -126,8 +126,14 @@ impl Planner<'_> {
         let (first_input, input) = (head.first_input().clone(), input.unwrap_or_else(|| head.input.clone()));
         let mut next = Planner::new(self.definition, &InstanceState::new(to, self.definition), self.now_ms, self.jitter);
         next.start(head.key.clone(), head.generation + 1, first_input.clone());
-        let (of, input) = (head.id, Some(input).filter(|input| *input != first_input));
-        next.emit(SagaEvent::SagaRerun { of, from: from.clone(), input, actor: actor.clone(), reason: reason.clone() });
+        let inputs = copied.iter().filter_map(|&index| {
+            let step = &state.steps[index];
+            let origin = step.origin.as_deref().map_or(head.id, |origin| origin.instance);
+            let of_origin = state.input(index, Operation::Compensation);
+            (step.has_compensation && step.state != StepState::Skipped && *of_origin != input).then(|| (origin, of_origin.clone()))
+        });
+        let (of, inputs, input) = (head.id, inputs.collect(), Some(input).filter(|input| *input != first_input));
+        next.emit(SagaEvent::SagaRerun { of, from: from.clone(), input, inputs, actor: actor.clone(), reason: reason.clone() });
         for &index in copied {
             let step = &state.steps[index];
             let (operation, epoch) = (Operation::Action, step.action.epoch);

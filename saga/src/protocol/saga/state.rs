@@ -7,6 +7,7 @@ use crate::protocol::failures::Failures;
 use crate::protocol::head::Head;
 use sagamq_api::saga::{AttemptId, Failure, Operation, SagaState, StepAttempt, StepState};
 use sagamq_api::{JsonText, StepId};
+use std::collections::BTreeMap;
 use uuid::Uuid;
 
 /// Where an instance stands on its way.
@@ -78,6 +79,8 @@ pub struct RerunOf {
     pub of: Uuid,
     /// The step that it goes on with.
     pub from: StepId,
+    /// What those worked on whose steps it took over, where that is not its own input.
+    pub inputs: BTreeMap<Uuid, JsonText>,
 }
 
 /// Who has what an instance left.
@@ -179,6 +182,12 @@ impl InstanceState {
         self.origin(index, operation).map_or(self.head.started_at_ms, |origin| origin.started_at_ms)
     }
 
+    /// What an operation of a step works on: what was done with one input is not undone with another one that a rerun was given.
+    pub(super) fn input(&self, index: usize, operation: Operation) -> &JsonText {
+        let of_origin = self.origin(index, operation).zip(self.rerun_of.as_ref());
+        of_origin.and_then(|(origin, rerun)| rerun.inputs.get(&origin.instance)).unwrap_or(&self.head.input)
+    }
+
     fn origin(&self, index: usize, operation: Operation) -> Option<&Origin> {
         self.steps[index].origin.as_deref().filter(|_| operation == Operation::Compensation)
     }
@@ -217,7 +226,9 @@ impl InstanceState {
 
     /// Bytes of the payloads that expressions can see.
     pub(in crate::protocol) fn payload_bytes(&self) -> usize {
-        self.head.input.len() + self.steps.iter().filter_map(|step| step.output.as_ref()).map(JsonText::len).sum::<usize>()
+        let of_origins = self.rerun_of.iter().flat_map(|rerun| rerun.inputs.values());
+        let inputs: usize = of_origins.chain([&self.head.input]).map(JsonText::len).sum();
+        inputs + self.steps.iter().filter_map(|step| step.output.as_ref()).map(JsonText::len).sum::<usize>()
     }
 }
 

@@ -95,6 +95,42 @@ fn a_rerun_of_a_rerun_keeps_the_first_key() {
     assert_eq!(third.rerun("a").expect("nothing stands").called(), ["a"]);
 }
 
+/// Each step is done and undone with the amount of the input.
+fn of_amounts() -> Run {
+    let mut definition = chain(None);
+    for step in &mut definition.steps {
+        let arguments = || Template::compile(&json!({"amount": "${ input.amount }"})).expect("legal");
+        step.action.arguments = arguments();
+        step.compensation.as_mut().expect("it has one").arguments = arguments();
+    }
+    Run::start_with(definition, json!({"amount": 100}))
+}
+
+fn rerun_with(run: &mut Run, from: &str, amount: u32) -> Run {
+    operate(run, [SagaVerb::Rerun { from: id(from), input: Some(json!({"amount": amount}).into()) }]);
+    run.take_next()
+}
+
+#[test]
+fn what_was_done_with_one_input_is_undone_with_it_whatever_input_reruns_are_given() {
+    let mut origin = of_amounts();
+    origin.reply("a", done());
+    end_at(&mut origin, "b");
+    let mut second = rerun_with(&mut origin, "b", 50);
+    assert_eq!(calls(&second)[0].arguments.to_value(), json!({"amount": 50}));
+    second.reply("b", done());
+    end_at(&mut second, "c");
+    let mut third = rerun_with(&mut second, "c", 7);
+    assert_eq!(calls(&third)[0].arguments.to_value(), json!({"amount": 7}));
+    third.reply("c", refused());
+    for (step, amount) in [("b", 50), ("a", 100)] {
+        let undo = calls(&third)[0].clone();
+        assert_eq!((undo.call, undo.arguments.to_value()), (format!("undo_{step}"), json!({"amount": amount})));
+        third.undo_reply(step, done());
+    }
+    assert_eq!(third.saga_state(), SagaState::Compensated);
+}
+
 #[test]
 fn what_cannot_be_rerun_is_refused_with_the_steps() {
     let mut completed = Run::start(chain(None));
