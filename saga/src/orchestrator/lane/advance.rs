@@ -82,6 +82,8 @@ impl Lane {
             // Reading it again after a crash would change nothing either, so the cursor may lag.
             Err(reason) => {
                 tracing::warn!(offset = next.0.saturating_sub(1), %reason, "a reply record changes nothing");
+                // What those before it led to may be in the batch still.
+                self.flush().await;
                 self.release_replies(next);
             }
         }
