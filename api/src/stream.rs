@@ -197,6 +197,8 @@ pub struct StreamGroupDescription {
     pub lag_records: u64,
     /// Age of the oldest of them, in seconds.
     pub lag_seconds: f64,
+    /// Records that retention took before the group had committed them.
+    pub trimmed_unsettled: u64,
     /// Its members by id.
     pub members: Vec<StreamMember>,
     /// Every partition of every topic that it has read.
@@ -247,6 +249,8 @@ pub struct StreamPartitionDescription {
     pub lag_records: u64,
     /// Age of the first of them, in seconds.
     pub lag_seconds: f64,
+    /// Records that retention took before the group had committed them.
+    pub trimmed_unsettled: u64,
     /// Who holds it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub member_id: Option<MemberId>,

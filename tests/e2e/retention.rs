@@ -1,11 +1,15 @@
 //! Retention of a real server over HTTP: records go by themselves, and everybody is told what is left.
+//! A member of a stream group goes on behind what is gone, and says so.
 
 use sagamq_api::queue::ReceiveRequest;
 use sagamq_api::record::ProduceRecord;
 use sagamq_api::topic::{ReadQuery, TopicConfig, TopicConfigChange};
 use sagamq_api::{ErrorCode, GroupName, Offset, PartitionId, TopicName};
+use sagamq_sdk::{StreamBatch, StreamConsumer, TopicPartition};
 use sagamq_tests::ServerProcess;
 use sagamq_tests::server::eventually;
+use std::time::Duration;
+use tokio::time::Instant;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn records_go_by_themselves_and_a_kill_brings_none_back() {
@@ -44,4 +48,70 @@ async fn records_go_by_themselves_and_a_kill_brings_none_back() {
     let again = client.produce(&name, record(0), Some("first")).await.expect("answered");
     assert_eq!((again[0].duplicate, again[0].offset), (true, first[0].offset));
     assert_eq!(client.produce(&name, record(10), None).await.expect("produced")[0].offset, Offset(10));
+}
+
+/// The next batch, which must come.
+async fn next(consumer: &mut StreamConsumer) -> StreamBatch {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        assert!(Instant::now() < deadline, "a batch comes");
+        if let Some(batch) = consumer.poll(Duration::from_secs(1)).await.expect("polled") {
+            return batch;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_of_a_stream_group_goes_on_behind_what_is_gone_and_says_so() {
+    let mut server = ServerProcess::start().await;
+    server.kill();
+    let mut command = ServerProcess::command(&server.data(), server.address());
+    command.args(["--retention-interval", "1s"]);
+    server.restart_as(command).await;
+    let client = server.client();
+    let (name, group): (TopicName, GroupName) = ("prices".parse().expect("legal"), "shop".parse().expect("legal"));
+    client.create_topic(&name, TopicConfig { partitions: 1, ..TopicConfig::default() }).await.expect("created");
+    let produce = async |records: std::ops::Range<u32>| {
+        client.produce(&name, records.map(|n| ProduceRecord::text(n.to_string())).collect(), None).await.expect("produced")
+    };
+    produce(0..10).await;
+    let mut consumer = client.stream_consumer(group.clone(), vec![name.clone()]).max_records(3).build();
+    let of = TopicPartition { topic: name.clone(), partition: PartitionId(0) };
+    let first = next(&mut consumer).await;
+    assert_eq!((first.records.len(), first.trimmed), (3, 0));
+    consumer.commit().await.expect("committed");
+    // While it is paused everything goes that it has not read.
+    consumer.pause([of.clone()]);
+    let change = TopicConfigChange { retention_ms: Some(1_000), ..TopicConfigChange::default() };
+    client.update_topic(&name, change).await.expect("changed");
+    let start = async || client.describe_topic(&name).await.expect("there").partitions[0].log_start_offset;
+    eventually("all records are gone", async || (start().await == Offset(10)).then_some(())).await;
+    let change = TopicConfigChange { retention_ms: Some(0), ..TopicConfigChange::default() };
+    client.update_topic(&name, change).await.expect("changed");
+    produce(10..12).await;
+    assert!(consumer.seek(&of, Offset(3)), "what may be fetched already is forgotten");
+    consumer.resume([of.clone()]);
+    let second = next(&mut consumer).await;
+    let offsets: Vec<_> = second.records.iter().map(|record| record.offset.0).collect();
+    assert_eq!((offsets, second.trimmed), (vec![10, 11], 7));
+    consumer.commit().await.expect("committed");
+    let described = client.describe_stream_group(&group).await.expect("there");
+    assert_eq!((described.trimmed_unsettled, described.lag_records, described.partitions[0].offset), (7, 0, Offset(12)));
+    let metrics = reqwest::get(format!("{}/metrics", server.url())).await.expect("answered").text().await.expect("text");
+    let line = r#"sagamq_trimmed_unsettled_records_total{topic="prices",group="shop"} 7"#;
+    assert!(metrics.lines().any(|found| found == line), "{metrics}");
+    // Behind the end there is nothing yet: it is said, and nothing is read again.
+    assert!(consumer.seek(&of, Offset(50)));
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let refused = loop {
+        assert!(Instant::now() < deadline, "it is refused");
+        match consumer.poll(Duration::from_secs(1)).await {
+            Ok(batch) => assert_eq!(batch, None),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(refused.code(), Some(ErrorCode::OffsetOutOfRange), "{refused}");
+    assert!(consumer.seek(&of, Offset(11)));
+    assert_eq!(next(&mut consumer).await.records[0].offset, Offset(11));
+    consumer.close().await.expect("left");
 }

@@ -1,27 +1,34 @@
-//! The README's five-minute tour: every command of it is run as it stands, against a real server.
+//! The README's five-minute tour, and the shell of the guide to stream groups: every command is run as it stands, against a real server.
 
 use sagamq_tests::ServerProcess;
 use sagamq_tests::server::binary;
 use std::path::Path;
 use std::process::Command;
 
-/// The commands of the README between the marks of the tour, in order.
-fn commands() -> Vec<String> {
-    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").join("README.md");
-    let text = std::fs::read_to_string(readme).expect("the README");
-    let (_, tour) = text.split_once("<!-- tour -->").expect("the tour begins");
-    let (tour, _) = tour.split_once("<!-- tour end -->").expect("the tour ends");
-    tour.split("```sh\n").skip(1).map(|block| block.split("```").next().expect("a block ends").to_owned()).collect()
+/// The text of a document.
+fn document(path: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").join(path);
+    std::fs::read_to_string(path).expect("the document")
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn every_command_of_the_readme_tour_works() {
-    let server = ServerProcess::start().await;
-    let commands = commands();
-    assert!(commands.len() >= 8, "the tour has its steps: {}", commands.len());
+/// The blocks of commands in a text, in order.
+fn blocks(text: &str) -> Vec<String> {
+    text.split("```sh\n").skip(1).map(|block| block.split("```").next().expect("a block ends").to_owned()).collect()
+}
+
+/// The commands of the README between the marks of the tour.
+fn commands() -> Vec<String> {
+    let text = document("README.md");
+    let (_, tour) = text.split_once("<!-- tour -->").expect("the tour begins");
+    let (tour, _) = tour.split_once("<!-- tour end -->").expect("the tour ends");
+    blocks(tour)
+}
+
+/// Runs commands in one shell, because later ones use variables of earlier ones. What they say.
+fn run(commands: &[String], server: &ServerProcess) -> String {
     let folder = tempfile::tempdir().expect("a folder");
-    // One shell for all blocks, because later ones use variables of earlier ones. The server of the tour is this test's.
     let mut script = String::from("set -eu -o pipefail\n");
+    // The server of the tour is this test's.
     for (index, command) in commands.iter().enumerate().filter(|(_, command)| !command.contains("sagamq serve")) {
         script.push_str(&format!("echo '== block {index}'\n"));
         script.push_str(&command.replace("http://127.0.0.1:7070", &server.url()).replace("127.0.0.1:7070", &server.url()));
@@ -38,7 +45,28 @@ async fn every_command_of_the_readme_tour_works() {
     let run = run.expect("bash runs");
     let says = format!("{}{}", String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
     assert!(run.status.success(), "{says}");
+    says
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_command_of_the_readme_tour_works() {
+    let server = ServerProcess::start().await;
+    let commands = commands();
+    assert!(commands.len() >= 8, "the tour has its steps: {}", commands.len());
+    let says = run(&commands, &server);
     for part in ["\"duplicate\":true", "\"receipt\"", "COMPLETED"] {
         assert!(says.replace(' ', "").contains(part), "the tour shows {part}: {says}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_command_of_the_guide_to_stream_groups_works() {
+    let server = ServerProcess::start().await;
+    let commands = blocks(&document("docs/guides/stream-groups.md"));
+    assert_eq!(commands.len(), 1);
+    let says = run(&commands, &server);
+    let values: Vec<u32> = says.lines().filter_map(|line| line.parse().ok()).collect();
+    assert_eq!((values.len(), values.iter().sum::<u32>()), (100, 5_050), "each record is read once: {says}");
+    let read_again = says.lines().filter(|line| line.starts_with('{') && line.contains("\"offset\"")).count();
+    assert_eq!(read_again, 10, "the group was moved to the start: {says}");
 }

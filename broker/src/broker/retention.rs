@@ -6,6 +6,7 @@ use crate::liveness::PartGuard;
 use crate::log::expiry::{Cut, Limits, find_cut};
 use crate::shard::commit::WriteError;
 use crate::shard::input::Input;
+use crate::shard::streams::request::{StreamOp, StreamRequest};
 use crate::shard::trim::{TrimOp, Trimmed};
 use crate::storage::{Storage, StorageError};
 use crate::topic::{Group, Topic, TopicKind};
@@ -107,7 +108,18 @@ impl Broker {
             let cuts = found.into_iter().map(|(of, cut)| self.cut(of, &look.config, cut));
             taken += try_join_all(cuts).await?.into_iter().sum::<u64>();
         }
+        if taken > 0 {
+            self.tell_streams(topic).await?;
+        }
         Ok(taken)
+    }
+
+    /// Stream groups count at their homes what they lose. One that is not told does so before its next commit.
+    async fn tell_streams(&self, topic: &Topic) -> Result<(), WriteError> {
+        for group in self.0.streams.reading(topic.id) {
+            self.0.shard(group.home).send(Input::Stream(StreamRequest { group: group.id, op: StreamOp::Trimmed })).await?;
+        }
+        Ok(())
     }
 
     /// The partition with what of it need not be kept.

@@ -184,6 +184,9 @@ impl Broker {
         for group in groups {
             self.0.metrics.forget_group(name, &group.name);
         }
+        for stream in streams {
+            self.0.metrics.forget_group(name, &stream.name);
+        }
         self.0.metrics.forget_topic(name);
         Ok(())
     }

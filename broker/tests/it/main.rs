@@ -18,4 +18,5 @@ mod receive;
 mod retention;
 mod retention_crash;
 mod streams;
+mod streams_retention;
 mod topics;

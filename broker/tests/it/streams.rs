@@ -74,6 +74,17 @@ impl Member {
         self.beat_with(test, of, request).await.expect("left");
     }
 
+    /// Where it is to begin in each of its partitions.
+    pub(crate) fn offsets(&self) -> Vec<u64> {
+        self.assigned.iter().map(|assigned| assigned.offset.0).collect()
+    }
+
+    /// Begins anew, with all its topics.
+    pub(crate) async fn join_again(&mut self, test: &TestBroker, of: &str) {
+        self.epoch = 0;
+        self.beat(test, of).await.expect("joined");
+    }
+
     fn partitions(&self) -> Vec<u32> {
         self.assigned.iter().map(|assigned| assigned.partition.0).collect()
     }

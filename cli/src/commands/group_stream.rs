@@ -46,6 +46,7 @@ fn describe(output: Output, group: &StreamGroupDescription) -> String {
     let head = fields(&[
         ("Group", group.name.to_string()),
         ("Lag", format!("{}, the oldest {} old", human::count(group.lag_records, "record"), human::duration_seconds(group.lag_seconds))),
+        ("Lost to retention", format!("{} that were not committed", human::count(group.trimmed_unsettled, "record"))),
         ("Members", group.members.len().to_string()),
         ("Epoch", group.epoch.to_string()),
     ]);

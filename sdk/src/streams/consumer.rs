@@ -27,6 +27,8 @@ pub struct StreamBatch {
     pub of: TopicPartition,
     /// At least one.
     pub records: Vec<ConsumedRecord>,
+    /// Records before these that retention took before this member had read them.
+    pub trimmed: u64,
 }
 
 /// A partition as a member has it.
@@ -54,6 +56,8 @@ struct Active {
     done: Offset,
     /// How far was committed.
     committed: Offset,
+    /// Records that retention took, and no batch has told of yet.
+    trimmed: u64,
     is_fetching: bool,
     is_paused: bool,
 }
@@ -139,7 +143,7 @@ impl StreamConsumer {
     /// records of the calls before are done with: they are committed by the next [`commit`](Self::commit), or when their partition is handed back.
     ///
     /// # Errors
-    /// What the server refuses for good, for example `TOPIC_NOT_FOUND` or `GROUP_KIND_CONFLICT`, and `FENCED` when another process of this instance
+    /// What the server refuses for good, for example `TOPIC_NOT_FOUND`, `OFFSET_OUT_OF_RANGE` behind the end of a partition, or `GROUP_KIND_CONFLICT`, and `FENCED` when another process of this instance
     /// has taken its place. A server that is away is waited for, and a place that was lost otherwise is taken again.
     pub async fn poll(&mut self, wait: Duration) -> Result<Option<StreamBatch>, ClientError> {
         let deadline = Instant::now() + wait;
@@ -187,11 +191,11 @@ impl StreamConsumer {
         }
     }
 
-    /// Reads on from another place in a partition. `false`: it is not this member's. What was committed stays until the next commit. To move the whole
+    /// Reads on from another place in a partition; behind its end, [`poll`](Self::poll) says `OFFSET_OUT_OF_RANGE`. `false`: it is not this member's. What was committed stays until the next commit. To move the whole
     /// group, see [`Client::stream_seek`](crate::Client::stream_seek).
     pub fn seek(&mut self, of: &TopicPartition, offset: Offset) -> bool {
         let Some(active) = self.active.get_mut(of) else { return false };
-        (active.position, active.done) = (offset, offset);
+        (active.position, active.done, active.trimmed) = (offset, offset, 0);
         self.ready.retain(|(_, batch)| batch.of != *of);
         true
     }
@@ -249,7 +253,8 @@ impl StreamConsumer {
         let new: Vec<_> = assigned.iter().map(|(of, ..)| of.clone()).collect();
         for (of, given, offset) in assigned {
             let is_paused = self.paused.contains(&of);
-            let active = Active { given, start: offset, position: offset, done: offset, committed: offset, is_fetching: false, is_paused };
+            let (start, position, done, committed) = (offset, offset, offset, offset);
+            let active = Active { given, start, position, done, committed, trimmed: 0, is_fetching: false, is_paused };
             self.active.insert(of, active);
         }
         self.tell(Rebalance::Assigned, new).await;
@@ -328,17 +333,19 @@ impl StreamConsumer {
     }
 
     fn take(&mut self, fetched: Fetched) -> Result<(), ClientError> {
-        let Fetched { of, given, from, result } = fetched;
+        let Fetched { of, given, from, result, trimmed } = fetched;
         // Of a holding that is over, nothing is taken.
         let Some(active) = self.active.get_mut(&of).filter(|active| active.given == given) else { return Ok(()) };
         active.is_fetching = false;
         match result {
             // What was fetched before a seek is not what is to be read.
-            Ok(_) if active.position != from => Ok(()),
+            _ if active.position != from => Ok(()),
             Ok(answer) => {
                 active.position = answer.next_offset;
+                active.trimmed += trimmed;
                 if !answer.records.is_empty() {
-                    self.ready.push_back((given, StreamBatch { of, records: answer.records }));
+                    let trimmed = std::mem::take(&mut active.trimmed);
+                    self.ready.push_back((given, StreamBatch { of, records: answer.records, trimmed }));
                 }
                 Ok(())
             }

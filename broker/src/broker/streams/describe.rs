@@ -63,6 +63,7 @@ impl Broker {
             epoch: look.state.assigned(),
             lag_records: partitions.iter().map(|of| of.lag_records).sum(),
             lag_seconds: partitions.iter().map(|of| of.lag_seconds).fold(0.0, f64::max),
+            trimmed_unsettled: partitions.iter().map(|of| of.trimmed_unsettled).sum(),
             members: look.state.members().iter().map(|(id, member)| describe_member(id, member, &topics, &look)).collect(),
             partitions,
         })
@@ -82,17 +83,18 @@ impl Broker {
         look: &StreamLook,
     ) -> Result<StreamPartitionDescription, StreamGroupError> {
         let (index, offset) = (of.partition.0 as usize, stands_at(group, topic, of, look));
-        let high_watermark = topic.partitions.readable_end(index);
+        let (committed, high_watermark) = (look.state.committed(of), topic.partitions.readable_end(index));
         let lag_records = high_watermark.0.saturating_sub(offset.0);
         let lag_seconds = if lag_records == 0 { 0.0 } else { self.age_seconds(topic.partitions.at(index), offset).await? };
         Ok(StreamPartitionDescription {
             topic: topic.name.clone(),
             partition: of.partition,
             offset,
-            committed_at_ms: look.state.committed(of).map(|committed| committed.at_ms),
+            committed_at_ms: committed.map(|committed| committed.at_ms).filter(|&at_ms| at_ms > 0),
             high_watermark,
             lag_records,
             lag_seconds,
+            trimmed_unsettled: committed.map_or(0, |committed| committed.trimmed),
             member_id: look.state.holder(of).cloned(),
         })
     }

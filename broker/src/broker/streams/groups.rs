@@ -10,9 +10,9 @@ use crate::shard::commit::WriteError;
 use crate::shard::input::Input;
 use crate::shard::streams::request::{StreamError, StreamOp, StreamRequest};
 use crate::storage::keys::MetaKey;
-use crate::topic::{NextIds, StreamEntry, StreamGroup, StreamTopic, Topic, TopicKind, home_of};
+use crate::topic::{GroupStart, NextIds, StreamEntry, StreamGroup, StreamTopic, Topic, TopicKind, home_of};
 use sagamq_api::queue::StartPosition;
-use sagamq_api::{GroupName, TopicName};
+use sagamq_api::{GroupName, Offset, TopicName};
 use std::sync::Arc;
 
 impl Broker {
@@ -55,7 +55,7 @@ impl Broker {
             if topic.group(name).is_some() {
                 return Err(StreamGroupError::QueueGroup { topic: topic.name.clone(), group: name.clone() });
             }
-            let start = start_of(&topic, start);
+            let start = begin_of(&topic, start);
             more.push(StreamTopic::new(topic, start));
         }
         let (count, max) = (more.len() + group.as_ref().map_or(0, |group| group.topics().len()), self.0.config.streams.topics_max);
@@ -102,7 +102,11 @@ impl Broker {
             broker.0.streams.remove(&name);
             drop(changes);
             let remove = |reply| Input::Catalogue(CatalogueOp::RemoveStream { group: group.id, reply });
-            Ok(broker.0.shard(group.home).ask(remove).await??)
+            broker.0.shard(group.home).ask(remove).await??;
+            for topic in group.topics().into_values() {
+                broker.0.metrics.forget_group(&topic.name, &name);
+            }
+            Ok(())
         })
         .await
     }
@@ -130,5 +134,14 @@ impl Broker {
             }
         }
         Ok(topics)
+    }
+}
+
+/// Where a group begins in a topic that it reads from now on. What retention took before, it has not lost.
+fn begin_of(topic: &Topic, start: StartPosition) -> GroupStart {
+    let starts = || (0..topic.partitions.len()).map(|index| topic.partitions.offsets(index).log_start);
+    match start_of(topic, start) {
+        GroupStart::Earliest if starts().any(|log_start| log_start > Offset(0)) => GroupStart::At(starts().collect()),
+        start => start,
     }
 }

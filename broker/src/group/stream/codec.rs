@@ -20,7 +20,7 @@
 //! | row of an offset | form |
 //! |---|---|
 //! | version | one byte, 1 |
-//! | the next record to read; when that was committed, in milliseconds since 1970 | 2 varints |
+//! | the next record to read; when that was committed, in milliseconds since 1970, or 0; records that retention took uncommitted | 3 varints |
 
 use super::member::{Member, TopicPartition};
 use super::state::{Committed, StreamState};
@@ -119,12 +119,15 @@ pub(super) fn encode_offset(committed: &Committed) -> Vec<u8> {
     let mut out = vec![VERSION];
     put(&mut out, committed.offset.0);
     put(&mut out, committed.at_ms);
+    put(&mut out, committed.trimmed);
     out
 }
 
 pub(super) fn decode_offset(value: &[u8]) -> Result<Committed, DecodeError> {
     let mut input = begin(value)?;
-    let committed = Committed { offset: Offset(input.offset_after(0, "an offset")?), at_ms: input.varint("the time of a commit")? };
+    let offset = Offset(input.offset_after(0, "an offset")?);
+    let [at_ms, trimmed] = [input.varint("the time of a commit")?, input.varint("records that were not committed")?];
+    let committed = Committed { offset, at_ms, trimmed };
     end(input)?;
     Ok(committed)
 }
@@ -223,7 +226,7 @@ mod tests {
         let row = b"\x01\x03\x01m\x02i1\xc8\xdf\x02\x04\x06\x02\x03\x09\x02\x03\x00\x02\x04\x03\x02\x01\x06\x02\x03\x00\x02\x09\x05\x01";
         assert_eq!(encode_member(&"m".parse().expect("legal"), &member()), row);
         assert_eq!(decode_member(7, row), Ok(("m".parse().expect("legal"), member())));
-        assert_eq!(encode_offset(&Committed { offset: Offset(300), at_ms: 5 }), b"\x01\xac\x02\x05");
+        assert_eq!(encode_offset(&Committed { offset: Offset(300), at_ms: 5, trimmed: 3 }), b"\x01\xac\x02\x05\x03");
     }
 
     #[test]
@@ -242,8 +245,8 @@ mod tests {
         let mut longer = row.clone();
         longer.push(0);
         assert_eq!(decode_member(7, &longer), Err(DecodeError::TrailingBytes(1)));
-        assert_eq!(decode_offset(b"\x02\x00\x00"), Err(DecodeError::Version(2)));
-        assert!(decode_offset(b"\x01\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01\x00").is_err(), "an offset has a next one");
+        assert_eq!(decode_offset(b"\x02\x00\x00\x00"), Err(DecodeError::Version(2)));
+        assert!(decode_offset(b"\x01\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01\x00\x00").is_err(), "an offset has a next one");
         assert!(decode_head(b"\x01\x01\x01\x01\x02\x03\x04\x03\x04").is_err(), "a topic stands twice");
     }
 }

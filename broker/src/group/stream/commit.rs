@@ -39,10 +39,24 @@ impl StreamState {
     }
 
     fn set_offset(&mut self, partition: TopicPartition, offset: Offset, now_ms: u64) {
-        if self.offsets.get(&partition).is_some_and(|before| before.offset == offset) {
+        let before = self.offsets.get(&partition);
+        if before.is_some_and(|before| before.offset == offset && before.at_ms > 0) {
             return;
         }
-        self.offsets.insert(partition, Committed { offset, at_ms: now_ms });
+        let trimmed = before.map_or(0, |before| before.trimmed);
+        self.offsets.insert(partition, Committed { offset, at_ms: now_ms, trimmed });
         self.changes.offsets.insert(partition);
+    }
+
+    /// Retention took what lies below `log_start`: the group goes on there, and what it had not committed is counted. How many records that
+    /// are. A group that has committed nothing stands at `start`.
+    pub(super) fn trim(&mut self, partition: TopicPartition, start: Offset, log_start: Offset) -> u64 {
+        let before = self.offsets.get(&partition).copied().unwrap_or(Committed { offset: start, at_ms: 0, trimmed: 0 });
+        let lost = log_start.0.saturating_sub(before.offset.0);
+        if lost > 0 {
+            self.offsets.insert(partition, Committed { offset: log_start, trimmed: before.trimmed + lost, ..before });
+            self.changes.offsets.insert(partition);
+        }
+        lost
     }
 }

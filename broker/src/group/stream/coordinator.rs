@@ -157,6 +157,11 @@ impl Coordinator {
         self.follow(now_ms);
     }
 
+    /// Retention took what lies below `log_start`. How many of these records were not committed.
+    pub(crate) fn trim(&mut self, partition: TopicPartition, start: Offset, log_start: Offset) -> u64 {
+        self.state.trim(partition, start, log_start)
+    }
+
     /// Gives up whose time is over. Who they are.
     pub fn expire(&mut self, now_ms: u64) -> Vec<MemberId> {
         let over = self.sessions.over(now_ms);

@@ -12,8 +12,10 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Committed {
     /// The next record to read.
     pub offset: Offset,
-    /// When that was said, in milliseconds since 1970.
+    /// When that was said, in milliseconds since 1970; 0 if nobody ever said it, and retention alone has moved it.
     pub at_ms: u64,
+    /// Records that retention took before they were committed.
+    pub trimmed: u64,
 }
 
 /// A stream group.

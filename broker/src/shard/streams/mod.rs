@@ -4,6 +4,7 @@
 //! does to a group is written once.
 
 pub(crate) mod request;
+mod trim;
 
 use crate::group::stream::{Coordinator, RowChange, StoredStream, Terms};
 use crate::ids::GroupId;
@@ -77,16 +78,30 @@ impl Streams {
                 answer(core, reply, result);
             }
             StreamOp::Commit { member, epoch, offsets, reply } => {
-                let result = stream.and_then(|stream| Ok(stream.coordinator.commit(&member, epoch, &offsets, now_ms)?));
+                let result = stream.and_then(|stream| {
+                    let offsets = stream.trim_of(core, offsets);
+                    Ok(stream.coordinator.commit(&member, epoch, &offsets, now_ms)?)
+                });
                 answer(core, reply, result);
             }
             StreamOp::Seek { offsets, reply } => {
-                let result = stream.and_then(Stream::open).map(|stream| stream.coordinator.seek(&offsets, now_ms));
+                let result = stream.and_then(Stream::open).map(|stream| {
+                    let offsets = stream.trim_of(core, offsets);
+                    stream.coordinator.seek(&offsets, now_ms);
+                });
                 answer(core, reply, result);
             }
             StreamOp::Look { reply } => {
-                let result = stream.map(|stream| StreamLook::of(&stream.coordinator, now_ms));
+                let result = stream.map(|stream| {
+                    stream.trim_all(core);
+                    StreamLook::of(&stream.coordinator, now_ms)
+                });
                 answer(core, reply, result);
+            }
+            StreamOp::Trimmed => {
+                if let Ok(stream) = stream {
+                    stream.trim_all(core);
+                }
             }
             StreamOp::FollowTopics { reply } => {
                 let result = stream.map(|stream| stream.coordinator.set_topics(&stream.group.counts(), now_ms));

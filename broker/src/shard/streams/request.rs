@@ -33,6 +33,8 @@ pub(crate) enum StreamOp {
     Look {
         reply: Reply<StreamLook>,
     },
+    /// Retention took records of a topic of the group.
+    Trimmed,
     /// A topic of the group is deleted.
     FollowTopics {
         reply: Reply<()>,
