@@ -6,6 +6,7 @@
 use crate::broker::catalogue::StoredCatalogue;
 use crate::broker::format::Format;
 use crate::broker::open_error::OpenError;
+use crate::broker::streams::measure;
 use crate::broker::{Broker, BrokerConfig, Inner, retention};
 use crate::dedup::Buckets;
 use crate::env::{Clock, Random};
@@ -55,6 +56,8 @@ impl Broker {
         let inner = Arc::new(open(storage, config, clock, random, Metrics::register(registry))?);
         let life = inner.liveness.guard("retention");
         inner.tasks.spawn(retention::run(Arc::downgrade(&inner), inner.draining.clone(), life));
+        let life = inner.liveness.guard("the measuring of stream groups");
+        inner.tasks.spawn(measure::run(Arc::downgrade(&inner), inner.draining.clone(), life));
         Ok(Self(inner))
     }
 }

@@ -3,6 +3,7 @@
 mod describe;
 mod error;
 mod groups;
+pub(super) mod measure;
 mod member;
 mod seek;
 

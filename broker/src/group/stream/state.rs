@@ -72,6 +72,11 @@ impl StreamState {
         self.offsets.get(&partition).copied()
     }
 
+    /// How far the group has come, partition by partition.
+    pub fn offsets(&self) -> impl Iterator<Item = (TopicPartition, Offset)> {
+        self.offsets.iter().map(|(of, committed)| (*of, committed.offset))
+    }
+
     /// Who holds a partition and may commit in it.
     #[must_use]
     pub fn holder(&self, partition: TopicPartition) -> Option<&MemberId> {

@@ -252,3 +252,41 @@ async fn members_of_a_stream_group_join_commit_are_fenced_and_leave() {
     assert_eq!(server.get("/v1/stream-groups").await.ok()["groups"][0]["topics"], json!(["orders"]));
     assert_eq!(server.delete(group).await.status.as_u16(), 204);
 }
+
+#[tokio::test]
+async fn the_metrics_say_how_far_behind_stream_groups_are() {
+    let server = Server::new();
+    server.topic("orders").await;
+    let (group, records) = ("/v1/stream-groups/shop", json!({"records": [{"value": 1}, {"value": 2}, {"value": 3}]}));
+    server.post_json("/v1/topics/orders/records", records).await.ok();
+    let join = json!({"member_id": "m", "epoch": 0, "topics": ["orders"]});
+    let epoch = server.post_json(&format!("{group}:heartbeat"), join).await.ok()["epoch"].clone();
+    let place = json!({"member_id": "m", "epoch": epoch, "offsets": [{"topic": "orders", "partition": 0, "offset": 1}]});
+    server.post_json(&format!("{group}:commit"), place).await.ok();
+    server.clock.advance(Duration::from_secs(7));
+    let lines = async || {
+        server.broker.measure_stream_groups().await;
+        let metrics = String::from_utf8(server.get("/metrics").await.body).expect("text");
+        metrics.lines().filter(|line| line.starts_with("sagamq_stream_")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let behind = [
+        r#"sagamq_stream_group_members{group="shop"} 1"#,
+        r#"sagamq_stream_lag_records{topic="orders",group="shop"} 2"#,
+        r#"sagamq_stream_lag_seconds{topic="orders",group="shop"} 7.0"#,
+    ];
+    assert_eq!(lines().await, behind);
+    let place = json!({"member_id": "m", "epoch": epoch, "offsets": [{"topic": "orders", "partition": 0, "offset": 3}]});
+    server.post_json(&format!("{group}:commit"), place).await.ok();
+    let leave = json!({"member_id": "m", "epoch": epoch, "leave": "for_good"});
+    server.post_json(&format!("{group}:heartbeat"), leave).await.ok();
+    let even = [
+        r#"sagamq_stream_group_members{group="shop"} 0"#,
+        r#"sagamq_stream_lag_records{topic="orders",group="shop"} 0"#,
+        r#"sagamq_stream_lag_seconds{topic="orders",group="shop"} 0.0"#,
+    ];
+    assert_eq!(lines().await, even);
+    assert_eq!(server.delete("/v1/topics/orders").await.status.as_u16(), 204);
+    assert_eq!(lines().await, [even[0]], "the series of a topic go with it");
+    assert_eq!(server.delete(group).await.status.as_u16(), 204);
+    assert_eq!(lines().await, [""; 0]);
+}

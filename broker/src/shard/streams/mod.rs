@@ -11,7 +11,7 @@ use crate::ids::GroupId;
 use crate::shard::core::Core;
 use crate::storage::{Family, Mutation};
 use crate::topic::StreamGroup;
-use request::{Reply, StreamError, StreamLook, StreamOp};
+use request::{Reply, StreamError, StreamLook, StreamMeasure, StreamOp};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -65,9 +65,11 @@ impl Streams {
 
     pub(super) fn handle(&mut self, core: &mut Core, id: GroupId, op: StreamOp) {
         let now_ms = core.clock.now_ms();
-        self.dirty.insert(id);
-        // What an answer tells of is durable, also if nothing is to be written: it may be what an earlier process left behind.
-        core.commit.require_sync();
+        if !matches!(op, StreamOp::Measure { .. }) {
+            self.dirty.insert(id);
+            // What an answer tells of is durable, also if nothing is to be written: it may be what an earlier process left behind.
+            core.commit.require_sync();
+        }
         let stream = self.groups.get_mut(&id).ok_or(StreamError::GroupDeleted);
         match op {
             StreamOp::Heartbeat { member, heartbeat, reply } => {
@@ -97,6 +99,10 @@ impl Streams {
                     StreamLook::of(&stream.coordinator, now_ms)
                 });
                 answer(core, reply, result);
+            }
+            StreamOp::Measure { reply } => {
+                // Who asked may have ended.
+                let _ = reply.send(stream.map(|stream| StreamMeasure::of(stream.coordinator.state())));
             }
             StreamOp::Trimmed => {
                 if let Ok(stream) = stream {

@@ -33,6 +33,10 @@ pub(crate) enum StreamOp {
     Look {
         reply: Reply<StreamLook>,
     },
+    /// For the metrics: nothing is written for it.
+    Measure {
+        reply: Reply<StreamMeasure>,
+    },
     /// Retention took records of a topic of the group.
     Trimmed,
     /// A topic of the group is deleted.
@@ -69,12 +73,26 @@ pub(crate) enum StreamError {
     Write(#[from] WriteError),
 }
 
+/// What metrics say of a stream group.
+#[derive(Clone, Debug)]
+pub(crate) struct StreamMeasure {
+    pub(crate) members: usize,
+    /// How far it has come where something was committed.
+    pub(crate) offsets: BTreeMap<TopicPartition, Offset>,
+}
+
 /// A stream group as it is.
 #[derive(Clone, Debug)]
 pub(crate) struct StreamLook {
     pub(crate) state: StreamState,
     /// How long the session of each member goes on, in milliseconds.
     pub(crate) sessions_left_ms: BTreeMap<MemberId, u64>,
+}
+
+impl StreamMeasure {
+    pub(super) fn of(state: &StreamState) -> Self {
+        Self { members: state.members().len(), offsets: state.offsets().collect() }
+    }
 }
 
 impl StreamLook {
