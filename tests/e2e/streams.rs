@@ -167,3 +167,19 @@ async fn an_instance_comes_back_to_its_partitions_and_the_process_before_is_fenc
     other.poll(Duration::from_millis(500)).await.expect("still there");
     assert_eq!(other.assigned().count(), 2);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_is_deleted_keeps_no_other_from_being_committed() {
+    let server = server().await;
+    let client = server.client();
+    // It comes first by name: what is behind it is committed all the same.
+    let gone: TopicName = "gone".parse().expect("a legal name");
+    client.create_topic(&gone, TopicConfig { partitions: 1, ..TopicConfig::default() }).await.expect("made");
+    client.produce(&gone, vec![ProduceRecord::text("x")], None).await.expect("produced");
+    let mut consumer = client.stream_consumer(group(), vec![topic(), gone.clone()]).build();
+    read(&mut consumer, PARTITIONS * EACH + 1).await;
+    client.delete_topic(&gone).await.expect("deleted");
+    consumer.close().await.expect("what is gone needs no offset");
+    let left = client.describe_stream_group(&group()).await.expect("there");
+    assert_eq!((left.lag_records, left.partitions.len()), (0, PARTITIONS as usize));
+}

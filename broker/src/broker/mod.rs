@@ -67,7 +67,7 @@ pub struct BrokerConfig {
     pub read_wait: Duration,
     /// What stream groups are held to.
     pub streams: StreamConfig,
-    /// How often it is looked which records their topics do not keep any longer.
+    /// How often it is looked which records their topics do not keep any longer; less than a second counts as one.
     pub retention_interval: Duration,
 }
 

@@ -10,10 +10,14 @@ use crate::shard::streams::request::{StreamOp, StreamRequest};
 use crate::shard::trim::{TrimOp, Trimmed};
 use crate::storage::{Storage, StorageError};
 use crate::topic::{Group, Topic, TopicKind};
+use core::time::Duration;
 use futures_util::future::try_join_all;
 use sagamq_api::topic::TopicConfig;
 use std::sync::{Arc, Weak};
 use tokio_util::sync::CancellationToken;
+
+/// Least time between two looks, whatever is configured.
+const INTERVAL_MIN: Duration = Duration::from_secs(1);
 
 /// Partitions that are looked at in one go.
 const AT_ONCE: usize = 64;
@@ -33,7 +37,7 @@ pub enum RetentionError {
 pub(super) async fn run(broker: Weak<Inner>, shutdown: CancellationToken, life: PartGuard) {
     // Told before anything of it goes, should this task die.
     let life = life;
-    let Some(interval) = broker.upgrade().map(|broker| broker.config.retention_interval) else { return life.ended() };
+    let Some(interval) = broker.upgrade().map(|broker| pause(broker.config.retention_interval)) else { return life.ended() };
     loop {
         tokio::select! {
             () = shutdown.cancelled() => break,
@@ -51,6 +55,11 @@ pub(super) async fn run(broker: Weak<Inner>, shutdown: CancellationToken, life: 
         }
     }
     life.ended();
+}
+
+/// Time between two looks. Without any the broker would do nothing else.
+fn pause(interval: Duration) -> Duration {
+    interval.max(INTERVAL_MIN)
 }
 
 /// A topic at one moment.
@@ -158,4 +167,14 @@ fn find_cuts(storage: &dyn Storage, all: Vec<(Trimmed, Limits)>) -> Result<Vec<(
         }
     }
     Ok(cuts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_a_pause_between_two_looks_whatever_is_configured() {
+        assert_eq!([Duration::ZERO, INTERVAL_MIN * 7].map(pause), [INTERVAL_MIN, INTERVAL_MIN * 7]);
+    }
 }

@@ -208,7 +208,7 @@ impl StreamConsumer {
     pub async fn close(mut self) -> Result<(), ClientError> {
         let all: Vec<_> = self.active.keys().cloned().collect();
         self.tell(Rebalance::Revoked, all.clone()).await;
-        let committed = if self.settings.commits_on_revoke { self.commit_of(&all).await } else { Ok(()) };
+        let committed = if self.settings.commits_on_revoke { self.commit_each(&all).await } else { Ok(()) };
         // A heartbeat behind the leave would join again.
         self.beating.abort();
         let _ = (&mut self.beating).await;
@@ -268,7 +268,7 @@ impl StreamConsumer {
         let read: Vec<_> = revoked.iter().map(|(of, _)| of.clone()).filter(|of| self.active.contains_key(of)).collect();
         self.tell(Rebalance::Revoked, read.clone()).await;
         if self.settings.commits_on_revoke
-            && let Err(error) = self.commit_of(&read).await
+            && let Err(error) = self.commit_each(&read).await
         {
             // Whoever reads on begins at the last commit. Nothing is gained by keeping the partition.
             tracing::warn!(group = %self.heart.identity.group, %error, "the last commit before partitions are handed back was not taken");
@@ -280,6 +280,18 @@ impl StreamConsumer {
         }
         self.heart.now.notify_one();
         Ok(())
+    }
+
+    /// Commits topic by topic what is given back: one that is deleted needs no offset, and must not keep the others from theirs.
+    async fn commit_each(&mut self, partitions: &[TopicPartition]) -> Result<(), ClientError> {
+        let mut result = Ok(());
+        for of_topic in partitions.chunk_by(|a, b| a.topic == b.topic) {
+            match self.commit_of(of_topic).await {
+                Err(error) if error.code() != Some(ErrorCode::TopicNotFound) => result = Err(error),
+                _ => {}
+            }
+        }
+        result
     }
 
     async fn commit_of(&mut self, partitions: &[TopicPartition]) -> Result<(), ClientError> {
