@@ -1,11 +1,13 @@
 //! Retention of topics that stream groups read: what goes before it was committed is counted once, whoever notices.
 
-use crate::common::{TestBroker, group, one_partition, topic};
+use crate::common::{START_MS, TestBroker, group, one_partition, topic};
 use crate::streams::Member;
 use core::time::Duration;
 use sagamq_api::stream::{SeekPosition, StreamGroupDescription, StreamSeek};
 use sagamq_api::topic::TopicConfig;
+use sagamq_broker::NewRecord;
 use sagamq_broker::env::{Clock as _, ManualClock};
+use sagamq_broker::storage::crash::{CrashStorage, FailedWrite};
 use sagamq_broker::storage::memory::MemoryStorage;
 
 fn for_a_second() -> TopicConfig {
@@ -108,4 +110,45 @@ async fn a_topic_takes_along_what_was_counted_and_holders_of_it_go_on_with_the_r
     assert_eq!((member.offsets(), described(&test, "g").await.trimmed_unsettled), (vec![0, 0], 0));
     test.broker.shutdown().await;
     TestBroker::try_open(storage, ManualClock::at(test.clock.now_ms())).expect("opens");
+}
+
+/// Four of ten records are committed, and retention takes all, until a write fails. What the group was told that it has lost.
+async fn lose(storage: CrashStorage) -> Option<u64> {
+    let test = TestBroker::try_open(storage, ManualClock::at(START_MS)).ok()?;
+    test.broker.create_topic(&topic("t"), for_a_second()).await.ok()?;
+    let records = (0..10).map(|n| NewRecord::of(format!("{n}"))).collect();
+    test.broker.produce(&topic("t"), records, None).await.ok()?;
+    let mut member = Member::new("m", &["t"]);
+    member.beat(&test, "g").await.ok()?;
+    member.commit(&test, "g", &[("t", 0, 4)]).await.ok()?;
+    test.clock.advance(Duration::from_secs(10));
+    test.broker.apply_retention().await.ok()?;
+    let described = test.broker.describe_stream_group(&group("g")).await.ok()?;
+    test.broker.shutdown().await;
+    Some(described.trimmed_unsettled)
+}
+
+#[tokio::test]
+async fn a_crash_at_any_write_forgets_no_loss_that_was_told_and_counts_none_twice() {
+    let whole = CrashStorage::new();
+    assert_eq!(lose(whole.clone()).await, Some(6));
+    let writes = whole.writes();
+    assert!(writes > 5, "the run writes often enough to be worth crashing: {writes}");
+    for at in 1..=writes {
+        for leaves in [FailedWrite::NothingApplied, FailedWrite::Applied, FailedWrite::AppliedNotSynced] {
+            let storage = CrashStorage::new();
+            storage.fail_write(at, leaves);
+            let told = lose(storage.clone()).await;
+            for image in [storage.after_power_cut(), storage.after_kill()] {
+                let case = format!("write {at} of {writes} left {leaves:?}");
+                let test =
+                    TestBroker::try_open(image, ManualClock::at(START_MS + 10_000)).unwrap_or_else(|error| panic!("{case}: {error}"));
+                let Ok(opened) = test.broker.describe_stream_group(&group("g")).await else { continue };
+                assert!(told.is_none_or(|told| told == opened.trimmed_unsettled), "{case}: {told:?}, and now {opened:?}");
+                test.retain().await;
+                let lost = described(&test, "g").await.trimmed_unsettled;
+                assert!([0, 6, 10].contains(&lost) && told.is_none_or(|told| told == lost), "{case}: {told:?}, and now {lost}");
+            }
+        }
+    }
 }
