@@ -78,7 +78,7 @@ fn next_move<'a>(
             last_of.insert(partition.topic, partition);
         }
         for &(few, to) in by_load.iter().take_while(|(few, _)| *few + 1 < load) {
-            debug_assert!(few + 1 < load, "the move makes it more even");
+            assert!(few + 1 < load, "the move makes it more even");
             if let Some(partition) = last_of.values().rev().find(|partition| members[to].topics.contains(&partition.topic)) {
                 return Some((from, to, *partition));
             }
