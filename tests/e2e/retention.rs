@@ -24,7 +24,7 @@ async fn records_go_by_themselves_and_a_kill_brings_none_back() {
     let client = server.client();
     let (name, group): (TopicName, GroupName) = ("orders".parse().expect("legal"), "billing".parse().expect("legal"));
     client.create_topic(&name, TopicConfig { partitions: 1, ..TopicConfig::default() }).await.expect("created");
-    let record = |n: u32| vec![ProduceRecord::text(&n.to_string())];
+    let record = |n: u32| vec![ProduceRecord::text(n.to_string())];
     let first = client.produce(&name, record(0), Some("first")).await.expect("produced");
     for n in 1..10 {
         client.produce(&name, record(n), None).await.expect("produced");

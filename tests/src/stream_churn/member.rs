@@ -70,7 +70,7 @@ impl Member {
     pub(super) async fn live(mut self, way: Way, end: CancellationToken) -> Option<(MemberId, u64, Held)> {
         let (group, topic) = (GROUP.parse().expect("a legal name"), TOPIC.parse().expect("a legal name"));
         let mut builder = self.client.stream_consumer(group, vec![topic]).max_records(20);
-        if self.slot % 4 == 0 {
+        if self.slot.is_multiple_of(4) {
             builder = builder.instance(format!("slot-{}", self.slot).parse().expect("a legal name"));
         }
         let mut consumer = builder.build();
@@ -93,7 +93,7 @@ impl Member {
                 stalls = false;
                 tokio::time::sleep(Duration::from_millis(2_500)).await;
             }
-            if self.random.next_u64() % 4 > 0 {
+            if !self.random.next_u64().is_multiple_of(4) {
                 self.commit(&mut consumer).await;
             }
         }

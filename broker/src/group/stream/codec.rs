@@ -242,7 +242,7 @@ mod tests {
                 let _ = decode_member(7, &changed);
             }
         }
-        let mut longer = row.clone();
+        let mut longer = row;
         longer.push(0);
         assert_eq!(decode_member(7, &longer), Err(DecodeError::TrailingBytes(1)));
         assert_eq!(decode_offset(b"\x02\x00\x00\x00"), Err(DecodeError::Version(2)));

@@ -81,14 +81,17 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// What a member was told: who, under which epoch, what.
+type Told = (MemberId, u64, Vec<(TopicPartition, u64)>);
+
 struct World {
     group: Coordinator,
     rows: BTreeMap<Vec<u8>, Vec<u8>>,
     clients: Vec<Client>,
     topics: BTreeMap<TopicId, u32>,
     now_ms: u64,
-    /// What members were told, in order: who, under which epoch, what.
-    told: Vec<(MemberId, u64, Vec<(TopicPartition, u64)>)>,
+    /// What members were told, in order.
+    told: Vec<Told>,
     /// The last epoch under which a partition was given to somebody, and to whom.
     given: BTreeMap<TopicPartition, (u64, MemberId)>,
     highest: u64,
@@ -148,7 +151,7 @@ impl World {
         let result = self.group.heartbeat(&id, &heartbeat, &self.topics, self.now_ms);
         self.store();
         match result {
-            Ok(answer) => self.hear(client, &id, answer, is_lost),
+            Ok(answer) => self.hear(client, &id, &answer, is_lost),
             Err(HeartbeatError::Fenced(_)) => {
                 assert!(of.epoch > 0, "who joins is not fenced");
                 let client = &mut self.clients[client];
@@ -159,7 +162,7 @@ impl World {
         }
     }
 
-    fn hear(&mut self, client: usize, id: &MemberId, answer: Answer, is_lost: bool) {
+    fn hear(&mut self, client: usize, id: &MemberId, answer: &Answer, is_lost: bool) {
         assert!(answer.epoch >= self.clients[client].epoch, "epochs rise");
         assert_eq!(answer.epoch, self.group.state().members()[id].epoch());
         for assigned in &answer.assigned {

@@ -282,7 +282,7 @@ fn nothing_is_taken_over_once_a_call_was_made_or_without_a_rerun() {
     let rerun = origin.rerun("b").expect("possible");
     let copied = rerun.history[2].event.clone();
     assert!(matches!(copied, SagaEvent::StepCopied { .. }), "{copied:?}");
-    let mut called = rerun.state.clone();
+    let mut called = rerun.state;
     assert!(called.apply(&copied, 5).is_err(), "it was copied already");
     let SagaEvent::StepCopied { attempt, output, origin: of, started_at_ms, skipped } = copied else { unreachable!("looked at") };
     let attempt = |step: &str| sagamq_api::saga::StepAttempt { step: id(step), operation: Operation::Action, ..attempt.clone() };
