@@ -105,7 +105,7 @@ impl Shared {
     }
 }
 
-/// Runs a churn on a server whose sessions and times to hand back are as short as [`server_arguments`] says.
+/// Runs a churn on a server whose sessions and times to hand back are as short as [`server_command`] says.
 ///
 /// # Panics
 /// When the server cannot be used, or the last members do not finish.
