@@ -71,6 +71,8 @@ codes! {
     InvalidName = "INVALID_NAME", 400, false, false, "The name is not legal";
     /// A `*_base64` field is no base64.
     InvalidBase64 = "INVALID_BASE64", 400, false, false, "The field is not base64";
+    /// A record batch cannot be read, was changed on its way, or uses what is not supported.
+    InvalidBatch = "INVALID_BATCH", 400, false, false, "The record batch is not valid";
     /// A receipt was not issued by this broker for this group.
     InvalidReceipt = "INVALID_RECEIPT", 400, false, false, "The receipt is not valid";
     /// A saga definition has faults; `faults` holds all of them.

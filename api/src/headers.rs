@@ -12,6 +12,18 @@ pub const CONTENT_TYPE: &str = "content-type";
 /// The value of [`CONTENT_TYPE`] for JSON.
 pub const APPLICATION_JSON: &str = "application/json";
 
+/// HTTP media type of record batches, see [`crate::batch`]: the body of a produce request, or the answer to a read.
+pub const APPLICATION_BATCH: &str = "application/vnd.sagamq.batch";
+
+/// HTTP: with an answer of record batches, the offset at which to read on.
+pub const NEXT_OFFSET: &str = "sagamq-next-offset";
+
+/// HTTP: with an answer of record batches, the first offset that is still there.
+pub const LOG_START_OFFSET: &str = "sagamq-log-start-offset";
+
+/// HTTP: with an answer of record batches, the offset behind the last durable record.
+pub const HIGH_WATERMARK: &str = "sagamq-high-watermark";
+
 /// HTTP media type of an error.
 pub const APPLICATION_PROBLEM_JSON: &str = "application/problem+json";
 

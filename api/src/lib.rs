@@ -5,12 +5,14 @@
 //!
 //! Every request body refuses unknown fields, so a misspelt option is an error and never silently ignored.
 
+pub mod batch;
 pub mod error;
 pub mod headers;
 pub mod ids;
 pub mod json;
 pub mod limits;
 pub mod names;
+pub mod partitioner;
 pub mod queue;
 pub mod record;
 pub mod repair;

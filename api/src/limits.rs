@@ -26,6 +26,12 @@ pub const PRODUCE_HEADERS_MAX: usize = 200_000;
 /// Most records in one produce request: bounds the work a single request can put on a shard's task.
 pub const PRODUCE_RECORDS_MAX: usize = 10_000;
 
+/// Most records in one binary batch: a reader decodes all of it for one of them.
+pub const BATCH_RECORDS_MAX: u32 = 1_000;
+
+/// Most bytes of one binary batch that has more than one record.
+pub const BATCH_BYTES_MAX: usize = 1024 * 1024;
+
 /// Largest request body, in bytes. A record of [`RECORD_BYTES_MAX`] still fits when it is sent as base64.
 pub const BODY_BYTES_MAX: usize = 32 * 1024 * 1024;
 
@@ -68,6 +74,9 @@ pub const RECEIVE_RECORDS_DEFAULT: u32 = 100;
 
 /// Most bytes of records in one answer; at least one record is always returned, so that a large one cannot stall its reader.
 pub const RESPONSE_BYTES_MAX: u32 = 16 * 1024 * 1024;
+
+/// Most bytes of an answer with binary batches when the request does not say.
+pub const BATCHES_BYTES_DEFAULT: u32 = 4 * 1024 * 1024;
 
 /// Longest long poll, in milliseconds. Below the idle timeout of common proxies.
 pub const WAIT_MS_MAX: u64 = 20_000;

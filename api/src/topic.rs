@@ -208,6 +208,30 @@ pub struct ProducedRecord {
     pub duplicate: bool,
 }
 
+/// Answer to a produce request with binary batches: everything in it is on disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
+pub struct ProduceBatchesResponse {
+    /// One entry a batch, in the order of the request.
+    pub batches: Vec<ProducedBatch>,
+}
+
+/// Where a binary batch was stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
+pub struct ProducedBatch {
+    /// Partition of the topic.
+    pub partition: PartitionId,
+    /// Offset of its first record; the others follow it without a gap.
+    pub offset: Offset,
+    /// How many records it has.
+    pub records: u32,
+    /// The highest time of its records, in milliseconds since 1970.
+    pub timestamp_ms: i64,
+    /// Whether it was stored by an earlier request; partition and offset are that one's.
+    pub duplicate: bool,
+}
+
 /// Query of `GET /v1/topics/{topic}/partitions/{partition}/records`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(ToSchema, IntoParams))]
@@ -220,9 +244,12 @@ pub struct ReadQuery {
     /// Read from the first record of this time or later, in milliseconds since 1970. Not together with `offset`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub timestamp_ms: Option<i64>,
-    /// Most records to return (default 100, at most 1,000).
+    /// Most records to return (default 100, at most 1,000). Of binary batches (no bound by default), none begins behind so many records.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub max_records: Option<u32>,
+    /// Most bytes of records to return, at most 16 MiB (default 16 MiB, of binary batches 4 MiB). One record or one batch is always returned.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub max_bytes: Option<u32>,
     /// How long to wait for a record if there is none, in milliseconds (default 0, at most 20,000).
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub wait_ms: Option<u64>,

@@ -16,12 +16,12 @@ mod topics;
 pub use held::Held;
 pub use open_error::OpenError;
 pub use parameter::ParameterError;
-pub use produce::{NewRecord, ProduceError, Produced};
+pub use produce::{NewRecord, ProduceError, Produced, ProducedBatch, SentBatch};
 pub use queue::{
     CreateGroupError, DeadLetter, DeadLetterError, DeadLetters, DeleteGroupError, Delivered, DescribeGroupError, FindGroupError,
     OwnGroupError, ReceiveError, Received, RedriveError, SettleError, Waiting,
 };
-pub use read::{ReadRequestError, Records};
+pub use read::{Batches, ReadRequestError, Records};
 pub use retention::RetentionError;
 pub use streams::StreamGroupError;
 pub use topics::{CreateTopicError, TopicError, UpdateTopicError};

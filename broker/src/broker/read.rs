@@ -6,10 +6,11 @@ use crate::broker::{Broker, Held};
 use crate::log::batch::StoredRecord;
 use crate::log::budget::Budget;
 use crate::log::partition::Partition;
-use crate::log::reader::{self, Found};
+use crate::log::reader::{self, Found, ReadBatches};
 use crate::log::{ReadError, ReadMemoryFull};
+use crate::storage::Storage;
 use core::time::Duration;
-use sagamq_api::limits::{RECEIVE_RECORDS_DEFAULT, RECEIVE_RECORDS_MAX, RESPONSE_BYTES_MAX, WAIT_MS_MAX};
+use sagamq_api::limits::{BATCHES_BYTES_DEFAULT, RECEIVE_RECORDS_DEFAULT, RECEIVE_RECORDS_MAX, RESPONSE_BYTES_MAX, WAIT_MS_MAX};
 use sagamq_api::topic::ReadQuery;
 use sagamq_api::{Offset, PartitionId, TopicName};
 use std::sync::Arc;
@@ -54,6 +55,38 @@ pub struct Records {
     pub high_watermark: Offset,
 }
 
+/// Batches of one partition.
+#[derive(Clone, Debug)]
+pub struct Batches {
+    /// One behind the other, as they are stored.
+    pub bytes: Vec<u8>,
+    /// Where to read on.
+    pub next_offset: Offset,
+    /// First offset that is still there.
+    pub log_start: Offset,
+    /// Offset after the last durable record.
+    pub high_watermark: Offset,
+}
+
+/// How a partition is read from an offset on.
+type Reading<T> = fn(&dyn Storage, &Partition, Offset, &mut Budget) -> Result<T, ReadError>;
+
+/// What a read gave.
+struct Done<T> {
+    read: T,
+    /// Where it began.
+    from: Offset,
+    partition: Arc<Partition>,
+    budget: Budget,
+}
+
+impl<T> Done<T> {
+    fn answer<A>(self, make: impl FnOnce(T, Offset, Offset) -> A) -> Held<A> {
+        let answer = make(self.read, self.partition.log_start(), self.partition.high_watermark());
+        Held::new(answer, self.budget.into_share())
+    }
+}
+
 impl Broker {
     /// Records of one partition. Waits for a first one if it was asked to.
     ///
@@ -68,13 +101,50 @@ impl Broker {
     /// # Errors
     /// As [`Broker::read`].
     pub async fn read_held(&self, topic: &TopicName, partition: PartitionId, query: &ReadQuery) -> Result<Held<Records>, ReadRequestError> {
+        let records_max = in_range("max_records", query.max_records.unwrap_or(RECEIVE_RECORDS_DEFAULT), 1, RECEIVE_RECORDS_MAX)?;
+        let bytes_max = in_range("max_bytes", query.max_bytes.unwrap_or(RESPONSE_BYTES_MAX), 1, RESPONSE_BYTES_MAX)?;
+        let done = self.read_as(topic, partition, query, records_max, bytes_max, reader::read).await?;
+        let next_offset = done.read.last().map_or(done.from, |record| record.offset.next());
+        Ok(done.answer(|records, log_start, high_watermark| Records { records, next_offset, log_start, high_watermark }))
+    }
+
+    /// Batches of one partition as they are stored, the first being the one that holds the offset or the time: records before that may
+    /// stand in front. Waits for a first one if it was asked to. With the answer's share of the memory, to be kept until it is sent.
+    ///
+    /// # Errors
+    /// As [`Broker::read`].
+    pub async fn read_batches(
+        &self,
+        topic: &TopicName,
+        partition: PartitionId,
+        query: &ReadQuery,
+    ) -> Result<Held<Batches>, ReadRequestError> {
+        let records_max = in_range("max_records", query.max_records.unwrap_or(u32::MAX), 1, u32::MAX)?;
+        let bytes_max = in_range("max_bytes", query.max_bytes.unwrap_or(BATCHES_BYTES_DEFAULT), 1, RESPONSE_BYTES_MAX)?;
+        let done = self.read_as(topic, partition, query, records_max, bytes_max, reader::read_batches).await?;
+        Ok(done.answer(|ReadBatches { bytes, next }, log_start, high_watermark| Batches {
+            bytes,
+            next_offset: next,
+            log_start,
+            high_watermark,
+        }))
+    }
+
+    async fn read_as<T: Send + 'static>(
+        &self,
+        topic: &TopicName,
+        partition: PartitionId,
+        query: &ReadQuery,
+        records_max: u32,
+        bytes_max: u32,
+        read: Reading<T>,
+    ) -> Result<Done<T>, ReadRequestError> {
         let topic = self.topic(topic)?;
         let partition = topic.partition(partition).ok_or_else(|| ReadRequestError::PartitionNotFound {
             topic: topic.name.clone(),
             partition,
             partitions: topic.partitions.count(),
         })?;
-        let records_max = in_range("max_records", query.max_records.unwrap_or(RECEIVE_RECORDS_DEFAULT), 1, RECEIVE_RECORDS_MAX)? as usize;
         let wait_ms = in_range("wait_ms", query.wait_ms.unwrap_or(0), 0, WAIT_MS_MAX)?;
         let mut from = match (query.offset, query.timestamp_ms) {
             (Some(_), Some(_)) => return Err(ParameterError::new("`offset` and `timestamp_ms` cannot both be given").into()),
@@ -87,29 +157,27 @@ impl Broker {
             self.0.metrics.rejected_read_requests.inc();
             full
         };
-        let mut budget = self.0.read_memory.budget(records_max, RESPONSE_BYTES_MAX as usize).await.map_err(refused)?;
-        let records = loop {
-            let read;
-            (read, budget) = self.read_from(partition, from, budget).await;
+        let mut budget = self.0.read_memory.budget(records_max as usize, bytes_max as usize).await.map_err(refused)?;
+        let done = loop {
+            let done;
+            (done, budget) = self.read_with(partition, from, budget, read).await;
             if partition.is_deleted() {
                 return Err(TopicError::NotFound(topic.name.clone()).into());
             }
-            let read = match read {
+            let done = match done {
                 // Who did not name an offset gets the oldest records that are left when retention is faster.
                 Err(ReadError::OutOfRange { log_start, .. }) if query.offset.is_none() && from < log_start => {
                     from = log_start;
                     continue;
                 }
-                read => read?,
+                done => done?,
             };
             if !budget.is_lacking() {
-                break read;
+                break done;
             }
             budget.wait().await.map_err(refused)?;
         };
-        let next_offset = records.last().map_or(from, |record| record.offset.next());
-        let (log_start, high_watermark) = (partition.log_start(), partition.high_watermark());
-        Ok(Held::new(Records { records, next_offset, log_start, high_watermark }, budget.into_share()))
+        Ok(Done { read: done, from, partition: Arc::clone(partition), budget })
     }
 
     /// Waits until there is a record at `from`, the time is over, or the broker shuts down.
@@ -130,18 +198,28 @@ impl Broker {
         }
     }
 
-    /// Reads from memory if it can, else off the async runtime.
+    /// Reads records from memory if it can, else off the async runtime.
     pub(crate) async fn read_from(
         &self,
         partition: &Arc<Partition>,
         from: Offset,
-        mut budget: Budget,
+        budget: Budget,
     ) -> (Result<Vec<StoredRecord>, ReadError>, Budget) {
+        self.read_with(partition, from, budget, reader::read).await
+    }
+
+    async fn read_with<T: Send + 'static>(
+        &self,
+        partition: &Arc<Partition>,
+        from: Offset,
+        mut budget: Budget,
+        read: Reading<T>,
+    ) -> (Result<T, ReadError>, Budget) {
         if from >= partition.high_watermark() || partition.is_in_tail(from) {
-            return (reader::read(&*self.0.storage, partition, from, &mut budget), budget);
+            return (read(&*self.0.storage, partition, from, &mut budget), budget);
         }
         let (storage, partition) = (Arc::clone(&self.0.storage), Arc::clone(partition));
-        self.blocking(move || (reader::read(&*storage, &partition, from, &mut budget), budget)).await
+        self.blocking(move || (read(&*storage, &partition, from, &mut budget), budget)).await
     }
 
     /// Reads what is wanted as far as the answer's budget goes; waits for memory if there is none for the first record.

@@ -126,6 +126,15 @@ pub(crate) fn fingerprint(payload: &Payload, partition: Option<PartitionId>, tim
     truncate(hasher.finalize())
 }
 
+/// Hash of what a batch says that its producer encoded: its bytes but for what the broker writes, and the partition he named.
+pub(crate) fn fingerprint_batch(sent: &[u8], partition: Option<PartitionId>) -> Hash {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(b"B");
+    hasher.update(&partition.map_or(u64::MAX, |partition| partition.0.into()).to_be_bytes());
+    hasher.update(sent);
+    truncate(hasher.finalize())
+}
+
 /// Fingerprint of a request: of all its records in order.
 pub(crate) fn combine<'a>(fingerprints: impl IntoIterator<Item = &'a Hash>) -> Hash {
     let mut hasher = blake3::Hasher::new();

@@ -12,6 +12,7 @@ use axum::http::request::Parts;
 use bytes::{Bytes, BytesMut};
 use core::time::Duration;
 use futures_util::StreamExt as _;
+use sagamq_api::headers::APPLICATION_BATCH;
 use sagamq_api::limits::{BODY_BYTES_MAX, DEFINITION_BYTES_MAX};
 use sagamq_api::topic::TopicConfig;
 use sagamq_api::{ErrorCode, GroupName, NameError, PartitionId, SagaName, StepId, TopicName};
@@ -79,9 +80,35 @@ impl<S: Send + Sync, const MAX: usize> FromRequest<S> for RawJson<MAX> {
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
         require_type(&request, "JSON with `content-type: application/json`", is_json)?;
         let ticket = request.extensions().get::<Ticket>().cloned();
-        let body = read_body(request, MAX, ticket.as_ref()).await?;
+        let body = read_text(request, MAX, ticket.as_ref()).await?;
         Ok(Self { body, ticket })
     }
+}
+
+/// Record batches, with their content type.
+#[derive(Clone, Debug)]
+pub(super) struct BatchBody(Bytes);
+
+impl BatchBody {
+    /// Its bytes, as the only one who has them if possible: else they are copied.
+    pub(super) fn into_bytes(self) -> BytesMut {
+        self.0.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]))
+    }
+}
+
+impl<S: Send + Sync> FromRequest<S> for BatchBody {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
+        require_type(&request, "record batches with `content-type: application/vnd.sagamq.batch`", is_batch)?;
+        let ticket = request.extensions().get::<Ticket>().cloned();
+        read_body(request, BODY_BYTES_MAX, ticket.as_ref()).await.map(Self)
+    }
+}
+
+/// Whether a request says that its body is record batches.
+pub(super) fn says_batches(request: &Request) -> bool {
+    request.headers().get(CONTENT_TYPE).and_then(|of| of.to_str().ok()).is_some_and(|of| is_batch(&essence(of)))
 }
 
 /// Parameters in the path, into a struct whose fields have their names.
@@ -128,7 +155,7 @@ impl<S: Send + Sync> FromRequest<S> for YamlBody {
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
         require_type(&request, "YAML with `content-type: application/yaml`", is_yaml)?;
         let ticket = request.extensions().get::<Ticket>().cloned();
-        read_body(request, YAML_BODY_BYTES_MAX, ticket.as_ref()).await.map(Self)
+        read_text(request, YAML_BODY_BYTES_MAX, ticket.as_ref()).await.map(Self)
     }
 }
 
@@ -216,7 +243,12 @@ async fn read_body(request: Request, max: usize, ticket: Option<&Ticket>) -> Res
         })?,
         () = drained => return Err(draining()),
     }
-    let body = body.whole();
+    Ok(body.whole())
+}
+
+/// As [`read_body`], once there is memory for what the text takes when it is parsed as well.
+async fn read_text(request: Request, max: usize, ticket: Option<&Ticket>) -> Result<Bytes, ApiError> {
+    let body = read_body(request, max, ticket).await?;
     if let Some(ticket) = ticket {
         ticket.parse(&body).await?;
     }
@@ -287,12 +319,20 @@ fn require_type(request: &Request, wanted: &str, is_wanted: fn(&str) -> bool) ->
     }
     for content_type in types {
         let content_type = content_type.to_str().unwrap_or("(not text)");
-        let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-        if !is_wanted(&essence) {
+        if !is_wanted(&essence(content_type)) {
             return refused(format!("the body has the content type `{content_type:.100}`"));
         }
     }
     Ok(())
+}
+
+/// A media type without its parameters.
+pub(super) fn essence(media_type: &str) -> String {
+    media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+fn is_batch(essence: &str) -> bool {
+    essence == APPLICATION_BATCH
 }
 
 fn is_json(essence: &str) -> bool {

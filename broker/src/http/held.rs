@@ -41,10 +41,17 @@ pub(super) fn written<T>(held: Held<T>, size: impl FnOnce(&T) -> usize, write: i
     }))
 }
 
-/// An answer of these bytes, which keep their share of the memory.
+/// A JSON answer of these bytes, which keep their share of the memory.
 pub(super) fn held_json(held: Held<Vec<u8>>) -> Response {
+    let mut response = held_bytes(held);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(APPLICATION_JSON));
+    response
+}
+
+/// An answer of these bytes, which keep their share of the memory. It does not say what they are.
+pub(super) fn held_bytes(held: Held<Vec<u8>>) -> Response {
     let (bytes, share) = held.into_parts();
-    json(Bytes::from_owner(HeldBytes { bytes, _share: share }))
+    Response::new(Body::from(Bytes::from_owner(HeldBytes { bytes, _share: share })))
 }
 
 /// An answer of these bytes.

@@ -4,6 +4,7 @@
 //! [`application`], which adds what every route has in common.
 
 mod admission;
+mod batches;
 mod config;
 mod dead_letters;
 mod edge;

@@ -195,6 +195,7 @@ impl From<ProduceError> for ApiError {
             ProduceError::Encode(error) => return error.into(),
             ProduceError::Append(error) => return error.into(),
             ProduceError::RecordsCount(_)
+            | ProduceError::KeyWithoutPartition(_)
             | ProduceError::IdempotencyKey(_)
             | ProduceError::TwoIdempotencyKeys(_)
             | ProduceError::TimeAhead { .. } => ErrorCode::InvalidRequest,

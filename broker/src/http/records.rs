@@ -1,15 +1,17 @@
 //! Records: produce, and read by offset or by time.
 
 use crate::broker::{Broker, NewRecord, Produced, Records};
-use crate::http::extract::{PartitionPath, PathParams, QueryParams, RawJson, TopicPath};
+use crate::http::batches;
+use crate::http::extract::{BatchBody, PartitionPath, PathParams, QueryParams, RawJson, TopicPath, says_batches};
 use crate::http::held::{RECORD_BYTES, json, written};
 use crate::http::idempotency_key::IdempotencyKey;
 use crate::http::problem::ApiError;
 use crate::log::batch::StoredRecord;
-use axum::Router;
-use axum::extract::State;
-use axum::response::Response;
+use axum::extract::{FromRequest, Request, State};
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
+use axum::{Json, Router};
 use bytes::Bytes;
 use sagamq_api::limits::BODY_BYTES_MAX;
 use sagamq_api::record::write::{self, RecordOut};
@@ -31,9 +33,12 @@ pub(super) fn routes() -> Router<Broker> {
         ("topic" = String, Path, description = "Name of the topic"),
         ("idempotency-key" = Option<String>, Header, description = "One key for the whole request, 1 to 256 bytes, that holds over the topic: a retry with the same key and body is stored once, another body is refused"),
     ),
-    request_body = ProduceRequest,
+    request_body(content(
+        (ProduceRequest = "application/json"),
+        (Vec<u8> = "application/vnd.sagamq.batch"),
+    ), description = "Records as JSON, or record batches (Kafka's RecordBatch v2, not compressed), each with its partition in front (u32, big-endian; all bits set: the broker chooses), which are stored as they come"),
     responses(
-        (status = 200, description = "Where the records are, in the order of the request", body = ProduceResponse),
+        (status = 200, description = "Where the records are, in the order of the request; of batches a `ProduceBatchesResponse`", body = ProduceResponse),
         (status = 429, description = "The queue in front of the disk is full; nothing was stored", content_type = "application/problem+json", body = Problem,
             headers(("retry-after" = u32, description = "Seconds to wait"))),
         (status = "default", description = "A problem", content_type = "application/problem+json", body = Problem),
@@ -42,13 +47,38 @@ async fn produce(
     State(broker): State<Broker>,
     PathParams(path): PathParams<TopicPath>,
     IdempotencyKey(key): IdempotencyKey,
-    body: RawJson<BODY_BYTES_MAX>,
+    body: ProduceBody,
 ) -> Result<Response, ApiError> {
+    let body = match body {
+        ProduceBody::Json(body) => body,
+        ProduceBody::Batches(body) => {
+            let produced = broker.produce_batches(&path.topic, batches::sent_batches(body)?, key.as_deref()).await?;
+            return Ok(Json(batches::stored(&produced)).into_response());
+        }
+    };
     let records = new_records(&body)?;
     // The records hold what they need of the body, and go when they are encoded.
     drop(body);
     let produced = broker.produce(&path.topic, records, key.as_deref()).await?;
     Ok(json(write_produced(&produced).into()))
+}
+
+/// What a client sends to be stored.
+enum ProduceBody {
+    Json(RawJson<BODY_BYTES_MAX>),
+    Batches(BatchBody),
+}
+
+impl<S: Send + Sync> FromRequest<S> for ProduceBody {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        if says_batches(&request) {
+            BatchBody::from_request(request, state).await.map(Self::Batches)
+        } else {
+            RawJson::from_request(request, state).await.map(Self::Json)
+        }
+    }
 }
 
 /// Writes a [`ProduceResponse`].
@@ -95,14 +125,25 @@ fn new_record(index: usize, mut record: RecordIn<'_>, body: &Bytes, decoded: &mu
         ReadQuery,
     ),
     responses(
-        (status = 200, description = "The records, and where to read on", body = ReadResponse),
+        (status = 200, description = "The records, and where to read on. With `accept: application/vnd.sagamq.batch` the batches as they are stored (Kafka's RecordBatch v2), the first being the one that holds the offset; the headers say where to read on", content(
+            (ReadResponse = "application/json"),
+            (Vec<u8> = "application/vnd.sagamq.batch"),
+        ), headers(
+            ("sagamq-next-offset" = u64, description = "Of batches: where to read on"),
+            ("sagamq-log-start-offset" = u64, description = "Of batches: the first offset that is still there"),
+            ("sagamq-high-watermark" = u64, description = "Of batches: the offset behind the last durable record"),
+        )),
         (status = "default", description = "A problem", content_type = "application/problem+json", body = Problem),
     ))]
 async fn read(
     State(broker): State<Broker>,
     PathParams(path): PathParams<PartitionPath>,
     QueryParams(query): QueryParams<ReadQuery>,
+    headers: HeaderMap,
 ) -> Result<Response, ApiError> {
+    if batches::asks_for_batches(&headers) {
+        return Ok(batches::answer(broker.read_batches(&path.topic, path.partition, &query).await?));
+    }
     let records = broker.read_held(&path.topic, path.partition, &query).await?;
     let size = |read: &Records| read.records.iter().map(|record| RECORD_BYTES + record.payload.len()).sum();
     Ok(written(records, size, |read, out| write_records(path.partition, read, out)))

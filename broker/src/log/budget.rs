@@ -121,6 +121,18 @@ impl Budget {
         true
     }
 
+    /// Charges a batch that is to be part of the answer as it is stored.
+    pub(crate) fn admit_stored(&mut self, bytes: usize, records: usize) -> bool {
+        let is_beyond = self.records > 0 && bytes > self.payload_bytes_left();
+        if is_beyond || self.is_full() || !self.make_room(bytes) {
+            return false;
+        }
+        self.charged += bytes;
+        self.records += records;
+        self.payload_bytes += bytes;
+        true
+    }
+
     /// Whether nothing was read because the memory for the first record was not free: wait for it and read again.
     pub(crate) fn is_lacking(&self) -> bool {
         self.lacking.is_some() && self.records == 0

@@ -1,6 +1,6 @@
 //! The log of a partition: batches, positions, the tail in memory, reading.
 
-pub mod batch;
+pub use sagamq_api::batch;
 pub(crate) mod budget;
 pub(crate) mod cut;
 pub(crate) mod expiry;

@@ -1,7 +1,7 @@
 //! The newest batches of the partitions in memory, so that consumers at the end of a log never touch the disk. One bound holds for all
 //! partitions together: memory does not grow with their number.
 
-use crate::log::batch::{Batch, BatchError, StoredRecord};
+use crate::log::batch::{Batch, BatchError, BatchHeader, StoredRecord};
 use bytes::Bytes;
 use sagamq_api::Offset;
 use std::collections::VecDeque;
@@ -34,6 +34,15 @@ impl CachedBatch {
 
     pub(crate) fn next(&self) -> Offset {
         self.batch.next_offset()
+    }
+
+    pub(crate) fn header(&self) -> &BatchHeader {
+        self.batch.header()
+    }
+
+    /// The bytes, as they are stored.
+    pub(crate) fn bytes(&self) -> &Bytes {
+        self.batch.bytes()
     }
 
     pub(crate) fn max_timestamp(&self) -> i64 {

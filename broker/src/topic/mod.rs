@@ -5,7 +5,6 @@ mod claims;
 mod entry;
 mod group;
 mod live_config;
-pub(crate) mod partitioner;
 mod partitions;
 mod stream;
 mod streams;

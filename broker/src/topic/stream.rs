@@ -4,7 +4,7 @@ use crate::group::stream::TopicPartition;
 use crate::ids::{GroupId, ShardId, StreamKey, TopicId};
 use crate::topic::catalog::Topic;
 use crate::topic::entry::{GroupStart, StreamEntry, StreamTopicEntry};
-use crate::topic::partitioner::partition_of;
+use sagamq_api::partitioner::partition_of;
 use sagamq_api::{GroupName, Offset, TopicName};
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};

@@ -17,10 +17,10 @@ const FLOORS: [(&str, Floors); 3] = [
         "api/src",
         &[
             &["headers", "ids", "limits"],
-            &["error"],
+            &["error", "partitioner"],
             &["json", "names"],
             &["record", "routes"],
-            &["queue", "saga", "service", "topic"],
+            &["batch", "queue", "saga", "service", "topic"],
             &["repair", "stream", "transaction"],
         ],
     ),

@@ -9,10 +9,10 @@ use crate::log::cut::encode_cut_into;
 use crate::shard::log::keys::Keys;
 use crate::shard::log::part::Part;
 use crate::topic::Topic;
-use crate::topic::partitioner::partition_of;
 use core::ops::Range;
 use sagamq_api::PartitionId;
 use sagamq_api::limits::{IDEMPOTENCY_KEY_BYTES_MAX, PRODUCE_RECORDS_MAX, TIMESTAMP_AHEAD_MS_MAX};
+use sagamq_api::partitioner::partition_of;
 use std::sync::Arc;
 
 /// The part of a number that is the place of a record in its request.
@@ -68,14 +68,7 @@ pub(super) fn deal(
         fingerprint: Hash::default(),
     };
     let mut fingerprints = Vec::new();
-    let rules = Rules {
-        topic,
-        record_bytes_max: topic.config.get().record_bytes_max,
-        timestamp_ms_max: arrived_ms.saturating_add(TIMESTAMP_AHEAD_MS_MAX.cast_signed()),
-        arrived_ms,
-        is_request_keyed,
-        sticky,
-    };
+    let rules = Rules { topic, record_bytes_max: topic.config.get().record_bytes_max, arrived_ms, is_request_keyed, sticky };
     for (index, record) in records.into_iter().enumerate() {
         let partition = rules.check(index, &record)?;
         let NewRecord { payload, partition: explicit, timestamp_ms, idempotency_key } = record;
@@ -105,8 +98,6 @@ pub(super) fn deal(
 struct Rules<'a> {
     topic: &'a Topic,
     record_bytes_max: u32,
-    /// The latest time that a record may have.
-    timestamp_ms_max: i64,
     arrived_ms: i64,
     is_request_keyed: bool,
     /// The partition of records without any key.
@@ -124,20 +115,34 @@ impl Rules<'_> {
         if bytes > max as usize {
             return Err(ProduceError::RecordTooLarge { index, topic: topic.name.clone(), bytes, max });
         }
-        if let Some(timestamp_ms) = record.timestamp_ms.filter(|&timestamp_ms| timestamp_ms > self.timestamp_ms_max) {
-            return Err(ProduceError::TimeAhead { index, timestamp_ms, now_ms: self.arrived_ms });
+        if let Some(timestamp_ms) = record.timestamp_ms {
+            check_time(index, timestamp_ms, self.arrived_ms)?;
         }
         let own_key = record.idempotency_key.as_deref().map(check_key).transpose()?;
         let partitions = topic.partitions.count();
         match (record.partition, record.payload.key.as_deref().or(own_key)) {
-            (Some(partition), _) if partition.0 >= partitions => {
-                Err(ProduceError::PartitionNotFound { index, topic: topic.name.clone(), partition, partitions })
-            }
-            (Some(partition), _) => Ok(partition),
+            (Some(partition), _) => partition_in(topic, index, partition),
             (None, Some(key)) => Ok(partition_of(key, partitions)),
             (None, None) => Ok(self.sticky),
         }
     }
+}
+
+/// Refuses a time that lies too far ahead.
+pub(super) fn check_time(index: usize, timestamp_ms: i64, now_ms: i64) -> Result<(), ProduceError> {
+    if timestamp_ms > now_ms.saturating_add(TIMESTAMP_AHEAD_MS_MAX.cast_signed()) {
+        return Err(ProduceError::TimeAhead { index, timestamp_ms, now_ms });
+    }
+    Ok(())
+}
+
+/// The partition that a record or a batch is for, if the topic has it.
+pub(super) fn partition_in(topic: &Topic, index: usize, partition: PartitionId) -> Result<PartitionId, ProduceError> {
+    let partitions = topic.partitions.count();
+    if partition.0 >= partitions {
+        return Err(ProduceError::PartitionNotFound { index, topic: topic.name.clone(), partition, partitions });
+    }
+    Ok(partition)
 }
 
 pub(super) fn check_key(key: &[u8]) -> Result<&[u8], ProduceError> {

@@ -52,6 +52,12 @@ pub enum ProduceError {
         /// The broker's time.
         now_ms: i64,
     },
+    /// A binary batch has records with keys and names no partition.
+    #[error(
+        "batch {0} has records with keys and no partition: say the one that their keys hash to (XXH3-64 of the key modulo the number of \
+         partitions), or send them as JSON"
+    )]
+    KeyWithoutPartition(usize),
     /// An idempotency key is empty or too long.
     #[error("an idempotency key has {0} bytes, allowed is 1 to {IDEMPOTENCY_KEY_BYTES_MAX}")]
     IdempotencyKey(usize),

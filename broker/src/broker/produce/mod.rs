@@ -1,27 +1,41 @@
 //! Produce: check everything, choose partitions, encode, and hand each shard the records of its partitions.
 
 mod append;
+mod batches;
 mod deal;
 mod error;
 mod once;
 mod record;
 
+pub use batches::{ProducedBatch, SentBatch};
 pub use error::ProduceError;
 pub use record::{NewRecord, Produced};
 
 use crate::broker::Broker;
 use crate::broker::topics::TopicError;
+use crate::dedup::Hash;
 use crate::log::batch::NewBatch;
 use crate::shard::commit::WriteError;
 use crate::shard::log::append_error::AppendError;
-use crate::topic::TopicKind;
-use crate::topic::partitioner::partition_of;
+use crate::topic::{Topic, TopicKind};
 use append::Request;
-use deal::{Share, check_key, deal};
+use batches::Dealt;
+use deal::{Places, Share, check_key, deal};
+use sagamq_api::partitioner::partition_of;
 use sagamq_api::{PartitionId, TopicName};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::sync::OwnedSemaphorePermit;
+
+/// What every produce request begins with.
+struct Begun<'a> {
+    topic: Arc<Topic>,
+    /// The idempotency key of the request.
+    key: Option<&'a [u8]>,
+    /// Where records without any key go.
+    sticky: PartitionId,
+    arrived_ms: i64,
+}
 
 impl Broker {
     /// Stores records. What it returns is on disk; a duplicate is answered with the place of the first one.
@@ -37,34 +51,66 @@ impl Broker {
         records: Vec<NewRecord>,
         request_key: Option<&str>,
     ) -> Result<Vec<Produced>, ProduceError> {
+        let Begun { topic, key, sticky, arrived_ms } = self.begin_produce(topic, request_key)?;
+        let dealt = deal(&topic, records, key.is_some(), sticky, arrived_ms)?;
+        let fingerprint = dealt.fingerprint;
+        let (shares, places) = dealt.encode(&topic)?;
+        self.store(&topic, key, shares, places, fingerprint, arrived_ms).await
+    }
+
+    /// Stores batches as they came. What it returns is on disk; see [`Broker::produce`].
+    ///
+    /// # Errors
+    /// As [`Broker::produce`].
+    pub async fn produce_batches(
+        &self,
+        topic: &TopicName,
+        batches: Vec<SentBatch>,
+        request_key: Option<&str>,
+    ) -> Result<Vec<ProducedBatch>, ProduceError> {
+        let Begun { topic, key, sticky, arrived_ms } = self.begin_produce(topic, request_key)?;
+        let Dealt { shares, places, fingerprint, records } = batches::deal(&topic, batches, key.is_some(), sticky, arrived_ms)?;
+        let produced = self.store(&topic, key, shares, places, fingerprint, arrived_ms).await?;
+        Ok(batches::told(&records, &produced))
+    }
+
+    fn begin_produce<'a>(&self, topic: &TopicName, request_key: Option<&'a str>) -> Result<Begun<'a>, ProduceError> {
         let topic = self.topic(topic)?;
         if topic.kind == TopicKind::DeadLetters {
             return Err(TopicError::DeadLetters(topic.name.clone()).into());
         }
-        let request_key = request_key.map(|key| check_key(key.as_bytes())).transpose()?;
+        let key = request_key.map(|key| check_key(key.as_bytes())).transpose()?;
         let arrived_ms = i64::try_from(self.0.clock.now_ms()).expect("the year is below 292 million");
-        let partitions = topic.partitions.count();
-        let sticky = match request_key {
-            Some(key) => partition_of(key, partitions),
+        let sticky = match key {
+            Some(key) => partition_of(key, topic.partitions.count()),
             None => {
                 let turn = self.0.rotation.fetch_add(1, Ordering::Relaxed) % topic.partitions.len();
                 PartitionId(u32::try_from(turn).expect("a topic has at most a thousand partitions"))
             }
         };
-        let dealt = deal(&topic, records, request_key.is_some(), sticky, arrived_ms)?;
-        let fingerprint = dealt.fingerprint;
-        let (shares, places) = dealt.encode(&topic)?;
+        Ok(Begun { topic, key, sticky, arrived_ms })
+    }
+
+    async fn store(
+        &self,
+        topic: &Topic,
+        key: Option<&[u8]>,
+        shares: Vec<Share>,
+        places: Places,
+        fingerprint: Hash,
+        arrived_ms: i64,
+    ) -> Result<Vec<Produced>, ProduceError> {
         // Before anything is stored, so that no share is stored beside one that cannot be.
         if let Some(reason) = shares.iter().find_map(|share| self.0.write_stops.reason(share.shard)) {
             return Err(AppendError::from(WriteError::Stopped(reason.to_owned())).into());
         }
         let permit = self.reserve(&shares)?;
         let request = Request { shares, places, fingerprint, arrived_ms, permit };
-        match request_key {
-            Some(key) => self.produce_under_key(&topic, key, request).await,
+        match key {
+            Some(key) => self.produce_under_key(topic, key, request).await,
             None => {
                 self.check_keys(&request).await?;
-                self.append_all(&topic, request).await
+                self.append_all(topic, request).await
             }
         }
     }

@@ -13,7 +13,7 @@ use crate::shard::log::claim::{ClaimRequest, Claimed};
 use crate::shard::log::keys::Keys;
 use crate::storage::StorageError;
 use crate::topic::Topic;
-use crate::topic::partitioner::partition_of;
+use sagamq_api::partitioner::partition_of;
 use std::sync::Arc;
 
 impl Broker {

@@ -1,6 +1,7 @@
 //! The interface over real routers and a broker on storage in memory: what is asked is HTTP, what is looked at is the answer.
 
 mod bad_input;
+mod batches;
 mod common;
 mod description;
 mod edges;

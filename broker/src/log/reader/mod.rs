@@ -4,11 +4,13 @@ mod batches;
 mod error;
 mod pick;
 mod sequence;
+mod stored;
 mod time;
 
 pub use error::ReadError;
 pub(crate) use pick::{Found, read_at};
 pub(crate) use sequence::read;
+pub(crate) use stored::{ReadBatches, read_batches};
 pub(crate) use time::offset_at_time;
 
 #[cfg(test)]

@@ -100,7 +100,7 @@ async fn fetch(
     };
     let page = sagamq_api::limits::RECEIVE_RECORDS_MAX;
     let max_records = most.map_or(page, |most| u32::try_from(most).map_or(page, |most| most.min(page)));
-    let query = ReadQuery { offset, timestamp_ms, max_records: Some(max_records), wait_ms: Some(wait_ms) };
+    let query = ReadQuery { offset, timestamp_ms, max_records: Some(max_records), wait_ms: Some(wait_ms), ..ReadQuery::default() };
     let answer = client.read(topic, span.partition, &query).await;
     (span, answer)
 }

@@ -1,13 +1,14 @@
 //! From a record's key to its partition. The hash is named and has golden values, because it must never drift: XXH3, 64 bits.
 
-use sagamq_api::PartitionId;
+use crate::ids::PartitionId;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// The partition of a key among `count` partitions.
 ///
 /// # Panics
 /// When `count` is 0: no topic is without a partition.
-pub(crate) fn partition_of(key: &[u8], count: u32) -> PartitionId {
+#[must_use]
+pub fn partition_of(key: &[u8], count: u32) -> PartitionId {
     let index = xxh3_64(key) % u64::from(count);
     PartitionId(u32::try_from(index).expect("the remainder is below a u32"))
 }

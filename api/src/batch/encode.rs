@@ -3,9 +3,9 @@
 use super::header::BatchHeader;
 use super::layout::{CRC_END, HEADER_LEN, LENGTH_END};
 use super::record::Record;
+use crate::ids::Offset;
+use crate::record::Payload;
 use bytes::BytesMut;
-use sagamq_api::Offset;
-use sagamq_api::record::Payload;
 
 /// Most bytes a record takes beside its payload and the lengths of its headers: its size, attributes, time, offset delta, the lengths of key
 /// and value, the number of headers.

@@ -2,7 +2,7 @@
 
 use super::error::BatchError;
 use super::layout::{HEADER_LEN, LENGTH_END};
-use sagamq_api::Offset;
+use crate::ids::Offset;
 
 /// What the first 61 bytes of a batch say, as far as the broker uses it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +32,7 @@ impl BatchHeader {
     }
 
     /// Reads the header of bytes that should be exactly one batch. The checksum is not looked at.
-    pub(in crate::log) fn parse(bytes: &[u8]) -> Result<Self, BatchError> {
+    pub fn parse(bytes: &[u8]) -> Result<Self, BatchError> {
         let Some(header) = bytes.first_chunk::<HEADER_LEN>() else {
             return Err(BatchError::Truncated(bytes.len()));
         };

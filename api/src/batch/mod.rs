@@ -27,17 +27,20 @@ mod decode;
 mod encode;
 mod encoded;
 mod error;
+mod frame;
 mod header;
 mod layout;
 mod new;
+mod received;
 mod record;
 #[cfg(test)]
 mod tests;
 
-pub use encoded::Batch;
+pub use encoded::{Batch, check};
 pub use error::{BatchError, EncodeError};
+pub use frame::{FRAME_LEN, frame, take, take_framed};
 pub use header::BatchHeader;
 pub use layout::HEADER_LEN;
-pub(crate) use new::BatchBuffer;
-pub use new::NewBatch;
+pub use new::{BatchBuffer, NewBatch};
+pub use received::ReceivedBatch;
 pub use record::{Record, StoredRecord};

@@ -1,7 +1,7 @@
 //! A record before and after it is in a batch.
 
-use sagamq_api::Offset;
-use sagamq_api::record::Payload;
+use crate::ids::Offset;
+use crate::record::Payload;
 
 /// A record before it has an offset.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,14 +5,27 @@ use super::error::BatchError;
 use super::header::BatchHeader;
 use super::layout::CRC_END;
 use super::record::StoredRecord;
+use crate::ids::Offset;
 use bytes::Bytes;
-use sagamq_api::Offset;
 
 /// A record batch whose header and checksum are known to be right. Clones share the bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch {
     bytes: Bytes,
     header: BatchHeader,
+}
+
+/// Checks the format, the length and the checksum of bytes that should be exactly one batch. The records are not looked at.
+///
+/// # Errors
+/// When they are not exactly one batch or were changed since they were written.
+pub fn check(bytes: &[u8]) -> Result<BatchHeader, BatchError> {
+    let header = BatchHeader::parse(bytes)?;
+    let actual = crc32c::crc32c(&bytes[CRC_END..]);
+    if actual != header.crc {
+        return Err(BatchError::Checksum { stated: header.crc, actual });
+    }
+    Ok(header)
 }
 
 impl Batch {
@@ -22,7 +35,7 @@ impl Batch {
     }
 
     /// The batch whose bytes these are: they were taken out of one.
-    pub(in crate::log) fn again(bytes: Bytes) -> Self {
+    pub fn again(bytes: Bytes) -> Self {
         let header = BatchHeader::parse(&bytes).expect("nobody changed the bytes since");
         Self { bytes, header }
     }
@@ -32,11 +45,7 @@ impl Batch {
     /// # Errors
     /// When the bytes are not exactly one batch or were changed since they were written.
     pub fn parse(bytes: Bytes) -> Result<Self, BatchError> {
-        let header = BatchHeader::parse(&bytes)?;
-        let actual = crc32c::crc32c(&bytes[CRC_END..]);
-        if actual != header.crc {
-            return Err(BatchError::Checksum { stated: header.crc, actual });
-        }
+        let header = check(&bytes)?;
         Ok(Self { bytes, header })
     }
 
@@ -103,7 +112,7 @@ impl Batch {
     /// The records, in order of their offsets. Keys and values are not copied: they keep the batch in memory.
     ///
     /// # Errors
-    /// When a record cannot be read. A header whose name is no UTF-8 is such a case: what a [`Payload`](sagamq_api::record::Payload) cannot hold is refused, not
+    /// When a record cannot be read. A header whose name is no UTF-8 is such a case: what a [`Payload`](crate::record::Payload) cannot hold is refused, not
     /// changed. So is a batch that is compressed or holds control records. None of this happens to a batch of [`NewBatch`](super::NewBatch).
     pub fn records(&self) -> Result<Vec<StoredRecord>, BatchError> {
         decode::records(&self.bytes, &self.header)

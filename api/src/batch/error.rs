@@ -1,6 +1,7 @@
 //! Why there is no batch.
 
 use super::layout::HEADER_LEN;
+use crate::limits::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX};
 
 /// Why records cannot become a batch.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -55,6 +56,17 @@ pub enum BatchError {
     /// The batch uses a part of the format that this broker does not read.
     #[error("the record batch uses {0}, which is not supported")]
     Unsupported(&'static str),
+    /// A producer's batch is larger than a reader should decode for one of its records.
+    #[error(
+        "the record batch has {records} records and {bytes} bytes; allowed are {BATCH_RECORDS_MAX} records and {BATCH_BYTES_MAX} bytes, or one \
+         larger record: send smaller batches side by side"
+    )]
+    TooLarge {
+        /// How many records it has.
+        records: u32,
+        /// Its size.
+        bytes: usize,
+    },
     /// A record makes no sense, or holds what a payload cannot express (nothing is dropped or replaced silently).
     #[error("record {index} of the batch: {reason}")]
     Record {

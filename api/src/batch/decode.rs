@@ -4,13 +4,15 @@ use super::error::BatchError;
 use super::header::BatchHeader;
 use super::layout::HEADER_LEN;
 use super::record::StoredRecord;
+use crate::limits::RECORD_HEADERS_MAX;
+use crate::record::{Headers, Payload};
 use bytes::Bytes;
-use sagamq_api::record::{Headers, Payload};
+use core::ops::Range;
 
 /// Attributes: the lowest three bits name the compression.
-const COMPRESSION: i16 = 0b111;
+pub(super) const COMPRESSION: i16 = 0b111;
 /// Attributes: every record has the maximum timestamp, the broker's time of arrival.
-const LOG_APPEND_TIME: i16 = 1 << 3;
+pub(super) const LOG_APPEND_TIME: i16 = 1 << 3;
 /// Attributes: markers of transactions instead of records.
 const CONTROL: i16 = 1 << 5;
 /// The shortest record: size, attributes, time, offset delta, three lengths.
@@ -24,14 +26,14 @@ pub(super) fn records(bytes: &Bytes, header: &BatchHeader) -> Result<Vec<StoredR
     if header.attributes & CONTROL != 0 {
         return Err(BatchError::Unsupported("control records"));
     }
-    let mut cursor = Cursor { bytes, data: bytes, at: HEADER_LEN };
+    let mut cursor = Cursor::new(bytes, HEADER_LEN);
     // The count is only a claim: never reserve more than the bytes could hold.
     let possible = cursor.remaining() / RECORD_MIN;
     let mut records = Vec::with_capacity(possible.min(header.records_count as usize));
     let mut next_delta = 0;
     for index in 0..header.records_count {
         let at_record = |reason| BatchError::Record { index, reason };
-        let (delta, record) = record(&mut cursor, header).map_err(at_record)?;
+        let (delta, record) = record(bytes, &mut cursor, header).map_err(at_record)?;
         if delta < next_delta || delta > header.last_offset_delta {
             return Err(at_record("its offset is out of order or behind the last one"));
         }
@@ -45,15 +47,15 @@ pub(super) fn records(bytes: &Bytes, header: &BatchHeader) -> Result<Vec<StoredR
 }
 
 /// One record with its offset delta.
-fn record(outer: &mut Cursor<'_>, header: &BatchHeader) -> Result<(u32, StoredRecord), &'static str> {
+fn record(bytes: &Bytes, outer: &mut Cursor<'_>, header: &BatchHeader) -> Result<(u32, StoredRecord), &'static str> {
     let size = usize::try_from(outer.varint()?).map_err(|_| "its size is negative")?;
     let mut cursor = outer.split(size)?;
     let _attributes_unused_by_the_format = cursor.byte()?;
     let timestamp_delta = cursor.varlong()?;
     let delta = u32::try_from(cursor.varint()?).map_err(|_| "its offset is before the batch's")?;
-    let key = cursor.nullable()?;
-    let value = cursor.nullable()?;
-    let headers = headers(&mut cursor)?;
+    let key = cursor.nullable()?.map(|place| bytes.slice(place));
+    let value = cursor.nullable()?.map(|place| bytes.slice(place));
+    let headers = headers(bytes, &mut cursor)?;
     if cursor.remaining() > 0 {
         return Err("its size does not match its parts");
     }
@@ -66,29 +68,67 @@ fn record(outer: &mut Cursor<'_>, header: &BatchHeader) -> Result<(u32, StoredRe
     Ok((delta, StoredRecord { offset: header.base_offset.plus(u64::from(delta)), timestamp_ms, payload }))
 }
 
-fn headers(cursor: &mut Cursor<'_>) -> Result<Headers, &'static str> {
+/// A record that was looked at and not taken.
+pub(super) struct WalkedRecord {
+    pub(super) timestamp_delta: i64,
+    pub(super) delta: i64,
+    /// Bytes of key, value and headers.
+    pub(super) payload_bytes: usize,
+    pub(super) has_key: bool,
+}
+
+/// Looks at one record: whatever [`records`] would refuse is refused, and nothing is allocated.
+pub(super) fn walk(outer: &mut Cursor<'_>) -> Result<WalkedRecord, &'static str> {
+    let size = usize::try_from(outer.varint()?).map_err(|_| "its size is negative")?;
+    let mut cursor = outer.split(size)?;
+    let _attributes_unused_by_the_format = cursor.byte()?;
+    let timestamp_delta = cursor.varlong()?;
+    let delta = cursor.varint()?.into();
+    let key = cursor.nullable()?;
+    let value = cursor.nullable()?;
+    let has_key = key.is_some();
+    let mut payload_bytes = key.map_or(0, |key| key.len()) + value.map_or(0, |value| value.len());
+    let count = usize::try_from(cursor.varint()?).map_err(|_| "its number of headers is negative")?;
+    if count > RECORD_HEADERS_MAX {
+        return Err("it has too many headers");
+    }
+    for _ in 0..count {
+        let name = cursor.nullable()?.ok_or("a header has no name")?;
+        core::str::from_utf8(&cursor.data[name.clone()]).map_err(|_| "the name of a header is not UTF-8")?;
+        payload_bytes += name.len() + cursor.nullable()?.map_or(0, |value| value.len());
+    }
+    if cursor.remaining() > 0 {
+        return Err("its size does not match its parts");
+    }
+    Ok(WalkedRecord { timestamp_delta, delta, payload_bytes, has_key })
+}
+
+fn headers(bytes: &Bytes, cursor: &mut Cursor<'_>) -> Result<Headers, &'static str> {
     let count = usize::try_from(cursor.varint()?).map_err(|_| "its number of headers is negative")?;
     // The count is only a claim: a header has at least two lengths.
     let mut headers = Headers::with_capacity(count.min(cursor.remaining() / 2));
     for _ in 0..count {
         let name = cursor.nullable()?.ok_or("a header has no name")?;
-        let name = core::str::from_utf8(&name).map_err(|_| "the name of a header is not UTF-8")?;
-        headers.push(name, cursor.nullable()?);
+        let name = core::str::from_utf8(&bytes[name]).map_err(|_| "the name of a header is not UTF-8")?;
+        headers.push(name, cursor.nullable()?.map(|place| bytes.slice(place)));
     }
     Ok(headers)
 }
 
 /// A place in the batch and the end of what may be read.
-struct Cursor<'a> {
-    /// The batch, of which keys and values are parts.
-    bytes: &'a Bytes,
-    /// Its beginning, up to that end.
+pub(super) struct Cursor<'a> {
+    /// The batch, up to that end.
     data: &'a [u8],
     at: usize,
 }
 
 impl<'a> Cursor<'a> {
-    const fn remaining(&self) -> usize {
+    /// A cursor over all that stands behind `at`.
+    pub(super) const fn new(data: &'a [u8], at: usize) -> Self {
+        Self { data, at }
+    }
+
+    pub(super) const fn remaining(&self) -> usize {
         self.data.len() - self.at
     }
 
@@ -98,7 +138,7 @@ impl<'a> Cursor<'a> {
             return Err("it ends in the middle");
         }
         let end = self.at + size;
-        let part = Cursor { bytes: self.bytes, data: &self.data[..end], at: self.at };
+        let part = Cursor { data: &self.data[..end], at: self.at };
         self.at = end;
         Ok(part)
     }
@@ -109,13 +149,13 @@ impl<'a> Cursor<'a> {
         Ok(byte)
     }
 
-    /// Bytes with their length in front; a length of -1 means that there are none.
-    fn nullable(&mut self) -> Result<Option<Bytes>, &'static str> {
+    /// Where bytes with their length in front stand; a length of -1 means that there are none.
+    fn nullable(&mut self) -> Result<Option<Range<usize>>, &'static str> {
         match self.varint()? {
             -1 => Ok(None),
             length => {
                 let part = self.split(usize::try_from(length).map_err(|_| "a length is negative")?)?;
-                Ok(Some(part.bytes.slice(part.at..part.data.len())))
+                Ok(Some(part.at..part.data.len()))
             }
         }
     }

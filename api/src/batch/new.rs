@@ -5,10 +5,10 @@ use super::encode;
 use super::encoded::Batch;
 use super::error::{BatchError, EncodeError};
 use super::header::BatchHeader;
-use super::layout::HEADER_LEN;
+use super::layout::{CRC_END, HEADER_LEN};
 use super::record::{Record, StoredRecord};
+use crate::ids::Offset;
 use bytes::BytesMut;
-use sagamq_api::Offset;
 
 /// Memory that small batches of one request share: the allocation is made once for all of them, and goes with the last.
 const SHARED_BYTES: usize = 32 * 1024;
@@ -22,7 +22,7 @@ pub struct NewBatch {
 
 /// Where batches are encoded one behind the other.
 #[derive(Debug, Default)]
-pub(crate) struct BatchBuffer {
+pub struct BatchBuffer {
     /// Room that is left.
     room: BytesMut,
     /// Bytes that are still to come, about.
@@ -31,7 +31,7 @@ pub(crate) struct BatchBuffer {
 
 impl BatchBuffer {
     /// For these many batches of so many records with so many bytes of payload together, about.
-    pub(crate) fn expecting(batches: usize, records: usize, payload_bytes: usize) -> Self {
+    pub fn expecting(batches: usize, records: usize, payload_bytes: usize) -> Self {
         Self { room: BytesMut::new(), expected: batches * HEADER_LEN + records * encode::RECORD_OVERHEAD + payload_bytes }
     }
 
@@ -56,10 +56,7 @@ impl NewBatch {
     }
 
     /// As [`NewBatch::encode`], of records that lie anywhere, in memory that others may share.
-    pub(crate) fn encode_each<'a>(
-        records: impl Iterator<Item = &'a Record> + Clone,
-        buffer: &mut BatchBuffer,
-    ) -> Result<Self, EncodeError> {
+    pub fn encode_each<'a>(records: impl Iterator<Item = &'a Record> + Clone, buffer: &mut BatchBuffer) -> Result<Self, EncodeError> {
         let (mut count, mut bytes) = (0, HEADER_LEN);
         let (mut lowest_ms, mut highest_ms) = (i64::MAX, i64::MIN);
         for record in records.clone() {
@@ -82,8 +79,23 @@ impl NewBatch {
         Ok(Self { bytes: room.split(), header })
     }
 
+    /// Bytes that were just checked against this header.
+    pub(super) const fn known(bytes: BytesMut, header: BatchHeader) -> Self {
+        Self { bytes, header }
+    }
+
+    /// The same batch with this time, in milliseconds since 1970, as that of its first record. The checksum covers it, so it is made anew.
+    pub(super) fn at_time(mut self, time_ms: i64) -> Self {
+        self.bytes[27..35].copy_from_slice(&time_ms.to_be_bytes());
+        self.bytes[35..43].copy_from_slice(&time_ms.to_be_bytes());
+        let crc = crc32c::crc32c(&self.bytes[CRC_END..]);
+        self.bytes[17..CRC_END].copy_from_slice(&crc.to_be_bytes());
+        self.header = BatchHeader { crc, base_timestamp: time_ms, max_timestamp: time_ms, ..self.header };
+        self
+    }
+
     /// The same batch in memory of its own: what it was encoded beside may go.
-    pub(crate) fn on_its_own(self) -> Self {
+    pub fn on_its_own(self) -> Self {
         Self { bytes: BytesMut::from(self.bytes.as_ref()), header: self.header }
     }
 
@@ -122,8 +134,15 @@ impl NewBatch {
         self.bytes.is_empty()
     }
 
-    #[cfg(test)]
-    pub(super) fn bytes(&self) -> &[u8] {
+    /// Highest timestamp of the records, in milliseconds since 1970.
+    #[must_use]
+    pub const fn max_timestamp(&self) -> i64 {
+        self.header.max_timestamp
+    }
+
+    /// The bytes with base offset 0, as a producer sends them.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 

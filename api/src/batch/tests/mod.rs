@@ -1,12 +1,14 @@
 //! Batches go around unchanged, damage is found, and hostile bytes are errors.
 
+mod received;
+
 use super::layout::CRC_END;
 use super::{Batch, BatchBuffer, BatchError, EncodeError, HEADER_LEN, NewBatch, Record, StoredRecord};
+use crate::ids::Offset;
+use crate::record::{Header, Headers, Payload};
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::records::RecordBatchDecoder;
 use proptest::prelude::*;
-use sagamq_api::Offset;
-use sagamq_api::record::{Header, Headers, Payload};
 use std::collections::BTreeMap;
 
 /// Written down from the format's documentation, not from this code: two records, the first with key, value and two headers, the
@@ -47,6 +49,10 @@ fn encode_at(records: &[Record], base: u64) -> Batch {
 
 /// A batch of these bytes behind a header that fits them.
 fn crafted(records_count: u32, attributes: i16, records: &[u8]) -> Batch {
+    Batch::parse(crafted_bytes(records_count, attributes, records).into()).expect("the header is right")
+}
+
+fn crafted_bytes(records_count: u32, attributes: i16, records: &[u8]) -> Vec<u8> {
     let mut bytes = GOLDEN[..HEADER_LEN].to_vec();
     bytes.extend_from_slice(records);
     let length = u32::try_from(bytes.len() - 12).expect("small");
@@ -54,9 +60,14 @@ fn crafted(records_count: u32, attributes: i16, records: &[u8]) -> Batch {
     bytes[21..23].copy_from_slice(&attributes.to_be_bytes());
     bytes[23..27].copy_from_slice(&(records_count - 1).to_be_bytes());
     bytes[57..61].copy_from_slice(&records_count.to_be_bytes());
+    with_checksum(bytes)
+}
+
+/// The same bytes with the checksum that they give.
+fn with_checksum(mut bytes: Vec<u8>) -> Vec<u8> {
     let crc = crc32c::crc32c(&bytes[CRC_END..]);
     bytes[17..21].copy_from_slice(&crc.to_be_bytes());
-    Batch::parse(bytes.into()).expect("the header is right")
+    bytes
 }
 
 fn any_bytes() -> impl Strategy<Value = Option<Bytes>> {

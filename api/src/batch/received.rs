@@ -1,0 +1,132 @@
+//! A batch of a producer: checked whole before it is stored as it came, because every reader trusts what is stored.
+
+use super::decode::{self, Cursor};
+use super::encoded::check;
+use super::error::BatchError;
+use super::header::BatchHeader;
+use super::layout::{CRC_END, HEADER_LEN};
+use super::new::NewBatch;
+use crate::limits::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX};
+use bytes::BytesMut;
+
+/// What the header says instead of a time: the batch has none, and its records get the time of their arrival.
+const NO_TIME: i64 = -1;
+
+/// A batch that a producer sent, with what a broker asks about its records.
+#[derive(Debug)]
+pub struct ReceivedBatch {
+    batch: NewBatch,
+    has_times: bool,
+    record_bytes_max: usize,
+    keys: usize,
+}
+
+impl ReceivedBatch {
+    /// Takes bytes for a batch after its format, its checksum and each of its records were checked.
+    ///
+    /// # Errors
+    /// When the bytes are not exactly one batch, were changed on their way, use a part of the format that is not read here (compression,
+    /// transactions, producer ids, times of the log), leave offsets out, have more than [`BATCH_RECORDS_MAX`] records, or have more than
+    /// [`BATCH_BYTES_MAX`] bytes and more than one record.
+    pub fn parse(mut bytes: BytesMut) -> Result<Self, BatchError> {
+        let mut header = check(&bytes)?;
+        check_header(&header, &bytes)?;
+        let Walked { lowest_ms, highest_ms, record_bytes_max, keys } = walk(&bytes, &header)?;
+        if highest_ms != header.max_timestamp {
+            return Err(BatchError::Header("the maximum timestamp is not that of the records"));
+        }
+        let has_times = (lowest_ms, highest_ms) != (NO_TIME, NO_TIME);
+        bytes[..8].copy_from_slice(&0_i64.to_be_bytes());
+        bytes[12..16].copy_from_slice(&(-1_i32).to_be_bytes());
+        header.base_offset = crate::ids::Offset(0);
+        Ok(Self { batch: NewBatch::known(bytes, header), has_times, record_bytes_max, keys })
+    }
+
+    /// Bytes of key, value and headers of its largest record.
+    #[must_use]
+    pub const fn record_bytes_max(&self) -> usize {
+        self.record_bytes_max
+    }
+
+    /// How many of its records have a key.
+    #[must_use]
+    pub const fn keys(&self) -> usize {
+        self.keys
+    }
+
+    /// Number of records, at least 1.
+    #[must_use]
+    pub const fn records_count(&self) -> u32 {
+        self.batch.records_count()
+    }
+
+    /// The highest time of its records, in milliseconds since 1970; `None`: they are to get that of their arrival.
+    #[must_use]
+    pub fn max_timestamp(&self) -> Option<i64> {
+        self.has_times.then(|| self.batch.max_timestamp())
+    }
+
+    /// What a retry sends again: everything but what the broker writes itself.
+    #[must_use]
+    pub fn sent(&self) -> &[u8] {
+        &self.batch.bytes()[CRC_END..]
+    }
+
+    /// The batch as it is stored. One without times gets this one, in milliseconds since 1970; any other is stored as it came.
+    #[must_use]
+    pub fn arrived_at(self, arrived_ms: i64) -> NewBatch {
+        if self.has_times { self.batch } else { self.batch.at_time(arrived_ms) }
+    }
+}
+
+fn check_header(header: &BatchHeader, bytes: &[u8]) -> Result<(), BatchError> {
+    if header.attributes & decode::COMPRESSION != 0 {
+        return Err(BatchError::Unsupported("compression"));
+    }
+    if header.attributes & decode::LOG_APPEND_TIME != 0 {
+        return Err(BatchError::Unsupported("times of the log"));
+    }
+    if header.attributes != 0 {
+        return Err(BatchError::Unsupported("control records, transactions or an attribute of a later version"));
+    }
+    // Producer id, its epoch, and the sequence of the first record.
+    if bytes[43..57] != [0xff; 14] {
+        return Err(BatchError::Unsupported("producer ids: give the request an idempotency key"));
+    }
+    if header.records_count - 1 != header.last_offset_delta {
+        return Err(BatchError::Header("offsets are left out: the last offset delta is not the number of records less one"));
+    }
+    if header.records_count > BATCH_RECORDS_MAX || (header.records_count > 1 && bytes.len() > BATCH_BYTES_MAX) {
+        return Err(BatchError::TooLarge { records: header.records_count, bytes: bytes.len() });
+    }
+    Ok(())
+}
+
+/// What the records are like.
+struct Walked {
+    lowest_ms: i64,
+    highest_ms: i64,
+    record_bytes_max: usize,
+    keys: usize,
+}
+
+/// Reads every record as a reader would, and keeps none.
+fn walk(bytes: &[u8], header: &BatchHeader) -> Result<Walked, BatchError> {
+    let mut walked = Walked { lowest_ms: i64::MAX, highest_ms: i64::MIN, record_bytes_max: 0, keys: 0 };
+    let mut cursor = Cursor::new(bytes, HEADER_LEN);
+    for index in 0..header.records_count {
+        let at_record = |reason| BatchError::Record { index, reason };
+        let record = decode::walk(&mut cursor).map_err(at_record)?;
+        if record.delta != i64::from(index) {
+            return Err(at_record("its offset delta is not its place in the batch"));
+        }
+        let time_ms = header.base_timestamp.checked_add(record.timestamp_delta).ok_or(at_record("its timestamp is out of range"))?;
+        (walked.lowest_ms, walked.highest_ms) = (walked.lowest_ms.min(time_ms), walked.highest_ms.max(time_ms));
+        walked.record_bytes_max = walked.record_bytes_max.max(record.payload_bytes);
+        walked.keys += usize::from(record.has_key);
+    }
+    if cursor.remaining() > 0 {
+        return Err(BatchError::Header("there are bytes behind the last record"));
+    }
+    Ok(walked)
+}

@@ -1,0 +1,60 @@
+//! Record batches over HTTP: a body of them to store, and a read that answers with them.
+
+use crate::broker::{Batches, Held, ProducedBatch, SentBatch};
+use crate::http::extract::{BatchBody, essence};
+use crate::http::held::held_bytes;
+use crate::http::problem::ApiError;
+use crate::log::batch::{BatchError, ReceivedBatch, take_framed};
+use axum::http::header::{ACCEPT, CONTENT_TYPE};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::response::Response;
+use sagamq_api::headers::{APPLICATION_BATCH, HIGH_WATERMARK, LOG_START_OFFSET, NEXT_OFFSET};
+use sagamq_api::topic::{self, ProduceBatchesResponse};
+use sagamq_api::{ErrorCode, Offset};
+
+/// The batches of a body, each checked whole.
+pub(super) fn sent_batches(body: BatchBody) -> Result<Vec<SentBatch>, ApiError> {
+    let mut body = body.into_bytes();
+    let mut batches = Vec::new();
+    let at = |index: usize| move |reason: BatchError| ApiError::new(ErrorCode::InvalidBatch, format!("batch {index}: {reason}"));
+    while let Some((partition, bytes)) = take_framed(&mut body).map_err(at(batches.len()))? {
+        let batch = ReceivedBatch::parse(bytes).map_err(at(batches.len()))?;
+        batches.push(SentBatch { partition, batch });
+    }
+    Ok(batches)
+}
+
+/// What is answered about batches that are stored.
+pub(super) fn stored(produced: &[ProducedBatch]) -> ProduceBatchesResponse {
+    let tell = |&ProducedBatch { partition, offset, records, timestamp_ms, duplicate }: &ProducedBatch| topic::ProducedBatch {
+        partition,
+        offset,
+        records,
+        timestamp_ms,
+        duplicate,
+    };
+    ProduceBatchesResponse { batches: produced.iter().map(tell).collect() }
+}
+
+/// Whether a client asks for batches: it names them, and does not name JSON before them.
+pub(super) fn asks_for_batches(headers: &HeaderMap) -> bool {
+    let wanted = headers.get_all(ACCEPT).iter().filter_map(|accept| accept.to_str().ok()).flat_map(|accept| accept.split(','));
+    let mut known = wanted.map(essence).filter(|wanted| wanted == APPLICATION_BATCH || wanted == "application/json" || wanted == "*/*");
+    known.next().is_some_and(|first| first == APPLICATION_BATCH)
+}
+
+/// An answer with batches: the bytes as they are stored, and where they stand in the headers.
+pub(super) fn answer(held: Held<Batches>) -> Response {
+    let mut places = [Offset(0); 3];
+    let bytes = held.map(|Batches { bytes, next_offset, log_start, high_watermark }| {
+        places = [next_offset, log_start, high_watermark];
+        bytes
+    });
+    let mut response = held_bytes(bytes);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(APPLICATION_BATCH));
+    for (name, Offset(place)) in [NEXT_OFFSET, LOG_START_OFFSET, HIGH_WATERMARK].into_iter().zip(places) {
+        headers.insert(HeaderName::from_static(name), HeaderValue::from(place));
+    }
+    response
+}
