@@ -9,7 +9,7 @@ use crate::sagas::SagaClient;
 use crate::services::ServiceClient;
 use crate::streams::StreamConsumerBuilder;
 use crate::transactions::TransactionClient;
-use crate::transport::{Request, Settings, Transport};
+use crate::transport::{Answer, Request, Settings, Transport};
 use bytes::Bytes;
 use sagamq_api::routes::{HEALTHZ, READYZ};
 use sagamq_api::{GroupName, TopicName};
@@ -143,6 +143,10 @@ impl Client {
 
     pub(crate) async fn bytes(&self, request: Request) -> Result<Bytes, ClientError> {
         self.transport.bytes(request, &self.retry).await
+    }
+
+    pub(crate) async fn answer(&self, request: Request) -> Result<Answer, ClientError> {
+        self.transport.answer(request, &self.retry).await
     }
 
     pub(crate) fn unreadable(&self, path: &str, source: serde_json::Error) -> ClientError {

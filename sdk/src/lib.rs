@@ -64,6 +64,7 @@
 
 #[cfg(any(feature = "rocksdb", feature = "postgres"))]
 pub mod barrier;
+mod batches;
 #[cfg(feature = "branch")]
 pub mod branch;
 mod client;
@@ -99,7 +100,7 @@ pub use client::{Client, ClientBuilder};
 pub use consumer::{Consumer, ConsumerBuilder, HandlerError, lease_lost};
 pub use error::ClientError;
 pub use produced::Produced;
-pub use producer::{PendingRecord, Producer, ProducerBuilder, SendAllError};
+pub use producer::{Encoding, PendingRecord, Producer, ProducerBuilder, SendAllError};
 pub use repairs::RepairClient;
 pub use retry::{RetryPolicy, RetrySchedule};
 pub use sagamq_api as api;

@@ -8,10 +8,9 @@ use bytes::Bytes;
 use sagamq_api::headers::APPLICATION_JSON;
 use sagamq_api::record::ProduceRecord;
 use sagamq_api::topic::{
-    CreateTopic, ProduceRequest, ProduceResponse, ProducedRecord, ReadQuery, ReadResponse, TopicConfig, TopicConfigChange,
-    TopicDescription, TopicList, UpdateTopic,
+    CreateTopic, ProduceRequest, ProduceResponse, ProducedRecord, TopicConfig, TopicConfigChange, TopicDescription, TopicList, UpdateTopic,
 };
-use sagamq_api::{ErrorCode, PartitionId, TopicName, routes};
+use sagamq_api::{ErrorCode, TopicName, routes};
 use uuid::Uuid;
 
 impl Client {
@@ -104,14 +103,5 @@ impl Client {
             None => request,
         };
         self.json::<ProduceResponse>(request).await.map(|answer| answer.records)
-    }
-
-    /// Records of one partition by offset or by time, without a group and without leases. With `wait_ms` the server holds the
-    /// answer until there is a record.
-    ///
-    /// # Errors
-    /// `TOPIC_NOT_FOUND`, `PARTITION_NOT_FOUND`, `OFFSET_OUT_OF_RANGE`.
-    pub async fn read(&self, topic: &TopicName, partition: PartitionId, query: &ReadQuery) -> Result<ReadResponse, ClientError> {
-        self.json(Request::get(routes::partition_records(topic, partition)).query(query)?.wait_ms(query.wait_ms)).await
     }
 }

@@ -1,8 +1,7 @@
-//! A batch: records that are written as JSON already, and whom to tell. Writing happens in the senders' tasks, in parallel; a
-//! request's body is their bytes side by side.
+//! A batch: records that are ready to travel, and whom to tell. They are made ready in the senders' tasks, in parallel.
 
+use super::form::Form;
 use crate::error::ClientError;
-use bytes::Bytes;
 use sagamq_api::topic::ProducedRecord;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -12,8 +11,8 @@ use uuid::Uuid;
 /// One record in the buffer.
 #[derive(Debug)]
 pub(super) struct Entry {
-    /// The record as JSON.
-    pub(super) json: Vec<u8>,
+    /// The record.
+    pub(super) form: Form,
     /// The record's own idempotency key, if it has one.
     pub(super) own_key: Option<String>,
     /// When it was put in.
@@ -36,7 +35,7 @@ impl Entry {
 pub(super) struct BatchLimits {
     /// Most records.
     pub(super) records: usize,
-    /// Most bytes of JSON.
+    /// Most bytes of records.
     pub(super) bytes: usize,
 }
 
@@ -46,7 +45,7 @@ pub(super) struct Batch {
     entries: Vec<Entry>,
     bytes: usize,
     /// The request's idempotency key; a batch of other records has another one. None if each record has its own: a batch never
-    /// mixes the two, because a request's key and its records' keys would compete.
+    /// mixes the two, because a request's key and its records' keys would compete. Nor does it mix records as JSON and binary ones.
     key: Option<Uuid>,
 }
 
@@ -58,7 +57,7 @@ impl Batch {
     /// Records that all have keys of their own, or none of which has.
     fn of(entries: Vec<Entry>) -> Self {
         let has_keys = entries.first().is_some_and(|entry| entry.own_key.is_some());
-        Self { bytes: entries.iter().map(|entry| entry.json.len()).sum(), entries, key: (!has_keys).then(Uuid::new_v4) }
+        Self { bytes: entries.iter().map(|entry| entry.form.bytes()).sum(), entries, key: (!has_keys).then(Uuid::new_v4) }
     }
 
     /// Whether no further record fits.
@@ -68,11 +67,11 @@ impl Batch {
 
     /// Adds a record, or gives it back if the batch would become too large or mixed.
     pub(super) fn push(&mut self, entry: Entry, limits: BatchLimits) -> Result<(), Box<Entry>> {
-        let is_mixed = entry.own_key.is_some() != self.key.is_none();
-        if is_mixed || self.is_full(limits) || self.bytes + entry.json.len() > limits.bytes {
+        let is_mixed = entry.own_key.is_some() != self.key.is_none() || entry.form.is_json() != self.is_json();
+        if is_mixed || self.is_full(limits) || self.bytes + entry.form.bytes() > limits.bytes {
             return Err(Box::new(entry));
         }
-        self.bytes += entry.json.len();
+        self.bytes += entry.form.bytes();
         self.entries.push(entry);
         Ok(())
     }
@@ -85,20 +84,19 @@ impl Batch {
         self.key.map(|key| key.to_string())
     }
 
-    /// The body of the request: the same bytes each time, because the key stands for them.
-    pub(super) fn body(&self) -> Bytes {
-        const OPEN: &[u8] = br#"{"records":["#;
-        const CLOSE: &[u8] = b"]}";
-        let mut body = Vec::with_capacity(OPEN.len() + self.bytes + self.entries.len() + CLOSE.len());
-        body.extend_from_slice(OPEN);
-        for (index, entry) in self.entries.iter().enumerate() {
-            if index > 0 {
-                body.push(b',');
-            }
-            body.extend_from_slice(&entry.json);
-        }
-        body.extend_from_slice(CLOSE);
-        body.into()
+    /// Whether its records travel as JSON.
+    pub(super) fn is_json(&self) -> bool {
+        self.entries.first().is_some_and(|entry| entry.form.is_json())
+    }
+
+    /// Its records, in order.
+    pub(super) fn forms(&self) -> impl Iterator<Item = &Form> {
+        self.entries.iter().map(|entry| &entry.form)
+    }
+
+    /// Bytes of all its records.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Two halves in order, each with a key of its own; a batch of one record cannot be split.

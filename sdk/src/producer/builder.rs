@@ -2,6 +2,7 @@
 
 use super::Producer;
 use super::batch::BatchLimits;
+use super::form::{AROUND_BATCH_BYTES, Encoding};
 use super::task::ProducerTask;
 use crate::client::Client;
 use sagamq_api::TopicName;
@@ -13,8 +14,11 @@ use tokio::sync::{Semaphore, mpsc};
 /// Most messages between the senders and the task. Small records are bounded by this, large ones by their bytes.
 const BUFFER_RECORDS: usize = 16 * 1024;
 
-/// Room for the frame of a request around its records.
-const FRAME_BYTES: usize = 64;
+/// Room for what is around the records of a request.
+const FRAME_BYTES: usize = 64 + AROUND_BATCH_BYTES;
+
+/// Room for what is around binary batches: at most one a record.
+const BATCHES_BYTES: usize = PRODUCE_RECORDS_MAX * AROUND_BATCH_BYTES;
 
 /// Builds a [`Producer`].
 #[derive(Clone, Debug)]
@@ -28,6 +32,7 @@ pub struct ProducerBuilder {
     linger: Duration,
     delivery_timeout: Duration,
     record_keys: bool,
+    encoding: Encoding,
 }
 
 impl ProducerBuilder {
@@ -41,6 +46,7 @@ impl ProducerBuilder {
             linger: Duration::ZERO,
             delivery_timeout: Duration::from_secs(120),
             record_keys: false,
+            encoding: Encoding::default(),
         }
     }
 
@@ -50,13 +56,13 @@ impl ProducerBuilder {
         self
     }
 
-    /// Most bytes of JSON in one request (default 1 MiB). A record that is larger travels alone.
+    /// Most bytes of records in one request (default 1 MiB). A record that is larger travels alone.
     pub fn batch_bytes_max(mut self, bytes: usize) -> Self {
-        self.batch_bytes_max = bytes.clamp(1, BODY_BYTES_MAX - FRAME_BYTES);
+        self.batch_bytes_max = bytes.clamp(1, BODY_BYTES_MAX - FRAME_BYTES - BATCHES_BYTES);
         self
     }
 
-    /// Most bytes of JSON in memory, in flight and waiting (default 16 MiB). Who sends more waits.
+    /// Most bytes of records in memory, in flight and waiting (default 16 MiB). Who sends more waits.
     pub fn buffer_bytes_max(mut self, bytes: usize) -> Self {
         self.buffer_bytes_max = bytes.clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize));
         self
@@ -86,6 +92,12 @@ impl ProducerBuilder {
         self
     }
 
+    /// How records travel (default: [`Encoding::Binary`]).
+    pub fn encoding(mut self, encoding: Encoding) -> Self {
+        self.encoding = encoding;
+        self
+    }
+
     /// The producer, with its task started.
     ///
     /// # Panics
@@ -101,6 +113,7 @@ impl ProducerBuilder {
             room: Arc::new(Semaphore::new(self.buffer_bytes_max)),
             buffer_bytes_max: self.buffer_bytes_max,
             record_keys: self.record_keys,
+            encoding: self.encoding,
             record_bytes_max: BODY_BYTES_MAX - FRAME_BYTES,
         }
     }

@@ -7,12 +7,16 @@
 
 mod batch;
 mod builder;
+mod form;
+mod partitions;
 mod task;
 
 pub use builder::ProducerBuilder;
+pub use form::Encoding;
 
 use crate::error::ClientError;
 use batch::Entry;
+use form::Form;
 use sagamq_api::record::ProduceRecord;
 use sagamq_api::topic::ProducedRecord;
 use std::fmt;
@@ -54,6 +58,7 @@ pub struct Producer {
     buffer_bytes_max: usize,
     record_bytes_max: usize,
     record_keys: bool,
+    encoding: Encoding,
 }
 
 impl fmt::Debug for Producer {
@@ -87,18 +92,17 @@ impl Producer {
             record.idempotency_key.get_or_insert_with(|| Uuid::new_v4().to_string());
         }
         let (own_key, since) = (record.idempotency_key.clone(), Instant::now());
-        let json = serde_json::to_vec(&record)
-            .map_err(|reason| ClientError::InvalidRequest { reason: format!("the record cannot be written as JSON: {reason}") })?;
-        if json.len() > self.record_bytes_max {
-            let reason = format!("the record has {} bytes of JSON, a request at most {}", json.len(), self.record_bytes_max);
+        let form = Form::of(record, self.encoding)?;
+        if form.bytes() > self.record_bytes_max {
+            let reason = format!("the record has {} bytes, a request at most {}", form.bytes(), self.record_bytes_max);
             return Err(ClientError::InvalidRequest { reason });
         }
         // A record larger than the whole buffer travels alone: it takes all the room there is.
-        let bytes = json.len().min(self.buffer_bytes_max);
+        let bytes = form.bytes().min(self.buffer_bytes_max);
         let permits = u32::try_from(bytes).expect("a record has less than 4 GiB: it was checked above");
         let room = Arc::clone(&self.room).acquire_many_owned(permits).await.map_err(|_| ClientError::Closed)?;
         let (answer, receiver) = oneshot::channel();
-        let entry = Entry { json, own_key: own_key.clone(), since, answer, _room: room };
+        let entry = Entry { form, own_key: own_key.clone(), since, answer, _room: room };
         self.messages.send(Message::Record(entry)).await.map_err(|_| ClientError::Closed)?;
         Ok(PendingRecord { receiver, own_key })
     }

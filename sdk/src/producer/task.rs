@@ -1,6 +1,8 @@
 //! The task of a producer: gather, send, answer, again. It owns the order.
 
 use super::batch::{Batch, BatchLimits, Entry};
+use super::form::json_body;
+use super::partitions::Partitions;
 use crate::client::Client;
 use crate::error::ClientError;
 use crate::retry::RetryPolicy;
@@ -39,6 +41,7 @@ pub(super) struct ProducerTask {
     delivery_timeout: Duration,
     messages: mpsc::Receiver<Message>,
     closing: Vec<oneshot::Sender<()>>,
+    partitions: Partitions,
 }
 
 impl ProducerTask {
@@ -50,7 +53,7 @@ impl ProducerTask {
         delivery_timeout: Duration,
         messages: mpsc::Receiver<Message>,
     ) -> Self {
-        Self { client, topic, limits, linger, delivery_timeout, messages, closing: Vec::new() }
+        Self { client, topic, limits, linger, delivery_timeout, messages, closing: Vec::new(), partitions: Partitions::default() }
     }
 
     /// Runs until the last producer is dropped or one is closed, and the buffer is empty.
@@ -116,7 +119,7 @@ impl ProducerTask {
 
     /// Sends a batch until every record of it is settled. A refused batch stored nothing, so its halves can be sent in its
     /// place, in order: one bad record does not fail its neighbours.
-    async fn settle(&self, batch: Batch) {
+    async fn settle(&mut self, batch: Batch) {
         let mut waiting = vec![batch];
         while let Some(batch) = waiting.pop() {
             // A batch that waited behind others while the server was away: what is too old by now is not sent any more.
@@ -132,11 +135,15 @@ impl ProducerTask {
         }
     }
 
-    async fn send(&self, batch: &Batch) -> Result<Vec<ProducedRecord>, ClientError> {
+    async fn send(&mut self, batch: &Batch) -> Result<Vec<ProducedRecord>, ClientError> {
         let policy = self.client.retry_policy();
         let deadline = policy.deadline.min(self.delivery_timeout.saturating_sub(batch.waited()));
         let client = self.client.with_retry(RetryPolicy { deadline, ..*policy });
-        let places = client.produce_json(&self.topic, batch.body(), batch.key()).await?;
+        let places = if batch.is_json() {
+            client.produce_json(&self.topic, json_body(batch.forms(), batch.bytes()), batch.key()).await?
+        } else {
+            self.partitions.send(&client, &self.topic, batch).await?
+        };
         if places.len() == batch.len() {
             return Ok(places);
         }

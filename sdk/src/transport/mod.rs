@@ -14,7 +14,7 @@ use crate::error::ClientError;
 use crate::retry::{RetryPolicy, RetrySchedule};
 use bytes::Bytes;
 use request::Repeat;
-use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use reqwest::{Response, Url};
 use sagamq_api::headers::{IDEMPOTENCY_KEY, REQUEST_ID};
 use sagamq_api::{ErrorCode, Problem};
@@ -33,6 +33,13 @@ pub(crate) struct Transport {
     http: reqwest::Client,
     base: String,
     settings: Settings,
+}
+
+/// An answer that is no error.
+#[derive(Debug, Default)]
+pub(crate) struct Answer {
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
 }
 
 /// A failed attempt and what the server asked for.
@@ -73,6 +80,11 @@ impl Transport {
 
     /// As [`Self::json`], with the answer's body as it is.
     pub(crate) async fn bytes(&self, request: Request, policy: &RetryPolicy) -> Result<Bytes, ClientError> {
+        self.answer(request, policy).await.map(|answer| answer.body)
+    }
+
+    /// As [`Self::bytes`], with the answer's headers.
+    pub(crate) async fn answer(&self, request: Request, policy: &RetryPolicy) -> Result<Answer, ClientError> {
         let request_id = Uuid::new_v4();
         let mut schedule = policy.schedule(request_id.as_u64_pair().1);
         let url = self.url(&request)?;
@@ -81,11 +93,11 @@ impl Transport {
         let mut is_open = false;
         loop {
             let Failure { error, retry_after } = match self.attempt(&request, url.clone(), request_id).await {
-                Ok(body) => return Ok(body),
+                Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
             if is_open && request.done_before.is_some() && error.code() == request.done_before {
-                return Ok(Bytes::new());
+                return Ok(Answer::default());
             }
             is_open |= request.has_effects() && error.is_outcome_unknown();
             let wait = if may_repeat(&request, &error) { schedule.after_failure(started.elapsed(), retry_after) } else { None };
@@ -104,7 +116,7 @@ impl Transport {
         Ok(url)
     }
 
-    async fn attempt(&self, request: &Request, url: Url, request_id: Uuid) -> Result<Bytes, Failure> {
+    async fn attempt(&self, request: &Request, url: Url, request_id: Uuid) -> Result<Answer, Failure> {
         let mut builder = self
             .http
             .request(request.method.clone(), url.clone())
@@ -116,13 +128,17 @@ impl Transport {
         if let Some((content_type, body)) = &request.body {
             builder = builder.header(CONTENT_TYPE, *content_type).body(body.clone());
         }
+        if let Some(media_type) = request.accept {
+            builder = builder.header(ACCEPT, media_type);
+        }
         if let Some(key) = &request.idempotency_key {
             builder = builder.header(IDEMPOTENCY_KEY, key);
         }
         let lost = |source: reqwest::Error| Failure { error: transport_error(request, &url, request_id, source), retry_after: None };
         let response = builder.send().await.map_err(lost)?;
         if response.status().is_success() {
-            return response.bytes().await.map_err(lost);
+            let headers = response.headers().clone();
+            return Ok(Answer { headers, body: response.bytes().await.map_err(lost)? });
         }
         let retry_after = retry_after(&response);
         let status = response.status().as_u16();

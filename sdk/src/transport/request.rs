@@ -15,6 +15,7 @@ pub(crate) struct Request {
     pub(super) path: String,
     pub(super) query: Option<String>,
     pub(super) body: Option<(&'static str, Bytes)>,
+    pub(super) accept: Option<&'static str>,
     pub(super) idempotency_key: Option<String>,
     pub(super) wait: Duration,
     pub(super) repeat: Repeat,
@@ -39,6 +40,7 @@ impl Request {
             path: path.into(),
             query: None,
             body: None,
+            accept: None,
             idempotency_key: None,
             wait: Duration::ZERO,
             repeat: Repeat::Harmless,
@@ -85,6 +87,12 @@ impl Request {
             .map_err(|reason| ClientError::InvalidRequest { reason: format!("the query cannot be written: {reason}") })?;
         self.query = (!query.is_empty()).then_some(query);
         Ok(self)
+    }
+
+    /// Asks for an answer of this media type.
+    pub(crate) fn accept(mut self, media_type: &'static str) -> Self {
+        self.accept = Some(media_type);
+        self
     }
 
     /// With a key under which the server executes it once.

@@ -1,10 +1,14 @@
 //! The producer: batches without waiting, order, one key a batch, bounded memory, a bad record alone.
 
 use crate::support::{Answer, Seen, Server, quick, soon, until};
+use bytes::BytesMut;
 use futures_util::future::join_all;
-use sagamq_sdk::api::ErrorCode;
+use sagamq_sdk::api::batch::{Batch, StoredRecord, take_framed};
+use sagamq_sdk::api::headers::APPLICATION_BATCH;
+use sagamq_sdk::api::partitioner::partition_of;
 use sagamq_sdk::api::record::ProduceRecord;
-use sagamq_sdk::{Client, ClientError, Producer};
+use sagamq_sdk::api::{ErrorCode, PartitionId};
+use sagamq_sdk::{Client, ClientError, Encoding, Producer};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,15 +16,43 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
+/// The batches of a request, each with its partition.
+fn batches(seen: &Seen) -> Vec<(Option<PartitionId>, Vec<StoredRecord>)> {
+    let mut body = BytesMut::from(&seen.bytes[..]);
+    let mut batches = Vec::new();
+    while let Some((partition, bytes)) = take_framed(&mut body).expect("whole batches") {
+        batches.push((partition, Batch::parse(bytes.freeze()).and_then(|batch| batch.records()).expect("a sound batch")));
+    }
+    batches
+}
+
+fn is_binary(seen: &Seen) -> bool {
+    seen.header("content-type") == APPLICATION_BATCH
+}
+
 /// The values of a request's records.
 fn values(seen: &Seen) -> Vec<String> {
+    if is_binary(seen) {
+        let value = |record: StoredRecord| String::from_utf8(record.payload.value.expect("a value").into()).expect("text");
+        return batches(seen).into_iter().flat_map(|(_, records)| records).map(value).collect();
+    }
     let records = seen.json["records"].as_array().expect("records");
     records.iter().map(|record| record["value"].as_str().expect("text").to_owned()).collect()
 }
 
-fn places(first: u64, count: usize) -> Answer {
-    let place = |n: u64| json!({"partition": 0, "offset": first + n, "timestamp_ms": 0, "duplicate": false});
-    Answer::Json(200, json!({"records": (0..count as u64).map(place).collect::<Vec<Value>>()}))
+/// The answer to a request: its records are stored one behind the other from here on.
+fn places(seen: &Seen, first: u64) -> Answer {
+    let mut next = first;
+    let mut take = |records: usize| {
+        next += records as u64;
+        next - records as u64
+    };
+    if is_binary(seen) {
+        let of = |(_, records): (_, Vec<StoredRecord>)| json!({"partition": 0, "offset": take(records.len()), "records": records.len(), "timestamp_ms": 0, "duplicate": false});
+        return Answer::Json(200, json!({"batches": batches(seen).into_iter().map(of).collect::<Vec<Value>>()}));
+    }
+    let of = |_: String| json!({"partition": 0, "offset": take(1), "timestamp_ms": 0, "duplicate": false});
+    Answer::Json(200, json!({"records": values(seen).into_iter().map(of).collect::<Vec<Value>>()}))
 }
 
 /// A topic: each key stores its records once, and is answered the same again.
@@ -41,7 +73,8 @@ impl Log {
             stored.extend(new);
             (first, count)
         });
-        places(first, count)
+        assert_eq!(values(seen).len(), count, "a key stands for the same records");
+        places(seen, first)
     }
 
     fn stored(&self) -> Vec<String> {
@@ -100,12 +133,18 @@ async fn batches_are_bounded_by_records_and_by_bytes() {
     let large = ProduceRecord::text("x".repeat(500));
     soon(by_bytes.send_all(records(50..60).chain([large]).chain(records(60..70)))).await.expect("stored");
     let batches: Vec<usize> = server.seen()[before..].iter().map(|seen| values(seen).len()).collect();
-    assert!(server.seen()[before..].iter().all(|seen| seen.text.len() <= 100 + 20 || values(seen).len() == 1), "{batches:?}");
+    assert!(server.seen()[before..].iter().all(|seen| seen.bytes.len() <= 100 + 65 || values(seen).len() == 1), "{batches:?}");
     assert_eq!(stored.stored().len(), 71);
 }
 
 #[tokio::test]
 async fn no_retry_stores_twice_and_the_order_of_the_sends_stays() {
+    for encoding in [Encoding::Binary, Encoding::Json] {
+        no_retry_stores_twice(encoding).await;
+    }
+}
+
+async fn no_retry_stores_twice(encoding: Encoding) {
     // Every answer is lost twice after its records were stored, and every third request is refused for now.
     let log = Arc::new(Log::default());
     let stored = Arc::clone(&log);
@@ -121,26 +160,27 @@ async fn no_retry_stores_twice_and_the_order_of_the_sends_stays() {
         async move { answer }
     })
     .await;
-    let producer = server.client().producer("orders".parse().expect("legal")).batch_records_max(9).build();
+    let producer = server.client().producer("orders".parse().expect("legal")).batch_records_max(9).encoding(encoding).build();
     let places = soon(producer.send_all(records(0..200))).await.expect("stored");
     assert_eq!(stored.stored(), (0..200).map(|n| n.to_string()).collect::<Vec<_>>());
     assert_eq!(places.iter().map(|place| place.offset.0).collect::<Vec<_>>(), (0..200).collect::<Vec<_>>());
     let mut keys = HashMap::new();
     for seen in server.seen() {
-        let body = keys.entry(seen.header("idempotency-key").to_owned()).or_insert_with(|| seen.text.clone());
-        assert_eq!(*body, seen.text, "a key stands for the same bytes each time");
+        assert_eq!(is_binary(&seen), encoding == Encoding::Binary);
+        let body = keys.entry(seen.header("idempotency-key").to_owned()).or_insert_with(|| seen.bytes.clone());
+        assert_eq!(*body, seen.bytes, "a key stands for the same bytes each time");
     }
 }
 
 #[tokio::test]
 async fn records_with_keys_of_their_own_travel_in_order_and_without_a_key_of_the_request() {
-    let server = Server::start(|seen| std::future::ready(places(0, values(&seen).len()))).await;
+    let server = Server::start(|seen| std::future::ready(places(&seen, 0))).await;
     let producer = producer(&server.client());
     let own = |n: usize| ProduceRecord::text(n.to_string()).with_idempotency_key(format!("k{n}"));
     soon(producer.send_all(records(0..5).chain((5..10).map(own)).chain(records(10..15)))).await.expect("stored");
     let mut order = Vec::new();
     for seen in server.seen() {
-        let own = seen.json["records"].as_array().expect("records").iter().filter(|record| record["idempotency_key"].is_string()).count();
+        let own = seen.json["records"].as_array().into_iter().flatten().filter(|record| record["idempotency_key"].is_string()).count();
         let all = values(&seen);
         let expected = if seen.header("idempotency-key").is_empty() { all.len() } else { 0 };
         assert_eq!(own, expected, "either the request has a key or each record has: {}", seen.text);
@@ -263,7 +303,7 @@ async fn a_full_buffer_makes_the_sender_wait() {
         let gate = Arc::clone(&gate);
         async move {
             gate.acquire().await.expect("open").forget();
-            places(0, values(&seen).len())
+            places(&seen, 0)
         }
     })
     .await;
@@ -281,7 +321,7 @@ async fn a_full_buffer_makes_the_sender_wait() {
         }
     });
     until("the first batch is in flight", || !server.seen().is_empty()).await;
-    // A record has at least 13 bytes of JSON, so at most 15 fit, however long the sender tries.
+    // A record counts at least 13 bytes, so at most 15 fit, however long the sender tries.
     for _ in 0..50 {
         tokio::task::yield_now().await;
     }
@@ -289,12 +329,12 @@ async fn a_full_buffer_makes_the_sender_wait() {
     open.add_permits(1_000);
     let results = soon(task).await.expect("no panic");
     assert!(results.into_iter().all(|result| result.is_ok()));
-    assert!(server.seen().iter().all(|seen| seen.text.len() <= 200 + 20 + 16));
+    assert!(server.seen().iter().all(|seen| seen.bytes.len() <= 200 + 65));
 }
 
 #[tokio::test]
 async fn a_record_that_is_larger_than_the_buffer_or_a_batch_travels_alone() {
-    let server = Server::start(|seen| std::future::ready(places(0, values(&seen).len()))).await;
+    let server = Server::start(|seen| std::future::ready(places(&seen, 0))).await;
     let producer = server.client().producer("orders".parse().expect("legal")).buffer_bytes_max(100).batch_bytes_max(50).build();
     soon(producer.send(ProduceRecord::text("x".repeat(10_000)))).await.expect("stored");
     let error = soon(producer.send(ProduceRecord::text("x".repeat(33 * 1024 * 1024)))).await.expect_err("no request can hold it");
@@ -341,7 +381,71 @@ async fn dropping_the_last_producer_sends_what_is_buffered() {
 
 #[tokio::test]
 async fn an_answer_of_the_wrong_length_is_an_unknown_outcome() {
-    let server = Server::start(|_| std::future::ready(places(0, 3))).await;
+    let three = json!({"partition": 0, "offset": 0, "records": 3, "timestamp_ms": 0, "duplicate": false});
+    let server = Server::with_answers(vec![Answer::Json(200, json!({"batches": [three]}))]).await;
     let error = soon(producer(&server.client()).send(ProduceRecord::text("a"))).await.expect_err("three places for one record");
     assert!(matches!(error.last(), ClientError::Decode { .. }) && error.is_outcome_unknown(), "{error}");
+}
+
+/// A server with one topic of so many partitions, which stores everything from offset 10 on.
+fn topic_of(partitions: Arc<AtomicU64>) -> impl Fn(Seen) -> std::future::Ready<Answer> + Send + Sync + 'static {
+    move |seen: Seen| {
+        let count = partitions.load(Ordering::SeqCst);
+        std::future::ready(match &seen.method[..] {
+            "GET" => Answer::Json(200, json!({"name": "orders", "config": {"partitions": count}, "created_at_ms": 0, "partitions": []})),
+            _ if batches(&seen).iter().any(|(of, _)| of.is_some_and(|of| u64::from(of.0) >= count)) => {
+                Answer::Problem(ErrorCode::PartitionNotFound)
+            }
+            _ => places(&seen, 10),
+        })
+    }
+}
+
+#[tokio::test]
+async fn binary_records_go_where_their_keys_hash_to_and_keep_their_order() {
+    let partitions = Arc::new(AtomicU64::new(7));
+    let server = Server::start(topic_of(Arc::clone(&partitions))).await;
+    let producer = producer(&server.client());
+    let key = |n: usize| format!("k{}", n % 5);
+    let keyed = records(0..40).enumerate().map(|(n, record)| record.with_key(key(n)));
+    let named = ProduceRecord::text("named").with_key("k0").with_partition(PartitionId(6));
+    let free = ProduceRecord { timestamp_ms: Some(77), ..ProduceRecord::text("free") };
+    soon(producer.send_all(keyed.chain([named, free]))).await.expect("stored");
+    let mut by_partition: HashMap<Option<PartitionId>, Vec<StoredRecord>> = HashMap::new();
+    for seen in server.seen().iter().filter(|seen| seen.method == "POST") {
+        batches(seen).into_iter().for_each(|(of, records)| by_partition.entry(of).or_default().extend(records));
+    }
+    let of = |partition: Option<PartitionId>| -> Vec<String> {
+        let records = by_partition.get(&partition).map(Vec::as_slice).unwrap_or_default();
+        records.iter().map(|record| String::from_utf8(record.payload.value.clone().expect("a value").into()).expect("text")).collect()
+    };
+    for partition in 0..7 {
+        let is_its_own = |n: &usize| partition_of(key(*n).as_bytes(), 7).0 == partition;
+        let mut expected: Vec<String> = (0..40).filter(is_its_own).map(|n| n.to_string()).collect();
+        expected.extend((partition == 6).then(|| "named".to_owned()));
+        assert_eq!(of(Some(PartitionId(partition))), expected, "partition {partition}");
+    }
+    assert_eq!(of(None), ["free"]);
+    assert_eq!(by_partition[&None][0].timestamp_ms, 77);
+    assert!(by_partition[&Some(partition_of(b"k0", 7))].iter().all(|record| record.timestamp_ms == -1), "the broker gives the time");
+    assert_eq!(server.seen().iter().filter(|seen| seen.method == "GET").count(), 1, "asked once how many partitions there are");
+    // The topic is made anew with fewer: the producer hears of it, asks again and sends the same records.
+    partitions.store(2, Ordering::SeqCst);
+    let stored = soon(producer.send_all((0..5).map(|n| ProduceRecord::text("again").with_key(key(n))))).await.expect("stored");
+    assert!(stored.iter().all(|place| place.offset.0 >= 10));
+}
+
+#[tokio::test]
+async fn each_record_of_a_binary_batch_hears_its_own_place_and_time() {
+    let server = Server::start(|seen| std::future::ready(places(&seen, 10))).await;
+    let producer = producer(&server.client());
+    let timed = |n: usize| ProduceRecord { timestamp_ms: Some(n as i64), ..ProduceRecord::text(n.to_string()) };
+    // The first travels alone, the others together: timed and timeless ones in turn, so in batches of two.
+    let all = (0..9).map(|n| if n / 2 % 2 == 0 { timed(n) } else { ProduceRecord::text(n.to_string()) });
+    let stored = soon(producer.send_all(all)).await.expect("stored");
+    let times: Vec<i64> = stored.iter().map(|place| place.timestamp_ms).collect();
+    assert_eq!(times, [0, 1, 0, 0, 4, 5, 0, 0, 8]);
+    for seen in server.seen() {
+        assert!(batches(&seen).iter().all(|(_, of)| of.iter().all(|record| (record.timestamp_ms == -1) == (of[0].timestamp_ms == -1))));
+    }
 }

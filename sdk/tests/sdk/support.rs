@@ -28,6 +28,8 @@ pub(crate) struct Seen {
     pub(crate) headers: BTreeMap<String, String>,
     /// The body as text.
     pub(crate) text: String,
+    /// The body.
+    pub(crate) bytes: Vec<u8>,
     /// The body as JSON; null if it is none.
     pub(crate) json: Value,
     /// How many requests came before.
@@ -156,6 +158,7 @@ async fn answer(remembered: Arc<Mutex<Vec<Seen>>>, script: Script, request: Requ
             path: head.uri.path_and_query().expect("a path").to_string(),
             headers: head.headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect(),
             text: String::from_utf8_lossy(&bytes).into_owned(),
+            bytes: bytes.to_vec(),
             json: serde_json::from_slice(&bytes).unwrap_or(Value::Null),
             index: all.len(),
         };
