@@ -114,13 +114,15 @@ impl fmt::Display for RepairState {
 #[cfg_attr(feature = "openapi", derive(ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum RepairOutcome {
-    /// It moved on: it is at its end, or has left the steps behind that it stood at. Of `pause`, `resume` and `edit-input`: it is so.
+    /// It moved on: it is at its end, or has left the steps behind that it stood at. Of `pause`, `resume` and `edit-input`: it is so. Of
+    /// `rerun`: the rerun has done the step that it goes on with.
     Done,
     /// The verb was refused; `code` is the error's code.
     Refused,
-    /// It is `BLOCKED` again, or still; `code` is that of the failure.
+    /// It, or its rerun, is `BLOCKED` again, or still; `code` is that of the failure.
     Blocked,
-    /// The verb was applied, and the saga had not moved on when its time was over.
+    /// The verb was applied, and the saga had not moved on when its time was over; or its rerun came to its end without having done the step
+    /// that it goes on with.
     NotMoved,
     /// It is not there any more.
     Gone,
@@ -158,9 +160,12 @@ impl fmt::Display for RepairOutcome {
 pub struct Repaired {
     /// What became of it.
     pub outcome: RepairOutcome,
-    /// Its state then.
+    /// Its state then; of `rerun` that of the rerun.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub state: Option<SagaState>,
+    /// Of `rerun`: the rerun.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub rerun_as: Option<Uuid>,
     /// Code of the refusal or of the failure.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub code: Option<String>,

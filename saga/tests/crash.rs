@@ -33,12 +33,7 @@ async fn run(storage: CrashStorage, books: &Books) -> bool {
             started.push(node.start("order", input(order, behave)).await.ok()?.id);
         }
         for id in started {
-            while !node.sagas.get(id).await.ok()?.summary.state.is_final() {
-                if node.broker.writes_stopped().is_some() {
-                    return None;
-                }
-                tokio::time::sleep(core::time::Duration::from_millis(2)).await;
-            }
+            node.until_or_failed(id, |saga| saga.summary.state.is_final()).await?;
         }
         stop.cancel();
         for worker in workers {

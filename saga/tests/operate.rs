@@ -3,138 +3,63 @@
 
 mod common;
 
-use axum::Router;
-use axum::extract::State;
-use axum::http::StatusCode;
-use axum::routing::post;
-use common::api::{Api, serve};
-use common::{LIMIT, Node};
-use core::time::Duration;
+use common::Node;
+use common::api::Api;
+use core::ops::Deref;
+use sagamq_api::saga::SagaState;
 use sagamq_broker::storage::crash::CrashStorage;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use uuid::Uuid;
 
-/// A service that does what it is told of each operation, and counts.
-#[derive(Clone, Debug, Default)]
-struct Service(Arc<Mutex<Calls>>);
-
-#[derive(Debug, Default)]
-struct Calls {
-    refused: Vec<&'static str>,
-    seen: BTreeMap<String, Vec<Value>>,
-}
-
-impl Service {
-    async fn serve(&self) -> String {
-        let router = Router::new().route("/{operation}", post(answer)).with_state(self.clone());
-        serve(router).await
-    }
-
-    /// From now on these are refused, and all others succeed.
-    fn refuse(&self, operations: &[&'static str]) {
-        self.0.lock().expect("no panic while it is held").refused = operations.to_vec();
-    }
-
-    /// What an operation was called with.
-    fn calls(&self, operation: &str) -> Vec<Value> {
-        self.0.lock().expect("no panic while it is held").seen.get(operation).cloned().unwrap_or_default()
-    }
-
-    fn count(&self) -> usize {
-        self.0.lock().expect("no panic while it is held").seen.values().map(Vec::len).sum()
-    }
-}
-
-async fn answer(
-    State(service): State<Service>,
-    axum::extract::Path(operation): axum::extract::Path<String>,
-    body: axum::Json<Value>,
-) -> (StatusCode, axum::Json<Value>) {
-    let mut calls = service.0.lock().expect("no panic while it is held");
-    let is_refused = calls.refused.iter().any(|refused| *refused == operation);
-    calls.seen.entry(operation.clone()).or_default().push(body.0);
-    if is_refused {
-        (StatusCode::CONFLICT, axum::Json(json!({"code": "NOT_TODAY", "message": "it cannot be"})))
-    } else {
-        (StatusCode::OK, axum::Json(json!({"by": operation})))
-    }
-}
-
-struct World {
-    node: Node,
-    api: Api,
-    service: Service,
-}
-
-impl World {
-    async fn open() -> Self {
-        let node = Node::open(Arc::new(CrashStorage::new())).await.expect("it opens");
-        let (api, service) = (Api::of(&node).await, Service::default());
-        let text = format!(
-            r#"
+const TRIP: &str = r#"
 saga: trip
 version: 1
-key: ${{ input.trip }}
-services: {{ agency: {{ http: "{}" }} }}
+key: ${ input.trip }
+services: { agency: { http: "AGENCY" } }
 defaults:
-  retry: {{ initial: 1h, max: 1h, attempts: 5 }}
-  compensate_retry: {{ initial: 1ms, max: 2ms, attempts: 2 }}
+  retry: { initial: 1h, max: 1h, attempts: 5 }
+  compensate_retry: { initial: 1ms, max: 2ms, attempts: 2 }
 steps:
   - id: flight
     call: agency.fly
-    with: {{ to: "${{ input.to }}" }}
-    compensate: {{ call: agency.unfly, with: {{ to: "${{ input.to }}" }} }}
+    with: { to: "${ input.to }" }
+    compensate: { call: agency.unfly, with: { to: "${ input.to }" } }
   - id: hotel
     call: agency.stay
     compensate: agency.leave
   - id: pay
     call: agency.pay
     compensate: none
-output: {{ hotel: "${{ steps.hotel.output }}" }}
-"#,
-            service.serve().await
-        );
-        assert_eq!(api.post("/v1/saga-definitions", text).await.0, 201);
-        Self { node, api, service }
+output: { hotel: "${ steps.hotel.output }" }
+"#;
+
+struct World(common::verbs::World);
+
+impl Deref for World {
+    type Target = common::verbs::World;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl World {
+    async fn open() -> Self {
+        Self(common::verbs::World::open(TRIP).await)
     }
 
     async fn start(&self, trip: &str) -> Uuid {
         self.node.start("trip", json!({"trip": trip, "to": "Rome"})).await.expect("started").id
     }
 
-    /// Waits until it is in this state.
-    async fn until(&self, id: Uuid, state: &str) -> Value {
-        let waited = tokio::time::timeout(LIMIT, async {
-            loop {
-                let (_, saga) = self.api.get(&format!("/v1/sagas/{id}")).await;
-                if saga["state"] == state {
-                    return saga;
-                }
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
-        });
-        waited.await.unwrap_or_else(|_| panic!("{id} is not {state} in time"))
-    }
-
     /// A trip whose payment was refused, and whose flight cannot be undone.
     async fn blocked(&self, trip: &str) -> Uuid {
         self.service.refuse(&["pay", "unfly"]);
         let id = self.start(trip).await;
-        let saga = self.until(id, "BLOCKED").await;
+        let saga = self.until(id, SagaState::Blocked).await;
         assert_eq!(saga["standing"], json!([{"step": "flight", "in_doubt": true}]));
         id
-    }
-
-    async fn verb(&self, id: Uuid, verb: &str, body: Value) -> (u16, Value) {
-        self.api.post(&format!("/v1/sagas/{id}:{verb}"), body.to_string()).await
-    }
-
-    async fn done(&self, id: Uuid, verb: &str, body: Value) -> Value {
-        let (status, answer) = self.verb(id, verb, body).await;
-        assert_eq!((status, &answer["duplicate"]), (200, &json!(false)), "{answer}");
-        answer["saga"].clone()
     }
 }
 
@@ -145,7 +70,7 @@ async fn a_blocked_saga_is_repaired_by_retry() {
     let before = world.service.calls("unfly");
     world.service.refuse(&[]);
     world.done(id, "retry", json!({"reason": "the agency is back", "actor": "ann"})).await;
-    let saga = world.until(id, "COMPENSATED").await;
+    let saga = world.until(id, SagaState::Compensated).await;
     let calls = world.service.calls("unfly");
     assert_eq!(calls.len(), before.len() + 1);
     assert!(calls.iter().all(|call| call["idempotency_key"] == calls[0]["idempotency_key"]), "one key over all attempts");
@@ -154,7 +79,7 @@ async fn a_blocked_saga_is_repaired_by_retry() {
     let events = history["events"].as_array().expect("events");
     let retried = events.iter().find(|event| event["type"] == "step_retried").expect("it is written down");
     assert_eq!((&retried["data"]["actor"], &retried["data"]["reason"]), (&json!("ann"), &json!("the agency is back")));
-    world.node.close().await;
+    world.0.node.close().await;
 }
 
 #[tokio::test]
@@ -168,7 +93,7 @@ async fn a_blocked_saga_is_repaired_by_skip_and_says_what_stands() {
     assert_eq!(world.service.count(), called, "nobody is called");
     let again = world.verb(id, "skip", json!({"step": "flight"})).await;
     assert_eq!((again.0, &again.1["code"]), (409, &json!("SAGA_STATE_CONFLICT")));
-    world.node.close().await;
+    world.0.node.close().await;
 }
 
 #[tokio::test]
@@ -179,26 +104,27 @@ async fn a_blocked_saga_is_repaired_by_resolve() {
     let saga = world.done(id, "resolve", json!({"step": "flight", "outcome": "compensated", "reason": "by phone"})).await;
     assert_eq!((&saga["state"], &saga["steps"][0]["state"]), (&json!("COMPENSATED"), &json!("COMPENSATED")));
     assert_eq!(world.service.count(), called, "nobody is called");
-    world.node.close().await;
+    world.0.node.close().await;
 }
 
 #[tokio::test]
-async fn a_blocked_saga_is_repaired_by_another_input_and_retry() {
+async fn another_input_is_not_what_is_undone_with() {
     let world = World::open().await;
     let id = world.blocked("1").await;
     let wrong = world.verb(id, "edit-input", json!({"input": {"trip": "2", "to": "Oslo"}})).await;
     assert_eq!((wrong.0, &wrong.1["code"]), (400, &json!("INVALID_SAGA_INPUT")), "another key");
     world.done(id, "edit-input", json!({"input": {"trip": "1", "to": "Oslo"}})).await;
-    let (status, again) = world.verb(id, "edit-input", json!({"input": {"trip": "1", "to": "Oslo"}})).await;
-    assert_eq!((status, &again["duplicate"]), (200, &json!(true)));
+    let other_text = r#"{"input": { "to" : "Oslo",  "trip": "1" }}"#;
+    let (status, again) = world.api.post(&format!("/v1/sagas/{id}:edit-input"), other_text).await;
+    assert_eq!((status, &again["duplicate"]), (200, &json!(true)), "the same in other words");
     world.service.refuse(&[]);
     world.done(id, "retry", json!({"step": "flight"})).await;
-    world.until(id, "COMPENSATED").await;
-    assert_eq!(world.service.calls("unfly").last().expect("called")["arguments"], json!({"to": "Oslo"}));
-    assert!(world.service.calls("fly").iter().all(|call| call["arguments"] == json!({"to": "Rome"})));
+    world.until(id, SagaState::Compensated).await;
+    assert!(world.service.arguments("fly").iter().all(|arguments| *arguments == json!({"to": "Rome"})));
+    assert!(world.service.arguments("unfly").iter().all(|arguments| *arguments == json!({"to": "Rome"})), "the flight to Rome is undone");
     let (status, same) = world.api.post("/v1/sagas", json!({"saga": "trip", "input": {"trip": "1", "to": "Rome"}}).to_string()).await;
     assert_eq!((status, &same["duplicate"], &same["id"]), (200, &json!(true), &json!(id)), "a start is the same by its own input");
-    world.node.close().await;
+    world.0.node.close().await;
 }
 
 #[tokio::test]
@@ -261,7 +187,7 @@ async fn what_makes_no_verb_is_refused_by_name() {
     }
     let (status, problem) = world.verb(Uuid::nil(), "pause", json!({})).await;
     assert_eq!((status, &problem["code"]), (404, &json!("SAGA_NOT_FOUND")));
-    world.node.close().await;
+    world.0.node.close().await;
 }
 
 #[tokio::test]
@@ -286,9 +212,9 @@ async fn a_preview_calls_nobody_and_writes_nothing_and_is_what_then_happens() {
     assert_eq!(world.api.get(&format!("/v1/sagas/{id}/history")).await, before, "and nothing was written");
     world.service.refuse(&[]);
     world.done(id, "retry", json!({})).await;
-    world.until(id, "COMPENSATED").await;
+    world.until(id, SagaState::Compensated).await;
     assert_eq!(world.service.calls("unfly").last().expect("called")["idempotency_key"], call["idempotency_key"], "and so it was");
-    world.node.close().await;
+    world.0.node.close().await;
 }
 
 #[tokio::test]
@@ -320,5 +246,89 @@ steps:
     assert_eq!((&paused["end"], paused["calls"].as_array().map(Vec::len)), (&json!("PAUSED"), Some(1)));
     let (_, goes_on) = world.verb(id, "preview", json!({"verb": "resume"})).await;
     assert_eq!((&goes_on["duplicate"], &goes_on["end"]), (&json!(true), &json!("COMPLETED")), "{goes_on}");
+    world.0.node.close().await;
+}
+
+#[tokio::test]
+async fn what_was_charged_is_refunded_whatever_the_amount_is_edited_to() {
+    let definition = r#"
+saga: order
+version: 1
+key: ${ input.order }
+services: { agency: { http: "AGENCY" } }
+defaults:
+  retry: { initial: 1h, max: 1h, attempts: 5 }
+steps:
+  - id: charge
+    call: agency.charge
+    with: { amount: "${ input.amount }" }
+    compensate: { call: agency.refund, with: { amount: "${ input.amount }" } }
+  - id: ship
+    call: agency.ship
+    with: { amount: "${ input.amount }" }
+    compensate: { call: agency.unship, with: { amount: "${ input.amount }" } }
+  - { id: tell, call: agency.tell, compensate: none }
+"#;
+    let world = common::verbs::World::open(definition).await;
+    for (operation, status) in [("ship", 503), ("tell", 503)] {
+        world.service.answers(operation, status);
+    }
+    let id = world.node.start("order", json!({"order": "1", "amount": 100})).await.expect("started").id;
+    world.until(id, SagaState::Waiting).await;
+    world.done(id, "edit-input", json!({"input": {"order": "1", "amount": 7}})).await;
+    // Over a restart, too: what it was done with is in the events.
+    let left = world.storage.after_kill();
+    let world = world.after(left).await;
+    world.done(id, "edit-input", json!({"input": {"order": "1", "amount": 8}})).await;
+    world.done(id, "cancel", json!({"reason": "the customer called"})).await;
+    world.until(id, SagaState::Compensated).await;
+    assert_eq!(world.service.arguments("charge"), [json!({"amount": 100})]);
+    assert_eq!(world.service.arguments("unship"), [json!({"amount": 100})], "the attempt in doubt was with that amount as well");
+    assert_eq!(world.service.arguments("refund"), [json!({"amount": 100})]);
     world.node.close().await;
+}
+
+#[tokio::test]
+async fn what_is_found_out_of_a_saga_at_its_end_is_written_down_and_lets_it_be_rerun() {
+    let world = World::open().await;
+    world.service.answers("pay", 503);
+    let id = world.start("1").await;
+    world.until(id, SagaState::Waiting).await;
+    let ended = world.done(id, "terminate", json!({"reason": "the bank is down for days"})).await;
+    let (flight, hotel) = (json!({"step": "flight", "in_doubt": false}), json!({"step": "hotel", "in_doubt": false}));
+    assert_eq!(ended["standing"], json!([flight, hotel, {"step": "pay", "in_doubt": true}]));
+    // Others come to their end, a restart takes it out of memory, and it is remembered by the disk only.
+    let left = world.storage.after_kill();
+    let world = World(world.0.after(left).await);
+    let called = world.service.count();
+    let (status, foreseen) = world.verb(id, "preview", json!({"verb": "resolve", "step": "pay", "outcome": "failed"})).await;
+    assert_eq!((status, &foreseen["end"], &foreseen["standing"]), (200, &json!("TERMINATED"), &json!([flight, hotel])), "{foreseen}");
+    let said = json!({"step": "pay", "outcome": "failed", "reason": "the bank knows nothing of it", "actor": "ann"});
+    let saga = world.done(id, "resolve", said.clone()).await;
+    assert_eq!((&saga["state"], &saga["steps"][2]["state"]), (&json!("TERMINATED"), &json!("FAILED")));
+    assert_eq!(saga["standing"], json!([flight, hotel]));
+    let (status, again) = world.verb(id, "resolve", said).await;
+    assert_eq!((status, &again["duplicate"]), (200, &json!(true)));
+    let (status, refused) = world.verb(id, "resolve", json!({"step": "pay", "outcome": "compensated"})).await;
+    assert_eq!((status, &refused["code"]), (409, &json!("SAGA_STATE_CONFLICT")), "{refused}");
+    assert_eq!(world.service.count(), called, "nobody is called");
+    let (_, history) = world.api.get(&format!("/v1/sagas/{id}/history")).await;
+    let resolved = history["events"].as_array().and_then(|events| events.last()).expect("events");
+    assert_eq!((&resolved["type"], &resolved["data"]["actor"]), (&json!("step_resolved"), &json!("ann")));
+    // The hotel was given back by telephone, so that the rerun books another one.
+    let saga = world.done(id, "resolve", json!({"step": "hotel", "outcome": "compensated", "reason": "by telephone"})).await;
+    assert_eq!(saga["standing"], json!([flight]));
+    world.service.answers("pay", 200);
+    let saga = world.done(id, "rerun", json!({"from": "hotel"})).await;
+    let rerun: Uuid = saga["rerun_as"].as_str().expect("its rerun").parse().expect("an id");
+    world.until(rerun, SagaState::Completed).await;
+    assert_eq!((world.service.calls("fly").len(), world.service.calls("stay").len()), (1, 2));
+    let (status, refused) = world.verb(id, "resolve", json!({"step": "pay", "outcome": "succeeded"})).await;
+    assert_eq!((status, &refused["code"]), (409, &json!("SAGA_HANDED_OVER")), "{refused}");
+    // And all of it is there after another restart.
+    let left = world.storage.after_kill();
+    let world = World(world.0.after(left).await);
+    let origin = world.node.sagas.get(id).await.expect("it is there");
+    assert_eq!((origin.summary.rerun_as, origin.summary.state), (Some(rerun), SagaState::Terminated));
+    world.0.node.close().await;
 }

@@ -2,107 +2,52 @@
 
 mod common;
 
-use axum::Router;
-use axum::extract::State;
-use axum::http::StatusCode;
-use axum::routing::post;
-use common::api::{Api, serve};
-use common::{LIMIT, Node};
+use common::LIMIT;
+use core::ops::Deref;
 use core::time::Duration;
-use sagamq_api::saga::HistoryQuery;
+use sagamq_api::saga::{HistoryQuery, SagaState};
 use sagamq_broker::storage::crash::CrashStorage;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex};
 use uuid::Uuid;
 
-/// A service that refuses what it is told to, and keeps which attempts of which call it has seen.
-#[derive(Clone, Debug, Default)]
-struct Service(Arc<Mutex<Calls>>);
+const TRIP: &str = r#"
+saga: trip
+version: 1
+key: ${ input.trip }
+services: { agency: { http: "AGENCY" } }
+defaults:
+  retry: { initial: 1h, max: 1h, attempts: 5 }
+  compensate_retry: { initial: 1ms, max: 2ms, attempts: 2 }
+steps:
+  - id: flight
+    call: agency.fly
+    with: { trip: "${ input.trip }" }
+    compensate: { call: agency.unfly, with: { trip: "${ input.trip }" } }
+  - id: pay
+    call: agency.pay
+    with: { trip: "${ input.trip }" }
+    compensate: none
+"#;
 
-#[derive(Debug, Default)]
-struct Calls {
-    refused: BTreeSet<&'static str>,
-    /// These trips are refused whatever else is.
-    stubborn: BTreeSet<String>,
-    seen: BTreeMap<(String, String), BTreeSet<String>>,
-}
+struct World(common::verbs::World);
 
-impl Service {
-    fn refuse(&self, operations: &[&'static str]) {
-        self.0.lock().expect("no panic while it is held").refused = operations.iter().copied().collect();
+impl Deref for World {
+    type Target = common::verbs::World;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
     }
-
-    fn is_stubborn(&self, trip: &str) {
-        self.0.lock().expect("no panic while it is held").stubborn.insert(trip.to_owned());
-    }
-
-    /// How many attempts of an operation a trip has seen.
-    fn attempts(&self, operation: &str, trip: &str) -> usize {
-        let calls = self.0.lock().expect("no panic while it is held");
-        calls.seen.get(&(operation.to_owned(), trip.to_owned())).map_or(0, BTreeSet::len)
-    }
-}
-
-async fn answer(
-    State(service): State<Service>,
-    axum::extract::Path(operation): axum::extract::Path<String>,
-    body: axum::Json<Value>,
-) -> (StatusCode, axum::Json<Value>) {
-    let mut calls = service.0.lock().expect("no panic while it is held");
-    let trip = body["arguments"]["trip"].as_str().expect("every call names its trip").to_owned();
-    let is_refused = calls.refused.contains(operation.as_str()) || (operation == "unfly" && calls.stubborn.contains(&trip));
-    calls.seen.entry((operation.clone(), trip)).or_default().insert(body["epoch"].to_string());
-    if is_refused {
-        (StatusCode::CONFLICT, axum::Json(json!({"code": "NOT_TODAY", "message": "it cannot be"})))
-    } else {
-        (StatusCode::OK, axum::Json(json!({"by": operation})))
-    }
-}
-
-struct World {
-    node: Node,
-    api: Api,
-    service: Service,
-    storage: CrashStorage,
 }
 
 impl World {
     async fn open() -> Self {
-        let service = Service::default();
-        let address = serve(Router::new().route("/{operation}", post(answer)).with_state(service.clone())).await;
-        let storage = CrashStorage::new();
-        let node = Node::open(Arc::new(storage.clone())).await.expect("it opens");
-        let world = Self { api: Api::of(&node).await, node, service, storage };
-        let text = format!(
-            r#"
-saga: trip
-version: 1
-key: ${{ input.trip }}
-services: {{ agency: {{ http: "{address}" }} }}
-defaults:
-  retry: {{ initial: 1h, max: 1h, attempts: 5 }}
-  compensate_retry: {{ initial: 1ms, max: 2ms, attempts: 2 }}
-steps:
-  - id: flight
-    call: agency.fly
-    with: {{ trip: "${{ input.trip }}" }}
-    compensate: {{ call: agency.unfly, with: {{ trip: "${{ input.trip }}" }} }}
-  - id: pay
-    call: agency.pay
-    with: {{ trip: "${{ input.trip }}" }}
-    compensate: none
-"#
-        );
-        assert_eq!(world.api.post("/v1/saga-definitions", text).await.0, 201);
-        world
+        Self(common::verbs::World::open(TRIP).await)
     }
 
     /// Goes on with what a crash leaves.
     async fn after(self, storage: CrashStorage) -> Self {
-        self.node.close().await;
-        let node = Node::open(Arc::new(storage.clone())).await.expect("it opens again");
-        Self { api: Api::of(&node).await, node, storage, service: self.service }
+        Self(self.0.after(storage).await)
     }
 
     /// Trips whose payment was refused, and whose flight cannot be undone.
@@ -131,7 +76,7 @@ steps:
         repair
     }
 
-    async fn until(&self, id: &Value, wanted: impl Fn(&Value) -> bool) -> Value {
+    async fn repair_until(&self, id: &Value, wanted: impl Fn(&Value) -> bool) -> Value {
         let waited = tokio::time::timeout(LIMIT, async {
             loop {
                 let repair = self.repair(id).await;
@@ -148,7 +93,7 @@ steps:
     }
 
     async fn ended(&self, id: &Value) -> Value {
-        self.until(id, |repair| repair["state"] == "DONE" || repair["state"] == "CANCELLED").await
+        self.repair_until(id, |repair| repair["state"] == "DONE" || repair["state"] == "CANCELLED").await
     }
 
     /// Every result, by saga; none has two.
@@ -169,7 +114,7 @@ steps:
         }
     }
 
-    async fn verb(&self, id: &Value, verb: &str) -> (u16, Value) {
+    async fn repair_verb(&self, id: &Value, verb: &str) -> (u16, Value) {
         self.api.post(&format!("/v1/saga-repairs/{}:{verb}", id.as_str().expect("an id")), json!({"actor": "ann"}).to_string()).await
     }
 }
@@ -182,8 +127,8 @@ fn retry_blocked() -> Value {
 async fn blocked_sagas_are_repaired_and_each_has_a_truthful_result() {
     let world = World::open().await;
     let ids = world.blocked(30).await;
-    world.service.is_stubborn("3");
-    world.service.is_stubborn("17");
+    world.service.is_stubborn("unfly", "3");
+    world.service.is_stubborn("unfly", "17");
     let (status, preview) = world.api.post("/v1/saga-repairs:preview?limit=4", retry_blocked().to_string()).await;
     assert_eq!((status, preview["sagas"].as_array().map(Vec::len), &preview["has_more"]), (200, Some(4), &json!(true)), "{preview}");
     let first = &preview["sagas"][0];
@@ -227,7 +172,7 @@ async fn blocked_sagas_are_repaired_and_each_has_a_truthful_result() {
     assert_eq!((list["repairs"].as_array().map(Vec::len), &list["repairs"][0]["id"]), (Some(1), id), "{list}");
     let history = world.node.sagas.history(ids[0], HistoryQuery::default()).await.expect("it is there");
     assert!(serde_json::to_string(&history).expect("JSON").contains("the agency is back"), "who and why are in the history of each");
-    world.node.close().await;
+    world.0.node.close().await;
 }
 
 #[tokio::test]
@@ -245,7 +190,7 @@ async fn a_repair_goes_on_over_kills_and_power_cuts_and_tells_no_saga_twice() {
             .sum::<u64>()
     };
     for (crash, least) in [6, 15, 24, 33, 42].into_iter().enumerate() {
-        world.until(id, |repair| answered(repair) >= least).await;
+        world.repair_until(id, |repair| answered(repair) >= least).await;
         let left = if crash % 2 == 0 { world.storage.after_kill() } else { world.storage.after_power_cut() };
         world = world.after(left).await;
     }
@@ -256,7 +201,7 @@ async fn a_repair_goes_on_over_kills_and_power_cuts_and_tells_no_saga_twice() {
         // Another retry would have been refused, or made an attempt more: the verb was applied once.
         assert_eq!(world.service.attempts("unfly", &trip.to_string()), 3, "trip {trip}");
     }
-    world.node.close().await;
+    world.0.node.close().await;
 }
 
 #[tokio::test]
@@ -267,10 +212,10 @@ async fn a_repair_is_paused_resumed_and_cancelled_and_what_is_in_progress_goes_o
     request["rate"] = json!(20);
     let repair = world.start(request).await;
     let id = &repair["id"];
-    world.until(id, |repair| repair["results"]["done"].as_u64() >= Some(3)).await;
-    let (status, paused) = world.verb(id, "pause").await;
+    world.repair_until(id, |repair| repair["results"]["done"].as_u64() >= Some(3)).await;
+    let (status, paused) = world.repair_verb(id, "pause").await;
     assert_eq!((status, &paused["state"]), (200, &json!("PAUSED")));
-    let still = world.until(id, |repair| repair["in_progress"] == 0).await;
+    let still = world.repair_until(id, |repair| repair["in_progress"] == 0).await;
     tokio::time::sleep(Duration::from_millis(300)).await;
     let later = world.repair(id).await;
     assert_eq!((&later["results"], &later["waiting"]), (&still["results"], &still["waiting"]), "nothing begins while it is paused");
@@ -279,11 +224,11 @@ async fn a_repair_is_paused_resumed_and_cancelled_and_what_is_in_progress_goes_o
         world.after(left).await
     };
     assert_eq!(world.repair(id).await["state"], "PAUSED", "also after a kill");
-    let (status, resumed) = world.verb(id, "resume").await;
+    let (status, resumed) = world.repair_verb(id, "resume").await;
     assert_eq!((status, &resumed["state"]), (200, &json!("RUNNING")));
     let before = still["results"]["done"].as_u64();
-    world.until(id, |repair| repair["results"]["done"].as_u64() > before).await;
-    let (status, cancelled) = world.verb(id, "cancel").await;
+    world.repair_until(id, |repair| repair["results"]["done"].as_u64() > before).await;
+    let (status, cancelled) = world.repair_verb(id, "cancel").await;
     assert_eq!(status, 200, "{cancelled}");
     let ended = world.ended(id).await;
     assert_eq!(ended["state"], "CANCELLED");
@@ -291,9 +236,9 @@ async fn a_repair_is_paused_resumed_and_cancelled_and_what_is_in_progress_goes_o
     assert!(done < 40, "{ended}");
     let (_, left) = world.api.get("/v1/sagas?state=BLOCKED").await;
     assert_eq!(left["sagas"].as_array().map(Vec::len), Some(40 - usize::try_from(done).expect("small")), "the others are as they were");
-    assert_eq!(world.verb(id, "resume").await.1["code"], "REPAIR_STATE_CONFLICT");
-    assert_eq!(world.verb(&json!(Uuid::nil()), "pause").await.1["code"], "REPAIR_NOT_FOUND");
-    world.node.close().await;
+    assert_eq!(world.repair_verb(id, "resume").await.1["code"], "REPAIR_STATE_CONFLICT");
+    assert_eq!(world.repair_verb(&json!(Uuid::nil()), "pause").await.1["code"], "REPAIR_NOT_FOUND");
+    world.0.node.close().await;
 }
 
 #[tokio::test]
@@ -344,7 +289,7 @@ async fn what_is_not_done_says_why() {
         let (_, refused) = world.api.post("/v1/saga-repairs", request.to_string()).await;
         assert_eq!(refused["code"], code, "{request}: {refused}");
     }
-    world.node.close().await;
+    world.0.node.close().await;
 }
 
 #[tokio::test]
@@ -375,5 +320,98 @@ steps:
     let results = world.results(&repair["id"]).await;
     let message = results[&id.to_string()]["message"].as_str().expect("why").to_owned();
     assert!(message.contains("when its time was over"), "{message}");
-    world.node.close().await;
+    world.0.node.close().await;
+}
+
+/// Trips that ended without their payment, which certainly did not happen.
+async fn unpaid(world: &World, trips: core::ops::Range<usize>) -> Vec<Uuid> {
+    world.service.answers("pay", 503);
+    let mut ids = Vec::new();
+    for trip in trips {
+        let id = world.node.start("trip", json!({"trip": trip.to_string()})).await.expect("started").id;
+        world.until(id, SagaState::Waiting).await;
+        world.done(id, "terminate", json!({})).await;
+        world.done(id, "resolve", json!({"step": "pay", "outcome": "failed"})).await;
+        ids.push(id);
+    }
+    ids
+}
+
+#[tokio::test]
+async fn a_rerun_is_done_when_it_has_done_its_step_and_else_the_result_says_why() {
+    let mut world = World::open().await;
+    let ids = unpaid(&world, 0..4).await;
+    world.service.refuse(&[]);
+    world.service.is_stubborn("pay", "1");
+    for operation in ["pay", "unfly"] {
+        world.service.is_stubborn(operation, "2");
+    }
+    // Somebody was faster with this one.
+    world.done(ids[3], "rerun", json!({"from": "pay"})).await;
+    let request = json!({"filter": {"saga": "trip", "state": "TERMINATED"}, "operate": {"verb": "rerun", "from": "pay"}});
+    let repair = world.start(request).await;
+    let ended = world.ended(&repair["id"]).await;
+    let counts = &ended["results"];
+    assert_eq!((&counts["done"], &counts["not_moved"], &counts["blocked"]), (&json!(2), &json!(1), &json!(1)), "{ended}");
+    let results = world.results(&repair["id"]).await;
+    for (trip, outcome, state, code) in [
+        (0, "done", "COMPLETED", Value::Null),
+        (1, "not_moved", "COMPENSATED", json!("NOT_TODAY")),
+        (2, "blocked", "BLOCKED", json!("NOT_TODAY")),
+        (3, "done", "COMPLETED", Value::Null),
+    ] {
+        let (result, origin) = (&results[&ids[trip].to_string()], world.node.sagas.get(ids[trip]).await.expect("it is there"));
+        let rerun = origin.summary.rerun_as.expect("it was rerun");
+        assert_eq!((&result["outcome"], &result["state"], &result["code"]), (&json!(outcome), &json!(state), &code), "{result}");
+        assert_eq!(result["rerun_as"], json!(rerun), "{result}");
+        assert_eq!(world.node.sagas.get(rerun).await.expect("it is there").summary.state.to_string(), state, "as it is");
+    }
+    let message = results[&ids[1].to_string()]["message"].as_str().expect("why").to_owned();
+    assert!(message.contains("the rerun is COMPENSATED") && message.contains("NOT_TODAY"), "{message}");
+
+    // One that waits when its time is over; and one whose result comes after a power cut.
+    for (patience_ms, cut) in [(200, false), (60_000, true)] {
+        let id = unpaid(&world, if cut { 11..12 } else { 10..11 }).await[0];
+        let operate = json!({"verb": "rerun", "from": "pay"});
+        let repair = world.start(json!({"ids": [id], "operate": operate, "patience_ms": patience_ms})).await;
+        if cut {
+            world.node.until(id, |saga| saga.summary.rerun_as.is_some()).await;
+            let rerun = world.node.sagas.get(id).await.expect("it is there").summary.rerun_as.expect("looked at");
+            world.until(rerun, SagaState::Waiting).await;
+            assert_eq!(world.repair(&repair["id"]).await["state"], "RUNNING", "nothing is known yet");
+            let left = world.storage.after_power_cut();
+            world = world.after(left).await;
+            world.service.refuse(&[]);
+            world.done(rerun, "retry", json!({})).await;
+        }
+        let ended = world.ended(&repair["id"]).await;
+        let expected = if cut { "done" } else { "not_moved" };
+        assert_eq!(ended["results"][expected], 1, "{ended}");
+    }
+    world.0.node.close().await;
+}
+
+#[tokio::test]
+async fn the_same_repair_in_other_words_is_the_same_and_so_is_a_rerun() {
+    let world = World::open().await;
+    let ids = unpaid(&world, 0..2).await;
+    world.service.refuse(&[]);
+    let body =
+        |input: &str| format!(r#"{{"key": "k", "ids": ["{}"], "operate": {{"verb": "rerun", "from": "pay", "input": {input}}}}}"#, ids[0]);
+    let (status, first) = world.api.post("/v1/saga-repairs", body(r#"{"trip": "0", "n": 1}"#)).await;
+    assert_eq!(status, 201, "{first}");
+    world.ended(&first["repair"]["id"]).await;
+    let (status, again) = world.api.post("/v1/saga-repairs", body(r#"{ "n":1,"trip":"0" }"#)).await;
+    assert_eq!((status, &again["duplicate"]), (200, &json!(true)), "{again}");
+    let (status, other) = world.api.post("/v1/saga-repairs", body(r#"{"trip": "0", "n": 2}"#)).await;
+    assert_eq!((status, &other["code"]), (409, &json!("REPAIR_KEY_CONFLICT")), "{other}");
+    let rerun = |input: &str| format!(r#"{{"from": "pay", "input": {input}}}"#);
+    let path = format!("/v1/sagas/{}:rerun", ids[1]);
+    let (status, first) = world.api.post(&path, rerun(r#"{"trip": "1", "n": 1}"#)).await;
+    assert_eq!((status, &first["duplicate"]), (200, &json!(false)), "{first}");
+    let (status, again) = world.api.post(&path, rerun(r#"{ "n":1, "trip":"1" }"#)).await;
+    assert_eq!((status, &again["duplicate"]), (200, &json!(true)), "{again}");
+    let (status, other) = world.api.post(&path, rerun(r#"{"trip": "1", "n": 2}"#)).await;
+    assert_eq!((status, &other["code"]), (409, &json!("SAGA_HANDED_OVER")), "{other}");
+    world.0.node.close().await;
 }

@@ -7,7 +7,6 @@
 use sagamq_api::saga::AttemptId;
 use sagamq_api::{Offset, TopicName};
 use std::collections::{BTreeSet, HashMap};
-use uuid::Uuid;
 
 /// How far a floor rises before it is stored again. One that lags costs a start so many records more of each topic, and a row less in almost
 /// every commit.
@@ -58,11 +57,6 @@ impl OpenCommands {
         self.by_attempt.get(attempt)
     }
 
-    /// Attempts of an instance that have records.
-    pub(super) fn of_instance(&self, instance: Uuid) -> Vec<AttemptId> {
-        self.by_attempt.keys().filter(|attempt| attempt.instance == instance).cloned().collect()
-    }
-
     /// The floor of the topic, if it is time to store it: every command below it is settled. From now on it counts as stored.
     pub(super) fn floor_to_store(&mut self, topic: &TopicName) -> Option<Offset> {
         let commands = self.by_topic.get_mut(topic)?;
@@ -91,6 +85,7 @@ impl OpenCommands {
 mod tests {
     use super::*;
     use sagamq_api::saga::Operation;
+    use uuid::Uuid;
 
     #[test]
     fn the_floor_is_the_oldest_open_command_and_is_stored_when_it_has_risen_far_enough() {

@@ -11,7 +11,6 @@ use crate::protocol::{CallCommand, Command, HandOut};
 use sagamq_api::saga::{AttemptId, WORKER_GROUP};
 use sagamq_api::{GroupName, Offset, TopicName};
 use sagamq_broker::{ShardCommit, ShardEmbedder, WriteError};
-use uuid::Uuid;
 
 /// The ways of one lane.
 pub(crate) struct Dispatcher {
@@ -181,10 +180,10 @@ impl Dispatcher {
         Ok(known)
     }
 
-    /// The command records of an instance that takes no more part: they are to be settled. `open` are the attempts in progress, which may bear
-    /// the name of an instance that it is the rerun of.
-    pub(crate) fn abandon(&mut self, instance: Uuid, open: &[AttemptId]) -> Vec<(TopicName, Offset)> {
-        self.commands.of_instance(instance).iter().chain(open).filter_map(|attempt| self.commands.take(attempt)).collect()
+    /// The command records of an instance that takes no more part: they are to be settled. `open` are its attempts in progress, which may bear
+    /// the name of an instance that it is the rerun of; what bears its own name may be a rerun's, and is none of these.
+    pub(crate) fn abandon(&mut self, open: &[AttemptId]) -> Vec<(TopicName, Offset)> {
+        open.iter().filter_map(|attempt| self.commands.take(attempt)).collect()
     }
 
     /// Adds the settlement of a command record that was abandoned.

@@ -224,6 +224,24 @@ impl Instance {
         }
     }
 
+    /// That rerun, and the step that it goes on with.
+    #[must_use]
+    pub fn handed_over_to(&self) -> Option<(Uuid, &StepId)> {
+        match self {
+            Self::Saga(state) => state.handed_over.as_ref().map(|handed| (handed.to, &handed.from)),
+            Self::TwoPc(_) => None,
+        }
+    }
+
+    /// Whether the action of a step is done or was left out, be it undone since.
+    #[must_use]
+    pub fn has_done(&self, step: &StepId) -> bool {
+        match self {
+            Self::Saga(state) => state.steps.iter().any(|status| status.id == *step && status.output.is_some()),
+            Self::TwoPc(_) => false,
+        }
+    }
+
     /// Bytes of the payloads that expressions can see.
     #[must_use]
     pub fn payload_bytes(&self) -> usize {

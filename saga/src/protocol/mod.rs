@@ -7,7 +7,7 @@
 //!
 //! Beside them, [`repair`] is what becomes of an operator's verb for many instances.
 //!
-//! Upwards: `decision.rs` (the words that all protocols share), `failures.rs` and `pause.rs`, then a folder for each protocol, then
+//! Upwards: `decision.rs` (the words that all protocols share), `failures.rs`, `pause.rs` and `same.rs`, then a folder for each protocol, then
 //! `event.rs` and `instance.rs` over them, and `preview.rs` and repairs on top.
 
 pub mod codes;
@@ -22,6 +22,7 @@ mod pause;
 mod preview;
 pub mod repair;
 pub mod saga;
+mod same;
 pub mod twopc;
 mod waits;
 
@@ -33,4 +34,5 @@ pub use id::{FIRST_GENERATION, instance_id, lane_of, lane_of_key};
 pub use instance::Instance;
 pub use occurrence::{AttemptEnd, BranchEnd, Heuristic, Occurrence};
 pub use preview::{ForeseenCall, Preview, preview};
+pub use same::{asks_the_same, says_the_same};
 pub use waits::Trouble;

@@ -59,7 +59,7 @@ mod tests {
 
     #[test]
     fn a_message_has_its_golden_bytes_and_a_field_that_nobody_knows_is_refused() {
-        let repaired = Repaired { outcome: RepairOutcome::Gone, state: None, code: None, message: None };
+        let repaired = Repaired { outcome: RepairOutcome::Gone, state: None, rerun_as: None, code: None, message: None };
         let message = LaneMessage::Repaired(AnsweredRepair { repair: Uuid::nil(), number: 7, repaired });
         let bytes = message.encode();
         let json =

@@ -4,7 +4,9 @@
 
 pub(crate) mod api;
 pub(crate) mod branches;
+pub(crate) mod service;
 pub(crate) mod shop;
+pub(crate) mod verbs;
 
 use core::time::Duration;
 use prometheus_client::registry::Registry;
@@ -138,6 +140,17 @@ impl Node {
             }
         });
         waited.await.expect("a command comes")
+    }
+
+    /// Waits until the saga is as wanted; `None`: a write failed, or it cannot be asked.
+    pub(crate) async fn until_or_failed(&self, id: Uuid, wanted: impl Fn(&SagaDescription) -> bool) -> Option<()> {
+        while !wanted(&self.sagas.get(id).await.ok()?) {
+            if self.broker.writes_stopped().is_some() {
+                return None;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        Some(())
     }
 
     /// Unsettled records of a service's workers.

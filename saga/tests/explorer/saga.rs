@@ -339,6 +339,10 @@ impl Model for Saga {
                 steps.extend([Step::Operate(SagaVerb::Skip { step: step.id.clone() }), Step::Resolve(index)]);
             }
         }
+        if left.verbs > 0 && state.phase.is_final() {
+            let in_doubt = |step: &StepStatus| state.standing().iter().any(|effect| effect.in_doubt && effect.step == step.id);
+            steps.extend(state.steps.iter().enumerate().filter(|(_, step)| in_doubt(step)).map(|(index, _)| Step::Resolve(index)));
+        }
         if left.reruns > 0 && state.phase.is_at_rest() {
             steps.extend(state.steps.iter().map(|step| Step::Rerun(step.id.clone())));
         }
@@ -409,7 +413,7 @@ impl Model for Saga {
             form.extend([step.state as u8, u8::try_from(world.origin(index)).expect("few instances")]);
             form.extend(progress(&step.action));
             form.extend(progress(&step.compensation));
-            form.extend([step.is_left_out, step.is_undoing_left_out].map(u8::from));
+            form.extend([step.is_left_out, step.is_undoing_left_out, step.has_no_effect].map(u8::from));
             form.push(u8::from(step.attempts_exceeded));
         }
         for past in &world.past {

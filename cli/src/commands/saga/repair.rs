@@ -9,7 +9,7 @@ use crate::output::{NONE, Output, fields, human};
 use sagamq_api::limits::PAGE_ROWS_MAX;
 use sagamq_api::repair::{
     OperateRepair, PreviewQuery, RepairDescription, RepairFilter, RepairList, RepairPreview, RepairQuery, RepairResults,
-    RepairResultsQuery, StartRepair,
+    RepairResultsQuery, Repaired, StartRepair,
 };
 use sagamq_api::saga::{OperateSaga, VerbFields};
 use std::time::Duration;
@@ -211,11 +211,17 @@ fn results_table(output: Output, results: &RepairResults) -> String {
             result.repaired.outcome.to_string(),
             text(result.repaired.state.map(|state| state.to_string())),
             text(result.repaired.code.clone()),
-            text(result.repaired.message.clone()),
+            why(&result.repaired),
             human::timestamp(result.at_ms),
         ]
     });
     output.table(["SAGA", "OUTCOME", "STATE", "CODE", "WHY", "AT"], rows)
+}
+
+fn why(repaired: &Repaired) -> String {
+    let rerun = repaired.rerun_as.map(|id| format!("rerun as {id}"));
+    let said: Vec<String> = rerun.into_iter().chain(repaired.message.clone()).collect();
+    if said.is_empty() { NONE.to_owned() } else { said.join("; ") }
 }
 
 fn previewed(output: Output, preview: &RepairPreview) -> String {

@@ -114,7 +114,7 @@ impl Lane {
     }
 
     /// Adds a decision about an instance in memory to the next commit; it holds whatever participants have seen.
-    pub(super) async fn commit(&mut self, id: Uuid, mut decided: Decided, along: Along, answer: Answer) {
+    pub(super) async fn commit(&mut self, id: Uuid, mut decided: Decided, mut along: Along, answer: Answer) {
         // What is taken with it comes in its turn, and is looked at with what is in memory.
         let is_alone = along.taking.is_some() || along.watch.is_some();
         if is_alone {
@@ -124,11 +124,11 @@ impl Lane {
             let applied = Applied { duplicate: decided.duplicate, state: decided.state.state() };
             return self.when_durable(move |durable| answer(durable.map(|()| applied)));
         }
-        let next = decided.next.take();
+        let (next, rerun_watch) = (decided.next.take(), along.rerun_watch.take());
         let staged = self.stage(id, decided, along, answer);
         assert!(staged, "only time decides what depends on an unseen call");
         if let Some(next) = next {
-            self.stage_rerun(id, *next);
+            self.stage_rerun(id, *next, rerun_watch);
         }
         if is_alone || self.batch.is_full() {
             self.flush().await;
@@ -158,7 +158,8 @@ impl Lane {
         assert!(next.is_none(), "what else is decided with it is staged behind it");
         let Some(dispatch) = self.dispatcher.stage(&mut self.batch.commit, commands) else { return false };
         let applied = Applied { duplicate, state: instance.state() };
-        let Along { cursor, taking, watch } = along;
+        let Along { cursor, taking, watch, rerun_watch } = along;
+        assert!(rerun_watch.is_none(), "it goes along with the rerun");
         let seen = self.watches.look(id, &instance, watch, self.parts.clock.now_ms());
         seen.put(id, lane_of, &mut self.batch.commit);
         if let Some(Taking { from, sequence }) = taking {

@@ -12,6 +12,8 @@ pub(super) struct Along {
     pub(super) taking: Option<Taking>,
     /// A watch over what becomes of the instance.
     pub(super) watch: Option<Watch>,
+    /// A watch over what becomes of the rerun that is decided with it.
+    pub(super) rerun_watch: Option<Watch>,
 }
 
 /// A message that is taken with a commit.

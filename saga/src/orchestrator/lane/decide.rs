@@ -30,6 +30,7 @@ impl Lane {
         if let Some(reason) = self.parts.quarantine.reason(id) {
             return Err(InstanceError::Quarantined { id, reason }.into());
         }
+        let mut folded = None;
         let decided = match self.instances.get(&id) {
             Some(live) if !may_take_long(&live.definition, &live.instance, &input) => {
                 let (now_ms, random) = (self.parts.clock.now_ms(), &mut self.parts.random);
@@ -40,9 +41,11 @@ impl Lane {
                 self.decide_beside(definition, instance, input).await
             }
             None => {
-                // Long at its end: only the disk knows it, and it is asked for the sake of a precise answer.
+                // Long at its end: only the disk knows it.
                 let (definition, instance) = self.fold(id)?.ok_or(InstanceError::NotFound(id))?;
-                self.decide_on(&definition, instance, input).await
+                let decided = self.decide_on(&definition, instance.clone(), input).await;
+                folded = Some(Live { definition, instance });
+                decided
             }
         };
         // A poison definition or input is its own saga's fault, and must not take the others with it.
@@ -52,7 +55,11 @@ impl Lane {
         })?;
         let decided = decided?;
         if let Some(next) = &decided.next {
-            self.admit_rerun(id, next)?;
+            self.admit_rerun(next)?;
+        }
+        if let Some(live) = folded.filter(|_| !decided.events.is_empty()) {
+            // It changes once more, and leaves memory again as the others do.
+            self.instances.insert(id, live);
         }
         Ok(decided)
     }
@@ -95,7 +102,7 @@ impl Lane {
         self.timers.set(id, None);
         drop(self.waiters.take(id));
         let open = self.instances.get(&id).map(|live| live.instance.open_attempts()).unwrap_or_default();
-        self.stale.extend(self.dispatcher.abandon(id, &open));
+        self.stale.extend(self.dispatcher.abandon(&open));
         if let Some(live) = self.instances.remove(&id) {
             let state = live.instance.state();
             self.parts.metrics.moved((!state.is_final()).then_some(state), None);

@@ -48,7 +48,7 @@ impl Lane {
                 return self.commit_repair(decision, None, then).await;
             }
             Err(error) => Err(error),
-            Ok((repair, before)) if before == request => Ok(StartedRepair { duplicate: true, repair }),
+            Ok((repair, before)) if before.is_same(&request) => Ok(StartedRepair { duplicate: true, repair }),
             Ok(_) => Err(RepairError::KeyConflict { key: request.key.unwrap_or_default(), id }),
         };
         self.answer_when_durable(reply, answer);

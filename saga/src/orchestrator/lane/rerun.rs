@@ -5,15 +5,15 @@ use super::decide::Decided;
 use super::refusal::Undecided;
 use super::task::{Lane, Live};
 use crate::orchestrator::error::InstanceError;
+use crate::protocol::repair::Watch;
 use crate::protocol::{Instance, Rejection};
 use sagamq_api::saga::{AttemptId, Operation, VerbName};
 use std::sync::Arc;
 use uuid::Uuid;
 
 impl Lane {
-    /// Whether the rerun that was decided may start: it is the next generation of the key, and nobody has its id. The instance that hands over is
-    /// in memory then.
-    pub(super) fn admit_rerun(&mut self, id: Uuid, next: &Decided) -> Result<(), Undecided> {
+    /// Whether the rerun that was decided may start: it is the next generation of the key, and nobody has its id.
+    pub(super) fn admit_rerun(&self, next: &Decided) -> Result<(), Undecided> {
         let head = next.state.head();
         let store = &self.parts.store;
         let last = store.last_generation(&head.saga, &head.key).map_err(InstanceError::from)?;
@@ -22,22 +22,17 @@ impl Lane {
             let reason = format!("its key started another saga since, or the id {} is taken", head.id);
             return Err(Rejection::NotNow { verb: VerbName::Rerun, reason }.into());
         }
-        if !self.instances.contains_key(&id) {
-            // At its end for long: with this it changes once more, and leaves memory again as the others do.
-            let (definition, instance) = self.fold(id)?.ok_or(InstanceError::NotFound(id))?;
-            self.instances.insert(id, Live { definition, instance });
-        }
         Ok(())
     }
 
     /// Adds the rerun to the commit that hands over to it.
-    pub(super) fn stage_rerun(&mut self, of: Uuid, next: Decided) {
+    pub(super) fn stage_rerun(&mut self, of: Uuid, next: Decided, watch: Option<Watch>) {
         let definition = Arc::clone(&self.instances.get(&of).expect("what hands over is in memory").definition);
         let (id, protocol) = (next.state.head().id, next.state.protocol());
         let key = (next.state.head().saga.clone(), next.state.head().key.clone());
         self.keys.insert(key, id);
         self.instances.insert(id, Live { instance: Instance::new(protocol, id, &definition), definition });
-        let staged = self.stage(id, next, Along::default(), Box::new(|_| ()));
+        let staged = self.stage(id, next, Along { watch, ..Along::default() }, Box::new(|_| ()));
         assert!(staged, "what starts has called nobody yet");
     }
 

@@ -1,16 +1,18 @@
 //! Messages of other lanes: what a repair wants of a saga, and what follows, in the commit that takes the message.
 
 use super::along::{Along, Taking};
+use super::decide::Decided;
 use super::follower::Then;
 use super::refusal::Undecided;
 use super::task::Lane;
+use super::watches::Seen;
 use crate::orchestrator::codes::{of_instance, of_rejection};
 use crate::orchestrator::error::InstanceError;
 use crate::protocol::repair::{Watch, fits};
 use crate::protocol::{By, Input, Instance, Verb, lane_of};
 use crate::store::{AnsweredRepair, AskedRepair, LaneMessage};
 use sagamq_api::repair::{RepairOutcome, Repaired};
-use sagamq_api::saga::SagaState;
+use sagamq_api::saga::{SagaState, VerbName};
 use sagamq_broker::{Message, ShardCommit, SubmitError};
 use uuid::Uuid;
 
@@ -51,10 +53,7 @@ impl Lane {
             Ok(Some((true, watch, _))) => {
                 let by = By { actor: operate.actor, reason: operate.reason };
                 match self.decide(saga, Input::Operate { verb: Verb::Saga(operate.verb), by }).await {
-                    Ok(decided) => {
-                        let along = Along { taking: Some(taking), watch: Some(watch), ..Along::default() };
-                        return self.commit(saga, decided, along, Box::new(|_| ())).await;
-                    }
+                    Ok(decided) => return self.watched(saga, decided, watch, taking).await,
                     Err(error) => refused(&error),
                 }
             }
@@ -66,6 +65,29 @@ impl Lane {
         let answered = AnsweredRepair { repair, number, repaired: refusal };
         commit.send(lane_of(repair), LaneMessage::Repaired(answered).encode());
         self.submit(commit, Some(taking), Box::new(|_| ())).await;
+    }
+
+    /// Commits what was decided for a repair, with the watch over what becomes of it. What becomes of one that is rerun is seen at its rerun.
+    async fn watched(&mut self, saga: Uuid, decided: Decided, watch: Watch, taking: Taking) {
+        let along = Along { taking: Some(taking), ..Along::default() };
+        let followed = decided.state.handed_over_to().filter(|_| watch.verb == VerbName::Rerun);
+        let Some((rerun, from)) = followed.map(|(rerun, from)| (rerun, from.clone())) else {
+            return self.commit(saga, decided, Along { watch: Some(watch), ..along }, Box::new(|_| ())).await;
+        };
+        let watch = watch.over_rerun(from);
+        if decided.next.is_some() {
+            return self.commit(saga, decided, Along { rerun_watch: Some(watch), ..along }, Box::new(|_| ())).await;
+        }
+        // Somebody had it rerun before, in the same way.
+        let now_ms = self.parts.clock.now_ms();
+        let looked = self.looked_at(rerun, |instance| self.watches.look(rerun, instance, Some(watch.clone()), now_ms));
+        let seen = looked.ok().flatten().unwrap_or_else(|| Seen::ended(watch, outcome(RepairOutcome::Gone, None)));
+        self.flush().await;
+        let mut commit = self.parts.store.0.begin();
+        seen.put(rerun, lane_of, &mut commit);
+        if self.submit(commit, Some(taking), Box::new(|_| ())).await {
+            self.watches.apply(rerun, seen);
+        }
     }
 
     /// What a look at an instance gives, in memory or on disk; `None`: it is not there.
@@ -136,7 +158,7 @@ impl Lane {
 }
 
 fn outcome(outcome: RepairOutcome, state: Option<SagaState>) -> Repaired {
-    Repaired { outcome, state, code: None, message: None }
+    Repaired { outcome, state, rerun_as: None, code: None, message: None }
 }
 
 fn refused(error: &Undecided) -> Repaired {
@@ -145,5 +167,5 @@ fn refused(error: &Undecided) -> Repaired {
         Undecided::Rejected(rejection) => of_rejection(rejection),
     };
     let (code, message) = (Some(code.as_str().to_owned()), Some(error.to_string()));
-    Repaired { outcome: RepairOutcome::Refused, state: None, code, message }
+    Repaired { outcome: RepairOutcome::Refused, state: None, rerun_as: None, code, message }
 }

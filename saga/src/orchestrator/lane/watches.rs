@@ -86,6 +86,11 @@ impl Watches {
 }
 
 impl Seen {
+    /// A watch that ends where it would begin.
+    pub(super) fn ended(watch: Watch, repaired: Repaired) -> Self {
+        Self { begun: None, ended: vec![(watch, false, repaired)] }
+    }
+
     /// Adds it to the commit, with what the repairs are told.
     pub(super) fn put(&self, saga: Uuid, lane_of: impl Fn(Uuid) -> u16, commit: &mut ShardCommit) {
         if let Some(begun) = &self.begun {

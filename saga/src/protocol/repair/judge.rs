@@ -4,7 +4,7 @@ use super::matching::{last_failure, stands_at};
 use crate::protocol::instance::Instance;
 use sagamq_api::StepId;
 use sagamq_api::repair::{RepairOutcome, Repaired};
-use sagamq_api::saga::{SagaState, VerbName};
+use sagamq_api::saga::{Failure, SagaState, VerbName};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -18,7 +18,7 @@ pub struct Watch {
     pub number: u64,
     /// What it was told.
     pub verb: VerbName,
-    /// The steps that it stood at before.
+    /// The steps that it stood at before; of a rerun, the one that it goes on with.
     pub steps: Vec<StepId>,
     /// When its time is over, in milliseconds since 1970.
     pub until_ms: u64,
@@ -33,9 +33,9 @@ pub enum Judged {
     Is(Repaired),
 }
 
-/// What became of it after it was rerun is told by its rerun.
-fn rerun_as(instance: &Instance) -> Option<String> {
-    instance.summary().rerun_as.map(|id| format!("rerun as {id}"))
+/// Why it stands where it stands.
+fn why(instance: &Instance) -> Option<Failure> {
+    last_failure(instance, &stands_at(instance)).cloned().or_else(|| instance.summary().failure)
 }
 
 impl Watch {
@@ -45,25 +45,55 @@ impl Watch {
         Self { repair, number, verb, steps: stands_at(instance).into_iter().cloned().collect(), until_ms }
     }
 
-    /// What became of the saga, as it stands now, after the verb.
+    /// Watches the rerun of the saga instead, which goes on from this step.
+    #[must_use]
+    pub fn over_rerun(self, from: StepId) -> Self {
+        Self { steps: vec![from], ..self }
+    }
+
+    /// What became of the saga, as it stands now, after the verb. After `rerun` that is its rerun.
     #[must_use]
     pub fn judge(&self, instance: &Instance, now_ms: u64) -> Judged {
+        if self.verb == VerbName::Rerun {
+            return self.judge_rerun(instance, now_ms);
+        }
         let state = instance.state();
-        let done = Repaired { outcome: RepairOutcome::Done, state: Some(state), code: None, message: None };
+        let done = Repaired { outcome: RepairOutcome::Done, state: Some(state), rerun_as: None, code: None, message: None };
         match self.verb {
-            VerbName::Rerun => Judged::Is(Repaired { message: rerun_as(instance), ..done }),
             _ if state.is_final() => Judged::Is(done),
             // They change what is so, and move nothing by themselves.
             VerbName::Pause | VerbName::Resume | VerbName::EditInput => Judged::Is(done),
             _ if state == SagaState::Blocked => {
-                let failure = last_failure(instance, &stands_at(instance)).cloned().or_else(|| instance.summary().failure);
-                let (code, message) = failure.map(|failure| (failure.code, failure.message)).unzip();
-                Judged::Is(Repaired { outcome: RepairOutcome::Blocked, state: Some(state), code, message })
+                let (code, message) = why(instance).map(|failure| (failure.code, failure.message)).unzip();
+                Judged::Is(Repaired { outcome: RepairOutcome::Blocked, code, message, ..done })
             }
             VerbName::Retry | VerbName::Skip | VerbName::Resolve if self.has_left_behind(instance) => Judged::Is(done),
             _ if now_ms >= self.until_ms => Judged::Is(self.not_moved(instance)),
             _ => Judged::Waits,
         }
+    }
+
+    /// A rerun has moved on when it has done the step that it goes on with: to have started says nothing, and to have failed at the same step
+    /// again is where the saga stood before.
+    fn judge_rerun(&self, rerun: &Instance, now_ms: u64) -> Judged {
+        let state = rerun.state();
+        let has_done = state == SagaState::Completed || self.steps.iter().all(|step| rerun.has_done(step));
+        let (outcome, failure, said) = match state {
+            _ if has_done => (RepairOutcome::Done, None, None),
+            SagaState::Blocked => (RepairOutcome::Blocked, why(rerun), None),
+            _ if state.is_final() => (RepairOutcome::NotMoved, why(rerun), Some(format!("the rerun is {state}"))),
+            _ if now_ms >= self.until_ms => {
+                let failure = last_failure(rerun, &stands_at(rerun)).cloned();
+                (RepairOutcome::NotMoved, failure, Some(format!("the rerun was {state} when its time was over, and goes on")))
+            }
+            _ => return Judged::Waits,
+        };
+        let (code, why) = failure.map(|failure| (failure.code, failure.message)).unzip();
+        let message = match (said, &code, why) {
+            (Some(said), Some(code), Some(why)) => Some(format!("{said}; the last failure was {code}: {why}")),
+            (said, _, why) => said.or(why),
+        };
+        Judged::Is(Repaired { outcome, state: Some(state), rerun_as: Some(rerun.head().id), code, message })
     }
 
     /// Whether the saga stands at none of the steps that it stood at.
@@ -81,6 +111,6 @@ impl Watch {
         let why = last.map(|failure| format!("; the last failure was {}: {}", failure.code, failure.message));
         let message = format!("it was {state}{at} when its time was over, and goes on{}", why.unwrap_or_default());
         let code = last.map(|failure| failure.code.clone());
-        Repaired { outcome: RepairOutcome::NotMoved, state: Some(state), code, message: Some(message) }
+        Repaired { outcome: RepairOutcome::NotMoved, state: Some(state), rerun_as: None, code, message: Some(message) }
     }
 }

@@ -1,5 +1,6 @@
 //! What a repair is to do, with everything said that a request may leave out.
 
+use crate::protocol::same::asks_the_same;
 use sagamq_api::limits::{
     REPAIR_IDS_MAX, REPAIR_KEY_BYTES_MAX, REPAIR_PATIENCE_MS_DEFAULT, REPAIR_PATIENCE_MS_MAX, REPAIR_RATE_DEFAULT, REPAIR_RATE_MAX,
     REPAIR_SAGAS_DEFAULT, REPAIR_SAGAS_MAX, REPAIR_VERB_BYTES_MAX,
@@ -63,6 +64,14 @@ pub struct RepairRequest {
     pub max_sagas: u64,
     /// How long a saga has to move on, in milliseconds.
     pub patience_ms: u64,
+}
+
+impl RepairRequest {
+    /// Whether both ask for the same repair, whatever the white space of their payloads.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        asks_the_same(&self.operate, &other.operate) && *self == Self { operate: self.operate.clone(), ..other.clone() }
+    }
 }
 
 impl TryFrom<StartRepair> for RepairRequest {

@@ -29,7 +29,7 @@ fn request(rate: u32, max_sagas: u64) -> RepairRequest {
 }
 
 fn repaired(outcome: RepairOutcome) -> Repaired {
-    Repaired { outcome, state: None, code: None, message: None }
+    Repaired { outcome, state: None, rerun_as: None, code: None, message: None }
 }
 
 fn page(from: u128, count: u128) -> Vec<Uuid> {

@@ -258,6 +258,10 @@ pub enum SagaEvent {
         /// Whether it was left out there, and has no effect.
         #[serde(skip_serializing_if = "core::ops::Not::not", default)]
         skipped: bool,
+        /// What its action was called with, if that is neither what is kept of that instance (`inputs` of `saga_rerun`) nor, where nothing is
+        /// kept of it, the rerun's own input.
+        #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "present")]
+        input: Option<JsonText>,
     },
     /// An operator wants it tried again: its attempts are counted from here, the next one is due now, and what failed for good is as it was
     /// before it was called.
@@ -284,7 +288,7 @@ pub enum SagaEvent {
         #[serde(skip_serializing_if = "Option::is_none", default)]
         reason: Option<String>,
     },
-    /// An operator says what is true of the operation.
+    /// An operator says what is true of the operation. Of an instance at its end as well: then nothing follows from it.
     StepResolved {
         /// The last attempt; epoch 0 if it was never called.
         #[serde(flatten)]
@@ -422,6 +426,7 @@ mod tests {
                 origin: Uuid::from_u128(7),
                 started_at_ms: at_ms,
                 skipped: n.is_multiple_of(2),
+                input: n.is_multiple_of(3).then(|| json.clone()),
             },
             SagaEvent::SagaPaused { actor: said(), reason: said() },
             SagaEvent::SagaResumed { timeout_at_ms: Some(at_ms), actor: said(), reason: said() },

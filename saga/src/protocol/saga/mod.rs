@@ -14,7 +14,8 @@
 //!        └────────────────────────────────► BLOCKED
 //! ```
 //!
-//! Operators pause it anywhere (`PAUSED`), end it as it is (`TERMINATED`), and mend what is `BLOCKED` or waits: see `operate.rs`.
+//! Operators pause it anywhere (`PAUSED`), end it as it is (`TERMINATED`), and mend what is `BLOCKED` or waits: see `operate.rs`. Of one at its
+//! end they say what was found out about its steps: `record.rs`.
 //!
 //! The rules that are not in the names:
 //! - *Unknown is never read as refused.* A step whose attempts ran out without an answer is compensated like one that succeeded.
@@ -28,10 +29,11 @@
 //!   then. Waiting uses up no attempt. A step of which no attempt was ever handed out is `FAILED` when the saga is to be undone: there is
 //!   nothing to undo. One attempt that may have been sent puts the step in doubt for good.
 //! - *Arguments are rendered once*, at the first attempt, and written with it; a compensation that failed for good and is called again by an
-//!   operator is rendered anew.
+//!   operator is rendered anew. *What was done with one input is undone with it*, whatever input an operator or a rerun gives later.
 //!
 //! Upwards: `step.rs` and `event.rs`; `state.rs` with `apply.rs` and `check.rs`; `call.rs`; `planner.rs`, the working state of a decision;
-//! what follows from what in `forward.rs` and `compensate.rs`; the inputs in `reply.rs`, `time.rs` and `operate.rs` (whose events are applied in `operated.rs`), with `rerun.rs`; `decide.rs`.
+//! what follows from what in `forward.rs` and `compensate.rs`; the inputs in `reply.rs`, `time.rs` and `operate.rs` (whose events are
+//! applied in `operated.rs`), with `record.rs` and `rerun.rs`; `decide.rs`.
 
 mod apply;
 mod call;
@@ -45,6 +47,7 @@ mod forward;
 mod operate;
 mod operated;
 mod planner;
+mod record;
 mod reply;
 mod rerun;
 mod state;

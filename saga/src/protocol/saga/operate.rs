@@ -10,6 +10,7 @@ use super::step::Attempt;
 use crate::definition::StepKind;
 use crate::protocol::codes;
 use crate::protocol::decision::{By, Rejection, Verb};
+use crate::protocol::same::says_the_same;
 use sagamq_api::saga::{Failure, Operation, SagaState, SagaVerb, StepOutcome, StepOutcomeName, StepState, VerbName};
 use sagamq_api::{JsonText, StepId};
 
@@ -25,6 +26,11 @@ impl Planner<'_> {
         }
         if let Some(handed) = &self.state.handed_over {
             return Err(Rejection::HandedOver(handed.to));
+        }
+        if let SagaVerb::Resolve { step, outcome } = &verb
+            && self.state.phase.is_final()
+        {
+            return self.record(step, outcome.clone(), by);
         }
         let is_said_twice = verb == SagaVerb::Terminate && self.state.phase == Phase::Terminated;
         let is_at_its_end = self.state.phase.is_final() || (verb == SagaVerb::Cancel && self.state.phase == Phase::Blocked);
@@ -191,7 +197,11 @@ impl Planner<'_> {
             _ => false,
         };
         let (operation, outcome, output) = match (outcome, status.state) {
-            (StepOutcome::Succeeded { output }, StepState::Succeeded) if status.output.as_ref() == Some(&output) => return Ok(true),
+            (StepOutcome::Succeeded { output }, StepState::Succeeded)
+                if status.output.as_ref().is_some_and(|known| says_the_same(known, &output)) =>
+            {
+                return Ok(true);
+            }
             (StepOutcome::Failed, StepState::Failed) | (StepOutcome::Compensated, StepState::Compensated) => return Ok(true),
             (StepOutcome::Succeeded { .. }, _) if status.kind == StepKind::Pivot && is_backward => {
                 return no("is the pivot, and the saga is being undone because it did not succeed");
@@ -224,7 +234,7 @@ impl Planner<'_> {
     }
 
     fn edit_input(&mut self, input: JsonText, By { actor, reason }: By) -> Result<bool, Rejection> {
-        if input == self.state.head.input {
+        if says_the_same(&input, &self.state.head.input) {
             return Ok(true);
         }
         self.require_fitting(&input)?;
@@ -273,7 +283,7 @@ impl Planner<'_> {
     }
 
     /// The step with its state, for people.
-    fn shown(&self, index: usize) -> String {
+    pub(super) fn shown(&self, index: usize) -> String {
         let step = &self.state.steps[index];
         format!("`{}` ({:?})", step.id, step.state)
     }

@@ -35,6 +35,7 @@ impl InstanceState {
             }
             SagaEvent::SagaInputEdited { input, .. } => {
                 self.require_phase(&OPEN)?;
+                self.keep_inputs();
                 let before = core::mem::replace(&mut self.head.input, input.clone());
                 self.head.started_with.get_or_insert(before);
             }
@@ -46,19 +47,22 @@ impl InstanceState {
                 let rerun = RerunOf { of: *of, from: from.clone(), inputs: inputs.clone() };
                 self.on_rerun(rerun, input.as_ref())?;
             }
-            SagaEvent::StepCopied { attempt, output, origin, started_at_ms, skipped } => {
+            SagaEvent::StepCopied { attempt, output, origin, started_at_ms, skipped, input } => {
                 let origin = Origin { instance: *origin, started_at_ms: *started_at_ms };
-                return self.on_copied(attempt, output, origin, *skipped).map(Some);
+                let index = self.on_copied(attempt, output, origin, *skipped)?;
+                self.steps[index].done_with.clone_from(input);
+                return Ok(Some(index));
             }
             SagaEvent::StepRetried { attempt, .. } => return self.on_retried(attempt, at_ms).map(Some),
             SagaEvent::StepSkipped { attempt, .. } => return self.on_skipped(attempt).map(Some),
             SagaEvent::StepResolved { attempt, outcome, output, reason, .. } => {
+                let failure = || Failure { code: codes::RESOLVED.to_owned(), message: reason.clone().unwrap_or_default() };
+                if self.phase.is_final() {
+                    return self.on_recorded(attempt, *outcome, output.as_ref(), failure, at_ms).map(Some);
+                }
                 let index = match outcome {
                     StepOutcomeName::Succeeded => self.on_resolved_as_done(attempt, output.as_ref())?,
-                    StepOutcomeName::Failed => {
-                        let failure = Failure { code: codes::RESOLVED.to_owned(), message: reason.clone().unwrap_or_default() };
-                        self.on_resolved_as_never_done(attempt, &failure, at_ms)?
-                    }
+                    StepOutcomeName::Failed => self.on_resolved_as_never_done(attempt, &failure(), at_ms)?,
                     StepOutcomeName::Compensated => self.on_resolved_as_undone(attempt)?,
                 };
                 return Ok(Some(index));
@@ -213,7 +217,7 @@ impl InstanceState {
     }
 
     /// The step whose operation has this attempt as its last.
-    fn find_last(&self, attempt: &StepAttempt) -> Result<usize, String> {
+    pub(super) fn find_last(&self, attempt: &StepAttempt) -> Result<usize, String> {
         let index = self.find(attempt)?;
         let last = self.steps[index].progress(attempt.operation).epoch;
         require(last == attempt.epoch, || format!("attempt {last} is the last"))?;

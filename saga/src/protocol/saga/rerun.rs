@@ -11,15 +11,17 @@ use super::step::StepStatus;
 use crate::definition::StepKind;
 use crate::protocol::decision::{By, Decision, Rejection};
 use crate::protocol::id::{instance_id, lane_of};
+use crate::protocol::same::says_the_same;
 use sagamq_api::saga::{Operation, StepAttempt, StepState, VerbName};
 use sagamq_api::{JsonText, StepId};
+use std::collections::BTreeMap;
 use uuid::Uuid;
 
 impl StepStatus {
     /// Whether a rerun can take it over: it is known to be done and not undone, or it was left out and nobody was called.
     pub(super) fn is_copyable(&self) -> bool {
         match self.state {
-            StepState::Skipped => self.action.epoch == 0,
+            StepState::Skipped => !self.may_have_been_done(),
             StepState::Succeeded | StepState::CompensationFailed => self.stands() == Some(false),
             StepState::Scheduled
             | StepState::InProgress
@@ -40,7 +42,8 @@ impl Planner<'_> {
     /// Gives whether nothing is new about it: the same rerun was asked for before.
     pub(super) fn rerun(&mut self, from: &StepId, input: Option<JsonText>, By { actor, reason }: By) -> Result<bool, Rejection> {
         if let Some(handed) = &self.state.handed_over {
-            let is_same = handed.from == *from && handed.input == input;
+            let own = &self.state.head.input;
+            let is_same = handed.from == *from && says_the_same(handed.input.as_ref().unwrap_or(own), input.as_ref().unwrap_or(own));
             return if is_same { Ok(true) } else { Err(Rejection::HandedOver(handed.to)) };
         }
         let first = self.index_of(from)?;
@@ -126,22 +129,35 @@ impl Planner<'_> {
         let (first_input, input) = (head.first_input().clone(), input.unwrap_or_else(|| head.input.clone()));
         let mut next = Planner::new(self.definition, &InstanceState::new(to, self.definition), self.now_ms, self.jitter);
         next.start(head.key.clone(), head.generation + 1, first_input.clone());
-        let inputs = copied.iter().filter_map(|&index| {
-            let step = &state.steps[index];
-            let origin = step.origin.as_deref().map_or(head.id, |origin| origin.instance);
-            let of_origin = state.input(index, Operation::Compensation);
-            (step.has_compensation && step.state != StepState::Skipped && *of_origin != input).then(|| (origin, of_origin.clone()))
-        });
-        let (of, inputs, input) = (head.id, inputs.collect(), Some(input).filter(|input| *input != first_input));
-        next.emit(SagaEvent::SagaRerun { of, from: from.clone(), input, inputs, actor: actor.clone(), reason: reason.clone() });
+        let origin_of =
+            |step: &StepStatus| step.origin.as_deref().map_or((head.id, head.started_at_ms), |of| (of.instance, of.started_at_ms));
+        let done_with = |index: usize| {
+            let is_undone_with_it = state.steps[index].has_compensation && state.steps[index].state != StepState::Skipped;
+            is_undone_with_it.then(|| state.input(index, Operation::Compensation))
+        };
+        // One input of each instance is kept once, however many steps were done with it; another one, which an operator gave it, with its step.
+        let mut inputs = BTreeMap::new();
         for &index in copied {
+            if let Some(done_with) = done_with(index).filter(|done_with| **done_with != input) {
+                inputs.entry(origin_of(&state.steps[index]).0).or_insert_with(|| done_with.clone());
+            }
+        }
+        let own_inputs: Vec<Option<JsonText>> = copied
+            .iter()
+            .map(|&index| {
+                let kept = inputs.get(&origin_of(&state.steps[index]).0).unwrap_or(&input);
+                done_with(index).filter(|done_with| *done_with != kept).cloned()
+            })
+            .collect();
+        let (of, input) = (head.id, Some(input).filter(|input| *input != first_input));
+        next.emit(SagaEvent::SagaRerun { of, from: from.clone(), input, inputs, actor: actor.clone(), reason: reason.clone() });
+        for (&index, input) in copied.iter().zip(own_inputs) {
             let step = &state.steps[index];
             let (operation, epoch) = (Operation::Action, step.action.epoch);
             let attempt = StepAttempt { step: step.id.clone(), item: None, operation, epoch };
             let (output, skipped) = (step.output.clone().unwrap_or_else(JsonText::null), step.state == StepState::Skipped);
-            let (origin, started_at_ms) =
-                step.origin.as_deref().map_or((head.id, head.started_at_ms), |origin| (origin.instance, origin.started_at_ms));
-            next.emit(SagaEvent::StepCopied { attempt, output, origin, started_at_ms, skipped });
+            let (origin, started_at_ms) = origin_of(step);
+            next.emit(SagaEvent::StepCopied { attempt, output, origin, started_at_ms, skipped, input });
         }
         next.advance();
         next.finish(false)

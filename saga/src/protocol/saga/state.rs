@@ -182,10 +182,27 @@ impl InstanceState {
         self.origin(index, operation).map_or(self.head.started_at_ms, |origin| origin.started_at_ms)
     }
 
-    /// What an operation of a step works on: what was done with one input is not undone with another one that a rerun was given.
+    /// What an operation of a step works on: what was done with one input is not undone with another one, which an operator or a rerun gave.
     pub(super) fn input(&self, index: usize, operation: Operation) -> &JsonText {
+        if operation != Operation::Compensation {
+            return &self.head.input;
+        }
+        if let Some(input) = &self.steps[index].done_with {
+            return input;
+        }
         let of_origin = self.origin(index, operation).zip(self.rerun_of.as_ref());
         of_origin.and_then(|(origin, rerun)| rerun.inputs.get(&origin.instance)).unwrap_or(&self.head.input)
+    }
+
+    /// Another input is about to come: what was done is undone with the one that it was done with.
+    pub(super) fn keep_inputs(&mut self) {
+        for index in 0..self.steps.len() {
+            let step = &self.steps[index];
+            if step.has_compensation && step.done_with.is_none() && step.has_run() {
+                let input = self.input(index, Operation::Compensation).clone();
+                self.steps[index].done_with = Some(input);
+            }
+        }
     }
 
     fn origin(&self, index: usize, operation: Operation) -> Option<&Origin> {
@@ -228,6 +245,8 @@ impl InstanceState {
     pub(in crate::protocol) fn payload_bytes(&self) -> usize {
         let of_origins = self.rerun_of.iter().flat_map(|rerun| rerun.inputs.values());
         let inputs: usize = of_origins.chain([&self.head.input]).map(JsonText::len).sum();
+        // Of these an expression sees one.
+        let inputs = inputs + self.steps.iter().filter_map(|step| step.done_with.as_ref()).map(JsonText::len).max().unwrap_or(0);
         inputs + self.steps.iter().filter_map(|step| step.output.as_ref()).map(JsonText::len).sum::<usize>()
     }
 }

@@ -28,6 +28,10 @@ pub struct StepStatus {
     pub is_left_out: bool,
     /// Whether an operator left its compensation out.
     pub is_undoing_left_out: bool,
+    /// Whether an operator found, when the instance was at its end, that what was left out had no effect.
+    pub has_no_effect: bool,
+    /// What its action was called with, if the instance or a rerun of it works on another input since: its effect is undone with that.
+    pub done_with: Option<JsonText>,
     /// Who called its action, if that was an instance that this one is the rerun of.
     pub origin: Option<Box<Origin>>,
     /// Whether a rerun took its effect over.
@@ -169,6 +173,8 @@ impl StepStatus {
             attempts_exceeded: false,
             is_left_out: false,
             is_undoing_left_out: false,
+            has_no_effect: false,
+            done_with: None,
             origin: None,
             is_handed_over: false,
         }
@@ -225,8 +231,7 @@ impl StepStatus {
         self.has_compensation
             && match self.state {
                 StepState::Succeeded | StepState::Unknown => true,
-                // Left out, but an attempt may have been sent before.
-                StepState::Skipped => self.action.epoch > 0,
+                StepState::Skipped => self.may_have_been_done(),
                 StepState::Scheduled
                 | StepState::InProgress
                 | StepState::Failed
@@ -234,6 +239,16 @@ impl StepStatus {
                 | StepState::Compensated
                 | StepState::CompensationFailed => false,
             }
+    }
+
+    /// Whether it was left out, but an attempt may have been sent before, and nobody found that it had no effect.
+    pub(super) const fn may_have_been_done(&self) -> bool {
+        self.action.epoch > 0 && !self.has_no_effect
+    }
+
+    /// Whether its action was called, by whomever, or an operator said that it was done.
+    pub(super) fn has_run(&self) -> bool {
+        self.action.epoch > 0 || self.origin.is_some() || self.state == StepState::Succeeded
     }
 
     /// The state it was in before its effect was undone.
@@ -259,7 +274,7 @@ impl StepStatus {
         match self.state {
             StepState::Succeeded | StepState::Compensating | StepState::CompensationFailed => Some(is_doubtful),
             StepState::InProgress | StepState::Unknown => Some(true),
-            StepState::Skipped => (self.action.epoch > 0).then_some(true),
+            StepState::Skipped => self.may_have_been_done().then_some(true),
             StepState::Scheduled | StepState::Failed | StepState::Compensated => None,
         }
     }

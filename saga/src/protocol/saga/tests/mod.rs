@@ -4,6 +4,7 @@ mod backward;
 mod early;
 mod fixture;
 mod forward;
+mod found_out;
 mod impossible;
 mod pivot;
 mod properties;

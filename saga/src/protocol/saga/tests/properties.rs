@@ -5,6 +5,7 @@
 
 use super::fixture::*;
 use crate::definition::{Definition, StepKind};
+use crate::expression::Template;
 use crate::protocol::saga::{InstanceState, Phase, SagaEvent, decide, open_calls};
 use crate::protocol::{By, CallCommand, Command, HandOut, Input, Rejection, Verb, instance_id};
 use proptest::prelude::*;
@@ -133,6 +134,9 @@ fn random_definition(steps: usize, has_pivot: bool, random: &mut Random) -> Defi
         };
         kinds.push(kind);
         let mut step = step(&format!("s{index}"), &after, kind);
+        let arguments = || Template::compile(&json!("${ input.?edited.orValue(0) }")).expect("legal");
+        step.action.arguments = arguments();
+        step.compensation.iter_mut().for_each(|compensation| compensation.arguments = arguments());
         if random.fraction() < 0.1 {
             step.compensation = None;
         }
@@ -183,6 +187,8 @@ impl World {
             }
             Operation::Compensation => {
                 assert!(!state.is_past_pivot(), "nothing is undone past the pivot");
+                let done_with = self.done_with(&command.call.attempt);
+                assert!(done_with.is_none_or(|done_with| done_with == command.call.arguments), "undone with what it was done with");
                 for dependent in dependents(&self.run.definition, index) {
                     let status = &state.steps[dependent];
                     let is_given_up = status.state == StepState::CompensationFailed && !status.is_undoing_left_out;
@@ -192,6 +198,18 @@ impl World {
             }
             other => unreachable!("no saga calls {other}"),
         }
+    }
+
+    /// What the action was called with whose compensation this is.
+    fn done_with(&self, undo: &AttemptId) -> Option<JsonText> {
+        let runs = self.past.iter().map(|(run, _)| run).chain([&self.run]);
+        let of = runs.into_iter().find(|run| run.state.head.id == undo.instance)?;
+        of.history.iter().find_map(|recorded| match &recorded.event {
+            SagaEvent::StepCalled { attempt, arguments, .. } if attempt.step == undo.step && attempt.operation == Operation::Action => {
+                arguments.clone()
+            }
+            _ => None,
+        })
     }
 
     /// One thing happens. Returns false when nothing can happen any more.
@@ -389,10 +407,29 @@ impl World {
         }
     }
 
+    /// An operator finds out what nobody knew of what came to rest, or undoes by hand what stands.
+    fn find_out(&mut self) {
+        for step in 0..self.books.len() {
+            match self.run.state.steps[step].stands() {
+                Some(true) if self.random.fraction() < 0.5 => self.resolve(step),
+                Some(false) if self.random.fraction() < 0.1 => {
+                    let undone = SagaVerb::Resolve { step: id(&format!("s{step}")), outcome: StepOutcome::Compensated };
+                    if self.operate(undone) {
+                        self.books[step].undone = self.books[step].applied;
+                        self.books[step].undo_seen = true;
+                    }
+                }
+                _ => {}
+            }
+        }
+        self.check_books();
+    }
+
     /// What came to rest is rerun from a step; gives whether that was possible.
     fn rerun(&mut self) -> bool {
         let (from, before) = (self.any_step(), self.run.state.clone());
-        if self.run.operate(SagaVerb::Rerun { from: id(&format!("s{from}")), input: None }).is_err() {
+        let input = (self.random.fraction() < 0.3).then(|| json!({"edited": from + 100}).into());
+        if self.run.operate(SagaVerb::Rerun { from: id(&format!("s{from}")), input }).is_err() {
             assert_eq!(self.run.state, before, "what is refused changes nothing");
             return false;
         }
@@ -494,6 +531,9 @@ impl World {
     fn run_through_reruns(&mut self) -> usize {
         self.run_to_the_end();
         for _ in 0..8 {
+            if self.run.state.phase.is_final() {
+                self.find_out();
+            }
             if self.rerun() {
                 self.haunt();
                 self.run_to_the_end();

@@ -68,6 +68,11 @@ fn what_was_taken_over_is_undone_under_the_key_of_the_one_that_did_it() {
     assert_eq!(undo.idempotency_key, format!("{of}/a/compensation"));
     assert_eq!(undo.arguments.to_value(), json!({"by": of.to_string(), "of": true}), "participants know it by that");
     assert_eq!((undo.started_at_ms, rerun.state.head.started_at_ms), (1_000, 50_000), "rows of that age may have been swept");
+    assert_eq!(
+        (origin.state.open_attempts(), rerun.state.open_attempts()),
+        (vec![], vec![undo.attempt.clone()]),
+        "whose commands they are"
+    );
     let own = AttemptId { instance: rerun.state.head.id, ..undo.attempt.clone() };
     let word = |attempt| Input::Reply { attempt, outcome: done(), note: None, branch_address: None };
     assert!(matches!(rerun.input(word(own)), Err(Rejection::Fenced { .. })), "it makes no call of its own name");
@@ -284,9 +289,16 @@ fn nothing_is_taken_over_once_a_call_was_made_or_without_a_rerun() {
     assert!(matches!(copied, SagaEvent::StepCopied { .. }), "{copied:?}");
     let mut called = rerun.state;
     assert!(called.apply(&copied, 5).is_err(), "it was copied already");
-    let SagaEvent::StepCopied { attempt, output, origin: of, started_at_ms, skipped } = copied else { unreachable!("looked at") };
+    let SagaEvent::StepCopied { attempt, output, origin: of, started_at_ms, skipped, input } = copied else { unreachable!("looked at") };
     let attempt = |step: &str| sagamq_api::saga::StepAttempt { step: id(step), operation: Operation::Action, ..attempt.clone() };
-    let other = |step| SagaEvent::StepCopied { attempt: attempt(step), output: output.clone(), origin: of, started_at_ms, skipped };
+    let other = |step| SagaEvent::StepCopied {
+        attempt: attempt(step),
+        output: output.clone(),
+        origin: of,
+        started_at_ms,
+        skipped,
+        input: input.clone(),
+    };
     assert!(called.apply(&other("c"), 5).is_err(), "b is called already");
     let mut plain = Run::start(chain(None)).state;
     assert!(plain.apply(&other("c"), 5).is_err(), "no rerun");

@@ -88,6 +88,15 @@ pub(super) fn ended_at_b() -> Run {
     and(run, SagaVerb::Terminate)
 }
 
+/// The pivot was called, and nobody knows what became of it.
+fn ended_at_pivot() -> Run {
+    and(pivot(), SagaVerb::Terminate)
+}
+
+fn never(step: &str) -> SagaVerb {
+    SagaVerb::Resolve { step: id(step), outcome: StepOutcome::Failed }
+}
+
 fn and(mut run: Run, verb: SagaVerb) -> Run {
     assert_eq!(run.operate(verb), Ok(false));
     run
@@ -104,7 +113,7 @@ fn said(mut run: Run, step: &str, outcome: CallOutcome) -> Run {
 #[test]
 fn every_verb_in_every_state() {
     type Row = (&'static str, fn() -> Run, SagaState, &'static str);
-    let rows: [Row; 21] = [
+    let rows: [Row; 25] = [
         ("a is called", forward, SagaState::Running, "++=+ -- --+ ++- -- -- + ---"),
         ("a waits", || said(forward(), "a", unknown()), SagaState::Waiting, "++=+ ++ +-+ ++- -- -- + ---"),
         ("the pivot is called", pivot, SagaState::Running, "++=+ -- --+ =-- ++ -- + ---"),
@@ -128,7 +137,7 @@ fn every_verb_in_every_state() {
         ("paused, a waits", || and(said(forward(), "a", unknown()), SagaVerb::Pause), SagaState::Paused, "+=++ ++ +-+ ++- -- -- + ---"),
         ("paused, the compensation failed for good", || and(blocked(), SagaVerb::Pause), SagaState::Paused, "-=++ ++ +-- --+ -= -- + ---"),
         ("paused, a is compensated", || and(undoing(), SagaVerb::Pause), SagaState::Paused, "==++ -- --- --+ -= -- + ---"),
-        ("completed", || said(past(), "c", done()), SagaState::Completed, "---- -- --- --- -- -- - ---"),
+        ("completed", || said(past(), "c", done()), SagaState::Completed, "---- -- --- =-- =- =- - ---"),
         (
             "compensated",
             || {
@@ -137,16 +146,40 @@ fn every_verb_in_every_state() {
                 run
             },
             SagaState::Compensated,
-            "---- -- --- --- -- -- - +--",
+            "---- -- --- --= -= -- - +--",
         ),
-        ("failed", || said(forward(), "a", refused()), SagaState::Failed, "---- -- --- --- -- -- - +--"),
-        ("terminated", || and(pivot(), SagaVerb::Terminate), SagaState::Terminated, "---= -- --- --- -- -- - ---"),
-        ("terminated, nothing in doubt", ended_at_b, SagaState::Terminated, "---= -- --- --- -- -- - -+-"),
+        ("failed", || said(forward(), "a", refused()), SagaState::Failed, "---- -- --- -=- -- -- - +--"),
+        ("terminated", || and(pivot(), SagaVerb::Terminate), SagaState::Terminated, "---= -- --- =-+ ++ -- - ---"),
+        (
+            "terminated, the pivot was found not done",
+            || and(ended_at_pivot(), never("b")),
+            SagaState::Terminated,
+            "---= -- --- =-+ += -- - -+-",
+        ),
+        (
+            "terminated while a was compensated",
+            || and(undoing(), SagaVerb::Terminate),
+            SagaState::Terminated,
+            "---= -- --- --+ += -- - ---",
+        ),
+        (
+            "that, and a was found undone",
+            || and(and(undoing(), SagaVerb::Terminate), SagaVerb::Resolve { step: id("a"), outcome: StepOutcome::Compensated }),
+            SagaState::Terminated,
+            "---= -- --- --= += -- - +--",
+        ),
+        ("terminated, nothing in doubt", ended_at_b, SagaState::Terminated, "---= -- --- =-+ += -- - -+-"),
         (
             "completed, c was left out",
             || said(and(pivot(), SagaVerb::Skip { step: id("c") }), "b", done()),
             SagaState::Completed,
-            "---- -- --- --- -- -- - --+",
+            "---- -- --- =-- =- -= - --+",
+        ),
+        (
+            "completed, a was left out in doubt",
+            || said(said(and(said(Run::start(chain(None)), "a", unknown()), SagaVerb::Skip { step: id("a") }), "b", done()), "c", done()),
+            SagaState::Completed,
+            "---- -- --- ++- =- =- - ---",
         ),
         (
             "rerun from b",
@@ -188,8 +221,15 @@ fn every_verb_in_every_state() {
 
 #[test]
 fn who_and_why_is_in_the_event_of_each_verb() {
-    let runs: [fn() -> Run; 6] =
-        [forward, || said(forward(), "a", unknown()), past_blocked, blocked, || and(forward(), SagaVerb::Pause), ended_at_b];
+    let runs: [fn() -> Run; 7] = [
+        forward,
+        || said(forward(), "a", unknown()),
+        past_blocked,
+        blocked,
+        || and(forward(), SagaVerb::Pause),
+        ended_at_b,
+        ended_at_pivot,
+    ];
     let mut seen = 0;
     for make in runs {
         for (name, verb) in verbs() {
