@@ -15,6 +15,12 @@ pub const APPLICATION_JSON: &str = "application/json";
 /// HTTP media type of record batches, see [`crate::batch`]: the body of a produce request, or the answer to a read.
 pub const APPLICATION_BATCH: &str = "application/vnd.sagamq.batch";
 
+/// HTTP media type of server-sent events.
+pub const TEXT_EVENT_STREAM: &str = "text/event-stream";
+
+/// HTTP: the id of the last event that a client has seen.
+pub const LAST_EVENT_ID: &str = "last-event-id";
+
 /// HTTP: with an answer of record batches, the offset at which to read on.
 pub const NEXT_OFFSET: &str = "sagamq-next-offset";
 

@@ -1,12 +1,12 @@
 //! Record batches over HTTP: a body of them to store, and a read that answers with them.
 
 use crate::broker::{Batches, Held, ProducedBatch, SentBatch};
-use crate::http::extract::{BatchBody, essence};
+use crate::http::extract::BatchBody;
 use crate::http::held::held_bytes;
 use crate::http::problem::ApiError;
 use crate::log::batch::{BatchError, ReceivedBatch, take_framed};
-use axum::http::header::{ACCEPT, CONTENT_TYPE};
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderName, HeaderValue};
 use axum::response::Response;
 use sagamq_api::headers::{APPLICATION_BATCH, HIGH_WATERMARK, LOG_START_OFFSET, NEXT_OFFSET};
 use sagamq_api::topic::{self, ProduceBatchesResponse};
@@ -34,13 +34,6 @@ pub(super) fn stored(produced: &[ProducedBatch]) -> ProduceBatchesResponse {
         duplicate,
     };
     ProduceBatchesResponse { batches: produced.iter().map(tell).collect() }
-}
-
-/// Whether a client asks for batches: it names them, and does not name JSON before them.
-pub(super) fn asks_for_batches(headers: &HeaderMap) -> bool {
-    let wanted = headers.get_all(ACCEPT).iter().filter_map(|accept| accept.to_str().ok()).flat_map(|accept| accept.split(','));
-    let mut known = wanted.map(essence).filter(|wanted| wanted == APPLICATION_BATCH || wanted == "application/json" || wanted == "*/*");
-    known.next().is_some_and(|first| first == APPLICATION_BATCH)
 }
 
 /// An answer with batches: the bytes as they are stored, and where they stand in the headers.

@@ -49,9 +49,14 @@ pub(super) fn held_json(held: Held<Vec<u8>>) -> Response {
 }
 
 /// An answer of these bytes, which keep their share of the memory. It does not say what they are.
-pub(super) fn held_bytes(held: Held<Vec<u8>>) -> Response {
-    let (bytes, share) = held.into_parts();
-    Response::new(Body::from(Bytes::from_owner(HeldBytes { bytes, _share: share })))
+pub(super) fn held_bytes(bytes: Held<Vec<u8>>) -> Response {
+    Response::new(Body::from(held(bytes)))
+}
+
+/// These bytes, which keep their share of the memory.
+pub(super) fn held(bytes: Held<Vec<u8>>) -> Bytes {
+    let (bytes, share) = bytes.into_parts();
+    Bytes::from_owner(HeldBytes { bytes, _share: share })
 }
 
 /// An answer of these bytes.

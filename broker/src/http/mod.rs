@@ -8,6 +8,7 @@ mod batches;
 mod config;
 mod dead_letters;
 mod edge;
+mod events;
 pub mod extract;
 mod groups;
 mod guard;

@@ -1,18 +1,20 @@
 //! Records: produce, and read by offset or by time.
 
 use crate::broker::{Broker, NewRecord, Produced, Records};
-use crate::http::batches;
-use crate::http::extract::{BatchBody, PartitionPath, PathParams, QueryParams, RawJson, TopicPath, says_batches};
+use crate::http::extract::{BatchBody, PartitionPath, PathParams, QueryParams, RawJson, TopicPath, essence, says_batches};
 use crate::http::held::{RECORD_BYTES, json, written};
 use crate::http::idempotency_key::IdempotencyKey;
 use crate::http::problem::ApiError;
+use crate::http::{batches, events};
 use crate::log::batch::StoredRecord;
 use axum::extract::{FromRequest, Request, State};
 use axum::http::HeaderMap;
+use axum::http::header::ACCEPT;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use bytes::Bytes;
+use sagamq_api::headers::{APPLICATION_BATCH, APPLICATION_JSON, TEXT_EVENT_STREAM};
 use sagamq_api::limits::BODY_BYTES_MAX;
 use sagamq_api::record::write::{self, RecordOut};
 use sagamq_api::record::{Decoded, PayloadError, RecordIn, RecordsIn};
@@ -122,12 +124,14 @@ fn new_record(index: usize, mut record: RecordIn<'_>, body: &Bytes, decoded: &mu
     params(
         ("topic" = String, Path, description = "Name of the topic"),
         ("partition" = u32, Path, description = "Number of the partition"),
+        ("last-event-id" = Option<u64>, Header, description = "Of events: the last one that was seen; the next is the first"),
         ReadQuery,
     ),
     responses(
-        (status = 200, description = "The records, and where to read on. With `accept: application/vnd.sagamq.batch` the batches as they are stored (Kafka's RecordBatch v2), the first being the one that holds the offset; the headers say where to read on", content(
+        (status = 200, description = "The records, and where to read on. With `accept: application/vnd.sagamq.batch` the batches as they are stored (Kafka's RecordBatch v2), the first being the one that holds the offset; the headers say where to read on. With `accept: text/event-stream` an event `record` for each record, whose id is the offset, until the client goes; what retention took before it was sent is told by an event `trimmed`", content(
             (ReadResponse = "application/json"),
             (Vec<u8> = "application/vnd.sagamq.batch"),
+            (String = "text/event-stream"),
         ), headers(
             ("sagamq-next-offset" = u64, description = "Of batches: where to read on"),
             ("sagamq-log-start-offset" = u64, description = "Of batches: the first offset that is still there"),
@@ -141,12 +145,34 @@ async fn read(
     QueryParams(query): QueryParams<ReadQuery>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    if batches::asks_for_batches(&headers) {
-        return Ok(batches::answer(broker.read_batches(&path.topic, path.partition, &query).await?));
+    match wanted(&headers) {
+        Wanted::Json => {}
+        Wanted::Batches => return Ok(batches::answer(broker.read_batches(&path.topic, path.partition, &query).await?)),
+        Wanted::Events => return events::answer(broker, path, query, &headers).await,
     }
     let records = broker.read_held(&path.topic, path.partition, &query).await?;
     let size = |read: &Records| read.records.iter().map(|record| RECORD_BYTES + record.payload.len()).sum();
     Ok(written(records, size, |read, out| write_records(path.partition, read, out)))
+}
+
+/// As what a client wants the records of a read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wanted {
+    Json,
+    Batches,
+    Events,
+}
+
+/// The first media type that a client names and that there is; JSON if there is none.
+fn wanted(headers: &HeaderMap) -> Wanted {
+    let named = headers.get_all(ACCEPT).iter().filter_map(|accept| accept.to_str().ok()).flat_map(|accept| accept.split(','));
+    let mut known = named.filter_map(|media_type| match essence(media_type).as_str() {
+        APPLICATION_BATCH => Some(Wanted::Batches),
+        TEXT_EVENT_STREAM => Some(Wanted::Events),
+        APPLICATION_JSON | "application/*" | "*/*" => Some(Wanted::Json),
+        _ => None,
+    });
+    known.next().unwrap_or(Wanted::Json)
 }
 
 /// Writes a [`ReadResponse`].

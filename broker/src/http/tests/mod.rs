@@ -5,6 +5,7 @@ mod batches;
 mod common;
 mod description;
 mod edges;
+mod events;
 mod journeys;
 
 use crate::broker::{Broker, BrokerConfig};
