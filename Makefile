@@ -12,6 +12,8 @@ BIN         := $(TARGET_DIR)/release
 DEMO_ARGS   ?=
 DRILL_ARGS  ?=
 BENCH_ARGS  ?=
+SOAK_ARGS   ?=
+CHAIN_ARGS  ?=
 COMPARE_ARGS ?=
 # Whoever asks for `--postgres` and names no server gets one: in a container where an engine runs, else of Debian's package.
 beside_postgres = $(if $(filter --postgres,$(1)),scripts/with-postgres --unless-container)
@@ -21,7 +23,7 @@ TEST_LIMIT  ?= 2400
 DENY_CHECKS ?= all
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo drills drill-doubt drill-kills drill-backup drill-2pc drill-memory drill-outage drill-streams test test-postgres test-containers image bench compare bench-compare bench-log bench-open bench-list bench-sagas lint clippy fmt-check doc deny fmt
+.PHONY: help setup build demo drills drill-doubt drill-kills drill-backup drill-2pc drill-memory drill-outage drill-streams test test-postgres test-containers image bench soak chain compare bench-compare bench-log bench-open bench-list bench-sagas lint clippy fmt-check doc deny fmt
 
 help: ## List what can be done
 	@echo "SagaMQ: make TARGET"
@@ -71,11 +73,18 @@ test-containers: build ## Build the image and test it in containers
 image: ## Build the image sagamq:latest in a container, from the sources alone
 	docker build --tag sagamq:latest .
 
-bench: build ## Measure, beside the disk's own speed
-	"$(BIN)/sagamq-bench" $(BENCH_ARGS)
+bench: build ## Measure produce, consume, latency and sagas, beside the disk's own speed: make bench BENCH_ARGS="--duration 30s --rate 5000"
+	@for what in produce consume latency sagas; do \
+	echo && echo "sagamq bench $$what --own-server $(BENCH_ARGS)" && "$(BIN)/sagamq" bench $$what --own-server $(BENCH_ARGS) || exit 1; done
+
+soak: build ## Half of the peak rate for 30 minutes; judges growth of memory and disk, stalls and lag: make soak SOAK_ARGS="--minutes 6"
+	"$(BIN)/sagamq-soak" $(SOAK_ARGS)
 
 compare: build ## Sagas and two-phase commit on the same work, measured, with plots: make compare COMPARE_ARGS="--quick"
 	"$(BIN)/sagamq-compare" run $(COMPARE_ARGS)
+
+chain: build ## Four services in a row, calling each other or over the queue, under a slow one, an outage and a burst: make chain CHAIN_ARGS="--rate 100"
+	"$(BIN)/sagamq-chain" $(CHAIN_ARGS)
 
 bench-compare: build ## Measure an older binary and this one in turns: make bench-compare BENCH_ARGS="--before path/to/sagamq"
 	"$(BIN)/sagamq-bench-compare" $(BENCH_ARGS)

@@ -2,9 +2,11 @@
 //!
 //! The way of a command: `args/` says what can be typed, `commands/` does it with the SDK, `output/` prints the answer, `exit.rs` is
 //! what a script is told. `serve/` is the server itself, assembled from the broker and the orchestrator; it is a library, so that tests
-//! start servers in their own process. `config.rs` reads the server's settings from flags, environment and file.
+//! start servers in their own process. `bench/` is the
+//! load of `sagamq bench`. `config.rs` reads the server's settings from flags, environment and file.
 
 pub mod args;
+pub mod bench;
 mod commands;
 pub mod config;
 mod error;

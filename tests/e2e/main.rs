@@ -1,6 +1,7 @@
 //! End to end: real processes, real HTTP, real disks.
 
 mod bad_input;
+mod bench;
 mod clients;
 mod conformance;
 mod dead_letters;

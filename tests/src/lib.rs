@@ -1,13 +1,14 @@
-//! What the end-to-end tests and the benchmark share: real `sagamq` processes that can be killed and started again.
+//! What the end-to-end tests, the drills and the benchmarks share: real `sagamq` processes that can be killed and started again.
 
-pub mod bench;
 pub mod bench_compare;
 pub mod bench_list;
 pub mod bench_log;
 pub mod bench_open;
 pub mod bench_sagas;
+mod measure;
 pub mod memory;
 pub mod server;
+pub mod soak;
 pub mod stream_churn;
 
 pub use server::ServerProcess;

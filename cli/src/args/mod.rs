@@ -1,5 +1,6 @@
 //! The argument tree: what can be typed. Each subcommand has a file here and one of the same name in `commands/`.
 
+pub mod bench;
 pub mod conformance;
 pub mod connection;
 pub mod consume;
@@ -114,6 +115,9 @@ pub enum Command {
     Tx(tx::TxCommand),
     /// Call a participant of sagas as the orchestrator may call it, in every bad order, and judge its answers; needs no server
     Conformance(Box<conformance::ConformanceArgs>),
+    /// Measure a server: produce, consume, latency from end to end, sagas; beside what its disk gives
+    #[command(subcommand)]
+    Bench(Box<bench::BenchCommand>),
     /// Run the e-commerce example: thousands of orders, with failures and crashes on the way
     Demo(demo::DemoArgs),
     /// Print a completion script for a shell

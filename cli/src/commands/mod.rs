@@ -1,5 +1,6 @@
 //! What the commands do. Each file has the name of its argument file in `args/`.
 
+mod bench;
 mod completions;
 mod conformance;
 mod connection;
@@ -33,6 +34,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, CliError> {
         Command::Demo(args) => demo::run(&args),
         Command::Completions(args) => completions::run(&args),
         Command::Conformance(args) => conformance::run(*args, output),
+        Command::Bench(command) => bench::run(&cli.global, &command),
         Command::Health => with_client(&cli.global, async |context| health::run(context).await),
         Command::Topic(command) => with_client(&cli.global, async |context| topic::run(context, command).await),
         Command::Produce(args) => with_client(&cli.global, async |context| produce::run(context, args).await),

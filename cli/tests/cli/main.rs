@@ -1,6 +1,7 @@
 //! The command as its users meet it: the real binary against a scripted server, and against a real one.
 
 mod arguments;
+mod bench;
 mod commands;
 mod completions;
 mod connection;

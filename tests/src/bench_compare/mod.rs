@@ -10,8 +10,8 @@ mod written;
 
 pub(crate) use client::Connection;
 
-use crate::bench::disk::{self, DiskRate};
-use crate::bench::report::median;
+use crate::measure::disk::{self, DiskRate};
+use crate::measure::median;
 use case::Case;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -3,7 +3,7 @@
 use super::client::Connection;
 use super::payload::{Noise, Place, request};
 use crate::ServerProcess;
-use crate::bench::now;
+use crate::measure::now;
 use bytes::Bytes;
 use std::path::Path;
 use std::sync::Arc;

@@ -3,7 +3,7 @@
 mod fill;
 
 use crate::ServerProcess;
-use crate::bench::now;
+use crate::measure::now;
 use core::fmt::Write as _;
 use sagamq_sdk::SagaClient;
 use sagamq_sdk::api::saga::{SagaQuery, SagaState};

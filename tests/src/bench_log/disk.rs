@@ -1,6 +1,6 @@
 //! What the system says of the disk: bytes that this process wrote, and bytes that the data takes.
 
-use crate::bench::now;
+use crate::measure::now;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;

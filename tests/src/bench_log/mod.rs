@@ -9,7 +9,7 @@ mod disk;
 mod log;
 mod report;
 
-use crate::bench::now;
+use crate::measure::now;
 use disk::Disk;
 use log::Log;
 use report::Report;

@@ -4,7 +4,7 @@ use super::case::metric;
 use super::definitions::over_nobody;
 use super::role::Role;
 use super::side::Side;
-use crate::bench::now;
+use crate::measure::now;
 use crate::server::eventually;
 use std::time::Duration;
 

@@ -14,8 +14,8 @@ mod side;
 
 pub use role::Role;
 
-use crate::bench::disk::{self, DiskRate};
-use crate::bench::report::median;
+use crate::measure::disk::{self, DiskRate};
+use crate::measure::median;
 use case::Case;
 use many::Many;
 use side::Side;

@@ -2,8 +2,8 @@
 
 use super::definitions::TOPICS;
 use super::http;
-use crate::bench::{Latency, now};
 use crate::bench_compare::Connection;
+use crate::measure::{Latency, now};
 use bytes::Bytes;
 use sagamq_api::saga::Call;
 use sagamq_sdk::{CallError, Client, SagaWorker};

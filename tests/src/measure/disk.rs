@@ -1,6 +1,6 @@
 //! What the disk gives at best: one thread appends to one file and calls `fdatasync` after each write.
 
-use crate::bench::now;
+use crate::measure::now;
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;

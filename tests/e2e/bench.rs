@@ -1,0 +1,152 @@
+//! `sagamq bench` against real servers, for a second: its books balance, it tells what it could not do, and failures are counted.
+
+use sagamq_tests::ServerProcess;
+use sagamq_tests::server::{binary, wait_until};
+use serde_json::Value;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+/// Every run of these tests, and what they look at before.
+const SHORT: [&str; 6] = ["--duration", "1s", "--warmup", "200ms", "--connections", "4"];
+
+fn command(server: &str, args: &[&str], json: &Path) -> Command {
+    let mut command = Command::new(binary("sagamq"));
+    command.args(["bench"]).args(args).args(["--server", server, "--json"]).arg(json);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+async fn run(server: &str, args: &[&str]) -> (Output, Value) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let json = folder.path().join("result.json");
+    let mut command = command(server, args, &json);
+    let output = tokio::task::spawn_blocking(move || command.output().expect("it runs")).await.expect("no panic");
+    let text = std::fs::read_to_string(&json).unwrap_or_else(|error| panic!("no result ({error}): {output:?}"));
+    (output, serde_json::from_str(&text).expect("JSON"))
+}
+
+/// What must hold of every result without failures.
+fn consistent(output: &Output, report: &Value) {
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(report["faults"], serde_json::json!([]), "{report}");
+    for measured in report["results"].as_array().expect("results") {
+        let number = |name: &str| measured[name].as_f64().unwrap_or_else(|| panic!("{name}: {measured}"));
+        assert!(number("records") > 0.0 && number("seconds") > 0.0, "{measured}");
+        let rate = number("records") / number("seconds");
+        assert!((rate - number("records_per_second")).abs() <= rate * 1e-9, "{measured}");
+        let latency = |name: &str| measured["latency_ms"][name].as_f64().expect("a latency");
+        let quantiles = ["p50", "p90", "p99", "p99_9", "max"].map(latency);
+        assert!(quantiles.is_sorted() && quantiles[0] > 0.0, "{measured}");
+        let timeline = measured["timeline"].as_array().expect("a timeline");
+        assert!(!timeline.is_empty(), "{measured}");
+        assert_eq!(measured["errors"], serde_json::json!({}), "{measured}");
+    }
+}
+
+/// What is there beside the orchestrator's own.
+async fn topics(server: &ServerProcess) -> Vec<String> {
+    let topics = server.client().topics().await.expect("listed").topics;
+    topics.into_iter().map(|topic| topic.name.to_string()).filter(|name| !name.starts_with("saga.")).collect()
+}
+
+#[tokio::test]
+async fn each_benchmark_balances_its_books_and_removes_its_topic() {
+    let server = ServerProcess::start().await;
+    for args in [
+        &["produce", "--keys", "10", "--batch", "10"][..],
+        &["produce", "--values", "same", "--idempotent"],
+        &["latency", "--rate", "200", "--partitions", "4"],
+        &["consume", "--records", "2000"],
+        &["consume", "--records", "2000", "--by", "auto-ack"],
+        &["consume", "--records", "2000", "--by", "stream", "--partitions", "4"],
+        &["consume", "--records", "2000", "--by", "read"],
+    ] {
+        let (output, report) = run(&server.url(), &[args, &SHORT].concat()).await;
+        consistent(&output, &report);
+        assert_eq!(topics(&server).await, Vec::<String>::new(), "{args:?}: {output:?}");
+        if args[0] == "consume" {
+            assert_eq!((&report["results"][0]["records"], &report["ended"]), (&2_000.into(), &"drained".into()), "{args:?}: {report}");
+        }
+        if args[0] == "latency" {
+            let records = |index: usize| {
+                let measured = &report["results"][index];
+                measured["records"].as_u64().expect("a count") + measured["warmup_records"].as_u64().expect("a count")
+            };
+            assert_eq!((records(1), records(2)), (records(0), records(0)), "every record came to both: {report}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn sagas_come_to_their_end() {
+    let server = ServerProcess::start().await;
+    let (output, report) = run(&server.url(), &[&["sagas"][..], &SHORT].concat()).await;
+    consistent(&output, &report);
+    assert_eq!(report["results"][0]["unit"], "sagas");
+}
+
+#[tokio::test]
+async fn an_open_loop_keeps_its_rate_or_says_that_it_could_not() {
+    let server = ServerProcess::start().await;
+    let (output, report) = run(&server.url(), &["produce", "--rate", "500", "--batch", "10", "--duration", "2s", "--warmup", "0"]).await;
+    consistent(&output, &report);
+    let schedule = &report["schedule"];
+    let (due, sent) = (schedule["due"].as_u64().expect("a count"), schedule["sent"].as_u64().expect("a count"));
+    assert!(due == 100 || due == 101, "50 requests a second for two seconds: {schedule}");
+    assert_eq!(schedule["not_sent"], due - sent, "{schedule}");
+    if schedule["kept"] == true {
+        let rate = report["results"][0]["records_per_second"].as_f64().expect("a rate");
+        assert!((250.0..=510.0).contains(&rate), "{report}");
+    }
+    // One connection cannot send a million requests a second.
+    let (output, report) =
+        run(&server.url(), &["produce", "--rate", "1000000", "--batch", "1", "--connections", "1", "--duration", "1s", "--warmup", "0"])
+            .await;
+    consistent(&output, &report);
+    assert_eq!(report["schedule"]["kept"], false);
+    assert!(report["schedule"]["not_sent"].as_u64().expect("a count") > 0);
+    assert!(String::from_utf8_lossy(&output.stdout).contains("BEHIND"), "{output:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_dies_meanwhile_is_counted_and_fails_the_run() {
+    let mut server = ServerProcess::start().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let json = folder.path().join("result.json");
+    let args = ["produce", "--duration", "60s", "--warmup", "0", "--connections", "4", "--retry-for", "0"];
+    let mut bench = command(&server.url(), &args, &json).spawn().expect("it runs");
+    let client = server.client();
+    sagamq_tests::server::eventually("records are there", async || {
+        let topics = client.topics().await.ok()?.topics;
+        topics.iter().flat_map(|topic| &topic.partitions).any(|partition| partition.high_watermark.0 > 0).then_some(())
+    })
+    .await;
+    server.kill();
+    let status = wait_until("it gives up", || bench.try_wait().expect("it can be asked")).await;
+    assert_eq!(status.code(), Some(1));
+    let report: Value = serde_json::from_str(&std::fs::read_to_string(&json).expect("a result")).expect("JSON");
+    assert_eq!(report["ended"], "gave_up");
+    let errors = report["results"][0]["errors"].as_object().expect("errors by code");
+    assert!(errors.get("UNREACHABLE").and_then(Value::as_u64).is_some_and(|count| count > 0), "{errors:?}");
+    assert!(report["results"][0]["records"].as_u64().is_some_and(|count| count > 0), "what was stored before is told: {report}");
+}
+
+#[tokio::test]
+async fn a_server_of_its_own_and_its_data_go_with_the_run_and_the_disk_and_a_plot_stand_beside() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (json, plot, data) = (folder.path().join("result.json"), folder.path().join("plot.svg"), folder.path().join("data"));
+    std::fs::create_dir(&data).expect("a folder");
+    // Nobody listens where the run would look without a server of its own.
+    let mut command = command("http://127.0.0.1:1", &[&["produce", "--own-server"][..], &SHORT].concat(), &json);
+    command.arg("--data-dir").arg(&data).arg("--plot").arg(&plot);
+    let output = tokio::task::spawn_blocking(move || command.output().expect("it runs")).await.expect("no panic");
+    let report: Value = serde_json::from_str(&std::fs::read_to_string(&json).expect("a result")).expect("JSON");
+    consistent(&output, &report);
+    assert_eq!((&report["own_server"], &report["disk"]["write_bytes"]), (&true.into(), &102_400.into()));
+    assert!(report["disk"]["requests_a_write"].as_f64().is_some_and(|ratio| ratio > 0.0), "{report}");
+    assert_eq!(std::fs::read_dir(&data).expect("it is there").count(), 0, "data and probe are removed");
+    let svg = std::fs::read_to_string(&plot).expect("a plot");
+    assert!(svg.contains("latency by percentile") && svg.contains("99%"), "{}", svg.len());
+    assert!(Duration::from_millis(report["settings"]["duration_ms"].as_u64().expect("a duration")) == Duration::from_secs(1));
+}
