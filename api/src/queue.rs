@@ -63,6 +63,11 @@ pub enum EmptyReason {
     AllLeased,
     /// Records wait for their redelivery backoff or delay.
     AllDelayed,
+    /// Every record that is left waits for an earlier one of its key, which is leased or waits for its redelivery. Only with `ordering: key`.
+    KeyOrder,
+    /// As `key_order`, and there are more records behind those that one partition allows to be looked past (10,000 unsettled ones): among them
+    /// may be some of other keys. They are looked at when earlier ones are settled.
+    KeyOrderLimit,
     /// The group has as many records in flight as one partition allows.
     InFlightLimit,
     /// Fresh records wait, but the group has as many records leased or waiting for a redelivery as one partition allows: some of those
@@ -232,6 +237,8 @@ pub struct GroupDescription {
     pub in_flight: u64,
     /// Records that wait for a redelivery, over all partitions.
     pub delayed: u64,
+    /// Records that are known to wait for an earlier one of their key, over all partitions. Only with `ordering: key`.
+    pub waiting_for_key: u64,
     /// Dead letters that were neither redriven nor discarded, over all partitions.
     pub dead_letters: u64,
     /// Records that retention took before the group had settled them, ever, over all partitions. They were not delivered, or not to their
@@ -261,8 +268,10 @@ pub struct GroupPartitionDescription {
     pub lag_seconds: f64,
     /// Records leased to consumers.
     pub in_flight: u64,
-    /// Records that wait for a redelivery.
+    /// Records that wait for a redelivery, and those that were passed over.
     pub delayed: u64,
+    /// Records that are known to wait for an earlier one of their key. Only with `ordering: key`.
+    pub waiting_for_key: u64,
     /// Dead letters that were neither redriven nor discarded.
     pub dead_letters: u64,
     /// Records that retention took before the group had settled them, ever.

@@ -41,6 +41,21 @@ pub struct TopicConfig {
     pub retention_ms: u64,
     /// How many bytes of a partition are kept, as they are stored (at least 1 MiB; default 0: any number). The newest batch always is.
     pub retention_bytes: u64,
+    /// Whether queue groups deliver the records of one key one after the other (default: they do not).
+    pub ordering: Ordering,
+}
+
+/// Which order queue groups keep.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Ordering {
+    /// None beyond the order of first deliveries.
+    #[default]
+    None,
+    /// A record is delivered to a group only when every earlier one of its key in the partition is settled: acknowledged, or a dead letter.
+    /// Records without a key are free.
+    Key,
 }
 
 impl Default for TopicConfig {
@@ -54,6 +69,7 @@ impl Default for TopicConfig {
             backoff_max_ms: limits::BACKOFF_MAX_MS_DEFAULT,
             retention_ms: limits::RETENTION_MS_DEFAULT,
             retention_bytes: 0,
+            ordering: Ordering::None,
         }
     }
 }
@@ -119,14 +135,25 @@ pub struct TopicConfigChange {
     /// How many bytes of a partition are kept; 0: any number. Holds for records that are there as well.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retention_bytes: Option<u64>,
+    /// Whether queue groups deliver the records of one key one after the other, from their next receive on. What is leased stays leased.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ordering: Option<Ordering>,
 }
 
 impl TopicConfigChange {
     /// The configuration after the change.
     #[must_use]
     pub fn apply(&self, to: &TopicConfig) -> TopicConfig {
-        let Self { record_bytes_max, dedup_window_ms, delivery_limit, backoff_initial_ms, backoff_max_ms, retention_ms, retention_bytes } =
-            *self;
+        let Self {
+            record_bytes_max,
+            dedup_window_ms,
+            delivery_limit,
+            backoff_initial_ms,
+            backoff_max_ms,
+            retention_ms,
+            retention_bytes,
+            ordering,
+        } = *self;
         TopicConfig {
             partitions: to.partitions,
             record_bytes_max: record_bytes_max.unwrap_or(to.record_bytes_max),
@@ -136,6 +163,7 @@ impl TopicConfigChange {
             backoff_max_ms: backoff_max_ms.unwrap_or(to.backoff_max_ms),
             retention_ms: retention_ms.unwrap_or(to.retention_ms),
             retention_bytes: retention_bytes.unwrap_or(to.retention_bytes),
+            ordering: ordering.unwrap_or(to.ordering),
         }
     }
 }
@@ -287,7 +315,7 @@ mod tests {
     fn a_change_names_what_changes_and_leaves_the_rest() {
         let before = TopicConfig { partitions: 7, record_bytes_max: 5, ..TopicConfig::default() };
         assert_eq!(TopicConfigChange::default().apply(&before), before);
-        let all = r#"{"record_bytes_max":1,"dedup_window_ms":2,"delivery_limit":3,"backoff_initial_ms":4,"backoff_max_ms":5,"retention_ms":6,"retention_bytes":7}"#;
+        let all = r#"{"record_bytes_max":1,"dedup_window_ms":2,"delivery_limit":3,"backoff_initial_ms":4,"backoff_max_ms":5,"retention_ms":6,"retention_bytes":7,"ordering":"key"}"#;
         let change: TopicConfigChange = serde_json::from_str(all).expect("a change");
         let after = TopicConfig {
             partitions: 7,
@@ -298,6 +326,7 @@ mod tests {
             backoff_max_ms: 5,
             retention_ms: 6,
             retention_bytes: 7,
+            ordering: Ordering::Key,
         };
         assert_eq!(change.apply(&before), after);
         assert!(serde_json::from_str::<TopicConfigChange>(r#"{"partitions":8}"#).is_err(), "partitions are not a setting");

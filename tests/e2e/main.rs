@@ -11,6 +11,7 @@ mod edges;
 mod fate;
 mod floors;
 mod inbox_outbox;
+mod ordering;
 mod repairs;
 mod retention;
 mod sagas;

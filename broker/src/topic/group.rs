@@ -10,9 +10,10 @@ use crate::topic::claims::Claims;
 use crate::topic::entry::GroupEntry;
 use crate::topic::live_config::LiveConfig;
 use crate::topic::partitions::Partitions;
+use sagamq_api::topic::Ordering;
 use sagamq_api::{GroupName, Offset, TopicName};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{self, AtomicBool, AtomicUsize};
 use tokio_util::sync::CancellationToken;
 
 /// A queue group.
@@ -99,6 +100,11 @@ impl Group {
         }
     }
 
+    /// Whether records of one key are delivered one after the other, as it is now.
+    pub(crate) fn is_ordered(&self) -> bool {
+        self.config.get().ordering == Ordering::Key
+    }
+
     /// The group in each partition.
     pub(crate) fn queues(&self) -> impl ExactSizeIterator<Item = QueueRef<'_>> {
         (0..self.views.len()).map(|index| self.queue(index))
@@ -116,27 +122,27 @@ impl Group {
 
     /// Whether the embedder needs it.
     pub(crate) fn is_owned(&self) -> bool {
-        self.owned.load(Ordering::Acquire)
+        self.owned.load(atomic::Ordering::Acquire)
     }
 
     pub(crate) fn set_owned(&self) {
-        self.owned.store(true, Ordering::Release);
+        self.owned.store(true, atomic::Ordering::Release);
     }
 
     /// Begins a receive. `None`: the group is being deleted.
     pub(crate) fn receiving(&self) -> Option<Receiving<'_>> {
         let enter = |receivers| (receivers != Self::CLOSED).then(|| receivers + 1);
-        self.receivers.fetch_update(Ordering::AcqRel, Ordering::Acquire, enter).ok().map(|_| Receiving(self))
+        self.receivers.fetch_update(atomic::Ordering::AcqRel, atomic::Ordering::Acquire, enter).ok().map(|_| Receiving(self))
     }
 
     /// Lets no receive begin any more. `false`: one is under way, and nothing has changed.
     pub(crate) fn close_if_idle(&self) -> bool {
-        self.receivers.compare_exchange(0, Self::CLOSED, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        self.receivers.compare_exchange(0, Self::CLOSED, atomic::Ordering::AcqRel, atomic::Ordering::Acquire).is_ok()
     }
 
     /// Takes [`Group::close_if_idle`] back.
     pub(crate) fn open_again(&self) {
-        self.receivers.store(0, Ordering::Release);
+        self.receivers.store(0, atomic::Ordering::Release);
     }
 
     /// Marks the partitions that have something for the group. What comes later marks its own.
@@ -187,6 +193,6 @@ impl<'a> QueueRef<'a> {
 
 impl Drop for Receiving<'_> {
     fn drop(&mut self) {
-        self.0.receivers.fetch_sub(1, Ordering::AcqRel);
+        self.0.receivers.fetch_sub(1, atomic::Ordering::AcqRel);
     }
 }

@@ -11,6 +11,7 @@ mod group_bytes;
 mod groups;
 mod idempotency;
 mod idle_groups;
+mod ordering;
 mod outbox;
 mod positions;
 mod produce;

@@ -1,9 +1,9 @@
 //! `sagamq topic`.
 
 use super::values;
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use sagamq_api::TopicName;
-use sagamq_api::topic::{TopicConfig, TopicConfigChange};
+use sagamq_api::topic::{Ordering, TopicConfig, TopicConfigChange};
 use std::time::Duration;
 
 const CREATE: &str = "\
@@ -15,7 +15,10 @@ EXAMPLES:
   sagamq topic create clicks --retention 1d --retention-bytes 1GiB
 
   # Give up after 3 deliveries, the second one 10 s after the first at the latest
-  sagamq topic create emails --delivery-limit 3 --backoff-initial 10s --backoff-max 1h";
+  sagamq topic create emails --delivery-limit 3 --backoff-initial 10s --backoff-max 1h
+
+  # Each account's records one after the other, other accounts' beside them
+  sagamq topic create accounts --ordering key";
 const UPDATE: &str = "\
 EXAMPLES:
   # Keep records for 30 days, and at most 10 GiB of each partition
@@ -112,6 +115,27 @@ pub struct ConfigArgs {
     /// How much of each partition is kept, at least 1MiB; 0 for any size [default: 0]
     #[arg(long, value_name = "SIZE", value_parser = values::size)]
     pub retention_bytes: Option<u64>,
+    /// Whether queue groups deliver the records of one key one after the other [default: none]
+    #[arg(long, value_name = "ORDER")]
+    pub ordering: Option<OrderingArg>,
+}
+
+/// Which order queue groups keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OrderingArg {
+    /// None beyond the order of first deliveries.
+    None,
+    /// A key's next record only when the one before it is settled.
+    Key,
+}
+
+impl From<OrderingArg> for Ordering {
+    fn from(ordering: OrderingArg) -> Self {
+        match ordering {
+            OrderingArg::None => Self::None,
+            OrderingArg::Key => Self::Key,
+        }
+    }
 }
 
 impl CreateArgs {
@@ -136,6 +160,7 @@ impl ConfigArgs {
             backoff_max_ms: self.backoff_max.map(millis),
             retention_ms: self.retention.map(millis),
             retention_bytes: self.retention_bytes,
+            ordering: self.ordering.map(Into::into),
         }
     }
 }

@@ -50,6 +50,7 @@ fn describe(output: Output, group: &GroupDescription) -> String {
         ("Lag", format!("{}, the oldest {} old", human::count(group.lag_records, "record"), human::duration_seconds(group.lag_seconds))),
         ("In flight", group.in_flight.to_string()),
         ("Delayed", group.delayed.to_string()),
+        ("Waiting for their key", group.waiting_for_key.to_string()),
         ("Dead letters", format!("{} (topic {})", group.dead_letters, group.dead_letter_topic)),
         ("Lost to retention", format!("{} that were not settled", human::count(group.trimmed_unsettled, "record"))),
     ]);

@@ -5,7 +5,7 @@ use crate::args::topic::TopicCommand;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::output::{Output, fields, human};
-use sagamq_api::topic::{TopicConfig, TopicConfigChange, TopicDescription, TopicList};
+use sagamq_api::topic::{Ordering, TopicConfig, TopicConfigChange, TopicDescription, TopicList};
 use serde_json::json;
 
 pub(crate) async fn run(context: Context, command: TopicCommand) -> Result<Exit, CliError> {
@@ -56,6 +56,10 @@ fn describe(output: Output, topic: &TopicDescription) -> String {
     let config = &topic.config;
     let limit = if config.delivery_limit == 0 { "none".to_owned() } else { config.delivery_limit.to_string() };
     let backoff = format!("{} to {}", human::duration_ms(config.backoff_initial_ms), human::duration_ms(config.backoff_max_ms));
+    let ordering = match config.ordering {
+        Ordering::None => "none",
+        Ordering::Key => "by key",
+    };
     let head = fields(&[
         ("Topic", topic.name.to_string()),
         ("Created", human::timestamp(topic.created_at_ms)),
@@ -65,6 +69,7 @@ fn describe(output: Output, topic: &TopicDescription) -> String {
         ("Delivery limit", limit),
         ("Redelivery backoff", backoff),
         ("Retention", retention(config)),
+        ("Ordering", ordering.to_owned()),
         ("Size", human::size(topic.partitions.iter().map(|partition| partition.bytes).sum())),
     ]);
     let rows = topic

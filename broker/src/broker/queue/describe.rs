@@ -60,6 +60,7 @@ impl Broker {
             lag_seconds: partitions.iter().map(|p| p.lag_seconds).fold(0.0, f64::max),
             in_flight: sum(|p| p.in_flight),
             delayed: sum(|p| p.delayed),
+            waiting_for_key: sum(|p| p.waiting_for_key),
             dead_letters: sum(|p| p.dead_letters),
             trimmed_unsettled: sum(|p| p.trimmed_unsettled),
             dead_letter_topic: group.dead_letters.name.to_string(),
@@ -82,6 +83,7 @@ impl Broker {
             lag_seconds,
             in_flight: numbers.in_flight,
             delayed: numbers.delayed,
+            waiting_for_key: numbers.waiting_for_key,
             dead_letters: numbers.dead_letters,
             trimmed_unsettled: numbers.trimmed,
         })

@@ -203,10 +203,12 @@ impl Broker {
             EmptyReason::CaughtUp => 0,
             EmptyReason::AllLeased => 1,
             EmptyReason::AllDelayed => 2,
-            EmptyReason::SettledRangesLimit => 3,
-            EmptyReason::PendingLimit => 4,
-            EmptyReason::InFlightLimit => 5,
-            EmptyReason::Held => 6,
+            EmptyReason::KeyOrder => 3,
+            EmptyReason::KeyOrderLimit => 4,
+            EmptyReason::SettledRangesLimit => 5,
+            EmptyReason::PendingLimit => 6,
+            EmptyReason::InFlightLimit => 7,
+            EmptyReason::Held => 8,
         };
         Ok(reasons.map(|reasons| reasons.into_iter().max_by_key(weight).unwrap_or(EmptyReason::CaughtUp)))
     }

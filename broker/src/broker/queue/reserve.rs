@@ -1,15 +1,26 @@
 //! Which partitions of a group a receive asks for how many records.
 
+use super::receive::ReceiveError;
 use crate::broker::Broker;
-use crate::shard::queues::request::{QueueError, QueueOp};
+use crate::group::queue::KeyHash;
+use crate::log::ReadError;
+use crate::log::partition::Partition;
+use crate::shard::queues::request::QueueOp;
 use crate::shard::queues::reservation::Reservation;
 use crate::topic::{Group, QueueRef};
 use futures_util::future::try_join_all;
-use sagamq_api::limits::RESPONSE_BYTES_MAX;
+use sagamq_api::Offset;
+use sagamq_api::limits::{PENDING_MAX, RECEIVE_RECORDS_MAX, RESPONSE_BYTES_MAX};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use xxhash_rust::xxh3::xxh3_64;
 
 /// How often partitions are asked again for what others could not give.
 const ROUNDS_MAX: usize = 3;
+
+/// How often the keys of records are read for one partition, so that a receive ends although others settle all the while: enough for all that
+/// a group may look past in a partition, and for all that may be pending.
+const KEY_ROUNDS_MAX: usize = 2 * PENDING_MAX / RECEIVE_RECORDS_MAX as usize + 2;
 
 impl Broker {
     /// Reserves up to `max` records, from all partitions at once. What a partition cannot give is asked of the others.
@@ -18,30 +29,61 @@ impl Broker {
         group: &'a Group,
         max: u32,
         auto_ack: bool,
-    ) -> Result<Vec<(QueueRef<'a>, Reservation)>, QueueError> {
+    ) -> Result<Vec<(QueueRef<'a>, Reservation)>, ReceiveError> {
         let mut reserved = Vec::new();
         let mut is_exhausted = vec![false; group.queues().len()];
         let (mut left, mut bytes_left) = (u64::from(max), u64::from(RESPONSE_BYTES_MAX));
         for _ in 0..ROUNDS_MAX {
             let plan = self.plan(group, &is_exhausted, left, bytes_left, auto_ack);
-            let asks = plan.iter().map(|&(index, quota)| {
-                let ask = move |reply| QueueOp::Reserve { max: quota, auto_ack, reply };
-                async move { self.0.queue(group.queue(index), ask).await }
-            });
-            for (&(index, quota), reservation) in plan.iter().zip(try_join_all(asks).await?) {
-                let (of, count) = (group.queue(index), reservation.offsets.len() as u64);
+            let asks = plan.iter().map(|&(index, quota)| self.reserve_of(group.queue(index), quota, auto_ack));
+            for (&(index, quota), reservations) in plan.iter().zip(try_join_all(asks).await?) {
+                let of = group.queue(index);
+                let count = reservations.iter().map(|reservation| reservation.offsets.len() as u64).sum::<u64>();
                 is_exhausted[index] |= count < u64::from(quota);
                 left = left.saturating_sub(count);
                 bytes_left = bytes_left.saturating_sub(count * of.partition().record_bytes_mean());
-                if count > 0 {
-                    reserved.push((of, reservation));
-                }
+                reserved.extend(reservations.into_iter().map(|reservation| (of, reservation)));
             }
             if left == 0 || plan.iter().all(|&(index, _)| !is_exhausted[index]) {
                 break;
             }
         }
         Ok(reserved)
+    }
+
+    /// Reserves up to `max` records of a partition. Where the order of keys is kept, it reads the keys that have to be known for that.
+    async fn reserve_of(&self, of: QueueRef<'_>, max: u32, auto_ack: bool) -> Result<Vec<Reservation>, ReceiveError> {
+        let (mut reservations, mut left, mut learnt) = (Vec::new(), max, Vec::new());
+        for _ in 0..KEY_ROUNDS_MAX {
+            let mut reservation = self.0.queue(of, |reply| QueueOp::Reserve { max: left, auto_ack, learnt, reply }).await?;
+            let wanted = core::mem::take(&mut reservation.keys_wanted);
+            left = left.saturating_sub(u32::try_from(reservation.offsets.len()).unwrap_or(u32::MAX));
+            if !reservation.offsets.is_empty() {
+                reservations.push(reservation);
+            }
+            if left == 0 || wanted.is_empty() {
+                break;
+            }
+            learnt = self.keys_of(of.partition(), wanted).await?;
+        }
+        Ok(reservations)
+    }
+
+    /// The keys of these records, as far as the memory of one answer goes, and at least one. A record that is not there any more, or that is
+    /// damaged, keeps nobody back.
+    async fn keys_of(&self, partition: &Arc<Partition>, offsets: Vec<Offset>) -> Result<Vec<(Offset, KeyHash)>, ReceiveError> {
+        let (mut found, _budget) = self.read_offsets(vec![(Arc::clone(partition), offsets)], RECEIVE_RECORDS_MAX).await?;
+        let found = found.pop().expect("one partition was asked for");
+        if let Some(error @ ReadError::Storage(_)) = found.error {
+            // What a device cannot say now it may say later.
+            return Err(error.into());
+        }
+        let hash = |key: &[u8]| xxh3_64(key);
+        let mut keys: Vec<(Offset, KeyHash)> =
+            found.records.iter().map(|record| (record.offset, record.payload.key.as_deref().map(hash))).collect();
+        keys.extend(found.gone.into_iter().chain(found.failed).map(|offset| (offset, None)));
+        keys.sort_unstable_by_key(|&(offset, _)| offset);
+        Ok(keys)
     }
 
     /// Which partitions to ask for how many records, beginning at another one each time. The size of a record is a guess that only

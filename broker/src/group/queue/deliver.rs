@@ -8,7 +8,6 @@ use sagamq_api::Offset;
 use sagamq_api::limits::{IN_FLIGHT_MAX, PENDING_MAX, RECEIVE_RECORDS_MAX, SETTLED_RANGES_MAX};
 use sagamq_api::queue::EmptyReason;
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 
 /// A record that was given to a consumer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +61,9 @@ impl QueueState {
         // At once: one record after the other, the table would grow ten times for a large receive.
         self.reserved.reserve(offsets.len());
         self.reserved.extend(offsets.iter().map(|&offset| (offset, id)));
+        for &offset in &offsets {
+            self.note_out(offset);
+        }
         Reserved { id, offsets }
     }
 
@@ -98,8 +100,9 @@ impl QueueState {
     /// Whether a record that is being appended is what a receive would get next: nothing older waits, and no bound keeps it back.
     pub fn is_next(&mut self, offset: Offset, now_ms: u64) -> bool {
         self.note_due(now_ms);
-        let is_oldest =
-            !self.is_held && self.ready.is_empty() && self.reserved.is_empty() && self.settled.next_absent(self.next_fresh) == offset;
+        // Where keys are kept in order, whoever receives finds out whose turn it is.
+        let is_open = !self.is_held && self.order.is_none();
+        let is_oldest = is_open && self.ready.is_empty() && self.reserved.is_empty() && self.settled.next_absent(self.next_fresh) == offset;
         is_oldest && self.in_flight_room(false) > 0 && self.fresh_room() > 0
     }
 
@@ -137,9 +140,7 @@ impl QueueState {
 
     /// Lets the rest of a reservation go; gives the number of its records. Nothing that is kept changes.
     pub fn release(&mut self, reservation: u64) -> usize {
-        let before = self.reserved.len();
-        self.reserved.retain(|_, &mut id| id != reservation);
-        let released = before - self.reserved.len();
+        let released = self.unreserve_all(|_, id| id == reservation);
         if self.reserved.is_empty() {
             // Most queues are read now and then: the memory goes with the last who reads.
             self.reserved = HashMap::default();
@@ -160,6 +161,12 @@ impl QueueState {
             Some(EmptyReason::SettledRangesLimit)
         } else if has_fresh {
             (self.fresh_room() == 0).then_some(EmptyReason::PendingLimit)
+        } else if !self.keys_wanted(high_watermark).is_empty() {
+            None
+        } else if self.is_at_look_bound(high_watermark) {
+            Some(EmptyReason::KeyOrderLimit)
+        } else if self.waiting_for_key() > 0 {
+            Some(EmptyReason::KeyOrder)
         } else if self.delayed.keys().any(|offset| !self.reserved.contains_key(offset)) {
             Some(EmptyReason::AllDelayed)
         } else if self.in_flight.is_empty() && self.reserved.is_empty() {
@@ -185,35 +192,35 @@ impl QueueState {
         PENDING_MAX.saturating_sub(self.pending() + self.reserved.len())
     }
 
-    /// Records below the high watermark that were never delivered, are not settled and that nobody reads, in order.
+    /// Records below the high watermark that were never delivered, are not settled and that nobody reads, in order: of a group that keeps the
+    /// order of keys, those that have their turn.
     fn fresh(&self, high_watermark: Offset) -> impl Iterator<Item = Offset> + '_ {
         let mut next = self.next_fresh;
-        core::iter::from_fn(move || {
-            loop {
+        let mut open = self.order.as_ref().map(|order| order.open.range(..high_watermark).copied());
+        let fresh = core::iter::from_fn(move || match &mut open {
+            Some(open) => open.next(),
+            None => {
                 let offset = self.settled.next_absent(next);
                 next = offset.next();
-                if offset >= high_watermark {
-                    return None;
-                }
-                if !self.reserved.contains_key(&offset) {
-                    return Some(offset);
-                }
+                (offset < high_watermark).then_some(offset)
             }
-        })
+        });
+        fresh.filter(|offset| !self.reserved.contains_key(offset))
     }
 
     /// Takes a reserved record out of its place; gives what is known of it. `None` if it was settled meanwhile.
     fn take_reserved(&mut self, reservation: u64, offset: Offset, now_ms: u64) -> Option<Delayed> {
-        match self.reserved.entry(offset) {
-            Entry::Occupied(reserved) if *reserved.get() == reservation => reserved.remove(),
-            Entry::Occupied(_) | Entry::Vacant(_) => return None,
-        };
-        if let Some(delayed) = self.take_delayed(offset) {
-            return Some(delayed);
+        if self.reserved.get(&offset) != Some(&reservation) {
+            return None;
         }
-        self.pass_over(offset, now_ms);
-        self.next_fresh = offset.next();
-        Some(Delayed::untouched(now_ms))
+        let delayed = self.take_delayed(offset).unwrap_or_else(|| {
+            self.pass_over(offset, now_ms);
+            self.next_fresh = offset.next();
+            self.fresh_begins_later();
+            Delayed::untouched(now_ms)
+        });
+        self.unreserve(offset);
+        Some(delayed)
     }
 
     /// A fresh record is delivered before older ones, which others read or could not read: those count as pending from now on.

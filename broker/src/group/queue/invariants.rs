@@ -10,7 +10,7 @@ impl QueueState {
         assert!(self.ack_floor <= self.next_fresh, "a record below the floor was delivered: {} > {}", self.ack_floor, self.next_fresh);
         assert!(self.settled.first().is_none_or(|first| first > self.ack_floor), "the floor is settled: it should have moved");
         assert_eq!(self.by_deadline.len(), self.in_flight.len(), "every lease has its place in the order of deadlines");
-        assert_eq!(self.by_due.len() + self.ready.len(), self.delayed.len(), "every delayed record is due or will be");
+        assert_eq!(self.by_due.len() + self.due(), self.delayed.len(), "every delayed record is due or will be");
         assert_eq!(self.accounted(), Some(self.next_fresh), "every record below the next fresh one is settled or pending");
     }
 
@@ -37,6 +37,13 @@ impl QueueState {
         is(by_deadline && self.by_deadline.len() == self.in_flight.len(), "the order of deadlines is not that of the leases")?;
         let by_due = self.by_due.iter().all(|&(at, offset)| self.delayed.get(&offset).is_some_and(|delayed| delayed.due_ms == at));
         let ready = self.ready.iter().all(|offset| self.delayed.contains_key(offset));
-        is(by_due && ready && self.by_due.len() + self.ready.len() == self.delayed.len(), "the order of delays is not that of the records")
+        let is_complete = self.by_due.len() + self.due() == self.delayed.len();
+        is(by_due && ready && is_complete, "the order of delays is not that of the records")?;
+        self.validate_order()
+    }
+
+    /// Delayed records that were seen to be due.
+    fn due(&self) -> usize {
+        self.ready.len() + self.order.as_ref().map_or(0, |order| order.waiting.len())
     }
 }

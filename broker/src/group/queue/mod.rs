@@ -8,6 +8,7 @@ mod deliver;
 mod ended_letters;
 mod invariants;
 mod journal;
+mod key_order;
 mod policy;
 mod ranges;
 mod receipt;
@@ -21,10 +22,13 @@ mod view;
 #[cfg(test)]
 mod bounds_tests;
 #[cfg(test)]
+mod key_order_tests;
+#[cfg(test)]
 mod model_tests;
 
 pub use crate::group::decode_error::DecodeError;
 pub use deliver::{LeaseTerms, Leased, Reserved};
+pub use key_order::KeyHash;
 pub use policy::QueuePolicy;
 pub use receipt::{Receipt, ReceiptError};
 pub use settle::{DeadLetterCause, DeadLettered, Redriven, Settled};

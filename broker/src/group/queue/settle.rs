@@ -163,7 +163,7 @@ impl QueueState {
             return false;
         }
         // Whoever reads it at this moment will not get it.
-        self.reserved.remove(&offset);
+        self.unreserve(offset);
         if self.take_in_flight(offset).is_none() {
             self.take_delayed(offset);
         }
@@ -186,7 +186,7 @@ impl QueueState {
             None => match self.take_delayed(offset) {
                 Some(delayed) => {
                     // Whoever reads it at this moment comes too early.
-                    self.reserved.remove(&offset);
+                    self.unreserve(offset);
                     Delayed { due_ms, ..delayed }
                 }
                 None => return false,
@@ -202,6 +202,7 @@ impl QueueState {
         if self.is_in_settled_part(offset) {
             assert!(self.redriven > 0, "only a redriven record is pending in the settled part");
             self.redriven -= 1;
+            self.leave_lines(offset, offset.next());
         } else {
             self.mark_settled(offset);
         }
@@ -247,6 +248,7 @@ impl QueueState {
             return Redriven::Full;
         }
         self.redriven += 1;
+        self.join_unknown(offset);
         self.put_delayed(offset, Delayed { attempt: 0, due_ms: now_ms, lapsed_lease: None, handed_out_ms: None });
         self.note_due(now_ms);
         self.assert_sound();
@@ -267,7 +269,7 @@ impl QueueState {
         {
             self.settle(offset);
         }
-        self.reserved.retain(|&offset, _| offset >= log_start);
+        self.unreserve_all(|offset, _| offset < log_start);
         self.mark_settled_range(self.ack_floor, log_start);
         self.assert_sound();
         unsettled

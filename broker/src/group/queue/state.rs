@@ -9,6 +9,7 @@
 //! A redriven dead letter is the one exception to "settled below the floor": its offset stays in the settled part, which keeps
 //! the floor's arithmetic sound, and is pending besides; while it is pending it counts as unsettled.
 
+use super::key_order::KeyOrder;
 use super::ranges::RangeSet;
 use crate::ids::NumberHasher;
 use sagamq_api::Offset;
@@ -80,8 +81,10 @@ pub struct QueueState {
     // What follows is an index over the maps above: never encoded, not part of equality.
     pub(super) by_deadline: BTreeSet<(u64, Offset)>,
     pub(super) by_due: BTreeSet<(u64, Offset)>,
-    /// Delayed offsets that were seen to be due; they are in `by_due` no longer.
+    /// Delayed offsets that were seen to be due; they are in `by_due` no longer. Those that wait for an earlier one of their key are in `order`.
     pub(super) ready: BTreeSet<Offset>,
+    /// The order of keys, in a group that keeps it.
+    pub(super) order: Option<Box<KeyOrder>>,
 }
 
 impl PartialEq for QueueState {
@@ -126,7 +129,7 @@ impl QueueState {
         self.delayed.len() as u64
     }
 
-    /// Delayed records that [`QueueState::expire`] or [`QueueState::reserve`] saw to be due.
+    /// Delayed records that [`QueueState::expire`] or [`QueueState::reserve`] saw to be due, and that do not wait for one of their key.
     #[must_use]
     pub fn ready(&self) -> u64 {
         self.ready.len() as u64
@@ -229,12 +232,14 @@ impl QueueState {
         self.by_deadline.insert((lease.deadline_ms, offset));
         let before = self.in_flight.insert(offset, lease);
         assert!(before.is_none(), "{offset} was leased twice");
+        self.note_out(offset);
     }
 
     pub(super) fn take_in_flight(&mut self, offset: Offset) -> Option<Lease> {
         let lease = self.in_flight.remove(&offset)?;
         self.changed.insert(offset);
         self.by_deadline.remove(&(lease.deadline_ms, offset));
+        self.note_back(offset);
         Some(lease)
     }
 
@@ -248,7 +253,8 @@ impl QueueState {
     pub(super) fn take_delayed(&mut self, offset: Offset) -> Option<Delayed> {
         let delayed = self.delayed.remove(&offset)?;
         self.changed.insert(offset);
-        if !self.ready.remove(&offset) {
+        let waited = self.order.as_mut().is_some_and(|order| order.waiting.remove(&offset));
+        if !waited && !self.ready.remove(&offset) {
             self.by_due.remove(&(delayed.due_ms, offset));
         }
         Some(delayed)
@@ -260,13 +266,37 @@ impl QueueState {
             && due_ms <= now_ms
         {
             self.by_due.pop_first();
-            self.ready.insert(offset);
+            let has_turn = self.has_turn(offset);
+            match &mut self.order {
+                Some(order) if !has_turn => order.waiting.insert(offset),
+                Some(_) | None => self.ready.insert(offset),
+            };
         }
     }
 
     /// Puts an offset that is no longer pending into the settled part.
     pub(super) fn mark_settled(&mut self, offset: Offset) {
         self.mark_settled_range(offset, offset.next());
+    }
+
+    /// Lets go a record that a receive reads; the number of its reservation.
+    pub(super) fn unreserve(&mut self, offset: Offset) -> Option<u64> {
+        let reservation = self.reserved.remove(&offset)?;
+        self.note_back(offset);
+        Some(reservation)
+    }
+
+    /// As [`QueueState::unreserve`], for all of which this is so. How many they were.
+    pub(super) fn unreserve_all(&mut self, is_meant: impl Fn(Offset, u64) -> bool) -> usize {
+        let let_go = self.reserved.extract_if(|&offset, &mut id| is_meant(offset, id)).map(|(offset, _)| offset);
+        if self.order.is_none() {
+            return let_go.count();
+        }
+        let let_go: Vec<Offset> = let_go.collect();
+        for &offset in &let_go {
+            self.note_back(offset);
+        }
+        let_go.len()
     }
 
     /// As [`QueueState::mark_settled`], for a half-open range.
@@ -279,5 +309,6 @@ impl QueueState {
             self.ack_floor = self.settled.absorb(end);
             self.next_fresh = self.next_fresh.max(self.ack_floor);
         }
+        self.leave_lines(start, end);
     }
 }

@@ -8,6 +8,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 #[derive(Debug)]
 pub(crate) struct QueueView {
     next_fresh: AtomicU64,
+    /// Where fresh records begin that nothing is known to keep back, and how many before them can be delivered: see [`QueueState::unlooked`].
+    unlooked: AtomicU64,
+    open: AtomicU64,
     /// `u64::MAX`: nothing will become due by itself.
     next_due_ms: AtomicU64,
     ready: AtomicU64,
@@ -26,6 +29,8 @@ impl QueueView {
     pub(crate) fn of(state: &QueueState) -> Self {
         let view = Self {
             next_fresh: AtomicU64::default(),
+            unlooked: AtomicU64::default(),
+            open: AtomicU64::default(),
             next_due_ms: AtomicU64::default(),
             ready: AtomicU64::default(),
             marks_hand_outs: AtomicBool::default(),
@@ -42,7 +47,11 @@ impl QueueView {
     pub(crate) fn update(&self, state: &QueueState) {
         self.next_fresh.store(state.next_fresh().0, Ordering::SeqCst);
         self.next_due_ms.store(state.next_due_ms().unwrap_or(u64::MAX), Ordering::SeqCst);
-        self.ready.store(state.ready(), Ordering::SeqCst);
+        let (unlooked, open) = state.unlooked();
+        self.unlooked.store(unlooked.0, Ordering::Release);
+        self.open.store(open as u64, Ordering::Release);
+        // One whose key is not known may be one that can be delivered.
+        self.ready.store(state.ready() + state.keys_unknown(), Ordering::SeqCst);
         self.reserved.store(state.reserved(), Ordering::SeqCst);
         self.in_flight_room.store(state.in_flight_room(false) as u64, Ordering::Release);
         self.fresh_room.store(state.fresh_room() as u64, Ordering::Release);
@@ -53,7 +62,7 @@ impl QueueView {
         if self.is_held() {
             return 0;
         }
-        let fresh = high_watermark.0.saturating_sub(self.next_fresh.load(Ordering::Acquire));
+        let fresh = high_watermark.0.saturating_sub(self.unlooked.load(Ordering::Acquire)) + self.open.load(Ordering::Acquire);
         let due = u64::from(self.next_due_ms.load(Ordering::Acquire) <= now_ms);
         let old = self.ready.load(Ordering::Acquire) + due;
         let waiting = (fresh.saturating_add(old)).saturating_sub(self.reserved.load(Ordering::Acquire));

@@ -67,13 +67,13 @@ impl Queues {
 
     fn handle_one(&mut self, core: &mut Core, key: GroupKey, op: QueueOp) {
         match op {
-            QueueOp::Reserve { max, auto_ack, reply } => {
+            QueueOp::Reserve { max, auto_ack, learnt, reply } => {
                 let Self { queues, dropped, .. } = match self.expire(core, key) {
                     Ok(()) => self,
                     Err(error) => return drop(reply.send(Err(error))),
                 };
                 // One that nobody hears of is dropped, and so released.
-                let _ = reply.send(receive::reserve(core, queues, dropped, key, max, auto_ack));
+                let _ = reply.send(receive::reserve(core, queues, dropped, key, max, auto_ack, learnt));
             }
             QueueOp::Lease { reservation, outcome, terms, reply } => {
                 let result = receive::lease(core, &mut self.queues, reservation, &outcome, terms);

@@ -48,12 +48,13 @@ impl Queue {
         self.group.queue(self.index)
     }
 
-    /// What the embedder set in the meantime.
+    /// What the embedder and the topic's configuration say in the meantime.
     pub(super) fn take_over_settings(&mut self) {
         if self.of().view().marks_hand_outs() {
             self.state.mark_hand_outs();
         }
         self.state.hold(self.of().view().is_held());
+        self.state.order_by_key(self.group.is_ordered());
     }
 
     /// Shows the pollers what there is.

@@ -1,6 +1,6 @@
 //! Reserving records for a receive, and leasing what it has read.
 
-use crate::group::queue::{LeaseTerms, Leased, Reserved};
+use crate::group::queue::{KeyHash, LeaseTerms, Leased};
 use crate::ids::GroupKey;
 use crate::log::batch::StoredRecord;
 use crate::shard::core::Core;
@@ -8,12 +8,13 @@ use crate::shard::queues::queue_set::QueueSet;
 use crate::shard::queues::request::{QueueError, ReadOutcome};
 use crate::shard::queues::reservation::{DroppedReservations, Reservation};
 use crate::topic::{GivenBack, Group, Handed, Place};
+use sagamq_api::Offset;
 use sagamq_api::queue::EmptyReason;
 
 /// When records that could not be read are tried again, in milliseconds: until then they do not stand in the way of others.
 const READ_AGAIN_MS: u64 = 10_000;
 
-/// Takes records that nobody else gets meanwhile. Leases that ran out were taken back before.
+/// Takes records that nobody else gets meanwhile, and says whose keys it has to know for more. Leases that ran out were taken back before.
 pub(super) fn reserve(
     core: &Core,
     queues: &mut QueueSet,
@@ -21,12 +22,19 @@ pub(super) fn reserve(
     key: GroupKey,
     max: u32,
     auto_ack: bool,
+    learnt: Vec<(Offset, KeyHash)>,
 ) -> Result<Reservation, QueueError> {
     let queue = queues.get_mut(key)?;
     queue.take_over_settings();
-    let Reserved { id, offsets } = queue.state.reserve(core.clock.now_ms(), max, queue.of().high_watermark(), auto_ack);
+    for (offset, hash) in learnt {
+        queue.state.learn(offset, hash);
+    }
+    let high_watermark = queue.of().high_watermark();
+    let reserved = queue.state.reserve(core.clock.now_ms(), max, high_watermark, auto_ack);
+    let is_full = reserved.offsets.len() >= max as usize;
+    let keys_wanted = if is_full { Vec::new() } else { queue.state.keys_wanted(high_watermark) };
     queue.show();
-    Ok(Reservation::new(key, id, offsets, dropped.clone()))
+    Ok(Reservation::new(key, reserved, keys_wanted, dropped.clone()))
 }
 
 /// Leases what was read, and lets the rest of the reservation go.

@@ -1,6 +1,6 @@
 //! What can be asked of a queue group in one partition.
 
-use crate::group::queue::{HandOut, LeaseTerms, Leased, Settled};
+use crate::group::queue::{HandOut, KeyHash, LeaseTerms, Leased, Settled};
 use crate::ids::GroupKey;
 use crate::shard::commit::WriteError;
 use crate::shard::queues::queue::Queue;
@@ -24,6 +24,8 @@ pub(crate) enum QueueOp {
     Reserve {
         max: u32,
         auto_ack: bool,
+        /// Keys of records that an earlier reservation wanted to know.
+        learnt: Vec<(Offset, KeyHash)>,
         reply: Reply<Reservation>,
     },
     /// Leases what was read of a reservation and lets the rest go.
@@ -106,6 +108,7 @@ pub(crate) struct QueueNumbers {
     pub(crate) oldest_unsettled: Option<Offset>,
     pub(crate) in_flight: u64,
     pub(crate) delayed: u64,
+    pub(crate) waiting_for_key: u64,
     pub(crate) dead_letters: u64,
     pub(crate) trimmed: u64,
 }
@@ -120,6 +123,7 @@ impl QueueNumbers {
             oldest_unsettled: state.oldest_unsettled(high_watermark),
             in_flight: state.in_flight(),
             delayed: state.delayed(),
+            waiting_for_key: state.waiting_for_key(),
             dead_letters: queue.letters_left(),
             trimmed: queue.trimmed(),
         }

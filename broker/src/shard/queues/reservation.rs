@@ -1,5 +1,6 @@
 //! Records that a receive reads, and what becomes of them when it goes away.
 
+use crate::group::queue::Reserved;
 use crate::ids::GroupKey;
 use sagamq_api::Offset;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,14 +23,17 @@ impl DroppedReservations {
 #[derive(Debug)]
 pub(crate) struct Reservation {
     pub(crate) offsets: Vec<Offset>,
+    /// Records whose keys have to be known before there can be more.
+    pub(crate) keys_wanted: Vec<Offset>,
     id: u64,
     key: GroupKey,
     dropped: Option<DroppedReservations>,
 }
 
 impl Reservation {
-    pub(super) fn new(key: GroupKey, id: u64, offsets: Vec<Offset>, dropped: DroppedReservations) -> Self {
-        Self { offsets, id, key, dropped: Some(dropped) }
+    pub(super) fn new(key: GroupKey, reserved: Reserved, keys_wanted: Vec<Offset>, dropped: DroppedReservations) -> Self {
+        let Reserved { id, offsets } = reserved;
+        Self { offsets, keys_wanted, id, key, dropped: Some(dropped) }
     }
 
     /// The shard has it back: its group and its number.

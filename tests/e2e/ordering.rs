@@ -1,0 +1,155 @@
+//! Order by key over HTTP: consumers come and go, handlers fail, the server is killed, and each key's records are handled one after the other.
+
+use sagamq_api::queue::EmptyReason;
+use sagamq_api::queue::ReceiveRequest;
+use sagamq_api::record::ProduceRecord;
+use sagamq_api::{GroupName, TopicName};
+use sagamq_sdk::{CancellationToken, Client, Delivery, HandlerError};
+use sagamq_tests::ServerProcess;
+use sagamq_tests::server::{binary, eventually};
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+const KEYS: u64 = 6;
+const EACH: u64 = 40;
+
+/// What handlers saw.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Seen {
+    Begun { key: u64, number: u64 },
+    Failed { key: u64, number: u64 },
+    Done { key: u64, number: u64 },
+}
+
+/// Whether each key's records were handled one after the other: none begun while another is handled, none before the one before it was done.
+/// A record may be done again, because its acknowledgement can be lost, but only before the next one is begun.
+fn check(history: &[Seen]) -> Result<(), String> {
+    let mut handled = [None::<u64>; KEYS as usize];
+    let mut done = [0; KEYS as usize];
+    for seen in history {
+        match *seen {
+            Seen::Begun { key, number } => {
+                if let Some(other) = handled[key as usize].replace(number) {
+                    return Err(format!("key {key}: {number} was begun while {other} was handled"));
+                }
+                if ![done[key as usize], done[key as usize] + 1].contains(&number) {
+                    return Err(format!("key {key}: {number} was begun after {} was done", done[key as usize]));
+                }
+            }
+            Seen::Failed { key, .. } => handled[key as usize] = None,
+            Seen::Done { key, number } => {
+                handled[key as usize] = None;
+                done[key as usize] = number;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn the_checker_finds_what_is_out_of_order() {
+    let (begun, done) = (|number| Seen::Begun { key: 1, number }, |number| Seen::Done { key: 1, number });
+    let failed = Seen::Failed { key: 1, number: 1 };
+    assert_eq!(check(&[begun(1), failed, begun(1), done(1), begun(1), done(1), begun(2)]), Ok(()));
+    for wrong in [
+        &[begun(2)][..],                                   // before the first
+        &[begun(1), failed, begun(2)],                     // past one that waits for its retry
+        &[begun(1), begun(1)],                             // twice at a time
+        &[begun(1), done(1), begun(2), begun(3)],          // two of a key
+        &[begun(1), done(1), begun(2), done(2), begun(1)], // back again
+    ] {
+        assert!(check(wrong).is_err(), "{wrong:?}");
+    }
+}
+
+#[derive(Clone, Default)]
+struct History(Arc<Mutex<Vec<Seen>>>);
+
+impl History {
+    fn push(&self, seen: Seen) -> usize {
+        let mut history = self.0.lock().expect("nobody panics with it");
+        history.push(seen);
+        history.len()
+    }
+
+    fn all(&self) -> Vec<Seen> {
+        self.0.lock().expect("nobody panics with it").clone()
+    }
+}
+
+async fn handle(history: History, delivery: Delivery) -> Result<(), HandlerError> {
+    let key: u64 = delivery.record.key.as_deref().expect("a key").parse().expect("a number");
+    let number: u64 = delivery.record.text().expect("text").parse().expect("a number");
+    let at = history.push(Seen::Begun { key, number });
+    tokio::time::sleep(Duration::from_millis((at as u64 * 7) % 5)).await;
+    if at % 4 == 0 {
+        history.push(Seen::Failed { key, number });
+        return Err(HandlerError::retry_after(Duration::from_millis((at as u64 * 13) % 60), "this time not"));
+    }
+    history.push(Seen::Done { key, number });
+    Ok(())
+}
+
+fn consumer(client: &Client, topic: &TopicName, history: &History) -> (CancellationToken, tokio::task::JoinHandle<()>) {
+    let (shutdown, history) = (CancellationToken::new(), history.clone());
+    let consumer = client.consumer(topic.clone(), "ledger".parse().expect("legal")).concurrency(4).lease(Duration::from_secs(5));
+    let running = consumer.run(shutdown.clone(), move |delivery| handle(history.clone(), delivery));
+    (shutdown, tokio::spawn(async move { running.await.expect("only the shutdown ends it") }))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn consumers_that_come_and_go_handle_each_key_in_order() {
+    let mut server = ServerProcess::start().await;
+    let made = Command::new(binary("sagamq"))
+        .args(["--server", &server.url(), "topic", "create", "accounts", "--ordering", "key", "--delivery-limit", "0"])
+        .args(["--backoff-initial", "10ms", "--backoff-max", "50ms"])
+        .output()
+        .expect("runs");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let (client, topic, group): (_, TopicName, GroupName) =
+        (server.client(), "accounts".parse().expect("legal"), "ledger".parse().expect("legal"));
+    for number in 1..=EACH {
+        let records = (0..KEYS).map(|key| ProduceRecord::text(number.to_string()).with_key(key.to_string()));
+        client.produce(&topic, records.collect(), None).await.expect("produced");
+    }
+    let history = History::default();
+    let stays = consumer(&client, &topic, &history);
+    let mut comes = consumer(&client, &topic, &history);
+    let done = |part: u64| {
+        let history = history.clone();
+        async move {
+            let of = |seen: &Seen| matches!(seen, Seen::Done { .. });
+            eventually("records are handled", async || {
+                (history.all().iter().filter(|seen| of(seen)).count() as u64 >= part * KEYS * EACH / 8).then_some(())
+            })
+            .await;
+        }
+    };
+    for part in 1..=5 {
+        done(part).await;
+        comes.0.cancel();
+        comes.1.await.expect("it ends");
+        if part == 3 {
+            server.kill();
+            server.restart().await;
+        }
+        comes = consumer(&client, &topic, &history);
+    }
+    eventually("everything is settled", async || {
+        let group = client.describe_group(&topic, &group).await.ok()?;
+        (group.lag_records == 0).then_some(())
+    })
+    .await;
+    for (shutdown, running) in [stays, comes] {
+        shutdown.cancel();
+        running.await.expect("it ends");
+    }
+    let history = history.all();
+    assert_eq!(check(&history), Ok(()));
+    for key in 0..KEYS {
+        assert!(history.contains(&Seen::Done { key, number: EACH }), "key {key} came to its end");
+    }
+    let empty = client.receive(&topic, &group, &ReceiveRequest::default()).await.expect("received");
+    assert_eq!(empty.empty_reason, Some(EmptyReason::CaughtUp));
+}
