@@ -1,5 +1,9 @@
 //! Bodies of the queue-group routes: receive, settle, describe, dead letters.
 
+mod operate;
+
+pub use operate::{GroupPause, GroupSeek, GroupSeekResponse, GroupSought, PurgeRequest, PurgeResponse};
+
 use crate::error::ErrorCode;
 use crate::ids::{Offset, PartitionId};
 use crate::json::JsonText;
@@ -75,6 +79,8 @@ pub enum EmptyReason {
     PendingLimit,
     /// The group has as many settled ranges above its floor as one partition allows: an old record must be settled first.
     SettledRangesLimit,
+    /// The group is paused: nothing is delivered before it is resumed.
+    Paused,
     /// Nothing is handed out before somebody releases it: commands of sagas on a server that was started with them held.
     Held,
 }
@@ -229,6 +235,8 @@ pub struct GroupList {
 pub struct GroupDescription {
     /// Name of the group.
     pub name: GroupName,
+    /// Whether it is paused: nothing is delivered to it.
+    pub paused: bool,
     /// Records that are not settled, over all partitions.
     pub lag_records: u64,
     /// Age of the oldest record that is not settled, in seconds.

@@ -24,7 +24,8 @@ pub const RECORDS: &str = "/v1/topics/{topic}/records";
 pub const PARTITION_RECORDS: &str = "/v1/topics/{topic}/partitions/{partition}/records";
 /// `GET` lists the groups of a topic.
 pub const GROUPS: &str = "/v1/topics/{topic}/groups";
-/// One group: `GET` describes, `DELETE` deletes; verbs `receive`, `ack`, `nack`, `extend`, `terminate`, `redrive`, `discard`.
+/// One group: `GET` describes, `DELETE` deletes; verbs `receive`, `ack`, `nack`, `extend`, `terminate`, `redrive`, `discard`,
+/// `pause`, `resume`, `purge`, `seek`.
 pub const GROUP: &str = "/v1/topics/{topic}/groups/{group}";
 /// `GET` lists the group's dead letters that were neither redriven nor discarded.
 pub const DEAD_LETTERS: &str = "/v1/topics/{topic}/groups/{group}/dead-letters";

@@ -4,12 +4,17 @@ use crate::client::Client;
 use crate::error::ClientError;
 use crate::transport::Request;
 use sagamq_api::queue::{
-    AckRequest, DeadLetterList, DeadLetterQuery, DiscardRequest, DiscardResponse, ExtendRequest, GroupDescription, GroupList, NackRequest,
-    ReceiveRequest, ReceiveResponse, RedriveRequest, RedriveResponse, SettleResponse, TerminateRequest,
+    AckRequest, DeadLetterList, DeadLetterQuery, DiscardRequest, DiscardResponse, ExtendRequest, GroupDescription, GroupList, GroupPause,
+    GroupSeek, GroupSeekResponse, NackRequest, PurgeRequest, PurgeResponse, ReceiveRequest, ReceiveResponse, RedriveRequest,
+    RedriveResponse, SettleResponse, TerminateRequest,
 };
 use sagamq_api::{ErrorCode, GroupName, TopicName, routes};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+
+/// The body of a verb that needs none.
+#[derive(Serialize)]
+struct Nothing {}
 
 impl Client {
     /// Leases records to the caller until each one's `lease_until_ms`. The group is made by its first receive. A record that is
@@ -116,6 +121,44 @@ impl Client {
     /// `TOPIC_NOT_FOUND`, `GROUP_NOT_FOUND`.
     pub async fn delete_group(&self, topic: &TopicName, group: &GroupName) -> Result<(), ClientError> {
         self.unit(Request::delete(routes::group(topic, group)).done_before(ErrorCode::GroupNotFound)).await
+    }
+
+    /// Delivers nothing to a group until it is [resumed](Self::resume_group). What is leased can be settled; an empty receive says
+    /// `paused`. Durable when this returns.
+    ///
+    /// # Errors
+    /// `TOPIC_NOT_FOUND`, `GROUP_NOT_FOUND`, `GROUP_IN_USE` of a group that the server needs itself.
+    pub async fn pause_group(&self, topic: &TopicName, group: &GroupName) -> Result<GroupPause, ClientError> {
+        self.group_verb(topic, group, "pause", &Nothing {}).await
+    }
+
+    /// Delivers to a paused group again. Durable when this returns.
+    ///
+    /// # Errors
+    /// As [`Self::pause_group`].
+    pub async fn resume_group(&self, topic: &TopicName, group: &GroupName) -> Result<GroupPause, ClientError> {
+        self.group_verb(topic, group, "resume", &Nothing {}).await
+    }
+
+    /// Settles every record that is there now, those that are leased included. Dead letters stay on their list. Durable when this returns.
+    ///
+    /// Not repeated after an attempt of unknown outcome: the answer would count only what that attempt had left.
+    ///
+    /// # Errors
+    /// As [`Self::pause_group`], and `PARTITION_NOT_FOUND`.
+    pub async fn purge_group(&self, topic: &TopicName, group: &GroupName, request: &PurgeRequest) -> Result<PurgeResponse, ClientError> {
+        self.json(Request::post(routes::group_verb(topic, group, "purge")).json(request)?.once()).await
+    }
+
+    /// Sets where a group stands: what lies below is settled, what lies from there on is delivered, also what was settled before. Leases
+    /// end: their receipts settle nothing. Durable when this returns, each partition by itself.
+    ///
+    /// Not repeated after an attempt of unknown outcome: consumers may have gone on from there since.
+    ///
+    /// # Errors
+    /// As [`Self::pause_group`], and `PARTITION_NOT_FOUND`, `OFFSET_OUT_OF_RANGE`, `INVALID_REQUEST`.
+    pub async fn seek_group(&self, topic: &TopicName, group: &GroupName, request: &GroupSeek) -> Result<GroupSeekResponse, ClientError> {
+        self.json(Request::post(routes::group_verb(topic, group, "seek")).json(request)?.once()).await
     }
 
     /// The group's dead letters that were neither redriven nor discarded: one page.

@@ -12,6 +12,7 @@ mod fate;
 mod floors;
 mod inbox_outbox;
 mod ordering;
+mod queue_groups;
 mod repairs;
 mod retention;
 mod sagas;

@@ -19,7 +19,7 @@ pub use parameter::ParameterError;
 pub use produce::{NewRecord, ProduceError, Produced, ProducedBatch, SentBatch};
 pub use queue::{
     CreateGroupError, DeadLetter, DeadLetterError, DeadLetters, DeleteGroupError, Delivered, DescribeGroupError, FindGroupError,
-    OwnGroupError, ReceiveError, Received, RedriveError, SettleError, Waiting,
+    OperateGroupError, OwnGroupError, ReceiveError, Received, RedriveError, SettleError, Waiting,
 };
 pub use read::{Batches, ReadRequestError, Records};
 pub use retention::RetentionError;

@@ -11,7 +11,8 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use sagamq_api::queue::{
-    AckRequest, ExtendRequest, GroupDescription, GroupList, NackRequest, ReceiveRequest, ReceiveResponse, SettleResponse, TerminateRequest,
+    AckRequest, ExtendRequest, GroupDescription, GroupList, GroupPause, GroupSeek, GroupSeekResponse, NackRequest, PurgeRequest,
+    PurgeResponse, ReceiveRequest, ReceiveResponse, SettleResponse, TerminateRequest,
 };
 use sagamq_api::record::write::{self, RecordOut};
 use sagamq_api::routes::{GROUP, routed};
@@ -29,6 +30,10 @@ pub(super) fn routes() -> Router<Broker> {
         .route(&routed(GROUP, "nack"), post(nack))
         .route(&routed(GROUP, "extend"), post(extend))
         .route(&routed(GROUP, "terminate"), post(terminate))
+        .route(&routed(GROUP, "pause"), post(pause))
+        .route(&routed(GROUP, "resume"), post(resume))
+        .route(&routed(GROUP, "purge"), post(purge))
+        .route(&routed(GROUP, "seek"), post(seek))
 }
 
 /// Lists the groups of a topic and how far each is.
@@ -177,7 +182,61 @@ async fn terminate(
     Ok(Json(broker.terminate(&path.topic, &path.group, &request).await?))
 }
 
+/// Delivers nothing to a group until it is resumed. What is leased can be settled; an empty receive says `paused`.
+#[utoipa::path(post, path = "/v1/topics/{topic}/groups/{group}:pause", operation_id = "pauseGroup", tag = "groups",
+    params(("topic" = String, Path, description = "Name of the topic"), ("group" = String, Path, description = "Name of the group")),
+    responses(
+        (status = 200, description = "The group is paused", body = GroupPause),
+        (status = "default", description = "A problem", content_type = "application/problem+json", body = Problem),
+    ))]
+async fn pause(State(broker): State<Broker>, PathParams(path): PathParams<GroupPath>) -> Result<Json<GroupPause>, ApiError> {
+    Ok(Json(broker.pause_group(&path.topic, &path.group, true).await?))
+}
+
+/// Delivers to a paused group again.
+#[utoipa::path(post, path = "/v1/topics/{topic}/groups/{group}:resume", operation_id = "resumeGroup", tag = "groups",
+    params(("topic" = String, Path, description = "Name of the topic"), ("group" = String, Path, description = "Name of the group")),
+    responses(
+        (status = 200, description = "The group is not paused", body = GroupPause),
+        (status = "default", description = "A problem", content_type = "application/problem+json", body = Problem),
+    ))]
+async fn resume(State(broker): State<Broker>, PathParams(path): PathParams<GroupPath>) -> Result<Json<GroupPause>, ApiError> {
+    Ok(Json(broker.pause_group(&path.topic, &path.group, false).await?))
+}
+
+/// Settles every record that is there now, those that are leased included. Dead letters stay on their list. The body may be left out.
+#[utoipa::path(post, path = "/v1/topics/{topic}/groups/{group}:purge", operation_id = "purgeGroup", tag = "groups",
+    params(("topic" = String, Path, description = "Name of the topic"), ("group" = String, Path, description = "Name of the group")),
+    request_body = Option<PurgeRequest>,
+    responses(
+        (status = 200, description = "How many records were settled", body = PurgeResponse),
+        (status = "default", description = "A problem", content_type = "application/problem+json", body = Problem),
+    ))]
+async fn purge(
+    State(broker): State<Broker>,
+    PathParams(path): PathParams<GroupPath>,
+    JsonBody(request): JsonBody<PurgeRequest>,
+) -> Result<Json<PurgeResponse>, ApiError> {
+    Ok(Json(broker.purge_group(&path.topic, &path.group, &request).await?))
+}
+
+/// Sets where a group stands: what lies below is settled, what lies from there on is delivered, also what was settled before. Leases end.
+#[utoipa::path(post, path = "/v1/topics/{topic}/groups/{group}:seek", operation_id = "seekGroup", tag = "groups",
+    params(("topic" = String, Path, description = "Name of the topic"), ("group" = String, Path, description = "Name of the group")),
+    request_body = GroupSeek,
+    responses(
+        (status = 200, description = "Where the group stands", body = GroupSeekResponse),
+        (status = "default", description = "A problem", content_type = "application/problem+json", body = Problem),
+    ))]
+async fn seek(
+    State(broker): State<Broker>,
+    PathParams(path): PathParams<GroupPath>,
+    JsonBody(request): JsonBody<GroupSeek>,
+) -> Result<Json<GroupSeekResponse>, ApiError> {
+    Ok(Json(broker.seek_group(&path.topic, &path.group, &request).await?))
+}
+
 /// What the OpenAPI description takes from here.
 #[derive(utoipa::OpenApi)]
-#[openapi(paths(list, describe, delete, receive, ack, nack, extend, terminate))]
+#[openapi(paths(list, describe, delete, receive, ack, nack, extend, terminate, pause, resume, purge, seek))]
 pub(super) struct Doc;

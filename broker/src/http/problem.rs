@@ -1,8 +1,9 @@
 //! Errors as problem documents: each error of the broker has its code here, by a match that names every variant.
 
 use crate::broker::{
-    CreateGroupError, CreateTopicError, DeadLetterError, DeleteGroupError, DescribeGroupError, FindGroupError, ParameterError,
-    ProduceError, ReadRequestError, ReceiveError, RedriveError, SettleError, StreamGroupError, TopicError, UpdateTopicError,
+    CreateGroupError, CreateTopicError, DeadLetterError, DeleteGroupError, DescribeGroupError, FindGroupError, OperateGroupError,
+    ParameterError, ProduceError, ReadRequestError, ReceiveError, RedriveError, SettleError, StreamGroupError, TopicError,
+    UpdateTopicError,
 };
 use crate::log::batch::EncodeError;
 use crate::log::{ReadError, ReadMemoryFull};
@@ -259,6 +260,24 @@ impl From<CreateGroupError> for ApiError {
             CreateGroupError::StreamGroup { .. } => Self::new(ErrorCode::GroupKindConflict, error.to_string()),
             CreateGroupError::DeadLetterTopicTaken(_) => Self::new(ErrorCode::TopicExists, error.to_string()),
             CreateGroupError::Write(error) => error.into(),
+        }
+    }
+}
+
+impl From<OperateGroupError> for ApiError {
+    fn from(error: OperateGroupError) -> Self {
+        let detail = error.to_string();
+        match error {
+            OperateGroupError::Find(error) => error.into(),
+            OperateGroupError::Parameter(error) => error.into(),
+            OperateGroupError::Queue(error) => error.into(),
+            OperateGroupError::Read(error) => error.into(),
+            OperateGroupError::Write(error) => error.into(),
+            OperateGroupError::Owned { .. } => Self::new(ErrorCode::GroupInUse, detail),
+            OperateGroupError::PartitionNotFound { .. } => Self::new(ErrorCode::PartitionNotFound, detail),
+            OperateGroupError::BehindEnd { log_start, end, .. } => {
+                Problem::new(ErrorCode::OffsetOutOfRange, detail).with_offsets(log_start, end).into()
+            }
         }
     }
 }

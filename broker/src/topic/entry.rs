@@ -42,6 +42,9 @@ pub(crate) struct GroupEntry {
     pub(crate) created_at_ms: u64,
     /// Whether the embedder needs it: it cannot be deleted.
     pub(crate) owned: bool,
+    /// Whether nothing is delivered to it.
+    #[serde(default)]
+    pub(crate) paused: bool,
 }
 
 /// A stream group.

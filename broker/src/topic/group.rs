@@ -37,6 +37,7 @@ pub(crate) struct Group {
     views: Box<[QueueView]>,
     entry: GroupEntry,
     owned: AtomicBool,
+    paused: AtomicBool,
     /// Receives under way, or [`Group::CLOSED`].
     receivers: AtomicUsize,
 }
@@ -85,6 +86,7 @@ impl Group {
             views: (0..partitions.len()).map(view).collect(),
             partitions: Arc::clone(partitions),
             owned: AtomicBool::new(entry.owned),
+            paused: AtomicBool::new(entry.paused),
             entry,
             receivers: AtomicUsize::new(0),
         }
@@ -117,7 +119,7 @@ impl Group {
 
     /// What the catalogue stores of it.
     pub(crate) fn entry(&self) -> GroupEntry {
-        GroupEntry { owned: self.is_owned(), ..self.entry.clone() }
+        GroupEntry { owned: self.is_owned(), paused: self.is_paused(), ..self.entry.clone() }
     }
 
     /// Whether the embedder needs it.
@@ -127,6 +129,20 @@ impl Group {
 
     pub(crate) fn set_owned(&self) {
         self.owned.store(true, atomic::Ordering::Release);
+    }
+
+    /// Whether nothing is delivered to it.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.paused.load(atomic::Ordering::SeqCst)
+    }
+
+    /// From now on nothing is delivered, or things are again.
+    pub(crate) fn set_paused(&self, is_paused: bool) {
+        self.paused.store(is_paused, atomic::Ordering::SeqCst);
+        if !is_paused {
+            self.mark_work();
+            self.work.wake();
+        }
     }
 
     /// Begins a receive. `None`: the group is being deleted.

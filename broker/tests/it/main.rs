@@ -8,6 +8,7 @@ mod deaths;
 mod embedder;
 mod fold;
 mod group_bytes;
+mod group_operations;
 mod groups;
 mod idempotency;
 mod idle_groups;

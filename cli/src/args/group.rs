@@ -18,6 +18,26 @@ const DELETE: &str = "\
 EXAMPLES:
   sagamq group delete orders billing";
 
+const PAUSE: &str = "\
+EXAMPLES:
+  # Nothing is delivered while a downstream system is repaired; what is being worked on can be finished
+  sagamq group pause orders billing
+  sagamq group resume orders billing";
+const PURGE: &str = "\
+EXAMPLES:
+  # Skip all that is there, those that consumers have in hand included; dead letters stay (see sagamq dlq discard)
+  sagamq group purge orders billing";
+const SEEK: &str = "\
+EXAMPLES:
+  # Everything again
+  sagamq group seek orders billing --to start
+
+  # The last hour again
+  sagamq group seek orders billing --timestamp 1h
+
+  # One partition, from a record on
+  sagamq group seek orders billing --partition 3 --offset 4711";
+
 /// What can be done with groups: queue groups by their topic, stream groups with `stream`.
 #[derive(Clone, Debug, Subcommand)]
 #[command(
@@ -38,6 +58,36 @@ pub enum GroupCommand {
         /// Name of the group
         group: GroupName,
     },
+    /// Deliver nothing to a group until it is resumed; what is leased can be settled
+    #[command(after_help = PAUSE)]
+    Pause {
+        /// Name of the topic
+        topic: TopicName,
+        /// Name of the group
+        group: GroupName,
+    },
+    /// Deliver to a paused group again
+    #[command(after_help = PAUSE)]
+    Resume {
+        /// Name of the topic
+        topic: TopicName,
+        /// Name of the group
+        group: GroupName,
+    },
+    /// Settle every record that is there now, those that are leased included
+    #[command(after_help = PURGE)]
+    Purge {
+        /// Name of the topic
+        topic: TopicName,
+        /// Name of the group
+        group: GroupName,
+        /// Only this partition
+        #[arg(long, value_name = "N", value_parser = partition)]
+        partition: Option<PartitionId>,
+    },
+    /// Set where a group stands: what lies below is settled, the rest is delivered (again); leases end
+    #[command(after_help = SEEK)]
+    Seek(QueueSeekArgs),
     /// List, describe, move and delete stream groups, whose members share partitions and commit offsets
     #[command(subcommand)]
     Stream(StreamCommand),
@@ -49,6 +99,28 @@ pub enum GroupCommand {
         /// Name of the group
         group: GroupName,
     },
+}
+
+/// `sagamq group seek`.
+#[derive(Args, Clone, Debug)]
+#[command(group = ArgGroup::new("place").args(["to", "offset", "timestamp"]).required(true))]
+pub struct QueueSeekArgs {
+    /// Name of the topic
+    pub topic: TopicName,
+    /// Name of the group
+    pub group: GroupName,
+    /// Only this partition
+    #[arg(long, value_name = "N", value_parser = partition)]
+    pub partition: Option<PartitionId>,
+    /// To the oldest record, or behind the newest
+    #[arg(long, value_enum)]
+    pub to: Option<SeekTo>,
+    /// To this offset
+    #[arg(long, value_name = "N", value_parser = offset, requires = "partition")]
+    pub offset: Option<Offset>,
+    /// To the first record of this time or later: RFC 3339, milliseconds since 1970, or a duration before now
+    #[arg(long, value_name = "TIME", value_parser = values::when)]
+    pub timestamp: Option<When>,
 }
 
 const STREAM: &str = "\

@@ -1,11 +1,11 @@
 //! `sagamq group`.
 
 use super::Context;
-use crate::args::group::GroupCommand;
+use crate::args::group::{GroupCommand, QueueSeekArgs};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::output::{Output, fields, human};
-use sagamq_api::queue::{GroupDescription, GroupList};
+use sagamq_api::queue::{GroupDescription, GroupList, GroupSeek, GroupSeekResponse, PurgeRequest};
 use serde_json::json;
 
 pub(crate) async fn run(context: Context, command: GroupCommand) -> Result<Exit, CliError> {
@@ -18,6 +18,26 @@ pub(crate) async fn run(context: Context, command: GroupCommand) -> Result<Exit,
         GroupCommand::Describe { topic, group } => {
             let group = client.describe_group(&topic, &group).await?;
             output.answer(&group, |group| describe(output, group))?;
+        }
+        GroupCommand::Pause { topic, group } => {
+            let answer = client.pause_group(&topic, &group).await?;
+            output.answer(&answer, |_| format!("group {group} of topic {topic} is paused: nothing is delivered before it is resumed"))?;
+        }
+        GroupCommand::Resume { topic, group } => {
+            let answer = client.resume_group(&topic, &group).await?;
+            output.answer(&answer, |_| format!("group {group} of topic {topic} is delivered to"))?;
+        }
+        GroupCommand::Purge { topic, group, partition } => {
+            let answer = client.purge_group(&topic, &group, &PurgeRequest { partition }).await?;
+            output.answer(&answer, |answer| {
+                format!("{} of topic {topic} settled for group {group}; dead letters stay", human::count(answer.purged, "record"))
+            })?;
+        }
+        GroupCommand::Seek(QueueSeekArgs { topic, group, partition, to, offset, timestamp }) => {
+            let timestamp_ms = timestamp.map(|when| when.to_millis());
+            let request = GroupSeek { partition, offset, timestamp_ms, position: to.map(Into::into) };
+            let answer = client.seek_group(&topic, &group, &request).await?;
+            output.answer(&answer, |answer| sought(output, answer))?;
         }
         GroupCommand::Stream(command) => super::group_stream::run(&client, output, command).await?,
         GroupCommand::Delete { topic, group } => {
@@ -44,9 +64,16 @@ fn list(output: Output, groups: &GroupList) -> String {
     output.table(["GROUP", "LAG", "LAG TIME", "IN FLIGHT", "DELAYED", "DEAD LETTERS"], rows)
 }
 
+fn sought(output: Output, answer: &GroupSeekResponse) -> String {
+    let rows =
+        answer.partitions.iter().map(|of| [of.partition.to_string(), of.offset.to_string(), of.skipped.to_string(), of.again.to_string()]);
+    output.table(["PARTITION", "NEXT", "SKIPPED", "AGAIN"], rows)
+}
+
 fn describe(output: Output, group: &GroupDescription) -> String {
     let head = fields(&[
         ("Group", group.name.to_string()),
+        ("State", if group.paused { "paused" } else { "delivering" }.to_owned()),
         ("Lag", format!("{}, the oldest {} old", human::count(group.lag_records, "record"), human::duration_seconds(group.lag_seconds))),
         ("In flight", group.in_flight.to_string()),
         ("Delayed", group.delayed.to_string()),

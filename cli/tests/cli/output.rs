@@ -24,6 +24,7 @@ fn topic() -> TopicDescription {
 fn group() -> GroupDescription {
     GroupDescription {
         name: "billing".parse().expect("a name"),
+        paused: true,
         lag_records: 7,
         lag_seconds: 90.0,
         in_flight: 3,

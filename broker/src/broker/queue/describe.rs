@@ -56,6 +56,7 @@ impl Broker {
         let sum = |field: fn(&GroupPartitionDescription) -> u64| partitions.iter().map(field).sum();
         Ok(GroupDescription {
             name: group.name.clone(),
+            paused: group.is_paused(),
             lag_records: sum(|p| p.lag_records),
             lag_seconds: partitions.iter().map(|p| p.lag_seconds).fold(0.0, f64::max),
             in_flight: sum(|p| p.in_flight),

@@ -136,6 +136,7 @@ impl Broker {
             dead_letter_topic: letters.id,
             created_at_ms: self.0.clock.now_ms(),
             owned: false,
+            paused: false,
         };
         let after = NextIds { topic: next_ids.topic + 1, group: next_ids.group + 1 };
         let mutations =

@@ -137,6 +137,9 @@ impl Broker {
         terms: LeaseTerms,
         make: &impl Fn(&Received) -> R,
     ) -> Result<Option<Held<R>>, ReceiveError> {
+        if group.is_paused() {
+            return Ok(None);
+        }
         let reserved = self.reserve_records(group, max, terms.auto_ack).await?;
         if reserved.is_empty() {
             return Ok(None);
@@ -208,7 +211,8 @@ impl Broker {
             EmptyReason::SettledRangesLimit => 5,
             EmptyReason::PendingLimit => 6,
             EmptyReason::InFlightLimit => 7,
-            EmptyReason::Held => 8,
+            EmptyReason::Paused => 8,
+            EmptyReason::Held => 9,
         };
         Ok(reasons.map(|reasons| reasons.into_iter().max_by_key(weight).unwrap_or(EmptyReason::CaughtUp)))
     }

@@ -90,6 +90,7 @@ impl<'a> Encoded<'a> {
         }
         state.next_fresh = self.next_fresh;
         state.changed.clear();
+        state.is_replaced = false;
         Ok(())
     }
 }

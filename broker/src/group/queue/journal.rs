@@ -33,7 +33,7 @@ impl Journal {
     pub(crate) fn write(&mut self, state: &mut QueueState) -> (QueueRow, Vec<u8>) {
         state.assert_sound();
         self.number += 1;
-        if self.changes < QueueRow::PLACES && self.changes_bytes < self.whole_bytes {
+        if !std::mem::take(&mut state.is_replaced) && self.changes < QueueRow::PLACES && self.changes_bytes < self.whole_bytes {
             let change = state.encode_change(self.number);
             if change.len() * SMALLER <= self.whole_bytes {
                 state.changed.clear();

@@ -41,6 +41,7 @@ enum Step {
     Redrive(u64),
     Pass(u64),
     ForgetBelow(u64),
+    Seek(u64),
     Restart,
     /// The topic's configuration changes, and changes back.
     Toggle,
@@ -61,6 +62,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0_u64..40).prop_map(Step::Redrive),
         3 => (0_u64..300).prop_map(Step::Pass),
         1 => (0_u64..8).prop_map(Step::ForgetBelow),
+        1 => (0_u64..40).prop_map(Step::Seek),
         1 => Just(Step::Restart),
         1 => Just(Step::Toggle),
     ]
@@ -309,6 +311,16 @@ impl Run {
                 for offset in 0..at {
                     self.reserved.remove(&offset);
                     *self.fate(offset) = Fate::Settled;
+                }
+            }
+            Step::Seek(to) => {
+                let to = to.clamp(self.log_start, self.end().0);
+                self.state.seek(Offset(to));
+                self.state.order_by_key(true);
+                self.open.clear();
+                self.reserved.clear();
+                for at in 0..self.end().0 {
+                    *self.fate(at) = if at < to { Fate::Settled } else { Fate::Fresh };
                 }
             }
             Step::Restart => {

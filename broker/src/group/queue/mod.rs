@@ -14,6 +14,7 @@ mod ranges;
 mod receipt;
 mod row;
 mod runs;
+mod seek;
 mod settle;
 mod state;
 mod trimmed;
@@ -31,6 +32,7 @@ pub use deliver::{LeaseTerms, Leased, Reserved};
 pub use key_order::KeyHash;
 pub use policy::QueuePolicy;
 pub use receipt::{Receipt, ReceiptError};
+pub use seek::Sought;
 pub use settle::{DeadLetterCause, DeadLettered, Redriven, Settled};
 pub use state::{HandOut, QueueState};
 

@@ -2,7 +2,7 @@
 
 use super::{
     DeadLetterCause, DeadLettered, HandOut, Journal, LeaseTerms, Leased, QueuePolicy, QueueRow, QueueState, Redriven, Reserved, Settled,
-    StoredQueue, StoredRows,
+    Sought, StoredQueue, StoredRows,
 };
 use proptest::prelude::*;
 use sagamq_api::Offset;
@@ -96,6 +96,10 @@ enum Step {
         jitter: f64,
     },
     ForgetBelow(u64),
+    /// All that is there is settled.
+    Purge,
+    /// Everything below is settled, and everything else fresh.
+    Seek(u64),
 }
 
 fn unread() -> impl Strategy<Value = Unread> {
@@ -122,6 +126,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (START..START + 40, 0_u64..300).prop_map(|(offset, ms)| Step::Postpone(offset, ms)),
         4 => (0_u64..300, jitter).prop_map(|(ms, jitter)| Step::Pass { ms, jitter }),
         1 => (START..START + 10).prop_map(Step::ForgetBelow),
+        1 => Just(Step::Purge),
+        1 => (START..START + 40).prop_map(Step::Seek),
     ]
 }
 
@@ -361,16 +367,32 @@ impl Run {
             Step::Redrive(offset) => self.redrive(Offset(offset)),
             Step::Postpone(offset, ms) => self.postpone(Offset(offset), self.now_ms + ms),
             Step::Pass { ms, jitter } => self.pass(ms, jitter),
-            Step::ForgetBelow(log_start) => {
-                let unsettled = (START..log_start).filter(|&offset| self.fate(Offset(offset)) != Fate::Settled).count() as u64;
-                assert_eq!(self.state.forget_below(Offset(log_start)), unsettled);
-                for offset in START..log_start {
-                    self.set(Offset(offset), Fate::Settled);
-                }
-                self.high_watermark = self.high_watermark.max(log_start);
-                self.reserved = self.reserved.split_off(&log_start);
-            }
+            Step::Purge => self.forget_below(self.high_watermark),
+            Step::Seek(to) => self.seek(Offset(to.min(self.high_watermark))),
+            Step::ForgetBelow(log_start) => self.forget_below(log_start),
         }
+    }
+
+    fn forget_below(&mut self, log_start: u64) {
+        let unsettled = (START..log_start).filter(|&offset| self.fate(Offset(offset)) != Fate::Settled).count() as u64;
+        assert_eq!(self.state.forget_below(Offset(log_start)), unsettled);
+        for offset in START..log_start {
+            self.set(Offset(offset), Fate::Settled);
+        }
+        self.high_watermark = self.high_watermark.max(log_start);
+        self.reserved = self.reserved.split_off(&log_start);
+    }
+
+    fn seek(&mut self, to: Offset) {
+        let is_settled = |offset: u64| self.fate(Offset(offset)) == Fate::Settled;
+        let last = self.model.keys().next_back().map_or(to.0, |last| last + 1).max(self.high_watermark);
+        let skipped = (START..to.0).filter(|&offset| !is_settled(offset)).count() as u64;
+        let again = (to.0..last).filter(|&offset| is_settled(offset)).count() as u64;
+        assert_eq!(self.state.seek(to), Sought { offset: to, skipped, again });
+        self.model = (START..to.0).map(|offset| (offset, Fate::Settled)).collect();
+        self.untouched.clear();
+        self.handed_out.clear();
+        self.reserved.clear();
     }
 
     fn ack(&mut self, (offset, lease): (Offset, u64)) {
@@ -549,8 +571,9 @@ proptest! {
         let mut run = Run::new();
         for (at, step) in steps.into_iter().enumerate() {
             let floor = run.state.ack_floor();
+            let is_seek = matches!(step, Step::Seek(_));
             run.apply(step);
-            run.check(floor);
+            run.check(if is_seek { Offset(START) } else { floor });
             if at % write_every == 0 || at % restart_every == 0 {
                 run.write();
                 if let Some(bytes) = whole_bytes {

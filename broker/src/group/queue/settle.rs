@@ -275,7 +275,7 @@ impl QueueState {
         unsettled
     }
 
-    fn unsettled_below(&self, end: Offset) -> u64 {
+    pub(super) fn unsettled_below(&self, end: Offset) -> u64 {
         let written = end.0.saturating_sub(self.ack_floor.0);
         let pending = self.in_flight.range(..end).map(|(offset, _)| offset).chain(self.delayed.range(..end).map(|(offset, _)| offset));
         let redriven = pending.filter(|&&offset| self.is_in_settled_part(offset)).count() as u64;

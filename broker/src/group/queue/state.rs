@@ -78,6 +78,8 @@ pub struct QueueState {
     pub(super) last_reservation: u64,
     /// Offsets of which something else may be said than at the last write.
     pub(super) changed: RangeSet,
+    /// Whether it was replaced since the last write, so that it must be written as a whole.
+    pub(super) is_replaced: bool,
     // What follows is an index over the maps above: never encoded, not part of equality.
     pub(super) by_deadline: BTreeSet<(u64, Offset)>,
     pub(super) by_due: BTreeSet<(u64, Offset)>,
@@ -173,7 +175,7 @@ impl QueueState {
     /// Whether there is something to write.
     #[must_use]
     pub(crate) fn has_changed(&self) -> bool {
-        !self.changed.is_empty()
+        self.is_replaced || !self.changed.is_empty()
     }
 
     /// From now on, records are marked with the time at which they are first handed out.

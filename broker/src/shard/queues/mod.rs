@@ -4,6 +4,7 @@
 
 mod dead_letters;
 mod due;
+mod operate;
 mod queue;
 mod queue_set;
 mod receive;
@@ -87,6 +88,14 @@ impl Queues {
             QueueOp::Describe { reply } => {
                 // Leases that ran out are none: whoever asks must not see them.
                 let result = self.expire(core, key).and_then(|()| self.queues.get(key)).map(|queue| QueueNumbers::of(&queue));
+                answer(core, reply, result);
+            }
+            QueueOp::Purge { reply } => {
+                let result = operate::purge(core, &mut self.queues, key);
+                answer(core, reply, result);
+            }
+            QueueOp::Seek { to, reply } => {
+                let result = operate::seek(core, &mut self.queues, key, to);
                 answer(core, reply, result);
             }
             QueueOp::DeadLetters { which, reply } => {

@@ -53,7 +53,7 @@ impl Queue {
         if self.of().view().marks_hand_outs() {
             self.state.mark_hand_outs();
         }
-        self.state.hold(self.of().view().is_held());
+        self.state.hold(self.of().view().is_held() || self.group.is_paused());
         self.state.order_by_key(self.group.is_ordered());
     }
 

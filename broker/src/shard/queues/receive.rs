@@ -48,7 +48,9 @@ pub(super) fn lease(
     let (key, reservation) = taken.take_back();
     let now_ms = core.clock.now_ms();
     let queue = queues.get_mut(key)?;
-    let leased = queue.state.lease(reservation, &outcome.read, now_ms, terms, core.random.next_u64());
+    // It may have been paused while the records were read: whoever paused it was told that nothing is delivered any more.
+    let read = if queue.group.is_paused() { &[] } else { &outcome.read[..] };
+    let leased = queue.state.lease(reservation, read, now_ms, terms, core.random.next_u64());
     queue.state.settle_gone(reservation, &outcome.gone);
     queue.state.put_off(reservation, &outcome.failed, now_ms, now_ms.saturating_add(READ_AGAIN_MS));
     let is_let_go = queue.state.release(reservation) > 0;
@@ -114,6 +116,9 @@ pub(super) fn why_empty(queues: &QueueSet, key: GroupKey, auto_ack: bool) -> Res
     // What is held was not asked for records, so its state need not know.
     if queue.of().view().is_held() {
         return Ok(Some(EmptyReason::Held));
+    }
+    if queue.group.is_paused() {
+        return Ok(Some(EmptyReason::Paused));
     }
     Ok(queue.state.why_empty(queue.of().high_watermark(), auto_ack))
 }

@@ -1,6 +1,6 @@
 //! What can be asked of a queue group in one partition.
 
-use crate::group::queue::{HandOut, KeyHash, LeaseTerms, Leased, Settled};
+use crate::group::queue::{HandOut, KeyHash, LeaseTerms, Leased, Settled, Sought};
 use crate::ids::GroupKey;
 use crate::shard::commit::WriteError;
 use crate::shard::queues::queue::Queue;
@@ -46,6 +46,15 @@ pub(crate) enum QueueOp {
     },
     Describe {
         reply: Reply<QueueNumbers>,
+    },
+    /// Settles every record that is there. How many were not settled.
+    Purge {
+        reply: Reply<u64>,
+    },
+    /// Sets where the group stands, or where the log begins if that lies behind.
+    Seek {
+        to: Offset,
+        reply: Reply<Sought>,
     },
     DeadLetters {
         which: LetterRange,

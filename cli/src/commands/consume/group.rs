@@ -208,6 +208,7 @@ fn why(reason: Option<EmptyReason>) -> &'static str {
         Some(EmptyReason::KeyOrderLimit) => "what may be looked at waits for an earlier record of its key, and there is more behind it",
         Some(EmptyReason::InFlightLimit) => "the group has as many records in flight as it may",
         Some(EmptyReason::PendingLimit) => "the group has as many records leased or waiting for a redelivery as it may",
+        Some(EmptyReason::Paused) => "the group is paused: see `sagamq group resume`",
         Some(EmptyReason::Held) => "sagas are held: see `sagamq saga release`",
         Some(EmptyReason::SettledRangesLimit) => "an old record must be settled first",
         None => "the server does not say why",
