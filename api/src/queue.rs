@@ -2,7 +2,7 @@
 
 mod operate;
 
-pub use operate::{GroupPause, GroupSeek, GroupSeekResponse, GroupSought, PurgeRequest, PurgeResponse};
+pub use operate::{GroupPause, GroupSeek, GroupSeekResponse, GroupSought, PurgeRequest, PurgeResponse, SeekPosition};
 
 use crate::error::ErrorCode;
 use crate::ids::{Offset, PartitionId};

@@ -2,6 +2,7 @@
 
 use crate::ids::{Offset, PartitionId};
 use crate::names::{GroupName, InstanceId, MemberId, TopicName};
+pub use crate::queue::SeekPosition;
 use crate::queue::StartPosition;
 use serde::{Deserialize, Serialize};
 #[cfg(feature = "openapi")]
@@ -152,17 +153,6 @@ pub struct StreamSeek {
     /// To the oldest record, or behind the newest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub position: Option<SeekPosition>,
-}
-
-/// An end of a partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(ToSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum SeekPosition {
-    /// The oldest record that is there.
-    Start,
-    /// Behind the newest record.
-    End,
 }
 
 /// `GET /v1/stream-groups`.

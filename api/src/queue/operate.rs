@@ -1,7 +1,6 @@
 //! Bodies of what operators do to a queue group: pause, resume, purge, seek.
 
 use crate::ids::{Offset, PartitionId};
-use crate::stream::SeekPosition;
 use serde::{Deserialize, Serialize};
 #[cfg(feature = "openapi")]
 use utoipa::ToSchema;
@@ -51,6 +50,17 @@ pub struct GroupSeek {
     /// To the oldest record, or behind the newest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub position: Option<SeekPosition>,
+}
+
+/// An end of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum SeekPosition {
+    /// The oldest record that is there.
+    Start,
+    /// Behind the newest record.
+    End,
 }
 
 /// Answer of `seek`. Durable when it is sent.

@@ -212,7 +212,9 @@ async fn a_crash_at_any_write_of_an_operator_leaves_it_done_or_not_done_and_what
                 for _ in 0..3 {
                     test.clock.advance(Duration::from_secs(3_600));
                     let received = test.receive("t", "g").await;
-                    test.ack("t", "g", &received).await;
+                    if !received.is_empty() {
+                        test.ack("t", "g", &received).await;
+                    }
                     values.extend(received.iter().map(|delivered| delivered.record.text().expect("text")));
                     if test.lag().await.1 == 0 {
                         break;

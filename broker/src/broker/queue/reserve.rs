@@ -91,11 +91,11 @@ impl Broker {
     fn plan(&self, group: &Group, is_exhausted: &[bool], mut left: u64, mut bytes_left: u64, auto_ack: bool) -> Vec<(usize, u32)> {
         let count = group.queues().len();
         let first = self.0.receive_rotation.fetch_add(1, Ordering::Relaxed) % count;
-        let now_ms = self.0.clock.now_ms();
+        let (now_ms, is_ordered) = (self.0.clock.now_ms(), group.is_ordered());
         let mut plan = Vec::new();
         for index in group.work.marked_from(first).into_iter().filter(|&index| !is_exhausted[index]) {
             let of = group.queue(index);
-            let available = of.view().available(of.high_watermark(), now_ms, auto_ack);
+            let available = of.view().available(of.high_watermark(), now_ms, auto_ack, is_ordered);
             if available == 0 {
                 group.work.clear_if(index, || of.view().is_idle(of.high_watermark()));
                 continue;

@@ -76,6 +76,7 @@ impl QueueState {
         let mut settled = Offset(0)..Offset(0);
         for &offset in offsets {
             let Some(before) = self.take_reserved(reservation, offset, now_ms) else { continue };
+            assert!(!self.is_key_out(offset), "another record of the key of {offset} is out");
             let attempt = before.attempt.saturating_add(1);
             let is_first = self.is_untouched(offset, &before);
             let handed_out_ms = if is_first { Some(now_ms) } else { before.handed_out_ms };

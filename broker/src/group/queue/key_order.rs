@@ -7,59 +7,15 @@
 //! the log tells it ([`QueueState::learn`]), and what it does not know it does not deliver. Nothing of it is stored: after a restart it asks
 //! again. Keys are told apart by their hashes; two keys with one hash are kept in one line, which costs them time and breaks no order.
 
+use super::key_lines::{KeyHash, KeyOrder};
 use super::state::QueueState;
 use sagamq_api::Offset;
 use sagamq_api::limits::{PENDING_MAX, RECEIVE_RECORDS_MAX};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::mem;
-
-/// The hash of a record's key; none of a record without one.
-pub type KeyHash = Option<u64>;
 
 /// Records whose keys are asked for in one go.
 const WANTED_MAX: usize = RECEIVE_RECORDS_MAX as usize;
-
-/// What is known of the keys of unsettled records.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct KeyOrder {
-    /// Of the pending ones, and of the fresh ones up to `known_to`.
-    keys: BTreeMap<Offset, KeyHash>,
-    /// The lines: each key with its records.
-    lines: BTreeSet<(u64, Offset)>,
-    /// How many records of a line are out.
-    out: HashMap<u64, usize>,
-    /// From here on nothing is known of fresh records.
-    known_to: Offset,
-    /// Pending records whose keys are not known. While there are any, nothing has its turn: each may be the first of any line.
-    unknown: BTreeSet<Offset>,
-    /// Delayed records that are due and do not have their turn.
-    pub(super) waiting: BTreeSet<Offset>,
-    /// Fresh records that have their turn.
-    pub(super) open: BTreeSet<Offset>,
-}
-
-impl KeyOrder {
-    fn first(&self, key: u64) -> Option<Offset> {
-        self.lines.range((key, Offset(0))..=(key, Offset(u64::MAX))).next().map(|&(_, offset)| offset)
-    }
-
-    fn is_out(&self, key: u64) -> bool {
-        self.out.contains_key(&key)
-    }
-
-    fn key_of(&self, offset: Offset) -> Option<u64> {
-        self.keys.get(&offset).copied().flatten()
-    }
-
-    fn has_turn(&self, offset: Offset) -> bool {
-        match self.keys.get(&offset) {
-            Some(_) if !self.unknown.is_empty() => false,
-            Some(Some(key)) => !self.is_out(*key) && self.first(*key) == Some(offset),
-            Some(None) => true,
-            None => false,
-        }
-    }
-}
 
 impl QueueState {
     /// From now on records of one key are delivered one after the other, or as they come again. What receives read at the moment of the change
@@ -131,6 +87,11 @@ impl QueueState {
         self.order.as_ref().map_or(0, |order| order.unknown.len() as u64)
     }
 
+    /// Delayed records that are due and wait for an earlier one of their key.
+    pub(super) fn waiting(&self) -> u64 {
+        self.order.as_ref().map_or(0, |order| order.waiting.len() as u64)
+    }
+
     /// Records that are known to wait for an earlier one of their key.
     #[must_use]
     pub fn waiting_for_key(&self) -> u64 {
@@ -155,6 +116,11 @@ impl QueueState {
     /// Whether no earlier record of its key stands before it.
     pub(super) fn has_turn(&self, offset: Offset) -> bool {
         self.order.as_ref().is_none_or(|order| order.has_turn(offset))
+    }
+
+    /// Whether a record of its key is out.
+    pub(super) fn is_key_out(&self, offset: Offset) -> bool {
+        self.order.as_ref().is_some_and(|order| order.key_of(offset).is_some_and(|key| order.is_out(key)))
     }
 
     /// A record is out: nobody gets another one of its key.

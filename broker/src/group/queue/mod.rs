@@ -8,6 +8,7 @@ mod deliver;
 mod ended_letters;
 mod invariants;
 mod journal;
+mod key_lines;
 mod key_order;
 mod policy;
 mod ranges;
@@ -29,7 +30,7 @@ mod model_tests;
 
 pub use crate::group::decode_error::DecodeError;
 pub use deliver::{LeaseTerms, Leased, Reserved};
-pub use key_order::KeyHash;
+pub use key_lines::KeyHash;
 pub use policy::QueuePolicy;
 pub use receipt::{Receipt, ReceiptError};
 pub use seek::Sought;

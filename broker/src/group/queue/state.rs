@@ -9,7 +9,7 @@
 //! A redriven dead letter is the one exception to "settled below the floor": its offset stays in the settled part, which keeps
 //! the floor's arithmetic sound, and is pending besides; while it is pending it counts as unsettled.
 
-use super::key_order::KeyOrder;
+use super::key_lines::KeyOrder;
 use super::ranges::RangeSet;
 use crate::ids::NumberHasher;
 use sagamq_api::Offset;

@@ -11,6 +11,9 @@ pub(crate) struct QueueView {
     /// Where fresh records begin that nothing is known to keep back, and how many before them can be delivered: see [`QueueState::unlooked`].
     unlooked: AtomicU64,
     open: AtomicU64,
+    /// Whether that was so with the order of keys, and how many due records wait because of it.
+    is_ordered: AtomicBool,
+    waiting: AtomicU64,
     /// `u64::MAX`: nothing will become due by itself.
     next_due_ms: AtomicU64,
     ready: AtomicU64,
@@ -31,6 +34,8 @@ impl QueueView {
             next_fresh: AtomicU64::default(),
             unlooked: AtomicU64::default(),
             open: AtomicU64::default(),
+            is_ordered: AtomicBool::default(),
+            waiting: AtomicU64::default(),
             next_due_ms: AtomicU64::default(),
             ready: AtomicU64::default(),
             marks_hand_outs: AtomicBool::default(),
@@ -50,6 +55,8 @@ impl QueueView {
         let (unlooked, open) = state.unlooked();
         self.unlooked.store(unlooked.0, Ordering::Release);
         self.open.store(open as u64, Ordering::Release);
+        self.is_ordered.store(state.is_ordered(), Ordering::Release);
+        self.waiting.store(state.waiting(), Ordering::Release);
         // One whose key is not known may be one that can be delivered.
         self.ready.store(state.ready() + state.keys_unknown(), Ordering::SeqCst);
         self.reserved.store(state.reserved(), Ordering::SeqCst);
@@ -58,13 +65,18 @@ impl QueueView {
     }
 
     /// About how many records a receive could get now.
-    pub(crate) fn available(&self, high_watermark: Offset, now_ms: u64, auto_ack: bool) -> u64 {
+    pub(crate) fn available(&self, high_watermark: Offset, now_ms: u64, auto_ack: bool, is_ordered: bool) -> u64 {
         if self.is_held() {
             return 0;
         }
-        let fresh = high_watermark.0.saturating_sub(self.unlooked.load(Ordering::Acquire)) + self.open.load(Ordering::Acquire);
+        // If the topic's configuration says something else now, the shard does not know it yet: it learns it with the next question.
+        let (fresh, waiting_for_key) = if self.is_ordered.load(Ordering::Acquire) == is_ordered {
+            (high_watermark.0.saturating_sub(self.unlooked.load(Ordering::Acquire)) + self.open.load(Ordering::Acquire), 0)
+        } else {
+            (high_watermark.0.saturating_sub(self.next_fresh.load(Ordering::Acquire)), self.waiting.load(Ordering::Acquire))
+        };
         let due = u64::from(self.next_due_ms.load(Ordering::Acquire) <= now_ms);
-        let old = self.ready.load(Ordering::Acquire) + due;
+        let old = self.ready.load(Ordering::Acquire) + waiting_for_key + due;
         let waiting = (fresh.saturating_add(old)).saturating_sub(self.reserved.load(Ordering::Acquire));
         let within_bounds = waiting.min(old + self.fresh_room.load(Ordering::Acquire));
         // A lease that ran out frees its own place.

@@ -1,0 +1,53 @@
+//! The lines in which the unsettled records of a queue stand, one a key: an index that `key_order` keeps.
+
+use sagamq_api::Offset;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// The hash of a record's key; none of a record without one.
+pub type KeyHash = Option<u64>;
+
+/// What is known of the keys of unsettled records.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct KeyOrder {
+    /// Of the pending ones, and of the fresh ones up to `known_to`.
+    pub(super) keys: BTreeMap<Offset, KeyHash>,
+    /// The lines: each key with its records.
+    pub(super) lines: BTreeSet<(u64, Offset)>,
+    /// How many records of a line are out.
+    pub(super) out: HashMap<u64, usize>,
+    /// From here on nothing is known of fresh records.
+    pub(super) known_to: Offset,
+    /// Pending records whose keys are not known. While there are any, nothing has its turn: each may be the first of any line.
+    pub(super) unknown: BTreeSet<Offset>,
+    /// Delayed records that are due and do not have their turn.
+    pub(super) waiting: BTreeSet<Offset>,
+    /// Fresh records that have their turn.
+    pub(super) open: BTreeSet<Offset>,
+}
+
+impl KeyOrder {
+    /// The first of a line.
+    pub(super) fn first(&self, key: u64) -> Option<Offset> {
+        self.lines.range((key, Offset(0))..=(key, Offset(u64::MAX))).next().map(|&(_, offset)| offset)
+    }
+
+    /// Whether a record of the line is out.
+    pub(super) fn is_out(&self, key: u64) -> bool {
+        self.out.contains_key(&key)
+    }
+
+    /// The line that a record stands in.
+    pub(super) fn key_of(&self, offset: Offset) -> Option<u64> {
+        self.keys.get(&offset).copied().flatten()
+    }
+
+    /// Whether no record stands before this one, and none of its line is out.
+    pub(super) fn has_turn(&self, offset: Offset) -> bool {
+        match self.keys.get(&offset) {
+            Some(_) if !self.unknown.is_empty() => false,
+            Some(Some(key)) => !self.is_out(*key) && self.first(*key) == Some(offset),
+            Some(None) => true,
+            None => false,
+        }
+    }
+}
