@@ -23,7 +23,7 @@ TEST_LIMIT  ?= 2400
 DENY_CHECKS ?= all
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo drills drill-doubt drill-kills drill-backup drill-2pc drill-memory drill-outage drill-streams test test-postgres test-containers image bench soak chain compare bench-compare bench-log bench-open bench-list bench-sagas lint clippy fmt-check doc deny fmt
+.PHONY: help setup build demo drills drill-doubt drill-kills drill-backup drill-2pc drill-memory drill-outage drill-streams drill-disk test test-postgres test-containers image bench soak chain compare bench-compare bench-log bench-open bench-list bench-sagas lint clippy fmt-check doc deny fmt
 
 help: ## List what can be done
 	@echo "SagaMQ: make TARGET"
@@ -41,7 +41,7 @@ demo: setup ## Build, then run a shop through two crashes: make demo DEMO_ARGS="
 	$(call beside_postgres,$(DEMO_ARGS)) "$(BIN)/sagamq" demo $(DEMO_ARGS) && \
 	echo "make demo: built in $$((built - began)) s, ran in $$((SECONDS - built)) s."
 
-drills: drill-doubt drill-kills drill-backup drill-2pc drill-memory drill-outage drill-streams ## Every drill, one after the other
+drills: drill-doubt drill-kills drill-backup drill-2pc drill-memory drill-outage drill-streams drill-disk ## Every drill, one after the other
 
 drill-doubt: build ## Lose the payment provider's answers in every kind of step, under kills of everybody
 	$(call beside_postgres,$(DRILL_ARGS)) "$(BIN)/sagamq-shop" drill-doubt $(DRILL_ARGS)
@@ -103,6 +103,9 @@ bench-sagas: build ## Measure sagas, beside an older binary if there is one: mak
 
 drill-streams: build ## Fifty members of a stream group join, leave and die for five minutes, under kills of the server: make drill-streams DRILL_ARGS="60 20 7"
 	"$(BIN)/sagamq-drill-streams" $(DRILL_ARGS)
+
+drill-disk: build ## Fill a small disk under the server, from within and from outside, and give it room again (mounts a tmpfs: root)
+	"$(BIN)/sagamq-drill-disk"
 
 drill-memory: build ## Sixteen clients send the worst bodies at once: peak memory, and whether every valid one gets through
 	"$(BIN)/sagamq-drill-memory"

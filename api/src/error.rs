@@ -167,6 +167,8 @@ codes! {
     Internal = "INTERNAL", 500, false, true, "Internal error";
     /// A durable write failed. The broker takes no more writes until it is restarted.
     WritesStopped = "WRITES_STOPPED", 503, true, true, "Writes are stopped";
+    /// The disk has too little room for what adds to the data. Nothing was stored; `Retry-After` says when to come back.
+    DiskLow = "DISK_LOW", 503, true, false, "The disk has too little room";
     /// Stored bytes do not match their checksum.
     StorageCorrupt = "STORAGE_CORRUPT", 500, false, false, "Stored data is damaged";
     /// The saga is set aside: it cannot be read, or a decision about it panicked. Nothing was done.

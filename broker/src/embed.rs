@@ -235,6 +235,14 @@ impl ShardEmbedder {
         self.shard.0
     }
 
+    /// Whether there is room for what begins something new; see [`Broker::require_room`]. Commits are taken all the same.
+    ///
+    /// # Errors
+    /// [`WriteError::DiskLow`].
+    pub fn require_room(&self) -> Result<(), WriteError> {
+        self.broker.require_room()
+    }
+
     /// An empty commit of this shard.
     #[must_use]
     pub fn begin(&self) -> ShardCommit {

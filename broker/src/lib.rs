@@ -35,6 +35,7 @@ pub use group::queue::HandOut;
 pub use group::stream::StreamConfig;
 pub use liveness::{Liveness, PartGuard};
 pub use shard::commit::WriteError;
+pub use shard::disk_guard::{DiskLimits, Room};
 pub use shard::embedded::SubmitError;
 pub use shard::log::append_error::AppendError;
 pub use shard::outbox::inbox::{Inbox, Message};

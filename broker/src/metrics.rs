@@ -1,7 +1,9 @@
 //! Metrics of the broker: names with the unit last, no label that grows with the data.
 
+mod disk;
 mod streams;
 
+pub(crate) use disk::DiskGauges;
 pub(crate) use streams::{StreamFigures, StreamGauges};
 
 use crate::storage::Durability;
@@ -48,6 +50,7 @@ pub(crate) struct Metrics {
     pub(crate) trimmed_records: Family<TopicLabel, Counter>,
     pub(crate) trimmed_unsettled_records: Family<GroupLabel, Counter>,
     pub(crate) streams: StreamGauges,
+    pub(crate) disk: DiskGauges,
     pub(crate) rejected_produce_requests: Counter,
     pub(crate) rejected_read_requests: Counter,
     pub(crate) staged_bytes: Gauge,
@@ -84,6 +87,7 @@ impl Metrics {
             trimmed_records: Family::default(),
             trimmed_unsettled_records: Family::default(),
             streams: StreamGauges::default(),
+            disk: DiskGauges::default(),
             rejected_produce_requests: Counter::default(),
             rejected_read_requests: Counter::default(),
             staged_bytes: Gauge::default(),
@@ -104,6 +108,7 @@ impl Metrics {
         let help = "Records taken by retention before the group had settled them";
         registry.register("sagamq_trimmed_unsettled_records", help, m.trimmed_unsettled_records.clone());
         registry.register_collector(Box::new(m.streams.clone()));
+        m.disk.register(registry);
         registry.register("sagamq_rejected_produce_requests", "Produce requests answered with 429", m.rejected_produce_requests.clone());
         registry.register("sagamq_rejected_read_requests", "Receives and reads answered with 429", m.rejected_read_requests.clone());
         registry.register("sagamq_staged_bytes", "Bytes accepted that are not durable yet", m.staged_bytes.clone());

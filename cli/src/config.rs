@@ -26,7 +26,7 @@ pub const ENVIRONMENT_PREFIX: &str = "SAGAMQ_";
 const CONFIG_VARIABLE: &str = "SAGAMQ_CONFIG";
 
 /// Every key of the configuration file. The flag of `data_dir` is `--data-dir`, its environment variable `SAGAMQ_DATA_DIR`.
-pub const KEYS: [&str; 28] = [
+pub const KEYS: [&str; 30] = [
     "listen",
     "data_dir",
     "shards",
@@ -39,6 +39,8 @@ pub const KEYS: [&str; 28] = [
     "tail_bytes_max",
     "request_bytes_max",
     "retention_interval",
+    "disk_reserve_bytes",
+    "disk_resume_bytes",
     "allow_host",
     "allow_origin",
     "participant_allow_host",
@@ -131,6 +133,8 @@ fn flags(mut builder: ConfigBuilder<DefaultState>, args: &ServeArgs) -> ConfigBu
         &args.tail_bytes_max,
         &args.request_bytes_max,
         &args.retention_interval,
+        &args.disk_reserve_bytes,
+        &args.disk_resume_bytes,
         &args.allow_host,
         &args.allow_origin,
         &args.participant_allow_host,
@@ -183,6 +187,10 @@ fn read_all(merged: Map<String, Value>, path: Option<&Path>) -> Result<Settings,
             faults.push(format!("{place}{shown}: {reason}"));
         }
     }
+    if let Some(resume) = settings.serve.disk_resume_bytes.filter(|resume| *resume < settings.serve.disk_reserve_bytes) {
+        let reserve = settings.serve.disk_reserve_bytes;
+        faults.push(format!("disk_resume_bytes is {resume}: expected at least disk_reserve_bytes, which is {reserve}"));
+    }
     if faults.is_empty() { Ok(settings) } else { Err(SettingsError::Faults(faults)) }
 }
 
@@ -210,6 +218,8 @@ fn set(settings: &mut Settings, key: &str, text: &str) -> Result<(), String> {
         "shutdown_grace" => serve.shutdown_grace = values::duration(text)?,
         "in_flight_bytes_max" => serve.in_flight_bytes_max = in_flight(text)?,
         "request_bytes_max" => serve.request_bytes_max = in_flight(text)?,
+        "disk_reserve_bytes" => serve.disk_reserve_bytes = values::size(text)?,
+        "disk_resume_bytes" => serve.disk_resume_bytes = Some(values::size(text)?),
         "retention_interval" => serve.retention_interval = retention_interval(text)?,
         "allow_host" => serve.allow_hosts = list(text, is_host, "expected names without scheme and port, such as broker.example.com")?,
         "allow_origin" => {

@@ -6,6 +6,7 @@ mod clients;
 mod conformance;
 mod dead_letters;
 mod description;
+mod disk;
 mod durability;
 mod edges;
 mod fate;

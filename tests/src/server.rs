@@ -14,6 +14,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 #[derive(Debug)]
 pub struct ServerProcess {
     program: PathBuf,
+    /// Beside those that every server of a test has.
+    arguments: Vec<String>,
     data: TempDir,
     address: SocketAddr,
     child: Option<Child>,
@@ -55,7 +57,19 @@ impl ServerProcess {
     /// When it does not get ready.
     pub async fn start_program(program: &Path) -> Self {
         let data = tempfile::Builder::new().prefix("sagamq-test-").tempdir().expect("a folder for the data");
-        let mut server = Self { program: program.to_owned(), data, address: free_address(), child: None };
+        let mut server = Self { program: program.to_owned(), arguments: Vec::new(), data, address: free_address(), child: None };
+        server.restart().await;
+        server
+    }
+
+    /// As [`ServerProcess::start`], with its data in a folder of its own within this one, and with further arguments at each start.
+    ///
+    /// # Panics
+    /// When it does not get ready.
+    pub async fn start_in(folder: &Path, arguments: &[&str]) -> Self {
+        let data = tempfile::Builder::new().prefix("sagamq-test-").tempdir_in(folder).expect("a folder for the data");
+        let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        let mut server = Self { program: binary("sagamq"), arguments, data, address: free_address(), child: None };
         server.restart().await;
         server
     }
@@ -105,7 +119,9 @@ impl ServerProcess {
     /// # Panics
     /// When it does not get ready.
     pub async fn restart(&mut self) -> Duration {
-        self.restart_as(Self::command_of(&self.program, &self.data(), self.address)).await
+        let mut command = Self::command_of(&self.program, &self.data(), self.address);
+        command.args(&self.arguments);
+        self.restart_as(command).await
     }
 
     /// As [`ServerProcess::restart`], by a command of the test's own: with other arguments, or with bounds around the process.

@@ -1,6 +1,7 @@
 //! The broker's one door: one method an operation. What is above it is transport.
 
 mod catalogue;
+mod disk;
 mod format;
 mod held;
 mod open;
@@ -34,6 +35,7 @@ use crate::log::budget::ReadMemory;
 use crate::log::tail::TailMemory;
 use crate::metrics::Metrics;
 use crate::shard::commit::WriteError;
+use crate::shard::disk_guard::{DiskGuard, DiskLimits};
 use crate::shard::input::{Input, ShardHandle};
 use crate::shard::outbox::marks::Marks;
 use crate::shard::write_stop::WriteStops;
@@ -69,6 +71,8 @@ pub struct BrokerConfig {
     pub streams: StreamConfig,
     /// How often it is looked which records their topics do not keep any longer; less than a second counts as one.
     pub retention_interval: Duration,
+    /// How much of the disk is kept free.
+    pub disk: DiskLimits,
 }
 
 impl Default for BrokerConfig {
@@ -81,6 +85,7 @@ impl Default for BrokerConfig {
             read_wait: Duration::from_secs(5),
             streams: StreamConfig::default(),
             retention_interval: Duration::from_secs(60),
+            disk: DiskLimits::default(),
         }
     }
 }
@@ -102,6 +107,7 @@ pub(crate) struct Inner {
     pub(crate) secret: [u8; 32],
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) write_stops: WriteStops,
+    pub(crate) disk: DiskGuard,
     /// How far the messages between shards are durable.
     pub(crate) marks: Arc<Marks>,
     pub(crate) liveness: Liveness,

@@ -7,7 +7,7 @@ use crate::broker::catalogue::StoredCatalogue;
 use crate::broker::format::Format;
 use crate::broker::open_error::OpenError;
 use crate::broker::streams::measure;
-use crate::broker::{Broker, BrokerConfig, Inner, retention};
+use crate::broker::{Broker, BrokerConfig, Inner, disk, retention};
 use crate::dedup::Buckets;
 use crate::env::{Clock, Random};
 use crate::group::queue::StoredQueue;
@@ -21,6 +21,7 @@ use crate::metrics::Metrics;
 use crate::shard::catalogue::topic_deletion;
 use crate::shard::commit::{Commit, WriteError};
 use crate::shard::committer::{self, CommitterParts, STAGED_COMMITS_MAX};
+use crate::shard::disk_guard::DiskGuard;
 use crate::shard::input::ShardHandle;
 use crate::shard::outbox::find::FoundOutbox;
 use crate::shard::outbox::marks::Marks;
@@ -56,6 +57,8 @@ impl Broker {
         let inner = Arc::new(open(storage, config, clock, random, Metrics::register(registry))?);
         let life = inner.liveness.guard("retention");
         inner.tasks.spawn(retention::run(Arc::downgrade(&inner), inner.draining.clone(), life));
+        let life = inner.liveness.guard("the disk guard");
+        inner.tasks.spawn(disk::run(Arc::downgrade(&inner), inner.draining.clone(), life));
         let life = inner.liveness.guard("the measuring of stream groups");
         inner.tasks.spawn(measure::run(Arc::downgrade(&inner), inner.draining.clone(), life));
         Ok(Self(inner))
@@ -90,7 +93,16 @@ fn open(
     let write_stops = WriteStops::new(format.shards);
     let liveness = Liveness::default();
     let life = liveness.guard("the committer");
-    let parts = CommitterParts { storage: Arc::clone(&storage), stops: write_stops.clone(), metrics: Arc::clone(&metrics), last_commits };
+    let draining = CancellationToken::new();
+    let disk = DiskGuard::new(config.disk, metrics.disk.clone());
+    let parts = CommitterParts {
+        storage: Arc::clone(&storage),
+        stops: write_stops.clone(),
+        metrics: Arc::clone(&metrics),
+        disk: disk.clone(),
+        draining: draining.clone(),
+        last_commits,
+    };
     let committer = committer::spawn(parts, to_commit, life)?;
     make_first_commits(&mut loaded.shards, &staged)?;
     let (closing, tasks) = (CancellationToken::new(), TaskTracker::new());
@@ -129,11 +141,12 @@ fn open(
         secret: format.secret,
         metrics,
         write_stops,
+        disk,
         marks,
         liveness,
         rotation: AtomicUsize::new(0),
         receive_rotation: AtomicUsize::new(0),
-        draining: CancellationToken::new(),
+        draining,
         closing,
         tasks,
         committer: Mutex::new(Some(committer)),

@@ -84,6 +84,7 @@ impl Broker {
                 false => Err(CreateTopicError::Exists(name.clone())),
             };
         }
+        self.require_room()?;
         let entry = self.new_topic(next_ids.topic, name, config, TopicKind::Plain);
         let after = NextIds { topic: next_ids.topic + 1, ..*next_ids };
         self.write_meta(vec![put(MetaKey::Topic(TopicId(entry.id)), &entry), put(MetaKey::NextIds, &after)]).await?;

@@ -2,6 +2,7 @@
 
 use crate::broker::Broker;
 use crate::http::problem::ApiError;
+use crate::shard::disk_guard::Room;
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -20,7 +21,7 @@ async fn healthz() -> (StatusCode, &'static str) {
 
 /// Whether the broker takes reads and writes.
 #[utoipa::path(get, path = "/readyz", operation_id = "getReadiness", tag = "operation", responses(
-    (status = 200, description = "The broker takes reads and writes", content_type = "text/plain", body = String),
+    (status = 200, description = "The broker takes reads and writes; the text says if new records are refused because the disk is low", content_type = "text/plain", body = String),
     (status = 503, description = "It does not; the problem says why", content_type = "application/problem+json", body = Problem),
     (status = 500, description = "A part of it is dead; the process ends", content_type = "application/problem+json", body = Problem),
 ))]
@@ -31,12 +32,17 @@ async fn readyz(State(broker): State<Broker>) -> Result<(StatusCode, &'static st
     if broker.is_shutting_down() {
         return Err(ApiError::new(ErrorCode::ShuttingDown, "the server is shutting down and takes no new requests"));
     }
-    match broker.writes_stopped() {
-        Some(reason) => {
-            let detail = format!("a durable write failed, so writes are refused until a restart and reads go on: {reason}");
-            Err(ApiError::new(ErrorCode::WritesStopped, detail))
+    if let Some(reason) = broker.writes_stopped() {
+        let detail = format!("a durable write failed, so writes are refused until a restart and reads go on: {reason}");
+        return Err(ApiError::new(ErrorCode::WritesStopped, detail));
+    }
+    match broker.disk_room() {
+        Room::Enough => Ok((StatusCode::OK, "ready\n")),
+        // Consumers must reach it, or what there is would never be worked off and let go.
+        Room::Low => Ok((StatusCode::OK, "ready, but the disk is low: new records, topics, groups and sagas are refused (DISK_LOW)\n")),
+        Room::Gone => {
+            Err(ApiError::new(ErrorCode::DiskLow, "the disk is nearly full, so every write waits until there is room and reads go on"))
         }
-        None => Ok((StatusCode::OK, "ready\n")),
     }
 }
 

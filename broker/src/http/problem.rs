@@ -23,6 +23,9 @@ use xxhash_rust::xxh3::xxh3_64;
 /// queue in front of the disk empties within milliseconds and a restart takes seconds.
 const RETRY_AFTER_S_MAX: u64 = 3;
 
+/// The same where somebody has to make room first.
+const RETRY_AFTER_DISK_S_MAX: u64 = 15;
+
 /// An error answer. Handlers return it, and everything in here becomes one through `From`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ApiError(Box<Problem>);
@@ -69,14 +72,15 @@ fn render(problem: &Problem) -> Response {
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(APPLICATION_PROBLEM_JSON));
     if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
-        headers.insert(RETRY_AFTER, HeaderValue::from(retry_after_s(problem.request_id.as_deref().unwrap_or_default())));
+        let max_s = if problem.code == ErrorCode::DiskLow { RETRY_AFTER_DISK_S_MAX } else { RETRY_AFTER_S_MAX };
+        headers.insert(RETRY_AFTER, HeaderValue::from(retry_after_s(problem.request_id.as_deref().unwrap_or_default(), max_s)));
     }
     response
 }
 
 /// Spread by the request's id, which differs from request to request: no other randomness is needed.
-fn retry_after_s(request_id: &str) -> u64 {
-    1 + xxh3_64(request_id.as_bytes()) % RETRY_AFTER_S_MAX
+fn retry_after_s(request_id: &str, max_s: u64) -> u64 {
+    1 + xxh3_64(request_id.as_bytes()) % max_s
 }
 
 /// Writes the request's id into the problem document of an error answer; other answers pass as they are.
@@ -107,6 +111,7 @@ impl From<WriteError> for ApiError {
     fn from(error: WriteError) -> Self {
         let code = match error {
             WriteError::Failed(_) | WriteError::Stopped(_) => ErrorCode::WritesStopped,
+            WriteError::DiskLow { .. } => ErrorCode::DiskLow,
             WriteError::ShuttingDown => ErrorCode::ShuttingDown,
             WriteError::Lost(_) => ErrorCode::Internal,
         };

@@ -14,6 +14,19 @@ pub enum WriteError {
     /// An earlier write failed. Nothing of this request was stored.
     #[error("writes are stopped until a restart because an earlier one failed: {0}")]
     Stopped(String),
+    /// The disk has too little room for what adds to the data. Nothing of this request was stored.
+    #[error(
+        "the disk has {available_bytes} bytes left and {reserve_bytes} are kept free (disk_reserve_bytes), so nothing was stored; new records, \
+         topics, groups and sagas are taken again when {resume_bytes} are free: make room, or delete topics or shorten their retention"
+    )]
+    DiskLow {
+        /// Bytes that are left.
+        available_bytes: u64,
+        /// Bytes that are kept free.
+        reserve_bytes: u64,
+        /// Bytes that must be free before more is taken.
+        resume_bytes: u64,
+    },
     /// The broker is shutting down. Nothing of this request was stored.
     #[error("the broker is shutting down")]
     ShuttingDown,

@@ -7,15 +7,21 @@
 use crate::liveness::PartGuard;
 use crate::metrics::Metrics;
 use crate::shard::commit::{Commit, Completion, WriteError};
+use crate::shard::disk_guard::{DiskGuard, Room};
 use crate::shard::write_stop::WriteStops;
 use crate::storage::{Durability, Mutation, Storage};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 /// Bytes of one write: a tenth of a memtable, so that a write never stalls on a flush of its own.
 const WRITE_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// How often it is looked whether there is room again for a write that waits for it.
+const ROOM_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Mutations and completions whose memory is kept for the next write.
 const KEPT_MAX: usize = 16 * 1024;
@@ -28,6 +34,9 @@ pub(crate) struct CommitterParts {
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) stops: WriteStops,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) disk: DiskGuard,
+    /// Cancelled when the broker is told to end: nothing waits for room any more.
+    pub(crate) draining: CancellationToken,
     /// Number of the last commit of each shard.
     pub(crate) last_commits: Vec<u64>,
 }
@@ -36,7 +45,7 @@ pub(crate) struct CommitterParts {
 pub(crate) fn spawn(parts: CommitterParts, staged: mpsc::Receiver<Commit>, life: PartGuard) -> std::io::Result<JoinHandle<()>> {
     std::thread::Builder::new()
         .name("committer".into())
-        .spawn(move || run(Committer { parts, failure: None, is_unsynced: true }, staged, life))
+        .spawn(move || run(Committer { parts, failure: None, is_unsynced: true, unseen_bytes: 0 }, staged, life))
 }
 
 fn run(mut committer: Committer, mut staged: mpsc::Receiver<Commit>, life: PartGuard) {
@@ -85,6 +94,8 @@ struct Committer {
     failure: Option<String>,
     /// Something may be written that is not synced: what the process before this one left, or a buffered write since the last sync.
     is_unsynced: bool,
+    /// Written since the disk was looked at.
+    unseen_bytes: usize,
 }
 
 impl Committer {
@@ -124,12 +135,14 @@ impl Committer {
         if write.mutations.is_empty() && !is_asked_to_sync {
             return Ok(());
         }
+        self.wait_for_room();
         let timer = self.parts.metrics.start_timer();
         match self.parts.storage.write(&write.mutations, write.durability()) {
             Ok(()) => {
                 self.is_unsynced = !write.is_synced;
                 let bytes = write.mutations.iter().map(Mutation::len).sum();
                 self.parts.metrics.committed(bytes, write.durability(), timer);
+                self.look_at_disk(bytes);
                 Ok(())
             }
             Err(error) => {
@@ -138,6 +151,25 @@ impl Committer {
                 self.failure = Some(reason.clone());
                 Err(WriteError::Failed(reason))
             }
+        }
+    }
+
+    /// Waits while the disk is so full that a write could fail. It cannot be refused any more: the shards have gone on from it. A broker that
+    /// is told to end writes it at once.
+    fn wait_for_room(&self) {
+        let CommitterParts { disk, storage, draining, .. } = &self.parts;
+        while disk.room() == Room::Gone && !draining.is_cancelled() {
+            std::thread::sleep(ROOM_INTERVAL);
+            disk.look(&**storage);
+        }
+    }
+
+    /// Looks again after each full write's worth of bytes, so that the reserve is not used up between two looks of the watcher.
+    fn look_at_disk(&mut self, written_bytes: usize) {
+        self.unseen_bytes += written_bytes;
+        if self.unseen_bytes >= WRITE_BYTES_MAX {
+            self.unseen_bytes = 0;
+            self.parts.disk.look(&*self.parts.storage);
         }
     }
 }

@@ -7,6 +7,7 @@ pub(crate) mod catalogue;
 pub(crate) mod commit;
 pub(crate) mod committer;
 mod core;
+pub(crate) mod disk_guard;
 pub(crate) mod embedded;
 pub(crate) mod gather;
 pub(crate) mod input;

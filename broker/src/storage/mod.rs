@@ -109,6 +109,15 @@ pub enum Durability {
     Synced,
 }
 
+/// How much more can be stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FreeSpace {
+    /// Bytes of the file system that this process may still use.
+    pub available_bytes: u64,
+    /// Bytes that will be written beside what is written already, as far as it is known: what is in memory and in the write-ahead log only.
+    pub owed_bytes: u64,
+}
+
 /// Which way a scan goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
@@ -170,6 +179,14 @@ pub trait Storage: Send + Sync + 'static {
     /// # Errors
     /// When the device fails. Whether the write will be found later is then unknown.
     fn write(&self, mutations: &[Mutation], durability: Durability) -> Result<(), StorageError>;
+
+    /// How much more can be stored. `None`: there is no disk that could be full.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    fn free_space(&self) -> Result<Option<FreeSpace>, StorageError> {
+        Ok(None)
+    }
 }
 
 impl<S: Storage + ?Sized> Storage for std::sync::Arc<S> {
@@ -187,5 +204,9 @@ impl<S: Storage + ?Sized> Storage for std::sync::Arc<S> {
 
     fn write(&self, mutations: &[Mutation], durability: Durability) -> Result<(), StorageError> {
         (**self).write(mutations, durability)
+    }
+
+    fn free_space(&self) -> Result<Option<FreeSpace>, StorageError> {
+        (**self).free_space()
     }
 }

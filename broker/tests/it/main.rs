@@ -5,6 +5,7 @@ mod common;
 mod crash;
 mod dead_letters;
 mod deaths;
+mod disk;
 mod embedder;
 mod fold;
 mod group_bytes;

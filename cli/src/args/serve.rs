@@ -26,6 +26,8 @@ CONFIGURATION FILE (TOML; every key may be left out, an unknown key is an error)
   tail_bytes_max = \"32MiB\"
   request_bytes_max = \"40MiB\"
   retention_interval = \"1m\"
+  disk_reserve_bytes = \"1GiB\"
+  disk_resume_bytes = \"1280MiB\"
   allow_host = \"broker.example.com\"
   allow_origin = \"https://console.example.com\"
   participant_allow_host = \"payments.internal, stock.internal\"
@@ -89,6 +91,14 @@ pub struct ServeArgs {
     /// How often it is looked which records their topics do not keep any longer, 1s to 1h [env: SAGAMQ_RETENTION_INTERVAL] [default: 1m]
     #[arg(long, value_name = "DURATION")]
     pub retention_interval: Option<String>,
+    /// Bytes of the disk that are kept free: below it, new records, topics, groups and sagas are refused (DISK_LOW); 0 for none
+    /// [env: SAGAMQ_DISK_RESERVE_BYTES] [default: 1GiB]
+    #[arg(long, value_name = "SIZE")]
+    pub disk_reserve_bytes: Option<String>,
+    /// Bytes of the disk that must be free before these are taken again
+    /// [env: SAGAMQ_DISK_RESUME_BYTES] [default: a fourth more than the reserve]
+    #[arg(long, value_name = "SIZE")]
+    pub disk_resume_bytes: Option<String>,
     /// Names by which clients may address the server, divided by commas; where it listens on loopback, localhost and loopback addresses are
     /// always known and others are refused [env: SAGAMQ_ALLOW_HOST]
     #[arg(long, value_name = "NAMES")]

@@ -1,6 +1,6 @@
 //! What a server needs to know to start.
 
-use sagamq_broker::StreamConfig;
+use sagamq_broker::{DiskLimits, StreamConfig};
 use sagamq_saga::OrchestratorConfig;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -29,6 +29,10 @@ pub struct ServeConfig {
     pub request_bytes_max: usize,
     /// How often it is looked which records their topics do not keep any longer.
     pub retention_interval: Duration,
+    /// Bytes of the disk that are kept free: below it, what adds to the data is refused. 0: nothing is refused.
+    pub disk_reserve_bytes: u64,
+    /// Bytes that must be free before it is taken again; a fourth more than the reserve if nothing is said.
+    pub disk_resume_bytes: Option<u64>,
     /// Names under which the server may be addressed, beside those of this machine where it listens on loopback.
     pub allow_hosts: Vec<String>,
     /// Web origins whose pages may use the server from a browser.
@@ -42,6 +46,13 @@ pub struct ServeConfig {
 impl ServeConfig {
     /// Most shards a data directory may have: each is a task and a queue of its own.
     pub const SHARDS_MAX: u16 = 256;
+
+    /// How much of the disk is kept free.
+    #[must_use]
+    pub fn disk(&self) -> DiskLimits {
+        let limits = DiskLimits::with_reserve(self.disk_reserve_bytes);
+        DiskLimits { resume_bytes: self.disk_resume_bytes.unwrap_or(limits.resume_bytes), ..limits }
+    }
 }
 
 impl Default for ServeConfig {
@@ -57,6 +68,8 @@ impl Default for ServeConfig {
             tail_bytes_max: 32 << 20,
             request_bytes_max: 40 << 20,
             retention_interval: Duration::from_secs(60),
+            disk_reserve_bytes: DiskLimits::default().reserve_bytes,
+            disk_resume_bytes: None,
             allow_hosts: Vec::new(),
             allow_origins: Vec::new(),
             sagas: OrchestratorConfig::default(),

@@ -181,6 +181,7 @@ fn open_broker(config: &ServeConfig) -> Result<(Broker, Registry), StartError> {
         tail_bytes_max: config.tail_bytes_max,
         streams: config.streams,
         retention_interval: config.retention_interval,
+        disk: config.disk(),
         ..BrokerConfig::default()
     };
     let mut registry = Registry::default();

@@ -5,7 +5,7 @@ use sagamq::args::serve::ServeArgs;
 use sagamq::config::{KEYS, Settings, SettingsError};
 use sagamq::serve::ServeConfig;
 use sagamq::serve::log::{LogConfig, LogFormat};
-use sagamq_broker::StreamConfig;
+use sagamq_broker::{DiskLimits, StreamConfig};
 use sagamq_saga::OrchestratorConfig;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -68,6 +68,8 @@ fn every_setting_can_be_given_by_every_source() {
         "16MiB",
         "96MiB",
         "7s",
+        "2GiB",
+        "3GiB",
         "a.example, b.example",
         "https://c.example",
         "payments.internal, 10.0.0.7",
@@ -97,6 +99,8 @@ fn every_setting_can_be_given_by_every_source() {
             tail_bytes_max: 16 << 20,
             request_bytes_max: 96 << 20,
             retention_interval: Duration::from_secs(7),
+            disk_reserve_bytes: 2 << 30,
+            disk_resume_bytes: Some(3 << 30),
             allow_hosts: vec!["a.example".into(), "b.example".into()],
             allow_origins: vec!["https://c.example".into()],
             sagas: OrchestratorConfig {
@@ -143,6 +147,8 @@ fn every_setting_can_be_given_by_every_source() {
         tail_bytes_max,
         request_bytes_max,
         retention_interval,
+        disk_reserve_bytes,
+        disk_resume_bytes,
         allow_host,
         allow_origin,
         participant_allow_host,
@@ -174,6 +180,8 @@ fn every_setting_can_be_given_by_every_source() {
         tail_bytes_max,
         request_bytes_max,
         retention_interval,
+        disk_reserve_bytes,
+        disk_resume_bytes,
         allow_host,
         allow_origin,
         participant_allow_host,
@@ -244,11 +252,25 @@ fn bounds_are_checked() {
         ("PARTICIPANT_CONNECT_TIMEOUT", "1ms"),
         ("PARTICIPANT_CONNECT_TIMEOUT", "1h"),
         ("SAGA_RESTART_GRACE", "2d"),
+        ("DISK_RESERVE_BYTES", "much"),
     ] {
         let name = format!("SAGAMQ_{key}");
         let faults = faults(&ServeArgs::default(), &[(&name, value)]);
         assert!(matches!(&faults[..], [fault] if fault.contains(&name) && fault.contains("expected")), "{faults:?}");
     }
+}
+
+#[test]
+fn what_was_refused_is_taken_again_when_a_fourth_more_is_free_or_as_it_is_said_but_not_below_the_reserve() {
+    let disk = |environment: &[(&str, &str)]| load(&ServeArgs::default(), environment).map(|settings| settings.serve.disk());
+    let limits = |reserve_bytes, resume_bytes| Ok(DiskLimits { reserve_bytes, resume_bytes });
+    assert_eq!(disk(&[]), limits(1 << 30, 5 << 28));
+    assert_eq!(disk(&[("SAGAMQ_DISK_RESERVE_BYTES", "4KiB")]), limits(4096, 5120));
+    assert_eq!(disk(&[("SAGAMQ_DISK_RESERVE_BYTES", "0")]), limits(0, 0));
+    let both = [("SAGAMQ_DISK_RESERVE_BYTES", "2GiB"), ("SAGAMQ_DISK_RESUME_BYTES", "2GiB")];
+    assert_eq!(disk(&both), limits(2 << 30, 2 << 30));
+    let faults = faults(&ServeArgs::default(), &[("SAGAMQ_DISK_RESUME_BYTES", "1MiB")]);
+    assert!(matches!(&faults[..], [fault] if fault.contains("disk_resume_bytes") && fault.contains("expected at least")), "{faults:?}");
 }
 
 #[test]

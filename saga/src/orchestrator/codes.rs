@@ -24,6 +24,7 @@ pub(super) fn of_instance(error: &InstanceError) -> ErrorCode {
 pub(crate) fn of_write(error: &WriteError) -> ErrorCode {
     match error {
         WriteError::Failed(_) | WriteError::Stopped(_) => ErrorCode::WritesStopped,
+        WriteError::DiskLow { .. } => ErrorCode::DiskLow,
         WriteError::ShuttingDown => ErrorCode::ShuttingDown,
         WriteError::Lost(_) => ErrorCode::Internal,
     }

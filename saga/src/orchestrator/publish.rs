@@ -110,6 +110,7 @@ impl Orchestrator {
         let Compiled { definition, warnings } = compiled;
         self.require_free(&definition.name, definition.version).await?;
         self.require_hosts(&definition)?;
+        self.0.broker.require_room()?;
         self.make_topics(&definition).await?;
         let stored = StoredDefinition {
             name: definition.name.clone(),

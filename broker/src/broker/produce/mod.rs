@@ -104,6 +104,7 @@ impl Broker {
         if let Some(reason) = shares.iter().find_map(|share| self.0.write_stops.reason(share.shard)) {
             return Err(AppendError::from(WriteError::Stopped(reason.to_owned())).into());
         }
+        self.require_room().map_err(AppendError::from)?;
         let permit = self.reserve(&shares)?;
         let request = Request { shares, places, fingerprint, arrived_ms, permit };
         match key {

@@ -125,6 +125,7 @@ impl Broker {
         if self.0.catalog.topic(&letters_name).is_some() {
             return Err(CreateGroupError::DeadLetterTopicTaken(letters_name));
         }
+        self.require_room()?;
         let config = TopicConfig { partitions: topic.partitions.count(), delivery_limit: 0, ..TopicConfig::default() };
         let letters = self.new_topic(next_ids.topic, &letters_name, config, TopicKind::DeadLetters);
         let id = GroupId(next_ids.group);

@@ -62,6 +62,7 @@ impl Broker {
         if count > max {
             return Err(StreamGroupError::TopicsMax { group: name.clone(), topics: count, max });
         }
+        self.require_room()?;
         if let Some(group) = group {
             self.write_meta(vec![put(MetaKey::StreamGroup(group.id), &group.entry(&more, None))]).await?;
             group.add(more);

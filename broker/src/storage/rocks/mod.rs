@@ -15,7 +15,7 @@ pub use settings::RocksOptions;
 
 use self::space::SpaceKeeper;
 use super::side_file::CommitGuard;
-use super::{Direction, Durability, Family, Mutation, Storage, StorageError, Visitor};
+use super::{Direction, Durability, Family, FreeSpace, Mutation, Storage, StorageError, Visitor};
 use crate::ids::NumberHasher;
 use bytes::Bytes;
 use core::fmt;
@@ -166,6 +166,15 @@ impl Storage for RocksStorage {
         // What a failed write or sync left behind is unknown. To write or sync again as if nothing had happened can lose commits.
         *stopped = written.clone().err();
         written
+    }
+
+    fn free_space(&self) -> Result<Option<FreeSpace>, StorageError> {
+        let disk = rustix::fs::statvfs(self.db.path()).map_err(|error| StorageError::Io(error.to_string()))?;
+        let in_memory = |family: Family| self.db.property_int_value_cf(self.family(family), "rocksdb.cur-size-all-mem-tables");
+        let owed =
+            Family::ALL.into_iter().map(|family| Ok(in_memory(family)?.unwrap_or(0))).sum::<Result<u64, _>>().map_err(storage_error)?;
+        // Blocks for the superuser alone are not counted.
+        Ok(Some(FreeSpace { available_bytes: disk.f_bavail.saturating_mul(disk.f_frsize), owed_bytes: owed }))
     }
 }
 

@@ -68,6 +68,10 @@ impl Lane {
             let (saga, version) = (definition.name.clone(), definition.version);
             return drop(reply.send(Err(StartError::ServiceWithoutAddress { saga, version, service })));
         }
+        // Only of a new one: who asks again for one that runs is answered.
+        if let Err(refused) = self.parts.store.0.require_room() {
+            return drop(reply.send(Err(refused.into())));
+        }
         let id = instance_id(self.parts.store.0.shard(), &definition.name, &key, generation);
         match self.parts.store.first_event(id) {
             Ok(None) if !self.instances.contains_key(&id) => {}
