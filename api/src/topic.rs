@@ -20,6 +20,55 @@ pub struct CreateTopic {
     pub config: TopicConfig,
 }
 
+/// When a topic's records are on the disk, and so what an answer about them means.
+///
+/// There is one log for everything, so whatever is synced syncs all that was written before it: a power cut takes the end of what was
+/// written, and never a record without what was acknowledged of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum TopicDurability {
+    /// Synced before the answer: they survive a power cut.
+    #[default]
+    Sync,
+    /// Written before the answer, so that they survive the death of the server, and synced within the server's `sync_interval` (200 ms
+    /// unless set): a power cut takes what is younger.
+    Interval,
+    /// Written before the answer, so that they survive the death of the server, and synced when something else is, or at a shutdown: a power
+    /// cut takes what was written since.
+    Memory,
+}
+
+impl TopicDurability {
+    /// All of them, by name.
+    pub const ALL: [Self; 3] = [Self::Sync, Self::Interval, Self::Memory];
+
+    /// Its name, as in JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Sync => "sync",
+            Self::Interval => "interval",
+            Self::Memory => "memory",
+        }
+    }
+}
+
+impl core::fmt::Display for TopicDurability {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl core::str::FromStr for TopicDurability {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let found = Self::ALL.into_iter().find(|durability| durability.name() == text);
+        found.ok_or_else(|| format!("`{text}` is no durability: expected sync, interval or memory"))
+    }
+}
+
 /// Configuration of a topic.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(ToSchema))]
@@ -41,6 +90,8 @@ pub struct TopicConfig {
     pub retention_ms: u64,
     /// How many bytes of a partition are kept, as they are stored (at least 1 MiB; default 0: any number). The newest batch always is.
     pub retention_bytes: u64,
+    /// When records, and what queue groups settle of them, are on the disk (default `sync`: before the answer).
+    pub durability: TopicDurability,
     /// Whether queue groups deliver the records of one key one after the other (default: they do not).
     pub ordering: Ordering,
 }
@@ -70,6 +121,7 @@ impl Default for TopicConfig {
             retention_ms: limits::RETENTION_MS_DEFAULT,
             retention_bytes: 0,
             ordering: Ordering::None,
+            durability: TopicDurability::Sync,
         }
     }
 }
@@ -138,6 +190,9 @@ pub struct TopicConfigChange {
     /// Whether queue groups deliver the records of one key one after the other, from their next receive on. What is leased stays leased.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ordering: Option<Ordering>,
+    /// When records are on the disk, of what is stored or settled from now on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub durability: Option<TopicDurability>,
 }
 
 impl TopicConfigChange {
@@ -153,6 +208,7 @@ impl TopicConfigChange {
             retention_ms,
             retention_bytes,
             ordering,
+            durability,
         } = *self;
         TopicConfig {
             partitions: to.partitions,
@@ -164,6 +220,7 @@ impl TopicConfigChange {
             retention_ms: retention_ms.unwrap_or(to.retention_ms),
             retention_bytes: retention_bytes.unwrap_or(to.retention_bytes),
             ordering: ordering.unwrap_or(to.ordering),
+            durability: durability.unwrap_or(to.durability),
         }
     }
 }
@@ -214,7 +271,7 @@ pub struct ProduceRequest {
     pub records: Vec<ProduceRecord>,
 }
 
-/// Answer to a produce request: everything in it is on disk.
+/// Answer to a produce request: everything in it is stored, and on the disk as the topic's `durability` says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(ToSchema))]
 pub struct ProduceResponse {
@@ -315,7 +372,7 @@ mod tests {
     fn a_change_names_what_changes_and_leaves_the_rest() {
         let before = TopicConfig { partitions: 7, record_bytes_max: 5, ..TopicConfig::default() };
         assert_eq!(TopicConfigChange::default().apply(&before), before);
-        let all = r#"{"record_bytes_max":1,"dedup_window_ms":2,"delivery_limit":3,"backoff_initial_ms":4,"backoff_max_ms":5,"retention_ms":6,"retention_bytes":7,"ordering":"key"}"#;
+        let all = r#"{"record_bytes_max":1,"dedup_window_ms":2,"delivery_limit":3,"backoff_initial_ms":4,"backoff_max_ms":5,"retention_ms":6,"retention_bytes":7,"ordering":"key","durability":"memory"}"#;
         let change: TopicConfigChange = serde_json::from_str(all).expect("a change");
         let after = TopicConfig {
             partitions: 7,
@@ -327,9 +384,20 @@ mod tests {
             retention_ms: 6,
             retention_bytes: 7,
             ordering: Ordering::Key,
+            durability: TopicDurability::Memory,
         };
         assert_eq!(change.apply(&before), after);
         assert!(serde_json::from_str::<TopicConfigChange>(r#"{"partitions":8}"#).is_err(), "partitions are not a setting");
+    }
+
+    #[test]
+    fn a_durability_is_one_of_three_words() {
+        for durability in TopicDurability::ALL {
+            assert_eq!(durability.name().parse(), Ok(durability));
+            assert_eq!(serde_json::to_value(durability).expect("a word"), durability.name());
+        }
+        assert!("fsync".parse::<TopicDurability>().is_err_and(|error| error.contains("sync, interval or memory")));
+        assert!(serde_json::from_str::<CreateTopic>(r#"{"name":"t","config":{"durability":"none"}}"#).is_err());
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub const ENVIRONMENT_PREFIX: &str = "SAGAMQ_";
 const CONFIG_VARIABLE: &str = "SAGAMQ_CONFIG";
 
 /// Every key of the configuration file. The flag of `data_dir` is `--data-dir`, its environment variable `SAGAMQ_DATA_DIR`.
-pub const KEYS: [&str; 30] = [
+pub const KEYS: [&str; 31] = [
     "listen",
     "data_dir",
     "shards",
@@ -41,6 +41,7 @@ pub const KEYS: [&str; 30] = [
     "retention_interval",
     "disk_reserve_bytes",
     "disk_resume_bytes",
+    "sync_interval",
     "allow_host",
     "allow_origin",
     "participant_allow_host",
@@ -135,6 +136,7 @@ fn flags(mut builder: ConfigBuilder<DefaultState>, args: &ServeArgs) -> ConfigBu
         &args.retention_interval,
         &args.disk_reserve_bytes,
         &args.disk_resume_bytes,
+        &args.sync_interval,
         &args.allow_host,
         &args.allow_origin,
         &args.participant_allow_host,
@@ -220,6 +222,9 @@ fn set(settings: &mut Settings, key: &str, text: &str) -> Result<(), String> {
         "request_bytes_max" => serve.request_bytes_max = in_flight(text)?,
         "disk_reserve_bytes" => serve.disk_reserve_bytes = values::size(text)?,
         "disk_resume_bytes" => serve.disk_resume_bytes = Some(values::size(text)?),
+        "sync_interval" => {
+            serve.sync_interval = within(text, Duration::from_millis(10)..=Duration::from_secs(60), "expected a duration from 10ms to 1m")?;
+        }
         "retention_interval" => serve.retention_interval = retention_interval(text)?,
         "allow_host" => serve.allow_hosts = list(text, is_host, "expected names without scheme and port, such as broker.example.com")?,
         "allow_origin" => {

@@ -73,6 +73,8 @@ pub struct BrokerConfig {
     pub retention_interval: Duration,
     /// How much of the disk is kept free.
     pub disk: DiskLimits,
+    /// Within which time records of topics with the durability `interval` are synced.
+    pub sync_interval: Duration,
 }
 
 impl Default for BrokerConfig {
@@ -86,6 +88,7 @@ impl Default for BrokerConfig {
             streams: StreamConfig::default(),
             retention_interval: Duration::from_secs(60),
             disk: DiskLimits::default(),
+            sync_interval: Duration::from_millis(200),
         }
     }
 }

@@ -20,16 +20,18 @@ use crate::log::tail::TailMemory;
 use crate::metrics::Metrics;
 use crate::shard::catalogue::topic_deletion;
 use crate::shard::commit::{Commit, WriteError};
-use crate::shard::committer::{self, CommitterParts, STAGED_COMMITS_MAX};
+use crate::shard::committer::{self, CommitterParts, STAGED_COMMITS_MAX, SyncDue};
 use crate::shard::disk_guard::DiskGuard;
 use crate::shard::input::ShardHandle;
 use crate::shard::outbox::find::FoundOutbox;
 use crate::shard::outbox::marks::Marks;
 use crate::shard::recovery::{FoundShard, ShardError, recover};
+use crate::shard::sync_interval;
 use crate::shard::task::{CoreParts, Shard, Stored};
 use crate::shard::write_stop::WriteStops;
 use crate::storage::{Family, Mutation, Storage};
 use crate::topic::{Catalog, Group, GroupEntry, StreamEntry, StreamGroup, StreamGroups, Topic};
+use core::time::Duration;
 use prometheus_client::registry::Registry;
 use sagamq_api::TopicName;
 use std::collections::{BTreeMap, HashMap};
@@ -41,6 +43,9 @@ use tokio_util::task::TaskTracker;
 
 /// Most threads that look at shards: they wait for the disk more than they compute.
 const THREADS_MAX: usize = 8;
+
+/// Least time between two syncs that nobody waits for, whatever is configured.
+const SYNC_INTERVAL_MIN: Duration = Duration::from_millis(1);
 
 impl Broker {
     /// Opens what `storage` holds, or makes a new data directory of it, and starts. Metrics go into `registry`.
@@ -94,6 +99,7 @@ fn open(
     let liveness = Liveness::default();
     let life = liveness.guard("the committer");
     let draining = CancellationToken::new();
+    let due = SyncDue::default();
     let disk = DiskGuard::new(config.disk, metrics.disk.clone());
     let parts = CommitterParts {
         storage: Arc::clone(&storage),
@@ -102,10 +108,14 @@ fn open(
         disk: disk.clone(),
         draining: draining.clone(),
         last_commits,
+        due: due.clone(),
     };
     let committer = committer::spawn(parts, to_commit, life)?;
     make_first_commits(&mut loaded.shards, &staged)?;
     let (closing, tasks) = (CancellationToken::new(), TaskTracker::new());
+    let life = liveness.guard("the syncing within an interval");
+    let interval = config.sync_interval.max(SYNC_INTERVAL_MIN);
+    tasks.spawn(sync_interval::run(staged.clone(), due, interval, closing.clone(), life));
     let marks = Arc::new(Marks::new(format.shards));
     let mut shards = Vec::with_capacity(usize::from(format.shards));
     for shard in loaded.shards {

@@ -10,7 +10,7 @@ use crate::storage::{Family, Mutation};
 use crate::topic::{NextIds, Topic, TopicEntry, TopicKind};
 use futures_util::future::join_all;
 use sagamq_api::TopicName;
-use sagamq_api::topic::{TopicConfig, TopicConfigChange, TopicDescription};
+use sagamq_api::topic::{TopicConfig, TopicConfigChange, TopicDescription, TopicDurability};
 use serde::Serialize;
 use std::sync::Arc;
 
@@ -40,6 +40,9 @@ pub enum TopicError {
     /// The embedder needs it.
     #[error("topic `{0}` is in use: a part of this server needs it and would not work without it")]
     Owned(TopicName),
+    /// The embedder needs a topic whose records are synced before the answer.
+    #[error("topic `{0}` has the durability `{1}`, but a part of this server needs it: give it `sync` first")]
+    NotSynced(TopicName, TopicDurability),
     /// The durable write failed or is not tried any more.
     #[error(transparent)]
     Write(#[from] WriteError),
@@ -195,7 +198,7 @@ impl Broker {
     /// Marks a topic as needed by the embedder: it cannot be deleted any more. Durable when it returns.
     ///
     /// # Errors
-    /// When there is no such topic, it holds dead letters, or the write fails.
+    /// When there is no such topic, it holds dead letters, its records are not synced before the answer, or the write fails.
     pub async fn own_topic(&self, name: &TopicName) -> Result<(), TopicError> {
         let (broker, name) = (self.clone(), name.clone());
         self.finish(async move {
@@ -203,6 +206,10 @@ impl Broker {
             let topic = broker.topic(&name)?;
             if topic.kind == TopicKind::DeadLetters {
                 return Err(TopicError::DeadLetters(name));
+            }
+            let durability = topic.config().durability;
+            if durability != TopicDurability::Sync {
+                return Err(TopicError::NotSynced(name, durability));
             }
             if !topic.is_owned() {
                 let entry = TopicEntry { owned: true, ..topic.entry() };

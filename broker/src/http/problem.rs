@@ -151,6 +151,7 @@ impl From<TopicError> for ApiError {
     fn from(error: TopicError) -> Self {
         match error {
             TopicError::NotFound(_) => Self::new(ErrorCode::TopicNotFound, format!("{error}: create it first")),
+            TopicError::NotSynced(..) => Self::new(ErrorCode::TopicExists, error.to_string()),
             TopicError::DeadLetters(_) | TopicError::Owned(_) => Self::new(ErrorCode::TopicInUse, error.to_string()),
             TopicError::Write(error) => error.into(),
         }

@@ -4,6 +4,7 @@ use crate::ids::ShardId;
 use crate::liveness::Liveness;
 use crate::storage::keys::{MetaKey, successor};
 use crate::storage::{Durability, Family, Mutation};
+use sagamq_api::topic::TopicDurability;
 
 /// Writes are stopped: a durable write failed, and what it left behind is unknown until the next open.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -58,7 +59,20 @@ pub(crate) struct Commit {
     mutations: Vec<Mutation>,
     bytes: usize,
     durability: Durability,
+    owed: Owed,
     completions: Vec<Completion>,
+}
+
+/// How soon a commit that is not synced must be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Owed {
+    /// It need not.
+    #[default]
+    Nothing,
+    /// At a shutdown.
+    Shutdown,
+    /// Within the interval.
+    Interval,
 }
 
 /// What each commit of a shard says of itself, in one row: the last one's is there.
@@ -87,7 +101,15 @@ impl LastCommit {
 
 impl Commit {
     pub(crate) fn new(shard: ShardId) -> Self {
-        Self { shard, number: None, mutations: Vec::new(), bytes: 0, durability: Durability::Buffered, completions: Vec::new() }
+        Self {
+            shard,
+            number: None,
+            mutations: Vec::new(),
+            bytes: 0,
+            durability: Durability::Buffered,
+            owed: Owed::Nothing,
+            completions: Vec::new(),
+        }
     }
 
     /// The next one of the shard, with room for as much as is in this one.
@@ -126,6 +148,20 @@ impl Commit {
     /// Asks for a sync before the completions run.
     pub(crate) fn require_sync(&mut self) {
         self.durability = Durability::Synced;
+    }
+
+    /// Asks for what a topic promises of its records, before the completions run or later.
+    pub(crate) fn require(&mut self, durability: TopicDurability) {
+        match durability {
+            TopicDurability::Sync => self.require_sync(),
+            TopicDurability::Interval => self.owed = Owed::Interval,
+            TopicDurability::Memory => self.owed = self.owed.max(Owed::Shutdown),
+        }
+    }
+
+    /// How soon it must be synced if it is not now.
+    pub(crate) fn owed(&self) -> Owed {
+        self.owed
     }
 
     /// Runs `completion` when the commit is written, after those of all earlier commits of this shard.

@@ -6,12 +6,13 @@
 
 use crate::liveness::PartGuard;
 use crate::metrics::Metrics;
-use crate::shard::commit::{Commit, Completion, WriteError};
+use crate::shard::commit::{Commit, Completion, Owed, WriteError};
 use crate::shard::disk_guard::{DiskGuard, Room};
 use crate::shard::write_stop::WriteStops;
 use crate::storage::{Durability, Mutation, Storage};
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -39,13 +40,25 @@ pub(crate) struct CommitterParts {
     pub(crate) draining: CancellationToken,
     /// Number of the last commit of each shard.
     pub(crate) last_commits: Vec<u64>,
+    pub(crate) due: SyncDue,
+}
+
+/// Whether something that is written must be synced within the interval; clones are the same one. The committer sets it and takes it back.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SyncDue(Arc<AtomicBool>);
+
+impl SyncDue {
+    /// Whether it must.
+    pub(crate) fn is_due(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
 }
 
 /// Starts the committer's thread. It ends when every sender is gone and everything staged is answered.
 pub(crate) fn spawn(parts: CommitterParts, staged: mpsc::Receiver<Commit>, life: PartGuard) -> std::io::Result<JoinHandle<()>> {
     std::thread::Builder::new()
         .name("committer".into())
-        .spawn(move || run(Committer { parts, failure: None, is_unsynced: true, unseen_bytes: 0 }, staged, life))
+        .spawn(move || run(Committer { parts, failure: None, is_unsynced: true, owed: Owed::Nothing, unseen_bytes: 0 }, staged, life))
 }
 
 fn run(mut committer: Committer, mut staged: mpsc::Receiver<Commit>, life: PartGuard) {
@@ -60,6 +73,7 @@ fn run(mut committer: Committer, mut staged: mpsc::Receiver<Commit>, life: PartG
         }
         write.clear();
     }
+    committer.end();
     life.ended();
 }
 
@@ -71,6 +85,7 @@ struct GroupWrite {
     mutations: Vec<Mutation>,
     completions: Vec<Completion>,
     is_synced: bool,
+    owed: Owed,
 }
 
 impl GroupWrite {
@@ -94,6 +109,8 @@ struct Committer {
     failure: Option<String>,
     /// Something may be written that is not synced: what the process before this one left, or a buffered write since the last sync.
     is_unsynced: bool,
+    /// How soon what is not synced must be.
+    owed: Owed,
     /// Written since the disk was looked at.
     unseen_bytes: usize,
 }
@@ -111,6 +128,7 @@ impl Committer {
     fn add(&mut self, commit: Commit, write: &mut GroupWrite) {
         write.bytes += commit.bytes();
         write.is_synced |= commit.durability() == Durability::Synced;
+        write.owed = write.owed.max(commit.owed());
         if let Some(number) = commit.number() {
             // One that only answers writes nothing: nothing of its shard is in doubt when the write fails.
             write.shards.insert(commit.shard().0);
@@ -140,6 +158,8 @@ impl Committer {
         match self.parts.storage.write(&write.mutations, write.durability()) {
             Ok(()) => {
                 self.is_unsynced = !write.is_synced;
+                self.owed = if write.is_synced { Owed::Nothing } else { self.owed.max(write.owed) };
+                self.parts.due.0.store(self.owed == Owed::Interval, Ordering::Release);
                 let bytes = write.mutations.iter().map(Mutation::len).sum();
                 self.parts.metrics.committed(bytes, write.durability(), timer);
                 self.look_at_disk(bytes);
@@ -147,9 +167,21 @@ impl Committer {
             }
             Err(error) => {
                 let reason = error.to_string();
-                self.parts.stops.stop(&write.shards, &reason);
+                // A sync alone is of all that was written before it, of whatever shard.
+                let all = || -> BTreeSet<u16> { (0..self.parts.stops.shards()).collect() };
+                self.parts.stops.stop(&if write.shards.is_empty() { all() } else { write.shards.clone() }, &reason);
                 self.failure = Some(reason.clone());
                 Err(WriteError::Failed(reason))
+            }
+        }
+    }
+
+    /// A shutdown leaves nothing that is written and not synced.
+    fn end(mut self) {
+        if self.owed > Owed::Nothing {
+            let sync = GroupWrite { is_synced: true, ..GroupWrite::default() };
+            if let Err(error) = self.write(&sync) {
+                tracing::error!(%error, "what was written last may not survive a power cut");
             }
         }
     }

@@ -11,6 +11,7 @@ use crate::shard::commit::{Commit, Completion, WriteError};
 use crate::storage::keys::{CLOCK_MARK_STEP_MS, MetaKey};
 use crate::storage::{Family, Mutation, Storage};
 use sagamq_api::Offset;
+use sagamq_api::topic::TopicDurability;
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 use std::sync::Arc;
@@ -140,8 +141,18 @@ impl Core {
         }
     }
 
-    /// Gives offsets to the batches and stages them. The base offset of the first. Readers see them when they are written.
+    /// Gives offsets to the batches and stages them to be synced. The base offset of the first. Readers see them when that is done.
     pub(super) fn stage_batches(&mut self, partition: Arc<Partition>, batches: impl IntoIterator<Item = NewBatch>) -> Offset {
+        self.stage_batches_as(TopicDurability::Sync, partition, batches)
+    }
+
+    /// As [`Core::stage_batches`], but synced as a topic promises. Readers see them when they are written.
+    pub(super) fn stage_batches_as(
+        &mut self,
+        durability: TopicDurability,
+        partition: Arc<Partition>,
+        batches: impl IntoIterator<Item = NewBatch>,
+    ) -> Offset {
         let new = || OwnedLog::new(Arc::clone(&partition));
         let (log, commit) = (self.logs.entry(partition.key).or_insert_with(new), &mut self.commit);
         let (mut first, before) = (None, self.appended.batches.len());
@@ -154,7 +165,7 @@ impl Core {
             self.appended.batches.push(batch);
         }
         self.appended.parts.push((partition, self.appended.batches.len() - before));
-        commit.require_sync();
+        commit.require(durability);
         first.expect("batches are staged only when there are some")
     }
 

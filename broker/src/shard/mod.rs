@@ -16,6 +16,7 @@ pub(crate) mod outbox;
 pub(crate) mod queues;
 pub(crate) mod recovery;
 pub(crate) mod streams;
+pub(crate) mod sync_interval;
 pub(crate) mod task;
 pub(crate) mod trim;
 pub(crate) mod write_stop;

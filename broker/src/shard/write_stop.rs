@@ -25,6 +25,11 @@ impl WriteStops {
         numbered.filter_map(|(shard, reason)| Some((shard, reason.get()?.as_str())))
     }
 
+    /// How many shards there are.
+    pub(super) fn shards(&self) -> u16 {
+        u16::try_from(self.0.len()).expect("a data directory has at most 256 shards")
+    }
+
     /// Only the committer stops shards.
     pub(super) fn stop(&self, shards: &BTreeSet<u16>, reason: &str) {
         // Only the first reason counts.

@@ -10,7 +10,7 @@ use crate::topic::claims::Claims;
 use crate::topic::entry::GroupEntry;
 use crate::topic::live_config::LiveConfig;
 use crate::topic::partitions::Partitions;
-use sagamq_api::topic::Ordering;
+use sagamq_api::topic::{Ordering, TopicDurability};
 use sagamq_api::{GroupName, Offset, TopicName};
 use std::sync::Arc;
 use std::sync::atomic::{self, AtomicBool, AtomicUsize};
@@ -105,6 +105,11 @@ impl Group {
     /// Whether records of one key are delivered one after the other, as it is now.
     pub(crate) fn is_ordered(&self) -> bool {
         self.config.get().ordering == Ordering::Key
+    }
+
+    /// What the topic promises of its records, and so of what the group settles of them: an acknowledgement is worth no more than its record.
+    pub(crate) fn durability(&self) -> TopicDurability {
+        self.config.get().durability
     }
 
     /// The group in each partition.

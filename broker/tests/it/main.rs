@@ -6,6 +6,7 @@ mod crash;
 mod dead_letters;
 mod deaths;
 mod disk;
+mod durability;
 mod embedder;
 mod fold;
 mod group_bytes;

@@ -28,6 +28,7 @@ CONFIGURATION FILE (TOML; every key may be left out, an unknown key is an error)
   retention_interval = \"1m\"
   disk_reserve_bytes = \"1GiB\"
   disk_resume_bytes = \"1280MiB\"
+  sync_interval = \"200ms\"
   allow_host = \"broker.example.com\"
   allow_origin = \"https://console.example.com\"
   participant_allow_host = \"payments.internal, stock.internal\"
@@ -99,6 +100,9 @@ pub struct ServeArgs {
     /// [env: SAGAMQ_DISK_RESUME_BYTES] [default: a fourth more than the reserve]
     #[arg(long, value_name = "SIZE")]
     pub disk_resume_bytes: Option<String>,
+    /// Within which time records of topics with the durability interval are synced, 10ms to 1m [env: SAGAMQ_SYNC_INTERVAL] [default: 200ms]
+    #[arg(long, value_name = "DURATION")]
+    pub sync_interval: Option<String>,
     /// Names by which clients may address the server, divided by commas; where it listens on loopback, localhost and loopback addresses are
     /// always known and others are refused [env: SAGAMQ_ALLOW_HOST]
     #[arg(long, value_name = "NAMES")]

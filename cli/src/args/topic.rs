@@ -3,7 +3,7 @@
 use super::values;
 use clap::{Args, Subcommand, ValueEnum};
 use sagamq_api::TopicName;
-use sagamq_api::topic::{Ordering, TopicConfig, TopicConfigChange};
+use sagamq_api::topic::{Ordering, TopicConfig, TopicConfigChange, TopicDurability};
 use std::time::Duration;
 
 const CREATE: &str = "\
@@ -26,6 +26,9 @@ EXAMPLES:
 
   # Keep them for ever
   sagamq topic update orders --retention 0 --retention-bytes 0
+
+  # A power cut may take the last 200 ms, and produce is answered before the disk has synced
+  sagamq topic update clicks --durability interval
 
   # Give up later from now on
   sagamq topic update emails --delivery-limit 10";
@@ -115,6 +118,10 @@ pub struct ConfigArgs {
     /// How much of each partition is kept, at least 1MiB; 0 for any size [default: 0]
     #[arg(long, value_name = "SIZE", value_parser = values::size)]
     pub retention_bytes: Option<u64>,
+    /// When records are on the disk: sync (before the answer), interval (within the server's sync interval), memory (with the next sync of
+    /// something else); a kill of the server loses none of them [default: sync]
+    #[arg(long, value_name = "WHEN")]
+    pub durability: Option<TopicDurability>,
     /// Whether queue groups deliver the records of one key one after the other [default: none]
     #[arg(long, value_name = "ORDER")]
     pub ordering: Option<OrderingArg>,
@@ -161,6 +168,7 @@ impl ConfigArgs {
             retention_ms: self.retention.map(millis),
             retention_bytes: self.retention_bytes,
             ordering: self.ordering.map(Into::into),
+            durability: self.durability,
         }
     }
 }

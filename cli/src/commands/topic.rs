@@ -70,6 +70,7 @@ fn describe(output: Output, topic: &TopicDescription) -> String {
         ("Redelivery backoff", backoff),
         ("Retention", retention(config)),
         ("Ordering", ordering.to_owned()),
+        ("Durability", config.durability.to_string()),
         ("Size", human::size(topic.partitions.iter().map(|partition| partition.bytes).sum())),
     ]);
     let rows = topic

@@ -33,6 +33,8 @@ pub struct ServeConfig {
     pub disk_reserve_bytes: u64,
     /// Bytes that must be free before it is taken again; a fourth more than the reserve if nothing is said.
     pub disk_resume_bytes: Option<u64>,
+    /// Within which time records of topics with the durability `interval` are synced.
+    pub sync_interval: Duration,
     /// Names under which the server may be addressed, beside those of this machine where it listens on loopback.
     pub allow_hosts: Vec<String>,
     /// Web origins whose pages may use the server from a browser.
@@ -70,6 +72,7 @@ impl Default for ServeConfig {
             retention_interval: Duration::from_secs(60),
             disk_reserve_bytes: DiskLimits::default().reserve_bytes,
             disk_resume_bytes: None,
+            sync_interval: Duration::from_millis(200),
             allow_hosts: Vec::new(),
             allow_origins: Vec::new(),
             sagas: OrchestratorConfig::default(),

@@ -182,6 +182,7 @@ fn open_broker(config: &ServeConfig) -> Result<(Broker, Registry), StartError> {
         streams: config.streams,
         retention_interval: config.retention_interval,
         disk: config.disk(),
+        sync_interval: config.sync_interval,
         ..BrokerConfig::default()
     };
     let mut registry = Registry::default();

@@ -39,15 +39,30 @@ fn a_topic_is_changed_while_it_is_in_use_and_lets_its_old_records_go() {
     let made = server.run(&["topic", "create", "orders", "--partitions", "1", "--retention", "1d", "--output", "json"]).expect(0).json();
     assert_eq!((&made["config"]["retention_ms"], &made["config"]["retention_bytes"]), (&86_400_000.into(), &0.into()));
     server.run(&["produce", "orders", "--value", "old"]).expect(0);
-    let update = ["topic", "update", "orders", "--retention", "1s", "--retention-bytes", "1GiB", "--delivery-limit", "9"];
+    let update = [
+        "topic",
+        "update",
+        "orders",
+        "--retention",
+        "1s",
+        "--retention-bytes",
+        "1GiB",
+        "--delivery-limit",
+        "9",
+        "--durability",
+        "interval",
+    ];
     server.run(&update).expect(0);
     let text = server.run(&["topic", "describe", "orders"]).expect(0).stdout;
     assert!(text.lines().any(|line| line.starts_with("Retention") && line.contains("1s, at most 1.00 GiB a partition")), "{text}");
+    assert!(text.lines().any(|line| line.starts_with("Durability") && line.ends_with("interval")), "{text}");
     let changed = server.run(&["topic", "describe", "orders", "--output", "json"]).expect(0).json();
+    assert_eq!((&made["config"]["durability"], &changed["config"]["durability"]), (&"sync".into(), &"interval".into()));
     let config = &changed["config"];
     assert_eq!((&config["retention_ms"], &config["retention_bytes"]), (&1_000.into(), &(1_u64 << 30).into()));
     assert_eq!((&config["delivery_limit"], &config["dedup_window_ms"]), (&9.into(), &made["config"]["dedup_window_ms"]));
     server.run(&["topic", "update", "orders"]).expect(2);
+    server.run(&["topic", "update", "orders", "--durability", "fsync"]).expect(2);
     server.run(&["topic", "update", "orders", "--retention", "1ms"]).expect(1);
     server.run(&["topic", "update", "nobody", "--retention", "1d"]).expect(4);
     server.run(&["topic", "update", "orders", "--retention", "0"]).expect(0);

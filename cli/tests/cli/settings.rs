@@ -70,6 +70,7 @@ fn every_setting_can_be_given_by_every_source() {
         "7s",
         "2GiB",
         "3GiB",
+        "50ms",
         "a.example, b.example",
         "https://c.example",
         "payments.internal, 10.0.0.7",
@@ -101,6 +102,7 @@ fn every_setting_can_be_given_by_every_source() {
             retention_interval: Duration::from_secs(7),
             disk_reserve_bytes: 2 << 30,
             disk_resume_bytes: Some(3 << 30),
+            sync_interval: Duration::from_millis(50),
             allow_hosts: vec!["a.example".into(), "b.example".into()],
             allow_origins: vec!["https://c.example".into()],
             sagas: OrchestratorConfig {
@@ -149,6 +151,7 @@ fn every_setting_can_be_given_by_every_source() {
         retention_interval,
         disk_reserve_bytes,
         disk_resume_bytes,
+        sync_interval,
         allow_host,
         allow_origin,
         participant_allow_host,
@@ -182,6 +185,7 @@ fn every_setting_can_be_given_by_every_source() {
         retention_interval,
         disk_reserve_bytes,
         disk_resume_bytes,
+        sync_interval,
         allow_host,
         allow_origin,
         participant_allow_host,
@@ -253,6 +257,7 @@ fn bounds_are_checked() {
         ("PARTICIPANT_CONNECT_TIMEOUT", "1h"),
         ("SAGA_RESTART_GRACE", "2d"),
         ("DISK_RESERVE_BYTES", "much"),
+        ("SYNC_INTERVAL", "1ms"),
     ] {
         let name = format!("SAGAMQ_{key}");
         let faults = faults(&ServeArgs::default(), &[(&name, value)]);

@@ -55,13 +55,15 @@ impl Broker {
         let name: Arc<str> = topic.name.as_str().into();
         let (answers, replies) = gather(shares.len());
         let mut asked = Vec::with_capacity(shares.len());
+        let config = topic.config.get();
         for (Share { shard, order, parts, batches, keys }, reply) in shares.into_iter().zip(replies) {
             let request = AppendRequest {
                 topic: Arc::clone(&name),
                 parts,
                 batches,
                 keys,
-                dedup_window_ms: topic.config.get().dedup_window_ms,
+                dedup_window_ms: config.dedup_window_ms,
+                durability: config.durability,
                 arrived_ms,
                 permit: Arc::clone(&permit),
                 reply,

@@ -26,6 +26,7 @@ impl Broker {
             _ => Vec::new(),
         };
         let is_at_home = !batches.is_empty();
+        let config = topic.config.get();
         let claim = |reply| {
             Input::Log(LogOp::Claim(ClaimRequest {
                 home: Arc::clone(home),
@@ -35,7 +36,8 @@ impl Broker {
                 count: u32::try_from(request.places.order.len()).expect("a request has at most ten thousand records"),
                 batches,
                 partitions,
-                dedup_window_ms: topic.config.get().dedup_window_ms,
+                dedup_window_ms: config.dedup_window_ms,
+                durability: config.durability,
                 arrived_ms: request.arrived_ms,
                 permit: Arc::clone(&request.permit),
                 reply,

@@ -9,6 +9,7 @@ use crate::shard::log::idempotency::{Idempotency, Verdict};
 use crate::shard::log::keys::{Keys, Placed};
 use crate::shard::log::part::Part;
 use sagamq_api::Offset;
+use sagamq_api::topic::TopicDurability;
 use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -22,6 +23,8 @@ pub(crate) struct AppendRequest {
     /// Those of all records, in the same order.
     pub(crate) keys: Keys,
     pub(crate) dedup_window_ms: u64,
+    /// What the topic promises.
+    pub(crate) durability: TopicDurability,
     /// The time of records without one of their own.
     pub(crate) arrived_ms: i64,
     /// The request's share of the bound on bytes that are not durable; given back when all of them are.
@@ -44,7 +47,7 @@ fn place(
     mut parts: Vec<Part>,
     mut batches: Vec<NewBatch>,
 ) -> Result<Vec<Placed>, AppendError> {
-    let AppendRequest { topic, keys, dedup_window_ms, arrived_ms, .. } = request;
+    let AppendRequest { topic, keys, dedup_window_ms, durability, arrived_ms, .. } = request;
     if !parts.iter().all(|part| core.owns(&part.partition)) {
         return Err(AppendError::TopicDeleted);
     }
@@ -53,6 +56,8 @@ fn place(
     if let Some(verdicts) = &verdicts {
         let duplicates = verdicts.iter().filter(|verdict| !verdict.is_fresh()).count();
         core.count_duplicates(topic, duplicates as u64);
+        // What a duplicate is told of may have been stored when the topic promised less.
+        core.commit.require(*durability);
         batches = without_duplicates(&mut parts, batches, verdicts)?;
     }
     if let Some(part) = parts.first() {
@@ -63,7 +68,7 @@ fn place(
     for Part { partition, records, batches: count } in parts {
         let (first, key) = (placed.len(), partition.key);
         // Where all are duplicates there is nothing to place.
-        let base = if count == 0 { Offset(0) } else { core.stage_batches(partition, batches.by_ref().take(count)) };
+        let base = if count == 0 { Offset(0) } else { core.stage_batches_as(*durability, partition, batches.by_ref().take(count)) };
         match &verdicts {
             None => placed.extend((0..records as u64).map(|index| Placed { offset: base.plus(index), duplicate_of_ms: None })),
             Some(verdicts) => place_verdicts(&verdicts[first..first + records], base, *arrived_ms, &mut placed),

@@ -9,6 +9,7 @@ use crate::shard::log::append_error::{self, AppendError};
 use crate::shard::log::idempotency::Idempotency;
 use crate::shard::log::keys::Placed;
 use sagamq_api::Offset;
+use sagamq_api::topic::TopicDurability;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
@@ -25,6 +26,8 @@ pub(crate) struct ClaimRequest {
     pub(crate) batches: Vec<NewBatch>,
     pub(crate) partitions: u32,
     pub(crate) dedup_window_ms: u64,
+    /// What the topic promises.
+    pub(crate) durability: TopicDurability,
     pub(crate) arrived_ms: i64,
     pub(crate) permit: Arc<OwnedSemaphorePermit>,
     pub(crate) reply: oneshot::Sender<Result<Claimed, AppendError>>,
@@ -66,16 +69,18 @@ fn decide_claim(
                 (Place::Claimed { claim: number, partitions }, Claimed::GoOn(Claim { number, partitions, ends_at_ms }))
             } else {
                 core.count_produced(home.topic, &request.topic, &batches);
-                let base = core.stage_batches(Arc::clone(&request.home), batches);
+                let base = core.stage_batches_as(request.durability, Arc::clone(&request.home), batches);
                 (Place::Stored { base }, Claimed::Stored(places(base, None)))
             };
             let (arrived_ms, count, fingerprint) = (request.arrived_ms, request.count, request.fingerprint);
             idempotency.stage(core, home, request.key, Entry { place, arrived_ms, ends_at_ms, count, fingerprint });
-            core.commit.require_sync();
+            core.commit.require(request.durability);
             Ok(claimed)
         }
         Decision::Stored { base, arrived_ms } => {
             core.count_duplicates(&request.topic, request.count.into());
+            // It may have been stored when the topic promised less.
+            core.commit.require(request.durability);
             Ok(Claimed::Stored(places(base, Some(arrived_ms))))
         }
         Decision::GoOn(claim) => Ok(Claimed::GoOn(claim)),

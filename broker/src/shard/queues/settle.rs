@@ -85,7 +85,7 @@ impl Settling {
         // Shown first: who is woken looks at once, and the end of the commit may be far.
         queue.show();
         queue.wake();
-        core.commit.require_sync();
+        core.commit.require(queue.group.durability());
         queues.touch(key);
         Ok(())
     }

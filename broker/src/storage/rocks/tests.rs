@@ -156,6 +156,79 @@ fn a_buffered_write_is_not_recorded_before_it_is_synced() {
     wait_until_recorded(&storage, directory.path());
 }
 
+/// The newest write-ahead log and its length.
+fn newest_log(path: &Path) -> (PathBuf, u64) {
+    let newest = files(path, "log").pop().expect("there is a write-ahead log");
+    let length = newest.metadata().expect("readable").len();
+    (newest, length)
+}
+
+#[test]
+fn a_power_cut_that_takes_only_what_was_not_synced_is_no_lost_write() {
+    let running = directory();
+    let storage = open(running.path());
+    for n in 0..10 {
+        write(&storage, &[put(Family::Log, format!("k{n}"), [n; 100])]);
+    }
+    let (_, synced) = newest_log(running.path());
+    for n in 0..10 {
+        storage.write(&[put(Family::Log, format!("u{n}"), [n; 100])], Durability::Buffered).expect("writes succeed");
+    }
+    let recorded = |path: &Path| match side_file::read(path).expect("readable") {
+        Recorded::At(slot) => slot.sequence,
+        other => panic!("{other:?}"),
+    };
+    while recorded(running.path()) < 10 {
+        std::thread::sleep(QUICK);
+    }
+    let (_, written) = newest_log(running.path());
+    assert!(written > synced, "a write reaches the system when it returns");
+    // A power cut takes any part of what the system had not written yet.
+    for left in [synced, synced + 1, (synced + written) / 2, written - 1, written] {
+        let cut = directory();
+        copy(running.path(), cut.path());
+        OpenOptions::new().write(true).open(newest_log(cut.path()).0).expect("writable").set_len(left).expect("writable");
+        let storage = open(cut.path());
+        let keys = all_keys(&storage, Family::Log);
+        assert!(keys.starts_with("k0 k1 k2 k3 k4 k5 k6 k7 k8 k9"), "what was synced is there: {keys}");
+        let unsynced: Vec<&str> = keys.split(' ').skip(10).collect();
+        let expected: Vec<String> = (0..unsynced.len()).map(|n| format!("u{n}")).collect();
+        assert_eq!(unsynced, expected, "and a beginning of the rest");
+        assert_eq!(unsynced.len() == 10, left == written);
+        write(&storage, &[put(Family::Log, "z", "after")]);
+        drop(storage);
+        assert!(all_keys(&open(cut.path()), Family::Log).ends_with('z'));
+    }
+    // One byte of what was synced is another matter.
+    let cut = directory();
+    copy(running.path(), cut.path());
+    OpenOptions::new().write(true).open(newest_log(cut.path()).0).expect("writable").set_len(synced - 1).expect("writable");
+    assert_eq!(refused(cut.path()), OpenError::LostWrites { path: cut.path().to_owned(), recorded: 10, found: 9 });
+}
+
+#[test]
+fn a_power_cut_after_many_logs_that_nobody_synced_is_no_lost_write() {
+    let (running, left) = (directory(), directory());
+    let storage = RocksStorage::open(running.path(), &RocksOptions { log_buffer_bytes: 64 << 10, ..options() }).expect("opens");
+    write(&storage, &[put(Family::Meta, "synced", "")]);
+    wait_until_recorded(&storage, running.path());
+    // As a topic in memory beside no other: the log is begun anew again and again, and no write asks for a sync.
+    for n in 0..1_000_u32 {
+        storage.write(&[put(Family::Log, format!("k{n:04}"), [7; 1024])], Durability::Buffered).expect("writes succeed");
+    }
+    storage.db.wait_for_compact(&WaitForCompactOptions::default()).expect("the background is quiet");
+    copy(running.path(), left.path());
+    let (newest, length) = newest_log(left.path());
+    OpenOptions::new().write(true).open(newest).expect("writable").set_len(length / 2).expect("writable");
+    let storage = open(left.path());
+    let keys = all_keys(&storage, Family::Log);
+    let found = keys.split(' ').count();
+    let expected: Vec<String> = (0..found).map(|n| format!("k{n:04}")).collect();
+    assert_eq!(keys, expected.join(" "), "a beginning");
+    assert!(found > 500, "what lies in files is there: {found}");
+    assert_eq!(all_keys(&storage, Family::Meta), "synced");
+}
+
 #[test]
 fn a_directory_is_opened_once_at_a_time() {
     let directory = directory();
