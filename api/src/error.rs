@@ -163,6 +163,8 @@ codes! {
     IdempotencyKeyReused = "IDEMPOTENCY_KEY_REUSED", 422, false, false, "The idempotency key was used with another payload";
     /// The queue in front of the disk is full. Nothing was stored; `Retry-After` says when to come back.
     Overloaded = "OVERLOADED", 429, true, false, "The broker is overloaded";
+    /// The client has used up its quota of requests or bytes. Nothing was done; `Retry-After` says when to come back.
+    QuotaExceeded = "QUOTA_EXCEEDED", 429, true, false, "The client's quota is used up";
     /// A fault inside the server.
     Internal = "INTERNAL", 500, false, true, "Internal error";
     /// A durable write failed. The broker takes no more writes until it is restarted.

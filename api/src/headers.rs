@@ -6,6 +6,9 @@ pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
 /// HTTP: the id of a request; taken from the client or made by the server, returned and logged.
 pub const REQUEST_ID: &str = "x-request-id";
 
+/// Names the client of a request, for quotas.
+pub const CLIENT_ID: &str = "x-client-id";
+
 /// Record: the media type of the value. A JSON value that is not a string is stored with `application/json`.
 pub const CONTENT_TYPE: &str = "content-type";
 

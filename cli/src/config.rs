@@ -26,7 +26,7 @@ pub const ENVIRONMENT_PREFIX: &str = "SAGAMQ_";
 const CONFIG_VARIABLE: &str = "SAGAMQ_CONFIG";
 
 /// Every key of the configuration file. The flag of `data_dir` is `--data-dir`, its environment variable `SAGAMQ_DATA_DIR`.
-pub const KEYS: [&str; 31] = [
+pub const KEYS: [&str; 33] = [
     "listen",
     "data_dir",
     "shards",
@@ -42,6 +42,8 @@ pub const KEYS: [&str; 31] = [
     "disk_reserve_bytes",
     "disk_resume_bytes",
     "sync_interval",
+    "client_requests_per_second",
+    "client_bytes_per_second",
     "allow_host",
     "allow_origin",
     "participant_allow_host",
@@ -137,6 +139,8 @@ fn flags(mut builder: ConfigBuilder<DefaultState>, args: &ServeArgs) -> ConfigBu
         &args.disk_reserve_bytes,
         &args.disk_resume_bytes,
         &args.sync_interval,
+        &args.client_requests_per_second,
+        &args.client_bytes_per_second,
         &args.allow_host,
         &args.allow_origin,
         &args.participant_allow_host,
@@ -225,6 +229,11 @@ fn set(settings: &mut Settings, key: &str, text: &str) -> Result<(), String> {
         "sync_interval" => {
             serve.sync_interval = within(text, Duration::from_millis(10)..=Duration::from_secs(60), "expected a duration from 10ms to 1m")?;
         }
+        "client_requests_per_second" => {
+            let expected = "expected a number from 0 (no bound) to 1000000000";
+            serve.quota.requests_per_second = text.parse().ok().filter(|rate| *rate <= 1_000_000_000).ok_or(expected)?;
+        }
+        "client_bytes_per_second" => serve.quota.bytes_per_second = rate(text)?,
         "retention_interval" => serve.retention_interval = retention_interval(text)?,
         "allow_host" => serve.allow_hosts = list(text, is_host, "expected names without scheme and port, such as broker.example.com")?,
         "allow_origin" => {
@@ -282,6 +291,13 @@ fn memory(text: &str) -> Result<usize, String> {
     const MIN: usize = 1 << 20;
     let bytes = usize::try_from(values::size(text)?).unwrap_or(usize::MAX);
     if bytes < MIN { Err("expected at least 1 MiB".to_owned()) } else { Ok(bytes) }
+}
+
+/// Bytes in a second.
+fn rate(text: &str) -> Result<u64, String> {
+    const MAX: u64 = 1 << 40;
+    let bytes = values::size(text)?;
+    if bytes <= MAX { Ok(bytes) } else { Err("expected at most 1024 GiB".to_owned()) }
 }
 
 /// Values divided by commas.

@@ -8,6 +8,8 @@
 
 use crate::http::config::HttpConfig;
 use crate::http::problem::ApiError;
+use crate::http::quota::Meter;
+use axum::body::Body;
 use core::time::Duration;
 use sagamq_api::ErrorCode;
 use sagamq_api::limits::{BODY_BYTES_MAX, PRODUCE_HEADERS_MAX, PRODUCE_RECORDS_MAX};
@@ -92,6 +94,8 @@ pub(super) struct Ticket(Arc<Taking>);
 #[derive(Debug)]
 struct Taking {
     admission: Arc<Admission>,
+    /// Whom its bytes are charged to.
+    meter: Option<Meter>,
     taken: Mutex<Taken>,
 }
 
@@ -103,8 +107,8 @@ struct Taken {
 }
 
 impl Ticket {
-    pub(super) fn new(admission: &Arc<Admission>) -> Self {
-        Self(Arc::new(Taking { admission: Arc::clone(admission), taken: Mutex::default() }))
+    pub(super) fn new(admission: &Arc<Admission>, meter: Option<Meter>) -> Self {
+        Self(Arc::new(Taking { admission: Arc::clone(admission), meter, taken: Mutex::default() }))
     }
 
     /// Takes memory for a body of at most this length.
@@ -124,6 +128,9 @@ impl Ticket {
     /// # Errors
     /// As [`Self::admit`].
     pub(super) async fn parse(&self, body: &[u8]) -> Result<(), ApiError> {
+        if let Some(meter) = &self.0.meter {
+            meter.body_read(body.len());
+        }
         let bytes = parsed_bytes(body);
         if bytes <= body.len() || body.len() <= BODY_BYTES_LEAST {
             return Ok(());
@@ -138,8 +145,16 @@ impl Ticket {
         self.0.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The request is answered with this body: what was taken is given back.
+    pub(super) fn answered(&self, body: &Body) {
+        self.give_back();
+        if let Some(meter) = &self.0.meter {
+            meter.answered(body);
+        }
+    }
+
     /// Gives back what was taken.
-    pub(super) fn give_back(&self) {
+    fn give_back(&self) {
         *self.taken() = Taken::default();
     }
 
@@ -177,7 +192,7 @@ mod tests {
     use super::*;
 
     fn ticket(admission: &Arc<Admission>) -> Ticket {
-        Ticket::new(admission)
+        Ticket::new(admission, None)
     }
 
     #[tokio::test]

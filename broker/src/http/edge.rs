@@ -8,6 +8,7 @@ use crate::http::config::HttpConfig;
 use crate::http::guard::Guard;
 use crate::http::metrics::{HttpMetrics, RouteMetrics};
 use crate::http::problem::{ApiError, of_panic, with_request_id};
+use crate::http::quota::{Meter, Quota};
 use crate::http::request_id::RequestIds;
 use axum::Router;
 use axum::body::Body;
@@ -21,7 +22,7 @@ use core::panic::AssertUnwindSafe;
 use core::pin::Pin;
 use core::task::{Context, Poll};
 use futures_util::FutureExt as _;
-use sagamq_api::headers::{IDEMPOTENCY_KEY, REQUEST_ID};
+use sagamq_api::headers::{CLIENT_ID, IDEMPOTENCY_KEY, REQUEST_ID};
 use sagamq_api::{ErrorCode, routes};
 use std::sync::Arc;
 use std::time::Instant;
@@ -51,6 +52,7 @@ struct Shared {
     metrics: HttpMetrics,
     guard: Guard,
     admission: Arc<Admission>,
+    quota: Option<Quota>,
     ids: RequestIds,
 }
 
@@ -72,7 +74,15 @@ impl Application {
         // Pages of listed origins ask before they send, and may read the answers.
         let all = if config.allow_origins.is_empty() { all } else { all.layer(cors(&config.allow_origins)) };
         let (guard, admission) = (Guard::new(config), Arc::new(Admission::new(config)));
-        Self { routes: all.layer(EdgeLayer(Arc::new(Shared { metrics, guard, admission, ids: RequestIds::default() }))) }
+        Self {
+            routes: all.layer(EdgeLayer(Arc::new(Shared {
+                metrics,
+                guard,
+                admission,
+                quota: config.quota.clone(),
+                ids: RequestIds::default(),
+            }))),
+        }
     }
 }
 
@@ -97,7 +107,12 @@ fn cors(origins: &[String]) -> CorsLayer {
     CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins))
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
-        .allow_headers([CONTENT_TYPE, HeaderName::from_static(IDEMPOTENCY_KEY), HeaderName::from_static(REQUEST_ID)])
+        .allow_headers([
+            CONTENT_TYPE,
+            HeaderName::from_static(IDEMPOTENCY_KEY),
+            HeaderName::from_static(REQUEST_ID),
+            HeaderName::from_static(CLIENT_ID),
+        ])
         .expose_headers([RETRY_AFTER, HeaderName::from_static(REQUEST_ID)])
 }
 
@@ -140,8 +155,10 @@ where
     fn call(&mut self, mut request: Request) -> Self::Future {
         let (id, observed) = observe(&self.shared, &request);
         let span = observed.span.clone();
-        let answer = self.shared.guard.check(request.method(), request.uri(), request.headers()).map(|()| {
-            let ticket = Ticket::new(&self.shared.admission);
+        let checked = self.shared.guard.check(request.method(), request.uri(), request.headers());
+        let charged = checked.and_then(|()| charge(&self.shared, observed.metrics.route(), &request));
+        let answer = charged.map(|meter| {
+            let ticket = Ticket::new(&self.shared.admission, meter);
             request.extensions_mut().insert(ticket.clone());
             (self.route.call(request), ticket)
         });
@@ -155,16 +172,22 @@ where
                         Ok(Ok(response)) => response,
                         Err(panic) => observed.span.in_scope(|| of_panic(panic)),
                     };
-                    ticket.give_back();
+                    ticket.answered(response.body());
                     response
                 }
             };
             observed.status = response.status().as_u16();
+            observed.is_told_once = response.extensions().get::<ApiError>().is_some_and(ApiError::is_disk_low);
             let mut response = with_request_id(response, &id);
             response.headers_mut().insert(HeaderName::from_static(REQUEST_ID), id);
             Ok(response)
         })
     }
+}
+
+/// Charges the request to its client, if clients have quotas.
+fn charge(shared: &Shared, route: &str, request: &Request) -> Result<Option<Meter>, ApiError> {
+    shared.quota.as_ref().map_or(Ok(None), |quota| quota.begin(route, request))
 }
 
 /// Gives the request its id, and begins to observe it.
@@ -174,7 +197,7 @@ fn observe(shared: &Shared, request: &Request) -> (HeaderValue, Observed) {
     let route = request.extensions().get::<MatchedPath>().map_or(NO_ROUTE, MatchedPath::as_str);
     let metrics = shared.metrics.of(route, method);
     let span = tracing::info_span!("request", request_id = id.to_str().unwrap_or_default(), method, path = requested_path(request));
-    (id, Observed { metrics, span, started: start_timer(), status: CLIENT_WENT_AWAY })
+    (id, Observed { metrics, span, started: start_timer(), status: CLIENT_WENT_AWAY, is_told_once: false })
 }
 
 /// A request under observation. It is logged and counted when this is dropped, so also if its client went away and the server
@@ -184,6 +207,8 @@ struct Observed {
     span: Span,
     started: Instant,
     status: u16,
+    /// Whether the log says already why requests like this one are refused.
+    is_told_once: bool,
 }
 
 impl Drop for Observed {
@@ -194,7 +219,7 @@ impl Drop for Observed {
         let _in_span = self.span.enter();
         match status {
             CLIENT_WENT_AWAY => tracing::info!(route, latency_ms, "the client went away before it was answered"),
-            500.. => tracing::warn!(route, status, latency_ms, "answered"),
+            500.. if !self.is_told_once => tracing::warn!(route, status, latency_ms, "answered"),
             _ if matches!(route, routes::HEALTHZ | routes::READYZ | routes::METRICS) => {
                 tracing::trace!(route, status, latency_ms, "answered");
             }

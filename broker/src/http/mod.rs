@@ -19,6 +19,7 @@ mod metrics;
 mod objects;
 mod openapi;
 pub mod problem;
+mod quota;
 mod records;
 mod request_id;
 mod streams;
@@ -29,6 +30,7 @@ mod topics;
 pub use config::HttpConfig;
 pub use edge::Application;
 pub use metrics::HttpMetrics;
+pub use quota::{Quota, QuotaLimits, RemoteAddress};
 
 use crate::broker::Broker;
 use axum::Router;

@@ -28,7 +28,11 @@ const RETRY_AFTER_DISK_S_MAX: u64 = 15;
 
 /// An error answer. Handlers return it, and everything in here becomes one through `From`.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ApiError(Box<Problem>);
+pub struct ApiError {
+    problem: Box<Problem>,
+    /// When to come back, in seconds, if that is known.
+    retry_after_s: Option<u64>,
+}
 
 impl ApiError {
     /// An error with this code. `detail` says what was wrong and what to do.
@@ -46,49 +50,61 @@ impl ApiError {
     /// The document.
     #[must_use]
     pub fn into_problem(self) -> Problem {
-        *self.0
+        *self.problem
+    }
+
+    /// Whether it is one of the many that a low disk makes.
+    pub(super) fn is_disk_low(&self) -> bool {
+        self.problem.code == ErrorCode::DiskLow
+    }
+
+    /// The same error, with when to come back: for those that say `Retry-After`.
+    #[must_use]
+    pub fn with_retry_after(self, seconds: u64) -> Self {
+        Self { retry_after_s: Some(seconds), ..self }
     }
 }
 
 impl From<Problem> for ApiError {
     fn from(problem: Problem) -> Self {
-        Self(Box::new(problem))
+        Self { problem: Box::new(problem), retry_after_s: None }
     }
 }
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let mut response = render(&self.0);
+        let mut response = render(&self);
         // The outermost layer knows the request's id; it writes the document again with it.
         response.extensions_mut().insert(self);
         response
     }
 }
 
-fn render(problem: &Problem) -> Response {
+fn render(ApiError { problem, retry_after_s }: &ApiError) -> Response {
     let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let body = serde_json::to_vec(problem).expect("a problem has string keys only");
+    let body = serde_json::to_vec(&**problem).expect("a problem has string keys only");
     let mut response = (status, body).into_response();
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(APPLICATION_PROBLEM_JSON));
     if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
         let max_s = if problem.code == ErrorCode::DiskLow { RETRY_AFTER_DISK_S_MAX } else { RETRY_AFTER_S_MAX };
-        headers.insert(RETRY_AFTER, HeaderValue::from(retry_after_s(problem.request_id.as_deref().unwrap_or_default(), max_s)));
+        let pause_s = retry_after_s.unwrap_or_else(|| pause_s(problem.request_id.as_deref().unwrap_or_default(), max_s));
+        headers.insert(RETRY_AFTER, HeaderValue::from(pause_s));
     }
     response
 }
 
 /// Spread by the request's id, which differs from request to request: no other randomness is needed.
-fn retry_after_s(request_id: &str, max_s: u64) -> u64 {
+fn pause_s(request_id: &str, max_s: u64) -> u64 {
     1 + xxh3_64(request_id.as_bytes()) % max_s
 }
 
 /// Writes the request's id into the problem document of an error answer; other answers pass as they are.
 pub(super) fn with_request_id(mut response: Response, request_id: &HeaderValue) -> Response {
-    let Some(ApiError(mut problem)) = response.extensions_mut().remove::<ApiError>() else { return response };
-    problem.request_id = Some(request_id.to_str().unwrap_or_default().to_owned());
+    let Some(mut error) = response.extensions_mut().remove::<ApiError>() else { return response };
+    error.problem.request_id = Some(request_id.to_str().unwrap_or_default().to_owned());
     // Only the body and the pause are new: headers that were added since (`Allow`) stay.
-    let (named, body) = render(&problem).into_parts();
+    let (named, body) = render(&error).into_parts();
     let (parts, _) = response.into_parts();
     let mut response = Response::from_parts(parts, body);
     response.headers_mut().remove(CONTENT_LENGTH);

@@ -29,6 +29,8 @@ CONFIGURATION FILE (TOML; every key may be left out, an unknown key is an error)
   disk_reserve_bytes = \"1GiB\"
   disk_resume_bytes = \"1280MiB\"
   sync_interval = \"200ms\"
+  client_requests_per_second = 0
+  client_bytes_per_second = \"0\"
   allow_host = \"broker.example.com\"
   allow_origin = \"https://console.example.com\"
   participant_allow_host = \"payments.internal, stock.internal\"
@@ -103,6 +105,13 @@ pub struct ServeArgs {
     /// Within which time records of topics with the durability interval are synced, 10ms to 1m [env: SAGAMQ_SYNC_INTERVAL] [default: 200ms]
     #[arg(long, value_name = "DURATION")]
     pub sync_interval: Option<String>,
+    /// Requests that one client may send in a second; more are answered 429; 0 for no bound
+    /// [env: SAGAMQ_CLIENT_REQUESTS_PER_SECOND] [default: 0]
+    #[arg(long, value_name = "N")]
+    pub client_requests_per_second: Option<String>,
+    /// Bytes that one client may send and get in a second; 0 for no bound [env: SAGAMQ_CLIENT_BYTES_PER_SECOND] [default: 0]
+    #[arg(long, value_name = "SIZE")]
+    pub client_bytes_per_second: Option<String>,
     /// Names by which clients may address the server, divided by commas; where it listens on loopback, localhost and loopback addresses are
     /// always known and others are refused [env: SAGAMQ_ALLOW_HOST]
     #[arg(long, value_name = "NAMES")]

@@ -1,5 +1,6 @@
 //! What a server needs to know to start.
 
+use sagamq_broker::http::QuotaLimits;
 use sagamq_broker::{DiskLimits, StreamConfig};
 use sagamq_saga::OrchestratorConfig;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -35,6 +36,8 @@ pub struct ServeConfig {
     pub disk_resume_bytes: Option<u64>,
     /// Within which time records of topics with the durability `interval` are synced.
     pub sync_interval: Duration,
+    /// What each client may have in a second.
+    pub quota: QuotaLimits,
     /// Names under which the server may be addressed, beside those of this machine where it listens on loopback.
     pub allow_hosts: Vec<String>,
     /// Web origins whose pages may use the server from a browser.
@@ -73,6 +76,7 @@ impl Default for ServeConfig {
             disk_reserve_bytes: DiskLimits::default().reserve_bytes,
             disk_resume_bytes: None,
             sync_interval: Duration::from_millis(200),
+            quota: QuotaLimits::default(),
             allow_hosts: Vec::new(),
             allow_origins: Vec::new(),
             sagas: OrchestratorConfig::default(),

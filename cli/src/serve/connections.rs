@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use sagamq_broker::http::Application;
+use sagamq_broker::http::{Application, RemoteAddress};
 use std::sync::Arc;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -97,12 +97,18 @@ async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> (TcpStream, 
 async fn connection(stream: TcpStream, place: OwnedSemaphorePermit, application: Application, closing: CancellationToken) {
     // Answers are written whole; waiting for more would only delay them. A socket that cannot be told so is as good.
     let _ = stream.set_nodelay(true);
+    // One that is gone already has none, and sends nothing.
+    let remote = stream.peer_addr().ok().map(|address| RemoteAddress(address.ip()));
     let activity = Arc::new(Activity::default());
     let io = TokioIo::new(Watched::new(stream, Arc::clone(&activity)));
     let counted = Arc::clone(&activity);
     let service = service_fn(move |request: Request<Incoming>| {
         let under_way = UnderWay::begin(&counted);
-        let answer = application.clone().oneshot(request.map(Body::new));
+        let mut request = request.map(Body::new);
+        if let Some(remote) = remote {
+            request.extensions_mut().insert(remote);
+        }
+        let answer = application.clone().oneshot(request);
         async move {
             let answer: Result<_, Infallible> = answer.await;
             drop(under_way);

@@ -3,7 +3,7 @@
 use super::{ServeConfig, connections};
 use prometheus_client::registry::Registry;
 use sagamq_broker::env::{Random, SteadyClock};
-use sagamq_broker::http::{self, Application, HttpConfig, HttpMetrics};
+use sagamq_broker::http::{self, Application, HttpConfig, HttpMetrics, Quota, QuotaLimits};
 use sagamq_broker::storage::rocks::{RocksOptions, RocksStorage};
 use sagamq_broker::{Broker, BrokerConfig};
 use sagamq_saga::{Orchestrator, OrchestratorConfig};
@@ -135,7 +135,7 @@ impl Parts {
             body_bytes_max: config.request_bytes_max,
             ..HttpConfig::default()
         };
-        let sagas = config.sagas.clone();
+        let (sagas, quota) = (config.sagas.clone(), config.quota);
         // Opening reads from disk: not on a thread that others wait for.
         let runtime = tokio::runtime::Handle::current();
         let opened = tokio::task::spawn_blocking(move || {
@@ -143,11 +143,18 @@ impl Parts {
             open_broker(&config)
         });
         let (broker, registry) = opened.await.map_err(|error| StartError::Panicked(error.to_string()))??;
-        Self::over(broker, registry, interface, sagas).await
+        Self::over(broker, registry, interface, quota, sagas).await
     }
 
     /// The parts that stand on a broker.
-    async fn over(broker: Broker, mut registry: Registry, interface: HttpConfig, sagas: OrchestratorConfig) -> Result<Self, StartError> {
+    async fn over(
+        broker: Broker,
+        mut registry: Registry,
+        interface: HttpConfig,
+        quota: QuotaLimits,
+        sagas: OrchestratorConfig,
+    ) -> Result<Self, StartError> {
+        let interface = HttpConfig { quota: Quota::new(quota, broker.clock(), &mut registry), ..interface };
         let opened = Orchestrator::open(broker.clone(), sagas, &mut registry).await;
         let orchestrator = match opened {
             Ok(orchestrator) => orchestrator,

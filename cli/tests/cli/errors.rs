@@ -22,6 +22,7 @@ fn each_kind_of_problem_has_its_exit_code() {
         (ErrorCode::InvalidRequest, 1),
         (ErrorCode::Overloaded, 1),
         (ErrorCode::DiskLow, 1),
+        (ErrorCode::QuotaExceeded, 1),
         (ErrorCode::StorageCorrupt, 1),
         (ErrorCode::SagaQuarantined, 1),
         (ErrorCode::Internal, 3),

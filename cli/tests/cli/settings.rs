@@ -5,6 +5,7 @@ use sagamq::args::serve::ServeArgs;
 use sagamq::config::{KEYS, Settings, SettingsError};
 use sagamq::serve::ServeConfig;
 use sagamq::serve::log::{LogConfig, LogFormat};
+use sagamq_broker::http::QuotaLimits;
 use sagamq_broker::{DiskLimits, StreamConfig};
 use sagamq_saga::OrchestratorConfig;
 use std::path::PathBuf;
@@ -71,6 +72,8 @@ fn every_setting_can_be_given_by_every_source() {
         "2GiB",
         "3GiB",
         "50ms",
+        "500",
+        "8MiB",
         "a.example, b.example",
         "https://c.example",
         "payments.internal, 10.0.0.7",
@@ -103,6 +106,7 @@ fn every_setting_can_be_given_by_every_source() {
             disk_reserve_bytes: 2 << 30,
             disk_resume_bytes: Some(3 << 30),
             sync_interval: Duration::from_millis(50),
+            quota: QuotaLimits { requests_per_second: 500, bytes_per_second: 8 << 20 },
             allow_hosts: vec!["a.example".into(), "b.example".into()],
             allow_origins: vec!["https://c.example".into()],
             sagas: OrchestratorConfig {
@@ -152,6 +156,8 @@ fn every_setting_can_be_given_by_every_source() {
         disk_reserve_bytes,
         disk_resume_bytes,
         sync_interval,
+        client_requests_per_second,
+        client_bytes_per_second,
         allow_host,
         allow_origin,
         participant_allow_host,
@@ -186,6 +192,8 @@ fn every_setting_can_be_given_by_every_source() {
         disk_reserve_bytes,
         disk_resume_bytes,
         sync_interval,
+        client_requests_per_second,
+        client_bytes_per_second,
         allow_host,
         allow_origin,
         participant_allow_host,
@@ -258,6 +266,8 @@ fn bounds_are_checked() {
         ("SAGA_RESTART_GRACE", "2d"),
         ("DISK_RESERVE_BYTES", "much"),
         ("SYNC_INTERVAL", "1ms"),
+        ("CLIENT_REQUESTS_PER_SECOND", "-1"),
+        ("CLIENT_BYTES_PER_SECOND", "fast"),
     ] {
         let name = format!("SAGAMQ_{key}");
         let faults = faults(&ServeArgs::default(), &[(&name, value)]);

@@ -13,7 +13,7 @@ use sagamq_api::saga::{StartSaga, StepState};
 use sagamq_api::topic::TopicConfig;
 use sagamq_api::{ErrorCode, TopicName};
 use sagamq_broker::env::{ManualClock, Random, SystemClock};
-use sagamq_broker::http::HttpConfig;
+use sagamq_broker::http::{HttpConfig, QuotaLimits};
 use sagamq_broker::storage::memory::MemoryStorage;
 use sagamq_broker::storage::{Direction, Durability, Family, Mutation, Storage, StorageError, Visitor};
 use sagamq_broker::{Broker, BrokerConfig};
@@ -54,7 +54,7 @@ async fn the_death_of_a_part_ends_the_server_with_its_own_exit_code() {
     let config = BrokerConfig { shards: 2, ..BrokerConfig::default() };
     let opened = Broker::open(Arc::new(storage.clone()), config, Arc::new(SystemClock), Random::from_seed(1), &mut registry);
     let sagas = OrchestratorConfig::default();
-    let parts = Parts::over(opened.expect("opens"), registry, HttpConfig::default(), sagas).await.expect("opens");
+    let parts = Parts::over(opened.expect("opens"), registry, HttpConfig::default(), QuotaLimits::default(), sagas).await.expect("opens");
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let client = Client::new(format!("http://{}", listener.local_addr().expect("its address"))).expect("a legal URL");
     let client = client.with_retry(RetryPolicy::none());
@@ -79,7 +79,7 @@ async fn parts(storage: &MemoryStorage, clock: &ManualClock, args: &ServeArgs) -
     let mut registry = Registry::default();
     let config = BrokerConfig { shards: 1, ..BrokerConfig::default() };
     let broker = Broker::open(Arc::new(storage.clone()), config, Arc::new(clock.clone()), Random::from_seed(1), &mut registry);
-    Parts::over(broker.expect("opens"), registry, HttpConfig::default(), settings.sagas).await.expect("opens")
+    Parts::over(broker.expect("opens"), registry, HttpConfig::default(), QuotaLimits::default(), settings.sagas).await.expect("opens")
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,0 +1,75 @@
+//! Who a request comes from, as far as that is known.
+
+use axum::extract::Request;
+use core::fmt;
+use core::net::IpAddr;
+use sagamq_api::headers::CLIENT_ID;
+
+/// Longest name of a client, in bytes.
+const NAME_BYTES_MAX: usize = 64;
+
+/// The address that a request comes from: put into its extensions by whoever has the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RemoteAddress(pub IpAddr);
+
+/// A client, as quotas tell them apart.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum ClientId {
+    /// It has said its name.
+    Named(Box<str>),
+    /// It has not.
+    Address(IpAddr),
+    /// It is one too many, or nothing is known of it.
+    Others,
+}
+
+impl ClientId {
+    /// What is no name (empty, too long, not visible ASCII) is not taken for one.
+    pub(super) fn of(request: &Request) -> Self {
+        let name = request.headers().get(CLIENT_ID).and_then(|name| name.to_str().ok());
+        let is_legal = |name: &&str| (1..=NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic());
+        match (name.filter(is_legal), request.extensions().get::<RemoteAddress>()) {
+            (Some(name), _) => Self::Named(name.into()),
+            (None, Some(RemoteAddress(address))) => Self::Address(address.to_canonical()),
+            (None, None) => Self::Others,
+        }
+    }
+}
+
+impl fmt::Display for ClientId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Named(name) => write!(f, "the client `{name}`"),
+            Self::Address(address) => write!(f, "the client at {address}"),
+            Self::Others => f.write_str("all other clients together"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::body::Body;
+
+    #[test]
+    fn a_client_is_its_name_else_its_address() {
+        let request = |name: Option<&str>, address: Option<&str>| {
+            let mut request = Request::new(Body::empty());
+            if let Some(name) = name {
+                request.headers_mut().insert(CLIENT_ID, name.parse().expect("a header"));
+            }
+            if let Some(address) = address {
+                request.extensions_mut().insert(RemoteAddress(address.parse().expect("an address")));
+            }
+            ClientId::of(&request)
+        };
+        let at = |address: &str| ClientId::Address(address.parse().expect("an address"));
+        assert_eq!(request(Some("billing"), Some("10.0.0.7")), ClientId::Named("billing".into()));
+        assert_eq!(request(None, Some("10.0.0.7")), at("10.0.0.7"));
+        assert_eq!(request(None, Some("::ffff:10.0.0.7")), at("10.0.0.7"), "the same one over another socket");
+        for name in ["", "a b", &"x".repeat(65)] {
+            assert_eq!(request(Some(name), Some("10.0.0.7")), at("10.0.0.7"), "{name:?}");
+        }
+        assert_eq!(request(None, None), ClientId::Others);
+    }
+}

@@ -1,0 +1,287 @@
+//! Quotas: how many requests a second, and how many bytes, one client may have. Off unless set.
+//!
+//! A client is who says the same name in `x-client-id`, else who comes from the same address. The server knows no users, so this keeps a
+//! client from crowding out the others by mistake, and nobody who means it. What is counted is in memory: a restart forgets it.
+
+mod bucket;
+mod client;
+
+use self::bucket::Bucket;
+use self::client::ClientId;
+use crate::env::Clock;
+use crate::http::problem::ApiError;
+use axum::body::HttpBody as _;
+use axum::extract::Request;
+use axum::http::header::CONTENT_LENGTH;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use sagamq_api::{ErrorCode, routes};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+pub use self::client::RemoteAddress;
+
+/// Most clients that are told apart; those beyond share one quota.
+const CLIENTS_MAX: usize = 10_000;
+
+/// How often it is looked at the most which clients can be forgotten, in milliseconds.
+const SWEEP_INTERVAL_MS: u64 = 1_000;
+
+/// What each client may have; 0 is no bound.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QuotaLimits {
+    /// Requests in a second.
+    pub requests_per_second: u64,
+    /// Bytes in a second, of the bodies of requests and answers together.
+    pub bytes_per_second: u64,
+}
+
+/// The quotas of a server; clones are the same ones.
+#[derive(Clone)]
+pub struct Quota(Arc<Inner>);
+
+struct Inner {
+    limits: QuotaLimits,
+    clock: Arc<dyn Clock>,
+    clients: Mutex<Clients>,
+    refused: Family<BoundLabel, Counter>,
+    known: Gauge,
+}
+
+/// Which bound was met.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BoundLabel {
+    bound: &'static str,
+}
+
+/// Those that are not as good as new.
+#[derive(Debug, Default)]
+struct Clients {
+    by_id: HashMap<ClientId, Client>,
+    swept_ms: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Client {
+    requests: Bucket,
+    bytes: Bucket,
+}
+
+/// One request under way, for the bytes that are known later.
+#[derive(Clone)]
+pub(super) struct Meter {
+    quota: Quota,
+    client: ClientId,
+    /// Whether the request has said how long its body is, and paid for it.
+    is_body_paid: bool,
+}
+
+impl core::fmt::Debug for Quota {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Quota").field("limits", &self.0.limits).finish_non_exhaustive()
+    }
+}
+
+impl core::fmt::Debug for Meter {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Meter").field("client", &self.client).finish_non_exhaustive()
+    }
+}
+
+impl Quota {
+    /// The quotas, if there is any bound. Its metrics go into `registry`.
+    #[must_use]
+    pub fn new(limits: QuotaLimits, clock: Arc<dyn Clock>, registry: &mut Registry) -> Option<Self> {
+        if limits == QuotaLimits::default() {
+            return None;
+        }
+        let (refused, known) = (Family::default(), Gauge::default());
+        let help = "Requests answered with 429 because their client has used up its quota";
+        registry.register("sagamq_quota_refused_requests", help, refused.clone());
+        registry.register("sagamq_quota_clients", "Clients that have used some of their quota of late", known.clone());
+        Some(Self(Arc::new(Inner { limits, clock, clients: Mutex::default(), refused, known })))
+    }
+
+    /// Lets a request in and charges it, or says when to come back. What tells how the server is, is free.
+    pub(super) fn begin(&self, route: &str, request: &Request) -> Result<Option<Meter>, ApiError> {
+        if matches!(route, routes::HEALTHZ | routes::READYZ | routes::METRICS) {
+            return Ok(None);
+        }
+        let length = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        let length = length.or_else(|| request.body().size_hint().exact());
+        let client = ClientId::of(request);
+        self.charge(client.clone(), length.unwrap_or(0))?;
+        Ok(Some(Meter { quota: self.clone(), client, is_body_paid: length.is_some() }))
+    }
+
+    fn charge(&self, id: ClientId, bytes: u64) -> Result<(), ApiError> {
+        let Inner { limits, clock, clients, refused, known } = &*self.0;
+        let now_ms = clock.now_ms();
+        let mut clients = clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let (client, name) = clients.client(id, *limits, now_ms);
+        let bounds = [
+            ("requests", limits.requests_per_second, &mut client.requests, 1),
+            ("bytes", limits.bytes_per_second, &mut client.bytes, bytes),
+        ];
+        let mut wait = None;
+        for (bound, per_second, bucket, _) in bounds.iter().filter(|(_, per_second, ..)| *per_second > 0) {
+            let wait_ms = bucket.wait_ms(*per_second);
+            if wait_ms > wait.map_or(0, |(_, _, longest)| longest) {
+                wait = Some((*bound, *per_second, wait_ms));
+            }
+        }
+        if let Some((bound, per_second, wait_ms)) = wait {
+            refused.get_or_create(&BoundLabel { bound }).inc();
+            let wait_s = wait_ms.div_ceil(1_000);
+            let detail = format!("{name} has used up its quota of {per_second} {bound} a second: come back in {wait_s} s");
+            return Err(ApiError::new(ErrorCode::QuotaExceeded, detail).with_retry_after(wait_s));
+        }
+        for (_, _, bucket, amount) in bounds {
+            bucket.take(amount);
+        }
+        known.set(i64::try_from(clients.by_id.len()).unwrap_or(i64::MAX));
+        Ok(())
+    }
+
+    /// Charges what turned out later. Nobody is refused for it before his next request.
+    fn charge_later(&self, id: &ClientId, bytes: u64) {
+        let now_ms = self.0.clock.now_ms();
+        let mut clients = self.0.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        clients.client(id.clone(), self.0.limits, now_ms).0.bytes.take(bytes);
+    }
+}
+
+impl Clients {
+    /// The client as it is now, and how it is called.
+    fn client(&mut self, id: ClientId, limits: QuotaLimits, now_ms: u64) -> (&mut Client, String) {
+        let id = if self.by_id.contains_key(&id) || self.has_room(limits, now_ms) { id } else { ClientId::Others };
+        let name = id.to_string();
+        let QuotaLimits { requests_per_second, bytes_per_second } = limits;
+        let new = || Client { requests: Bucket::full(requests_per_second, now_ms), bytes: Bucket::full(bytes_per_second, now_ms) };
+        let client = self.by_id.entry(id).or_insert_with(new);
+        client.requests.fill(requests_per_second, now_ms);
+        client.bytes.fill(bytes_per_second, now_ms);
+        (client, name)
+    }
+
+    /// Whether one more can be told apart. Those that have not used anything of late are forgotten: a new one is as good.
+    fn has_room(&mut self, limits: QuotaLimits, now_ms: u64) -> bool {
+        if self.by_id.len() >= CLIENTS_MAX && now_ms.saturating_sub(self.swept_ms) >= SWEEP_INTERVAL_MS {
+            self.swept_ms = now_ms;
+            self.by_id.retain(|_, client| {
+                client.requests.fill(limits.requests_per_second, now_ms);
+                client.bytes.fill(limits.bytes_per_second, now_ms);
+                !(client.requests.is_full(limits.requests_per_second) && client.bytes.is_full(limits.bytes_per_second))
+            });
+        }
+        self.by_id.len() < CLIENTS_MAX
+    }
+}
+
+impl Meter {
+    /// A body of this length was read.
+    pub(super) fn body_read(&self, bytes: usize) {
+        if !self.is_body_paid {
+            self.quota.charge_later(&self.client, bytes as u64);
+        }
+    }
+
+    /// An answer with this body goes out.
+    pub(super) fn answered(&self, body: &axum::body::Body) {
+        if let Some(bytes) = body.size_hint().exact().filter(|bytes| *bytes > 0) {
+            self.quota.charge_later(&self.client, bytes);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::env::ManualClock;
+    use axum::body::Body;
+    use core::time::Duration;
+
+    const LIMITS: QuotaLimits = QuotaLimits { requests_per_second: 2, bytes_per_second: 100 };
+
+    fn quota(limits: QuotaLimits) -> (Quota, ManualClock) {
+        let clock = ManualClock::at(1_800_000_000_000);
+        (Quota::new(limits, Arc::new(clock.clone()), &mut Registry::default()).expect("there are bounds"), clock)
+    }
+
+    fn asked(id: &str, body: &'static str) -> Request {
+        Request::post("/v1/topics").header("x-client-id", id).body(Body::from(body)).expect("a request")
+    }
+
+    fn begin(quota: &Quota, id: &str, body: &'static str) -> Result<Option<Meter>, ApiError> {
+        quota.begin("/v1/topics", &asked(id, body))
+    }
+
+    #[test]
+    fn each_client_has_its_own_and_waits_as_long_as_it_is_told() {
+        let (quota, clock) = quota(LIMITS);
+        for _ in 0..2 {
+            begin(&quota, "a", "").expect("within the quota");
+        }
+        // The third one of the second is taken when there is a part of one: it is paid for afterwards.
+        clock.advance(Duration::from_millis(1));
+        begin(&quota, "a", "").expect("a part is there");
+        let refused = begin(&quota, "a", "").expect_err("used up").into_problem();
+        assert_eq!((refused.code, refused.retryable, refused.outcome_unknown), (ErrorCode::QuotaExceeded, true, false));
+        assert!(refused.detail.contains("`a`") && refused.detail.contains("2 requests a second"), "{refused}");
+        begin(&quota, "b", "").expect("another client");
+        clock.advance(Duration::from_secs(1));
+        begin(&quota, "a", "").expect("the time has passed");
+    }
+
+    #[test]
+    fn bytes_of_bodies_and_answers_count_together_and_large_ones_are_paid_for_afterwards() {
+        let (quota, clock) = quota(QuotaLimits { requests_per_second: 0, ..LIMITS });
+        let meter = begin(&quota, "a", "0123456789").expect("within the quota").expect("it is counted");
+        meter.body_read(10);
+        meter.answered(&Body::from("x".repeat(290)));
+        let refused = begin(&quota, "a", "").expect_err("200 bytes too many");
+        assert!(refused.into_problem().detail.contains("come back in 3 s"));
+        clock.advance(Duration::from_millis(2_000));
+        begin(&quota, "a", "").expect_err("a moment too early");
+        clock.advance(Duration::from_millis(1));
+        begin(&quota, "a", "").expect("paid for");
+    }
+
+    #[test]
+    fn a_body_without_a_length_is_counted_when_it_is_read() {
+        let (quota, _clock) = quota(QuotaLimits { requests_per_second: 0, ..LIMITS });
+        let body = Body::from_stream(futures_util::stream::pending::<Result<axum::body::Bytes, std::io::Error>>());
+        let request = Request::post("/v1/topics").header("x-client-id", "a").body(body).expect("a request");
+        let meter = quota.begin("/v1/topics", &request).expect("within the quota").expect("it is counted");
+        meter.body_read(150);
+        begin(&quota, "a", "").expect_err("used up");
+    }
+
+    #[test]
+    fn how_the_server_is_may_always_be_asked() {
+        let (quota, _clock) = quota(LIMITS);
+        for _ in 0..10 {
+            assert!(quota.begin(routes::READYZ, &asked("a", "")).expect("free").is_none());
+        }
+    }
+
+    #[test]
+    fn clients_beyond_the_bound_share_one_quota_and_idle_ones_are_forgotten() {
+        let (quota, clock) = quota(LIMITS);
+        for n in 0..CLIENTS_MAX {
+            begin(&quota, &format!("client-{n}"), "").expect("each has its own");
+        }
+        begin(&quota, "one-more", "").expect("the first of all others");
+        begin(&quota, "and-another", "").expect("the second");
+        let refused = begin(&quota, "third", "").expect_err("they share it").into_problem();
+        assert!(refused.detail.contains("other clients"), "{refused}");
+        begin(&quota, "client-7", "").expect("who is known keeps its own");
+        assert!(quota.0.clients.lock().expect("free").by_id.len() <= CLIENTS_MAX + 1);
+        clock.advance(Duration::from_secs(60));
+        begin(&quota, "third", "").expect("there is room again");
+        assert_eq!(quota.0.clients.lock().expect("free").by_id.len(), 1);
+    }
+}
