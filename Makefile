@@ -23,7 +23,7 @@ TEST_LIMIT  ?= 2400
 DENY_CHECKS ?= all
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo drills drill-doubt drill-kills drill-backup drill-2pc drill-memory drill-outage drill-streams drill-disk test test-postgres test-containers image bench soak chain compare bench-compare bench-log bench-open bench-list bench-sagas lint clippy fmt-check doc deny fmt
+.PHONY: help setup build demo drills drill-doubt drill-kills drill-backup drill-2pc drill-memory drill-outage drill-streams drill-disk test test-postgres test-containers image bench soak chain compare bench-compare bench-log bench-open bench-list bench-sagas bench-wire lint clippy fmt-check doc deny fmt
 
 help: ## List what can be done
 	@echo "SagaMQ: make TARGET"
@@ -97,6 +97,9 @@ bench-open: build ## Measure how long an open takes: with 192,000 partitions of 
 
 bench-list: build ## Measure a page of sagas by each filter: a million at their end, 100,000 that are not
 	"$(BIN)/sagamq-bench-list" $(BENCH_ARGS)
+
+bench-wire: build ## Measure records as JSON, as binary batches, and beside Redis Streams: make bench-wire BENCH_ARGS="--prefill-gb 5 --seconds 60"
+	"$(BIN)/sagamq-bench-wire" $(BENCH_ARGS)
 
 bench-sagas: build ## Measure sagas, beside an older binary if there is one: make bench-sagas BENCH_ARGS="--before path/to/sagamq --many 100000"
 	"$(BIN)/sagamq-bench-sagas" $(BENCH_ARGS)

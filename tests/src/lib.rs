@@ -5,6 +5,7 @@ pub mod bench_list;
 pub mod bench_log;
 pub mod bench_open;
 pub mod bench_sagas;
+pub mod bench_wire;
 pub mod disk_drill;
 mod measure;
 pub mod memory;

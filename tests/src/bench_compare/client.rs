@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::Request;
 use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper::header::{CONTENT_TYPE, HOST};
+use hyper::header::{ACCEPT, CONTENT_TYPE, HOST};
 use hyper_util::rt::TokioIo;
 use std::net::SocketAddr;
 use tokio::net::TcpStream;
@@ -27,7 +27,14 @@ impl Connection {
 
     /// Sends a request with a JSON body (none: no body) and gives the answer's body.
     pub(crate) async fn send(&mut self, method: &str, path: &str, body: Bytes) -> Bytes {
-        let request = Request::builder().method(method).uri(path).header(HOST, "localhost").header(CONTENT_TYPE, "application/json");
+        self.send_as(method, path, "application/json", body).await
+    }
+
+    /// As [`Self::send`], with another media type, of which the answer is asked for as well.
+    pub(crate) async fn send_as(&mut self, method: &str, path: &str, media_type: &str, body: Bytes) -> Bytes {
+        let request = Request::builder().method(method).uri(path).header(HOST, "localhost").header(CONTENT_TYPE, media_type);
+        // What is produced is answered as JSON in any case.
+        let request = if method == "GET" { request.header(ACCEPT, media_type) } else { request };
         let request = request.body(Full::new(body)).expect("a legal request");
         self.sender.ready().await.expect("the connection holds");
         let answer = self.sender.send_request(request).await.expect("answered");

@@ -9,6 +9,7 @@ mod payload;
 mod written;
 
 pub(crate) use client::Connection;
+pub(crate) use payload::{Noise, Place, request};
 
 use crate::measure::disk::{self, DiskRate};
 use crate::measure::median;

@@ -23,11 +23,16 @@ impl Noise {
         bytes.truncate(length);
     }
 
-    /// A value as text that stands for `length` random bytes.
-    fn value(&mut self, length: usize) -> String {
+    /// So many random bytes.
+    pub(crate) fn bytes(&mut self, length: usize) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(length + 8);
         self.fill(&mut bytes, length);
-        STANDARD.encode(bytes)
+        bytes
+    }
+
+    /// A value as text that stands for `length` random bytes.
+    fn value(&mut self, length: usize) -> String {
+        STANDARD.encode(self.bytes(length))
     }
 }
 

@@ -129,10 +129,10 @@ fn what_is_not_supported_or_contradicts_itself_is_refused() {
     let headers = |count: usize| {
         let mut record = vec![0, 0, 0, 1, 1];
         // The number of headers as a zigzag varint of two bytes.
-        record.extend_from_slice(&[(count * 2) as u8 & 0x7f | 0x80, (count * 2 >> 7) as u8]);
+        record.extend_from_slice(&[((count * 2) as u8 & 0x7f) | 0x80, ((count * 2) >> 7) as u8]);
         record.extend(core::iter::repeat_n([2, b'n', 1], count).flatten());
         let size = record.len() * 2;
-        let mut bytes = crafted_bytes(1, 0, &[vec![size as u8 & 0x7f | 0x80, (size >> 7) as u8], record].concat());
+        let mut bytes = crafted_bytes(1, 0, &[vec![(size as u8 & 0x7f) | 0x80, (size >> 7) as u8], record].concat());
         bytes[35..43].copy_from_slice(&1_000_i64.to_be_bytes());
         receive(&with_checksum(bytes)).map(|_| ())
     };
