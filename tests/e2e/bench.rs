@@ -56,7 +56,9 @@ async fn each_benchmark_balances_its_books_and_removes_its_topic() {
     for args in [
         &["produce", "--keys", "10", "--batch", "10"][..],
         &["produce", "--values", "same", "--idempotent"],
+        &["produce", "--encoding", "json", "--keys", "10", "--batch", "10"],
         &["latency", "--rate", "200", "--partitions", "4"],
+        &["latency", "--rate", "200", "--partitions", "4", "--encoding", "json", "--keys", "5"],
         &["consume", "--records", "2000"],
         &["consume", "--records", "2000", "--by", "auto-ack"],
         &["consume", "--records", "2000", "--by", "stream", "--partitions", "4"],

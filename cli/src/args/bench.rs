@@ -49,7 +49,10 @@ EXAMPLES:
   sagamq bench produce --rate 50000 --duration 60s --json produce.json --plot produce.svg
 
   # 1,000 keys over 100 partitions, each request with an idempotency key
-  sagamq bench produce --keys 1000 --partitions 100 --idempotent";
+  sagamq bench produce --keys 1000 --partitions 100 --idempotent
+
+  # As a client without an SDK
+  sagamq bench produce --encoding json --batch 1";
 const CONSUME: &str = "\
 EXAMPLES:
   sagamq bench consume --own-server --records 1000000
@@ -108,6 +111,9 @@ pub struct RecordArgs {
     /// What values are made of
     #[arg(long, value_enum, value_name = "KIND", default_value_t = ValuesArg::Random)]
     pub values: ValuesArg,
+    /// How records travel: in binary batches, as the SDK's producer sends them, or as JSON
+    #[arg(long, value_enum, value_name = "FORM", default_value_t = EncodingArg::Binary)]
+    pub encoding: EncodingArg,
     /// Different keys, which records take in turns; 0: none has a key, and a request goes to one partition
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub keys: u64,
@@ -122,10 +128,19 @@ pub struct RecordArgs {
 /// What values are made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ValuesArg {
-    /// Random bytes (base64 in JSON): nothing can compress them.
+    /// Random bytes, base64 in JSON: nothing can compress them.
     Random,
     /// One letter, as text: everything can compress them.
     Same,
+}
+
+/// How records travel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum EncodingArg {
+    /// In batches that the server stores as they come.
+    Binary,
+    /// As JSON.
+    Json,
 }
 
 /// `sagamq bench produce`.

@@ -4,7 +4,7 @@
 use crate::error::CliError;
 use bytes::Bytes;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
-use sagamq_api::headers::{APPLICATION_JSON, IDEMPOTENCY_KEY};
+use sagamq_api::headers::IDEMPOTENCY_KEY;
 use sagamq_api::{ErrorCode, Problem};
 use sagamq_sdk::{Client, ClientBuilder, ClientError, RetryPolicy};
 use std::time::Duration;
@@ -70,7 +70,6 @@ impl Access {
         let base = self.client()?.url().to_owned();
         let unusable = |reason: &dyn ToString| ClientError::InvalidSettings { reason: reason.to_string() };
         let mut headers = HeaderMap::new();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(APPLICATION_JSON));
         if let Some(token) = &self.token {
             let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|error| unusable(&error))?;
             value.set_sensitive(true);
@@ -103,12 +102,18 @@ pub struct Wire {
 }
 
 impl Wire {
-    /// Posts a JSON body and reads the answer to its end.
+    /// Posts a body and reads the answer to its end.
     ///
     /// # Errors
     /// The code of the server's problem, or of the client.
-    pub async fn post(&self, path: &str, body: Bytes, idempotency_key: Option<String>) -> Result<Bytes, &'static str> {
-        let mut request = self.http.post(format!("{}{path}", self.base)).body(body);
+    pub async fn post(
+        &self,
+        path: &str,
+        content_type: &'static str,
+        body: Bytes,
+        idempotency_key: Option<String>,
+    ) -> Result<Bytes, &'static str> {
+        let mut request = self.http.post(format!("{}{path}", self.base)).header(CONTENT_TYPE, content_type).body(body);
         if let Some(key) = idempotency_key {
             request = request.header(IDEMPOTENCY_KEY, key);
         }

@@ -146,6 +146,8 @@ fn draw_panel(panel: &Panel, area: &DrawingArea<SVGBackend<'_>, Shift>) -> Resul
     };
     let (left, right) = ends(x, places(|point| point.0, x));
     let (bottom, top) = ends(y, places(|point| point.1, y));
+    // A line at the very top is hard to see.
+    let top = if y == Scale::Linear { top * 1.08 } else { top };
     let mut chart = ChartBuilder::on(area)
         .caption(&panel.title, ("sans-serif", 20))
         .margin(12)
@@ -197,6 +199,10 @@ pub fn panels(report: &Report) -> Vec<Panel> {
     let has_latency: fn(&Moment) -> bool = |moment| moment.max_ms > 0.0;
     let mut late = over_time(|moment| moment.p99_ms, ", p99", has_latency);
     late.extend(over_time(|moment| moment.max_ms, ", max", has_latency));
+    // What was received of the last answers after the end is no rate.
+    let end = report.results.first().map_or(0.0, |measured| measured.seconds) + 0.25;
+    let mut rates = over_time(|moment| moment.records_per_second, "", |_| true);
+    rates.iter_mut().for_each(|curve| curve.points.retain(|point| point.0 <= end));
     let milliseconds = || ("ms".to_owned(), Scale::Logarithmic);
     vec![
         Panel {
@@ -205,12 +211,7 @@ pub fn panels(report: &Report) -> Vec<Panel> {
             y: milliseconds(),
             curves: by_percentile.collect(),
         },
-        Panel {
-            title: "Rate".to_owned(),
-            x: time(),
-            y: (format!("{unit}/s"), Scale::Linear),
-            curves: over_time(|moment| moment.records_per_second, "", |_| true),
-        },
+        Panel { title: "Rate".to_owned(), x: time(), y: (format!("{unit}/s"), Scale::Linear), curves: rates },
         Panel { title: "Latency over time".to_owned(), x: time(), y: milliseconds(), curves: late },
     ]
 }

@@ -44,7 +44,7 @@ impl Operation for Produce {
     async fn run(&mut self, start: Start) -> Outcome {
         let body = self.payload.body(start.index, start.intended);
         let key = self.has_keys.then(|| Uuid::new_v4().to_string());
-        match self.wire.post(&self.path, body, key).await {
+        match self.wire.post(&self.path, self.payload.content_type(), body, key).await {
             Ok(_) => Outcome::Done { records: self.payload.records(), bytes: self.payload.bytes() },
             Err(code) => Outcome::Failed(code),
         }

@@ -4,6 +4,7 @@ use clap::Parser;
 use sagamq_example_queue_vs_chain::run::{Fate, Way, run};
 use sagamq_example_queue_vs_chain::scenario::{Scenario, Times};
 use sagamq_example_queue_vs_chain::server::Server;
+use sagamq_example_queue_vs_chain::service;
 use serde_json::json;
 use std::error::Error;
 use std::path::PathBuf;
@@ -18,10 +19,10 @@ struct Cli {
     #[arg(long, default_value_t = 300.0)]
     rate: f64,
     /// Seconds before and after the trouble
-    #[arg(long, default_value_t = 10.0)]
+    #[arg(long, default_value_t = 5.0)]
     around: f64,
     /// Seconds that a service is slow, or a burst lasts
-    #[arg(long, default_value_t = 20.0)]
+    #[arg(long, default_value_t = 15.0)]
     trouble: f64,
     /// Seconds that a service is away
     #[arg(long, default_value_t = 60.0)]
@@ -62,12 +63,8 @@ async fn compare(cli: &Cli) -> Result<bool, Box<dyn Error>> {
         None => std::env::current_exe()?.with_file_name(format!("sagamq{}", std::env::consts::EXE_SUFFIX)),
     };
     let server = Server::start(&program).await?;
-    println!(
-        "{} orders a second; each service does {} at a time, {} ms each.\n",
-        cli.rate,
-        sagamq_example_queue_vs_chain::service::PLACES,
-        20
-    );
+    let work = service::WORK.as_millis();
+    println!("{} orders a second; each service does {} at a time, {work} ms each.\n", cli.rate, service::PLACES);
     println!("| what happens | way | offered | accepted | completed | accepted and lost | half done | p50 ms | p99 ms | drained after s |");
     println!("|---|---|---:|---:|---:|---:|---:|---:|---:|---:|");
     let (mut figures, mut is_ok) = (Vec::new(), true);

@@ -4,7 +4,7 @@ use crate::ServerProcess;
 use sagamq::bench::access::{Access, code};
 use sagamq::bench::board::{Board, Outcome, Sample as Request};
 use sagamq::bench::load::{self, Plan, Watch};
-use sagamq::bench::payload::{Payload, Shape, Values};
+use sagamq::bench::payload::{Encoding, Payload, Shape, Values};
 use sagamq::bench::produce::Produce;
 use sagamq::bench::schedule::Schedule;
 use sagamq::bench::{Bench, sagas};
@@ -20,6 +20,9 @@ use tokio::time::Instant;
 /// Records of a request, and bytes of each.
 pub(super) const BATCH: usize = 100;
 pub(super) const SIZE: usize = 1_024;
+
+/// Partitions of the topic.
+const PARTITIONS: u32 = 16;
 
 /// Connections that produce.
 const PRODUCERS: usize = 16;
@@ -92,7 +95,8 @@ impl Mix {
         let access = Access::plain(server.url());
         let client = access.client()?;
         let topic: TopicName = name.parse().expect("a legal name");
-        let config = TopicConfig { partitions: 16, retention_ms: RETENTION_MS, retention_bytes: RETENTION_BYTES, ..TopicConfig::default() };
+        let config =
+            TopicConfig { partitions: PARTITIONS, retention_ms: RETENTION_MS, retention_bytes: RETENTION_BYTES, ..TopicConfig::default() };
         client.create_topic(&topic, config).await?;
         let queue: GroupName = "queue".parse().expect("a legal name");
         let stream: GroupName = format!("{name}-stream").parse().expect("a legal name");
@@ -120,7 +124,14 @@ impl Mix {
     }
 
     fn produce(&mut self, access: &Access, rate: Option<f64>) -> Result<(), ClientError> {
-        let payload = Arc::new(Payload::new(Shape { batch: BATCH, size: SIZE, values: Values::Random, keys: 0 }));
+        let payload = Arc::new(Payload::new(Shape {
+            encoding: Encoding::Binary,
+            partitions: PARTITIONS,
+            batch: BATCH,
+            size: SIZE,
+            values: Values::Random,
+            keys: 0,
+        }));
         let senders = Produce::senders(access, &self.topic, &payload, PRODUCERS, true)?;
         let (plan, began, board, stop) =
             (Self::plan(rate.map(|rate| rate / BATCH as f64)), self.began, Arc::clone(&self.boards[0]), self.stop.clone());

@@ -5,13 +5,13 @@ mod text;
 
 use super::connection;
 use crate::args::GlobalArgs;
-use crate::args::bench::{BenchCommand, ByArg, LoadArgs, RecordArgs, ValuesArg};
+use crate::args::bench::{BenchCommand, ByArg, EncodingArg, LoadArgs, RecordArgs, ValuesArg};
 use crate::bench::access::Access;
 use crate::bench::board::Moment;
 use crate::bench::consume::By;
 use crate::bench::disk::Disk;
 use crate::bench::load::{Plan, Watch};
-use crate::bench::payload::{Payload, Shape, Values};
+use crate::bench::payload::{Encoding, Payload, Shape, Values};
 use crate::bench::report::{Heading, Report};
 use crate::bench::schedule::Schedule;
 use crate::bench::{Bench, Done, consume, latency, plot, produce, sagas};
@@ -148,7 +148,18 @@ fn shape(record: &RecordArgs, batch: usize) -> Shape {
         ValuesArg::Random => Values::Random,
         ValuesArg::Same => Values::Same,
     };
-    Shape { batch, size: usize::try_from(record.size).unwrap_or(usize::MAX), values, keys: record.keys }
+    let encoding = match record.encoding {
+        EncodingArg::Binary => Encoding::Binary,
+        EncodingArg::Json => Encoding::Json,
+    };
+    Shape {
+        encoding,
+        partitions: record.partitions,
+        batch,
+        size: usize::try_from(record.size).unwrap_or(usize::MAX),
+        values,
+        keys: record.keys,
+    }
 }
 
 fn topic(record: &RecordArgs) -> Result<TopicConfig, CliError> {
@@ -266,6 +277,7 @@ fn settings(command: &BenchCommand) -> Value {
         map.insert("batch".into(), command.batch().into());
         map.insert("size".into(), record.size.into());
         map.insert("values".into(), if record.values == ValuesArg::Random { "random" } else { "same" }.into());
+        map.insert("encoding".into(), if record.encoding == EncodingArg::Binary { "binary" } else { "json" }.into());
         map.insert("keys".into(), record.keys.into());
         map.insert("partitions".into(), record.partitions.into());
         map.insert("idempotent".into(), record.idempotent.into());
