@@ -56,6 +56,7 @@ async fn each_benchmark_balances_its_books_and_removes_its_topic() {
     for args in [
         &["produce", "--keys", "10", "--batch", "10"][..],
         &["produce", "--values", "same", "--idempotent"],
+        &["produce", "--durability", "memory"],
         &["produce", "--encoding", "json", "--keys", "10", "--batch", "10"],
         &["latency", "--rate", "200", "--partitions", "4"],
         &["latency", "--rate", "200", "--partitions", "4", "--encoding", "json", "--keys", "5"],
@@ -66,6 +67,8 @@ async fn each_benchmark_balances_its_books_and_removes_its_topic() {
     ] {
         let (output, report) = run(&server.url(), &[args, &SHORT].concat()).await;
         consistent(&output, &report);
+        let durability = if args.contains(&"memory") { "memory" } else { "sync" };
+        assert_eq!(report["settings"]["durability"], durability, "{args:?}");
         assert_eq!(topics(&server).await, Vec::<String>::new(), "{args:?}: {output:?}");
         if args[0] == "consume" {
             assert_eq!((&report["results"][0]["records"], &report["ended"]), (&2_000.into(), &"drained".into()), "{args:?}: {report}");

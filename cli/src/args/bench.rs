@@ -2,6 +2,7 @@
 
 use super::values;
 use clap::{Args, Subcommand, ValueEnum};
+use sagamq_api::topic::TopicDurability;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -120,6 +121,9 @@ pub struct RecordArgs {
     /// Partitions of the topic
     #[arg(long, value_name = "N", default_value_t = 16)]
     pub partitions: u32,
+    /// When records are on the disk: sync (before the answer), interval or memory
+    #[arg(long, value_name = "WHEN", default_value_t = TopicDurability::Sync)]
+    pub durability: TopicDurability,
     /// Give each request an idempotency key, as the SDK does
     #[arg(long)]
     pub idempotent: bool,

@@ -163,7 +163,7 @@ fn shape(record: &RecordArgs, batch: usize) -> Shape {
 }
 
 fn topic(record: &RecordArgs) -> Result<TopicConfig, CliError> {
-    let config = TopicConfig { partitions: record.partitions, ..TopicConfig::default() };
+    let config = TopicConfig { partitions: record.partitions, durability: record.durability, ..TopicConfig::default() };
     let size = u32::try_from(record.size).unwrap_or(u32::MAX).saturating_add(1_024);
     let config = TopicConfig { record_bytes_max: config.record_bytes_max.max(size), ..config };
     match config.faults() {
@@ -280,6 +280,7 @@ fn settings(command: &BenchCommand) -> Value {
         map.insert("encoding".into(), if record.encoding == EncodingArg::Binary { "binary" } else { "json" }.into());
         map.insert("keys".into(), record.keys.into());
         map.insert("partitions".into(), record.partitions.into());
+        map.insert("durability".into(), record.durability.name().into());
         map.insert("idempotent".into(), record.idempotent.into());
     }
     match command {
