@@ -56,6 +56,9 @@ pub const RETENTION_MS_MIN: u64 = 1_000;
 /// Longest time that records can be set to be kept, in milliseconds: a hundred years.
 pub const RETENTION_MS_MAX: u64 = 100 * 365 * 24 * 60 * 60 * 1000;
 
+/// How long a record that says that its key is gone stays in a compacted topic that does not say, in milliseconds (as Kafka): 24 hours.
+pub const DELETE_RETENTION_MS_DEFAULT: u64 = 24 * 60 * 60 * 1000;
+
 /// Fewest bytes of a partition that can be set to be kept; 0 stands for "any number". Records go in portions of about this size.
 pub const RETENTION_BYTES_MIN: u64 = 1024 * 1024;
 

@@ -94,6 +94,12 @@ pub struct TopicConfig {
     pub durability: TopicDurability,
     /// Whether queue groups deliver the records of one key one after the other (default: they do not).
     pub ordering: Ordering,
+    /// What becomes of records (default `delete`).
+    pub cleanup_policy: CleanupPolicy,
+    /// With compaction: no record goes for a newer one of its key before it is so old, counted from its time, in milliseconds (default 0).
+    pub min_compaction_lag_ms: u64,
+    /// With compaction: how long a record that says that its key is gone stays after its key was compacted, in milliseconds (default 24 h).
+    pub delete_retention_ms: u64,
 }
 
 /// Which order queue groups keep.
@@ -109,6 +115,70 @@ pub enum Ordering {
     Key,
 }
 
+/// What becomes of the records of a topic.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
+pub enum CleanupPolicy {
+    /// They go when `retention_ms` or `retention_bytes` says so.
+    #[default]
+    #[serde(rename = "delete")]
+    Delete,
+    /// Compaction: of each key the newest record stays for ever, and older ones go. A record without a value says that its key is gone, and goes
+    /// itself after `delete_retention_ms`. Records without a key are refused.
+    #[serde(rename = "compact")]
+    Compact,
+    /// Both.
+    #[serde(rename = "delete,compact", alias = "compact,delete")]
+    DeleteAndCompact,
+}
+
+impl CleanupPolicy {
+    /// Every policy.
+    pub const ALL: [Self; 3] = [Self::Delete, Self::Compact, Self::DeleteAndCompact];
+
+    /// As it stands in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Delete => "delete",
+            Self::Compact => "compact",
+            Self::DeleteAndCompact => "delete,compact",
+        }
+    }
+
+    /// Whether older records of a key go.
+    #[must_use]
+    pub const fn compacts(self) -> bool {
+        matches!(self, Self::Compact | Self::DeleteAndCompact)
+    }
+
+    /// Whether records go by their age and their bytes.
+    #[must_use]
+    pub const fn deletes(self) -> bool {
+        matches!(self, Self::Delete | Self::DeleteAndCompact)
+    }
+}
+
+/// No policy has this name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no cleanup policy: it is one of {list}", list = CleanupPolicy::ALL.map(CleanupPolicy::as_str).join("; "))]
+pub struct NoSuchPolicy(String);
+
+impl core::str::FromStr for CleanupPolicy {
+    type Err = NoSuchPolicy;
+
+    fn from_str(name: &str) -> Result<Self, NoSuchPolicy> {
+        let named = |policy: &Self| policy.as_str() == name || (*policy == Self::DeleteAndCompact && name == "compact,delete");
+        Self::ALL.into_iter().find(named).ok_or_else(|| NoSuchPolicy(name.to_owned()))
+    }
+}
+
+impl core::fmt::Display for CleanupPolicy {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
 impl Default for TopicConfig {
     fn default() -> Self {
         Self {
@@ -122,6 +192,9 @@ impl Default for TopicConfig {
             retention_bytes: 0,
             ordering: Ordering::None,
             durability: TopicDurability::Sync,
+            cleanup_policy: CleanupPolicy::Delete,
+            min_compaction_lag_ms: 0,
+            delete_retention_ms: limits::DELETE_RETENTION_MS_DEFAULT,
         }
     }
 }
@@ -148,6 +221,8 @@ impl TopicConfig {
         if self.retention_bytes > 0 {
             check("retention_bytes", self.retention_bytes, limits::RETENTION_BYTES_MIN, limits::RETENTION_BYTES_MAX);
         }
+        check("min_compaction_lag_ms", self.min_compaction_lag_ms, 0, limits::RETENTION_MS_MAX);
+        check("delete_retention_ms", self.delete_retention_ms, 0, limits::RETENTION_MS_MAX);
         faults
     }
 }
@@ -193,6 +268,15 @@ pub struct TopicConfigChange {
     /// When records are on the disk, of what is stored or settled from now on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub durability: Option<TopicDurability>,
+    /// What becomes of records. Holds for records that are there as well; with compaction those without a key stay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cleanup_policy: Option<CleanupPolicy>,
+    /// With compaction: how old a record is at least that goes for a newer one, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_compaction_lag_ms: Option<u64>,
+    /// With compaction: how long a record stays that says that its key is gone, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delete_retention_ms: Option<u64>,
 }
 
 impl TopicConfigChange {
@@ -209,6 +293,9 @@ impl TopicConfigChange {
             retention_bytes,
             ordering,
             durability,
+            cleanup_policy,
+            min_compaction_lag_ms,
+            delete_retention_ms,
         } = *self;
         TopicConfig {
             partitions: to.partitions,
@@ -221,6 +308,9 @@ impl TopicConfigChange {
             retention_bytes: retention_bytes.unwrap_or(to.retention_bytes),
             ordering: ordering.unwrap_or(to.ordering),
             durability: durability.unwrap_or(to.durability),
+            cleanup_policy: cleanup_policy.unwrap_or(to.cleanup_policy),
+            min_compaction_lag_ms: min_compaction_lag_ms.unwrap_or(to.min_compaction_lag_ms),
+            delete_retention_ms: delete_retention_ms.unwrap_or(to.delete_retention_ms),
         }
     }
 }
@@ -372,7 +462,7 @@ mod tests {
     fn a_change_names_what_changes_and_leaves_the_rest() {
         let before = TopicConfig { partitions: 7, record_bytes_max: 5, ..TopicConfig::default() };
         assert_eq!(TopicConfigChange::default().apply(&before), before);
-        let all = r#"{"record_bytes_max":1,"dedup_window_ms":2,"delivery_limit":3,"backoff_initial_ms":4,"backoff_max_ms":5,"retention_ms":6,"retention_bytes":7,"ordering":"key","durability":"memory"}"#;
+        let all = r#"{"record_bytes_max":1,"dedup_window_ms":2,"delivery_limit":3,"backoff_initial_ms":4,"backoff_max_ms":5,"retention_ms":6,"retention_bytes":7,"ordering":"key","durability":"memory","cleanup_policy":"compact,delete","min_compaction_lag_ms":8,"delete_retention_ms":9}"#;
         let change: TopicConfigChange = serde_json::from_str(all).expect("a change");
         let after = TopicConfig {
             partitions: 7,
@@ -385,6 +475,9 @@ mod tests {
             retention_bytes: 7,
             ordering: Ordering::Key,
             durability: TopicDurability::Memory,
+            cleanup_policy: CleanupPolicy::DeleteAndCompact,
+            min_compaction_lag_ms: 8,
+            delete_retention_ms: 9,
         };
         assert_eq!(change.apply(&before), after);
         assert!(serde_json::from_str::<TopicConfigChange>(r#"{"partitions":8}"#).is_err(), "partitions are not a setting");
@@ -398,6 +491,15 @@ mod tests {
         }
         assert!("fsync".parse::<TopicDurability>().is_err_and(|error| error.contains("sync, interval or memory")));
         assert!(serde_json::from_str::<CreateTopic>(r#"{"name":"t","config":{"durability":"none"}}"#).is_err());
+    }
+
+    #[test]
+    fn a_policy_is_written_as_the_field_writes_it() {
+        for policy in CleanupPolicy::ALL {
+            assert_eq!((serde_json::to_value(policy).expect("JSON"), policy.as_str().parse()), (policy.as_str().into(), Ok(policy)));
+        }
+        assert_eq!("compact,delete".parse(), Ok(CleanupPolicy::DeleteAndCompact));
+        assert!("compacted".parse::<CleanupPolicy>().is_err());
     }
 
     #[test]

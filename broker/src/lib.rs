@@ -23,8 +23,8 @@ pub mod storage;
 mod topic;
 
 pub use broker::{
-    Batches, Broker, BrokerConfig, CreateTopicError, Held, NewRecord, OpenError, ParameterError, ProduceError, Produced, ProducedBatch,
-    ReadRequestError, Records, RetentionError, SentBatch, TopicError, UpdateTopicError,
+    Batches, Broker, BrokerConfig, CompactionError, CreateTopicError, Held, NewRecord, OpenError, ParameterError, ProduceError, Produced,
+    ProducedBatch, ReadRequestError, Records, RetentionError, SentBatch, TopicError, UpdateTopicError,
 };
 pub use broker::{
     CreateGroupError, DeadLetter, DeadLetterError, DeadLetters, DeleteGroupError, Delivered, DescribeGroupError, FindGroupError,

@@ -49,6 +49,8 @@ pub(crate) struct Metrics {
     pub(crate) discarded_records: Family<GroupLabel, Counter>,
     pub(crate) trimmed_records: Family<TopicLabel, Counter>,
     pub(crate) trimmed_unsettled_records: Family<GroupLabel, Counter>,
+    pub(crate) compacted_records: Family<TopicLabel, Counter>,
+    pub(crate) compacted_bytes: Family<TopicLabel, Counter>,
     pub(crate) streams: StreamGauges,
     pub(crate) disk: DiskGauges,
     pub(crate) rejected_produce_requests: Counter,
@@ -86,6 +88,8 @@ impl Metrics {
             discarded_records: Family::default(),
             trimmed_records: Family::default(),
             trimmed_unsettled_records: Family::default(),
+            compacted_records: Family::default(),
+            compacted_bytes: Family::default(),
             streams: StreamGauges::default(),
             disk: DiskGauges::default(),
             rejected_produce_requests: Counter::default(),
@@ -107,6 +111,8 @@ impl Metrics {
         registry.register("sagamq_trimmed_records", "Records taken by retention", m.trimmed_records.clone());
         let help = "Records taken by retention before the group had settled them";
         registry.register("sagamq_trimmed_unsettled_records", help, m.trimmed_unsettled_records.clone());
+        registry.register("sagamq_compacted_records", "Records that a newer one of their key replaced", m.compacted_records.clone());
+        registry.register("sagamq_compacted_bytes", "Bytes that compaction gave back", m.compacted_bytes.clone());
         registry.register_collector(Box::new(m.streams.clone()));
         m.disk.register(registry);
         registry.register("sagamq_rejected_produce_requests", "Produce requests answered with 429", m.rejected_produce_requests.clone());
@@ -120,7 +126,10 @@ impl Metrics {
     /// Removes the series of a topic that was deleted.
     pub(crate) fn forget_topic(&self, topic: &TopicName) {
         let label = TopicLabel { topic: topic.to_string() };
-        for family in [&self.produced_records, &self.produced_bytes, &self.duplicate_records, &self.trimmed_records] {
+        let compacted = [&self.compacted_records, &self.compacted_bytes];
+        for family in
+            [&self.produced_records, &self.produced_bytes, &self.duplicate_records, &self.trimmed_records].into_iter().chain(compacted)
+        {
             family.remove(&label);
         }
     }

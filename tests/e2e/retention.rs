@@ -3,7 +3,7 @@
 
 use sagamq_api::queue::ReceiveRequest;
 use sagamq_api::record::ProduceRecord;
-use sagamq_api::topic::{ReadQuery, TopicConfig, TopicConfigChange};
+use sagamq_api::topic::{CleanupPolicy, ReadQuery, TopicConfig, TopicConfigChange};
 use sagamq_api::{ErrorCode, GroupName, Offset, PartitionId, TopicName};
 use sagamq_sdk::{StreamBatch, StreamConsumer, TopicPartition};
 use sagamq_tests::ServerProcess;
@@ -114,4 +114,52 @@ async fn a_member_of_a_stream_group_goes_on_behind_what_is_gone_and_says_so() {
     assert!(consumer.seek(&of, Offset(11)));
     assert_eq!(next(&mut consumer).await.records[0].offset, Offset(11));
     consumer.close().await.expect("left");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_compacted_topic_keeps_the_newest_of_each_key_and_a_member_passes_over_what_went() {
+    let mut server = ServerProcess::start().await;
+    server.kill();
+    let with_interval = |server: &ServerProcess| {
+        let mut command = ServerProcess::command(&server.data(), server.address());
+        command.args(["--retention-interval", "1s"]);
+        command
+    };
+    server.restart_as(with_interval(&server)).await;
+    let client = server.client();
+    let (name, group): (TopicName, GroupName) = ("prices".parse().expect("legal"), "shop".parse().expect("legal"));
+    let config =
+        TopicConfig { partitions: 1, cleanup_policy: CleanupPolicy::Compact, delete_retention_ms: 1_000, ..TopicConfig::default() };
+    client.create_topic(&name, config).await.expect("created");
+    let refused = client.produce(&name, vec![ProduceRecord::text("no key")], None).await.expect_err("refused");
+    assert_eq!(refused.code(), Some(ErrorCode::InvalidRequest), "{refused}");
+    assert!(refused.to_string().contains("is compacted"), "{refused}");
+    let price = |key: &str, value: Option<u32>| ProduceRecord {
+        key: Some(key.to_owned()),
+        ..value.map_or_else(ProduceRecord::default, |value| ProduceRecord::text(value.to_string()))
+    };
+    for n in 0..20 {
+        client.produce(&name, vec![price("apples", Some(n)), price("pears", Some(100 + n))], None).await.expect("produced");
+    }
+    client.produce(&name, vec![price("pears", None), price("plums", Some(7))], None).await.expect("produced");
+    // A topic is described with its size: what is left is a small part of it.
+    let size = async |client: &sagamq_sdk::Client| client.describe_topic(&name).await.expect("there").partitions[0].bytes;
+    eventually("what newer records replace is gone", async || (size(&client).await < 600).then_some(())).await;
+    let metrics = reqwest::get(format!("{}/metrics", server.url())).await.expect("answered").text().await.expect("a body");
+    assert!(metrics.contains(r#"sagamq_compacted_records_total{topic="prices"}"#), "{metrics}");
+    server.kill();
+    server.restart_as(with_interval(&server)).await;
+    let client = server.client();
+    // Some seconds later its tombstone is gone as well.
+    let read = async |client: &sagamq_sdk::Client| {
+        let page = client.read(&name, PartitionId(0), &ReadQuery::default()).await.expect("read");
+        page.records.iter().map(|record| (record.offset.0, record.key.clone().expect("a key"))).collect::<Vec<_>>()
+    };
+    let left = [(38, "apples".to_owned()), (41, "plums".to_owned())];
+    eventually("pears are gone", async || (read(&client).await == left).then_some(())).await;
+    let mut consumer = client.stream_consumer(group.clone(), vec![name.clone()]).build();
+    let batch = next(&mut consumer).await;
+    assert_eq!(batch.records.iter().map(|record| record.offset.0).collect::<Vec<_>>(), [38, 41]);
+    let described = client.describe_topic(&name).await.expect("there");
+    assert_eq!((described.partitions[0].log_start_offset, described.partitions[0].high_watermark), (Offset(0), Offset(42)));
 }

@@ -17,6 +17,16 @@ pub(super) fn record_bytes_max(payload: &Payload) -> usize {
     RECORD_OVERHEAD.saturating_add(lengths).saturating_add(payload.len())
 }
 
+/// What stands in a header beside what its records say.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shape {
+    pub(super) records_count: usize,
+    /// Of the last offset that it takes, whether or not a record is there.
+    pub(super) last_offset_delta: u32,
+    pub(super) lowest_ms: i64,
+    pub(super) highest_ms: i64,
+}
+
 /// Writes the batch of these records with base offset 0 into an empty buffer with room for it.
 pub(super) fn batch<'a>(
     out: &mut BytesMut,
@@ -25,11 +35,20 @@ pub(super) fn batch<'a>(
     lowest_ms: i64,
     highest_ms: i64,
 ) -> BatchHeader {
+    let last_offset_delta = u32::try_from(count - 1).expect("each record takes bytes, and their sum fits 31 bits");
+    let shape = Shape { records_count: count, last_offset_delta, lowest_ms, highest_ms };
+    sparse(out, (0..).zip(records).map(|(delta, record)| (delta, record.timestamp_ms, &record.payload)), shape)
+}
+
+/// The same of records with gaps between their offsets: each with its offset delta and its time.
+pub(super) fn sparse<'a>(out: &mut BytesMut, records: impl Iterator<Item = (i64, i64, &'a Payload)>, shape: Shape) -> BatchHeader {
+    let Shape { records_count, last_offset_delta, lowest_ms, highest_ms } = shape;
     assert!(out.is_empty(), "a batch is written into a buffer of its own");
-    let count = i32::try_from(count).expect("each record takes bytes, and their sum fits 31 bits");
+    let count = i32::try_from(records_count).expect("each record takes bytes, and their sum fits 31 bits");
+    let last = i32::try_from(last_offset_delta).expect("who makes a batch looks that its offsets fit 31 bits");
     out.extend_from_slice(&[0; CRC_END]);
     out.extend_from_slice(&0_i16.to_be_bytes()); // attributes
-    out.extend_from_slice(&(count - 1).to_be_bytes()); // last offset delta
+    out.extend_from_slice(&last.to_be_bytes()); // last offset delta
     out.extend_from_slice(&lowest_ms.to_be_bytes());
     out.extend_from_slice(&highest_ms.to_be_bytes());
     out.extend_from_slice(&(-1_i64).to_be_bytes()); // producer id
@@ -37,8 +56,8 @@ pub(super) fn batch<'a>(
     out.extend_from_slice(&(-1_i32).to_be_bytes()); // base sequence
     out.extend_from_slice(&count.to_be_bytes());
     assert_eq!(out.len(), HEADER_LEN, "the fields above are the header");
-    for (delta, one) in (0..).zip(records) {
-        record(out, one, one.timestamp_ms - lowest_ms, delta);
+    for (delta, timestamp_ms, payload) in records {
+        record(out, payload, timestamp_ms - lowest_ms, delta);
     }
     let length = i32::try_from(out.len() - LENGTH_END).expect("the bound on bytes was checked");
     out[8..12].copy_from_slice(&length.to_be_bytes());
@@ -50,7 +69,7 @@ pub(super) fn batch<'a>(
         base_offset: Offset(0),
         length: length.unsigned_abs(),
         crc,
-        last_offset_delta: count.unsigned_abs() - 1,
+        last_offset_delta,
         base_timestamp: lowest_ms,
         max_timestamp: highest_ms,
         records_count: count.unsigned_abs(),
@@ -59,8 +78,7 @@ pub(super) fn batch<'a>(
 }
 
 /// A record: its size, attributes, time, offset delta, key, value and headers.
-fn record(out: &mut BytesMut, record: &Record, timestamp_delta: i64, delta: i64) {
-    let payload = &record.payload;
+fn record(out: &mut BytesMut, payload: &Payload, timestamp_delta: i64, delta: i64) {
     let headers = &payload.headers;
     let sizes = headers.iter().map(|header| nullable_len(Some(header.name.as_bytes())) + nullable_len(header.value.as_deref()));
     let size = 1

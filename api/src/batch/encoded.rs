@@ -73,7 +73,7 @@ impl Batch {
         u64::from(self.header.last_offset_delta) + 1
     }
 
-    /// Number of records, at least 1.
+    /// Number of records; 0 if compaction left none.
     #[must_use]
     pub const fn records_count(&self) -> u32 {
         self.header.records_count
@@ -91,7 +91,7 @@ impl Batch {
         self.bytes.len()
     }
 
-    /// Never: a batch has a header and at least one record.
+    /// Never: a batch has a header.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()

@@ -19,7 +19,7 @@ pub struct BatchHeader {
     pub base_timestamp: i64,
     /// Highest timestamp, in milliseconds since 1970.
     pub max_timestamp: i64,
-    /// Number of records, at least 1.
+    /// Number of records; 0 if compaction left none.
     pub records_count: u32,
     pub(super) attributes: i16,
 }
@@ -50,8 +50,8 @@ impl BatchHeader {
             u32::try_from(i32::from_be_bytes(field(header, 23))).map_err(|_| BatchError::Header("negative last offset delta"))?;
         let records_count =
             u32::try_from(i32::from_be_bytes(field(header, 57))).map_err(|_| BatchError::Header("negative number of records"))?;
-        // A compacted batch may have gaps, so more offsets than records are legal, fewer are not.
-        if records_count == 0 || records_count - 1 > last_offset_delta {
+        // A compacted batch may have gaps, or no record at all, so more offsets than records are legal, fewer are not.
+        if records_count.saturating_sub(1) > last_offset_delta {
             return Err(BatchError::Header("number of records and last offset delta contradict each other"));
         }
         Ok(Self {

@@ -23,6 +23,7 @@
 //! Records are written by `encode` and read by `decode`. They are our own, because the crate `kafka-protocol` keeps
 //! headers in a map, which loses repeated ones, and its decoder trusts lengths; the tests read and write with that crate as well.
 
+mod compacted;
 mod decode;
 mod encode;
 mod encoded;
@@ -36,6 +37,7 @@ mod record;
 #[cfg(test)]
 mod tests;
 
+pub use compacted::OFFSETS_MAX;
 pub use encoded::{Batch, check};
 pub use error::{BatchError, EncodeError};
 pub use frame::{FRAME_LEN, frame, take, take_framed};

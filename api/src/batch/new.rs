@@ -128,7 +128,7 @@ impl NewBatch {
         self.bytes.len()
     }
 
-    /// Never: a batch has a header and at least one record.
+    /// Never: a new batch has a header and at least one record.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()

@@ -93,7 +93,7 @@ fn check_header(header: &BatchHeader, bytes: &[u8]) -> Result<(), BatchError> {
     if bytes[43..57] != [0xff; 14] {
         return Err(BatchError::Unsupported("producer ids: give the request an idempotency key"));
     }
-    if header.records_count - 1 != header.last_offset_delta {
+    if header.records_count.checked_sub(1) != Some(header.last_offset_delta) {
         return Err(BatchError::Header("offsets are left out: the last offset delta is not the number of records less one"));
     }
     if header.records_count > BATCH_RECORDS_MAX || (header.records_count > 1 && bytes.len() > BATCH_BYTES_MAX) {

@@ -1,6 +1,7 @@
 //! The broker's one door: one method an operation. What is above it is transport.
 
 mod catalogue;
+mod compaction;
 mod disk;
 mod format;
 mod held;
@@ -14,6 +15,7 @@ mod retention;
 mod streams;
 mod topics;
 
+pub use compaction::CompactionError;
 pub use held::Held;
 pub use open_error::OpenError;
 pub use parameter::ParameterError;
@@ -124,6 +126,8 @@ pub(crate) struct Inner {
     pub(crate) rotation: AtomicUsize,
     /// Spreads receives over the partitions: one rotation for both would let whoever takes turns meet the same partition each time.
     pub(crate) receive_rotation: AtomicUsize,
+    /// Retention and compaction take turns: both go by the index of a log, and change it.
+    pub(crate) upkeep: tokio::sync::Mutex<()>,
     /// No more waiting: long polls end.
     draining: CancellationToken,
     /// No more requests: the shards finish what they took.

@@ -7,7 +7,7 @@ use crate::broker::catalogue::StoredCatalogue;
 use crate::broker::format::Format;
 use crate::broker::open_error::OpenError;
 use crate::broker::streams::measure;
-use crate::broker::{Broker, BrokerConfig, Inner, disk, retention};
+use crate::broker::{Broker, BrokerConfig, Inner, compaction, disk, retention};
 use crate::dedup::Buckets;
 use crate::env::{Clock, Random};
 use crate::group::queue::StoredQueue;
@@ -64,6 +64,8 @@ impl Broker {
         inner.tasks.spawn(retention::run(Arc::downgrade(&inner), inner.draining.clone(), life));
         let life = inner.liveness.guard("the disk guard");
         inner.tasks.spawn(disk::run(Arc::downgrade(&inner), inner.draining.clone(), life));
+        let life = inner.liveness.guard("compaction");
+        inner.tasks.spawn(compaction::run(Arc::downgrade(&inner), inner.draining.clone(), life));
         let life = inner.liveness.guard("the measuring of stream groups");
         inner.tasks.spawn(measure::run(Arc::downgrade(&inner), inner.draining.clone(), life));
         Ok(Self(inner))
@@ -156,6 +158,7 @@ fn open(
         liveness,
         rotation: AtomicUsize::new(0),
         receive_rotation: AtomicUsize::new(0),
+        upkeep: tokio::sync::Mutex::default(),
         draining,
         closing,
         tasks,

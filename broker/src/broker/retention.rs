@@ -99,9 +99,11 @@ impl Broker {
 
     async fn take_from(&self, topic: &Arc<Topic>, letters_of: Option<&Arc<Group>>) -> Result<u64, RetentionError> {
         let look = Look { topic, config: topic.config.get(), letters_of };
-        if look.config.retention_ms == 0 && look.config.retention_bytes == 0 {
+        if !look.config.cleanup_policy.deletes() || (look.config.retention_ms == 0 && look.config.retention_bytes == 0) {
             return Ok(0);
         }
+        // Where a log may be cut is found from its index: nobody rewrites that meanwhile.
+        let _upkeep = self.0.upkeep.lock().await;
         let used = (0..topic.partitions.len()).filter_map(|index| topic.partitions.in_memory(index));
         let with_records: Vec<_> = used.filter(|partition| partition.log_start() < partition.high_watermark()).collect();
         let mut taken = 0;
@@ -150,7 +152,7 @@ impl Broker {
         self.ask_to_trim(of.partition.key, |reply| TrimOp::Cut { of, config: Arc::clone(config), cut, reply }).await
     }
 
-    async fn ask_to_trim<T>(
+    pub(super) async fn ask_to_trim<T>(
         &self,
         key: PartitionKey,
         make: impl FnOnce(tokio::sync::oneshot::Sender<T>) -> TrimOp,

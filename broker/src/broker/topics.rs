@@ -43,6 +43,9 @@ pub enum TopicError {
     /// The embedder needs a topic whose records are synced before the answer.
     #[error("topic `{0}` has the durability `{1}`, but a part of this server needs it: give it `sync` first")]
     NotSynced(TopicName, TopicDurability),
+    /// It is compacted, and every record is needed.
+    #[error("topic `{0}` is compacted: this server needs every record of it; set its `cleanup_policy` to `delete`, or use another topic")]
+    Compacted(TopicName),
     /// The durable write failed or is not tried any more.
     #[error(transparent)]
     Write(#[from] WriteError),
@@ -117,6 +120,10 @@ impl Broker {
         let retention = TopicConfig { retention_ms: after.retention_ms, retention_bytes: after.retention_bytes, ..before.clone() };
         if topic.is_owned() && after != retention {
             return Err(UpdateTopicError::Owned(name.clone()));
+        }
+        if topic.kind == TopicKind::DeadLetters && after.cleanup_policy.compacts() {
+            let fault = "`cleanup_policy` of a topic of dead letters is `delete`: each of them is needed, also of one key";
+            return Err(UpdateTopicError::Config(vec![fault.to_owned()]));
         }
         if after != before {
             let entry = TopicEntry { config: after.clone(), ..topic.entry() };
@@ -210,6 +217,9 @@ impl Broker {
             let durability = topic.config().durability;
             if durability != TopicDurability::Sync {
                 return Err(TopicError::NotSynced(name, durability));
+            }
+            if topic.config.get().cleanup_policy.compacts() {
+                return Err(TopicError::Compacted(name));
             }
             if !topic.is_owned() {
                 let entry = TopicEntry { owned: true, ..topic.entry() };

@@ -168,7 +168,9 @@ impl From<TopicError> for ApiError {
         match error {
             TopicError::NotFound(_) => Self::new(ErrorCode::TopicNotFound, format!("{error}: create it first")),
             TopicError::NotSynced(..) => Self::new(ErrorCode::TopicExists, error.to_string()),
-            TopicError::DeadLetters(_) | TopicError::Owned(_) => Self::new(ErrorCode::TopicInUse, error.to_string()),
+            TopicError::DeadLetters(_) | TopicError::Owned(_) | TopicError::Compacted(_) => {
+                Self::new(ErrorCode::TopicInUse, error.to_string())
+            }
             TopicError::Write(error) => error.into(),
         }
     }
@@ -221,7 +223,9 @@ impl From<ProduceError> for ApiError {
             | ProduceError::KeyWithoutPartition(_)
             | ProduceError::IdempotencyKey(_)
             | ProduceError::TwoIdempotencyKeys(_)
-            | ProduceError::TimeAhead { .. } => ErrorCode::InvalidRequest,
+            | ProduceError::TimeAhead { .. }
+            | ProduceError::WithoutKey { .. }
+            | ProduceError::BatchWithoutKeys { .. } => ErrorCode::InvalidRequest,
             ProduceError::PartitionNotFound { .. } => ErrorCode::PartitionNotFound,
             ProduceError::RecordTooLarge { .. } => ErrorCode::RecordTooLarge,
             ProduceError::KeyReused { .. } => ErrorCode::IdempotencyKeyReused,

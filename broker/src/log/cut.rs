@@ -3,10 +3,10 @@
 use crate::log::batch::{BatchBuffer, EncodeError, NewBatch, Record};
 
 /// Most records of one stored batch, so that a reader never decodes many to find one.
-const BATCH_RECORDS_MAX: usize = 256;
+pub(super) const BATCH_RECORDS_MAX: usize = 256;
 
 /// Bytes of one stored batch, as far as records allow: a reader decodes whole batches.
-const BATCH_BYTES_MAX: usize = 1024 * 1024;
+pub(super) const BATCH_BYTES_MAX: usize = 1024 * 1024;
 
 /// Batches of these records that are small enough to be decoded for one of them; none for none.
 pub(crate) fn encode_cut(records: &[Record]) -> Result<Vec<NewBatch>, EncodeError> {

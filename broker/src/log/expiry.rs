@@ -1,5 +1,6 @@
 //! Where a log may be cut, by the times and by the bytes of its batches. Only its index is looked at, never a batch.
 
+use crate::log::compaction::Compacted;
 use crate::log::index::{Entry, STEP_MS};
 use crate::log::partition::Partition;
 use crate::storage::{Direction, Family, Storage, StorageError};
@@ -46,11 +47,13 @@ pub(crate) fn find_cut(storage: &dyn Storage, partition: &Partition, limits: &Li
     if offsets.log_start >= end {
         return Ok(None);
     }
+    let compacted = Compacted::read(storage, partition.key)?;
     let (mut first_bytes, mut last, mut found, mut is_all) = (None, None, None, true);
     let mut looked_at = 0;
     let range = partition.key.all();
     storage.scan(Family::TimeIndex, &range.start..&range.end, Direction::Forward, &mut |key, value| {
         let Some(entry) = Entry::of(key, value) else { return ControlFlow::Continue(()) };
+        let entry = Entry { bytes: compacted.shifted(entry.base, entry.bytes), ..entry };
         let first = *first_bytes.get_or_insert(entry.bytes);
         looked_at += 1;
         if entry.base > end || looked_at > ENTRIES_MAX {

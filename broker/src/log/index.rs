@@ -26,6 +26,10 @@ impl Entry {
         Mutation::Put { family: Family::TimeIndex, key, value: self.bytes.to_be_bytes().to_vec().into() }
     }
 
+    pub(super) fn delete(&self, partition: PartitionKey) -> Mutation {
+        Mutation::Delete { family: Family::TimeIndex, key: partition.time_index(self.timestamp_ms, self.base) }
+    }
+
     /// `None`: that is no entry.
     pub(super) fn of(key: &[u8], value: &[u8]) -> Option<Self> {
         Some(Self {

@@ -2,6 +2,7 @@
 
 pub use sagamq_api::batch;
 pub(crate) mod budget;
+pub(crate) mod compaction;
 pub(crate) mod cut;
 pub(crate) mod expiry;
 mod index;

@@ -2,6 +2,7 @@
 
 use crate::ids::PartitionKey;
 use crate::log::batch::{Batch, NewBatch};
+use crate::log::compaction::{Compacted, Rewrite};
 use crate::log::expiry::{Cut, Place};
 use crate::log::index::{Entry, STEP_BYTES, STEP_MS};
 use crate::log::partition::Partition;
@@ -129,6 +130,28 @@ impl OwnedLog {
             (self.positions.timestamp_ms_indexed, self.timestamp_ms_max) = (i64::MIN, i64::MIN);
         }
         Some(cut.log_start.0 - log_start.0)
+    }
+
+    /// Rewrites a piece without the records that newer ones of their keys have made superfluous. Everything before that it takes is still there in the
+    /// log, or nothing happens: `false`. Its positions are due then.
+    pub(crate) fn rewrite(&mut self, rewrite: &Rewrite, compacted: &Compacted, store: &mut dyn FnMut(Mutation)) -> bool {
+        let key = self.key();
+        let Positions { log_start, log_end, .. } = self.positions;
+        if rewrite.range.start < log_start || rewrite.range.end > log_end {
+            return false;
+        }
+        // Where the log ends in bytes stays, as what comes next is counted from there: it begins later.
+        self.positions.bytes_start += rewrite.saved;
+        self.partition.count_bytes(self.positions.bytes());
+        if !rewrite.batches.is_empty() {
+            store(Mutation::DeleteRange { family: Family::Log, range: key.log_range(rewrite.range.clone()) });
+        }
+        for batch in &rewrite.batches {
+            store(Mutation::Put { family: Family::Log, key: key.log(batch.base_offset()), value: batch.bytes().clone() });
+        }
+        rewrite.index(key).for_each(&mut *store);
+        store(compacted.put(key));
+        true
     }
 
     /// Notes that its positions are due; `false` if they were already.

@@ -60,12 +60,13 @@ fn remove(core: &mut Core, queues: &mut Queues, topics: &[TopicId], groups: &[Gr
 }
 
 /// What deletes a topic from its shard: one range a family, however many partitions it has.
-pub(crate) fn topic_deletion(shard: ShardId, topic: TopicId) -> [Mutation; 4] {
+pub(crate) fn topic_deletion(shard: ShardId, topic: TopicId) -> [Mutation; 5] {
     let range = |family, range| Mutation::DeleteRange { family, range };
     [
         range(Family::Log, shard.topic(topic)),
         range(Family::TimeIndex, shard.topic(topic)),
         range(Family::Group, shard.topic(topic)),
         range(Family::Meta, shard.topic_positions(topic)),
+        range(Family::Meta, shard.topic_compacted(topic)),
     ]
 }

@@ -3,6 +3,7 @@
 use crate::env::{Clock, Random};
 use crate::ids::{NumberHasher, PartitionKey, ShardId, TopicId};
 use crate::log::batch::{Batch, NewBatch};
+use crate::log::compaction::{Compacted, Rewrite};
 use crate::log::expiry::Cut;
 use crate::log::owned::OwnedLog;
 use crate::log::partition::Partition;
@@ -176,6 +177,17 @@ impl Core {
         let is_row_due = log.make_row_due();
         self.rows_due.extend(is_row_due.then_some(key));
         Some(records)
+    }
+
+    /// Rewrites a piece of a partition; `false` if it is not as it was.
+    pub(super) fn rewrite(&mut self, key: PartitionKey, rewrite: &Rewrite, compacted: &Compacted) -> bool {
+        let (Some(log), commit) = (self.logs.get_mut(&key), &mut self.commit) else { return false };
+        if !log.rewrite(rewrite, compacted, &mut |mutation| commit.push(mutation)) {
+            return false;
+        }
+        let is_row_due = log.make_row_due();
+        self.rows_due.extend(is_row_due.then_some(key));
+        true
     }
 
     /// Hands the commit to the committer. `false` when there is no committer any more.

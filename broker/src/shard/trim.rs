@@ -1,14 +1,16 @@
-//! Retention in the shard's task: the start of a log rises with a commit of the shard, and with it what the groups of its topic make of that.
+//! Retention and compaction in the shard's task: the start of a log rises with a commit of the shard, and with it what the groups of its topic make of that.
 //!
 //! What may go was found before, beside the shard, from storage. Here it is looked at once more: the configuration may have changed, the log
 //! may have grown, and what is needed is known only here.
 
 use crate::ids::GroupKey;
+use crate::log::compaction::{Compacted, Rewrite};
 use crate::log::expiry::Cut;
 use crate::log::partition::Partition;
 use crate::metrics::TopicLabel;
 use crate::shard::core::Core;
 use crate::shard::queues::Queues;
+use crate::storage::Mutation;
 use crate::topic::{Group, Topic};
 use sagamq_api::Offset;
 use sagamq_api::topic::TopicConfig;
@@ -21,6 +23,17 @@ pub(crate) enum TrimOp {
     Needed { of: Trimmed, reply: oneshot::Sender<Option<Offset>> },
     /// Take the oldest records away, if the configuration is still the one by which they may go. How many there were.
     Cut { of: Trimmed, config: Arc<TopicConfig>, cut: Cut, reply: oneshot::Sender<u64> },
+    /// Rewrite a piece of the log by what compaction found, if the configuration is still the one by which it looked.
+    Rewrite { of: Trimmed, config: Arc<TopicConfig>, compaction: Box<Compaction>, reply: oneshot::Sender<bool> },
+}
+
+/// What compaction makes of a log.
+#[derive(Debug)]
+pub(crate) enum Compaction {
+    /// A piece becomes this.
+    Piece(Rewrite, Compacted),
+    /// Rows of the index, and how far it is compacted.
+    Rows(Vec<Mutation>, Compacted),
 }
 
 /// A partition that retention looks at.
@@ -65,6 +78,12 @@ pub(super) fn handle(core: &mut Core, queues: &mut Queues, op: TrimOp) {
             // Who asked may have ended.
             let _ = reply.send(of.needed_from(queues));
         }
+        TrimOp::Rewrite { of, config, compaction, reply } => {
+            let is_done = rewrite(core, &of, &config, *compaction);
+            core.answer(move |written| {
+                let _ = reply.send(is_done && written.is_ok());
+            });
+        }
         TrimOp::Cut { of, config, cut, reply } => {
             let taken = take(core, queues, &of, &config, &cut).unwrap_or(0);
             core.answer(move |written| {
@@ -72,6 +91,29 @@ pub(super) fn handle(core: &mut Core, queues: &mut Queues, op: TrimOp) {
             });
         }
     }
+}
+
+/// Whether it was done.
+fn rewrite(core: &mut Core, of: &Trimmed, config: &Arc<TopicConfig>, compaction: Compaction) -> bool {
+    let Trimmed { topic, partition, .. } = of;
+    if !core.owns(partition) || !topic.config.is_still(config) {
+        return false;
+    }
+    match compaction {
+        Compaction::Piece(piece, compacted) => {
+            if !core.rewrite(partition.key, &piece, &compacted) {
+                return false;
+            }
+            let label = TopicLabel { topic: topic.name.to_string() };
+            core.metrics.compacted_records.get_or_create(&label).inc_by(piece.records);
+            core.metrics.compacted_bytes.get_or_create(&label).inc_by(piece.saved);
+        }
+        Compaction::Rows(rows, compacted) => {
+            rows.into_iter().for_each(|row| core.commit.push(row));
+            core.commit.push(compacted.put(partition.key));
+        }
+    }
+    true
 }
 
 fn take(core: &mut Core, queues: &mut Queues, of: &Trimmed, config: &Arc<TopicConfig>, cut: &Cut) -> Option<u64> {

@@ -260,6 +260,15 @@ impl ShardId {
         start..end
     }
 
+    /// How far the partitions of a topic on this shard are compacted, in the `meta` family.
+    #[must_use]
+    pub fn topic_compacted(self, topic: TopicId) -> Range<Vec<u8>> {
+        let mut start = self.meta(MetaKey::TAG_COMPACTED).start;
+        start.extend_from_slice(&topic.0.to_be_bytes());
+        let end = successor(&start);
+        start..end
+    }
+
     /// An embedder's key.
     #[must_use]
     pub fn saga(self, suffix: &[u8]) -> Vec<u8> {
@@ -299,6 +308,8 @@ pub enum MetaKey {
     Incoming(ShardId, ShardId),
     /// Tag 10, shard 0, group u32: a stream group of the catalogue, JSON.
     StreamGroup(GroupId),
+    /// Tag 14, each shard, topic u32, partition u32: how far a partition is compacted, see `log/compaction/row.rs`.
+    Compacted(PartitionKey),
 }
 
 impl MetaKey {
@@ -313,6 +324,7 @@ impl MetaKey {
     const TAG_OUTGOING: u8 = 8;
     const TAG_INCOMING: u8 = 9;
     const TAG_STREAM_GROUP: u8 = 10;
+    const TAG_COMPACTED: u8 = 14;
 
     /// The bytes.
     #[must_use]
@@ -338,6 +350,10 @@ impl MetaKey {
                 key.push(Self::TAG_CLOCK_MARK);
             }
             Self::Positions(partition) => key = partition.positions(),
+            Self::Compacted(partition) => {
+                key = partition.shard.topic_compacted(partition.topic).start;
+                key.extend_from_slice(&partition.partition.0.to_be_bytes());
+            }
             Self::CommitNumber(shard) => {
                 key = shard.0.to_be_bytes().to_vec();
                 key.push(Self::TAG_COMMIT_NUMBER);

@@ -182,6 +182,12 @@ async fn use_everything(test: &TestBroker, round: u32) {
     test.clock.advance(Duration::from_secs(120));
     test.produce("short", (0..3).map(keyed).collect(), None).await;
     assert!(broker.apply_retention().await.expect("applied") >= 25, "20 records and 5 dead letters");
+    // Keys of which the newest record stays, and one that is gone and goes with the second round.
+    broker.create_topic(&topic("prices"), TopicConfig { partitions: 6, ..crate::compaction::compacted() }).await.expect("made, or there");
+    for n in 0..30 {
+        test.produce("prices", vec![NewRecord::of(format!("{round} {n}")).with_key(format!("k{}", n % 7))], None).await;
+    }
+    assert!(broker.compact().await.expect("compacted") >= 23);
     // The embedder.
     broker.ensure_group(&topic("lane"), &group("lane"), StartPosition::Earliest).await.expect("made");
     broker.own_topic(&topic("lane")).await.expect("there");

@@ -2,6 +2,7 @@
 
 mod clock;
 mod common;
+mod compaction;
 mod crash;
 mod dead_letters;
 mod deaths;

@@ -3,7 +3,7 @@
 use super::values;
 use clap::{Args, Subcommand, ValueEnum};
 use sagamq_api::TopicName;
-use sagamq_api::topic::{Ordering, TopicConfig, TopicConfigChange, TopicDurability};
+use sagamq_api::topic::{CleanupPolicy, Ordering, TopicConfig, TopicConfigChange, TopicDurability};
 use std::time::Duration;
 
 const CREATE: &str = "\
@@ -13,6 +13,9 @@ EXAMPLES:
 
   # Keep what is younger than a day, and at most 1 GiB of each partition
   sagamq topic create clicks --retention 1d --retention-bytes 1GiB
+
+  # Keep the newest record of each key for ever
+  sagamq topic create prices --cleanup-policy compact
 
   # Give up after 3 deliveries, the second one 10 s after the first at the latest
   sagamq topic create emails --delivery-limit 3 --backoff-initial 10s --backoff-max 1h
@@ -125,6 +128,15 @@ pub struct ConfigArgs {
     /// Whether queue groups deliver the records of one key one after the other [default: none]
     #[arg(long, value_name = "ORDER")]
     pub ordering: Option<OrderingArg>,
+    /// What becomes of records: delete (by time and size), compact (the newest of each key stays), or delete,compact [default: delete]
+    #[arg(long, value_name = "POLICY")]
+    pub cleanup_policy: Option<CleanupPolicy>,
+    /// With compaction: how old a record is at least that goes for a newer one of its key [default: 0]
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
+    pub min_compaction_lag: Option<Duration>,
+    /// With compaction: how long a record without a value, which says that its key is gone, stays [default: 24h]
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
+    pub delete_retention: Option<Duration>,
 }
 
 /// Which order queue groups keep.
@@ -169,6 +181,9 @@ impl ConfigArgs {
             retention_bytes: self.retention_bytes,
             ordering: self.ordering.map(Into::into),
             durability: self.durability,
+            cleanup_policy: self.cleanup_policy,
+            min_compaction_lag_ms: self.min_compaction_lag.map(millis),
+            delete_retention_ms: self.delete_retention.map(millis),
         }
     }
 }

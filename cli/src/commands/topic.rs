@@ -68,6 +68,7 @@ fn describe(output: Output, topic: &TopicDescription) -> String {
         ("Deduplication window", human::duration_ms(config.dedup_window_ms)),
         ("Delivery limit", limit),
         ("Redelivery backoff", backoff),
+        ("Cleanup", cleanup(config)),
         ("Retention", retention(config)),
         ("Ordering", ordering.to_owned()),
         ("Durability", config.durability.to_string()),
@@ -80,10 +81,20 @@ fn describe(output: Output, topic: &TopicDescription) -> String {
     format!("{head}\n\n{}", output.table(["PARTITION", "LOG START", "HIGH WATERMARK", "SIZE"], rows))
 }
 
+fn cleanup(config: &TopicConfig) -> String {
+    let policy = config.cleanup_policy;
+    if !policy.compacts() {
+        return policy.to_string();
+    }
+    let (lag, gone) = (human::duration_ms(config.min_compaction_lag_ms), human::duration_ms(config.delete_retention_ms));
+    format!("{policy}, after {lag}; keys that are gone after {gone}")
+}
+
 fn retention(config: &TopicConfig) -> String {
     let time = (config.retention_ms > 0).then(|| human::duration_ms(config.retention_ms));
     let bytes = (config.retention_bytes > 0).then(|| format!("{} a partition", human::size(config.retention_bytes)));
     match (time, bytes) {
+        _ if !config.cleanup_policy.deletes() => "for ever, the newest of each key".to_owned(),
         (None, None) => "for ever".to_owned(),
         (time, bytes) => time.into_iter().chain(bytes).collect::<Vec<_>>().join(", at most "),
     }

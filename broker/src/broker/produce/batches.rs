@@ -111,6 +111,9 @@ fn check(
     if bytes > max as usize {
         return Err(ProduceError::RecordTooLarge { index, topic: topic.name.clone(), bytes, max });
     }
+    if batch.keys() < batch.records_count() as usize && topic.config.get().cleanup_policy.compacts() {
+        return Err(ProduceError::BatchWithoutKeys { index, topic: topic.name.clone() });
+    }
     if let Some(timestamp_ms) = batch.max_timestamp() {
         check_time(index, timestamp_ms, arrived_ms)?;
     }

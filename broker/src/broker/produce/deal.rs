@@ -68,7 +68,9 @@ pub(super) fn deal(
         fingerprint: Hash::default(),
     };
     let mut fingerprints = Vec::new();
-    let rules = Rules { topic, record_bytes_max: topic.config.get().record_bytes_max, arrived_ms, is_request_keyed, sticky };
+    let config = topic.config.get();
+    let (record_bytes_max, needs_key) = (config.record_bytes_max, config.cleanup_policy.compacts());
+    let rules = Rules { topic, record_bytes_max, needs_key, arrived_ms, is_request_keyed, sticky };
     for (index, record) in records.into_iter().enumerate() {
         let partition = rules.check(index, &record)?;
         let NewRecord { payload, partition: explicit, timestamp_ms, idempotency_key } = record;
@@ -98,6 +100,8 @@ pub(super) fn deal(
 struct Rules<'a> {
     topic: &'a Topic,
     record_bytes_max: u32,
+    /// Whether it is compacted: then the key says what a record replaces.
+    needs_key: bool,
     arrived_ms: i64,
     is_request_keyed: bool,
     /// The partition of records without any key.
@@ -117,6 +121,9 @@ impl Rules<'_> {
         }
         if let Some(timestamp_ms) = record.timestamp_ms {
             check_time(index, timestamp_ms, self.arrived_ms)?;
+        }
+        if self.needs_key && record.payload.key.is_none() {
+            return Err(ProduceError::WithoutKey { index, topic: topic.name.clone() });
         }
         let own_key = record.idempotency_key.as_deref().map(check_key).transpose()?;
         let partitions = topic.partitions.count();

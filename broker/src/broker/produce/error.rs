@@ -58,6 +58,24 @@ pub enum ProduceError {
          partitions), or send them as JSON"
     )]
     KeyWithoutPartition(usize),
+    /// A record of a compacted topic has no key.
+    #[error("record {index} has no key: topic `{topic}` is compacted and keeps the newest record of each key; give it a `key`")]
+    WithoutKey {
+        /// Index of the record.
+        index: usize,
+        /// The topic.
+        topic: TopicName,
+    },
+    /// A record of a binary batch for a compacted topic has no key.
+    #[error(
+        "batch {index} has records without a key: topic `{topic}` is compacted and keeps the newest record of each key; give each a key"
+    )]
+    BatchWithoutKeys {
+        /// Index of the batch.
+        index: usize,
+        /// The topic.
+        topic: TopicName,
+    },
     /// An idempotency key is empty or too long.
     #[error("an idempotency key has {0} bytes, allowed is 1 to {IDEMPOTENCY_KEY_BYTES_MAX}")]
     IdempotencyKey(usize),
