@@ -57,6 +57,10 @@ pub mod dead_letter {
     pub const GROUP: &str = "x-dlq-group";
     /// When, in milliseconds since 1970.
     pub const AT: &str = "x-dlq-at-ms";
+    /// When it was edited by an operator who redrove it, in milliseconds since 1970. On what is delivered then, not on the dead letter.
+    pub const EDITED_AT: &str = "x-dlq-edited-at-ms";
+    /// All of them begin so.
+    pub const PREFIX: &str = "x-dlq-";
 }
 
 /// Headers of a record that is a CloudEvent, as the specification's binding to Kafka names them.

@@ -122,6 +122,16 @@ pub const SETTLED_RANGES_MAX: usize = 10_000;
 /// When the bound is hit, fresh records are not delivered and dead letters are not redriven until some are settled.
 pub const PENDING_MAX: usize = 10_000;
 
+/// Most records of one group and partition that were edited when they were redriven and are not settled, and the bytes of their payloads
+/// together: they are kept in memory, and written whole when one of them changes. One always fits, whatever its size.
+pub const EDITED_RECORDS_MAX: usize = 100;
+
+/// See [`EDITED_RECORDS_MAX`].
+pub const EDITED_BYTES_MAX: usize = 1024 * 1024;
+
+/// Most dead letters that a redrive brings back in a second, if it says how many.
+pub const REDRIVE_PER_SECOND_MAX: u32 = 10_000;
+
 /// Most dead letters that one redrive or discard looks at: bounds the work of a request whose filter matches few.
 pub const REDRIVE_LOOKED_AT_MAX: usize = 10_000;
 

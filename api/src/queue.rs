@@ -331,7 +331,7 @@ pub struct DeadLetter {
 }
 
 /// `POST …:redrive`: deliver dead letters to the group again, with a fresh count of deliveries. Only this group gets them.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(ToSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct RedriveRequest {
@@ -350,6 +350,29 @@ pub struct RedriveRequest {
     /// Go on where an earlier answer said with `next_cursor`. Not together with `offsets`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
+    /// How many of them may be delivered in a second, the first at once (1 to 10,000; default: all at once). Counts within one request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub per_second: Option<u32>,
+    /// Deliver this instead of the record. Needs `partition` and one offset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub edit: Option<LetterEdit>,
+}
+
+/// What a dead letter is delivered as, to its group only, until it is settled. What is left out stays as it was; the key stays always. The
+/// record says in its headers (`x-dlq-…`) where it comes from, why it was given up, and that it was edited.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct LetterEdit {
+    /// The value, as a record is produced with: any JSON.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "crate::record::value_in")]
+    pub value: Option<JsonText>,
+    /// The value, any bytes, in base64. Not together with `value`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value_base64: Option<String>,
+    /// All headers, instead of those that the record has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub headers: Option<Headers>,
 }
 
 /// Answer of `redrive`.
@@ -420,6 +443,8 @@ pub enum RedriveLimit {
     /// The dead letters that are done with lie so scattered that noting them would pass the bound on ranges: redrive or discard older
     /// ones first.
     SettledRangesLimit,
+    /// The group has as many edited records as one partition allows (100, and 1 MiB together): some must be settled first. Never of a discard.
+    EditedLimit,
     /// The record of a dead letter was taken by its topic's retention, so it cannot be delivered again. The dead letter holds a copy of it:
     /// produce that anew, and discard the dead letter. Never of a discard.
     RecordTrimmed,

@@ -54,6 +54,33 @@ async fn a_poison_record_is_listed_with_cause_and_attempts_and_comes_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_is_delivered_with_another_value_over_kill_9() {
+    let mut server = ServerProcess::start().await;
+    let (client, topic, group): (_, TopicName, GroupName) =
+        (server.client(), "orders".parse().expect("legal"), "billing".parse().expect("legal"));
+    client.create_topic(&topic, TopicConfig { partitions: 1, ..TopicConfig::default() }).await.expect("created");
+    client.produce(&topic, vec![ProduceRecord::text("{").with_key("ann")], None).await.expect("produced");
+    let received = client.receive(&topic, &group, &ReceiveRequest::default()).await.expect("received").deliveries;
+    let terminate = sagamq_api::queue::TerminateRequest { receipts: vec![received[0].receipt.clone()], reason: "no JSON".to_owned() };
+    client.terminate(&topic, &group, terminate).await.expect("given up");
+    let place = ["--partition", "0", "--offset", "0"];
+    let edited = ["--value", r#"{"order": 1}"#, "--header", "content-type=application/json", "--rate", "5"];
+    let answer = run(&server, &[&["dlq", "redrive", "orders", "billing"][..], &place, &edited].concat());
+    assert_eq!(answer["redriven"], 1, "{answer}");
+    server.kill();
+    server.restart().await;
+    let client = server.client();
+    let delivered = &client.receive(&topic, &group, &ReceiveRequest::default()).await.expect("received").deliveries[0];
+    let order: Value = delivered.record.json().expect("JSON");
+    assert_eq!((order["order"].as_u64(), delivered.record.key.as_deref()), (Some(1), Some("ann")));
+    let header = |name| delivered.record.headers.get(name);
+    assert_eq!((header("x-dlq-origin-offset"), header("x-dlq-reason")), (Some("0"), Some("no JSON")));
+    assert!(header("x-dlq-edited-at-ms").is_some());
+    client.ack(&topic, &group, vec![delivered.receipt.clone()]).await.expect("acknowledged");
+    assert_eq!(run(&server, &["group", "describe", "orders", "billing"])["lag_records"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn dead_letters_are_discarded_by_offset_and_all_and_stay_discarded_over_kill_9() {
     let mut server = ServerProcess::start().await;
     let (client, topic, group): (_, TopicName, GroupName) =

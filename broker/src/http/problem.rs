@@ -16,6 +16,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use core::any::Any;
 use sagamq_api::headers::APPLICATION_PROBLEM_JSON;
+use sagamq_api::record::PayloadError;
 use sagamq_api::{ErrorCode, Problem};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -398,6 +399,9 @@ impl From<RedriveError> for ApiError {
             RedriveError::Queue(error) => error.into(),
             RedriveError::Read(error) => error.into(),
             RedriveError::Overloaded(full) => full.into(),
+            RedriveError::Payload(error @ PayloadError::Base64 { .. }) => Self::new(ErrorCode::InvalidBase64, format!("`edit`: {error}")),
+            RedriveError::Payload(error) => Self::invalid(format!("`edit`: {error}")),
+            RedriveError::TooLarge { .. } => Self::new(ErrorCode::RecordTooLarge, error.to_string()),
         }
     }
 }

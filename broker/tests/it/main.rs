@@ -8,6 +8,7 @@ mod dead_letters;
 mod deaths;
 mod disk;
 mod durability;
+mod edited_letters;
 mod embedder;
 mod fold;
 mod group_bytes;

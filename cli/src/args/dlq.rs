@@ -2,7 +2,9 @@
 
 use super::consume::offset;
 use super::produce::partition;
+use super::values;
 use clap::{ArgGroup, Args, Subcommand};
+use sagamq_api::limits::REDRIVE_PER_SECOND_MAX;
 use sagamq_api::{GroupName, Offset, PartitionId, TopicName};
 
 const LIST: &str = "\
@@ -19,7 +21,13 @@ EXAMPLES:
   sagamq dlq redrive orders billing --cause delivery_limit --max 100
 
   # Two of them, by their offsets in the dead-letter topic
-  sagamq dlq redrive orders billing --partition 0 --offset 3 --offset 4";
+  sagamq dlq redrive orders billing --partition 0 --offset 3 --offset 4
+
+  # All of them, ten a second
+  sagamq dlq redrive orders billing --rate 10
+
+  # One of them with another value, for this group only
+  sagamq dlq redrive orders billing --partition 0 --offset 3 --value '{\"order\": 1}' --header content-type=application/json";
 const DISCARD: &str = "\
 EXAMPLES:
   # Two of them, by their offsets in the dead-letter topic
@@ -75,6 +83,15 @@ pub struct RedriveArgs {
     /// Which of them.
     #[command(flatten)]
     pub choice: Choice,
+    /// How many of them may be delivered in a second, 1 to 10,000 [default: all at once]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(REDRIVE_PER_SECOND_MAX)))]
+    pub rate: Option<u32>,
+    /// Deliver the one dead letter with this text as its value; its key and what is not named stay
+    #[arg(long, value_name = "TEXT", requires = "offsets")]
+    pub value: Option<String>,
+    /// Deliver the one dead letter with these headers instead of its own; may be repeated
+    #[arg(long = "header", value_name = "NAME=VALUE", value_parser = values::header, requires = "offsets")]
+    pub headers: Vec<(String, String)>,
 }
 
 /// `sagamq dlq discard`.

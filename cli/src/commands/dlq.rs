@@ -6,8 +6,12 @@ use crate::error::CliError;
 use crate::exit::Exit;
 use crate::output::{NONE, Output, human, progress};
 use sagamq_api::limits::PAGE_ROWS_MAX;
-use sagamq_api::queue::{DeadLetterList, DeadLetterQuery, DiscardRequest, DiscardResponse, RedriveLimit, RedriveRequest, RedriveResponse};
+use sagamq_api::queue::{
+    DeadLetterList, DeadLetterQuery, DiscardRequest, DiscardResponse, LetterEdit, RedriveLimit, RedriveRequest, RedriveResponse,
+};
+use sagamq_api::record::ProduceRecord;
 use sagamq_sdk::ClientError;
+use std::time::Duration;
 
 pub(crate) async fn run(context: Context, command: DlqCommand) -> Result<Exit, CliError> {
     let output = context.output;
@@ -42,6 +46,7 @@ pub(crate) async fn run(context: Context, command: DlqCommand) -> Result<Exit, C
 fn why(limit: RedriveLimit) -> &'static str {
     match limit {
         RedriveLimit::PendingLimit => "the group has as many records waiting as it may: redrive the rest when some are settled",
+        RedriveLimit::EditedLimit => "the group has as many edited records as it may: redrive it when some are settled",
         RedriveLimit::SettledRangesLimit => "what is done with lies too scattered: redrive or discard older ones first",
         RedriveLimit::RecordTrimmed => {
             "the topic's retention took records of dead letters: produce their copies anew (sagamq dlq list), and discard them"
@@ -76,11 +81,27 @@ struct Ended {
 }
 
 async fn redrive(context: &Context, args: &RedriveArgs) -> Result<RedriveResponse, CliError> {
-    let ask = async |max_records, cursor| {
+    if (args.value.is_some() || !args.headers.is_empty()) && args.choice.offsets.len() != 1 {
+        return Err(CliError::Usage("--value and --header are for one dead letter: name one --offset".to_owned()));
+    }
+    let edit = (args.value.is_some() || !args.headers.is_empty()).then(|| LetterEdit {
+        value: None,
+        // As bytes: they are stored as they stand here.
+        value_base64: args.value.as_ref().and_then(|value| ProduceRecord::bytes(value).value_base64),
+        headers: (!args.headers.is_empty()).then(|| args.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()),
+    });
+    let pace = tokio::sync::Mutex::new(tokio::time::Instant::now());
+    let ask = async |max_records: Option<u32>, cursor| {
+        // Each request spreads its own: the next one begins when those of the one before are due.
+        let mut due = pace.lock().await;
+        tokio::time::sleep_until(*due).await;
         let Choice { cause, partition, offsets, .. } = args.choice.clone();
-        let request = RedriveRequest { cause, partition, offsets, max_records, cursor };
+        let request = RedriveRequest { cause, partition, offsets, max_records, cursor, per_second: args.rate, edit: edit.clone() };
         let RedriveResponse { redriven, remaining, next_cursor, limit } =
             context.client.redrive(&args.topic, &args.group, &request).await?;
+        if let Some(rate) = args.rate {
+            *due = tokio::time::Instant::now() + Duration::from_secs_f64(redriven as f64 / f64::from(rate));
+        }
         Ok(Ended { done: redriven, remaining, next_cursor, limit })
     };
     let Ended { done, remaining, next_cursor, limit } = end(&args.choice, "redriven", ask).await?;

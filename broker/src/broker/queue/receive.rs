@@ -148,7 +148,12 @@ impl Broker {
         let (found, budget) = self.read_offsets(wanted, max).await?;
         let at_ms = self.0.clock.now_ms();
         let (mut deliveries, mut leases, mut error) = (Vec::new(), Vec::with_capacity(reserved.len()), None);
-        for ((of, reservation), mut found) in reserved.into_iter().zip(found) {
+        for ((of, mut reservation), mut found) in reserved.into_iter().zip(found) {
+            for (offset, payload) in reservation.edited.drain(..) {
+                if let Some(record) = found.records.iter_mut().find(|record| record.offset == offset) {
+                    record.payload = payload;
+                }
+            }
             let partition = of.key().partition.partition;
             if let Some(reason) = found.error.take() {
                 let count = found.failed.len();

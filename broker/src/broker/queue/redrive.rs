@@ -7,11 +7,13 @@ use crate::broker::parameter::{ParameterError, in_range};
 use crate::log::batch::StoredRecord;
 use crate::log::partition::Partition;
 use crate::log::{MemoryShare, ReadError, ReadMemoryFull};
-use crate::shard::queues::request::{Letter, LetterRange, LettersEnd, QueueError, QueueOp};
+use crate::shard::queues::request::{Letter, LetterRange, LettersEnd, Pace, QueueError, QueueOp};
+use crate::topic::Topic;
 use futures_util::future::try_join_all;
 use sagamq_api::headers::dead_letter;
-use sagamq_api::limits::{RECEIPTS_MAX, RECEIVE_RECORDS_MAX, REDRIVE_LOOKED_AT_MAX};
-use sagamq_api::queue::{DiscardRequest, DiscardResponse, RedriveLimit, RedriveRequest, RedriveResponse};
+use sagamq_api::limits::{RECEIPTS_MAX, RECEIVE_RECORDS_MAX, REDRIVE_LOOKED_AT_MAX, REDRIVE_PER_SECOND_MAX};
+use sagamq_api::queue::{DiscardRequest, DiscardResponse, LetterEdit, RedriveLimit, RedriveRequest, RedriveResponse};
+use sagamq_api::record::{Header, Payload, PayloadError, ProduceRecord};
 use sagamq_api::{GroupName, Offset, PartitionId, TopicName};
 use std::sync::Arc;
 
@@ -36,6 +38,19 @@ pub enum RedriveError {
     /// There is no memory for the dead letters now.
     #[error(transparent)]
     Overloaded(#[from] ReadMemoryFull),
+    /// What it was edited to cannot be stored.
+    #[error(transparent)]
+    Payload(#[from] PayloadError),
+    /// What it was edited to is larger than the topic takes.
+    #[error("the edited record has {bytes} bytes (key, value and headers), topic `{topic}` allows {max}")]
+    TooLarge {
+        /// The topic.
+        topic: TopicName,
+        /// Bytes of the edited record.
+        bytes: usize,
+        /// The bound.
+        max: u32,
+    },
 }
 
 /// Letters that were read in one go.
@@ -49,9 +64,9 @@ struct Page {
 }
 
 /// What is done to dead letters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verb {
-    Redrive,
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Verb<'a> {
+    Redrive { per_second: Option<u32>, edit: Option<&'a LetterEdit> },
     Discard,
 }
 
@@ -81,10 +96,18 @@ impl Broker {
     /// # Errors
     /// When there is no such group, a parameter is out of range, storage fails, or the write fails.
     pub async fn redrive(&self, topic: &TopicName, group: &GroupName, request: &RedriveRequest) -> Result<RedriveResponse, RedriveError> {
-        let RedriveRequest { cause, partition, offsets, max_records, cursor } = request;
+        let RedriveRequest { cause, partition, offsets, max_records, cursor, per_second, edit } = request;
+        per_second.map(|per_second| in_range("per_second", per_second, 1, REDRIVE_PER_SECOND_MAX)).transpose()?;
+        if edit.is_some() && (offsets.len() != 1 || partition.is_none() || cause.is_some()) {
+            return Err(ParameterError::new(
+                "`edit` needs `partition` and exactly one of `offsets`, and no `cause`: it is for one dead letter",
+            )
+            .into());
+        }
+        let verb = Verb::Redrive { per_second: *per_second, edit: edit.as_ref() };
         let choice =
             Choice { cause: cause.as_deref(), partition: *partition, offsets, max_records: *max_records, cursor: cursor.as_deref() };
-        let Ended { done, remaining, next_cursor, limit } = self.end_letters(topic, group, choice, Verb::Redrive).await?;
+        let Ended { done, remaining, next_cursor, limit } = self.end_letters(topic, group, choice, verb).await?;
         Ok(RedriveResponse { redriven: done, remaining, next_cursor, limit })
     }
 
@@ -108,8 +131,8 @@ impl Broker {
         Ok(DiscardResponse { discarded: done, remaining, next_cursor, limit })
     }
 
-    async fn end_letters(&self, topic: &TopicName, group: &GroupName, choice: Choice<'_>, verb: Verb) -> Result<Ended, RedriveError> {
-        let (_, group) = self.group(topic, group)?;
+    async fn end_letters(&self, topic: &TopicName, group: &GroupName, choice: Choice<'_>, verb: Verb<'_>) -> Result<Ended, RedriveError> {
+        let (topic, group) = self.group(topic, group)?;
         let most = in_range("max_records", choice.max_records.unwrap_or(RECEIVE_RECORDS_MAX), 1, RECEIVE_RECORDS_MAX)?;
         let mut left = u64::from(most);
         in_range("number of offsets", choice.offsets.len(), 0, RECEIPTS_MAX)?;
@@ -151,13 +174,17 @@ impl Broker {
                 // Nothing of them has to be read.
                 looked_at += candidates.len();
                 at.offset = last.next();
-                candidates.into_iter().map(|offset| Letter { offset, origin: offset }).collect()
+                candidates.into_iter().map(|offset| Letter { offset, origin: offset, edited: None }).collect()
             } else {
                 let page = self.page(of.letters(), candidates).await?;
                 looked_at += page.records.len().max(1);
                 error = page.error.or(error);
                 at.offset = page.next;
-                page.records.iter().filter_map(|record| letter(record, choice.cause)).collect::<Vec<_>>()
+                let mut letters: Vec<Letter> = page.records.iter().filter_map(|record| letter(record, choice.cause)).collect();
+                if let (Verb::Redrive { edit: Some(edit), .. }, [letter], [record]) = (verb, &mut letters[..], &page.records[..]) {
+                    letter.edited = Some(Box::new(self.edited(&topic, record, edit)?));
+                }
+                letters
             };
             if let Some(first_left) = chosen.get(usize::try_from(left).expect("the bound is a thousand")) {
                 at.offset = first_left.offset;
@@ -167,7 +194,7 @@ impl Broker {
                 continue;
             }
             let end = match verb {
-                Verb::Redrive => LettersEnd::Redrive(chosen),
+                Verb::Redrive { per_second, .. } => LettersEnd::Redrive(chosen, Pace { before: answer.done, per_second }),
                 Verb::Discard => LettersEnd::Discard(chosen.iter().map(|letter| letter.offset).collect()),
             };
             let ended = self.0.queue(of, |reply| QueueOp::EndLetters { end, reply }).await?;
@@ -176,7 +203,7 @@ impl Broker {
             match ended.limit {
                 None => {}
                 // Others of the partition may still have their records.
-                Some(RedriveLimit::RecordTrimmed) => answer.limit = answer.limit.or(ended.limit),
+                Some(RedriveLimit::RecordTrimmed | RedriveLimit::EditedLimit) => answer.limit = answer.limit.or(ended.limit),
                 Some(RedriveLimit::PendingLimit | RedriveLimit::SettledRangesLimit) => {
                     // This partition takes no more now; others may.
                     answer.limit = ended.limit;
@@ -194,6 +221,39 @@ impl Broker {
             Some(error) if answer.done == 0 => Err(error.into()),
             _ => Ok(answer),
         }
+    }
+
+    /// What is delivered in the place of the record that a dead letter comes from.
+    fn edited(&self, topic: &Topic, letter: &StoredRecord, edit: &LetterEdit) -> Result<Payload, RedriveError> {
+        let before = &letter.payload;
+        let mut record = ProduceRecord { value: edit.value.clone(), value_base64: edit.value_base64.clone(), ..ProduceRecord::default() };
+        match &edit.headers {
+            Some(headers) if headers.iter().any(is_ours) => {
+                let reason =
+                    format!("headers that begin with `{}` say where a dead letter comes from, and are not set", dead_letter::PREFIX);
+                return Err(ParameterError::new(reason).into());
+            }
+            Some(headers) => record.headers = headers.clone(),
+            None => {
+                let own = before.headers.iter().filter(|header| !is_ours(header));
+                own.for_each(|header| record.headers.push(header.name.clone(), header.value.clone()));
+            }
+        }
+        let keeps_value = record.value.is_none() && record.value_base64.is_none();
+        let mut payload = record.into_payload()?;
+        payload.key.clone_from(&before.key);
+        if keeps_value {
+            payload.value.clone_from(&before.value);
+        }
+        for header in before.headers.iter().filter(|header| is_ours(header)) {
+            payload.headers.push(header.name.clone(), header.value.clone());
+        }
+        payload.headers.set(dead_letter::EDITED_AT, self.0.clock.now_ms().to_string());
+        let (bytes, max) = (payload.len(), topic.config.get().record_bytes_max);
+        if bytes > max as usize {
+            return Err(RedriveError::TooLarge { topic: topic.name.clone(), bytes, max });
+        }
+        Ok(payload)
     }
 
     /// Reads letters, as many as the memory of one answer takes, off the async runtime.
@@ -216,5 +276,12 @@ fn letter(record: &StoredRecord, cause: Option<&str>) -> Option<Letter> {
         return None;
     }
     let origin = header(dead_letter::ORIGIN_OFFSET)?.parse().ok().map(Offset)?;
-    Some(Letter { offset: record.offset, origin })
+    // What was given up is what is delivered again.
+    let edited = header(dead_letter::EDITED_AT).map(|_| Box::new(record.payload.clone()));
+    Some(Letter { offset: record.offset, origin, edited })
+}
+
+/// Whether a header says where a dead letter comes from.
+fn is_ours(header: &Header) -> bool {
+    header.name.starts_with(dead_letter::PREFIX)
 }

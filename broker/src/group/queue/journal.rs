@@ -5,6 +5,7 @@
 //! write has a number; whoever loads takes the whole state and the changes with the numbers behind it, and leaves older ones alone.
 
 use super::codec::Encoded;
+use super::edited::EditedRecords;
 use super::ended_letters::EndedLetters;
 use super::row::QueueRow;
 use super::state::QueueState;
@@ -78,6 +79,7 @@ pub(crate) struct StoredQueue {
     /// Dead letters that are done with.
     pub(crate) ended: EndedLetters,
     pub(crate) trimmed: TrimmedCount,
+    pub(crate) edited: EditedRecords,
 }
 
 impl StoredQueue {
@@ -85,7 +87,8 @@ impl StoredQueue {
     pub(crate) fn rows(&self) -> impl Iterator<Item = QueueRow> + use<> {
         let has_ended = self.ended != EndedLetters::default();
         let trimmed = self.trimmed.is_stored().then_some(QueueRow::Trimmed);
-        self.journal.rows().chain(has_ended.then_some(QueueRow::EndedLetters)).chain(trimmed)
+        let edited = (!self.edited.is_empty()).then_some(QueueRow::Edited);
+        self.journal.rows().chain(has_ended.then_some(QueueRow::EndedLetters)).chain(trimmed).chain(edited)
     }
 }
 
@@ -95,6 +98,7 @@ pub(crate) struct StoredRows {
     whole: Option<Vec<u8>>,
     ended_letters: Option<Vec<u8>>,
     trimmed: Option<Vec<u8>>,
+    edited: Option<Vec<u8>>,
     changes: Vec<(u8, Vec<u8>)>,
 }
 
@@ -104,6 +108,7 @@ impl StoredRows {
             QueueRow::Whole => self.whole = Some(bytes.to_vec()),
             QueueRow::EndedLetters => self.ended_letters = Some(bytes.to_vec()),
             QueueRow::Trimmed => self.trimmed = Some(bytes.to_vec()),
+            QueueRow::Edited => self.edited = Some(bytes.to_vec()),
             QueueRow::Change(place) => self.changes.push((place, bytes.to_vec())),
         }
     }
@@ -116,6 +121,7 @@ impl StoredRows {
         let whole = self.whole.as_ref().ok_or(DecodeError::Contradiction("there is a part of it, and no whole state"))?;
         let ended = self.ended_letters.as_deref().map_or_else(|| Ok(EndedLetters::default()), EndedLetters::decode)?;
         let trimmed = self.trimmed.as_deref().map_or_else(|| Ok(TrimmedCount::default()), TrimmedCount::decode)?;
+        let edited = self.edited.as_deref().map_or_else(|| Ok(EditedRecords::default()), EditedRecords::decode)?;
         let encoded = Encoded::parse(whole)?;
         let mut journal = Journal { number: encoded.number, whole_bytes: whole.len(), ..Journal::default() };
         let mut state = encoded.whole()?;
@@ -140,7 +146,7 @@ impl StoredRows {
         if journal.changes > 0 {
             state.validate().map_err(DecodeError::Contradiction)?;
         }
-        Ok(StoredQueue { state, journal, ended, trimmed })
+        Ok(StoredQueue { state, journal, ended, trimmed, edited })
     }
 }
 
@@ -179,7 +185,7 @@ mod tests {
             match row {
                 QueueRow::Whole => wholes += 1,
                 QueueRow::Change(_) => assert!(bytes.len() < 32, "{}", bytes.len()),
-                QueueRow::EndedLetters | QueueRow::Trimmed => panic!("no letter ended, and nothing was trimmed"),
+                QueueRow::EndedLetters | QueueRow::Trimmed | QueueRow::Edited => panic!("only the state was written"),
             }
             rows.insert(row, bytes);
             if at % 16 == 0 {

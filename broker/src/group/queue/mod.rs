@@ -5,6 +5,7 @@
 
 mod codec;
 mod deliver;
+mod edited;
 mod ended_letters;
 mod invariants;
 mod journal;
@@ -37,6 +38,7 @@ pub use seek::Sought;
 pub use settle::{DeadLetterCause, DeadLettered, Redriven, Settled};
 pub use state::{HandOut, QueueState};
 
+pub(crate) use edited::EditedRecords;
 pub(crate) use ended_letters::{EndedLetters, MayEnd};
 pub(crate) use journal::{Journal, StoredQueue, StoredRows};
 pub(crate) use row::QueueRow;

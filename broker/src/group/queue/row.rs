@@ -11,6 +11,8 @@ pub(crate) enum QueueRow {
     Change(u8),
     /// How many records retention took before they were settled.
     Trimmed,
+    /// The records that were edited when they were redriven.
+    Edited,
 }
 
 impl QueueRow {
@@ -20,6 +22,8 @@ impl QueueRow {
     const FIRST_CHANGE: u8 = 2;
 
     const TRIMMED: u8 = Self::FIRST_CHANGE + Self::PLACES;
+
+    const EDITED: u8 = Self::TRIMMED + 1;
 
     /// The number in the key.
     pub(crate) fn number(self) -> u8 {
@@ -31,6 +35,7 @@ impl QueueRow {
                 Self::FIRST_CHANGE + place
             }
             Self::Trimmed => Self::TRIMMED,
+            Self::Edited => Self::EDITED,
         }
     }
 
@@ -40,6 +45,7 @@ impl QueueRow {
             0 => Some(Self::Whole),
             1 => Some(Self::EndedLetters),
             Self::TRIMMED => Some(Self::Trimmed),
+            Self::EDITED => Some(Self::Edited),
             change => Some(change - Self::FIRST_CHANGE).filter(|&place| place < Self::PLACES).map(Self::Change),
         }
     }
@@ -52,7 +58,7 @@ mod tests {
     #[test]
     fn every_row_has_a_number_of_its_own() {
         let rows: Vec<QueueRow> = (0..=u8::MAX).map_while(QueueRow::of).collect();
-        assert_eq!(rows.len(), 3 + usize::from(QueueRow::PLACES));
+        assert_eq!(rows.len(), 4 + usize::from(QueueRow::PLACES));
         assert!(rows.iter().zip(0..).all(|(row, number)| row.number() == number));
     }
 }

@@ -241,6 +241,11 @@ impl QueueState {
 
     /// Makes a settled record (a dead letter) deliverable again, at once and with no deliveries counted.
     pub fn redrive(&mut self, offset: Offset, now_ms: u64) -> Redriven {
+        self.redrive_at(offset, now_ms, now_ms)
+    }
+
+    /// As [`QueueState::redrive`], deliverable from `due_ms` on.
+    pub fn redrive_at(&mut self, offset: Offset, now_ms: u64, due_ms: u64) -> Redriven {
         if !self.is_settled(offset) {
             return Redriven::NotSettled;
         }
@@ -249,7 +254,7 @@ impl QueueState {
         }
         self.redriven += 1;
         self.join_unknown(offset);
-        self.put_delayed(offset, Delayed { attempt: 0, due_ms: now_ms, lapsed_lease: None, handed_out_ms: None });
+        self.put_delayed(offset, Delayed::untouched(due_ms));
         self.note_due(now_ms);
         self.assert_sound();
         Redriven::Done

@@ -8,7 +8,7 @@ use crate::log::reader;
 use crate::shard::core::Core;
 use crate::shard::queues::queue::Queue;
 use crate::shard::queues::queue_set::QueueSet;
-use crate::shard::queues::request::{Letter, LetterRange, LettersDone, LettersEnd, QueueError};
+use crate::shard::queues::request::{Letter, LetterRange, LettersDone, LettersEnd, Pace, QueueError};
 use sagamq_api::Offset;
 use sagamq_api::headers::dead_letter;
 use sagamq_api::queue::RedriveLimit;
@@ -33,6 +33,10 @@ pub(super) fn write(
         (None, Some(error)) => (Payload::default(), 0, Some(format!("the record could not be read: {error}"))),
         (None, None) => (Payload::default(), 0, Some("the record was not there any more".to_owned())),
     };
+    if let Some(edited) = queue.edited.get(offset) {
+        // What was delivered is what was given up.
+        payload = edited.clone();
+    }
     let mut header = |name: &str, value: String| payload.headers.set(name, value);
     header(dead_letter::CAUSE, cause.as_str().to_owned());
     header(dead_letter::ATTEMPTS, attempts.to_string());
@@ -64,7 +68,7 @@ pub(super) fn list(queues: &QueueSet, key: GroupKey, which: &LetterRange) -> Res
 pub(super) fn end(core: &mut Core, queues: &mut QueueSet, key: GroupKey, end: &LettersEnd) -> Result<LettersDone, QueueError> {
     let queue = queues.get_mut(key)?;
     let (ended, counter) = match end {
-        LettersEnd::Redrive(letters) => (redrive(queue, letters, core.clock.now_ms()), &core.metrics.redriven_records),
+        LettersEnd::Redrive(letters, pace) => (redrive(queue, letters, *pace, core.clock.now_ms()), &core.metrics.redriven_records),
         LettersEnd::Discard(letters) => (discard(queue, letters), &core.metrics.discarded_records),
     };
     counter.get_or_create(&queue.group.label).inc_by(ended.done);
@@ -77,7 +81,7 @@ pub(super) fn end(core: &mut Core, queues: &mut QueueSet, key: GroupKey, end: &L
     Ok(ended)
 }
 
-fn redrive(queue: &mut Queue, letters: &[Letter], now_ms: u64) -> LettersDone {
+fn redrive(queue: &mut Queue, letters: &[Letter], pace: Pace, now_ms: u64) -> LettersDone {
     let (mut done, mut left_out) = (0, None);
     let log_start = queue.of().offsets().log_start;
     for letter in letters {
@@ -92,10 +96,17 @@ fn redrive(queue: &mut Queue, letters: &[Letter], now_ms: u64) -> LettersDone {
             left_out = Some(RedriveLimit::RecordTrimmed);
             continue;
         }
-        match queue.state.redrive(letter.origin, now_ms) {
+        if letter.edited.as_deref().is_some_and(|edited| !queue.edited.has_room(letter.origin, edited)) {
+            left_out = Some(RedriveLimit::EditedLimit);
+            continue;
+        }
+        match queue.state.redrive_at(letter.origin, now_ms, pace.due_ms(now_ms, done)) {
             Redriven::Full => return LettersDone { done, limit: Some(RedriveLimit::PendingLimit) },
             // A record that waits for its delivery anyway needs no second one: its dead letter is done with.
             Redriven::Done | Redriven::NotSettled => done += 1,
+        }
+        if let Some(edited) = &letter.edited {
+            queue.edit(letter.origin, Payload::clone(edited));
         }
         queue.ended.end(letter.offset);
     }

@@ -20,6 +20,7 @@ pub(super) fn purge(core: &mut Core, queues: &mut QueueSet, key: GroupKey) -> Re
 /// Sets where the group stands.
 pub(super) fn seek(core: &mut Core, queues: &mut QueueSet, key: GroupKey, to: Offset) -> Result<Sought, QueueError> {
     let queue = queues.get_mut(key)?;
+    queue.forget_edits();
     let sought = queue.state.seek(to.max(queue.of().offsets().log_start));
     let Sought { offset, skipped, again } = sought;
     tracing::info!(topic = queue.group.label.topic, group = queue.group.label.group, partition = %key.partition.partition, %offset, skipped, again, "queue moved");

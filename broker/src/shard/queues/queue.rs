@@ -1,10 +1,11 @@
 //! A queue group in one partition, as its shard owns it: in memory when it was used, or when something is stored of it.
 
-use crate::group::queue::{EndedLetters, Journal, QueueRow, QueueState, StoredQueue, TrimmedCount};
+use crate::group::queue::{EditedRecords, EndedLetters, Journal, QueueRow, QueueState, StoredQueue, TrimmedCount};
 use crate::ids::GroupKey;
 use crate::storage::{Family, Mutation};
 use crate::topic::{Group, QueueRef};
 use sagamq_api::Offset;
+use sagamq_api::record::Payload;
 use std::sync::Arc;
 
 /// A queue group in one partition.
@@ -20,6 +21,10 @@ pub(crate) struct Queue {
     /// Records that retention took before they were settled, and whether that is written with the next commit.
     trimmed: TrimmedCount,
     trimmed_is_due: bool,
+    /// What is delivered in the places of records that were edited, whether that is stored, and whether it is written with the next commit.
+    pub(super) edited: EditedRecords,
+    edited_is_stored: bool,
+    edited_is_due: bool,
 }
 
 impl Queue {
@@ -32,15 +37,28 @@ impl Queue {
             journal: Journal::default(),
             ended: EndedLetters::default(),
             trimmed: TrimmedCount::default(),
+            edited: EditedRecords::default(),
         };
         Self::new(group, index, stored)
     }
 
     /// A queue as it was stored.
     pub(super) fn new(group: &Arc<Group>, index: usize, stored: StoredQueue) -> Self {
-        let StoredQueue { state, journal, ended, trimmed } = stored;
-        let ended_is_stored = ended != EndedLetters::default();
-        Self { group: Arc::clone(group), index, state, journal, ended, ended_is_stored, trimmed, trimmed_is_due: false }
+        let StoredQueue { state, journal, ended, trimmed, edited } = stored;
+        let (ended_is_stored, edited_is_stored) = (ended != EndedLetters::default(), !edited.is_empty());
+        Self {
+            group: Arc::clone(group),
+            index,
+            state,
+            journal,
+            ended,
+            ended_is_stored,
+            trimmed,
+            trimmed_is_due: false,
+            edited,
+            edited_is_stored,
+            edited_is_due: false,
+        }
     }
 
     /// As everybody may see it.
@@ -81,6 +99,17 @@ impl Queue {
         unsettled
     }
 
+    /// Delivers this in the place of a record, until that is settled.
+    pub(super) fn edit(&mut self, offset: Offset, payload: Payload) {
+        self.edited.put(offset, payload);
+        self.edited_is_due = true;
+    }
+
+    /// Delivers the records as they were produced.
+    pub(super) fn forget_edits(&mut self) {
+        self.edited_is_due |= self.edited.forget(|_| true);
+    }
+
     /// Records that retention took before they were settled.
     pub(super) fn trimmed(&self) -> u64 {
         self.trimmed.get()
@@ -100,6 +129,18 @@ impl Queue {
         if std::mem::take(&mut self.trimmed_is_due) {
             put(QueueRow::Trimmed, self.trimmed.encode());
         }
+        let state = &self.state;
+        self.edited_is_due |= !self.edited.is_empty() && self.edited.forget(|offset| state.is_settled(offset));
+        if std::mem::take(&mut self.edited_is_due) && (self.edited_is_stored || !self.edited.is_empty()) {
+            self.edited_is_stored = !self.edited.is_empty();
+            match self.edited_is_stored {
+                true => put(QueueRow::Edited, self.edited.encode()),
+                false => store(Mutation::Delete { family: Family::Group, key: key.row(QueueRow::Edited.number()) }),
+            }
+        }
+        let mut put = |row: QueueRow, value: Vec<u8>| {
+            store(Mutation::Put { family: Family::Group, key: key.row(row.number()), value: value.into() });
+        };
         if letters_ended {
             self.ended_is_stored = true;
             put(QueueRow::EndedLetters, self.ended.encode());
@@ -110,7 +151,8 @@ impl Queue {
     pub(super) fn delete(&self, key: GroupKey, store: &mut dyn FnMut(Mutation)) {
         let ended = self.ended_is_stored.then_some(QueueRow::EndedLetters);
         let trimmed = self.trimmed.is_stored().then_some(QueueRow::Trimmed);
-        for row in self.journal.rows().chain(ended).chain(trimmed) {
+        let edited = self.edited_is_stored.then_some(QueueRow::Edited);
+        for row in self.journal.rows().chain(ended).chain(trimmed).chain(edited) {
             store(Mutation::Delete { family: Family::Group, key: key.row(row.number()) });
         }
     }

@@ -34,7 +34,11 @@ pub(super) fn reserve(
     let is_full = reserved.offsets.len() >= max as usize;
     let keys_wanted = if is_full { Vec::new() } else { queue.state.keys_wanted(high_watermark) };
     queue.show();
-    Ok(Reservation::new(key, reserved, keys_wanted, dropped.clone()))
+    let edited = match queue.edited.is_empty() {
+        true => Vec::new(),
+        false => reserved.offsets.iter().filter_map(|&offset| Some((offset, queue.edited.get(offset)?.clone()))).collect(),
+    };
+    Ok(Reservation::new(key, reserved, edited, keys_wanted, dropped.clone()))
 }
 
 /// Leases what was read, and lets the rest of the reservation go.

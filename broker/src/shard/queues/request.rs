@@ -7,6 +7,7 @@ use crate::shard::queues::queue::Queue;
 use crate::shard::queues::reservation::Reservation;
 use sagamq_api::Offset;
 use sagamq_api::queue::{EmptyReason, RedriveLimit};
+use sagamq_api::record::Payload;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
@@ -149,21 +150,40 @@ pub(crate) enum LetterRange {
 }
 
 /// A dead letter and the record it came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Letter {
     /// Its offset in the dead-letter partition.
     pub(crate) offset: Offset,
     /// Offset of the record in the partition of the same number.
     pub(crate) origin: Offset,
+    /// What is delivered in its place, if it was edited.
+    pub(crate) edited: Option<Box<Payload>>,
 }
 
 /// How dead letters are done with.
 #[derive(Clone, Debug)]
 pub(crate) enum LettersEnd {
     /// Their records are delivered to the group again.
-    Redrive(Vec<Letter>),
+    Redrive(Vec<Letter>, Pace),
     /// Nothing comes of them. Named by their offsets in the dead-letter partition: what cannot be read can be discarded as well.
     Discard(Vec<Offset>),
+}
+
+/// How fast records are delivered again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Pace {
+    /// Records before these.
+    pub(crate) before: u64,
+    /// Records in a second; none: all at once.
+    pub(crate) per_second: Option<u32>,
+}
+
+impl Pace {
+    /// When the next record is due, if `more` of these come before it.
+    pub(super) fn due_ms(self, now_ms: u64, more: u64) -> u64 {
+        let wait_ms = |per_second| (self.before + more).saturating_mul(1_000) / u64::from(per_second);
+        now_ms.saturating_add(self.per_second.map_or(0, wait_ms))
+    }
 }
 
 /// What became of dead letters.

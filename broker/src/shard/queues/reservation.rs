@@ -3,6 +3,7 @@
 use crate::group::queue::Reserved;
 use crate::ids::GroupKey;
 use sagamq_api::Offset;
+use sagamq_api::record::Payload;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Reservations whose receives went away before they leased: the shard releases them when it comes to it.
@@ -23,6 +24,8 @@ impl DroppedReservations {
 #[derive(Debug)]
 pub(crate) struct Reservation {
     pub(crate) offsets: Vec<Offset>,
+    /// What is delivered in the places of those that were edited.
+    pub(crate) edited: Vec<(Offset, Payload)>,
     /// Records whose keys have to be known before there can be more.
     pub(crate) keys_wanted: Vec<Offset>,
     id: u64,
@@ -31,9 +34,15 @@ pub(crate) struct Reservation {
 }
 
 impl Reservation {
-    pub(super) fn new(key: GroupKey, reserved: Reserved, keys_wanted: Vec<Offset>, dropped: DroppedReservations) -> Self {
+    pub(super) fn new(
+        key: GroupKey,
+        reserved: Reserved,
+        edited: Vec<(Offset, Payload)>,
+        keys_wanted: Vec<Offset>,
+        dropped: DroppedReservations,
+    ) -> Self {
         let Reserved { id, offsets } = reserved;
-        Self { offsets, keys_wanted, id, key, dropped: Some(dropped) }
+        Self { offsets, edited, keys_wanted, id, key, dropped: Some(dropped) }
     }
 
     /// The shard has it back: its group and its number.
