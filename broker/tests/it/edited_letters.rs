@@ -18,7 +18,7 @@ use sagamq_broker::{Delivered, NewRecord, RedriveError};
 /// A group that has given up all of its records.
 async fn given_up(storage: impl Storage, records: usize) -> TestBroker {
     let test = TestBroker::with_topic(storage, "t", one_partition()).await;
-    let record = |n| NewRecord::of(format!("bad {n}")).with_key(format!("key {n}")).with_header("trace", n.to_string());
+    let record = |n: usize| NewRecord::of(format!("bad {n}")).with_key(format!("key {n}")).with_header("trace", n.to_string());
     test.produce("t", (0..records).map(record).collect(), None).await;
     let deliveries = test.receive_with("t", "g", &ReceiveRequest { max_records: Some(1_000), ..ReceiveRequest::default() }).await;
     assert_eq!(deliveries.len(), records);
