@@ -83,7 +83,7 @@ async fn handle(history: History, delivery: Delivery) -> Result<(), HandlerError
     let number: u64 = delivery.record.text().expect("text").parse().expect("a number");
     let at = history.push(Seen::Begun { key, number });
     tokio::time::sleep(Duration::from_millis((at as u64 * 7) % 5)).await;
-    if at % 4 == 0 {
+    if at.is_multiple_of(4) {
         history.push(Seen::Failed { key, number });
         return Err(HandlerError::retry_after(Duration::from_millis((at as u64 * 13) % 60), "this time not"));
     }

@@ -137,7 +137,8 @@ async fn under_churn_each_key_is_settled_in_order() {
     let config = TopicConfig { partitions: 2, delivery_limit: 0, ..by_key() };
     let mut test = TestBroker::with_topic(storage.clone(), "t", config).await;
     let mut mixed = Mixed(11);
-    let (mut out, mut settled): (Vec<(Delivered, u64)>, BTreeMap<String, Vec<u64>>) = (Vec::new(), BTreeMap::new());
+    let mut out: Vec<(Delivered, u64)> = Vec::new();
+    let mut settled: BTreeMap<String, Vec<u64>> = BTreeMap::new();
     let (mut produced, mut now_s) = ([0; KEYS as usize], 0);
     while settled.values().map(Vec::len).sum::<usize>() < (KEYS * EACH) as usize {
         let some = (0..mixed.below(9)).filter_map(|_| {

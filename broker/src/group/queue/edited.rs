@@ -123,7 +123,7 @@ mod tests {
         for length in 0..bytes.len() {
             assert!(EditedRecords::decode(&bytes[..length]).is_err(), "{length}");
         }
-        let mut flipped = bytes.clone();
+        let mut flipped = bytes;
         *flipped.last_mut().expect("bytes") ^= 1;
         assert!(EditedRecords::decode(&flipped).is_err());
         assert_eq!(EditedRecords::decode(&[1, 0]), Err(DecodeError::Contradiction("nothing is stored of no edited records")));

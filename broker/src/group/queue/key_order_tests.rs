@@ -452,7 +452,7 @@ fn no_more_is_looked_past_than_the_bound_and_it_says_so() {
 fn a_redriven_record_takes_its_place_in_the_line_and_waits_for_what_is_out() {
     let (mut state, end) = learnt([Some(1); 3]);
     let terms = LeaseTerms { lease_ms: 1_000, auto_ack: false };
-    let mut next = |state: &mut QueueState, lease_id| {
+    let next = |state: &mut QueueState, lease_id| {
         for offset in state.keys_wanted(end) {
             state.learn(offset, Some(1));
         }
