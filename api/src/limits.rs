@@ -8,6 +8,8 @@ pub const NAME_BYTES_MAX: usize = 249;
 /// Most partitions a topic may have: keeps the cost of opening a data directory bounded.
 pub const PARTITIONS_MAX: u32 = 1_024;
 
+/// Most keys that a topic's description shows.
+pub const HOTTEST_KEYS_MAX: usize = 5;
 /// Partitions of a topic that does not ask for a number.
 pub const PARTITIONS_DEFAULT: u32 = 4;
 

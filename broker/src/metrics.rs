@@ -1,9 +1,11 @@
 //! Metrics of the broker: names with the unit last, no label that grows with the data.
 
 mod disk;
+mod queues;
 mod streams;
 
 pub(crate) use disk::DiskGauges;
+pub(crate) use queues::{QueueFigures, QueueGauges, QueueLag};
 pub(crate) use streams::{StreamFigures, StreamGauges};
 
 use crate::storage::Durability;
@@ -53,6 +55,7 @@ pub(crate) struct Metrics {
     pub(crate) compacted_bytes: Family<TopicLabel, Counter>,
     pub(crate) streams: StreamGauges,
     pub(crate) disk: DiskGauges,
+    pub(crate) queues: QueueGauges,
     pub(crate) rejected_produce_requests: Counter,
     pub(crate) rejected_read_requests: Counter,
     pub(crate) staged_bytes: Gauge,
@@ -92,6 +95,7 @@ impl Metrics {
             compacted_bytes: Family::default(),
             streams: StreamGauges::default(),
             disk: DiskGauges::default(),
+            queues: QueueGauges::default(),
             rejected_produce_requests: Counter::default(),
             rejected_read_requests: Counter::default(),
             staged_bytes: Gauge::default(),
@@ -114,6 +118,7 @@ impl Metrics {
         registry.register("sagamq_compacted_records", "Records that a newer one of their key replaced", m.compacted_records.clone());
         registry.register("sagamq_compacted_bytes", "Bytes that compaction gave back", m.compacted_bytes.clone());
         registry.register_collector(Box::new(m.streams.clone()));
+        registry.register_collector(Box::new(m.queues.clone()));
         m.disk.register(registry);
         registry.register("sagamq_rejected_produce_requests", "Produce requests answered with 429", m.rejected_produce_requests.clone());
         registry.register("sagamq_rejected_read_requests", "Receives and reads answered with 429", m.rejected_read_requests.clone());

@@ -5,6 +5,7 @@ mod compaction;
 mod disk;
 mod format;
 mod held;
+mod measure;
 mod open;
 mod open_error;
 mod parameter;

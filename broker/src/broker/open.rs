@@ -6,8 +6,7 @@
 use crate::broker::catalogue::StoredCatalogue;
 use crate::broker::format::Format;
 use crate::broker::open_error::OpenError;
-use crate::broker::streams::measure;
-use crate::broker::{Broker, BrokerConfig, Inner, compaction, disk, retention};
+use crate::broker::{Broker, BrokerConfig, Inner, compaction, disk, measure, retention};
 use crate::dedup::Buckets;
 use crate::env::{Clock, Random};
 use crate::group::queue::StoredQueue;
@@ -66,7 +65,7 @@ impl Broker {
         inner.tasks.spawn(disk::run(Arc::downgrade(&inner), inner.draining.clone(), life));
         let life = inner.liveness.guard("compaction");
         inner.tasks.spawn(compaction::run(Arc::downgrade(&inner), inner.draining.clone(), life));
-        let life = inner.liveness.guard("the measuring of stream groups");
+        let life = inner.liveness.guard("the measuring of groups and topics");
         inner.tasks.spawn(measure::run(Arc::downgrade(&inner), inner.draining.clone(), life));
         Ok(Self(inner))
     }

@@ -10,6 +10,7 @@ pub(crate) mod offsets;
 pub(crate) mod owned;
 pub(crate) mod partition;
 pub(crate) mod positions;
+mod rate;
 pub(crate) mod reader;
 pub(crate) mod recovery;
 pub(crate) mod tail;

@@ -5,6 +5,7 @@
 use crate::ids::PartitionKey;
 use crate::log::batch::Batch;
 use crate::log::offsets::{LogOffsets, SharedOffsets};
+use crate::log::rate::Rate;
 use crate::log::tail::{CachedBatch, Tail, TailMemory, Tails};
 use crate::log::work::Readers;
 use sagamq_api::Offset;
@@ -29,6 +30,8 @@ pub(crate) struct Partition {
     readers: Arc<Readers>,
     /// Mean bytes of a record, so that a receive can bound its answer before it leases.
     record_bytes_mean: AtomicU64,
+    /// How fast it grows; looked at in the background.
+    rate: Mutex<Rate>,
     /// Bytes of its batches, with what is staged.
     bytes: AtomicU64,
     /// The embedder needs no record below this offset, if the topic is its own.
@@ -47,6 +50,7 @@ impl Partition {
             tail_memory: tail_memory.clone(),
             readers: Arc::clone(readers),
             record_bytes_mean: AtomicU64::new(1024),
+            rate: Mutex::default(),
             bytes: AtomicU64::new(0),
             released: AtomicU64::new(0),
             deleted: AtomicBool::new(false),
@@ -76,6 +80,19 @@ impl Partition {
     /// Bytes of its batches, as they are stored.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Looks how fast it grows: records in a second, since the last look.
+    pub(crate) fn look_at_rate(&self, now_ms: u64) -> f64 {
+        let mut rate = self.rate.lock().unwrap_or_else(PoisonError::into_inner);
+        rate.look(self.high_watermark().0, now_ms);
+        rate.per_second()
+    }
+
+    /// Records and bytes in a second, as it was looked last.
+    pub(crate) fn rate(&self) -> (f64, f64) {
+        let records = self.rate.lock().unwrap_or_else(PoisonError::into_inner).per_second();
+        (records, records * self.record_bytes_mean() as f64)
     }
 
     /// Only the shard's task calls it.

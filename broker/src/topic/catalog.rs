@@ -6,10 +6,11 @@ use crate::log::partition::Partition;
 use crate::log::tail::TailMemory;
 use crate::topic::entry::{GroupEntry, NextIds, TopicEntry, TopicKind};
 use crate::topic::group::{DeadLetterTopic, Group};
+use crate::topic::hot_keys::HotKeys;
 use crate::topic::live_config::LiveConfig;
 use crate::topic::partitions::Partitions;
-use sagamq_api::topic::{PartitionDescription, TopicConfig, TopicDescription};
-use sagamq_api::{GroupName, PartitionId, TopicName};
+use sagamq_api::topic::{HotKey, PartitionDescription, TopicConfig, TopicDescription};
+use sagamq_api::{GroupName, PartitionId, TopicName, limits};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -24,6 +25,8 @@ pub(crate) struct Topic {
     pub(crate) created_at_ms: u64,
     pub(crate) kind: TopicKind,
     pub(crate) partitions: Arc<Partitions>,
+    /// The record keys that it gets most of.
+    pub(crate) hot_keys: HotKeys,
     owned: AtomicBool,
     groups: RwLock<BTreeMap<GroupName, Arc<Group>>>,
 }
@@ -39,6 +42,7 @@ impl Topic {
             config: LiveConfig::new(entry.config),
             created_at_ms: entry.created_at_ms,
             kind: entry.kind,
+            hot_keys: HotKeys::default(),
             owned: AtomicBool::new(entry.owned),
             groups: RwLock::default(),
         }
@@ -118,14 +122,24 @@ impl Topic {
     pub(crate) fn describe(&self) -> TopicDescription {
         let describe = |index| {
             let LogOffsets { log_start, high_watermark, .. } = self.partitions.offsets(index);
-            let bytes = self.partitions.in_memory(index).map_or(0, |partition| partition.bytes());
-            PartitionDescription { partition: self.partitions.key(index).partition, log_start_offset: log_start, high_watermark, bytes }
+            let in_memory = self.partitions.in_memory(index);
+            let (records_per_second, bytes_per_second) = in_memory.map_or((0.0, 0.0), |partition| partition.rate());
+            PartitionDescription {
+                partition: self.partitions.key(index).partition,
+                log_start_offset: log_start,
+                high_watermark,
+                bytes: in_memory.map_or(0, |partition| partition.bytes()),
+                records_per_second,
+                bytes_per_second,
+            }
         };
+        let hottest = self.hot_keys.hottest(limits::HOTTEST_KEYS_MAX).into_iter().map(|(key, share)| HotKey::new(&key, share));
         TopicDescription {
             name: self.name.clone(),
             config: self.config(),
             created_at_ms: self.created_at_ms,
             partitions: (0..self.partitions.len()).map(describe).collect(),
+            hottest_keys: hottest.collect(),
         }
     }
 }

@@ -4,6 +4,7 @@ mod catalog;
 mod claims;
 mod entry;
 mod group;
+mod hot_keys;
 mod live_config;
 mod partitions;
 mod stream;

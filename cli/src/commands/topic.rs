@@ -5,7 +5,7 @@ use crate::args::topic::TopicCommand;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::output::{Output, fields, human};
-use sagamq_api::topic::{Ordering, TopicConfig, TopicConfigChange, TopicDescription, TopicList};
+use sagamq_api::topic::{HotKey, Ordering, TopicConfig, TopicConfigChange, TopicDescription, TopicList};
 use serde_json::json;
 
 pub(crate) async fn run(context: Context, command: TopicCommand) -> Result<Exit, CliError> {
@@ -72,13 +72,28 @@ fn describe(output: Output, topic: &TopicDescription) -> String {
         ("Retention", retention(config)),
         ("Ordering", ordering.to_owned()),
         ("Durability", config.durability.to_string()),
+        ("Hottest keys", hottest(topic)),
         ("Size", human::size(topic.partitions.iter().map(|partition| partition.bytes).sum())),
     ]);
-    let rows = topic
-        .partitions
-        .iter()
-        .map(|of| [of.partition.to_string(), of.log_start_offset.to_string(), of.high_watermark.to_string(), human::size(of.bytes)]);
-    format!("{head}\n\n{}", output.table(["PARTITION", "LOG START", "HIGH WATERMARK", "SIZE"], rows))
+    let rows = topic.partitions.iter().map(|of| {
+        let rate = format!("{}/s", human::size(of.bytes_per_second as u64));
+        let records = format!("{:.1}/s", of.records_per_second);
+        [of.partition.to_string(), of.log_start_offset.to_string(), of.high_watermark.to_string(), human::size(of.bytes), records, rate]
+    });
+    format!("{head}\n\n{}", output.table(["PARTITION", "LOG START", "HIGH WATERMARK", "SIZE", "RECORDS IN", "BYTES IN"], rows))
+}
+
+/// The record keys that the topic gets most of.
+fn hottest(topic: &TopicDescription) -> String {
+    let shown = |of: &HotKey| {
+        let key = of.key.as_ref().map(|key| format!("`{}`", key.escape_debug()));
+        let key = key.or_else(|| of.key_base64.as_ref().map(|key| format!("base64 {key}"))).unwrap_or_default();
+        format!("{key} {:.0}%", of.share * 100.0)
+    };
+    match &topic.hottest_keys[..] {
+        [] => "none".to_owned(),
+        keys => keys.iter().map(shown).collect::<Vec<_>>().join(", "),
+    }
 }
 
 fn cleanup(config: &TopicConfig) -> String {

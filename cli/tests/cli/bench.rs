@@ -35,7 +35,13 @@ fn failures_are_counted_by_their_code_and_the_topic_is_deleted_all_the_same() {
             (Some("POST"), Some(_)) if asked.line.ends_with("/records") => problem(ErrorCode::Overloaded),
             (_, Some(name)) => {
                 let name = name.parse().expect("a legal name");
-                json(&TopicDescription { name, config: TopicConfig::default(), created_at_ms: 0, partitions: Vec::new() })
+                json(&TopicDescription {
+                    name,
+                    config: TopicConfig::default(),
+                    created_at_ms: 0,
+                    partitions: Vec::new(),
+                    hottest_keys: Vec::new(),
+                })
             }
             _ => problem(ErrorCode::Internal),
         }

@@ -142,14 +142,21 @@ fn record(partition: u32, offset: u64, value: &str) -> ConsumedRecord {
 
 /// A topic of two partitions with three records each, at most two in an answer.
 fn log(asked: &Asked) -> Response {
-    let partition =
-        |n| PartitionDescription { partition: PartitionId(n), log_start_offset: Offset(0), high_watermark: Offset(3), bytes: 0 };
+    let partition = |n| PartitionDescription {
+        partition: PartitionId(n),
+        log_start_offset: Offset(0),
+        high_watermark: Offset(3),
+        bytes: 0,
+        records_per_second: 0.0,
+        bytes_per_second: 0.0,
+    };
     if !asked.line.contains("/partitions/") {
         return json(&TopicDescription {
             name: "orders".parse().expect("a name"),
             config: TopicConfig::default(),
             created_at_ms: 0,
             partitions: vec![partition(0), partition(1)],
+            hottest_keys: Vec::new(),
         });
     }
     let number = |before: &str| {

@@ -3,7 +3,7 @@
 use crate::support::Scripted;
 use sagamq_api::queue::{DeadLetter, DeadLetterList, GroupDescription, GroupList, GroupPartitionDescription};
 use sagamq_api::record::{ConsumedRecord, Payload};
-use sagamq_api::topic::{PartitionDescription, TopicConfig, TopicDescription, TopicList};
+use sagamq_api::topic::{HotKey, PartitionDescription, TopicConfig, TopicDescription, TopicList};
 use sagamq_api::{Offset, PartitionId};
 use serde::Serialize;
 
@@ -17,7 +17,10 @@ fn topic() -> TopicDescription {
             log_start_offset: Offset(2),
             high_watermark: Offset(12),
             bytes: 3 << 20,
+            records_per_second: 12.5,
+            bytes_per_second: 2048.0,
         }],
+        hottest_keys: vec![HotKey::new(b"eu", 0.42), HotKey::new(&[0xff], 0.1)],
     }
 }
 
@@ -65,7 +68,11 @@ fn check(args: &[&str], document: &impl Serialize, words: &[&str]) {
 #[test]
 fn topics() {
     check(&["topic", "list"], &TopicList { topics: vec![topic()] }, &["TOPIC", "orders", "10", "1970-01-01 00:00:00.000Z"]);
-    check(&["topic", "describe", "orders"], &topic(), &["1.00 MiB", "1d", "1s to 5m", "7d", "3.00 MiB", "LOG START"]);
+    check(
+        &["topic", "describe", "orders"],
+        &topic(),
+        &["1.00 MiB", "1d", "1s to 5m", "7d", "3.00 MiB", "LOG START", "12.5/s", "2.00 KiB/s", "`eu` 42%"],
+    );
     check(&["topic", "create", "orders"], &topic(), &["orders"]);
     check(&["topic", "update", "orders", "--retention", "7d"], &topic(), &["orders", "Retention"]);
 }

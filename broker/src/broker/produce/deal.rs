@@ -86,6 +86,7 @@ pub(super) fn deal(
         dealt.places.partitions.push(partition);
         dealt.places.given_ms.push(timestamp_ms);
     }
+    topic.hot_keys.note(&dealt.records);
     if !dealt.keys.is_empty() {
         dealt.keys.resize(count, None);
     }

@@ -90,7 +90,7 @@ impl Broker {
         })
     }
 
-    pub(super) async fn numbers(&self, of: QueueRef<'_>) -> Result<QueueNumbers, QueueError> {
+    pub(in crate::broker) async fn numbers(&self, of: QueueRef<'_>) -> Result<QueueNumbers, QueueError> {
         self.0.queue(of, |reply| QueueOp::Describe { reply }).await
     }
 }

@@ -1,40 +1,15 @@
 //! How far behind stream groups are, for the metrics. It is looked in the background, so that a scrape costs nothing.
 
 use super::member::position;
-use crate::broker::{Broker, Inner};
+use crate::broker::Broker;
 use crate::group::stream::TopicPartition;
-use crate::liveness::PartGuard;
 use crate::metrics::StreamFigures;
 use crate::shard::streams::request::{StreamMeasure, StreamOp};
 use crate::topic::{StreamGroup, Topic};
 use core::cmp::Reverse;
-use core::time::Duration;
-use std::sync::Weak;
-use tokio_util::sync::CancellationToken;
-
-/// Time between two looks.
-const INTERVAL: Duration = Duration::from_secs(15);
 
 /// Records of one group in one topic whose age is looked up at a time: each may cost the read of a batch.
 const AGES_MAX: usize = 8;
-
-/// Looks again and again, until the shutdown.
-pub(in crate::broker) async fn run(broker: Weak<Inner>, shutdown: CancellationToken, life: PartGuard) {
-    // Told before anything of it goes, should this task die.
-    let life = life;
-    loop {
-        tokio::select! {
-            () = shutdown.cancelled() => break,
-            () = tokio::time::sleep(INTERVAL) => {}
-        }
-        let Some(broker) = broker.upgrade().map(Broker) else { break };
-        tokio::select! {
-            () = shutdown.cancelled() => break,
-            () = broker.measure_stream_groups() => {}
-        }
-    }
-    life.ended();
-}
 
 impl Broker {
     /// Looks how far behind stream groups are, and shows that in the metrics. This happens by itself every 15 s. The lag in seconds is that of the

@@ -6,7 +6,9 @@ mod common;
 mod description;
 mod edges;
 mod events;
+mod hot_spots;
 mod journeys;
+mod quotas;
 
 use crate::broker::{Broker, BrokerConfig};
 use crate::env::{ManualClock, Random};
