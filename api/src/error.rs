@@ -109,6 +109,8 @@ codes! {
     TooManyRepairs = "TOO_MANY_REPAIRS", 409, false, false, "Too many repairs are not at their end";
     /// No such transaction, or the instance is a saga.
     TransactionNotFound = "TRANSACTION_NOT_FOUND", 404, false, false, "No such transaction";
+    /// No record waits under this id: it was appended when it was due, it was cancelled, or it never was.
+    ScheduleNotFound = "SCHEDULE_NOT_FOUND", 404, false, false, "No such schedule";
     /// The service has no address of its own.
     ServiceNotFound = "SERVICE_NOT_FOUND", 404, false, false, "No such service";
     /// A topic of that name exists with another configuration.
@@ -165,6 +167,8 @@ codes! {
     Overloaded = "OVERLOADED", 429, true, false, "The broker is overloaded";
     /// The client has used up its quota of requests or bytes. Nothing was done; `Retry-After` says when to come back.
     QuotaExceeded = "QUOTA_EXCEEDED", 429, true, false, "The client's quota is used up";
+    /// As many records of a shard as may wait for their time do so. Nothing was stored.
+    ScheduleLimit = "SCHEDULE_LIMIT", 429, true, false, "Too many records wait for their time";
     /// A fault inside the server.
     Internal = "INTERNAL", 500, false, true, "Internal error";
     /// A durable write failed. The broker takes no more writes until it is restarted.

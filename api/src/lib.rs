@@ -18,12 +18,13 @@ pub mod record;
 pub mod repair;
 pub mod routes;
 pub mod saga;
+pub mod schedule;
 pub mod service;
 pub mod stream;
 pub mod topic;
 pub mod transaction;
 
 pub use error::{ErrorCode, Fault, Problem};
-pub use ids::{Offset, PartitionId};
+pub use ids::{Offset, PartitionId, ScheduleId};
 pub use json::JsonText;
 pub use names::{GroupName, InstanceId, MemberId, NameError, SagaName, ServiceName, StepId, TopicName};

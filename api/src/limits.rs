@@ -71,6 +71,15 @@ pub const RETENTION_BYTES_MAX: u64 = 1 << 50;
 /// keep all behind it from going when their time is over.
 pub const TIMESTAMP_AHEAD_MS_MAX: u64 = 60 * 60 * 1000;
 
+/// How far ahead a record may be scheduled, in milliseconds: a year.
+pub const SCHEDULE_AHEAD_MS_MAX: u64 = 365 * 24 * 60 * 60 * 1000;
+
+/// Records of one shard that may wait for their time, when the server's settings do not say.
+pub const SCHEDULE_RECORDS_DEFAULT: u64 = 1_000_000;
+
+/// Bytes of one shard's records that may wait for their time, when the server's settings do not say: 1 GiB.
+pub const SCHEDULE_BYTES_DEFAULT: u64 = 1 << 30;
+
 /// Most records that one receive or one read returns.
 pub const RECEIVE_RECORDS_MAX: u32 = 1_000;
 

@@ -3,6 +3,7 @@
 //! A resource has custom verbs behind a colon (`/v1/topics/{topic}/groups/{group}:receive`), Google's style. Names cannot hold
 //! a colon, so the last one of a path always begins the verb.
 
+use crate::ids::ScheduleId;
 use crate::names::{GroupName, SagaName, ServiceName, TopicName};
 
 /// Liveness: the process answers.
@@ -22,6 +23,10 @@ pub const TOPIC: &str = "/v1/topics/{topic}";
 pub const RECORDS: &str = "/v1/topics/{topic}/records";
 /// `GET` reads records of one partition.
 pub const PARTITION_RECORDS: &str = "/v1/topics/{topic}/partitions/{partition}/records";
+/// Records that wait for their time: `GET` lists.
+pub const SCHEDULES: &str = "/v1/topics/{topic}/schedules";
+/// One of them: `DELETE` cancels.
+pub const SCHEDULE: &str = "/v1/topics/{topic}/schedules/{schedule}";
 /// `GET` lists the groups of a topic.
 pub const GROUPS: &str = "/v1/topics/{topic}/groups";
 /// One group: `GET` describes, `DELETE` deletes; verbs `receive`, `ack`, `nack`, `extend`, `terminate`, `redrive`, `discard`,
@@ -128,6 +133,18 @@ pub fn records(topic: &TopicName) -> String {
 #[must_use]
 pub fn partition_records(topic: &TopicName, partition: crate::PartitionId) -> String {
     format!("{TOPICS}/{topic}/partitions/{partition}/records")
+}
+
+/// The path of a topic's records that wait for their time.
+#[must_use]
+pub fn schedules(topic: &TopicName) -> String {
+    format!("{TOPICS}/{topic}/schedules")
+}
+
+/// The path of one of them.
+#[must_use]
+pub fn schedule(topic: &TopicName, schedule: ScheduleId) -> String {
+    format!("{TOPICS}/{topic}/schedules/{schedule}")
 }
 
 /// The path of a topic's groups.

@@ -1,6 +1,6 @@
 //! Bodies of the topic, produce and read routes.
 
-use crate::ids::{Offset, PartitionId};
+use crate::ids::{Offset, PartitionId, ScheduleId};
 use crate::limits;
 use crate::names::TopicName;
 use crate::record::{ConsumedRecord, ProduceRecord};
@@ -396,7 +396,7 @@ pub struct ProduceRequest {
     pub records: Vec<ProduceRecord>,
 }
 
-/// Answer to a produce request: everything in it is stored, and on the disk as the topic's `durability` says.
+/// Answer to a produce request: everything in it is stored, or scheduled, and on the disk as the topic's `durability` says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(ToSchema))]
 pub struct ProduceResponse {
@@ -404,17 +404,21 @@ pub struct ProduceResponse {
     pub records: Vec<ProducedRecord>,
 }
 
-/// Where a record was stored.
+/// Where a record was stored, or under which id it waits for its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(ToSchema))]
 pub struct ProducedRecord {
     /// Partition of the topic.
     pub partition: PartitionId,
-    /// Place in the partition.
-    pub offset: Offset,
-    /// Milliseconds since 1970.
+    /// Place in the partition; none as long as the record waits for its time.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub offset: Option<Offset>,
+    /// Names the record as long as it waits for its time.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub schedule: Option<ScheduleId>,
+    /// Time of the record, in milliseconds since 1970; of one that waits, when it is due.
     pub timestamp_ms: i64,
-    /// Whether the record was stored by an earlier request; partition and offset are that one's.
+    /// Whether the record was stored or scheduled by an earlier request; what the answer says is that one's.
     pub duplicate: bool,
 }
 

@@ -23,8 +23,9 @@ pub mod storage;
 mod topic;
 
 pub use broker::{
-    Batches, Broker, BrokerConfig, CompactionError, CreateTopicError, Held, NewRecord, OpenError, ParameterError, ProduceError, Produced,
-    ProducedBatch, ReadRequestError, Records, RetentionError, SentBatch, TopicError, UpdateTopicError,
+    Batches, Broker, BrokerConfig, CompactionError, CreateTopicError, Due, Held, NewRecord, OpenError, ParameterError, ProduceError,
+    Produced, ProducedBatch, ReadRequestError, Records, RetentionError, Schedule, ScheduleError, Schedules, SentBatch, TopicError,
+    UpdateTopicError,
 };
 pub use broker::{
     CreateGroupError, DeadLetter, DeadLetterError, DeadLetters, DeleteGroupError, Delivered, DescribeGroupError, FindGroupError,
@@ -38,5 +39,7 @@ pub use shard::commit::WriteError;
 pub use shard::disk_guard::{DiskLimits, Room};
 pub use shard::embedded::SubmitError;
 pub use shard::log::append_error::AppendError;
+pub use shard::log::at::At;
+pub use shard::log::schedules::ScheduleConfig;
 pub use shard::outbox::inbox::{Inbox, Message};
 pub use shard::outbox::owner::NotNext;

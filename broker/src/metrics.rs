@@ -2,10 +2,12 @@
 
 mod disk;
 mod queues;
+mod schedules;
 mod streams;
 
 pub(crate) use disk::DiskGauges;
 pub(crate) use queues::{QueueFigures, QueueGauges, QueueLag};
+pub(crate) use schedules::ScheduleMetrics;
 pub(crate) use streams::{StreamFigures, StreamGauges};
 
 use crate::storage::Durability;
@@ -56,6 +58,7 @@ pub(crate) struct Metrics {
     pub(crate) streams: StreamGauges,
     pub(crate) disk: DiskGauges,
     pub(crate) queues: QueueGauges,
+    pub(crate) schedules: ScheduleMetrics,
     pub(crate) rejected_produce_requests: Counter,
     pub(crate) rejected_read_requests: Counter,
     pub(crate) staged_bytes: Gauge,
@@ -96,6 +99,7 @@ impl Metrics {
             streams: StreamGauges::default(),
             disk: DiskGauges::default(),
             queues: QueueGauges::default(),
+            schedules: ScheduleMetrics::default(),
             rejected_produce_requests: Counter::default(),
             rejected_read_requests: Counter::default(),
             staged_bytes: Gauge::default(),
@@ -120,6 +124,7 @@ impl Metrics {
         registry.register_collector(Box::new(m.streams.clone()));
         registry.register_collector(Box::new(m.queues.clone()));
         m.disk.register(registry);
+        m.schedules.register(registry);
         registry.register("sagamq_rejected_produce_requests", "Produce requests answered with 429", m.rejected_produce_requests.clone());
         registry.register("sagamq_rejected_read_requests", "Receives and reads answered with 429", m.rejected_read_requests.clone());
         registry.register("sagamq_staged_bytes", "Bytes accepted that are not durable yet", m.staged_bytes.clone());
@@ -137,6 +142,7 @@ impl Metrics {
         {
             family.remove(&label);
         }
+        self.schedules.forget_topic(&label);
     }
 
     /// Removes the series of a group that was deleted.

@@ -26,7 +26,7 @@ pub const ENVIRONMENT_PREFIX: &str = "SAGAMQ_";
 const CONFIG_VARIABLE: &str = "SAGAMQ_CONFIG";
 
 /// Every key of the configuration file. The flag of `data_dir` is `--data-dir`, its environment variable `SAGAMQ_DATA_DIR`.
-pub const KEYS: [&str; 33] = [
+pub const KEYS: [&str; 35] = [
     "listen",
     "data_dir",
     "shards",
@@ -60,6 +60,8 @@ pub const KEYS: [&str; 33] = [
     "stream_members_max",
     "stream_topics_max",
     "stream_groups_max",
+    "schedule_records_max",
+    "schedule_bytes_max",
 ];
 
 /// All settings of `sagamq serve`.
@@ -157,6 +159,8 @@ fn flags(mut builder: ConfigBuilder<DefaultState>, args: &ServeArgs) -> ConfigBu
         &args.stream_members_max,
         &args.stream_topics_max,
         &args.stream_groups_max,
+        &args.schedule_records_max,
+        &args.schedule_bytes_max,
     ];
     for (key, flag) in KEYS.into_iter().zip(flags) {
         if let Some(text) = flag {
@@ -268,9 +272,16 @@ fn set(settings: &mut Settings, key: &str, text: &str) -> Result<(), String> {
         "stream_members_max" => serve.streams.members_max = at_most(text, 10_000)?,
         "stream_topics_max" => serve.streams.topics_max = at_most(text, 256)?,
         "stream_groups_max" => serve.streams.groups_max = at_most(text, 100_000)?,
+        "schedule_records_max" => serve.schedules.records_max = scheduled(text)?,
+        "schedule_bytes_max" => serve.schedules.bytes_max = memory(text)? as u64,
         other => return Err(format!("`{other}` is no setting")),
     }
     Ok(())
+}
+
+fn scheduled(text: &str) -> Result<u64, String> {
+    let records = text.parse().ok().filter(|records| (1..=1_000_000_000).contains(records));
+    records.ok_or_else(|| "expected a number from 1 to 1000000000".to_owned())
 }
 
 fn shards(text: &str) -> Result<u16, String> {

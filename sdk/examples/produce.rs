@@ -20,7 +20,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     for record in pending {
         let stored = record.await?;
-        println!("partition {} offset {}{}", stored.partition, stored.offset, if stored.duplicate { " (duplicate)" } else { "" });
+        let offset = stored.offset.expect("nothing here is to be appended later");
+        println!("partition {} offset {offset}{}", stored.partition, if stored.duplicate { " (duplicate)" } else { "" });
     }
     Ok(producer.close().await?)
 }

@@ -34,7 +34,7 @@ use std::time::Duration;
 /// client.create_topic(&orders, TopicConfig::default()).await?;
 /// let record = ProduceRecord::text("hello").with_key("customer-7");
 /// let stored = client.produce(&orders, vec![record], Some("order-4711")).await?;
-/// println!("partition {} offset {}", stored[0].partition, stored[0].offset);
+/// println!("partition {} offset {:?}", stored[0].partition, stored[0].offset);
 /// # Ok(()) }
 /// ```
 #[derive(Clone)]

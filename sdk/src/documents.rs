@@ -25,6 +25,9 @@ struct Ordering;
 #[doc = include_str!("../../docs/guides/stream-groups.md")]
 struct StreamGroups;
 
+#[doc = include_str!("../../docs/guides/schedules.md")]
+struct Schedules;
+
 #[doc = include_str!("../../docs/guides/proxy-and-authorization.md")]
 struct ProxyAndAuthorization;
 

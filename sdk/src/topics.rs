@@ -7,10 +7,11 @@ use crate::transport::Request;
 use bytes::Bytes;
 use sagamq_api::headers::APPLICATION_JSON;
 use sagamq_api::record::ProduceRecord;
+use sagamq_api::schedule::{ScheduleList, ScheduleQuery};
 use sagamq_api::topic::{
     CreateTopic, ProduceRequest, ProduceResponse, ProducedRecord, TopicConfig, TopicConfigChange, TopicDescription, TopicList, UpdateTopic,
 };
-use sagamq_api::{ErrorCode, TopicName, routes};
+use sagamq_api::{ErrorCode, ScheduleId, TopicName, routes};
 use uuid::Uuid;
 
 impl Client {
@@ -103,5 +104,23 @@ impl Client {
             None => request,
         };
         self.json::<ProduceResponse>(request).await.map(|answer| answer.records)
+    }
+
+    /// Records of a topic that wait for their time, in the order in which they are due. They come to be by [`Self::produce`] of records with
+    /// `deliver_at` or `delay_ms`.
+    ///
+    /// # Errors
+    /// `TOPIC_NOT_FOUND`, `INVALID_REQUEST`.
+    pub async fn schedules(&self, topic: &TopicName, query: &ScheduleQuery) -> Result<ScheduleList, ClientError> {
+        self.json(Request::get(routes::schedules(topic)).query(query)?).await
+    }
+
+    /// Cancels a record that waits for its time: it is never appended, and its idempotency key is free again. Durable when this returns.
+    ///
+    /// # Errors
+    /// `TOPIC_NOT_FOUND`, `SCHEDULE_NOT_FOUND` when it was appended or cancelled before. A request that had to be repeated may find what its
+    /// first attempt did.
+    pub async fn cancel_schedule(&self, topic: &TopicName, schedule: ScheduleId) -> Result<(), ClientError> {
+        self.unit(Request::delete(routes::schedule(topic, schedule))).await
     }
 }

@@ -79,14 +79,14 @@ async fn everything_that_was_acknowledged_is_there_after_kill_nine() {
     let broker = stage.broker().await;
     let client = broker.client().await;
     for (value, place) in &acknowledged {
-        let query = ReadQuery { offset: Some(place.offset), max_records: Some(1), ..ReadQuery::default() };
+        let query = ReadQuery { offset: place.offset, max_records: Some(1), ..ReadQuery::default() };
         let read = client.read(&topic, place.partition, &query).await.expect("readable");
         let record = read.records.first().unwrap_or_else(|| panic!("{value} at {place:?} is lost"));
-        assert_eq!((record.offset, record.text().as_ref()), (place.offset, Some(value)));
+        assert_eq!((Some(record.offset), record.text().as_ref()), (place.offset, Some(value)));
     }
     // And the broker writes on, behind what is there.
     let next = client.produce(&topic, vec![ProduceRecord::text("next").with_partition(PartitionId(0))], None).await.expect("stored");
-    let last = acknowledged.iter().filter(|(_, place)| place.partition == PartitionId(0)).map(|(_, place)| place.offset).max();
+    let last = acknowledged.iter().filter(|(_, place)| place.partition == PartitionId(0)).filter_map(|(_, place)| place.offset).max();
     assert!(next[0].offset > last.unwrap_or(Offset(0)));
 }
 

@@ -78,7 +78,7 @@ async fn kill_9_under_load_loses_no_acknowledged_record_and_stores_none_twice() 
                     let value = format!("{producer}-{n}");
                     let produced =
                         client.produce(&name, vec![ProduceRecord::text(&value).with_key(&value)], None).await.expect("stored in the end");
-                    acknowledged.insert(value, (produced[0].partition, produced[0].offset));
+                    acknowledged.insert(value, (produced[0].partition, produced[0].offset.expect("stored")));
                 }
                 acknowledged
             })

@@ -17,6 +17,7 @@ mod queue_groups;
 mod repairs;
 mod retention;
 mod sagas;
+mod schedules;
 mod stream_churn;
 mod streams;
 mod tidy;

@@ -47,7 +47,7 @@ async fn records_go_by_themselves_and_a_kill_brings_none_back() {
     assert_eq!((described.trimmed_unsettled, described.in_flight, described.dead_letters, described.lag_records), (10, 0, 0, 0));
     let again = client.produce(&name, record(0), Some("first")).await.expect("answered");
     assert_eq!((again[0].duplicate, again[0].offset), (true, first[0].offset));
-    assert_eq!(client.produce(&name, record(10), None).await.expect("produced")[0].offset, Offset(10));
+    assert_eq!(client.produce(&name, record(10), None).await.expect("produced")[0].offset, Some(Offset(10)));
 }
 
 /// The next batch, which must come.

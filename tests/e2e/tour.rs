@@ -1,4 +1,4 @@
-//! The README's five-minute tour, and the shell of the guide to stream groups: every command is run as it stands, against a real server.
+//! The README's five-minute tour, and the shell of guides: every command is run as it stands, against a real server.
 
 use sagamq_tests::ServerProcess;
 use sagamq_tests::server::binary;
@@ -69,4 +69,23 @@ async fn every_command_of_the_guide_to_stream_groups_works() {
     assert_eq!((values.len(), values.iter().sum::<u32>()), (100, 5_050), "each record is read once: {says}");
     let read_again = says.lines().filter(|line| line.starts_with('{') && line.contains("\"offset\"")).count();
     assert_eq!(read_again, 10, "the group was moved to the start: {says}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_command_of_the_guide_to_records_for_later_works() {
+    let server = ServerProcess::start().await;
+    let commands = blocks(&document("docs/guides/schedules.md"));
+    assert_eq!(commands.len(), 1);
+    let says = run(&commands, &server);
+    for part in ["1 of them wait for their time", "SCHEDULE", "customer-7", "1 schedule cancelled", "in a moment"] {
+        assert!(says.contains(part), "the guide shows {part}: {says}");
+    }
+    let left = schedules_left(&server).await;
+    assert_eq!(left, 1, "one was cancelled, one is appended");
+}
+
+/// How many records of the guide still wait.
+async fn schedules_left(server: &ServerProcess) -> usize {
+    let topic = "reminders".parse().expect("a legal name");
+    server.client().schedules(&topic, &sagamq_api::schedule::ScheduleQuery::default()).await.expect("listed").schedules.len()
 }

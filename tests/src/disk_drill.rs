@@ -123,7 +123,7 @@ async fn produce_until_refused(client: &Client, writer: usize, round: usize) -> 
         match client.produce(&topic("fill"), records.collect(), Some(&key)).await {
             Ok(stored) => {
                 for (stored, value) in stored.iter().zip(&values) {
-                    acknowledged.insert((stored.partition.0, stored.offset.0), hash(value));
+                    acknowledged.insert((stored.partition.0, stored.offset.expect("stored").0), hash(value));
                 }
             }
             // The queue in front of the disk is full for a moment.

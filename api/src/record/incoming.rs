@@ -44,6 +44,12 @@ pub struct RecordIn<'a> {
     /// Its own idempotency key.
     #[serde(borrow, default)]
     pub idempotency_key: Option<Text<'a>>,
+    /// When it is to be appended, in milliseconds since 1970.
+    #[serde(default)]
+    pub deliver_at: Option<u64>,
+    /// After how many milliseconds it is to be appended.
+    #[serde(default)]
+    pub delay_ms: Option<u64>,
 }
 
 /// A JSON string: that of the body if it has no escapes.

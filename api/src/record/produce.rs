@@ -44,6 +44,13 @@ pub struct ProduceRecord {
     /// one's. The key counts for the partition: the same one sent to another partition is another.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<String>,
+    /// When the record is to be appended, in milliseconds since 1970, at most a year ahead. Until then it waits as a schedule, whose id is in
+    /// the answer. A time that is over: at once. The record's time is that of its appending, so not together with `timestamp_ms`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deliver_at: Option<u64>,
+    /// As `deliver_at`, in milliseconds from the arrival of the request on. Not together with `deliver_at`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delay_ms: Option<u64>,
 }
 
 impl ProduceRecord {
@@ -93,6 +100,20 @@ impl ProduceRecord {
     #[must_use]
     pub fn with_partition(mut self, partition: PartitionId) -> Self {
         self.partition = Some(partition);
+        self
+    }
+
+    /// The same record, to be appended at this time, in milliseconds since 1970.
+    #[must_use]
+    pub fn deliver_at(mut self, due_ms: u64) -> Self {
+        self.deliver_at = Some(due_ms);
+        self
+    }
+
+    /// The same record, to be appended after this time.
+    #[must_use]
+    pub fn delayed(mut self, delay: core::time::Duration) -> Self {
+        self.delay_ms = Some(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX));
         self
     }
 

@@ -13,6 +13,7 @@ mod produce;
 mod queue;
 mod read;
 mod retention;
+mod schedules;
 mod streams;
 mod topics;
 
@@ -20,13 +21,14 @@ pub use compaction::CompactionError;
 pub use held::Held;
 pub use open_error::OpenError;
 pub use parameter::ParameterError;
-pub use produce::{NewRecord, ProduceError, Produced, ProducedBatch, SentBatch};
+pub use produce::{Due, NewRecord, ProduceError, Produced, ProducedBatch, SentBatch};
 pub use queue::{
     CreateGroupError, DeadLetter, DeadLetterError, DeadLetters, DeleteGroupError, Delivered, DescribeGroupError, FindGroupError,
     OperateGroupError, OwnGroupError, ReceiveError, Received, RedriveError, SettleError, Waiting,
 };
 pub use read::{Batches, ReadRequestError, Records};
 pub use retention::RetentionError;
+pub use schedules::{Schedule, ScheduleError, Schedules};
 pub use streams::StreamGroupError;
 pub use topics::{CreateTopicError, TopicError, UpdateTopicError};
 
@@ -40,6 +42,7 @@ use crate::metrics::Metrics;
 use crate::shard::commit::WriteError;
 use crate::shard::disk_guard::{DiskGuard, DiskLimits};
 use crate::shard::input::{Input, ShardHandle};
+use crate::shard::log::schedules::ScheduleConfig;
 use crate::shard::outbox::marks::Marks;
 use crate::shard::write_stop::WriteStops;
 use crate::storage::Storage;
@@ -72,6 +75,8 @@ pub struct BrokerConfig {
     pub read_wait: Duration,
     /// What stream groups are held to.
     pub streams: StreamConfig,
+    /// How many records may wait for their time.
+    pub schedules: ScheduleConfig,
     /// How often it is looked which records their topics do not keep any longer; less than a second counts as one.
     pub retention_interval: Duration,
     /// How much of the disk is kept free.
@@ -89,6 +94,7 @@ impl Default for BrokerConfig {
             read_bytes_max: 64 * 1024 * 1024,
             read_wait: Duration::from_secs(5),
             streams: StreamConfig::default(),
+            schedules: ScheduleConfig::default(),
             retention_interval: Duration::from_secs(60),
             disk: DiskLimits::default(),
             sync_interval: Duration::from_millis(200),

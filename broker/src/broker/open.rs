@@ -22,6 +22,7 @@ use crate::shard::commit::{Commit, WriteError};
 use crate::shard::committer::{self, CommitterParts, STAGED_COMMITS_MAX, SyncDue};
 use crate::shard::disk_guard::DiskGuard;
 use crate::shard::input::ShardHandle;
+use crate::shard::log::schedules::row::Totals;
 use crate::shard::outbox::find::FoundOutbox;
 use crate::shard::outbox::marks::Marks;
 use crate::shard::recovery::{FoundShard, ShardError, recover};
@@ -134,7 +135,16 @@ fn open(
         };
         let outbox = shard.outbox.take_over(&marks);
         let (buckets, groups, queues, streams) = (shard.buckets, shard.groups, shard.queues, shard.streams);
-        let stored = Stored { buckets, groups, queues, streams, terms: config.streams.terms(), outbox };
+        let stored = Stored {
+            buckets,
+            groups,
+            queues,
+            streams,
+            terms: config.streams.terms(),
+            outbox,
+            waiting: shard.waiting,
+            schedules: config.schedules,
+        };
         tasks.spawn(Shard::new(parts, stored).run(inputs, closing.clone(), life));
         shards.push(handle);
     }
@@ -238,6 +248,8 @@ struct LoadedShard {
     streams: Vec<(Arc<StreamGroup>, Option<StoredStream>)>,
     buckets: Buckets,
     outbox: FoundOutbox,
+    /// How many records of which topics wait for their time.
+    waiting: Vec<(Arc<Topic>, Totals)>,
     /// What the open changes.
     first_commit: Vec<Mutation>,
 }
@@ -297,6 +309,7 @@ impl Loaded {
 impl LoadedShard {
     fn load(found: FoundShard, topics: &Topics) -> Result<Self, OpenError> {
         let FoundShard { id, last_commit, buckets, outbox, .. } = found;
+        let waiting = found.waiting.into_iter().filter_map(|(topic, totals)| Some((Arc::clone(topics.get(&topic)?), totals))).collect();
         let mut first_commit = Vec::new();
         for topic in found.topics {
             if !topics.contains_key(&topic) {
@@ -318,7 +331,18 @@ impl LoadedShard {
             }
             logs.push(OwnedLog::stored(Arc::clone(partition), log.positions));
         }
-        Ok(Self { id, last_commit, logs, groups: Vec::new(), queues: Vec::new(), streams: Vec::new(), buckets, outbox, first_commit })
+        Ok(Self {
+            id,
+            last_commit,
+            logs,
+            groups: Vec::new(),
+            queues: Vec::new(),
+            streams: Vec::new(),
+            buckets,
+            outbox,
+            waiting,
+            first_commit,
+        })
     }
 
     /// Takes over what is stored of the groups. Numbers are never used twice, so what is not in the catalogue is nobody's.

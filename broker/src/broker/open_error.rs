@@ -5,6 +5,7 @@ use crate::broker::format::{FORMAT_VERSION, FormatError, SHARDS_MAX};
 use crate::group::queue::DecodeError;
 use crate::log::recovery::RecoveryError;
 use crate::shard::commit::WriteError;
+use crate::shard::log::schedules::find::FindSchedulesError;
 use crate::shard::outbox::find::FindError;
 use crate::shard::recovery::ShardError;
 use crate::storage::StorageError;
@@ -75,6 +76,8 @@ impl From<ShardError> for OpenError {
             ShardError::Damaged(reason) => Self::Damaged(reason),
             ShardError::Outbox(FindError::Storage(error)) => Self::Storage(error),
             ShardError::Outbox(error @ FindError::Damaged { .. }) => Self::Damaged(error.to_string()),
+            ShardError::Schedules(FindSchedulesError::Storage(error)) => Self::Storage(error),
+            ShardError::Schedules(error @ FindSchedulesError::Damaged { .. }) => Self::Damaged(error.to_string()),
             ShardError::Storage(error) => Self::Storage(error),
         }
     }

@@ -77,6 +77,15 @@ impl Buckets {
     }
 }
 
+/// When a record is to be appended, as its producer says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// At this time, in milliseconds since 1970.
+    At(u64),
+    /// So many milliseconds after it arrived.
+    After(u64),
+}
+
 /// What a key is for: a key of a request and the same key of a record are two keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum KeyScope {
@@ -104,8 +113,18 @@ pub(crate) fn hash_share(claim: u64, request: Hash) -> Hash {
     truncate(hasher.finalize())
 }
 
+/// Under which a partition keeps one record of a claimed request some of whose records are to wait for their time: each has a key of its own then.
+pub(crate) fn hash_of_share(claim: u64, request: Hash, place: usize) -> Hash {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(b"P");
+    hasher.update(&claim.to_be_bytes());
+    hasher.update(&request);
+    hasher.update(&(place as u64).to_be_bytes());
+    truncate(hasher.finalize())
+}
+
 /// Hash of what a record says; a retry says the same. The time the broker gives to a record without one is not part of it.
-pub(crate) fn fingerprint(payload: &Payload, partition: Option<PartitionId>, timestamp_ms: Option<i64>) -> Hash {
+pub(crate) fn fingerprint(payload: &Payload, partition: Option<PartitionId>, timestamp_ms: Option<i64>, due: Option<Due>) -> Hash {
     let mut hasher = blake3::Hasher::new();
     let mut field = |bytes: Option<&[u8]>| {
         // Lengths are part of the hash, so that no two payloads run together.
@@ -123,6 +142,12 @@ pub(crate) fn fingerprint(payload: &Payload, partition: Option<PartitionId>, tim
     }
     field(partition.map(|p| p.0.to_be_bytes()).as_ref().map(<[u8; 4]>::as_slice));
     field(timestamp_ms.map(i64::to_be_bytes).as_ref().map(<[u8; 8]>::as_slice));
+    // As it was given: a retry that comes later says the same delay.
+    match due {
+        None => {}
+        Some(Due::At(ms)) => field(Some([&b"at"[..], &ms.to_be_bytes()].concat().as_slice())),
+        Some(Due::After(ms)) => field(Some([&b"after"[..], &ms.to_be_bytes()].concat().as_slice())),
+    }
     truncate(hasher.finalize())
 }
 
@@ -197,16 +222,21 @@ mod tests {
 
     #[test]
     fn a_fingerprint_tells_payloads_apart() {
-        let plain = fingerprint(&payload("a"), None, None);
-        assert_eq!(plain, fingerprint(&payload("a"), None, None));
+        let plain = fingerprint(&payload("a"), None, None, None);
+        assert_eq!(plain, fingerprint(&payload("a"), None, None, None));
         let keyed = Payload { key: Some(Bytes::from_static(b"a")), ..Payload::default() };
-        assert_ne!(plain, fingerprint(&keyed, None, None));
-        assert_ne!(plain, fingerprint(&payload("a"), Some(PartitionId(0)), None));
-        assert_ne!(plain, fingerprint(&payload("a"), None, Some(0)));
-        let with =
-            |headers: &[(&str, &str)]| fingerprint(&Payload { headers: headers.iter().copied().collect(), ..payload("a") }, None, None);
+        assert_ne!(plain, fingerprint(&keyed, None, None, None));
+        assert_ne!(plain, fingerprint(&payload("a"), Some(PartitionId(0)), None, None));
+        assert_ne!(plain, fingerprint(&payload("a"), None, Some(0), None));
+        let with = |headers: &[(&str, &str)]| {
+            fingerprint(&Payload { headers: headers.iter().copied().collect(), ..payload("a") }, None, None, None)
+        };
         assert_eq!(with(&[("a", "1"), ("b", "2")]), with(&[("b", "2"), ("a", "1")]));
         assert_ne!(with(&[("a", "1"), ("a", "2")]), with(&[("a", "2"), ("a", "1")]));
+        let due = |due| fingerprint(&payload("a"), None, None, Some(due));
+        assert_eq!(due(Due::At(5)), due(Due::At(5)));
+        assert!(due(Due::At(5)) != plain && due(Due::At(5)) != due(Due::At(6)) && due(Due::At(5)) != due(Due::After(5)));
+        assert_ne!(hash_of_share(1, plain, 0), hash_of_share(1, plain, 1), "each record of a share has its own");
         assert_ne!(hash_key(KeyScope::Request, b"k"), hash_key(KeyScope::Record, b"k"));
         assert_ne!(hash_share(1, plain), hash_share(2, plain), "each claim of a key has shares of its own");
     }

@@ -15,7 +15,7 @@ use futures_util::StreamExt as _;
 use sagamq_api::headers::APPLICATION_BATCH;
 use sagamq_api::limits::{BODY_BYTES_MAX, DEFINITION_BYTES_MAX};
 use sagamq_api::topic::TopicConfig;
-use sagamq_api::{ErrorCode, GroupName, NameError, PartitionId, SagaName, StepId, TopicName};
+use sagamq_api::{ErrorCode, GroupName, NameError, PartitionId, SagaName, ScheduleId, StepId, TopicName};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
@@ -173,6 +173,15 @@ pub struct PartitionPath {
     pub topic: TopicName,
     /// Number of the partition.
     pub partition: PartitionId,
+}
+
+/// The record of a topic in the path that waits for its time.
+#[derive(Clone, Debug, Deserialize)]
+pub struct SchedulePath {
+    /// Name of the topic.
+    pub topic: TopicName,
+    /// Names the record.
+    pub schedule: ScheduleId,
 }
 
 /// The group of a topic in the path.

@@ -22,6 +22,7 @@ pub mod problem;
 mod quota;
 mod records;
 mod request_id;
+mod schedules;
 mod streams;
 #[cfg(test)]
 mod tests;
@@ -44,6 +45,7 @@ use utoipa::openapi::OpenApi;
 pub fn router(broker: Broker) -> Router {
     topics::routes()
         .merge(records::routes())
+        .merge(schedules::routes())
         .merge(groups::routes())
         .merge(dead_letters::routes())
         .merge(streams::routes())

@@ -17,6 +17,7 @@ use utoipa::OpenApi;
     tags(
         (name = "topics", description = "Topics and their configuration"),
         (name = "records", description = "Produce, and read by offset or time"),
+        (name = "schedules", description = "Records that are to be appended later: list and cancel them"),
         (name = "groups", description = "Queue groups: receive records under a lease and settle them"),
         (name = "dead letters", description = "Records that a group gave up"),
         (name = "stream groups", description = "Stream groups: members share partitions and commit offsets"),
@@ -30,6 +31,7 @@ pub(super) fn document() -> utoipa::openapi::OpenApi {
     let parts = [
         super::topics::Doc::openapi(),
         super::records::Doc::openapi(),
+        super::schedules::Doc::openapi(),
         super::groups::Doc::openapi(),
         super::dead_letters::Doc::openapi(),
         super::streams::Doc::openapi(),

@@ -2,7 +2,7 @@
 
 use crate::broker::{
     CreateGroupError, CreateTopicError, DeadLetterError, DeleteGroupError, DescribeGroupError, FindGroupError, OperateGroupError,
-    ParameterError, ProduceError, ReadRequestError, ReceiveError, RedriveError, SettleError, StreamGroupError, TopicError,
+    ParameterError, ProduceError, ReadRequestError, ReceiveError, RedriveError, ScheduleError, SettleError, StreamGroupError, TopicError,
     UpdateTopicError,
 };
 use crate::log::batch::EncodeError;
@@ -205,6 +205,7 @@ impl From<AppendError> for ApiError {
             AppendError::KeyReused { .. } | AppendError::RequestKeyReused { .. } => {
                 Self::new(ErrorCode::IdempotencyKeyReused, error.to_string())
             }
+            AppendError::ScheduleLimit { .. } => Self::new(ErrorCode::ScheduleLimit, error.to_string()),
             AppendError::Write(error) => error.into(),
             AppendError::Storage(error) => error.into(),
             AppendError::Encode(error) => error.into(),
@@ -226,13 +227,27 @@ impl From<ProduceError> for ApiError {
             | ProduceError::TwoIdempotencyKeys(_)
             | ProduceError::TimeAhead { .. }
             | ProduceError::WithoutKey { .. }
-            | ProduceError::BatchWithoutKeys { .. } => ErrorCode::InvalidRequest,
+            | ProduceError::BatchWithoutKeys { .. }
+            | ProduceError::DueAhead { .. }
+            | ProduceError::DueWithTime(_) => ErrorCode::InvalidRequest,
             ProduceError::PartitionNotFound { .. } => ErrorCode::PartitionNotFound,
             ProduceError::RecordTooLarge { .. } => ErrorCode::RecordTooLarge,
             ProduceError::KeyReused { .. } => ErrorCode::IdempotencyKeyReused,
             ProduceError::Overloaded(_) => ErrorCode::Overloaded,
         };
         Self::new(code, detail)
+    }
+}
+
+impl From<ScheduleError> for ApiError {
+    fn from(error: ScheduleError) -> Self {
+        match error {
+            ScheduleError::Topic(error) => error.into(),
+            ScheduleError::Parameter(error) => error.into(),
+            ScheduleError::NotFound { .. } => Self::new(ErrorCode::ScheduleNotFound, error.to_string()),
+            ScheduleError::Storage(error) => error.into(),
+            ScheduleError::Append(error) => error.into(),
+        }
     }
 }
 

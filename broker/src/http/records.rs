@@ -1,6 +1,6 @@
 //! Records: produce, and read by offset or by time.
 
-use crate::broker::{Broker, NewRecord, Produced, Records};
+use crate::broker::{Broker, Due, NewRecord, Produced, Records};
 use crate::http::extract::{BatchBody, PartitionPath, PathParams, QueryParams, RawJson, TopicPath, essence, says_batches};
 use crate::http::held::{RECORD_BYTES, json, written};
 use crate::http::idempotency_key::IdempotencyKey;
@@ -28,7 +28,7 @@ pub(super) fn routes() -> Router<Broker> {
     Router::new().route(routes::RECORDS, post(produce)).route(routes::PARTITION_RECORDS, get(read))
 }
 
-/// Stores records. They are on disk when it is answered; a record that was stored before, by its idempotency key, is answered
+/// Stores records. They are on disk when it is answered; one with `deliver_at` or `delay_ms` waits as a schedule until then; a record that was stored before, by its idempotency key, is answered
 /// with its first place and `duplicate: true`.
 #[utoipa::path(post, path = "/v1/topics/{topic}/records", operation_id = "produceRecords", tag = "records",
     params(
@@ -87,11 +87,17 @@ impl<S: Send + Sync> FromRequest<S> for ProduceBody {
 fn write_produced(produced: &[Produced]) -> Vec<u8> {
     let mut out = Vec::with_capacity((produced.len() + 1) * PRODUCED_BYTES);
     out.extend_from_slice(br#"{"records":["#);
-    for (index, Produced { partition, offset, timestamp_ms, duplicate }) in produced.iter().enumerate() {
+    for (index, Produced { partition, offset, schedule, timestamp_ms, duplicate }) in produced.iter().enumerate() {
         out.extend_from_slice(if index == 0 { br#"{"partition":"# } else { br#",{"partition":"# });
         write::json(&mut out, partition);
-        out.extend_from_slice(br#","offset":"#);
-        write::json(&mut out, offset);
+        if let Some(offset) = offset {
+            out.extend_from_slice(br#","offset":"#);
+            write::json(&mut out, offset);
+        }
+        if let Some(schedule) = schedule {
+            out.extend_from_slice(br#","schedule":"#);
+            write::json(&mut out, schedule);
+        }
         out.extend_from_slice(br#","timestamp_ms":"#);
         write::json(&mut out, timestamp_ms);
         out.extend_from_slice(if *duplicate { br#","duplicate":true}"# } else { br#","duplicate":false}"# });
@@ -115,8 +121,14 @@ fn new_record(index: usize, mut record: RecordIn<'_>, body: &Bytes, decoded: &mu
         };
         ApiError::new(code, format!("record {index}: {reason}"))
     })?;
-    let RecordIn { partition, timestamp_ms, idempotency_key, .. } = record;
-    Ok(NewRecord { payload, partition, timestamp_ms, idempotency_key: idempotency_key.map(|key| key.into_bytes(body)) })
+    let RecordIn { partition, timestamp_ms, idempotency_key, deliver_at, delay_ms, .. } = record;
+    let due = match (deliver_at, delay_ms) {
+        (Some(_), Some(_)) => {
+            return Err(ApiError::invalid(format!("record {index} has `deliver_at` and `delay_ms`: give one or the other")));
+        }
+        (at, after) => at.map(Due::At).or(after.map(Due::After)),
+    };
+    Ok(NewRecord { payload, partition, timestamp_ms, idempotency_key: idempotency_key.map(|key| key.into_bytes(body)), due })
 }
 
 /// Reads records of one partition, from an offset or a time on.
@@ -201,22 +213,24 @@ pub(super) struct Doc;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sagamq_api::Offset;
     use sagamq_api::topic::ProducedRecord;
+    use sagamq_api::{Offset, ScheduleId};
 
     #[test]
     fn what_is_written_of_produced_records_is_the_response() {
         let produced = |n: u32| Produced {
             partition: PartitionId(n),
-            offset: Offset(u64::MAX - u64::from(n)),
+            offset: (n != 2).then_some(Offset(u64::MAX - u64::from(n))),
+            schedule: (n == 2).then_some(ScheduleId { due_ms: 5, shard: 1, commit: 2, index: 3 }),
             timestamp_ms: -i64::from(n),
             duplicate: n == 1,
         };
         for count in [0, 1, 3] {
             let produced: Vec<Produced> = (0..count).map(produced).collect();
-            let shown = |&Produced { partition, offset, timestamp_ms, duplicate }: &Produced| ProducedRecord {
+            let shown = |&Produced { partition, offset, schedule, timestamp_ms, duplicate }: &Produced| ProducedRecord {
                 partition,
                 offset,
+                schedule,
                 timestamp_ms,
                 duplicate,
             };

@@ -3,6 +3,7 @@
 use crate::ids::{GroupId, ShardId, TopicId};
 use crate::shard::commit::WriteError;
 use crate::shard::core::Core;
+use crate::shard::log::Log;
 use crate::shard::queues::Queues;
 use crate::shard::streams::Streams;
 use crate::storage::{Family, Mutation};
@@ -26,7 +27,7 @@ pub(crate) enum CatalogueOp {
     Remove { topics: Vec<TopicId>, groups: Vec<GroupId>, reply: Reply },
 }
 
-pub(super) fn handle(core: &mut Core, queues: &mut Queues, streams: &mut Streams, op: CatalogueOp) {
+pub(super) fn handle(core: &mut Core, log: &mut Log, queues: &mut Queues, streams: &mut Streams, op: CatalogueOp) {
     match op {
         CatalogueOp::Write { mutations, reply } => write(core, mutations, reply),
         CatalogueOp::AddGroup { group } => queues.add_group(group),
@@ -35,7 +36,7 @@ pub(super) fn handle(core: &mut Core, queues: &mut Queues, streams: &mut Streams
             streams.remove(core, group);
             write(core, Vec::new(), reply);
         }
-        CatalogueOp::Remove { topics, groups, reply } => remove(core, queues, &topics, &groups, reply),
+        CatalogueOp::Remove { topics, groups, reply } => remove(core, log, queues, &topics, &groups, reply),
     }
 }
 
@@ -49,12 +50,13 @@ fn write(core: &mut Core, mutations: Vec<Mutation>, reply: Reply) {
     });
 }
 
-fn remove(core: &mut Core, queues: &mut Queues, topics: &[TopicId], groups: &[GroupId], reply: Reply) {
+fn remove(core: &mut Core, log: &mut Log, queues: &mut Queues, topics: &[TopicId], groups: &[GroupId], reply: Reply) {
     for &group in groups {
         queues.remove_group(core, group, topics);
     }
     for &topic in topics {
         core.remove_logs(topic);
+        log.forget(topic);
     }
     write(core, topics.iter().flat_map(|&topic| topic_deletion(core.id, topic)).collect(), reply);
 }
@@ -66,6 +68,7 @@ pub(crate) fn topic_deletion(shard: ShardId, topic: TopicId) -> [Mutation; 5] {
         range(Family::Log, shard.topic(topic)),
         range(Family::TimeIndex, shard.topic(topic)),
         range(Family::Group, shard.topic(topic)),
+        range(Family::Schedule, shard.topic(topic)),
         range(Family::Meta, shard.topic_positions(topic)),
         range(Family::Meta, shard.topic_compacted(topic)),
     ]

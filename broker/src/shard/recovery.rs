@@ -7,12 +7,15 @@ use crate::ids::{GroupId, GroupKey, PartitionKey, ShardId, StreamKey, TopicId};
 use crate::log::positions::Positions;
 use crate::log::recovery::{RecoveryError, newest_batch};
 use crate::shard::commit::LastCommit;
+use crate::shard::log::schedules;
+use crate::shard::log::schedules::find::FindSchedulesError;
+use crate::shard::log::schedules::row::Totals;
 use crate::shard::outbox::find::{FindError, FoundOutbox};
 use crate::storage::keys::{CLOCK_MARK_STEP_MS, MetaKey};
 use crate::storage::{Direction, Family, Storage, StorageError};
 use core::ops::{ControlFlow, Range};
 use sagamq_api::Offset;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Why a shard cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +42,9 @@ pub(crate) enum ShardError {
     /// Something that was stored contradicts the rest.
     #[error("{0}")]
     Damaged(String),
+    /// The records that wait for their time cannot be taken over.
+    #[error(transparent)]
+    Schedules(#[from] FindSchedulesError),
     /// The messages to or from other shards cannot be taken over.
     #[error(transparent)]
     Outbox(#[from] FindError),
@@ -75,6 +81,8 @@ pub(crate) struct FoundShard {
     pub(crate) buckets: Buckets,
     /// Its messages to and from other shards.
     pub(crate) outbox: FoundOutbox,
+    /// How many records of which topics wait for their time.
+    pub(crate) waiting: BTreeMap<TopicId, Totals>,
 }
 
 /// Finds what a shard has stored, and refuses what cannot be.
@@ -100,7 +108,8 @@ pub(crate) fn recover(storage: &dyn Storage, id: ShardId) -> Result<FoundShard, 
     let StoredGroups { queues, streams } = groups(storage, id)?;
     let queues = decode_queues(queues, &logs)?;
     let outbox = FoundOutbox::find(storage, id)?;
-    if last_commit == 0 && (mark_ms.is_some() || !queues.is_empty() || !streams.is_empty() || !outbox.is_empty()) {
+    let waiting = schedules::find::find(storage, id)?;
+    if last_commit == 0 && (!waiting.is_empty() || mark_ms.is_some() || !queues.is_empty() || !streams.is_empty() || !outbox.is_empty()) {
         return Err(damaged("it has rows, but no commit"));
     }
     // A newest batch that is gone is seen by nothing else.
@@ -112,12 +121,18 @@ pub(crate) fn recover(storage: &dyn Storage, id: ShardId) -> Result<FoundShard, 
         id,
         last_commit,
         time_ms: mark_ms.map_or(0, |mark_ms| mark_ms.saturating_add(CLOCK_MARK_STEP_MS)),
-        topics: logs.iter().map(|log| log.key.topic).chain(queues.keys().map(|key| key.partition.topic)).collect(),
+        topics: logs
+            .iter()
+            .map(|log| log.key.topic)
+            .chain(queues.keys().map(|key| key.partition.topic))
+            .chain(waiting.keys().copied())
+            .collect(),
         logs,
         queues,
         streams,
         buckets: Buckets::load(storage, id)?,
         outbox,
+        waiting,
     })
 }
 

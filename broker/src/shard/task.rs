@@ -11,12 +11,14 @@ use crate::liveness::PartGuard;
 use crate::shard::core::Core;
 use crate::shard::input::Input;
 use crate::shard::log::Log;
+use crate::shard::log::schedules::ScheduleConfig;
+use crate::shard::log::schedules::row::Totals;
 use crate::shard::outbox::owner::Outbox;
 use crate::shard::queues::Queues;
 use crate::shard::streams::Streams;
 use crate::shard::streams::request::StreamRequest;
 use crate::shard::{catalogue, embedded, trim};
-use crate::topic::{Group, StreamGroup};
+use crate::topic::{Group, StreamGroup, Topic};
 use core::time::Duration;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -53,12 +55,16 @@ pub(crate) struct Stored {
     pub(crate) terms: Terms,
     /// Messages to and from other shards.
     pub(crate) outbox: Outbox,
+    /// How many records of which topics wait for their time.
+    pub(crate) waiting: Vec<(Arc<Topic>, Totals)>,
+    /// How many may.
+    pub(crate) schedules: ScheduleConfig,
 }
 
 impl Shard {
     /// A shard that goes on from what it has stored.
     pub(crate) fn new(parts: CoreParts, stored: Stored) -> Self {
-        let Stored { buckets, groups, queues: stored, streams: stored_streams, terms, outbox } = stored;
+        let Stored { buckets, groups, queues: stored, streams: stored_streams, terms, outbox, waiting, schedules } = stored;
         let mut queues = Queues::default();
         for group in groups {
             queues.add_group(group);
@@ -71,7 +77,8 @@ impl Shard {
         for (group, stored) in stored_streams {
             streams.add(&core, group, stored);
         }
-        Self { core, log: Log::new(buckets), queues, streams, outbox }
+        let log = Log::new(&core, buckets, schedules, waiting);
+        Self { core, log, queues, streams, outbox }
     }
 
     /// Runs until the shutdown, and then stages what was asked before it.
@@ -85,6 +92,7 @@ impl Shard {
         loop {
             // First, so that inputs that fill each commit cannot keep it waiting.
             let is_at_work = self.queues.go_on(&mut self.core);
+            let is_at_work = self.log.go_on(&mut self.core) || is_at_work;
             tokio::select! {
                 // In this order: time must not wait for ever behind inputs. The shutdown may, and time looks after it.
                 biased;
@@ -104,6 +112,7 @@ impl Shard {
                         self.handle(input);
                     }
                 }
+                () = self.log.woken(&self.core) => {}
                 () = &mut ending, if !inputs.is_closed() => inputs.close(),
             }
             if !self.stage().await {
@@ -119,7 +128,7 @@ impl Shard {
             Input::Queue(request) => queues.handle(core, request),
             Input::Stream(StreamRequest { group, op }) => streams.handle(core, group, op),
             Input::Embedded(commit) => embedded::handle(core, queues, outbox, commit),
-            Input::Catalogue(op) => catalogue::handle(core, queues, streams, op),
+            Input::Catalogue(op) => catalogue::handle(core, log, queues, streams, op),
             Input::Trim(op) => trim::handle(core, queues, op),
         }
     }
@@ -137,6 +146,7 @@ impl Shard {
         self.queues.stage(&mut self.core);
         self.streams.stage(&mut self.core);
         self.outbox.stage(&mut self.core);
+        self.log.stage(&mut self.core);
         self.core.stage().await
     }
 }

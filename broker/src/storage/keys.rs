@@ -7,6 +7,9 @@
 //! | `group` | shard u16, topic u32, partition u32, group u32, row u8 | a part of the group's state in the partition |
 //! | `group` | shard u16, 0 u32, group u32, row | a row of a stream group, on its home shard; no topic has number 0 |
 //! | `dedup` | shard u16, bucket u32, topic u32, partition u32, hash of the idempotency key 16 bytes | where the first one was stored |
+//! | `schedule` | shard u16, topic u32, 0 u8 | how many records of the topic wait on the shard |
+//! | `schedule` | shard u16, topic u32, 1 u8, due u64, commit u64, index u32 | a record that waits, in the order in which they are due |
+//! | `schedule` | shard u16, topic u32, 2 u8, partition u32, hash of the idempotency key 16 bytes | which record with that key waits |
 //! | `saga` | shard u16, the embedder's own key | the embedder's own |
 //! | `meta` | shard u16, tag u8, by tag | see [`MetaKey`] |
 //!
@@ -14,7 +17,7 @@
 
 use crate::ids::{GroupId, GroupKey, PartitionKey, ShardId, StreamKey, TopicId};
 use core::ops::Range;
-use sagamq_api::{Offset, PartitionId};
+use sagamq_api::{Offset, PartitionId, ScheduleId};
 
 /// Bytes of a key in front that are those of its partition, in the families whose keys begin so.
 pub(super) const PARTITION_PREFIX_BYTES: usize = 2 + 4 + 4;
@@ -118,7 +121,18 @@ impl PartitionKey {
         key.extend_from_slice(&hash);
         key
     }
+
+    /// Key of which record with an idempotency key waits for its time. `hash` is of the idempotency key.
+    #[must_use]
+    pub fn waiting_key(self, hash: [u8; 16]) -> Vec<u8> {
+        [&self.shard.waiting(self.topic, WAITING_KEYS)[..], &self.partition.0.to_be_bytes(), &hash].concat()
+    }
 }
+
+/// The rows of a topic's records that wait for their time: how many there are, the records, and their idempotency keys.
+const WAITING_TOTALS: u8 = 0;
+const WAITING_RECORDS: u8 = 1;
+const WAITING_KEYS: u8 = 2;
 
 impl GroupKey {
     /// Key of a row of the group's state in the partition.
@@ -218,6 +232,59 @@ impl ShardId {
         let start = self.0.to_be_bytes().to_vec();
         let end = successor(&start);
         start..end
+    }
+
+    fn waiting(self, topic: TopicId, row: u8) -> Vec<u8> {
+        [&self.0.to_be_bytes()[..], &topic.0.to_be_bytes(), &[row]].concat()
+    }
+
+    /// Key of how many records of a topic wait for their time on this shard.
+    #[must_use]
+    pub fn waiting_totals(self, topic: TopicId) -> Vec<u8> {
+        self.waiting(topic, WAITING_TOTALS)
+    }
+
+    /// The topic in such a key.
+    #[must_use]
+    pub fn of_waiting_totals(key: &[u8]) -> Option<TopicId> {
+        let (_, rest) = key.split_first_chunk::<2>()?;
+        let (topic, row) = rest.split_first_chunk()?;
+        (row == [WAITING_TOTALS]).then_some(TopicId(u32::from_be_bytes(*topic)))
+    }
+
+    /// Key of a record of this shard that waits for its time.
+    ///
+    /// # Panics
+    /// When it is another shard's.
+    #[must_use]
+    pub fn waiting_record(self, topic: TopicId, id: ScheduleId) -> Vec<u8> {
+        assert_eq!(id.shard, self.0, "a record waits on its own shard");
+        let ScheduleId { due_ms, commit, index, .. } = id;
+        [&self.waiting(topic, WAITING_RECORDS)[..], &due_ms.to_be_bytes(), &commit.to_be_bytes(), &index.to_be_bytes()].concat()
+    }
+
+    /// The records of a topic that wait on this shard, from this one on.
+    ///
+    /// # Panics
+    /// When it is another shard's.
+    #[must_use]
+    pub fn waiting_from(self, topic: TopicId, first: ScheduleId) -> Range<Vec<u8>> {
+        self.waiting_record(topic, first)..successor(&self.waiting(topic, WAITING_RECORDS))
+    }
+
+    /// Which record waits under a key.
+    #[must_use]
+    pub fn of_waiting_record(key: &[u8]) -> Option<ScheduleId> {
+        let (shard, rest) = key.split_first_chunk()?;
+        let (_, rest) = rest.split_first_chunk::<4>()?;
+        let (due_ms, rest) = rest.strip_prefix(&[WAITING_RECORDS])?.split_first_chunk()?;
+        let (commit, index) = rest.split_first_chunk()?;
+        Some(ScheduleId {
+            due_ms: u64::from_be_bytes(*due_ms),
+            shard: u16::from_be_bytes(*shard),
+            commit: u64::from_be_bytes(*commit),
+            index: u32::from_be_bytes(index.try_into().ok()?),
+        })
     }
 
     /// Where the partitions of this shard stand, in the `meta` family.
@@ -543,6 +610,28 @@ mod tests {
         }
 
         #[test]
+        fn records_that_wait_sort_as_they_are_due_and_lie_with_their_topic(
+            of in any_partition(), other: u32, (due_a, due_b) in (number(), number()), (a, b) in (number(), number()), index: u32, hash: [u8; 16]
+        ) {
+            let (shard, topic) = (of.shard, of.topic);
+            let id = |due_ms, commit| ScheduleId { due_ms, shard: shard.0, commit, index };
+            let (first, second) = (shard.waiting_record(topic, id(due_a, a)), shard.waiting_record(topic, id(due_b, b)));
+            prop_assert_eq!(first.cmp(&second), (due_a, a).cmp(&(due_b, b)));
+            prop_assert_eq!(ShardId::of_waiting_record(&first), Some(id(due_a, a)));
+            prop_assert_eq!(shard.waiting_from(topic, id(due_b, b)).contains(&first), (due_a, a) >= (due_b, b));
+            let (totals, key) = (shard.waiting_totals(topic), of.waiting_key(hash));
+            prop_assert_eq!(ShardId::of_waiting_totals(&totals), Some(topic));
+            for row in [&totals, &key] {
+                prop_assert!(!shard.waiting_from(topic, id(0, 0)).contains(row));
+                prop_assert_eq!(ShardId::of_waiting_record(row), None);
+            }
+            for row in [first, totals, key] {
+                prop_assert_eq!(shard.topic(TopicId(other)).contains(&row), topic.0 == other);
+                prop_assert!(shard.topic(topic).contains(&row));
+            }
+        }
+
+        #[test]
         fn catalogue_keys_are_apart(topic: u32, group: u32) {
             let (topic, group) = (MetaKey::Topic(TopicId(topic)).encode(), MetaKey::Group(GroupId(group)).encode());
             for (key, of_topics, of_groups) in
@@ -562,6 +651,11 @@ mod tests {
         assert_eq!(group.row(6), b"\0\x01\0\0\0\x02\0\0\0\x03\0\0\0\x05\x06");
         assert_eq!(partition.dedup(6, *b"0123456789abcdef"), b"\0\x01\0\0\0\x06\0\0\0\x02\0\0\0\x030123456789abcdef");
         assert_eq!(ShardId(1).saga(b"own"), b"\0\x01own");
+        let id = ScheduleId { due_ms: 3, shard: 1, commit: 4, index: 5 };
+        assert_eq!(ShardId(1).waiting_totals(TopicId(2)), b"\0\x01\0\0\0\x02\0");
+        let record = b"\0\x01\0\0\0\x02\x01\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\x04\0\0\0\x05";
+        assert_eq!(ShardId(1).waiting_record(TopicId(2), id), record);
+        assert_eq!(partition.waiting_key(*b"0123456789abcdef"), b"\0\x01\0\0\0\x02\x02\0\0\0\x030123456789abcdef");
         assert_eq!(MetaKey::Format.encode(), b"\0\0\0");
         assert_eq!(MetaKey::Topic(TopicId(2)).encode(), b"\0\0\x01\0\0\0\x02");
         assert_eq!(MetaKey::Group(GroupId(5)).encode(), b"\0\0\x02\0\0\0\x05");

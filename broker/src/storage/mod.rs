@@ -27,7 +27,7 @@ pub enum Family {
     Group,
     /// Idempotency entries in buckets of time.
     Dedup,
-    /// Reserved for records that are due later.
+    /// Records that wait for their time.
     Schedule,
     /// Keys of the embedder (the saga orchestrator).
     Saga,

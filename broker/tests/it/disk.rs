@@ -121,7 +121,7 @@ async fn what_adds_to_the_data_is_refused_with_nothing_stored_and_what_lets_go_o
     assert_eq!(test.broker.disk_room(), Room::Low);
     disk.becomes(&test, RESUME, Room::Enough).await;
     let produced = test.produce("t", vec![NewRecord::of("d")], Some("key")).await;
-    assert_eq!((produced[0].offset.0, produced[0].duplicate), (3, false));
+    assert_eq!((produced[0].offset.expect("stored").0, produced[0].duplicate), (3, false));
 }
 
 #[tokio::test]

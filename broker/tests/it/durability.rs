@@ -27,7 +27,7 @@ async fn found(storage: CrashStorage, name: &str) -> Vec<String> {
 }
 
 async fn produce(test: &TestBroker, name: &str, value: &str) -> u64 {
-    test.produce(name, vec![NewRecord::of(value.to_owned())], Some(&format!("key-{value}"))).await[0].offset.0
+    test.produce(name, vec![NewRecord::of(value.to_owned())], Some(&format!("key-{value}"))).await[0].offset.expect("stored").0
 }
 
 #[tokio::test]
@@ -163,7 +163,7 @@ async fn a_topic_that_promises_more_from_now_on_keeps_it_for_duplicates_too() {
     let writes = storage.writes();
     // Stored before; what it is told of is synced now, and not only since it was stored.
     let again = test.produce("t", vec![NewRecord::of("b")], Some("key-b")).await;
-    assert_eq!((again[0].offset.0, again[0].duplicate, storage.writes() - writes), (1, true, 1));
+    assert_eq!((again[0].offset.expect("stored").0, again[0].duplicate, storage.writes() - writes), (1, true, 1));
     assert_eq!(found(storage.after_power_cut(), "t").await, ["a", "b"]);
     assert_eq!(found(storage.after_power_cut(), "other").await, ["x"]);
 }

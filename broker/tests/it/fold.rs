@@ -9,15 +9,16 @@ use core::ops::{ControlFlow, Range};
 use core::time::Duration;
 use sagamq_api::queue::{DiscardRequest, NackRequest, ReceiveRequest, RedriveRequest, StartPosition, TerminateRequest};
 use sagamq_api::record::Payload;
+use sagamq_api::schedule::ScheduleQuery;
 use sagamq_api::stream::{SeekPosition, StreamSeek};
 use sagamq_api::topic::{TopicConfig, TopicConfigChange};
 use sagamq_api::{Offset, PartitionId};
-use sagamq_broker::NewRecord;
 use sagamq_broker::env::{Clock as _, ManualClock};
 use sagamq_broker::ids::{PartitionKey, ShardId, StreamKey, TopicId};
 use sagamq_broker::storage::keys::MetaKey;
 use sagamq_broker::storage::memory::MemoryStorage;
 use sagamq_broker::storage::{Direction, Durability, Family, Mutation, Storage, StorageError, Visitor};
+use sagamq_broker::{Due, NewRecord};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
@@ -145,6 +146,21 @@ async fn use_everything(test: &TestBroker, round: u32) {
     }
     test.produce("orders", vec![NewRecord::of("at home")], Some(&format!("{round}-home"))).await;
     test.produce_texts("gone", ["a", "b", "c"]).await;
+    // Records that wait: appended when due, cancelled, gone with their topic, and some that still wait at the end.
+    let wait = |n: u32, ms: u64| once(n + 100).with_due(Due::After(ms));
+    test.produce("orders", (0..20).map(|n| wait(n, 1_000)).collect(), None).await;
+    let waits = test.produce("orders", (20..40).map(|n| wait(n, 300 * 24 * 3_600_000)).collect(), None).await;
+    test.produce("orders", (40..60).map(|n| keyed(n).with_due(Due::After(1_000))).collect(), Some(&format!("{round}-waits"))).await;
+    test.produce("gone", (0..4).map(|n| wait(n, 3_600_000)).collect(), None).await;
+    broker.cancel_schedule(&topic("orders"), waits[0].schedule.expect("it waits")).await.expect("cancelled");
+    test.clock.advance(Duration::from_secs(2));
+    within("what is due is appended", async {
+        let due_ms = test.clock.now_ms();
+        while broker.schedules(&topic("orders"), &ScheduleQuery::default()).await.expect("listed").schedules[0].id.due_ms <= due_ms {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
     // Leases, acknowledgements, dead letters of every cause, redriven and discarded.
     let (orders, workers) = (topic("orders"), group("workers"));
     let some = ReceiveRequest { max_records: Some(15), ..ReceiveRequest::default() };
@@ -308,6 +324,8 @@ async fn the_commits_of_each_shard_alone_make_the_same_rows() {
     for family in [Family::Log, Family::TimeIndex, Family::Dedup, Family::Saga, Family::Meta] {
         assert!(stored.iter().any(|(name, ..)| *name == family.name()), "the run left rows of {}", family.name());
     }
+    let waited = |mutation: &&Mutation| matches!(mutation, Mutation::Put { family: Family::Schedule, .. });
+    assert!(writes.iter().flatten().filter(waited).count() > 100, "records waited");
     let commits = commits(&writes).expect("the same");
     assert!(commits.len() == 4 && commits.values().all(|commits| commits.len() > 10), "every shard had something to do");
     let groups = writes.iter().flatten().filter(|mutation| matches!(mutation, Mutation::Put { family: Family::Group, .. })).count();

@@ -47,7 +47,7 @@ fn is_reused(result: &Result<Vec<Produced>, ProduceError>) -> bool {
     matches!(result, Err(ProduceError::Append(AppendError::RequestKeyReused { .. })))
 }
 
-fn places(records: &[Produced]) -> Vec<(PartitionId, Offset, i64)> {
+fn places(records: &[Produced]) -> Vec<(PartitionId, Option<Offset>, i64)> {
     records.iter().map(|record| (record.partition, record.offset, record.timestamp_ms)).collect()
 }
 

@@ -23,6 +23,7 @@ mod produce;
 mod receive;
 mod retention;
 mod retention_crash;
+mod schedules;
 mod streams;
 mod streams_retention;
 mod topics;

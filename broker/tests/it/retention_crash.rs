@@ -25,7 +25,7 @@ async fn run(storage: CrashStorage) -> (Vec<u64>, BTreeSet<u64>, u64) {
     let _ = test.broker.create_topic(&topic("t"), for_an_hour()).await;
     for n in 0..4_u64 {
         if let Ok(placed) = test.broker.produce(&topic("t"), vec![NewRecord::of(n.to_string())], None).await {
-            stored.push(placed[0].offset.0);
+            stored.push(placed[0].offset.expect("stored").0);
         }
         let one = ReceiveRequest { max_records: Some(1), ..ReceiveRequest::default() };
         if let Ok(received) = test.broker.receive(&topic("t"), &group("g"), &one).await {
@@ -67,7 +67,7 @@ async fn a_crash_at_any_write_leaves_a_log_that_opens_and_goes_on_where_it_was()
                 let young: Vec<u64> = stored.iter().copied().filter(|&offset| offset >= start).collect();
                 assert!(young.iter().all(|offset| offsets.contains(offset)), "{case}: {offsets:?} of {stored:?} from {start}");
                 assert!(log.iter().all(|record| record.timestamp_ms.cast_unsigned() + 3_600_000 + 1_000 > now_ms), "{case}: {offsets:?}");
-                let next = test.produce_texts("t", ["next"]).await[0].offset.0;
+                let next = test.produce_texts("t", ["next"]).await[0].offset.expect("stored").0;
                 assert!(stored.iter().all(|&offset| offset < next), "{case}: offset {next} was given before: {stored:?}");
                 let mut left = BTreeSet::new();
                 for _ in 0..3 {
@@ -145,8 +145,8 @@ async fn play(steps: Vec<Step>) {
                 let at_ms = now_ms - minutes_ago * 60_000;
                 let record = NewRecord { timestamp_ms: Some(at_ms.cast_signed()), ..NewRecord::of("x") };
                 let placed = test.produce("t", vec![record; records as usize], None).await;
-                assert_eq!(placed[0].offset.0, model.times_ms.len() as u64);
-                model.batches.push(placed[0].offset.0);
+                assert_eq!(placed[0].offset.expect("stored").0, model.times_ms.len() as u64);
+                model.batches.push(placed[0].offset.expect("stored").0);
                 model.times_ms.extend((0..records).map(|_| at_ms));
             }
             Step::Receive { max, ack } => {

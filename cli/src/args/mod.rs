@@ -11,6 +11,7 @@ pub mod produce;
 pub mod repair;
 pub mod saga;
 pub mod saga_verb;
+pub mod schedule;
 pub mod serve;
 pub mod service;
 pub mod topic;
@@ -96,6 +97,9 @@ pub enum Command {
     Topic(topic::TopicCommand),
     /// Store records, from stdin or from a flag
     Produce(produce::ProduceArgs),
+    /// List and cancel records that are to be appended later
+    #[command(subcommand)]
+    Schedule(schedule::ScheduleCommand),
     /// Read records, by offset or as a member of a queue group or a stream group
     Consume(consume::ConsumeArgs),
     /// List, describe and delete queue groups and stream groups

@@ -4,6 +4,7 @@ use super::values;
 use clap::Args;
 use sagamq_api::limits::PRODUCE_RECORDS_MAX;
 use sagamq_api::{PartitionId, TopicName};
+use std::time::Duration;
 
 const EXAMPLES: &str = "\
 EXAMPLES:
@@ -15,6 +16,10 @@ EXAMPLES:
 
   # One JSON record a line, as the HTTP interface takes them
   echo '{\"key\": \"k\", \"value\": {\"id\": 1}, \"headers\": {\"trace-id\": \"4711\"}}' | sagamq produce orders --json
+
+  # A record that is to be appended in ten minutes, and one for a point in time
+  sagamq produce reminders --value 'call back' --delay 10m
+  sagamq produce reminders --value 'good morning' --at 2026-11-21T08:00:00Z
 
   # A file that can be sent again after a failure: line N has the idempotency key import-7/N
   cat orders.txt | sagamq produce orders --idempotency-key import-7";
@@ -31,7 +36,7 @@ pub struct ProduceArgs {
     /// The value of one single record; stdin is not read
     #[arg(long, value_name = "TEXT", conflicts_with = "json")]
     pub value: Option<String>,
-    /// Each line is a JSON record: {"key", "value" | "value_base64", "headers", "partition", "timestamp_ms", "idempotency_key"}
+    /// Each line is a JSON record: {"key", "value" | "value_base64", "headers", "partition", "timestamp_ms", "idempotency_key", "deliver_at" | "delay_ms"}
     #[arg(long)]
     pub json: bool,
     /// Key of the records: the same key, the same partition, in order
@@ -46,6 +51,12 @@ pub struct ProduceArgs {
     /// Partition of the records
     #[arg(long, value_name = "N", value_parser = partition)]
     pub partition: Option<PartitionId>,
+    /// Append the records after this time; until then they wait (see sagamq schedule). The server counts from when they arrive
+    #[arg(long, value_name = "DURATION", value_parser = values::duration, conflicts_with = "at")]
+    pub delay: Option<Duration>,
+    /// Append the records at this time, such as 2026-11-21T08:00:00Z, or milliseconds since 1970
+    #[arg(long, value_name = "TIME", value_parser = values::time)]
+    pub at: Option<u64>,
     /// Most records in one request
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = batch)]
     pub batch_records: usize,

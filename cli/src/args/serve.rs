@@ -47,6 +47,8 @@ CONFIGURATION FILE (TOML; every key may be left out, an unknown key is an error)
   stream_members_max = 500
   stream_topics_max = 32
   stream_groups_max = 1000
+  schedule_records_max = 1000000
+  schedule_bytes_max = \"1GiB\"
   accept_data_loss = false
 
 Every setting is taken from its flag, else from its environment variable, else from the file, else it has the default.
@@ -165,6 +167,12 @@ pub struct ServeArgs {
     /// Most stream groups whose home is one shard [env: SAGAMQ_STREAM_GROUPS_MAX] [default: 1000]
     #[arg(long, value_name = "N")]
     pub stream_groups_max: Option<String>,
+    /// Most records of one shard that wait for their time [env: SAGAMQ_SCHEDULE_RECORDS_MAX] [default: 1000000]
+    #[arg(long, value_name = "N")]
+    pub schedule_records_max: Option<String>,
+    /// Most bytes of one shard's records that wait for their time [env: SAGAMQ_SCHEDULE_BYTES_MAX] [default: 1GiB]
+    #[arg(long, value_name = "SIZE")]
+    pub schedule_bytes_max: Option<String>,
     /// Open a data directory although acknowledged records are missing from it [env: SAGAMQ_ACCEPT_DATA_LOSS] [default: false]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub accept_data_loss: Option<String>,

@@ -73,6 +73,15 @@ pub fn when(text: &str) -> Result<When, String> {
     duration(text).map(When::Ago).map_err(|_| expected.to_owned())
 }
 
+/// A point in time such as `2026-11-21T08:00:00Z`, or milliseconds since 1970; in milliseconds since 1970.
+///
+/// # Errors
+/// What a time looks like, when this is none.
+pub fn time(text: &str) -> Result<u64, String> {
+    let millis = text.parse().ok().or_else(|| u64::try_from(text.parse::<Timestamp>().ok()?.as_millisecond()).ok());
+    millis.ok_or_else(|| "expected a time such as 2026-11-21T08:00:00Z, or milliseconds since 1970".to_owned())
+}
+
 /// A record header, `name=value`.
 ///
 /// # Errors
@@ -144,6 +153,14 @@ mod tests {
         assert_eq!(when("1970-01-01T00:00:01Z"), Ok(When::At(1_000)));
         assert_eq!(when("15m"), Ok(When::Ago(Duration::from_secs(900))));
         assert!(when("yesterday").is_err());
+    }
+
+    #[test]
+    fn a_time_to_come_is_absolute() {
+        assert_eq!((time("1000"), time("1970-01-01T00:00:01Z")), (Ok(1_000), Ok(1_000)));
+        for bad in ["15m", "tomorrow", "-1", "1969-12-31T00:00:00Z", ""] {
+            assert!(time(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod health;
 mod json;
 mod produce;
 mod saga;
+mod schedule;
 mod serve;
 mod service;
 mod topic;
@@ -38,6 +39,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, CliError> {
         Command::Health => with_client(&cli.global, async |context| health::run(context).await),
         Command::Topic(command) => with_client(&cli.global, async |context| topic::run(context, command).await),
         Command::Produce(args) => with_client(&cli.global, async |context| produce::run(context, args).await),
+        Command::Schedule(command) => with_client(&cli.global, async |context| schedule::run(context, command).await),
         Command::Consume(args) => with_client(&cli.global, async |context| consume::run(context, args).await),
         Command::Group(command) => with_client(&cli.global, async |context| group::run(context, command).await),
         Command::Dlq(command) => with_client(&cli.global, async |context| dlq::run(context, command).await),

@@ -1,7 +1,7 @@
 //! What a server needs to know to start.
 
 use sagamq_broker::http::QuotaLimits;
-use sagamq_broker::{DiskLimits, StreamConfig};
+use sagamq_broker::{DiskLimits, ScheduleConfig, StreamConfig};
 use sagamq_saga::OrchestratorConfig;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -46,6 +46,8 @@ pub struct ServeConfig {
     pub sagas: OrchestratorConfig,
     /// What stream groups are held to.
     pub streams: StreamConfig,
+    /// How many records may wait for their time.
+    pub schedules: ScheduleConfig,
 }
 
 impl ServeConfig {
@@ -81,6 +83,7 @@ impl Default for ServeConfig {
             allow_origins: Vec::new(),
             sagas: OrchestratorConfig::default(),
             streams: StreamConfig::default(),
+            schedules: ScheduleConfig::default(),
         }
     }
 }

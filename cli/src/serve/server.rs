@@ -187,6 +187,7 @@ fn open_broker(config: &ServeConfig) -> Result<(Broker, Registry), StartError> {
         read_bytes_max: config.read_bytes_max,
         tail_bytes_max: config.tail_bytes_max,
         streams: config.streams,
+        schedules: config.schedules,
         retention_interval: config.retention_interval,
         disk: config.disk(),
         sync_interval: config.sync_interval,

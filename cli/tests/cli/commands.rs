@@ -23,7 +23,13 @@ fn storing() -> Scripted {
         let request: ProduceRequest = serde_json::from_value(asked.json()).expect("a produce request");
         let first = next;
         next += request.records.len() as u64;
-        let place = |offset| ProducedRecord { partition: PartitionId(0), offset: Offset(offset), timestamp_ms: 0, duplicate: false };
+        let place = |offset| ProducedRecord {
+            partition: PartitionId(0),
+            offset: Some(Offset(offset)),
+            schedule: None,
+            timestamp_ms: 0,
+            duplicate: false,
+        };
         json(&ProduceResponse { records: (first..next).map(place).collect() })
     })
 }
@@ -99,7 +105,13 @@ fn choosy() -> Scripted {
         }
         let first = next;
         next += request.records.len() as u64;
-        let place = |offset| ProducedRecord { partition: PartitionId(0), offset: Offset(offset), timestamp_ms: 0, duplicate: false };
+        let place = |offset| ProducedRecord {
+            partition: PartitionId(0),
+            offset: Some(Offset(offset)),
+            schedule: None,
+            timestamp_ms: 0,
+            duplicate: false,
+        };
         json(&ProduceResponse { records: (first..next).map(place).collect() })
     })
 }

@@ -6,7 +6,7 @@ use sagamq::config::{KEYS, Settings, SettingsError};
 use sagamq::serve::ServeConfig;
 use sagamq::serve::log::{LogConfig, LogFormat};
 use sagamq_broker::http::QuotaLimits;
-use sagamq_broker::{DiskLimits, StreamConfig};
+use sagamq_broker::{DiskLimits, ScheduleConfig, StreamConfig};
 use sagamq_saga::OrchestratorConfig;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -90,6 +90,8 @@ fn every_setting_can_be_given_by_every_source() {
         "60",
         "7",
         "9",
+        "11",
+        "12MiB",
     ];
     let wanted = Settings {
         serve: ServeConfig {
@@ -127,6 +129,7 @@ fn every_setting_can_be_given_by_every_source() {
                 topics_max: 7,
                 groups_max: 9,
             },
+            schedules: ScheduleConfig { records_max: 11, bytes_max: 12 << 20 },
         },
         log: LogConfig { format: LogFormat::Json, level: "debug".into() },
     };
@@ -174,6 +177,8 @@ fn every_setting_can_be_given_by_every_source() {
         stream_members_max,
         stream_topics_max,
         stream_groups_max,
+        schedule_records_max,
+        schedule_bytes_max,
     ] = values.map(|value| Some(value.to_owned()));
     let args = ServeArgs {
         config: None,
@@ -210,6 +215,8 @@ fn every_setting_can_be_given_by_every_source() {
         stream_members_max,
         stream_topics_max,
         stream_groups_max,
+        schedule_records_max,
+        schedule_bytes_max,
     };
     assert_eq!(load(&args, &[]), Ok(wanted));
 }

@@ -25,8 +25,8 @@ pub(super) const AROUND_BATCH_BYTES: usize = FRAME_LEN + HEADER_LEN;
 /// How a producer sends its records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Encoding {
-    /// In batches that the server stores as they come: the fastest, and the smallest on the wire. Records with idempotency keys of their own
-    /// travel as JSON, which alone can say them.
+    /// In batches that the server stores as they come: the fastest, and the smallest on the wire. Records with idempotency keys of their own,
+    /// and those for later, travel as JSON, which alone can say that.
     #[default]
     Binary,
     /// As JSON, which people and proxies can read.
@@ -45,7 +45,10 @@ pub(super) enum Form {
 impl Form {
     pub(super) fn of(record: ProduceRecord, encoding: Encoding) -> Result<Self, ClientError> {
         // What a binary batch cannot say.
-        let is_only_json = record.idempotency_key.is_some() || record.timestamp_ms == Some(NO_TIME_MS);
+        let is_only_json = record.idempotency_key.is_some()
+            || record.timestamp_ms == Some(NO_TIME_MS)
+            || record.deliver_at.is_some()
+            || record.delay_ms.is_some();
         if encoding == Encoding::Json || is_only_json {
             let json = serde_json::to_vec(&record)
                 .map_err(|reason| ClientError::InvalidRequest { reason: format!("the record cannot be written as JSON: {reason}") })?;
@@ -146,7 +149,13 @@ impl BinaryBody {
             for (delta, &place) in (0..).zip(of) {
                 let timestamp_ms = self.given_ms[place].unwrap_or(told.timestamp_ms);
                 let offset = told.offset.plus(delta);
-                produced[place] = Some(ProducedRecord { partition: told.partition, offset, timestamp_ms, duplicate: told.duplicate });
+                produced[place] = Some(ProducedRecord {
+                    partition: told.partition,
+                    offset: Some(offset),
+                    schedule: None,
+                    timestamp_ms,
+                    duplicate: told.duplicate,
+                });
             }
         }
         Ok(produced.into_iter().map(|one| one.expect("every record is in one batch")).collect())

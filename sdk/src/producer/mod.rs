@@ -46,7 +46,7 @@ use uuid::Uuid;
 /// let first = producer.send(ProduceRecord::text("one").with_key("k")).await?;
 /// // Many at once, in this order:
 /// let stored = producer.send_all((0..1_000).map(|n| ProduceRecord::text(n.to_string()))).await?;
-/// println!("{} … {}", first.offset, stored[999].offset);
+/// println!("{:?} … {:?}", first.offset, stored[999].offset);
 /// producer.close().await?;
 /// # Ok(()) }
 /// ```

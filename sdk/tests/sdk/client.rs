@@ -22,7 +22,7 @@ async fn a_retried_produce_is_the_same_request_with_the_same_key() {
     let server =
         Server::with_answers(vec![Answer::Break, Answer::Problem(ErrorCode::Overloaded), Answer::Text(502, "<html>"), stored()]).await;
     let places = soon(server.client().produce(&topic(), vec![ProduceRecord::text("a")], None)).await.expect("stored at last");
-    assert_eq!((places[0].partition, places[0].offset), (PartitionId(1), Offset(7)));
+    assert_eq!((places[0].partition, places[0].offset), (PartitionId(1), Some(Offset(7))));
 
     let seen = server.seen();
     assert_eq!(seen.len(), 4);

@@ -20,7 +20,7 @@ const FLOORS: [(&str, Floors); 3] = [
             &["error", "partitioner"],
             &["json", "names"],
             &["record", "routes"],
-            &["batch", "queue", "saga", "service", "topic"],
+            &["batch", "queue", "saga", "schedule", "service", "topic"],
             &["repair", "stream", "transaction"],
         ],
     ),

@@ -9,12 +9,13 @@ use crate::shard::commit::WriteError;
 use crate::shard::gather::gather;
 use crate::shard::input::Input;
 use crate::shard::log::LogOp;
-use crate::shard::log::append::AppendRequest;
+use crate::shard::log::append::{AppendRequest, Scheduled};
 use crate::shard::log::append_error::AppendError;
+use crate::shard::log::at::At;
 use crate::shard::log::keys::{CheckRequest, Keys, Placed};
 use crate::topic::Topic;
 use futures_util::future::try_join_all;
-use sagamq_api::{Offset, PartitionId};
+use sagamq_api::PartitionId;
 use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -24,6 +25,8 @@ pub(super) struct Request {
     pub(super) places: Places,
     /// Of all records together, if the request has a key.
     pub(super) fingerprint: Hash,
+    /// Of each record, if the request has a key and some of its records are to wait.
+    pub(super) prints: Option<Vec<Hash>>,
     /// When it arrived: the time of its records without one of their own.
     pub(super) arrived_ms: i64,
     pub(super) permit: Arc<OwnedSemaphorePermit>,
@@ -50,17 +53,18 @@ impl Broker {
     }
 
     /// Hands each share to its shard, and waits until all are stored.
-    pub(super) async fn append_all(&self, topic: &Topic, request: Request) -> Result<Vec<Produced>, ProduceError> {
+    pub(super) async fn append_all(&self, topic: &Arc<Topic>, request: Request) -> Result<Vec<Produced>, ProduceError> {
         let Request { shares, places, arrived_ms, permit, .. } = request;
         let name: Arc<str> = topic.name.as_str().into();
         let (answers, replies) = gather(shares.len());
         let mut asked = Vec::with_capacity(shares.len());
         let config = topic.config.get();
-        for (Share { shard, order, parts, batches, keys }, reply) in shares.into_iter().zip(replies) {
+        for (Share { shard, order, parts, batches, to_wait, keys }, reply) in shares.into_iter().zip(replies) {
             let request = AppendRequest {
                 topic: Arc::clone(&name),
                 parts,
                 batches,
+                scheduled: (!to_wait.is_empty()).then(|| Scheduled { topic: Arc::clone(topic), records: to_wait }),
                 keys,
                 dedup_window_ms: config.dedup_window_ms,
                 durability: config.durability,
@@ -93,17 +97,21 @@ impl Broker {
 impl Places {
     /// A list with room for the answer of each record.
     pub(super) fn unanswered(&self) -> Vec<Produced> {
-        let none = Produced { partition: PartitionId(0), offset: Offset(0), timestamp_ms: 0, duplicate: false };
+        let none = Produced { partition: PartitionId(0), offset: None, schedule: None, timestamp_ms: 0, duplicate: false };
         vec![none; self.order.len()]
     }
 
     /// Puts the answers for these places where they belong.
     pub(super) fn answer(&self, produced: &mut [Produced], order: &[usize], placed: Vec<Placed>, arrived_ms: i64) {
         assert_eq!(order.len(), placed.len(), "every record is answered");
-        for (&place, Placed { offset, duplicate_of_ms }) in order.iter().zip(placed) {
-            // A duplicate says the same time as the first one, or like that one says none and got its time of arrival.
-            let timestamp_ms = self.given_ms[place].or(duplicate_of_ms).unwrap_or(arrived_ms);
-            produced[place] = Produced { partition: self.partitions[place], offset, timestamp_ms, duplicate: duplicate_of_ms.is_some() };
+        for (&place, Placed { at, duplicate_of_ms }) in order.iter().zip(placed) {
+            let (offset, schedule, timestamp_ms) = match at {
+                // A duplicate says the same time as the first one, or like that one says none and got its time of arrival.
+                At::Log(offset) => (Some(offset), None, self.given_ms[place].or(duplicate_of_ms).unwrap_or(arrived_ms)),
+                At::Schedule(id) => (None, Some(id), i64::try_from(id.due_ms).unwrap_or(i64::MAX)),
+            };
+            produced[place] =
+                Produced { partition: self.partitions[place], offset, schedule, timestamp_ms, duplicate: duplicate_of_ms.is_some() };
         }
     }
 }

@@ -82,7 +82,7 @@ pub(super) fn deal(
         places.order.extend(records.clone());
         if shares.last().is_none_or(|share| share.shard != shard(of)) {
             let (shard, order) = (shard(of), start..start);
-            shares.push(Share { shard, order, parts: Vec::new(), batches: Vec::new(), keys: Keys::None });
+            shares.push(Share { shard, order, parts: Vec::new(), batches: Vec::new(), to_wait: Vec::new(), keys: Keys::None });
         }
         let share = shares.last_mut().expect("there is one for its shard");
         share.order.end = places.order.len();
@@ -91,7 +91,7 @@ pub(super) fn deal(
             Some(part) => (part.records, part.batches) = (part.records + records.len(), part.batches + 1),
             None => {
                 let partition = Arc::clone(topic.partitions.at(of.0 as usize));
-                share.parts.push(Part { partition, records: records.len(), batches: 1 });
+                share.parts.push(Part { partition, records: records.len(), batches: 1, is_scheduled: false });
             }
         }
     }
@@ -128,7 +128,8 @@ fn check(
 pub(super) fn told(records: &[u32], produced: &[Produced]) -> Vec<ProducedBatch> {
     let mut first = 0;
     let tell = |&records: &u32| {
-        let Produced { partition, offset, timestamp_ms, duplicate } = produced[first];
+        let Produced { partition, offset, timestamp_ms, duplicate, .. } = produced[first];
+        let offset = offset.expect("a batch is stored at once");
         first += records as usize;
         ProducedBatch { partition, offset, records, timestamp_ms, duplicate }
     };

@@ -1,18 +1,19 @@
 //! What a produce request means before any shard hears of it: its records are checked, dealt to their partitions, and encoded.
 
 use super::error::ProduceError;
-use super::record::NewRecord;
+use super::record::{Due, NewRecord};
 use crate::dedup::{self, Hash, KeyScope};
 use crate::ids::ShardId;
 use crate::log::batch::{BatchBuffer, EncodeError, NewBatch, Record};
 use crate::log::cut::encode_cut_into;
+use crate::shard::log::append::NewSchedule;
 use crate::shard::log::keys::Keys;
 use crate::shard::log::part::Part;
 use crate::topic::Topic;
 use core::ops::Range;
-use sagamq_api::PartitionId;
-use sagamq_api::limits::{IDEMPOTENCY_KEY_BYTES_MAX, PRODUCE_RECORDS_MAX, TIMESTAMP_AHEAD_MS_MAX};
+use sagamq_api::limits::{IDEMPOTENCY_KEY_BYTES_MAX, PARTITIONS_MAX, PRODUCE_RECORDS_MAX, SCHEDULE_AHEAD_MS_MAX, TIMESTAMP_AHEAD_MS_MAX};
 use sagamq_api::partitioner::partition_of;
+use sagamq_api::{Offset, PartitionId};
 use std::sync::Arc;
 
 /// The part of a number that is the place of a record in its request.
@@ -26,6 +27,12 @@ pub(super) struct Dealt {
     keys: Vec<Option<(Hash, Hash)>>,
     /// Of all records together, if the request has a key.
     pub(super) fingerprint: Hash,
+    /// Of each record, if the request has a key.
+    prints: Vec<Hash>,
+    /// When each record is due that is to wait, in milliseconds since 1970; empty if none is.
+    dues: Vec<Option<u64>>,
+    /// Whether a time was given for any record, be it over or not.
+    has_dues: bool,
 }
 
 /// Which record goes where.
@@ -34,7 +41,7 @@ pub(super) struct Places {
     pub(super) partitions: Vec<PartitionId>,
     /// Times that the producer gave, by place as well.
     pub(super) given_ms: Vec<Option<i64>>,
-    /// The places by shard, by partition, and then as in the request.
+    /// The places by shard, those behind that are to wait, by partition, and then as in the request.
     pub(super) order: Vec<usize>,
 }
 
@@ -46,6 +53,8 @@ pub(super) struct Share {
     pub(super) parts: Vec<Part>,
     /// Those of all its partitions, one behind the other.
     pub(super) batches: Vec<NewBatch>,
+    /// Records that are to wait.
+    pub(super) to_wait: Vec<NewSchedule>,
     pub(super) keys: Keys,
 }
 
@@ -66,6 +75,9 @@ pub(super) fn deal(
         places: Places { partitions: Vec::with_capacity(count), given_ms: Vec::with_capacity(count), order: Vec::new() },
         keys: Vec::new(),
         fingerprint: Hash::default(),
+        prints: Vec::new(),
+        dues: Vec::new(),
+        has_dues: false,
     };
     let mut fingerprints = Vec::new();
     let config = topic.config.get();
@@ -73,14 +85,21 @@ pub(super) fn deal(
     let rules = Rules { topic, record_bytes_max, needs_key, arrived_ms, is_request_keyed, sticky };
     for (index, record) in records.into_iter().enumerate() {
         let partition = rules.check(index, &record)?;
-        let NewRecord { payload, partition: explicit, timestamp_ms, idempotency_key } = record;
+        let NewRecord { payload, partition: explicit, timestamp_ms, idempotency_key, due } = record;
         // What has no key is spared the hash.
-        let print = || dedup::fingerprint(&payload, explicit, timestamp_ms);
+        let print = || dedup::fingerprint(&payload, explicit, timestamp_ms, due);
         if is_request_keyed {
-            fingerprints.push(print());
+            dealt.prints.push(print());
         } else if let Some(key) = idempotency_key {
             dealt.keys.resize(index, None);
             dealt.keys.push(Some((dedup::hash_key(KeyScope::Record, &key), print())));
+        }
+        if let Some(due) = due {
+            dealt.has_dues = true;
+            if let Some(due_ms) = rules.due(index, due, timestamp_ms)? {
+                dealt.dues.resize(index, None);
+                dealt.dues.push(Some(due_ms));
+            }
         }
         dealt.records.push(Record { timestamp_ms: timestamp_ms.unwrap_or(arrived_ms), payload });
         dealt.places.partitions.push(partition);
@@ -91,9 +110,12 @@ pub(super) fn deal(
         dealt.keys.resize(count, None);
     }
     if is_request_keyed {
-        dealt.fingerprint = dedup::combine(&fingerprints);
+        dealt.fingerprint = dedup::combine(&dealt.prints);
     }
-    dealt.places.order = order(topic, &dealt.places.partitions);
+    if !dealt.dues.is_empty() {
+        dealt.dues.resize(count, None);
+    }
+    dealt.places.order = order(topic, &dealt.places.partitions, &dealt.dues);
     Ok(dealt)
 }
 
@@ -110,6 +132,22 @@ struct Rules<'a> {
 }
 
 impl Rules<'_> {
+    /// When a record is due that is to wait; `None`: its time is over.
+    fn due(&self, index: usize, due: Due, timestamp_ms: Option<i64>) -> Result<Option<u64>, ProduceError> {
+        let now_ms = u64::try_from(self.arrived_ms).unwrap_or(0);
+        if timestamp_ms.is_some() {
+            return Err(ProduceError::DueWithTime(index));
+        }
+        let due_ms = match due {
+            Due::At(ms) => ms,
+            Due::After(ms) => now_ms.saturating_add(ms),
+        };
+        if due_ms > now_ms.saturating_add(SCHEDULE_AHEAD_MS_MAX) {
+            return Err(ProduceError::DueAhead { index, due_ms });
+        }
+        Ok((due_ms > now_ms).then_some(due_ms))
+    }
+
     /// The partition of a record that may be stored.
     fn check(&self, index: usize, record: &NewRecord) -> Result<PartitionId, ProduceError> {
         let topic = self.topic;
@@ -160,15 +198,16 @@ pub(super) fn check_key(key: &[u8]) -> Result<&[u8], ProduceError> {
     }
 }
 
-fn order(topic: &Topic, partitions: &[PartitionId]) -> Vec<usize> {
-    if partitions.iter().all(|partition| *partition == partitions[0]) {
+fn order(topic: &Topic, partitions: &[PartitionId], dues: &[Option<u64>]) -> Vec<usize> {
+    if dues.is_empty() && partitions.iter().all(|partition| *partition == partitions[0]) {
         return (0..partitions.len()).collect();
     }
-    // Shard, partition and place as one number, which is sorted faster than three.
-    const _: () = assert!(PRODUCE_RECORDS_MAX <= PLACE_MASK as usize);
+    // Shard, whether it waits, partition and place as one number, which is sorted faster than four.
+    const _: () = assert!(PRODUCE_RECORDS_MAX <= PLACE_MASK as usize && PARTITIONS_MAX < 1 << 31);
+    let waits = |place: usize| dues.get(place).is_some_and(Option::is_some);
     let key = |(place, partition): (usize, &PartitionId)| {
         let shard = topic.partitions.key(partition.0 as usize).shard;
-        u64::from(shard.0) << 48 | u64::from(partition.0) << 16 | place as u64
+        u64::from(shard.0) << 48 | u64::from(waits(place)) << 47 | u64::from(partition.0) << 16 | place as u64
     };
     let mut order: Vec<u64> = partitions.iter().enumerate().map(key).collect();
     order.sort_unstable();
@@ -176,29 +215,46 @@ fn order(topic: &Topic, partitions: &[PartitionId]) -> Vec<usize> {
 }
 
 impl Dealt {
+    /// The fingerprint of each record, if the request has a key and said of any record when it is to be appended.
+    pub(super) fn take_prints(&mut self) -> Option<Vec<Hash>> {
+        Some(std::mem::take(&mut self.prints)).filter(|prints| self.has_dues && !prints.is_empty())
+    }
+
     /// Encodes the records of each partition, and lets them go.
     pub(super) fn encode(self, topic: &Topic) -> Result<(Vec<Share>, Places), EncodeError> {
-        let Self { records, places, keys, .. } = self;
+        let Self { records, places, keys, dues, .. } = self;
+        let due_at = |place: usize| dues.get(place).copied().flatten();
         let partition_at = |place: usize| topic.partitions.at(places.partitions[place].0 as usize);
-        let is_same_partition = |&a: &usize, &b: &usize| places.partitions[a] == places.partitions[b];
-        let is_same_shard = |a: &usize, b: &usize| is_same_partition(a, b) || partition_at(*a).key.shard == partition_at(*b).key.shard;
+        let is_same_part =
+            |&a: &usize, &b: &usize| places.partitions[a] == places.partitions[b] && due_at(a).is_some() == due_at(b).is_some();
+        let is_same_shard = |a: &usize, b: &usize| is_same_part(a, b) || partition_at(*a).key.shard == partition_at(*b).key.shard;
         let payload_bytes = records.iter().map(|record| record.payload.len()).sum();
-        let partitions = places.order.chunk_by(is_same_partition).count();
+        let partitions = places.order.chunk_by(is_same_part).count();
         let mut buffer = BatchBuffer::expecting(partitions, records.len(), payload_bytes);
         let mut shares = Vec::with_capacity(places.order.chunk_by(is_same_shard).count());
         let mut start = 0;
         for of_shard in places.order.chunk_by(is_same_shard) {
-            let partitions = of_shard.chunk_by(is_same_partition).count();
-            let (mut parts, mut batches) = (Vec::with_capacity(partitions), Vec::with_capacity(partitions));
-            for of_partition in of_shard.chunk_by(is_same_partition) {
+            let partitions = of_shard.chunk_by(is_same_part).count();
+            let (mut parts, mut batches, mut to_wait) = (Vec::with_capacity(partitions), Vec::with_capacity(partitions), Vec::new());
+            for of_partition in of_shard.chunk_by(is_same_part) {
                 let partition = Arc::clone(partition_at(of_partition[0]));
+                if due_at(of_partition[0]).is_some() {
+                    for &place in of_partition {
+                        let record = &records[place];
+                        let batch = NewBatch::encode(core::slice::from_ref(record))?.at(Offset(0)).into_bytes();
+                        let record_bytes = u32::try_from(record.payload.len()).expect("a topic takes records of at most 16 MiB");
+                        to_wait.extend(due_at(place).map(|due_ms| NewSchedule { due_ms, record_bytes, batch }));
+                    }
+                    parts.push(Part { partition, records: of_partition.len(), batches: 0, is_scheduled: true });
+                    continue;
+                }
                 let count = encode_cut_into(&mut batches, &mut buffer, of_partition.len(), |index| &records[of_partition[index]])?;
-                parts.push(Part { partition, records: of_partition.len(), batches: count });
+                parts.push(Part { partition, records: of_partition.len(), batches: count, is_scheduled: false });
             }
             let order = start..start + of_shard.len();
             start = order.end;
             let keys = if keys.is_empty() { Keys::None } else { Keys::Records(of_shard.iter().map(|&place| keys[place]).collect()) };
-            shares.push(Share { shard: parts[0].partition.key.shard, order, parts, batches, keys });
+            shares.push(Share { shard: parts[0].partition.key.shard, order, parts, batches, to_wait, keys });
         }
         for share in &mut shares {
             if let Keys::Records(keys) = &share.keys

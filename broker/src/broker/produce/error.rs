@@ -3,7 +3,7 @@
 use crate::broker::topics::TopicError;
 use crate::log::batch::EncodeError;
 use crate::shard::log::append_error::AppendError;
-use sagamq_api::limits::{IDEMPOTENCY_KEY_BYTES_MAX, PRODUCE_RECORDS_MAX, TIMESTAMP_AHEAD_MS_MAX};
+use sagamq_api::limits::{IDEMPOTENCY_KEY_BYTES_MAX, PRODUCE_RECORDS_MAX, SCHEDULE_AHEAD_MS_MAX, TIMESTAMP_AHEAD_MS_MAX};
 use sagamq_api::{PartitionId, TopicName};
 
 /// Why records were not produced. Save for a write error nothing was stored.
@@ -76,6 +76,19 @@ pub enum ProduceError {
         /// The topic.
         topic: TopicName,
     },
+    /// A record is scheduled too far ahead.
+    #[error("record {index} is to wait until {due_ms}, which is more than {} days ahead", SCHEDULE_AHEAD_MS_MAX / 86_400_000)]
+    DueAhead {
+        /// Index of the record.
+        index: usize,
+        /// When it would be due, in milliseconds since 1970.
+        due_ms: u64,
+    },
+    /// A scheduled record has a time of its own.
+    #[error(
+        "record {0} is to be appended later and has a `timestamp_ms`: its time will be that of its appending; put another one into a header"
+    )]
+    DueWithTime(usize),
     /// An idempotency key is empty or too long.
     #[error("an idempotency key has {0} bytes, allowed is 1 to {IDEMPOTENCY_KEY_BYTES_MAX}")]
     IdempotencyKey(usize),

@@ -9,7 +9,7 @@ mod record;
 
 pub use batches::{ProducedBatch, SentBatch};
 pub use error::ProduceError;
-pub use record::{NewRecord, Produced};
+pub use record::{Due, NewRecord, Produced};
 
 use crate::broker::Broker;
 use crate::broker::topics::TopicError;
@@ -37,8 +37,17 @@ struct Begun<'a> {
     arrived_ms: i64,
 }
 
+/// Fingerprints under a request's key.
+struct Prints {
+    /// Of all records together.
+    fingerprint: Hash,
+    /// Of each record, if some are to wait.
+    of_records: Option<Vec<Hash>>,
+}
+
 impl Broker {
-    /// Stores records. What it returns is on disk; a duplicate is answered with the place of the first one.
+    /// Stores records, or lets those wait that are to be appended later. What it returns is on disk; a duplicate is answered with the place of
+    /// the first one.
     ///
     /// `request_key` is an idempotency key for all records together; records may have their own instead.
     ///
@@ -52,10 +61,10 @@ impl Broker {
         request_key: Option<&str>,
     ) -> Result<Vec<Produced>, ProduceError> {
         let Begun { topic, key, sticky, arrived_ms } = self.begin_produce(topic, request_key)?;
-        let dealt = deal(&topic, records, key.is_some(), sticky, arrived_ms)?;
-        let fingerprint = dealt.fingerprint;
+        let mut dealt = deal(&topic, records, key.is_some(), sticky, arrived_ms)?;
+        let prints = Prints { fingerprint: dealt.fingerprint, of_records: dealt.take_prints() };
         let (shares, places) = dealt.encode(&topic)?;
-        self.store(&topic, key, shares, places, fingerprint, arrived_ms).await
+        self.store(&topic, key, shares, places, prints, arrived_ms).await
     }
 
     /// Stores batches as they came. What it returns is on disk; see [`Broker::produce`].
@@ -70,7 +79,8 @@ impl Broker {
     ) -> Result<Vec<ProducedBatch>, ProduceError> {
         let Begun { topic, key, sticky, arrived_ms } = self.begin_produce(topic, request_key)?;
         let Dealt { shares, places, fingerprint, records } = batches::deal(&topic, batches, key.is_some(), sticky, arrived_ms)?;
-        let produced = self.store(&topic, key, shares, places, fingerprint, arrived_ms).await?;
+        let prints = Prints { fingerprint, of_records: None };
+        let produced = self.store(&topic, key, shares, places, prints, arrived_ms).await?;
         Ok(batches::told(&records, &produced))
     }
 
@@ -93,11 +103,11 @@ impl Broker {
 
     async fn store(
         &self,
-        topic: &Topic,
+        topic: &Arc<Topic>,
         key: Option<&[u8]>,
         shares: Vec<Share>,
         places: Places,
-        fingerprint: Hash,
+        prints: Prints,
         arrived_ms: i64,
     ) -> Result<Vec<Produced>, ProduceError> {
         // Before anything is stored, so that no share is stored beside one that cannot be.
@@ -106,7 +116,8 @@ impl Broker {
         }
         self.require_room().map_err(AppendError::from)?;
         let permit = self.reserve(&shares)?;
-        let request = Request { shares, places, fingerprint, arrived_ms, permit };
+        let Prints { fingerprint, of_records } = prints;
+        let request = Request { shares, places, fingerprint, prints: of_records, arrived_ms, permit };
         match key {
             Some(key) => self.produce_under_key(topic, key, request).await,
             None => {
@@ -119,7 +130,8 @@ impl Broker {
     /// Takes the request's share of the bytes that may wait for the disk; all of it or none.
     fn reserve(&self, shares: &[Share]) -> Result<Arc<OwnedSemaphorePermit>, ProduceError> {
         let bound = self.0.config.staged_bytes_max;
-        let bytes: usize = shares.iter().flat_map(|share| &share.batches).map(NewBatch::len).sum();
+        let stored: usize = shares.iter().flat_map(|share| &share.batches).map(NewBatch::len).sum();
+        let bytes = stored + shares.iter().flat_map(|share| &share.to_wait).map(|record| record.batch.len()).sum::<usize>();
         // A request above the bound gets through when nothing else waits.
         let bytes = u32::try_from(bytes.min(bound)).unwrap_or(u32::MAX);
         Arc::clone(&self.0.staged_bytes).try_acquire_many_owned(bytes).map(Arc::new).map_err(|_| {

@@ -17,11 +17,19 @@ use sagamq_api::partitioner::partition_of;
 use std::sync::Arc;
 
 impl Broker {
-    pub(super) async fn produce_under_key(&self, topic: &Topic, key: &[u8], mut request: Request) -> Result<Vec<Produced>, ProduceError> {
+    pub(super) async fn produce_under_key(
+        &self,
+        topic: &Arc<Topic>,
+        key: &[u8],
+        mut request: Request,
+    ) -> Result<Vec<Produced>, ProduceError> {
         let partitions = topic.partitions.count();
         let home = topic.partitions.at(partition_of(key, partitions).0 as usize);
         let key = dedup::hash_key(KeyScope::Request, key);
         let batches = match &mut request.shares[..] {
+            // What some records wait for is decided record by record: the claim alone comes first. So does that of every retry, also of one
+            // that comes when nothing is left to wait for.
+            _ if request.prints.is_some() => Vec::new(),
             [only] if only.parts.len() == 1 && only.parts[0].partition.key == home.key => std::mem::take(&mut only.batches),
             _ => Vec::new(),
         };
@@ -53,7 +61,13 @@ impl Broker {
             }
             Claimed::GoOn(claim) if claim.partitions == partitions && !is_at_home => {
                 for share in &mut request.shares {
-                    share.keys = Keys::Share { claim, request: key };
+                    share.keys = match &request.prints {
+                        None => Keys::Share { claim, request: key },
+                        Some(prints) => {
+                            let places = request.places.order[share.order.clone()].iter();
+                            Keys::Records(places.map(|&at| Some((dedup::hash_of_share(claim.number, key, at), prints[at]))).collect())
+                        }
+                    };
                 }
                 self.append_all(topic, request).await
             }

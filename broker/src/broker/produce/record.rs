@@ -1,8 +1,10 @@
 //! A record on its way into the log, as bytes: what any transport makes of its own form.
 
+pub use crate::dedup::Due;
+
 use bytes::Bytes;
 use sagamq_api::record::Payload;
-use sagamq_api::{Offset, PartitionId};
+use sagamq_api::{Offset, PartitionId, ScheduleId};
 
 /// A record to store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,18 +17,22 @@ pub struct NewRecord {
     pub timestamp_ms: Option<i64>,
     /// A record with a key that its partition has seen within the topic's deduplication window is not stored again.
     pub idempotency_key: Option<Bytes>,
+    /// When it is to be appended; without it at once. Not together with `timestamp_ms`: its time is that of its appending.
+    pub due: Option<Due>,
 }
 
-/// Where a record was stored.
+/// Where a record was stored, or under which id it waits for its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Produced {
     /// Partition of the topic.
     pub partition: PartitionId,
-    /// Place in the partition.
-    pub offset: Offset,
-    /// Milliseconds since 1970.
+    /// Place in the partition; none as long as it waits.
+    pub offset: Option<Offset>,
+    /// Names it as long as it waits.
+    pub schedule: Option<ScheduleId>,
+    /// Milliseconds since 1970; of one that waits, when it is due.
     pub timestamp_ms: i64,
-    /// Whether the record was stored by an earlier request; partition and offset are that one's.
+    /// Whether the record was stored or scheduled by an earlier request; all of this is that one's.
     pub duplicate: bool,
 }
 
@@ -55,6 +61,13 @@ impl NewRecord {
     #[must_use]
     pub fn with_partition(mut self, partition: PartitionId) -> Self {
         self.partition = Some(partition);
+        self
+    }
+
+    /// The same record, to be appended then.
+    #[must_use]
+    pub fn with_due(mut self, due: Due) -> Self {
+        self.due = Some(due);
         self
     }
 

@@ -21,9 +21,9 @@ async fn every_operation_that_is_described_is_served() {
     let server = Server::new();
     let document = server.get(routes::OPENAPI).await.ok();
     let operations = operations(&document);
-    assert_eq!(operations.len(), 29, "{operations:?}");
+    assert_eq!(operations.len(), 35, "{operations:?}");
     for (path, method) in operations {
-        let concrete = path.replace("{topic}", "t").replace("{group}", "g").replace("{partition}", "0");
+        let concrete = path.replace("{topic}", "t").replace("{group}", "g").replace("{partition}", "0").replace("{schedule}", "1-0-1-0");
         assert!(!concrete.contains('{'), "{path} has a parameter that is not known here");
         let answer = server.send(Request::builder().method(method.clone()).uri(&concrete).body(Body::empty()).expect("a request")).await;
         if answer.status.is_client_error() {
@@ -36,7 +36,8 @@ async fn every_operation_that_is_described_is_served() {
 fn the_paths_that_are_described_are_those_that_clients_use() {
     let document = serde_json::to_value(crate::http::openapi()).expect("JSON");
     let described: BTreeSet<String> = operations(&document).into_iter().map(|(path, _)| path).collect();
-    let verbs = ["receive", "ack", "nack", "extend", "terminate", "redrive", "discard"].map(|verb| format!("{}:{verb}", routes::GROUP));
+    let verbs = ["receive", "ack", "nack", "extend", "terminate", "redrive", "discard", "pause", "resume", "purge", "seek"];
+    let verbs = verbs.map(|verb| format!("{}:{verb}", routes::GROUP));
     let constants = [
         routes::HEALTHZ,
         routes::READYZ,
@@ -46,6 +47,8 @@ fn the_paths_that_are_described_are_those_that_clients_use() {
         routes::TOPIC,
         routes::RECORDS,
         routes::PARTITION_RECORDS,
+        routes::SCHEDULES,
+        routes::SCHEDULE,
         routes::GROUPS,
         routes::GROUP,
         routes::DEAD_LETTERS,

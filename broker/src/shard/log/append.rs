@@ -5,9 +5,14 @@ use crate::log::cut::encode_cut;
 use crate::shard::core::Core;
 use crate::shard::gather::Answer;
 use crate::shard::log::append_error::{self, AppendError};
+use crate::shard::log::at::At;
 use crate::shard::log::idempotency::{Idempotency, Verdict};
-use crate::shard::log::keys::{Keys, Placed};
+use crate::shard::log::keys::{Keys, PartKeys, Placed};
 use crate::shard::log::part::Part;
+use crate::shard::log::schedules::Schedules;
+use crate::shard::log::schedules::row::Row;
+use crate::topic::Topic;
+use bytes::Bytes;
 use sagamq_api::Offset;
 use sagamq_api::topic::TopicDurability;
 use std::sync::Arc;
@@ -20,6 +25,8 @@ pub(crate) struct AppendRequest {
     pub(crate) parts: Vec<Part>,
     /// The records of all parts, one part behind the other, encoded where they arrived.
     pub(crate) batches: Vec<NewBatch>,
+    /// Those of the parts that wait for their time, and their topic.
+    pub(crate) scheduled: Option<Scheduled>,
     /// Those of all records, in the same order.
     pub(crate) keys: Keys,
     pub(crate) dedup_window_ms: u64,
@@ -33,9 +40,25 @@ pub(crate) struct AppendRequest {
     pub(crate) reply: Answer<Result<Vec<Placed>, AppendError>>,
 }
 
-pub(super) fn append(core: &mut Core, idempotency: &mut Idempotency, mut request: AppendRequest) {
+/// Records that are to wait.
+pub(crate) struct Scheduled {
+    pub(crate) topic: Arc<Topic>,
+    pub(crate) records: Vec<NewSchedule>,
+}
+
+/// A record that is to wait.
+pub(crate) struct NewSchedule {
+    /// When it is due, in milliseconds since 1970.
+    pub(crate) due_ms: u64,
+    /// Bytes of key, value and headers.
+    pub(crate) record_bytes: u32,
+    /// The record, as a batch of its own.
+    pub(crate) batch: Bytes,
+}
+
+pub(super) fn append(core: &mut Core, idempotency: &mut Idempotency, schedules: &mut Schedules, mut request: AppendRequest) {
     let (parts, batches) = (std::mem::take(&mut request.parts), std::mem::take(&mut request.batches));
-    let result = place(core, idempotency, &request, parts, batches);
+    let result = place(core, idempotency, schedules, &request, parts, batches);
     let AppendRequest { permit, reply, .. } = request;
     append_error::answer(core, Some(permit), |result| reply.send(result), result);
 }
@@ -43,6 +66,7 @@ pub(super) fn append(core: &mut Core, idempotency: &mut Idempotency, mut request
 fn place(
     core: &mut Core,
     idempotency: &mut Idempotency,
+    schedules: &mut Schedules,
     request: &AppendRequest,
     mut parts: Vec<Part>,
     mut batches: Vec<NewBatch>,
@@ -52,7 +76,10 @@ fn place(
         return Err(AppendError::TopicDeleted);
     }
     // Everything that can refuse comes before anything is staged.
-    let verdicts = idempotency.verdicts(core, &parts, keys)?;
+    let verdicts = idempotency.verdicts(core, schedules, &parts, keys)?;
+    if let Some(scheduled) = &request.scheduled {
+        check_room(core, schedules, scheduled, &parts, verdicts.as_deref())?;
+    }
     if let Some(verdicts) = &verdicts {
         let duplicates = verdicts.iter().filter(|verdict| !verdict.is_fresh()).count();
         core.count_duplicates(topic, duplicates as u64);
@@ -65,12 +92,35 @@ fn place(
     }
     let mut placed = Vec::with_capacity(parts.iter().map(|part| part.records).sum());
     let mut batches = batches.into_iter();
-    for Part { partition, records, batches: count } in parts {
+    let mut to_wait = request.scheduled.iter().flat_map(|scheduled| &scheduled.records);
+    for Part { partition, records, batches: count, is_scheduled } in parts {
         let (first, key) = (placed.len(), partition.key);
+        if let (true, Some(Scheduled { topic, .. })) = (is_scheduled, &request.scheduled) {
+            let mut fresh = Vec::new();
+            for (index, new) in to_wait.by_ref().take(records).enumerate() {
+                placed.push(match verdicts.as_ref().map(|verdicts| verdicts[first + index]) {
+                    None | Some(Verdict::Fresh) => {
+                        let key = match keys.of(first..first + records) {
+                            PartKeys::Records(keys) => keys[index],
+                            PartKeys::None | PartKeys::Share { .. } => None,
+                        };
+                        let NewSchedule { due_ms, record_bytes, ref batch } = *new;
+                        let arrived_ms = u64::try_from(*arrived_ms).unwrap_or(0);
+                        let row = Row { partition: partition.key.partition, arrived_ms, record_bytes, key, batch: batch.clone() };
+                        let id = schedules.add(core, topic, due_ms, &row);
+                        fresh.push(id);
+                        Placed { at: At::Schedule(id), duplicate_of_ms: None }
+                    }
+                    Some(Verdict::Duplicate(placed)) => placed,
+                    Some(Verdict::Again(first)) => Placed { at: At::Schedule(fresh[first]), duplicate_of_ms: Some(*arrived_ms) },
+                });
+            }
+            continue;
+        }
         // Where all are duplicates there is nothing to place.
         let base = if count == 0 { Offset(0) } else { core.stage_batches_as(*durability, partition, batches.by_ref().take(count)) };
         match &verdicts {
-            None => placed.extend((0..records as u64).map(|index| Placed { offset: base.plus(index), duplicate_of_ms: None })),
+            None => placed.extend((0..records as u64).map(|index| Placed { at: At::Log(base.plus(index)), duplicate_of_ms: None })),
             Some(verdicts) => place_verdicts(&verdicts[first..first + records], base, *arrived_ms, &mut placed),
         }
         if count > 0 {
@@ -81,15 +131,30 @@ fn place(
     Ok(placed)
 }
 
+/// Looks whether the records that are to wait find room.
+fn check_room(
+    core: &Core,
+    schedules: &Schedules,
+    scheduled: &Scheduled,
+    parts: &[Part],
+    verdicts: Option<&[Verdict]>,
+) -> Result<(), AppendError> {
+    let places = parts.iter().flat_map(|part| core::iter::repeat_n(part.is_scheduled, part.records)).enumerate();
+    let to_wait = places.filter(|(_, is_scheduled)| *is_scheduled).map(|(place, _)| place);
+    let fresh = to_wait.zip(&scheduled.records).filter(|(place, _)| verdicts.is_none_or(|verdicts| verdicts[*place].is_fresh()));
+    let (records, bytes) = fresh.fold((0, 0), |(records, bytes), (_, new)| (records + 1, bytes + new.batch.len() as u64));
+    if records == 0 { Ok(()) } else { schedules.check_room(core, records, bytes) }
+}
+
 fn place_verdicts(verdicts: &[Verdict], base: Offset, arrived_ms: i64, placed: &mut Vec<Placed>) {
     let mut next = base;
     placed.extend(verdicts.iter().map(|verdict| match *verdict {
         Verdict::Duplicate(placed) => placed,
-        Verdict::Again(first) => Placed { offset: base.plus(first as u64), duplicate_of_ms: Some(arrived_ms) },
+        Verdict::Again(first) => Placed { at: At::Log(base.plus(first as u64)), duplicate_of_ms: Some(arrived_ms) },
         Verdict::Fresh => {
             let offset = next;
             next = next.next();
-            Placed { offset, duplicate_of_ms: None }
+            Placed { at: At::Log(offset), duplicate_of_ms: None }
         }
     }));
 }

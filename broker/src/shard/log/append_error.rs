@@ -3,6 +3,7 @@
 use crate::log::batch::{BatchError, EncodeError};
 use crate::shard::commit::WriteError;
 use crate::shard::core::Core;
+use crate::shard::log::at::At;
 use crate::storage::StorageError;
 use sagamq_api::Offset;
 use std::sync::Arc;
@@ -20,7 +21,24 @@ pub enum AppendError {
         /// Index of the record among those sent to the shard.
         index: usize,
         /// Where the first one lies; none if it stands in the same request.
-        first: Option<Offset>,
+        first: Option<At>,
+    },
+    /// As many records of the shard as may wait for their time do so. Nothing was stored.
+    #[error(
+        "of the records of shard {shard}, {records} with {bytes} bytes wait for their time, at most {records_max} with {bytes_max} bytes may: \
+         cancel some, try again when some were due, or set `schedule_records_max` or `schedule_bytes_max` of the server higher"
+    )]
+    ScheduleLimit {
+        /// The shard.
+        shard: u16,
+        /// How many wait.
+        records: u64,
+        /// Their bytes, as they are stored.
+        bytes: u64,
+        /// How many may.
+        records_max: u64,
+        /// How many bytes.
+        bytes_max: u64,
     },
     /// The idempotency key of the request was used with other records. Nothing was stored.
     #[error("the request's idempotency key was used in this topic with other records{}", from_offset(*first))]
@@ -69,6 +87,10 @@ fn from_offset(first: Option<Offset>) -> String {
     first.map_or_else(String::new, |first| format!(", stored from offset {first} of the key's partition on"))
 }
 
-fn stored_at(first: Option<Offset>) -> String {
-    first.map_or_else(|| "by a record before it".to_owned(), |first| format!("stored at offset {first}"))
+fn stored_at(first: Option<At>) -> String {
+    match first {
+        None => "by a record before it".to_owned(),
+        Some(At::Log(offset)) => format!("stored at offset {offset}"),
+        Some(At::Schedule(id)) => format!("which waits as schedule {id}"),
+    }
 }

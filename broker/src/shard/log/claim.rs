@@ -6,6 +6,7 @@ use crate::log::batch::NewBatch;
 use crate::log::partition::Partition;
 use crate::shard::core::Core;
 use crate::shard::log::append_error::{self, AppendError};
+use crate::shard::log::at::At;
 use crate::shard::log::idempotency::Idempotency;
 use crate::shard::log::keys::Placed;
 use sagamq_api::Offset;
@@ -59,7 +60,7 @@ fn decide_claim(
     let home = request.home.key;
     let known = idempotency.entry(core, home, request.key)?;
     let places = |base: Offset, duplicate_of_ms| {
-        (0..u64::from(request.count)).map(|index| Placed { offset: base.plus(index), duplicate_of_ms }).collect()
+        (0..u64::from(request.count)).map(|index| Placed { at: At::Log(base.plus(index)), duplicate_of_ms }).collect()
     };
     match decide(known, core.clock.now_ms(), request.fingerprint) {
         Decision::Claim => {

@@ -5,12 +5,15 @@ use crate::dedup::{self, Buckets, Entry, Hash, Place};
 use crate::ids::PartitionKey;
 use crate::shard::core::Core;
 use crate::shard::log::append_error::AppendError;
+use crate::shard::log::at::At;
 use crate::shard::log::keys::{Keys, PartKeys, Placed};
 use crate::shard::log::part::Part;
 use crate::shard::log::recent::RecentEntries;
+use crate::shard::log::schedules::Schedules;
+use crate::shard::log::schedules::row::KeyRow;
 use crate::storage::{Family, Mutation, Storage as _, StorageError};
 use sagamq_api::Offset;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// What the keys say about each record: a place before this request, one in it, or nothing.
 #[derive(Clone, Copy, Debug)]
@@ -29,7 +32,7 @@ impl Verdict {
 
 /// The idempotency entries of a shard: in memory what the disk cannot answer yet, and where on disk the others lie.
 pub(super) struct Idempotency {
-    recent: RecentEntries,
+    recent: RecentEntries<Entry>,
     buckets: Buckets,
 }
 
@@ -39,16 +42,28 @@ impl Idempotency {
     }
 
     /// An error if one of these keys was used with another payload.
-    pub(super) fn check(&self, core: &Core, parts: &[Part], keys: &[Option<(Hash, Hash)>]) -> Result<(), AppendError> {
-        self.all_record_verdicts(core, parts, keys).map(|_| ())
+    pub(super) fn check(
+        &self,
+        core: &Core,
+        schedules: &Schedules,
+        parts: &[Part],
+        keys: &[Option<(Hash, Hash)>],
+    ) -> Result<(), AppendError> {
+        self.all_record_verdicts(core, schedules, parts, keys).map(|_| ())
     }
 
     /// Which records are duplicates, part by part; `None`: none is. An error if a key was used with another payload.
-    pub(super) fn verdicts(&self, core: &Core, parts: &[Part], keys: &Keys) -> Result<Option<Vec<Verdict>>, AppendError> {
+    pub(super) fn verdicts(
+        &self,
+        core: &Core,
+        schedules: &Schedules,
+        parts: &[Part],
+        keys: &Keys,
+    ) -> Result<Option<Vec<Verdict>>, AppendError> {
         let (claim, request) = match keys {
             Keys::None => return Ok(None),
             Keys::Records(keys) => {
-                let verdicts = self.all_record_verdicts(core, parts, keys)?;
+                let verdicts = self.all_record_verdicts(core, schedules, parts, keys)?;
                 return Ok(Some(verdicts).filter(|verdicts| !verdicts.iter().all(Verdict::is_fresh)));
             }
             Keys::Share { claim, request } => (claim, *request),
@@ -62,7 +77,7 @@ impl Idempotency {
             match share {
                 None => verdicts.resize(verdicts.len() + part.records, Verdict::Fresh),
                 Some((base, entry)) if entry.count as usize == part.records => {
-                    let placed = |index| Placed { offset: base.plus(index), duplicate_of_ms: Some(entry.arrived_ms) };
+                    let placed = |index| Placed { at: At::Log(base.plus(index)), duplicate_of_ms: Some(entry.arrived_ms) };
                     verdicts.extend((0..part.records as u64).map(|index| Verdict::Duplicate(placed(index))));
                 }
                 Some(_) => return Err(damaged("the share of a request has another number of records than was claimed")),
@@ -71,17 +86,38 @@ impl Idempotency {
         Ok(Some(verdicts))
     }
 
-    fn all_record_verdicts(&self, core: &Core, parts: &[Part], keys: &[Option<(Hash, Hash)>]) -> Result<Vec<Verdict>, AppendError> {
+    fn all_record_verdicts(
+        &self,
+        core: &Core,
+        schedules: &Schedules,
+        parts: &[Part],
+        keys: &[Option<(Hash, Hash)>],
+    ) -> Result<Vec<Verdict>, AppendError> {
         let mut verdicts = Vec::with_capacity(keys.len());
+        // Keys of records that are stored now: one of a record of the same partition that is to wait has another fingerprint, by its time.
+        let mut stored_now: HashSet<(PartitionKey, Hash)> = HashSet::new();
+        let some_wait = parts.iter().any(|part| part.is_scheduled);
         for part in parts {
-            let first = verdicts.len();
+            let (first, of) = (verdicts.len(), part.partition.key);
             let keys = &keys[first..first + part.records];
-            verdicts.extend(self.record_verdicts(core, part.partition.key, keys).map_err(|error| error.behind(first))?);
+            let hashes = keys.iter().map(|key| key.map(|(hash, _)| (of, hash)));
+            if !part.is_scheduled && some_wait {
+                stored_now.extend(hashes.flatten());
+            } else if let Some(index) = hashes.clone().position(|key| key.is_some_and(|key| stored_now.contains(&key))) {
+                return Err(AppendError::KeyReused { index: first + index, first: None });
+            }
+            verdicts.extend(self.record_verdicts(core, schedules, of, keys).map_err(|error| error.behind(first))?);
         }
         Ok(verdicts)
     }
 
-    fn record_verdicts(&self, core: &Core, partition: PartitionKey, keys: &[Option<(Hash, Hash)>]) -> Result<Vec<Verdict>, AppendError> {
+    fn record_verdicts(
+        &self,
+        core: &Core,
+        schedules: &Schedules,
+        partition: PartitionKey,
+        keys: &[Option<(Hash, Hash)>],
+    ) -> Result<Vec<Verdict>, AppendError> {
         let now_ms = core.clock.now_ms();
         let mut verdicts = Vec::with_capacity(keys.len());
         // Keys of this very request: the same key twice is stored once, at the place of its first record.
@@ -100,11 +136,22 @@ impl Idempotency {
                 verdicts.push(Verdict::Again(*first));
                 continue;
             }
+            // As long as its record waits, whatever the window.
+            if let Some(KeyRow { id, arrived_ms, fingerprint: print }) = schedules.key(core, partition, *hash)? {
+                let at = At::Schedule(id);
+                if print != *fingerprint {
+                    return Err(AppendError::KeyReused { index, first: Some(at) });
+                }
+                verdicts.push(Verdict::Duplicate(Placed { at, duplicate_of_ms: Some(arrived_ms.cast_signed()) }));
+                continue;
+            }
             match self.entry(core, partition, *hash)?.filter(|entry| entry.counts_at(now_ms)) {
                 Some(Entry { place: Place::Stored { base }, arrived_ms, fingerprint: print, .. }) if print == *fingerprint => {
-                    verdicts.push(Verdict::Duplicate(Placed { offset: base, duplicate_of_ms: Some(arrived_ms) }));
+                    verdicts.push(Verdict::Duplicate(Placed { at: At::Log(base), duplicate_of_ms: Some(arrived_ms) }));
                 }
-                Some(Entry { place: Place::Stored { base }, .. }) => return Err(AppendError::KeyReused { index, first: Some(base) }),
+                Some(Entry { place: Place::Stored { base }, .. }) => {
+                    return Err(AppendError::KeyReused { index, first: Some(At::Log(base)) });
+                }
                 Some(_) => return Err(damaged("the key of a record has the entry of a request")),
                 None => {
                     seen.insert(*hash, (fresh, *fingerprint));
@@ -131,15 +178,16 @@ impl Idempotency {
             PartKeys::Share { claim, request } => {
                 let count = u32::try_from(placed.len()).expect("a request has at most ten thousand records");
                 // In the bucket of its claim, so that it is there as long, and is found without a search.
-                let place = Place::Stored { base: placed[0].offset };
+                let At::Log(base) = placed[0].at else { unreachable!("a share under a claim's own key is stored and does not wait") };
+                let place = Place::Stored { base };
                 let entry = Entry { place, arrived_ms, ends_at_ms: claim.ends_at_ms, count, fingerprint: request };
                 self.stage(core, partition, dedup::hash_share(claim.number, request), entry);
             }
             PartKeys::Records(keys) => {
                 let ends_at_ms = core.clock.now_ms().saturating_add(window_ms);
                 for (key, placed) in keys.iter().zip(placed) {
-                    if let (Some((hash, fingerprint)), None) = (key, placed.duplicate_of_ms) {
-                        let place = Place::Stored { base: placed.offset };
+                    if let (Some((hash, fingerprint)), Placed { at: At::Log(base), duplicate_of_ms: None }) = (key, *placed) {
+                        let place = Place::Stored { base };
                         let entry = Entry { place, arrived_ms, ends_at_ms, count: 1, fingerprint: *fingerprint };
                         self.stage(core, partition, *hash, entry);
                     }

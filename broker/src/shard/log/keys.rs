@@ -3,9 +3,9 @@
 use crate::dedup::Hash;
 use crate::dedup::request::Claim;
 use crate::shard::log::append_error::AppendError;
+use crate::shard::log::at::At;
 use crate::shard::log::part::Part;
 use core::ops::Range;
-use sagamq_api::Offset;
 use tokio::sync::oneshot;
 
 /// Idempotency keys of the records of one append.
@@ -49,7 +49,7 @@ pub(crate) struct CheckRequest {
 /// Where a record lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Placed {
-    pub(crate) offset: Offset,
+    pub(crate) at: At,
     /// When the first one arrived, if this is a duplicate.
     pub(crate) duplicate_of_ms: Option<i64>,
 }

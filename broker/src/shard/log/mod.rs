@@ -1,19 +1,29 @@
-//! The owner of the records: stores them, once for each idempotency key.
+//! The owner of the records: stores them, once for each idempotency key, at once or when their time has come.
 
 pub(crate) mod append;
 pub(crate) mod append_error;
+pub(crate) mod at;
+pub(crate) mod cancel;
 pub(crate) mod claim;
+mod fire;
 mod idempotency;
 pub(crate) mod keys;
 pub(crate) mod part;
 mod recent;
+pub(crate) mod schedules;
 
 use crate::dedup::Buckets;
+use crate::ids::TopicId;
 use crate::shard::core::Core;
+use crate::topic::Topic;
 use append::AppendRequest;
+use cancel::CancelRequest;
 use claim::ClaimRequest;
 use idempotency::Idempotency;
 use keys::CheckRequest;
+use schedules::row::Totals;
+use schedules::{ScheduleConfig, Schedules};
+use std::sync::Arc;
 
 /// Store records, or ask for their idempotency keys.
 pub(crate) enum LogOp {
@@ -23,31 +33,60 @@ pub(crate) enum LogOp {
     Claim(ClaimRequest),
     /// Would these keys be refused? Stores nothing.
     Check(CheckRequest),
+    /// Take a record that waits away.
+    Cancel(CancelRequest),
 }
 
 /// The owner of the records.
 pub(super) struct Log {
     idempotency: Idempotency,
+    schedules: Schedules,
 }
 
 impl Log {
-    pub(super) fn new(buckets: Buckets) -> Self {
-        Self { idempotency: Idempotency::new(buckets) }
+    pub(super) fn new(core: &Core, buckets: Buckets, config: ScheduleConfig, waiting: Vec<(Arc<Topic>, Totals)>) -> Self {
+        let mut schedules = Schedules::new(config);
+        for (topic, totals) in waiting {
+            schedules.load(core, topic, totals);
+        }
+        Self { idempotency: Idempotency::new(buckets), schedules }
     }
 
     pub(super) fn handle(&mut self, core: &mut Core, op: LogOp) {
+        let Self { idempotency, schedules } = self;
         match op {
-            LogOp::Append(request) => append::append(core, &mut self.idempotency, request),
-            LogOp::Claim(request) => claim::claim(core, &mut self.idempotency, request),
+            LogOp::Append(request) => append::append(core, idempotency, schedules, request),
+            LogOp::Claim(request) => claim::claim(core, idempotency, request),
             LogOp::Check(request) => {
-                let result = self.idempotency.check(core, &request.parts, &request.keys);
+                let result = idempotency.check(core, schedules, &request.parts, &request.keys);
                 append_error::answer(core, None, |result| drop(request.reply.send(result)), result);
             }
+            LogOp::Cancel(request) => cancel::cancel(core, schedules, request),
         }
+    }
+
+    /// Appends records whose time has come, as many as are good for one commit. Whether there were any.
+    pub(super) fn go_on(&mut self, core: &mut Core) -> bool {
+        fire::fire(core, &mut self.idempotency, &mut self.schedules)
+    }
+
+    /// Ends when there may be something to [go on](Log::go_on) with.
+    pub(super) fn woken(&self, core: &Core) -> impl Future<Output = ()> + use<> {
+        self.schedules.woken(core)
     }
 
     /// Old idempotency entries go.
     pub(super) fn tick(&mut self, core: &mut Core) {
         self.idempotency.expire(core);
+    }
+
+    /// A topic is deleted, with all that is stored of it.
+    pub(super) fn forget(&mut self, topic: TopicId) {
+        self.schedules.forget(topic);
+    }
+
+    /// Notes what the commit has to say of the records that wait.
+    pub(super) fn stage(&mut self, core: &mut Core) {
+        self.schedules.stage(core);
     }
 }

@@ -9,4 +9,6 @@ pub(crate) struct Part {
     pub(crate) partition: Arc<Partition>,
     pub(crate) records: usize,
     pub(crate) batches: usize,
+    /// Whether its records wait for their time: they are in no batch then, and stand among those that do.
+    pub(crate) is_scheduled: bool,
 }

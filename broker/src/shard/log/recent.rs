@@ -1,6 +1,6 @@
-//! Idempotency entries of this shard that may not be durable yet, and some that are: what the disk cannot answer.
+//! What this shard knows of idempotency keys that may not be durable yet, and of some that are: what the disk cannot answer.
 
-use crate::dedup::{Entry, Hash};
+use crate::dedup::Hash;
 use crate::ids::PartitionKey;
 use std::collections::{HashMap, VecDeque};
 
@@ -8,20 +8,26 @@ use std::collections::{HashMap, VecDeque};
 const DURABLE_ENTRIES_MAX: usize = 16 * 1024;
 
 /// Recent entries in the order they were staged.
-#[derive(Debug, Default)]
-pub(super) struct RecentEntries {
+#[derive(Debug)]
+pub(super) struct RecentEntries<E> {
     /// Each with the number of its commit.
-    entries: HashMap<(PartitionKey, Hash), (u64, Entry)>,
+    entries: HashMap<(PartitionKey, Hash), (u64, E)>,
     order: VecDeque<(u64, (PartitionKey, Hash))>,
 }
 
-impl RecentEntries {
-    pub(super) fn get(&self, partition: PartitionKey, hash: Hash) -> Option<Entry> {
+impl<E> Default for RecentEntries<E> {
+    fn default() -> Self {
+        Self { entries: HashMap::new(), order: VecDeque::new() }
+    }
+}
+
+impl<E: Copy> RecentEntries<E> {
+    pub(super) fn get(&self, partition: PartitionKey, hash: Hash) -> Option<E> {
         self.entries.get(&(partition, hash)).map(|&(_, entry)| entry)
     }
 
     /// Remembers an entry that is part of commit number `commit`. Only those of commits up to `durable` are let go.
-    pub(super) fn insert(&mut self, partition: PartitionKey, hash: Hash, entry: Entry, commit: u64, durable: u64) {
+    pub(super) fn insert(&mut self, partition: PartitionKey, hash: Hash, entry: E, commit: u64, durable: u64) {
         self.entries.insert((partition, hash), (commit, entry));
         self.order.push_back((commit, (partition, hash)));
         while self.order.len() > DURABLE_ENTRIES_MAX
@@ -40,7 +46,7 @@ impl RecentEntries {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dedup::Place;
+    use crate::dedup::{Entry, Place};
     use crate::ids::{ShardId, TopicId};
     use sagamq_api::{Offset, PartitionId};
 

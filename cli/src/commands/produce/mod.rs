@@ -187,6 +187,10 @@ fn decorate(mut record: ProduceRecord, args: &ProduceArgs) -> ProduceRecord {
         }
     }
     record.partition = record.partition.or(args.partition);
+    if record.deliver_at.is_none() && record.delay_ms.is_none() {
+        record.deliver_at = args.at;
+        record.delay_ms = args.delay.map(|delay| u64::try_from(delay.as_millis()).unwrap_or(u64::MAX));
+    }
     record
 }
 

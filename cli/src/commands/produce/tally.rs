@@ -4,13 +4,17 @@ use crate::args::Format;
 use crate::error::CliError;
 use crate::output::{Output, human};
 use sagamq_api::topic::{ProduceResponse, ProducedRecord};
-use sagamq_api::{Offset, PartitionId};
+use sagamq_api::{Offset, PartitionId, ScheduleId};
 use std::collections::BTreeMap;
 
 /// Counts stored records. For people it stays small however many there are.
 #[derive(Debug)]
 pub(super) struct Tally {
     stored: u64,
+    /// Of them, those that wait for their time.
+    scheduled: u64,
+    /// The last of these.
+    last_schedule: Option<ScheduleId>,
     partitions: BTreeMap<PartitionId, PartitionTally>,
     /// Kept only if every record is to be printed.
     places: Option<Vec<ProducedRecord>>,
@@ -26,7 +30,7 @@ struct PartitionTally {
 
 impl Tally {
     pub(super) fn new(format: Format) -> Self {
-        Self { stored: 0, partitions: BTreeMap::new(), places: (format == Format::Json).then(Vec::new) }
+        Self { stored: 0, scheduled: 0, last_schedule: None, partitions: BTreeMap::new(), places: (format == Format::Json).then(Vec::new) }
     }
 
     /// Records that are on the server's disk, duplicates included.
@@ -36,16 +40,20 @@ impl Tally {
 
     pub(super) fn add(&mut self, place: ProducedRecord) {
         self.stored += 1;
-        let offset = place.offset;
+        if let Some(places) = &mut self.places {
+            places.push(place);
+        }
+        let Some(offset) = place.offset else {
+            self.scheduled += 1;
+            self.last_schedule = place.schedule;
+            return;
+        };
         let tally =
             self.partitions.entry(place.partition).or_insert(PartitionTally { stored: 0, duplicates: 0, first: offset, last: offset });
         tally.stored += 1;
         tally.duplicates += u64::from(place.duplicate);
         tally.first = tally.first.min(offset);
         tally.last = tally.last.max(offset);
-        if let Some(places) = &mut self.places {
-            places.push(place);
-        }
     }
 
     pub(super) fn print(self, output: Output) -> Result<(), CliError> {
@@ -53,6 +61,9 @@ impl Tally {
             return output.answer(&ProduceResponse { records }, |_| String::new());
         }
         output.note(&format!("{} stored", human::count(self.stored, "record")));
+        if let Some(schedule) = self.last_schedule {
+            output.note(&format!("{} of them wait for their time, the last as schedule {schedule}", self.scheduled));
+        }
         if self.partitions.is_empty() {
             return Ok(());
         }
