@@ -13,6 +13,7 @@ pub mod json;
 pub mod limits;
 pub mod names;
 pub mod partitioner;
+pub mod pipeline;
 pub mod queue;
 pub mod record;
 pub mod repair;

@@ -29,8 +29,8 @@ pub const SCHEDULES: &str = "/v1/topics/{topic}/schedules";
 pub const SCHEDULE: &str = "/v1/topics/{topic}/schedules/{schedule}";
 /// `GET` lists the groups of a topic.
 pub const GROUPS: &str = "/v1/topics/{topic}/groups";
-/// One group: `GET` describes, `DELETE` deletes; verbs `receive`, `ack`, `nack`, `extend`, `terminate`, `redrive`, `discard`,
-/// `pause`, `resume`, `purge`, `seek`.
+/// One group: `GET` describes, `DELETE` deletes; verbs `receive`, `ack`, `ack-with-records`, `nack`, `extend`, `terminate`, `redrive`,
+/// `discard`, `pause`, `resume`, `purge`, `seek`.
 pub const GROUP: &str = "/v1/topics/{topic}/groups/{group}";
 /// `GET` lists the group's dead letters that were neither redriven nor discarded.
 pub const DEAD_LETTERS: &str = "/v1/topics/{topic}/groups/{group}/dead-letters";

@@ -23,9 +23,9 @@ pub mod storage;
 mod topic;
 
 pub use broker::{
-    Batches, Broker, BrokerConfig, CompactionError, CreateTopicError, Due, Held, NewRecord, OpenError, ParameterError, ProduceError,
-    Produced, ProducedBatch, ReadRequestError, Records, RetentionError, Schedule, ScheduleError, Schedules, SentBatch, TopicError,
-    UpdateTopicError,
+    AckRecordsError, AckedWithRecords, Batches, Broker, BrokerConfig, CompactionError, CreateTopicError, Due, Held, NewRecord, OpenError,
+    ParameterError, ProduceError, Produced, ProducedBatch, ReadRequestError, Records, RetentionError, Schedule, ScheduleError, Schedules,
+    SentBatch, TopicError, UpdateTopicError,
 };
 pub use broker::{
     CreateGroupError, DeadLetter, DeadLetterError, DeadLetters, DeleteGroupError, Delivered, DescribeGroupError, FindGroupError,
@@ -35,6 +35,7 @@ pub use embed::{EmbedError, ShardCommit, ShardEmbedder, Submitted};
 pub use group::queue::HandOut;
 pub use group::stream::StreamConfig;
 pub use liveness::{Liveness, PartGuard};
+pub use shard::ack_records::AckRecordsRefused;
 pub use shard::commit::WriteError;
 pub use shard::disk_guard::{DiskLimits, Room};
 pub use shard::embedded::SubmitError;

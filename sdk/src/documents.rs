@@ -28,6 +28,9 @@ struct StreamGroups;
 #[doc = include_str!("../../docs/guides/schedules.md")]
 struct Schedules;
 
+#[doc = include_str!("../../docs/guides/pipelines.md")]
+struct Pipelines;
+
 #[doc = include_str!("../../docs/guides/proxy-and-authorization.md")]
 struct ProxyAndAuthorization;
 

@@ -3,6 +3,7 @@
 use crate::client::Client;
 use crate::error::ClientError;
 use crate::transport::Request;
+use sagamq_api::pipeline::{AckWithRecordsRequest, AckWithRecordsResponse};
 use sagamq_api::queue::{
     AckRequest, DeadLetterList, DeadLetterQuery, DiscardRequest, DiscardResponse, ExtendRequest, GroupDescription, GroupList, GroupPause,
     GroupSeek, GroupSeekResponse, NackRequest, PurgeRequest, PurgeResponse, ReceiveRequest, ReceiveResponse, RedriveRequest,
@@ -73,6 +74,22 @@ impl Client {
     /// `RECEIPT_EXPIRED` when no receipt could be settled; otherwise look at each result. `INVALID_RECEIPT`, `GROUP_NOT_FOUND`.
     pub async fn ack(&self, topic: &TopicName, group: &GroupName, receipts: Vec<String>) -> Result<SettleResponse, ClientError> {
         self.group_verb(topic, group, "ack", &AckRequest { receipts }).await
+    }
+
+    /// Acknowledges records and stores what was made of them, in one commit: both, or neither. The receipts are of records of one partition.
+    /// Durable when this returns; the same request again changes nothing and is answered with `duplicate`, so the client repeats it safely.
+    ///
+    /// # Errors
+    /// `RECEIPT_EXPIRED` when a lease is over or a record was settled by another request, `TOPIC_NOT_FOUND`, `RECORD_TOO_LARGE`,
+    /// `INVALID_REQUEST`: nothing was acknowledged and nothing stored. When [`ClientError::is_outcome_unknown`], both may have happened: repeat it,
+    /// or let the leases run out; a record that is delivered again was not acknowledged, and nothing of it was stored.
+    pub async fn ack_with_records(
+        &self,
+        topic: &TopicName,
+        group: &GroupName,
+        request: &AckWithRecordsRequest,
+    ) -> Result<AckWithRecordsResponse, ClientError> {
+        self.group_verb(topic, group, "ack-with-records", request).await
     }
 
     /// Gives records back: they are delivered again after the delay, or become dead letters at their last delivery.

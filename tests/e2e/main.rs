@@ -13,6 +13,7 @@ mod fate;
 mod floors;
 mod inbox_outbox;
 mod ordering;
+mod pipeline;
 mod queue_groups;
 mod repairs;
 mod retention;

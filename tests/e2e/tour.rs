@@ -84,6 +84,16 @@ async fn every_command_of_the_guide_to_records_for_later_works() {
     assert_eq!(left, 1, "one was cancelled, one is appended");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn every_command_of_the_guide_to_pipelines_works() {
+    let server = ServerProcess::start().await;
+    let commands = blocks(&document("docs/guides/pipelines.md"));
+    assert_eq!(commands.len(), 1);
+    let says = run(&commands, &server);
+    let times = |end: &str| says.lines().filter(|line| line.ends_with(end)).count();
+    assert_eq!([times("}true"), times("\tone"), times("\ttwo")], [1; 3], "each output is there once, and the repetition is told: {says}");
+}
+
 /// How many records of the guide still wait.
 async fn schedules_left(server: &ServerProcess) -> usize {
     let topic = "reminders".parse().expect("a legal name");

@@ -94,6 +94,12 @@ impl NewBatch {
         self
     }
 
+    /// A batch that was encoded before, and gets its offset only now.
+    #[must_use]
+    pub fn again(batch: &Batch) -> Self {
+        Self { bytes: BytesMut::from(batch.bytes().as_ref()), header: *batch.header() }
+    }
+
     /// The same batch in memory of its own: what it was encoded beside may go.
     pub fn on_its_own(self) -> Self {
         Self { bytes: BytesMut::from(self.bytes.as_ref()), header: self.header }

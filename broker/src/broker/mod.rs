@@ -12,6 +12,7 @@ mod parameter;
 mod produce;
 mod queue;
 mod read;
+mod relay;
 mod retention;
 mod schedules;
 mod streams;
@@ -21,7 +22,7 @@ pub use compaction::CompactionError;
 pub use held::Held;
 pub use open_error::OpenError;
 pub use parameter::ParameterError;
-pub use produce::{Due, NewRecord, ProduceError, Produced, ProducedBatch, SentBatch};
+pub use produce::{AckRecordsError, AckedWithRecords, Due, NewRecord, ProduceError, Produced, ProducedBatch, SentBatch};
 pub use queue::{
     CreateGroupError, DeadLetter, DeadLetterError, DeadLetters, DeleteGroupError, Delivered, DescribeGroupError, FindGroupError,
     OperateGroupError, OwnGroupError, ReceiveError, Received, RedriveError, SettleError, Waiting,
@@ -122,6 +123,8 @@ pub(crate) struct Inner {
     pub(crate) disk: DiskGuard,
     /// How far the messages between shards are durable.
     pub(crate) marks: Arc<Marks>,
+    /// The same for records on their way to other shards.
+    pub(crate) relay_marks: Arc<Marks>,
     pub(crate) liveness: Liveness,
     /// The bound on bytes that are not durable, one permit a byte.
     pub(crate) staged_bytes: Arc<Semaphore>,

@@ -6,7 +6,7 @@
 use crate::broker::catalogue::StoredCatalogue;
 use crate::broker::format::Format;
 use crate::broker::open_error::OpenError;
-use crate::broker::{Broker, BrokerConfig, Inner, compaction, disk, measure, retention};
+use crate::broker::{Broker, BrokerConfig, Inner, compaction, disk, measure, relay, retention};
 use crate::dedup::Buckets;
 use crate::env::{Clock, Random};
 use crate::group::queue::StoredQueue;
@@ -29,6 +29,7 @@ use crate::shard::recovery::{FoundShard, ShardError, recover};
 use crate::shard::sync_interval;
 use crate::shard::task::{CoreParts, Shard, Stored};
 use crate::shard::write_stop::WriteStops;
+use crate::storage::keys::Channel;
 use crate::storage::{Family, Mutation, Storage};
 use crate::topic::{Catalog, Group, GroupEntry, StreamEntry, StreamGroup, StreamGroups, Topic};
 use core::time::Duration;
@@ -68,6 +69,10 @@ impl Broker {
         inner.tasks.spawn(compaction::run(Arc::downgrade(&inner), inner.draining.clone(), life));
         let life = inner.liveness.guard("the measuring of groups and topics");
         inner.tasks.spawn(measure::run(Arc::downgrade(&inner), inner.draining.clone(), life));
+        for shard in inner.shards_of(usize::MAX) {
+            let life = inner.liveness.guard(format!("the delivery of records to shard {}", shard.0));
+            inner.tasks.spawn(relay::run(Arc::downgrade(&inner), shard, inner.draining.clone(), life));
+        }
         Ok(Self(inner))
     }
 }
@@ -84,6 +89,7 @@ fn open(
     let format = stored.map_or_else(|| Format::new(config.shards, &mut random), Ok)?;
     let found = find_shards(&*storage, format.shards)?;
     FoundOutbox::require_agreement(found.iter().map(|shard| &shard.outbox)).map_err(ShardError::from)?;
+    FoundOutbox::require_agreement(found.iter().map(|shard| &shard.relays)).map_err(ShardError::from)?;
     if is_new && found.iter().any(|shard| shard.last_commit > 0) {
         return Err(OpenError::Damaged("its format entry is gone".to_owned()));
     }
@@ -118,7 +124,8 @@ fn open(
     let life = liveness.guard("the syncing within an interval");
     let interval = config.sync_interval.max(SYNC_INTERVAL_MIN);
     tasks.spawn(sync_interval::run(staged.clone(), due, interval, closing.clone(), life));
-    let marks = Arc::new(Marks::new(format.shards));
+    let marks = Arc::new(Marks::new(Channel::Embedder, format.shards));
+    let relay_marks = Arc::new(Marks::new(Channel::Records, format.shards));
     let mut shards = Vec::with_capacity(usize::from(format.shards));
     for shard in loaded.shards {
         let (handle, inputs) = ShardHandle::channel(liveness.clone());
@@ -133,7 +140,7 @@ fn open(
             last_commit: shard.last_commit,
             logs: shard.logs,
         };
-        let outbox = shard.outbox.take_over(&marks);
+        let (outbox, relays) = (shard.outbox.take_over(&marks), shard.relays.take_over(&relay_marks));
         let (buckets, groups, queues, streams) = (shard.buckets, shard.groups, shard.queues, shard.streams);
         let stored = Stored {
             buckets,
@@ -142,6 +149,7 @@ fn open(
             streams,
             terms: config.streams.terms(),
             outbox,
+            relays,
             waiting: shard.waiting,
             schedules: config.schedules,
         };
@@ -164,6 +172,7 @@ fn open(
         write_stops,
         disk,
         marks,
+        relay_marks,
         liveness,
         rotation: AtomicUsize::new(0),
         receive_rotation: AtomicUsize::new(0),
@@ -205,7 +214,7 @@ fn make_first_commits(shards: &mut [LoadedShard], staged: &mpsc::Sender<Commit>)
         }
         let log_ends = shard.logs.iter().fold(0, |ends: u64, log| ends.wrapping_add(log.log_end().0));
         let last_commit = commit.complete(shard.last_commit, log_ends);
-        if last_commit == shard.last_commit && shard.outbox.is_empty() {
+        if last_commit == shard.last_commit && shard.outbox.is_empty() && shard.relays.is_empty() {
             continue;
         }
         shard.last_commit = last_commit;
@@ -248,6 +257,7 @@ struct LoadedShard {
     streams: Vec<(Arc<StreamGroup>, Option<StoredStream>)>,
     buckets: Buckets,
     outbox: FoundOutbox,
+    relays: FoundOutbox,
     /// How many records of which topics wait for their time.
     waiting: Vec<(Arc<Topic>, Totals)>,
     /// What the open changes.
@@ -308,7 +318,7 @@ impl Loaded {
 
 impl LoadedShard {
     fn load(found: FoundShard, topics: &Topics) -> Result<Self, OpenError> {
-        let FoundShard { id, last_commit, buckets, outbox, .. } = found;
+        let FoundShard { id, last_commit, buckets, outbox, relays, .. } = found;
         let waiting = found.waiting.into_iter().filter_map(|(topic, totals)| Some((Arc::clone(topics.get(&topic)?), totals))).collect();
         let mut first_commit = Vec::new();
         for topic in found.topics {
@@ -340,6 +350,7 @@ impl LoadedShard {
             streams: Vec::new(),
             buckets,
             outbox,
+            relays,
             waiting,
             first_commit,
         })

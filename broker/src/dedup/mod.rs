@@ -17,8 +17,8 @@ use crate::ids::ShardId;
 use crate::storage::keys::dedup_bucket;
 use crate::storage::{Direction, Family, Storage, StorageError};
 use core::ops::ControlFlow;
-use sagamq_api::PartitionId;
 use sagamq_api::record::{Header, Payload};
+use sagamq_api::{Offset, PartitionId};
 use std::collections::BTreeSet;
 
 /// Width of a bucket of time: an eighth of the default window.
@@ -120,6 +120,18 @@ pub(crate) fn hash_of_share(claim: u64, request: Hash, place: usize) -> Hash {
     hasher.update(&claim.to_be_bytes());
     hasher.update(&request);
     hasher.update(&(place as u64).to_be_bytes());
+    truncate(hasher.finalize())
+}
+
+/// Under which a partition keeps that these leases of a group were acknowledged together, with records.
+pub(crate) fn hash_of_leases(group: u32, leases: &[(Offset, u64)]) -> Hash {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(b"A");
+    hasher.update(&group.to_be_bytes());
+    for (offset, lease_id) in leases {
+        hasher.update(&offset.0.to_be_bytes());
+        hasher.update(&lease_id.to_be_bytes());
+    }
     truncate(hasher.finalize())
 }
 

@@ -3,6 +3,7 @@
 //! [`router`] has the broker's routes. An embedder merges its own routes and description with them and gives all of it to
 //! [`application`], which adds what every route has in common.
 
+mod ack_records;
 mod admission;
 mod batches;
 mod config;
@@ -47,6 +48,7 @@ pub fn router(broker: Broker) -> Router {
         .merge(records::routes())
         .merge(schedules::routes())
         .merge(groups::routes())
+        .merge(ack_records::routes())
         .merge(dead_letters::routes())
         .merge(streams::routes())
         .merge(health::routes())

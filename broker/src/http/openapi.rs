@@ -33,6 +33,7 @@ pub(super) fn document() -> utoipa::openapi::OpenApi {
         super::records::Doc::openapi(),
         super::schedules::Doc::openapi(),
         super::groups::Doc::openapi(),
+        super::ack_records::Doc::openapi(),
         super::dead_letters::Doc::openapi(),
         super::streams::Doc::openapi(),
         super::health::Doc::openapi(),

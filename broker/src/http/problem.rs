@@ -1,12 +1,13 @@
 //! Errors as problem documents: each error of the broker has its code here, by a match that names every variant.
 
 use crate::broker::{
-    CreateGroupError, CreateTopicError, DeadLetterError, DeleteGroupError, DescribeGroupError, FindGroupError, OperateGroupError,
-    ParameterError, ProduceError, ReadRequestError, ReceiveError, RedriveError, ScheduleError, SettleError, StreamGroupError, TopicError,
-    UpdateTopicError,
+    AckRecordsError, CreateGroupError, CreateTopicError, DeadLetterError, DeleteGroupError, DescribeGroupError, FindGroupError,
+    OperateGroupError, ParameterError, ProduceError, ReadRequestError, ReceiveError, RedriveError, ScheduleError, SettleError,
+    StreamGroupError, TopicError, UpdateTopicError,
 };
 use crate::log::batch::EncodeError;
 use crate::log::{ReadError, ReadMemoryFull};
+use crate::shard::ack_records::AckRecordsRefused;
 use crate::shard::commit::WriteError;
 use crate::shard::log::append_error::AppendError;
 use crate::shard::queues::request::QueueError;
@@ -236,6 +237,27 @@ impl From<ProduceError> for ApiError {
             ProduceError::Overloaded(_) => ErrorCode::Overloaded,
         };
         Self::new(code, detail)
+    }
+}
+
+impl From<AckRecordsError> for ApiError {
+    fn from(error: AckRecordsError) -> Self {
+        let detail = error.to_string();
+        match error {
+            AckRecordsError::Find(error) => error.into(),
+            AckRecordsError::Parameter(error) => error.into(),
+            AckRecordsError::Receipt { .. } | AckRecordsError::ForeignReceipt(_) => Self::new(ErrorCode::InvalidReceipt, detail),
+            // The code is that of the cause; the detail says of which topic the records are.
+            AckRecordsError::Produce { reason, .. } => Self::new(Self::from(reason).into_problem().code, detail),
+            AckRecordsError::Refused(refused) => match refused {
+                AckRecordsRefused::Stale(_) => Self::new(ErrorCode::ReceiptExpired, detail),
+                AckRecordsRefused::OtherRecords => Self::new(ErrorCode::IdempotencyKeyReused, detail),
+                AckRecordsRefused::TopicDeleted(_) => Self::new(ErrorCode::TopicNotFound, detail),
+                AckRecordsRefused::Queue(error) => error.into(),
+                AckRecordsRefused::Append(error) => error.into(),
+                AckRecordsRefused::Write(error) => error.into(),
+            },
+        }
     }
 }
 

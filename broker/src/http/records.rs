@@ -113,7 +113,7 @@ fn new_records(body: &RawJson<BODY_BYTES_MAX>) -> Result<Vec<NewRecord>, ApiErro
     records.into_iter().enumerate().map(|(index, record)| new_record(index, record, body.body(), &mut decoded)).collect()
 }
 
-fn new_record(index: usize, mut record: RecordIn<'_>, body: &Bytes, decoded: &mut Decoded) -> Result<NewRecord, ApiError> {
+pub(super) fn new_record(index: usize, mut record: RecordIn<'_>, body: &Bytes, decoded: &mut Decoded) -> Result<NewRecord, ApiError> {
     let payload = record.take_payload(body, decoded).map_err(|reason| {
         let code = match reason {
             PayloadError::Both(_) | PayloadError::NotText(_) => ErrorCode::InvalidRequest,

@@ -1,11 +1,13 @@
 //! What a shard's task is told, and the door through which it is told.
 
 use crate::liveness::Liveness;
+use crate::shard::ack_records::AckRecords;
 use crate::shard::catalogue::CatalogueOp;
 use crate::shard::commit::WriteError;
 use crate::shard::embedded::EmbeddedCommit;
 use crate::shard::log::LogOp;
 use crate::shard::queues::request::QueueRequest;
+use crate::shard::relay::Relay;
 use crate::shard::streams::request::StreamRequest;
 use crate::shard::trim::TrimOp;
 use tokio::sync::{mpsc, oneshot};
@@ -27,6 +29,10 @@ pub(crate) enum Input {
     Catalogue(CatalogueOp),
     /// Retention takes records away.
     Trim(TrimOp),
+    /// Acknowledge records, and store what was made of them.
+    AckRecords(Box<AckRecords>),
+    /// Store records that an acknowledgement on another shard has produced.
+    Relay(Relay),
 }
 
 /// The door to one shard; cheap to clone.

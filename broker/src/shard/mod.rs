@@ -3,6 +3,7 @@
 //! The task hands each input to the owner it concerns. An owner changes its own part and tells the core what follows from it; the core
 //! makes the commit.
 
+pub(crate) mod ack_records;
 pub(crate) mod catalogue;
 pub(crate) mod commit;
 pub(crate) mod committer;
@@ -15,6 +16,7 @@ pub(crate) mod log;
 pub(crate) mod outbox;
 pub(crate) mod queues;
 pub(crate) mod recovery;
+pub(crate) mod relay;
 pub(crate) mod streams;
 pub(crate) mod sync_interval;
 pub(crate) mod task;

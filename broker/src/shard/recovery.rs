@@ -11,7 +11,7 @@ use crate::shard::log::schedules;
 use crate::shard::log::schedules::find::FindSchedulesError;
 use crate::shard::log::schedules::row::Totals;
 use crate::shard::outbox::find::{FindError, FoundOutbox};
-use crate::storage::keys::{CLOCK_MARK_STEP_MS, MetaKey};
+use crate::storage::keys::{CLOCK_MARK_STEP_MS, Channel, MetaKey};
 use crate::storage::{Direction, Family, Storage, StorageError};
 use core::ops::{ControlFlow, Range};
 use sagamq_api::Offset;
@@ -81,6 +81,8 @@ pub(crate) struct FoundShard {
     pub(crate) buckets: Buckets,
     /// Its messages to and from other shards.
     pub(crate) outbox: FoundOutbox,
+    /// Records on their way to and from other shards.
+    pub(crate) relays: FoundOutbox,
     /// How many records of which topics wait for their time.
     pub(crate) waiting: BTreeMap<TopicId, Totals>,
 }
@@ -107,9 +109,17 @@ pub(crate) fn recover(storage: &dyn Storage, id: ShardId) -> Result<FoundShard, 
     }
     let StoredGroups { queues, streams } = groups(storage, id)?;
     let queues = decode_queues(queues, &logs)?;
-    let outbox = FoundOutbox::find(storage, id)?;
+    let outbox = FoundOutbox::find(storage, Channel::Embedder, id)?;
+    let relays = FoundOutbox::find(storage, Channel::Records, id)?;
     let waiting = schedules::find::find(storage, id)?;
-    if last_commit == 0 && (!waiting.is_empty() || mark_ms.is_some() || !queues.is_empty() || !streams.is_empty() || !outbox.is_empty()) {
+    if last_commit == 0
+        && (!waiting.is_empty()
+            || mark_ms.is_some()
+            || !queues.is_empty()
+            || !streams.is_empty()
+            || !outbox.is_empty()
+            || !relays.is_empty())
+    {
         return Err(damaged("it has rows, but no commit"));
     }
     // A newest batch that is gone is seen by nothing else.
@@ -132,6 +142,7 @@ pub(crate) fn recover(storage: &dyn Storage, id: ShardId) -> Result<FoundShard, 
         streams,
         buckets: Buckets::load(storage, id)?,
         outbox,
+        relays,
         waiting,
     })
 }

@@ -17,7 +17,7 @@ use crate::shard::outbox::owner::Outbox;
 use crate::shard::queues::Queues;
 use crate::shard::streams::Streams;
 use crate::shard::streams::request::StreamRequest;
-use crate::shard::{catalogue, embedded, trim};
+use crate::shard::{ack_records, catalogue, embedded, relay, trim};
 use crate::topic::{Group, StreamGroup, Topic};
 use core::time::Duration;
 use std::sync::Arc;
@@ -39,6 +39,7 @@ pub(crate) struct Shard {
     queues: Queues,
     streams: Streams,
     outbox: Outbox,
+    relays: Outbox,
 }
 
 /// What a shard has stored, taken over into memory.
@@ -55,6 +56,8 @@ pub(crate) struct Stored {
     pub(crate) terms: Terms,
     /// Messages to and from other shards.
     pub(crate) outbox: Outbox,
+    /// Records on their way to and from other shards.
+    pub(crate) relays: Outbox,
     /// How many records of which topics wait for their time.
     pub(crate) waiting: Vec<(Arc<Topic>, Totals)>,
     /// How many may.
@@ -64,7 +67,7 @@ pub(crate) struct Stored {
 impl Shard {
     /// A shard that goes on from what it has stored.
     pub(crate) fn new(parts: CoreParts, stored: Stored) -> Self {
-        let Stored { buckets, groups, queues: stored, streams: stored_streams, terms, outbox, waiting, schedules } = stored;
+        let Stored { buckets, groups, queues: stored, streams: stored_streams, terms, outbox, relays, waiting, schedules } = stored;
         let mut queues = Queues::default();
         for group in groups {
             queues.add_group(group);
@@ -78,7 +81,7 @@ impl Shard {
             streams.add(&core, group, stored);
         }
         let log = Log::new(&core, buckets, schedules, waiting);
-        Self { core, log, queues, streams, outbox }
+        Self { core, log, queues, streams, outbox, relays }
     }
 
     /// Runs until the shutdown, and then stages what was asked before it.
@@ -122,7 +125,7 @@ impl Shard {
     }
 
     fn handle(&mut self, input: Input) {
-        let Self { core, log, queues, streams, outbox } = self;
+        let Self { core, log, queues, streams, outbox, relays } = self;
         match input {
             Input::Log(op) => log.handle(core, op),
             Input::Queue(request) => queues.handle(core, request),
@@ -130,6 +133,8 @@ impl Shard {
             Input::Embedded(commit) => embedded::handle(core, queues, outbox, commit),
             Input::Catalogue(op) => catalogue::handle(core, log, queues, streams, op),
             Input::Trim(op) => trim::handle(core, queues, op),
+            Input::AckRecords(request) => ack_records::handle(core, log, queues, relays, *request),
+            Input::Relay(relay) => relay::handle(core, relays, relay),
         }
     }
 
@@ -138,6 +143,7 @@ impl Shard {
         self.queues.tick(&mut self.core);
         self.streams.tick(&mut self.core);
         self.outbox.tick(&mut self.core);
+        self.relays.tick(&mut self.core);
         self.log.tick(&mut self.core);
     }
 
@@ -146,6 +152,7 @@ impl Shard {
         self.queues.stage(&mut self.core);
         self.streams.stage(&mut self.core);
         self.outbox.stage(&mut self.core);
+        self.relays.stage(&mut self.core);
         self.log.stage(&mut self.core);
         self.core.stage().await
     }

@@ -295,20 +295,20 @@ impl ShardId {
 
     /// The messages of this shard to all others, in the `meta` family.
     #[must_use]
-    pub fn messages(self) -> Range<Vec<u8>> {
-        self.meta(MetaKey::TAG_MESSAGE)
+    pub fn messages(self, channel: Channel) -> Range<Vec<u8>> {
+        self.meta(channel.tags()[0])
     }
 
     /// Where its messages to others stand, in the `meta` family.
     #[must_use]
-    pub fn outgoing(self) -> Range<Vec<u8>> {
-        self.meta(MetaKey::TAG_OUTGOING)
+    pub fn outgoing(self, channel: Channel) -> Range<Vec<u8>> {
+        self.meta(channel.tags()[1])
     }
 
     /// What it has taken of the messages of others, in the `meta` family.
     #[must_use]
-    pub fn incoming(self) -> Range<Vec<u8>> {
-        self.meta(MetaKey::TAG_INCOMING)
+    pub fn incoming(self, channel: Channel) -> Range<Vec<u8>> {
+        self.meta(channel.tags()[2])
     }
 
     fn meta(self, tag: u8) -> Range<Vec<u8>> {
@@ -349,6 +349,25 @@ impl ShardId {
 /// How far apart the clock marks of a shard are, in milliseconds.
 pub const CLOCK_MARK_STEP_MS: u64 = 100;
 
+/// What messages between shards are about. Each channel has numbers of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Channel {
+    /// What the embedder's shards tell each other.
+    Embedder,
+    /// Records that an acknowledgement on another shard has produced.
+    Records,
+}
+
+impl Channel {
+    /// The tags of messages, of what was sent, and of what was taken.
+    const fn tags(self) -> [u8; 3] {
+        match self {
+            Self::Embedder => [MetaKey::TAG_MESSAGE, MetaKey::TAG_OUTGOING, MetaKey::TAG_INCOMING],
+            Self::Records => [MetaKey::TAG_RECORDS_MESSAGE, MetaKey::TAG_RECORDS_OUTGOING, MetaKey::TAG_RECORDS_INCOMING],
+        }
+    }
+}
+
 /// A key of the `meta` family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MetaKey {
@@ -367,12 +386,13 @@ pub enum MetaKey {
     Positions(PartitionKey),
     /// Tag 6, each shard: number of the shard's last commit, u64, and the sum of the ends of its partitions, u64.
     CommitNumber(ShardId),
-    /// Tag 7, each shard, receiver u16, sequence u64: a message to another shard that is not known to be taken, see `shard/outbox/row.rs`.
-    Message(ShardId, ShardId, u64),
-    /// Tag 8, each shard, receiver u16: how far its messages to another shard were sent and are gone, see `shard/outbox/row.rs`.
-    Outgoing(ShardId, ShardId),
-    /// Tag 9, each shard, sender u16: number of the last message of another shard that it has taken, u64.
-    Incoming(ShardId, ShardId),
+    /// Tag 7 of the embedder's channel, 11 of that of records; each shard, receiver u16, sequence u64: a message to another shard that is not
+    /// known to be taken, see `shard/outbox/row.rs`.
+    Message(Channel, ShardId, ShardId, u64),
+    /// Tag 8, or 12; each shard, receiver u16: how far its messages to another shard were sent and are gone, see `shard/outbox/row.rs`.
+    Outgoing(Channel, ShardId, ShardId),
+    /// Tag 9, or 13; each shard, sender u16: number of the last message of another shard that it has taken, u64.
+    Incoming(Channel, ShardId, ShardId),
     /// Tag 10, shard 0, group u32: a stream group of the catalogue, JSON.
     StreamGroup(GroupId),
     /// Tag 14, each shard, topic u32, partition u32: how far a partition is compacted, see `log/compaction/row.rs`.
@@ -392,6 +412,9 @@ impl MetaKey {
     const TAG_INCOMING: u8 = 9;
     const TAG_STREAM_GROUP: u8 = 10;
     const TAG_COMPACTED: u8 = 14;
+    const TAG_RECORDS_MESSAGE: u8 = 11;
+    const TAG_RECORDS_OUTGOING: u8 = 12;
+    const TAG_RECORDS_INCOMING: u8 = 13;
 
     /// The bytes.
     #[must_use]
@@ -425,27 +448,27 @@ impl MetaKey {
                 key = shard.0.to_be_bytes().to_vec();
                 key.push(Self::TAG_COMMIT_NUMBER);
             }
-            Self::Message(from, to, sequence) => {
-                key = Self::messages_to(from, to);
+            Self::Message(channel, from, to, sequence) => {
+                key = Self::messages_to(channel, from, to);
                 key.extend_from_slice(&sequence.to_be_bytes());
             }
-            Self::Outgoing(own, peer) => key = [own.outgoing().start, peer.0.to_be_bytes().to_vec()].concat(),
-            Self::Incoming(own, peer) => key = [own.incoming().start, peer.0.to_be_bytes().to_vec()].concat(),
+            Self::Outgoing(channel, own, peer) => key = [own.outgoing(channel).start, peer.0.to_be_bytes().to_vec()].concat(),
+            Self::Incoming(channel, own, peer) => key = [own.incoming(channel).start, peer.0.to_be_bytes().to_vec()].concat(),
         }
         key
     }
 
     /// What all messages of a shard to another begin with.
     #[must_use]
-    pub fn messages_to(from: ShardId, to: ShardId) -> Vec<u8> {
-        [from.messages().start, to.0.to_be_bytes().to_vec()].concat()
+    pub fn messages_to(channel: Channel, from: ShardId, to: ShardId) -> Vec<u8> {
+        [from.messages(channel).start, to.0.to_be_bytes().to_vec()].concat()
     }
 
     /// The receiver and the sequence in the key of a message.
     #[must_use]
     pub fn message(key: &[u8]) -> Option<(ShardId, u64)> {
-        let (_, rest) = key.split_first_chunk::<2>()?;
-        let (to, sequence) = rest.strip_prefix(&[Self::TAG_MESSAGE])?.split_first_chunk()?;
+        let ([_, _, Self::TAG_MESSAGE | Self::TAG_RECORDS_MESSAGE], rest) = key.split_first_chunk()? else { return None };
+        let (to, sequence) = rest.split_first_chunk()?;
         Some((ShardId(u16::from_be_bytes(*to)), u64::from_be_bytes(sequence.try_into().ok()?)))
     }
 
@@ -453,7 +476,9 @@ impl MetaKey {
     #[must_use]
     pub fn peer(key: &[u8]) -> Option<ShardId> {
         match key {
-            [_, _, Self::TAG_OUTGOING | Self::TAG_INCOMING, high, low] => Some(ShardId(u16::from_be_bytes([*high, *low]))),
+            [_, _, Self::TAG_OUTGOING | Self::TAG_INCOMING | Self::TAG_RECORDS_OUTGOING | Self::TAG_RECORDS_INCOMING, high, low] => {
+                Some(ShardId(u16::from_be_bytes([*high, *low])))
+            }
             _ => None,
         }
     }
@@ -585,20 +610,25 @@ mod tests {
 
         #[test]
         fn messages_sort_by_pair_and_sequence_and_give_both_back(
-            from: u16, to_a: u16, to_b: u16, same: bool, at_a in number(), at_b in number()
+            from: u16, to_a: u16, to_b: u16, same: bool, at_a in number(), at_b in number(), is_embedder: bool
         ) {
+            let (channel, other) = match is_embedder {
+                true => (Channel::Embedder, Channel::Records),
+                false => (Channel::Records, Channel::Embedder),
+            };
             let to_b = if same { to_a } else { to_b };
-            let (a, b) = (MetaKey::Message(ShardId(from), ShardId(to_a), at_a).encode(), MetaKey::Message(ShardId(from), ShardId(to_b), at_b).encode());
+            let message = |to, at| MetaKey::Message(channel, ShardId(from), ShardId(to), at).encode();
+            let (a, b) = (message(to_a, at_a), message(to_b, at_b));
             prop_assert_eq!(a.cmp(&b), (to_a, at_a).cmp(&(to_b, at_b)));
             prop_assert_eq!(MetaKey::message(&a), Some((ShardId(to_a), at_a)));
-            prop_assert_eq!(a.starts_with(&MetaKey::messages_to(ShardId(from), ShardId(to_b))), to_a == to_b);
-            prop_assert!(ShardId(from).messages().contains(&a));
+            prop_assert_eq!(a.starts_with(&MetaKey::messages_to(channel, ShardId(from), ShardId(to_b))), to_a == to_b);
+            prop_assert!(ShardId(from).messages(channel).contains(&a) && !ShardId(from).messages(other).contains(&a));
             for (key, range) in [
-                (MetaKey::Outgoing(ShardId(from), ShardId(to_a)).encode(), ShardId(from).outgoing()),
-                (MetaKey::Incoming(ShardId(from), ShardId(to_a)).encode(), ShardId(from).incoming()),
+                (MetaKey::Outgoing(channel, ShardId(from), ShardId(to_a)).encode(), ShardId(from).outgoing(channel)),
+                (MetaKey::Incoming(channel, ShardId(from), ShardId(to_a)).encode(), ShardId(from).incoming(channel)),
             ] {
                 prop_assert_eq!(MetaKey::peer(&key), Some(ShardId(to_a)));
-                prop_assert!(range.contains(&key) && !ShardId(from).messages().contains(&key));
+                prop_assert!(range.contains(&key) && !ShardId(from).messages(channel).contains(&key));
             }
         }
 
@@ -663,9 +693,12 @@ mod tests {
         assert_eq!(MetaKey::ClockMark(ShardId(1)).encode(), b"\0\x01\x04");
         assert_eq!(MetaKey::Positions(partition).encode(), b"\0\x01\x05\0\0\0\x02\0\0\0\x03");
         assert_eq!(MetaKey::CommitNumber(ShardId(1)).encode(), b"\0\x01\x06");
-        assert_eq!(MetaKey::Message(ShardId(1), ShardId(2), 3).encode(), b"\0\x01\x07\0\x02\0\0\0\0\0\0\0\x03");
-        assert_eq!(MetaKey::Outgoing(ShardId(1), ShardId(2)).encode(), b"\0\x01\x08\0\x02");
-        assert_eq!(MetaKey::Incoming(ShardId(1), ShardId(2)).encode(), b"\0\x01\x09\0\x02");
+        assert_eq!(MetaKey::Message(Channel::Embedder, ShardId(1), ShardId(2), 3).encode(), b"\0\x01\x07\0\x02\0\0\0\0\0\0\0\x03");
+        assert_eq!(MetaKey::Outgoing(Channel::Embedder, ShardId(1), ShardId(2)).encode(), b"\0\x01\x08\0\x02");
+        assert_eq!(MetaKey::Incoming(Channel::Embedder, ShardId(1), ShardId(2)).encode(), b"\0\x01\x09\0\x02");
+        assert_eq!(MetaKey::Message(Channel::Records, ShardId(1), ShardId(2), 3).encode(), b"\0\x01\x0b\0\x02\0\0\0\0\0\0\0\x03");
+        assert_eq!(MetaKey::Outgoing(Channel::Records, ShardId(1), ShardId(2)).encode(), b"\0\x01\x0c\0\x02");
+        assert_eq!(MetaKey::Incoming(Channel::Records, ShardId(1), ShardId(2)).encode(), b"\0\x01\x0d\0\x02");
         assert_eq!(MetaKey::StreamGroup(GroupId(5)).encode(), b"\0\0\x0a\0\0\0\x05");
         let stream = StreamKey { shard: ShardId(1), group: GroupId(5) };
         assert_eq!(stream.row(b"row"), b"\0\x01\0\0\0\0\0\0\0\x05row");

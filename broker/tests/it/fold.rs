@@ -226,6 +226,23 @@ async fn use_everything(test: &TestBroker, round: u32) {
             embedder.submit(commit).await.expect("taken").durable().await.expect("durable");
         }
     }
+    // Acknowledge-with-records, for this shard and for others.
+    broker.create_topic(&topic("made"), TopicConfig { partitions: 6, ..TopicConfig::default() }).await.expect("made, or there");
+    let stored = || broker.describe_topic(&topic("made")).expect("there").partitions.iter().map(|of| of.high_watermark.0).sum::<u64>();
+    let (before, deliveries) = (stored(), test.receive_with("orders", "pipeline", &some).await);
+    let wanted = before + deliveries.len() as u64 * 6;
+    assert!(wanted > before, "there are records to process");
+    for delivery in deliveries {
+        let made = (0..6).map(|n| NewRecord::of("made").with_key(format!("k{n}"))).collect();
+        let receipts = [delivery.receipt];
+        broker.ack_with_records(&orders, &group("pipeline"), &receipts, vec![(topic("made"), made)]).await.expect("acknowledged");
+    }
+    within("what was made is there", async {
+        while stored() < wanted {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
     // Stream groups: two members, a handover, commits, a seek, a session that ends, one that leaves.
     let (mut first, mut second) = (Member::new("first", &["orders", "lane"]), Member::new("second", &["orders"]));
     for _ in 0..3 {

@@ -18,6 +18,7 @@ mod idempotency;
 mod idle_groups;
 mod ordering;
 mod outbox;
+mod pipeline;
 mod positions;
 mod produce;
 mod receive;

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use sagamq_broker::env::ManualClock;
 use sagamq_broker::ids::ShardId;
 use sagamq_broker::storage::crash::{CrashStorage, FailedWrite};
-use sagamq_broker::storage::keys::MetaKey;
+use sagamq_broker::storage::keys::{Channel, MetaKey};
 use sagamq_broker::storage::{Direction, Durability, Family, Mutation, Storage};
 use sagamq_broker::{Inbox, Message, NotNext, OpenError, ShardEmbedder, SubmitError, WriteError};
 
@@ -18,7 +18,7 @@ const LOOK_BYTES: usize = 16;
 pub(crate) fn messages(storage: &impl Storage) -> Vec<Vec<u8>> {
     let mut keys = Vec::new();
     for shard in 0..4 {
-        let range = ShardId(shard).messages();
+        let range = ShardId(shard).messages(Channel::Embedder);
         let visit = &mut |key: &[u8], _: &[u8]| {
             keys.push(key.to_vec());
             ControlFlow::Continue(())
@@ -175,7 +175,7 @@ async fn a_sender_lets_go_of_what_was_taken_and_its_numbers_go_on() {
         }
     })
     .await;
-    assert_eq!(messages(&storage)[0], MetaKey::Message(ShardId(1), ShardId(2), 2).encode());
+    assert_eq!(messages(&storage)[0], MetaKey::Message(Channel::Embedder, ShardId(1), ShardId(2), 2).encode());
     deliver_all(&two).await.expect("delivered");
     within("all are gone", async {
         while !messages(&storage).is_empty() {
@@ -249,8 +249,11 @@ async fn what_contradicts_itself_is_refused() {
     let first = two.inbox().read(1, 0, 0).expect("reads");
     take(&two, &first[0]).await.expect("the first");
     test.broker.shutdown().await;
-    let key = |sequence| MetaKey::Message(ShardId(1), ShardId(2), sequence).encode();
-    let (outgoing, incoming) = (MetaKey::Outgoing(ShardId(1), ShardId(2)).encode(), MetaKey::Incoming(ShardId(2), ShardId(1)).encode());
+    let key = |sequence| MetaKey::Message(Channel::Embedder, ShardId(1), ShardId(2), sequence).encode();
+    let (outgoing, incoming) = (
+        MetaKey::Outgoing(Channel::Embedder, ShardId(1), ShardId(2)).encode(),
+        MetaKey::Incoming(Channel::Embedder, ShardId(2), ShardId(1)).encode(),
+    );
     let put = |key: &[u8], value: &[u8]| Mutation::Put { family: Family::Meta, key: key.to_vec(), value: value.to_vec().into() };
     let delete = |key: Vec<u8>| Mutation::Delete { family: Family::Meta, key };
     let numbers = |sent: u64, gone: u64| [sent.to_be_bytes(), gone.to_be_bytes()].concat();

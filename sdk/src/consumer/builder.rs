@@ -5,8 +5,9 @@ use super::{HandlerError, Settlement};
 use crate::client::Client;
 use crate::error::ClientError;
 use sagamq_api::limits::{LEASE_MS_MAX, LEASE_MS_MIN, RECEIVE_RECORDS_MAX, WAIT_MS_MAX};
+use sagamq_api::pipeline::{AckWithRecordsRequest, ProduceTo};
 use sagamq_api::queue::{Delivery, StartPosition};
-use sagamq_api::{GroupName, TopicName};
+use sagamq_api::{ErrorCode, GroupName, TopicName};
 use std::future::Future;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -93,6 +94,18 @@ impl ConsumerBuilder {
         Consumer { client: self.client, settings: self.settings }
     }
 
+    /// Builds and runs, see [`Consumer::process`].
+    ///
+    /// # Errors
+    /// As [`Consumer::run`].
+    pub async fn process<H, F>(self, shutdown: CancellationToken, handler: H) -> Result<(), ClientError>
+    where
+        H: Fn(Delivery) -> F + Send + Sync + 'static,
+        F: Future<Output = Result<Vec<ProduceTo>, HandlerError>> + Send + 'static,
+    {
+        self.build().process(shutdown, handler).await
+    }
+
     /// Builds and runs, see [`Consumer::run`].
     ///
     /// # Errors
@@ -157,6 +170,50 @@ impl Consumer {
                     Ok(()) => Settlement::Ack,
                     Err(HandlerError::Retry { delay, reason }) => Settlement::Nack { delay, reason },
                     Err(HandlerError::Terminate { reason }) => Settlement::Terminate { reason },
+                }
+            }
+        };
+        let receive = receive_from(&self.client, &self.settings);
+        run(self.client, self.settings, receive, shutdown, settling).await
+    }
+
+    /// As [`Consumer::run`], of a handler that makes records of each record: they are stored in the commit that acknowledges it. So each record
+    /// is processed until it is done, and what was made of it is stored once, whatever dies meanwhile: effectively once, without a database.
+    /// A handler may run more than once for a record; what it returned counts only with the acknowledgement.
+    ///
+    /// Records that cannot be stored (an unknown topic, too large) count as a [`HandlerError::Retry`].
+    ///
+    /// # Errors
+    /// As [`Consumer::run`].
+    pub async fn process<H, F>(self, shutdown: CancellationToken, handler: H) -> Result<(), ClientError>
+    where
+        H: Fn(Delivery) -> F + Send + Sync + 'static,
+        F: Future<Output = Result<Vec<ProduceTo>, HandlerError>> + Send + 'static,
+    {
+        let (client, topic, group) = (self.client.clone(), self.settings.topic.clone(), self.settings.group.clone());
+        let settling = move |delivery: Delivery| {
+            let (client, topic, group) = (client.clone(), topic.clone(), group.clone());
+            let receipts = vec![delivery.receipt.clone()];
+            let handled = handler(delivery);
+            async move {
+                let produce = match handled.await {
+                    Ok(produce) => produce,
+                    Err(HandlerError::Retry { delay, reason }) => return Settlement::Nack { delay, reason },
+                    Err(HandlerError::Terminate { reason }) => return Settlement::Terminate { reason },
+                };
+                if produce.iter().all(|to| to.records.is_empty()) {
+                    return Settlement::Ack;
+                }
+                let produce = produce.into_iter().filter(|to| !to.records.is_empty()).collect();
+                match client.ack_with_records(&topic, &group, &AckWithRecordsRequest { receipts, produce }).await {
+                    Ok(_) => Settlement::Settled,
+                    // It is somebody else's now, or the outcome is not known: then the lease runs out, and if it is delivered again, nothing
+                    // of this was stored.
+                    Err(error) if error.code() == Some(ErrorCode::ReceiptExpired) || error.is_outcome_unknown() || error.is_retryable() => {
+                        tracing::warn!(%topic, %group, %error, "a record was not acknowledged; unless it was after all, it will be delivered again");
+                        Settlement::Settled
+                    }
+                    Err(error) => Settlement::Nack { delay: None, reason: format!("what was made of it cannot be stored: {error}") },
                 }
             }
         };

@@ -21,7 +21,7 @@ const FLOORS: [(&str, Floors); 3] = [
             &["json", "names"],
             &["record", "routes"],
             &["batch", "queue", "saga", "schedule", "service", "topic"],
-            &["repair", "stream", "transaction"],
+            &["pipeline", "repair", "stream", "transaction"],
         ],
     ),
     (

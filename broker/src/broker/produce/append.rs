@@ -101,6 +101,14 @@ impl Places {
         vec![none; self.order.len()]
     }
 
+    /// As [`Places::unanswered`], with the partition and time of each: its offset is not known yet.
+    pub(super) fn on_their_way(&self, arrived_ms: i64, duplicate: bool) -> Vec<Produced> {
+        let times = self.given_ms.iter().map(|given| given.unwrap_or(arrived_ms));
+        let of =
+            |(&partition, timestamp_ms): (&PartitionId, i64)| Produced { partition, offset: None, schedule: None, timestamp_ms, duplicate };
+        self.partitions.iter().zip(times).map(of).collect()
+    }
+
     /// Puts the answers for these places where they belong.
     pub(super) fn answer(&self, produced: &mut [Produced], order: &[usize], placed: Vec<Placed>, arrived_ms: i64) {
         assert_eq!(order.len(), placed.len(), "every record is answered");

@@ -79,7 +79,6 @@ pub(super) fn deal(
         dues: Vec::new(),
         has_dues: false,
     };
-    let mut fingerprints = Vec::new();
     let config = topic.config.get();
     let (record_bytes_max, needs_key) = (config.record_bytes_max, config.cleanup_policy.compacts());
     let rules = Rules { topic, record_bytes_max, needs_key, arrived_ms, is_request_keyed, sticky };

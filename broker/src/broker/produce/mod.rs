@@ -6,10 +6,12 @@ mod deal;
 mod error;
 mod once;
 mod record;
+mod with_ack;
 
 pub use batches::{ProducedBatch, SentBatch};
 pub use error::ProduceError;
 pub use record::{Due, NewRecord, Produced};
+pub use with_ack::{AckRecordsError, AckedWithRecords};
 
 use crate::broker::Broker;
 use crate::broker::topics::TopicError;
@@ -129,12 +131,16 @@ impl Broker {
 
     /// Takes the request's share of the bytes that may wait for the disk; all of it or none.
     fn reserve(&self, shares: &[Share]) -> Result<Arc<OwnedSemaphorePermit>, ProduceError> {
-        let bound = self.0.config.staged_bytes_max;
         let stored: usize = shares.iter().flat_map(|share| &share.batches).map(NewBatch::len).sum();
         let bytes = stored + shares.iter().flat_map(|share| &share.to_wait).map(|record| record.batch.len()).sum::<usize>();
+        self.reserve_bytes(bytes).map(Arc::new)
+    }
+
+    fn reserve_bytes(&self, bytes: usize) -> Result<OwnedSemaphorePermit, ProduceError> {
+        let bound = self.0.config.staged_bytes_max;
         // A request above the bound gets through when nothing else waits.
         let bytes = u32::try_from(bytes.min(bound)).unwrap_or(u32::MAX);
-        Arc::clone(&self.0.staged_bytes).try_acquire_many_owned(bytes).map(Arc::new).map_err(|_| {
+        Arc::clone(&self.0.staged_bytes).try_acquire_many_owned(bytes).map_err(|_| {
             self.0.metrics.rejected_produce_requests.inc();
             ProduceError::Overloaded(bound)
         })

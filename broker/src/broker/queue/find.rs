@@ -23,7 +23,7 @@ pub enum FindGroupError {
 }
 
 impl Broker {
-    pub(super) fn group(&self, topic: &TopicName, group: &GroupName) -> Result<(Arc<Topic>, Arc<Group>), FindGroupError> {
+    pub(in crate::broker) fn group(&self, topic: &TopicName, group: &GroupName) -> Result<(Arc<Topic>, Arc<Group>), FindGroupError> {
         let found = self.topic(topic)?;
         match found.group(group) {
             Some(group) => Ok((found, group)),

@@ -76,14 +76,19 @@ impl QueueState {
     /// Settles a leased record. Taken from the last holder of the record even after the deadline; a repeated one is
     /// [`Settled::AlreadySettled`].
     pub fn ack(&mut self, offset: Offset, lease_id: u64) -> Settled {
-        let is_leased = self.in_flight.get(&offset).is_some_and(|lease| lease.lease_id == lease_id);
-        let is_lapsed = self.delayed.get(&offset).is_some_and(|delayed| delayed.lapsed_lease == Some(lease_id));
-        if is_leased || is_lapsed {
+        if self.may_ack(offset, lease_id) {
             self.settle(offset);
             Settled::Done { lease_until_ms: None }
         } else {
             self.not_held(offset)
         }
+    }
+
+    /// Whether [`QueueState::ack`] would settle the record now.
+    #[must_use]
+    pub fn may_ack(&self, offset: Offset, lease_id: u64) -> bool {
+        let is_leased = self.in_flight.get(&offset).is_some_and(|lease| lease.lease_id == lease_id);
+        is_leased || self.delayed.get(&offset).is_some_and(|delayed| delayed.lapsed_lease == Some(lease_id))
     }
 
     /// Gives a leased record back. It is due after `delay_ms`, or after the policy's backoff; at its last delivery it becomes a

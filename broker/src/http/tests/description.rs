@@ -21,7 +21,7 @@ async fn every_operation_that_is_described_is_served() {
     let server = Server::new();
     let document = server.get(routes::OPENAPI).await.ok();
     let operations = operations(&document);
-    assert_eq!(operations.len(), 35, "{operations:?}");
+    assert_eq!(operations.len(), 36, "{operations:?}");
     for (path, method) in operations {
         let concrete = path.replace("{topic}", "t").replace("{group}", "g").replace("{partition}", "0").replace("{schedule}", "1-0-1-0");
         assert!(!concrete.contains('{'), "{path} has a parameter that is not known here");
@@ -36,7 +36,8 @@ async fn every_operation_that_is_described_is_served() {
 fn the_paths_that_are_described_are_those_that_clients_use() {
     let document = serde_json::to_value(crate::http::openapi()).expect("JSON");
     let described: BTreeSet<String> = operations(&document).into_iter().map(|(path, _)| path).collect();
-    let verbs = ["receive", "ack", "nack", "extend", "terminate", "redrive", "discard", "pause", "resume", "purge", "seek"];
+    let verbs =
+        ["receive", "ack", "ack-with-records", "nack", "extend", "terminate", "redrive", "discard", "pause", "resume", "purge", "seek"];
     let verbs = verbs.map(|verb| format!("{}:{verb}", routes::GROUP));
     let constants = [
         routes::HEALTHZ,

@@ -12,11 +12,12 @@ pub(crate) mod part;
 mod recent;
 pub(crate) mod schedules;
 
-use crate::dedup::Buckets;
-use crate::ids::TopicId;
+use crate::dedup::{Buckets, Entry, Hash};
+use crate::ids::{PartitionKey, TopicId};
 use crate::shard::core::Core;
 use crate::topic::Topic;
 use append::AppendRequest;
+use append_error::AppendError;
 use cancel::CancelRequest;
 use claim::ClaimRequest;
 use idempotency::Idempotency;
@@ -73,6 +74,16 @@ impl Log {
     /// Ends when there may be something to [go on](Log::go_on) with.
     pub(super) fn woken(&self, core: &Core) -> impl Future<Output = ()> + use<> {
         self.schedules.woken(core)
+    }
+
+    /// What happened under a key of the partition, as long as its window is not over.
+    pub(super) fn counting_entry(&self, core: &Core, partition: PartitionKey, hash: Hash) -> Result<Option<Entry>, AppendError> {
+        Ok(self.idempotency.entry(core, partition, hash)?.filter(|entry| entry.counts_at(core.clock.now_ms())))
+    }
+
+    /// Keeps what happened under a key of the partition.
+    pub(super) fn remember(&mut self, core: &mut Core, partition: PartitionKey, hash: Hash, entry: Entry) {
+        self.idempotency.stage(core, partition, hash, entry);
     }
 
     /// Old idempotency entries go.

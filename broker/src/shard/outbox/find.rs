@@ -4,7 +4,7 @@ use super::marks::Marks;
 use super::owner::Outbox;
 use super::row::{Outgoing, decode_message};
 use crate::ids::ShardId;
-use crate::storage::keys::{MetaKey, successor};
+use crate::storage::keys::{Channel, MetaKey, successor};
 use crate::storage::{Direction, Family, Storage, StorageError};
 use core::ops::{ControlFlow, Range};
 use std::collections::BTreeMap;
@@ -29,6 +29,7 @@ pub(crate) enum FindError {
 /// Where the messages of a shard stand.
 #[derive(Debug)]
 pub(crate) struct FoundOutbox {
+    channel: Channel,
     id: ShardId,
     outgoing: BTreeMap<ShardId, Outgoing>,
     incoming: BTreeMap<ShardId, u64>,
@@ -36,14 +37,14 @@ pub(crate) struct FoundOutbox {
 
 impl FoundOutbox {
     /// Finds them by the rows of their positions, and looks that the messages at both ends are there.
-    pub(crate) fn find(storage: &dyn Storage, id: ShardId) -> Result<Self, FindError> {
-        let mut found = Self { id, outgoing: BTreeMap::new(), incoming: BTreeMap::new() };
+    pub(crate) fn find(storage: &dyn Storage, channel: Channel, id: ShardId) -> Result<Self, FindError> {
+        let mut found = Self { channel, id, outgoing: BTreeMap::new(), incoming: BTreeMap::new() };
         let mut fault = None;
-        scan(storage, &id.outgoing(), &mut |key, row| match (MetaKey::peer(key), Outgoing::decode(row)) {
+        scan(storage, &id.outgoing(channel), &mut |key, row| match (MetaKey::peer(key), Outgoing::decode(row)) {
             (Some(to), Some(outgoing)) => drop(found.outgoing.insert(to, outgoing)),
             _ => fault = Some(format!("the row {key:02x?} does not say what was sent")),
         })?;
-        scan(storage, &id.incoming(), &mut |key, row| match (MetaKey::peer(key), row.try_into().map(u64::from_be_bytes)) {
+        scan(storage, &id.incoming(channel), &mut |key, row| match (MetaKey::peer(key), row.try_into().map(u64::from_be_bytes)) {
             (Some(from), Ok(taken)) => drop(found.incoming.insert(from, taken)),
             _ => fault = Some(format!("the row {key:02x?} does not say what was taken")),
         })?;
@@ -55,18 +56,19 @@ impl FoundOutbox {
 
     /// A lost message at the end would have its number given again, and one at the beginning would stop all behind it.
     fn fault_of_messages(&self, storage: &dyn Storage) -> Result<Option<String>, StorageError> {
-        let mut rest = self.id.messages();
+        let mut rest = self.id.messages(self.channel);
         let mut firsts = BTreeMap::new();
         while let Some(key) = first(storage, &rest)? {
             let Some((to, sequence)) = MetaKey::message(&key) else { return Ok(Some(format!("{key:02x?} is no message"))) };
             firsts.insert(to, sequence);
-            rest.start = successor(&MetaKey::messages_to(self.id, to));
+            rest.start = successor(&MetaKey::messages_to(self.channel, self.id, to));
         }
         for (&to, outgoing) in &self.outgoing {
             let Outgoing { sent, gone } = *outgoing;
             let expected = (gone < sent).then_some(gone + 1);
-            let behind = MetaKey::Message(self.id, to, sent + 1).encode()..successor(&MetaKey::messages_to(self.id, to));
-            let last = storage.get(Family::Meta, &MetaKey::Message(self.id, to, sent).encode())?;
+            let behind =
+                MetaKey::Message(self.channel, self.id, to, sent + 1).encode()..successor(&MetaKey::messages_to(self.channel, self.id, to));
+            let last = storage.get(Family::Meta, &MetaKey::Message(self.channel, self.id, to, sent).encode())?;
             let is_last_there = last.is_some_and(|row| decode_message(&row).is_some());
             if firsts.remove(&to) != expected || is_last_there != expected.is_some() || first(storage, &behind)?.is_some() {
                 let reason = format!("{sent} were sent to shard {} and {gone} are gone, but others are there than those between", to.0);
@@ -100,6 +102,7 @@ impl FoundOutbox {
 
     /// Takes them over. Everything that was found must be durable by then.
     pub(crate) fn take_over(self, marks: &Arc<Marks>) -> Outbox {
+        assert_eq!(self.channel, marks.channel, "a channel has marks of its own");
         for (&to, outgoing) in &self.outgoing {
             marks.raise_sent(self.id, to, outgoing.sent);
         }

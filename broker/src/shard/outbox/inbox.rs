@@ -74,8 +74,8 @@ impl Inbox {
         let sender = ShardId(from);
         let sent = self.marks.sent(sender, self.shard);
         let first = after.max(self.taken(from)) + 1;
-        let start = MetaKey::Message(sender, self.shard, first).encode();
-        let end = successor(&MetaKey::messages_to(sender, self.shard));
+        let start = MetaKey::Message(self.marks.channel, sender, self.shard, first).encode();
+        let end = successor(&MetaKey::messages_to(self.marks.channel, sender, self.shard));
         let (mut messages, mut bytes, mut fault) = (Vec::new(), 0, None);
         self.storage.scan(Family::Meta, &start..&end, Direction::Forward, &mut |key, row| {
             let Some(((_, sequence), (sent_at_ms, body))) = MetaKey::message(key).zip(decode_message(row)) else {

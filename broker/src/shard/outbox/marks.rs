@@ -1,12 +1,14 @@
 //! How far the messages of each pair of shards are durable: written by the completions of commits, read by whoever delivers.
 
 use crate::ids::ShardId;
+use crate::storage::keys::Channel;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::watch;
 
 /// What is durable of all pairs of shards. A message is seen only below its mark: a power cut could give its number to another one else.
 #[derive(Debug)]
 pub(crate) struct Marks {
+    pub(super) channel: Channel,
     shards: u16,
     /// The last message of each pair that is durable, sender by sender.
     sent: Box<[AtomicU64]>,
@@ -18,9 +20,9 @@ pub(crate) struct Marks {
 
 impl Marks {
     /// Nothing was ever sent.
-    pub(crate) fn new(shards: u16) -> Self {
+    pub(crate) fn new(channel: Channel, shards: u16) -> Self {
         let zeros = || (0..usize::from(shards).pow(2)).map(|_| AtomicU64::new(0)).collect();
-        Self { shards, sent: zeros(), taken: zeros(), bells: (0..shards).map(|_| watch::Sender::new(())).collect() }
+        Self { channel, shards, sent: zeros(), taken: zeros(), bells: (0..shards).map(|_| watch::Sender::new(())).collect() }
     }
 
     pub(super) fn shards(&self) -> u16 {

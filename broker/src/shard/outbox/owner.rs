@@ -71,7 +71,7 @@ impl Outbox {
         for (to, body) in messages {
             let outgoing = self.outgoing.entry(to).or_default();
             outgoing.sent += 1;
-            let key = MetaKey::Message(self.id, to, outgoing.sent).encode();
+            let key = MetaKey::Message(self.marks.channel, self.id, to, outgoing.sent).encode();
             core.commit.push(Mutation::Put { family: Family::Meta, key, value: encode_message(now_ms, &body) });
             self.outgoing_due.insert(to);
             sent.insert(to, outgoing.sent);
@@ -92,7 +92,10 @@ impl Outbox {
             let through = self.marks.taken(self.id, to).min(outgoing.gone + LET_GO_AT_ONCE);
             assert!(through <= outgoing.sent, "shard {} has taken {through} of {} messages of shard {}", to.0, outgoing.sent, self.id.0);
             for sequence in outgoing.gone + 1..=through {
-                core.commit.push(Mutation::Delete { family: Family::Meta, key: MetaKey::Message(self.id, to, sequence).encode() });
+                core.commit.push(Mutation::Delete {
+                    family: Family::Meta,
+                    key: MetaKey::Message(self.marks.channel, self.id, to, sequence).encode(),
+                });
             }
             if outgoing.gone < through {
                 outgoing.gone = through;
@@ -104,11 +107,11 @@ impl Outbox {
     /// Notes where the messages stand that the commit has to do with.
     pub(in crate::shard) fn stage(&mut self, core: &mut Core) {
         for to in std::mem::take(&mut self.outgoing_due) {
-            let key = MetaKey::Outgoing(self.id, to).encode();
+            let key = MetaKey::Outgoing(self.marks.channel, self.id, to).encode();
             core.commit.push(Mutation::Put { family: Family::Meta, key, value: self.outgoing[&to].encode().into() });
         }
         for from in std::mem::take(&mut self.incoming_due) {
-            let key = MetaKey::Incoming(self.id, from).encode();
+            let key = MetaKey::Incoming(self.marks.channel, self.id, from).encode();
             let value = self.incoming[&from].to_be_bytes().to_vec().into();
             core.commit.push(Mutation::Put { family: Family::Meta, key, value });
         }

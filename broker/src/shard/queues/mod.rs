@@ -2,6 +2,7 @@
 //!
 //! The protocol is [`crate::group::queue`] and pure; here it gets the clock and the jitter, and what follows from it is staged.
 
+mod ack;
 mod dead_letters;
 mod due;
 mod operate;
