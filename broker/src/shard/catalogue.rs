@@ -62,7 +62,7 @@ fn remove(core: &mut Core, log: &mut Log, queues: &mut Queues, topics: &[TopicId
 }
 
 /// What deletes a topic from its shard: one range a family, however many partitions it has.
-pub(crate) fn topic_deletion(shard: ShardId, topic: TopicId) -> [Mutation; 5] {
+pub(crate) fn topic_deletion(shard: ShardId, topic: TopicId) -> [Mutation; 6] {
     let range = |family, range| Mutation::DeleteRange { family, range };
     [
         range(Family::Log, shard.topic(topic)),

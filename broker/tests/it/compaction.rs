@@ -127,7 +127,7 @@ async fn the_newest_of_each_key_stays_at_its_offset_and_the_others_go() {
         let first = test.records_from(from).await[0].offset.0;
         assert_eq!(first, left.iter().map(|(offset, _)| *offset).find(|offset| *offset >= from).expect("one"), "from {from}");
     }
-    assert_eq!(test.produce("t", vec![keyed("a", "a4")], None).await[0].offset, Offset(10), "offsets go on");
+    assert_eq!(test.produce("t", vec![keyed("a", "a4")], None).await[0].offset.expect("stored"), Offset(10), "offsets go on");
     let at = ReadQuery { timestamp_ms: Some((START_MS + 1).cast_signed()), ..ReadQuery::default() };
     assert_eq!(test.broker.read(&topic("t"), PartitionId(0), &at).await.expect("read").records[0].offset, Offset(6), "by time as well");
     check_disk(&storage, &test);
@@ -291,7 +291,7 @@ async fn run(storage: CrashStorage) -> (Vec<(u64, String, Option<String>)>, u64)
         let (key, value) = (format!("k{}", n % 4), (n != 5).then(|| format!("{n} {padding}")));
         let record = value.as_deref().map_or_else(|| gone(&key), |value| keyed(&key, value));
         if let Ok(placed) = test.broker.produce(&topic("t"), vec![record], None).await {
-            stored.push((placed[0].offset.0, key, value));
+            stored.push((placed[0].offset.expect("stored").0, key, value));
         }
         clock.advance(HOUR);
         if n % 3 == 2 {
@@ -382,7 +382,7 @@ async fn play(steps: Vec<Step>, deletes: bool) {
                     })
                     .collect();
                 let placed = test.produce("t", records, None).await;
-                assert_eq!(placed[0].offset.0 as usize, produced.len() - keys.len());
+                assert_eq!(placed[0].offset.expect("stored").0 as usize, produced.len() - keys.len());
             }
             Step::Pass { minutes } => test.clock.advance(Duration::from_secs(minutes * 60)),
             Step::Compact => drop(test.compacts().await),
