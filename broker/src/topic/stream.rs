@@ -5,8 +5,9 @@ use crate::ids::{GroupId, ShardId, StreamKey, TopicId};
 use crate::topic::catalog::Topic;
 use crate::topic::entry::{GroupStart, StreamEntry, StreamTopicEntry};
 use sagamq_api::partitioner::partition_of;
+use sagamq_api::topic::TopicDurability;
 use sagamq_api::{GroupName, Offset, TopicName};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// A stream group.
@@ -86,6 +87,12 @@ impl StreamGroup {
     /// Its topics by number.
     pub(crate) fn topics(&self) -> BTreeMap<TopicId, Arc<Topic>> {
         self.read().iter().map(|(&id, of)| (id, Arc::clone(&of.topic))).collect()
+    }
+
+    /// Those of its topics whose records need not be synced when they can be read.
+    pub(crate) fn unsynced_topics(&self) -> BTreeSet<TopicId> {
+        let is_unsynced = |of: &StreamTopic| of.topic.config().durability != TopicDurability::Sync;
+        self.read().iter().filter(|(_, of)| is_unsynced(of)).map(|(&id, _)| id).collect()
     }
 
     /// Its topic of that name.

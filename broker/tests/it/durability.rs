@@ -1,12 +1,13 @@
 //! What a topic promises of its records: `sync`, `interval` or `memory`, under kills and power cuts at every moment.
 
 use crate::common::{START_MS, Says as _, TestBroker, one_partition, topic, within};
+use crate::streams::Member;
 use core::time::Duration;
 use sagamq_api::queue::ReceiveRequest;
 use sagamq_api::topic::{TopicConfig, TopicConfigChange, TopicDurability};
 use sagamq_broker::env::ManualClock;
 use sagamq_broker::storage::crash::{CrashStorage, FailedWrite};
-use sagamq_broker::{BrokerConfig, NewRecord, TopicError};
+use sagamq_broker::{BrokerConfig, NewRecord, StreamGroupError, TopicError};
 use std::collections::BTreeSet;
 
 /// So long that nothing is synced for it within a test.
@@ -191,4 +192,36 @@ async fn a_topic_that_a_part_of_the_server_needs_is_synced() {
     test.broker.update_topic(&topic("t"), change(TopicDurability::Sync)).await.expect("changed");
     test.broker.own_topic(&topic("t")).await.expect("owned");
     assert!(test.broker.update_topic(&topic("t"), change(TopicDurability::Memory)).await.is_err(), "and stays so");
+}
+
+/// Who has read more than it committed stands behind the end of what a power cut leaves, and other records come at those offsets.
+#[tokio::test]
+async fn a_member_that_has_read_what_a_power_cut_took_begins_where_its_group_stands() {
+    let storage = CrashStorage::new();
+    let test = open(&storage, NEVER);
+    test.broker.create_topic(&topic("fast"), of(TopicDurability::Memory)).await.expect("made");
+    test.broker.create_topic(&topic("safe"), of(TopicDurability::Sync)).await.expect("made");
+    produce(&test, "safe", "s").await;
+    produce(&test, "fast", "a").await;
+    let mut member = Member::new("m", &["fast", "safe"]);
+    member.beat(&test, "readers").await.expect("joined");
+    member.commit(&test, "readers", &[("fast", 0, 1)]).await.expect("committed");
+    produce(&test, "fast", "b").await;
+    produce(&test, "fast", "c").await;
+    assert_eq!(test.values("fast", 0).await, ["a", "b", "c"], "it reads them, and stands at 3");
+    let test = open(&storage.after_power_cut(), NEVER);
+    for value in ["d", "e", "f"] {
+        produce(&test, "fast", value).await;
+    }
+    assert_eq!(test.values("fast", 0).await, ["a", "d", "e", "f"]);
+    let late = member.commit(&test, "readers", &[("fast", 0, 3)]).await;
+    assert!(matches!(late, Err(StreamGroupError::Fenced(_))), "it has read neither d nor e: {late:?}");
+    member.commit(&test, "readers", &[("safe", 0, 1)]).await.expect("of a topic that is synced nothing is gone");
+    let given = |member: &Member| member.given("fast", 0);
+    let before = given(&member);
+    member.beat(&test, "readers").await.expect("still a member");
+    let after = given(&member);
+    assert!(after.0 > before.0, "another holding: {before:?}, {after:?}");
+    assert_eq!(after.1, 1, "which begins at what is committed");
+    member.commit(&test, "readers", &[("fast", 0, 4)]).await.expect("its own");
 }

@@ -17,6 +17,7 @@ mod groups;
 mod idempotency;
 mod idle_groups;
 mod ordering;
+mod ordering_faults;
 mod outbox;
 mod pipeline;
 mod positions;

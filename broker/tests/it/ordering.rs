@@ -9,11 +9,11 @@ use sagamq_broker::storage::memory::MemoryStorage;
 use sagamq_broker::{Delivered, NewRecord};
 use std::collections::{BTreeMap, BTreeSet};
 
-fn by_key() -> TopicConfig {
+pub(crate) fn by_key() -> TopicConfig {
     TopicConfig { ordering: Ordering::Key, backoff_initial_ms: 0, backoff_max_ms: 0, ..one_partition() }
 }
 
-fn keyed(key: &str, value: impl Into<String>) -> NewRecord {
+pub(crate) fn keyed(key: &str, value: impl Into<String>) -> NewRecord {
     let mut record = NewRecord::of(value.into());
     record.payload.key = (!key.is_empty()).then(|| key.to_owned().into());
     record
@@ -23,7 +23,7 @@ fn key_of(delivered: &Delivered) -> String {
     String::from_utf8(delivered.record.payload.key.clone().unwrap_or_default().to_vec()).expect("text")
 }
 
-fn texts(deliveries: &[Delivered]) -> Vec<String> {
+pub(crate) fn texts(deliveries: &[Delivered]) -> Vec<String> {
     deliveries.iter().map(|delivered| delivered.record.text().expect("text")).collect()
 }
 

@@ -74,6 +74,12 @@ impl Member {
         self.beat_with(test, of, request).await.expect("left");
     }
 
+    /// Under which epoch it was given a partition, and where it begins there.
+    pub(crate) fn given(&self, name: &str, partition: u32) -> (u64, u64) {
+        let is_meant = |of: &&StreamAssigned| of.topic == topic(name) && of.partition.0 == partition;
+        self.assigned.iter().find(is_meant).map(|of| (of.epoch, of.offset.0)).expect("it holds it")
+    }
+
     /// Where it is to begin in each of its partitions.
     pub(crate) fn offsets(&self) -> Vec<u64> {
         self.assigned.iter().map(|assigned| assigned.offset.0).collect()

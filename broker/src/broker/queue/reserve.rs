@@ -7,8 +7,9 @@ use crate::log::ReadError;
 use crate::log::partition::Partition;
 use crate::shard::queues::request::QueueOp;
 use crate::shard::queues::reservation::Reservation;
+use crate::storage::StorageError;
 use crate::topic::{Group, QueueRef};
-use futures_util::future::try_join_all;
+use futures_util::future::join_all;
 use sagamq_api::Offset;
 use sagamq_api::limits::{PENDING_MAX, RECEIVE_RECORDS_MAX, RESPONSE_BYTES_MAX};
 use std::sync::Arc;
@@ -23,7 +24,8 @@ const ROUNDS_MAX: usize = 3;
 const KEY_ROUNDS_MAX: usize = 2 * PENDING_MAX / RECEIVE_RECORDS_MAX as usize + 2;
 
 impl Broker {
-    /// Reserves up to `max` records, from all partitions at once. What a partition cannot give is asked of the others.
+    /// Reserves up to `max` records, from all partitions at once. What a partition cannot give is asked of the others; one that fails is an
+    /// error only if there is nothing else.
     pub(super) async fn reserve_records<'a>(
         &self,
         group: &'a Group,
@@ -32,14 +34,20 @@ impl Broker {
     ) -> Result<Vec<(QueueRef<'a>, Reservation)>, ReceiveError> {
         let mut reserved = Vec::new();
         let mut is_exhausted = vec![false; group.queues().len()];
+        let mut error = None;
         let (mut left, mut bytes_left) = (u64::from(max), u64::from(RESPONSE_BYTES_MAX));
         for _ in 0..ROUNDS_MAX {
             let plan = self.plan(group, &is_exhausted, left, bytes_left, auto_ack);
             let asks = plan.iter().map(|&(index, quota)| self.reserve_of(group.queue(index), quota, auto_ack));
-            for (&(index, quota), reservations) in plan.iter().zip(try_join_all(asks).await?) {
+            for (&(index, quota), (reservations, failure)) in plan.iter().zip(join_all(asks).await) {
                 let of = group.queue(index);
                 let count = reservations.iter().map(|reservation| reservation.offsets.len() as u64).sum::<u64>();
                 is_exhausted[index] |= count < u64::from(quota);
+                if let Some(ReceiveError::Read(reason)) = &failure {
+                    let partition = of.key().partition.partition;
+                    tracing::error!(topic = group.label.topic, group = group.label.group, %partition, %reason, "keys cannot be read");
+                }
+                error = error.or(failure);
                 left = left.saturating_sub(count);
                 bytes_left = bytes_left.saturating_sub(count * of.partition().record_bytes_mean());
                 reserved.extend(reservations.into_iter().map(|reservation| (of, reservation)));
@@ -48,12 +56,25 @@ impl Broker {
                 break;
             }
         }
-        Ok(reserved)
+        error.filter(|_| reserved.is_empty()).map_or(Ok(reserved), Err)
     }
 
-    /// Reserves up to `max` records of a partition. Where the order of keys is kept, it reads the keys that have to be known for that.
-    async fn reserve_of(&self, of: QueueRef<'_>, max: u32, auto_ack: bool) -> Result<Vec<Reservation>, ReceiveError> {
-        let (mut reservations, mut left, mut learnt) = (Vec::new(), max, Vec::new());
+    /// Reserves up to `max` records of a partition; why not more, if something failed.
+    async fn reserve_of(&self, of: QueueRef<'_>, max: u32, auto_ack: bool) -> (Vec<Reservation>, Option<ReceiveError>) {
+        let mut reservations = Vec::new();
+        let result = self.reserve_into(&mut reservations, of, max, auto_ack).await;
+        (reservations, result.err())
+    }
+
+    /// As [`Broker::reserve_of`]. Where the order of keys is kept, it reads the keys that have to be known for that.
+    async fn reserve_into(
+        &self,
+        reservations: &mut Vec<Reservation>,
+        of: QueueRef<'_>,
+        max: u32,
+        auto_ack: bool,
+    ) -> Result<(), ReceiveError> {
+        let (mut left, mut learnt) = (max, Vec::new());
         for _ in 0..KEY_ROUNDS_MAX {
             let mut reservation = self.0.queue(of, |reply| QueueOp::Reserve { max: left, auto_ack, learnt, reply }).await?;
             let wanted = core::mem::take(&mut reservation.keys_wanted);
@@ -66,7 +87,7 @@ impl Broker {
             }
             learnt = self.keys_of(of.partition(), wanted).await?;
         }
-        Ok(reservations)
+        Ok(())
     }
 
     /// The keys of these records, as far as the memory of one answer goes, and at least one. A record that is not there any more, or that is
@@ -74,7 +95,7 @@ impl Broker {
     async fn keys_of(&self, partition: &Arc<Partition>, offsets: Vec<Offset>) -> Result<Vec<(Offset, KeyHash)>, ReceiveError> {
         let (mut found, _budget) = self.read_offsets(vec![(Arc::clone(partition), offsets)], RECEIVE_RECORDS_MAX).await?;
         let found = found.pop().expect("one partition was asked for");
-        if let Some(error @ ReadError::Storage(_)) = found.error {
+        if let Some(error @ ReadError::Storage(StorageError::Io(_))) = found.error {
             // What a device cannot say now it may say later.
             return Err(error.into());
         }

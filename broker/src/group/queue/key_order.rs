@@ -150,7 +150,10 @@ impl QueueState {
         let Some(order) = self.order.as_mut().filter(|_| start < end) else { return };
         let left: Vec<(Offset, KeyHash)> = order.keys.range(start..end).map(|(&offset, &key)| (offset, key)).collect();
         let were_unknown = order.unknown.len();
-        order.unknown.retain(|&offset| offset < start || offset >= end);
+        let unknown: Vec<Offset> = order.unknown.range(start..end).copied().collect();
+        for offset in unknown {
+            order.unknown.remove(&offset);
+        }
         for (offset, key) in left {
             let Some(order) = &mut self.order else { return };
             order.keys.remove(&offset);

@@ -25,17 +25,22 @@ impl StreamState {
     pub(super) fn seek(&mut self, offsets: &[(TopicPartition, Offset)], now_ms: u64) {
         for &(partition, offset) in offsets {
             self.set_offset(partition, offset, now_ms);
-            let Some(holder) = self.holders.get(&partition).cloned() else { continue };
-            if !self.members[&holder].target.contains(&partition) {
-                self.release(partition);
-                continue;
-            }
-            let epoch = self.next_epoch();
-            let member = self.member_mut(&holder);
-            member.epoch = epoch;
-            member.held.insert(partition, epoch);
-            self.touch(&holder);
+            self.give_anew(partition);
         }
+    }
+
+    /// Whoever holds the partition gets it anew, under a later epoch, and begins where the group stands; what it read before is fenced.
+    pub(super) fn give_anew(&mut self, partition: TopicPartition) {
+        let Some(holder) = self.holders.get(&partition).cloned() else { return };
+        if !self.members[&holder].target.contains(&partition) {
+            self.release(partition);
+            return;
+        }
+        let epoch = self.next_epoch();
+        let member = self.member_mut(&holder);
+        member.epoch = epoch;
+        member.held.insert(partition, epoch);
+        self.touch(&holder);
     }
 
     fn set_offset(&mut self, partition: TopicPartition, offset: Offset, now_ms: u64) {

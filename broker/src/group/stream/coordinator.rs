@@ -157,6 +157,15 @@ impl Coordinator {
         self.follow(now_ms);
     }
 
+    /// Gives what is held of these topics to its holders anew: their logs may end before what was read of them, and other records come there.
+    pub(crate) fn give_anew(&mut self, topics: &BTreeSet<TopicId>, now_ms: u64) {
+        let held: Vec<_> = self.state.holders.keys().filter(|of| topics.contains(&of.topic)).copied().collect();
+        for partition in held {
+            self.state.give_anew(partition);
+        }
+        self.follow(now_ms);
+    }
+
     /// Retention took what lies below `log_start`. How many of these records were not committed.
     pub(crate) fn trim(&mut self, partition: TopicPartition, start: Offset, log_start: Offset) -> u64 {
         self.state.trim(partition, start, log_start)

@@ -5,7 +5,7 @@ use super::error::ReadError;
 use crate::log::batch::StoredRecord;
 use crate::log::budget::Budget;
 use crate::log::partition::Partition;
-use crate::storage::Storage;
+use crate::storage::{Storage, StorageError};
 use bytes::Bytes;
 use core::borrow::Borrow;
 use core::ops::ControlFlow;
@@ -23,7 +23,7 @@ pub(crate) struct Found {
     pub(crate) gone: Vec<Offset>,
     /// Offsets that could not be read; what is behind them was.
     pub(crate) failed: Vec<Offset>,
-    /// Why the last of them could not.
+    /// Why the last of them could not, or that the device failed: that may pass.
     pub(crate) error: Option<ReadError>,
 }
 
@@ -62,6 +62,8 @@ pub(crate) fn read_at(storage: &dyn Storage, partition: &Partition, offsets: &[O
         }
         let Some(&at) = picking.wanted.first() else { break };
         match (visited, picking.damage.take()) {
+            // Nobody knows how much of what is stored is damaged, so each record is looked for by itself.
+            (Err(error @ StorageError::Corrupt(_)), damage) => picking.fail_before(at.next(), damage.unwrap_or(error.into())),
             (Err(error), damage) => picking.fail_before(next_base(storage, partition, at), damage.unwrap_or(error.into())),
             // There is no batch behind it.
             (Ok(false), Some(damage)) => picking.fail_before(high_watermark, damage),
@@ -186,7 +188,9 @@ impl Picking<'_> {
     fn fail_before(&mut self, end: Offset, error: ReadError) {
         let (failed, wanted) = self.wanted.split_at(self.wanted.partition_point(|&offset| offset < end));
         self.found.failed.extend_from_slice(failed);
-        self.found.error = Some(error);
+        if !matches!(self.found.error, Some(ReadError::Storage(StorageError::Io(_)))) {
+            self.found.error = Some(error);
+        }
         self.wanted = wanted;
     }
 }

@@ -52,6 +52,8 @@ pub(super) fn lease(
     let (key, reservation) = taken.take_back();
     let now_ms = core.clock.now_ms();
     let queue = queues.get_mut(key)?;
+    // The order of keys may hold only since the records were reserved: then they are not given.
+    queue.take_over_settings();
     // It may have been paused while the records were read: whoever paused it was told that nothing is delivered any more.
     let read = if queue.group.is_paused() { &[] } else { &outcome.read[..] };
     let leased = queue.state.lease(reservation, read, now_ms, terms, core.random.next_u64());
@@ -68,11 +70,12 @@ pub(super) fn lease(
     if has_new_mark || (terms.auto_ack && !leased.is_empty()) {
         core.commit.require_sync();
     }
-    if is_let_go {
-        // Somebody who waits may have been kept from it.
+    queue.show();
+    // Somebody who waits may have been kept from what was let go, or waits for the next of a key that is settled now.
+    let gives_turns = queue.state.is_ordered() && (terms.auto_ack || !outcome.gone.is_empty());
+    if is_let_go || leased.len() < outcome.read.len() || gives_turns {
         queue.wake();
     }
-    queue.show();
     if !(leased.is_empty() && outcome.gone.is_empty() && outcome.failed.is_empty()) {
         queues.touch(key);
     }

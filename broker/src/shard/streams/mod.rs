@@ -42,12 +42,18 @@ impl Streams {
     pub(super) fn add(&mut self, core: &Core, group: Arc<StreamGroup>, stored: Option<StoredStream>) {
         assert_eq!(group.home, core.id, "a stream group is owned by its home");
         let now_ms = core.clock.now_ms();
+        let is_restart = stored.is_some();
         let mut coordinator = match stored {
             None => Coordinator::new(self.terms),
             Some(stored) => Coordinator::of(stored, self.terms, now_ms),
         };
         // A topic may have been deleted just before a crash.
         coordinator.set_topics(&group.counts(), now_ms);
+        if is_restart {
+            // A power cut may have taken what members have read, and what is stored at those offsets now they would never see. Nothing that is
+            // committed was taken: commits are synced.
+            coordinator.give_anew(&group.unsynced_topics(), now_ms);
+        }
         let id = group.id;
         let before = self.groups.insert(id, Stream { group, coordinator, is_closed: false, due_ms: None });
         assert!(before.is_none(), "numbers of groups are never used twice");
