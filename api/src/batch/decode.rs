@@ -75,6 +75,7 @@ pub(super) struct WalkedRecord {
     /// Bytes of key, value and headers.
     pub(super) payload_bytes: usize,
     pub(super) has_key: bool,
+    pub(super) headers: usize,
 }
 
 /// Looks at one record: whatever [`records`] would refuse is refused, and nothing is allocated.
@@ -100,7 +101,7 @@ pub(super) fn walk(outer: &mut Cursor<'_>) -> Result<WalkedRecord, &'static str>
     if cursor.remaining() > 0 {
         return Err("its size does not match its parts");
     }
-    Ok(WalkedRecord { timestamp_delta, delta, payload_bytes, has_key })
+    Ok(WalkedRecord { timestamp_delta, delta, payload_bytes, has_key, headers: count })
 }
 
 fn headers(bytes: &Bytes, cursor: &mut Cursor<'_>) -> Result<Headers, &'static str> {

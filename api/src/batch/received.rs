@@ -19,6 +19,7 @@ pub struct ReceivedBatch {
     has_times: bool,
     record_bytes_max: usize,
     keys: usize,
+    headers: usize,
 }
 
 impl ReceivedBatch {
@@ -31,15 +32,20 @@ impl ReceivedBatch {
     pub fn parse(mut bytes: BytesMut) -> Result<Self, BatchError> {
         let mut header = check(&bytes)?;
         check_header(&header, &bytes)?;
-        let Walked { lowest_ms, highest_ms, record_bytes_max, keys } = walk(&bytes, &header)?;
+        let Walked { lowest_ms, highest_ms, record_bytes_max, keys, headers } = walk(&bytes, &header)?;
         if highest_ms != header.max_timestamp {
             return Err(BatchError::Header("the maximum timestamp is not that of the records"));
         }
         let has_times = (lowest_ms, highest_ms) != (NO_TIME, NO_TIME);
+        // The time of arrival is written over that of the header: where the records are told apart from it, they would not have that time,
+        // and beyond the last one that a number can say nobody could read them.
+        if !has_times && header.base_timestamp != NO_TIME {
+            return Err(BatchError::Header("a batch without times has the base timestamp -1 and no other in its records"));
+        }
         bytes[..8].copy_from_slice(&0_i64.to_be_bytes());
         bytes[12..16].copy_from_slice(&(-1_i32).to_be_bytes());
         header.base_offset = crate::ids::Offset(0);
-        Ok(Self { batch: NewBatch::known(bytes, header), has_times, record_bytes_max, keys })
+        Ok(Self { batch: NewBatch::known(bytes, header), has_times, record_bytes_max, keys, headers })
     }
 
     /// Bytes of key, value and headers of its largest record.
@@ -52,6 +58,12 @@ impl ReceivedBatch {
     #[must_use]
     pub const fn keys(&self) -> usize {
         self.keys
+    }
+
+    /// How many headers its records have together.
+    #[must_use]
+    pub const fn headers(&self) -> usize {
+        self.headers
     }
 
     /// Number of records, at least 1.
@@ -108,11 +120,12 @@ struct Walked {
     highest_ms: i64,
     record_bytes_max: usize,
     keys: usize,
+    headers: usize,
 }
 
 /// Reads every record as a reader would, and keeps none.
 fn walk(bytes: &[u8], header: &BatchHeader) -> Result<Walked, BatchError> {
-    let mut walked = Walked { lowest_ms: i64::MAX, highest_ms: i64::MIN, record_bytes_max: 0, keys: 0 };
+    let mut walked = Walked { lowest_ms: i64::MAX, highest_ms: i64::MIN, record_bytes_max: 0, keys: 0, headers: 0 };
     let mut cursor = Cursor::new(bytes, HEADER_LEN);
     for index in 0..header.records_count {
         let at_record = |reason| BatchError::Record { index, reason };
@@ -124,6 +137,7 @@ fn walk(bytes: &[u8], header: &BatchHeader) -> Result<Walked, BatchError> {
         (walked.lowest_ms, walked.highest_ms) = (walked.lowest_ms.min(time_ms), walked.highest_ms.max(time_ms));
         walked.record_bytes_max = walked.record_bytes_max.max(record.payload_bytes);
         walked.keys += usize::from(record.has_key);
+        walked.headers += record.headers;
     }
     if cursor.remaining() > 0 {
         return Err(BatchError::Header("there are bytes behind the last record"));

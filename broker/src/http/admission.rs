@@ -128,9 +128,6 @@ impl Ticket {
     /// # Errors
     /// As [`Self::admit`].
     pub(super) async fn parse(&self, body: &[u8]) -> Result<(), ApiError> {
-        if let Some(meter) = &self.0.meter {
-            meter.body_read(body.len());
-        }
         let bytes = parsed_bytes(body);
         if bytes <= body.len() || body.len() <= BODY_BYTES_LEAST {
             return Ok(());
@@ -146,10 +143,18 @@ impl Ticket {
     }
 
     /// The request is answered with this body: what was taken is given back.
-    pub(super) fn answered(&self, body: &Body) {
+    pub(super) fn answered(&self, body: Body) -> Body {
         self.give_back();
+        match &self.0.meter {
+            Some(meter) => meter.answered(body, self.draining()),
+            None => body,
+        }
+    }
+
+    /// A body of this length was read.
+    pub(super) fn body_read(&self, bytes: usize) {
         if let Some(meter) = &self.0.meter {
-            meter.answered(body);
+            meter.body_read(bytes);
         }
     }
 

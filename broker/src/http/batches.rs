@@ -9,6 +9,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderName, HeaderValue};
 use axum::response::Response;
 use sagamq_api::headers::{APPLICATION_BATCH, HIGH_WATERMARK, LOG_START_OFFSET, NEXT_OFFSET};
+use sagamq_api::limits::{PRODUCE_HEADERS_MAX, PRODUCE_RECORDS_MAX};
 use sagamq_api::topic::{self, ProduceBatchesResponse};
 use sagamq_api::{ErrorCode, Offset};
 
@@ -17,8 +18,17 @@ pub(super) fn sent_batches(body: BatchBody) -> Result<Vec<SentBatch>, ApiError> 
     let mut body = body.into_bytes();
     let mut batches = Vec::new();
     let at = |index: usize| move |reason: BatchError| ApiError::new(ErrorCode::InvalidBatch, format!("batch {index}: {reason}"));
+    let (mut records, mut headers) = (0, 0);
     while let Some((partition, bytes)) = take_framed(&mut body).map_err(at(batches.len()))? {
         let batch = ReceivedBatch::parse(bytes).map_err(at(batches.len()))?;
+        (records, headers) = (records + batch.records_count() as usize, headers + batch.headers());
+        for (what, count, max) in [("records", records, PRODUCE_RECORDS_MAX), ("headers", headers, PRODUCE_HEADERS_MAX)] {
+            if count > max {
+                return Err(ApiError::invalid(format!(
+                    "the batches have more than {max} {what} together: send them with several requests"
+                )));
+            }
+        }
         batches.push(SentBatch { partition, batch });
     }
     Ok(batches)

@@ -172,8 +172,7 @@ where
                         Ok(Ok(response)) => response,
                         Err(panic) => observed.span.in_scope(|| of_panic(panic)),
                     };
-                    ticket.answered(response.body());
-                    response
+                    response.map(|body| ticket.answered(body))
                 }
             };
             observed.status = response.status().as_u16();

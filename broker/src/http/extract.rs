@@ -252,6 +252,9 @@ async fn read_body(request: Request, max: usize, ticket: Option<&Ticket>) -> Res
         })?,
         () = drained => return Err(draining()),
     }
+    if let Some(ticket) = ticket {
+        ticket.body_read(body.len());
+    }
     Ok(body.whole())
 }
 

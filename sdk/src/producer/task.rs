@@ -155,20 +155,25 @@ impl ProducerTask {
 /// Whether the server refused the batch for what may be the fault of a single record.
 fn is_about_a_record(error: &ClientError) -> bool {
     use sagamq_api::ErrorCode::{
-        BodyTooLarge, IdempotencyKeyReused, InvalidBase64, InvalidName, InvalidRequest, MalformedRequest, PartitionNotFound, RecordTooLarge,
+        BodyTooLarge, IdempotencyKeyReused, InvalidBase64, InvalidBatch, InvalidName, InvalidRequest, MalformedRequest, PartitionNotFound,
+        RecordTooLarge,
     };
-    !error.is_outcome_unknown()
+    // What cannot be written beside the others, for example for its time, was not sent at all.
+    let is_unwritable = matches!(error, ClientError::InvalidRequest { .. });
+    let is_refused = !error.is_outcome_unknown()
         && matches!(
             error.code(),
             Some(
                 BodyTooLarge
                     | IdempotencyKeyReused
                     | InvalidBase64
+                    | InvalidBatch
                     | InvalidName
                     | InvalidRequest
                     | MalformedRequest
                     | PartitionNotFound
                     | RecordTooLarge
             )
-        )
+        );
+    is_unwritable || is_refused
 }

@@ -218,6 +218,31 @@ async fn a_bad_record_fails_alone() {
 }
 
 #[tokio::test]
+async fn a_record_that_a_binary_batch_cannot_have_fails_alone() {
+    let log = Arc::new(Log::default());
+    let stored = Arc::clone(&log);
+    let server = Server::start(move |seen| {
+        let is_bad = values(&seen).iter().any(|value| value == "13");
+        let answer = if is_bad { Answer::Problem(ErrorCode::InvalidBatch) } else { log.store(&seen) };
+        async move { answer }
+    })
+    .await;
+    let producer = producer(&server.client());
+    let mut pending = Vec::new();
+    for (index, mut record) in records(0..40).enumerate() {
+        // No batch holds these two.
+        record.timestamp_ms =
+            [(20, i64::MIN), (21, i64::MAX)].into_iter().find(|(bad, _)| *bad == index).map(|(_, at_ms)| at_ms).or(Some(1));
+        pending.push(producer.enqueue(record).await.expect("room"));
+    }
+    let failed: Vec<usize> =
+        soon(join_all(pending)).await.into_iter().enumerate().filter(|(_, result)| result.is_err()).map(|(index, _)| index).collect();
+    assert_eq!(failed, [13], "what cannot travel together travels one behind the other");
+    let expected: Vec<String> = (0..40).filter(|n| *n != 13).map(|n: usize| n.to_string()).collect();
+    assert_eq!(stored.stored(), expected, "the others are stored, once and in order");
+}
+
+#[tokio::test]
 async fn send_all_sends_what_lies_behind_a_record_that_no_request_can_hold_and_tells_of_each() {
     let log = Arc::new(Log::default());
     let stored = Arc::clone(&log);

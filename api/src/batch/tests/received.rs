@@ -96,6 +96,29 @@ fn a_batch_without_times_gets_that_of_its_arrival_and_its_retry_says_the_same() 
     assert_eq!((early, late), (vec![1_000; 2], vec![2_000; 2]));
 }
 
+/// A batch of one record whose time is said in two parts.
+fn in_two_parts(base_ms: i64, delta: &[u8], max_ms: i64) -> Vec<u8> {
+    let record = [&[0_u8][..], delta, &[0, 1, 1, 0]].concat();
+    let mut bytes = crafted_bytes(1, 0, &[&[(record.len() * 2) as u8][..], &record].concat());
+    bytes[27..35].copy_from_slice(&base_ms.to_be_bytes());
+    bytes[35..43].copy_from_slice(&max_ms.to_be_bytes());
+    with_checksum(bytes)
+}
+
+#[test]
+fn a_batch_without_times_cannot_get_one_that_nobody_can_read() {
+    // The lowest time and the largest distance are -1 together: with the time of arrival the sum would be out of range.
+    let largest = [0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01];
+    for (base_ms, delta) in [(i64::MIN, &largest[..]), (-2, &[2]), (0, &[1])] {
+        let refused = receive(&in_two_parts(base_ms, delta, -1));
+        assert!(matches!(refused, Err(BatchError::Header(what)) if what.contains("without times")), "{base_ms}: {refused:?}");
+    }
+    let stored = receive(&in_two_parts(-1, &[0], -1)).expect("as Kafka says it").arrived_at(1_000).at(Offset(0));
+    assert_eq!(stored.records().expect("readable")[0].timestamp_ms, 1_000);
+    // With times the two parts may be anything that adds up.
+    assert_eq!(receive(&in_two_parts(0, &[2], 1)).expect("times").max_timestamp(), Some(1));
+}
+
 #[test]
 fn what_the_producer_says_of_its_place_is_not_believed() {
     let mut bytes = GOLDEN;

@@ -10,17 +10,21 @@ use self::bucket::Bucket;
 use self::client::ClientId;
 use crate::env::Clock;
 use crate::http::problem::ApiError;
-use axum::body::HttpBody as _;
+use axum::body::{Body, HttpBody as _};
 use axum::extract::Request;
 use axum::http::header::CONTENT_LENGTH;
+use core::time::Duration;
+use futures_util::StreamExt as _;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+use sagamq_api::limits::BODY_BYTES_MAX;
 use sagamq_api::{ErrorCode, routes};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use tokio_util::sync::CancellationToken;
 
 pub use self::client::RemoteAddress;
 
@@ -113,7 +117,8 @@ impl Quota {
         let length = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         let length = length.or_else(|| request.body().size_hint().exact());
         let client = ClientId::of(request);
-        self.charge(client.clone(), length.unwrap_or(0))?;
+        // Only a claim: no more than that is read, so nobody pays for more, whose name or address it may be.
+        self.charge(client.clone(), length.unwrap_or(0).min(BODY_BYTES_MAX as u64))?;
         Ok(Some(Meter { quota: self.clone(), client, is_body_paid: length.is_some() }))
     }
 
@@ -146,11 +151,14 @@ impl Quota {
         Ok(())
     }
 
-    /// Charges what turned out later. Nobody is refused for it before his next request.
-    fn charge_later(&self, id: &ClientId, bytes: u64) {
+    /// Charges what turned out later. Nobody is refused for it before his next request. How long it is until more may be taken.
+    fn charge_later(&self, id: &ClientId, bytes: u64) -> Duration {
         let now_ms = self.0.clock.now_ms();
+        let per_second = self.0.limits.bytes_per_second;
         let mut clients = self.0.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        clients.client(id.clone(), self.0.limits, now_ms).0.bytes.take(bytes);
+        let bucket = &mut clients.client(id.clone(), self.0.limits, now_ms).0.bytes;
+        bucket.take(bytes);
+        Duration::from_millis(if per_second > 0 { bucket.wait_ms(per_second) } else { 0 })
     }
 }
 
@@ -185,15 +193,30 @@ impl Meter {
     /// A body of this length was read.
     pub(super) fn body_read(&self, bytes: usize) {
         if !self.is_body_paid {
-            self.quota.charge_later(&self.client, bytes as u64);
+            let _ = self.quota.charge_later(&self.client, bytes as u64);
         }
     }
 
-    /// An answer with this body goes out.
-    pub(super) fn answered(&self, body: &axum::body::Body) {
-        if let Some(bytes) = body.size_hint().exact().filter(|bytes| *bytes > 0) {
-            self.quota.charge_later(&self.client, bytes);
+    /// An answer with this body goes out. One without an end is charged piece by piece, and goes no faster than its client may have it, until
+    /// the server is told to end.
+    pub(super) fn answered(&self, body: Body, draining: &CancellationToken) -> Body {
+        if let Some(bytes) = body.size_hint().exact() {
+            if bytes > 0 {
+                let _ = self.quota.charge_later(&self.client, bytes);
+            }
+            return body;
         }
+        let (meter, draining) = (self.clone(), draining.clone());
+        Body::from_stream(body.into_data_stream().then(move |piece| {
+            let wait = piece.as_ref().map_or(Duration::ZERO, |piece| meter.quota.charge_later(&meter.client, piece.len() as u64));
+            let draining = draining.clone();
+            async move {
+                if !wait.is_zero() {
+                    let _ = tokio::time::timeout(wait, draining.cancelled()).await;
+                }
+                piece
+            }
+        }))
     }
 }
 
@@ -201,8 +224,6 @@ impl Meter {
 mod tests {
     use super::*;
     use crate::env::ManualClock;
-    use axum::body::Body;
-    use core::time::Duration;
 
     const LIMITS: QuotaLimits = QuotaLimits { requests_per_second: 2, bytes_per_second: 100 };
 
@@ -241,7 +262,7 @@ mod tests {
         let (quota, clock) = quota(QuotaLimits { requests_per_second: 0, ..LIMITS });
         let meter = begin(&quota, "a", "0123456789").expect("within the quota").expect("it is counted");
         meter.body_read(10);
-        meter.answered(&Body::from("x".repeat(290)));
+        let _ = meter.answered(Body::from("x".repeat(290)), &CancellationToken::new());
         let refused = begin(&quota, "a", "").expect_err("200 bytes too many");
         assert!(refused.into_problem().detail.contains("come back in 3 s"));
         clock.advance(Duration::from_millis(2_000));
@@ -258,6 +279,33 @@ mod tests {
         let meter = quota.begin("/v1/topics", &request).expect("within the quota").expect("it is counted");
         meter.body_read(150);
         begin(&quota, "a", "").expect_err("used up");
+    }
+
+    #[test]
+    fn a_length_that_is_only_claimed_costs_no_more_than_may_be_sent() {
+        let (quota, clock) = quota(QuotaLimits { requests_per_second: 0, bytes_per_second: BODY_BYTES_MAX as u64 });
+        let request = Request::post("/v1/topics").header("x-client-id", "a").header("content-length", "18446744073709551615");
+        quota.begin("/v1/topics", &request.body(Body::empty()).expect("a request")).expect("within the quota");
+        begin(&quota, "a", "").expect_err("used up");
+        clock.advance(Duration::from_millis(1));
+        begin(&quota, "a", "").expect("what was claimed is no debt for years");
+    }
+
+    #[tokio::test]
+    async fn an_answer_without_an_end_is_charged_as_it_goes_and_is_no_faster() {
+        let (quota, _clock) = quota(QuotaLimits { requests_per_second: 0, ..LIMITS });
+        let meter = begin(&quota, "a", "").expect("within the quota").expect("it is counted");
+        let piece = || Ok::<_, std::io::Error>(axum::body::Bytes::from("x".repeat(60)));
+        let draining = CancellationToken::new();
+        let endless = Body::from_stream(futures_util::stream::repeat_with(piece));
+        let mut pieces = meter.answered(endless, &draining).into_data_stream();
+        assert_eq!(pieces.next().await.expect("more").expect("sound").len(), 60);
+        begin(&quota, "a", "").expect("40 are left");
+        let mut next = pieces.next();
+        assert!(futures_util::poll!(&mut next).is_pending(), "20 too many");
+        begin(&quota, "a", "").expect_err("it was charged");
+        draining.cancel();
+        assert_eq!(next.await.expect("more").expect("sound").len(), 60, "a server that ends does not wait");
     }
 
     #[test]

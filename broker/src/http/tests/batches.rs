@@ -1,7 +1,11 @@
 //! Record batches over HTTP: JSON and binary clients see the same records.
 
 use super::{Answer, NOW_MS, Server};
+use crate::broker::BrokerConfig;
+use crate::env::ManualClock;
+use crate::http::{HttpConfig, Quota, QuotaLimits};
 use crate::log::batch::{self, Batch, NewBatch, Record, StoredRecord};
+use crate::storage::memory::MemoryStorage;
 use axum::body::Body;
 use axum::http::Request;
 use bytes::Bytes;
@@ -190,4 +194,65 @@ async fn bad_batches_are_refused_and_nothing_is_stored() {
         assert!(records(&read(&server, &format!("{partition}/records")).await).is_empty(), "nothing is stored");
     }
     produce(&server, of(Some(key_partition), &keyed), None).await.ok();
+}
+
+#[tokio::test]
+async fn no_batch_makes_a_partition_unreadable_by_the_time_that_it_gets() {
+    let server = server(1).await;
+    // The times of the records are -1, said as the lowest number and the largest distance from it.
+    let mut bytes = NewBatch::encode(&[record(None, "a", -1)]).expect("legal").bytes().to_vec();
+    let largest = [0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01];
+    let at = batch::HEADER_LEN + 2;
+    bytes.splice(at..=at, largest);
+    bytes[at - 2] += 2 * 9;
+    let length = u32::try_from(bytes.len() - 12).expect("small");
+    bytes[8..12].copy_from_slice(&length.to_be_bytes());
+    bytes[27..35].copy_from_slice(&i64::MIN.to_be_bytes());
+    let crc = crc32c::crc32c(&bytes[21..]);
+    bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+    let refused = produce(&server, [&batch::frame(Some(PartitionId(0)))[..], &bytes].concat(), None).await;
+    server.post_json(RECORDS, json!({"records": [{"value": "b"}]})).await.ok();
+    let read = server.get("/v1/topics/orders/partitions/0/records").await.ok();
+    assert_eq!(read["records"].as_array().map(Vec::len), Some(1), "{refused:?}");
+    assert_eq!(refused.code(), ErrorCode::InvalidBatch);
+}
+
+#[tokio::test]
+async fn a_request_of_batches_has_no_more_headers_than_one_of_json() {
+    let server = server(1).await;
+    let mut headed = record(None, "a", -1);
+    (0..1_000).for_each(|_| headed.payload.headers.push("", None));
+    let full = vec![headed; 100];
+    let batches = |count: usize, more: &[Record]| {
+        let mut batches: Vec<(Option<u32>, &[Record])> = vec![(Some(0), &full[..]); count];
+        batches.push((Some(0), more));
+        body(&batches)
+    };
+    let mut one_more = record(None, "b", -1);
+    one_more.payload.headers.push("", None);
+    let problem = produce(&server, batches(2, &[one_more]), None).await.problem();
+    assert_eq!(problem.code, ErrorCode::InvalidRequest);
+    assert!(problem.detail.contains("200000 headers"), "{problem:?}");
+    produce(&server, batches(2, &[record(None, "b", -1)]), None).await.ok();
+}
+
+#[tokio::test]
+async fn a_batch_whose_length_is_not_told_is_charged_to_its_client() {
+    let quota = Quota::new(
+        QuotaLimits { requests_per_second: 0, bytes_per_second: 100 },
+        std::sync::Arc::new(ManualClock::at(NOW_MS)),
+        &mut prometheus_client::registry::Registry::default(),
+    );
+    let interface = HttpConfig { quota, ..HttpConfig::default() };
+    let storage = std::sync::Arc::new(MemoryStorage::new());
+    let server = Server::with_interface(storage, BrokerConfig { shards: 1, ..BrokerConfig::default() }, axum::Router::new(), &interface);
+    let named = |client: &'static str, path: &str| Request::post(path).header("x-client-id", client);
+    let create = named("operator", "/v1/topics").header("content-type", "application/json").body(Body::from(r#"{"name":"orders"}"#));
+    server.send(create.expect("a request")).await;
+    let bytes = body(&[(Some(0), &[record(None, &"x".repeat(500), -1)])]);
+    let chunks = futures_util::stream::iter([Ok::<_, std::io::Error>(Bytes::from(bytes))]);
+    let request = named("a", RECORDS).header("content-type", APPLICATION_BATCH).body(Body::from_stream(chunks));
+    server.send(request.expect("a request")).await.ok();
+    let again = named("a", "/v1/topics").header("content-type", "application/json").body(Body::from(r#"{"name":"more"}"#));
+    assert_eq!(server.send(again.expect("a request")).await.code(), ErrorCode::QuotaExceeded);
 }
