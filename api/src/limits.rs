@@ -80,6 +80,10 @@ pub const SCHEDULE_RECORDS_DEFAULT: u64 = 1_000_000;
 /// Bytes of one shard's records that may wait for their time, when the server's settings do not say: 1 GiB.
 pub const SCHEDULE_BYTES_DEFAULT: u64 = 1 << 30;
 
+/// The earliest time that a record may have, in milliseconds since 1970: compaction puts records of any times into one batch, whose format counts
+/// their times from the lowest.
+pub const TIMESTAMP_MS_MIN: i64 = i64::MIN / 2;
+
 /// Most records that one receive or one read returns.
 pub const RECEIVE_RECORDS_MAX: u32 = 1_000;
 

@@ -17,6 +17,8 @@ const NO_TIME: i64 = -1;
 pub struct ReceivedBatch {
     batch: NewBatch,
     has_times: bool,
+    /// The lowest time, also if only the header has it.
+    lowest_ms: i64,
     record_bytes_max: usize,
     keys: usize,
     headers: usize,
@@ -42,10 +44,11 @@ impl ReceivedBatch {
         if !has_times && header.base_timestamp != NO_TIME {
             return Err(BatchError::Header("a batch without times has the base timestamp -1 and no other in its records"));
         }
+        let lowest_ms = lowest_ms.min(header.base_timestamp);
         bytes[..8].copy_from_slice(&0_i64.to_be_bytes());
         bytes[12..16].copy_from_slice(&(-1_i32).to_be_bytes());
         header.base_offset = crate::ids::Offset(0);
-        Ok(Self { batch: NewBatch::known(bytes, header), has_times, record_bytes_max, keys, headers })
+        Ok(Self { batch: NewBatch::known(bytes, header), has_times, lowest_ms, record_bytes_max, keys, headers })
     }
 
     /// Bytes of key, value and headers of its largest record.
@@ -76,6 +79,12 @@ impl ReceivedBatch {
     #[must_use]
     pub fn max_timestamp(&self) -> Option<i64> {
         self.has_times.then(|| self.batch.max_timestamp())
+    }
+
+    /// The lowest time of its records and its header, in milliseconds since 1970.
+    #[must_use]
+    pub const fn min_timestamp(&self) -> i64 {
+        self.lowest_ms
     }
 
     /// What a retry sends again: everything but what the broker writes itself.

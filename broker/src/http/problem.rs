@@ -227,6 +227,7 @@ impl From<ProduceError> for ApiError {
             | ProduceError::IdempotencyKey(_)
             | ProduceError::TwoIdempotencyKeys(_)
             | ProduceError::TimeAhead { .. }
+            | ProduceError::TimeBehind { .. }
             | ProduceError::WithoutKey { .. }
             | ProduceError::BatchWithoutKeys { .. }
             | ProduceError::DueAhead { .. }

@@ -5,6 +5,7 @@ use bytes::BytesMut;
 use core::ops::ControlFlow;
 use core::time::Duration;
 use proptest::prelude::*;
+use sagamq_api::limits::TIMESTAMP_MS_MIN;
 use sagamq_api::queue::{ReceiveRequest, StartPosition};
 use sagamq_api::topic::{CleanupPolicy, ReadQuery, TopicConfig, TopicConfigChange};
 use sagamq_api::{Offset, PartitionId};
@@ -165,6 +166,31 @@ async fn a_key_that_is_gone_says_so_for_its_time_and_goes_then() {
     test.broker.shutdown().await;
     let test = TestBroker::try_open(storage, ManualClock::at(test.clock.now_ms())).expect("opens");
     assert_eq!(test.kept().await, [(3, "c0".to_owned()), (5, "d0".to_owned())]);
+}
+
+#[tokio::test]
+async fn no_time_of_a_record_keeps_a_log_from_being_compacted() {
+    let storage = MemoryStorage::new();
+    let test = TestBroker::with_topic(storage.clone(), "t", compacted()).await;
+    let at = |timestamp_ms: i64| NewRecord { timestamp_ms: Some(timestamp_ms), ..keyed("a", "old") };
+    for earlier in [i64::MIN, TIMESTAMP_MS_MIN - 1] {
+        let refused = test.broker.produce(&topic("t"), vec![at(earlier)], None).await;
+        assert!(matches!(refused, Err(ProduceError::TimeBehind { index: 0, .. })), "{refused:?}");
+        // The header of a batch has a time of its own.
+        let payload = keyed("a", "old").payload;
+        let records = [Record { timestamp_ms: earlier, payload: payload.clone() }, Record { timestamp_ms: -2, payload }];
+        let bytes = BytesMut::from(NewBatch::encode(&records).expect("encodes").bytes());
+        let batch = SentBatch { partition: Some(PartitionId(0)), batch: ReceivedBatch::parse(bytes).expect("sound") };
+        let refused = test.broker.produce_batches(&topic("t"), vec![batch], None).await;
+        assert!(matches!(refused, Err(ProduceError::TimeBehind { index: 0, .. })), "{refused:?}");
+    }
+    test.produce("t", vec![at(TIMESTAMP_MS_MIN)], None).await;
+    test.produce("t", vec![at((START_MS + 3_600_000).cast_signed())], None).await;
+    test.produce("t", vec![keyed("a", "new"), keyed("b", "new")], None).await;
+    assert_eq!(test.compacts().await, 2);
+    test.broker.shutdown().await;
+    let test = TestBroker::open(storage);
+    assert_eq!(test.kept().await, [(2, "new".to_owned()), (3, "new".to_owned())]);
 }
 
 #[tokio::test]

@@ -8,28 +8,36 @@ use super::connections::Activity;
 use core::pin::Pin;
 use core::sync::atomic::Ordering;
 use core::task::{Context, Poll, ready};
+use core::time::Duration;
 use sagamq_api::headers::{APPLICATION_PROBLEM_JSON, REQUEST_ID};
 use sagamq_api::{ErrorCode, Problem};
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
 use uuid::Uuid;
 
 /// A longer write is none of the library's own refusals.
 const BARE_BYTES_MAX: usize = 256;
 
-/// A connection that counts what goes out, and gives the library's own refusals a body.
+/// How long a client may take nothing of what is sent to it. What it does not take stays in memory, and others are refused for it.
+const STALL_MAX: Duration = Duration::from_secs(60);
+
+/// A connection that counts what goes out, gives the library's own refusals a body, and breaks when its client takes nothing any more.
 #[derive(Debug)]
 pub(super) struct Watched<S> {
     stream: S,
     activity: Arc<Activity>,
+    stall_max: Duration,
+    /// Runs while the client takes nothing.
+    stall: Option<Pin<Box<Sleep>>>,
     /// What is written in place of a refusal, and how much of it is written.
     instead: Option<(Vec<u8>, usize)>,
 }
 
 impl<S: AsyncWrite + Unpin> Watched<S> {
     pub(super) fn new(stream: S, activity: Arc<Activity>) -> Self {
-        Self { stream, activity, instead: None }
+        Self { stream, activity, stall_max: STALL_MAX, stall: None, instead: None }
     }
 
     /// Writes what stands in place of `bare` to its end.
@@ -54,11 +62,17 @@ impl<S: AsyncWrite + Unpin> Watched<S> {
         self.instead.is_some()
     }
 
-    fn counted(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    fn counted(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if let Poll::Ready(Ok(bytes)) = &written {
             self.activity.written.fetch_add(*bytes as u64, Ordering::Relaxed);
         }
-        written
+        if written.is_ready() {
+            self.stall = None;
+            return written;
+        }
+        let stall_max = self.stall_max;
+        ready!(self.stall.get_or_insert_with(|| Box::pin(tokio::time::sleep(stall_max))).as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
@@ -113,7 +127,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
             return self.poll_instead(cx, buf);
         }
         let written = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.counted(written)
+        self.counted(cx, written)
     }
 
     fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
@@ -124,7 +138,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
             return self.poll_instead(cx, only);
         }
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        self.counted(written)
+        self.counted(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -143,6 +157,25 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    /// Far beyond what a test needs: only a hang meets it.
+    const LIMIT: Duration = Duration::from_secs(60);
+
+    #[tokio::test]
+    async fn a_client_that_takes_nothing_any_more_is_given_up_and_one_that_takes_a_little_is_not() {
+        let (server, mut client) = tokio::io::duplex(16);
+        let mut server = Watched { stall_max: Duration::from_secs(2), ..Watched::new(server, Arc::default()) };
+        let writing = tokio::spawn(async move { server.write_all(&[7; 96]).await });
+        // Slower in all than it may be slow at once.
+        let mut taken = [0; 16];
+        for _ in 0..4 {
+            tokio::time::sleep(Duration::from_millis(600)).await;
+            client.read_exact(&mut taken).await.expect("it is not given up");
+        }
+        let ended = tokio::time::timeout(LIMIT, writing).await.expect("it does not wait for ever").expect("no panic");
+        assert_eq!(ended.expect_err("the last bytes were never taken").kind(), io::ErrorKind::TimedOut);
+    }
 
     #[test]
     fn only_the_bare_refusals_of_the_library_get_a_body() {

@@ -116,6 +116,7 @@ fn check(
     }
     if let Some(timestamp_ms) = batch.max_timestamp() {
         check_time(index, timestamp_ms, arrived_ms)?;
+        check_time(index, batch.min_timestamp(), arrived_ms)?;
     }
     match partition {
         Some(partition) => partition_in(topic, index, partition),

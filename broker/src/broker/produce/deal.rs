@@ -11,7 +11,9 @@ use crate::shard::log::keys::Keys;
 use crate::shard::log::part::Part;
 use crate::topic::Topic;
 use core::ops::Range;
-use sagamq_api::limits::{IDEMPOTENCY_KEY_BYTES_MAX, PARTITIONS_MAX, PRODUCE_RECORDS_MAX, SCHEDULE_AHEAD_MS_MAX, TIMESTAMP_AHEAD_MS_MAX};
+use sagamq_api::limits::{
+    IDEMPOTENCY_KEY_BYTES_MAX, PARTITIONS_MAX, PRODUCE_RECORDS_MAX, SCHEDULE_AHEAD_MS_MAX, TIMESTAMP_AHEAD_MS_MAX, TIMESTAMP_MS_MIN,
+};
 use sagamq_api::partitioner::partition_of;
 use sagamq_api::{Offset, PartitionId};
 use std::sync::Arc;
@@ -173,10 +175,13 @@ impl Rules<'_> {
     }
 }
 
-/// Refuses a time that lies too far ahead.
+/// Refuses a time that lies too far ahead, or so far back that no batch could have it beside others.
 pub(super) fn check_time(index: usize, timestamp_ms: i64, now_ms: i64) -> Result<(), ProduceError> {
     if timestamp_ms > now_ms.saturating_add(TIMESTAMP_AHEAD_MS_MAX.cast_signed()) {
         return Err(ProduceError::TimeAhead { index, timestamp_ms, now_ms });
+    }
+    if timestamp_ms < TIMESTAMP_MS_MIN {
+        return Err(ProduceError::TimeBehind { index, timestamp_ms });
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use crate::broker::topics::TopicError;
 use crate::log::batch::EncodeError;
 use crate::shard::log::append_error::AppendError;
-use sagamq_api::limits::{IDEMPOTENCY_KEY_BYTES_MAX, PRODUCE_RECORDS_MAX, SCHEDULE_AHEAD_MS_MAX, TIMESTAMP_AHEAD_MS_MAX};
+use sagamq_api::limits::{IDEMPOTENCY_KEY_BYTES_MAX, PRODUCE_RECORDS_MAX, SCHEDULE_AHEAD_MS_MAX, TIMESTAMP_AHEAD_MS_MAX, TIMESTAMP_MS_MIN};
 use sagamq_api::{PartitionId, TopicName};
 
 /// Why records were not produced. Save for a write error nothing was stored.
@@ -51,6 +51,14 @@ pub enum ProduceError {
         timestamp_ms: i64,
         /// The broker's time.
         now_ms: i64,
+    },
+    /// The time of a record lies too far back.
+    #[error("record {index}: its time {timestamp_ms} is no time in milliseconds since 1970: the earliest is {TIMESTAMP_MS_MIN}")]
+    TimeBehind {
+        /// Index of the record.
+        index: usize,
+        /// What it says, in milliseconds since 1970.
+        timestamp_ms: i64,
     },
     /// A binary batch has records with keys and names no partition.
     #[error(
