@@ -10,6 +10,9 @@ use sagamq_broker::storage::memory::MemoryStorage;
 use sagamq_broker::{AckRecordsError, AckRecordsRefused, AckedWithRecords, Delivered, Due, NewRecord};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Records with the topics that they are for.
+type Outputs = Vec<(sagamq_api::TopicName, Vec<NewRecord>)>;
+
 fn partitions(partitions: u32) -> TopicConfig {
     TopicConfig { partitions, ..TopicConfig::default() }
 }
@@ -22,7 +25,7 @@ async fn with_topics(storage: impl sagamq_broker::storage::Storage) -> TestBroke
 }
 
 /// What is made of a record: one of its partition, and one of each of some keys, for all shards.
-fn made_of(text: &str) -> Vec<(sagamq_api::TopicName, Vec<NewRecord>)> {
+fn made_of(text: &str) -> Outputs {
     let keyed = (0..5).map(|n| NewRecord::of(format!("{text} {n}")).with_key(format!("key {n}")));
     let out = [NewRecord::of(format!("{text} beside"))].into_iter().chain(keyed).collect();
     vec![(topic("out"), out), (topic("narrow"), vec![NewRecord::of(format!("{text} narrow"))])]
@@ -112,7 +115,7 @@ async fn what_cannot_be_is_refused_as_a_whole() {
     let (first, other) = (deliveries[0].receipt.clone(), of_others.receipt.clone());
     let good = || vec![(topic("out"), vec![NewRecord::of("good")])];
     let with = |record| vec![(topic("out"), vec![NewRecord::of("good"), record])];
-    let refused: Vec<(Vec<String>, Vec<(sagamq_api::TopicName, Vec<NewRecord>)>, &str)> = vec![
+    let refused: Vec<(Vec<String>, Outputs, &str)> = vec![
         (vec![first.clone()], [good(), vec![(topic("nowhere"), vec![NewRecord::of("v")])]].concat(), "nowhere"),
         (vec![first.clone()], with(NewRecord::of("x".repeat(101))), "101 bytes"),
         (vec![first.clone()], with(NewRecord::of("v").with_partition(sagamq_api::PartitionId(6))), "partition 6"),
