@@ -87,7 +87,7 @@ async fn everything_that_was_acknowledged_is_there_after_kill_nine() {
     // And the broker writes on, behind what is there.
     let next = client.produce(&topic, vec![ProduceRecord::text("next").with_partition(PartitionId(0))], None).await.expect("stored");
     let last = acknowledged.iter().filter(|(_, place)| place.partition == PartitionId(0)).filter_map(|(_, place)| place.offset).max();
-    assert!(next[0].offset > last.unwrap_or(Offset(0)));
+    assert!(next[0].offset > Some(last.unwrap_or(Offset(0))));
 }
 
 async fn write_until_error(client: Client, topic: TopicName, writer: usize, answered: Arc<AtomicUsize>) -> Vec<(String, ProducedRecord)> {
