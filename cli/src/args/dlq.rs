@@ -27,7 +27,7 @@ EXAMPLES:
   sagamq dlq redrive orders billing --rate 10
 
   # One of them with another value, for this group only
-  sagamq dlq redrive orders billing --partition 0 --offset 3 --value '{\"order\": 1}' --header content-type=application/json";
+  sagamq dlq redrive orders billing --partition 0 --offset 3 --value '{\"order\": 1}'";
 const DISCARD: &str = "\
 EXAMPLES:
   # Two of them, by their offsets in the dead-letter topic

@@ -25,7 +25,7 @@ EXAMPLES:
   sagamq group resume orders billing";
 const PURGE: &str = "\
 EXAMPLES:
-  # Skip all that is there, those that consumers have in hand included; dead letters stay (see sagamq dlq discard)
+  # Skip all that is there, what consumers have in hand included; dead letters stay
   sagamq group purge orders billing";
 const SEEK: &str = "\
 EXAMPLES:

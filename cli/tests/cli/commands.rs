@@ -2,42 +2,92 @@
 
 use crate::support::{Asked, Scripted, json, problem, sagamq, until, wait};
 use axum::response::Response;
+use bytes::BytesMut;
 use rustix::process::{Pid, Signal, kill_process};
 use sagamq_api::ErrorCode;
+use sagamq_api::batch::{Batch, take_framed};
+use sagamq_api::headers::APPLICATION_BATCH;
 use sagamq_api::queue::{Delivery, EmptyReason, ReceiveResponse, SettleResponse, SettleResult, SettleStatus};
-use sagamq_api::record::ConsumedRecord;
-use sagamq_api::record::ProduceRecord;
+use sagamq_api::record::{ConsumedRecord, Payload, ProduceRecord};
 use sagamq_api::topic::{
-    PartitionDescription, ProduceRequest, ProduceResponse, ProducedRecord, ReadResponse, TopicConfig, TopicDescription,
+    PartitionDescription, ProduceBatchesResponse, ProduceRequest, ProduceResponse, ProducedBatch, ProducedRecord, ReadResponse,
+    TopicConfig, TopicDescription,
 };
-use sagamq_api::{Offset, PartitionId};
+use sagamq_api::{JsonText, Offset, PartitionId};
 use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::io::{BufRead as _, BufReader};
 use std::process::{ChildStdout, Stdio};
 
-/// Stores everything in partition 0, in order.
-fn storing() -> Scripted {
-    let mut next = 0;
-    Scripted::new(move |asked| {
-        let request: ProduceRequest = serde_json::from_value(asked.json()).expect("a produce request");
-        let first = next;
-        next += request.records.len() as u64;
-        let place = |offset| ProducedRecord {
-            partition: PartitionId(0),
-            offset: Some(Offset(offset)),
-            schedule: None,
-            timestamp_ms: 0,
-            duplicate: false,
-        };
-        json(&ProduceResponse { records: (first..next).map(place).collect() })
-    })
+/// A record as a request has it.
+#[derive(Debug, PartialEq)]
+struct Sent {
+    payload: Payload,
+    /// As it was named; a binary batch does not tell that from the one of a key.
+    partition: Option<PartitionId>,
+    idempotency_key: Option<String>,
 }
 
-fn produced(server: &Scripted) -> Vec<ProduceRecord> {
-    let requests =
-        server.asked().into_iter().map(|asked| serde_json::from_value::<ProduceRequest>(asked.json()).expect("a produce request"));
-    requests.flat_map(|request| request.records).collect()
+fn sent(record: ProduceRecord) -> Sent {
+    let (partition, idempotency_key) = (record.partition, record.idempotency_key.clone());
+    Sent { payload: record.into_payload().expect("a record"), partition, idempotency_key }
+}
+
+/// The records of a produce request, and of a binary one how many each batch has.
+fn records_of(asked: &Asked) -> (Vec<Sent>, Option<Vec<usize>>) {
+    if asked.headers.get("content-type").is_none_or(|of| of != APPLICATION_BATCH) {
+        let request: ProduceRequest = serde_json::from_value(asked.json()).expect("a produce request");
+        return (request.records.into_iter().map(sent).collect(), None);
+    }
+    let (mut body, mut all, mut counts) = (BytesMut::from(&asked.body[..]), Vec::new(), Vec::new());
+    while let Some((_, bytes)) = take_framed(&mut body).expect("whole batches") {
+        let records = Batch::parse(bytes.freeze()).and_then(|batch| batch.records()).expect("a sound batch");
+        counts.push(records.len());
+        all.extend(records.into_iter().map(|record| Sent { payload: record.payload, partition: None, idempotency_key: None }));
+    }
+    (all, Some(counts))
+}
+
+fn is_produce(asked: &Asked) -> bool {
+    asked.line.starts_with("POST ")
+}
+
+/// Answers a produce request whose records are stored in partition 0 from here on, and tells how far they reach.
+fn store(asked: &Asked, next: &mut u64) -> Response {
+    let (records, batches) = records_of(asked);
+    let mut place = |records: usize| {
+        *next += records as u64;
+        *next - records as u64
+    };
+    let Some(batches) = batches else {
+        let of = |_| {
+            let offset = Some(Offset(place(1)));
+            ProducedRecord { partition: PartitionId(0), offset, schedule: None, timestamp_ms: 0, duplicate: false }
+        };
+        return json(&ProduceResponse { records: records.into_iter().map(of).collect() });
+    };
+    let of = |records: usize| ProducedBatch {
+        partition: PartitionId(0),
+        offset: Offset(place(records)),
+        records: u32::try_from(records).expect("few"),
+        timestamp_ms: 0,
+        duplicate: false,
+    };
+    json(&ProduceBatchesResponse { batches: batches.into_iter().map(of).collect() })
+}
+
+/// Stores everything in partition 0, in order, of a topic that has no other.
+fn storing() -> Scripted {
+    let mut next = 0;
+    Scripted::new(move |asked| if is_produce(asked) { store(asked, &mut next) } else { one_partition() })
+}
+
+fn one_partition() -> Response {
+    json(&json!({ "name": "orders", "config": { "partitions": 1 }, "created_at_ms": 0, "partitions": [] }))
+}
+
+fn produced(server: &Scripted) -> Vec<Sent> {
+    server.asked().iter().filter(|asked| is_produce(asked)).flat_map(|asked| records_of(asked).0).collect()
 }
 
 #[test]
@@ -49,7 +99,7 @@ fn each_line_is_a_record_with_the_flags_on_it() {
     let records = produced(&server);
     let wanted = |value: &str, line: u64| {
         let record = ProduceRecord::text(value).with_key("k").with_header("a", "1").with_partition(PartitionId(0));
-        record.with_idempotency_key(format!("import/{line}"))
+        sent(record.with_idempotency_key(format!("import/{line}")))
     };
     assert_eq!(records, [wanted("one", 1), wanted("two", 2), wanted("", 3), wanted("last", 4)]);
 }
@@ -58,7 +108,7 @@ fn each_line_is_a_record_with_the_flags_on_it() {
 fn bytes_that_are_no_text_arrive_as_they_are() {
     let server = storing();
     server.run_with_stdin(&["produce", "orders"], b"\xff\xfe\n").expect(0);
-    assert_eq!(produced(&server), [ProduceRecord::bytes([0xff, 0xfe])]);
+    assert_eq!(produced(&server), [sent(ProduceRecord::bytes([0xff, 0xfe]))]);
 }
 
 #[test]
@@ -66,7 +116,7 @@ fn a_single_value_has_the_idempotency_key_itself() {
     let server = storing();
     let json = server.run(&["produce", "orders", "--value", "v", "--idempotency-key", "order-1", "--output", "json"]).expect(0).json();
     assert_eq!(json, json!({ "records": [{ "partition": 0, "offset": 0, "timestamp_ms": 0, "duplicate": false }] }));
-    assert_eq!(produced(&server), [ProduceRecord::text("v").with_idempotency_key("order-1")]);
+    assert_eq!(produced(&server), [sent(ProduceRecord::text("v").with_idempotency_key("order-1"))]);
 }
 
 #[test]
@@ -74,8 +124,9 @@ fn what_a_json_record_says_itself_is_stronger_than_a_flag() {
     let server = storing();
     let stdin = b"{\"value\": {\"id\": 1}, \"key\": \"own\"}\n{\"value\": 2}\n";
     server.run_with_stdin(&["produce", "orders", "--json", "--key", "flag"], stdin).expect(0);
-    let wanted = |value: Value, key: &str| ProduceRecord { value: Some(value.into()), ..ProduceRecord::default() }.with_key(key);
-    assert_eq!(produced(&server), [wanted(json!({ "id": 1 }), "own"), wanted(json!(2), "flag")]);
+    let json = |text: &str| JsonText::parse(text.as_bytes()).expect("JSON");
+    let wanted = |text: &str, key: &str| sent(ProduceRecord { value: Some(json(text)), ..ProduceRecord::default() }.with_key(key));
+    assert_eq!(produced(&server), [wanted(r#"{"id": 1}"#, "own"), wanted("2", "flag")]);
 }
 
 #[test]
@@ -98,21 +149,10 @@ fn a_refused_record_is_named_by_its_line() {
 fn choosy() -> Scripted {
     let mut next = 0;
     Scripted::new(move |asked| {
-        let request: ProduceRequest = serde_json::from_value(asked.json()).expect("a produce request");
-        let is_bad = |record: &ProduceRecord| record.clone().into_payload().expect("a record").value.as_deref() == Some(b"bad");
-        if request.records.iter().any(is_bad) {
+        if records_of(asked).0.iter().any(|record| record.payload.value.as_deref() == Some(b"bad")) {
             return problem(ErrorCode::RecordTooLarge);
         }
-        let first = next;
-        next += request.records.len() as u64;
-        let place = |offset| ProducedRecord {
-            partition: PartitionId(0),
-            offset: Some(Offset(offset)),
-            schedule: None,
-            timestamp_ms: 0,
-            duplicate: false,
-        };
-        json(&ProduceResponse { records: (first..next).map(place).collect() })
+        store(asked, &mut next)
     })
 }
 
@@ -143,7 +183,7 @@ fn batches_are_as_large_as_was_asked() {
     server.run_with_stdin(&["produce", "orders", "--batch-records", "100"], lines.as_bytes()).expect(0);
     assert_eq!(produced(&server).len(), 250);
     for asked in server.asked() {
-        assert!(asked.json()["records"].as_array().is_some_and(|records| records.len() <= 100));
+        assert!(records_of(&asked).0.len() <= 100);
     }
 }
 
