@@ -307,7 +307,9 @@ async fn paths_queries_and_bodies_are_those_of_the_wire() {
     let seen = server.seen();
     assert_eq!(seen[0].json["config"]["partitions"], 3);
     assert_eq!(seen[0].header("content-type"), "application/json");
-    assert_eq!(seen[1].path, "/v1/topics/orders/partitions/3/records?offset=9&wait_ms=0");
+    // Batches have no bound of their own, and hundreds of records are asked for as such.
+    assert_eq!(seen[1].path, "/v1/topics/orders/partitions/3/records?offset=9&max_records=100&wait_ms=0");
+    assert_eq!(seen[1].header("accept"), "application/vnd.sagamq.batch");
     assert_eq!(seen[2].path, "/v1/topics/orders/groups/g/dead-letters");
     assert_eq!(seen.len(), 5, "readiness is asked once, although SHUTTING_DOWN is retryable");
 }
