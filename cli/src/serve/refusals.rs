@@ -165,12 +165,12 @@ mod tests {
     #[tokio::test]
     async fn a_client_that_takes_nothing_any_more_is_given_up_and_one_that_takes_a_little_is_not() {
         let (server, mut client) = tokio::io::duplex(16);
-        let mut server = Watched { stall_max: Duration::from_secs(2), ..Watched::new(server, Arc::default()) };
+        let mut server = Watched { stall_max: Duration::from_secs(8), ..Watched::new(server, Arc::default()) };
         let writing = tokio::spawn(async move { server.write_all(&[7; 96]).await });
         // Slower in all than it may be slow at once.
         let mut taken = [0; 16];
         for _ in 0..4 {
-            tokio::time::sleep(Duration::from_millis(600)).await;
+            tokio::time::sleep(Duration::from_millis(2_100)).await;
             client.read_exact(&mut taken).await.expect("it is not given up");
         }
         let ended = tokio::time::timeout(LIMIT, writing).await.expect("it does not wait for ever").expect("no panic");
