@@ -28,7 +28,8 @@
 //! **Consume.** At least once: a record is delivered again until it is acknowledged, so a handler must bear repetition. At most once
 //! is [`Client::receive`] with `auto_ack`. Effectively once is at least once with a handler that remembers what it has done. A consumer
 //! that ends gives back what it had not begun; only a kill of the process counts as a delivery of all it held. A handler whose lease is
-//! lost is cut off and told so ([`lease_lost`]), because its record is somebody else's by then. No order of a key is kept by a group.
+//! lost is cut off and told so ([`lease_lost`]), because its record is somebody else's by then. A group keeps the order of
+//! a key in a topic with `ordering: key` only.
 //!
 //! **Sagas.** A call reaches its participant at least once, always with the same idempotency key. The reply and the command's
 //! acknowledgement are one durable commit. With the barrier, the effect happens once, whatever is repeated or reordered; an action of
