@@ -115,6 +115,12 @@ codes! {
     ServiceNotFound = "SERVICE_NOT_FOUND", 404, false, false, "No such service";
     /// A topic of that name exists with another configuration.
     TopicExists = "TOPIC_EXISTS", 409, false, false, "The topic exists";
+    /// Partitions of a topic are added and never taken away.
+    FewerPartitions = "FEWER_PARTITIONS", 409, false, false, "A topic's partitions do not become fewer";
+    /// Something stands in the way of adding partitions: records that wait, or that they were added too often.
+    PartitionsNotAdded = "PARTITIONS_NOT_ADDED", 409, false, false, "Partitions cannot be added now";
+    /// Partitions were added, and the request was made for as many as there were before. Nothing was stored.
+    PartitionsChanged = "PARTITIONS_CHANGED", 409, false, false, "The topic has another number of partitions";
     /// The topic belongs to something else (a dead-letter topic, a saga's topic) and cannot be deleted alone.
     TopicInUse = "TOPIC_IN_USE", 409, false, false, "The topic is in use";
     /// A group of the other kind, queue or stream, has the name on that topic.
@@ -267,6 +273,9 @@ pub struct Problem {
     /// Of an offset that is out of range: the offset after the last durable record of the partition.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub high_watermark: Option<Offset>,
+    /// Of a request that was made for another number of partitions: how many the topic has.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub partitions: Option<u32>,
 }
 
 impl Problem {
@@ -285,7 +294,14 @@ impl Problem {
             faults: Vec::new(),
             log_start_offset: None,
             high_watermark: None,
+            partitions: None,
         }
+    }
+
+    /// The same problem with the number of partitions that the topic has.
+    #[must_use]
+    pub fn with_partitions(self, partitions: u32) -> Self {
+        Self { partitions: Some(partitions), ..self }
     }
 
     /// The same problem with the offsets that could be asked for.

@@ -8,6 +8,9 @@ pub const NAME_BYTES_MAX: usize = 249;
 /// Most partitions a topic may have: keeps the cost of opening a data directory bounded.
 pub const PARTITIONS_MAX: u32 = 1_024;
 
+/// How often partitions may be added to a topic while records from before are kept: each time is remembered.
+pub const PARTITIONS_ADDED_MAX: usize = 16;
+
 /// Most keys that a topic's description shows.
 pub const HOTTEST_KEYS_MAX: usize = 5;
 /// Partitions of a topic that does not ask for a number.

@@ -73,6 +73,9 @@ pub enum EmptyReason {
     AllDelayed,
     /// Every record that is left waits for an earlier one of its key, which is leased or waits for its redelivery. Only with `ordering: key`.
     KeyOrder,
+    /// Records wait for older ones of the same partition of before: partitions were added, and what was produced until then in a partition is
+    /// settled before its keys go on in others. Only with `ordering: key`.
+    PartitionsAdded,
     /// As `key_order`, and there are more records behind those that one partition allows to be looked past (10,000 unsettled ones): among them
     /// may be some of other keys. They are looked at when earlier ones are settled.
     KeyOrderLimit,

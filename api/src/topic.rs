@@ -243,6 +243,10 @@ pub struct UpdateTopic {
 #[cfg_attr(feature = "openapi", derive(ToSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct TopicConfigChange {
+    /// Number of partitions: more than before, which are added, or as many. Records that are there stay where they are; a key's next records
+    /// may go to another partition.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub partitions: Option<u32>,
     /// Largest record, in bytes. Records that are there stay.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub record_bytes_max: Option<u32>,
@@ -286,6 +290,7 @@ impl TopicConfigChange {
     #[must_use]
     pub fn apply(&self, to: &TopicConfig) -> TopicConfig {
         let Self {
+            partitions,
             record_bytes_max,
             dedup_window_ms,
             delivery_limit,
@@ -300,7 +305,7 @@ impl TopicConfigChange {
             delete_retention_ms,
         } = *self;
         TopicConfig {
-            partitions: to.partitions,
+            partitions: partitions.unwrap_or(to.partitions),
             record_bytes_max: record_bytes_max.unwrap_or(to.record_bytes_max),
             dedup_window_ms: dedup_window_ms.unwrap_or(to.dedup_window_ms),
             delivery_limit: delivery_limit.unwrap_or(to.delivery_limit),
@@ -384,6 +389,17 @@ pub struct PartitionDescription {
 pub struct TopicList {
     /// Topics by name.
     pub topics: Vec<TopicDescription>,
+}
+
+/// Query of `POST /v1/topics/{topic}/records`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(IntoParams), into_params(parameter_in = Query))]
+#[serde(deny_unknown_fields, default)]
+pub struct ProduceQuery {
+    /// For how many partitions of the topic the request was made. If the topic has another number, nothing is stored (`PARTITIONS_CHANGED`): whoever
+    /// finds the partitions of keys himself says it, and looks anew.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub partitions: Option<u32>,
 }
 
 /// `POST /v1/topics/{topic}/records`.
@@ -501,10 +517,10 @@ mod tests {
     fn a_change_names_what_changes_and_leaves_the_rest() {
         let before = TopicConfig { partitions: 7, record_bytes_max: 5, ..TopicConfig::default() };
         assert_eq!(TopicConfigChange::default().apply(&before), before);
-        let all = r#"{"record_bytes_max":1,"dedup_window_ms":2,"delivery_limit":3,"backoff_initial_ms":4,"backoff_max_ms":5,"retention_ms":6,"retention_bytes":7,"ordering":"key","durability":"memory","cleanup_policy":"compact,delete","min_compaction_lag_ms":8,"delete_retention_ms":9}"#;
+        let all = r#"{"partitions":8,"record_bytes_max":1,"dedup_window_ms":2,"delivery_limit":3,"backoff_initial_ms":4,"backoff_max_ms":5,"retention_ms":6,"retention_bytes":7,"ordering":"key","durability":"memory","cleanup_policy":"compact,delete","min_compaction_lag_ms":8,"delete_retention_ms":9}"#;
         let change: TopicConfigChange = serde_json::from_str(all).expect("a change");
         let after = TopicConfig {
-            partitions: 7,
+            partitions: 8,
             record_bytes_max: 1,
             dedup_window_ms: 2,
             delivery_limit: 3,
@@ -519,7 +535,7 @@ mod tests {
             delete_retention_ms: 9,
         };
         assert_eq!(change.apply(&before), after);
-        assert!(serde_json::from_str::<TopicConfigChange>(r#"{"partitions":8}"#).is_err(), "partitions are not a setting");
+        assert!(serde_json::from_str::<TopicConfigChange>(r#"{"name":"other"}"#).is_err(), "a name is not a setting");
     }
 
     #[test]

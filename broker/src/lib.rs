@@ -13,6 +13,7 @@ mod dedup;
 mod embed;
 pub mod env;
 pub mod group;
+mod growing;
 pub mod http;
 pub mod ids;
 mod liveness;
@@ -23,9 +24,9 @@ pub mod storage;
 mod topic;
 
 pub use broker::{
-    AckRecordsError, AckedWithRecords, Batches, Broker, BrokerConfig, CompactionError, CreateTopicError, Due, Held, NewRecord, OpenError,
-    ParameterError, ProduceError, Produced, ProducedBatch, ReadRequestError, Records, RetentionError, Schedule, ScheduleError, Schedules,
-    SentBatch, TopicError, UpdateTopicError,
+    AckRecordsError, AckedWithRecords, AddPartitionsError, Batches, Broker, BrokerConfig, CompactionError, CreateTopicError, Due, Held,
+    NewRecord, OpenError, ParameterError, ProduceError, Produced, ProducedBatch, ReadRequestError, Records, RetentionError, Schedule,
+    ScheduleError, Schedules, SentBatch, TopicError, UpdateTopicError,
 };
 pub use broker::{
     CreateGroupError, DeadLetter, DeadLetterError, DeadLetters, DeleteGroupError, Delivered, DescribeGroupError, FindGroupError,

@@ -10,7 +10,7 @@ use sagamq_api::batch::{self, Batch, StoredRecord};
 use sagamq_api::headers::{APPLICATION_BATCH, HIGH_WATERMARK, LOG_START_OFFSET, NEXT_OFFSET};
 use sagamq_api::limits::RECEIVE_RECORDS_DEFAULT;
 use sagamq_api::record::ConsumedRecord;
-use sagamq_api::topic::{ProduceBatchesResponse, ProducedBatch, ReadQuery, ReadResponse};
+use sagamq_api::topic::{ProduceBatchesResponse, ProduceQuery, ProducedBatch, ReadQuery, ReadResponse};
 use sagamq_api::{Offset, PartitionId, TopicName, routes};
 use serde::ser::Error as _;
 use std::sync::Arc;
@@ -19,14 +19,16 @@ use std::sync::Arc;
 const RECORDS_IN_BATCHES: u32 = 32;
 
 impl Client {
-    /// Stores batches that stand in a body already.
+    /// Stores batches that stand in a body already. `partitions`: how many the topic has, if keys chose among them.
     pub(crate) async fn produce_batches(
         &self,
         topic: &TopicName,
         body: Bytes,
         key: Option<String>,
+        partitions: Option<u32>,
     ) -> Result<Vec<ProducedBatch>, ClientError> {
-        let request = Request::post(routes::records(topic)).bytes(APPLICATION_BATCH, body).recognised();
+        let request = Request::post(routes::records(topic)).query(&ProduceQuery { partitions })?;
+        let request = request.bytes(APPLICATION_BATCH, body).recognised();
         let request = key.into_iter().fold(request, Request::idempotency_key);
         self.json::<ProduceBatchesResponse>(request).await.map(|answer| answer.batches)
     }

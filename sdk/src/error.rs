@@ -126,6 +126,14 @@ impl ClientError {
         }
     }
 
+    /// How many partitions the topic has, if the server refused a request that was made for another number.
+    pub(crate) fn partitions(&self) -> Option<u32> {
+        match self.last() {
+            Self::Problem(problem) => problem.partitions,
+            _ => None,
+        }
+    }
+
     /// Whether the very same request may succeed later, without anybody changing it.
     #[must_use]
     pub fn is_retryable(&self) -> bool {

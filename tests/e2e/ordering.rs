@@ -1,13 +1,16 @@
-//! Order by key over HTTP: consumers come and go, handlers fail, the server is killed, and each key's records are handled one after the other.
+//! Order by key over HTTP: consumers come and go, handlers fail, partitions are added, the server is killed, and each key's records are handled one
+//! after the other.
 
 use sagamq_api::queue::EmptyReason;
 use sagamq_api::queue::ReceiveRequest;
 use sagamq_api::record::ProduceRecord;
-use sagamq_api::{GroupName, TopicName};
+use sagamq_api::topic::ReadQuery;
+use sagamq_api::{GroupName, Offset, PartitionId, TopicName};
 use sagamq_sdk::{CancellationToken, Client, Delivery, HandlerError};
 use sagamq_tests::ServerProcess;
 use sagamq_tests::server::{binary, eventually};
-use std::process::Command;
+use std::collections::BTreeSet;
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -152,4 +155,86 @@ async fn consumers_that_come_and_go_handle_each_key_in_order() {
     }
     let empty = client.receive(&topic, &group, &ReceiveRequest::default()).await.expect("received");
     assert_eq!(empty.empty_reason, Some(EmptyReason::CaughtUp));
+}
+
+/// `sagamq topic update`, on its way.
+fn adding(server: &ServerProcess, count: u32) -> Child {
+    let mut update = Command::new(binary("sagamq"));
+    update.args(["--server", &server.url(), "topic", "update", "accounts", "--partitions", &count.to_string()]);
+    update.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("runs")
+}
+
+/// Sends each key's records one after the other: the next when the one before is stored.
+async fn produce_all(client: Client, topic: TopicName) {
+    let producer = client.producer(topic).delivery_timeout(Duration::from_secs(120)).build();
+    for number in 1..=EACH {
+        let records = (0..KEYS).map(|key| ProduceRecord::text(number.to_string()).with_key(key.to_string()));
+        producer.send_all(records).await.expect("stored, after the server came back");
+    }
+}
+
+/// Every record of the topic, as it lies there.
+async fn stored(client: &Client, topic: &TopicName, partitions: u32) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for partition in (0..partitions).map(PartitionId) {
+        let mut next = Offset(0);
+        loop {
+            let query = ReadQuery { offset: Some(next), max_records: Some(1_000), ..ReadQuery::default() };
+            let read = client.read(topic, partition, &query).await.expect("read");
+            if read.records.is_empty() {
+                break;
+            }
+            next = read.next_offset;
+            found.extend(read.records.iter().map(|record| (record.key.clone().expect("a key"), record.text().expect("text").to_owned())));
+        }
+    }
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_stay_in_order_while_partitions_are_added_and_the_server_is_killed() {
+    let mut server = ServerProcess::start().await;
+    let made = Command::new(binary("sagamq"))
+        .args(["--server", &server.url(), "topic", "create", "accounts", "--partitions", "2", "--ordering", "key"])
+        .args(["--delivery-limit", "0", "--backoff-initial", "10ms", "--backoff-max", "50ms"])
+        .status()
+        .expect("runs");
+    assert!(made.success());
+    let (client, topic, group): (_, TopicName, GroupName) =
+        (server.client(), "accounts".parse().expect("legal"), "ledger".parse().expect("legal"));
+    let history = History::default();
+    let consumers = [consumer(&client, &topic, &history), consumer(&client, &topic, &history)];
+    let producing = tokio::spawn(produce_all(client.clone(), topic.clone()));
+    for (part, count) in [(1, 5), (2, 9)] {
+        eventually("records are handled", async || {
+            let done = history.all().iter().filter(|seen| matches!(seen, Seen::Done { .. })).count() as u64;
+            (done >= part * KEYS * EACH / 4).then_some(())
+        })
+        .await;
+        let mut first = adding(&server, count);
+        server.kill();
+        server.restart().await;
+        // It was done before the kill, or it is done after it, or it is not: then again.
+        first.wait().expect("it ends");
+        assert!(adding(&server, count).wait().expect("it ends").success());
+        assert_eq!(client.describe_topic(&topic).await.expect("there").partitions.len(), count as usize);
+    }
+    producing.await.expect("all is produced");
+    eventually("everything is settled", async || {
+        let group = client.describe_group(&topic, &group).await.ok()?;
+        (group.lag_records == 0).then_some(())
+    })
+    .await;
+    for (shutdown, running) in consumers {
+        shutdown.cancel();
+        running.await.expect("it ends");
+    }
+    let history = history.all();
+    assert_eq!(check(&history), Ok(()));
+    for key in 0..KEYS {
+        assert!(history.contains(&Seen::Done { key, number: EACH }), "key {key} came to its end");
+    }
+    let stored = stored(&client, &topic, 9).await;
+    let once: BTreeSet<_> = stored.iter().collect();
+    assert_eq!((stored.len() as u64, once.len() as u64), (KEYS * EACH, KEYS * EACH), "every record once");
 }

@@ -94,6 +94,16 @@ async fn every_command_of_the_guide_to_pipelines_works() {
     assert_eq!([times("}true"), times("\tone"), times("\ttwo")], [1; 3], "each output is there once, and the repetition is told: {says}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn every_command_of_the_guide_to_adding_partitions_works() {
+    let server = ServerProcess::start().await;
+    let commands = blocks(&document("docs/guides/adding-partitions.md"));
+    assert_eq!(commands.len(), 1);
+    let says = run(&commands, &server);
+    let values: Vec<u32> = says.lines().filter_map(|line| line.parse().ok()).collect();
+    assert_eq!(values, (1..=40).collect::<Vec<_>>(), "the key is in order: {says}");
+}
+
 /// How many records of the guide still wait.
 async fn schedules_left(server: &ServerProcess) -> usize {
     let topic = "reminders".parse().expect("a legal name");

@@ -9,6 +9,7 @@ mod measure;
 mod open;
 mod open_error;
 mod parameter;
+mod partitions;
 mod produce;
 mod queue;
 mod read;
@@ -17,11 +18,13 @@ mod retention;
 mod schedules;
 mod streams;
 mod topics;
+mod update_topic;
 
 pub use compaction::CompactionError;
 pub use held::Held;
 pub use open_error::OpenError;
 pub use parameter::ParameterError;
+pub use partitions::AddPartitionsError;
 pub use produce::{AckRecordsError, AckedWithRecords, Due, NewRecord, ProduceError, Produced, ProducedBatch, SentBatch};
 pub use queue::{
     CreateGroupError, DeadLetter, DeadLetterError, DeadLetters, DeleteGroupError, Delivered, DescribeGroupError, FindGroupError,
@@ -31,7 +34,8 @@ pub use read::{Batches, ReadRequestError, Records};
 pub use retention::RetentionError;
 pub use schedules::{Schedule, ScheduleError, Schedules};
 pub use streams::StreamGroupError;
-pub use topics::{CreateTopicError, TopicError, UpdateTopicError};
+pub use topics::{CreateTopicError, TopicError};
+pub use update_topic::UpdateTopicError;
 
 use crate::env::{Clock, Random};
 use crate::group::stream::StreamConfig;

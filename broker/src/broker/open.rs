@@ -363,6 +363,7 @@ impl LoadedShard {
             match groups.get(&key.group).map(|(group, _)| group) {
                 Some(group) if index < group.queues().len() && group.queue(index).key() == key => {
                     group.queue(index).view().update(&queue.state);
+                    group.queue(index).view().show_settled(queue.state.settled_below());
                     self.queues.push((key, queue));
                 }
                 Some(group) => {

@@ -1,4 +1,4 @@
-//! Topics: create, describe, list, change, delete. A change is durable when its method returns.
+//! Topics: create, describe, list, delete. A change is durable when its method returns.
 
 use crate::broker::Broker;
 use crate::ids::{GroupId, ShardId, TopicId};
@@ -10,7 +10,7 @@ use crate::storage::{Family, Mutation};
 use crate::topic::{NextIds, Topic, TopicEntry, TopicKind};
 use futures_util::future::join_all;
 use sagamq_api::TopicName;
-use sagamq_api::topic::{TopicConfig, TopicConfigChange, TopicDescription, TopicDurability};
+use sagamq_api::topic::{TopicConfig, TopicDescription, TopicDurability};
 use serde::Serialize;
 use std::sync::Arc;
 
@@ -51,23 +51,6 @@ pub enum TopicError {
     Write(#[from] WriteError),
 }
 
-/// Why the configuration of a topic was not changed.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum UpdateTopicError {
-    /// No such topic.
-    #[error(transparent)]
-    Topic(#[from] TopicError),
-    /// The configuration would have faults; all of them.
-    #[error("the topic's configuration would not be valid: {}", .0.join("; "))]
-    Config(Vec<String>),
-    /// The embedder needs the topic as it is.
-    #[error("a part of this server needs topic `{0}`: only `retention_ms` and `retention_bytes` of it can be changed")]
-    Owned(TopicName),
-    /// The durable write failed or is not tried any more.
-    #[error(transparent)]
-    Write(#[from] WriteError),
-}
-
 impl Broker {
     /// Makes a topic. `false` beside the description: it was there with the same configuration.
     ///
@@ -97,40 +80,6 @@ impl Broker {
         *next_ids = after;
         let topic = self.add_topic(entry);
         Ok((topic.describe(), true))
-    }
-
-    /// Changes the configuration of a topic while it is in use. Durable when it returns; from then on it holds.
-    ///
-    /// # Errors
-    /// When there is no such topic, the configuration would not be valid, the embedder needs it as it is, or the write fails.
-    pub async fn update_topic(&self, name: &TopicName, change: TopicConfigChange) -> Result<TopicDescription, UpdateTopicError> {
-        let (broker, name) = (self.clone(), name.clone());
-        self.finish(async move { broker.change_by_updating(&name, &change).await }).await
-    }
-
-    async fn change_by_updating(&self, name: &TopicName, change: &TopicConfigChange) -> Result<TopicDescription, UpdateTopicError> {
-        let _changes = self.0.catalog.changes.lock().await;
-        let topic = self.topic(name)?;
-        let before = topic.config();
-        let after = change.apply(&before);
-        let faults = after.faults();
-        if !faults.is_empty() {
-            return Err(UpdateTopicError::Config(faults));
-        }
-        let retention = TopicConfig { retention_ms: after.retention_ms, retention_bytes: after.retention_bytes, ..before.clone() };
-        if topic.is_owned() && after != retention {
-            return Err(UpdateTopicError::Owned(name.clone()));
-        }
-        if topic.kind == TopicKind::DeadLetters && after.cleanup_policy.compacts() {
-            let fault = "`cleanup_policy` of a topic of dead letters is `delete`: each of them is needed, also of one key";
-            return Err(UpdateTopicError::Config(vec![fault.to_owned()]));
-        }
-        if after != before {
-            let entry = TopicEntry { config: after.clone(), ..topic.entry() };
-            self.write_meta(vec![put(MetaKey::Topic(topic.id), &entry)]).await?;
-            topic.configure(after);
-        }
-        Ok(topic.describe())
     }
 
     /// Every topic, by name.
@@ -236,7 +185,8 @@ impl Broker {
     }
 
     pub(super) fn new_topic(&self, id: u32, name: &TopicName, config: TopicConfig, kind: TopicKind) -> TopicEntry {
-        TopicEntry { id, name: name.clone(), config, created_at_ms: self.0.clock.now_ms(), kind, owned: false }
+        let created_at_ms = self.0.clock.now_ms();
+        TopicEntry { id, name: name.clone(), config, created_at_ms, kind, owned: false, growths: Vec::new(), keys_until_ms: 0 }
     }
 
     /// Puts a topic that is in the stored catalogue into memory. Its shards hear of it with its first records.

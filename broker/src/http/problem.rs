@@ -1,9 +1,9 @@
 //! Errors as problem documents: each error of the broker has its code here, by a match that names every variant.
 
 use crate::broker::{
-    AckRecordsError, CreateGroupError, CreateTopicError, DeadLetterError, DeleteGroupError, DescribeGroupError, FindGroupError,
-    OperateGroupError, ParameterError, ProduceError, ReadRequestError, ReceiveError, RedriveError, ScheduleError, SettleError,
-    StreamGroupError, TopicError, UpdateTopicError,
+    AckRecordsError, AddPartitionsError, CreateGroupError, CreateTopicError, DeadLetterError, DeleteGroupError, DescribeGroupError,
+    FindGroupError, OperateGroupError, ParameterError, ProduceError, ReadRequestError, ReceiveError, RedriveError, ScheduleError,
+    SettleError, StreamGroupError, TopicError, UpdateTopicError,
 };
 use crate::log::batch::EncodeError;
 use crate::log::{ReadError, ReadMemoryFull};
@@ -194,7 +194,12 @@ impl From<UpdateTopicError> for ApiError {
             UpdateTopicError::Topic(error) => error.into(),
             UpdateTopicError::Config(_) => Self::invalid(error.to_string()),
             UpdateTopicError::Owned(_) => Self::new(ErrorCode::TopicInUse, error.to_string()),
-            UpdateTopicError::Write(error) => error.into(),
+            UpdateTopicError::FewerPartitions { .. } => Self::new(ErrorCode::FewerPartitions, error.to_string()),
+            UpdateTopicError::AddPartitions(AddPartitionsError::Storage(error)) => error.into(),
+            UpdateTopicError::AddPartitions(AddPartitionsError::Write(error)) | UpdateTopicError::Write(error) => error.into(),
+            UpdateTopicError::AddPartitions(
+                AddPartitionsError::RecordsWait(_) | AddPartitionsError::TooOften(_) | AddPartitionsError::OnTheirWay,
+            ) => Self::new(ErrorCode::PartitionsNotAdded, error.to_string()),
         }
     }
 }
@@ -232,6 +237,9 @@ impl From<ProduceError> for ApiError {
             | ProduceError::BatchWithoutKeys { .. }
             | ProduceError::DueAhead { .. }
             | ProduceError::DueWithTime(_) => ErrorCode::InvalidRequest,
+            ProduceError::PartitionsChanged { partitions, .. } => {
+                return Problem::new(ErrorCode::PartitionsChanged, detail).with_partitions(partitions).into();
+            }
             ProduceError::PartitionNotFound { .. } => ErrorCode::PartitionNotFound,
             ProduceError::RecordTooLarge { .. } => ErrorCode::RecordTooLarge,
             ProduceError::KeyReused { .. } => ErrorCode::IdempotencyKeyReused,

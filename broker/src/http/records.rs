@@ -18,7 +18,7 @@ use sagamq_api::headers::{APPLICATION_BATCH, APPLICATION_JSON, TEXT_EVENT_STREAM
 use sagamq_api::limits::BODY_BYTES_MAX;
 use sagamq_api::record::write::{self, RecordOut};
 use sagamq_api::record::{Decoded, PayloadError, RecordIn, RecordsIn};
-use sagamq_api::topic::{ProduceRequest, ProduceResponse, ReadQuery, ReadResponse};
+use sagamq_api::topic::{ProduceQuery, ProduceRequest, ProduceResponse, ReadQuery, ReadResponse};
 use sagamq_api::{ErrorCode, PartitionId, Problem, routes};
 
 /// What the answer says of a record, about.
@@ -34,6 +34,7 @@ pub(super) fn routes() -> Router<Broker> {
     params(
         ("topic" = String, Path, description = "Name of the topic"),
         ("idempotency-key" = Option<String>, Header, description = "One key for the whole request, 1 to 256 bytes, that holds over the topic: a retry with the same key and body is stored once, another body is refused"),
+        ProduceQuery,
     ),
     request_body(content(
         (ProduceRequest = "application/json"),
@@ -48,20 +49,21 @@ pub(super) fn routes() -> Router<Broker> {
 async fn produce(
     State(broker): State<Broker>,
     PathParams(path): PathParams<TopicPath>,
+    QueryParams(ProduceQuery { partitions }): QueryParams<ProduceQuery>,
     IdempotencyKey(key): IdempotencyKey,
     body: ProduceBody,
 ) -> Result<Response, ApiError> {
     let body = match body {
         ProduceBody::Json(body) => body,
         ProduceBody::Batches(body) => {
-            let produced = broker.produce_batches(&path.topic, batches::sent_batches(body)?, key.as_deref()).await?;
+            let produced = broker.produce_batches(partitions, &path.topic, batches::sent_batches(body)?, key.as_deref()).await?;
             return Ok(Json(batches::stored(&produced)).into_response());
         }
     };
     let records = new_records(&body)?;
     // The records hold what they need of the body, and go when they are encoded.
     drop(body);
-    let produced = broker.produce(&path.topic, records, key.as_deref()).await?;
+    let produced = broker.produce_for(partitions, &path.topic, records, key.as_deref()).await?;
     Ok(json(write_produced(&produced).into()))
 }
 

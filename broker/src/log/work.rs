@@ -4,6 +4,7 @@
 //! may be there for nothing and is never missing: whoever changes what there is sets it afterwards, and whoever found nothing takes it away
 //! first and then looks once more.
 
+use crate::growing::Growing;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::Notify;
@@ -14,8 +15,7 @@ const BITS: usize = u64::BITS as usize;
 /// The marks of a group, by index of the partition.
 #[derive(Debug)]
 pub(crate) struct WorkSet {
-    marks: Box<[AtomicU64]>,
-    partitions: usize,
+    marks: Growing<AtomicU64>,
     /// Wakes one poller of the group.
     notify: Notify,
 }
@@ -23,13 +23,21 @@ pub(crate) struct WorkSet {
 impl WorkSet {
     /// No partition is marked: whoever makes it marks those that have something, once later appends mark theirs.
     pub(crate) fn new(partitions: usize) -> Self {
-        Self { marks: (0..partitions.div_ceil(BITS)).map(|_| AtomicU64::new(0)).collect(), partitions, notify: Notify::new() }
+        Self { marks: Growing::new((0..partitions.div_ceil(BITS)).map(|_| AtomicU64::new(0))), notify: Notify::new() }
+    }
+
+    /// The group gets so many partitions; none of the new ones is marked.
+    pub(crate) fn grow(&self, partitions: usize) {
+        self.marks.grow_to(partitions.div_ceil(BITS), |_| AtomicU64::new(0));
+    }
+
+    fn word(&self, index: usize) -> &AtomicU64 {
+        self.marks.get(index / BITS).expect("a group has as many marks as partitions")
     }
 
     /// There may be something in this partition.
     pub(crate) fn mark(&self, index: usize) {
-        assert!(index < self.partitions, "a group has as many marks as partitions");
-        let (word, bit) = (&self.marks[index / BITS], 1 << (index % BITS));
+        let (word, bit) = (self.word(index), 1 << (index % BITS));
         // Most of the time it is there: a look is cheaper than a write that all cores must hear of. The order is the same as that of a write
         // against the clear and the look behind it, so that one of both sees the other.
         if word.load(Ordering::SeqCst) & bit == 0 {
@@ -40,7 +48,7 @@ impl WorkSet {
     /// Takes the mark away if `is_idle`, and sets it again if something came in that moment.
     pub(crate) fn clear_if(&self, index: usize, is_idle: impl Fn() -> bool) {
         if is_idle() {
-            self.marks[index / BITS].fetch_and(!(1 << (index % BITS)), Ordering::SeqCst);
+            self.word(index).fetch_and(!(1 << (index % BITS)), Ordering::SeqCst);
             if !is_idle() {
                 self.mark(index);
             }
@@ -114,6 +122,9 @@ mod tests {
         assert_eq!(set.marked_from(65), [129, 3, 64]);
         set.clear_if(64, || false);
         assert_eq!(set.marked_from(0), [3, 64, 129], "one with something keeps its mark");
+        set.grow(200);
+        set.mark(199);
+        assert_eq!(set.marked_from(0), [3, 64, 129, 199], "partitions come, and those before keep their marks");
     }
 
     #[test]

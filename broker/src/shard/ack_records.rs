@@ -9,12 +9,13 @@ use crate::shard::core::Core;
 use crate::shard::log::Log;
 use crate::shard::log::append_error::AppendError;
 use crate::shard::outbox::owner::Outbox;
+use crate::shard::permit::Permit;
 use crate::shard::queues::Queues;
 use crate::shard::queues::request::QueueError;
 use crate::topic::Topic;
 use sagamq_api::Offset;
 use std::sync::Arc;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 
 /// Why nothing was acknowledged and nothing stored.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -61,7 +62,7 @@ pub(crate) struct AckRecords {
     pub(crate) own: Vec<OwnRecords>,
     /// Messages to other shards.
     pub(crate) others: Vec<(ShardId, Vec<u8>)>,
-    pub(crate) permit: OwnedSemaphorePermit,
+    pub(crate) permit: Permit,
     pub(crate) reply: oneshot::Sender<Result<AckedRecords, AckRecordsRefused>>,
 }
 

@@ -19,6 +19,8 @@ pub(crate) enum CatalogueOp {
     Write { mutations: Vec<Mutation>, reply: Reply },
     /// Own the queues of this group from now on.
     AddGroup { group: Arc<Group> },
+    /// Partitions were added to the topic of this group: show how far it has come. Answered when it is shown.
+    ShowSettled { group: GroupId, reply: Reply },
     /// Own this stream group from now on: the shard is its home.
     AddStream { group: Arc<StreamGroup> },
     /// Forget this stream group, and delete what is stored of it. It is closed.
@@ -31,6 +33,10 @@ pub(super) fn handle(core: &mut Core, log: &mut Log, queues: &mut Queues, stream
     match op {
         CatalogueOp::Write { mutations, reply } => write(core, mutations, reply),
         CatalogueOp::AddGroup { group } => queues.add_group(group),
+        CatalogueOp::ShowSettled { group, reply } => {
+            queues.show_settled(group);
+            write(core, Vec::new(), reply);
+        }
         CatalogueOp::AddStream { group } => streams.add(core, group, None),
         CatalogueOp::RemoveStream { group, reply } => {
             streams.remove(core, group);

@@ -14,6 +14,7 @@ pub(crate) mod gather;
 pub(crate) mod input;
 pub(crate) mod log;
 pub(crate) mod outbox;
+pub(crate) mod permit;
 pub(crate) mod queues;
 pub(crate) mod recovery;
 pub(crate) mod relay;

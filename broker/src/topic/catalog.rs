@@ -6,15 +6,19 @@ use crate::log::partition::Partition;
 use crate::log::tail::TailMemory;
 use crate::topic::entry::{GroupEntry, NextIds, TopicEntry, TopicKind};
 use crate::topic::group::{DeadLetterTopic, Group};
+use crate::topic::growth::{Growth, Growths};
 use crate::topic::hot_keys::HotKeys;
 use crate::topic::live_config::LiveConfig;
 use crate::topic::partitions::Partitions;
 use sagamq_api::topic::{HotKey, PartitionDescription, TopicConfig, TopicDescription};
 use sagamq_api::{GroupName, PartitionId, TopicName, limits};
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OwnedRwLockReadGuard, OwnedRwLockWriteGuard};
+
+/// As long as it is held the number of the topic's partitions stays as it is.
+pub(crate) type Dealing = OwnedRwLockReadGuard<()>;
 
 /// A topic and everything that belongs to it.
 #[derive(Debug)]
@@ -25,6 +29,11 @@ pub(crate) struct Topic {
     pub(crate) created_at_ms: u64,
     pub(crate) kind: TopicKind,
     pub(crate) partitions: Arc<Partitions>,
+    /// What it was before partitions were added.
+    pub(crate) growths: Growths,
+    keys_until_ms: AtomicU64,
+    /// Whoever deals records to the partitions reads it until they are stored; whoever adds partitions writes it.
+    dealing: Arc<tokio::sync::RwLock<()>>,
     /// The record keys that it gets most of.
     pub(crate) hot_keys: HotKeys,
     owned: AtomicBool,
@@ -42,6 +51,9 @@ impl Topic {
             config: LiveConfig::new(entry.config),
             created_at_ms: entry.created_at_ms,
             kind: entry.kind,
+            growths: Growths::new(entry.growths),
+            keys_until_ms: AtomicU64::new(entry.keys_until_ms),
+            dealing: Arc::default(),
             hot_keys: HotKeys::default(),
             owned: AtomicBool::new(entry.owned),
             groups: RwLock::default(),
@@ -62,7 +74,35 @@ impl Topic {
             created_at_ms: self.created_at_ms,
             kind: self.kind,
             owned: self.is_owned(),
+            growths: self.growths.get().to_vec(),
+            keys_until_ms: self.keys_until_ms(),
         }
+    }
+
+    /// Until when idempotency keys may count that were stored while the window was longer.
+    pub(crate) fn keys_until_ms(&self) -> u64 {
+        self.keys_until_ms.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn keep_keys_until(&self, at_ms: u64) {
+        self.keys_until_ms.store(at_ms, Ordering::Release);
+    }
+
+    /// Begins to deal records to the partitions. What is held goes with the records until they are stored.
+    pub(crate) async fn deal(&self) -> Dealing {
+        Arc::clone(&self.dealing).read_owned().await
+    }
+
+    /// Waits until all that was dealt is stored. As long as it is held nothing is dealt.
+    pub(crate) async fn stop_dealing(&self) -> OwnedRwLockWriteGuard<()> {
+        Arc::clone(&self.dealing).write_owned().await
+    }
+
+    /// There are so many partitions from now on. Nothing is being dealt, and each group has room for them.
+    pub(crate) fn grow(&self, config: TopicConfig, growths: Vec<Growth>) {
+        self.growths.set(growths);
+        self.partitions.grow(config.partitions);
+        self.configure(config);
     }
 
     /// A copy of its configuration, as it is now.
@@ -99,7 +139,7 @@ impl Topic {
 
     /// A group of this topic, which begins in each partition where its entry says. Nothing else of it need be stored.
     pub(crate) fn new_group(&self, entry: GroupEntry, dead_letters: &Self) -> Group {
-        Group::new(entry, &self.name, &self.config, &self.partitions, dead_letters.as_dead_letters())
+        Group::new(entry, &self.name, &self.config, &self.partitions, &self.growths, dead_letters.as_dead_letters())
     }
 
     /// Adds a group and lets appends wake it. What was appended before is marked then.

@@ -1,5 +1,6 @@
 //! What the catalogue stores, in the `meta` family. JSON: it is written rarely, and an operator can read it.
 
+use crate::topic::growth::Growth;
 use sagamq_api::topic::TopicConfig;
 use sagamq_api::{GroupName, Offset, TopicName};
 use serde::{Deserialize, Serialize};
@@ -15,6 +16,10 @@ pub(crate) struct TopicEntry {
     pub(crate) kind: TopicKind,
     /// Whether the embedder needs it: it cannot be deleted.
     pub(crate) owned: bool,
+    /// When partitions were added, the oldest first; what is of no use any more is left out.
+    pub(crate) growths: Vec<Growth>,
+    /// Until when idempotency keys may count that were stored while the window was longer, in milliseconds since 1970.
+    pub(crate) keys_until_ms: u64,
 }
 
 /// What a topic is for.

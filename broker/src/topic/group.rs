@@ -1,6 +1,7 @@
 //! A queue group in memory.
 
-use crate::group::queue::{QueuePolicy, QueueState, QueueView};
+use crate::group::queue::{KeyGate, QueuePolicy, QueueState, QueueView};
+use crate::growing::Growing;
 use crate::ids::{GroupId, GroupKey, TopicId};
 use crate::log::offsets::LogOffsets;
 use crate::log::partition::Partition;
@@ -8,12 +9,13 @@ use crate::log::work::WorkSet;
 use crate::metrics::GroupLabel;
 use crate::topic::claims::Claims;
 use crate::topic::entry::GroupEntry;
+use crate::topic::growth::Growths;
 use crate::topic::live_config::LiveConfig;
 use crate::topic::partitions::Partitions;
 use sagamq_api::topic::{Ordering, TopicDurability};
 use sagamq_api::{GroupName, Offset, TopicName};
 use std::sync::Arc;
-use std::sync::atomic::{self, AtomicBool, AtomicUsize};
+use std::sync::atomic::{self, AtomicBool, AtomicU64, AtomicUsize};
 use tokio_util::sync::CancellationToken;
 
 /// A queue group.
@@ -26,6 +28,10 @@ pub(crate) struct Group {
     config: LiveConfig,
     /// What it delivers.
     pub(crate) partitions: Arc<Partitions>,
+    /// What its topic was before partitions were added.
+    growths: Growths,
+    /// How often gates were opened or closed since the start.
+    passes: AtomicU64,
     pub(crate) dead_letters: DeadLetterTopic,
     /// Which partitions may have something, and who waits for it.
     pub(crate) work: Arc<WorkSet>,
@@ -33,8 +39,8 @@ pub(crate) struct Group {
     pub(crate) claims: Claims,
     /// Ends when the group or its topic is deleted.
     pub(crate) gone: CancellationToken,
-    /// One a partition.
-    views: Box<[QueueView]>,
+    /// At least one a partition.
+    views: Growing<QueueView>,
     entry: GroupEntry,
     owned: AtomicBool,
     paused: AtomicBool,
@@ -71,9 +77,9 @@ impl Group {
         topic: &TopicName,
         config: &LiveConfig,
         partitions: &Arc<Partitions>,
+        growths: &Growths,
         dead_letters: DeadLetterTopic,
     ) -> Self {
-        let view = |index| QueueView::of(&QueueState::starting_at(entry.start.of(index)));
         Self {
             id: GroupId(entry.id),
             name: entry.name.clone(),
@@ -83,8 +89,10 @@ impl Group {
             work: Arc::new(WorkSet::new(partitions.len())),
             claims: Claims::default(),
             gone: CancellationToken::new(),
-            views: (0..partitions.len()).map(view).collect(),
+            views: Growing::new((0..partitions.len()).map(|index| first_view(&entry, index))),
             partitions: Arc::clone(partitions),
+            growths: growths.clone(),
+            passes: AtomicU64::new(0),
             owned: AtomicBool::new(entry.owned),
             paused: AtomicBool::new(entry.paused),
             entry,
@@ -107,6 +115,46 @@ impl Group {
         self.config.get().ordering == Ordering::Key
     }
 
+    /// How often gates were opened or closed: as long as it is the same, [`Group::gates`] are.
+    pub(crate) fn passes(&self) -> u64 {
+        self.passes.load(atomic::Ordering::SeqCst)
+    }
+
+    /// Where records of a partition wait: for what was produced to others before partitions were added.
+    pub(crate) fn gates(&self, index: usize) -> Vec<KeyGate> {
+        let is_passed = |home: usize, end: Offset| {
+            // Records that are gone are settled, also for a group that has not looked there yet.
+            home == index || self.queue(home).view().settled_below().max(self.partitions.offsets(home).log_start) >= end
+        };
+        let growths = self.growths.get();
+        let gates = growths.iter().map(|growth| KeyGate {
+            begins: growth.ends.get(index).copied().unwrap_or_default(),
+            passed: growth.ends.iter().enumerate().map(|(home, &end)| is_passed(home, end)).collect(),
+        });
+        gates.filter(|gate| gate.passed.contains(&false)).collect()
+    }
+
+    /// Whether others wait for what is settled in a partition.
+    pub(crate) fn has_gates(&self) -> bool {
+        !self.growths.get().is_empty()
+    }
+
+    /// Every record of a partition below this offset is settled, durably: or not any more, if it was set back.
+    pub(crate) fn show_settled(&self, index: usize, below: Offset) {
+        let before = self.queue(index).view().show_settled(below);
+        let is_moved = |end: Offset| (before < end) != (below < end);
+        if self.growths.get().iter().any(|growth| growth.ends.get(index).is_some_and(|&end| is_moved(end))) {
+            self.look_at_gates();
+        }
+    }
+
+    /// Gates may have opened or closed: whoever receives looks.
+    pub(crate) fn look_at_gates(&self) {
+        self.passes.fetch_add(1, atomic::Ordering::SeqCst);
+        (0..self.partitions.len()).for_each(|index| self.work.mark(index));
+        self.work.wake();
+    }
+
     /// What the topic promises of its records, and so of what the group settles of them: an acknowledgement is worth no more than its record.
     pub(crate) fn durability(&self) -> TopicDurability {
         self.config.get().durability
@@ -114,12 +162,19 @@ impl Group {
 
     /// The group in each partition.
     pub(crate) fn queues(&self) -> impl ExactSizeIterator<Item = QueueRef<'_>> {
-        (0..self.views.len()).map(|index| self.queue(index))
+        (0..self.partitions.len()).map(|index| self.queue(index))
     }
 
     pub(crate) fn queue(&self, index: usize) -> QueueRef<'_> {
-        assert!(index < self.views.len(), "a group has as many queues as its topic has partitions");
+        assert!(index < self.partitions.len(), "a group has as many queues as its topic has partitions");
         QueueRef { group: self, index }
+    }
+
+    /// Its topic is about to have so many partitions: from then on the group has a queue in each, which begins with the first record.
+    pub(crate) fn make_room(&self, partitions: u32) {
+        self.dead_letters.partitions.grow(partitions);
+        self.work.grow(partitions as usize);
+        self.views.grow_to(partitions as usize, |index| first_view(&self.entry, index));
     }
 
     /// What the catalogue stores of it.
@@ -180,7 +235,7 @@ impl<'a> QueueRef<'a> {
     }
 
     pub(crate) fn view(self) -> &'a QueueView {
-        &self.group.views[self.index]
+        self.group.views.get(self.index).expect("a group has as many views as queues")
     }
 
     pub(crate) fn partition(self) -> &'a Arc<Partition> {
@@ -210,6 +265,11 @@ impl<'a> QueueRef<'a> {
     pub(crate) fn start(self) -> Offset {
         self.group.entry.start.of(self.index)
     }
+}
+
+/// What is to be seen of a queue that was never used.
+fn first_view(entry: &GroupEntry, index: usize) -> QueueView {
+    QueueView::of(&QueueState::starting_at(entry.start.of(index)))
 }
 
 impl Drop for Receiving<'_> {

@@ -1,5 +1,6 @@
 //! The partitions of a topic: in memory when somebody has used them, or when something was ever stored in them. All others cost a cell.
 
+use crate::growing::Growing;
 use crate::ids::{PartitionKey, TopicId};
 use crate::log::offsets::LogOffsets;
 use crate::log::partition::Partition;
@@ -7,7 +8,7 @@ use crate::log::positions::Positions;
 use crate::log::tail::TailMemory;
 use crate::log::work::Readers;
 use sagamq_api::{Offset, PartitionId};
-use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
 use std::sync::{Arc, OnceLock};
 
 /// The partitions of a topic.
@@ -15,7 +16,9 @@ use std::sync::{Arc, OnceLock};
 pub(crate) struct Partitions {
     topic: TopicId,
     shards: u16,
-    cells: Box<[OnceLock<Arc<Partition>>]>,
+    /// At least as many as there are partitions.
+    cells: Growing<OnceLock<Arc<Partition>>>,
+    count: AtomicU32,
     tail_memory: TailMemory,
     /// The groups that read the topic.
     readers: Arc<Readers>,
@@ -27,7 +30,8 @@ impl Partitions {
         Self {
             topic,
             shards,
-            cells: (0..count).map(|_| OnceLock::new()).collect(),
+            cells: Growing::new((0..count).map(|_| OnceLock::new())),
+            count: AtomicU32::new(count),
             tail_memory: tail_memory.clone(),
             readers: Arc::default(),
             is_closed: AtomicBool::new(false),
@@ -35,12 +39,24 @@ impl Partitions {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.cells.len()
+        self.count() as usize
     }
 
     /// As [`Partitions::len`], as it stands in the topic's configuration.
     pub(crate) fn count(&self) -> u32 {
-        u32::try_from(self.len()).expect("a topic's number of partitions is a u32")
+        self.count.load(Ordering::Acquire)
+    }
+
+    /// There are so many from now on: more than before. Whatever a group keeps of each of them is there already.
+    pub(crate) fn grow(&self, count: u32) {
+        assert!(count >= self.count(), "partitions are added and never taken away");
+        self.cells.grow_to(count as usize, |_| OnceLock::new());
+        self.count.store(count, Ordering::Release);
+    }
+
+    fn cell(&self, index: usize) -> &OnceLock<Arc<Partition>> {
+        assert!(index < self.len(), "there is no partition {index}");
+        self.cells.get(index).expect("there are as many cells as partitions")
     }
 
     /// The groups that read the topic.
@@ -55,7 +71,7 @@ impl Partitions {
 
     /// A partition; it comes into memory with its first use.
     pub(crate) fn at(&self, index: usize) -> &Arc<Partition> {
-        let cell = &self.cells[index];
+        let cell = self.cell(index);
         if let Some(partition) = cell.get() {
             // Whoever filled the cell looks whether the topic was closed meanwhile.
             return partition;
@@ -71,7 +87,7 @@ impl Partitions {
 
     /// Brings a partition into memory that stands where it was stored, before anybody uses it.
     pub(crate) fn open(&self, index: usize, positions: &Positions) -> &Arc<Partition> {
-        let cell = &self.cells[index];
+        let cell = self.cell(index);
         let opened = cell.set(self.make(index, positions));
         assert!(opened.is_ok(), "a partition is opened once, before its first use");
         cell.get().expect("it was just set")
@@ -84,18 +100,18 @@ impl Partitions {
 
     /// A partition, if somebody has used it or something was ever stored in it.
     pub(crate) fn in_memory(&self, index: usize) -> Option<&Arc<Partition>> {
-        self.cells[index].get()
+        self.cell(index).get()
     }
 
     /// The positions of a partition, which need not be in memory for it.
     pub(crate) fn offsets(&self, index: usize) -> LogOffsets {
         let empty = LogOffsets::recovered(Positions::EMPTY.log_start, Positions::EMPTY.log_end);
-        self.cells[index].get().map_or(empty, |partition| partition.offsets())
+        self.cell(index).get().map_or(empty, |partition| partition.offsets())
     }
 
     /// The end of a partition as its readers see it, which may be a moment ahead of its positions: what a reader was given lies below.
     pub(crate) fn readable_end(&self, index: usize) -> Offset {
-        self.cells[index].get().map_or(Positions::EMPTY.log_end, |partition| partition.high_watermark())
+        self.cell(index).get().map_or(Positions::EMPTY.log_end, |partition| partition.high_watermark())
     }
 
     /// The topic is deleted: nothing is stored in it any more, and whoever waits for its records hears of it at once.
@@ -126,6 +142,18 @@ mod tests {
         assert!(Arc::ptr_eq(of.at(5), of.at(5)), "one partition, one half in memory");
         assert_eq!(of.at(5).key, PartitionKey::of(TopicId(1), PartitionId(5), 4));
         assert_eq!(of.cells.iter().filter(|cell| cell.get().is_some()).count(), 2);
+    }
+
+    #[test]
+    fn partitions_are_added_at_the_end_and_those_before_stay() {
+        let of = partitions();
+        let before = Arc::clone(of.at(5));
+        of.grow(9);
+        assert_eq!((of.len(), of.in_memory(8).is_some()), (9, false));
+        assert!(Arc::ptr_eq(of.at(5), &before));
+        assert_eq!(of.at(8).key, PartitionKey::of(TopicId(1), PartitionId(8), 4));
+        let later = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| of.at(9).key));
+        assert!(later.is_err(), "what is beyond the number is no partition, whatever there is room for");
     }
 
     #[test]

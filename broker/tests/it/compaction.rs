@@ -181,7 +181,7 @@ async fn no_time_of_a_record_keeps_a_log_from_being_compacted() {
         let records = [Record { timestamp_ms: earlier, payload: payload.clone() }, Record { timestamp_ms: -2, payload }];
         let bytes = BytesMut::from(NewBatch::encode(&records).expect("encodes").bytes());
         let batch = SentBatch { partition: Some(PartitionId(0)), batch: ReceivedBatch::parse(bytes).expect("sound") };
-        let refused = test.broker.produce_batches(&topic("t"), vec![batch], None).await;
+        let refused = test.broker.produce_batches(None, &topic("t"), vec![batch], None).await;
         assert!(matches!(refused, Err(ProduceError::TimeBehind { index: 0, .. })), "{refused:?}");
     }
     test.produce("t", vec![at(TIMESTAMP_MS_MIN)], None).await;
@@ -228,7 +228,7 @@ async fn the_policy_is_changed_while_it_is_in_use_and_records_without_a_key_are_
         let records = [Record { timestamp_ms: START_MS.cast_signed(), payload: record.payload }];
         let bytes = BytesMut::from(NewBatch::encode(&records).expect("encodes").bytes());
         let batch = SentBatch { partition: Some(PartitionId(0)), batch: ReceivedBatch::parse(bytes).expect("sound") };
-        let sent = test.broker.produce_batches(&topic("t"), vec![batch], None).await;
+        let sent = test.broker.produce_batches(None, &topic("t"), vec![batch], None).await;
         assert!(is_stored == sent.is_ok() && (is_stored || matches!(sent, Err(ProduceError::BatchWithoutKeys { .. }))), "{sent:?}");
     }
     assert_eq!(test.compacts().await, 3);

@@ -3,7 +3,7 @@
 use crate::common::{START_MS, TestBroker, one_partition, topic};
 use core::ops::ControlFlow;
 use core::time::Duration;
-use sagamq_api::topic::TopicConfig;
+use sagamq_api::topic::{TopicConfig, TopicConfigChange};
 use sagamq_api::{Offset, PartitionId};
 use sagamq_broker::env::{Clock as _, ManualClock};
 use sagamq_broker::ids::{PartitionKey, ShardId, TopicId};
@@ -163,6 +163,34 @@ async fn a_retry_goes_on_from_the_claim_whichever_shares_were_stored() {
         assert_eq!(all_values(&test).await, texts("a"), "{stored:04b}, {before} before");
         let again = test.produce("t", spread("a"), Some("k")).await;
         assert_eq!(places(&again), places(&retried), "{stored:04b}");
+    }
+}
+
+#[tokio::test]
+async fn a_retry_goes_on_from_the_claim_after_partitions_were_added_whichever_shares_were_stored() {
+    for stored in 0..1_u32 << PARTITIONS {
+        let storage = MemoryStorage::new();
+        let test = TestBroker::with_topic(storage.clone(), "t", config()).await;
+        test.produce("t", spread("a"), Some("k")).await;
+        test.broker.shutdown().await;
+        forget_shares(&storage, |partition| stored & (1 << partition) == 0);
+
+        let test = TestBroker::try_open(storage, ManualClock::at(START_MS + 5_000)).expect("opens");
+        for partitions in [PARTITIONS + 1, PARTITIONS + 5] {
+            let change = TopicConfigChange { partitions: Some(partitions), ..TopicConfigChange::default() };
+            test.broker.update_topic(&topic("t"), change).await.expect("added");
+        }
+        let other = test.broker.produce(&topic("t"), spread("b"), Some("k")).await;
+        assert!(is_reused(&other), "the key is taken though not all is stored: {other:?}");
+        let retried = test.produce("t", spread("a"), Some("k")).await;
+        for record in &retried {
+            assert_eq!(record.duplicate, stored & (1 << record.partition.0) != 0, "{stored:04b}: {retried:?}");
+        }
+        // All of it where the claim says.
+        assert_eq!(all_values(&test).await, texts("a"), "{stored:04b}");
+        let again = test.produce("t", spread("a"), Some("k")).await;
+        assert_eq!(places(&again), places(&retried), "{stored:04b}");
+        assert!(again.iter().all(|record| record.duplicate));
     }
 }
 

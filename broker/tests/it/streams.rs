@@ -91,7 +91,7 @@ impl Member {
         self.beat(test, of).await.expect("joined");
     }
 
-    fn partitions(&self) -> Vec<u32> {
+    pub(crate) fn partitions(&self) -> Vec<u32> {
         self.assigned.iter().map(|assigned| assigned.partition.0).collect()
     }
 

@@ -34,7 +34,10 @@ EXAMPLES:
   sagamq topic update clicks --durability interval
 
   # Give up later from now on
-  sagamq topic update emails --delivery-limit 10";
+  sagamq topic update emails --delivery-limit 10
+
+  # Add partitions: records that are there stay, and new ones of a key may go to another partition
+  sagamq topic update orders --partitions 16";
 const LIST: &str = "\
 EXAMPLES:
   sagamq topic list
@@ -92,9 +95,20 @@ pub struct CreateArgs {
 pub struct UpdateArgs {
     /// Name of the topic
     pub topic: TopicName,
+    /// Number of partitions, more than before and at most 1,024: the others are added
+    #[arg(long, value_name = "N")]
+    pub partitions: Option<u32>,
     /// What changes.
     #[command(flatten)]
     pub config: ConfigArgs,
+}
+
+impl UpdateArgs {
+    /// What was given.
+    #[must_use]
+    pub fn change(&self) -> TopicConfigChange {
+        TopicConfigChange { partitions: self.partitions, ..self.config.change() }
+    }
 }
 
 /// What can be set when a topic is made, and changed later.
@@ -172,6 +186,7 @@ impl ConfigArgs {
     #[must_use]
     pub fn change(&self) -> TopicConfigChange {
         TopicConfigChange {
+            partitions: None,
             record_bytes_max: self.record_bytes_max,
             dedup_window_ms: self.dedup_window.map(millis),
             delivery_limit: self.delivery_limit,

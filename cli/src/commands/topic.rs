@@ -16,7 +16,7 @@ pub(crate) async fn run(context: Context, command: TopicCommand) -> Result<Exit,
             output.answer(&topic, |topic| describe(output, topic))?;
         }
         TopicCommand::Update(args) => {
-            let change = args.config.change();
+            let change = args.change();
             if change == TopicConfigChange::default() {
                 return Err(CliError::Usage("nothing to change: name at least one setting, for example --retention 30d".to_owned()));
             }

@@ -103,7 +103,13 @@ pub(super) async fn ensure_lane_topic(broker: &Broker, topic: &TopicName, of: Us
         Err(reason) => Err(LaneTopicError::Create { topic: topic.clone(), reason: Arc::new(reason) }),
     };
     made?;
-    broker.own_topic(topic).await.map_err(|reason| LaneTopicError::Own { topic: topic.clone(), reason: Arc::new(reason) })
+    let owned = broker.own_topic(topic).await;
+    owned.map_err(|reason| LaneTopicError::Own { topic: topic.clone(), reason: Arc::new(reason) })?;
+    // Partitions may have been added just before; from now on none can be.
+    match broker.describe_topic(topic).map_or(0, |found| found.config.partitions) {
+        partitions if partitions > u32::from(shards) => Err(LaneTopicError::NotALaneTopic { topic: topic.clone(), partitions, shards }),
+        _ => Ok(()),
+    }
 }
 
 /// As [`ensure_lane_topic`], with the group of its workers and the marks of their hand-outs.

@@ -102,6 +102,8 @@ pub(super) struct BinaryBody {
     places: Vec<Vec<usize>>,
     /// The times that the records came with, in their order.
     given_ms: Vec<Option<i64>>,
+    /// Among how many partitions their keys chose.
+    partitions: Option<u32>,
 }
 
 impl BinaryBody {
@@ -130,12 +132,12 @@ impl BinaryBody {
             }
         }
         let given_ms = records.iter().map(|(record, _)| Some(record.timestamp_ms).filter(|&time_ms| time_ms != NO_TIME_MS)).collect();
-        Ok(Self { bytes: body.into(), places, given_ms })
+        Ok(Self { bytes: body.into(), places, given_ms, partitions })
     }
 
     /// Sends it; where each record is, in their order.
     pub(super) async fn send(&self, client: &Client, topic: &TopicName, key: Option<String>) -> Result<Vec<ProducedRecord>, ClientError> {
-        let told = client.produce_batches(topic, self.bytes.clone(), key).await?;
+        let told = client.produce_batches(topic, self.bytes.clone(), key, self.partitions).await?;
         let is_whole = told.len() == self.places.len() && told.iter().zip(&self.places).all(|(told, of)| told.records as usize == of.len());
         if !is_whole {
             let reason = format!("{} batches were sent, the answer is about others: {told:?}", self.places.len());

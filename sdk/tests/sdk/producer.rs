@@ -418,8 +418,8 @@ fn topic_of(partitions: Arc<AtomicU64>) -> impl Fn(Seen) -> std::future::Ready<A
         let count = partitions.load(Ordering::SeqCst);
         std::future::ready(match &seen.method[..] {
             "GET" => Answer::Json(200, json!({"name": "orders", "config": {"partitions": count}, "created_at_ms": 0, "partitions": []})),
-            _ if batches(&seen).iter().any(|(of, _)| of.is_some_and(|of| u64::from(of.0) >= count)) => {
-                Answer::Problem(ErrorCode::PartitionNotFound)
+            _ if seen.path.split_once("?partitions=").is_some_and(|(_, said)| said != count.to_string()) => {
+                Answer::Problem(ErrorCode::PartitionsChanged)
             }
             _ => places(&seen, 10),
         })
@@ -454,10 +454,23 @@ async fn binary_records_go_where_their_keys_hash_to_and_keep_their_order() {
     assert_eq!(by_partition[&None][0].timestamp_ms, 77);
     assert!(by_partition[&Some(partition_of(b"k0", 7))].iter().all(|record| record.timestamp_ms == -1), "the broker gives the time");
     assert_eq!(server.seen().iter().filter(|seen| seen.method == "GET").count(), 1, "asked once how many partitions there are");
-    // The topic is made anew with fewer: the producer hears of it, asks again and sends the same records.
-    partitions.store(2, Ordering::SeqCst);
-    let stored = soon(producer.send_all((0..5).map(|n| ProduceRecord::text("again").with_key(key(n))))).await.expect("stored");
-    assert!(stored.iter().all(|place| place.offset.is_some_and(|offset| offset.0 >= 10)));
+    // Partitions are added, or the topic is made anew with fewer: the producer hears of it, asks again and sends the same records elsewhere.
+    for count in [9, 2] {
+        partitions.store(count, Ordering::SeqCst);
+        let before = server.seen().len();
+        let stored = soon(producer.send_all((0..5).map(|n| ProduceRecord::text("again").with_key(key(n))))).await.expect("stored");
+        assert!(stored.iter().all(|place| place.offset.is_some_and(|offset| offset.0 >= 10)));
+        let asked = server.seen().split_off(before);
+        let [refused, question, sent] = &asked[..] else { panic!("refused, asked, sent: {asked:?}") };
+        assert_eq!((&refused.path[..], question.method.as_str()), (&asked[0].path[..], "GET"));
+        assert_eq!(refused.header("idempotency-key"), sent.header("idempotency-key"), "nothing was stored under it");
+        assert!(sent.path.ends_with(&format!("?partitions={count}")), "{}", sent.path);
+        for (of, records) in batches(sent) {
+            let home =
+                |record: &StoredRecord| partition_of(record.payload.key.as_deref().expect("a key"), u32::try_from(count).expect("few"));
+            assert!(records.iter().all(|record| Some(home(record)) == of), "{count}");
+        }
+    }
 }
 
 #[tokio::test]

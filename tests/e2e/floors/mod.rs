@@ -27,7 +27,7 @@ const FLOORS: [(&str, Floors); 3] = [
     (
         "broker/src",
         &[
-            &["env", "ids", "liveness"],
+            &["env", "growing", "ids", "liveness"],
             &["storage"],
             &["dedup", "log", "metrics"],
             &["group"],

@@ -13,11 +13,11 @@ use crate::shard::log::append::{AppendRequest, Scheduled};
 use crate::shard::log::append_error::AppendError;
 use crate::shard::log::at::At;
 use crate::shard::log::keys::{CheckRequest, Keys, Placed};
+use crate::shard::permit::Permit;
 use crate::topic::Topic;
 use futures_util::future::try_join_all;
 use sagamq_api::PartitionId;
 use std::sync::Arc;
-use tokio::sync::OwnedSemaphorePermit;
 
 /// A request that is ready for its shards.
 pub(super) struct Request {
@@ -29,7 +29,7 @@ pub(super) struct Request {
     pub(super) prints: Option<Vec<Hash>>,
     /// When it arrived: the time of its records without one of their own.
     pub(super) arrived_ms: i64,
-    pub(super) permit: Arc<OwnedSemaphorePermit>,
+    pub(super) permit: Arc<Permit>,
 }
 
 impl Broker {
@@ -98,7 +98,7 @@ impl Places {
     /// A list with room for the answer of each record.
     pub(super) fn unanswered(&self) -> Vec<Produced> {
         let none = Produced { partition: PartitionId(0), offset: None, schedule: None, timestamp_ms: 0, duplicate: false };
-        vec![none; self.order.len()]
+        vec![none; self.partitions.len()]
     }
 
     /// As [`Places::unanswered`], with the partition and time of each: its offset is not known yet.
@@ -112,20 +112,25 @@ impl Places {
     /// Puts the answers for these places where they belong.
     pub(super) fn answer(&self, produced: &mut [Produced], order: &[usize], placed: Vec<Placed>, arrived_ms: i64) {
         assert_eq!(order.len(), placed.len(), "every record is answered");
-        for (&place, Placed { at, duplicate_of_ms }) in order.iter().zip(placed) {
-            let (offset, schedule, timestamp_ms) = match at {
-                // A duplicate says the same time as the first one, or like that one says none and got its time of arrival.
-                At::Log(offset) => (Some(offset), None, self.given_ms[place].or(duplicate_of_ms).unwrap_or(arrived_ms)),
-                At::Schedule(id) => (None, Some(id), i64::try_from(id.due_ms).unwrap_or(i64::MAX)),
-            };
-            produced[place] =
-                Produced { partition: self.partitions[place], offset, schedule, timestamp_ms, duplicate: duplicate_of_ms.is_some() };
+        for (&place, placed) in order.iter().zip(placed) {
+            produced[place] = self.told(place, self.partitions[place], placed, arrived_ms);
         }
+    }
+
+    /// The answer for a place whose record is in this partition.
+    pub(super) fn told(&self, place: usize, partition: PartitionId, placed: Placed, arrived_ms: i64) -> Produced {
+        let Placed { at, duplicate_of_ms } = placed;
+        let (offset, schedule, timestamp_ms) = match at {
+            // A duplicate says the same time as the first one, or like that one says none and got its time of arrival.
+            At::Log(offset) => (Some(offset), None, self.given_ms[place].or(duplicate_of_ms).unwrap_or(arrived_ms)),
+            At::Schedule(id) => (None, Some(id), i64::try_from(id.due_ms).unwrap_or(i64::MAX)),
+        };
+        Produced { partition, offset, schedule, timestamp_ms, duplicate: duplicate_of_ms.is_some() }
     }
 }
 
 /// Says which record of the request it was.
-fn at_place(error: AppendError, mut places: impl Iterator<Item = usize>) -> ProduceError {
+pub(super) fn at_place(error: AppendError, mut places: impl Iterator<Item = usize>) -> ProduceError {
     match error {
         AppendError::KeyReused { index, .. } => ProduceError::KeyReused { index: places.nth(index).unwrap_or(index), reason: error },
         other => other.into(),

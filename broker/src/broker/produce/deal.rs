@@ -9,7 +9,7 @@ use crate::log::cut::encode_cut_into;
 use crate::shard::log::append::NewSchedule;
 use crate::shard::log::keys::Keys;
 use crate::shard::log::part::Part;
-use crate::topic::Topic;
+use crate::topic::{Growth, Topic};
 use core::ops::Range;
 use sagamq_api::limits::{
     IDEMPOTENCY_KEY_BYTES_MAX, PARTITIONS_MAX, PRODUCE_RECORDS_MAX, SCHEDULE_AHEAD_MS_MAX, TIMESTAMP_AHEAD_MS_MAX, TIMESTAMP_MS_MIN,
@@ -35,6 +35,8 @@ pub(super) struct Dealt {
     dues: Vec<Option<u64>>,
     /// Whether a time was given for any record, be it over or not.
     has_dues: bool,
+    /// Where keys of records may have been stored before partitions were added, by place; one record may have several.
+    former_homes: Vec<(usize, PartitionId)>,
 }
 
 /// Which record goes where.
@@ -60,9 +62,11 @@ pub(super) struct Share {
     pub(super) keys: Keys,
 }
 
-/// Checks every record and finds its partition. Records without any key go to `sticky`: one partition a request makes one batch.
+/// Checks every record and finds its partition, among so many as a key chooses from. Records without any key go to `sticky`: one partition a
+/// request makes one batch.
 pub(super) fn deal(
     topic: &Topic,
+    partitions: u32,
     records: Vec<NewRecord>,
     is_request_keyed: bool,
     sticky: PartitionId,
@@ -80,10 +84,12 @@ pub(super) fn deal(
         prints: Vec::new(),
         dues: Vec::new(),
         has_dues: false,
+        former_homes: Vec::new(),
     };
     let config = topic.config.get();
     let (record_bytes_max, needs_key) = (config.record_bytes_max, config.cleanup_policy.compacts());
-    let rules = Rules { topic, record_bytes_max, needs_key, arrived_ms, is_request_keyed, sticky };
+    let growths = topic.growths.get();
+    let rules = Rules { topic, partitions, record_bytes_max, needs_key, arrived_ms, is_request_keyed, sticky };
     for (index, record) in records.into_iter().enumerate() {
         let partition = rules.check(index, &record)?;
         let NewRecord { payload, partition: explicit, timestamp_ms, idempotency_key, due } = record;
@@ -94,6 +100,10 @@ pub(super) fn deal(
         } else if let Some(key) = idempotency_key {
             dealt.keys.resize(index, None);
             dealt.keys.push(Some((dedup::hash_key(KeyScope::Record, &key), print())));
+            if explicit.is_none() {
+                let homes = Growth::homes(&growths, payload.key.as_deref().unwrap_or(&key), arrived_ms.cast_unsigned());
+                dealt.former_homes.extend(homes.into_iter().filter(|&home| home != partition).map(|home| (index, home)));
+            }
         }
         if let Some(due) = due {
             dealt.has_dues = true;
@@ -123,6 +133,8 @@ pub(super) fn deal(
 /// What every record of a request is looked at with.
 struct Rules<'a> {
     topic: &'a Topic,
+    /// How many partitions a key chooses from.
+    partitions: u32,
     record_bytes_max: u32,
     /// Whether it is compacted: then the key says what a record replaces.
     needs_key: bool,
@@ -166,10 +178,9 @@ impl Rules<'_> {
             return Err(ProduceError::WithoutKey { index, topic: topic.name.clone() });
         }
         let own_key = record.idempotency_key.as_deref().map(check_key).transpose()?;
-        let partitions = topic.partitions.count();
         match (record.partition, record.payload.key.as_deref().or(own_key)) {
             (Some(partition), _) => partition_in(topic, index, partition),
-            (None, Some(key)) => Ok(partition_of(key, partitions)),
+            (None, Some(key)) => Ok(partition_of(key, self.partitions)),
             (None, None) => Ok(self.sticky),
         }
     }
@@ -222,6 +233,19 @@ impl Dealt {
     /// The fingerprint of each record, if the request has a key and said of any record when it is to be appended.
     pub(super) fn take_prints(&mut self) -> Option<Vec<Hash>> {
         Some(std::mem::take(&mut self.prints)).filter(|prints| self.has_dues && !prints.is_empty())
+    }
+
+    /// The keys that are to be asked of partitions of before, in the order of shards and partitions: each with its place.
+    pub(super) fn former_keys(&self, topic: &Topic) -> Vec<(usize, PartitionId, (Hash, Hash))> {
+        let key = |&(place, home): &(usize, PartitionId)| (place, home, self.keys[place].expect("who has a home of before has a key"));
+        let mut keys: Vec<_> = self.former_homes.iter().map(key).collect();
+        keys.sort_by_key(|&(_, home, _)| (topic.partitions.key(home.0 as usize).shard, home));
+        keys
+    }
+
+    /// These are not stored: they were before. Sorted.
+    pub(super) fn leave_out(&mut self, places: &[usize]) {
+        self.places.order.retain(|place| places.binary_search(place).is_err());
     }
 
     /// Encodes the records of each partition, and lets them go.

@@ -27,6 +27,18 @@ pub enum ProduceError {
         /// How many there are.
         partitions: u32,
     },
+    /// The request was made for another number of partitions.
+    #[error(
+        "the request was made for {asked} partitions, and topic `{topic}` has {partitions}: nothing was stored; find the partitions of its keys anew"
+    )]
+    PartitionsChanged {
+        /// The topic.
+        topic: TopicName,
+        /// How many the request was made for.
+        asked: u32,
+        /// How many there are.
+        partitions: u32,
+    },
     /// A record is larger than the topic allows.
     #[error("record {index} has {bytes} bytes, topic `{topic}` allows {max}")]
     RecordTooLarge {

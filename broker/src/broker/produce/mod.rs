@@ -4,6 +4,7 @@ mod append;
 mod batches;
 mod deal;
 mod error;
+mod former;
 mod once;
 mod record;
 mod with_ack;
@@ -15,14 +16,16 @@ pub use with_ack::{AckRecordsError, AckedWithRecords};
 
 use crate::broker::Broker;
 use crate::broker::topics::TopicError;
-use crate::dedup::Hash;
+use crate::dedup::{Hash, Place};
 use crate::log::batch::NewBatch;
 use crate::shard::commit::WriteError;
 use crate::shard::log::append_error::AppendError;
-use crate::topic::{Topic, TopicKind};
+use crate::shard::permit::Permit;
+use crate::topic::{Dealing, Topic, TopicKind};
 use append::Request;
 use batches::Dealt;
 use deal::{Places, Share, check_key, deal};
+use former::Former;
 use sagamq_api::partitioner::partition_of;
 use sagamq_api::{PartitionId, TopicName};
 use std::sync::Arc;
@@ -34,9 +37,21 @@ struct Begun<'a> {
     topic: Arc<Topic>,
     /// The idempotency key of the request.
     key: Option<&'a [u8]>,
+    /// What happened under it before partitions were added.
+    former: Option<Former>,
+    /// How many partitions a record's key chooses from: those of the topic, or as many as it had when the request was claimed.
+    partitions: u32,
     /// Where records without any key go.
     sticky: PartitionId,
     arrived_ms: i64,
+    dealing: Dealing,
+}
+
+/// The idempotency key of a request.
+struct RequestKey<'a> {
+    key: &'a [u8],
+    former: Option<Former>,
+    prints: Prints,
 }
 
 /// Fingerprints under a request's key.
@@ -62,78 +77,124 @@ impl Broker {
         records: Vec<NewRecord>,
         request_key: Option<&str>,
     ) -> Result<Vec<Produced>, ProduceError> {
-        let Begun { topic, key, sticky, arrived_ms } = self.begin_produce(topic, request_key)?;
-        let mut dealt = deal(&topic, records, key.is_some(), sticky, arrived_ms)?;
-        let prints = Prints { fingerprint: dealt.fingerprint, of_records: dealt.take_prints() };
-        let (shares, places) = dealt.encode(&topic)?;
-        self.store(&topic, key, shares, places, prints, arrived_ms).await
+        self.produce_for(None, topic, records, request_key).await
     }
 
-    /// Stores batches as they came. What it returns is on disk; see [`Broker::produce`].
+    /// As [`Broker::produce`], for so many partitions: whoever named partitions of keys goes by that number.
     ///
     /// # Errors
-    /// As [`Broker::produce`].
+    /// As [`Broker::produce`], and when the topic has another number of partitions, unless the request was stored while it had that one.
+    pub async fn produce_for(
+        &self,
+        made_for: Option<u32>,
+        topic: &TopicName,
+        records: Vec<NewRecord>,
+        request_key: Option<&str>,
+    ) -> Result<Vec<Produced>, ProduceError> {
+        let begun = self.begin_produce(topic, request_key, made_for).await?;
+        let Begun { topic, key, former, partitions, sticky, arrived_ms, dealing } = begun;
+        let mut dealt = deal(&topic, partitions, records, key.is_some(), sticky, arrived_ms)?;
+        let known = self.former_records(&topic, &dealt).await?;
+        dealt.leave_out(&known.keys().copied().collect::<Vec<_>>());
+        let prints = Prints { fingerprint: dealt.fingerprint, of_records: dealt.take_prints() };
+        let (shares, places) = dealt.encode(&topic)?;
+        let told = known.into_iter().map(|(place, (home, placed))| (place, places.told(place, home, placed, arrived_ms)));
+        let told: Vec<(usize, Produced)> = told.collect();
+        let mut produced = match shares.is_empty() {
+            true => places.unanswered(),
+            false => self.store(&topic, key.map(|key| RequestKey { key, former, prints }), shares, places, arrived_ms, dealing).await?,
+        };
+        for (place, told) in told {
+            produced[place] = told;
+        }
+        Ok(produced)
+    }
+
+    /// Stores batches as they came. What it returns is on disk; see [`Broker::produce_for`].
+    ///
+    /// # Errors
+    /// As [`Broker::produce_for`].
     pub async fn produce_batches(
         &self,
+        made_for: Option<u32>,
         topic: &TopicName,
         batches: Vec<SentBatch>,
         request_key: Option<&str>,
     ) -> Result<Vec<ProducedBatch>, ProduceError> {
-        let Begun { topic, key, sticky, arrived_ms } = self.begin_produce(topic, request_key)?;
+        let Begun { topic, key, former, sticky, arrived_ms, dealing, .. } = self.begin_produce(topic, request_key, made_for).await?;
         let Dealt { shares, places, fingerprint, records } = batches::deal(&topic, batches, key.is_some(), sticky, arrived_ms)?;
-        let prints = Prints { fingerprint, of_records: None };
-        let produced = self.store(&topic, key, shares, places, prints, arrived_ms).await?;
+        let key = key.map(|key| RequestKey { key, former, prints: Prints { fingerprint, of_records: None } });
+        let produced = self.store(&topic, key, shares, places, arrived_ms, dealing).await?;
         Ok(batches::told(&records, &produced))
     }
 
-    fn begin_produce<'a>(&self, topic: &TopicName, request_key: Option<&'a str>) -> Result<Begun<'a>, ProduceError> {
+    async fn begin_produce<'a>(
+        &self,
+        topic: &TopicName,
+        request_key: Option<&'a str>,
+        made_for: Option<u32>,
+    ) -> Result<Begun<'a>, ProduceError> {
         let topic = self.topic(topic)?;
         if topic.kind == TopicKind::DeadLetters {
             return Err(TopicError::DeadLetters(topic.name.clone()).into());
         }
         let key = request_key.map(|key| check_key(key.as_bytes())).transpose()?;
+        // From here on the number of partitions stays as it is, until the records are stored.
+        let dealing = topic.deal().await;
         let arrived_ms = i64::try_from(self.0.clock.now_ms()).expect("the year is below 292 million");
+        let former = match key {
+            Some(key) => self.former_request(&topic, key, arrived_ms).await?,
+            None => None,
+        };
+        // A retry says what the first attempt said: it is no other request for that.
+        if let Some(asked) = made_for.filter(|&asked| asked != topic.partitions.count() && former.is_none()) {
+            let (topic, partitions) = (topic.name.clone(), topic.partitions.count());
+            return Err(ProduceError::PartitionsChanged { topic, asked, partitions });
+        }
+        // Whoever goes on from a claim deals as the claim says.
+        let partitions = match former.map(|former| former.entry.place) {
+            Some(Place::Claimed { partitions, .. }) => partitions,
+            Some(Place::Stored { .. }) | None => topic.partitions.count(),
+        };
         let sticky = match key {
-            Some(key) => partition_of(key, topic.partitions.count()),
+            Some(key) => partition_of(key, partitions),
             None => {
                 let turn = self.0.rotation.fetch_add(1, Ordering::Relaxed) % topic.partitions.len();
                 PartitionId(u32::try_from(turn).expect("a topic has at most a thousand partitions"))
             }
         };
-        Ok(Begun { topic, key, sticky, arrived_ms })
+        Ok(Begun { topic, key, former, partitions, sticky, arrived_ms, dealing })
     }
 
     async fn store(
         &self,
         topic: &Arc<Topic>,
-        key: Option<&[u8]>,
+        key: Option<RequestKey<'_>>,
         shares: Vec<Share>,
         places: Places,
-        prints: Prints,
         arrived_ms: i64,
+        dealing: Dealing,
     ) -> Result<Vec<Produced>, ProduceError> {
         // Before anything is stored, so that no share is stored beside one that cannot be.
         if let Some(reason) = shares.iter().find_map(|share| self.0.write_stops.reason(share.shard)) {
             return Err(AppendError::from(WriteError::Stopped(reason.to_owned())).into());
         }
         self.require_room().map_err(AppendError::from)?;
-        let permit = self.reserve(&shares)?;
-        let Prints { fingerprint, of_records } = prints;
+        let permit = Arc::new(Permit::new(self.reserve(&shares)?, vec![dealing]));
+        let Some(RequestKey { key, former, prints: Prints { fingerprint, of_records } }) = key else {
+            let request = Request { shares, places, fingerprint: Hash::default(), prints: None, arrived_ms, permit };
+            self.check_keys(&request).await?;
+            return self.append_all(topic, request).await;
+        };
         let request = Request { shares, places, fingerprint, prints: of_records, arrived_ms, permit };
-        match key {
-            Some(key) => self.produce_under_key(topic, key, request).await,
-            None => {
-                self.check_keys(&request).await?;
-                self.append_all(topic, request).await
-            }
-        }
+        self.produce_under_key(topic, key, former, request).await
     }
 
     /// Takes the request's share of the bytes that may wait for the disk; all of it or none.
-    fn reserve(&self, shares: &[Share]) -> Result<Arc<OwnedSemaphorePermit>, ProduceError> {
+    fn reserve(&self, shares: &[Share]) -> Result<OwnedSemaphorePermit, ProduceError> {
         let stored: usize = shares.iter().flat_map(|share| &share.batches).map(NewBatch::len).sum();
         let bytes = stored + shares.iter().flat_map(|share| &share.to_wait).map(|record| record.batch.len()).sum::<usize>();
-        self.reserve_bytes(bytes).map(Arc::new)
+        self.reserve_bytes(bytes)
     }
 
     fn reserve_bytes(&self, bytes: usize) -> Result<OwnedSemaphorePermit, ProduceError> {

@@ -9,15 +9,16 @@ use crate::broker::queue::FindGroupError;
 use crate::broker::topics::TopicError;
 use crate::dedup::{self, Hash, KeyScope};
 use crate::group::queue::{Receipt, ReceiptError};
-use crate::ids::{PartitionKey, ShardId};
+use crate::ids::{PartitionKey, ShardId, TopicId};
 use crate::log::batch::NewBatch;
 use crate::shard::ack_records::{AckRecords, AckRecordsRefused, AckedRecords, OwnRecords};
 use crate::shard::commit::WriteError;
 use crate::shard::input::Input;
 use crate::shard::log::at::At;
 use crate::shard::log::keys::Placed;
+use crate::shard::permit::Permit;
 use crate::shard::relay;
-use crate::topic::{Topic, TopicKind};
+use crate::topic::{Dealing, Topic, TopicKind};
 use sagamq_api::limits::{PRODUCE_RECORDS_MAX, RECEIPTS_MAX};
 use sagamq_api::{GroupName, Offset, PartitionId, TopicName};
 use std::collections::BTreeSet;
@@ -93,13 +94,19 @@ impl Broker {
         let count: usize = produce.iter().map(|(_, records)| records.len()).sum();
         in_range("number of records", count, 1, PRODUCE_RECORDS_MAX)?;
         let (mut prints, mut ready) = (Vec::new(), Vec::with_capacity(produce.len()));
+        let mut dealing: Vec<(TopicId, Dealing)> = Vec::with_capacity(produce.len());
         for (name, records) in produce {
             let failed = |reason: ProduceError| AckRecordsError::Produce { topic: name.clone(), reason };
             if let Some(index) = records.iter().position(|record| record.idempotency_key.is_some() || record.due.is_some()) {
                 let what = "has an `idempotency_key`, `deliver_at` or `delay_ms`: the receipts are its key, and it is stored at once";
                 return Err(ParameterError::new(format!("record {index} for topic `{name}` {what}")).into());
             }
-            let (of, fingerprint) = self.make_ready(&name, records, queue.partition, arrived_ms).map_err(failed)?;
+            let to = self.topic(&name).map_err(|error| failed(error.into()))?;
+            // Once a topic: whoever adds partitions waits for the first, and would never let go of a second.
+            if dealing.iter().all(|(id, _)| *id != to.id) {
+                dealing.push((to.id, to.deal().await));
+            }
+            let (of, fingerprint) = self.make_ready(to, records, queue.partition, arrived_ms).map_err(failed)?;
             prints.extend([dedup::hash_key(KeyScope::Request, name.as_str().as_bytes()), fingerprint]);
             ready.push(of);
         }
@@ -123,7 +130,7 @@ impl Broker {
                 arrived_ms,
                 own,
                 others,
-                permit,
+                permit: Permit::new(permit, dealing.into_iter().map(|(_, dealing)| dealing).collect()),
                 reply,
             }))
         };
@@ -169,17 +176,17 @@ impl Broker {
 
     fn make_ready(
         &self,
-        name: &TopicName,
+        topic: Arc<Topic>,
         records: Vec<NewRecord>,
         beside: PartitionKey,
         arrived_ms: i64,
     ) -> Result<(Ready, Hash), ProduceError> {
-        let topic = self.topic(name)?;
         if topic.kind == TopicKind::DeadLetters {
             return Err(TopicError::DeadLetters(topic.name.clone()).into());
         }
-        let sticky = partition_beside(beside, topic.partitions.count(), self.shards());
-        let dealt = deal(&topic, records, true, sticky, arrived_ms)?;
+        let partitions = topic.partitions.count();
+        let sticky = partition_beside(beside, partitions, self.shards());
+        let dealt = deal(&topic, partitions, records, true, sticky, arrived_ms)?;
         let fingerprint = dealt.fingerprint;
         let (shares, places) = dealt.encode(&topic)?;
         Ok((Ready { topic, places, shares }, fingerprint))
@@ -241,7 +248,6 @@ fn answer(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::TopicId;
 
     #[test]
     fn records_without_a_key_stay_on_the_shard_where_they_can() {

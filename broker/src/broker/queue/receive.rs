@@ -212,12 +212,13 @@ impl Broker {
             EmptyReason::AllLeased => 1,
             EmptyReason::AllDelayed => 2,
             EmptyReason::KeyOrder => 3,
-            EmptyReason::KeyOrderLimit => 4,
-            EmptyReason::SettledRangesLimit => 5,
-            EmptyReason::PendingLimit => 6,
-            EmptyReason::InFlightLimit => 7,
-            EmptyReason::Paused => 8,
-            EmptyReason::Held => 9,
+            EmptyReason::PartitionsAdded => 4,
+            EmptyReason::KeyOrderLimit => 5,
+            EmptyReason::SettledRangesLimit => 6,
+            EmptyReason::PendingLimit => 7,
+            EmptyReason::InFlightLimit => 8,
+            EmptyReason::Paused => 9,
+            EmptyReason::Held => 10,
         };
         Ok(reasons.map(|reasons| reasons.into_iter().max_by_key(weight).unwrap_or(EmptyReason::CaughtUp)))
     }

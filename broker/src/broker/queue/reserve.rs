@@ -33,6 +33,7 @@ impl Broker {
         auto_ack: bool,
     ) -> Result<Vec<(QueueRef<'a>, Reservation)>, ReceiveError> {
         let mut reserved = Vec::new();
+        // Partitions that are added meanwhile are not asked this time.
         let mut is_exhausted = vec![false; group.queues().len()];
         let mut error = None;
         let (mut left, mut bytes_left) = (u64::from(max), u64::from(RESPONSE_BYTES_MAX));
@@ -112,11 +113,11 @@ impl Broker {
     fn plan(&self, group: &Group, is_exhausted: &[bool], mut left: u64, mut bytes_left: u64, auto_ack: bool) -> Vec<(usize, u32)> {
         let count = group.queues().len();
         let first = self.0.receive_rotation.fetch_add(1, Ordering::Relaxed) % count;
-        let (now_ms, is_ordered) = (self.0.clock.now_ms(), group.is_ordered());
+        let (now_ms, is_ordered, passes) = (self.0.clock.now_ms(), group.is_ordered(), group.passes());
         let mut plan = Vec::new();
-        for index in group.work.marked_from(first).into_iter().filter(|&index| !is_exhausted[index]) {
+        for index in group.work.marked_from(first).into_iter().filter(|&index| is_exhausted.get(index) == Some(&false)) {
             let of = group.queue(index);
-            let available = of.view().available(of.high_watermark(), now_ms, auto_ack, is_ordered);
+            let available = of.view().available(of.high_watermark(), now_ms, auto_ack, is_ordered, passes);
             if available == 0 {
                 group.work.clear_if(index, || of.view().is_idle(of.high_watermark()));
                 continue;

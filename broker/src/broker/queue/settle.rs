@@ -92,6 +92,7 @@ impl Broker {
     async fn settle(&self, topic: &TopicName, group: &GroupName, receipts: &[String], verb: Verb) -> Result<SettleResponse, SettleError> {
         in_range("number of receipts", receipts.len(), 1, RECEIPTS_MAX)?;
         let (topic, group) = self.group(topic, group)?;
+        // Receipts of partitions that are added meanwhile come with requests that come later.
         let queues = group.queues();
         // Places of the receipts in the request, by partition.
         let mut places: Vec<Vec<usize>> = vec![Vec::new(); queues.len()];
@@ -99,7 +100,7 @@ impl Broker {
         let mut results = vec![None; receipts.len()];
         let mut first_bad = None;
         for (index, text) in receipts.iter().enumerate() {
-            match self.lease(&topic, &group, index, text) {
+            match self.lease(&topic, &group, queues.len(), index, text) {
                 Ok((partition, lease)) => {
                     places[partition].push(index);
                     leases[partition].push(lease);
@@ -129,10 +130,17 @@ impl Broker {
         Ok(SettleResponse { results })
     }
 
-    fn lease(&self, topic: &Topic, group: &Group, index: usize, text: &str) -> Result<(usize, (Offset, u64)), SettleError> {
+    fn lease(
+        &self,
+        topic: &Topic,
+        group: &Group,
+        partitions: usize,
+        index: usize,
+        text: &str,
+    ) -> Result<(usize, (Offset, u64)), SettleError> {
         let receipt = Receipt::verify(text, &self.0.secret).map_err(|reason| SettleError::Receipt { index, reason })?;
         let partition = receipt.partition.0 as usize;
-        if receipt.topic != topic.id || receipt.group != group.id || partition >= group.queues().len() {
+        if receipt.topic != topic.id || receipt.group != group.id || partition >= partitions {
             return Err(SettleError::ForeignReceipt { index });
         }
         Ok((partition, (receipt.offset, receipt.lease_id)))

@@ -166,6 +166,8 @@ impl QueueState {
             None
         } else if self.is_at_look_bound(high_watermark) {
             Some(EmptyReason::KeyOrderLimit)
+        } else if self.has_gated() {
+            Some(EmptyReason::PartitionsAdded)
         } else if self.waiting_for_key() > 0 {
             Some(EmptyReason::KeyOrder)
         } else if self.delayed.keys().any(|offset| !self.reserved.contains_key(offset)) {

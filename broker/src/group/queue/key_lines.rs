@@ -6,6 +6,24 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 /// The hash of a record's key; none of a record without one.
 pub type KeyHash = Option<u64>;
 
+/// That partitions were added: the keys of these records may have been in another partition before, and what lies there is settled first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyGate {
+    /// Records from here on were dealt since.
+    pub begins: Offset,
+    /// The partitions of before, by number, and at least one: whether records whose keys were there may pass.
+    pub passed: Vec<bool>,
+}
+
+impl KeyGate {
+    /// Whether a record waits here: its key was in a partition that is not settled as far as it has to be.
+    fn keeps(&self, offset: Offset, key: u64) -> bool {
+        // As the partition of a key is found: the rest of its hash.
+        let before = usize::try_from(key % self.passed.len() as u64).expect("a rest is below the number of partitions");
+        offset >= self.begins && !self.passed[before]
+    }
+}
+
 /// What is known of the keys of unsettled records.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct KeyOrder {
@@ -23,6 +41,8 @@ pub(crate) struct KeyOrder {
     pub(super) waiting: BTreeSet<Offset>,
     /// Fresh records that have their turn.
     pub(super) open: BTreeSet<Offset>,
+    /// Where records wait that partitions were added before.
+    pub(super) gates: Vec<KeyGate>,
 }
 
 impl KeyOrder {
@@ -41,11 +61,23 @@ impl KeyOrder {
         self.keys.get(&offset).copied().flatten()
     }
 
-    /// Whether no record stands before this one, and none of its line is out.
+    /// Whether a record waits for another partition.
+    pub(super) fn is_gated(&self, offset: Offset, key: u64) -> bool {
+        self.gates.iter().any(|gate| gate.keeps(offset, key))
+    }
+
+    /// Whether the first of any line waits for another partition only.
+    pub(super) fn has_gated(&self) -> bool {
+        let mut last = None;
+        let is_first = |&&(key, _): &&(u64, Offset)| last.replace(key) != Some(key);
+        !self.gates.is_empty() && self.lines.iter().filter(is_first).any(|&(key, offset)| !self.is_out(key) && self.is_gated(offset, key))
+    }
+
+    /// Whether no record stands before this one, none of its line is out, and it waits for no other partition.
     pub(super) fn has_turn(&self, offset: Offset) -> bool {
         match self.keys.get(&offset) {
             Some(_) if !self.unknown.is_empty() => false,
-            Some(Some(key)) => !self.is_out(*key) && self.first(*key) == Some(offset),
+            Some(Some(key)) => !self.is_out(*key) && self.first(*key) == Some(offset) && !self.is_gated(offset, *key),
             Some(None) => true,
             None => false,
         }

@@ -3,11 +3,14 @@
 //! The unsettled records of a key stand in a line, by their offsets. The first has its turn, and only while none of the line is out: leased,
 //! or read by a receive. A record without a key stands in no line, so it always has its turn.
 //!
+//! Where partitions were added, a key's line may go on in another partition than it stood in: there its records wait at a [gate](KeyGate) until
+//! what was produced before is settled in the partition that the key had then.
+//!
 //! Keys are a fact of the log, and the state knows no records. So it says whose keys it wants ([`QueueState::keys_wanted`]), whoever reads
 //! the log tells it ([`QueueState::learn`]), and what it does not know it does not deliver. Nothing of it is stored: after a restart it asks
 //! again. Keys are told apart by their hashes; two keys with one hash are kept in one line, which costs them time and breaks no order.
 
-use super::key_lines::{KeyHash, KeyOrder};
+use super::key_lines::{KeyGate, KeyHash, KeyOrder};
 use super::state::QueueState;
 use sagamq_api::Offset;
 use sagamq_api::limits::{PENDING_MAX, RECEIVE_RECORDS_MAX};
@@ -34,6 +37,29 @@ impl QueueState {
             }
             (None, false) | (Some(_), true) => {}
         }
+    }
+
+    /// At which gates records wait from now on. Without the order of keys there are none.
+    pub fn set_gates(&mut self, gates: Vec<KeyGate>) {
+        let Some(order) = self.order.as_mut().filter(|order| order.gates != gates) else { return };
+        order.gates = gates;
+        let known: Vec<Offset> = order.keys.keys().copied().collect();
+        for offset in known {
+            match self.has_turn(offset) {
+                true => self.promote(offset),
+                false => self.demote(offset),
+            }
+        }
+    }
+
+    /// How many records may be there that wait at a gate: those that are known, if there is a gate.
+    pub(super) fn gated_at_most(&self) -> u64 {
+        self.order.as_ref().filter(|order| !order.gates.is_empty()).map_or(0, |order| order.keys.len() as u64)
+    }
+
+    /// Whether records wait at a gate and for nothing else.
+    pub(super) fn has_gated(&self) -> bool {
+        self.order.as_ref().is_some_and(|order| order.has_gated())
     }
 
     /// Whether records of one key are delivered one after the other.

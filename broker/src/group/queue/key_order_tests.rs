@@ -2,7 +2,7 @@
 //! delivered is kept back.
 
 use super::model_tests::POLICY;
-use super::{Journal, KeyHash, LeaseTerms, QueueRow, QueueState, Redriven, Reserved, Settled, StoredRows};
+use super::{Journal, KeyGate, KeyHash, LeaseTerms, QueueRow, QueueState, Redriven, Reserved, Settled, StoredRows};
 use proptest::prelude::*;
 use sagamq_api::Offset;
 use sagamq_api::limits::PENDING_MAX;
@@ -45,6 +45,10 @@ enum Step {
     Restart,
     /// The topic's configuration changes, and changes back.
     Toggle,
+    /// Partitions are added: from here on keys come that were in another one, of two or of three, and the second of them is this.
+    Add(usize),
+    /// One of the partitions of before is settled as far as it has to be, or is not any more.
+    Gate(usize, usize, bool),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -65,6 +69,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0_u64..40).prop_map(Step::Seek),
         1 => Just(Step::Restart),
         1 => Just(Step::Toggle),
+        1 => (2_usize..4).prop_map(Step::Add),
+        2 => (0_usize..3, 0_usize..3, any::<bool>()).prop_map(|(gate, partition, is_passed)| Step::Gate(gate, partition, is_passed)),
     ]
 }
 
@@ -81,6 +87,7 @@ struct Run {
     /// Where never delivered records begin.
     next_fresh: u64,
     log_start: u64,
+    gates: Vec<KeyGate>,
     journal: Journal,
     rows: BTreeMap<QueueRow, Vec<u8>>,
 }
@@ -100,6 +107,7 @@ impl Run {
             reserved: BTreeSet::new(),
             next_fresh: 0,
             log_start: 0,
+            gates: Vec::new(),
             journal: Journal::default(),
             rows: BTreeMap::new(),
         }
@@ -118,6 +126,25 @@ impl Run {
         &mut self.fates[offset as usize]
     }
 
+    /// The order of keys is kept from now on.
+    fn order(&mut self) {
+        self.state.order_by_key(true);
+        self.state.set_gates(self.gates.clone());
+    }
+
+    /// Whether the partition that its key had before has something that comes first.
+    fn is_gated(&self, offset: u64) -> bool {
+        let key = usize::from(self.keys[offset as usize]);
+        key > 0 && self.gates.iter().any(|gate| offset >= gate.begins.0 && !gate.passed[key % gate.passed.len()])
+    }
+
+    /// Whether it is the first of its key that is not settled, and none of its key is out.
+    fn is_first(&self, at: u64) -> bool {
+        let same = |other: u64| other != at && self.keys[other as usize] > 0 && self.keys[other as usize] == self.keys[at as usize];
+        let mut others = (0..self.fates.len() as u64).filter(|&other| same(other));
+        !others.any(|other| self.is_out(other) || (other < at && self.fates[other as usize] != Fate::Settled))
+    }
+
     fn is_out(&self, offset: u64) -> bool {
         self.reserved.contains(&offset) || matches!(self.fates[offset as usize], Fate::Leased { .. })
     }
@@ -125,16 +152,13 @@ impl Run {
     /// What may be delivered: due, not out, none of its key out, and none of its key unsettled before it.
     fn expected(&self, max: u32) -> Vec<u64> {
         let all = 0..self.fates.len() as u64;
-        let same = |a: u64, b: u64| self.keys[a as usize] > 0 && self.keys[a as usize] == self.keys[b as usize];
         let is_free = |&at: &u64| {
             let is_due = match self.fates[at as usize] {
                 Fate::Fresh => true,
                 Fate::Delayed { due_ms, .. } => due_ms <= self.now_ms,
                 Fate::Leased { .. } | Fate::Settled => false,
             };
-            let others = || all.clone().filter(|&other| other != at && same(at, other));
-            let is_first = !others().any(|other| other < at && self.fates[other as usize] != Fate::Settled);
-            is_due && !self.reserved.contains(&at) && is_first && !others().any(|other| self.is_out(other))
+            is_due && !self.reserved.contains(&at) && self.is_first(at) && !self.is_gated(at)
         };
         let (fresh, due): (Vec<u64>, Vec<u64>) = all.clone().filter(is_free).partition(|&at| self.fates[at as usize] == Fate::Fresh);
         due.into_iter().chain(fresh).take(max as usize).collect()
@@ -169,6 +193,7 @@ impl Run {
         let not_due = |at: u64| matches!(self.fates[at as usize], Fate::Delayed { due_ms, .. } if due_ms > self.now_ms);
         let waits = |&at: &u64| !self.is_out(at) && !not_due(at);
         let reason = match () {
+            () if unsettled.iter().any(|&at| !self.is_out(at) && self.is_first(at) && self.is_gated(at)) => EmptyReason::PartitionsAdded,
             () if unsettled.iter().any(waits) => EmptyReason::KeyOrder,
             () if unsettled.iter().any(|&at| not_due(at) && !self.reserved.contains(&at)) => EmptyReason::AllDelayed,
             () if !unsettled.is_empty() => EmptyReason::AllLeased,
@@ -294,6 +319,8 @@ impl Run {
                 if at < self.end().0 {
                     self.state.settle(Offset(at));
                     self.reserved.remove(&at);
+                    // Whoever was reading it has it no more, also if it comes again and another one reads it.
+                    self.open.iter_mut().for_each(|reserved| reserved.offsets.retain(|offset| offset.0 != at));
                     *self.fate(at) = Fate::Settled;
                 }
             }
@@ -316,7 +343,7 @@ impl Run {
             Step::Seek(to) => {
                 let to = to.clamp(self.log_start, self.end().0);
                 self.state.seek(Offset(to));
-                self.state.order_by_key(true);
+                self.order();
                 self.open.clear();
                 self.reserved.clear();
                 for at in 0..self.end().0 {
@@ -328,17 +355,29 @@ impl Run {
                 self.rows.iter().for_each(|(row, bytes)| stored.add(*row, bytes));
                 let found = stored.queue().expect("its own bytes");
                 (self.state, self.journal) = (found.state, found.journal);
-                self.state.order_by_key(true);
+                self.order();
                 self.open.clear();
                 self.reserved.clear();
             }
             Step::Toggle => {
                 self.state.order_by_key(false);
                 assert_eq!(self.state.validate(), Ok(()));
-                self.state.order_by_key(true);
+                self.order();
                 // What receives read at that moment they do not get.
                 self.open.clear();
                 self.reserved.clear();
+            }
+            Step::Add(partitions) => {
+                // The first of them is the one that the state is of.
+                let passed = (0..partitions).map(|partition| partition == 0).collect();
+                self.gates.push(KeyGate { begins: self.end(), passed });
+                self.state.set_gates(self.gates.clone());
+            }
+            Step::Gate(gate, partition, is_passed) => {
+                if let Some(passed) = self.gates.get_mut(gate).and_then(|gate| gate.passed.get_mut(partition)) {
+                    *passed = is_passed || partition == 0;
+                    self.state.set_gates(self.gates.clone());
+                }
             }
         }
         self.next_fresh = self.state.next_fresh().0;
@@ -381,6 +420,8 @@ impl Run {
         for id in 0..=self.state.last_reservation {
             self.state.release(id);
         }
+        self.gates.clear();
+        self.state.set_gates(Vec::new());
         while self.fates.iter().any(|fate| *fate != Fate::Settled) {
             let before = self.fates.iter().filter(|fate| **fate == Fate::Settled).count();
             // Leases end with the first, their backoffs with the second.

@@ -31,7 +31,7 @@ mod model_tests;
 
 pub use crate::group::decode_error::DecodeError;
 pub use deliver::{LeaseTerms, Leased, Reserved};
-pub use key_lines::KeyHash;
+pub use key_lines::{KeyGate, KeyHash};
 pub use policy::QueuePolicy;
 pub use receipt::{Receipt, ReceiptError};
 pub use seek::Sought;

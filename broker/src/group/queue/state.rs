@@ -160,8 +160,14 @@ impl QueueState {
     #[must_use]
     pub fn oldest_unsettled(&self, high_watermark: Offset) -> Option<Offset> {
         // The floor itself is never settled, so it is the oldest unless a redriven record lies below it.
+        Some(self.settled_below()).filter(|&oldest| oldest < high_watermark)
+    }
+
+    /// Every record below is settled, whatever comes: redriven ones too.
+    #[must_use]
+    pub fn settled_below(&self) -> Offset {
         let pending = [self.in_flight.keys().next(), self.delayed.keys().next()];
-        pending.into_iter().flatten().copied().chain([self.ack_floor]).min().filter(|&oldest| oldest < high_watermark)
+        pending.into_iter().flatten().copied().fold(self.ack_floor, Offset::min)
     }
 
     /// When something will become deliverable without anybody's doing, in milliseconds since 1970: the next end of a lease or of

@@ -26,6 +26,11 @@ pub(crate) struct QueueView {
     /// How many more may be in flight, and how many more fresh ones may be delivered: a partition at its bounds has nothing to give.
     in_flight_room: AtomicU64,
     fresh_room: AtomicU64,
+    /// How many records may wait at gates, and how often gates of the group had been opened or closed when that was looked at.
+    gated: AtomicU64,
+    passes: AtomicU64,
+    /// Every record below is settled, durably.
+    settled_below: AtomicU64,
 }
 
 impl QueueView {
@@ -43,6 +48,9 @@ impl QueueView {
             reserved: AtomicU64::default(),
             in_flight_room: AtomicU64::default(),
             fresh_room: AtomicU64::default(),
+            gated: AtomicU64::default(),
+            passes: AtomicU64::default(),
+            settled_below: AtomicU64::new(state.settled_below().0),
         };
         view.update(state);
         view
@@ -62,10 +70,26 @@ impl QueueView {
         self.reserved.store(state.reserved(), Ordering::SeqCst);
         self.in_flight_room.store(state.in_flight_room(false) as u64, Ordering::Release);
         self.fresh_room.store(state.fresh_room() as u64, Ordering::Release);
+        self.gated.store(state.gated_at_most(), Ordering::Release);
     }
 
-    /// About how many records a receive could get now.
-    pub(crate) fn available(&self, high_watermark: Offset, now_ms: u64, auto_ack: bool, is_ordered: bool) -> u64 {
+    /// The shard has looked at the gates, when they had been opened or closed so often.
+    pub(crate) fn follow(&self, passes: u64) {
+        self.passes.store(passes, Ordering::Release);
+    }
+
+    /// Every record below is settled, durably.
+    pub(crate) fn settled_below(&self) -> Offset {
+        Offset(self.settled_below.load(Ordering::SeqCst))
+    }
+
+    /// From now on [`QueueView::settled_below`] is this; what it was.
+    pub(crate) fn show_settled(&self, below: Offset) -> Offset {
+        Offset(self.settled_below.swap(below.0, Ordering::SeqCst))
+    }
+
+    /// About how many records a receive could get now. `passes`: how often gates of the group were opened or closed.
+    pub(crate) fn available(&self, high_watermark: Offset, now_ms: u64, auto_ack: bool, is_ordered: bool, passes: u64) -> u64 {
         if self.is_held() {
             return 0;
         }
@@ -76,7 +100,9 @@ impl QueueView {
             (high_watermark.0.saturating_sub(self.next_fresh.load(Ordering::Acquire)), self.waiting.load(Ordering::Acquire))
         };
         let due = u64::from(self.next_due_ms.load(Ordering::Acquire) <= now_ms);
-        let old = self.ready.load(Ordering::Acquire) + waiting_for_key + due;
+        // If a gate has opened, the shard learns that with the next question too.
+        let gated = if self.passes.load(Ordering::Acquire) == passes { 0 } else { self.gated.load(Ordering::Acquire) };
+        let old = self.ready.load(Ordering::Acquire) + waiting_for_key + gated + due;
         let waiting = (fresh.saturating_add(old)).saturating_sub(self.reserved.load(Ordering::Acquire));
         let within_bounds = waiting.min(old + self.fresh_room.load(Ordering::Acquire));
         // A lease that ran out frees its own place.

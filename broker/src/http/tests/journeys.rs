@@ -49,6 +49,22 @@ async fn what_is_produced_is_read_by_offset_and_by_time() {
 }
 
 #[tokio::test]
+async fn partitions_are_added_and_a_request_that_was_made_for_fewer_is_told_how_many_there_are() {
+    let server = Server::new();
+    let create = json!({"name": "orders", "config": {"partitions": 2}});
+    assert_eq!(server.post_json("/v1/topics", create).await.status.as_u16(), 201);
+    let change = |partitions: u32| server.patch_json("/v1/topics/orders", json!({"config": {"partitions": partitions}}));
+    let changed = change(3).await.ok();
+    assert_eq!((&changed["config"]["partitions"], changed["partitions"].as_array().map(Vec::len)), (&json!(3), Some(3)));
+    assert_eq!(change(2).await.code(), ErrorCode::FewerPartitions);
+    let record = json!({"records": [{"value": "a", "partition": 1}]});
+    let stale = server.post_json("/v1/topics/orders/records?partitions=2", record.clone()).await;
+    assert_eq!((stale.code(), &stale.json()["partitions"]), (ErrorCode::PartitionsChanged, &json!(3)));
+    server.post_json("/v1/topics/orders/records?partitions=3", record).await.ok();
+    assert_eq!(server.get("/v1/topics/orders").await.ok()["partitions"][1]["high_watermark"], json!(1));
+}
+
+#[tokio::test]
 async fn a_topic_is_changed_and_what_it_no_longer_keeps_is_told() {
     let server = Server::new();
     server.topic("orders").await;
@@ -73,7 +89,7 @@ async fn a_topic_is_changed_and_what_it_no_longer_keeps_is_told() {
     }
     for (path, body, code) in [
         ("/v1/topics/orders", json!({"config": {"retention_ms": 1}}), ErrorCode::InvalidRequest),
-        ("/v1/topics/orders", json!({"config": {"partitions": 8}}), ErrorCode::InvalidRequest),
+        ("/v1/topics/orders", json!({"config": {"partitions": 1_025}}), ErrorCode::InvalidRequest),
         ("/v1/topics/nobody", json!({"config": {}}), ErrorCode::TopicNotFound),
     ] {
         assert_eq!(server.patch_json(path, body).await.code(), code);

@@ -11,12 +11,12 @@ use crate::shard::log::keys::{Keys, PartKeys, Placed};
 use crate::shard::log::part::Part;
 use crate::shard::log::schedules::Schedules;
 use crate::shard::log::schedules::row::Row;
+use crate::shard::permit::Permit;
 use crate::topic::Topic;
 use bytes::Bytes;
 use sagamq_api::Offset;
 use sagamq_api::topic::TopicDurability;
 use std::sync::Arc;
-use tokio::sync::OwnedSemaphorePermit;
 
 /// Records for partitions of one topic, all of this shard.
 pub(crate) struct AppendRequest {
@@ -34,8 +34,8 @@ pub(crate) struct AppendRequest {
     pub(crate) durability: TopicDurability,
     /// The time of records without one of their own.
     pub(crate) arrived_ms: i64,
-    /// The request's share of the bound on bytes that are not durable; given back when all of them are.
-    pub(crate) permit: Arc<OwnedSemaphorePermit>,
+    /// Given back when all of them are durable.
+    pub(crate) permit: Arc<Permit>,
     /// One place a record, in the same order.
     pub(crate) reply: Answer<Result<Vec<Placed>, AppendError>>,
 }

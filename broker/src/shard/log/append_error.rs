@@ -4,10 +4,10 @@ use crate::log::batch::{BatchError, EncodeError};
 use crate::shard::commit::WriteError;
 use crate::shard::core::Core;
 use crate::shard::log::at::At;
+use crate::shard::permit::Permit;
 use crate::storage::StorageError;
 use sagamq_api::Offset;
 use std::sync::Arc;
-use tokio::sync::OwnedSemaphorePermit;
 
 /// Why records were not stored.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -73,7 +73,7 @@ impl AppendError {
 /// Answers when everything staged so far is written: what a refusal tells of must be durable too. The permit is given back before.
 pub(super) fn answer<T: Send + 'static>(
     core: &mut Core,
-    permit: Option<Arc<OwnedSemaphorePermit>>,
+    permit: Option<Arc<Permit>>,
     reply: impl FnOnce(Result<T, AppendError>) + Send + 'static,
     result: Result<T, AppendError>,
 ) {

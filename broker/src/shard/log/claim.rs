@@ -9,10 +9,11 @@ use crate::shard::log::append_error::{self, AppendError};
 use crate::shard::log::at::At;
 use crate::shard::log::idempotency::Idempotency;
 use crate::shard::log::keys::Placed;
+use crate::shard::permit::Permit;
 use sagamq_api::Offset;
 use sagamq_api::topic::TopicDurability;
 use std::sync::Arc;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 
 /// Claims the key of a request.
 pub(crate) struct ClaimRequest {
@@ -30,7 +31,7 @@ pub(crate) struct ClaimRequest {
     /// What the topic promises.
     pub(crate) durability: TopicDurability,
     pub(crate) arrived_ms: i64,
-    pub(crate) permit: Arc<OwnedSemaphorePermit>,
+    pub(crate) permit: Arc<Permit>,
     pub(crate) reply: oneshot::Sender<Result<Claimed, AppendError>>,
 }
 

@@ -28,6 +28,14 @@ impl Verdict {
     pub(super) fn is_fresh(&self) -> bool {
         matches!(self, Self::Fresh)
     }
+
+    /// Where the record was stored before this request.
+    fn before(self) -> Option<Placed> {
+        match self {
+            Self::Duplicate(placed) => Some(placed),
+            Self::Fresh | Self::Again(_) => None,
+        }
+    }
 }
 
 /// The idempotency entries of a shard: in memory what the disk cannot answer yet, and where on disk the others lie.
@@ -50,6 +58,17 @@ impl Idempotency {
         keys: &[Option<(Hash, Hash)>],
     ) -> Result<(), AppendError> {
         self.all_record_verdicts(core, schedules, parts, keys).map(|_| ())
+    }
+
+    /// Where the record of each key was stored before. An error if a key was used with another payload.
+    pub(super) fn record_places(
+        &self,
+        core: &Core,
+        schedules: &Schedules,
+        parts: &[Part],
+        keys: &[Option<(Hash, Hash)>],
+    ) -> Result<Vec<Option<Placed>>, AppendError> {
+        Ok(self.all_record_verdicts(core, schedules, parts, keys)?.into_iter().map(Verdict::before).collect())
     }
 
     /// Which records are duplicates, part by part; `None`: none is. An error if a key was used with another payload.

@@ -6,6 +6,7 @@ pub(crate) mod at;
 pub(crate) mod cancel;
 pub(crate) mod claim;
 mod fire;
+pub(crate) mod former;
 mod idempotency;
 pub(crate) mod keys;
 pub(crate) mod part;
@@ -20,6 +21,7 @@ use append::AppendRequest;
 use append_error::AppendError;
 use cancel::CancelRequest;
 use claim::ClaimRequest;
+use former::{FormerKey, FormerRecords};
 use idempotency::Idempotency;
 use keys::CheckRequest;
 use schedules::row::Totals;
@@ -34,6 +36,10 @@ pub(crate) enum LogOp {
     Claim(ClaimRequest),
     /// Would these keys be refused? Stores nothing.
     Check(CheckRequest),
+    /// Where are these records, if they were stored before partitions were added? Stores nothing.
+    FormerRecords(FormerRecords),
+    /// What happened under this key before partitions were added? Stores nothing.
+    FormerKey(FormerKey),
     /// Take a record that waits away.
     Cancel(CancelRequest),
 }
@@ -62,6 +68,8 @@ impl Log {
                 let result = idempotency.check(core, schedules, &request.parts, &request.keys);
                 append_error::answer(core, None, |result| drop(request.reply.send(result)), result);
             }
+            LogOp::FormerRecords(request) => former::records(core, idempotency, schedules, request),
+            LogOp::FormerKey(request) => former::key(core, idempotency, request),
             LogOp::Cancel(request) => cancel::cancel(core, schedules, request),
         }
     }

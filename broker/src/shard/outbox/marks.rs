@@ -51,6 +51,19 @@ impl Marks {
         self.bells[usize::from(to.0)].subscribe()
     }
 
+    /// Ends when all that was sent by now is taken, for good.
+    pub(crate) async fn all_taken(&self) {
+        for to in (0..self.shards).map(ShardId) {
+            let mut bell = self.bell(to);
+            let sent: Vec<u64> = (0..self.shards).map(|from| self.sent(ShardId(from), to)).collect();
+            let is_left = || (0..self.shards).zip(&sent).any(|(from, &sent)| self.taken(ShardId(from), to) < sent);
+            while is_left() {
+                // It hangs here, so it is there as long as this.
+                let _ = bell.changed().await;
+            }
+        }
+    }
+
     fn pair(&self, from: ShardId, to: ShardId) -> usize {
         assert!(from.0 < self.shards && to.0 < self.shards, "there are {} shards: no {} and {}", self.shards, from.0, to.0);
         usize::from(from.0) * usize::from(self.shards) + usize::from(to.0)

@@ -48,6 +48,11 @@ impl Queues {
         self.queues.add_group(group);
     }
 
+    /// Partitions were added to the topic of a group: others wait for what is settled here.
+    pub(super) fn show_settled(&mut self, group: GroupId) {
+        self.queues.touch_group(group);
+    }
+
     /// Takes a queue over as it was stored; its group was added before.
     pub(super) fn load(&mut self, key: GroupKey, stored: StoredQueue) {
         self.queues.load(key, stored);

@@ -14,6 +14,10 @@ pub(crate) struct Queue {
     pub(super) group: Arc<Group>,
     index: usize,
     pub(super) state: QueueState,
+    /// How often gates of the group had been opened or closed when they were looked at.
+    gates_of: Option<u64>,
+    /// Below which offset every record is settled, as others will see it when it is durable.
+    shown_below: Option<Offset>,
     journal: Journal,
     /// Dead letters that are done with.
     pub(super) ended: EndedLetters,
@@ -50,6 +54,8 @@ impl Queue {
             group: Arc::clone(group),
             index,
             state,
+            gates_of: None,
+            shown_below: None,
             journal,
             ended,
             ended_is_stored,
@@ -72,7 +78,25 @@ impl Queue {
             self.state.mark_hand_outs();
         }
         self.state.hold(self.of().view().is_held() || self.group.is_paused());
+        let was_ordered = self.state.is_ordered();
         self.state.order_by_key(self.group.is_ordered());
+        // In this order: gates that move meanwhile are looked at again.
+        let passes = self.group.passes();
+        if self.state.is_ordered() && !(was_ordered && self.gates_of == Some(passes)) {
+            self.state.set_gates(self.group.gates(self.index));
+            self.gates_of = Some(passes);
+            self.of().view().follow(passes);
+        }
+    }
+
+    /// Below which offset every record is settled, if others wait for that and it is not what was shown last; and where that is to be shown.
+    pub(super) fn to_show(&mut self) -> Option<(Arc<Group>, usize, Offset)> {
+        let below = self.state.settled_below();
+        if !self.group.has_gates() || self.shown_below == Some(below) {
+            return None;
+        }
+        self.shown_below = Some(below);
+        Some((Arc::clone(&self.group), self.index, below))
     }
 
     /// Shows the pollers what there is.

@@ -107,6 +107,11 @@ impl QueueSet {
         self.dirty.insert(key);
     }
 
+    /// Notes that all that the group has here is to be shown: others wait for it from now on.
+    pub(super) fn touch_group(&mut self, group: GroupId) {
+        self.dirty.extend(self.queues.keys().filter(|key| key.group == group));
+    }
+
     /// Notes that dead letters are done with: that is written with this commit.
     pub(super) fn touch_letters(&mut self, key: GroupKey) {
         self.dirty.insert(key);
@@ -125,6 +130,15 @@ impl QueueSet {
             queue.show();
             self.due.set(key, queue.state.next_due_ms());
             queue.store(key, self.letters_ended.remove(&key), &mut |mutation| core.commit.push(mutation));
+            if let Some((group, index, below)) = queue.to_show() {
+                // Only when it is written: what waits for it in another partition is leased by a later write. And before the answer: whoever was
+                // told that he has settled it finds what comes next.
+                core.commit.on_written(move |written| {
+                    if written.is_ok() {
+                        group.show_settled(index, below);
+                    }
+                });
+            }
         }
     }
 }

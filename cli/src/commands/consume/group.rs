@@ -205,6 +205,7 @@ fn why(reason: Option<EmptyReason>) -> &'static str {
         Some(EmptyReason::AllLeased) => "what is left is leased to a consumer",
         Some(EmptyReason::AllDelayed) => "what is left waits for its redelivery",
         Some(EmptyReason::KeyOrder) => "what is left waits for an earlier record of its key",
+        Some(EmptyReason::PartitionsAdded) => "partitions were added, and older records of the partitions of before are settled first",
         Some(EmptyReason::KeyOrderLimit) => "what may be looked at waits for an earlier record of its key, and there is more behind it",
         Some(EmptyReason::InFlightLimit) => "the group has as many records in flight as it may",
         Some(EmptyReason::PendingLimit) => "the group has as many records leased or waiting for a redelivery as it may",

@@ -1,0 +1,158 @@
+//! Adding partitions to a topic while it is in use.
+//!
+//! The catalogue's commit is the change: a partition of which nothing is stored needs nothing stored. Nothing is dealt to the topic meanwhile, so
+//! that each record was dealt by one number of partitions, and where each partition ends tells which.
+
+use crate::broker::Broker;
+use crate::broker::topics::put;
+use crate::dedup::KEPT_AFTER_END_MS;
+use crate::ids::{ShardId, TopicId};
+use crate::shard::catalogue::CatalogueOp;
+use crate::shard::commit::WriteError;
+use crate::shard::input::Input;
+use crate::storage::keys::MetaKey;
+use crate::storage::{Direction, Family, Storage, StorageError};
+use crate::topic::{Growth, Topic, TopicEntry};
+use core::ops::ControlFlow;
+use core::time::Duration;
+use sagamq_api::limits::PARTITIONS_ADDED_MAX;
+use sagamq_api::topic::{Ordering, TopicConfig};
+use sagamq_api::{Offset, ScheduleId, TopicName};
+use std::sync::Arc;
+
+/// How long records on their way from one shard to another are waited for.
+const ON_THEIR_WAY_MAX: Duration = Duration::from_secs(10);
+
+/// Why partitions were not added. Nothing has changed, save after a write error.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum AddPartitionsError {
+    /// Records wait for their time in the partitions of today, and the order of keys is kept.
+    #[error(
+        "topic `{0}` keeps the order of keys, and records wait for their time in the partitions that it had before: partitions are \
+         added, and `ordering` becomes `key` after partitions were added, when none waits; list them with its schedules, or cancel them"
+    )]
+    RecordsWait(TopicName),
+    /// They were added as often as the topic can tell apart.
+    #[error(
+        "partitions were added to topic `{0}` {PARTITIONS_ADDED_MAX} times, and records from before the first time are kept still: \
+         add them again when retention has taken these"
+    )]
+    TooOften(TopicName),
+    /// Records that acknowledgements have produced are on their way from one shard to another, and do not come there.
+    #[error("records on their way from one shard to another have not come there within {} s: try again", ON_THEIR_WAY_MAX.as_secs())]
+    OnTheirWay,
+    /// What waits could not be read.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The durable write failed or is not tried any more.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+}
+
+impl Broker {
+    /// Adds partitions, as the configuration says that is to hold. Under the lock of the catalogue's changes.
+    pub(super) async fn add_partitions(
+        &self,
+        topic: &Arc<Topic>,
+        after: TopicConfig,
+        keys_until_ms: u64,
+    ) -> Result<(), AddPartitionsError> {
+        self.require_room()?;
+        // Held to the end: what was dealt by the number of before is stored, and nothing is dealt before the new one is known everywhere.
+        let _nobody_deals = topic.stop_dealing().await;
+        tokio::select! {
+            () = self.0.relay_marks.all_taken() => {}
+            () = tokio::time::sleep(ON_THEIR_WAY_MAX) => return Err(AddPartitionsError::OnTheirWay),
+        }
+        let last_due_ms = self.last_due_ms(topic).await?;
+        if after.ordering == Ordering::Key && last_due_ms.is_some() {
+            return Err(AddPartitionsError::RecordsWait(topic.name.clone()));
+        }
+        let now_ms = self.0.clock.now_ms();
+        let window_ms = topic.config().dedup_window_ms;
+        // A record that waits has its key as long as it does, and then for a window.
+        let until_ms = now_ms.max(last_due_ms.unwrap_or(0)).saturating_add(window_ms).max(keys_until_ms);
+        let ends = (0..topic.partitions.len()).map(|index| topic.partitions.offsets(index).log_end).collect();
+        let mut growths = topic.growths.get().to_vec();
+        growths.retain(|growth| is_of_use(growth, now_ms, |index| topic.partitions.offsets(index).log_start));
+        if growths.len() >= PARTITIONS_ADDED_MAX {
+            return Err(AddPartitionsError::TooOften(topic.name.clone()));
+        }
+        growths.push(Growth { ends, keys_until_ms: until_ms.saturating_add(KEPT_AFTER_END_MS) });
+        let (before, partitions) = (topic.partitions.len(), after.partitions);
+        let groups = topic.groups();
+        let letters: Vec<Arc<Topic>> = groups.iter().filter_map(|group| self.0.catalog.topic(&group.dead_letters.name)).collect();
+        let entry = TopicEntry { config: after.clone(), growths: growths.clone(), keys_until_ms, ..topic.entry() };
+        let mut mutations = vec![put(MetaKey::Topic(topic.id), &entry)];
+        for letters in &letters {
+            let config = TopicConfig { partitions, ..letters.config() };
+            mutations.push(put(MetaKey::Topic(letters.id), &TopicEntry { config, ..letters.entry() }));
+        }
+        self.write_meta(mutations).await?;
+        for group in &groups {
+            group.make_room(partitions);
+            // The shards that had no partition of the topic do not know its groups.
+            for shard in self.0.shards_of(partitions as usize).skip(before) {
+                let add = CatalogueOp::AddGroup { group: Arc::clone(group) };
+                self.0.shard(shard).send(Input::Catalogue(add)).await?;
+            }
+        }
+        for letters in letters {
+            letters.configure(TopicConfig { partitions, ..letters.config() });
+        }
+        topic.grow(after, growths);
+        for group in &groups {
+            for shard in self.0.shards_of(before) {
+                let show = |reply| Input::Catalogue(CatalogueOp::ShowSettled { group: group.id, reply });
+                self.0.shard(shard).ask(show).await??;
+            }
+            group.look_at_gates();
+        }
+        tracing::info!(topic = %topic.name, before, partitions, "partitions added");
+        self.follow_topics(&self.0.streams.reading(topic.id)).await?;
+        Ok(())
+    }
+
+    /// Refuses that the order of keys is kept from now on, where records wait for their time in partitions that their keys have no more.
+    pub(super) async fn may_keep_order(&self, topic: &Topic) -> Result<(), AddPartitionsError> {
+        if !topic.growths.get().is_empty() && self.last_due_ms(topic).await?.is_some() {
+            return Err(AddPartitionsError::RecordsWait(topic.name.clone()));
+        }
+        Ok(())
+    }
+
+    /// When the last of the records is due that wait for their time, in milliseconds since 1970; none waits otherwise.
+    async fn last_due_ms(&self, topic: &Topic) -> Result<Option<u64>, StorageError> {
+        let (storage, id) = (Arc::clone(&self.0.storage), topic.id);
+        let shards: Vec<ShardId> = self.0.shards_of(topic.partitions.len()).collect();
+        self.blocking(move || shards.into_iter().try_fold(None, |last, shard| Ok(last.max(last_due_of(&*storage, shard, id)?)))).await
+    }
+}
+
+/// Whether records may be there that were dealt before these partitions were added, or idempotency keys that count.
+fn is_of_use(growth: &Growth, now_ms: u64, log_start: impl Fn(usize) -> Offset) -> bool {
+    now_ms <= growth.keys_until_ms || growth.ends.iter().enumerate().any(|(index, &end)| log_start(index) < end)
+}
+
+fn last_due_of(storage: &dyn Storage, shard: ShardId, topic: TopicId) -> Result<Option<u64>, StorageError> {
+    let range = shard.waiting_from(topic, ScheduleId { due_ms: 0, shard: shard.0, commit: 0, index: 0 });
+    let mut last = None;
+    storage.scan(Family::Schedule, &range.start..&range.end, Direction::Backward, &mut |key, _| {
+        last = ShardId::of_waiting_record(key).map(|id| id.due_ms);
+        ControlFlow::Break(())
+    })?;
+    Ok(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_growth_is_of_use_while_records_or_keys_of_before_are_there() {
+        let growth = Growth { ends: vec![Offset(5), Offset(0)], keys_until_ms: 10 };
+        assert!(is_of_use(&growth, 10, |_| Offset(9)), "its keys count");
+        assert!(is_of_use(&growth, 11, |_| Offset(4)), "a record is there");
+        assert!(!is_of_use(&growth, 11, |_| Offset(5)));
+    }
+}
