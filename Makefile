@@ -23,7 +23,7 @@ TEST_LIMIT  ?= 2400
 DENY_CHECKS ?= all
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo drills drill-doubt drill-kills drill-backup drill-2pc drill-memory drill-outage drill-streams drill-disk test test-postgres test-containers image bench soak chain compare bench-compare bench-log bench-open bench-list bench-sagas bench-wire lint clippy fmt-check doc deny fmt
+.PHONY: help setup build demo drills drill-doubt drill-kills drill-backup drill-2pc drill-memory drill-outage drill-streams drill-keys drill-levels drill-disk test test-postgres test-containers image bench soak chain compare bench-compare bench-log bench-memory bench-open bench-list bench-sagas bench-wire lint clippy fmt-check doc deny fmt
 
 help: ## List what can be done
 	@echo "SagaMQ: make TARGET"
@@ -41,7 +41,7 @@ demo: setup ## Build, then run a shop through two crashes: make demo DEMO_ARGS="
 	$(call beside_postgres,$(DEMO_ARGS)) "$(BIN)/sagamq" demo $(DEMO_ARGS) && \
 	echo "make demo: built in $$((built - began)) s, ran in $$((SECONDS - built)) s."
 
-drills: drill-doubt drill-kills drill-backup drill-2pc drill-memory drill-outage drill-streams drill-disk ## Every drill, one after the other
+drills: drill-doubt drill-kills drill-backup drill-2pc drill-memory drill-outage drill-streams drill-keys drill-levels drill-disk ## Every drill, one after the other
 
 drill-doubt: build ## Lose the payment provider's answers in every kind of step, under kills of everybody
 	$(call beside_postgres,$(DRILL_ARGS)) "$(BIN)/sagamq-shop" drill-doubt $(DRILL_ARGS)
@@ -95,6 +95,9 @@ bench-log: build ## Measure what the log costs the disk: bytes written and kept,
 bench-open: build ## Measure how long an open takes: with 192,000 partitions of groups, and with 10 million records under 256 open files
 	"$(BIN)/sagamq-bench-open" $(BENCH_ARGS)
 
+bench-memory: build ## Measure the server's memory: ten million records, a hundred groups, a thousand polls that wait
+	"$(BIN)/sagamq-bench-memory" $(BENCH_ARGS)
+
 bench-list: build ## Measure a page of sagas by each filter: a million at their end, 100,000 that are not
 	"$(BIN)/sagamq-bench-list" $(BENCH_ARGS)
 
@@ -106,6 +109,12 @@ bench-sagas: build ## Measure sagas, beside an older binary if there is one: mak
 
 drill-streams: build ## Fifty members of a stream group join, leave and die for five minutes, under kills of the server: make drill-streams DRILL_ARGS="60 20 7"
 	"$(BIN)/sagamq-drill-streams" $(DRILL_ARGS)
+
+drill-keys: build ## The same for a queue group that keeps the order of keys: make drill-keys DRILL_ARGS="60 20 7"
+	"$(BIN)/sagamq-drill-keys" $(DRILL_ARGS)
+
+drill-levels: build ## What each level of delivery loses and repeats when workers and server are killed, as a table: make drill-levels DRILL_ARGS="400 20 1"
+	"$(BIN)/sagamq-drill-levels" $(DRILL_ARGS)
 
 drill-disk: build ## Fill a small disk under the server, from within and from outside, and give it room again (mounts a tmpfs: root)
 	"$(BIN)/sagamq-drill-disk"

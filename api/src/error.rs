@@ -175,6 +175,8 @@ codes! {
     QuotaExceeded = "QUOTA_EXCEEDED", 429, true, false, "The client's quota is used up";
     /// As many records of a shard as may wait for their time do so. Nothing was stored.
     ScheduleLimit = "SCHEDULE_LIMIT", 429, true, false, "Too many records wait for their time";
+    /// As many sagas of a shard as may be are not at their end. Nothing was started; `Retry-After` says when to come back.
+    SagaOpenLimit = "SAGA_OPEN_LIMIT", 429, true, false, "Too many sagas are not at their end";
     /// A fault inside the server.
     Internal = "INTERNAL", 500, false, true, "Internal error";
     /// A durable write failed. The broker takes no more writes until it is restarted.

@@ -123,6 +123,10 @@ pub const DELIVERY_LIMIT_DEFAULT: u32 = 5;
 /// Largest delivery limit that can be configured; 0 stands for "no limit".
 pub const DELIVERY_LIMIT_MAX: u32 = 1_000;
 
+/// Leases of a record that may run out before their holders have begun without being counted as attempts. From then on each is one, so
+/// that a record whose consumers die before they can say anything becomes a dead letter all the same.
+pub const RETURNS_MAX: u32 = 3;
+
 /// First redelivery backoff, in milliseconds; it doubles at each delivery.
 pub const BACKOFF_INITIAL_MS_DEFAULT: u64 = 1_000;
 

@@ -33,6 +33,11 @@ pub struct ReceiveRequest {
     pub lease_ms: Option<u64>,
     /// Acknowledge on delivery: at most once. The acknowledgement is durable before the records are sent.
     pub auto_ack: bool,
+    /// The caller does not begin with the records at once (it fetches ahead), and says of each when it does, by `extend` with `begun`. A
+    /// lease that runs out before that is no attempt, up to three times a record. Not together with `auto_ack`. Without effect in the command
+    /// topics of sagas, where what is handed out has begun.
+    #[serde(skip_serializing_if = "core::ops::Not::not")]
+    pub not_begun: bool,
     /// Where a group that does not exist yet begins.
     pub start: StartPosition,
 }
@@ -99,8 +104,12 @@ pub enum EmptyReason {
 pub struct Delivery {
     /// The right to settle this record: opaque, valid on any connection until the lease is over. Empty with `auto_ack`: it is settled.
     pub receipt: String,
-    /// How often the record was delivered to this group, this time included.
+    /// How often somebody of this group began with the record, the caller included: the attempt that this delivery is, or becomes.
     pub attempt: u32,
+    /// How often it came back because a lease ran out whose holder had not said that he began. Greater than 0: what was handed it may
+    /// have died of it, or have begun before it could say so.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    pub returned: u32,
     /// When the lease is over, in milliseconds since 1970. With `auto_ack` the record is settled already.
     pub lease_until_ms: u64,
     /// How long ago the record was first handed out to this group, in milliseconds. Only in the command topics of sagas, where the time
@@ -112,11 +121,17 @@ pub struct Delivery {
     pub record: ConsumedRecord,
 }
 
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
 /// A [`Delivery`] as it is read: serde cannot read a JSON text through a flattened field, because it takes such fields apart first.
 #[derive(Deserialize)]
 struct Received {
     receipt: String,
     attempt: u32,
+    #[serde(default)]
+    returned: u32,
     lease_until_ms: u64,
     handed_out_ago_ms: Option<u64>,
     partition: PartitionId,
@@ -133,10 +148,10 @@ struct Received {
 
 impl From<Received> for Delivery {
     fn from(received: Received) -> Self {
-        let Received { receipt, attempt, lease_until_ms, handed_out_ago_ms, partition, offset, timestamp_ms, .. } = received;
+        let Received { receipt, attempt, returned, lease_until_ms, handed_out_ago_ms, partition, offset, timestamp_ms, .. } = received;
         let Received { key, key_base64, value, value_base64, headers, .. } = received;
         let record = ConsumedRecord { partition, offset, timestamp_ms, key, key_base64, value, value_base64, headers };
-        Self { receipt, attempt, lease_until_ms, handed_out_ago_ms, record }
+        Self { receipt, attempt, returned, lease_until_ms, handed_out_ago_ms, record }
     }
 }
 
@@ -177,6 +192,9 @@ pub struct ExtendRequest {
     pub receipts: Vec<String>,
     /// New length of the leases from now, in milliseconds (1 s to 12 h).
     pub lease_ms: u64,
+    /// The caller begins with the records that it received `not_begun`, or has begun: from now on this delivery is an attempt. Counted once.
+    #[serde(skip_serializing_if = "core::ops::Not::not", default)]
+    pub begun: bool,
 }
 
 /// `POST …:terminate`: make records dead letters now.
@@ -302,7 +320,7 @@ mod tests {
         let payload =
             crate::record::Payload { value: Some("1".into()), headers: [("a", "b")].into_iter().collect(), key: Some("k".into()) };
         let record = ConsumedRecord::new(PartitionId(1), Offset(2), 3, payload);
-        let delivery = Delivery { receipt: "r".to_owned(), attempt: 1, lease_until_ms: 4, handed_out_ago_ms: None, record };
+        let delivery = Delivery { receipt: "r".to_owned(), attempt: 1, returned: 0, lease_until_ms: 4, handed_out_ago_ms: None, record };
         let json = serde_json::to_string(&delivery).expect("JSON");
         assert_eq!(serde_json::from_str::<Delivery>(&json).expect("its own form"), delivery);
         let exact = json.replace(r#""value":"1""#, r#""value":{"a": 1E400}"#);

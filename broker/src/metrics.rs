@@ -1,11 +1,13 @@
 //! Metrics of the broker: names with the unit last, no label that grows with the data.
 
 mod disk;
+mod memory;
 mod queues;
 mod schedules;
 mod streams;
 
 pub(crate) use disk::DiskGauges;
+pub(crate) use memory::MemoryGauges;
 pub(crate) use queues::{QueueFigures, QueueGauges, QueueLag};
 pub(crate) use schedules::ScheduleMetrics;
 pub(crate) use streams::{StreamFigures, StreamGauges};
@@ -57,6 +59,7 @@ pub(crate) struct Metrics {
     pub(crate) compacted_bytes: Family<TopicLabel, Counter>,
     pub(crate) streams: StreamGauges,
     pub(crate) disk: DiskGauges,
+    pub(crate) memory: MemoryGauges,
     pub(crate) queues: QueueGauges,
     pub(crate) schedules: ScheduleMetrics,
     pub(crate) rejected_produce_requests: Counter,
@@ -98,6 +101,7 @@ impl Metrics {
             compacted_bytes: Family::default(),
             streams: StreamGauges::default(),
             disk: DiskGauges::default(),
+            memory: MemoryGauges::default(),
             queues: QueueGauges::default(),
             schedules: ScheduleMetrics::default(),
             rejected_produce_requests: Counter::default(),
@@ -124,6 +128,7 @@ impl Metrics {
         registry.register_collector(Box::new(m.streams.clone()));
         registry.register_collector(Box::new(m.queues.clone()));
         m.disk.register(registry);
+        m.memory.register(registry);
         m.schedules.register(registry);
         registry.register("sagamq_rejected_produce_requests", "Produce requests answered with 429", m.rejected_produce_requests.clone());
         registry.register("sagamq_rejected_read_requests", "Receives and reads answered with 429", m.rejected_read_requests.clone());

@@ -26,7 +26,7 @@ pub const ENVIRONMENT_PREFIX: &str = "SAGAMQ_";
 const CONFIG_VARIABLE: &str = "SAGAMQ_CONFIG";
 
 /// Every key of the configuration file. The flag of `data_dir` is `--data-dir`, its environment variable `SAGAMQ_DATA_DIR`.
-pub const KEYS: [&str; 35] = [
+pub const KEYS: [&str; 36] = [
     "listen",
     "data_dir",
     "shards",
@@ -49,6 +49,7 @@ pub const KEYS: [&str; 35] = [
     "participant_allow_host",
     "participant_proxy",
     "participant_calls_max",
+    "sagas_open_max",
     "participant_connect_timeout",
     "saga_restart_grace",
     "saga_repair_retention",
@@ -148,6 +149,7 @@ fn flags(mut builder: ConfigBuilder<DefaultState>, args: &ServeArgs) -> ConfigBu
         &args.participant_allow_host,
         &args.participant_proxy,
         &args.participant_calls_max,
+        &args.sagas_open_max,
         &args.participant_connect_timeout,
         &args.saga_restart_grace,
         &args.saga_repair_retention,
@@ -252,6 +254,7 @@ fn set(settings: &mut Settings, key: &str, text: &str) -> Result<(), String> {
         }
         "participant_proxy" => serve.sagas.participant_proxy = text.parse().map_err(|error: NoProxy| error.to_string())?,
         "participant_calls_max" => serve.sagas.participant_calls_max = calls(text)?,
+        "sagas_open_max" => serve.sagas.open_max = open_sagas(text)?,
         "participant_connect_timeout" => serve.sagas.participant_connect_timeout = connect_timeout(text)?,
         "saga_restart_grace" => serve.sagas.restart_grace = restart_grace(text)?,
         "saga_repair_retention" => serve.sagas.repair_retention = repair_retention(text)?,
@@ -329,6 +332,12 @@ fn calls(text: &str) -> Result<usize, String> {
     let (least, most) = OrchestratorConfig::PARTICIPANT_CALLS_MAX.into_inner();
     let calls = text.parse().ok().filter(|calls| (least..=most).contains(calls));
     calls.ok_or_else(|| format!("expected a number from {least} to {most}"))
+}
+
+fn open_sagas(text: &str) -> Result<usize, String> {
+    let (least, most) = OrchestratorConfig::OPEN_MAX.into_inner();
+    let sagas = text.parse().ok().filter(|sagas| (least..=most).contains(sagas));
+    sagas.ok_or_else(|| format!("expected a number from {least} to {most}"))
 }
 
 fn connect_timeout(text: &str) -> Result<Duration, String> {

@@ -189,6 +189,9 @@ fn problem_help(code: ErrorCode) -> Option<&'static str> {
         ErrorCode::WritesStopped => "look into the server's log, mend the disk, and restart the server",
         ErrorCode::DiskLow => "nothing was stored: make room on the server's disk, or delete topics; see `sagamq topic update --retention`",
         ErrorCode::QuotaExceeded => "nothing was done: wait as long as it says, send less, or raise the server's client_* settings",
+        ErrorCode::SagaOpenLimit => {
+            "nothing was started: see which sagas stay with `sagamq saga list`, or raise the server's sagas_open_max"
+        }
         ErrorCode::Overloaded | ErrorCode::ShuttingDown => "nothing was stored: try again in a moment, or wait longer with --retry-for",
         ErrorCode::Internal | ErrorCode::StorageCorrupt | ErrorCode::SagaQuarantined => "look into the server's log for the request's id",
         ErrorCode::RouteNotFound | ErrorCode::MethodNotAllowed => "is the server of the same version? See --server",

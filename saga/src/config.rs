@@ -12,6 +12,9 @@ pub struct OrchestratorConfig {
     /// Most calls to one HTTP service at a time; more wait for a place. A service that hangs takes no place of another. Votes
     /// and decisions of two-phase commit have as many of their own, so that they never wait behind work that waits for locks.
     pub participant_calls_max: usize,
+    /// Most sagas and transactions that are not at their end, of all shards together: each shard takes its share of them, rounded up. Then starts are
+    /// refused. What is under way goes on, and operators can rerun.
+    pub open_max: usize,
     /// How long a connection to an HTTP participant may take to come about.
     pub participant_connect_timeout: Duration,
     /// Hosts that HTTP participants may have, names or addresses without a port; empty: any.
@@ -31,6 +34,9 @@ pub struct OrchestratorConfig {
 impl OrchestratorConfig {
     /// What [`participant_calls_max`](Self::participant_calls_max) may be.
     pub const PARTICIPANT_CALLS_MAX: RangeInclusive<usize> = 1..=10_000;
+
+    /// What [`open_max`](Self::open_max) may be.
+    pub const OPEN_MAX: RangeInclusive<usize> = 1..=100_000_000;
 
     /// What [`participant_connect_timeout`](Self::participant_connect_timeout) may be.
     pub const PARTICIPANT_CONNECT_TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(300);
@@ -88,6 +94,7 @@ impl Default for OrchestratorConfig {
     fn default() -> Self {
         Self {
             participant_calls_max: 64,
+            open_max: 1_000_000,
             participant_connect_timeout: Duration::from_secs(5),
             participant_hosts: Vec::new(),
             participant_proxy: ParticipantProxy::None,

@@ -69,6 +69,7 @@ pub(crate) struct Metrics {
     doubts: Doubts,
     removed: Family<SagaLabel, Counter>,
     pub(crate) repairs_removed: Counter,
+    pub(crate) starts_refused: Counter,
     pub(crate) quarantined: Gauge,
     pub(crate) held: Gauge,
     pub(crate) definitions_unreadable: Gauge,
@@ -91,6 +92,7 @@ impl Metrics {
             doubts: Doubts::new(clock),
             removed: Family::default(),
             repairs_removed: Counter::default(),
+            starts_refused: Counter::default(),
             quarantined: Gauge::default(),
             held: Gauge::default(),
             definitions_unreadable: Gauge::default(),
@@ -110,6 +112,8 @@ impl Metrics {
         registry.register("sagamq_transaction_heuristics", "Branches of which an operator said what was not decided, by kind", heuristics);
         registry.register_collector(Box::new(metrics.doubts.clone()));
         registry.register("sagamq_sagas_removed", "Sagas at their end that retention removed", metrics.removed.clone());
+        let refused = metrics.starts_refused.clone();
+        registry.register("sagamq_saga_starts_refused", "Starts that were refused because too many sagas were not at their end", refused);
         registry.register("sagamq_saga_repairs_removed", "Repairs at their end that were removed", metrics.repairs_removed.clone());
         registry.register("sagamq_sagas_quarantined", "Instances whose history is damaged", metrics.quarantined.clone());
         registry.register("sagamq_sagas_held", "1 while nobody is called until sagas are released, else 0", metrics.held.clone());

@@ -2,16 +2,19 @@
 
 mod common;
 
-use common::{Node, ORDER};
-use sagamq_api::saga::{HistoryQuery, SagaSummary};
+use common::{Books, Node, ORDER, spawn_workers};
+use sagamq_api::saga::{HistoryQuery, SagaState, SagaSummary};
+use sagamq_broker::env::SystemClock;
 use sagamq_broker::storage::crash::CrashStorage;
 use sagamq_broker::storage::{Durability, Family, Mutation, Storage};
-use sagamq_saga::StartError;
 use sagamq_saga::protocol::{Protocol, lane_of};
 use sagamq_saga::store::keys::SagaKey;
 use sagamq_saga::store::listing::Listing;
+use sagamq_saga::{OrchestratorConfig, StartError};
 use serde_json::json;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
 async fn open(storage: &CrashStorage) -> Node {
     let node = Node::open(Arc::new(storage.clone())).await.expect("it opens");
@@ -90,5 +93,47 @@ async fn the_same_input_in_another_order_is_the_same_start() {
     let first = node.start("order", json!({"order": "1", "behave": ""})).await.expect("started");
     let again = node.start("order", json!({"behave": "", "order": "1"})).await.expect("the same");
     assert_eq!((again.id, again.duplicate), (first.id, true));
+    node.close().await;
+}
+
+#[tokio::test]
+async fn starts_are_refused_while_as_many_sagas_as_may_be_are_open_and_over_a_restart() {
+    let storage = CrashStorage::new();
+    // Two lanes: one for each.
+    let config = || OrchestratorConfig { open_max: 2, restart_grace: Duration::from_millis(20), ..OrchestratorConfig::default() };
+    let open = async || Node::open_with(Arc::new(storage.clone()), Arc::new(SystemClock), config()).await.expect("it opens");
+    let input = |order: usize| json!({"order": order.to_string(), "behave": ""});
+    let mut node = open().await;
+    node.sagas.publish(ORDER).await.expect("a legal definition");
+    let (mut started, mut refused) = (Vec::new(), Vec::new());
+    for order in 0..12 {
+        match node.start("order", input(order)).await {
+            Ok(saga) => started.push((order, saga.id)),
+            Err(StartError::OpenLimit { open: 1, most: 1, .. }) => refused.push(order),
+            Err(other) => panic!("{other}"),
+        }
+    }
+    assert_eq!((started.len(), refused.len()), (2, 10));
+    node.close().await;
+    node = open().await;
+    assert!(matches!(node.start("order", input(refused[0])).await, Err(StartError::OpenLimit { .. })), "what was resumed counts");
+    assert!(node.start("order", input(started[0].0)).await.expect("it is known").duplicate, "who asks again is answered");
+    let (books, stop) = (Books::default(), CancellationToken::new());
+    let workers = spawn_workers(&node, &books, &stop);
+    for order in refused {
+        // Each as soon as the one before it has ended.
+        for (_, id) in &started {
+            node.at_rest(*id).await;
+        }
+        let saga = node.start("order", input(order)).await.expect("there is room again");
+        started.push((order, saga.id));
+    }
+    for (_, id) in &started {
+        assert_eq!(node.at_rest(*id).await.summary.state, SagaState::Completed);
+    }
+    stop.cancel();
+    for worker in workers {
+        worker.await.expect("no panic");
+    }
     node.close().await;
 }

@@ -2,8 +2,9 @@
 
 use sagamq_api::{GroupName, TopicName};
 use sagamq_sdk::api::topic::TopicConfig;
-use sagamq_sdk::{CancellationToken, HandlerError, ProduceRecord, RetryPolicy};
+use sagamq_sdk::{CancellationToken, Client, HandlerError, ProduceRecord, RetryPolicy};
 use sagamq_tests::ServerProcess;
+use sagamq_tests::server::eventually;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -107,4 +108,66 @@ async fn a_stop_gives_back_what_was_not_begun_without_counting_a_delivery() {
     }
     let letters = client.dead_letters(&topic, &group, &Default::default()).await.expect("listed").dead_letters;
     assert!(letters.iter().all(|letter| letter.attempts > 0) && letters.len() <= 2, "only what was begun is counted: {letters:?}");
+}
+
+/// A record that kills its process, again and again: its neighbours, with which nobody had begun, are none the worse for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_kills_its_process_becomes_a_dead_letter_and_costs_its_neighbours_no_attempt() {
+    let server = ServerProcess::start().await;
+    let (client, topic, group): (_, TopicName, GroupName) = (server.client(), "work".parse().expect("legal"), "g".parse().expect("legal"));
+    let config = TopicConfig { partitions: 1, delivery_limit: 3, backoff_initial_ms: 1, backoff_max_ms: 1, ..TopicConfig::default() };
+    client.create_topic(&topic, config).await.expect("created");
+    client.produce(&topic, (0..8).map(|n| ProduceRecord::text(n.to_string())).collect(), None).await.expect("stored");
+    let mut deaths = 0;
+    let begun = loop {
+        let (begin, mut begins) = tokio::sync::mpsc::unbounded_channel();
+        let (url, work, workers) = (server.url(), topic.clone(), group.clone());
+        // A runtime of its own stands for the process: when it is shut down, nobody gives anything back.
+        let process = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+        process.spawn(async move {
+            let consumer =
+                Client::new(&url).expect("an address").consumer(work, workers).concurrency(1).prefetch(7).lease(Duration::from_secs(1));
+            consumer
+                .run(CancellationToken::new(), move |delivery| {
+                    let told = begin.send((delivery.record.offset.0, delivery.attempt, delivery.returned));
+                    async move {
+                        told.expect("somebody listens");
+                        if delivery.record.offset.0 == 0 { std::future::pending().await } else { Ok(()) }
+                    }
+                })
+                .await
+        });
+        let mut begun = Vec::new();
+        let is_poisoned = loop {
+            match tokio::time::timeout(LIMIT, begins.recv()).await.expect("in time").expect("it runs") {
+                (0, ..) => break true,
+                other => begun.push(other),
+            }
+            if begun.len() == 7 {
+                break false;
+            }
+        };
+        if is_poisoned {
+            assert!(begun.is_empty(), "the oldest comes first: {begun:?}");
+            // Whatever the process had asked for beside it is there.
+            eventually("neighbours are held as well, at first", async || {
+                let in_flight = client.describe_group(&topic, &group).await.expect("there").in_flight;
+                (deaths > 0 || in_flight == 8).then_some(())
+            })
+            .await;
+            deaths += 1;
+            process.shutdown_background();
+            eventually("the leases run out", async || {
+                (client.describe_group(&topic, &group).await.expect("there").in_flight == 0).then_some(())
+            })
+            .await;
+        } else {
+            process.shutdown_background();
+            break begun;
+        }
+    };
+    assert_eq!(deaths, 4, "the first time nobody could say that it had begun; then three attempts");
+    let letters = client.dead_letters(&topic, &group, &Default::default()).await.expect("listed").dead_letters;
+    assert_eq!(letters.iter().map(|letter| (letter.origin_offset.0, letter.attempts)).collect::<Vec<_>>(), [(0, 3)]);
+    assert!(begun.iter().all(|(_, attempt, _)| *attempt == 1), "nobody had begun with them: {begun:?}");
 }

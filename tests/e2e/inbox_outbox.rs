@@ -1,7 +1,6 @@
 //! A consumer with an inbox and an outbox in a RocksDB, as a process that is killed (`SIGKILL`) between an effect and its acknowledgement and at
 //! any other moment: nothing is lost, and every effect happens exactly once.
 
-use crate::fate::{Fate, SEED};
 use sagamq_sdk::api::topic::{ReadQuery, TopicConfig};
 use sagamq_sdk::api::{GroupName, Offset, TopicName};
 use sagamq_sdk::barrier::rocksdb::{MultiThreaded, TransactionDB};
@@ -9,6 +8,7 @@ use sagamq_sdk::inbox::rocks::RocksInbox;
 use sagamq_sdk::outbox::rocks::RocksOutbox;
 use sagamq_sdk::{CancellationToken, Client, ProduceRecord};
 use sagamq_tests::ServerProcess;
+use sagamq_tests::fate::{Fate, SEED};
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::Write as _;

@@ -8,6 +8,7 @@ use sagamq_api::topic::ReadQuery;
 use sagamq_api::{GroupName, Offset, PartitionId, TopicName};
 use sagamq_sdk::{CancellationToken, Client, Delivery, HandlerError};
 use sagamq_tests::ServerProcess;
+use sagamq_tests::key_churn::{Plan, Seen, check, run};
 use sagamq_tests::server::{binary, eventually};
 use std::collections::BTreeSet;
 use std::process::{Child, Command, Stdio};
@@ -16,55 +17,6 @@ use std::time::Duration;
 
 const KEYS: u64 = 6;
 const EACH: u64 = 40;
-
-/// What handlers saw.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Seen {
-    Begun { key: u64, number: u64 },
-    Failed { key: u64, number: u64 },
-    Done { key: u64, number: u64 },
-}
-
-/// Whether each key's records were handled one after the other: none begun while another is handled, none before the one before it was done.
-/// A record may be done again, because its acknowledgement can be lost, but only before the next one is begun.
-fn check(history: &[Seen]) -> Result<(), String> {
-    let mut handled = [None::<u64>; KEYS as usize];
-    let mut done = [0; KEYS as usize];
-    for seen in history {
-        match *seen {
-            Seen::Begun { key, number } => {
-                if let Some(other) = handled[key as usize].replace(number) {
-                    return Err(format!("key {key}: {number} was begun while {other} was handled"));
-                }
-                if ![done[key as usize], done[key as usize] + 1].contains(&number) {
-                    return Err(format!("key {key}: {number} was begun after {} was done", done[key as usize]));
-                }
-            }
-            Seen::Failed { key, .. } => handled[key as usize] = None,
-            Seen::Done { key, number } => {
-                handled[key as usize] = None;
-                done[key as usize] = number;
-            }
-        }
-    }
-    Ok(())
-}
-
-#[test]
-fn the_checker_finds_what_is_out_of_order() {
-    let (begun, done) = (|number| Seen::Begun { key: 1, number }, |number| Seen::Done { key: 1, number });
-    let failed = Seen::Failed { key: 1, number: 1 };
-    assert_eq!(check(&[begun(1), failed, begun(1), done(1), begun(1), done(1), begun(2)]), Ok(()));
-    for wrong in [
-        &[begun(2)][..],                                   // before the first
-        &[begun(1), failed, begun(2)],                     // past one that waits for its retry
-        &[begun(1), begun(1)],                             // twice at a time
-        &[begun(1), done(1), begun(2), begun(3)],          // two of a key
-        &[begun(1), done(1), begun(2), done(2), begun(1)], // back again
-    ] {
-        assert!(check(wrong).is_err(), "{wrong:?}");
-    }
-}
 
 #[derive(Clone, Default)]
 struct History(Arc<Mutex<Vec<Seen>>>);
@@ -237,4 +189,14 @@ async fn keys_stay_in_order_while_partitions_are_added_and_the_server_is_killed(
     let stored = stored(&client, &topic, 9).await;
     let once: BTreeSet<_> = stored.iter().collect();
     assert_eq!((stored.len() as u64, once.len() as u64), (KEYS * EACH, KEYS * EACH), "every record once");
+}
+
+/// The bounded form of `make drill-keys`.
+#[tokio::test(flavor = "multi_thread")]
+async fn members_that_die_with_records_in_their_hands_keep_each_key_in_order() {
+    let mut server = ServerProcess::start().await;
+    let plan = Plan { members: 12, partitions: 8, keys: 40, time: Duration::from_secs(15), rate: 4, kills: 1, seed: 7 };
+    let outcome = run(&mut server, plan).await;
+    assert_eq!(outcome.violations, Vec::<String>::new(), "{outcome:?}");
+    assert!(outcome.records > 400 && outcome.failed > 20 && outcome.died > 1 && outcome.left > 3, "it was a churn: {outcome:?}");
 }

@@ -1,7 +1,6 @@
 //! A pipeline of two stages, the broker and the workers of which are killed again and again: each input has each of its outputs once, without a
 //! store of the workers' own.
 
-use crate::fate::{Fate, SEED};
 use sagamq_api::pipeline::{AckWithRecordsRequest, ProduceTo};
 use sagamq_api::queue::ReceiveRequest;
 use sagamq_api::record::ProduceRecord;
@@ -9,6 +8,7 @@ use sagamq_api::topic::{ReadQuery, TopicConfig};
 use sagamq_api::{ErrorCode, GroupName, Offset, TopicName};
 use sagamq_sdk::{CancellationToken, Client};
 use sagamq_tests::ServerProcess;
+use sagamq_tests::fate::{Fate, SEED};
 use sagamq_tests::server::eventually;
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;

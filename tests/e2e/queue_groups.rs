@@ -3,7 +3,7 @@
 use sagamq_api::queue::{EmptyReason, ReceiveRequest};
 use sagamq_api::record::ProduceRecord;
 use sagamq_api::topic::TopicConfig;
-use sagamq_api::{GroupName, TopicName};
+use sagamq_api::{GroupName, PartitionId, TopicName};
 use sagamq_tests::ServerProcess;
 use sagamq_tests::server::binary;
 use serde_json::Value;
@@ -22,7 +22,9 @@ async fn a_group_is_paused_purged_and_moved_and_stays_so_over_kill_9() {
     let (client, topic, group): (_, TopicName, GroupName) =
         (server.client(), "orders".parse().expect("legal"), "billing".parse().expect("legal"));
     client.create_topic(&topic, TopicConfig { partitions: 2, ..TopicConfig::default() }).await.expect("created");
-    client.produce(&topic, (0..20).map(|n| ProduceRecord::text(n.to_string())).collect(), None).await.expect("produced");
+    // Ten in each partition: where records without a key go is up to the server.
+    let records = (0..20).map(|n| ProduceRecord::text(n.to_string()).with_partition(PartitionId(n % 2)));
+    client.produce(&topic, records.collect(), None).await.expect("produced");
     let some = ReceiveRequest { max_records: Some(5), ..ReceiveRequest::default() };
     let leased = client.receive(&topic, &group, &some).await.expect("received").deliveries;
     let receipts = leased.into_iter().map(|delivery| delivery.receipt).collect::<Vec<_>>();

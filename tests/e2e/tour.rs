@@ -24,6 +24,15 @@ fn commands() -> Vec<String> {
     blocks(tour)
 }
 
+/// The commands of the console blocks below a heading, up to the next heading.
+fn console(path: &str, heading: &str) -> Vec<String> {
+    let text = document(path);
+    let (_, section) = text.split_once(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("{path} has {heading}"));
+    let section = section.split("\n#").next().expect("there is always a first part");
+    let blocks = section.split("```console\n").skip(1).map(|block| block.split("```").next().expect("a block ends"));
+    blocks.flat_map(str::lines).filter_map(|line| line.strip_prefix("$ ")).map(str::to_owned).collect()
+}
+
 /// Runs commands in one shell, because later ones use variables of earlier ones. What they say.
 fn run(commands: &[String], server: &ServerProcess) -> String {
     let folder = tempfile::tempdir().expect("a folder");
@@ -102,6 +111,54 @@ async fn every_command_of_the_guide_to_adding_partitions_works() {
     let says = run(&commands, &server);
     let values: Vec<u32> = says.lines().filter_map(|line| line.parse().ok()).collect();
     assert_eq!(values, (1..=40).collect::<Vec<_>>(), "the key is in order: {says}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_command_about_order_retention_and_compaction_works() {
+    let server = ServerProcess::start().await;
+    let sections = [
+        ("docs/guides/ordering.md", "## Order by key", 2),
+        ("docs/operations.md", "## Retention", 3),
+        ("docs/operations.md", "### Compaction by key", 3),
+    ];
+    for (path, heading, count) in sections {
+        let commands = console(path, heading);
+        assert_eq!(commands.len(), count, "{heading}: {commands:?}");
+        run(&commands, &server);
+    }
+    let config = async |topic: &str| server.client().describe_topic(&topic.parse().expect("legal")).await.expect("there").config;
+    assert_eq!(config("accounts").await.ordering, sagamq_api::topic::Ordering::Key);
+    assert_eq!(config("clicks").await.retention_ms, 30 * 24 * 3_600_000);
+    assert!(config("prices").await.cleanup_policy.compacts());
+}
+
+/// Six dead letters of a partition, and records that wait: what the operator's commands are for.
+const TROUBLE: &str = r#"
+sagamq topic create orders --partitions 4
+for n in $(seq 0 9); do sagamq produce orders --partition 0 --value "order $n"; done
+leased=$(curl -sf -X POST "$SAGAMQ_SERVER/v1/topics/orders/groups/billing:receive" -H 'content-type: application/json' -d '{"max_records": 6}')
+body=$(echo "$leased" | jq '{receipts: [.deliveries[].receipt], reason: "no such account"}')
+curl -sf "$SAGAMQ_SERVER/v1/topics/orders/groups/billing:terminate" -H 'content-type: application/json' -d "$body"
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_command_about_groups_and_dead_letters_works() {
+    let (topic, group) = ("orders".parse().expect("legal"), "billing".parse().expect("legal"));
+    let letters = console("docs/operations.md", "## Dead letters");
+    assert_eq!(letters.len(), 7, "{letters:?}");
+    // What is left of the six letters behind each.
+    for (command, left) in letters.iter().zip([6, 0, 6, 4, 0, 5, 5]) {
+        let server = ServerProcess::start().await;
+        let says = run(&[TROUBLE.to_owned(), command.clone()], &server);
+        let waiting = server.client().describe_group(&topic, &group).await.expect("there").dead_letters;
+        assert_eq!(waiting, left, "{command}: {says}");
+    }
+    let server = ServerProcess::start().await;
+    let pausing = console("docs/operations.md", "## Pausing, skipping and repeating");
+    assert_eq!(pausing.len(), 4, "{pausing:?}");
+    run(&[&[TROUBLE.to_owned()], &pausing[..]].concat(), &server);
+    let group = server.client().describe_group(&topic, &group).await.expect("there");
+    assert_eq!((group.lag_records, group.paused), (10, false), "everything again");
 }
 
 /// How many records of the guide still wait.

@@ -1,7 +1,6 @@
 //! Two banks on RocksDB and a coordinator, as processes that are killed (`SIGKILL`) around every step of two-phase commit and at any other
 //! moment: transfers happen in both banks or in none, the books balance, and nothing is left in doubt.
 
-use crate::fate::{Fate, SEED};
 use axum::routing::get;
 use sagamq_api::saga::{Call, Mode, SagaState, StartSaga};
 use sagamq_sdk::branch::rocks::rocksdb::{Options, TransactionDBOptions};
@@ -9,6 +8,7 @@ use sagamq_sdk::branch::rocks::{BranchDb, BranchTransaction, RocksBranches};
 use sagamq_sdk::branch::{BranchError, BranchId, BranchManager, BranchRouter, Branching, InDoubt, Resolver, Vote};
 use sagamq_sdk::{CallError, CancellationToken, Client, JsonText};
 use sagamq_tests::ServerProcess;
+use sagamq_tests::fate::{Fate, SEED};
 use sagamq_tests::server::free_address;
 use serde_json::json;
 use std::net::SocketAddr;

@@ -3,10 +3,14 @@
 pub mod bench_compare;
 pub mod bench_list;
 pub mod bench_log;
+pub mod bench_memory;
 pub mod bench_open;
 pub mod bench_sagas;
 pub mod bench_wire;
 pub mod disk_drill;
+pub mod fate;
+pub mod key_churn;
+pub mod levels;
 mod measure;
 pub mod memory;
 pub mod server;

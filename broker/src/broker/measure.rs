@@ -7,7 +7,7 @@ use crate::metrics::{QueueFigures, QueueLag};
 use crate::topic::{Group, QueueRef, Topic, TopicKind};
 use core::cmp::Reverse;
 use core::time::Duration;
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 use tokio_util::sync::CancellationToken;
 
 /// Time between two looks.
@@ -35,6 +35,7 @@ pub(super) async fn run(broker: Weak<Inner>, shutdown: CancellationToken, life: 
         let measured = async {
             broker.measure_stream_groups().await;
             broker.measure_queue_groups().await;
+            broker.measure_memory().await;
             if look.is_multiple_of(KEYS_AGE_LOOKS) {
                 broker.0.catalog.topics().iter().for_each(|topic| topic.hot_keys.age());
             }
@@ -65,6 +66,18 @@ impl Broker {
             }
         }
         self.0.metrics.queues.replace(figures);
+    }
+
+    /// Looks what the larger parts of the memory hold, and shows that in the metrics. This happens by itself every 15 s.
+    pub async fn measure_memory(&self) {
+        let storage = Arc::clone(&self.0.storage);
+        // The database takes locks of its own for that.
+        let parts = tokio::task::spawn_blocking(move || storage.memory()).await.expect("a look at the memory does not panic");
+        match parts {
+            Ok(parts) => parts.into_iter().for_each(|(part, bytes)| self.0.metrics.memory.set(part, bytes)),
+            Err(error) => tracing::debug!(%error, "what the storage holds in memory is not known"),
+        }
+        self.0.metrics.memory.set("records", self.0.tail_memory.bytes() as u64);
     }
 
     /// The share of the busiest partition, if the topic gets anything.

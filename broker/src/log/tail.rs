@@ -115,6 +115,11 @@ impl TailMemory {
         Self { bytes_max, order: Arc::default() }
     }
 
+    /// Bytes that it is charged with.
+    pub(crate) fn bytes(&self) -> usize {
+        self.lock().order.bytes
+    }
+
     /// Locks it for the batches of a whole commit.
     pub(crate) fn lock(&self) -> Tails<'_> {
         Tails { bytes_max: self.bytes_max, order: self.order.lock().unwrap_or_else(PoisonError::into_inner) }

@@ -187,6 +187,14 @@ pub trait Storage: Send + Sync + 'static {
     fn free_space(&self) -> Result<Option<FreeSpace>, StorageError> {
         Ok(None)
     }
+
+    /// What it holds in memory, by the name of the part, in bytes.
+    ///
+    /// # Errors
+    /// When it does not know.
+    fn memory(&self) -> Result<Vec<(&'static str, u64)>, StorageError> {
+        Ok(Vec::new())
+    }
 }
 
 impl<S: Storage + ?Sized> Storage for std::sync::Arc<S> {
@@ -208,5 +216,9 @@ impl<S: Storage + ?Sized> Storage for std::sync::Arc<S> {
 
     fn free_space(&self) -> Result<Option<FreeSpace>, StorageError> {
         (**self).free_space()
+    }
+
+    fn memory(&self) -> Result<Vec<(&'static str, u64)>, StorageError> {
+        (**self).memory()
     }
 }

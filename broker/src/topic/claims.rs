@@ -141,7 +141,7 @@ mod tests {
 
     fn handed(given_back: &GivenBack) -> Handed {
         let partition = PartitionKey { shard: ShardId(0), topic: TopicId(1), partition: PartitionId(0) };
-        let leased = Leased { offset: Offset(5), attempt: 1, lease_id: 7, deadline_ms: 9, handed_out_ms: Some(3) };
+        let leased = Leased { offset: Offset(5), attempt: 1, returned: 0, lease_id: 7, deadline_ms: 9, handed_out_ms: Some(3) };
         let record = StoredRecord { offset: Offset(5), timestamp_ms: 0, payload: Payload::default() };
         Handed::new(GroupKey { partition, group: GroupId(1) }, record, leased, given_back.clone())
     }

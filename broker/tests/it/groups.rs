@@ -9,7 +9,7 @@ use sagamq_api::queue::{
 use sagamq_api::topic::TopicConfig;
 use sagamq_api::{ErrorCode, Offset};
 use sagamq_broker::storage::memory::MemoryStorage;
-use sagamq_broker::{Delivered, FindGroupError, SettleError};
+use sagamq_broker::{Delivered, FindGroupError, ReceiveError, SettleError};
 
 fn receipts(deliveries: &[Delivered]) -> Vec<String> {
     deliveries.iter().map(|delivery| delivery.receipt.clone()).collect()
@@ -71,11 +71,11 @@ async fn extend_keeps_a_record_and_one_expired_receipt_does_not_spoil_the_others
     let test = TestBroker::with_topic(MemoryStorage::new(), "t", one_partition()).await;
     test.produce_texts("t", ["a", "b"]).await;
     let leased = test.receive("t", "g").await;
-    let kept = ExtendRequest { receipts: receipts(&leased[..1]), lease_ms: 120_000 };
+    let kept = ExtendRequest { receipts: receipts(&leased[..1]), lease_ms: 120_000, begun: false };
     let extended = test.broker.extend(&topic("t"), &group("g"), &kept).await.expect("extended");
     assert!(extended.results[0].lease_until_ms.expect("a new end") > leased[0].lease_until_ms);
     test.clock.advance(Duration::from_secs(60));
-    let late = ExtendRequest { receipts: receipts(&leased), lease_ms: 1000 };
+    let late = ExtendRequest { receipts: receipts(&leased), lease_ms: 1000, begun: false };
     let results = test.broker.extend(&topic("t"), &group("g"), &late).await.expect("one is left").results;
     assert_eq!(results[0].status, SettleStatus::Done);
     assert_eq!((results[1].status, results[1].code), (SettleStatus::Failed, Some(ErrorCode::ReceiptExpired)));
@@ -204,6 +204,56 @@ async fn receipts_of_others_are_refused() {
     test.receive("t", "g").await;
     let deleted = test.broker.ack(&topic("t"), &group("g"), &request).await;
     assert!(matches!(deleted, Err(SettleError::ForeignReceipt { .. })), "a new group of the same name: {deleted:?}");
+}
+
+/// What comes when leases have run out, and then backoffs.
+async fn after_a_while(test: &TestBroker, request: &ReceiveRequest) -> Option<Delivered> {
+    for _ in ["leases", "backoffs"] {
+        test.clock.advance(Duration::from_secs(3_600));
+        if let Some(delivered) = test.receive_with("t", "g", request).await.pop() {
+            return Some(delivered);
+        }
+    }
+    None
+}
+
+#[tokio::test]
+async fn an_attempt_counts_when_it_begins_and_a_lease_that_runs_out_before_does_not_three_times() {
+    let config = TopicConfig { delivery_limit: 2, ..one_partition() };
+    let storage = MemoryStorage::new();
+    let test = TestBroker::with_topic(storage.clone(), "t", config).await;
+    test.produce_texts("t", ["a"]).await;
+    let ahead = ReceiveRequest { not_begun: true, lease_ms: Some(1_000), ..ReceiveRequest::default() };
+    let mut told = Vec::new();
+    for round in 0..8 {
+        let Some(delivered) = after_a_while(&test, &ahead).await else { break };
+        told.push((delivered.attempt, delivered.returned));
+        if round == 1 {
+            // To keep it is not to begin with it.
+            let kept = ExtendRequest { receipts: vec![delivered.receipt.clone()], lease_ms: 2_000, begun: false };
+            assert_eq!(test.broker.extend(&topic("t"), &group("g"), &kept).await.expect("extended").results[0].status, SettleStatus::Done);
+        }
+    }
+    assert_eq!(told, [(1, 0), (1, 1), (1, 2), (1, 3), (2, 3)], "then it is a dead letter");
+    let letters = test.broker.dead_letters(&topic("t"), &group("g"), &DeadLetterQuery::default()).await.expect("listed").dead_letters;
+    assert_eq!(letters[0].attempts, 2);
+
+    test.produce_texts("t", ["b"]).await;
+    let delivered = test.receive_with("t", "g", &ahead).await;
+    for _ in ["begun", "and told again"] {
+        let begun = ExtendRequest { receipts: receipts(&delivered), lease_ms: 1_000, begun: true };
+        test.broker.extend(&topic("t"), &group("g"), &begun).await.expect("extended");
+    }
+    test.broker.shutdown().await;
+    let test = TestBroker::try_open(storage, test.clock.clone()).expect("opens");
+    let delivered = [after_a_while(&test, &ahead).await.expect("it comes again")];
+    assert_eq!((delivered[0].attempt, delivered[0].returned), (2, 0), "one attempt, however often it is told");
+    let tried = NackRequest { receipts: receipts(&delivered), delay_ms: None, reason: None, not_begun: false };
+    let result = test.broker.nack(&topic("t"), &group("g"), &tried).await.expect("given back").results;
+    assert_eq!(result[0].status, SettleStatus::DeadLettered, "who gives it back as failed has begun");
+
+    let both = ReceiveRequest { auto_ack: true, ..ahead };
+    assert!(matches!(test.broker.receive(&topic("t"), &group("g"), &both).await, Err(ReceiveError::Parameter(_))));
 }
 
 #[tokio::test]

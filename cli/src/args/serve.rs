@@ -36,6 +36,7 @@ CONFIGURATION FILE (TOML; every key may be left out, an unknown key is an error)
   participant_allow_host = \"payments.internal, stock.internal\"
   participant_proxy = \"none\"
   participant_calls_max = 64
+  sagas_open_max = 1000000
   participant_connect_timeout = \"5s\"
   saga_restart_grace = \"5s\"
   saga_repair_retention = \"30d\"
@@ -132,6 +133,10 @@ pub struct ServeArgs {
     /// Most calls to one HTTP service at a time; more wait [env: SAGAMQ_PARTICIPANT_CALLS_MAX] [default: 64]
     #[arg(long, value_name = "N")]
     pub participant_calls_max: Option<String>,
+    /// Most sagas that are not at their end, of all shards together; then starts are refused (SAGA_OPEN_LIMIT)
+    /// [env: SAGAMQ_SAGAS_OPEN_MAX] [default: 1000000]
+    #[arg(long, value_name = "N")]
+    pub sagas_open_max: Option<String>,
     /// How long a connection to an HTTP participant may take to come about [env: SAGAMQ_PARTICIPANT_CONNECT_TIMEOUT] [default: 5s]
     #[arg(long, value_name = "DURATION")]
     pub participant_connect_timeout: Option<String>,

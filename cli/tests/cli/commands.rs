@@ -278,6 +278,7 @@ fn delivery(offset: u64) -> Delivery {
     Delivery {
         receipt: format!("receipt-{offset}"),
         attempt: 1,
+        returned: 0,
         lease_until_ms: 0,
         handed_out_ago_ms: None,
         record: record(0, offset, &format!("v{offset}")),
@@ -306,7 +307,7 @@ fn the_group_s_options_reach_the_server() {
     let asked = server.asked();
     assert_eq!(asked.len(), 2, "enough after the first record");
     assert_eq!((acknowledged(&server), given_back(&server)), (vec![], vec![json!("receipt-0")]));
-    let wanted = json!({ "max_records": 1, "wait_ms": 2_000, "lease_ms": 60_000, "auto_ack": false, "start": "latest" });
+    let wanted = json!({ "max_records": 1, "wait_ms": 2_000, "lease_ms": 60_000, "auto_ack": false, "not_begun": true, "start": "latest" });
     assert_eq!(asked[0].json(), wanted);
 }
 

@@ -85,6 +85,7 @@ impl From<StartError> for ApiError {
             StartError::ModeNotPossible { .. } => ErrorCode::ModeNotPossible,
             StartError::ServiceWithoutAddress { .. } => ErrorCode::ServiceWithoutAddress,
             StartError::KeyConflict { .. } | StartError::ModeConflict { .. } | StartError::IdTaken { .. } => ErrorCode::SagaKeyConflict,
+            StartError::OpenLimit { .. } => ErrorCode::SagaOpenLimit,
             StartError::Panicked => ErrorCode::Internal,
             StartError::Rejected(rejection) => of_rejection(&rejection),
             StartError::Instance(error) => return error.into(),

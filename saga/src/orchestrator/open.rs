@@ -121,6 +121,7 @@ async fn open(
             liveness: broker.liveness().clone(),
             quarantine: quarantine.clone(),
             restart_grace: config.restart_grace,
+            open_max: config.open_max.div_ceil(usize::from(broker.shards())),
             hold: hold.clone(),
             cluster: broker.cluster(),
             lifecycle: Lifecycle::new(config.lifecycle_events, broker.cluster()),

@@ -2,7 +2,7 @@
 //! a handler's result settles its record.
 
 use super::handling::Handling;
-use super::leases::Leases;
+use super::leases::{Keeping, Leases};
 use super::settler::{Settlement, Settler};
 use crate::client::Client;
 use crate::error::ClientError;
@@ -38,8 +38,8 @@ const SETTLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a stop waits for handlers that were cut off. Those that block their thread do not notice, and are left alone.
 const CUT_OFF_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// From this delivery on a record may be what kills the process: beside it nothing is prefetched, because a crash counts as a
-/// delivery of every record that is held.
+/// From this attempt on a record may be what kills the process, and so may one that came back from somebody who had not begun: beside it
+/// nothing is prefetched, because all that is held would come back again.
 const SUSPECT_ATTEMPT: u32 = 3;
 
 /// How a consumer behaves.
@@ -58,6 +58,8 @@ pub(crate) struct Settings {
     pub(crate) handling: Handling,
     /// Receives at a time, at most.
     pub(crate) receives: usize,
+    /// Whether a record counts as tried when its handler begins, and not when it comes.
+    pub(crate) counts_from_begin: bool,
 }
 
 impl Settings {
@@ -74,6 +76,7 @@ impl Settings {
             wait_for_topic: false,
             handling: Handling::default(),
             receives: 1,
+            counts_from_begin: true,
         }
     }
 
@@ -121,9 +124,10 @@ where
         closing: closing.clone(),
     };
     let settler = tokio::spawn(settler.run());
+    let keeping = Arc::new(Keeping::new(&client, settings.topic.clone(), settings.group.clone(), settings.lease));
     let keeper = tokio::spawn({
-        let (leases, client, settings) = (Arc::clone(&leases), client.clone(), settings.clone());
-        async move { leases.keep(&client, &settings.topic, &settings.group).await }
+        let (leases, keeping) = (Arc::clone(&leases), Arc::clone(&keeping));
+        async move { leases.keep(&keeping).await }
     });
     let keeper = AbortOnDropHandle::new(keeper);
     let mut engine = Engine {
@@ -131,11 +135,13 @@ where
         settings,
         handler: Arc::new(handler),
         leases,
+        keeping,
         settle,
         queue: VecDeque::new(),
         running: JoinMap::new(),
         suspects: HashSet::new(),
         receiving: Vec::new(),
+        has_heard: false,
         is_busy: false,
         told: None,
     };
@@ -156,6 +162,7 @@ struct Engine<H> {
     settings: Settings,
     handler: Arc<H>,
     leases: Arc<Leases>,
+    keeping: Arc<Keeping>,
     settle: mpsc::Sender<(String, Settlement)>,
     /// Leased, not begun, and since when it is here.
     queue: VecDeque<(Instant, Delivery)>,
@@ -164,6 +171,8 @@ struct Engine<H> {
     /// Receipts of records held that were delivered so often that they may be what kills the process.
     suspects: HashSet<String>,
     receiving: Vec<Asked>,
+    /// Whether there was an answer yet.
+    has_heard: bool,
     /// Whether the last answer had several records.
     is_busy: bool,
     /// When the trouble that lasts was told last.
@@ -218,12 +227,19 @@ where
             }
             let receipt = delivery.receipt.clone();
             // Its lease ran out in the queue: it is or will be delivered to somebody.
-            let Some(lease) = self.leases.tokens(&receipt) else {
+            let Some(lease) = self.leases.begin(&receipt) else {
                 self.suspects.remove(&receipt);
                 continue;
             };
             let (handler, settle, handling) = (Arc::clone(&self.handler), self.settle.clone(), self.settings.handling);
+            // Who had it before may have died of it before he could say that he had begun: now this is said first, so that it counts.
+            let says_first = self.settings.counts_from_begin && delivery.returned > 0;
+            let (leases, keeping) = (Arc::clone(&self.leases), Arc::clone(&self.keeping));
             self.running.spawn(receipt.clone(), async move {
+                if says_first && !leases.say_begun(&keeping, &receipt).await {
+                    leases.release(&receipt);
+                    return;
+                }
                 let settlement = handling.run(move || handler(delivery), lease).await;
                 // The slot stays taken until the settler has room: slow settling slows the receiving.
                 drop(settle.send((receipt, settlement)).await);
@@ -233,7 +249,9 @@ where
 
     /// How many more records this process may hold, beside those that it has asked for.
     fn room(&self) -> usize {
-        let prefetch = if self.suspects.is_empty() { self.settings.prefetch() } else { 0 };
+        // Nobody knows yet whether the process before died of a record that comes now.
+        let knows = self.has_heard || !self.settings.counts_from_begin;
+        let prefetch = if knows && self.suspects.is_empty() { self.settings.prefetch() } else { 0 };
         let asked: usize = self.receiving.iter().map(|asked| asked.room).sum();
         (self.settings.concurrency + prefetch).saturating_sub(self.queue.len() + self.running.len() + asked)
     }
@@ -261,6 +279,7 @@ where
             wait_ms: Some(millis(settings.wait)),
             lease_ms: Some(millis(settings.lease)),
             auto_ack: false,
+            not_begun: settings.counts_from_begin,
             start: settings.start,
         };
         let answer = Box::pin(async move {
@@ -274,9 +293,10 @@ where
         if self.told.take().is_some() {
             tracing::info!(topic = %self.settings.topic, group = %self.settings.group, "receiving again");
         }
+        self.has_heard = true;
         self.is_busy = answer.deliveries.len() > 1;
         self.leases.take(answer.deliveries.iter().map(|delivery| delivery.receipt.as_str()));
-        let suspects = answer.deliveries.iter().filter(|delivery| delivery.attempt >= SUSPECT_ATTEMPT);
+        let suspects = answer.deliveries.iter().filter(|delivery| delivery.attempt >= SUSPECT_ATTEMPT || delivery.returned > 0);
         self.suspects.extend(suspects.map(|delivery| delivery.receipt.clone()));
         let now = Instant::now();
         self.queue.extend(answer.deliveries.into_iter().map(|delivery| (now, delivery)));

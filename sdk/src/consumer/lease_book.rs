@@ -20,6 +20,8 @@ struct Lease {
     /// When it is over, by this machine's clock.
     ends: Instant,
     tokens: LeaseTokens,
+    /// Whether its handler has begun.
+    is_begun: bool,
 }
 
 /// What tells a handler of the end of its lease.
@@ -46,7 +48,8 @@ impl LeaseBook {
     /// Records were delivered.
     pub(super) fn take<'a>(&mut self, receipts: impl Iterator<Item = &'a str>, now: Instant) {
         let (due, ends) = (now + self.length / 2, now + self.length);
-        self.held.extend(receipts.map(|receipt| (receipt.to_owned(), Lease { due, ends, tokens: LeaseTokens::default() })));
+        self.held
+            .extend(receipts.map(|receipt| (receipt.to_owned(), Lease { due, ends, tokens: LeaseTokens::default(), is_begun: false })));
     }
 
     /// The record is settled or given up.
@@ -54,9 +57,16 @@ impl LeaseBook {
         self.held.remove(receipt);
     }
 
-    /// If the record is still leased to this process, as far as it knows: what tells that it is not any more.
-    pub(super) fn tokens(&self, receipt: &str, now: Instant) -> Option<LeaseTokens> {
-        self.held.get(receipt).filter(|lease| lease.ends > now).map(|lease| lease.tokens.clone())
+    /// A handler begins with the record, if it is still leased to this process, as far as it knows: what tells that it is not any more.
+    pub(super) fn begin(&mut self, receipt: &str, now: Instant) -> Option<LeaseTokens> {
+        let lease = self.held.get_mut(receipt).filter(|lease| lease.ends > now)?;
+        lease.is_begun = true;
+        Some(lease.tokens.clone())
+    }
+
+    /// Whether a handler has begun with the record.
+    pub(super) fn is_begun(&self, receipt: &str) -> bool {
+        self.held.get(receipt).is_some_and(|lease| lease.is_begun)
     }
 
     /// When the next lease is to be extended.
@@ -134,8 +144,8 @@ mod tests {
             book.asked(&["a".to_owned()], at(half + 1));
             book.extended("a", at(half));
         }
-        assert!(book.tokens("a", at(39)).is_some_and(|lease| !lease.over.is_cancelled()));
-        assert!(book.tokens("a", at(40)).is_none(), "over");
+        assert!(book.begin("a", at(39)).is_some_and(|lease| !lease.over.is_cancelled()));
+        assert!(book.begin("a", at(40)).is_none(), "over");
     }
 
     #[test]
@@ -147,7 +157,7 @@ mod tests {
         book.asked(&["b".to_owned()], at(9));
         book.extended("b", at(8));
         assert_eq!((book.next_due(), book.due(at(100))), (None, vec![]));
-        assert!(book.tokens("b", at(9)).is_none());
+        assert!(book.begin("b", at(9)).is_none());
     }
 
     #[test]
@@ -157,7 +167,7 @@ mod tests {
             assert_eq!((book.next_due(), book.due(at(now))), (Some(at(now)), vec!["a".to_owned()]));
             book.asked(&["a".to_owned()], at(now));
         }
-        let lease = book.tokens("a", at(15)).expect("held");
+        let lease = book.begin("a", at(15)).expect("held");
         assert!(book.due(at(16)).is_empty(), "it ran out");
         assert!(lease.lost.is_cancelled() && lease.over.is_cancelled(), "and its handler is told");
         assert_eq!(book.next_due(), None);
@@ -166,18 +176,20 @@ mod tests {
     #[test]
     fn a_lease_that_the_server_calls_over_is_lost_at_once_and_no_other() {
         let (mut book, at) = book(["a", "b"]);
-        let [a, b] = ["a", "b"].map(|receipt| book.tokens(receipt, at(1)).expect("held").lost);
+        let [a, b] = ["a", "b"].map(|receipt| book.begin(receipt, at(1)).expect("held").lost);
         book.lose("a");
         book.lose("a stranger");
         assert_eq!((a.is_cancelled(), b.is_cancelled()), (true, false));
-        assert!(book.tokens("a", at(1)).is_none());
+        assert!(book.begin("a", at(1)).is_none());
         assert_eq!(book.due(at(8)), ["b"]);
     }
 
     #[test]
     fn whose_record_is_settled_is_told_and_has_lost_nothing() {
         let (mut book, at) = book(["a"]);
-        let lease = book.tokens("a", at(1)).expect("held");
+        assert!(!book.is_begun("a"));
+        let lease = book.begin("a", at(1)).expect("held");
+        assert!(book.is_begun("a"));
         book.settled("a");
         assert_eq!((lease.lost.is_cancelled(), lease.over.is_cancelled()), (false, true));
         assert_eq!(book.next_due(), None);

@@ -20,6 +20,23 @@ pub(super) struct Leases {
     taken: Notify,
 }
 
+/// Whom leases are asked of, and how long an answer is waited for.
+#[derive(Debug)]
+pub(super) struct Keeping {
+    client: Client,
+    topic: TopicName,
+    group: GroupName,
+    patience: Duration,
+}
+
+impl Keeping {
+    pub(super) fn new(client: &Client, topic: TopicName, group: GroupName, lease: Duration) -> Self {
+        // A lost attempt must leave time for another before the lease is over.
+        let patience = lease / 4;
+        Self { client: client.with_retry(RetryPolicy { deadline: patience, ..*client.retry_policy() }), topic, group, patience }
+    }
+}
+
 impl Leases {
     pub(super) fn new(lease: Duration) -> Self {
         Self { lease, held: Mutex::new(LeaseBook::new(lease)), taken: Notify::new() }
@@ -41,16 +58,19 @@ impl Leases {
         self.lock().release(receipt);
     }
 
-    /// If the record is still leased to this process, as far as it knows: what tells that it is not any more.
-    pub(super) fn tokens(&self, receipt: &str) -> Option<LeaseTokens> {
-        self.lock().tokens(receipt, Instant::now())
+    /// A handler begins with the record, if it is still leased to this process, as far as it knows: what tells that it is not any more.
+    pub(super) fn begin(&self, receipt: &str) -> Option<LeaseTokens> {
+        self.lock().begin(receipt, Instant::now())
+    }
+
+    /// Tells the server that a handler begins with the record. Whether the lease holds.
+    pub(super) async fn say_begun(&self, keeping: &Keeping, receipt: &str) -> bool {
+        let receipts = [receipt.to_owned()];
+        self.extend(keeping, &receipts, true).await && self.lock().is_begun(receipt)
     }
 
     /// Extends leases for ever; dropped when the consumer stops.
-    pub(super) async fn keep(&self, client: &Client, topic: &TopicName, group: &GroupName) {
-        // A lost attempt must leave time for another before the lease is over.
-        let patience = self.lease / 4;
-        let client = client.with_retry(RetryPolicy { deadline: patience, ..*client.retry_policy() });
+    pub(super) async fn keep(&self, keeping: &Keeping) {
         loop {
             let next_due = self.lock().next_due();
             match next_due {
@@ -62,18 +82,25 @@ impl Leases {
                     }
                 }
             }
-            let due = self.lock().due(Instant::now());
-            for receipts in due.chunks(RECEIPTS_MAX) {
-                self.extend(&client, topic, group, receipts, patience).await;
+            let (begun, waiting): (Vec<String>, Vec<String>) = {
+                let mut held = self.lock();
+                held.due(Instant::now()).into_iter().partition(|receipt| held.is_begun(receipt))
+            };
+            // Those that wait first: if they are lost, nobody begins with one when those that run are lost as well.
+            for (due, is_begun) in [(waiting, false), (begun, true)] {
+                for receipts in due.chunks(RECEIPTS_MAX) {
+                    self.extend(keeping, receipts, is_begun).await;
+                }
             }
         }
     }
 
-    async fn extend(&self, client: &Client, topic: &TopicName, group: &GroupName, receipts: &[String], patience: Duration) {
+    /// Whether the server answered for each of them.
+    async fn extend(&self, keeping: &Keeping, receipts: &[String], is_begun: bool) -> bool {
         let asked = Instant::now();
         let lease_ms = u64::try_from(self.lease.as_millis()).unwrap_or(u64::MAX);
-        let request = ExtendRequest { receipts: receipts.to_vec(), lease_ms };
-        let answer = tokio::time::timeout(patience, client.extend(topic, group, request)).await;
+        let request = ExtendRequest { receipts: receipts.to_vec(), lease_ms, begun: is_begun };
+        let answer = tokio::time::timeout(keeping.patience, keeping.client.extend(&keeping.topic, &keeping.group, request)).await;
         let mut held = self.lock();
         held.asked(receipts, Instant::now());
         match answer {
@@ -85,6 +112,7 @@ impl Leases {
                         SettleStatus::AlreadySettled | SettleStatus::DeadLettered => held.settled(receipt),
                     }
                 }
+                return true;
             }
             Ok(Err(error)) if error.code() == Some(ErrorCode::ReceiptExpired) => {
                 for receipt in receipts {
@@ -94,5 +122,6 @@ impl Leases {
             Ok(Err(error)) => tracing::warn!(%error, leases = receipts.len(), "leases could not be extended; trying again"),
             Err(_) => tracing::warn!(leases = receipts.len(), "leases could not be extended in time; trying again"),
         }
+        false
     }
 }

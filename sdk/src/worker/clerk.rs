@@ -210,7 +210,7 @@ fn delivery(next: NextCall) -> Delivery {
         value_base64: None,
         headers: Headers::default(),
     };
-    Delivery { receipt, attempt, lease_until_ms, handed_out_ago_ms, record }
+    Delivery { receipt, attempt, returned: 0, lease_until_ms, handed_out_ago_ms, record }
 }
 
 async fn give_back(client: &Client, topic: &TopicName, unheard: ReceiveResponse) {

@@ -166,7 +166,13 @@ impl SagaWorker {
         let group = WORKER_GROUP.parse().expect("the name of the workers' group is a legal name");
         // The worker itself cuts a handler off whose lease is lost: what a handler has returned is told without one.
         let handling = Handling { outlives_its_lease: true, ..Handling::default() };
-        let settings = Settings { wait_for_topic: true, handling, receives: REQUESTS_WITH_NEXT, ..Settings::new(topic, group) };
+        let settings = Settings {
+            wait_for_topic: true,
+            handling,
+            receives: REQUESTS_WITH_NEXT,
+            counts_from_begin: false,
+            ..Settings::new(topic, group)
+        };
         SagaWorkerBuilder { client, settings, limits: Limits::default(), handlers: BTreeMap::new() }
     }
 

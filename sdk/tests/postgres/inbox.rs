@@ -23,7 +23,7 @@ fn delivery(partition: u32, offset: u64, timestamp_ms: i64, attempt: u32) -> Del
         value_base64: None,
         headers: Headers::default(),
     };
-    Delivery { receipt: "r".into(), attempt, lease_until_ms: 0, handed_out_ago_ms: None, record }
+    Delivery { receipt: "r".into(), attempt, returned: 0, lease_until_ms: 0, handed_out_ago_ms: None, record }
 }
 
 fn inbox(group: &str) -> PostgresInbox {

@@ -109,7 +109,7 @@ async fn a_handler_s_error_decides_what_becomes_of_the_record() {
     assert_eq!(settled["r4"], Settled::Acked);
 }
 
-async fn what_runs_and_what_waits_in_the_queue_is_extended_in_one_request() {
+async fn what_runs_and_what_waits_in_the_queue_is_extended_each_in_one_request() {
     let group = Group::default();
     group.put(numbers(3));
     let server = group.serve().await;
@@ -124,8 +124,10 @@ async fn what_runs_and_what_waits_in_the_queue_is_extended_in_one_request() {
         }
     }));
     until("each lease is extended", || (0..3).all(|n| group.extended(&format!("r{n}")) >= 1)).await;
-    let extend = &server.verbs("extend")[0];
-    assert_eq!((&extend.json["lease_ms"], extend.json["receipts"].as_array().map(Vec::len)), (&json!(20_000), Some(3)));
+    let extends = server.verbs("extend");
+    let receipts = |at: usize| extends[at].json["receipts"].as_array().map(Vec::len);
+    assert_eq!((&extends[0].json["lease_ms"], receipts(0), extends[0].json.get("begun")), (&json!(20_000), Some(2), None));
+    assert_eq!((receipts(1), &extends[1].json["begun"]), (Some(1), &json!(true)), "only what runs is begun");
     open.add_permits(3);
     until("all are acknowledged", || group.settled().len() == 3).await;
     stop(&shutdown, running).await;
@@ -138,7 +140,9 @@ async fn a_lease_that_is_lost_in_the_queue_is_not_begun() {
     let (shutdown, gate) = (CancellationToken::new(), Arc::new(Semaphore::new(0)));
     let (open, begun) = (Arc::clone(&gate), Arc::new(AtomicUsize::new(0)));
     let counter = Arc::clone(&begun);
-    group.fail_next("extend", Answer::Problem(ErrorCode::ReceiptExpired));
+    for _ in ["the one that runs", "the one that waits"] {
+        group.fail_next("extend", Answer::Problem(ErrorCode::ReceiptExpired));
+    }
     let builder = consumer(&server).concurrency(1).prefetch(1).lease(LEASE);
     let running = tokio::spawn(builder.run(shutdown.clone(), move |_| {
         let gate = Arc::clone(&gate);
@@ -156,14 +160,13 @@ async fn a_lease_that_is_lost_in_the_queue_is_not_begun() {
     until("the third record is acknowledged", || group.settled().contains_key("r2")).await;
     stop(&shutdown, running).await;
     assert_eq!(begun.load(Ordering::SeqCst), 2, "the first had begun, the second is somebody else's now, the third is ours");
-    assert_eq!(server.verbs("extend")[0].json["receipts"].as_array().map(Vec::len), Some(2));
     assert_eq!(group.settled().keys().collect::<Vec<_>>(), ["r2"]);
 }
 
 /// Each waits for the half of a lease; they wait together.
 #[tokio::test]
 async fn what_is_held_is_extended_and_what_is_lost_in_the_queue_is_not_begun() {
-    tokio::join!(what_runs_and_what_waits_in_the_queue_is_extended_in_one_request(), a_lease_that_is_lost_in_the_queue_is_not_begun());
+    tokio::join!(what_runs_and_what_waits_in_the_queue_is_extended_each_in_one_request(), a_lease_that_is_lost_in_the_queue_is_not_begun());
 }
 
 #[tokio::test]
@@ -349,7 +352,7 @@ async fn beside_a_record_that_was_delivered_often_nothing_is_prefetched() {
     until("it runs", || begun.load(Ordering::SeqCst) == 1).await;
     until("it asks again", || server.verbs("receive").len() == 2).await;
     let asked: Vec<_> = server.verbs("receive").iter().map(|seen| seen.json["max_records"].clone()).collect();
-    assert_eq!(asked, [6, 1], "a crash now would count for one record more at most");
+    assert_eq!(asked, [2, 1], "a crash now would count for one record more at most");
     open.add_permits(2);
     until("it is acknowledged", || group.settled().len() == 1).await;
     group.put(numbers(1));
@@ -362,13 +365,62 @@ async fn beside_a_record_that_was_delivered_often_nothing_is_prefetched() {
 }
 
 #[tokio::test]
+async fn what_came_back_unbegun_is_said_to_be_begun_before_its_handler_runs_and_nothing_is_prefetched_beside_it() {
+    let group = Group::default();
+    group.put_returned(1, numbers(1));
+    let (gate, asked) = (Arc::new(Semaphore::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (answering, open, counter) = (group.clone(), Arc::clone(&gate), Arc::clone(&asked));
+    let server = Server::start(move |seen| {
+        let (group, gate, asked) = (answering.clone(), Arc::clone(&gate), Arc::clone(&counter));
+        async move {
+            if seen.verb() == "extend" {
+                asked.fetch_add(1, Ordering::SeqCst);
+                gate.acquire().await.expect("open").forget();
+            }
+            group.answer(seen).await
+        }
+    })
+    .await;
+    let (shutdown, begun) = (CancellationToken::new(), Arc::new(AtomicUsize::new(0)));
+    let counter = Arc::clone(&begun);
+    let running = tokio::spawn(consumer(&server).concurrency(2).prefetch(4).run(shutdown.clone(), move |_| {
+        counter.fetch_add(1, Ordering::SeqCst);
+        async { Ok(()) }
+    }));
+    until("the server is told first", || asked.load(Ordering::SeqCst) == 1).await;
+    assert_eq!(begun.load(Ordering::SeqCst), 0, "no handler runs before the server has answered");
+    let asked_for: Vec<_> = server.verbs("receive").iter().map(|seen| seen.json["max_records"].clone()).collect();
+    assert_eq!(asked_for, [2, 1], "as many as handlers at first, and nothing for later beside it");
+    open.add_permits(10);
+    until("it is handled", || group.settled().len() == 1).await;
+    group.put(numbers(1));
+    until("and so is the next", || group.settled().len() == 2).await;
+    stop(&shutdown, running).await;
+    let extends = server.verbs("extend");
+    assert_eq!(
+        extends.iter().map(|seen| seen.json["receipts"].clone()).collect::<Vec<_>>(),
+        [json!(["r0"])],
+        "what did not come back needs no word"
+    );
+    assert_eq!(extends[0].json["begun"], true);
+    assert!(server.verbs("receive").iter().all(|seen| seen.json["not_begun"] == true));
+}
+
+#[tokio::test]
 async fn by_default_no_more_is_prefetched_than_handlers_may_run() {
     let group = Group::default();
     let server = group.serve().await;
     let shutdown = CancellationToken::new();
     let running = tokio::spawn(consumer(&server).concurrency(3).run(shutdown.clone(), |_| async { Ok(()) }));
     until("it asks", || !server.verbs("receive").is_empty()).await;
-    assert_eq!(server.verbs("receive")[0].json["max_records"], 6);
+    assert_eq!(
+        server.verbs("receive")[0].json["max_records"],
+        3,
+        "before it has heard anything it asks for no more than it can begin with"
+    );
+    group.put(numbers(1));
+    until("it asks again", || server.verbs("receive").iter().any(|seen| seen.json["max_records"].as_u64() >= Some(5))).await;
+    assert!(server.verbs("receive").iter().all(|seen| seen.json["max_records"].as_u64() <= Some(6)));
     stop(&shutdown, running).await;
 }
 

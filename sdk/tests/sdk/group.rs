@@ -55,6 +55,15 @@ impl Group {
         self.arrived.notify_waiters();
     }
 
+    /// As [`Group::put`], of records that came back so often from consumers that had not begun.
+    pub(crate) fn put_returned(&self, returned: u32, values: impl IntoIterator<Item = Value>) {
+        let before = self.state.lock().expect("no panic").waiting.len();
+        self.put(values);
+        for record in self.state.lock().expect("no panic").waiting.iter_mut().skip(before) {
+            record["returned"] = json!(returned);
+        }
+    }
+
     /// As [`Group::put`], of records that were first handed out so long ago.
     pub(crate) fn put_again(&self, values: impl IntoIterator<Item = Value>, handed_out_ago_ms: u64) {
         let before = self.state.lock().expect("no panic").waiting.len();

@@ -38,7 +38,7 @@ fn delivery(partition: u32, offset: u64, timestamp_ms: i64) -> Delivery {
         value_base64: None,
         headers: Default::default(),
     };
-    Delivery { receipt: String::new(), attempt: 1, lease_until_ms: 0, handed_out_ago_ms: None, record }
+    Delivery { receipt: String::new(), attempt: 1, returned: 0, lease_until_ms: 0, handed_out_ago_ms: None, record }
 }
 
 fn count(db: &Db) -> u64 {

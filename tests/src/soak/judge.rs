@@ -90,6 +90,9 @@ mod tests {
             let mut sample = Sample {
                 at_seconds: f64::from(number) * 5.0,
                 memory_mib: 250.0 + tooth * 2.0,
+                cache_mib: 100.0,
+                buffers_mib: 40.0,
+                records_mib: 60.0,
                 disk_mib: 1_500.0 + tooth * 60.0,
                 records_per_second: 50_000.0,
                 p99_ms: 8.0,

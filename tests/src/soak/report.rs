@@ -12,8 +12,19 @@ pub(super) const HEADER: &str = "  time s  memory MiB  disk MiB  records/s    p9
 
 /// A look as a line.
 pub(super) fn line(sample: &Sample) -> String {
-    let Sample { at_seconds, memory_mib, disk_mib, records_per_second, p99_ms, max_ms, group_lag, stream_lag, sagas_per_second, errors } =
-        sample;
+    let Sample {
+        at_seconds,
+        memory_mib,
+        disk_mib,
+        records_per_second,
+        p99_ms,
+        max_ms,
+        group_lag,
+        stream_lag,
+        sagas_per_second,
+        errors,
+        ..
+    } = sample;
     format!(
         "{at_seconds:8.0}  {memory_mib:10.1}  {disk_mib:8.0}  {records_per_second:9.0}  {p99_ms:8.1}  {max_ms:8.1}  {group_lag:9.0}  \
          {stream_lag:10.0}  {sagas_per_second:7.1}  {errors:6}"
@@ -77,7 +88,17 @@ fn panels(samples: &[Sample]) -> Vec<Panel> {
         curves,
     };
     vec![
-        panel("Memory of the server", "MiB", Scale::Linear, vec![curve("resident", |sample| sample.memory_mib)]),
+        panel(
+            "Memory of the server",
+            "MiB",
+            Scale::Linear,
+            vec![
+                curve("resident", |sample| sample.memory_mib),
+                curve("newest records", |sample| sample.records_mib),
+                curve("cache of blocks", |sample| sample.cache_mib),
+                curve("write buffers", |sample| sample.buffers_mib),
+            ],
+        ),
         panel("Data directory", "MiB", Scale::Linear, vec![curve("on the device", |sample| sample.disk_mib)]),
         panel(
             "Produce, from when it was due",

@@ -15,6 +15,12 @@ pub struct Sample {
     pub at_seconds: f64,
     /// Resident memory of the server.
     pub memory_mib: f64,
+    /// Of that, the database's cache of blocks, its buffers of what is not in files yet, and the newest records: as the server measured them last.
+    pub cache_mib: f64,
+    /// See [`Sample::cache_mib`].
+    pub buffers_mib: f64,
+    /// See [`Sample::cache_mib`].
+    pub records_mib: f64,
     /// What the data directory takes on the device.
     pub disk_mib: f64,
     /// Records that were produced a second, since the sample before.
@@ -39,6 +45,9 @@ impl Sample {
         json!({
             "at_seconds": self.at_seconds,
             "memory_mib": self.memory_mib,
+            "cache_mib": self.cache_mib,
+            "buffers_mib": self.buffers_mib,
+            "records_mib": self.records_mib,
             "disk_mib": self.disk_mib,
             "records_per_second": self.records_per_second,
             "p99_ms": self.p99_ms,
@@ -68,9 +77,14 @@ impl Looker<'_> {
         let [produced, _, _, sagas] = moments;
         let group_lag = self.client.describe_group(&self.topic, &self.queue).await?.lag_records as f64;
         let stream_lag = self.client.describe_stream_group(&self.stream).await?.lag_records as f64;
+        let parts = metrics(self.server).await.unwrap_or_default();
+        let part = |names: &[&str]| names.iter().map(|name| bytes_of(&parts, name)).sum::<f64>() / f64::from(1 << 20);
         Ok(Sample {
             at_seconds: moments[0].at_seconds,
             memory_mib: self.server.memory_kib() as f64 / 1024.0,
+            cache_mib: part(&["block_cache", "block_cache_log"]),
+            buffers_mib: part(&["write_buffers"]),
+            records_mib: part(&["records"]),
             disk_mib: used(&self.server.data()) as f64 / f64::from(1 << 20),
             records_per_second: produced.records_per_second,
             p99_ms: produced.p99_ms,
@@ -81,4 +95,15 @@ impl Looker<'_> {
             errors: moments.iter().map(|moment| moment.errors).sum(),
         })
     }
+}
+
+/// The server's metrics as text.
+async fn metrics(server: &ServerProcess) -> Option<String> {
+    reqwest::get(format!("{}/metrics", server.url())).await.ok()?.text().await.ok()
+}
+
+/// A part of the memory in the text of the metrics; 0 before it was measured.
+fn bytes_of(metrics: &str, part: &str) -> f64 {
+    let name = format!("sagamq_memory_bytes{{part=\"{part}\"}} ");
+    metrics.lines().find_map(|line| line.strip_prefix(&name)?.trim().parse().ok()).unwrap_or(0.0)
 }

@@ -11,8 +11,10 @@ use sagamq_api::{Offset, PartitionId};
 pub struct Delivered {
     /// The right to settle it: opaque, valid until the lease is over. Empty with `auto_ack`: it is settled.
     pub receipt: String,
-    /// How often it was delivered to this group, this time included.
+    /// The attempt that this delivery is, or becomes when the consumer begins with it.
     pub attempt: u32,
+    /// How often it came back from a consumer who had not begun with it.
+    pub returned: u32,
     /// When the lease is over, in milliseconds since 1970. With `auto_ack` the record is settled already.
     pub lease_until_ms: u64,
     /// How long ago it was first handed out to this group, in milliseconds, where that is marked.
@@ -26,7 +28,7 @@ pub struct Delivered {
 impl Delivered {
     /// A fresh record that is settled with its receive, which is what `auto_ack` gives if nothing comes in between.
     pub(super) fn expected(partition: PartitionId, record: StoredRecord, at_ms: u64) -> Self {
-        Self { receipt: String::new(), attempt: 1, lease_until_ms: at_ms, handed_out_ago_ms: None, partition, record }
+        Self { receipt: String::new(), attempt: 1, returned: 0, lease_until_ms: at_ms, handed_out_ago_ms: None, partition, record }
     }
 
     fn place(&self) -> (PartitionId, Offset) {
@@ -54,8 +56,9 @@ impl Broker {
                 return false;
             };
             let handed_out_ago_ms = lease.handed_out_ms.map(|at_ms| self.0.clock.now_ms().saturating_sub(at_ms));
-            is_as_expected &= terms.auto_ack && (lease.attempt, handed_out_ago_ms) == (delivered.attempt, delivered.handed_out_ago_ms);
-            (delivered.attempt, delivered.handed_out_ago_ms) = (lease.attempt, handed_out_ago_ms);
+            let told = (lease.attempt, lease.returned, handed_out_ago_ms);
+            is_as_expected &= terms.auto_ack && told == (delivered.attempt, delivered.returned, delivered.handed_out_ago_ms);
+            (delivered.attempt, delivered.returned, delivered.handed_out_ago_ms) = (lease.attempt, lease.returned, handed_out_ago_ms);
             if !terms.auto_ack {
                 let receipt = Receipt { topic: topic.id, partition, group: group.id, offset: lease.offset, lease_id: lease.lease_id };
                 (delivered.receipt, delivered.lease_until_ms) = (receipt.sign(&self.0.secret), lease.deadline_ms);

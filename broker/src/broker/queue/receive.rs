@@ -85,7 +85,11 @@ impl Broker {
         let max = in_range("max_records", request.max_records.unwrap_or(RECEIVE_RECORDS_DEFAULT), 1, RECEIVE_RECORDS_MAX)?;
         let wait_ms = in_range("wait_ms", request.wait_ms.unwrap_or(0), 0, WAIT_MS_MAX)?;
         let lease_ms = in_range("lease_ms", request.lease_ms.unwrap_or(LEASE_MS_DEFAULT), LEASE_MS_MIN, LEASE_MS_MAX)?;
-        let terms = LeaseTerms { lease_ms, auto_ack: request.auto_ack };
+        if request.auto_ack && request.not_begun {
+            let both = "`not_begun` cannot be given with `auto_ack`: such records are settled when they are handed out";
+            return Err(ParameterError::new(both).into());
+        }
+        let terms = LeaseTerms { lease_ms, auto_ack: request.auto_ack, begins: !request.not_begun };
         let topic = self.topic(topic).map_err(CreateGroupError::from)?;
         let group = self.group_or_new(&topic, group, request.start).await?;
         let _receiving = group.receiving().ok_or_else(|| self.gone(&topic, &group))?;

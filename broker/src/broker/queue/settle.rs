@@ -77,7 +77,7 @@ impl Broker {
     /// When a receipt is not this group's, all leases are over, a parameter is out of range, or the write fails.
     pub async fn extend(&self, topic: &TopicName, group: &GroupName, request: &ExtendRequest) -> Result<SettleResponse, SettleError> {
         let lease_ms = in_range("lease_ms", request.lease_ms, LEASE_MS_MIN, LEASE_MS_MAX)?;
-        self.settle(topic, group, &request.receipts, Verb::Extend { lease_ms }).await
+        self.settle(topic, group, &request.receipts, Verb::Extend { lease_ms, begins: request.begun }).await
     }
 
     /// Makes records dead letters now.

@@ -42,7 +42,7 @@ impl Broker {
         let max = in_range("max", max, 1, RECEIVE_RECORDS_MAX)?;
         let lease_ms = in_range("lease_ms", lease_ms.unwrap_or(LEASE_MS_DEFAULT), LEASE_MS_MIN, LEASE_MS_MAX)?;
         let groups = groups.iter().map(|(topic, group)| self.group(topic, group)).collect::<Result<_, _>>()?;
-        let terms = LeaseTerms { lease_ms, auto_ack: false };
+        let terms = LeaseTerms { lease_ms, auto_ack: false, begins: true };
         Ok(Waiting { broker: self.clone(), groups, max, terms, found: Vec::new(), handed: Vec::new(), claim: None })
     }
 }
@@ -158,6 +158,7 @@ impl Waiting {
         let delivered = Delivered {
             receipt: receipt.sign(&self.broker.0.secret),
             attempt: leased.attempt,
+            returned: leased.returned,
             lease_until_ms: leased.deadline_ms,
             handed_out_ago_ms: leased.handed_out_ms.map(|at_ms| self.broker.clock().now_ms().saturating_sub(at_ms)),
             partition,

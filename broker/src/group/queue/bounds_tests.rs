@@ -129,7 +129,7 @@ fn a_late_acknowledgement_counts_until_somebody_else_gets_the_record() {
     let [(first, first_lease), (second, second_lease)] = receipts[..] else { panic!("two records") };
     // Over, but nobody looked yet.
     assert_eq!(state.nack(first, first_lease, 1_000, None, &POLICY, 0.0), Settled::Expired);
-    assert_eq!(state.extend(first, first_lease, 1_000, 1_000), Settled::Expired);
+    assert_eq!(state.extend(first, first_lease, 1_000, 1_000, false), Settled::Expired);
     assert_eq!(state.terminate(first, first_lease, 1_000), Settled::Expired);
     assert!(state.expire(1_000, &POLICY, usize::MAX, &mut || 0.0).is_empty());
     assert_eq!(state.ack(first, first_lease), Settled::Done { lease_until_ms: None });
@@ -147,7 +147,7 @@ fn what_one_receive_reads_no_other_gets_and_a_failed_read_counts_no_delivery() {
     let first = state.reserve(0, 3, high_watermark, false);
     let second = state.reserve(0, 10, high_watermark, false);
     assert_eq!((first.offsets.len(), &second.offsets[..]), (3, &[Offset(3), Offset(4)][..]));
-    let terms = LeaseTerms { lease_ms: 1_000, auto_ack: false };
+    let terms = LeaseTerms { lease_ms: 1_000, auto_ack: false, begins: true };
     let mut draw = leases();
     assert_eq!(state.lease(second.id, &second.offsets, 0, terms, draw()).len(), 2);
     assert_eq!(stored(&state), state, "what is passed over is pending");
@@ -184,6 +184,6 @@ fn a_record_that_was_passed_over_was_never_handed_out_and_is_settled_although_so
     assert_eq!(state.receive(0, 1, 1_000, Offset(2), false, &mut leases()).leased[0].offset, Offset(1));
     assert_eq!((state.hand_out(Offset(0)), state.hand_out(Offset(1))), (HandOut::Never, HandOut::At(0)));
     assert!(state.settle(Offset(0)));
-    let terms = LeaseTerms { lease_ms: 1_000, auto_ack: false };
+    let terms = LeaseTerms { lease_ms: 1_000, auto_ack: false, begins: true };
     assert!(state.lease(first.id, &first.offsets, 0, terms, 1).is_empty(), "settled before anybody saw it");
 }

@@ -5,7 +5,7 @@
 //!
 //! | field | form |
 //! |---|---|
-//! | version | one byte, 3 |
+//! | version | one byte, 4 |
 //! | kind | one byte: 0 the whole state, 1 a change |
 //! | number of the write, from 1: each is one higher than the one before | varint |
 //! | acknowledgement floor | varint |
@@ -22,7 +22,7 @@ use crate::group::decode_error::DecodeError;
 use crate::group::varint::{Input, put};
 use sagamq_api::Offset;
 
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
 const WHOLE: u8 = 0;
 const CHANGE: u8 = 1;
 
@@ -139,17 +139,17 @@ mod tests {
     fn the_bytes_are_the_documented_ones() {
         let mut state = QueueState::starting_at(Offset(300));
         let reserved = state.reserve(1_000, 4, Offset(400), false);
-        let terms = LeaseTerms { lease_ms: 5_000, auto_ack: false };
+        let terms = LeaseTerms { lease_ms: 5_000, auto_ack: false, begins: true };
         assert_eq!(state.lease(reserved.id, &reserved.offsets, 1_000, terms, 7).len(), 4);
         let mut unread = state.clone();
         unread.changed.clear();
         let _ = state.ack(Offset(301), 7);
-        let lease = [1, 0, 0, 0, 0, 0, 0, 0, 7, 0xf0, 0x2e, 1, 0]; // leased; lease 7, until 6000, first delivery, no mark
-        let head = [3, 0, 9, 0xac, 0x02, 4, 3]; // version, whole, write 9, floor 300, next fresh 304, three runs
+        let lease = [1, 0, 0, 0, 0, 0, 0, 0, 7, 0xf0, 0x2e, 1, 0, 0]; // leased; lease 7, until 6000, first attempt, no return, no mark
+        let head = [4, 0, 9, 0xac, 0x02, 4, 3]; // version, whole, write 9, floor 300, next fresh 304, three runs
         let runs = [&[0xac, 0x02, 1][..], &lease, &[0, 1, 4], &[0, 2], &lease]; // 300; 301 is settled; 302 and 303
         assert_eq!(state.encode_whole(9), [&head[..], &runs.concat()].concat());
         let _ = unread.ack(Offset(301), 7);
-        assert_eq!(unread.encode_change(10), [3, 1, 10, 0xac, 0x02, 4, 1, 0xad, 0x02, 1, 4]);
+        assert_eq!(unread.encode_change(10), [4, 1, 10, 0xac, 0x02, 4, 1, 0xad, 0x02, 1, 4]);
     }
 
     #[test]
@@ -157,23 +157,23 @@ mod tests {
         let refused = |bytes: &[u8]| decode(bytes).expect_err("refused");
         assert_eq!(refused(&[]), DecodeError::Truncated);
         assert_eq!(refused(&[2, 0, 0, 0, 0, 0]), DecodeError::Version(2));
-        assert_eq!(refused(&[3, 0, 1, 0, 0]), DecodeError::Truncated);
-        assert_eq!(refused(&[3, 0, 1, 0, 0, 0, 0]), DecodeError::TrailingBytes(1));
-        assert_eq!(refused(&[3, 2, 1, 0, 0, 0]), DecodeError::Number("the kind"));
-        assert_eq!(refused(&[3, 0, 1, 0x80, 0, 0, 0]), DecodeError::Number("the floor"));
+        assert_eq!(refused(&[4, 0, 1, 0, 0]), DecodeError::Truncated);
+        assert_eq!(refused(&[4, 0, 1, 0, 0, 0, 0]), DecodeError::TrailingBytes(1));
+        assert_eq!(refused(&[4, 2, 1, 0, 0, 0]), DecodeError::Number("the kind"));
+        assert_eq!(refused(&[4, 0, 1, 0x80, 0, 0, 0]), DecodeError::Number("the floor"));
         for contradiction in [
-            &[3, 1, 1, 0, 0, 0][..],                                       // a change and no state
-            &[3, 0, 1, 0, 1, 0],                                           // one record was delivered and is nowhere
-            &[3, 0, 1, 0, 1, 1, 0, 1, 4],                                  // the floor itself is settled
-            &[3, 0, 1, 5, 0, 1, 2, 1, 4],                                  // settled below the floor
-            &[3, 0, 1, 0, 2, 2, 1, 1, 4, 0, 1, 4],                         // two runs of one kind touch
-            &[3, 0, 1, 5, 0, 1, 2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 7, 9, 1, 0], // pending below the floor and not settled
-            &[3, 0, 1, 0, 1, 1, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0, 7, 9, 0, 0], // leased and never delivered
+            &[4, 1, 1, 0, 0, 0][..],                                          // a change and no state
+            &[4, 0, 1, 0, 1, 0],                                              // one record was delivered and is nowhere
+            &[4, 0, 1, 0, 1, 1, 0, 1, 4],                                     // the floor itself is settled
+            &[4, 0, 1, 5, 0, 1, 2, 1, 4],                                     // settled below the floor
+            &[4, 0, 1, 0, 2, 2, 1, 1, 4, 0, 1, 4],                            // two runs of one kind touch
+            &[4, 0, 1, 5, 0, 1, 2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 7, 9, 1, 0, 0], // pending below the floor and not settled
+            &[4, 0, 1, 0, 1, 1, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0, 7, 9, 0, 0, 0], // leased, begun and no attempt
         ] {
             assert!(matches!(refused(contradiction), DecodeError::Contradiction(_)), "{contradiction:?}: {:?}", refused(contradiction));
         }
         // More records than any state holds.
-        assert!(matches!(refused(&[3, 0, 1, 0, 0, 1, 0, 0xff, 0xff, 0x7f, 2, 0, 9, 0]), DecodeError::Number(_)));
+        assert!(matches!(refused(&[4, 0, 1, 0, 0, 1, 0, 0xff, 0xff, 0x7f, 2, 0, 9, 0, 0]), DecodeError::Number(_)));
     }
 
     proptest! {

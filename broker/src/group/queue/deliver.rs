@@ -14,8 +14,10 @@ use std::collections::HashMap;
 pub struct Leased {
     /// Its offset.
     pub offset: Offset,
-    /// Deliveries to this group, this one included.
+    /// The attempt that this delivery is, or becomes when its holder begins.
     pub attempt: u32,
+    /// How often it came back from a holder who had not begun.
+    pub returned: u32,
     /// Number of the lease: the fencing part of the receipt. All records that a receive gets of a partition have the same.
     pub lease_id: u64,
     /// End of the lease, in milliseconds since 1970; the time of the receive if the record was settled at once.
@@ -41,6 +43,8 @@ pub struct LeaseTerms {
     pub lease_ms: u64,
     /// Settle at once instead.
     pub auto_ack: bool,
+    /// Whether the consumer begins with the records at once; else it says so of each when it does.
+    pub begins: bool,
 }
 
 impl QueueState {
@@ -77,7 +81,8 @@ impl QueueState {
         for &offset in offsets {
             let Some(before) = self.take_reserved(reservation, offset, now_ms) else { continue };
             assert!(!self.is_key_out(offset), "another record of the key of {offset} is out");
-            let attempt = before.attempt.saturating_add(1);
+            let (is_begun, returned) = (terms.begins || terms.auto_ack, before.returned);
+            let attempt = before.attempt.saturating_add(u32::from(is_begun));
             let is_first = self.is_untouched(offset, &before);
             let handed_out_ms = if is_first { Some(now_ms) } else { before.handed_out_ms };
             if terms.auto_ack && self.is_in_settled_part(offset) {
@@ -89,9 +94,10 @@ impl QueueState {
                 }
                 settled.end = offset.next();
             } else {
-                self.put_in_flight(offset, Lease { lease_id, deadline_ms, attempt, handed_out_ms });
+                self.put_in_flight(offset, Lease { lease_id, deadline_ms, attempt, is_begun, returned, handed_out_ms });
             }
-            leased.push(Leased { offset, attempt, lease_id, deadline_ms, handed_out_ms });
+            let attempt = before.attempt.saturating_add(1);
+            leased.push(Leased { offset, attempt, returned, lease_id, deadline_ms, handed_out_ms });
         }
         self.mark_settled_range(settled.start, settled.end);
         self.assert_sound();

@@ -169,7 +169,7 @@ mod tests {
         let mut state = QueueState::starting_at(Offset(0));
         for lease_id in 0..1_000 {
             let reserved = state.reserve(0, 1, Offset(1_000), false);
-            let terms = LeaseTerms { lease_ms: 1_000, auto_ack: false };
+            let terms = LeaseTerms { lease_ms: 1_000, auto_ack: false, begins: true };
             assert_eq!(state.lease(reserved.id, &reserved.offsets, 0, terms, lease_id).len(), 1);
         }
         let (mut journal, mut rows) = (Journal::default(), BTreeMap::new());

@@ -237,7 +237,7 @@ impl Run {
         let Reserved { id, offsets } = self.open.remove(at);
         let (read, left): (Vec<_>, Vec<_>) = offsets.iter().enumerate().partition(|(index, _)| mask & (1 << index) != 0);
         let [read, left] = [read, left].map(|part| part.into_iter().map(|(_, &offset)| offset).collect::<Vec<_>>());
-        self.lease(id, &read, LeaseTerms { lease_ms: 100, auto_ack: false });
+        self.lease(id, &read, LeaseTerms { lease_ms: 100, auto_ack: false, begins: true });
         let left: Vec<Offset> = left.into_iter().filter(|offset| self.reserved.contains(&offset.0)).collect();
         match unread {
             0 => self.state.settle_gone(id, &left),
@@ -276,7 +276,7 @@ impl Run {
             }
             Step::Receive { max, lease_ms, auto_ack } => {
                 let Reserved { id, offsets } = self.reserve(max, auto_ack);
-                self.lease(id, &offsets, LeaseTerms { lease_ms, auto_ack });
+                self.lease(id, &offsets, LeaseTerms { lease_ms, auto_ack, begins: true });
                 self.state.release(id);
             }
             Step::Reserve(max) => {
@@ -305,7 +305,7 @@ impl Run {
             }
             Step::Extend(back) => {
                 if let Some((offset, id, attempt)) = self.held(back) {
-                    let _ = self.state.extend(offset, id, self.now_ms, 500);
+                    let _ = self.state.extend(offset, id, self.now_ms, 500, false);
                     *self.fate(offset.0) = Fate::Leased { lease_id: id, deadline_ms: self.now_ms + 500, attempt };
                 }
             }
@@ -472,7 +472,7 @@ fn no_more_is_looked_past_than_the_bound_and_it_says_so() {
     // One key fills all that may be looked past; behind it is another.
     let keys = (0..PENDING_MAX as u64 + 1).map(|at| Some(u64::from(at == PENDING_MAX as u64)));
     let (mut state, end) = learnt(keys);
-    let terms = LeaseTerms { lease_ms: 1_000, auto_ack: false };
+    let terms = LeaseTerms { lease_ms: 1_000, auto_ack: false, begins: true };
     let reserved = state.reserve(0, 100, end, false);
     assert_eq!(reserved.offsets, [Offset(0)]);
     assert_eq!(state.lease(reserved.id, &reserved.offsets, 0, terms, 7).len(), 1);
@@ -492,7 +492,7 @@ fn no_more_is_looked_past_than_the_bound_and_it_says_so() {
 #[test]
 fn a_redriven_record_takes_its_place_in_the_line_and_waits_for_what_is_out() {
     let (mut state, end) = learnt([Some(1); 3]);
-    let terms = LeaseTerms { lease_ms: 1_000, auto_ack: false };
+    let terms = LeaseTerms { lease_ms: 1_000, auto_ack: false, begins: true };
     let next = |state: &mut QueueState, lease_id| {
         for offset in state.keys_wanted(end) {
             state.learn(offset, Some(1));

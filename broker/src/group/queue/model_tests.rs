@@ -26,10 +26,21 @@ impl QueueState {
         auto_ack: bool,
         next_lease_id: &mut dyn FnMut() -> u64,
     ) -> Received {
-        let reserved = self.reserve(now_ms, max, high_watermark, auto_ack);
-        let leased = self.lease(reserved.id, &reserved.offsets, now_ms, LeaseTerms { lease_ms, auto_ack }, next_lease_id());
+        self.receive_as(now_ms, max, LeaseTerms { lease_ms, auto_ack, begins: true }, high_watermark, next_lease_id)
+    }
+
+    fn receive_as(
+        &mut self,
+        now_ms: u64,
+        max: u32,
+        terms: LeaseTerms,
+        high_watermark: Offset,
+        next_lease_id: &mut dyn FnMut() -> u64,
+    ) -> Received {
+        let reserved = self.reserve(now_ms, max, high_watermark, terms.auto_ack);
+        let leased = self.lease(reserved.id, &reserved.offsets, now_ms, terms, next_lease_id());
         self.release(reserved.id);
-        let empty = if leased.is_empty() { self.why_empty(high_watermark, auto_ack) } else { None };
+        let empty = if leased.is_empty() { self.why_empty(high_watermark, terms.auto_ack) } else { None };
         Received { leased, empty }
     }
 }
@@ -40,8 +51,20 @@ const START: u64 = 10;
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Fate {
     Fresh,
-    Leased { lease_id: u64, deadline_ms: u64, attempt: u32 },
-    Delayed { attempt: u32, due_ms: u64, lapsed: Option<u64> },
+    /// `began`: how often somebody did, the holder included if `begun`.
+    Leased {
+        lease_id: u64,
+        deadline_ms: u64,
+        began: u32,
+        begun: bool,
+        returned: u32,
+    },
+    Delayed {
+        attempt: u32,
+        returned: u32,
+        due_ms: u64,
+        lapsed: Option<u64>,
+    },
     Settled,
 }
 
@@ -61,8 +84,7 @@ enum Step {
     },
     Receive {
         max: u32,
-        lease_ms: u64,
-        auto_ack: bool,
+        terms: LeaseTerms,
     },
     Reserve {
         max: u32,
@@ -72,8 +94,7 @@ enum Step {
         reservation: usize,
         mask: u16,
         unread: Unread,
-        lease_ms: u64,
-        auto_ack: bool,
+        terms: LeaseTerms,
     },
     /// The receipt is one of all that were ever issued, the newest counted from 0.
     Ack(usize),
@@ -85,6 +106,7 @@ enum Step {
     Extend {
         receipt: usize,
         lease_ms: u64,
+        begins: bool,
     },
     Terminate(usize),
     Undo(usize),
@@ -106,19 +128,28 @@ fn unread() -> impl Strategy<Value = Unread> {
     prop_oneof![(0_u64..200).prop_map(Unread::PutOff), Just(Unread::Gone), Just(Unread::LetGo)]
 }
 
+fn terms() -> impl Strategy<Value = LeaseTerms> {
+    (1_u64..400, prop::bool::weighted(0.15), any::<bool>()).prop_map(|(lease_ms, auto_ack, begins)| LeaseTerms {
+        lease_ms,
+        auto_ack,
+        begins,
+    })
+}
+
 fn step() -> impl Strategy<Value = Step> {
     let jitter = 0.0..1.0_f64;
     prop_oneof![
         3 => (1_u64..6).prop_map(Step::Produce),
         3 => (1_u64..400).prop_map(|lease_ms| Step::Append { lease_ms }),
-        6 => (1_u32..6, 1_u64..400, prop::bool::weighted(0.15)).prop_map(|(max, lease_ms, auto_ack)| Step::Receive { max, lease_ms, auto_ack }),
+        6 => (1_u32..6, terms()).prop_map(|(max, terms)| Step::Receive { max, terms }),
         4 => (1_u32..6).prop_map(|max| Step::Reserve { max }),
-        4 => (0_usize..4, any::<u16>(), unread(), 1_u64..400, prop::bool::weighted(0.15))
-            .prop_map(|(reservation, mask, unread, lease_ms, auto_ack)| Step::Read { reservation, mask, unread, lease_ms, auto_ack }),
+        4 => (0_usize..4, any::<u16>(), unread(), terms())
+            .prop_map(|(reservation, mask, unread, terms)| Step::Read { reservation, mask, unread, terms }),
         5 => (0_usize..12).prop_map(Step::Ack),
         4 => (0_usize..12, prop::option::of(0_u64..200), jitter.clone())
             .prop_map(|(receipt, delay_ms, jitter)| Step::Nack { receipt, delay_ms, jitter }),
-        1 => (0_usize..12, 1_u64..400).prop_map(|(receipt, lease_ms)| Step::Extend { receipt, lease_ms }),
+        2 => (0_usize..12, 1_u64..400, any::<bool>())
+            .prop_map(|(receipt, lease_ms, begins)| Step::Extend { receipt, lease_ms, begins }),
         1 => (0_usize..12).prop_map(Step::Terminate),
         1 => (0_usize..3).prop_map(Step::Undo),
         1 => (START..START + 40).prop_map(Step::Settle),
@@ -200,14 +231,14 @@ impl Run {
         all.filter(|(offset, _)| !self.reserved.contains_key(&offset.0)).take(max as usize).collect()
     }
 
-    fn receive(&mut self, max: u32, lease_ms: u64, auto_ack: bool) {
+    fn receive(&mut self, max: u32, terms: LeaseTerms) {
         let expected = self.expected_batch(max);
         let Self { state, next_lease, .. } = self;
         let mut draw = || {
             *next_lease += 1;
             *next_lease
         };
-        let received = state.receive(self.now_ms, max, lease_ms, Offset(self.high_watermark), auto_ack, &mut draw);
+        let received = state.receive_as(self.now_ms, max, terms, Offset(self.high_watermark), &mut draw);
         assert_eq!(received.leased.iter().map(|l| (l.offset, l.attempt)).collect::<Vec<_>>(), expected);
         assert_eq!(received.empty.is_some(), expected.is_empty());
         for leased in received.leased {
@@ -220,12 +251,22 @@ impl Run {
             assert_eq!(leased.handed_out_ms, self.handed_out.get(&leased.offset.0).copied(), "{}", leased.offset);
             self.pass_over(leased.offset);
             self.untouched.remove(&leased.offset.0);
-            let lease = Fate::Leased { lease_id: leased.lease_id, deadline_ms: self.now_ms + lease_ms, attempt: leased.attempt };
-            self.set(leased.offset, if auto_ack { Fate::Settled } else { lease });
+            let lease = self.lease(leased, terms);
+            self.set(leased.offset, lease);
         }
         if let Some(reason) = received.empty {
             assert_eq!(reason, self.expected_reason());
         }
+    }
+
+    /// What a record is that was just handed out. Its returns are looked at.
+    fn lease(&self, leased: Leased, terms: LeaseTerms) -> Fate {
+        let Leased { offset, attempt, returned, lease_id, .. } = leased;
+        let before = if let Fate::Delayed { returned, .. } = self.fate(offset) { returned } else { 0 };
+        assert_eq!(returned, before, "{offset}");
+        let began = if terms.begins { attempt } else { attempt - 1 };
+        let lease = Fate::Leased { lease_id, deadline_ms: self.now_ms + terms.lease_ms, began, begun: terms.begins, returned };
+        if terms.auto_ack { Fate::Settled } else { lease }
     }
 
     /// Fresh records below one that is delivered are pending from then on: others read them, or could not.
@@ -233,7 +274,7 @@ impl Run {
         if self.fate(delivered) == Fate::Fresh {
             for offset in (START..delivered.0).map(Offset) {
                 if self.fate(offset) == Fate::Fresh {
-                    self.set(offset, Fate::Delayed { attempt: 0, due_ms: self.now_ms, lapsed: None });
+                    self.set(offset, Fate::Delayed { attempt: 0, returned: 0, due_ms: self.now_ms, lapsed: None });
                     self.untouched.insert(offset.0);
                 }
             }
@@ -259,12 +300,12 @@ impl Run {
         if is_next {
             self.next_lease += 1;
             let (lease_id, deadline_ms) = (self.next_lease, self.now_ms + lease_ms);
-            let leased = self.state.lease_appended(offset, self.now_ms, LeaseTerms { lease_ms, auto_ack: false }, lease_id);
+            let leased = self.state.lease_appended(offset, self.now_ms, LeaseTerms { lease_ms, auto_ack: false, begins: true }, lease_id);
             let handed_out_ms = Some(self.now_ms);
-            assert_eq!(leased, Leased { offset, attempt: 1, lease_id, deadline_ms, handed_out_ms });
+            assert_eq!(leased, Leased { offset, attempt: 1, returned: 0, lease_id, deadline_ms, handed_out_ms });
             self.handed_out.insert(offset.0, self.now_ms);
             self.issued.push((offset, lease_id));
-            self.set(offset, Fate::Leased { lease_id, deadline_ms, attempt: 1 });
+            self.set(offset, Fate::Leased { lease_id, deadline_ms, began: 1, begun: true, returned: 0 });
         }
         // Readers see it when the commit is durable.
         self.high_watermark += 1;
@@ -297,8 +338,8 @@ impl Run {
             self.untouched.remove(&leased.offset.0);
             self.reserved.remove(&leased.offset.0);
             self.issued.push((leased.offset, leased.lease_id));
-            let lease = Fate::Leased { lease_id: leased.lease_id, deadline_ms: self.now_ms + terms.lease_ms, attempt };
-            self.set(leased.offset, if terms.auto_ack { Fate::Settled } else { lease });
+            let lease = self.lease(leased, terms);
+            self.set(leased.offset, lease);
         }
         match unread {
             Unread::PutOff(ms) => self.state.put_off(id, &left, self.now_ms, self.now_ms + ms),
@@ -311,12 +352,12 @@ impl Run {
             match (unread, self.fate(offset)) {
                 (Unread::LetGo, _) => {}
                 (Unread::Gone, _) => self.set(offset, Fate::Settled),
-                (Unread::PutOff(ms), Fate::Delayed { attempt, lapsed, .. }) => {
-                    self.set(offset, Fate::Delayed { attempt, due_ms: self.now_ms + ms, lapsed });
+                (Unread::PutOff(ms), Fate::Delayed { attempt, returned, lapsed, .. }) => {
+                    self.set(offset, Fate::Delayed { attempt, returned, due_ms: self.now_ms + ms, lapsed });
                 }
                 (Unread::PutOff(ms), _) => {
                     self.pass_over(offset);
-                    self.set(offset, Fate::Delayed { attempt: 0, due_ms: self.now_ms + ms, lapsed: None });
+                    self.set(offset, Fate::Delayed { attempt: 0, returned: 0, due_ms: self.now_ms + ms, lapsed: None });
                     self.untouched.insert(offset.0);
                 }
             }
@@ -334,10 +375,12 @@ impl Run {
         }
     }
 
-    /// The attempt of a lease that is the record's last and not over.
-    fn held(&self, (offset, lease): (Offset, u64)) -> Option<u32> {
+    /// The attempt of a lease that is the record's last and not over, begun or not, and its returns.
+    fn held(&self, (offset, lease): (Offset, u64)) -> Option<(u32, u32)> {
         match self.fate(offset) {
-            Fate::Leased { lease_id, deadline_ms, attempt } if lease_id == lease && self.now_ms < deadline_ms => Some(attempt),
+            Fate::Leased { lease_id, deadline_ms, began, begun, returned } if lease_id == lease && self.now_ms < deadline_ms => {
+                Some((if begun { began } else { began + 1 }, returned))
+            }
             _ => None,
         }
     }
@@ -350,14 +393,12 @@ impl Run {
         match step {
             Step::Produce(records) => self.high_watermark += records,
             Step::Append { lease_ms } => self.append(lease_ms),
-            Step::Receive { max, lease_ms, auto_ack } => self.receive(max, lease_ms, auto_ack),
+            Step::Receive { max, terms } => self.receive(max, terms),
             Step::Reserve { max } => self.reserve(max),
-            Step::Read { reservation, mask, unread, lease_ms, auto_ack } => {
-                self.read(reservation, mask, unread, LeaseTerms { lease_ms, auto_ack });
-            }
+            Step::Read { reservation, mask, unread, terms } => self.read(reservation, mask, unread, terms),
             Step::Ack(back) => self.ack(self.receipt(back)),
             Step::Nack { receipt, delay_ms, jitter } => self.nack(self.receipt(receipt), delay_ms, jitter),
-            Step::Extend { receipt, lease_ms } => self.extend(self.receipt(receipt), lease_ms),
+            Step::Extend { receipt, lease_ms, begins } => self.extend(self.receipt(receipt), lease_ms, begins),
             Step::Terminate(back) => self.terminate(self.receipt(back)),
             Step::Undo(back) => self.undo(self.receipt(back)),
             Step::Settle(offset) => {
@@ -410,28 +451,30 @@ impl Run {
 
     fn nack(&mut self, receipt @ (offset, lease): (Offset, u64), delay_ms: Option<u64>, jitter: f64) {
         let answer = self.state.nack(offset, lease, self.now_ms, delay_ms, &POLICY, jitter);
-        let Some(attempt) = self.held(receipt) else { return assert_eq!(answer, self.not_held(offset)) };
+        let Some((attempt, returned)) = self.held(receipt) else { return assert_eq!(answer, self.not_held(offset)) };
         if attempt >= POLICY.delivery_limit {
             assert_eq!(answer, Settled::DeadLetter { attempts: attempt, cause: DeadLetterCause::DeliveryLimit });
             self.set(offset, Fate::Settled);
         } else {
             assert_eq!(answer, Settled::Done { lease_until_ms: None });
             let due_ms = self.now_ms + delay_ms.unwrap_or_else(|| POLICY.backoff_ms(attempt, jitter));
-            self.set(offset, Fate::Delayed { attempt, due_ms, lapsed: None });
+            self.set(offset, Fate::Delayed { attempt, returned, due_ms, lapsed: None });
         }
     }
 
-    fn extend(&mut self, receipt @ (offset, lease): (Offset, u64), lease_ms: u64) {
-        let answer = self.state.extend(offset, lease, self.now_ms, lease_ms);
-        let Some(attempt) = self.held(receipt) else { return assert_eq!(answer, self.not_held(offset)) };
+    fn extend(&mut self, receipt @ (offset, lease): (Offset, u64), lease_ms: u64, begins: bool) {
+        let answer = self.state.extend(offset, lease, self.now_ms, lease_ms, begins);
+        let Some((attempt, returned)) = self.held(receipt) else { return assert_eq!(answer, self.not_held(offset)) };
+        let Fate::Leased { began, begun, .. } = self.fate(offset) else { unreachable!("it is held") };
+        let (began, begun) = if begins { (attempt, true) } else { (began, begun) };
         let deadline_ms = self.now_ms + lease_ms;
         assert_eq!(answer, Settled::Done { lease_until_ms: Some(deadline_ms) });
-        self.set(offset, Fate::Leased { lease_id: lease, deadline_ms, attempt });
+        self.set(offset, Fate::Leased { lease_id: lease, deadline_ms, began, begun, returned });
     }
 
     fn terminate(&mut self, receipt @ (offset, lease): (Offset, u64)) {
         let answer = self.state.terminate(offset, lease, self.now_ms);
-        let Some(attempts) = self.held(receipt) else { return assert_eq!(answer, self.not_held(offset)) };
+        let Some((attempts, _)) = self.held(receipt) else { return assert_eq!(answer, self.not_held(offset)) };
         assert_eq!(answer, Settled::DeadLetter { attempts, cause: DeadLetterCause::Terminated });
         self.set(offset, Fate::Settled);
     }
@@ -440,9 +483,10 @@ impl Run {
         let fate = self.fate(offset);
         let done = self.state.undo_lease(offset, lease, self.now_ms);
         match fate {
-            Fate::Leased { lease_id, attempt, .. } if lease_id == lease => {
+            Fate::Leased { lease_id, began, begun, returned, .. } if lease_id == lease => {
                 assert!(done);
-                self.set(offset, Fate::Delayed { attempt: attempt - 1, due_ms: self.now_ms, lapsed: None });
+                let attempt = if begun { began - 1 } else { began };
+                self.set(offset, Fate::Delayed { attempt, returned, due_ms: self.now_ms, lapsed: None });
             }
             _ => assert!(!done),
         }
@@ -452,7 +496,7 @@ impl Run {
         if self.fate(offset) == Fate::Settled {
             assert_eq!(self.state.redrive(offset, self.now_ms), Redriven::Done);
             self.handed_out.remove(&offset.0);
-            self.set(offset, Fate::Delayed { attempt: 0, due_ms: self.now_ms, lapsed: None });
+            self.set(offset, Fate::Delayed { attempt: 0, returned: 0, due_ms: self.now_ms, lapsed: None });
         } else {
             assert_eq!(self.state.redrive(offset, self.now_ms), Redriven::NotSettled);
         }
@@ -461,10 +505,12 @@ impl Run {
     fn postpone(&mut self, offset: Offset, due_ms: u64) {
         let done = self.state.postpone(offset, due_ms);
         match self.fate(offset) {
-            Fate::Leased { lease_id, attempt, .. } => self.set(offset, Fate::Delayed { attempt, due_ms, lapsed: Some(lease_id) }),
-            Fate::Delayed { attempt, lapsed, .. } => {
+            Fate::Leased { lease_id, began: attempt, returned, .. } => {
+                self.set(offset, Fate::Delayed { attempt, returned, due_ms, lapsed: Some(lease_id) });
+            }
+            Fate::Delayed { attempt, returned, lapsed, .. } => {
                 self.reserved.remove(&offset.0);
-                self.set(offset, Fate::Delayed { attempt, due_ms, lapsed });
+                self.set(offset, Fate::Delayed { attempt, returned, due_ms, lapsed });
             }
             Fate::Fresh | Fate::Settled => return assert!(!done),
         }
@@ -485,16 +531,22 @@ impl Run {
         dead.sort_by_key(|dead| dead.offset);
         let mut expected = Vec::new();
         for (&offset, fate) in &mut self.model {
-            let Fate::Leased { lease_id, deadline_ms, attempt } = *fate else { continue };
+            let Fate::Leased { lease_id, deadline_ms, began, begun, returned } = *fate else { continue };
             if deadline_ms > self.now_ms {
                 continue;
             }
+            // What nobody had begun with is not counted three times, and is from then on.
+            let (attempt, returned) = match (begun, returned) {
+                (true, _) => (began, returned),
+                (false, 0..3) => (began, returned + 1),
+                (false, _) => (began + 1, returned),
+            };
             if attempt >= POLICY.delivery_limit {
                 expected.push(DeadLettered { offset: Offset(offset), attempts: attempt });
                 *fate = Fate::Settled;
             } else {
-                let due_ms = self.now_ms + POLICY.backoff_ms(attempt, jitter);
-                *fate = Fate::Delayed { attempt, due_ms, lapsed: Some(lease_id) };
+                let due_ms = self.now_ms + POLICY.backoff_ms(attempt + returned, jitter);
+                *fate = Fate::Delayed { attempt, returned, due_ms, lapsed: Some(lease_id) };
             }
         }
         assert_eq!(dead, expected);

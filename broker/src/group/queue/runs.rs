@@ -7,7 +7,8 @@
 //! | what is said | one byte, a sum: 0 not pending, 1 leased, 2 delayed, 3 delayed by a lease that ran out; and 4: in the settled part |
 //! | leased, delayed by a lease that ran out: the lease id | u64, eight bytes big-endian |
 //! | leased: the deadline; delayed: when it is due; in milliseconds since 1970 | varint |
-//! | leased, delayed: deliveries, below 2^32; of a lease at least 1 | varint |
+//! | leased, delayed: attempts that began, below 2^32; of a lease whose holder has begun at least 1 | varint |
+//! | leased: twice the returns before anybody began, and one more if its holder has not begun; delayed: the returns; below 2^32 | varint |
 //! | leased, delayed: the mark of the first hand-out: its time in milliseconds since 1970 and one more, 0 for none | varint |
 //!
 //! Runs are in the order of their offsets, and two that touch say different things. The records of one receive in a partition have one
@@ -61,18 +62,20 @@ impl Run {
         let settled = if self.is_settled { SETTLED } else { 0 };
         match self.pending {
             Pending::No => out.push(settled),
-            Pending::Leased(Lease { lease_id, deadline_ms, attempt, handed_out_ms }) => {
+            Pending::Leased(Lease { lease_id, deadline_ms, attempt, is_begun, returned, handed_out_ms }) => {
                 out.push(settled + LEASED);
                 out.extend(lease_id.to_be_bytes());
                 put(out, deadline_ms);
                 put(out, u64::from(attempt));
+                put(out, 2 * u64::from(returned) + u64::from(!is_begun));
                 put(out, mark(handed_out_ms));
             }
-            Pending::Delayed(Delayed { attempt, due_ms, lapsed_lease, handed_out_ms }) => {
+            Pending::Delayed(Delayed { attempt, returned, due_ms, lapsed_lease, handed_out_ms }) => {
                 out.push(settled + if lapsed_lease.is_some() { LAPSED } else { DELAYED });
                 out.extend(lapsed_lease.iter().flat_map(|lease_id| lease_id.to_be_bytes()));
                 put(out, due_ms);
                 put(out, u64::from(attempt));
+                put(out, u64::from(returned));
                 put(out, mark(handed_out_ms));
             }
         }
@@ -84,16 +87,18 @@ impl Run {
         let said = input.byte()?;
         let pending = match said & !SETTLED {
             0 => Pending::No,
-            LEASED => Pending::Leased(Lease {
-                lease_id: input.fixed()?,
-                deadline_ms: input.varint("a deadline")?,
-                attempt: attempt(input)?,
-                handed_out_ms: handed_out(input)?,
-            }),
+            LEASED => {
+                let (lease_id, deadline_ms) = (input.fixed()?, input.varint("a deadline")?);
+                let (attempt, returns) = (number(input, "attempts")?, input.varint("returns")?);
+                let returned = u32::try_from(returns / 2).map_err(|_| DecodeError::Number("returns"))?;
+                let is_begun = returns.is_multiple_of(2);
+                Pending::Leased(Lease { lease_id, deadline_ms, attempt, is_begun, returned, handed_out_ms: handed_out(input)? })
+            }
             kind @ (DELAYED | LAPSED) => Pending::Delayed(Delayed {
                 lapsed_lease: (kind == LAPSED).then(|| input.fixed()).transpose()?,
                 due_ms: input.varint("a due time")?,
-                attempt: attempt(input)?,
+                attempt: number(input, "attempts")?,
+                returned: number(input, "returns")?,
                 handed_out_ms: handed_out(input)?,
             }),
             _ => return Err(DecodeError::Number("what is said of a run")),
@@ -102,14 +107,16 @@ impl Run {
         match run.pending {
             _ if start == end => Err(DecodeError::Contradiction("a run is empty")),
             Pending::No if !run.is_settled => Err(DecodeError::Contradiction("a run says nothing")),
-            Pending::Leased(Lease { attempt: 0, .. }) => Err(DecodeError::Contradiction("a leased record was never delivered")),
+            Pending::Leased(Lease { attempt: 0, is_begun: true, .. }) => {
+                Err(DecodeError::Contradiction("an attempt that began is not counted"))
+            }
             Pending::No | Pending::Leased(_) | Pending::Delayed(_) => Ok(run),
         }
     }
 }
 
-fn attempt(input: &mut Input<'_>) -> Result<u32, DecodeError> {
-    u32::try_from(input.varint("deliveries")?).map_err(|_| DecodeError::Number("deliveries"))
+fn number(input: &mut Input<'_>, what: &'static str) -> Result<u32, DecodeError> {
+    u32::try_from(input.varint(what)?).map_err(|_| DecodeError::Number(what))
 }
 
 fn handed_out(input: &mut Input<'_>) -> Result<Option<u64>, DecodeError> {

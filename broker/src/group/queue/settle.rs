@@ -103,16 +103,19 @@ impl QueueState {
         jitter: f64,
     ) -> Settled {
         let Some(lease) = self.held(offset, lease_id, now_ms) else { return self.not_held(offset) };
-        if policy.is_exhausted(lease.attempt) {
+        // Who gives it back has tried.
+        let attempt = lease.number();
+        if policy.is_exhausted(attempt) {
             self.settle(offset);
-            return Settled::DeadLetter { attempts: lease.attempt, cause: DeadLetterCause::DeliveryLimit };
+            return Settled::DeadLetter { attempts: attempt, cause: DeadLetterCause::DeliveryLimit };
         }
-        let wait_ms = delay_ms.unwrap_or_else(|| policy.backoff_ms(lease.attempt, jitter));
+        let wait_ms = delay_ms.unwrap_or_else(|| policy.backoff_ms(attempt, jitter));
         self.take_in_flight(offset);
         self.put_delayed(
             offset,
             Delayed {
-                attempt: lease.attempt,
+                attempt,
+                returned: lease.returned,
                 due_ms: now_ms.saturating_add(wait_ms),
                 lapsed_lease: None,
                 handed_out_ms: lease.handed_out_ms,
@@ -122,12 +125,13 @@ impl QueueState {
         Settled::Done { lease_until_ms: None }
     }
 
-    /// Makes a lease end `lease_ms` from now.
-    pub fn extend(&mut self, offset: Offset, lease_id: u64, now_ms: u64, lease_ms: u64) -> Settled {
+    /// Makes a lease end `lease_ms` from now. Its holder `begins` with the record, which counts once.
+    pub fn extend(&mut self, offset: Offset, lease_id: u64, now_ms: u64, lease_ms: u64, begins: bool) -> Settled {
         let Some(lease) = self.held(offset, lease_id, now_ms) else { return self.not_held(offset) };
         let deadline_ms = now_ms.saturating_add(lease_ms);
         self.take_in_flight(offset);
-        self.put_in_flight(offset, Lease { deadline_ms, ..lease });
+        let attempt = if begins { lease.number() } else { lease.attempt };
+        self.put_in_flight(offset, Lease { deadline_ms, attempt, is_begun: lease.is_begun || begins, ..lease });
         self.assert_sound();
         Settled::Done { lease_until_ms: Some(deadline_ms) }
     }
@@ -136,7 +140,7 @@ impl QueueState {
     pub fn terminate(&mut self, offset: Offset, lease_id: u64, now_ms: u64) -> Settled {
         let Some(lease) = self.held(offset, lease_id, now_ms) else { return self.not_held(offset) };
         self.settle(offset);
-        Settled::DeadLetter { attempts: lease.attempt, cause: DeadLetterCause::Terminated }
+        Settled::DeadLetter { attempts: lease.number(), cause: DeadLetterCause::Terminated }
     }
 
     /// Gives back a leased record that nobody has begun with: due at once, and the delivery is not counted.
@@ -153,10 +157,8 @@ impl QueueState {
     pub fn undo_lease(&mut self, offset: Offset, lease_id: u64, now_ms: u64) -> bool {
         let Some(lease) = self.in_flight.get(&offset).copied().filter(|lease| lease.lease_id == lease_id) else { return false };
         self.take_in_flight(offset);
-        self.put_delayed(
-            offset,
-            Delayed { attempt: lease.attempt - 1, due_ms: now_ms, lapsed_lease: None, handed_out_ms: lease.handed_out_ms },
-        );
+        let (attempt, returned) = (lease.number() - 1, lease.returned);
+        self.put_delayed(offset, Delayed { attempt, returned, due_ms: now_ms, lapsed_lease: None, handed_out_ms: lease.handed_out_ms });
         self.note_due(now_ms);
         self.assert_sound();
         true
@@ -183,6 +185,7 @@ impl QueueState {
         let delayed = match self.take_in_flight(offset) {
             Some(lease) => Delayed {
                 attempt: lease.attempt,
+                returned: lease.returned,
                 due_ms,
                 // Its holder may have more to say, and to acknowledge.
                 lapsed_lease: Some(lease.lease_id),
@@ -230,13 +233,14 @@ impl QueueState {
             && deadline_ms <= now_ms
         {
             let lease = self.take_in_flight(offset).expect("the index holds leased records only");
-            if policy.is_exhausted(lease.attempt) {
+            let (attempt, returned) = lease.ran_out();
+            if policy.is_exhausted(attempt) {
                 self.settle_taken(offset);
-                dead_letters.push(DeadLettered { offset, attempts: lease.attempt });
+                dead_letters.push(DeadLettered { offset, attempts: attempt });
             } else {
-                let due_ms = now_ms.saturating_add(policy.backoff_ms(lease.attempt, jitter()));
+                let due_ms = now_ms.saturating_add(policy.backoff_ms(attempt.saturating_add(returned), jitter()));
                 let lapsed_lease = Some(lease.lease_id);
-                self.put_delayed(offset, Delayed { attempt: lease.attempt, due_ms, lapsed_lease, handed_out_ms: lease.handed_out_ms });
+                self.put_delayed(offset, Delayed { attempt, returned, due_ms, lapsed_lease, handed_out_ms: lease.handed_out_ms });
             }
         }
         self.note_due(now_ms);

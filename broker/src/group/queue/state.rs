@@ -13,6 +13,7 @@ use super::key_lines::KeyOrder;
 use super::ranges::RangeSet;
 use crate::ids::NumberHasher;
 use sagamq_api::Offset;
+use sagamq_api::limits::RETURNS_MAX;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::BuildHasherDefault;
 
@@ -21,17 +22,39 @@ use std::hash::BuildHasherDefault;
 pub(crate) struct Lease {
     pub(crate) lease_id: u64,
     pub(crate) deadline_ms: u64,
-    /// Deliveries, this one included; at least 1.
+    /// How often somebody began with it, this holder included if he has.
     pub(crate) attempt: u32,
+    /// Whether its holder has begun with it. Who receives and says nothing begins at once.
+    pub(crate) is_begun: bool,
+    /// How often a lease ran out before its holder had begun, and was not counted.
+    pub(crate) returned: u32,
     /// When it was first handed out, in milliseconds since 1970, in a group that marks hand-outs.
     pub(crate) handed_out_ms: Option<u64>,
+}
+
+impl Lease {
+    /// The attempt that its holder makes, or will make.
+    pub(super) fn number(&self) -> u32 {
+        self.attempt.saturating_add(u32::from(!self.is_begun))
+    }
+
+    /// Attempts and returns when it has run out.
+    pub(super) fn ran_out(&self) -> (u32, u32) {
+        match (self.is_begun, self.returned < RETURNS_MAX) {
+            (true, _) => (self.attempt, self.returned),
+            (false, true) => (self.attempt, self.returned + 1),
+            (false, false) => (self.number(), self.returned),
+        }
+    }
 }
 
 /// A record that waits for its next delivery. It holds no in-flight slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Delayed {
-    /// Deliveries so far.
+    /// How often somebody began with it so far.
     pub(crate) attempt: u32,
+    /// As in [`Lease`].
+    pub(crate) returned: u32,
     pub(crate) due_ms: u64,
     /// The lease that ran out, if that is why it waits: its holder may still acknowledge.
     pub(crate) lapsed_lease: Option<u64>,
@@ -42,7 +65,7 @@ pub(crate) struct Delayed {
 impl Delayed {
     /// Of a record that nobody was given yet.
     pub(super) fn untouched(due_ms: u64) -> Self {
-        Self { attempt: 0, due_ms, lapsed_lease: None, handed_out_ms: None }
+        Self { attempt: 0, returned: 0, due_ms, lapsed_lease: None, handed_out_ms: None }
     }
 }
 
@@ -213,7 +236,8 @@ impl QueueState {
     /// Whether a pending record was never given to anybody. It can be told only where hand-outs are marked: a delivery that was given
     /// back does not count. A redriven record was delivered before.
     pub(super) fn is_untouched(&self, offset: Offset, delayed: &Delayed) -> bool {
-        let was_delivered = delayed.attempt > 0 || delayed.handed_out_ms.is_some() || self.is_in_settled_part(offset);
+        let was_delivered =
+            delayed.attempt > 0 || delayed.returned > 0 || delayed.handed_out_ms.is_some() || self.is_in_settled_part(offset);
         self.marks_hand_outs && !was_delivered
     }
 

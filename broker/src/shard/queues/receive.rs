@@ -54,13 +54,15 @@ pub(super) fn lease(
     let queue = queues.get_mut(key)?;
     // The order of keys may hold only since the records were reserved: then they are not given.
     queue.take_over_settings();
+    // What a saga calls is handed out or not: nobody asks who has begun.
+    let terms = LeaseTerms { begins: terms.begins || queue.of().view().marks_hand_outs(), ..terms };
     // It may have been paused while the records were read: whoever paused it was told that nothing is delivered any more.
     let read = if queue.group.is_paused() { &[] } else { &outcome.read[..] };
     let leased = queue.state.lease(reservation, read, now_ms, terms, core.random.next_u64());
     queue.state.settle_gone(reservation, &outcome.gone);
     queue.state.put_off(reservation, &outcome.failed, now_ms, now_ms.saturating_add(READ_AGAIN_MS));
     let is_let_go = queue.state.release(reservation) > 0;
-    let redelivered = leased.iter().filter(|leased| leased.attempt > 1).count();
+    let redelivered = leased.iter().filter(|leased| leased.attempt > 1 || leased.returned > 0).count();
     core.metrics.delivered_records.get_or_create(&queue.group.label).inc_by(leased.len() as u64);
     core.metrics.redelivered_records.get_or_create(&queue.group.label).inc_by(redelivered as u64);
     // A lease is no promise to anybody who is not asking again, so it need not survive a power cut: it is written before
@@ -100,7 +102,7 @@ pub(super) fn lease_appended(
         return None;
     }
     let place = group.claims.take_place(bytes)?;
-    let terms = LeaseTerms { lease_ms: place.lease_ms, auto_ack: false };
+    let terms = LeaseTerms { lease_ms: place.lease_ms, auto_ack: false, begins: true };
     let leased = queue.state.lease_appended(record.offset, now_ms, terms, core.random.next_u64());
     core.metrics.delivered_records.get_or_create(&queue.group.label).inc();
     queues.touch(key);

@@ -103,6 +103,7 @@ pub(crate) enum Verb {
     GiveBack,
     Extend {
         lease_ms: u64,
+        begins: bool,
     },
     Terminate {
         reason: Arc<str>,

@@ -70,7 +70,7 @@ impl Settling {
                 Verb::Ack => queue.state.ack(offset, lease_id),
                 Verb::Nack { delay_ms, .. } => queue.state.nack(offset, lease_id, now_ms, *delay_ms, &policy, core.random.fraction()),
                 Verb::GiveBack => queue.state.give_back(offset, lease_id, now_ms),
-                Verb::Extend { lease_ms } => queue.state.extend(offset, lease_id, now_ms, *lease_ms),
+                Verb::Extend { lease_ms, begins } => queue.state.extend(offset, lease_id, now_ms, *lease_ms, *begins),
                 Verb::Terminate { .. } => queue.state.terminate(offset, lease_id, now_ms),
             };
             if let Settled::DeadLetter { attempts, cause } = settled {

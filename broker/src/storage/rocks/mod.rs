@@ -176,6 +176,21 @@ impl Storage for RocksStorage {
         // Blocks for the superuser alone are not counted.
         Ok(Some(FreeSpace { available_bytes: disk.f_bavail.saturating_mul(disk.f_frsize), owed_bytes: owed }))
     }
+
+    fn memory(&self) -> Result<Vec<(&'static str, u64)>, StorageError> {
+        let of = |family: Family, name: &str| {
+            let bytes = self.db.property_int_value_cf(self.family(family), name).map_err(storage_error)?;
+            Ok::<_, StorageError>(bytes.unwrap_or(0))
+        };
+        let all = |name: &str| Family::ALL.into_iter().map(|family| of(family, name)).sum::<Result<u64, _>>();
+        Ok(vec![
+            ("block_cache_log", of(Family::Log, "rocksdb.block-cache-usage")?),
+            // All families but the log share one.
+            ("block_cache", of(Family::Meta, "rocksdb.block-cache-usage")?),
+            ("write_buffers", all("rocksdb.size-all-mem-tables")?),
+            ("open_files", all("rocksdb.estimate-table-readers-mem")?),
+        ])
+    }
 }
 
 impl Drop for RocksStorage {

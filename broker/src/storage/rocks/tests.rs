@@ -132,6 +132,19 @@ fn a_row_that_its_own_write_overwrites_is_not_written() {
 }
 
 #[test]
+fn what_lies_in_memory_is_told_by_its_part() {
+    let directory = directory();
+    let storage = open(directory.path());
+    let part = |name: &str| storage.memory().expect("told").into_iter().find(|(part, _)| *part == name).expect("a part").1;
+    let before = part("write_buffers");
+    let value = vec![7; 4 << 20];
+    write(&storage, &[put(Family::Group, b"large", &value)]);
+    assert!(part("write_buffers") >= before + (4 << 20), "{} and {before}", part("write_buffers"));
+    let parts: Vec<_> = storage.memory().expect("told").into_iter().map(|(part, _)| part).collect();
+    assert_eq!(parts, ["block_cache_log", "block_cache", "write_buffers", "open_files"]);
+}
+
+#[test]
 fn a_kill_loses_nothing() {
     let left = killed();
     let storage = open(left.path());

@@ -97,6 +97,8 @@ impl Member<'_> {
             wait_ms: Some(millis(wait)),
             lease_ms: (self.args.lease.is_some() || self.args.no_ack).then(|| millis(self.lease())),
             auto_ack: false,
+            // What is fetched and never printed, or only looked at, is no attempt.
+            not_begun: true,
             start: self.args.start.map(Into::into).unwrap_or_default(),
         }
     }
@@ -182,7 +184,7 @@ impl Member<'_> {
         }
         self.extended = Instant::now();
         for receipts in self.held.chunks(RECEIPTS_MAX) {
-            let request = ExtendRequest { receipts: receipts.to_vec(), lease_ms: millis(self.lease()) };
+            let request = ExtendRequest { receipts: receipts.to_vec(), lease_ms: millis(self.lease()), begun: false };
             if let Err(error) = self.context.client.extend(&self.args.topic, self.group, request).await {
                 tracing::warn!(%error, "the leases of records that are looked at could not be extended");
             }

@@ -88,6 +88,16 @@ pub enum StartError {
         /// The id.
         id: Uuid,
     },
+    /// As many instances of the shard as may be are not at their end.
+    #[error("shard {shard} has {open} sagas that are not at their end, and {most} are its share of `sagas_open_max`: nothing was started")]
+    OpenLimit {
+        /// The shard.
+        shard: u16,
+        /// Its open instances.
+        open: usize,
+        /// How many may be.
+        most: usize,
+    },
     /// The first decision about the instance panicked.
     #[error("a decision about the saga panicked; the log says where")]
     Panicked,

@@ -72,6 +72,11 @@ impl Lane {
         if let Err(refused) = self.parts.store.0.require_room() {
             return drop(reply.send(Err(refused.into())));
         }
+        let (open, most) = (self.open(), self.parts.open_max);
+        if open >= most {
+            self.parts.metrics.starts_refused.inc();
+            return drop(reply.send(Err(StartError::OpenLimit { shard: self.parts.store.0.shard(), open, most })));
+        }
         let id = instance_id(self.parts.store.0.shard(), &definition.name, &key, generation);
         match self.parts.store.first_event(id) {
             Ok(None) if !self.instances.contains_key(&id) => {}
@@ -97,6 +102,12 @@ impl Lane {
             let _ = reply.send(started.map_err(StartError::from));
         });
         self.commit(id, decided, Along::default(), answer).await;
+    }
+
+    /// Instances that are not at their end.
+    fn open(&self) -> usize {
+        // Those at their end stay in memory for a while.
+        self.instances.len().saturating_sub(self.finished.len())
     }
 
     fn started_by(&self, saga: &SagaName, key: &str) -> Result<Known, StartError> {

@@ -52,6 +52,8 @@ pub(in crate::orchestrator) struct LaneParts {
     pub(in crate::orchestrator) shutdown: CancellationToken,
     pub(in crate::orchestrator) quarantine: Quarantine,
     pub(in crate::orchestrator) restart_grace: Duration,
+    /// Instances of this lane that are not at their end, from which on none is started.
+    pub(in crate::orchestrator) open_max: usize,
     /// While it holds, no time passes.
     pub(in crate::orchestrator) hold: Hold,
     /// The name of the broker's data: transactions say it to their participants.

@@ -6,15 +6,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// A number that decides when the process kills itself; absent: never.
-pub(crate) const SEED: &str = "SAGAMQ_TEST_KILL_SEED";
+pub const SEED: &str = "SAGAMQ_TEST_KILL_SEED";
 
 /// When the process ends itself.
-#[derive(Clone)]
-pub(crate) struct Fate(Option<Arc<AtomicU64>>);
+#[derive(Clone, Debug)]
+pub struct Fate(Option<Arc<AtomicU64>>);
 
 impl Fate {
     /// That of this process.
-    pub(crate) fn of_this_process() -> Self {
+    ///
+    /// # Panics
+    /// When the seed is no number.
+    #[must_use]
+    pub fn of_this_process() -> Self {
         Self(std::env::var(SEED).ok().map(|seed| Arc::new(AtomicU64::new(seed.parse().expect("a number")))))
     }
 
@@ -26,14 +30,20 @@ impl Fate {
     }
 
     /// A place where it matters: one in so many times the process dies here.
-    pub(crate) fn one_in(&self, times: u64) {
+    ///
+    /// # Panics
+    /// When the system does not let a process kill itself.
+    pub fn one_in(&self, times: u64) {
         if self.next().is_some_and(|number| number % times == 0) {
             die();
         }
     }
 
     /// Dies within a second or so, wherever that is.
-    pub(crate) async fn anywhere(self) {
+    ///
+    /// # Panics
+    /// As [`Fate::one_in`].
+    pub async fn anywhere(self) {
         let Some(number) = self.next() else { return std::future::pending().await };
         tokio::time::sleep(Duration::from_millis(100 + number % 1_000)).await;
         die();
