@@ -3,7 +3,7 @@
 
 use sagamq_api::queue::EmptyReason;
 use sagamq_api::queue::ReceiveRequest;
-use sagamq_api::record::ProduceRecord;
+use sagamq_api::record::{ConsumedRecord, ProduceRecord};
 use sagamq_api::topic::ReadQuery;
 use sagamq_api::{GroupName, Offset, PartitionId, TopicName};
 use sagamq_sdk::{CancellationToken, Client, Delivery, HandlerError};
@@ -137,7 +137,8 @@ async fn stored(client: &Client, topic: &TopicName, partitions: u32) -> Vec<(Str
                 break;
             }
             next = read.next_offset;
-            found.extend(read.records.iter().map(|record| (record.key.clone().expect("a key"), record.text().expect("text").to_owned())));
+            let text = |record: ConsumedRecord| (record.text().expect("text").to_owned(), record.key.expect("a key"));
+            found.extend(read.records.into_iter().map(text));
         }
     }
     found

@@ -17,7 +17,8 @@ use core::ops::ControlFlow;
 use core::time::Duration;
 use sagamq_api::limits::PARTITIONS_ADDED_MAX;
 use sagamq_api::topic::{Ordering, TopicConfig};
-use sagamq_api::{Offset, ScheduleId, TopicName};
+use sagamq_api::{Offset, PartitionId, ScheduleId, TopicName};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// How long records on their way from one shard to another are waited for.
@@ -78,7 +79,7 @@ impl Broker {
         if growths.len() >= PARTITIONS_ADDED_MAX {
             return Err(AddPartitionsError::TooOften(topic.name.clone()));
         }
-        growths.push(Growth { ends, keys_until_ms: until_ms.saturating_add(KEPT_AFTER_END_MS) });
+        growths.push(Growth { ends, late: BTreeMap::new(), keys_until_ms: until_ms.saturating_add(KEPT_AFTER_END_MS) });
         let (before, partitions) = (topic.partitions.len(), after.partitions);
         let groups = topic.groups();
         let letters: Vec<Arc<Topic>> = groups.iter().filter_map(|group| self.0.catalog.topic(&group.dead_letters.name)).collect();
@@ -113,6 +114,31 @@ impl Broker {
         Ok(())
     }
 
+    /// Records were stored that were dealt by a number of partitions of before: the rest of a request that had begun then. The order of keys waits
+    /// for them too, if that was the last number: further back, gates could wait for each other. Durable when it returns.
+    pub(super) async fn note_late(
+        &self,
+        topic: &Arc<Topic>,
+        partitions: u32,
+        stored: Vec<(PartitionId, Offset)>,
+    ) -> Result<(), WriteError> {
+        let (broker, topic) = (self.clone(), Arc::clone(topic));
+        self.finish(async move {
+            let _changes = broker.0.catalog.changes.lock().await;
+            let is_there = broker.0.catalog.topic(&topic.name).is_some_and(|found| found.id == topic.id);
+            let mut growths = topic.growths.get().to_vec();
+            let Some(last) = growths.last_mut().filter(|last| is_there && last.partitions() == partitions) else { return Ok(()) };
+            let late = stored.into_iter().filter(|&(partition, offset)| last.note_late(partition, offset)).count();
+            if late > 0 {
+                let entry = TopicEntry { growths: growths.clone(), ..topic.entry() };
+                broker.write_meta(vec![put(MetaKey::Topic(topic.id), &entry)]).await?;
+                topic.remember(growths);
+            }
+            Ok(())
+        })
+        .await
+    }
+
     /// Refuses that the order of keys is kept from now on, where records wait for their time in partitions that their keys have no more.
     pub(super) async fn may_keep_order(&self, topic: &Topic) -> Result<(), AddPartitionsError> {
         if !topic.growths.get().is_empty() && self.last_due_ms(topic).await?.is_some() {
@@ -131,7 +157,7 @@ impl Broker {
 
 /// Whether records may be there that were dealt before these partitions were added, or idempotency keys that count.
 fn is_of_use(growth: &Growth, now_ms: u64, log_start: impl Fn(usize) -> Offset) -> bool {
-    now_ms <= growth.keys_until_ms || growth.ends.iter().enumerate().any(|(index, &end)| log_start(index) < end)
+    now_ms <= growth.keys_until_ms || (0..).map_while(|index| growth.end(index).map(|end| log_start(index) < end)).any(|is_there| is_there)
 }
 
 fn last_due_of(storage: &dyn Storage, shard: ShardId, topic: TopicId) -> Result<Option<u64>, StorageError> {
@@ -150,7 +176,7 @@ mod tests {
 
     #[test]
     fn a_growth_is_of_use_while_records_or_keys_of_before_are_there() {
-        let growth = Growth { ends: vec![Offset(5), Offset(0)], keys_until_ms: 10 };
+        let growth = Growth { ends: vec![Offset(5), Offset(0)], late: BTreeMap::new(), keys_until_ms: 10 };
         assert!(is_of_use(&growth, 10, |_| Offset(9)), "its keys count");
         assert!(is_of_use(&growth, 11, |_| Offset(4)), "a record is there");
         assert!(!is_of_use(&growth, 11, |_| Offset(5)));

@@ -98,6 +98,12 @@ impl Topic {
         Arc::clone(&self.dealing).write_owned().await
     }
 
+    /// What it was before partitions were added is known better now.
+    pub(crate) fn remember(&self, growths: Vec<Growth>) {
+        self.growths.set(growths);
+        self.groups().iter().for_each(|group| group.look_at_gates());
+    }
+
     /// There are so many partitions from now on. Nothing is being dealt, and each group has room for them.
     pub(crate) fn grow(&self, config: TopicConfig, growths: Vec<Growth>) {
         self.growths.set(growths);

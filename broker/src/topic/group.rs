@@ -129,7 +129,7 @@ impl Group {
         let growths = self.growths.get();
         let gates = growths.iter().map(|growth| KeyGate {
             begins: growth.ends.get(index).copied().unwrap_or_default(),
-            passed: growth.ends.iter().enumerate().map(|(home, &end)| is_passed(home, end)).collect(),
+            passed: (0..growth.ends.len()).map_while(|home| growth.end(home).map(|end| is_passed(home, end))).collect(),
         });
         gates.filter(|gate| gate.passed.contains(&false)).collect()
     }
@@ -143,7 +143,7 @@ impl Group {
     pub(crate) fn show_settled(&self, index: usize, below: Offset) {
         let before = self.queue(index).view().show_settled(below);
         let is_moved = |end: Offset| (before < end) != (below < end);
-        if self.growths.get().iter().any(|growth| growth.ends.get(index).is_some_and(|&end| is_moved(end))) {
+        if self.growths.get().iter().any(|growth| growth.end(index).is_some_and(is_moved)) {
             self.look_at_gates();
         }
     }

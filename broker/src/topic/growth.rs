@@ -3,6 +3,7 @@
 use sagamq_api::partitioner::partition_of;
 use sagamq_api::{Offset, PartitionId};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// That partitions were added, as the catalogue stores it.
@@ -11,6 +12,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 pub(crate) struct Growth {
     /// Where each of the partitions ended that there were: of records that a key has dealt, those below were dealt by that number.
     pub(crate) ends: Vec<Offset>,
+    /// Where partitions end that got records since which were dealt by that number all the same: the rest of a request that had begun then.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) late: BTreeMap<u32, Offset>,
     /// Until when idempotency keys are asked of the partitions that they had by that number, in milliseconds since 1970.
     pub(crate) keys_until_ms: u64,
 }
@@ -19,6 +23,22 @@ impl Growth {
     /// How many partitions there were.
     pub(crate) fn partitions(&self) -> u32 {
         u32::try_from(self.ends.len()).expect("a topic's number of partitions is a u32")
+    }
+
+    /// Below which offset of a partition records are that were dealt by that number; none if there was no such partition.
+    pub(crate) fn end(&self, partition: usize) -> Option<Offset> {
+        let end = *self.ends.get(partition)?;
+        let late = u32::try_from(partition).ok().and_then(|partition| self.late.get(&partition));
+        Some(late.map_or(end, |&late| end.max(late)))
+    }
+
+    /// A record was stored that was dealt by that number. `false`: it lies where that is known already.
+    pub(crate) fn note_late(&mut self, partition: PartitionId, offset: Offset) -> bool {
+        let is_late = self.end(partition.0 as usize).is_some_and(|end| end <= offset);
+        if is_late {
+            self.late.insert(partition.0, offset.next());
+        }
+        is_late
     }
 
     /// The partitions that an idempotency key may have been stored in before these, each once: the newest first.
@@ -57,7 +77,19 @@ mod tests {
     use super::*;
 
     fn growth(partitions: usize, keys_until_ms: u64) -> Growth {
-        Growth { ends: vec![Offset(0); partitions], keys_until_ms }
+        Growth { ends: vec![Offset(0); partitions], late: BTreeMap::new(), keys_until_ms }
+    }
+
+    #[test]
+    fn what_comes_late_is_before_the_end_from_then_on() {
+        let mut growth = growth(2, 0);
+        assert_eq!([0, 1, 2].map(|partition| growth.end(partition)), [Some(Offset(0)), Some(Offset(0)), None]);
+        assert!(growth.note_late(PartitionId(1), Offset(4)));
+        assert!(!growth.note_late(PartitionId(1), Offset(3)) && !growth.note_late(PartitionId(2), Offset(3)), "known, and none of them");
+        assert_eq!(growth.end(1), Some(Offset(5)));
+        let stored = serde_json::to_string(&growth).expect("written");
+        assert_eq!(stored, r#"{"ends":[0,0],"late":{"1":5},"keys_until_ms":0}"#);
+        assert_eq!(serde_json::from_str::<Growth>(&stored).expect("read"), growth);
     }
 
     #[test]

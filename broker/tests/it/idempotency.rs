@@ -1,9 +1,11 @@
 //! Idempotency keys: over the whole topic for a request, over crashes between its commits, over clocks that step.
 
 use crate::common::{START_MS, TestBroker, one_partition, topic};
+use crate::ordering::{keyed, texts as texts_of};
 use core::ops::ControlFlow;
 use core::time::Duration;
-use sagamq_api::topic::{TopicConfig, TopicConfigChange};
+use sagamq_api::queue::ReceiveRequest;
+use sagamq_api::topic::{Ordering, TopicConfig, TopicConfigChange};
 use sagamq_api::{Offset, PartitionId};
 use sagamq_broker::env::{Clock as _, ManualClock};
 use sagamq_broker::ids::{PartitionKey, ShardId, TopicId};
@@ -191,6 +193,55 @@ async fn a_retry_goes_on_from_the_claim_after_partitions_were_added_whichever_sh
         let again = test.produce("t", spread("a"), Some("k")).await;
         assert_eq!(places(&again), places(&retried), "{stored:04b}");
         assert!(again.iter().all(|record| record.duplicate));
+    }
+}
+
+#[tokio::test]
+async fn what_comes_after_the_rest_of_a_request_from_before_partitions_were_added_waits_for_it() {
+    let storage = MemoryStorage::new();
+    let by_key = TopicConfig { ordering: Ordering::Key, backoff_initial_ms: 0, backoff_max_ms: 0, ..config() };
+    let test = TestBroker::with_topic(storage.clone(), "t", by_key).await;
+    let records = |text: &str| (0..8).map(|n| keyed(&format!("key-{n}"), format!("{text} {n}"))).collect::<Vec<_>>();
+    let first = test.produce("t", records("old"), Some("k")).await;
+    test.broker.shutdown().await;
+    forget_shares(&storage, |_| true);
+
+    let mut test = TestBroker::try_open(storage.clone(), ManualClock::at(START_MS + 5_000)).expect("opens");
+    let change = TopicConfigChange { partitions: Some(PARTITIONS + 1), ..TopicConfigChange::default() };
+    test.broker.update_topic(&topic("t"), change).await.expect("added");
+    let retried = test.produce("t", records("old"), Some("k")).await;
+    assert_eq!(
+        places(&retried).iter().map(|place| place.0).collect::<Vec<_>>(),
+        places(&first).iter().map(|place| place.0).collect::<Vec<_>>()
+    );
+    let new = test.produce("t", records("new"), None).await;
+    assert!(new.iter().zip(&first).any(|(new, old)| new.partition != old.partition), "some keys have another partition now");
+    let all = ReceiveRequest { max_records: Some(100), ..ReceiveRequest::default() };
+    for restart in [false, true] {
+        if restart {
+            test.broker.shutdown().await;
+            test = TestBroker::try_open(storage.clone(), test.clock.clone()).expect("opens");
+            test.clock.advance(HOUR);
+        }
+        let mut got = until_empty(&test, &all).await;
+        got.sort();
+        assert_eq!(got, (0..8).map(|n| format!("old {n}")).collect::<Vec<_>>(), "restart: {restart}");
+        test.clock.advance(HOUR);
+    }
+    let got = until_empty(&test, &ReceiveRequest { auto_ack: true, ..all }).await;
+    let at = |text: String| got.iter().position(|got| *got == text).unwrap_or_else(|| panic!("{text} is not in {got:?}"));
+    assert!((0..8).all(|n| at(format!("old {n}")) < at(format!("new {n}"))) && got.len() == 16, "{got:?}");
+}
+
+/// All that a group gets now.
+async fn until_empty(test: &TestBroker, request: &ReceiveRequest) -> Vec<String> {
+    let mut all = Vec::new();
+    loop {
+        let got = texts_of(&test.receive_with("t", "g", request).await);
+        if got.is_empty() {
+            return all;
+        }
+        all.extend(got);
     }
 }
 

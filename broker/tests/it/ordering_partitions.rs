@@ -136,6 +136,29 @@ async fn the_order_is_kept_from_before_also_if_it_is_switched_on_after_partition
     assert_eq!(texts(&test.receive("t", "g").await), ["new 1"]);
 }
 
+#[tokio::test]
+async fn what_is_on_its_way_when_partitions_are_added_counts_as_before_also_if_its_client_has_gone() {
+    for has_request_key in [false, true] {
+        let test = TestBroker::with_topic(MemoryStorage::new(), "t", by_key(2)).await;
+        let (name, key) = (topic("t"), moving_key(2, 3));
+        // The claim of this one and its record are one commit.
+        let request_key = has_request_key.then_some(&*key);
+        {
+            let produce = test.broker.produce(&name, vec![keyed(&key, "old")], request_key);
+            tokio::pin!(produce);
+            // The shard has it in front of it, and has not begun.
+            assert!(futures_util::poll!(&mut produce).is_pending());
+        }
+        add(&test, 3).await;
+        test.produce("t", vec![keyed(&key, "new")], None).await;
+        let old = test.receive("t", "g").await;
+        assert_eq!(texts(&old), ["old"], "{request_key:?}");
+        assert_eq!(why(&test).await, EmptyReason::PartitionsAdded, "{request_key:?}");
+        test.ack("t", "g", &old).await;
+        assert_eq!(texts(&test.receive("t", "g").await), ["new"]);
+    }
+}
+
 /// A small generator: the steps of a run follow from its seed.
 struct Steps(u64);
 

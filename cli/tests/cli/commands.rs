@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::io::{BufRead as _, BufReader};
 use std::process::{ChildStdout, Stdio};
+use std::time::Duration;
 
 /// A record as a request has it.
 #[derive(Debug, PartialEq)]
@@ -192,8 +193,8 @@ fn record(partition: u32, offset: u64, value: &str) -> ConsumedRecord {
     ConsumedRecord::new(PartitionId(partition), Offset(offset), 0, payload)
 }
 
-/// A topic of two partitions with three records each, at most two in an answer.
-fn log(asked: &Asked) -> Response {
+/// The description of a topic of so many partitions with three records each.
+fn described(partitions: u32) -> Response {
     let partition = |n| PartitionDescription {
         partition: PartitionId(n),
         log_start_offset: Offset(0),
@@ -202,14 +203,19 @@ fn log(asked: &Asked) -> Response {
         records_per_second: 0.0,
         bytes_per_second: 0.0,
     };
+    json(&TopicDescription {
+        name: "orders".parse().expect("a name"),
+        config: TopicConfig::default(),
+        created_at_ms: 0,
+        partitions: (0..partitions).map(partition).collect(),
+        hottest_keys: Vec::new(),
+    })
+}
+
+/// A topic of two partitions with three records each, at most two in an answer.
+fn log(asked: &Asked) -> Response {
     if !asked.line.contains("/partitions/") {
-        return json(&TopicDescription {
-            name: "orders".parse().expect("a name"),
-            config: TopicConfig::default(),
-            created_at_ms: 0,
-            partitions: vec![partition(0), partition(1)],
-            hottest_keys: Vec::new(),
-        });
+        return described(2);
     }
     let number = |before: &str| {
         let text = asked.line.split_once(before)?.1;
@@ -230,6 +236,31 @@ fn log(asked: &Asked) -> Response {
 fn all_partitions_are_read_to_their_ends() {
     let values = Scripted::new(log).run(&["consume", "orders", "--value-only"]).expect(0).stdout;
     assert_eq!(values, "0-0\n0-1\n0-2\n1-0\n1-1\n1-2\n");
+}
+
+#[test]
+fn who_follows_hears_of_partitions_that_are_added_and_reads_them_from_their_beginning() {
+    let mut looks = 0;
+    let server = Scripted::new(move |asked| {
+        if !asked.line.contains("/partitions/") {
+            looks += 1;
+            return described(if looks == 1 { 2 } else { 3 });
+        }
+        if asked.line.contains("/partitions/2/") {
+            let records = vec![record(2, 0, "2-0")];
+            return json(&ReadResponse { records, next_offset: Offset(1), log_start_offset: Offset(0), high_watermark: Offset(1) });
+        }
+        if asked.line.contains("offset=3") {
+            // A poll that waits, and gets nothing.
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        log(asked)
+    });
+    let values = server.run(&["consume", "orders", "--value-only", "--follow", "--from-beginning", "--max", "7"]).expect(0).stdout;
+    let mut lines: Vec<&str> = values.lines().collect();
+    assert_eq!(lines.pop(), Some("2-0"));
+    lines.sort_unstable();
+    assert_eq!(lines, ["0-0", "0-1", "0-2", "1-0", "1-1", "1-2"]);
 }
 
 #[test]

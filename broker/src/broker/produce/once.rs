@@ -94,7 +94,13 @@ impl Broker {
             }
             Decision::GoOn(claim) => {
                 request.go_on_from(claim, key);
-                self.append_all(topic, request).await
+                let produced = self.append_all(topic, request).await?;
+                if claim.partitions != topic.partitions.count() {
+                    // Also what an attempt before this one has stored: it may have ended before it noted that.
+                    let stored = produced.iter().filter_map(|record| Some((record.partition, record.offset?))).collect();
+                    self.note_late(topic, claim.partitions, stored).await.map_err(AppendError::from)?;
+                }
+                Ok(produced)
             }
             Decision::Refuse { first } => Err(AppendError::RequestKeyReused { first }.into()),
             Decision::Claim => unreachable!("an entry that counts is not claimed anew"),

@@ -160,7 +160,7 @@ impl Run {
             };
             is_due && !self.reserved.contains(&at) && self.is_first(at) && !self.is_gated(at)
         };
-        let (fresh, due): (Vec<u64>, Vec<u64>) = all.clone().filter(is_free).partition(|&at| self.fates[at as usize] == Fate::Fresh);
+        let (fresh, due): (Vec<u64>, Vec<u64>) = all.filter(is_free).partition(|&at| self.fates[at as usize] == Fate::Fresh);
         due.into_iter().chain(fresh).take(max as usize).collect()
     }
 

@@ -39,11 +39,12 @@ pub(crate) struct FormerKey {
 pub(super) fn records(core: &mut Core, idempotency: &Idempotency, schedules: &Schedules, request: FormerRecords) {
     let FormerRecords { topic, parts, keys, durability, reply } = request;
     let result = idempotency.record_places(core, schedules, &parts, &keys);
-    if let Ok(places) = &result {
-        core.count_duplicates(&topic, places.iter().flatten().count() as u64);
+    let found = result.as_ref().map_or(0, |places| places.iter().flatten().count());
+    if found > 0 {
+        core.count_duplicates(&topic, found as u64);
+        // What is told may have been stored when the topic promised less.
+        core.commit.require(durability);
     }
-    // What is told may have been stored when the topic promised less.
-    core.commit.require(durability);
     append_error::answer(core, None, |result| drop(reply.send(result)), result);
 }
 
@@ -51,6 +52,8 @@ pub(super) fn key(core: &mut Core, idempotency: &Idempotency, request: FormerKey
     let FormerKey { home, key, durability, reply } = request;
     let now_ms = core.clock.now_ms();
     let result = idempotency.entry(core, home, key).map(|entry| entry.filter(|entry| entry.counts_at(now_ms)));
-    core.commit.require(durability);
+    if matches!(result, Ok(Some(_))) {
+        core.commit.require(durability);
+    }
     append_error::answer(core, None, |result| drop(reply.send(result)), result);
 }

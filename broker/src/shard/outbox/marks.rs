@@ -69,3 +69,28 @@ impl Marks {
         usize::from(from.0) * usize::from(self.shards) + usize::from(to.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::pin::pin;
+    use futures_util::poll;
+
+    #[tokio::test]
+    async fn what_was_sent_by_then_is_waited_for_and_no_more() {
+        let marks = Marks::new(Channel::Records, 3);
+        marks.all_taken().await;
+        let [a, b] = [ShardId(0), ShardId(2)];
+        marks.raise_sent(a, b, 2);
+        marks.raise_sent(b, a, 1);
+        let mut waiting = pin!(marks.all_taken());
+        assert!(poll!(&mut waiting).is_pending());
+        marks.raise_taken(b, a, 1);
+        assert!(poll!(&mut waiting).is_pending(), "the other pair is not done");
+        marks.raise_sent(a, b, 9);
+        marks.raise_taken(a, b, 1);
+        assert!(poll!(&mut waiting).is_pending());
+        marks.raise_taken(a, b, 2);
+        assert!(poll!(&mut waiting).is_ready(), "what came later is not waited for");
+    }
+}

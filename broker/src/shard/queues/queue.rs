@@ -90,7 +90,7 @@ impl Queue {
     }
 
     /// Below which offset every record is settled, if others wait for that and it is not what was shown last; and where that is to be shown.
-    pub(super) fn to_show(&mut self) -> Option<(Arc<Group>, usize, Offset)> {
+    pub(super) fn take_settled(&mut self) -> Option<(Arc<Group>, usize, Offset)> {
         let below = self.state.settled_below();
         if !self.group.has_gates() || self.shown_below == Some(below) {
             return None;

@@ -130,7 +130,7 @@ impl QueueSet {
             queue.show();
             self.due.set(key, queue.state.next_due_ms());
             queue.store(key, self.letters_ended.remove(&key), &mut |mutation| core.commit.push(mutation));
-            if let Some((group, index, below)) = queue.to_show() {
+            if let Some((group, index, below)) = queue.take_settled() {
                 // Only when it is written: what waits for it in another partition is leased by a later write. And before the answer: whoever was
                 // told that he has settled it finds what comes next.
                 core.commit.on_written(move |written| {

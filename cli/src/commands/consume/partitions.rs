@@ -9,6 +9,10 @@ use sagamq_api::limits::WAIT_MS_MAX;
 use sagamq_api::topic::{ReadQuery, ReadResponse, TopicDescription};
 use sagamq_api::{Offset, PartitionId, TopicName};
 use sagamq_sdk::{Client, ClientError};
+use std::time::Duration;
+
+/// How often it is looked whether partitions were added.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
 /// Where reading of a partition begins, and where it ends if it is not followed.
 #[derive(Clone, Debug)]
@@ -30,7 +34,7 @@ pub(super) async fn consume(context: &Context, args: &ConsumeArgs, printer: &mut
     let topic = context.client.describe_topic(&args.topic).await?;
     let spans = spans(args, &topic);
     if args.follow {
-        follow(&context.client, &args.topic, spans, printer).await
+        follow(&context.client, &args.topic, spans, args.partition.is_none(), printer).await
     } else {
         read(&context.client, &args.topic, spans, printer).await
     }
@@ -71,10 +75,26 @@ async fn read(client: &Client, topic: &TopicName, spans: Vec<Span>, printer: &mu
     Ok(())
 }
 
-/// All partitions at once, for ever, each with a long poll of its own.
-async fn follow(client: &Client, topic: &TopicName, spans: Vec<Span>, printer: &mut Printer) -> Result<(), CliError> {
+/// All partitions at once, for ever, each with a long poll of its own; if `all`, those that are added as well.
+async fn follow(client: &Client, topic: &TopicName, spans: Vec<Span>, all: bool, printer: &mut Printer) -> Result<(), CliError> {
+    let mut known = spans.len();
+    let mut look = tokio::time::interval(LOOK_AGAIN);
+    look.tick().await;
     let mut polls: FuturesUnordered<_> = spans.into_iter().map(|span| fetch(client, topic, span, None, WAIT_MS_MAX)).collect();
-    while let Some((mut span, answer)) = polls.next().await {
+    loop {
+        let polled = tokio::select! {
+            polled = polls.next() => polled,
+            _ = look.tick(), if all => {
+                let partitions = client.describe_topic(topic).await?.partitions;
+                for added in partitions.get(known..).unwrap_or_default() {
+                    let span = Span { partition: added.partition, from: From::Oldest, end: added.high_watermark };
+                    polls.push(fetch(client, topic, span, None, WAIT_MS_MAX));
+                }
+                known = known.max(partitions.len());
+                continue;
+            }
+        };
+        let Some((mut span, answer)) = polled else { return Ok(()) };
         let answer = answer?;
         printer.print(answer.records.iter().map(|record| (record, record))).await?;
         if printer.is_done() {
@@ -83,7 +103,6 @@ async fn follow(client: &Client, topic: &TopicName, spans: Vec<Span>, printer: &
         span.from = From::Offset(answer.next_offset);
         polls.push(fetch(client, topic, span, None, WAIT_MS_MAX));
     }
-    Ok(())
 }
 
 async fn fetch(
