@@ -149,6 +149,12 @@ codes! {
     SagaStepNotDone = "SAGA_STEP_NOT_DONE", 409, false, false, "A step that would be taken over is not done";
     /// The reply belongs to an older attempt, the step is settled, or the member of a stream group lost its place or the partition.
     Fenced = "FENCED", 409, false, false, "Whoever asks was superseded";
+    /// Another batch of the producer must come first, or the sequence was used for other records. Nothing was stored.
+    OutOfOrderSequence = "OUT_OF_ORDER_SEQUENCE", 409, false, false, "The sequence is not the next one";
+    /// A newer epoch of the producer has begun, or a newer producer of its name. Nothing was stored.
+    ProducerFenced = "PRODUCER_FENCED", 409, false, false, "The producer was superseded";
+    /// The partition knows nothing of the producer, and the batch is not its first. Nothing was stored.
+    UnknownProducer = "UNKNOWN_PRODUCER", 409, false, false, "The partition does not know the producer";
     /// The transaction is of a coordinator with other data, so what this server knows says nothing about it.
     WrongCluster = "WRONG_CLUSTER", 409, false, false, "The server has other data";
     /// The offset lies outside the partition.
@@ -177,6 +183,8 @@ codes! {
     ScheduleLimit = "SCHEDULE_LIMIT", 429, true, false, "Too many records wait for their time";
     /// As many sagas of a shard as may be are not at their end. Nothing was started; `Retry-After` says when to come back.
     SagaOpenLimit = "SAGA_OPEN_LIMIT", 429, true, false, "Too many sagas are not at their end";
+    /// As many producers are known as may be. Nothing was stored.
+    ProducerLimit = "PRODUCER_LIMIT", 429, true, false, "Too many producers are known";
     /// A fault inside the server.
     Internal = "INTERNAL", 500, false, true, "Internal error";
     /// A durable write failed. The broker takes no more writes until it is restarted.

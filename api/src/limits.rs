@@ -37,6 +37,21 @@ pub const BATCH_RECORDS_MAX: u32 = 1_000;
 /// Most bytes of one binary batch that has more than one record.
 pub const BATCH_BYTES_MAX: usize = 1024 * 1024;
 
+/// Newest batches of a producer in a partition that are recognised when they come again (as Kafka): so many may be on their way at once.
+pub const PRODUCER_BATCHES_KEPT: usize = 5;
+
+/// Most producers that a partition knows: each is kept in memory.
+pub const PARTITION_PRODUCERS_MAX: usize = 1_000;
+
+/// Most producers that all partitions of a server know together, each counted once a partition; every shard has an equal share.
+pub const PRODUCERS_MAX: usize = 131_072;
+
+/// How long a partition knows a producer that it does not hear of, in milliseconds (as Kafka): 24 hours.
+pub const PRODUCER_EXPIRY_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// How long it knows it in any case, in milliseconds: until then none makes room for another. Longer than batches are repeated.
+pub const PRODUCER_IDLE_MS_MIN: u64 = 15 * 60 * 1000;
+
 /// Largest request body, in bytes. A record of [`RECORD_BYTES_MAX`] still fits when it is sent as base64.
 pub const BODY_BYTES_MAX: usize = 32 * 1024 * 1024;
 

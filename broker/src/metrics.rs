@@ -2,12 +2,14 @@
 
 mod disk;
 mod memory;
+mod producers;
 mod queues;
 mod schedules;
 mod streams;
 
 pub(crate) use disk::DiskGauges;
 pub(crate) use memory::MemoryGauges;
+pub(crate) use producers::{ProducerMetrics, ReasonLabel};
 pub(crate) use queues::{QueueFigures, QueueGauges, QueueLag};
 pub(crate) use schedules::ScheduleMetrics;
 pub(crate) use streams::{StreamFigures, StreamGauges};
@@ -62,6 +64,7 @@ pub(crate) struct Metrics {
     pub(crate) memory: MemoryGauges,
     pub(crate) queues: QueueGauges,
     pub(crate) schedules: ScheduleMetrics,
+    pub(crate) producers: ProducerMetrics,
     pub(crate) rejected_produce_requests: Counter,
     pub(crate) rejected_read_requests: Counter,
     pub(crate) staged_bytes: Gauge,
@@ -104,6 +107,7 @@ impl Metrics {
             memory: MemoryGauges::default(),
             queues: QueueGauges::default(),
             schedules: ScheduleMetrics::default(),
+            producers: ProducerMetrics::default(),
             rejected_produce_requests: Counter::default(),
             rejected_read_requests: Counter::default(),
             staged_bytes: Gauge::default(),
@@ -130,6 +134,7 @@ impl Metrics {
         m.disk.register(registry);
         m.memory.register(registry);
         m.schedules.register(registry);
+        m.producers.register(registry);
         registry.register("sagamq_rejected_produce_requests", "Produce requests answered with 429", m.rejected_produce_requests.clone());
         registry.register("sagamq_rejected_read_requests", "Receives and reads answered with 429", m.rejected_read_requests.clone());
         registry.register("sagamq_staged_bytes", "Bytes accepted that are not durable yet", m.staged_bytes.clone());

@@ -21,8 +21,8 @@
 //!
 //! # What is promised
 //!
-//! **Produce.** When a record's place is returned, the record is on disk. Every request carries an idempotency key, so the client's
-//! own retries never store a record twice. A key of your own makes the retries of your whole program safe too, within the topic's
+//! **Produce.** When a record's place is returned, the record is on disk. Every request carries an idempotency key, or as a
+//! [`Producer`]'s batch a sequence, so the client's own retries never store a record twice. A key of your own makes the retries of your whole program safe too, within the topic's
 //! deduplication window. Records with the same key keep the order in which one producer sent them.
 //!
 //! **Consume.** At least once: a record is delivered again until it is acknowledged, so a handler must bear repetition. At most once

@@ -14,6 +14,7 @@ mod inbox_outbox;
 mod levels;
 mod ordering;
 mod pipeline;
+mod producers;
 mod queue_groups;
 mod repairs;
 mod retention;

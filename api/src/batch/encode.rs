@@ -3,6 +3,7 @@
 use super::header::BatchHeader;
 use super::layout::{CRC_END, HEADER_LEN, LENGTH_END};
 use super::record::Record;
+use super::stamp::NO_STAMP;
 use crate::ids::Offset;
 use crate::record::Payload;
 use bytes::BytesMut;
@@ -51,9 +52,7 @@ pub(super) fn sparse<'a>(out: &mut BytesMut, records: impl Iterator<Item = (i64,
     out.extend_from_slice(&last.to_be_bytes()); // last offset delta
     out.extend_from_slice(&lowest_ms.to_be_bytes());
     out.extend_from_slice(&highest_ms.to_be_bytes());
-    out.extend_from_slice(&(-1_i64).to_be_bytes()); // producer id
-    out.extend_from_slice(&(-1_i16).to_be_bytes()); // producer epoch
-    out.extend_from_slice(&(-1_i32).to_be_bytes()); // base sequence
+    out.extend_from_slice(&NO_STAMP); // producer id, its epoch, base sequence
     out.extend_from_slice(&count.to_be_bytes());
     assert_eq!(out.len(), HEADER_LEN, "the fields above are the header");
     for (delta, timestamp_ms, payload) in records {
@@ -73,6 +72,7 @@ pub(super) fn sparse<'a>(out: &mut BytesMut, records: impl Iterator<Item = (i64,
         base_timestamp: lowest_ms,
         max_timestamp: highest_ms,
         records_count: count.unsigned_abs(),
+        stamp: None,
         attributes: 0,
     }
 }

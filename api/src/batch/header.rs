@@ -1,7 +1,8 @@
 //! The header of a batch.
 
 use super::error::BatchError;
-use super::layout::{HEADER_LEN, LENGTH_END};
+use super::layout::{HEADER_LEN, LENGTH_END, STAMP_START};
+use super::stamp::Stamp;
 use crate::ids::Offset;
 
 /// What the first 61 bytes of a batch say, as far as the broker uses it.
@@ -21,6 +22,8 @@ pub struct BatchHeader {
     pub max_timestamp: i64,
     /// Number of records; 0 if compaction left none.
     pub records_count: u32,
+    /// Who sent it, if the producer said so.
+    pub stamp: Option<Stamp>,
     pub(super) attributes: i16,
 }
 
@@ -62,6 +65,7 @@ impl BatchHeader {
             base_timestamp: i64::from_be_bytes(field(header, 27)),
             max_timestamp: i64::from_be_bytes(field(header, 35)),
             records_count,
+            stamp: Stamp::read(field(header, STAMP_START))?,
             attributes: i16::from_be_bytes(field(header, 21)),
         })
     }

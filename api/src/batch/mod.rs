@@ -14,9 +14,9 @@
 //! | 23..27 | last offset delta, i32 | |
 //! | 27..35 | base timestamp in ms, i64 | the lowest of the batch |
 //! | 35..43 | maximum timestamp in ms, i64 | |
-//! | 43..51 | producer id, i64 | -1 |
-//! | 51..53 | producer epoch, i16 | -1 |
-//! | 53..57 | base sequence, i32 | -1 |
+//! | 43..51 | producer id, i64 | -1: none |
+//! | 51..53 | producer epoch, i16 | -1: none |
+//! | 53..57 | base sequence, i32 | -1: none |
 //! | 57..61 | number of records, i32 | |
 //! | 61.. | records | |
 //!
@@ -34,6 +34,7 @@ mod layout;
 mod new;
 mod received;
 mod record;
+mod stamp;
 #[cfg(test)]
 mod tests;
 
@@ -46,3 +47,4 @@ pub use layout::HEADER_LEN;
 pub use new::{BatchBuffer, NewBatch};
 pub use received::ReceivedBatch;
 pub use record::{Record, StoredRecord};
+pub use stamp::{EPOCH_MAX, PRODUCER_ID_MAX, SEQUENCE_MAX, Stamp, sequence_after};

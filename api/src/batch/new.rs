@@ -5,8 +5,9 @@ use super::encode;
 use super::encoded::Batch;
 use super::error::{BatchError, EncodeError};
 use super::header::BatchHeader;
-use super::layout::{CRC_END, HEADER_LEN};
+use super::layout::{CRC_END, HEADER_LEN, STAMP_START};
 use super::record::{Record, StoredRecord};
+use super::stamp::{STAMP_LEN, Stamp};
 use crate::ids::Offset;
 use bytes::BytesMut;
 
@@ -88,10 +89,26 @@ impl NewBatch {
     pub(super) fn at_time(mut self, time_ms: i64) -> Self {
         self.bytes[27..35].copy_from_slice(&time_ms.to_be_bytes());
         self.bytes[35..43].copy_from_slice(&time_ms.to_be_bytes());
+        self.header = BatchHeader { crc: self.seal(), base_timestamp: time_ms, max_timestamp: time_ms, ..self.header };
+        self
+    }
+
+    /// The same batch, saying who sends it. The checksum covers that, so it is made anew.
+    ///
+    /// # Panics
+    /// When a number of the stamp is above the highest that the format holds.
+    #[must_use]
+    pub fn stamped(mut self, stamp: Stamp) -> Self {
+        self.bytes[STAMP_START..STAMP_START + STAMP_LEN].copy_from_slice(&stamp.bytes());
+        self.header = BatchHeader { crc: self.seal(), stamp: Some(stamp), ..self.header };
+        self
+    }
+
+    /// Makes the checksum anew.
+    fn seal(&mut self) -> u32 {
         let crc = crc32c::crc32c(&self.bytes[CRC_END..]);
         self.bytes[17..CRC_END].copy_from_slice(&crc.to_be_bytes());
-        self.header = BatchHeader { crc, base_timestamp: time_ms, max_timestamp: time_ms, ..self.header };
-        self
+        crc
     }
 
     /// A batch that was encoded before, and gets its offset only now.

@@ -6,6 +6,7 @@ use super::error::BatchError;
 use super::header::BatchHeader;
 use super::layout::{CRC_END, HEADER_LEN};
 use super::new::NewBatch;
+use super::stamp::Stamp;
 use crate::limits::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX};
 use bytes::BytesMut;
 
@@ -22,6 +23,8 @@ pub struct ReceivedBatch {
     record_bytes_max: usize,
     keys: usize,
     headers: usize,
+    sent_crc: u32,
+    stamp: Option<Stamp>,
 }
 
 impl ReceivedBatch {
@@ -29,7 +32,7 @@ impl ReceivedBatch {
     ///
     /// # Errors
     /// When the bytes are not exactly one batch, were changed on their way, use a part of the format that is not read here (compression,
-    /// transactions, producer ids, times of the log), leave offsets out, have more than [`BATCH_RECORDS_MAX`] records, or have more than
+    /// transactions, times of the log), leave offsets out, have more than [`BATCH_RECORDS_MAX`] records, or have more than
     /// [`BATCH_BYTES_MAX`] bytes and more than one record.
     pub fn parse(mut bytes: BytesMut) -> Result<Self, BatchError> {
         let mut header = check(&bytes)?;
@@ -48,7 +51,20 @@ impl ReceivedBatch {
         bytes[..8].copy_from_slice(&0_i64.to_be_bytes());
         bytes[12..16].copy_from_slice(&(-1_i32).to_be_bytes());
         header.base_offset = crate::ids::Offset(0);
-        Ok(Self { batch: NewBatch::known(bytes, header), has_times, lowest_ms, record_bytes_max, keys, headers })
+        let (sent_crc, stamp) = (header.crc, header.stamp);
+        Ok(Self { batch: NewBatch::known(bytes, header), has_times, lowest_ms, record_bytes_max, keys, headers, sent_crc, stamp })
+    }
+
+    /// Who sent it, if the producer said so.
+    #[must_use]
+    pub const fn stamp(&self) -> Option<Stamp> {
+        self.stamp
+    }
+
+    /// The checksum as it was sent: a retry has the same.
+    #[must_use]
+    pub const fn sent_crc(&self) -> u32 {
+        self.sent_crc
     }
 
     /// Bytes of key, value and headers of its largest record.
@@ -109,10 +125,6 @@ fn check_header(header: &BatchHeader, bytes: &[u8]) -> Result<(), BatchError> {
     }
     if header.attributes != 0 {
         return Err(BatchError::Unsupported("control records, transactions or an attribute of a later version"));
-    }
-    // Producer id, its epoch, and the sequence of the first record.
-    if bytes[43..57] != [0xff; 14] {
-        return Err(BatchError::Unsupported("producer ids: give the request an idempotency key"));
     }
     if header.records_count.checked_sub(1) != Some(header.last_offset_delta) {
         return Err(BatchError::Header("offsets are left out: the last offset delta is not the number of records less one"));

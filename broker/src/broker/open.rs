@@ -8,10 +8,11 @@ use crate::broker::format::Format;
 use crate::broker::open_error::OpenError;
 use crate::broker::{Broker, BrokerConfig, Inner, compaction, disk, measure, relay, retention};
 use crate::dedup::Buckets;
+use crate::dedup::sequence::ProducerState;
 use crate::env::{Clock, Random};
 use crate::group::queue::StoredQueue;
 use crate::group::stream::StoredStream;
-use crate::ids::{GroupId, GroupKey, ShardId, StreamKey, TopicId};
+use crate::ids::{GroupId, GroupKey, PartitionKey, ShardId, StreamKey, TopicId};
 use crate::liveness::Liveness;
 use crate::log::budget::ReadMemory;
 use crate::log::owned::OwnedLog;
@@ -22,6 +23,7 @@ use crate::shard::commit::{Commit, WriteError};
 use crate::shard::committer::{self, CommitterParts, STAGED_COMMITS_MAX, SyncDue};
 use crate::shard::disk_guard::DiskGuard;
 use crate::shard::input::ShardHandle;
+use crate::shard::log::StoredLog;
 use crate::shard::log::schedules::row::Totals;
 use crate::shard::outbox::find::FoundOutbox;
 use crate::shard::outbox::marks::Marks;
@@ -141,17 +143,18 @@ fn open(
             logs: shard.logs,
         };
         let (outbox, relays) = (shard.outbox.take_over(&marks), shard.relays.take_over(&relay_marks));
-        let (buckets, groups, queues, streams) = (shard.buckets, shard.groups, shard.queues, shard.streams);
+        let log = StoredLog { buckets: shard.buckets, waiting: shard.waiting, producers: shard.producers };
+        let (groups, queues, streams) = (shard.groups, shard.queues, shard.streams);
         let stored = Stored {
-            buckets,
+            log,
             groups,
             queues,
             streams,
             terms: config.streams.terms(),
             outbox,
             relays,
-            waiting: shard.waiting,
             schedules: config.schedules,
+            shards: format.shards,
         };
         tasks.spawn(Shard::new(parts, stored).run(inputs, closing.clone(), life));
         shards.push(handle);
@@ -260,6 +263,8 @@ struct LoadedShard {
     relays: FoundOutbox,
     /// How many records of which topics wait for their time.
     waiting: Vec<(Arc<Topic>, Totals)>,
+    /// What partitions know of producers.
+    producers: Vec<((PartitionKey, u64), ProducerState)>,
     /// What the open changes.
     first_commit: Vec<Mutation>,
 }
@@ -320,6 +325,8 @@ impl LoadedShard {
     fn load(found: FoundShard, topics: &Topics) -> Result<Self, OpenError> {
         let FoundShard { id, last_commit, buckets, outbox, relays, .. } = found;
         let waiting = found.waiting.into_iter().filter_map(|(topic, totals)| Some((Arc::clone(topics.get(&topic)?), totals))).collect();
+        let mut producers = found.producers;
+        producers.retain(|((of, _), _)| topics.contains_key(&of.topic));
         let mut first_commit = Vec::new();
         for topic in found.topics {
             if !topics.contains_key(&topic) {
@@ -352,6 +359,7 @@ impl LoadedShard {
             outbox,
             relays,
             waiting,
+            producers,
             first_commit,
         })
     }

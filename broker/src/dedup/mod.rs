@@ -6,10 +6,12 @@
 //! makes entries last longer, never less long. A duplicate does not refresh an entry, an acknowledgement does not clear it, and it
 //! survives a restart.
 //!
-//! What a request's key means is decided in [`request`].
+//! What a request's key means is decided in [`request`]. What takes the place of keys where a producer counts its records is in [`sequence`].
 
 mod entry;
+pub(crate) mod producer_row;
 pub(crate) mod request;
+pub(crate) mod sequence;
 
 pub(crate) use entry::{Entry, Place};
 

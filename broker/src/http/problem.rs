@@ -211,6 +211,13 @@ impl From<AppendError> for ApiError {
             AppendError::KeyReused { .. } | AppendError::RequestKeyReused { .. } => {
                 Self::new(ErrorCode::IdempotencyKeyReused, error.to_string())
             }
+            AppendError::OutOfOrder { .. } | AppendError::SequenceReused { .. } => {
+                Self::new(ErrorCode::OutOfOrderSequence, error.to_string())
+            }
+            AppendError::Fenced { .. } => Self::new(ErrorCode::ProducerFenced, error.to_string()),
+            AppendError::UnknownProducer { .. } => Self::new(ErrorCode::UnknownProducer, error.to_string()),
+            AppendError::PartitionsChanged => Self::new(ErrorCode::PartitionsChanged, error.to_string()),
+            AppendError::ProducerLimit => Self::new(ErrorCode::ProducerLimit, error.to_string()),
             AppendError::ScheduleLimit { .. } => Self::new(ErrorCode::ScheduleLimit, error.to_string()),
             AppendError::Write(error) => error.into(),
             AppendError::Storage(error) => error.into(),
@@ -236,7 +243,10 @@ impl From<ProduceError> for ApiError {
             | ProduceError::WithoutKey { .. }
             | ProduceError::BatchWithoutKeys { .. }
             | ProduceError::DueAhead { .. }
-            | ProduceError::DueWithTime(_) => ErrorCode::InvalidRequest,
+            | ProduceError::DueWithTime(_)
+            | ProduceError::StampWithKey
+            | ProduceError::StampedBeside(_)
+            | ProduceError::StampWithoutPartition => ErrorCode::InvalidRequest,
             ProduceError::PartitionsChanged { partitions, .. } => {
                 return Problem::new(ErrorCode::PartitionsChanged, detail).with_partitions(partitions).into();
             }

@@ -68,13 +68,14 @@ fn remove(core: &mut Core, log: &mut Log, queues: &mut Queues, topics: &[TopicId
 }
 
 /// What deletes a topic from its shard: one range a family, however many partitions it has.
-pub(crate) fn topic_deletion(shard: ShardId, topic: TopicId) -> [Mutation; 6] {
+pub(crate) fn topic_deletion(shard: ShardId, topic: TopicId) -> [Mutation; 7] {
     let range = |family, range| Mutation::DeleteRange { family, range };
     [
         range(Family::Log, shard.topic(topic)),
         range(Family::TimeIndex, shard.topic(topic)),
         range(Family::Group, shard.topic(topic)),
         range(Family::Schedule, shard.topic(topic)),
+        range(Family::Producer, shard.topic(topic)),
         range(Family::Meta, shard.topic_positions(topic)),
         range(Family::Meta, shard.topic_compacted(topic)),
     ]

@@ -1,6 +1,7 @@
 //! What a shard finds of itself at open: a function of storage and the shard alone. It changes nothing.
 
-use crate::dedup::Buckets;
+use crate::dedup::sequence::ProducerState;
+use crate::dedup::{Buckets, producer_row};
 use crate::group::queue::{DecodeError, QueueRow, StoredQueue, StoredRows};
 use crate::group::stream::{StoredStream, StreamRow};
 use crate::ids::{GroupId, GroupKey, PartitionKey, ShardId, StreamKey, TopicId};
@@ -85,6 +86,8 @@ pub(crate) struct FoundShard {
     pub(crate) relays: FoundOutbox,
     /// How many records of which topics wait for their time.
     pub(crate) waiting: BTreeMap<TopicId, Totals>,
+    /// What partitions know of producers.
+    pub(crate) producers: Vec<((PartitionKey, u64), ProducerState)>,
 }
 
 /// Finds what a shard has stored, and refuses what cannot be.
@@ -112,13 +115,15 @@ pub(crate) fn recover(storage: &dyn Storage, id: ShardId) -> Result<FoundShard, 
     let outbox = FoundOutbox::find(storage, Channel::Embedder, id)?;
     let relays = FoundOutbox::find(storage, Channel::Records, id)?;
     let waiting = schedules::find::find(storage, id)?;
+    let producers = producers(storage, id, &logs)?;
     if last_commit == 0
         && (!waiting.is_empty()
             || mark_ms.is_some()
             || !queues.is_empty()
             || !streams.is_empty()
             || !outbox.is_empty()
-            || !relays.is_empty())
+            || !relays.is_empty()
+            || !producers.is_empty())
     {
         return Err(damaged("it has rows, but no commit"));
     }
@@ -136,6 +141,7 @@ pub(crate) fn recover(storage: &dyn Storage, id: ShardId) -> Result<FoundShard, 
             .map(|log| log.key.topic)
             .chain(queues.keys().map(|key| key.partition.topic))
             .chain(waiting.keys().copied())
+            .chain(producers.iter().map(|((key, _), _)| key.topic))
             .collect(),
         logs,
         queues,
@@ -144,7 +150,32 @@ pub(crate) fn recover(storage: &dyn Storage, id: ShardId) -> Result<FoundShard, 
         outbox,
         relays,
         waiting,
+        producers,
     })
+}
+
+/// What is known of producers: none of their batches lies behind the end of its log.
+fn producers(storage: &dyn Storage, id: ShardId, logs: &[FoundLog]) -> Result<Vec<((PartitionKey, u64), ProducerState)>, ShardError> {
+    let ends: HashMap<PartitionKey, Offset> = logs.iter().map(|log| (log.key, log.positions.log_end)).collect();
+    let read = |key: &[u8], row: &[u8]| PartitionKey::of_producer(key).zip(producer_row::decode(row));
+    let rows = rows(storage, Family::Producer, &id.all(), read)?;
+    rows.into_iter()
+        .map(|row| {
+            let (of, state) =
+                row.ok_or_else(|| ShardError::Damaged(format!("shard {}: what is known of a producer cannot be read", id.0)))?;
+            let (partition, end) = (of.0, ends.get(&of.0).copied().unwrap_or(Offset(0)));
+            if state.end() > end {
+                return Err(ShardError::Damaged(format!(
+                    "producer {} has stored up to {} in partition {} of topic {}, but the log ends at {end}",
+                    of.1,
+                    state.end(),
+                    partition.partition,
+                    partition.topic.0
+                )));
+            }
+            Ok((of, state))
+        })
+        .collect()
 }
 
 /// The rows of the `group` family, by group.

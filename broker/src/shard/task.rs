@@ -3,22 +3,20 @@
 //! It may run ahead of the disk: the next inputs are handled while the committer syncs. Readers may not, because only the
 //! committer moves the high watermark, and answers go out only behind it.
 
-use crate::dedup::Buckets;
 use crate::group::queue::StoredQueue;
 use crate::group::stream::{StoredStream, Terms};
 use crate::ids::GroupKey;
 use crate::liveness::PartGuard;
 use crate::shard::core::Core;
 use crate::shard::input::Input;
-use crate::shard::log::Log;
 use crate::shard::log::schedules::ScheduleConfig;
-use crate::shard::log::schedules::row::Totals;
+use crate::shard::log::{Log, StoredLog};
 use crate::shard::outbox::owner::Outbox;
 use crate::shard::queues::Queues;
 use crate::shard::streams::Streams;
 use crate::shard::streams::request::StreamRequest;
 use crate::shard::{ack_records, catalogue, embedded, relay, trim};
-use crate::topic::{Group, StreamGroup, Topic};
+use crate::topic::{Group, StreamGroup};
 use core::time::Duration;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -44,8 +42,8 @@ pub(crate) struct Shard {
 
 /// What a shard has stored, taken over into memory.
 pub(crate) struct Stored {
-    /// Where there are idempotency entries.
-    pub(crate) buckets: Buckets,
+    /// What lies beside its records.
+    pub(crate) log: StoredLog,
     /// The groups that have queues there.
     pub(crate) groups: Vec<Arc<Group>>,
     /// The queues with a state of their own.
@@ -58,16 +56,16 @@ pub(crate) struct Stored {
     pub(crate) outbox: Outbox,
     /// Records on their way to and from other shards.
     pub(crate) relays: Outbox,
-    /// How many records of which topics wait for their time.
-    pub(crate) waiting: Vec<(Arc<Topic>, Totals)>,
-    /// How many may.
+    /// How many records may wait for their time.
     pub(crate) schedules: ScheduleConfig,
+    /// How many shards the server has.
+    pub(crate) shards: u16,
 }
 
 impl Shard {
     /// A shard that goes on from what it has stored.
     pub(crate) fn new(parts: CoreParts, stored: Stored) -> Self {
-        let Stored { buckets, groups, queues: stored, streams: stored_streams, terms, outbox, relays, waiting, schedules } = stored;
+        let Stored { log, groups, queues: stored, streams: stored_streams, terms, outbox, relays, schedules, shards } = stored;
         let mut queues = Queues::default();
         for group in groups {
             queues.add_group(group);
@@ -80,7 +78,7 @@ impl Shard {
         for (group, stored) in stored_streams {
             streams.add(&core, group, stored);
         }
-        let log = Log::new(&core, buckets, schedules, waiting);
+        let log = Log::new(&core, log, schedules, shards);
         Self { core, log, queues, streams, outbox, relays }
     }
 
@@ -108,6 +106,8 @@ impl Shard {
                 () = core::future::ready(()), if is_at_work && inputs.is_empty() => {}
                 count = inputs.recv_many(&mut taken, INPUTS_PER_COMMIT_MAX) => {
                     if count == 0 && !is_at_work {
+                        self.log.end(&mut self.core);
+                        self.stage().await;
                         life.ended();
                         break;
                     }

@@ -10,6 +10,7 @@
 //! | `schedule` | shard u16, topic u32, 0 u8 | how many records of the topic wait on the shard |
 //! | `schedule` | shard u16, topic u32, 1 u8, due u64, commit u64, index u32 | a record that waits, in the order in which they are due |
 //! | `schedule` | shard u16, topic u32, 2 u8, partition u32, hash of the idempotency key 16 bytes | which record with that key waits |
+//! | `producer` | shard u16, topic u32, partition u32, producer id u64 | what the partition knows of the producer |
 //! | `saga` | shard u16, the embedder's own key | the embedder's own |
 //! | `meta` | shard u16, tag u8, by tag | see [`MetaKey`] |
 //!
@@ -120,6 +121,28 @@ impl PartitionKey {
         key.extend_from_slice(&self.partition.0.to_be_bytes());
         key.extend_from_slice(&hash);
         key
+    }
+
+    /// Key of what the partition knows of a producer.
+    #[must_use]
+    pub fn producer(self, id: u64) -> Vec<u8> {
+        let mut key = self.prefix(PARTITION_PREFIX_BYTES + 8);
+        key.extend_from_slice(&id.to_be_bytes());
+        key
+    }
+
+    /// The partition and the producer in such a key.
+    #[must_use]
+    pub fn of_producer(key: &[u8]) -> Option<(Self, u64)> {
+        let (shard, rest) = key.split_first_chunk()?;
+        let (topic, rest) = rest.split_first_chunk()?;
+        let (partition, id) = rest.split_first_chunk()?;
+        let key = Self {
+            shard: ShardId(u16::from_be_bytes(*shard)),
+            topic: TopicId(u32::from_be_bytes(*topic)),
+            partition: PartitionId(u32::from_be_bytes(*partition)),
+        };
+        Some((key, u64::from_be_bytes(id.try_into().ok()?)))
     }
 
     /// Key of which record with an idempotency key waits for its time. `hash` is of the idempotency key.
@@ -662,6 +685,14 @@ mod tests {
         }
 
         #[test]
+        fn producers_of_a_partition_are_one_range_and_give_it_back(a in any_partition(), b in any_partition(), id: u64) {
+            let key = b.producer(id);
+            prop_assert_eq!(PartitionKey::of_producer(&key), Some((b, id)));
+            prop_assert_eq!(a.all().contains(&key), a == b);
+            prop_assert_eq!(a.shard.topic(a.topic).contains(&key), (a.shard, a.topic) == (b.shard, b.topic));
+        }
+
+        #[test]
         fn catalogue_keys_are_apart(topic: u32, group: u32) {
             let (topic, group) = (MetaKey::Topic(TopicId(topic)).encode(), MetaKey::Group(GroupId(group)).encode());
             for (key, of_topics, of_groups) in
@@ -680,6 +711,7 @@ mod tests {
         let group = GroupKey { partition, group: GroupId(5) };
         assert_eq!(group.row(6), b"\0\x01\0\0\0\x02\0\0\0\x03\0\0\0\x05\x06");
         assert_eq!(partition.dedup(6, *b"0123456789abcdef"), b"\0\x01\0\0\0\x06\0\0\0\x02\0\0\0\x030123456789abcdef");
+        assert_eq!(partition.producer(4), b"\0\x01\0\0\0\x02\0\0\0\x03\0\0\0\0\0\0\0\x04");
         assert_eq!(ShardId(1).saga(b"own"), b"\0\x01own");
         let id = ScheduleId { due_ms: 3, shard: 1, commit: 4, index: 5 };
         assert_eq!(ShardId(1).waiting_totals(TopicId(2)), b"\0\x01\0\0\0\x02\0");

@@ -29,6 +29,8 @@ pub enum Family {
     Dedup,
     /// Records that wait for their time.
     Schedule,
+    /// What partitions know of producers that count their records.
+    Producer,
     /// Keys of the embedder (the saga orchestrator).
     Saga,
     /// The data directory's own: format, shards, catalogue of topics and groups.
@@ -37,7 +39,8 @@ pub enum Family {
 
 impl Family {
     /// Every family, each at the place of its number.
-    pub const ALL: [Self; 7] = [Self::Log, Self::TimeIndex, Self::Group, Self::Dedup, Self::Schedule, Self::Saga, Self::Meta];
+    pub const ALL: [Self; 8] =
+        [Self::Log, Self::TimeIndex, Self::Group, Self::Dedup, Self::Schedule, Self::Producer, Self::Saga, Self::Meta];
 
     /// Its name on disk.
     #[must_use]
@@ -48,6 +51,7 @@ impl Family {
             Self::Group => "group",
             Self::Dedup => "dedup",
             Self::Schedule => "schedule",
+            Self::Producer => "producer",
             Self::Saga => "saga",
             Self::Meta => "meta",
         }

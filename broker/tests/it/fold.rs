@@ -15,6 +15,7 @@ use sagamq_api::topic::{TopicConfig, TopicConfigChange};
 use sagamq_api::{Offset, PartitionId};
 use sagamq_broker::env::{Clock as _, ManualClock};
 use sagamq_broker::ids::{PartitionKey, ShardId, StreamKey, TopicId};
+use sagamq_broker::log::batch::Stamp;
 use sagamq_broker::storage::keys::MetaKey;
 use sagamq_broker::storage::memory::MemoryStorage;
 use sagamq_broker::storage::{Direction, Durability, Family, Mutation, Storage, StorageError, Visitor};
@@ -146,6 +147,11 @@ async fn use_everything(test: &TestBroker, round: u32) {
     }
     test.produce("orders", vec![NewRecord::of("at home")], Some(&format!("{round}-home"))).await;
     test.produce_texts("gone", ["a", "b", "c"]).await;
+    // Of a producer that counts them, with a retry.
+    for sequence in [0, 2, 2, 4] {
+        crate::producers::send(test, "orders", Stamp { producer: 7, epoch: round as u16, sequence }).await.expect("the next");
+    }
+    crate::producers::send(test, "gone", Stamp { producer: 7, epoch: 0, sequence: 0 }).await.expect("its first");
     // Records that wait: appended when due, cancelled, gone with their topic, and some that still wait at the end.
     let wait = |n: u32, ms: u64| once(n + 100).with_due(Due::After(ms));
     test.produce("orders", (0..20).map(|n| wait(n, 1_000)).collect(), None).await;
@@ -341,6 +347,8 @@ async fn the_commits_of_each_shard_alone_make_the_same_rows() {
     for family in [Family::Log, Family::TimeIndex, Family::Dedup, Family::Saga, Family::Meta] {
         assert!(stored.iter().any(|(name, ..)| *name == family.name()), "the run left rows of {}", family.name());
     }
+    let of_producers = |mutation: &&Mutation| matches!(mutation, Mutation::Put { family: Family::Producer, .. });
+    assert_eq!(writes.iter().flatten().filter(of_producers).count(), 8, "producers sent batches");
     let waited = |mutation: &&Mutation| matches!(mutation, Mutation::Put { family: Family::Schedule, .. });
     assert!(writes.iter().flatten().filter(waited).count() > 100, "records waited");
     let commits = commits(&writes).expect("the same");

@@ -24,6 +24,7 @@ mod partitions;
 mod pipeline;
 mod positions;
 mod produce;
+mod producers;
 mod receive;
 mod retention;
 mod retention_crash;

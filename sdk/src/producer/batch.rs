@@ -3,6 +3,7 @@
 use super::form::Form;
 use crate::error::ClientError;
 use sagamq_api::topic::ProducedRecord;
+use sagamq_api::{ErrorCode, Problem};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Instant;
@@ -17,6 +18,8 @@ pub(super) struct Entry {
     pub(super) own_key: Option<String>,
     /// When it was put in.
     pub(super) since: Instant,
+    /// Whether it had a partition before that is not there any more.
+    pub(super) is_dealt_again: bool,
     /// Whom to tell.
     pub(super) answer: oneshot::Sender<Result<ProducedRecord, ClientError>>,
     /// Its part of the buffer, given back when the entry is dropped.
@@ -24,7 +27,24 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    fn settle(self, result: Result<ProducedRecord, ClientError>) {
+    /// Tells its sender that its time is over and that it was not sent.
+    pub(super) fn expire(self) {
+        let waited = self.since.elapsed();
+        self.settle(Err(ClientError::Expired { waited }));
+    }
+
+    /// The record, if it can go to another partition than the one that is not there: it has named none, and it was not dealt anew before.
+    pub(super) fn without_partition(mut self) -> Option<Self> {
+        if self.form.names_partition() || self.is_dealt_again {
+            let problem = Problem::new(ErrorCode::PartitionNotFound, "the topic does not have the partition any more");
+            self.settle(Err(problem.into()));
+            return None;
+        }
+        self.is_dealt_again = true;
+        Some(self)
+    }
+
+    pub(super) fn settle(self, result: Result<ProducedRecord, ClientError>) {
         // A sender that does not listen any more is no error.
         drop(self.answer.send(result));
     }
@@ -45,7 +65,8 @@ pub(super) struct Batch {
     entries: Vec<Entry>,
     bytes: usize,
     /// The request's idempotency key; a batch of other records has another one. None if each record has its own: a batch never
-    /// mixes the two, because a request's key and its records' keys would compete. Nor does it mix records as JSON and binary ones.
+    /// mixes the two, because a request's key and its records' keys would compete. Nor does it mix records as JSON and binary ones: these have
+    /// sequences in the place of keys.
     key: Option<Uuid>,
 }
 
@@ -55,8 +76,8 @@ impl Batch {
     }
 
     /// Records that all have keys of their own, or none of which has.
-    fn of(entries: Vec<Entry>) -> Self {
-        let has_keys = entries.first().is_some_and(|entry| entry.own_key.is_some());
+    pub(super) fn of(entries: Vec<Entry>) -> Self {
+        let has_keys = entries.first().is_some_and(|entry| entry.own_key.is_some() || !entry.form.is_json());
         Self { bytes: entries.iter().map(|entry| entry.form.bytes()).sum(), entries, key: (!has_keys).then(Uuid::new_v4) }
     }
 
@@ -65,9 +86,9 @@ impl Batch {
         self.entries.len() >= limits.records || self.bytes >= limits.bytes
     }
 
-    /// Adds a record, or gives it back if the batch would become too large or mixed.
+    /// Adds a record to those that travel as JSON, or gives it back if the batch would become too large or mixed.
     pub(super) fn push(&mut self, entry: Entry, limits: BatchLimits) -> Result<(), Box<Entry>> {
-        let is_mixed = entry.own_key.is_some() != self.key.is_none() || entry.form.is_json() != self.is_json();
+        let is_mixed = !entry.form.is_json() || entry.own_key.is_some() != self.key.is_none();
         if is_mixed || self.is_full(limits) || self.bytes + entry.form.bytes() > limits.bytes {
             return Err(Box::new(entry));
         }
@@ -84,13 +105,13 @@ impl Batch {
         self.key.map(|key| key.to_string())
     }
 
-    /// Whether its records travel as JSON.
-    pub(super) fn is_json(&self) -> bool {
-        self.entries.first().is_some_and(|entry| entry.form.is_json())
+    /// Its records, in order, with whom to tell.
+    pub(super) fn into_entries(self) -> Vec<Entry> {
+        self.entries
     }
 
     /// Its records, in order.
-    pub(super) fn forms(&self) -> impl Iterator<Item = &Form> {
+    pub(super) fn forms(&self) -> impl Iterator<Item = &Form> + Clone {
         self.entries.iter().map(|entry| &entry.form)
     }
 
@@ -125,14 +146,13 @@ impl Batch {
         }
     }
 
-    /// Takes out the records that waited for longer than this and tells their senders that they were not sent. What is left has never
-    /// been sent either, so it may still change.
+    /// Takes out the records that waited for longer than this and tells their senders that they were not sent. What is left is not
+    /// stored either, so it may still change.
     pub(super) fn expire(self, delivery_timeout: Duration) -> Option<Self> {
         let (expired, left): (Vec<Entry>, Vec<Entry>) =
             self.entries.into_iter().partition(|entry| entry.since.elapsed() >= delivery_timeout);
         for entry in expired {
-            let waited = entry.since.elapsed();
-            entry.settle(Err(ClientError::Expired { waited }));
+            entry.expire();
         }
         (!left.is_empty()).then(|| Self::of(left))
     }

@@ -3,10 +3,11 @@
 use super::Producer;
 use super::batch::BatchLimits;
 use super::form::{AROUND_BATCH_BYTES, Encoding};
-use super::task::ProducerTask;
+use super::task::{ProducerTask, Sending};
 use crate::client::Client;
 use sagamq_api::TopicName;
-use sagamq_api::limits::{BODY_BYTES_MAX, PRODUCE_RECORDS_MAX};
+use sagamq_api::batch::HEADER_LEN;
+use sagamq_api::limits::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX, BODY_BYTES_MAX, PRODUCE_RECORDS_MAX, PRODUCER_BATCHES_KEPT};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
@@ -28,6 +29,7 @@ pub struct ProducerBuilder {
     topic: TopicName,
     batch_records_max: usize,
     batch_bytes_max: usize,
+    max_in_flight: usize,
     buffer_bytes_max: usize,
     linger: Duration,
     delivery_timeout: Duration,
@@ -42,6 +44,7 @@ impl ProducerBuilder {
             topic,
             batch_records_max: 1_000,
             batch_bytes_max: 1024 * 1024,
+            max_in_flight: PRODUCER_BATCHES_KEPT,
             buffer_bytes_max: 16 * 1024 * 1024,
             linger: Duration::ZERO,
             delivery_timeout: Duration::from_secs(120),
@@ -50,7 +53,7 @@ impl ProducerBuilder {
         }
     }
 
-    /// Most records in one request (default 1,000; 1 to 10,000).
+    /// Most records in one request (default 1,000; 1 to 10,000, of which a binary batch has 1,000 at most).
     pub fn batch_records_max(mut self, records: usize) -> Self {
         self.batch_records_max = records.clamp(1, PRODUCE_RECORDS_MAX);
         self
@@ -59,6 +62,14 @@ impl ProducerBuilder {
     /// Most bytes of records in one request (default 1 MiB). A record that is larger travels alone.
     pub fn batch_bytes_max(mut self, bytes: usize) -> Self {
         self.batch_bytes_max = bytes.clamp(1, BODY_BYTES_MAX - FRAME_BYTES - BATCHES_BYTES);
+        self
+    }
+
+    /// Most binary batches in flight for each partition (default and most 5: so many the server recognises when they come again). With more than one, a
+    /// producer is not bound to one batch for each time that the server's disk takes; the order stays, whatever fails and is sent again. 1 keeps
+    /// batches as large as they get. Records as JSON travel one request at a time.
+    pub fn max_in_flight(mut self, batches: usize) -> Self {
+        self.max_in_flight = batches.clamp(1, PRODUCER_BATCHES_KEPT);
         self
     }
 
@@ -84,8 +95,8 @@ impl ProducerBuilder {
         self
     }
 
-    /// Whether to draw an idempotency key for each record that has none (default: no, a batch has one key for all its records, which is
-    /// cheaper for the server). Then a record of unknown outcome can be sent again alone, with
+    /// Whether to draw an idempotency key for each record that has none (default: no, a binary batch has a sequence and a request as JSON one key for all
+    /// its records, which is cheaper for the server, and faster: records with keys of their own travel one request at a time). Then a record of unknown outcome can be sent again alone, with
     /// [`PendingRecord::idempotency_key`](super::PendingRecord::idempotency_key), from another process too.
     pub fn record_keys(mut self, draw: bool) -> Self {
         self.record_keys = draw;
@@ -106,7 +117,18 @@ impl ProducerBuilder {
     pub fn build(self) -> Producer {
         let (sender, receiver) = mpsc::channel(BUFFER_RECORDS);
         let limits = BatchLimits { records: self.batch_records_max, bytes: self.batch_bytes_max };
-        let task = ProducerTask::new(self.client, self.topic, limits, self.linger, self.delivery_timeout, receiver);
+        let binary_limits = BatchLimits {
+            records: self.batch_records_max.min(BATCH_RECORDS_MAX as usize),
+            bytes: self.batch_bytes_max.min(BATCH_BYTES_MAX - HEADER_LEN),
+        };
+        let sending = Sending {
+            limits,
+            binary_limits,
+            in_flight_max: self.max_in_flight,
+            linger: self.linger,
+            delivery_timeout: self.delivery_timeout,
+        };
+        let task = ProducerTask::new(self.client, self.topic, sending, receiver);
         tokio::spawn(task.run());
         Producer {
             messages: sender,

@@ -1,14 +1,10 @@
 //! How a record travels: in a binary batch, or as JSON.
 
-use crate::client::Client;
 use crate::error::ClientError;
 use bytes::Bytes;
-use sagamq_api::batch::{BatchBuffer, FRAME_LEN, HEADER_LEN, NewBatch, Record, frame};
-use sagamq_api::limits::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX};
-use sagamq_api::partitioner::partition_of;
+use sagamq_api::PartitionId;
+use sagamq_api::batch::{BatchBuffer, FRAME_LEN, HEADER_LEN, NewBatch, Record, Stamp, frame};
 use sagamq_api::record::ProduceRecord;
-use sagamq_api::topic::ProducedRecord;
-use sagamq_api::{PartitionId, TopicName};
 
 /// What a record without a time says in a binary batch: it gets that of its arrival.
 const NO_TIME_MS: i64 = -1;
@@ -70,11 +66,19 @@ impl Form {
     pub(super) fn is_json(&self) -> bool {
         matches!(self, Self::Json(_))
     }
-}
 
-/// Whether the record's key decides where it goes.
-pub(super) fn decides_by_key(form: &Form) -> bool {
-    matches!(form, Form::Binary { record, partition: None } if record.payload.key.is_some())
+    /// Whether it says to which partition it goes.
+    pub(super) fn names_partition(&self) -> bool {
+        matches!(self, Self::Binary { partition: Some(_), .. })
+    }
+
+    /// The time that a binary record came with, in milliseconds since 1970.
+    pub(super) fn given_ms(&self) -> Option<i64> {
+        match self {
+            Self::Binary { record, .. } => Some(record.timestamp_ms).filter(|&time_ms| time_ms != NO_TIME_MS),
+            Self::Json(_) => None,
+        }
+    }
 }
 
 /// The body of a request that has these records as JSON.
@@ -94,91 +98,24 @@ pub(super) fn json_body<'a>(records: impl Iterator<Item = &'a Form>, bytes: usiz
     body.into()
 }
 
-/// A body of binary batches, and which records each of them has.
-#[derive(Debug)]
-pub(super) struct BinaryBody {
-    bytes: Bytes,
-    /// The places of each batch's records among all.
-    places: Vec<Vec<usize>>,
-    /// The times that the records came with, in their order.
-    given_ms: Vec<Option<i64>>,
-    /// Among how many partitions their keys chose.
-    partitions: Option<u32>,
-}
-
-impl BinaryBody {
-    /// Batches of these records: one a partition, or as many as the bounds ask for. `partitions`: how many the topic has; asked for only
-    /// where a key decides.
-    pub(super) fn of<'a>(records: impl Iterator<Item = &'a Form>, partitions: Option<u32>) -> Result<Self, ClientError> {
-        let records: Vec<(&Record, Option<PartitionId>)> = records
-            .map(|form| {
-                let Form::Binary { record, partition } = form else { unreachable!("a batch never mixes JSON and binary records") };
-                let by_key = |key| partition_of(key, partitions.expect("who has keys asked how many partitions there are"));
-                (record, partition.or_else(|| record.payload.key.as_deref().map(by_key)))
-            })
-            .collect();
-        let mut order: Vec<usize> = (0..records.len()).collect();
-        // Stable: records of one partition keep their order.
-        order.sort_by_key(|&place| records[place].1);
-        let (mut body, mut places) = (Vec::new(), Vec::new());
-        let mut buffer = BatchBuffer::default();
-        for of_partition in order.chunk_by(|&a, &b| records[a].1 == records[b].1) {
-            for batch in cut(of_partition, |place| records[place].0) {
-                let encoded = NewBatch::encode_each(batch.iter().map(|&place| records[place].0), &mut buffer)
-                    .map_err(|reason| ClientError::InvalidRequest { reason: reason.to_string() })?;
-                body.extend_from_slice(&frame(records[batch[0]].1));
-                body.extend_from_slice(encoded.bytes());
-                places.push(batch.to_vec());
-            }
-        }
-        let given_ms = records.iter().map(|(record, _)| Some(record.timestamp_ms).filter(|&time_ms| time_ms != NO_TIME_MS)).collect();
-        Ok(Self { bytes: body.into(), places, given_ms, partitions })
-    }
-
-    /// Sends it; where each record is, in their order.
-    pub(super) async fn send(&self, client: &Client, topic: &TopicName, key: Option<String>) -> Result<Vec<ProducedRecord>, ClientError> {
-        let told = client.produce_batches(topic, self.bytes.clone(), key, self.partitions).await?;
-        let is_whole = told.len() == self.places.len() && told.iter().zip(&self.places).all(|(told, of)| told.records as usize == of.len());
-        if !is_whole {
-            let reason = format!("{} batches were sent, the answer is about others: {told:?}", self.places.len());
-            return Err(ClientError::Decode {
-                url: client.url().to_owned(),
-                source: std::sync::Arc::new(serde::ser::Error::custom(reason)),
-            });
-        }
-        let mut produced: Vec<Option<ProducedRecord>> = vec![None; self.given_ms.len()];
-        for (told, of) in told.iter().zip(&self.places) {
-            for (delta, &place) in (0..).zip(of) {
-                let timestamp_ms = self.given_ms[place].unwrap_or(told.timestamp_ms);
-                let offset = told.offset.plus(delta);
-                produced[place] = Some(ProducedRecord {
-                    partition: told.partition,
-                    offset: Some(offset),
-                    schedule: None,
-                    timestamp_ms,
-                    duplicate: told.duplicate,
-                });
-            }
-        }
-        Ok(produced.into_iter().map(|one| one.expect("every record is in one batch")).collect())
-    }
-}
-
-/// Parts that are small enough for one batch, and in which all records have a time or none has.
-fn cut<'a>(places: &'a [usize], record: impl Fn(usize) -> &'a Record) -> Vec<&'a [usize]> {
-    let mut parts = Vec::with_capacity(1);
-    let (mut start, mut bytes) = (0, HEADER_LEN);
-    for (at, &place) in places.iter().enumerate() {
-        let next = record(place);
-        let size = RECORD_BYTES + HEADER_BYTES * next.payload.headers.len() + next.payload.len();
-        let is_timeless = |place: usize| record(place).timestamp_ms == NO_TIME_MS;
-        let is_over = at - start >= BATCH_RECORDS_MAX as usize || bytes + size > BATCH_BYTES_MAX;
-        if at > start && (is_over || is_timeless(place) != is_timeless(places[start])) {
-            parts.push(&places[start..at]);
-            (start, bytes) = (at, HEADER_LEN);
-        }
-        bytes += size;
-    }
-    parts.push(&places[start..]);
-    parts
+/// The body of a request that has these records as one binary batch, with what it says of its producer.
+///
+/// # Errors
+/// When they cannot stand in one batch, for example for their times.
+pub(super) fn encode<'a>(
+    records: impl Iterator<Item = &'a Form> + Clone,
+    partition: PartitionId,
+    stamp: Stamp,
+) -> Result<Bytes, ClientError> {
+    let records = records.map(|form| match form {
+        Form::Binary { record, .. } => record,
+        Form::Json(_) => unreachable!("a batch never mixes JSON and binary records"),
+    });
+    let batch = NewBatch::encode_each(records, &mut BatchBuffer::default())
+        .map_err(|reason| ClientError::InvalidRequest { reason: reason.to_string() })?
+        .stamped(stamp);
+    let mut body = Vec::with_capacity(FRAME_LEN + batch.len());
+    body.extend_from_slice(&frame(Some(partition)));
+    body.extend_from_slice(batch.bytes());
+    Ok(body.into())
 }

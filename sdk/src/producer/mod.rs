@@ -1,13 +1,15 @@
 //! `Producer`: many small sends become few requests, without waiting for company.
 //!
-//! One background task per producer holds at most one request in flight. While it is, the records that arrive are gathered; they
-//! are the next batch. So a lone record travels at once, a crowd travels together, and the order of the sends is the order in
-//! the partitions. Each batch carries one idempotency key, the same over all its retries; records that have keys of their own
-//! travel with those.
+//! One background task per producer gives each record to its partition, and has up to five batches of each in flight. While they are, the records that
+//! arrive are gathered; they are the next batch. So a lone record travels at once, a crowd travels together, and the order of the sends is the order in
+//! the partitions: each batch says who sends it and which of his it is, the same over all its retries, and the server takes them in that order, each once.
+//! Records that have keys of their own, and all others as JSON, travel one request at a time, under those keys or one of the request.
 
 mod batch;
 mod builder;
+mod flight;
 mod form;
+mod lane;
 mod partitions;
 mod task;
 
@@ -102,7 +104,7 @@ impl Producer {
         let permits = u32::try_from(bytes).expect("a record has less than 4 GiB: it was checked above");
         let room = Arc::clone(&self.room).acquire_many_owned(permits).await.map_err(|_| ClientError::Closed)?;
         let (answer, receiver) = oneshot::channel();
-        let entry = Entry { form, own_key: own_key.clone(), since, answer, _room: room };
+        let entry = Entry { form, own_key: own_key.clone(), since, is_dealt_again: false, answer, _room: room };
         self.messages.send(Message::Record(entry)).await.map_err(|_| ClientError::Closed)?;
         Ok(PendingRecord { receiver, own_key })
     }

@@ -1,16 +1,31 @@
-//! The task of a producer: gather, send, answer, again. It owns the order.
+//! The task of a producer: deal the records to their partitions, send, answer, again. It owns the order.
 
 use super::batch::{Batch, BatchLimits, Entry};
-use super::form::json_body;
+use super::flight::Landed;
+use super::form::{Form, json_body};
+use super::lane::{Lane, is_about_a_record};
 use super::partitions::Partitions;
 use crate::client::Client;
 use crate::error::ClientError;
 use crate::retry::RetryPolicy;
-use sagamq_api::TopicName;
+use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use sagamq_api::batch::PRODUCER_ID_MAX;
+use sagamq_api::partitioner::partition_of;
 use sagamq_api::topic::ProducedRecord;
+use sagamq_api::{PartitionId, TopicName};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
+
+/// Most records that are taken and in no batch. More wait in the channel, and then their senders.
+const TAKEN_MAX: usize = 16 * 1024;
+
+/// Most requests in flight over all partitions: while they are, what comes for other partitions gathers.
+const REQUESTS_MAX: usize = 16;
 
 /// What a producer tells its task.
 #[derive(Debug)]
@@ -23,57 +38,110 @@ pub(super) enum Message {
     Close(oneshot::Sender<()>),
 }
 
-/// What ended the gathering of a batch.
+/// What is done when everything before it is settled; nothing is taken until then.
+enum Barrier {
+    /// Somebody is told.
+    Flush(oneshot::Sender<()>),
+    /// A record travels as JSON: it has no sequence, so nothing may pass it.
+    Json(Box<Entry>),
+}
+
+/// What ended the gathering of records that travel as JSON.
 enum Next {
     /// Nothing more is there, or the batch is full.
     Send,
-    /// This record did not fit: it begins the next batch.
-    Begin(Box<Entry>),
-    /// Settle the batch, then do this.
+    /// This did not fit: it comes next.
     Then(Message),
+}
+
+/// How a producer sends.
+#[derive(Clone, Debug)]
+pub(super) struct Sending {
+    /// Of a request as JSON.
+    pub(super) limits: BatchLimits,
+    /// Of a binary batch.
+    pub(super) binary_limits: BatchLimits,
+    pub(super) in_flight_max: usize,
+    pub(super) linger: Duration,
+    pub(super) delivery_timeout: Duration,
 }
 
 pub(super) struct ProducerTask {
     client: Client,
-    topic: TopicName,
-    limits: BatchLimits,
-    linger: Duration,
-    delivery_timeout: Duration,
+    topic: Arc<TopicName>,
+    sending: Sending,
     messages: mpsc::Receiver<Message>,
+    /// Nobody sends any more.
+    is_ended: bool,
     closing: Vec<oneshot::Sender<()>>,
+    barrier: Option<Barrier>,
+    /// Under which id batches are sent.
+    producer: u64,
+    /// Records that have no partition yet.
+    taken: VecDeque<Entry>,
     partitions: Partitions,
+    /// The server is asked how many partitions there are.
+    counting: Option<BoxFuture<'static, Result<u32, ClientError>>>,
+    /// The topic has other partitions: when everything that is on its way is answered, the records that are left are dealt anew.
+    is_dealing_anew: bool,
+    /// Those of them that are there already, in their order.
+    left: Vec<Entry>,
+    /// Where records go that name no partition and have no key, until a batch of them is full or sent.
+    sticky: u32,
+    lanes: BTreeMap<PartitionId, Lane>,
+    flights: FuturesUnordered<BoxFuture<'static, Landed>>,
+    last_number: u64,
 }
 
 impl ProducerTask {
-    pub(super) fn new(
-        client: Client,
-        topic: TopicName,
-        limits: BatchLimits,
-        linger: Duration,
-        delivery_timeout: Duration,
-        messages: mpsc::Receiver<Message>,
-    ) -> Self {
-        Self { client, topic, limits, linger, delivery_timeout, messages, closing: Vec::new(), partitions: Partitions::default() }
+    pub(super) fn new(client: Client, topic: TopicName, sending: Sending, messages: mpsc::Receiver<Message>) -> Self {
+        Self {
+            client,
+            topic: Arc::new(topic),
+            sending,
+            messages,
+            is_ended: false,
+            closing: Vec::new(),
+            barrier: None,
+            producer: draw_producer(),
+            taken: VecDeque::new(),
+            partitions: Partitions::default(),
+            counting: None,
+            is_dealing_anew: false,
+            left: Vec::new(),
+            sticky: rand::random(),
+            lanes: BTreeMap::new(),
+            flights: FuturesUnordered::new(),
+            last_number: 0,
+        }
     }
 
     /// Runs until the last producer is dropped or one is closed, and the buffer is empty.
     pub(super) async fn run(mut self) {
-        while let Some(message) = self.messages.recv().await {
-            let mut next = Some(message);
-            while let Some(message) = next.take() {
-                next = match message {
-                    Message::Record(first) => self.batch_from(first).await,
-                    Message::Flush(done) => {
+        loop {
+            self.take_all();
+            self.deal();
+            let lingers_until = self.send_all();
+            if self.is_idle() {
+                match self.barrier.take() {
+                    Some(Barrier::Flush(done)) => {
                         let _ = done.send(());
-                        None
+                        continue;
                     }
-                    Message::Close(done) => {
-                        // Refuses new records; those in the channel are still received.
-                        self.messages.close();
-                        self.closing.push(done);
-                        None
+                    Some(Barrier::Json(first)) => {
+                        self.send_json_from(*first).await;
+                        continue;
                     }
-                };
+                    None if self.is_ended => break,
+                    None => {}
+                }
+            }
+            let takes = self.room() > 0;
+            tokio::select! {
+                message = self.messages.recv(), if takes => self.take(message),
+                Some(landed) = self.flights.next(), if !self.flights.is_empty() => self.landed(landed),
+                counted = counted(&mut self.counting), if self.counting.is_some() => self.counted(counted),
+                () = tokio::time::sleep_until(lingers_until.unwrap_or_else(Instant::now)), if lingers_until.is_some() => {}
             }
         }
         for done in self.closing {
@@ -81,25 +149,200 @@ impl ProducerTask {
         }
     }
 
-    /// Sends the batch that begins with this record; returns what came behind it.
-    async fn batch_from(&mut self, first: Entry) -> Option<Message> {
+    /// How many more records are taken now.
+    fn room(&self) -> usize {
+        if self.is_ended || self.barrier.is_some() {
+            return 0;
+        }
+        TAKEN_MAX.saturating_sub(self.taken.len() + self.lanes.values().map(Lane::waiting).sum::<usize>())
+    }
+
+    /// Takes what waits in the channel.
+    fn take_all(&mut self) {
+        for _ in 0..self.room() {
+            let Ok(message) = self.messages.try_recv() else { return };
+            self.take(Some(message));
+            if self.barrier.is_some() {
+                return;
+            }
+        }
+    }
+
+    fn take(&mut self, message: Option<Message>) {
+        match message {
+            Some(Message::Record(entry)) if entry.form.is_json() => self.barrier = Some(Barrier::Json(Box::new(entry))),
+            Some(Message::Record(entry)) => self.taken.push_back(entry),
+            Some(Message::Flush(done)) => self.barrier = Some(Barrier::Flush(done)),
+            Some(Message::Close(done)) => {
+                // Refuses new records; those in the channel are still received.
+                self.messages.close();
+                self.closing.push(done);
+            }
+            None => self.is_ended = true,
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.taken.is_empty() && self.left.is_empty() && self.flights.is_empty() && self.lanes.values().all(Lane::is_empty)
+    }
+
+    /// Gives the records to their partitions, in their order.
+    fn deal(&mut self) {
+        while self.counting.is_none()
+            && !self.is_dealing_anew
+            && let Some(entry) = self.taken.pop_front()
+        {
+            let Form::Binary { record, partition } = &entry.form else { unreachable!("records as JSON are not taken here") };
+            let partition = match (partition, self.partitions.count()) {
+                (Some(partition), _) => *partition,
+                (None, Some(count)) => match record.payload.key.as_deref() {
+                    Some(key) => partition_of(key, count),
+                    None => self.sticky(count),
+                },
+                (None, None) => {
+                    self.taken.push_front(entry);
+                    self.ask_for_count();
+                    return;
+                }
+            };
+            let lane = self.lanes.entry(partition).or_insert_with(|| Lane::new(partition, self.producer));
+            lane.push(entry);
+        }
+    }
+
+    /// Where the next record goes that neither names a partition nor has a key.
+    fn sticky(&mut self, count: u32) -> PartitionId {
+        let at = |sticky: u32| PartitionId(sticky % count.max(1));
+        if self.lanes.get(&at(self.sticky)).is_some_and(|lane| lane.is_full(self.sending.binary_limits)) {
+            self.sticky = self.sticky.wrapping_add(1);
+        }
+        at(self.sticky)
+    }
+
+    fn ask_for_count(&mut self) {
+        let waited = self.taken.front().map_or(Duration::ZERO, |first| first.since.elapsed());
+        let (client, topic) = (self.within(waited), Arc::clone(&self.topic));
+        self.counting = Some(Box::pin(async move { client.describe_topic(&topic).await.map(|topic| topic.config.partitions) }));
+    }
+
+    fn counted(&mut self, counted: Result<u32, ClientError>) {
+        self.counting = None;
+        let error = match counted {
+            Ok(count) => return self.partitions.heard(Some(count)),
+            Err(error) => error,
+        };
+        let timeout = self.sending.delivery_timeout;
+        for entry in std::mem::take(&mut self.taken) {
+            match &entry.form {
+                Form::Binary { partition: Some(_), .. } => self.taken.push_back(entry),
+                _ if entry.since.elapsed() >= timeout => entry.expire(),
+                _ => entry.settle(Err(error.clone())),
+            }
+        }
+    }
+
+    /// Sends what may be sent. When something is to be sent that waits for company.
+    fn send_all(&mut self) -> Option<Instant> {
+        let Self { client, topic, sending, lanes, flights, last_number, sticky, partitions, .. } = self;
+        let is_hurried = self.barrier.is_some() || self.is_ended || !self.closing.is_empty();
+        let mut number = || {
+            *last_number += 1;
+            *last_number
+        };
+        let mut lingers_until: Option<Instant> = None;
+        // Who waits longest comes first.
+        let mut ready: Vec<(Instant, PartitionId)> = Vec::new();
+        for (&partition, lane) in lanes.iter_mut() {
+            while let Some((flight, is_first)) = lane.to_send(sending.in_flight_max) {
+                flights.push(Box::pin(flight.send(client, topic, partition, sending.delivery_timeout, is_first)));
+            }
+            let Some(since) = lane.since(sending.in_flight_max) else { continue };
+            let until = since + sending.linger;
+            if is_hurried || lane.is_full(sending.binary_limits) || until <= Instant::now() {
+                ready.push((since, partition));
+            } else {
+                lingers_until = Some(lingers_until.map_or(until, |earliest| earliest.min(until)));
+            }
+        }
+        ready.sort_unstable();
+        while !ready.is_empty() {
+            // One batch of each, then the next of those that have more.
+            ready.retain(|(_, partition)| {
+                if flights.len() >= REQUESTS_MAX {
+                    return false;
+                }
+                let Some(lane) = lanes.get_mut(partition) else { return false };
+                lane.seal(number(), partitions.count(), sending.binary_limits, sending.delivery_timeout);
+                while let Some((flight, is_first)) = lane.to_send(sending.in_flight_max) {
+                    flights.push(Box::pin(flight.send(client, topic, *partition, sending.delivery_timeout, is_first)));
+                }
+                if partitions.count().is_some_and(|count| *sticky % count.max(1) == partition.0) {
+                    *sticky = sticky.wrapping_add(1);
+                }
+                lane.since(sending.in_flight_max).is_some() && (sending.linger.is_zero() || lane.is_full(sending.binary_limits))
+            });
+        }
+        lingers_until
+    }
+
+    fn landed(&mut self, landed: Landed) {
+        let Landed { partition, number, result } = landed;
+        let Some(lane) = self.lanes.get_mut(&partition) else { return };
+        let said = result.as_ref().err().and_then(ClientError::partitions);
+        if lane.landed(number, result) {
+            self.partitions.heard(said);
+            if !std::mem::replace(&mut self.is_dealing_anew, true) {
+                self.lanes.values_mut().for_each(Lane::close);
+            }
+        }
+        self.settle_lanes(partition);
+    }
+
+    /// Lets lanes begin epochs: this one, or all of them where records are dealt anew.
+    fn settle_lanes(&mut self, partition: PartitionId) {
+        let Self { lanes, last_number, left, partitions, sending, .. } = self;
+        let mut number = || {
+            *last_number += 1;
+            *last_number
+        };
+        let of = if self.is_dealing_anew { PartitionId(0)..=PartitionId(u32::MAX) } else { partition..=partition };
+        for (_, lane) in lanes.range_mut(of) {
+            left.extend(lane.settle(&mut number, draw_producer, partitions.count(), sending.delivery_timeout));
+        }
+        // Only when all of them are there: a key may lie elsewhere from now on, and its records keep their order.
+        if self.is_dealing_anew && self.flights.is_empty() {
+            self.is_dealing_anew = false;
+            for entry in std::mem::take(&mut self.left).into_iter().rev() {
+                self.taken.push_front(entry);
+            }
+        }
+    }
+
+    /// The client, for no longer than a record has that has waited so long.
+    fn within(&self, waited: Duration) -> Client {
+        let policy = self.client.retry_policy();
+        let deadline = policy.deadline.min(self.sending.delivery_timeout.saturating_sub(waited));
+        self.client.with_retry(RetryPolicy { deadline, ..*policy })
+    }
+
+    /// Sends the records as JSON that begin with this one.
+    async fn send_json_from(&mut self, first: Entry) {
         let mut batch = Batch::new(first);
         let next = self.fill(&mut batch).await;
         self.settle(batch).await;
         match next {
-            Next::Send => None,
-            Next::Begin(entry) => Some(Message::Record(*entry)),
-            Next::Then(message) => Some(message),
+            Next::Send => {}
+            Next::Then(message) => self.take(Some(message)),
         }
     }
 
     /// Adds what waits already, and what comes within the linger.
     async fn fill(&mut self, batch: &mut Batch) -> Next {
-        let until = Instant::now() + self.linger;
-        while !batch.is_full(self.limits) {
+        let until = Instant::now() + self.sending.linger;
+        while !batch.is_full(self.sending.limits) {
             let message = match self.messages.try_recv() {
                 Ok(message) => message,
-                Err(_) if self.linger.is_zero() => return Next::Send,
+                Err(_) if self.sending.linger.is_zero() => return Next::Send,
                 Err(_) => match tokio::time::timeout_at(until, self.messages.recv()).await {
                     Ok(Some(message)) => message,
                     Ok(None) | Err(_) => return Next::Send,
@@ -107,8 +350,8 @@ impl ProducerTask {
             };
             match message {
                 Message::Record(entry) => {
-                    if let Err(entry) = batch.push(entry, self.limits) {
-                        return Next::Begin(entry);
+                    if let Err(entry) = batch.push(entry, self.sending.limits) {
+                        return Next::Then(Message::Record(*entry));
                     }
                 }
                 other @ (Message::Flush(_) | Message::Close(_)) => return Next::Then(other),
@@ -117,13 +360,13 @@ impl ProducerTask {
         Next::Send
     }
 
-    /// Sends a batch until every record of it is settled. A refused batch stored nothing, so its halves can be sent in its
+    /// Sends a batch of records as JSON until every record of it is settled. A refused batch stored nothing, so its halves can be sent in its
     /// place, in order: one bad record does not fail its neighbours.
     async fn settle(&mut self, batch: Batch) {
         let mut waiting = vec![batch];
         while let Some(batch) = waiting.pop() {
             // A batch that waited behind others while the server was away: what is too old by now is not sent any more.
-            let Some(batch) = batch.expire(self.delivery_timeout) else { continue };
+            let Some(batch) = batch.expire(self.sending.delivery_timeout) else { continue };
             match self.send(&batch).await {
                 Ok(places) => batch.stored(places),
                 Err(error) if is_about_a_record(&error) => match batch.split() {
@@ -136,44 +379,25 @@ impl ProducerTask {
     }
 
     async fn send(&mut self, batch: &Batch) -> Result<Vec<ProducedRecord>, ClientError> {
-        let policy = self.client.retry_policy();
-        let deadline = policy.deadline.min(self.delivery_timeout.saturating_sub(batch.waited()));
-        let client = self.client.with_retry(RetryPolicy { deadline, ..*policy });
-        let places = if batch.is_json() {
-            client.produce_json(&self.topic, json_body(batch.forms(), batch.bytes()), batch.key()).await?
-        } else {
-            self.partitions.send(&client, &self.topic, batch).await?
-        };
+        let client = self.within(batch.waited());
+        let places = client.produce_json(&self.topic, json_body(batch.forms(), batch.bytes()), batch.key()).await?;
         if places.len() == batch.len() {
             return Ok(places);
         }
         let reason = format!("{} records were sent, the answer has {}", batch.len(), places.len());
-        Err(ClientError::Decode { url: self.client.url().to_owned(), source: std::sync::Arc::new(serde::ser::Error::custom(reason)) })
+        Err(ClientError::Decode { url: self.client.url().to_owned(), source: Arc::new(serde::ser::Error::custom(reason)) })
     }
 }
 
-/// Whether the server refused the batch for what may be the fault of a single record.
-fn is_about_a_record(error: &ClientError) -> bool {
-    use sagamq_api::ErrorCode::{
-        BodyTooLarge, IdempotencyKeyReused, InvalidBase64, InvalidBatch, InvalidName, InvalidRequest, MalformedRequest, PartitionNotFound,
-        RecordTooLarge,
-    };
-    // What cannot be written beside the others, for example for its time, was not sent at all.
-    let is_unwritable = matches!(error, ClientError::InvalidRequest { .. });
-    let is_refused = !error.is_outcome_unknown()
-        && matches!(
-            error.code(),
-            Some(
-                BodyTooLarge
-                    | IdempotencyKeyReused
-                    | InvalidBase64
-                    | InvalidBatch
-                    | InvalidName
-                    | InvalidRequest
-                    | MalformedRequest
-                    | PartitionNotFound
-                    | RecordTooLarge
-            )
-        );
-    is_unwritable || is_refused
+/// An id that nobody else has: 62 random bits. The upper half of all ids is the server's to give.
+fn draw_producer() -> u64 {
+    rand::random::<u64>() & (PRODUCER_ID_MAX >> 1)
+}
+
+/// The number of partitions, when it comes.
+async fn counted(counting: &mut Option<BoxFuture<'static, Result<u32, ClientError>>>) -> Result<u32, ClientError> {
+    match counting {
+        Some(counting) => counting.await,
+        None => std::future::pending().await,
+    }
 }

@@ -144,7 +144,7 @@ fn what_is_not_supported_or_contradicts_itself_is_refused() {
     for attribute in [1 << 4, 1 << 5, 1 << 6, i16::MIN] {
         assert!(matches!(changed(21, &i16::to_be_bytes(attribute)), BatchError::Unsupported(what) if what.contains("transactions")));
     }
-    assert!(matches!(changed(43, &[0; 8]), BatchError::Unsupported(what) if what.contains("idempotency key")));
+    assert!(matches!(changed(43, &[0; 8]), BatchError::Header(what) if what.contains("all -1")));
     assert!(matches!(changed(23, &[0, 0, 0, 2]), BatchError::Header(what) if what.contains("left out")));
     assert!(matches!(changed(35, &1_006_i64.to_be_bytes()), BatchError::Header(what) if what.contains("maximum timestamp")));
     assert!(matches!(changed(27, &i64::MAX.to_be_bytes()), BatchError::Record { index: 0, reason: "its timestamp is out of range" }));

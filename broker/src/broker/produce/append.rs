@@ -41,7 +41,7 @@ impl Broker {
         }
         let checks = request.shares.iter().filter_map(|share| match &share.keys {
             Keys::Records(keys) => Some((share, keys)),
-            Keys::None | Keys::Share { .. } => None,
+            Keys::None | Keys::Share { .. } | Keys::Sequence { .. } => None,
         });
         try_join_all(checks.map(|(share, keys)| async {
             let make = |reply| Input::Log(LogOp::Check(CheckRequest { parts: share.parts.clone(), keys: keys.clone(), reply }));

@@ -3,6 +3,7 @@
 use super::deal::{Places, Share, check_time, partition_in};
 use super::error::ProduceError;
 use super::record::Produced;
+use crate::dedup::sequence::Sequenced;
 use crate::dedup::{self, Hash};
 use crate::log::batch::ReceivedBatch;
 use crate::shard::log::keys::Keys;
@@ -46,19 +47,21 @@ pub(super) struct Dealt {
     pub(super) records: Vec<u32>,
 }
 
-/// Checks every batch and finds its partition.
+/// Checks every batch and finds its partition. `is_outdated`: they were made for another number of partitions.
 pub(super) fn deal(
     topic: &Topic,
     batches: Vec<SentBatch>,
     is_keyed: bool,
     sticky: PartitionId,
     arrived_ms: i64,
+    is_outdated: bool,
 ) -> Result<Dealt, ProduceError> {
     let counts: Vec<u32> = batches.iter().map(|sent| sent.batch.records_count()).collect();
     let total: usize = counts.iter().map(|&count| count as usize).sum();
     if !(1..=PRODUCE_RECORDS_MAX).contains(&total) {
         return Err(ProduceError::RecordsCount(total));
     }
+    let sequence = sequenced(&batches, is_keyed)?;
     let mut fingerprints = Vec::new();
     let mut placed = Vec::with_capacity(batches.len());
     let mut places =
@@ -95,7 +98,28 @@ pub(super) fn deal(
             }
         }
     }
+    if let (Some(sent), [share]) = (sequence, &mut shares[..]) {
+        share.keys = Keys::Sequence { sent, is_outdated };
+    }
     Ok(Dealt { shares, places, fingerprint: dedup::combine(&fingerprints), records: counts })
+}
+
+/// Whether a batch says who sent it.
+pub(super) fn is_sequenced(batches: &[SentBatch]) -> bool {
+    batches.iter().any(|sent| sent.batch.stamp().is_some())
+}
+
+/// What the batch says of its producer: one that says something is alone, so that it is stored or refused and nothing in between.
+fn sequenced(batches: &[SentBatch], is_keyed: bool) -> Result<Option<Sequenced>, ProduceError> {
+    let Some(index) = batches.iter().position(|sent| sent.batch.stamp().is_some()) else { return Ok(None) };
+    let [SentBatch { partition, batch }] = batches else { return Err(ProduceError::StampedBeside(index)) };
+    if is_keyed {
+        return Err(ProduceError::StampWithKey);
+    }
+    if partition.is_none() {
+        return Err(ProduceError::StampWithoutPartition);
+    }
+    Ok(batch.stamp().map(|stamp| Sequenced { stamp, records: batch.records_count(), crc: batch.sent_crc() }))
 }
 
 /// The partition of a batch that may be stored.

@@ -123,6 +123,15 @@ pub enum ProduceError {
         /// Where the first one lies.
         reason: AppendError,
     },
+    /// A batch says who sent it, and the request has an idempotency key.
+    #[error("the batch has a producer id, and the request an idempotency key: give one or the other")]
+    StampWithKey,
+    /// A batch says who sent it, and there are others beside it.
+    #[error("batch {0} has a producer id: send each such batch with a request of its own")]
+    StampedBeside(usize),
+    /// A batch says who sent it, and not for which partition it is.
+    #[error("the batch has a producer id and no partition: a producer counts its records by partition, so say which one")]
+    StampWithoutPartition,
     /// The queue in front of the disk is full.
     #[error("more than {0} bytes wait for the disk")]
     Overloaded(usize),

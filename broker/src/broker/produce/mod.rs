@@ -121,10 +121,21 @@ impl Broker {
         batches: Vec<SentBatch>,
         request_key: Option<&str>,
     ) -> Result<Vec<ProducedBatch>, ProduceError> {
-        let Begun { topic, key, former, sticky, arrived_ms, dealing, .. } = self.begin_produce(topic, request_key, made_for).await?;
-        let Dealt { shares, places, fingerprint, records } = batches::deal(&topic, batches, key.is_some(), sticky, arrived_ms)?;
+        // What was stored is known by its sequence, however many partitions there are by now.
+        let is_sequenced = batches::is_sequenced(&batches);
+        let begun = self.begin_produce(topic, request_key, made_for.filter(|_| !is_sequenced)).await?;
+        let Begun { topic, key, former, sticky, arrived_ms, dealing, .. } = begun;
+        let outdated = made_for.filter(|&asked| is_sequenced && asked != topic.partitions.count());
+        let changed = |error| match (outdated, error) {
+            (Some(asked), ProduceError::PartitionNotFound { .. } | ProduceError::Append(AppendError::PartitionsChanged)) => {
+                ProduceError::PartitionsChanged { topic: topic.name.clone(), asked, partitions: topic.partitions.count() }
+            }
+            (_, error) => error,
+        };
+        let dealt = batches::deal(&topic, batches, key.is_some(), sticky, arrived_ms, outdated.is_some());
+        let Dealt { shares, places, fingerprint, records } = dealt.map_err(changed)?;
         let key = key.map(|key| RequestKey { key, former, prints: Prints { fingerprint, of_records: None } });
-        let produced = self.store(&topic, key, shares, places, arrived_ms, dealing).await?;
+        let produced = self.store(&topic, key, shares, places, arrived_ms, dealing).await.map_err(changed)?;
         Ok(batches::told(&records, &produced))
     }
 

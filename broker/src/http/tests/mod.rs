@@ -8,6 +8,7 @@ mod edges;
 mod events;
 mod hot_spots;
 mod journeys;
+mod producers;
 mod quotas;
 
 use crate::broker::{Broker, BrokerConfig};

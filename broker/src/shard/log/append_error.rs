@@ -1,12 +1,13 @@
 //! Why records were not stored, and how the shard says so.
 
-use crate::log::batch::{BatchError, EncodeError};
+use crate::log::batch::{BatchError, EncodeError, Stamp};
 use crate::shard::commit::WriteError;
 use crate::shard::core::Core;
 use crate::shard::log::at::At;
 use crate::shard::permit::Permit;
 use crate::storage::StorageError;
 use sagamq_api::Offset;
+use sagamq_api::limits::{PARTITION_PRODUCERS_MAX, PRODUCER_IDLE_MS_MIN, PRODUCERS_MAX};
 use std::sync::Arc;
 
 /// Why records were not stored.
@@ -46,6 +47,54 @@ pub enum AppendError {
         /// Where the first one lies, if it lies in one place.
         first: Option<Offset>,
     },
+    /// Another batch of the producer is to come before this one, or came in its place. Nothing was stored.
+    #[error(
+        "producer {} in epoch {} sends sequence {} to the partition, whose next is {expected}: send the batches in order, and those whose answers \
+         were lost again as they were", stamp.producer, stamp.epoch, stamp.sequence
+    )]
+    OutOfOrder {
+        /// What the batch says.
+        stamp: Stamp,
+        /// The sequence that is next.
+        expected: u32,
+    },
+    /// The producer has used the sequence for other records. Nothing was stored.
+    #[error(
+        "producer {} in epoch {} has used sequence {} of the partition for other records, which lie at offset {first}: a batch that is sent again \
+         has the same bytes", stamp.producer, stamp.epoch, stamp.sequence
+    )]
+    SequenceReused {
+        /// What the batch says.
+        stamp: Stamp,
+        /// Where the others lie.
+        first: Offset,
+    },
+    /// The producer has begun a newer epoch. Nothing was stored.
+    #[error("producer {} is in epoch {epoch} in the partition, the batch is of epoch {}", stamp.producer, stamp.epoch)]
+    Fenced {
+        /// What the batch says.
+        stamp: Stamp,
+        /// The epoch of the producer.
+        epoch: u16,
+    },
+    /// The partition knows nothing of the producer, and the batch is not its first. Nothing was stored.
+    #[error(
+        "the partition knows nothing of producer {}, and sequence {} is not its first: begin with sequence 0 in a new epoch or under a new id",
+        stamp.producer, stamp.sequence
+    )]
+    UnknownProducer {
+        /// What the batch says.
+        stamp: Stamp,
+    },
+    /// The batch was made for another number of partitions, and was not stored while the topic had that one. Nothing was stored.
+    #[error("the topic has another number of partitions than the batch was made for")]
+    PartitionsChanged,
+    /// As many producers are known as may be, and all of them were heard of lately. Nothing was stored.
+    #[error(
+        "a partition knows at most {PARTITION_PRODUCERS_MAX} producers and a server {PRODUCERS_MAX} in all partitions, and each of them was heard of \
+         within {} min: use fewer producers for longer, or try again later", PRODUCER_IDLE_MS_MIN / 60_000
+    )]
+    ProducerLimit,
     /// The durable write failed or is not tried any more.
     #[error(transparent)]
     Write(#[from] WriteError),

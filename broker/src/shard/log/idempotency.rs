@@ -80,7 +80,7 @@ impl Idempotency {
         keys: &Keys,
     ) -> Result<Option<Vec<Verdict>>, AppendError> {
         let (claim, request) = match keys {
-            Keys::None => return Ok(None),
+            Keys::None | Keys::Sequence { .. } => return Ok(None),
             Keys::Records(keys) => {
                 let verdicts = self.all_record_verdicts(core, schedules, parts, keys)?;
                 return Ok(Some(verdicts).filter(|verdicts| !verdicts.iter().all(Verdict::is_fresh)));

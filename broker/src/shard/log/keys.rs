@@ -2,6 +2,7 @@
 
 use crate::dedup::Hash;
 use crate::dedup::request::Claim;
+use crate::dedup::sequence::Sequenced;
 use crate::shard::log::append_error::AppendError;
 use crate::shard::log::at::At;
 use crate::shard::log::part::Part;
@@ -15,6 +16,9 @@ pub(crate) enum Keys {
     None,
     /// The records of each partition are its share of a request that was claimed.
     Share { claim: Claim, request: Hash },
+    /// None has one: the one batch says which of its producer's it is. `is_outdated`: it was made for another number of partitions, and is only answered
+    /// if it was stored before.
+    Sequence { sent: Sequenced, is_outdated: bool },
     /// One for each that has one: hash of the key, fingerprint of the record.
     Records(Vec<Option<(Hash, Hash)>>),
 }
@@ -31,7 +35,7 @@ impl Keys {
     /// Those of the records in this range.
     pub(super) fn of(&self, records: Range<usize>) -> PartKeys<'_> {
         match self {
-            Self::None => PartKeys::None,
+            Self::None | Self::Sequence { .. } => PartKeys::None,
             Self::Share { claim, request } => PartKeys::Share { claim: *claim, request: *request },
             Self::Records(keys) => PartKeys::Records(&keys[records]),
         }

@@ -10,9 +10,12 @@ pub(crate) mod former;
 mod idempotency;
 pub(crate) mod keys;
 pub(crate) mod part;
+mod producers;
 mod recent;
 pub(crate) mod schedules;
+mod sequenced;
 
+use crate::dedup::sequence::ProducerState;
 use crate::dedup::{Buckets, Entry, Hash};
 use crate::ids::{PartitionKey, TopicId};
 use crate::shard::core::Core;
@@ -23,9 +26,11 @@ use cancel::CancelRequest;
 use claim::ClaimRequest;
 use former::{FormerKey, FormerRecords};
 use idempotency::Idempotency;
-use keys::CheckRequest;
+use keys::{CheckRequest, Keys};
+use producers::Producers;
 use schedules::row::Totals;
 use schedules::{ScheduleConfig, Schedules};
+use sequenced::SequencedBatches;
 use std::sync::Arc;
 
 /// Store records, or ask for their idempotency keys.
@@ -48,21 +53,38 @@ pub(crate) enum LogOp {
 pub(super) struct Log {
     idempotency: Idempotency,
     schedules: Schedules,
+    sequenced: SequencedBatches,
+}
+
+/// What the records of a shard have stored beside themselves.
+pub(crate) struct StoredLog {
+    /// Where there are idempotency entries.
+    pub(crate) buckets: Buckets,
+    /// How many records of which topics wait for their time.
+    pub(crate) waiting: Vec<(Arc<Topic>, Totals)>,
+    /// What partitions know of producers.
+    pub(crate) producers: Vec<((PartitionKey, u64), ProducerState)>,
 }
 
 impl Log {
-    pub(super) fn new(core: &Core, buckets: Buckets, config: ScheduleConfig, waiting: Vec<(Arc<Topic>, Totals)>) -> Self {
+    /// `shards`: how many the server has.
+    pub(super) fn new(core: &Core, stored: StoredLog, config: ScheduleConfig, shards: u16) -> Self {
+        let StoredLog { buckets, waiting, producers } = stored;
         let mut schedules = Schedules::new(config);
         for (topic, totals) in waiting {
             schedules.load(core, topic, totals);
         }
-        Self { idempotency: Idempotency::new(buckets), schedules }
+        let producers = Producers::new(producers, shards, core.metrics.producers.clone());
+        Self { idempotency: Idempotency::new(buckets), schedules, sequenced: SequencedBatches::new(producers) }
     }
 
     pub(super) fn handle(&mut self, core: &mut Core, op: LogOp) {
-        let Self { idempotency, schedules } = self;
+        let Self { idempotency, schedules, sequenced } = self;
         match op {
-            LogOp::Append(request) => append::append(core, idempotency, schedules, request),
+            LogOp::Append(request) => match request.keys {
+                Keys::Sequence { sent, is_outdated } => sequenced.append(core, request, sent, is_outdated),
+                Keys::None | Keys::Share { .. } | Keys::Records(_) => append::append(core, idempotency, schedules, request),
+            },
             LogOp::Claim(request) => claim::claim(core, idempotency, request),
             LogOp::Check(request) => {
                 let result = idempotency.check(core, schedules, &request.parts, &request.keys);
@@ -94,14 +116,21 @@ impl Log {
         self.idempotency.stage(core, partition, hash, entry);
     }
 
-    /// Old idempotency entries go.
+    /// Old idempotency entries go, and batches that wait for others do not wait for ever.
     pub(super) fn tick(&mut self, core: &mut Core) {
         self.idempotency.expire(core);
+        self.sequenced.tick(core);
+    }
+
+    /// No more comes in.
+    pub(super) fn end(&mut self, core: &mut Core) {
+        self.sequenced.end(core);
     }
 
     /// A topic is deleted, with all that is stored of it.
     pub(super) fn forget(&mut self, topic: TopicId) {
         self.schedules.forget(topic);
+        self.sequenced.forget(topic);
     }
 
     /// Notes what the commit has to say of the records that wait.

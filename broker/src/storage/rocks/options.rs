@@ -113,7 +113,7 @@ pub(super) fn family_options(family: Family, options: &RocksOptions, caches: &Ca
             of.set_max_write_buffer_number(4);
             values_of_their_own(&mut of);
         }
-        Family::TimeIndex | Family::Group | Family::Dedup | Family::Schedule | Family::Saga | Family::Meta => {
+        Family::TimeIndex | Family::Group | Family::Dedup | Family::Schedule | Family::Producer | Family::Saga | Family::Meta => {
             of.set_write_buffer_size(SMALL_BUFFER_BYTES);
             of.set_max_write_buffer_number(3);
         }
@@ -137,7 +137,7 @@ pub(super) fn family_options(family: Family, options: &RocksOptions, caches: &Ca
 /// queue, and those that a shard has but one of, are written again and again.
 fn neighbours_prefix(family: Family) -> Option<usize> {
     match family {
-        Family::Log | Family::TimeIndex => Some(PARTITION_PREFIX_BYTES),
+        Family::Log | Family::TimeIndex | Family::Producer => Some(PARTITION_PREFIX_BYTES),
         Family::Group => Some(QUEUE_PREFIX_BYTES),
         Family::Meta => Some(TAG_PREFIX_BYTES),
         // Hashes and instances come in any order.
@@ -167,9 +167,9 @@ fn values_of_their_own(log: &mut Options) {
 fn blocks(family: Family, caches: &Caches) -> BlockBasedOptions {
     let mut blocks = BlockBasedOptions::default();
     blocks.set_block_cache(if family == Family::Log { &caches.log } else { &caches.others });
-    // Large blocks where reads are long and in order, small ones where they are single.
+    // Large blocks where reads are long and in order, small ones where they are single. Producers are read at an open alone.
     blocks.set_block_size(match family {
-        Family::Log | Family::TimeIndex | Family::Schedule => 16 << 10,
+        Family::Log | Family::TimeIndex | Family::Schedule | Family::Producer => 16 << 10,
         Family::Group | Family::Dedup | Family::Saga | Family::Meta => 4 << 10,
     });
     // Filters where single keys are asked for, many of which are not there. The log and the indices are only scanned.

@@ -1,0 +1,285 @@
+//! The records of a producer for one partition: those that wait, and up to five batches on their way, in their order.
+//!
+//! The partition takes batches in the order of their sequences and each once, so a batch whose answer is lost is sent again as it is, and one that
+//! was refused because another is missing is sent again when that one is settled. When one is given up, or stored under other numbers, those behind it
+//! have numbers that the partition will not take: nothing more is sent until all of them are answered, and then the lane begins an epoch, in which they are
+//! counted anew. Only what was refused for sure is sent in it: what may be stored is told to be in doubt.
+
+use super::batch::{Batch, BatchLimits, Entry};
+use super::flight::{Flight, Made, Where};
+use crate::error::ClientError;
+use sagamq_api::ErrorCode;
+use sagamq_api::PartitionId;
+use sagamq_api::batch::{EPOCH_MAX, Stamp, sequence_after};
+use sagamq_api::topic::ProducedBatch;
+use std::collections::VecDeque;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Records of one partition.
+#[derive(Debug)]
+pub(super) struct Lane {
+    partition: PartitionId,
+    /// In no batch yet.
+    waiting: VecDeque<Entry>,
+    waiting_bytes: usize,
+    /// In their order, those on their way and those that are to be sent again.
+    flights: VecDeque<Flight>,
+    /// The number of the next batch: who sends it, and the sequence.
+    next: Stamp,
+    /// How many batches were made.
+    made: u64,
+    /// The epoch is over: a new one begins when everything is answered.
+    is_over: bool,
+    /// Its records are to be dealt anew.
+    is_closed: bool,
+    /// The topic does not have the partition.
+    is_missing: bool,
+}
+
+impl Lane {
+    pub(super) fn new(partition: PartitionId, producer: u64) -> Self {
+        Self {
+            partition,
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            flights: VecDeque::new(),
+            next: Stamp { producer, epoch: 0, sequence: 0 },
+            made: 0,
+            is_over: false,
+            is_closed: false,
+            is_missing: false,
+        }
+    }
+
+    /// Puts a record behind all others.
+    pub(super) fn push(&mut self, entry: Entry) {
+        self.waiting_bytes += entry.form.bytes();
+        self.waiting.push_back(entry);
+    }
+
+    /// How many of its records are in no batch.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.flights.is_empty()
+    }
+
+    /// Whether what waits is as much as a batch may have.
+    pub(super) fn is_full(&self, limits: BatchLimits) -> bool {
+        self.waiting.len() >= limits.records || self.waiting_bytes >= limits.bytes
+    }
+
+    /// When the first record came that is in no batch, if another batch may go.
+    pub(super) fn since(&self, in_flight_max: usize) -> Option<Instant> {
+        // Those that were answered count as long as one before them was not: the partition remembers so many and no more, and must know the first of them
+        // when it comes again.
+        let followed = self.flights.front().map_or(0, |first| self.made - first.before);
+        let may_go = !self.is_over && followed < in_flight_max as u64;
+        self.waiting.front().filter(|_| may_go).map(|entry| entry.since)
+    }
+
+    /// The first batch that is to be sent, if it may be, and whether everything before it is settled.
+    pub(super) fn to_send(&mut self, in_flight_max: usize) -> Option<(&mut Flight, bool)> {
+        if self.is_over {
+            return None;
+        }
+        let (first, before) = self.flights.front().map(|first| (first.number, first.before))?;
+        let place = self.flights.iter().position(|flight| !matches!(flight.place, Where::Sent { .. }))?;
+        let flight = &mut self.flights[place];
+        // The same one is still missing. What lies behind would be refused as well.
+        let is_held = place > 0 && flight.place == Where::Refused { behind: first };
+        let is_near = flight.before - before < in_flight_max as u64;
+        (is_near && !is_held).then_some((flight, place == 0))
+    }
+
+    /// Makes a batch of what waits. Records whose time is over are told so. `partitions`: how many the topic is believed to have.
+    pub(super) fn seal(&mut self, number: u64, partitions: Option<u32>, limits: BatchLimits, delivery_timeout: Duration) {
+        let mut entries: Vec<Entry> = Vec::new();
+        let mut bytes = 0;
+        while let Some(entry) = self.waiting.front() {
+            let size = entry.form.bytes();
+            let fits = entries.len() < limits.records && bytes + size <= limits.bytes;
+            let is_mixed = entries.first().is_some_and(|first| first.form.given_ms().is_some() != entry.form.given_ms().is_some());
+            if !entries.is_empty() && (!fits || is_mixed) {
+                break;
+            }
+            let Some(entry) = self.waiting.pop_front() else { break };
+            self.waiting_bytes -= size;
+            if entry.since.elapsed() >= delivery_timeout {
+                entry.expire();
+                continue;
+            }
+            bytes += size;
+            entries.push(entry);
+        }
+        if entries.is_empty() {
+            return;
+        }
+        let made = Made { number, before: self.made, partitions };
+        match Flight::new(made, Batch::of(entries), self.next, self.partition) {
+            Ok(flight) => {
+                self.made += 1;
+                self.next.sequence = sequence_after(self.next.sequence, flight.records());
+                self.flights.push_back(flight);
+            }
+            // What cannot travel together travels one behind the other.
+            Err((batch, _)) if batch.len() > 1 => {
+                let limits = BatchLimits { records: batch.len() / 2, ..limits };
+                for entry in batch.into_entries().into_iter().rev() {
+                    self.waiting_bytes += entry.form.bytes();
+                    self.waiting.push_front(entry);
+                }
+                self.seal(number, partitions, limits, delivery_timeout);
+            }
+            Err((single, error)) => single.failed(&error),
+        }
+    }
+
+    /// A batch was answered. Whether the topic has other partitions than was believed: then all lanes are to be [closed](Self::close).
+    pub(super) fn landed(&mut self, number: u64, result: Result<ProducedBatch, ClientError>) -> bool {
+        let Some(place) = self.flights.iter().position(|flight| flight.number == number) else { return false };
+        let error = match result {
+            Ok(told) => {
+                if let Some(flight) = self.flights.remove(place) {
+                    flight.stored(&told);
+                }
+                return false;
+            }
+            Err(error) => error,
+        };
+        let behind = self.flights[0].number;
+        let flight = &mut self.flights[place];
+        let was_first = flight.place == Where::Sent { is_first: true };
+        flight.is_in_doubt |= error.is_outcome_unknown();
+        flight.error = Some(error.clone());
+        flight.place = Where::Refused { behind };
+        let is_certain = !flight.is_in_doubt;
+        match error.code() {
+            // The one that is missing may still come.
+            Some(ErrorCode::OutOfOrderSequence | ErrorCode::UnknownProducer) if !was_first => {}
+            // The partition knows less than was answered, or nothing, so not of this one either: it is sent again in a new epoch.
+            Some(ErrorCode::OutOfOrderSequence | ErrorCode::UnknownProducer) if is_certain => self.is_over = true,
+            // Somebody has the id.
+            Some(ErrorCode::ProducerFenced) if is_certain => {
+                self.next.epoch = EPOCH_MAX;
+                self.is_over = true;
+            }
+            // It is recognised whatever the number is, so it was never stored, and never will be.
+            Some(ErrorCode::PartitionsChanged) => {
+                flight.is_in_doubt = false;
+                return true;
+            }
+            Some(ErrorCode::PartitionNotFound) if is_certain => {
+                self.is_missing = true;
+                return true;
+            }
+            _ => {
+                self.is_over = true;
+                let Some(flight) = self.flights.remove(place) else { return false };
+                if is_certain && is_about_a_record(&error) { self.split(place, flight, &error) } else { flight.failed(error) }
+            }
+        }
+        false
+    }
+
+    /// Nothing more is sent, and when everything is answered the records that are not stored are dealt anew.
+    pub(super) fn close(&mut self) {
+        self.is_over = true;
+        self.is_closed = true;
+    }
+
+    /// A batch that was refused stored nothing, so its halves can be sent in its place, in order: one bad record does not fail its neighbours.
+    fn split(&mut self, place: usize, flight: Flight, error: &ClientError) {
+        let Flight { number, before, batch, stamp, .. } = flight;
+        let made = Made { number, before, partitions: None };
+        match batch.split() {
+            Ok((front, back)) => {
+                // They are numbered when the epoch begins.
+                for half in [back, front] {
+                    match Flight::new(made, half, stamp, self.partition) {
+                        Ok(flight) => self.flights.insert(place, flight),
+                        Err((half, error)) => half.failed(&error),
+                    }
+                }
+            }
+            Err(single) => single.failed(error),
+        }
+    }
+
+    /// Begins an epoch, if one is due and everything is answered. What is to be dealt anew, in its order.
+    pub(super) fn settle(
+        &mut self,
+        number: &mut impl FnMut() -> u64,
+        producer: impl FnOnce() -> u64,
+        partitions: Option<u32>,
+        delivery_timeout: Duration,
+    ) -> Vec<Entry> {
+        let is_answered = self.flights.iter().all(|flight| !matches!(flight.place, Where::Sent { .. }));
+        if !self.is_over || !is_answered {
+            return Vec::new();
+        }
+        self.is_over = false;
+        self.next = match self.next.epoch {
+            EPOCH_MAX => Stamp { producer: producer(), epoch: 0, sequence: 0 },
+            epoch => Stamp { epoch: epoch + 1, sequence: 0, ..self.next },
+        };
+        let mut left = Vec::new();
+        for flight in std::mem::take(&mut self.flights) {
+            if flight.is_in_doubt {
+                flight.give_up();
+                continue;
+            }
+            let Some(batch) = flight.batch.expire(delivery_timeout) else { continue };
+            if self.is_closed {
+                left.extend(batch.into_entries());
+                continue;
+            }
+            let made = Made { number: number(), before: self.made, partitions };
+            match Flight::new(made, batch, self.next, self.partition) {
+                Ok(flight) => {
+                    self.made += 1;
+                    self.next.sequence = sequence_after(self.next.sequence, flight.records());
+                    self.flights.push_back(flight);
+                }
+                Err((batch, error)) => batch.failed(&error),
+            }
+        }
+        if std::mem::take(&mut self.is_closed) {
+            self.waiting_bytes = 0;
+            left.extend(std::mem::take(&mut self.waiting));
+        }
+        if std::mem::take(&mut self.is_missing) {
+            left = left.into_iter().filter_map(Entry::without_partition).collect();
+        }
+        left
+    }
+}
+
+/// Whether the server refused the batch for what may be the fault of a single record.
+pub(super) fn is_about_a_record(error: &ClientError) -> bool {
+    use sagamq_api::ErrorCode::{
+        BodyTooLarge, IdempotencyKeyReused, InvalidBase64, InvalidBatch, InvalidName, InvalidRequest, MalformedRequest, PartitionNotFound,
+        RecordTooLarge,
+    };
+    // What cannot be written beside the others, for example for its time, was not sent at all.
+    let is_unwritable = matches!(error, ClientError::InvalidRequest { .. });
+    let is_refused = !error.is_outcome_unknown()
+        && matches!(
+            error.code(),
+            Some(
+                BodyTooLarge
+                    | IdempotencyKeyReused
+                    | InvalidBase64
+                    | InvalidBatch
+                    | InvalidName
+                    | InvalidRequest
+                    | MalformedRequest
+                    | PartitionNotFound
+                    | RecordTooLarge
+            )
+        );
+    is_unwritable || is_refused
+}
