@@ -173,6 +173,34 @@ fn last_due_of(storage: &dyn Storage, shard: ShardId, topic: TopicId) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::broker::{BrokerConfig, NewRecord};
+    use crate::env::{ManualClock, Random};
+    use crate::storage::memory::MemoryStorage;
+    use core::pin::pin;
+    use futures_util::poll;
+    use prometheus_client::registry::Registry;
+
+    #[tokio::test]
+    async fn what_is_on_its_way_is_waited_for_also_if_its_client_has_gone() {
+        let (storage, clock) = (Arc::new(MemoryStorage::new()), Arc::new(ManualClock::at(1)));
+        let opened = Broker::open(storage, BrokerConfig::default(), clock, Random::from_seed(7), &mut Registry::default());
+        let (broker, name) = (opened.expect("opens"), "t".parse().expect("legal"));
+        broker.create_topic(&name, TopicConfig::default()).await.expect("made");
+        let topic = broker.topic(&name).expect("there");
+        // As an append, and with the claim of its key.
+        for key in [None, Some("k")] {
+            {
+                let mut produce = pin!(broker.produce(&name, vec![NewRecord::of("x")], key));
+                assert!(poll!(&mut produce).is_pending(), "its shard has not begun");
+            }
+            let mut stopping = pin!(topic.stop_dealing());
+            assert!(poll!(&mut stopping).is_pending(), "{key:?}: it was dealt, and is not stored");
+            let stopped = tokio::time::timeout(Duration::from_secs(60), stopping).await.expect("it is stored soon");
+            let ends = (0..topic.partitions.len()).map(|index| topic.partitions.offsets(index).high_watermark.0);
+            assert_eq!(ends.sum::<u64>(), 1 + u64::from(key.is_some()), "{key:?}: and durable");
+            drop(stopped);
+        }
+    }
 
     #[test]
     fn a_growth_is_of_use_while_records_or_keys_of_before_are_there() {
