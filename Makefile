@@ -23,7 +23,7 @@ TEST_LIMIT  ?= 2400
 DENY_CHECKS ?= all
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo drills drill-doubt drill-kills drill-backup drill-2pc drill-memory drill-outage drill-streams drill-keys drill-levels drill-disk test test-postgres test-containers image bench soak chain compare bench-compare bench-log bench-memory bench-open bench-list bench-sagas bench-wire lint clippy fmt-check doc deny fmt
+.PHONY: help setup build demo drills drill-doubt drill-kills drill-backup drill-2pc drill-memory drill-outage drill-streams drill-keys drill-levels drill-disk test test-postgres test-containers image bench soak chain compare bench-compare bench-log bench-memory bench-open bench-list bench-sagas bench-wire bench-compression lint clippy fmt-check doc deny fmt
 
 help: ## List what can be done
 	@echo "SagaMQ: make TARGET"
@@ -103,6 +103,9 @@ bench-list: build ## Measure a page of sagas by each filter: a million at their 
 
 bench-wire: build ## Measure records as JSON, as binary batches, and beside Redis Streams: make bench-wire BENCH_ARGS="--prefill-gb 5 --seconds 60"
 	"$(BIN)/sagamq-bench-wire" $(BENCH_ARGS)
+
+bench-compression: build ## Measure how much smaller batches become with each compression, and what it costs
+	"$(BIN)/sagamq-bench-compression" $(BENCH_ARGS)
 
 bench-sagas: build ## Measure sagas, beside an older binary if there is one: make bench-sagas BENCH_ARGS="--before path/to/sagamq --many 100000"
 	"$(BIN)/sagamq-bench-sagas" $(BENCH_ARGS)

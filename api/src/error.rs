@@ -167,6 +167,8 @@ codes! {
     PayloadTooLarge = "PAYLOAD_TOO_LARGE", 413, false, false, "The payload is too large";
     /// The body has a media type that this route does not take.
     UnsupportedMediaType = "UNSUPPORTED_MEDIA_TYPE", 415, false, false, "The media type is not supported";
+    /// The records of a batch are compressed in a way that the server does not read.
+    UnsupportedCompression = "UNSUPPORTED_COMPRESSION", 415, false, false, "The compression is not supported";
     /// The path is longer than the server takes.
     UriTooLong = "URI_TOO_LONG", 414, false, false, "The path is too long";
     /// The request is addressed to a name that is not one of the server's.

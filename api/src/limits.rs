@@ -55,6 +55,10 @@ pub const PRODUCER_IDLE_MS_MIN: u64 = 15 * 60 * 1000;
 /// Largest request body, in bytes. A record of [`RECORD_BYTES_MAX`] still fits when it is sent as base64.
 pub const BODY_BYTES_MAX: usize = 32 * 1024 * 1024;
 
+/// Most bytes of the records of one compressed batch, and of all batches of one request together, when they are decompressed. Nobody needs more
+/// memory to read one, however well it is compressed.
+pub const DECOMPRESSED_BYTES_MAX: usize = BODY_BYTES_MAX;
+
 /// Longest idempotency key, in bytes.
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 256;
 

@@ -106,6 +106,7 @@ pub use repairs::RepairClient;
 pub use retry::{RetryPolicy, RetrySchedule};
 pub use sagamq_api as api;
 pub use sagamq_api::JsonText;
+pub use sagamq_api::batch::Compression;
 pub use sagamq_api::pipeline::ProduceTo;
 pub use sagamq_api::queue::Delivery;
 pub use sagamq_api::record::ProduceRecord;

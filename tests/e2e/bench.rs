@@ -57,6 +57,8 @@ async fn each_benchmark_balances_its_books_and_removes_its_topic() {
         &["produce", "--keys", "10", "--batch", "10"][..],
         &["produce", "--values", "same", "--idempotent"],
         &["produce", "--durability", "memory"],
+        &["produce", "--values", "orders", "--compression", "zstd", "--keys", "10"],
+        &["consume", "--records", "2000", "--compression", "lz4", "--values", "orders", "--size", "100"],
         &["produce", "--encoding", "json", "--keys", "10", "--batch", "10"],
         &["latency", "--rate", "200", "--partitions", "4"],
         &["latency", "--rate", "200", "--partitions", "4", "--encoding", "json", "--keys", "5"],

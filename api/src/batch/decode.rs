@@ -1,5 +1,7 @@
 //! Reads the records of a batch. Every length is checked against what is there before anything is taken or allocated.
 
+use super::codec;
+use super::compression::Compression;
 use super::error::BatchError;
 use super::header::BatchHeader;
 use super::layout::HEADER_LEN;
@@ -9,8 +11,6 @@ use crate::record::{Headers, Payload};
 use bytes::Bytes;
 use core::ops::Range;
 
-/// Attributes: the lowest three bits name the compression.
-pub(super) const COMPRESSION: i16 = 0b111;
 /// Attributes: every record has the maximum timestamp, the broker's time of arrival.
 pub(super) const LOG_APPEND_TIME: i16 = 1 << 3;
 /// Attributes: markers of transactions instead of records.
@@ -18,32 +18,71 @@ const CONTROL: i16 = 1 << 5;
 /// The shortest record: size, attributes, time, offset delta, three lengths.
 const RECORD_MIN: usize = 7;
 
-/// The records of a batch, in order of their offsets.
-pub(super) fn records(bytes: &Bytes, header: &BatchHeader) -> Result<Vec<StoredRecord>, BatchError> {
-    if header.attributes & COMPRESSION != 0 {
-        return Err(BatchError::Unsupported("compression"));
+/// The part of a batch that has its records, decompressed if that makes no more than `max` bytes.
+pub(super) fn body(batch: &Bytes, header: &BatchHeader, max: usize) -> Result<Bytes, BatchError> {
+    match header.compression()? {
+        Compression::None => Ok(batch.slice(HEADER_LEN..)),
+        compression => codec::decompress(&batch[HEADER_LEN..], compression, max).map(Bytes::from),
     }
-    if header.attributes & CONTROL != 0 {
-        return Err(BatchError::Unsupported("control records"));
-    }
-    let mut cursor = Cursor::new(bytes, HEADER_LEN);
+}
+
+/// The records of a batch out of its [`body`], in order of their offsets.
+pub(super) fn records(body: &Bytes, header: &BatchHeader) -> Result<Vec<StoredRecord>, BatchError> {
     // The count is only a claim: never reserve more than the bytes could hold.
-    let possible = cursor.remaining() / RECORD_MIN;
+    let possible = body.len() / RECORD_MIN;
     let mut records = Vec::with_capacity(possible.min(header.records_count as usize));
-    let mut next_delta = 0;
-    for index in 0..header.records_count {
-        let at_record = |reason| BatchError::Record { index, reason };
-        let (delta, record) = record(bytes, &mut cursor, header).map_err(at_record)?;
-        if delta < next_delta || delta > header.last_offset_delta {
-            return Err(at_record("its offset is out of order or behind the last one"));
-        }
-        next_delta = delta + 1;
-        records.push(record);
-    }
-    if cursor.remaining() > 0 {
-        return Err(BatchError::Header("there are bytes behind the last record"));
+    for record in Records::of(body, header) {
+        records.push(record?);
     }
     Ok(records)
+}
+
+/// Reads the records of a batch one after the other, so that one that nobody wants takes no memory for long. Behind an error there is nothing.
+#[derive(Debug)]
+pub struct Records<'a> {
+    body: &'a Bytes,
+    header: &'a BatchHeader,
+    cursor: Cursor<'a>,
+    index: u32,
+    next_delta: u32,
+    is_over: bool,
+}
+
+impl<'a> Records<'a> {
+    pub(super) fn of(body: &'a Bytes, header: &'a BatchHeader) -> Self {
+        Self { body, header, cursor: Cursor::new(body), index: 0, next_delta: 0, is_over: false }
+    }
+
+    fn read(&mut self) -> Result<Option<StoredRecord>, BatchError> {
+        if self.header.attributes & CONTROL != 0 {
+            return Err(BatchError::Unsupported("control records"));
+        }
+        let index = self.index;
+        if index == self.header.records_count {
+            let is_end = self.cursor.remaining() == 0;
+            return if is_end { Ok(None) } else { Err(BatchError::Header("there are bytes behind the last record")) };
+        }
+        let at_record = |reason| BatchError::Record { index, reason };
+        let (delta, record) = record(self.body, &mut self.cursor, self.header).map_err(at_record)?;
+        if delta < self.next_delta || delta > self.header.last_offset_delta {
+            return Err(at_record("its offset is out of order or behind the last one"));
+        }
+        (self.index, self.next_delta) = (index + 1, delta + 1);
+        Ok(Some(record))
+    }
+}
+
+impl Iterator for Records<'_> {
+    type Item = Result<StoredRecord, BatchError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.is_over {
+            return None;
+        }
+        let read = self.read().transpose();
+        self.is_over = !matches!(read, Some(Ok(_)));
+        read
+    }
 }
 
 /// One record with its offset delta.
@@ -116,17 +155,17 @@ fn headers(bytes: &Bytes, cursor: &mut Cursor<'_>) -> Result<Headers, &'static s
     Ok(headers)
 }
 
-/// A place in the batch and the end of what may be read.
+/// A place in the body of a batch and the end of what may be read.
+#[derive(Debug)]
 pub(super) struct Cursor<'a> {
-    /// The batch, up to that end.
+    /// The body, up to that end.
     data: &'a [u8],
     at: usize,
 }
 
 impl<'a> Cursor<'a> {
-    /// A cursor over all that stands behind `at`.
-    pub(super) const fn new(data: &'a [u8], at: usize) -> Self {
-        Self { data, at }
+    pub(super) const fn new(data: &'a [u8]) -> Self {
+        Self { data, at: 0 }
     }
 
     pub(super) const fn remaining(&self) -> usize {

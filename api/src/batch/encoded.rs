@@ -3,9 +3,10 @@
 use super::decode;
 use super::error::BatchError;
 use super::header::BatchHeader;
-use super::layout::CRC_END;
+use super::layout::{CRC_END, HEADER_LEN};
 use super::record::StoredRecord;
 use crate::ids::Offset;
+use crate::limits::DECOMPRESSED_BYTES_MAX;
 use bytes::Bytes;
 
 /// A record batch whose header and checksum are known to be right. Clones share the bytes.
@@ -109,12 +110,27 @@ impl Batch {
         self.bytes
     }
 
-    /// The records, in order of their offsets. Keys and values are not copied: they keep the batch in memory.
+    /// Whether its records are compressed.
+    #[must_use]
+    pub const fn is_compressed(&self) -> bool {
+        self.header.is_compressed()
+    }
+
+    /// Bytes that its records have when they are decompressed, as they say themselves; `None` if they do not. Of a batch that is not
+    /// compressed those that they have.
+    #[must_use]
+    pub fn stated_bytes(&self) -> Option<u64> {
+        let compression = self.header.compression().ok()?;
+        super::codec::stated_len(&self.bytes[HEADER_LEN..], compression)
+    }
+
+    /// The records, in order of their offsets. Keys and values are not copied: they keep the batch in memory, or what it was decompressed to.
     ///
     /// # Errors
     /// When a record cannot be read. A header whose name is no UTF-8 is such a case: what a [`Payload`](crate::record::Payload) cannot hold is refused, not
-    /// changed. So is a batch that is compressed or holds control records. None of this happens to a batch of [`NewBatch`](super::NewBatch).
+    /// changed. So is a batch that holds control records, or is compressed in another way than those of [`Compression`](super::Compression) or to
+    /// more than [`DECOMPRESSED_BYTES_MAX`]. None of this happens to a batch of [`NewBatch`](super::NewBatch).
     pub fn records(&self) -> Result<Vec<StoredRecord>, BatchError> {
-        decode::records(&self.bytes, &self.header)
+        decode::records(&decode::body(&self.bytes, &self.header, DECOMPRESSED_BYTES_MAX)?, &self.header)
     }
 }

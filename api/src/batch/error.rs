@@ -56,6 +56,15 @@ pub enum BatchError {
     /// The batch uses a part of the format that this broker does not read.
     #[error("the record batch uses {0}, which is not supported")]
     Unsupported(&'static str),
+    /// The records are compressed in a way that is not read here.
+    #[error("the records are compressed with {0}, which is not supported: send them with lz4, zstd or not compressed")]
+    Compression(&'static str),
+    /// The compressed records are damaged, or are something else.
+    #[error("the records cannot be decompressed: {0}")]
+    Compressed(String),
+    /// The records have more bytes than a reader should need memory for.
+    #[error("the records have more than {0} bytes when they are decompressed")]
+    DecompressedTooLarge(usize),
     /// A producer's batch is larger than a reader should decode for one of its records.
     #[error(
         "the record batch has {records} records and {bytes} bytes; allowed are {BATCH_RECORDS_MAX} records and {BATCH_BYTES_MAX} bytes, or one \

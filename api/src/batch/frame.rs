@@ -34,6 +34,30 @@ pub fn take_framed(body: &mut BytesMut) -> Result<Option<(Option<PartitionId>, B
     Ok(Some(((partition != ANY).then_some(PartitionId(partition)), body.split_to(len))))
 }
 
+/// As [`take_framed`], from bytes that others may share.
+///
+/// # Errors
+/// As [`take_framed`].
+pub fn take_framed_bytes(body: &mut Bytes) -> Result<Option<(Option<PartitionId>, Bytes)>, BatchError> {
+    if body.is_empty() {
+        return Ok(None);
+    }
+    let Some((partition, rest)) = body.split_first_chunk::<FRAME_LEN>() else { return Err(BatchError::Truncated(body.len())) };
+    let (partition, len) = (u32::from_be_bytes(*partition), batch_len(rest)?);
+    let _frame = body.split_to(FRAME_LEN);
+    Ok(Some(((partition != ANY).then_some(PartitionId(partition)), body.split_to(len))))
+}
+
+/// The batches of a body, up to where it ends or is broken. What is in them is not looked at.
+pub fn framed(mut body: &[u8]) -> impl Iterator<Item = &[u8]> {
+    core::iter::from_fn(move || {
+        let (_, rest) = body.split_first_chunk::<FRAME_LEN>()?;
+        let (batch, rest) = rest.split_at(batch_len(rest).ok()?);
+        body = rest;
+        Some(batch)
+    })
+}
+
 /// Takes the next batch from the front of an answer. `None`: there is no more. What is in the batch is not looked at.
 ///
 /// # Errors

@@ -1,5 +1,7 @@
 //! The header of a batch.
 
+use super::codec;
+use super::compression::{self, Compression};
 use super::error::BatchError;
 use super::layout::{HEADER_LEN, LENGTH_END, STAMP_START};
 use super::stamp::Stamp;
@@ -32,6 +34,28 @@ impl BatchHeader {
     #[must_use]
     pub fn next_offset(&self) -> Offset {
         self.base_offset.plus(u64::from(self.last_offset_delta)).next()
+    }
+
+    /// How the records are compressed.
+    ///
+    /// # Errors
+    /// When it is in a way that is not known here.
+    pub const fn compression(&self) -> Result<Compression, BatchError> {
+        Compression::of(self.attributes)
+    }
+
+    /// Whether the records are compressed, in whatever way.
+    #[must_use]
+    pub const fn is_compressed(&self) -> bool {
+        self.attributes & compression::BITS != 0
+    }
+
+    /// Bytes that the records of the batch with this header have, decompressed, at most; more than `max` are refused.
+    pub(super) fn unpacked_bytes_max(&self, batch: &[u8], max: usize) -> usize {
+        match self.compression() {
+            Ok(Compression::None) | Err(_) => batch.len(),
+            Ok(compression) => codec::len_max(&batch[HEADER_LEN..], compression, max),
+        }
     }
 
     /// Reads the header of bytes that should be exactly one batch. The checksum is not looked at.

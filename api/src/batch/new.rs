@@ -1,15 +1,18 @@
 //! A batch that has no offset yet: it is encoded where its records arrive, and its partition gives the offset.
 
+use super::codec;
+use super::compression::Compression;
 use super::decode;
 use super::encode;
 use super::encoded::Batch;
 use super::error::{BatchError, EncodeError};
 use super::header::BatchHeader;
-use super::layout::{CRC_END, HEADER_LEN, STAMP_START};
+use super::layout::{CRC_END, HEADER_LEN, LENGTH_END, STAMP_START};
 use super::record::{Record, StoredRecord};
 use super::stamp::{STAMP_LEN, Stamp};
 use crate::ids::Offset;
-use bytes::BytesMut;
+use crate::limits::DECOMPRESSED_BYTES_MAX;
+use bytes::{Bytes, BytesMut};
 
 /// Memory that small batches of one request share: the allocation is made once for all of them, and goes with the last.
 const SHARED_BYTES: usize = 32 * 1024;
@@ -111,6 +114,15 @@ impl NewBatch {
         crc
     }
 
+    /// The same batch with its records compressed; as it is if that makes it no smaller, or if they are compressed already.
+    #[must_use]
+    pub fn compressed(self, compression: Compression) -> Self {
+        match compress(&self.bytes, self.header, compression) {
+            Some((bytes, header)) => Self { bytes, header },
+            None => self,
+        }
+    }
+
     /// A batch that was encoded before, and gets its offset only now.
     #[must_use]
     pub fn again(batch: &Batch) -> Self {
@@ -169,11 +181,43 @@ impl NewBatch {
         &self.bytes
     }
 
+    /// Whether its records are compressed.
+    #[must_use]
+    pub const fn is_compressed(&self) -> bool {
+        self.header.is_compressed()
+    }
+
     /// The records, as if the first had offset 0.
     ///
     /// # Errors
     /// As [`Batch::records`], which does not happen to what was just encoded.
     pub fn into_records(self) -> Result<Vec<StoredRecord>, BatchError> {
-        decode::records(&self.bytes.freeze(), &self.header)
+        let bytes = self.bytes.freeze();
+        decode::records(&decode::body(&bytes, &self.header, DECOMPRESSED_BYTES_MAX)?, &self.header)
     }
+}
+
+/// The bytes of a batch with its records compressed. `None`: it would not be smaller, is compressed already, or these bytes are no batch.
+#[must_use]
+pub fn compressed(batch: &[u8], compression: Compression) -> Option<Bytes> {
+    let header = BatchHeader::parse(batch).ok()?;
+    compress(batch, header, compression).map(|(bytes, _)| bytes.freeze())
+}
+
+/// The bytes of a batch with its records compressed, and its header then. `None`: it would not be smaller, or is compressed already.
+pub(super) fn compress(batch: &[u8], header: BatchHeader, compression: Compression) -> Option<(BytesMut, BatchHeader)> {
+    if header.is_compressed() {
+        return None;
+    }
+    let records = codec::compress(&batch[HEADER_LEN..], compression)?;
+    let mut bytes = BytesMut::with_capacity(HEADER_LEN + records.len());
+    bytes.extend_from_slice(&batch[..HEADER_LEN]);
+    bytes.extend_from_slice(&records);
+    let attributes = header.attributes | compression.bits();
+    let length = u32::try_from(bytes.len() - LENGTH_END).expect("it is smaller than a batch that fits");
+    bytes[8..LENGTH_END].copy_from_slice(&length.to_be_bytes());
+    bytes[21..23].copy_from_slice(&attributes.to_be_bytes());
+    let crc = crc32c::crc32c(&bytes[CRC_END..]);
+    bytes[17..CRC_END].copy_from_slice(&crc.to_be_bytes());
+    Some((bytes, BatchHeader { length, crc, attributes, ..header }))
 }

@@ -1,5 +1,7 @@
 //! A batch of a producer: checked whole before it is stored as it came, because every reader trusts what is stored.
 
+use super::codec;
+use super::compression::{self, Compression};
 use super::decode::{self, Cursor};
 use super::encoded::check;
 use super::error::BatchError;
@@ -7,7 +9,7 @@ use super::header::BatchHeader;
 use super::layout::{CRC_END, HEADER_LEN};
 use super::new::NewBatch;
 use super::stamp::Stamp;
-use crate::limits::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX};
+use crate::limits::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX, DECOMPRESSED_BYTES_MAX};
 use bytes::BytesMut;
 
 /// What the header says instead of a time: the batch has none, and its records get the time of their arrival.
@@ -25,19 +27,39 @@ pub struct ReceivedBatch {
     headers: usize,
     sent_crc: u32,
     stamp: Option<Stamp>,
+    /// Bytes of the records, decompressed.
+    unpacked_bytes: usize,
 }
 
 impl ReceivedBatch {
     /// Takes bytes for a batch after its format, its checksum and each of its records were checked.
     ///
     /// # Errors
-    /// When the bytes are not exactly one batch, were changed on their way, use a part of the format that is not read here (compression,
-    /// transactions, times of the log), leave offsets out, have more than [`BATCH_RECORDS_MAX`] records, or have more than
-    /// [`BATCH_BYTES_MAX`] bytes and more than one record.
-    pub fn parse(mut bytes: BytesMut) -> Result<Self, BatchError> {
+    /// When the bytes are not exactly one batch, were changed on their way, use a part of the format that is not read here (gzip and
+    /// snappy, transactions, times of the log), leave offsets out, have more than [`BATCH_RECORDS_MAX`] records, or have more than
+    /// [`BATCH_BYTES_MAX`] bytes, decompressed, and more than one record.
+    pub fn parse(bytes: BytesMut) -> Result<Self, BatchError> {
+        Self::parse_within(bytes, DECOMPRESSED_BYTES_MAX)
+    }
+
+    /// As [`ReceivedBatch::parse`], if its records have no more than so many bytes when they are decompressed.
+    ///
+    /// # Errors
+    /// As [`ReceivedBatch::parse`].
+    pub fn parse_within(mut bytes: BytesMut, unpacked_max: usize) -> Result<Self, BatchError> {
         let mut header = check(&bytes)?;
         check_header(&header, &bytes)?;
-        let Walked { lowest_ms, highest_ms, record_bytes_max, keys, headers } = walk(&bytes, &header)?;
+        let compression = header.compression()?;
+        let unpacked;
+        let records = if compression == Compression::None {
+            &bytes[HEADER_LEN..]
+        } else {
+            let max = unpacked_bytes_max(&header, unpacked_max);
+            unpacked = codec::decompress(&bytes[HEADER_LEN..], compression, max)?;
+            &unpacked[..]
+        };
+        let unpacked_bytes = records.len();
+        let Walked { lowest_ms, highest_ms, record_bytes_max, keys, headers } = walk(records, &header)?;
         if highest_ms != header.max_timestamp {
             return Err(BatchError::Header("the maximum timestamp is not that of the records"));
         }
@@ -52,7 +74,17 @@ impl ReceivedBatch {
         bytes[12..16].copy_from_slice(&(-1_i32).to_be_bytes());
         header.base_offset = crate::ids::Offset(0);
         let (sent_crc, stamp) = (header.crc, header.stamp);
-        Ok(Self { batch: NewBatch::known(bytes, header), has_times, lowest_ms, record_bytes_max, keys, headers, sent_crc, stamp })
+        Ok(Self {
+            batch: NewBatch::known(bytes, header),
+            has_times,
+            lowest_ms,
+            record_bytes_max,
+            keys,
+            headers,
+            sent_crc,
+            stamp,
+            unpacked_bytes,
+        })
     }
 
     /// Who sent it, if the producer said so.
@@ -83,6 +115,18 @@ impl ReceivedBatch {
     #[must_use]
     pub const fn headers(&self) -> usize {
         self.headers
+    }
+
+    /// Whether its records are compressed.
+    #[must_use]
+    pub const fn is_compressed(&self) -> bool {
+        self.batch.is_compressed()
+    }
+
+    /// Bytes of its records when they are decompressed.
+    #[must_use]
+    pub const fn unpacked_bytes(&self) -> usize {
+        self.unpacked_bytes
     }
 
     /// Number of records, at least 1.
@@ -117,13 +161,10 @@ impl ReceivedBatch {
 }
 
 fn check_header(header: &BatchHeader, bytes: &[u8]) -> Result<(), BatchError> {
-    if header.attributes & decode::COMPRESSION != 0 {
-        return Err(BatchError::Unsupported("compression"));
-    }
     if header.attributes & decode::LOG_APPEND_TIME != 0 {
         return Err(BatchError::Unsupported("times of the log"));
     }
-    if header.attributes != 0 {
+    if header.attributes & !compression::BITS != 0 {
         return Err(BatchError::Unsupported("control records, transactions or an attribute of a later version"));
     }
     if header.records_count.checked_sub(1) != Some(header.last_offset_delta) {
@@ -133,6 +174,11 @@ fn check_header(header: &BatchHeader, bytes: &[u8]) -> Result<(), BatchError> {
         return Err(BatchError::TooLarge { records: header.records_count, bytes: bytes.len() });
     }
     Ok(())
+}
+
+/// Bytes that the records of a producer's batch may have when they are decompressed, where `max` are left for them.
+pub(super) fn unpacked_bytes_max(header: &BatchHeader, max: usize) -> usize {
+    if header.records_count > 1 { max.min(BATCH_BYTES_MAX - HEADER_LEN) } else { max }
 }
 
 /// What the records are like.
@@ -145,9 +191,9 @@ struct Walked {
 }
 
 /// Reads every record as a reader would, and keeps none.
-fn walk(bytes: &[u8], header: &BatchHeader) -> Result<Walked, BatchError> {
+fn walk(body: &[u8], header: &BatchHeader) -> Result<Walked, BatchError> {
     let mut walked = Walked { lowest_ms: i64::MAX, highest_ms: i64::MIN, record_bytes_max: 0, keys: 0, headers: 0 };
-    let mut cursor = Cursor::new(bytes, HEADER_LEN);
+    let mut cursor = Cursor::new(body);
     for index in 0..header.records_count {
         let at_record = |reason| BatchError::Record { index, reason };
         let record = decode::walk(&mut cursor).map_err(at_record)?;

@@ -213,7 +213,7 @@ impl Broker {
         let (tombstones_below, shift) = (pass.tombstones_below, pass.row.shift);
         let found = self.storage_of(look, move |storage, partition| {
             let piece_end = behind.as_ref().map_or(end, Piece::start);
-            let Some(piece) = piece_before(storage, partition, piece_end, behind.as_ref())? else { return Ok(None) };
+            let Some(mut piece) = piece_before(storage, partition, piece_end, behind.as_ref())? else { return Ok(None) };
             let rewrite = piece.rewrite(storage, partition, &Rules { keys: &keys, tombstones_below, shift })?;
             Ok(Some((piece, rewrite)))
         });

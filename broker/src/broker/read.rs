@@ -71,6 +71,25 @@ pub struct Batches {
 /// How a partition is read from an offset on.
 type Reading<T> = fn(&dyn Storage, &Partition, Offset, &mut Budget) -> Result<T, ReadError>;
 
+/// What is read of batches, and so what it takes where they lie in memory.
+#[derive(Clone, Copy)]
+enum Depth {
+    /// The batches, as they are.
+    Batches,
+    /// Their records, which may have to be decompressed.
+    Records,
+}
+
+impl Depth {
+    /// Whether reading from here on takes little time and no look at storage.
+    fn is_at_hand(self, partition: &Partition, from: Offset) -> bool {
+        match self {
+            Self::Batches => partition.is_in_tail(from),
+            Self::Records => partition.is_ready_in_tail(from),
+        }
+    }
+}
+
 /// What a read gave.
 struct Done<T> {
     read: T,
@@ -103,7 +122,7 @@ impl Broker {
     pub async fn read_held(&self, topic: &TopicName, partition: PartitionId, query: &ReadQuery) -> Result<Held<Records>, ReadRequestError> {
         let records_max = in_range("max_records", query.max_records.unwrap_or(RECEIVE_RECORDS_DEFAULT), 1, RECEIVE_RECORDS_MAX)?;
         let bytes_max = in_range("max_bytes", query.max_bytes.unwrap_or(RESPONSE_BYTES_MAX), 1, RESPONSE_BYTES_MAX)?;
-        let done = self.read_as(topic, partition, query, records_max, bytes_max, reader::read).await?;
+        let done = self.read_as(topic, partition, query, records_max, bytes_max, (Depth::Records, reader::read)).await?;
         let next_offset = done.read.last().map_or(done.from, |record| record.offset.next());
         Ok(done.answer(|records, log_start, high_watermark| Records { records, next_offset, log_start, high_watermark }))
     }
@@ -121,7 +140,7 @@ impl Broker {
     ) -> Result<Held<Batches>, ReadRequestError> {
         let records_max = in_range("max_records", query.max_records.unwrap_or(u32::MAX), 1, u32::MAX)?;
         let bytes_max = in_range("max_bytes", query.max_bytes.unwrap_or(BATCHES_BYTES_DEFAULT), 1, RESPONSE_BYTES_MAX)?;
-        let done = self.read_as(topic, partition, query, records_max, bytes_max, reader::read_batches).await?;
+        let done = self.read_as(topic, partition, query, records_max, bytes_max, (Depth::Batches, reader::read_batches)).await?;
         Ok(done.answer(|ReadBatches { bytes, next }, log_start, high_watermark| Batches {
             bytes,
             next_offset: next,
@@ -137,7 +156,7 @@ impl Broker {
         query: &ReadQuery,
         records_max: u32,
         bytes_max: u32,
-        read: Reading<T>,
+        read: (Depth, Reading<T>),
     ) -> Result<Done<T>, ReadRequestError> {
         let topic = self.topic(topic)?;
         let partition = topic.partition(partition).ok_or_else(|| ReadRequestError::PartitionNotFound {
@@ -205,7 +224,7 @@ impl Broker {
         from: Offset,
         budget: Budget,
     ) -> (Result<Vec<StoredRecord>, ReadError>, Budget) {
-        self.read_with(partition, from, budget, reader::read).await
+        self.read_with(partition, from, budget, (Depth::Records, reader::read)).await
     }
 
     async fn read_with<T: Send + 'static>(
@@ -213,9 +232,9 @@ impl Broker {
         partition: &Arc<Partition>,
         from: Offset,
         mut budget: Budget,
-        read: Reading<T>,
+        (depth, read): (Depth, Reading<T>),
     ) -> (Result<T, ReadError>, Budget) {
-        if from >= partition.high_watermark() || partition.is_in_tail(from) {
+        if from >= partition.high_watermark() || depth.is_at_hand(partition, from) {
             return (read(&*self.0.storage, partition, from, &mut budget), budget);
         }
         let (storage, partition) = (Arc::clone(&self.0.storage), Arc::clone(partition));
@@ -249,7 +268,10 @@ impl Broker {
 
     /// From memory if it can, else off the async runtime.
     async fn read_all(&self, wanted: &Arc<[(Arc<Partition>, Vec<Offset>)]>, mut budget: Budget) -> (Vec<Found>, Budget) {
-        let is_in_memory = wanted.iter().all(|(partition, offsets)| offsets.first().is_none_or(|&first| partition.is_in_tail(first)));
+        let is_at_hand = |(partition, offsets): &(Arc<Partition>, Vec<Offset>)| {
+            offsets.first().is_none_or(|&first| Depth::Records.is_at_hand(partition, first))
+        };
+        let is_in_memory = wanted.iter().all(is_at_hand);
         let (storage, wanted) = (Arc::clone(&self.0.storage), Arc::clone(wanted));
         let read = move || {
             let read = |(partition, offsets): &(Arc<Partition>, Vec<Offset>)| reader::read_at(&*storage, partition, offsets, &mut budget);
@@ -263,7 +285,7 @@ impl Broker {
         let now_ms = i64::try_from(self.0.clock.now_ms()).unwrap_or(i64::MAX);
         let (storage, of) = (Arc::clone(&self.0.storage), Arc::clone(partition));
         let read = move || reader::read_at(&*storage, &of, &[offset], &mut Budget::unshared(1, usize::MAX));
-        let found = if partition.is_in_tail(offset) { read() } else { self.blocking(read).await };
+        let found = if Depth::Records.is_at_hand(partition, offset) { read() } else { self.blocking(read).await };
         match (found.records.first(), found.error) {
             (Some(record), _) => Ok(now_ms.saturating_sub(record.timestamp_ms).max(0) as f64 / 1000.0),
             (None, Some(error)) => Err(error),

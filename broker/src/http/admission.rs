@@ -3,8 +3,8 @@
 //! Turns are taken in the order of asking, so a large body is not overtaken for ever by small ones. Who waits too long is refused with
 //! 429; nothing of his body was read. What a request has taken is given back when it is answered, or when it turned out to be small.
 //!
-//! A short body can need much more than its length: millions of empty records, or of headers of two bytes. That is estimated when the body is
-//! there and comes out of a second budget. The two are always taken in this order, so that requests cannot wait for each other in a circle.
+//! A short body can need much more than its length: millions of empty records, or of headers of two bytes, or compressed records. That is
+//! estimated when the body is there and comes out of a second budget. The two are always taken in this order, so that requests cannot wait for each other in a circle.
 
 use crate::http::config::HttpConfig;
 use crate::http::problem::ApiError;
@@ -12,7 +12,7 @@ use crate::http::quota::Meter;
 use axum::body::Body;
 use core::time::Duration;
 use sagamq_api::ErrorCode;
-use sagamq_api::limits::{BODY_BYTES_MAX, PRODUCE_HEADERS_MAX, PRODUCE_RECORDS_MAX};
+use sagamq_api::limits::{BODY_BYTES_MAX, DECOMPRESSED_BYTES_MAX, PRODUCE_HEADERS_MAX, PRODUCE_RECORDS_MAX};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -39,6 +39,7 @@ const _: () = assert!(
     PRODUCE_RECORDS_MAX * RECORD_BYTES + 2 * PRODUCE_HEADERS_MAX * TEXT_BYTES <= PARSED_BYTES_MAX,
     "one request must fit the budget"
 );
+const _: () = assert!(DECOMPRESSED_BYTES_MAX <= PARSED_BYTES_MAX, "a batch must fit the budget");
 const _: () = assert!(BODY_BYTES_MAX <= u32::MAX as usize, "semaphores count in 32 bits");
 
 /// The budgets.
@@ -136,6 +137,25 @@ impl Ticket {
         let permit = admission.turn(&admission.parsed, bytes, PARSED_BYTES_MAX).await?;
         self.taken().parsed = Some(permit);
         Ok(())
+    }
+
+    /// Takes memory for what a compressed body becomes while it is looked at, in bytes.
+    ///
+    /// # Errors
+    /// As [`Self::admit`].
+    pub(super) async fn unpack(&self, bytes: usize) -> Result<(), ApiError> {
+        if bytes == 0 {
+            return Ok(());
+        }
+        let admission = &self.0.admission;
+        let permit = admission.turn(&admission.parsed, bytes.min(PARSED_BYTES_MAX), PARSED_BYTES_MAX).await?;
+        self.taken().parsed = Some(permit);
+        Ok(())
+    }
+
+    /// It was looked at, and nothing is left of what it became.
+    pub(super) fn unpacked(&self) {
+        self.taken().parsed = None;
     }
 
     fn taken(&self) -> MutexGuard<'_, Taken> {

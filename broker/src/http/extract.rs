@@ -4,6 +4,7 @@
 use crate::http::admission::{Ticket, draining};
 use crate::http::objects::Objects;
 use crate::http::problem::ApiError;
+use crate::log::batch::{self, BatchHeader};
 use axum::body::{BodyDataStream, HttpBody as _};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
@@ -85,14 +86,31 @@ impl<S: Send + Sync, const MAX: usize> FromRequest<S> for RawJson<MAX> {
     }
 }
 
-/// Record batches, with their content type.
+/// Record batches, with their content type. There is memory for what the largest of them is decompressed to.
 #[derive(Clone, Debug)]
-pub(super) struct BatchBody(Bytes);
+pub(super) struct BatchBody {
+    body: Bytes,
+    /// What all compressed batches become together, at most.
+    unpacked_bytes: usize,
+    ticket: Option<Ticket>,
+}
 
 impl BatchBody {
     /// Its bytes, as the only one who has them if possible: else they are copied.
-    pub(super) fn into_bytes(self) -> BytesMut {
-        self.0.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]))
+    pub(super) fn take_bytes(&mut self) -> BytesMut {
+        std::mem::take(&mut self.body).try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]))
+    }
+
+    /// What all compressed batches become together, at most, in bytes.
+    pub(super) fn unpacked_bytes(&self) -> usize {
+        self.unpacked_bytes
+    }
+
+    /// All are checked, and nothing is kept of what they became.
+    pub(super) fn checked(&self) {
+        if let Some(ticket) = &self.ticket {
+            ticket.unpacked();
+        }
     }
 }
 
@@ -102,7 +120,16 @@ impl<S: Send + Sync> FromRequest<S> for BatchBody {
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
         require_type(&request, "record batches with `content-type: application/vnd.sagamq.batch`", is_batch)?;
         let ticket = request.extensions().get::<Ticket>().cloned();
-        read_body(request, BODY_BYTES_MAX, ticket.as_ref()).await.map(Self)
+        let body = read_body(request, BODY_BYTES_MAX, ticket.as_ref()).await?;
+        let compressed = batch::framed(&body).filter(|batch| BatchHeader::parse(batch).is_ok_and(|header| header.is_compressed()));
+        let (mut largest, mut unpacked_bytes) = (0, 0_usize);
+        for bytes in compressed.map(batch::sent_unpacked_bytes_max) {
+            (largest, unpacked_bytes) = (bytes.max(largest), unpacked_bytes.saturating_add(bytes));
+        }
+        if let Some(ticket) = &ticket {
+            ticket.unpack(largest).await?;
+        }
+        Ok(Self { body, unpacked_bytes, ticket })
     }
 }
 

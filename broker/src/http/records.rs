@@ -39,7 +39,7 @@ pub(super) fn routes() -> Router<Broker> {
     request_body(content(
         (ProduceRequest = "application/json"),
         (Vec<u8> = "application/vnd.sagamq.batch"),
-    ), description = "Records as JSON, or record batches (Kafka's RecordBatch v2, not compressed), each with its partition in front (u32, big-endian; all bits set: the broker chooses), which are stored as they come"),
+    ), description = "Records as JSON, or record batches (Kafka's RecordBatch v2, their records compressed with lz4 or zstd or not at all), each with its partition in front (u32, big-endian; all bits set: the broker chooses), which are stored as they come"),
     responses(
         (status = 200, description = "Where the records are, in the order of the request; of batches a `ProduceBatchesResponse`", body = ProduceResponse),
         (status = 429, description = "The queue in front of the disk is full; nothing was stored", content_type = "application/problem+json", body = Problem,
@@ -56,7 +56,7 @@ async fn produce(
     let body = match body {
         ProduceBody::Json(body) => body,
         ProduceBody::Batches(body) => {
-            let produced = broker.produce_batches(partitions, &path.topic, batches::sent_batches(body)?, key.as_deref()).await?;
+            let produced = broker.produce_batches(partitions, &path.topic, batches::sent_batches(body).await?, key.as_deref()).await?;
             return Ok(Json(batches::stored(&produced)).into_response());
         }
     };

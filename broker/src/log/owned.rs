@@ -1,7 +1,7 @@
 //! The half of a partition that its shard's task owns: it gives offsets, and says what is stored for a batch.
 
 use crate::ids::PartitionKey;
-use crate::log::batch::{Batch, NewBatch};
+use crate::log::batch::{Batch, NewBatch, unpacked_bytes_max};
 use crate::log::compaction::{Compacted, Rewrite};
 use crate::log::expiry::{Cut, Place};
 use crate::log::index::{Entry, STEP_BYTES, STEP_MS};
@@ -21,6 +21,9 @@ pub(crate) struct OwnedLog {
     timestamp_ms_max: i64,
     /// Bytes of all batches that were ever before the last entry of the index.
     bytes_indexed: u64,
+    /// Bytes that the records of the batches since then become beyond those of the batches, when they are decompressed. Not stored: after a start it
+    /// is counted anew.
+    unpacked_since: u64,
     /// A row of its positions is stored or due.
     has_row: bool,
     /// Its row is due with the commit that is being made: it has changed by more than its batches say.
@@ -46,6 +49,7 @@ impl OwnedLog {
             // Else there were an entry.
             timestamp_ms_max: positions.timestamp_ms_indexed.saturating_add(STEP_MS - 1),
             bytes_indexed: positions.bytes_end,
+            unpacked_since: 0,
             positions,
             has_row: true,
             is_row_due: false,
@@ -88,15 +92,20 @@ impl OwnedLog {
     }
 
     /// Whether the batch gets an entry: it is the first whose time is by so much above that of the last one that did, or that has so many
-    /// bytes between it and that one.
+    /// bytes, decompressed, between it and that one: who compacts the log has all of them in memory.
     fn index(&mut self, batch: &Batch, store: &mut dyn FnMut(Mutation)) -> bool {
         let Positions { timestamp_ms_indexed, bytes_end, .. } = self.positions;
         self.timestamp_ms_max = self.timestamp_ms_max.max(batch.max_timestamp());
-        let is_due = batch.max_timestamp() >= timestamp_ms_indexed.saturating_add(STEP_MS) || bytes_end - self.bytes_indexed >= STEP_BYTES;
+        let is_due = batch.max_timestamp() >= timestamp_ms_indexed.saturating_add(STEP_MS)
+            || bytes_end - self.bytes_indexed + self.unpacked_since >= STEP_BYTES;
         if is_due {
             (self.positions.timestamp_ms_indexed, self.bytes_indexed) = (self.timestamp_ms_max, bytes_end);
+            self.unpacked_since = 0;
             let entry = Entry { timestamp_ms: self.timestamp_ms_max, base: batch.base_offset(), bytes: bytes_end };
             store(entry.put(self.key()));
+        }
+        if batch.is_compressed() {
+            self.unpacked_since += unpacked_bytes_max(batch.bytes()).saturating_sub(batch.len()) as u64;
         }
         is_due
     }

@@ -9,6 +9,7 @@ use crate::log::rate::Rate;
 use crate::log::tail::{CachedBatch, Tail, TailMemory, Tails};
 use crate::log::work::Readers;
 use sagamq_api::Offset;
+use sagamq_api::limits::DECOMPRESSED_BYTES_MAX;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Notify;
@@ -154,10 +155,11 @@ impl Partition {
 
     /// Shows durable batches to the readers: first the tail, then the watermark, so that nobody sees an offset he cannot read.
     fn publish(&self, tails: &mut Tails<'_>, batches: impl IntoIterator<Item = Batch>) {
+        // Of the records, and not of what they are compressed to: it says how many fit an answer.
         let (mut end, mut bytes, mut records) = (None, 0, 0);
         let batches = batches.into_iter().inspect(|batch| {
             end = Some(batch.next_offset());
-            bytes += batch.len() as u64;
+            bytes += record_bytes(batch);
             records += batch.offsets_count();
         });
         tails.push(&self.tail, batches);
@@ -181,10 +183,22 @@ impl Partition {
         self.tail.lock().unwrap_or_else(PoisonError::into_inner).read(from, bytes_max)
     }
 
+    /// Whether the tail begins at or before `from` and goes beyond it, and nothing has to be decompressed to read there.
+    pub(crate) fn is_ready_in_tail(&self, from: Offset) -> bool {
+        self.tail.lock().unwrap_or_else(PoisonError::into_inner).holds_ready(from)
+    }
+
     /// Whether the tail begins at or before `from` and goes beyond it.
     pub(crate) fn is_in_tail(&self, from: Offset) -> bool {
         self.tail.lock().unwrap_or_else(PoisonError::into_inner).holds(from)
     }
+}
+
+/// Bytes of a batch's records; of a compressed one that does not say it, those of the batch.
+pub(crate) fn record_bytes(batch: &Batch) -> u64 {
+    let bytes = batch.len() as u64;
+    // What says more than any batch may have is not believed.
+    if batch.is_compressed() { batch.stated_bytes().unwrap_or(bytes).min(DECOMPRESSED_BYTES_MAX as u64) } else { bytes }
 }
 
 /// Somebody who waits for the records of a partition.

@@ -4,6 +4,7 @@
 use crate::log::batch::{Batch, BatchError, BatchHeader, StoredRecord};
 use bytes::Bytes;
 use sagamq_api::Offset;
+use sagamq_api::limits::DECOMPRESSED_BYTES_MAX;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -16,6 +17,9 @@ const RECORD_OVERHEAD: usize = 384;
 /// Headers a record, on average, up to which a decoded batch is kept: what many short headers take is more than the batch.
 const KEPT_HEADERS_MAX: usize = 2;
 
+/// Batches that are asked whether they have to be decompressed: those behind them are rarely part of the same read, or are like them.
+const LOOKED_AT_MAX: usize = 64;
+
 /// A batch in memory, decoded at most once if it is not too much of it.
 #[derive(Clone, Debug)]
 pub(crate) struct CachedBatch {
@@ -26,6 +30,12 @@ pub(crate) struct CachedBatch {
 impl CachedBatch {
     pub(crate) fn new(batch: Batch) -> Self {
         Self { batch, decoded: Arc::default() }
+    }
+
+    /// Whether its records are kept for the next who reads them. Those of a compressed batch only if it says how much they are: that is charged when
+    /// it comes.
+    pub(crate) fn is_kept(&self) -> bool {
+        !self.batch.is_compressed() || self.batch.stated_bytes().is_some()
     }
 
     pub(crate) fn base(&self) -> Offset {
@@ -56,7 +66,7 @@ impl CachedBatch {
         }
         let records: Arc<[StoredRecord]> = self.batch.records()?.into();
         let headers: usize = records.iter().map(|record| record.payload.headers.len()).sum();
-        if headers > KEPT_HEADERS_MAX * records.len() {
+        if headers > KEPT_HEADERS_MAX * records.len() || !self.is_kept() {
             return Ok(records);
         }
         Ok(Arc::clone(self.decoded.get_or_init(|| records)))
@@ -68,13 +78,20 @@ impl CachedBatch {
 struct TailBatch {
     base: Offset,
     next: Offset,
+    is_compressed: bool,
     bytes: Bytes,
     decoded: Option<Arc<OnceLock<Arc<[StoredRecord]>>>>,
 }
 
 impl TailBatch {
     fn new(batch: Batch) -> Self {
-        Self { base: batch.base_offset(), next: batch.next_offset(), bytes: batch.into_bytes(), decoded: None }
+        Self {
+            base: batch.base_offset(),
+            next: batch.next_offset(),
+            is_compressed: batch.is_compressed(),
+            bytes: batch.into_bytes(),
+            decoded: None,
+        }
     }
 
     fn share(&mut self) -> CachedBatch {
@@ -132,7 +149,10 @@ impl Tails<'_> {
         let order = &mut *self.order;
         let mut own = lock(tail);
         for batch in batches {
-            let charge = batch.len() + BATCH_OVERHEAD + RECORD_OVERHEAD * batch.records_count() as usize;
+            // Its records, if they are to lie beside it.
+            let unpacked =
+                if batch.is_compressed() { batch.stated_bytes().unwrap_or(0).min(DECOMPRESSED_BYTES_MAX as u64) as usize } else { 0 };
+            let charge = batch.len() + unpacked + BATCH_OVERHEAD + RECORD_OVERHEAD * batch.records_count() as usize;
             own.push(batch);
             order.bytes += charge;
             order.batches.push_back((Arc::clone(tail), charge));
@@ -188,6 +208,12 @@ impl Tail {
     /// Whether [`Tail::read`] from here on finds something.
     pub(crate) fn holds(&self, from: Offset) -> bool {
         self.first(from).is_some()
+    }
+
+    /// Whether [`Tail::read`] from here on finds something, and reading the records of it takes little time.
+    pub(crate) fn holds_ready(&self, from: Offset) -> bool {
+        let is_ready = |batch: &TailBatch| !batch.is_compressed || batch.decoded.as_ref().is_some_and(|decoded| decoded.get().is_some());
+        self.first(from).is_some_and(|first| self.batches.iter().skip(first).take(LOOKED_AT_MAX).all(is_ready))
     }
 
     /// Place of the batch that holds `from`. `None`: it is older than what is in memory, or not there yet.

@@ -5,6 +5,7 @@ use crate::dedup::{Buckets, producer_row};
 use crate::group::queue::{DecodeError, QueueRow, StoredQueue, StoredRows};
 use crate::group::stream::{StoredStream, StreamRow};
 use crate::ids::{GroupId, GroupKey, PartitionKey, ShardId, StreamKey, TopicId};
+use crate::log::partition::record_bytes;
 use crate::log::positions::Positions;
 use crate::log::recovery::{RecoveryError, newest_batch};
 use crate::shard::commit::LastCommit;
@@ -107,7 +108,7 @@ pub(crate) fn recover(storage: &dyn Storage, id: ShardId) -> Result<FoundShard, 
         logs.push(FoundLog {
             key,
             positions,
-            record_bytes: newest.map(|batch| batch.len() as u64 / u64::from(batch.records_count()).max(1)),
+            record_bytes: newest.as_ref().map(|batch| record_bytes(batch) / u64::from(batch.records_count()).max(1)),
         });
     }
     let StoredGroups { queues, streams } = groups(storage, id)?;

@@ -76,7 +76,7 @@ fn table(records: &[StoredRecord]) -> Table {
 }
 
 /// What lies on the disk fits: batches take every offset once, and the index counts their bytes.
-fn check_disk(storage: &impl Storage, test: &TestBroker) {
+pub(crate) fn check_disk(storage: &impl Storage, test: &TestBroker) {
     let (mut batches, mut entries) = (Vec::new(), Vec::new());
     let all = |family, visit: &mut dyn FnMut(&[u8], &[u8])| {
         let visit = &mut |key: &[u8], value: &[u8]| {

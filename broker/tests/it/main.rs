@@ -3,6 +3,7 @@
 mod clock;
 mod common;
 mod compaction;
+mod compressed;
 mod crash;
 mod dead_letters;
 mod deaths;

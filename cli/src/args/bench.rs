@@ -2,6 +2,7 @@
 
 use super::values;
 use clap::{Args, Subcommand, ValueEnum};
+use sagamq_api::batch::Compression;
 use sagamq_api::topic::TopicDurability;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -115,6 +116,9 @@ pub struct RecordArgs {
     /// How records travel: in binary batches, as the SDK's producer sends them, or as JSON
     #[arg(long, value_enum, value_name = "FORM", default_value_t = EncodingArg::Binary)]
     pub encoding: EncodingArg,
+    /// How binary batches are compressed, by this process: none, lz4 or zstd
+    #[arg(long, value_name = "CODEC", default_value_t = Compression::None)]
+    pub compression: Compression,
     /// Different keys, which records take in turns; 0: none has a key, and a request goes to one partition
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub keys: u64,
@@ -136,6 +140,8 @@ pub enum ValuesArg {
     Random,
     /// One letter, as text: everything can compress them.
     Same,
+    /// Orders as JSON: they compress as what services tell each other does.
+    Orders,
 }
 
 /// How records travel.

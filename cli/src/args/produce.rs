@@ -2,6 +2,7 @@
 
 use super::values;
 use clap::Args;
+use sagamq_api::batch::Compression;
 use sagamq_api::limits::PRODUCE_RECORDS_MAX;
 use sagamq_api::{PartitionId, TopicName};
 use std::time::Duration;
@@ -60,6 +61,10 @@ pub struct ProduceArgs {
     /// Most records in one request
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = batch)]
     pub batch_records: usize,
+    /// How records are compressed on their way and on the server's disk: lz4, zstd (smaller, more work) or none. Records for later and those with
+    /// an idempotency key of their own are not
+    #[arg(long, value_name = "CODEC", default_value_t = Compression::Lz4)]
+    pub compression: Compression,
 }
 
 pub(super) fn partition(text: &str) -> Result<PartitionId, String> {

@@ -5,7 +5,7 @@ use axum::response::Response;
 use bytes::BytesMut;
 use rustix::process::{Pid, Signal, kill_process};
 use sagamq_api::ErrorCode;
-use sagamq_api::batch::{Batch, take_framed};
+use sagamq_api::batch::{Batch, Compression, take_framed};
 use sagamq_api::headers::APPLICATION_BATCH;
 use sagamq_api::queue::{Delivery, EmptyReason, ReceiveResponse, SettleResponse, SettleResult, SettleStatus};
 use sagamq_api::record::{ConsumedRecord, Payload, ProduceRecord};
@@ -103,6 +103,23 @@ fn each_line_is_a_record_with_the_flags_on_it() {
         sent(record.with_idempotency_key(format!("import/{line}")))
     };
     assert_eq!(records, [wanted("one", 1), wanted("two", 2), wanted("", 3), wanted("last", 4)]);
+}
+
+#[test]
+fn records_are_compressed_as_they_are_to_be() {
+    let line = [b"the same again and again, ".repeat(100), b"\n".to_vec()].concat();
+    for (args, compression) in
+        [(&[][..], Compression::Lz4), (&["--compression", "zstd"], Compression::Zstd), (&["--compression", "none"], Compression::None)]
+    {
+        let server = storing();
+        server.run_with_stdin(&[&["produce", "orders"], args].concat(), &line).expect(0);
+        let asked = server.asked();
+        let body = &asked.iter().find(|asked| is_produce(asked)).expect("it was sent").body;
+        let (_, batch) = take_framed(&mut BytesMut::from(&body[..])).expect("whole").expect("there is one");
+        assert_eq!(Batch::parse(batch.freeze()).and_then(|batch| batch.header().compression()), Ok(compression));
+        assert_eq!(produced(&server).len(), 1);
+    }
+    storing().run(&["produce", "orders", "--value", "v", "--compression", "gzip"]).expect(2);
 }
 
 #[test]

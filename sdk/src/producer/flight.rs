@@ -1,12 +1,12 @@
 //! A batch on its way to one partition, with its place among those of its producer.
 
 use super::batch::Batch;
-use super::form::{Form, encode};
+use super::form::{Form, compressed, encode};
 use crate::client::Client;
 use crate::error::ClientError;
 use crate::retry::RetryPolicy;
 use bytes::Bytes;
-use sagamq_api::batch::Stamp;
+use sagamq_api::batch::{Compression, Stamp};
 use sagamq_api::topic::{ProducedBatch, ProducedRecord};
 use sagamq_api::{PartitionId, TopicName};
 use std::future::Future;
@@ -87,6 +87,7 @@ impl Flight {
         partition: PartitionId,
         delivery_timeout: Duration,
         is_first: bool,
+        compression: Compression,
     ) -> impl Future<Output = Landed> + Send + 'static {
         self.place = Where::Sent { is_first };
         let policy = client.retry_policy();
@@ -95,6 +96,7 @@ impl Flight {
         let (topic, body, number, records, partitions) =
             (Arc::clone(topic), self.body.clone(), self.number, self.records(), self.partitions);
         async move {
+            let body = compressed(body, compression).await;
             let told = client.produce_batches(&topic, body, None, partitions).await;
             let result = told.and_then(|told| match told[..] {
                 [told] if told.partition == partition && told.records == records => Ok(told),

@@ -3,7 +3,7 @@
 use crate::error::ClientError;
 use bytes::Bytes;
 use sagamq_api::PartitionId;
-use sagamq_api::batch::{BatchBuffer, FRAME_LEN, HEADER_LEN, NewBatch, Record, Stamp, frame};
+use sagamq_api::batch::{self, BatchBuffer, Compression, FRAME_LEN, HEADER_LEN, NewBatch, Record, Stamp, frame};
 use sagamq_api::record::ProduceRecord;
 
 /// What a record without a time says in a binary batch: it gets that of its arrival.
@@ -96,6 +96,31 @@ pub(super) fn json_body<'a>(records: impl Iterator<Item = &'a Form>, bytes: usiz
     }
     body.extend_from_slice(CLOSE);
     body.into()
+}
+
+/// Bodies with fewer bytes are not compressed: there is little to gain, and both sides would work for it.
+const COMPRESSED_BYTES_MIN: usize = 1024;
+
+/// What is compressed on the thread that sends, in bytes: more would keep others waiting.
+const COMPRESSED_AT_ONCE_MAX: usize = 64 * 1024;
+
+/// The body with its batch compressed, if that makes it smaller; always the same of the same.
+pub(super) async fn compressed(body: Bytes, compression: Compression) -> Bytes {
+    let packed = if compression == Compression::None || body.len() < COMPRESSED_BYTES_MIN {
+        None
+    } else if body.len() <= COMPRESSED_AT_ONCE_MAX {
+        pack(&body, compression)
+    } else {
+        let whole = body.clone();
+        // Without an answer the runtime ends, and nothing will be sent.
+        tokio::task::spawn_blocking(move || pack(&whole, compression)).await.ok().flatten()
+    };
+    packed.unwrap_or(body)
+}
+
+fn pack(body: &[u8], compression: Compression) -> Option<Bytes> {
+    let (frame, batch) = body.split_at_checked(FRAME_LEN)?;
+    Some([frame, &batch::compressed(batch, compression)?].concat().into())
 }
 
 /// The body of a request that has these records as one binary batch, with what it says of its producer.

@@ -11,7 +11,7 @@ use crate::retry::RetryPolicy;
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use sagamq_api::batch::PRODUCER_ID_MAX;
+use sagamq_api::batch::{Compression, PRODUCER_ID_MAX};
 use sagamq_api::partitioner::partition_of;
 use sagamq_api::topic::ProducedRecord;
 use sagamq_api::{PartitionId, TopicName};
@@ -64,6 +64,7 @@ pub(super) struct Sending {
     pub(super) in_flight_max: usize,
     pub(super) linger: Duration,
     pub(super) delivery_timeout: Duration,
+    pub(super) compression: Compression,
 }
 
 pub(super) struct ProducerTask {
@@ -254,7 +255,7 @@ impl ProducerTask {
         let mut ready: Vec<(Instant, PartitionId)> = Vec::new();
         for (&partition, lane) in lanes.iter_mut() {
             while let Some((flight, is_first)) = lane.to_send(sending.in_flight_max) {
-                flights.push(Box::pin(flight.send(client, topic, partition, sending.delivery_timeout, is_first)));
+                flights.push(Box::pin(flight.send(client, topic, partition, sending.delivery_timeout, is_first, sending.compression)));
             }
             let Some(since) = lane.since(sending.in_flight_max) else { continue };
             let until = since + sending.linger;
@@ -274,7 +275,7 @@ impl ProducerTask {
                 let Some(lane) = lanes.get_mut(partition) else { return false };
                 lane.seal(number(), partitions.count(), sending.binary_limits, sending.delivery_timeout);
                 while let Some((flight, is_first)) = lane.to_send(sending.in_flight_max) {
-                    flights.push(Box::pin(flight.send(client, topic, *partition, sending.delivery_timeout, is_first)));
+                    flights.push(Box::pin(flight.send(client, topic, *partition, sending.delivery_timeout, is_first, sending.compression)));
                 }
                 if partitions.count().is_some_and(|count| *sticky % count.max(1) == partition.0) {
                     *sticky = sticky.wrapping_add(1);

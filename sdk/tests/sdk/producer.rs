@@ -8,7 +8,7 @@ use sagamq_sdk::api::headers::APPLICATION_BATCH;
 use sagamq_sdk::api::partitioner::partition_of;
 use sagamq_sdk::api::record::ProduceRecord;
 use sagamq_sdk::api::{ErrorCode, PartitionId};
-use sagamq_sdk::{Client, ClientError, Encoding, Producer};
+use sagamq_sdk::{Client, ClientError, Compression, Encoding, Producer};
 use serde_json::{Value, json};
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,6 +30,16 @@ fn stamp(seen: &Seen) -> Stamp {
 
 fn stored_records(seen: &Seen) -> Vec<StoredRecord> {
     batch(seen).1.records().expect("a sound batch")
+}
+
+/// How each batch of a request is compressed.
+fn compressions(seen: &Seen) -> Vec<Compression> {
+    let mut body = BytesMut::from(&seen.bytes[..]);
+    let mut found = Vec::new();
+    while let Some((_, bytes)) = take_framed(&mut body).expect("whole batches") {
+        found.push(Batch::parse(bytes.freeze()).and_then(|batch| batch.header().compression()).expect("a known one"));
+    }
+    found
 }
 
 fn is_binary(seen: &Seen) -> bool {
@@ -137,6 +147,50 @@ fn records(range: std::ops::Range<usize>) -> impl Iterator<Item = ProduceRecord>
 
 fn producer(client: &Client) -> Producer {
     client.producer("orders".parse().expect("legal")).build()
+}
+
+#[tokio::test]
+async fn batches_are_compressed_as_the_producer_is_told_and_where_it_helps() {
+    let log = Arc::new(Log::default());
+    let server = Server::start({
+        let log = Arc::clone(&log);
+        move |seen| {
+            let log = Arc::clone(&log);
+            async move { log.store(&seen) }
+        }
+    })
+    .await;
+    let client = server.client();
+    let builder = || client.producer("orders".parse().expect("legal"));
+    let alike: String = "the same again and again, ".repeat(100);
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let noise: String = core::iter::repeat_with(|| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        char::from(b' ' + (state >> 32) as u8 % 95)
+    })
+    .take(3_000)
+    .collect();
+    // Above what is compressed at once, beside the producer's task.
+    let large = alike.repeat(100);
+    let cases = [
+        (builder(), alike.clone(), Compression::Lz4),
+        (builder(), large, Compression::Lz4),
+        (builder().compression(Compression::Zstd), alike.clone(), Compression::Zstd),
+        (builder().compression(Compression::None), alike.clone(), Compression::None),
+        (builder(), noise, Compression::None),
+        (builder(), "short".to_owned(), Compression::None),
+    ];
+    let mut texts = Vec::new();
+    for (number, (builder, text, expected)) in cases.into_iter().enumerate() {
+        texts.push(text.clone());
+        soon(builder.build().send(ProduceRecord::text(text))).await.expect("stored");
+        let seen = server.seen();
+        let sent = seen.iter().filter(|seen| is_binary(seen)).nth(number).expect("it was sent");
+        assert_eq!(compressions(sent), [expected], "case {number}");
+    }
+    assert_eq!(log.stored(), texts, "whoever reads them does not notice");
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use sagamq::bench::payload::{Encoding, Payload, Shape, Values};
 use sagamq::bench::produce::Produce;
 use sagamq::bench::schedule::Schedule;
 use sagamq::bench::{Bench, sagas};
+use sagamq_api::batch::Compression;
 use sagamq_api::queue::ReceiveRequest;
 use sagamq_api::topic::TopicConfig;
 use sagamq_api::{GroupName, TopicName};
@@ -126,10 +127,11 @@ impl Mix {
     fn produce(&mut self, access: &Access, rate: Option<f64>) -> Result<(), ClientError> {
         let payload = Arc::new(Payload::new(Shape {
             encoding: Encoding::Binary,
+            compression: Compression::Lz4,
             partitions: PARTITIONS,
             batch: BATCH,
             size: SIZE,
-            values: Values::Random,
+            values: Values::Orders,
             keys: 0,
         }));
         let senders = Produce::senders(access, &self.topic, &payload, PRODUCERS, true)?;

@@ -1,5 +1,6 @@
 //! Batches go around unchanged, damage is found, and hostile bytes are errors.
 
+mod compressed;
 mod received;
 
 use super::layout::CRC_END;
@@ -295,7 +296,9 @@ fn what_a_payload_cannot_hold_is_refused() {
     assert_eq!(refused(&[0x0c, 0, 0, 2, 1, 1, 0]), "its offset is out of order or behind the last one");
     assert_eq!(refused(&[0x0c, 0, 0, 1, 1, 1, 0]), "its offset is before the batch's");
     assert_eq!(crafted(1, 0, &[0x0c, 0, 0, 0, 1, 1, 0, 9]).records(), Err(BatchError::Header("there are bytes behind the last record")));
-    assert_eq!(crafted(1, 4, &[]).records(), Err(BatchError::Unsupported("compression")));
+    for (codec, name) in [(1, "gzip"), (2, "snappy"), (5, "an unknown codec"), (7, "an unknown codec")] {
+        assert_eq!(crafted(1, codec, &[]).records(), Err(BatchError::Compression(name)));
+    }
     assert_eq!(crafted(1, 1 << 5, &[]).records(), Err(BatchError::Unsupported("control records")));
     let at_arrival = crafted(1, 1 << 3, &[0x0c, 0, 0x0a, 0, 1, 1, 0]).records().expect("readable");
     assert_eq!(at_arrival[0].timestamp_ms, 1005, "the batch's highest time is every record's");

@@ -1,7 +1,7 @@
 //! What producers encode is stored as it came, and whatever a reader would stumble over is refused.
 
 use super::{GOLDEN, any_records, crafted_bytes, encode, golden_records, with_checksum};
-use crate::batch::{BatchError, FRAME_LEN, HEADER_LEN, NewBatch, ReceivedBatch, Record, StoredRecord, frame, take, take_framed};
+use crate::batch::{BatchError, FRAME_LEN, HEADER_LEN, NewBatch, ReceivedBatch, Record, StoredRecord, frame, framed, take, take_framed};
 use crate::ids::{Offset, PartitionId};
 use crate::limits::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX};
 use crate::record::Payload;
@@ -60,9 +60,11 @@ proptest! {
             let (of, bytes) = take_framed(&mut left).expect("whole").expect("there is one");
             prop_assert_eq!((of, &bytes[..]), (partition.map(PartitionId), &GOLDEN[..]));
         }
+        prop_assert!(framed(&body).eq(partitions.iter().map(|_| &GOLDEN[..])));
         prop_assert!(take_framed(&mut left).expect("nothing").is_none());
         if !partitions.is_empty() {
             let mut short = BytesMut::from(&body[..body.len() - cut]);
+            prop_assert_eq!(framed(&short).count(), partitions.len() - 1);
             let whole = (1..partitions.len()).all(|_| take_framed(&mut short).is_ok_and(|taken| taken.is_some()));
             prop_assert!(whole && take_framed(&mut short).is_err(), "the last one is cut");
         }
@@ -139,7 +141,10 @@ fn what_is_not_supported_or_contradicts_itself_is_refused() {
     let mut damaged = GOLDEN;
     damaged[80] ^= 1;
     assert!(matches!(refused(&damaged), BatchError::Checksum { .. }));
-    assert_eq!(changed(21, &[0, 3]), BatchError::Unsupported("compression"));
+    assert_eq!(changed(21, &[0, 1]), BatchError::Compression("gzip"));
+    assert_eq!(changed(21, &[0, 2]), BatchError::Compression("snappy"));
+    assert!(matches!(changed(21, &[0, 3]), BatchError::Compressed(_)), "it is no LZ4");
+    assert!(matches!(changed(21, &[0, 4]), BatchError::Compressed(_)), "it is no Zstandard");
     assert_eq!(changed(21, &[0, 8]), BatchError::Unsupported("times of the log"));
     for attribute in [1 << 4, 1 << 5, 1 << 6, i16::MIN] {
         assert!(matches!(changed(21, &i16::to_be_bytes(attribute)), BatchError::Unsupported(what) if what.contains("transactions")));

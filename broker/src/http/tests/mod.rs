@@ -3,6 +3,7 @@
 mod bad_input;
 mod batches;
 mod common;
+mod compression;
 mod description;
 mod edges;
 mod events;

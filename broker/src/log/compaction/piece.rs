@@ -6,7 +6,7 @@
 use super::keys::KeyMap;
 use super::row::Compacted;
 use crate::ids::PartitionKey;
-use crate::log::batch::{Batch, EncodeError, OFFSETS_MAX, StoredRecord};
+use crate::log::batch::{Batch, Compression, EncodeError, OFFSETS_MAX, StoredRecord, Unpacked, unpacked_bytes_max};
 use crate::log::cut::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX};
 use crate::log::index::{Entry, STEP_MS};
 use crate::log::partition::Partition;
@@ -18,6 +18,9 @@ use sagamq_api::Offset;
 
 /// Bytes of batches that one piece has, give or take what lies between two entries.
 const PIECE_BYTES: u64 = 1024 * 1024;
+
+/// Bytes of records that one piece has when they are decompressed, give or take those of one entry.
+const UNPACKED_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Entries of the index that one piece has.
 const PIECE_ENTRIES_MAX: usize = 256;
@@ -118,16 +121,17 @@ pub(crate) fn gather(
     let from = partition.key.log(range.start);
     storage.scan_from(Family::Log, &log.start..&log.end, &from, &mut |key, value| {
         let base = PartitionKey::log_base(key).unwrap_or(at);
-        let records = Batch::parse(Bytes::copy_from_slice(value)).and_then(|batch| Ok((batch.next_offset(), batch.records()?)));
-        match records {
-            Ok((next, records)) => {
-                for record in &records {
-                    if let Some(key) = record.payload.key.as_deref().filter(|_| record.offset < range.end) {
-                        keys.note(key, record.offset);
-                    }
+        let noted = Unpacked::read(value).and_then(|batch| {
+            for record in batch.records() {
+                let record = record?;
+                if let Some(key) = record.payload.key.as_deref().filter(|_| record.offset < range.end) {
+                    keys.note(key, record.offset);
                 }
-                at = at.max(next.min(range.end));
             }
+            Ok(batch.header().next_offset())
+        });
+        match noted {
+            Ok(next) => at = at.max(next.min(range.end)),
             Err(reason) => {
                 failed = Some(ReadError::Damaged { base, reason });
                 return ControlFlow::Break(());
@@ -204,12 +208,13 @@ struct Segment {
 }
 
 impl Piece {
-    /// What the piece becomes. Blocks on storage.
+    /// What the piece becomes; it is shorter then if its records would take too much memory. Blocks on storage.
     ///
     /// # Errors
     /// When a batch is damaged or missing: nothing of the piece may change then.
-    pub(crate) fn rewrite(&self, storage: &dyn Storage, partition: &Partition, rules: &Rules<'_>) -> Result<Rewrite, ReadError> {
+    pub(crate) fn rewrite(&mut self, storage: &dyn Storage, partition: &Partition, rules: &Rules<'_>) -> Result<Rewrite, ReadError> {
         let mut segments = self.read(storage, partition)?;
+        self.shorten(&mut segments);
         let last = Offset(partition.high_watermark().0.saturating_sub(1));
         let (mut gone, mut tombstones) = (0, 0);
         for segment in &mut segments {
@@ -238,6 +243,19 @@ impl Piece {
             let (batches, dropped) = (Vec::new(), Vec::new());
             Rewrite { range, batches, entries, dropped, saved: 0, records: 0, bytes, tombstones, is_whole: gone == 0 }
         }))
+    }
+
+    /// Leaves the first entries to the piece before, as far as the records of all would take too much memory.
+    fn shorten(&mut self, segments: &mut Vec<Segment>) {
+        let mut unpacked = 0;
+        let fits = |segment: &&Segment| {
+            let is_first = unpacked == 0;
+            unpacked += segment.batches.iter().map(|batch| unpacked_bytes_max(batch.bytes())).sum::<usize>();
+            is_first || unpacked <= UNPACKED_BYTES_MAX
+        };
+        let beyond = segments.len() - segments.iter().rev().take_while(fits).count();
+        segments.drain(..beyond);
+        self.entries.drain(..beyond);
     }
 
     /// Whether the entry may go if nothing is left of its batches: not the first of the piece, and not one whose batches may go on behind it.
@@ -335,6 +353,9 @@ impl Segment {
         let times = self.batches.iter().map(|batch| batch.header());
         let (low, high) = times.fold((i64::MAX, i64::MIN), |(low, high), of| (low.min(of.base_timestamp), high.max(of.max_timestamp)));
         let times_ms = if high.checked_sub(low).is_some() { (low, high) } else { (high, high) };
+        // As the first of them that is: whoever produces compresses all alike.
+        let compression = self.batches.iter().find(|batch| batch.is_compressed()).and_then(|batch| batch.header().compression().ok());
+        let compression = compression.unwrap_or(Compression::None);
         let groups = if is_merging { self.merged() } else { self.as_they_were() };
         let ends: Vec<Offset> = groups.iter().skip(1).map(|(start, _)| *start).chain([self.end]).collect();
         for ((mut start, records), end) in groups.into_iter().zip(ends) {
@@ -343,7 +364,7 @@ impl Segment {
             while start < end {
                 let next = Offset(end.0.min(start.0 + OFFSETS_MAX));
                 let within = left.partition_point(|record| record.offset < next);
-                batches.push(Batch::compacted(start..next, &left[..within], times_ms)?);
+                batches.push(Batch::compacted(start..next, &left[..within], times_ms, compression)?);
                 (start, left) = (next, &left[within..]);
             }
         }

@@ -2,16 +2,15 @@
 
 use super::error::ReadError;
 use crate::ids::PartitionKey;
-use crate::log::batch::{Batch, BatchHeader, StoredRecord};
+use crate::log::batch::{BatchHeader, Unpacked, unpacked_bytes_max};
 use crate::log::budget::Budget;
 use crate::log::partition::Partition;
 use crate::log::tail::CachedBatch;
 use crate::storage::{Direction, Family, Storage, StorageError};
-use bytes::Bytes;
 use core::ops::ControlFlow;
 use sagamq_api::Offset;
 
-/// A batch that a read meets: one in memory, or the bytes of one in storage, which nobody has looked at.
+/// A batch that a read meets: one in memory whose records are kept there, or the bytes of another one, which nobody has looked at.
 #[derive(Clone, Copy)]
 pub(super) enum Met<'a> {
     Cached(&'a CachedBatch),
@@ -28,7 +27,11 @@ pub(super) fn visit(
     visitor: &mut dyn FnMut(Met<'_>) -> ControlFlow<()>,
 ) -> Result<bool, StorageError> {
     if let Some(batches) = partition.read_tail(from, bytes_max) {
-        return Ok(batches.iter().any(|batch| visitor(Met::Cached(batch)).is_break()));
+        return Ok(batches.iter().any(|batch| {
+            // What is decompressed each time is charged as if it came out of storage.
+            let met = if batch.is_kept() { Met::Cached(batch) } else { Met::Stored { base: batch.base(), value: batch.bytes() } };
+            visitor(met).is_break()
+        }));
     }
     let high_watermark = partition.high_watermark();
     // The batch that holds `from` begins at or before it.
@@ -44,13 +47,16 @@ pub(super) fn visit(
     Ok(is_broken)
 }
 
-/// A batch of storage with its records, copied once there is memory for it. `None`: there is none.
-pub(super) fn decode(base: Offset, value: &[u8], budget: &mut Budget) -> Option<Result<(Batch, Vec<StoredRecord>), ReadError>> {
-    if !budget.admit_batch(value.len()) {
+/// A batch of storage, copied or decompressed once there is memory for it: what its records keep is charged. `None`: there is none. The records
+/// are read one by one, each charged before the next, because many short headers take much more than their bytes.
+pub(super) fn unpack(base: Offset, value: &[u8], budget: &mut Budget) -> Option<Result<Unpacked, ReadError>> {
+    let most = unpacked_bytes_max(value);
+    if !budget.admit_batch(most) {
         return None;
     }
-    let decoded = Batch::parse(Bytes::copy_from_slice(value)).and_then(|batch| batch.records().map(|records| (batch, records)));
-    Some(decoded.map_err(|reason| ReadError::Damaged { base, reason }))
+    let unpacked = Unpacked::read(value);
+    budget.drop_batch(most - unpacked.as_ref().map_or(0, Unpacked::bytes).min(most));
+    Some(unpacked.map_err(|reason| ReadError::Damaged { base, reason }))
 }
 
 /// The offset behind a batch, as its header says. `None`: it cannot be read.

@@ -23,6 +23,7 @@ mod tests {
     use crate::log::partition::Partition;
     use crate::log::tail::TailMemory;
     use crate::storage::memory::MemoryStorage;
+    use crate::storage::{Durability, Family, Mutation, Storage as _};
     use sagamq_api::Offset;
     use sagamq_api::PartitionId;
     use sagamq_api::record::Payload;
@@ -46,6 +47,24 @@ mod tests {
         partition.delete();
         partition.publish_own(vec![batch(2)]);
         assert!(!partition.is_in_tail(Offset(0)) && !partition.is_in_tail(Offset(2)));
+    }
+
+    #[test]
+    fn where_the_end_of_a_log_is_missing_a_reader_is_told_and_does_not_wait_for_ever() {
+        let key = PartitionKey { shard: ShardId(0), topic: TopicId(1), partition: PartitionId(0) };
+        let offsets = LogOffsets::recovered(Offset(0), Offset(4));
+        let partition = Partition::new(key, offsets, &TailMemory::new(1024), &std::sync::Arc::default());
+        let storage = MemoryStorage::new();
+        let put = Mutation::Put { family: Family::Log, key: key.log(Offset(0)), value: batch(0).into_bytes() };
+        storage.write(&[put], Durability::Buffered).expect("memory");
+        let budget = || Budget::unshared(10, usize::MAX);
+        let found = read(&storage, &partition, Offset(1), &mut budget()).expect("it is there");
+        assert_eq!(found.iter().map(|record| record.offset.0).collect::<Vec<_>>(), [1]);
+        let missing = read(&storage, &partition, Offset(2), &mut budget());
+        assert!(matches!(missing, Err(ReadError::Missing { offset: Offset(2) })), "{missing:?}");
+        let missing = read_batches(&storage, &partition, Offset(2), &mut budget());
+        assert!(matches!(missing, Err(ReadError::Missing { offset: Offset(2) })), "{missing:?}");
+        assert!(read(&storage, &partition, Offset(4), &mut budget()).expect("the end").is_empty());
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Reads single records: those that a group reserved, or dead letters.
 
-use super::batches::{Met, decode, next_base, next_offset, visit};
+use super::batches::{Met, next_base, next_offset, unpack, visit};
 use super::error::ReadError;
-use crate::log::batch::StoredRecord;
+use crate::log::batch::{BatchError, StoredRecord};
 use crate::log::budget::Budget;
 use crate::log::partition::Partition;
 use crate::storage::{Storage, StorageError};
@@ -111,20 +111,17 @@ impl Picking<'_> {
             Met::Cached(batch) => match batch.records() {
                 Ok(records) => {
                     self.expect(records.len());
-                    self.pick(records.iter(), batch.next(), 0, StoredRecord::clone);
+                    self.pick(base, records.iter().map(Ok), batch.next(), 0, StoredRecord::clone);
                 }
                 Err(reason) => self.fail_before(batch.next(), ReadError::Damaged { base, reason }),
             },
-            Met::Stored { value, .. } => match decode(base, value, self.budget) {
+            Met::Stored { value, .. } => match unpack(base, value, self.budget) {
                 None => self.is_over = true,
-                Some(Ok((batch, records))) => {
-                    self.expect(records.len());
-                    self.pick(records, batch.next_offset(), value.len(), core::convert::identity);
+                Some(Ok(batch)) => {
+                    self.expect(batch.header().records_count as usize);
+                    self.pick(base, batch.records(), batch.header().next_offset(), batch.bytes(), core::convert::identity);
                 }
-                Some(Err(error)) => {
-                    self.budget.drop_batch(value.len());
-                    self.damage = Some(error);
-                }
+                Some(Err(error)) => self.damage = Some(error),
             },
         }
         self.skipped = 0;
@@ -142,16 +139,28 @@ impl Picking<'_> {
         self.found.records.reserve(records.min(self.wanted.len()));
     }
 
-    /// Takes what is wanted out of a batch of `raw_bytes` that were charged for it: none if it lies in memory anyway.
+    /// Takes what is wanted out of a batch whose records keep `raw_bytes`, which were charged for them: none if it lies in memory anyway.
     fn pick<R: Borrow<StoredRecord>>(
         &mut self,
-        records: impl IntoIterator<Item = R>,
+        base: Offset,
+        records: impl IntoIterator<Item = Result<R, BatchError>>,
         next: Offset,
         raw_bytes: usize,
         own: impl Fn(R) -> StoredRecord,
     ) {
-        let before = self.found.records.len();
-        for record in records {
+        let (before, mut is_sound) = (self.found.records.len(), true);
+        let mut records = records.into_iter();
+        while !self.wanted.is_empty()
+            && let Some(record) = records.next()
+        {
+            let record = match record {
+                Ok(record) => record,
+                Err(reason) => {
+                    self.damage = Some(ReadError::Damaged { base, reason });
+                    is_sound = false;
+                    break;
+                }
+            };
             self.gone_before(record.borrow().offset);
             if self.wanted.first() != Some(&record.borrow().offset) {
                 continue;
@@ -163,7 +172,7 @@ impl Picking<'_> {
             self.found.records.push(own(record));
             self.wanted = &self.wanted[1..];
         }
-        if !self.is_over {
+        if !self.is_over && is_sound {
             self.gone_before(next);
         }
         let picked = &mut self.found.records[before..];

@@ -1,8 +1,8 @@
 //! Reads one record after the other.
 
-use super::batches::{Met, decode, visit};
+use super::batches::{Met, unpack, visit};
 use super::error::ReadError;
-use crate::log::batch::StoredRecord;
+use crate::log::batch::{BatchError, StoredRecord};
 use crate::log::budget::Budget;
 use crate::log::partition::Partition;
 use crate::storage::Storage;
@@ -48,8 +48,14 @@ pub(crate) fn read(
     match reading.error {
         // What was read before the damage is sound and is returned; the reader meets the damage when he comes to it.
         Some(error) if reading.records.is_empty() => Err(error),
+        None if is_missing(&reading) => Err(ReadError::Missing { offset: reading.next }),
         _ => Ok(reading.records),
     }
+}
+
+/// Whether nothing was read although there is memory for it and something should be there.
+fn is_missing(reading: &Reading<'_>) -> bool {
+    reading.records.is_empty() && !reading.budget.is_lacking() && reading.next < reading.range.end
 }
 
 impl Reading<'_> {
@@ -57,12 +63,12 @@ impl Reading<'_> {
     fn take(&mut self, met: Met<'_>) -> ControlFlow<()> {
         let taken = match met {
             Met::Cached(batch) => match batch.records() {
-                Ok(records) => self.push(records.iter(), batch.next(), StoredRecord::clone),
+                Ok(records) => self.push(batch.base(), records.iter().map(Ok), batch.next(), StoredRecord::clone),
                 Err(reason) => Err(ReadError::Damaged { base: batch.base(), reason }),
             },
-            Met::Stored { base, value } => match decode(base, value, self.budget) {
+            Met::Stored { base, value } => match unpack(base, value, self.budget) {
                 None => return ControlFlow::Break(()),
-                Some(Ok((batch, records))) => self.push(records, batch.next_offset(), core::convert::identity),
+                Some(Ok(batch)) => self.push(base, batch.records(), batch.header().next_offset(), core::convert::identity),
                 Some(Err(error)) => Err(error),
             },
         };
@@ -79,13 +85,16 @@ impl Reading<'_> {
     /// Whether all of them fitted.
     fn push<R: Borrow<StoredRecord>>(
         &mut self,
-        records: impl IntoIterator<Item = R>,
+        base: Offset,
+        records: impl IntoIterator<Item = Result<R, BatchError>>,
         next: Offset,
         own: impl Fn(R) -> StoredRecord,
     ) -> Result<bool, ReadError> {
         for record in records {
+            let record = record.map_err(|reason| ReadError::Damaged { base, reason })?;
             // The tail may hold a batch whose watermark has not risen yet.
-            if !self.range.contains(&record.borrow().offset) {
+            // Where a part of the log is missing, a batch that was read is met again.
+            if record.borrow().offset < self.next || !self.range.contains(&record.borrow().offset) {
                 continue;
             }
             if !self.budget.admit_record(&record.borrow().payload) {

@@ -19,7 +19,6 @@ pub(crate) struct ReadBatches {
 
 /// What a read has so far.
 struct Reading<'a> {
-    from: Offset,
     high_watermark: Offset,
     read: ReadBatches,
     budget: &'a mut Budget,
@@ -39,7 +38,7 @@ pub(crate) fn read_batches(
         return Err(ReadError::OutOfRange { offset: from, log_start, high_watermark });
     }
     let read = ReadBatches { bytes: Vec::new(), next: from };
-    let mut reading = Reading { from, high_watermark, read, budget, error: None };
+    let mut reading = Reading { high_watermark, read, budget, error: None };
     while reading.read.next < high_watermark {
         let before = reading.read.next;
         let bytes_max = reading.budget.payload_bytes_left().max(1);
@@ -56,6 +55,9 @@ pub(crate) fn read_batches(
     match reading.error {
         // What was read before the damage is sound and is returned; the reader meets the damage when he comes to it.
         Some(error) if reading.read.bytes.is_empty() => Err(error),
+        None if reading.read.bytes.is_empty() && !reading.budget.is_lacking() && reading.read.next < high_watermark => {
+            Err(ReadError::Missing { offset: reading.read.next })
+        }
         _ => Ok(reading.read),
     }
 }
@@ -85,7 +87,7 @@ impl Reading<'_> {
             return ControlFlow::Break(());
         }
         // Where a part of the log is missing, the batch before it is met.
-        if header.next_offset() <= self.from {
+        if header.next_offset() <= self.read.next {
             return ControlFlow::Continue(());
         }
         if !self.budget.admit_stored(bytes.len(), header.records_count as usize) {

@@ -11,7 +11,8 @@ pub(super) fn member(value: &[u8], values: Values, is_stamped: bool) -> String {
         Values::Random if !is_stamped => format!(r#""value_base64":"{}""#, STANDARD.encode(value)),
         _ => {
             let text = std::str::from_utf8(value).expect("these values are text");
-            if is_stamped { format!("{text}\"") } else { format!(r#""value":"{text}""#) }
+            let quoted = serde_json::to_string(text).expect("text is JSON");
+            if is_stamped { quoted[1..].to_owned() } else { format!(r#""value":{quoted}"#) }
         }
     }
 }

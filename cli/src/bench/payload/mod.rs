@@ -6,6 +6,7 @@ mod json;
 use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
+use sagamq_api::batch::Compression;
 use sagamq_api::headers::{APPLICATION_BATCH, APPLICATION_JSON};
 use std::time::Duration;
 
@@ -28,6 +29,8 @@ pub enum Values {
     Random,
     /// The same letter: everything on the way can compress them.
     Same,
+    /// Orders as JSON text, cut to the size: they compress as what services tell each other does.
+    Orders,
 }
 
 /// How records travel.
@@ -44,6 +47,8 @@ pub enum Encoding {
 pub struct Shape {
     /// How records travel.
     pub encoding: Encoding,
+    /// How binary batches are compressed.
+    pub compression: Compression,
     /// Partitions of the topic: in a binary batch the key's is chosen here.
     pub partitions: u32,
     /// Records of a request.
@@ -104,7 +109,7 @@ impl Payload {
         assert!(shape.batch > 0, "a request has records");
         let mut random = StdRng::seed_from_u64(1);
         let count = match shape.values {
-            Values::Random => (POOL_BYTES / shape.size.max(1)).clamp(1, POOL_COUNT),
+            Values::Random | Values::Orders => (POOL_BYTES / shape.size.max(1)).clamp(1, POOL_COUNT),
             Values::Same => 1,
         };
         // What remains behind the stamp and a space.
@@ -156,7 +161,7 @@ impl Payload {
         match &self.values {
             Pool::Bodies(bodies) => of(bodies, index).clone(),
             Pool::Json(values) => json::body(self.places(index), values, stamp.as_deref()),
-            Pool::Binary(values) => binary::body(self.places(index), values, stamp.as_deref(), self.shape.partitions),
+            Pool::Binary(values) => binary::body(self.places(index), values, stamp.as_deref(), self.shape),
         }
     }
 
@@ -183,6 +188,13 @@ fn of<T>(things: &[T], number: u64) -> &T {
 
 fn value(values: Values, size: usize, is_text: bool, random: &mut StdRng) -> Vec<u8> {
     let mut bytes = vec![b'x'; size];
+    if values == Values::Orders {
+        bytes.clear();
+        while bytes.len() < size {
+            bytes.extend_from_slice(order(random).as_bytes());
+        }
+        bytes.truncate(size);
+    }
     if values == Values::Random {
         random.fill_bytes(&mut bytes);
         if is_text {
@@ -194,6 +206,15 @@ fn value(values: Values, size: usize, is_text: bool, random: &mut StdRng) -> Vec
     bytes
 }
 
+fn order(random: &mut StdRng) -> String {
+    let mut below = |bound: u64| random.next_u64() % bound;
+    let (id, customer, sku, pieces, cents) = (below(1 << 40), below(100_000), below(5_000), 1 + below(9), below(100_000));
+    let (hour, minute, second, trace) = (below(24), below(60), below(60), below(u64::MAX));
+    format!(
+        r#"{{"order_id":"{id:012x}","customer":"customer-{customer}","currency":"EUR","items":[{{"sku":"sku-{sku}","pieces":{pieces},"price_cents":{cents}}}],"shipping_address":{{"city":"Berlin","country":"DE"}},"placed_at":"2026-11-29T{hour:02}:{minute:02}:{second:02}Z","trace_id":"{trace:016x}"}}"#
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -203,7 +224,7 @@ mod tests {
     use sagamq_api::topic::ProduceRequest;
 
     fn shape(encoding: Encoding, values: Values) -> Shape {
-        Shape { encoding, partitions: 4, batch: 3, size: 100, values, keys: 2 }
+        Shape { encoding, compression: Compression::None, partitions: 4, batch: 3, size: 100, values, keys: 2 }
     }
 
     /// Key and value of each record, as the server reads them; of a binary batch by partition.
@@ -232,8 +253,23 @@ mod tests {
     const ENCODINGS: [Encoding; 2] = [Encoding::Binary, Encoding::Json];
 
     #[test]
+    fn binary_bodies_are_compressed_as_they_are_to_be() {
+        let orders = |compression| Shape { compression, batch: 100, size: 512, ..shape(Encoding::Binary, Values::Orders) };
+        let [plain, lz4, zstd] = Compression::ALL.map(|compression| Payload::new(orders(compression)).body(0, Duration::ZERO));
+        assert!(zstd.len() < lz4.len() && 2 * lz4.len() < plain.len(), "{} {} {}", zstd.len(), lz4.len(), plain.len());
+        let records = |body| {
+            let mut records = read(Encoding::Binary, body);
+            records.sort();
+            records
+        };
+        assert!(records(&plain) == records(&lz4) && records(&plain) == records(&zstd));
+    }
+
+    #[test]
     fn a_request_has_its_records_of_their_size_with_keys_in_turns() {
-        for (encoding, values) in ENCODINGS.into_iter().flat_map(|encoding| [(encoding, Values::Random), (encoding, Values::Same)]) {
+        for (encoding, values) in
+            ENCODINGS.into_iter().flat_map(|encoding| [Values::Random, Values::Same, Values::Orders].map(|values| (encoding, values)))
+        {
             let payload = Payload::new(shape(encoding, values));
             let bodies = [payload.body(0, Duration::ZERO), payload.body(1, Duration::ZERO)];
             let mut records: Vec<_> = bodies.iter().flat_map(|body| read(encoding, body)).collect();

@@ -147,6 +147,7 @@ fn shape(record: &RecordArgs, batch: usize) -> Shape {
     let values = match record.values {
         ValuesArg::Random => Values::Random,
         ValuesArg::Same => Values::Same,
+        ValuesArg::Orders => Values::Orders,
     };
     let encoding = match record.encoding {
         EncodingArg::Binary => Encoding::Binary,
@@ -154,11 +155,20 @@ fn shape(record: &RecordArgs, batch: usize) -> Shape {
     };
     Shape {
         encoding,
+        compression: record.compression,
         partitions: record.partitions,
         batch,
         size: usize::try_from(record.size).unwrap_or(usize::MAX),
         values,
         keys: record.keys,
+    }
+}
+
+fn values_name(values: ValuesArg) -> &'static str {
+    match values {
+        ValuesArg::Random => "random",
+        ValuesArg::Same => "same",
+        ValuesArg::Orders => "orders",
     }
 }
 
@@ -276,8 +286,9 @@ fn settings(command: &BenchCommand) -> Value {
     if let Some(record) = command.record() {
         map.insert("batch".into(), command.batch().into());
         map.insert("size".into(), record.size.into());
-        map.insert("values".into(), if record.values == ValuesArg::Random { "random" } else { "same" }.into());
+        map.insert("values".into(), values_name(record.values).into());
         map.insert("encoding".into(), if record.encoding == EncodingArg::Binary { "binary" } else { "json" }.into());
+        map.insert("compression".into(), record.compression.as_str().into());
         map.insert("keys".into(), record.keys.into());
         map.insert("partitions".into(), record.partitions.into());
         map.insert("durability".into(), record.durability.name().into());

@@ -47,7 +47,7 @@ async fn one(context: &Context, args: &ProduceArgs, value: &str, tally: &mut Tal
 }
 
 async fn many(context: &Context, args: &ProduceArgs, tally: &mut Tally) -> Result<(), CliError> {
-    let producer = context.client.producer(args.topic.clone()).batch_records_max(args.batch_records).build();
+    let producer = context.client.producer(args.topic.clone()).batch_records_max(args.batch_records).compression(args.compression).build();
     let bar = progress_of_stdin();
     let result = send_lines(&producer, args, tally, &bar).await;
     bar.finish_and_clear();
