@@ -18,6 +18,9 @@ pub const APPLICATION_JSON: &str = "application/json";
 /// HTTP media type of record batches, see [`crate::batch`]: the body of a produce request, or the answer to a read.
 pub const APPLICATION_BATCH: &str = "application/vnd.sagamq.batch";
 
+/// HTTP media type of leased records with their batches, see [`crate::queue::LeasesHead`]: the answer to a receive.
+pub const APPLICATION_DELIVERIES: &str = "application/vnd.sagamq.deliveries";
+
 /// HTTP media type of server-sent events.
 pub const TEXT_EVENT_STREAM: &str = "text/event-stream";
 

@@ -1,8 +1,10 @@
 //! Bodies of the queue-group routes: receive, settle, describe.
 
+mod binary;
 mod dead_letters;
 mod operate;
 
+pub use binary::{DeliveriesError, Lease, LeasesHead, write_head};
 pub use dead_letters::{
     DeadLetter, DeadLetterList, DeadLetterQuery, DiscardRequest, DiscardResponse, LetterEdit, RedriveLimit, RedriveRequest, RedriveResponse,
 };

@@ -10,7 +10,6 @@ use crate::services::ServiceClient;
 use crate::streams::StreamConsumerBuilder;
 use crate::transactions::TransactionClient;
 use crate::transport::{Answer, Request, Settings, Transport};
-use bytes::Bytes;
 use sagamq_api::routes::{HEALTHZ, READYZ};
 use sagamq_api::{GroupName, TopicName};
 use serde::de::DeserializeOwned;
@@ -139,10 +138,6 @@ impl Client {
 
     pub(crate) async fn json<T: DeserializeOwned>(&self, request: Request) -> Result<T, ClientError> {
         self.transport.json(request, &self.retry).await
-    }
-
-    pub(crate) async fn bytes(&self, request: Request) -> Result<Bytes, ClientError> {
-        self.transport.bytes(request, &self.retry).await
     }
 
     pub(crate) async fn answer(&self, request: Request) -> Result<Answer, ClientError> {

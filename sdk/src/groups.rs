@@ -2,15 +2,17 @@
 
 use crate::client::Client;
 use crate::error::ClientError;
-use crate::transport::Request;
+use crate::transport::{Answer, Request};
+use reqwest::header::CONTENT_TYPE;
+use sagamq_api::headers::APPLICATION_DELIVERIES;
 use sagamq_api::pipeline::{AckWithRecordsRequest, AckWithRecordsResponse};
 use sagamq_api::queue::{
-    AckRequest, DeadLetterList, DeadLetterQuery, DiscardRequest, DiscardResponse, ExtendRequest, GroupDescription, GroupList, GroupPause,
-    GroupSeek, GroupSeekResponse, NackRequest, PurgeRequest, PurgeResponse, ReceiveRequest, ReceiveResponse, RedriveRequest,
-    RedriveResponse, SettleResponse, TerminateRequest,
+    AckRequest, DeadLetterList, DeadLetterQuery, DeliveriesError, DiscardRequest, DiscardResponse, ExtendRequest, GroupDescription,
+    GroupList, GroupPause, GroupSeek, GroupSeekResponse, LeasesHead, NackRequest, PurgeRequest, PurgeResponse, ReceiveRequest,
+    ReceiveResponse, RedriveRequest, RedriveResponse, SettleResponse, TerminateRequest,
 };
 use sagamq_api::{ErrorCode, GroupName, TopicName, routes};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Serialize};
 
 /// The body of a verb that needs none.
@@ -30,16 +32,26 @@ impl Client {
     /// `TOPIC_NOT_FOUND`, `INVALID_REQUEST`, [`ClientError::Decode`].
     pub async fn receive(&self, topic: &TopicName, group: &GroupName, request: &ReceiveRequest) -> Result<ReceiveResponse, ClientError> {
         let path = routes::group_verb(topic, group, "receive");
-        let mut http = Request::post(path.clone()).json(request)?.wait_ms(request.wait_ms);
+        let mut http = Request::post(path.clone()).json(request)?.accept(APPLICATION_DELIVERIES).wait_ms(request.wait_ms);
         if request.auto_ack {
             http = http.once();
         }
-        let body = self.bytes(http).await?;
-        match serde_json::from_slice(&body) {
+        let Answer { headers, body } = self.answer(http).await?;
+        let is_binary = headers.get(CONTENT_TYPE).is_some_and(|of| of.as_bytes() == APPLICATION_DELIVERIES.as_bytes());
+        let read = if is_binary {
+            ReceiveResponse::from_binary(body.clone()).map_err(|error| match error {
+                DeliveriesError::Head(source) => source,
+                other => serde_json::Error::custom(other),
+            })
+        } else {
+            serde_json::from_slice(&body)
+        };
+        match read {
             Ok(answer) => Ok(answer),
             Err(source) => {
                 if !request.auto_ack {
-                    self.give_back_unread(topic, group, &body).await;
+                    let head = if is_binary { LeasesHead::unread(&body) } else { &body };
+                    self.give_back_unread(topic, group, head).await;
                 }
                 Err(self.unreadable(&path, source))
             }
@@ -54,10 +66,11 @@ impl Client {
             receipt: String,
         }
         #[derive(Deserialize)]
-        struct Answer {
+        struct Leases {
+            #[serde(alias = "leases")]
             deliveries: Vec<Leased>,
         }
-        let Ok(Answer { deliveries }) = serde_json::from_slice(answer) else { return };
+        let Ok(Leases { deliveries }) = serde_json::from_slice(answer) else { return };
         let receipts: Vec<String> = deliveries.into_iter().map(|leased| leased.receipt).collect();
         if receipts.is_empty() {
             return;

@@ -178,6 +178,13 @@ impl Ticket {
         }
     }
 
+    /// A body that was read has become so many bytes more.
+    pub(super) fn body_grew(&self, bytes: usize) {
+        if let Some(meter) = &self.0.meter {
+            meter.body_grew(bytes);
+        }
+    }
+
     /// Gives back what was taken.
     fn give_back(&self) {
         *self.taken() = Taken::default();

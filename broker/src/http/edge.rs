@@ -6,6 +6,7 @@
 use crate::http::admission::{Admission, Ticket};
 use crate::http::config::HttpConfig;
 use crate::http::guard::Guard;
+use crate::http::gzip::{Zipped, may_answer, zipping};
 use crate::http::metrics::{HttpMetrics, RouteMetrics};
 use crate::http::problem::{ApiError, of_panic, with_request_id};
 use crate::http::quota::{Meter, Quota};
@@ -13,7 +14,7 @@ use crate::http::request_id::RequestIds;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request};
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderName, HeaderValue, Method, Uri};
 use axum::response::{IntoResponse as _, Response};
@@ -21,12 +22,14 @@ use core::convert::Infallible;
 use core::panic::AssertUnwindSafe;
 use core::pin::Pin;
 use core::task::{Context, Poll};
-use futures_util::FutureExt as _;
-use sagamq_api::headers::{CLIENT_ID, IDEMPOTENCY_KEY, REQUEST_ID};
+use futures_util::future::Either;
+use futures_util::{FutureExt as _, TryFutureExt as _};
+use sagamq_api::headers::{CLIENT_ID, HIGH_WATERMARK, IDEMPOTENCY_KEY, LAST_EVENT_ID, LOG_START_OFFSET, NEXT_OFFSET, REQUEST_ID};
 use sagamq_api::{ErrorCode, routes};
 use std::sync::Arc;
 use std::time::Instant;
 use tower::{Layer, Service};
+use tower_http::compression::Compression;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use tracing::{Instrument as _, Span};
 
@@ -64,6 +67,8 @@ struct EdgeLayer(Arc<Shared>);
 #[derive(Clone)]
 struct Edge<S> {
     route: S,
+    /// The same for clients that take compressed answers.
+    zipping: Compression<S, Zipped>,
     shared: Arc<Shared>,
 }
 
@@ -106,14 +111,21 @@ fn cors(origins: &[String]) -> CorsLayer {
     let origins = origins.iter().filter_map(|origin| HeaderValue::from_str(origin.trim_end_matches('/')).ok());
     CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins))
-        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
         .allow_headers([
             CONTENT_TYPE,
+            CONTENT_ENCODING,
             HeaderName::from_static(IDEMPOTENCY_KEY),
             HeaderName::from_static(REQUEST_ID),
             HeaderName::from_static(CLIENT_ID),
+            HeaderName::from_static(LAST_EVENT_ID),
         ])
-        .expose_headers([RETRY_AFTER, HeaderName::from_static(REQUEST_ID)])
+        .expose_headers(
+            [RETRY_AFTER]
+                .into_iter()
+                .chain([REQUEST_ID, NEXT_OFFSET, LOG_START_OFFSET, HIGH_WATERMARK].map(HeaderName::from_static))
+                .collect::<Vec<_>>(),
+        )
 }
 
 fn rewrite_verb(request: &mut Request) {
@@ -131,11 +143,11 @@ fn rewrite_verb(request: &mut Request) {
     request.extensions_mut().insert(RequestedPath(requested));
 }
 
-impl<S> Layer<S> for EdgeLayer {
+impl<S: Clone> Layer<S> for EdgeLayer {
     type Service = Edge<S>;
 
     fn layer(&self, route: S) -> Edge<S> {
-        Edge { route, shared: Arc::clone(&self.0) }
+        Edge { zipping: zipping(route.clone()), route, shared: Arc::clone(&self.0) }
     }
 }
 
@@ -160,7 +172,12 @@ where
         let answer = charged.map(|meter| {
             let ticket = Ticket::new(&self.shared.admission, meter);
             request.extensions_mut().insert(ticket.clone());
-            (self.route.call(request), ticket)
+            let answer = if may_answer(request.headers()) {
+                Either::Left(self.zipping.call(request).map_ok(|response| response.map(Body::new)))
+            } else {
+                Either::Right(self.route.call(request))
+            };
+            (answer, ticket)
         });
         Box::pin(async move {
             // The whole of it: what is dropped at the end is what tells.

@@ -2,13 +2,15 @@
 //! names the field and what is wrong with it, before anything is done.
 
 use crate::http::admission::{Ticket, draining};
+use crate::http::gzip::{self, Encoding};
 use crate::http::objects::Objects;
 use crate::http::problem::ApiError;
 use crate::log::batch::{self, BatchHeader};
 use axum::body::{BodyDataStream, HttpBody as _};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
-use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
+use axum::http::HeaderMap;
+use axum::http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use axum::http::request::Parts;
 use bytes::{Bytes, BytesMut};
 use core::time::Duration;
@@ -79,7 +81,7 @@ impl<S: Send + Sync, const MAX: usize> FromRequest<S> for RawJson<MAX> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
-        require_type(&request, "JSON with `content-type: application/json`", is_json)?;
+        require_type(&request, "JSON with `content-type: application/json`", is_json, &[Encoding::Gzip])?;
         let ticket = request.extensions().get::<Ticket>().cloned();
         let body = read_text(request, MAX, ticket.as_ref()).await?;
         Ok(Self { body, ticket })
@@ -118,7 +120,7 @@ impl<S: Send + Sync> FromRequest<S> for BatchBody {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
-        require_type(&request, "record batches with `content-type: application/vnd.sagamq.batch`", is_batch)?;
+        require_type(&request, "record batches with `content-type: application/vnd.sagamq.batch`", is_batch, &[])?;
         let ticket = request.extensions().get::<Ticket>().cloned();
         let body = read_body(request, BODY_BYTES_MAX, ticket.as_ref()).await?;
         let compressed = batch::framed(&body).filter(|batch| BatchHeader::parse(batch).is_ok_and(|header| header.is_compressed()));
@@ -180,7 +182,7 @@ impl<S: Send + Sync> FromRequest<S> for YamlBody {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
-        require_type(&request, "YAML with `content-type: application/yaml`", is_yaml)?;
+        require_type(&request, "YAML with `content-type: application/yaml`", is_yaml, &[Encoding::Gzip])?;
         let ticket = request.extensions().get::<Ticket>().cloned();
         read_text(request, YAML_BODY_BYTES_MAX, ticket.as_ref()).await.map(Self)
     }
@@ -234,6 +236,7 @@ async fn read_body(request: Request, max: usize, ticket: Option<&Ticket>) -> Res
     let announced = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok()).unwrap_or(0);
     // Who asks before he sends is refused before he sends.
     let asks = request.headers().contains_key(EXPECT);
+    let is_gzip = Encoding::of(request.headers()) == Encoding::Gzip;
     let body = request.into_body();
     let hint = body.size_hint().upper().map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
     let is_known = hint.is_some() || announced > 0;
@@ -241,6 +244,7 @@ async fn read_body(request: Request, max: usize, ticket: Option<&Ticket>) -> Res
     let mut chunks = body.into_data_stream();
     let admitted = match ticket {
         _ if is_known && expected > max => Err(too_large()),
+        Some(ticket) if expected > 0 && is_gzip => ticket.admit(gzip::memory(expected.min(max), max)).await,
         Some(ticket) if expected > 0 => ticket.admit(expected.min(max)).await,
         Some(_) | None => Ok(()),
     };
@@ -285,9 +289,17 @@ async fn read_body(request: Request, max: usize, ticket: Option<&Ticket>) -> Res
     Ok(body.whole())
 }
 
-/// As [`read_body`], once there is memory for what the text takes when it is parsed as well.
+/// As [`read_body`], decompressed, once there is memory for what the text takes when it is parsed as well.
 async fn read_text(request: Request, max: usize, ticket: Option<&Ticket>) -> Result<Bytes, ApiError> {
-    let body = read_body(request, max, ticket).await?;
+    let encoding = Encoding::of(request.headers());
+    let mut body = read_body(request, max, ticket).await?;
+    if encoding == Encoding::Gzip && !body.is_empty() {
+        let sent = body.len();
+        body = gzip::decompressed(body, max).await?;
+        if let Some(ticket) = ticket {
+            ticket.body_grew(body.len().saturating_sub(sent));
+        }
+    }
     if let Some(ticket) = ticket {
         ticket.parse(&body).await?;
     }
@@ -339,15 +351,19 @@ async fn let_by(chunks: &mut BodyDataStream) {
     let _ = tokio::time::timeout(LET_BY_TIME_MAX, discard).await;
 }
 
-/// Refuses a body that does not say that it is of this type, or that is encoded. No body needs no type: a page in a browser cannot send a
+/// Refuses a body that does not say that it is of this type, or that is encoded in another way. No body needs no type: a page in a browser cannot send a
 /// request without its origin.
-fn require_type(request: &Request, wanted: &str, is_wanted: fn(&str) -> bool) -> Result<(), ApiError> {
+fn require_type(request: &Request, wanted: &str, is_wanted: fn(&str) -> bool, encodings: &[Encoding]) -> Result<(), ApiError> {
     let refused = |what: String| Err(ApiError::new(ErrorCode::UnsupportedMediaType, format!("{what}: send {wanted}")));
-    if let Some(encoding) =
-        request.headers().get(CONTENT_ENCODING).filter(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
-    {
-        let encoding = encoding.to_str().unwrap_or("(not text)");
-        return refused(format!("the body has the content encoding `{encoding:.100}`, and no encoding is taken"));
+    let encoding = Encoding::of(request.headers());
+    if encoding != Encoding::Identity && !encodings.contains(&encoding) {
+        let said = request.headers().get(CONTENT_ENCODING).and_then(|encoding| encoding.to_str().ok()).unwrap_or("(not text)");
+        let taken = if encodings.is_empty() {
+            "no encoding is taken: batches compress their records themselves"
+        } else {
+            "gzip is taken, one time"
+        };
+        return refused(format!("the body has the content encoding `{said:.100}`, and {taken}"));
     }
     let mut types = request.headers().get_all(CONTENT_TYPE).iter().peekable();
     if types.peek().is_none() && request.body().is_end_stream() {
@@ -363,6 +379,12 @@ fn require_type(request: &Request, wanted: &str, is_wanted: fn(&str) -> bool) ->
         }
     }
     Ok(())
+}
+
+/// The media types that a client names, in its order.
+pub(super) fn accepted(headers: &HeaderMap) -> impl Iterator<Item = String> {
+    let named = headers.get_all(ACCEPT).iter().filter_map(|accept| accept.to_str().ok());
+    named.flat_map(|accept| accept.split(',')).map(essence)
 }
 
 /// A media type without its parameters.
@@ -513,7 +535,7 @@ mod tests {
     fn types_of_json_are_taken_and_those_a_page_can_send_are_not() {
         let of = |content_types: &[&str], body: &'static str| {
             let request = content_types.iter().fold(http::Request::post("/"), |request, of| request.header(CONTENT_TYPE, *of));
-            require_type(&request.body(body.into()).expect("a request"), "JSON", is_json).is_ok()
+            require_type(&request.body(body.into()).expect("a request"), "JSON", is_json, &[]).is_ok()
         };
         for good in ["application/json", "Application/JSON; charset=utf-8", "application/cloudevents+json"] {
             assert!(of(&[good], "{}"), "{good}");

@@ -1,12 +1,13 @@
 //! Queue groups: receive and settle records, describe and delete groups.
 
 use crate::broker::{Broker, Delivered, Received};
+use crate::http::deliveries;
 use crate::http::extract::{GroupPath, JsonBody, PathParams, TopicPath};
 use crate::http::held::{RECORD_BYTES, buffer, held_json};
 use crate::http::problem::ApiError;
 use crate::log::batch::StoredRecord;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -73,14 +74,21 @@ async fn delete(State(broker): State<Broker>, PathParams(path): PathParams<Group
     params(("topic" = String, Path, description = "Name of the topic"), ("group" = String, Path, description = "Name of the group")),
     request_body = Option<ReceiveRequest>,
     responses(
-        (status = 200, description = "The records, or why there are none", body = ReceiveResponse),
+        (status = 200, description = "The records, or why there are none. With `accept: application/vnd.sagamq.deliveries` the length of a head (u32, big-endian), the head as JSON with the leases, and record batches (Kafka's RecordBatch v2), each with its partition in front (u32, big-endian)", content(
+            (ReceiveResponse = "application/json"),
+            (Vec<u8> = "application/vnd.sagamq.deliveries"),
+        )),
         (status = "default", description = "A problem", content_type = "application/problem+json", body = Problem),
     ))]
 async fn receive(
     State(broker): State<Broker>,
     PathParams(path): PathParams<GroupPath>,
+    headers: HeaderMap,
     JsonBody(request): JsonBody<ReceiveRequest>,
 ) -> Result<Response, ApiError> {
+    if deliveries::is_wanted(&headers) {
+        return Ok(deliveries::answer(broker.receive_as(&path.topic, &path.group, &request, deliveries::written).await?));
+    }
     let answer = |received: &Received| {
         let size = |delivered: &Delivered| delivered.receipt.len() + LEASE_BYTES + RECORD_BYTES + delivered.record.payload.len();
         let mut out = buffer(received.deliveries.iter().map(size).sum());

@@ -10,7 +10,7 @@ use utoipa::OpenApi;
 #[openapi(
     info(
         title = "SagaMQ",
-        description = "A durable, partitioned log broker with a saga orchestrator. Errors are RFC 9457 problem documents with a stable `code`.",
+        description = "A durable, partitioned log broker with a saga orchestrator. Errors are RFC 9457 problem documents with a stable `code`. Bodies of JSON and YAML may come with `content-encoding: gzip`; answers of JSON are sent so to clients that say `accept-encoding: gzip`.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
     paths(openapi),

@@ -1,7 +1,7 @@
 //! Records: produce, and read by offset or by time.
 
 use crate::broker::{Broker, Due, NewRecord, Produced, Records};
-use crate::http::extract::{BatchBody, PartitionPath, PathParams, QueryParams, RawJson, TopicPath, essence, says_batches};
+use crate::http::extract::{BatchBody, PartitionPath, PathParams, QueryParams, RawJson, TopicPath, accepted, says_batches};
 use crate::http::held::{RECORD_BYTES, json, written};
 use crate::http::idempotency_key::IdempotencyKey;
 use crate::http::problem::ApiError;
@@ -9,7 +9,6 @@ use crate::http::{batches, events};
 use crate::log::batch::StoredRecord;
 use axum::extract::{FromRequest, Request, State};
 use axum::http::HeaderMap;
-use axum::http::header::ACCEPT;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -179,8 +178,7 @@ enum Wanted {
 
 /// The first media type that a client names and that there is; JSON if there is none.
 fn wanted(headers: &HeaderMap) -> Wanted {
-    let named = headers.get_all(ACCEPT).iter().filter_map(|accept| accept.to_str().ok()).flat_map(|accept| accept.split(','));
-    let mut known = named.filter_map(|media_type| match essence(media_type).as_str() {
+    let mut known = accepted(headers).filter_map(|media_type| match media_type.as_str() {
         APPLICATION_BATCH => Some(Wanted::Batches),
         TEXT_EVENT_STREAM => Some(Wanted::Events),
         APPLICATION_JSON | "application/*" | "*/*" => Some(Wanted::Json),

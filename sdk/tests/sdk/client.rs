@@ -1,7 +1,9 @@
 //! One request: retries, keys, codes, unknown outcomes.
 
 use crate::support::{Answer, Server, quick, soon};
-use sagamq_sdk::api::queue::{DeadLetterQuery, DiscardRequest, ReceiveRequest, RedriveRequest};
+use sagamq_sdk::api::batch::{NewBatch, Record, frame};
+use sagamq_sdk::api::headers::APPLICATION_DELIVERIES;
+use sagamq_sdk::api::queue::{DeadLetterQuery, DiscardRequest, Lease, LeasesHead, ReceiveRequest, RedriveRequest, write_head};
 use sagamq_sdk::api::record::ProduceRecord;
 use sagamq_sdk::api::topic::{ReadQuery, TopicConfig, TopicConfigChange};
 use sagamq_sdk::api::{ErrorCode, Offset, PartitionId, TopicName};
@@ -191,6 +193,33 @@ async fn a_redrive_whose_answer_was_lost_is_not_answered_with_what_is_left() {
     let error = soon(server.client().discard(&topic(), &group, &all)).await.expect_err("lost");
     assert!(error.is_outcome_unknown(), "{error}");
     assert_eq!(server.verbs("discard")[0].json, json!({"all": true}));
+}
+
+#[tokio::test]
+async fn leased_records_are_asked_for_in_binary_form_and_given_back_if_they_cannot_be_read() {
+    let mut whole = Vec::new();
+    let lease = |receipt: &str| Lease { receipt: receipt.to_owned(), attempt: 2, returned: 0, lease_until_ms: 9, handed_out_ago_ms: None };
+    let head = LeasesHead { leases: vec![lease("r1"), lease("r2")], empty_reason: None };
+    write_head(&mut whole, |out| serde_json::to_writer(out, &head).expect("memory"));
+    let records = ["a", "b"].map(|text| ProduceRecord::text(text).into_payload().expect("a payload"));
+    let records = records.map(|payload| Record { timestamp_ms: 5, payload });
+    whole.extend_from_slice(&frame(Some(PartitionId(3))));
+    whole.extend_from_slice(NewBatch::encode(&records).expect("fits").bytes());
+    let mut damaged = whole.clone();
+    *damaged.last_mut().expect("bytes") ^= 1;
+    let settled = json!({"results": [{"status": "done"}, {"status": "done"}]});
+    let answers =
+        vec![Answer::Bytes(APPLICATION_DELIVERIES, whole), Answer::Bytes(APPLICATION_DELIVERIES, damaged), Answer::Json(200, settled)];
+    let server = Server::with_answers(answers).await;
+    let (client, group) = (server.client(), "g".parse().expect("legal"));
+    let read = soon(client.receive(&topic(), &group, &ReceiveRequest::default())).await.expect("read").deliveries;
+    let found: Vec<_> = read.iter().map(|of| (&*of.receipt, of.attempt, of.record.partition.0, of.record.text().expect("text"))).collect();
+    assert_eq!(found, [("r1", 2, 3, "a".to_owned()), ("r2", 2, 3, "b".to_owned())]);
+    let error = soon(client.receive(&topic(), &group, &ReceiveRequest::default())).await.expect_err("damaged");
+    assert!(matches!(error, ClientError::Decode { .. }) && format!("{error:?}").contains("hecksum"), "{error:?}");
+    let seen = server.seen();
+    assert_eq!(seen[0].header("accept"), APPLICATION_DELIVERIES);
+    assert_eq!((seen[2].verb(), &seen[2].json["receipts"], &seen[2].json["not_begun"]), ("nack", &json!(["r1", "r2"]), &json!(true)));
 }
 
 #[tokio::test]

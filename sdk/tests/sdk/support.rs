@@ -52,6 +52,8 @@ impl Seen {
 pub(crate) enum Answer {
     /// An answer in JSON.
     Json(u16, Value),
+    /// An answer of another media type.
+    Bytes(&'static str, Vec<u8>),
     /// A problem document.
     Problem(ErrorCode),
     /// A problem document with a `Retry-After` in seconds.
@@ -66,6 +68,9 @@ impl Answer {
     fn response(self) -> Response {
         let (status, body, retry_after) = match self {
             Self::Json(status, value) => (status, value.to_string(), None),
+            Self::Bytes(media_type, bytes) => {
+                return Response::builder().header("content-type", media_type).body(bytes.into()).expect("a response");
+            }
             Self::Problem(code) => (code.status(), problem(code), None),
             Self::RetryAfter(code, seconds) => (code.status(), problem(code), Some(seconds)),
             Self::Text(status, text) => (status, text.to_owned(), None),

@@ -7,6 +7,7 @@ use sagamq::bench::board::Board;
 use sagamq::bench::load::{self, Plan};
 use sagamq::bench::payload::{Encoding, Payload, Shape, Values};
 use sagamq::bench::produce::Produce;
+use sagamq_api::batch::Compression;
 use sagamq_api::queue::{EmptyReason, ReceiveRequest, StartPosition};
 use sagamq_api::topic::TopicConfig;
 use sagamq_api::{GroupName, TopicName};
@@ -118,6 +119,7 @@ fn group(number: u32) -> GroupName {
 async fn produce(access: &Access, topic: &TopicName, records: u64) -> Result<(), ClientError> {
     let payload = Arc::new(Payload::new(Shape {
         encoding: Encoding::Binary,
+        compression: Compression::None,
         partitions: PARTITIONS,
         batch: BATCH,
         size: SIZE,

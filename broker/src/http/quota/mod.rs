@@ -197,6 +197,13 @@ impl Meter {
         }
     }
 
+    /// A body has become so many bytes more than were sent: they are worked on like any others.
+    pub(super) fn body_grew(&self, bytes: usize) {
+        if bytes > 0 {
+            let _ = self.quota.charge_later(&self.client, bytes as u64);
+        }
+    }
+
     /// An answer with this body goes out. One without an end is charged piece by piece, and goes no faster than its client may have it, until
     /// the server is told to end.
     pub(super) fn answered(&self, body: Body, draining: &CancellationToken) -> Body {

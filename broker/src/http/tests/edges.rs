@@ -55,7 +55,11 @@ async fn pages_of_a_listed_origin_are_let_in_and_may_read() {
     let preflight = asked(&server, Method::OPTIONS, "/v1/topics", &before).await;
     assert_eq!(preflight.header("access-control-allow-origin"), Some("https://console.example"), "{preflight:?}");
     assert!(preflight.header("access-control-allow-headers").is_some_and(|names| names.contains("content-type")), "{preflight:?}");
+    let methods = preflight.header("access-control-allow-methods").unwrap_or_default();
+    assert!(methods.contains("PATCH") && methods.contains("DELETE"), "{preflight:?}");
     let created = asked(&server, Method::POST, "/v1/topics", &headers).await;
+    let exposed = created.header("access-control-expose-headers").unwrap_or_default();
+    assert!(["retry-after", "sagamq-next-offset", "sagamq-high-watermark"].iter().all(|name| exposed.contains(name)), "{created:?}");
     assert_eq!((created.status.as_u16(), created.header("access-control-allow-origin")), (201, Some("https://console.example")));
     let other = asked(&server, Method::OPTIONS, "/v1/topics", &[headers[0], ("origin", "https://evil.example")]).await;
     assert_eq!(other.code(), ErrorCode::OriginNotAllowed);
