@@ -4,6 +4,7 @@
 //! measured beside each round.
 
 mod file;
+mod lean;
 mod redis;
 mod wire;
 

@@ -1,5 +1,6 @@
 //! Requests to SagaMQ, as JSON and as binary batches.
 
+use super::lean::{Lean, written};
 use crate::ServerProcess;
 use crate::bench_compare::{Connection, Noise, Place, request};
 use crate::measure::now;
@@ -129,14 +130,15 @@ enum Until {
 }
 
 /// Requests a second, each connection one after the other.
-async fn produce(address: SocketAddr, wire: Wire, connections: usize, bodies: &Arc<[Bytes]>, until: Until) -> f64 {
+async fn produce(address: SocketAddr, wire: Wire, connections: usize, bodies: &[Bytes], until: Until) -> f64 {
+    let requests: Arc<[Bytes]> = bodies.iter().map(|body| written(RECORDS, wire.media_type(), body)).collect();
     let next = Arc::new(AtomicUsize::new(0));
     let began = now();
     let clients: Vec<_> = (0..connections)
         .map(|_| {
-            let (bodies, next) = (Arc::clone(bodies), Arc::clone(&next));
+            let (requests, next) = (Arc::clone(&requests), Arc::clone(&next));
             tokio::spawn(async move {
-                let mut connection = Connection::open(address).await;
+                let mut connection = Lean::open(address).await;
                 let mut sent = 0;
                 loop {
                     let turn = next.fetch_add(1, Ordering::Relaxed);
@@ -147,7 +149,7 @@ async fn produce(address: SocketAddr, wire: Wire, connections: usize, bodies: &A
                     if is_over {
                         return sent;
                     }
-                    connection.send_as("POST", RECORDS, wire.media_type(), bodies[turn % bodies.len()].clone()).await;
+                    connection.send(&requests[turn % requests.len()]).await;
                     sent += 1;
                 }
             })

@@ -107,11 +107,12 @@ pub async fn work(way: Way, url: &str, folder: &Path, records: u64) -> Result<()
     worker::work(way, url, folder, records).await
 }
 
-/// Runs all ways beside each other. `program` is started as `program worker WAY URL FOLDER RECORDS` and calls [`work`] then.
+/// Runs all ways beside each other; their rows, and how often the server was killed. `program` is started as
+/// `program worker WAY URL FOLDER RECORDS` and calls [`work`] then.
 ///
 /// # Panics
 /// When it does not come to its end, or the server cannot be started.
-pub async fn run(program: &Path, plan: Plan) -> Vec<Row> {
+pub async fn run(program: &Path, plan: Plan) -> (Vec<Row>, u32) {
     let folder = tempfile::Builder::new().prefix("sagamq-levels-").tempdir().expect("a folder");
     let mut server = ServerProcess::start().await;
     let client = server.client();
@@ -133,7 +134,7 @@ pub async fn run(program: &Path, plan: Plan) -> Vec<Row> {
         // The pauses differ, so that the kills meet different moments.
         let pause = Duration::from_millis(700 + u64::from(kills) * 370 % 900);
         tokio::select! {
-            rows = &mut all => return rows,
+            rows = &mut all => return (rows, kills),
             () = tokio::time::sleep(pause), if kills < plan.kills => {
                 server.kill();
                 server.restart().await;
