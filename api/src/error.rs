@@ -111,6 +111,8 @@ codes! {
     TransactionNotFound = "TRANSACTION_NOT_FOUND", 404, false, false, "No such transaction";
     /// No record waits under this id: it was appended when it was due, it was cancelled, or it never was.
     ScheduleNotFound = "SCHEDULE_NOT_FOUND", 404, false, false, "No such schedule";
+    /// No producer has the name.
+    ProducerNotFound = "PRODUCER_NOT_FOUND", 404, false, false, "No such producer";
     /// The service has no address of its own.
     ServiceNotFound = "SERVICE_NOT_FOUND", 404, false, false, "No such service";
     /// A topic of that name exists with another configuration.
@@ -155,6 +157,8 @@ codes! {
     ProducerFenced = "PRODUCER_FENCED", 409, false, false, "The producer was superseded";
     /// The partition knows nothing of the producer, and the batch is not its first. Nothing was stored.
     UnknownProducer = "UNKNOWN_PRODUCER", 409, false, false, "The partition does not know the producer";
+    /// As many producers have a name as may.
+    ProducerNameLimit = "PRODUCER_NAME_LIMIT", 409, false, false, "Too many producers have names";
     /// The transaction is of a coordinator with other data, so what this server knows says nothing about it.
     WrongCluster = "WRONG_CLUSTER", 409, false, false, "The server has other data";
     /// The offset lies outside the partition.

@@ -126,6 +126,39 @@ impl PartialSchema for ScheduleId {
 #[cfg(feature = "openapi")]
 impl ToSchema for ScheduleId {}
 
+/// Names a producer in its batches. As text, because it is larger than what some readers of JSON take for a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProducerId(pub u64);
+
+impl fmt::Display for ProducerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Serialize for ProducerId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for ProducerId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map(Self).map_err(de::Error::custom)
+    }
+}
+
+#[cfg(feature = "openapi")]
+impl PartialSchema for ProducerId {
+    fn schema() -> RefOr<Schema> {
+        let description = "Names a producer in its batches: a number below 2^63, in decimal.";
+        ObjectBuilder::new().schema_type(Type::String).description(Some(description)).into()
+    }
+}
+
+#[cfg(feature = "openapi")]
+impl ToSchema for ProducerId {}
+
 #[cfg(test)]
 mod tests {
     use super::*;

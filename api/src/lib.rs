@@ -14,6 +14,7 @@ pub mod limits;
 pub mod names;
 pub mod partitioner;
 pub mod pipeline;
+pub mod producer;
 pub mod queue;
 pub mod record;
 pub mod repair;
@@ -26,6 +27,6 @@ pub mod topic;
 pub mod transaction;
 
 pub use error::{ErrorCode, Fault, Problem};
-pub use ids::{Offset, PartitionId, ScheduleId};
+pub use ids::{Offset, PartitionId, ProducerId, ScheduleId};
 pub use json::JsonText;
-pub use names::{GroupName, InstanceId, MemberId, NameError, SagaName, ServiceName, StepId, TopicName};
+pub use names::{GroupName, InstanceId, MemberId, NameError, ProducerName, SagaName, ServiceName, StepId, TopicName};

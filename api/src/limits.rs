@@ -46,6 +46,9 @@ pub const PARTITION_PRODUCERS_MAX: usize = 1_000;
 /// Most producers that all partitions of a server know together, each counted once a partition; every shard has an equal share.
 pub const PRODUCERS_MAX: usize = 131_072;
 
+/// Most producers that have a name.
+pub const PRODUCER_NAMES_MAX: usize = 10_000;
+
 /// How long a partition knows a producer that it does not hear of, in milliseconds (as Kafka): 24 hours.
 pub const PRODUCER_EXPIRY_MS: u64 = 24 * 60 * 60 * 1000;
 

@@ -173,6 +173,10 @@ name! {
     InstanceId, "the instance id", check
 }
 name! {
+    /// The name of a producer: the same for whatever takes its place.
+    ProducerName, "the name of the producer", check
+}
+name! {
     /// The name of a saga definition.
     SagaName, "the saga name", check
 }

@@ -4,7 +4,7 @@
 //! a colon, so the last one of a path always begins the verb.
 
 use crate::ids::ScheduleId;
-use crate::names::{GroupName, SagaName, ServiceName, TopicName};
+use crate::names::{GroupName, ProducerName, SagaName, ServiceName, TopicName};
 
 /// Liveness: the process answers.
 pub const HEALTHZ: &str = "/healthz";
@@ -17,6 +17,10 @@ pub const OPENAPI: &str = "/openapi.json";
 
 /// Topics: `GET` lists, `POST` creates.
 pub const TOPICS: &str = "/v1/topics";
+/// Producers that have a name: `GET` lists, `POST` registers one.
+pub const PRODUCERS: &str = "/v1/producers";
+/// One of them: `DELETE` takes its name away.
+pub const PRODUCER: &str = "/v1/producers/{producer}";
 /// One topic: `GET` describes, `PATCH` changes its configuration, `DELETE` deletes.
 pub const TOPIC: &str = "/v1/topics/{topic}";
 /// `POST` produces records.
@@ -115,6 +119,12 @@ pub fn for_router(path: &str) -> Option<String> {
 #[must_use]
 pub fn topic(topic: &TopicName) -> String {
     format!("{TOPICS}/{topic}")
+}
+
+/// The path of one producer that has a name.
+#[must_use]
+pub fn producer(producer: &ProducerName) -> String {
+    format!("{PRODUCERS}/{producer}")
 }
 
 /// The path of one service.

@@ -30,7 +30,7 @@ pub use broker::{
 };
 pub use broker::{
     CreateGroupError, DeadLetter, DeadLetterError, DeadLetters, DeleteGroupError, Delivered, DescribeGroupError, FindGroupError,
-    OperateGroupError, OwnGroupError, ReceiveError, Received, RedriveError, SettleError, StreamGroupError, Waiting,
+    OperateGroupError, OwnGroupError, ProducerNameError, ReceiveError, Received, RedriveError, SettleError, StreamGroupError, Waiting,
 };
 pub use embed::{EmbedError, ShardCommit, ShardEmbedder, Submitted};
 pub use group::queue::HandOut;

@@ -87,6 +87,7 @@ pub mod participant;
 pub mod postgres;
 mod produced;
 mod producer;
+mod producers;
 mod repairs;
 mod retry;
 mod sagas;

@@ -3,7 +3,7 @@
 
 use sagamq_api::limits::RECEIVE_RECORDS_MAX;
 use sagamq_api::topic::{ReadQuery, TopicConfig};
-use sagamq_api::{Offset, PartitionId, TopicName};
+use sagamq_api::{ErrorCode, Offset, PartitionId, TopicName};
 use sagamq_sdk::{Client, ProduceRecord, RetryPolicy};
 use sagamq_tests::ServerProcess;
 use std::collections::BTreeMap;
@@ -149,4 +149,38 @@ async fn every_record_is_stored_once_and_in_order_over_kill_9_each_second_and_lo
         assert_eq!(stored[&n], (place.partition.0, place.offset.expect("not later").0), "record {n} lies where its sender was told");
     }
     network.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_producer_that_takes_a_name_over_supersedes_the_one_before() {
+    let mut server = ServerProcess::start().await;
+    let (client, topic): (_, TopicName) = (server.client(), "orders".parse().expect("legal"));
+    client.create_topic(&topic, TopicConfig { partitions: PARTITIONS, ..TopicConfig::default() }).await.expect("created");
+    let named = || client.producer(topic.clone()).name("billing".parse().expect("legal")).build();
+    let record = |n: u64| ProduceRecord::text(n.to_string()).with_key(format!("k{n}"));
+    let (former, newer) = (named(), named());
+    former.send_all((0..20).map(record)).await.expect("stored");
+    newer.send_all((20..40).map(record)).await.expect("stored");
+    server.kill();
+    server.restart().await;
+    for attempt in 0..2 {
+        let refused = former.send_all((40..60).map(record)).await.expect_err("it was superseded");
+        for result in refused.results {
+            let error = result.expect_err("nothing of it is stored");
+            assert_eq!(error.code(), Some(ErrorCode::ProducerFenced), "attempt {attempt}");
+            // The first attempt may have met the connection that the kill broke.
+            assert!(attempt == 0 || !error.is_outcome_unknown(), "{error}");
+        }
+    }
+    tokio::time::timeout(LIMIT, former.close()).await.expect("it ends").expect("open");
+    newer.send_all((60..80).map(record)).await.expect("it goes on");
+    let mut stored = Vec::new();
+    for partition in 0..PARTITIONS {
+        stored.extend(values(&client, &topic, partition).await.iter().map(|value| value.parse::<u64>().expect("a number")));
+    }
+    stored.sort_unstable();
+    assert_eq!(stored, (0..40).chain(60..80).collect::<Vec<_>>());
+    assert_eq!(client.named_producers().await.expect("listed").producers.len(), 1);
+    client.forget_producer(&"billing".parse().expect("legal")).await.expect("forgotten");
+    newer.send(record(80)).await.expect_err("nobody has the name");
 }

@@ -2,7 +2,7 @@
 
 use crate::storage::keys::MetaKey;
 use crate::storage::{Direction, Family, Storage, StorageError};
-use crate::topic::{GroupEntry, NextIds, StreamEntry, TopicEntry};
+use crate::topic::{GroupEntry, NextIds, ProducerEntry, StreamEntry, TopicEntry};
 use core::ops::{ControlFlow, Range};
 use serde::de::DeserializeOwned;
 
@@ -20,6 +20,7 @@ pub(super) struct StoredCatalogue {
     pub(super) topics: Vec<TopicEntry>,
     pub(super) groups: Vec<GroupEntry>,
     pub(super) streams: Vec<StreamEntry>,
+    pub(super) producers: Vec<ProducerEntry>,
     pub(super) next_ids: NextIds,
 }
 
@@ -27,12 +28,13 @@ impl StoredCatalogue {
     pub(super) fn load(storage: &dyn Storage) -> Result<Self, CatalogueError> {
         let next_ids = match storage.get(Family::Meta, &MetaKey::NextIds.encode())? {
             Some(bytes) => serde_json::from_slice(&bytes)?,
-            None => NextIds { topic: 1, group: 1 },
+            None => NextIds { topic: 1, group: 1, producer: 0 },
         };
         Ok(Self {
             topics: entries(storage, &MetaKey::topics())?,
             groups: entries(storage, &MetaKey::groups())?,
             streams: entries(storage, &MetaKey::stream_groups())?,
+            producers: entries(storage, &MetaKey::producers())?,
             next_ids,
         })
     }

@@ -78,6 +78,7 @@ impl Broker {
             Err(error) => tracing::debug!(%error, "what the storage holds in memory is not known"),
         }
         self.0.metrics.memory.set("records", self.0.tail_memory.bytes() as u64);
+        self.0.metrics.memory.set("producers", self.0.metrics.producers.bytes());
     }
 
     /// The share of the busiest partition, if the topic gets anything.

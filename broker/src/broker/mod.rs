@@ -11,6 +11,7 @@ mod open_error;
 mod parameter;
 mod partitions;
 mod produce;
+mod producers;
 mod queue;
 mod read;
 mod relay;
@@ -26,6 +27,7 @@ pub use open_error::OpenError;
 pub use parameter::ParameterError;
 pub use partitions::AddPartitionsError;
 pub use produce::{AckRecordsError, AckedWithRecords, Due, NewRecord, ProduceError, Produced, ProducedBatch, SentBatch};
+pub use producers::ProducerNameError;
 pub use queue::{
     CreateGroupError, DeadLetter, DeadLetterError, DeadLetters, DeleteGroupError, Delivered, DescribeGroupError, FindGroupError,
     OperateGroupError, OwnGroupError, ReceiveError, Received, RedriveError, SettleError, Waiting,
@@ -51,7 +53,7 @@ use crate::shard::log::schedules::ScheduleConfig;
 use crate::shard::outbox::marks::Marks;
 use crate::shard::write_stop::WriteStops;
 use crate::storage::Storage;
-use crate::topic::{Catalog, StreamGroups};
+use crate::topic::{Catalog, ProducerNames, StreamGroups};
 use core::time::Duration;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -119,6 +121,8 @@ pub(crate) struct Inner {
     pub(crate) catalog: Catalog,
     /// Changed under the lock of the catalogue's changes.
     pub(crate) streams: StreamGroups,
+    /// Changed under the same lock.
+    pub(crate) producer_names: Arc<ProducerNames>,
     pub(crate) shards: Vec<ShardHandle>,
     /// Signs receipts, and names the data.
     pub(crate) secret: [u8; 32],

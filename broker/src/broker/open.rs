@@ -33,7 +33,7 @@ use crate::shard::task::{CoreParts, Shard, Stored};
 use crate::shard::write_stop::WriteStops;
 use crate::storage::keys::Channel;
 use crate::storage::{Family, Mutation, Storage};
-use crate::topic::{Catalog, Group, GroupEntry, StreamEntry, StreamGroup, StreamGroups, Topic};
+use crate::topic::{Catalog, Group, GroupEntry, ProducerNames, StreamEntry, StreamGroup, StreamGroups, Topic};
 use core::time::Duration;
 use prometheus_client::registry::Registry;
 use sagamq_api::TopicName;
@@ -141,6 +141,7 @@ fn open(
             staged: staged.clone(),
             last_commit: shard.last_commit,
             logs: shard.logs,
+            producer_names: Arc::clone(&loaded.producer_names),
         };
         let (outbox, relays) = (shard.outbox.take_over(&marks), shard.relays.take_over(&relay_marks));
         let log = StoredLog { buckets: shard.buckets, waiting: shard.waiting, producers: shard.producers };
@@ -169,6 +170,7 @@ fn open(
         random: Mutex::new(random),
         catalog: loaded.catalog,
         streams: loaded.streams,
+        producer_names: loaded.producer_names,
         shards,
         secret: format.secret,
         metrics,
@@ -245,6 +247,7 @@ type Groups = HashMap<GroupId, (Arc<Group>, Arc<Topic>)>;
 struct Loaded {
     catalog: Catalog,
     streams: StreamGroups,
+    producer_names: Arc<ProducerNames>,
     shards: Vec<LoadedShard>,
 }
 
@@ -317,7 +320,8 @@ impl Loaded {
             topic.add_group(group);
         }
         let by_name: BTreeMap<TopicName, Arc<Topic>> = topics.into_values().map(|topic| (topic.name.clone(), topic)).collect();
-        Ok(Self { catalog: Catalog::new(by_name, stored.next_ids), streams, shards })
+        let producer_names = Arc::new(ProducerNames::new(stored.producers));
+        Ok(Self { catalog: Catalog::new(by_name, stored.next_ids), streams, producer_names, shards })
     }
 }
 

@@ -18,7 +18,7 @@ use futures_util::StreamExt as _;
 use sagamq_api::headers::APPLICATION_BATCH;
 use sagamq_api::limits::{BODY_BYTES_MAX, DEFINITION_BYTES_MAX};
 use sagamq_api::topic::TopicConfig;
-use sagamq_api::{ErrorCode, GroupName, NameError, PartitionId, SagaName, ScheduleId, StepId, TopicName};
+use sagamq_api::{ErrorCode, GroupName, NameError, PartitionId, ProducerName, SagaName, ScheduleId, StepId, TopicName};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
@@ -202,6 +202,13 @@ pub struct PartitionPath {
     pub topic: TopicName,
     /// Number of the partition.
     pub partition: PartitionId,
+}
+
+/// The producer in the path.
+#[derive(Clone, Debug, Deserialize)]
+pub struct ProducerPath {
+    /// Its name.
+    pub producer: ProducerName,
 }
 
 /// The record of a topic in the path that waits for its time.
@@ -487,7 +494,13 @@ fn path_error(rejection: &PathRejection) -> ApiError {
 /// Values are checked while they are deserialized, and serde keeps only the text of an error; so the text is looked at for the
 /// opening words that all errors of names share.
 fn refused(detail: String, reason: &str) -> ApiError {
-    let openings = [name_opening::<TopicName>(), name_opening::<GroupName>(), name_opening::<SagaName>(), name_opening::<StepId>()];
+    let openings = [
+        name_opening::<TopicName>(),
+        name_opening::<GroupName>(),
+        name_opening::<ProducerName>(),
+        name_opening::<SagaName>(),
+        name_opening::<StepId>(),
+    ];
     let is_name = openings.iter().flatten().any(|opening| reason.contains(opening.as_str()));
     ApiError::new(if is_name { ErrorCode::InvalidName } else { ErrorCode::InvalidRequest }, detail)
 }

@@ -22,6 +22,7 @@ mod metrics;
 mod objects;
 mod openapi;
 pub mod problem;
+mod producers;
 mod quota;
 mod records;
 mod request_id;
@@ -48,6 +49,7 @@ use utoipa::openapi::OpenApi;
 pub fn router(broker: Broker) -> Router {
     topics::routes()
         .merge(records::routes())
+        .merge(producers::routes())
         .merge(schedules::routes())
         .merge(groups::routes())
         .merge(ack_records::routes())

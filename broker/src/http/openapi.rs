@@ -17,6 +17,7 @@ use utoipa::OpenApi;
     tags(
         (name = "topics", description = "Topics and their configuration"),
         (name = "records", description = "Produce, and read by offset or time"),
+        (name = "producers", description = "Producers that have a name, so that a new one supersedes the one before"),
         (name = "schedules", description = "Records that are to be appended later: list and cancel them"),
         (name = "groups", description = "Queue groups: receive records under a lease and settle them"),
         (name = "dead letters", description = "Records that a group gave up"),
@@ -31,6 +32,7 @@ pub(super) fn document() -> utoipa::openapi::OpenApi {
     let parts = [
         super::topics::Doc::openapi(),
         super::records::Doc::openapi(),
+        super::producers::Doc::openapi(),
         super::schedules::Doc::openapi(),
         super::groups::Doc::openapi(),
         super::ack_records::Doc::openapi(),

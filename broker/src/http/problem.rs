@@ -2,8 +2,8 @@
 
 use crate::broker::{
     AckRecordsError, AddPartitionsError, CreateGroupError, CreateTopicError, DeadLetterError, DeleteGroupError, DescribeGroupError,
-    FindGroupError, OperateGroupError, ParameterError, ProduceError, ReadRequestError, ReceiveError, RedriveError, ScheduleError,
-    SettleError, StreamGroupError, TopicError, UpdateTopicError,
+    FindGroupError, OperateGroupError, ParameterError, ProduceError, ProducerNameError, ReadRequestError, ReceiveError, RedriveError,
+    ScheduleError, SettleError, StreamGroupError, TopicError, UpdateTopicError,
 };
 use crate::log::batch::EncodeError;
 use crate::log::{ReadError, ReadMemoryFull};
@@ -214,7 +214,7 @@ impl From<AppendError> for ApiError {
             AppendError::OutOfOrder { .. } | AppendError::SequenceReused { .. } => {
                 Self::new(ErrorCode::OutOfOrderSequence, error.to_string())
             }
-            AppendError::Fenced { .. } => Self::new(ErrorCode::ProducerFenced, error.to_string()),
+            AppendError::Fenced { .. } | AppendError::NameTaken { .. } => Self::new(ErrorCode::ProducerFenced, error.to_string()),
             AppendError::UnknownProducer { .. } => Self::new(ErrorCode::UnknownProducer, error.to_string()),
             AppendError::PartitionsChanged => Self::new(ErrorCode::PartitionsChanged, error.to_string()),
             AppendError::ProducerLimit => Self::new(ErrorCode::ProducerLimit, error.to_string()),
@@ -256,6 +256,16 @@ impl From<ProduceError> for ApiError {
             ProduceError::Overloaded(_) => ErrorCode::Overloaded,
         };
         Self::new(code, detail)
+    }
+}
+
+impl From<ProducerNameError> for ApiError {
+    fn from(error: ProducerNameError) -> Self {
+        match error {
+            ProducerNameError::TooMany => Self::new(ErrorCode::ProducerNameLimit, error.to_string()),
+            ProducerNameError::NotFound(_) => Self::new(ErrorCode::ProducerNotFound, error.to_string()),
+            ProducerNameError::Write(error) => error.into(),
+        }
     }
 }
 

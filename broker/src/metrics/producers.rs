@@ -6,6 +6,9 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+/// Bytes that are kept of a producer in a partition, about.
+const KNOWN_BYTES: u64 = 320;
+
 /// Why a batch was refused.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct ReasonLabel {
@@ -22,6 +25,11 @@ pub(crate) struct ProducerMetrics {
 }
 
 impl ProducerMetrics {
+    /// Bytes that are kept of all of them, about.
+    pub(crate) fn bytes(&self) -> u64 {
+        u64::try_from(self.known.get()).unwrap_or(0) * KNOWN_BYTES
+    }
+
     pub(super) fn register(&self, registry: &mut Registry) {
         registry.register("sagamq_producers", "Producers that partitions know, each counted once a partition", self.known.clone());
         registry.register("sagamq_producer_waiting_batches", "Batches that wait for one that comes before them", self.waiting.clone());

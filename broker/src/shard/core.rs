@@ -11,6 +11,7 @@ use crate::metrics::{Metrics, TopicCounters, TopicLabel};
 use crate::shard::commit::{Commit, Completion, WriteError};
 use crate::storage::keys::{CLOCK_MARK_STEP_MS, MetaKey};
 use crate::storage::{Family, Mutation, Storage};
+use crate::topic::ProducerNames;
 use sagamq_api::Offset;
 use sagamq_api::topic::TopicDurability;
 use std::collections::HashMap;
@@ -31,6 +32,8 @@ pub(crate) struct CoreParts {
     pub(crate) last_commit: u64,
     /// The logs that were ever written.
     pub(crate) logs: Vec<OwnedLog>,
+    /// Which producer has which name.
+    pub(crate) producer_names: Arc<ProducerNames>,
 }
 
 /// What every owner of a shard needs.
@@ -40,6 +43,8 @@ pub(super) struct Core {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) random: Random,
     pub(super) metrics: Arc<Metrics>,
+    /// Which producer has which name.
+    pub(super) producer_names: Arc<ProducerNames>,
     /// The commit that is being made.
     pub(super) commit: Commit,
     /// Number of the last one.
@@ -79,6 +84,7 @@ impl Core {
             clock: parts.clock,
             random: parts.random,
             metrics: parts.metrics,
+            producer_names: parts.producer_names,
             commit: Commit::new(parts.id),
             last_commit: parts.last_commit,
             durable_commit: Arc::new(parts.last_commit.into()),

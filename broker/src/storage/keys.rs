@@ -418,6 +418,8 @@ pub enum MetaKey {
     Incoming(Channel, ShardId, ShardId),
     /// Tag 10, shard 0, group u32: a stream group of the catalogue, JSON.
     StreamGroup(GroupId),
+    /// Tag 15, shard 0, number u32: a name of a producer, JSON.
+    Producer(u32),
     /// Tag 14, each shard, topic u32, partition u32: how far a partition is compacted, see `log/compaction/row.rs`.
     Compacted(PartitionKey),
 }
@@ -435,6 +437,7 @@ impl MetaKey {
     const TAG_INCOMING: u8 = 9;
     const TAG_STREAM_GROUP: u8 = 10;
     const TAG_COMPACTED: u8 = 14;
+    const TAG_PRODUCER: u8 = 15;
     const TAG_RECORDS_MESSAGE: u8 = 11;
     const TAG_RECORDS_OUTGOING: u8 = 12;
     const TAG_RECORDS_INCOMING: u8 = 13;
@@ -457,6 +460,10 @@ impl MetaKey {
             Self::StreamGroup(group) => {
                 key.push(Self::TAG_STREAM_GROUP);
                 key.extend_from_slice(&group.0.to_be_bytes());
+            }
+            Self::Producer(number) => {
+                key.push(Self::TAG_PRODUCER);
+                key.extend_from_slice(&number.to_be_bytes());
             }
             Self::ClockMark(shard) => {
                 key = shard.0.to_be_bytes().to_vec();
@@ -516,6 +523,12 @@ impl MetaKey {
     #[must_use]
     pub fn groups() -> Range<Vec<u8>> {
         vec![0, 0, Self::TAG_GROUP]..vec![0, 0, Self::TAG_GROUP + 1]
+    }
+
+    /// Every name of a producer in the catalogue.
+    #[must_use]
+    pub fn producers() -> Range<Vec<u8>> {
+        vec![0, 0, Self::TAG_PRODUCER]..vec![0, 0, Self::TAG_PRODUCER + 1]
     }
 
     /// Every stream group of the catalogue.
@@ -731,6 +744,7 @@ mod tests {
         assert_eq!(MetaKey::Message(Channel::Records, ShardId(1), ShardId(2), 3).encode(), b"\0\x01\x0b\0\x02\0\0\0\0\0\0\0\x03");
         assert_eq!(MetaKey::Outgoing(Channel::Records, ShardId(1), ShardId(2)).encode(), b"\0\x01\x0c\0\x02");
         assert_eq!(MetaKey::Incoming(Channel::Records, ShardId(1), ShardId(2)).encode(), b"\0\x01\x0d\0\x02");
+        assert_eq!(MetaKey::Producer(5).encode(), b"\0\0\x0f\0\0\0\x05");
         assert_eq!(MetaKey::StreamGroup(GroupId(5)).encode(), b"\0\0\x0a\0\0\0\x05");
         let stream = StreamKey { shard: ShardId(1), group: GroupId(5) };
         assert_eq!(stream.row(b"row"), b"\0\x01\0\0\0\0\0\0\0\x05row");

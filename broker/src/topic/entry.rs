@@ -2,7 +2,7 @@
 
 use crate::topic::growth::Growth;
 use sagamq_api::topic::TopicConfig;
-use sagamq_api::{GroupName, Offset, TopicName};
+use sagamq_api::{GroupName, Offset, ProducerName, TopicName};
 use serde::{Deserialize, Serialize};
 
 /// A topic.
@@ -93,10 +93,25 @@ impl GroupStart {
     }
 }
 
+/// The producer that has a name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ProducerEntry {
+    /// Number of the name, never used twice.
+    pub(crate) number: u32,
+    pub(crate) name: ProducerName,
+    /// How often it was taken over.
+    pub(crate) generation: u32,
+    pub(crate) registered_at_ms: u64,
+}
+
 /// The next free numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NextIds {
     pub(crate) topic: u32,
     pub(crate) group: u32,
+    /// Of a name of a producer.
+    #[serde(default)]
+    pub(crate) producer: u32,
 }

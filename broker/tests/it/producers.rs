@@ -5,7 +5,7 @@ use bytes::{Bytes, BytesMut};
 use core::ops::ControlFlow;
 use core::time::Duration;
 use futures_util::future::join_all;
-use sagamq_api::limits::{PARTITION_PRODUCERS_MAX, PRODUCER_EXPIRY_MS, PRODUCER_IDLE_MS_MIN};
+use sagamq_api::limits::{PARTITION_PRODUCERS_MAX, PRODUCER_EXPIRY_MS, PRODUCER_IDLE_MS_MIN, PRODUCER_NAMES_MAX};
 use sagamq_api::record::Payload;
 use sagamq_api::topic::{TopicConfig, TopicDurability};
 use sagamq_api::{Offset, PartitionId};
@@ -240,4 +240,77 @@ async fn rows_that_cannot_be_are_refused_at_an_open() {
     let test = TestBroker::open(storage.after_kill());
     assert!(test.clock.now_ms() > 0);
     send(&test, "t", stamp(7, 0, 2)).await.expect("goes on");
+}
+
+#[tokio::test]
+async fn whoever_takes_a_name_over_supersedes_the_one_before_in_every_partition_and_over_restarts() {
+    let storage = CrashStorage::new();
+    let test = TestBroker::with_topic(storage.clone(), "t", one_partition()).await;
+    let name = "billing".parse().expect("legal");
+    let first = test.broker.register_producer(&name).await.expect("registered").producer_id.0;
+    send(&test, "t", stamp(first, 0, 0)).await.expect("stored");
+    send(&test, "t", stamp(first + 1, 0, 0)).await.expect("the lowest bits are its own");
+    let second = test.broker.register_producer(&name).await.expect("taken over").producer_id.0;
+    assert_ne!(first, second);
+    for (id, sequence) in [(first, 2), (first, 0), (first + 1, 2), (first + 2, 0)] {
+        let fenced = refusal(send(&test, "t", stamp(id, 0, sequence)).await);
+        assert!(matches!(fenced, AppendError::NameTaken { .. }), "{fenced}");
+    }
+    send(&test, "t", stamp(second, 0, 0)).await.expect("stored");
+    let other = test.broker.register_producer(&"other".parse().expect("legal")).await.expect("registered").producer_id.0;
+    send(&test, "t", stamp(other, 0, 0)).await.expect("another name is another producer");
+    // What was answered is there after a power cut.
+    let test = TestBroker::open(storage.after_power_cut());
+    let fenced = refusal(send(&test, "t", stamp(first, 0, 2)).await);
+    assert!(matches!(fenced, AppendError::NameTaken { .. }), "{fenced}");
+    send(&test, "t", stamp(second, 0, 2)).await.expect("goes on");
+    let names: Vec<_> = test.broker.named_producers().into_iter().map(|named| (named.name.to_string(), named.producer_id.0)).collect();
+    assert_eq!(names, [("billing".to_owned(), second), ("other".to_owned(), other)]);
+    test.broker.forget_producer(&name).await.expect("forgotten");
+    let fenced = refusal(send(&test, "t", stamp(second, 0, 4)).await);
+    assert!(matches!(fenced, AppendError::NameTaken { .. }), "{fenced}");
+    let third = test.broker.register_producer(&name).await.expect("registered anew").producer_id.0;
+    assert!(third != first && third != second, "no id comes again");
+    assert!(test.broker.forget_producer(&"nobody".parse().expect("legal")).await.is_err());
+}
+
+#[tokio::test]
+async fn a_crash_at_any_write_never_gives_a_name_back() {
+    async fn run(storage: CrashStorage) -> u32 {
+        let Ok(test) = TestBroker::try_open(storage, ManualClock::at(START_MS)) else { return 0 };
+        let mut answered = 0;
+        for _ in 0..3 {
+            answered += u32::from(test.broker.register_producer(&"billing".parse().expect("legal")).await.is_ok());
+        }
+        test.broker.shutdown().await;
+        answered
+    }
+    let whole = CrashStorage::new();
+    assert_eq!(run(whole.clone()).await, 3);
+    for at in 1..=whole.writes() {
+        for leaves in [FailedWrite::NothingApplied, FailedWrite::Applied, FailedWrite::AppliedNotSynced] {
+            let storage = CrashStorage::new();
+            storage.fail_write(at, leaves);
+            let answered = run(storage.clone()).await;
+            for image in [storage.after_power_cut(), storage.after_kill()] {
+                let test = TestBroker::open(image);
+                let generation = |id: u64| id >> 8 & 0xff_ffff;
+                let next = test.broker.register_producer(&"billing".parse().expect("legal")).await.expect("registered");
+                assert!(generation(next.producer_id.0) >= u64::from(answered), "write {at} left {leaves:?}: {answered} were answered");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn so_many_producers_have_names_and_no_more() {
+    let test = TestBroker::open(MemoryStorage::new());
+    let name = |n: usize| format!("p{n}").parse().expect("legal");
+    for n in 0..PRODUCER_NAMES_MAX {
+        test.broker.register_producer(&name(n)).await.expect("registered");
+    }
+    assert!(test.broker.register_producer(&name(PRODUCER_NAMES_MAX)).await.is_err(), "one too many");
+    test.broker.register_producer(&name(3)).await.expect("a name that is there is taken over");
+    test.broker.forget_producer(&name(4)).await.expect("forgotten");
+    test.broker.register_producer(&name(PRODUCER_NAMES_MAX)).await.expect("there is room");
 }

@@ -5,9 +5,9 @@ use super::batch::BatchLimits;
 use super::form::{AROUND_BATCH_BYTES, Encoding};
 use super::task::{ProducerTask, Sending};
 use crate::client::Client;
-use sagamq_api::TopicName;
 use sagamq_api::batch::{Compression, HEADER_LEN};
 use sagamq_api::limits::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX, BODY_BYTES_MAX, PRODUCE_RECORDS_MAX, PRODUCER_BATCHES_KEPT};
+use sagamq_api::{ProducerName, TopicName};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
@@ -36,6 +36,7 @@ pub struct ProducerBuilder {
     record_keys: bool,
     encoding: Encoding,
     compression: Compression,
+    name: Option<ProducerName>,
 }
 
 impl ProducerBuilder {
@@ -52,6 +53,7 @@ impl ProducerBuilder {
             record_keys: false,
             encoding: Encoding::default(),
             compression: Compression::Lz4,
+            name: None,
         }
     }
 
@@ -68,7 +70,8 @@ impl ProducerBuilder {
     }
 
     /// Most binary batches in flight for each partition (default and most 5: so many the server recognises when they come again). With more than one, a
-    /// producer is not bound to one batch for each time that the server's disk takes; the order stays, whatever fails and is sent again. 1 keeps
+    /// producer is not bound to one batch for each time that the server's disk takes; the order stays, whatever fails and is sent again. While one is in flight, another goes only when it has a
+    /// fourth of the records or bytes that a batch may have; what is less gathers, as ever. 1 keeps
     /// batches as large as they get. Records as JSON travel one request at a time.
     pub fn max_in_flight(mut self, batches: usize) -> Self {
         self.max_in_flight = batches.clamp(1, PRODUCER_BATCHES_KEPT);
@@ -105,6 +108,14 @@ impl ProducerBuilder {
         self
     }
 
+    /// A name that is the same in whatever takes this producer's place, for example after a restart: with its first record the producer takes the name over, and
+    /// whoever had it stores no binary batch more. Its records fail with `PRODUCER_FENCED`, and so do this one's when another has taken the name. Only
+    /// sending is guarded so: what the former has stored is stored, and what it was not sure of is not known here.
+    pub fn name(mut self, name: ProducerName) -> Self {
+        self.name = Some(name);
+        self
+    }
+
     /// How records travel (default: [`Encoding::Binary`]).
     pub fn encoding(mut self, encoding: Encoding) -> Self {
         self.encoding = encoding;
@@ -138,6 +149,7 @@ impl ProducerBuilder {
             linger: self.linger,
             delivery_timeout: self.delivery_timeout,
             compression: self.compression,
+            name: self.name,
         };
         let task = ProducerTask::new(self.client, self.topic, sending, receiver);
         tokio::spawn(task.run());

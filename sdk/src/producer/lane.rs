@@ -72,12 +72,19 @@ impl Lane {
         self.waiting.len() >= limits.records || self.waiting_bytes >= limits.bytes
     }
 
+    /// Whether what waits is worth a request of its own while others are in flight: a fourth of what a batch may have. Less is gathered until one of them is
+    /// answered: many small requests cost both sides more than they gain.
+    fn is_worth_it(&self, limits: BatchLimits) -> bool {
+        self.waiting.len().saturating_mul(4) >= limits.records || self.waiting_bytes.saturating_mul(4) >= limits.bytes
+    }
+
     /// When the first record came that is in no batch, if another batch may go.
-    pub(super) fn since(&self, in_flight_max: usize) -> Option<Instant> {
+    pub(super) fn since(&self, in_flight_max: usize, limits: BatchLimits) -> Option<Instant> {
         // Those that were answered count as long as one before them was not: the partition remembers so many and no more, and must know the first of them
         // when it comes again.
         let followed = self.flights.front().map_or(0, |first| self.made - first.before);
-        let may_go = !self.is_over && followed < in_flight_max as u64;
+        let is_worth_it = self.flights.is_empty() || self.is_worth_it(limits);
+        let may_go = !self.is_over && followed < in_flight_max as u64 && is_worth_it;
         self.waiting.front().filter(|_| may_go).map(|entry| entry.since)
     }
 
@@ -185,6 +192,25 @@ impl Lane {
         false
     }
 
+    /// A batch was refused because another producer has the name: it is not stored, unless an attempt before may have stored it.
+    pub(super) fn end(&mut self, number: u64, error: &ClientError) {
+        if let Some(place) = self.flights.iter().position(|flight| flight.number == number)
+            && let Some(flight) = self.flights.remove(place)
+        {
+            flight.failed(error.clone());
+        }
+    }
+
+    /// Nothing more is sent: another producer has the name.
+    pub(super) fn refuse(&mut self, error: &ClientError) {
+        self.waiting_bytes = 0;
+        self.waiting.drain(..).for_each(|entry| entry.settle(Err(error.clone())));
+        let (sent, others): (VecDeque<Flight>, VecDeque<Flight>) =
+            std::mem::take(&mut self.flights).into_iter().partition(|flight| matches!(flight.place, Where::Sent { .. }));
+        self.flights = sent;
+        others.into_iter().for_each(|flight| flight.failed(error.clone()));
+    }
+
     /// Nothing more is sent, and when everything is answered the records that are not stored are dealt anew.
     pub(super) fn close(&mut self) {
         self.is_over = true;
@@ -213,7 +239,7 @@ impl Lane {
     pub(super) fn settle(
         &mut self,
         number: &mut impl FnMut() -> u64,
-        producer: impl FnOnce() -> u64,
+        another_id: impl FnOnce(u64) -> u64,
         partitions: Option<u32>,
         delivery_timeout: Duration,
     ) -> Vec<Entry> {
@@ -223,7 +249,7 @@ impl Lane {
         }
         self.is_over = false;
         self.next = match self.next.epoch {
-            EPOCH_MAX => Stamp { producer: producer(), epoch: 0, sequence: 0 },
+            EPOCH_MAX => Stamp { producer: another_id(self.next.producer), epoch: 0, sequence: 0 },
             epoch => Stamp { epoch: epoch + 1, sequence: 0, ..self.next },
         };
         let mut left = Vec::new();

@@ -14,7 +14,7 @@ use futures_util::stream::FuturesUnordered;
 use sagamq_api::batch::{Compression, PRODUCER_ID_MAX};
 use sagamq_api::partitioner::partition_of;
 use sagamq_api::topic::ProducedRecord;
-use sagamq_api::{PartitionId, TopicName};
+use sagamq_api::{ErrorCode, PartitionId, ProducerName, TopicName};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,6 +65,8 @@ pub(super) struct Sending {
     pub(super) linger: Duration,
     pub(super) delivery_timeout: Duration,
     pub(super) compression: Compression,
+    /// What the producer takes over.
+    pub(super) name: Option<ProducerName>,
 }
 
 pub(super) struct ProducerTask {
@@ -76,8 +78,12 @@ pub(super) struct ProducerTask {
     is_ended: bool,
     closing: Vec<oneshot::Sender<()>>,
     barrier: Option<Barrier>,
-    /// Under which id batches are sent.
-    producer: u64,
+    /// Under which id batches are sent; none before it is known.
+    producer: Option<u64>,
+    /// The name is taken over.
+    registering: Option<BoxFuture<'static, Result<u64, ClientError>>>,
+    /// Another producer has the name: nothing more is sent.
+    superseded: Option<ClientError>,
     /// Records that have no partition yet.
     taken: VecDeque<Entry>,
     partitions: Partitions,
@@ -96,6 +102,7 @@ pub(super) struct ProducerTask {
 
 impl ProducerTask {
     pub(super) fn new(client: Client, topic: TopicName, sending: Sending, messages: mpsc::Receiver<Message>) -> Self {
+        let producer = sending.name.is_none().then(draw_producer);
         Self {
             client,
             topic: Arc::new(topic),
@@ -104,7 +111,9 @@ impl ProducerTask {
             is_ended: false,
             closing: Vec::new(),
             barrier: None,
-            producer: draw_producer(),
+            producer,
+            registering: None,
+            superseded: None,
             taken: VecDeque::new(),
             partitions: Partitions::default(),
             counting: None,
@@ -141,7 +150,8 @@ impl ProducerTask {
             tokio::select! {
                 message = self.messages.recv(), if takes => self.take(message),
                 Some(landed) = self.flights.next(), if !self.flights.is_empty() => self.landed(landed),
-                counted = counted(&mut self.counting), if self.counting.is_some() => self.counted(counted),
+                counted = answered(&mut self.counting), if self.counting.is_some() => self.counted(counted),
+                registered = answered(&mut self.registering), if self.registering.is_some() => self.registered(registered),
                 () = tokio::time::sleep_until(lingers_until.unwrap_or_else(Instant::now)), if lingers_until.is_some() => {}
             }
         }
@@ -189,11 +199,20 @@ impl ProducerTask {
 
     /// Gives the records to their partitions, in their order.
     fn deal(&mut self) {
+        if let Some(error) = &self.superseded {
+            self.taken.drain(..).for_each(|entry| entry.settle(Err(error.clone())));
+        }
         while self.counting.is_none()
+            && self.registering.is_none()
             && !self.is_dealing_anew
             && let Some(entry) = self.taken.pop_front()
         {
             let Form::Binary { record, partition } = &entry.form else { unreachable!("records as JSON are not taken here") };
+            let Some(producer) = self.producer else {
+                self.taken.push_front(entry);
+                self.register();
+                return;
+            };
             let partition = match (partition, self.partitions.count()) {
                 (Some(partition), _) => *partition,
                 (None, Some(count)) => match record.payload.key.as_deref() {
@@ -206,7 +225,7 @@ impl ProducerTask {
                     return;
                 }
             };
-            let lane = self.lanes.entry(partition).or_insert_with(|| Lane::new(partition, self.producer));
+            let lane = self.lanes.entry(partition).or_insert_with(|| Lane::new(partition, producer));
             lane.push(entry);
         }
     }
@@ -218,6 +237,22 @@ impl ProducerTask {
             self.sticky = self.sticky.wrapping_add(1);
         }
         at(self.sticky)
+    }
+
+    fn register(&mut self) {
+        let Some(name) = self.sending.name.clone() else { return };
+        let client = self.within(self.taken.front().map_or(Duration::ZERO, |first| first.since.elapsed()));
+        self.registering = Some(Box::pin(async move { client.register_producer(&name).await.map(|producer| producer.producer_id.0) }));
+    }
+
+    fn registered(&mut self, registered: Result<u64, ClientError>) {
+        self.registering = None;
+        match registered {
+            Ok(producer) => self.producer = Some(producer),
+            // Nothing of the records was sent, whatever became of the name.
+            Err(error) if error.is_outcome_unknown() => self.taken.drain(..).for_each(Entry::expire),
+            Err(error) => self.taken.drain(..).for_each(|entry| entry.settle(Err(error.clone()))),
+        }
     }
 
     fn ask_for_count(&mut self) {
@@ -257,7 +292,7 @@ impl ProducerTask {
             while let Some((flight, is_first)) = lane.to_send(sending.in_flight_max) {
                 flights.push(Box::pin(flight.send(client, topic, partition, sending.delivery_timeout, is_first, sending.compression)));
             }
-            let Some(since) = lane.since(sending.in_flight_max) else { continue };
+            let Some(since) = lane.since(sending.in_flight_max, sending.binary_limits) else { continue };
             let until = since + sending.linger;
             if is_hurried || lane.is_full(sending.binary_limits) || until <= Instant::now() {
                 ready.push((since, partition));
@@ -280,7 +315,8 @@ impl ProducerTask {
                 if partitions.count().is_some_and(|count| *sticky % count.max(1) == partition.0) {
                     *sticky = sticky.wrapping_add(1);
                 }
-                lane.since(sending.in_flight_max).is_some() && (sending.linger.is_zero() || lane.is_full(sending.binary_limits))
+                lane.since(sending.in_flight_max, sending.binary_limits).is_some()
+                    && (sending.linger.is_zero() || lane.is_full(sending.binary_limits))
             });
         }
         lingers_until
@@ -289,6 +325,20 @@ impl ProducerTask {
     fn landed(&mut self, landed: Landed) {
         let Landed { partition, number, result } = landed;
         let Some(lane) = self.lanes.get_mut(&partition) else { return };
+        if let Err(error) = &result
+            && self.sending.name.is_some()
+            && error.code() == Some(ErrorCode::ProducerFenced)
+        {
+            // What is on its way will hear the same; what is not is told now.
+            let error = self.superseded.get_or_insert_with(|| error.clone());
+            lane.end(number, error);
+            for lane in self.lanes.values_mut() {
+                lane.refuse(error);
+            }
+            self.left.drain(..).for_each(|entry| entry.settle(Err(error.clone())));
+            self.is_dealing_anew = false;
+            return;
+        }
         let said = result.as_ref().err().and_then(ClientError::partitions);
         if lane.landed(number, result) {
             self.partitions.heard(said);
@@ -308,7 +358,8 @@ impl ProducerTask {
         };
         let of = if self.is_dealing_anew { PartitionId(0)..=PartitionId(u32::MAX) } else { partition..=partition };
         for (_, lane) in lanes.range_mut(of) {
-            left.extend(lane.settle(&mut number, draw_producer, partitions.count(), sending.delivery_timeout));
+            let another = |id| if sending.name.is_some() { own_id_after(id) } else { draw_producer() };
+            left.extend(lane.settle(&mut number, another, partitions.count(), sending.delivery_timeout));
         }
         // Only when all of them are there: a key may lie elsewhere from now on, and its records keep their order.
         if self.is_dealing_anew && self.flights.is_empty() {
@@ -395,10 +446,15 @@ fn draw_producer() -> u64 {
     rand::random::<u64>() & (PRODUCER_ID_MAX >> 1)
 }
 
-/// The number of partitions, when it comes.
-async fn counted(counting: &mut Option<BoxFuture<'static, Result<u32, ClientError>>>) -> Result<u32, ClientError> {
-    match counting {
-        Some(counting) => counting.await,
+/// The next of the ids of a producer with a name, whose lowest eight bits are its own.
+fn own_id_after(id: u64) -> u64 {
+    (id & !0xff) | (id.wrapping_add(1) & 0xff)
+}
+
+/// What was asked, when it comes.
+async fn answered<T>(question: &mut Option<BoxFuture<'static, Result<T, ClientError>>>) -> Result<T, ClientError> {
+    match question {
+        Some(question) => question.await,
         None => std::future::pending().await,
     }
 }

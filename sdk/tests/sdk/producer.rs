@@ -753,3 +753,32 @@ async fn whatever_is_lost_and_overtaken_records_are_stored_once_and_in_order() {
         assert_eq!(offsets, (0..150).collect::<Vec<_>>(), "seed {seed}");
     }
 }
+
+#[tokio::test]
+async fn a_producer_with_a_name_registers_it_first_and_stops_when_it_is_superseded() {
+    let log = Arc::new(Log::default());
+    let (stored, is_taken) = (Arc::clone(&log), Arc::new(AtomicU64::new(0)));
+    let taken = Arc::clone(&is_taken);
+    let server = Server::start(move |seen| {
+        std::future::ready(match &seen.path[..] {
+            "/v1/producers" => Answer::Json(200, json!({"name": "billing", "producer_id": "4611686018427387904", "registered_at_ms": 0})),
+            _ if seen.method == "POST" && taken.load(Ordering::SeqCst) == 1 => Answer::Problem(ErrorCode::ProducerFenced),
+            _ => log.store(&seen),
+        })
+    })
+    .await;
+    let topic = "orders".parse().expect("legal");
+    let producer = server.client().producer(topic).name("billing".parse().expect("legal")).batch_records_max(2).build();
+    soon(producer.send_all(records(0..10))).await.expect("stored");
+    let sent = |server: &Server| posts(server).into_iter().filter(is_binary).collect::<Vec<_>>();
+    assert!(sent(&server).iter().all(|seen| stamp(seen).producer == 1 << 62), "under the id that it was given");
+    is_taken.store(1, Ordering::SeqCst);
+    let refused = soon(producer.send_all(records(10..30))).await.expect_err("another has the name");
+    assert!(refused.results.iter().all(|result| result.as_ref().is_err_and(|error| error.code() == Some(ErrorCode::ProducerFenced))));
+    let before = sent(&server).len();
+    soon(producer.send(ProduceRecord::text("more"))).await.expect_err("it stays so");
+    soon(producer.flush()).await.expect("open");
+    assert_eq!(sent(&server).len(), before, "nothing more is sent");
+    assert_eq!(stored.stored(), (0..10).map(|n| n.to_string()).collect::<Vec<_>>());
+    assert_eq!(posts(&server).iter().filter(|seen| seen.path == "/v1/producers").count(), 1);
+}

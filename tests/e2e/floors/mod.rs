@@ -21,7 +21,7 @@ const FLOORS: [(&str, Floors); 3] = [
             &["json", "names"],
             &["record", "routes"],
             &["batch"],
-            &["queue", "saga", "schedule", "service", "topic"],
+            &["producer", "queue", "saga", "schedule", "service", "topic"],
             &["pipeline", "repair", "stream", "transaction"],
         ],
     ),

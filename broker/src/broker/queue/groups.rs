@@ -139,7 +139,7 @@ impl Broker {
             owned: false,
             paused: false,
         };
-        let after = NextIds { topic: next_ids.topic + 1, group: next_ids.group + 1 };
+        let after = NextIds { topic: next_ids.topic + 1, group: next_ids.group + 1, ..*next_ids };
         let mutations =
             vec![put(MetaKey::Topic(TopicId(letters.id)), &letters), put(MetaKey::Group(id), &entry), put(MetaKey::NextIds, &after)];
         self.write_meta(mutations).await?;

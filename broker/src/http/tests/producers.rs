@@ -83,3 +83,23 @@ async fn a_reader_of_batches_sees_who_sent_them_and_one_of_json_sees_records() {
     let read = server.get("/v1/topics/orders/partitions/0/records").await.ok();
     assert_eq!(read["records"][0]["value"], json!("a"));
 }
+
+#[tokio::test]
+async fn a_name_is_registered_listed_taken_over_and_forgotten() {
+    let server = Server::new();
+    server.topic("orders").await;
+    let register = || server.post_json("/v1/producers", json!({"name": "billing"}));
+    let id = |answer: &serde_json::Value| answer["producer_id"].as_str().expect("text").parse::<u64>().expect("a number");
+    let first = id(&register().await.ok());
+    let of = |producer, sequence| framed(Some(0), Some(Stamp { producer, epoch: 0, sequence }), "a");
+    produce(&server, of(first, 0), None).await.ok();
+    let second = register().await.ok();
+    assert_eq!(server.get("/v1/producers").await.ok(), json!({"producers": [second]}));
+    let fenced = produce(&server, of(first, 1), None).await.problem();
+    assert_eq!((fenced.code, fenced.outcome_unknown), (ErrorCode::ProducerFenced, false));
+    produce(&server, of(id(&second), 0), None).await.ok();
+    assert_eq!(server.delete("/v1/producers/billing").await.status.as_u16(), 204);
+    assert_eq!(produce(&server, of(id(&second), 1), None).await.code(), ErrorCode::ProducerFenced);
+    assert_eq!(server.delete("/v1/producers/billing").await.code(), ErrorCode::ProducerNotFound);
+    assert_eq!(server.post_json("/v1/producers", json!({"name": "a b"})).await.code(), ErrorCode::InvalidName);
+}

@@ -77,6 +77,12 @@ pub enum AppendError {
         /// The epoch of the producer.
         epoch: u16,
     },
+    /// Another producer has the name that this one had. Nothing was stored.
+    #[error("the name of producer {} was taken over or taken away: another one may send in its place", stamp.producer)]
+    NameTaken {
+        /// What the batch says.
+        stamp: Stamp,
+    },
     /// The partition knows nothing of the producer, and the batch is not its first. Nothing was stored.
     #[error(
         "the partition knows nothing of producer {}, and sequence {} is not its first: begin with sequence 0 in a new epoch or under a new id",

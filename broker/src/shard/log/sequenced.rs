@@ -56,10 +56,15 @@ impl SequencedBatches {
         let (partition, Stamp { producer, epoch, .. }) = (request.parts[0].partition.key, sent.stamp);
         let of = (partition, producer);
         // What lies behind has been there, or is lost; what is ahead may only have been faster.
-        if is_outdated && !matches!(self.producers.decide(partition, &sent), Decision::Duplicate { .. }) {
+        if is_outdated
+            && core.producer_names.is_current(producer)
+            && !matches!(self.producers.decide(partition, &sent), Decision::Duplicate { .. })
+        {
             return answer(core, request, Err(AppendError::PartitionsChanged));
         }
-        let is_early = matches!(self.producers.decide(partition, &sent), Decision::Ahead { .. } | Decision::Unknown);
+        // Whoever lost its name is told so at once.
+        let is_early = core.producer_names.is_current(producer)
+            && matches!(self.producers.decide(partition, &sent), Decision::Ahead { .. } | Decision::Unknown);
         if is_early && core.owns(&request.parts[0].partition) && self.may_wait(of, &sent) {
             self.wait(core, of, request, sent);
         } else {
@@ -133,7 +138,7 @@ impl SequencedBatches {
         let reason = match &result {
             Err(AppendError::OutOfOrder { .. }) => Some("out_of_order"),
             Err(AppendError::SequenceReused { .. }) => Some("reused"),
-            Err(AppendError::Fenced { .. }) => Some("fenced"),
+            Err(AppendError::Fenced { .. } | AppendError::NameTaken { .. }) => Some("fenced"),
             Err(AppendError::UnknownProducer { .. }) => Some("unknown"),
             Err(AppendError::ProducerLimit) => Some("limit"),
             _ => None,
@@ -149,6 +154,9 @@ impl SequencedBatches {
         let (partition, stamp) = (&parts[0].partition, sent.stamp);
         if !core.owns(partition) {
             return Err(AppendError::TopicDeleted);
+        }
+        if !core.producer_names.is_current(stamp.producer) {
+            return Err(AppendError::NameTaken { stamp });
         }
         match self.producers.decide(partition.key, sent) {
             Decision::Append => {}
