@@ -21,9 +21,10 @@ async fn every_operation_that_is_described_is_served() {
     let server = Server::new();
     let document = server.get(routes::OPENAPI).await.ok();
     let operations = operations(&document);
-    assert_eq!(operations.len(), 36, "{operations:?}");
+    assert_eq!(operations.len(), 39, "{operations:?}");
     for (path, method) in operations {
-        let concrete = path.replace("{topic}", "t").replace("{group}", "g").replace("{partition}", "0").replace("{schedule}", "1-0-1-0");
+        let names = [("{topic}", "t"), ("{group}", "g"), ("{partition}", "0"), ("{schedule}", "1-0-1-0"), ("{producer}", "p")];
+        let concrete = names.iter().fold(path.clone(), |concrete, (name, value)| concrete.replace(name, value));
         assert!(!concrete.contains('{'), "{path} has a parameter that is not known here");
         let answer = server.send(Request::builder().method(method.clone()).uri(&concrete).body(Body::empty()).expect("a request")).await;
         if answer.status.is_client_error() {
@@ -44,6 +45,8 @@ fn the_paths_that_are_described_are_those_that_clients_use() {
         routes::READYZ,
         routes::METRICS,
         routes::OPENAPI,
+        routes::PRODUCERS,
+        routes::PRODUCER,
         routes::TOPICS,
         routes::TOPIC,
         routes::RECORDS,
