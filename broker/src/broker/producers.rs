@@ -55,7 +55,7 @@ impl Broker {
             }
             broker.write_meta(mutations).await?;
             *next_ids = after;
-            broker.0.producer_names.insert(entry.clone());
+            broker.0.producer_names.insert(&entry);
             Ok(shown(entry))
         })
         .await

@@ -88,7 +88,7 @@ pub(crate) struct FoundShard {
     /// How many records of which topics wait for their time.
     pub(crate) waiting: BTreeMap<TopicId, Totals>,
     /// What partitions know of producers.
-    pub(crate) producers: Vec<((PartitionKey, u64), ProducerState)>,
+    pub(crate) producers: Vec<FoundProducer>,
 }
 
 /// Finds what a shard has stored, and refuses what cannot be.
@@ -155,8 +155,11 @@ pub(crate) fn recover(storage: &dyn Storage, id: ShardId) -> Result<FoundShard, 
     })
 }
 
+/// A producer in a partition, by its id, and what is known of it.
+pub(crate) type FoundProducer = ((PartitionKey, u64), ProducerState);
+
 /// What is known of producers: none of their batches lies behind the end of its log.
-fn producers(storage: &dyn Storage, id: ShardId, logs: &[FoundLog]) -> Result<Vec<((PartitionKey, u64), ProducerState)>, ShardError> {
+fn producers(storage: &dyn Storage, id: ShardId, logs: &[FoundLog]) -> Result<Vec<FoundProducer>, ShardError> {
     let ends: HashMap<PartitionKey, Offset> = logs.iter().map(|log| (log.key, log.positions.log_end)).collect();
     let read = |key: &[u8], row: &[u8]| PartitionKey::of_producer(key).zip(producer_row::decode(row));
     let rows = rows(storage, Family::Producer, &id.all(), read)?;

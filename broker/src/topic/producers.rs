@@ -20,7 +20,7 @@ struct Names {
 impl ProducerNames {
     pub(crate) fn new(stored: Vec<ProducerEntry>) -> Self {
         let names = Self::default();
-        stored.into_iter().for_each(|entry| names.insert(entry));
+        stored.into_iter().for_each(|entry| names.insert(&entry));
         names
     }
 
@@ -39,7 +39,7 @@ impl ProducerNames {
     }
 
     /// From now on this producer has the name. What the one before has not handed over yet is refused.
-    pub(crate) fn insert(&self, entry: ProducerEntry) {
+    pub(crate) fn insert(&self, entry: &ProducerEntry) {
         let mut names = self.0.write().unwrap_or_else(PoisonError::into_inner);
         names.generations.insert(entry.number, entry.generation);
         if let Some(before) = names.by_name.insert(entry.name.clone(), entry.clone())

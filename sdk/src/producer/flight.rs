@@ -65,6 +65,7 @@ impl Flight {
     ///
     /// # Errors
     /// When its records cannot stand in one batch. Gives it back.
+    #[expect(clippy::result_large_err, reason = "the batch is handed back whole, and seldom")]
     pub(super) fn new(made: Made, batch: Batch, stamp: Stamp, partition: PartitionId) -> Result<Self, (Batch, ClientError)> {
         let Made { number, before, partitions } = made;
         let partitions = partitions.filter(|_| batch.forms().any(|form| !form.names_partition()));

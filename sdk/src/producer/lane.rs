@@ -89,7 +89,7 @@ impl Lane {
     }
 
     /// The first batch that is to be sent, if it may be, and whether everything before it is settled.
-    pub(super) fn to_send(&mut self, in_flight_max: usize) -> Option<(&mut Flight, bool)> {
+    pub(super) fn next_to_send(&mut self, in_flight_max: usize) -> Option<(&mut Flight, bool)> {
         if self.is_over {
             return None;
         }

@@ -289,7 +289,7 @@ impl ProducerTask {
         // Who waits longest comes first.
         let mut ready: Vec<(Instant, PartitionId)> = Vec::new();
         for (&partition, lane) in lanes.iter_mut() {
-            while let Some((flight, is_first)) = lane.to_send(sending.in_flight_max) {
+            while let Some((flight, is_first)) = lane.next_to_send(sending.in_flight_max) {
                 flights.push(Box::pin(flight.send(client, topic, partition, sending.delivery_timeout, is_first, sending.compression)));
             }
             let Some(since) = lane.since(sending.in_flight_max, sending.binary_limits) else { continue };
@@ -309,7 +309,7 @@ impl ProducerTask {
                 }
                 let Some(lane) = lanes.get_mut(partition) else { return false };
                 lane.seal(number(), partitions.count(), sending.binary_limits, sending.delivery_timeout);
-                while let Some((flight, is_first)) = lane.to_send(sending.in_flight_max) {
+                while let Some((flight, is_first)) = lane.next_to_send(sending.in_flight_max) {
                     flights.push(Box::pin(flight.send(client, topic, *partition, sending.delivery_timeout, is_first, sending.compression)));
                 }
                 if partitions.count().is_some_and(|count| *sticky % count.max(1) == partition.0) {

@@ -38,9 +38,11 @@ pub struct Options {
     prefill: u64,
     /// Payload that is read, in MB (10^6).
     read: u64,
+    /// Only figures that are called so, in part; none: all.
+    only: Vec<String>,
 }
 
-const USAGE: &str = "usage: sagamq-bench-wire [--server BINARY] [--rounds N] [--seconds N] [--prefill-gb N] [--read-mb N]";
+const USAGE: &str = "usage: sagamq-bench-wire [--server BINARY] [--rounds N] [--seconds N] [--prefill-gb N] [--read-mb N] [--only TEXT]...";
 
 /// One figure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -87,7 +89,8 @@ impl Options {
     /// # Errors
     /// With what was wrong and how it is used.
     pub fn from_args(mut arguments: impl Iterator<Item = String>) -> Result<Self, String> {
-        let mut options = Self { server: crate::server::binary("sagamq"), rounds: 3, span: Duration::from_secs(4), prefill: 0, read: 500 };
+        let mut options =
+            Self { server: crate::server::binary("sagamq"), rounds: 3, span: Duration::from_secs(4), prefill: 0, read: 500, only: vec![] };
         while let Some(name) = arguments.next() {
             let value = arguments.next().ok_or(USAGE)?;
             let count = || value.parse::<u64>().ok().filter(|&count| count > 0).ok_or(USAGE);
@@ -97,6 +100,7 @@ impl Options {
                 "--seconds" => options.span = Duration::from_secs(count()?),
                 "--prefill-gb" => options.prefill = count()?,
                 "--read-mb" => options.read = count()?,
+                "--only" => options.only.push(value),
                 _ => return Err(USAGE.to_owned()),
             }
         }
@@ -108,35 +112,45 @@ impl Options {
 pub async fn run(options: &Options) -> String {
     let directory = tempfile::Builder::new().prefix("sagamq-bench-wire-").tempdir().expect("a directory");
     let (mut disks, mut rates): (Vec<DiskRate>, BTreeMap<Case, Vec<f64>>) = (Vec::new(), BTreeMap::new());
+    let mut commits = Vec::new();
     for round in 0..options.rounds {
         disks.push(disk::measure(&directory.path().join("data"), options.span / 4));
         let mut order = Case::ALL.to_vec();
+        order.retain(|case| options.only.is_empty() || options.only.iter().any(|text| case.says().contains(text)));
         // The first is not always the same.
         if round % 2 == 1 {
             order.reverse();
         }
         for case in order {
-            let Some(rate) = measure(case, options).await else { continue };
+            let Some((rate, commit_bytes)) = measure(case, options).await else { continue };
+            if let Some(bytes) = commit_bytes.filter(|_| case == Case::Batches(Wire::Binary)) {
+                let writes = disk::writes(&directory.path().join("data"), bytes as usize, options.span / 4);
+                commits.push((bytes, rate * VALUE as f64 / (bytes * writes)));
+            }
             eprintln!("round {} of {}, {}: {rate:.1}", round + 1, options.rounds, case.says());
             rates.entry(case).or_default().push(rate);
         }
     }
-    report(options, &disks, &rates)
+    report(options, &disks, &rates, &commits)
 }
 
-/// `None`: what is needed for it is not there.
-async fn measure(case: Case, options: &Options) -> Option<f64> {
-    match case {
-        Case::Batches(wire) => Some(wire::batches(&options.server, wire, options.span, options.prefill).await),
+/// The figure, and the bytes of a commit where that is known. `None`: what is needed for it is not there.
+async fn measure(case: Case, options: &Options) -> Option<(f64, Option<f64>)> {
+    let rate = match case {
+        Case::Batches(wire) => {
+            let (rate, commit_bytes) = wire::batches(&options.server, wire, options.span, options.prefill).await;
+            return Some((rate, Some(commit_bytes)));
+        }
         Case::Single => Some(wire::singles(&options.server, options.span).await),
         Case::Read(wire) => Some(wire::read(&options.server, wire, options.read).await),
         Case::ReadFile => Some(file::read(options.read).await),
         Case::BatchesRedis => Some(RedisServer::start()?.produce(CONNECTIONS, BATCH, VALUE, options.span, options.prefill).await),
         Case::SingleRedis => Some(RedisServer::start()?.produce(SINGLES, 1, SINGLE_VALUE, options.span, 0).await),
-    }
+    };
+    rate.map(|rate| (rate, None))
 }
 
-fn report(options: &Options, disks: &[DiskRate], rates: &BTreeMap<Case, Vec<f64>>) -> String {
+fn report(options: &Options, disks: &[DiskRate], rates: &BTreeMap<Case, Vec<f64>>, commits: &[(f64, f64)]) -> String {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let (small, batch) = (median(disks.iter().map(|rate| rate.small)), median(disks.iter().map(|rate| rate.batch)));
     let mut text = format!(
@@ -150,7 +164,18 @@ fn report(options: &Options, disks: &[DiskRate], rates: &BTreeMap<Case, Vec<f64>
     for case in Case::ALL {
         let rate = rates.get(&case).map(|rates| format!("{:.0}", median(rates.iter().copied())));
         let rate = rate.unwrap_or_else(|| "NOT RUN: there is no `redis-server`".to_owned());
-        writeln!(text, "| {} | {rate} |", case.says()).expect("a string takes it");
+        if options.only.is_empty() || rates.contains_key(&case) {
+            writeln!(text, "| {} | {rate} |", case.says()).expect("a string takes it");
+        }
+    }
+    if !commits.is_empty() {
+        let bytes = median(commits.iter().map(|commit| commit.0)) / 1024.0;
+        let share = median(commits.iter().map(|commit| commit.1)) * 100.0;
+        writeln!(
+            text,
+            "\nCommits of binary batches: {bytes:.0} KiB in the mean. Payload is {share:.0}% of what the disk alone takes in writes of that size, each synced."
+        )
+        .expect("a string takes it");
     }
     text
 }

@@ -51,14 +51,25 @@ impl Wire {
     }
 }
 
-/// Records a second of batches, after so many GB were produced.
-pub(super) async fn batches(server: &Path, wire: Wire, span: Duration, prefill_gb: u64) -> f64 {
+/// Records a second of batches, after so many GB were produced, and bytes of a commit of the server.
+pub(super) async fn batches(server: &Path, wire: Wire, span: Duration, prefill_gb: u64) -> (f64, f64) {
     let server = start(server).await;
     let bodies: Arc<[Bytes]> = bodies(wire).into();
     let bytes = (super::BATCH * super::VALUE) as u64;
     let requests = usize::try_from(prefill_gb * 1_000_000_000 / bytes).expect("a number of requests");
     produce(server.address(), wire, super::CONNECTIONS, &bodies, Until::Requests(requests)).await;
-    produce(server.address(), wire, super::CONNECTIONS, &bodies, Until::Over(span)).await * super::BATCH as f64
+    let rate = produce(server.address(), wire, super::CONNECTIONS, &bodies, Until::Over(span)).await * super::BATCH as f64;
+    (rate, commit_bytes(&server).await)
+}
+
+/// Bytes of the server's commits in the mean.
+async fn commit_bytes(server: &ServerProcess) -> f64 {
+    let metrics = reqwest::get(format!("{}/metrics", server.url())).await.expect("answered").text().await.expect("text");
+    let of = |name: &str| {
+        let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.and_then(|value| value.parse::<f64>().ok()).expect("the server counts its commits")
+    };
+    of("sagamq_commit_bytes_sum") / of("sagamq_commit_bytes_count")
 }
 
 /// Records a second, one a request.
