@@ -200,7 +200,7 @@ async fn member(client: Client, shared: Arc<Shared>, mut random: Random, life: D
         let asked = Instant::now();
         let deliveries = client.receive(&topic, &group, &request).await?.deliveries;
         let mut deliveries = deliveries.into_iter();
-        while let Some(delivery) = deliveries.next() {
+        for delivery in deliveries.by_ref() {
             if asked.elapsed() > LEASE / 2 {
                 // Somebody else has it before this one would be through.
                 break;
