@@ -137,7 +137,7 @@ async fn stored(client: &Client, topic: &TopicName, partitions: u32) -> Vec<(Str
                 break;
             }
             next = read.next_offset;
-            let text = |record: ConsumedRecord| (record.text().expect("text").to_owned(), record.key.expect("a key"));
+            let text = |record: ConsumedRecord| (record.text().expect("text"), record.key.expect("a key"));
             found.extend(read.records.into_iter().map(text));
         }
     }

@@ -251,7 +251,7 @@ mod tests {
                         }
                     }
                     Event::Restart => {
-                        let row = known.as_ref().map(|known| crate::dedup::producer_row::encode(known));
+                        let row = known.as_ref().map(crate::dedup::producer_row::encode);
                         known = row.map(|row| crate::dedup::producer_row::decode(&row).expect("its own row"));
                     }
                     Event::Epoch => {
