@@ -96,8 +96,14 @@ impl Mix {
         let access = Access::plain(server.url());
         let client = access.client()?;
         let topic: TopicName = name.parse().expect("a legal name");
-        let config =
-            TopicConfig { partitions: PARTITIONS, retention_ms: RETENTION_MS, retention_bytes: RETENTION_BYTES, ..TopicConfig::default() };
+        // Idempotency keys as well: those of a day would grow for a day.
+        let config = TopicConfig {
+            partitions: PARTITIONS,
+            retention_ms: RETENTION_MS,
+            retention_bytes: RETENTION_BYTES,
+            dedup_window_ms: RETENTION_MS,
+            ..TopicConfig::default()
+        };
         client.create_topic(&topic, config).await?;
         let queue: GroupName = "queue".parse().expect("a legal name");
         let stream: GroupName = format!("{name}-stream").parse().expect("a legal name");
