@@ -20,18 +20,24 @@ pub fn frame(partition: Option<PartitionId>) -> [u8; FRAME_LEN] {
     partition.map_or(ANY, |partition| partition.0).to_be_bytes()
 }
 
+/// The partition of the batch at the front of a body, and its length.
+fn next_frame(body: &[u8]) -> Result<Option<(Option<PartitionId>, usize)>, BatchError> {
+    if body.is_empty() {
+        return Ok(None);
+    }
+    let Some((partition, rest)) = body.split_first_chunk::<FRAME_LEN>() else { return Err(BatchError::Truncated(body.len())) };
+    let partition = u32::from_be_bytes(*partition);
+    Ok(Some(((partition != ANY).then_some(PartitionId(partition)), batch_len(rest)?)))
+}
+
 /// Takes the next batch with its partition from the front of a body. `None`: there is no more. What is in the batch is not looked at.
 ///
 /// # Errors
 /// When the body ends in the middle of a batch. Nothing is taken then.
 pub fn take_framed(body: &mut BytesMut) -> Result<Option<(Option<PartitionId>, BytesMut)>, BatchError> {
-    if body.is_empty() {
-        return Ok(None);
-    }
-    let Some((partition, rest)) = body.split_first_chunk::<FRAME_LEN>() else { return Err(BatchError::Truncated(body.len())) };
-    let (partition, len) = (u32::from_be_bytes(*partition), batch_len(rest)?);
+    let Some((partition, len)) = next_frame(body)? else { return Ok(None) };
     let _frame = body.split_to(FRAME_LEN);
-    Ok(Some(((partition != ANY).then_some(PartitionId(partition)), body.split_to(len))))
+    Ok(Some((partition, body.split_to(len))))
 }
 
 /// As [`take_framed`], from bytes that others may share.
@@ -39,13 +45,9 @@ pub fn take_framed(body: &mut BytesMut) -> Result<Option<(Option<PartitionId>, B
 /// # Errors
 /// As [`take_framed`].
 pub fn take_framed_bytes(body: &mut Bytes) -> Result<Option<(Option<PartitionId>, Bytes)>, BatchError> {
-    if body.is_empty() {
-        return Ok(None);
-    }
-    let Some((partition, rest)) = body.split_first_chunk::<FRAME_LEN>() else { return Err(BatchError::Truncated(body.len())) };
-    let (partition, len) = (u32::from_be_bytes(*partition), batch_len(rest)?);
+    let Some((partition, len)) = next_frame(body)? else { return Ok(None) };
     let _frame = body.split_to(FRAME_LEN);
-    Ok(Some(((partition != ANY).then_some(PartitionId(partition)), body.split_to(len))))
+    Ok(Some((partition, body.split_to(len))))
 }
 
 /// The batches of a body, up to where it ends or is broken. What is in them is not looked at.

@@ -27,29 +27,33 @@ pub(super) fn answer(bytes: Held<Vec<u8>>) -> Response {
     response
 }
 
+/// Writes what is said of a lease, as fields of an object that is left open.
+pub(super) fn open_lease(out: &mut Vec<u8>, index: usize, delivered: &Delivered) {
+    let Delivered { receipt, attempt, returned, lease_until_ms, handed_out_ago_ms, .. } = delivered;
+    out.extend_from_slice(if index == 0 { br#"{"receipt":"# } else { br#",{"receipt":"# });
+    write::text(out, receipt);
+    out.extend_from_slice(br#","attempt":"#);
+    write::json(out, attempt);
+    if *returned > 0 {
+        out.extend_from_slice(br#","returned":"#);
+        write::json(out, returned);
+    }
+    out.extend_from_slice(br#","lease_until_ms":"#);
+    write::json(out, lease_until_ms);
+    if let Some(ago_ms) = handed_out_ago_ms {
+        out.extend_from_slice(br#","handed_out_ago_ms":"#);
+        write::json(out, ago_ms);
+    }
+}
+
 /// The leases in a [`LeasesHead`](sagamq_api::queue::LeasesHead), and the records behind them.
 pub(super) fn written(received: &Received) -> Vec<u8> {
     let size = |delivered: &Delivered| delivered.receipt.len() + RECORD_BYTES + delivered.record.payload.len();
     let mut out = buffer(received.deliveries.iter().map(size).sum());
     write_head(&mut out, |out| {
         out.extend_from_slice(br#"{"leases":["#);
-        for (index, Delivered { receipt, attempt, returned, lease_until_ms, handed_out_ago_ms, .. }) in
-            received.deliveries.iter().enumerate()
-        {
-            out.extend_from_slice(if index == 0 { br#"{"receipt":"# } else { br#",{"receipt":"# });
-            write::text(out, receipt);
-            out.extend_from_slice(br#","attempt":"#);
-            write::json(out, attempt);
-            if *returned > 0 {
-                out.extend_from_slice(br#","returned":"#);
-                write::json(out, returned);
-            }
-            out.extend_from_slice(br#","lease_until_ms":"#);
-            write::json(out, lease_until_ms);
-            if let Some(ago_ms) = handed_out_ago_ms {
-                out.extend_from_slice(br#","handed_out_ago_ms":"#);
-                write::json(out, ago_ms);
-            }
+        for (index, delivered) in received.deliveries.iter().enumerate() {
+            open_lease(out, index, delivered);
             out.push(b'}');
         }
         out.push(b']');

@@ -102,21 +102,8 @@ async fn receive(
 fn write_received(received: &Received, out: &mut Vec<u8>) {
     out.extend_from_slice(br#"{"deliveries":["#);
     for (index, delivered) in received.deliveries.iter().enumerate() {
-        let Delivered { receipt, attempt, returned, lease_until_ms, handed_out_ago_ms, partition, record } = delivered;
-        out.extend_from_slice(if index == 0 { br#"{"receipt":"# } else { br#",{"receipt":"# });
-        write::text(out, receipt);
-        out.extend_from_slice(br#","attempt":"#);
-        write::json(out, attempt);
-        if *returned > 0 {
-            out.extend_from_slice(br#","returned":"#);
-            write::json(out, returned);
-        }
-        out.extend_from_slice(br#","lease_until_ms":"#);
-        write::json(out, lease_until_ms);
-        if let Some(ago_ms) = handed_out_ago_ms {
-            out.extend_from_slice(br#","handed_out_ago_ms":"#);
-            write::json(out, ago_ms);
-        }
+        let Delivered { partition, record, .. } = delivered;
+        deliveries::open_lease(out, index, delivered);
         out.push(b',');
         let StoredRecord { offset, timestamp_ms, payload } = record;
         write::fields(out, RecordOut { partition: *partition, offset: *offset, timestamp_ms: *timestamp_ms, payload });
