@@ -61,7 +61,7 @@ fn outline(definition: &Definition) -> String {
     for (at, step) in definition.steps.iter().enumerate() {
         let after: Vec<_> = step.after.iter().map(|&before| definition.steps[before].id.as_str()).collect();
         writeln!(text, "{at} {} {:?} after [{}]", step.id, step.kind, after.join(", ")).unwrap();
-        for (what, call) in [("action", Some(&step.action)), ("compensation", step.compensation.as_ref())] {
+        for (what, call) in [("action", step.action.call()), ("compensation", step.compensation.as_ref())] {
             let Some(call) = call else { continue };
             writeln!(text, "    {what} {:?} {} within {:?}, {:?}", call.target, call.name, call.timeout, call.retry).unwrap();
         }

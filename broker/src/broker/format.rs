@@ -6,7 +6,7 @@ use crate::storage::{Family, Mutation, Storage, StorageError};
 use bytes::Bytes;
 
 /// Version of everything on disk.
-pub(super) const FORMAT_VERSION: u32 = 8;
+pub(super) const FORMAT_VERSION: u32 = 9;
 
 /// Most shards of a data directory.
 pub(super) const SHARDS_MAX: u16 = 256;

@@ -38,7 +38,7 @@ pub struct Definition {
 impl Definition {
     /// Every call of every step.
     pub fn calls(&self) -> impl Iterator<Item = &Call> {
-        self.steps.iter().flat_map(|step| core::iter::once(&step.action).chain(&step.compensation))
+        self.steps.iter().flat_map(|step| step.action.call().into_iter().chain(&step.compensation))
     }
 
     /// The topics that commands are sent to.
@@ -84,8 +84,8 @@ pub struct Step {
     pub after: Vec<usize>,
     /// Where the step stands relative to the pivot.
     pub kind: StepKind,
-    /// The forward effect.
-    pub action: Call,
+    /// What it does forward.
+    pub action: Action,
     /// The semantic undo. `None`: the step has no effect to undo, or lies behind the pivot.
     pub compensation: Option<Call>,
     /// How long the action may wait to be handed to its participant; `None`: as long as the saga may take. Not used behind the pivot.
@@ -101,10 +101,62 @@ impl Step {
     #[must_use]
     pub fn call(&self, operation: Operation) -> &Call {
         match operation {
-            Operation::Action => &self.action,
+            Operation::Action => self.action.call().expect("only a step that calls is called"),
             Operation::Compensation => self.compensation.as_ref().expect("only what has a compensation is compensated"),
             other => panic!("a step has no {other}"),
         }
+    }
+
+    /// The same, to change it.
+    ///
+    /// # Panics
+    /// As [`Step::call`].
+    #[must_use]
+    pub fn call_mut(&mut self, operation: Operation) -> &mut Call {
+        match operation {
+            Operation::Action => self.action.call_mut().expect("only a step that calls is called"),
+            Operation::Compensation => self.compensation.as_mut().expect("only what has a compensation is compensated"),
+            other => panic!("a step has no {other}"),
+        }
+    }
+}
+
+/// What a step does forward.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// It calls a participant.
+    Call(Call),
+}
+
+impl Action {
+    /// The call, if it is one.
+    #[must_use]
+    pub const fn call(&self) -> Option<&Call> {
+        match self {
+            Self::Call(call) => Some(call),
+        }
+    }
+
+    /// The same, to change it.
+    #[must_use]
+    pub const fn call_mut(&mut self) -> Option<&mut Call> {
+        match self {
+            Self::Call(call) => Some(call),
+        }
+    }
+
+    /// Why it cannot take part in two phases, if it cannot.
+    fn no_branch(&self) -> Option<String> {
+        match self {
+            Self::Call(call) => call.no_branch(),
+        }
+    }
+}
+
+impl From<Call> for Action {
+    fn from(call: Call) -> Self {
+        Self::Call(call)
     }
 }
 

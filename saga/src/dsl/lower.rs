@@ -48,7 +48,7 @@ fn step(draft: &Draft, graph: &Graph, at: usize, after: Vec<usize>) -> Option<Lo
         id: step.id.clone()?,
         after,
         kind,
-        action,
+        action: action.into(),
         compensation,
         queue_timeout: step.queue_timeout.as_ref().map(|timeout| timeout.value),
     })

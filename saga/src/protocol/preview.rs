@@ -94,7 +94,7 @@ fn without_open_arguments(definition: &Definition, instance: &Instance) -> (Defi
         of_steps.into_iter().any(|step| step.is_none_or(|step| to_come(step)))
     };
     for (index, step) in definition.steps.iter_mut().enumerate() {
-        let calls = [(Operation::Action, Some(&mut step.action)), (Operation::Compensation, step.compensation.as_mut())];
+        let calls = [(Operation::Action, step.action.call_mut()), (Operation::Compensation, step.compensation.as_mut())];
         for (operation, call) in calls {
             if let Some(call) = call
                 && is_open(call)

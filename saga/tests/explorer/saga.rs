@@ -139,8 +139,8 @@ impl Saga {
         let mut definition = dsl::compile(&text).expect("a legal definition").definition;
         definition.timeout = Some(Duration::from_secs(1));
         for step in &mut definition.steps {
-            step.action.timeout = Duration::from_secs(100_000);
-            step.action.retry = RetryPolicy { attempts: 2, ..RetryPolicy::action() };
+            step.call_mut(Operation::Action).timeout = Duration::from_secs(100_000);
+            step.call_mut(Operation::Action).retry = RetryPolicy { attempts: 2, ..RetryPolicy::action() };
             if let Some(compensation) = &mut step.compensation {
                 compensation.timeout = Duration::from_secs(100_000);
             }

@@ -84,7 +84,7 @@ impl Transaction {
         let mut definition = dsl::compile(&text).expect("a legal definition").definition;
         definition.timeout = Some(Duration::from_secs(1));
         for step in &mut definition.steps {
-            step.action.timeout = Duration::from_secs(100_000);
+            step.call_mut(Operation::Action).timeout = Duration::from_secs(100_000);
         }
         let people =
             branches.iter().enumerate().map(|(at, &all)| Participant { all, is_reader: readers.contains(&at), ..Participant::default() });
@@ -140,7 +140,7 @@ impl Transaction {
     }
 
     fn branch(&self, step: usize) -> usize {
-        self.definition.steps[step].action.service[1..].parse().expect("services are numbered")
+        self.definition.steps[step].call(Operation::Action).service[1..].parse().expect("services are numbered")
     }
 
     /// A participant serves a call. Gives its reply.

@@ -22,7 +22,7 @@ pub fn open_calls(definition: &Definition, state: &TransactionState) -> Vec<Call
 /// How a call of the branch is retried. What tells a branch its end goes by the definition's own policy, as it is no action.
 pub(super) fn policy(definition: &Definition, step: usize, operation: Operation) -> RetryPolicy {
     match operation {
-        Operation::Action | Operation::Prepare => definition.steps[step].action.retry.clone(),
+        Operation::Action | Operation::Prepare => definition.steps[step].call(Operation::Action).retry.clone(),
         Operation::Compensation | Operation::Commit | Operation::Rollback | Operation::CommitOnePhase => definition.decision_retry.clone(),
     }
 }
@@ -31,7 +31,7 @@ pub(super) fn render_arguments(definition: &Definition, state: &TransactionState
     let step = &definition.steps[index];
     let id = state.head.id.to_string();
     let scope = Scope { input: &state.head.input, outputs: state, failure: None, saga: Some(state.head.scope(&id)) };
-    let arguments = step.action.arguments.render(&scope);
+    let arguments = step.call(Operation::Action).arguments.render(&scope);
     arguments.map_err(|error| render_failure(&format!("the arguments of {} `{}`", Operation::Action, step.id), &error))
 }
 
@@ -40,7 +40,7 @@ pub(super) fn action_command(definition: &Definition, state: &TransactionState, 
     let action = &state.actions[index];
     let open = action.open?;
     let attempt = StepAttempt { step: action.id.clone(), item: None, operation: Operation::Action, epoch: action.epoch };
-    let name = definition.steps[index].action.name.clone();
+    let name = definition.steps[index].call(Operation::Action).name.clone();
     Some(command(definition, state, action.branch, attempt, name, action.arguments.clone()?, open))
 }
 

@@ -62,7 +62,7 @@ impl<'a> Planner<'a> {
     /// Calls an action: writes the intent and orders the call. On an error nothing is decided.
     pub(super) fn call_action(&mut self, index: usize) -> Result<(), Failure> {
         let arguments = render_arguments(self.definition, &self.state, index)?;
-        let deadline_ms = self.after(self.definition.steps[index].action.timeout);
+        let deadline_ms = self.after(self.definition.steps[index].call(Operation::Action).timeout);
         let attempt = StepAttempt { epoch: 1, ..self.action(index) };
         self.emit(TransactionEvent::ActionCalled { attempt, deadline_ms, arguments });
         let command = action_command(self.definition, &self.state, index).expect("the action was just called");
@@ -75,7 +75,7 @@ impl<'a> Planner<'a> {
         let step = self.state.branches[index].first_step();
         let last = self.attempt(index, operation);
         let attempt = StepAttempt { epoch: last.epoch + 1, ..last };
-        let deadline_ms = self.after(self.definition.steps[step].action.timeout);
+        let deadline_ms = self.after(self.definition.steps[step].call(Operation::Action).timeout);
         let detour = self.state.branches[index].takes_detour(operation);
         self.emit(TransactionEvent::BranchCalled { attempt, deadline_ms, detour });
         let command = branch_command(self.definition, &self.state, index).expect("the branch was just called");

@@ -2,7 +2,7 @@
 
 use super::action::Action;
 use super::branch::{Branch, BranchState};
-use crate::definition::Definition;
+use crate::definition::{Call, Definition};
 use crate::expression::Outputs;
 use crate::protocol::decision::ResolvedOutcome;
 use crate::protocol::failures::Failures;
@@ -87,9 +87,9 @@ impl TransactionState {
     pub fn new(id: Uuid, definition: &Definition) -> Self {
         let (mut actions, mut branches): (Vec<Action>, Vec<Branch>) = (Vec::new(), Vec::new());
         for (index, step) in definition.steps.iter().enumerate() {
-            let service = &step.action.service;
+            let Call { service, target, .. } = step.call(Operation::Action);
             let at = branches.iter().position(|branch| branch.name == *service).unwrap_or_else(|| {
-                branches.push(Branch::new(service.clone(), step.action.target.clone()));
+                branches.push(Branch::new(service.clone(), target.clone()));
                 branches.len() - 1
             });
             branches[at].steps.push(index);

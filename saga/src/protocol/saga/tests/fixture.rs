@@ -36,7 +36,7 @@ pub(super) fn step(name: &str, after: &[usize], kind: StepKind) -> Step {
         id: id(name),
         after: after.to_vec(),
         kind,
-        action: call(name, json!({}), 3),
+        action: call(name, json!({}), 3).into(),
         compensation: (kind == StepKind::Compensatable).then(|| call(&format!("undo_{name}"), json!({}), 3)),
         queue_timeout: None,
     }

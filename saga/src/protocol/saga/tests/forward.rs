@@ -104,7 +104,7 @@ fn ongoing_is_written_once_an_attempt_and_keeps_the_deadline() {
 #[test]
 fn arguments_see_input_outputs_and_the_saga() {
     let mut steps = vec![step("a", &[], Compensatable), step("b", &[0], Compensatable)];
-    steps[1].action = call("b", json!({"n": "${input.n}", "ok": "${steps.a.output.ok}", "key": "${saga.key}"}), 3);
+    steps[1].action = call("b", json!({"n": "${input.n}", "ok": "${steps.a.output.ok}", "key": "${saga.key}"}), 3).into();
     let mut run = Run::start_with(definition(steps), json!({"n": 5}));
     run.reply("a", done());
     let Some(Command::Call(command)) = run.commands.last() else { panic!("a call is ordered") };
@@ -114,7 +114,7 @@ fn arguments_see_input_outputs_and_the_saga() {
 #[test]
 fn an_expression_without_a_value_fails_the_step_before_any_effect() {
     let mut steps = vec![step("a", &[], Compensatable)];
-    steps[0].action = call("a", json!("${input.missing}"), 3);
+    steps[0].action = call("a", json!("${input.missing}"), 3).into();
     let run = Run::start(definition(steps));
     assert_eq!((run.saga_state(), run.step_state("a")), (SagaState::Failed, StepState::Failed));
     assert_eq!(run.state.failure.as_ref().map(|failure| failure.code.as_str()), Some("EXPRESSION_FAILED"));
@@ -125,7 +125,7 @@ fn an_expression_without_a_value_fails_the_step_before_any_effect() {
 fn a_saga_that_polls_for_ever_is_compensated_before_its_log_is_full() {
     let mut definition = chain(None);
     definition.timeout = None;
-    definition.steps[1].action.retry.attempts = u32::MAX;
+    definition.steps[1].call_mut(Operation::Action).retry.attempts = u32::MAX;
     let mut run = Run::start(definition);
     run.reply("a", done());
     for _ in 0..10_000 {
@@ -146,7 +146,7 @@ fn a_saga_that_polls_for_ever_is_compensated_before_its_log_is_full() {
 #[test]
 fn a_step_behind_the_pivot_whose_arguments_have_no_value_blocks_and_is_not_undone() {
     let mut definition = chain(Some(1));
-    definition.steps[2].action = call("c", json!("${input.missing}"), 3);
+    definition.steps[2].action = call("c", json!("${input.missing}"), 3).into();
     let mut run = Run::start(definition);
     run.reply("a", done());
     run.reply("b", done());

@@ -12,7 +12,7 @@ fn of_amounts(amount: u32) -> Run {
     let mut definition = chain(None);
     for step in &mut definition.steps {
         let arguments = || Template::compile(&json!("${ input.amount }")).expect("legal");
-        step.action.arguments = arguments();
+        step.call_mut(Operation::Action).arguments = arguments();
         step.compensation.as_mut().expect("it has one").arguments = arguments();
     }
     Run::start_with(definition, json!({"amount": amount}))

@@ -135,7 +135,7 @@ fn random_definition(steps: usize, has_pivot: bool, random: &mut Random) -> Defi
         kinds.push(kind);
         let mut step = step(&format!("s{index}"), &after, kind);
         let arguments = || Template::compile(&json!("${ input.?edited.orValue(0) }")).expect("legal");
-        step.action.arguments = arguments();
+        step.call_mut(Operation::Action).arguments = arguments();
         step.compensation.iter_mut().for_each(|compensation| compensation.arguments = arguments());
         if random.fraction() < 0.1 {
             step.compensation = None;

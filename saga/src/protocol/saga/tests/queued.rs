@@ -193,11 +193,11 @@ fn a_worker_that_works_on_is_asked_again_when_it_says_and_every_time_it_says() {
 #[test]
 fn every_attempt_has_the_arguments_of_the_first() {
     let mut steps = vec![step("a", &[], Compensatable)];
-    steps[0].action = call("a", json!({"n": "${input.n}"}), 3);
+    steps[0].action = call("a", json!({"n": "${input.n}"}), 3).into();
     let mut run = Run::start_with(definition(steps), json!({"n": 5}));
     run.reply("a", unknown());
     // An upgrade, or an edited input: the expression gives something else now.
-    run.definition.steps[0].action = call("a", json!({"n": "${input.missing}"}), 3);
+    run.definition.steps[0].action = call("a", json!({"n": "${input.missing}"}), 3).into();
     run.tick();
     let Some(Command::Call(command)) = run.commands.last() else { panic!("a call is ordered") };
     assert_eq!((command.call.attempt.epoch, command.call.arguments.as_str()), (2, r#"{"n":5}"#));

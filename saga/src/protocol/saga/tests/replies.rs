@@ -174,7 +174,7 @@ fn a_late_word_ends_the_doubt_until_the_next_attempt() {
 #[test]
 fn a_step_given_up_is_fenced() {
     let mut definition = chain(None);
-    definition.steps[0].action.retry.attempts = 1;
+    definition.steps[0].call_mut(Operation::Action).retry.attempts = 1;
     let mut run = Run::start(definition);
     run.tick();
     assert_eq!(run.step_state("a"), StepState::Compensating);

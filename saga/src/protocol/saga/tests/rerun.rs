@@ -105,7 +105,7 @@ fn of_amounts() -> Run {
     let mut definition = chain(None);
     for step in &mut definition.steps {
         let arguments = || Template::compile(&json!({"amount": "${ input.amount }"})).expect("legal");
-        step.action.arguments = arguments();
+        step.call_mut(Operation::Action).arguments = arguments();
         step.compensation.as_mut().expect("it has one").arguments = arguments();
     }
     Run::start_with(definition, json!({"amount": 100}))
@@ -195,7 +195,7 @@ fn what_is_blocked_without_doubt_ends_and_goes_on_as_its_rerun() {
 #[test]
 fn another_input_is_seen_by_what_is_called_and_the_start_stays_the_same() {
     let mut definition = chain(None);
-    definition.steps[1].action.arguments = Template::compile(&json!("${ input.n }")).expect("legal");
+    definition.steps[1].call_mut(Operation::Action).arguments = Template::compile(&json!("${ input.n }")).expect("legal");
     let mut origin = Run::start_with(definition, json!({"n": 1}));
     origin.reply("a", done());
     end_at(&mut origin, "b");

@@ -4,7 +4,7 @@ use super::fixture::*;
 use crate::definition::Definition;
 use crate::expression::Template;
 use crate::protocol::saga::SagaEvent;
-use sagamq_api::saga::{CallOutcome, SagaState, SagaVerb, StepOutcome, VerbName};
+use sagamq_api::saga::{CallOutcome, Operation, SagaState, SagaVerb, StepOutcome, VerbName};
 use serde_json::json;
 
 type Verbs = [(&'static str, SagaVerb); 20];
@@ -54,7 +54,7 @@ fn past() -> Run {
 
 fn past_blocked() -> Run {
     let mut definition = chain(Some(1));
-    definition.steps[2].action.arguments = Template::compile(&json!("${ input.missing }")).expect("legal");
+    definition.steps[2].call_mut(Operation::Action).arguments = Template::compile(&json!("${ input.missing }")).expect("legal");
     let mut run = Run::start(definition);
     run.reply("a", done());
     run.reply("b", done());

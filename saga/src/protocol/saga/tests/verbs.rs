@@ -141,7 +141,7 @@ fn one_failed_compensation_of_two_is_retried_by_name_and_the_other_still_blocks(
 #[test]
 fn a_waiting_attempt_is_due_now_with_the_arguments_it_had() {
     let mut definition = chain(None);
-    definition.steps[0].action.arguments = Template::compile(&json!("${ input.?to.orValue(1) }")).expect("legal");
+    definition.steps[0].call_mut(Operation::Action).arguments = Template::compile(&json!("${ input.?to.orValue(1) }")).expect("legal");
     let mut run = Run::start(definition);
     run.reply("a", unknown());
     run.operate(edit(json!({"to": 2}))).expect("the same key");
@@ -160,7 +160,7 @@ fn a_waiting_attempt_is_due_now_with_the_arguments_it_had() {
 #[test]
 fn a_step_behind_the_pivot_without_arguments_goes_on_with_another_input() {
     let mut definition = chain(Some(1));
-    definition.steps[2].action.arguments = Template::compile(&json!("${ input.missing }")).expect("legal");
+    definition.steps[2].call_mut(Operation::Action).arguments = Template::compile(&json!("${ input.missing }")).expect("legal");
     let start = || {
         let mut run = Run::start(definition.clone());
         run.reply("a", done());
@@ -186,7 +186,7 @@ fn a_step_behind_the_pivot_without_arguments_goes_on_with_another_input() {
 #[test]
 fn a_step_that_is_left_out_gives_null_and_is_undone_if_it_may_have_been_done() {
     let mut definition = chain(None);
-    definition.steps[1].action.arguments = Template::compile(&json!({"a": "${ steps.a.output }"})).expect("legal");
+    definition.steps[1].call_mut(Operation::Action).arguments = Template::compile(&json!({"a": "${ steps.a.output }"})).expect("legal");
     let mut run = Run::start(definition);
     run.reply("a", unknown());
     run.operate(skip("a")).expect("it waits");

@@ -102,7 +102,8 @@ fn what_cannot_be_sent_waits_until_its_time_is_over() {
 #[test]
 fn an_action_whose_arguments_have_no_value_is_not_called() {
     let mut definition = two();
-    definition.steps[1].action.arguments = crate::expression::Template::compile(&json!({"x": "${ input.missing }"})).expect("legal");
+    definition.steps[1].call_mut(Operation::Action).arguments =
+        crate::expression::Template::compile(&json!({"x": "${ input.missing }"})).expect("legal");
     let mut run = Run::start(definition);
     run.reply("a", Operation::Action, 1, done()).expect("called");
     assert_eq!(

@@ -35,7 +35,7 @@ pub(super) fn step(name: &str, service: &str, after: &[usize]) -> Step {
         id: name.parse().expect("legal"),
         after: after.to_vec(),
         kind: StepKind::Compensatable,
-        action,
+        action: action.into(),
         compensation: None,
         queue_timeout: None,
     }
