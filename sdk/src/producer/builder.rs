@@ -70,9 +70,9 @@ impl ProducerBuilder {
     }
 
     /// Most binary batches in flight for each partition (default and most 5: so many the server recognises when they come again). With more than one, a
-    /// producer is not bound to one batch for each time that the server's disk takes; the order stays, whatever fails and is sent again. While one is in flight, another goes only when it has a
-    /// fourth of the records or bytes that a batch may have; what is less gathers, as ever. 1 keeps
-    /// batches as large as they get. Records as JSON travel one request at a time.
+    /// producer is not bound to one batch for each time that the server's disk takes; the order stays, whatever fails and is sent again. The more are in flight, the fuller another
+    /// has to be: beside one it needs a fourth of the records or bytes that a batch may have, beside four all of them; what is less gathers. For records
+    /// that neither have a key nor name a partition, those for other partitions count as well. 1 keeps batches as large as they get. Records as JSON travel one request at a time.
     pub fn max_in_flight(mut self, batches: usize) -> Self {
         self.max_in_flight = batches.clamp(1, PRODUCER_BATCHES_KEPT);
         self

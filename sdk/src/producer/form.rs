@@ -72,6 +72,11 @@ impl Form {
         matches!(self, Self::Binary { partition: Some(_), .. })
     }
 
+    /// Whether it can go to one partition only: it names it, or has a key.
+    pub(super) fn is_bound(&self) -> bool {
+        matches!(self, Self::Binary { record, partition } if partition.is_some() || record.payload.key.is_some())
+    }
+
     /// The time that a binary record came with, in milliseconds since 1970.
     pub(super) fn given_ms(&self) -> Option<i64> {
         match self {

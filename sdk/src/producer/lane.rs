@@ -23,6 +23,8 @@ pub(super) struct Lane {
     /// In no batch yet.
     waiting: VecDeque<Entry>,
     waiting_bytes: usize,
+    /// How many of these have to go to this partition, and to no other.
+    waiting_bound: usize,
     /// In their order, those on their way and those that are to be sent again.
     flights: VecDeque<Flight>,
     /// The number of the next batch: who sends it, and the sequence.
@@ -43,6 +45,7 @@ impl Lane {
             partition,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
+            waiting_bound: 0,
             flights: VecDeque::new(),
             next: Stamp { producer, epoch: 0, sequence: 0 },
             made: 0,
@@ -55,7 +58,29 @@ impl Lane {
     /// Puts a record behind all others.
     pub(super) fn push(&mut self, entry: Entry) {
         self.waiting_bytes += entry.form.bytes();
+        self.waiting_bound += usize::from(entry.form.is_bound());
         self.waiting.push_back(entry);
+    }
+
+    /// Takes the first record out.
+    fn pop(&mut self) -> Option<Entry> {
+        let entry = self.waiting.pop_front()?;
+        self.waiting_bytes -= entry.form.bytes();
+        self.waiting_bound -= usize::from(entry.form.is_bound());
+        Some(entry)
+    }
+
+    /// Puts a record in front of all others.
+    fn push_front(&mut self, entry: Entry) {
+        self.waiting_bytes += entry.form.bytes();
+        self.waiting_bound += usize::from(entry.form.is_bound());
+        self.waiting.push_front(entry);
+    }
+
+    /// Takes everything out that is in no batch.
+    fn take_waiting(&mut self) -> VecDeque<Entry> {
+        (self.waiting_bytes, self.waiting_bound) = (0, 0);
+        std::mem::take(&mut self.waiting)
     }
 
     /// How many of its records are in no batch.
@@ -72,19 +97,21 @@ impl Lane {
         self.waiting.len() >= limits.records || self.waiting_bytes >= limits.bytes
     }
 
-    /// Whether what waits is worth a request of its own while others are in flight: a fourth of what a batch may have. Less is gathered until one of them is
-    /// answered: many small requests cost both sides more than they gain.
-    fn is_worth_it(&self, limits: BatchLimits) -> bool {
-        self.waiting.len().saturating_mul(4) >= limits.records || self.waiting_bytes.saturating_mul(4) >= limits.bytes
+    /// Whether what waits is worth a request of its own beside those under way: the more these are, the fuller it has to be, and with four of them it has to be
+    /// a whole batch. What is less gathers until one of them is answered: many small requests cost both sides more than they gain.
+    fn is_worth_it(&self, limits: BatchLimits, under_way: usize) -> bool {
+        let is_enough = |has: usize, of: usize| has.saturating_mul(4) >= of.saturating_mul(under_way.min(4));
+        is_enough(self.waiting.len(), limits.records) || is_enough(self.waiting_bytes, limits.bytes)
     }
 
-    /// When the first record came that is in no batch, if another batch may go.
-    pub(super) fn since(&self, in_flight_max: usize, limits: BatchLimits) -> Option<Instant> {
+    /// When the first record came that is in no batch, if another batch may go. `under_way`: the producer's requests for all partitions.
+    pub(super) fn since(&self, in_flight_max: usize, limits: BatchLimits, under_way: usize) -> Option<Instant> {
         // Those that were answered count as long as one before them was not: the partition remembers so many and no more, and must know the first of them
         // when it comes again.
         let followed = self.flights.front().map_or(0, |first| self.made - first.before);
-        let is_worth_it = self.flights.is_empty() || self.is_worth_it(limits);
-        let may_go = !self.is_over && followed < in_flight_max as u64 && is_worth_it;
+        // What could go to any partition gathers in one of them, whichever partition the requests under way are for.
+        let beside = if self.waiting_bound == 0 { under_way } else { self.flights.len() };
+        let may_go = !self.is_over && followed < in_flight_max as u64 && self.is_worth_it(limits, beside);
         self.waiting.front().filter(|_| may_go).map(|entry| entry.since)
     }
 
@@ -113,8 +140,7 @@ impl Lane {
             if !entries.is_empty() && (!fits || is_mixed) {
                 break;
             }
-            let Some(entry) = self.waiting.pop_front() else { break };
-            self.waiting_bytes -= size;
+            let Some(entry) = self.pop() else { break };
             if entry.since.elapsed() >= delivery_timeout {
                 entry.expire();
                 continue;
@@ -135,10 +161,7 @@ impl Lane {
             // What cannot travel together travels one behind the other.
             Err((batch, _)) if batch.len() > 1 => {
                 let limits = BatchLimits { records: batch.len() / 2, ..limits };
-                for entry in batch.into_entries().into_iter().rev() {
-                    self.waiting_bytes += entry.form.bytes();
-                    self.waiting.push_front(entry);
-                }
+                batch.into_entries().into_iter().rev().for_each(|entry| self.push_front(entry));
                 self.seal(number, partitions, limits, delivery_timeout);
             }
             Err((single, error)) => single.failed(&error),
@@ -203,8 +226,7 @@ impl Lane {
 
     /// Nothing more is sent: another producer has the name.
     pub(super) fn refuse(&mut self, error: &ClientError) {
-        self.waiting_bytes = 0;
-        self.waiting.drain(..).for_each(|entry| entry.settle(Err(error.clone())));
+        self.take_waiting().into_iter().for_each(|entry| entry.settle(Err(error.clone())));
         let (sent, others): (VecDeque<Flight>, VecDeque<Flight>) =
             std::mem::take(&mut self.flights).into_iter().partition(|flight| matches!(flight.place, Where::Sent { .. }));
         self.flights = sent;
@@ -274,8 +296,7 @@ impl Lane {
             }
         }
         if std::mem::take(&mut self.is_closed) {
-            self.waiting_bytes = 0;
-            left.extend(std::mem::take(&mut self.waiting));
+            left.extend(self.take_waiting());
         }
         if std::mem::take(&mut self.is_missing) {
             left = left.into_iter().filter_map(Entry::without_partition).collect();

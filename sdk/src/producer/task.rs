@@ -292,7 +292,7 @@ impl ProducerTask {
             while let Some((flight, is_first)) = lane.next_to_send(sending.in_flight_max) {
                 flights.push(Box::pin(flight.send(client, topic, partition, sending.delivery_timeout, is_first, sending.compression)));
             }
-            let Some(since) = lane.since(sending.in_flight_max, sending.binary_limits) else { continue };
+            let Some(since) = lane.since(sending.in_flight_max, sending.binary_limits, flights.len()) else { continue };
             let until = since + sending.linger;
             if is_hurried || lane.is_full(sending.binary_limits) || until <= Instant::now() {
                 ready.push((since, partition));
@@ -315,7 +315,7 @@ impl ProducerTask {
                 if partitions.count().is_some_and(|count| *sticky % count.max(1) == partition.0) {
                     *sticky = sticky.wrapping_add(1);
                 }
-                lane.since(sending.in_flight_max, sending.binary_limits).is_some()
+                lane.since(sending.in_flight_max, sending.binary_limits, flights.len()).is_some()
                     && (sending.linger.is_zero() || lane.is_full(sending.binary_limits))
             });
         }
