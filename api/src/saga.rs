@@ -175,7 +175,7 @@ pub struct SagaDescription {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub paused_at_ms: Option<u64>,
     /// Effects that stand, or may, and that nobody undoes: of an instance that is `TERMINATED`, of a `BLOCKED` one as long as it is, and of a
-    /// `COMPLETED` one what may have been done by a step that was left out.
+    /// `COMPLETED` one what may have been done by a step that was left out, or that it went on without.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub standing: Vec<StandingEffect>,
 }
@@ -245,6 +245,12 @@ pub struct StepDescription {
     pub id: StepId,
     /// State.
     pub state: StepState,
+    /// What its condition (`when`) gave, once it was asked. `false`: the step is `SKIPPED`, by nobody, and returned nothing.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub condition: Option<bool>,
+    /// Whether the saga goes on without it: it may be `FAILED`, `COMPENSATED` or `UNKNOWN` in a saga that is `COMPLETED`.
+    #[serde(skip_serializing_if = "core::ops::Not::not", default)]
+    pub optional: bool,
     /// Attempts of its action.
     pub attempts: u32,
     /// Attempts of its compensation.
@@ -414,6 +420,8 @@ mod tests {
             let done = StepDescription {
                 id,
                 state,
+                condition: None,
+                optional: false,
                 attempts: 1,
                 compensation_attempts: 0,
                 output: output.clone(),

@@ -73,6 +73,9 @@ pub struct PreviewedCall {
     /// The arguments; absent if they depend on what another call has yet to return.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub arguments: Option<JsonText>,
+    /// Whether it is made only if the condition of its step holds, which depends on what another call has yet to return.
+    #[serde(skip_serializing_if = "core::ops::Not::not", default)]
+    pub conditional: bool,
     /// The key of the call, over all its attempts.
     pub idempotency_key: String,
     /// Whether it is made already, and runs on.

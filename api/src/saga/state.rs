@@ -22,7 +22,7 @@ pub enum SagaState {
     Paused,
     /// Effects are being undone.
     Compensating,
-    /// Every step succeeded. Final.
+    /// Every step succeeded, was left out, or was one that the saga goes on without. Final.
     Completed,
     /// Every effect is undone. Final.
     Compensated,
@@ -101,7 +101,7 @@ pub enum StepState {
     Failed,
     /// The action may have taken effect: its attempts ran out without an answer.
     Unknown,
-    /// It was left out.
+    /// It was left out: by an operator, or by its condition.
     Skipped,
     /// The compensation is called.
     Compensating,

@@ -13,6 +13,6 @@ mod stored;
 
 pub use key::NoKey;
 pub use model::{Action, BRANCH_BYTES_MAX, CALL_TIMEOUT_DEFAULT, Call, Definition, HttpTarget, RetryPolicy, Step, StepKind, Target};
-pub(crate) use model::{LOCKS_WOULD_WAIT, long_service_name, service_with_topic};
+pub(crate) use model::{LOCKS_WOULD_WAIT, long_service_name, only_in_sagas, service_with_topic};
 pub(crate) use service::ServiceAddress;
 pub use stored::{StoredError, load, store};

@@ -63,14 +63,15 @@ impl Definition {
     pub fn forbids(&self, mode: Mode) -> Option<String> {
         match mode {
             Mode::Saga => self.no_saga.clone(),
-            Mode::TwoPhase => self.steps.iter().find_map(|step| step.action.no_branch()),
+            Mode::TwoPhase => self.steps.iter().find_map(Step::no_two_phases),
         }
     }
 
     /// Whether an expression of it may take more than a moment.
     #[must_use]
     pub fn is_long(&self) -> bool {
-        self.calls().any(|call| call.arguments.is_long()) || self.output.as_ref().is_some_and(Template::is_long)
+        let conditions = self.steps.iter().filter_map(|step| step.when.as_ref());
+        self.calls().map(|call| &call.arguments).chain(conditions).chain(&self.output).any(Template::is_long)
     }
 }
 
@@ -88,12 +89,32 @@ pub struct Step {
     pub action: Action,
     /// The semantic undo. `None`: the step has no effect to undo, or lies behind the pivot.
     pub compensation: Option<Call>,
-    /// How long the action may wait to be handed to its participant; `None`: as long as the saga may take. Not used behind the pivot.
+    /// How long the action may wait to be handed to its participant; `None`: as long as the saga may take. Behind the pivot only of a step
+    /// that the saga goes on without.
     #[serde(with = "compact::optional", default, skip_serializing_if = "Option::is_none")]
     pub queue_timeout: Option<Duration>,
+    /// Whether the step is done at all: over `input`, `steps` and `saga`, asked once, when its turn has come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<Template>,
+    /// Whether the saga goes on without it if it has no effect, and undoes it alone if that is not known.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub optional: bool,
 }
 
 impl Step {
+    /// Whether its output may be absent although the saga went on behind it.
+    #[must_use]
+    pub const fn may_be_without_output(&self) -> bool {
+        self.when.is_some() || self.optional
+    }
+
+    /// Why it cannot be run in two phases, if it cannot.
+    fn no_two_phases(&self) -> Option<String> {
+        let keyword =
+            [("when", self.when.is_some()), ("optional", self.optional)].into_iter().find_map(|(name, is_there)| is_there.then_some(name));
+        keyword.map(|keyword| only_in_sagas(self.id.as_str(), keyword)).or_else(|| self.action.no_branch())
+    }
+
     /// What is called.
     ///
     /// # Panics
@@ -209,6 +230,11 @@ pub const BRANCH_BYTES_MAX: usize = 100;
 
 /// Why a service with a topic takes no part in two phases.
 pub(crate) const LOCKS_WOULD_WAIT: &str = "locks must not wait in a queue";
+
+/// Why what a keyword says cannot be had in two phases.
+pub(crate) fn only_in_sagas(step: &str, keyword: &str) -> String {
+    format!("the step `{step}` has `{keyword}`, and in two phases all steps take effect or none does")
+}
 
 pub(crate) fn service_with_topic(service: &str) -> String {
     format!("the service `{service}` has a topic, and in two phases services are called over HTTP")

@@ -62,6 +62,11 @@ pub(crate) fn kind(draft: &Draft, graph: &Graph, at: usize) -> StepKind {
     }
 }
 
+/// Whether the step is called until it succeeds: behind the pivot, unless the saga goes on without it.
+pub(crate) fn must_succeed(step: &Step, kind: StepKind) -> bool {
+    kind == StepKind::Retriable && step.optional.is_none()
+}
+
 /// Why a definition that is meant for two phases cannot be run as a saga. What would be a warning for a saga counts as well: its author was
 /// never warned.
 pub(crate) fn no_saga(draft: &Draft, graph: &Graph) -> Option<String> {
@@ -94,7 +99,20 @@ pub(crate) fn pivots(draft: &Draft, graph: &Graph, report: &mut Report<'_>) {
             let help = format!("add `{step_name}` to the `after` of `{pivot}`, or `{pivot}` to the `after` of `{step_name}`");
             report.add_with_help(Rule::BesidePivot, step.span, message, help);
         }
+        conditional_pivot(step, report);
         compensation(draft, graph, at, report);
+    }
+}
+
+fn conditional_pivot(step: &Step, report: &mut Report<'_>) {
+    let keywords = [("when", step.when.as_ref().map(|when| when.span)), ("optional", step.optional)];
+    for (keyword, span) in keywords.into_iter().filter_map(|(keyword, span)| Some((keyword, span?))) {
+        if step.pivot.is_some() {
+            let message =
+                format!("`{}` is the pivot and has `{keyword}`: without it nothing says whether the saga may still be undone", name(step));
+            let help = format!("remove `{keyword}`, or make another step the pivot that is called in every case");
+            report.add_with_help(Rule::ConditionalPivot, span, message, help);
+        }
     }
 }
 
@@ -120,7 +138,7 @@ fn compensation(draft: &Draft, graph: &Graph, at: usize, report: &mut Report<'_>
             report.add_with_help(Rule::CompensationAfterPivot, compensation.span, message, "remove `compensate`, or `pivot: true`");
         }
         (StepKind::Retriable, Compensate::Call(compensation)) => {
-            let message = format!("`{}` comes behind the pivot and is never undone: it is retried until it succeeds", name(step));
+            let message = format!("`{}` comes behind the pivot, where nothing is undone", name(step));
             report.add_with_help(Rule::CompensationAfterPivot, compensation.span, message, "remove `compensate`");
         }
         (StepKind::Compensatable | StepKind::Pivot | StepKind::Retriable, _) => {}
@@ -134,6 +152,7 @@ pub(crate) fn never_on(draft: &Draft, graph: &Graph, report: &mut Report<'_>) {
         let reason = match kind(draft, graph, at) {
             StepKind::Compensatable => continue,
             StepKind::Pivot => "is the pivot: an unknown outcome is asked for until it is known, whatever the code",
+            StepKind::Retriable if !must_succeed(step, StepKind::Retriable) => continue,
             StepKind::Retriable => "comes behind the pivot: it is called until it succeeds, whatever the code",
         };
         report.add_with_help(Rule::IgnoredNeverOn, codes.span, format!("`{}` {reason}", name(step)), "remove `never_on`");

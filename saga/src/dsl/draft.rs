@@ -52,6 +52,9 @@ pub(crate) struct Step {
     pub(crate) compensate: Compensate,
     /// Where it says that it is the pivot.
     pub(crate) pivot: Option<Span>,
+    pub(crate) when: Option<At<Values>>,
+    /// Where it says that the saga goes on without it.
+    pub(crate) optional: Option<Span>,
 }
 
 /// What a step says about its undo.

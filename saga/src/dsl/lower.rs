@@ -51,6 +51,8 @@ fn step(draft: &Draft, graph: &Graph, at: usize, after: Vec<usize>) -> Option<Lo
         action: action.into(),
         compensation,
         queue_timeout: step.queue_timeout.as_ref().map(|timeout| timeout.value),
+        when: step.when.as_ref().map(|when| when.value.template.clone()),
+        optional: step.optional.is_some(),
     })
 }
 
@@ -74,11 +76,12 @@ fn call_timeout(draft: &Draft, step: &Step) -> Duration {
     given.map_or(CALL_TIMEOUT_DEFAULT.min(longest), |timeout| timeout.value)
 }
 
-/// Behind the pivot there is no way back, so a step is as stubborn as a compensation.
+/// Behind the pivot there is no way back, so a step is as stubborn as a compensation, unless the saga goes on without it.
 fn action_policy(draft: &Draft, step: &Step, kind: StepKind) -> RetryPolicy {
-    let base = match kind {
-        StepKind::Compensatable | StepKind::Pivot => merged(RetryPolicy::action(), &draft.defaults.retry),
-        StepKind::Retriable => merged(RetryPolicy::compensation(), &draft.defaults.compensate_retry),
+    let base = if check::must_succeed(step, kind) {
+        merged(RetryPolicy::compensation(), &draft.defaults.compensate_retry)
+    } else {
+        merged(RetryPolicy::action(), &draft.defaults.retry)
     };
     merged(base, &step.retry)
 }
@@ -102,7 +105,7 @@ pub(crate) fn check_policies(draft: &Draft, graph: &Graph, report: &mut Report<'
     let Defaults { retry, compensate_retry, .. } = &draft.defaults;
     for (at, step) in draft.steps.iter().enumerate() {
         let kind = kind(draft, graph, at);
-        let inherited = if kind == StepKind::Retriable { compensate_retry } else { retry };
+        let inherited = if check::must_succeed(step, kind) { compensate_retry } else { retry };
         check_policy(&action_policy(draft, step, kind), &[&step.retry, inherited], report);
         if let Compensate::Call(compensation) = &step.compensate {
             check_policy(&compensation_policy(draft, compensation), &[&compensation.retry, compensate_retry], report);

@@ -33,6 +33,8 @@
 //! - **Undo.** `compensate` is a call, a mapping `{ call, with, timeout, retry }`, or `none`. Without `with` it has the arguments of its
 //!   action. Before a pivot each step must say one of these; in a saga without a pivot it is a warning, because then the author
 //!   has not said that what was done must be undoable. A pivot and what stands behind it have none.
+//! - **Conditions.** `when` is one expression that says whether the step is done at all. `optional: true`: the saga goes on without the step if
+//!   it has no effect. Whatever reads the output of such a step must guard it. A pivot has neither.
 //! - **Mode.** In `2pc` all services are called over HTTP, and what undoes, the pivot, and attempts of actions have no effect. They are
 //!   kept, so that one text can be run both ways.
 //! - **Pivot.** Each other step is before or behind it. Steps behind it are retried like compensations.

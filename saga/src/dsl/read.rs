@@ -147,8 +147,7 @@ fn steps_of(node: &Node, report: &mut Report<'_>) -> Vec<Step> {
 }
 
 /// Keywords of steps that are planned, and what to do until then.
-const PLANNED: [(&str, &str); 9] = [
-    ("when", "let the participant decide, and answer that nothing was to do"),
+const PLANNED: [(&str, &str); 7] = [
     ("for_each", "pass the list to one call"),
     ("max_parallel", "it belongs to `for_each`, which is not supported yet either"),
     ("wait_for", "call a participant that answers when it has happened"),
@@ -156,7 +155,6 @@ const PLANNED: [(&str, &str); 9] = [
     ("sleep", "call a participant that answers later"),
     ("saga", "start the other saga in a participant"),
     ("lock", "lock in the participant"),
-    ("optional", "let the participant answer with success"),
 ];
 
 fn step(node: &Node, report: &mut Report<'_>) -> Option<Step> {
@@ -181,8 +179,29 @@ fn step(node: &Node, report: &mut Report<'_>) -> Option<Step> {
     let retry = fields.take("retry").map(|node| retry(node, report)).unwrap_or_default();
     let compensate = fields.take("compensate").map_or(Compensate::Unsaid, |node| compensate(node, report));
     let pivot = fields.take_entry("pivot").and_then(|(key, node)| scalar::boolean(node, "`pivot`", report)?.then_some(key));
+    let when = fields.take("when").and_then(|node| condition(node, report));
+    let optional = fields.take_entry("optional").and_then(|(key, node)| scalar::boolean(node, "`optional`", report)?.then_some(key));
     fields.finish(report);
-    Some(Step { span, id: id.map(|id| id.value), call, with, after, timeout, queue_timeout, retry, compensate, pivot })
+    Some(Step { span, id: id.map(|id| id.value), call, with, after, timeout, queue_timeout, retry, compensate, pivot, when, optional })
+}
+
+/// What decides whether a step is done.
+fn condition(node: &Node, report: &mut Report<'_>) -> Option<At<Values>> {
+    const HELP: &str = "write one expression that is true or false: `when: ${ input.express }`";
+    if node.text().is_none() {
+        report.add_with_help(Rule::WrongType, node.span, format!("`when` is an expression, but this is {}", node.kind()), HELP);
+        return None;
+    }
+    let values = values::read(node, report)?;
+    if !values.template.is_expression() || values.template.is_never_bool() {
+        report.add_with_help(Rule::BadCondition, node.span, "`when` is never true or false", HELP);
+        return None;
+    }
+    if values.references.is_empty() {
+        let help = "name what it depends on: `when: ${ input.express }`; a step that is always done needs no `when`";
+        report.add_with_help(Rule::ConstantCondition, node.span, "the condition is the same for every instance", help);
+    }
+    Some(At::new(values, node.span))
 }
 
 fn arguments(node: &Node, report: &mut Report<'_>) -> Option<Values> {

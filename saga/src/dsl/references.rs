@@ -6,7 +6,7 @@ use super::graph::Graph;
 use super::report::Report;
 use super::rule::Rule;
 use super::span::{At, Span};
-use crate::expression::Reference;
+use crate::expression::{Implied, Reference};
 use sagamq_api::saga::Mode;
 
 const SAGA_FIELDS: [&str; 4] = ["id", "name", "version", "key"];
@@ -17,11 +17,13 @@ const FAILURE_FIELDS: [&str; 2] = ["code", "message"];
 enum View {
     /// A key: there is only the input.
     Key,
+    /// The condition of a step.
+    Condition(usize),
     /// The arguments of the action of a step.
     Action(usize),
     /// The arguments of the compensation of a step.
     Compensation(usize),
-    /// The output: every step has succeeded.
+    /// The output: every step is done.
     Output,
 }
 
@@ -35,6 +37,7 @@ pub(crate) fn check(draft: &Draft, graph: &Graph, report: &mut Report<'_>) {
     };
     look(draft.key.as_ref(), View::Key);
     for (at, step) in draft.steps.iter().enumerate() {
+        look(step.when.as_ref().map(|when| &when.value), View::Condition(at));
         look(step.with.as_ref(), View::Action(at));
         if let super::draft::Compensate::Call(compensation) = &step.compensate {
             look(compensation.with.as_ref(), View::Compensation(at));
@@ -44,6 +47,7 @@ pub(crate) fn check(draft: &Draft, graph: &Graph, report: &mut Report<'_>) {
     if draft.mode == Some(Mode::TwoPhase) {
         return;
     }
+    check_absence(draft, graph, report);
     for (at, step) in draft.steps.iter().enumerate() {
         if let super::draft::Compensate::Call(compensation) = &step.compensate {
             check_guards(compensation.with.as_ref(), at, graph, report);
@@ -106,10 +110,10 @@ fn check_step(reference: &At<Reference>, view: View, graph: &Graph, report: &mut
     match view {
         View::Key | View::Output => {}
         View::Compensation(at) if at == step => {}
-        View::Action(at) if at == step => {
+        View::Condition(at) | View::Action(at) if at == step => {
             fault(format!("the output of `{id}` is not there before its action was called"), "refer to a step before it".to_owned());
         }
-        View::Action(at) | View::Compensation(at) => {
+        View::Condition(at) | View::Action(at) | View::Compensation(at) => {
             if !graph.is_ancestor(step, at) && !graph.is_doubtful(at) {
                 fault(format!("`{id}` need not be done when this is computed"), format!("add `{id}` to the `after` of this step"));
             }
@@ -122,19 +126,55 @@ fn check_guards(values: Option<&Values>, at: usize, graph: &Graph, report: &mut 
     let own = |reference: &&At<Reference>| {
         reference.value.root == "steps" && reference.value.path.first().and_then(|id| graph.find(id)) == Some(at)
     };
-    // The output is the second field of `steps.<id>.output`: a guard on a field of the output itself comes too late.
-    let is_guarded = |reference: &Reference| reference.known >= 2 || reference.optional_at.is_some_and(|at| at < 2);
     for reference in values.into_iter().flat_map(|values| &values.references).filter(own) {
         if is_guarded(&reference.value) {
             continue;
         }
         let id = &reference.value.path[0];
         let message = format!("the output of `{id}` is not there when the outcome of its action is unknown");
-        report.add_with_help(
-            Rule::UnguardedOutput,
-            reference.span,
-            message,
-            format!("guard it: `has(steps.{id}.output) ? ... : ...`, in quotes, or `steps.{id}.?output.orValue(...)`"),
-        );
+        report.add_with_help(Rule::UnguardedOutput, reference.span, message, how_to_guard(id));
     }
+}
+
+/// Whether the absence of the output is asked for or taken. It is the second field of `steps.<id>.output`: a guard on a field of the output
+/// itself comes too late.
+fn is_guarded(reference: &Reference) -> bool {
+    reference.known >= 2 || reference.optional_at.is_some_and(|at| at < 2)
+}
+
+fn how_to_guard(id: &str) -> String {
+    format!("guard it: `has(steps.{id}.output) ? ... : ...`, in quotes, or `steps.{id}.?output.orValue(...)`")
+}
+
+/// What reads the output of a step that may be done without one. A step that has the guard in its own condition is called, and compensated,
+/// only where that held.
+fn check_absence(draft: &Draft, graph: &Graph, report: &mut Report<'_>) {
+    let mut look = |values: Option<&Values>, own: Option<usize>, condition: &Implied| {
+        for At { value: reference, span } in values.into_iter().flat_map(|values| &values.references) {
+            let Some(id) = reference.path.first().filter(|_| reference.root == "steps") else { continue };
+            let Some(at) = graph.find(id).filter(|&at| Some(at) != own) else { continue };
+            let is_there = condition.known("steps", &reference.path) >= 2;
+            let (when, optional) = (draft.steps[at].when.is_some(), draft.steps[at].optional.is_some());
+            if is_there || is_guarded(reference) || !(when || optional) {
+                continue;
+            }
+            let why = if when { "its condition left it out" } else { "the saga went on without it" };
+            let message = format!("the output of `{id}` is not there when {why}");
+            let mut help = how_to_guard(id);
+            if own.is_some() {
+                help = format!("{help}; or have the whole step wait for it: `when: ${{ has(steps.{id}.output) }}`");
+            }
+            report.add_with_help(Rule::MaybeAbsent, *span, message, help);
+        }
+    };
+    let always = Implied::default();
+    for (at, step) in draft.steps.iter().enumerate() {
+        let condition = step.when.as_ref().map(|when| when.value.template.implied()).unwrap_or_default();
+        look(step.when.as_ref().map(|when| &when.value), Some(at), &always);
+        look(step.with.as_ref(), Some(at), &condition);
+        if let super::draft::Compensate::Call(compensation) = &step.compensate {
+            look(compensation.with.as_ref(), Some(at), &condition);
+        }
+    }
+    look(draft.output.as_ref(), None, &always);
 }

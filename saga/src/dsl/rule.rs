@@ -80,12 +80,17 @@ rules! {
     CompensationAfterPivot = "compensation_after_pivot", Error;
     /// A step before a pivot says neither how it is undone nor that there is nothing to undo.
     MissingCompensation = "missing_compensation", Error;
+    /// A pivot has a condition, or the saga is to go on without it. It decides whether the saga goes forward or back, so it must be called, and
+    /// known to have succeeded.
+    ConditionalPivot = "conditional_pivot", Error;
     /// In a saga without a pivot, a step says neither how it is undone nor that there is nothing to undo.
     NoCompensation = "no_compensation", Warning;
     /// In two phases, a service that an action calls has a topic: a record in a queue waits for whoever comes, and locks must not.
     QueuedService = "queued_service", Error;
     /// In two phases, the name of a service that an action calls is too long to be a part of the name of a prepared transaction.
     LongServiceName = "long_service_name", Error;
+    /// What only a saga can do: a step with a condition, or one that it goes on without. In two phases all steps take effect or none does.
+    OnlyInSagas = "only_in_sagas", Error;
     /// What has no effect in two phases: a compensation, a pivot, a time in the queue, attempts of an action and codes that end them.
     NotInTwoPhases = "not_in_two_phases", Warning;
     /// In two phases, steps at two services have no order: two transactions may come to them in two orders, and then each waits for the
@@ -98,6 +103,13 @@ rules! {
     UnknownReference = "unknown_reference", Error;
     /// A compensation reads the output of its own action unguarded; it is not there when the action's outcome is unknown.
     UnguardedOutput = "unguarded_output", Warning;
+    /// An expression reads the output of a step that may have been left out, or that the saga may have gone on without, where no guard covers
+    /// it: without the output it has no value.
+    MaybeAbsent = "maybe_absent", Error;
+    /// A condition that is neither true nor false.
+    BadCondition = "bad_condition", Error;
+    /// A condition that is the same for every instance.
+    ConstantCondition = "constant_condition", Warning;
     /// A pivot, or a step behind it, names failure codes that are not worth another attempt. It is called until it is known to have
     /// succeeded, whatever the code.
     IgnoredNeverOn = "ignored_never_on", Warning;

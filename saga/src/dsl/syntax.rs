@@ -89,7 +89,17 @@ pub(crate) struct Step {
     compensate: Option<Compensate>,
     /// Whether this is the point of no return.
     pivot: Option<bool>,
+    /// Whether the step is done at all: one `${ }` expression that is true or false, over `input`, `steps.<id>.output` of steps before it, and
+    /// `saga`. Asked once, when its turn has come; without it, always. Not for a pivot.
+    when: Option<Condition>,
+    /// Whether the saga goes on without the step if it has no effect, and undoes it alone if that is not known. Not for a pivot.
+    optional: Option<bool>,
 }
+
+/// One expression that is true or false.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub(crate) struct Condition(#[schemars(regex(pattern = r"^\s*\$\{[\s\S]*\}\s*$"))] String);
 
 /// `service.operation`.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -193,9 +203,9 @@ mod tests {
 
     const VALID: &str = "saga: a\nversion: 1\nmode: saga\nkey: ${ input.k }\ntimeout: 1h\ndefaults: { timeout: 1s, retry: { attempts: 3 } }\n\
         services: { s: { topic: t }, h: { http: 'http://h' } }\nsteps:\n  - id: one\n    call: s.do\n    with: { a: 1 }\n    after: []\n    \
-        timeout: 1s\n    queue_timeout: 1m\n    retry: { initial: 1s, factor: 1.5, max: 2s, attempts: 3, never_on: [A] }\n    compensate: h.undo\n  - id: two\n    \
-        call: h.do\n    after: [one]\n    with: ${ input }\n    compensate: { call: s.undo, with: { b: 2 }, timeout: 1s, retry: { factor: 2 } }\n  \
-        - { id: three, call: s.do, after: [two], pivot: true }\noutput: [1]\n";
+        timeout: 1s\n    queue_timeout: 1m\n    retry: { initial: 1s, factor: 1.5, max: 2s, attempts: 3, never_on: [A] }\n    compensate: h.undo\n    \
+        when: ${ input.a }\n    optional: true\n  - id: two\n    call: h.do\n    after: [one]\n    with: ${ input }\n    \
+        compensate: { call: s.undo, with: { b: 2 }, timeout: 1s, retry: { factor: 2 } }\n  - { id: three, call: s.do, after: [two], pivot: true }\noutput: [1]\n";
 
     fn strict(source: &str) -> Result<Saga, serde_saphyr::Error> {
         serde_saphyr::from_str_with_options(source, serde_saphyr::options! { no_schema: true, strict_booleans: true })
@@ -232,6 +242,8 @@ mod tests {
             "retry",
             "compensate",
             "pivot",
+            "when",
+            "optional",
             "initial",
             "factor",
             "max",

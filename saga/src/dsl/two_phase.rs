@@ -5,7 +5,7 @@ use super::graph::Graph;
 use super::report::Report;
 use super::rule::Rule;
 use super::span::Span;
-use crate::definition::{BRANCH_BYTES_MAX, LOCKS_WOULD_WAIT, Target, long_service_name, service_with_topic};
+use crate::definition::{BRANCH_BYTES_MAX, LOCKS_WOULD_WAIT, Target, long_service_name, only_in_sagas, service_with_topic};
 
 /// Checks a definition that is meant for two phases.
 pub(super) fn check(draft: &Draft, graph: &Graph, report: &mut Report<'_>) {
@@ -14,6 +14,7 @@ pub(super) fn check(draft: &Draft, graph: &Graph, report: &mut Report<'_>) {
         order(draft, graph, report);
     }
     for step in &draft.steps {
+        only_sagas(step, report);
         idle(step, report);
     }
     attempts(&draft.defaults.retry, report);
@@ -57,6 +58,17 @@ fn order(draft: &Draft, graph: &Graph, report: &mut Report<'_>) {
              want the same rows at both"
         );
         report.add_with_help(Rule::UnorderedBranches, step.span, message, help);
+    }
+}
+
+/// What would be done without: a branch whose actions were left out, or whose refusal does not count, is not the whole any more.
+fn only_sagas(step: &Step, report: &mut Report<'_>) {
+    let name = step.id.as_ref().map_or("", |id| id.as_str());
+    for (keyword, span) in [("when", step.when.as_ref().map(|when| when.span)), ("optional", step.optional)] {
+        if let Some(span) = span {
+            let help = "let the participant decide, and answer that nothing was to do; or run it with `mode: saga`";
+            report.add_with_help(Rule::OnlyInSagas, span, only_in_sagas(name, keyword), help);
+        }
     }
 }
 

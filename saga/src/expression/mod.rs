@@ -17,10 +17,12 @@
 //! guarded with `has(input.coupon)`.
 
 mod compile_error;
+mod condition;
 mod exact;
 mod fields;
 mod functions;
 mod guard;
+mod implied;
 mod meter;
 mod program;
 mod reference;
@@ -33,6 +35,7 @@ mod value;
 mod weigh;
 
 pub use compile_error::CompileError;
+pub(crate) use implied::Implied;
 pub use meter::{DECISION_BYTES_MAX, DECISION_STEPS_MAX, DECISION_TIME_MAX};
 pub(crate) use meter::{metered, metered_until};
 pub use program::{EXPRESSION_BYTES_MAX, EXPRESSION_DEPTH_MAX, EXPRESSION_LOOPS_MAX, ExpressionError};

@@ -1,9 +1,11 @@
 //! One compiled CEL expression: what it refers to, and its value in a scope.
 
 use super::compile_error::CompileError;
+use super::condition::is_never_bool;
 use super::fields;
 use super::functions;
 use super::guard::guard;
+use super::implied::Implied;
 use super::meter::{metered, verdict};
 use super::reference::{Reference, Survey, is_optional, survey};
 use super::scope::Scope;
@@ -51,6 +53,8 @@ pub(crate) struct Program {
     source: String,
     plan: Plan,
     references: Vec<Reference>,
+    implied: Implied,
+    is_never_bool: bool,
     is_long: bool,
 }
 
@@ -97,6 +101,7 @@ impl Program {
 
     fn planned(source: &str, tree: IdedExpr, survey: Survey) -> Self {
         let references = survey.references;
+        let is_never_bool = is_never_bool(&tree);
         let plan = if is_path(&tree) && references.len() == 1 {
             Plan::Path
         } else {
@@ -107,7 +112,7 @@ impl Program {
             Plan::Tree(guard(tree), needs)
         };
         let is_long = survey.loops > 0 || survey.functions.iter().any(|called| called.name == "matches");
-        Self { source: source.to_owned(), plan, references, is_long }
+        Self { source: source.to_owned(), plan, references, implied: survey.implied, is_never_bool, is_long }
     }
 
     /// Its text.
@@ -118,6 +123,16 @@ impl Program {
     /// The variables it refers to, in the order of the text.
     pub(crate) fn references(&self) -> &[Reference] {
         &self.references
+    }
+
+    /// What is there when it is true.
+    pub(crate) fn implied(&self) -> &Implied {
+        &self.implied
+    }
+
+    /// Whether it is neither true nor false, whatever it is evaluated with.
+    pub(crate) fn is_never_bool(&self) -> bool {
+        self.is_never_bool
     }
 
     /// Whether evaluating it may take more than a moment: it has a loop, or a regular expression.

@@ -1,5 +1,6 @@
 //! What an expression refers to, found without evaluating it: the linter proves with it that everything is there at run time.
 
+use super::implied::Implied;
 use cel::common::ast::{CallExpr, EntryExpr, Expr, IdedExpr, LiteralValue, SourceInfo, operators};
 use cel::common::types::CelString;
 
@@ -33,6 +34,8 @@ pub(crate) struct Survey {
     pub(crate) depth: usize,
     /// How deep `map`, `filter`, `all`, `exists` are nested: the degree of the polynomial that bounds the run time.
     pub(crate) loops: usize,
+    /// What is there when the whole of it is true.
+    pub(crate) implied: Implied,
 }
 
 /// A call of a function.
@@ -77,7 +80,7 @@ impl<'e> Visit<'e> {
 
 /// Surveys a tree with a stack of its own, so that no tree is too deep for it.
 pub(crate) fn survey(root: &IdedExpr, info: &SourceInfo) -> Survey {
-    let mut survey = Survey::default();
+    let mut survey = Survey { implied: implied(root), ..Survey::default() };
     let mut open = vec![Visit { node: root, bound: Vec::new(), known: Vec::new(), depth: 1, loops: 0 }];
     while let Some(visit) = open.pop() {
         survey.depth = survey.depth.max(visit.depth);
@@ -257,6 +260,13 @@ fn known_if<'e>(condition: &'e IdedExpr, truth: bool, known: &mut Vec<Known<'e>>
         _ => return,
     };
     known.extend(Chain::of(asked).map(|chain| Known { root: chain.name, path: chain.path }));
+}
+
+fn implied(root: &IdedExpr) -> Implied {
+    let mut known = Vec::new();
+    known_if(root, true, &mut known);
+    let named = known.into_iter().map(|Known { root, path }| core::iter::once(root).chain(path).map(str::to_owned).collect());
+    Implied(named.collect())
 }
 
 /// Whether the tree is a chain of field reads that gives an optional value: JSON has none.

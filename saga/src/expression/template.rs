@@ -1,6 +1,7 @@
 //! A JSON value in which strings may hold `${ }` expressions.
 
 use super::compile_error::CompileError;
+use super::implied::Implied;
 use super::meter::{charge_text, metered};
 use super::program::{ExpressionError, Program};
 use super::reference::Reference;
@@ -132,6 +133,26 @@ impl Template {
             Node::Expression(_) | Node::Text(_) => false,
             Node::Array(items) => items.iter().all(Self::is_literal),
             Node::Object(fields) => fields.iter().all(|(_, value)| value.is_literal()),
+        }
+    }
+
+    /// Whether it is one expression and nothing else.
+    #[must_use]
+    pub fn is_expression(&self) -> bool {
+        matches!(&*self.node, Node::Expression(_))
+    }
+
+    /// Whether it is an expression that is neither true nor false, whatever it is evaluated with.
+    #[must_use]
+    pub fn is_never_bool(&self) -> bool {
+        matches!(&*self.node, Node::Expression(program) if program.is_never_bool())
+    }
+
+    /// What is there when it is true, if it is one expression.
+    pub(crate) fn implied(&self) -> Implied {
+        match &*self.node {
+            Node::Expression(program) => program.implied().clone(),
+            Node::Literal(_) | Node::Text(_) | Node::Array(_) | Node::Object(_) => Implied::default(),
         }
     }
 

@@ -66,7 +66,7 @@ fn taken_over(rerun: &Instance) -> PreviewedRerun {
 }
 
 fn shown(foreseen: ForeseenCall) -> PreviewedCall {
-    let ForeseenCall { command, in_flight, has_open_arguments } = foreseen;
+    let ForeseenCall { command, in_flight, has_open_arguments, is_conditional } = foreseen;
     let call = command.call;
     PreviewedCall {
         step: call.attempt.step,
@@ -78,6 +78,7 @@ fn shown(foreseen: ForeseenCall) -> PreviewedCall {
         },
         call: call.call,
         arguments: (!has_open_arguments).then_some(call.arguments),
+        conditional: is_conditional,
         idempotency_key: call.idempotency_key,
         in_flight,
     }

@@ -32,6 +32,8 @@ pub const TERMINATED: &str = "TERMINATED";
 pub const COMPENSATION_FAILED: &str = "COMPENSATION_FAILED";
 /// An expression had no value at run time.
 pub const EXPRESSION_FAILED: &str = "EXPRESSION_FAILED";
+/// The condition of a step had no value at run time, or one that is neither true nor false.
+pub const CONDITION_FAILED: &str = "CONDITION_FAILED";
 /// What was rendered or returned is larger than a saga's payload may be.
 pub const PAYLOAD_TOO_LARGE: &str = "PAYLOAD_TOO_LARGE";
 /// What was returned nests deeper than a saga's payload may.

@@ -237,7 +237,7 @@ impl Instance {
     #[must_use]
     pub fn has_done(&self, step: &StepId) -> bool {
         match self {
-            Self::Saga(state) => state.steps.iter().any(|status| status.id == *step && status.output.is_some()),
+            Self::Saga(state) => state.steps.iter().any(|status| status.id == *step && (status.output.is_some() || status.is_done())),
             Self::TwoPc(_) => false,
         }
     }

@@ -5,7 +5,7 @@
 use super::decision::{By, CallCommand, Command, Decision, Input, Rejection, Verb};
 use super::event::Event;
 use super::instance::Instance;
-use crate::definition::{Call, Definition};
+use crate::definition::Definition;
 use crate::expression::Template;
 use sagamq_api::JsonText;
 use sagamq_api::saga::{AttemptId, CallOutcome, Operation, StepState};
@@ -37,6 +37,8 @@ pub struct ForeseenCall {
     pub in_flight: bool,
     /// Whether its arguments depend on what another call has yet to return: those in `command` are none then.
     pub has_open_arguments: bool,
+    /// Whether it is made only if the condition of its step holds, which depends on what another call has yet to return.
+    pub is_conditional: bool,
 }
 
 /// The verb on a copy, and then the rest of its way, as long as it `may_go_on`.
@@ -57,50 +59,73 @@ pub fn preview(
         // The instance itself is at its end.
         (commands, after) = (next.commands, next.state);
     }
-    let new = calls_of(commands, &HashSet::new());
+    let new = calls_of(commands, &Seen::default());
     let is_new: BTreeSet<AttemptId> = new.iter().map(|call| call.command.call.attempt.clone()).collect();
     let in_flight = after.open_calls(definition).into_iter().filter(|command| !is_new.contains(&command.call.attempt));
-    let in_flight = in_flight.map(|command| ForeseenCall { command, in_flight: true, has_open_arguments: false });
+    let in_flight = in_flight.map(|command| ForeseenCall { command, in_flight: true, has_open_arguments: false, is_conditional: false });
     let queue = in_flight.chain(new).collect();
-    let (definition, open) = without_open_arguments(definition, &after);
+    let (definition, open) = without_what_is_open(definition, &after);
     let mut way = Way { definition: &definition, open: &open, state: after.clone(), now_ms, queue, calls: Vec::new() };
     let is_whole = way.go(may_go_on);
     Ok(Preview { duplicate, is_rerun, after, calls: way.calls, end: way.state, is_whole })
 }
 
-/// Operations of steps whose arguments are not known before a call returns.
-type Open = HashSet<(usize, Operation)>;
+/// What is not known before a call returns.
+#[derive(Debug, Default)]
+struct Open {
+    /// Operations of steps whose arguments are not.
+    arguments: HashSet<(usize, Operation)>,
+    /// Steps whose condition is not: that it holds is assumed.
+    conditions: HashSet<usize>,
+}
 
-fn calls_of(commands: Vec<Command>, open: &HashSet<AttemptId>) -> Vec<ForeseenCall> {
+/// The same of calls that are made.
+#[derive(Debug, Default)]
+struct Seen {
+    arguments: HashSet<AttemptId>,
+    conditions: HashSet<AttemptId>,
+}
+
+fn calls_of(commands: Vec<Command>, open: &Seen) -> Vec<ForeseenCall> {
     let calls = commands.into_iter().filter_map(|command| match command {
         Command::Call(command) => Some(*command),
         Command::Settle { .. } | Command::Postpone { .. } => None,
     });
-    calls.map(|command| ForeseenCall { has_open_arguments: open.contains(&command.call.attempt), command, in_flight: false }).collect()
+    let foreseen = calls.map(|command| ForeseenCall {
+        has_open_arguments: open.arguments.contains(&command.call.attempt),
+        is_conditional: open.conditions.contains(&command.call.attempt),
+        command,
+        in_flight: false,
+    });
+    foreseen.collect()
 }
 
-/// The definition with nothing in place of what depends on outputs that are yet to come.
-fn without_open_arguments(definition: &Definition, instance: &Instance) -> (Definition, Open) {
-    let (mut definition, mut open) = (definition.clone(), Open::new());
+/// The definition with nothing in place of arguments that depend on outputs that are yet to come, and with conditions that hold.
+fn without_what_is_open(definition: &Definition, instance: &Instance) -> (Definition, Open) {
+    let (mut definition, mut open) = (definition.clone(), Open::default());
     definition.output = None;
     let Instance::Saga(state) = instance else { return (definition, open) };
     let to_come = |id: &str| {
         let step = state.steps.iter().find(|step| step.id.as_str() == id);
         step.is_some_and(|step| matches!(step.state, StepState::Scheduled | StepState::InProgress))
     };
-    let is_open = |call: &Call| {
+    let is_open = |template: &Template| {
         let of_steps =
-            call.arguments.references().into_iter().filter(|reference| reference.root == "steps").map(|reference| reference.path.first());
+            template.references().into_iter().filter(|reference| reference.root == "steps").map(|reference| reference.path.first());
         of_steps.into_iter().any(|step| step.is_none_or(|step| to_come(step)))
     };
     for (index, step) in definition.steps.iter_mut().enumerate() {
+        if let Some(condition) = step.when.as_mut().filter(|condition| is_open(condition)) {
+            *condition = Template::literal(serde_json::Value::Bool(true));
+            open.conditions.insert(index);
+        }
         let calls = [(Operation::Action, step.action.call_mut()), (Operation::Compensation, step.compensation.as_mut())];
         for (operation, call) in calls {
             if let Some(call) = call
-                && is_open(call)
+                && is_open(&call.arguments)
             {
                 call.arguments = Template::literal(JsonText::null());
-                open.insert((index, operation));
+                open.arguments.insert((index, operation));
             }
         }
     }
@@ -149,15 +174,18 @@ impl Way<'_> {
         let Ok(Decision { commands, state, .. }) = decided else { return };
         self.state = state;
         let steps = &self.definition.steps;
-        let is_open = |attempt: &AttemptId| {
-            let index = steps.iter().position(|step| step.id == attempt.step);
-            index.is_some_and(|index| self.open.contains(&(index, attempt.operation)))
-        };
-        let open = commands.iter().filter_map(|command| match command {
-            Command::Call(command) if is_open(&command.call.attempt) => Some(command.call.attempt.clone()),
-            _ => None,
-        });
-        let open: HashSet<AttemptId> = open.collect();
-        self.queue.extend(calls_of(commands, &open));
+        let mut seen = Seen::default();
+        for command in &commands {
+            let Command::Call(command) = command else { continue };
+            let attempt = &command.call.attempt;
+            let Some(index) = steps.iter().position(|step| step.id == attempt.step) else { continue };
+            if self.open.arguments.contains(&(index, attempt.operation)) {
+                seen.arguments.insert(attempt.clone());
+            }
+            if attempt.operation == Operation::Action && self.open.conditions.contains(&index) {
+                seen.conditions.insert(attempt.clone());
+            }
+        }
+        self.queue.extend(calls_of(commands, &seen));
     }
 }

@@ -163,6 +163,25 @@ fn sagas_keep_their_order_their_pivot_and_what_is_unknown() {
 }
 
 #[test]
+fn sagas_go_on_without_what_is_optional_and_leave_nothing_of_it() {
+    let more = more().saturating_sub(1);
+    let bounds = saga::Bounds { unheard: 2 + more, refusals: 1, timeout: 0, cancels: 1, verbs: 0, reruns: 0 };
+    let three: &[&[usize]] = &[&[], &[0], &[1]];
+    holds("saga of 2, the first optional", &Saga::new(&[&[], &[0]], None, bounds).with_optional(0));
+    holds("saga of 2, the last optional behind the pivot", &Saga::new(&[&[], &[0]], Some(0), bounds).with_optional(1));
+    let calmer = saga::Bounds { cancels: 0, timeout: 1, ..bounds };
+    holds("saga of 3 with a pivot, the first optional", &Saga::new(three, Some(1), calmer).with_optional(0));
+    let verbs = saga::Bounds { unheard: 2, refusals: 0, timeout: 0, cancels: 0, verbs: 1 + more, reruns: 0 };
+    holds("saga of 2, the first optional, one verb", &Saga::new(&[&[], &[0]], None, verbs).with_optional(0));
+    holds(
+        "saga of 2, the first optional, blocked, one verb",
+        &Saga::new(&[&[], &[0]], None, verbs).with_optional(0).with_one_attempt_to_undo(),
+    );
+    let reruns = saga::Bounds { unheard: 0, refusals: 1, timeout: 0, cancels: 0, verbs: 1 + more, reruns: 1 };
+    holds("saga of 3, the first optional, rerun", &Saga::new(three, None, reruns).with_optional(0));
+}
+
+#[test]
 fn whatever_operators_do_to_sagas_nothing_is_called_in_silence_and_nothing_is_forgotten() {
     let more = more().saturating_sub(1);
     let bounds = saga::Bounds { unheard: 1, refusals: 1, timeout: 0, cancels: 0, verbs: 2 + more, reruns: 0 };

@@ -156,6 +156,12 @@ impl Saga {
         self
     }
 
+    /// The saga goes on without this step.
+    pub(crate) fn with_optional(mut self, step: usize) -> Self {
+        self.definition.steps[step].optional = true;
+        self
+    }
+
     pub(crate) fn with_plant(self, plant: Plant) -> Self {
         Self { plant: Some(plant), ..self }
     }
@@ -313,7 +319,8 @@ impl Model for Saga {
             match message {
                 Message::Call { step, operation, .. } => {
                     steps.push(Step::Serve(message));
-                    let may_refuse = operation == Operation::Action && self.definition.steps[step].kind != StepKind::Retriable;
+                    let Definition { steps: of, .. } = &self.definition;
+                    let may_refuse = operation == Operation::Action && (of[step].kind != StepKind::Retriable || of[step].optional);
                     if left.refusals > 0 && may_refuse {
                         steps.push(Step::Refuse(message));
                     }
@@ -414,7 +421,7 @@ impl Model for Saga {
             form.extend(progress(&step.action));
             form.extend(progress(&step.compensation));
             form.extend([step.is_left_out, step.is_undoing_left_out, step.has_no_effect].map(u8::from));
-            form.push(u8::from(step.attempts_exceeded));
+            form.extend([u8::from(step.attempts_exceeded), step.condition.map_or(0, |holds| 1 + u8::from(holds))]);
         }
         for past in &world.past {
             form.push(past.phase as u8);
@@ -456,12 +463,14 @@ impl Model for Saga {
         let is_in_effect = |step: usize| world.book(step).is_done && !world.book(step).is_undone;
         let is_left_standing = |step: usize| world.state.steps[step].is_undoing_left_out;
         let books = || (0..world.state.steps.len()).map(|step| (step, world.book(step)));
-        for (step, book) in books().filter(|(_, book)| book.is_undone) {
+        // What is optional is undone alone, before what rests on it begins.
+        let is_optional = |step: usize| self.definition.steps[step].optional;
+        for (step, book) in books().filter(|(step, book)| book.is_undone && !is_optional(*step)) {
             if let Some(other) = self.dependents[step].iter().find(|&&other| is_in_effect(other) && !is_left_standing(other)) {
                 return Some(format!("step {step} is undone, and step {other}, which rests on it, is in effect ({book:?})"));
             }
         }
-        let is_undone = books().any(|(_, book)| book.is_undone || book.is_barred);
+        let is_undone = books().any(|(step, book)| (book.is_undone || book.is_barred) && !is_optional(step));
         let pivot = self.definition.steps.iter().position(|step| step.kind == StepKind::Pivot);
         if is_undone && pivot.is_some_and(is_in_effect) {
             return Some("something is undone, and the pivot is in effect".to_owned());
@@ -472,8 +481,13 @@ impl Model for Saga {
         let is_told = |step: usize| standing.iter().any(|effect| effect.step == world.state.steps[step].id);
         let is_stuck = |step: usize| world.state.steps[step].state == StepState::CompensationFailed && !is_left_standing(step);
         match world.state.phase {
-            Phase::Completed if !all(&|step| is_in_effect(step) || is_left_out(step)) => {
+            Phase::Completed if !all(&|step| is_in_effect(step) || is_left_out(step) || is_optional(step)) => {
                 Some("completed, and a step is not in effect".to_owned())
+            }
+            Phase::Completed
+                if !all(&|step| !is_in_effect(step) || world.state.steps[step].state == StepState::Succeeded || is_told(step)) =>
+            {
+                Some("completed, and an effect that it went on without stands, and is not told".to_owned())
             }
             Phase::Compensated | Phase::Failed if !all(&|step| !is_in_effect(step)) => Some("over, and a step is in effect".to_owned()),
             Phase::Blocked if all(&|step| !is_stuck(step)) => Some("blocked without a reason".to_owned()),

@@ -61,7 +61,12 @@ pub(super) fn description(output: Output, saga: &SagaDescription) -> String {
 
 /// The state of a step, and who answers for its effect if that is not this instance alone.
 fn step_state(step: &StepDescription) -> String {
-    let state = state(step.state);
+    let mut state = state(step.state);
+    if step.condition == Some(false) {
+        state.push_str(" (by its condition)");
+    } else if step.optional {
+        state.push_str(" (optional)");
+    }
     match (step.skipped, step.handed_over, step.origin.is_some()) {
         (true, _, _) => format!("{state} (left out)"),
         (_, true, _) => format!("{state} (handed over)"),
@@ -76,7 +81,12 @@ pub(super) fn preview(output: Output, preview: &SagaPreview) -> String {
         [
             format!("{} {}", call.step, call.operation),
             format!("{} at {}", call.call, call.participant),
-            if call.in_flight { "in flight" } else { "would be made" }.to_owned(),
+            match (call.in_flight, call.conditional) {
+                (true, _) => "in flight",
+                (false, true) => "would be made if its condition holds",
+                (false, false) => "would be made",
+            }
+            .to_owned(),
             call.arguments.as_ref().map_or_else(|| "open".to_owned(), JsonText::to_string),
             call.idempotency_key.clone(),
         ]

@@ -106,6 +106,9 @@ fn detail(data: &Value) -> String {
             parts.push(format!("{label} {text}"));
         }
     }
+    if let Some(holds) = data["holds"].as_bool() {
+        parts.push(if holds { "it holds" } else { "it does not hold: the step is left out" }.to_owned());
+    }
     parts.join(", ")
 }
 
@@ -131,6 +134,8 @@ mod tests {
         assert!(line(new).contains("saga frozen solid"));
         let handed = row(&event("saga_handed_over", json!({"to": "B", "from": "pay", "steps": ["a"], "actor": "eva"})), 1_500);
         assert_eq!(&handed[4..], ["saga handed over", "to B, from pay, by eva"]);
+        let asked = row(&event("step_condition", json!({"step": "a", "operation": "action", "epoch": 0, "holds": false})), 1_500);
+        assert_eq!(&asked[4..], ["condition", "it does not hold: the step is left out"]);
         let copied = row(&event("step_copied", json!({"step": "a", "operation": "action", "epoch": 1, "origin": "A"})), 1_500);
         assert_eq!((&copied[1][..], &copied[4..]), ("a", &["copied".to_owned(), "of A".to_owned()][..]));
     }

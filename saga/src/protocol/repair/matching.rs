@@ -1,7 +1,7 @@
 //! Whether a saga fits a filter.
 
 use crate::protocol::instance::Instance;
-use crate::protocol::saga::InstanceState;
+use crate::protocol::saga::{InstanceState, StepStatus};
 use sagamq_api::StepId;
 use sagamq_api::repair::RepairFilter;
 use sagamq_api::saga::{Failure, SagaSummary, StepState};
@@ -35,16 +35,16 @@ pub fn fits(filter: &RepairFilter, instance: &Instance, now_ms: u64) -> bool {
 /// The steps that are called or wait to be, or have failed for good. A two-phase commit has none: its branches stand together.
 pub(super) fn stands_at(instance: &Instance) -> Vec<&StepId> {
     match instance {
-        Instance::Saga(state) => state.steps.iter().filter(|step| is_stopped(state, step.state)).map(|step| &step.id).collect(),
+        Instance::Saga(state) => state.steps.iter().filter(|step| is_stopped(state, step)).map(|step| &step.id).collect(),
         Instance::TwoPc(_) => Vec::new(),
     }
 }
 
-fn is_stopped(saga: &InstanceState, step: StepState) -> bool {
-    match step {
+fn is_stopped(saga: &InstanceState, step: &StepStatus) -> bool {
+    match step.state {
         StepState::InProgress | StepState::Compensating | StepState::CompensationFailed => true,
         // Behind the pivot there is nothing else to do about it.
-        StepState::Failed => saga.is_past_pivot(),
+        StepState::Failed => saga.is_past_pivot() && !step.is_optional,
         StepState::Scheduled | StepState::Succeeded | StepState::Unknown | StepState::Skipped | StepState::Compensated => false,
     }
 }

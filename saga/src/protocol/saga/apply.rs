@@ -29,6 +29,7 @@ impl InstanceState {
     /// Gives the index of the step that the event is about.
     fn transition(&mut self, event: &SagaEvent, at_ms: u64) -> Result<Option<usize>, String> {
         let index = match event {
+            SagaEvent::StepCondition { attempt, holds } => self.on_condition(attempt, *holds)?,
             SagaEvent::StepCalled { attempt, deadline_ms, queue_deadline_ms, arguments } => {
                 let open = Open {
                     called_at_ms: at_ms,
@@ -149,8 +150,7 @@ impl InstanceState {
             }
             SagaEvent::SagaCompleted { output, failure } => {
                 self.require_phase(&[Phase::Running])?;
-                let all = self.steps.iter().all(|step| matches!(step.state, StepState::Succeeded | StepState::Skipped));
-                require(all, || "not every step succeeded".to_owned())?;
+                require(self.steps.iter().all(StepStatus::is_done), || "not every step is done".to_owned())?;
                 self.phase = Phase::Completed;
                 self.output.clone_from(output);
                 self.failure.clone_from(failure);
@@ -186,14 +186,32 @@ impl InstanceState {
         Ok(())
     }
 
+    fn on_condition(&mut self, attempt: &StepAttempt, holds: bool) -> Result<usize, String> {
+        require_operation(attempt, Operation::Action)?;
+        self.require_phase(&[Phase::Running])?;
+        let index = self.find(attempt)?;
+        let step = &mut self.steps[index];
+        let is_asked_now = step.has_condition && step.condition.is_none() && step.state == StepState::Scheduled && attempt.epoch == 0;
+        require(is_asked_now, || format!("the step is {:?}, has no condition, or was asked before", step.state))?;
+        step.condition = Some(holds);
+        if !holds {
+            step.state = StepState::Skipped;
+        }
+        Ok(index)
+    }
+
     fn on_called(&mut self, attempt: &StepAttempt, open: Open, arguments: Option<&JsonText>) -> Result<usize, String> {
         let index = self.find(attempt)?;
         let operation = attempt.operation;
         let is_action = operation == Operation::Action;
-        self.require_phase(&[if is_action { Phase::Running } else { Phase::Compensating }])?;
+        if is_action {
+            self.require_phase(&[Phase::Running])?;
+        } else {
+            self.require_undoing(index)?;
+        }
         let status = &mut self.steps[index];
         let is_legal = if is_action {
-            matches!(status.state, StepState::Scheduled | StepState::InProgress)
+            matches!(status.state, StepState::Scheduled | StepState::InProgress) && status.has_condition == status.condition.is_some()
         } else {
             status.needs_undoing() || status.state == StepState::Compensating
         };
@@ -227,7 +245,7 @@ impl InstanceState {
         require_operation(attempt, Operation::Compensation)?;
         let index = self.find(attempt)?;
         if self.steps[index].needs_undoing() {
-            self.require_phase(&[Phase::Compensating])?;
+            self.require_undoing(index)?;
             require(attempt.epoch == 0, || "the compensation was not called".to_owned())?;
             self.steps[index].state = StepState::CompensationFailed;
         } else {
@@ -241,12 +259,14 @@ impl InstanceState {
     fn on_compensated(&mut self, attempt: &StepAttempt) -> Result<usize, String> {
         require_operation(attempt, Operation::Compensation)?;
         let index = self.find(attempt)?;
-        let status = &mut self.steps[index];
+        let status = &self.steps[index];
         if !status.is_undoing_given_up() {
             return self.end_by_word(attempt, StepState::Compensated, Settled::Succeeded);
         }
         let is_known = (1..=status.compensation.epoch).contains(&attempt.epoch);
-        require(self.phase == Phase::Compensating && is_known, || "the instance is at rest, or there was no such attempt".to_owned())?;
+        require(is_known, || "there was no such attempt".to_owned())?;
+        self.require_undoing(index)?;
+        let status = &mut self.steps[index];
         status.state = StepState::Compensated;
         status.compensation.settled = Some(Settled::Succeeded);
         status.is_undoing_left_out = false;
@@ -295,6 +315,15 @@ impl InstanceState {
 
     pub(super) fn find(&self, attempt: &StepAttempt) -> Result<usize, String> {
         self.index_of(attempt).ok_or_else(|| "there is no such step, or it has no such item or operation".to_owned())
+    }
+
+    /// The effect of the step can be undone: all effects are, or it is optional, and undone alone.
+    pub(super) fn require_undoing(&self, index: usize) -> Result<(), String> {
+        if self.steps[index].is_optional {
+            self.require_phase(&[Phase::Running, Phase::Compensating])
+        } else {
+            self.require_phase(&[Phase::Compensating])
+        }
     }
 
     pub(super) fn require_phase(&self, legal: &[Phase]) -> Result<(), String> {

@@ -3,10 +3,12 @@
 use super::state::InstanceState;
 use crate::definition::{Definition, StepKind};
 use crate::expression::{Reference, Scope};
+use crate::protocol::codes;
 use crate::protocol::decision::CallCommand;
+use crate::protocol::failures::bounded;
 use crate::protocol::head::render_failure;
 use crate::protocol::id::lane_of;
-use sagamq_api::saga::{Call, Failure, Operation, StepAttempt};
+use sagamq_api::saga::{Call, Failure, Operation, StepAttempt, StepState};
 use sagamq_api::{JsonText, PartitionId};
 
 /// The calls in progress, as they were decided: what a participant that is called directly must be called with again after a crash.
@@ -26,7 +28,9 @@ pub(super) fn render_arguments(
     let step = &definition.steps[index];
     // What was called under another instance's name is undone with that name, and with the input that it had.
     let id = state.caller(index, operation).to_string();
-    let failure = state.failure.as_ref().filter(|_| operation == Operation::Compensation);
+    // What is undone alone is undone because of its own failure.
+    let own = (operation == Operation::Compensation && state.failure.is_none()).then(|| state.last_failure(index));
+    let failure = own.as_ref().or(state.failure.as_ref()).filter(|_| operation == Operation::Compensation);
     let scope = Scope { input: state.input(index, operation), outputs: state, failure, saga: Some(state.head.scope(&id)) };
     let arguments = step.call(operation).arguments.render(&scope);
     arguments.map_err(|error| render_failure(&format!("the arguments of {operation} `{}`", step.id), &error))
@@ -48,7 +52,8 @@ pub(super) fn call_command(definition: &Definition, state: &InstanceState, index
         call: called.name.clone(),
         idempotency_key: attempt.call().to_string(),
         attempt,
-        must_succeed: operation == Operation::Compensation || step.kind == StepKind::Retriable || state.is_past_pivot(),
+        must_succeed: operation == Operation::Compensation
+            || (!step.optional && (step.kind == StepKind::Retriable || state.is_past_pivot())),
         started_at_ms: state.called_since_ms(index, operation),
         deadline_ms: open.deadline_ms,
         timeout_ms: open.timeout_ms,
@@ -70,9 +75,51 @@ pub(super) fn check_compensation(definition: &Definition, state: &InstanceState,
     let is_known = |reference: &Reference| match reference.root.as_str() {
         "failure" => false,
         // Of steps on other branches the output may be there later.
-        "steps" => reference.path.first().is_some_and(|id| state.steps.iter().any(|other| other.id.as_str() == id && other.is_done())),
+        "steps" => is_of_done_step(state, reference),
         _ => true,
     };
     let rendered = compensation.arguments.render_known(&scope, &is_known);
     rendered.map(drop).map_err(|error| render_failure(&format!("the arguments of {} `{}`", Operation::Compensation, step.id), &error))
+}
+
+/// Whether the condition of a step holds. Without one it does.
+pub(super) fn condition(definition: &Definition, state: &InstanceState, index: usize) -> Result<bool, Failure> {
+    Ok(condition_as_known(definition, state, index, &|_| true)?.unwrap_or(true))
+}
+
+/// Asks the conditions behind the pivot before it is called, as far as they are known by then: what has no value then would have none later,
+/// when the saga can go neither on nor back.
+pub(super) fn check_conditions(definition: &Definition, state: &InstanceState) -> Result<(), Failure> {
+    let is_known = |reference: &Reference| reference.root != "steps" || is_of_done_step(state, reference);
+    let is_behind = |index: &usize| {
+        let step = &state.steps[*index];
+        step.kind == StepKind::Retriable && !step.is_optional && step.state == StepState::Scheduled && step.condition.is_none()
+    };
+    (0..definition.steps.len()).filter(is_behind).try_for_each(|index| condition_as_known(definition, state, index, &is_known).map(drop))
+}
+
+/// What the condition of a step gives; nothing if there is none, or if it depends on what is not known.
+fn condition_as_known(
+    definition: &Definition,
+    state: &InstanceState,
+    index: usize,
+    is_known: &dyn Fn(&Reference) -> bool,
+) -> Result<Option<bool>, Failure> {
+    let step = &definition.steps[index];
+    let Some(condition) = step.when.as_ref().filter(|condition| condition.references().into_iter().all(is_known)) else { return Ok(None) };
+    let id = state.head.id.to_string();
+    let scope = Scope { input: &state.head.input, outputs: state, failure: None, saga: Some(state.head.scope(&id)) };
+    let failed =
+        |reason: String| Failure { code: codes::CONDITION_FAILED.to_owned(), message: format!("the condition of `{}`: {reason}", step.id) };
+    match condition.render(&scope) {
+        Ok(value) if value.as_str() == "true" => Ok(Some(true)),
+        Ok(value) if value.as_str() == "false" => Ok(Some(false)),
+        Ok(value) => Err(bounded(failed(format!("its value is neither true nor false: {value}")))),
+        Err(error) => Err(bounded(failed(error.to_string()))),
+    }
+}
+
+/// Whether the reference names a step that is done: its output is there, or will never be.
+fn is_of_done_step(state: &InstanceState, reference: &Reference) -> bool {
+    reference.path.first().is_some_and(|id| state.steps.iter().any(|step| step.id.as_str() == id && step.is_done()))
 }

@@ -24,14 +24,16 @@ impl InstanceState {
     fn check_phase(&self) -> Result<(), String> {
         let has = |wanted: &[StepState]| self.steps.iter().any(|step| wanted.contains(&step.state));
         let is_live = || self.steps.iter().any(|step| step.live_operation().is_some());
-        let is_undone = || has(&[StepState::Compensating, StepState::Compensated, StepState::CompensationFailed]);
+        // An optional step is undone alone.
+        let is_undone = || {
+            let undone = [StepState::Compensating, StepState::Compensated, StepState::CompensationFailed];
+            self.steps.iter().any(|step| !step.is_optional && undone.contains(&step.state))
+        };
         let holds = match self.phase {
             Phase::New => self.head.events == 0,
             Phase::Running => !is_undone() && self.failure.is_none(),
             Phase::Compensating => self.failure.is_some() && self.timeout_at_ms.is_none() && !self.is_past_pivot(),
-            Phase::Completed => {
-                !self.is_paused() && !self.steps.iter().any(|step| !matches!(step.state, StepState::Succeeded | StepState::Skipped))
-            }
+            Phase::Completed => !self.is_paused() && self.steps.iter().all(StepStatus::is_done),
             Phase::Compensated | Phase::Failed => {
                 self.failure.is_some() && !self.is_paused() && !is_live() && !has(&[StepState::CompensationFailed]) && !self.is_past_pivot()
             }
@@ -58,9 +60,15 @@ fn check_step(step: &StepStatus) -> Result<(), String> {
     // Untouched, or given up and to be called again.
     let is_not_undoing = is_idle(undo) && undo.settled.is_none();
     let holds = match step.state {
-        StepState::Scheduled => is_untouched(action) && is_untouched(undo) && step.output.is_none(),
-        StepState::Skipped => is_idle(action) && is_not_undoing && step.is_left_out && step.output.is_some(),
-        StepState::InProgress => is_live(action) && is_untouched(undo) && step.output.is_none(),
+        StepState::Scheduled => is_untouched(action) && is_untouched(undo) && step.output.is_none() && step.condition != Some(false),
+        // By an operator, who lets it give null; or by its condition, and then it gives nothing.
+        StepState::Skipped if step.is_left_out => is_idle(action) && is_not_undoing && step.output.is_some(),
+        StepState::Skipped => {
+            is_untouched(action) && is_untouched(undo) && step.output.is_none() && (step.condition == Some(false) || step.is_optional)
+        }
+        StepState::InProgress => {
+            is_live(action) && is_untouched(undo) && step.output.is_none() && step.has_condition == (step.condition == Some(true))
+        }
         StepState::Succeeded => is_idle(action) && action.settled == Some(Settled::Succeeded) && is_not_undoing && step.output.is_some(),
         StepState::Failed => is_idle(action) && is_not_undoing && step.output.is_none(),
         StepState::Unknown => is_idle(action) && action.settled == Some(Settled::Unknown) && is_not_undoing && step.output.is_none(),

@@ -3,6 +3,7 @@
 use super::event::SagaEvent;
 use super::planner::Planner;
 use super::state::Phase;
+use super::step::StepStatus;
 use crate::protocol::codes;
 use sagamq_api::saga::{CallOutcome, Failure, Operation, StepState};
 
@@ -22,6 +23,21 @@ impl Planner<'_> {
             }
         }
         self.end_compensation();
+    }
+
+    /// Undoes the effects of optional steps that are in doubt: the saga goes on without them, and what it goes on without must not stay. Gives
+    /// why it cannot go on, if one of them cannot be undone: then everything is, as far as that is possible.
+    pub(super) fn undo_alone(&mut self) -> Option<Failure> {
+        for index in 0..self.state.steps.len() {
+            let step = &self.state.steps[index];
+            if step.is_optional && step.state == StepState::Unknown && step.needs_undoing() {
+                self.start_compensation(index);
+            }
+        }
+        let is_stuck = |step: &&StepStatus| step.state == StepState::CompensationFailed && !step.is_undoing_left_out;
+        let stuck = self.state.steps.iter().find(is_stuck)?;
+        let message = format!("the optional step `{}` could not be undone, and the saga does not go on with its effect in doubt", stuck.id);
+        Some(Failure { code: codes::COMPENSATION_FAILED.to_owned(), message })
     }
 
     /// Whether nothing of the step itself is left to undo.

@@ -37,6 +37,8 @@ impl InstanceState {
         let steps = self.steps.iter().map(|step| StepDescription {
             id: step.id.clone(),
             state: step.state,
+            condition: step.condition,
+            optional: step.is_optional,
             attempts: step.action.epoch,
             compensation_attempts: step.compensation.epoch,
             output: step.output.clone(),

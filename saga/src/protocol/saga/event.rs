@@ -32,6 +32,15 @@ pub enum SagaEvent {
         #[serde(skip_serializing_if = "Option::is_none", default)]
         timeout_at_ms: Option<u64>,
     },
+    /// Whether the step is done at all: its condition was asked, once, when its turn had come. If it does not hold, the step is left out, and
+    /// gives no output.
+    StepCondition {
+        /// The action, which was not called: epoch 0.
+        #[serde(flatten)]
+        attempt: StepAttempt,
+        /// Whether it holds.
+        holds: bool,
+    },
     /// A participant is about to be called: the intent, written before the effect.
     StepCalled {
         /// The attempt.
@@ -258,6 +267,9 @@ pub enum SagaEvent {
         /// Whether it was left out there, and has no effect.
         #[serde(skip_serializing_if = "core::ops::Not::not", default)]
         skipped: bool,
+        /// Whether the saga went on without it there: it is optional, and had no effect. Then it gives no output here either.
+        #[serde(skip_serializing_if = "core::ops::Not::not", default)]
+        absent: bool,
         /// What its action was called with, if that is neither what is kept of that instance (`inputs` of `saga_rerun`) nor, where nothing is
         /// kept of it, the rerun's own input.
         #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "present")]
@@ -327,7 +339,8 @@ impl SagaEvent {
             Self::StepUnknown { .. } => Some(Occurrence::AttemptEnded(Operation::Action, AttemptEnd::Unknown)),
             Self::StepCompensated { .. } => Some(Occurrence::AttemptEnded(Operation::Compensation, AttemptEnd::Succeeded)),
             Self::StepCompensationFailed { .. } => Some(Occurrence::AttemptEnded(Operation::Compensation, AttemptEnd::GivenUp)),
-            Self::StepCalled { .. }
+            Self::StepCondition { .. }
+            | Self::StepCalled { .. }
             | Self::StepHandedOut { .. }
             | Self::StepNotSent { .. }
             | Self::StepOngoing { .. }
@@ -384,6 +397,7 @@ mod tests {
                 input: json.clone(),
                 timeout_at_ms: Some(at_ms),
             },
+            SagaEvent::StepCondition { attempt: attempt(), holds: n.is_multiple_of(2) },
             SagaEvent::StepCalled { attempt: attempt(), deadline_ms: at_ms, queue_deadline_ms: Some(at_ms), arguments: Some(json.clone()) },
             SagaEvent::StepHandedOut { attempt: attempt(), deadline_ms: at_ms },
             SagaEvent::StepNotSent { attempt: undo(), failure: failure() },
@@ -426,6 +440,7 @@ mod tests {
                 origin: Uuid::from_u128(7),
                 started_at_ms: at_ms,
                 skipped: n.is_multiple_of(2),
+                absent: n.is_multiple_of(3),
                 input: n.is_multiple_of(3).then(|| json.clone()),
             },
             SagaEvent::SagaPaused { actor: said(), reason: said() },

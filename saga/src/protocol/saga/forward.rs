@@ -1,5 +1,6 @@
 //! Forward: which steps start, and what the outcome of an action means.
 
+use super::call::{check_conditions, condition};
 use super::event::SagaEvent;
 use super::planner::Planner;
 use super::state::Phase;
@@ -12,12 +13,15 @@ use sagamq_api::JsonText;
 use sagamq_api::saga::{CallOutcome, Failure, Operation, StepState};
 
 impl Planner<'_> {
-    /// Whether the step can only go forward: nothing undoes it, and nothing may be undone once it is tried.
+    /// Whether the step can only go forward: nothing undoes it, and nothing may be undone once it is tried, nor does the saga go on without it.
     pub(super) fn is_forward_only(&self, index: usize) -> bool {
-        self.state.steps[index].kind == StepKind::Retriable || self.state.is_past_pivot()
+        let step = &self.state.steps[index];
+        !step.is_optional && (step.kind == StepKind::Retriable || self.state.is_past_pivot())
     }
 
+    /// What can be done now that follows from nothing else that is done in this; called again until it does nothing.
     pub(super) fn advance_forward(&mut self) {
+        let before = self.state.head.events;
         if let Some(failure) = self.state.stop.clone() {
             if !self.state.is_pivot_in_flight() {
                 self.begin_compensation(failure, None);
@@ -29,20 +33,41 @@ impl Planner<'_> {
             self.stop(Failure { code: codes::TOO_MANY_EVENTS.to_owned(), message }, None);
             return;
         }
-        // No step becomes done by another's start.
+        if let Some(failure) = self.undo_alone() {
+            self.begin_compensation(failure, None);
+            return;
+        }
+        // No step becomes done by another's start. What a condition leaves out is done; those behind it have their turn afterwards.
         let passed = self.passed();
         for index in 0..self.state.steps.len() {
             if self.is_ready(index, &passed)
-                && let Err(failure) = self.start_attempt(index, Operation::Action)
+                && let Err(failure) = self.begin(index)
             {
                 self.emit(SagaEvent::StepFailed { attempt: self.attempt(index, Operation::Action), failure: failure.clone() });
-                if !self.is_forward_only(index) {
+                if !self.is_forward_only(index) && !self.state.steps[index].is_optional {
                     self.begin_compensation(failure, None);
                     return;
                 }
             }
         }
-        self.end_forward();
+        if self.state.head.events == before {
+            self.end_forward();
+        }
+    }
+
+    /// Whether the step is done at all, and its first call if it is.
+    fn begin(&mut self, index: usize) -> Result<(), Failure> {
+        if self.state.steps[index].kind == StepKind::Pivot {
+            check_conditions(self.definition, &self.state)?;
+        }
+        if self.state.steps[index].has_condition && self.state.steps[index].condition.is_none() {
+            let holds = condition(self.definition, &self.state, index)?;
+            self.emit(SagaEvent::StepCondition { attempt: self.attempt(index, Operation::Action), holds });
+            if !holds {
+                return Ok(());
+            }
+        }
+        self.start_attempt(index, Operation::Action)
     }
 
     fn is_anything_left(&self) -> bool {
@@ -82,7 +107,7 @@ impl Planner<'_> {
             let (output, failure) = self.render_output();
             self.emit(SagaEvent::SagaCompleted { output, failure });
         } else if !self.state.steps.iter().any(|step| step.live_operation().is_some()) {
-            // Only a step behind the pivot whose arguments have no value leads here: it can neither go on nor back.
+            // Only a step behind the pivot whose condition or arguments have no value leads here: it can neither go on nor back.
             let failed = self.state.failures.iter().rev().find(|failed| failed.attempt.operation == Operation::Action);
             let failure = failed.map_or_else(
                 || Failure { code: codes::EXPRESSION_FAILED.to_owned(), message: "no step can start".to_owned() },
@@ -121,7 +146,7 @@ impl Planner<'_> {
         }
         self.settle_command(index, Operation::Action);
         self.emit(SagaEvent::StepFailed { attempt: self.answered(index, Operation::Action, epoch), failure: failure.clone() });
-        self.fail(failure);
+        self.fail_by(index, failure);
     }
 
     fn on_action_unknown(&mut self, index: usize, failure: Failure, retry_after_ms: Option<u64>) {
@@ -133,7 +158,7 @@ impl Planner<'_> {
             self.retry_later(index, Operation::Action, failure, false, retry_after_ms);
         } else {
             self.give_up(index, failure.clone());
-            self.fail(failure);
+            self.fail_by(index, failure);
         }
     }
 
@@ -159,6 +184,13 @@ impl Planner<'_> {
         // A later attempt has the arguments of the first, so there is nothing that could fail.
         let started = self.start_attempt(index, Operation::Action);
         assert!(started.is_ok(), "the arguments of a call that was made are kept with it");
+    }
+
+    /// The step has not succeeded, and will not: neither will the saga, unless it goes on without this step.
+    pub(super) fn fail_by(&mut self, index: usize, failure: Failure) {
+        if !self.state.steps[index].is_optional {
+            self.fail(failure);
+        }
     }
 
     /// The saga cannot succeed any more: from now on, effects are undone.
@@ -187,12 +219,7 @@ impl Planner<'_> {
             if self.state.steps[index].state == StepState::InProgress
                 && let Attempt::Waiting { .. } = self.state.steps[index].action.attempt
             {
-                let last = self.state.failures.iter().rev().find(|failed| failed.attempt.step == self.state.steps[index].id);
-                let failure = last.map_or_else(
-                    || Failure { code: codes::TIMEOUT.to_owned(), message: "the last attempt had no known outcome".to_owned() },
-                    |failed| failed.failure.clone(),
-                );
-                self.give_up(index, failure);
+                self.give_up(index, self.state.last_failure(index));
             }
         }
     }

@@ -5,7 +5,7 @@
 //! events and of nothing else, so a restart, a test and the live orchestrator cannot disagree.
 //!
 //! ```text
-//!                    every step succeeded
+//!                    every step is done
 //!   RUNNING/WAITING ───────────────────────► COMPLETED
 //!        │  refused, unknown for good, timeout, cancelled: all of it only before the pivot
 //!        ▼               every effect undone            (nothing had to be undone)
@@ -28,6 +28,9 @@
 //! - *What was not sent had no effect.* A call waits in its queue until it is handed to its participant, and the time of its run counts from
 //!   then. Waiting uses up no attempt. A step of which no attempt was ever handed out is `FAILED` when the saga is to be undone: there is
 //!   nothing to undo. One attempt that may have been sent puts the step in doubt for good.
+//! - *A condition is asked once*, in its step's turn, and its answer is an event. What it leaves out is done, gives no output, and has nothing to
+//!   undo.
+//! - *The saga goes on without an optional step that had no effect.* One in doubt is undone first, alone; if that cannot finish, all is undone.
 //! - *Arguments are rendered once*, at the first attempt, and written with it; a compensation that failed for good and is called again by an
 //!   operator is rendered anew. *What was done with one input is undone with it*, whatever input an operator or a rerun gives later.
 //!

@@ -138,6 +138,8 @@ impl Planner<'_> {
     fn retryable(&self, index: usize) -> Option<Operation> {
         let step = &self.state.steps[index];
         match (step.state, step.live_operation()) {
+            // The saga went on with its effect: it is not undone any more, unless everything is.
+            (StepState::CompensationFailed, _) if step.is_undoing_left_out && self.state.phase == Phase::Running => None,
             (StepState::CompensationFailed, _) => Some(Operation::Compensation),
             (StepState::Failed, _) => self.has_no_value(index).then_some(Operation::Action),
             (_, Some(operation)) => {
@@ -151,7 +153,7 @@ impl Planner<'_> {
     /// Whether the step could not be called behind the pivot, where nothing else can be done.
     fn has_no_value(&self, index: usize) -> bool {
         let step = &self.state.steps[index];
-        step.state == StepState::Failed && step.action.epoch == 0 && self.state.is_past_pivot()
+        step.state == StepState::Failed && step.action.epoch == 0 && self.state.is_past_pivot() && !step.is_optional
     }
 
     fn skip(&mut self, step: &StepId, by: By) -> Result<bool, Rejection> {
@@ -228,7 +230,7 @@ impl Planner<'_> {
         let failure = Failure { code: codes::RESOLVED.to_owned(), message: reason.clone().unwrap_or_default() };
         self.emit(SagaEvent::StepResolved { attempt, outcome, output, actor, reason });
         if outcome == StepOutcomeName::Failed {
-            self.fail(failure);
+            self.fail_by(index, failure);
         }
         Ok(false)
     }

@@ -47,9 +47,9 @@ impl InstanceState {
                 let rerun = RerunOf { of: *of, from: from.clone(), inputs: inputs.clone() };
                 self.on_rerun(rerun, input.as_ref())?;
             }
-            SagaEvent::StepCopied { attempt, output, origin, started_at_ms, skipped, input } => {
+            SagaEvent::StepCopied { attempt, output, origin, started_at_ms, skipped, absent, input } => {
                 let origin = Origin { instance: *origin, started_at_ms: *started_at_ms };
-                let index = self.on_copied(attempt, output, origin, *skipped)?;
+                let index = self.on_copied(attempt, output, origin, *skipped, *absent)?;
                 self.steps[index].done_with.clone_from(input);
                 return Ok(Some(index));
             }
@@ -96,7 +96,14 @@ impl InstanceState {
         Ok(())
     }
 
-    fn on_copied(&mut self, attempt: &StepAttempt, output: &JsonText, origin: Origin, is_skipped: bool) -> Result<usize, String> {
+    fn on_copied(
+        &mut self,
+        attempt: &StepAttempt,
+        output: &JsonText,
+        origin: Origin,
+        is_skipped: bool,
+        is_absent: bool,
+    ) -> Result<usize, String> {
         require_operation(attempt, Operation::Action)?;
         self.require_phase(&[Phase::Running])?;
         let is_called = self.steps.iter().any(|step| step.action.epoch > 0 || step.compensation.epoch > 0);
@@ -104,6 +111,11 @@ impl InstanceState {
         let index = self.find(attempt)?;
         let step = &mut self.steps[index];
         require(step.state == StepState::Scheduled, || format!("the step is {:?}", step.state))?;
+        if is_absent {
+            require(is_skipped && step.is_optional, || "only what is optional is gone on without".to_owned())?;
+            step.state = StepState::Skipped;
+            return Ok(index);
+        }
         step.output = Some(output.clone());
         if is_skipped {
             require(step.kind != StepKind::Pivot, || "a pivot is not left out".to_owned())?;
@@ -119,7 +131,7 @@ impl InstanceState {
         let index = self.find_last(attempt)?;
         match (self.steps[index].state, attempt.operation) {
             (StepState::CompensationFailed, Operation::Compensation) => {
-                self.require_phase(&[Phase::Compensating])?;
+                self.require_undoing(index)?;
                 let step = &mut self.steps[index];
                 step.state = step.state_before_undoing();
                 step.is_undoing_left_out = false;
@@ -163,7 +175,7 @@ impl InstanceState {
                 require(!step.compensation.attempt.is_open(), || "the compensation is called".to_owned())?;
                 self.end_operation(attempt, StepState::CompensationFailed, Settled::Unknown)?;
             }
-            self.require_phase(&[Phase::Compensating])?;
+            self.require_undoing(index)?;
             let step = &mut self.steps[index];
             require(step.state == StepState::CompensationFailed, || format!("the step is {:?}", step.state))?;
             step.is_undoing_left_out = true;
@@ -192,8 +204,8 @@ impl InstanceState {
     fn on_resolved_as_never_done(&mut self, attempt: &StepAttempt, failure: &Failure, at_ms: u64) -> Result<usize, String> {
         require_operation(attempt, Operation::Action)?;
         self.require_phase(&[Phase::Running, Phase::Compensating])?;
-        require(!self.is_past_pivot(), || "past the pivot every step must succeed".to_owned())?;
         let index = self.find_last(attempt)?;
+        require(!self.is_past_pivot() || self.steps[index].is_optional, || "past the pivot every step must succeed".to_owned())?;
         let step = &mut self.steps[index];
         let is_possible = matches!(step.state, StepState::InProgress | StepState::Unknown);
         require(is_possible && step.compensation.epoch == 0, || format!("the step is {:?}", step.state))?;
@@ -205,8 +217,8 @@ impl InstanceState {
 
     fn on_resolved_as_undone(&mut self, attempt: &StepAttempt) -> Result<usize, String> {
         require_operation(attempt, Operation::Compensation)?;
-        self.require_phase(&[Phase::Compensating])?;
         let index = self.find_last(attempt)?;
+        self.require_undoing(index)?;
         let step = &mut self.steps[index];
         let is_possible = matches!(step.state, StepState::Compensating | StepState::CompensationFailed);
         require(is_possible, || format!("the step is {:?}", step.state))?;

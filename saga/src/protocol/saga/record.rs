@@ -62,7 +62,8 @@ impl InstanceState {
             StepOutcomeName::Succeeded if is_open || (is_terminated && step.state == StepState::Failed) => Ok(()),
             StepOutcomeName::Failed if is_open => Ok(()),
             StepOutcomeName::Succeeded | StepOutcomeName::Failed => Err("has no action whose outcome is open"),
-            StepOutcomeName::Compensated if !is_terminated => {
+            // The saga went on with the effect of what it could do without, and nobody knew whether it stood.
+            StepOutcomeName::Compensated if !is_terminated && step.state != StepState::CompensationFailed => {
                 Err("is of a saga that ended by itself: what is undone of it later is another saga")
             }
             StepOutcomeName::Compensated if !step.has_compensation => Err("has no compensation: say `failed` if it had no effect"),

@@ -23,12 +23,8 @@ impl StepStatus {
         match self.state {
             StepState::Skipped => !self.may_have_been_done(),
             StepState::Succeeded | StepState::CompensationFailed => self.stands() == Some(false),
-            StepState::Scheduled
-            | StepState::InProgress
-            | StepState::Failed
-            | StepState::Unknown
-            | StepState::Compensating
-            | StepState::Compensated => false,
+            StepState::Failed | StepState::Compensated => self.is_passed_over(),
+            StepState::Scheduled | StepState::InProgress | StepState::Unknown | StepState::Compensating => false,
         }
     }
 
@@ -77,8 +73,14 @@ impl Planner<'_> {
         for index in 0..steps.len() {
             // Those before it have lower indices.
             let is_behind = self.definition.steps[index].after.iter().any(|&before| runs[before]);
-            let has_nothing = steps[index].stands().is_none() && steps[index].state != StepState::Skipped;
+            let has_nothing = steps[index].stands().is_none() && steps[index].state != StepState::Skipped && !steps[index].is_passed_over();
             runs[index] = index == first || is_behind || has_nothing;
+        }
+        // What was passed over has its turn again, unless what it gave nothing to is taken over, or comes next.
+        let before = self.all_before(first);
+        for index in (0..steps.len()).rev().filter(|&index| steps[index].is_passed_over() && !before[index]) {
+            let is_after = |other: &usize| self.definition.steps[*other].after.contains(&index);
+            runs[index] |= (index + 1..steps.len()).filter(is_after).all(|other| runs[other]);
         }
         runs
     }
@@ -132,7 +134,8 @@ impl Planner<'_> {
         let origin_of =
             |step: &StepStatus| step.origin.as_deref().map_or((head.id, head.started_at_ms), |of| (of.instance, of.started_at_ms));
         let done_with = |index: usize| {
-            let is_undone_with_it = state.steps[index].has_compensation && state.steps[index].state != StepState::Skipped;
+            let step = &state.steps[index];
+            let is_undone_with_it = step.has_compensation && step.state != StepState::Skipped && !step.is_passed_over();
             is_undone_with_it.then(|| state.input(index, Operation::Compensation))
         };
         // One input of each instance is kept once, however many steps were done with it; another one, which an operator gave it, with its step.
@@ -155,9 +158,15 @@ impl Planner<'_> {
             let step = &state.steps[index];
             let (operation, epoch) = (Operation::Action, step.action.epoch);
             let attempt = StepAttempt { step: step.id.clone(), item: None, operation, epoch };
-            let (output, skipped) = (step.output.clone().unwrap_or_else(JsonText::null), step.state == StepState::Skipped);
+            if step.condition == Some(false) {
+                // It is not asked again: what comes after it was done, or is to be done, as it was left out.
+                next.emit(SagaEvent::StepCondition { attempt, holds: false });
+                continue;
+            }
+            let (output, absent) = (step.output.clone().unwrap_or_else(JsonText::null), step.is_passed_over());
+            let skipped = absent || step.state == StepState::Skipped;
             let (origin, started_at_ms) = origin_of(step);
-            next.emit(SagaEvent::StepCopied { attempt, output, origin, started_at_ms, skipped, input });
+            next.emit(SagaEvent::StepCopied { attempt, output, origin, started_at_ms, skipped, absent, input });
         }
         next.advance();
         next.finish(false)

@@ -3,6 +3,7 @@
 use super::step::{Attempt, Origin, StepStatus};
 use crate::definition::{Definition, StepKind};
 use crate::expression::Outputs;
+use crate::protocol::codes;
 use crate::protocol::failures::Failures;
 use crate::protocol::head::Head;
 use sagamq_api::saga::{AttemptId, Failure, Operation, SagaState, StepAttempt, StepState};
@@ -138,9 +139,9 @@ impl InstanceState {
 
     /// Whether every step in progress waits for its retry or for a participant that works on.
     fn is_waiting(&self) -> bool {
-        let mut live = self.steps.iter().filter(|step| step.state == StepState::InProgress).peekable();
+        let mut live = self.steps.iter().filter_map(|step| Some(step.progress(step.live_operation()?).attempt)).peekable();
         live.peek().is_some()
-            && live.all(|step| match step.action.attempt {
+            && live.all(|attempt| match attempt {
                 Attempt::Waiting { .. } => true,
                 Attempt::Open(open) => open.is_waiting,
                 Attempt::None => false,
@@ -157,6 +158,16 @@ impl InstanceState {
     #[must_use]
     pub fn is_pivot_in_flight(&self) -> bool {
         self.steps.iter().any(|step| step.kind == StepKind::Pivot && step.state == StepState::InProgress)
+    }
+
+    /// What went wrong last with an action that has no known outcome.
+    pub(super) fn last_failure(&self, index: usize) -> Failure {
+        let is_of_it = |attempt: &StepAttempt| attempt.step == self.steps[index].id && attempt.operation == Operation::Action;
+        let last = self.failures.iter().rev().find(|failed| is_of_it(&failed.attempt));
+        last.map_or_else(
+            || Failure { code: codes::TIMEOUT.to_owned(), message: "the last attempt had no known outcome".to_owned() },
+            |failed| failed.failure.clone(),
+        )
     }
 
     /// The index of a step.

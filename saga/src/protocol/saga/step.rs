@@ -14,8 +14,14 @@ pub struct StepStatus {
     pub kind: StepKind,
     /// Whether it has an effect that a compensation undoes.
     pub has_compensation: bool,
+    /// Whether it has a condition.
+    pub has_condition: bool,
+    /// Whether the saga goes on without it if it has no effect.
+    pub is_optional: bool,
     /// Its state.
     pub state: StepState,
+    /// What its condition gave, once it was asked.
+    pub condition: Option<bool>,
     /// How far its action is.
     pub action: Progress,
     /// How far its compensation is.
@@ -166,7 +172,10 @@ impl StepStatus {
             id: step.id.clone(),
             kind: step.kind,
             has_compensation: step.compensation.is_some(),
+            has_condition: step.when.is_some(),
+            is_optional: step.optional,
             state: StepState::Scheduled,
+            condition: None,
             action: Progress::default(),
             compensation: Progress::default(),
             output: None,
@@ -214,9 +223,20 @@ impl StepStatus {
         }
     }
 
-    /// Whether it has succeeded or need not run.
-    pub(super) fn is_done(&self) -> bool {
-        matches!(self.state, StepState::Succeeded | StepState::Skipped)
+    /// Whether the saga goes on behind it: it has succeeded, need not run, or is optional and nothing of it is left to do.
+    pub(in crate::protocol) fn is_done(&self) -> bool {
+        match self.state {
+            StepState::Succeeded | StepState::Skipped => true,
+            StepState::Failed | StepState::Compensated => self.is_optional,
+            StepState::Unknown => self.is_optional && !self.has_compensation,
+            StepState::CompensationFailed => self.is_optional && self.is_undoing_left_out,
+            StepState::Scheduled | StepState::InProgress | StepState::Compensating => false,
+        }
+    }
+
+    /// Whether the saga goes on behind it although nothing of it is, or may be, in effect, and without an output.
+    pub(super) fn is_passed_over(&self) -> bool {
+        self.is_done() && self.output.is_none() && matches!(self.state, StepState::Skipped | StepState::Failed | StepState::Compensated)
     }
 
     /// When time alone changes the step, in milliseconds since 1970.

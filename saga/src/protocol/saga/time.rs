@@ -87,10 +87,10 @@ impl Planner<'_> {
             // No attempt was ever sent, so there is nothing to undo.
             self.settle_unseen_command(index, operation);
             self.emit(SagaEvent::StepFailed { attempt, failure: failure.clone() });
-            self.fail(failure);
+            self.fail_by(index, failure);
         } else if self.state.steps[index].kind != StepKind::Pivot {
             self.give_up(index, failure.clone());
-            self.fail(failure);
+            self.fail_by(index, failure);
         }
     }
 

@@ -84,6 +84,8 @@ impl TransactionState {
     #[must_use]
     pub fn description(&self) -> SagaDescription {
         let steps = self.actions.iter().map(|action| StepDescription {
+            condition: None,
+            optional: false,
             id: action.id.clone(),
             state: action.state,
             attempts: action.epoch,

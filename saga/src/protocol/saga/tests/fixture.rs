@@ -39,6 +39,8 @@ pub(super) fn step(name: &str, after: &[usize], kind: StepKind) -> Step {
         action: call(name, json!({}), 3).into(),
         compensation: (kind == StepKind::Compensatable).then(|| call(&format!("undo_{name}"), json!({}), 3)),
         queue_timeout: None,
+        when: None,
+        optional: false,
     }
 }
 

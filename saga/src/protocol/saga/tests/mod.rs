@@ -1,11 +1,13 @@
 //! Tests of the protocol: a case each, and whole runs against random participants.
 
 mod backward;
+mod conditions;
 mod early;
 mod fixture;
 mod forward;
 mod found_out;
 mod impossible;
+mod optional;
 mod pivot;
 mod properties;
 mod queued;

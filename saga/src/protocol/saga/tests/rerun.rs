@@ -289,7 +289,9 @@ fn nothing_is_taken_over_once_a_call_was_made_or_without_a_rerun() {
     assert!(matches!(copied, SagaEvent::StepCopied { .. }), "{copied:?}");
     let mut called = rerun.state;
     assert!(called.apply(&copied, 5).is_err(), "it was copied already");
-    let SagaEvent::StepCopied { attempt, output, origin: of, started_at_ms, skipped, input } = copied else { unreachable!("looked at") };
+    let SagaEvent::StepCopied { attempt, output, origin: of, started_at_ms, skipped, absent, input } = copied else {
+        unreachable!("looked at")
+    };
     let attempt = |step: &str| sagamq_api::saga::StepAttempt { step: id(step), operation: Operation::Action, ..attempt.clone() };
     let other = |step| SagaEvent::StepCopied {
         attempt: attempt(step),
@@ -297,6 +299,7 @@ fn nothing_is_taken_over_once_a_call_was_made_or_without_a_rerun() {
         origin: of,
         started_at_ms,
         skipped,
+        absent,
         input: input.clone(),
     };
     assert!(called.apply(&other("c"), 5).is_err(), "b is called already");

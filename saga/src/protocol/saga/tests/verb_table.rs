@@ -93,6 +93,28 @@ fn ended_at_pivot() -> Run {
     and(pivot(), SagaVerb::Terminate)
 }
 
+fn optional(pivot: Option<usize>, step: usize) -> Definition {
+    let mut definition = chain(pivot);
+    definition.steps[step].optional = true;
+    definition
+}
+
+/// `a` is optional, in doubt, and undone alone.
+fn undone_alone() -> Run {
+    said(Run::start(optional(Some(1), 0)), "a", hopeless())
+}
+
+/// A step is left out by its condition.
+fn left_out(step: usize) -> Run {
+    let mut definition = chain(Some(1));
+    definition.steps[step].when = Some(Template::compile(&json!("${ has(input.wanted) }")).expect("legal"));
+    Run::start(definition)
+}
+
+fn hopeless() -> CallOutcome {
+    CallOutcome::Unknown { failure: failure("HOPELESS"), retry_after_ms: None }
+}
+
 fn never(step: &str) -> SagaVerb {
     SagaVerb::Resolve { step: id(step), outcome: StepOutcome::Failed }
 }
@@ -107,13 +129,18 @@ fn said(mut run: Run, step: &str, outcome: CallOutcome) -> Run {
     run
 }
 
+fn undo_said(mut run: Run, step: &str, outcome: CallOutcome) -> Run {
+    run.undo_reply(step, outcome);
+    run
+}
+
 /// `+` it is done, `=` it was so already, `-` it is refused. In the order of [`verbs`]: cancel, pause, resume, terminate; retry, of `a`; skip
 /// `a`, `b`, `c`; resolve `a` as succeeded, failed, compensated, `b` as succeeded, failed, `c` as succeeded, failed; edit-input; rerun from
 /// `a`, `b`, `c`. Forward `b` is the pivot; backward it was refused.
 #[test]
 fn every_verb_in_every_state() {
     type Row = (&'static str, fn() -> Run, SagaState, &'static str);
-    let rows: [Row; 25] = [
+    let rows: [Row; 34] = [
         ("a is called", forward, SagaState::Running, "++=+ -- --+ ++- -- -- + ---"),
         ("a waits", || said(forward(), "a", unknown()), SagaState::Waiting, "++=+ ++ +-+ ++- -- -- + ---"),
         ("the pivot is called", pivot, SagaState::Running, "++=+ -- --+ =-- ++ -- + ---"),
@@ -186,6 +213,45 @@ fn every_verb_in_every_state() {
             || and(ended_at_b(), SagaVerb::Rerun { from: id("b"), input: None }),
             SagaState::Terminated,
             "---- -- --- --- -- -- - -=-",
+        ),
+        ("a was left out by its condition", || left_out(0), SagaState::Running, "++=+ -- =-+ --- ++ -- + ---"),
+        (
+            "completed, c was left out by its condition",
+            || said(said(left_out(2), "a", done()), "b", done()),
+            SagaState::Completed,
+            "---- -- --- =-- =- -= - --+",
+        ),
+        ("a is undone alone", undone_alone, SagaState::Running, "++=+ -- --+ --+ -- -- + ---"),
+        ("a waits to be undone alone", || undo_said(undone_alone(), "a", unknown()), SagaState::Waiting, "++=+ ++ +-+ --+ -- -- + ---"),
+        (
+            "paused, a could not be undone alone",
+            || undo_said(and(undone_alone(), SagaVerb::Pause), "a", hopeless()),
+            SagaState::Paused,
+            "+=++ ++ +-+ --+ -- -- + ---",
+        ),
+        (
+            "it went on with the effect of a",
+            || and(undo_said(undone_alone(), "a", unknown()), SagaVerb::Skip { step: id("a") }),
+            SagaState::Running,
+            "++=+ -- =-+ --+ ++ -- + ---",
+        ),
+        (
+            "it went on without a",
+            || said(Run::start(optional(Some(1), 0)), "a", refused()),
+            SagaState::Running,
+            "++=+ -- --+ +=- ++ -- + ---",
+        ),
+        (
+            "past the pivot, optional c waits",
+            || said(said(said(Run::start(optional(Some(1), 2)), "a", done()), "b", done()), "c", unknown()),
+            SagaState::Waiting,
+            "-+=+ +- --+ =-- =- ++ + ---",
+        ),
+        (
+            "completed, what optional c did is not known",
+            || said(said(said(Run::start(optional(Some(1), 2)), "a", done()), "b", done()), "c", hopeless()),
+            SagaState::Completed,
+            "---- -- --- =-- =- ++ - ---",
         ),
     ];
     let mut wrong = Vec::new();

@@ -38,6 +38,8 @@ pub(super) fn step(name: &str, service: &str, after: &[usize]) -> Step {
         action: action.into(),
         compensation: None,
         queue_timeout: None,
+        when: None,
+        optional: false,
     }
 }
 
