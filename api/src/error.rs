@@ -79,6 +79,8 @@ codes! {
     InvalidDefinition = "INVALID_DEFINITION", 400, false, false, "The saga definition has faults";
     /// The input of a saga does not fit its definition.
     InvalidSagaInput = "INVALID_SAGA_INPUT", 400, false, false, "The saga's input does not fit its definition";
+    /// No step of the saga's definition waits for a signal of this name.
+    UnknownSignal = "UNKNOWN_SIGNAL", 400, false, false, "No step waits for such a signal";
     /// The definition cannot be run in the mode that was asked for.
     ModeNotPossible = "MODE_NOT_POSSIBLE", 400, false, false, "The definition cannot be run in this mode";
     /// The request comes from a web page of an origin that is not listed.
@@ -149,6 +151,8 @@ codes! {
     SagaEffectInDoubt = "SAGA_EFFECT_IN_DOUBT", 409, false, false, "It is not known whether an effect stands";
     /// A step that comes before a rerun's first has no effect that stands, so there is nothing to take over.
     SagaStepNotDone = "SAGA_STEP_NOT_DONE", 409, false, false, "A step that would be taken over is not done";
+    /// No step of the saga waits for the signal any more, or they have theirs.
+    SignalNotAwaited = "SIGNAL_NOT_AWAITED", 409, false, false, "No step waits for the signal any more";
     /// The reply belongs to an older attempt, the step is settled, or the member of a stream group lost its place or the partition.
     Fenced = "FENCED", 409, false, false, "Whoever asks was superseded";
     /// Another batch of the producer must come first, or the sequence was used for other records. Nothing was stored.
@@ -179,7 +183,7 @@ codes! {
     HostNotAllowed = "HOST_NOT_ALLOWED", 421, false, false, "The server is not known by this name";
     /// The headers are larger than the server takes.
     HeadersTooLarge = "HEADERS_TOO_LARGE", 431, false, false, "The headers are too large";
-    /// The idempotency key was used with another payload.
+    /// The idempotency key, or the id of a signal, was used with another payload.
     IdempotencyKeyReused = "IDEMPOTENCY_KEY_REUSED", 422, false, false, "The idempotency key was used with another payload";
     /// The queue in front of the disk is full. Nothing was stored; `Retry-After` says when to come back.
     Overloaded = "OVERLOADED", 429, true, false, "The broker is overloaded";
@@ -189,6 +193,8 @@ codes! {
     ScheduleLimit = "SCHEDULE_LIMIT", 429, true, false, "Too many records wait for their time";
     /// As many sagas of a shard as may be are not at their end. Nothing was started; `Retry-After` says when to come back.
     SagaOpenLimit = "SAGA_OPEN_LIMIT", 429, true, false, "Too many sagas are not at their end";
+    /// As many signals of the saga as may be are kept until steps wait for them. Nothing was stored.
+    SignalLimit = "SIGNAL_LIMIT", 429, true, false, "Too many signals wait for their steps";
     /// As many producers are known as may be. Nothing was stored.
     ProducerLimit = "PRODUCER_LIMIT", 429, true, false, "Too many producers are known";
     /// A fault inside the server.

@@ -29,4 +29,4 @@ pub mod transaction;
 pub use error::{ErrorCode, Fault, Problem};
 pub use ids::{Offset, PartitionId, ProducerId, ScheduleId};
 pub use json::JsonText;
-pub use names::{GroupName, InstanceId, MemberId, NameError, ProducerName, SagaName, ServiceName, StepId, TopicName};
+pub use names::{GroupName, InstanceId, MemberId, NameError, ProducerName, SagaName, ServiceName, SignalName, StepId, TopicName};

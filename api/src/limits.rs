@@ -212,6 +212,15 @@ pub const SAGA_EVENTS_MAX: u64 = 10_000;
 /// Largest input of a saga and output of a step, in bytes of JSON.
 pub const SAGA_PAYLOAD_BYTES_MAX: usize = 2 * 1024 * 1024;
 
+/// Most signals of one saga instance that are kept until a step waits for them.
+pub const SAGA_SIGNALS_MAX: usize = 100;
+
+/// Most bytes of payloads of signals of one saga instance that are kept until a step waits for them.
+pub const SAGA_SIGNALS_BYTES_MAX: usize = 2 * SAGA_PAYLOAD_BYTES_MAX;
+
+/// Longest id of a signal, in bytes.
+pub const SIGNAL_ID_BYTES_MAX: usize = 256;
+
 /// Most levels of lists and objects in a JSON value that is taken as one. What stores a value puts a few levels around it, and the
 /// parser that reads it back stops at 128, so the bound at every door must lie well below that.
 pub const JSON_DEPTH_MAX: usize = 64;

@@ -181,6 +181,10 @@ name! {
     SagaName, "the saga name", check
 }
 name! {
+    /// The name of a signal that steps of a saga wait for.
+    SignalName, "the name of the signal", check
+}
+name! {
     /// The name of a service, as definitions call it.
     ServiceName, "the name of the service", check_word
 }

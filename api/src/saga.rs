@@ -10,6 +10,7 @@ mod mode;
 mod outcome;
 mod preview;
 mod retention;
+mod signal;
 mod state;
 mod transaction;
 mod verb;
@@ -26,6 +27,7 @@ pub use mode::{Mode, NoMode};
 pub use outcome::CallOutcome;
 pub use preview::{PreviewedCall, PreviewedCopy, PreviewedRerun, SagaPreview};
 pub use retention::{Retention, RetentionList, SagaRetention};
+pub use signal::{KeptSignal, SendSignal, SendSignalByKey, SentSignal};
 pub use state::{SagaState, StepState};
 pub use transaction::{Heuristic, Outcome, TransactionState, TransactionStatus};
 pub use verb::{NoSuchVerb, NoVerb, OperateSaga, SagaVerb, StepOutcome, StepOutcomeName, VerbFields, VerbName};
@@ -171,6 +173,9 @@ pub struct SagaDescription {
     pub steps: Vec<StepDescription>,
     /// Everything that went wrong, oldest first: no error hides another.
     pub failures: Vec<StepFailure>,
+    /// Signals that came before a step waits for them, oldest first.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub signals: Vec<KeptSignal>,
     /// Since when it is paused, in milliseconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub paused_at_ms: Option<u64>,
@@ -432,7 +437,19 @@ mod tests {
                 handed_over: false,
             };
             let (input, steps) = (json.clone(), vec![done]);
-            same(&SagaDescription { summary, input, output, steps, failures: Vec::new(), paused_at_ms: None, standing: Vec::new() }, text);
+            same(
+                &SagaDescription {
+                    summary,
+                    input,
+                    output,
+                    steps,
+                    failures: Vec::new(),
+                    signals: Vec::new(),
+                    paused_at_ms: None,
+                    standing: Vec::new(),
+                },
+                text,
+            );
             let call = Call {
                 attempt,
                 saga,

@@ -3,6 +3,9 @@
 use core::time::Duration;
 use jiff::{Span, SpanRelativeTo};
 
+/// The longest one that there may be.
+pub const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 /// Why a text is no duration; reads behind the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DurationError {

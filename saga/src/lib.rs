@@ -24,5 +24,5 @@ pub use config::{NoProxy, OrchestratorConfig, ParticipantProxy};
 pub use orchestrator::{
     CallError, Completed, CompletionError, DefinitionError, HistoryError, IncidentError, InstanceError, LaneTopicError, OpenError,
     OperateError, Operated, Orchestrator, OutOfBounds, OutcomeError, PublishError, QueryError, RepairError, RetentionError, ServiceError,
-    SetAside, StartError, StartRepairError, TransactionError, VersionsError, Wait, WaitTooLong,
+    SetAside, SignalError, StartError, StartRepairError, TransactionError, VersionsError, Wait, WaitTooLong,
 };

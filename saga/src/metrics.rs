@@ -74,6 +74,7 @@ pub(crate) struct Metrics {
     pub(crate) held: Gauge,
     pub(crate) definitions_unreadable: Gauge,
     pub(crate) recovered: Counter,
+    pub(crate) asleep: Gauge,
 }
 
 impl Metrics {
@@ -97,6 +98,7 @@ impl Metrics {
             held: Gauge::default(),
             definitions_unreadable: Gauge::default(),
             recovered: Counter::default(),
+            asleep: Gauge::default(),
         };
         registry.register("sagamq_sagas_started", "Sagas started", metrics.started.clone());
         registry.register("sagamq_sagas_finished", "Sagas at their end, by outcome", metrics.finished.clone());
@@ -120,6 +122,11 @@ impl Metrics {
         let unreadable = metrics.definitions_unreadable.clone();
         registry.register("sagamq_saga_definitions_unreadable", "Published definitions that cannot be read", unreadable);
         registry.register("sagamq_sagas_recovered", "Instances that were resumed at the start", metrics.recovered.clone());
+        registry.register(
+            "sagamq_sagas_asleep",
+            "Sagas that only wait for a time or a signal, and are not in memory",
+            metrics.asleep.clone(),
+        );
         metrics
     }
 

@@ -10,7 +10,7 @@ use sagamq_api::saga::{
     ActivateVersion, Activation, CancelSaga, CompleteCall, CompleteCalls, CompletedCall, CompletedCalls, DefinitionDescription,
     DefinitionList, DefinitionQuery, DefinitionVersions, HistoryQuery, IncidentList, IncidentQuery, LintResponse, OperateSaga,
     OperatedSaga, PublishQuery, ReleasedSagas, Retention, RetentionList, SagaDescription, SagaHistory, SagaList, SagaPreview, SagaQuery,
-    SagaState, SagaVerb, StartSaga, StartedSaga, VerbFields, WaitQuery,
+    SagaState, SagaVerb, SendSignal, SendSignalByKey, SentSignal, StartSaga, StartedSaga, VerbFields, WaitQuery,
 };
 use sagamq_api::{SagaName, routes};
 use std::time::Duration;
@@ -237,6 +237,28 @@ impl SagaClient {
         let path = routes::saga_verb(id, request.verb.name().as_str());
         let fields = VerbFields { verb: None, ..request.clone().into() };
         self.client.json(Request::post(path).json(&fields)?).await
+    }
+
+    /// Sends a signal to an instance that waits for it, or will. It is durable when this returns. Without a `signal_id` one is drawn, so
+    /// that a retry of this call is the same signal; give it one of your own, so that a second call is as well.
+    ///
+    /// # Errors
+    /// `SAGA_NOT_FOUND`, `UNKNOWN_SIGNAL` when no step waits for such a signal, `SIGNAL_NOT_AWAITED` when none does any more,
+    /// `SAGA_STATE_CONFLICT` when it is at its end, `IDEMPOTENCY_KEY_REUSED` when the id was that of another signal, `SIGNAL_LIMIT`.
+    pub async fn signal(&self, id: Uuid, signal: &SendSignal) -> Result<SentSignal, ClientError> {
+        let mut signal = signal.clone();
+        signal.signal_id.get_or_insert_with(|| Uuid::new_v4().to_string());
+        self.client.json(Request::post(routes::saga_verb(id, "signal")).json(&signal)?.recognised()).await
+    }
+
+    /// As [`Self::signal`], to the instance that a business key started last.
+    ///
+    /// # Errors
+    /// As [`Self::signal`]; `SAGA_NOT_FOUND` when the key has started none.
+    pub async fn signal_by_key(&self, signal: &SendSignalByKey) -> Result<SentSignal, ClientError> {
+        let mut signal = signal.clone();
+        signal.signal_id.get_or_insert_with(|| Uuid::new_v4().to_string());
+        self.client.json(Request::post(format!("{}:signal", routes::SAGAS)).json(&signal)?.recognised()).await
     }
 
     /// Lets sagas go that are held since the start of the server (`hold_sagas`): calls leave, commands are handed out, and time passes.

@@ -27,4 +27,5 @@ mod tls;
 mod tour;
 mod transactions;
 mod two_phase;
+mod waiting;
 mod worker;

@@ -27,6 +27,10 @@ pub enum WaitCode {
     ParticipantWorks,
     /// The participant has the call and has not answered yet.
     Called,
+    /// A step sleeps: nobody is called until its time is over.
+    Sleeps,
+    /// A step waits for a signal that somebody sends.
+    AwaitsSignal,
 }
 
 /// Why an instance does not move right now.
@@ -49,7 +53,8 @@ pub struct Waits {
     /// Since when it is so, in milliseconds since 1970, if that is known.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub since_ms: Option<u64>,
-    /// When it is tried again, or the attempt is given up, in milliseconds since 1970; absent if nothing happens by itself.
+    /// When it is tried again, the attempt or the wait is given up, or a step has slept, in milliseconds since 1970; absent if nothing
+    /// happens by itself.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub next_at_ms: Option<u64>,
     /// What went wrong last.
@@ -70,6 +75,8 @@ impl WaitCode {
             Self::InQueue => "IN_QUEUE",
             Self::ParticipantWorks => "PARTICIPANT_WORKS",
             Self::Called => "CALLED",
+            Self::Sleeps => "SLEEPS",
+            Self::AwaitsSignal => "AWAITS_SIGNAL",
         }
     }
 }

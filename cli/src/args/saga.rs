@@ -84,6 +84,13 @@ EXAMPLES:
   sagamq serve --hold-sagas
   sagamq saga list --state blocked
   sagamq saga release";
+const SIGNAL: &str = "\
+EXAMPLES:
+  sagamq saga signal 0197f0d2-8c3e-7d3a-9f6e-2f1f5a7f0b11 reviewed --payload '{\"approved\": true}'
+  sagamq saga signal --saga checkout --key o-1 reviewed --payload @review.json --signal-id review-17
+
+The first step that waits for the name ends, with the payload as its output. One that comes before a step waits for it is kept. The same
+--signal-id again changes nothing.";
 const DEFINITIONS: &str = "\
 EXAMPLES:
   sagamq saga definitions
@@ -171,6 +178,9 @@ pub enum SagaCommand {
         #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000))]
         limit: u32,
     },
+    /// Send a signal to a saga that waits for it, or will
+    #[command(after_help = SIGNAL)]
+    Signal(SignalArgs),
     /// Let sagas go that are held since the server was started with --hold-sagas
     #[command(after_help = RELEASE)]
     Release,
@@ -180,6 +190,32 @@ pub enum SagaCommand {
     /// Do something to many sagas, as a job of the server
     #[command(subcommand)]
     Repair(RepairCommand),
+}
+
+/// `sagamq saga signal`.
+#[derive(Args, Clone, Debug)]
+pub struct SignalArgs {
+    /// Id of the saga, unless --saga and --key say which, and the name that a step waits for
+    #[arg(value_name = "[ID] NAME", num_args = 1..=2, required = true)]
+    pub target: Vec<String>,
+    /// Name of the definition of the saga
+    #[arg(long, value_name = "NAME", requires = "key")]
+    pub saga: Option<SagaName>,
+    /// Business key of the saga
+    #[arg(long, value_name = "KEY", requires = "saga")]
+    pub key: Option<String>,
+    /// What the step returns: JSON, @FILE, or - for stdin [default: null]
+    #[arg(long, value_name = "JSON", value_parser = values::json_input)]
+    pub payload: Option<JsonInput>,
+    /// What makes it the same signal when it is sent again [default: drawn for this run]
+    #[arg(long, value_name = "ID")]
+    pub signal_id: Option<String>,
+    /// Why, for the history
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// Who sends it, for the history [default: the user of this machine]
+    #[arg(long, value_name = "NAME", default_value_t = actor(), hide_default_value = true)]
+    pub actor: String,
 }
 
 /// `sagamq saga activate`.

@@ -6,13 +6,18 @@
 //!
 //! What runs is stored as it is here (`stored.rs`), beside its text: a definition outlives the compiler that made it.
 
+mod action;
+mod call;
 mod key;
 mod model;
 mod service;
 mod stored;
 
+pub(crate) use action::LOCKS_WOULD_SLEEP;
+pub use action::{Action, OnTimeout, Sleep, WaitFor};
+pub use call::{BRANCH_BYTES_MAX, CALL_TIMEOUT_DEFAULT, Call, HttpTarget, RetryPolicy, Target};
+pub(crate) use call::{LOCKS_WOULD_WAIT, long_service_name, only_in_sagas, service_with_topic};
 pub use key::NoKey;
-pub use model::{Action, BRANCH_BYTES_MAX, CALL_TIMEOUT_DEFAULT, Call, Definition, HttpTarget, RetryPolicy, Step, StepKind, Target};
-pub(crate) use model::{LOCKS_WOULD_WAIT, long_service_name, only_in_sagas, service_with_topic};
+pub use model::{Definition, Step, StepKind};
 pub(crate) use service::ServiceAddress;
 pub use stored::{StoredError, load, store};

@@ -1,11 +1,11 @@
 //! What could be read of a definition: every field that is right, with its place, and gaps where the report has a fault.
 
 use super::span::{At, Span};
-use crate::definition::Target;
+use crate::definition::{OnTimeout, Target};
 use crate::expression::{Reference, Template};
 use core::time::Duration;
 use sagamq_api::saga::Mode;
-use sagamq_api::{SagaName, StepId};
+use sagamq_api::{SagaName, SignalName, StepId};
 
 /// A definition as it was read.
 #[derive(Debug)]
@@ -44,6 +44,8 @@ pub(crate) struct Step {
     pub(crate) span: Span,
     pub(crate) id: Option<StepId>,
     pub(crate) call: Option<CallName>,
+    /// Where it says that it sleeps or waits, and how, if that can be read.
+    pub(crate) idle: Option<At<Option<Idle>>>,
     pub(crate) with: Option<Values>,
     pub(crate) after: Option<Vec<At<String>>>,
     pub(crate) timeout: Option<At<Duration>>,
@@ -55,6 +57,27 @@ pub(crate) struct Step {
     pub(crate) when: Option<At<Values>>,
     /// Where it says that the saga goes on without it.
     pub(crate) optional: Option<Span>,
+}
+
+/// What a step does that calls nobody.
+#[derive(Debug)]
+pub(crate) enum Idle {
+    /// It sleeps so long.
+    For(Duration),
+    /// It sleeps as long as this says.
+    Given(Values),
+    /// It sleeps until this time.
+    Until(Values),
+    /// It waits for a signal.
+    WaitFor(WaitFor),
+}
+
+/// What a step waits for.
+#[derive(Debug)]
+pub(crate) struct WaitFor {
+    pub(crate) signal: SignalName,
+    pub(crate) timeout: Option<At<Duration>>,
+    pub(crate) on_timeout: OnTimeout,
 }
 
 /// What a step says about its undo.

@@ -1,12 +1,12 @@
 //! From a draft without faults to the definition the protocol works on: every default is filled in.
 
 use super::check::{self, kind};
-use super::draft::{CallName, Compensate, Compensation, Defaults, Draft, Retry, Step, Values};
+use super::draft::{CallName, Compensate, Compensation, Defaults, Draft, Idle, Retry, Step, Values};
 use super::graph::Graph;
 use super::report::Report;
 use super::rule::Rule;
 use crate::definition::Step as Lowered;
-use crate::definition::{CALL_TIMEOUT_DEFAULT, Call, Definition, RetryPolicy, StepKind, Target};
+use crate::definition::{Action, CALL_TIMEOUT_DEFAULT, Call, Definition, RetryPolicy, Sleep, StepKind, Target, WaitFor};
 use crate::expression::Template;
 use core::time::Duration;
 use serde_json::{Map, Value};
@@ -43,12 +43,27 @@ fn step(draft: &Draft, graph: &Graph, at: usize, after: Vec<usize>) -> Option<Lo
         Compensate::Call(compensation) => Some(undo(draft, step, compensation)?),
         Compensate::Unsaid | Compensate::Nothing => None,
     };
-    let action = call(draft, step.call.as_ref()?, step.with.as_ref(), call_timeout(draft, step), action_policy(draft, step, kind))?;
+    let action = match &step.idle {
+        Some(idle) => match idle.value.as_ref()? {
+            Idle::For(duration) => Action::Sleep(Sleep::For(*duration)),
+            Idle::Given(value) => Action::Sleep(Sleep::Given(value.template.clone())),
+            Idle::Until(value) => Action::Sleep(Sleep::Until(value.template.clone())),
+            Idle::WaitFor(wait) => Action::WaitFor(WaitFor {
+                signal: wait.signal.clone(),
+                timeout: wait.timeout.as_ref().map(|timeout| timeout.value),
+                on_timeout: wait.on_timeout,
+            }),
+        },
+        None => {
+            let (timeout, policy) = (call_timeout(draft, step), action_policy(draft, step, kind));
+            call(draft, step.call.as_ref()?, step.with.as_ref(), timeout, policy)?.into()
+        }
+    };
     Some(Lowered {
         id: step.id.clone()?,
         after,
         kind,
-        action: action.into(),
+        action,
         compensation,
         queue_timeout: step.queue_timeout.as_ref().map(|timeout| timeout.value),
         when: step.when.as_ref().map(|when| when.value.template.clone()),
@@ -103,7 +118,7 @@ fn merged(base: RetryPolicy, given: &Retry) -> RetryPolicy {
 /// A longest backoff below the first one is a slip: the first would never be used. Either may be one that nobody wrote.
 pub(crate) fn check_policies(draft: &Draft, graph: &Graph, report: &mut Report<'_>) {
     let Defaults { retry, compensate_retry, .. } = &draft.defaults;
-    for (at, step) in draft.steps.iter().enumerate() {
+    for (at, step) in draft.steps.iter().enumerate().filter(|(_, step)| step.idle.is_none()) {
         let kind = kind(draft, graph, at);
         let inherited = if check::must_succeed(step, kind) { compensate_retry } else { retry };
         check_policy(&action_policy(draft, step, kind), &[&step.retry, inherited], report);

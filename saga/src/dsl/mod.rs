@@ -19,8 +19,11 @@
 //!     call: orders.create                   # service.operation
 //!     with: { order_id: "${ input.order_id }" }
 //!     compensate: orders.reject             # with the same arguments; the call holds the action's output, too
+//!   - id: cool_off
+//!     after: [create]
+//!     sleep: 10m                            # calls nobody; `${ }` gives a duration, `{ until: "${ }" }` a time
 //!   - id: capture
-//!     after: [create]                       # without any `after`, steps run in the order of the list
+//!     after: [cool_off]                     # without any `after`, steps run in the order of the list
 //!     call: payments.capture
 //!     timeout: 5s
 //!     retry: { attempts: 3 }
@@ -37,6 +40,9 @@
 //!   it has no effect. Whatever reads the output of such a step must guard it. A pivot has neither.
 //! - **Mode.** In `2pc` all services are called over HTTP, and what undoes, the pivot, and attempts of actions have no effect. They are
 //!   kept, so that one text can be run both ways.
+//! - **Sleep and wait.** A step with `sleep` or `wait_for` has no effect and no attempts: whatever belongs to a call is refused in it. Its
+//!   time counts within the saga's timeout. Not in two phases. `wait_for` is the name of a signal or `{ signal, timeout, on_timeout: fail
+//!   | continue }`.
 //! - **Pivot.** Each other step is before or behind it. Steps behind it are retried like compensations.
 //! - **Timeouts.** A step's `timeout` is for one attempt: its own, else `defaults.timeout`, else 30 s or the saga's, whichever is shorter.
 //! - **Durations** are `200ms`, `15m`, `1h30m`, `7d`, or ISO 8601: see [`crate::duration`].
@@ -47,6 +53,7 @@
 //! A run reports all faults, not the first: the text is read into a tree that accepts anything, which is then walked. [`Rule`] lists
 //! the codes. Only a text that is no YAML ends the run early, because there is nothing to walk.
 
+mod asleep;
 mod check;
 mod draft;
 mod fields;
@@ -132,6 +139,8 @@ fn analyse(source: &str) -> (Option<Definition>, Vec<Fault>, bool) {
             None => {}
         }
         check::timeouts(&draft, &graph, &mut report);
+        asleep::sleeps(&draft, &graph, &mut report);
+        asleep::waits(&draft, &graph, &mut report);
         lower::check_policies(&draft, &graph, &mut report);
         references::check(&draft, &graph, &mut report);
         if report.has_errors() { None } else { lower::definition(&draft, &graph) }

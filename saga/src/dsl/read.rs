@@ -6,7 +6,7 @@ use super::node::{Node, Value};
 use super::report::Report;
 use super::rule::Rule;
 use super::span::At;
-use super::{scalar, values};
+use super::{asleep, scalar, values};
 use crate::definition::{HttpTarget, Target};
 use sagamq_api::limits::SAGA_STEPS_MAX;
 use sagamq_api::saga::{Mode, REPLY_TOPIC};
@@ -147,12 +147,10 @@ fn steps_of(node: &Node, report: &mut Report<'_>) -> Vec<Step> {
 }
 
 /// Keywords of steps that are planned, and what to do until then.
-const PLANNED: [(&str, &str); 7] = [
+const PLANNED: [(&str, &str); 5] = [
     ("for_each", "pass the list to one call"),
     ("max_parallel", "it belongs to `for_each`, which is not supported yet either"),
-    ("wait_for", "call a participant that answers when it has happened"),
     ("wait_reply", "use `timeout`: a participant that works on keeps the attempt open until then"),
-    ("sleep", "call a participant that answers later"),
     ("saga", "start the other saga in a participant"),
     ("lock", "lock in the participant"),
 ];
@@ -164,12 +162,18 @@ fn step(node: &Node, report: &mut Report<'_>) -> Option<Step> {
     let id: Option<At<StepId>> = id.and_then(|node| scalar::name(node, "the id", report));
     let mut does_something_else = false;
     for (keyword, help) in PLANNED {
-        does_something_else |= fields.refuse(keyword, help, report) && matches!(keyword, "wait_for" | "sleep" | "saga");
+        does_something_else |= fields.refuse(keyword, help, report) && keyword == "saga";
     }
+    let idle = asleep::idle(&mut fields, report);
+    does_something_else |= idle.is_some();
     let call = if does_something_else {
         fields.take("call")
     } else {
-        fields.require("call", "name the service and its operation: `call: payments.authorize`", report)
+        fields.require(
+            "call",
+            "name the service and its operation: `call: payments.authorize`, or write `sleep: 15m` or `wait_for: reviewed`",
+            report,
+        )
     };
     let call = call.and_then(|node| call_name(node, report));
     let with = fields.take("with").and_then(|node| arguments(node, report));
@@ -182,7 +186,21 @@ fn step(node: &Node, report: &mut Report<'_>) -> Option<Step> {
     let when = fields.take("when").and_then(|node| condition(node, report));
     let optional = fields.take_entry("optional").and_then(|(key, node)| scalar::boolean(node, "`optional`", report)?.then_some(key));
     fields.finish(report);
-    Some(Step { span, id: id.map(|id| id.value), call, with, after, timeout, queue_timeout, retry, compensate, pivot, when, optional })
+    Some(Step {
+        span,
+        id: id.map(|id| id.value),
+        call,
+        idle,
+        with,
+        after,
+        timeout,
+        queue_timeout,
+        retry,
+        compensate,
+        pivot,
+        when,
+        optional,
+    })
 }
 
 /// What decides whether a step is done.

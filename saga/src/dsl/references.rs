@@ -1,6 +1,6 @@
 //! Checks that what an expression refers to is there when it is evaluated.
 
-use super::draft::{Draft, Values};
+use super::draft::{Draft, Idle, Values};
 use super::fields::nearest;
 use super::graph::Graph;
 use super::report::Report;
@@ -39,6 +39,9 @@ pub(crate) fn check(draft: &Draft, graph: &Graph, report: &mut Report<'_>) {
     for (at, step) in draft.steps.iter().enumerate() {
         look(step.when.as_ref().map(|when| &when.value), View::Condition(at));
         look(step.with.as_ref(), View::Action(at));
+        if let Some(Some(Idle::Given(values) | Idle::Until(values))) = step.idle.as_ref().map(|idle| &idle.value) {
+            look(Some(values), View::Action(at));
+        }
         if let super::draft::Compensate::Call(compensation) = &step.compensate {
             look(compensation.with.as_ref(), View::Compensation(at));
         }

@@ -44,9 +44,17 @@ rules! {
     WrongType = "wrong_type", Error;
     /// A field that must be there is not.
     MissingField = "missing_field", Error;
+    /// A step that sleeps or waits for a signal says what belongs to a call, or both: it calls nobody, and does one of the two.
+    CallsNobody = "calls_nobody", Error;
+    /// In two phases, a step sleeps or waits for a signal: what was called before it holds its locks meanwhile.
+    SleepsWithLocks = "sleeps_with_locks", Error;
+    /// A step behind the pivot is to fail when its signal does not come in time: nothing is undone there.
+    FailsBehindPivot = "fails_behind_pivot", Error;
+    /// Neither a timeout of the step nor one of the saga ends a wait for a signal.
+    EndlessWait = "endless_wait", Warning;
     /// A name of a saga, a step, a service or a topic is not legal.
     BadName = "bad_name", Error;
-    /// A duration cannot be read, or is out of its range.
+    /// A duration cannot be read, or is out of its range; or a time cannot be read.
     BadDuration = "bad_duration", Error;
     /// A number is out of its range, or is not written as JSON writes it, so that it would arrive as another one.
     BadNumber = "bad_number", Error;
@@ -115,6 +123,6 @@ rules! {
     IgnoredNeverOn = "ignored_never_on", Warning;
     /// The key is the same for every input: only one instance could ever be started.
     ConstantKey = "constant_key", Warning;
-    /// The saga's timeout ends before one attempt of a step may.
+    /// The saga's timeout ends before one attempt of a step may, or before a way up to the pivot has slept or a wait for a signal is over.
     TimeoutTooShort = "timeout_too_short", Error;
 }

@@ -4,12 +4,10 @@ use super::node::{Node, Value};
 use super::report::Report;
 use super::rule::Rule;
 use super::span::At;
+use crate::duration::LONGEST;
 use core::str::FromStr;
 use core::time::Duration;
 use sagamq_api::NameError;
-
-/// Longest duration.
-const DURATION_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// Text.
 pub(crate) fn text<'n>(node: &'n Node, what: &str, report: &mut Report<'_>) -> Option<At<&'n str>> {
@@ -108,7 +106,7 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
     if duration < Duration::from_millis(1) {
         return Err("is shorter than 1ms".to_owned());
     }
-    if duration > DURATION_MAX {
+    if duration > LONGEST {
         return Err("is longer than 365 days".to_owned());
     }
     Ok(duration)

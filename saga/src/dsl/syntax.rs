@@ -66,15 +66,21 @@ pub(crate) struct Service {
     http: Option<String>,
 }
 
-/// One step: an action and what undoes it.
+/// One step: an action and what undoes it, a sleep, or a wait for a signal.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("oneOf" = [{ "required": ["call"] }, { "required": ["sleep"] }, { "required": ["wait_for"] }]))]
 pub(crate) struct Step {
     /// Name of the step; expressions refer to its output as `steps.<id>.output`.
     #[schemars(regex(pattern = r"^[A-Za-z_][A-Za-z0-9_]{0,248}$"))]
     id: String,
     /// What is called: `service.operation`.
-    call: CallName,
+    call: Option<CallName>,
+    /// How long the step sleeps: a duration, an expression that gives one, or until when. It calls nobody, so nothing that belongs to a
+    /// call stands beside it.
+    sleep: Option<Sleep>,
+    /// The signal that the step waits for; its payload is the step's output. It calls nobody either.
+    wait_for: Option<WaitFor>,
     /// The arguments; may hold `${ }` expressions over `input`, `steps.<id>.output` of steps before it, and `saga`.
     with: Option<Arguments>,
     /// Steps that must have succeeded first. Once one step has this, all dependencies are explicit.
@@ -100,6 +106,57 @@ pub(crate) struct Step {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub(crate) struct Condition(#[schemars(regex(pattern = r"^\s*\$\{[\s\S]*\}\s*$"))] String);
+
+/// How long a step sleeps.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(crate) enum Sleep {
+    /// So long: `15m`, or `${ input.pause }`.
+    For(String),
+    /// Until a time.
+    Until(SleepUntil),
+}
+
+/// A sleep until a time.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SleepUntil {
+    /// When it ends: RFC 3339, or an expression that gives that or milliseconds since 1970.
+    until: String,
+}
+
+/// What a step waits for.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(crate) enum WaitFor {
+    /// A signal of this name.
+    Name(#[schemars(regex(pattern = r"^[A-Za-z0-9._-]{1,249}$"))] String),
+    /// A signal, for a time.
+    Long(WaitForSignal),
+}
+
+/// A wait for a signal.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct WaitForSignal {
+    /// The name of the signal.
+    #[schemars(regex(pattern = r"^[A-Za-z0-9._-]{1,249}$"))]
+    signal: String,
+    /// How long the step waits; without it, as long as the saga may take.
+    timeout: Option<Duration>,
+    /// What follows when that time is over.
+    on_timeout: Option<OnTimeout>,
+}
+
+/// What follows when a signal has not come in time.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum OnTimeout {
+    /// The saga is undone. The default; not behind the pivot.
+    Fail,
+    /// The step is over, with the output `null`.
+    Continue,
+}
 
 /// `service.operation`.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -205,7 +262,10 @@ mod tests {
         services: { s: { topic: t }, h: { http: 'http://h' } }\nsteps:\n  - id: one\n    call: s.do\n    with: { a: 1 }\n    after: []\n    \
         timeout: 1s\n    queue_timeout: 1m\n    retry: { initial: 1s, factor: 1.5, max: 2s, attempts: 3, never_on: [A] }\n    compensate: h.undo\n    \
         when: ${ input.a }\n    optional: true\n  - id: two\n    call: h.do\n    after: [one]\n    with: ${ input }\n    \
-        compensate: { call: s.undo, with: { b: 2 }, timeout: 1s, retry: { factor: 2 } }\n  - { id: three, call: s.do, after: [two], pivot: true }\noutput: [1]\n";
+        compensate: { call: s.undo, with: { b: 2 }, timeout: 1s, retry: { factor: 2 } }\n  - { id: three, call: s.do, after: [two], pivot: true }\n  \
+        - id: four\n    sleep: 15m\n    after: [three]\n  - id: five\n    sleep: { until: '2027-01-01T00:00:00Z' }\n    after: [four]\n  \
+        - id: six\n    wait_for: { signal: go, timeout: 1h, on_timeout: continue }\n    after: [five]\n  \
+        - { id: seven, wait_for: paid, after: [six] }\noutput: [1]\n";
 
     fn strict(source: &str) -> Result<Saga, serde_saphyr::Error> {
         serde_saphyr::from_str_with_options(source, serde_saphyr::options! { no_schema: true, strict_booleans: true })
@@ -244,6 +304,11 @@ mod tests {
             "pivot",
             "when",
             "optional",
+            "sleep",
+            "until",
+            "wait_for",
+            "signal",
+            "on_timeout",
             "initial",
             "factor",
             "max",

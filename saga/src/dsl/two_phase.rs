@@ -1,11 +1,13 @@
 //! The rules of two-phase commit: who cannot take part, and what has no effect in this mode.
 
-use super::draft::{Compensate, Draft, Retry, Step};
+use super::draft::{Compensate, Draft, Idle, Retry, Step};
 use super::graph::Graph;
 use super::report::Report;
 use super::rule::Rule;
 use super::span::Span;
-use crate::definition::{BRANCH_BYTES_MAX, LOCKS_WOULD_WAIT, Target, long_service_name, only_in_sagas, service_with_topic};
+use crate::definition::{
+    BRANCH_BYTES_MAX, LOCKS_WOULD_SLEEP, LOCKS_WOULD_WAIT, Target, long_service_name, only_in_sagas, service_with_topic,
+};
 
 /// Checks a definition that is meant for two phases.
 pub(super) fn check(draft: &Draft, graph: &Graph, report: &mut Report<'_>) {
@@ -16,6 +18,12 @@ pub(super) fn check(draft: &Draft, graph: &Graph, report: &mut Report<'_>) {
     for step in &draft.steps {
         only_sagas(step, report);
         idle(step, report);
+        if let Some(idle) = &step.idle {
+            let id = step.id.as_ref().map_or("this step", |id| id.as_str());
+            let does = if matches!(idle.value, Some(Idle::WaitFor(_))) { "waits for a signal" } else { "sleeps" };
+            let message = format!("`{id}` {does} in two phases: {LOCKS_WOULD_SLEEP}");
+            report.add_with_help(Rule::SleepsWithLocks, idle.span, message, "do it before the transaction starts, or run it as a saga");
+        }
     }
     attempts(&draft.defaults.retry, report);
 }

@@ -2,8 +2,8 @@
 
 use crate::orchestrator::{
     ActivateError, CallError, CompletionError, DefinitionError, HistoryError, IncidentError, InstanceError, LaneTopicError, OperateError,
-    OutOfBounds, OutcomeError, PublishError, QueryError, RepairError, RetentionError, ServiceError, StartError, StartRepairError,
-    TransactionError, VersionsError, WaitTooLong, of_rejection, of_write,
+    OutOfBounds, OutcomeError, PublishError, QueryError, RepairError, RetentionError, ServiceError, SignalError, StartError,
+    StartRepairError, TransactionError, VersionsError, WaitTooLong, of_rejection, of_write,
 };
 use crate::store::StoreError;
 use sagamq_api::{ErrorCode, Problem};
@@ -133,6 +133,15 @@ impl From<OperateError> for ApiError {
     }
 }
 
+impl From<SignalError> for ApiError {
+    fn from(error: SignalError) -> Self {
+        match error {
+            SignalError::IdLength(_) | SignalError::TwoIds => Self::new(ErrorCode::InvalidRequest, error.to_string()),
+            SignalError::Refused(refused) => refused.into(),
+        }
+    }
+}
+
 impl From<QueryError> for ApiError {
     fn from(error: QueryError) -> Self {
         let detail = error.to_string();
@@ -222,7 +231,7 @@ impl From<InstanceError> for ApiError {
     fn from(error: InstanceError) -> Self {
         let detail = error.to_string();
         let code = match error {
-            InstanceError::NotFound(_) => ErrorCode::SagaNotFound,
+            InstanceError::NotFound(_) | InstanceError::KeyNotFound { .. } => ErrorCode::SagaNotFound,
             InstanceError::Quarantined { .. } => ErrorCode::SagaQuarantined,
             InstanceError::Store(error) => return of_store(&error, detail),
             InstanceError::Write(error) => of_write(&error),

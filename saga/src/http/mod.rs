@@ -8,6 +8,7 @@ mod repairs;
 mod retention;
 mod sagas;
 mod services;
+mod signals;
 mod transactions;
 mod verbs;
 
@@ -20,6 +21,7 @@ pub fn router(orchestrator: Orchestrator) -> Router {
     definitions::routes()
         .merge(sagas::routes())
         .merge(verbs::routes())
+        .merge(signals::routes())
         .merge(retention::routes())
         .merge(calls::routes())
         .merge(transactions::routes())
@@ -36,6 +38,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         definitions::Doc::openapi(),
         sagas::Doc::openapi(),
         verbs::Doc::openapi(),
+        signals::Doc::openapi(),
         retention::Doc::openapi(),
         calls::Doc::openapi(),
         transactions::Doc::openapi(),

@@ -10,7 +10,7 @@ use sagamq_broker::storage::StorageError;
 /// Of an instance that cannot be asked.
 pub(super) fn of_instance(error: &InstanceError) -> ErrorCode {
     match error {
-        InstanceError::NotFound(_) => ErrorCode::SagaNotFound,
+        InstanceError::NotFound(_) | InstanceError::KeyNotFound { .. } => ErrorCode::SagaNotFound,
         InstanceError::Quarantined { .. } => ErrorCode::SagaQuarantined,
         InstanceError::Store(error) => match &**error {
             StoreError::Storage(StorageError::Io(_)) => ErrorCode::Internal,
@@ -36,6 +36,10 @@ pub(crate) fn of_rejection(rejection: &Rejection) -> ErrorCode {
         Rejection::Fenced { .. } => ErrorCode::Fenced,
         Rejection::NoSuchStep { .. } | Rejection::NoStep(_) | Rejection::NoSuchBranch(_) => ErrorCode::InvalidRequest,
         Rejection::InvalidInput(_) => ErrorCode::InvalidSagaInput,
+        Rejection::NoSuchSignal { .. } | Rejection::NoSignals => ErrorCode::UnknownSignal,
+        Rejection::NotAwaited { .. } => ErrorCode::SignalNotAwaited,
+        Rejection::SignalIdTaken(_) => ErrorCode::IdempotencyKeyReused,
+        Rejection::SignalLimit { .. } => ErrorCode::SignalLimit,
         Rejection::NoTransaction => ErrorCode::TransactionNotFound,
         Rejection::HandedOver(_) => ErrorCode::SagaHandedOver,
         Rejection::EffectsStand(_) => ErrorCode::SagaEffectStands,

@@ -2,6 +2,7 @@
 
 use super::quarantine::SetAside;
 use crate::store::StoreError;
+use sagamq_api::SagaName;
 use sagamq_broker::WriteError;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -12,6 +13,14 @@ pub enum InstanceError {
     /// No such instance.
     #[error("there is no saga {0}")]
     NotFound(Uuid),
+    /// The business key has started none.
+    #[error("the key `{key}` has started no saga `{saga}`")]
+    KeyNotFound {
+        /// Name of the definition.
+        saga: SagaName,
+        /// The key.
+        key: String,
+    },
     /// The instance is set aside and does not run.
     #[error("saga {id} is set aside: {reason}")]
     Quarantined {

@@ -4,6 +4,7 @@
 use super::door::Orchestrator;
 use super::error::InstanceError;
 use super::lane::{LaneInput, Seen};
+use super::queries::blocking;
 use crate::protocol::lane_of;
 use futures_util::future::join_all;
 use sagamq_api::saga::{SagaDescription, SagaState, SagaSummary, WaitCode, Waits};
@@ -19,6 +20,8 @@ impl Orchestrator {
         }
         let seen = join_all(of_lanes.into_iter().map(|(lane, ids)| self.look(lane, ids))).await;
         let mut seen: HashMap<Uuid, Seen> = seen.into_iter().flatten().flatten().map(|seen| (seen.summary.id, seen)).collect();
+        let asleep = rows.iter().filter(|row| row.state == SagaState::Waiting && !seen.contains_key(&row.id)).map(|row| row.id);
+        seen.extend(self.asleep(asleep.collect()).await.into_iter().map(|seen| (seen.summary.id, seen)));
         for row in rows {
             if row.state == SagaState::Quarantined {
                 row.waits = self.0.quarantine.reason(row.id).map(|reason| set_aside(&reason.to_string()));
@@ -35,12 +38,29 @@ impl Orchestrator {
             return;
         }
         // A lane that does not answer, with writes stopped for one, has no say in what is described.
-        let Ok(seen) = self.look(lane_of(id), vec![id]).await else { return };
+        let Ok(mut seen) = self.look(lane_of(id), vec![id]).await else { return };
+        if seen.is_empty() && description.summary.state == SagaState::Waiting {
+            seen = self.asleep(vec![id]).await;
+        }
         let Some(Seen { waits, .. }) = seen.into_iter().next() else { return };
         for step in &mut description.steps {
             step.waits = waits.iter().find(|waits| waits.step.as_ref() == Some(&step.id)).cloned();
         }
         description.summary.waits = waits.into_iter().next();
+    }
+
+    /// Instances that only wait and are not in memory, as the disk has them: they call nobody, so their lanes know no more.
+    async fn asleep(&self, ids: Vec<Uuid>) -> Vec<Seen> {
+        if ids.is_empty() {
+            return Vec::new();
+        }
+        let (orchestrator, definitions) = (self.clone(), self.0.definitions.clone());
+        let folded = blocking(move || {
+            let fold = |id| orchestrator.store(lane_of(id)).fold(id, &|saga, version| definitions.compiled(saga, version)).ok().flatten();
+            let instances = ids.into_iter().filter_map(fold).map(|(_, instance)| instance);
+            Ok(instances.map(|instance| Seen { summary: instance.summary(), waits: instance.waits(&[]) }).collect())
+        });
+        folded.await.unwrap_or_default()
     }
 
     async fn look(&self, lane: u16, ids: Vec<Uuid>) -> Result<Vec<Seen>, InstanceError> {

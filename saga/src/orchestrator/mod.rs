@@ -7,7 +7,7 @@
 //!
 //! An operation a file, with the error that it returns: `publish.rs`, `activate.rs`, `start.rs`, `complete.rs`, `next.rs`, `operate.rs`, `preview.rs`,
 //! `release.rs`, `outcome.rs`, `queries.rs`, `services.rs`, `transactions.rs`, `list/mod.rs`, `incidents.rs`, `versions.rs`, `retention.rs`,
-//! `repairs.rs`, `wait.rs`.
+//! `repairs.rs`, `signal.rs`, `wait.rs`.
 
 mod activate;
 mod beside;
@@ -39,6 +39,7 @@ mod retention;
 mod retentions;
 mod search;
 mod services;
+mod signal;
 mod start;
 mod sweep;
 mod topics;
@@ -68,6 +69,7 @@ pub use queries::HistoryError;
 pub use repairs::StartRepairError;
 pub use retention::RetentionError;
 pub use services::ServiceError;
+pub use signal::SignalError;
 pub use topics::LaneTopicError;
 pub use transactions::TransactionError;
 pub use versions::VersionsError;

@@ -14,6 +14,10 @@ pub const NO_ADDRESS: &str = "NO_ADDRESS";
 pub const ENDPOINTS_EJECTED: &str = "ENDPOINTS_EJECTED";
 /// The call was not handed to its participant within the step's `queue_timeout`.
 pub const QUEUE_TIMEOUT: &str = "QUEUE_TIMEOUT";
+/// A signal had not come when the step's time for it was over.
+pub const SIGNAL_TIMEOUT: &str = "SIGNAL_TIMEOUT";
+/// A step that slept need not any more: the saga is undone, or an operator ended it.
+pub const SLEEP_ENDED: &str = "SLEEP_ENDED";
 /// The transaction was not decided when its time was over.
 pub const TRANSACTION_TIMEOUT: &str = "TRANSACTION_TIMEOUT";
 /// The server was started again before the transaction was decided.

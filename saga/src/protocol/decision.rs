@@ -2,8 +2,9 @@
 //! an instance is of.
 
 use crate::definition::{RetryPolicy, Target};
+use sagamq_api::limits::{SAGA_SIGNALS_BYTES_MAX, SAGA_SIGNALS_MAX};
 use sagamq_api::saga::{AttemptId, Call, CallOutcome, Failure, SagaState, SagaVerb, StepAttempt, VerbName};
-use sagamq_api::{JsonText, StepId};
+use sagamq_api::{JsonText, SignalName, StepId};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -47,6 +48,8 @@ pub enum Input {
     /// The server was started again, and goes on from the events that it found. Told once to each instance that is not at its end, before
     /// anything else.
     Recovered,
+    /// Somebody tells it something that a step waits for, or may.
+    Signal(Box<Signal>),
     /// An operator intervenes.
     Operate {
         /// What is to be done.
@@ -54,6 +57,19 @@ pub enum Input {
         /// Who wants it and why, for the history.
         by: By,
     },
+}
+
+/// What somebody outside tells an instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signal {
+    /// Its name.
+    pub name: SignalName,
+    /// What makes it the same when it comes again.
+    pub id: Option<String>,
+    /// What the step that takes it returns.
+    pub payload: JsonText,
+    /// Who sends it and why, for the history.
+    pub by: By,
 }
 
 /// Who intervenes, and why.
@@ -235,6 +251,39 @@ pub enum Rejection {
     /// The instance is at rest.
     #[error("the saga is {0} already")]
     AlreadyFinal(SagaState),
+    /// No step of the definition waits for a signal of this name.
+    #[error("no step of the saga waits for a signal `{name}`: {}", signals(.known))]
+    NoSuchSignal {
+        /// The name.
+        name: SignalName,
+        /// The names that steps wait for.
+        known: Vec<SignalName>,
+    },
+    /// No step waits for the signal any more, or each has its own.
+    #[error("the signal `{name}` is not awaited: {reason}")]
+    NotAwaited {
+        /// The name.
+        name: SignalName,
+        /// Why.
+        reason: String,
+    },
+    /// The id is that of another signal.
+    #[error("a signal with the id `{0}` came before with another name or payload: give this one an id of its own")]
+    SignalIdTaken(String),
+    /// As many signals as may be wait for their steps.
+    #[error(
+        "{count} signals with {bytes} bytes wait for steps that have not begun; the bounds are {SAGA_SIGNALS_MAX} signals and \
+         {SAGA_SIGNALS_BYTES_MAX} bytes (`SAGA_SIGNALS_MAX`, `SAGA_SIGNALS_BYTES_MAX`), which are fixed: send it when its step waits, or send less"
+    )]
+    SignalLimit {
+        /// How many wait.
+        count: usize,
+        /// Bytes of their payloads.
+        bytes: usize,
+    },
+    /// The instance is a two-phase commit.
+    #[error("the instance is a two-phase commit, in which no step waits for a signal")]
+    NoSignals,
     /// The instance was rerun.
     #[error("the saga was rerun as {0}, which has the right to undo what it took over: ask that one")]
     HandedOver(Uuid),
@@ -253,6 +302,14 @@ pub enum Rejection {
     /// The instance has no first event.
     #[error("the saga is not started")]
     NotStarted,
+}
+
+/// Names of signals, for people.
+fn signals(known: &[SignalName]) -> String {
+    match known {
+        [] => "none of its steps waits for one".to_owned(),
+        known => format!("they wait for {}", known.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")),
+    }
 }
 
 /// Steps, for people.

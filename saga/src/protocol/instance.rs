@@ -118,6 +118,17 @@ impl Instance {
         }
     }
 
+    /// When it goes on by itself, in milliseconds since 1970, if it only waits, and long: `u64::MAX` if not by itself. It need not be in
+    /// memory meanwhile.
+    #[must_use]
+    pub fn asleep_until_ms(&self) -> Option<u64> {
+        match self {
+            Self::Saga(state) => state.asleep_until_ms(),
+            // Its branches hold locks.
+            Self::TwoPc(_) => None,
+        }
+    }
+
     /// Calls in progress of which is not known whether they were handed out: what a [`Timer`](Input::Timer) is to be told of.
     #[must_use]
     pub fn unseen_calls(&self) -> Vec<AttemptId> {

@@ -26,7 +26,7 @@ mod same;
 pub mod twopc;
 mod waits;
 
-pub use decision::{By, CallCommand, Command, Decision, HandOut, IllegalEvent, Input, Recorded, Rejection, ResolvedOutcome, Verb};
+pub use decision::{By, CallCommand, Command, Decision, HandOut, IllegalEvent, Input, Recorded, Rejection, ResolvedOutcome, Signal, Verb};
 pub use event::{EVENT_FORMAT, Event, Protocol, RecordedEvent, Started, UnknownProtocol};
 pub use failures::Failures;
 pub use head::Head;

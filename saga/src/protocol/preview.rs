@@ -5,8 +5,9 @@
 use super::decision::{By, CallCommand, Command, Decision, Input, Rejection, Verb};
 use super::event::Event;
 use super::instance::Instance;
-use crate::definition::Definition;
+use crate::definition::{Action, Definition, Sleep};
 use crate::expression::Template;
+use core::time::Duration;
 use sagamq_api::JsonText;
 use sagamq_api::saga::{AttemptId, CallOutcome, Operation, StepState};
 use std::collections::{BTreeSet, HashSet, VecDeque};
@@ -118,6 +119,10 @@ fn without_what_is_open(definition: &Definition, instance: &Instance) -> (Defini
         if let Some(condition) = step.when.as_mut().filter(|condition| is_open(condition)) {
             *condition = Template::literal(serde_json::Value::Bool(true));
             open.conditions.insert(index);
+        }
+        if step.action.value().is_some_and(&is_open) {
+            // How long is not known: it is left out of the time, as what calls take is.
+            step.action = Action::Sleep(Sleep::For(Duration::ZERO));
         }
         let calls = [(Operation::Action, step.action.call_mut()), (Operation::Compensation, step.compensation.as_mut())];
         for (operation, call) in calls {

@@ -2,8 +2,8 @@
 
 use crate::protocol::decision::HandOut;
 use jiff::Timestamp;
-use sagamq_api::StepId;
 use sagamq_api::saga::{AttemptId, Failure, Operation, StepAttempt, StepFailure, WaitCode, Waits};
+use sagamq_api::{SignalName, StepId};
 use std::sync::Arc;
 
 /// What is wrong with an instance that is not at its end.
@@ -73,6 +73,17 @@ pub(super) fn works(attempt: &StepAttempt, since_ms: u64, until_ms: u64) -> Wait
 pub(super) fn called(attempt: &StepAttempt, since_ms: u64, until_ms: u64) -> Waits {
     let message = format!("{} is called since {}, and waits for the answer until {}", call(attempt), at(since_ms), at(until_ms));
     Waits { since_ms: Some(since_ms), next_at_ms: Some(until_ms), ..about(attempt, WaitCode::Called, message) }
+}
+
+/// The step sleeps, or waits for a signal.
+pub(super) fn sleeps(step: &StepId, signal: Option<&SignalName>, since_ms: u64, until_ms: Option<u64>) -> Waits {
+    let end = until_ms.map(|until_ms| format!(" until {}", at(until_ms))).unwrap_or_default();
+    let (code, message) = match signal {
+        Some(signal) => (WaitCode::AwaitsSignal, format!("waits at `{step}` for the signal `{signal}` since {}{end}", at(since_ms))),
+        None => (WaitCode::Sleeps, format!("sleeps at `{step}` since {}{end}", at(since_ms))),
+    };
+    let (step, since_ms) = (Some(step.clone()), Some(since_ms));
+    Waits { code, message, step, operation: None, attempt: None, since_ms, next_at_ms: until_ms, failure: None }
 }
 
 /// An operator stopped it for now.

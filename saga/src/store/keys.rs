@@ -16,6 +16,7 @@
 //! | 11 | bytes of the failure's code u16, that code, position | protocol u8, state u8, version u32, name of the saga |
 //! | 12 | name of the saga, byte 0, when the instance ended u64, instance, 16 bytes | empty |
 //! | 13 | nothing, or the name of a saga | format byte, how long instances at their end are kept as JSON; shard 0 only |
+//! | 14 | instance, 16 bytes | when it goes on by itself, u64: milliseconds since 1970, or all bits if it does not |
 //! | 16 | name of a service | format byte, where it is as JSON; shard 0 only |
 //! | 20 | repair, 16 bytes | format byte, description of the repair as JSON |
 //! | 21 | repair, 16 bytes; sequence u64 | format byte, event of the repair with its time as JSON |
@@ -61,6 +62,8 @@ pub enum SagaKey<'a> {
     ByFailure(&'a str, Position),
     /// An instance in the list of those of its definition that ended, with a position by its end.
     Ended(&'a SagaName, Position),
+    /// An instance that only waits for a time or a signal.
+    Asleep(Uuid),
     /// How long instances are kept: of a definition, or of all that have no rule of their own.
     Retention(Option<&'a SagaName>),
     /// Where a service is.
@@ -89,6 +92,7 @@ const BY_DEFINITION: u8 = 10;
 const BY_FAILURE: u8 = 11;
 const ENDED: u8 = 12;
 const RETENTION: u8 = 13;
+const ASLEEP: u8 = 14;
 const SERVICE: u8 = 16;
 const ACTIVATION: u8 = 32;
 const REPAIR: u8 = 20;
@@ -114,6 +118,7 @@ impl SagaKey<'_> {
             }
             Self::ByFailure(code, at) => join(BY_FAILURE, &[&code_bytes(code), code.as_bytes(), &at.to_bytes()]),
             Self::Ended(saga, at) => join(ENDED, &[saga.as_str().as_bytes(), &[0], &at.to_bytes()]),
+            Self::Asleep(id) => join(ASLEEP, &[id.as_bytes()]),
             Self::Retention(saga) => join(RETENTION, &[saga.map_or("", |saga| saga.as_str()).as_bytes()]),
             Self::Service(name) => join(SERVICE, &[name.as_str().as_bytes()]),
             Self::Activation(saga) => join(ACTIVATION, &[saga.as_str().as_bytes()]),
@@ -158,6 +163,18 @@ impl SagaKey<'_> {
     #[must_use]
     pub fn ended(saga: &SagaName) -> Vec<u8> {
         join(ENDED, &[saga.as_str().as_bytes(), &[0]])
+    }
+
+    /// What all instances that are asleep begin with.
+    #[must_use]
+    pub fn all_asleep() -> Vec<u8> {
+        vec![ASLEEP]
+    }
+
+    /// The instance in the key of one that is asleep.
+    #[must_use]
+    pub fn asleep(key: &[u8]) -> Option<Uuid> {
+        Uuid::from_slice(key.strip_prefix(&[ASLEEP])?).ok()
     }
 
     /// What all rules of retention begin with.
@@ -327,6 +344,8 @@ mod tests {
         let service: ServiceName = "v".parse().expect("legal");
         assert_eq!(SagaKey::Service(&service).encode(), [16, b'v']);
         assert_eq!(SagaKey::service(&[16, b'v']), Some(service));
+        of_id[0] = 14;
+        assert_eq!((SagaKey::Asleep(id).encode(), SagaKey::asleep(&of_id)), (of_id.clone(), Some(id)));
         of_id[0] = 20;
         assert_eq!(SagaKey::Repair(id).encode(), of_id);
         of_id[0] = 22;

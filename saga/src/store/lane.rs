@@ -15,6 +15,7 @@ use core::ops::{ControlFlow, Range};
 use sagamq_api::saga::{SagaState, SagaSummary};
 use sagamq_api::{Offset, SagaName, TopicName};
 use sagamq_broker::{ShardCommit, ShardEmbedder};
+use std::collections::HashMap;
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -169,6 +170,19 @@ impl LaneStore {
         Ok(ids)
     }
 
+    /// Instances that only wait, and when each goes on by itself.
+    pub(crate) fn asleep(&self) -> Result<HashMap<Uuid, u64>, StoreError> {
+        let mut asleep = HashMap::new();
+        self.0.scan(&SagaKey::all_asleep(), None, &mut |key, value| {
+            // A row that cannot be read is no loss: the instance is folded as any other.
+            if let (Some(id), Ok(until_ms)) = (SagaKey::asleep(key), value.try_into()) {
+                asleep.insert(id, u64::from_be_bytes(until_ms));
+            }
+            ControlFlow::Continue(())
+        })?;
+        Ok(asleep)
+    }
+
     pub(crate) fn reply_cursor(&self) -> Result<Offset, StoreError> {
         self.offset(&SagaKey::ReplyCursor)
     }
@@ -184,8 +198,8 @@ impl LaneStore {
     }
 }
 
-/// Adds new events of an instance, its place in the lists, and its summary if it says something new. `before` is the instance without
-/// these events; it does not matter if they are its first.
+/// Adds new events of an instance, its place in the lists and among those that are asleep, and its summary if it says something new.
+/// `before` is the instance without these events; it does not matter if they are its first.
 ///
 /// # Panics
 /// When the events cannot be the last ones of the instance: what would be stored could not be folded again.
@@ -211,6 +225,14 @@ pub fn put_instance(commit: &mut ShardCommit, before: Option<&Instance>, instanc
         commit.put(&SagaKey::Summary(head.id).encode(), encode_summary(instance.protocol(), &instance.summary()));
     }
     Listing::of(instance).put(before.map(Listing::of).as_ref(), commit);
+    let asleep = instance.asleep_until_ms();
+    if asleep != before.and_then(Instance::asleep_until_ms) {
+        let key = SagaKey::Asleep(head.id).encode();
+        match asleep {
+            Some(until_ms) => commit.put(&key, until_ms.to_be_bytes().to_vec()),
+            None => commit.delete(&key),
+        }
+    }
 }
 
 /// Whether a summary says more than that there are more events: else the one that is stored stands. What an instance began with never changes.

@@ -413,6 +413,7 @@ impl Model for Saga {
                 Attempt::None => 0,
                 Attempt::Open(open) => 1 + u8::from(open.is_handed_out),
                 Attempt::Waiting { .. } => 3,
+                Attempt::Asleep(_) => 4,
             };
             [small(progress.epoch), small(progress.forgiven), attempt, progress.settled.map_or(0, |settled| 1 + settled as u8)]
         };

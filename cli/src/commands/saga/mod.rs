@@ -6,6 +6,7 @@ mod instances;
 mod repair;
 mod retention;
 mod show;
+mod signal;
 mod timeline;
 mod verbs;
 
@@ -50,6 +51,7 @@ pub(crate) async fn run(context: Context, command: SagaCommand) -> Result<Exit, 
         SagaCommand::Versions { name } => definitions::versions(&context, &name).await,
         SagaCommand::Retention(args) => retention::retention(&context, args).await,
         SagaCommand::Incidents { saga, limit } => incidents::list(&context, saga, limit).await,
+        SagaCommand::Signal(args) => signal::send(&context, args).await,
         SagaCommand::Release => verbs::release(&context).await,
         SagaCommand::Verb(command) => verbs::run(&context, command).await,
         SagaCommand::Repair(command) => repair::run(&context, command).await,

@@ -35,7 +35,7 @@ impl Lane {
         self.answer_with(id, Input::Operate { verb, by }, reply, make).await;
     }
 
-    async fn answer_with<T: Send + 'static>(
+    pub(super) async fn answer_with<T: Send + 'static>(
         &mut self,
         id: Uuid,
         input: Input,
@@ -59,7 +59,7 @@ impl Lane {
     pub(super) async fn take_in(&mut self, instance: Uuid, input: Input) {
         let instance = match &input {
             Input::Reply { attempt, .. } | Input::NotSent { attempt, .. } => self.addressee(attempt),
-            Input::Start { .. } | Input::Timer { .. } | Input::Recovered | Input::Operate { .. } => instance,
+            Input::Start { .. } | Input::Timer { .. } | Input::Recovered | Input::Operate { .. } | Input::Signal(_) => instance,
         };
         match self.decide(instance, input).await {
             Ok(decided) => self.commit(instance, decided, Along::default(), Box::new(|_| ())).await,
@@ -276,6 +276,10 @@ impl Lane {
         self.timers.set(id, if instance.is_due(now_ms) { Some(now_ms) } else { instance.next_look_ms(now_ms) });
         self.adopted.remove(&live.instance);
         self.adopted.add(&instance);
+        let (is_asleep, events) = (instance.asleep_until_ms().is_some(), head.events);
         *live = Live { definition: Arc::clone(&live.definition), instance };
+        if is_asleep {
+            self.may_leave(id, events);
+        }
     }
 }

@@ -30,6 +30,9 @@ impl Lane {
         if let Some(reason) = self.parts.quarantine.reason(id) {
             return Err(InstanceError::Quarantined { id, reason }.into());
         }
+        if self.asleep.is_away(id) {
+            self.wake(id)?;
+        }
         let mut folded = None;
         let decided = match self.instances.get(&id) {
             Some(live) if !may_take_long(&live.definition, &live.instance, &input) => {
@@ -96,7 +99,7 @@ impl Lane {
     }
 
     /// Sets an instance aside while it is in memory: it takes no more part, and its commands go to nobody any more.
-    fn set_aside(&mut self, id: Uuid, reason: SetAside) {
+    pub(super) fn set_aside(&mut self, id: Uuid, reason: SetAside) {
         self.parts.quarantine.add(id, reason);
         self.parts.metrics.quarantined.inc();
         self.timers.set(id, None);

@@ -10,10 +10,10 @@ use crate::orchestrator::trouble::Troubles;
 use crate::participant::Word;
 use crate::participant::http::Report;
 use crate::protocol::repair::{RepairRequest, RepairVerb};
-use crate::protocol::{By, Input, Instance, Verb};
+use crate::protocol::{By, Input, Instance, Signal, Verb};
 use crate::store::position::Position;
 use sagamq_api::repair::{RepairDescription, StartedRepair};
-use sagamq_api::saga::{CompletedCall, Mode, SagaSummary, StartedSaga, Waits};
+use sagamq_api::saga::{CompletedCall, Mode, SagaSummary, SentSignal, StartedSaga, Waits};
 use sagamq_api::{JsonText, Offset, SagaName};
 use sagamq_broker::{Liveness, Message, WriteError};
 use std::sync::Arc;
@@ -46,6 +46,14 @@ pub(in crate::orchestrator) struct Seen {
     pub(in crate::orchestrator) waits: Vec<Waits>,
 }
 
+/// Which instance is meant.
+pub(in crate::orchestrator) enum Addressee {
+    /// That one.
+    Id(Uuid),
+    /// The one that the business key of a definition started last.
+    Key(SagaName, String),
+}
+
 /// What a lane is told.
 pub(in crate::orchestrator) enum LaneInput {
     /// Start an instance once by its key.
@@ -54,6 +62,8 @@ pub(in crate::orchestrator) enum LaneInput {
     Complete { word: Word, reply: Reply<CompletedCall, Undecided> },
     /// An operator's verb.
     Operate { id: Uuid, verb: Verb, by: By, reply: Reply<Operated, Undecided> },
+    /// A signal for an instance.
+    Signal { to: Addressee, signal: Box<Signal>, reply: Reply<SentSignal, Undecided> },
     /// A message of another lane.
     Message(Message),
     /// Something for a repair of the lane.

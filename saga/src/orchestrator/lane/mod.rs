@@ -8,6 +8,7 @@
 mod adopted;
 mod advance;
 mod along;
+mod asleep;
 mod batch;
 mod decide;
 mod due;
@@ -23,14 +24,16 @@ mod repair_error;
 mod repairs;
 mod replies;
 mod rerun;
+mod signal;
 mod start;
 mod take;
 mod task;
 mod timers;
 mod waiters;
+mod wake;
 mod watches;
 
-pub(super) use input::{LaneHandle, LaneInput, RepairInput, Seen, Wanted};
+pub(super) use input::{Addressee, LaneHandle, LaneInput, RepairInput, Seen, Wanted};
 pub(super) use open_repairs::Search;
 pub(super) use pump::pump;
 pub use recovery::RecoveryError;

@@ -43,6 +43,8 @@ pub(in crate::orchestrator) struct Recovered {
     pub(in crate::orchestrator) stale: Vec<(TopicName, Offset)>,
     pub(in crate::orchestrator) commands: OpenCommands,
     pub(in crate::orchestrator) reply_cursor: Offset,
+    /// Instances that only wait, and when each goes on by itself: they are not read.
+    pub(in crate::orchestrator) asleep: Vec<(Uuid, u64)>,
     /// Repairs that are not at their end.
     pub(in crate::orchestrator) repairs: Vec<Repair>,
     /// Instances for which repairs wait.
@@ -71,6 +73,7 @@ fn instances(store: &LaneStore, definitions: &Definitions) -> Result<Recovered, 
         stale: Vec::new(),
         commands: OpenCommands::default(),
         reply_cursor: store.reply_cursor()?,
+        asleep: Vec::new(),
         repairs: Vec::new(),
         watches: store.watches()?,
     };
@@ -82,7 +85,12 @@ fn instances(store: &LaneStore, definitions: &Definitions) -> Result<Recovered, 
             Err(error) => tracing::error!(repair = %id, %error, "a repair cannot be read and does not go on; all others do"),
         }
     }
+    let asleep = store.asleep()?;
     for id in store.open()? {
+        if let Some(until_ms) = asleep.get(&id) {
+            recovered.asleep.push((id, *until_ms));
+            continue;
+        }
         match store.fold(id, &|saga, version| definitions.compiled(saga, version)) {
             Ok(Some(instance)) => recovered.instances.push(instance),
             Ok(None) => set_aside(&mut recovered, id, "it has no events".to_owned()),

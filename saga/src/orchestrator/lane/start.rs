@@ -56,8 +56,11 @@ impl Lane {
     }
 
     /// Who starts may wait for the end as well.
-    fn wait_for(&mut self, id: Uuid, waiter: Option<Waiter>) {
-        if let Some(waiter) = waiter {
+    pub(super) fn wait_for(&mut self, id: Uuid, waiter: Option<Waiter>) {
+        let Some(waiter) = waiter else { return };
+        if self.asleep.is_away(id) {
+            self.waiters.add_asleep(id, waiter);
+        } else {
             self.waiters.add(id, self.instances.get(&id).map(|live| &live.instance), waiter);
         }
     }
@@ -106,8 +109,8 @@ impl Lane {
 
     /// Instances that are not at their end.
     fn open(&self) -> usize {
-        // Those at their end stay in memory for a while.
-        self.instances.len().saturating_sub(self.finished.len())
+        // Those at their end stay in memory for a while, and those that only wait do not.
+        self.instances.len().saturating_sub(self.finished.len()) + self.asleep.away()
     }
 
     fn started_by(&self, saga: &SagaName, key: &str) -> Result<Known, StartError> {
@@ -142,6 +145,9 @@ impl Lane {
 
     /// Takes recovered instances over: timers from their states, and calls in progress.
     pub(super) async fn resume(&mut self) {
+        for (id, until_ms) in core::mem::take(&mut self.recovered_asleep) {
+            self.recover_asleep(id, until_ms);
+        }
         for (definition, instance) in core::mem::take(&mut self.recovered) {
             let (now_ms, head) = (self.parts.clock.now_ms(), instance.head());
             let id = head.id;

@@ -1,6 +1,7 @@
 //! The task: what it holds, and whose turn it is.
 
 use super::adopted::Adopted;
+use super::asleep::Asleep;
 use super::batch::Batch;
 use super::follower::{DurableCommit, Following, Then, follow};
 use super::input::{LaneInput, Reply};
@@ -81,6 +82,8 @@ pub(in crate::orchestrator) struct Lane {
     pub(super) adopted: Adopted,
     /// Instances at their end, with the commit that ended them: they leave memory when it is durable and others push.
     pub(super) finished: VecDeque<(u64, Uuid)>,
+    /// Instances that only wait.
+    pub(super) asleep: Asleep,
     /// Command records of instances that are set aside, to be settled.
     pub(super) stale: Vec<(TopicName, Offset)>,
     pub(super) dispatcher: Dispatcher,
@@ -103,6 +106,8 @@ pub(in crate::orchestrator) struct Lane {
     are_replies_read: bool,
     /// What is to be taken over before anything else.
     pub(super) recovered: Vec<(Arc<Definition>, Instance)>,
+    /// Instances that were asleep, and when each goes on by itself.
+    pub(super) recovered_asleep: Vec<(Uuid, u64)>,
 }
 
 impl Lane {
@@ -133,6 +138,7 @@ impl Lane {
             keys: HashMap::new(),
             adopted: Adopted::default(),
             finished: VecDeque::new(),
+            asleep: Asleep::default(),
             stale: recovered.stale,
             timers: Timers::default(),
             waiters: Waiters::default(),
@@ -146,6 +152,7 @@ impl Lane {
             was_held: is_held,
             are_replies_read: has_nothing,
             recovered: recovered.instances,
+            recovered_asleep: recovered.asleep,
         }
     }
 
@@ -171,6 +178,7 @@ impl Lane {
             self.fire_repairs().await;
             self.settle_stale().await;
             self.forget_finished();
+            self.let_sleep();
             if left == 0 {
                 continue;
             }
@@ -217,6 +225,7 @@ impl Lane {
             LaneInput::Start { wanted, reply } => self.start(wanted, reply).await,
             LaneInput::Complete { word, reply } => self.complete(word, reply).await,
             LaneInput::Operate { id, verb, by, reply } => self.operate(id, verb, by, reply).await,
+            LaneInput::Signal { to, signal, reply } => self.signal(to, signal, reply).await,
             // What commits by itself does so behind what was decided before.
             LaneInput::Message(message) => {
                 self.flush().await;
@@ -229,7 +238,7 @@ impl Lane {
             LaneInput::Told { instance, input } => self.take_in(instance, input).await,
             LaneInput::ReplyRecord { word, next } => self.reply_record(word, next).await,
             LaneInput::RepliesRead => self.are_replies_read = true,
-            LaneInput::Wait { id, at_rest } => self.waiters.add(id, self.instances.get(&id).map(|live| &live.instance), at_rest),
+            LaneInput::Wait { id, at_rest } => self.wait_for(id, Some(at_rest)),
             // Who looks at all of them sees none between two states.
             LaneInput::Look { ids, reply } => {
                 self.flush().await;
@@ -259,7 +268,7 @@ impl Lane {
     fn time_to_next_timer(&mut self) -> Option<Duration> {
         let of_sagas = self.timers.next_due_ms().into_iter().chain(self.watches.next_due_ms()).min();
         let of_sagas = of_sagas.map(|due_ms| due_ms.max(self.timers_from_ms));
-        let due_ms = of_sagas.into_iter().chain(self.repairs.next_due_ms()).min()?;
+        let due_ms = of_sagas.into_iter().chain(self.repairs.next_due_ms()).chain(self.asleep.next_due_ms()).min()?;
         let left_ms = due_ms.saturating_sub(self.parts.clock.now_ms());
         Some(Duration::from_millis(left_ms.max(1)).min(CLOCK_LOOK_MAX))
     }
@@ -284,6 +293,11 @@ impl Lane {
     pub(super) fn follow(&self, submitted: Option<Submitted>, then: Then) {
         // The follower ends after the lane only.
         let _ = self.follower.send(Following { commit: self.commits, submitted, then });
+    }
+
+    /// The newest commit that is durable.
+    pub(super) fn durable(&self) -> u64 {
+        self.durable.get()
     }
 
     /// Lets instances go whose end is durable, but for the last few.

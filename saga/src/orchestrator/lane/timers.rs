@@ -53,6 +53,15 @@ impl Timers {
 }
 
 #[cfg(test)]
+impl Timers {
+    /// What it takes in memory.
+    pub(super) fn bytes(&self) -> usize {
+        let entry = size_of::<(Uuid, u64)>();
+        self.heap.capacity() * entry + self.set.capacity().div_ceil(7) * 8 * (entry + 1)
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

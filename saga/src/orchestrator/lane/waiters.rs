@@ -20,6 +20,11 @@ impl Waiters {
             // Durable or not: whoever is let go looks, and a look waits for the disk.
             return;
         }
+        self.add_asleep(id, waiter);
+    }
+
+    /// Somebody wants to know when an instance that sleeps, and is not in memory, is at rest.
+    pub(super) fn add_asleep(&mut self, id: Uuid, waiter: Waiter) {
         let waiting = self.0.entry(id).or_default();
         // Whoever waited no longer is gone.
         waiting.retain(|waiter| !waiter.is_closed());

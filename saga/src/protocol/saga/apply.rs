@@ -1,6 +1,7 @@
 //! The one place that says which event may follow which.
 
 use super::event::SagaEvent;
+use super::signals::ReceivedSignal;
 use super::state::{InstanceState, Phase};
 use super::step::{Attempt, Open, Progress, Settled, StepStatus};
 use crate::definition::StepKind;
@@ -82,6 +83,12 @@ impl InstanceState {
                     self.keep(attempt, note, at_ms);
                 }
                 index
+            }
+            SagaEvent::StepAsleep { attempt, until_ms } => self.on_asleep(attempt, at_ms, *until_ms)?,
+            SagaEvent::StepWoke { attempt, signal } => self.on_woke(attempt, *signal)?,
+            SagaEvent::SignalReceived { signal, number, id, payload, .. } => {
+                self.on_signal(*number, ReceivedSignal::new(signal.clone(), id.clone(), payload.clone(), at_ms))?;
+                return Ok(None);
             }
             SagaEvent::StepFailed { attempt, failure } => self.on_failed(attempt, failure, at_ms)?,
             SagaEvent::StepUnknown { attempt, failure } => {
@@ -211,7 +218,8 @@ impl InstanceState {
         }
         let status = &mut self.steps[index];
         let is_legal = if is_action {
-            matches!(status.state, StepState::Scheduled | StepState::InProgress) && status.has_condition == status.condition.is_some()
+            let is_due = matches!(status.state, StepState::Scheduled | StepState::InProgress);
+            status.is_call && is_due && status.has_condition == status.condition.is_some()
         } else {
             status.needs_undoing() || status.state == StepState::Compensating
         };
@@ -226,11 +234,14 @@ impl InstanceState {
         Ok(index)
     }
 
-    /// A refusal ends an action; so does an expression without a value, before the step was ever called.
+    /// A refusal ends an action; so does an expression without a value, before the step was ever called. A step that sleeps is ended so
+    /// when nobody needs it any more.
     fn on_failed(&mut self, attempt: &StepAttempt, failure: &Failure, at_ms: u64) -> Result<usize, String> {
         require_operation(attempt, Operation::Action)?;
         let index = self.find(attempt)?;
-        if attempt.epoch == 0 {
+        if self.steps[index].action.attempt.is_asleep() {
+            self.on_sleep_ended(index, attempt)?;
+        } else if attempt.epoch == 0 {
             self.require_phase(&[Phase::Running])?;
             require(self.steps[index].state == StepState::Scheduled, || "the step was called".to_owned())?;
             self.steps[index].state = StepState::Failed;
@@ -305,7 +316,7 @@ impl InstanceState {
         let (index, progress) = self.live_progress(attempt)?;
         match &mut progress.attempt {
             Attempt::Open(open) => Ok((index, open)),
-            Attempt::None | Attempt::Waiting { .. } => Err("the attempt is over".to_owned()),
+            Attempt::None | Attempt::Waiting { .. } | Attempt::Asleep(_) => Err("the attempt is over".to_owned()),
         }
     }
 

@@ -39,9 +39,9 @@ pub(super) fn render_arguments(
 /// The call of the attempt in progress, if there is one. The same state gives the same call, so it can be made again after a crash.
 pub(super) fn call_command(definition: &Definition, state: &InstanceState, index: usize, operation: Operation) -> Option<CallCommand> {
     let step = &definition.steps[index];
-    let called = step.call(operation);
     let progress = state.steps[index].progress(operation);
     let open = progress.attempt.open()?;
+    let called = step.call(operation);
     let action_output = state.steps[index].output.clone().filter(|_| operation == Operation::Compensation);
     let head = &state.head;
     let attempt = StepAttempt { step: step.id.clone(), item: None, operation, epoch: progress.epoch }.of(state.caller(index, operation));

@@ -48,13 +48,17 @@ fn check_step(step: &StepStatus) -> Result<(), String> {
     let is_idle = |progress: &Progress| progress.attempt == Attempt::None && progress.arguments.is_none();
     let is_live = |progress: &Progress| {
         let settled_fits = match progress.attempt {
-            Attempt::None => false,
+            Attempt::None | Attempt::Asleep(_) => false,
             Attempt::Open(_) => progress.settled.is_none(),
             Attempt::Waiting { .. } => matches!(progress.settled, Some(Settled::Refused | Settled::Unknown)),
         };
         settled_fits && progress.epoch > 0 && progress.arguments.is_some()
     };
+    let is_asleep = |progress: &Progress| {
+        progress.attempt.is_asleep() && progress.epoch == 0 && progress.settled.is_none() && progress.arguments.is_none()
+    };
     let (action, undo) = (&step.action, &step.compensation);
+    let is_begun = if step.is_call { is_live(action) } else { is_asleep(action) };
     let is_untouched = |progress: &Progress| *progress == Progress::default();
     let is_undoing = step.has_compensation && is_idle(action);
     // Untouched, or given up and to be called again.
@@ -67,11 +71,13 @@ fn check_step(step: &StepStatus) -> Result<(), String> {
             is_untouched(action) && is_untouched(undo) && step.output.is_none() && (step.condition == Some(false) || step.is_optional)
         }
         StepState::InProgress => {
-            is_live(action) && is_untouched(undo) && step.output.is_none() && step.has_condition == (step.condition == Some(true))
+            is_begun && is_untouched(undo) && step.output.is_none() && step.has_condition == (step.condition == Some(true))
         }
         StepState::Succeeded => is_idle(action) && action.settled == Some(Settled::Succeeded) && is_not_undoing && step.output.is_some(),
         StepState::Failed => is_idle(action) && is_not_undoing && step.output.is_none(),
-        StepState::Unknown => is_idle(action) && action.settled == Some(Settled::Unknown) && is_not_undoing && step.output.is_none(),
+        StepState::Unknown => {
+            step.is_call && is_idle(action) && action.settled == Some(Settled::Unknown) && is_not_undoing && step.output.is_none()
+        }
         StepState::Compensating => is_undoing && is_live(undo),
         StepState::Compensated => is_undoing && is_idle(undo) && undo.settled == Some(Settled::Succeeded),
         StepState::CompensationFailed => is_undoing && is_idle(undo),

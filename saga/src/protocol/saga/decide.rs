@@ -63,6 +63,7 @@ fn plan(
         // What was in flight is asked again, and what was done stays done.
         Input::Recovered => true,
         Input::Operate { verb, by } => planner.operate(verb, by)?,
+        Input::Signal(signal) => planner.signal(*signal)?,
     };
     planner.advance();
     Ok(planner.finish(duplicate))

@@ -53,6 +53,7 @@ impl InstanceState {
             input: self.head.input.clone(),
             output: self.output.clone(),
             steps: steps.collect(),
+            signals: self.signals.kept().collect(),
             failures: self.failures.iter().map(|failure| failure.as_ref().clone()).collect(),
             paused_at_ms: self.paused_at_ms,
             standing: match self.phase {

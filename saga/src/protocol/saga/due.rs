@@ -5,6 +5,9 @@ use super::state::{InstanceState, Phase};
 use super::step::{Attempt, Open, StepStatus};
 use sagamq_api::saga::{AttemptId, Operation, StepAttempt};
 
+/// A wait from this length on is long, in milliseconds.
+const LONG_MS: u64 = 2_000;
+
 impl InstanceState {
     /// When time alone changes the instance, in milliseconds since 1970. Nothing else stores timers.
     #[must_use]
@@ -24,6 +27,7 @@ impl InstanceState {
                     Attempt::None => false,
                     Attempt::Open(open) => open.is_due(now_ms, operation == Operation::Action && self.is_withdrawing()),
                     Attempt::Waiting { retry_at_ms } => retry_at_ms <= now_ms,
+                    Attempt::Asleep(asleep) => asleep.until_ms.is_some_and(|at_ms| at_ms <= now_ms),
                 }))
     }
 
@@ -37,8 +41,23 @@ impl InstanceState {
             Attempt::None => None,
             Attempt::Open(open) => Some(open.next_look_ms(now_ms)),
             Attempt::Waiting { retry_at_ms } => Some(retry_at_ms),
+            Attempt::Asleep(asleep) => asleep.until_ms,
         });
         looks.chain(self.running_timeout_ms()).min()
+    }
+
+    /// When it goes on by itself, in milliseconds since 1970, if it is asleep: it calls nobody, and waits long for a time or a signal.
+    /// `u64::MAX`: not by itself. It need not be in memory meanwhile.
+    #[must_use]
+    pub fn asleep_until_ms(&self) -> Option<u64> {
+        let mut live = self.attempts().peekable();
+        let only_waits = live.peek().is_some() && live.all(|(_, attempt)| attempt.is_asleep());
+        // Who took effects over is known by what it took: it stays.
+        if !only_waits || self.phase != Phase::Running || self.is_paused() || self.stop.is_some() || self.rerun_of.is_some() {
+            return None;
+        }
+        let until_ms = self.next_look_ms(self.head.updated_at_ms).unwrap_or(u64::MAX);
+        (until_ms.saturating_sub(self.head.updated_at_ms) >= LONG_MS).then_some(until_ms)
     }
 
     /// Calls in progress of which is not known whether they were handed out.

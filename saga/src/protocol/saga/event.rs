@@ -5,7 +5,7 @@
 
 use crate::protocol::occurrence::{AttemptEnd, Occurrence};
 use sagamq_api::saga::{Failure, Operation, StepAttempt, StepOutcomeName};
-use sagamq_api::{JsonText, SagaName, StepId};
+use sagamq_api::{JsonText, SagaName, SignalName, StepId};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
 use uuid::Uuid;
@@ -106,7 +106,43 @@ pub enum SagaEvent {
         #[serde(skip_serializing_if = "Option::is_none", default)]
         note: Option<Failure>,
     },
-    /// The action took no effect and never will.
+    /// The step calls nobody: it sleeps, or waits for a signal.
+    StepAsleep {
+        /// The step; its epoch is 0.
+        #[serde(flatten)]
+        attempt: StepAttempt,
+        /// Until when, in milliseconds since 1970; absent: until the signal comes.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        until_ms: Option<u64>,
+    },
+    /// The step has slept, or has its signal.
+    StepWoke {
+        /// The step; its epoch is 0.
+        #[serde(flatten)]
+        attempt: StepAttempt,
+        /// The number of the signal that it took; absent: its time is over.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        signal: Option<u64>,
+    },
+    /// Somebody sent a signal. The step that takes it, if one waits for it, is the next event; else it is kept.
+    SignalReceived {
+        /// Its name.
+        signal: SignalName,
+        /// Its number among the signals of the instance, from 0.
+        number: u64,
+        /// What makes it the same when it comes again.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        id: Option<String>,
+        /// What the step that takes it returns.
+        payload: JsonText,
+        /// Who sent it.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        actor: Option<String>,
+        /// Why.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        reason: Option<String>,
+    },
+    /// The action took no effect and never will; or the step that slept need not any more.
     StepFailed {
         /// The attempt of the action; epoch 0 if it was never called.
         #[serde(flatten)]
@@ -344,6 +380,9 @@ impl SagaEvent {
             | Self::StepHandedOut { .. }
             | Self::StepNotSent { .. }
             | Self::StepOngoing { .. }
+            | Self::StepAsleep { .. }
+            | Self::StepWoke { .. }
+            | Self::SignalReceived { .. }
             | Self::StepAttemptsExceeded { .. }
             | Self::SagaStopRequested { .. }
             | Self::SagaTimeoutPassed
@@ -405,6 +444,16 @@ mod tests {
             SagaEvent::StepAttemptFailed { attempt: undo(), failure: failure(), refused: true, retry_at_ms: at_ms },
             SagaEvent::StepAttemptsExceeded { attempt: attempt() },
             SagaEvent::StepSucceeded { attempt: attempt(), output: json.clone(), note: Some(failure()) },
+            SagaEvent::StepAsleep { attempt: attempt(), until_ms: n.is_multiple_of(2).then_some(at_ms) },
+            SagaEvent::StepWoke { attempt: attempt(), signal: n.is_multiple_of(2).then_some(at_ms) },
+            SagaEvent::SignalReceived {
+                signal: "go".parse().expect("legal"),
+                number: at_ms,
+                id: said(),
+                payload: json.clone(),
+                actor: said(),
+                reason: said(),
+            },
             SagaEvent::StepFailed { attempt: attempt(), failure: failure() },
             SagaEvent::StepUnknown { attempt: attempt(), failure: failure() },
             SagaEvent::StepCompensated { attempt: undo() },

@@ -37,7 +37,8 @@ impl Planner<'_> {
             self.begin_compensation(failure, None);
             return;
         }
-        // No step becomes done by another's start. What a condition leaves out is done; those behind it have their turn afterwards.
+        // No step becomes done by another's start. What a condition leaves out is done, and so is a wait for a signal that was there before;
+        // those behind them have their turn afterwards.
         let passed = self.passed();
         for index in 0..self.state.steps.len() {
             if self.is_ready(index, &passed)
@@ -67,7 +68,7 @@ impl Planner<'_> {
                 return Ok(());
             }
         }
-        self.start_attempt(index, Operation::Action)
+        self.begin_action(index)
     }
 
     fn is_anything_left(&self) -> bool {
@@ -214,6 +215,7 @@ impl Planner<'_> {
 
     fn begin_compensation(&mut self, failure: Failure, actor: Option<String>) {
         self.emit(SagaEvent::SagaCompensating { failure, actor });
+        self.end_sleeps();
         // Steps that wait for a retry are not tried again: what they may have done is undone. Steps in flight are waited for.
         for index in 0..self.state.steps.len() {
             if self.state.steps[index].state == StepState::InProgress

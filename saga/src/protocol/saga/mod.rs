@@ -31,14 +31,17 @@
 //! - *A condition is asked once*, in its step's turn, and its answer is an event. What it leaves out is done, gives no output, and has nothing to
 //!   undo.
 //! - *The saga goes on without an optional step that had no effect.* One in doubt is undone first, alone; if that cannot finish, all is undone.
+//! - *A step that sleeps or waits for a signal has no effect and no attempts.* Time or the signal ends it; when the saga is undone it is
+//!   ended at once.
 //! - *Arguments are rendered once*, at the first attempt, and written with it; a compensation that failed for good and is called again by an
 //!   operator is rendered anew. *What was done with one input is undone with it*, whatever input an operator or a rerun gives later.
 //!
 //! Upwards: `step.rs` and `event.rs`; `state.rs` with `apply.rs` and `check.rs`; `call.rs`; `planner.rs`, the working state of a decision;
-//! what follows from what in `forward.rs` and `compensate.rs`; the inputs in `reply.rs`, `time.rs` and `operate.rs` (whose events are
-//! applied in `operated.rs`), with `record.rs` and `rerun.rs`; `decide.rs`.
+//! what follows from what in `forward.rs` and `compensate.rs`, and of steps that call nobody in `asleep.rs` with `signal.rs`; the inputs
+//! in `reply.rs`, `time.rs` and `operate.rs` (whose events are applied in `operated.rs`), with `record.rs` and `rerun.rs`; `decide.rs`.
 
 mod apply;
+mod asleep;
 mod call;
 mod check;
 mod compensate;
@@ -53,6 +56,8 @@ mod planner;
 mod record;
 mod reply;
 mod rerun;
+mod signal;
+mod signals;
 mod state;
 mod step;
 #[cfg(test)]
@@ -63,6 +68,7 @@ mod waits;
 pub use call::open_calls;
 pub use decide::decide;
 pub use event::SagaEvent;
+pub use signals::Signals;
 pub use state::{HandedOver, RerunOf};
 pub use state::{InstanceState, Phase};
-pub use step::{Attempt, Open, Origin, Progress, Settled, StepStatus};
+pub use step::{Asleep, Attempt, Open, Origin, Progress, Settled, StepStatus};

@@ -85,6 +85,10 @@ impl Planner<'_> {
         let failure = Failure { code: codes::TERMINATED.to_owned(), message };
         for index in 0..self.state.steps.len() {
             let Some(operation) = self.state.steps[index].live_operation() else { continue };
+            if self.state.steps[index].action.attempt.is_asleep() {
+                self.end_sleep(index, "an operator ended the saga");
+                continue;
+            }
             self.settle_command(index, operation);
             let (attempt, failure) = (self.attempt(index, operation), failure.clone());
             self.emit(match operation {
@@ -117,6 +121,9 @@ impl Planner<'_> {
             indices.filter(wanted).filter_map(|index| self.retryable(index).map(|operation| (index, operation))).collect();
         if found.is_empty() {
             let reason = match step.map(|step| self.index_of(step)).transpose()? {
+                Some(index) if self.state.steps[index].action.attempt.is_asleep() => {
+                    format!("step {} calls nobody: `skip` ends it, or the signal that it waits for", self.shown(index))
+                }
                 Some(index) => format!("step {} waits for no attempt and has not failed for good", self.shown(index)),
                 None => "no step waits for its next attempt or has failed for good".to_owned(),
             };
@@ -142,6 +149,7 @@ impl Planner<'_> {
             (StepState::CompensationFailed, _) if step.is_undoing_left_out && self.state.phase == Phase::Running => None,
             (StepState::CompensationFailed, _) => Some(Operation::Compensation),
             (StepState::Failed, _) => self.has_no_value(index).then_some(Operation::Action),
+            (_, Some(_)) if step.action.attempt.is_asleep() => None,
             (_, Some(operation)) => {
                 let is_open = step.progress(operation).attempt.is_open();
                 (!is_open || step.attempts_exceeded).then_some(operation)
@@ -192,6 +200,9 @@ impl Planner<'_> {
         let index = self.index_of(step)?;
         let status = &self.state.steps[index];
         let no = |reason: &str| Err(Rejection::NotNow { verb: VerbName::Resolve, reason: format!("step {} {reason}", self.shown(index)) });
+        if !status.is_call {
+            return no("calls nobody, so there is nothing to find out: `skip` leaves it out, and ends it if it sleeps or waits");
+        }
         let is_backward = !(self.state.phase == Phase::Running || self.state.is_past_pivot());
         let is_open_question = match status.state {
             StepState::InProgress => true,

@@ -122,7 +122,7 @@ impl InstanceState {
             (step.state, step.is_left_out) = (StepState::Skipped, true);
         } else {
             (step.state, step.action.settled) = (StepState::Succeeded, Some(Settled::Succeeded));
-            step.origin = Some(Box::new(origin));
+            step.origin = step.is_call.then(|| Box::new(origin));
         }
         Ok(index)
     }

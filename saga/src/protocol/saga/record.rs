@@ -55,6 +55,7 @@ impl InstanceState {
         };
         let is_undone = || self.steps.iter().any(|other| other.compensation.epoch > 0 || other.state == StepState::Compensated);
         match outcome {
+            _ if !step.is_call => Err("calls nobody, so there is nothing to find out"),
             StepOutcomeName::Succeeded if step.kind == StepKind::Pivot && is_undone() => {
                 Err("is the pivot, and what came before it was undone because it did not succeed: undo it by hand")
             }

@@ -18,11 +18,11 @@ use std::collections::BTreeMap;
 use uuid::Uuid;
 
 impl StepStatus {
-    /// Whether a rerun can take it over: it is known to be done and not undone, or it was left out and nobody was called.
+    /// Whether a rerun can take it over: it is known to be done and not undone, or nobody was called: it was left out, or has slept.
     pub(super) fn is_copyable(&self) -> bool {
         match self.state {
             StepState::Skipped => !self.may_have_been_done(),
-            StepState::Succeeded | StepState::CompensationFailed => self.stands() == Some(false),
+            StepState::Succeeded | StepState::CompensationFailed => self.stands() == Some(false) || self.has_slept(),
             StepState::Failed | StepState::Compensated => self.is_passed_over(),
             StepState::Scheduled | StepState::InProgress | StepState::Unknown | StepState::Compensating => false,
         }
@@ -73,7 +73,8 @@ impl Planner<'_> {
         for index in 0..steps.len() {
             // Those before it have lower indices.
             let is_behind = self.definition.steps[index].after.iter().any(|&before| runs[before]);
-            let has_nothing = steps[index].stands().is_none() && steps[index].state != StepState::Skipped && !steps[index].is_passed_over();
+            let is_done = steps[index].state == StepState::Skipped || steps[index].has_slept() || steps[index].is_passed_over();
+            let has_nothing = steps[index].stands().is_none() && !is_done;
             runs[index] = index == first || is_behind || has_nothing;
         }
         // What was passed over has its turn again, unless what it gave nothing to is taken over, or comes next.

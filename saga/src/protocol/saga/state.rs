@@ -1,5 +1,6 @@
 //! The state of a saga: the fold of its events.
 
+use super::signals::Signals;
 use super::step::{Attempt, Origin, StepStatus};
 use crate::definition::{Definition, StepKind};
 use crate::expression::Outputs;
@@ -71,6 +72,8 @@ pub struct InstanceState {
     pub rerun_of: Option<Box<RerunOf>>,
     /// The rerun that it handed itself over to.
     pub handed_over: Option<Box<HandedOver>>,
+    /// The signals that it has been sent.
+    pub signals: Signals,
 }
 
 /// What a rerun goes on from.
@@ -111,6 +114,7 @@ impl InstanceState {
             paused_at_ms: None,
             rerun_of: None,
             handed_over: None,
+            signals: Signals::default(),
         }
     }
 
@@ -137,12 +141,12 @@ impl InstanceState {
         self.paused_at_ms.is_some()
     }
 
-    /// Whether every step in progress waits for its retry or for a participant that works on.
+    /// Whether every step in progress sleeps, or waits for its retry or for a participant that works on.
     fn is_waiting(&self) -> bool {
         let mut live = self.steps.iter().filter_map(|step| Some(step.progress(step.live_operation()?).attempt)).peekable();
         live.peek().is_some()
             && live.all(|attempt| match attempt {
-                Attempt::Waiting { .. } => true,
+                Attempt::Waiting { .. } | Attempt::Asleep(_) => true,
                 Attempt::Open(open) => open.is_waiting,
                 Attempt::None => false,
             })

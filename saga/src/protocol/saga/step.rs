@@ -1,8 +1,8 @@
 //! One step of an instance, as the fold of its events.
 
-use crate::definition::{self, StepKind};
+use crate::definition::{self, Action, StepKind};
 use sagamq_api::saga::{Operation, StepState};
-use sagamq_api::{JsonText, StepId};
+use sagamq_api::{JsonText, SignalName, StepId};
 use uuid::Uuid;
 
 /// A step of an instance.
@@ -12,6 +12,10 @@ pub struct StepStatus {
     pub id: StepId,
     /// Where it stands relative to the pivot.
     pub kind: StepKind,
+    /// Whether it calls a participant; else it only waits, and has no effect.
+    pub is_call: bool,
+    /// The signal that it waits for, if it does.
+    pub signal: Option<SignalName>,
     /// Whether it has an effect that a compensation undoes.
     pub has_compensation: bool,
     /// Whether it has a condition.
@@ -81,6 +85,17 @@ pub enum Attempt {
         /// When the next one is due, in milliseconds since 1970.
         retry_at_ms: u64,
     },
+    /// There is none: the step calls nobody, and waits.
+    Asleep(Asleep),
+}
+
+/// A step that calls nobody and has not ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asleep {
+    /// Since when, in milliseconds since 1970.
+    pub since_ms: u64,
+    /// Until when, in milliseconds since 1970; `None`: until somebody ends it.
+    pub until_ms: Option<u64>,
 }
 
 /// An attempt in progress. It waits in a queue (of its topic, or for a place and a connection to an HTTP service) until it is handed to the
@@ -131,7 +146,7 @@ impl Attempt {
     pub const fn open(self) -> Option<Open> {
         match self {
             Self::Open(open) => Some(open),
-            Self::None | Self::Waiting { .. } => None,
+            Self::None | Self::Waiting { .. } | Self::Asleep(_) => None,
         }
     }
 
@@ -142,7 +157,14 @@ impl Attempt {
             Self::None => None,
             Self::Open(open) => Some(open.deadline_ms),
             Self::Waiting { retry_at_ms } => Some(retry_at_ms),
+            Self::Asleep(asleep) => asleep.until_ms,
         }
+    }
+
+    /// Whether the step calls nobody, and waits.
+    #[must_use]
+    pub const fn is_asleep(self) -> bool {
+        matches!(self, Self::Asleep(_))
     }
 }
 
@@ -171,6 +193,8 @@ impl StepStatus {
         Self {
             id: step.id.clone(),
             kind: step.kind,
+            is_call: matches!(step.action, Action::Call(_)),
+            signal: step.action.signal().cloned(),
             has_compensation: step.compensation.is_some(),
             has_condition: step.when.is_some(),
             is_optional: step.optional,
@@ -285,9 +309,14 @@ impl StepStatus {
         self.state == StepState::CompensationFailed || (self.needs_undoing() && self.compensation.epoch > 0)
     }
 
+    /// Whether it called nobody, and is over.
+    pub(super) fn has_slept(&self) -> bool {
+        !self.is_call && self.state == StepState::Succeeded
+    }
+
     /// Whether it has an effect that is not undone and that this instance answers for: `Some(true)` if that is in doubt.
     pub(super) fn stands(&self) -> Option<bool> {
-        if self.is_handed_over {
+        if self.is_handed_over || !self.is_call {
             return None;
         }
         let is_doubtful = self.action.settled != Some(Settled::Succeeded) || self.compensation.epoch > 0;

@@ -1,4 +1,4 @@
-//! What time does: deadlines of calls, retries, the saga's own timeout.
+//! What time does: deadlines of calls, retries, the end of sleeps, the saga's own timeout.
 
 use super::event::SagaEvent;
 use super::planner::Planner;
@@ -28,6 +28,7 @@ impl Planner<'_> {
                 self.call_again(index, operation);
             }
         }
+        self.wake_due();
     }
 
     /// The next attempt of what waits for it.

@@ -4,7 +4,8 @@ use super::state::{InstanceState, Phase};
 use super::step::{Attempt, Open, StepStatus};
 use crate::protocol::decision::HandOut;
 use crate::protocol::waits::{
-    FAILED_ATTEMPTS_MIN, Trouble, blocked, called, first_failure, hand_out, last_failure, paused, queued, retry, unreachable, works, worst,
+    FAILED_ATTEMPTS_MIN, Trouble, blocked, called, first_failure, hand_out, last_failure, paused, queued, retry, sleeps, unreachable,
+    works, worst,
 };
 use sagamq_api::saga::{AttemptId, Operation, StepAttempt, StepFailure, StepState, Waits};
 
@@ -27,6 +28,7 @@ impl InstanceState {
         match step.progress(attempt.operation).attempt {
             Attempt::None => None,
             Attempt::Waiting { retry_at_ms } => Some(retry(attempt, last, retry_at_ms)),
+            Attempt::Asleep(asleep) => Some(sleeps(&step.id, step.signal.as_ref(), asleep.since_ms, asleep.until_ms)),
             Attempt::Open(open) => {
                 let hand_out = if open.is_handed_out {
                     HandOut::At(open.deadline_ms.saturating_sub(open.timeout_ms))
@@ -54,7 +56,7 @@ impl InstanceState {
     fn trouble_of(&self, step: &StepStatus, attempt: &StepAttempt) -> Option<Trouble> {
         let last = last_failure(&self.failures, &step.id, attempt.operation)?;
         let (failed, unsent) = match step.progress(attempt.operation).attempt {
-            Attempt::None => return None,
+            Attempt::None | Attempt::Asleep(_) => return None,
             Attempt::Waiting { .. } => (attempt.epoch, None),
             Attempt::Open(open) => (attempt.epoch - 1, unsent(Some(last), attempt, open)),
         };

@@ -64,6 +64,7 @@ fn plan(
         }
         Input::Recovered => planner.recovered(),
         Input::Operate { verb, by } => planner.operate(verb, by)?,
+        Input::Signal(_) => return Err(Rejection::NoSignals),
     };
     planner.advance();
     Ok(planner.finish(duplicate))

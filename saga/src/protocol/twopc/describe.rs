@@ -104,6 +104,7 @@ impl TransactionState {
             steps: steps.collect(),
             failures: self.failures.iter().map(|failure| failure.as_ref().clone()).collect(),
             paused_at_ms: None,
+            signals: Vec::new(),
             standing: Vec::new(),
         }
     }

@@ -1,9 +1,9 @@
 //! Definitions by hand and an instance to drive: no YAML, no clock, jitter that always draws the longest wait.
 
-use crate::definition::{Call, Definition, RetryPolicy, Step, StepKind, Target};
+use crate::definition::{Action, Call, Definition, OnTimeout, RetryPolicy, Sleep, Step, StepKind, Target, WaitFor};
 use crate::expression::Template;
 use crate::protocol::saga::{InstanceState, SagaEvent, StepStatus, decide};
-use crate::protocol::{By, Command, Decision, HandOut, Input, Recorded, Rejection, Verb, instance_id};
+use crate::protocol::{By, Command, Decision, HandOut, Input, Recorded, Rejection, Signal, Verb, instance_id};
 use core::time::Duration;
 use sagamq_api::StepId;
 use sagamq_api::saga::{AttemptId, CallOutcome, Failure, Mode, Operation, SagaState, SagaVerb, StepAttempt, StepState};
@@ -42,6 +42,17 @@ pub(super) fn step(name: &str, after: &[usize], kind: StepKind) -> Step {
         when: None,
         optional: false,
     }
+}
+
+/// A step that sleeps.
+pub(super) fn sleep(name: &str, after: &[usize], kind: StepKind, sleep: Sleep) -> Step {
+    Step { action: Action::Sleep(sleep), compensation: None, ..step(name, after, kind) }
+}
+
+/// A step that waits for a signal.
+pub(super) fn wait_for(name: &str, after: &[usize], kind: StepKind, signal: &str, timeout_ms: Option<u64>, on_timeout: OnTimeout) -> Step {
+    let wait = WaitFor { signal: signal.parse().expect("legal"), timeout: timeout_ms.map(Duration::from_millis), on_timeout };
+    Step { action: Action::WaitFor(wait), compensation: None, ..step(name, after, kind) }
 }
 
 pub(super) fn definition(steps: Vec<Step>) -> Definition {
@@ -180,6 +191,13 @@ impl Run {
     pub(super) fn look(&mut self, hand_out: HandOut) {
         let hand_outs = self.state.unseen_calls().into_iter().map(|call| (call, hand_out)).collect();
         self.input(Input::Timer { hand_outs }).expect("time always passes");
+    }
+
+    /// Somebody sends a signal.
+    pub(super) fn signal(&mut self, name: &str, id: Option<&str>, payload: Value) -> Result<bool, Rejection> {
+        let (name, id, payload) = (name.parse().expect("legal"), id.map(str::to_owned), payload.into());
+        let by = By { actor: Some("ann".to_owned()), reason: Some("she looked".to_owned()) };
+        self.input(Input::Signal(Box::new(Signal { name, id, payload, by })))
     }
 
     /// An operator's verb.

@@ -1,7 +1,7 @@
 //! States that cannot be are told, whichever part of them is wrong, and no event leads to one.
 
 use super::fixture::*;
-use crate::protocol::saga::{Attempt, InstanceState, Phase, SagaEvent, Settled};
+use crate::protocol::saga::{Asleep, Attempt, InstanceState, Phase, SagaEvent, Settled};
 use sagamq_api::JsonText;
 use sagamq_api::saga::{Operation, StepState};
 
@@ -9,7 +9,7 @@ use sagamq_api::saga::{Operation, StepState};
 type Break = fn(&mut InstanceState);
 
 /// What is wrong, and how it becomes so in an instance whose first of three steps is called.
-const BROKEN: [(&str, Break); 11] = [
+const BROKEN: [(&str, Break); 13] = [
     ("an output without a success", |state| state.steps[0].output = Some(JsonText::null())),
     ("called without an attempt", |state| state.steps[0].action.attempt = Attempt::None),
     ("called without arguments", |state| state.steps[0].action.arguments = None),
@@ -21,6 +21,8 @@ const BROKEN: [(&str, Break); 11] = [
     ("forward with a reason to go back", |state| state.failure = Some(failure("NO"))),
     ("complete with a call in progress", |state| state.phase = Phase::Completed),
     ("undone without a reason", |state| state.phase = Phase::Compensating),
+    ("asleep in a call", |state| state.steps[0].action.attempt = Attempt::Asleep(Asleep { since_ms: 1, until_ms: Some(2) })),
+    ("called where nobody is called", |state| state.steps[0].is_call = false),
 ];
 
 #[test]

@@ -1,5 +1,6 @@
 //! Tests of the protocol: a case each, and whole runs against random participants.
 
+mod asleep;
 mod backward;
 mod conditions;
 mod early;
@@ -13,5 +14,6 @@ mod properties;
 mod queued;
 mod replies;
 mod rerun;
+mod signals;
 mod verb_table;
 mod verbs;

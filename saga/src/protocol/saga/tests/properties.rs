@@ -4,15 +4,17 @@
 //! action makes that action a no-op. Whatever the messages do, the books must fit the outcome that the saga claims.
 
 use super::fixture::*;
-use crate::definition::{Definition, StepKind};
+use crate::definition::{Action, Definition, OnTimeout, Sleep, StepKind, WaitFor};
 use crate::expression::Template;
 use crate::protocol::saga::{InstanceState, Phase, SagaEvent, decide, open_calls};
 use crate::protocol::{By, CallCommand, Command, HandOut, Input, Rejection, Verb, instance_id};
+use core::time::Duration;
 use proptest::prelude::*;
-use sagamq_api::JsonText;
 use sagamq_api::saga::{AttemptId, Call, CallOutcome, Operation, SagaVerb, StepOutcome, StepState};
+use sagamq_api::{JsonText, SignalName, StepId};
 use sagamq_broker::env::Random;
 use serde_json::json;
+use std::collections::BTreeSet;
 use uuid::Uuid;
 
 /// What becomes of one call.
@@ -117,6 +119,8 @@ struct World {
     meddling: f64,
     /// The instances that were rerun, with the books of what they have done themselves and not handed over.
     past: Vec<(Run, Vec<Books>)>,
+    /// What was signalled: the names and the ids, which are the payloads too.
+    signalled: Vec<(&'static str, u64)>,
 }
 
 fn random_definition(steps: usize, has_pivot: bool, random: &mut Random) -> Definition {
@@ -140,7 +144,15 @@ fn random_definition(steps: usize, has_pivot: bool, random: &mut Random) -> Defi
         if random.fraction() < 0.1 {
             step.compensation = None;
         }
-        step.optional = kind != StepKind::Pivot && random.fraction() < 0.2;
+        if kind != StepKind::Pivot && random.fraction() < 0.15 {
+            step.action = Action::Sleep(Sleep::For(Duration::from_millis(random.next_u64() % 20_000)));
+            step.compensation = None;
+        } else if kind != StepKind::Pivot && random.fraction() < 0.15 {
+            step.action = Action::WaitFor(random_wait(kind, random));
+            step.compensation = None;
+        }
+        // The linter lets no step be optional that calls nobody.
+        step.optional = kind != StepKind::Pivot && step.action.call().is_some() && random.fraction() < 0.2;
         if kind != StepKind::Pivot && random.fraction() < 0.2 {
             step.when = Some(random_condition(&after, random));
         }
@@ -167,6 +179,16 @@ fn random_condition(after: &[usize], random: &mut Random) -> Template {
     Template::text(&text).expect("legal")
 }
 
+/// Two names, so that some steps want the same.
+const SIGNALS: [&str; 2] = ["go", "on"];
+
+fn random_wait(kind: StepKind, random: &mut Random) -> WaitFor {
+    let signal = SIGNALS[usize::from(random.fraction() < 0.3)].parse().expect("legal");
+    let timeout = (random.fraction() < 0.6).then(|| Duration::from_millis(random.next_u64() % 20_000));
+    let may_fail = kind != StepKind::Retriable && random.fraction() < 0.5;
+    WaitFor { signal, timeout, on_timeout: if may_fail { OnTimeout::Fail } else { OnTimeout::Continue } }
+}
+
 impl World {
     fn new(steps: usize, has_pivot: bool, chaos: f64, meddling: f64, seed: u64) -> Self {
         let mut random = Random::from_seed(seed);
@@ -174,7 +196,19 @@ impl World {
         let books = (0..steps).map(|_| Books::random(&mut random)).collect();
         let run = Run::start(definition);
         let (late, handed_out) = (Vec::new(), Vec::new());
-        let mut world = Self { run, books, messages: Vec::new(), random, chaos, late, handed_out, away: false, meddling, past: Vec::new() };
+        let mut world = Self {
+            run,
+            books,
+            messages: Vec::new(),
+            random,
+            chaos,
+            late,
+            handed_out,
+            away: false,
+            meddling,
+            past: Vec::new(),
+            signalled: Vec::new(),
+        };
         world.take_commands();
         world
     }
@@ -250,6 +284,9 @@ impl World {
         if self.random.fraction() < 0.02 {
             self.away = !self.away;
         }
+        if self.random.fraction() < 0.1 {
+            self.send_signal();
+        }
         if self.random.fraction() < 0.1
             && let Some((call, outcome)) = self.late.pop()
         {
@@ -268,6 +305,11 @@ impl World {
                 self.operate(SagaVerb::Resume);
                 return true;
             }
+            if self.messages.is_empty() && self.run.state.steps.iter().any(|step| step.action.attempt.is_asleep()) {
+                // Nothing else can happen: somebody sends what it waits for, sooner or later.
+                self.send_signal();
+                return true;
+            }
             return !self.messages.is_empty();
         }
         let at = usize::try_from(self.random.next_u64() % self.messages.len() as u64).expect("an index");
@@ -280,6 +322,31 @@ impl World {
             Message::Reply { call, outcome } => self.answer(&call, outcome),
         }
         true
+    }
+
+    /// Somebody sends a signal, a new one or one that was sent before, to a saga that waits for it or not.
+    fn send_signal(&mut self) {
+        let random = &mut self.random;
+        let again = random.next_u64().checked_rem(self.signalled.len() as u64).filter(|_| random.fraction() < 0.3);
+        let known = again.and_then(|at| self.signalled.get(usize::try_from(at).expect("an index")).copied());
+        let (name, number) = known.unwrap_or_else(|| (SIGNALS[usize::from(random.fraction() < 0.5)], self.signalled.len() as u64));
+        let before = self.run.state.clone();
+        let answer = self.run.signal(name, Some(&number.to_string()), json!(number));
+        match answer {
+            Ok(is_duplicate) => {
+                assert_eq!(is_duplicate, known.is_some(), "it is the same by its id, whatever has become of the saga");
+                if !is_duplicate {
+                    self.signalled.push((name, number));
+                }
+                self.take_commands();
+                let other = self.run.signal(name, Some(&number.to_string()), json!("another"));
+                assert_eq!(other, Err(Rejection::SignalIdTaken(number.to_string())));
+            }
+            Err(rejection) => {
+                assert!(known.is_none(), "what was taken is known: {rejection}");
+                assert_eq!(self.run.state, before, "what is refused changes nothing");
+            }
+        }
     }
 
     /// When the lane would look at the instance.
@@ -471,6 +538,8 @@ impl World {
         });
         let books = books.collect();
         let origin = core::mem::replace(&mut self.run, next);
+        // The rerun has been sent nothing.
+        self.signalled.clear();
         self.past.push((origin, core::mem::replace(&mut self.books, books)));
         self.take_commands();
         true
@@ -524,12 +593,37 @@ impl World {
             folded.check().expect("no state of it is impossible");
         }
         assert_eq!(folded, self.run.state, "the fold is the state");
+        self.check_sleeps();
         self.run.state = folded;
         for command in open_calls(&self.run.definition, &self.run.state) {
             // A command record is in its topic still; a call over HTTP that may have been sent is made again.
             let call = Message::Call(Box::new(command.call));
             if !self.messages.contains(&call) {
                 self.messages.push(call);
+            }
+        }
+    }
+
+    /// Nobody wakes before the time, and each signal is taken by one step that waits for it.
+    fn check_sleeps(&self) {
+        let mut until: Vec<(&StepId, Option<u64>)> = Vec::new();
+        let (mut sent, mut taken): (Vec<(&SignalName, &JsonText)>, BTreeSet<u64>) = Default::default();
+        for recorded in &self.run.history {
+            match &recorded.event {
+                SagaEvent::StepAsleep { attempt, until_ms } => until.push((&attempt.step, *until_ms)),
+                SagaEvent::StepWoke { attempt, signal: None } => {
+                    let slept = until.iter().rev().find(|(step, _)| **step == attempt.step).expect("it slept");
+                    assert!(slept.1.is_some_and(|until_ms| until_ms <= recorded.at_ms), "{} woke before its time", attempt.step);
+                }
+                SagaEvent::StepWoke { attempt, signal: Some(number) } => {
+                    assert!(taken.insert(*number), "signal {number} is taken once");
+                    let (name, payload) = sent[usize::try_from(*number).expect("an index")];
+                    let index = self.run.state.step_index(&attempt.step).expect("a step");
+                    assert_eq!(self.run.definition.steps[index].action.signal(), Some(name));
+                    assert_eq!(self.run.state.steps[index].output.as_ref(), Some(payload));
+                }
+                SagaEvent::SignalReceived { signal, payload, .. } => sent.push((signal, payload)),
+                _ => {}
             }
         }
     }
@@ -583,7 +677,7 @@ fn check_books(state: &InstanceState, books: &[Books]) {
         let in_effect = books.is_in_effect();
         match state.phase {
             Phase::Completed => {
-                let is_elsewhere = step.state == StepState::Skipped || step.is_handed_over;
+                let is_elsewhere = step.state == StepState::Skipped || step.is_handed_over || !step.is_call;
                 assert!(in_effect || is_elsewhere || step.is_optional, "{} is in effect in a completed saga", step.id);
                 assert!(!(in_effect && step.is_passed_over()), "{} is gone on without, and in effect", step.id);
                 let may_stay = step.state != StepState::Unknown || !step.has_compensation;

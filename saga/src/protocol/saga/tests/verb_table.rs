@@ -1,6 +1,8 @@
 //! Every verb in every state.
 
+use super::asleep::nap;
 use super::fixture::*;
+use super::signals::waiting;
 use crate::definition::Definition;
 use crate::expression::Template;
 use crate::protocol::saga::SagaEvent;
@@ -140,7 +142,7 @@ fn undo_said(mut run: Run, step: &str, outcome: CallOutcome) -> Run {
 #[test]
 fn every_verb_in_every_state() {
     type Row = (&'static str, fn() -> Run, SagaState, &'static str);
-    let rows: [Row; 34] = [
+    let rows: [Row; 39] = [
         ("a is called", forward, SagaState::Running, "++=+ -- --+ ++- -- -- + ---"),
         ("a waits", || said(forward(), "a", unknown()), SagaState::Waiting, "++=+ ++ +-+ ++- -- -- + ---"),
         ("the pivot is called", pivot, SagaState::Running, "++=+ -- --+ =-- ++ -- + ---"),
@@ -149,6 +151,11 @@ fn every_verb_in_every_state() {
         ("past the pivot, c is called", past, SagaState::Running, "-+=+ -- --- =-- =- +- + ---"),
         ("past the pivot, c waits", || said(past(), "c", refused()), SagaState::Waiting, "-+=+ +- --+ =-- =- +- + ---"),
         ("past the pivot, c has no arguments", past_blocked, SagaState::Blocked, "-+=+ +- --+ =-- =- += + --+"),
+        ("b sleeps", nap, SagaState::Waiting, "++=+ -- -++ =-- -- -- + ---"),
+        ("paused, b sleeps", || and(nap(), SagaVerb::Pause), SagaState::Paused, "+=++ -- -++ =-- -- -- + ---"),
+        ("b waits for a signal", waiting, SagaState::Waiting, "++=+ -- -++ =-- -- -- + ---"),
+        ("terminated while b waited", || and(waiting(), SagaVerb::Terminate), SagaState::Terminated, "---= -- --- =-+ -= -- - -+-"),
+        ("terminated while b slept", || and(nap(), SagaVerb::Terminate), SagaState::Terminated, "---= -- --- =-+ -= -- - -+-"),
         ("a is compensated", undoing, SagaState::Compensating, "=+=+ -- --- --+ -= -- + ---"),
         (
             "the compensation of a waits",
