@@ -35,7 +35,7 @@ setup: ## Install what build and tests need and is missing (C++ compiler, libcla
 build: setup ## Build everything
 	$(CARGO) build $(WORKSPACE)
 
-demo: setup ## Build, then run a shop through two crashes: make demo DEMO_ARGS="--orders 500 --mode 2pc --postgres"
+demo: setup ## Build, then run a shop through two crashes: make demo DEMO_ARGS="--orders 500 --mode choreography --postgres"
 	@began=$$SECONDS; \
 	$(CARGO) build $(WORKSPACE) && built=$$SECONDS && \
 	$(call beside_postgres,$(DEMO_ARGS)) "$(BIN)/sagamq" demo $(DEMO_ARGS) && \
@@ -46,7 +46,7 @@ drills: drill-doubt drill-kills drill-backup drill-2pc drill-memory drill-outage
 drill-doubt: build ## Lose the payment provider's answers in every kind of step, under kills of everybody
 	$(call beside_postgres,$(DRILL_ARGS)) "$(BIN)/sagamq-shop" drill-doubt $(DRILL_ARGS)
 
-drill-kills: build ## Kill the broker every few seconds while 10,000 orders go through: make drill-kills DRILL_ARGS="--kills 40"
+drill-kills: build ## Kill the broker every few seconds while 10,000 orders go through: make drill-kills DRILL_ARGS="--kills 40 --mode choreography"
 	$(call beside_postgres,$(DRILL_ARGS)) "$(BIN)/sagamq-shop" drill-kills $(DRILL_ARGS)
 
 drill-backup: build ## Restore the broker from an old copy under newer services, and send all orders again

@@ -10,7 +10,9 @@ EXAMPLES:
   # Everything behind `demo` is passed to the example
   sagamq demo --orders 500 --seed 7
 
-  # The same shop, each order in one transaction with two-phase commit
+  # The same shop in other styles: by events alone, in the four steps of the text books, in transactions with two-phase commit
+  sagamq demo --mode choreography
+  sagamq demo --mode classic
   sagamq demo --mode 2pc
 
   # The options of the example

@@ -1,5 +1,6 @@
 //! Inventory: how many pieces are on hand, reserved and sold. They always add up to what was received.
 
+mod reactions;
 mod repack;
 
 pub use repack::{NewRepack, Repack};
@@ -17,7 +18,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// What sagas can call the service for.
-pub const CALLS: [(&str, Effect); 3] = [("reserve", reserve), ("release", release), ("sell", sell)];
+pub const CALLS: [(&str, Effect); 5] = [("reserve", reserve), ("release", release), ("sell", sell), ("take", take), ("put_back", put_back)];
 
 /// What transactions can call it for. There is nothing to reserve: until the transaction ends, its locks do.
 pub const BRANCH_CALLS: [(&str, Effect); 3] = [("take", take), repack::CALLS[0], repack::CALLS[1]];
@@ -116,29 +117,44 @@ fn from_stock(rows: &Rows<'_>, call: &Call, state: ReservationState, change: fn(
 
 /// Undoes a reservation.
 fn release(rows: &Rows<'_>, call: &Call) -> Result<Value, CallError> {
-    settle(rows, call, ReservationState::Released, |stock, pieces| Stock {
+    settle(rows, call, ReservationState::Reserved, ReservationState::Released, |stock, pieces| Stock {
         on_hand: stock.on_hand + pieces,
         reserved: stock.reserved - pieces,
         ..stock
     })
 }
 
+/// Undoes a sale: the opposite of [`take`].
+fn put_back(rows: &Rows<'_>, call: &Call) -> Result<Value, CallError> {
+    settle(rows, call, ReservationState::Sold, ReservationState::Released, |stock, pieces| Stock {
+        on_hand: stock.on_hand + pieces,
+        sold: stock.sold - pieces,
+        ..stock
+    })
+}
+
 /// Turns a reservation into a sale.
 fn sell(rows: &Rows<'_>, call: &Call) -> Result<Value, CallError> {
-    settle(rows, call, ReservationState::Sold, |stock, pieces| Stock {
+    settle(rows, call, ReservationState::Reserved, ReservationState::Sold, |stock, pieces| Stock {
         reserved: stock.reserved - pieces,
         sold: stock.sold + pieces,
         ..stock
     })
 }
 
-fn settle(rows: &Rows<'_>, call: &Call, state: ReservationState, change: fn(Stock, u64) -> Stock) -> Result<Value, CallError> {
+fn settle(
+    rows: &Rows<'_>,
+    call: &Call,
+    from: ReservationState,
+    state: ReservationState,
+    change: fn(Stock, u64) -> Stock,
+) -> Result<Value, CallError> {
     let OfOrder { order_id } = arguments(call)?;
     let reservation: Option<Reservation> = rows.lock(&order_id)?;
     if reservation.is_none() && call.attempt.operation == Operation::Compensation {
         return Ok(Value::Null);
     }
-    let Some(reservation) = reservation.filter(|reservation| reservation.state == ReservationState::Reserved) else {
+    let Some(reservation) = reservation.filter(|reservation| reservation.state == from) else {
         // Not a refusal: this must not happen, and an operator has to look at it rather than a saga that goes on without.
         return Err(CallError::unknown("NO_RESERVATION", format!("order `{order_id}` holds no stock")));
     };
@@ -188,7 +204,7 @@ pub async fn run(args: &ServiceArgs) -> Result<(), ServiceError> {
         )
         .route("/books", get(|State(store): State<Store>| async move { service::answer(store.with(books).await) }))
         .with_state(store.clone());
-    service::run(args, "inventory.commands", Local { store, calls: &CALLS }, admin).await
+    service::run(args, "inventory.commands", Local { store, calls: &CALLS, reactions: &reactions::REACTIONS }, admin).await
 }
 
 #[cfg(test)]
@@ -255,6 +271,19 @@ mod tests {
         store.once(&call(1, "take_stock", Action, "take", lines("o-1", 3)), take).expect("in stock");
         assert_eq!(code(store.once(&call(2, "take_stock", Action, "take", lines("o-2", 3)), take)), "OUT_OF_STOCK");
         assert_eq!(mugs(&store), Stock { received: 5, on_hand: 2, reserved: 0, sold: 3 });
+    }
+
+    #[test]
+    fn what_was_taken_at_once_is_put_back_once() {
+        let (_directory, store) = store();
+        receive(&store, &[("mug".to_owned(), 5)].into()).expect("stored");
+        store.once(&call(1, "reserve_stock", Action, "take", lines("o-1", 3)), take).expect("in stock");
+        for _ in 0..2 {
+            store.once(&call(1, "reserve_stock", Compensation, "put_back", lines("o-1", 3)), put_back).expect("sold");
+        }
+        assert_eq!(mugs(&store), Stock { received: 5, on_hand: 5, reserved: 0, sold: 0 });
+        let row: Reservation = store.get("o-1").expect("readable").expect("taken");
+        assert_eq!(row.state, ReservationState::Released);
     }
 
     #[test]

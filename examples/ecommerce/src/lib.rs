@@ -11,12 +11,15 @@
 //! | [`shipping`] | shipments; called over HTTP, the others through their command topics |
 //! | [`events`], [`loyalty`] | points for completed orders, by events instead of calls |
 //! | [`store`] | the database of a service, RocksDB or PostgreSQL, with the barrier that makes each effect happen once |
-//! | [`mode`] | saga or two-phase commit |
+//! | [`choreography`] | the same services without an orchestrator: what each needs to react to events alone |
+//! | [`mode`] | by a saga, by events, or with two-phase commit |
 //! | [`service`], [`mishaps`] | what the processes have in common, and what goes wrong with them on purpose |
 //! | [`trial`] | runs them all against a real broker, breaks things, and audits the books order by order |
 //!
-//! The saga that ties them together is `sagas/checkout.yaml`; `sagas/checkout-2pc.yaml` does the same in one transaction.
+//! The saga that ties them together is `sagas/checkout.yaml`; `sagas/checkout-2pc.yaml` does the same in one transaction, and the
+//! [`choreography`] without anybody who orders it.
 
+pub mod choreography;
 pub mod domain;
 pub mod events;
 pub mod inventory;

@@ -5,7 +5,7 @@
 //! row and changes nothing.
 
 use crate::domain::Money;
-use crate::events::{self, OrderEvent};
+use crate::events::{OrderEvent, Teller};
 use crate::service::{self, ServiceArgs, ServiceError};
 use crate::store::{Database, Row, Store, StoreError};
 use axum::Router;
@@ -19,11 +19,11 @@ use std::collections::BTreeMap;
 const CENTS_PER_POINT: u64 = 100;
 
 /// The points of one order.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bonus {
-    /// Who got them.
+    /// Who got them, if anybody did.
     pub card: String,
-    /// How many.
+    /// How many; none for an order of which nothing came.
     pub points: u64,
 }
 
@@ -51,26 +51,45 @@ pub struct LoyaltyBooks {
     pub accounts: BTreeMap<String, Account>,
 }
 
+impl LoyaltyBooks {
+    /// Orders for which points were given.
+    #[must_use]
+    pub fn given(&self) -> usize {
+        self.bonuses.values().filter(|bonus| bonus.points > 0).count()
+    }
+}
+
 /// The points for goods of this price.
 #[must_use]
 pub fn points(total: Money) -> u64 {
     total.0 / CENTS_PER_POINT
 }
 
-/// Gives the points of an event, unless they were given before.
+/// Gives the points of a completed order, unless they were given before, and takes those of a rejected one back. A saga without a pivot may
+/// say both of one order, and a queue group may deliver that in any order: what is rejected stays so.
 ///
 /// # Errors
 /// [`StoreError`].
 pub fn react(database: &Database, event: &OrderEvent) -> Result<(), StoreError> {
-    let OrderEvent::OrderCompleted { order_id, card, total } = event else { return Ok(()) };
-    database.change(|rows| {
-        if rows.lock::<Bonus>(order_id)?.is_some() {
-            return Ok(());
+    database.change(|rows| match event {
+        OrderEvent::OrderCompleted { order_id, card, total } => {
+            if rows.lock::<Bonus>(order_id)?.is_some() {
+                return Ok(());
+            }
+            let points = points(*total);
+            let account = rows.lock::<Account>(card)?.unwrap_or_default();
+            rows.put(card, &Account { points: account.points.saturating_add(points) })?;
+            rows.put(order_id, &Bonus { card: card.clone(), points })
         }
-        let points = points(*total);
-        let account = rows.lock::<Account>(card)?.unwrap_or_default();
-        rows.put(card, &Account { points: account.points.saturating_add(points) })?;
-        rows.put(order_id, &Bonus { card: card.clone(), points })
+        OrderEvent::OrderRejected { order_id, .. } => {
+            let bonus = rows.lock::<Bonus>(order_id)?.unwrap_or_default();
+            if bonus.points > 0 {
+                let account = rows.lock::<Account>(&bonus.card)?.unwrap_or_default();
+                rows.put(&bonus.card, &Account { points: account.points.saturating_sub(bonus.points) })?;
+            }
+            rows.put(order_id, &Bonus { points: 0, ..bonus })
+        }
+        _ => Ok(()),
     })
 }
 
@@ -95,7 +114,7 @@ pub async fn run(args: &ServiceArgs) -> Result<(), ServiceError> {
         .route("/books", get(|State(store): State<Store>| async move { service::answer(store.with(books).await) }))
         .route("/healthz", get(|| async { "ok" }))
         .with_state(store.clone());
-    let consumer = Client::new(&args.server)?.consumer(events::topic(), "loyalty".parse().expect("a legal name"));
+    let consumer = Client::new(&args.server)?.consumer(Teller::Orders.topic(), "loyalty".parse().expect("a legal name"));
     let consumer = consumer.wait_for_topic(true).lease(service::LEASE).stop_timeout(service::STOP_TIMEOUT).build();
     let shutdown = service::stop_on_signal()?;
     let handler = move |delivery: sagamq_api::queue::Delivery| {
@@ -131,6 +150,17 @@ mod tests {
         react(&database, &OrderEvent::OrderRejected { order_id: "o-3".into(), reason: "CANCELLED".into() }).expect("nothing to do");
         let books = books(&database).expect("readable");
         assert_eq!(books.accounts, [("c".to_owned(), Account { points: 24 })].into());
-        assert_eq!(books.bonuses.len(), 2);
+        assert_eq!(books.bonuses.values().map(|bonus| bonus.points).collect::<Vec<_>>(), [19, 5, 0]);
+    }
+
+    #[test]
+    fn points_of_an_order_that_is_rejected_after_all_are_taken_back_whichever_event_comes_first() {
+        let (_directory, database) = store();
+        let completed = |order: &str| OrderEvent::OrderCompleted { order_id: order.into(), card: "c".into(), total: Money(1_999) };
+        let rejected = |order: &str| OrderEvent::OrderRejected { order_id: order.into(), reason: "CANCELLED".into() };
+        for event in [completed("o-1"), rejected("o-1"), rejected("o-1"), rejected("o-2"), completed("o-2")] {
+            react(&database, &event).expect("stored");
+        }
+        assert_eq!(books(&database).expect("readable").accounts, [("c".to_owned(), Account { points: 0 })].into());
     }
 }

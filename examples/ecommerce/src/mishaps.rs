@@ -4,8 +4,12 @@
 //! timeout, cannot know, and calls again under the same idempotency key. A late request is the case in which one takes money for an
 //! order that was undone long ago: every attempt hangs somewhere on the way, the compensation overtakes it, and it arrives after all.
 
+use crate::choreography::Part;
+use crate::events::OrderEvent;
 use crate::store::Store;
+use sagamq_api::TopicName;
 use sagamq_api::saga::{Call, Operation};
+use sagamq_sdk::Delivery;
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
@@ -23,10 +27,10 @@ const HANG: Duration = Duration::from_secs(120);
 /// Which mishaps befall a service.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Mishaps {
-    /// Share of replies (0 to 1) to lose on purpose after their effect was committed.
+    /// Share of replies and acknowledgements (0 to 1) to lose on purpose after their effect was committed.
     #[arg(long, default_value_t = 0.0)]
     pub lose_replies: f64,
-    /// Orders whose requests arrive only after they were undone (only those of actions).
+    /// Orders whose requests and events arrive only after they were undone (only those of actions).
     #[arg(long, value_delimiter = ',', value_name = "ORDER_ID")]
     pub late_requests: Vec<String>,
 }
@@ -46,26 +50,45 @@ impl Fate {
 
     /// Whether the reply to this call is lost. Decided by the order and the step alone, so that the same replies are lost again.
     fn loses(&self, call: &Call) -> bool {
-        let draw = xxh3_64(format!("{}/{}/{}", call.key, call.attempt.step, call.attempt.operation).as_bytes());
-        #[expect(clippy::cast_precision_loss, reason = "a share needs no more than the 53 bits of a float")]
-        let draw = (draw >> 11) as f64 / (1u64 << 53) as f64;
-        call.attempt.epoch == 1 && draw < self.lose_replies
+        let what = format!("{}/{}/{}", call.key, call.attempt.step, call.attempt.operation);
+        call.attempt.epoch == 1 && draw(&what) < self.lose_replies
     }
 
     /// Holds a late request until its compensation is recorded. False: it is lost on the way.
     pub(crate) async fn arrives(&self, call: &Call, store: &Store) -> bool {
-        if call.attempt.operation == Operation::Compensation || !self.late_requests.contains(&call.key) {
+        call.attempt.operation == Operation::Compensation || self.is_on_time(&call.key, || store.overtaken(call)).await
+    }
+
+    /// Holds a late event until the order is given up. False: it is lost on the way.
+    pub(crate) async fn is_heard(&self, event: &OrderEvent, store: &Store) -> bool {
+        let has_given_up = || async move {
+            let order_id = event.order_id().to_owned();
+            let part = store.with(move |database| database.get::<Part>(&order_id)).await;
+            part.is_ok_and(|part| part.is_some_and(|part| part.given_up))
+        };
+        matches!(event, OrderEvent::OrderRejected { .. }) || self.is_on_time(event.order_id(), has_given_up).await
+    }
+
+    /// Holds what is late until it is overtaken.
+    async fn is_on_time<F: Future<Output = bool>>(&self, order_id: &str, is_overtaken: impl Fn() -> F) -> bool {
+        if !self.late_requests.contains(order_id) {
             return true;
         }
-        tracing::info!(order = call.key, step = %call.attempt.step, epoch = call.attempt.epoch, "a request hangs on purpose");
+        tracing::info!(order = order_id, "a request or an event hangs on purpose");
         let began = Instant::now();
         while began.elapsed() < HANG {
             tokio::time::sleep(LOOK).await;
-            if store.overtaken(call).await {
+            if is_overtaken().await {
                 return true;
             }
         }
         false
+    }
+
+    /// Whether the acknowledgement of this delivery is lost, after its effect was committed. Only that of a first one.
+    pub(crate) fn loses_acknowledgement(&self, topic: &TopicName, delivery: &Delivery) -> bool {
+        let record = &delivery.record;
+        delivery.attempt == 1 && draw(&format!("{topic}/{}/{}", record.partition, record.offset)) < self.lose_replies
     }
 
     /// Holds the reply back until nobody waits for it any more, if it is one of those that are lost. Whether it is.
@@ -79,6 +102,13 @@ impl Fate {
         }
         is_lost
     }
+}
+
+/// A number from 0 to 1 that is always the same for the same text.
+fn draw(what: &str) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "a share needs no more than the 53 bits of a float")]
+    let share = (xxh3_64(what.as_bytes()) >> 11) as f64 / (1u64 << 53) as f64;
+    share
 }
 
 #[cfg(test)]

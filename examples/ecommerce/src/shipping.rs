@@ -1,5 +1,7 @@
 //! Shipping: a place on a truck is reserved before money is taken, and used after. The one participant that sagas call over HTTP.
 
+mod reactions;
+
 use crate::domain::{Money, postage};
 use crate::service::{self, Local, ServiceArgs, ServiceError};
 use crate::store::{Database, Effect, Row, Rows, Store, StoreError, arguments};
@@ -13,7 +15,8 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// What sagas can call the service for, at `POST /saga/{call}`.
-pub const CALLS: [(&str, Effect); 3] = [("reserve", reserve), ("cancel", cancel), ("dispatch", dispatch)];
+pub const CALLS: [(&str, Effect); 5] =
+    [("reserve", reserve), ("cancel", cancel), ("dispatch", dispatch), ("send", send), ("recall", recall)];
 
 /// What transactions can call it for.
 pub const BRANCH_CALLS: [(&str, Effect); 1] = [("send", send)];
@@ -42,6 +45,8 @@ pub enum ShipmentState {
     Cancelled,
     /// Is on its way.
     Dispatched,
+    /// Was on its way and is called back. The postage is lost.
+    Recalled,
 }
 
 impl Row for Shipment {
@@ -67,7 +72,7 @@ fn reserve(rows: &Rows<'_>, call: &Call) -> Result<Value, CallError> {
     place(rows, call, ShipmentState::Reserved)
 }
 
-/// Sends a parcel in one go: it leaves the house only if the transaction commits.
+/// Sends a parcel in one go. In a transaction it leaves the house only if that commits.
 fn send(rows: &Rows<'_>, call: &Call) -> Result<Value, CallError> {
     place(rows, call, ShipmentState::Dispatched)
 }
@@ -84,21 +89,26 @@ fn place(rows: &Rows<'_>, call: &Call, state: ShipmentState) -> Result<Value, Ca
 
 /// Gives a place back.
 fn cancel(rows: &Rows<'_>, call: &Call) -> Result<Value, CallError> {
-    settle(rows, call, ShipmentState::Cancelled)
+    settle(rows, call, ShipmentState::Reserved, ShipmentState::Cancelled)
+}
+
+/// Calls a parcel back that is on its way: the opposite of [`send`], as far as there is one.
+fn recall(rows: &Rows<'_>, call: &Call) -> Result<Value, CallError> {
+    settle(rows, call, ShipmentState::Dispatched, ShipmentState::Recalled)
 }
 
 /// Sends the parcel.
 fn dispatch(rows: &Rows<'_>, call: &Call) -> Result<Value, CallError> {
-    settle(rows, call, ShipmentState::Dispatched)
+    settle(rows, call, ShipmentState::Reserved, ShipmentState::Dispatched)
 }
 
-fn settle(rows: &Rows<'_>, call: &Call, state: ShipmentState) -> Result<Value, CallError> {
+fn settle(rows: &Rows<'_>, call: &Call, from: ShipmentState, state: ShipmentState) -> Result<Value, CallError> {
     let OfOrder { order_id } = arguments(call)?;
     let shipment: Option<Shipment> = rows.lock(&order_id)?;
     if shipment.is_none() && call.attempt.operation == Operation::Compensation {
         return Ok(Value::Null);
     }
-    let Some(shipment) = shipment.filter(|shipment| shipment.state == ShipmentState::Reserved) else {
+    let Some(shipment) = shipment.filter(|shipment| shipment.state == from) else {
         // Not a refusal: this must not happen, and somebody has to look at it rather than a saga that goes on without.
         return Err(CallError::unknown("NO_SHIPMENT", format!("order `{order_id}` has no place on a truck")));
     };
@@ -123,7 +133,7 @@ pub async fn run(args: &ServiceArgs) -> Result<(), ServiceError> {
     let admin = Router::new()
         .route("/books", get(|State(store): State<Store>| async move { service::answer(store.with(books).await) }))
         .with_state(store.clone());
-    service::run_http(args, Local { store, calls: &CALLS }, admin).await
+    service::run_http(args, Local { store, calls: &CALLS, reactions: &reactions::REACTIONS }, admin).await
 }
 
 #[cfg(test)]
@@ -145,6 +155,17 @@ mod tests {
         }
         let parcel = Shipment { country: "DE".to_owned(), postage: Money(490), state: ShipmentState::Cancelled };
         assert_eq!(books(&store).expect("readable"), [("o-1".to_owned(), parcel)].into());
+    }
+
+    #[test]
+    fn a_parcel_that_was_sent_in_one_go_is_called_back_once() {
+        let (_directory, store) = store();
+        let to = json!({ "order_id": "o-1", "country": "DE" });
+        store.once(&call(1, "ship", Action, "send", to.clone()), send).expect("served");
+        for _ in 0..2 {
+            store.once(&call(1, "ship", Compensation, "recall", to.clone()), recall).expect("on its way");
+        }
+        assert_eq!(books(&store).expect("readable")["o-1"].state, ShipmentState::Recalled);
     }
 
     #[test]

@@ -31,6 +31,24 @@ fn the_books_of_a_small_shop_balance_after_both_kills() {
 }
 
 #[test]
+fn the_books_of_a_shop_without_an_orchestrator_balance_after_both_kills() {
+    let out = balanced(&shop(&["demo", "--mode", "choreography", "--orders", "150", "--seed", "11", "--lose-replies", "0.03"]));
+    assert!(out.contains("kill -9 payment") && out.contains("kill -9 broker"), "both were killed: {out}");
+}
+
+#[test]
+fn the_books_of_a_shop_that_sells_in_four_steps_balance_after_both_kills() {
+    let out = balanced(&shop(&["demo", "--mode", "classic", "--orders", "150", "--seed", "11", "--lose-replies", "0.03"]));
+    assert!(out.contains("kill -9 payment") && out.contains("kill -9 broker"), "both were killed: {out}");
+}
+
+#[test]
+fn the_broker_is_killed_again_and_again_under_services_that_only_react_to_each_other() {
+    let out = balanced(&shop(&["drill-kills", "--mode", "choreography", "--orders", "300", "--kills", "4", "--seed", "3"]));
+    assert_eq!(out.matches("broker is back").count(), 4, "{out}");
+}
+
+#[test]
 fn the_broker_is_killed_again_and_again() {
     let out = balanced(&shop(&["drill-kills", "--orders", "300", "--kills", "4", "--seed", "3"]));
     assert_eq!(out.matches("broker is back").count(), 4, "{out}");
@@ -75,6 +93,12 @@ fn a_transaction_over_both_kinds_of_database_is_all_or_nothing() {
     let Some(postgres) = on_postgres() else { return };
     balanced(&shop(&["drill-2pc", "--runs", "24", "--seed", "4", postgres]));
     balanced(&shop(&["demo", "--orders", "150", "--seed", "11", postgres]));
+}
+
+#[test]
+fn services_that_only_react_to_each_other_do_so_over_both_kinds_of_database() {
+    let Some(postgres) = on_postgres() else { return };
+    balanced(&shop(&["demo", "--mode", "choreography", "--orders", "150", "--seed", "11", postgres]));
 }
 
 #[test]

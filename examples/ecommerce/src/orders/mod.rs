@@ -6,18 +6,24 @@
 //! Nor is there one between the book and the events: the call that completes an order is answered only when its event is stored. If
 //! the process dies in between, the call comes again, finds the row, and sends the event again under the same key, which stores it
 //! once. No table of events to send is needed, because the saga's call is repeated until it succeeds.
+//!
+//! In the [choreography](crate::choreography) nobody repeats anything: there the API writes the book itself, and what is told lies in the
+//! outbox (`reactions`).
 
 pub(crate) mod api;
+mod ends;
+mod reactions;
 
+use crate::choreography::Desk;
 use crate::domain::{Line, Money};
-use crate::events::{self, OrderEvent};
+use crate::events::{self, OrderEvent, Teller};
 use crate::mode::Mode;
 use crate::service::{self, Local, Participant, ServiceArgs, ServiceError};
 use crate::store::{Database, Effect, Row, Rows, Store, StoreError, arguments};
+use ends::Ends;
 use sagamq_api::record::ProduceRecord;
 use sagamq_api::saga::Call;
-use sagamq_api::topic::TopicConfig;
-use sagamq_sdk::{CallError, Client, JsonText, Producer};
+use sagamq_sdk::{CallError, Client, HandlerError, JsonText, Producer};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -34,7 +40,8 @@ pub struct OrderArgs {
 }
 
 /// What sagas can call the service for.
-pub const CALLS: [(&str, Effect); 4] = [("create", create), ("reject", reject), ("confirm", confirm), ("complete", complete)];
+pub const CALLS: [(&str, Effect); 5] =
+    [("create", create), ("reject", reject), ("confirm", confirm), ("complete", complete), ("reopen", reopen)];
 
 /// What transactions can call it for: two steps of one branch, with the effects that sagas have in two transactions.
 pub const BRANCH_CALLS: [(&str, Effect); 2] = [("create", create), ("complete", complete)];
@@ -68,6 +75,16 @@ pub enum OrderState {
     Completed,
     /// Something was refused, and everything is undone.
     Rejected,
+}
+
+impl std::fmt::Display for OrderState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Pending => "PENDING",
+            Self::Completed => "COMPLETED",
+            Self::Rejected => "REJECTED",
+        })
+    }
 }
 
 impl Row for Order {
@@ -141,6 +158,15 @@ fn complete(rows: &Rows<'_>, call: &Call) -> Result<Value, CallError> {
     Ok(serde_json::to_value(OrderEvent::OrderCompleted { order_id, card, total })?)
 }
 
+/// Takes back that the order is done: in a saga without a pivot it may still come to nothing.
+fn reopen(rows: &Rows<'_>, call: &Call) -> Result<Value, CallError> {
+    let OfOrder { order_id } = arguments(call)?;
+    if let Some(order) = rows.lock::<Order>(&order_id)?.filter(|order| order.state == OrderState::Completed) {
+        rows.put(&order_id, &Order { state: OrderState::Pending, tracking: None, ..order })?;
+    }
+    Ok(Value::Null)
+}
+
 fn pending(order_id: &str, order: Order) -> Result<Order, CallError> {
     if order.state == OrderState::Pending { Ok(order) } else { Err(not_pending(order_id)) }
 }
@@ -155,6 +181,7 @@ fn not_pending(order_id: &str) -> CallError {
 struct Orders {
     book: Local,
     events: Producer,
+    ends: Ends,
 }
 
 impl Participant for Orders {
@@ -167,10 +194,11 @@ impl Participant for Orders {
     }
 
     async fn serve(&self, call: Call) -> Result<JsonText, CallError> {
-        let key = call.idempotency_key.clone();
+        let (key, order_id) = (call.idempotency_key.clone(), call.key.clone());
         let output = self.book.serve(call).await?;
         if let Some(record) = announcement(&output, key)? {
             self.events.send(record).await?;
+            self.ends.reached(&order_id);
         }
         Ok(output)
     }
@@ -181,7 +209,20 @@ impl Participant for Orders {
         let order = self.book.store.with(move |database| database.get::<Order>(&order_id)).await?;
         let Some(Order { card, total, .. }) = order.filter(|order| order.state == OrderState::Completed) else { return Ok(()) };
         let event = OrderEvent::OrderCompleted { order_id: call.key.clone(), card, total };
-        self.events.send(record(&event, format!("{}/completed", call.key))?).await?;
+        self.events.send(event.record()?.with_idempotency_key(format!("{}/completed", call.key))).await?;
+        self.ends.reached(&call.key);
+        Ok(())
+    }
+
+    fn hears(&self) -> (Teller, &'static [Teller]) {
+        self.book.hears()
+    }
+
+    fn react(&self, desk: &Desk<'_>, event: &OrderEvent) -> Result<(), HandlerError> {
+        self.book.react(desk, event)?;
+        if reactions::ends(event) {
+            self.ends.reached(event.order_id());
+        }
         Ok(())
     }
 }
@@ -192,11 +233,7 @@ fn announcement(output: &JsonText, idempotency_key: String) -> Result<Option<Pro
     if output.is_null() {
         return Ok(None);
     }
-    Ok(Some(record(&output.read()?, idempotency_key)?))
-}
-
-fn record(event: &OrderEvent, idempotency_key: String) -> Result<ProduceRecord, CallError> {
-    Ok(ProduceRecord::json(event)?.with_key(event.order_id()).with_idempotency_key(idempotency_key))
+    Ok(Some(output.read::<OrderEvent>()?.record()?.with_idempotency_key(idempotency_key)))
 }
 
 /// The whole book.
@@ -215,9 +252,12 @@ pub async fn run(args: &OrderArgs) -> Result<(), ServiceError> {
     let OrderArgs { service: args, mode } = args;
     let store = args.store("orders", &BRANCH_CALLS).await?;
     let client = Client::new(&args.server)?;
-    client.create_topic(&events::topic(), TopicConfig::default()).await?;
-    let routes = api::routes(store.clone(), client.sagas(), *mode);
-    let orders = Orders { book: Local { store, calls: &CALLS }, events: client.producer(events::topic()).build() };
+    let topic = Teller::Orders.topic();
+    client.create_topic(&topic, events::topic_config()).await?;
+    let ends = Ends::default();
+    let routes = api::routes(store.clone(), client.sagas(), *mode, ends.clone());
+    let book = Local { store, calls: &CALLS, reactions: &reactions::REACTIONS };
+    let orders = Orders { book, events: client.producer(topic).build(), ends };
     service::run(args, "orders.commands", orders, routes).await
 }
 
@@ -270,6 +310,21 @@ mod tests {
         let of_order = json!({ "order_id": "o-1", "tracking": "T" });
         assert_eq!(code(store.once(&call(1, "confirm_order", Action, "confirm", of_order.clone()), confirm)), "ORDER_NOT_PENDING");
         assert_eq!(doubt(store.once(&call(1, "complete_order", Action, "complete", of_order), complete)), "NO_PENDING_ORDER");
+    }
+
+    #[test]
+    fn an_order_that_was_completed_can_be_reopened_and_rejected_where_there_is_no_pivot() {
+        let (_directory, store) = store();
+        store.once(&call(1, "create_order", Action, "create", new_order("o-1")), create).expect("new");
+        let done = json!({ "order_id": "o-1", "tracking": "T" });
+        store.once(&call(1, "complete_order", Action, "complete", done.clone()), complete).expect("pending");
+        for _ in 0..2 {
+            store.once(&call(1, "complete_order", Compensation, "reopen", done.clone()), reopen).expect("completed");
+        }
+        let reason = json!({ "order_id": "o-1", "reason": "CANCELLED" });
+        store.once(&call(1, "create_order", Compensation, "reject", reason), reject).expect("pending again");
+        let order: Order = store.get("o-1").expect("readable").expect("entered");
+        assert_eq!((order.state, order.tracking), (OrderState::Rejected, None));
     }
 
     #[test]

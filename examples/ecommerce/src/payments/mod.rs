@@ -12,11 +12,14 @@
 //!    can be taken under it later, and gives back what was really taken.
 
 mod provider;
+mod reactions;
 mod wallet;
 
 pub use wallet::{NewWallet, Wallet, WalletBooks};
 
+use crate::choreography::Desk;
 use crate::domain::Money;
+use crate::events::{OrderEvent, Teller};
 use crate::provider::{Answer, Charge, Operation, Purpose, Request};
 use crate::service::{self, Participant, ServiceArgs, ServiceError};
 use crate::store::{Database, Oddity, Row, Rows, Store, StoreError, arguments};
@@ -25,7 +28,7 @@ use axum::extract::State;
 use axum::routing::get;
 use provider::{Provider, Told, give_back};
 use sagamq_api::saga::Call;
-use sagamq_sdk::{CallError, JsonText};
+use sagamq_sdk::{CallError, HandlerError, JsonText};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -106,6 +109,14 @@ impl Participant for Payments {
     async fn serve(&self, call: Call) -> Result<JsonText, CallError> {
         let (payments, runtime) = (self.clone(), Handle::current());
         self.store.with(move |database| At { payments: &payments, database, runtime }.serve(&call)).await
+    }
+
+    fn hears(&self) -> (Teller, &'static [Teller]) {
+        (Teller::Payments, &[Teller::Orders, Teller::Shipping])
+    }
+
+    fn react(&self, desk: &Desk<'_>, event: &OrderEvent) -> Result<(), HandlerError> {
+        reactions::react(&At { payments: self, database: desk.database, runtime: Handle::current() }, desk, event)
     }
 }
 

@@ -43,16 +43,19 @@ struct Key {
 /// # Errors
 /// [`ServiceError`] when it cannot start.
 pub async fn run(args: &ProviderArgs) -> Result<(), ServiceError> {
-    let store = Store::open(&args.data_dir, &[])?;
-    let routes = Router::new()
+    service::listen(args.listen, routes(Store::open(&args.data_dir, &[])?), service::stop_on_signal()?).await
+}
+
+/// Everything that the provider can be asked for.
+pub(crate) fn routes(store: Store) -> Router {
+    Router::new()
         .route("/requests", post(ask).get(look_up))
         .route("/requests/close", post(close))
         .route("/cards", put(issue))
         .route("/faults", put(plan))
         .route("/books", get(|State(store): State<Store>| async move { service::answer(store.with(ledger::books).await) }))
         .route("/healthz", get(|| async { "ok" }))
-        .with_state(store);
-    service::listen(args.listen, routes, service::stop_on_signal()?).await
+        .with_state(store)
 }
 
 async fn ask(State(store): State<Store>, headers: HeaderMap, Json(request): Json<Request>) -> Response {

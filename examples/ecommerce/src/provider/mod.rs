@@ -22,6 +22,8 @@ mod api;
 mod faults;
 mod ledger;
 
+#[cfg(test)]
+pub(crate) use api::routes;
 pub use api::{ProviderArgs, run};
 pub use faults::{Fault, Planned};
 pub use ledger::{Answer, Card, Charge, NewCard, Operation, ProviderBooks, Purpose, Request};

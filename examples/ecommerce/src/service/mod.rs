@@ -4,6 +4,7 @@ mod answers;
 pub(crate) mod branches;
 pub(crate) mod checkpoint;
 mod counts;
+mod listener;
 mod participant;
 
 pub use answers::answer;
@@ -146,7 +147,7 @@ fn over_http<P: Participant>(participant: &Arc<P>, fate: &Arc<Fate>) -> Router {
     Router::new().nest("/saga", calls.build())
 }
 
-/// Serves calls over HTTP and `routes`, and asks about branches in doubt.
+/// Serves calls over HTTP and `routes`, hears events, and asks about branches in doubt.
 async fn run_branches<P: Participant>(
     args: &ServiceArgs,
     participant: Arc<P>,
@@ -156,11 +157,13 @@ async fn run_branches<P: Participant>(
 ) -> Result<(), ServiceError> {
     let store = participant.store().clone();
     let calls = over_http(&participant, &fate);
+    let listener = listener::listen(args, Arc::clone(&participant), Arc::clone(&fate), shutdown.clone());
     let Branches { routes: branches, resolver, counter } = branches::open(args, participant, fate)?;
     let routes = routes.merge(calls).merge(branches).merge(counts::routes(store.clone(), counter));
+    let server = listen(args.listen, routes, shutdown.clone());
     tokio::select! {
         reason = store.failed() => Err(StoreError::Branches(reason).into()),
-        served = listen(args.listen, routes, shutdown.clone()) => served,
+        served = async { tokio::try_join!(server, listener) } => served.map(drop),
         // It ends first when the service is told to stop; calls that are being served are not cut off for that.
         () = async { resolver.run(shutdown).await; std::future::pending().await } => Ok(()),
     }

@@ -1,10 +1,12 @@
 //! What a service has to say of itself to be run.
 
+use crate::choreography::{Desk, Reactions};
+use crate::events::{OrderEvent, Teller};
 use crate::store::{Effects, Store};
 use sagamq_api::saga::Call;
-use sagamq_sdk::{CallError, JsonText};
+use sagamq_sdk::{CallError, HandlerError, JsonText};
 
-/// A service that takes part in sagas and in transactions.
+/// A service that takes part in sagas, in transactions and in the choreography.
 pub trait Participant: Send + Sync + 'static {
     /// What sagas can call it for.
     fn calls(&self) -> Vec<&'static str>;
@@ -21,6 +23,15 @@ pub trait Participant: Send + Sync + 'static {
         let _ = call;
         async { Ok(()) }
     }
+
+    /// Which service it is in the choreography, and whom it hears.
+    fn hears(&self) -> (Teller, &'static [Teller]);
+
+    /// Does what follows here from an event, once. On a thread that may block.
+    ///
+    /// # Errors
+    /// That the event has to come again.
+    fn react(&self, desk: &Desk<'_>, event: &OrderEvent) -> Result<(), HandlerError>;
 }
 
 /// A participant whose effects are all in its own database.
@@ -30,6 +41,8 @@ pub struct Local {
     pub store: Store,
     /// What each call of a saga does there.
     pub calls: Effects,
+    /// What each event does there.
+    pub reactions: &'static Reactions,
 }
 
 impl Participant for Local {
@@ -46,5 +59,13 @@ impl Participant for Local {
             Some(&(_, effect)) => self.store.once(call, effect).await,
             None => Err(CallError::unknown("UNKNOWN_CALL", format!("there is no call `{}`", call.call))),
         }
+    }
+
+    fn hears(&self) -> (Teller, &'static [Teller]) {
+        (self.reactions.of, self.reactions.hears)
+    }
+
+    fn react(&self, desk: &Desk<'_>, event: &OrderEvent) -> Result<(), HandlerError> {
+        desk.once(|rows| (self.reactions.react)(rows, event)).map(drop)
     }
 }

@@ -2,11 +2,13 @@
 
 use super::postgres::PostgresStore;
 use super::rocks::RocksStore;
-use super::{Effects, Noticed, Oddity, Row, Rows, StoreError};
+use super::telling::{Inbox, Told};
+use super::{Effects, Oddity, Row, Rows, StoreError};
 use sagamq_api::saga::{Call, Operation};
 use sagamq_sdk::barrier::{COMPENSATED, Known, Recorded};
+use sagamq_sdk::inbox::Once;
 use sagamq_sdk::postgres::tokio_postgres::Config;
-use sagamq_sdk::{CallError, JsonText};
+use sagamq_sdk::{CallError, Delivery, HandlerError, JsonText};
 use serde_json::Value;
 use std::cell::Cell;
 use std::path::Path;
@@ -112,8 +114,7 @@ impl Database {
     /// # Errors
     /// An unknown outcome when the database fails.
     pub fn notice(&self, call: &Call, oddity: Oddity) -> Result<(), CallError> {
-        tracing::info!(order = call.key, step = %call.attempt.step, operation = %call.attempt.operation, ?oddity, "noticed");
-        Ok(self.change(|rows| rows.put(&format!("{}/{oddity:?}", call.idempotency_key), &Noticed { oddity }))?)
+        Ok(self.change(|rows| oddity.notice(rows, call))?)
     }
 
     pub(super) fn recorded(&self, call: &Call, operation: Operation) -> Result<Option<Recorded>, StoreError> {
@@ -129,6 +130,34 @@ impl Database {
     /// # Errors
     /// [`StoreError`]; then nothing was changed.
     pub fn change<T, E: From<StoreError>>(&self, change: impl FnOnce(&Rows<'_>) -> Result<T, E>) -> Result<T, E> {
+        self.change_and_tell(|rows| Ok((change(rows)?, Vec::new())))
+    }
+
+    /// Changes rows because of a record that was delivered, unless it was delivered and handled before. What the change has to tell is told
+    /// if and only if it is committed. Durable when this returns.
+    ///
+    /// # Errors
+    /// What `reaction` says, or a retry when the database fails; nothing was changed.
+    pub fn react(
+        &self,
+        inbox: &Inbox,
+        delivery: &Delivery,
+        reaction: impl FnOnce(&Rows<'_>) -> Result<Vec<Told>, HandlerError>,
+    ) -> Result<Once<()>, HandlerError> {
+        let reacted = match &self.backend {
+            Backend::Rocks(rocks) => rocks.react(inbox, delivery, reaction),
+            Backend::Postgres(postgres) => postgres.react(inbox, delivery, reaction),
+        }?;
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        self.repeated.fetch_add(u64::from(reacted == Once::Again), Ordering::Relaxed);
+        Ok(reacted)
+    }
+
+    /// As [`Self::change`], with something to tell, which is told if and only if the change is committed.
+    ///
+    /// # Errors
+    /// As [`Self::change`].
+    pub fn change_and_tell<T, E: From<StoreError>>(&self, change: impl FnOnce(&Rows<'_>) -> Result<(T, Vec<Told>), E>) -> Result<T, E> {
         match &self.backend {
             Backend::Rocks(rocks) => rocks.change(change),
             Backend::Postgres(postgres) => postgres.change(change),
@@ -159,7 +188,7 @@ impl Database {
         rows.into_iter().map(|(id, json)| Ok((id, serde_json::from_slice(&json)?))).collect()
     }
 
-    /// Calls that were served since the process began, and how many of them were known from before and changed nothing.
+    /// Calls and events that were served since the process began, and how many of them were known from before and changed nothing.
     #[must_use]
     pub fn counts(&self) -> (u64, u64) {
         (self.calls.load(Ordering::Relaxed), self.repeated.load(Ordering::Relaxed))

@@ -11,12 +11,14 @@ mod oddity;
 mod postgres;
 mod rocks;
 mod rows;
+mod telling;
 #[cfg(test)]
 pub(crate) mod testing;
 
 pub use database::Database;
 pub use oddity::{Noticed, Oddity};
 pub use rows::{Row, Rows};
+pub use telling::{Inbox, Told};
 
 use database::Backend;
 use sagamq_api::saga::{Call, Operation};
@@ -24,7 +26,7 @@ use sagamq_sdk::branch::BranchManager;
 use sagamq_sdk::postgres::MigrateError;
 use sagamq_sdk::postgres::deadpool_postgres::{BuildError, PoolError};
 use sagamq_sdk::postgres::tokio_postgres::{self, Config};
-use sagamq_sdk::{CallError, JsonText};
+use sagamq_sdk::{CallError, CancellationToken, Client, JsonText};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -69,9 +71,19 @@ pub enum StoreError {
     /// The barrier's rows cannot be read.
     #[error("{0}")]
     Barrier(String),
+    /// What is to be told cannot be written.
+    #[error("the outbox failed: {0}")]
+    Outbox(String),
     /// A row is not what its type says.
     #[error("a row cannot be read: {0}")]
     Row(#[from] serde_json::Error),
+}
+
+impl StoreError {
+    /// What an outbox says, with the cause.
+    fn outbox(error: &dyn std::error::Error) -> Self {
+        Self::Outbox(error.source().map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}")))
+    }
 }
 
 /// What PostgreSQL says of an error; its own text alone is only "db error".
@@ -115,6 +127,14 @@ impl Store {
             Backend::Rocks(rocks) => rocks.branches().failed().await,
             // The server goes on by itself.
             Backend::Postgres(_) => std::future::pending().await,
+        }
+    }
+
+    /// Produces what the database's transactions have to tell, until `shutdown`.
+    pub async fn pump(&self, client: Client, shutdown: CancellationToken) {
+        match self.0.backend() {
+            Backend::Rocks(rocks) => rocks.outbox().pump(client).run(shutdown).await,
+            Backend::Postgres(postgres) => postgres.pump(client).run(shutdown).await,
         }
     }
 

@@ -1,6 +1,7 @@
 //! Rare ways that calls take, which the books keep.
 
-use super::Row;
+use super::{Row, Rows, StoreError};
+use sagamq_api::saga::Call;
 use serde::{Deserialize, Serialize};
 
 /// A call that took another way than "it came, it ran, it was answered", as it is kept for the books.
@@ -15,6 +16,14 @@ pub enum Oddity {
     EmptyCompensation,
     /// An action that came after its compensation, and took no effect.
     LateAction,
+}
+
+impl Oddity {
+    /// Keeps, within a transaction, that a call took this way. Told again for each repetition, which changes nothing.
+    pub(crate) fn notice(self, rows: &Rows<'_>, call: &Call) -> Result<(), StoreError> {
+        tracing::info!(order = call.key, step = %call.attempt.step, operation = %call.attempt.operation, oddity = ?self, "noticed");
+        rows.put(&format!("{}/{self:?}", call.idempotency_key), &Noticed { oddity: self })
+    }
 }
 
 /// That an [`Oddity`] occurred to a call. Its id is the call's key and the oddity.

@@ -4,15 +4,18 @@
 //! asynchronous.
 
 use super::rows::{Access, Rows};
+use super::telling::{Inbox, Told};
 use super::{Effects, StoreError};
 use sagamq_api::saga::{Call, CallId};
 use sagamq_sdk::barrier::{Known, PostgresBarrier, Recorded};
 use sagamq_sdk::branch::postgres::PostgresBranches;
+use sagamq_sdk::inbox::Once;
+use sagamq_sdk::outbox::postgres::{PostgresOutbox, PostgresOutboxPump};
 use sagamq_sdk::postgres::PostgresSchema;
 use sagamq_sdk::postgres::deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod};
 use sagamq_sdk::postgres::tokio_postgres::types::Type;
 use sagamq_sdk::postgres::tokio_postgres::{Client, Config, NoTls, Transaction};
-use sagamq_sdk::{CallError, JsonText};
+use sagamq_sdk::{CallError, Delivery, HandlerError, JsonText};
 use serde_json::Value;
 use tokio::runtime::Handle;
 use tokio::task::block_in_place;
@@ -42,6 +45,7 @@ pub(super) struct PostgresStore {
     pool: Pool,
     barrier: PostgresBarrier,
     branches: PostgresBranches,
+    outbox: PostgresOutbox,
     runtime: Handle,
 }
 
@@ -67,11 +71,16 @@ impl PostgresStore {
                 })
             });
         let branches = branches.start().await.map_err(|error| StoreError::Branches(error.to_string()))?;
-        Ok(Self { pool: own, barrier: PostgresBarrier::default(), branches, runtime })
+        Ok(Self { pool: own, barrier: PostgresBarrier::default(), branches, outbox: PostgresOutbox::default(), runtime })
     }
 
     pub(super) const fn branches(&self) -> &PostgresBranches {
         &self.branches
+    }
+
+    /// What produces the outbox. It keeps one of the connections.
+    pub(super) fn pump(&self, client: sagamq_sdk::Client) -> PostgresOutboxPump {
+        self.outbox.pump(self.pool.clone(), client)
     }
 
     pub(super) fn once(&self, call: &Call, effect: impl FnOnce(&Rows<'_>) -> Result<Value, CallError>) -> Result<JsonText, CallError> {
@@ -101,14 +110,41 @@ impl PostgresStore {
         })
     }
 
-    pub(super) fn change<T, E: From<StoreError>>(&self, change: impl FnOnce(&Rows<'_>) -> Result<T, E>) -> Result<T, E> {
+    pub(super) fn change<T, E: From<StoreError>>(&self, change: impl FnOnce(&Rows<'_>) -> Result<(T, Vec<Told>), E>) -> Result<T, E> {
         self.runtime.block_on(async {
             let mut client = self.client().await?;
             let transaction = client.transaction().await.map_err(StoreError::from)?;
-            let changed = on(&self.runtime, transaction.client(), change)?;
+            let (changed, told) = on(&self.runtime, transaction.client(), change)?;
+            self.tell(&transaction, told).await?;
             transaction.commit().await.map_err(StoreError::from)?;
+            self.outbox.wake();
             Ok(changed)
         })
+    }
+
+    pub(super) fn react(
+        &self,
+        inbox: &Inbox,
+        delivery: &Delivery,
+        reaction: impl FnOnce(&Rows<'_>) -> Result<Vec<Told>, HandlerError>,
+    ) -> Result<Once<()>, HandlerError> {
+        self.runtime.block_on(async {
+            let mut client = self.client().await?;
+            let effect = async |transaction: &Transaction<'_>| {
+                let told = on(&self.runtime, transaction.client(), reaction)?;
+                Ok(self.tell(transaction, told).await?)
+            };
+            let reacted = inbox.postgres.once(&mut client, delivery, effect).await;
+            self.outbox.wake();
+            reacted
+        })
+    }
+
+    async fn tell(&self, transaction: &Transaction<'_>, told: Vec<Told>) -> Result<(), StoreError> {
+        for Told { topic, record } in told {
+            self.outbox.add(transaction, &topic, record).await.map_err(|error| StoreError::outbox(&error))?;
+        }
+        Ok(())
     }
 
     pub(super) fn get(&self, table: &str, id: &str) -> Result<Option<Vec<u8>>, StoreError> {
@@ -160,5 +196,13 @@ impl Access for PostgresRows<'_> {
         let row = [(&table as _, Type::TEXT), (&id as _, Type::TEXT), (&json as _, Type::TEXT)];
         self.runtime.block_on(self.client.execute_typed(PUT, &row))?;
         Ok(())
+    }
+
+    fn mark(&self) -> Result<(), StoreError> {
+        Ok(self.runtime.block_on(self.client.batch_execute("SAVEPOINT mark"))?)
+    }
+
+    fn undo(&self) -> Result<(), StoreError> {
+        Ok(self.runtime.block_on(self.client.batch_execute("ROLLBACK TO SAVEPOINT mark"))?)
     }
 }

@@ -1,21 +1,26 @@
 //! A service's rows in an embedded RocksDB: the key is the kind and the id, the value is JSON.
 
 use super::rows::{Access, Rows};
+use super::telling::{Inbox, Told};
 use super::{Effects, StoreError};
 use rocksdb::{Direction, IteratorMode, Options, TransactionDBOptions, WriteOptions};
 use sagamq_api::saga::{Call, CallId};
 use sagamq_sdk::barrier::{Known, Recorded, RocksBarrier};
+use sagamq_sdk::branch::rocks::rocksdb::MultiThreaded;
 use sagamq_sdk::branch::rocks::{BranchDb, BranchTransaction, RocksBranches};
-use sagamq_sdk::{CallError, JsonText};
+use sagamq_sdk::inbox::Once;
+use sagamq_sdk::outbox::rocks::RocksOutbox;
+use sagamq_sdk::{CallError, Delivery, HandlerError, JsonText};
 use serde_json::Value;
 use std::path::Path;
 use std::sync::Arc;
 
-/// An embedded database with its barrier and its branches. Every method blocks.
+/// An embedded database with its barrier, its branches and its outbox. Every method blocks.
 pub(super) struct RocksStore {
     rocks: Arc<BranchDb>,
     barrier: RocksBarrier,
     branches: RocksBranches,
+    outbox: RocksOutbox<MultiThreaded>,
 }
 
 impl RocksStore {
@@ -30,11 +35,16 @@ impl RocksStore {
             branches.on(name, move |transaction, call| effect(&Rows::new(&RocksRows(transaction)), call))
         });
         let branches = branches.open(Arc::clone(&rocks)).map_err(|error| StoreError::Branches(error.to_string()))?;
-        Ok(Self { rocks, barrier: RocksBarrier::new(), branches })
+        let outbox = RocksOutbox::open(Arc::clone(&rocks)).map_err(|error| StoreError::Outbox(error.to_string()))?;
+        Ok(Self { rocks, barrier: RocksBarrier::new(), branches, outbox })
     }
 
     pub(super) const fn branches(&self) -> &RocksBranches {
         &self.branches
+    }
+
+    pub(super) const fn outbox(&self) -> &RocksOutbox<MultiThreaded> {
+        &self.outbox
     }
 
     pub(super) fn once(&self, call: &Call, effect: impl FnOnce(&Rows<'_>) -> Result<Value, CallError>) -> Result<JsonText, CallError> {
@@ -53,13 +63,36 @@ impl RocksStore {
         self.barrier.recorded(&self.rocks, call).map_err(|error| StoreError::Barrier(error.to_string()))
     }
 
-    pub(super) fn change<T, E: From<StoreError>>(&self, change: impl FnOnce(&Rows<'_>) -> Result<T, E>) -> Result<T, E> {
+    pub(super) fn change<T, E: From<StoreError>>(&self, change: impl FnOnce(&Rows<'_>) -> Result<(T, Vec<Told>), E>) -> Result<T, E> {
         let mut options = WriteOptions::default();
         options.set_sync(true);
         let transaction = self.rocks.transaction_opt(&options, &rocksdb::TransactionOptions::default());
-        let changed = change(&Rows::new(&RocksRows(&transaction)))?;
+        let (changed, told) = change(&Rows::new(&RocksRows(&transaction)))?;
+        self.tell(&transaction, told)?;
         transaction.commit().map_err(StoreError::from)?;
+        self.outbox.wake();
         Ok(changed)
+    }
+
+    pub(super) fn react(
+        &self,
+        inbox: &Inbox,
+        delivery: &Delivery,
+        reaction: impl FnOnce(&Rows<'_>) -> Result<Vec<Told>, HandlerError>,
+    ) -> Result<Once<()>, HandlerError> {
+        let reacted = inbox.rocks.once(&self.rocks, delivery, |transaction| {
+            let told = reaction(&Rows::new(&RocksRows(transaction)))?;
+            Ok(self.tell(transaction, told)?)
+        });
+        self.outbox.wake();
+        reacted
+    }
+
+    fn tell(&self, transaction: &BranchTransaction<'_>, told: Vec<Told>) -> Result<(), StoreError> {
+        for Told { topic, record } in told {
+            self.outbox.add(transaction, &topic, record).map_err(|error| StoreError::outbox(&error))?;
+        }
+        Ok(())
     }
 
     pub(super) fn get(&self, table: &str, id: &str) -> Result<Option<Vec<u8>>, StoreError> {
@@ -89,6 +122,15 @@ impl Access for RocksRows<'_, '_> {
 
     fn put(&self, table: &str, id: &str, json: Vec<u8>) -> Result<(), StoreError> {
         Ok(self.0.put(key(table, id), json)?)
+    }
+
+    fn mark(&self) -> Result<(), StoreError> {
+        self.0.set_savepoint();
+        Ok(())
+    }
+
+    fn undo(&self) -> Result<(), StoreError> {
+        Ok(self.0.rollback_to_savepoint()?)
     }
 }
 

@@ -1,8 +1,11 @@
 //! Rows inside one transaction, whatever database it is in: all that an effect sees of where it works.
 
-use super::StoreError;
+use super::{Effect, StoreError};
+use sagamq_api::saga::{Call, Failure};
+use sagamq_sdk::CallError;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 /// A row of a service's database.
 pub trait Row: Serialize + DeserializeOwned {
@@ -17,6 +20,12 @@ pub(super) trait Access {
 
     /// Writes one row.
     fn put(&self, table: &str, id: &str, json: Vec<u8>) -> Result<(), StoreError>;
+
+    /// Marks how far the transaction is.
+    fn mark(&self) -> Result<(), StoreError>;
+
+    /// Undoes what was written behind the mark.
+    fn undo(&self) -> Result<(), StoreError>;
 }
 
 /// The rows of a service inside one transaction.
@@ -47,5 +56,21 @@ impl<'t> Rows<'t> {
     /// [`StoreError`].
     pub fn put<R: Row>(&self, id: &str, row: &R) -> Result<(), StoreError> {
         self.0.put(R::TABLE, id, serde_json::to_vec(row)?)
+    }
+
+    /// Runs an effect in the middle of a transaction. If it is refused, what it wrote is undone, and the transaction goes on with the refusal.
+    ///
+    /// # Errors
+    /// What the effect says, but for refusals.
+    pub fn attempt(&self, effect: Effect, call: &Call) -> Result<Result<Value, Failure>, CallError> {
+        self.0.mark()?;
+        match effect(self, call) {
+            Ok(output) => Ok(Ok(output)),
+            Err(CallError::Refused(failure)) => {
+                self.0.undo()?;
+                Ok(Err(failure))
+            }
+            Err(open) => Err(open),
+        }
     }
 }

@@ -1,11 +1,12 @@
-//! The audit: each order by itself, each card or wallet and each article, against what its saga or transaction came to.
+//! The audit: each order by itself, each card or wallet and each article, against what its saga or transaction came to, or without one, what
+//! the order book says.
 //!
 //! Nothing here adds up over orders what could be compared order by order: two errors that cancel each other out are two findings.
 //! No I/O: it gets the books, the plan and what customers saw.
 
 use super::books::Books;
 use super::plan::Plan;
-use super::traffic::Ended;
+use super::traffic::{End, Ended};
 use crate::domain::{Line, Money, NewOrder, deposit, postage};
 use crate::inventory::{Reservation, ReservationState, Stock};
 use crate::loyalty::{Bonus, points};
@@ -14,7 +15,7 @@ use crate::orders::{Order, OrderState};
 use crate::payments::{NewWallet, Payment, Wallet};
 use crate::provider::{Charge, Purpose};
 use crate::shipping::{Shipment, ShipmentState};
-use sagamq_api::saga::{SagaState, SagaSummary};
+use sagamq_api::saga::SagaSummary;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 
@@ -50,21 +51,25 @@ struct Expected<'a> {
 /// Compares everything. `refused` orders were turned away at the door.
 pub(super) fn audit(plan: &Plan, ended: &[Ended], refused: usize, books: &Books) -> Audit {
     let mut audit = Audit::default();
-    audit.sagas(plan, ended, refused, books);
+    audit.ends(plan, ended, refused, books);
+    if plan.mode.definition().is_some() {
+        audit.sagas(ended, books);
+    }
     let expected: Vec<Expected<'_>> = ended.iter().filter_map(Expected::of).collect();
     let charges = by_order(books);
     for it in &expected {
         audit.order(it, books);
         let charges = charges.get(it.order.order_id.as_str()).map_or(&[][..], Vec::as_slice);
         match plan.mode {
-            Mode::Saga => audit.provider(it, charges),
+            Mode::Saga | Mode::Choreography => audit.provider(it, charges, &it.deposit_and_hold()),
+            Mode::Classic => audit.provider(it, charges, &[(Purpose::Deposit, it.price())]),
             // No transaction asks the provider.
             Mode::TwoPhase => audit.same("charges at the provider", &it.order.order_id, charges.len(), 0),
         }
     }
     audit.strangers(&expected, books, &charges);
     match plan.mode {
-        Mode::Saga => audit.cards(plan, &expected, books),
+        Mode::Saga | Mode::Classic | Mode::Choreography => audit.cards(plan, &expected, books),
         Mode::TwoPhase => audit.wallets(plan, &expected, books),
     }
     audit.points(plan, &expected, books);
@@ -75,13 +80,28 @@ pub(super) fn audit(plan: &Plan, ended: &[Ended], refused: usize, books: &Books)
 impl<'a> Expected<'a> {
     fn of(ended: &'a Ended) -> Option<Self> {
         let total = ended.order.total().ok()?;
-        let completed = ended.stands.unwrap_or(ended.saga.summary.state) == SagaState::Completed;
-        Some(Self { order: &ended.order, completed, total, deposit: deposit(total), postage: postage(&ended.order.country) })
+        Some(Self {
+            order: &ended.order,
+            completed: ended.is_completed(),
+            total,
+            deposit: deposit(total),
+            postage: postage(&ended.order.country),
+        })
+    }
+
+    /// The price with the postage.
+    fn price(&self) -> Money {
+        Money(self.total.0 + self.postage.0)
     }
 
     /// What the customer pays for what is sent to him, or nothing.
     fn paid(&self) -> Money {
-        if self.completed { Money(self.total.0 + self.postage.0) } else { Money::default() }
+        if self.completed { self.price() } else { Money::default() }
+    }
+
+    /// The charges of an order that is paid in two parts.
+    fn deposit_and_hold(&self) -> [(Purpose, Money); 2] {
+        [(Purpose::Deposit, self.deposit), (Purpose::Hold, Money(self.price().0 - self.deposit.0))]
     }
 }
 
@@ -100,22 +120,33 @@ impl Audit {
         self.check(book, whose, holds, || format!("is {is:?}, must be {must_be:?}"));
     }
 
-    /// One saga for each order, at its end, the one that the customer was told.
-    fn sagas(&mut self, plan: &Plan, ended: &[Ended], refused: usize, books: &Books) {
-        const BOOK: &str = "sagas";
+    /// Every order is at its end, as its customer was told. Without a saga the order book is the truth, and all other books must fit it.
+    fn ends(&mut self, plan: &Plan, ended: &[Ended], refused: usize, books: &Books) {
+        const BOOK: &str = "orders";
         self.same(BOOK, "orders that were refused at the door", refused, plan.invalid());
         self.same(BOOK, "orders that were accepted", ended.len(), plan.orders.len() - plan.invalid());
+        for it in ended {
+            let id = it.order.order_id.as_str();
+            self.check(BOOK, id, it.is_final(), || format!("it is {}", it.state()));
+            if let End::Book(order) = &it.end {
+                self.same(BOOK, id, books.orders.get(id), Some(order));
+            }
+        }
+    }
+
+    /// One saga for each order, the one that the customer was told.
+    fn sagas(&mut self, ended: &[Ended], books: &Books) {
+        const BOOK: &str = "sagas";
         self.same(BOOK, "sagas", books.sagas.len(), ended.len());
         let mut by_key: BTreeMap<&str, Vec<&SagaSummary>> = BTreeMap::new();
         for saga in &books.sagas {
             by_key.entry(&saga.key).or_default().push(saga);
         }
-        for Ended { order, saga, stands } in ended {
-            let found = by_key.get(order.order_id.as_str()).map_or(&[][..], Vec::as_slice);
+        for it in ended {
+            let id = it.order.order_id.as_str();
+            let found = by_key.get(id).map_or(&[][..], Vec::as_slice);
             let found: Vec<_> = found.iter().map(|it| (it.id, it.state)).collect();
-            self.same(BOOK, &order.order_id, found, vec![(saga.summary.id, saga.summary.state)]);
-            let is_settled = saga.summary.state.is_final() || stands.is_some();
-            self.check(BOOK, &order.order_id, is_settled, || format!("its saga is {}", saga.summary.state));
+            self.same(BOOK, id, found, it.saga().map(|saga| (saga.id, saga.state)).into_iter().collect());
         }
     }
 
@@ -147,22 +178,22 @@ impl Audit {
         let parcel = books.shipping.get(id);
         let holds = match parcel {
             Some(Shipment { country, state, .. }) if it.completed => *state == ShipmentState::Dispatched && *country == it.order.country,
-            Some(Shipment { state, .. }) => *state == ShipmentState::Cancelled,
+            Some(Shipment { state, .. }) => matches!(state, ShipmentState::Cancelled | ShipmentState::Recalled),
             None => !it.completed,
         };
         self.check("parcels", id, holds, || format!("{parcel:?}"));
 
         let bonus = it.completed.then(|| Bonus { card: it.order.card.clone(), points: points(it.total) });
-        self.same("points of orders", id, books.loyalty.bonuses.get(id), bonus.as_ref());
+        let given = books.loyalty.bonuses.get(id).filter(|bonus| bonus.points > 0);
+        self.same("points of orders", id, given, bonus.as_ref());
     }
 
-    /// At the provider: one deposit and one hold at most, on the customer's card, and in the end exactly what was sent to him.
-    fn provider(&mut self, it: &Expected<'_>, charges: &[&Charge]) {
+    /// At the provider: one charge of each `purpose` at most, on the customer's card, and in the end exactly what was sent to him.
+    fn provider(&mut self, it: &Expected<'_>, charges: &[&Charge], purposes: &[(Purpose, Money)]) {
         const BOOK: &str = "charges at the provider";
         let id = it.order.order_id.as_str();
-        for purpose in [Purpose::Deposit, Purpose::Hold] {
+        for &(purpose, amount) in purposes {
             let of_purpose: Vec<_> = charges.iter().filter(|charge| charge.purpose == purpose).collect();
-            let amount = if purpose == Purpose::Deposit { it.deposit } else { Money(it.total.0 - it.deposit.0 + it.postage.0) };
             let holds = match of_purpose.as_slice() {
                 [charge] => {
                     let given_back = if it.completed { Money::default() } else { charge.taken };
@@ -175,7 +206,7 @@ impl Audit {
             };
             self.check(BOOK, id, holds, || format!("{purpose} of {amount}, completed: {}: {of_purpose:?}", it.completed));
         }
-        let others = charges.iter().filter(|charge| !matches!(charge.purpose, Purpose::Deposit | Purpose::Hold)).count();
+        let others = charges.iter().filter(|charge| purposes.iter().all(|&(purpose, _)| charge.purpose != purpose)).count();
         self.same(BOOK, id, others, 0);
     }
 

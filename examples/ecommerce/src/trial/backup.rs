@@ -10,7 +10,7 @@ use super::kills::{How, Strike};
 use super::occurred::Occurrence;
 use super::plan::{ORDERS_MIN, Plan, Trouble};
 use super::site::{BROKER, Site};
-use super::traffic::{Ended, Outcome};
+use super::traffic::Outcome;
 use super::{TrialArgs, TrialError, occurred, report, run};
 use sagamq_api::saga::SagaState;
 use std::collections::{BTreeMap, BTreeSet};
@@ -88,20 +88,24 @@ SagaMQ backup drill: {} orders (seed {})
 /// A saga that was under way in the copy may be past its timeout when it comes back, and begin to undo an order that was paid and sent
 /// meanwhile. The services do not let it: it is `BLOCKED`, and the order must be what the first life made of it. Returns how many.
 fn look_at_blocked(first: &Outcome, second: &mut Outcome) -> usize {
-    let completed = |id: &str| first.ended.iter().any(|it| it.order.order_id == id && it.saga.summary.state == SagaState::Completed);
-    let blocked = second.ended.iter_mut().filter(|it| it.saga.summary.state == SagaState::Blocked && completed(&it.order.order_id));
+    let completed = |id: &str| first.ended.iter().any(|it| it.order.order_id == id && it.is_completed());
+    let blocked = second
+        .ended
+        .iter_mut()
+        .filter(|it| it.saga().is_some_and(|saga| saga.state == SagaState::Blocked) && completed(&it.order.order_id));
     blocked.map(|it| it.stands = Some(SagaState::Completed)).count()
 }
 
 /// The second life changed nothing of what the first one had finished: each order has the saga that it had, and no card was asked for
 /// money again.
 fn same_as_before(audit: &mut Audit, first: &Outcome, before: &Books, second: &Outcome, after: &Books) {
-    let ids: BTreeMap<&str, Uuid> = first.ended.iter().map(|ended| (ended.order.order_id.as_str(), ended.saga.summary.id)).collect();
-    for Ended { order, saga, .. } in &second.ended {
-        audit.same("ids of both lives", &order.order_id, Some(&saga.summary.id), ids.get(order.order_id.as_str()));
+    let ids: BTreeMap<&str, Uuid> = first.ended.iter().filter_map(|it| Some((it.order.order_id.as_str(), it.saga()?.id))).collect();
+    for it in &second.ended {
+        let id = it.order.order_id.as_str();
+        audit.same("ids of both lives", id, it.saga().map(|saga| saga.id), ids.get(id).copied());
     }
     let (charges_before, charges_after) = (by_order(before), by_order(after));
-    for ended in first.ended.iter().filter(|ended| ended.saga.summary.state == SagaState::Completed) {
+    for ended in first.ended.iter().filter(|ended| ended.is_completed()) {
         let id = ended.order.order_id.as_str();
         audit.same("charges of both lives", id, charges_after.get(id), charges_before.get(id));
     }

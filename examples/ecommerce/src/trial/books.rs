@@ -75,7 +75,10 @@ async fn get<T: DeserializeOwned>(site: &Site, service: &str, path: &str) -> Res
 
 /// Every saga, or transaction, that the orchestrator knows.
 pub(super) async fn all_sagas(site: &Site, mode: Mode) -> Result<Vec<SagaSummary>, TrialError> {
-    of_definition(site, mode.definition()).await
+    match mode.definition() {
+        Some(definition) => of_definition(site, definition).await,
+        None => Ok(Vec::new()),
+    }
 }
 
 /// Every instance of a definition.

@@ -4,7 +4,8 @@ use super::kills::{How, Strike};
 use super::occurred::Occurrence;
 use super::plan::{ORDERS_MIN, Plan, Trouble};
 use super::site::BROKER;
-use super::{TrialArgs, TrialError, report, run};
+use super::{TrialArgs, TrialError, branches, report, run};
+use crate::mode::Mode;
 use std::time::Duration;
 
 /// Some doubt as well, so that kills meet it.
@@ -22,6 +23,9 @@ pub struct BrokerKillsArgs {
     /// How often the broker is killed
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u8).range(1..=95))]
     pub kills: u8,
+    /// How orders are sold
+    #[arg(long, value_enum, default_value_t)]
+    pub mode: Mode,
     /// Those that demo and drills share.
     #[command(flatten)]
     pub trial: TrialArgs,
@@ -32,22 +36,26 @@ pub struct BrokerKillsArgs {
 /// # Errors
 /// [`TrialError`]; [`TrialError::Failed`] when a book is wrong, an order has not ended, or a kill did not come.
 pub async fn run(args: BrokerKillsArgs) -> Result<(), TrialError> {
-    let plan = Plan::draw(args.trial.site.seed, args.orders, TROUBLE);
+    let plan = Plan::draw(args.trial.site.seed, args.orders, TROUBLE).in_mode(args.mode);
     let strikes = strikes(args.kills.into());
     println!(
         "\
-SagaMQ kills drill: {} orders through a shop of five services, the broker is killed {} times (seed {})
+SagaMQ kills drill: {} orders through a shop of five services, mode {}, the broker is killed {} times (seed {})
 
   Each kill is a SIGKILL in the middle of the work; the broker is started again on its data at once. In the end every order has ended, every
   customer has paid exactly for what was sent to him, and nothing is left reserved.
 ",
         plan.orders.len(),
+        plan.mode,
         strikes.len(),
         args.trial.site.seed,
     );
     run::trial(&args.trial.site, args.trial.lose_replies, &plan, async |site| {
         run::open(&site, &plan).await?;
         let ran = run::traffic(&args.trial, &site, &plan, &strikes).await?;
+        if args.mode == Mode::TwoPhase {
+            branches::until_nobody_is_in_doubt(&site).await?;
+        }
         let (books, audit) = run::close(&site, &plan, &ran.outcome).await?;
         println!("{}", report::report(&ran, &books, plan.mode));
         let all_came = ran.kills.len() == strikes.len();

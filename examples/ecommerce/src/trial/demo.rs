@@ -10,7 +10,7 @@ use std::time::Duration;
 /// How long the payment service stays down.
 const OUTAGE: Duration = Duration::from_secs(3);
 
-/// Who is killed when, if orders are sold by sagas.
+/// Who is killed when, unless orders are sold by transactions.
 const STRIKES: [Strike; 2] = [
     Strike { who: PAYMENT, at_percent: 30, down: OUTAGE, how: How::Kill },
     Strike { who: BROKER, at_percent: 60, down: Duration::ZERO, how: How::Kill },
@@ -31,7 +31,7 @@ pub struct DemoArgs {
     /// Orders to draw
     #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(ORDERS_MIN..=1_000_000))]
     pub orders: u64,
-    /// How orders are sold: by a saga, or by a transaction with two-phase commit
+    /// How orders are sold
     #[arg(long, value_enum, default_value_t)]
     pub mode: Mode,
     /// Those that demo and drills share.
@@ -44,15 +44,14 @@ pub struct DemoArgs {
 /// # Errors
 /// [`TrialError`]; [`TrialError::Failed`] when everything ran and a book is wrong, or something that must occur did not.
 pub async fn run(args: DemoArgs) -> Result<(), TrialError> {
-    let plan = Plan::draw(args.trial.site.seed, args.orders, TROUBLE);
-    let (plan, strikes) = match args.mode {
-        Mode::Saga => (plan, &STRIKES[..]),
-        Mode::TwoPhase => (plan.in_two_phases(), &STRIKES_2PC[..]),
+    let plan = Plan::draw(args.trial.site.seed, args.orders, TROUBLE).in_mode(args.mode);
+    let (introduction, strikes) = match args.mode {
+        Mode::Saga => (introduction(&args, &plan, SAGA), &STRIKES[..]),
+        Mode::Classic => (introduction(&args, &plan, CLASSIC), &STRIKES[..]),
+        Mode::Choreography => (introduction(&args, &plan, CHOREOGRAPHY), &STRIKES[..]),
+        Mode::TwoPhase => (introduction_2pc(&args, &plan), &STRIKES_2PC[..]),
     };
-    match args.mode {
-        Mode::Saga => println!("{}", introduction(&args, &plan)),
-        Mode::TwoPhase => println!("{}", introduction_2pc(&args, &plan)),
-    }
+    println!("{introduction}");
     run::trial(&args.trial.site, args.trial.lose_replies, &plan, async |site| {
         run::open(&site, &plan).await?;
         let ran = run::traffic(&args.trial, &site, &plan, strikes).await?;
@@ -63,6 +62,10 @@ pub async fn run(args: DemoArgs) -> Result<(), TrialError> {
         println!("{}", report::report(&ran, &books, plan.mode));
         let must_occur = match args.mode {
             Mode::Saga => [occurred::of_a_bad_day(&ran.outcome, &books), occurred::doubts_by_purpose(&books)].concat(),
+            Mode::Classic => occurred::of_a_bad_day_in_four_steps(&ran.outcome, &books),
+            Mode::Choreography => {
+                [occurred::of_a_bad_day_without_sagas(&ran.outcome, &books), occurred::doubts_by_purpose(&books)].concat()
+            }
             Mode::TwoPhase => occurred::of_transactions(&ran, &books),
         };
         run::verdict(&audit, &must_occur)
@@ -70,24 +73,34 @@ pub async fn run(args: DemoArgs) -> Result<(), TrialError> {
     .await
 }
 
+/// What ties the services together.
+const SAGA: &str = "\
+No transaction spans them. The saga `checkout` does: it reserves stock, a place on a truck and money, takes the
+  money, sends the parcel, and undoes everything if one says no. Points for customers come by events.";
+const CLASSIC: &str = "\
+No transaction spans them. The saga `checkout-classic` does, in the four steps of the text books: create the
+  order, reserve stock, take the money, send the parcel. Each can be undone until the end, and is if a later one says no.";
+const CHOREOGRAPHY: &str = "\
+Nothing spans them, and nobody orders them about: each service hears what the others tell, does its part in
+  its own database, and tells what it did. Nobody but the books knows how far an order is.";
+
 /// What is going to happen, and why it is worth watching.
-fn introduction(args: &DemoArgs, plan: &Plan) -> String {
+fn introduction(args: &DemoArgs, plan: &Plan, ties: &str) -> String {
     format!(
         "\
 SagaMQ demo: {orders} orders through a shop of five services (seed {seed})
 
   Order, payment, inventory, shipping and loyalty are five processes with five databases; the money is at a payment provider that is
-  in none of them. No transaction spans them. The saga `checkout` does: it reserves stock, a place on a truck and money, takes the
-  money, sends the parcel, and undoes everything if one says no. Points for customers come by events.
+  in none of them. {ties}
 
   On the way
     - customers order too much, to places that are not served, on empty or stolen cards, send nonsense ({invalid} orders), change
       their minds ({cancelled}), or never confirm the payment;
-    - {lost:.1} % of all replies are lost after their effect was committed: the call comes again and must not count twice;
+    - {lost:.1} % of all replies or acknowledgements are lost after their effect was committed: what comes again must not count twice;
     - the provider takes money and its answer is lost, late or wrong ({faults} planned);
     - some requests hang until their order was undone, and arrive after all;
     - the payment service is killed (kill -9) and stays down for {outage} s: orders wait, none is lost;
-    - the broker is killed (kill -9) and started again on its data: what was acknowledged is there, every saga goes on.
+    - the broker is killed (kill -9) and started again on its data: what was acknowledged is there, every order goes on.
   At the end the books are audited, order by order, card by card, article by article. Not one cent and not one mug may be missing.
 ",
         orders = plan.orders.len(),

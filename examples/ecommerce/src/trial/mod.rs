@@ -20,6 +20,7 @@ mod container;
 mod databases;
 pub mod demo;
 pub mod doubt;
+mod events;
 mod kills;
 mod occurred;
 mod plan;

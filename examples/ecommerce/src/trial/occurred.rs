@@ -12,8 +12,11 @@ use std::collections::BTreeMap;
 /// The failure codes of steps whose attempts ran out without an answer.
 const ATTEMPTS_RAN_OUT: [&str; 4] = ["PROVIDER_DOUBT", "TIMEOUT", "NO_ANSWER", "LOST"];
 
-/// What services refuse in a transaction.
-const REFUSALS: [&str; 4] = ["OUT_OF_STOCK", "ADDRESS_NOT_SERVED", "NOT_ENOUGH_MONEY", "CARD_LOST"];
+/// What customers bring about who never confirm a payment.
+const UNDONE_BY_TIMEOUT: &str = "sagas that were undone by their timeout";
+
+/// What services refuse.
+const REFUSALS: [&str; 5] = ["OUT_OF_STOCK", "ADDRESS_NOT_SERVED", "NOT_ENOUGH_MONEY", "CARD_REFUSED", "CARD_LOST"];
 
 /// Something that must have occurred, and how often it did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,26 +33,59 @@ fn occurrence(what: impl Into<String>, times: u64) -> Occurrence {
 
 /// What an ordinary bad day has.
 pub(super) fn of_a_bad_day(outcome: &Outcome, books: &Books) -> Vec<Occurrence> {
-    let sagas = |holds: &dyn Fn(&Ended) -> bool| outcome.ended.iter().filter(|ended| holds(ended)).count() as u64;
-    let undone_by =
-        |codes: &[&str]| sagas(&|ended| ended.saga.summary.failure.as_ref().is_some_and(|failure| codes.contains(&failure.code.as_str())));
-    let noticed = |oddity| books.calls.values().filter_map(|counts| counts.noticed.get(&oddity)).sum();
-    vec![
+    let undone = outcome.ended.iter().filter(|ended| ended.saga().is_some_and(|saga| saga.state == SagaState::Compensated));
+    let own = vec![
         repeated(books),
-        occurrence("sagas that were undone", sagas(&|ended| ended.saga.summary.state == SagaState::Compensated)),
-        occurrence("sagas that were undone because a step's attempts ran out in doubt", undone_by(&ATTEMPTS_RAN_OUT)),
-        occurrence("sagas that were undone by their timeout", undone_by(&["SAGA_TIMEOUT"])),
-        occurrence("sagas that were cancelled by the customer", undone_by(&["CANCELLED"])),
-        occurrence("compensations of an action that never took effect", noticed(Oddity::EmptyCompensation)),
-        occurrence("actions that came after their compensation", noticed(Oddity::LateAction)),
-        occurrence("payments in doubt that a look-up cleared", noticed(Oddity::LookedUp)),
-        occurrence("payments in doubt that stayed so for an attempt", noticed(Oddity::LeftInDoubt)),
+        occurrence("sagas that were undone", undone.count() as u64),
+        occurrence("sagas that were undone because a step's attempts ran out in doubt", ended_by(outcome, &ATTEMPTS_RAN_OUT)),
+        occurrence(UNDONE_BY_TIMEOUT, ended_by(outcome, &["SAGA_TIMEOUT"])),
+        occurrence("sagas that were cancelled by the customer", ended_by(outcome, &["CANCELLED"])),
+        occurrence("compensations of an action that never took effect", noticed(books, Oddity::EmptyCompensation)),
+    ];
+    [own, late_and_in_doubt(books)].concat()
+}
+
+/// The same day in four steps: nobody is waited for who has to confirm a payment.
+pub(super) fn of_a_bad_day_in_four_steps(outcome: &Outcome, books: &Books) -> Vec<Occurrence> {
+    let all = of_a_bad_day(outcome, books).into_iter().filter(|it| it.what != UNDONE_BY_TIMEOUT);
+    let purposes = [Purpose::Deposit, Purpose::Refund].map(|purpose| moved(books, purpose));
+    all.chain(purposes).collect()
+}
+
+/// The same day without an orchestrator.
+pub(super) fn of_a_bad_day_without_sagas(outcome: &Outcome, books: &Books) -> Vec<Occurrence> {
+    let own = vec![
+        repeated(books),
+        occurrence("orders that were completed", outcome.ended.iter().filter(|ended| ended.is_completed()).count() as u64),
+        occurrence("orders that were given up because a service refused", ended_by(outcome, &REFUSALS)),
+        occurrence("orders that were given up because their time was over", ended_by(outcome, &["TIMEOUT"])),
+        occurrence("orders that were cancelled by the customer", ended_by(outcome, &["CANCELLED"])),
+    ];
+    [own, late_and_in_doubt(books)].concat()
+}
+
+/// What came late, and what nobody knew for a while: the same in all styles that undo.
+fn late_and_in_doubt(books: &Books) -> Vec<Occurrence> {
+    vec![
+        occurrence("actions that came after their compensation", noticed(books, Oddity::LateAction)),
+        occurrence("payments in doubt that a look-up cleared", noticed(books, Oddity::LookedUp)),
+        occurrence("payments in doubt that stayed so for an attempt", noticed(books, Oddity::LeftInDoubt)),
     ]
+}
+
+/// Orders of which nothing came for one of these reasons.
+fn ended_by(outcome: &Outcome, reasons: &[&str]) -> u64 {
+    outcome.ended.iter().filter(|ended| ended.why().is_some_and(|why| reasons.contains(&why))).count() as u64
+}
+
+fn noticed(books: &Books, oddity: Oddity) -> u64 {
+    books.calls.values().filter_map(|counts| counts.noticed.get(&oddity)).sum()
 }
 
 /// What transactions on an ordinary bad day have.
 pub(super) fn of_transactions(ran: &Ran, books: &Books) -> Vec<Occurrence> {
-    let ended = |holds: &dyn Fn(&SagaSummary) -> bool| ran.outcome.ended.iter().filter(|ended| holds(&ended.saga.summary)).count() as u64;
+    let ended =
+        |holds: &dyn Fn(&SagaSummary) -> bool| ran.outcome.ended.iter().filter_map(Ended::saga).filter(|saga| holds(saga)).count() as u64;
     let is_refused = |it: &SagaSummary| it.failure.as_ref().is_some_and(|failure| REFUSALS.contains(&failure.code.as_str()));
     let counted = |count: fn(&BranchCounts) -> u64| books.calls.values().map(|counts| count(&counts.branches)).sum();
     vec![
@@ -69,9 +105,12 @@ pub(super) fn repeated(books: &Books) -> Occurrence {
 
 /// Doubts at the provider, by what the money was for: requests that moved money and were not answered as they should.
 pub(super) fn doubts_by_purpose(books: &Books) -> Vec<Occurrence> {
-    let doubts = doubts(books);
-    let of = |purpose| doubts.iter().filter(|&(&(of, _), _)| of == purpose).map(|(_, struck)| struck.moved).sum();
-    Purpose::ALL.map(|purpose| occurrence(format!("money moved and the answer astray: {purpose}"), of(purpose))).into()
+    Purpose::ALL.map(|purpose| moved(books, purpose)).into()
+}
+
+fn moved(books: &Books, purpose: Purpose) -> Occurrence {
+    let times = doubts(books).iter().filter(|&(&(of, _), _)| of == purpose).map(|(_, struck)| struck.moved).sum();
+    occurrence(format!("money moved and the answer astray: {purpose}"), times)
 }
 
 /// Every kind of doubt, by purpose and fault. `Down` moves nothing; of it, the requests that it struck are counted.

@@ -100,11 +100,31 @@ impl Plan {
         plan
     }
 
+    /// The same shop, sold in four steps. Money is taken at once and never captured later, so what is given back is given back because shipping
+    /// says no.
+    fn in_four_steps(mut self) -> Self {
+        let refunds = Purpose::Refund.to_string();
+        let to_refund: BTreeSet<&str> = self.faults.keys().filter_map(|id| id.strip_suffix(&refunds)?.strip_suffix('/')).collect();
+        for order in self.orders.iter_mut().filter(|order| to_refund.contains(order.order_id.as_str())) {
+            NOT_SERVED[0].clone_into(&mut order.country);
+        }
+        Self { mode: Mode::Classic, ..self }
+    }
+
     /// The same shop, sold in one transaction an order. Nobody changes his mind or waits for a phone in the middle of one, and the provider,
     /// whose answers go astray, is not asked: the cards' limits are paid in as wallets.
-    pub(super) fn in_two_phases(self) -> Self {
+    fn in_two_phases(self) -> Self {
         let Self { stock, cards, orders, .. } = self;
         Self { mode: Mode::TwoPhase, stock, cards, orders, ..Self::default() }
+    }
+
+    /// The same shop, sold in this mode.
+    pub(super) fn in_mode(self, mode: Mode) -> Self {
+        match mode {
+            Mode::Saga | Mode::Choreography => Self { mode, ..self },
+            Mode::Classic => self.in_four_steps(),
+            Mode::TwoPhase => self.in_two_phases(),
+        }
     }
 
     /// The wallets of customers.
@@ -113,7 +133,7 @@ impl Plan {
         self.cards.iter().map(|(number, card)| (number.as_str(), wallet(card))).collect()
     }
 
-    /// Orders that the order API must refuse: no saga starts for them.
+    /// Orders that the order API must refuse: nothing starts for them.
     pub(super) fn invalid(&self) -> usize {
         self.orders.iter().filter(|order| order.total().is_err()).count()
     }

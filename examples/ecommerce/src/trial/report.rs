@@ -6,10 +6,10 @@ use super::kills::Kill;
 use super::occurred::Occurrence;
 use super::run::Ran;
 use super::site::PAYMENT;
-use super::traffic::Outcome;
+use super::traffic::{End, Outcome};
 use crate::mode::Mode;
 use crate::service::{BranchCounts, CallCounts};
-use sagamq_api::saga::{SagaState, StepState};
+use sagamq_api::saga::StepState;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -22,7 +22,7 @@ pub(super) fn report(ran: &Ran, books: &Books, mode: Mode) -> String {
     let mut text = String::new();
     // Writing to a string cannot fail.
     let _ = write_outcomes(&mut text, &ran.outcome);
-    if mode == Mode::Saga {
+    if matches!(mode, Mode::Saga | Mode::Classic) {
         let _ = write_steps(&mut text, &ran.outcome);
     }
     let _ = write_troubles(&mut text, ran, books, mode);
@@ -45,17 +45,15 @@ pub(super) fn verdict(audit: &Audit, must_occur: &[Occurrence]) -> String {
 }
 
 fn write_outcomes(text: &mut String, outcome: &Outcome) -> std::fmt::Result {
-    let mut outcomes: BTreeMap<(SagaState, String), usize> = BTreeMap::new();
+    let mut outcomes: BTreeMap<(String, &str), usize> = BTreeMap::new();
     for ended in &outcome.ended {
-        let summary = &ended.saga.summary;
-        let why = summary.failure.as_ref().map_or_else(String::new, |failure| failure.code.clone());
-        *outcomes.entry((summary.state, why)).or_default() += 1;
+        *outcomes.entry((ended.state(), ended.why().unwrap_or_default())).or_default() += 1;
     }
     writeln!(text, "\nORDERS BY OUTCOME")?;
     for ((state, why), count) in &outcomes {
         writeln!(text, "  {count:>7}  {state:<12} {why}")?;
     }
-    writeln!(text, "  {:>7}  {:<12} INVALID_ORDER (no saga was started)", outcome.refused, "REFUSED")
+    writeln!(text, "  {:>7}  {:<12} INVALID_ORDER (refused at the door)", outcome.refused, "REFUSED")
 }
 
 fn write_steps(text: &mut String, outcome: &Outcome) -> std::fmt::Result {
@@ -65,7 +63,11 @@ fn write_steps(text: &mut String, outcome: &Outcome) -> std::fmt::Result {
         retries: u32,
     }
     let mut steps: Vec<(String, Counts)> = Vec::new();
-    for step in outcome.ended.iter().flat_map(|ended| &ended.saga.steps) {
+    let sagas = outcome.ended.iter().filter_map(|ended| match &ended.end {
+        End::Saga(saga) => Some(saga),
+        End::Book(_) => None,
+    });
+    for step in sagas.flat_map(|saga| &saga.steps) {
         let index = steps.iter().position(|(id, _)| id == step.id.as_str()).unwrap_or_else(|| {
             steps.push((step.id.to_string(), Counts::default()));
             steps.len() - 1
@@ -98,10 +100,11 @@ fn write_troubles(text: &mut String, ran: &Ran, books: &Books, mode: Mode) -> st
         if is_restarted { " (since its restart)" } else { "" }
     };
     match mode {
-        Mode::Saga => {
+        Mode::Saga | Mode::Classic | Mode::Choreography => {
+            let what = if mode == Mode::Choreography { "events and requests" } else { "calls" };
             for (service, counts) in &books.calls {
                 let CallCounts { calls, repeated, .. } = counts;
-                writeln!(text, "  {service}: {calls} calls, {repeated} of them repetitions that changed nothing{}", since(service))?;
+                writeln!(text, "  {service}: {calls} {what}, {repeated} of them repetitions that changed nothing{}", since(service))?;
             }
             let (forgotten, closed) = (books.provider.forgotten, books.provider.closed_unused);
             writeln!(
@@ -124,15 +127,18 @@ fn write_troubles(text: &mut String, ran: &Ran, books: &Books, mode: Mode) -> st
 }
 
 fn write_speed(text: &mut String, outcome: &Outcome, took: Duration) -> std::fmt::Result {
-    let mut times: Vec<u64> =
-        outcome.ended.iter().map(|ended| &ended.saga.summary).map(|it| it.updated_at_ms.saturating_sub(it.started_at_ms)).collect();
-    times.sort_unstable();
-    let at = |percent: usize| times.get((times.len() * percent / 100).min(times.len().saturating_sub(1))).copied().unwrap_or(0);
+    let at = |percent| outcome.within(percent).as_millis();
     #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
     let rate = outcome.ended.len() as f64 / took.as_secs_f64().max(0.001);
     writeln!(text, "\nSPEED, outages included")?;
     writeln!(text, "  {} orders in {:.1} s: {rate:.0} a second", outcome.ended.len(), took.as_secs_f64())?;
-    writeln!(text, "  from start to end: half within {} ms, 90 % within {} ms, 99 % within {} ms", at(50), at(90), at(99))
+    writeln!(
+        text,
+        "  from the customer's request to the end: half within {} ms, 90 % within {} ms, 99 % within {} ms",
+        at(50),
+        at(90),
+        at(99)
+    )
 }
 
 fn write_occurrences(text: &mut String, must_occur: &[Occurrence]) -> std::fmt::Result {
@@ -147,7 +153,7 @@ fn write_occurrences(text: &mut String, must_occur: &[Occurrence]) -> std::fmt::
 }
 
 fn write_audit(text: &mut String, audit: &Audit) -> std::fmt::Result {
-    writeln!(text, "\nTHE BOOKS, entry by entry against what the sagas came to")?;
+    writeln!(text, "\nTHE BOOKS, entry by entry against what the orders came to")?;
     for (book, compared) in &audit.compared {
         let wrong = audit.findings.iter().filter(|finding| finding.book == *book).count();
         let mark = if wrong == 0 { "ok   " } else { "WRONG" };

@@ -2,7 +2,6 @@
 
 use super::audit::{Audit, audit};
 use super::books::{self, Books};
-use super::branches;
 use super::kills::{self, Kill, Strike};
 use super::occurred::Occurrence;
 use super::plan::Plan;
@@ -10,9 +9,9 @@ use super::report;
 use super::site::{INVENTORY, ORDER, PAYMENT, PROVIDER, SHIPPING, Site, Workplace};
 use super::traffic::{self, Outcome};
 use super::{SiteArgs, TrialArgs, TrialError};
+use super::{branches, events};
 use crate::mode::Mode;
 use indicatif::{ProgressBar, ProgressStyle};
-use sagamq_api::saga::SagaState;
 use serde::Serialize;
 use std::future::Future;
 use std::sync::Arc;
@@ -22,6 +21,7 @@ use tokio::time::Instant;
 
 /// The definitions, as they lie beside the sources.
 const CHECKOUT: &str = include_str!("../../sagas/checkout.yaml");
+const CHECKOUT_CLASSIC: &str = include_str!("../../sagas/checkout-classic.yaml");
 const CHECKOUT_2PC: &str = include_str!("../../sagas/checkout-2pc.yaml");
 
 /// The addresses of services in the definitions; the real ones are put there.
@@ -82,18 +82,22 @@ pub(super) async fn trial<F: Future<Output = Result<(), TrialError>>>(
 pub(super) async fn open(site: &Site, plan: &Plan) -> Result<(), TrialError> {
     site.start().await?;
     put(site, INVENTORY, "stock", &plan.stock).await?;
-    let definition = match plan.mode {
-        Mode::Saga => {
+    match plan.mode {
+        Mode::Saga | Mode::Classic | Mode::Choreography => {
             put(site, PROVIDER, "cards", &plan.cards).await?;
             put(site, PROVIDER, "faults", &plan.faults).await?;
-            CHECKOUT
         }
-        Mode::TwoPhase => {
-            put(site, PAYMENT, "wallets", &plan.wallets()).await?;
-            CHECKOUT_2PC
+        Mode::TwoPhase => put(site, PAYMENT, "wallets", &plan.wallets()).await?,
+    }
+    match plan.mode {
+        Mode::Saga => publish(site, CHECKOUT).await,
+        Mode::Classic => publish(site, CHECKOUT_CLASSIC).await,
+        Mode::Choreography => {
+            println!("Broker and services are up. There is nothing to publish.\n");
+            Ok(())
         }
-    };
-    publish(site, definition).await
+        Mode::TwoPhase => publish(site, CHECKOUT_2PC).await,
+    }
 }
 
 /// Publishes a definition, with the addresses of the services put in.
@@ -124,7 +128,7 @@ pub(super) async fn traffic_with(
     let began = Instant::now();
     let say = |line: String| bar.suspend(|| println!("  [{:5.1} s] {line}", began.elapsed().as_secs_f64()));
     let in_flight = args.in_flight.unwrap_or(match plan.mode {
-        Mode::Saga => 64,
+        Mode::Saga | Mode::Classic | Mode::Choreography => 64,
         Mode::TwoPhase => 16,
     });
     let in_flight = usize::try_from(in_flight).unwrap_or(usize::MAX);
@@ -143,10 +147,13 @@ pub(super) async fn traffic_with(
 
 /// Waits for the events of all completed orders, then collects the books and audits them.
 pub(super) async fn close(site: &Site, plan: &Plan, outcome: &Outcome) -> Result<(Books, Audit), TrialError> {
-    let completed = outcome.ended.iter().filter(|ended| ended.saga.summary.state == SagaState::Completed).count();
+    if plan.mode == Mode::Choreography {
+        return close_without_sagas(site, plan, outcome).await;
+    }
+    let completed = outcome.ended.iter().filter(|ended| ended.is_completed()).count();
     let began = Instant::now();
     // Should one never arrive, the audit says which.
-    while books::loyalty(site).await?.bonuses.len() < completed && began.elapsed() < EVENTS_LIMIT {
+    while books::loyalty(site).await?.given() < completed && began.elapsed() < EVENTS_LIMIT {
         tokio::time::sleep(LOOK).await;
     }
     let books = Books::collect(site, plan.mode).await?;
@@ -159,6 +166,27 @@ pub(super) async fn close(site: &Site, plan: &Plan, outcome: &Outcome) -> Result
         }
     }
     Ok((books, audit))
+}
+
+/// The same where nobody knows when all that follows from an order is done: its customer knows its end, and others may still give back what
+/// they hold. So this waits until nothing is left to be heard, not even the end of an order's time, and looks until the books balance.
+async fn close_without_sagas(site: &Site, plan: &Plan, outcome: &Outcome) -> Result<(Books, Audit), TrialError> {
+    println!("  All orders have ended. Waiting until every event is heard, those of times that are over as well.\n");
+    let began = Instant::now();
+    loop {
+        let is_quiet = events::are_all_heard(&site.client()?).await?;
+        let is_over = began.elapsed() > EVENTS_LIMIT;
+        if is_quiet || is_over {
+            let books = Books::collect(site, plan.mode).await?;
+            let mut audit = audit(plan, &outcome.ended, outcome.refused, &books);
+            if audit.findings.is_empty() || is_over {
+                audit.same("events", "all are heard", is_quiet, true);
+                audit.same("events", "dead letters", events::dead_letters(&site.client()?).await?, 0);
+                return Ok((books, audit));
+            }
+        }
+        tokio::time::sleep(LOOK).await;
+    }
 }
 
 /// Prints what was found and what occurred, and says whether both are as they must be.

@@ -1,20 +1,25 @@
-//! The customers: send orders, again if they got no answer, and watch each accepted one to its end.
+//! The customers: send orders, again if they got no answer, and watch each accepted one to its end, by its saga or in the order book.
 
 use super::TrialError;
 use super::plan::Plan;
 use super::site::{ORDER, Site};
 use crate::domain::NewOrder;
 use crate::orders::api::Accepted;
+use crate::orders::{Order, OrderState};
 use reqwest::StatusCode;
-use sagamq_api::saga::{SagaDescription, SagaState};
+use sagamq_api::saga::{SagaDescription, SagaState, SagaSummary};
 use sagamq_sdk::SagaClient;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 /// Pause before an order is sent again.
 const AGAIN: Duration = Duration::from_millis(200);
+
+/// How long one look at the order book waits for an order's end, in milliseconds.
+const WAIT_MS: u64 = 5_000;
 
 /// Longest time one order may take. The demo's own limit is reached first.
 const SAGA_LIMIT: Duration = Duration::from_secs(3_600);
@@ -24,10 +29,63 @@ const SAGA_LIMIT: Duration = Duration::from_secs(3_600);
 pub(super) struct Ended {
     /// What the customer sent.
     pub(super) order: NewOrder,
-    /// Its saga at its end.
-    pub(super) saga: SagaDescription,
+    /// What it came to.
+    pub(super) end: End,
+    /// How long its customer waited, from sending it.
+    pub(super) took: Duration,
     /// The state that its books must show, if that is not the saga's.
     pub(super) stands: Option<SagaState>,
+}
+
+/// What an order came to, told by whoever knows it.
+#[derive(Clone, Debug)]
+pub(super) enum End {
+    /// Its saga or transaction.
+    Saga(Box<SagaDescription>),
+    /// The order book, where there is no saga.
+    Book(Order),
+}
+
+impl Ended {
+    /// The saga or transaction, if there was one.
+    pub(super) fn saga(&self) -> Option<&SagaSummary> {
+        match &self.end {
+            End::Saga(saga) => Some(&saga.summary),
+            End::Book(_) => None,
+        }
+    }
+
+    /// Whether the goods were paid and sent, so that all books must say so.
+    pub(super) fn is_completed(&self) -> bool {
+        match &self.end {
+            End::Saga(saga) => self.stands.unwrap_or(saga.summary.state) == SagaState::Completed,
+            End::Book(order) => order.state == OrderState::Completed,
+        }
+    }
+
+    /// Whether nothing more becomes of it.
+    pub(super) fn is_final(&self) -> bool {
+        match &self.end {
+            End::Saga(saga) => saga.summary.state.is_final() || self.stands.is_some(),
+            End::Book(order) => order.state != OrderState::Pending,
+        }
+    }
+
+    /// How it ended, in the words of whoever told it.
+    pub(super) fn state(&self) -> String {
+        match &self.end {
+            End::Saga(saga) => saga.summary.state.to_string(),
+            End::Book(order) => order.state.to_string(),
+        }
+    }
+
+    /// Why nothing came of it.
+    pub(super) fn why(&self) -> Option<&str> {
+        match &self.end {
+            End::Saga(saga) => saga.summary.failure.as_ref().map(|failure| failure.code.as_str()),
+            End::Book(order) => order.reason.as_deref(),
+        }
+    }
 }
 
 /// What became of all orders.
@@ -70,6 +128,13 @@ pub(super) async fn run(site: Arc<Site>, plan: &Plan, in_flight: usize, progress
 }
 
 impl Outcome {
+    /// In which time so many percent of the orders ended.
+    pub(super) fn within(&self, percent: usize) -> Duration {
+        let mut times: Vec<Duration> = self.ended.iter().map(|ended| ended.took).collect();
+        times.sort_unstable();
+        times.get((times.len() * percent / 100).min(times.len().saturating_sub(1))).copied().unwrap_or_default()
+    }
+
     fn add(&mut self, (ended, sent_again): (Option<Ended>, u64)) {
         self.sent_again += sent_again;
         match ended {
@@ -80,13 +145,36 @@ impl Outcome {
 }
 
 async fn follow(site: &Site, sagas: &SagaClient, order: NewOrder, cancels: bool) -> Result<(Option<Ended>, u64), TrialError> {
+    let began = Instant::now();
     let (accepted, sent_again) = send(site, &order).await?;
     let Some(accepted) = accepted else { return Ok((None, sent_again)) };
     if cancels {
         cancel(site, &order.order_id).await?;
     }
-    let saga = sagas.wait(accepted.saga, SAGA_LIMIT).await?;
-    Ok((Some(Ended { order, saga, stands: None }), sent_again))
+    let end = match accepted.saga {
+        Some(saga) => End::Saga(Box::new(sagas.wait(saga, SAGA_LIMIT).await?)),
+        None => End::Book(entered(site, &order.order_id).await?),
+    };
+    Ok((Some(Ended { order, end, took: began.elapsed(), stands: None }), sent_again))
+}
+
+/// Looks into the order book until this order is at its end.
+async fn entered(site: &Site, order_id: &str) -> Result<Order, TrialError> {
+    loop {
+        let look = site.http().get(format!("{}/orders/{order_id}?wait_ms={WAIT_MS}", site.url(ORDER))).send().await;
+        match look {
+            Ok(answer) if answer.status().is_success() => {
+                let order: Order = answer.json().await?;
+                if order.state != OrderState::Pending {
+                    return Ok(order);
+                }
+            }
+            Ok(answer) if answer.status() == StatusCode::NOT_FOUND => {
+                return Err(TrialError::WrongAnswer(format!("the accepted order `{order_id}` is not in the book")));
+            }
+            Ok(_) | Err(_) => tokio::time::sleep(AGAIN).await,
+        }
+    }
 }
 
 /// Cancels an order until there is an answer; it may be too late.

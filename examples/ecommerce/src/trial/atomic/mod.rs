@@ -12,7 +12,7 @@ use super::books;
 use super::occurred::Occurrence;
 use super::plan::Plan;
 use super::site::Site;
-use super::traffic::{Ended, Outcome};
+use super::traffic::{End, Ended, Outcome};
 use super::{SiteArgs, TrialError, run};
 use crate::domain::Money;
 use crate::inventory::{NewRepack, Repack};
@@ -74,7 +74,8 @@ pub async fn run(args: AtomicArgs) -> Result<(), TrialError> {
             match &run.done {
                 Done::Order(order) => {
                     plan.orders.push(order.clone());
-                    outcome.ended.push(Ended { order: order.clone(), saga: run.saga.clone(), stands: None });
+                    let end = End::Saga(Box::new(run.saga.clone()));
+                    outcome.ended.push(Ended { order: order.clone(), end, took: run.settled, stands: None });
                 }
                 Done::Repack(repack) if run.saga.summary.state == SagaState::Completed => {
                     // As if the pieces had come in as what they are now.

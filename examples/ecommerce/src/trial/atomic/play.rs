@@ -76,7 +76,7 @@ impl Done {
             Self::Order(order) => {
                 let (accepted, _) = traffic::send(site, order).await?;
                 let refused = || TrialError::WrongAnswer(format!("the good order `{}` was refused", order.order_id));
-                Ok(accepted.ok_or_else(refused)?.saga)
+                accepted.and_then(|accepted| accepted.saga).ok_or_else(refused)
             }
             Self::Repack(repack) => {
                 let (saga, input) = (REPACK.parse().expect("a legal name"), JsonText::of(repack).expect("it is JSON"));

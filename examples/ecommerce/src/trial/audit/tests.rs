@@ -3,8 +3,9 @@
 use super::*;
 use crate::loyalty::Account;
 use crate::provider::{Card, NewCard};
-use sagamq_api::saga::SagaDescription;
+use sagamq_api::saga::{SagaDescription, SagaState};
 use serde_json::json;
+use std::time::Duration;
 use uuid::Uuid;
 
 const LIMIT: Money = Money(100_000);
@@ -20,7 +21,7 @@ fn ended(n: u128, order: NewOrder, state: &str) -> Ended {
         "started_at_ms": 0, "updated_at_ms": 0, "events": 1, "input": {}, "steps": [], "failures": [],
     }))
     .expect("a description");
-    Ended { order, saga, stands: None }
+    Ended { order, end: End::Saga(Box::new(saga)), took: Duration::ZERO, stands: None }
 }
 
 /// Two completed orders on two cards and a compensated one, with all books right.
@@ -31,9 +32,9 @@ fn shop() -> (Plan, Vec<Ended>, Books) {
     let plan = Plan { stock, cards: cards.into(), orders: orders.clone(), ..Plan::default() };
     let states = ["COMPLETED", "COMPLETED", "COMPENSATED"];
     let ended: Vec<Ended> = orders.into_iter().zip(states).zip(1..).map(|((order, state), n)| ended(n, order, state)).collect();
-    let mut books = Books { sagas: ended.iter().map(|ended| ended.saga.summary.clone()).collect(), ..Books::default() };
-    for Ended { order, saga, .. } in &ended {
-        enter(&mut books, order, saga.summary.state == SagaState::Completed);
+    let mut books = Books { sagas: ended.iter().filter_map(Ended::saga).cloned().collect(), ..Books::default() };
+    for ended in &ended {
+        enter(&mut books, &ended.order, ended.is_completed());
     }
     for sku in ["mug", "book"] {
         books.inventory.stock.insert(sku.into(), Stock { received: 10, on_hand: 8, reserved: 0, sold: 2 });
@@ -146,8 +147,9 @@ fn stock_points_strangers_and_second_sagas_are_found() {
 /// The same shop, sold in transactions: what is not sold is nowhere, and money comes from wallets.
 fn shop_of_transactions() -> (Plan, Vec<Ended>, Books) {
     let (plan, mut ended, mut books) = shop();
-    let plan = plan.in_two_phases();
-    for Ended { order, saga, .. } in &mut ended {
+    let plan = plan.in_mode(Mode::TwoPhase);
+    for Ended { order, end, .. } in &mut ended {
+        let End::Saga(saga) = end else { panic!("every order has a saga") };
         if saga.summary.state != SagaState::Completed {
             saga.summary.state = SagaState::Failed;
             books.orders.remove(&order.order_id);
@@ -156,7 +158,7 @@ fn shop_of_transactions() -> (Plan, Vec<Ended>, Books) {
             books.shipping.remove(&order.order_id);
         }
     }
-    books.sagas = ended.iter().map(|ended| ended.saga.summary.clone()).collect();
+    books.sagas = ended.iter().filter_map(Ended::saga).cloned().collect();
     books.provider.charges.clear();
     books.provider.cards.clear();
     for (id, card) in [("o-1", "c-1"), ("o-2", "c-2")] {
@@ -184,4 +186,35 @@ fn transactions_are_compared_with_wallets_and_leave_nothing_where_they_were_roll
         books.shipping.insert("o-3".into(), parcel);
     });
     assert_eq!(half, [("parcels", "o-3".to_owned())], "sent although nothing was paid");
+}
+
+/// The same shop without sagas: the order book alone says what came of each order.
+fn shop_without_sagas() -> (Plan, Vec<Ended>, Books) {
+    let (plan, mut ended, mut books) = shop();
+    books.sagas.clear();
+    for it in &mut ended {
+        it.end = End::Book(books.orders[&it.order.order_id].clone());
+    }
+    (plan.in_mode(Mode::Choreography), ended, books)
+}
+
+#[test]
+fn without_sagas_every_order_is_final_as_its_customer_was_told_and_all_books_fit_the_order_book() {
+    let objections = |change: fn(&mut Vec<Ended>, &mut Books)| {
+        let (plan, mut ended, mut books) = shop_without_sagas();
+        change(&mut ended, &mut books);
+        let findings = audit(&plan, &ended, 0, &books).findings;
+        findings.into_iter().map(|finding| (finding.book, finding.whose)).collect::<Vec<_>>()
+    };
+    assert_eq!(objections(|_, _| {}), []);
+    let open = objections(|ended, books| {
+        let row = books.orders.get_mut("o-3").expect("entered");
+        row.state = OrderState::Pending;
+        ended[2].end = End::Book(row.clone());
+    });
+    assert_eq!(open, [("orders", "o-3".to_owned()), ("order book", "o-3".to_owned())]);
+    let changed = objections(|_, books| books.orders.get_mut("o-3").expect("entered").reason = Some("CANCELLED".into()));
+    assert_eq!(changed, [("orders", "o-3".to_owned())], "the customer was told another reason");
+    let kept = objections(|_, books| books.inventory.reservations.get_mut("o-3").expect("held").state = ReservationState::Reserved);
+    assert_eq!(kept, [("stock of orders", "o-3".to_owned())], "not given back");
 }
