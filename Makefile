@@ -14,6 +14,7 @@ DRILL_ARGS  ?=
 BENCH_ARGS  ?=
 SOAK_ARGS   ?=
 CHAIN_ARGS  ?=
+STYLES_ARGS ?=
 COMPARE_ARGS ?=
 # Whoever asks for `--postgres` and names no server gets one: in a container where an engine runs, else of Debian's package.
 beside_postgres = $(if $(filter --postgres,$(1)),scripts/with-postgres --unless-container)
@@ -23,7 +24,7 @@ TEST_LIMIT  ?= 2400
 DENY_CHECKS ?= all
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo drills drill-doubt drill-kills drill-backup drill-2pc drill-memory drill-outage drill-streams drill-keys drill-levels drill-disk test test-postgres test-containers image bench soak chain compare bench-compare bench-log bench-memory bench-open bench-list bench-sagas bench-wire bench-compression lint clippy fmt-check doc deny fmt
+.PHONY: help setup build demo drills drill-doubt drill-kills drill-backup drill-followers drill-2pc drill-memory drill-outage drill-streams drill-keys drill-levels drill-disk styles test test-postgres test-containers image bench soak chain compare bench-compare bench-log bench-memory bench-open bench-list bench-sagas bench-wire bench-compression lint clippy fmt-check doc deny fmt
 
 help: ## List what can be done
 	@echo "SagaMQ: make TARGET"
@@ -41,7 +42,7 @@ demo: setup ## Build, then run a shop through two crashes: make demo DEMO_ARGS="
 	$(call beside_postgres,$(DEMO_ARGS)) "$(BIN)/sagamq" demo $(DEMO_ARGS) && \
 	echo "make demo: built in $$((built - began)) s, ran in $$((SECONDS - built)) s."
 
-drills: drill-doubt drill-kills drill-backup drill-2pc drill-memory drill-outage drill-streams drill-keys drill-levels drill-disk ## Every drill, one after the other
+drills: drill-doubt drill-kills drill-backup drill-followers drill-2pc drill-memory drill-outage drill-streams drill-keys drill-levels drill-disk ## Every drill, one after the other
 
 drill-doubt: build ## Lose the payment provider's answers in every kind of step, under kills of everybody
 	$(call beside_postgres,$(DRILL_ARGS)) "$(BIN)/sagamq-shop" drill-doubt $(DRILL_ARGS)
@@ -51,6 +52,9 @@ drill-kills: build ## Kill the broker every few seconds while 10,000 orders go t
 
 drill-backup: build ## Restore the broker from an old copy under newer services, and send all orders again
 	$(call beside_postgres,$(DRILL_ARGS)) "$(BIN)/sagamq-shop" drill-backup $(DRILL_ARGS)
+
+drill-followers: build ## Have services that only listen away, then slow, while orders go through: make drill-followers DRILL_ARGS="--mode choreography"
+	$(call beside_postgres,$(DRILL_ARGS)) "$(BIN)/sagamq-shop" drill-followers $(DRILL_ARGS)
 
 drill-2pc: build ## Kill coordinator and participants of two-phase commit at every point: make drill-2pc DRILL_ARGS="--runs 200 --postgres"
 	$(call beside_postgres,$(DRILL_ARGS)) "$(BIN)/sagamq-shop" drill-2pc $(DRILL_ARGS)
@@ -82,6 +86,9 @@ soak: build ## Half of the peak rate for 30 minutes; judges growth of memory and
 
 compare: build ## Sagas and two-phase commit on the same work, measured, with plots: make compare COMPARE_ARGS="--quick"
 	"$(BIN)/sagamq-compare" run $(COMPARE_ARGS)
+
+styles: build ## The shop in four styles, measured beside each other: make styles STYLES_ARGS="--orders 2000 --in-flight 64"
+	"$(BIN)/sagamq-shop" styles $(STYLES_ARGS)
 
 chain: build ## Four services in a row, calling each other or over the queue, under a slow one, an outage and a burst: make chain CHAIN_ARGS="--rate 100"
 	"$(BIN)/sagamq-chain" $(CHAIN_ARGS)

@@ -10,6 +10,7 @@ use sagamq_api::json::JsonTextError;
 use sagamq_api::record::ProduceRecord;
 use sagamq_api::topic::TopicConfig;
 use sagamq_api::{GroupName, TopicName};
+use sagamq_sdk::{Delivery, HandlerError};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -93,6 +94,8 @@ pub enum OrderEvent {
     OrderRejected {
         /// The order.
         order_id: String,
+        /// The card that pays nothing.
+        card: String,
         /// Why.
         reason: String,
     },
@@ -183,6 +186,14 @@ impl OrderEvent {
             Self::ShipmentReserved(_) | Self::ShipmentRefused { .. } | Self::ParcelDispatched(_) => Teller::Shipping,
             Self::OrderPaid(_) | Self::PaymentRefused { .. } | Self::PostageCharged(_) => Teller::Payments,
         }
+    }
+
+    /// The event of a delivery.
+    ///
+    /// # Errors
+    /// That the record becomes a dead letter, for somebody to look at: no later delivery could read it either.
+    pub fn of(delivery: &Delivery) -> Result<Self, HandlerError> {
+        delivery.record.json().map_err(|reason| HandlerError::terminate(format!("no event of an order: {reason}")))
     }
 
     /// As a record under the order's key.

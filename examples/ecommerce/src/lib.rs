@@ -9,7 +9,8 @@
 //! | [`payments`] | takes money through the provider: an effect outside of every database of the shop |
 //! | [`provider`] | the payment provider: another company's system, which loses answers |
 //! | [`shipping`] | shipments; called over HTTP, the others through their command topics |
-//! | [`events`], [`loyalty`] | points for completed orders, by events instead of calls |
+//! | [`events`] | what services tell whoever wants to know |
+//! | [`loyalty`], [`notifications`], [`status`] | points, mails, and how far each order is: services that only listen |
 //! | [`store`] | the database of a service, RocksDB or PostgreSQL, with the barrier that makes each effect happen once |
 //! | [`choreography`] | the same services without an orchestrator: what each needs to react to events alone |
 //! | [`mode`] | by a saga, by events, or with two-phase commit |
@@ -26,10 +27,12 @@ pub mod inventory;
 pub mod loyalty;
 pub mod mishaps;
 pub mod mode;
+pub mod notifications;
 pub mod orders;
 pub mod payments;
 pub mod provider;
 pub mod service;
 pub mod shipping;
+pub mod status;
 pub mod store;
 pub mod trial;

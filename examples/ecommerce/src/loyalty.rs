@@ -11,7 +11,6 @@ use crate::store::{Database, Row, Store, StoreError};
 use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
-use sagamq_sdk::{Client, HandlerError};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -110,29 +109,10 @@ pub fn books(database: &Database) -> Result<LoyaltyBooks, StoreError> {
 /// Never: the group's name is legal.
 pub async fn run(args: &ServiceArgs) -> Result<(), ServiceError> {
     let store = args.store("loyalty", &[]).await?;
-    let admin = Router::new()
+    let routes = Router::new()
         .route("/books", get(|State(store): State<Store>| async move { service::answer(store.with(books).await) }))
-        .route("/healthz", get(|| async { "ok" }))
         .with_state(store.clone());
-    let consumer = Client::new(&args.server)?.consumer(Teller::Orders.topic(), "loyalty".parse().expect("a legal name"));
-    let consumer = consumer.wait_for_topic(true).lease(service::LEASE).stop_timeout(service::STOP_TIMEOUT).build();
-    let shutdown = service::stop_on_signal()?;
-    let handler = move |delivery: sagamq_api::queue::Delivery| {
-        let store = store.clone();
-        async move {
-            let event: OrderEvent = match delivery.record.json() {
-                Ok(event) => event,
-                // No later delivery could read it either: a dead letter, for somebody to look at.
-                Err(reason) => return Err(HandlerError::terminate(format!("no event of an order: {reason}"))),
-            };
-            Ok(store.with(move |database| react(database, &event)).await?)
-        }
-    };
-    tokio::try_join!(
-        async { consumer.run(shutdown.clone(), handler).await.map_err(ServiceError::from) },
-        service::listen(args.listen, admin, shutdown.clone()),
-    )?;
-    Ok(())
+    service::follow(args, &"loyalty".parse().expect("a legal name"), &[Teller::Orders], store, react, routes).await
 }
 
 #[cfg(test)]
@@ -147,7 +127,8 @@ mod tests {
         for event in [completed("o-1", 1_999), completed("o-1", 1_999), completed("o-2", 500)] {
             react(&database, &event).expect("stored");
         }
-        react(&database, &OrderEvent::OrderRejected { order_id: "o-3".into(), reason: "CANCELLED".into() }).expect("nothing to do");
+        react(&database, &OrderEvent::OrderRejected { order_id: "o-3".into(), card: "card".into(), reason: "CANCELLED".into() })
+            .expect("nothing to do");
         let books = books(&database).expect("readable");
         assert_eq!(books.accounts, [("c".to_owned(), Account { points: 24 })].into());
         assert_eq!(books.bonuses.values().map(|bonus| bonus.points).collect::<Vec<_>>(), [19, 5, 0]);
@@ -157,7 +138,7 @@ mod tests {
     fn points_of_an_order_that_is_rejected_after_all_are_taken_back_whichever_event_comes_first() {
         let (_directory, database) = store();
         let completed = |order: &str| OrderEvent::OrderCompleted { order_id: order.into(), card: "c".into(), total: Money(1_999) };
-        let rejected = |order: &str| OrderEvent::OrderRejected { order_id: order.into(), reason: "CANCELLED".into() };
+        let rejected = |order: &str| OrderEvent::OrderRejected { order_id: order.into(), card: "card".into(), reason: "CANCELLED".into() };
         for event in [completed("o-1"), rejected("o-1"), rejected("o-1"), rejected("o-2"), completed("o-2")] {
             react(&database, &event).expect("stored");
         }

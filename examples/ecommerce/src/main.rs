@@ -11,13 +11,15 @@ use sagamq_example_ecommerce::trial::backup::{self, BackupArgs};
 use sagamq_example_ecommerce::trial::broker_kills::{self, BrokerKillsArgs};
 use sagamq_example_ecommerce::trial::demo::{self, DemoArgs};
 use sagamq_example_ecommerce::trial::doubt::{self, DoubtArgs};
-use sagamq_example_ecommerce::{inventory, loyalty, shipping};
+use sagamq_example_ecommerce::trial::followers::{self, FollowersArgs};
+use sagamq_example_ecommerce::trial::styles::{self, StylesArgs};
+use sagamq_example_ecommerce::{inventory, loyalty, notifications, shipping, status};
 use std::error::Error;
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
-/// A shop of five services that sell things together, tied by one saga
+/// A shop of services that sell things together: by a saga, by events alone, or in transactions
 #[derive(Debug, Parser)]
 #[command(name = "sagamq-shop", version, max_term_width = 120)]
 struct Cli {
@@ -37,6 +39,10 @@ enum Command {
     Shipping(ServiceArgs),
     /// Give customers points for completed orders; called by nobody, reacts to events
     Loyalty(ServiceArgs),
+    /// Write to customers when an order is at its end; called by nobody, reacts to events
+    Notifications(ServiceArgs),
+    /// Say how far each order is; called by none of the others, made of events alone
+    Status(ServiceArgs),
     /// Another company's payment provider, whose answers go astray as they are told to
     Provider(ProviderArgs),
     /// Run broker and services, put thousands of orders through them, kill some on the way, and audit the books
@@ -47,6 +53,10 @@ enum Command {
     DrillKills(BrokerKillsArgs),
     /// Restore the broker from an old copy under newer services, send all orders again, and audit the books
     DrillBackup(BackupArgs),
+    /// Have services that only listen away, then slow, while orders go through; they must catch up, and no order wait for them
+    DrillFollowers(FollowersArgs),
+    /// Measure the four styles beside each other, and count what a fraud check changes in each
+    Styles(StylesArgs),
     /// Kill coordinator and participants of two-phase commit at every point, and check each transaction and the books
     #[command(name = "drill-2pc")]
     DrillTwoPhase(AtomicArgs),
@@ -58,7 +68,13 @@ async fn main() -> ExitCode {
     // A trial tells its story itself: what the client repeats while the broker is dead is no news.
     let is_trial = matches!(
         command,
-        Command::Demo(_) | Command::DrillDoubt(_) | Command::DrillKills(_) | Command::DrillBackup(_) | Command::DrillTwoPhase(_)
+        Command::Demo(_)
+            | Command::DrillDoubt(_)
+            | Command::DrillKills(_)
+            | Command::DrillBackup(_)
+            | Command::DrillFollowers(_)
+            | Command::DrillTwoPhase(_)
+            | Command::Styles(_)
     );
     let level = if is_trial { "off" } else { "info" };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
@@ -71,11 +87,15 @@ async fn main() -> ExitCode {
         Command::Inventory(args) => inventory::run(&args).await.map_err(Into::into),
         Command::Shipping(args) => shipping::run(&args).await.map_err(Into::into),
         Command::Loyalty(args) => loyalty::run(&args).await.map_err(Into::into),
+        Command::Notifications(args) => notifications::run(&args).await.map_err(Into::into),
+        Command::Status(args) => status::run(&args).await.map_err(Into::into),
         Command::Provider(args) => provider::run(&args).await.map_err(Into::into),
         Command::Demo(args) => demo::run(args).await.map_err(Into::into),
         Command::DrillDoubt(args) => doubt::run(args).await.map_err(Into::into),
         Command::DrillKills(args) => broker_kills::run(args).await.map_err(Into::into),
         Command::DrillBackup(args) => backup::run(args).await.map_err(Into::into),
+        Command::DrillFollowers(args) => followers::run(args).await.map_err(Into::into),
+        Command::Styles(args) => styles::run(args).await.map_err(Into::into),
         Command::DrillTwoPhase(args) => atomic::run(args).await.map_err(Into::into),
     };
     match result {

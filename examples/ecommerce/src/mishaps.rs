@@ -30,6 +30,9 @@ pub struct Mishaps {
     /// Share of replies and acknowledgements (0 to 1) to lose on purpose after their effect was committed.
     #[arg(long, default_value_t = 0.0)]
     pub lose_replies: f64,
+    /// How much longer each call and each event takes, in milliseconds.
+    #[arg(long, default_value_t = 0, value_name = "MILLISECONDS")]
+    pub slow_ms: u64,
     /// Orders whose requests and events arrive only after they were undone (only those of actions).
     #[arg(long, value_delimiter = ',', value_name = "ORDER_ID")]
     pub late_requests: Vec<String>,
@@ -40,12 +43,21 @@ pub struct Mishaps {
 pub(crate) struct Fate {
     lose_replies: f64,
     late_requests: BTreeSet<String>,
+    slow: Duration,
 }
 
 impl Fate {
     /// Loses a share of the replies to first attempts. Later attempts are answered, or no saga would ever end.
     pub(crate) fn new(mishaps: &Mishaps) -> Self {
-        Self { lose_replies: mishaps.lose_replies.clamp(0.0, 1.0), late_requests: mishaps.late_requests.iter().cloned().collect() }
+        let late_requests = mishaps.late_requests.iter().cloned().collect();
+        Self { lose_replies: mishaps.lose_replies.clamp(0.0, 1.0), late_requests, slow: Duration::from_millis(mishaps.slow_ms) }
+    }
+
+    /// Takes as long as a slow service does.
+    pub(crate) async fn dawdle(&self) {
+        if !self.slow.is_zero() {
+            tokio::time::sleep(self.slow).await;
+        }
     }
 
     /// Whether the reply to this call is lost. Decided by the order and the step alone, so that the same replies are lost again.

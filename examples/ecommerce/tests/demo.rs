@@ -37,6 +37,13 @@ fn the_books_of_a_shop_without_an_orchestrator_balance_after_both_kills() {
 }
 
 #[test]
+fn no_order_waits_for_services_that_only_listen_and_they_catch_up() {
+    for mode in ["saga", "choreography"] {
+        balanced(&shop(&["drill-followers", "--mode", mode, "--orders", "200", "--seed", "11"]));
+    }
+}
+
+#[test]
 fn the_books_of_a_shop_that_sells_in_four_steps_balance_after_both_kills() {
     let out = balanced(&shop(&["demo", "--mode", "classic", "--orders", "150", "--seed", "11", "--lose-replies", "0.03"]));
     assert!(out.contains("kill -9 payment") && out.contains("kill -9 broker"), "both were killed: {out}");

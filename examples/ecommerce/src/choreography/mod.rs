@@ -45,6 +45,8 @@ pub struct Reactions {
     pub of: Teller,
     /// Whom it hears.
     pub hears: &'static [Teller],
+    /// Whether it does anything because of this event. All others are acknowledged, and leave no row and no sync behind.
+    pub concerns: fn(&OrderEvent) -> bool,
     /// What it does.
     pub react: React,
 }

@@ -64,7 +64,8 @@ impl Town {
     }
 
     fn try_hear(&self, offset: u64, event: &OrderEvent) -> Result<(), HandlerError> {
-        let Reactions { of, react, .. } = self.reactions;
+        let Reactions { of, hears, concerns, react } = self.reactions;
+        assert!(hears.contains(&event.teller()) && concerns(event), "it never comes to {event:?}");
         let inbox = Inbox::new(&event.teller().topic(), &of.group());
         let delivery = delivery(offset, event);
         let told = RefCell::new(Vec::new());

@@ -8,7 +8,11 @@ use sagamq_api::saga::Operation::{Action, Compensation};
 use sagamq_sdk::CallError;
 use serde_json::json;
 
-pub(super) const REACTIONS: Reactions = Reactions { of: Teller::Inventory, hears: &[Teller::Orders, Teller::Payments], react };
+pub(super) const REACTIONS: Reactions = Reactions { of: Teller::Inventory, hears: &[Teller::Orders, Teller::Payments], concerns, react };
+
+const fn concerns(event: &OrderEvent) -> bool {
+    matches!(event, OrderEvent::OrderPlaced { .. } | OrderEvent::OrderPaid(_) | OrderEvent::OrderRejected { .. })
+}
 
 /// Holds pieces for an order that is placed, sells them when it is paid, and gives them back when nothing came of it.
 fn react(rows: &Rows<'_>, event: &OrderEvent) -> Result<Vec<OrderEvent>, CallError> {
@@ -76,14 +80,17 @@ mod tests {
         let refused = OrderEvent::StockRefused { order_id: "o-1".into(), reason: "OUT_OF_STOCK".into() };
         assert_eq!(town.hears(1, &OrderEvent::OrderPlaced { order: wanted }), [refused]);
         assert_eq!(mugs(&town), (5, 0, 0));
-        assert_eq!(town.hears(2, &OrderEvent::OrderRejected { order_id: "o-1".into(), reason: "OUT_OF_STOCK".into() }), []);
+        assert_eq!(
+            town.hears(2, &OrderEvent::OrderRejected { order_id: "o-1".into(), card: "card".into(), reason: "OUT_OF_STOCK".into() }),
+            []
+        );
         assert_eq!(mugs(&town), (5, 0, 0), "what was never held is not given back");
     }
 
     #[test]
     fn what_is_held_is_given_back_once_and_an_order_that_was_given_up_holds_nothing_however_late_it_comes() {
         let town = town();
-        let rejected = OrderEvent::OrderRejected { order_id: "o-1".into(), reason: "CARD_REFUSED".into() };
+        let rejected = OrderEvent::OrderRejected { order_id: "o-1".into(), card: "card".into(), reason: "CARD_REFUSED".into() };
         town.hears(1, &OrderEvent::OrderPlaced { order: order("o-1", 3) });
         for record in [2, 2, 3] {
             assert_eq!(town.hears(record, &rejected), []);
@@ -91,7 +98,7 @@ mod tests {
         assert_eq!(mugs(&town), (5, 0, 0));
         let row: Reservation = town.database().get("o-1").expect("readable").expect("held once");
         assert_eq!(row.state, ReservationState::Released);
-        town.hears(4, &OrderEvent::OrderRejected { order_id: "o-2".into(), reason: "CANCELLED".into() });
+        town.hears(4, &OrderEvent::OrderRejected { order_id: "o-2".into(), card: "card".into(), reason: "CANCELLED".into() });
         assert_eq!(town.hears(5, &OrderEvent::OrderPlaced { order: order("o-2", 3) }), [], "nobody is told to go on");
         assert_eq!(mugs(&town), (5, 0, 0));
     }

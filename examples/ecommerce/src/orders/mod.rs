@@ -134,8 +134,9 @@ fn reject(rows: &Rows<'_>, call: &Call) -> Result<Value, CallError> {
     let Reject { order_id, reason } = arguments(call)?;
     let Some(order) = rows.lock::<Order>(&order_id)? else { return Ok(Value::Null) };
     let order = pending(&order_id, order)?;
+    let card = order.card.clone();
     rows.put(&order_id, &Order { state: OrderState::Rejected, reason: Some(reason.clone()), ..order })?;
-    Ok(serde_json::to_value(OrderEvent::OrderRejected { order_id, reason })?)
+    Ok(serde_json::to_value(OrderEvent::OrderRejected { order_id, card, reason })?)
 }
 
 /// The last look before money is taken for good: is the order still wanted? The book is asked and not the saga, which does not know
@@ -220,7 +221,7 @@ impl Participant for Orders {
 
     fn react(&self, desk: &Desk<'_>, event: &OrderEvent) -> Result<(), HandlerError> {
         self.book.react(desk, event)?;
-        if reactions::ends(event) {
+        if reactions::concerns(event) {
             self.ends.reached(event.order_id());
         }
         Ok(())

@@ -11,7 +11,7 @@ use serde_json::json;
 use std::time::Duration;
 
 pub(super) const REACTIONS: Reactions =
-    Reactions { of: Teller::Orders, hears: &[Teller::Inventory, Teller::Shipping, Teller::Payments], react };
+    Reactions { of: Teller::Orders, hears: &[Teller::Inventory, Teller::Shipping, Teller::Payments], concerns, react };
 
 /// An order that is not paid after this time is undone: as long as in the saga.
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -92,8 +92,8 @@ fn react(rows: &Rows<'_>, event: &OrderEvent) -> Result<Vec<OrderEvent>, CallErr
     Ok(vec![serde_json::from_value(output)?])
 }
 
-/// Whether an order may be at its end when this event is handled.
-pub(super) const fn ends(event: &OrderEvent) -> bool {
+/// What it hears ends an order, and nothing else does.
+pub(super) const fn concerns(event: &OrderEvent) -> bool {
     matches!(
         event,
         OrderEvent::StockRefused { .. }
@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn the_first_refusal_rejects_an_order_and_a_second_one_changes_nothing() {
         let town = town();
-        let rejected = OrderEvent::OrderRejected { order_id: "o-1".into(), reason: "CANCELLED".into() };
+        let rejected = OrderEvent::OrderRejected { order_id: "o-1".into(), card: "card".into(), reason: "CANCELLED".into() };
         assert_eq!(town.hears(1, &refused("CANCELLED")), [rejected]);
         assert_eq!(town.hears(1, &refused("CANCELLED")), []);
         let stock = OrderEvent::StockRefused { order_id: "o-1".into(), reason: "OUT_OF_STOCK".into() };

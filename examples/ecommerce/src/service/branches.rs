@@ -100,6 +100,7 @@ impl<P: Participant> Passage<P> {
     async fn serve(&self, call: Call, serve: impl Future<Output = Response>) -> Response {
         self.counter.called();
         self.checkpoint.pass(&call, Side::Before).await;
+        self.fate.dawdle().await;
         let mut response = serve.await;
         let is_told_to_commit = matches!(call.attempt.operation, Operation::Commit | Operation::CommitOnePhase);
         if is_told_to_commit && response.status().is_success() {

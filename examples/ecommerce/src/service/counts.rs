@@ -17,6 +17,9 @@ pub struct CallCounts {
     pub calls: u64,
     /// Those among them that were known from before: the barrier gave the first answer again, or prevented the effect.
     pub repeated: u64,
+    /// How often the embedded database was synced.
+    #[serde(default)]
+    pub syncs: u64,
     /// Rare ways that calls took, ever.
     pub noticed: BTreeMap<Oddity, u64>,
     /// What calls of transactions went through.
@@ -76,5 +79,5 @@ fn counts(database: &Database, branches: &BranchCounter) -> Result<CallCounts, S
         *noticed.entry(row.oddity).or_default() += 1;
     }
     let (calls, repeated) = database.counts();
-    Ok(CallCounts { calls, repeated, noticed, branches: branches.counts() })
+    Ok(CallCounts { calls, repeated, syncs: database.syncs(), noticed, branches: branches.counts() })
 }

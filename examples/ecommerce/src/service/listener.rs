@@ -1,22 +1,25 @@
 //! The services' side of the choreography: consumers of the events that a service hears, and the pump of what it tells.
 
 use super::participant::Participant;
-use super::{CONCURRENCY, LEASE, STOP_TIMEOUT, ServiceArgs, ServiceError};
+use super::{CONCURRENCY, LEASE, STOP_TIMEOUT, ServiceArgs, ServiceError, all};
 use crate::choreography::Desk;
 use crate::events::{self, OrderEvent, Teller};
 use crate::mishaps::Fate;
 use crate::store::{Database, Inbox};
-use sagamq_sdk::{CancellationToken, Client, Delivery, HandlerError};
+use sagamq_sdk::{CancellationToken, Client, ClientError, Delivery, HandlerError};
 use std::sync::Arc;
 use tokio::task::JoinSet;
 
-/// Hears events and tells what came of them, until `shutdown`.
+/// Hears events and tells what came of them, until `shutdown`, if the service takes part in the choreography.
 pub(super) async fn listen<P: Participant>(
     args: &ServiceArgs,
     participant: Arc<P>,
     fate: Arc<Fate>,
     shutdown: CancellationToken,
 ) -> Result<(), ServiceError> {
+    if !args.choreography {
+        return Ok(());
+    }
     let client = Client::new(&args.server)?;
     let (of, hears) = participant.hears();
     client.create_topic(&of.topic(), events::topic_config()).await?;
@@ -25,17 +28,11 @@ pub(super) async fn listen<P: Participant>(
         consumers.spawn(hear(client.clone(), *teller, of, Arc::clone(&participant), Arc::clone(&fate), shutdown.clone()));
     }
     let pump = participant.store().pump(client, shutdown);
-    let heard = async {
-        while let Some(ended) = consumers.join_next().await {
-            ended.map_err(std::io::Error::other)??;
-        }
-        Ok(())
-    };
     let told = async {
         pump.await;
         Ok(())
     };
-    tokio::try_join!(heard, told).map(drop)
+    tokio::try_join!(all(consumers), told).map(drop)
 }
 
 /// Hears what `teller` tells, as the group of `of`.
@@ -46,7 +43,7 @@ async fn hear<P: Participant>(
     participant: Arc<P>,
     fate: Arc<Fate>,
     shutdown: CancellationToken,
-) -> Result<(), ServiceError> {
+) -> Result<(), ClientError> {
     let (topic, group) = (teller.topic(), of.group());
     let inbox = Inbox::new(&topic, &group);
     let consumer =
@@ -54,20 +51,17 @@ async fn hear<P: Participant>(
     let handle = move |delivery: Delivery| {
         let (participant, fate, inbox, topic) = (Arc::clone(&participant), Arc::clone(&fate), inbox.clone(), topic.clone());
         async move {
-            let event: OrderEvent = match delivery.record.json() {
-                Ok(event) => event,
-                // No later delivery could read it either: a dead letter, for somebody to look at.
-                Err(reason) => return Err(HandlerError::terminate(format!("no event of an order: {reason}"))),
-            };
+            let event = OrderEvent::of(&delivery)?;
             let store = participant.store().clone();
             if !fate.is_heard(&event, &store).await {
                 return Err(HandlerError::retry("the event was lost on the way"));
             }
+            fate.dawdle().await;
             let is_lost = fate.loses_acknowledgement(&topic, &delivery);
             let desk = move |database: &Database| participant.react(&Desk { database, inbox: &inbox, delivery: &delivery }, &event);
             store.with(desk).await?;
             if is_lost { Err(HandlerError::retry("the acknowledgement was lost on purpose")) } else { Ok(()) }
         }
     };
-    Ok(consumer.run(shutdown, handle).await?)
+    consumer.run(shutdown, handle).await
 }

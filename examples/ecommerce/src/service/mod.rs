@@ -4,12 +4,14 @@ mod answers;
 pub(crate) mod branches;
 pub(crate) mod checkpoint;
 mod counts;
+mod follower;
 mod listener;
 mod participant;
 
 pub use answers::answer;
 pub(crate) use answers::problem;
 pub use counts::{BranchCounts, CallCounts};
+pub(crate) use follower::follow;
 pub use participant::{Local, Participant};
 
 use crate::mishaps::{Fate, Mishaps};
@@ -24,6 +26,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::task::JoinSet;
 
 /// Calls that a service works on at the same time: enough to share each sync of its disk among many.
 const CONCURRENCY: usize = 48;
@@ -52,6 +55,9 @@ pub struct ServiceArgs {
     /// Its database, if it is another one than the connection string says. Each service wants one of its own.
     #[arg(long, value_name = "NAME", requires = "postgres")]
     pub database: Option<String>,
+    /// Take part in the choreography: hear what the other services tell, and tell what came of it.
+    #[arg(long)]
+    pub choreography: bool,
     /// Let a drill hold calls of transactions at `/checkpoint`.
     #[arg(long)]
     pub checkpoint: bool,
@@ -173,9 +179,18 @@ async fn serve<P: Participant>(participant: Arc<P>, fate: Arc<Fate>, call: Call)
     if !fate.arrives(&call, participant.store()).await {
         return Err(CallError::unknown("LOST", "the request was lost on the way"));
     }
+    fate.dawdle().await;
     let result = participant.serve(call.clone()).await;
     fate.hold(&call).await;
     result
+}
+
+/// Returns when all consumers have ended, or with why one could not go on.
+async fn all(mut consumers: JoinSet<Result<(), ClientError>>) -> Result<(), ServiceError> {
+    while let Some(ended) = consumers.join_next().await {
+        ended.map_err(std::io::Error::other)??;
+    }
+    Ok(())
 }
 
 /// Serves `routes` until `shutdown`.

@@ -66,6 +66,9 @@ impl Participant for Local {
     }
 
     fn react(&self, desk: &Desk<'_>, event: &OrderEvent) -> Result<(), HandlerError> {
+        if !(self.reactions.concerns)(event) {
+            return Ok(());
+        }
         desk.once(|rows| (self.reactions.react)(rows, event)).map(drop)
     }
 }

@@ -10,7 +10,11 @@ use sagamq_sdk::CallError;
 use serde::Deserialize;
 use serde_json::json;
 
-pub(super) const REACTIONS: Reactions = Reactions { of: Teller::Shipping, hears: &[Teller::Orders, Teller::Inventory], react };
+pub(super) const REACTIONS: Reactions = Reactions { of: Teller::Shipping, hears: &[Teller::Orders, Teller::Inventory], concerns, react };
+
+const fn concerns(event: &OrderEvent) -> bool {
+    matches!(event, OrderEvent::StockReserved { .. } | OrderEvent::StockSold(_) | OrderEvent::OrderRejected { .. })
+}
 
 /// What a place on a truck comes with.
 #[derive(Deserialize)]
@@ -85,7 +89,7 @@ mod tests {
     #[test]
     fn an_order_that_was_given_up_gets_no_place_and_the_books_say_that_it_came_late() {
         let town = Town::new(&REACTIONS);
-        assert_eq!(town.hears(1, &OrderEvent::OrderRejected { order_id: "o-1".into(), reason: "TIMEOUT".into() }), []);
+        assert_eq!(town.hears(1, &OrderEvent::OrderRejected { order_id: "o-1".into(), card: "card".into(), reason: "TIMEOUT".into() }), []);
         assert_eq!(town.hears(2, &OrderEvent::StockReserved { order: order("o-1", 1) }), []);
         assert_eq!(state(&town), None);
         let noticed: BTreeMap<String, Noticed> = town.database().all().expect("readable");
@@ -97,7 +101,7 @@ mod tests {
         let town = Town::new(&REACTIONS);
         town.hears(1, &OrderEvent::StockReserved { order: order("o-1", 1) });
         for record in [2, 2, 3] {
-            town.hears(record, &OrderEvent::OrderRejected { order_id: "o-1".into(), reason: "CARD_LOST".into() });
+            town.hears(record, &OrderEvent::OrderRejected { order_id: "o-1".into(), card: "card".into(), reason: "CARD_LOST".into() });
         }
         assert_eq!(state(&town), Some(ShipmentState::Cancelled));
     }

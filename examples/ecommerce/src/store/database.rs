@@ -188,6 +188,15 @@ impl Database {
         rows.into_iter().map(|(id, json)| Ok((id, serde_json::from_slice(&json)?))).collect()
     }
 
+    /// How often the database was synced since it was opened, if it is an embedded one: a server's syncs are not one database's.
+    #[must_use]
+    pub fn syncs(&self) -> u64 {
+        match &self.backend {
+            Backend::Rocks(rocks) => rocks.syncs(),
+            Backend::Postgres(_) => 0,
+        }
+    }
+
     /// Calls and events that were served since the process began, and how many of them were known from before and changed nothing.
     #[must_use]
     pub fn counts(&self) -> (u64, u64) {

@@ -3,6 +3,7 @@
 use super::rows::{Access, Rows};
 use super::telling::{Inbox, Told};
 use super::{Effects, StoreError};
+use rocksdb::statistics::Ticker;
 use rocksdb::{Direction, IteratorMode, Options, TransactionDBOptions, WriteOptions};
 use sagamq_api::saga::{Call, CallId};
 use sagamq_sdk::barrier::{Known, Recorded, RocksBarrier};
@@ -21,6 +22,8 @@ pub(super) struct RocksStore {
     barrier: RocksBarrier,
     branches: RocksBranches,
     outbox: RocksOutbox<MultiThreaded>,
+    /// Where the database counts what it does.
+    options: Options,
 }
 
 impl RocksStore {
@@ -28,6 +31,7 @@ impl RocksStore {
     pub(super) fn open(path: &Path, branch_calls: Effects) -> Result<Self, StoreError> {
         let mut options = Options::default();
         options.create_if_missing(true);
+        options.enable_statistics();
         let rocks = BranchDb::open(&options, &TransactionDBOptions::default(), path)
             .map_err(|source| StoreError::Open { path: path.to_owned(), source })?;
         let rocks = Arc::new(rocks);
@@ -36,11 +40,16 @@ impl RocksStore {
         });
         let branches = branches.open(Arc::clone(&rocks)).map_err(|error| StoreError::Branches(error.to_string()))?;
         let outbox = RocksOutbox::open(Arc::clone(&rocks)).map_err(|error| StoreError::Outbox(error.to_string()))?;
-        Ok(Self { rocks, barrier: RocksBarrier::new(), branches, outbox })
+        Ok(Self { rocks, barrier: RocksBarrier::new(), branches, outbox, options })
     }
 
     pub(super) const fn branches(&self) -> &RocksBranches {
         &self.branches
+    }
+
+    /// How often the log was synced since the database was opened.
+    pub(super) fn syncs(&self) -> u64 {
+        self.options.get_ticker_count(Ticker::WalFileSynced)
     }
 
     pub(super) const fn outbox(&self) -> &RocksOutbox<MultiThreaded> {

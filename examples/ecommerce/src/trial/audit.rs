@@ -113,6 +113,14 @@ impl Audit {
         }
     }
 
+    /// Adds what another audit found.
+    pub(super) fn add(&mut self, other: Self) {
+        for (book, compared) in other.compared {
+            *self.compared.entry(book).or_default() += compared;
+        }
+        self.findings.extend(other.findings);
+    }
+
     /// Compares two entries that must be the same.
     #[expect(clippy::needless_pass_by_value, reason = "entries are mostly numbers, made where they are compared")]
     pub(super) fn same<T: PartialEq + Debug>(&mut self, book: &'static str, whose: &str, is: T, must_be: T) {

@@ -5,11 +5,13 @@ use super::site::{self, Site};
 use crate::inventory::InventoryBooks;
 use crate::loyalty::LoyaltyBooks;
 use crate::mode::Mode;
+use crate::notifications::Mails;
 use crate::orders::OrderBooks;
 use crate::payments::{PaymentBooks, WalletBooks};
 use crate::provider::ProviderBooks;
 use crate::service::CallCounts;
 use crate::shipping::ShippingBooks;
+use crate::status::StatusBooks;
 use sagamq_api::limits::PAGE_ROWS_MAX;
 use sagamq_api::saga::{SagaQuery, SagaSummary};
 use serde::de::DeserializeOwned;
@@ -67,6 +69,16 @@ pub(super) async fn counts(site: &Site, service: &str) -> Result<CallCounts, Tri
 /// The books of the loyalty service.
 pub(super) async fn loyalty(site: &Site) -> Result<LoyaltyBooks, TrialError> {
     get(site, site::LOYALTY, "books").await
+}
+
+/// The mails of the notification service.
+pub(super) async fn mails(site: &Site) -> Result<Mails, TrialError> {
+    get(site, site::NOTIFICATIONS, "books").await
+}
+
+/// What the read model knows.
+pub(super) async fn statuses(site: &Site) -> Result<StatusBooks, TrialError> {
+    get(site, site::STATUS, "books").await
 }
 
 async fn get<T: DeserializeOwned>(site: &Site, service: &str, path: &str) -> Result<T, TrialError> {

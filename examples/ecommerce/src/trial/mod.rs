@@ -6,9 +6,11 @@
 //! | `sagamq-shop drill-doubt` ([`doubt`]) | the provider takes money and its answer is lost, in every kind of step, under kills of everybody |
 //! | `sagamq-shop drill-kills` ([`broker_kills`]) | the broker is killed every few seconds while orders go through |
 //! | `sagamq-shop drill-backup` ([`backup`]) | the broker comes back from an old backup, under participants that know more than it does |
+//! | `sagamq-shop drill-followers` ([`followers`]) | services that only listen are away, then slow: no order waits, and they catch up |
 //! | `sagamq-shop drill-2pc` ([`atomic`]) | two-phase commit is atomic whoever is killed at whatever point |
+//! | `sagamq-shop styles` ([`styles`]) | what the four styles cost, measured beside each other |
 //!
-//! All of them fail if a book is wrong, and also if something that they are about did not occur.
+//! All but the last fail if a book is wrong, and also if something that they are about did not occur.
 
 pub mod atomic;
 mod audit;
@@ -21,6 +23,7 @@ mod databases;
 pub mod demo;
 pub mod doubt;
 mod events;
+pub mod followers;
 mod kills;
 mod occurred;
 mod plan;
@@ -28,6 +31,7 @@ mod process;
 mod report;
 mod run;
 mod site;
+pub mod styles;
 mod traffic;
 
 use container::Container;

@@ -62,6 +62,8 @@ pub(super) struct Plan {
     pub(super) cancelled: BTreeSet<String>,
     /// Orders whose requests to shipping arrive after they were undone.
     pub(super) late: Vec<String>,
+    /// How much longer shipping takes for each call or event, in milliseconds.
+    pub(super) slow_shipping_ms: u64,
     /// What goes wrong at the provider, by order and purpose.
     pub(super) faults: BTreeMap<String, Fault>,
 }
@@ -114,8 +116,23 @@ impl Plan {
     /// The same shop, sold in one transaction an order. Nobody changes his mind or waits for a phone in the middle of one, and the provider,
     /// whose answers go astray, is not asked: the cards' limits are paid in as wallets.
     fn in_two_phases(self) -> Self {
-        let Self { stock, cards, orders, .. } = self;
-        Self { mode: Mode::TwoPhase, stock, cards, orders, ..Self::default() }
+        let Self { stock, cards, orders, slow_shipping_ms, .. } = self;
+        Self { mode: Mode::TwoPhase, stock, cards, orders, slow_shipping_ms, ..Self::default() }
+    }
+
+    /// A shop with so many orders that nobody has a reason to refuse, each of a card of its own.
+    pub(super) fn plain(seed: u64, orders: u64) -> Self {
+        let orders = usize::try_from(orders).unwrap_or(usize::MAX);
+        let mut random = StdRng::seed_from_u64(seed);
+        let mut plan = Self::default();
+        for n in 0..orders {
+            let card = format!("card-{n:06}");
+            let lines = vec![Line { sku: CATALOGUE.choose(&mut random).map_or("mug", |product| product.sku).to_owned(), quantity: 1 }];
+            plan.orders.push(NewOrder { order_id: format!("order-{n:06}"), card: card.clone(), country: "DE".to_owned(), lines });
+            plan.cards.insert(card, NewCard { limit: RICH, ..NewCard::default() });
+        }
+        plan.stock = CATALOGUE.iter().map(|product| (product.sku.to_owned(), orders as u64)).collect();
+        plan
     }
 
     /// The same shop, sold in this mode.

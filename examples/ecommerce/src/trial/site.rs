@@ -1,6 +1,7 @@
-//! The running shop: a broker, five services and the payment provider, each a process with its own directory and port.
+//! The running shop: a broker, its services and the payment provider, each a process with its own directory and port.
 
 use super::databases::Databases;
+use super::followers::SLOW_MS;
 use super::plan::Plan;
 use super::process::Process;
 use super::{SiteArgs, TrialError};
@@ -21,12 +22,17 @@ pub(super) const PAYMENT: &str = "payment";
 pub(super) const INVENTORY: &str = "inventory";
 pub(super) const SHIPPING: &str = "shipping";
 pub(super) const LOYALTY: &str = "loyalty";
+pub(super) const NOTIFICATIONS: &str = "notifications";
+pub(super) const STATUS: &str = "status";
 
 /// The services that take part in sagas.
 pub(super) const PARTICIPANTS: [&str; 4] = [ORDER, PAYMENT, INVENTORY, SHIPPING];
 
 /// Everything but the broker, in the order it is started.
 const SERVICES: [&str; 6] = [PROVIDER, ORDER, PAYMENT, INVENTORY, SHIPPING, LOYALTY];
+
+/// Services that only listen, and that a trial starts when it wants them.
+const FOLLOWERS: [&str; 2] = [NOTIFICATIONS, STATUS];
 
 /// Longest time a process may take until it answers. Generous: on a loaded machine slow is not wrong.
 const READY_LIMIT: Duration = Duration::from_secs(60);
@@ -74,14 +80,20 @@ impl Site {
             vec!["--listen".into(), address(name).into(), "--data-dir".into(), data(directory, name).into_os_string()]
         };
         let mut processes = vec![Process::new(BROKER, &broker, [vec!["serve".into()], own(BROKER)].concat(), &logs)];
-        for name in SERVICES {
+        for name in SERVICES.into_iter().chain(FOLLOWERS) {
             std::fs::create_dir_all(data(directory, name))?;
             let mut options: Vec<OsString> = [vec![name.into()], own(name)].concat();
             if name != PROVIDER {
                 options.extend(["--server".into(), url(BROKER), "--lose-replies".into(), lose_replies.to_string().into()]);
             }
+            if FOLLOWERS.contains(&name) {
+                options.extend(["--slow-ms".into(), SLOW_MS.to_string().into()]);
+            }
             if name == PAYMENT {
                 options.extend(["--provider".into(), url(PROVIDER)]);
+            }
+            if plan.mode == Mode::Choreography && PARTICIPANTS.contains(&name) {
+                options.push("--choreography".into());
             }
             if name == ORDER {
                 options.extend(["--mode".into(), plan.mode.to_string().into()]);
@@ -90,6 +102,9 @@ impl Site {
                 options.extend(["--checkpoint".into(), "--ask-after".into(), ASK_AFTER_MS.to_string().into()]);
             }
             options.extend(databases.iter().flat_map(|databases| databases.options(name)).map(OsString::from));
+            if name == SHIPPING && plan.slow_shipping_ms > 0 {
+                options.extend(["--slow-ms".into(), plan.slow_shipping_ms.to_string().into()]);
+            }
             if name == SHIPPING && !plan.late.is_empty() {
                 options.extend(["--late-requests".into(), plan.late.join(",").into()]);
             }
@@ -199,7 +214,7 @@ impl Site {
 
 /// Free ports, all held until all are known, so that none is given twice.
 fn free_ports() -> Result<Vec<(&'static str, u16)>, TrialError> {
-    let names = std::iter::once(BROKER).chain(SERVICES);
+    let names = std::iter::once(BROKER).chain(SERVICES).chain(FOLLOWERS);
     let held: Vec<(&str, TcpListener)> =
         names.map(|name| Ok((name, TcpListener::bind("127.0.0.1:0")?))).collect::<Result<_, std::io::Error>>()?;
     held.into_iter().map(|(name, listener)| Ok((name, listener.local_addr()?.port()))).collect()

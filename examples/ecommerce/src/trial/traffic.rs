@@ -135,6 +135,12 @@ impl Outcome {
         times.get((times.len() * percent / 100).min(times.len().saturating_sub(1))).copied().unwrap_or_default()
     }
 
+    /// Both.
+    pub(super) fn with(mut self, more: Self) -> Self {
+        self.ended.extend(more.ended);
+        Self { refused: self.refused + more.refused, sent_again: self.sent_again + more.sent_again, ..self }
+    }
+
     fn add(&mut self, (ended, sent_again): (Option<Ended>, u64)) {
         self.sent_again += sent_again;
         match ended {
