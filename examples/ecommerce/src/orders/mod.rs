@@ -250,7 +250,8 @@ pub fn books(database: &Database) -> Result<OrderBooks, StoreError> {
 /// # Errors
 /// [`ServiceError`] when it cannot start, or when the server refuses it for good.
 pub async fn run(args: &OrderArgs) -> Result<(), ServiceError> {
-    let OrderArgs { service: args, mode } = args;
+    let OrderArgs { service, mode } = args;
+    let args = &ServiceArgs { choreography: service.choreography || *mode == Mode::Choreography, ..service.clone() };
     let store = args.store("orders", &BRANCH_CALLS).await?;
     let client = Client::new(&args.server)?;
     let topic = Teller::Orders.topic();

@@ -32,7 +32,7 @@ pub(super) struct Change {
 impl Change {
     /// Counts a patch in the unified form.
     pub(super) fn of(patch: &str) -> Self {
-        const SERVICES: [&str; 5] = ["orders", "payments", "inventory", "shipping", "fraud"];
+        const SERVICES: [&str; 6] = ["orders", "payments", "inventory", "shipping", "status", "fraud"];
         let mut change = Self::default();
         for line in patch.lines() {
             if let Some(path) = line.strip_prefix("+++ b/") {

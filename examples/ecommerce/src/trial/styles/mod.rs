@@ -1,4 +1,4 @@
-//! The four styles beside each other: the same orders, the same services, and what each style costs. The figures of `docs/four-styles.md`.
+//! The four styles beside each other: the same orders, the same services, and what each style costs.
 
 mod counted;
 mod fraud;
@@ -58,16 +58,18 @@ type Line<T> = (String, fn(&T) -> String);
 
 fn table(args: &StylesArgs, all: &[Figures]) -> String {
     let ms = |name: &str| format!("{name}, ms");
-    let lines: [Line<Figures>; 12] = [
+    let lines: [Line<Figures>; 14] = [
         (ms("one order at a time: half end within"), |it| millis(it.alone.half)),
         (ms("one order at a time: 99 % within"), |it| millis(it.alone.most)),
         (format!("{} at a time: orders a second", args.in_flight), |it| format!("{:.0}", it.busy.a_second)),
+        ("the same: of all orders, undone".to_owned(), |it| format!("{:.1} %", it.busy.undone_percent)),
         (ms("the same: half end within"), |it| millis(it.busy.half)),
         (ms("the same: 99 % within"), |it| millis(it.busy.most)),
         (format!("shipping takes {} ms longer, {} at a time: orders a second", args.slow_ms, args.in_flight), |it| {
             format!("{:.0}", it.slow.a_second)
         }),
         (ms("the same: half end within"), |it| millis(it.slow.half)),
+        ("the same: of all orders, undone".to_owned(), |it| format!("{:.1} %", it.slow.undone_percent)),
         ("records in topics, an order".to_owned(), |it| format!("{:.1}", it.each.records)),
         ("requests to the broker, an order".to_owned(), |it| format!("{:.1}", it.each.requests)),
         ("calls and events that services handle, an order".to_owned(), |it| format!("{:.1}", it.each.handled)),
