@@ -7,6 +7,7 @@ use crate::log::ReadError;
 use crate::log::compaction::{Compacted, KeyMap, Piece, Rules, cleanable_end, fold_shift, gather, piece_before};
 use crate::log::partition::Partition;
 use crate::shard::commit::WriteError;
+use crate::shard::disk_guard::Room;
 use crate::shard::trim::{Compaction, TrimOp, Trimmed};
 use crate::storage::Storage;
 use crate::topic::{Topic, TopicKind};
@@ -134,7 +135,8 @@ impl Broker {
 
     async fn compact_one(&self, look: &Look) -> Result<u64, CompactionError> {
         let partition = &look.partition;
-        if partition.log_start() == partition.high_watermark() {
+        // What is rewritten needs room before what it replaces gives any back.
+        if partition.log_start() == partition.high_watermark() || self.disk_room() != Room::Enough {
             return Ok(0);
         }
         let Some(mut row) = self.folded(look).await? else { return Ok(0) };
@@ -152,6 +154,10 @@ impl Broker {
         let mut pass =
             Pass { keys: Arc::new(keys), end, tombstones_below, row, bytes: 0, tombstones: 0, records: 0, behind: None, is_whole: true };
         loop {
+            // Each piece stands for itself: the rest comes when there is room.
+            if self.disk_room() != Room::Enough {
+                return Ok(pass.records);
+            }
             match self.piece(look, &mut pass).await? {
                 Progress::Done(read, written) => pace(read, written).await,
                 Progress::Through => break,

@@ -280,11 +280,21 @@ impl Broker {
         if is_in_memory { read() } else { self.blocking(read).await }
     }
 
-    /// How old the record at an offset is, in seconds; 0 if it is not there any more.
+    /// How old the first record at or behind an offset is, in seconds; 0 if there is none.
     pub(super) async fn age_seconds(&self, partition: &Arc<Partition>, offset: Offset) -> Result<f64, ReadError> {
         let now_ms = i64::try_from(self.0.clock.now_ms()).unwrap_or(i64::MAX);
         let (storage, of) = (Arc::clone(&self.0.storage), Arc::clone(partition));
-        let read = move || reader::read_at(&*storage, &of, &[offset], &mut Budget::unshared(1, usize::MAX));
+        let read = move || {
+            let mut at = offset;
+            loop {
+                let found = reader::read_at(&*storage, &of, &[at], &mut Budget::unshared(1, usize::MAX));
+                // Compaction took what was there: who stands before a gap lags behind what lies beyond.
+                match found.gap {
+                    Some(ref gap) if gap.end > at && gap.end < of.high_watermark() => at = gap.end,
+                    _ => return found,
+                }
+            }
+        };
         let found = if Depth::Records.is_at_hand(partition, offset) { read() } else { self.blocking(read).await };
         match (found.records.first(), found.error) {
             (Some(record), _) => Ok(now_ms.saturating_sub(record.timestamp_ms).max(0) as f64 / 1000.0),

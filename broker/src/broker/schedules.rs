@@ -10,7 +10,7 @@ use crate::shard::input::Input;
 use crate::shard::log::LogOp;
 use crate::shard::log::append_error::AppendError;
 use crate::shard::log::cancel::CancelRequest;
-use crate::shard::log::schedules::row::Row;
+use crate::shard::log::schedules::row::{Row, Totals};
 use crate::storage::{Direction, Family, Storage, StorageError};
 use bytes::Bytes;
 use core::ops::ControlFlow;
@@ -141,9 +141,19 @@ fn first_ids(
     after: Option<ScheduleId>,
     max: usize,
 ) -> Result<Vec<ScheduleId>, StorageError> {
-    // Ids sort by time and then by shard, so of the moment of the last one only shards behind its own have any left.
-    let from = after.map_or(0, |after| if after.shard <= shard.0 { after.due_ms } else { after.due_ms.saturating_add(1) });
-    let range = shard.waiting_from(topic, ScheduleId { due_ms: from, shard: shard.0, commit: 0, index: 0 });
+    let Some(totals) = storage.get(Family::Schedule, &shard.waiting_totals(topic))? else { return Ok(Vec::new()) };
+    let totals = Totals::decode(&totals, shard.0)
+        .ok_or_else(|| StorageError::Corrupt(format!("how many records of topic {} wait cannot be read", topic.0)))?;
+    // Ids sort by time and then by shard, so of the moment of the last one only shards behind its own have any left. Before the first that waits lie
+    // only the remains of those that were appended.
+    let at = |due_ms| ScheduleId { due_ms, shard: shard.0, commit: 0, index: 0 };
+    let from = match after {
+        None => at(0),
+        Some(after) if after.shard == shard.0 => after,
+        Some(after) if after.shard < shard.0 => at(after.due_ms),
+        Some(after) => at(after.due_ms.saturating_add(1)),
+    };
+    let range = shard.waiting_from(topic, from.max(totals.first));
     let (mut ids, mut fault) = (Vec::new(), None);
     storage.scan(Family::Schedule, &range.start..&range.end, Direction::Forward, &mut |key, _| {
         match ShardId::of_waiting_record(key) {

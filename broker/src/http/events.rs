@@ -1,10 +1,11 @@
 //! A partition as server-sent events (WHATWG HTML, "Server-sent events"): a record an event, whose id is its offset, so that a client that
 //! comes back with `Last-Event-ID` goes on where it was.
 
-use crate::broker::{Broker, Held, ReadRequestError, Records};
+use crate::broker::{Broker, Held, ReadRequestError, Records, TopicError};
 use crate::http::extract::PartitionPath;
 use crate::http::held::held;
 use crate::http::problem::ApiError;
+use crate::ids::TopicId;
 use crate::log::ReadError;
 use crate::log::batch::StoredRecord;
 use axum::body::Body;
@@ -39,6 +40,8 @@ const PAGE_BYTES: u32 = 1024 * 1024;
 struct Events {
     broker: Broker,
     path: PartitionPath,
+    /// The topic that was asked for: another one of its name is another log.
+    topic: TopicId,
     next: Offset,
     /// Records until the end that the client asked for.
     left: Option<u32>,
@@ -56,11 +59,14 @@ pub(super) async fn answer(broker: Broker, path: PartitionPath, query: ReadQuery
         None => query.clone(),
         Some(id) => {
             let last = id.to_str().ok().and_then(|id| id.trim().parse().ok()).map(Offset);
-            let last = last.ok_or_else(|| ApiError::invalid("`Last-Event-ID` is no offset: the id of an event is that of its record"))?;
-            ReadQuery { offset: Some(last.next()), timestamp_ms: None, ..query.clone() }
+            let next = last.and_then(|last| last.0.checked_add(1)).map(Offset);
+            let next = next.ok_or_else(|| ApiError::invalid("`Last-Event-ID` is no offset: the id of an event is that of its record"))?;
+            ReadQuery { offset: Some(next), timestamp_ms: None, ..query.clone() }
         }
     };
-    let mut events = Events { broker, path, next: from.offset.unwrap_or_default(), left: query.max_records, first: None, is_over: false };
+    let topic = broker.topic(&path.topic)?.id;
+    let mut events =
+        Events { broker, path, topic, next: from.offset.unwrap_or_default(), left: query.max_records, first: None, is_over: false };
     events.first = Some(match events.read(ReadQuery { wait_ms: Some(0), ..from }).await {
         // Who comes back may have been away for longer than records are kept: it is told, and goes on.
         Err(ReadRequestError::Read(ReadError::OutOfRange { offset, log_start, .. }))
@@ -109,7 +115,10 @@ impl Events {
     async fn read(&self, query: ReadQuery) -> Result<Held<Records>, ReadRequestError> {
         let max_records = Some(self.left.map_or(PAGE_RECORDS, |left| left.min(PAGE_RECORDS)));
         let query = ReadQuery { max_records, max_bytes: Some(PAGE_BYTES), ..query };
-        self.broker.read_held(&self.path.topic, self.path.partition, &query).await
+        let read = self.broker.read_held(&self.path.topic, self.path.partition, &query).await;
+        // It may have been deleted and made anew, also while it was read.
+        let is_another = self.broker.topic(&self.path.topic)?.id != self.topic;
+        if is_another { Err(TopicError::NotFound(self.path.topic.clone()).into()) } else { read }
     }
 
     /// The events of these records behind what is there already, or the sign that there are none. They keep their share of the memory.

@@ -37,8 +37,6 @@ pub(crate) struct Partition {
     bytes: AtomicU64,
     /// The embedder needs no record below this offset, if the topic is its own.
     released: AtomicU64,
-    /// Below it every record lies that had waited for its time. Not stored: after an open it may be anything that is there.
-    fired_below: AtomicU64,
     deleted: AtomicBool,
 }
 
@@ -56,7 +54,6 @@ impl Partition {
             rate: Mutex::default(),
             bytes: AtomicU64::new(0),
             released: AtomicU64::new(0),
-            fired_below: AtomicU64::new(offsets.log_end.0),
             deleted: AtomicBool::new(false),
         }
     }
@@ -112,16 +109,6 @@ impl Partition {
     /// Up to where the embedder has said that it needs nothing. Not stored: it says so again after each start.
     pub(crate) fn released(&self) -> Offset {
         Offset(self.released.load(Ordering::Acquire))
-    }
-
-    /// Records that had waited for their time are appended below this offset. Only the shard's task calls it.
-    pub(crate) fn fire(&self, below: Offset) {
-        self.fired_below.fetch_max(below.0, Ordering::AcqRel);
-    }
-
-    /// No record that had waited for its time was appended from this offset on.
-    pub(crate) fn fired_below(&self) -> Offset {
-        Offset(self.fired_below.load(Ordering::Acquire))
     }
 
     pub(crate) fn high_watermark(&self) -> Offset {
@@ -192,8 +179,8 @@ impl Partition {
     }
 
     /// Batches of the tail from `from` on; `None` if they are not in memory any more.
-    pub(crate) fn read_tail(&self, from: Offset, bytes_max: usize) -> Option<Vec<CachedBatch>> {
-        self.tail.lock().unwrap_or_else(PoisonError::into_inner).read(from, bytes_max)
+    pub(crate) fn read_tail(&self, from: Offset, max: (usize, usize)) -> Option<Vec<CachedBatch>> {
+        self.tail.lock().unwrap_or_else(PoisonError::into_inner).read(from, max)
     }
 
     /// Whether the tail begins at or before `from` and goes beyond it, and nothing has to be decompressed to read there.

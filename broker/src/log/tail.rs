@@ -1,7 +1,7 @@
 //! The newest batches of the partitions in memory, so that consumers at the end of a log never touch the disk. One bound holds for all
 //! partitions together: memory does not grow with their number.
 
-use crate::log::batch::{Batch, BatchError, BatchHeader, StoredRecord, unpacked_bytes_max};
+use crate::log::batch::{Batch, BatchError, BatchHeader, StoredRecord};
 use bytes::Bytes;
 use sagamq_api::Offset;
 use sagamq_api::limits::DECOMPRESSED_BYTES_MAX;
@@ -70,14 +70,6 @@ impl CachedBatch {
             return Ok(records);
         }
         Ok(Arc::clone(self.decoded.get_or_init(|| records)))
-    }
-}
-
-impl CachedBatch {
-    /// Bytes that its records keep in memory and that nobody has charged: of those that were decompressed, and are not kept here.
-    pub(crate) fn unpacked_bytes_beside(&self) -> usize {
-        let is_beside = self.batch.is_compressed() && self.decoded.get().is_none();
-        if is_beside { unpacked_bytes_max(self.batch.bytes()) } else { 0 }
     }
 }
 
@@ -201,8 +193,8 @@ impl Tail {
         self.batches.push_back(TailBatch::new(batch));
     }
 
-    /// Batches from the one that holds `from` on, until `bytes_max` is passed. `None` if `from` is older than the ring.
-    pub(crate) fn read(&mut self, from: Offset, bytes_max: usize) -> Option<Vec<CachedBatch>> {
+    /// Batches from the one that holds `from` on: so many at most, and until so many bytes are passed. `None` if `from` is older than the ring.
+    pub(crate) fn read(&mut self, from: Offset, (batches_max, bytes_max): (usize, usize)) -> Option<Vec<CachedBatch>> {
         let first = self.first(from)?;
         let mut bytes = 0;
         let within = |batch: &&mut TailBatch| {
@@ -210,7 +202,7 @@ impl Tail {
             bytes += batch.bytes.len();
             fits
         };
-        Some(self.batches.iter_mut().skip(first).take_while(within).map(TailBatch::share).collect())
+        Some(self.batches.iter_mut().skip(first).take(batches_max).take_while(within).map(TailBatch::share).collect())
     }
 
     /// Whether [`Tail::read`] from here on finds something.
@@ -258,7 +250,7 @@ mod tests {
         assert_eq!((held(&tails[0]), held(&tails[999])), (vec![], vec![0]));
         memory.lock().push(&tails[0], vec![batch(1, 1_000), batch(2, 1_000)]);
         assert_eq!(held(&tails[0]), [1, 2]);
-        assert!(lock(&tails[0]).read(Offset(0), 1).is_none(), "older than what is in memory");
+        assert!(lock(&tails[0]).read(Offset(0), (usize::MAX, 1)).is_none(), "older than what is in memory");
     }
 
     #[test]

@@ -65,6 +65,25 @@ async fn leased(storage: impl Storage, config: TopicConfig) -> (TestBroker, Vec<
     (test, deliveries)
 }
 
+/// Whatever place a client names, nothing is there, and nobody dies of it.
+#[tokio::test]
+async fn a_place_behind_every_dead_letter_has_none() {
+    let test = TestBroker::with_topic(MemoryStorage::new(), "t", one_partition()).await;
+    test.produce_texts("t", ["a"]).await;
+    let got = test.receive("t", "g").await;
+    test.broker.terminate(&topic("t"), &group("g"), &terminate(&got)).await.expect("terminated");
+    for cursor in [format!("0:{}", u64::MAX), format!("0:{}", u64::MAX - 1), "0:1".to_owned()] {
+        let query = DeadLetterQuery { cursor: Some(cursor.clone()), ..DeadLetterQuery::default() };
+        let listed = test.broker.dead_letters(&topic("t"), &group("g"), &query).await.expect("listed");
+        assert!(listed.dead_letters.is_empty() && listed.next_cursor.is_none(), "{cursor}");
+        let redrive = RedriveRequest { cursor: Some(cursor.clone()), ..RedriveRequest::default() };
+        assert_eq!(test.broker.redrive(&topic("t"), &group("g"), &redrive).await.expect("answered").redriven, 0, "{cursor}");
+        let discard = DiscardRequest { all: true, cursor: Some(cursor.clone()), ..DiscardRequest::default() };
+        assert_eq!(test.broker.discard(&topic("t"), &group("g"), &discard).await.expect("answered").discarded, 0, "{cursor}");
+    }
+    assert_eq!(count(&test).await, 1, "the server lives, and the letter is there");
+}
+
 #[tokio::test]
 async fn forty_dead_letters_of_a_mebibyte_are_several_commits_and_one_answer() {
     let storage = MeasuringStorage::default();

@@ -1,6 +1,7 @@
 //! The disk guard: what adds to the data is refused before the disk is full, all else goes on, and nothing needs a restart.
 
 use crate::common::{START_MS, TestBroker, group, one_partition, topic, within};
+use crate::compaction::compacted;
 use bytes::Bytes;
 use core::ops::Range;
 use core::time::Duration;
@@ -69,6 +70,21 @@ impl Disk {
 
 fn is_low(error: &WriteError) -> bool {
     matches!(error, WriteError::DiskLow { reserve_bytes: RESERVE, resume_bytes: RESUME, .. })
+}
+
+/// What it writes anew takes room before what it replaces gives any back.
+#[tokio::test]
+async fn compaction_waits_for_room() {
+    let disk = Disk::new();
+    let test = disk.open();
+    test.broker.create_topic(&topic("t"), compacted()).await.expect("made");
+    for n in 0..10 {
+        test.produce("t", vec![NewRecord::of(n.to_string()).with_key("k".to_owned())], None).await;
+    }
+    disk.becomes(&test, RESERVE - 1, Room::Low).await;
+    assert_eq!(test.broker.compact().await.expect("nothing is wrong"), 0);
+    disk.becomes(&test, RESUME, Room::Enough).await;
+    assert_eq!(test.broker.compact().await.expect("compacted"), 9);
 }
 
 #[tokio::test]

@@ -32,5 +32,4 @@ mod retention_crash;
 mod schedules;
 mod streams;
 mod streams_retention;
-mod superseded;
 mod topics;

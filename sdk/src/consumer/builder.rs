@@ -207,9 +207,14 @@ impl Consumer {
                 let produce = produce.into_iter().filter(|to| !to.records.is_empty()).collect();
                 match client.ack_with_records(&topic, &group, &AckWithRecordsRequest { receipts, produce }).await {
                     Ok(_) => Settlement::Settled,
+                    // Nothing was stored, because the server takes nothing now: nobody has failed, so it is no attempt.
+                    Err(error) if error.is_retryable() && !error.is_outcome_unknown() => {
+                        tracing::warn!(%topic, %group, %error, "what was made of a record is not taken now: it is given back, and done again");
+                        Settlement::GiveBack
+                    }
                     // It is somebody else's now, or the outcome is not known: then the lease runs out, and if it is delivered again, nothing
                     // of this was stored.
-                    Err(error) if error.code() == Some(ErrorCode::ReceiptExpired) || error.is_outcome_unknown() || error.is_retryable() => {
+                    Err(error) if error.code() == Some(ErrorCode::ReceiptExpired) || error.is_outcome_unknown() => {
                         tracing::warn!(%topic, %group, %error, "a record was not acknowledged; unless it was after all, it will be delivered again");
                         Settlement::Settled
                     }

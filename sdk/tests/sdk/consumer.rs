@@ -3,6 +3,8 @@
 use crate::group::{Group, Settled};
 use crate::support::{Answer, LIMIT, Server, quick, soon, until};
 use sagamq_sdk::api::ErrorCode;
+use sagamq_sdk::api::pipeline::ProduceTo;
+use sagamq_sdk::api::record::ProduceRecord;
 use sagamq_sdk::{CancellationToken, Client, ClientError, ConsumerBuilder, HandlerError};
 use serde_json::json;
 use std::sync::Arc;
@@ -478,4 +480,30 @@ async fn a_stop_does_not_wait_for_a_long_poll() {
     let begun = tokio::time::Instant::now();
     stop(&shutdown, running).await;
     assert!(begun.elapsed() < Duration::from_secs(15), "the poll lasts 20 s, the stop took {:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_record_whose_output_is_not_taken_now_is_given_back_and_not_counted() {
+    let group = Group::default();
+    group.put(numbers(1));
+    let answering = group.clone();
+    let server = Server::start(move |seen| {
+        let group = answering.clone();
+        async move {
+            // Nothing of it is stored, and that may pass.
+            let is_output = seen.text.contains("\"produce\"");
+            if is_output { Answer::Problem(ErrorCode::DiskLow) } else { group.answer(seen).await }
+        }
+    })
+    .await;
+    let shutdown = CancellationToken::new();
+    let client = server.client().with_retry(quick(3));
+    let consumer = client.consumer("orders".parse().expect("legal"), "billing".parse().expect("legal")).wait(Duration::from_secs(5));
+    let running = tokio::spawn(consumer.build().process(shutdown.clone(), |delivery| async move {
+        let record = ProduceRecord::text(delivery.record.offset.to_string());
+        Ok(vec![ProduceTo { topic: "bills".parse().expect("legal"), records: vec![record] }])
+    }));
+    until("it is given back", || server.verbs("nack").iter().any(|seen| seen.json["not_begun"] == true)).await;
+    stop(&shutdown, running).await;
+    assert!(server.verbs("nack").iter().all(|seen| seen.json["not_begun"] == true), "no attempt was counted");
 }

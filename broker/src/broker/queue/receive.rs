@@ -153,10 +153,8 @@ impl Broker {
         let at_ms = self.0.clock.now_ms();
         let (mut deliveries, mut leases, mut error) = (Vec::new(), Vec::with_capacity(reserved.len()), None);
         for ((of, mut reservation), mut found) in reserved.into_iter().zip(found) {
-            for (offset, payload) in reservation.edited.drain(..) {
-                if let Some(record) = found.records.iter_mut().find(|record| record.offset == offset) {
-                    record.payload = payload;
-                }
+            for (offset, kept) in reservation.edited.drain(..) {
+                found.put(offset, kept);
             }
             let partition = of.key().partition.partition;
             if let Some(reason) = found.error.take() {
@@ -165,7 +163,7 @@ impl Broker {
                 error = Some(ReceiveError::from(reason));
             }
             let read = found.records.iter().map(|record| record.offset).collect();
-            let outcome = ReadOutcome { read, gone: found.gone, failed: found.failed };
+            let outcome = ReadOutcome { read, gone: found.gone, gap: found.gap, failed: found.failed };
             deliveries.extend(found.records.into_iter().map(|record| Delivered::expected(partition, record, at_ms)));
             let lease = |reply| QueueOp::Lease { reservation, outcome, terms, reply };
             leases.push(async move { (partition, self.0.queue(of, lease).await) });

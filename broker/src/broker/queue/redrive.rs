@@ -4,7 +4,7 @@ use super::cursor::Cursor;
 use super::find::FindGroupError;
 use crate::broker::Broker;
 use crate::broker::parameter::{ParameterError, in_range};
-use crate::log::batch::StoredRecord;
+use crate::log::batch::{Record, StoredRecord};
 use crate::log::partition::Partition;
 use crate::log::{MemoryShare, ReadError, ReadMemoryFull};
 use crate::shard::queues::request::{Letter, LetterRange, LettersEnd, Pace, QueueError, QueueOp};
@@ -13,7 +13,7 @@ use futures_util::future::try_join_all;
 use sagamq_api::headers::dead_letter;
 use sagamq_api::limits::{RECEIPTS_MAX, RECEIVE_RECORDS_MAX, REDRIVE_LOOKED_AT_MAX, REDRIVE_PER_SECOND_MAX};
 use sagamq_api::queue::{DiscardRequest, DiscardResponse, LetterEdit, RedriveLimit, RedriveRequest, RedriveResponse};
-use sagamq_api::record::{Header, Payload, PayloadError, ProduceRecord};
+use sagamq_api::record::{Header, Headers, Payload, PayloadError, ProduceRecord};
 use sagamq_api::{GroupName, Offset, PartitionId, TopicName};
 use std::sync::Arc;
 
@@ -142,6 +142,7 @@ impl Broker {
         if !choice.offsets.is_empty() && choice.cursor.is_some() {
             return Err(ParameterError::new("`cursor` cannot be given with `offsets`: they are looked at in one request").into());
         }
+        let compacts = topic.config.get().cleanup_policy.compacts();
         let mut at = Cursor::parse(choice.cursor, &group)?;
         let mut looked_at = 0;
         let mut answer = Ended::default();
@@ -180,9 +181,10 @@ impl Broker {
                 looked_at += page.records.len().max(1);
                 error = page.error.or(error);
                 at.offset = page.next;
-                let mut letters: Vec<Letter> = page.records.iter().filter_map(|record| letter(record, choice.cause)).collect();
+                let mut letters: Vec<Letter> = page.records.iter().filter_map(|record| letter(record, choice.cause, compacts)).collect();
                 if let (Verb::Redrive { edit: Some(edit), .. }, [letter], [record]) = (verb, &mut letters[..], &page.records[..]) {
-                    letter.edited = Some(Box::new(self.edited(&topic, record, edit)?));
+                    let payload = self.edited(&topic, record, edit)?;
+                    letter.edited = Some(Box::new(Record { timestamp_ms: record.timestamp_ms, payload }));
                 }
                 letters
             };
@@ -270,14 +272,23 @@ impl Broker {
 }
 
 /// The letter of a record, if it has this cause.
-fn letter(record: &StoredRecord, cause: Option<&str>) -> Option<Letter> {
+fn letter(record: &StoredRecord, cause: Option<&str>, compacts: bool) -> Option<Letter> {
     let header = |name| record.payload.headers.get(name);
     if cause.is_some_and(|cause| header(dead_letter::CAUSE) != Some(cause)) {
         return None;
     }
     let origin = header(dead_letter::ORIGIN_OFFSET)?.parse().ok().map(Offset)?;
-    // What was given up is what is delivered again.
-    let edited = header(dead_letter::EDITED_AT).map(|_| Box::new(record.payload.clone()));
+    // What was given up is what is delivered again. Where a newer record of the key may take it out of the log, the letter has the only copy.
+    let is_edited = header(dead_letter::EDITED_AT).is_some();
+    let edited = (is_edited || compacts).then(|| {
+        let mut payload = record.payload.clone();
+        if !is_edited {
+            payload.headers = Headers::default();
+            let own = record.payload.headers.iter().filter(|header| !is_ours(header));
+            own.for_each(|header| payload.headers.push(header.name.clone(), header.value.clone()));
+        }
+        Box::new(Record { timestamp_ms: record.timestamp_ms, payload })
+    });
     Some(Letter { offset: record.offset, origin, edited })
 }
 

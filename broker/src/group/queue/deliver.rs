@@ -145,6 +145,18 @@ impl QueueState {
         }
     }
 
+    /// Settles what was never delivered within a range in which no record is any more: in one go, however long it is. Whoever reads one of these
+    /// offsets at this moment will find nothing there. Where the order of keys is kept, offsets are looked at one by one.
+    pub fn settle_gap(&mut self, start: Offset, end: Offset) {
+        let start = start.max(self.next_fresh);
+        if start >= end || self.order.is_some() {
+            return;
+        }
+        self.unreserve_all(|offset, _| start <= offset && offset < end);
+        self.mark_settled_range(start, end);
+        self.assert_sound();
+    }
+
     /// Lets the rest of a reservation go; gives the number of its records. Nothing that is kept changes.
     pub fn release(&mut self, reservation: u64) -> usize {
         let released = self.unreserve_all(|_, id| id == reservation);

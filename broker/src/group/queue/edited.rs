@@ -1,4 +1,5 @@
-//! Records of a queue that an operator edited when they were redriven: what is delivered to the group in their places until they are settled.
+//! Records of a queue that were redriven from what their dead letters kept, edited by an operator or as they were: what is delivered to the group in
+//! their places, also where the log has them no more, until they are settled.
 //!
 //! | field | form |
 //! |---|---|
@@ -21,7 +22,7 @@ const VERSION: u8 = 1;
 /// The edited records of a queue that are not settled.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct EditedRecords {
-    records: BTreeMap<Offset, Payload>,
+    records: BTreeMap<Offset, Record>,
     bytes: usize,
 }
 
@@ -31,22 +32,22 @@ impl EditedRecords {
     }
 
     /// What is delivered in the place of the record at this offset.
-    pub(crate) fn get(&self, offset: Offset) -> Option<&Payload> {
+    pub(crate) fn get(&self, offset: Offset) -> Option<&Record> {
         self.records.get(&offset)
     }
 
     /// Whether one more fits: one always does, so that a large one can be edited.
     pub(crate) fn has_room(&self, offset: Offset, payload: &Payload) -> bool {
-        let before = self.records.get(&offset).map_or(0, Payload::len);
+        let before = self.records.get(&offset).map_or(0, |record| record.payload.len());
         let others = self.records.len() - usize::from(self.records.contains_key(&offset));
         others == 0 || (others < EDITED_RECORDS_MAX && self.bytes - before + payload.len() <= EDITED_BYTES_MAX)
     }
 
-    /// Puts a payload in the place of that of the record at this offset.
-    pub(crate) fn put(&mut self, offset: Offset, payload: Payload) {
-        self.bytes += payload.len();
-        if let Some(before) = self.records.insert(offset, payload) {
-            self.bytes -= before.len();
+    /// Puts a record in the place of the one at this offset.
+    pub(crate) fn put(&mut self, offset: Offset, record: Record) {
+        self.bytes += record.payload.len();
+        if let Some(before) = self.records.insert(offset, record) {
+            self.bytes -= before.payload.len();
         }
     }
 
@@ -54,7 +55,7 @@ impl EditedRecords {
     pub(crate) fn forget(&mut self, is_done: impl Fn(Offset) -> bool) -> bool {
         let before = self.records.len();
         self.records.retain(|&offset, _| !is_done(offset));
-        self.bytes = self.records.values().map(Payload::len).sum();
+        self.bytes = self.records.values().map(|record| record.payload.len()).sum();
         self.records.len() < before
     }
 
@@ -62,10 +63,8 @@ impl EditedRecords {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = vec![VERSION];
         put(&mut out, self.records.len() as u64);
-        for (&offset, payload) in &self.records {
-            // Its time is that of the record that was produced.
-            let alone = Record { timestamp_ms: 0, payload: payload.clone() };
-            let batch = NewBatch::encode(&[alone]).expect("one record that was admitted fits a batch").at(offset);
+        for (&offset, record) in &self.records {
+            let batch = NewBatch::encode(core::slice::from_ref(record)).expect("one record that was admitted fits a batch").at(offset);
             put(&mut out, batch.len() as u64);
             out.extend_from_slice(&batch.into_bytes());
         }
@@ -93,7 +92,7 @@ impl EditedRecords {
             if edited.records.last_key_value().is_some_and(|(&last, _)| last >= record.offset) {
                 return Err(DecodeError::Contradiction("edited records are not in order"));
             }
-            edited.put(record.offset, record.payload);
+            edited.put(record.offset, Record { timestamp_ms: record.timestamp_ms, payload: record.payload });
         }
         match input.0 {
             _ if edited.is_empty() => Err(DecodeError::Contradiction("nothing is stored of no edited records")),
@@ -108,18 +107,23 @@ mod tests {
     use super::*;
 
     fn payload(value: impl Into<Bytes>) -> Payload {
-        Payload { key: Some("k".into()), value: Some(value.into()), headers: [("a", "b")].into_iter().collect() }
+        record(value).payload
+    }
+
+    fn record(value: impl Into<Bytes>) -> Record {
+        let payload = Payload { key: Some("k".into()), value: Some(value.into()), headers: [("a", "b")].into_iter().collect() };
+        Record { timestamp_ms: 77, payload }
     }
 
     #[test]
     fn what_was_written_is_read_and_damage_is_told() {
         let mut edited = EditedRecords::default();
-        edited.put(Offset(9), payload("nine"));
-        edited.put(Offset(4), payload("four"));
-        edited.put(Offset(4), payload("four again"));
+        edited.put(Offset(9), record("nine"));
+        edited.put(Offset(4), record("four"));
+        edited.put(Offset(4), record("four again"));
         let bytes = edited.encode();
         assert_eq!(EditedRecords::decode(&bytes).as_ref(), Ok(&edited));
-        assert_eq!(edited.get(Offset(4)).expect("there").value.as_deref(), Some(&b"four again"[..]));
+        assert_eq!(edited.get(Offset(4)).expect("there").payload.value.as_deref(), Some(&b"four again"[..]));
         for length in 0..bytes.len() {
             assert!(EditedRecords::decode(&bytes[..length]).is_err(), "{length}");
         }
@@ -134,13 +138,13 @@ mod tests {
     #[test]
     fn one_always_fits_and_more_within_the_bound() {
         let mut edited = EditedRecords::default();
-        let large = payload(vec![0; 2 * EDITED_BYTES_MAX]);
-        assert!(edited.has_room(Offset(1), &large));
+        let large = record(vec![0; 2 * EDITED_BYTES_MAX]);
+        assert!(edited.has_room(Offset(1), &large.payload));
         edited.put(Offset(1), large.clone());
-        assert!(edited.has_room(Offset(1), &large), "in its own place");
+        assert!(edited.has_room(Offset(1), &large.payload), "in its own place");
         assert!(!edited.has_room(Offset(2), &payload("small")));
         assert!(edited.forget(|_| true));
-        (0..EDITED_RECORDS_MAX as u64).for_each(|at| edited.put(Offset(at), payload("small")));
+        (0..EDITED_RECORDS_MAX as u64).for_each(|at| edited.put(Offset(at), record("small")));
         assert!(!edited.has_room(Offset(1_000), &payload("small")));
     }
 }

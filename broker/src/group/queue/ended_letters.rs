@@ -45,9 +45,10 @@ impl EndedLetters {
     pub(crate) fn left_within(&self, from: Offset, end: Offset) -> impl Iterator<Item = Offset> + '_ {
         let mut next = from.max(self.floor);
         core::iter::from_fn(move || {
-            let offset = self.above.next_absent(next);
+            // Looked at first: whoever asks may name the last offset there is, and none is behind it.
+            let offset = Some(next).filter(|&next| next < end).map(|next| self.above.next_absent(next)).filter(|&offset| offset < end)?;
             next = offset.next();
-            (offset < end).then_some(offset)
+            Some(offset)
         })
     }
 

@@ -72,14 +72,14 @@ fn next_move<'a>(
 ) -> Option<(&'a MemberId, &'a MemberId, TopicPartition)> {
     let &(least, _) = by_load.first()?;
     for &(load, from) in by_load.iter().rev().take_while(|(load, _)| *load > least + 1) {
-        // The last of a topic, so that what moves does not depend on what moved before.
-        let mut last_of: BTreeMap<TopicId, TopicPartition> = BTreeMap::new();
-        for &partition in &assignment[from] {
-            last_of.insert(partition.topic, partition);
-        }
+        // The last of a topic, so that what moves does not depend on what moved before. It is looked up: a member may have tens of thousands.
+        let first = |topic| TopicPartition { topic, partition: PartitionId(0) };
+        let last = |topic| TopicPartition { topic, partition: PartitionId(u32::MAX) };
+        let of_topic = |&topic: &TopicId| assignment[from].range(first(topic)..=last(topic)).next_back().copied();
+        let last_of: Vec<TopicPartition> = members[from].topics.iter().filter_map(of_topic).collect();
         for &(few, to) in by_load.iter().take_while(|(few, _)| *few + 1 < load) {
             assert!(few + 1 < load, "the move makes it more even");
-            if let Some(partition) = last_of.values().rev().find(|partition| members[to].topics.contains(&partition.topic)) {
+            if let Some(partition) = last_of.iter().rev().find(|partition| members[to].topics.contains(&partition.topic)) {
                 return Some((from, to, *partition));
             }
         }

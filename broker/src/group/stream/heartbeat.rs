@@ -81,6 +81,7 @@ impl StreamState {
             Leave::ToReturn => {
                 self.member_mut(id).is_away = true;
                 self.touch(id);
+                self.release_revoked(id);
             }
             Leave::ForGood => self.expel(id),
         }

@@ -382,6 +382,26 @@ fn a_static_member_comes_back_to_its_partitions_and_its_old_process_is_fenced() 
     assert_eq!(world.clients[1].owned.len(), 4, "it did not come back in time");
 }
 
+/// Nobody is there to hand anything back, and the time for that is no session.
+#[test]
+fn whoever_left_to_return_keeps_its_place_when_another_joins() {
+    let mut world = World::new();
+    world.topics = [(TopicId(1), 4)].into();
+    world.beat(0, false);
+    world.beat(0, false);
+    assert_eq!(world.clients[0].owned.len(), 4);
+    let (id, epoch) = (world.id(0), world.clients[0].epoch);
+    let leave = Heartbeat::Leave { epoch, leave: Leave::ToReturn };
+    world.group.heartbeat(&id, &leave, &world.topics, world.now_ms).expect("left");
+    world.store();
+    world.beat(1, false);
+    assert_eq!(world.clients[1].owned.len(), 2, "half of them, at once");
+    world.pass(SESSION_MS - 1);
+    assert!(world.group.state().members().contains_key(&id), "its session goes on");
+    world.beat(1, false);
+    assert_eq!(world.clients[1].owned.len(), 2);
+}
+
 #[test]
 fn a_restart_gives_everybody_one_full_session_again() {
     let mut world = World::new();

@@ -136,6 +136,14 @@ impl StreamState {
                 self.touch(&id);
             }
         }
+        let away: Vec<MemberId> = self.members.iter().filter(|(_, member)| member.is_away).map(|(id, _)| id.clone()).collect();
+        away.iter().for_each(|id| self.release_revoked(id));
+    }
+
+    /// What the member is to hand back is free: nobody is there to do it.
+    pub(super) fn release_revoked(&mut self, id: &MemberId) {
+        let revoked: Vec<_> = self.members[id].revoked().collect();
+        revoked.into_iter().for_each(|partition| self.release(partition));
     }
 
     /// Nobody holds the partition any more.

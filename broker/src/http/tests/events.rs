@@ -144,8 +144,18 @@ async fn the_end_of_a_topic_is_told_and_that_of_the_server_ends_the_stream() {
     let error = deleted.next().await.expect("it is told");
     assert_eq!((error.event.as_str(), &error.data["code"]), ("error", &json!("TOPIC_NOT_FOUND")));
     assert_eq!(deleted.next().await, None);
+    // Also if there is another of its name before anybody looks: that is another log.
     server.topic("orders").await;
+    produce(&server, &["a"]).await;
+    let mut deleted = Connection::open(&server, "", None).await;
+    deleted.records(1).await;
+    assert_eq!(server.delete("/v1/topics/orders").await.status, 204);
+    server.topic("orders").await;
+    produce(&server, &["x", "y", "z"]).await;
+    let error = deleted.next().await.expect("it is told");
+    assert_eq!((error.event.as_str(), &error.data["code"]), ("error", &json!("TOPIC_NOT_FOUND")));
     let mut open = Connection::open(&server, "", None).await;
+    open.records(3).await;
     server.broker.begin_shutdown();
     assert_eq!(open.next().await, None);
 }
@@ -160,6 +170,7 @@ async fn what_can_be_refused_is_refused_before_the_stream_begins() {
         server.send(request.body(Body::empty()).expect("a request")).await.code()
     };
     assert_eq!(refused(PARTITION, Some("last")).await, ErrorCode::InvalidRequest);
+    assert_eq!(refused(PARTITION, Some("18446744073709551615")).await, ErrorCode::InvalidRequest, "nothing is behind it");
     assert_eq!(refused(&format!("{PARTITION}?wait_ms=5"), None).await, ErrorCode::InvalidRequest);
     assert_eq!(refused(&format!("{PARTITION}?offset=1"), None).await, ErrorCode::OffsetOutOfRange);
     assert_eq!(refused(PARTITION, Some("7")).await, ErrorCode::OffsetOutOfRange, "the topic was made anew: nobody guesses");

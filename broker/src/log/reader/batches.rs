@@ -17,16 +17,16 @@ pub(super) enum Met<'a> {
     Stored { base: Offset, value: &'a [u8] },
 }
 
-/// Visits the batches from the one that holds `from` on: those of the tail up to about `bytes_max`, else those of storage, with one look for
-/// all of them. Where no batch holds `from`, the one before it or the one behind it is the first. Whether the visitor broke.
+/// Visits the batches from the one that holds `from` on: those of the tail up to so many batches and about so many bytes, else those of storage,
+/// with one look for all of them. Where no batch holds `from`, the one before it or the one behind it is the first. Whether the visitor broke.
 pub(super) fn visit(
     storage: &dyn Storage,
     partition: &Partition,
     from: Offset,
-    bytes_max: usize,
+    tail_max: (usize, usize),
     visitor: &mut dyn FnMut(Met<'_>) -> ControlFlow<()>,
 ) -> Result<bool, StorageError> {
-    if let Some(batches) = partition.read_tail(from, bytes_max) {
+    if let Some(batches) = partition.read_tail(from, tail_max) {
         return Ok(batches.iter().any(|batch| {
             // What is decompressed each time is charged as if it came out of storage.
             let met = if batch.is_kept() { Met::Cached(batch) } else { Met::Stored { base: batch.base(), value: batch.bytes() } };

@@ -2,13 +2,13 @@
 
 use super::batches::{Met, next_base, next_offset, unpack, visit};
 use super::error::ReadError;
-use crate::log::batch::{BatchError, StoredRecord};
+use crate::log::batch::{BatchError, Record, StoredRecord};
 use crate::log::budget::Budget;
 use crate::log::partition::Partition;
 use crate::storage::{Storage, StorageError};
 use bytes::Bytes;
 use core::borrow::Borrow;
-use core::ops::ControlFlow;
+use core::ops::{ControlFlow, Range};
 use sagamq_api::Offset;
 
 /// Batches without a wanted record that are passed by until it is faster to look for the next one.
@@ -21,6 +21,8 @@ pub(crate) struct Found {
     pub(crate) records: Vec<StoredRecord>,
     /// Offsets within sound batches that hold no record any more, or that lie before the log's start.
     pub(crate) gone: Vec<Offset>,
+    /// The longest range of offsets without a record that was met, from one that was wanted on.
+    pub(crate) gap: Option<Range<Offset>>,
     /// Offsets that could not be read; what is behind them was.
     pub(crate) failed: Vec<Offset>,
     /// Why the last of them could not, or that the device failed: that may pass.
@@ -56,7 +58,9 @@ pub(crate) fn read_at(storage: &dyn Storage, partition: &Partition, offsets: &[O
         picking.skipped = 0;
         let left = picking.wanted.len();
         let bytes_max = picking.budget.payload_bytes_left().max(1);
-        let visited = visit(storage, partition, first, bytes_max, &mut |met| picking.take(met));
+        // Those of the tail are shared before they are looked at: no more than may hold what is wanted.
+        let batches_max = left.saturating_add(SKIPPED_MAX);
+        let visited = visit(storage, partition, first, (batches_max, bytes_max), &mut |met| picking.take(met));
         if picking.is_over {
             break;
         }
@@ -76,6 +80,20 @@ pub(crate) fn read_at(storage: &dyn Storage, partition: &Partition, offsets: &[O
 }
 
 impl Found {
+    /// Puts a record in the place of the one at an offset that was asked for, also where none is any more.
+    pub(crate) fn put(&mut self, offset: Offset, kept: Record) {
+        let Record { timestamp_ms, payload } = kept;
+        match self.records.binary_search_by_key(&offset, |record| record.offset) {
+            Ok(at) => self.records[at].payload = payload,
+            Err(at) if self.gone.contains(&offset) => {
+                self.gone.retain(|&gone| gone != offset);
+                self.records.insert(at, StoredRecord { offset, timestamp_ms, payload });
+            }
+            // It could not be read now.
+            Err(_) => {}
+        }
+    }
+
     /// What could not be read because retention took it meanwhile is gone, and nothing is wrong with it.
     fn without_trimmed(mut self, log_start: Offset) -> Self {
         let (trimmed, failed): (Vec<Offset>, Vec<Offset>) = self.failed.into_iter().partition(|&offset| offset < log_start);
@@ -110,13 +128,8 @@ impl Picking<'_> {
             Met::Stored { value, .. } if next_offset(value).is_some_and(|next| next <= first) => return self.skip(),
             Met::Cached(batch) => match batch.records() {
                 Ok(records) => {
-                    let raw_bytes = batch.unpacked_bytes_beside();
-                    if raw_bytes > 0 && !self.budget.admit_batch(raw_bytes) {
-                        self.is_over = true;
-                        return ControlFlow::Break(());
-                    }
                     self.expect(records.len());
-                    self.pick(base, records.iter().map(Ok), batch.next(), raw_bytes, StoredRecord::clone);
+                    self.pick(base, records.iter().map(Ok), batch.next(), 0, StoredRecord::clone);
                 }
                 Err(reason) => self.fail_before(batch.next(), ReadError::Damaged { base, reason }),
             },
@@ -195,6 +208,11 @@ impl Picking<'_> {
             return;
         }
         let (gone, wanted) = self.wanted.split_at(self.wanted.partition_point(|&offset| offset < end));
+        let length = |gap: &Range<Offset>| gap.end.0 - gap.start.0;
+        let gap = gone[0]..end;
+        if self.found.gap.as_ref().is_none_or(|longest| length(longest) < length(&gap)) {
+            self.found.gap = Some(gap);
+        }
         self.found.gone.extend_from_slice(gone);
         self.wanted = wanted;
     }
@@ -214,5 +232,4 @@ fn detach(record: &mut StoredRecord) {
     for bytes in [&mut record.payload.key, &mut record.payload.value].into_iter().flatten() {
         *bytes = Bytes::copy_from_slice(bytes);
     }
-    record.payload.headers.detach();
 }

@@ -35,7 +35,7 @@ pub(crate) fn read(
     while reading.next < high_watermark {
         let before = reading.next;
         let bytes_max = reading.budget.payload_bytes_left().max(1);
-        let is_over = visit(storage, partition, before, bytes_max, &mut |met| reading.take(met))?;
+        let is_over = visit(storage, partition, before, (usize::MAX, bytes_max), &mut |met| reading.take(met))?;
         if is_over || reading.next == before {
             break;
         }

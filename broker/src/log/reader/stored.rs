@@ -2,7 +2,7 @@
 
 use super::batches::{Met, visit};
 use super::error::ReadError;
-use crate::log::batch::{self, BatchHeader, unpacked_bytes_max};
+use crate::log::batch::{self, BatchHeader};
 use crate::log::budget::Budget;
 use crate::log::partition::Partition;
 use crate::storage::Storage;
@@ -42,7 +42,7 @@ pub(crate) fn read_batches(
     while reading.read.next < high_watermark {
         let before = reading.read.next;
         let bytes_max = reading.budget.payload_bytes_left().max(1);
-        let is_over = visit(storage, partition, before, bytes_max, &mut |met| reading.take(met))?;
+        let is_over = visit(storage, partition, before, (usize::MAX, bytes_max), &mut |met| reading.take(met))?;
         if is_over || reading.read.next == before {
             break;
         }
@@ -90,8 +90,7 @@ impl Reading<'_> {
         if header.next_offset() <= self.read.next {
             return ControlFlow::Continue(());
         }
-        let unpacked = unpacked_bytes_max(bytes).max(bytes.len());
-        if !self.budget.admit_stored(bytes.len(), unpacked, header.records_count as usize) {
+        if !self.budget.admit_stored(bytes.len(), header.records_count as usize) {
             return ControlFlow::Break(());
         }
         self.read.bytes.extend_from_slice(bytes);

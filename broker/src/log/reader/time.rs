@@ -24,7 +24,7 @@ pub(crate) fn offset_at_time(storage: &dyn Storage, partition: &Partition, times
     while start < high_watermark {
         let before = start;
         let mut found = None;
-        visit(storage, partition, start, 1024 * 1024, &mut |met| {
+        visit(storage, partition, start, (usize::MAX, 1024 * 1024), &mut |met| {
             let looked_at = match met {
                 Met::Cached(batch) => Ok(batch.clone()),
                 // Only looked through, one at a time.

@@ -15,28 +15,80 @@ use sagamq_api::queue::RedriveLimit;
 use sagamq_api::record::Payload;
 use std::sync::Arc;
 
-/// Appends the record to the dead-letter partition, in the commit that settles it: it is never dropped.
-pub(super) fn write(
+/// Records that are given up in one go, at most: they are read together, and a batch that holds many of them is unpacked once.
+const TOGETHER_MAX: u64 = 64;
+
+/// Bytes of records that are given up in one go, about.
+const TOGETHER_BYTES: u64 = 1024 * 1024;
+
+/// A record that is given up.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct GivenUp {
+    pub(super) offset: Offset,
+    pub(super) attempts: u32,
+    pub(super) cause: DeadLetterCause,
+}
+
+/// How many records may be given up before they are [written](write).
+pub(super) fn together_max(queue: &Queue) -> usize {
+    let mean = queue.of().partition().record_bytes_mean();
+    usize::try_from((TOGETHER_BYTES / mean).clamp(1, TOGETHER_MAX)).expect("a few")
+}
+
+/// Appends the records to the dead-letter partition, in the commit that settles them: none is dropped, save one that compaction has taken meanwhile, because
+/// its key has a newer one.
+pub(super) fn write(core: &mut Core, queue: &Queue, key: GroupKey, given_up: &[GivenUp], reason: Option<&str>) {
+    let mut given_up = given_up.to_vec();
+    given_up.sort_unstable_by_key(|given_up| given_up.offset);
+    let mut given_up = &given_up[..];
+    while !given_up.is_empty() {
+        let offsets: Vec<Offset> = given_up.iter().map(|given_up| given_up.offset).collect();
+        let bytes_max = usize::try_from(TOGETHER_BYTES).expect("a megabyte");
+        let mut found = reader::read_at(&*core.storage, queue.of().partition(), &offsets, &mut Budget::unshared(offsets.len(), bytes_max));
+        for offset in offsets {
+            if let Some(edited) = queue.edited.get(offset) {
+                // What was delivered is what was given up.
+                found.put(offset, edited.clone());
+            }
+        }
+        let mut written = 0;
+        for record in given_up {
+            let read = found.records.iter().position(|read| read.offset == record.offset).map(|at| found.records.swap_remove(at));
+            let is_failed = found.failed.contains(&record.offset);
+            match (read, &found.error) {
+                (Some(read), _) => write_one(core, queue, key, *record, read.payload, read.timestamp_ms, reason),
+                (None, Some(error)) if is_failed => {
+                    let reason = format!("the record could not be read: {error}");
+                    write_one(core, queue, key, *record, Payload::default(), 0, Some(&reason));
+                }
+                (None, _) if found.gone.contains(&record.offset) => {
+                    tracing::debug!(offset = %record.offset, "given up, and taken by compaction before");
+                }
+                // The bytes of this look are used up.
+                (None, _) => break,
+            }
+            written += 1;
+        }
+        if written == 0 {
+            // Nothing is known of the first one: that cannot be, and it is not dropped for it.
+            write_one(core, queue, key, given_up[0], Payload::default(), 0, Some("the record was not found"));
+            written = 1;
+        }
+        given_up = &given_up[written..];
+    }
+}
+
+fn write_one(
     core: &mut Core,
     queue: &Queue,
     key: GroupKey,
-    offset: Offset,
-    attempts: u32,
-    cause: DeadLetterCause,
+    GivenUp { offset, attempts, cause }: GivenUp,
+    mut payload: Payload,
+    timestamp_ms: i64,
     reason: Option<&str>,
 ) {
     let label = &queue.group.label;
     let now_ms = core.clock.now_ms();
-    let mut found = reader::read_at(&*core.storage, queue.of().partition(), &[offset], &mut Budget::unshared(1, usize::MAX));
-    let (mut payload, timestamp_ms, reason) = match (found.records.pop(), found.error) {
-        (Some(record), _) => (record.payload, record.timestamp_ms, reason.map(str::to_owned)),
-        (None, Some(error)) => (Payload::default(), 0, Some(format!("the record could not be read: {error}"))),
-        (None, None) => (Payload::default(), 0, Some("the record was not there any more".to_owned())),
-    };
-    if let Some(edited) = queue.edited.get(offset) {
-        // What was delivered is what was given up.
-        payload = edited.clone();
-    }
     let mut header = |name: &str, value: String| payload.headers.set(name, value);
     header(dead_letter::CAUSE, cause.as_str().to_owned());
     header(dead_letter::ATTEMPTS, attempts.to_string());
@@ -46,7 +98,7 @@ pub(super) fn write(
     header(dead_letter::GROUP, label.group.clone());
     header(dead_letter::AT, now_ms.to_string());
     if let Some(reason) = reason {
-        header(dead_letter::REASON, reason);
+        header(dead_letter::REASON, reason.to_owned());
     }
     tracing::warn!(topic = label.topic, group = label.group, %offset, attempts, cause = cause.as_str(), "record became a dead letter");
     core.metrics.dead_letter_records.get_or_create(label).inc();
@@ -96,7 +148,7 @@ fn redrive(queue: &mut Queue, letters: &[Letter], pace: Pace, now_ms: u64) -> Le
             left_out = Some(RedriveLimit::RecordTrimmed);
             continue;
         }
-        if letter.edited.as_deref().is_some_and(|edited| !queue.edited.has_room(letter.origin, edited)) {
+        if letter.edited.as_deref().is_some_and(|edited| !queue.edited.has_room(letter.origin, &edited.payload)) {
             left_out = Some(RedriveLimit::EditedLimit);
             continue;
         }
@@ -106,7 +158,7 @@ fn redrive(queue: &mut Queue, letters: &[Letter], pace: Pace, now_ms: u64) -> Le
             Redriven::Done | Redriven::NotSettled => done += 1,
         }
         if let Some(edited) = &letter.edited {
-            queue.edit(letter.origin, Payload::clone(edited));
+            queue.edit(letter.origin, Record::clone(edited));
         }
         queue.ended.end(letter.offset);
     }

@@ -2,10 +2,10 @@
 
 use crate::group::queue::{EditedRecords, EndedLetters, Journal, QueueRow, QueueState, StoredQueue, TrimmedCount};
 use crate::ids::GroupKey;
+use crate::log::batch::Record;
 use crate::storage::{Family, Mutation};
 use crate::topic::{Group, QueueRef};
 use sagamq_api::Offset;
-use sagamq_api::record::Payload;
 use std::sync::Arc;
 
 /// A queue group in one partition.
@@ -124,8 +124,8 @@ impl Queue {
     }
 
     /// Delivers this in the place of a record, until that is settled.
-    pub(super) fn edit(&mut self, offset: Offset, payload: Payload) {
-        self.edited.put(offset, payload);
+    pub(super) fn edit(&mut self, offset: Offset, record: Record) {
+        self.edited.put(offset, record);
         self.edited_is_due = true;
     }
 

@@ -60,6 +60,9 @@ pub(super) fn lease(
     let read = if queue.group.is_paused() { &[] } else { &outcome.read[..] };
     let leased = queue.state.lease(reservation, read, now_ms, terms, core.random.next_u64());
     queue.state.settle_gone(reservation, &outcome.gone);
+    if let Some(gap) = &outcome.gap {
+        queue.state.settle_gap(gap.start, gap.end);
+    }
     queue.state.put_off(reservation, &outcome.failed, now_ms, now_ms.saturating_add(READ_AGAIN_MS));
     let is_let_go = queue.state.release(reservation) > 0;
     let redelivered = leased.iter().filter(|leased| leased.attempt > 1 || leased.returned > 0).count();
@@ -73,9 +76,10 @@ pub(super) fn lease(
         core.commit.require_sync();
     }
     queue.show();
-    // Somebody who waits may have been kept from what was let go, or waits for the next of a key that is settled now.
-    let gives_turns = queue.state.is_ordered() && (terms.auto_ack || !outcome.gone.is_empty());
-    if is_let_go || leased.len() < outcome.read.len() || gives_turns {
+    // Somebody who waits may have been kept from what was let go, or waits for the next of a key that is settled now, or for what lies behind
+    // offsets without a record.
+    let gives_turns = queue.state.is_ordered() && terms.auto_ack;
+    if is_let_go || leased.len() < outcome.read.len() || gives_turns || !outcome.gone.is_empty() {
         queue.wake();
     }
     if !(leased.is_empty() && outcome.gone.is_empty() && outcome.failed.is_empty()) {

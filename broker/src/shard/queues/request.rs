@@ -2,12 +2,13 @@
 
 use crate::group::queue::{HandOut, KeyHash, LeaseTerms, Leased, Settled, Sought};
 use crate::ids::GroupKey;
+use crate::log::batch::Record;
 use crate::shard::commit::WriteError;
 use crate::shard::queues::queue::Queue;
 use crate::shard::queues::reservation::Reservation;
+use core::ops::Range;
 use sagamq_api::Offset;
 use sagamq_api::queue::{EmptyReason, RedriveLimit};
-use sagamq_api::record::Payload;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
@@ -87,6 +88,8 @@ pub(crate) struct ReadOutcome {
     pub(crate) read: Vec<Offset>,
     /// There is no record any more.
     pub(crate) gone: Vec<Offset>,
+    /// Nor is there one at any of these offsets, of which only the first were reserved.
+    pub(crate) gap: Option<Range<Offset>>,
     /// Could not be read: tried again later.
     pub(crate) failed: Vec<Offset>,
 }
@@ -158,7 +161,7 @@ pub(crate) struct Letter {
     /// Offset of the record in the partition of the same number.
     pub(crate) origin: Offset,
     /// What is delivered in its place, if it was edited.
-    pub(crate) edited: Option<Box<Payload>>,
+    pub(crate) edited: Option<Box<Record>>,
 }
 
 /// How dead letters are done with.

@@ -2,8 +2,8 @@
 
 use crate::group::queue::Reserved;
 use crate::ids::GroupKey;
+use crate::log::batch::Record;
 use sagamq_api::Offset;
-use sagamq_api::record::Payload;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Reservations whose receives went away before they leased: the shard releases them when it comes to it.
@@ -24,8 +24,8 @@ impl DroppedReservations {
 #[derive(Debug)]
 pub(crate) struct Reservation {
     pub(crate) offsets: Vec<Offset>,
-    /// What is delivered in the places of those that were edited.
-    pub(crate) edited: Vec<(Offset, Payload)>,
+    /// What is delivered in the places of those that were redriven from what their dead letters kept.
+    pub(crate) edited: Vec<(Offset, Record)>,
     /// Records whose keys have to be known before there can be more.
     pub(crate) keys_wanted: Vec<Offset>,
     id: u64,
@@ -37,7 +37,7 @@ impl Reservation {
     pub(super) fn new(
         key: GroupKey,
         reserved: Reserved,
-        edited: Vec<(Offset, Payload)>,
+        edited: Vec<(Offset, Record)>,
         keys_wanted: Vec<Offset>,
         dropped: DroppedReservations,
     ) -> Self {

@@ -1,10 +1,10 @@
 //! Settling receipts, and taking back leases that ran out: as much of it as one commit takes.
 
-use crate::group::queue::{DeadLetterCause, Settled};
+use crate::group::queue::{DeadLetterCause, DeadLettered, Settled};
 use crate::ids::GroupKey;
 use crate::shard::commit::WriteError;
 use crate::shard::core::Core;
-use crate::shard::queues::dead_letters;
+use crate::shard::queues::dead_letters::{self, GivenUp};
 use crate::shard::queues::queue::Queue;
 use crate::shard::queues::queue_set::QueueSet;
 use crate::shard::queues::request::{QueueError, Reply, Verb};
@@ -63,6 +63,7 @@ impl Settling {
         let may_give_up = matches!(verb, Verb::Nack { .. } | Verb::Terminate { .. });
         let queue = queues.get_mut(key)?;
         let policy = queue.group.policy();
+        let (mut given_up, together_max) = (Vec::new(), dead_letters::together_max(queue));
         while !(may_give_up && is_full(core))
             && let Some((offset, lease_id)) = leases.next()
         {
@@ -74,10 +75,15 @@ impl Settling {
                 Verb::Terminate { .. } => queue.state.terminate(offset, lease_id, now_ms),
             };
             if let Settled::DeadLetter { attempts, cause } = settled {
-                dead_letters::write(core, queue, key, offset, attempts, cause, reason.as_deref());
+                given_up.push(GivenUp { offset, attempts, cause });
             }
             results.push(settled);
+            if given_up.len() >= together_max {
+                dead_letters::write(core, queue, key, &given_up, reason.as_deref());
+                given_up.clear();
+            }
         }
+        dead_letters::write(core, queue, key, &given_up, reason.as_deref());
         if matches!(verb, Verb::Ack) {
             let done = results[before..].iter().filter(|settled| matches!(settled, Settled::Done { .. })).count();
             core.metrics.acknowledged_records.get_or_create(&queue.group.label).inc_by(done as u64);
@@ -97,12 +103,11 @@ pub(super) fn expire(core: &mut Core, queues: &mut QueueSet, key: GroupKey) -> R
     while !is_full(core) {
         let Some(queue) = queues.used(key)?.filter(|queue| is_due(queue, now_ms)) else { return Ok(false) };
         let random = &mut core.random;
-        let dead = queue.state.expire(now_ms, &queue.group.policy(), 1, &mut || random.fraction());
+        let dead = queue.state.expire(now_ms, &queue.group.policy(), dead_letters::together_max(queue), &mut || random.fraction());
         queue.show();
         queue.wake();
-        for letter in dead {
-            dead_letters::write(core, queue, key, letter.offset, letter.attempts, DeadLetterCause::DeliveryLimit, None);
-        }
+        let given_up = |DeadLettered { offset, attempts }| GivenUp { offset, attempts, cause: DeadLetterCause::DeliveryLimit };
+        dead_letters::write(core, queue, key, &dead.into_iter().map(given_up).collect::<Vec<_>>(), None);
         queues.touch(key);
     }
     Ok(queues.used(key)?.is_some_and(|queue| is_due(queue, now_ms)))

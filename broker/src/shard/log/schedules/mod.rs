@@ -29,7 +29,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use tokio::sync::Notify;
 
-/// How long nothing is taken up after storage could not be read.
+/// How long nothing of a topic is taken up after storage could not be read.
 const RESUME_AFTER_MS: u64 = 10_000;
 
 /// How near the next time must be to be waited for exactly; else the tick sees it.
@@ -69,7 +69,10 @@ pub(crate) struct Schedules {
     last_page: u64,
     /// Something is due, and waits for a commit that is not durable yet. The bell rings then.
     is_blocked: bool,
-    resume_at_ms: u64,
+    /// Topics of which storage could not be read: when it is tried again, and from where on. Others go on.
+    parked: BTreeMap<TopicId, (u64, ScheduleId)>,
+    /// Records that are due and cannot be read. They stay, and keep no other back; whoever cancels one takes it away.
+    damaged: BTreeMap<TopicId, BTreeSet<ScheduleId>>,
     /// Topics whose row is due with the commit that is being made.
     changed: BTreeSet<TopicId>,
     bell: Arc<Notify>,
@@ -89,7 +92,8 @@ impl Schedules {
             places: (0, 0),
             last_page: 0,
             is_blocked: false,
-            resume_at_ms: 0,
+            parked: BTreeMap::new(),
+            damaged: BTreeMap::new(),
             changed: BTreeSet::new(),
             bell: Arc::default(),
         }
@@ -168,9 +172,16 @@ impl Schedules {
     pub(super) fn page(&mut self, core: &Core) -> Option<Page> {
         self.is_blocked = false;
         // Where nothing waits the clock is not asked.
-        self.agenda.next_ms()?;
+        self.next_ms()?;
         let now_ms = core.clock.now_ms();
-        let (topic, from) = self.agenda.due(now_ms).filter(|_| now_ms >= self.resume_at_ms)?;
+        let agenda = &mut self.agenda;
+        self.parked.retain(|&topic, &mut (until_ms, from)| {
+            if now_ms >= until_ms {
+                agenda.add(topic, from);
+            }
+            now_ms < until_ms
+        });
+        let (topic, from) = self.agenda.due(now_ms)?;
         let (_, durable) = core.commit_numbers();
         self.is_blocked = self.last_page > durable;
         if self.is_blocked {
@@ -181,12 +192,18 @@ impl Schedules {
         let (unseen, is_gone) = (self.unseen.first(topic), |id| self.gone.contains_key(&(topic, id)));
         let wanted = Wanted { shard: core.id, topic, partitions: of.partitions.count(), from, now_ms, unseen, is_gone: &is_gone };
         let read = page::read(&*core.storage, &wanted).and_then(|read| {
-            let is_missing = read.records.is_empty() && read.next.is_none() && self.topics[&topic].records > 0;
+            let damaged = self.damaged.get(&topic).map_or(0, BTreeSet::len) + read.damaged.len();
+            let is_missing = read.records.is_empty() && read.next.is_none() && self.topics[&topic].records > damaged as u64;
             let missing = || StorageError::Corrupt(format!("records of topic {} that wait are missing", topic.0));
             if is_missing { Err(missing()) } else { Ok(read) }
         });
         match read {
             Ok(read) => {
+                for (id, reason) in read.damaged {
+                    if self.damaged.entry(topic).or_default().insert(id) {
+                        tracing::error!(shard = core.id.0, topic = %of.name, schedule = %id, %reason, "a record that is due cannot be read, and is not appended");
+                    }
+                }
                 self.agenda.set(topic, read.next);
                 // What is not read and is due already waits to be seen.
                 self.is_blocked = read.records.is_empty() && self.agenda.due(now_ms).is_some_and(|(next, _)| next == topic);
@@ -194,7 +211,8 @@ impl Schedules {
             }
             Err(error) => {
                 tracing::error!(shard = core.id.0, topic = %of.name, %error, "records that are due cannot be appended; it is tried again");
-                self.resume_at_ms = now_ms + RESUME_AFTER_MS;
+                self.agenda.set(topic, None);
+                self.parked.insert(topic, (now_ms + RESUME_AFTER_MS, from));
                 None
             }
         }
@@ -204,7 +222,7 @@ impl Schedules {
     pub(super) fn take_page(&mut self, core: &mut Core, page: &Page) {
         let now_ms = core.clock.now_ms();
         for DueRecord { id, row, row_bytes, .. } in &page.records {
-            self.remove(core, &page.topic, *id, row, *row_bytes);
+            self.remove(core, &page.topic, *id, Some(row), *row_bytes);
             let late_s = now_ms.saturating_sub(id.due_ms) as f64 / 1000.0;
             core.metrics.schedules.lateness_seconds.observe(late_s);
         }
@@ -216,6 +234,12 @@ impl Schedules {
     /// Nothing of the topic is taken up any more: it is about to be deleted.
     pub(super) fn leave(&mut self, topic: TopicId) {
         self.agenda.set(topic, None);
+        self.parked.remove(&topic);
+    }
+
+    /// When something is to be taken up next, in milliseconds since 1970.
+    fn next_ms(&self) -> Option<u64> {
+        self.agenda.next_ms().into_iter().chain(self.parked.values().map(|&(until_ms, _)| until_ms)).min()
     }
 
     /// Takes a record away before it was due. `false`: no such record waits.
@@ -228,25 +252,30 @@ impl Schedules {
         }
         let key = core.id.waiting_record(topic.id, id);
         let Some(value) = core.storage.get(Family::Schedule, &key)? else { return Ok(false) };
-        let row = Row::decode(&value).ok_or_else(|| StorageError::Corrupt(format!("record {id} that waits cannot be read")))?;
-        self.remove(core, topic, id, &row, (key.len() + value.len()) as u64);
+        // Of one that cannot be read nobody knows its idempotency key: that stays until the topic goes.
+        let row = Row::decode(&value);
+        self.remove(core, topic, id, row.as_ref(), (key.len() + value.len()) as u64);
+        if let Some(damaged) = self.damaged.get_mut(&topic.id) {
+            damaged.remove(&id);
+        }
         core.commit.require_sync();
         core.metrics.schedules.cancelled.get_or_create(&label(topic)).inc();
         Ok(true)
     }
 
-    fn remove(&mut self, core: &mut Core, topic: &Arc<Topic>, id: ScheduleId, row: &Row, row_bytes: u64) {
+    fn remove(&mut self, core: &mut Core, topic: &Arc<Topic>, id: ScheduleId, row: Option<&Row>, row_bytes: u64) {
         let (commit, durable) = core.commit_numbers();
         core.commit.push(Mutation::Delete { family: Family::Schedule, key: core.id.waiting_record(topic.id, id) });
-        if let Some((hash, _)) = row.key {
-            let partition = PartitionKey { shard: core.id, topic: topic.id, partition: row.partition };
+        let key = row.and_then(|row| row.key.map(|(hash, _)| (row.partition, hash)));
+        if let Some((partition, hash)) = key {
+            let partition = PartitionKey { shard: core.id, topic: topic.id, partition };
             core.commit.push(Mutation::Delete { family: Family::Schedule, key: partition.waiting_key(hash) });
             self.keys.insert(partition, hash, None, commit, durable);
         }
         self.gone.insert((topic.id, id), commit);
         let of = self.topics.get_mut(&topic.id).expect("a record that waits is counted");
         let less = |from: u64, by: u64| from.checked_sub(by).expect("what goes was counted when it came");
-        (of.records, of.bytes, of.keys) = (less(of.records, 1), less(of.bytes, row_bytes), less(of.keys, row.key.is_some().into()));
+        (of.records, of.bytes, of.keys) = (less(of.records, 1), less(of.bytes, row_bytes), less(of.keys, key.is_some().into()));
         (self.records, self.bytes) = (less(self.records, 1), less(self.bytes, row_bytes));
         self.changed.insert(topic.id);
         core.metrics.schedules.pending.get_or_create(&label(topic)).dec();
@@ -254,7 +283,8 @@ impl Schedules {
 
     /// The topic is deleted, with all that is stored of it.
     pub(super) fn forget(&mut self, topic: TopicId) {
-        self.agenda.set(topic, None);
+        self.leave(topic);
+        self.damaged.remove(&topic);
         self.changed.remove(&topic);
         if let Some(of) = self.topics.remove(&topic) {
             self.records -= of.records;
@@ -276,8 +306,8 @@ impl Schedules {
     /// Ends when there may be something to take up, if that is soon. It is woken by durable commits as well.
     pub(super) fn woken(&self, core: &Core) -> impl Future<Output = ()> + use<> {
         let is_under_way = self.is_blocked || self.last_page > core.commit_numbers().1;
-        let next_ms = self.agenda.next_ms();
-        let wait = next_ms.map(|next_ms| next_ms.max(self.resume_at_ms).saturating_sub(core.clock.now_ms()).max(1));
+        let next_ms = self.next_ms();
+        let wait = next_ms.map(|next_ms| next_ms.saturating_sub(core.clock.now_ms()).max(1));
         let wait = wait.map(Duration::from_millis).filter(|wait| !is_under_way && *wait <= NEAR);
         let bell = next_ms.map(|_| Arc::clone(&self.bell));
         async move {

@@ -43,13 +43,15 @@ pub(in crate::shard::log) struct DueRecord {
 /// What was read.
 pub(super) struct Read {
     pub(super) records: Vec<DueRecord>,
+    /// Those that are due and cannot be read, each with the reason: they keep no other from being appended.
+    pub(super) damaged: Vec<(ScheduleId, String)>,
     /// No other record waits before this place; `None`: no other one waits.
     pub(super) next: Option<ScheduleId>,
 }
 
 /// Reads the next page.
 pub(super) fn read(storage: &dyn Storage, wanted: &Wanted<'_>) -> Result<Read, StorageError> {
-    let (mut records, mut bytes, mut next, mut fault) = (Vec::new(), 0, None, None);
+    let (mut records, mut damaged, mut bytes, mut next, mut fault) = (Vec::new(), Vec::new(), 0, None, None);
     let range = wanted.shard.waiting_from(wanted.topic, wanted.from);
     storage.scan(Family::Schedule, &range.start..&range.end, Direction::Forward, &mut |key, value| {
         let Some(id) = ShardId::of_waiting_record(key) else {
@@ -67,16 +69,13 @@ pub(super) fn read(storage: &dyn Storage, wanted: &Wanted<'_>) -> Result<Read, S
         bytes += value.len();
         match due_record(wanted, id, (key.len() + value.len()) as u64, value) {
             Ok(record) => records.push(record),
-            Err(reason) => {
-                fault = Some(format!("record {id} that waits in topic {} cannot be read: {reason}", wanted.topic.0));
-                return ControlFlow::Break(());
-            }
+            Err(reason) => damaged.push((id, reason)),
         }
         ControlFlow::Continue(())
     })?;
     match fault {
         Some(reason) => Err(StorageError::Corrupt(reason)),
-        None => Ok(Read { records, next: next.into_iter().chain(wanted.unseen).min() }),
+        None => Ok(Read { records, damaged, next: next.into_iter().chain(wanted.unseen).min() }),
     }
 }
 

@@ -76,7 +76,7 @@ impl Totals {
     }
 
     /// `None`: that is no such row.
-    pub(super) fn decode(bytes: &[u8], shard: u16) -> Option<Self> {
+    pub(crate) fn decode(bytes: &[u8], shard: u16) -> Option<Self> {
         let (records, rest) = u64_of(bytes.strip_prefix(&[VERSION])?)?;
         let (bytes, rest) = u64_of(rest)?;
         let (keys, rest) = u64_of(rest)?;
