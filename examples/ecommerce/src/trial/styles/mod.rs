@@ -1,4 +1,5 @@
-//! The four styles beside each other: the same orders, the same services, and what each style costs.
+//! The four styles beside each other: the same orders, the same services, and what each style costs. The figures of
+//! `docs/four-styles.md`.
 
 mod counted;
 mod fraud;
