@@ -13,7 +13,7 @@ use crate::definition::{OnTimeout, StepKind};
 use core::time::Duration;
 use jiff::Timestamp;
 
-/// What belongs to a call, and has no meaning where there is none.
+/// What belongs to a call, and has no meaning where there is none. That the saga goes on without a wait is said by its `on_timeout`.
 const OF_CALLS: [&str; 8] = ["call", "with", "timeout", "queue_timeout", "retry", "compensate", "pivot", "optional"];
 
 /// What a step does if it calls nobody, and where it says so.
@@ -86,7 +86,7 @@ fn wait_for(node: &Node, report: &mut Report<'_>) -> Option<Idle> {
     let signal = fields.require("signal", "name the signal: `wait_for: { signal: reviewed, timeout: 2h }`", report);
     let signal = signal.and_then(|node| scalar::name(node, "the signal", report));
     let timeout = fields.take("timeout").map(|node| scalar::duration(node, "the timeout", report));
-    let on_timeout = fields.take_entry("on_timeout").map(|(key, node)| (key, on_timeout(node, report)));
+    let on_timeout = fields.take("on_timeout").map(|node| on_timeout(node, report));
     let span = fields.span();
     fields.finish(report);
     if timeout.is_none() && on_timeout.is_some() {
@@ -97,7 +97,7 @@ fn wait_for(node: &Node, report: &mut Report<'_>) -> Option<Idle> {
             "say how long it waits: `timeout: 2h`",
         );
     }
-    let on_timeout = on_timeout.map_or(Some(OnTimeout::Fail), |(_, on_timeout)| on_timeout)?;
+    let on_timeout = on_timeout.unwrap_or(Some(OnTimeout::Fail))?;
     Some(Idle::WaitFor(WaitFor { signal: signal?.value, timeout: timeout.flatten(), on_timeout }))
 }
 

@@ -44,7 +44,8 @@ rules! {
     WrongType = "wrong_type", Error;
     /// A field that must be there is not.
     MissingField = "missing_field", Error;
-    /// A step that sleeps or waits for a signal says what belongs to a call, or both: it calls nobody, and does one of the two.
+    /// A step that sleeps or waits for a signal says what belongs to a call, is optional, or does both: it calls nobody, and does one of the
+    /// two.
     CallsNobody = "calls_nobody", Error;
     /// In two phases, a step sleeps or waits for a signal: what was called before it holds its locks meanwhile.
     SleepsWithLocks = "sleeps_with_locks", Error;

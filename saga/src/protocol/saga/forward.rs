@@ -56,7 +56,7 @@ impl Planner<'_> {
         }
     }
 
-    /// Whether the step is done at all, and its first call if it is.
+    /// Whether the step is done at all, and its begin if it is.
     fn begin(&mut self, index: usize) -> Result<(), Failure> {
         if self.state.steps[index].kind == StepKind::Pivot {
             check_conditions(self.definition, &self.state)?;

@@ -607,7 +607,7 @@ impl World {
     /// Nobody wakes before the time, and each signal is taken by one step that waits for it.
     fn check_sleeps(&self) {
         let mut until: Vec<(&StepId, Option<u64>)> = Vec::new();
-        let (mut sent, mut taken): (Vec<(&SignalName, &JsonText)>, BTreeSet<u64>) = Default::default();
+        let (mut sent, mut taken) = (Vec::<(&SignalName, &JsonText)>::new(), BTreeSet::new());
         for recorded in &self.run.history {
             match &recorded.event {
                 SagaEvent::StepAsleep { attempt, until_ms } => until.push((&attempt.step, *until_ms)),
