@@ -21,8 +21,11 @@ use sagamq_api::{Offset, PartitionId, ScheduleId, TopicName};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// How long records on their way from one shard to another are waited for.
+/// How long records on their way from one shard to another are waited for before anybody else has to wait.
 const ON_THEIR_WAY_MAX: Duration = Duration::from_secs(10);
+
+/// How long those are waited for that came since, while nothing is dealt to the topic and the catalogue does not change.
+const LATEST_ON_THEIR_WAY_MAX: Duration = Duration::from_secs(2);
 
 /// Why partitions were not added. Nothing has changed, save after a write error.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -33,6 +36,12 @@ pub enum AddPartitionsError {
          added, and `ordering` becomes `key` after partitions were added, when none waits; list them with its schedules, or cancel them"
     )]
     RecordsWait(TopicName),
+    /// Records that waited then lie in partitions that their keys may not have any more: their order would not be kept.
+    #[error(
+        "when partitions were added to topic `{0}`, records waited for their time in the partitions that it had before; they were appended there, and \
+         their keys may have other partitions now: `ordering` becomes `key` when retention has taken them"
+    )]
+    RecordsWaited(TopicName),
     /// They were added as often as the topic can tell apart.
     #[error(
         "partitions were added to topic `{0}` {PARTITIONS_ADDED_MAX} times, and records from before the first time are kept still: \
@@ -40,7 +49,9 @@ pub enum AddPartitionsError {
     )]
     TooOften(TopicName),
     /// Records that acknowledgements have produced are on their way from one shard to another, and do not come there.
-    #[error("records on their way from one shard to another have not come there within {} s: try again", ON_THEIR_WAY_MAX.as_secs())]
+    #[error(
+        "records that acknowledgements have produced are on their way from one shard to another and take long to come there: try again"
+    )]
     OnTheirWay,
     /// What waits could not be read.
     #[error(transparent)]
@@ -61,17 +72,14 @@ impl Broker {
         self.require_room()?;
         // Held to the end: what was dealt by the number of before is stored, and nothing is dealt before the new one is known everywhere.
         let _nobody_deals = topic.stop_dealing().await;
-        tokio::select! {
-            () = self.0.relay_marks.all_taken() => {}
-            () = tokio::time::sleep(ON_THEIR_WAY_MAX) => return Err(AddPartitionsError::OnTheirWay),
-        }
+        self.nothing_on_its_way(LATEST_ON_THEIR_WAY_MAX).await?;
         let last_due_ms = self.last_due_ms(topic).await?;
         if after.ordering == Ordering::Key && last_due_ms.is_some() {
             return Err(AddPartitionsError::RecordsWait(topic.name.clone()));
         }
         let now_ms = self.0.clock.now_ms();
-        let window_ms = topic.config().dedup_window_ms;
-        // A record that waits has its key as long as it does, and then for a window.
+        // A record that waits has its key as long as it does, and then for the window of then.
+        let window_ms = topic.config().dedup_window_ms.max(after.dedup_window_ms);
         let until_ms = now_ms.max(last_due_ms.unwrap_or(0)).saturating_add(window_ms).max(keys_until_ms);
         let ends = (0..topic.partitions.len()).map(|index| topic.partitions.offsets(index).log_end).collect();
         let mut growths = topic.growths.get().to_vec();
@@ -79,7 +87,9 @@ impl Broker {
         if growths.len() >= PARTITIONS_ADDED_MAX {
             return Err(AddPartitionsError::TooOften(topic.name.clone()));
         }
-        growths.push(Growth { ends, late: BTreeMap::new(), keys_until_ms: until_ms.saturating_add(KEPT_AFTER_END_MS) });
+        keep_keys_of_waiting(&mut growths, last_due_ms, after.dedup_window_ms, now_ms);
+        let keys_until = until_ms.saturating_add(KEPT_AFTER_END_MS);
+        growths.push(Growth { ends, late: BTreeMap::new(), keys_until_ms: keys_until, has_waited: last_due_ms.is_some() });
         let (before, partitions) = (topic.partitions.len(), after.partitions);
         let groups = topic.groups();
         let letters: Vec<Arc<Topic>> = groups.iter().filter_map(|group| self.0.catalog.topic(&group.dead_letters.name)).collect();
@@ -114,8 +124,19 @@ impl Broker {
         Ok(())
     }
 
+    /// Waits, before anything is locked, for what partitions cannot be added beside: so that little is left when others have to wait.
+    pub(super) async fn before_partitions_are_added(&self) -> Result<(), AddPartitionsError> {
+        self.nothing_on_its_way(ON_THEIR_WAY_MAX).await
+    }
+
+    async fn nothing_on_its_way(&self, patience: Duration) -> Result<(), AddPartitionsError> {
+        let all = tokio::time::timeout(patience, self.0.relay_marks.all_taken());
+        all.await.map_err(|_| AddPartitionsError::OnTheirWay)
+    }
+
     /// Records were stored that were dealt by a number of partitions of before: the rest of a request that had begun then. The order of keys waits
-    /// for them too, if that was the last number: further back, gates could wait for each other. Durable when it returns.
+    /// for them too, if that was the last number and nothing else has come to their partition since: else gates could wait for each other. Durable when
+    /// it returns.
     pub(super) async fn note_late(
         &self,
         topic: &Arc<Topic>,
@@ -139,12 +160,32 @@ impl Broker {
         .await
     }
 
-    /// Refuses that the order of keys is kept from now on, where records wait for their time in partitions that their keys have no more.
+    /// Refuses that the order of keys is kept from now on, where records wait for their time in partitions that their keys have no more, or lie there.
     pub(super) async fn may_keep_order(&self, topic: &Topic) -> Result<(), AddPartitionsError> {
-        if !topic.growths.get().is_empty() && self.last_due_ms(topic).await?.is_some() {
+        let growths = topic.growths.get();
+        if growths.is_empty() {
+            return Ok(());
+        }
+        if self.last_due_ms(topic).await?.is_some() {
             return Err(AddPartitionsError::RecordsWait(topic.name.clone()));
         }
+        let log_start = |index| topic.partitions.offsets(index).log_start;
+        let fired_below = |index| topic.partitions.in_memory(index).map_or(Offset(0), |partition| partition.fired_below());
+        if growths.iter().any(|growth| growth.holds_what_waited(log_start, fired_below)) {
+            return Err(AddPartitionsError::RecordsWaited(topic.name.clone()));
+        }
         Ok(())
+    }
+
+    /// What the topic was before partitions were added, with a longer window to be: a record that waits gets its key for that window when it is
+    /// appended, so the key is asked where it was for as long.
+    pub(super) async fn growths_with_window(&self, topic: &Topic, window_ms: u64) -> Result<Vec<Growth>, AddPartitionsError> {
+        let mut growths = topic.growths.get().to_vec();
+        if !growths.is_empty() {
+            let last_due_ms = self.last_due_ms(topic).await?;
+            keep_keys_of_waiting(&mut growths, last_due_ms, window_ms, self.0.clock.now_ms());
+        }
+        Ok(growths)
     }
 
     /// When the last of the records is due that wait for their time, in milliseconds since 1970; none waits otherwise.
@@ -158,6 +199,16 @@ impl Broker {
 /// Whether records may be there that were dealt before these partitions were added, or idempotency keys that count.
 fn is_of_use(growth: &Growth, now_ms: u64, log_start: impl Fn(usize) -> Offset) -> bool {
     now_ms <= growth.keys_until_ms || (0..).map_while(|index| growth.end(index).map(|end| log_start(index) < end)).any(|is_there| is_there)
+}
+
+/// Lets keys be asked where they were for as long as the key of a record that waits may count.
+fn keep_keys_of_waiting(growths: &mut [Growth], last_due_ms: Option<u64>, window_ms: u64, now_ms: u64) {
+    let Some(last_due_ms) = last_due_ms else { return };
+    let until_ms = last_due_ms.max(now_ms).saturating_add(window_ms).saturating_add(KEPT_AFTER_END_MS);
+    // Where no key counts any more, none waits either.
+    for growth in growths.iter_mut().filter(|growth| now_ms <= growth.keys_until_ms) {
+        growth.keys_until_ms = growth.keys_until_ms.max(until_ms);
+    }
 }
 
 fn last_due_of(storage: &dyn Storage, shard: ShardId, topic: TopicId) -> Result<Option<u64>, StorageError> {
@@ -204,7 +255,7 @@ mod tests {
 
     #[test]
     fn a_growth_is_of_use_while_records_or_keys_of_before_are_there() {
-        let growth = Growth { ends: vec![Offset(5), Offset(0)], late: BTreeMap::new(), keys_until_ms: 10 };
+        let growth = Growth { ends: vec![Offset(5), Offset(0)], late: BTreeMap::new(), keys_until_ms: 10, has_waited: false };
         assert!(is_of_use(&growth, 10, |_| Offset(9)), "its keys count");
         assert!(is_of_use(&growth, 11, |_| Offset(4)), "a record is there");
         assert!(!is_of_use(&growth, 11, |_| Offset(5)));

@@ -50,6 +50,10 @@ impl Broker {
     }
 
     async fn change_by_updating(&self, name: &TopicName, change: &TopicConfigChange) -> Result<TopicDescription, UpdateTopicError> {
+        let adds = |partitions| self.0.catalog.topic(name).is_some_and(|topic| topic.partitions.count() < partitions);
+        if change.partitions.is_some_and(adds) {
+            self.before_partitions_are_added().await?;
+        }
         let _changes = self.0.catalog.changes.lock().await;
         let topic = self.topic(name)?;
         let before = topic.config();
@@ -79,14 +83,24 @@ impl Broker {
             true => topic.keys_until_ms().max(now_ms.saturating_add(before.dedup_window_ms)),
             false => topic.keys_until_ms(),
         };
+        if after.ordering == Ordering::Key && before.ordering != Ordering::Key {
+            self.may_keep_order(&topic).await?;
+        }
         if after.partitions > before.partitions {
             self.add_partitions(&topic, after, keys_until_ms).await?;
         } else if after != before {
-            if after.ordering == Ordering::Key && before.ordering != Ordering::Key {
-                self.may_keep_order(&topic).await?;
-            }
-            let entry = TopicEntry { config: after.clone(), keys_until_ms, ..topic.entry() };
+            let longer = match after.dedup_window_ms > before.dedup_window_ms {
+                true => Some(self.growths_with_window(&topic, after.dedup_window_ms).await?),
+                false => None,
+            };
+            let now = topic.entry();
+            let growths = longer.clone().unwrap_or(now.growths);
+            let entry = TopicEntry { config: after.clone(), keys_until_ms, growths, ..now };
             self.write_meta(vec![put(MetaKey::Topic(topic.id), &entry)]).await?;
+            // Before the window: nothing is appended with the longer one that is not asked for as long.
+            if let Some(growths) = longer {
+                topic.remember(growths);
+            }
             topic.configure(after);
         }
         topic.keep_keys_until(keys_until_ms);

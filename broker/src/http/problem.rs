@@ -197,8 +197,10 @@ impl From<UpdateTopicError> for ApiError {
             UpdateTopicError::FewerPartitions { .. } => Self::new(ErrorCode::FewerPartitions, error.to_string()),
             UpdateTopicError::AddPartitions(AddPartitionsError::Storage(error)) => error.into(),
             UpdateTopicError::AddPartitions(AddPartitionsError::Write(error)) | UpdateTopicError::Write(error) => error.into(),
+            // It passes by itself.
+            UpdateTopicError::AddPartitions(AddPartitionsError::OnTheirWay) => Self::new(ErrorCode::Overloaded, error.to_string()),
             UpdateTopicError::AddPartitions(
-                AddPartitionsError::RecordsWait(_) | AddPartitionsError::TooOften(_) | AddPartitionsError::OnTheirWay,
+                AddPartitionsError::RecordsWait(_) | AddPartitionsError::RecordsWaited(_) | AddPartitionsError::TooOften(_),
             ) => Self::new(ErrorCode::PartitionsNotAdded, error.to_string()),
         }
     }
@@ -468,6 +470,25 @@ impl From<RedriveError> for ApiError {
             RedriveError::Payload(error @ PayloadError::Base64 { .. }) => Self::new(ErrorCode::InvalidBase64, format!("`edit`: {error}")),
             RedriveError::Payload(error) => Self::invalid(format!("`edit`: {error}")),
             RedriveError::TooLarge { .. } => Self::new(ErrorCode::RecordTooLarge, error.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_passes_by_itself_while_partitions_are_added_may_be_tried_again_and_nothing_else() {
+        let problem = |error| ApiError::from(UpdateTopicError::AddPartitions(error)).problem;
+        let busy = problem(AddPartitionsError::OnTheirWay);
+        assert_eq!((busy.code, busy.retryable, busy.outcome_unknown), (ErrorCode::Overloaded, true, false));
+        let topic = || "t".parse().expect("legal");
+        for error in
+            [AddPartitionsError::RecordsWait(topic()), AddPartitionsError::RecordsWaited(topic()), AddPartitionsError::TooOften(topic())]
+        {
+            let refused = problem(error);
+            assert_eq!((refused.code, refused.retryable), (ErrorCode::PartitionsNotAdded, false), "{}", refused.detail);
         }
     }
 }

@@ -37,6 +37,8 @@ pub(crate) struct Partition {
     bytes: AtomicU64,
     /// The embedder needs no record below this offset, if the topic is its own.
     released: AtomicU64,
+    /// Below it every record lies that had waited for its time. Not stored: after an open it may be anything that is there.
+    fired_below: AtomicU64,
     deleted: AtomicBool,
 }
 
@@ -54,6 +56,7 @@ impl Partition {
             rate: Mutex::default(),
             bytes: AtomicU64::new(0),
             released: AtomicU64::new(0),
+            fired_below: AtomicU64::new(offsets.log_end.0),
             deleted: AtomicBool::new(false),
         }
     }
@@ -109,6 +112,16 @@ impl Partition {
     /// Up to where the embedder has said that it needs nothing. Not stored: it says so again after each start.
     pub(crate) fn released(&self) -> Offset {
         Offset(self.released.load(Ordering::Acquire))
+    }
+
+    /// Records that had waited for their time are appended below this offset. Only the shard's task calls it.
+    pub(crate) fn fire(&self, below: Offset) {
+        self.fired_below.fetch_max(below.0, Ordering::AcqRel);
+    }
+
+    /// No record that had waited for its time was appended from this offset on.
+    pub(crate) fn fired_below(&self) -> Offset {
+        Offset(self.fired_below.load(Ordering::Acquire))
     }
 
     pub(crate) fn high_watermark(&self) -> Offset {

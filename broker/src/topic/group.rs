@@ -128,7 +128,7 @@ impl Group {
         };
         let growths = self.growths.get();
         let gates = growths.iter().map(|growth| KeyGate {
-            begins: growth.ends.get(index).copied().unwrap_or_default(),
+            begins: growth.end(index).unwrap_or_default(),
             passed: (0..growth.ends.len()).map_while(|home| growth.end(home).map(|end| is_passed(home, end))).collect(),
         });
         gates.filter(|gate| gate.passed.contains(&false)).collect()

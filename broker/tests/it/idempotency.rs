@@ -233,6 +233,43 @@ async fn what_comes_after_the_rest_of_a_request_from_before_partitions_were_adde
     assert!((0..8).all(|n| at(format!("old {n}")) < at(format!("new {n}"))) && got.len() == 16, "{got:?}");
 }
 
+#[tokio::test]
+async fn what_came_before_the_rest_of_a_request_from_before_partitions_were_added_waits_for_nothing_that_waits_for_it() {
+    let storage = MemoryStorage::new();
+    let by_key = TopicConfig { ordering: Ordering::Key, backoff_initial_ms: 0, backoff_max_ms: 0, ..config() };
+    let test = TestBroker::with_topic(storage.clone(), "t", by_key).await;
+    let records = |text: &str| (0..40).map(|n| keyed(&format!("key-{n}"), format!("{text} {n}"))).collect::<Vec<_>>();
+    test.produce("t", records("old"), Some("k")).await;
+    test.broker.shutdown().await;
+    forget_shares(&storage, |_| true);
+
+    let mut test = TestBroker::try_open(storage.clone(), ManualClock::at(START_MS + 5_000)).expect("opens");
+    let change = TopicConfigChange { partitions: Some(PARTITIONS + 1), ..TopicConfigChange::default() };
+    test.broker.update_topic(&topic("t"), change).await.expect("added");
+    test.produce("t", records("new"), None).await;
+    test.produce("t", records("old"), Some("k")).await;
+    test.produce("t", records("newest"), None).await;
+    for restart in [false, true] {
+        if restart {
+            test.broker.shutdown().await;
+            test = TestBroker::try_open(storage.clone(), test.clock.clone()).expect("opens");
+        }
+        let group = if restart { "h" } else { "g" };
+        let all = ReceiveRequest { max_records: Some(100), auto_ack: true, ..ReceiveRequest::default() };
+        let mut got = Vec::new();
+        loop {
+            let some = texts_of(&test.receive_with("t", group, &all).await);
+            if some.is_empty() {
+                break;
+            }
+            got.extend(some);
+        }
+        assert_eq!(got.len(), 120, "restart {restart}: nothing is kept back for good");
+        let at = |text: String| got.iter().position(|got| *got == text);
+        assert!((0..40).all(|n| at(format!("new {n}")) < at(format!("newest {n}"))), "restart {restart}: {got:?}");
+    }
+}
+
 /// All that a group gets now.
 async fn until_empty(test: &TestBroker, request: &ReceiveRequest) -> Vec<String> {
     let mut all = Vec::new();

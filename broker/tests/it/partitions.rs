@@ -1,6 +1,6 @@
 //! Partitions added to a topic that is in use: what it is then, over crashes, and what becomes of idempotency keys.
 
-use crate::common::{START_MS, Says as _, TestBroker, group, topic};
+use crate::common::{START_MS, Says as _, TestBroker, group, topic, within};
 use crate::ordering::keyed;
 use crate::streams::Member;
 use core::time::Duration;
@@ -315,6 +315,77 @@ async fn keys_of_a_longer_window_and_of_records_that_wait_are_found_too() {
         (waiting[0].schedule, true, waiting[0].partition),
         "it waits still"
     );
+}
+
+#[tokio::test]
+async fn the_key_of_a_record_that_waited_is_found_for_its_whole_window_also_if_that_became_longer() {
+    const HOUR: Duration = Duration::from_secs(3_600);
+    let window = |ms| TopicConfigChange { dedup_window_ms: Some(ms), ..TopicConfigChange::default() };
+    let day = || window(24 * 3_600_000);
+    for way in ["with the partitions", "afterwards", "before"] {
+        let test = TestBroker::with_topic(MemoryStorage::new(), "t", TopicConfig { dedup_window_ms: 3_600_000, ..partitions(2) }).await;
+        let key = moving_key(2, 5);
+        let waits = || vec![keyed(&key, "x").with_idempotency_key(key.clone()).with_due(Due::After(2 * 3_600_000))];
+        let first = test.produce("t", waits(), None).await;
+        match way {
+            "with the partitions" => {
+                drop(test.broker.update_topic(&topic("t"), TopicConfigChange { partitions: Some(5), ..day() }).await.expect("changed"));
+            }
+            "afterwards" => {
+                add(&test, 5).await;
+                test.broker.update_topic(&topic("t"), day()).await.expect("changed");
+            }
+            _ => {
+                test.broker.update_topic(&topic("t"), day()).await.expect("changed");
+                add(&test, 5).await;
+            }
+        }
+        test.clock.advance(2 * HOUR);
+        within("it is appended", async {
+            while test.values("t", first[0].partition.0).await.is_empty() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        test.clock.advance(23 * HOUR);
+        let again = test.produce("t", waits(), None).await;
+        assert_eq!(place(&again), (first[0].partition, Some(Offset(0)), true), "{way}");
+        test.clock.advance(2 * HOUR);
+        assert!(!test.produce("t", waits(), None).await[0].duplicate, "{way}: the window is over");
+    }
+}
+
+#[tokio::test]
+async fn the_order_of_keys_is_not_kept_where_a_record_lies_that_waited_while_partitions_were_added() {
+    let storage = MemoryStorage::new();
+    let mut test = TestBroker::with_topic(storage.clone(), "t", TopicConfig { retention_ms: 1_000, ..partitions(2) }).await;
+    let key = moving_key(2, 3);
+    let first = test.produce("t", vec![keyed(&key, "later").with_due(Due::After(1_000))], None).await;
+    add(&test, 3).await;
+    test.clock.advance(Duration::from_secs(1));
+    within("it is appended", async {
+        while test.values("t", first[0].partition.0).await.is_empty() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let with_partitions = |partitions| TopicConfigChange { ordering: Some(Ordering::Key), partitions, ..TopicConfigChange::default() };
+    for restart in [false, true] {
+        if restart {
+            test.broker.shutdown().await;
+            test = TestBroker::try_open(storage.clone(), test.clock.clone()).expect("opens");
+        }
+        for change in [with_partitions(None), with_partitions(Some(4))] {
+            let refused = test.broker.update_topic(&topic("t"), change).await;
+            let is_refused = matches!(refused, Err(UpdateTopicError::AddPartitions(AddPartitionsError::RecordsWaited(_))));
+            assert!(is_refused, "restart {restart}: its key may have a newer record elsewhere: {refused:?}");
+        }
+    }
+    test.clock.advance(MINUTE);
+    // The newest batch stays, whatever its age.
+    test.produce("t", (0..3).map(|n| for_partition("new", n)).collect(), None).await;
+    test.broker.apply_retention().await.expect("looked");
+    test.broker.update_topic(&topic("t"), with_partitions(None)).await.expect("it is gone");
 }
 
 #[tokio::test]

@@ -27,7 +27,8 @@ pub(super) fn fire(core: &mut Core, idempotency: &mut Idempotency, schedules: &m
     for (partition, places, batches) in parts {
         let key = partition.key;
         core.count_produced(key.topic, page.topic.name.as_str(), &batches);
-        let base = core.stage_batches(partition, batches);
+        let base = core.stage_batches(Arc::clone(&partition), batches);
+        partition.fire(base.plus(places.len() as u64));
         for (index, place) in places.into_iter().enumerate() {
             let DueRecord { row, record, .. } = &page.records[place];
             let Some((hash, fingerprint)) = row.key else { continue };
