@@ -55,6 +55,9 @@ pub const PRODUCER_EXPIRY_MS: u64 = 24 * 60 * 60 * 1000;
 /// How long it knows it in any case, in milliseconds: until then none makes room for another. Longer than batches are repeated.
 pub const PRODUCER_IDLE_MS_MIN: u64 = 15 * 60 * 1000;
 
+/// The same for a producer that has sent one batch, and may have been there for no more: it makes room first.
+pub const PRODUCER_ONCE_IDLE_MS_MIN: u64 = 5 * 60 * 1000;
+
 /// Largest request body, in bytes. A record of [`RECORD_BYTES_MAX`] still fits when it is sent as base64.
 pub const BODY_BYTES_MAX: usize = 32 * 1024 * 1024;
 

@@ -11,7 +11,7 @@ use sagamq_api::headers::{APPLICATION_BATCH, HIGH_WATERMARK, LOG_START_OFFSET, N
 use sagamq_api::limits::RECEIVE_RECORDS_DEFAULT;
 use sagamq_api::record::ConsumedRecord;
 use sagamq_api::topic::{ProduceBatchesResponse, ProduceQuery, ProducedBatch, ReadQuery, ReadResponse};
-use sagamq_api::{Offset, PartitionId, TopicName, routes};
+use sagamq_api::{ErrorCode, Offset, PartitionId, TopicName, routes};
 use serde::ser::Error as _;
 use std::sync::Arc;
 
@@ -19,16 +19,18 @@ use std::sync::Arc;
 const RECORDS_IN_BATCHES: u32 = 32;
 
 impl Client {
-    /// Stores batches that stand in a body already. `partitions`: how many the topic has, if keys chose among them.
+    /// Stores batches that stand in a body already. `partitions`: how many the topic has, if keys chose among them. `stops_at`: what is not tried
+    /// again.
     pub(crate) async fn produce_batches(
         &self,
         topic: &TopicName,
         body: Bytes,
         key: Option<String>,
         partitions: Option<u32>,
+        stops_at: Option<ErrorCode>,
     ) -> Result<Vec<ProducedBatch>, ClientError> {
         let request = Request::post(routes::records(topic)).query(&ProduceQuery { partitions })?;
-        let request = request.bytes(APPLICATION_BATCH, body).recognised();
+        let request = request.bytes(APPLICATION_BATCH, body).recognised().stops_at(stops_at);
         let request = key.into_iter().fold(request, Request::idempotency_key);
         self.json::<ProduceBatchesResponse>(request).await.map(|answer| answer.batches)
     }
@@ -68,15 +70,23 @@ impl Client {
     }
 }
 
+/// What the batches of an answer may become here, in bytes: what is left out is read next time. A server counts so too; this holds whatever it does.
+const UNPACKED_BYTES_MAX: usize = 16 * 1024 * 1024;
+
 /// The records of an answer that were asked for, and whether nothing was left out behind them. The first batch may begin before them.
 fn wanted(mut body: Bytes, query: &ReadQuery, records_max: usize) -> Result<(Vec<StoredRecord>, bool), batch::BatchError> {
-    let mut records = Vec::new();
+    let (mut records, mut unpacked) = (Vec::new(), 0_usize);
     while let Some(bytes) = batch::take(&mut body)? {
         let is_before = |record: &StoredRecord| match (query.offset, query.timestamp_ms) {
             (Some(offset), _) => record.offset < offset,
             (None, Some(timestamp_ms)) => record.timestamp_ms < timestamp_ms,
             (None, None) => false,
         };
+        unpacked = unpacked.saturating_add(batch::unpacked_bytes_max(&bytes).max(bytes.len()));
+        if unpacked > UNPACKED_BYTES_MAX && !records.is_empty() {
+            records.truncate(records_max);
+            return Ok((records, false));
+        }
         let of_batch = Batch::parse(bytes)?.records()?;
         let is_first = records.is_empty();
         records.extend(of_batch.into_iter().skip_while(|record| is_first && is_before(record)));
@@ -84,4 +94,24 @@ fn wanted(mut body: Bytes, query: &ReadQuery, records_max: usize) -> Result<(Vec
     let is_all = records.len() <= records_max;
     records.truncate(records_max);
     Ok((records, is_all))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sagamq_api::batch::{Compression, NewBatch, Record};
+    use sagamq_api::record::Payload;
+
+    #[test]
+    fn what_becomes_large_ends_an_answer_early_and_is_read_next_time() {
+        let mut body = Vec::new();
+        for base in 0..100 {
+            let record = Record { timestamp_ms: 0, payload: Payload { value: Some(vec![0; 1024 * 1024].into()), ..Payload::default() } };
+            body.extend_from_slice(NewBatch::encode(&[record]).expect("encodes").compressed(Compression::Zstd).at(Offset(base)).bytes());
+        }
+        assert!(body.len() < 100_000);
+        let query = ReadQuery::default();
+        let (records, is_all) = wanted(body.into(), &query, 100).expect("sound");
+        assert!(!is_all && (14..=16).contains(&records.len()), "{}", records.len());
+    }
 }

@@ -81,6 +81,10 @@ impl Client {
         &self.retry
     }
 
+    pub(crate) fn request_timeout(&self) -> Duration {
+        self.transport.request_timeout()
+    }
+
     /// Whether the process answers. Asked once, without retries: the answer is about now.
     ///
     /// # Errors

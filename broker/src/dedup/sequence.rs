@@ -86,6 +86,11 @@ impl ProducerState {
         self.batches.last().map_or(0, |last| sequence_after(last.sequence, last.records))
     }
 
+    /// Whether it has sent one batch, the first of its epoch, and nothing since.
+    pub(crate) fn has_sent_once(&self) -> bool {
+        matches!(self.batches[..], [KeptBatch { sequence: 0, .. }])
+    }
+
     /// The offset behind its newest batch.
     pub(crate) fn end(&self) -> Offset {
         self.batches.last().map_or(Offset(0), |last| last.base.plus(last.records.into()))

@@ -5,7 +5,9 @@ use bytes::{Bytes, BytesMut};
 use core::ops::ControlFlow;
 use core::time::Duration;
 use futures_util::future::join_all;
-use sagamq_api::limits::{PARTITION_PRODUCERS_MAX, PRODUCER_EXPIRY_MS, PRODUCER_IDLE_MS_MIN, PRODUCER_NAMES_MAX};
+use sagamq_api::limits::{
+    PARTITION_PRODUCERS_MAX, PRODUCER_EXPIRY_MS, PRODUCER_IDLE_MS_MIN, PRODUCER_NAMES_MAX, PRODUCER_ONCE_IDLE_MS_MIN,
+};
 use sagamq_api::record::Payload;
 use sagamq_api::topic::{TopicConfig, TopicDurability};
 use sagamq_api::{Offset, PartitionId};
@@ -16,7 +18,7 @@ use sagamq_broker::storage::memory::MemoryStorage;
 use sagamq_broker::storage::{Direction, Durability, Family, Mutation, Storage};
 use sagamq_broker::{AppendError, OpenError, ProduceError, SentBatch, WriteError};
 
-fn stamp(producer: u64, epoch: u16, sequence: u32) -> Stamp {
+pub(crate) fn stamp(producer: u64, epoch: u16, sequence: u32) -> Stamp {
     Stamp { producer, epoch, sequence }
 }
 
@@ -194,13 +196,43 @@ async fn a_partition_knows_so_many_producers_and_the_one_that_is_silent_longest_
     }
     let full = refusal(send(&test, "t", stamp(many, 0, 0)).await);
     assert!(matches!(full, AppendError::ProducerLimit), "{full}");
-    send(&test, "t", stamp(5, 0, 2)).await.expect("whoever is known goes on");
+    send(&test, "t", stamp(0, 0, 2)).await.expect("whoever is known goes on");
+    test.clock.advance(Duration::from_millis(10));
+    for all in join_all((1..many).map(|producer| send(&test, "t", stamp(producer, 0, 2)))).await {
+        all.expect("whoever is known goes on");
+    }
     test.clock.advance(Duration::from_millis(PRODUCER_IDLE_MS_MIN - 10));
     send(&test, "t", stamp(many, 0, 0)).await.expect("one was silent for long enough");
     let unknown = refusal(send(&test, "t", stamp(0, 0, 2)).await);
     assert!(matches!(unknown, AppendError::UnknownProducer { .. }), "{unknown}");
     let full = refusal(send(&test, "t", stamp(many + 1, 0, 0)).await);
     assert!(matches!(full, AppendError::ProducerLimit), "the others were heard of later: {full}");
+}
+
+#[tokio::test]
+async fn who_has_sent_one_batch_makes_room_before_those_that_go_on() {
+    let test = TestBroker::with_topic(MemoryStorage::new(), "t", one_partition()).await;
+    let many = PARTITION_PRODUCERS_MAX as u64;
+    for all in join_all((0..10).map(|producer| send(&test, "t", stamp(producer, 0, 0)))).await {
+        all.expect("stored");
+    }
+    for all in join_all((0..10).map(|producer| send(&test, "t", stamp(producer, 0, 2)))).await {
+        all.expect("stored");
+    }
+    test.clock.advance(Duration::from_millis(10));
+    for all in join_all((10..many).map(|producer| send(&test, "t", stamp(producer, 0, 0)))).await {
+        all.expect("stored");
+    }
+    test.clock.advance(Duration::from_millis(PRODUCER_ONCE_IDLE_MS_MIN - 1));
+    let full = refusal(send(&test, "t", stamp(many, 0, 0)).await);
+    assert!(matches!(full, AppendError::ProducerLimit), "its only batch may come again: {full}");
+    test.clock.advance(Duration::from_millis(1));
+    for late in many..many + 500 {
+        send(&test, "t", stamp(late, 0, 0)).await.expect("one of those that sent one batch made room");
+    }
+    for producer in 0..10 {
+        send(&test, "t", stamp(producer, 0, 4)).await.expect("whoever sent more is known, though it was silent for longer");
+    }
 }
 
 #[tokio::test]

@@ -94,7 +94,8 @@ impl ProducerBuilder {
     /// How long a record may be on its way, counted from when it was put in (default 2 min). A record that has waited for so long in the
     /// buffer is not sent, and its sender is told so ([`ClientError::Expired`](crate::ClientError::Expired)); no attempt to send one
     /// begins later. So whatever the server does, every sender is answered after this and the client's request timeout, and so are
-    /// [`Producer::flush`] and [`Producer::close`].
+    /// [`Producer::flush`] and [`Producer::close`]. A binary batch is repeated for 5 minutes at most, later ones of its partition for 15, whatever is said here: beyond
+    /// that the server may not know any more that it has it.
     pub fn delivery_timeout(mut self, timeout: Duration) -> Self {
         self.delivery_timeout = timeout;
         self

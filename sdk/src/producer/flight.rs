@@ -7,11 +7,14 @@ use crate::error::ClientError;
 use crate::retry::RetryPolicy;
 use bytes::Bytes;
 use sagamq_api::batch::{Compression, Stamp};
+use sagamq_api::limits::{PRODUCER_IDLE_MS_MIN, PRODUCER_ONCE_IDLE_MS_MIN};
+use sagamq_api::producer::name_of_id;
 use sagamq_api::topic::{ProducedBatch, ProducedRecord};
-use sagamq_api::{PartitionId, TopicName};
+use sagamq_api::{ErrorCode, PartitionId, TopicName};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
+use uuid::Uuid;
 
 /// Where a batch is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +27,33 @@ pub(super) enum Where {
     Refused { behind: u64 },
 }
 
+/// What the partition recognises a batch by when it comes again.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Mark {
+    /// The place of its first record among those of its producer.
+    Sequence(Stamp),
+    /// An idempotency key: the partition knows as many producers as it may, and not this one.
+    Key(Uuid),
+}
+
+impl Mark {
+    /// How long it may be sent again and again, from the first time on: beyond that the partition may have forgotten it, and store it twice.
+    fn known_for(self, request_timeout: Duration) -> Duration {
+        let Self::Sequence(stamp) = self else { return Duration::MAX };
+        // Without the first one the partition knows no producer and takes none of the others.
+        let known_ms = if stamp.sequence == 0 { PRODUCER_ONCE_IDLE_MS_MIN } else { PRODUCER_IDLE_MS_MIN };
+        Duration::from_millis(known_ms).saturating_sub(request_timeout)
+    }
+
+    /// Where it is not sent again as it is: without a name it need not be a sequence.
+    fn stops_at(self) -> Option<ErrorCode> {
+        match self {
+            Self::Sequence(stamp) if name_of_id(stamp.producer).is_none() => Some(ErrorCode::ProducerLimit),
+            _ => None,
+        }
+    }
+}
+
 /// A batch with its place among those of its producer.
 #[derive(Debug)]
 pub(super) struct Flight {
@@ -32,7 +62,7 @@ pub(super) struct Flight {
     /// How many batches of the lane were made before it.
     pub(super) before: u64,
     pub(super) batch: Batch,
-    pub(super) stamp: Stamp,
+    pub(super) mark: Mark,
     pub(super) place: Where,
     /// Whether an attempt may have stored it.
     pub(super) is_in_doubt: bool,
@@ -66,11 +96,12 @@ impl Flight {
     /// # Errors
     /// When its records cannot stand in one batch. Gives it back.
     #[expect(clippy::result_large_err, reason = "the batch is handed back whole, and seldom")]
-    pub(super) fn new(made: Made, batch: Batch, stamp: Stamp, partition: PartitionId) -> Result<Self, (Batch, ClientError)> {
+    pub(super) fn new(made: Made, batch: Batch, mark: Mark, partition: PartitionId) -> Result<Self, (Batch, ClientError)> {
         let Made { number, before, partitions } = made;
         let partitions = partitions.filter(|_| batch.forms().any(|form| !form.names_partition()));
+        let stamp = if let Mark::Sequence(stamp) = mark { Some(stamp) } else { None };
         match encode(batch.forms(), partition, stamp) {
-            Ok(body) => Ok(Self { number, before, batch, stamp, place: Where::Ready, is_in_doubt: false, error: None, partitions, body }),
+            Ok(body) => Ok(Self { number, before, batch, mark, place: Where::Ready, is_in_doubt: false, error: None, partitions, body }),
             Err(error) => Err((batch, error)),
         }
     }
@@ -93,12 +124,15 @@ impl Flight {
         self.place = Where::Sent { is_first };
         let policy = client.retry_policy();
         let deadline = policy.deadline.min(delivery_timeout.saturating_sub(self.batch.waited()));
+        let deadline = deadline.min(self.mark.known_for(client.request_timeout()));
         let client = client.with_retry(RetryPolicy { deadline, ..*policy });
         let (topic, body, number, records, partitions) =
             (Arc::clone(topic), self.body.clone(), self.number, self.records(), self.partitions);
+        let stops_at = self.mark.stops_at();
+        let key = if let Mark::Key(key) = self.mark { Some(key.to_string()) } else { None };
         async move {
             let body = compressed(body, compression).await;
-            let told = client.produce_batches(&topic, body, None, partitions).await;
+            let told = client.produce_batches(&topic, body, key, partitions, stops_at).await;
             let result = told.and_then(|told| match told[..] {
                 [told] if told.partition == partition && told.records == records => Ok(told),
                 _ => {
@@ -137,5 +171,20 @@ impl Flight {
         let is_hidden = self.is_in_doubt && !error.is_outcome_unknown();
         let error = if is_hidden { ClientError::InDoubt { error: Box::new(error), idempotency_key: None } } else { error };
         self.batch.failed(&error);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_repeated_for_longer_than_the_partition_knows_it() {
+        let mark = |sequence| Mark::Sequence(Stamp { producer: 7, epoch: 0, sequence });
+        let [minute, second] = [60, 1].map(Duration::from_secs);
+        assert_eq!(mark(0).known_for(second), 5 * minute - second, "the last attempt may take so long");
+        assert_eq!(mark(1).known_for(second), 15 * minute - second);
+        assert_eq!(mark(0).known_for(6 * minute), Duration::ZERO, "it is sent once");
+        assert_eq!(Mark::Key(Uuid::new_v4()).known_for(second), Duration::MAX, "its window is longer");
     }
 }

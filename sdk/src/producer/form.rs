@@ -128,22 +128,25 @@ fn pack(body: &[u8], compression: Compression) -> Option<Bytes> {
     Some([frame, &batch::compressed(batch, compression)?].concat().into())
 }
 
-/// The body of a request that has these records as one binary batch, with what it says of its producer.
+/// The body of a request that has these records as one binary batch, with what it says of its producer, if anything.
 ///
 /// # Errors
 /// When they cannot stand in one batch, for example for their times.
 pub(super) fn encode<'a>(
     records: impl Iterator<Item = &'a Form> + Clone,
     partition: PartitionId,
-    stamp: Stamp,
+    stamp: Option<Stamp>,
 ) -> Result<Bytes, ClientError> {
     let records = records.map(|form| match form {
         Form::Binary { record, .. } => record,
         Form::Json(_) => unreachable!("a batch never mixes JSON and binary records"),
     });
     let batch = NewBatch::encode_each(records, &mut BatchBuffer::default())
-        .map_err(|reason| ClientError::InvalidRequest { reason: reason.to_string() })?
-        .stamped(stamp);
+        .map_err(|reason| ClientError::InvalidRequest { reason: reason.to_string() })?;
+    let batch = match stamp {
+        Some(stamp) => batch.stamped(stamp),
+        None => batch,
+    };
     let mut body = Vec::with_capacity(FRAME_LEN + batch.len());
     body.extend_from_slice(&frame(Some(partition)));
     body.extend_from_slice(batch.bytes());

@@ -4,17 +4,25 @@
 //! was refused because another is missing is sent again when that one is settled. When one is given up, or stored under other numbers, those behind it
 //! have numbers that the partition will not take: nothing more is sent until all of them are answered, and then the lane begins an epoch, in which they are
 //! counted anew. Only what was refused for sure is sent in it: what may be stored is told to be in doubt.
+//!
+//! A partition that knows as many producers as it may refuses those that it does not know. Such a lane sends its batches under idempotency keys, one after
+//! the other, which needs nobody to be known.
 
 use super::batch::{Batch, BatchLimits, Entry};
-use super::flight::{Flight, Made, Where};
+use super::flight::{Flight, Made, Mark, Where};
 use crate::error::ClientError;
 use sagamq_api::ErrorCode;
 use sagamq_api::PartitionId;
 use sagamq_api::batch::{EPOCH_MAX, Stamp, sequence_after};
+use sagamq_api::producer::name_of_id;
 use sagamq_api::topic::ProducedBatch;
 use std::collections::VecDeque;
 use std::time::Duration;
 use tokio::time::Instant;
+use uuid::Uuid;
+
+/// How long batches go under idempotency keys until the partition is asked again whether it knows the producer.
+const UNKNOWN_FOR: Duration = Duration::from_secs(60);
 
 /// Records of one partition.
 #[derive(Debug)]
@@ -31,6 +39,8 @@ pub(super) struct Lane {
     next: Stamp,
     /// How many batches were made.
     made: u64,
+    /// Until when batches go under idempotency keys: the partition knows as many producers as it may.
+    unknown_until: Option<Instant>,
     /// The epoch is over: a new one begins when everything is answered.
     is_over: bool,
     /// Its records are to be dealt anew.
@@ -49,6 +59,7 @@ impl Lane {
             flights: VecDeque::new(),
             next: Stamp { producer, epoch: 0, sequence: 0 },
             made: 0,
+            unknown_until: None,
             is_over: false,
             is_closed: false,
             is_missing: false,
@@ -83,6 +94,25 @@ impl Lane {
         std::mem::take(&mut self.waiting)
     }
 
+    /// How many batches may be in flight: of those under idempotency keys one, for nothing else keeps their order.
+    fn in_flight_max(&self, in_flight_max: usize) -> u64 {
+        if self.unknown_until.is_some() { 1 } else { in_flight_max as u64 }
+    }
+
+    /// What the next batch is recognised by.
+    fn mark(&self) -> Mark {
+        if self.unknown_until.is_some() { Mark::Key(Uuid::new_v4()) } else { Mark::Sequence(self.next) }
+    }
+
+    /// A batch was made: the next one follows it.
+    fn follow(&mut self, flight: Flight) {
+        self.made += 1;
+        if let Mark::Sequence(_) = flight.mark {
+            self.next.sequence = sequence_after(self.next.sequence, flight.records());
+        }
+        self.flights.push_back(flight);
+    }
+
     /// How many of its records are in no batch.
     pub(super) fn waiting(&self) -> usize {
         self.waiting.len()
@@ -111,7 +141,7 @@ impl Lane {
         let followed = self.flights.front().map_or(0, |first| self.made - first.before);
         // What could go to any partition gathers in one of them, whichever partition the requests under way are for.
         let beside = if self.waiting_bound == 0 { under_way } else { self.flights.len() };
-        let may_go = !self.is_over && followed < in_flight_max as u64 && self.is_worth_it(limits, beside);
+        let may_go = !self.is_over && followed < self.in_flight_max(in_flight_max) && self.is_worth_it(limits, beside);
         self.waiting.front().filter(|_| may_go).map(|entry| entry.since)
     }
 
@@ -120,12 +150,13 @@ impl Lane {
         if self.is_over {
             return None;
         }
+        let in_flight_max = self.in_flight_max(in_flight_max);
         let (first, before) = self.flights.front().map(|first| (first.number, first.before))?;
         let place = self.flights.iter().position(|flight| !matches!(flight.place, Where::Sent { .. }))?;
         let flight = &mut self.flights[place];
         // The same one is still missing. What lies behind would be refused as well.
         let is_held = place > 0 && flight.place == Where::Refused { behind: first };
-        let is_near = flight.before - before < in_flight_max as u64;
+        let is_near = flight.before - before < in_flight_max;
         (is_near && !is_held).then_some((flight, place == 0))
     }
 
@@ -151,13 +182,11 @@ impl Lane {
         if entries.is_empty() {
             return;
         }
+        // Perhaps others have been forgotten meanwhile.
+        self.unknown_until.take_if(|until| self.flights.is_empty() && *until <= Instant::now());
         let made = Made { number, before: self.made, partitions };
-        match Flight::new(made, Batch::of(entries), self.next, self.partition) {
-            Ok(flight) => {
-                self.made += 1;
-                self.next.sequence = sequence_after(self.next.sequence, flight.records());
-                self.flights.push_back(flight);
-            }
+        match Flight::new(made, Batch::of(entries), self.mark(), self.partition) {
+            Ok(flight) => self.follow(flight),
             // What cannot travel together travels one behind the other.
             Err((batch, _)) if batch.len() > 1 => {
                 let limits = BatchLimits { records: batch.len() / 2, ..limits };
@@ -197,6 +226,11 @@ impl Lane {
                 self.next.epoch = EPOCH_MAX;
                 self.is_over = true;
             }
+            // It need not know the producer: what waits is sent under keys. Whoever has a name is known by its number or not at all.
+            Some(ErrorCode::ProducerLimit) if is_certain && name_of_id(self.next.producer).is_none() => {
+                self.unknown_until = Some(Instant::now() + UNKNOWN_FOR);
+                self.is_over = true;
+            }
             // It is recognised whatever the number is, so it was never stored, and never will be.
             Some(ErrorCode::PartitionsChanged) => {
                 flight.is_in_doubt = false;
@@ -215,7 +249,8 @@ impl Lane {
         false
     }
 
-    /// A batch was refused because another producer has the name: it is not stored, unless an attempt before may have stored it.
+    /// A batch was refused because another producer has the name: it is not stored, unless an attempt before may have stored it. `error`: its own, which
+    /// says so too.
     pub(super) fn end(&mut self, number: u64, error: &ClientError) {
         if let Some(place) = self.flights.iter().position(|flight| flight.number == number)
             && let Some(flight) = self.flights.remove(place)
@@ -241,13 +276,13 @@ impl Lane {
 
     /// A batch that was refused stored nothing, so its halves can be sent in its place, in order: one bad record does not fail its neighbours.
     fn split(&mut self, place: usize, flight: Flight, error: &ClientError) {
-        let Flight { number, before, batch, stamp, .. } = flight;
+        let Flight { number, before, batch, mark, .. } = flight;
         let made = Made { number, before, partitions: None };
         match batch.split() {
             Ok((front, back)) => {
                 // They are numbered when the epoch begins.
                 for half in [back, front] {
-                    match Flight::new(made, half, stamp, self.partition) {
+                    match Flight::new(made, half, mark, self.partition) {
                         Ok(flight) => self.flights.insert(place, flight),
                         Err((half, error)) => half.failed(&error),
                     }
@@ -286,12 +321,8 @@ impl Lane {
                 continue;
             }
             let made = Made { number: number(), before: self.made, partitions };
-            match Flight::new(made, batch, self.next, self.partition) {
-                Ok(flight) => {
-                    self.made += 1;
-                    self.next.sequence = sequence_after(self.next.sequence, flight.records());
-                    self.flights.push_back(flight);
-                }
+            match Flight::new(made, batch, self.mark(), self.partition) {
+                Ok(flight) => self.follow(flight),
                 Err((batch, error)) => batch.failed(&error),
             }
         }

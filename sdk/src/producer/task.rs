@@ -329,9 +329,9 @@ impl ProducerTask {
             && self.sending.name.is_some()
             && error.code() == Some(ErrorCode::ProducerFenced)
         {
-            // What is on its way will hear the same; what is not is told now.
-            let error = self.superseded.get_or_insert_with(|| error.clone());
+            // What is on its way will hear for itself; what is not is told now, and that it was not sent is certain.
             lane.end(number, error);
+            let error = self.superseded.get_or_insert_with(|| error.last().clone());
             for lane in self.lanes.values_mut() {
                 lane.refuse(error);
             }

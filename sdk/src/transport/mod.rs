@@ -58,6 +58,11 @@ impl Transport {
         &self.base
     }
 
+    /// How long one attempt may take beyond the long poll it asked for.
+    pub(crate) fn request_timeout(&self) -> Duration {
+        self.settings.request_timeout
+    }
+
     /// Sends until there is an answer that stands, or the policy is spent; the answer's body is read as JSON.
     pub(crate) async fn json<T: DeserializeOwned>(&self, request: Request, policy: &RetryPolicy) -> Result<T, ClientError> {
         let (path, key) = (request.path.clone(), request.idempotency_key.clone());
@@ -153,6 +158,9 @@ impl Transport {
 
 /// Whether another attempt can help and does no harm.
 fn may_repeat(request: &Request, error: &ClientError) -> bool {
+    if request.stops_at.is_some() && error.code() == request.stops_at {
+        return false;
+    }
     match request.repeat {
         Repeat::Harmless => error.is_retryable(),
         // A fault inside the server says nothing about the next attempt, and the server knows what the first one did.

@@ -20,6 +20,7 @@ pub(crate) struct Request {
     pub(super) wait: Duration,
     pub(super) repeat: Repeat,
     pub(super) done_before: Option<ErrorCode>,
+    pub(super) stops_at: Option<ErrorCode>,
 }
 
 /// What the server does with a request that it gets again.
@@ -45,6 +46,7 @@ impl Request {
             wait: Duration::ZERO,
             repeat: Repeat::Harmless,
             done_before: None,
+            stops_at: None,
         }
     }
 
@@ -122,6 +124,12 @@ impl Request {
     /// This code, after an attempt whose outcome is unknown, says that that attempt did the work.
     pub(crate) fn done_before(mut self, code: ErrorCode) -> Self {
         self.done_before = Some(code);
+        self
+    }
+
+    /// This code is answered to the caller at once, who knows another way.
+    pub(crate) fn stops_at(mut self, code: Option<ErrorCode>) -> Self {
+        self.stops_at = code;
         self
     }
 

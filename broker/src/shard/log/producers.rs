@@ -8,8 +8,8 @@ use crate::metrics::ProducerMetrics;
 use crate::shard::core::Core;
 use crate::storage::{Family, Mutation};
 use sagamq_api::Offset;
-use sagamq_api::limits::{PARTITION_PRODUCERS_MAX, PRODUCER_EXPIRY_MS, PRODUCER_IDLE_MS_MIN, PRODUCERS_MAX};
-use std::collections::{BTreeMap, HashMap};
+use sagamq_api::limits::{PARTITION_PRODUCERS_MAX, PRODUCER_EXPIRY_MS, PRODUCER_IDLE_MS_MIN, PRODUCER_ONCE_IDLE_MS_MIN, PRODUCERS_MAX};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Most producers that are forgotten at once, so that nobody on the shard waits for it.
 const FORGOTTEN_AT_ONCE: usize = 1_000;
@@ -20,10 +20,23 @@ const LOOK_EACH_MS: u64 = 60_000;
 /// A producer in a partition.
 type Known = ((PartitionKey, u64), ProducerState);
 
+/// When a producer was heard of last, and which it is.
+type Use = (u64, PartitionKey, u64);
+
+/// How long those are known in any case who have sent one batch, and all others, in milliseconds.
+const IDLE_MS_MIN: [u64; 2] = [PRODUCER_ONCE_IDLE_MS_MIN, PRODUCER_IDLE_MS_MIN];
+
+/// Which of the two a producer belongs to.
+fn class(state: &ProducerState) -> usize {
+    usize::from(!state.has_sent_once())
+}
+
 /// What the partitions of a shard know of producers.
 #[derive(Debug)]
 pub(super) struct Producers {
     known: BTreeMap<PartitionKey, HashMap<u64, ProducerState>>,
+    /// Those who have sent one batch, and all others, each in the order in which they were heard of last.
+    by_use: [BTreeSet<Use>; 2],
     count: usize,
     count_max: usize,
     looked_ms: u64,
@@ -33,12 +46,13 @@ pub(super) struct Producers {
 impl Producers {
     pub(super) fn new(stored: Vec<Known>, shards: u16, metrics: ProducerMetrics) -> Self {
         let mut known: BTreeMap<PartitionKey, HashMap<u64, ProducerState>> = BTreeMap::new();
-        let count = stored.len();
+        let (count, mut by_use) = (stored.len(), [BTreeSet::new(), BTreeSet::new()]);
         for ((partition, id), state) in stored {
+            by_use[class(&state)].insert((state.used_ms, partition, id));
             known.entry(partition).or_default().insert(id, state);
         }
         metrics.known.inc_by(i64::try_from(count).unwrap_or(i64::MAX));
-        Self { known, count, count_max: PRODUCERS_MAX / usize::from(shards.max(1)), looked_ms: 0, metrics }
+        Self { known, by_use, count, count_max: PRODUCERS_MAX / usize::from(shards.max(1)), looked_ms: 0, metrics }
     }
 
     pub(super) fn decide(&self, partition: PartitionKey, sent: &Sequenced) -> Decision {
@@ -57,16 +71,17 @@ impl Producers {
         if of.is_some_and(|of| of.contains_key(&id)) {
             return true;
         }
-        let silent_longest = if of.is_some_and(|of| of.len() >= PARTITION_PRODUCERS_MAX) {
-            of.into_iter().flatten().map(|(&id, state)| (state.used_ms, partition, id)).min()
+        let now_ms = core.clock.now_ms();
+        let is_idle = |&(class, (used_ms, ..)): &(usize, Use)| used_ms.saturating_add(IDLE_MS_MIN[class]) <= now_ms;
+        // Whoever has sent one batch is rarely heard of again: it goes first, however long others have been silent.
+        let silent = if let Some(of) = of.filter(|of| of.len() >= PARTITION_PRODUCERS_MAX) {
+            of.iter().map(|(&id, state)| (class(state), (state.used_ms, partition, id))).filter(is_idle).min()
         } else if self.count >= self.count_max {
-            let all = self.known.iter().flat_map(|(&of, producers)| producers.iter().map(move |(&id, state)| (state.used_ms, of, id)));
-            all.min()
+            (0..).zip(&self.by_use).filter_map(|(class, of)| Some((class, *of.first()?))).find(is_idle)
         } else {
             return true;
         };
-        let is_idle = |&(used_ms, ..): &(u64, PartitionKey, u64)| used_ms.saturating_add(PRODUCER_IDLE_MS_MIN) <= core.clock.now_ms();
-        let Some((_, of, silent)) = silent_longest.filter(is_idle) else { return false };
+        let Some((_, (_, of, silent))) = silent else { return false };
         self.forget_one(core, of, silent);
         true
     }
@@ -76,13 +91,19 @@ impl Producers {
         let (id, now_ms) = (sent.stamp.producer, core.clock.now_ms());
         let of = self.known.entry(partition).or_default();
         let before = of.remove(&id);
-        if before.is_none() {
-            self.count += 1;
-            self.metrics.known.inc();
+        match &before {
+            Some(before) => {
+                self.by_use[class(before)].remove(&(before.used_ms, partition, id));
+            }
+            None => {
+                self.count += 1;
+                self.metrics.known.inc();
+            }
         }
         let state = ProducerState::after(before, sent, base, arrived_ms, now_ms);
         let value = producer_row::encode(&state).into();
         core.commit.push(Mutation::Put { family: Family::Producer, key: partition.producer(id), value });
+        self.by_use[class(&state)].insert((state.used_ms, partition, id));
         of.insert(id, state);
     }
 
@@ -106,7 +127,8 @@ impl Producers {
 
     fn forget_one(&mut self, core: &mut Core, partition: PartitionKey, id: u64) {
         let Some(of) = self.known.get_mut(&partition) else { return };
-        if of.remove(&id).is_some() {
+        if let Some(state) = of.remove(&id) {
+            self.by_use[class(&state)].remove(&(state.used_ms, partition, id));
             core.commit.push(Mutation::Delete { family: Family::Producer, key: partition.producer(id) });
             self.count -= 1;
             self.metrics.known.dec();
@@ -118,6 +140,7 @@ impl Producers {
 
     /// A topic is deleted, with all that is stored of it.
     pub(super) fn forget(&mut self, topic: TopicId) {
+        self.by_use.iter_mut().for_each(|of| of.retain(|(_, key, _)| key.topic != topic));
         let (count, gauge) = (&mut self.count, &self.metrics.known);
         self.known.retain(|key, of| {
             let is_kept = key.topic != topic;

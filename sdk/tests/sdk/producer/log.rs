@@ -22,7 +22,7 @@ impl Log {
         let mut stored = self.stored.lock().expect("no panic");
         let mut by_key = self.by_key.lock().expect("no panic");
         let key = key_of(seen);
-        if is_binary(seen) && !by_key.contains_key(&key) {
+        if is_binary(seen) && seen.header("idempotency-key").is_empty() && !by_key.contains_key(&key) {
             let Stamp { producer, epoch, sequence } = stamp(seen);
             let mut next = self.next.lock().expect("no panic");
             let known = next.get(&producer).copied();

@@ -1,9 +1,11 @@
 //! The producer: batches without waiting, order, each batch once, bounded memory, a bad record alone.
 
 mod fates;
+mod limit;
 mod log;
 mod partitions;
 mod sequences;
+mod superseded;
 
 use self::log::Log;
 use crate::support::{Answer, Seen, Server, quick, soon, until};
@@ -89,7 +91,11 @@ fn places(seen: &Seen, first: u64) -> Answer {
 
 /// What the server recognises a request by.
 fn key_of(seen: &Seen) -> String {
-    if is_binary(seen) { format!("{:?}", stamp(seen)) } else { seen.header("idempotency-key").to_owned() }
+    if is_binary(seen) && seen.header("idempotency-key").is_empty() {
+        format!("{:?}", stamp(seen))
+    } else {
+        seen.header("idempotency-key").to_owned()
+    }
 }
 
 fn records(range: std::ops::Range<usize>) -> impl Iterator<Item = ProduceRecord> {

@@ -1,0 +1,67 @@
+//! A producer whose name another has taken: each record hears of its own batch, and no more than is known of it.
+
+use super::*;
+
+/// A topic of two partitions whose producer has lost its name. The first answer for partition 1 breaks; all others say that the name is taken, each
+/// when its partition's gate is open.
+async fn taken(gates: [Arc<Semaphore>; 2]) -> Server {
+    let attempts = Arc::new(AtomicU64::new(0));
+    Server::start(move |seen| {
+        let (gates, attempts) = (gates.clone(), Arc::clone(&attempts));
+        async move {
+            match &seen.path[..] {
+                "/v1/producers" => {
+                    Answer::Json(200, json!({"name": "billing", "producer_id": "4611686018427387904", "registered_at_ms": 0}))
+                }
+                _ if seen.method == "GET" => described(2),
+                _ => {
+                    let partition = batch(&seen).0.0;
+                    if partition == 1 && attempts.fetch_add(1, Ordering::SeqCst) == 0 {
+                        return Answer::Break;
+                    }
+                    let _open = gates[partition as usize].acquire().await.expect("open");
+                    Answer::Problem(ErrorCode::ProducerFenced)
+                }
+            }
+        }
+    })
+    .await
+}
+
+fn is_fenced(error: &ClientError) -> bool {
+    error.code() == Some(ErrorCode::ProducerFenced)
+}
+
+#[tokio::test]
+async fn what_may_be_stored_is_in_doubt_and_nothing_else_whichever_batch_hears_of_it_first() {
+    for doubtful_first in [false, true] {
+        let gates = [Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0))];
+        let server = taken(gates.clone()).await;
+        let producer = server.client().producer("orders".parse().expect("legal")).name("billing".parse().expect("legal")).build();
+        let to = |partition| ProduceRecord::text("x").with_partition(PartitionId(partition));
+        let doubtful = producer.enqueue(to(1)).await.expect("room");
+        let of = |partition| posts(&server).iter().filter(|seen| is_binary(seen) && batch(seen).0.0 == partition).count();
+        until("its answer was lost", || of(1) == 2).await;
+        let certain = producer.enqueue(to(0)).await.expect("room");
+        until("the other is under way", || of(0) == 1).await;
+        let (doubtful, certain) = if doubtful_first {
+            gates[1].add_permits(1);
+            let doubtful = soon(doubtful).await;
+            // Whatever is sent from now on was never on its way.
+            let later = soon(producer.send(to(0))).await.expect_err("another has the name");
+            assert!(is_fenced(&later) && !later.is_outcome_unknown(), "{later:?}");
+            gates[0].add_permits(1);
+            (doubtful, soon(certain).await)
+        } else {
+            gates[0].add_permits(1);
+            let certain = soon(certain).await;
+            gates[1].add_permits(1);
+            (soon(doubtful).await, certain)
+        };
+        let (doubtful, certain) = (doubtful.expect_err("another has the name"), certain.expect_err("another has the name"));
+        assert!(is_fenced(&doubtful) && doubtful.is_outcome_unknown(), "it may be in the log: {doubtful:?}");
+        assert!(is_fenced(&certain) && !certain.is_outcome_unknown(), "it is not in the log: {certain:?}");
+        let later = soon(producer.send(to(1))).await.expect_err("another has the name");
+        assert!(is_fenced(&later) && !later.is_outcome_unknown(), "it was never on its way: {later:?}");
+    }
+}
