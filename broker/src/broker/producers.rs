@@ -2,9 +2,13 @@
 
 use crate::broker::Broker;
 use crate::broker::topics::{delete, put};
+use crate::ids::ShardId;
+use crate::shard::catalogue::CatalogueOp;
 use crate::shard::commit::WriteError;
+use crate::shard::input::Input;
 use crate::storage::keys::MetaKey;
 use crate::topic::{NextIds, ProducerEntry};
+use futures_util::future::join_all;
 use sagamq_api::ProducerName;
 use sagamq_api::limits::PRODUCER_NAMES_MAX;
 use sagamq_api::producer::{GENERATION_MAX, NUMBER_MAX, NamedProducer, named_id};
@@ -56,6 +60,7 @@ impl Broker {
             broker.write_meta(mutations).await?;
             *next_ids = after;
             broker.0.producer_names.insert(&entry);
+            broker.behind_all_that_is_staged().await?;
             Ok(shown(entry))
         })
         .await
@@ -78,9 +83,19 @@ impl Broker {
             let Some(entry) = broker.0.producer_names.get(&name) else { return Err(ProducerNameError::NotFound(name)) };
             broker.write_meta(vec![delete(MetaKey::Producer(entry.number))]).await?;
             broker.0.producer_names.remove(&name);
+            broker.behind_all_that_is_staged().await?;
             Ok(())
         })
         .await
+    }
+
+    /// Waits until every shard has stored what it had taken up by now. A batch of the former that a shard took before it saw the change is among that: when
+    /// the change is told, the log ends where it ends.
+    async fn behind_all_that_is_staged(&self) -> Result<(), WriteError> {
+        let shards = (0..self.0.shards_count()).map(ShardId).map(|shard| async move {
+            self.0.shard(shard).ask(|reply| Input::Catalogue(CatalogueOp::Write { mutations: Vec::new(), reply })).await?
+        });
+        join_all(shards).await.into_iter().collect()
     }
 }
 

@@ -32,4 +32,5 @@ mod retention_crash;
 mod schedules;
 mod streams;
 mod streams_retention;
+mod superseded;
 mod topics;
