@@ -120,7 +120,9 @@ impl ReceiveResponse {
         }
         let delivery = |(lease, (partition, record)): (Lease, _)| {
             let Lease { receipt, attempt, returned, lease_until_ms, handed_out_ago_ms } = lease;
-            let StoredRecord { offset, timestamp_ms, payload } = record;
+            let StoredRecord { offset, timestamp_ms, mut payload } = record;
+            // The answer would stay as long as any of its records.
+            payload.headers.detach();
             let record = ConsumedRecord::new(partition, offset, timestamp_ms, payload);
             Delivery { receipt, attempt, returned, lease_until_ms, handed_out_ago_ms, record }
         };
@@ -173,6 +175,21 @@ mod tests {
         assert_eq!(read.empty_reason, None);
         let none = ReceiveResponse::from_binary(answer(0, &[]).into()).expect("whole");
         assert_eq!((none.deliveries.len(), none.empty_reason), (0, Some(EmptyReason::CaughtUp)));
+    }
+
+    #[test]
+    fn a_record_s_headers_do_not_keep_the_answer_in_memory() {
+        let mut with_header = record(1);
+        with_header.payload.headers.push("h", Some("value".into()));
+        let mut large = record(2);
+        large.payload.value = Some(vec![0; 100_000].into());
+        let mut bytes = answer(2, &[]);
+        bytes.extend_from_slice(&frame(Some(PartitionId(0))));
+        bytes.extend_from_slice(Batch::picked([&with_header, &large].into_iter()).expect("fits").bytes());
+        let read = ReceiveResponse::from_binary(bytes.into()).expect("whole");
+        let value = read.deliveries[0].record.headers.get_bytes("h").cloned().expect("it has one");
+        drop(read);
+        assert!(value.try_into_mut().expect("nobody else has it").capacity() < 1_000);
     }
 
     #[test]

@@ -81,6 +81,13 @@ impl Headers {
         self.0.iter().any(|header| header.name == name)
     }
 
+    /// Gives the values memory of their own: they may be slices of something large.
+    pub fn detach(&mut self) {
+        for value in self.0.iter_mut().filter_map(|header| header.value.as_mut()) {
+            *value = Bytes::copy_from_slice(value);
+        }
+    }
+
     /// Adds a header behind the others; earlier ones of the same name stay.
     pub fn push(&mut self, name: impl Into<String>, value: Option<Bytes>) {
         self.0.push(Header { name: name.into(), value });

@@ -92,7 +92,8 @@ pub struct ReadQuery {
     /// Most records to return (default 100, at most 1,000). Of binary batches (no bound by default), none begins behind so many records.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub max_records: Option<u32>,
-    /// Most bytes of records to return, at most 16 MiB (default 16 MiB, of binary batches 4 MiB). One record or one batch is always returned.
+    /// Most bytes of records to return, at most 16 MiB (default 16 MiB, of binary batches 4 MiB). Compressed batches count with what they become. One
+    /// record or one batch is always returned.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub max_bytes: Option<u32>,
     /// How long to wait for a record if there is none, in milliseconds (default 0, at most 20,000).

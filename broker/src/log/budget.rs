@@ -121,15 +121,16 @@ impl Budget {
         true
     }
 
-    /// Charges a batch that is to be part of the answer as it is stored.
-    pub(crate) fn admit_stored(&mut self, bytes: usize, records: usize) -> bool {
-        let is_beyond = self.records > 0 && bytes > self.payload_bytes_left();
+    /// Charges a batch that is to be part of the answer as it is stored. `unpacked`: what it may be when its reader has decompressed it, which is what
+    /// counts for the answer's own bound.
+    pub(crate) fn admit_stored(&mut self, bytes: usize, unpacked: usize, records: usize) -> bool {
+        let is_beyond = self.records > 0 && unpacked > self.payload_bytes_left();
         if is_beyond || self.is_full() || !self.make_room(bytes) {
             return false;
         }
         self.charged += bytes;
         self.records += records;
-        self.payload_bytes += bytes;
+        self.payload_bytes += unpacked;
         true
     }
 

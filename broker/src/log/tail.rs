@@ -1,7 +1,7 @@
 //! The newest batches of the partitions in memory, so that consumers at the end of a log never touch the disk. One bound holds for all
 //! partitions together: memory does not grow with their number.
 
-use crate::log::batch::{Batch, BatchError, BatchHeader, StoredRecord};
+use crate::log::batch::{Batch, BatchError, BatchHeader, StoredRecord, unpacked_bytes_max};
 use bytes::Bytes;
 use sagamq_api::Offset;
 use sagamq_api::limits::DECOMPRESSED_BYTES_MAX;
@@ -70,6 +70,14 @@ impl CachedBatch {
             return Ok(records);
         }
         Ok(Arc::clone(self.decoded.get_or_init(|| records)))
+    }
+}
+
+impl CachedBatch {
+    /// Bytes that its records keep in memory and that nobody has charged: of those that were decompressed, and are not kept here.
+    pub(crate) fn unpacked_bytes_beside(&self) -> usize {
+        let is_beside = self.batch.is_compressed() && self.decoded.get().is_none();
+        if is_beside { unpacked_bytes_max(self.batch.bytes()) } else { 0 }
     }
 }
 

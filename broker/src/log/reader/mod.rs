@@ -17,7 +17,7 @@ pub(crate) use time::offset_at_time;
 mod tests {
     use super::*;
     use crate::ids::{PartitionKey, ShardId, TopicId};
-    use crate::log::batch::{Batch, NewBatch, Record};
+    use crate::log::batch::{Batch, Compression, NewBatch, Record};
     use crate::log::budget::Budget;
     use crate::log::offsets::LogOffsets;
     use crate::log::partition::Partition;
@@ -78,5 +78,66 @@ mod tests {
         let offsets = [Offset(1), Offset(2)];
         let found = read_at(&MemoryStorage::new(), &partition, &offsets, &mut Budget::unshared(10, usize::MAX));
         assert_eq!(found.records.iter().map(|record| record.offset.0).collect::<Vec<_>>(), [1]);
+    }
+
+    /// Records of a batch that fits the tail.
+    const LARGE: u64 = 500;
+
+    /// Records of a kilobyte, each with so many headers.
+    fn large(headers: usize, compression: Compression) -> Batch {
+        let record = |n: u64| {
+            let mut payload = Payload { value: Some(vec![b'x'; 1_000].into()), ..Payload::default() };
+            (0..headers).for_each(|header| payload.headers.push(format!("h{header}"), Some(n.to_string().into())));
+            Record { timestamp_ms: 0, payload }
+        };
+        NewBatch::encode(&(0..LARGE).map(record).collect::<Vec<_>>()).expect("encodes").compressed(compression).at(Offset(0))
+    }
+
+    #[test]
+    fn a_record_that_was_picked_out_of_a_large_batch_keeps_nothing_of_it_and_what_it_keeps_is_charged() {
+        for (headers, compression, is_in_tail) in
+            [(1, Compression::None, false), (1, Compression::Lz4, false), (3, Compression::Lz4, true), (3, Compression::Zstd, true)]
+        {
+            let case = format!("{headers} {compression:?} {is_in_tail}");
+            let (partition, storage, batch) = (partition(), MemoryStorage::new(), large(headers, compression));
+            partition.append(LARGE);
+            let put = Mutation::Put { family: Family::Log, key: partition.key.log(Offset(0)), value: batch.bytes().clone() };
+            storage.write(&[put], Durability::Buffered).expect("memory");
+            partition.publish_own(vec![batch]);
+            if !is_in_tail {
+                partition.delete();
+            }
+            assert_eq!(partition.is_in_tail(Offset(0)), is_in_tail, "{case}");
+            let found = read_at(&storage, &partition, &[Offset(0)], &mut Budget::unshared(10, usize::MAX));
+            let [record] = &found.records[..] else { panic!("{case}: {found:?}") };
+            let value = record.payload.headers.iter().next().and_then(|header| header.value.clone()).expect("it has one");
+            assert_eq!(value, "0");
+            drop((found, partition, storage));
+            let held = value.try_into_mut().expect("nobody else has it").capacity();
+            assert!(held < 1_000, "{case}: {held} bytes for one");
+        }
+    }
+
+    #[test]
+    fn readers_of_batches_get_no_more_than_they_asked_for_when_it_is_decompressed_and_one_batch_at_least() {
+        let (partition, storage) = (partition(), MemoryStorage::new());
+        for base in 0..20 {
+            let record = Record { timestamp_ms: 0, payload: Payload { value: Some(vec![0; 1024 * 1024].into()), ..Payload::default() } };
+            let batch = NewBatch::encode(&[record]).expect("encodes").compressed(Compression::Zstd).at(Offset(base));
+            assert!(batch.len() < 1_000);
+            let put = Mutation::Put { family: Family::Log, key: partition.key.log(Offset(base)), value: batch.bytes().clone() };
+            storage.write(&[put], Durability::Buffered).expect("memory");
+            partition.append(1);
+            partition.publish_own(vec![batch]);
+        }
+        for (bytes_max, batches) in [(4 * 1024 * 1024 + 1_000, 4), (1, 1)] {
+            let (mut from, mut reads) = (Offset(0), 0);
+            while from < Offset(20) {
+                let read = read_batches(&storage, &partition, from, &mut Budget::unshared(1_000, bytes_max)).expect("they are there");
+                assert!(read.next > from && read.next.0 <= from.0 + batches, "{bytes_max}: {from} to {}", read.next);
+                (from, reads) = (read.next, reads + 1);
+            }
+            assert_eq!(reads, 20_u64.div_ceil(batches), "and no less");
+        }
     }
 }

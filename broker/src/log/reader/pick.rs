@@ -128,8 +128,13 @@ impl Picking<'_> {
             Met::Stored { value, .. } if next_offset(value).is_some_and(|next| next <= first) => return self.skip(),
             Met::Cached(batch) => match batch.records() {
                 Ok(records) => {
+                    let raw_bytes = batch.unpacked_bytes_beside();
+                    if raw_bytes > 0 && !self.budget.admit_batch(raw_bytes) {
+                        self.is_over = true;
+                        return ControlFlow::Break(());
+                    }
                     self.expect(records.len());
-                    self.pick(base, records.iter().map(Ok), batch.next(), 0, StoredRecord::clone);
+                    self.pick(base, records.iter().map(Ok), batch.next(), raw_bytes, StoredRecord::clone);
                 }
                 Err(reason) => self.fail_before(batch.next(), ReadError::Damaged { base, reason }),
             },
@@ -232,4 +237,5 @@ fn detach(record: &mut StoredRecord) {
     for bytes in [&mut record.payload.key, &mut record.payload.value].into_iter().flatten() {
         *bytes = Bytes::copy_from_slice(bytes);
     }
+    record.payload.headers.detach();
 }

@@ -2,7 +2,7 @@
 
 use super::batches::{Met, visit};
 use super::error::ReadError;
-use crate::log::batch::{self, BatchHeader};
+use crate::log::batch::{self, BatchHeader, unpacked_bytes_max};
 use crate::log::budget::Budget;
 use crate::log::partition::Partition;
 use crate::storage::Storage;
@@ -90,7 +90,8 @@ impl Reading<'_> {
         if header.next_offset() <= self.read.next {
             return ControlFlow::Continue(());
         }
-        if !self.budget.admit_stored(bytes.len(), header.records_count as usize) {
+        let unpacked = unpacked_bytes_max(bytes).max(bytes.len());
+        if !self.budget.admit_stored(bytes.len(), unpacked, header.records_count as usize) {
             return ControlFlow::Break(());
         }
         self.read.bytes.extend_from_slice(bytes);
