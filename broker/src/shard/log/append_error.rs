@@ -7,7 +7,7 @@ use crate::shard::log::at::At;
 use crate::shard::permit::Permit;
 use crate::storage::StorageError;
 use sagamq_api::Offset;
-use sagamq_api::limits::{PARTITION_PRODUCERS_MAX, PRODUCER_IDLE_MS_MIN, PRODUCERS_MAX};
+use sagamq_api::limits::{PARTITION_PRODUCERS_MAX, PRODUCER_IDLE_MS_MIN, PRODUCER_ONCE_IDLE_MS_MIN, PRODUCERS_MAX};
 use std::sync::Arc;
 
 /// Why records were not stored.
@@ -98,7 +98,8 @@ pub enum AppendError {
     /// As many producers are known as may be, and all of them were heard of lately. Nothing was stored.
     #[error(
         "a partition knows at most {PARTITION_PRODUCERS_MAX} producers and a server {PRODUCERS_MAX} in all partitions, and each of them was heard of \
-         within {} min: use fewer producers for longer, or try again later", PRODUCER_IDLE_MS_MIN / 60_000
+         within {} min, or within {} if it has sent one batch: use fewer producers for longer, send under idempotency keys, or try again later",
+        PRODUCER_IDLE_MS_MIN / 60_000, PRODUCER_ONCE_IDLE_MS_MIN / 60_000
     )]
     ProducerLimit,
     /// The durable write failed or is not tried any more.
