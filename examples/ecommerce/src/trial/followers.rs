@@ -15,8 +15,8 @@ use tokio::time::Instant;
 /// Nothing goes wrong but the followers.
 const NO_TROUBLE: Trouble = Trouble { doubts_each: 0, doubt_share: 0.0 };
 
-/// How long a slow follower takes for an event.
-pub(super) const SLOW_MS: u64 = 50;
+/// How long a slow follower takes for an event: long enough to be behind when the last order ends, however slow the machine is.
+pub(super) const SLOW_MS: u64 = 500;
 
 /// Longest time until the followers have caught up.
 const LIMIT: Duration = Duration::from_secs(120);
