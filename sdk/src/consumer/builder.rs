@@ -26,9 +26,9 @@ impl ConsumerBuilder {
     }
 
     /// Records that are leased ahead of the handlers (default: as many as [`Self::concurrency`]; 0: only what a handler is free for).
-    /// More hides the way to the server. Fewer are held back from other consumers, and fewer are affected when the process is killed: a
-    /// kill counts as one delivery of every record that is held. Every other end of the consumer gives back what was not begun, without
-    /// counting it. While a record is held that was delivered three times, nothing is prefetched.
+    /// More hides the way to the server. Fewer are held back from other consumers, and fewer come back when the process is killed. Every end but a kill gives
+    /// back what was not begun; neither counts it. While a record is held that was delivered three times, or that came back from a process
+    /// that was killed, nothing is prefetched; one that came back twice is handled alone.
     pub fn prefetch(mut self, records: usize) -> Self {
         self.settings.prefetch = Some(records.min(RECEIVE_RECORDS_MAX as usize));
         self

@@ -1,7 +1,9 @@
 //! The loop of a consumer, shared by [`Consumer`](crate::Consumer) and [`SagaWorker`](crate::SagaWorker): they differ only in how
 //! a handler's result settles its record.
 
+use super::alone::Alone;
 use super::handling::Handling;
+use super::lease_book::LeaseTokens;
 use super::leases::{Keeping, Leases};
 use super::settler::{Settlement, Settler};
 use crate::client::Client;
@@ -41,6 +43,10 @@ const CUT_OFF_TIMEOUT: Duration = Duration::from_secs(1);
 /// From this attempt on a record may be what kills the process, and so may one that came back from somebody who had not begun: beside it
 /// nothing is prefetched, because all that is held would come back again.
 const SUSPECT_ATTEMPT: u32 = 3;
+
+/// A record that came back so often from somebody who had not begun runs alone: what runs beside it would have to say as well that it has begun, and
+/// fail with it. Not at the first time: after one kill of the process, for whatever reason, all that it held has come back once.
+const ALONE_RETURNS: u32 = 2;
 
 /// How a consumer behaves.
 #[derive(Clone, Debug)]
@@ -138,6 +144,7 @@ where
         keeping,
         settle,
         queue: VecDeque::new(),
+        alone: Alone::default(),
         running: JoinMap::new(),
         suspects: HashSet::new(),
         receiving: Vec::new(),
@@ -166,6 +173,8 @@ struct Engine<H> {
     settle: mpsc::Sender<(String, Settlement)>,
     /// Leased, not begun, and since when it is here.
     queue: VecDeque<(Instant, Delivery)>,
+    /// As the queue, of those that run alone.
+    alone: Alone<Delivery>,
     /// The running handlers by the receipts of their records.
     running: JoinMap<String, ()>,
     /// Receipts of records held that were delivered so often that they may be what kills the process.
@@ -197,6 +206,7 @@ where
         loop {
             self.begin_handlers();
             self.begin_receive();
+            let wakes = self.alone.wakes(Instant::now());
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return Ok(()),
@@ -214,41 +224,71 @@ where
                         self.leases.release(&receipt);
                     }
                 }
+                () = tokio::time::sleep_until(wakes.unwrap_or_else(Instant::now)), if wakes.is_some() => {}
             }
         }
     }
 
     fn begin_handlers(&mut self) {
-        while self.running.len() < self.settings.concurrency {
-            let Some((since, mut delivery)) = self.queue.pop_front() else { return };
-            // The time in the queue counts: the handler is told how long ago it is now.
-            if let Some(ago_ms) = &mut delivery.handed_out_ago_ms {
-                *ago_ms = ago_ms.saturating_add(millis(since.elapsed()));
+        if self.running.is_empty() {
+            self.alone.ended();
+        }
+        let now = Instant::now();
+        while self.running.len() < self.settings.concurrency && !self.alone.runs(now) {
+            let Some((since, delivery)) = self.queue.pop_front() else { break };
+            if let Some(lease) = self.lease_of(&delivery.receipt) {
+                self.begin(since, delivery, lease, None);
             }
-            let receipt = delivery.receipt.clone();
-            // Its lease ran out in the queue: it is or will be delivered to somebody.
-            let Some(lease) = self.leases.begin(&receipt) else {
-                self.suspects.remove(&receipt);
-                continue;
-            };
-            let (handler, settle, handling) = (Arc::clone(&self.handler), self.settle.clone(), self.settings.handling);
-            // Who had it before may have died of it before he could say that he had begun: now this is said first, so that it counts.
-            let says_first = self.settings.counts_from_begin && delivery.returned > 0;
-            let (leases, keeping) = (Arc::clone(&self.leases), Arc::clone(&self.keeping));
-            self.running.spawn(receipt.clone(), async move {
-                if says_first && !leases.say_begun(&keeping, &receipt).await {
+        }
+        while self.running.len() < self.settings.concurrency
+            && let Some((since, delivery)) = self.alone.next(self.running.is_empty() && self.receiving.is_empty(), now)
+        {
+            let Some(lease) = self.lease_of(&delivery.receipt) else { continue };
+            let others: Vec<String> = self.alone.begin(now).into_iter().map(|delivery| delivery.receipt).collect();
+            self.suspects.retain(|suspect| !others.contains(suspect));
+            self.begin(since, delivery, lease, Some(others));
+        }
+    }
+
+    /// The lease of a record with which a handler begins now. `None`: it ran out in the queue, so the record is or will be delivered to somebody.
+    fn lease_of(&mut self, receipt: &str) -> Option<LeaseTokens> {
+        let lease = self.leases.begin(receipt);
+        if lease.is_none() {
+            self.suspects.remove(receipt);
+        }
+        lease
+    }
+
+    /// Begins with a record. `others`: it runs alone, and these are given back before.
+    fn begin(&mut self, since: Instant, mut delivery: Delivery, lease: LeaseTokens, others: Option<Vec<String>>) {
+        // The time in the queue counts: the handler is told how long ago it is now.
+        if let Some(ago_ms) = &mut delivery.handed_out_ago_ms {
+            *ago_ms = ago_ms.saturating_add(millis(since.elapsed()));
+        }
+        let receipt = delivery.receipt.clone();
+        let (handler, settle, handling) = (Arc::clone(&self.handler), self.settle.clone(), self.settings.handling);
+        let (leases, keeping) = (Arc::clone(&self.leases), Arc::clone(&self.keeping));
+        self.running.spawn(receipt.clone(), async move {
+            if let Some(others) = others {
+                // What is held beside it would come back once more, and what comes back too often counts as tried.
+                leases.give_back(&keeping, others).await;
+                // Who had it before may have died of it before he could say that he had begun: now this is said first, so that it counts.
+                if !leases.say_begun(&keeping, &receipt).await {
                     leases.release(&receipt);
                     return;
                 }
-                let settlement = handling.run(move || handler(delivery), lease).await;
-                // The slot stays taken until the settler has room: slow settling slows the receiving.
-                drop(settle.send((receipt, settlement)).await);
-            });
-        }
+            }
+            let settlement = handling.run(move || handler(delivery), lease).await;
+            // The slot stays taken until the settler has room: slow settling slows the receiving.
+            drop(settle.send((receipt, settlement)).await);
+        });
     }
 
     /// How many more records this process may hold, beside those that it has asked for.
     fn room(&self) -> usize {
+        if self.alone.keeps_others(Instant::now()) {
+            return 0;
+        }
         // Nobody knows yet whether the process before died of a record that comes now.
         let knows = self.has_heard || !self.settings.counts_from_begin;
         let prefetch = if knows && self.suspects.is_empty() { self.settings.prefetch() } else { 0 };
@@ -299,7 +339,10 @@ where
         let suspects = answer.deliveries.iter().filter(|delivery| delivery.attempt >= SUSPECT_ATTEMPT || delivery.returned > 0);
         self.suspects.extend(suspects.map(|delivery| delivery.receipt.clone()));
         let now = Instant::now();
-        self.queue.extend(answer.deliveries.into_iter().map(|delivery| (now, delivery)));
+        let runs_alone = |delivery: &Delivery| self.settings.counts_from_begin && delivery.returned >= ALONE_RETURNS;
+        let (alone, others): (Vec<Delivery>, Vec<Delivery>) = answer.deliveries.into_iter().partition(runs_alone);
+        alone.into_iter().for_each(|delivery| self.alone.push(delivery, now));
+        self.queue.extend(others.into_iter().map(|delivery| (now, delivery)));
     }
 
     /// A server that is away or overloaded is waited for; a refusal that stands ends the consumer, and so does an answer that cannot be
@@ -330,7 +373,8 @@ where
     async fn stop(&mut self) {
         let deadline = Instant::now() + self.settings.stop_timeout;
         self.last_receive().await;
-        while let Some((_, delivery)) = self.queue.pop_front() {
+        let unbegun: Vec<Delivery> = self.queue.drain(..).map(|(_, delivery)| delivery).chain(self.alone.drain()).collect();
+        for delivery in unbegun {
             // The settler has no room when the server is away; then the leases run out instead.
             drop(tokio::time::timeout_at(deadline, self.settle.send((delivery.receipt, Settlement::GiveBack))).await);
         }
@@ -372,7 +416,7 @@ where
 /// as the runtime lives: the settler is a task of its own.
 impl<H> Drop for Engine<H> {
     fn drop(&mut self) {
-        for (_, delivery) in self.queue.drain(..) {
+        for delivery in self.queue.drain(..).map(|(_, delivery)| delivery).chain(self.alone.drain()) {
             drop(self.settle.try_send((delivery.receipt, Settlement::GiveBack)));
         }
         for receipt in self.running.keys() {

@@ -4,7 +4,7 @@ use super::lease_book::{LeaseBook, LeaseTokens};
 use crate::client::Client;
 use crate::retry::RetryPolicy;
 use sagamq_api::limits::RECEIPTS_MAX;
-use sagamq_api::queue::{ExtendRequest, SettleStatus};
+use sagamq_api::queue::{ExtendRequest, NackRequest, SettleStatus};
 use sagamq_api::{ErrorCode, GroupName, TopicName};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -67,6 +67,24 @@ impl Leases {
     pub(super) async fn say_begun(&self, keeping: &Keeping, receipt: &str) -> bool {
         let receipts = [receipt.to_owned()];
         self.extend(keeping, &receipts, true).await && self.lock().is_begun(receipt)
+    }
+
+    /// Gives back what nobody has begun with, before something is done that may be its end. What cannot be given back is left to its lease.
+    pub(super) async fn give_back(&self, keeping: &Keeping, receipts: Vec<String>) {
+        if receipts.is_empty() {
+            return;
+        }
+        {
+            let mut held = self.lock();
+            receipts.iter().for_each(|receipt| held.release(receipt));
+        }
+        let records = receipts.len();
+        let request = NackRequest { receipts, delay_ms: None, reason: None, not_begun: true };
+        match tokio::time::timeout(keeping.patience, keeping.client.nack(&keeping.topic, &keeping.group, request)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::warn!(%error, records, "records were not given back; their leases run out"),
+            Err(_) => tracing::warn!(records, "records were not given back in time; their leases run out"),
+        }
     }
 
     /// Extends leases for ever; dropped when the consumer stops.

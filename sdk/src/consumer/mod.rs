@@ -6,6 +6,7 @@
 //!                    └────── leases: extended at half of their time until settled ──────┘
 //! ```
 
+mod alone;
 mod builder;
 mod engine;
 mod handler_error;

@@ -7,8 +7,8 @@ use sagamq_sdk::api::pipeline::ProduceTo;
 use sagamq_sdk::api::record::ProduceRecord;
 use sagamq_sdk::{CancellationToken, Client, ClientError, ConsumerBuilder, HandlerError};
 use serde_json::json;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
@@ -17,16 +17,16 @@ use tokio::task::JoinHandle;
 /// When leases are extended, and when they are over, is tested without waiting (`sdk/src/consumer/lease_book.rs`).
 const LEASE: Duration = Duration::from_secs(20);
 
-fn consumer(server: &Server) -> ConsumerBuilder {
+pub(crate) fn consumer(server: &Server) -> ConsumerBuilder {
     server.client().consumer("orders".parse().expect("legal"), "billing".parse().expect("legal")).wait(Duration::from_secs(5))
 }
 
-fn numbers(count: usize) -> Vec<serde_json::Value> {
+pub(crate) fn numbers(count: usize) -> Vec<serde_json::Value> {
     (0..count).map(|n| json!(n)).collect()
 }
 
 /// Stops the consumer and waits for its end.
-async fn stop(shutdown: &CancellationToken, running: JoinHandle<Result<(), ClientError>>) {
+pub(crate) async fn stop(shutdown: &CancellationToken, running: JoinHandle<Result<(), ClientError>>) {
     shutdown.cancel();
     soon(running).await.expect("no panic").expect("a clean stop");
 }
@@ -250,7 +250,7 @@ async fn a_handler_that_blocks_its_thread_does_not_hold_the_stop() {
     let server = group.serve().await;
     let (shutdown, begun) = (CancellationToken::new(), Arc::new(AtomicUsize::new(0)));
     let (release, blocked) = std::sync::mpsc::channel::<()>();
-    let (counter, blocked) = (Arc::clone(&begun), Arc::new(std::sync::Mutex::new(blocked)));
+    let (counter, blocked) = (Arc::clone(&begun), Arc::new(Mutex::new(blocked)));
     let running = tokio::spawn(consumer(&server).stop_timeout(Duration::from_millis(20)).run(shutdown.clone(), move |_| {
         let (counter, blocked) = (Arc::clone(&counter), Arc::clone(&blocked));
         async move {
@@ -284,7 +284,7 @@ async fn handler_with_a_lost_lease(outlives: bool) {
     group.put(numbers(1));
     let server = group.serve().await;
     group.fail_next("extend", Answer::Problem(ErrorCode::ReceiptExpired));
-    let (shutdown, told) = (CancellationToken::new(), Arc::new(std::sync::Mutex::new(None)));
+    let (shutdown, told) = (CancellationToken::new(), Arc::new(Mutex::new(None)));
     let (keeper, ended) = (Arc::clone(&told), Arc::new(AtomicUsize::new(0)));
     let counter = Arc::clone(&ended);
     let builder = consumer(&server).concurrency(1).lease(LEASE).outlive_lease(outlives);
@@ -335,10 +335,7 @@ async fn a_consumer_that_is_dropped_gives_back_what_it_had_not_begun() {
     assert_eq!(begun.load(Ordering::SeqCst), 1);
 }
 
-#[tokio::test]
-async fn beside_a_record_that_was_delivered_often_nothing_is_prefetched() {
-    let group = Group::default();
-    group.put_with_attempt(3, numbers(1));
+async fn nothing_is_prefetched_beside(group: Group) {
     let server = group.serve().await;
     let (shutdown, gate) = (CancellationToken::new(), Arc::new(Semaphore::new(0)));
     let (open, begun) = (Arc::clone(&gate), Arc::new(AtomicUsize::new(0)));
@@ -367,45 +364,13 @@ async fn beside_a_record_that_was_delivered_often_nothing_is_prefetched() {
 }
 
 #[tokio::test]
-async fn what_came_back_unbegun_is_said_to_be_begun_before_its_handler_runs_and_nothing_is_prefetched_beside_it() {
-    let group = Group::default();
-    group.put_returned(1, numbers(1));
-    let (gate, asked) = (Arc::new(Semaphore::new(0)), Arc::new(AtomicUsize::new(0)));
-    let (answering, open, counter) = (group.clone(), Arc::clone(&gate), Arc::clone(&asked));
-    let server = Server::start(move |seen| {
-        let (group, gate, asked) = (answering.clone(), Arc::clone(&gate), Arc::clone(&counter));
-        async move {
-            if seen.verb() == "extend" {
-                asked.fetch_add(1, Ordering::SeqCst);
-                gate.acquire().await.expect("open").forget();
-            }
-            group.answer(seen).await
-        }
-    })
-    .await;
-    let (shutdown, begun) = (CancellationToken::new(), Arc::new(AtomicUsize::new(0)));
-    let counter = Arc::clone(&begun);
-    let running = tokio::spawn(consumer(&server).concurrency(2).prefetch(4).run(shutdown.clone(), move |_| {
-        counter.fetch_add(1, Ordering::SeqCst);
-        async { Ok(()) }
-    }));
-    until("the server is told first", || asked.load(Ordering::SeqCst) == 1).await;
-    assert_eq!(begun.load(Ordering::SeqCst), 0, "no handler runs before the server has answered");
-    let asked_for: Vec<_> = server.verbs("receive").iter().map(|seen| seen.json["max_records"].clone()).collect();
-    assert_eq!(asked_for, [2, 1], "as many as handlers at first, and nothing for later beside it");
-    open.add_permits(10);
-    until("it is handled", || group.settled().len() == 1).await;
-    group.put(numbers(1));
-    until("and so is the next", || group.settled().len() == 2).await;
-    stop(&shutdown, running).await;
-    let extends = server.verbs("extend");
-    assert_eq!(
-        extends.iter().map(|seen| seen.json["receipts"].clone()).collect::<Vec<_>>(),
-        [json!(["r0"])],
-        "what did not come back needs no word"
-    );
-    assert_eq!(extends[0].json["begun"], true);
-    assert!(server.verbs("receive").iter().all(|seen| seen.json["not_begun"] == true));
+async fn beside_a_record_that_was_delivered_often_or_came_back_unbegun_nothing_is_prefetched() {
+    let (often, returned) = (Group::default(), Group::default());
+    often.put_with_attempt(3, numbers(1));
+    returned.put_returned(1, numbers(1));
+    for group in [often, returned] {
+        nothing_is_prefetched_beside(group).await;
+    }
 }
 
 #[tokio::test]

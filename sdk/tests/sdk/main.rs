@@ -29,6 +29,7 @@ mod participant;
 #[path = "../model/participant.rs"]
 mod participant_model;
 mod producer;
+mod returned;
 mod sagas;
 mod support;
 mod worker;
