@@ -77,6 +77,10 @@ codes! {
     InvalidReceipt = "INVALID_RECEIPT", 400, false, false, "The receipt is not valid";
     /// A saga definition has faults; `faults` holds all of them.
     InvalidDefinition = "INVALID_DEFINITION", 400, false, false, "The saga definition has faults";
+    /// Verification of a saga definition shows something wrong; `detail` holds the shortest way to it.
+    VerificationFailed = "VERIFICATION_FAILED", 400, false, false, "Verification shows something wrong";
+    /// Verification of a saga definition did not come to its end within its bounds.
+    VerificationIncomplete = "VERIFICATION_INCOMPLETE", 400, false, false, "Verification is not complete";
     /// The input of a saga does not fit its definition.
     InvalidSagaInput = "INVALID_SAGA_INPUT", 400, false, false, "The saga's input does not fit its definition";
     /// No step of the saga's definition waits for a signal of this name.

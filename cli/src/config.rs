@@ -26,7 +26,7 @@ pub const ENVIRONMENT_PREFIX: &str = "SAGAMQ_";
 const CONFIG_VARIABLE: &str = "SAGAMQ_CONFIG";
 
 /// Every key of the configuration file. The flag of `data_dir` is `--data-dir`, its environment variable `SAGAMQ_DATA_DIR`.
-pub const KEYS: [&str; 36] = [
+pub const KEYS: [&str; 37] = [
     "listen",
     "data_dir",
     "shards",
@@ -54,6 +54,7 @@ pub const KEYS: [&str; 36] = [
     "saga_restart_grace",
     "saga_repair_retention",
     "saga_events",
+    "saga_verify_states_max",
     "hold_sagas",
     "stream_session",
     "stream_heartbeat",
@@ -154,6 +155,7 @@ fn flags(mut builder: ConfigBuilder<DefaultState>, args: &ServeArgs) -> ConfigBu
         &args.saga_restart_grace,
         &args.saga_repair_retention,
         &args.saga_events,
+        &args.saga_verify_states_max,
         &args.hold_sagas,
         &args.stream_session,
         &args.stream_heartbeat,
@@ -259,6 +261,7 @@ fn set(settings: &mut Settings, key: &str, text: &str) -> Result<(), String> {
         "saga_restart_grace" => serve.sagas.restart_grace = restart_grace(text)?,
         "saga_repair_retention" => serve.sagas.repair_retention = repair_retention(text)?,
         "saga_events" => serve.sagas.lifecycle_events = text.parse().map_err(|_| "expected true or false".to_owned())?,
+        "saga_verify_states_max" => serve.sagas.verify_states_max = verify_states(text)?,
         "hold_sagas" => serve.sagas.hold = text.parse().map_err(|_| "expected true or false".to_owned())?,
         "stream_session" => {
             let range = Duration::from_millis(STREAM_SESSION_MS_MIN)..=Duration::from_millis(STREAM_SESSION_MS_MAX);
@@ -338,6 +341,12 @@ fn open_sagas(text: &str) -> Result<usize, String> {
     let (least, most) = OrchestratorConfig::OPEN_MAX.into_inner();
     let sagas = text.parse().ok().filter(|sagas| (least..=most).contains(sagas));
     sagas.ok_or_else(|| format!("expected a number from {least} to {most}"))
+}
+
+fn verify_states(text: &str) -> Result<usize, String> {
+    let (least, most) = OrchestratorConfig::VERIFY_STATES_MAX.into_inner();
+    let states = text.parse().ok().filter(|states| (least..=most).contains(states));
+    states.ok_or_else(|| format!("expected a number from {least} to {most}"))
 }
 
 fn connect_timeout(text: &str) -> Result<Duration, String> {

@@ -185,6 +185,8 @@ fn problem_help(code: ErrorCode) -> Option<&'static str> {
         ErrorCode::DefinitionVersionExists => "raise `version` in the definition: what is published never changes",
         ErrorCode::SagaKeyConflict => "see the saga of that key with `sagamq saga list --saga NAME --key KEY`",
         ErrorCode::InvalidDefinition => "check it with `sagamq saga lint`",
+        ErrorCode::VerificationFailed => "look at it with `sagamq saga verify`",
+        ErrorCode::VerificationIncomplete => "verify it with `sagamq saga verify`, or raise the server's saga_verify_states_max",
         ErrorCode::OffsetOutOfRange => "see `sagamq topic describe` for the offsets that are there, or use --from-beginning",
         ErrorCode::WritesStopped => "look into the server's log, mend the disk, and restart the server",
         ErrorCode::DiskLow => "nothing was stored: make room on the server's disk, or delete topics; see `sagamq topic update --retention`",

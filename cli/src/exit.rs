@@ -7,11 +7,12 @@ use std::process::ExitCode;
 pub enum Exit {
     /// Done.
     Ok = 0,
-    /// The server refused, or an operation failed, for example a definition with faults or a saga that did not complete.
+    /// The server refused, or an operation failed, for example a definition with faults or a saga that did not complete, or one of which
+    /// verification shows something wrong.
     Failed = 1,
     /// Wrong use: a flag, an environment variable or the configuration file.
     Usage = 2,
-    /// The server could not be reached, or the outcome is not known: it may have happened.
+    /// The server could not be reached, or the outcome is not known: it may have happened. Of a verification: it is not complete.
     Unknown = 3,
     /// What was asked for does not exist.
     NotFound = 4,
@@ -29,8 +30,8 @@ impl From<Exit> for ExitCode {
 pub const EXIT_CODES: &str = "\
 EXIT CODES:
   0  done
-  1  the server refused, or the operation failed (for `saga lint`: there are faults)
+  1  the server refused, or the operation failed (for `saga lint`: there are faults; for `saga verify`: something is wrong)
   2  wrong use: a flag, an environment variable or the configuration file
-  3  the server is not reachable, or the outcome is not known: it may have happened
+  3  the server is not reachable, or the outcome is not known: it may have happened (for `saga verify`: INCOMPLETE, a bound was hit)
   4  not found
   5  a part of the server died and the server ended itself: start it again (`serve` only)";

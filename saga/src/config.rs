@@ -27,6 +27,8 @@ pub struct OrchestratorConfig {
     pub repair_retention: Duration,
     /// Whether the turns of sagas are told in a topic.
     pub lifecycle_events: bool,
+    /// States that are looked at when a definition is verified before it is published, at most; 0: it is not, unless the request asks for it.
+    pub verify_states_max: usize,
     /// Whether nobody is called, and no time passes, until [`Orchestrator::release`](crate::Orchestrator::release).
     pub hold: bool,
 }
@@ -43,6 +45,9 @@ impl OrchestratorConfig {
 
     /// What [`repair_retention`](Self::repair_retention) may be: a minute to ten years.
     pub const REPAIR_RETENTION: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(10 * 366 * 24 * 3_600);
+
+    /// What [`verify_states_max`](Self::verify_states_max) may be.
+    pub const VERIFY_STATES_MAX: RangeInclusive<usize> = 0..=10_000_000;
 
     /// The longest [`restart_grace`](Self::restart_grace).
     pub const RESTART_GRACE_MAX: Duration = Duration::from_secs(24 * 3_600);
@@ -101,6 +106,7 @@ impl Default for OrchestratorConfig {
             restart_grace: Duration::from_secs(5),
             repair_retention: Duration::from_secs(30 * 24 * 3_600),
             lifecycle_events: false,
+            verify_states_max: 0,
             hold: false,
         }
     }

@@ -19,6 +19,7 @@ pub mod orchestrator;
 mod participant;
 pub mod protocol;
 pub mod store;
+pub mod verify;
 
 pub use config::{NoProxy, OrchestratorConfig, ParticipantProxy};
 pub use orchestrator::{

@@ -75,8 +75,16 @@ impl SagaClient {
     /// # Errors
     /// As [`Self::publish`].
     pub async fn publish_active(&self, yaml: &str) -> Result<DefinitionDescription, ClientError> {
+        self.publish_with(yaml, PublishQuery { activate: true, ..PublishQuery::default() }).await
+    }
+
+    /// As [`Self::publish`], and as the query says: activated with it, or only if verification finds nothing wrong.
+    ///
+    /// # Errors
+    /// As [`Self::publish`]; `VERIFICATION_FAILED` with the shortest way that ends wrong, `VERIFICATION_INCOMPLETE` when a bound was hit.
+    pub async fn publish_with(&self, yaml: &str, query: PublishQuery) -> Result<DefinitionDescription, ClientError> {
         let body = Bytes::copy_from_slice(yaml.as_bytes());
-        let request = Request::post(routes::SAGA_DEFINITIONS).query(&PublishQuery { activate: true })?;
+        let request = Request::post(routes::SAGA_DEFINITIONS).query(&query)?;
         self.client.json(request.bytes(APPLICATION_YAML, body).recognised()).await
     }
 

@@ -14,6 +14,10 @@ pub struct PublishQuery {
     /// Whether new sagas take this version from now on (default `false`). The first version of a name is taken in any case.
     #[serde(default)]
     pub activate: bool,
+    /// Whether it is published only if verification finds nothing wrong with it (default `false`). The server's settings may ask for that in any
+    /// case.
+    #[serde(default)]
+    pub verify: bool,
 }
 
 /// Body of `PUT /v1/saga-definitions/{saga}/activation`.

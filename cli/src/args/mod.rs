@@ -17,6 +17,7 @@ pub mod service;
 pub mod topic;
 pub mod tx;
 pub mod values;
+pub mod verify;
 
 use crate::exit::EXIT_CODES;
 use clap::{Args, Parser, Subcommand, ValueEnum};

@@ -3,6 +3,7 @@
 use super::repair::RepairCommand;
 use super::saga_verb::VerbCommand;
 use super::values::{self, JsonInput, When};
+use super::verify::{TestArgs, VerifyArgs};
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Args, Subcommand};
 use sagamq_api::SagaName;
@@ -21,6 +22,7 @@ const PUBLISH: &str = "\
 EXAMPLES:
   sagamq saga publish checkout.yaml
   sagamq saga publish checkout.yaml --activate
+  sagamq saga publish checkout.yaml --verify
 
 New sagas take the first version of a name that is published, and a later one once it is activated.";
 const ACTIVATE: &str = "\
@@ -109,6 +111,10 @@ pub enum SagaCommand {
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
     },
+    /// Run a saga definition against every failure, up to a bound, and show the shortest way that ends wrong; needs no server
+    Verify(Box<VerifyArgs>),
+    /// Run a saga definition against scripted participants: fail every step in turn, or replay a script; needs no server
+    Test(TestArgs),
     /// Publish saga definitions; a version that is published never changes
     #[command(after_help = PUBLISH)]
     Publish {
@@ -118,6 +124,9 @@ pub enum SagaCommand {
         /// New sagas take these versions from now on
         #[arg(long)]
         activate: bool,
+        /// Publish only what verification finds nothing wrong with
+        #[arg(long)]
+        verify: bool,
     },
     /// Say which version of a definition new sagas take, and which one a share of them tries
     #[command(after_help = ACTIVATE)]

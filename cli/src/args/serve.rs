@@ -41,6 +41,7 @@ CONFIGURATION FILE (TOML; every key may be left out, an unknown key is an error)
   saga_restart_grace = \"5s\"
   saga_repair_retention = \"30d\"
   saga_events = false
+  saga_verify_states_max = 0
   hold_sagas = false
   stream_session = \"45s\"
   stream_heartbeat = \"5s\"
@@ -150,6 +151,10 @@ pub struct ServeArgs {
     /// Tell starts, ends and stops of sagas as CloudEvents in the topic saga.events [env: SAGAMQ_SAGA_EVENTS] [default: false]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub saga_events: Option<String>,
+    /// Verify saga definitions before they are published, and look at so many states at most; what can end wrong is refused
+    /// [env: SAGAMQ_SAGA_VERIFY_STATES_MAX] [default: 0, only if the request asks for it]
+    #[arg(long, value_name = "N")]
+    pub saga_verify_states_max: Option<String>,
     /// Call nobody for sagas, hand out none of their commands and let no time pass for them until `sagamq saga release`
     /// [env: SAGAMQ_HOLD_SAGAS] [default: false]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]

@@ -17,3 +17,4 @@ mod service;
 mod settings;
 mod support;
 mod tx;
+mod verify;

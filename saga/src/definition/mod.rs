@@ -8,6 +8,7 @@
 
 mod action;
 mod call;
+mod invariant;
 mod key;
 mod model;
 mod service;
@@ -17,6 +18,7 @@ pub(crate) use action::LOCKS_WOULD_SLEEP;
 pub use action::{Action, OnTimeout, Sleep, WaitFor};
 pub use call::{BRANCH_BYTES_MAX, CALL_TIMEOUT_DEFAULT, Call, HttpTarget, RetryPolicy, Target};
 pub(crate) use call::{LOCKS_WOULD_WAIT, long_service_name, only_in_sagas, service_with_topic};
+pub use invariant::{Invariant, Moment, SAGA_FACTS, STEP_FACTS};
 pub use key::NoKey;
 pub use model::{Definition, Step, StepKind};
 pub(crate) use service::ServiceAddress;

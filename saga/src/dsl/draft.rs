@@ -1,7 +1,7 @@
 //! What could be read of a definition: every field that is right, with its place, and gaps where the report has a fault.
 
 use super::span::{At, Span};
-use crate::definition::{OnTimeout, Target};
+use crate::definition::{Invariant, OnTimeout, Target};
 use crate::expression::{Reference, Template};
 use core::time::Duration;
 use sagamq_api::saga::Mode;
@@ -20,6 +20,8 @@ pub(crate) struct Draft {
     pub(crate) services: Vec<Service>,
     pub(crate) steps: Vec<Step>,
     pub(crate) output: Option<Values>,
+    /// What must hold, with the place of its text.
+    pub(crate) verify: Vec<At<Invariant>>,
 }
 
 /// What steps inherit.

@@ -29,6 +29,7 @@
 //!     retry: { attempts: 3 }
 //!     pivot: true                           # the point of no return
 //! output: { receipt: "${ steps.capture.output.receipt }" }
+//! verify: [ "steps.capture.done implies steps.create.done" ]   # what `sagamq saga verify` looks for, see [`crate::verify`]
 //! ```
 //!
 //! - **Order.** Without any `after`, each step waits for the one above it. Once one step uses `after`, all dependencies are explicit,
@@ -58,6 +59,7 @@ mod check;
 mod draft;
 mod fields;
 mod graph;
+mod invariants;
 mod lower;
 mod node;
 mod place;
@@ -78,7 +80,7 @@ pub use rule::Rule;
 pub(crate) use scalar::base_url;
 pub use syntax::schema;
 
-use crate::definition::Definition;
+use crate::definition::{Definition, Invariant};
 use report::Report;
 use sagamq_api::Fault;
 use sagamq_api::saga::Mode;
@@ -89,6 +91,8 @@ use std::borrow::Cow;
 pub struct Compiled {
     /// The definition.
     pub definition: Definition,
+    /// What its author says must hold whatever goes wrong; what runs does not look at it.
+    pub invariants: Vec<Invariant>,
     /// What may be meant, in the order of the text.
     pub warnings: Vec<Fault>,
 }
@@ -100,7 +104,7 @@ pub struct Compiled {
 pub fn compile(source: &str) -> Result<Compiled, Vec<Fault>> {
     let (definition, faults, has_errors) = analyse(source);
     match definition {
-        Some(definition) if !has_errors => Ok(Compiled { definition, warnings: faults }),
+        Some((definition, invariants)) if !has_errors => Ok(Compiled { definition, invariants, warnings: faults }),
         _ => Err(faults),
     }
 }
@@ -124,7 +128,7 @@ pub fn lint(source: &str) -> Vec<Fault> {
     analyse(source).1
 }
 
-fn analyse(source: &str) -> (Option<Definition>, Vec<Fault>, bool) {
+fn analyse(source: &str) -> (Option<(Definition, Vec<Invariant>)>, Vec<Fault>, bool) {
     let mut report = Report::new(source);
     let draft = yaml::read(&mut report).and_then(|node| read::definition(&node, &mut report));
     let definition = draft.and_then(|draft| {
@@ -143,7 +147,9 @@ fn analyse(source: &str) -> (Option<Definition>, Vec<Fault>, bool) {
         asleep::waits(&draft, &graph, &mut report);
         lower::check_policies(&draft, &graph, &mut report);
         references::check(&draft, &graph, &mut report);
-        if report.has_errors() { None } else { lower::definition(&draft, &graph) }
+        invariants::check(&draft, &graph, &mut report);
+        let lowered = if report.has_errors() { None } else { lower::definition(&draft, &graph) };
+        lowered.map(|definition| (definition, draft.verify.into_iter().map(|invariant| invariant.value).collect()))
     });
     let has_errors = report.has_errors();
     (definition, report.finish(), has_errors)

@@ -6,7 +6,7 @@ use super::node::{Node, Value};
 use super::report::Report;
 use super::rule::Rule;
 use super::span::At;
-use super::{asleep, scalar, values};
+use super::{asleep, invariants, scalar, values};
 use crate::definition::{HttpTarget, Target};
 use sagamq_api::limits::SAGA_STEPS_MAX;
 use sagamq_api::saga::{Mode, REPLY_TOPIC};
@@ -35,10 +35,11 @@ pub(crate) fn definition(node: &Node, report: &mut Report<'_>) -> Option<Draft> 
     let steps = fields.require("steps", "a saga has at least one step", report);
     let steps = steps.map(|node| steps_of(node, report)).unwrap_or_default();
     let output = fields.take("output").and_then(|node| values::read(node, report));
+    let verify = fields.take("verify").map(|node| invariants::read(node, report)).unwrap_or_default();
     fields.refuse("input", "the input is not checked against a schema yet: leave it out", report);
     fields.refuse("on_compensated", "watch the state of the instance instead", report);
     fields.finish(report);
-    Some(Draft { name: name.map(|name| name.value), version, mode, key, timeout, defaults, services, steps, output })
+    Some(Draft { name: name.map(|name| name.value), version, mode, key, timeout, defaults, services, steps, output, verify })
 }
 
 fn mode(node: &Node, report: &mut Report<'_>) -> Option<Mode> {

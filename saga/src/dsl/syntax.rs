@@ -37,6 +37,27 @@ pub(crate) struct Saga {
     steps: Vec<Step>,
     /// What a completed instance returns; may hold `${ }` expressions over `input`, `steps.<id>.output` and `saga`.
     output: Option<Value>,
+    /// What must hold across the services whatever goes wrong, for `sagamq saga verify`; what runs does not look at it.
+    verify: Option<Vec<Invariant>>,
+}
+
+/// What must hold: CEL over `steps.<id>.done` (`called`, `undone`, `refused`, `unknown`, `skipped`, `state`), `saga.state` (`completed`,
+/// `compensated`, `failed`, `blocked`) and `input`; `A implies B` is `!(A) || (B)`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(crate) enum Invariant {
+    /// Whenever the saga has come to rest.
+    End(String),
+    /// After everything that happens.
+    Always(Always),
+}
+
+/// What must hold after everything that happens.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Always {
+    /// The statement.
+    always: String,
 }
 
 /// A duration: `200ms`, `15m`, `1h30m`, `7d`, or ISO 8601 (`PT15M`).
@@ -265,7 +286,7 @@ mod tests {
         compensate: { call: s.undo, with: { b: 2 }, timeout: 1s, retry: { factor: 2 } }\n  - { id: three, call: s.do, after: [two], pivot: true }\n  \
         - id: four\n    sleep: 15m\n    after: [three]\n  - id: five\n    sleep: { until: '2027-01-01T00:00:00Z' }\n    after: [four]\n  \
         - id: six\n    wait_for: { signal: go, timeout: 1h, on_timeout: continue }\n    after: [five]\n  \
-        - { id: seven, wait_for: paid, after: [six] }\noutput: [1]\n";
+        - { id: seven, wait_for: paid, after: [six] }\noutput: [1]\nverify: [ steps.one.done, { always: '!steps.one.undone' } ]\n";
 
     fn strict(source: &str) -> Result<Saga, serde_saphyr::Error> {
         serde_saphyr::from_str_with_options(source, serde_saphyr::options! { no_schema: true, strict_booleans: true })
@@ -295,6 +316,8 @@ mod tests {
             "services",
             "steps",
             "output",
+            "verify",
+            "always",
             "id",
             "call",
             "with",

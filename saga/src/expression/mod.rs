@@ -16,6 +16,7 @@
 //! is computed as `double(input.price) * 1.2`. A field that may be absent is read with `input.?coupon.orValue("none")` or
 //! guarded with `has(input.coupon)`.
 
+mod assertion;
 mod compile_error;
 mod condition;
 mod exact;
@@ -34,6 +35,7 @@ mod text;
 mod value;
 mod weigh;
 
+pub use assertion::{Assertion, Truth};
 pub use compile_error::CompileError;
 pub(crate) use implied::Implied;
 pub use meter::{DECISION_BYTES_MAX, DECISION_STEPS_MAX, DECISION_TIME_MAX};

@@ -70,25 +70,7 @@ enum Plan {
 impl Program {
     /// Compiles the expression that stands at `range` of `string`. Offsets of errors and references count from the begin of `string`.
     pub(crate) fn compile(string: &str, range: Range<usize>) -> Result<Self, CompileError> {
-        let source = &string[range.clone()];
-        let text = source.trim();
-        let lead = range.start + source.len() - source.trim_start().len();
-        if text.is_empty() {
-            return Err(CompileError::new("the expression is empty", range.start));
-        }
-        if text.len() > EXPRESSION_BYTES_MAX {
-            let message = format!("the expression has {} bytes, at most {EXPRESSION_BYTES_MAX} are allowed", text.len());
-            return Err(CompileError::new(message, lead));
-        }
-        let (tree, mut survey) = parse(text).map_err(|error| CompileError { offset: error.offset + lead, ..error })?;
-        check_bounds(&survey).map_err(|message| CompileError::new(message, lead))?;
-        functions::check(text, &survey).map_err(|error| CompileError { offset: error.offset + lead, ..error })?;
-        if is_optional(&tree) {
-            return Err(CompileError::new("this is an optional value, which JSON has none of: add `.orValue(...)`", lead));
-        }
-        for reference in &mut survey.references {
-            reference.offset += lead;
-        }
+        let (text, tree, survey) = checked(string, range)?;
         Ok(Self::planned(text, tree, survey))
     }
 
@@ -154,8 +136,42 @@ impl Program {
     }
 }
 
+/// The text at `range` without spaces around it, its tree, and what is in it; it passes no bound.
+fn checked(string: &str, range: Range<usize>) -> Result<(&str, IdedExpr, Survey), CompileError> {
+    let source = &string[range.clone()];
+    let text = source.trim();
+    let lead = range.start + source.len() - source.trim_start().len();
+    if text.is_empty() {
+        return Err(CompileError::new("the expression is empty", range.start));
+    }
+    if text.len() > EXPRESSION_BYTES_MAX {
+        let message = format!("the expression has {} bytes, at most {EXPRESSION_BYTES_MAX} are allowed", text.len());
+        return Err(CompileError::new(message, lead));
+    }
+    let (tree, mut survey) = parse(text).map_err(|error| CompileError { offset: error.offset + lead, ..error })?;
+    check_bounds(&survey).map_err(|message| CompileError::new(message, lead))?;
+    functions::check(text, &survey).map_err(|error| CompileError { offset: error.offset + lead, ..error })?;
+    if is_optional(&tree) {
+        return Err(CompileError::new("this is an optional value, which JSON has none of: add `.orValue(...)`", lead));
+    }
+    for reference in &mut survey.references {
+        reference.offset += lead;
+    }
+    Ok((text, tree, survey))
+}
+
+/// The tree of the expression that stands at `range` of `string`, and what it refers to, with offsets from the begin of `string`.
+pub(super) fn compile_tree(string: &str, range: Range<usize>) -> Result<(IdedExpr, Vec<Reference>), CompileError> {
+    checked(string, range).map(|(_, tree, survey)| (tree, survey.references))
+}
+
+/// Where a tree is evaluated: no variable is set.
+pub(super) fn context() -> Context<'static, 'static> {
+    Context::with_env(Arc::clone(&ENVIRONMENT))
+}
+
 fn interpret(tree: &IdedExpr, needs: &BTreeMap<String, Needs>, scope: &Scope<'_>) -> Result<String, String> {
-    let mut context = Context::with_env(Arc::clone(&ENVIRONMENT));
+    let mut context = context();
     for (root, needs) in needs {
         if let Some(value) = variable(root, needs, scope)? {
             context.add_variable_as_val(root, value);

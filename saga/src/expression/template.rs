@@ -156,6 +156,17 @@ impl Template {
         }
     }
 
+    /// The texts of its expressions.
+    pub(crate) fn sources(&self) -> Vec<&str> {
+        match &*self.node {
+            Node::Literal(_) => Vec::new(),
+            Node::Expression(program) => vec![program.source()],
+            Node::Text(parts) => parts.iter().filter_map(Part::source).collect(),
+            Node::Array(items) => items.iter().flat_map(Self::sources).collect(),
+            Node::Object(fields) => fields.iter().flat_map(|(_, value)| value.sources()).collect(),
+        }
+    }
+
     /// Every variable its expressions refer to.
     #[must_use]
     pub fn references(&self) -> Vec<&Reference> {
@@ -274,6 +285,13 @@ impl Rendered {
 }
 
 impl Part {
+    fn source(&self) -> Option<&str> {
+        match self {
+            Self::Literal(_) => None,
+            Self::Expression(program) => Some(program.source()),
+        }
+    }
+
     fn references(&self) -> &[Reference] {
         match self {
             Self::Literal(_) => &[],

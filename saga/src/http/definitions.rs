@@ -59,7 +59,7 @@ async fn publish(
     body: YamlBody,
 ) -> Result<(StatusCode, Json<DefinitionDescription>), ApiError> {
     let text = text(&body)?;
-    let (description, is_new) = if query.activate { orchestrator.publish_active(text).await? } else { orchestrator.publish(text).await? };
+    let (description, is_new) = orchestrator.publish_with(text, query).await?;
     Ok((if is_new { StatusCode::CREATED } else { StatusCode::OK }, Json(description)))
 }
 

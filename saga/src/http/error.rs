@@ -26,6 +26,8 @@ impl From<PublishError> for ApiError {
             PublishError::TooLarge(_) => ErrorCode::PayloadTooLarge,
             PublishError::VersionExists { .. } | PublishError::VersionUnreadable { .. } => ErrorCode::DefinitionVersionExists,
             PublishError::HostNotAllowed(_) => ErrorCode::InvalidRequest,
+            PublishError::Broken { .. } => ErrorCode::VerificationFailed,
+            PublishError::NotVerified(_) => ErrorCode::VerificationIncomplete,
             PublishError::Topic(error) => return error.into(),
             PublishError::Store(error) => return of_store(&error, detail),
             PublishError::Write(error) => of_write(&error),

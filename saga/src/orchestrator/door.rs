@@ -36,6 +36,8 @@ pub(super) struct Inner {
     pub(super) hold: Hold,
     pub(super) metrics: Arc<Metrics>,
     pub(super) given: Given,
+    /// States that are looked at before a definition is published; 0: none, unless the request asks for it.
+    pub(super) verify_states_max: usize,
     /// Held while a definition is published.
     pub(super) publishing: Arc<tokio::sync::Mutex<()>>,
     /// Held while the address of a service is changed.

@@ -18,6 +18,7 @@ mod complete;
 mod definitions;
 mod door;
 mod error;
+mod gate;
 mod given;
 mod incidents;
 mod lane;

@@ -161,6 +161,7 @@ async fn open(
         hold,
         metrics,
         compiler: Compiler::default(),
+        verify_states_max: config.verify_states_max,
         given: Given::default(),
         publishing: Arc::default(),
         configuring: Arc::default(),

@@ -9,7 +9,7 @@ use crate::dsl::{self, Compiled};
 use crate::store::{ControlStore, StoreError, StoredDefinition};
 use sagamq_api::error::Severity;
 use sagamq_api::limits::DEFINITION_BYTES_MAX;
-use sagamq_api::saga::{Activation, DefinitionDescription, LintResponse};
+use sagamq_api::saga::{Activation, DefinitionDescription, LintResponse, PublishQuery};
 use sagamq_api::{Fault, SagaName};
 use sagamq_broker::WriteError;
 use std::sync::Arc;
@@ -45,6 +45,19 @@ pub enum PublishError {
         /// What is damaged.
         reason: Arc<str>,
     },
+    /// Verification shows something wrong.
+    #[error("verification of the definition shows something wrong: {property}: {what}\n{timeline}")]
+    Broken {
+        /// The property that is broken.
+        property: String,
+        /// How.
+        what: String,
+        /// The shortest way to it.
+        timeline: String,
+    },
+    /// Verification did not come to its end, so nothing is proved.
+    #[error("the definition was not verified: {0}")]
+    NotVerified(String),
     /// The settings do not allow a participant's host.
     #[error("{0}")]
     HostNotAllowed(String),
@@ -79,7 +92,7 @@ impl Orchestrator {
     /// # Errors
     /// When the text has faults, when the version has another text, or when a topic of a service cannot be used.
     pub async fn publish(&self, source: &str) -> Result<(DefinitionDescription, bool), PublishError> {
-        self.publish_as(source, false).await
+        self.publish_with(source, PublishQuery::default()).await
     }
 
     /// As [`Orchestrator::publish`], and new sagas take this version from then on: one commit for both.
@@ -87,10 +100,15 @@ impl Orchestrator {
     /// # Errors
     /// As [`Orchestrator::publish`].
     pub async fn publish_active(&self, source: &str) -> Result<(DefinitionDescription, bool), PublishError> {
-        self.publish_as(source, true).await
+        self.publish_with(source, PublishQuery { activate: true, verify: false }).await
     }
 
-    async fn publish_as(&self, source: &str, activate: bool) -> Result<(DefinitionDescription, bool), PublishError> {
+    /// As [`Orchestrator::publish`], and as the query says: it may be activated with it, and verified before.
+    ///
+    /// # Errors
+    /// As [`Orchestrator::publish`]; when verification shows something wrong, or does not come to its end.
+    pub async fn publish_with(&self, source: &str, query: PublishQuery) -> Result<(DefinitionDescription, bool), PublishError> {
+        let PublishQuery { activate, verify } = query;
         if source.len() > DEFINITION_BYTES_MAX {
             return Err(PublishError::TooLarge(source.len()));
         }
@@ -101,13 +119,14 @@ impl Orchestrator {
         }
         let (given, compiled) = (source.to_owned(), canonical.clone());
         let compiled = self.0.compiler.run(move || compile(&given, &compiled)).await.map_err(PublishError::InvalidDefinition)?;
+        self.require_verified(&compiled, verify).await?;
         // One after the other, so that two texts cannot both become the same version.
         let turn = Arc::clone(&self.0.publishing).lock_owned().await;
         if let Some(known) = self.0.definitions.find_text(&canonical) {
             drop(turn);
             return self.publish_again(&known, activate).await;
         }
-        let Compiled { definition, warnings } = compiled;
+        let Compiled { definition, warnings, .. } = compiled;
         self.require_free(&definition.name, definition.version).await?;
         self.require_hosts(&definition)?;
         self.0.broker.require_room()?;

@@ -45,6 +45,7 @@ const FLOORS: [(&str, Floors); 3] = [
             &["config", "duration", "expression"],
             &["definition"],
             &["dsl", "protocol"],
+            &["verify"],
             &["metrics", "participant", "store"],
             &["orchestrator"],
             &["http"],

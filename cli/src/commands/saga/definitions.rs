@@ -7,7 +7,7 @@ use crate::error::CliError;
 use crate::exit::Exit;
 use crate::output::{NONE, Output, human};
 use sagamq_api::error::Severity;
-use sagamq_api::saga::{ActivateVersion, Activation, Canary, DefinitionDescription, DefinitionList};
+use sagamq_api::saga::{ActivateVersion, Activation, Canary, DefinitionDescription, DefinitionList, PublishQuery};
 use sagamq_api::{Fault, SagaName};
 use sagamq_saga::dsl;
 use sagamq_sdk::ClientError;
@@ -47,7 +47,7 @@ pub(super) fn lint(files: &[PathBuf], output: Output) -> Result<Exit, CliError> 
 }
 
 /// Every fault with its place, its line and what to do, and how many there are; in colours on a terminal.
-fn render(file: &str, source: &str, faults: &[Fault], output: Output) -> String {
+pub(super) fn render(file: &str, source: &str, faults: &[Fault], output: Output) -> String {
     if output.terminal && output.format == Format::Table {
         dsl::render_coloured(file, source, faults)
     } else {
@@ -72,12 +72,12 @@ struct PublishReport {
 }
 
 /// Publishes file after file; the first one that is refused ends it. What became of each is said, also if something was not.
-pub(super) async fn publish(context: &Context, files: &[PathBuf], activate: bool) -> Result<Exit, CliError> {
+pub(super) async fn publish(context: &Context, files: &[PathBuf], query: PublishQuery) -> Result<Exit, CliError> {
     let mut report = PublishReport { files: Vec::new() };
     let mut result = Ok(Exit::Ok);
     for path in files {
         let (outcome, definition) = match &result {
-            Ok(_) => match publish_one(context, path, activate).await {
+            Ok(_) => match publish_one(context, path, query).await {
                 Ok(definition) => ("published", Some(definition)),
                 Err(error) => {
                     let outcome = if error.exit() == Exit::Unknown { "unknown" } else { "not_published" };
@@ -95,10 +95,11 @@ pub(super) async fn publish(context: &Context, files: &[PathBuf], activate: bool
     result
 }
 
-async fn publish_one(context: &Context, path: &Path, activate: bool) -> Result<DefinitionDescription, CliError> {
+async fn publish_one(context: &Context, path: &Path, query: PublishQuery) -> Result<DefinitionDescription, CliError> {
     let source = read(path)?;
     let sagas = context.client.sagas();
-    let published = if activate { sagas.publish_active(&source).await } else { sagas.publish(&source).await };
+    let plain = query == PublishQuery::default();
+    let published = if plain { sagas.publish(&source).await } else { sagas.publish_with(&source, query).await };
     published.map_err(|error| refused(path, &source, error, context.output))
 }
 
@@ -181,6 +182,6 @@ fn table(output: Output, list: &DefinitionList) -> String {
     output.table(["SAGA", "VERSION", "STARTS", "PUBLISHED", "WARNINGS", "STEPS"], rows)
 }
 
-fn read(path: &Path) -> Result<String, CliError> {
+pub(super) fn read(path: &Path) -> Result<String, CliError> {
     std::fs::read_to_string(path).map_err(|error| CliError::Usage(format!("cannot read {}: {error}", path.display())))
 }

@@ -1,20 +1,25 @@
 //! `sagamq saga`.
 
+mod data;
 mod definitions;
 mod incidents;
 mod instances;
+mod junit;
 mod repair;
 mod retention;
 mod show;
 mod signal;
+mod test;
 mod timeline;
 mod verbs;
+mod verify;
 
 use super::Context;
 use crate::args::saga::SagaCommand;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::output::Output;
+use sagamq_api::saga::PublishQuery;
 
 pub(super) use show::{failure as failure_text, failures as failures_table, history as history_table};
 
@@ -31,6 +36,8 @@ pub(crate) enum Next {
 pub(crate) fn offline(command: SagaCommand, output: Output) -> Result<Next, CliError> {
     match command {
         SagaCommand::Lint { files } => definitions::lint(&files, output).map(Next::Done),
+        SagaCommand::Verify(args) => verify::run(*args, output).map(Next::Done),
+        SagaCommand::Test(args) => test::run(args, output).map(Next::Done),
         other => Ok(Next::Ask(other)),
     }
 }
@@ -38,7 +45,9 @@ pub(crate) fn offline(command: SagaCommand, output: Output) -> Result<Next, CliE
 pub(crate) async fn run(context: Context, command: SagaCommand) -> Result<Exit, CliError> {
     match command {
         SagaCommand::Lint { files } => definitions::lint(&files, context.output),
-        SagaCommand::Publish { files, activate } => definitions::publish(&context, &files, activate).await,
+        SagaCommand::Verify(args) => verify::run(*args, context.output),
+        SagaCommand::Test(args) => test::run(args, context.output),
+        SagaCommand::Publish { files, activate, verify } => definitions::publish(&context, &files, PublishQuery { activate, verify }).await,
         SagaCommand::Activate(args) => definitions::activate(&context, args).await,
         SagaCommand::Definitions { name: None, .. } => definitions::list(&context).await,
         SagaCommand::Definitions { name: Some(name), definition_version } => definitions::show(&context, &name, definition_version).await,

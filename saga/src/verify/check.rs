@@ -1,0 +1,92 @@
+//! What must hold in a state of the world.
+
+use super::facts;
+use super::model::Model;
+use super::property::{Property, Tried, Wrong};
+use super::world::World;
+use crate::definition::Moment;
+use crate::expression::Truth;
+use crate::protocol::saga::Phase;
+use sagamq_api::StepId;
+use sagamq_api::saga::StepState;
+
+/// Looks at a state; gives what is wrong.
+pub(super) fn check(model: &Model<'_>, world: &World, tried: &mut Tried, wrong: &mut Vec<Wrong>) {
+    if world.state.phase.is_at_rest() {
+        effects(model, world, tried, wrong);
+        reasons(world, tried, wrong);
+    }
+    invariants(model, world, tried, wrong);
+}
+
+/// Every effect is kept, undone, or told of.
+fn effects(model: &Model<'_>, world: &World, tried: &mut Tried, wrong: &mut Vec<Wrong>) {
+    let mut say = |what: String| wrong.push(Wrong { property: Property::Effects, what });
+    let phase = world.state.phase;
+    let standing = world.state.standing();
+    let is_told = |step: &StepId| standing.iter().any(|effect| effect.step == *step);
+    for (place, book) in &world.books {
+        let step = &world.state.steps[place.index()];
+        let has_undo = model.subject.definition.steps[place.index()].compensation.is_some();
+        if book.ran {
+            tried.note(Property::Effects);
+        }
+        match phase {
+            Phase::Completed if step.is_call && step.state == StepState::Succeeded && !book.stands() => {
+                say(format!("the saga is COMPLETED, and the effect of `{}` is not there", step.id));
+            }
+            // What the saga went on without is undone, or told of as in doubt.
+            Phase::Completed if step.state != StepState::Succeeded && book.stands() && !is_told(&step.id) => {
+                say(format!("the saga is COMPLETED, went on without `{}`, and does not show that its effect stands", step.id));
+            }
+            // What has no compensation has nothing to undo, as its author says.
+            Phase::Compensated | Phase::Failed if book.stands() && has_undo => {
+                say(format!("the saga is {}, and the effect of `{}` stands", world.state.saga_state(), step.id));
+            }
+            Phase::Blocked | Phase::Terminated if book.stands() && !is_told(&step.id) => {
+                say(format!("the effect of `{}` stands, and the saga does not show it", step.id));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// What is blocked is so for a reason.
+fn reasons(world: &World, tried: &mut Tried, wrong: &mut Vec<Wrong>) {
+    tried.note(Property::Ends);
+    let is_stuck = world.state.steps.iter().any(|step| match step.state {
+        StepState::CompensationFailed => !step.is_undoing_left_out,
+        StepState::Failed => world.state.is_past_pivot(),
+        _ => false,
+    });
+    if world.state.phase == Phase::Blocked && !is_stuck {
+        wrong.push(Wrong { property: Property::Ends, what: "the saga is BLOCKED without a reason".to_owned() });
+    }
+}
+
+fn invariants(model: &Model<'_>, world: &World, tried: &mut Tried, wrong: &mut Vec<Wrong>) {
+    let is_at_rest = world.state.phase.is_at_rest();
+    let asked = |moment: Moment| is_at_rest || moment == Moment::Always;
+    if !model.subject.invariants.iter().any(|invariant| asked(invariant.moment)) {
+        return;
+    }
+    let (steps, saga) = (facts::steps(model, world), facts::saga(world));
+    let variables = [("steps", &steps), ("saga", &saga), ("input", &model.subject.sample.input)];
+    for (at, invariant) in (0..).zip(model.subject.invariants) {
+        if !asked(invariant.moment) {
+            continue;
+        }
+        let property = Property::Invariant(at);
+        match invariant.assertion.evaluate(&variables) {
+            Ok(Truth::Void) => {}
+            Ok(Truth::Holds) => tried.note(property),
+            Ok(Truth::Fails) => {
+                tried.note(property);
+                wrong.push(Wrong { property, what: format!("`{}` does not hold", invariant.assertion.source()) });
+            }
+            Err(reason) => {
+                wrong.push(Wrong { property, what: format!("`{}` has no value: {reason}", invariant.assertion.source()) });
+            }
+        }
+    }
+}

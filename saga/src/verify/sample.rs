@@ -1,0 +1,310 @@
+//! Data for a definition that nobody gave any: made up from what its expressions refer to.
+//!
+//! Each field that is referred to gets a text. Where an expression has no value with that (it computes, or loops), or not one of the kind that it
+//! must have (conditions, sleeps), other values are tried, for the fields of that expression together, until it has one and those before it still
+//! have theirs. For each condition there are data with which it holds, and data with which it does not, as far as any are found.
+
+use super::subject::Sample;
+use crate::definition::Definition;
+use crate::definition::{Action, Sleep};
+use crate::duration;
+use crate::expression::{Reference, SagaScope, Scope, Template};
+use jiff::Timestamp;
+use sagamq_api::saga::Failure;
+use sagamq_api::{JsonText, StepId};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+
+/// What a step is to sleep for, and until when, if that is made up.
+const DURATION: &str = "15m";
+const TIME: &str = "2026-01-02T00:00:00Z";
+
+/// Assignments that are tried for one expression at most.
+const TRIES_MAX: usize = 20_000;
+
+/// A definition for which no data can be made up.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no data can be made up with which {what} has a value ({reason}): give data with `--input` and `--outputs`")]
+pub struct NoSample {
+    /// Which expression.
+    pub what: String,
+    /// Why it has none, with the first data that was tried.
+    pub reason: String,
+}
+
+/// Data for a definition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Samples {
+    /// What it is verified with, at least one.
+    pub samples: Vec<Sample>,
+    /// What the data do not cover.
+    pub warnings: Vec<String>,
+}
+
+/// A field: `input.a.b`, or of what a step returns.
+type Field = (Option<StepId>, Vec<String>);
+
+/// What is chosen for each field, by its number among the candidates.
+type Chosen = BTreeMap<Field, usize>;
+
+/// What an expression must give.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Want {
+    /// Anything.
+    Value,
+    /// Whether it holds.
+    Truth(bool),
+    /// How long to sleep.
+    Duration,
+    /// Until when to sleep.
+    Time,
+}
+
+/// An expression, or a value with some.
+struct Part<'a> {
+    what: String,
+    template: &'a Template,
+    want: Want,
+}
+
+struct Maker<'a> {
+    definition: &'a Definition,
+    given: Option<&'a JsonText>,
+    outputs: &'a BTreeMap<StepId, JsonText>,
+    parts: Vec<Part<'a>>,
+    /// What is tried for a field, one after the other.
+    candidates: Vec<Value>,
+}
+
+/// Data with which every expression of the definition has a value, as far as what is made up can see to it. What is given is kept as it is.
+///
+/// # Errors
+/// When none can be made up, and nothing is given.
+pub fn sample(definition: &Definition, given: Option<&JsonText>, outputs: &BTreeMap<StepId, JsonText>) -> Result<Sample, NoSample> {
+    let maker = Maker::new(definition, given, outputs);
+    maker.first().map(|chosen| maker.make(&chosen))
+}
+
+/// The same, and for each condition data with which it comes out the other way.
+///
+/// # Errors
+/// As [`sample`].
+pub fn samples(definition: &Definition, given: Option<&JsonText>, outputs: &BTreeMap<StepId, JsonText>) -> Result<Samples, NoSample> {
+    let maker = Maker::new(definition, given, outputs);
+    let chosen = maker.first()?;
+    let mut found = Samples { samples: vec![maker.make(&chosen)], warnings: Vec::new() };
+    for (at, part) in maker.parts.iter().enumerate().filter(|(_, part)| matches!(part.want, Want::Truth(_))) {
+        let holds = maker.gives(part, &found.samples[0]).is_ok();
+        let other = maker.search(&chosen, at, Want::Truth(!holds), maker.parts.len());
+        match other {
+            Some(other) => {
+                let made = maker.make(&other);
+                if !found.samples.contains(&made) {
+                    found.samples.push(made);
+                }
+            }
+            None => {
+                found.warnings.push(format!("with all data that were made up {} {}: give others with `--input`", part.what, held(holds)))
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn held(holds: bool) -> &'static str {
+    if holds { "holds" } else { "does not hold" }
+}
+
+impl<'a> Maker<'a> {
+    fn new(definition: &'a Definition, given: Option<&'a JsonText>, outputs: &'a BTreeMap<StepId, JsonText>) -> Self {
+        let parts = parts(definition);
+        let mut candidates = vec![
+            json!("value"),
+            json!(7),
+            json!(1.5),
+            json!(true),
+            json!(["a", "b"]),
+            json!({}),
+            json!([7, 8]),
+            json!(false),
+            json!(1_000_000),
+            json!(DURATION),
+            json!(TIME),
+        ];
+        for text in parts.iter().flat_map(|part| part.template.sources()).flat_map(quoted) {
+            if !candidates.contains(&Value::String(text.clone())) && candidates.len() < 24 {
+                candidates.push(Value::String(text));
+            }
+        }
+        Self { definition, given, outputs, parts, candidates }
+    }
+
+    /// What is chosen so that every expression has a value.
+    fn first(&self) -> Result<Chosen, NoSample> {
+        let mut chosen = Chosen::new();
+        for field in self.parts.iter().flat_map(|part| self.own_fields(part.template)) {
+            chosen.entry(field).or_insert(0);
+        }
+        for (at, part) in self.parts.iter().enumerate() {
+            let Err(reason) = self.gives(part, &self.make(&chosen)) else { continue };
+            let found = self.search(&chosen, at, part.want, at + 1);
+            match found {
+                Some(found) => chosen = found,
+                // It has a value, and not the one that is liked best.
+                None if matches!(part.want, Want::Truth(_)) && self.value(part, &self.make(&chosen)).is_ok() => {}
+                // Whether an expression has a value with what was given is for the verification to say.
+                None if self.given.is_some() || !self.outputs.is_empty() || self.own_fields(part.template).is_empty() => {}
+                None => return Err(NoSample { what: part.what.clone(), reason }),
+            }
+        }
+        Ok(chosen)
+    }
+
+    /// Another choice for the fields of a part, with which it gives what is wanted, and the first parts still do what they should.
+    fn search(&self, chosen: &Chosen, at: usize, want: Want, first: usize) -> Option<Chosen> {
+        let own = self.own_fields(self.parts[at].template);
+        let mut tries = vec![0; own.len()];
+        for _ in 0..TRIES_MAX {
+            let turned = tries.iter().position(|choice| *choice + 1 < self.candidates.len())?;
+            tries[..turned].fill(0);
+            tries[turned] += 1;
+            let mut other = chosen.clone();
+            other.extend(own.iter().cloned().zip(tries.iter().copied()));
+            let made = self.make(&other);
+            let is_it = |(number, part): (usize, &Part<'_>)| {
+                if number == at {
+                    return self.value(part, &made).is_ok_and(|value| fits(&value, want));
+                }
+                // Another condition may come out otherwise, as long as it comes out.
+                self.value(part, &made)
+                    .is_ok_and(|value| matches!(part.want, Want::Truth(_)) && is_truth(&value) || fits(&value, part.want))
+            };
+            if self.parts[..first].iter().enumerate().all(is_it) {
+                return Some(other);
+            }
+        }
+        None
+    }
+
+    fn gives(&self, part: &Part<'_>, sample: &Sample) -> Result<(), String> {
+        let value = self.value(part, sample)?;
+        if fits(&value, part.want) { Ok(()) } else { Err(format!("it gives {value}")) }
+    }
+
+    fn value(&self, part: &Part<'_>, sample: &Sample) -> Result<JsonText, String> {
+        let failure = Failure { code: "REFUSED".to_owned(), message: "the participant refused".to_owned() };
+        let definition = self.definition;
+        let saga =
+            SagaScope { id: "00000000-0000-0000-0000-000000000001", name: &definition.name, version: definition.version, key: "key" };
+        let scope = Scope { input: &sample.input, outputs: &sample.outputs, failure: Some(&failure), saga: Some(saga) };
+        part.template.render(&scope).map_err(|error| error.to_string())
+    }
+
+    fn make(&self, chosen: &Chosen) -> Sample {
+        let steps = self.definition.steps.iter().map(|step| {
+            let made = || self.built(chosen, Some(&step.id));
+            (step.id.clone(), self.outputs.get(&step.id).cloned().unwrap_or_else(made))
+        });
+        Sample { input: self.given.cloned().unwrap_or_else(|| self.built(chosen, None)), outputs: steps.collect() }
+    }
+
+    /// The value with these fields in it.
+    fn built(&self, chosen: &Chosen, of: Option<&StepId>) -> JsonText {
+        let mut value = Value::Object(Map::new());
+        for (field, choice) in chosen.iter().filter(|(field, _)| field.0.as_ref() == of) {
+            let made = match (choice, field.1.last()) {
+                (0, Some(name)) => json!(format!("{name}-1")),
+                (choice, _) => self.candidates[*choice].clone(),
+            };
+            put(&mut value, &field.1, made);
+        }
+        value.into()
+    }
+
+    /// The fields that a template refers to and that are made up.
+    fn own_fields(&self, template: &Template) -> Vec<Field> {
+        let is_given = |field: &Field| match &field.0 {
+            None => self.given.is_some(),
+            Some(step) => self.outputs.contains_key(step),
+        };
+        fields(template).into_iter().filter(|field| !is_given(field)).collect()
+    }
+}
+
+fn fits(value: &JsonText, want: Want) -> bool {
+    match want {
+        Want::Value => true,
+        Want::Truth(truth) => value.as_str() == if truth { "true" } else { "false" },
+        Want::Duration => value.read::<String>().is_ok_and(|text| duration::parse(&text).is_ok()),
+        Want::Time => value.read::<u64>().is_ok() || value.read::<String>().is_ok_and(|text| text.parse::<Timestamp>().is_ok()),
+    }
+}
+
+fn is_truth(value: &JsonText) -> bool {
+    matches!(value.as_str(), "true" | "false")
+}
+
+/// The texts in quotes in an expression.
+fn quoted(source: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for quote in ['\'', '"'] {
+        found.extend(source.split(quote).skip(1).step_by(2).filter(|text| text.len() <= 64).map(str::to_owned));
+    }
+    found
+}
+
+fn parts(definition: &Definition) -> Vec<Part<'_>> {
+    let plain = |what: String, template| Part { what, template, want: Want::Value };
+    let mut found = vec![plain("`key`".to_owned(), &definition.key)];
+    for step in &definition.steps {
+        let id = &step.id;
+        found.extend(step.when.as_ref().map(|when| Part { want: Want::Truth(true), ..plain(format!("the condition of `{id}`"), when) }));
+        match &step.action {
+            Action::Call(call) => found.push(plain(format!("the arguments of `{id}`"), &call.arguments)),
+            Action::Sleep(Sleep::Given(value)) => found.push(Part { want: Want::Duration, ..plain(format!("the sleep of `{id}`"), value) }),
+            Action::Sleep(Sleep::Until(value)) => found.push(Part { want: Want::Time, ..plain(format!("the sleep of `{id}`"), value) }),
+            Action::Sleep(Sleep::For(_)) | Action::WaitFor(_) => {}
+        }
+        let undo = step.compensation.as_ref();
+        found.extend(undo.map(|undo| plain(format!("the arguments of the compensation of `{id}`"), &undo.arguments)));
+    }
+    found.extend(definition.output.as_ref().map(|output| plain("`output`".to_owned(), output)));
+    found
+}
+
+fn fields(template: &Template) -> Vec<Field> {
+    let field = |reference: &Reference| match (reference.root.as_str(), reference.path.as_slice()) {
+        ("input", path) => Some((None, path.to_vec())),
+        ("steps", [id, output, path @ ..]) if output == "output" => Some((Some(id.parse().ok()?), path.to_vec())),
+        _ => None,
+    };
+    let mut fields: Vec<Field> = template.references().into_iter().filter_map(field).collect();
+    fields.sort();
+    fields.dedup();
+    fields
+}
+
+/// Puts a value at the end of the path, unless something with fields is there already.
+fn put(value: &mut Value, path: &[String], made: Value) {
+    match (path.split_first(), value) {
+        (None, value) => {
+            let has_fields = value.as_object().is_some_and(|fields| !fields.is_empty());
+            if !has_fields && !made.is_string() {
+                *value = made;
+            }
+        }
+        (Some((first, [])), Value::Object(fields)) if !fields.contains_key(first) => {
+            fields.insert(first.clone(), made);
+        }
+        (Some((first, rest)), Value::Object(fields)) => {
+            let inner = fields.entry(first.clone()).or_insert_with(|| json!({}));
+            if !rest.is_empty() && !inner.is_object() {
+                *inner = json!({});
+            }
+            if !rest.is_empty() {
+                put(inner, rest, made);
+            }
+        }
+        (Some(_), _) => {}
+    }
+}

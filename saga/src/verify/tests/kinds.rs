@@ -1,0 +1,75 @@
+//! Steps that are left out, that the saga goes on without, that sleep, and that wait for a signal.
+
+use super::super::{Bounds, Report, Subject, samples, verify};
+use super::shown;
+use crate::dsl::{self, Compiled};
+use std::collections::BTreeMap;
+
+const TWO: Bounds = Bounds { faults: 2, attempts: 2, states: 1_000_000, threads: 1, reduce: true };
+
+fn compiled(steps: &str, verify: &str) -> Compiled {
+    let head = "saga: s\nversion: 1\nkey: ${ input.k }\nservices: { a: { http: \"http://a\" } }\n";
+    let text = format!("{head}{verify}steps:\n{steps}");
+    dsl::compile(&text).unwrap_or_else(|faults| panic!("{faults:?}\n{text}"))
+}
+
+/// One report for each sample.
+fn run(compiled: &Compiled, bounds: Bounds) -> Vec<Report> {
+    let made = samples(&compiled.definition, None, &BTreeMap::new()).expect("data");
+    assert!(made.warnings.is_empty(), "{:?}", made.warnings);
+    made.samples.iter().map(|sample| verify(Subject::new(&compiled.definition, &compiled.invariants, sample), bounds, None)).collect()
+}
+
+fn holds(reports: &[Report]) {
+    for report in reports {
+        assert!(report.complete && !report.is_broken(), "{}", shown(report));
+    }
+}
+
+#[test]
+fn a_condition_is_looked_at_both_ways() {
+    let steps = "  - { id: pay, call: a.pay, compensate: a.refund }\n  \
+        - { id: wrap, call: a.wrap, when: \"${ input.kind == 'gift' }\", compensate: a.unwrap }\n  \
+        - { id: ship, call: a.ship, pivot: true }\n";
+    let asked = "verify: [ \"saga.completed implies steps.wrap.done\", \"saga.completed implies steps.ship.done\" ]\n";
+    let reports = run(&compiled(steps, asked), TWO);
+    assert_eq!(reports.len(), 2, "one way and the other");
+    let broken = |report: &Report| report.violations.iter().map(|found| found.property.clone()).collect::<Vec<_>>();
+    assert_eq!((broken(&reports[0]), broken(&reports[1])), (Vec::new(), vec!["invariant-1".to_owned()]), "{}", shown(&reports[1]));
+}
+
+#[test]
+fn a_saga_goes_on_without_what_is_optional() {
+    let steps = "  - { id: pay, call: a.pay, compensate: a.refund }\n  \
+        - { id: points, call: a.give, optional: true, compensate: a.take }\n  - { id: ship, call: a.ship, pivot: true }\n  \
+        - { id: mail, call: a.mail, optional: true, compensate: none }\n";
+    let asked =
+        "verify: [ \"saga.failed || saga.compensated implies !steps.points.done\", \"saga.completed implies steps.points.done\" ]\n";
+    let reports = run(&compiled(steps, asked), TWO);
+    let broken: Vec<&str> = reports[0].violations.iter().map(|found| found.property.as_str()).collect();
+    assert_eq!(broken, ["invariant-2"], "{}", shown(&reports[0]));
+}
+
+#[test]
+fn a_saga_that_sleeps_and_waits_goes_on_and_is_undone_meanwhile() {
+    let steps = "  - { id: pay, call: a.pay, compensate: a.refund }\n  - { id: rest, sleep: 15m }\n  \
+        - { id: approved, wait_for: { signal: go, timeout: 1h } }\n  - { id: ship, call: a.ship, pivot: true }\n  - { id: seen, wait_for: seen }\n";
+    let asked = "verify: [ \"steps.ship.done implies steps.approved.state == 'SUCCEEDED'\", \"steps.pay.done implies steps.ship.done || saga.blocked\" ]\n";
+    let reports = run(&compiled(steps, asked), TWO);
+    holds(&reports);
+    let ends: Vec<&str> = reports[0].ends.keys().map(String::as_str).collect();
+    assert_eq!(ends, ["BLOCKED", "COMPENSATED", "COMPLETED", "FAILED"]);
+    let asked = "verify: [ \"steps.pay.done implies saga.completed || saga.blocked\", \"!saga.compensated\" ]\n";
+    let found = run(&compiled(steps, asked), Bounds { faults: 0, ..TWO });
+    let broken: Vec<&str> = found[0].violations.iter().map(|found| found.property.as_str()).collect();
+    assert_eq!(broken, ["invariant-2"], "a signal that does not come is no fault: {}", shown(&found[0]));
+}
+
+#[test]
+fn a_signal_may_come_before_its_step() {
+    let steps = "  - { id: pay, call: a.pay, compensate: a.refund }\n  - { id: approved, wait_for: go }\n";
+    let reports = run(&compiled(steps, ""), TWO);
+    holds(&reports);
+    let none = run(&compiled(steps, ""), Bounds { faults: 0, ..TWO });
+    assert!(none[0].states < reports[0].states);
+}
