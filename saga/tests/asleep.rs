@@ -140,6 +140,7 @@ impl Measured {
         let config = OrchestratorConfig { restart_grace: Duration::ZERO, ..OrchestratorConfig::default() };
         let sagas = Orchestrator::open(broker.clone(), config, &mut registry).await.expect("it opens");
         sagas.publish(NIGHT).await.expect("a legal definition");
+        sagas.publish(NAP).await.expect("a legal definition");
         Self { node: Node { broker, sagas }, registry, clock: clock.clone() }
     }
 
@@ -221,5 +222,26 @@ async fn what_only_waits_leaves_memory_is_not_read_at_a_restart_and_is_there_whe
     let saga = measured.node.sagas.get(ids[7]).await.expect("it is there");
     assert_eq!(saga.output, Some(json!({"said": 7}).into()));
     assert_eq!((measured.gauge("sagamq_sagas_asleep"), measured.gauge("sagamq_sagas_active{state=\"WAITING\"}")), (0, 0));
+    measured.node.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_woke_and_is_called_is_read_at_the_next_restart() {
+    let (storage, clock) = (CrashStorage::new(), ManualClock::at(1_000_000));
+    let measured = Measured::open(&storage, &clock).await;
+    let id = asleep(&measured.node, "1").await;
+    measured.until_away(1).await;
+    clock.advance(364 * DAY);
+    let (call, _) = measured.node.next_command("stock.commands").await;
+    assert_eq!((call.attempt.instance, call.call.as_str()), (id, "sell"));
+    let left = storage.after_kill();
+    measured.node.close().await;
+    let measured = Measured::open(&left, &clock).await;
+    // Its calls and their deadlines are known again, and not only that there is an instance.
+    let saga = measured.node.until(id, |saga| saga.steps[2].waits.is_some()).await;
+    assert_eq!((saga.summary.state, measured.gauge("sagamq_sagas_asleep")), (SagaState::Running, 0));
+    assert_eq!(measured.gauge("sagamq_sagas_active{state=\"RUNNING\"}"), 1);
+    measured.node.sagas.complete(reply_to(&call, succeeded())).await.expect("the current attempt");
+    assert_eq!(measured.node.at_rest(id).await.summary.state, SagaState::Completed);
     measured.node.close().await;
 }
