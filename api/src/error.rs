@@ -189,6 +189,8 @@ codes! {
     HeadersTooLarge = "HEADERS_TOO_LARGE", 431, false, false, "The headers are too large";
     /// The idempotency key, or the id of a signal, was used with another payload.
     IdempotencyKeyReused = "IDEMPOTENCY_KEY_REUSED", 422, false, false, "The idempotency key was used with another payload";
+    /// The input of a saga is not what the schema of its definition asks for; `pointer` says where. Nothing was stored.
+    SagaInputMisfit = "SAGA_INPUT_MISFIT", 422, false, false, "The saga's input does not fit its schema";
     /// The queue in front of the disk is full. Nothing was stored; `Retry-After` says when to come back.
     Overloaded = "OVERLOADED", 429, true, false, "The broker is overloaded";
     /// The client has used up its quota of requests or bytes. Nothing was done; `Retry-After` says when to come back.
@@ -302,6 +304,9 @@ pub struct Problem {
     /// Of a request that was made for another number of partitions: how many the topic has.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub partitions: Option<u32>,
+    /// Of a saga's input that does not fit its schema: the value that does not, as a JSON pointer into the input; empty for the whole.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub pointer: Option<String>,
 }
 
 impl Problem {
@@ -321,6 +326,7 @@ impl Problem {
             log_start_offset: None,
             high_watermark: None,
             partitions: None,
+            pointer: None,
         }
     }
 
@@ -328,6 +334,12 @@ impl Problem {
     #[must_use]
     pub fn with_partitions(self, partitions: u32) -> Self {
         Self { partitions: Some(partitions), ..self }
+    }
+
+    /// The same problem with the place in a saga's input.
+    #[must_use]
+    pub fn with_pointer(self, pointer: String) -> Self {
+        Self { pointer: Some(pointer), ..self }
     }
 
     /// The same problem with the offsets that could be asked for.

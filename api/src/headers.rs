@@ -122,4 +122,6 @@ pub mod saga {
     pub const RETRY_AFTER_MS: &str = "saga-retry-after-ms";
     /// In a reply that is no success: the code of the failure.
     pub const FAILURE_CODE: &str = "saga-failure-code";
+    /// Of what a step tells: why it has no value. What it did has happened all the same.
+    pub const EMIT_FAILED: &str = "saga-emit-failed";
 }

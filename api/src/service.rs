@@ -27,8 +27,20 @@ pub const EJECT_MS_MIN: u64 = 100;
 /// The longest of these times, in milliseconds.
 pub const EJECT_MS_MAX: u64 = 3_600_000;
 
+/// The most calls at a time that can be set for a service.
+pub const MAX_IN_FLIGHT_MAX: u32 = 100_000;
+
+/// The most calls a second that can be set for a service.
+pub const CALLS_PER_SECOND_MAX: u32 = 100_000;
+
+/// The most calls in a row without an answer that can be set for a service.
+pub const BREAK_AFTER_MAX: u32 = 100_000;
+
+/// How long nobody calls a service whose breaker is open, in milliseconds, if it does not say.
+pub const BREAK_MS_DEFAULT: u64 = 10_000;
+
 /// `PUT /v1/services/{service}`: where a service is from now on. What is left out has its default, whatever it was before.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PutService {
@@ -40,6 +52,21 @@ pub struct PutService {
     /// How long it is left alone, in milliseconds (default 5,000; 100 to 3,600,000). Then one call is let through, and decides.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub eject_ms: Option<u64>,
+    /// Most calls at a time, at all its endpoints together (at most 100,000); left out: as many as the endpoints have places for. More wait, and are not
+    /// sent until there is room.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub max_in_flight: Option<u32>,
+    /// Most calls that begin in a second, a tenth of them at once (at most 100,000); left out: any number. More wait, and are not sent until it is
+    /// their turn.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub calls_per_second: Option<u32>,
+    /// After so many calls in a row that had no answer, or one that leaves the outcome unknown, nobody calls it for a while (at most 100,000);
+    /// left out: never.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub break_after: Option<u32>,
+    /// How long nobody calls it then, in milliseconds (default 10,000; 100 to 3,600,000). Then one call is let through, and decides.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub break_ms: Option<u64>,
 }
 
 /// `GET /v1/services/{service}`.
@@ -54,8 +81,59 @@ pub struct ServiceDescription {
     pub eject_after: u32,
     /// How long it is left alone, in milliseconds.
     pub eject_ms: u64,
+    /// Most calls at a time; left out: no bound of its own.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub max_in_flight: Option<u32>,
+    /// Most calls that begin in a second; left out: no bound.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub calls_per_second: Option<u32>,
+    /// After so many calls in a row without an answer nobody calls it for a while; left out: never.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub break_after: Option<u32>,
+    /// How long nobody calls it then, in milliseconds.
+    pub break_ms: u64,
+    /// Whether it is called.
+    pub breaker: BreakerState,
+    /// When one call is let through that decides, in milliseconds from now.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub tried_again_in_ms: Option<u64>,
+    /// Calls that run now, if they are bounded.
+    pub in_flight: u32,
+    /// Calls that are held back now by one of the two bounds.
+    pub held_back: u32,
     /// When it was last put, in milliseconds since 1970.
     pub updated_at_ms: u64,
+}
+
+/// Whether a service is called, by what its last calls came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum BreakerState {
+    /// It is.
+    Closed,
+    /// It is not: too many calls in a row had no answer.
+    Open,
+    /// One call was let through, and decides.
+    Trying,
+}
+
+impl BreakerState {
+    /// As it stands in answers.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "CLOSED",
+            Self::Open => "OPEN",
+            Self::Trying => "TRYING",
+        }
+    }
+}
+
+impl fmt::Display for BreakerState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
 }
 
 /// One endpoint of a service, and how this server gets along with it since its start.

@@ -10,6 +10,7 @@
 
 mod config;
 pub mod definition;
+pub mod diff;
 pub mod dsl;
 pub mod duration;
 pub mod expression;
@@ -18,6 +19,7 @@ mod metrics;
 pub mod orchestrator;
 mod participant;
 pub mod protocol;
+pub mod sketch;
 pub mod store;
 pub mod verify;
 

@@ -3,19 +3,46 @@
 mod common;
 
 use common::{Books, LIMIT, Node, ORDER, spawn_workers};
+use sagamq_api::Offset;
+use sagamq_api::headers::saga as headers;
 use sagamq_api::saga::SagaState;
 use sagamq_broker::storage::crash::{CrashStorage, FailedWrite};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
-/// Orders and what becomes of each.
-const ORDERS: [(&str, &str, SagaState); 4] = [
-    ("o-good", "", SagaState::Completed),
-    ("o-refused", "refuse capture", SagaState::Compensated),
-    ("o-lost", "lose authorize", SagaState::Completed),
-    ("o-poor", "refuse reserve", SagaState::Failed),
+/// Orders, what becomes of each, and what its steps tell others, in order.
+const ORDERS: [(&str, &str, SagaState, &[&str]); 4] = [
+    ("o-good", "", SagaState::Completed, &["reserve action", "capture action"]),
+    ("o-refused", "refuse capture", SagaState::Compensated, &["reserve action", "reserve compensation"]),
+    ("o-lost", "lose authorize", SagaState::Completed, &["reserve action", "capture action"]),
+    ("o-poor", "refuse reserve", SagaState::Failed, &[]),
 ];
+
+/// The order, whose first step tells others what it did and that it was undone, and whose pivot tells that it succeeded.
+fn telling() -> String {
+    let told = "emit: { topic: order.events, value: { order: \"${ input.order }\" } }";
+    let undone = "emit: { topic: order.events, value: { order: \"${ input.order }\", why: \"${ failure.code }\" } }";
+    ORDER
+        .replace("compensate: stock.release", &format!("compensate: {{ call: stock.release, {undone} }}\n    {told}"))
+        .replace("pivot: true", &format!("pivot: true\n    {told}"))
+}
+
+/// What was told of each order, by business key, as a reader of the topic finds it.
+async fn told(node: &Node) -> std::collections::BTreeMap<String, Vec<String>> {
+    let mut told = std::collections::BTreeMap::<String, Vec<String>>::new();
+    for lane in 0..node.broker.shards() {
+        let read = node.broker.embedder(lane).read(&"order.events".parse().expect("legal"), Offset(0), 1_000).await;
+        for record in read.expect("the topic is there").expect("it reads") {
+            let header = |name: &str| record.payload.headers.get(name).unwrap_or_else(|| panic!("{name} is missing")).to_owned();
+            assert_eq!(record.payload.key.as_deref(), Some(header(headers::KEY).as_bytes()), "the key of the record is the order's");
+            let value: Value = serde_json::from_slice(record.payload.value.as_deref().expect("it has a value")).expect("JSON");
+            assert_eq!(value["order"], header(headers::KEY).as_str());
+            told.entry(header(headers::KEY)).or_default().push(format!("{} {}", header(headers::STEP), header(headers::OPERATION)));
+        }
+    }
+    told
+}
 
 fn input(order: &str, behave: &str) -> Value {
     json!({"order": order, "behave": behave})
@@ -26,10 +53,10 @@ async fn run(storage: CrashStorage, books: &Books) -> bool {
     let Ok(node) = Node::open(Arc::new(storage)).await else { return false };
     let stop = CancellationToken::new();
     let is_done = async {
-        node.sagas.publish(ORDER).await.ok()?;
+        node.sagas.publish(&telling()).await.ok()?;
         let workers = spawn_workers(&node, books, &stop);
         let mut started = Vec::new();
-        for (order, behave, _) in ORDERS {
+        for (order, behave, ..) in ORDERS {
             started.push(node.start("order", input(order, behave)).await.ok()?.id);
         }
         for id in started {
@@ -50,7 +77,9 @@ async fn run(storage: CrashStorage, books: &Books) -> bool {
 
 async fn check(storage: CrashStorage, books: &Books, case: &str) {
     let node = Node::open(Arc::new(storage)).await.expect("what a run left can be opened");
-    for (order, behave, expected) in ORDERS {
+    let told = told(&node).await;
+    for (order, behave, expected, tells) in ORDERS {
+        assert_eq!(told.get(order).map_or(&[][..], Vec::as_slice), tells, "{case}: what {order} tells, once each and in order");
         let again = node.start("order", input(order, behave)).await.expect("the key is known");
         assert!(again.duplicate, "{case}: {order} was started once");
         let saga = node.sagas.get(again.id).await.expect("it is there");

@@ -82,6 +82,35 @@ fn reports_of_invalid_definitions_are_as_committed() {
     assert!(differences.is_empty(), "{}", differences.join("\n\n"));
 }
 
+/// Each `tests/dsl/refused/*.yaml` has one error, which its first line announces: `# line 7: unknown_service`.
+#[test]
+fn each_wrong_definition_is_refused_for_its_own_reason_in_its_line() {
+    let (mut wrong, mut count) = (Vec::new(), 0);
+    for (name, _, source) in fixtures("refused") {
+        let announced = source.lines().next().and_then(|line| line.strip_prefix("# line ")?.split_once(": "));
+        let (line, code) = announced.unwrap_or_else(|| panic!("{name} announces its fault"));
+        let faults = dsl::compile(&source).err().unwrap_or_default();
+        check_places(&source, &faults);
+        let errors = faults.iter().filter(|fault| fault.severity == Severity::Error);
+        let found: Vec<_> = errors.map(|fault| (fault.line.to_string(), fault.code.as_str())).collect();
+        if found != [(line.to_owned(), code)] {
+            wrong.push(format!("{name}: announced is {code} in line {line}\n{}", dsl::render(&name, &source, &faults)));
+        }
+        count += 1;
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+    assert!(count >= 60, "only {count} are there");
+}
+
+#[test]
+fn every_error_has_a_definition_that_is_refused_for_it_alone() {
+    let announced: BTreeSet<String> =
+        fixtures("refused").into_iter().filter_map(|(_, _, source)| Some(source.lines().next()?.rsplit_once(": ")?.1.to_owned())).collect();
+    let errors = dsl::Rule::ALL.iter().filter(|rule| rule.severity() == Severity::Error).map(|rule| rule.code());
+    let missing: Vec<_> = errors.filter(|code| !announced.contains(*code)).collect();
+    assert!(missing.is_empty(), "no file in refused/ is refused for {missing:?} alone");
+}
+
 #[test]
 fn valid_definitions_compile_to_what_is_committed() {
     let mut differences = Vec::new();
@@ -123,7 +152,7 @@ fn numbers_are_kept_as_they_are_written() {
 
 #[test]
 fn every_rule_is_broken_by_a_fixture() {
-    let both = fixtures("invalid").into_iter().chain(fixtures("valid"));
+    let both = fixtures("invalid").into_iter().chain(fixtures("refused")).chain(fixtures("valid"));
     let seen: BTreeSet<String> = both.flat_map(|(_, _, source)| dsl::lint(&source)).map(|fault| fault.code).collect();
     let missing: Vec<_> = dsl::Rule::ALL.iter().map(|rule| rule.code()).filter(|code| !seen.contains(*code)).collect();
     assert!(missing.is_empty(), "no fixture breaks {missing:?}");

@@ -9,7 +9,7 @@ use common::{LIMIT, Node};
 use core::time::Duration;
 use sagamq_api::ServiceName;
 use sagamq_api::saga::{Call, SagaState};
-use sagamq_api::service::{EndpointState, PutService, ServiceDescription};
+use sagamq_api::service::{BreakerState, EndpointState, PutService, ServiceDescription};
 use sagamq_broker::env::{Clock, ManualClock, SystemClock};
 use sagamq_broker::storage::crash::CrashStorage;
 use sagamq_saga::{OrchestratorConfig, ServiceError, StartError};
@@ -96,7 +96,7 @@ fn stock() -> ServiceName {
 }
 
 fn at(endpoints: &[&str]) -> PutService {
-    PutService { endpoints: endpoints.iter().map(|&url| url.to_owned()).collect(), eject_after: None, eject_ms: None }
+    PutService { endpoints: endpoints.iter().map(|&url| url.to_owned()).collect(), ..PutService::default() }
 }
 
 impl Node {
@@ -277,12 +277,115 @@ async fn a_call_that_is_held_back_for_longer_than_it_may_take_has_not_failed() {
 }
 
 #[tokio::test]
+async fn as_many_calls_run_at_a_time_as_may_and_the_others_are_not_sent() {
+    let node = open(&definition("{}")).await;
+    let (one, other) = (Endpoint::held(), Endpoint::held());
+    let put = node.put(PutService { max_in_flight: Some(3), ..at(&[&one.serve().await, &other.serve().await]) }).await;
+    assert_eq!((put.max_in_flight, put.in_flight, put.held_back), (Some(3), 0, 0));
+    let mut orders = Vec::new();
+    for order in 0..8 {
+        orders.push(node.buy(&order.to_string()).await);
+    }
+    let running = || one.calls().len() + other.calls().len();
+    // Over both endpoints together.
+    let full = node.service_until(|service| service.in_flight == 3 && service.held_back == 5 && running() == 3).await;
+    assert!(full.endpoints.iter().all(|endpoint| endpoint.state == EndpointState::Up), "{full:?}");
+    let waits = node.until(orders[7], |saga| saga.summary.waits.is_some()).await;
+    assert!(waits.failures.is_empty(), "nothing has failed: {waits:?}");
+    // Another bound counts at once, and for what waits.
+    node.put(PutService { max_in_flight: Some(8), ..at(&[&one.serve().await, &other.serve().await]) }).await;
+    until(|| (running() == 8).then_some(()), || format!("{} run", running())).await;
+    for endpoint in [&one, &other] {
+        endpoint.answers.add_permits(100);
+    }
+    for id in orders {
+        node.sold(id).await;
+    }
+    node.close().await;
+}
+
+#[tokio::test]
+async fn as_many_calls_begin_in_a_second_as_may() {
+    let clock = ManualClock::at(1_800_000_000_000);
+    let node = open_at(&definition("{}"), Arc::new(clock.clone())).await;
+    let endpoint = Endpoint::quick();
+    node.put(PutService { calls_per_second: Some(2), ..at(&[&endpoint.serve().await]) }).await;
+    let mut orders = Vec::new();
+    for order in 0..3 {
+        orders.push(node.buy(&order.to_string()).await);
+    }
+    // Six calls, of which one begins at once, and one each half second.
+    for begun in 1..=6 {
+        until(|| (endpoint.calls().len() == begun).then_some(()), || format!("{begun}: {:?}", endpoint.calls())).await;
+        node.service_until(|service| begun == 6 || service.held_back > 0).await;
+        clock.advance(Duration::from_millis(499));
+        assert_eq!(endpoint.calls().len(), begun, "not before its time");
+        clock.advance(Duration::from_millis(1));
+    }
+    for id in orders {
+        node.sold(id).await;
+    }
+    node.close().await;
+}
+
+#[tokio::test]
+async fn a_service_that_hangs_is_called_by_one_until_it_answers_and_the_one_beside_it_is_not_touched() {
+    let clock = ManualClock::at(1_800_000_000_000);
+    let two = "saga: shop\nversion: 1\nkey: ${ input.order }\nservices: { stock: {}, good: {} }\n\
+               defaults: { timeout: 10s, retry: { initial: 1ms, max: 1ms, attempts: 100 } }\nsteps:\n\
+               \x20 - { id: first, call: good.do, compensate: none }\n  - { id: reserve, call: stock.reserve, compensate: none }\n";
+    let node = open_at(two, Arc::new(clock.clone())).await;
+    let (hangs, good) = (Endpoint::held(), Endpoint::quick());
+    node.put(PutService { break_after: Some(3), break_ms: Some(3_600_000), ..at(&[&hangs.serve().await]) }).await;
+    node.sagas.put_service("good".parse().expect("legal"), at(&[&good.serve().await])).await.expect("legal");
+    let first = node.buy("1").await;
+    for calls in 1..=3 {
+        until(|| (hangs.calls().len() == calls).then_some(()), || format!("{calls}: {:?}", hangs.calls())).await;
+        assert_eq!(node.sagas.service(&stock()).expect("put").breaker, BreakerState::Closed, "{calls} are not yet over");
+        clock.advance(Duration::from_secs(10));
+        node.until(first, |saga| saga.failures.iter().filter(|failure| failure.failure.code == "TIMEOUT").count() == calls).await;
+        if calls == 3 {
+            node.service_until(|service| service.breaker == BreakerState::Open).await;
+        }
+        // The next attempt has its time a moment after this one was given up.
+        clock.advance(Duration::from_millis(10));
+    }
+    let open = node.sagas.service(&stock()).expect("put");
+    assert!(open.tried_again_in_ms.is_some_and(|left| left > 3_000_000), "{open:?}");
+    let held = node.until(first, |saga| saga.failures.iter().any(|failure| failure.failure.code == "BREAKER_OPEN")).await;
+    let attempts = held.steps[1].attempts;
+    let second = node.buy("2").await;
+    node.until(second, |saga| saga.failures.iter().any(|failure| failure.failure.code == "BREAKER_OPEN")).await;
+    clock.advance(Duration::from_secs(1_800));
+    let waits = node.until(first, |saga| saga.summary.waits.is_some()).await;
+    assert_eq!((waits.steps[1].attempts, hangs.calls().len()), (attempts, 3), "nobody calls it, and no attempt is used up: {waits:?}");
+    assert_eq!(good.calls().len(), 2, "the other service is called as ever");
+    // It answers again: one call tries, and then all go on.
+    hangs.answers.add_permits(100);
+    clock.advance(Duration::from_secs(1_800));
+    node.service_until(|service| service.breaker == BreakerState::Closed).await;
+    for id in [first, second] {
+        assert_eq!(node.at_rest(id).await.summary.state, SagaState::Completed);
+    }
+    node.close().await;
+}
+
+#[tokio::test]
 async fn an_address_survives_a_crash_and_what_cannot_be_one_is_refused() {
     let storage = CrashStorage::new();
     let node = Node::open(Arc::new(storage.clone())).await.expect("it opens");
     let put = node
         .sagas
-        .put_service(stock(), PutService { eject_after: Some(7), ..at(&["http://h/", "https://i:8443/base"]) })
+        .put_service(
+            stock(),
+            PutService {
+                eject_after: Some(7),
+                max_in_flight: Some(4),
+                calls_per_second: Some(5),
+                break_after: Some(6),
+                ..at(&["http://h/", "https://i:8443/base"])
+            },
+        )
         .await
         .expect("legal");
     let urls: Vec<&str> = put.endpoints.iter().map(|endpoint| endpoint.url.as_str()).collect();
@@ -303,6 +406,10 @@ async fn an_address_survives_a_crash_and_what_cannot_be_one_is_refused() {
         (PutService { eject_after: Some(1_001), ..at(&["http://h"]) }, "eject_after"),
         (PutService { eject_ms: Some(99), ..at(&["http://h"]) }, "eject_ms"),
         (PutService { eject_ms: Some(3_600_001), ..at(&["http://h"]) }, "eject_ms"),
+        (PutService { max_in_flight: Some(0), ..at(&["http://h"]) }, "max_in_flight"),
+        (PutService { calls_per_second: Some(100_001), ..at(&["http://h"]) }, "calls_per_second"),
+        (PutService { break_after: Some(0), ..at(&["http://h"]) }, "break_after"),
+        (PutService { break_ms: Some(99), ..at(&["http://h"]) }, "break_ms"),
     ] {
         let refused = node.sagas.put_service(stock(), service.clone()).await.expect_err(why).to_string();
         assert!(refused.contains(why), "{refused}");

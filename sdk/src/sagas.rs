@@ -159,7 +159,7 @@ impl SagaClient {
     /// runs to an end whatever crashes. Starting it again with the same input gives the same instance, marked `duplicate`.
     ///
     /// # Errors
-    /// `DEFINITION_NOT_FOUND`, `INVALID_SAGA_INPUT`, or `SAGA_KEY_CONFLICT` when the key started a saga with another input.
+    /// `DEFINITION_NOT_FOUND`, `INVALID_SAGA_INPUT`, `SAGA_INPUT_MISFIT` when the input is not what its schema asks for, or `SAGA_KEY_CONFLICT` when the key started a saga with another input.
     pub async fn start(&self, start: &StartSaga) -> Result<StartedSaga, ClientError> {
         self.client.json(Request::post(routes::SAGAS).json(start)?.recognised()).await
     }
@@ -240,7 +240,7 @@ impl SagaClient {
     /// # Errors
     /// `SAGA_NOT_FOUND`, `SAGA_STATE_CONFLICT` when it is in no state for the verb, `SAGA_HANDED_OVER` when it was rerun, one of
     /// `SAGA_EFFECT_STANDS`, `SAGA_EFFECT_IN_DOUBT` and `SAGA_STEP_NOT_DONE` when it cannot be rerun from that step, `INVALID_REQUEST` when it has no such step,
-    /// `INVALID_SAGA_INPUT`, `PAYLOAD_TOO_LARGE`.
+    /// `INVALID_SAGA_INPUT`, `SAGA_INPUT_MISFIT`, `PAYLOAD_TOO_LARGE`.
     pub async fn operate(&self, id: Uuid, request: &OperateSaga) -> Result<OperatedSaga, ClientError> {
         let path = routes::saga_verb(id, request.verb.name().as_str());
         let fields = VerbFields { verb: None, ..request.clone().into() };

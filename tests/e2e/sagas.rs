@@ -1,12 +1,13 @@
 //! Sagas over real processes: workers through the SDK, `kill -9` of the broker in the middle, and books that balance.
 
 use sagamq_api::TopicName;
+use sagamq_api::headers::saga as headers;
 use sagamq_api::saga::{Call, SagaQuery, SagaState, StartSaga};
 use sagamq_sdk::{CallError, Client, RetryPolicy, SagaWorker};
 use sagamq_tests::ServerProcess;
 use sagamq_tests::server::binary;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -30,7 +31,10 @@ steps:
   - id: room
     call: hotel.reserve
     with: { id: \"${ input.id }\" }
-    compensate: hotel.cancel
+    compensate:
+      call: hotel.cancel
+      emit: { topic: booking.events, value: { room: \"given back\", why: \"${ failure.code }\" } }
+    emit: { topic: booking.events, value: { room: \"${ steps.room.output.room }\" } }
   - id: seat
     call: flight.reserve
     with: { id: \"${ input.id }\", sold_out: \"${ input.sold_out }\" }
@@ -42,6 +46,7 @@ steps:
   - id: confirm
     call: hotel.confirm
     with: { room: \"${ steps.room.output.room }\" }
+    emit: { topic: booking.events, value: { room: \"confirmed\" } }
 output:
   room: ${ steps.room.output.room }
 ";
@@ -83,6 +88,14 @@ impl Books {
     fn repeated(&self) -> u32 {
         self.0.lock().expect("no panic").repeated
     }
+}
+
+/// What was told, by business key and by step and operation: the places of its records, partition and offset.
+type Told = Arc<Mutex<BTreeMap<(String, String), BTreeSet<(u32, u64)>>>>;
+
+/// How many records say this of a trip.
+fn places(told: &Told, trip: &str, of: &str) -> usize {
+    told.lock().expect("no panic").get(&(trip.to_owned(), of.to_owned())).map_or(0, BTreeSet::len)
 }
 
 fn worker(client: &Client, service: &'static str, books: &Books, calls: &[&str]) -> SagaWorker {
@@ -127,6 +140,19 @@ async fn sagas_end_completed_or_compensated_whenever_the_broker_is_killed() {
     let client = server.client().with_retry(patient);
     client.sagas().publish(DEFINITION).await.expect("published");
     let (books, stop) = (Books::default(), CancellationToken::new());
+    // Whoever listens has a group of its own, and is killed as little as the other clients; what it is told is counted by its place in the topic.
+    let told: Told = Arc::default();
+    let listener = client.consumer("booking.events".parse().expect("legal"), "listeners".parse().expect("legal"));
+    let listener = tokio::spawn(listener.stop_timeout(PATIENCE).run(stop.clone(), {
+        let told = Arc::clone(&told);
+        move |delivery| {
+            let header = |name: &str| delivery.record.headers.get(name).unwrap_or_default().to_owned();
+            let of = (header(headers::KEY), format!("{} {}", header(headers::STEP), header(headers::OPERATION)));
+            let place = (delivery.record.partition.0, delivery.record.offset.0);
+            told.lock().expect("no panic").entry(of).or_default().insert(place);
+            async { Ok(()) }
+        }
+    }));
     let hotel = tokio::spawn(worker(&client, "hotel", &books, &["reserve", "cancel", "confirm"]).run(stop.clone()));
     let flight = tokio::spawn(worker(&client, "flight", &books, &["reserve", "cancel", "pay"]).run(stop.clone()));
     let starter = tokio::spawn({
@@ -171,6 +197,16 @@ async fn sagas_end_completed_or_compensated_whenever_the_broker_is_killed() {
         } else {
             assert_eq!(saga.summary.failure.as_ref().map(|failure| failure.code.as_str()), Some("SOLD_OUT"));
         }
+        let (room, undone, confirmed) = ("room action", "room compensation", "confirm action");
+        let expected = if completed == 1 { vec![room, confirmed] } else { vec![room, undone] };
+        let all = async {
+            while !expected.iter().all(|of| places(&told, &saga.summary.key, of) > 0) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, all).await.unwrap_or_else(|_| panic!("{expected:?} of {} are told", saga.summary.key));
+        let count = [room, undone, confirmed].map(|of| places(&told, &saga.summary.key, of));
+        assert_eq!(count, [1, 1 - completed as usize, completed as usize], "each is in the topic once, of {}", saga.summary.key);
         let again = client.sagas().start(&start(number)).await.expect("answered");
         assert!(again.duplicate && again.id == id, "one saga a key, after any number of restarts");
     }
@@ -178,6 +214,7 @@ async fn sagas_end_completed_or_compensated_whenever_the_broker_is_killed() {
     stop.cancel();
     hotel.await.expect("no panic").expect("ends well");
     flight.await.expect("no panic").expect("ends well");
+    listener.await.expect("no panic").expect("ends well");
 }
 
 #[test]

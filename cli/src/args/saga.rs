@@ -2,12 +2,13 @@
 
 use super::repair::RepairCommand;
 use super::saga_verb::VerbCommand;
-use super::values::{self, JsonInput, When};
+use super::values::{self, DefinitionAt, JsonInput, When};
 use super::verify::{TestArgs, VerifyArgs};
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Args, Subcommand};
 use sagamq_api::SagaName;
 use sagamq_api::saga::{Mode, SagaState};
+use sagamq_saga::sketch;
 use std::path::PathBuf;
 use std::time::Duration;
 use uuid::Uuid;
@@ -18,6 +19,20 @@ EXAMPLES:
   sagamq saga lint checkout.yaml refund.yaml --output json
 
 Needs no server. Exit code 1 if a file has faults that forbid publishing.";
+const GRAPH: &str = "\
+EXAMPLES:
+  sagamq saga graph checkout.yaml
+  sagamq saga graph checkout.yaml --format svg > checkout.svg
+  sagamq saga graph checkout@2 --format dot > checkout.dot
+
+Of a file it needs no server. A file whose name ends with @ and a number is named as ./checkout@2.";
+const DIFF: &str = "\
+EXAMPLES:
+  sagamq saga diff checkout-1.yaml checkout-2.yaml
+  sagamq saga diff checkout@1 checkout-2.yaml
+  sagamq saga diff checkout@1 checkout@2 --output json
+
+Sagas that run stay on their versions, so what is told is what new starts see. Of files it needs no server.";
 const PUBLISH: &str = "\
 EXAMPLES:
   sagamq saga publish checkout.yaml
@@ -115,6 +130,26 @@ pub enum SagaCommand {
     Verify(Box<VerifyArgs>),
     /// Run a saga definition against scripted participants: fail every step in turn, or replay a script; needs no server
     Test(TestArgs),
+    /// Draw a definition: its steps, what undoes them, and the point of no return
+    #[command(after_help = GRAPH)]
+    Graph {
+        /// A definition in YAML, or a published one as NAME@VERSION
+        #[arg(value_name = "FILE")]
+        definition: DefinitionAt,
+        /// The language of the picture: mermaid, dot or svg
+        #[arg(long, value_name = "FORMAT", default_value = "mermaid")]
+        format: sketch::Format,
+    },
+    /// Tell what is different between two versions of a definition, and who sees it
+    #[command(after_help = DIFF)]
+    Diff {
+        /// The older one: a definition in YAML, or a published one as NAME@VERSION
+        #[arg(value_name = "OLD")]
+        before: DefinitionAt,
+        /// The newer one, as well
+        #[arg(value_name = "NEW")]
+        after: DefinitionAt,
+    },
     /// Publish saga definitions; a version that is published never changes
     #[command(after_help = PUBLISH)]
     Publish {

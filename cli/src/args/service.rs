@@ -14,6 +14,9 @@ EXAMPLES:
   # Leave it alone for a minute after two connections in a row failed
   sagamq service set payments http://payments:8080 --eject-after 2 --eject-for 1m
 
+  # At most ten calls at a time and fifty a second; after five in a row without an answer, none for half a minute
+  sagamq service set payments http://payments:8080 --max-in-flight 10 --calls-per-second 50 --break-after 5 --break-for 30s
+
 Running sagas call it there with their next attempt, and what was not sent yet goes there at once. It replaces what was set before.";
 const GET: &str = "\
 EXAMPLES:
@@ -67,16 +70,33 @@ pub struct SetArgs {
     /// How long it is left alone; then one call is let through, and decides [default: 5s]
     #[arg(long, value_name = "DURATION", value_parser = values::duration)]
     pub eject_for: Option<Duration>,
+    /// Most calls at a time, at all its endpoints together; more wait and are not sent [default: no bound of its own]
+    #[arg(long, value_name = "N")]
+    pub max_in_flight: Option<u32>,
+    /// Most calls that begin in a second; more wait and are not sent [default: any number]
+    #[arg(long, value_name = "N")]
+    pub calls_per_second: Option<u32>,
+    /// Calls in a row without an answer after which nobody calls it for a while [default: never]
+    #[arg(long, value_name = "N")]
+    pub break_after: Option<u32>,
+    /// How long nobody calls it then; after it one call is let through, and decides [default: 10s]
+    #[arg(long, value_name = "DURATION", value_parser = values::duration, requires = "break_after")]
+    pub break_for: Option<Duration>,
 }
 
 impl SetArgs {
     /// The request.
     #[must_use]
     pub fn service(&self) -> PutService {
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         PutService {
             endpoints: self.endpoints.clone(),
             eject_after: self.eject_after,
-            eject_ms: self.eject_for.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+            eject_ms: self.eject_for.map(millis),
+            max_in_flight: self.max_in_flight,
+            calls_per_second: self.calls_per_second,
+            break_after: self.break_after,
+            break_ms: self.break_for.map(millis),
         }
     }
 }

@@ -2,7 +2,9 @@
 
 use bytesize::ByteSize;
 use jiff::Timestamp;
-use sagamq_api::JsonText;
+use sagamq_api::{JsonText, SagaName};
+use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 /// A duration such as `500ms`, `30s`, `5m`, `1h30m` or `7d`, read as in definitions of sagas; `0` needs no unit.
@@ -33,6 +35,32 @@ pub fn size(text: &str) -> Result<u64, String> {
 /// What a size looks like, when this is none.
 pub fn size_u32(text: &str) -> Result<u32, String> {
     u32::try_from(size(text)?).map_err(|_| "expected less than 4GiB".to_owned())
+}
+
+/// Where a definition is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DefinitionAt {
+    /// In a file.
+    File(PathBuf),
+    /// At the server, published.
+    Published {
+        /// Its name.
+        name: SagaName,
+        /// Its version.
+        version: u32,
+    },
+}
+
+impl FromStr for DefinitionAt {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let published = text.rsplit_once('@').and_then(|(name, version)| Some((name.parse().ok()?, version.parse().ok()?)));
+        Ok(match published {
+            Some((name, version)) => Self::Published { name, version },
+            None => Self::File(text.into()),
+        })
+    }
 }
 
 /// A point in time.
@@ -99,7 +127,7 @@ pub enum JsonInput {
     /// On the command line itself.
     Inline(JsonText),
     /// In a file: `@path`.
-    File(std::path::PathBuf),
+    File(PathBuf),
     /// On stdin: `-`.
     Stdin,
 }

@@ -452,3 +452,33 @@ fn a_verb_is_previewed_and_what_leaves_effects_is_not_done_unasked() {
     }
     assert_eq!(server.asked().len(), 2, "and nothing was asked of the server");
 }
+
+#[test]
+fn graph_draws_a_file_in_each_language_without_a_server() {
+    let (_directory, path) = file(GOOD);
+    for (format, begin) in [("mermaid", "---\ntitle: checkout version 1"), ("dot", "digraph \"checkout version 1\""), ("svg", "<?xml")] {
+        let drawn = run(&["saga", "graph", text(&path), "--format", format, "--server", "http://127.0.0.1:1"]).expect(0).stdout;
+        assert!(drawn.starts_with(begin), "{format}: {drawn}");
+        let answer = run(&["saga", "graph", text(&path), "--format", format, "--output", "json"]).expect(0).json();
+        assert_eq!((&answer["format"], answer["picture"].as_str().map(str::trim)), (&json!(format), Some(drawn.trim())));
+    }
+    assert!(run(&["saga", "graph", text(&path), "--format", "png"]).expect(2).stderr.contains("mermaid, dot, svg"));
+    let (_bad_directory, bad) = file(BAD);
+    assert!(run(&["saga", "graph", text(&bad)]).expect(1).stderr.contains("lint"));
+}
+
+#[test]
+fn diff_tells_what_new_starts_see_and_takes_published_versions_as_well() {
+    let (_old_directory, old) = file(GOOD);
+    let newer = GOOD.replace("version: 1", "version: 2\ntimeout: 5m");
+    let (_new_directory, new) = file(&newer);
+    let answer = run(&["saga", "diff", text(&old), text(&new), "--server", "http://127.0.0.1:1", "--output", "json"]).expect(0).json();
+    assert_eq!((&answer["before"], &answer["after"], &answer["takes_old_inputs"]), (&json!(1), &json!(2), &json!(true)));
+    assert_eq!(answer["changes"], json!([{ "seen_by": "operators", "what": "timeout", "after": "5m" }]));
+    let shown = run(&["saga", "diff", text(&old), text(&new)]).expect(0).stdout;
+    assert!(shown.contains("stay on it and see nothing of this") && shown.contains("timeout"), "{shown}");
+    assert!(run(&["saga", "diff", text(&old), text(&old)]).expect(0).stdout.contains("no difference"));
+    let other = GOOD.replace("saga: checkout", "saga: other");
+    let (_other_directory, other) = file(&other);
+    assert!(run(&["saga", "diff", text(&old), text(&other)]).expect(2).stderr.contains("two sagas"));
+}

@@ -8,9 +8,12 @@
 
 mod action;
 mod call;
+mod distinct;
+mod emission;
 mod invariant;
 mod key;
 mod model;
+mod schema;
 mod service;
 mod stored;
 
@@ -18,8 +21,11 @@ pub(crate) use action::LOCKS_WOULD_SLEEP;
 pub use action::{Action, OnTimeout, Sleep, WaitFor};
 pub use call::{BRANCH_BYTES_MAX, CALL_TIMEOUT_DEFAULT, Call, HttpTarget, RetryPolicy, Target};
 pub(crate) use call::{LOCKS_WOULD_WAIT, long_service_name, only_in_sagas, service_with_topic};
+pub use emission::Emission;
 pub use invariant::{Invariant, Moment, SAGA_FACTS, STEP_FACTS};
 pub use key::NoKey;
 pub use model::{Definition, Step, StepKind};
+pub(crate) use schema::options as schema_options;
+pub use schema::{InputSchema, Misfit};
 pub(crate) use service::ServiceAddress;
 pub use stored::{StoredError, load, store};

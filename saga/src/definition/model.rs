@@ -2,6 +2,8 @@
 
 use super::action::Action;
 use super::call::{Call, HttpTarget, RetryPolicy, Target, only_in_sagas};
+use super::emission::Emission;
+use super::schema::InputSchema;
 use crate::expression::Template;
 use core::time::Duration;
 use jiff::fmt::serde::unsigned_duration::friendly::compact;
@@ -26,6 +28,9 @@ pub struct Definition {
     /// How often a branch of a transaction is told the decision until it acknowledges it: a commit without end, whatever `attempts` says.
     #[serde(default = "RetryPolicy::decision")]
     pub decision_retry: RetryPolicy,
+    /// What the input must be like; `None`: any object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<InputSchema>,
     /// The business key, over `input`: one instance a key.
     pub key: Template,
     /// How long an instance may take until its pivot; then what was done is compensated. After the pivot it goes on.
@@ -41,6 +46,11 @@ impl Definition {
     /// Every call of every step.
     pub fn calls(&self) -> impl Iterator<Item = &Call> {
         self.steps.iter().flat_map(|step| step.action.call().into_iter().chain(&step.compensation))
+    }
+
+    /// What its steps tell others.
+    pub fn emissions(&self) -> impl Iterator<Item = &Emission> {
+        self.steps.iter().flat_map(|step| step.emit.iter().chain(&step.emit_undone))
     }
 
     /// The topics that commands are sent to.
@@ -74,6 +84,7 @@ impl Definition {
     pub fn is_long(&self) -> bool {
         let values = self.steps.iter().flat_map(|step| step.when.iter().chain(step.action.value()));
         self.calls().map(|call| &call.arguments).chain(values).chain(&self.output).any(Template::is_long)
+            || self.emissions().any(Emission::is_long)
     }
 }
 
@@ -101,6 +112,12 @@ pub struct Step {
     /// Whether the saga goes on without it if it has no effect, and undoes it alone if that is not known.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub optional: bool,
+    /// What it tells others when its action has taken effect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub emit: Option<Emission>,
+    /// What it tells others when that is undone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub emit_undone: Option<Emission>,
 }
 
 impl Step {
@@ -112,8 +129,9 @@ impl Step {
 
     /// Why it cannot be run in two phases, if it cannot.
     fn no_two_phases(&self) -> Option<String> {
-        let keyword =
-            [("when", self.when.is_some()), ("optional", self.optional)].into_iter().find_map(|(name, is_there)| is_there.then_some(name));
+        let keyword = [("when", self.when.is_some()), ("optional", self.optional), ("emit", self.emit.is_some())]
+            .into_iter()
+            .find_map(|(name, is_there)| is_there.then_some(name));
         keyword.map(|keyword| only_in_sagas(self.id.as_str(), keyword)).or_else(|| self.action.no_branch(&self.id))
     }
 

@@ -12,6 +12,18 @@ pub(crate) struct ServiceAddress {
     pub(crate) eject_after: u32,
     /// How long it is left alone, in milliseconds.
     pub(crate) eject_ms: u64,
+    /// Most calls at a time; 0: any number.
+    #[serde(default)]
+    pub(crate) max_in_flight: u32,
+    /// Most calls that begin in a second; 0: any number.
+    #[serde(default)]
+    pub(crate) calls_per_second: u32,
+    /// Calls in a row without an answer after which nobody calls it for a while; 0: never.
+    #[serde(default)]
+    pub(crate) break_after: u32,
+    /// How long nobody calls it then, in milliseconds.
+    #[serde(default)]
+    pub(crate) break_ms: u64,
     /// When it was put, in milliseconds since 1970.
     pub(crate) updated_at_ms: u64,
 }

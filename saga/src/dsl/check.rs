@@ -5,7 +5,7 @@ use super::fields::nearest;
 use super::graph::Graph;
 use super::report::Report;
 use super::rule::Rule;
-use crate::definition::StepKind;
+use crate::definition::{StepKind, Target};
 use sagamq_api::saga::Mode;
 
 /// Every service that is called must be declared, and the other way round.
@@ -50,6 +50,28 @@ fn calls(draft: &Draft) -> impl Iterator<Item = &CallName> {
         };
         step.call.iter().chain(undo)
     })
+}
+
+/// What steps tell must not be taken for commands.
+pub(crate) fn emissions(draft: &Draft, report: &mut Report<'_>) {
+    let told = draft.steps.iter().flat_map(|step| {
+        let undone = match &step.compensate {
+            Compensate::Call(compensation) => compensation.emit.as_ref(),
+            Compensate::Unsaid | Compensate::Nothing => None,
+        };
+        step.emit.iter().chain(undone)
+    });
+    for topic in told.filter_map(|emit| emit.topic.as_ref()) {
+        let takes_commands =
+            |service: &&Service| service.target.as_ref().is_some_and(|target| target.value == Target::Topic(topic.value.clone()));
+        if let Some(service) = draft.services.iter().find(takes_commands) {
+            let message = format!(
+                "`{}` is the command topic of `{}`: its workers would take what is told for calls",
+                topic.value, service.name.value
+            );
+            report.add_with_help(Rule::BadEmit, topic.span, message, "name a topic of its own: `orders.events`");
+        }
+    }
 }
 
 /// Where the step stands relative to the pivot.

@@ -1,11 +1,11 @@
 //! What could be read of a definition: every field that is right, with its place, and gaps where the report has a fault.
 
 use super::span::{At, Span};
-use crate::definition::{Invariant, OnTimeout, Target};
-use crate::expression::{Reference, Template};
+use crate::definition::{InputSchema, Invariant, OnTimeout, Target};
+use crate::expression::{Comparison, Reference, Template};
 use core::time::Duration;
 use sagamq_api::saga::Mode;
-use sagamq_api::{SagaName, SignalName, StepId};
+use sagamq_api::{SagaName, SignalName, StepId, TopicName};
 
 /// A definition as it was read.
 #[derive(Debug)]
@@ -14,6 +14,7 @@ pub(crate) struct Draft {
     pub(crate) version: Option<u32>,
     /// `None`: it cannot be read, so the rules of no mode are asked.
     pub(crate) mode: Option<Mode>,
+    pub(crate) input: Option<InputSchema>,
     pub(crate) key: Option<Values>,
     pub(crate) timeout: Option<At<Duration>>,
     pub(crate) defaults: Defaults,
@@ -59,6 +60,24 @@ pub(crate) struct Step {
     pub(crate) when: Option<At<Values>>,
     /// Where it says that the saga goes on without it.
     pub(crate) optional: Option<Span>,
+    pub(crate) emit: Option<Emit>,
+}
+
+/// What is told, as it was read.
+#[derive(Debug)]
+pub(crate) struct Emit {
+    pub(crate) span: Span,
+    pub(crate) topic: Option<At<TopicName>>,
+    pub(crate) key: Option<Values>,
+    pub(crate) value: Option<Values>,
+    pub(crate) headers: Vec<(String, Values)>,
+}
+
+impl Emit {
+    /// Its values with expressions.
+    pub(crate) fn values(&self) -> impl Iterator<Item = &Values> {
+        self.key.iter().chain(&self.value).chain(self.headers.iter().map(|(_, value)| value))
+    }
 }
 
 /// What a step does that calls nobody.
@@ -101,6 +120,7 @@ pub(crate) struct Compensation {
     pub(crate) with: Option<Values>,
     pub(crate) timeout: Option<At<Duration>>,
     pub(crate) retry: Retry,
+    pub(crate) emit: Option<Emit>,
 }
 
 /// `service.operation`.
@@ -110,11 +130,12 @@ pub(crate) struct CallName {
     pub(crate) operation: String,
 }
 
-/// A value with expressions, and where its references stand.
+/// A value with expressions, and where what it refers to stands.
 #[derive(Debug)]
 pub(crate) struct Values {
     pub(crate) template: Template,
     pub(crate) references: Vec<At<Reference>>,
+    pub(crate) comparisons: Vec<At<Comparison>>,
 }
 
 /// The fields of a retry policy that are given.

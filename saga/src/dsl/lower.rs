@@ -1,12 +1,12 @@
 //! From a draft without faults to the definition the protocol works on: every default is filled in.
 
 use super::check::{self, kind};
-use super::draft::{CallName, Compensate, Compensation, Defaults, Draft, Idle, Retry, Step, Values};
+use super::draft::{CallName, Compensate, Compensation, Defaults, Draft, Emit, Idle, Retry, Step, Values};
 use super::graph::Graph;
 use super::report::Report;
 use super::rule::Rule;
 use crate::definition::Step as Lowered;
-use crate::definition::{Action, CALL_TIMEOUT_DEFAULT, Call, Definition, RetryPolicy, Sleep, StepKind, Target, WaitFor};
+use crate::definition::{Action, CALL_TIMEOUT_DEFAULT, Call, Definition, Emission, RetryPolicy, Sleep, StepKind, Target, WaitFor};
 use crate::expression::Template;
 use core::time::Duration;
 use serde_json::{Map, Value};
@@ -28,6 +28,7 @@ pub(crate) fn definition(draft: &Draft, graph: &Graph) -> Option<Definition> {
         version: draft.version?,
         mode: draft.mode?,
         no_saga: check::no_saga(draft, graph),
+        input: draft.input.clone(),
         key: draft.key.as_ref()?.template.clone(),
         timeout: draft.timeout.as_ref().map(|timeout| timeout.value),
         steps: steps.collect::<Option<_>>()?,
@@ -66,8 +67,23 @@ fn step(draft: &Draft, graph: &Graph, at: usize, after: Vec<usize>) -> Option<Lo
         action,
         compensation,
         queue_timeout: step.queue_timeout.as_ref().map(|timeout| timeout.value),
+        emit: told(step.emit.as_ref()),
+        emit_undone: match &step.compensate {
+            Compensate::Call(compensation) => told(compensation.emit.as_ref()),
+            Compensate::Unsaid | Compensate::Nothing => None,
+        },
         when: step.when.as_ref().map(|when| when.value.template.clone()),
         optional: step.optional.is_some(),
+    })
+}
+
+fn told(emit: Option<&Emit>) -> Option<Emission> {
+    let Emit { topic, key, value, headers, .. } = emit?;
+    Some(Emission {
+        topic: topic.as_ref()?.value.clone(),
+        key: key.as_ref().map(|key| key.template.clone()),
+        value: value.as_ref()?.template.clone(),
+        headers: headers.iter().map(|(name, value)| (name.clone(), value.template.clone())).collect(),
     })
 }
 

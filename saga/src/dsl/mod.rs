@@ -4,6 +4,8 @@
 //! saga: checkout                            # name
 //! version: 1                                # a published version never changes
 //! mode: saga                                # the default; `2pc`: two-phase commit
+//! input:                                    # what a start must send; without it, any object
+//!   schema: { required: [order_id], properties: { order_id: { type: string } } }
 //! key: ${ input.order_id }                  # business key, from `input` alone: one instance a key
 //! timeout: 15m                              # before the pivot: compensate; behind it the saga goes on
 //! defaults:                                 # all optional, as is every field in them
@@ -39,6 +41,8 @@
 //!   has not said that what was done must be undoable. A pivot and what stands behind it have none.
 //! - **Conditions.** `when` is one expression that says whether the step is done at all. `optional: true`: the saga goes on without the step if
 //!   it has no effect. Whatever reads the output of such a step must guard it. A pivot has neither.
+//! - **Input.** `schema` is a JSON Schema (draft 2020-12) that refers to nothing outside and does not contain itself. What expressions read of
+//!   `input` is checked against it.
 //! - **Mode.** In `2pc` all services are called over HTTP, and what undoes, the pivot, and attempts of actions have no effect. They are
 //!   kept, so that one text can be run both ways.
 //! - **Sleep and wait.** A step with `sleep` or `wait_for` has no effect and no attempts: whatever belongs to a call is refused in it. Its
@@ -55,10 +59,14 @@
 //! the codes. Only a text that is no YAML ends the run early, because there is nothing to walk.
 
 mod asleep;
+mod budget;
 mod check;
+mod declared;
 mod draft;
+mod emit;
 mod fields;
 mod graph;
+mod inputs;
 mod invariants;
 mod lower;
 mod node;
@@ -69,6 +77,7 @@ mod render;
 mod report;
 mod rule;
 mod scalar;
+mod schema;
 mod span;
 mod syntax;
 mod two_phase;
@@ -142,11 +151,14 @@ fn analyse(source: &str) -> (Option<(Definition, Vec<Invariant>)>, Vec<Fault>, b
             Some(Mode::TwoPhase) => two_phase::check(&draft, &graph, &mut report),
             None => {}
         }
+        check::emissions(&draft, &mut report);
         check::timeouts(&draft, &graph, &mut report);
         asleep::sleeps(&draft, &graph, &mut report);
         asleep::waits(&draft, &graph, &mut report);
+        budget::check(&draft, &graph, &mut report);
         lower::check_policies(&draft, &graph, &mut report);
         references::check(&draft, &graph, &mut report);
+        inputs::check(&draft, &mut report);
         invariants::check(&draft, &graph, &mut report);
         let lowered = if report.has_errors() { None } else { lower::definition(&draft, &graph) };
         lowered.map(|definition| (definition, draft.verify.into_iter().map(|invariant| invariant.value).collect()))

@@ -6,7 +6,7 @@ use super::node::{Node, Value};
 use super::report::Report;
 use super::rule::Rule;
 use super::span::At;
-use super::{asleep, invariants, scalar, values};
+use super::{asleep, emit, invariants, scalar, schema, values};
 use crate::definition::{HttpTarget, Target};
 use sagamq_api::limits::SAGA_STEPS_MAX;
 use sagamq_api::saga::{Mode, REPLY_TOPIC};
@@ -26,6 +26,7 @@ pub(crate) fn definition(node: &Node, report: &mut Report<'_>) -> Option<Draft> 
     let version = fields.require("version", "give it a version: `version: 1`", report);
     let version = version.and_then(|node| scalar::integer(node, "the version", 1, u32::MAX, report));
     let mode = fields.take("mode").map_or(Some(Mode::Saga), |node| mode(node, report));
+    let input = fields.take("input").and_then(|node| schema::read(node, report));
     let key = fields.require("key", "name the business key: `key: ${ input.order_id }`", report);
     let key = key.and_then(|node| key_of(node, report));
     let timeout = fields.take("timeout").and_then(|node| scalar::duration(node, "the timeout", report));
@@ -36,10 +37,9 @@ pub(crate) fn definition(node: &Node, report: &mut Report<'_>) -> Option<Draft> 
     let steps = steps.map(|node| steps_of(node, report)).unwrap_or_default();
     let output = fields.take("output").and_then(|node| values::read(node, report));
     let verify = fields.take("verify").map(|node| invariants::read(node, report)).unwrap_or_default();
-    fields.refuse("input", "the input is not checked against a schema yet: leave it out", report);
     fields.refuse("on_compensated", "watch the state of the instance instead", report);
     fields.finish(report);
-    Some(Draft { name: name.map(|name| name.value), version, mode, key, timeout, defaults, services, steps, output, verify })
+    Some(Draft { name: name.map(|name| name.value), version, mode, input, key, timeout, defaults, services, steps, output, verify })
 }
 
 fn mode(node: &Node, report: &mut Report<'_>) -> Option<Mode> {
@@ -98,7 +98,11 @@ fn service(name: &At<&str>, node: &Node, report: &mut Report<'_>) -> Option<At<T
     let topic = fields.take("topic");
     let http = fields.take("http");
     for planned in ["circuit_breaker", "rate_limit"] {
-        fields.refuse(planned, "leave it out", report);
+        fields.refuse(
+            planned,
+            "it is set for all definitions at once: `sagamq service set NAME URL --break-after 5 --calls-per-second 50`",
+            report,
+        );
     }
     fields.finish(report);
     match (topic, http) {
@@ -185,6 +189,7 @@ fn step(node: &Node, report: &mut Report<'_>) -> Option<Step> {
     let compensate = fields.take("compensate").map_or(Compensate::Unsaid, |node| compensate(node, report));
     let pivot = fields.take_entry("pivot").and_then(|(key, node)| scalar::boolean(node, "`pivot`", report)?.then_some(key));
     let when = fields.take("when").and_then(|node| condition(node, report));
+    let emit = fields.take("emit").and_then(|node| emit::read(node, report));
     let optional = fields.take_entry("optional").and_then(|(key, node)| scalar::boolean(node, "`optional`", report)?.then_some(key));
     fields.finish(report);
     Some(Step {
@@ -201,6 +206,7 @@ fn step(node: &Node, report: &mut Report<'_>) -> Option<Step> {
         pivot,
         when,
         optional,
+        emit,
     })
 }
 
@@ -249,7 +255,7 @@ fn compensate(node: &Node, report: &mut Report<'_>) -> Compensate {
         Value::Text(_) => {
             let call = call_name(node, report);
             let span = node.span;
-            Compensate::Call(Box::new(Compensation { span, call, with: None, timeout: None, retry: Retry::default() }))
+            Compensate::Call(Box::new(Compensation { span, call, with: None, timeout: None, retry: Retry::default(), emit: None }))
         }
         Value::Map(_) => {
             let Some(mut fields) = Fields::open(node, "`compensate`", report) else { return Compensate::Nothing };
@@ -258,9 +264,10 @@ fn compensate(node: &Node, report: &mut Report<'_>) -> Compensate {
             let with = fields.take("with").and_then(|node| arguments(node, report));
             let timeout = fields.take("timeout").and_then(|node| scalar::duration(node, "the timeout", report));
             let retry = fields.take("retry").map(|node| retry(node, report)).unwrap_or_default();
+            let emit = fields.take("emit").and_then(|node| emit::read(node, report));
             let span = fields.span();
             fields.finish(report);
-            Compensate::Call(Box::new(Compensation { span, call, with, timeout, retry }))
+            Compensate::Call(Box::new(Compensation { span, call, with, timeout, retry, emit }))
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::List(_) => {
             let message = format!("`compensate` is a call, but this is {}", node.kind());

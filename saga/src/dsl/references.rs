@@ -1,6 +1,6 @@
 //! Checks that what an expression refers to is there when it is evaluated.
 
-use super::draft::{Draft, Idle, Values};
+use super::draft::{Draft, Emit, Idle, Values};
 use super::fields::nearest;
 use super::graph::Graph;
 use super::report::Report;
@@ -23,6 +23,8 @@ enum View {
     Action(usize),
     /// The arguments of the compensation of a step.
     Compensation(usize),
+    /// What a step tells when its action has taken effect.
+    Emit(usize),
     /// The output: every step is done.
     Output,
 }
@@ -42,8 +44,13 @@ pub(crate) fn check(draft: &Draft, graph: &Graph, report: &mut Report<'_>) {
         if let Some(Some(Idle::Given(values) | Idle::Until(values))) = step.idle.as_ref().map(|idle| &idle.value) {
             look(Some(values), View::Action(at));
         }
+        for values in step.emit.iter().flat_map(Emit::values) {
+            look(Some(values), View::Emit(at));
+        }
         if let super::draft::Compensate::Call(compensation) = &step.compensate {
-            look(compensation.with.as_ref(), View::Compensation(at));
+            for values in compensation.with.iter().chain(compensation.emit.iter().flat_map(Emit::values)) {
+                look(Some(values), View::Compensation(at));
+            }
         }
     }
     look(draft.output.as_ref(), View::Output);
@@ -53,7 +60,9 @@ pub(crate) fn check(draft: &Draft, graph: &Graph, report: &mut Report<'_>) {
     check_absence(draft, graph, report);
     for (at, step) in draft.steps.iter().enumerate() {
         if let super::draft::Compensate::Call(compensation) = &step.compensate {
-            check_guards(compensation.with.as_ref(), at, graph, report);
+            for values in compensation.with.iter().chain(compensation.emit.iter().flat_map(Emit::values)) {
+                check_guards(Some(values), at, graph, report);
+            }
         }
     }
 }
@@ -112,11 +121,11 @@ fn check_step(reference: &At<Reference>, view: View, graph: &Graph, report: &mut
     }
     match view {
         View::Key | View::Output => {}
-        View::Compensation(at) if at == step => {}
+        View::Compensation(at) | View::Emit(at) if at == step => {}
         View::Condition(at) | View::Action(at) if at == step => {
             fault(format!("the output of `{id}` is not there before its action was called"), "refer to a step before it".to_owned());
         }
-        View::Condition(at) | View::Action(at) | View::Compensation(at) => {
+        View::Condition(at) | View::Action(at) | View::Compensation(at) | View::Emit(at) => {
             if !graph.is_ancestor(step, at) && !graph.is_doubtful(at) {
                 fault(format!("`{id}` need not be done when this is computed"), format!("add `{id}` to the `after` of this step"));
             }
@@ -174,9 +183,13 @@ fn check_absence(draft: &Draft, graph: &Graph, report: &mut Report<'_>) {
     for (at, step) in draft.steps.iter().enumerate() {
         let condition = step.when.as_ref().map(|when| when.value.template.implied()).unwrap_or_default();
         look(step.when.as_ref().map(|when| &when.value), Some(at), &always);
-        look(step.with.as_ref(), Some(at), &condition);
+        for values in step.with.iter().chain(step.emit.iter().flat_map(Emit::values)) {
+            look(Some(values), Some(at), &condition);
+        }
         if let super::draft::Compensate::Call(compensation) = &step.compensate {
-            look(compensation.with.as_ref(), Some(at), &condition);
+            for values in compensation.with.iter().chain(compensation.emit.iter().flat_map(Emit::values)) {
+                look(Some(values), Some(at), &condition);
+            }
         }
     }
     look(draft.output.as_ref(), None, &always);

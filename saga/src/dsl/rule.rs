@@ -65,6 +65,8 @@ rules! {
     BadUrl = "bad_url", Error;
     /// A service is reached through a topic or over HTTP, not both, and not through a topic that belongs to the orchestrator.
     BadService = "bad_service", Error;
+    /// What a step tells goes to a topic that cannot take it, or has a header that every such record has.
+    BadEmit = "bad_emit", Error;
     /// A call names a service that is not declared.
     UnknownService = "unknown_service", Error;
     /// A call is not `service.operation`.
@@ -110,6 +112,18 @@ rules! {
     /// An expression refers to what is not there when it is evaluated: an unknown variable, a step that does not exist or need not be
     /// done by then, `failure` in an action.
     UnknownReference = "unknown_reference", Error;
+    /// The schema of the input is no JSON Schema, or uses what is not looked at here.
+    BadSchema = "bad_schema", Error;
+    /// An expression reads a field of the input that its schema forbids.
+    UnknownInput = "unknown_input", Error;
+    /// An expression reads a field of the input that its schema does not declare; an input may have it all the same.
+    UndeclaredInput = "undeclared_input", Warning;
+    /// An expression reads a field of the input that its schema does not require, and nothing guards it.
+    UnguardedInput = "unguarded_input", Warning;
+    /// The key is a field of the input that is neither text nor a number by its schema.
+    WrongInputType = "wrong_input_type", Error;
+    /// A value that stands there can never be: the input's schema does not allow what it is compared with, or a schema not its own default.
+    ImpossibleLiteral = "impossible_literal", Error;
     /// A compensation reads the output of its own action unguarded; it is not there when the action's outcome is unknown.
     UnguardedOutput = "unguarded_output", Warning;
     /// An expression reads the output of a step that may have been left out, or that the saga may have gone on without, where no guard covers
@@ -126,4 +140,6 @@ rules! {
     ConstantKey = "constant_key", Warning;
     /// The saga's timeout ends before one attempt of a step may, or before a way up to the pivot has slept or a wait for a signal is over.
     TimeoutTooShort = "timeout_too_short", Error;
+    /// The saga's timeout ends before the steps up to its pivot may, one after the other, or before a step has had the attempts it asks for.
+    BudgetTooSmall = "budget_too_small", Warning;
 }

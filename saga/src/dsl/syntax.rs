@@ -24,6 +24,8 @@ pub(crate) struct Saga {
     /// How instances are run. `saga`, the default: each step commits by itself, and is undone if the whole cannot succeed. `2pc`: all steps
     /// take effect at one moment or none does, and services hold locks until they have heard which.
     mode: Option<Mode>,
+    /// What a start must send.
+    input: Option<Input>,
     /// The business key, from `input` alone: `${ input.order_id }`. There is one instance a key.
     key: String,
     /// How long an instance may take until its pivot; then what was done is undone.
@@ -58,6 +60,15 @@ pub(crate) enum Invariant {
 pub(crate) struct Always {
     /// The statement.
     always: String,
+}
+
+/// What a start must send.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Input {
+    /// A JSON Schema (draft 2020-12) of it. It refers to nothing outside, and does not contain itself.
+    #[schemars(extend("$ref" = "https://json-schema.org/draft/2020-12/schema"))]
+    schema: BTreeMap<String, Value>,
 }
 
 /// A duration: `200ms`, `15m`, `1h30m`, `7d`, or ISO 8601 (`PT15M`).
@@ -121,6 +132,22 @@ pub(crate) struct Step {
     when: Option<Condition>,
     /// Whether the saga goes on without the step if it has no effect, and undoes it alone if that is not known. Not for a pivot.
     optional: Option<bool>,
+    /// What is told others when the action has taken effect: a record in the commit that says so.
+    emit: Option<Emit>,
+}
+
+/// A record that a step tells others with.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Emit {
+    /// Where it goes. Publishing makes it with one partition a shard.
+    topic: String,
+    /// Its key; the business key when it is left out. May hold `${ }` expressions, as what follows may.
+    key: Option<String>,
+    /// What it says: any value, over `input`, `steps.<id>.output` of steps before it and its own, and `saga`.
+    value: Value,
+    /// Headers beside those of every such record.
+    headers: Option<BTreeMap<String, String>>,
 }
 
 /// One expression that is true or false.
@@ -216,6 +243,8 @@ pub(crate) struct Compensation {
     timeout: Option<Duration>,
     /// Retries of the compensation.
     retry: Option<Retry>,
+    /// What is told others when the effect is undone. `failure` can be used here.
+    emit: Option<Emit>,
 }
 
 /// When and how often a call is tried again. The jitter is always full.
@@ -279,11 +308,12 @@ mod tests {
     /// Codes of faults of structure; all others are about values or about more than one field.
     const STRUCTURE: [&str; 5] = ["unknown_field", "not_supported", "wrong_type", "missing_field", "bad_service"];
 
-    const VALID: &str = "saga: a\nversion: 1\nmode: saga\nkey: ${ input.k }\ntimeout: 1h\ndefaults: { timeout: 1s, retry: { attempts: 3 } }\n\
+    const VALID: &str = "saga: a\nversion: 1\nmode: saga\ninput: { schema: { type: object } }\nkey: ${ input.k }\ntimeout: 1h\ndefaults: { timeout: 1s, retry: { attempts: 3 } }\n\
         services: { s: { topic: t }, h: { http: 'http://h' } }\nsteps:\n  - id: one\n    call: s.do\n    with: { a: 1 }\n    after: []\n    \
         timeout: 1s\n    queue_timeout: 1m\n    retry: { initial: 1s, factor: 1.5, max: 2s, attempts: 3, never_on: [A] }\n    compensate: h.undo\n    \
         when: ${ input.a }\n    optional: true\n  - id: two\n    call: h.do\n    after: [one]\n    with: ${ input }\n    \
-        compensate: { call: s.undo, with: { b: 2 }, timeout: 1s, retry: { factor: 2 } }\n  - { id: three, call: s.do, after: [two], pivot: true }\n  \
+        compensate: { call: s.undo, with: { b: 2 }, timeout: 1s, retry: { factor: 2 } }\n    \
+        emit: { topic: e, key: k, value: [1], headers: { a: b } }\n  - { id: three, call: s.do, after: [two], pivot: true }\n  \
         - id: four\n    sleep: 15m\n    after: [three]\n  - id: five\n    sleep: { until: '2027-01-01T00:00:00Z' }\n    after: [four]\n  \
         - id: six\n    wait_for: { signal: go, timeout: 1h, on_timeout: continue }\n    after: [five]\n  \
         - { id: seven, wait_for: paid, after: [six] }\noutput: [1]\nverify: [ steps.one.done, { always: '!steps.one.undone' } ]\n";
@@ -309,6 +339,8 @@ mod tests {
             "saga",
             "version",
             "mode",
+            "input",
+            "schema",
             "key",
             "timeout",
             "queue_timeout",
@@ -338,6 +370,9 @@ mod tests {
             "attempts",
             "never_on",
             "topic",
+            "emit",
+            "value",
+            "headers",
             "http",
         ];
         let mut compared = 0;

@@ -72,7 +72,11 @@ fn order(draft: &Draft, graph: &Graph, report: &mut Report<'_>) {
 /// What would be done without: a branch whose actions were left out, or whose refusal does not count, is not the whole any more.
 fn only_sagas(step: &Step, report: &mut Report<'_>) {
     let name = step.id.as_ref().map_or("", |id| id.as_str());
-    for (keyword, span) in [("when", step.when.as_ref().map(|when| when.span)), ("optional", step.optional)] {
+    for (keyword, span) in [
+        ("when", step.when.as_ref().map(|when| when.span)),
+        ("optional", step.optional),
+        ("emit", step.emit.as_ref().map(|emit| emit.span)),
+    ] {
         if let Some(span) = span {
             let help = "let the participant decide, and answer that nothing was to do; or run it with `mode: saga`";
             report.add_with_help(Rule::OnlyInSagas, span, only_in_sagas(name, keyword), help);

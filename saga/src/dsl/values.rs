@@ -8,23 +8,30 @@ use super::report::Report;
 use super::rule::Rule;
 use super::span::{At, Span};
 use super::yaml::QUOTE;
-use crate::expression::{Piece, Reference, Template, split};
+use crate::expression::{Comparison, Piece, Reference, Template, split};
 
 /// The value of the node with its expressions compiled; `None` when one of them is none.
 pub(crate) fn read(node: &Node, report: &mut Report<'_>) -> Option<Values> {
-    let mut references = Vec::new();
-    let template = template(node, &mut references, report)?;
-    Some(Values { template, references })
+    let mut found = Found::default();
+    let template = template(node, &mut found, report)?;
+    Some(Values { template, references: found.references, comparisons: found.comparisons })
 }
 
-fn template(node: &Node, references: &mut Vec<At<Reference>>, report: &mut Report<'_>) -> Option<Template> {
+/// What expressions refer to, and where.
+#[derive(Default)]
+struct Found {
+    references: Vec<At<Reference>>,
+    comparisons: Vec<At<Comparison>>,
+}
+
+fn template(node: &Node, found: &mut Found, report: &mut Report<'_>) -> Option<Template> {
     match &node.value {
         Value::Null => Some(Template::literal(serde_json::Value::Null)),
         Value::Bool(b) => Some(Template::literal(serde_json::Value::from(*b))),
         Value::Number(number) => literal_number(number, node.span, report),
-        Value::Text(text) => expression(text, node.span, references, report),
+        Value::Text(text) => expression(text, node.span, found, report),
         Value::List(items) => {
-            let items: Vec<_> = items.iter().map(|item| template(item, references, report)).collect();
+            let items: Vec<_> = items.iter().map(|item| template(item, found, report)).collect();
             items.into_iter().collect::<Option<_>>().map(Template::array)
         }
         Value::Map(map) => {
@@ -32,7 +39,7 @@ fn template(node: &Node, references: &mut Vec<At<Reference>>, report: &mut Repor
             let fields: Vec<_> = fields
                 .into_iter()
                 .map(|(key, value)| {
-                    let (key, value) = (literal_key(&key, report), template(value, references, report));
+                    let (key, value) = (literal_key(&key, report), template(value, found, report));
                     Some((key?, value?))
                 })
                 .collect();
@@ -74,17 +81,18 @@ fn literal_key(key: &At<&str>, report: &mut Report<'_>) -> Option<String> {
     text
 }
 
-fn expression(text: &str, span: Span, references: &mut Vec<At<Reference>>, report: &mut Report<'_>) -> Option<Template> {
+fn expression(text: &str, span: Span, found: &mut Found, report: &mut Report<'_>) -> Option<Template> {
     let source = report.source();
     if !report.may_compile(text.matches("${").count(), span) {
         return None;
     }
     match Template::text(text) {
         Ok(template) => {
-            references.extend(template.references().into_iter().map(|reference| {
-                let offset = in_source(source, span, text, reference.offset);
-                At::new(reference.clone(), Span { offset, length: reference.length })
-            }));
+            let place = |offset, length| Span { offset: in_source(source, span, text, offset), length };
+            let references = template.references().into_iter();
+            found.references.extend(references.map(|found| At::new(found.clone(), place(found.offset, found.length))));
+            let comparisons = template.comparisons().into_iter();
+            found.comparisons.extend(comparisons.map(|found| At::new(found.clone(), place(found.offset, found.length))));
             Some(template)
         }
         Err(errors) => {

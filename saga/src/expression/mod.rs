@@ -41,7 +41,7 @@ pub(crate) use implied::Implied;
 pub use meter::{DECISION_BYTES_MAX, DECISION_STEPS_MAX, DECISION_TIME_MAX};
 pub(crate) use meter::{metered, metered_until};
 pub use program::{EXPRESSION_BYTES_MAX, EXPRESSION_DEPTH_MAX, EXPRESSION_LOOPS_MAX, ExpressionError};
-pub use reference::Reference;
+pub use reference::{Comparison, Reference};
 pub(crate) use same::same;
 pub use scope::{Outputs, SagaScope, Scope};
 pub use template::{RenderError, Template};

@@ -7,7 +7,7 @@ use super::functions;
 use super::guard::guard;
 use super::implied::Implied;
 use super::meter::{metered, verdict};
-use super::reference::{Reference, Survey, is_optional, survey};
+use super::reference::{Comparison, Reference, Survey, is_optional, survey};
 use super::scope::Scope;
 use super::value::{Needs, map, to_cel, to_json};
 use super::weigh;
@@ -55,6 +55,7 @@ pub(crate) struct Program {
     references: Vec<Reference>,
     implied: Implied,
     is_never_bool: bool,
+    comparisons: Vec<Comparison>,
     is_long: bool,
 }
 
@@ -94,7 +95,8 @@ impl Program {
             Plan::Tree(guard(tree), needs)
         };
         let is_long = survey.loops > 0 || survey.functions.iter().any(|called| called.name == "matches");
-        Self { source: source.to_owned(), plan, references, implied: survey.implied, is_never_bool, is_long }
+        let Survey { implied, comparisons, .. } = survey;
+        Self { source: source.to_owned(), plan, references, implied, is_never_bool, comparisons, is_long }
     }
 
     /// Its text.
@@ -115,6 +117,16 @@ impl Program {
     /// Whether it is neither true nor false, whatever it is evaluated with.
     pub(crate) fn is_never_bool(&self) -> bool {
         self.is_never_bool
+    }
+
+    /// What it compares with values that stand in it.
+    pub(crate) fn comparisons(&self) -> &[Comparison] {
+        &self.comparisons
+    }
+
+    /// The variable with fields that it reads, if it does nothing else.
+    pub(crate) fn as_path(&self) -> Option<&Reference> {
+        matches!(self.plan, Plan::Path).then(|| &self.references[0])
     }
 
     /// Whether evaluating it may take more than a moment: it has a loop, or a regular expression.
@@ -156,6 +168,9 @@ fn checked(string: &str, range: Range<usize>) -> Result<(&str, IdedExpr, Survey)
     }
     for reference in &mut survey.references {
         reference.offset += lead;
+    }
+    for comparison in &mut survey.comparisons {
+        comparison.offset += lead;
     }
     Ok((text, tree, survey))
 }

@@ -3,6 +3,7 @@
 use super::implied::Implied;
 use cel::common::ast::{CallExpr, EntryExpr, Expr, IdedExpr, LiteralValue, SourceInfo, operators};
 use cel::common::types::CelString;
+use serde_json::Value;
 
 /// A variable of an expression with the fields that are read from it, for example `steps.pay.output.receipt`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,11 +24,28 @@ pub struct Reference {
     pub length: usize,
 }
 
+/// A variable with fields that is compared with a value that stands there, for example `input.kind == "card"`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Comparison {
+    /// The variable.
+    pub root: String,
+    /// The fields that are read from it.
+    pub path: Vec<String>,
+    /// What it is compared with.
+    pub value: Value,
+    /// Where that stands in the string that holds the expression, in bytes.
+    pub offset: usize,
+    /// Its length in bytes.
+    pub length: usize,
+}
+
 /// What was found in the tree of an expression.
 #[derive(Debug, Default)]
 pub(crate) struct Survey {
     /// Every free variable, in the order of the tree.
     pub(crate) references: Vec<Reference>,
+    /// What is compared with values that stand there.
+    pub(crate) comparisons: Vec<Comparison>,
     /// The functions that are called.
     pub(crate) functions: Vec<Called>,
     /// Depth of the tree: evaluating it takes as many nested calls.
@@ -103,6 +121,7 @@ pub(crate) fn survey(root: &IdedExpr, info: &SourceInfo) -> Survey {
                 continue;
             }
             survey.functions.push(called(call, call.func_name.clone(), visit.node, info));
+            survey.comparisons.extend(comparisons(call, &visit.bound, info));
         }
         push_children(&mut open, &visit);
     }
@@ -120,6 +139,43 @@ fn called(call: &CallExpr, name: String, node: &IdedExpr, info: &SourceInfo) -> 
         _ => None,
     };
     Called { name, offset: offset(node, info).0, on_value, arguments: call.args.len(), pattern }
+}
+
+/// What a call compares: a whole chain of fields with a value, or with each value of a list.
+fn comparisons(call: &CallExpr, bound: &[&str], info: &SourceInfo) -> Vec<Comparison> {
+    let (chain, values) = match (call.func_name.as_str(), call.args.as_slice()) {
+        (operators::EQUALS | operators::NOT_EQUALS, [one, other]) => match (literal(one), literal(other)) {
+            (None, Some(_)) => (one, core::slice::from_ref(other)),
+            (Some(_), None) => (other, core::slice::from_ref(one)),
+            _ => return Vec::new(),
+        },
+        (operators::IN, [one, IdedExpr { expr: Expr::List(list), .. }]) => (one, list.elements.as_slice()),
+        _ => return Vec::new(),
+    };
+    // What may be absent is no value, and what is indexed by a number is another one each time.
+    let Some(Chain { name, path, optional_at: None, .. }) = Chain::of(chain).filter(|found| found.path.len() + 1 == chain_length(chain))
+    else {
+        return Vec::new();
+    };
+    if bound.contains(&name) {
+        return Vec::new();
+    }
+    let path: Vec<String> = path.into_iter().map(str::to_owned).collect();
+    let compared = values.iter().filter_map(|node| literal(node).map(|value| (value, offset(node, info))));
+    let compared =
+        compared.map(|(value, (offset, length))| Comparison { root: name.to_owned(), path: path.clone(), value, offset, length });
+    compared.collect()
+}
+
+/// The JSON of a value that stands there.
+fn literal(node: &IdedExpr) -> Option<Value> {
+    match &node.expr {
+        Expr::Literal(LiteralValue::String(text)) => Some(text_of(text).into()),
+        Expr::Literal(LiteralValue::Int(int)) => Some((*int.inner()).into()),
+        Expr::Literal(LiteralValue::Boolean(truth)) => Some((*truth.inner()).into()),
+        Expr::Literal(LiteralValue::Null) => Some(Value::Null),
+        _ => None,
+    }
 }
 
 fn push_children<'e>(open: &mut Vec<Visit<'e>>, visit: &Visit<'e>) {

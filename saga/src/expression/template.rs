@@ -4,7 +4,7 @@ use super::compile_error::CompileError;
 use super::implied::Implied;
 use super::meter::{charge_text, metered};
 use super::program::{ExpressionError, Program};
-use super::reference::Reference;
+use super::reference::{Comparison, Reference};
 use super::scope::Scope;
 use super::text::{Piece, split};
 use sagamq_api::JsonText;
@@ -158,24 +158,47 @@ impl Template {
 
     /// The texts of its expressions.
     pub(crate) fn sources(&self) -> Vec<&str> {
-        match &*self.node {
-            Node::Literal(_) => Vec::new(),
-            Node::Expression(program) => vec![program.source()],
-            Node::Text(parts) => parts.iter().filter_map(Part::source).collect(),
-            Node::Array(items) => items.iter().flat_map(Self::sources).collect(),
-            Node::Object(fields) => fields.iter().flat_map(|(_, value)| value.sources()).collect(),
-        }
+        self.programs().into_iter().map(Program::source).collect()
     }
 
     /// Every variable its expressions refer to.
     #[must_use]
     pub fn references(&self) -> Vec<&Reference> {
+        self.programs().into_iter().flat_map(Program::references).collect()
+    }
+
+    /// Every variable that its expressions compare with a value that stands there.
+    #[must_use]
+    pub fn comparisons(&self) -> Vec<&Comparison> {
+        self.programs().into_iter().flat_map(Program::comparisons).collect()
+    }
+
+    /// The variable with fields that it reads, if it is one expression that does nothing else.
+    #[must_use]
+    pub fn as_path(&self) -> Option<&Reference> {
+        match &*self.node {
+            Node::Expression(program) => program.as_path(),
+            Node::Literal(_) | Node::Text(_) | Node::Array(_) | Node::Object(_) => None,
+        }
+    }
+
+    /// The text of its expression, if it is one and nothing else.
+    #[must_use]
+    pub fn source(&self) -> Option<&str> {
+        match &*self.node {
+            Node::Expression(program) => Some(program.source()),
+            Node::Literal(_) | Node::Text(_) | Node::Array(_) | Node::Object(_) => None,
+        }
+    }
+
+    /// Its expressions, in the order of the text.
+    fn programs(&self) -> Vec<&Program> {
         match &*self.node {
             Node::Literal(_) => Vec::new(),
-            Node::Expression(program) => program.references().iter().collect(),
-            Node::Text(parts) => parts.iter().flat_map(Part::references).collect(),
-            Node::Array(items) => items.iter().flat_map(Self::references).collect(),
-            Node::Object(fields) => fields.iter().flat_map(|(_, value)| value.references()).collect(),
+            Node::Expression(program) => vec![program],
+            Node::Text(parts) => parts.iter().filter_map(Part::program).collect(),
+            Node::Array(items) => items.iter().flat_map(Self::programs).collect(),
+            Node::Object(fields) => fields.iter().flat_map(|(_, value)| value.programs()).collect(),
         }
     }
 
@@ -285,17 +308,10 @@ impl Rendered {
 }
 
 impl Part {
-    fn source(&self) -> Option<&str> {
+    fn program(&self) -> Option<&Program> {
         match self {
             Self::Literal(_) => None,
-            Self::Expression(program) => Some(program.source()),
-        }
-    }
-
-    fn references(&self) -> &[Reference] {
-        match self {
-            Self::Literal(_) => &[],
-            Self::Expression(program) => program.references(),
+            Self::Expression(program) => Some(program),
         }
     }
 

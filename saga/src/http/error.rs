@@ -5,6 +5,7 @@ use crate::orchestrator::{
     OutOfBounds, OutcomeError, PublishError, QueryError, RepairError, RetentionError, ServiceError, SignalError, StartError,
     StartRepairError, TransactionError, VersionsError, WaitTooLong, of_rejection, of_write,
 };
+use crate::protocol::Rejection;
 use crate::store::StoreError;
 use sagamq_api::{ErrorCode, Problem};
 use sagamq_broker::http::problem::ApiError;
@@ -82,6 +83,9 @@ impl From<StartError> for ApiError {
         let detail = error.to_string();
         let code = match error {
             StartError::Definition(error) => return error.into(),
+            StartError::Misfit { misfit, .. } => {
+                return Problem::new(ErrorCode::SagaInputMisfit, detail).with_pointer(misfit.pointer).into();
+            }
             StartError::InvalidInput(_) => ErrorCode::InvalidSagaInput,
             StartError::OutOfBounds(error) => of_bounds(error),
             StartError::ModeNotPossible { .. } => ErrorCode::ModeNotPossible,
@@ -89,7 +93,7 @@ impl From<StartError> for ApiError {
             StartError::KeyConflict { .. } | StartError::ModeConflict { .. } | StartError::IdTaken { .. } => ErrorCode::SagaKeyConflict,
             StartError::OpenLimit { .. } => ErrorCode::SagaOpenLimit,
             StartError::Panicked => ErrorCode::Internal,
-            StartError::Rejected(rejection) => of_rejection(&rejection),
+            StartError::Rejected(rejection) => return rejected(&rejection),
             StartError::Instance(error) => return error.into(),
         };
         Self::new(code, detail)
@@ -106,6 +110,8 @@ impl From<ServiceError> for ApiError {
             | ServiceError::HostNotAllowed(_)
             | ServiceError::EjectAfter(_)
             | ServiceError::EjectMs(_)
+            | ServiceError::Bound { .. }
+            | ServiceError::BreakMs(_)
             | ServiceError::TooMany => ErrorCode::InvalidRequest,
             ServiceError::Write(error) => of_write(error),
         };
@@ -117,7 +123,7 @@ impl From<CallError> for ApiError {
     fn from(error: CallError) -> Self {
         match error {
             CallError::Instance(error) => error.into(),
-            CallError::Rejected(rejection) => Self::new(of_rejection(&rejection), rejection.to_string()),
+            CallError::Rejected(rejection) => rejected(&rejection),
         }
     }
 }
@@ -130,7 +136,7 @@ impl From<OperateError> for ApiError {
             }
             OperateError::OutOfBounds { error: bounds, .. } => Self::new(of_bounds(bounds), error.to_string()),
             OperateError::Instance(error) => error.into(),
-            OperateError::Rejected(rejection) => Self::new(of_rejection(&rejection), rejection.to_string()),
+            OperateError::Rejected(rejection) => rejected(&rejection),
         }
     }
 }
@@ -268,6 +274,15 @@ impl From<StartRepairError> for ApiError {
             StartRepairError::Instance(error) => error.into(),
             StartRepairError::Repair(error) => error.into(),
         }
+    }
+}
+
+/// What a protocol refuses, with the place where an input does not fit.
+fn rejected(rejection: &Rejection) -> ApiError {
+    let problem = Problem::new(of_rejection(rejection), rejection.to_string());
+    match rejection {
+        Rejection::Misfit(misfit) => problem.with_pointer(misfit.pointer.clone()).into(),
+        _ => problem.into(),
     }
 }
 

@@ -40,6 +40,7 @@ pub(crate) fn of_rejection(rejection: &Rejection) -> ErrorCode {
         Rejection::NotAwaited { .. } => ErrorCode::SignalNotAwaited,
         Rejection::SignalIdTaken(_) => ErrorCode::IdempotencyKeyReused,
         Rejection::SignalLimit { .. } => ErrorCode::SignalLimit,
+        Rejection::Misfit(_) => ErrorCode::SagaInputMisfit,
         Rejection::NoTransaction => ErrorCode::TransactionNotFound,
         Rejection::HandedOver(_) => ErrorCode::SagaHandedOver,
         Rejection::EffectsStand(_) => ErrorCode::SagaEffectStands,

@@ -3,7 +3,7 @@
 use super::compiler::Compiler;
 use super::definitions::{Definitions, Published};
 use super::door::Orchestrator;
-use super::topics::{LaneTopicError, ensure_command_topic};
+use super::topics::{LaneTopicError, Use, ensure_command_topic, ensure_lane_topic};
 use crate::definition::{self, Definition};
 use crate::dsl::{self, Compiled};
 use crate::store::{ControlStore, StoreError, StoredDefinition};
@@ -185,6 +185,9 @@ impl Orchestrator {
     async fn make_topics(&self, definition: &Definition) -> Result<(), PublishError> {
         for topic in definition.topics() {
             ensure_command_topic(&self.0.broker, &topic, &self.0.hold).await?;
+        }
+        for emission in definition.emissions() {
+            ensure_lane_topic(&self.0.broker, &emission.topic, Use::Anybody).await?;
         }
         Ok(())
     }

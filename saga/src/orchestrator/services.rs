@@ -7,8 +7,8 @@ use crate::dsl::base_url;
 use crate::store::ControlStore;
 use sagamq_api::ServiceName;
 use sagamq_api::service::{
-    EJECT_AFTER_DEFAULT, EJECT_AFTER_MAX, EJECT_MS_DEFAULT, EJECT_MS_MAX, EJECT_MS_MIN, PutService, SERVICE_ENDPOINTS_MAX, SERVICES_MAX,
-    ServiceDescription,
+    BREAK_AFTER_MAX, BREAK_MS_DEFAULT, CALLS_PER_SECOND_MAX, EJECT_AFTER_DEFAULT, EJECT_AFTER_MAX, EJECT_MS_DEFAULT, EJECT_MS_MAX,
+    EJECT_MS_MIN, MAX_IN_FLIGHT_MAX, PutService, SERVICE_ENDPOINTS_MAX, SERVICES_MAX, ServiceDescription,
 };
 use sagamq_broker::WriteError;
 use std::collections::BTreeSet;
@@ -43,6 +43,19 @@ pub enum ServiceError {
     /// A time is out of its range.
     #[error("`eject_ms` is {EJECT_MS_MIN} to {EJECT_MS_MAX}, and this is {0}")]
     EjectMs(u64),
+    /// A bound on calls is out of its range.
+    #[error("`{name}` is 1 to {most}, or left out for no bound, and this is {given}")]
+    Bound {
+        /// The field.
+        name: &'static str,
+        /// The most.
+        most: u32,
+        /// What was given.
+        given: u32,
+    },
+    /// The time of a breaker is out of its range.
+    #[error("`break_ms` is {EJECT_MS_MIN} to {EJECT_MS_MAX}, and this is {0}")]
+    BreakMs(u64),
     /// There are too many services.
     #[error(
         "{SERVICES_MAX} services have an address of their own, and there is no room for another one: remove one that is not called any more"
@@ -104,7 +117,7 @@ impl Orchestrator {
     }
 
     fn checked(&self, service: PutService) -> Result<ServiceAddress, ServiceError> {
-        let PutService { endpoints, eject_after, eject_ms } = service;
+        let PutService { endpoints, eject_after, eject_ms, max_in_flight, calls_per_second, break_after, break_ms } = service;
         if !(1..=SERVICE_ENDPOINTS_MAX).contains(&endpoints.len()) {
             return Err(ServiceError::Endpoints(endpoints.len()));
         }
@@ -128,7 +141,20 @@ impl Orchestrator {
         if !(EJECT_MS_MIN..=EJECT_MS_MAX).contains(&eject_ms) {
             return Err(ServiceError::EjectMs(eject_ms));
         }
-        Ok(ServiceAddress { endpoints: checked, eject_after, eject_ms, updated_at_ms: self.0.broker.clock().now_ms() })
+        let break_ms = break_ms.unwrap_or(BREAK_MS_DEFAULT);
+        if !(EJECT_MS_MIN..=EJECT_MS_MAX).contains(&break_ms) {
+            return Err(ServiceError::BreakMs(break_ms));
+        }
+        Ok(ServiceAddress {
+            endpoints: checked,
+            eject_after,
+            eject_ms,
+            max_in_flight: bound("max_in_flight", max_in_flight, MAX_IN_FLIGHT_MAX)?,
+            calls_per_second: bound("calls_per_second", calls_per_second, CALLS_PER_SECOND_MAX)?,
+            break_after: bound("break_after", break_after, BREAK_AFTER_MAX)?,
+            break_ms,
+            updated_at_ms: self.0.broker.clock().now_ms(),
+        })
     }
 
     /// Writes what a service has, and learns it. Whoever asked may go: what is stored must be known here all the same, and until then nobody
@@ -147,5 +173,14 @@ impl Orchestrator {
             Ok(())
         });
         changed.await.expect("it does not panic, and nobody aborts it")
+    }
+}
+
+/// A bound that may be left out; 0 stands for that where it is stored, and is refused: nobody means a service that is never called.
+fn bound(name: &'static str, given: Option<u32>, most: u32) -> Result<u32, ServiceError> {
+    match given {
+        None => Ok(0),
+        Some(given) if (1..=most).contains(&given) => Ok(given),
+        Some(given) => Err(ServiceError::Bound { name, most, given }),
     }
 }

@@ -7,11 +7,14 @@ use super::definitions::Candidates;
 use super::door::Orchestrator;
 use super::lane::{LaneInput, StartError, Waiter, Wanted};
 use super::wait::Wait;
-use crate::definition::Definition;
+use crate::definition::{Definition, Misfit, NoKey};
 use sagamq_api::JsonText;
 use sagamq_api::saga::{StartSaga, StartedSaga};
 use std::sync::Arc;
 use tokio::sync::oneshot;
+
+/// Inputs up to this size are judged by a schema in place: each of their values may meet many schemas.
+const JUDGED_INLINE_BYTES_MAX: usize = 4 * 1024;
 
 impl Orchestrator {
     /// Starts a saga once by its business key. Durable when it returns: the saga runs to an end whatever crashes.
@@ -54,29 +57,47 @@ impl Orchestrator {
         require_bounds(&input).map_err(StartError::OutOfBounds)?;
         // The active version's key decides which one is taken, so that a start again takes the same.
         let mut definition = Arc::clone(&candidates.active.definition);
-        let mut key = business_key(&definition, &input).await?;
-        let chosen = choose(candidates, &key);
+        let mut fitted = fit(&definition, &input).await?;
+        let chosen = choose(candidates, &fitted.key);
         if chosen.definition.version != definition.version {
             definition = Arc::clone(&chosen.definition);
-            key = business_key(&definition, &input).await?;
+            fitted = fit(&definition, &input).await?;
         }
+        let Fitted { key, misfit } = fitted;
         let run_as = mode.unwrap_or(definition.mode);
         if let Some(reason) = definition.forbids(run_as) {
             return Err(StartError::ModeNotPossible { saga, version: definition.version, mode: run_as, reason });
         }
         let lane = &self.0.lanes[usize::from(self.lane_of_key(&definition.name, &key))];
         let without_address = self.without_address(&definition);
-        let wanted = Wanted { definition, without_address, mode, key, input, at_rest };
+        let wanted = Wanted { definition, without_address, misfit, mode, key, input, at_rest };
         lane.ask(|reply| LaneInput::Start { wanted, reply }).await
     }
 }
 
-async fn business_key(definition: &Arc<Definition>, input: &JsonText) -> Result<String, StartError> {
-    let key = if definition.key.is_long() || input.len() > INLINE_BYTES_MAX {
+/// What a definition says of an input.
+struct Fitted {
+    key: String,
+    /// Why it does not fit the schema. A start that comes again is answered all the same: its input fitted when it came first.
+    misfit: Option<Misfit>,
+}
+
+async fn fit(definition: &Arc<Definition>, input: &JsonText) -> Result<Fitted, StartError> {
+    let most = if definition.input.is_some() { JUDGED_INLINE_BYTES_MAX } else { INLINE_BYTES_MAX };
+    let (key, misfit) = if definition.key.is_long() || input.len() > most {
         let (definition, input) = (Arc::clone(definition), input.clone());
-        beside(move || definition.business_key(&input)).await
+        beside(move || look_at(&definition, &input)).await
     } else {
-        definition.business_key(input)
+        look_at(definition, input)
     };
-    key.map_err(|error| StartError::InvalidInput(error.to_string()))
+    match (key, misfit) {
+        (Ok(key), misfit) => Ok(Fitted { key, misfit }),
+        // Why there is no key is what the schema says, if it says something.
+        (Err(_), Some(misfit)) => Err(StartError::Misfit { saga: definition.name.clone(), version: definition.version, misfit }),
+        (Err(error), None) => Err(StartError::InvalidInput(error.to_string())),
+    }
+}
+
+fn look_at(definition: &Definition, input: &JsonText) -> (Result<String, NoKey>, Option<Misfit>) {
+    (definition.business_key(input), definition.input.as_ref().and_then(|schema| schema.misfit(input)))
 }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 pub enum LaneTopicError {
     /// It exists with another number of partitions.
     #[error(
-        "topic `{topic}` exists with {partitions} partitions; a service's command topic needs one a shard, {shards}: let publishing create it"
+        "topic `{topic}` exists with {partitions} partitions; a topic of commands, or of what steps tell, needs one a shard, {shards}: let publishing create it"
     )]
     NotALaneTopic {
         /// The topic.
@@ -25,7 +25,7 @@ pub enum LaneTopicError {
         shards: u16,
     },
     /// It cannot be created.
-    #[error("the command topic `{topic}` cannot be created: {reason}")]
+    #[error("the topic `{topic}` cannot be created: {reason}")]
     Create {
         /// The topic.
         topic: TopicName,

@@ -5,7 +5,7 @@
 
 use super::commands::OpenCommands;
 use super::http::{Entered, HttpCaller};
-use super::records::command;
+use super::records::{command, event};
 use crate::definition::{HttpTarget, Target};
 use crate::protocol::{CallCommand, Command, HandOut};
 use sagamq_api::saga::{AttemptId, WORKER_GROUP};
@@ -24,8 +24,8 @@ pub(crate) struct Dispatcher {
 pub(crate) struct Dispatch {
     /// Calls over HTTP, with who is called.
     http: Vec<(HttpTarget, CallCommand)>,
-    /// Attempts whose command records are appended, in the order of the appends.
-    appended: Vec<(AttemptId, TopicName)>,
+    /// Attempts whose command records are appended, in the order of the appends; between them what steps tell others, of no attempt.
+    appended: Vec<(Option<AttemptId>, TopicName)>,
     /// Command records that are settled, should they have to be put back.
     settled: Vec<(AttemptId, TopicName, Offset)>,
     /// Calls over HTTP whose attempts are over.
@@ -36,7 +36,7 @@ impl Dispatch {
     /// The command topics that it touches: where their commands are settled up to may be stored with it.
     pub(crate) fn touched(&self) -> impl Iterator<Item = &TopicName> {
         let settled = self.settled.iter().map(|(_, topic, _)| topic);
-        self.appended.iter().map(|(_, topic)| topic).chain(settled)
+        self.appended.iter().filter(|(attempt, _)| attempt.is_some()).map(|(_, topic)| topic).chain(settled)
     }
 }
 
@@ -83,6 +83,11 @@ impl Dispatcher {
                 Command::Postpone { attempt, target: Target::Topic(_), due_ms } => self.postpone(commit, &attempt, due_ms),
                 // Whoever makes the call asks again in that time by itself.
                 Command::Postpone { target: Target::Http(_), .. } => {}
+                Command::Tell(told) => match commit.append(&told.topic, event(&told)) {
+                    Ok(()) => staged.appended.push((None, told.topic)),
+                    // The topic belongs to the definition and cannot be deleted: it is gone only with its data.
+                    Err(error) => tracing::error!(topic = %told.topic, %error, attempt = %told.attempt, "what a step did is not told"),
+                },
             }
         }
         Some(staged)
@@ -92,7 +97,7 @@ impl Dispatcher {
         match &call.target {
             Target::Http(target) => staged.http.push((target.clone(), call)),
             Target::Topic(topic) => match commit.append_for(topic, &self.workers, command(&call.call)) {
-                Ok(()) => staged.appended.push((call.call.attempt, topic.clone())),
+                Ok(()) => staged.appended.push((Some(call.call.attempt), topic.clone())),
                 // The attempt ends at its deadline, like any call that nobody answers, and is tried again.
                 Err(error) => tracing::error!(%topic, %error, attempt = %call.call.attempt, "a command cannot be sent"),
             },
@@ -136,10 +141,12 @@ impl Dispatcher {
             self.http.end(attempt);
         }
         for (attempt, topic) in staged.appended {
-            match offsets.next().expect("every command record has its place") {
-                Some(offset) => self.commands.insert(attempt, &topic, offset),
+            match (offsets.next().expect("every record has its place"), attempt) {
+                (Some(offset), Some(attempt)) => self.commands.insert(attempt, &topic, offset),
+                (Some(_), None) => {}
+                (None, None) => tracing::error!(%topic, "what a step did is not told: the topic was deleted"),
                 // As if it had been deleted before: the attempt ends at its deadline, and is tried again.
-                None => tracing::error!(%topic, %attempt, "a command cannot be sent: its topic was deleted"),
+                (None, Some(attempt)) => tracing::error!(%topic, %attempt, "a command cannot be sent: its topic was deleted"),
             }
         }
         let calls = staged.http.into_iter().map(|(target, call)| self.http.enter(target, call, false)).collect();

@@ -3,6 +3,7 @@
 use super::headers::{attempt_of, call_headers, header};
 use super::output::output_of;
 use super::word::Word;
+use crate::protocol::Told;
 use sagamq_api::headers::{APPLICATION_JSON, CONTENT_TYPE, saga as headers};
 use sagamq_api::limits::REASON_BYTES_MAX;
 use sagamq_api::record::{Headers, Payload};
@@ -16,6 +17,24 @@ pub(super) fn command(call: &Call) -> Payload {
     own.set(CONTENT_TYPE, APPLICATION_JSON);
     let value = serde_json::to_vec(call).expect("a call is JSON");
     Payload { key: Some(call.attempt.instance.to_string().into()), value: Some(value.into()), headers: own }
+}
+
+/// The record by which a step tells others what it has done, or undone. Its own headers go before those of the definition.
+pub(super) fn event(told: &Told) -> Payload {
+    let mut own: Headers = told.headers.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
+    own.set(headers::NAME, told.saga.to_string());
+    own.set(headers::VERSION, told.version.to_string());
+    own.set(headers::KEY, told.business_key.clone());
+    own.set(headers::INSTANCE, told.attempt.instance.to_string());
+    own.set(headers::STEP, told.attempt.step.to_string());
+    own.set(headers::OPERATION, told.attempt.operation.to_string());
+    own.set(headers::IDEMPOTENCY_KEY, told.attempt.call().to_string());
+    match &told.failed {
+        Some(reason) => own.set(headers::EMIT_FAILED, reason.clone()),
+        None => own.set(CONTENT_TYPE, APPLICATION_JSON),
+    }
+    let value = told.value.as_ref().map(|value| value.as_str().to_owned().into());
+    Payload { key: Some(told.key.clone().into()), value, headers: own }
 }
 
 /// Reads a reply record.

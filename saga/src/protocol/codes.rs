@@ -12,6 +12,8 @@ pub const PARTICIPANT_HOST_NOT_ALLOWED: &str = "PARTICIPANT_HOST_NOT_ALLOWED";
 pub const NO_ADDRESS: &str = "NO_ADDRESS";
 /// No endpoint of the service can be connected to, so the call waits until one is tried again.
 pub const ENDPOINTS_EJECTED: &str = "ENDPOINTS_EJECTED";
+/// Too many calls to the service in a row had no answer, so the call waits until one has tried again.
+pub const BREAKER_OPEN: &str = "BREAKER_OPEN";
 /// The call was not handed to its participant within the step's `queue_timeout`.
 pub const QUEUE_TIMEOUT: &str = "QUEUE_TIMEOUT";
 /// A signal had not come when the step's time for it was over.

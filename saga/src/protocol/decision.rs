@@ -1,10 +1,10 @@
 //! What a protocol is told and what it says. All protocols share these words, so that whoever runs instances need not know which of them
 //! an instance is of.
 
-use crate::definition::{RetryPolicy, Target};
+use crate::definition::{Misfit, RetryPolicy, Target};
 use sagamq_api::limits::{SAGA_SIGNALS_BYTES_MAX, SAGA_SIGNALS_MAX};
 use sagamq_api::saga::{AttemptId, Call, CallOutcome, Failure, SagaState, SagaVerb, StepAttempt, VerbName};
-use sagamq_api::{JsonText, SignalName, StepId};
+use sagamq_api::{JsonText, SagaName, SignalName, StepId, TopicName};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -141,6 +141,31 @@ pub enum Command {
         /// When, in milliseconds since 1970.
         due_ms: u64,
     },
+    /// A step tells others what it has done, or undone: a record that is written with the events.
+    Tell(Box<Told>),
+}
+
+/// What a step tells others.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Told {
+    /// Where it goes.
+    pub topic: TopicName,
+    /// The record's key.
+    pub key: String,
+    /// What it says; `None`: its expressions have no value.
+    pub value: Option<JsonText>,
+    /// The headers that the definition gives it.
+    pub headers: Vec<(String, String)>,
+    /// Why there is no value.
+    pub failed: Option<String>,
+    /// What succeeded: an action, or a compensation.
+    pub attempt: AttemptId,
+    /// The definition of the instance.
+    pub saga: SagaName,
+    /// Its version.
+    pub version: u32,
+    /// The instance's business key.
+    pub business_key: String,
 }
 
 impl Command {
@@ -236,6 +261,9 @@ pub enum Rejection {
     /// The input that an operator gives does not fit.
     #[error("the saga's input does not fit: {0}")]
     InvalidInput(String),
+    /// The input that an operator gives does not fit the schema of the definition.
+    #[error("the saga's input does not fit the schema of its version, {0}")]
+    Misfit(Misfit),
     /// The instance is a saga, which has no branches.
     #[error("only a two-phase commit has branches that can be resolved, and this is a saga")]
     NoTransaction,

@@ -26,7 +26,9 @@ mod same;
 pub mod twopc;
 mod waits;
 
-pub use decision::{By, CallCommand, Command, Decision, HandOut, IllegalEvent, Input, Recorded, Rejection, ResolvedOutcome, Signal, Verb};
+pub use decision::{
+    By, CallCommand, Command, Decision, HandOut, IllegalEvent, Input, Recorded, Rejection, ResolvedOutcome, Signal, Told, Verb,
+};
 pub use event::{EVENT_FORMAT, Event, Protocol, RecordedEvent, Started, UnknownProtocol};
 pub use failures::Failures;
 pub use head::Head;

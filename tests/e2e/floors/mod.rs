@@ -44,7 +44,7 @@ const FLOORS: [(&str, Floors); 3] = [
         &[
             &["config", "duration", "expression"],
             &["definition"],
-            &["dsl", "protocol"],
+            &["diff", "dsl", "protocol", "sketch"],
             &["verify"],
             &["metrics", "participant", "store"],
             &["orchestrator"],

@@ -2,6 +2,7 @@
 
 use crate::args::Format;
 use crate::args::saga::ActivateArgs;
+use crate::args::values::DefinitionAt;
 use crate::commands::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
@@ -9,6 +10,7 @@ use crate::output::{NONE, Output, human};
 use sagamq_api::error::Severity;
 use sagamq_api::saga::{ActivateVersion, Activation, Canary, DefinitionDescription, DefinitionList, PublishQuery};
 use sagamq_api::{Fault, SagaName};
+use sagamq_saga::definition::Definition;
 use sagamq_saga::dsl;
 use sagamq_sdk::ClientError;
 use serde::Serialize;
@@ -180,6 +182,29 @@ fn table(output: Output, list: &DefinitionList) -> String {
         [name, version, starts(definition), published, definition.warnings.len().to_string(), steps(definition)]
     });
     output.table(["SAGA", "VERSION", "STARTS", "PUBLISHED", "WARNINGS", "STEPS"], rows)
+}
+
+/// The compiled definition of a file. Its faults are shown to people, and are an error for programs.
+pub(super) fn compiled(path: &Path, output: Output) -> Result<Definition, CliError> {
+    of_text(&path.display().to_string(), &read(path)?, output)
+}
+
+/// The compiled definition that is named, from a file or from the server.
+pub(super) async fn found(context: &Context, at: &DefinitionAt) -> Result<Definition, CliError> {
+    match at {
+        DefinitionAt::File(path) => compiled(path, context.output),
+        DefinitionAt::Published { name, version } => {
+            let published = context.client.sagas().definition(name, Some(*version)).await?;
+            of_text(&format!("{name}@{version}"), &published.source, context.output)
+        }
+    }
+}
+
+fn of_text(name: &str, source: &str, output: Output) -> Result<Definition, CliError> {
+    dsl::compile(source).map(|compiled| compiled.definition).map_err(|faults| {
+        output.note(render(name, source, &faults, output).trim_end());
+        CliError::Failed(format!("{name} is no definition that could be published: `sagamq saga lint` tells its faults"))
+    })
 }
 
 pub(super) fn read(path: &Path) -> Result<String, CliError> {

@@ -1,7 +1,9 @@
 //! `sagamq saga`.
 
+mod compared;
 mod data;
 mod definitions;
+mod drawn;
 mod incidents;
 mod instances;
 mod junit;
@@ -16,6 +18,7 @@ mod verify;
 
 use super::Context;
 use crate::args::saga::SagaCommand;
+use crate::args::values::DefinitionAt;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::output::Output;
@@ -38,6 +41,10 @@ pub(crate) fn offline(command: SagaCommand, output: Output) -> Result<Next, CliE
         SagaCommand::Lint { files } => definitions::lint(&files, output).map(Next::Done),
         SagaCommand::Verify(args) => verify::run(*args, output).map(Next::Done),
         SagaCommand::Test(args) => test::run(args, output).map(Next::Done),
+        SagaCommand::Graph { definition: DefinitionAt::File(path), format } => drawn::file(&path, format, output).map(Next::Done),
+        SagaCommand::Diff { before: DefinitionAt::File(before), after: DefinitionAt::File(after) } => {
+            compared::files(&before, &after, output).map(Next::Done)
+        }
         other => Ok(Next::Ask(other)),
     }
 }
@@ -48,6 +55,8 @@ pub(crate) async fn run(context: Context, command: SagaCommand) -> Result<Exit, 
         SagaCommand::Verify(args) => verify::run(*args, context.output),
         SagaCommand::Test(args) => test::run(args, context.output),
         SagaCommand::Publish { files, activate, verify } => definitions::publish(&context, &files, PublishQuery { activate, verify }).await,
+        SagaCommand::Graph { definition, format } => drawn::draw(&context, &definition, format).await,
+        SagaCommand::Diff { before, after } => compared::compare(&context, &before, &after).await,
         SagaCommand::Activate(args) => definitions::activate(&context, args).await,
         SagaCommand::Definitions { name: None, .. } => definitions::list(&context).await,
         SagaCommand::Definitions { name: Some(name), definition_version } => definitions::show(&context, &name, definition_version).await,

@@ -3,7 +3,7 @@
 use super::refusal::{StartError, Undecided};
 use super::repair_error::RepairError;
 use super::waiters::Waiter;
-use crate::definition::Definition;
+use crate::definition::{Definition, Misfit};
 use crate::orchestrator::error::InstanceError;
 use crate::orchestrator::operated::Operated;
 use crate::orchestrator::trouble::Troubles;
@@ -30,6 +30,8 @@ pub(in crate::orchestrator) struct Wanted {
     pub(in crate::orchestrator) definition: Arc<Definition>,
     /// A service that it calls and that has no address: nothing new is started then.
     pub(in crate::orchestrator) without_address: Option<String>,
+    /// Why its input does not fit the schema of the definition.
+    pub(in crate::orchestrator) misfit: Option<Misfit>,
     /// How it is run; `None`: as its definition says.
     pub(in crate::orchestrator) mode: Option<Mode>,
     pub(in crate::orchestrator) key: String,

@@ -1,5 +1,6 @@
 //! Why a lane refuses what it is asked.
 
+use crate::definition::Misfit;
 use crate::orchestrator::bounds::OutOfBounds;
 use crate::orchestrator::definitions::DefinitionError;
 use crate::orchestrator::error::InstanceError;
@@ -59,6 +60,16 @@ pub enum StartError {
     /// The input does not fit the definition.
     #[error("the saga's input does not fit: {0}")]
     InvalidInput(String),
+    /// The input does not fit the schema of the definition.
+    #[error("the input does not fit the schema of version {version} of saga `{saga}`, {misfit}")]
+    Misfit {
+        /// The definition.
+        saga: SagaName,
+        /// Its version.
+        version: u32,
+        /// What does not fit.
+        misfit: Misfit,
+    },
     /// The input is too large or nests too deep.
     #[error("the input: {0}")]
     OutOfBounds(OutOfBounds),

@@ -66,7 +66,11 @@ impl Lane {
     }
 
     async fn start_new(&mut self, wanted: Wanted, generation: u64, reply: Reply<StartedSaga, StartError>) {
-        let Wanted { definition, without_address, mode, key, input, at_rest } = wanted;
+        let Wanted { definition, without_address, misfit, mode, key, input, at_rest } = wanted;
+        if let Some(misfit) = misfit {
+            let (saga, version) = (definition.name.clone(), definition.version);
+            return drop(reply.send(Err(StartError::Misfit { saga, version, misfit })));
+        }
         if let Some(service) = without_address {
             let (saga, version) = (definition.name.clone(), definition.version);
             return drop(reply.send(Err(StartError::ServiceWithoutAddress { saga, version, service })));

@@ -1,4 +1,4 @@
-//! How often endpoints of services were left alone, and came back.
+//! How often endpoints of services were left alone, and services as a whole, and came back.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -16,6 +16,8 @@ struct ServiceLabel {
 pub(super) struct Ejections {
     ejected: Family<ServiceLabel, Counter>,
     readmitted: Family<ServiceLabel, Counter>,
+    broken: Family<ServiceLabel, Counter>,
+    closed: Family<ServiceLabel, Counter>,
 }
 
 impl Ejections {
@@ -24,10 +26,22 @@ impl Ejections {
         registry.register("sagamq_endpoint_ejections", "Endpoints that could not be reached and were left alone, by service", ejected);
         let readmitted = self.readmitted.clone();
         registry.register("sagamq_endpoint_readmissions", "Endpoints that had been left alone and answered again, by service", readmitted);
+        let broken = "Services that nobody calls for a while, because too many calls in a row had no answer, by service";
+        registry.register("sagamq_service_breaker_openings", broken, self.broken.clone());
+        let closed = "Services that nobody had called for a while and that answered again, by service";
+        registry.register("sagamq_service_breaker_closings", closed, self.closed.clone());
     }
 
     pub(super) fn ejected(&self, service: &ServiceName) {
         self.ejected.get_or_create(&ServiceLabel { service: service.to_string() }).inc();
+    }
+
+    pub(super) fn broken(&self, service: &ServiceName) {
+        self.broken.get_or_create(&ServiceLabel { service: service.to_string() }).inc();
+    }
+
+    pub(super) fn closed(&self, service: &ServiceName) {
+        self.closed.get_or_create(&ServiceLabel { service: service.to_string() }).inc();
     }
 
     pub(super) fn readmitted(&self, service: &ServiceName) {

@@ -5,6 +5,8 @@ mod answer;
 mod caller;
 mod ejections;
 mod endpoint;
+mod kind;
+mod limits;
 mod participants;
 mod perform;
 mod progress;

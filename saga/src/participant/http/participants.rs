@@ -3,11 +3,12 @@
 //! A call is made after the commit that decided it, and again after a crash: the key makes it the same call. How one goes, `perform.rs` says;
 //! here is what all calls share.
 
+use super::kind::Kind;
 use super::services::Services;
 use crate::config::{OrchestratorConfig, ParticipantProxy};
 use crate::protocol::codes;
 use core::time::Duration;
-use sagamq_api::saga::{Failure, Operation};
+use sagamq_api::saga::Failure;
 use sagamq_broker::env::{Clock, Random};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -36,24 +37,6 @@ pub(crate) struct HttpParticipants {
     hosts: Arc<[String]>,
     clock: Arc<ClockRef>,
     random: Arc<Mutex<Random>>,
-}
-
-/// What a call is to its service, as far as places go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Kind {
-    /// It may wait for locks.
-    Work,
-    /// It lets locks go: were it to wait behind work that waits for them, nothing would go on.
-    Decision,
-}
-
-impl Kind {
-    pub(super) const fn of(operation: Operation) -> Self {
-        match operation {
-            Operation::Action | Operation::Compensation => Self::Work,
-            Operation::Prepare | Operation::Commit | Operation::Rollback | Operation::CommitOnePhase => Self::Decision,
-        }
-    }
 }
 
 /// The clock, with a `Debug` that says nothing.
@@ -165,6 +148,7 @@ fn host_as_in_urls(host: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sagamq_api::saga::Operation;
     use sagamq_broker::env::ManualClock;
 
     #[test]

@@ -5,10 +5,11 @@
 
 use super::address::{address_of, located};
 use super::answer::{describe, unknown, word_of};
-use super::participants::{HttpParticipants, Kind};
+use super::kind::Kind;
+use super::participants::HttpParticipants;
 use super::progress::Progress;
 use super::register::HttpCalls;
-use super::services::Choice;
+use super::services::{Choice, Chosen};
 use crate::definition::{HttpTarget, RetryPolicy};
 use crate::participant::headers::call_headers;
 use crate::protocol::codes;
@@ -49,7 +50,7 @@ impl HttpParticipants {
         loop {
             let version = self.services.version();
             let free = |base: &str| self.places(base, kind).available_permits();
-            let chosen = match self.services.choose(target, stays.as_deref(), &search.in_vain, free, self.now_ms()) {
+            let mut chosen = match self.services.choose((target, kind), stays.as_deref(), &search.in_vain, free, self.now_ms()) {
                 Choice::At(chosen) => chosen,
                 Choice::Nowhere { failure, until_ms } => {
                     search.tell(failure, &report).await;
@@ -67,9 +68,21 @@ impl HttpParticipants {
                 }
                 continue;
             }
+            let throttle = self.services.throttle(target, kind);
+            let admitted = async {
+                let own = match &throttle {
+                    Some(throttle) => throttle.place().await,
+                    None => None,
+                };
+                let place = self.places(&chosen.base, kind).acquire_owned().await;
+                if let Some(throttle) = &throttle {
+                    throttle.turn(|| self.now_ms(), |until_ms| self.pause(until_ms)).await;
+                }
+                place.map(|place| (place, own))
+            };
             let place = tokio::select! {
                 biased;
-                place = self.places(&chosen.base, kind).acquire_owned() => place,
+                place = admitted => place,
                 // Perhaps there is a better place to wait at.
                 () = self.services.changed_since(version) => continue,
             };
@@ -81,9 +94,12 @@ impl HttpParticipants {
             let deadline_ms = sent_ms.saturating_add(call.timeout_ms);
             let Some(left) = self.time_left(deadline_ms) else { return };
             let url = format!("{}/{}", chosen.base, call.call);
-            let sent = self.request(&url, call, deadline_ms).timeout(left).send().await;
+            let mut sent = Sent { http: self, chosen: &mut chosen, is_open: true };
+            let answer = self.request(&url, call, deadline_ms).timeout(left).send().await;
+            sent.is_open = false;
+            drop(sent);
             let base = chosen.base.clone();
-            let progress = match sent {
+            let progress = match answer {
                 Err(error) if error.is_connect() => {
                     chosen.refused(self.now_ms());
                     if calls.not_sent(attempt) {
@@ -103,12 +119,18 @@ impl HttpParticipants {
                     if !error.is_timeout() {
                         chosen.connected();
                     }
+                    chosen.unanswered(self.now_ms());
                     unknown("NO_ANSWER", describe(&error), None)
                 }
                 Ok(response) => {
                     chosen.connected();
                     let address = address_of(response.headers(), call, |base| self.forbids(base));
-                    located(word_of(response, attempt.operation).await, address)
+                    let word = located(word_of(response, attempt.operation).await, address);
+                    match &word {
+                        Progress::Word { reply: CallOutcome::Unknown { .. }, .. } => chosen.unanswered(self.now_ms()),
+                        Progress::Word { .. } | Progress::NotSent(_) => chosen.answered(),
+                    }
+                    word
                 }
             };
             drop(place);
@@ -133,6 +155,21 @@ impl HttpParticipants {
         tokio::select! {
             () = self.pause(until_ms) => {}
             () = self.services.changed_since(version) => {}
+        }
+    }
+}
+
+/// A call that is on its way. Its task ends with its attempt: then there was no answer in time.
+struct Sent<'c> {
+    http: &'c HttpParticipants,
+    chosen: &'c mut Chosen,
+    is_open: bool,
+}
+
+impl Drop for Sent<'_> {
+    fn drop(&mut self) {
+        if self.is_open {
+            self.chosen.unanswered(self.http.now_ms());
         }
     }
 }

@@ -3,6 +3,8 @@
 
 use super::ejections::Ejections;
 use super::endpoint::{Admission, Ejection, Health};
+use super::kind::Kind;
+use super::limits::{Bounds, Limits, Throttle};
 use crate::definition::{HttpTarget, ServiceAddress};
 use crate::protocol::codes;
 use core::time::Duration;
@@ -29,6 +31,7 @@ pub(crate) struct Services {
 struct Service {
     endpoints: Vec<Endpoint>,
     ejection: Ejection,
+    limits: Limits,
     updated_at_ms: u64,
     /// Whose turn it is among those that are equally good.
     turn: usize,
@@ -62,7 +65,12 @@ pub(super) struct Chosen {
     pub(super) base: String,
     /// The service, if its endpoints are watched.
     watched: Option<ServiceName>,
+    /// Whether it decides about the endpoint.
     decides: bool,
+    /// Whether what becomes of it counts for the service.
+    counts: bool,
+    /// Whether it decides about the service.
+    tries: bool,
     services: Services,
 }
 
@@ -89,14 +97,18 @@ impl Services {
     pub(crate) fn learn(&self, name: &ServiceName, stored: Option<ServiceAddress>) {
         let mut known = self.lock();
         let before = known.remove(name);
-        if let Some(ServiceAddress { endpoints, eject_after, eject_ms, updated_at_ms }) = stored {
+        if let Some(stored) = stored {
+            let ServiceAddress { endpoints, eject_after, eject_ms, max_in_flight, calls_per_second, break_after, break_ms, updated_at_ms } =
+                stored;
+            let bounds = Bounds { in_flight: max_in_flight, per_second: calls_per_second, break_after, break_ms };
             let health = |url: &str| {
                 let same = before.iter().flat_map(|service| &service.endpoints).find(|endpoint| endpoint.url == url);
                 same.map_or_else(Health::default, |endpoint| endpoint.health)
             };
             let endpoints = endpoints.into_iter().map(|url| Endpoint { health: health(&url), url }).collect();
             let ejection = Ejection { after: eject_after, ms: eject_ms };
-            known.insert(name.clone(), Service { endpoints, ejection, updated_at_ms, turn: 0 });
+            let limits = before.map_or_else(|| Limits::new(bounds), |service| service.limits.renewed(bounds));
+            known.insert(name.clone(), Service { endpoints, ejection, limits, updated_at_ms, turn: 0 });
         }
         drop(known);
         self.changed();
@@ -139,17 +151,27 @@ impl Services {
         let _ = self.changes.subscribe().wait_for(|changes| *changes != version).await;
     }
 
+    /// What holds calls of this kind back by number, if something does.
+    pub(super) fn throttle(&self, target: &HttpTarget, kind: Kind) -> Option<Throttle> {
+        let HttpTarget::Service { name, .. } = target else { return None };
+        let name: ServiceName = name.parse().ok().filter(|_| kind == Kind::Work)?;
+        self.lock().get(&name).map(|service| service.limits.throttle())
+    }
+
     /// Where a call goes now: the endpoint with the most free places, in turn, of those that are called and were not tried in vain. `stays`:
     /// the endpoint that works on it already.
     pub(super) fn choose(
         &self,
-        target: &HttpTarget,
+        (target, kind): (&HttpTarget, Kind),
         stays: Option<&str>,
         in_vain: &[String],
         free: impl Fn(&str) -> usize,
         now_ms: u64,
     ) -> Choice {
-        let unwatched = |base: &str| Choice::At(Chosen { base: base.to_owned(), watched: None, decides: false, services: self.clone() });
+        let unwatched = |base: &str| {
+            let (base, services) = (base.to_owned(), self.clone());
+            Choice::At(Chosen { base, watched: None, decides: false, counts: false, tries: false, services })
+        };
         let (name, default) = match target {
             HttpTarget::Worker(base) => return unwatched(base),
             HttpTarget::Service { name, default } => (name, default),
@@ -162,8 +184,20 @@ impl Services {
                 None => Choice::Nowhere { failure: no_address(name), until_ms: None },
             };
         };
+        // What lets locks go is never held back.
+        let counts = kind == Kind::Work;
+        let admission = if counts { service.limits.admission(now_ms) } else { Admission::Open };
+        if let Admission::Closed { until_ms } = admission {
+            return Choice::Nowhere { failure: broken(&name), until_ms: Some(until_ms) };
+        }
         match service.choose(stays, in_vain, free, now_ms, self.connecting) {
-            Ok((base, decides)) => Choice::At(Chosen { base, watched: Some(name), decides, services: self.clone() }),
+            Ok((base, decides)) => {
+                let tries = admission == Admission::Probe;
+                if tries {
+                    service.limits.probe(now_ms);
+                }
+                Choice::At(Chosen { base, watched: Some(name), decides, counts, tries, services: self.clone() })
+            }
             Err(until_ms) => Choice::Nowhere { failure: all_ejected(&name), until_ms: Some(until_ms) },
         }
     }
@@ -173,7 +207,12 @@ impl Services {
         let HttpTarget::Service { name, .. } = target else { return true };
         let Some(watched) = &chosen.watched else { return name.parse().is_ok_and(|name| !self.has(&name)) };
         let known = self.lock();
-        let endpoint = known.get(watched).and_then(|service| service.endpoints.iter().find(|endpoint| endpoint.url == chosen.base));
+        let service = known.get(watched);
+        let is_broken = |service: &Service| chosen.counts && !chosen.tries && service.limits.admission(now_ms) != Admission::Open;
+        if service.is_some_and(is_broken) {
+            return false;
+        }
+        let endpoint = service.and_then(|service| service.endpoints.iter().find(|endpoint| endpoint.url == chosen.base));
         endpoint.is_some_and(|endpoint| {
             chosen.decides || !matches!(endpoint.health.admission(now_ms, self.connecting), Admission::Closed { .. })
         })
@@ -247,11 +286,23 @@ impl Service {
             };
             EndpointDescription { url: url.clone(), state, failures: health.failures(), ejected_for_ms }
         });
+        let Bounds { in_flight, per_second, break_after, break_ms } = self.limits.bounds;
+        let bound = |number: u32| (number > 0).then_some(number);
+        let (breaker, tried_again_in_ms) = self.limits.breaker(now_ms);
+        let (running, held_back) = self.limits.load();
         ServiceDescription {
             name: name.clone(),
             endpoints: endpoints.collect(),
             eject_after: self.ejection.after,
             eject_ms: self.ejection.ms,
+            max_in_flight: bound(in_flight),
+            calls_per_second: bound(per_second),
+            break_after: bound(break_after),
+            break_ms,
+            breaker,
+            tried_again_in_ms,
+            in_flight: running,
+            held_back,
             updated_at_ms: self.updated_at_ms,
         }
     }
@@ -259,7 +310,7 @@ impl Service {
 
 impl Chosen {
     /// A connection came about.
-    pub(super) fn connected(mut self) {
+    pub(super) fn connected(&mut self) {
         if self.with(|endpoint, _| endpoint.health.connected()) == Some(true) {
             if let Some(service) = &self.watched {
                 self.services.ejections.readmitted(service);
@@ -271,7 +322,7 @@ impl Chosen {
     }
 
     /// No connection came about.
-    pub(super) fn refused(mut self, now_ms: u64) {
+    pub(super) fn refused(&mut self, now_ms: u64) {
         if self.with(|endpoint, ejection| endpoint.health.refused(now_ms, ejection)) == Some(true) {
             if let Some(service) = &self.watched {
                 self.services.ejections.ejected(service);
@@ -279,6 +330,37 @@ impl Chosen {
             tracing::warn!(service = ?self.watched, endpoint = %self.base, "an endpoint cannot be reached and is left alone for a while");
         }
         self.decides = false;
+    }
+
+    /// The participant answered, and said what became of the call or that it works on it.
+    pub(super) fn answered(&mut self) {
+        if self.with_limits(Limits::answered) == Some(true) {
+            if let Some(service) = &self.watched {
+                self.services.ejections.closed(service);
+            }
+            tracing::info!(service = ?self.watched, "a service answers again, and is called by all");
+            self.services.changed();
+        }
+        self.tries = false;
+    }
+
+    /// The call was sent, and there was no answer, or one that says nothing.
+    pub(super) fn unanswered(&mut self, now_ms: u64) {
+        if self.with_limits(|limits| limits.unanswered(now_ms)) == Some(true) {
+            if let Some(service) = &self.watched {
+                self.services.ejections.broken(service);
+            }
+            tracing::warn!(service = ?self.watched, "calls to a service have no answer, one after the other: nobody calls it for a while");
+        }
+        // Others wait for what this one came to.
+        if core::mem::take(&mut self.tries) {
+            self.services.changed();
+        }
+    }
+
+    fn with_limits<T>(&self, change: impl FnOnce(&mut Limits) -> T) -> Option<T> {
+        let watched = self.watched.as_ref().filter(|_| self.counts)?;
+        self.services.lock().get_mut(watched).map(|service| change(&mut service.limits))
     }
 
     fn with<T>(&self, change: impl FnOnce(&mut Endpoint, Ejection) -> T) -> Option<T> {
@@ -294,6 +376,11 @@ impl Drop for Chosen {
     fn drop(&mut self) {
         if self.decides {
             self.with(|endpoint, _| endpoint.health.give_probe_back());
+        }
+        if self.tries {
+            self.with_limits(Limits::give_probe_back);
+        }
+        if self.decides || self.tries {
             self.services.changed();
         }
     }
@@ -309,6 +396,12 @@ fn all_ejected(name: &ServiceName) -> Failure {
     Failure { code: codes::ENDPOINTS_EJECTED.to_owned(), message }
 }
 
+fn broken(name: &ServiceName) -> Failure {
+    let message =
+        format!("too many calls to the service `{name}` in a row had no answer: nobody calls it for a while, then one call tries again");
+    Failure { code: codes::BREAKER_OPEN.to_owned(), message }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -320,9 +413,19 @@ mod tests {
         services.register(&mut registry);
         let name: ServiceName = "stock".parse().expect("legal");
         let endpoints = vec!["http://a".to_owned()];
-        services.learn(&name, Some(ServiceAddress { endpoints, eject_after: 2, eject_ms: 1_000, updated_at_ms: 0 }));
+        let address = ServiceAddress {
+            endpoints,
+            eject_after: 2,
+            eject_ms: 1_000,
+            max_in_flight: 0,
+            calls_per_second: 0,
+            break_after: 2,
+            break_ms: 500,
+            updated_at_ms: 0,
+        };
+        services.learn(&name, Some(address));
         let target = HttpTarget::Service { name: "stock".to_owned(), default: None };
-        let chosen = |now_ms| match services.choose(&target, None, &[], |_| 1, now_ms) {
+        let chosen = |now_ms| match services.choose((&target, Kind::Work), None, &[], |_| 1, now_ms) {
             Choice::At(chosen) => chosen,
             Choice::Nowhere { failure, .. } => panic!("{failure:?}"),
         };

@@ -66,6 +66,7 @@ fn plan(
         Input::Signal(signal) => planner.signal(*signal)?,
     };
     planner.advance();
+    planner.tell();
     Ok(planner.finish(duplicate))
 }
 

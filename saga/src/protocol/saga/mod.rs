@@ -60,6 +60,7 @@ mod signal;
 mod signals;
 mod state;
 mod step;
+mod tell;
 #[cfg(test)]
 mod tests;
 mod time;

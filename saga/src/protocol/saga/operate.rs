@@ -255,10 +255,13 @@ impl Planner<'_> {
         Ok(false)
     }
 
-    /// An input with the key of the saga.
+    /// An input that fits the schema, and has the key of the saga.
     pub(super) fn require_fitting(&self, input: &JsonText) -> Result<(), Rejection> {
         if !input.is_object() {
             return Err(Rejection::InvalidInput("it must be a JSON object".to_owned()));
+        }
+        if let Some(misfit) = self.definition.input.as_ref().and_then(|schema| schema.misfit(input)) {
+            return Err(Rejection::Misfit(misfit));
         }
         let key = self.definition.business_key(input).map_err(|error| Rejection::InvalidInput(error.to_string()))?;
         if key != self.state.head.key {

@@ -16,8 +16,8 @@ pub(super) struct Planner<'a> {
     pub(super) state: InstanceState,
     pub(super) now_ms: u64,
     pub(super) jitter: &'a mut dyn FnMut() -> f64,
-    events: Vec<Recorded<SagaEvent>>,
-    commands: Vec<Command>,
+    pub(super) events: Vec<Recorded<SagaEvent>>,
+    pub(super) commands: Vec<Command>,
     /// The rerun that is decided with it.
     pub(super) next: Option<Box<Decision<InstanceState, SagaEvent>>>,
 }

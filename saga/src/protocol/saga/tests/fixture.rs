@@ -41,6 +41,8 @@ pub(super) fn step(name: &str, after: &[usize], kind: StepKind) -> Step {
         queue_timeout: None,
         when: None,
         optional: false,
+        emit: None,
+        emit_undone: None,
     }
 }
 
@@ -60,6 +62,7 @@ pub(super) fn definition(steps: Vec<Step>) -> Definition {
     Definition {
         name: "test".parse().expect("legal"),
         version: 1,
+        input: None,
         mode: Mode::Saga,
         no_saga: None,
         key,

@@ -15,5 +15,6 @@ mod queued;
 mod replies;
 mod rerun;
 mod signals;
+mod told;
 mod verb_table;
 mod verbs;

@@ -40,6 +40,8 @@ pub(super) fn step(name: &str, service: &str, after: &[usize]) -> Step {
         queue_timeout: None,
         when: None,
         optional: false,
+        emit: None,
+        emit_undone: None,
     }
 }
 
@@ -47,6 +49,7 @@ pub(super) fn definition(steps: Vec<Step>) -> Definition {
     Definition {
         name: "test".parse().expect("legal"),
         version: 1,
+        input: None,
         key: Template::literal(json!("k")),
         timeout: Some(Duration::from_secs(60)),
         steps,

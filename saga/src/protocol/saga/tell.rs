@@ -1,0 +1,72 @@
+//! What steps tell others: a record for each step that has done something, and for each that has undone it, in the commit that says so.
+//!
+//! It follows from events, so it is told as often as they are written: once. Its values are those of the state behind the whole decision.
+
+use super::event::SagaEvent;
+use super::planner::Planner;
+use crate::definition::Emission;
+use crate::expression::{RenderError, Scope, Template, metered_until};
+use crate::protocol::decision::{Command, Told};
+use sagamq_api::JsonText;
+use sagamq_api::saga::{Operation, StepAttempt, StepOutcomeName};
+
+impl Planner<'_> {
+    /// Adds what the events of this decision tell.
+    pub(super) fn tell(&mut self) {
+        let told: Vec<Command> = self.settled().filter_map(|attempt| self.told(&attempt)).collect();
+        self.commands.extend(told);
+    }
+
+    /// The operations that have succeeded with this decision. What a rerun took over was told by the instance that did it.
+    fn settled(&self) -> impl Iterator<Item = StepAttempt> {
+        let settled = self.events.iter().filter_map(|recorded| match &recorded.event {
+            SagaEvent::StepSucceeded { attempt, .. } | SagaEvent::StepCompensated { attempt, .. } => Some(attempt),
+            SagaEvent::StepResolved { attempt, outcome: StepOutcomeName::Succeeded | StepOutcomeName::Compensated, .. } => Some(attempt),
+            _ => None,
+        });
+        settled.cloned().collect::<Vec<_>>().into_iter()
+    }
+
+    fn told(&self, attempt: &StepAttempt) -> Option<Command> {
+        let index = self.state.index_of(attempt)?;
+        let operation = attempt.operation;
+        let step = &self.definition.steps[index];
+        let emission = if operation == Operation::Compensation { step.emit_undone.as_ref() } else { step.emit.as_ref() }?;
+        let mut told = Told {
+            topic: emission.topic.clone(),
+            key: self.state.head.key.clone(),
+            value: None,
+            headers: Vec::new(),
+            failed: None,
+            attempt: attempt.clone().of(self.state.caller(index, operation)),
+            saga: self.state.head.saga.clone(),
+            version: self.state.head.version,
+            business_key: self.state.head.key.clone(),
+        };
+        // What has happened is told whatever its expressions come to: it has a budget of its own, and says so if it has no value.
+        if let Err(error) = metered_until(None, || self.render_into(&mut told, emission, index, operation)) {
+            told.failed = Some(error.to_string());
+        }
+        Some(Command::Tell(Box::new(told)))
+    }
+
+    fn render_into(&self, told: &mut Told, emission: &Emission, index: usize, operation: Operation) -> Result<(), RenderError> {
+        let state = &self.state;
+        let id = state.caller(index, operation).to_string();
+        let failure = state.failure.as_ref().filter(|_| operation == Operation::Compensation);
+        let scope = Scope { input: state.input(index, operation), outputs: state, failure, saga: Some(state.head.scope(&id)) };
+        let text = |template: &Template| template.render(&scope).map(text);
+        if let Some(key) = &emission.key {
+            told.key = text(key)?;
+        }
+        let headers = emission.headers.iter().map(|(name, value)| Ok((name.clone(), text(value)?)));
+        told.headers = headers.collect::<Result<_, RenderError>>()?;
+        told.value = Some(emission.value.render(&scope)?);
+        Ok(())
+    }
+}
+
+/// Text as it is; anything else as JSON.
+fn text(value: JsonText) -> String {
+    if value.is_string() { value.read().unwrap_or_else(|_| value.as_str().to_owned()) } else { value.as_str().to_owned() }
+}

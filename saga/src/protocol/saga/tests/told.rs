@@ -1,0 +1,113 @@
+//! What steps tell others: once for each step that succeeds, and once for each that is undone.
+
+use super::fixture::*;
+use crate::definition::{Definition, Emission};
+use crate::expression::Template;
+use crate::protocol::decision::Told;
+use crate::protocol::{Command, Input};
+use sagamq_api::saga::{Operation, SagaState, SagaVerb, StepOutcome};
+use serde_json::json;
+
+/// Every step tells its output, and with which code it was undone.
+fn telling(pivot: Option<usize>) -> Definition {
+    let mut definition = chain(pivot);
+    for step in &mut definition.steps {
+        let emission = |value: &str| Emission {
+            topic: "order.events".parse().expect("legal"),
+            key: None,
+            value: Template::compile(&json!({ "of": value })).expect("legal"),
+            headers: vec![("what".to_owned(), Template::text("${ saga.key }!").expect("legal"))],
+        };
+        step.emit = Some(emission(&format!("${{ steps.{}.output.ok }}", step.id)));
+        step.emit_undone = step.compensation.is_some().then(|| emission("${ failure.code }"));
+    }
+    definition
+}
+
+/// What the last input told: step, operation and value.
+fn told(run: &Run) -> Vec<(String, Operation, String)> {
+    let told = run.commands.iter().filter_map(|command| match command {
+        Command::Tell(told) => Some(told),
+        _ => None,
+    });
+    told.map(|told| {
+        let value = told.value.as_ref().map_or("none", |value| value.as_str()).to_owned();
+        (told.attempt.step.to_string(), told.attempt.operation, value)
+    })
+    .collect()
+}
+
+fn one(step: &str, operation: Operation, value: &str) -> Vec<(String, Operation, String)> {
+    vec![(step.to_owned(), operation, value.to_owned())]
+}
+
+#[test]
+fn a_step_tells_once_what_it_did_and_once_that_it_is_undone() {
+    let mut run = Run::start(telling(None));
+    assert!(told(&run).is_empty(), "nothing is done yet");
+    run.reply("a", done());
+    assert_eq!(told(&run), one("a", Operation::Action, r#"{"of":true}"#));
+    assert_eq!(run.called(), ["b"], "and the saga goes on in the same decision");
+    assert_eq!(run.reply_to("a", Operation::Action, 1, done()), Ok(true), "the same word again");
+    assert!(told(&run).is_empty(), "tells nothing");
+    run.reply("b", refused());
+    assert!(told(&run).is_empty(), "what had no effect tells nothing");
+    run.undo_reply("a", done());
+    assert_eq!(told(&run), one("a", Operation::Compensation, r#"{"of":"NO"}"#));
+    assert_eq!(run.saga_state(), SagaState::Compensated);
+}
+
+#[test]
+fn a_record_says_whose_it_is_and_has_the_business_key_unless_it_has_another() {
+    let mut definition = telling(None);
+    definition.steps[1].emit.as_mut().expect("it tells").key = Some(Template::text("${ input.customer }").expect("legal"));
+    let mut run = Run::start_with(definition, json!({"customer": 17}));
+    let record = |run: &Run| -> Told {
+        let found = run.commands.iter().find_map(|command| if let Command::Tell(told) = command { Some((**told).clone()) } else { None });
+        found.expect("it tells")
+    };
+    run.reply("a", done());
+    let first = record(&run);
+    assert_eq!((first.key.as_str(), first.business_key.as_str(), first.version), ("k", "k", 1));
+    assert_eq!(first.headers, [("what".to_owned(), "k!".to_owned())]);
+    assert_eq!(first.attempt, run.attempt("a", Operation::Action, 1));
+    run.reply("b", done());
+    assert_eq!(record(&run).key, "17", "a number is its own text");
+}
+
+#[test]
+fn what_has_happened_is_told_whatever_its_expressions_come_to() {
+    let mut definition = telling(Some(0));
+    definition.steps[0].emit.as_mut().expect("it tells").value = Template::text("${ input.nothing }").expect("legal");
+    let mut run = Run::start(definition);
+    run.reply("a", done());
+    let Some(Command::Tell(told)) = run.commands.iter().find(|command| matches!(command, Command::Tell(_))) else { panic!("it tells") };
+    assert_eq!((told.value.clone(), told.key.as_str()), (None, "k"));
+    assert!(told.failed.as_ref().is_some_and(|reason| reason.contains("nothing")), "{told:?}");
+    assert_eq!(run.called(), ["b"], "the saga goes on: what was done was done");
+}
+
+#[test]
+fn what_an_operator_says_is_true_is_told_and_what_is_left_out_is_not() {
+    let mut run = Run::start(telling(None));
+    run.reply("a", unknown());
+    run.operate(SagaVerb::Resolve { step: id("a"), outcome: StepOutcome::Succeeded { output: json!({"ok": 7}).into() } })
+        .expect("it waits");
+    assert_eq!(told(&run), one("a", Operation::Action, r#"{"of":7}"#));
+    run.reply("b", unknown());
+    run.operate(SagaVerb::Skip { step: id("b") }).expect("it waits");
+    assert!(told(&run).is_empty());
+    run.input(Input::Recovered).expect("a restart");
+    assert!(told(&run).is_empty(), "a restart tells nothing again");
+}
+
+#[test]
+fn what_a_rerun_takes_over_was_told_by_the_one_that_did_it() {
+    let mut run = Run::start(telling(None));
+    run.reply("a", done());
+    run.reply("b", unknown());
+    run.operate(SagaVerb::Terminate).expect("it runs");
+    run.operate(SagaVerb::Resolve { step: id("b"), outcome: StepOutcome::Failed }).expect("it was called");
+    let rerun = run.rerun("b").expect("what comes before it stands");
+    assert!(told(&rerun).is_empty(), "`a` is copied");
+}
