@@ -13,6 +13,7 @@ DEMO_ARGS   ?=
 DRILL_ARGS  ?=
 BENCH_ARGS  ?=
 SOAK_ARGS   ?=
+FUZZ_ARGS   ?=
 CHAIN_ARGS  ?=
 STYLES_ARGS ?=
 COMPARE_ARGS ?=
@@ -24,7 +25,7 @@ TEST_LIMIT  ?= 2400
 DENY_CHECKS ?= all
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo drills drill-doubt drill-kills drill-backup drill-followers drill-2pc drill-memory drill-outage drill-streams drill-keys drill-levels drill-disk styles test test-postgres test-containers image bench soak chain compare bench-compare bench-log bench-memory bench-open bench-list bench-sagas bench-wire bench-compression lint clippy fmt-check doc deny fmt
+.PHONY: help setup build demo drills drill-doubt drill-kills drill-backup drill-followers drill-2pc drill-memory drill-outage drill-streams drill-keys drill-levels drill-disk styles test test-postgres test-containers image bench soak fuzz chain compare bench-compare bench-log bench-memory bench-open bench-list bench-sagas bench-wire bench-compression lint clippy fmt-check doc deny fmt
 
 help: ## List what can be done
 	@echo "SagaMQ: make TARGET"
@@ -83,6 +84,9 @@ bench: build ## Measure produce, consume, latency and sagas, beside the disk's o
 
 soak: build ## Half of the peak rate for 30 minutes; judges growth of memory and disk, stalls and lag: make soak SOAK_ARGS="--minutes 6"
 	"$(BIN)/sagamq-soak" $(SOAK_ARGS)
+
+fuzz: build ## Give the linter and the evaluator texts that nobody would write: make fuzz FUZZ_ARGS="--minutes 20"
+	"$(BIN)/sagamq-fuzz" $(FUZZ_ARGS)
 
 compare: build ## Sagas and two-phase commit on the same work, measured, with plots: make compare COMPARE_ARGS="--quick"
 	"$(BIN)/sagamq-compare" run $(COMPARE_ARGS)

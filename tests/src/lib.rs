@@ -9,6 +9,7 @@ pub mod bench_sagas;
 pub mod bench_wire;
 pub mod disk_drill;
 pub mod fate;
+pub mod fuzz;
 pub mod key_churn;
 pub mod levels;
 mod measure;
