@@ -171,3 +171,59 @@ async fn a_record_that_kills_its_process_becomes_a_dead_letter_and_costs_its_nei
     assert_eq!(letters.iter().map(|letter| (letter.origin_offset.0, letter.attempts)).collect::<Vec<_>>(), [(0, 3)]);
     assert!(begun.iter().all(|(_, attempt, _)| *attempt == 1), "nobody had begun with them: {begun:?}");
 }
+
+/// The same with as many handlers as there are records, which take a second each: whoever is in the middle of its work when the process dies has
+/// not failed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_kills_its_process_at_once_makes_no_dead_letters_of_those_that_run_beside_it() {
+    let server = ServerProcess::start().await;
+    let (client, topic, group): (_, TopicName, GroupName) = (server.client(), "work".parse().expect("legal"), "g".parse().expect("legal"));
+    let config = TopicConfig { partitions: 1, delivery_limit: 2, backoff_initial_ms: 1, backoff_max_ms: 1, ..TopicConfig::default() };
+    client.create_topic(&topic, config).await.expect("created");
+    client.produce(&topic, (0..8).map(|n| ProduceRecord::text(n.to_string())).collect(), None).await.expect("stored");
+    let is_over = async || {
+        // The first receive makes the group.
+        let described = client.describe_group(&topic, &group).await;
+        described.is_ok_and(|described| described.lag_records == 0 && described.in_flight == 0)
+    };
+    let mut deaths = 0;
+    while !is_over().await {
+        let (url, work, workers) = (server.url(), topic.clone(), group.clone());
+        let (kill, mut kills) = tokio::sync::mpsc::unbounded_channel();
+        // A runtime of its own stands for the process: when it is shut down, nobody gives anything back.
+        let process = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+        process.spawn(async move {
+            let consumer = Client::new(&url).expect("an address").consumer(work, workers).concurrency(8).lease(Duration::from_secs(4));
+            consumer
+                .run(CancellationToken::new(), move |delivery| {
+                    let kill = kill.clone();
+                    async move {
+                        if delivery.record.offset.0 == 0 {
+                            let _ = kill.send(());
+                            return std::future::pending().await;
+                        }
+                        tokio::time::sleep(Duration::from_secs(1)).await;
+                        Ok(())
+                    }
+                })
+                .await
+        });
+        let is_killed = async {
+            loop {
+                tokio::select! {
+                    Some(()) = kills.recv() => return true,
+                    () = tokio::time::sleep(Duration::from_millis(50)) => if is_over().await { return false },
+                }
+            }
+        };
+        deaths += u32::from(tokio::time::timeout(LIMIT, is_killed).await.expect("it dies, or all is settled"));
+        process.shutdown_background();
+        eventually("the leases run out", async || {
+            (client.describe_group(&topic, &group).await.expect("there").in_flight == 0).then_some(())
+        })
+        .await;
+    }
+    let letters = client.dead_letters(&topic, &group, &Default::default()).await.expect("listed").dead_letters;
+    assert_eq!(letters.iter().map(|letter| (letter.origin_offset.0, letter.attempts)).collect::<Vec<_>>(), [(0, 2)]);
+    assert_eq!(deaths, 4, "twice nobody could say that it had begun; then two attempts");
+}
