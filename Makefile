@@ -16,6 +16,8 @@ SOAK_ARGS   ?=
 FUZZ_ARGS   ?=
 CHAIN_ARGS  ?=
 STYLES_ARGS ?=
+ORACLE_RUNS ?= 100000
+ORACLE_SEED ?= 7
 COMPARE_ARGS ?=
 # Whoever asks for `--postgres` and names no server gets one: in a container where an engine runs, else of Debian's package.
 beside_postgres = $(if $(filter --postgres,$(1)),scripts/with-postgres --unless-container)
@@ -25,7 +27,7 @@ TEST_LIMIT  ?= 2400
 DENY_CHECKS ?= all
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo drills drill-doubt drill-kills drill-backup drill-followers drill-2pc drill-memory drill-outage drill-streams drill-keys drill-levels drill-disk styles test test-postgres test-containers image bench soak fuzz chain compare bench-compare bench-log bench-memory bench-open bench-list bench-sagas bench-wire bench-compression lint clippy fmt-check doc deny fmt
+.PHONY: help setup build demo drills drill-doubt drill-kills drill-backup drill-followers drill-2pc drill-memory drill-outage drill-streams drill-keys drill-levels drill-disk styles test test-postgres test-containers image bench soak fuzz oracle chain compare bench-compare bench-log bench-memory bench-open bench-list bench-sagas bench-wire bench-compression lint clippy fmt-check doc deny fmt
 
 help: ## List what can be done
 	@echo "SagaMQ: make TARGET"
@@ -90,6 +92,9 @@ fuzz: build ## Give the linter and the evaluator texts that nobody would write: 
 
 compare: build ## Sagas and two-phase commit on the same work, measured, with plots: make compare COMPARE_ARGS="--quick"
 	"$(BIN)/sagamq-compare" run $(COMPARE_ARGS)
+
+oracle: setup ## Run the saga protocol against its oracle as often as asked: make oracle ORACLE_RUNS=100000 ORACLE_SEED=7
+	SAGAMQ_ORACLE_RUNS=$(ORACLE_RUNS) SAGAMQ_ORACLE_SEED=$(ORACLE_SEED) $(CARGO) test $(WORKSPACE) --lib -- --nocapture oracle::
 
 styles: build ## The shop in four styles, measured beside each other: make styles STYLES_ARGS="--orders 2000 --in-flight 64"
 	"$(BIN)/sagamq-shop" styles $(STYLES_ARGS)

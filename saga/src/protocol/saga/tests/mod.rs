@@ -9,6 +9,7 @@ mod forward;
 mod found_out;
 mod impossible;
 mod optional;
+mod oracle;
 mod pivot;
 mod properties;
 mod queued;

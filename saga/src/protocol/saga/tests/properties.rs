@@ -103,7 +103,7 @@ enum Message {
     Reply { call: Box<Call>, outcome: CallOutcome },
 }
 
-struct World {
+pub(super) struct World {
     run: Run,
     books: Vec<Books>,
     messages: Vec<Message>,
@@ -190,7 +190,7 @@ fn random_wait(kind: StepKind, random: &mut Random) -> WaitFor {
 }
 
 impl World {
-    fn new(steps: usize, has_pivot: bool, chaos: f64, meddling: f64, seed: u64) -> Self {
+    pub(super) fn new(steps: usize, has_pivot: bool, chaos: f64, meddling: f64, seed: u64) -> Self {
         let mut random = Random::from_seed(seed);
         let definition = random_definition(steps, has_pivot, &mut random);
         let books = (0..steps).map(|_| Books::random(&mut random)).collect();
@@ -628,7 +628,7 @@ impl World {
         }
     }
 
-    fn run_to_the_end(&mut self) {
+    pub(super) fn run_to_the_end(&mut self) {
         for round in 0..40_000 {
             // An outage ends at last.
             self.away = self.away && round < 2_000;
@@ -645,8 +645,13 @@ impl World {
         }
     }
 
+    /// Where the instance is; of reruns the last one.
+    pub(super) const fn phase(&self) -> Phase {
+        self.run.state.phase
+    }
+
     /// Gives how often it was rerun.
-    fn run_through_reruns(&mut self) -> usize {
+    pub(super) fn run_through_reruns(&mut self) -> usize {
         self.run_to_the_end();
         for _ in 0..8 {
             if self.run.state.phase.is_final() {
