@@ -45,7 +45,8 @@ fn the_page_has_every_rule_with_its_severity_and_no_other() {
     let headed: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("### `")?.strip_suffix('`')).collect();
     let mut rules: Vec<&str> = Rule::ALL.iter().map(|rule| rule.code()).collect();
     let mut sorted = headed.clone();
-    (rules.sort_unstable(), sorted.sort_unstable());
+    rules.sort_unstable();
+    sorted.sort_unstable();
     assert_eq!(sorted, rules);
     for rule in Rule::ALL {
         let severity = if rule.severity() == Severity::Error { "*Error.*" } else { "*Warning.*" };

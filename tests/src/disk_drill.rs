@@ -360,8 +360,18 @@ impl Drill {
             acknowledged.is_ok(),
         );
         let left = self.plan.reserve_mib * MIB / 8;
-        let ballast = self.volume.ballast(self.volume.free_bytes().saturating_sub(left));
+        let mut ballast = vec![self.volume.ballast(self.volume.free_bytes().saturating_sub(left))];
         eventually("the server sees it", async || (readiness(&self.server).await.0 == 503).then_some(())).await;
+        // What the server itself gives back meanwhile, others take as well, until it has no more to give.
+        let mut quiet = 0;
+        while quiet < 8 {
+            let free = self.volume.free_bytes();
+            quiet = if free > left + 2 * MIB { 0 } else { quiet + 1 };
+            if quiet == 0 {
+                ballast.push(self.volume.ballast(free - left));
+            }
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
         let free = self.volume.free_bytes() / MIB;
         self.table.row("others take nearly all of the rest: /readyz", format!("503 with {free} MiB left"), true);
         let receipt = leased.deliveries[1].receipt.clone();

@@ -16,7 +16,7 @@ pub struct PublishQuery {
     pub activate: bool,
     /// Whether it is published only if verification finds nothing wrong with it (default `false`). The server's settings may ask for that in any
     /// case.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub verify: bool,
 }
 

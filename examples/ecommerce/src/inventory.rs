@@ -204,7 +204,7 @@ pub async fn run(args: &ServiceArgs) -> Result<(), ServiceError> {
         )
         .route("/books", get(|State(store): State<Store>| async move { service::answer(store.with(books).await) }))
         .with_state(store.clone());
-    service::run(args, "inventory.commands", Local { store, calls: &CALLS, reactions: &reactions::REACTIONS }, admin).await
+    Box::pin(service::run(args, "inventory.commands", Local { store, calls: &CALLS, reactions: &reactions::REACTIONS }, admin)).await
 }
 
 #[cfg(test)]

@@ -133,7 +133,7 @@ pub async fn run(args: &ServiceArgs) -> Result<(), ServiceError> {
     let admin = Router::new()
         .route("/books", get(|State(store): State<Store>| async move { service::answer(store.with(books).await) }))
         .with_state(store.clone());
-    service::run_http(args, Local { store, calls: &CALLS, reactions: &reactions::REACTIONS }, admin).await
+    Box::pin(service::run_http(args, Local { store, calls: &CALLS, reactions: &reactions::REACTIONS }, admin)).await
 }
 
 #[cfg(test)]

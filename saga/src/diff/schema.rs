@@ -69,10 +69,8 @@ impl<'s> Narrowing<'s> {
             (Value::Bool(false), _) | (_, Value::Bool(true)) => {}
             (_, Value::Bool(false)) => self.add(at, None, None, "it must not be there any more"),
             (Value::Object(before), Value::Object(after)) => self.keywords(at, before, after),
-            (_, Value::Object(after)) => {
-                if says_something(after) {
-                    self.add(at, Some("any value".to_owned()), Some("a schema".to_owned()), "it was any value and has a schema now");
-                }
+            (_, Value::Object(after)) if says_something(after) => {
+                self.add(at, Some("any value".to_owned()), Some("a schema".to_owned()), "it was any value and has a schema now");
             }
             _ => {}
         }

@@ -137,7 +137,10 @@ pub fn lint(source: &str) -> Vec<Fault> {
     analyse(source).1
 }
 
-fn analyse(source: &str) -> (Option<(Definition, Vec<Invariant>)>, Vec<Fault>, bool) {
+/// What a text says, if it can be published, with what must hold of it.
+type Said = Option<(Definition, Vec<Invariant>)>;
+
+fn analyse(source: &str) -> (Said, Vec<Fault>, bool) {
     let mut report = Report::new(source);
     let draft = yaml::read(&mut report).and_then(|node| read::definition(&node, &mut report));
     let definition = draft.and_then(|draft| {

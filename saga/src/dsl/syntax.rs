@@ -228,7 +228,7 @@ pub(crate) enum Compensate {
     /// `service.operation` with the arguments of the action, or `none`.
     Short(#[schemars(regex(pattern = r"^(none|[A-Za-z_][A-Za-z0-9_-]*\.[A-Za-z_][A-Za-z0-9_-]*)$"))] String),
     /// A call of its own.
-    Long(Compensation),
+    Long(Box<Compensation>),
 }
 
 /// A compensation in full.

@@ -96,7 +96,7 @@ pub fn play(definition: &Definition, invariants: &[Invariant], script: &Script) 
         script.moves.iter().enumerate().map(|(at, line)| {
             Move::read(line.trim(), definition).ok_or_else(|| ScriptError::NoMove { number: at + 1, line: line.clone() })
         });
-    let way: Vec<Move> = moves.collect::<Result<_, _>>()?;
+    let mut way: Vec<Move> = moves.collect::<Result<_, _>>()?;
     let sample = Sample { input: script.input.clone(), outputs: script.outputs.clone() };
     let subject = Subject::new(definition, invariants, &sample);
     let bounds = Bounds { faults: u8::MAX, attempts: script.attempts, ..Bounds::default() };
@@ -107,7 +107,7 @@ pub fn play(definition: &Definition, invariants: &[Invariant], script: &Script) 
     }
     let first = replayed.wrong.into_iter().next();
     let (mut breaks, mut wrong) = first.map_or((None, None), |wrong| (Some(wrong.property.name()), Some(wrong.what)));
-    if breaks.is_none() && !to_rest(&model, &mut way.clone()) {
+    if breaks.is_none() && !to_rest(&model, &mut way) {
         (breaks, wrong) = (Some(Property::Ends.name()), Some("nothing goes on".to_owned()));
     }
     Ok(Played { end: ScriptEnd { state: replayed.world.state.saga_state(), breaks }, wrong, lines: replayed.lines })

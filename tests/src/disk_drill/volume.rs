@@ -42,7 +42,8 @@ impl Volume {
 
     /// Takes so many bytes.
     pub(super) fn ballast(&self, bytes: u64) -> Ballast {
-        let ballast = Ballast(self.path().join("ballast"));
+        let free_name = (0..).map(|number| self.path().join(format!("ballast-{number}"))).find(|path| !path.exists());
+        let ballast = Ballast(free_name.expect("there is always a next number"));
         let mut file = File::create(&ballast.0).expect("there is room for a file");
         let block = vec![0xa5; BLOCK];
         for _ in 0..bytes / BLOCK as u64 {

@@ -163,7 +163,7 @@ impl Broker {
                 error = Some(ReceiveError::from(reason));
             }
             let read = found.records.iter().map(|record| record.offset).collect();
-            let outcome = ReadOutcome { read, gone: found.gone, gap: found.gap, failed: found.failed };
+            let outcome = Box::new(ReadOutcome { read, gone: found.gone, gap: found.gap, failed: found.failed });
             deliveries.extend(found.records.into_iter().map(|record| Delivered::expected(partition, record, at_ms)));
             let lease = |reply| QueueOp::Lease { reservation, outcome, terms, reply };
             leases.push(async move { (partition, self.0.queue(of, lease).await) });

@@ -33,7 +33,7 @@ pub(crate) enum QueueOp {
     /// Leases what was read of a reservation and lets the rest go.
     Lease {
         reservation: Reservation,
-        outcome: ReadOutcome,
+        outcome: Box<ReadOutcome>,
         terms: LeaseTerms,
         reply: Reply<Vec<Leased>>,
     },

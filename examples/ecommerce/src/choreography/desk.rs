@@ -23,17 +23,17 @@ impl Desk<'_> {
     /// That the event is to be delivered again; nothing was changed or told.
     pub fn once(&self, reaction: impl FnOnce(&Rows<'_>) -> Result<Vec<OrderEvent>, CallError>) -> Result<Once<()>, HandlerError> {
         self.database.react(self.inbox, self.delivery, |rows| {
-            let told = reaction(rows).map_err(again)?;
+            let told = reaction(rows).map_err(|error| again(&error))?;
             Ok(told.iter().map(OrderEvent::told).collect::<Result<_, _>>()?)
         })
     }
 }
 
 /// An event is handled until it is: whatever went wrong, it comes again. A refusal as well, for one that is an answer is told as an event.
-pub fn again(error: CallError) -> HandlerError {
+pub fn again(error: &CallError) -> HandlerError {
     match error {
         CallError::Ongoing { retry_after: Some(after) } | CallError::Unknown { retry_after: Some(after), .. } => {
-            HandlerError::retry_after(after, error.to_string())
+            HandlerError::retry_after(*after, error.to_string())
         }
         CallError::Ongoing { .. } | CallError::Unknown { .. } | CallError::Refused(_) => HandlerError::retry(error.to_string()),
     }

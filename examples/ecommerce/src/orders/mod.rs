@@ -260,7 +260,7 @@ pub async fn run(args: &OrderArgs) -> Result<(), ServiceError> {
     let routes = api::routes(store.clone(), client.sagas(), *mode, ends.clone());
     let book = Local { store, calls: &CALLS, reactions: &reactions::REACTIONS };
     let orders = Orders { book, events: client.producer(topic).build(), ends };
-    service::run(args, "orders.commands", orders, routes).await
+    Box::pin(service::run(args, "orders.commands", orders, routes)).await
 }
 
 #[cfg(test)]

@@ -253,7 +253,7 @@ pub async fn run(args: &PaymentArgs) -> Result<(), ServiceError> {
         .route("/books", get(|State(store): State<Store>| async move { service::answer(store.with(books).await) }))
         .merge(wallet::routes())
         .with_state(store.clone());
-    service::run(&args.service, "payments.commands", Payments { store, provider }, admin).await
+    Box::pin(service::run(&args.service, "payments.commands", Payments { store, provider }, admin)).await
 }
 
 #[cfg(test)]

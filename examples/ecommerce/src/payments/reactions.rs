@@ -45,7 +45,7 @@ struct Charged {
 
 /// Handles one event.
 pub(super) fn react(at: &At<'_>, desk: &Desk<'_>, event: &OrderEvent) -> Result<(), HandlerError> {
-    match at.told_of(event).map_err(again)? {
+    match at.told_of(event).map_err(|error| again(&error))? {
         Some(told) => desk.once(|_| Ok(told)).map(drop),
         None => Ok(()),
     }
@@ -178,7 +178,7 @@ mod tests {
                 let inbox = Inbox::new(&event.teller().topic(), &Teller::Payments.group());
                 let desk = Desk { database, inbox: &inbox, delivery: &delivery(offset, &event) };
                 let at = At { payments: &payments, database, runtime: Handle::current() };
-                let told = at.told_of(&event).map_err(again)?.expect("it asks for something");
+                let told = at.told_of(&event).map_err(|error| again(&error))?.expect("it asks for something");
                 let mut first = Vec::new();
                 desk.once(|_| {
                     first.clone_from(&told);

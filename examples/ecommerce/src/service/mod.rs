@@ -141,7 +141,7 @@ pub async fn run<P: Participant>(args: &ServiceArgs, topic: &str, participant: P
 /// # Errors
 /// [`ServiceError`].
 pub async fn run_http<P: Participant>(args: &ServiceArgs, participant: P, routes: Router) -> Result<(), ServiceError> {
-    run_branches(args, Arc::new(participant), Arc::new(Fate::new(&args.mishaps)), routes, stop_on_signal()?).await
+    Box::pin(run_branches(args, Arc::new(participant), Arc::new(Fate::new(&args.mishaps)), routes, stop_on_signal()?)).await
 }
 
 /// Where sagas call a participant over HTTP, below the service's address.

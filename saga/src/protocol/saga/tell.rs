@@ -55,7 +55,7 @@ impl Planner<'_> {
         let id = state.caller(index, operation).to_string();
         let failure = state.failure.as_ref().filter(|_| operation == Operation::Compensation);
         let scope = Scope { input: state.input(index, operation), outputs: state, failure, saga: Some(state.head.scope(&id)) };
-        let text = |template: &Template| template.render(&scope).map(text);
+        let text = |template: &Template| template.render(&scope).map(|value| text(&value));
         if let Some(key) = &emission.key {
             told.key = text(key)?;
         }
@@ -67,6 +67,6 @@ impl Planner<'_> {
 }
 
 /// Text as it is; anything else as JSON.
-fn text(value: JsonText) -> String {
+fn text(value: &JsonText) -> String {
     if value.is_string() { value.read().unwrap_or_else(|_| value.as_str().to_owned()) } else { value.as_str().to_owned() }
 }
