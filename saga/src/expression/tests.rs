@@ -282,6 +282,16 @@ fn the_deepest_expression_fits_a_stack() {
     assert_eq!(evaluated.expect("no overflow"), Ok("7".to_owned()));
 }
 
+/// A map is gone through in another order each time; what is said of it is the same.
+#[test]
+fn of_several_numbers_that_cannot_be_computed_with_the_first_one_is_told_each_time() {
+    let input = r#"{"m":{"e":1e400,"c":18446744073709551617,"a":18446744073709551616,"d":2e400,"b":3e400}}"#;
+    for _ in 0..50 {
+        let error = over(input, "input.m == input.m").expect_err("none of them can be held");
+        assert!(error.ends_with(": 18446744073709551616"), "{error}");
+    }
+}
+
 #[test]
 fn references_are_found_without_the_names_that_loops_bind() {
     let template =

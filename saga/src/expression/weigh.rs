@@ -43,10 +43,18 @@ fn weigh(value: &dyn Val, strict: Strict) -> Result<(), Refused> {
         list.inner().iter().try_for_each(|item| weigh(item.as_ref(), within))?;
     } else if let Some(map) = value.downcast_ref::<CelMap>() {
         charge(1, BYTES_VALUE)?;
+        // A map has no order of its own: of several values that are refused, that of the first key is told, so that it is the same each time.
+        let mut first: Option<(&CelMapKey, String)> = None;
         for (key, value) in map.inner() {
             charge(1, BYTES_ENTRY)?;
-            weigh(key.inner(), within)?;
-            weigh(value.as_ref(), within)?;
+            match weigh(key.inner(), within).and_then(|()| weigh(value.as_ref(), within)) {
+                Err(Refused::Inexact(why)) if first.as_ref().is_none_or(|(least, _)| key < *least) => first = Some((key, why)),
+                Ok(()) | Err(Refused::Inexact(_)) => {}
+                Err(spent @ Refused::Spent(_)) => return Err(spent),
+            }
+        }
+        if let Some((_, why)) = first {
+            return Err(Refused::Inexact(why));
         }
     } else if let Some(raw) = value.downcast_ref::<Raw>() {
         if strict != Strict::No {
