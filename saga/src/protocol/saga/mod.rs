@@ -36,7 +36,7 @@
 //! - *Arguments are rendered once*, at the first attempt, and written with it; a compensation that failed for good and is called again by an
 //!   operator is rendered anew. *What was done with one input is undone with it*, whatever input an operator or a rerun gives later.
 //!
-//! Upwards: `step.rs` and `event.rs`; `state.rs` with `apply.rs` and `check.rs`; `call.rs`; `planner.rs`, the working state of a decision;
+//! Upwards: `step.rs` and `event/`; `state.rs` with `apply.rs` and `check.rs`; `call.rs`; `planner.rs`, the working state of a decision;
 //! what follows from what in `forward.rs` and `compensate.rs`, and of steps that call nobody in `asleep.rs` with `signal.rs`; the inputs
 //! in `reply.rs`, `time.rs` and `operate.rs` (whose events are applied in `operated.rs`), with `record.rs` and `rerun.rs`; `decide.rs`.
 

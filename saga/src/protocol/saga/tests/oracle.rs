@@ -1,5 +1,5 @@
 //! As many whole runs as are asked for (`make oracle`), all from one seed: random graphs of every kind of step, participants that do everything
-//! wrong, restarts, and in half of the runs operators and reruns. The oracle is the participants' books, as in `properties.rs`.
+//! wrong, restarts, and in half of the runs operators and reruns. The oracle is the participants' books, as in `properties/`.
 
 use super::properties::World;
 use crate::protocol::saga::Phase;
