@@ -7,7 +7,7 @@
 //! `docs/decisions/0048-verification.md`.
 //!
 //! Upwards: `call.rs`, `book.rs`, `moves.rs`, `tape.rs` and `world.rs`, the words; `property.rs`; `decides.rs` and `subject.rs`, what is looked
-//! at; `symmetry.rs` and `model.rs`, what can happen; `turn.rs`, what a move leads to; `facts.rs` and `check.rs`, what must hold; `key.rs`,
+//! at; `symmetry.rs` and `model.rs`, what can happen; `turn/`, what a move leads to; `facts.rs` and `check.rs`, what must hold; `key.rs`,
 //! `search.rs` and `random.rs`; `replay.rs`, `script.rs` and `report.rs` for people; `sample.rs` makes up data.
 
 mod book;

@@ -1,0 +1,128 @@
+//! What goes wrong: refusals, messages that are lost, doubled or too late, crashes, and whoever wants it to end.
+
+use super::{Turn, failure};
+use crate::definition::StepKind;
+use crate::protocol::{By, Input, Verb, codes};
+use crate::verify::book::Habit;
+use crate::verify::call::{Call, Side};
+use crate::verify::model::Model;
+use crate::verify::property::Property;
+use crate::verify::tape::Who;
+use crate::verify::words;
+use crate::verify::world::{Overdue, Way};
+use sagamq_api::saga::SagaVerb;
+
+impl Turn<'_> {
+    pub(super) fn refuse(&mut self, call: Call) -> Option<()> {
+        let flight = self.queued(call)?;
+        let is_past = self.world.state.is_past_pivot();
+        let step = &self.model.definition.steps[call.place.index()];
+        let is_forward_only = !step.optional && (step.kind == StepKind::Retriable || is_past);
+        self.hand_out(call);
+        let book = self.world.book_mut(call.place);
+        let how = match call.side {
+            Side::Undo => {
+                book.undo = Habit::Refuses;
+                "refuses it, now and ever after"
+            }
+            // The guides say: what must succeed is not refused for good.
+            Side::Action if is_forward_only => "refuses it this time",
+            Side::Action if book.ran || book.barred => return None,
+            Side::Action => {
+                book.refused = true;
+                "refuses it"
+            }
+        };
+        self.world.flight_mut(call)?.way = Way::Answered { done: false };
+        self.say_by(call, format!("{how}: {}", words::attempt(self.model, call, flight.epoch)), true);
+        Some(())
+    }
+
+    pub(super) fn lose_call(&mut self, call: Call) -> Option<()> {
+        let epoch = self.queued(call)?.epoch;
+        self.hand_out(call);
+        self.world.flight_mut(call)?.way = Way::Lost;
+        self.world.keep(Overdue { call, epoch, answer: None });
+        self.say_to(call, format!("{} does not arrive in time", words::attempt(self.model, call, epoch)));
+        Some(())
+    }
+
+    pub(super) fn lose_reply(&mut self, call: Call) -> Option<()> {
+        let flight = *self.world.flight(call)?;
+        let Way::Answered { done } = flight.way else { return None };
+        self.world.flight_mut(call)?.way = Way::Lost;
+        self.world.keep(Overdue { call, epoch: flight.epoch, answer: Some(done) });
+        let text = format!("the answer to {} does not arrive in time", words::attempt(self.model, call, flight.epoch));
+        self.say_by(call, text, true);
+        Some(())
+    }
+
+    pub(super) fn silence(&mut self, call: Call, ran: bool) -> Option<()> {
+        let epoch = self.queued(call)?.epoch;
+        self.hand_out(call);
+        self.world.book_mut(call.place).set_habit(call.side, Habit::Silent);
+        let done = ran && self.work(call);
+        self.world.flight_mut(call)?.way = Way::Lost;
+        let what = if done { "is done, but no answer to any attempt comes back" } else { "is never done, and never answered" };
+        self.say_by(call, format!("{} {what}", words::attempt(self.model, call, epoch)), true);
+        Some(())
+    }
+
+    pub(super) fn not_sent(&mut self, call: Call) -> Option<()> {
+        let epoch = self.queued(call)?.epoch;
+        self.say_to(call, "cannot be connected to; the call waits".to_owned());
+        let failure = failure(codes::NOT_SENT, "the participant cannot be connected to");
+        self.tell(Input::NotSent { attempt: self.attempt(call, epoch), failure });
+        Some(())
+    }
+
+    pub(super) fn repeat(&mut self, call: Call) -> Option<()> {
+        let done = self.world.book(call.place).answer(call.side)?;
+        let epoch = self.world.state.steps[call.place.index()].progress(call.side.operation()).epoch;
+        if epoch == 0 || self.world.flight(call).is_some() {
+            return None;
+        }
+        self.hear(call, epoch, done, "once more, ");
+        Some(())
+    }
+
+    /// The call lies in its queue until its time there is over.
+    pub(super) fn leave_queued(&mut self, call: Call) -> Option<()> {
+        self.queued(call)?;
+        let (_, open) = Model::open(&self.world.state, call)?;
+        self.pass_time(open.queue_deadline_ms?);
+        self.say_to(call, format!("{} lies in its queue until its time there is over", call.name(&self.model.definition)));
+        let input = self.timer();
+        self.tell(input);
+        Some(())
+    }
+
+    pub(super) fn crash(&mut self) {
+        let now_ms = self.world.now_ms;
+        let model = self.model;
+        for flight in self.world.flights.iter_mut().filter(|flight| model.is_http(flight.call)) {
+            // The connection is gone, and with it the answer; the call is made again, with a run's time of its own.
+            if flight.way != Way::Lost {
+                (flight.way, flight.handed_ms) = (Way::Queued, Some(now_ms));
+            }
+        }
+        self.say(Who::Saga, None, "the orchestrator dies and is started again; open HTTP calls are made again".to_owned(), true);
+        self.tried.note(Property::Restart);
+        self.tell(Input::Recovered);
+    }
+
+    pub(super) fn cancel(&mut self) {
+        self.say(Who::Operator, Some(Who::Saga), "cancels the saga".to_owned(), true);
+        self.tell(Input::Operate { verb: Verb::Saga(SagaVerb::Cancel), by: By::default() });
+    }
+
+    pub(super) fn time_out(&mut self) -> Option<()> {
+        self.pass_time(self.world.state.timeout_at_ms?);
+        let text = "the saga's time is over: calls have waited in their queues until now".to_owned();
+        self.say(Who::Time, Some(Who::Saga), text, true);
+        let input = self.timer();
+        self.tell(input);
+        self.check_timeout();
+        Some(())
+    }
+}
