@@ -32,6 +32,7 @@ pub struct SendSignal {
 }
 
 /// `POST /v1/sagas:signal`: the same by business key, to the instance that the key started last.
+// The fields of the signal are written out again: serde cannot read a JSON text, which the payload is, through a flattened field.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(ToSchema))]
 #[serde(deny_unknown_fields)]
