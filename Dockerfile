@@ -1,7 +1,7 @@
 # SagaMQ as an image: one binary, a user of its own, its data in a volume.
 #
 #   docker build -t sagamq .                       builds in a container, from the sources alone (RocksDB takes its time)
-#   docker run -p 7070:7070 -v sagamq:/var/lib/sagamq sagamq
+#   docker run -d --name sagamq --restart unless-stopped --stop-timeout 40 --ulimit nofile=65536 -p 127.0.0.1:7070:7070 -v sagamq:/var/lib/sagamq sagamq
 #
 # `--target runtime-prebuilt` takes a binary `sagamq` that lies in the build context instead (scripts/test-containers does).
 # The order of the stages matters to builders that run every stage up to the target: what needs no compiler comes first.

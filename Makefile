@@ -40,7 +40,7 @@ build: setup ## Build everything
 	$(CARGO) build $(WORKSPACE)
 
 demo: setup ## Build, then run a shop through two crashes: make demo DEMO_ARGS="--orders 500 --mode choreography --postgres"
-	@began=$$SECONDS; \
+	@$(if $(call beside_postgres,$(DEMO_ARGS)),$(call beside_postgres,$(DEMO_ARGS)) --install || exit; )began=$$SECONDS; \
 	$(CARGO) build $(WORKSPACE) && built=$$SECONDS && \
 	$(call beside_postgres,$(DEMO_ARGS)) "$(BIN)/sagamq" demo $(DEMO_ARGS) && \
 	echo "make demo: built in $$((built - began)) s, ran in $$((SECONDS - built)) s."
@@ -65,13 +65,17 @@ drill-2pc: build ## Kill coordinator and participants of two-phase commit at eve
 drill-outage: setup ## Participants away for hours, a pause of the workers, a backlog: in minutes, with a clock of its own
 	scripts/with-limit $(TEST_LIMIT) $(CARGO) test $(WORKSPACE) --test outage -- --nocapture --test-threads 1
 
-# Built first, because the end-to-end tests start the binary as a user does.
-test: build ## Run every test that needs no container engine, those for PostgreSQL beside a server of their own
-	scripts/with-limit $(TEST_LIMIT) scripts/with-postgres --or-without $(CARGO) test $(WORKSPACE)
+# Whoever is to be asked for PostgreSQL's package is asked before the build, not after it. Built before the tests, because those from end to
+# end start the binary as a user does.
+test: setup ## Run every test that needs no container engine, those for PostgreSQL beside a server of their own
+	@scripts/with-postgres --install; case $$? in 0) ;; 75) export SAGAMQ_SETUP=no ;; *) exit 1 ;; esac; \
+	$(CARGO) build $(WORKSPACE) && scripts/with-limit $(TEST_LIMIT) scripts/with-postgres --or-without $(CARGO) test $(WORKSPACE)
 	@echo "make test: all passed. Left out: the container tests (make test-containers), which need a container engine;"
 	@echo "           and those for PostgreSQL if \"NOT RUN against PostgreSQL\" stands above."
 
-test-postgres: build ## Run the tests for PostgreSQL alone; a machine without a server is a failure
+test-postgres: setup ## Run the tests for PostgreSQL alone; a machine without a server is a failure
+	SAGAMQ_CI_REQUIRE_POSTGRES=1 scripts/with-postgres --install
+	$(CARGO) build $(WORKSPACE)
 	SAGAMQ_CI_REQUIRE_POSTGRES=1 scripts/with-limit $(TEST_LIMIT) scripts/with-postgres $(CARGO) test $(WORKSPACE) --test postgres
 
 test-containers: build ## Build the image and test it in containers

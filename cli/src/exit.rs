@@ -34,4 +34,5 @@ EXIT CODES:
   2  wrong use: a flag, an environment variable or the configuration file
   3  the server is not reachable, or the outcome is not known: it may have happened (for `saga verify`: INCOMPLETE, a bound was hit)
   4  not found
-  5  a part of the server died and the server ended itself: start it again (`serve` only)";
+  5  a part of the server died and the server ended itself: start it again (`serve` only)
+130  ended at once by a second signal";

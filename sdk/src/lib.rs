@@ -21,13 +21,13 @@
 //!
 //! # What is promised
 //!
-//! **Produce.** When a record's place is returned, the record is on disk. Every request carries an idempotency key, or as a
+//! **Produce.** When a record's place is returned, the record is as durable as its topic promises (by default synced). Every request carries an idempotency key, or as a
 //! [`Producer`]'s batch a sequence, so the client's own retries never store a record twice. A key of your own makes the retries of your whole program safe too, within the topic's
 //! deduplication window. Records with the same key keep the order in which one producer sent them.
 //!
 //! **Consume.** At least once: a record is delivered again until it is acknowledged, so a handler must bear repetition. At most once
 //! is [`Client::receive`] with `auto_ack`. Effectively once is at least once with a handler that remembers what it has done. A consumer
-//! that ends gives back what it had not begun; only a kill of the process counts as a delivery of all it held. A handler whose lease is
+//! that ends gives back what it had not begun. What a killed process had begun counts as a delivery; what it had only fetched does not, three times a record. A handler whose lease is
 //! lost is cut off and told so ([`lease_lost`]), because its record is somebody else's by then. A group keeps the order of
 //! a key in a topic with `ordering: key` only.
 //!

@@ -57,8 +57,8 @@ impl Client {
         self.unit(Request::delete(routes::topic(topic)).done_before(ErrorCode::TopicNotFound)).await
     }
 
-    /// Stores records with one request: all of them or none, in this order within each partition. They are on disk when this
-    /// returns.
+    /// Stores records with one request: all of them or none, in this order within each partition. When this returns, they are
+    /// as durable as the topic promises (by default synced).
     ///
     /// Without an idempotency key the client draws one, so its own retries are never stored twice. Give a key that comes from
     /// your business (an order's id) to make the retries of your whole program safe as well: a second produce with the same key

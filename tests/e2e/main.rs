@@ -20,6 +20,7 @@ mod repairs;
 mod retention;
 mod sagas;
 mod schedules;
+mod shipped;
 mod stream_churn;
 mod streams;
 mod tidy;

@@ -93,7 +93,7 @@ pub enum Command {
     /// Ask once whether the server takes reads and writes: exit code 0 if it does
     #[command(after_help = HEALTH_EXAMPLES)]
     Health,
-    /// Create, list, describe and delete topics
+    /// Create, list, describe, change and delete topics
     #[command(subcommand)]
     Topic(topic::TopicCommand),
     /// Store records, from stdin or from a flag
@@ -103,13 +103,13 @@ pub enum Command {
     Schedule(schedule::ScheduleCommand),
     /// Read records, by offset or as a member of a queue group or a stream group
     Consume(consume::ConsumeArgs),
-    /// List, describe and delete queue groups and stream groups
+    /// List, describe, pause, resume, purge, move and delete queue groups and stream groups
     #[command(subcommand)]
     Group(group::GroupCommand),
-    /// Look at dead letters and deliver them again
+    /// List dead letters, deliver them again or discard them
     #[command(subcommand)]
     Dlq(dlq::DlqCommand),
-    /// Check and publish saga definitions; start, watch and cancel sagas
+    /// Check, verify and publish saga definitions; start, watch, signal and mend sagas
     #[command(subcommand)]
     Saga(saga::SagaCommand),
     /// Say where services are that sagas call over HTTP, while they run

@@ -36,6 +36,10 @@ impl ConsumerBuilder {
 
     /// Handlers that run at the same time (default 16, at least 1). With 1, records are handled one after the other; a group keeps no
     /// order of a key beyond that, see the guide on ordering.
+    ///
+    /// A handler must not block its thread:
+    /// database drivers without async, files and long computations belong into `tokio::task::spawn_blocking`. Blocked threads also stop the
+    /// extension of leases, and records are handled twice.
     pub fn concurrency(mut self, handlers: usize) -> Self {
         self.settings.concurrency = handlers.clamp(1, RECEIVE_RECORDS_MAX as usize);
         self
@@ -152,6 +156,11 @@ pub struct Consumer {
 impl Consumer {
     /// Handles records until `shutdown` is cancelled. Then it receives nothing more, gives back what was prefetched and not
     /// begun, lets running handlers finish (see [`ConsumerBuilder::stop_timeout`]), settles, and returns.
+    ///
+    /// **Do not drop this future to stop: cancel `shutdown` and await it.** Dropped, running handlers are cut off at their next await, which counts
+    /// as an attempt, and what was fetched stays leased until its lease runs out.
+    ///
+    /// A handler must not block its thread, see [`ConsumerBuilder::concurrency`].
     ///
     /// A server that is away or overloaded does not end it. A handler that panics counts as a
     /// [`HandlerError::Retry`].

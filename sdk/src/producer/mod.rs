@@ -37,7 +37,8 @@ use uuid::Uuid;
 /// Records with the same key, or for the same partition, are stored in the order of their sends. A record with neither goes where
 /// its batch goes: within a batch such records keep their order, over batches they may lie in different partitions.
 ///
-/// Dropping the last clone sends what is buffered, without telling anybody how it went: [`Producer::close`] does.
+/// Dropping the last clone sends what is buffered, if the runtime lives on, without telling anybody how it went. At the end of `main` the runtime does
+/// not live on: call [`Producer::close`] and await it.
 ///
 /// ```no_run
 /// use sagamq_sdk::{Client, api::record::ProduceRecord};
@@ -74,7 +75,7 @@ impl fmt::Debug for Producer {
 }
 
 impl Producer {
-    /// Sends one record and waits until it is on disk. Dropped before its end, the record may be sent or not; dropped while it
+    /// Sends one record and waits until it is as durable as its topic promises (by default synced). Dropped before its end, the record may be sent or not; dropped while it
     /// waits for room, it is not.
     ///
     /// # Errors
@@ -109,7 +110,7 @@ impl Producer {
         Ok(PendingRecord { receiver, own_key })
     }
 
-    /// Sends many records in order and waits until all are on disk.
+    /// Sends many records in order and waits until all are as durable as their topic promises (by default synced).
     ///
     /// A record that fails does not hold back the ones behind it.
     ///

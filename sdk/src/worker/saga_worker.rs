@@ -51,7 +51,9 @@ impl SagaWorkerBuilder {
     /// What it returns is anything that can be written as JSON; a [`JsonText`] is passed on byte for byte.
     ///
     /// The handler is called again with the same [`Call::idempotency_key`] whenever an outcome is not known for sure. Make its
-    /// effect happen once: the crate's barrier does it for a RocksDB.
+    /// effect happen once: the crate's barrier does it for a RocksDB and a PostgreSQL.
+    ///
+    /// It must not block its thread, see [`Self::concurrency`].
     pub fn on<H, F, O>(mut self, call: impl Into<String>, handler: H) -> Self
     where
         H: Fn(Call) -> F + Send + Sync + 'static,
@@ -67,6 +69,10 @@ impl SagaWorkerBuilder {
     }
 
     /// Calls that are handled at the same time (default 16, at least 1).
+    ///
+    /// A handler must not block its thread:
+    /// database drivers without async, files and long computations belong into `tokio::task::spawn_blocking`. Blocked threads also stop the
+    /// extension of leases, and calls are handled twice.
     pub fn concurrency(mut self, calls: usize) -> Self {
         self.settings.concurrency = calls.clamp(1, RECEIVE_RECORDS_MAX as usize);
         self
@@ -178,6 +184,9 @@ impl SagaWorker {
 
     /// Handles calls until `shutdown` is cancelled, then stops as a [`Consumer`](crate::Consumer) does: what was begun is
     /// finished and replied, what was not begun is given back.
+    ///
+    /// **Do not drop this future to stop: cancel `shutdown` and await it.** Dropped, running handlers are cut off at their next await, which counts
+    /// as an attempt, and what was fetched stays leased until its lease runs out.
     ///
     /// # Errors
     /// What the server refuses for good when commands are received.
