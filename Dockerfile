@@ -2,6 +2,7 @@
 #
 #   docker build -t sagamq .                       builds in a container, from the sources alone (RocksDB takes its time)
 #   docker run -d --name sagamq --restart unless-stopped --stop-timeout 40 --ulimit nofile=65536 -p 127.0.0.1:7070:7070 -v sagamq:/var/lib/sagamq sagamq
+#   docker exec sagamq cat admin-key               the administrator's key, which the first start made
 #
 # `--target runtime-prebuilt` takes a binary `sagamq` that lies in the build context instead (scripts/test-containers does).
 # The order of the stages matters to builders that run every stage up to the target: what needs no compiler comes first.
@@ -13,7 +14,7 @@ FROM ${BASE_IMAGE} AS runtime-base
 RUN echo 'sagamq:x:10001:10001:SagaMQ:/var/lib/sagamq:/bin/false' >> /etc/passwd \
     && echo 'sagamq:x:10001:' >> /etc/group \
     && mkdir -p /var/lib/sagamq && chown 10001:10001 /var/lib/sagamq && chmod 0750 /var/lib/sagamq
-ENV SAGAMQ_LISTEN=0.0.0.0:7070 SAGAMQ_DATA_DIR=/var/lib/sagamq
+ENV SAGAMQ_LISTEN=0.0.0.0:7070 SAGAMQ_DATA_DIR=/var/lib/sagamq SAGAMQ_AUTHENTICATION=keys
 USER 10001:10001
 WORKDIR /var/lib/sagamq
 VOLUME /var/lib/sagamq

@@ -87,6 +87,10 @@ codes! {
     UnknownSignal = "UNKNOWN_SIGNAL", 400, false, false, "No step waits for such a signal";
     /// The definition cannot be run in the mode that was asked for.
     ModeNotPossible = "MODE_NOT_POSSIBLE", 400, false, false, "The definition cannot be run in this mode";
+    /// The request has no key, or none that is valid: one that is not known, revoked or run out. Nothing was done.
+    Unauthenticated = "UNAUTHENTICATED", 401, false, false, "A valid key is needed";
+    /// The key is valid and has not the right to this. Nothing was done; `detail` names the right.
+    Forbidden = "FORBIDDEN", 403, false, false, "The key has not the right to this";
     /// The request comes from a web page of an origin that is not listed.
     OriginNotAllowed = "ORIGIN_NOT_ALLOWED", 403, false, false, "The origin may not use this server";
     /// No such path.
@@ -117,6 +121,12 @@ codes! {
     TransactionNotFound = "TRANSACTION_NOT_FOUND", 404, false, false, "No such transaction";
     /// No record waits under this id: it was appended when it was due, it was cancelled, or it never was.
     ScheduleNotFound = "SCHEDULE_NOT_FOUND", 404, false, false, "No such schedule";
+    /// No key has the name.
+    KeyNotFound = "KEY_NOT_FOUND", 404, false, false, "No such key";
+    /// A key that is not revoked has the name.
+    KeyExists = "KEY_EXISTS", 409, false, false, "The key exists";
+    /// As many keys are valid as may be.
+    KeyLimit = "KEY_LIMIT", 409, false, false, "Too many keys are valid";
     /// No producer has the name.
     ProducerNotFound = "PRODUCER_NOT_FOUND", 404, false, false, "No such producer";
     /// The service has no address of its own.

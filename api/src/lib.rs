@@ -5,6 +5,7 @@
 //!
 //! Every request body refuses unknown fields, so a misspelt option is an error and never silently ignored.
 
+pub mod access;
 pub mod batch;
 pub mod error;
 pub mod headers;
@@ -29,4 +30,4 @@ pub mod transaction;
 pub use error::{ErrorCode, Fault, Problem};
 pub use ids::{Offset, PartitionId, ProducerId, ScheduleId};
 pub use json::JsonText;
-pub use names::{GroupName, InstanceId, MemberId, NameError, ProducerName, SagaName, ServiceName, SignalName, StepId, TopicName};
+pub use names::{GroupName, InstanceId, KeyName, MemberId, NameError, ProducerName, SagaName, ServiceName, SignalName, StepId, TopicName};

@@ -46,6 +46,27 @@ pub const PARTITION_PRODUCERS_MAX: usize = 1_000;
 /// Most producers that all partitions of a server know together, each counted once a partition; every shard has an equal share.
 pub const PRODUCERS_MAX: usize = 131_072;
 
+/// Longest name of an API key, in bytes: it stands in histories as the actor, beside who it says acts.
+pub const KEY_NAME_BYTES_MAX: usize = 64;
+
+/// Most API keys, revoked ones included; beyond, those that were revoked or ran out first are forgotten for new ones.
+pub const KEYS_MAX: usize = 10_000;
+
+/// Most roles of an API key.
+pub const KEY_ROLES_MAX: usize = 64;
+
+/// Shortest time for which an API key can be made, in milliseconds.
+pub const KEY_EXPIRES_MS_MIN: u64 = 1_000;
+
+/// Longest time for which an API key can be made, in milliseconds: ten years.
+pub const KEY_EXPIRES_MS_MAX: u64 = 3_650 * 86_400_000;
+
+/// How long the secret of an API key from before works beside the new one, in milliseconds, if nothing is said.
+pub const KEY_GRACE_MS_DEFAULT: u64 = 3_600_000;
+
+/// Longest of these times, in milliseconds.
+pub const KEY_GRACE_MS_MAX: u64 = 30 * 86_400_000;
+
 /// Most producers that have a name.
 pub const PRODUCER_NAMES_MAX: usize = 10_000;
 

@@ -1,6 +1,6 @@
 //! Validated names. `FromStr` (and serde, which uses it) is the only way in, so a value of these types is always legal.
 
-use crate::limits::NAME_BYTES_MAX;
+use crate::limits::{KEY_NAME_BYTES_MAX, NAME_BYTES_MAX};
 use core::fmt;
 use core::str::FromStr;
 #[cfg(feature = "json-schema")]
@@ -77,6 +77,13 @@ fn check(what: &'static str, name: &str) -> Result<(), NameError> {
         Some(found) => Err(NameError::Character { what, name: name.to_owned(), found }),
         None => Ok(()),
     }
+}
+
+/// The names that stand in other texts.
+fn check_short(what: &'static str, name: &str) -> Result<(), NameError> {
+    check(what, name)?;
+    let bytes = name.len();
+    if bytes <= KEY_NAME_BYTES_MAX { Ok(()) } else { Err(NameError::TooLong { what, bytes, max: KEY_NAME_BYTES_MAX }) }
 }
 
 /// The names that definitions give to services.
@@ -175,6 +182,10 @@ name! {
 name! {
     /// The name of a producer: the same for whatever takes its place.
     ProducerName, "the name of the producer", check
+}
+name! {
+    /// The name of an API key: what logs and histories call whoever presents it.
+    KeyName, "the name of the key", check_short
 }
 name! {
     /// The name of a saga definition.

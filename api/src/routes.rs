@@ -4,7 +4,7 @@
 //! a colon, so the last one of a path always begins the verb.
 
 use crate::ids::ScheduleId;
-use crate::names::{GroupName, ProducerName, SagaName, ServiceName, TopicName};
+use crate::names::{GroupName, KeyName, ProducerName, SagaName, ServiceName, TopicName};
 
 /// Liveness: the process answers.
 pub const HEALTHZ: &str = "/healthz";
@@ -14,6 +14,11 @@ pub const READYZ: &str = "/readyz";
 pub const METRICS: &str = "/metrics";
 /// The OpenAPI description of this interface.
 pub const OPENAPI: &str = "/openapi.json";
+
+/// API keys: `GET` lists, `POST` makes one.
+pub const KEYS: &str = "/v1/keys";
+/// One of them: verbs `rotate`, `revoke`.
+pub const KEY: &str = "/v1/keys/{key}";
 
 /// Topics: `GET` lists, `POST` creates.
 pub const TOPICS: &str = "/v1/topics";
@@ -113,6 +118,12 @@ pub fn rewrite_verb(path: &str) -> Option<String> {
 pub fn for_router(path: &str) -> Option<String> {
     // Nothing is below this one, so it has no route.
     if path.contains(VERB_SEGMENT) { Some(VERB_SEGMENT.to_owned()) } else { rewrite_verb(path) }
+}
+
+/// The path of a verb of one API key.
+#[must_use]
+pub fn key_verb(key: &KeyName, verb: &str) -> String {
+    format!("{KEYS}/{key}:{verb}")
 }
 
 /// The path of one topic.

@@ -8,6 +8,7 @@
 //! [`Broker`] is the only door. This crate never hears of sagas: [`ShardEmbedder`] lets an embedder commit records,
 //! settled records and keys of its own together, in one write of one shard.
 
+pub mod access;
 mod broker;
 mod dedup;
 mod embed;
@@ -23,6 +24,7 @@ mod shard;
 pub mod storage;
 mod topic;
 
+pub use broker::KeyError;
 pub use broker::{
     AckRecordsError, AckedWithRecords, AddPartitionsError, Batches, Broker, BrokerConfig, CompactionError, CreateTopicError, Due, Held,
     NewRecord, OpenError, ParameterError, ProduceError, Produced, ProducedBatch, ReadRequestError, Records, RetentionError, Schedule,

@@ -5,8 +5,8 @@
 
 use crate::args::serve::ServeArgs;
 use crate::args::values;
-use crate::serve::ServeConfig;
 use crate::serve::log::{self, LogConfig, LogFormat};
+use crate::serve::{AuthenticationMode, ServeConfig};
 use axum::http::Uri;
 use axum::http::uri::Authority;
 use config::builder::DefaultState;
@@ -26,7 +26,7 @@ pub const ENVIRONMENT_PREFIX: &str = "SAGAMQ_";
 const CONFIG_VARIABLE: &str = "SAGAMQ_CONFIG";
 
 /// Every key of the configuration file. The flag of `data_dir` is `--data-dir`, its environment variable `SAGAMQ_DATA_DIR`.
-pub const KEYS: [&str; 37] = [
+pub const KEYS: [&str; 41] = [
     "listen",
     "data_dir",
     "shards",
@@ -64,6 +64,10 @@ pub const KEYS: [&str; 37] = [
     "stream_groups_max",
     "schedule_records_max",
     "schedule_bytes_max",
+    "authentication",
+    "insecure_no_auth",
+    "bootstrap_key_file",
+    "open_metrics",
 ];
 
 /// All settings of `sagamq serve`.
@@ -165,6 +169,10 @@ fn flags(mut builder: ConfigBuilder<DefaultState>, args: &ServeArgs) -> ConfigBu
         &args.stream_groups_max,
         &args.schedule_records_max,
         &args.schedule_bytes_max,
+        &args.authentication,
+        &args.insecure_no_auth,
+        &args.bootstrap_key_file,
+        &args.open_metrics,
     ];
     for (key, flag) in KEYS.into_iter().zip(flags) {
         if let Some(text) = flag {
@@ -204,6 +212,13 @@ fn read_all(merged: Map<String, Value>, path: Option<&Path>) -> Result<Settings,
     if let Some(resume) = settings.serve.disk_resume_bytes.filter(|resume| *resume < settings.serve.disk_reserve_bytes) {
         let reserve = settings.serve.disk_reserve_bytes;
         faults.push(format!("disk_resume_bytes is {resume}: expected at least disk_reserve_bytes, which is {reserve}"));
+    }
+    let asks_for_keys = settings.serve.authentication == Some(AuthenticationMode::Keys);
+    if asks_for_keys && settings.serve.insecure_no_auth {
+        faults.push("authentication is `keys` and insecure_no_auth is true: leave one of them out".to_owned());
+    }
+    if settings.serve.bootstrap_key_file.is_some() && !asks_for_keys {
+        faults.push("bootstrap_key_file is set and nobody is asked for a key: set authentication to `keys`".to_owned());
     }
     if faults.is_empty() { Ok(settings) } else { Err(SettingsError::Faults(faults)) }
 }
@@ -280,9 +295,22 @@ fn set(settings: &mut Settings, key: &str, text: &str) -> Result<(), String> {
         "stream_groups_max" => serve.streams.groups_max = at_most(text, 100_000)?,
         "schedule_records_max" => serve.schedules.records_max = scheduled(text)?,
         "schedule_bytes_max" => serve.schedules.bytes_max = memory(text)? as u64,
+        "authentication" => serve.authentication = Some(authentication(text)?),
+        "insecure_no_auth" => serve.insecure_no_auth = text.parse().map_err(|_| "expected true or false".to_owned())?,
+        "bootstrap_key_file" if text.is_empty() => return Err("expected a file".to_owned()),
+        "bootstrap_key_file" => serve.bootstrap_key_file = Some(PathBuf::from(text)),
+        "open_metrics" => serve.open_metrics = text.parse().map_err(|_| "expected true or false".to_owned())?,
         other => return Err(format!("`{other}` is no setting")),
     }
     Ok(())
+}
+
+fn authentication(text: &str) -> Result<AuthenticationMode, String> {
+    match text {
+        "keys" => Ok(AuthenticationMode::Keys),
+        "off" => Ok(AuthenticationMode::Off),
+        _ => Err("expected keys or off".to_owned()),
+    }
 }
 
 fn scheduled(text: &str) -> Result<u64, String> {

@@ -68,7 +68,7 @@ impl CliError {
     /// What a script is told.
     pub(crate) fn exit(&self) -> Exit {
         match self {
-            Self::Usage(_) => Exit::Usage,
+            Self::Usage(_) | Self::Server(StartError::Unguarded { .. }) => Exit::Usage,
             Self::Client(error) => client_exit(error),
             Self::Server(StartError::PartDied(_)) => Exit::ServerDied,
             Self::Failed(_) | Self::Io { .. } | Self::Server(_) => Exit::Failed,
@@ -173,6 +173,12 @@ fn client_exit(error: &ClientError) -> Exit {
 
 fn problem_help(code: ErrorCode) -> Option<&'static str> {
     Some(match code {
+        ErrorCode::Unauthenticated => {
+            "give a key with --api-key, SAGAMQ_API_KEY or a profile; an administrator makes one with `sagamq key create`"
+        }
+        ErrorCode::Forbidden => "ask an administrator for a key with the right that is named; see `sagamq key create --help`",
+        ErrorCode::KeyNotFound => "see `sagamq key list`",
+        ErrorCode::KeyExists => "revoke it with `sagamq key revoke`, or give it another secret with `sagamq key rotate`",
         ErrorCode::TopicNotFound => "see `sagamq topic list`, or create it with `sagamq topic create`",
         ErrorCode::PartitionNotFound => "see `sagamq topic describe` for the partitions",
         ErrorCode::GroupNotFound => "see `sagamq group list`; a group is made by its first `sagamq consume --group`",

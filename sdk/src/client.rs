@@ -2,6 +2,7 @@
 
 use crate::consumer::ConsumerBuilder;
 use crate::error::ClientError;
+use crate::keys::KeyClient;
 use crate::producer::ProducerBuilder;
 use crate::repairs::RepairClient;
 use crate::retry::RetryPolicy;
@@ -128,6 +129,12 @@ impl Client {
         ServiceClient::new(self.clone())
     }
 
+    /// API keys of the server.
+    #[must_use]
+    pub fn keys(&self) -> KeyClient {
+        KeyClient::new(self.clone())
+    }
+
     /// An operator's verb for many sagas, as a job of the server.
     #[must_use]
     pub fn repairs(&self) -> RepairClient {
@@ -188,6 +195,12 @@ impl ClientBuilder {
     pub fn retry(mut self, retry: RetryPolicy) -> Self {
         self.retry = retry;
         self
+    }
+
+    /// The API key that the server asks for, as `sagamq key create` prints it. It goes to whatever the address names: give an `https`
+    /// address with it where others can listen.
+    pub fn api_key(self, key: impl AsRef<str>) -> Self {
+        self.bearer_token(key)
     }
 
     /// A token for the `authorization` header of each request, for a proxy in front of the server that asks for one.

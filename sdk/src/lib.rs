@@ -9,6 +9,8 @@
 //! | publish, start and watch sagas | [`SagaClient`] |
 //! | do something to many sagas | [`RepairClient`] |
 //! | say where services are that sagas call over HTTP | [`ServiceClient`] |
+//! | make, rotate and revoke API keys | [`KeyClient`] |
+//! | reach a server as the environment or a profile says | [`Client::from_environment`] |
 //! | ask what was decided about a transaction, look at transactions | [`TransactionClient`] |
 //! | take part in sagas as a service, called through a topic | [`SagaWorker`] |
 //! | the same, called over HTTP | `participant::ParticipantRouter` (feature `participant`) |
@@ -79,6 +81,7 @@ mod groups;
 mod history;
 #[cfg(any(feature = "rocksdb", feature = "postgres"))]
 pub mod inbox;
+mod keys;
 #[cfg(any(feature = "rocksdb", feature = "postgres"))]
 pub mod outbox;
 #[cfg(feature = "participant")]
@@ -88,6 +91,7 @@ pub mod postgres;
 mod produced;
 mod producer;
 mod producers;
+mod profile;
 mod repairs;
 mod retry;
 mod sagas;
@@ -101,8 +105,10 @@ mod worker;
 pub use client::{Client, ClientBuilder};
 pub use consumer::{Consumer, ConsumerBuilder, HandlerError, lease_lost};
 pub use error::ClientError;
+pub use keys::KeyClient;
 pub use produced::Produced;
 pub use producer::{Encoding, PendingRecord, Producer, ProducerBuilder, SendAllError};
+pub use profile::Profile;
 pub use repairs::RepairClient;
 pub use retry::{RetryPolicy, RetrySchedule};
 pub use sagamq_api as api;

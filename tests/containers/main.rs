@@ -7,7 +7,7 @@ mod stage;
 
 use sagamq_sdk::api::record::ProduceRecord;
 use sagamq_sdk::api::topic::{ProducedRecord, ReadQuery, TopicConfig};
-use sagamq_sdk::api::{Offset, PartitionId, TopicName};
+use sagamq_sdk::api::{ErrorCode, Offset, PartitionId, TopicName};
 use sagamq_sdk::{Client, RetryPolicy};
 use serde_json::json;
 use stage::Stage;
@@ -20,7 +20,11 @@ async fn the_broker_becomes_healthy_and_is_not_root() {
     let stage = Stage::new();
     // Does not return before the image's own health check succeeded.
     let broker = stage.broker().await;
-    broker.client().await.ready().await.expect("the mapped port answers");
+    let client = broker.client().await;
+    client.ready().await.expect("the mapped port answers");
+    client.topics().await.expect("the key that the first start made is an administrator's");
+    let stranger = Client::new(client.url()).expect("an address").topics().await.expect_err("nobody is let in without one");
+    assert_eq!(stranger.code(), Some(ErrorCode::Unauthenticated), "{stranger}");
     let status = broker.read("/proc/1/status").await;
     let uid = status.lines().find(|line| line.starts_with("Uid:")).expect("a process has a user");
     assert_eq!(uid.split_whitespace().collect::<Vec<_>>(), ["Uid:", "10001", "10001", "10001", "10001"]);

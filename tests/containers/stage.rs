@@ -3,6 +3,7 @@
 use sagamq_sdk::Client;
 use serde_json::Value;
 use std::process::Command;
+use std::sync::OnceLock;
 use testcontainers::core::wait::ExitWaitStrategy;
 use testcontainers::core::{ExecCommand, IntoContainerPort as _, Mount, WaitFor};
 use testcontainers::runners::AsyncRunner as _;
@@ -19,11 +20,13 @@ const DATA: &str = "/var/lib/sagamq";
 #[derive(Debug)]
 pub(crate) struct Stage {
     id: String,
+    /// The secret of the administrator's key, which the first start on the volume makes.
+    key: OnceLock<String>,
 }
 
 impl Stage {
     pub(crate) fn new() -> Self {
-        Self { id: format!("sagamq-test-{}", Uuid::new_v4().simple()) }
+        Self { id: format!("sagamq-test-{}", Uuid::new_v4().simple()), key: OnceLock::new() }
     }
 
     /// Starts a broker on the stage's volume and waits until its health check says that it takes reads and writes.
@@ -37,7 +40,10 @@ impl Stage {
             .start()
             .await
             .expect("the broker starts and becomes healthy");
-        Broker { container }
+        let unkeyed = Broker { container, key: String::new() };
+        let read = unkeyed.read(&format!("{DATA}/admin-key")).await;
+        let key = self.key.get_or_init(|| read.trim().to_owned()).clone();
+        Broker { key, ..unkeyed }
     }
 
     /// Runs `sagamq` in a container of its own, on the network of the broker, and returns its answer: one JSON document.
@@ -47,6 +53,7 @@ impl Stage {
         let client = image()
             .with_wait_for(WaitFor::exit(ExitWaitStrategy::new()))
             .with_network(&self.id)
+            .with_env_var("SAGAMQ_API_KEY", self.key.get().expect("the broker was started"))
             .with_cmd(command)
             .start()
             .await
@@ -77,6 +84,7 @@ impl Drop for Stage {
 #[derive(Debug)]
 pub(crate) struct Broker {
     container: ContainerAsync<GenericImage>,
+    key: String,
 }
 
 impl Broker {
@@ -84,7 +92,7 @@ impl Broker {
     pub(crate) async fn client(&self) -> Client {
         let host = self.container.get_host().await.expect("the engine's host");
         let port = self.container.get_host_port_ipv4(PORT.tcp()).await.expect("a mapped port");
-        Client::new(format!("http://{host}:{port}")).expect("an address")
+        Client::builder(format!("http://{host}:{port}")).api_key(&self.key).build().expect("an address")
     }
 
     /// Reads a file in the container.

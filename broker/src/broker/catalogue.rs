@@ -1,5 +1,6 @@
 //! The rows of the catalogue, as the control shard stores them.
 
+use crate::access::KeyEntry;
 use crate::storage::keys::MetaKey;
 use crate::storage::{Direction, Family, Storage, StorageError};
 use crate::topic::{GroupEntry, NextIds, ProducerEntry, StreamEntry, TopicEntry};
@@ -21,6 +22,7 @@ pub(super) struct StoredCatalogue {
     pub(super) groups: Vec<GroupEntry>,
     pub(super) streams: Vec<StreamEntry>,
     pub(super) producers: Vec<ProducerEntry>,
+    pub(super) keys: Vec<KeyEntry>,
     pub(super) next_ids: NextIds,
 }
 
@@ -35,6 +37,7 @@ impl StoredCatalogue {
             groups: entries(storage, &MetaKey::groups())?,
             streams: entries(storage, &MetaKey::stream_groups())?,
             producers: entries(storage, &MetaKey::producers())?,
+            keys: entries(storage, &MetaKey::api_keys())?,
             next_ids,
         })
     }

@@ -6,7 +6,7 @@ use crate::storage::{Family, Mutation, Storage, StorageError};
 use bytes::Bytes;
 
 /// Version of everything on disk.
-pub(super) const FORMAT_VERSION: u32 = 9;
+pub(super) const FORMAT_VERSION: u32 = 10;
 
 /// Most shards of a data directory.
 pub(super) const SHARDS_MAX: u16 = 256;

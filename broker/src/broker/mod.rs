@@ -1,5 +1,6 @@
 //! The broker's one door: one method an operation. What is above it is transport.
 
+mod api_keys;
 mod catalogue;
 mod compaction;
 mod disk;
@@ -21,6 +22,7 @@ mod streams;
 mod topics;
 mod update_topic;
 
+pub use api_keys::KeyError;
 pub use compaction::CompactionError;
 pub use held::Held;
 pub use open_error::OpenError;
@@ -39,6 +41,7 @@ pub use streams::StreamGroupError;
 pub use topics::{CreateTopicError, TopicError};
 pub use update_topic::UpdateTopicError;
 
+use crate::access::ApiKeys;
 use crate::env::{Clock, Random};
 use crate::group::stream::StreamConfig;
 use crate::ids::{PartitionKey, ShardId};
@@ -123,6 +126,8 @@ pub(crate) struct Inner {
     pub(crate) streams: StreamGroups,
     /// Changed under the same lock.
     pub(crate) producer_names: Arc<ProducerNames>,
+    /// Changed under the same lock.
+    pub(crate) api_keys: ApiKeys,
     pub(crate) shards: Vec<ShardHandle>,
     /// Signs receipts, and names the data.
     pub(crate) secret: [u8; 32],

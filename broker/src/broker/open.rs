@@ -3,6 +3,7 @@
 //! What is to be changed at an open is changed by the first commits of the shards: the format of a directory that is made now, and
 //! what topics and groups left behind that were removed from the catalogue just before a crash.
 
+use crate::access::ApiKeys;
 use crate::broker::catalogue::StoredCatalogue;
 use crate::broker::format::Format;
 use crate::broker::open_error::OpenError;
@@ -171,6 +172,7 @@ fn open(
         catalog: loaded.catalog,
         streams: loaded.streams,
         producer_names: loaded.producer_names,
+        api_keys: loaded.api_keys,
         shards,
         secret: format.secret,
         metrics,
@@ -248,6 +250,7 @@ struct Loaded {
     catalog: Catalog,
     streams: StreamGroups,
     producer_names: Arc<ProducerNames>,
+    api_keys: ApiKeys,
     shards: Vec<LoadedShard>,
 }
 
@@ -321,7 +324,8 @@ impl Loaded {
         }
         let by_name: BTreeMap<TopicName, Arc<Topic>> = topics.into_values().map(|topic| (topic.name.clone(), topic)).collect();
         let producer_names = Arc::new(ProducerNames::new(stored.producers));
-        Ok(Self { catalog: Catalog::new(by_name, stored.next_ids), streams, producer_names, shards })
+        let api_keys = ApiKeys::new(stored.keys);
+        Ok(Self { catalog: Catalog::new(by_name, stored.next_ids), streams, producer_names, api_keys, shards })
     }
 }
 

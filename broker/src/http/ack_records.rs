@@ -1,12 +1,14 @@
 //! Acknowledge-with-records.
 
 use crate::broker::{AckedWithRecords, Broker, NewRecord, Produced};
+use crate::http::access::Caller;
 use crate::http::extract::{GroupPath, PathParams, RawJson};
 use crate::http::problem::ApiError;
 use crate::http::records::new_record;
 use axum::extract::State;
 use axum::routing::post;
 use axum::{Json, Router};
+use sagamq_api::access::{Resource, Role};
 use sagamq_api::limits::BODY_BYTES_MAX;
 use sagamq_api::pipeline::{AckWithRecordsIn, AckWithRecordsRequest, AckWithRecordsResponse, ProducedTo};
 use sagamq_api::record::Decoded;
@@ -29,6 +31,7 @@ pub(super) fn routes() -> Router<Broker> {
     ))]
 async fn ack_with_records(
     State(broker): State<Broker>,
+    caller: Caller,
     PathParams(path): PathParams<GroupPath>,
     body: RawJson<BODY_BYTES_MAX>,
 ) -> Result<Json<AckWithRecordsResponse>, ApiError> {
@@ -36,6 +39,7 @@ async fn ack_with_records(
     let mut decoded = Decoded::of_body(body.body().len());
     let mut of_topics: Vec<(TopicName, Vec<NewRecord>)> = Vec::with_capacity(produce.len());
     for to in produce {
+        caller.require_one_of(&[Role::Produce], &Resource::topic(to.topic.as_str()))?;
         let records = to.records.into_iter().enumerate();
         let records = records.map(|(index, record)| new_record(index, record, body.body(), &mut decoded)).collect::<Result<_, _>>()?;
         of_topics.push((to.topic, records));

@@ -1,5 +1,6 @@
 //! What the interface lets in: settings of the server, beside those of the broker.
 
+use crate::http::access::Authentication;
 use crate::http::quota::Quota;
 use core::time::Duration;
 use sagamq_api::limits::BODY_BYTES_MAX;
@@ -20,6 +21,8 @@ pub struct HttpConfig {
     pub turn_wait: Duration,
     /// How long a body may take to arrive, beside the time for its length at 512 KiB a second.
     pub body_time: Duration,
+    /// How it is found out who asks. Without it everybody may do everything.
+    pub authentication: Option<Authentication>,
     /// What each client may have, if that is bounded.
     pub quota: Option<Quota>,
     /// Cancelled when the server is told to end: half-sent bodies are then not waited for.
@@ -40,6 +43,7 @@ impl Default for HttpConfig {
             body_bytes_max: 40 << 20,
             turn_wait: Duration::from_secs(10),
             body_time: Duration::from_secs(10),
+            authentication: None,
             quota: None,
             draining: CancellationToken::new(),
         }

@@ -3,6 +3,7 @@
 //!
 //! It is one service around each route and not a stack of layers: a layer of a router costs some allocations a request.
 
+use crate::http::access::{Caller, Gate};
 use crate::http::admission::{Admission, Ticket};
 use crate::http::config::HttpConfig;
 use crate::http::guard::Guard;
@@ -14,9 +15,9 @@ use crate::http::request_id::RequestIds;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request};
-use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::uri::PathAndQuery;
-use axum::http::{HeaderName, HeaderValue, Method, Uri};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
 use core::convert::Infallible;
 use core::panic::AssertUnwindSafe;
@@ -31,6 +32,7 @@ use std::time::Instant;
 use tower::{Layer, Service};
 use tower_http::compression::Compression;
 use tower_http::cors::{AllowOrigin, CorsLayer};
+use tracing::field::Empty;
 use tracing::{Instrument as _, Span};
 
 /// Route label of a request that has none.
@@ -54,6 +56,7 @@ struct RequestedPath(String);
 struct Shared {
     metrics: HttpMetrics,
     guard: Guard,
+    gate: Gate,
     admission: Arc<Admission>,
     quota: Option<Quota>,
     ids: RequestIds,
@@ -83,6 +86,7 @@ impl Application {
             routes: all.layer(EdgeLayer(Arc::new(Shared {
                 metrics,
                 guard,
+                gate: Gate::new(config.authentication.clone()),
                 admission,
                 quota: config.quota.clone(),
                 ids: RequestIds::default(),
@@ -115,6 +119,7 @@ fn cors(origins: &[String]) -> CorsLayer {
         .allow_headers([
             CONTENT_TYPE,
             CONTENT_ENCODING,
+            AUTHORIZATION,
             HeaderName::from_static(IDEMPOTENCY_KEY),
             HeaderName::from_static(REQUEST_ID),
             HeaderName::from_static(CLIENT_ID),
@@ -168,8 +173,8 @@ where
         let (id, observed) = observe(&self.shared, &request);
         let span = observed.span.clone();
         let checked = self.shared.guard.check(request.method(), request.uri(), request.headers());
-        let charged = checked.and_then(|()| charge(&self.shared, observed.metrics.route(), &request));
-        let answer = charged.map(|meter| {
+        let admitted = checked.and_then(|()| admit(&self.shared, &observed, &mut request));
+        let answer = admitted.map(|(meter, caller)| {
             let ticket = Ticket::new(&self.shared.admission, meter);
             request.extensions_mut().insert(ticket.clone());
             let answer = if may_answer(request.headers()) {
@@ -177,28 +182,48 @@ where
             } else {
                 Either::Right(self.route.call(request))
             };
-            (answer, ticket)
+            (answer, ticket, caller)
         });
         Box::pin(async move {
             // The whole of it: what is dropped at the end is what tells.
             let mut observed = observed;
             let response = match answer {
                 Err(refusal) => refusal.into_response(),
-                Ok((answer, ticket)) => {
-                    let response = match AssertUnwindSafe(answer.instrument(span)).catch_unwind().await {
-                        Ok(Ok(response)) => response,
-                        Err(panic) => observed.span.in_scope(|| of_panic(panic)),
+                Ok((answer, ticket, caller)) => {
+                    let answer = AssertUnwindSafe(answer.instrument(span)).catch_unwind();
+                    let response = match caller.unless_cut_off(answer).await {
+                        Ok(Ok(Ok(response))) => response,
+                        Ok(Err(panic)) => observed.span.in_scope(|| of_panic(panic)),
+                        Err(refusal) => refusal.into_response(),
                     };
-                    response.map(|body| ticket.answered(body))
+                    response.map(|body| ticket.answered(caller.until_cut_off(body)))
                 }
             };
             observed.status = response.status().as_u16();
             observed.is_told_once = response.extensions().get::<ApiError>().is_some_and(ApiError::is_disk_low);
             let mut response = with_request_id(response, &id);
             response.headers_mut().insert(HeaderName::from_static(REQUEST_ID), id);
+            if response.status() == StatusCode::UNAUTHORIZED {
+                response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"sagamq\""));
+            }
             Ok(response)
         })
     }
+}
+
+/// Finds out who asks, charges the request to him, and refuses it if he may not. Whoever does not say who he is pays as well.
+fn admit(shared: &Shared, observed: &Observed, request: &mut Request) -> Result<(Option<Meter>, Caller), ApiError> {
+    let caller = shared.gate.identify(request);
+    if let Ok(caller) = &caller {
+        if let Some(key) = caller.key() {
+            observed.span.record("key", key.as_str());
+        }
+        request.extensions_mut().insert(caller.clone());
+    }
+    let meter = charge(shared, observed.metrics.route(), request)?;
+    let caller = caller?;
+    shared.gate.admit(&caller, request)?;
+    Ok((meter, caller))
 }
 
 /// Charges the request to its client, if clients have quotas.
@@ -212,7 +237,8 @@ fn observe(shared: &Shared, request: &Request) -> (HeaderValue, Observed) {
     let method = method_label(request.method());
     let route = request.extensions().get::<MatchedPath>().map_or(NO_ROUTE, MatchedPath::as_str);
     let metrics = shared.metrics.of(route, method);
-    let span = tracing::info_span!("request", request_id = id.to_str().unwrap_or_default(), method, path = requested_path(request));
+    let span =
+        tracing::info_span!("request", request_id = id.to_str().unwrap_or_default(), method, path = requested_path(request), key = Empty);
     (id, Observed { metrics, span, started: start_timer(), status: CLIENT_WENT_AWAY, is_told_once: false })
 }
 

@@ -1,6 +1,7 @@
 //! Queue groups: receive and settle records, describe and delete groups.
 
 use crate::broker::{Broker, Delivered, Received};
+use crate::http::access::Caller;
 use crate::http::deliveries;
 use crate::http::extract::{GroupPath, JsonBody, PathParams, TopicPath};
 use crate::http::held::{RECORD_BYTES, buffer, held_json};
@@ -11,6 +12,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use sagamq_api::access::Resource;
 use sagamq_api::queue::{
     AckRequest, ExtendRequest, GroupDescription, GroupList, GroupPause, GroupSeek, GroupSeekResponse, NackRequest, PurgeRequest,
     PurgeResponse, ReceiveRequest, ReceiveResponse, SettleResponse, TerminateRequest,
@@ -37,13 +39,15 @@ pub(super) fn routes() -> Router<Broker> {
         .route(&routed(GROUP, "seek"), post(seek))
 }
 
-/// Lists the groups of a topic and how far each is.
+/// Lists the groups of a topic and how far each is; to a key, those that it has a role for.
 #[utoipa::path(get, path = "/v1/topics/{topic}/groups", operation_id = "listGroups", tag = "groups", params(("topic" = String, Path, description = "Name of the topic")), responses(
     (status = 200, description = "The groups by name", body = GroupList),
     (status = "default", description = "A problem", content_type = "application/problem+json", body = Problem),
 ))]
-async fn list(State(broker): State<Broker>, PathParams(path): PathParams<TopicPath>) -> Result<Json<GroupList>, ApiError> {
-    Ok(Json(GroupList { groups: broker.groups(&path.topic).await? }))
+async fn list(State(broker): State<Broker>, caller: Caller, PathParams(path): PathParams<TopicPath>) -> Result<Json<GroupList>, ApiError> {
+    let mut groups = broker.groups(&path.topic).await?;
+    groups.retain(|group| caller.may(&Resource::group(path.topic.as_str(), group.name.as_str())));
+    Ok(Json(GroupList { groups }))
 }
 
 /// Describes a group: lag, records in flight, dead letters, by partition.

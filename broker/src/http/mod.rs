@@ -3,6 +3,7 @@
 //! [`router`] has the broker's routes. An embedder merges its own routes and description with them and gives all of it to
 //! [`application`], which adds what every route has in common.
 
+pub mod access;
 mod ack_records;
 mod admission;
 mod batches;
@@ -18,6 +19,7 @@ mod gzip;
 mod health;
 mod held;
 pub mod idempotency_key;
+mod keys;
 mod metrics;
 mod objects;
 mod openapi;
@@ -32,6 +34,7 @@ mod streams;
 mod tests;
 mod topics;
 
+pub use access::Authentication;
 pub use config::HttpConfig;
 pub use edge::Application;
 pub use metrics::HttpMetrics;
@@ -55,6 +58,7 @@ pub fn router(broker: Broker) -> Router {
         .merge(ack_records::routes())
         .merge(dead_letters::routes())
         .merge(streams::routes())
+        .merge(keys::routes())
         .merge(health::routes())
         .with_state(broker)
 }

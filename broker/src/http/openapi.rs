@@ -2,8 +2,10 @@
 
 use axum::Json;
 use axum::extract::State;
+use sagamq_api::access::{Need, OPERATIONS};
 use std::sync::Arc;
 use utoipa::OpenApi;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 
 /// The broker's part of the description.
 #[derive(OpenApi)]
@@ -22,6 +24,7 @@ use utoipa::OpenApi;
         (name = "groups", description = "Queue groups: receive records under a lease and settle them"),
         (name = "dead letters", description = "Records that a group gave up"),
         (name = "stream groups", description = "Stream groups: members share partitions and commit offsets"),
+        (name = "keys", description = "API keys: who may do what"),
         (name = "operation", description = "Health, metrics and this description"),
     ),
 )]
@@ -38,14 +41,27 @@ pub(super) fn document() -> utoipa::openapi::OpenApi {
         super::ack_records::Doc::openapi(),
         super::dead_letters::Doc::openapi(),
         super::streams::Doc::openapi(),
+        super::keys::Doc::openapi(),
         super::health::Doc::openapi(),
         super::metrics::Doc::openapi(),
     ];
     for part in parts {
         document.merge(part);
     }
+    let key = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("sq_…");
+    let key = key.description(Some("An API key, where the server asks for keys. What each operation needs: docs/security.md")).build();
+    document.components.get_or_insert_with(Default::default).add_security_scheme(API_KEY, SecurityScheme::Http(key));
+    document.security = Some(vec![SecurityRequirement::new::<_, [&str; 0], &str>(API_KEY, [])]);
+    for open in OPERATIONS.iter().filter(|operation| operation.need == Need::Nothing && operation.method == "GET") {
+        if let Some(get) = document.paths.paths.get_mut(open.path).and_then(|path| path.get.as_mut()) {
+            get.security = Some(Vec::new());
+        }
+    }
     document
 }
+
+/// Name of the security scheme.
+const API_KEY: &str = "api_key";
 
 /// This description.
 #[utoipa::path(get, path = "/openapi.json", operation_id = "getDescription", tag = "operation", responses((status = 200, description = "The OpenAPI description", content_type = "application/json")))]

@@ -1,12 +1,14 @@
 //! Producers with names: register, list, forget.
 
 use crate::broker::Broker;
+use crate::http::access::Caller;
 use crate::http::extract::{JsonBody, PathParams, ProducerPath};
 use crate::http::problem::ApiError;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{delete, get};
 use axum::{Json, Router};
+use sagamq_api::access::Resource;
 use sagamq_api::producer::{NamedProducer, NamedProducerList, RegisterProducer};
 use sagamq_api::{Problem, routes};
 
@@ -21,7 +23,12 @@ pub(super) fn routes() -> Router<Broker> {
         (status = 200, description = "The producer that has the name now, durably", body = NamedProducer),
         (status = "default", description = "A problem", content_type = "application/problem+json", body = Problem),
     ))]
-async fn register(State(broker): State<Broker>, JsonBody(body): JsonBody<RegisterProducer>) -> Result<Json<NamedProducer>, ApiError> {
+async fn register(
+    State(broker): State<Broker>,
+    caller: Caller,
+    JsonBody(body): JsonBody<RegisterProducer>,
+) -> Result<Json<NamedProducer>, ApiError> {
+    caller.require(&Resource::topic(body.name.as_str()))?;
     Ok(Json(broker.register_producer(&body.name).await?))
 }
 

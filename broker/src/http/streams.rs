@@ -1,18 +1,20 @@
 //! Stream groups: heartbeat, commit, offsets, seek, describe, delete.
 
 use crate::broker::Broker;
+use crate::http::access::Caller;
 use crate::http::extract::{JsonBody, PathParams, StreamGroupPath};
 use crate::http::problem::ApiError;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use sagamq_api::access::{Part, Resource};
 use sagamq_api::routes::{STREAM_GROUP, routed};
 use sagamq_api::stream::{
     StreamCommit, StreamCommitResponse, StreamGroupDescription, StreamGroupList, StreamHeartbeat, StreamHeartbeatResponse,
     StreamOffsetList, StreamSeek,
 };
-use sagamq_api::{Problem, routes};
+use sagamq_api::{GroupName, Problem, TopicName, routes};
 
 pub(super) fn routes() -> Router<Broker> {
     Router::new()
@@ -29,8 +31,27 @@ pub(super) fn routes() -> Router<Broker> {
     (status = 200, description = "The groups by name", body = StreamGroupList),
     (status = "default", description = "A problem", content_type = "application/problem+json", body = Problem),
 ))]
-async fn list(State(broker): State<Broker>) -> Json<StreamGroupList> {
-    Json(broker.stream_groups())
+async fn list(State(broker): State<Broker>, caller: Caller) -> Json<StreamGroupList> {
+    let StreamGroupList { mut groups } = broker.stream_groups();
+    groups.retain(|group| may(&caller, &group.name, &group.topics));
+    Json(StreamGroupList { groups })
+}
+
+/// Whether whoever asks may do it with the group in each topic that it reads. One that reads nothing any more is for those with all topics.
+fn may(caller: &Caller, group: &GroupName, topics: &[TopicName]) -> bool {
+    require_topics(caller, group, topics).is_ok()
+}
+
+/// That whoever asks may do it with the group in each topic that it reads.
+fn require_group(caller: &Caller, broker: &Broker, group: &GroupName) -> Result<(), ApiError> {
+    if caller.is_limited() { require_topics(caller, group, &broker.stream_group_topics(group)?) } else { Ok(()) }
+}
+
+fn require_topics(caller: &Caller, group: &GroupName, topics: &[TopicName]) -> Result<(), ApiError> {
+    if topics.is_empty() {
+        return caller.require(&Resource { topic: Part::All, group: Part::Named(group.as_str()), saga: Part::None });
+    }
+    topics.iter().try_for_each(|topic| caller.require_group(topic, group))
 }
 
 /// Describes a stream group: its members, and how far it has come in each partition.
@@ -42,8 +63,10 @@ async fn list(State(broker): State<Broker>) -> Json<StreamGroupList> {
     ))]
 async fn describe(
     State(broker): State<Broker>,
+    caller: Caller,
     PathParams(path): PathParams<StreamGroupPath>,
 ) -> Result<Json<StreamGroupDescription>, ApiError> {
+    require_group(&caller, &broker, &path.group)?;
     Ok(Json(broker.describe_stream_group(&path.group).await?))
 }
 
@@ -54,7 +77,12 @@ async fn describe(
         (status = 204, description = "The group is deleted"),
         (status = "default", description = "A problem", content_type = "application/problem+json", body = Problem),
     ))]
-async fn delete(State(broker): State<Broker>, PathParams(path): PathParams<StreamGroupPath>) -> Result<StatusCode, ApiError> {
+async fn delete(
+    State(broker): State<Broker>,
+    caller: Caller,
+    PathParams(path): PathParams<StreamGroupPath>,
+) -> Result<StatusCode, ApiError> {
+    require_group(&caller, &broker, &path.group)?;
     broker.delete_stream_group(&path.group).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -66,7 +94,12 @@ async fn delete(State(broker): State<Broker>, PathParams(path): PathParams<Strea
         (status = 200, description = "The next record to read in each partition", body = StreamOffsetList),
         (status = "default", description = "A problem", content_type = "application/problem+json", body = Problem),
     ))]
-async fn offsets(State(broker): State<Broker>, PathParams(path): PathParams<StreamGroupPath>) -> Result<Json<StreamOffsetList>, ApiError> {
+async fn offsets(
+    State(broker): State<Broker>,
+    caller: Caller,
+    PathParams(path): PathParams<StreamGroupPath>,
+) -> Result<Json<StreamOffsetList>, ApiError> {
+    require_group(&caller, &broker, &path.group)?;
     Ok(Json(broker.stream_offsets(&path.group).await?))
 }
 
@@ -80,9 +113,20 @@ async fn offsets(State(broker): State<Broker>, PathParams(path): PathParams<Stre
     ))]
 async fn heartbeat(
     State(broker): State<Broker>,
+    caller: Caller,
     PathParams(path): PathParams<StreamGroupPath>,
     JsonBody(request): JsonBody<StreamHeartbeat>,
 ) -> Result<Json<StreamHeartbeatResponse>, ApiError> {
+    match &request.topics {
+        // The first join makes the group.
+        Some(topics) => {
+            require_topics(&caller, &path.group, topics)?;
+            if let Ok(known) = broker.stream_group_topics(&path.group) {
+                require_topics(&caller, &path.group, &known)?;
+            }
+        }
+        None => require_group(&caller, &broker, &path.group)?,
+    }
     Ok(Json(broker.stream_heartbeat(&path.group, &request).await?))
 }
 
@@ -96,9 +140,11 @@ async fn heartbeat(
     ))]
 async fn commit(
     State(broker): State<Broker>,
+    caller: Caller,
     PathParams(path): PathParams<StreamGroupPath>,
     JsonBody(request): JsonBody<StreamCommit>,
 ) -> Result<Json<StreamCommitResponse>, ApiError> {
+    require_group(&caller, &broker, &path.group)?;
     Ok(Json(broker.stream_commit(&path.group, &request).await?))
 }
 
@@ -112,9 +158,11 @@ async fn commit(
     ))]
 async fn seek(
     State(broker): State<Broker>,
+    caller: Caller,
     PathParams(path): PathParams<StreamGroupPath>,
     JsonBody(request): JsonBody<StreamSeek>,
 ) -> Result<Json<StreamOffsetList>, ApiError> {
+    require_group(&caller, &broker, &path.group)?;
     Ok(Json(broker.stream_seek(&path.group, &request).await?))
 }
 

@@ -1,12 +1,14 @@
 //! Topics: create, describe, list, change, delete.
 
 use crate::broker::Broker;
+use crate::http::access::Caller;
 use crate::http::extract::{JsonBody, PathParams, TopicPath};
 use crate::http::problem::ApiError;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
 use axum::{Json, Router};
+use sagamq_api::access::Resource;
 use sagamq_api::topic::{CreateTopic, TopicDescription, TopicList, UpdateTopic};
 use sagamq_api::{Problem, routes};
 
@@ -14,13 +16,15 @@ pub(super) fn routes() -> Router<Broker> {
     Router::new().route(routes::TOPICS, get(list).post(create)).route(routes::TOPIC, get(describe).patch(update).delete(delete))
 }
 
-/// Lists all topics by name.
+/// Lists all topics by name; to a key, those that it has a role for.
 #[utoipa::path(get, path = "/v1/topics", operation_id = "listTopics", tag = "topics", responses(
     (status = 200, description = "The topics", body = TopicList),
     (status = "default", description = "A problem", content_type = "application/problem+json", body = Problem),
 ))]
-async fn list(State(broker): State<Broker>) -> Json<TopicList> {
-    Json(TopicList { topics: broker.topics() })
+async fn list(State(broker): State<Broker>, caller: Caller) -> Json<TopicList> {
+    let mut topics = broker.topics();
+    topics.retain(|topic| caller.may(&Resource::topic_of_any_group(topic.name.as_str())));
+    Json(TopicList { topics })
 }
 
 /// Creates a topic. Durable when it is answered; repeating it with the same configuration changes nothing.
@@ -31,8 +35,10 @@ async fn list(State(broker): State<Broker>) -> Json<TopicList> {
 ))]
 async fn create(
     State(broker): State<Broker>,
+    caller: Caller,
     JsonBody(request): JsonBody<CreateTopic>,
 ) -> Result<(StatusCode, Json<TopicDescription>), ApiError> {
+    caller.require_topic(&request.name)?;
     let (topic, is_new) = broker.create_topic(&request.name, request.config).await?;
     Ok((if is_new { StatusCode::CREATED } else { StatusCode::OK }, Json(topic)))
 }

@@ -8,9 +8,19 @@ use core::str::FromStr;
 #[derive(Args, Clone, Debug)]
 pub struct ConnectionArgs {
     /// Address of the server
-    #[arg(long, global = true, env = "SAGAMQ_SERVER", value_name = "URL", default_value = "http://127.0.0.1:7070")]
+    /// [default: that of the profile, else http://127.0.0.1:7070]
+    #[arg(long, global = true, env = "SAGAMQ_SERVER", value_name = "URL")]
     #[arg(help_heading = "Global options")]
-    pub server: String,
+    pub server: Option<String>,
+    /// API key that the server asks for; other processes can see flags, so it is better in the environment or in a profile
+    #[arg(long, global = true, env = "SAGAMQ_API_KEY", hide_env_values = true, value_name = "KEY")]
+    #[arg(help_heading = "Global options")]
+    pub api_key: Option<Secret>,
+    /// Which profile of the file that SAGAMQ_PROFILES names says what is not said here; without such a file, of
+    /// ~/.config/sagamq/profiles.json [default: the one named `default`, if it is there]
+    #[arg(long, global = true, env = "SAGAMQ_PROFILE", value_name = "NAME")]
+    #[arg(help_heading = "Global options")]
+    pub profile: Option<String>,
     /// Token for the `authorization: Bearer` header, for a proxy that asks for one; other processes can see flags, so it is better in the
     /// environment
     #[arg(long, global = true, env = "SAGAMQ_TOKEN", hide_env_values = true, value_name = "TOKEN")]

@@ -7,6 +7,7 @@ pub mod consume;
 pub mod demo;
 pub mod dlq;
 pub mod group;
+pub mod key;
 pub mod produce;
 pub mod repair;
 pub mod saga;
@@ -115,6 +116,9 @@ pub enum Command {
     /// Say where services are that sagas call over HTTP, while they run
     #[command(subcommand)]
     Service(service::ServiceCommand),
+    /// Make, list, rotate and revoke API keys
+    #[command(subcommand)]
+    Key(key::KeyCommand),
     /// Look at transactions, the sagas that run in two phases, and resolve those that are in doubt
     #[command(subcommand)]
     Tx(tx::TxCommand),

@@ -8,8 +8,11 @@ EXAMPLES:
   # On this machine, data in ./data
   sagamq serve
 
-  # For others, with logs for a collector
-  sagamq serve --listen 0.0.0.0:7070 --data-dir /var/lib/sagamq --log-format json
+  # For others, who need keys
+  sagamq serve --listen 0.0.0.0:7070 --authentication keys --data-dir /var/lib/sagamq
+
+  # With logs for a collector
+  sagamq serve --log-format json
 
   # With a file; a flag or an environment variable wins over it
   sagamq serve --config /etc/sagamq.toml --log-level debug
@@ -51,6 +54,10 @@ CONFIGURATION FILE (TOML; every key may be left out, an unknown key is an error)
   stream_groups_max = 1000
   schedule_records_max = 1000000
   schedule_bytes_max = \"1GiB\"
+  authentication = \"keys\"
+  insecure_no_auth = false
+  bootstrap_key_file = \"/run/secrets/sagamq-admin\"
+  open_metrics = false
   accept_data_loss = false
 
 Every setting is taken from its flag, else from its environment variable, else from the file, else it has the default.
@@ -183,6 +190,21 @@ pub struct ServeArgs {
     /// Most bytes of one shard's records that wait for their time [env: SAGAMQ_SCHEDULE_BYTES_MAX] [default: 1GiB]
     #[arg(long, value_name = "SIZE")]
     pub schedule_bytes_max: Option<String>,
+    /// Who may use the server: `keys` (who shows an API key, see `sagamq key`), or `off` (everybody). Where others than this machine can
+    /// reach it, one of them must be said [env: SAGAMQ_AUTHENTICATION] [default: off on loopback]
+    #[arg(long, value_name = "MODE")]
+    pub authentication: Option<String>,
+    /// Let everybody who reaches the server do everything, although others than this machine can: a proxy or the network sees to who
+    /// does [env: SAGAMQ_INSECURE_NO_AUTH] [default: false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub insecure_no_auth: Option<String>,
+    /// File with the secret of an administrator's key, from `sagamq key init`. Without it, a start with no such key makes one and says where
+    /// its secret lies [env: SAGAMQ_BOOTSTRAP_KEY_FILE]
+    #[arg(long, value_name = "FILE")]
+    pub bootstrap_key_file: Option<String>,
+    /// Show the metrics to everybody, also where keys are asked for [env: SAGAMQ_OPEN_METRICS] [default: false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub open_metrics: Option<String>,
     /// Open a data directory although acknowledged records are missing from it [env: SAGAMQ_ACCEPT_DATA_LOSS] [default: false]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub accept_data_loss: Option<String>,

@@ -1,30 +1,45 @@
-//! The client of a server, as the global options describe it.
+//! The client of a server, as the global options and the profile describe it.
 
-use crate::args::connection::ConnectionArgs;
+use crate::args::connection::{ConnectionArgs, Secret};
 use crate::bench::access::Access;
 use crate::error::CliError;
-use sagamq_sdk::ClientBuilder;
+use sagamq_sdk::{ClientBuilder, Profile};
+use std::path::Path;
 
-/// A client with the token and the certificates that were given.
+/// Where a server is if nothing says so.
+const LOCAL: &str = "http://127.0.0.1:7070";
+
+/// A client with the key or the token and the certificates that were given.
 pub(super) fn client(args: &ConnectionArgs) -> Result<ClientBuilder, CliError> {
     Ok(access(args)?.builder())
 }
 
-/// The address with the token and the certificates that were given. An empty text, as an empty environment variable gives, is none.
+/// The address with the key or the token and the certificates that were given, else those of the profile. An empty text, as an empty environment
+/// variable gives, is none.
 pub(super) fn access(args: &ConnectionArgs) -> Result<Access, CliError> {
-    let authorities = read("the certificate authorities", args.ca_file.as_deref())?;
-    let certificate = read("the client certificate", args.client_cert.as_deref())?;
-    let key = read("the key of the client certificate", args.client_key.as_deref())?;
+    let profile = Profile::load(args.profile.as_deref())?;
+    let given = |secret: &Option<Secret>| secret.as_ref().filter(|secret| !secret.0.is_empty()).map(|secret| secret.0.clone());
+    let token = match (given(&args.token), given(&args.api_key)) {
+        (Some(_), Some(_)) => {
+            let both = "--token and --api-key are both given, and both go into the header `authorization`: leave one out";
+            return Err(CliError::Usage(both.to_owned()));
+        }
+        (token, key) => token.or(key).or(profile.api_key),
+    };
+    let file = |given: &Option<String>, of_profile| given.as_ref().filter(|path| !path.is_empty()).map(Into::into).or(of_profile);
+    let authorities = read("the certificate authorities", file(&args.ca_file, profile.ca_file).as_deref())?;
+    let certificate = read("the client certificate", file(&args.client_cert, profile.client_cert).as_deref())?;
+    let key = read("the key of the client certificate", file(&args.client_key, profile.client_key).as_deref())?;
     let identity = match (certificate, key) {
         (Some(certificate), Some(key)) => Some([certificate, b"\n".to_vec(), key].concat()),
         (certificate, None) => certificate,
         (None, Some(_)) => return Err(CliError::Usage("--client-key needs --client-cert: a key alone says nothing".to_owned())),
     };
-    let token = args.token.as_ref().filter(|token| !token.0.is_empty()).map(|token| token.0.clone());
-    Ok(Access { url: args.server.clone(), token, authorities, identity })
+    let url = args.server.clone().filter(|url| !url.is_empty()).or(profile.server).unwrap_or_else(|| LOCAL.to_owned());
+    Ok(Access { url, token, authorities, identity })
 }
 
-fn read(what: &str, path: Option<&str>) -> Result<Option<Vec<u8>>, CliError> {
-    let Some(path) = path.filter(|path| !path.is_empty()) else { return Ok(None) };
-    std::fs::read(path).map(Some).map_err(|error| CliError::Usage(format!("cannot read {what} in {path}: {error}")))
+fn read(what: &str, path: Option<&Path>) -> Result<Option<Vec<u8>>, CliError> {
+    let Some(path) = path else { return Ok(None) };
+    std::fs::read(path).map(Some).map_err(|error| CliError::Usage(format!("cannot read {what} in {}: {error}", path.display())))
 }

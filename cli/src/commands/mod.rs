@@ -11,6 +11,7 @@ mod group;
 mod group_stream;
 mod health;
 mod json;
+mod key;
 mod produce;
 mod saga;
 mod schedule;
@@ -19,6 +20,7 @@ mod service;
 mod topic;
 mod tx;
 
+use crate::args::key::KeyCommand;
 use crate::args::{Cli, Command, GlobalArgs};
 use crate::error::CliError;
 use crate::exit::Exit;
@@ -44,6 +46,8 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, CliError> {
         Command::Group(command) => with_client(&cli.global, async |context| group::run(context, command).await),
         Command::Dlq(command) => with_client(&cli.global, async |context| dlq::run(context, command).await),
         Command::Service(command) => with_client(&cli.global, async |context| service::run(context, command).await),
+        Command::Key(KeyCommand::Init(args)) => key::init(&args, output),
+        Command::Key(command) => with_client(&cli.global, async |context| key::run(context, command).await),
         Command::Tx(command) => with_client(&cli.global, async |context| tx::run(context, command).await),
         Command::Saga(command) => match saga::offline(command, output)? {
             saga::Next::Done(exit) => Ok(exit),

@@ -42,6 +42,14 @@ pub struct ServeConfig {
     pub allow_hosts: Vec<String>,
     /// Web origins whose pages may use the server from a browser.
     pub allow_origins: Vec<String>,
+    /// Who may use the server; left out: everybody on this machine, and nobody else can reach it.
+    pub authentication: Option<AuthenticationMode>,
+    /// Everybody may use it, although others than this machine can reach it.
+    pub insecure_no_auth: bool,
+    /// File with the secret of an administrator's key.
+    pub bootstrap_key_file: Option<PathBuf>,
+    /// Whether the metrics are for everybody.
+    pub open_metrics: bool,
     /// How sagas run and HTTP participants are called.
     pub sagas: OrchestratorConfig,
     /// What stream groups are held to.
@@ -50,7 +58,22 @@ pub struct ServeConfig {
     pub schedules: ScheduleConfig,
 }
 
+/// Who may use a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthenticationMode {
+    /// Everybody who reaches it.
+    Off,
+    /// Who shows an API key.
+    Keys,
+}
+
 impl ServeConfig {
+    /// Whether keys are asked for; `None`: nothing says so, and others than this machine can reach the server.
+    pub(super) fn asks_for_keys(&self) -> Option<bool> {
+        let asks = self.authentication == Some(AuthenticationMode::Keys);
+        (asks || self.insecure_no_auth || self.listen.ip().to_canonical().is_loopback()).then_some(asks)
+    }
+
     /// Most shards a data directory may have: each is a task and a queue of its own.
     pub const SHARDS_MAX: u16 = 256;
 
@@ -81,6 +104,10 @@ impl Default for ServeConfig {
             quota: QuotaLimits::default(),
             allow_hosts: Vec::new(),
             allow_origins: Vec::new(),
+            authentication: None,
+            insecure_no_auth: false,
+            bootstrap_key_file: None,
+            open_metrics: false,
             sagas: OrchestratorConfig::default(),
             streams: StreamConfig::default(),
             schedules: ScheduleConfig::default(),

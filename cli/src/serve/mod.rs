@@ -3,10 +3,12 @@
 
 mod config;
 mod connections;
+mod first_key;
+pub(crate) mod key_file;
 pub mod log;
 mod refusals;
 mod server;
 pub(crate) mod signals;
 
-pub use config::ServeConfig;
+pub use config::{AuthenticationMode, ServeConfig};
 pub use server::{Server, StartError};

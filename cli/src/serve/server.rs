@@ -1,14 +1,15 @@
 //! [`Server`]: opens the data, starts broker and orchestrator, listens; and ends all of it in the right order.
 
-use super::{ServeConfig, connections};
+use super::{ServeConfig, connections, first_key};
 use prometheus_client::registry::Registry;
 use sagamq_broker::env::{Random, SteadyClock};
-use sagamq_broker::http::{self, Application, HttpConfig, HttpMetrics, Quota, QuotaLimits};
+use sagamq_broker::http::{self, Application, Authentication, HttpConfig, HttpMetrics, Quota, QuotaLimits};
 use sagamq_broker::storage::rocks::{RocksOptions, RocksStorage};
-use sagamq_broker::{Broker, BrokerConfig};
+use sagamq_broker::{Broker, BrokerConfig, KeyError};
 use sagamq_saga::{Orchestrator, OrchestratorConfig};
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
@@ -27,6 +28,25 @@ pub enum StartError {
         /// What the system says.
         error: io::Error,
     },
+    /// Others than this machine could reach it, and nothing says who may use it.
+    #[error(
+        "the server would listen on {address}, where others can reach it, and everybody there could do everything: nobody is asked for a key"
+    )]
+    Unguarded {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// The file with the secret of an administrator's key cannot be read or written.
+    #[error("the key file {} cannot be used: {reason}", path.display())]
+    KeyFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The administrator's key could not be stored.
+    #[error("an administrator's key could not be stored: {0}")]
+    FirstKey(KeyError),
     /// The data directory is in use, damaged, of a newer format, or misses acknowledged records. It was not changed.
     #[error(transparent)]
     DataDirectory(#[from] sagamq_broker::storage::rocks::OpenError),
@@ -52,7 +72,9 @@ impl StartError {
     pub(crate) fn code(&self) -> &'static str {
         match self {
             Self::Listen { .. } => "LISTEN",
-            Self::DataDirectory(_) | Self::Broker(_) | Self::Orchestrator(_) => "DATA_DIRECTORY",
+            Self::Unguarded { .. } => "UNGUARDED",
+            Self::KeyFile { .. } => "KEY_FILE",
+            Self::DataDirectory(_) | Self::Broker(_) | Self::Orchestrator(_) | Self::FirstKey(_) => "DATA_DIRECTORY",
             Self::PartDied(_) => "PART_DIED",
             Self::Panicked(_) => "INTERNAL",
             Self::GraceElapsed(_) => "GRACE_ELAPSED",
@@ -63,11 +85,20 @@ impl StartError {
     pub(crate) fn help(&self) -> Option<&'static str> {
         match self {
             Self::Listen { .. } => Some("choose another address with --listen, or stop what listens there"),
+            Self::Unguarded { .. } => Some(
+                "ask for keys with --authentication keys (the first start makes one for an administrator), listen on 127.0.0.1, or, where a \
+                 proxy or the network sees to who gets there, say --insecure-no-auth",
+            ),
             Self::GraceElapsed(_) => Some("give requests more time with --shutdown-grace"),
             Self::PartDied(_) => {
                 Some("start it again: what was answered is on disk, and every saga goes on; keep the log, it has the panic")
             }
-            Self::DataDirectory(_) | Self::Broker(_) | Self::Orchestrator(_) | Self::Panicked(_) => None,
+            Self::DataDirectory(_)
+            | Self::Broker(_)
+            | Self::Orchestrator(_)
+            | Self::KeyFile { .. }
+            | Self::FirstKey(_)
+            | Self::Panicked(_) => None,
         }
     }
 }
@@ -87,10 +118,14 @@ impl Server {
     /// [`StartError`]. Nothing is left behind: the address and the data directory are free again.
     pub async fn start(config: ServeConfig, shutdown: CancellationToken) -> Result<Self, StartError> {
         let failed = |error| StartError::Listen { address: config.listen, error };
+        let asks_for_keys = config.asks_for_keys().ok_or(StartError::Unguarded { address: config.listen })?;
         // The address first: it fails at once, opening data may take its time.
         let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let parts = Parts::open(config.clone(), address).await?;
+        let parts = Parts::open(config.clone(), address, asks_for_keys).await?;
+        if !asks_for_keys && !address.ip().to_canonical().is_loopback() {
+            tracing::warn!(%address, "everybody who reaches the server may do everything (insecure_no_auth)");
+        }
         tracing::info!(%address, data_dir = %config.data_dir.display(), shards = parts.broker.shards(), "listening");
         let task = tokio::spawn(run(listener, parts, config.shutdown_grace, shutdown));
         Ok(Self { address, task })
@@ -127,7 +162,7 @@ struct Parts {
 }
 
 impl Parts {
-    async fn open(config: ServeConfig, address: SocketAddr) -> Result<Self, StartError> {
+    async fn open(config: ServeConfig, address: SocketAddr, asks_for_keys: bool) -> Result<Self, StartError> {
         let interface = HttpConfig {
             is_local: address.ip().is_loopback(),
             allow_hosts: config.allow_hosts.clone(),
@@ -135,7 +170,8 @@ impl Parts {
             body_bytes_max: config.request_bytes_max,
             ..HttpConfig::default()
         };
-        let (sagas, quota) = (config.sagas.clone(), config.quota);
+        let (sagas, quota, open_metrics) = (config.sagas.clone(), config.quota, config.open_metrics);
+        let (data_dir, bootstrap) = (config.data_dir.clone(), config.bootstrap_key_file.clone());
         // Opening reads from disk: not on a thread that others wait for.
         let runtime = tokio::runtime::Handle::current();
         let opened = tokio::task::spawn_blocking(move || {
@@ -143,6 +179,14 @@ impl Parts {
             open_broker(&config)
         });
         let (broker, registry) = opened.await.map_err(|error| StartError::Panicked(error.to_string()))??;
+        let mut interface = interface;
+        if asks_for_keys {
+            if let Err(error) = first_key::ensure(&broker, &data_dir, bootstrap.as_ref()).await {
+                broker.shutdown().await;
+                return Err(error);
+            }
+            interface.authentication = Some(Authentication::by_keys(&broker, open_metrics));
+        }
         Self::over(broker, registry, interface, quota, sagas).await
     }
 
@@ -242,5 +286,7 @@ async fn run(listener: TcpListener, parts: Parts, grace: Duration, shutdown: Can
     }
 }
 
+#[cfg(test)]
+mod access_tests;
 #[cfg(test)]
 mod tests;

@@ -24,6 +24,11 @@ fn a_token_is_sent_with_each_request_and_does_not_show() {
     let wanted = [Some("Bearer of the flag"), Some("Bearer of the environment"), None, None];
     assert_eq!(sent, wanted.map(|value| value.map(str::to_owned)));
 
+    let keys = run(&server, &["--api-key", "sq_of-the-flag"], &[("SAGAMQ_API_KEY", "sq_of-the-environment")]).expect(0);
+    assert_eq!(server.asked().last().expect("asked").headers["authorization"], "Bearer sq_of-the-flag", "{keys:?}");
+    let both = run(&server, &["--api-key", "sq_s3cret", "--token", "s3cret"], &[]).expect(2);
+    assert!(both.stderr.contains("leave one out") && !both.stderr.contains("s3cret"), "{both:?}");
+
     let help = run(&server, &["--help"], &[("SAGAMQ_TOKEN", "s3cret")]).expect(0).stdout;
     assert!(help.contains("SAGAMQ_TOKEN") && !help.contains("s3cret"), "{help}");
     let unsent = run(&server, &["--verbose"], &[("SAGAMQ_TOKEN", "s3cret\n")]).expect(1);

@@ -3,8 +3,8 @@
 use crate::support::sagamq;
 use sagamq::args::serve::ServeArgs;
 use sagamq::config::{KEYS, Settings, SettingsError};
-use sagamq::serve::ServeConfig;
 use sagamq::serve::log::{LogConfig, LogFormat};
+use sagamq::serve::{AuthenticationMode, ServeConfig};
 use sagamq_broker::http::QuotaLimits;
 use sagamq_broker::{DiskLimits, ScheduleConfig, StreamConfig};
 use sagamq_saga::OrchestratorConfig;
@@ -94,6 +94,10 @@ fn every_setting_can_be_given_by_every_source() {
         "9",
         "11",
         "12MiB",
+        "keys",
+        "false",
+        "/k",
+        "true",
     ];
     let wanted = Settings {
         serve: ServeConfig {
@@ -134,6 +138,10 @@ fn every_setting_can_be_given_by_every_source() {
                 groups_max: 9,
             },
             schedules: ScheduleConfig { records_max: 11, bytes_max: 12 << 20 },
+            authentication: Some(AuthenticationMode::Keys),
+            insecure_no_auth: false,
+            bootstrap_key_file: Some("/k".into()),
+            open_metrics: true,
         },
         log: LogConfig { format: LogFormat::Json, level: "debug".into() },
     };
@@ -185,6 +193,10 @@ fn every_setting_can_be_given_by_every_source() {
         stream_groups_max,
         schedule_records_max,
         schedule_bytes_max,
+        authentication,
+        insecure_no_auth,
+        bootstrap_key_file,
+        open_metrics,
     ] = values.map(|value| Some(value.to_owned()));
     let args = ServeArgs {
         config: None,
@@ -225,6 +237,10 @@ fn every_setting_can_be_given_by_every_source() {
         stream_groups_max,
         schedule_records_max,
         schedule_bytes_max,
+        authentication,
+        insecure_no_auth,
+        bootstrap_key_file,
+        open_metrics,
     };
     assert_eq!(load(&args, &[]), Ok(wanted));
 }
@@ -301,6 +317,23 @@ fn what_was_refused_is_taken_again_when_a_fourth_more_is_free_or_as_it_is_said_b
     assert_eq!(disk(&both), limits(2 << 30, 2 << 30));
     let faults = faults(&ServeArgs::default(), &[("SAGAMQ_DISK_RESUME_BYTES", "1MiB")]);
     assert!(matches!(&faults[..], [fault] if fault.contains("disk_resume_bytes") && fault.contains("expected at least")), "{faults:?}");
+}
+
+#[test]
+fn who_may_use_the_server_is_said_in_one_way() {
+    let said = |environment: &[(&str, &str)]| {
+        load(&ServeArgs::default(), environment).map(|settings| (settings.serve.authentication, settings.serve.insecure_no_auth))
+    };
+    assert_eq!(said(&[("SAGAMQ_AUTHENTICATION", "off")]), Ok((Some(AuthenticationMode::Off), false)));
+    assert_eq!(said(&[("SAGAMQ_INSECURE_NO_AUTH", "true")]), Ok((None, true)));
+    for (environment, part) in [
+        (&[("SAGAMQ_AUTHENTICATION", "basic")][..], "keys or off"),
+        (&[("SAGAMQ_AUTHENTICATION", "keys"), ("SAGAMQ_INSECURE_NO_AUTH", "true")], "leave one of them out"),
+        (&[("SAGAMQ_BOOTSTRAP_KEY_FILE", "/k")], "set authentication"),
+    ] {
+        let faults = faults(&ServeArgs::default(), environment);
+        assert!(matches!(&faults[..], [fault] if fault.contains(part)), "{part}: {faults:?}");
+    }
 }
 
 #[test]

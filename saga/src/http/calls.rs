@@ -1,14 +1,17 @@
 //! Replies of workers that were called through a topic.
 
-use crate::orchestrator::{Completed, Orchestrator};
+use super::access::require;
+use crate::orchestrator::{CallError, Completed, Orchestrator};
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use axum::{Json, Router};
 use sagamq_api::Problem;
+use sagamq_api::access::Resource;
 use sagamq_api::limits::BODY_BYTES_MAX;
 use sagamq_api::routes::{SAGA_CALLS, routed};
-use sagamq_api::saga::{CallResult, CompleteCalls, CompletedCall, CompletedCalls, Completion, NextCall};
+use sagamq_api::saga::{CallResult, CompleteCall, CompleteCalls, CompletedCall, CompletedCalls, Completion, NextCall, WORKER_GROUP};
+use sagamq_broker::http::access::Caller;
 use sagamq_broker::http::extract::JsonBody;
 use sagamq_broker::http::idempotency_key::IdempotencyKey;
 use sagamq_broker::http::problem::ApiError;
@@ -28,16 +31,55 @@ pub(super) fn routes() -> Router<Orchestrator> {
     ))]
 async fn complete(
     State(orchestrator): State<Orchestrator>,
+    caller: Caller,
     IdempotencyKey(key): IdempotencyKey,
     JsonBody(body): JsonBody<Completion, BODY_BYTES_MAX>,
 ) -> Result<Response, ApiError> {
     match body {
-        Completion::One(call) => Ok(Json(orchestrator.complete(call).await?).into_response()),
+        Completion::One(call) => {
+            if caller.is_limited_to_some_sagas() {
+                require(&orchestrator, &caller, call.attempt.instance).await??;
+            }
+            Ok(Json(orchestrator.complete(call).await?).into_response())
+        }
+        Completion::Many(calls) if caller.is_limited() => limited(&orchestrator, &caller, calls, key).await,
         Completion::Many(calls) => many(&orchestrator, calls, key).await,
     }
 }
 
+/// As [`many`], for whoever may not do everything: nothing is done if a saga or a topic is not his, and what there is no saga for is left out
+/// of what is done.
+async fn limited(orchestrator: &Orchestrator, caller: &Caller, calls: CompleteCalls, key: Option<String>) -> Result<Response, ApiError> {
+    let CompleteCalls { calls, next } = calls;
+    for topic in next.iter().flat_map(|next| &next.topics) {
+        caller.require(&Resource::group(topic.as_str(), WORKER_GROUP))?;
+    }
+    let mut missing: Vec<(usize, ApiError)> = Vec::new();
+    let mut found: Vec<CompleteCall> = Vec::with_capacity(calls.len());
+    let looks_up = caller.is_limited_to_some_sagas();
+    for (index, call) in calls.into_iter().enumerate() {
+        match if looks_up { require(orchestrator, caller, call.attempt.instance).await? } else { Ok(()) } {
+            Ok(()) => found.push(call),
+            Err(error) => missing.push((index, CallError::Instance(error).into())),
+        }
+    }
+    if found.is_empty() && next.is_none() && !missing.is_empty() {
+        let calls = missing.into_iter().map(|(_, error)| CallResult::Problem(Box::new(error.into_problem()))).collect();
+        return Ok(Json(CompletedCalls { calls, next: Vec::new(), next_problem: None }).into_response());
+    }
+    let mut completed = completed(orchestrator, CompleteCalls { calls: found, next }, key).await?;
+    // By their places, the lowest first: each goes where it was.
+    for (index, error) in missing {
+        completed.calls.insert(index, CallResult::Problem(Box::new(error.into_problem())));
+    }
+    Ok(Json(completed).into_response())
+}
+
 async fn many(orchestrator: &Orchestrator, calls: CompleteCalls, key: Option<String>) -> Result<Response, ApiError> {
+    Ok(Json(completed(orchestrator, calls, key).await?).into_response())
+}
+
+async fn completed(orchestrator: &Orchestrator, calls: CompleteCalls, key: Option<String>) -> Result<CompletedCalls, ApiError> {
     let Completed { calls, next } = orchestrator.complete_many(calls, key).await?;
     let problem = |error: ApiError| Box::new(error.into_problem());
     let calls = calls.into_iter().map(|result| match result {
@@ -48,7 +90,7 @@ async fn many(orchestrator: &Orchestrator, calls: CompleteCalls, key: Option<Str
         Ok(next) => (next.iter().map(NextCall::clone).collect(), None),
         Err(error) => (Vec::new(), Some(problem(error.into()))),
     };
-    Ok(Json(CompletedCalls { calls: calls.collect(), next, next_problem }).into_response())
+    Ok(CompletedCalls { calls: calls.collect(), next, next_problem })
 }
 
 /// What is answered, by the form of the request.

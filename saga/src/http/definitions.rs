@@ -1,15 +1,18 @@
 //! Saga definitions: lint, publish, activate, list, read.
 
+use super::access::require_published;
 use crate::orchestrator::Orchestrator;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use sagamq_api::access::Resource;
 use sagamq_api::routes::{SAGA_ACTIVATION, SAGA_DEFINITION, SAGA_DEFINITIONS, SAGA_VERSIONS, routed};
 use sagamq_api::saga::{
     ActivateVersion, Activation, DefinitionDescription, DefinitionList, DefinitionQuery, DefinitionVersions, LintResponse, PublishQuery,
 };
 use sagamq_api::{ErrorCode, Problem, SagaName};
+use sagamq_broker::http::access::Caller;
 use sagamq_broker::http::extract::{JsonBody, PathParams, QueryParams, YamlBody};
 use sagamq_broker::http::problem::ApiError;
 use serde::Deserialize;
@@ -55,21 +58,25 @@ async fn lint(State(orchestrator): State<Orchestrator>, body: YamlBody) -> Resul
     ))]
 async fn publish(
     State(orchestrator): State<Orchestrator>,
+    caller: Caller,
     QueryParams(query): QueryParams<PublishQuery>,
     body: YamlBody,
 ) -> Result<(StatusCode, Json<DefinitionDescription>), ApiError> {
     let text = text(&body)?;
+    require_published(&caller, text).await?;
     let (description, is_new) = orchestrator.publish_with(text, query).await?;
     Ok((if is_new { StatusCode::CREATED } else { StatusCode::OK }, Json(description)))
 }
 
-/// The newest version of every definition.
+/// The newest version of every definition; to a key, of those that it has a role for.
 #[utoipa::path(get, path = "/v1/saga-definitions", operation_id = "listSagaDefinitions", tag = "saga definitions", responses(
     (status = 200, description = "Definitions by name", body = DefinitionList),
     (status = "default", description = "A problem", content_type = "application/problem+json", body = Problem),
 ))]
-async fn list(State(orchestrator): State<Orchestrator>) -> Json<DefinitionList> {
-    Json(DefinitionList { definitions: orchestrator.definitions() })
+async fn list(State(orchestrator): State<Orchestrator>, caller: Caller) -> Json<DefinitionList> {
+    let mut definitions = orchestrator.definitions();
+    definitions.retain(|definition| caller.may(&Resource::saga(definition.name.as_str())));
+    Json(DefinitionList { definitions })
 }
 
 /// One definition: the newest version, or `?version=`.
@@ -112,9 +119,11 @@ async fn activation(
     ))]
 async fn activate(
     State(orchestrator): State<Orchestrator>,
+    caller: Caller,
     PathParams(path): PathParams<DefinitionPath>,
-    JsonBody(request): JsonBody<ActivateVersion>,
+    JsonBody(mut request): JsonBody<ActivateVersion>,
 ) -> Result<Json<Activation>, ApiError> {
+    request.actor = caller.actor(request.actor);
     Ok(Json(orchestrator.activate(&path.saga, request).await?))
 }
 

@@ -1,6 +1,7 @@
 //! The HTTP interface of the orchestrator: transport only. A handler takes the request apart, asks the [`Orchestrator`], and dresses
 //! the answer. The broker's `http::application` adds what all routes have in common: `:verb` paths, request ids, the access log.
 
+mod access;
 mod calls;
 mod definitions;
 mod error;
@@ -14,17 +15,17 @@ mod verbs;
 
 use crate::orchestrator::Orchestrator;
 use axum::Router;
+use axum::middleware::from_fn_with_state;
 use utoipa::OpenApi as _;
 
 /// The orchestrator's routes.
 pub fn router(orchestrator: Orchestrator) -> Router {
+    let of_ids = sagas::routes_of_ids().merge(verbs::routes()).merge(signals::routes()).merge(transactions::routes());
     definitions::routes()
         .merge(sagas::routes())
-        .merge(verbs::routes())
-        .merge(signals::routes())
+        .merge(of_ids.route_layer(from_fn_with_state(orchestrator.clone(), access::of_the_id)))
         .merge(retention::routes())
         .merge(calls::routes())
-        .merge(transactions::routes())
         .merge(services::routes())
         .merge(repairs::routes())
         .with_state(orchestrator)

@@ -12,6 +12,7 @@ use sagamq_api::repair::{
     StartedRepair,
 };
 use sagamq_api::routes::{SAGA_REPAIR, SAGA_REPAIR_RESULTS, SAGA_REPAIRS, routed};
+use sagamq_broker::http::access::Caller;
 use sagamq_broker::http::extract::{JsonBody, PathParams, QueryParams};
 use sagamq_broker::http::problem::ApiError;
 use serde::Deserialize;
@@ -33,6 +34,14 @@ struct RepairPath {
     id: Uuid,
 }
 
+type Asked = (State<Orchestrator>, Caller, PathParams<RepairPath>, JsonBody<OperateRepair>);
+
+async fn operate(asked: Asked, verb: RepairVerb) -> Result<Json<RepairDescription>, ApiError> {
+    let (State(orchestrator), caller, PathParams(path), JsonBody(mut request)) = asked;
+    request.actor = caller.actor(request.actor);
+    Ok(Json(orchestrator.operate_repair(path.id, verb, request).await?))
+}
+
 /// Starts a repair: an operator's verb for all sagas that fit, one after the other. It is durable when this is answered, and goes on over
 /// restarts. With a `key` the same request again gives the same repair.
 #[utoipa::path(post, path = "/v1/saga-repairs", operation_id = "startRepair", tag = "saga repairs", request_body = StartRepair, responses(
@@ -42,8 +51,10 @@ struct RepairPath {
 ))]
 async fn start(
     State(orchestrator): State<Orchestrator>,
-    JsonBody(request): JsonBody<StartRepair>,
+    caller: Caller,
+    JsonBody(mut request): JsonBody<StartRepair>,
 ) -> Result<(StatusCode, Json<StartedRepair>), ApiError> {
+    request.operate.actor = caller.actor(request.operate.actor);
     let started = orchestrator.start_repair(request).await?;
     Ok((if started.duplicate { StatusCode::OK } else { StatusCode::CREATED }, Json(started)))
 }
@@ -94,12 +105,8 @@ async fn results(
         (status = 200, description = "The repair", body = RepairDescription),
         (status = "default", description = "A problem", content_type = "application/problem+json", body = Problem),
     ))]
-async fn pause(
-    State(orchestrator): State<Orchestrator>,
-    PathParams(path): PathParams<RepairPath>,
-    JsonBody(request): JsonBody<OperateRepair>,
-) -> Result<Json<RepairDescription>, ApiError> {
-    Ok(Json(orchestrator.operate_repair(path.id, RepairVerb::Pause, request).await?))
+async fn pause(asked: Asked) -> Result<Json<RepairDescription>, ApiError> {
+    operate(asked, RepairVerb::Pause).await
 }
 
 /// Goes on with a paused repair.
@@ -109,12 +116,8 @@ async fn pause(
         (status = 200, description = "The repair", body = RepairDescription),
         (status = "default", description = "A problem", content_type = "application/problem+json", body = Problem),
     ))]
-async fn resume(
-    State(orchestrator): State<Orchestrator>,
-    PathParams(path): PathParams<RepairPath>,
-    JsonBody(request): JsonBody<OperateRepair>,
-) -> Result<Json<RepairDescription>, ApiError> {
-    Ok(Json(orchestrator.operate_repair(path.id, RepairVerb::Resume, request).await?))
+async fn resume(asked: Asked) -> Result<Json<RepairDescription>, ApiError> {
+    operate(asked, RepairVerb::Resume).await
 }
 
 /// Begins no other saga for good. What was repaired stays so; sagas in progress go on and get their results.
@@ -124,12 +127,8 @@ async fn resume(
         (status = 200, description = "The repair", body = RepairDescription),
         (status = "default", description = "A problem", content_type = "application/problem+json", body = Problem),
     ))]
-async fn cancel(
-    State(orchestrator): State<Orchestrator>,
-    PathParams(path): PathParams<RepairPath>,
-    JsonBody(request): JsonBody<OperateRepair>,
-) -> Result<Json<RepairDescription>, ApiError> {
-    Ok(Json(orchestrator.operate_repair(path.id, RepairVerb::Cancel, request).await?))
+async fn cancel(asked: Asked) -> Result<Json<RepairDescription>, ApiError> {
+    operate(asked, RepairVerb::Cancel).await
 }
 
 /// What a repair would begin with. Nothing is called and nothing is written.

@@ -11,17 +11,18 @@ use sagamq_api::routes::{SAGA, SAGA_HISTORY, SAGA_INCIDENTS, SAGAS};
 use sagamq_api::saga::{
     HistoryQuery, IncidentList, IncidentQuery, SagaDescription, SagaHistory, SagaList, SagaQuery, StartSaga, StartedSaga, WaitQuery,
 };
+use sagamq_broker::http::access::Caller;
 use sagamq_broker::http::extract::{JsonBody, PathParams, QueryParams};
 use sagamq_broker::http::problem::ApiError;
 use serde::Deserialize;
 use uuid::Uuid;
 
 pub(super) fn routes() -> Router<Orchestrator> {
-    Router::new()
-        .route(SAGAS, get(list).post(start))
-        .route(SAGA_INCIDENTS, get(incidents))
-        .route(SAGA, get(describe))
-        .route(SAGA_HISTORY, get(history))
+    Router::new().route(SAGAS, get(list).post(start)).route(SAGA_INCIDENTS, get(incidents))
+}
+
+pub(super) fn routes_of_ids() -> Router<Orchestrator> {
+    Router::new().route(SAGA, get(describe)).route(SAGA_HISTORY, get(history))
 }
 
 #[derive(Debug, Deserialize)]
@@ -38,9 +39,11 @@ pub(super) struct SagaPath {
 ))]
 async fn start(
     State(orchestrator): State<Orchestrator>,
+    caller: Caller,
     QueryParams(query): QueryParams<WaitQuery>,
     JsonBody(request): JsonBody<StartSaga, BODY_BYTES_MAX>,
 ) -> Result<(StatusCode, Json<StartedSaga>), ApiError> {
+    caller.require_saga(&request.saga)?;
     let started = orchestrator.start_and_wait(request, Wait::try_from(query.wait_ms)?).await?;
     Ok((if started.duplicate { StatusCode::OK } else { StatusCode::CREATED }, Json(started)))
 }

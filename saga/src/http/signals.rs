@@ -9,6 +9,7 @@ use sagamq_api::Problem;
 use sagamq_api::limits::BODY_BYTES_MAX;
 use sagamq_api::routes::{SAGA, SAGAS, routed};
 use sagamq_api::saga::{SendSignal, SendSignalByKey, SentSignal};
+use sagamq_broker::http::access::Caller;
 use sagamq_broker::http::extract::{JsonBody, PathParams};
 use sagamq_broker::http::idempotency_key::IdempotencyKey;
 use sagamq_broker::http::problem::ApiError;
@@ -31,10 +32,12 @@ pub(super) fn routes() -> Router<Orchestrator> {
     ))]
 async fn signal(
     State(orchestrator): State<Orchestrator>,
+    caller: Caller,
     PathParams(path): PathParams<SagaPath>,
     IdempotencyKey(key): IdempotencyKey,
-    JsonBody(request): JsonBody<SendSignal, BODY_BYTES_MAX>,
+    JsonBody(mut request): JsonBody<SendSignal, BODY_BYTES_MAX>,
 ) -> Result<Json<SentSignal>, ApiError> {
+    request.actor = caller.actor(request.actor);
     Ok(Json(orchestrator.signal(path.id, request, key).await?))
 }
 
@@ -48,9 +51,12 @@ async fn signal(
     ))]
 async fn signal_by_key(
     State(orchestrator): State<Orchestrator>,
+    caller: Caller,
     IdempotencyKey(key): IdempotencyKey,
-    JsonBody(request): JsonBody<SendSignalByKey, BODY_BYTES_MAX>,
+    JsonBody(mut request): JsonBody<SendSignalByKey, BODY_BYTES_MAX>,
 ) -> Result<Json<SentSignal>, ApiError> {
+    caller.require_saga(&request.saga)?;
+    request.actor = caller.actor(request.actor);
     Ok(Json(orchestrator.signal_by_key(request, key).await?))
 }
 

@@ -8,6 +8,7 @@ use sagamq_api::Problem;
 use sagamq_api::routes::{TRANSACTION, TRANSACTION_HISTORY, TRANSACTION_OUTCOME, TRANSACTIONS, routed};
 use sagamq_api::saga::{HistoryQuery, SagaHistory};
 use sagamq_api::transaction::{OutcomeQuery, ResolveBranch, TransactionDescription, TransactionList, TransactionOutcome, TransactionQuery};
+use sagamq_broker::http::access::Caller;
 use sagamq_broker::http::extract::{JsonBody, PathParams, QueryParams};
 use sagamq_broker::http::problem::ApiError;
 use serde::Deserialize;
@@ -79,9 +80,11 @@ async fn history(
     ))]
 async fn resolve(
     State(orchestrator): State<Orchestrator>,
+    caller: Caller,
     PathParams(path): PathParams<TransactionPath>,
-    JsonBody(request): JsonBody<ResolveBranch>,
+    JsonBody(mut request): JsonBody<ResolveBranch>,
 ) -> Result<Json<TransactionDescription>, ApiError> {
+    request.actor = caller.actor(Some(request.actor)).unwrap_or_default();
     orchestrator.resolve(path.id, request).await.map_err(of_transaction)?;
     Ok(Json(orchestrator.transaction(path.id).await?))
 }

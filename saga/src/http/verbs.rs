@@ -9,10 +9,11 @@ use sagamq_api::limits::BODY_BYTES_MAX;
 use sagamq_api::routes::{SAGA, SAGAS, routed};
 use sagamq_api::saga::{NoVerb, OperateSaga, OperatedSaga, ReleasedSagas, SagaPreview, VerbFields, VerbName};
 use sagamq_api::{ErrorCode, Problem};
+use sagamq_broker::http::access::Caller;
 use sagamq_broker::http::extract::{JsonBody, PathParams};
 use sagamq_broker::http::problem::ApiError;
 
-type Asked = (State<Orchestrator>, PathParams<SagaPath>, JsonBody<VerbFields, BODY_BYTES_MAX>);
+type Asked = (State<Orchestrator>, Caller, PathParams<SagaPath>, JsonBody<VerbFields, BODY_BYTES_MAX>);
 
 pub(super) fn routes() -> Router<Orchestrator> {
     Router::new()
@@ -29,7 +30,9 @@ pub(super) fn routes() -> Router<Orchestrator> {
         .route(&routed(SAGAS, "release"), post(release))
 }
 
-async fn operate((State(orchestrator), PathParams(path), JsonBody(fields)): Asked, verb: VerbName) -> Result<Json<OperatedSaga>, ApiError> {
+async fn operate(asked: Asked, verb: VerbName) -> Result<Json<OperatedSaga>, ApiError> {
+    let (State(orchestrator), caller, PathParams(path), JsonBody(mut fields)) = asked;
+    fields.actor = caller.actor(fields.actor);
     let request = fields.of(verb).map_err(|error| no_verb(&error))?;
     let operated = orchestrator.operate(path.id, request).await?;
     Ok(Json(OperatedSaga { duplicate: operated.duplicate, saga: orchestrator.get(path.id).await? }))
@@ -147,7 +150,7 @@ async fn rerun(asked: Asked) -> Result<Json<OperatedSaga>, ApiError> {
         (status = "default", description = "A problem", content_type = "application/problem+json", body = Problem),
     ))]
 async fn preview(asked: Asked) -> Result<Json<SagaPreview>, ApiError> {
-    let (State(orchestrator), PathParams(path), JsonBody(fields)) = asked;
+    let (State(orchestrator), _, PathParams(path), JsonBody(fields)) = asked;
     let request = OperateSaga::try_from(fields).map_err(|error| no_verb(&error))?;
     Ok(Json(orchestrator.preview(path.id, request).await?))
 }

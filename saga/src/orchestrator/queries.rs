@@ -52,6 +52,14 @@ impl Orchestrator {
         Ok(description)
     }
 
+    /// The name of the definition that an instance is of.
+    ///
+    /// # Errors
+    /// When there is no such instance, or its history is damaged.
+    pub async fn saga_of(&self, id: Uuid) -> Result<SagaName, InstanceError> {
+        Ok(self.instance(id).await?.summary().saga)
+    }
+
     /// One instance, from memory or from the disk.
     pub(super) async fn instance(&self, id: Uuid) -> Result<Instance, InstanceError> {
         let lane = self.lane(id)?;

@@ -21,7 +21,7 @@ const FLOORS: [(&str, Floors); 3] = [
             &["json", "names"],
             &["record", "routes"],
             &["batch"],
-            &["producer", "queue", "saga", "schedule", "service", "topic"],
+            &["access", "producer", "queue", "saga", "schedule", "service", "topic"],
             &["pipeline", "repair", "stream", "transaction"],
         ],
     ),
@@ -30,7 +30,7 @@ const FLOORS: [(&str, Floors); 3] = [
         &[
             &["env", "growing", "ids", "liveness"],
             &["storage"],
-            &["dedup", "log", "metrics"],
+            &["access", "dedup", "log", "metrics"],
             &["group"],
             &["topic"],
             &["shard"],

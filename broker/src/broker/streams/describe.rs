@@ -11,7 +11,7 @@ use futures_util::future::try_join_all;
 use sagamq_api::stream::{
     StreamGroupDescription, StreamGroupEntry, StreamGroupList, StreamMember, StreamOffset, StreamOffsetList, StreamPartitionDescription,
 };
-use sagamq_api::{GroupName, MemberId, Offset};
+use sagamq_api::{GroupName, MemberId, Offset, TopicName};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -25,6 +25,15 @@ impl Broker {
             StreamGroupEntry { name: group.name.clone(), topics, created_at_ms: group.created_at_ms }
         };
         StreamGroupList { groups: self.0.streams.all().into_iter().map(entry).collect() }
+    }
+
+    /// The topics that a stream group has read.
+    ///
+    /// # Errors
+    /// When there is no such group.
+    pub fn stream_group_topics(&self, name: &GroupName) -> Result<Vec<TopicName>, StreamGroupError> {
+        let group = self.0.streams.get(name).ok_or_else(|| StreamGroupError::NotFound(name.clone()))?;
+        Ok(group.topics().into_values().map(|topic| topic.name.clone()).collect())
     }
 
     /// How far a stream group has come.

@@ -1,5 +1,6 @@
 //! Who a request comes from, as far as that is known.
 
+use crate::http::access::Caller;
 use axum::extract::Request;
 use core::fmt;
 use core::net::IpAddr;
@@ -15,6 +16,8 @@ pub struct RemoteAddress(pub IpAddr);
 /// A client, as quotas tell them apart.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum ClientId {
+    /// It has shown a key.
+    Key(Box<str>),
     /// It has said its name.
     Named(Box<str>),
     /// It has not.
@@ -26,6 +29,9 @@ pub(super) enum ClientId {
 impl ClientId {
     /// What is no name (empty, too long, not visible ASCII) is not taken for one.
     pub(super) fn of(request: &Request) -> Self {
+        if let Some(key) = request.extensions().get::<Caller>().and_then(Caller::key) {
+            return Self::Key(key.as_str().into());
+        }
         let name = request.headers().get(CLIENT_ID).and_then(|name| name.to_str().ok());
         let is_legal = |name: &&str| (1..=NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic());
         match (name.filter(is_legal), request.extensions().get::<RemoteAddress>()) {
@@ -39,6 +45,7 @@ impl ClientId {
 impl fmt::Display for ClientId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Key(name) => write!(f, "the key `{name}`"),
             Self::Named(name) => write!(f, "the client `{name}`"),
             Self::Address(address) => write!(f, "the client at {address}"),
             Self::Others => f.write_str("all other clients together"),

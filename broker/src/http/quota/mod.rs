@@ -1,7 +1,7 @@
 //! Quotas: how many requests a second, and how many bytes, one client may have. Off unless set.
 //!
-//! A client is who says the same name in `x-client-id`, else who comes from the same address. The server knows no users, so this keeps a
-//! client from crowding out the others by mistake, and nobody who means it. What is counted is in memory: a restart forgets it.
+//! A client is who shows the same key; where no keys are asked for, who says the same name in `x-client-id`, else who comes from the same
+//! address: that keeps a client from crowding out the others by mistake, and nobody who means it. What is counted is in memory: a restart forgets it.
 
 mod bucket;
 mod client;

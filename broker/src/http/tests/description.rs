@@ -21,9 +21,10 @@ async fn every_operation_that_is_described_is_served() {
     let server = Server::new();
     let document = server.get(routes::OPENAPI).await.ok();
     let operations = operations(&document);
-    assert_eq!(operations.len(), 39, "{operations:?}");
+    assert_eq!(operations.len(), 43, "{operations:?}");
     for (path, method) in operations {
-        let names = [("{topic}", "t"), ("{group}", "g"), ("{partition}", "0"), ("{schedule}", "1-0-1-0"), ("{producer}", "p")];
+        let names =
+            [("{topic}", "t"), ("{group}", "g"), ("{partition}", "0"), ("{schedule}", "1-0-1-0"), ("{producer}", "p"), ("{key}", "k")];
         let concrete = names.iter().fold(path.clone(), |concrete, (name, value)| concrete.replace(name, value));
         assert!(!concrete.contains('{'), "{path} has a parameter that is not known here");
         let answer = server.send(Request::builder().method(method.clone()).uri(&concrete).body(Body::empty()).expect("a request")).await;
@@ -45,6 +46,7 @@ fn the_paths_that_are_described_are_those_that_clients_use() {
         routes::READYZ,
         routes::METRICS,
         routes::OPENAPI,
+        routes::KEYS,
         routes::PRODUCERS,
         routes::PRODUCER,
         routes::TOPICS,
@@ -61,7 +63,9 @@ fn the_paths_that_are_described_are_those_that_clients_use() {
         routes::STREAM_OFFSETS,
     ];
     let of_streams = ["heartbeat", "commit", "seek"].map(|verb| format!("{}:{verb}", routes::STREAM_GROUP));
-    assert_eq!(described, constants.map(str::to_owned).into_iter().chain(verbs).chain(of_streams).collect());
+    let of_keys = ["rotate", "revoke"].map(|verb| format!("{}:{verb}", routes::KEY));
+    let verbs = verbs.into_iter().chain(of_streams).chain(of_keys);
+    assert_eq!(described, constants.map(str::to_owned).into_iter().chain(verbs).collect());
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The interface over real routers and a broker on storage in memory: what is asked is HTTP, what is looked at is the answer.
 
+mod access;
 mod bad_input;
 mod batches;
 mod common;
@@ -60,12 +61,21 @@ impl Server {
     }
 
     fn with_interface(storage: Arc<dyn Storage>, config: BrokerConfig, more: Router, interface: &HttpConfig) -> Self {
+        Self::build(storage, config, more, |_| interface.clone())
+    }
+
+    /// A server whose interface needs the broker, to look keys up.
+    fn with_keys(storage: Arc<dyn Storage>, config: BrokerConfig, interface: impl FnOnce(&Broker) -> HttpConfig) -> Self {
+        Self::build(storage, config, Router::new(), interface)
+    }
+
+    fn build(storage: Arc<dyn Storage>, config: BrokerConfig, more: Router, interface: impl FnOnce(&Broker) -> HttpConfig) -> Self {
         let mut registry = Registry::default();
         let clock = ManualClock::at(NOW_MS);
         let broker = Broker::open(storage, config, Arc::new(clock.clone()), Random::from_seed(1), &mut registry).expect("opens");
         let metrics = HttpMetrics::register(&mut registry);
         let routes = http::router(broker.clone()).merge(more);
-        Self { app: http::application(routes, http::openapi(), Arc::new(registry), metrics, interface), broker, clock }
+        Self { app: http::application(routes, http::openapi(), Arc::new(registry), metrics, &interface(&broker)), broker, clock }
     }
 
     async fn send(&self, request: Request<Body>) -> Answer {

@@ -58,6 +58,8 @@ pub enum MetaKey {
     StreamGroup(GroupId),
     /// Tag 15, shard 0, number u32: a name of a producer, JSON.
     Producer(u32),
+    /// Tag 16, shard 0, id u64: an API key, JSON.
+    ApiKey(u64),
     /// Tag 14, each shard, topic u32, partition u32: how far a partition is compacted, see `log/compaction/row.rs`.
     Compacted(PartitionKey),
 }
@@ -76,6 +78,7 @@ impl MetaKey {
     const TAG_STREAM_GROUP: u8 = 10;
     const TAG_COMPACTED: u8 = 14;
     const TAG_PRODUCER: u8 = 15;
+    const TAG_API_KEY: u8 = 16;
     const TAG_RECORDS_MESSAGE: u8 = 11;
     const TAG_RECORDS_OUTGOING: u8 = 12;
     const TAG_RECORDS_INCOMING: u8 = 13;
@@ -102,6 +105,10 @@ impl MetaKey {
             Self::Producer(number) => {
                 key.push(Self::TAG_PRODUCER);
                 key.extend_from_slice(&number.to_be_bytes());
+            }
+            Self::ApiKey(id) => {
+                key.push(Self::TAG_API_KEY);
+                key.extend_from_slice(&id.to_be_bytes());
             }
             Self::ClockMark(shard) => {
                 key = shard.0.to_be_bytes().to_vec();
@@ -167,6 +174,12 @@ impl MetaKey {
     #[must_use]
     pub fn producers() -> Range<Vec<u8>> {
         vec![0, 0, Self::TAG_PRODUCER]..vec![0, 0, Self::TAG_PRODUCER + 1]
+    }
+
+    /// Every API key of the catalogue.
+    #[must_use]
+    pub fn api_keys() -> Range<Vec<u8>> {
+        vec![0, 0, Self::TAG_API_KEY]..vec![0, 0, Self::TAG_API_KEY + 1]
     }
 
     /// Every stream group of the catalogue.

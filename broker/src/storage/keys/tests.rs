@@ -192,6 +192,10 @@ fn golden_bytes() {
     assert_eq!(MetaKey::Outgoing(Channel::Records, ShardId(1), ShardId(2)).encode(), b"\0\x01\x0c\0\x02");
     assert_eq!(MetaKey::Incoming(Channel::Records, ShardId(1), ShardId(2)).encode(), b"\0\x01\x0d\0\x02");
     assert_eq!(MetaKey::Producer(5).encode(), b"\0\0\x0f\0\0\0\x05");
+    assert_eq!(MetaKey::ApiKey(5).encode(), b"\0\0\x10\0\0\0\0\0\0\0\x05");
+    assert!(
+        MetaKey::api_keys().contains(&MetaKey::ApiKey(u64::MAX).encode()) && !MetaKey::api_keys().contains(&MetaKey::Producer(1).encode())
+    );
     assert_eq!(MetaKey::StreamGroup(GroupId(5)).encode(), b"\0\0\x0a\0\0\0\x05");
     let stream = StreamKey { shard: ShardId(1), group: GroupId(5) };
     assert_eq!(stream.row(b"row"), b"\0\x01\0\0\0\0\0\0\0\x05row");

@@ -1,0 +1,193 @@
+//! API keys: make, rotate, revoke. A change is durable when its method returns, and in force for every request from then on.
+
+use crate::access::{ApiKeys, KeyEntry, PreviousSecret, Secret};
+use crate::broker::Broker;
+use crate::broker::topics::{delete, put};
+use crate::shard::commit::WriteError;
+use crate::storage::keys::MetaKey;
+use sagamq_api::KeyName;
+use sagamq_api::access::{CreateKey, CreatedKey, Grant, KeyDescription, KeyState, RotateKey};
+use sagamq_api::limits::{KEY_EXPIRES_MS_MAX, KEY_EXPIRES_MS_MIN, KEY_GRACE_MS_DEFAULT, KEY_GRACE_MS_MAX, KEY_ROLES_MAX, KEYS_MAX};
+
+/// Why a key was not made or changed.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum KeyError {
+    /// No key has the name.
+    #[error("no key has the name `{0}`")]
+    NotFound(KeyName),
+    /// A key has the name that is not revoked.
+    #[error("the key `{0}` exists: revoke it first, or rotate it to give it another secret")]
+    Exists(KeyName),
+    /// The key is revoked.
+    #[error("the key `{0}` is revoked, which is for good: make a new one of that name")]
+    Revoked(KeyName),
+    /// As many keys are valid as may be.
+    #[error("{KEYS_MAX} keys are valid, and no more may be: revoke those that are not used any more")]
+    TooMany,
+    /// It would be allowed nothing, or has too many roles.
+    #[error("`roles` has {0} entries, allowed are 1 to {KEY_ROLES_MAX}")]
+    Roles(usize),
+    /// It would be valid for too short or too long.
+    #[error("`expires_in_ms` is {0}, allowed is {KEY_EXPIRES_MS_MIN} to {KEY_EXPIRES_MS_MAX}")]
+    Expires(u64),
+    /// The secret from before would work for too long.
+    #[error("`grace_ms` is {0}, at most {KEY_GRACE_MS_MAX} is allowed")]
+    Grace(u64),
+    /// The durable write failed or is not tried any more.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+}
+
+impl Broker {
+    /// All keys in memory, to look secrets up.
+    #[must_use]
+    pub fn api_keys(&self) -> ApiKeys {
+        self.0.api_keys.clone()
+    }
+
+    /// Every key by name, without its secret.
+    #[must_use]
+    pub fn keys(&self) -> Vec<KeyDescription> {
+        let now_ms = self.0.clock.now_ms();
+        self.0.api_keys.all().iter().map(|entry| entry.description(now_ms)).collect()
+    }
+
+    /// Makes a key. Its secret is in what is returned, and nowhere after that.
+    ///
+    /// # Errors
+    /// When a valid key has the name, something is out of bounds, or the write fails.
+    pub async fn create_key(&self, request: CreateKey) -> Result<CreatedKey, KeyError> {
+        let CreateKey { name, roles, expires_in_ms } = request;
+        if let Some(expires) = expires_in_ms.filter(|expires| !(KEY_EXPIRES_MS_MIN..=KEY_EXPIRES_MS_MAX).contains(expires)) {
+            return Err(KeyError::Expires(expires));
+        }
+        let broker = self.clone();
+        self.finish(async move {
+            let _changes = broker.0.catalog.changes.lock().await;
+            if broker.0.api_keys.get(&name).is_some_and(|known| known.state(broker.0.clock.now_ms()) != KeyState::Revoked) {
+                return Err(KeyError::Exists(name));
+            }
+            let mut random = broker.random();
+            let secret = std::iter::repeat_with(|| Secret::new(&mut random)).find(|secret| !broker.0.api_keys.has_id(secret.id()));
+            let secret = secret.expect("the iterator has no end");
+            let key = broker.store_key(name, roles, expires_in_ms, &secret).await?;
+            Ok(CreatedKey { secret: secret.reveal(), key })
+        })
+        .await
+    }
+
+    /// Makes a key with a secret that somebody brings, in the place of the one that has the name. `None`: that one has this secret already,
+    /// and stays as it is.
+    ///
+    /// # Errors
+    /// When something is out of bounds, or the write fails.
+    pub async fn bring_key(&self, name: KeyName, roles: Vec<Grant>, secret: Secret) -> Result<Option<KeyDescription>, KeyError> {
+        let broker = self.clone();
+        self.finish(async move {
+            let _changes = broker.0.catalog.changes.lock().await;
+            if broker.0.api_keys.get(&name).is_some_and(|known| known.id == secret.id() && known.hash == secret.hash()) {
+                return Ok(None);
+            }
+            broker.store_key(name, roles, None, &secret).await.map(Some)
+        })
+        .await
+    }
+
+    /// Stores a key in the place of the one that has its name. The lock of the catalogue's changes is held.
+    async fn store_key(
+        &self,
+        name: KeyName,
+        roles: Vec<Grant>,
+        expires_in_ms: Option<u64>,
+        secret: &Secret,
+    ) -> Result<KeyDescription, KeyError> {
+        if !(1..=KEY_ROLES_MAX).contains(&roles.len()) {
+            return Err(KeyError::Roles(roles.len()));
+        }
+        self.require_room()?;
+        let (keys, now_ms) = (&self.0.api_keys, self.0.clock.now_ms());
+        let (former, all) = (keys.get(&name), keys.all());
+        let mut forgotten = None;
+        if former.is_none() && all.len() >= KEYS_MAX {
+            let ended = all.iter().filter_map(|entry| Some((entry.ended_at_ms(now_ms)?, entry)));
+            forgotten = Some(ended.min_by_key(|(at_ms, _)| *at_ms).ok_or(KeyError::TooMany)?.1);
+        }
+        let entry = KeyEntry {
+            id: secret.id(),
+            name,
+            roles,
+            hash: secret.hash(),
+            created_at_ms: now_ms,
+            expires_at_ms: expires_in_ms.map(|expires| now_ms.saturating_add(expires)),
+            rotated_at_ms: None,
+            previous: None,
+            revoked_at_ms: None,
+        };
+        let gone = former.iter().chain(forgotten).filter(|gone| gone.id != entry.id);
+        let mut mutations: Vec<_> = gone.map(|gone| delete(MetaKey::ApiKey(gone.id))).collect();
+        mutations.push(put(MetaKey::ApiKey(entry.id), &entry));
+        self.write_meta(mutations).await?;
+        if let Some(forgotten) = forgotten {
+            keys.remove(&forgotten.name);
+        }
+        keys.insert(entry.clone());
+        tracing::info!(key = %entry.name, roles = %shown(&entry.roles), "a key is made");
+        Ok(entry.description(now_ms))
+    }
+
+    /// Gives a key another secret. The one from before works too for a while.
+    ///
+    /// # Errors
+    /// When there is no such key, it is revoked, or the write fails.
+    pub async fn rotate_key(&self, name: &KeyName, request: RotateKey) -> Result<CreatedKey, KeyError> {
+        let grace_ms = request.grace_ms.unwrap_or(KEY_GRACE_MS_DEFAULT);
+        if grace_ms > KEY_GRACE_MS_MAX {
+            return Err(KeyError::Grace(grace_ms));
+        }
+        let (broker, name) = (self.clone(), name.clone());
+        self.finish(async move {
+            let _changes = broker.0.catalog.changes.lock().await;
+            let now_ms = broker.0.clock.now_ms();
+            let mut entry = broker.0.api_keys.get(&name).ok_or(KeyError::NotFound(name))?;
+            if entry.revoked_at_ms.is_some() {
+                return Err(KeyError::Revoked(entry.name));
+            }
+            let secret = Secret::of_key(entry.id, &mut broker.random());
+            let until_ms = now_ms.saturating_add(grace_ms);
+            entry.previous = (grace_ms > 0).then_some(PreviousSecret { hash: entry.hash, until_ms });
+            entry.hash = secret.hash();
+            entry.rotated_at_ms = Some(now_ms);
+            broker.write_meta(vec![put(MetaKey::ApiKey(entry.id), &entry)]).await?;
+            broker.0.api_keys.insert(entry.clone());
+            tracing::info!(key = %entry.name, grace_ms, "a key is rotated");
+            Ok(CreatedKey { secret: secret.reveal(), key: entry.description(now_ms) })
+        })
+        .await
+    }
+
+    /// Takes a key away for good. Once more changes nothing.
+    ///
+    /// # Errors
+    /// When there is no such key, or the write fails.
+    pub async fn revoke_key(&self, name: &KeyName) -> Result<KeyDescription, KeyError> {
+        let (broker, name) = (self.clone(), name.clone());
+        self.finish(async move {
+            let _changes = broker.0.catalog.changes.lock().await;
+            let now_ms = broker.0.clock.now_ms();
+            let mut entry = broker.0.api_keys.get(&name).ok_or(KeyError::NotFound(name))?;
+            if entry.revoked_at_ms.is_none() {
+                entry.revoked_at_ms = Some(now_ms);
+                entry.previous = None;
+                broker.write_meta(vec![put(MetaKey::ApiKey(entry.id), &entry)]).await?;
+                broker.0.api_keys.insert(entry.clone());
+                tracing::info!(key = %entry.name, "a key is revoked");
+            }
+            Ok(entry.description(now_ms))
+        })
+        .await
+    }
+}
+
+fn shown(roles: &[Grant]) -> String {
+    roles.iter().map(Grant::to_string).collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,174 @@
+//! [`Caller`]: who asks, for handlers.
+
+use super::Authentication;
+use crate::access::Session;
+use crate::http::problem::ApiError;
+use axum::body::{Body, HttpBody as _};
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use core::pin::Pin;
+use futures_util::StreamExt as _;
+use sagamq_api::access::{Need, Operation, Part, Resource, Rights, Role};
+use sagamq_api::{ErrorCode, GroupName, KeyName, SagaName, TopicName};
+use std::sync::Arc;
+
+/// Ends when whoever asks may not ask any more.
+type Ended = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Who asks. A handler asks for what the head of its request could not tell: the names in the body, and what an id stands for.
+#[derive(Clone, Debug)]
+pub struct Caller(Option<Arc<WithKey>>);
+
+#[derive(Debug)]
+struct WithKey {
+    session: Session,
+    operation: &'static Operation,
+    authentication: Authentication,
+}
+
+impl Caller {
+    /// Where no keys are asked for: may do everything.
+    pub(in crate::http) const fn everybody() -> Self {
+        Self(None)
+    }
+
+    pub(super) fn with_key(session: Session, operation: &'static Operation, authentication: Authentication) -> Self {
+        Self(Some(Arc::new(WithKey { session, operation, authentication })))
+    }
+
+    /// The name of the key, if keys are asked for.
+    #[must_use]
+    pub fn key(&self) -> Option<&KeyName> {
+        self.0.as_ref().map(|with| with.session.name())
+    }
+
+    /// Who acts, for histories: the key, and beside it whom the request says.
+    #[must_use]
+    pub fn actor(&self, said: Option<String>) -> Option<String> {
+        let Some(key) = self.key() else { return said };
+        Some(match said.filter(|said| !said.is_empty()) {
+            Some(said) => format!("key:{key} ({said})"),
+            None => format!("key:{key}"),
+        })
+    }
+
+    /// Whether the request's operation may be done with this.
+    #[must_use]
+    pub fn may(&self, resource: &Resource<'_>) -> bool {
+        self.0.as_ref().is_none_or(|with| with.rights().allows(with.operation.need, resource))
+    }
+
+    /// That the request's operation may be done with this.
+    ///
+    /// # Errors
+    /// `FORBIDDEN`, with the right that is missing.
+    pub fn require(&self, resource: &Resource<'_>) -> Result<(), ApiError> {
+        self.0.as_ref().map_or(Ok(()), |with| with.require(with.operation.need, resource))
+    }
+
+    /// That something beside the request's operation may be done with this.
+    ///
+    /// # Errors
+    /// `FORBIDDEN`, with the right that is missing.
+    pub fn require_one_of(&self, roles: &'static [Role], resource: &Resource<'_>) -> Result<(), ApiError> {
+        self.0.as_ref().map_or(Ok(()), |with| with.require(Need::OneOf(roles), resource))
+    }
+
+    /// As [`Caller::require`], with a topic.
+    ///
+    /// # Errors
+    /// `FORBIDDEN`, with the right that is missing.
+    pub fn require_topic(&self, topic: &TopicName) -> Result<(), ApiError> {
+        self.require(&Resource::topic(topic.as_str()))
+    }
+
+    /// As [`Caller::require`], with a group of a topic.
+    ///
+    /// # Errors
+    /// `FORBIDDEN`, with the right that is missing.
+    pub fn require_group(&self, topic: &TopicName, group: &GroupName) -> Result<(), ApiError> {
+        self.require(&Resource::group(topic.as_str(), group.as_str()))
+    }
+
+    /// As [`Caller::require`], with the sagas of a definition.
+    ///
+    /// # Errors
+    /// `FORBIDDEN`, with the right that is missing.
+    pub fn require_saga(&self, saga: &SagaName) -> Result<(), ApiError> {
+        self.require(&Resource::saga(saga.as_str()))
+    }
+
+    /// Whether it makes a difference which saga the request is about: not for who may do it with all of them.
+    #[must_use]
+    pub fn is_limited_to_some_sagas(&self) -> bool {
+        !self.may(&Resource::ALL_SAGAS)
+    }
+
+    /// Whether it makes a difference what the request is about.
+    #[must_use]
+    pub fn is_limited(&self) -> bool {
+        !self.may(&Resource::SERVER)
+    }
+
+    /// Refuses a request with this path, as its head tells what it is about.
+    pub(super) fn admit(&self, template: &str, path: &str, query: Option<&str>) -> Result<(), ApiError> {
+        self.0.as_ref().map_or(Ok(()), |with| with.require(with.operation.need, &with.operation.resource(template, path, query)))
+    }
+
+    /// The answer; of a request that only waits, a refusal as soon as its key is not valid any more.
+    pub(in crate::http) async fn unless_cut_off<T>(&self, answer: impl Future<Output = T>) -> Result<T, ApiError> {
+        let Some(cut_off) = self.cut_off() else { return Ok(answer.await) };
+        tokio::select! {
+            biased;
+            answer = answer => Ok(answer),
+            () = cut_off => Err(ApiError::new(ErrorCode::Unauthenticated, "the key is not valid any more, so the request does not wait on")),
+        }
+    }
+
+    /// The body of the answer; if it comes piece by piece to a request that only waits, until its key is not valid any more.
+    pub(in crate::http) fn until_cut_off(&self, body: Body) -> Body {
+        match self.cut_off() {
+            Some(cut_off) if body.size_hint().exact().is_none() => Body::from_stream(body.into_data_stream().take_until(cut_off)),
+            _ => body,
+        }
+    }
+
+    /// When a request that only waits is to be cut off, if it is one.
+    fn cut_off(&self) -> Option<Ended> {
+        let with = self.0.as_ref().filter(|with| with.operation.waits)?;
+        Some(Box::pin(with.session.clone().ended(Arc::clone(&with.authentication.clock))))
+    }
+}
+
+impl WithKey {
+    fn rights(&self) -> &Rights {
+        self.session.rights()
+    }
+
+    fn require(&self, need: Need, resource: &Resource<'_>) -> Result<(), ApiError> {
+        if self.rights().allows(need, resource) {
+            return Ok(());
+        }
+        let Operation { method, path, .. } = self.operation;
+        let asked = if path.is_empty() { "this".to_owned() } else { format!("{method} {path}") };
+        let of = if is_vague(resource) { String::new() } else { format!(" for {resource}") };
+        let key = self.session.name();
+        Err(ApiError::new(ErrorCode::Forbidden, format!("the key `{key}` may not do this: {asked} needs {need}{of}")))
+    }
+}
+
+/// Whether the right can be named without what it is for.
+fn is_vague(resource: &Resource<'_>) -> bool {
+    *resource != Resource::SERVER
+        && [resource.topic, resource.group, resource.saga].iter().all(|part| matches!(part, Part::None | Part::Some))
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        // Without it nobody has looked who asks: a route outside of the edge, which must not be.
+        let missing = || ApiError::new(ErrorCode::Internal, "the route does not know who asks, so it answers nobody");
+        parts.extensions.get::<Self>().cloned().ok_or_else(missing)
+    }
+}

@@ -1,0 +1,108 @@
+//! [`Gate`]: what every request passes where keys are asked for.
+
+use super::Authentication;
+use super::caller::Caller;
+use crate::access::{KeyRefused, Secret};
+use crate::http::problem::ApiError;
+use axum::extract::{MatchedPath, Request};
+use axum::http::header::AUTHORIZATION;
+use axum::http::{HeaderMap, Method};
+use sagamq_api::access::{Need, OPERATIONS, Operation, Place, Role};
+use sagamq_api::{ErrorCode, routes};
+use std::collections::HashMap;
+
+/// What is in no table is for those who may do everything.
+const UNLISTED: Operation = Operation {
+    method: "",
+    path: "",
+    need: Need::OneOf(&[Role::Admin]),
+    topic: Place::Nowhere,
+    group: Place::Nowhere,
+    saga: Place::Nowhere,
+    waits: false,
+};
+
+/// What is no route: any key may hear so.
+const NO_ROUTE: Operation = Operation { need: Need::Nothing, ..UNLISTED };
+
+/// Finds out who asks, and lets pass who may.
+#[derive(Debug)]
+pub(in crate::http) struct Gate {
+    authentication: Option<Authentication>,
+    /// By the template of the path as the router has it.
+    operations: HashMap<String, Vec<&'static Operation>>,
+}
+
+impl Gate {
+    pub(in crate::http) fn new(authentication: Option<Authentication>) -> Self {
+        let mut operations: HashMap<String, Vec<&'static Operation>> = HashMap::new();
+        for operation in OPERATIONS {
+            operations.entry(operation.routed()).or_default().push(operation);
+        }
+        Self { authentication, operations }
+    }
+
+    /// Who asks. Nothing is looked at but the head.
+    pub(in crate::http) fn identify(&self, request: &Request) -> Result<Caller, ApiError> {
+        let Some(authentication) = &self.authentication else { return Ok(Caller::everybody()) };
+        let operation = self.operation(request);
+        // A page of a listed origin asks first whether it may ask, without a key; no route answers anything else to that.
+        if request.method() == Method::OPTIONS || authentication.is_open(operation) {
+            return Ok(Caller::everybody());
+        }
+        let secret = presented(request.headers())?;
+        let session = authentication.keys.verify(&secret, authentication.clock.now_ms()).map_err(|refused| unauthenticated(&refused))?;
+        Ok(Caller::with_key(session, operation, authentication.clone()))
+    }
+
+    /// Refuses who may not do it. The names that the head does not tell are asked for again by the handler.
+    pub(in crate::http) fn admit(&self, caller: &Caller, request: &Request) -> Result<(), ApiError> {
+        if self.authentication.is_none() {
+            return Ok(());
+        }
+        let template = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
+        caller.admit(template, request.uri().path(), request.uri().query())
+    }
+
+    fn operation(&self, request: &Request) -> &'static Operation {
+        let Some(template) = request.extensions().get::<MatchedPath>() else { return &NO_ROUTE };
+        let method = match *request.method() {
+            Method::HEAD => "GET",
+            ref method => method.as_str(),
+        };
+        let of_path = self.operations.get(template.as_str()).into_iter().flatten();
+        of_path.copied().find(|operation| operation.method == method).unwrap_or(&UNLISTED)
+    }
+}
+
+impl Authentication {
+    fn is_open(&self, operation: &Operation) -> bool {
+        let is_open_route = operation.need == Need::Nothing && !operation.path.is_empty();
+        is_open_route || (self.open_metrics && operation.path == routes::METRICS)
+    }
+}
+
+/// The secret in the head of a request.
+fn presented(headers: &HeaderMap) -> Result<Secret, ApiError> {
+    let refused = |detail: &str| ApiError::new(ErrorCode::Unauthenticated, detail);
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let Some(value) = values.next() else {
+        return Err(refused("the server asks for a key: send `authorization: Bearer sq_…` (--api-key, SAGAMQ_API_KEY or a profile)"));
+    };
+    if values.next().is_some() {
+        return Err(refused("the header `authorization` is there more than once: send one key"));
+    }
+    let text = value.to_str().ok().and_then(|text| text.split_once(' '));
+    let token = text.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, token)| token.trim());
+    let token = token.ok_or_else(|| refused("the header `authorization` has another form than `Bearer sq_…`"))?;
+    token.parse().map_err(|error| refused(&format!("the key in the header `authorization` cannot be one: {error}")))
+}
+
+fn unauthenticated(error: &KeyRefused) -> ApiError {
+    let help = match error {
+        KeyRefused::Unknown => "see the keys with `sagamq key list`",
+        KeyRefused::Revoked(_) | KeyRefused::Expired(_) => "ask for a new one (`sagamq key create`)",
+        KeyRefused::Rotated(_) => "use the secret that the rotation gave",
+    };
+    ApiError::new(ErrorCode::Unauthenticated, format!("{error}: {help}"))
+}

@@ -1,0 +1,37 @@
+//! Who asks, and whether he may: looked at for every request before anything of it is done. What is decided stands in
+//! `sagamq_api::access`; this finds out who it is and what the request is about.
+
+mod caller;
+mod gate;
+
+pub use caller::Caller;
+pub(super) use gate::Gate;
+
+use crate::access::ApiKeys;
+use crate::broker::Broker;
+use crate::env::Clock;
+use core::fmt;
+use std::sync::Arc;
+
+/// How it is found out who asks.
+#[derive(Clone)]
+pub struct Authentication {
+    keys: ApiKeys,
+    clock: Arc<dyn Clock>,
+    /// Whether the metrics are for everybody.
+    open_metrics: bool,
+}
+
+impl Authentication {
+    /// By the API keys of this broker.
+    #[must_use]
+    pub fn by_keys(broker: &Broker, open_metrics: bool) -> Self {
+        Self { keys: broker.api_keys(), clock: broker.clock(), open_metrics }
+    }
+}
+
+impl fmt::Debug for Authentication {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Authentication").field("open_metrics", &self.open_metrics).finish_non_exhaustive()
+    }
+}
