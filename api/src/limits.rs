@@ -250,6 +250,12 @@ pub const JSON_DEPTH_MAX: usize = 64;
 /// because a command record, a reply and an event of the history hold such a value inside, and must be readable as JSON themselves.
 pub const SAGA_JSON_DEPTH_MAX: usize = JSON_DEPTH_MAX - 4;
 
+/// How deep sub-sagas may nest: a saga that nobody started as a sub-saga has the depth 0.
+pub const SAGA_DEPTH_MAX: u32 = 8;
+
+/// Longest id of a step that starts a sub-saga, in bytes: it is a part of the sub-saga's business key.
+pub const SUB_SAGA_STEP_BYTES_MAX: usize = 180;
+
 /// Longest business key of a saga, in bytes.
 pub const SAGA_KEY_BYTES_MAX: usize = 256;
 

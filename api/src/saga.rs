@@ -4,8 +4,10 @@ mod activation;
 mod attempt;
 mod batch;
 mod call;
+mod family;
 mod history;
 mod incident;
+mod list;
 mod mode;
 mod outcome;
 mod preview;
@@ -21,8 +23,10 @@ pub use activation::{ActivateVersion, Activation, Canary, PublishQuery};
 pub use attempt::{AttemptId, CallId, NoCallId, NoOperation, Operation, StepAttempt};
 pub use batch::{CallResult, CompleteCalls, CompletedCalls, Completion, NextCall, NextCalls};
 pub use call::{Call, CompleteCall, CompletedCall, EVENT_TOPIC, REPLY_TOPIC, TransactionContext, WORKER_GROUP};
+pub use family::{ParentStep, SubSaga};
 pub use history::{HistoryEvent, HistoryQuery, SagaHistory};
 pub use incident::{Incident, IncidentList, IncidentQuery};
+pub use list::{SagaList, SagaQuery};
 pub use mode::{Mode, NoMode};
 pub use outcome::CallOutcome;
 pub use preview::{PreviewedCall, PreviewedCopy, PreviewedRerun, SagaPreview};
@@ -240,6 +244,9 @@ pub struct SagaSummary {
     /// Its rerun, the next generation of its key: that alone can be operated, and undoes what it took over.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub rerun_as: Option<Uuid>,
+    /// The step of another instance that started it, if one did: it is the sub-saga of that step.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub parent: Option<ParentStep>,
 }
 
 /// A step of an instance.
@@ -278,6 +285,9 @@ pub struct StepDescription {
     /// Whether its effect was handed over to the rerun, which alone can undo it.
     #[serde(skip_serializing_if = "core::ops::Not::not", default)]
     pub handed_over: bool,
+    /// The sub-saga that it started last, if it starts one and did.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub child: Option<SubSaga>,
 }
 
 /// A failure of one attempt, as it is listed in a description.
@@ -291,54 +301,6 @@ pub struct StepFailure {
     pub failure: Failure,
     /// Milliseconds since 1970.
     pub at_ms: u64,
-}
-
-/// Query of `GET /v1/sagas`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(ToSchema, IntoParams))]
-#[serde(deny_unknown_fields)]
-#[cfg_attr(feature = "openapi", into_params(parameter_in = Query))]
-pub struct SagaQuery {
-    /// Only instances in this state.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub state: Option<SagaState>,
-    /// Only instances of this definition.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub saga: Option<SagaName>,
-    /// Only instances of this version of the definition, which `saga` names.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub version: Option<u32>,
-    /// Only instances with this business key: one a definition, and one more for each time that it was started anew.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub key: Option<String>,
-    /// Only instances whose `failure` has this code.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub failure: Option<String>,
-    /// Only instances that started at this time or later, in milliseconds since 1970.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub started_from_ms: Option<u64>,
-    /// Only instances that started before this time, in milliseconds since 1970.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub started_before_ms: Option<u64>,
-    /// Most rows (default 100, at most 1,000).
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub limit: Option<u32>,
-    /// Continue after the page that returned this as `next`.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub after: Option<String>,
-}
-
-/// `GET /v1/sagas`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(ToSchema))]
-pub struct SagaList {
-    /// Instances, those that started last first. Of one that is not at its end, `updated_at_ms` and `events` are those of its last change of
-    /// state.
-    pub sagas: Vec<SagaSummary>,
-    /// Where the next page begins, if there may be one: then a page can be shorter than its limit, or empty. It stays good whatever happens
-    /// to instances.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub next: Option<String>,
 }
 
 /// `POST /v1/sagas/{id}:cancel`: undoes what was done. A saga past its pivot cannot be cancelled, nor a transaction that is decided to commit.
@@ -419,6 +381,7 @@ mod tests {
                 transaction: None,
                 waits: None,
                 rerun_of: None,
+                parent: None,
                 rerun_as: None,
             };
             let (id, state, output) = (step.clone(), StepState::Succeeded, Some(json.clone()));
@@ -435,6 +398,7 @@ mod tests {
                 skipped: false,
                 origin: None,
                 handed_over: false,
+                child: None,
             };
             let (input, steps) = (json.clone(), vec![done]);
             same(

@@ -23,6 +23,7 @@ mod schedules;
 mod shipped;
 mod stream_churn;
 mod streams;
+mod sub_sagas;
 mod tidy;
 mod tls;
 mod tour;

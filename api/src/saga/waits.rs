@@ -27,6 +27,8 @@ pub enum WaitCode {
     ParticipantWorks,
     /// The participant has the call and has not answered yet.
     Called,
+    /// A sub-saga runs, or is being undone.
+    SubSaga,
     /// A step sleeps: nobody is called until its time is over.
     Sleeps,
     /// A step waits for a signal that somebody sends.
@@ -75,6 +77,7 @@ impl WaitCode {
             Self::InQueue => "IN_QUEUE",
             Self::ParticipantWorks => "PARTICIPANT_WORKS",
             Self::Called => "CALLED",
+            Self::SubSaga => "SUB_SAGA",
             Self::Sleeps => "SLEEPS",
             Self::AwaitsSignal => "AWAITS_SIGNAL",
         }

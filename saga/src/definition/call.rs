@@ -3,7 +3,7 @@
 use crate::expression::Template;
 use core::time::Duration;
 use jiff::fmt::serde::unsigned_duration::friendly::compact;
-use sagamq_api::TopicName;
+use sagamq_api::{SagaName, TopicName};
 use serde::{Deserialize, Serialize};
 
 /// A call to a participant.
@@ -33,6 +33,16 @@ impl Call {
             Target::Topic(_) => Some(format!("{}: {LOCKS_WOULD_WAIT}", service_with_topic(service))),
             Target::Http(_) if service.len() > BRANCH_BYTES_MAX => Some(long_service_name(service)),
             Target::Http(_) => None,
+            Target::Saga(saga) => Some(format!("the sub-saga `{}`: {LOCKS_WOULD_LAST}", saga.name)),
+        }
+    }
+
+    /// The saga that it starts or undoes, if it calls no participant.
+    #[must_use]
+    pub const fn sub_saga(&self) -> Option<&SubSaga> {
+        match &self.target {
+            Target::Saga(saga) => Some(saga),
+            Target::Topic(_) | Target::Http(_) => None,
         }
     }
 }
@@ -43,6 +53,9 @@ pub const BRANCH_BYTES_MAX: usize = 100;
 
 /// Why a service with a topic takes no part in two phases.
 pub(crate) const LOCKS_WOULD_WAIT: &str = "locks must not wait in a queue";
+
+/// Why no step starts a saga in two phases.
+pub(crate) const LOCKS_WOULD_LAST: &str = "what was called before holds its locks, and locks must not wait for a saga";
 
 /// Why what a keyword says cannot be had in two phases.
 pub(crate) fn only_in_sagas(step: &str, keyword: &str) -> String {
@@ -66,6 +79,19 @@ pub enum Target {
     Topic(TopicName),
     /// Over HTTP: `POST {base}/{name}`.
     Http(HttpTarget),
+    /// No participant: another saga is started, or undone.
+    Saga(SubSaga),
+}
+
+/// The saga that a step starts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SubSaga {
+    /// Name of its definition.
+    pub name: SagaName,
+    /// Its version; `None`: one that new sagas take when it is started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u32>,
 }
 
 /// Who is called over HTTP. A base URL has no slash at its end.
@@ -119,6 +145,12 @@ impl RetryPolicy {
     #[must_use]
     pub fn decision() -> Self {
         Self { max: Duration::from_secs(5), ..Self::compensation() }
+    }
+
+    /// Default of starting and of undoing a sub-saga: what is not known of it is not found out by asking again.
+    #[must_use]
+    pub fn once() -> Self {
+        Self { attempts: 1, ..Self::action() }
     }
 
     /// The same with another longest backoff.

@@ -19,8 +19,8 @@ mod stored;
 
 pub(crate) use action::LOCKS_WOULD_SLEEP;
 pub use action::{Action, OnTimeout, Sleep, WaitFor};
-pub use call::{BRANCH_BYTES_MAX, CALL_TIMEOUT_DEFAULT, Call, HttpTarget, RetryPolicy, Target};
-pub(crate) use call::{LOCKS_WOULD_WAIT, long_service_name, only_in_sagas, service_with_topic};
+pub use call::{BRANCH_BYTES_MAX, CALL_TIMEOUT_DEFAULT, Call, HttpTarget, RetryPolicy, SubSaga, Target};
+pub(crate) use call::{LOCKS_WOULD_LAST, LOCKS_WOULD_WAIT, long_service_name, only_in_sagas, service_with_topic};
 pub use emission::Emission;
 pub use invariant::{Invariant, Moment, SAGA_FACTS, STEP_FACTS};
 pub use key::NoKey;

@@ -1,7 +1,7 @@
 //! The types of a definition.
 
 use super::action::Action;
-use super::call::{Call, HttpTarget, RetryPolicy, Target, only_in_sagas};
+use super::call::{Call, HttpTarget, RetryPolicy, SubSaga, Target, only_in_sagas};
 use super::emission::Emission;
 use super::schema::InputSchema;
 use crate::expression::Template;
@@ -57,17 +57,28 @@ impl Definition {
     pub fn topics(&self) -> impl Iterator<Item = TopicName> {
         self.calls().filter_map(|call| match &call.target {
             Target::Topic(topic) => Some(topic.clone()),
-            Target::Http(_) => None,
+            Target::Http(_) | Target::Saga(_) => None,
         })
     }
 
     /// The base URLs that the definition says.
     pub fn http_bases(&self) -> impl Iterator<Item = &str> {
         self.calls().filter_map(|call| match &call.target {
-            Target::Topic(_) => None,
+            Target::Topic(_) | Target::Saga(_) => None,
             Target::Http(HttpTarget::Service { default, .. }) => default.as_deref(),
             Target::Http(HttpTarget::Worker(base)) => Some(base.as_str()),
         })
+    }
+
+    /// The sagas that its steps start, each with its step.
+    pub fn sub_sagas(&self) -> impl Iterator<Item = (&Step, &SubSaga)> {
+        self.steps.iter().filter_map(|step| Some((step, step.action.call()?.sub_saga()?)))
+    }
+
+    /// Whether it has a point of no return.
+    #[must_use]
+    pub fn has_pivot(&self) -> bool {
+        self.steps.iter().any(|step| step.kind == StepKind::Pivot)
     }
 
     /// Why it cannot be run in a mode, if it cannot.

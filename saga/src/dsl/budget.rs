@@ -51,6 +51,7 @@ pub(crate) fn check(draft: &Draft, graph: &Graph, report: &mut Report<'_>) {
 fn written(draft: &Draft, graph: &Graph, at: usize) -> Option<Duration> {
     let step = &draft.steps[at];
     let time = match &step.idle {
+        None if step.saga.is_some() => None,
         None => step.timeout.as_ref().or(draft.defaults.timeout.as_ref()).map(|timeout| timeout.value),
         Some(At { value: Some(Idle::For(time)), .. }) => Some(*time),
         Some(At { value: Some(Idle::WaitFor(wait)), .. }) => wait.timeout.as_ref().map(|timeout| timeout.value),

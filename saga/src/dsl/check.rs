@@ -38,7 +38,7 @@ fn has_unreadable_call(draft: &Draft) -> bool {
             Compensate::Call(compensation) => compensation.call.is_none(),
             Compensate::Unsaid | Compensate::Nothing => false,
         };
-        (step.call.is_none() && step.idle.is_none()) || undo
+        (step.call.is_none() && step.calls()) || undo
     })
 }
 
@@ -145,6 +145,8 @@ fn compensation(draft: &Draft, graph: &Graph, at: usize, report: &mut Report<'_>
     }
     let has_pivot = draft.steps.iter().any(|step| step.pivot.is_some());
     match (kind(draft, graph, at), &step.compensate) {
+        // A saga that was started is undone as a whole.
+        (StepKind::Compensatable, Compensate::Unsaid) if step.saga.is_some() => {}
         (StepKind::Compensatable, Compensate::Unsaid) => {
             let (rule, message) = if has_pivot {
                 (Rule::MissingCompensation, format!("`{}` stands before the pivot and does not say how it is undone", name(step)))
@@ -187,7 +189,7 @@ pub(crate) fn never_on(draft: &Draft, graph: &Graph, report: &mut Report<'_>) {
 /// The saga must not time out before one attempt of a step may. Behind the pivot no timeout counts.
 pub(crate) fn timeouts(draft: &Draft, graph: &Graph, report: &mut Report<'_>) {
     let Some(budget) = &draft.timeout else { return };
-    for (at, step) in draft.steps.iter().enumerate().filter(|(_, step)| step.idle.is_none()) {
+    for (at, step) in draft.steps.iter().enumerate().filter(|(_, step)| step.calls()) {
         let timeout = step.timeout.as_ref().or(draft.defaults.timeout.as_ref());
         let Some(timeout) = timeout.filter(|timeout| timeout.value > budget.value) else { continue };
         if kind(draft, graph, at) == StepKind::Retriable {

@@ -47,6 +47,8 @@ pub(crate) struct Step {
     pub(crate) span: Span,
     pub(crate) id: Option<StepId>,
     pub(crate) call: Option<CallName>,
+    /// Where it says that it starts a saga, and which, if that can be read.
+    pub(crate) saga: Option<At<Option<SubSaga>>>,
     /// Where it says that it sleeps or waits, and how, if that can be read.
     pub(crate) idle: Option<At<Option<Idle>>>,
     pub(crate) with: Option<Values>,
@@ -54,6 +56,7 @@ pub(crate) struct Step {
     pub(crate) timeout: Option<At<Duration>>,
     pub(crate) queue_timeout: Option<At<Duration>>,
     pub(crate) retry: Retry,
+    pub(crate) retry_span: Option<Span>,
     pub(crate) compensate: Compensate,
     /// Where it says that it is the pivot.
     pub(crate) pivot: Option<Span>,
@@ -61,6 +64,20 @@ pub(crate) struct Step {
     /// Where it says that the saga goes on without it.
     pub(crate) optional: Option<Span>,
     pub(crate) emit: Option<Emit>,
+}
+
+impl Step {
+    /// Whether it calls a participant forward.
+    pub(crate) const fn calls(&self) -> bool {
+        self.idle.is_none() && self.saga.is_none()
+    }
+}
+
+/// The saga that a step starts.
+#[derive(Debug)]
+pub(crate) struct SubSaga {
+    pub(crate) name: At<SagaName>,
+    pub(crate) version: Option<u32>,
 }
 
 /// What is told, as it was read.

@@ -1,12 +1,12 @@
 //! From a draft without faults to the definition the protocol works on: every default is filled in.
 
 use super::check::{self, kind};
-use super::draft::{CallName, Compensate, Compensation, Defaults, Draft, Emit, Idle, Retry, Step, Values};
+use super::draft::{self, CallName, Compensate, Compensation, Defaults, Draft, Emit, Idle, Retry, Step, Values};
 use super::graph::Graph;
 use super::report::Report;
 use super::rule::Rule;
 use crate::definition::Step as Lowered;
-use crate::definition::{Action, CALL_TIMEOUT_DEFAULT, Call, Definition, Emission, RetryPolicy, Sleep, StepKind, Target, WaitFor};
+use crate::definition::{Action, CALL_TIMEOUT_DEFAULT, Call, Definition, Emission, RetryPolicy, Sleep, StepKind, SubSaga, Target, WaitFor};
 use crate::expression::Template;
 use core::time::Duration;
 use serde_json::{Map, Value};
@@ -42,6 +42,7 @@ fn step(draft: &Draft, graph: &Graph, at: usize, after: Vec<usize>) -> Option<Lo
     let kind = kind(draft, graph, at);
     let compensation = match &step.compensate {
         Compensate::Call(compensation) => Some(undo(draft, step, compensation)?),
+        Compensate::Unsaid if kind == StepKind::Compensatable && step.saga.is_some() => Some(undo_saga(step)?),
         Compensate::Unsaid | Compensate::Nothing => None,
     };
     let action = match &step.idle {
@@ -55,6 +56,10 @@ fn step(draft: &Draft, graph: &Graph, at: usize, after: Vec<usize>) -> Option<Lo
                 on_timeout: wait.on_timeout,
             }),
         },
+        None if step.saga.is_some() => {
+            let policy = if check::must_succeed(step, kind) { action_policy(draft, step, kind) } else { RetryPolicy::once() };
+            start(step, policy)?.into()
+        }
         None => {
             let (timeout, policy) = (call_timeout(draft, step), action_policy(draft, step, kind));
             call(draft, step.call.as_ref()?, step.with.as_ref(), timeout, policy)?.into()
@@ -93,9 +98,34 @@ fn undo(draft: &Draft, step: &Step, compensation: &Compensation) -> Option<Call>
     call(draft, compensation.call.as_ref()?, with, timeout, compensation_policy(draft, compensation))
 }
 
+fn sub_saga(step: &Step) -> Option<SubSaga> {
+    let draft::SubSaga { name, version } = step.saga.as_ref()?.value.as_ref()?;
+    Some(SubSaga { name: name.value.clone(), version: *version })
+}
+
+/// A saga is started as a participant is called; its own time is its own affair.
+fn start(step: &Step, retry: RetryPolicy) -> Option<Call> {
+    let arguments = step.with.as_ref().map_or_else(nothing, |with| with.template.clone());
+    Some(of_saga(sub_saga(step)?, "start", arguments, retry))
+}
+
+/// A saga that was started is undone as a whole, if nothing else undoes it.
+fn undo_saga(step: &Step) -> Option<Call> {
+    Some(of_saga(sub_saga(step)?, "undo", nothing(), RetryPolicy::once()))
+}
+
+fn of_saga(saga: SubSaga, name: &str, arguments: Template, retry: RetryPolicy) -> Call {
+    let (service, timeout) = (saga.name.to_string(), CALL_TIMEOUT_DEFAULT);
+    Call { service, target: Target::Saga(saga), name: name.to_owned(), arguments, timeout, retry }
+}
+
+fn nothing() -> Template {
+    Template::literal(Value::Object(Map::new()))
+}
+
 fn call(draft: &Draft, name: &CallName, with: Option<&Values>, timeout: Duration, retry: RetryPolicy) -> Option<Call> {
     let service = draft.services.iter().find(|service| service.name.value == name.service.value)?;
-    let arguments = with.map_or_else(|| Template::literal(Value::Object(Map::new())), |with| with.template.clone());
+    let arguments = with.map_or_else(nothing, |with| with.template.clone());
     let target: Target = service.target.as_ref()?.value.clone();
     Some(Call { service: name.service.value.clone(), target, name: name.operation.clone(), arguments, timeout, retry })
 }

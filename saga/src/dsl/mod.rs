@@ -48,6 +48,9 @@
 //! - **Sleep and wait.** A step with `sleep` or `wait_for` has no effect and no attempts: whatever belongs to a call is refused in it. Its
 //!   time counts within the saga's timeout. Not in two phases. `wait_for` is the name of a signal or `{ signal, timeout, on_timeout: fail
 //!   | continue }`.
+//! - **Sub-sagas.** `saga` is the name of another saga or `{ name, version }`; `with` is its input, and what it returns the step's output.
+//!   Without `compensate` it is undone as a whole. It has no `timeout` but its own, and no `retry` where it need not succeed. Not in two
+//!   phases.
 //! - **Pivot.** Each other step is before or behind it. Steps behind it are retried like compensations.
 //! - **Timeouts.** A step's `timeout` is for one attempt: its own, else `defaults.timeout`, else 30 s or the saga's, whichever is shorter.
 //! - **Durations** are `200ms`, `15m`, `1h30m`, `7d`, or ISO 8601: see [`crate::duration`].
@@ -79,6 +82,7 @@ mod rule;
 mod scalar;
 mod schema;
 mod span;
+mod sub_saga;
 mod syntax;
 mod two_phase;
 mod values;
@@ -87,6 +91,7 @@ mod yaml;
 pub use render::{render, render_coloured};
 pub use rule::Rule;
 pub(crate) use scalar::base_url;
+pub use sub_saga::{Catalogue, Published};
 pub use syntax::schema;
 
 use crate::definition::{Definition, Invariant};
@@ -111,7 +116,15 @@ pub struct Compiled {
 /// # Errors
 /// All faults, in the order of the text, when one of them is an error; warnings are among them.
 pub fn compile(source: &str) -> Result<Compiled, Vec<Fault>> {
-    let (definition, faults, has_errors) = analyse(source);
+    compile_with(source, None)
+}
+
+/// As [`compile`], with what is known of the sagas that are published.
+///
+/// # Errors
+/// As [`compile`].
+pub fn compile_with(source: &str, catalogue: Option<&dyn Catalogue>) -> Result<Compiled, Vec<Fault>> {
+    let (definition, faults, has_errors) = analyse(source, catalogue);
     match definition {
         Some((definition, invariants)) if !has_errors => Ok(Compiled { definition, invariants, warnings: faults }),
         _ => Err(faults),
@@ -134,13 +147,19 @@ pub fn canonical(source: &str) -> Cow<'_, str> {
 /// All faults of the text, errors and warnings, in the order of the text. None: it can be published.
 #[must_use]
 pub fn lint(source: &str) -> Vec<Fault> {
-    analyse(source).1
+    lint_with(source, None)
+}
+
+/// As [`lint`], with what is known of the sagas that are published.
+#[must_use]
+pub fn lint_with(source: &str, catalogue: Option<&dyn Catalogue>) -> Vec<Fault> {
+    analyse(source, catalogue).1
 }
 
 /// What a text says, if it can be published, with what must hold of it.
 type Said = Option<(Definition, Vec<Invariant>)>;
 
-fn analyse(source: &str) -> (Said, Vec<Fault>, bool) {
+fn analyse(source: &str, catalogue: Option<&dyn Catalogue>) -> (Said, Vec<Fault>, bool) {
     let mut report = Report::new(source);
     let draft = yaml::read(&mut report).and_then(|node| read::definition(&node, &mut report));
     let definition = draft.and_then(|draft| {
@@ -158,6 +177,10 @@ fn analyse(source: &str) -> (Said, Vec<Fault>, bool) {
         check::timeouts(&draft, &graph, &mut report);
         asleep::sleeps(&draft, &graph, &mut report);
         asleep::waits(&draft, &graph, &mut report);
+        sub_saga::check(&draft, &graph, &mut report);
+        if let Some(catalogue) = catalogue {
+            sub_saga::check_published(&draft, &graph, catalogue, &mut report);
+        }
         budget::check(&draft, &graph, &mut report);
         lower::check_policies(&draft, &graph, &mut report);
         references::check(&draft, &graph, &mut report);

@@ -6,7 +6,7 @@ use super::node::{Node, Value};
 use super::report::Report;
 use super::rule::Rule;
 use super::span::At;
-use super::{asleep, emit, invariants, scalar, schema, values};
+use super::{asleep, emit, invariants, scalar, schema, sub_saga, values};
 use crate::definition::{HttpTarget, Target};
 use sagamq_api::limits::SAGA_STEPS_MAX;
 use sagamq_api::saga::{Mode, REPLY_TOPIC};
@@ -152,11 +152,10 @@ fn steps_of(node: &Node, report: &mut Report<'_>) -> Vec<Step> {
 }
 
 /// Keywords of steps that are planned, and what to do until then.
-const PLANNED: [(&str, &str); 5] = [
+const PLANNED: [(&str, &str); 4] = [
     ("for_each", "pass the list to one call"),
     ("max_parallel", "it belongs to `for_each`, which is not supported yet either"),
     ("wait_reply", "use `timeout`: a participant that works on keeps the attempt open until then"),
-    ("saga", "start the other saga in a participant"),
     ("lock", "lock in the participant"),
 ];
 
@@ -165,18 +164,17 @@ fn step(node: &Node, report: &mut Report<'_>) -> Option<Step> {
     let id = fields.require("id", "give the step a name: `id: pay`", report);
     let span = id.map_or(fields.span(), |id| id.span);
     let id: Option<At<StepId>> = id.and_then(|node| scalar::name(node, "the id", report));
-    let mut does_something_else = false;
     for (keyword, help) in PLANNED {
-        does_something_else |= fields.refuse(keyword, help, report) && keyword == "saga";
+        fields.refuse(keyword, help, report);
     }
     let idle = asleep::idle(&mut fields, report);
-    does_something_else |= idle.is_some();
-    let call = if does_something_else {
+    let saga = sub_saga::sub_saga(&mut fields, report);
+    let call = if idle.is_some() || saga.is_some() {
         fields.take("call")
     } else {
         fields.require(
             "call",
-            "name the service and its operation: `call: payments.authorize`, or write `sleep: 15m` or `wait_for: reviewed`",
+            "name the service and its operation: `call: payments.authorize`, or write `sleep: 15m`, `wait_for: reviewed` or `saga: shipping`",
             report,
         )
     };
@@ -185,7 +183,8 @@ fn step(node: &Node, report: &mut Report<'_>) -> Option<Step> {
     let after = fields.take("after").and_then(|node| after(node, report));
     let timeout = fields.take("timeout").and_then(|node| scalar::duration(node, "the timeout", report));
     let queue_timeout = fields.take("queue_timeout").and_then(|node| scalar::duration(node, "the time in the queue", report));
-    let retry = fields.take("retry").map(|node| retry(node, report)).unwrap_or_default();
+    let retry = fields.take_entry("retry");
+    let (retry_span, retry) = (retry.map(|(key, _)| key), retry.map(|(_, node)| self::retry(node, report)).unwrap_or_default());
     let compensate = fields.take("compensate").map_or(Compensate::Unsaid, |node| compensate(node, report));
     let pivot = fields.take_entry("pivot").and_then(|(key, node)| scalar::boolean(node, "`pivot`", report)?.then_some(key));
     let when = fields.take("when").and_then(|node| condition(node, report));
@@ -197,11 +196,13 @@ fn step(node: &Node, report: &mut Report<'_>) -> Option<Step> {
         id: id.map(|id| id.value),
         call,
         idle,
+        saga,
         with,
         after,
         timeout,
         queue_timeout,
         retry,
+        retry_span,
         compensate,
         pivot,
         when,

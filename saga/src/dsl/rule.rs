@@ -47,6 +47,14 @@ rules! {
     /// A step that sleeps or waits for a signal says what belongs to a call, is optional, or does both: it calls nobody, and does one of the
     /// two.
     CallsNobody = "calls_nobody", Error;
+    /// A step that starts a saga says what belongs to a call of a participant: a time, or attempts where it need not succeed.
+    StartsSaga = "starts_saga", Error;
+    /// A saga starts itself, directly or by way of others: it would never end.
+    StartsItself = "starts_itself", Error;
+    /// A step starts a saga that is not published. Only the server can tell.
+    UnknownSaga = "unknown_saga", Error;
+    /// A step that is undone with its saga starts one that has a pivot, and does not say what undoes that. Only the server can tell.
+    SagaWithPivot = "saga_with_pivot", Error;
     /// In two phases, a step sleeps or waits for a signal: what was called before it holds its locks meanwhile.
     SleepsWithLocks = "sleeps_with_locks", Error;
     /// A step behind the pivot is to fail when its signal does not come in time: nothing is undone there.
@@ -100,7 +108,7 @@ rules! {
     QueuedService = "queued_service", Error;
     /// In two phases, the name of a service that an action calls is too long to be a part of the name of a prepared transaction.
     LongServiceName = "long_service_name", Error;
-    /// What only a saga can do: a step with a condition, or one that it goes on without. In two phases all steps take effect or none does.
+    /// What only a saga can do: a step with a condition, one that it goes on without, or one that starts another saga. In two phases all steps take effect or none does.
     OnlyInSagas = "only_in_sagas", Error;
     /// What has no effect in two phases: a compensation, a pivot, a time in the queue, attempts of an action and codes that end them.
     NotInTwoPhases = "not_in_two_phases", Warning;

@@ -98,10 +98,10 @@ pub(crate) struct Service {
     http: Option<String>,
 }
 
-/// One step: an action and what undoes it, a sleep, or a wait for a signal.
+/// One step: an action and what undoes it, another saga, a sleep, or a wait for a signal.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(extend("oneOf" = [{ "required": ["call"] }, { "required": ["sleep"] }, { "required": ["wait_for"] }]))]
+#[schemars(extend("oneOf" = [{ "required": ["call"] }, { "required": ["sleep"] }, { "required": ["wait_for"] }, { "required": ["saga"] }]))]
 pub(crate) struct Step {
     /// Name of the step; expressions refer to its output as `steps.<id>.output`.
     #[schemars(regex(pattern = r"^[A-Za-z_][A-Za-z0-9_]{0,248}$"))]
@@ -113,6 +113,9 @@ pub(crate) struct Step {
     sleep: Option<Sleep>,
     /// The signal that the step waits for; its payload is the step's output. It calls nobody either.
     wait_for: Option<WaitFor>,
+    /// The saga that the step starts, with `with` as its input: what that saga returns is the step's output. When the saga is undone, so is the
+    /// one that it started, unless `compensate` says something else.
+    saga: Option<StartedSaga>,
     /// The arguments; may hold `${ }` expressions over `input`, `steps.<id>.output` of steps before it, and `saga`.
     with: Option<Arguments>,
     /// Steps that must have succeeded first. Once one step has this, all dependencies are explicit.
@@ -134,6 +137,28 @@ pub(crate) struct Step {
     optional: Option<bool>,
     /// What is told others when the action has taken effect: a record in the commit that says so.
     emit: Option<Emit>,
+}
+
+/// The saga that a step starts.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(crate) enum StartedSaga {
+    /// Of this name, in the version that new sagas take.
+    Name(#[schemars(regex(pattern = r"^[A-Za-z0-9._-]{1,249}$"))] String),
+    /// Of this name and version.
+    Version(StartedVersion),
+}
+
+/// A version of a saga.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StartedVersion {
+    /// Its name.
+    #[schemars(regex(pattern = r"^[A-Za-z0-9._-]{1,249}$"))]
+    name: String,
+    /// Its version; without it, the one that new sagas take when the step begins.
+    #[schemars(range(min = 1))]
+    version: Option<u32>,
 }
 
 /// A record that a step tells others with.

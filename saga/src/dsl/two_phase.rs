@@ -6,7 +6,7 @@ use super::report::Report;
 use super::rule::Rule;
 use super::span::Span;
 use crate::definition::{
-    BRANCH_BYTES_MAX, LOCKS_WOULD_SLEEP, LOCKS_WOULD_WAIT, Target, long_service_name, only_in_sagas, service_with_topic,
+    BRANCH_BYTES_MAX, LOCKS_WOULD_LAST, LOCKS_WOULD_SLEEP, LOCKS_WOULD_WAIT, Target, long_service_name, only_in_sagas, service_with_topic,
 };
 
 /// Checks a definition that is meant for two phases.
@@ -18,6 +18,11 @@ pub(super) fn check(draft: &Draft, graph: &Graph, report: &mut Report<'_>) {
     for step in &draft.steps {
         only_sagas(step, report);
         idle(step, report);
+        if let Some(saga) = &step.saga {
+            let id = step.id.as_ref().map_or("this step", |id| id.as_str());
+            let message = format!("`{id}` starts a saga in two phases: {LOCKS_WOULD_LAST}");
+            report.add_with_help(Rule::OnlyInSagas, saga.span, message, "start it before the transaction, or run it with `mode: saga`");
+        }
         if let Some(idle) = &step.idle {
             let id = step.id.as_ref().map_or("this step", |id| id.as_str());
             let does = if matches!(idle.value, Some(Idle::WaitFor(_))) { "waits for a signal" } else { "sleeps" };

@@ -1,6 +1,7 @@
 //! Published definitions in memory, shared by all lanes: the fold of what the control shard's commits say of them.
 
 use crate::definition::{self, Definition};
+use crate::dsl::{self, Catalogue};
 use crate::store::{FoundDefinition, StoredDefinition};
 use sagamq_api::saga::{Activation, Canary, DefinitionDescription};
 use sagamq_api::{SagaName, TopicName};
@@ -75,6 +76,18 @@ pub(super) struct Candidates {
 /// All published definitions; clones are the same.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Definitions(Arc<RwLock<BTreeMap<SagaName, Versions>>>);
+
+impl Catalogue for Definitions {
+    fn look_up(&self, saga: &SagaName, version: Option<u32>) -> Option<dsl::Published> {
+        let published = match version {
+            Some(version) => self.find(saga, Some(version)).ok()?,
+            None => self.candidates(saga).ok()?.active,
+        };
+        let definition = &published.definition;
+        let sub_sagas = definition.sub_sagas().map(|(_, saga)| (saga.name.clone(), saga.version)).collect();
+        Some(dsl::Published { version: definition.version, has_pivot: definition.has_pivot(), sub_sagas })
+    }
+}
 
 impl Definitions {
     /// Takes over what a commit of the control shard says: the one way by which lanes learn of a definition, at the start, after publishing,

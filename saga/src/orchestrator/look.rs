@@ -5,9 +5,9 @@ use super::door::Orchestrator;
 use super::error::InstanceError;
 use super::lane::{LaneInput, Seen};
 use super::queries::blocking;
-use crate::protocol::lane_of;
+use crate::protocol::{instance_id, lane_of};
 use futures_util::future::join_all;
-use sagamq_api::saga::{SagaDescription, SagaState, SagaSummary, WaitCode, Waits};
+use sagamq_api::saga::{SagaDescription, SagaState, SagaSummary, StepDescription, WaitCode, Waits};
 use std::collections::{BTreeMap, HashMap};
 use uuid::Uuid;
 
@@ -47,6 +47,40 @@ impl Orchestrator {
             step.waits = waits.iter().find(|waits| waits.step.as_ref() == Some(&step.id)).cloned();
         }
         description.summary.waits = waits.into_iter().next();
+    }
+
+    /// Adds the ids and states of the sub-sagas of its steps to a description, as the disk has them.
+    pub(super) async fn find_children(&self, description: &mut SagaDescription) {
+        let named = |step: &StepDescription| step.child.as_ref().map(|child| (child.saga.clone(), child.key.clone()));
+        let wanted: Vec<_> = description.steps.iter().filter_map(named).collect();
+        if wanted.is_empty() {
+            return;
+        }
+        let orchestrator = self.clone();
+        let found = blocking(move || {
+            let mut found = HashMap::new();
+            for (saga, key) in wanted {
+                let lane = orchestrator.lane_of_key(&saga, &key);
+                let store = orchestrator.store(lane);
+                let Some(generation) = store.last_generation(&saga, &key)? else { continue };
+                let id = instance_id(lane, &saga, &key, generation);
+                found.insert(key, (id, store.summary(id)?.map(|summary| summary.state)));
+            }
+            Ok(found)
+        });
+        let found = found.await.unwrap_or_default();
+        let SagaDescription { steps, summary, .. } = description;
+        for step in steps {
+            let Some(child) = step.child.as_mut() else { continue };
+            let Some((id, state)) = found.get(&child.key) else { continue };
+            (child.id, child.state) = (Some(*id), *state);
+            // Why it does not move says for whom it waits, and how that one is.
+            let waits = step.waits.iter_mut().chain(summary.waits.iter_mut().filter(|waits| waits.step.as_ref() == Some(&step.id)));
+            for waits in waits.filter(|waits| waits.code == WaitCode::SubSaga) {
+                let state = state.map(|state| format!(", which is {state}")).unwrap_or_default();
+                waits.message.push_str(&format!(": {id}{state}"));
+            }
+        }
     }
 
     /// Instances that only wait and are not in memory, as the disk has them: they call nobody, so their lanes know no more.

@@ -75,6 +75,7 @@ fn shown(foreseen: ForeseenCall) -> PreviewedCall {
             Target::Topic(topic) => topic.to_string(),
             Target::Http(HttpTarget::Service { name, .. }) => name,
             Target::Http(HttpTarget::Worker(base)) => base,
+            Target::Saga(saga) => format!("saga {}", saga.name),
         },
         call: call.call,
         arguments: (!has_open_arguments).then_some(call.arguments),

@@ -81,7 +81,8 @@ impl From<StoreError> for PublishError {
 impl Orchestrator {
     /// Everything the linter finds in the text.
     pub async fn lint(&self, source: String) -> LintResponse {
-        let faults = self.0.compiler.run(move || dsl::lint(&source)).await;
+        let definitions = self.0.definitions.clone();
+        let faults = self.0.compiler.run(move || dsl::lint_with(&source, Some(&definitions))).await;
         LintResponse { valid: !faults.iter().any(|fault| fault.severity == Severity::Error), faults }
     }
 
@@ -117,8 +118,9 @@ impl Orchestrator {
         if let Some(known) = self.0.definitions.find_text(&canonical) {
             return self.publish_again(&known, activate).await;
         }
-        let (given, compiled) = (source.to_owned(), canonical.clone());
-        let compiled = self.0.compiler.run(move || compile(&given, &compiled)).await.map_err(PublishError::InvalidDefinition)?;
+        let (given, compiled, definitions) = (source.to_owned(), canonical.clone(), self.0.definitions.clone());
+        let compiled =
+            self.0.compiler.run(move || compile(&given, &compiled, &definitions)).await.map_err(PublishError::InvalidDefinition)?;
         self.require_verified(&compiled, verify).await?;
         // One after the other, so that two texts cannot both become the same version.
         let turn = Arc::clone(&self.0.publishing).lock_owned().await;
@@ -214,8 +216,8 @@ async fn store(
 }
 
 /// Compiles the canonical text. Faults are told with their places in the text as it was given.
-fn compile(given: &str, canonical: &str) -> Result<Compiled, Vec<Fault>> {
-    dsl::compile(canonical).map_err(|faults| match dsl::compile(given) {
+fn compile(given: &str, canonical: &str, definitions: &Definitions) -> Result<Compiled, Vec<Fault>> {
+    dsl::compile_with(canonical, Some(definitions)).map_err(|faults| match dsl::compile_with(given, Some(definitions)) {
         Err(places) if given != canonical => places,
         _ => faults,
     })

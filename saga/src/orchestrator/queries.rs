@@ -49,6 +49,7 @@ impl Orchestrator {
     pub async fn get(&self, id: Uuid) -> Result<SagaDescription, InstanceError> {
         let mut description = self.instance(id).await?.description();
         self.explain(&mut description).await;
+        self.find_children(&mut description).await;
         Ok(description)
     }
 

@@ -111,7 +111,7 @@ impl Orchestrator {
     pub(super) fn without_address(&self, definition: &Definition) -> Option<String> {
         let service = definition.calls().find_map(|call| match &call.target {
             Target::Http(HttpTarget::Service { name, default: None }) => self.0.services.urls(name).is_none().then_some(name),
-            Target::Http(_) | Target::Topic(_) => None,
+            Target::Http(_) | Target::Topic(_) | Target::Saga(_) => None,
         });
         service.cloned()
     }

@@ -158,6 +158,7 @@ fn address_of(branch: &Branch, services: &Services) -> String {
             services.urls(name).map_or_else(|| default.clone().unwrap_or_default(), |urls| urls.join(", "))
         }
         (None, Target::Topic(topic)) => topic.to_string(),
+        (None, Target::Saga(saga)) => saga.name.to_string(),
     }
 }
 

@@ -83,6 +83,10 @@ impl Dispatcher {
                 Command::Postpone { attempt, target: Target::Topic(_), due_ms } => self.postpone(commit, &attempt, due_ms),
                 // Whoever makes the call asks again in that time by itself.
                 Command::Postpone { target: Target::Http(_), .. } => {}
+                // What goes to other lanes, they send themselves.
+                Command::Settle { target: Target::Saga(_), .. }
+                | Command::Postpone { target: Target::Saga(_), .. }
+                | Command::Relate(_) => {}
                 Command::Tell(told) => match commit.append(&told.topic, event(&told)) {
                     Ok(()) => staged.appended.push((None, told.topic)),
                     // The topic belongs to the definition and cannot be deleted: it is gone only with its data.
@@ -95,6 +99,7 @@ impl Dispatcher {
 
     fn stage_call(&self, commit: &mut ShardCommit, call: CallCommand, staged: &mut Dispatch) {
         match &call.target {
+            Target::Saga(_) => {}
             Target::Http(target) => staged.http.push((target.clone(), call)),
             Target::Topic(topic) => match commit.append_for(topic, &self.workers, command(&call.call)) {
                 Ok(()) => staged.appended.push((Some(call.call.attempt), topic.clone())),

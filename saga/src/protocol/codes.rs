@@ -47,6 +47,17 @@ pub const PAYLOAD_TOO_DEEP: &str = "PAYLOAD_TOO_DEEP";
 /// The instance came near the bound of events before its pivot.
 pub const TOO_MANY_EVENTS: &str = "TOO_MANY_EVENTS";
 
+/// A sub-saga cannot be undone: it has passed its pivot.
+pub const CHILD_PAST_PIVOT: &str = "CHILD_PAST_PIVOT";
+/// A sub-saga was ended by an operator as it was: its effects may stand, and nobody undoes them.
+pub const CHILD_TERMINATED: &str = "CHILD_TERMINATED";
+/// A sub-saga cannot be looked at: it was removed, or is set aside.
+pub const CHILD_LOST: &str = "CHILD_LOST";
+/// The parent of a sub-saga is undone.
+pub const PARENT_UNDONE: &str = "PARENT_UNDONE";
+/// Sub-sagas nest deeper than they may.
+pub const SAGA_TOO_DEEP: &str = "SAGA_TOO_DEEP";
+
 /// A participant does not know the branch: it never had it, or lost it.
 pub const BRANCH_UNKNOWN: &str = "BRANCH_UNKNOWN";
 /// A participant has rolled the branch back.

@@ -13,6 +13,8 @@ use uuid::Uuid;
 pub enum Input {
     /// The instance is to exist.
     Start {
+        /// The step that starts it as its sub-saga, if one does.
+        parent: Option<Box<Parent>>,
         /// Its business key.
         key: String,
         /// How many instances the key has started, with this one.
@@ -48,6 +50,10 @@ pub enum Input {
     /// The server was started again, and goes on from the events that it found. Told once to each instance that is not at its end, before
     /// anything else.
     Recovered,
+    /// The call of this name, of its parent, wants it undone.
+    Undo(AttemptId),
+    /// Its parent is at its end, and will not want it undone.
+    ParentEnded,
     /// Somebody tells it something that a step waits for, or may.
     Signal(Box<Signal>),
     /// An operator intervenes.
@@ -57,6 +63,18 @@ pub enum Input {
         /// Who wants it and why, for the history.
         by: By,
     },
+}
+
+/// The step that started an instance as its sub-saga.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Parent {
+    /// Name of the parent's definition.
+    pub saga: SagaName,
+    /// The attempt of the step's action.
+    pub attempt: AttemptId,
+    /// How many sagas stand above it.
+    pub depth: u32,
 }
 
 /// What somebody outside tells an instance.
@@ -143,6 +161,44 @@ pub enum Command {
     },
     /// A step tells others what it has done, or undone: a record that is written with the events.
     Tell(Box<Told>),
+    /// A message to the parent or to a sub-saga, which is written with the events.
+    Relate(Box<Related>),
+}
+
+/// What an instance tells its parent, or a sub-saga. How a sub-saga is started and undone is a [`Command::Call`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Related {
+    /// To the parent: what became of its call.
+    Answer {
+        /// The attempt.
+        attempt: AttemptId,
+        /// What became of it.
+        outcome: CallOutcome,
+        /// Why it returned no output although it completed.
+        note: Option<Failure>,
+    },
+    /// To a sub-saga that runs: the parent is undone.
+    Cancel(ChildName),
+    /// To a sub-saga: the parent is at its end, and will not want it undone.
+    Release(ChildName),
+}
+
+/// Which sub-saga is meant: the instance that the key of a definition started last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChildName {
+    /// Name of its definition.
+    pub saga: SagaName,
+    /// Its business key.
+    pub key: String,
+}
+
+/// A sub-saga to be started or undone with a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChildCall {
+    /// Its business key.
+    pub key: String,
+    /// How many sagas stand above it.
+    pub depth: u32,
 }
 
 /// What a step tells others.
@@ -185,6 +241,8 @@ pub struct CallCommand {
     pub retry: RetryPolicy,
     /// What it is called with.
     pub call: Call,
+    /// The sub-saga, if the target is one.
+    pub child: Option<ChildCall>,
 }
 
 /// An event with its time: one entry of the saga log.

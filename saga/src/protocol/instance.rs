@@ -1,6 +1,6 @@
 //! An instance of any protocol: all that those who run, store, show and count instances need of one.
 
-use super::decision::{CallCommand, Decision, HandOut, IllegalEvent, Input, Rejection};
+use super::decision::{CallCommand, Decision, HandOut, IllegalEvent, Input, Parent, Rejection};
 use super::event::{Event, Protocol, RecordedEvent};
 use super::head::Head;
 use super::saga::{self, InstanceState};
@@ -185,7 +185,7 @@ impl Instance {
     #[must_use]
     pub fn may_be_forgotten(&self) -> bool {
         match self {
-            Self::Saga(state) => state.saga_state().is_final(),
+            Self::Saga(state) => state.may_be_forgotten(),
             Self::TwoPc(state) => state.may_be_forgotten(),
         }
     }
@@ -213,6 +213,15 @@ impl Instance {
     pub fn compensation_key(&self, step: &StepId) -> Option<String> {
         match self {
             Self::Saga(state) => state.compensation_key(step),
+            Self::TwoPc(_) => None,
+        }
+    }
+
+    /// The step that started it as its sub-saga, if one did.
+    #[must_use]
+    pub fn parent(&self) -> Option<&Parent> {
+        match self {
+            Self::Saga(state) => state.parent.as_deref(),
             Self::TwoPc(_) => None,
         }
     }

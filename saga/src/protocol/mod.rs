@@ -27,7 +27,8 @@ pub mod twopc;
 mod waits;
 
 pub use decision::{
-    By, CallCommand, Command, Decision, HandOut, IllegalEvent, Input, Recorded, Rejection, ResolvedOutcome, Signal, Told, Verb,
+    By, CallCommand, ChildCall, ChildName, Command, Decision, HandOut, IllegalEvent, Input, Parent, Recorded, Rejection, Related,
+    ResolvedOutcome, Signal, Told, Verb,
 };
 pub use event::{EVENT_FORMAT, Event, Protocol, RecordedEvent, Started, UnknownProtocol};
 pub use failures::Failures;

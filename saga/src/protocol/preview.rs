@@ -90,7 +90,7 @@ struct Seen {
 fn calls_of(commands: Vec<Command>, open: &Seen) -> Vec<ForeseenCall> {
     let calls = commands.into_iter().filter_map(|command| match command {
         Command::Call(command) => Some(*command),
-        Command::Settle { .. } | Command::Postpone { .. } | Command::Tell(_) => None,
+        Command::Settle { .. } | Command::Postpone { .. } | Command::Tell(_) | Command::Relate(_) => None,
     });
     let foreseen = calls.map(|command| ForeseenCall {
         has_open_arguments: open.arguments.contains(&command.call.attempt),

@@ -2,7 +2,7 @@
 
 use crate::protocol::decision::HandOut;
 use jiff::Timestamp;
-use sagamq_api::saga::{AttemptId, Failure, Operation, StepAttempt, StepFailure, WaitCode, Waits};
+use sagamq_api::saga::{AttemptId, Failure, Operation, StepAttempt, StepFailure, SubSaga, WaitCode, Waits};
 use sagamq_api::{SignalName, StepId};
 use std::sync::Arc;
 
@@ -73,6 +73,22 @@ pub(super) fn works(attempt: &StepAttempt, since_ms: u64, until_ms: u64) -> Wait
 pub(super) fn called(attempt: &StepAttempt, since_ms: u64, until_ms: u64) -> Waits {
     let message = format!("{} is called since {}, and waits for the answer until {}", call(attempt), at(since_ms), at(until_ms));
     Waits { since_ms: Some(since_ms), next_at_ms: Some(until_ms), ..about(attempt, WaitCode::Called, message) }
+}
+
+/// The last attempt is in doubt, and only an operator makes another one.
+pub(super) fn undecided(attempt: &StepAttempt, last: Option<&StepFailure>) -> Waits {
+    let why = last.map(|last| format!(" since {}: {}: {}", at(last.at_ms), last.failure.code, last.failure.message)).unwrap_or_default();
+    let message = format!("waits for an operator at {}{why}: `resolve` says what is true, `retry` starts another one", call(attempt));
+    let (since_ms, failure) = (last.map(|last| last.at_ms), last.map(|last| last.failure.clone()));
+    Waits { since_ms, failure, ..about(attempt, WaitCode::Blocked, message) }
+}
+
+/// A sub-saga has the call.
+pub(super) fn sub_saga(attempt: &StepAttempt, child: &SubSaga, since_ms: u64) -> Waits {
+    let does = if attempt.operation == Operation::Compensation { "to be undone" } else { "to end" };
+    let message =
+        format!("waits at `{}` since {} for the saga `{}` with the key `{}` {does}", attempt.step, at(since_ms), child.saga, child.key);
+    Waits { since_ms: Some(since_ms), ..about(attempt, WaitCode::SubSaga, message) }
 }
 
 /// The step sleeps, or waits for a signal.

@@ -5,14 +5,15 @@ use core::fmt::Write;
 
 pub(super) fn write(sketch: &Sketch) -> String {
     let mut text = format!("digraph {} {{\n  label={0}; labelloc=t;\n  node [shape=box];\n", quoted(&sketch.title));
-    for Node { id, lines, look } in &sketch.nodes {
+    for Node { id, lines, look, is_saga } in &sketch.nodes {
         let style = match look {
             Look::Step => "",
             Look::Pivot => ", penwidth=4, peripheries=2",
             Look::Behind => ", style=rounded, penwidth=2",
             Look::Undo => ", style=dashed",
         };
-        writeln!(text, "  {} [label={}{style}];", quoted(id), quoted(&lines.join("\n"))).expect("text takes text");
+        let shape = if *is_saga { ", shape=hexagon" } else { "" };
+        writeln!(text, "  {} [label={}{style}{shape}];", quoted(id), quoted(&lines.join("\n"))).expect("text takes text");
     }
     for Arrow { from, to, goes } in &sketch.arrows {
         let (from, to) = (quoted(from), quoted(to));

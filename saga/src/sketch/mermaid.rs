@@ -5,9 +5,10 @@ use core::fmt::Write;
 
 pub(super) fn write(sketch: &Sketch) -> String {
     let mut text = format!("---\ntitle: {}\n---\nflowchart TD\n", sketch.title);
-    for Node { id, lines, look } in &sketch.nodes {
+    for Node { id, lines, look, is_saga } in &sketch.nodes {
         let label: Vec<_> = lines.iter().map(|line| escaped(line)).collect();
         let (open, close) = match look {
+            _ if *is_saga => ("{{", "}}"),
             Look::Step => ("[", "]"),
             Look::Pivot => ("[[", "]]"),
             Look::Behind => ("([", "])"),

@@ -23,6 +23,8 @@ pub(super) struct Node {
     pub(super) id: String,
     pub(super) lines: Vec<String>,
     pub(super) look: Look,
+    /// Whether it is another saga, and no participant, that does it.
+    pub(super) is_saga: bool,
 }
 
 /// What a box stands for.
@@ -66,14 +68,20 @@ impl Sketch {
         let has_undo = |step: &Step| step.compensation.is_some() && *mode == Mode::Saga;
         let mut sketch = Self { title: format!("{name} version {version}"), nodes: Vec::new(), arrows: Vec::new() };
         for step in steps {
-            sketch.nodes.push(Node { id: action_id(step), lines: action_lines(step), look: look(step.kind) });
+            sketch.nodes.push(Node {
+                id: action_id(step),
+                lines: action_lines(step),
+                look: look(step.kind),
+                is_saga: step.action.call().is_some_and(is_saga),
+            });
             for &before in &step.after {
                 sketch.arrow(action_id(&steps[before]), action_id(step), Way::On);
             }
         }
         for (at, step) in steps.iter().enumerate().filter(|(_, step)| has_undo(step)) {
             let call = step.compensation.as_ref().map(called).unwrap_or_default();
-            sketch.nodes.push(Node { id: undo_id(step), lines: vec![format!("undo {}", step.id), call], look: Look::Undo });
+            let (lines, is_saga) = (vec![format!("undo {}", step.id), call], step.compensation.as_ref().is_some_and(is_saga));
+            sketch.nodes.push(Node { id: undo_id(step), lines, look: Look::Undo, is_saga });
             sketch.arrow(action_id(step), undo_id(step), Way::Undone);
             for before in nearest_before(steps, at, &has_undo) {
                 sketch.arrow(undo_id(step), undo_id(&steps[before]), Way::Back);
@@ -140,7 +148,15 @@ fn cut(expression: &str) -> String {
     if line.chars().count() <= EXPRESSION_CHARS_MAX { line } else { line.chars().take(EXPRESSION_CHARS_MAX).chain(['…']).collect() }
 }
 
+fn is_saga(call: &Call) -> bool {
+    call.sub_saga().is_some()
+}
+
 fn called(call: &Call) -> String {
+    if let Some(saga) = call.sub_saga() {
+        let version = saga.version.map(|version| format!(" version {version}")).unwrap_or_default();
+        return format!("saga {}{version}", saga.name);
+    }
     format!("{}.{}", call.service, call.name)
 }
 

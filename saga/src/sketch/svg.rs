@@ -33,8 +33,9 @@ pub(super) fn write(sketch: &Sketch) -> String {
             Look::Behind => ("black", 2, "white", 15),
             Look::Undo => ("gray", 1, "whitesmoke", 15),
         };
+        let shape = if node.is_saga { ShapeKind::Circle(label) } else { ShapeKind::Box(label) };
         let style = StyleAttr::new(Color::fast(line), width, Some(Color::fast(fill)), rounded, LETTERS);
-        handles.insert(&node.id, graph.add_node(Element::create(ShapeKind::Box(label), style, boxes, size)));
+        handles.insert(&node.id, graph.add_node(Element::create(shape, style, boxes, size)));
     }
     for arrow in &sketch.arrows {
         let (line, kind, label) = match arrow.goes {

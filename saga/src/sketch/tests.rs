@@ -76,6 +76,21 @@ fn conditions_are_shown_in_short_and_what_the_saga_goes_on_without_is_marked() {
 }
 
 #[test]
+fn a_saga_that_is_started_has_a_shape_of_its_own_and_so_has_its_undoing() {
+    let text = "saga: a\nversion: 1\nkey: ${ input.id }\nservices: { a: { topic: t } }\nsteps:\n  - { id: pay, saga: { name: payment, version: 3 } }\n  \
+        - { id: one, call: a.do, pivot: true }\n";
+    let definition = compile(text).expect("legal").definition;
+    let mermaid = draw(&definition, Format::Mermaid);
+    for line in ["do_pay{{\"pay<br/>saga payment version 3\"}}:::step", "undo_pay{{\"undo pay<br/>saga payment version 3\"}}:::undo"] {
+        assert!(mermaid.lines().any(|found| found.trim() == line), "{line}\n{mermaid}");
+    }
+    let dot = draw(&definition, Format::Dot);
+    assert!(dot.contains("\"do_pay\" [label=\"pay\\nsaga payment version 3\", shape=hexagon];"), "{dot}");
+    let svg = draw(&definition, Format::Svg);
+    assert_eq!((svg.matches("<ellipse").count(), svg.matches("<rect").count()), (2, 1), "{svg}");
+}
+
+#[test]
 fn in_two_phases_nothing_is_undone_step_by_step() {
     let text = "saga: a\nversion: 1\nmode: 2pc\nkey: ${ input.id }\nservices: { a: { http: \"http://a\" } }\nsteps:\n  - { id: one, call: a.do, compensate: a.undo }\n";
     assert!(!draw(&compile(text).expect("legal").definition, Format::Mermaid).contains("undo_one"));

@@ -17,5 +17,5 @@ pub use error::StoreError;
 pub use lane::put_instance;
 pub(crate) use lane::{FindDefinition, LaneStore, forget_instance, put_command_floor, put_reply_cursor};
 pub(crate) use lists::{Card, List};
-pub(crate) use message::{AnsweredRepair, AskedRepair, LaneMessage};
+pub(crate) use message::{AnsweredRepair, AskedRepair, ChildEnded, ChildNotStarted, LaneMessage, NamedChild, StartChild, UndoChild};
 pub(crate) use repairs::{delete_watch, forget_repair, put_repair, put_watch};

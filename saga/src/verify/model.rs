@@ -96,6 +96,11 @@ impl<'a> Model<'a> {
         matches!(self.called(call).target, Target::Http(HttpTarget::Service { .. } | HttpTarget::Worker(_)))
     }
 
+    /// Whether it is a sub-saga that is called: then nothing is lost on the way, and it takes as long as it takes.
+    pub(super) fn is_sub_saga(&self, call: Call) -> bool {
+        self.called(call).sub_saga().is_some()
+    }
+
     /// The attempt of a call in progress, with its epoch.
     pub(super) fn open(state: &InstanceState, call: Call) -> Option<(u32, Open)> {
         let step = &state.steps[call.place.index()];
@@ -107,7 +112,9 @@ impl<'a> Model<'a> {
     /// When an attempt is given up, as far as it is known outside when it was handed out.
     pub(super) fn deadline_ms(state: &InstanceState, flight: &Flight) -> Option<u64> {
         let (_, open) = Self::open(state, flight.call)?;
-        if open.is_handed_out { Some(open.deadline_ms) } else { Some(flight.handed_ms?.saturating_add(open.timeout_ms)) }
+        let at_ms = if open.is_handed_out { open.deadline_ms } else { flight.handed_ms?.saturating_add(open.timeout_ms) };
+        // A sub-saga has none.
+        (at_ms < u64::MAX).then_some(at_ms)
     }
 
     /// What is waited for, and until when: answers that do not come in time, and retries.
@@ -116,7 +123,8 @@ impl<'a> Model<'a> {
         let lost = lost.filter_map(|flight| Some((flight.call.place, Self::deadline_ms(&world.state, flight)?)));
         let retries =
             world.state.steps.iter().enumerate().filter_map(|(index, step)| match step.progress(step.live_operation()?).attempt {
-                Attempt::Waiting { retry_at_ms } => Some((Place::of(index), retry_at_ms)),
+                // What only an operator ends is not waited for.
+                Attempt::Waiting { retry_at_ms } => (retry_at_ms < u64::MAX).then(|| (Place::of(index), retry_at_ms)),
                 Attempt::Asleep(asleep) => asleep.until_ms.map(|at_ms| (Place::of(index), at_ms)),
                 Attempt::None | Attempt::Open(_) => None,
             });
@@ -169,6 +177,7 @@ impl<'a> Model<'a> {
         for flight in &world.flights {
             match flight.way {
                 Way::Queued => self.faults_of_queued(world, flight, moves),
+                Way::Answered { .. } if self.is_sub_saga(flight.call) => {}
                 Way::Answered { .. } => moves.push(Move::LoseReply(flight.call)),
                 Way::Lost => {}
             }
@@ -176,7 +185,7 @@ impl<'a> Model<'a> {
         for (place, book) in &world.books {
             for side in Side::BOTH {
                 let call = Call { place: *place, side };
-                if book.answer(side).is_some() && world.flight(call).is_none() {
+                if book.answer(side).is_some() && !self.tells_once(call) && world.flight(call).is_none() {
                     moves.push(Move::Repeat(call));
                 }
             }
@@ -223,6 +232,13 @@ impl<'a> Model<'a> {
         (0..self.definition.steps.len()).all(|other| !is_related(other) || !is_busy(other))
     }
 
+    /// Whether the step has no such call, or one whose answer comes once: that of a sub-saga.
+    fn tells_once(&self, call: Call) -> bool {
+        let step = &self.definition.steps[call.place.index()];
+        let called = if call.side == Side::Action { step.action.call() } else { step.compensation.as_ref() };
+        called.is_none_or(|called| called.sub_saga().is_some())
+    }
+
     fn faults_of_queued(&self, world: &World, flight: &Flight, moves: &mut Vec<Move>) {
         let (call, book) = (flight.call, world.book(flight.call.place));
         if book.habit(call.side) != super::book::Habit::Answers {
@@ -236,6 +252,13 @@ impl<'a> Model<'a> {
         };
         if may_refuse {
             moves.push(Move::Refuse(call));
+        }
+        if self.is_sub_saga(call) {
+            // An operator may end it as it is; what must be known waits for an operator then, who is not played.
+            if call.side == Side::Action && !(is_forward_only || is_pivot) {
+                moves.extend([Move::Silence { call, ran: true }, Move::Silence { call, ran: false }]);
+            }
+            return;
         }
         moves.push(Move::LoseCall(call));
         // What must be known is asked for until it is known, so somebody has to answer at last.

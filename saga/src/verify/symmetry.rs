@@ -41,6 +41,6 @@ pub(super) fn classes(definition: &Definition, invariants: &[Invariant]) -> Vec<
         .collect()
 }
 
-fn reached(call: &Call) -> (bool, u32, bool) {
-    (matches!(call.target, Target::Topic(_)), call.retry.attempts, call.retry.never_on.is_empty())
+fn reached(call: &Call) -> (bool, bool, u32, bool) {
+    (matches!(call.target, Target::Topic(_)), call.sub_saga().is_some(), call.retry.attempts, call.retry.never_on.is_empty())
 }

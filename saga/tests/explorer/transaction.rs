@@ -213,7 +213,10 @@ impl Model for Transaction {
             has_changed: false,
             left: self.bounds,
         };
-        self.tell(&mut world, Input::Start { key: "k".to_owned(), generation: 1, input: json!({}).into(), cluster: Uuid::nil() });
+        self.tell(
+            &mut world,
+            Input::Start { parent: None, key: "k".to_owned(), generation: 1, input: json!({}).into(), cluster: Uuid::nil() },
+        );
         world
     }
 

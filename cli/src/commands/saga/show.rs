@@ -3,7 +3,8 @@
 use crate::output::{NONE, Output, fields, human};
 use sagamq_api::JsonText;
 use sagamq_api::saga::{
-    Failure, SagaDescription, SagaHistory, SagaList, SagaPreview, StandingEffect, StartedSaga, StepDescription, StepFailure, StepState,
+    Failure, ParentStep, SagaDescription, SagaHistory, SagaList, SagaPreview, StandingEffect, StartedSaga, StepDescription, StepFailure,
+    StepState,
 };
 use serde_json::Value;
 
@@ -29,6 +30,7 @@ pub(super) fn description(output: Output, saga: &SagaDescription) -> String {
         ("Waits", summary.waits.as_ref().map_or_else(|| NONE.to_owned(), |waits| format!("{}: it {}", waits.code, waits.message))),
         ("Rerun of", summary.rerun_of.map_or_else(|| NONE.to_owned(), |id| id.to_string())),
         ("Rerun as", summary.rerun_as.map_or_else(|| NONE.to_owned(), |id| id.to_string())),
+        ("Started by", summary.parent.as_ref().map_or_else(|| NONE.to_owned(), parent)),
         ("Paused", saga.paused_at_ms.map_or_else(|| NONE.to_owned(), human::timestamp)),
         ("Started", human::timestamp(summary.started_at_ms)),
         ("Updated", human::timestamp(summary.updated_at_ms)),
@@ -48,6 +50,17 @@ pub(super) fn description(output: Output, saga: &SagaDescription) -> String {
     });
     text.push_str("\n\n");
     text.push_str(&output.table(["STEP", "STATE", "ATTEMPTS", "COMPENSATION ATTEMPTS", "DUE", "OUTPUT"], steps));
+    let started = saga.steps.iter().filter_map(|step| {
+        let child = step.child.as_ref()?;
+        let (id, state) = (child.id.map(|id| id.to_string()), child.state.map(|state| state.to_string()));
+        let or_none = |text: Option<String>| text.unwrap_or_else(|| NONE.to_owned());
+        Some([step.id.to_string(), child.saga.to_string(), or_none(id), or_none(state), child.key.clone()])
+    });
+    let started: Vec<_> = started.collect();
+    if !started.is_empty() {
+        text.push_str("\n\n");
+        text.push_str(&output.table(["STEP", "STARTED", "ID", "STATE", "KEY"], started.into_iter()));
+    }
     if !saga.standing.is_empty() {
         text.push_str("\n\n");
         text.push_str(&standing(output, &saga.standing));
@@ -57,6 +70,11 @@ pub(super) fn description(output: Output, saga: &SagaDescription) -> String {
         text.push_str(&failures(output, &saga.failures));
     }
     text
+}
+
+/// The step that started a saga.
+fn parent(parent: &ParentStep) -> String {
+    format!("step {} of {} {}, attempt {}", parent.step, parent.saga, parent.id, parent.attempt)
 }
 
 /// The state of a step, and who answers for its effect if that is not this instance alone.

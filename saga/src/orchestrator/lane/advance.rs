@@ -2,6 +2,7 @@
 
 use super::along::{Along, Taking};
 use super::batch::{Answer, Applied, Batch, Pending};
+use super::children::to_lanes;
 use super::decide::Decided;
 use super::input::Reply;
 use super::refusal::Undecided;
@@ -59,7 +60,13 @@ impl Lane {
     pub(super) async fn take_in(&mut self, instance: Uuid, input: Input) {
         let instance = match &input {
             Input::Reply { attempt, .. } | Input::NotSent { attempt, .. } => self.addressee(attempt),
-            Input::Start { .. } | Input::Timer { .. } | Input::Recovered | Input::Operate { .. } | Input::Signal(_) => instance,
+            Input::Start { .. }
+            | Input::Timer { .. }
+            | Input::Recovered
+            | Input::Operate { .. }
+            | Input::Signal(_)
+            | Input::Undo(_)
+            | Input::ParentEnded => instance,
         };
         match self.decide(instance, input).await {
             Ok(decided) => self.commit(instance, decided, Along::default(), Box::new(|_| ())).await,
@@ -156,7 +163,9 @@ impl Lane {
     pub(super) fn stage(&mut self, id: Uuid, decided: Decided, along: Along, answer: Answer) -> bool {
         let Decided { events, commands, state: instance, duplicate, forced, next } = decided;
         assert!(next.is_none(), "what else is decided with it is staged behind it");
+        let (to_lanes, commands) = to_lanes(commands);
         let Some(dispatch) = self.dispatcher.stage(&mut self.batch.commit, commands) else { return false };
+        Self::send(self.parts.lanes, &mut self.batch.commit, to_lanes);
         let applied = Applied { duplicate, state: instance.state() };
         let Along { cursor, taking, watch, rerun_watch } = along;
         assert!(rerun_watch.is_none(), "it goes along with the rerun");
@@ -266,11 +275,18 @@ impl Lane {
         let was_final = before.is_some_and(SagaState::is_final);
         metrics.moved(before.filter(|_| !was_final), (!after.is_final()).then_some(after));
         metrics.doubted(id, live.instance.in_doubt_since_ms(), instance.in_doubt_since_ms());
+        if was_final && !after.is_final() {
+            // A sub-saga that had completed is undone, because its parent is.
+            self.finished.retain(|(_, other)| *other != id);
+        }
         if after.is_final() {
             if !was_final {
                 metrics.finished(&head.saga, after, head.updated_at_ms.saturating_sub(head.started_at_ms));
             }
-            self.finished.push_back((self.commits, id));
+            // One that is told something at its end leaves once.
+            if !was_final || !self.finished.iter().any(|(_, other)| *other == id) {
+                self.finished.push_back((self.commits, id));
+            }
         }
         let now_ms = self.parts.clock.now_ms();
         self.timers.set(id, if instance.is_due(now_ms) { Some(now_ms) } else { instance.next_look_ms(now_ms) });

@@ -10,6 +10,7 @@ mod advance;
 mod along;
 mod asleep;
 mod batch;
+mod children;
 mod decide;
 mod due;
 mod follower;

@@ -27,7 +27,7 @@ impl Lane {
     }
 
     /// The instance that a business key started last.
-    fn last_started(&self, saga: &SagaName, key: &str) -> Result<Option<Uuid>, InstanceError> {
+    pub(super) fn last_started(&self, saga: &SagaName, key: &str) -> Result<Option<Uuid>, InstanceError> {
         if let Some(id) = self.keys.get(&(saga.clone(), key.to_owned())) {
             return Ok(Some(*id));
         }

@@ -93,7 +93,11 @@ impl Lane {
         }
         let instance = Instance::new(protocol_of(mode.unwrap_or(definition.mode)), id, &definition);
         let decided = match self
-            .decide_on(&definition, instance.clone(), Input::Start { key: key.clone(), generation, input, cluster: self.parts.cluster })
+            .decide_on(
+                &definition,
+                instance.clone(),
+                Input::Start { parent: None, key: key.clone(), generation, input, cluster: self.parts.cluster },
+            )
             .await
         {
             Ok(Ok(decided)) => decided,

@@ -1,4 +1,4 @@
-//! Messages of other lanes: what a repair wants of a saga, and what follows, in the commit that takes the message.
+//! Messages of other lanes, and what a repair wants of a saga: what follows is in the commit that takes the message.
 
 use super::along::{Along, Taking};
 use super::decide::Decided;
@@ -27,6 +27,12 @@ impl Lane {
         match LaneMessage::decode(&body) {
             Ok(LaneMessage::Repair(asked)) => self.asked(asked, taking).await,
             Ok(LaneMessage::Repaired(answered)) => self.answered(answered, taking).await,
+            Ok(LaneMessage::StartChild(start)) => self.start_child(start, taking).await,
+            Ok(LaneMessage::CancelChild(child)) => self.cancel_child(child, taking).await,
+            Ok(LaneMessage::UndoChild(undo)) => self.undo_child(undo, taking).await,
+            Ok(LaneMessage::ReleaseChild(child)) => self.release_child(child, taking).await,
+            Ok(LaneMessage::ChildEnded(ended)) => self.child_ended(ended, taking).await,
+            Ok(LaneMessage::ChildNotStarted(not_started)) => self.child_not_started(not_started, taking).await,
             Err(error) => {
                 tracing::error!(from, sequence, %error, "a message of another lane cannot be read, and is left out");
                 self.take_only(taking).await;

@@ -37,7 +37,8 @@ impl InstanceState {
                     timeout_ms: deadline_ms.saturating_sub(at_ms),
                     deadline_ms: *deadline_ms,
                     queue_deadline_ms: *queue_deadline_ms,
-                    is_handed_out: false,
+                    // A sub-saga has the call with the commit.
+                    is_handed_out: *deadline_ms == u64::MAX,
                     is_waiting: false,
                 };
                 self.on_called(attempt, open, arguments.as_ref())?
@@ -102,6 +103,8 @@ impl InstanceState {
             SagaEvent::SagaStarted { .. }
             | SagaEvent::SagaStopRequested { .. }
             | SagaEvent::SagaTimeoutPassed
+            | SagaEvent::SagaUndoRequested { .. }
+            | SagaEvent::SagaParentEnded
             | SagaEvent::SagaCompensating { .. }
             | SagaEvent::SagaCompleted { .. }
             | SagaEvent::SagaCompensated
@@ -127,7 +130,7 @@ impl InstanceState {
 
     fn saga_transition(&mut self, event: &SagaEvent, at_ms: u64) -> Result<(), String> {
         match event {
-            SagaEvent::SagaStarted { saga, version, key, generation, input, timeout_at_ms } => {
+            SagaEvent::SagaStarted { saga, version, key, generation, input, timeout_at_ms, parent } => {
                 self.require_phase(&[Phase::New])?;
                 let head = &mut self.head;
                 require(*saga == head.saga && *version == head.version, || format!("it is of {saga} version {version}"))?;
@@ -137,7 +140,10 @@ impl InstanceState {
                 head.started_at_ms = at_ms;
                 self.phase = Phase::Running;
                 self.timeout_at_ms = *timeout_at_ms;
+                self.parent.clone_from(parent);
             }
+            SagaEvent::SagaUndoRequested { attempt } => self.on_undo_requested(attempt)?,
+            SagaEvent::SagaParentEnded => self.on_parent_ended()?,
             SagaEvent::SagaStopRequested { failure, actor: _ } => {
                 self.require_phase(&[Phase::Running])?;
                 require(self.stop.is_none() && !self.is_past_pivot(), || "it is stopped already, or past its pivot".to_owned())?;
@@ -149,7 +155,9 @@ impl InstanceState {
                 self.timeout_at_ms = None;
             }
             SagaEvent::SagaCompensating { failure, actor: _ } => {
-                self.require_phase(&[Phase::Running])?;
+                // What has completed is undone because its parent is.
+                let is_undone_whole = self.phase == Phase::Completed && self.undo.is_some();
+                require(self.phase == Phase::Running || is_undone_whole, || format!("the instance is {:?}", self.phase))?;
                 require(!self.is_past_pivot() && !self.is_pivot_in_flight(), || "nothing is undone past the pivot".to_owned())?;
                 self.phase = Phase::Compensating;
                 self.failure = Some(failure.clone());

@@ -62,7 +62,8 @@ pub(super) fn call_command(definition: &Definition, state: &InstanceState, index
         transaction: None,
         reply_partition: PartitionId(u32::from(lane_of(head.id))),
     };
-    Some(CallCommand { target: called.target.clone(), retry: called.retry.clone(), call })
+    let child = called.sub_saga().and_then(|_| state.child_call(index));
+    Some(CallCommand { target: called.target.clone(), retry: called.retry.clone(), call, child })
 }
 
 /// Renders what the compensation of a step needs and is known before its action: all but the action's output and why the saga fails. What has

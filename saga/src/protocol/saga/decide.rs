@@ -5,7 +5,7 @@ use super::planner::Planner;
 use super::state::{InstanceState, Phase};
 use crate::definition::Definition;
 use crate::expression::metered;
-use crate::protocol::decision::{Decision, Input, Rejection};
+use crate::protocol::decision::{Decision, Input, Parent, Rejection};
 use sagamq_api::JsonText;
 use sagamq_api::saga::AttemptId;
 
@@ -44,8 +44,8 @@ fn plan(
     };
     let mut planner = Planner::new(definition, state, now_ms, jitter);
     let duplicate = match input {
-        Input::Start { key, generation, input, cluster: _ } => {
-            planner.start(key, generation, input);
+        Input::Start { parent, key, generation, input, cluster: _ } => {
+            planner.start(key, generation, input, parent);
             false
         }
         Input::Reply { attempt, outcome, note, branch_address: _ } => {
@@ -64,9 +64,12 @@ fn plan(
         Input::Recovered => true,
         Input::Operate { verb, by } => planner.operate(verb, by)?,
         Input::Signal(signal) => planner.signal(*signal)?,
+        Input::Undo(attempt) => planner.undo(attempt),
+        Input::ParentEnded => planner.parent_ended(),
     };
     planner.advance();
     planner.tell();
+    planner.tell_relatives(state);
     Ok(planner.finish(duplicate))
 }
 
@@ -77,10 +80,10 @@ fn foreign(state: &InstanceState, attempt: &AttemptId) -> Rejection {
 }
 
 impl Planner<'_> {
-    pub(super) fn start(&mut self, key: String, generation: u64, input: JsonText) {
+    pub(super) fn start(&mut self, key: String, generation: u64, input: JsonText, parent: Option<Box<Parent>>) {
         let timeout_at_ms = self.definition.timeout.map(|timeout| self.after(timeout));
         let (saga, version) = (self.definition.name.clone(), self.definition.version);
-        self.emit(SagaEvent::SagaStarted { saga, version, key, generation, input, timeout_at_ms });
+        self.emit(SagaEvent::SagaStarted { saga, version, key, generation, input, timeout_at_ms, parent });
     }
 
     /// Does whatever can be done now, until nothing can. While it is paused, what was said is written down, and nothing is begun.

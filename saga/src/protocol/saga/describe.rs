@@ -28,6 +28,7 @@ impl InstanceState {
             failure: self.reason().cloned(),
             rerun_of: self.rerun_of.as_ref().map(|rerun| rerun.of),
             rerun_as: self.handed_over.as_ref().map(|handed| handed.to),
+            parent: self.shown_parent(),
         }
     }
 
@@ -47,6 +48,7 @@ impl InstanceState {
             skipped: step.is_undoing_left_out,
             origin: step.origin.as_ref().map(|origin| origin.instance),
             handed_over: step.is_handed_over,
+            child: self.shown_child(step),
         });
         SagaDescription {
             summary: self.summary(),

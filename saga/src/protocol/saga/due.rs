@@ -39,6 +39,8 @@ impl InstanceState {
         }
         let looks = self.attempts().filter_map(|(_, attempt)| match attempt {
             Attempt::None => None,
+            // A sub-saga, and what waits for an operator, have no time.
+            Attempt::Open(_) | Attempt::Waiting { .. } if attempt.due_ms().is_none() => None,
             Attempt::Open(open) => Some(open.next_look_ms(now_ms)),
             Attempt::Waiting { retry_at_ms } => Some(retry_at_ms),
             Attempt::Asleep(asleep) => asleep.until_ms,
@@ -46,12 +48,14 @@ impl InstanceState {
         looks.chain(self.running_timeout_ms()).min()
     }
 
-    /// When it goes on by itself, in milliseconds since 1970, if it is asleep: it calls nobody, and waits long for a time or a signal.
+    /// When it goes on by itself, in milliseconds since 1970, if it is asleep: it calls no participant, and waits long for a time, a signal or
+    /// a sub-saga.
     /// `u64::MAX`: not by itself. It need not be in memory meanwhile.
     #[must_use]
     pub fn asleep_until_ms(&self) -> Option<u64> {
         let mut live = self.attempts().peekable();
-        let only_waits = live.peek().is_some() && live.all(|(_, attempt)| attempt.is_asleep());
+        let only_waits =
+            live.peek().is_some() && live.all(|(_, attempt)| attempt.is_asleep() || attempt.open().is_some_and(Open::is_endless));
         // Who took effects over is known by what it took: it stays.
         if !only_waits || self.phase != Phase::Running || self.is_paused() || self.stop.is_some() || self.rerun_of.is_some() {
             return None;

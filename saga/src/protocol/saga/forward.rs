@@ -152,7 +152,9 @@ impl Planner<'_> {
 
     fn on_action_unknown(&mut self, index: usize, failure: Failure, retry_after_ms: Option<u64>) {
         let must_be_known = self.is_forward_only(index) || self.state.steps[index].kind == StepKind::Pivot;
-        if must_be_known {
+        if must_be_known && self.state.steps[index].child.is_some() {
+            self.hold(index, Operation::Action, failure);
+        } else if must_be_known {
             self.note_exceeded_attempts(index);
             self.retry_later(index, Operation::Action, failure, false, retry_after_ms);
         } else if self.is_going_forward() && self.may_retry(index, Operation::Action, &failure) {
@@ -207,6 +209,7 @@ impl Planner<'_> {
         if self.state.is_pivot_in_flight() {
             if self.state.stop.is_none() {
                 self.emit(SagaEvent::SagaStopRequested { failure, actor });
+                self.cancel_children();
             }
         } else {
             self.begin_compensation(failure, actor);
@@ -216,12 +219,18 @@ impl Planner<'_> {
     fn begin_compensation(&mut self, failure: Failure, actor: Option<String>) {
         self.emit(SagaEvent::SagaCompensating { failure, actor });
         self.end_sleeps();
+        self.cancel_children();
         // Steps that wait for a retry are not tried again: what they may have done is undone. Steps in flight are waited for.
         for index in 0..self.state.steps.len() {
             if self.state.steps[index].state == StepState::InProgress
                 && let Attempt::Waiting { .. } = self.state.steps[index].action.attempt
             {
-                self.give_up(index, self.state.last_failure(index));
+                let failure = self.state.last_failure(index);
+                if self.was_not_started(index) {
+                    self.emit(SagaEvent::StepFailed { attempt: self.attempt(index, Operation::Action), failure });
+                } else {
+                    self.give_up(index, failure);
+                }
             }
         }
     }

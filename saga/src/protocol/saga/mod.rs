@@ -33,6 +33,7 @@
 //! - *The saga goes on without an optional step that had no effect.* One in doubt is undone first, alone; if that cannot finish, all is undone.
 //! - *A step that sleeps or waits for a signal has no effect and no attempts.* Time or the signal ends it; when the saga is undone it is
 //!   ended at once.
+//! - *A sub-saga is a call to another saga*: with no deadline, one sub-saga an attempt, cancelled when the saga is undone, and undone as a whole.
 //! - *Arguments are rendered once*, at the first attempt, and written with it; a compensation that failed for good and is called again by an
 //!   operator is rendered anew. *What was done with one input is undone with it*, whatever input an operator or a rerun gives later.
 //!
@@ -44,6 +45,7 @@ mod apply;
 mod asleep;
 mod call;
 mod check;
+mod child;
 mod compensate;
 mod decide;
 mod describe;
@@ -67,6 +69,7 @@ mod time;
 mod waits;
 
 pub use call::open_calls;
+pub use child::child_key;
 pub use decide::decide;
 pub use event::SagaEvent;
 pub use signals::Signals;

@@ -263,6 +263,10 @@ impl Planner<'_> {
         if let Some(misfit) = self.definition.input.as_ref().and_then(|schema| schema.misfit(input)) {
             return Err(Rejection::Misfit(misfit));
         }
+        if self.state.parent.is_some() {
+            // Its key is not made of its input.
+            return Ok(());
+        }
         let key = self.definition.business_key(input).map_err(|error| Rejection::InvalidInput(error.to_string()))?;
         if key != self.state.head.key {
             let own = &self.state.head.key;

@@ -48,7 +48,7 @@ impl InstanceState {
                 self.on_rerun(rerun, input.as_ref())?;
             }
             SagaEvent::StepCopied { attempt, output, origin, started_at_ms, skipped, absent, input } => {
-                let origin = Origin { instance: *origin, started_at_ms: *started_at_ms };
+                let origin = Origin { instance: *origin, started_at_ms: *started_at_ms, epoch: attempt.epoch };
                 let index = self.on_copied(attempt, output, origin, *skipped, *absent)?;
                 self.steps[index].done_with.clone_from(input);
                 return Ok(Some(index));

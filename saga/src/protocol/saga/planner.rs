@@ -71,7 +71,8 @@ impl<'a> Planner<'a> {
         let call = self.call_of(index, operation);
         let last = self.attempt(index, operation);
         let attempt = StepAttempt { epoch: last.epoch + 1, ..last };
-        let deadline_ms = self.after(call.timeout);
+        // A sub-saga takes as long as it takes.
+        let deadline_ms = if call.sub_saga().is_some() { u64::MAX } else { self.after(call.timeout) };
         let queue_timeout = self.definition.steps[index].queue_timeout.filter(|_| operation == Operation::Action);
         let queue_deadline_ms = queue_timeout.map(|timeout| self.after(timeout));
         let render = || render_arguments(self.definition, &self.state, index, operation);
@@ -115,6 +116,13 @@ impl<'a> Planner<'a> {
         let retry_at_ms = self.now_ms.saturating_add(backoff_ms);
         self.settle_command(index, operation);
         self.emit(SagaEvent::StepAttemptFailed { attempt, failure, refused, retry_at_ms });
+    }
+
+    /// The attempt failed, and another one follows only if an operator wants it: it is in doubt, and another one would be another effect.
+    pub(super) fn hold(&mut self, index: usize, operation: Operation, failure: Failure) {
+        let attempt = self.attempt(index, operation);
+        self.settle_command(index, operation);
+        self.emit(SagaEvent::StepAttemptFailed { attempt, failure, refused: false, retry_at_ms: u64::MAX });
     }
 
     /// Whether another attempt is allowed by the policy after this failure.

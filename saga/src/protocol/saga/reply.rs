@@ -21,6 +21,9 @@ impl Planner<'_> {
         if epoch == 0 || epoch > progress.epoch {
             return fenced(format!("the last attempt is {}", progress.epoch));
         }
+        if epoch != progress.epoch && status.child.is_some() && operation == Operation::Action {
+            return fenced(format!("each attempt is a sub-saga of its own, and the current one is {}", progress.epoch));
+        }
         let is_success = matches!(outcome, CallOutcome::Succeeded { .. });
         if is_success && operation == Operation::Compensation && status.is_undoing_given_up() && !self.state.phase.is_final() {
             self.undone_after_all(index, epoch);
@@ -61,6 +64,11 @@ impl Planner<'_> {
         let status = &self.state.steps[index];
         let progress = status.progress(attempt.operation);
         let is_live = progress.epoch == attempt.epoch && status.live_operation() == Some(attempt.operation);
+        let is_of_child = status.child.is_some() && attempt.operation == Operation::Action && progress.attempt.is_open();
+        if is_live && is_of_child && !self.state.phase.is_at_rest() {
+            self.not_started(index, bounded(failure));
+            return Ok(false);
+        }
         match progress.attempt.open().filter(|_| is_live) {
             Some(Open { is_waiting: false, is_handed_out: false, .. }) => {
                 self.emit(SagaEvent::StepNotSent { attempt, failure: bounded(failure) });

@@ -48,6 +48,11 @@ impl Planner<'_> {
                 "only what is at its end, or blocked, is rerun: let it end, cancel it, or end it as it is with `terminate`".to_owned();
             return Err(Rejection::NotNow { verb: VerbName::Rerun, reason });
         }
+        if self.state.parent.is_some()
+            && let Some(why) = self.why_its_parent_forbids()
+        {
+            return Err(Rejection::NotNow { verb: VerbName::Rerun, reason: why.to_owned() });
+        }
         if let Some(input) = &input {
             self.require_fitting(input)?;
         }
@@ -64,6 +69,17 @@ impl Planner<'_> {
         self.emit(SagaEvent::SagaHandedOver { to, from: from.clone(), input, steps, actor, reason });
         self.next = Some(Box::new(next));
         Ok(false)
+    }
+
+    /// Why a sub-saga cannot be rerun: its parent would not hear of what the rerun does.
+    fn why_its_parent_forbids(&self) -> Option<&'static str> {
+        match self.state.phase {
+            _ if self.state.undo.is_some() => Some("its parent has it undone: rerun the parent"),
+            Phase::Compensated | Phase::Failed => {
+                Some("its parent was told that nothing of it stands, and went on from that: rerun the parent")
+            }
+            _ => None,
+        }
     }
 
     /// Which steps are called: the first one, what comes after it, and what is not done on branches beside it, with what comes after that.
@@ -131,7 +147,7 @@ impl Planner<'_> {
         let head = &state.head;
         let (first_input, input) = (head.first_input().clone(), input.unwrap_or_else(|| head.input.clone()));
         let mut next = Planner::new(self.definition, &InstanceState::new(to, self.definition), self.now_ms, self.jitter);
-        next.start(head.key.clone(), head.generation + 1, first_input.clone());
+        next.start(head.key.clone(), head.generation + 1, first_input.clone(), state.parent.clone());
         let origin_of =
             |step: &StepStatus| step.origin.as_deref().map_or((head.id, head.started_at_ms), |of| (of.instance, of.started_at_ms));
         let done_with = |index: usize| {
@@ -157,7 +173,7 @@ impl Planner<'_> {
         next.emit(SagaEvent::SagaRerun { of, from: from.clone(), input, inputs, actor: actor.clone(), reason: reason.clone() });
         for (&index, input) in copied.iter().zip(own_inputs) {
             let step = &state.steps[index];
-            let (operation, epoch) = (Operation::Action, step.action.epoch);
+            let (operation, epoch) = (Operation::Action, step.origin.as_ref().map_or(step.action.epoch, |origin| origin.epoch));
             let attempt = StepAttempt { step: step.id.clone(), item: None, operation, epoch };
             if step.condition == Some(false) {
                 // It is not asked again: what comes after it was done, or is to be done, as it was left out.
@@ -170,6 +186,7 @@ impl Planner<'_> {
             next.emit(SagaEvent::StepCopied { attempt, output, origin, started_at_ms, skipped, absent, input });
         }
         next.advance();
+        next.tell_relatives(&InstanceState::new(to, self.definition));
         next.finish(false)
     }
 }

@@ -5,6 +5,7 @@ use super::step::{Attempt, Origin, StepStatus};
 use crate::definition::{Definition, StepKind};
 use crate::expression::Outputs;
 use crate::protocol::codes;
+use crate::protocol::decision::Parent;
 use crate::protocol::failures::Failures;
 use crate::protocol::head::Head;
 use sagamq_api::saga::{AttemptId, Failure, Operation, SagaState, StepAttempt, StepState};
@@ -74,6 +75,12 @@ pub struct InstanceState {
     pub handed_over: Option<Box<HandedOver>>,
     /// The signals that it has been sent.
     pub signals: Signals,
+    /// The step of another instance whose sub-saga it is.
+    pub parent: Option<Box<Parent>>,
+    /// The call of the parent that wants it undone.
+    pub undo: Option<Box<AttemptId>>,
+    /// Whether the parent is at its end, and will not want it undone.
+    pub has_parent_ended: bool,
 }
 
 /// What a rerun goes on from.
@@ -115,6 +122,9 @@ impl InstanceState {
             rerun_of: None,
             handed_over: None,
             signals: Signals::default(),
+            parent: None,
+            undo: None,
+            has_parent_ended: false,
         }
     }
 
@@ -147,7 +157,8 @@ impl InstanceState {
         live.peek().is_some()
             && live.all(|attempt| match attempt {
                 Attempt::Waiting { .. } | Attempt::Asleep(_) => true,
-                Attempt::Open(open) => open.is_waiting,
+                // A sub-saga takes as long as it takes.
+                Attempt::Open(open) => open.is_waiting || open.is_endless(),
                 Attempt::None => false,
             })
     }

@@ -2,7 +2,7 @@
 
 use crate::definition::{self, Action, StepKind};
 use sagamq_api::saga::{Operation, StepState};
-use sagamq_api::{JsonText, SignalName, StepId};
+use sagamq_api::{JsonText, SagaName, SignalName, StepId};
 use uuid::Uuid;
 
 /// A step of an instance.
@@ -14,6 +14,8 @@ pub struct StepStatus {
     pub kind: StepKind,
     /// Whether it calls a participant; else it only waits, and has no effect.
     pub is_call: bool,
+    /// The definition of the sub-saga that it starts, if it does: then it calls no participant.
+    pub child: Option<SagaName>,
     /// The signal that it waits for, if it does.
     pub signal: Option<SignalName>,
     /// Whether it has an effect that a compensation undoes.
@@ -55,6 +57,8 @@ pub struct Origin {
     pub instance: Uuid,
     /// When that one started, in milliseconds since 1970: participants may remember nothing of older ones.
     pub started_at_ms: u64,
+    /// The last attempt of the action there.
+    pub epoch: u32,
 }
 
 /// How far one operation of a step is.
@@ -155,10 +159,16 @@ impl Attempt {
     pub const fn due_ms(self) -> Option<u64> {
         match self {
             Self::None => None,
-            Self::Open(open) => Some(open.deadline_ms),
-            Self::Waiting { retry_at_ms } => Some(retry_at_ms),
+            Self::Open(open) => timely(open.deadline_ms),
+            Self::Waiting { retry_at_ms } => timely(retry_at_ms),
             Self::Asleep(asleep) => asleep.until_ms,
         }
+    }
+
+    /// Whether only an operator makes the next attempt: what became of the last one is not known, and asking again would not tell.
+    #[must_use]
+    pub const fn is_undecided(self) -> bool {
+        matches!(self, Self::Waiting { retry_at_ms: u64::MAX })
     }
 
     /// Whether the step calls nobody, and waits.
@@ -168,7 +178,17 @@ impl Attempt {
     }
 }
 
+/// A time that comes.
+const fn timely(at_ms: u64) -> Option<u64> {
+    if at_ms == u64::MAX { None } else { Some(at_ms) }
+}
+
 impl Open {
+    /// Whether it has no deadline: a sub-saga, which was handed over with the decision.
+    pub(super) const fn is_endless(self) -> bool {
+        self.deadline_ms == u64::MAX
+    }
+
     /// Whether time alone may change it now. A call that is to be `withdrawn` is looked at at once.
     pub(super) fn is_due(self, now_ms: u64, withdrawn: bool) -> bool {
         let is_over = |at_ms: u64| at_ms <= now_ms;
@@ -194,6 +214,7 @@ impl StepStatus {
             id: step.id.clone(),
             kind: step.kind,
             is_call: matches!(step.action, Action::Call(_)),
+            child: step.action.call().and_then(|call| call.sub_saga()).map(|saga| saga.name.clone()),
             signal: step.action.signal().cloned(),
             has_compensation: step.compensation.is_some(),
             has_condition: step.when.is_some(),

@@ -4,8 +4,8 @@ use super::state::{InstanceState, Phase};
 use super::step::{Attempt, Open, StepStatus};
 use crate::protocol::decision::HandOut;
 use crate::protocol::waits::{
-    FAILED_ATTEMPTS_MIN, Trouble, blocked, called, first_failure, hand_out, last_failure, paused, queued, retry, sleeps, unreachable,
-    works, worst,
+    FAILED_ATTEMPTS_MIN, Trouble, blocked, called, first_failure, hand_out, last_failure, paused, queued, retry, sleeps, sub_saga,
+    undecided, unreachable, works, worst,
 };
 use sagamq_api::saga::{AttemptId, Operation, StepAttempt, StepFailure, StepState, Waits};
 
@@ -27,8 +27,13 @@ impl InstanceState {
         let last = last_failure(&self.failures, &step.id, attempt.operation);
         match step.progress(attempt.operation).attempt {
             Attempt::None => None,
+            waiting if waiting.is_undecided() => Some(undecided(attempt, last)),
             Attempt::Waiting { retry_at_ms } => Some(retry(attempt, last, retry_at_ms)),
             Attempt::Asleep(asleep) => Some(sleeps(&step.id, step.signal.as_ref(), asleep.since_ms, asleep.until_ms)),
+            Attempt::Open(open) if open.is_endless() => {
+                let child = self.shown_child(step)?;
+                Some(sub_saga(attempt, &child, open.called_at_ms))
+            }
             Attempt::Open(open) => {
                 let hand_out = if open.is_handed_out {
                     HandOut::At(open.deadline_ms.saturating_sub(open.timeout_ms))
@@ -60,12 +65,13 @@ impl InstanceState {
             Attempt::Waiting { .. } => (attempt.epoch, None),
             Attempt::Open(open) => (attempt.epoch - 1, unsent(Some(last), attempt, open)),
         };
-        if failed < FAILED_ATTEMPTS_MIN && unsent.is_none() {
+        let is_blocked = step.progress(attempt.operation).attempt.is_undecided();
+        if failed < FAILED_ATTEMPTS_MIN && unsent.is_none() && !is_blocked {
             return None;
         }
         let since_ms = first_failure(&self.failures, &step.id, attempt.operation)?.at_ms;
         let (id, operation) = (Some(step.id.clone()), Some(attempt.operation));
-        Some(Trouble { step: id, operation, failure: last.failure.clone(), since_ms, is_blocked: false })
+        Some(Trouble { step: id, operation, failure: last.failure.clone(), since_ms, is_blocked })
     }
 
     fn live(&self) -> impl Iterator<Item = (&StepStatus, StepAttempt)> {

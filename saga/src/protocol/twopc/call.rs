@@ -92,7 +92,7 @@ fn command(
         transaction: Some(TransactionContext { cluster: state.cluster, branch: branch.name.clone(), actions_done }),
         reply_partition: PartitionId(u32::from(lane_of(head.id))),
     };
-    CallCommand { target: way(state, branch_index), retry, call }
+    CallCommand { target: way(state, branch_index), retry, call, child: None }
 }
 
 /// Where calls of the branch go.

@@ -46,7 +46,7 @@ fn plan(
     let is_own = |attempt: &AttemptId| assert_eq!(attempt.instance, state.head.id, "an input goes to the instance that it names");
     let mut planner = Planner::new(definition, state, now_ms, jitter);
     let duplicate = match input {
-        Input::Start { key, generation, input, cluster } => {
+        Input::Start { parent: _, key, generation, input, cluster } => {
             planner.start(key, generation, input, cluster);
             false
         }
@@ -65,6 +65,8 @@ fn plan(
         Input::Recovered => planner.recovered(),
         Input::Operate { verb, by } => planner.operate(verb, by)?,
         Input::Signal(_) => return Err(Rejection::NoSignals),
+        // No transaction is a sub-saga.
+        Input::Undo(_) | Input::ParentEnded => true,
     };
     planner.advance();
     Ok(planner.finish(duplicate))

@@ -77,6 +77,7 @@ impl TransactionState {
             waits: None,
             rerun_of: None,
             rerun_as: None,
+            parent: None,
         }
     }
 
@@ -96,6 +97,7 @@ impl TransactionState {
             skipped: false,
             origin: None,
             handed_over: false,
+            child: None,
         });
         SagaDescription {
             summary: self.summary(),

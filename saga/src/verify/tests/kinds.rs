@@ -73,3 +73,23 @@ fn a_signal_may_come_before_its_step() {
     let none = run(&compiled(steps, ""), Bounds { faults: 0, ..TWO });
     assert!(none[0].states < reports[0].states);
 }
+
+#[test]
+fn a_sub_saga_refuses_or_is_ended_as_it_is_and_nothing_is_lost_on_its_way() {
+    let steps = "  - { id: pay, call: a.pay, compensate: a.refund }\n  - { id: pack, saga: packing }\n  \
+        - { id: ship, call: a.ship, compensate: a.recall }\n";
+    let asked = "verify: [ \"saga.compensated || saga.failed implies !steps.pack.done\", \"steps.pack.unknown implies saga.blocked\" ]\n";
+    let reports = run(&compiled(steps, asked), TWO);
+    holds(&reports);
+    let ends: Vec<&str> = reports[0].ends.keys().map(String::as_str).collect();
+    assert_eq!(ends, ["BLOCKED", "COMPENSATED", "COMPLETED", "FAILED"]);
+    // Alone, with one thing that goes wrong, it can be refused, ended as it is, or cancelled: it is never in doubt because of a message.
+    let alone = |verify: &str| {
+        let text = format!("saga: s\nversion: 1\nkey: ${{ input.k }}\nservices: {{}}\n{verify}steps:\n  - {{ id: pack, saga: packing }}\n");
+        run(&dsl::compile(&text).unwrap_or_else(|faults| panic!("{faults:?}")), Bounds { faults: 1, ..TWO })
+    };
+    holds(&alone(""));
+    let found = alone("verify: [ \"steps.pack.state != 'UNKNOWN' && steps.pack.state != 'COMPENSATION_FAILED'\" ]\n");
+    let timeline = &found[0].violations[0].timeline;
+    assert!(timeline.to_string().contains("ended by an operator"), "{timeline}");
+}

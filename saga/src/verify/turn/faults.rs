@@ -10,7 +10,7 @@ use crate::verify::property::Property;
 use crate::verify::tape::Who;
 use crate::verify::words;
 use crate::verify::world::{Overdue, Way};
-use sagamq_api::saga::SagaVerb;
+use sagamq_api::saga::{CallOutcome, SagaVerb};
 
 impl Turn<'_> {
     pub(super) fn refuse(&mut self, call: Call) -> Option<()> {
@@ -62,9 +62,24 @@ impl Turn<'_> {
         self.hand_out(call);
         self.world.book_mut(call.place).set_habit(call.side, Habit::Silent);
         let done = ran && self.work(call);
+        if self.model.is_sub_saga(call) {
+            return self.end_as_it_is(call, epoch, done);
+        }
         self.world.flight_mut(call)?.way = Way::Lost;
         let what = if done { "is done, but no answer to any attempt comes back" } else { "is never done, and never answered" };
         self.say_by(call, format!("{} {what}", words::attempt(self.model, call, epoch)), true);
+        Some(())
+    }
+
+    /// An operator ends a sub-saga: what it did stands, and it is not undone any more.
+    fn end_as_it_is(&mut self, call: Call, epoch: u32, done: bool) -> Option<()> {
+        self.world.book_mut(call.place).set_habit(Side::Undo, Habit::Refuses);
+        self.world.flights.retain(|flight| flight.call != call);
+        let what = if done { "after it has done its work" } else { "before it has done anything" };
+        self.say_by(call, format!("{} is ended by an operator, {what}", words::attempt(self.model, call, epoch)), true);
+        let failure = failure(codes::CHILD_TERMINATED, "an operator ended the sub-saga as it was: what it did may stand");
+        let outcome = CallOutcome::Unknown { failure, retry_after_ms: None };
+        self.tell(Input::Reply { attempt: self.attempt(call, epoch), outcome, note: None, branch_address: None });
         Some(())
     }
 

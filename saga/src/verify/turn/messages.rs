@@ -1,7 +1,8 @@
 //! What is on its way: the instance is told something, what it orders is sent, and what nothing can follow from is forgotten.
 
 use super::{Turn, failure};
-use crate::protocol::{Command, Decision, Input};
+use crate::protocol::saga::child_key;
+use crate::protocol::{Command, Decision, Input, Related};
 use crate::verify::book::Habit;
 use crate::verify::call::{Call, Side};
 use crate::verify::model::Model;
@@ -43,11 +44,29 @@ impl Turn<'_> {
         }
         self.land();
         for command in commands {
-            if let Command::Call(command) = command {
-                let call = Call::of(&command.call.attempt, &model.definition);
-                self.send(call, command.call.attempt.epoch, command.call.arguments.as_str());
+            match command {
+                Command::Call(command) => {
+                    let call = Call::of(&command.call.attempt, &model.definition);
+                    self.send(call, command.call.attempt.epoch, command.call.arguments.as_str());
+                }
+                Command::Relate(related) => self.cancel_sub_saga(&related),
+                Command::Settle { .. } | Command::Postpone { .. } | Command::Tell(_) => {}
             }
         }
+    }
+
+    /// A sub-saga that has not come far is undone when it is cancelled; one that is done has its answer on the way.
+    fn cancel_sub_saga(&mut self, related: &Related) {
+        let Related::Cancel(child) = related else { return };
+        let is_it = |flight: &&mut Flight| {
+            let attempt = flight.call.attempt(flight.epoch, self.model.id(), &self.model.definition);
+            flight.way == Way::Queued && child_key(&attempt) == child.key
+        };
+        let Some(flight) = self.world.flights.iter_mut().find(is_it) else { return };
+        flight.way = Way::Answered { done: false };
+        let call = flight.call;
+        self.world.book_mut(call.place).refused = true;
+        self.say_by(call, "is cancelled, and undoes what it has done".to_owned(), false);
     }
 
     /// Attempts that are over are in flight no more; an answer on the way arrives late.

@@ -44,7 +44,7 @@ pub(super) fn start<'m>(model: &'m Model<'m>, empty: World, tried: &'m mut Tried
     let mut turn = Turn { model, world: empty, wrong: Vec::new(), tried };
     let key = model.definition.business_key(&model.subject.sample.input).unwrap_or_else(|_| "key".to_owned());
     turn.say(Who::Operator, Some(Who::Saga), format!("starts `{}` with the key `{key}`", model.definition.name), false);
-    let input = Input::Start { key, generation: 1, input: model.subject.sample.input.clone(), cluster: Uuid::nil() };
+    let input = Input::Start { parent: None, key, generation: 1, input: model.subject.sample.input.clone(), cluster: Uuid::nil() };
     turn.tell(input);
     After { world: turn.world, wrong: turn.wrong }
 }

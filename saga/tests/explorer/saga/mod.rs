@@ -120,7 +120,10 @@ impl Model for Saga {
         let books = vec![vec![Book::default(); self.definition.steps.len()]];
         let (messages, left, past) = (BTreeSet::new(), self.bounds, Vec::new());
         let mut world = World { state, past, now_ms: 1, books, messages, left, has_called_in_silence: false, has_moved_the_past: false };
-        self.tell(&mut world, Input::Start { key: "k".to_owned(), generation: 1, input: json!({}).into(), cluster: Uuid::nil() });
+        self.tell(
+            &mut world,
+            Input::Start { parent: None, key: "k".to_owned(), generation: 1, input: json!({}).into(), cluster: Uuid::nil() },
+        );
         world
     }
 

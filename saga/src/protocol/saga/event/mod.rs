@@ -7,7 +7,8 @@ mod occurrence;
 #[cfg(test)]
 mod tests;
 
-use sagamq_api::saga::{Failure, StepAttempt, StepOutcomeName};
+use crate::protocol::decision::Parent;
+use sagamq_api::saga::{AttemptId, Failure, StepAttempt, StepOutcomeName};
 use sagamq_api::{JsonText, SagaName, SignalName, StepId};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
@@ -34,6 +35,9 @@ pub enum SagaEvent {
         /// When it is compensated if it has not passed its pivot, in milliseconds since 1970.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         timeout_at_ms: Option<u64>,
+        /// The step of another instance whose sub-saga it is.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        parent: Option<Box<Parent>>,
     },
     /// Whether the step is done at all: its condition was asked, once, when its turn had come. If it does not hold, the step is left out, and
     /// gives no output.
@@ -49,7 +53,9 @@ pub enum SagaEvent {
         /// The attempt.
         #[serde(flatten)]
         attempt: StepAttempt,
-        /// When the attempt is given up if it is handed out at once, in milliseconds since 1970.
+        /// When the attempt is given up if it is handed out at once, in milliseconds since 1970. Absent: never, as a sub-saga takes as long
+        /// as it takes.
+        #[serde(skip_serializing_if = "is_never", default = "never")]
         deadline_ms: u64,
         /// When the attempt is given up if it was not handed out by then.
         #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -89,7 +95,8 @@ pub enum SagaEvent {
         failure: Failure,
         /// Whether the participant refused. If not, the outcome is unknown.
         refused: bool,
-        /// When the next attempt is due, in milliseconds since 1970.
+        /// When the next attempt is due, in milliseconds since 1970. Absent: when an operator wants it.
+        #[serde(skip_serializing_if = "is_never", default = "never")]
         retry_at_ms: u64,
     },
     /// A step that cannot be undone has used its attempts; it is tried on and on at the longest backoff. Written once a step.
@@ -185,6 +192,14 @@ pub enum SagaEvent {
     },
     /// The saga's time is over, but it has passed its pivot and goes on. Written once.
     SagaTimeoutPassed,
+    /// The call of this name, of its parent, wants it undone: what becomes of that is its answer. Of a completed instance too, which is
+    /// compensated from here on.
+    SagaUndoRequested {
+        /// The attempt of the parent's compensation.
+        attempt: AttemptId,
+    },
+    /// Its parent is at its end, and will not want it undone. Written once, also of an instance at its end.
+    SagaParentEnded,
     /// From here on, effects are undone.
     SagaCompensating {
         /// Why.
@@ -356,6 +371,16 @@ pub enum SagaEvent {
         #[serde(skip_serializing_if = "Option::is_none", default)]
         reason: Option<String>,
     },
+}
+
+/// The time that never comes.
+const fn never() -> u64 {
+    u64::MAX
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes what it looks at by reference")]
+const fn is_never(at_ms: &u64) -> bool {
+    *at_ms == never()
 }
 
 /// A field that is there, be it `null`: a saga that returns `null` returned something.

@@ -30,6 +30,8 @@ impl SagaEvent {
             | Self::StepAttemptsExceeded { .. }
             | Self::SagaStopRequested { .. }
             | Self::SagaTimeoutPassed
+            | Self::SagaUndoRequested { .. }
+            | Self::SagaParentEnded
             | Self::SagaCompensating { .. }
             | Self::SagaCompleted { .. }
             | Self::SagaCompensated

@@ -1,7 +1,7 @@
 //! The stored form of the events.
 
 use super::SagaEvent;
-use crate::protocol::{Event, Protocol, RecordedEvent};
+use crate::protocol::{Event, Parent, Protocol, RecordedEvent};
 use proptest::prelude::*;
 use sagamq_api::ids::ItemIndex;
 use sagamq_api::limits::SAGA_JSON_DEPTH_MAX;
@@ -22,6 +22,7 @@ fn every_kind(json: &JsonText, n: u32, at_ms: u64, text: &str) -> Vec<SagaEvent>
     let (attempt, undo) = (|| of(Operation::Action), || of(Operation::Compensation));
     let saga: SagaName = "s".parse().expect("legal");
     let said = || n.is_multiple_of(2).then(|| text.to_owned());
+    let parent = || Parent { saga: "p".parse().expect("legal"), attempt: of(Operation::Action).of(Uuid::from_u128(9)), depth: n };
     vec![
         SagaEvent::SagaStarted {
             saga,
@@ -30,7 +31,10 @@ fn every_kind(json: &JsonText, n: u32, at_ms: u64, text: &str) -> Vec<SagaEvent>
             generation: at_ms,
             input: json.clone(),
             timeout_at_ms: Some(at_ms),
+            parent: n.is_multiple_of(2).then(|| Box::new(parent())),
         },
+        SagaEvent::SagaUndoRequested { attempt: undo().of(Uuid::from_u128(9)) },
+        SagaEvent::SagaParentEnded,
         SagaEvent::StepCondition { attempt: attempt(), holds: n.is_multiple_of(2) },
         SagaEvent::StepCalled { attempt: attempt(), deadline_ms: at_ms, queue_deadline_ms: Some(at_ms), arguments: Some(json.clone()) },
         SagaEvent::StepHandedOut { attempt: attempt(), deadline_ms: at_ms },

@@ -4,6 +4,7 @@ mod asleep;
 mod backward;
 mod conditions;
 mod early;
+mod family;
 mod fixture;
 mod forward;
 mod found_out;

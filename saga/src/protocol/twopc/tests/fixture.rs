@@ -104,7 +104,7 @@ impl Run {
     pub(super) fn start(definition: Definition) -> Self {
         let state = TransactionState::new(instance_id(3, &definition.name, "k", 1), &definition);
         let mut run = Self { definition, state, now_ms: 1_000, history: Vec::new(), commands: Vec::new(), forced: false };
-        run.input(Input::Start { key: "k".to_owned(), generation: 1, input: json!({}).into(), cluster: CLUSTER })
+        run.input(Input::Start { parent: None, key: "k".to_owned(), generation: 1, input: json!({}).into(), cluster: CLUSTER })
             .expect("a fresh instance starts");
         run
     }

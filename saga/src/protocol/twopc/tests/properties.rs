@@ -329,7 +329,7 @@ proptest! {
     fn the_same_input_gives_the_same_decision(steps in 1usize..6, services in 1usize..4, seed: u64) {
         let definition = random_definition(steps, services, &mut Random::from_seed(seed));
         let state = TransactionState::new(uuid::Uuid::from_u128(1), &definition);
-        let start = || Input::Start { key: "k".to_owned(), generation: 1, input: JsonText::from(json!({})), cluster: CLUSTER };
+        let start = || Input::Start { parent: None, key: "k".to_owned(), generation: 1, input: JsonText::from(json!({})), cluster: CLUSTER };
         let decided = || decide(&definition, &state, start(), 5, &mut || 0.5);
         prop_assert_eq!(decided(), decided());
     }
