@@ -28,10 +28,9 @@ pub(super) fn render_arguments(
     let step = &definition.steps[index];
     // What was called under another instance's name is undone with that name, and with the input that it had.
     let id = state.caller(index, operation).to_string();
-    // What is undone alone is undone because of its own failure.
-    let own = (operation == Operation::Compensation && state.failure.is_none()).then(|| state.last_failure(index));
-    let failure = own.as_ref().or(state.failure.as_ref()).filter(|_| operation == Operation::Compensation);
-    let scope = Scope { input: state.input(index, operation), outputs: state, failure, saga: Some(state.head.scope(&id)) };
+    let failure = state.undone_for(index, operation);
+    let scope =
+        Scope { input: state.input(index, operation), outputs: state, failure: failure.as_ref(), saga: Some(state.head.scope(&id)) };
     let arguments = step.call(operation).arguments.render(&scope);
     arguments.map_err(|error| render_failure(&format!("the arguments of {operation} `{}`", step.id), &error))
 }

@@ -175,6 +175,12 @@ impl InstanceState {
         self.steps.iter().any(|step| step.kind == StepKind::Pivot && step.state == StepState::InProgress)
     }
 
+    /// What the `failure` of expressions is for an operation of a step: for its compensation why the saga is undone, or, if the step is undone
+    /// alone, what went wrong with itself; for its action there is none.
+    pub(super) fn undone_for(&self, index: usize, operation: Operation) -> Option<Failure> {
+        (operation == Operation::Compensation).then(|| self.failure.clone().unwrap_or_else(|| self.last_failure(index)))
+    }
+
     /// What went wrong last with an action that has no known outcome.
     pub(super) fn last_failure(&self, index: usize) -> Failure {
         let is_of_it = |attempt: &StepAttempt| attempt.step == self.steps[index].id && attempt.operation == Operation::Action;

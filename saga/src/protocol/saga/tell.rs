@@ -53,8 +53,9 @@ impl Planner<'_> {
     fn render_into(&self, told: &mut Told, emission: &Emission, index: usize, operation: Operation) -> Result<(), RenderError> {
         let state = &self.state;
         let id = state.caller(index, operation).to_string();
-        let failure = state.failure.as_ref().filter(|_| operation == Operation::Compensation);
-        let scope = Scope { input: state.input(index, operation), outputs: state, failure, saga: Some(state.head.scope(&id)) };
+        let failure = state.undone_for(index, operation);
+        let scope =
+            Scope { input: state.input(index, operation), outputs: state, failure: failure.as_ref(), saga: Some(state.head.scope(&id)) };
         let text = |template: &Template| template.render(&scope).map(|value| text(&value));
         if let Some(key) = &emission.key {
             told.key = text(key)?;

@@ -5,7 +5,7 @@ use crate::definition::{Definition, Emission};
 use crate::expression::Template;
 use crate::protocol::decision::Told;
 use crate::protocol::{Command, Input};
-use sagamq_api::saga::{Operation, SagaState, SagaVerb, StepOutcome};
+use sagamq_api::saga::{CallOutcome, Operation, SagaState, SagaVerb, StepOutcome};
 use serde_json::json;
 
 /// Every step tells its output, and with which code it was undone.
@@ -110,4 +110,16 @@ fn what_a_rerun_takes_over_was_told_by_the_one_that_did_it() {
     run.operate(SagaVerb::Resolve { step: id("b"), outcome: StepOutcome::Failed }).expect("it was called");
     let rerun = run.rerun("b").expect("what comes before it stands");
     assert!(told(&rerun).is_empty(), "`a` is copied");
+}
+
+#[test]
+fn what_is_undone_alone_tells_what_went_wrong_with_itself() {
+    let mut definition = telling(Some(1));
+    definition.steps[0].optional = true;
+    let mut run = Run::start(definition);
+    run.reply("a", CallOutcome::Unknown { failure: failure("HOPELESS"), retry_after_ms: None });
+    assert_eq!((run.called(), run.saga_state()), (vec!["undo_a"], SagaState::Running), "the saga itself is not undone");
+    run.undo_reply("a", done());
+    assert_eq!(told(&run), one("a", Operation::Compensation, r#"{"of":"HOPELESS"}"#));
+    assert_eq!(run.called(), ["b"]);
 }
