@@ -36,7 +36,7 @@ pub use state::{SagaState, StepState};
 pub use transaction::{Heuristic, Outcome, TransactionState, TransactionStatus};
 pub use verb::{NoSuchVerb, NoVerb, OperateSaga, SagaVerb, StepOutcome, StepOutcomeName, VerbFields, VerbName};
 pub use versions::{DefinitionVersion, DefinitionVersions, StateCount};
-pub use waits::{WaitCode, Waits};
+pub use waits::{HeldBy, ServiceBound, WaitCode, Waits};
 
 use crate::error::Fault;
 use crate::json::JsonText;

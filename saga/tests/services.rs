@@ -8,7 +8,7 @@ use axum::{Json, Router};
 use common::{LIMIT, Node};
 use core::time::Duration;
 use sagamq_api::ServiceName;
-use sagamq_api::saga::{Call, SagaState};
+use sagamq_api::saga::{Call, SagaQuery, SagaState, ServiceBound, WaitCode, Waits};
 use sagamq_api::service::{BreakerState, EndpointState, PutService, ServiceDescription};
 use sagamq_broker::env::{Clock, ManualClock, SystemClock};
 use sagamq_broker::storage::crash::CrashStorage;
@@ -113,6 +113,22 @@ impl Node {
         let saga = self.at_rest(id).await;
         assert_eq!(saga.summary.state, SagaState::Completed, "{saga:?}");
         assert!(saga.steps.iter().all(|step| step.attempts == 1), "{saga:?}");
+    }
+
+    /// Waits until the saga says that this bound of the service holds it back; a listing says the same.
+    async fn held_by(&self, id: Uuid, bound: ServiceBound, limit: u64) -> Waits {
+        let is_held = |waits: &Waits| waits.held_by.as_ref().is_some_and(|by| by.bound == bound);
+        let shown = self.until(id, |saga| saga.summary.waits.as_ref().is_some_and(is_held)).await;
+        let waits = shown.summary.waits.expect("it is held");
+        let by = waits.held_by.as_ref().expect("it is held");
+        assert_eq!((by.service.as_str(), by.limit), ("stock", limit), "{waits:?}");
+        for part in ["`stock`", &format!("`{bound}`"), &limit.to_string(), "held back"] {
+            assert!(waits.message.contains(part), "{part}: {}", waits.message);
+        }
+        assert_eq!(shown.steps.iter().find_map(|step| step.waits.as_ref()), Some(&waits), "its step says the same");
+        let rows = self.sagas.list(SagaQuery { key: Some(shown.summary.key), ..SagaQuery::default() }).await.expect("a page").sagas;
+        assert_eq!(rows[0].waits.as_ref().map(|row| (row.code, &row.held_by)), Some((waits.code, &waits.held_by)), "so does a listing");
+        waits
     }
 
     /// Waits until the service is as wanted.
@@ -290,8 +306,17 @@ async fn as_many_calls_run_at_a_time_as_may_and_the_others_are_not_sent() {
     // Over both endpoints together.
     let full = node.service_until(|service| service.in_flight == 3 && service.held_back == 5 && running() == 3).await;
     assert!(full.endpoints.iter().all(|endpoint| endpoint.state == EndpointState::Up), "{full:?}");
-    let waits = node.until(orders[7], |saga| saga.summary.waits.is_some()).await;
-    assert!(waits.failures.is_empty(), "nothing has failed: {waits:?}");
+    let called = [one.calls(), other.calls()].concat();
+    for (order, id) in orders.iter().enumerate() {
+        if called.contains(&format!("{order}/reserve")) {
+            let waits = node.sagas.get(*id).await.expect("it is there").summary.waits.expect("it is not at its end");
+            assert_eq!((waits.code, waits.held_by), (WaitCode::Called, None));
+            continue;
+        }
+        assert_eq!(node.held_by(*id, ServiceBound::MaxInFlight, 3).await.code, WaitCode::HeldBack);
+        let saga = node.sagas.get(*id).await.expect("it is there");
+        assert!(saga.failures.is_empty(), "nothing has failed: {saga:?}");
+    }
     // Another bound counts at once, and for what waits.
     node.put(PutService { max_in_flight: Some(8), ..at(&[&one.serve().await, &other.serve().await]) }).await;
     until(|| (running() == 8).then_some(()), || format!("{} run", running())).await;
@@ -313,6 +338,11 @@ async fn as_many_calls_begin_in_a_second_as_may() {
     let mut orders = Vec::new();
     for order in 0..3 {
         orders.push(node.buy(&order.to_string()).await);
+    }
+    until(|| (endpoint.calls().len() == 1).then_some(()), || format!("{:?}", endpoint.calls())).await;
+    let called = endpoint.calls()[0].clone();
+    for (order, id) in orders.iter().enumerate().filter(|(order, _)| called != format!("{order}/reserve")) {
+        assert_eq!(node.held_by(*id, ServiceBound::CallsPerSecond, 2).await.code, WaitCode::HeldBack, "{order}");
     }
     // Six calls, of which one begins at once, and one each half second.
     for begun in 1..=6 {
@@ -354,6 +384,9 @@ async fn a_service_that_hangs_is_called_by_one_until_it_answers_and_the_one_besi
     assert!(open.tried_again_in_ms.is_some_and(|left| left > 3_000_000), "{open:?}");
     let held = node.until(first, |saga| saga.failures.iter().any(|failure| failure.failure.code == "BREAKER_OPEN")).await;
     let attempts = held.steps[1].attempts;
+    let waits = node.held_by(first, ServiceBound::BreakAfter, 3).await;
+    assert_eq!(waits.code, WaitCode::ParticipantUnreachable);
+    assert!(waits.next_at_ms.is_some_and(|at_ms| at_ms > clock.now_ms() + 3_000_000), "when it is tried again: {waits:?}");
     let second = node.buy("2").await;
     node.until(second, |saga| saga.failures.iter().any(|failure| failure.failure.code == "BREAKER_OPEN")).await;
     clock.advance(Duration::from_secs(1_800));
@@ -366,6 +399,25 @@ async fn a_service_that_hangs_is_called_by_one_until_it_answers_and_the_one_besi
     node.service_until(|service| service.breaker == BreakerState::Closed).await;
     for id in [first, second] {
         assert_eq!(node.at_rest(id).await.summary.state, SagaState::Completed);
+    }
+    node.close().await;
+}
+
+#[tokio::test]
+async fn what_waits_for_a_place_among_the_servers_own_calls_says_which_setting_that_is() {
+    let config = OrchestratorConfig { participant_calls_max: 1, ..OrchestratorConfig::default() };
+    let node = Node::open_with(Arc::new(CrashStorage::new()), Arc::new(SystemClock), config).await.expect("it opens");
+    let endpoint = Endpoint::held();
+    node.sagas.publish(&definition(&format!("{{ http: \"{}\" }}", endpoint.serve().await))).await.expect("legal");
+    let first = node.buy("1").await;
+    until(|| (endpoint.calls().len() == 1).then_some(()), || format!("{:?}", endpoint.calls())).await;
+    let second = node.buy("2").await;
+    let waits = node.held_by(second, ServiceBound::ParticipantCallsMax, 1).await;
+    assert_eq!(waits.code, WaitCode::HeldBack);
+    assert_eq!(node.sagas.get(first).await.expect("it is there").summary.waits.map(|waits| waits.code), Some(WaitCode::Called));
+    endpoint.answers.add_permits(100);
+    for id in [first, second] {
+        node.sold(id).await;
     }
     node.close().await;
 }

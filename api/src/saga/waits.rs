@@ -21,6 +21,8 @@ pub enum WaitCode {
     ParticipantUnreachable,
     /// An attempt failed, and the next one has its time.
     RetryWaits,
+    /// The call is held back by a bound of its service: `held_by` says which.
+    HeldBack,
     /// The call lies in its queue: no worker has taken it, or it has no place at its service yet.
     InQueue,
     /// The participant said that it works on.
@@ -62,6 +64,55 @@ pub struct Waits {
     /// What went wrong last.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub failure: Option<Failure>,
+    /// What holds the call back, if a bound of its service does.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub held_by: Option<HeldBy>,
+}
+
+/// What holds a call back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
+pub struct HeldBy {
+    /// The service; of one worker of a transaction, its base URL.
+    pub service: String,
+    /// Which of its bounds.
+    pub bound: ServiceBound,
+    /// What the bound is set to.
+    pub limit: u64,
+}
+
+/// A bound on how much of a service is asked, by the name under which it is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum ServiceBound {
+    /// Its breaker is open: too many calls in a row had no answer.
+    BreakAfter,
+    /// As many calls as it bears run already.
+    MaxInFlight,
+    /// As many calls as it bears in a second have begun.
+    CallsPerSecond,
+    /// As many calls as the server makes to one address run already; a setting of the server.
+    ParticipantCallsMax,
+}
+
+impl ServiceBound {
+    /// The name under which it is set.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::BreakAfter => "break_after",
+            Self::MaxInFlight => "max_in_flight",
+            Self::CallsPerSecond => "calls_per_second",
+            Self::ParticipantCallsMax => "participant_calls_max",
+        }
+    }
+}
+
+impl core::fmt::Display for ServiceBound {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.pad(self.as_str())
+    }
 }
 
 impl WaitCode {
@@ -74,6 +125,7 @@ impl WaitCode {
             Self::Paused => "PAUSED",
             Self::ParticipantUnreachable => "PARTICIPANT_UNREACHABLE",
             Self::RetryWaits => "RETRY_WAITS",
+            Self::HeldBack => "HELD_BACK",
             Self::InQueue => "IN_QUEUE",
             Self::ParticipantWorks => "PARTICIPANT_WORKS",
             Self::Called => "CALLED",

@@ -106,5 +106,15 @@ impl Orchestrator {
 fn set_aside(reason: &str) -> Waits {
     let message = format!("is set aside: {reason}");
     let (step, operation) = (None, None);
-    Waits { code: WaitCode::SetAside, message, step, operation, attempt: None, since_ms: None, next_at_ms: None, failure: None }
+    Waits {
+        code: WaitCode::SetAside,
+        message,
+        step,
+        operation,
+        attempt: None,
+        since_ms: None,
+        next_at_ms: None,
+        failure: None,
+        held_by: None,
+    }
 }

@@ -4,7 +4,7 @@
 //! commit and begins when it is durable. The protocol and the lane speak of attempts only.
 
 use super::commands::OpenCommands;
-use super::http::{Entered, HttpCaller};
+use super::http::{Entered, Held, HttpCaller};
 use super::records::{command, event};
 use crate::definition::{HttpTarget, Target};
 use crate::protocol::{CallCommand, Command, HandOut};
@@ -190,6 +190,11 @@ impl Dispatcher {
             }
         }
         Ok(known)
+    }
+
+    /// What holds a call back that was not sent, if a bound of its service does.
+    pub(crate) fn held(&self, attempt: &AttemptId) -> Option<Held> {
+        self.http.held(attempt)
     }
 
     /// The command records of an instance that takes no more part: they are to be settled. `open` are its attempts in progress, which may bear

@@ -18,5 +18,6 @@ pub(crate) use commands::OpenCommands;
 pub(crate) use dispatch::{Dispatch, Dispatcher};
 pub(crate) use headers::attempt_of;
 pub(crate) use hold::Hold;
+pub(crate) use http::Held;
 pub(crate) use records::reply;
 pub(crate) use word::Word;

@@ -39,3 +39,4 @@ pub use occurrence::{AttemptEnd, BranchEnd, Heuristic, Occurrence};
 pub use preview::{ForeseenCall, Preview, preview};
 pub use same::{asks_the_same, says_the_same};
 pub use waits::Trouble;
+pub(crate) use waits::held_back;

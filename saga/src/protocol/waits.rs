@@ -2,7 +2,7 @@
 
 use crate::protocol::decision::HandOut;
 use jiff::Timestamp;
-use sagamq_api::saga::{AttemptId, Failure, Operation, StepAttempt, StepFailure, SubSaga, WaitCode, Waits};
+use sagamq_api::saga::{AttemptId, Failure, HeldBy, Operation, ServiceBound, StepAttempt, StepFailure, SubSaga, WaitCode, Waits};
 use sagamq_api::{SignalName, StepId};
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ fn at(millis: u64) -> String {
 
 fn about(attempt: &StepAttempt, code: WaitCode, message: String) -> Waits {
     let (step, operation, epoch) = (Some(attempt.step.clone()), Some(attempt.operation), Some(attempt.epoch));
-    Waits { code, message, step, operation, attempt: epoch, since_ms: None, next_at_ms: None, failure: None }
+    Waits { code, message, step, operation, attempt: epoch, since_ms: None, next_at_ms: None, failure: None, held_by: None }
 }
 
 fn call(attempt: &StepAttempt) -> String {
@@ -60,6 +60,32 @@ pub(super) fn queued(attempt: &StepAttempt, since_ms: u64, until_ms: Option<u64>
     let end = until_ms.map(|until_ms| format!(", and is given up at {}", at(until_ms))).unwrap_or_default();
     let message = format!("the call for {} lies in its queue since {}{end}", call(attempt), at(since_ms));
     Waits { since_ms: Some(since_ms), next_at_ms: until_ms, ..about(attempt, WaitCode::InQueue, message) }
+}
+
+/// What lies in its queue, or cannot be sent, is held back by a bound of its service: says by which, and how it is raised.
+pub(crate) fn held_back(waits: Waits, held: HeldBy, until_ms: Option<u64>) -> Waits {
+    let (Some(step), Some(operation)) = (&waits.step, waits.operation) else { return waits };
+    let HeldBy { service, bound, limit } = &held;
+    let since = waits.since_ms.map(|since_ms| format!(" since {}", at(since_ms))).unwrap_or_default();
+    let set = format!("`sagamq service set {service}`, `{bound}`");
+    let (code, why) = match bound {
+        ServiceBound::BreakAfter => (
+            WaitCode::ParticipantUnreachable,
+            format!("{limit} calls in a row to the service `{service}` had no answer, and nobody calls it for a while ({set})"),
+        ),
+        ServiceBound::MaxInFlight => {
+            (WaitCode::HeldBack, format!("the service `{service}` is called {limit} times at a time at most, and is ({set})"))
+        }
+        ServiceBound::CallsPerSecond => {
+            (WaitCode::HeldBack, format!("the service `{service}` is called {limit} times a second at most, and is ({set})"))
+        }
+        ServiceBound::ParticipantCallsMax => {
+            (WaitCode::HeldBack, format!("the server makes {limit} calls at a time to `{service}` at most, and does (setting `{bound}`)"))
+        }
+    };
+    let message = format!("the call for {operation} of `{step}` is held back{since}: {why}");
+    let failure = waits.failure.filter(|_| code == WaitCode::ParticipantUnreachable);
+    Waits { code, message, next_at_ms: until_ms.or(waits.next_at_ms), failure, held_by: Some(held), ..waits }
 }
 
 /// The participant works on.
@@ -99,14 +125,14 @@ pub(super) fn sleeps(step: &StepId, signal: Option<&SignalName>, since_ms: u64, 
         None => (WaitCode::Sleeps, format!("sleeps at `{step}` since {}{end}", at(since_ms))),
     };
     let (step, since_ms) = (Some(step.clone()), Some(since_ms));
-    Waits { code, message, step, operation: None, attempt: None, since_ms, next_at_ms: until_ms, failure: None }
+    Waits { code, message, step, operation: None, attempt: None, since_ms, next_at_ms: until_ms, failure: None, held_by: None }
 }
 
 /// An operator stopped it for now.
 pub(super) fn paused(since_ms: u64) -> Waits {
     let message = format!("is paused since {}: nobody is called until an operator resumes it", at(since_ms));
     let (code, step, operation, attempt, next_at_ms, failure) = (WaitCode::Paused, None, None, None, None, None);
-    Waits { code, message, step, operation, attempt, since_ms: Some(since_ms), next_at_ms, failure }
+    Waits { code, message, step, operation, attempt, since_ms: Some(since_ms), next_at_ms, failure, held_by: None }
 }
 
 /// Nothing goes on without an operator.
@@ -117,7 +143,8 @@ pub(super) fn blocked(trouble: &Trouble, attempt: Option<u32>) -> Waits {
         _ => String::new(),
     };
     let message = format!("is blocked{what} since {}: {}: {}", at(since_ms), failure.code, failure.message);
-    Waits { code: WaitCode::Blocked, message, step, operation, attempt, since_ms: Some(since_ms), next_at_ms: None, failure: Some(failure) }
+    let (since_ms, failure) = (Some(since_ms), Some(failure));
+    Waits { code: WaitCode::Blocked, message, step, operation, attempt, since_ms, next_at_ms: None, failure, held_by: None }
 }
 
 /// The last failure of an operation that is kept.

@@ -4,9 +4,10 @@ use super::input::{Reply, Seen};
 use super::task::Lane;
 use crate::orchestrator::error::InstanceError;
 use crate::orchestrator::trouble::Troubles;
-use crate::protocol::HandOut;
+use crate::participant::Held;
+use crate::protocol::{HandOut, held_back};
 use sagamq_api::SagaName;
-use sagamq_api::saga::AttemptId;
+use sagamq_api::saga::{AttemptId, Waits};
 use uuid::Uuid;
 
 impl Lane {
@@ -19,9 +20,22 @@ impl Lane {
 
     fn seen(&self, id: Uuid, known: &[(AttemptId, HandOut)]) -> Option<Seen> {
         let instance = &self.instances.get(&id)?.instance;
-        let mut waits = instance.waits(known);
+        let mut waits: Vec<Waits> = instance.waits(known).into_iter().map(|waits| self.with_bound(id, known, waits)).collect();
         waits.sort_by_key(|wait| wait.code);
         Some(Seen { summary: instance.summary(), waits })
+    }
+
+    /// What waits to be sent says which bound of its service holds it back, if one does.
+    fn with_bound(&self, id: Uuid, known: &[(AttemptId, HandOut)], waits: Waits) -> Waits {
+        let (Some(step), Some(operation), Some(epoch)) = (&waits.step, waits.operation, waits.attempt) else { return waits };
+        let is_it = |attempt: &&AttemptId| attempt.step == *step && attempt.operation == operation && attempt.epoch == epoch;
+        // What a rerun took over is called in the name of the instance that did it.
+        let named = known.iter().map(|(attempt, _)| attempt).find(is_it).cloned();
+        let attempt = named.unwrap_or_else(|| AttemptId { instance: id, step: step.clone(), item: None, operation, epoch });
+        match self.dispatcher.held(&attempt) {
+            Some(Held { by, until_ms }) => held_back(waits, by, until_ms),
+            None => waits,
+        }
     }
 
     /// Instances in trouble, of one definition or of all.

@@ -1,5 +1,6 @@
 //! Calls to HTTP participants: each in a task of its own, whose outcome comes back as an input of its instance.
 
+use super::held::Held;
 use super::participants::HttpParticipants;
 use super::progress::Progress;
 use super::register::HttpCalls;
@@ -82,6 +83,11 @@ impl HttpCaller {
     /// The attempt is over: its task ends.
     pub(in crate::participant) fn end(&self, attempt: &AttemptId) {
         self.calls.end(attempt);
+    }
+
+    /// What holds it back, if a bound of its service does.
+    pub(in crate::participant) fn held(&self, attempt: &AttemptId) -> Option<Held> {
+        self.calls.held(attempt)
     }
 
     /// Whether the call was sent; unknown for one that was not taken in.

@@ -43,6 +43,7 @@ pub(super) struct Limits {
 /// What a call passes that is held back by numbers; clones are the same.
 #[derive(Clone, Debug)]
 pub(super) struct Throttle {
+    bounds: Bounds,
     places: Option<Arc<Semaphore>>,
     /// Whoever has the lock is the next to begin; the others wait behind it, in their order.
     pace: Option<Arc<Mutex<Pace>>>,
@@ -53,7 +54,7 @@ impl Limits {
     pub(super) fn new(bounds: Bounds) -> Self {
         let places = (bounds.in_flight > 0).then(|| Arc::new(Semaphore::new(usize::try_from(bounds.in_flight).unwrap_or(usize::MAX))));
         let pace = (bounds.per_second > 0).then(|| Arc::new(Mutex::new(Pace::new(bounds.per_second))));
-        Self { bounds, breaker: Health::default(), throttle: Throttle { places, pace, waiting: Arc::default() } }
+        Self { bounds, breaker: Health::default(), throttle: Throttle { bounds, places, pace, waiting: Arc::default() } }
     }
 
     /// Other bounds, or the same: what is known of the service stays known, and calls in flight keep their places as long as the number is the same.
@@ -114,17 +115,28 @@ impl Limits {
 }
 
 impl Throttle {
-    /// A place among the calls of the service, if they are bounded.
-    pub(super) async fn place(&self) -> Option<OwnedSemaphorePermit> {
+    /// A place among the calls of the service, if they are bounded. `waits` is called with the bound if there is none at once.
+    pub(super) async fn place(&self, waits: impl FnOnce(u32)) -> Option<OwnedSemaphorePermit> {
         let places = self.places.clone()?;
+        if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
+            return Some(place);
+        }
+        waits(self.bounds.in_flight);
         let _waits = Waits::begin(&self.waiting);
         // Nobody closes it.
         places.acquire_owned().await.ok()
     }
 
     /// Returns when the call may begin: `pause` waits until a time in milliseconds since 1970.
-    pub(super) async fn turn<F: Future<Output = ()>>(&self, now_ms: impl Fn() -> u64, pause: impl Fn(u64) -> F) {
+    /// `waits` is called with the bound if that is not now.
+    pub(super) async fn turn<F: Future<Output = ()>>(&self, now_ms: impl Fn() -> u64, pause: impl Fn(u64) -> F, waits: impl FnOnce(u32)) {
         let Some(pace) = &self.pace else { return };
+        if let Ok(mut pace) = pace.try_lock()
+            && pace.wait_until(now_ms()).is_none()
+        {
+            return pace.take(now_ms());
+        }
+        waits(self.bounds.per_second);
         let _waits = Waits::begin(&self.waiting);
         let mut pace = pace.lock().await;
         while let Some(at_ms) = pace.wait_until(now_ms()) {

@@ -5,6 +5,7 @@ mod answer;
 mod caller;
 mod ejections;
 mod endpoint;
+mod held;
 mod kind;
 mod limits;
 mod participants;
@@ -15,5 +16,6 @@ mod services;
 
 pub(super) use caller::Entered;
 pub(crate) use caller::{HttpCaller, Report};
+pub(crate) use held::Held;
 pub(crate) use participants::HttpParticipants;
 pub(crate) use services::Services;

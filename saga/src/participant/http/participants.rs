@@ -87,6 +87,11 @@ impl HttpParticipants {
         Arc::clone(places.entry((base.to_owned(), kind)).or_insert_with(|| Arc::new(Semaphore::new(self.calls_max))))
     }
 
+    /// Most calls at a time to one address.
+    pub(super) fn calls_max(&self) -> u64 {
+        u64::try_from(self.calls_max).unwrap_or(u64::MAX)
+    }
+
     /// Why a service must not be called, if it must not.
     pub(crate) fn forbids(&self, base: &str) -> Option<Failure> {
         if self.hosts.is_empty() {

@@ -5,6 +5,7 @@
 
 use super::address::{address_of, located};
 use super::answer::{describe, unknown, word_of};
+use super::held::Held;
 use super::kind::Kind;
 use super::participants::HttpParticipants;
 use super::progress::Progress;
@@ -15,7 +16,8 @@ use crate::participant::headers::call_headers;
 use crate::protocol::codes;
 use core::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use sagamq_api::saga::{Call, CallOutcome, Failure};
+use sagamq_api::saga::{Call, CallOutcome, Failure, HeldBy, ServiceBound};
+use std::sync::Arc;
 
 /// How long to wait before a participant that works on is asked again, if it does not say.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
@@ -52,7 +54,8 @@ impl HttpParticipants {
             let free = |base: &str| self.places(base, kind).available_permits();
             let mut chosen = match self.services.choose((target, kind), stays.as_deref(), &search.in_vain, free, self.now_ms()) {
                 Choice::At(chosen) => chosen,
-                Choice::Nowhere { failure, until_ms } => {
+                Choice::Nowhere { failure, held, until_ms } => {
+                    calls.hold(attempt, held.map(|by| Held { by, until_ms }));
                     search.tell(failure, &report).await;
                     self.pause_until(until_ms.unwrap_or(u64::MAX), version).await;
                     continue;
@@ -69,14 +72,27 @@ impl HttpParticipants {
                 continue;
             }
             let throttle = self.services.throttle(target, kind);
+            calls.hold(attempt, None);
+            let held_by = |bound, limit| {
+                let by = HeldBy { service: service_of(target).to_owned(), bound, limit };
+                calls.hold(attempt, Some(Held { by, until_ms: None }));
+            };
             let admitted = async {
                 let own = match &throttle {
-                    Some(throttle) => throttle.place().await,
+                    Some(throttle) => throttle.place(|limit| held_by(ServiceBound::MaxInFlight, limit.into())).await,
                     None => None,
                 };
-                let place = self.places(&chosen.base, kind).acquire_owned().await;
+                let places = self.places(&chosen.base, kind);
+                let place = match Arc::clone(&places).try_acquire_owned() {
+                    Ok(place) => Ok(place),
+                    Err(_) => {
+                        held_by(ServiceBound::ParticipantCallsMax, self.calls_max());
+                        places.acquire_owned().await
+                    }
+                };
                 if let Some(throttle) = &throttle {
-                    throttle.turn(|| self.now_ms(), |until_ms| self.pause(until_ms)).await;
+                    let waits = |limit: u32| held_by(ServiceBound::CallsPerSecond, limit.into());
+                    throttle.turn(|| self.now_ms(), |until_ms| self.pause(until_ms), waits).await;
                 }
                 place.map(|place| (place, own))
             };
@@ -187,6 +203,14 @@ impl Search {
         self.in_vain.clear();
         self.pauses += 1;
         retry.backoff(self.pauses, jitter).max(ASK_AGAIN_MIN)
+    }
+}
+
+/// What it is called in what is told of it.
+fn service_of(target: &HttpTarget) -> &str {
+    match target {
+        HttpTarget::Service { name, .. } => name,
+        HttpTarget::Worker(base) => base,
     }
 }
 

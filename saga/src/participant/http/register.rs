@@ -3,6 +3,7 @@
 //! The register lives as long as the process. A call that an earlier process began is in doubt: it may have been sent then, and its time
 //! begins anew, so that the participant is asked once more before time says anything.
 
+use super::held::Held;
 use crate::protocol::HandOut;
 use sagamq_api::saga::AttemptId;
 use std::collections::HashMap;
@@ -19,6 +20,8 @@ struct HttpCall {
     sent_ms: Option<u64>,
     is_in_doubt: bool,
     is_withdrawn: bool,
+    /// What it waits behind, if that is a bound of its service.
+    held: Option<Held>,
     /// Ends the call's task.
     over: CancellationToken,
 }
@@ -32,7 +35,7 @@ impl HttpCalls {
     /// Takes a call in. The token is cancelled when the call is over or withdrawn.
     pub(in crate::participant) fn enter(&self, attempt: AttemptId, is_in_doubt: bool, now_ms: u64) -> CancellationToken {
         let over = CancellationToken::new();
-        let call = HttpCall { sent_ms: is_in_doubt.then_some(now_ms), is_in_doubt, is_withdrawn: false, over: over.clone() };
+        let call = HttpCall { sent_ms: is_in_doubt.then_some(now_ms), is_in_doubt, is_withdrawn: false, held: None, over: over.clone() };
         if let Some(before) = self.lock().insert(attempt, call) {
             before.over.cancel();
         }
@@ -43,7 +46,20 @@ impl HttpCalls {
     pub(in crate::participant) fn begin(&self, attempt: &AttemptId, now_ms: u64) -> Option<u64> {
         let mut calls = self.lock();
         let call = calls.get_mut(attempt).filter(|call| !call.is_withdrawn)?;
+        call.held = None;
         Some(*call.sent_ms.get_or_insert(now_ms))
+    }
+
+    /// A bound of its service holds it back from now on, or none does.
+    pub(in crate::participant) fn hold(&self, attempt: &AttemptId, held: Option<Held>) {
+        if let Some(call) = self.lock().get_mut(attempt) {
+            call.held = held;
+        }
+    }
+
+    /// What holds it back.
+    pub(in crate::participant) fn held(&self, attempt: &AttemptId) -> Option<Held> {
+        self.lock().get(attempt)?.held.clone()
     }
 
     /// The time of a call that an earlier process may have sent begins anew: it was held back, and its participant is asked only now.

@@ -10,7 +10,7 @@ use crate::protocol::codes;
 use core::time::Duration;
 use prometheus_client::registry::Registry;
 use sagamq_api::ServiceName;
-use sagamq_api::saga::Failure;
+use sagamq_api::saga::{Failure, HeldBy, ServiceBound};
 use sagamq_api::service::{EndpointDescription, EndpointState, ServiceDescription};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -52,6 +52,8 @@ pub(super) enum Choice {
     Nowhere {
         /// Why.
         failure: Failure,
+        /// The bound that says so, if one does.
+        held: Option<HeldBy>,
         /// When it is worth another look, in milliseconds since 1970, if nothing changes before.
         until_ms: Option<u64>,
     },
@@ -181,14 +183,16 @@ impl Services {
         let Some((name, service)) = service else {
             return match default {
                 Some(base) => unwatched(base),
-                None => Choice::Nowhere { failure: no_address(name), until_ms: None },
+                None => Choice::Nowhere { failure: no_address(name), held: None, until_ms: None },
             };
         };
         // What lets locks go is never held back.
         let counts = kind == Kind::Work;
         let admission = if counts { service.limits.admission(now_ms) } else { Admission::Open };
         if let Admission::Closed { until_ms } = admission {
-            return Choice::Nowhere { failure: broken(&name), until_ms: Some(until_ms) };
+            let limit = service.limits.bounds.break_after.into();
+            let held = HeldBy { service: name.to_string(), bound: ServiceBound::BreakAfter, limit };
+            return Choice::Nowhere { failure: broken(&name), held: Some(held), until_ms: (until_ms < u64::MAX).then_some(until_ms) };
         }
         match service.choose(stays, in_vain, free, now_ms, self.connecting) {
             Ok((base, decides)) => {
@@ -198,7 +202,7 @@ impl Services {
                 }
                 Choice::At(Chosen { base, watched: Some(name), decides, counts, tries, services: self.clone() })
             }
-            Err(until_ms) => Choice::Nowhere { failure: all_ejected(&name), until_ms: Some(until_ms) },
+            Err(until_ms) => Choice::Nowhere { failure: all_ejected(&name), held: None, until_ms: Some(until_ms) },
         }
     }
 
