@@ -27,7 +27,7 @@ TEST_LIMIT  ?= 2400
 DENY_CHECKS ?= all
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo drills drill-doubt drill-kills drill-backup drill-followers drill-2pc drill-memory drill-outage drill-streams drill-keys drill-levels drill-disk styles test test-postgres test-containers image bench soak fuzz oracle chain compare bench-compare bench-log bench-memory bench-open bench-list bench-sagas bench-wire bench-compression lint clippy fmt-check doc deny fmt
+.PHONY: help setup build demo drills drill-doubt drill-kills drill-backup drill-followers drill-2pc drill-memory drill-outage drill-streams drill-keys drill-levels drill-kinds drill-disk matrix styles test test-postgres test-containers image bench soak fuzz oracle chain compare bench-compare bench-log bench-memory bench-open bench-list bench-sagas bench-wire bench-compression lint clippy fmt-check doc deny fmt
 
 help: ## List what can be done
 	@echo "SagaMQ: make TARGET"
@@ -45,7 +45,7 @@ demo: setup ## Build, then run a shop through two crashes: make demo DEMO_ARGS="
 	$(call beside_postgres,$(DEMO_ARGS)) "$(BIN)/sagamq" demo $(DEMO_ARGS) && \
 	echo "make demo: built in $$((built - began)) s, ran in $$((SECONDS - built)) s."
 
-drills: drill-doubt drill-kills drill-backup drill-followers drill-2pc drill-memory drill-outage drill-streams drill-keys drill-levels drill-disk ## Every drill, one after the other
+drills: drill-doubt drill-kills drill-backup drill-followers drill-2pc drill-memory drill-outage drill-streams drill-keys drill-levels drill-kinds drill-disk ## Every drill, one after the other
 
 drill-doubt: build ## Lose the payment provider's answers in every kind of step, under kills of everybody
 	$(call beside_postgres,$(DRILL_ARGS)) "$(BIN)/sagamq-shop" drill-doubt $(DRILL_ARGS)
@@ -100,6 +100,9 @@ compare: build ## Sagas and two-phase commit on the same work, measured, with pl
 oracle: setup ## Run the saga protocol against its oracle as often as asked: make oracle ORACLE_RUNS=100000 ORACLE_SEED=7
 	SAGAMQ_ORACLE_RUNS=$(ORACLE_RUNS) SAGAMQ_ORACLE_SEED=$(ORACLE_SEED) $(CARGO) test $(WORKSPACE) --lib -- --nocapture oracle::
 
+matrix: setup ## Write docs/fault-matrix.md anew: each kind of step under each fault, from runs of the protocol
+	SAGAMQ_UPDATE_GOLDEN=1 $(CARGO) test $(WORKSPACE) --lib -- matrix::
+
 styles: build ## The shop in four styles, measured beside each other: make styles STYLES_ARGS="--orders 2000 --in-flight 64"
 	"$(BIN)/sagamq-shop" styles $(STYLES_ARGS)
 
@@ -138,6 +141,9 @@ drill-keys: build ## The same for a queue group that keeps the order of keys: ma
 
 drill-levels: build ## What each level of delivery loses and repeats when workers and server are killed, as a table: make drill-levels DRILL_ARGS="400 20 1"
 	"$(BIN)/sagamq-drill-levels" $(DRILL_ARGS)
+
+drill-kinds: build ## 10,000 sagas of every kind of step under kills of broker and services, audited effect by effect: make drill-kinds DRILL_ARGS="300 5 7"
+	"$(BIN)/sagamq-drill-kinds" $(DRILL_ARGS)
 
 drill-disk: build ## Fill a small disk under the server, from within and from outside, and give it room again (mounts a tmpfs: root)
 	"$(BIN)/sagamq-drill-disk"

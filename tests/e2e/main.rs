@@ -11,6 +11,7 @@ mod durability;
 mod edges;
 mod floors;
 mod inbox_outbox;
+mod kinds;
 mod levels;
 mod ordering;
 mod pipeline;

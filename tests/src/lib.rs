@@ -11,6 +11,7 @@ pub mod disk_drill;
 pub mod fate;
 pub mod fuzz;
 pub mod key_churn;
+pub mod kinds;
 pub mod levels;
 mod measure;
 pub mod memory;

@@ -21,8 +21,13 @@ pub struct Emission {
 }
 
 impl Emission {
+    /// Everything in it that has expressions.
+    pub(crate) fn templates(&self) -> impl Iterator<Item = &Template> {
+        self.key.iter().chain([&self.value]).chain(self.headers.iter().map(|(_, value)| value))
+    }
+
     /// Whether an expression of it may take more than a moment.
     pub(super) fn is_long(&self) -> bool {
-        self.key.iter().chain([&self.value]).chain(self.headers.iter().map(|(_, value)| value)).any(Template::is_long)
+        self.templates().any(Template::is_long)
     }
 }

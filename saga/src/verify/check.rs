@@ -1,5 +1,6 @@
 //! What must hold in a state of the world.
 
+use super::call::Side;
 use super::facts;
 use super::model::Model;
 use super::property::{Property, Tried, Wrong};
@@ -15,6 +16,7 @@ pub(super) fn check(model: &Model<'_>, world: &World, tried: &mut Tried, wrong: 
     if world.state.phase.is_at_rest() {
         effects(model, world, tried, wrong);
         reasons(world, tried, wrong);
+        told(model, world, wrong);
     }
     invariants(model, world, tried, wrong);
 }
@@ -47,6 +49,20 @@ fn effects(model: &Model<'_>, world: &World, tried: &mut Tried, wrong: &mut Vec<
                 say(format!("the effect of `{}` stands, and the saga does not show it", step.id));
             }
             _ => {}
+        }
+    }
+}
+
+/// What a step was to tell others is told, if it was done. What is wrong in what was told is seen when it is told.
+fn told(model: &Model<'_>, world: &World, wrong: &mut Vec<Wrong>) {
+    for (index, (step, status)) in model.definition.steps.iter().zip(&world.state.steps).enumerate() {
+        let is_told = |side| world.told.iter().any(|told| told.place.index() == index && told.side == side);
+        let has_succeeded = status.is_call && status.output.is_some();
+        if step.emit.is_some() && has_succeeded && !is_told(Side::Action) {
+            wrong.push(Wrong { property: Property::Told, what: format!("`{}` is done, and nobody was told", step.id) });
+        }
+        if step.emit_undone.is_some() && status.state == StepState::Compensated && !is_told(Side::Undo) {
+            wrong.push(Wrong { property: Property::Told, what: format!("`{}` is undone, and nobody was told", step.id) });
         }
     }
 }

@@ -97,6 +97,9 @@ fn of_outside(world: &World, place: Place, dues: &[u64], bytes: &mut Vec<u8>) {
         bytes.push(small(usize::from(of.item)));
         bytes.extend(book.bits());
     }
+    for told in world.told.iter().filter(|told| told.place.step == place.step) {
+        bytes.extend([0xC0 | told.side as u8, small(usize::from(told.place.item))]);
+    }
     let rank = |at_ms: u64| small(dues.partition_point(|due| *due < at_ms)) + 1;
     let step = &world.state.steps[place.index()];
     match step.live_operation().map(|operation| step.progress(operation).attempt) {

@@ -8,13 +8,14 @@
 //!
 //! Upwards: `call.rs`, `book.rs`, `moves.rs`, `tape.rs` and `world.rs`, the words; `property.rs`; `decides.rs` and `subject.rs`, what is looked
 //! at; `symmetry.rs` and `model.rs`, what can happen; `turn/`, what a move leads to; `facts.rs` and `check.rs`, what must hold; `key.rs`,
-//! `search.rs` and `random.rs`; `replay.rs`, `script.rs` and `report.rs` for people; `sample.rs` makes up data.
+//! `search.rs`, `random.rs` and `shrink.rs`; `replay.rs`, `script.rs` and `report.rs` for people; `sample.rs` makes up data, with `inputs/` from the schema of the input.
 
 mod book;
 mod call;
 mod check;
 mod decides;
 mod facts;
+mod inputs;
 mod key;
 mod model;
 mod moves;
@@ -26,6 +27,7 @@ mod report;
 mod sample;
 mod script;
 mod search;
+mod shrink;
 mod subject;
 mod symmetry;
 mod tape;

@@ -74,6 +74,7 @@ impl<'a> Model<'a> {
             overdue: Vec::new(),
             books,
             arguments: Arc::default(),
+            told: Arc::default(),
             faults: 0,
             tape,
         }

@@ -15,6 +15,8 @@ pub enum Property {
     Arguments,
     /// No expression is without a value.
     Expressions,
+    /// What a step tells others is told once, when it is so.
+    Told,
     /// The saga's timeout leads to compensation, if it comes before the pivot.
     Timeout,
     /// A restart goes on from the state that was left.
@@ -25,8 +27,8 @@ pub enum Property {
 
 impl Property {
     /// The ones that hold for every definition.
-    pub const BUILT_IN: [Self; 8] =
-        [Self::Ends, Self::Effects, Self::Order, Self::Pivot, Self::Arguments, Self::Expressions, Self::Timeout, Self::Restart];
+    pub const BUILT_IN: [Self; 9] =
+        [Self::Ends, Self::Effects, Self::Order, Self::Pivot, Self::Arguments, Self::Expressions, Self::Told, Self::Timeout, Self::Restart];
 
     /// Its name in reports.
     #[must_use]
@@ -38,6 +40,7 @@ impl Property {
             Self::Pivot => "pivot".to_owned(),
             Self::Arguments => "arguments".to_owned(),
             Self::Expressions => "expressions".to_owned(),
+            Self::Told => "told".to_owned(),
             Self::Timeout => "timeout".to_owned(),
             Self::Restart => "restart".to_owned(),
             Self::Invariant(at) => format!("invariant-{}", at + 1),
@@ -54,6 +57,7 @@ impl Property {
             Self::Pivot => "nothing is undone once the pivot is in effect",
             Self::Arguments => "every attempt of a call has the same arguments",
             Self::Expressions => "no expression is without a value",
+            Self::Told => "what a step tells others is told once, when it is so",
             Self::Timeout => "the saga's timeout leads to compensation",
             Self::Restart => "a restart goes on from the state that was left",
             Self::Invariant(_) => "an invariant of the definition",

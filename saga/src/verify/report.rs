@@ -7,6 +7,7 @@ use super::random::random;
 use super::replay::replay;
 use super::script::{Script, ScriptEnd};
 use super::search::search;
+use super::shrink::shrink;
 use super::subject::{Bounds, Subject};
 use super::tape::{Line, mermaid, timeline};
 use crate::definition::StepKind;
@@ -83,7 +84,7 @@ pub struct Violation {
     pub property: String,
     /// How.
     pub what: String,
-    /// Whether no shorter way leads to it.
+    /// Whether no shorter way leads to it. A way that was drawn has only lost what it does not need.
     pub shortest: bool,
     /// What happened, as text.
     pub timeline: String,
@@ -132,6 +133,7 @@ pub fn verify(subject: Subject<'_>, bounds: Bounds, draws: Option<Random>) -> Re
         tried.add(&drawn.tried);
         for (property, (found, way)) in drawn.wrong {
             if wrong.iter().all(|(known, ..)| known.property != property) {
+                let (found, way) = shrink(&model, found, way);
                 wrong.push((found, way, false));
             }
         }

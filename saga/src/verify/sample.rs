@@ -1,12 +1,14 @@
-//! Data for a definition that nobody gave any: made up from what its expressions refer to.
+//! Data for a definition that nobody gave any: inputs made from their schema, and the rest made up from what its expressions refer to.
 //!
-//! Each field that is referred to gets a text. Where an expression has no value with that (it computes, or loops), or not one of the kind that it
+//! Of the inputs that a schema takes, those are kept with which something else happens: a condition comes out otherwise, or an expression has no value.
+//!
+//! What is made up: each field that is referred to gets a text. Where an expression has no value with that (it computes, or loops), or not one of the kind that it
 //! must have (conditions, sleeps), other values are tried, for the fields of that expression together, until it has one and those before it still
 //! have theirs. For each condition there are data with which it holds, and data with which it does not, as far as any are found.
 
+use super::inputs::{self, Inputs};
 use super::subject::Sample;
-use crate::definition::Definition;
-use crate::definition::{Action, Sleep};
+use crate::definition::{Action, Definition, Emission, InputSchema, Sleep};
 use crate::duration;
 use crate::expression::{Reference, SagaScope, Scope, Template};
 use jiff::Timestamp;
@@ -21,6 +23,9 @@ const TIME: &str = "2026-01-02T00:00:00Z";
 
 /// Assignments that are tried for one expression at most.
 const TRIES_MAX: usize = 20_000;
+
+/// Inputs of a schema that are kept at most: each is verified by itself.
+const KEPT_MAX: usize = 12;
 
 /// A definition for which no data can be made up.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -60,6 +65,19 @@ enum Want {
     Time,
 }
 
+/// What becomes of an expression.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Comes {
+    /// It has no value, or none of the kind that it must have.
+    Wrong,
+    /// It has a value.
+    Value,
+    /// It holds.
+    True,
+    /// It does not.
+    False,
+}
+
 /// An expression, or a value with some.
 struct Part<'a> {
     what: String,
@@ -81,20 +99,52 @@ struct Maker<'a> {
 /// # Errors
 /// When none can be made up, and nothing is given.
 pub fn sample(definition: &Definition, given: Option<&JsonText>, outputs: &BTreeMap<StepId, JsonText>) -> Result<Sample, NoSample> {
-    let maker = Maker::new(definition, given, outputs);
+    let made = match (given, &definition.input) {
+        (None, Some(schema)) => of_schema(schema)?.inputs.into_iter().next(),
+        _ => None,
+    };
+    let maker = Maker::new(definition, given.or(made.as_ref()), outputs);
     maker.first().map(|chosen| maker.make(&chosen))
 }
 
-/// The same, and for each condition data with which it comes out the other way.
+/// The same, and others with which something else happens: inputs of the schema, if nothing is given and there is one, and for each condition data
+/// with which it comes out the other way.
 ///
 /// # Errors
 /// As [`sample`].
 pub fn samples(definition: &Definition, given: Option<&JsonText>, outputs: &BTreeMap<StepId, JsonText>) -> Result<Samples, NoSample> {
-    let maker = Maker::new(definition, given, outputs);
+    let (inputs, is_cut) = match (given, &definition.input) {
+        (None, Some(schema)) => of_schema(schema).map(|Inputs { inputs, is_cut }| (inputs, is_cut))?,
+        _ => (Vec::new(), false),
+    };
+    let maker = Maker::new(definition, given.or(inputs.first()), outputs);
     let chosen = maker.first()?;
-    let mut found = Samples { samples: vec![maker.make(&chosen)], warnings: Vec::new() };
+    let first = maker.make(&chosen);
+    let mut found = Samples { samples: vec![first.clone()], warnings: Vec::new() };
+    let mut seen = vec![maker.signature(&first)];
+    for input in inputs.iter().skip(1) {
+        let made = Sample { input: input.clone(), outputs: first.outputs.clone() };
+        let signature = maker.signature(&made);
+        if !seen.contains(&signature) {
+            seen.push(signature);
+            found.samples.push(made);
+        }
+    }
+    if found.samples.len() > KEPT_MAX {
+        let left = found.samples.len() - KEPT_MAX;
+        found.samples.truncate(KEPT_MAX);
+        seen.truncate(KEPT_MAX);
+        found.warnings.push(format!("of the inputs that the schema takes and with which something else happens, {left} are not looked at, because {KEPT_MAX} are: give some with `--input`"));
+    }
+    if is_cut {
+        found.warnings.push("the schema tells more inputs apart than are made: give others with `--input`".to_owned());
+    }
     for (at, part) in maker.parts.iter().enumerate().filter(|(_, part)| matches!(part.want, Want::Truth(_))) {
-        let holds = maker.gives(part, &found.samples[0]).is_ok();
+        let holds = maker.gives(part, &first).is_ok();
+        let turned = if holds { Comes::False } else { Comes::True };
+        if seen.iter().any(|signature| signature[at] == turned) {
+            continue;
+        }
         let other = maker.search(&chosen, at, Want::Truth(!holds), maker.parts.len());
         match other {
             Some(other) => {
@@ -107,6 +157,14 @@ pub fn samples(definition: &Definition, given: Option<&JsonText>, outputs: &BTre
                 found.warnings.push(format!("with all data that were made up {} {}: give others with `--input`", part.what, held(holds)))
             }
         }
+    }
+    Ok(found)
+}
+
+fn of_schema(schema: &InputSchema) -> Result<Inputs, NoSample> {
+    let found = inputs::of(schema);
+    if found.inputs.is_empty() {
+        return Err(NoSample { what: "the input".to_owned(), reason: "nothing that was made up fits its schema".to_owned() });
     }
     Ok(found)
 }
@@ -191,6 +249,23 @@ impl<'a> Maker<'a> {
         if fits(&value, part.want) { Ok(()) } else { Err(format!("it gives {value}")) }
     }
 
+    /// What becomes of each expression with these data: with what has the same, the same happens.
+    fn signature(&self, sample: &Sample) -> Vec<Comes> {
+        let comes = |part: &Part<'_>| match (self.value(part, sample), part.want) {
+            (Ok(value), Want::Truth(_)) if value.as_str() == "true" => Comes::True,
+            (Ok(value), Want::Truth(_)) if value.as_str() == "false" => Comes::False,
+            (Ok(_), Want::Truth(_)) | (Err(_), _) => Comes::Wrong,
+            (Ok(value), want) => {
+                if fits(&value, want) {
+                    Comes::Value
+                } else {
+                    Comes::Wrong
+                }
+            }
+        };
+        self.parts.iter().map(comes).collect()
+    }
+
     fn value(&self, part: &Part<'_>, sample: &Sample) -> Result<JsonText, String> {
         let failure = Failure { code: "REFUSED".to_owned(), message: "the participant refused".to_owned() };
         let definition = self.definition;
@@ -267,6 +342,9 @@ fn parts(definition: &Definition) -> Vec<Part<'_>> {
         }
         let undo = step.compensation.as_ref();
         found.extend(undo.map(|undo| plain(format!("the arguments of the compensation of `{id}`"), &undo.arguments)));
+        let told = step.emit.iter().flat_map(Emission::templates).map(|told| plain(format!("what `{id}` tells"), told));
+        let undone = step.emit_undone.iter().flat_map(Emission::templates);
+        found.extend(told.chain(undone.map(|told| plain(format!("what the compensation of `{id}` tells"), told))));
     }
     found.extend(definition.output.as_ref().map(|output| plain("`output`".to_owned(), output)));
     found

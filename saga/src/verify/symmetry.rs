@@ -28,6 +28,8 @@ pub(super) fn classes(definition: &Definition, invariants: &[Invariant]) -> Vec<
         let undo = step.compensation.as_ref().map(reached);
         let queues = step.queue_timeout.is_some();
         // What may be left out, or only waits, has data and times of its own.
+        // What is told has a name and values of its own.
+        let own = own.or((step.emit.is_some() || step.emit_undone.is_some()).then_some(index));
         let own = own.or((step.when.is_some() || step.action.call().is_none()).then_some(index));
         format!("{:?}", (own, &step.after, waiting, step.kind, step.action.call().map(reached), undo, queues, step.optional))
     });

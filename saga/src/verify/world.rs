@@ -20,6 +20,8 @@ pub(super) struct World {
     pub(super) books: Vec<(Place, Book)>,
     /// What each call was made with first, as a hash.
     pub(super) arguments: Arc<Vec<(Call, u64)>>,
+    /// What steps have told others of, in order.
+    pub(super) told: Arc<Vec<Call>>,
     /// How much has gone wrong.
     pub(super) faults: u8,
     /// What is told of the way here, if somebody wants to hear it.

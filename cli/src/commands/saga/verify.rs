@@ -6,6 +6,7 @@ use crate::args::verify::VerifyArgs;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::output::Output;
+use sagamq_api::JsonText;
 use sagamq_saga::verify::{Bounds, Mutant, Random, Report, Subject, Violation, mutants, verify};
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -22,6 +23,8 @@ struct Answer {
     seconds: f64,
     /// What the data do not cover.
     warnings: Vec<String>,
+    /// What each report's instance is started with.
+    inputs: Vec<JsonText>,
     reports: Vec<Report>,
     #[serde(skip_serializing_if = "Option::is_none")]
     mutants: Option<Vec<Mutant>>,
@@ -56,7 +59,8 @@ pub(super) fn run(args: VerifyArgs, output: Output) -> Result<Exit, CliError> {
         let file = args.file.display().to_string();
         write(path, &junit::document(&file, &reports, seconds))?;
     }
-    let answer = Answer { file: args.file.display().to_string(), result, seconds, warnings, reports, mutants };
+    let inputs = samples.into_iter().map(|sample| sample.input).collect();
+    let answer = Answer { file: args.file.display().to_string(), result, seconds, warnings, inputs, reports, mutants };
     output.answer(&answer, |answer| text(answer, args.mermaid, args.scripts.as_deref(), output))?;
     Ok(match result {
         "broken" => Exit::Failed,
@@ -90,11 +94,15 @@ fn text(answer: &Answer, as_mermaid: bool, scripts: Option<&Path>, output: Outpu
     let mut text = String::new();
     for (at, report) in answer.reports.iter().enumerate() {
         if answer.reports.len() > 1 {
-            let _ = writeln!(text, "input {}", at + 1);
+            let _ = writeln!(text, "input {}: {}", at + 1, shortened(answer.inputs[at].as_str()));
         }
         one(&mut text, report, answer.seconds, output);
         for violation in &report.violations {
-            let how = if violation.shortest { "a shortest way" } else { "a way that was drawn, not the shortest" };
+            let how = if violation.shortest {
+                "a shortest way"
+            } else {
+                "a way that was drawn, without what it does not need, not always the shortest,"
+            };
             let _ = writeln!(text, "\n{}: {}\n{how} to it:\n", violation.property, violation.what);
             text.push_str(if as_mermaid { &violation.mermaid } else { &violation.timeline });
             if let Some(directory) = scripts {
@@ -112,6 +120,16 @@ fn text(answer: &Answer, as_mermaid: bool, scripts: Option<&Path>, output: Outpu
         if mutants.iter().any(|mutant| mutant.noticed_by.is_none()) {
             text.push_str("what nobody notices may be needless, or an invariant is missing under `verify`\n");
         }
+    }
+    text
+}
+
+/// As much of an input as fits on a line.
+fn shortened(input: &str) -> String {
+    const SHOWN: usize = 120;
+    let mut text: String = input.chars().take(SHOWN).collect();
+    if text.len() < input.len() {
+        text.push('…');
     }
     text
 }

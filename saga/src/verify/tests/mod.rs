@@ -1,6 +1,8 @@
 //! Verification verified: definitions that hold, bugs that are planted around the protocol and found by a shortest way, and the search itself.
 
+mod data;
 mod kinds;
+mod matrix;
 mod planted;
 mod shapes;
 

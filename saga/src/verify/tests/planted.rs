@@ -4,9 +4,9 @@ use super::super::{Bounds, Decides, Report, Shipped, Subject, verify};
 use super::{Compiled, data, linear, shape, shown};
 use crate::definition::{Definition, StepKind};
 use crate::protocol::saga::{InstanceState, Phase, SagaEvent};
-use crate::protocol::{Command, Decision, Input, Rejection};
+use crate::protocol::{Command, Decision, Input, Rejection, Told};
 use sagamq_api::JsonText;
-use sagamq_api::saga::{CallOutcome, Operation};
+use sagamq_api::saga::{AttemptId, CallOutcome, Operation};
 use uuid::Uuid;
 
 const TWO: Bounds = Bounds { faults: 2, attempts: 2, states: 1_000_000, threads: 1, reduce: true };
@@ -30,6 +30,12 @@ enum Plant {
     TimeoutIgnored,
     /// What is decided is not what is written.
     WrittenOtherwise,
+    /// Nobody is told.
+    NotTold,
+    /// What is told is told twice.
+    ToldTwice,
+    /// It is told when the call is made.
+    ToldEarly,
 }
 
 impl Plant {
@@ -76,6 +82,12 @@ impl Decides for Plant {
                     }
                 }
             }
+            Self::NotTold => decision.commands.retain(|command| !matches!(command, Command::Tell(_))),
+            Self::ToldTwice => {
+                let told: Vec<Command> = decision.commands.iter().filter(|command| matches!(command, Command::Tell(_))).cloned().collect();
+                decision.commands.extend(told);
+            }
+            Self::ToldEarly => tell_early(&given, &mut decision),
             Self::WrittenOtherwise if decision.events.len() > 1 => drop(decision.events.pop()),
             _ => {}
         }
@@ -107,6 +119,33 @@ impl Plant {
         }
         Ok(())
     }
+}
+
+/// What a step tells is told with its call.
+fn tell_early(definition: &Definition, decision: &mut Decision<InstanceState, SagaEvent>) {
+    decision.commands.retain(|command| !matches!(command, Command::Tell(_)));
+    let called = decision.commands.iter().filter_map(|command| match command {
+        Command::Call(command) if command.call.attempt.epoch == 1 => Some(command.call.attempt.clone()),
+        _ => None,
+    });
+    let told: Vec<Command> = called.filter_map(|attempt| told(definition, &decision.state, attempt)).collect();
+    decision.commands.extend(told);
+}
+
+fn told(definition: &Definition, state: &InstanceState, attempt: AttemptId) -> Option<Command> {
+    let step = definition.steps.iter().find(|step| step.id == attempt.step)?;
+    let emission = if attempt.operation == Operation::Action { step.emit.as_ref() } else { step.emit_undone.as_ref() }?;
+    Some(Command::Tell(Box::new(Told {
+        topic: emission.topic.clone(),
+        key: state.head.key.clone(),
+        value: None,
+        headers: Vec::new(),
+        failed: None,
+        attempt,
+        saga: definition.name.clone(),
+        version: definition.version,
+        business_key: state.head.key.clone(),
+    })))
 }
 
 /// A step that became unknown is failed instead.
@@ -201,4 +240,25 @@ fn a_timeout_that_does_nothing_is_found() {
 #[test]
 fn what_is_not_written_is_found() {
     is_found(&shape(&[&[], &[]], None, ""), Plant::WrittenOtherwise, "restart", 0);
+}
+
+/// Two steps that tell what they did and undid.
+fn telling() -> Compiled {
+    let text = "saga: s\nversion: 1\nkey: ${ input.k }\nservices: { a: { http: \"http://a\" } }\nsteps:\n".to_owned()
+        + &(0..2)
+            .map(|step| {
+                format!(
+                    "  - id: s{step}\n    call: a.do\n    emit: {{ topic: told, value: done }}\n    compensate: {{ call: a.undo, emit: {{ topic: told, value: undone }} }}\n"
+                )
+            })
+            .collect::<String>();
+    crate::dsl::compile(&text).unwrap_or_else(|faults| panic!("{faults:?}"))
+}
+
+#[test]
+fn what_is_not_told_or_told_twice_or_too_early_is_found() {
+    // Both are done, and nobody was told: that is seen at the end.
+    is_found(&telling(), Plant::NotTold, "told", 4);
+    is_found(&telling(), Plant::ToldTwice, "told", 2);
+    is_found(&telling(), Plant::ToldEarly, "told", 0);
 }

@@ -120,6 +120,31 @@ fn a_seed_draws_the_same_ways_again() {
     assert_eq!((first.violations[0].property.as_str(), first.violations[0].shortest), ("invariant-1", false));
 }
 
+#[test]
+fn a_way_that_was_drawn_loses_what_it_does_not_need() {
+    let compiled = linear_with("verify: [ \"!saga.blocked\", \"saga.completed implies !steps.s1.done\" ]\n");
+    let data = data(&compiled);
+    let subject = Subject::new(&compiled.definition, &compiled.invariants, &data);
+    let shortest = verify(subject, TWO, None);
+    for seed in 0..6 {
+        let drawn = verify(subject, Bounds { states: 1, ..TWO }, Some(Random { seed, ways: 2_000 }));
+        for found in drawn.violations {
+            let best = shortest.violations.iter().find(|best| best.property == found.property).expect("the search finds it as well");
+            let (length, least) = (found.script.moves.len(), best.script.moves.len());
+            println!("{seed}: {}: {length} moves, the shortest has {least}", found.property);
+            assert!(length <= least + 4, "{}: {:#?}", found.property, found.script.moves);
+            let played = play(&compiled.definition, &compiled.invariants, &found.script).expect("it can be played");
+            assert_eq!(played.end, found.script.ends);
+            for left_out in 0..length {
+                let mut shorter = found.script.clone();
+                shorter.moves.remove(left_out);
+                let again = play(&compiled.definition, &compiled.invariants, &shorter).map(|played| played.end.breaks);
+                assert_ne!(again, Ok(Some(found.property.clone())), "move {left_out} could be spared: {:#?}", found.script.moves);
+            }
+        }
+    }
+}
+
 fn linear_with(more: &str) -> crate::dsl::Compiled {
     shape(&[&[], &[0]], None, more)
 }

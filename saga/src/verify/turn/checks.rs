@@ -3,7 +3,8 @@
 use super::Turn;
 use crate::definition::StepKind;
 use crate::protocol::saga::{InstanceState, Phase, SagaEvent};
-use crate::protocol::{Recorded, codes};
+use crate::protocol::{Recorded, Told, codes};
+use crate::verify::call::{Call, Side};
 use crate::verify::property::{Property, Wrong};
 use sagamq_api::saga::Failure;
 
@@ -33,6 +34,23 @@ impl Turn<'_> {
         if let Some(pivot) = pivots().find(|&pivot| stands(pivot)) {
             let what = format!("`{}` is undone, and the pivot `{}` is in effect", id(step), id(pivot));
             self.wrong.push(Wrong { property: Property::Pivot, what });
+        }
+    }
+
+    /// A step is about to tell others what it did.
+    pub(super) fn check_told(&mut self, call: Call, told: &Told) {
+        self.tried.note(Property::Told);
+        let name = call.name(&self.model.definition);
+        let mut say = |property, what: String| self.wrong.push(Wrong { property, what });
+        let stands = self.world.book(call.place).stands();
+        match call.side {
+            _ if self.world.told.contains(&call) => say(Property::Told, format!("{name} is told a second time")),
+            Side::Action if !stands => say(Property::Told, format!("{name} is told, and its effect is not there")),
+            Side::Undo if stands => say(Property::Told, format!("{name} is told, and the effect is still there")),
+            Side::Action | Side::Undo => {}
+        }
+        if let Some(reason) = &told.failed {
+            say(Property::Expressions, format!("what {name} tells has no value: {reason}"));
         }
     }
 

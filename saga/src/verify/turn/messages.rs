@@ -2,7 +2,7 @@
 
 use super::{Turn, failure};
 use crate::protocol::saga::child_key;
-use crate::protocol::{Command, Decision, Input, Related};
+use crate::protocol::{Command, Decision, Input, Related, Told};
 use crate::verify::book::Habit;
 use crate::verify::call::{Call, Side};
 use crate::verify::model::Model;
@@ -50,7 +50,8 @@ impl Turn<'_> {
                     self.send(call, command.call.attempt.epoch, command.call.arguments.as_str());
                 }
                 Command::Relate(related) => self.cancel_sub_saga(&related),
-                Command::Settle { .. } | Command::Postpone { .. } | Command::Tell(_) => {}
+                Command::Tell(told) => self.told(&told),
+                Command::Settle { .. } | Command::Postpone { .. } => {}
             }
         }
     }
@@ -102,6 +103,18 @@ impl Turn<'_> {
         if self.world.tape.is_some() {
             let text = format!("calls {}", words::attempt(self.model, call, epoch));
             self.say(Who::Saga, Some(Who::Service(self.model.called(call).service.clone())), text, false);
+        }
+    }
+
+    /// A step tells others what it did.
+    fn told(&mut self, told: &Told) {
+        let call = Call::of(&told.attempt, &self.model.definition);
+        self.check_told(call, told);
+        Arc::make_mut(&mut self.world.told).push(call);
+        if self.world.tape.is_some() {
+            let step = &self.model.definition.steps[call.place.index()].id;
+            let what = if call.side == Side::Action { "done" } else { "undone" };
+            self.say(Who::Saga, None, format!("tells `{}` that `{step}` is {what}", told.topic), false);
         }
     }
 

@@ -1,0 +1,161 @@
+//! What must hold of each saga when everything is over: it is at its end or blocked for a reason, the books balance with it effect by effect, what was told
+//! is what was done, and each signal counts once.
+
+use super::books::{Books, Effect};
+use super::traffic::Run;
+use sagamq_sdk::api::saga::{HistoryEvent, Operation, SagaDescription, SagaState, StepDescription, StepState};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use uuid::Uuid;
+
+/// The steps that call nobody.
+const WAITS: [&str; 4] = ["cool_off", "review", "rest", "seen"];
+
+/// The step whose effect nothing undoes, because its author says so.
+const NOTHING_TO_UNDO: &str = "note";
+
+const PIVOT: &str = "capture";
+
+/// How often each was told, by saga, step and operation.
+pub(super) type Told = BTreeMap<(Uuid, String, String), u32>;
+
+/// What occurred, by name: a drill in which it did not has shown nothing about it.
+pub(super) type Occurred = BTreeMap<String, u64>;
+
+/// One saga with all that is known about it.
+pub(super) struct Case<'c> {
+    pub(super) run: &'c Run,
+    pub(super) shown: &'c SagaDescription,
+    pub(super) history: &'c [HistoryEvent],
+    pub(super) books: &'c Books,
+    pub(super) told: &'c Told,
+}
+
+impl Case<'_> {
+    /// Adds what is wrong, and what occurred.
+    pub(super) fn look(&self, wrong: &mut Vec<String>, occurred: &mut Occurred) {
+        let state = self.shown.summary.state;
+        let mut say = |what: String| wrong.push(format!("saga {} ({}), {state}: {what}", self.run.saga, self.run.order.key));
+        *occurred.entry(format!("saga {state}")).or_default() += 1;
+        match state {
+            SagaState::Completed | SagaState::Compensated | SagaState::Failed => {}
+            SagaState::Blocked if self.is_blocked_for_a_reason() => {}
+            SagaState::Blocked => say("it is blocked, and does not say why".to_owned()),
+            _ => say(format!("it is stuck: {:?}", self.shown.summary.waits)),
+        }
+        let is_past_pivot = self.effect(PIVOT).stands();
+        for step in &self.shown.steps {
+            let id = step.id.as_str();
+            if WAITS.contains(&id) {
+                continue;
+            }
+            *occurred.entry(format!("step {}", name_of(step.state))).or_default() += 1;
+            let effect = self.effect(id);
+            if let Some(what) = self.wrong_with(step, effect, is_past_pivot) {
+                say(format!("`{id}` is {}, and {what} ({effect:?})", name_of(step.state)));
+            }
+            for operation in [Operation::Action, Operation::Compensation] {
+                self.look_at_told(step, operation, effect, &mut say);
+            }
+        }
+        self.look_at_signals(&mut say, occurred);
+    }
+
+    fn effect(&self, step: &str) -> Effect {
+        self.books.effect(self.run.saga, step)
+    }
+
+    fn is_blocked_for_a_reason(&self) -> bool {
+        let is_stuck = |step: &&StepDescription| step.state == StepState::CompensationFailed;
+        let stuck = self.shown.steps.iter().find(is_stuck);
+        let has_failure = |step: &StepDescription| self.shown.failures.iter().any(|failed| failed.attempt.step == step.id);
+        self.shown.summary.failure.is_some() && stuck.is_some_and(has_failure)
+    }
+
+    /// What is wrong between a step and the books, if anything is.
+    fn wrong_with(&self, step: &StepDescription, effect: Effect, is_past_pivot: bool) -> Option<&'static str> {
+        let state = self.shown.summary.state;
+        let listed = self.shown.standing.iter().find(|standing| standing.step == step.id);
+        if effect.done > 1 || effect.undone > effect.done {
+            return Some("its effect did not happen once");
+        }
+        if is_past_pivot && effect.undone > 0 && !step.optional {
+            return Some("it was undone past the pivot");
+        }
+        if listed.is_some_and(|listed| !listed.in_doubt) && !effect.stands() {
+            return Some("it is listed as standing for certain, and does not");
+        }
+        let has_undo = step.id.as_str() != NOTHING_TO_UNDO;
+        match state {
+            SagaState::Completed if step.state == StepState::Succeeded => (!effect.stands()).then_some("its effect is not there"),
+            SagaState::Completed => (effect.stands() && listed.is_none()).then_some("its effect stands, and nobody says so"),
+            SagaState::Compensated | SagaState::Failed => (effect.stands() && has_undo).then_some("its effect stands"),
+            _ => (effect.stands() && listed.is_none()).then_some("its effect stands, and nobody says so"),
+        }
+    }
+
+    /// What was told is what the history says was done, once.
+    fn look_at_told(&self, step: &StepDescription, operation: Operation, effect: Effect, say: &mut impl FnMut(String)) {
+        let id = step.id.as_str();
+        let kind = if operation == Operation::Action { "step_succeeded" } else { "step_compensated" };
+        let is_of_it = |event: &&HistoryEvent| event.r#type == kind && text(event, "step") == Some(id.to_owned());
+        let happened = u32::try_from(self.history.iter().filter(is_of_it).count()).expect("few");
+        let key = (self.run.saga, id.to_owned(), operation.to_string());
+        let told = self.told.get(&key).copied().unwrap_or(0);
+        if told != happened || told > 1 {
+            say(format!("`{id}`: {kind} stands {happened} times in the history, and was told {told} times"));
+        }
+        let is_false = match operation {
+            Operation::Action => told > 0 && effect.done != 1,
+            _ => told > 0 && effect.stands(),
+        };
+        if is_false {
+            say(format!("`{id}`: its {operation} was told, and is not so in the books ({effect:?})"));
+        }
+    }
+
+    /// Each signal that was taken is in the history once, and gives its step its output once.
+    fn look_at_signals(&self, say: &mut impl FnMut(String), occurred: &mut Occurred) {
+        for sent in &self.run.sent {
+            let id = &sent.id;
+            let received: Vec<&HistoryEvent> =
+                self.history.iter().filter(|event| event.r#type == "signal_received" && text(event, "id").as_ref() == Some(id)).collect();
+            if received.len() != usize::from(sent.is_taken) {
+                say(format!("the signal `{id}` stands {} times in the history, taken: {}", received.len(), sent.is_taken));
+            }
+            if sent.is_taken && !sent.was_known {
+                say(format!("the signal `{id}` was sent again, and was not known"));
+            }
+            let number = received.first().and_then(|event| value(event, "number"));
+            let takers: Vec<&HistoryEvent> = self
+                .history
+                .iter()
+                .filter(|event| event.r#type == "step_woke" && number.is_some() && value(event, "signal") == number)
+                .collect();
+            if takers.len() > 1 {
+                say(format!("the signal `{id}` woke {} steps", takers.len()));
+            }
+            if !takers.is_empty() {
+                *occurred.entry("signal taken by its step".to_owned()).or_default() += 1;
+                let output = self.shown.steps.iter().find(|step| step.id.as_str() == sent.step).and_then(|step| step.output.as_ref());
+                if output != Some(&sent.payload) {
+                    say(format!("`{}` returned {output:?}, and its signal said {}", sent.step, sent.payload.as_str()));
+                }
+            }
+        }
+        let missed = self.history.iter().filter(|event| event.r#type == "step_failed" && text(event, "step").as_deref() == Some("review"));
+        *occurred.entry("signal missed".to_owned()).or_default() += missed.count() as u64;
+    }
+}
+
+fn value(event: &HistoryEvent, field: &str) -> Option<Value> {
+    event.data.to_value().get(field).cloned()
+}
+
+fn text(event: &HistoryEvent, field: &str) -> Option<String> {
+    value(event, field)?.as_str().map(str::to_owned)
+}
+
+fn name_of(state: StepState) -> String {
+    serde_json::to_value(state).ok().and_then(|value| value.as_str().map(str::to_owned)).expect("a state is text")
+}

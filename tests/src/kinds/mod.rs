@@ -1,0 +1,210 @@
+//! Sagas with every kind of step, under SIGKILL of the broker and of the services: at the end each is at its end or blocked for a reason, and the books
+//! balance with it, effect by effect.
+//!
+//! `definition.yaml` is what runs; `order.rs` what is drawn for each saga; `service.rs` the participants, each a process with books on disk (`books.rs`)
+//! that refuses, hangs, fails and loses replies; `crew.rs` kills them; `traffic.rs` runs a saga with its signals; `audit.rs` says what must hold.
+
+mod audit;
+mod books;
+mod crew;
+mod order;
+mod service;
+#[cfg(test)]
+mod tests;
+mod traffic;
+
+use crate::ServerProcess;
+use crate::server::free_address;
+use audit::{Case, Occurred, Told};
+use books::Books;
+use crew::Service;
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use order::Order;
+use sagamq_api::topic::ReadQuery;
+use sagamq_api::{Offset, TopicName};
+use sagamq_broker::env::Random;
+use sagamq_sdk::{Client, ClientError, HandlerError, RetryPolicy};
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use traffic::Run;
+
+/// The saga.
+const SAGA: &str = "kinds";
+
+/// Where its steps tell what they did.
+const TOLD: &str = "kinds-told";
+
+const DEFINITION: &str = include_str!("definition.yaml");
+
+/// How long a client waits for a server that was killed.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// How many sagas the audit asks for at a time.
+const ASKED: usize = 16;
+
+/// What is done.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// Sagas.
+    pub sagas: u64,
+    /// Sagas at a time.
+    pub in_flight: usize,
+    /// A process is killed so often: the broker, and the services in turn.
+    pub every: Duration,
+    /// Kills, at most.
+    pub kills: u32,
+    /// The same seed makes the same choices.
+    pub seed: u64,
+}
+
+/// What came of it.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// What must not be; nothing if all is well.
+    pub wrong: Vec<String>,
+    /// What occurred, and how often.
+    pub occurred: Occurred,
+    /// How long the sagas took.
+    pub took: Duration,
+}
+
+impl Outcome {
+    /// What occurred as a table in Markdown.
+    #[must_use]
+    pub fn table(&self) -> String {
+        let mut text = "| what occurred | times |\n|---|---:|\n".to_owned();
+        for (what, times) in &self.occurred {
+            writeln!(text, "| {what} | {times} |").expect("a string takes it");
+        }
+        text
+    }
+
+    /// Of these what never occurred: then nothing was shown about it.
+    #[must_use]
+    pub fn missing<'w>(&self, what: &[&'w str]) -> Vec<&'w str> {
+        what.iter().copied().filter(|what| self.occurred.get(*what).is_none_or(|times| *times == 0)).collect()
+    }
+}
+
+/// A participant in a process of its own: see [`run`].
+///
+/// # Errors
+/// What the broker refuses for good, and what the disk and the network say.
+pub async fn serve(service: &str, url: &str, folder: &Path, address: SocketAddr, seed: u64) -> Result<(), HandlerError> {
+    service::serve(service, url, folder, address, seed).await
+}
+
+/// Runs it. `program` is started as `program service NAME URL FOLDER ADDRESS SEED` and calls [`serve`] then.
+///
+/// # Panics
+/// When the server cannot be started, or answers what it must not.
+pub async fn run(program: &Path, plan: Plan) -> Outcome {
+    let folder = tempfile::Builder::new().prefix("sagamq-kinds-").tempdir().expect("a folder");
+    let mut server = ServerProcess::start().await;
+    let client = server.client();
+    let client = client.with_retry(RetryPolicy { attempts: 10_000, deadline: PATIENCE, ..*client.retry_policy() });
+    let bank = free_address();
+    let definition = DEFINITION.replace("\"BANK\"", &format!("\"http://{bank}\""));
+    client.sagas().publish(&definition).await.expect("the definition is right");
+    let service =
+        |name: &'static str, address| Service::start(name, program.to_owned(), server.url(), folder.path().join(name), address, plan.seed);
+    let mut services = [service("stock", free_address()), service("bank", bank)];
+    let mut random = Random::from_seed(plan.seed);
+    let orders: Vec<Order> = (0..plan.sagas).map(|number| Order::draw(number, &mut random)).collect();
+    let began = Instant::now();
+    let (ended, over) = watch::channel(false);
+    let traffic = async {
+        let runs = futures_util::stream::iter(orders).map(|order| traffic::run(client.sagas(), order));
+        let runs: Vec<Run> =
+            runs.buffer_unordered(plan.in_flight).try_collect().await.expect("the server takes it, at the latest when it is back");
+        ended.send_replace(true);
+        runs
+    };
+    let (runs, kills) = tokio::join!(traffic, strike(&mut server, &mut services, plan, over));
+    let took = began.elapsed();
+    // What still hangs in a service comes too late for all of them, and must change nothing.
+    tokio::time::sleep(service::HANG).await;
+    let mut books = Books::default();
+    for service in &mut services {
+        service.kill();
+        books.read(&service.folder).expect("its books can be read");
+    }
+    let mut occurred: Occurred = kills.into_iter().collect();
+    let wrong = look(&client, &runs, &books, &mut occurred).await.expect("the server answers");
+    Outcome { wrong, occurred, took }
+}
+
+/// Kills a process every so often, and starts it again, until the sagas are over. How often it killed which.
+async fn strike(server: &mut ServerProcess, services: &mut [Service], plan: Plan, mut over: watch::Receiver<bool>) -> Vec<(String, u64)> {
+    let mut killed: Vec<(String, u64)> = ["broker", "stock", "bank"].map(|name| (format!("{name} killed"), 0)).into();
+    for number in 0..plan.kills {
+        tokio::select! {
+            _ = over.wait_for(|is_over| *is_over) => break,
+            () = tokio::time::sleep(plan.every) => {}
+        }
+        // The broker every other time, and the services in turn between.
+        let at = if number % 2 == 0 { 0 } else { 1 + usize::from(number % 4 == 3) };
+        match at.checked_sub(1) {
+            None => {
+                server.kill();
+                server.restart().await;
+            }
+            Some(service) => {
+                services[service].kill();
+                services[service].restart();
+            }
+        }
+        killed[at].1 += 1;
+    }
+    killed
+}
+
+/// Looks at every saga, and at what is there beside them.
+async fn look(client: &Client, runs: &[Run], books: &Books, occurred: &mut Occurred) -> Result<Vec<String>, ClientError> {
+    let told = told(client).await?;
+    let sagas = client.sagas();
+    let shown = futures_util::stream::iter(runs).map(|run| {
+        let sagas = sagas.clone();
+        async move { Ok::<_, ClientError>((run, sagas.get(run.saga).await?, sagas.history(run.saga).await?)) }
+    });
+    let shown: Vec<_> = shown.buffered(ASKED).try_collect().await?;
+    let mut wrong = Vec::new();
+    for (run, shown, history) in &shown {
+        Case { run, shown, history: &history.events, books, told: &told }.look(&mut wrong, occurred);
+    }
+    let known: BTreeSet<_> = runs.iter().map(|run| run.saga).collect();
+    if known.len() != runs.len() {
+        wrong.push(format!("{} orders have {} sagas", runs.len(), known.len()));
+    }
+    let strangers =
+        books.sagas().filter(|saga| !known.contains(saga)).chain(told.keys().map(|(saga, ..)| *saga).filter(|saga| !known.contains(saga)));
+    wrong.extend(strangers.map(|saga| format!("saga {saga} left something, and nobody started it")));
+    *occurred.entry("records told".to_owned()).or_default() += told.values().map(|times| u64::from(*times)).sum::<u64>();
+    Ok(wrong)
+}
+
+/// What the steps told, partition by partition.
+async fn told(client: &Client) -> Result<Told, ClientError> {
+    let topic: TopicName = TOLD.parse().expect("legal");
+    let mut told = Told::new();
+    for partition in client.describe_topic(&topic).await?.partitions {
+        let mut from = Offset(0);
+        while from < partition.high_watermark {
+            let query = ReadQuery { offset: Some(from), max_records: Some(1_000), ..ReadQuery::default() };
+            let answer = client.read(&topic, partition.partition, &query).await?;
+            from = answer.next_offset;
+            for record in &answer.records {
+                let header = |name: &str| record.headers.get(name).expect("every such record has it").to_owned();
+                assert_eq!(record.headers.get("saga-emit-failed"), None, "each value can be told");
+                let saga = header("saga-id").parse().expect("an id");
+                *told.entry((saga, header("saga-step"), header("saga-operation"))).or_default() += 1;
+            }
+        }
+    }
+    Ok(told)
+}
