@@ -26,7 +26,7 @@ pub const ENVIRONMENT_PREFIX: &str = "SAGAMQ_";
 const CONFIG_VARIABLE: &str = "SAGAMQ_CONFIG";
 
 /// Every key of the configuration file. The flag of `data_dir` is `--data-dir`, its environment variable `SAGAMQ_DATA_DIR`.
-pub const KEYS: [&str; 41] = [
+pub const KEYS: [&str; 49] = [
     "listen",
     "data_dir",
     "shards",
@@ -68,6 +68,14 @@ pub const KEYS: [&str; 41] = [
     "insecure_no_auth",
     "bootstrap_key_file",
     "open_metrics",
+    "tls_cert_file",
+    "tls_key_file",
+    "tls_client_ca_file",
+    "jwt_jwks",
+    "jwt_issuer",
+    "jwt_audience",
+    "jwt_roles_claim",
+    "jwt_clock_skew",
 ];
 
 /// All settings of `sagamq serve`.
@@ -173,6 +181,14 @@ fn flags(mut builder: ConfigBuilder<DefaultState>, args: &ServeArgs) -> ConfigBu
         &args.insecure_no_auth,
         &args.bootstrap_key_file,
         &args.open_metrics,
+        &args.tls_cert_file,
+        &args.tls_key_file,
+        &args.tls_client_ca_file,
+        &args.jwt_jwks,
+        &args.jwt_issuer,
+        &args.jwt_audience,
+        &args.jwt_roles_claim,
+        &args.jwt_clock_skew,
     ];
     for (key, flag) in KEYS.into_iter().zip(flags) {
         if let Some(text) = flag {
@@ -216,6 +232,18 @@ fn read_all(merged: Map<String, Value>, path: Option<&Path>) -> Result<Settings,
     let asks_for_keys = settings.serve.authentication == Some(AuthenticationMode::Keys);
     if asks_for_keys && settings.serve.insecure_no_auth {
         faults.push("authentication is `keys` and insecure_no_auth is true: leave one of them out".to_owned());
+    }
+    if settings.serve.jwt_jwks.is_some() {
+        let rules = &settings.serve.jwt;
+        if !asks_for_keys || rules.issuer.is_empty() || rules.audience.is_empty() {
+            let needs =
+                "tokens (jwt_jwks) need authentication `keys`, jwt_issuer and jwt_audience: a token of anybody for anything is none";
+            faults.push(needs.to_owned());
+        }
+    }
+    let ServeConfig { tls_cert_file, tls_key_file, tls_client_ca_file, .. } = &settings.serve;
+    if tls_cert_file.is_some() != tls_key_file.is_some() || (tls_client_ca_file.is_some() && tls_cert_file.is_none()) {
+        faults.push("TLS needs tls_cert_file and tls_key_file, and tls_client_ca_file needs both: set what is missing".to_owned());
     }
     if settings.serve.bootstrap_key_file.is_some() && !asks_for_keys {
         faults.push("bootstrap_key_file is set and nobody is asked for a key: set authentication to `keys`".to_owned());
@@ -297,9 +325,20 @@ fn set(settings: &mut Settings, key: &str, text: &str) -> Result<(), String> {
         "schedule_bytes_max" => serve.schedules.bytes_max = memory(text)? as u64,
         "authentication" => serve.authentication = Some(authentication(text)?),
         "insecure_no_auth" => serve.insecure_no_auth = text.parse().map_err(|_| "expected true or false".to_owned())?,
-        "bootstrap_key_file" if text.is_empty() => return Err("expected a file".to_owned()),
+        "bootstrap_key_file" | "tls_cert_file" | "tls_key_file" | "tls_client_ca_file" if text.is_empty() => {
+            return Err("expected a file".to_owned());
+        }
+        "tls_cert_file" => serve.tls_cert_file = Some(PathBuf::from(text)),
+        "tls_key_file" => serve.tls_key_file = Some(PathBuf::from(text)),
+        "tls_client_ca_file" => serve.tls_client_ca_file = Some(PathBuf::from(text)),
         "bootstrap_key_file" => serve.bootstrap_key_file = Some(PathBuf::from(text)),
         "open_metrics" => serve.open_metrics = text.parse().map_err(|_| "expected true or false".to_owned())?,
+        "jwt_issuer" | "jwt_audience" | "jwt_roles_claim" if text.is_empty() => return Err("expected a text".to_owned()),
+        "jwt_jwks" => serve.jwt_jwks = Some(text.parse()?),
+        "jwt_issuer" => text.clone_into(&mut serve.jwt.issuer),
+        "jwt_audience" => text.clone_into(&mut serve.jwt.audience),
+        "jwt_roles_claim" => text.clone_into(&mut serve.jwt.roles_claim),
+        "jwt_clock_skew" => serve.jwt.skew = within(text, Duration::ZERO..=Duration::from_secs(600), "expected a duration from 0 to 10m")?,
         other => return Err(format!("`{other}` is no setting")),
     }
     Ok(())

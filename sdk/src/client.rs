@@ -203,7 +203,8 @@ impl ClientBuilder {
         self.bearer_token(key)
     }
 
-    /// A token for the `authorization` header of each request, for a proxy in front of the server that asks for one.
+    /// A token of an identity provider for the `authorization` header of each request, for a server or a proxy that takes one. For tokens that run
+    /// out there is [`ClientBuilder::authorization`].
     pub fn bearer_token(self, token: impl AsRef<str>) -> Self {
         let value = format!("Bearer {}", token.as_ref());
         self.authorization(move || std::future::ready(Ok::<_, std::convert::Infallible>(value.clone())))

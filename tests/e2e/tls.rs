@@ -20,23 +20,23 @@ use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 
 /// A certificate authority that nobody else knows.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
+pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 /// A certificate and its key, in PEM.
-struct Issued {
-    certificate: String,
-    key: String,
+pub(crate) struct Issued {
+    pub(crate) certificate: String,
+    pub(crate) key: String,
 }
 
 impl Issued {
     /// Both in one file.
-    fn bundle(&self) -> String {
+    pub(crate) fn bundle(&self) -> String {
         format!("{}{}", self.certificate, self.key)
     }
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("a certificate"))
@@ -49,7 +49,18 @@ impl Authority {
         (params.signed_by(&key, &self.0).expect("a certificate"), key)
     }
 
-    fn client(&self) -> Issued {
+    /// Its own certificate, in PEM.
+    pub(crate) fn pem(&self) -> String {
+        self.0.pem()
+    }
+
+    /// A certificate for a server on this machine.
+    pub(crate) fn server(&self) -> Issued {
+        let (certificate, key) = self.certificate("127.0.0.1", ExtendedKeyUsagePurpose::ServerAuth);
+        Issued { certificate: certificate.pem(), key: key.serialize_pem() }
+    }
+
+    pub(crate) fn client(&self) -> Issued {
         let (certificate, key) = self.certificate("billing.example", ExtendedKeyUsagePurpose::ClientAuth);
         Issued { certificate: certificate.pem(), key: key.serialize_pem() }
     }

@@ -1,4 +1,4 @@
-//! [`ApiKeys`]: all keys in memory, and [`Session`]: a request's hold on one.
+//! [`ApiKeys`]: all keys in memory, and a request's hold on one.
 
 use super::entry::KeyEntry;
 use super::secret::{Secret, SecretHash};
@@ -24,6 +24,8 @@ struct Keys {
 #[derive(Debug)]
 struct Known {
     entry: KeyEntry,
+    /// What logs and histories call it.
+    principal: String,
     rights: Rights,
     /// Cancelled when there is another in its place, or none.
     changed: CancellationToken,
@@ -48,7 +50,7 @@ pub enum KeyRefused {
 
 /// A valid key that was presented.
 #[derive(Clone, Debug)]
-pub struct Session {
+pub(crate) struct KeySession {
     keys: ApiKeys,
     known: Arc<Known>,
     hash: SecretHash,
@@ -65,11 +67,11 @@ impl ApiKeys {
     ///
     /// # Errors
     /// [`KeyRefused`].
-    pub fn verify(&self, secret: &Secret, now_ms: u64) -> Result<Session, KeyRefused> {
+    pub(crate) fn verify(&self, secret: &Secret, now_ms: u64) -> Result<KeySession, KeyRefused> {
         self.check(secret.id(), secret.hash(), now_ms)
     }
 
-    fn check(&self, id: u64, hash: SecretHash, now_ms: u64) -> Result<Session, KeyRefused> {
+    fn check(&self, id: u64, hash: SecretHash, now_ms: u64) -> Result<KeySession, KeyRefused> {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner).by_id.get(&id).cloned().ok_or(KeyRefused::Unknown)?;
         let entry = &known.entry;
         let is_current = entry.hash == hash;
@@ -84,7 +86,7 @@ impl ApiKeys {
             KeyState::Active if !is_current && previous.is_some_and(|previous| previous.until_ms <= now_ms) => {
                 Err(KeyRefused::Rotated(name()))
             }
-            KeyState::Active => Ok(Session { keys: self.clone(), known, hash }),
+            KeyState::Active => Ok(KeySession { keys: self.clone(), known, hash }),
         }
     }
 
@@ -106,7 +108,8 @@ impl ApiKeys {
     pub(crate) fn insert(&self, entry: KeyEntry) {
         let mut keys = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let (id, name) = (entry.id, entry.name.clone());
-        let known = Known { rights: Rights::new(entry.roles.clone()), entry, changed: CancellationToken::new() };
+        let (principal, rights) = (format!("key:{name}"), Rights::new(entry.roles.clone()));
+        let known = Known { principal, rights, entry, changed: CancellationToken::new() };
         let before = keys.by_id.insert(id, Arc::new(known));
         let former = keys.by_name.insert(name, id).filter(|former| *former != id);
         let former = former.and_then(|former| keys.by_id.remove(&former));
@@ -120,21 +123,9 @@ impl ApiKeys {
     }
 }
 
-impl Session {
-    /// Name of the key.
-    #[must_use]
-    pub fn name(&self) -> &KeyName {
-        &self.known.entry.name
-    }
-
-    /// What it may do.
-    #[must_use]
-    pub fn rights(&self) -> &Rights {
-        &self.known.rights
-    }
-
+impl KeySession {
     /// Waits until the secret is not valid any more: its key is revoked or has expired, or the time of an older secret is over.
-    pub async fn ended(mut self, clock: Arc<dyn Clock>) {
+    pub(crate) async fn ended(mut self, clock: Arc<dyn Clock>) {
         loop {
             let now_ms = clock.now_ms();
             let Ok(session) = self.keys.check(self.known.entry.id, self.hash, now_ms) else { return };
@@ -145,12 +136,24 @@ impl Session {
             let changed = self.known.changed.cancelled();
             match ends_at_ms {
                 Some(at_ms) => {
-                    // A little longer than the rest, so that it is over when it is looked at again; a clock that stands still costs a look a second.
-                    let left = Duration::from_millis(at_ms.saturating_sub(now_ms).clamp(1_000, 86_400_000));
-                    let _ = tokio::time::timeout(left, changed).await;
+                    let _ = tokio::time::timeout(pause(at_ms, now_ms), changed).await;
                 }
                 None => changed.await,
             }
         }
     }
+
+    pub(crate) fn principal(&self) -> &str {
+        &self.known.principal
+    }
+
+    pub(super) fn rights(&self) -> &Rights {
+        &self.known.rights
+    }
+}
+
+/// How long to wait for a time: a little longer than it is until then, so that it is over when it is looked again; a clock that stands still costs
+/// a look a second.
+pub(super) fn pause(at_ms: u64, now_ms: u64) -> Duration {
+    Duration::from_millis(at_ms.saturating_sub(now_ms).clamp(1_000, 86_400_000))
 }

@@ -83,7 +83,7 @@ fn a_key_is_taken_until_it_is_revoked_expires_or_is_rotated() {
     let (old, new) = (secret(1), secret(1));
     let newer = Secret::of_key(old.id(), &mut Random::from_seed(9));
     let keys = ApiKeys::new(vec![entry("a", &old)]);
-    assert_eq!(keys.verify(&new, NOW_MS).expect("valid").name().as_str(), "a");
+    assert_eq!(keys.verify(&new, NOW_MS).expect("valid").principal(), "key:a");
     assert_eq!(keys.verify(&newer, NOW_MS).expect_err("another secret"), KeyRefused::Unknown);
     assert_eq!(keys.verify(&secret(2), NOW_MS).expect_err("another key"), KeyRefused::Unknown);
 
@@ -109,7 +109,7 @@ fn a_key_is_taken_until_it_is_revoked_expires_or_is_rotated() {
 #[tokio::test]
 async fn a_session_ends_when_its_secret_does_and_not_before() {
     let clock = ManualClock::at(NOW_MS);
-    let ended = |session: Session| tokio::spawn(session.ended(Arc::new(clock.clone()) as Arc<dyn Clock>));
+    let ended = |session: keys::KeySession| tokio::spawn(session.ended(Arc::new(clock.clone()) as Arc<dyn Clock>));
     let waits = async |task: tokio::task::JoinHandle<()>| {
         tokio::time::timeout(Duration::from_secs(60), task).await.expect("it ends").expect("it does not panic");
     };

@@ -215,8 +215,8 @@ where
 fn admit(shared: &Shared, observed: &Observed, request: &mut Request) -> Result<(Option<Meter>, Caller), ApiError> {
     let caller = shared.gate.identify(request);
     if let Ok(caller) = &caller {
-        if let Some(key) = caller.key() {
-            observed.span.record("key", key.as_str());
+        if let Some(principal) = caller.principal() {
+            observed.span.record("principal", principal);
         }
         request.extensions_mut().insert(caller.clone());
     }
@@ -237,8 +237,13 @@ fn observe(shared: &Shared, request: &Request) -> (HeaderValue, Observed) {
     let method = method_label(request.method());
     let route = request.extensions().get::<MatchedPath>().map_or(NO_ROUTE, MatchedPath::as_str);
     let metrics = shared.metrics.of(route, method);
-    let span =
-        tracing::info_span!("request", request_id = id.to_str().unwrap_or_default(), method, path = requested_path(request), key = Empty);
+    let span = tracing::info_span!(
+        "request",
+        request_id = id.to_str().unwrap_or_default(),
+        method,
+        path = requested_path(request),
+        principal = Empty
+    );
     (id, Observed { metrics, span, started: start_timer(), status: CLIENT_WENT_AWAY, is_told_once: false })
 }
 

@@ -21,7 +21,7 @@ pub struct ConnectionArgs {
     #[arg(long, global = true, env = "SAGAMQ_PROFILE", value_name = "NAME")]
     #[arg(help_heading = "Global options")]
     pub profile: Option<String>,
-    /// Token for the `authorization: Bearer` header, for a proxy that asks for one; other processes can see flags, so it is better in the
+    /// Token of an identity provider, for a server or a proxy that takes one, sent as `authorization: Bearer`; other processes can see flags, so it is better in the
     /// environment
     #[arg(long, global = true, env = "SAGAMQ_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     #[arg(help_heading = "Global options")]

@@ -58,6 +58,14 @@ CONFIGURATION FILE (TOML; every key may be left out, an unknown key is an error)
   insecure_no_auth = false
   bootstrap_key_file = \"/run/secrets/sagamq-admin\"
   open_metrics = false
+  tls_cert_file = \"/etc/sagamq/certificate.pem\"
+  tls_key_file = \"/etc/sagamq/key.pem\"
+  tls_client_ca_file = \"/etc/sagamq/clients-ca.pem\"
+  jwt_jwks = \"https://login.example.com/keys\"
+  jwt_issuer = \"https://login.example.com\"
+  jwt_audience = \"sagamq\"
+  jwt_roles_claim = \"roles\"
+  jwt_clock_skew = \"60s\"
   accept_data_loss = false
 
 Every setting is taken from its flag, else from its environment variable, else from the file, else it has the default.
@@ -205,6 +213,32 @@ pub struct ServeArgs {
     /// Show the metrics to everybody, also where keys are asked for [env: SAGAMQ_OPEN_METRICS] [default: false]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub open_metrics: Option<String>,
+    /// File with the server's certificate (PEM), and behind it those up to the authority: then the server speaks TLS 1.2 and 1.3 and
+    /// nothing else. It is read anew when it changes, and at SIGHUP [env: SAGAMQ_TLS_CERT_FILE]
+    #[arg(long, value_name = "FILE")]
+    pub tls_cert_file: Option<String>,
+    /// File with the private key of --tls-cert-file (PEM) [env: SAGAMQ_TLS_KEY_FILE]
+    #[arg(long, value_name = "FILE")]
+    pub tls_key_file: Option<String>,
+    /// File with authorities (PEM): who shows no certificate that one of them vouches for is not let in [env: SAGAMQ_TLS_CLIENT_CA_FILE]
+    #[arg(long, value_name = "FILE")]
+    pub tls_client_ca_file: Option<String>,
+    /// Take tokens of an identity provider (JWT; HS256, RS256, EdDSA) beside keys: file or https address with its keys (JWKS)
+    /// [env: SAGAMQ_JWT_JWKS]
+    #[arg(long, value_name = "SOURCE")]
+    pub jwt_jwks: Option<String>,
+    /// The issuer that tokens must name [env: SAGAMQ_JWT_ISSUER]
+    #[arg(long, value_name = "ISSUER")]
+    pub jwt_issuer: Option<String>,
+    /// The audience that tokens must be for [env: SAGAMQ_JWT_AUDIENCE]
+    #[arg(long, value_name = "AUDIENCE")]
+    pub jwt_audience: Option<String>,
+    /// The claim of tokens that has the roles, as keys have them [env: SAGAMQ_JWT_ROLES_CLAIM] [default: roles]
+    #[arg(long, value_name = "CLAIM")]
+    pub jwt_roles_claim: Option<String>,
+    /// How far the clocks of provider and server may be apart, 0 to 10m [env: SAGAMQ_JWT_CLOCK_SKEW] [default: 60s]
+    #[arg(long, value_name = "DURATION")]
+    pub jwt_clock_skew: Option<String>,
     /// Open a data directory although acknowledged records are missing from it [env: SAGAMQ_ACCEPT_DATA_LOSS] [default: false]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub accept_data_loss: Option<String>,

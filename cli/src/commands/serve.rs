@@ -9,7 +9,6 @@ use crate::output::Output;
 use crate::serve::signals::Signals;
 use crate::serve::{Server, log};
 use serde_json::json;
-use std::net::SocketAddr;
 use tokio::runtime::Builder;
 use tokio_util::sync::CancellationToken;
 
@@ -30,15 +29,15 @@ async fn serve(settings: Settings, output: Output) -> Result<Exit, CliError> {
     tokio::spawn(signals.watch(shutdown.clone()));
     let server = Server::start(settings.serve, shutdown).await?;
     // That nobody reads this line any more is no reason not to serve.
-    drop(listening(output, server.address()));
+    drop(listening(output, &server.url()));
     server.join().await?;
     Ok(Exit::Ok)
 }
 
 /// The one line that says that the server takes requests. Whoever started it on port 0 learns the port here.
-fn listening(output: Output, address: SocketAddr) -> Result<(), CliError> {
+fn listening(output: Output, url: &str) -> Result<(), CliError> {
     match output.format {
-        Format::Table => output.line(&format!("sagamq {} listens on http://{address}", env!("CARGO_PKG_VERSION"))),
-        Format::Json => output.line(&json!({ "listening": format!("http://{address}"), "version": env!("CARGO_PKG_VERSION") }).to_string()),
+        Format::Table => output.line(&format!("sagamq {} listens on {url}", env!("CARGO_PKG_VERSION"))),
+        Format::Json => output.line(&json!({ "listening": url, "version": env!("CARGO_PKG_VERSION") }).to_string()),
     }
 }

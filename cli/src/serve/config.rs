@@ -1,5 +1,7 @@
 //! What a server needs to know to start.
 
+use super::{KeySource, TlsFiles};
+use sagamq_broker::access::TokenRules;
 use sagamq_broker::http::QuotaLimits;
 use sagamq_broker::{DiskLimits, ScheduleConfig, StreamConfig};
 use sagamq_saga::OrchestratorConfig;
@@ -50,6 +52,16 @@ pub struct ServeConfig {
     pub bootstrap_key_file: Option<PathBuf>,
     /// Whether the metrics are for everybody.
     pub open_metrics: bool,
+    /// Where the keys of an identity provider come from, whose tokens are taken as well.
+    pub jwt_jwks: Option<KeySource>,
+    /// What its tokens must say.
+    pub jwt: TokenRules,
+    /// File with the server's certificate (PEM): then it speaks TLS, and nothing else.
+    pub tls_cert_file: Option<PathBuf>,
+    /// File with the private key of the certificate (PEM).
+    pub tls_key_file: Option<PathBuf>,
+    /// File with the authorities that vouch for clients (PEM).
+    pub tls_client_ca_file: Option<PathBuf>,
     /// How sagas run and HTTP participants are called.
     pub sagas: OrchestratorConfig,
     /// What stream groups are held to.
@@ -76,6 +88,12 @@ impl ServeConfig {
 
     /// Most shards a data directory may have: each is a task and a queue of its own.
     pub const SHARDS_MAX: u16 = 256;
+
+    /// Where the certificates lie, if TLS is spoken.
+    pub(super) fn tls(&self) -> Option<TlsFiles> {
+        let (certificate, key) = (self.tls_cert_file.clone()?, self.tls_key_file.clone()?);
+        Some(TlsFiles { certificate, key, client_authorities: self.tls_client_ca_file.clone() })
+    }
 
     /// How much of the disk is kept free.
     #[must_use]
@@ -108,6 +126,16 @@ impl Default for ServeConfig {
             insecure_no_auth: false,
             bootstrap_key_file: None,
             open_metrics: false,
+            jwt_jwks: None,
+            jwt: TokenRules {
+                issuer: String::new(),
+                audience: String::new(),
+                roles_claim: "roles".to_owned(),
+                skew: Duration::from_secs(60),
+            },
+            tls_cert_file: None,
+            tls_key_file: None,
+            tls_client_ca_file: None,
             sagas: OrchestratorConfig::default(),
             streams: StreamConfig::default(),
             schedules: ScheduleConfig::default(),

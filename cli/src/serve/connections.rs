@@ -2,6 +2,7 @@
 //! only half sent.
 
 use super::refusals::Watched;
+use super::tls::Tls;
 use axum::body::Body;
 use axum::extract::Request;
 use core::convert::Infallible;
@@ -14,6 +15,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use sagamq_broker::http::{Application, RemoteAddress};
 use std::sync::Arc;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
@@ -28,6 +30,9 @@ const HEAD_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// Most bytes of a request's head, and of what is read from or for a connection at a time.
 const HEAD_BYTES_MAX: usize = 128 * 1024;
+
+/// How long the handshake of TLS may take.
+const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// How often a connection that is to end is looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
@@ -64,7 +69,7 @@ impl Drop for UnderWay {
 }
 
 /// Serves until `closing`, then answers what is under way and returns. Dropping the future cuts off everything.
-pub(super) async fn serve(listener: TcpListener, application: Application, closing: CancellationToken) {
+pub(super) async fn serve(listener: TcpListener, application: Application, tls: Option<Arc<Tls>>, closing: CancellationToken) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
     loop {
@@ -73,7 +78,7 @@ pub(super) async fn serve(listener: TcpListener, application: Application, closi
             () = closing.cancelled() => break,
             Some(_) = connections.join_next() => {}
             (stream, place) = accept(&listener, &places) => {
-                connections.spawn(connection(stream, place, application.clone(), closing.clone()));
+                connections.spawn(connection(stream, place, application.clone(), tls.clone(), closing.clone()));
             }
         }
     }
@@ -94,11 +99,40 @@ async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> (TcpStream, 
     }
 }
 
-async fn connection(stream: TcpStream, place: OwnedSemaphorePermit, application: Application, closing: CancellationToken) {
+async fn connection(
+    stream: TcpStream,
+    place: OwnedSemaphorePermit,
+    application: Application,
+    tls: Option<Arc<Tls>>,
+    closing: CancellationToken,
+) {
     // Answers are written whole; waiting for more would only delay them. A socket that cannot be told so is as good.
     let _ = stream.set_nodelay(true);
     // One that is gone already has none, and sends nothing.
     let remote = stream.peer_addr().ok().map(|address| RemoteAddress(address.ip()));
+    let Some(tls) = tls else { return served(stream, remote, place, application, closing).await };
+    let handshake = tokio::time::timeout(HANDSHAKE_TIME_MAX, tls.acceptor().accept(stream));
+    let shaken = tokio::select! {
+        shaken = handshake => shaken,
+        () = closing.cancelled() => return,
+    };
+    match shaken {
+        Ok(Ok(stream)) => served(stream, remote, place, application, closing).await,
+        Ok(Err(error)) => tracing::debug!(%error, "a client is not let in: the handshake of TLS failed"),
+        Err(_) => tracing::debug!("a client did not shake hands in time"),
+    }
+}
+
+/// Serves a connection that is there, until it ends or is to end.
+async fn served<S>(
+    stream: S,
+    remote: Option<RemoteAddress>,
+    place: OwnedSemaphorePermit,
+    application: Application,
+    closing: CancellationToken,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let activity = Arc::new(Activity::default());
     let io = TokioIo::new(Watched::new(stream, Arc::clone(&activity)));
     let counted = Arc::clone(&activity);

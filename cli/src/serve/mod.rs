@@ -6,9 +6,13 @@ mod connections;
 mod first_key;
 pub(crate) mod key_file;
 pub mod log;
+mod provider;
 mod refusals;
 mod server;
 pub(crate) mod signals;
+mod tls;
 
 pub use config::{AuthenticationMode, ServeConfig};
+pub use provider::KeySource;
 pub use server::{Server, StartError};
+pub use tls::TlsFiles;

@@ -1,7 +1,9 @@
 //! [`Server`]: opens the data, starts broker and orchestrator, listens; and ends all of it in the right order.
 
+use super::tls::Tls;
 use super::{ServeConfig, connections, first_key};
 use prometheus_client::registry::Registry;
+use sagamq_broker::access::Tokens;
 use sagamq_broker::env::{Random, SteadyClock};
 use sagamq_broker::http::{self, Application, Authentication, HttpConfig, HttpMetrics, Quota, QuotaLimits};
 use sagamq_broker::storage::rocks::{RocksOptions, RocksStorage};
@@ -36,6 +38,12 @@ pub enum StartError {
         /// The address.
         address: SocketAddr,
     },
+    /// The certificates cannot be used.
+    #[error("TLS cannot be spoken: {0}")]
+    Tls(String),
+    /// The keys of the identity provider cannot be used.
+    #[error("the keys of the identity provider cannot be used: {0}")]
+    Provider(String),
     /// The file with the secret of an administrator's key cannot be read or written.
     #[error("the key file {} cannot be used: {reason}", path.display())]
     KeyFile {
@@ -74,6 +82,8 @@ impl StartError {
             Self::Listen { .. } => "LISTEN",
             Self::Unguarded { .. } => "UNGUARDED",
             Self::KeyFile { .. } => "KEY_FILE",
+            Self::Tls(_) => "TLS",
+            Self::Provider(_) => "PROVIDER",
             Self::DataDirectory(_) | Self::Broker(_) | Self::Orchestrator(_) | Self::FirstKey(_) => "DATA_DIRECTORY",
             Self::PartDied(_) => "PART_DIED",
             Self::Panicked(_) => "INTERNAL",
@@ -97,6 +107,8 @@ impl StartError {
             | Self::Broker(_)
             | Self::Orchestrator(_)
             | Self::KeyFile { .. }
+            | Self::Tls(_)
+            | Self::Provider(_)
             | Self::FirstKey(_)
             | Self::Panicked(_) => None,
         }
@@ -107,6 +119,7 @@ impl StartError {
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
+    speaks_tls: bool,
     task: JoinHandle<Result<(), StartError>>,
 }
 
@@ -118,17 +131,36 @@ impl Server {
     /// [`StartError`]. Nothing is left behind: the address and the data directory are free again.
     pub async fn start(config: ServeConfig, shutdown: CancellationToken) -> Result<Self, StartError> {
         let failed = |error| StartError::Listen { address: config.listen, error };
+        let tokens = config.jwt_jwks.as_ref().map(|source| (source.clone(), Tokens::new(config.jwt.clone())));
+        if let Some((source, tokens)) = &tokens {
+            source.load(tokens).await.map_err(StartError::Provider)?;
+        }
         let asks_for_keys = config.asks_for_keys().ok_or(StartError::Unguarded { address: config.listen })?;
+        let tls = config.tls().map(Tls::load).transpose().map_err(StartError::Tls)?.map(Arc::new);
         // The address first: it fails at once, opening data may take its time.
         let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let parts = Parts::open(config.clone(), address, asks_for_keys).await?;
-        if !asks_for_keys && !address.ip().to_canonical().is_loopback() {
-            tracing::warn!(%address, "everybody who reaches the server may do everything (insecure_no_auth)");
+        let hangups = tls.as_ref().map(|_| Tls::take_over_hangups()).transpose();
+        let hangups = hangups.map_err(|error| StartError::Tls(format!("SIGHUP cannot be taken over: {error}")))?;
+        let parts =
+            Parts { tls, ..Parts::open(config.clone(), address, asks_for_keys, tokens.as_ref().map(|(_, tokens)| tokens.clone())).await? };
+        if !address.ip().to_canonical().is_loopback() {
+            if !asks_for_keys {
+                tracing::warn!(%address, "everybody who reaches the server may do everything (insecure_no_auth)");
+            } else if parts.tls.is_none() {
+                tracing::warn!(%address, "without TLS, keys and records can be read on their way (tls_cert_file)");
+            }
         }
+        if let (Some(tls), Some(hangups)) = (&parts.tls, hangups) {
+            tokio::spawn(Arc::clone(tls).watch(hangups, parts.closing.clone()));
+        }
+        if let Some((source, tokens)) = tokens {
+            tokio::spawn(source.follow(tokens, parts.closing.clone()));
+        }
+        let speaks_tls = parts.tls.is_some();
         tracing::info!(%address, data_dir = %config.data_dir.display(), shards = parts.broker.shards(), "listening");
         let task = tokio::spawn(run(listener, parts, config.shutdown_grace, shutdown));
-        Ok(Self { address, task })
+        Ok(Self { address, speaks_tls, task })
     }
 
     /// Where it listens; the port is the real one, also if 0 was asked for.
@@ -140,7 +172,7 @@ impl Server {
     /// Its address as a client takes it.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("http{}://{}", if self.speaks_tls { "s" } else { "" }, self.address)
     }
 
     /// Waits until the server has ended: requests are answered, everything is on disk, the data directory can be opened again.
@@ -157,12 +189,14 @@ struct Parts {
     broker: Broker,
     orchestrator: Orchestrator,
     application: Application,
+    /// The certificates, if TLS is spoken.
+    tls: Option<Arc<Tls>>,
     /// Cancelled when nothing new is taken.
     closing: CancellationToken,
 }
 
 impl Parts {
-    async fn open(config: ServeConfig, address: SocketAddr, asks_for_keys: bool) -> Result<Self, StartError> {
+    async fn open(config: ServeConfig, address: SocketAddr, asks_for_keys: bool, tokens: Option<Tokens>) -> Result<Self, StartError> {
         let interface = HttpConfig {
             is_local: address.ip().is_loopback(),
             allow_hosts: config.allow_hosts.clone(),
@@ -185,7 +219,11 @@ impl Parts {
                 broker.shutdown().await;
                 return Err(error);
             }
-            interface.authentication = Some(Authentication::by_keys(&broker, open_metrics));
+            let by_keys = Authentication::by_keys(&broker, open_metrics);
+            interface.authentication = Some(match tokens {
+                Some(tokens) => by_keys.and_tokens(tokens),
+                None => by_keys,
+            });
         }
         Self::over(broker, registry, interface, quota, sagas).await
     }
@@ -212,7 +250,7 @@ impl Parts {
         description.merge(sagamq_saga::http::openapi());
         let metrics = HttpMetrics::register(&mut registry);
         let application = http::application(routes, description, Arc::new(registry), metrics, &interface);
-        Ok(Self { broker, orchestrator, application, closing: interface.draining })
+        Ok(Self { broker, orchestrator, application, tls: None, closing: interface.draining })
     }
 
     /// Ends everything below the interface, what stands on top first. Requests that wait are answered.
@@ -247,8 +285,8 @@ const DEATH_GRACE: Duration = Duration::from_secs(2);
 
 /// Serves until `shutdown` or the death of a part, then drains: no new connections, what is under way is answered, then the parts end.
 async fn run(listener: TcpListener, parts: Parts, grace: Duration, shutdown: CancellationToken) -> Result<(), StartError> {
-    let Parts { application, broker, closing, .. } = &parts;
-    let mut server = tokio::spawn(connections::serve(listener, application.clone(), closing.clone()));
+    let Parts { application, broker, tls, closing, .. } = &parts;
+    let mut server = tokio::spawn(connections::serve(listener, application.clone(), tls.clone(), closing.clone()));
     let grace = tokio::select! {
         biased;
         () = broker.liveness().died() => grace.min(DEATH_GRACE),

@@ -4,7 +4,8 @@ use crate::support::sagamq;
 use sagamq::args::serve::ServeArgs;
 use sagamq::config::{KEYS, Settings, SettingsError};
 use sagamq::serve::log::{LogConfig, LogFormat};
-use sagamq::serve::{AuthenticationMode, ServeConfig};
+use sagamq::serve::{AuthenticationMode, KeySource, ServeConfig};
+use sagamq_broker::access::TokenRules;
 use sagamq_broker::http::QuotaLimits;
 use sagamq_broker::{DiskLimits, ScheduleConfig, StreamConfig};
 use sagamq_saga::OrchestratorConfig;
@@ -98,6 +99,14 @@ fn every_setting_can_be_given_by_every_source() {
         "false",
         "/k",
         "true",
+        "/cert",
+        "/key",
+        "/ca",
+        "/jwks",
+        "issuer",
+        "audience",
+        "groups",
+        "5s",
     ];
     let wanted = Settings {
         serve: ServeConfig {
@@ -142,6 +151,16 @@ fn every_setting_can_be_given_by_every_source() {
             insecure_no_auth: false,
             bootstrap_key_file: Some("/k".into()),
             open_metrics: true,
+            tls_cert_file: Some("/cert".into()),
+            tls_key_file: Some("/key".into()),
+            tls_client_ca_file: Some("/ca".into()),
+            jwt_jwks: Some(KeySource::File("/jwks".into())),
+            jwt: TokenRules {
+                issuer: "issuer".into(),
+                audience: "audience".into(),
+                roles_claim: "groups".into(),
+                skew: Duration::from_secs(5),
+            },
         },
         log: LogConfig { format: LogFormat::Json, level: "debug".into() },
     };
@@ -197,6 +216,14 @@ fn every_setting_can_be_given_by_every_source() {
         insecure_no_auth,
         bootstrap_key_file,
         open_metrics,
+        tls_cert_file,
+        tls_key_file,
+        tls_client_ca_file,
+        jwt_jwks,
+        jwt_issuer,
+        jwt_audience,
+        jwt_roles_claim,
+        jwt_clock_skew,
     ] = values.map(|value| Some(value.to_owned()));
     let args = ServeArgs {
         config: None,
@@ -241,6 +268,14 @@ fn every_setting_can_be_given_by_every_source() {
         insecure_no_auth,
         bootstrap_key_file,
         open_metrics,
+        tls_cert_file,
+        tls_key_file,
+        tls_client_ca_file,
+        jwt_jwks,
+        jwt_issuer,
+        jwt_audience,
+        jwt_roles_claim,
+        jwt_clock_skew,
     };
     assert_eq!(load(&args, &[]), Ok(wanted));
 }
@@ -330,6 +365,12 @@ fn who_may_use_the_server_is_said_in_one_way() {
         (&[("SAGAMQ_AUTHENTICATION", "basic")][..], "keys or off"),
         (&[("SAGAMQ_AUTHENTICATION", "keys"), ("SAGAMQ_INSECURE_NO_AUTH", "true")], "leave one of them out"),
         (&[("SAGAMQ_BOOTSTRAP_KEY_FILE", "/k")], "set authentication"),
+        (&[("SAGAMQ_JWT_JWKS", "/j"), ("SAGAMQ_AUTHENTICATION", "keys"), ("SAGAMQ_JWT_ISSUER", "i")], "jwt_audience"),
+        (&[("SAGAMQ_JWT_JWKS", "http://login.example/keys")], "expected an https address"),
+        (&[("SAGAMQ_JWT_CLOCK_SKEW", "1h")], "expected a duration"),
+        (&[("SAGAMQ_TLS_CERT_FILE", "/c")], "set what is missing"),
+        (&[("SAGAMQ_TLS_KEY_FILE", "/k")], "set what is missing"),
+        (&[("SAGAMQ_TLS_CLIENT_CA_FILE", "/a")], "set what is missing"),
     ] {
         let faults = faults(&ServeArgs::default(), environment);
         assert!(matches!(&faults[..], [fault] if fault.contains(part)), "{part}: {faults:?}");

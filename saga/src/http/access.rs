@@ -45,7 +45,7 @@ pub(super) async fn require(orchestrator: &Orchestrator, caller: &Caller, id: Uu
     }
 }
 
-/// That a text may be published: its saga, and the topics that it makes the server write to.
+/// That a text may be published: its saga, the sagas that it makes the server start, and the topics that it makes it write to.
 pub(super) async fn require_published(caller: &Caller, source: &str) -> Result<(), ApiError> {
     if !caller.is_limited() {
         return Ok(());
@@ -56,6 +56,9 @@ pub(super) async fn require_published(caller: &Caller, source: &str) -> Result<(
     let compiled = compiled.await.expect("compiling neither panics nor is aborted").map_err(PublishError::InvalidDefinition)?;
     let definition = compiled.definition;
     caller.require_saga(&definition.name)?;
+    for (_, sub_saga) in definition.sub_sagas() {
+        caller.require_one_of(&[Role::Produce, Role::Manage], &Resource::saga(sub_saga.name.as_str()))?;
+    }
     let topics = definition.topics().chain(definition.emissions().map(|emission| emission.topic.clone()));
     topics.map(|topic| caller.require_one_of(&[Role::Produce, Role::Manage], &Resource::topic(topic.as_str()))).collect()
 }

@@ -9,7 +9,7 @@ use axum::http::request::Parts;
 use core::pin::Pin;
 use futures_util::StreamExt as _;
 use sagamq_api::access::{Need, Operation, Part, Resource, Rights, Role};
-use sagamq_api::{ErrorCode, GroupName, KeyName, SagaName, TopicName};
+use sagamq_api::{ErrorCode, GroupName, SagaName, TopicName};
 use std::sync::Arc;
 
 /// Ends when whoever asks may not ask any more.
@@ -17,10 +17,10 @@ type Ended = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Who asks. A handler asks for what the head of its request could not tell: the names in the body, and what an id stands for.
 #[derive(Clone, Debug)]
-pub struct Caller(Option<Arc<WithKey>>);
+pub struct Caller(Option<Arc<WithSession>>);
 
 #[derive(Debug)]
-struct WithKey {
+struct WithSession {
     session: Session,
     operation: &'static Operation,
     authentication: Authentication,
@@ -32,23 +32,23 @@ impl Caller {
         Self(None)
     }
 
-    pub(super) fn with_key(session: Session, operation: &'static Operation, authentication: Authentication) -> Self {
-        Self(Some(Arc::new(WithKey { session, operation, authentication })))
+    pub(super) fn with_session(session: Session, operation: &'static Operation, authentication: Authentication) -> Self {
+        Self(Some(Arc::new(WithSession { session, operation, authentication })))
     }
 
-    /// The name of the key, if keys are asked for.
+    /// Who asks, `key:NAME` or `token:SUBJECT`, if keys are asked for.
     #[must_use]
-    pub fn key(&self) -> Option<&KeyName> {
-        self.0.as_ref().map(|with| with.session.name())
+    pub fn principal(&self) -> Option<&str> {
+        self.0.as_ref().map(|with| with.session.principal())
     }
 
-    /// Who acts, for histories: the key, and beside it whom the request says.
+    /// Who acts, for histories: who asks, and beside him whom the request says.
     #[must_use]
     pub fn actor(&self, said: Option<String>) -> Option<String> {
-        let Some(key) = self.key() else { return said };
+        let Some(principal) = self.principal() else { return said };
         Some(match said.filter(|said| !said.is_empty()) {
-            Some(said) => format!("key:{key} ({said})"),
-            None => format!("key:{key}"),
+            Some(said) => format!("{principal} ({said})"),
+            None => principal.to_owned(),
         })
     }
 
@@ -121,7 +121,7 @@ impl Caller {
         tokio::select! {
             biased;
             answer = answer => Ok(answer),
-            () = cut_off => Err(ApiError::new(ErrorCode::Unauthenticated, "the key is not valid any more, so the request does not wait on")),
+            () = cut_off => Err(ApiError::new(ErrorCode::Unauthenticated, "the key or token is not valid any more, so the request does not wait on")),
         }
     }
 
@@ -140,7 +140,7 @@ impl Caller {
     }
 }
 
-impl WithKey {
+impl WithSession {
     fn rights(&self) -> &Rights {
         self.session.rights()
     }
@@ -152,8 +152,8 @@ impl WithKey {
         let Operation { method, path, .. } = self.operation;
         let asked = if path.is_empty() { "this".to_owned() } else { format!("{method} {path}") };
         let of = if is_vague(resource) { String::new() } else { format!(" for {resource}") };
-        let key = self.session.name();
-        Err(ApiError::new(ErrorCode::Forbidden, format!("the key `{key}` may not do this: {asked} needs {need}{of}")))
+        let who = self.session.principal();
+        Err(ApiError::new(ErrorCode::Forbidden, format!("`{who}` may not do this: {asked} needs {need}{of}")))
     }
 }
 

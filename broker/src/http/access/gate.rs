@@ -2,7 +2,7 @@
 
 use super::Authentication;
 use super::caller::Caller;
-use crate::access::{KeyRefused, Secret};
+use crate::access::{KeyRefused, Session};
 use crate::http::problem::ApiError;
 use axum::extract::{MatchedPath, Request};
 use axum::http::header::AUTHORIZATION;
@@ -50,9 +50,8 @@ impl Gate {
         if request.method() == Method::OPTIONS || authentication.is_open(operation) {
             return Ok(Caller::everybody());
         }
-        let secret = presented(request.headers())?;
-        let session = authentication.keys.verify(&secret, authentication.clock.now_ms()).map_err(|refused| unauthenticated(&refused))?;
-        Ok(Caller::with_key(session, operation, authentication.clone()))
+        let session = authentication.session(presented(request.headers())?)?;
+        Ok(Caller::with_session(session, operation, authentication.clone()))
     }
 
     /// Refuses who may not do it. The names that the head does not tell are asked for again by the handler.
@@ -76,15 +75,28 @@ impl Gate {
 }
 
 impl Authentication {
+    /// Who shows this.
+    fn session(&self, shown: &str) -> Result<Session, ApiError> {
+        let now_ms = self.clock.now_ms();
+        // No key has a dot, and each token has two.
+        if let Some(tokens) = self.tokens.as_ref().filter(|_| shown.contains('.')) {
+            let identity = tokens.verify(shown, now_ms);
+            return identity
+                .map(Session::from)
+                .map_err(|error| refused(&format!("the token in the header `authorization` is not taken: {error}")));
+        }
+        let secret = shown.parse().map_err(|error| refused(&format!("the key in the header `authorization` cannot be one: {error}")))?;
+        self.keys.verify(&secret, now_ms).map(Session::from).map_err(|error| unauthenticated(&error))
+    }
+
     fn is_open(&self, operation: &Operation) -> bool {
         let is_open_route = operation.need == Need::Nothing && !operation.path.is_empty();
         is_open_route || (self.open_metrics && operation.path == routes::METRICS)
     }
 }
 
-/// The secret in the head of a request.
-fn presented(headers: &HeaderMap) -> Result<Secret, ApiError> {
-    let refused = |detail: &str| ApiError::new(ErrorCode::Unauthenticated, detail);
+/// What is shown in the head of a request.
+fn presented(headers: &HeaderMap) -> Result<&str, ApiError> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let Some(value) = values.next() else {
         return Err(refused("the server asks for a key: send `authorization: Bearer sq_…` (--api-key, SAGAMQ_API_KEY or a profile)"));
@@ -94,8 +106,11 @@ fn presented(headers: &HeaderMap) -> Result<Secret, ApiError> {
     }
     let text = value.to_str().ok().and_then(|text| text.split_once(' '));
     let token = text.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, token)| token.trim());
-    let token = token.ok_or_else(|| refused("the header `authorization` has another form than `Bearer sq_…`"))?;
-    token.parse().map_err(|error| refused(&format!("the key in the header `authorization` cannot be one: {error}")))
+    token.ok_or_else(|| refused("the header `authorization` has another form than `Bearer sq_…`"))
+}
+
+fn refused(detail: &str) -> ApiError {
+    ApiError::new(ErrorCode::Unauthenticated, detail)
 }
 
 fn unauthenticated(error: &KeyRefused) -> ApiError {

@@ -7,7 +7,7 @@ mod gate;
 pub use caller::Caller;
 pub(super) use gate::Gate;
 
-use crate::access::ApiKeys;
+use crate::access::{ApiKeys, Tokens};
 use crate::broker::Broker;
 use crate::env::Clock;
 use core::fmt;
@@ -17,6 +17,8 @@ use std::sync::Arc;
 #[derive(Clone)]
 pub struct Authentication {
     keys: ApiKeys,
+    /// Tokens of an identity provider are taken as well.
+    tokens: Option<Tokens>,
     clock: Arc<dyn Clock>,
     /// Whether the metrics are for everybody.
     open_metrics: bool,
@@ -26,7 +28,13 @@ impl Authentication {
     /// By the API keys of this broker.
     #[must_use]
     pub fn by_keys(broker: &Broker, open_metrics: bool) -> Self {
-        Self { keys: broker.api_keys(), clock: broker.clock(), open_metrics }
+        Self { keys: broker.api_keys(), tokens: None, clock: broker.clock(), open_metrics }
+    }
+
+    /// And by tokens of this identity provider.
+    #[must_use]
+    pub fn and_tokens(self, tokens: Tokens) -> Self {
+        Self { tokens: Some(tokens), ..self }
     }
 }
 

@@ -16,8 +16,8 @@ pub struct RemoteAddress(pub IpAddr);
 /// A client, as quotas tell them apart.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum ClientId {
-    /// It has shown a key.
-    Key(Box<str>),
+    /// It has shown a key, or a token.
+    Known(Box<str>),
     /// It has said its name.
     Named(Box<str>),
     /// It has not.
@@ -29,8 +29,8 @@ pub(super) enum ClientId {
 impl ClientId {
     /// What is no name (empty, too long, not visible ASCII) is not taken for one.
     pub(super) fn of(request: &Request) -> Self {
-        if let Some(key) = request.extensions().get::<Caller>().and_then(Caller::key) {
-            return Self::Key(key.as_str().into());
+        if let Some(principal) = request.extensions().get::<Caller>().and_then(Caller::principal) {
+            return Self::Known(principal.into());
         }
         let name = request.headers().get(CLIENT_ID).and_then(|name| name.to_str().ok());
         let is_legal = |name: &&str| (1..=NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic());
@@ -45,7 +45,7 @@ impl ClientId {
 impl fmt::Display for ClientId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Key(name) => write!(f, "the key `{name}`"),
+            Self::Known(principal) => write!(f, "`{principal}`"),
             Self::Named(name) => write!(f, "the client `{name}`"),
             Self::Address(address) => write!(f, "the client at {address}"),
             Self::Others => f.write_str("all other clients together"),

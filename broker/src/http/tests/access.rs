@@ -116,7 +116,7 @@ async fn what_is_forbidden_names_the_right_and_routes_that_are_not_there_are_tol
     guarded.ask(&guarded.admin, "POST", "/v1/topics", json!({ "name": "orders.new" })).await;
     let refused = guarded.ask(&key, "POST", "/v1/topics/orders.new/groups/billing:receive", Value::Null).await.problem();
     assert_eq!((refused.code, refused.retryable, refused.outcome_unknown), (ErrorCode::Forbidden, false, false));
-    for said in ["`shop`", "`consume`", "topic `orders.new`", "group `billing`"] {
+    for said in ["`key:shop`", "`consume`", "topic `orders.new`", "group `billing`"] {
         assert!(refused.detail.contains(said), "{said}: {refused}");
     }
     assert_eq!(guarded.ask("", "GET", "/v1/nothing", Value::Null).await.code(), ErrorCode::Unauthenticated);
@@ -312,7 +312,7 @@ async fn quotas_are_those_of_the_key_whatever_a_client_calls_itself() {
         refused = (answer.status == StatusCode::TOO_MANY_REQUESTS).then(|| answer.problem());
     }
     let problem = refused.expect("the fourth is one too many");
-    assert!(problem.detail.contains("the key `admin`"), "{problem}");
+    assert!(problem.detail.contains("`key:admin`"), "{problem}");
 }
 
 #[tokio::test]
