@@ -227,6 +227,9 @@ pub const DEFINITION_BYTES_MAX: usize = 1024 * 1024;
 /// Most steps in a saga definition.
 pub const SAGA_STEPS_MAX: usize = 500;
 
+/// Most items of a step that fans out.
+pub const SAGA_FAN_OUT_MAX: usize = 1_000;
+
 /// Most events of one saga instance.
 pub const SAGA_EVENTS_MAX: u64 = 10_000;
 

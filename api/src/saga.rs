@@ -7,12 +7,14 @@ mod call;
 mod family;
 mod history;
 mod incident;
+mod item;
 mod list;
 mod mode;
 mod outcome;
 mod preview;
 mod retention;
 mod signal;
+mod standing;
 mod state;
 mod transaction;
 mod verb;
@@ -26,12 +28,14 @@ pub use call::{Call, CompleteCall, CompletedCall, EVENT_TOPIC, REPLY_TOPIC, Tran
 pub use family::{ParentStep, SubSaga};
 pub use history::{HistoryEvent, HistoryQuery, SagaHistory};
 pub use incident::{Incident, IncidentList, IncidentQuery};
+pub use item::ItemDescription;
 pub use list::{SagaList, SagaQuery};
 pub use mode::{Mode, NoMode};
 pub use outcome::CallOutcome;
 pub use preview::{PreviewedCall, PreviewedCopy, PreviewedRerun, SagaPreview};
 pub use retention::{Retention, RetentionList, SagaRetention};
 pub use signal::{KeptSignal, SendSignal, SendSignalByKey, SentSignal};
+pub use standing::StandingEffect;
 pub use state::{SagaState, StepState};
 pub use transaction::{Heuristic, Outcome, TransactionState, TransactionStatus};
 pub use verb::{NoSuchVerb, NoVerb, OperateSaga, SagaVerb, StepOutcome, StepOutcomeName, VerbFields, VerbName};
@@ -189,16 +193,6 @@ pub struct SagaDescription {
     pub standing: Vec<StandingEffect>,
 }
 
-/// The effect of a step that is not undone.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(ToSchema))]
-pub struct StandingEffect {
-    /// The step.
-    pub step: StepId,
-    /// Whether it is not known that there is an effect: its action was in doubt, or its compensation may have run.
-    pub in_doubt: bool,
-}
-
 /// Answer of `POST /v1/sagas/{id}:{verb}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(ToSchema))]
@@ -288,6 +282,9 @@ pub struct StepDescription {
     /// The sub-saga that it started last, if it starts one and did.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub child: Option<SubSaga>,
+    /// Its items in their order, if it fans out and its turn has come: its state and its attempts are those of all of them.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub items: Vec<ItemDescription>,
 }
 
 /// A failure of one attempt, as it is listed in a description.
@@ -399,6 +396,7 @@ mod tests {
                 origin: None,
                 handed_over: false,
                 child: None,
+                items: Vec::new(),
             };
             let (input, steps) = (json.clone(), vec![done]);
             same(

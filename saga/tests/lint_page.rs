@@ -10,7 +10,7 @@ use sagamq_saga::dsl::{self, Rule};
 use std::path::Path;
 
 /// Rules whose example would be too long for a page.
-const WITHOUT_EXAMPLE: [&str; 1] = ["too_many_steps"];
+const WITHOUT_EXAMPLE: [&str; 2] = ["too_many_items", "too_many_steps"];
 
 fn page() -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/lint.md")).unwrap()

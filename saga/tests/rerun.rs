@@ -267,7 +267,7 @@ async fn rerun(node: &Node, id: Uuid) -> Option<Uuid> {
     if !saga.summary.state.is_final() {
         node.until_or_failed(id, |saga| saga.steps[0].state == StepState::Succeeded).await?;
         operate(node, id, SagaVerb::Pause).await?;
-        operate(node, id, SagaVerb::Resolve { step: authorize(), outcome: StepOutcome::Failed }).await?;
+        operate(node, id, SagaVerb::Resolve { item: None, step: authorize(), outcome: StepOutcome::Failed }).await?;
         operate(node, id, SagaVerb::Terminate).await?;
     }
     operate(node, id, SagaVerb::Rerun { from: authorize(), input: None }).await?;

@@ -232,7 +232,7 @@ impl SagaClient {
     /// use sagamq_sdk::{SagaClient, api::saga::{OperateSaga, SagaVerb}};
     ///
     /// # async fn example(sagas: SagaClient, id: uuid::Uuid) -> Result<(), Box<dyn std::error::Error>> {
-    /// let again = OperateSaga { verb: SagaVerb::Retry { step: None }, reason: Some("stock is back".into()), actor: Some("ann".into()) };
+    /// let again = OperateSaga { verb: SagaVerb::Retry { item: None, step: None }, reason: Some("stock is back".into()), actor: Some("ann".into()) };
     /// println!("{}", sagas.operate(id, &again).await?.saga.summary.state);
     /// # Ok(()) }
     /// ```

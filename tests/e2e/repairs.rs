@@ -119,8 +119,11 @@ async fn ten_thousand_blocked_sagas_are_repaired_over_kills_each_once_and_with_a
     blocked(&client, &bank.serve().await).await;
     assert_eq!(bank.orders_by_attempts(), HashMap::from([(1, 10_000)]));
     bank.is_up();
-    let operate =
-        OperateSaga { verb: SagaVerb::Retry { step: None }, reason: Some("the bank is back".to_owned()), actor: Some("ann".to_owned()) };
+    let operate = OperateSaga {
+        verb: SagaVerb::Retry { item: None, step: None },
+        reason: Some("the bank is back".to_owned()),
+        actor: Some("ann".to_owned()),
+    };
     let request = StartRepair {
         key: Some("bank outage".to_owned()),
         filter: Some(RepairFilter { state: Some(SagaState::Blocked), failure: Some("BANK_DOWN".to_owned()), ..RepairFilter::default() }),

@@ -1,6 +1,7 @@
 //! What a verb would lead to.
 
 use super::{Failure, Operation, SagaState, StandingEffect};
+use crate::ids::ItemIndex;
 use crate::json::JsonText;
 use crate::names::StepId;
 use serde::{Deserialize, Serialize};
@@ -64,6 +65,9 @@ pub struct PreviewedCopy {
 pub struct PreviewedCall {
     /// The step.
     pub step: StepId,
+    /// Which item of it, if it fans out.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub item: Option<ItemIndex>,
     /// What is called of it.
     pub operation: Operation,
     /// Who is called: the command topic, the name of the service over HTTP, or the base URL of the one worker that has a branch open.

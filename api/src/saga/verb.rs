@@ -1,5 +1,6 @@
 //! What an operator can ask of an instance: one form for every verb, also for previews and for whoever sends many.
 
+use crate::ids::ItemIndex;
 use crate::json::JsonText;
 use crate::names::StepId;
 use core::fmt;
@@ -35,16 +36,22 @@ pub enum SagaVerb {
     Retry {
         /// This step only.
         step: Option<StepId>,
+        /// Of a step that fans out, this item only.
+        item: Option<ItemIndex>,
     },
     /// Leave the step out, or, when it is being undone, its compensation.
     Skip {
         /// The step.
         step: StepId,
+        /// Of a step that fans out, this item only.
+        item: Option<ItemIndex>,
     },
     /// Say what is true of a step.
     Resolve {
         /// The step.
         step: StepId,
+        /// Of a step that fans out, this item only.
+        item: Option<ItemIndex>,
         /// What is true of it.
         outcome: StepOutcome,
     },
@@ -125,6 +132,9 @@ pub struct VerbFields {
     /// The step, of `skip` and `resolve`; of `retry`, this step only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub step: Option<StepId>,
+    /// Of a `step` that fans out: this item only, counted from 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub item: Option<ItemIndex>,
     /// Of `rerun`: the step that it goes on with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<StepId>,
@@ -277,7 +287,7 @@ impl TryFrom<VerbFields> for OperateSaga {
     type Error = NoVerb;
 
     fn try_from(fields: VerbFields) -> Result<Self, NoVerb> {
-        let VerbFields { verb, mut step, mut from, mut outcome, mut output, mut input, reason, actor } = fields;
+        let VerbFields { verb, mut step, mut item, mut from, mut outcome, mut output, mut input, reason, actor } = fields;
         let name = verb.ok_or(NoVerb::Unnamed)?;
         let missing = |field| NoVerb::Missing { verb: name, field };
         let verb = match name {
@@ -285,8 +295,9 @@ impl TryFrom<VerbFields> for OperateSaga {
             VerbName::Pause => SagaVerb::Pause,
             VerbName::Resume => SagaVerb::Resume,
             VerbName::Terminate => SagaVerb::Terminate,
-            VerbName::Retry => SagaVerb::Retry { step: step.take() },
-            VerbName::Skip => SagaVerb::Skip { step: step.take().ok_or_else(|| missing("step"))? },
+            VerbName::Retry if item.is_some() && step.is_none() => return Err(missing("step")),
+            VerbName::Retry => SagaVerb::Retry { step: step.take(), item: item.take() },
+            VerbName::Skip => SagaVerb::Skip { step: step.take().ok_or_else(|| missing("step"))?, item: item.take() },
             VerbName::Resolve => {
                 let step = step.take().ok_or_else(|| missing("step"))?;
                 let outcome = match outcome.take().ok_or_else(|| missing("outcome"))? {
@@ -294,7 +305,7 @@ impl TryFrom<VerbFields> for OperateSaga {
                     StepOutcomeName::Failed => StepOutcome::Failed,
                     StepOutcomeName::Compensated => StepOutcome::Compensated,
                 };
-                SagaVerb::Resolve { step, outcome }
+                SagaVerb::Resolve { step, item: item.take(), outcome }
             }
             VerbName::EditInput => SagaVerb::EditInput { input: input.take().ok_or_else(|| missing("input"))? },
             VerbName::Rerun => SagaVerb::Rerun { from: from.take().ok_or_else(|| missing("from"))?, input: input.take() },
@@ -302,6 +313,7 @@ impl TryFrom<VerbFields> for OperateSaga {
         let only = (name == VerbName::Resolve).then_some("the outcome `succeeded`");
         let left = [
             ("step", step.is_some(), None),
+            ("item", item.is_some(), None),
             ("from", from.is_some(), None),
             ("outcome", outcome.is_some(), None),
             ("output", output.is_some(), only),
@@ -320,15 +332,15 @@ impl From<OperateSaga> for VerbFields {
         let fields = Self { verb: Some(verb.name()), reason, actor, ..Self::default() };
         match verb {
             SagaVerb::Cancel | SagaVerb::Pause | SagaVerb::Resume | SagaVerb::Terminate => fields,
-            SagaVerb::Retry { step } => Self { step, ..fields },
-            SagaVerb::Skip { step } => Self { step: Some(step), ..fields },
-            SagaVerb::Resolve { step, outcome } => {
+            SagaVerb::Retry { step, item } => Self { step, item, ..fields },
+            SagaVerb::Skip { step, item } => Self { step: Some(step), item, ..fields },
+            SagaVerb::Resolve { step, item, outcome } => {
                 let (outcome, output) = match outcome {
                     StepOutcome::Succeeded { output } => (StepOutcomeName::Succeeded, Some(output)),
                     StepOutcome::Failed => (StepOutcomeName::Failed, None),
                     StepOutcome::Compensated => (StepOutcomeName::Compensated, None),
                 };
-                Self { step: Some(step), outcome: Some(outcome), output, ..fields }
+                Self { step: Some(step), item, outcome: Some(outcome), output, ..fields }
             }
             SagaVerb::EditInput { input } => Self { input: Some(input), ..fields },
             SagaVerb::Rerun { from, input } => Self { from: Some(from), input, ..fields },
@@ -347,15 +359,22 @@ mod tests {
     #[test]
     fn every_verb_comes_back_from_its_json_with_the_text_of_its_payload() {
         let json = JsonText::parse(br#"{"n":12345678901234567890123.50}"#).expect("JSON");
-        let resolved = |outcome| SagaVerb::Resolve { step: step(), outcome };
+        let resolved = |outcome| SagaVerb::Resolve { step: step(), item: None, outcome };
+        let item = Some(ItemIndex(3));
         let verbs = [
             (SagaVerb::Cancel, r#"{"verb":"cancel""#.to_owned()),
             (SagaVerb::Pause, r#"{"verb":"pause""#.to_owned()),
             (SagaVerb::Resume, r#"{"verb":"resume""#.to_owned()),
             (SagaVerb::Terminate, r#"{"verb":"terminate""#.to_owned()),
-            (SagaVerb::Retry { step: None }, r#"{"verb":"retry""#.to_owned()),
-            (SagaVerb::Retry { step: Some(step()) }, r#"{"verb":"retry","step":"pay""#.to_owned()),
-            (SagaVerb::Skip { step: step() }, r#"{"verb":"skip","step":"pay""#.to_owned()),
+            (SagaVerb::Retry { step: None, item: None }, r#"{"verb":"retry""#.to_owned()),
+            (SagaVerb::Retry { step: Some(step()), item: None }, r#"{"verb":"retry","step":"pay""#.to_owned()),
+            (SagaVerb::Retry { step: Some(step()), item }, r#"{"verb":"retry","step":"pay","item":3"#.to_owned()),
+            (SagaVerb::Skip { step: step(), item: None }, r#"{"verb":"skip","step":"pay""#.to_owned()),
+            (SagaVerb::Skip { step: step(), item }, r#"{"verb":"skip","step":"pay","item":3"#.to_owned()),
+            (
+                SagaVerb::Resolve { step: step(), item, outcome: StepOutcome::Failed },
+                r#"{"verb":"resolve","step":"pay","item":3,"outcome":"failed""#.to_owned(),
+            ),
             (
                 resolved(StepOutcome::Succeeded { output: json.clone() }),
                 format!(r#"{{"verb":"resolve","step":"pay","outcome":"succeeded","output":{json}"#),
@@ -386,6 +405,8 @@ mod tests {
             (r#"{"verb":"rerun","from":"pay","step":"pay"}"#, "`rerun` takes no `step`"),
             (r#"{"verb":"retry","from":"pay"}"#, "`retry` takes no `from`"),
             (r#"{"verb":"pause","step":"pay"}"#, "`pause` takes no `step`"),
+            (r#"{"verb":"retry","item":3}"#, "`retry` needs `step`"),
+            (r#"{"verb":"rerun","from":"pay","item":3}"#, "`rerun` takes no `item`"),
             (r#"{"verb":"retry","input":{}}"#, "`retry` takes no `input`"),
             (r#"{"verb":"resolve","step":"pay","outcome":"failed","output":1}"#, "takes no `output` but with the outcome `succeeded`"),
             (r#"{"verb":"pause","more":1}"#, "unknown field"),
@@ -399,8 +420,8 @@ mod tests {
     #[test]
     fn the_path_names_the_verb_and_the_body_no_other() {
         let fields = |body: &str| serde_json::from_str::<VerbFields>(body).expect("fields");
-        assert_eq!(fields(r#"{"step":"pay"}"#).of(VerbName::Skip), Ok(SagaVerb::Skip { step: step() }.ask()));
-        assert_eq!(fields(r#"{"verb":"retry"}"#).of(VerbName::Retry), Ok(SagaVerb::Retry { step: None }.ask()));
+        assert_eq!(fields(r#"{"step":"pay"}"#).of(VerbName::Skip), Ok(SagaVerb::Skip { step: step(), item: None }.ask()));
+        assert_eq!(fields(r#"{"verb":"retry"}"#).of(VerbName::Retry), Ok(SagaVerb::Retry { step: None, item: None }.ask()));
         let two = NoVerb::TwoNames { path: VerbName::Pause, body: VerbName::Retry };
         assert_eq!(fields(r#"{"verb":"retry"}"#).of(VerbName::Pause), Err(two));
         for verb in VerbName::ALL {

@@ -1,6 +1,7 @@
 //! Why an instance that is not at its end does not move right now.
 
 use super::{Failure, Operation};
+use crate::ids::ItemIndex;
 use crate::names::StepId;
 use serde::{Deserialize, Serialize};
 #[cfg(feature = "openapi")]
@@ -48,6 +49,9 @@ pub struct Waits {
     /// The step it is about.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub step: Option<StepId>,
+    /// Which item of it, if it fans out.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub item: Option<ItemIndex>,
     /// What is called.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub operation: Option<Operation>,

@@ -4,6 +4,7 @@ use super::saga::{actor, state_parser};
 use super::values::{self, JsonInput};
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Args, Subcommand};
+use sagamq_api::ids::ItemIndex;
 use sagamq_api::limits::{REPAIR_PREVIEW_DEFAULT, REPAIR_PREVIEW_MAX};
 use sagamq_api::repair::{RepairOutcome, RepairState};
 use sagamq_api::saga::{SagaState, StepOutcomeName, VerbName};
@@ -137,6 +138,9 @@ pub struct RepairArgs {
     /// The step, of skip and resolve; of retry, this step only
     #[arg(long, value_name = "STEP")]
     pub step: Option<StepId>,
+    /// Of a step with `for_each`, this item only, counted from 0
+    #[arg(long, value_name = "INDEX", value_parser = values::item)]
+    pub item: Option<ItemIndex>,
     /// Of rerun: the step that each goes on with
     #[arg(long, value_name = "STEP")]
     pub from: Option<StepId>,

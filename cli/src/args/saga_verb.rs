@@ -5,6 +5,7 @@ use super::values::{self, JsonInput};
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Args, Subcommand};
 use sagamq_api::StepId;
+use sagamq_api::ids::ItemIndex;
 use sagamq_api::saga::StepOutcomeName;
 use uuid::Uuid;
 
@@ -28,6 +29,7 @@ const RETRY: &str = "\
 EXAMPLES:
   sagamq saga retry 0197f0d2-8c3e-7d3a-9f6e-2f1f5a7f0b11 --reason 'stock is back'
   sagamq saga retry 0197f0d2-8c3e-7d3a-9f6e-2f1f5a7f0b11 --step refund --preview
+  sagamq saga retry 0197f0d2-8c3e-7d3a-9f6e-2f1f5a7f0b11 --step ship --item 3
 
 The same call with the same key, and attempts are counted anew. A compensation that failed for good gets its arguments anew.";
 const SKIP: &str = "\
@@ -80,6 +82,9 @@ pub enum VerbCommand {
         /// This step only
         #[arg(long, value_name = "STEP")]
         step: Option<StepId>,
+        /// Of a step with `for_each`, this item only, counted from 0
+        #[arg(long, value_name = "INDEX", requires = "step", value_parser = values::item)]
+        item: Option<ItemIndex>,
     },
     /// Leave out a step, or, of a saga that is being undone, the compensation of a step
     #[command(after_help = SKIP)]
@@ -90,6 +95,9 @@ pub enum VerbCommand {
         /// The step
         #[arg(long, value_name = "STEP")]
         step: StepId,
+        /// Of a step with `for_each`, this item only, counted from 0
+        #[arg(long, value_name = "INDEX", value_parser = values::item)]
+        item: Option<ItemIndex>,
     },
     /// Say what is true of a step whose outcome is not known, or is known otherwise
     #[command(after_help = RESOLVE)]
@@ -100,6 +108,9 @@ pub enum VerbCommand {
         /// The step
         #[arg(long, value_name = "STEP")]
         step: StepId,
+        /// Of a step with `for_each`, this item only, counted from 0
+        #[arg(long, value_name = "INDEX", value_parser = values::item)]
+        item: Option<ItemIndex>,
         /// What is true: its action took effect, never did and never will, or its effect is undone
         #[arg(long, ignore_case = true, value_parser = outcome_parser())]
         outcome: StepOutcomeName,

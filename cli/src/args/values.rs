@@ -2,6 +2,7 @@
 
 use bytesize::ByteSize;
 use jiff::Timestamp;
+use sagamq_api::ids::ItemIndex;
 use sagamq_api::{JsonText, SagaName};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -35,6 +36,14 @@ pub fn size(text: &str) -> Result<u64, String> {
 /// What a size looks like, when this is none.
 pub fn size_u32(text: &str) -> Result<u32, String> {
     u32::try_from(size(text)?).map_err(|_| "expected less than 4GiB".to_owned())
+}
+
+/// An item of a step that fans out, counted from 0.
+///
+/// # Errors
+/// What it looks like, when this is none.
+pub fn item(text: &str) -> Result<ItemIndex, String> {
+    text.parse().map(ItemIndex).map_err(|_| "expected the place of an item, counted from 0, such as 3".to_owned())
 }
 
 /// Where a definition is.

@@ -6,6 +6,7 @@ mod commands;
 mod completions;
 mod connection;
 mod errors;
+mod items;
 mod keys;
 mod output;
 mod participants;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
-const ID: &str = "00000000-0000-0000-0000-000000000001";
+pub(crate) const ID: &str = "00000000-0000-0000-0000-000000000001";
 
 const GOOD: &str = "\
 saga: checkout
@@ -53,7 +53,7 @@ fn summary(state: &str) -> Value {
     json!({ "id": ID, "saga": "checkout", "version": 1, "key": "o-1", "state": state, "started_at_ms": 0, "updated_at_ms": 0, "events": 3 })
 }
 
-fn description(state: &str) -> Value {
+pub(crate) fn description(state: &str) -> Value {
     let mut description = summary(state);
     description["input"] = json!({ "order_id": "o-1" });
     description["steps"] =
@@ -303,12 +303,18 @@ fn a_history_is_read_to_its_end_and_told_as_a_timeline() {
 fn each_verb_asks_for_what_is_typed() {
     let answer = json!({ "duplicate": false, "saga": description("RUNNING") });
     let server = Scripted::answering(&answer);
-    let cases: [(&[&str], &str, Value); 11] = [
+    let cases: [(&[&str], &str, Value); 13] = [
         (&["pause"], "pause", json!({})),
         (&["resume"], "resume", json!({})),
         (&["terminate", "--yes"], "terminate", json!({})),
         (&["retry"], "retry", json!({})),
         (&["retry", "--step", "create"], "retry", json!({ "step": "create" })),
+        (&["retry", "--step", "pick", "--item", "3"], "retry", json!({ "step": "pick", "item": 3 })),
+        (
+            &["resolve", "--step", "pick", "--item", "0", "--outcome", "failed"],
+            "resolve",
+            json!({ "step": "pick", "item": 0, "outcome": "failed" }),
+        ),
         (&["skip", "--step", "create", "--yes"], "skip", json!({ "step": "create" })),
         (
             &["resolve", "--step", "create", "--outcome", "succeeded", "--json", "{\"n\": 1.50}"],

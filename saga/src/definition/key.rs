@@ -28,7 +28,7 @@ impl Definition {
     /// # Errors
     /// When there is none.
     pub fn business_key(&self, input: &JsonText) -> Result<String, NoKey> {
-        let key = self.key.render(&Scope { input, outputs: &(), failure: None, saga: None });
+        let key = self.key.render(&Scope { input, outputs: &(), failure: None, saga: None, item: None });
         let key = key.map_err(|error| NoKey::NoValue(error.to_string()))?;
         let key: String = match key.as_str().as_bytes() {
             [b'"', ..] => key.read().map_err(|error| NoKey::NoText(error.to_string()))?,

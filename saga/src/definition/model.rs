@@ -3,6 +3,7 @@
 use super::action::Action;
 use super::call::{Call, HttpTarget, RetryPolicy, SubSaga, Target, only_in_sagas};
 use super::emission::Emission;
+use super::for_each::ForEach;
 use super::schema::InputSchema;
 use crate::expression::Template;
 use core::time::Duration;
@@ -93,7 +94,8 @@ impl Definition {
     /// Whether an expression of it may take more than a moment.
     #[must_use]
     pub fn is_long(&self) -> bool {
-        let values = self.steps.iter().flat_map(|step| step.when.iter().chain(step.action.value()));
+        let lists = self.steps.iter().filter_map(|step| step.for_each.as_ref()).map(|each| &each.items);
+        let values = self.steps.iter().flat_map(|step| step.when.iter().chain(step.action.value())).chain(lists);
         self.calls().map(|call| &call.arguments).chain(values).chain(&self.output).any(Template::is_long)
             || self.emissions().any(Emission::is_long)
     }
@@ -120,6 +122,9 @@ pub struct Step {
     /// Whether the step is done at all: over `input`, `steps` and `saga`, asked once, when its turn has come.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub when: Option<Template>,
+    /// The list for each of whose items it is called; `None`: it is called once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub for_each: Option<ForEach>,
     /// Whether the saga goes on without it if it has no effect, and undoes it alone if that is not known.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub optional: bool,
@@ -140,8 +145,10 @@ impl Step {
 
     /// Why it cannot be run in two phases, if it cannot.
     fn no_two_phases(&self) -> Option<String> {
-        let keyword = [("when", self.when.is_some()), ("optional", self.optional), ("emit", self.emit.is_some())]
+        let own = [("when", self.when.is_some()), ("for_each", self.for_each.is_some())];
+        let keyword = own
             .into_iter()
+            .chain([("optional", self.optional), ("emit", self.emit.is_some())])
             .find_map(|(name, is_there)| is_there.then_some(name));
         keyword.map(|keyword| only_in_sagas(self.id.as_str(), keyword)).or_else(|| self.action.no_branch(&self.id))
     }

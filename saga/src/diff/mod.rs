@@ -112,7 +112,8 @@ fn steps(before: &Definition, after: &Definition) -> Vec<Change> {
 
 /// What a participant is told, or when it is called at all, is its business; how often and how long is not.
 fn seen_by(what: &str) -> SeenBy {
-    let is_course = ["after", "kind", "queue_timeout"].contains(&what) || what.contains(".timeout") || what.contains(".retry");
+    let is_course =
+        ["after", "kind", "queue_timeout", "for_each.max_parallel"].contains(&what) || what.contains(".timeout") || what.contains(".retry");
     if is_course { SeenBy::Operators } else { SeenBy::Participants }
 }
 

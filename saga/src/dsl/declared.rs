@@ -70,6 +70,21 @@ impl Declared<'_> {
         }
     }
 
+    /// Whether a list at this place has at most so many items.
+    pub(crate) fn bounds_items(self, place: &Place, most: u64) -> bool {
+        match place {
+            Place::All(places) => places.iter().any(|place| self.bounds_items(place, most)),
+            Place::Any(places) => !places.is_empty() && places.iter().all(|place| self.bounds_items(place, most)),
+            Place::One(pointer) => {
+                let Some(Value::Object(schema)) = self.0.pointer(pointer) else { return false };
+                let is_no_list = types_of(schema).is_some_and(|of| !of.contains(&"array"));
+                let bounds = schema.get("maxItems").and_then(Value::as_u64).is_some_and(|bound| bound <= most);
+                let stands_there = schema.contains_key("const") || schema.contains_key("enum");
+                bounds || is_no_list || stands_there || self.applied(pointer, schema).iter().any(|place| self.bounds_items(place, most))
+            }
+        }
+    }
+
     /// The places that hold for the same value as this schema does: what it refers to, and what it is made of.
     fn applied(self, pointer: &str, schema: &Map<String, Value>) -> Vec<Place> {
         let mut places = Vec::new();

@@ -1,5 +1,6 @@
 //! What could be read of a definition: every field that is right, with its place, and gaps where the report has a fault.
 
+use super::each::Each;
 use super::span::{At, Span};
 use crate::definition::{InputSchema, Invariant, OnTimeout, Target};
 use crate::expression::{Comparison, Reference, Template};
@@ -61,6 +62,7 @@ pub(crate) struct Step {
     /// Where it says that it is the pivot.
     pub(crate) pivot: Option<Span>,
     pub(crate) when: Option<At<Values>>,
+    pub(crate) each: Each,
     /// Where it says that the saga goes on without it.
     pub(crate) optional: Option<Span>,
     pub(crate) emit: Option<Emit>,

@@ -46,7 +46,8 @@ fn values(draft: &Draft) -> impl Iterator<Item = (&Values, Implied)> {
             Some(_) | None => None,
         };
         let told = step.emit.iter().flat_map(Emit::values).chain(undone.into_iter().flat_map(Emit::values));
-        let called = step.with.iter().chain(undo).chain(idle).chain(told).map(move |values| (values, implied.clone()));
+        let called =
+            step.with.iter().chain(undo).chain(idle).chain(step.each.values()).chain(told).map(move |values| (values, implied.clone()));
         when.into_iter().map(|values| (values, Implied::default())).chain(called)
     });
     let always = |values| (values, Implied::default());
@@ -105,7 +106,7 @@ fn check_reference(declared: Declared<'_>, reference: &At<Reference>, condition:
 }
 
 /// The place of what a whole path reads, if the schema declares it.
-fn place_of(declared: Declared<'_>, path: &[String]) -> Option<Place> {
+pub(super) fn place_of(declared: Declared<'_>, path: &[String]) -> Option<Place> {
     path.iter().try_fold(Declared::root(), |place, name| match declared.field(&place, name) {
         Field::Declared { place, .. } => Some(place),
         Field::Undeclared(_) | Field::Closed(_) | Field::NoObject(_) | Field::Unsaid => None,

@@ -6,7 +6,10 @@ use super::graph::Graph;
 use super::report::Report;
 use super::rule::Rule;
 use crate::definition::Step as Lowered;
-use crate::definition::{Action, CALL_TIMEOUT_DEFAULT, Call, Definition, Emission, RetryPolicy, Sleep, StepKind, SubSaga, Target, WaitFor};
+use crate::definition::{
+    Action, CALL_TIMEOUT_DEFAULT, Call, Definition, Emission, ForEach, MAX_PARALLEL_DEFAULT, RetryPolicy, Sleep, StepKind, SubSaga, Target,
+    WaitFor,
+};
 use crate::expression::Template;
 use core::time::Duration;
 use serde_json::{Map, Value};
@@ -78,6 +81,10 @@ fn step(draft: &Draft, graph: &Graph, at: usize, after: Vec<usize>) -> Option<Lo
             Compensate::Unsaid | Compensate::Nothing => None,
         },
         when: step.when.as_ref().map(|when| when.value.template.clone()),
+        for_each: step.each.values().map(|items| ForEach {
+            items: items.template.clone(),
+            max_parallel: step.each.max_parallel.as_ref().and_then(|most| most.value).unwrap_or(MAX_PARALLEL_DEFAULT),
+        }),
         optional: step.optional.is_some(),
     })
 }

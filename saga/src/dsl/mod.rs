@@ -41,6 +41,8 @@
 //!   has not said that what was done must be undoable. A pivot and what stands behind it have none.
 //! - **Conditions.** `when` is one expression that says whether the step is done at all. `optional: true`: the saga goes on without the step if
 //!   it has no effect. Whatever reads the output of such a step must guard it. A pivot has neither.
+//! - **Fan-out.** `for_each` is one expression that gives a list, or a list: the step is called once for each item, `max_parallel` (10) of them
+//!   at a time, and its output is the list of what they returned. Its arguments see `item` and `index`. A pivot has none.
 //! - **Input.** `schema` is a JSON Schema (draft 2020-12) that refers to nothing outside and does not contain itself. What expressions read of
 //!   `input` is checked against it.
 //! - **Mode.** In `2pc` all services are called over HTTP, and what undoes, the pivot, and attempts of actions have no effect. They are
@@ -66,6 +68,7 @@ mod budget;
 mod check;
 mod declared;
 mod draft;
+mod each;
 mod emit;
 mod fields;
 mod graph;
@@ -185,6 +188,7 @@ fn analyse(source: &str, catalogue: Option<&dyn Catalogue>) -> (Said, Vec<Fault>
         lower::check_policies(&draft, &graph, &mut report);
         references::check(&draft, &graph, &mut report);
         inputs::check(&draft, &mut report);
+        each::check(&draft, &mut report);
         invariants::check(&draft, &graph, &mut report);
         let lowered = if report.has_errors() { None } else { lower::definition(&draft, &graph) };
         lowered.map(|definition| (definition, draft.verify.into_iter().map(|invariant| invariant.value).collect()))

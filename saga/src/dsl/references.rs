@@ -21,8 +21,12 @@ enum View {
     Condition(usize),
     /// The arguments of the action of a step.
     Action(usize),
-    /// The arguments of the compensation of a step.
+    /// The arguments of the compensation of a step, or what it tells.
     Compensation(usize),
+    /// The arguments of an item's action.
+    ItemAction(usize),
+    /// The arguments of an item's compensation.
+    ItemCompensation(usize),
     /// What a step tells when its action has taken effect.
     Emit(usize),
     /// The output: every step is done.
@@ -39,8 +43,10 @@ pub(crate) fn check(draft: &Draft, graph: &Graph, report: &mut Report<'_>) {
     };
     look(draft.key.as_ref(), View::Key);
     for (at, step) in draft.steps.iter().enumerate() {
+        let has_items = step.each.items.is_some();
         look(step.when.as_ref().map(|when| &when.value), View::Condition(at));
-        look(step.with.as_ref(), View::Action(at));
+        look(step.each.values(), View::Condition(at));
+        look(step.with.as_ref(), if has_items { View::ItemAction(at) } else { View::Action(at) });
         if let Some(Some(Idle::Given(values) | Idle::Until(values))) = step.idle.as_ref().map(|idle| &idle.value) {
             look(Some(values), View::Action(at));
         }
@@ -48,7 +54,8 @@ pub(crate) fn check(draft: &Draft, graph: &Graph, report: &mut Report<'_>) {
             look(Some(values), View::Emit(at));
         }
         if let super::draft::Compensate::Call(compensation) = &step.compensate {
-            for values in compensation.with.iter().chain(compensation.emit.iter().flat_map(Emit::values)) {
+            look(compensation.with.as_ref(), if has_items { View::ItemCompensation(at) } else { View::Compensation(at) });
+            for values in compensation.emit.iter().flat_map(Emit::values) {
                 look(Some(values), View::Compensation(at));
             }
         }
@@ -77,14 +84,23 @@ fn check_one(reference: &At<Reference>, view: View, graph: &Graph, report: &mut 
             report.add_with_help(Rule::UnknownReference, *span, message, "a key is computed from `input` alone");
         }
         ("saga", _) => check_field("saga", first, &SAGA_FIELDS, *optional, *span, report),
-        ("failure", View::Compensation(_)) => check_field("failure", first, &FAILURE_FIELDS, *optional, *span, report),
+        ("item" | "index", View::ItemAction(_) | View::ItemCompensation(_)) => {}
+        ("item" | "index", _) => {
+            let message = format!("`{root}` is only there in the arguments of a step with `for_each`, and of its compensation");
+            let help =
+                "use it in `with`; elsewhere there is the list itself, and `steps.<id>.output` is the list of what its items returned";
+            report.add_with_help(Rule::UnknownReference, *span, message, help);
+        }
+        ("failure", View::Compensation(_) | View::ItemCompensation(_)) => {
+            check_field("failure", first, &FAILURE_FIELDS, *optional, *span, report)
+        }
         ("failure", _) => {
             let message = "`failure` is only there in a compensation";
             report.add_with_help(Rule::UnknownReference, *span, message, "use it in the `with` of a `compensate`");
         }
         ("steps", _) => check_step(reference, view, graph, report),
         (unknown, _) => {
-            let known = ["input", "steps", "failure", "saga"];
+            let known = ["input", "steps", "failure", "saga", "item", "index"];
             let help = match nearest(unknown, known.into_iter()) {
                 Some(known) => format!("did you mean `{known}`?"),
                 None => "there are `input`, `steps.<id>.output`, `saga`, and `failure` in a compensation".to_owned(),
@@ -121,11 +137,16 @@ fn check_step(reference: &At<Reference>, view: View, graph: &Graph, report: &mut
     }
     match view {
         View::Key | View::Output => {}
-        View::Compensation(at) | View::Emit(at) if at == step => {}
-        View::Condition(at) | View::Action(at) if at == step => {
+        View::Compensation(at) | View::ItemCompensation(at) | View::Emit(at) if at == step => {}
+        View::Condition(at) | View::Action(at) | View::ItemAction(at) if at == step => {
             fault(format!("the output of `{id}` is not there before its action was called"), "refer to a step before it".to_owned());
         }
-        View::Condition(at) | View::Action(at) | View::Compensation(at) | View::Emit(at) => {
+        View::Condition(at)
+        | View::Action(at)
+        | View::ItemAction(at)
+        | View::Compensation(at)
+        | View::ItemCompensation(at)
+        | View::Emit(at) => {
             if !graph.is_ancestor(step, at) && !graph.is_doubtful(at) {
                 fault(format!("`{id}` need not be done when this is computed"), format!("add `{id}` to the `after` of this step"));
             }
@@ -183,7 +204,7 @@ fn check_absence(draft: &Draft, graph: &Graph, report: &mut Report<'_>) {
     for (at, step) in draft.steps.iter().enumerate() {
         let condition = step.when.as_ref().map(|when| when.value.template.implied()).unwrap_or_default();
         look(step.when.as_ref().map(|when| &when.value), Some(at), &always);
-        for values in step.with.iter().chain(step.emit.iter().flat_map(Emit::values)) {
+        for values in step.with.iter().chain(step.each.values()).chain(step.emit.iter().flat_map(Emit::values)) {
             look(Some(values), Some(at), &condition);
         }
         if let super::draft::Compensate::Call(compensation) = &step.compensate {

@@ -128,7 +128,7 @@ rules! {
     UndeclaredInput = "undeclared_input", Warning;
     /// An expression reads a field of the input that its schema does not require, and nothing guards it.
     UnguardedInput = "unguarded_input", Warning;
-    /// The key is a field of the input that is neither text nor a number by its schema.
+    /// By its schema the field of the input that is the key is neither text nor a number, or the one that a step fans out over is no list.
     WrongInputType = "wrong_input_type", Error;
     /// A value that stands there can never be: the input's schema does not allow what it is compared with, or a schema not its own default.
     ImpossibleLiteral = "impossible_literal", Error;
@@ -137,6 +137,16 @@ rules! {
     /// An expression reads the output of a step that may have been left out, or that the saga may have gone on without, where no guard covers
     /// it: without the output it has no value.
     MaybeAbsent = "maybe_absent", Error;
+    /// `for_each` is never a list.
+    BadForEach = "bad_for_each", Error;
+    /// A step says how many items are called at a time, and fans out over none.
+    MaxParallelAlone = "max_parallel_alone", Error;
+    /// A list that stands there has more items than a step may fan out over.
+    TooManyItems = "too_many_items", Error;
+    /// The schema of the input lets a list have more items than a step may fan out over: such a saga would start, and fail there.
+    UnboundedFanOut = "unbounded_fan_out", Warning;
+    /// A pivot fans out: there would be as many points of no return as the list has items.
+    PivotFansOut = "pivot_fans_out", Error;
     /// A condition that is neither true nor false.
     BadCondition = "bad_condition", Error;
     /// A condition that is the same for every instance.

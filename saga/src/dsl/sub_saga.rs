@@ -34,7 +34,9 @@ pub struct Published {
 const FOLLOWED_MAX: usize = 1_000;
 
 /// What has no meaning in a step that starts a saga, and why.
-const MEANINGLESS: [(&str, &str); 3] = [
+const MEANINGLESS: [(&str, &str); 5] = [
+    ("for_each", "it starts one saga: let that one fan out"),
+    ("max_parallel", "it starts one saga"),
     ("call", "a step calls a participant or starts a saga, not both"),
     ("timeout", "a saga takes as long as it takes: give it a `timeout` of its own, or this saga"),
     ("queue_timeout", "a saga is started with the commit that wants it, and waits in no queue"),

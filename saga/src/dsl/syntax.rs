@@ -130,6 +130,12 @@ pub(crate) struct Step {
     compensate: Option<Compensate>,
     /// Whether this is the point of no return.
     pivot: Option<bool>,
+    /// The list for each of whose items the step is called: one `${ }` expression over `input`, `steps.<id>.output` of steps before it, and
+    /// `saga`, or a list. The arguments see `item` and `index`, and the output is the list of what the items returned. Not for a pivot.
+    for_each: Option<ForEach>,
+    /// How many items are called at a time (10).
+    #[schemars(range(min = 1, max = 1000))]
+    max_parallel: Option<u32>,
     /// Whether the step is done at all: one `${ }` expression that is true or false, over `input`, `steps.<id>.output` of steps before it, and
     /// `saga`. Asked once, when its turn has come; without it, always. Not for a pivot.
     when: Option<Condition>,
@@ -179,6 +185,16 @@ pub(crate) struct Emit {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub(crate) struct Condition(#[schemars(regex(pattern = r"^\s*\$\{[\s\S]*\}\s*$"))] String);
+
+/// What a step fans out over.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(crate) enum ForEach {
+    /// A list, in which expressions may stand.
+    List(#[schemars(length(max = 1000))] Vec<Value>),
+    /// One expression that gives a list.
+    Expression(#[schemars(regex(pattern = r"^\s*\$\{[\s\S]*\}\s*$"))] String),
+}
 
 /// How long a step sleeps.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -336,7 +352,7 @@ mod tests {
     const VALID: &str = "saga: a\nversion: 1\nmode: saga\ninput: { schema: { type: object } }\nkey: ${ input.k }\ntimeout: 1h\ndefaults: { timeout: 1s, retry: { attempts: 3 } }\n\
         services: { s: { topic: t }, h: { http: 'http://h' } }\nsteps:\n  - id: one\n    call: s.do\n    with: { a: 1 }\n    after: []\n    \
         timeout: 1s\n    queue_timeout: 1m\n    retry: { initial: 1s, factor: 1.5, max: 2s, attempts: 3, never_on: [A] }\n    compensate: h.undo\n    \
-        when: ${ input.a }\n    optional: true\n  - id: two\n    call: h.do\n    after: [one]\n    with: ${ input }\n    \
+        when: ${ input.a }\n    optional: true\n    for_each: ${ input.l }\n    max_parallel: 2\n  - id: two\n    call: h.do\n    after: [one]\n    with: ${ input }\n    \
         compensate: { call: s.undo, with: { b: 2 }, timeout: 1s, retry: { factor: 2 } }\n    \
         emit: { topic: e, key: k, value: [1], headers: { a: b } }\n  - { id: three, call: s.do, after: [two], pivot: true }\n  \
         - id: four\n    sleep: 15m\n    after: [three]\n  - id: five\n    sleep: { until: '2027-01-01T00:00:00Z' }\n    after: [four]\n  \
@@ -384,6 +400,8 @@ mod tests {
             "pivot",
             "when",
             "optional",
+            "for_each",
+            "max_parallel",
             "sleep",
             "until",
             "wait_for",

@@ -79,6 +79,7 @@ fn only_sagas(step: &Step, report: &mut Report<'_>) {
     let name = step.id.as_ref().map_or("", |id| id.as_str());
     for (keyword, span) in [
         ("when", step.when.as_ref().map(|when| when.span)),
+        ("for_each", step.each.items.as_ref().map(|items| items.span)),
         ("optional", step.optional),
         ("emit", step.emit.as_ref().map(|emit| emit.span)),
     ] {

@@ -99,6 +99,11 @@ pub(crate) fn charge_reading(text: &str) -> Result<(), Spent> {
     charge(1 + text.len() as u64 / (4 * STEP_TEXT), 0)
 }
 
+/// Whether what a decision may cost has run out.
+pub(crate) fn is_spent() -> bool {
+    verdict().is_err()
+}
+
 /// What ran out, whatever the expression made of it.
 pub(crate) fn verdict() -> Result<(), Spent> {
     METER.with_borrow(|meter| meter.as_ref().and_then(|meter| meter.spent).map_or(Ok(()), Err))

@@ -8,6 +8,7 @@
 //! | `input` | what the instance was started with |
 //! | `steps.<id>.output` | what a step returned |
 //! | `failure.code`, `failure.message` | why the instance is compensated |
+//! | `item`, `index` | what a call of a step that fans out is for, and its place in the list |
 //! | `saga.id`, `.name`, `.version`, `.key` | the instance |
 //!
 //! Values are exact or an error: a path copies the text, a computation refuses what it cannot hold (`value.rs`).
@@ -39,11 +40,11 @@ pub use assertion::{Assertion, Truth};
 pub use compile_error::CompileError;
 pub(crate) use implied::Implied;
 pub use meter::{DECISION_BYTES_MAX, DECISION_STEPS_MAX, DECISION_TIME_MAX};
-pub(crate) use meter::{metered, metered_until};
+pub(crate) use meter::{is_spent, metered, metered_until};
 pub use program::{EXPRESSION_BYTES_MAX, EXPRESSION_DEPTH_MAX, EXPRESSION_LOOPS_MAX, ExpressionError};
 pub use reference::{Comparison, Reference};
 pub(crate) use same::same;
-pub use scope::{Outputs, SagaScope, Scope};
+pub use scope::{Item, Outputs, SagaScope, Scope};
 pub use template::{RenderError, Template};
 pub(crate) use text::{Piece, expression_end, split};
 

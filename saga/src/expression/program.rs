@@ -213,6 +213,8 @@ fn variable(root: &str, needs: &Needs, scope: &Scope<'_>) -> Result<Option<Box<d
         }
         "saga" => saga(scope).map(|saga| to_cel(saga.as_str(), needs)).transpose(),
         "failure" => failure(scope).map(|failure| to_cel(failure.as_str(), needs)).transpose(),
+        "item" => scope.item.map(|item| to_cel(item.value.as_str(), needs)).transpose(),
+        "index" => scope.item.map(|item| to_cel(&item.index.to_string(), needs)).transpose(),
         _ => Ok(None),
     };
     value.map_err(|spent| spent.to_string())
@@ -294,6 +296,8 @@ fn walk<'s>(reference: &Reference, scope: &Scope<'s>) -> Result<Cow<'s, str>, St
         }
         ("saga", path) => within(saga(scope).ok_or("there is no `saga` yet")?.as_str(), path),
         ("failure", path) => within(failure(scope).ok_or("there is no failure")?.as_str(), path),
+        ("item", path) => fields::walk(scope.item.ok_or("there is no item")?.value.as_str(), path).map(Cow::Borrowed),
+        ("index", path) => within(&scope.item.ok_or("there is no item")?.index.to_string(), path),
         (root, _) => Err(format!("there is no `{root}`")),
     }
 }

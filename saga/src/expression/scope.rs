@@ -16,6 +16,17 @@ pub struct Scope<'a> {
     pub failure: Option<&'a Failure>,
     /// `saga`: the instance itself. A key is evaluated before there is one.
     pub saga: Option<SagaScope<'a>>,
+    /// `item` and `index`: what a call of a step that fans out is for.
+    pub item: Option<Item<'a>>,
+}
+
+/// An item of a step that fans out.
+#[derive(Clone, Copy, Debug)]
+pub struct Item<'a> {
+    /// `item`: what the list holds.
+    pub value: &'a JsonText,
+    /// `index`: its place in the list, counted from 0.
+    pub index: usize,
 }
 
 /// `saga` in an expression.

@@ -19,7 +19,7 @@ fn render(template: &Value) -> Result<Value, String> {
     let outputs = BTreeMap::from([(pay, json!({"receipt": "r-1", "cents": 950}).into())]);
     let (name, failure): (SagaName, _) = ("checkout".parse().expect("legal"), Failure { code: "NO".into(), message: "not today".into() });
     let saga = SagaScope { id: "i-1", name: &name, version: 7, key: "k" };
-    let scope = Scope { input: &input, outputs: &outputs, failure: Some(&failure), saga: Some(saga) };
+    let scope = Scope { input: &input, outputs: &outputs, failure: Some(&failure), saga: Some(saga), item: None };
     let template = Template::compile(template).map_err(|errors| format!("{errors:?}"))?;
     template.render(&scope).map(|json| json.to_value()).map_err(|error| error.to_string())
 }
@@ -139,7 +139,7 @@ fn bounds_hold_before_anything_can_grow() {
     assert!(refused("${ [1].map(a, [1].map(b, [1].map(c, 1))) }").message.contains("loops"));
     let input = json!({"big": "x".repeat(100_000), "list": vec![0; 1_000]}).into();
     let template = Template::text("${ input.list.map(x, input.big) }").expect("compiles");
-    let error = template.render(&Scope { input: &input, outputs: &(), failure: None, saga: None }).expect_err("100 MB");
+    let error = template.render(&Scope { input: &input, outputs: &(), failure: None, saga: None, item: None }).expect_err("100 MB");
     assert!(error.to_string().contains("the expressions of a decision"), "{error}");
 }
 
@@ -147,7 +147,7 @@ fn bounds_hold_before_anything_can_grow() {
 fn over(input: &str, expression: &str) -> Result<String, String> {
     let input = JsonText::parse(input.as_bytes()).expect("JSON");
     let template = Template::text(&format!("${{ {expression} }}")).expect("compiles");
-    let scope = Scope { input: &input, outputs: &(), failure: None, saga: None };
+    let scope = Scope { input: &input, outputs: &(), failure: None, saga: None, item: None };
     template.render(&scope).map(|json| json.as_str().to_owned()).map_err(|error| error.to_string())
 }
 

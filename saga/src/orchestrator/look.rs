@@ -110,6 +110,7 @@ fn set_aside(reason: &str) -> Waits {
         code: WaitCode::SetAside,
         message,
         step,
+        item: None,
         operation,
         attempt: None,
         since_ms: None,

@@ -70,6 +70,7 @@ fn shown(foreseen: ForeseenCall) -> PreviewedCall {
     let call = command.call;
     PreviewedCall {
         step: call.attempt.step,
+        item: call.attempt.item,
         operation: call.attempt.operation,
         participant: match command.target {
             Target::Topic(topic) => topic.to_string(),

@@ -38,6 +38,8 @@ pub const TERMINATED: &str = "TERMINATED";
 pub const COMPENSATION_FAILED: &str = "COMPENSATION_FAILED";
 /// An expression had no value at run time.
 pub const EXPRESSION_FAILED: &str = "EXPRESSION_FAILED";
+/// The list of a step that fans out has more items than a step, or an instance, may have.
+pub const FAN_OUT_TOO_LARGE: &str = "FAN_OUT_TOO_LARGE";
 /// The condition of a step had no value at run time, or one that is neither true nor false.
 pub const CONDITION_FAILED: &str = "CONDITION_FAILED";
 /// What was rendered or returned is larger than a saga's payload may be.

@@ -78,6 +78,8 @@ struct Open {
     arguments: HashSet<(usize, Operation)>,
     /// Steps whose condition is not: that it holds is assumed.
     conditions: HashSet<usize>,
+    /// Steps whose list is not: one item is assumed.
+    lists: HashSet<usize>,
 }
 
 /// The same of calls that are made.
@@ -120,6 +122,11 @@ fn without_what_is_open(definition: &Definition, instance: &Instance) -> (Defini
             *condition = Template::literal(serde_json::Value::Bool(true));
             open.conditions.insert(index);
         }
+        if let Some(each) = step.for_each.as_mut().filter(|each| is_open(&each.items)) {
+            // How many calls there will be is not known: one stands for all.
+            each.items = Template::literal(serde_json::json!([null]));
+            open.lists.insert(index);
+        }
         if step.action.value().is_some_and(&is_open) {
             // How long is not known: it is left out of the time, as what calls take is.
             step.action = Action::Sleep(Sleep::For(Duration::ZERO));
@@ -127,7 +134,7 @@ fn without_what_is_open(definition: &Definition, instance: &Instance) -> (Defini
         let calls = [(Operation::Action, step.action.call_mut()), (Operation::Compensation, step.compensation.as_mut())];
         for (operation, call) in calls {
             if let Some(call) = call
-                && is_open(&call.arguments)
+                && (is_open(&call.arguments) || open.lists.contains(&index))
             {
                 call.arguments = Template::literal(JsonText::null());
                 open.arguments.insert((index, operation));

@@ -20,9 +20,9 @@ pub fn asks_the_same(a: &OperateSaga, b: &OperateSaga) -> bool {
             a == b && says_the_same(one, other)
         }
         (
-            SagaVerb::Resolve { step: a, outcome: StepOutcome::Succeeded { output: one } },
-            SagaVerb::Resolve { step: b, outcome: StepOutcome::Succeeded { output: other } },
-        ) => a == b && says_the_same(one, other),
+            SagaVerb::Resolve { step: a, item, outcome: StepOutcome::Succeeded { output: one } },
+            SagaVerb::Resolve { step: b, item: other_item, outcome: StepOutcome::Succeeded { output: other } },
+        ) => a == b && item == other_item && says_the_same(one, other),
         (a, b) => a == b,
     };
     is_same_verb && a.reason == b.reason && a.actor == b.actor

@@ -2,6 +2,7 @@
 
 use crate::protocol::decision::HandOut;
 use jiff::Timestamp;
+use sagamq_api::ids::ItemIndex;
 use sagamq_api::saga::{AttemptId, Failure, HeldBy, Operation, ServiceBound, StepAttempt, StepFailure, SubSaga, WaitCode, Waits};
 use sagamq_api::{SignalName, StepId};
 use std::sync::Arc;
@@ -33,11 +34,13 @@ fn at(millis: u64) -> String {
 
 fn about(attempt: &StepAttempt, code: WaitCode, message: String) -> Waits {
     let (step, operation, epoch) = (Some(attempt.step.clone()), Some(attempt.operation), Some(attempt.epoch));
-    Waits { code, message, step, operation, attempt: epoch, since_ms: None, next_at_ms: None, failure: None, held_by: None }
+    let item = attempt.item;
+    Waits { code, message, step, item, operation, attempt: epoch, since_ms: None, next_at_ms: None, failure: None, held_by: None }
 }
 
 fn call(attempt: &StepAttempt) -> String {
-    format!("{} of `{}`", attempt.operation, attempt.step)
+    let item = attempt.item.map(|item| format!("[{item}]")).unwrap_or_default();
+    format!("{} of `{}{item}`", attempt.operation, attempt.step)
 }
 
 /// The last attempt failed, and the next one has its time.
@@ -125,14 +128,15 @@ pub(super) fn sleeps(step: &StepId, signal: Option<&SignalName>, since_ms: u64, 
         None => (WaitCode::Sleeps, format!("sleeps at `{step}` since {}{end}", at(since_ms))),
     };
     let (step, since_ms) = (Some(step.clone()), Some(since_ms));
-    Waits { code, message, step, operation: None, attempt: None, since_ms, next_at_ms: until_ms, failure: None, held_by: None }
+    let (operation, attempt, failure, held_by) = (None, None, None, None);
+    Waits { code, message, step, item: None, operation, attempt, since_ms, next_at_ms: until_ms, failure, held_by }
 }
 
 /// An operator stopped it for now.
 pub(super) fn paused(since_ms: u64) -> Waits {
     let message = format!("is paused since {}: nobody is called until an operator resumes it", at(since_ms));
-    let (code, step, operation, attempt, next_at_ms, failure) = (WaitCode::Paused, None, None, None, None, None);
-    Waits { code, message, step, operation, attempt, since_ms: Some(since_ms), next_at_ms, failure, held_by: None }
+    let (code, step, item, operation, attempt, next_at_ms, failure) = (WaitCode::Paused, None, None, None, None, None, None);
+    Waits { code, message, step, item, operation, attempt, since_ms: Some(since_ms), next_at_ms, failure, held_by: None }
 }
 
 /// Nothing goes on without an operator.
@@ -143,18 +147,37 @@ pub(super) fn blocked(trouble: &Trouble, attempt: Option<u32>) -> Waits {
         _ => String::new(),
     };
     let message = format!("is blocked{what} since {}: {}: {}", at(since_ms), failure.code, failure.message);
-    let (since_ms, failure) = (Some(since_ms), Some(failure));
-    Waits { code: WaitCode::Blocked, message, step, operation, attempt, since_ms, next_at_ms: None, failure, held_by: None }
+    let (since_ms, failure, item) = (Some(since_ms), Some(failure), None);
+    Waits { code: WaitCode::Blocked, message, step, item, operation, attempt, since_ms, next_at_ms: None, failure, held_by: None }
 }
 
 /// The last failure of an operation that is kept.
-pub(super) fn last_failure<'a>(failures: &'a [Arc<StepFailure>], step: &StepId, operation: Operation) -> Option<&'a StepFailure> {
-    failures.iter().rev().map(Arc::as_ref).find(|failed| failed.attempt.step == *step && failed.attempt.operation == operation)
+pub(super) fn last_failure<'a>(
+    failures: &'a [Arc<StepFailure>],
+    step: &StepId,
+    item: Option<ItemIndex>,
+    operation: Operation,
+) -> Option<&'a StepFailure> {
+    failures.iter().rev().map(Arc::as_ref).find(|failed| is_of(&failed.attempt, step, item, operation))
+}
+
+/// The same, of a step and of whichever item.
+pub(super) fn last_failure_of_step<'a>(failures: &'a [Arc<StepFailure>], step: &StepId, operation: Operation) -> Option<&'a StepFailure> {
+    failures.iter().rev().map(Arc::as_ref).find(|failed| is_of(&failed.attempt, step, failed.attempt.item, operation))
+}
+
+fn is_of(attempt: &StepAttempt, step: &StepId, item: Option<ItemIndex>, operation: Operation) -> bool {
+    attempt.step == *step && attempt.item == item && attempt.operation == operation
 }
 
 /// The first failure of an operation that is kept.
-pub(super) fn first_failure<'a>(failures: &'a [Arc<StepFailure>], step: &StepId, operation: Operation) -> Option<&'a StepFailure> {
-    failures.iter().map(Arc::as_ref).find(|failed| failed.attempt.step == *step && failed.attempt.operation == operation)
+pub(super) fn first_failure<'a>(
+    failures: &'a [Arc<StepFailure>],
+    step: &StepId,
+    item: Option<ItemIndex>,
+    operation: Operation,
+) -> Option<&'a StepFailure> {
+    failures.iter().map(Arc::as_ref).find(|failed| is_of(&failed.attempt, step, item, operation))
 }
 
 /// What is known of the hand-out of an attempt.

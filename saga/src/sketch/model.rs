@@ -124,6 +124,10 @@ fn action_lines(step: &Step) -> Vec<String> {
             format!("wait for {signal}{longest}")
         }
     });
+    if let Some(each) = &step.for_each {
+        let list = each.items.source().map_or_else(|| "item of a list".to_owned(), cut);
+        lines.push(format!("for each {list}, {} at a time", each.max_parallel));
+    }
     if let Some(condition) = step.when.as_ref().and_then(Template::source) {
         lines.push(format!("when {}", cut(condition)));
     }

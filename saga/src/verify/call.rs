@@ -1,6 +1,7 @@
 //! What a participant is called for, as small as it can be: steps are named by their places in the definition.
 
 use crate::definition::Definition;
+use crate::protocol::saga::{self, InstanceState, StepStatus};
 use sagamq_api::ids::ItemIndex;
 use sagamq_api::saga::{AttemptId, Operation, StepAttempt};
 use uuid::Uuid;
@@ -38,6 +39,27 @@ impl Place {
 
     pub(super) fn index(self) -> usize {
         usize::from(self.step)
+    }
+
+    /// The same place, as the protocol names it.
+    pub(super) fn of_state(place: saga::Place) -> Self {
+        let item = place.item.map_or(0, |item| u16::try_from(item.0 + 1).expect("few items"));
+        Self { item, ..Self::of(place.step) }
+    }
+
+    /// What the saga knows of what is there; `None`: there is no such item.
+    pub(super) fn status(self, state: &InstanceState) -> Option<&StepStatus> {
+        let step = &state.steps[self.index()];
+        match self.item.checked_sub(1) {
+            None => Some(step),
+            Some(item) => step.fan.as_ref().filter(|fan| usize::from(item) < fan.len()).map(|fan| fan.get(usize::from(item))),
+        }
+    }
+
+    /// The place as people name it: `` `pack[2]` ``.
+    pub(super) fn shown(self, definition: &Definition) -> String {
+        let item = self.item.checked_sub(1).map(|item| format!("[{item}]")).unwrap_or_default();
+        format!("`{}{item}`", definition.steps[self.index()].id)
     }
 }
 

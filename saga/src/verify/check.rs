@@ -8,7 +8,7 @@ use super::world::World;
 use crate::definition::Moment;
 use crate::expression::Truth;
 use crate::protocol::saga::Phase;
-use sagamq_api::StepId;
+use sagamq_api::ids::ItemIndex;
 use sagamq_api::saga::StepState;
 
 /// Looks at a state; gives what is wrong.
@@ -26,27 +26,29 @@ fn effects(model: &Model<'_>, world: &World, tried: &mut Tried, wrong: &mut Vec<
     let mut say = |what: String| wrong.push(Wrong { property: Property::Effects, what });
     let phase = world.state.phase;
     let standing = world.state.standing();
-    let is_told = |step: &StepId| standing.iter().any(|effect| effect.step == *step);
     for (place, book) in &world.books {
-        let step = &world.state.steps[place.index()];
+        let Some(step) = place.status(&world.state) else { continue };
+        let item = place.item.checked_sub(1).map(|item| ItemIndex(u32::from(item)));
+        let is_told = || standing.iter().any(|effect| effect.step == step.id && effect.item == item);
+        let shown = place.shown(&model.definition);
         let has_undo = model.subject.definition.steps[place.index()].compensation.is_some();
         if book.ran {
             tried.note(Property::Effects);
         }
         match phase {
             Phase::Completed if step.is_call && step.state == StepState::Succeeded && !book.stands() => {
-                say(format!("the saga is COMPLETED, and the effect of `{}` is not there", step.id));
+                say(format!("the saga is COMPLETED, and the effect of {shown} is not there"));
             }
             // What the saga went on without is undone, or told of as in doubt.
-            Phase::Completed if step.state != StepState::Succeeded && book.stands() && !is_told(&step.id) => {
-                say(format!("the saga is COMPLETED, went on without `{}`, and does not show that its effect stands", step.id));
+            Phase::Completed if step.state != StepState::Succeeded && book.stands() && !is_told() => {
+                say(format!("the saga is COMPLETED, went on without {shown}, and does not show that its effect stands"));
             }
             // What has no compensation has nothing to undo, as its author says.
             Phase::Compensated | Phase::Failed if book.stands() && has_undo => {
-                say(format!("the saga is {}, and the effect of `{}` stands", world.state.saga_state(), step.id));
+                say(format!("the saga is {}, and the effect of {shown} stands", world.state.saga_state()));
             }
-            Phase::Blocked | Phase::Terminated if book.stands() && !is_told(&step.id) => {
-                say(format!("the effect of `{}` stands, and the saga does not show it", step.id));
+            Phase::Blocked | Phase::Terminated if book.stands() && !is_told() => {
+                say(format!("the effect of {shown} stands, and the saga does not show it"));
             }
             _ => {}
         }

@@ -1,5 +1,7 @@
 //! What invariants see: of each step what is true at its participant and what the saga believes, and where the saga stands.
 //!
+//! Of a step that fans out, `done` is what is true of all of its items, and `undone` when none stands and one was undone.
+//!
 //! | name | true when |
 //! |---|---|
 //! | `steps.<id>.called` | its action was called |
@@ -21,13 +23,18 @@ use serde_json::{Map, Value, json};
 /// `steps` of this world.
 pub(super) fn steps(model: &Model<'_>, world: &World) -> JsonText {
     let steps = world.state.steps.iter().enumerate().map(|(index, step)| {
-        let mut books = world.books.iter().filter(|(place, _)| place.index() == index).map(|(_, book)| *book);
-        let (mut done, mut undone) = (false, false);
-        books.by_ref().for_each(|book| (done, undone) = (done || book.stands(), undone || book.undone));
+        let books = || world.books.iter().filter(|(place, _)| place.index() == index).map(|(_, book)| *book);
+        let standing = books().filter(|book| book.stands()).count();
+        let undone = standing == 0 && books().any(|book| book.undone);
+        let done = match &step.fan {
+            // Of an empty list all is done at once.
+            Some(fan) => standing == fan.len() && (standing > 0 || step.state == StepState::Succeeded),
+            None => standing > 0,
+        };
         let facts = json!({
-            "called": step.action.epoch > 0,
+            "called": step.action.epoch > 0 || step.fan.as_ref().is_some_and(|fan| fan.iter().any(|item| item.action.epoch > 0)),
             "done": done,
-            "undone": undone && !done,
+            "undone": undone,
             "refused": step.state == StepState::Failed,
             "unknown": step.state == StepState::Unknown,
             "skipped": step.state == StepState::Skipped,

@@ -41,6 +41,12 @@ pub(super) fn key(model: &Model<'_>, world: &World, scratch: &mut Scratch) -> Ke
         let begin = bytes.len();
         of_step(step, bytes);
         of_outside(world, Place::of(index), dues, bytes);
+        // Their order counts: they are begun in it, and undone in the other.
+        for (item, of) in (1..).zip(step.fan.iter().flat_map(|fan| fan.iter())) {
+            of_step(of, bytes);
+            of_wait(of, dues, bytes);
+            bytes.push(item);
+        }
         parts.push((model.classes[index], begin, bytes.len()));
     }
     sorted.clear();
@@ -90,6 +96,18 @@ fn of_progress(progress: &Progress, is_live: bool, bytes: &mut Vec<u8>) {
     bytes.extend([settled << 4 | attempt, epoch.to_le_bytes()[0]]);
 }
 
+fn of_wait(step: &StepStatus, dues: &[u64], bytes: &mut Vec<u8>) {
+    match step.live_operation().map(|operation| step.progress(operation).attempt) {
+        Some(Attempt::Waiting { retry_at_ms }) => bytes.push(rank(dues, retry_at_ms)),
+        Some(Attempt::Asleep(asleep)) => bytes.push(asleep.until_ms.map_or(0, |at_ms| rank(dues, at_ms))),
+        Some(Attempt::Open(_) | Attempt::None) | None => {}
+    }
+}
+
+fn rank(dues: &[u64], at_ms: u64) -> u8 {
+    small(dues.partition_point(|due| *due < at_ms)) + 1
+}
+
 /// What is between the orchestrator and a participant, and what that has on disk.
 fn of_outside(world: &World, place: Place, dues: &[u64], bytes: &mut Vec<u8>) {
     let next = dues.first().copied().unwrap_or(u64::MAX);
@@ -100,25 +118,20 @@ fn of_outside(world: &World, place: Place, dues: &[u64], bytes: &mut Vec<u8>) {
     for told in world.told.iter().filter(|told| told.place.step == place.step) {
         bytes.extend([0xC0 | told.side as u8, small(usize::from(told.place.item))]);
     }
-    let rank = |at_ms: u64| small(dues.partition_point(|due| *due < at_ms)) + 1;
-    let step = &world.state.steps[place.index()];
-    match step.live_operation().map(|operation| step.progress(operation).attempt) {
-        Some(Attempt::Waiting { retry_at_ms }) => bytes.push(rank(retry_at_ms)),
-        Some(Attempt::Asleep(asleep)) => bytes.push(asleep.until_ms.map_or(0, rank)),
-        Some(Attempt::Open(_) | Attempt::None) | None => {}
-    }
+    of_wait(&world.state.steps[place.index()], dues, bytes);
     for flight in world.flights.iter().filter(|flight| flight.call.place.step == place.step) {
         let deadline = Model::deadline_ms(&world.state, flight);
         let (way, due) = match flight.way {
             Way::Queued => (1, u8::from(deadline.is_some_and(|at_ms| at_ms <= next))),
             Way::Answered { done } => (2 + u8::from(done), u8::from(deadline.is_some_and(|at_ms| at_ms <= next))),
-            Way::Lost => (4, deadline.map_or(0, rank)),
+            Way::Lost => (4, deadline.map_or(0, |at_ms| rank(dues, at_ms))),
         };
         let item = small(usize::from(flight.call.place.item));
         bytes.extend([0x80 | way | (flight.call.side as u8) << 4 | u8::from(flight.handed_ms.is_some()) << 5, item, due]);
     }
     for message in world.overdue.iter().filter(|message| message.call.place.step == place.step) {
-        let is_current = step.progress(message.call.side.operation()).epoch == message.epoch;
+        let step = message.call.place.status(&world.state);
+        let is_current = step.is_some_and(|step| step.progress(message.call.side.operation()).epoch == message.epoch);
         let answer = message.answer.map_or(0, |done| 1 + u8::from(done));
         let item = small(usize::from(message.call.place.item));
         bytes.extend([0x40 | answer | (message.call.side as u8) << 2 | u8::from(is_current) << 3, item]);

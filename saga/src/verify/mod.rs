@@ -17,6 +17,7 @@ mod decides;
 mod facts;
 mod inputs;
 mod key;
+mod lists;
 mod model;
 mod moves;
 mod mutate;

@@ -66,7 +66,9 @@ impl<'a> Model<'a> {
 
     /// The world before the instance is started.
     pub(super) fn empty(&self, tape: Option<Tape>) -> World {
-        let books = (0..self.definition.steps.len()).map(|step| (Place::of(step), super::book::Book::default())).collect();
+        // Those of items begin with their first calls.
+        let called = (0..self.definition.steps.len()).filter(|step| self.definition.steps[*step].for_each.is_none());
+        let books = called.map(|step| (Place::of(step), super::book::Book::default())).collect();
         World {
             state: Arc::new(self.subject.decides.new_instance(self.id, &self.definition)),
             now_ms: START_MS,
@@ -104,7 +106,7 @@ impl<'a> Model<'a> {
 
     /// The attempt of a call in progress, with its epoch.
     pub(super) fn open(state: &InstanceState, call: Call) -> Option<(u32, Open)> {
-        let step = &state.steps[call.place.index()];
+        let step = call.place.status(state)?;
         let progress = step.progress(call.side.operation());
         (step.live_operation() == Some(call.side.operation())).then_some(())?;
         progress.attempt.open().map(|open| (progress.epoch, open))
@@ -122,13 +124,13 @@ impl<'a> Model<'a> {
     pub(super) fn dues(world: &World) -> impl Iterator<Item = (Place, u64)> {
         let lost = world.flights.iter().filter(|flight| flight.way == Way::Lost);
         let lost = lost.filter_map(|flight| Some((flight.call.place, Self::deadline_ms(&world.state, flight)?)));
-        let retries =
-            world.state.steps.iter().enumerate().filter_map(|(index, step)| match step.progress(step.live_operation()?).attempt {
-                // What only an operator ends is not waited for.
-                Attempt::Waiting { retry_at_ms } => (retry_at_ms < u64::MAX).then(|| (Place::of(index), retry_at_ms)),
-                Attempt::Asleep(asleep) => asleep.until_ms.map(|at_ms| (Place::of(index), at_ms)),
-                Attempt::None | Attempt::Open(_) => None,
-            });
+        let state = &world.state;
+        let retries = state.live().filter_map(|(place, operation)| match state.at(place).progress(operation).attempt {
+            // What only an operator ends is not waited for.
+            Attempt::Waiting { retry_at_ms } => (retry_at_ms < u64::MAX).then(|| (Place::of_state(place), retry_at_ms)),
+            Attempt::Asleep(asleep) => asleep.until_ms.map(|at_ms| (Place::of_state(place), at_ms)),
+            Attempt::None | Attempt::Open(_) => None,
+        });
         lost.chain(retries)
     }
 
@@ -224,6 +226,10 @@ impl<'a> Model<'a> {
     /// Whether nothing is left to do for any step that is before or behind this one.
     fn is_apart(&self, world: &World, place: Place) -> bool {
         let index = place.index();
+        // Items of one step follow from each other.
+        if self.definition.steps[index].for_each.is_some() {
+            return false;
+        }
         let is_related = |other: usize| self.dependents[index].contains(&other) || self.dependents[other].contains(&index);
         let is_busy = |other: usize| {
             let step = &world.state.steps[other];

@@ -50,7 +50,8 @@ pub(super) fn to_rest(model: &Model<'_>, way: &mut Vec<Move>) -> bool {
     }
     let mut moves = Vec::new();
     // Each call is served, heard, lost and tried again a few times at most.
-    for _ in 0..64 * (1 + model.definition.steps.len()) {
+    let items = model.definition.steps.iter().filter(|step| step.for_each.is_some()).count() * 8;
+    for _ in 0..64 * (1 + model.definition.steps.len() + items) {
         if world.state.phase.is_at_rest() {
             return true;
         }

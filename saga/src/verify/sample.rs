@@ -4,16 +4,18 @@
 //!
 //! What is made up: each field that is referred to gets a text. Where an expression has no value with that (it computes, or loops), or not one of the kind that it
 //! must have (conditions, sleeps), other values are tried, for the fields of that expression together, until it has one and those before it still
-//! have theirs. For each condition there are data with which it holds, and data with which it does not, as far as any are found.
+//! have theirs. A list that a step fans out over is made with two items, with one and with none. For each condition there are data with which it holds, and data with which it does not, as far as any are found.
 
 use super::inputs::{self, Inputs};
+use super::lists::{ITEMS, bounded};
 use super::subject::Sample;
 use crate::definition::{Action, Definition, Emission, InputSchema, Sleep};
 use crate::duration;
-use crate::expression::{Reference, SagaScope, Scope, Template};
+use crate::expression::{Item, Reference, SagaScope, Scope, Template};
 use jiff::Timestamp;
 use sagamq_api::saga::Failure;
 use sagamq_api::{JsonText, StepId};
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
@@ -49,6 +51,9 @@ pub struct Samples {
 /// A field: `input.a.b`, or of what a step returns.
 type Field = (Option<StepId>, Vec<String>);
 
+/// Stands in a path for every item of a list.
+const EACH: &str = "[]";
+
 /// What is chosen for each field, by its number among the candidates.
 type Chosen = BTreeMap<Field, usize>;
 
@@ -63,6 +68,8 @@ enum Want {
     Duration,
     /// Until when to sleep.
     Time,
+    /// What to fan out over.
+    List,
 }
 
 /// What becomes of an expression.
@@ -72,6 +79,8 @@ enum Comes {
     Wrong,
     /// It has a value.
     Value,
+    /// It is a list of so many items.
+    Items(usize),
     /// It holds.
     True,
     /// It does not.
@@ -83,6 +92,10 @@ struct Part<'a> {
     what: String,
     template: &'a Template,
     want: Want,
+    /// The step whose items it is evaluated for.
+    of_items: Option<usize>,
+    /// Whether it is evaluated when the step has returned something: then its own output is that of an item.
+    is_undo: bool,
 }
 
 struct Maker<'a> {
@@ -100,7 +113,7 @@ struct Maker<'a> {
 /// When none can be made up, and nothing is given.
 pub fn sample(definition: &Definition, given: Option<&JsonText>, outputs: &BTreeMap<StepId, JsonText>) -> Result<Sample, NoSample> {
     let made = match (given, &definition.input) {
-        (None, Some(schema)) => of_schema(schema)?.inputs.into_iter().next(),
+        (None, Some(schema)) => bounded(definition, of_schema(schema)?.inputs).into_iter().next(),
         _ => None,
     };
     let maker = Maker::new(definition, given.or(made.as_ref()), outputs);
@@ -114,7 +127,7 @@ pub fn sample(definition: &Definition, given: Option<&JsonText>, outputs: &BTree
 /// As [`sample`].
 pub fn samples(definition: &Definition, given: Option<&JsonText>, outputs: &BTreeMap<StepId, JsonText>) -> Result<Samples, NoSample> {
     let (inputs, is_cut) = match (given, &definition.input) {
-        (None, Some(schema)) => of_schema(schema).map(|Inputs { inputs, is_cut }| (inputs, is_cut))?,
+        (None, Some(schema)) => of_schema(schema).map(|Inputs { inputs, is_cut }| (bounded(definition, inputs), is_cut))?,
         _ => (Vec::new(), false),
     };
     let maker = Maker::new(definition, given.or(inputs.first()), outputs);
@@ -122,8 +135,11 @@ pub fn samples(definition: &Definition, given: Option<&JsonText>, outputs: &BTre
     let first = maker.make(&chosen);
     let mut found = Samples { samples: vec![first.clone()], warnings: Vec::new() };
     let mut seen = vec![maker.signature(&first)];
-    for input in inputs.iter().skip(1) {
-        let made = Sample { input: input.clone(), outputs: first.outputs.clone() };
+    let has_lists = given.is_none() && inputs.is_empty() && definition.steps.iter().any(|step| step.for_each.is_some());
+    let shorter = (0..ITEMS).rev().filter(|_| has_lists).map(|items| maker.make_with(&chosen, items));
+    let shorter = shorter.filter(|made| maker.parts.iter().all(|part| maker.value(part, made).is_ok()));
+    let others = inputs.iter().skip(1).map(|input| Sample { input: input.clone(), outputs: first.outputs.clone() });
+    for made in shorter.chain(others) {
         let signature = maker.signature(&made);
         if !seen.contains(&signature) {
             seen.push(signature);
@@ -200,7 +216,7 @@ impl<'a> Maker<'a> {
     /// What is chosen so that every expression has a value.
     fn first(&self) -> Result<Chosen, NoSample> {
         let mut chosen = Chosen::new();
-        for field in self.parts.iter().flat_map(|part| self.own_fields(part.template)) {
+        for field in self.parts.iter().flat_map(|part| self.own_fields(part.template, part.of_items)) {
             chosen.entry(field).or_insert(0);
         }
         for (at, part) in self.parts.iter().enumerate() {
@@ -211,7 +227,7 @@ impl<'a> Maker<'a> {
                 // It has a value, and not the one that is liked best.
                 None if matches!(part.want, Want::Truth(_)) && self.value(part, &self.make(&chosen)).is_ok() => {}
                 // Whether an expression has a value with what was given is for the verification to say.
-                None if self.given.is_some() || !self.outputs.is_empty() || self.own_fields(part.template).is_empty() => {}
+                None if self.given.is_some() || !self.outputs.is_empty() || self.own_fields(part.template, part.of_items).is_empty() => {}
                 None => return Err(NoSample { what: part.what.clone(), reason }),
             }
         }
@@ -220,7 +236,7 @@ impl<'a> Maker<'a> {
 
     /// Another choice for the fields of a part, with which it gives what is wanted, and the first parts still do what they should.
     fn search(&self, chosen: &Chosen, at: usize, want: Want, first: usize) -> Option<Chosen> {
-        let own = self.own_fields(self.parts[at].template);
+        let own = self.own_fields(self.parts[at].template, self.parts[at].of_items);
         let mut tries = vec![0; own.len()];
         for _ in 0..TRIES_MAX {
             let turned = tries.iter().position(|choice| *choice + 1 < self.candidates.len())?;
@@ -255,6 +271,7 @@ impl<'a> Maker<'a> {
             (Ok(value), Want::Truth(_)) if value.as_str() == "true" => Comes::True,
             (Ok(value), Want::Truth(_)) if value.as_str() == "false" => Comes::False,
             (Ok(_), Want::Truth(_)) | (Err(_), _) => Comes::Wrong,
+            (Ok(value), Want::List) => value.read::<Vec<IgnoredAny>>().map_or(Comes::Wrong, |list| Comes::Items(list.len())),
             (Ok(value), want) => {
                 if fits(&value, want) {
                     Comes::Value
@@ -266,43 +283,83 @@ impl<'a> Maker<'a> {
         self.parts.iter().map(comes).collect()
     }
 
+    /// Of what is evaluated for items, that of the last one.
     fn value(&self, part: &Part<'_>, sample: &Sample) -> Result<JsonText, String> {
+        let (mut outputs, lists) = self.seen(sample);
+        let Some(index) = part.of_items else { return self.render(part.template, sample, &outputs, None) };
+        let id = &self.definition.steps[index].id;
+        if let Some(own) = sample.outputs.get(id).filter(|_| part.is_undo) {
+            outputs.insert(id.clone(), own.clone());
+        }
+        let items = lists.get(id).into_iter().flatten().enumerate();
+        let values = items.map(|(index, value)| self.render(part.template, sample, &outputs, Some(Item { value, index })));
+        values.last().unwrap_or_else(|| Ok(JsonText::null()))
+    }
+
+    /// What steps return, as others see it, and the lists of those that fan out.
+    fn seen(&self, sample: &Sample) -> (BTreeMap<StepId, JsonText>, BTreeMap<StepId, Vec<JsonText>>) {
+        let (mut outputs, mut lists) = (sample.outputs.clone(), BTreeMap::new());
+        for step in &self.definition.steps {
+            let Some(each) = &step.for_each else { continue };
+            let items = self.render(&each.items, sample, &outputs, None).ok().and_then(|items| items.read::<Vec<JsonText>>().ok());
+            let items = items.unwrap_or_default();
+            let own = sample.outputs.get(&step.id).cloned().unwrap_or_else(JsonText::null);
+            if let Ok(output) = JsonText::of(&vec![own; items.len()]) {
+                outputs.insert(step.id.clone(), output);
+            }
+            lists.insert(step.id.clone(), items);
+        }
+        (outputs, lists)
+    }
+
+    fn render(
+        &self,
+        template: &Template,
+        sample: &Sample,
+        outputs: &BTreeMap<StepId, JsonText>,
+        item: Option<Item<'_>>,
+    ) -> Result<JsonText, String> {
         let failure = Failure { code: "REFUSED".to_owned(), message: "the participant refused".to_owned() };
         let definition = self.definition;
         let saga =
             SagaScope { id: "00000000-0000-0000-0000-000000000001", name: &definition.name, version: definition.version, key: "key" };
-        let scope = Scope { input: &sample.input, outputs: &sample.outputs, failure: Some(&failure), saga: Some(saga) };
-        part.template.render(&scope).map_err(|error| error.to_string())
+        let scope = Scope { input: &sample.input, outputs, failure: Some(&failure), saga: Some(saga), item };
+        template.render(&scope).map_err(|error| error.to_string())
     }
 
     fn make(&self, chosen: &Chosen) -> Sample {
+        self.make_with(chosen, ITEMS)
+    }
+
+    fn make_with(&self, chosen: &Chosen, items: usize) -> Sample {
         let steps = self.definition.steps.iter().map(|step| {
-            let made = || self.built(chosen, Some(&step.id));
+            let made = || self.built(chosen, Some(&step.id), items);
             (step.id.clone(), self.outputs.get(&step.id).cloned().unwrap_or_else(made))
         });
-        Sample { input: self.given.cloned().unwrap_or_else(|| self.built(chosen, None)), outputs: steps.collect() }
+        Sample { input: self.given.cloned().unwrap_or_else(|| self.built(chosen, None, items)), outputs: steps.collect() }
     }
 
     /// The value with these fields in it.
-    fn built(&self, chosen: &Chosen, of: Option<&StepId>) -> JsonText {
+    fn built(&self, chosen: &Chosen, of: Option<&StepId>, items: usize) -> JsonText {
         let mut value = Value::Object(Map::new());
         for (field, choice) in chosen.iter().filter(|(field, _)| field.0.as_ref() == of) {
-            let made = match (choice, field.1.last()) {
+            let named = field.1.iter().rfind(|name| *name != EACH);
+            let made = match (choice, named) {
                 (0, Some(name)) => json!(format!("{name}-1")),
                 (choice, _) => self.candidates[*choice].clone(),
             };
-            put(&mut value, &field.1, made);
+            put(&mut value, &field.1, made, items);
         }
         value.into()
     }
 
     /// The fields that a template refers to and that are made up.
-    fn own_fields(&self, template: &Template) -> Vec<Field> {
+    fn own_fields(&self, template: &Template, of_items: Option<usize>) -> Vec<Field> {
         let is_given = |field: &Field| match &field.0 {
             None => self.given.is_some(),
             Some(step) => self.outputs.contains_key(step),
         };
-        fields(template).into_iter().filter(|field| !is_given(field)).collect()
+        fields(self.definition, template, of_items).into_iter().filter(|field| !is_given(field)).collect()
     }
 }
 
@@ -311,6 +368,7 @@ fn fits(value: &JsonText, want: Want) -> bool {
         Want::Value => true,
         Want::Truth(truth) => value.as_str() == if truth { "true" } else { "false" },
         Want::Duration => value.read::<String>().is_ok_and(|text| duration::parse(&text).is_ok()),
+        Want::List => value.read::<Vec<IgnoredAny>>().is_ok(),
         Want::Time => value.read::<u64>().is_ok() || value.read::<String>().is_ok_and(|text| text.parse::<Timestamp>().is_ok()),
     }
 }
@@ -329,19 +387,23 @@ fn quoted(source: &str) -> Vec<String> {
 }
 
 fn parts(definition: &Definition) -> Vec<Part<'_>> {
-    let plain = |what: String, template| Part { what, template, want: Want::Value };
+    let plain = |what: String, template| Part { what, template, want: Want::Value, of_items: None, is_undo: false };
     let mut found = vec![plain("`key`".to_owned(), &definition.key)];
-    for step in &definition.steps {
+    for (index, step) in definition.steps.iter().enumerate() {
         let id = &step.id;
+        let of_items = step.for_each.as_ref().map(|_| index);
         found.extend(step.when.as_ref().map(|when| Part { want: Want::Truth(true), ..plain(format!("the condition of `{id}`"), when) }));
+        let lists = step.for_each.as_ref().map(|each| &each.items);
+        found.extend(lists.map(|list| Part { want: Want::List, ..plain(format!("`for_each` of `{id}`"), list) }));
         match &step.action {
-            Action::Call(call) => found.push(plain(format!("the arguments of `{id}`"), &call.arguments)),
+            Action::Call(call) => found.push(Part { of_items, ..plain(format!("the arguments of `{id}`"), &call.arguments) }),
             Action::Sleep(Sleep::Given(value)) => found.push(Part { want: Want::Duration, ..plain(format!("the sleep of `{id}`"), value) }),
             Action::Sleep(Sleep::Until(value)) => found.push(Part { want: Want::Time, ..plain(format!("the sleep of `{id}`"), value) }),
             Action::Sleep(Sleep::For(_)) | Action::WaitFor(_) => {}
         }
         let undo = step.compensation.as_ref();
-        found.extend(undo.map(|undo| plain(format!("the arguments of the compensation of `{id}`"), &undo.arguments)));
+        let undo = undo.map(|undo| plain(format!("the arguments of the compensation of `{id}`"), &undo.arguments));
+        found.extend(undo.map(|undo| Part { of_items, is_undo: true, ..undo }));
         let told = step.emit.iter().flat_map(Emission::templates).map(|told| plain(format!("what `{id}` tells"), told));
         let undone = step.emit_undone.iter().flat_map(Emission::templates);
         found.extend(told.chain(undone.map(|told| plain(format!("what the compensation of `{id}` tells"), told))));
@@ -350,24 +412,57 @@ fn parts(definition: &Definition) -> Vec<Part<'_>> {
     found
 }
 
-fn fields(template: &Template) -> Vec<Field> {
-    let field = |reference: &Reference| match (reference.root.as_str(), reference.path.as_slice()) {
+fn fields(definition: &Definition, template: &Template, of_items: Option<usize>) -> Vec<Field> {
+    let list = |reference: &Reference| match (reference.root.as_str(), reference.path.as_slice()) {
         ("input", path) => Some((None, path.to_vec())),
-        ("steps", [id, output, path @ ..]) if output == "output" => Some((Some(id.parse().ok()?), path.to_vec())),
+        ("steps", [id, output, path @ ..]) if output == "output" => Some((Some(id.parse::<StepId>().ok()?), path.to_vec())),
         _ => None,
     };
-    let mut fields: Vec<Field> = template.references().into_iter().filter_map(field).collect();
+    // What the items have is in the list that they are from, if it is one that stands somewhere.
+    let items = of_items.and_then(|index| {
+        let [from] = definition.steps[index].for_each.as_ref()?.items.references()[..] else { return None };
+        let (of, mut path) = list(from)?;
+        path.push(EACH.to_owned());
+        Some((of, path))
+    });
+    let field = |reference: &Reference| {
+        if reference.root != "item" {
+            return list(reference);
+        }
+        let (of, path) = items.clone()?;
+        Some((of, path.into_iter().chain(reference.path.iter().cloned()).collect()))
+    };
+    let mut fields: Vec<Field> = template.references().into_iter().filter_map(field).chain(items.clone()).collect();
     fields.sort();
     fields.dedup();
     fields
 }
 
 /// Puts a value at the end of the path, unless something with fields is there already.
-fn put(value: &mut Value, path: &[String], made: Value) {
+fn put(value: &mut Value, path: &[String], made: Value, items: usize) {
+    if path.first().is_some_and(|first| first == EACH) {
+        if !value.is_array() {
+            *value = Value::Array(vec![json!({}); items]);
+        }
+        for item in value.as_array_mut().into_iter().flatten() {
+            match &path[1..] {
+                [] if item.as_object().is_some_and(Map::is_empty) => *item = made.clone(),
+                [] => {}
+                rest => {
+                    if !item.is_object() {
+                        *item = json!({});
+                    }
+                    put(item, rest, made.clone(), items);
+                }
+            }
+        }
+        return;
+    }
     match (path.split_first(), value) {
         (None, value) => {
             let has_fields = value.as_object().is_some_and(|fields| !fields.is_empty());
-            if !has_fields && !made.is_string() {
+            let is_list = value.as_array().is_some_and(|list| !list.is_empty());
+            if !has_fields && !is_list && !made.is_string() {
                 *value = made;
             }
         }
@@ -376,11 +471,11 @@ fn put(value: &mut Value, path: &[String], made: Value) {
         }
         (Some((first, rest)), Value::Object(fields)) => {
             let inner = fields.entry(first.clone()).or_insert_with(|| json!({}));
-            if !rest.is_empty() && !inner.is_object() {
+            if !rest.is_empty() && !inner.is_object() && !inner.is_array() {
                 *inner = json!({});
             }
             if !rest.is_empty() {
-                put(inner, rest, made);
+                put(inner, rest, made, items);
             }
         }
         (Some(_), _) => {}

@@ -133,7 +133,9 @@ pub fn trials(definition: &Definition, sample: &Sample) -> Vec<Trial> {
     let model = Model::new(subject, Bounds { faults: u8::MAX, ..Bounds::default() });
     let mut trials: Vec<Trial> = trial(&model, &[]).into_iter().collect();
     for step in definition.steps.iter().filter(|step| step.action.call().is_some()) {
-        let call = Call::named(&format!("{}/action", step.id), definition).expect("a step has an action");
+        // Of a step that fans out the first item.
+        let item = if step.for_each.is_some() { "[0]" } else { "" };
+        let call = Call::named(&format!("{}{item}/action", step.id), definition).expect("a step has an action");
         for fault in [Move::Refuse(call), Move::Silence { call, ran: true }, Move::Silence { call, ran: false }] {
             trials.extend(trial(&model, &[fault]));
         }
@@ -160,13 +162,12 @@ fn trial(model: &Model<'_>, faults: &[Move]) -> Option<Trial> {
     }
     to_rest(model, &mut way);
     let world = replay(model, &way).world;
-    let id = |step: usize| model.definition.steps[step].id.clone();
-    let standing = world.books.iter().filter(|(_, book)| book.stands()).map(|(place, _)| id(place.index()));
-    let undone = world.books.iter().filter(|(_, book)| book.undone).map(|(place, _)| id(place.index()));
-    Some(Trial {
-        fault: faults.first().map(|fault| fault.write(&model.definition)),
-        end: world.state.saga_state(),
-        standing: standing.collect(),
-        undone: undone.collect(),
-    })
+    let of = |is_it: fn(&super::book::Book) -> bool| {
+        let found = world.books.iter().filter(|(_, book)| is_it(book)).map(|(place, _)| model.definition.steps[place.index()].id.clone());
+        let mut found: Vec<StepId> = found.collect();
+        found.dedup();
+        found
+    };
+    let (standing, undone) = (of(|book| book.stands()), of(|book| book.undone));
+    Some(Trial { fault: faults.first().map(|fault| fault.write(&model.definition)), end: world.state.saga_state(), standing, undone })
 }

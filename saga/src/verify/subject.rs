@@ -34,7 +34,7 @@ impl<'a> Subject<'a> {
 pub struct Sample {
     /// What it is started with.
     pub input: JsonText,
-    /// What its steps return; one that is not named returns `{}`.
+    /// What its steps return, and each item of those that fan out; one that is not named returns `{}`.
     pub outputs: BTreeMap<StepId, JsonText>,
 }
 

@@ -1,7 +1,7 @@
 //! Which steps are in the same place, so that what happens to one of them might as well have happened to the other.
 //!
 //! Two steps are when they wait for the same steps, the same steps wait for them, they stand alike to the pivot, are reached alike, have as
-//! many attempts, and nothing tells them apart by name: no invariant names them, and no compensation reads the output of its own action (that
+//! many attempts, neither fans out, and nothing tells them apart by name: no invariant names them, and no compensation reads the output of its own action (that
 //! of a step that has succeeded is there for all who may refer to it). What they return and how long they take may differ: outputs are there or
 //! not, and the clock is not a part of a state but by what is due first.
 
@@ -30,7 +30,7 @@ pub(super) fn classes(definition: &Definition, invariants: &[Invariant]) -> Vec<
         // What may be left out, or only waits, has data and times of its own.
         // What is told has a name and values of its own.
         let own = own.or((step.emit.is_some() || step.emit_undone.is_some()).then_some(index));
-        let own = own.or((step.when.is_some() || step.action.call().is_none()).then_some(index));
+        let own = own.or((step.when.is_some() || step.for_each.is_some() || step.action.call().is_none()).then_some(index));
         format!("{:?}", (own, &step.after, waiting, step.kind, step.action.call().map(reached), undo, queues, step.optional))
     });
     let steps: Vec<String> = steps.collect();

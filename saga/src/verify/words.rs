@@ -18,6 +18,7 @@ pub(super) fn attempt(model: &Model<'_>, call: Call, epoch: u32) -> String {
 pub(super) fn event(event: &SagaEvent) -> Option<String> {
     let text = match event {
         SagaEvent::StepCondition { attempt, holds: false } => format!("leaves {} out: its condition does not hold", of(attempt)),
+        SagaEvent::StepFannedOut { attempt, items } => format!("{} fans out over {items}", of(attempt)),
         SagaEvent::StepAsleep { attempt, .. } => format!("waits in {}", of(attempt)),
         SagaEvent::StepWoke { attempt, .. } => format!("{} is over", of(attempt)),
         SagaEvent::StepNotSent { attempt, .. } => format!("{} was not sent, and waits", of(attempt)),
@@ -28,7 +29,10 @@ pub(super) fn event(event: &SagaEvent) -> Option<String> {
         SagaEvent::StepSucceeded { attempt, .. } => format!("{} succeeded", of(attempt)),
         SagaEvent::StepFailed { attempt, failure } => format!("{} failed: {}: {}", of(attempt), failure.code, failure.message),
         SagaEvent::StepUnknown { attempt, failure } => format!("whether {} is done will not be known ({})", of(attempt), failure.code),
-        SagaEvent::StepCompensated { attempt } => format!("`{}` is undone, as far as the saga knows", attempt.step),
+        SagaEvent::StepCompensated { attempt } => {
+            let item = attempt.item.map(|item| format!("[{item}]")).unwrap_or_default();
+            format!("`{}{item}` is undone, as far as the saga knows", attempt.step)
+        }
         SagaEvent::StepCompensationFailed { attempt, failure } => {
             format!("{} is given up: {}: {}", of(attempt), failure.code, failure.message)
         }

@@ -210,6 +210,32 @@ fn reruns_do_nothing_twice_and_leave_nothing_to_nobody() {
 }
 
 #[test]
+fn items_are_all_done_or_all_undone_whatever_happens() {
+    let more = more().saturating_sub(1);
+    let bounds = saga::Bounds { unheard: 1 + more, refusals: 1, timeout: 1, cancels: 1, verbs: 0, reruns: 0 };
+    for parallel in [1, 2] {
+        holds(
+            &format!("saga of 2, the first over two items, {parallel} at a time"),
+            &Saga::new(&[&[], &[0]], None, bounds).with_items(0, parallel),
+        );
+        holds(
+            &format!("saga of 2, two items behind the pivot, {parallel} at a time"),
+            &Saga::new(&[&[], &[0]], Some(0), bounds).with_items(1, parallel),
+        );
+    }
+    let optional = saga::Bounds { unheard: 1 + more, timeout: 0, ..bounds };
+    holds("saga of 2, two items optional", &Saga::new(&[&[], &[0]], None, optional).with_items(0, 2).with_optional(0));
+    let verbs = saga::Bounds { unheard: 1, refusals: 1, timeout: 0, cancels: 0, verbs: 1 + more, reruns: 0 };
+    holds("one step over two items, one verb", &Saga::new(&[&[]], None, verbs).with_items(0, 2));
+    holds("one step over two items, blocked, one verb", &Saga::new(&[&[]], None, verbs).with_items(0, 2).with_one_attempt_to_undo());
+    let reruns = saga::Bounds { unheard: 0, verbs: 1 + more, reruns: 1, ..verbs };
+    holds("saga of 2, two items, rerun", &Saga::new(&[&[], &[0]], None, reruns).with_items(0, 1));
+    let lost = saga::Bounds { unheard: 2, refusals: 0, timeout: 0, cancels: 0, verbs: 0, reruns: 0 };
+    let model = || Saga::new(&[&[]], None, lost).with_items(0, 2);
+    is_found("unknown of an item read as refused", &model().with_plant(Plant::UnknownIsRefused), "over, and a step is in effect", 3);
+}
+
+#[test]
 fn what_is_planted_in_sagas_is_found() {
     let bounds = saga::Bounds { unheard: 2, refusals: 1, timeout: 0, cancels: 0, verbs: 0, reruns: 0 };
     let saga = || Saga::new(&[&[], &[0]], None, bounds);

@@ -18,7 +18,9 @@ async fn one_that_is_past_its_pivot_blocks_its_parent_with_the_reason() {
     assert!(last.failure.code == "CHILD_PAST_PIVOT" && last.failure.message.contains(&paying.to_string()), "{last:?}");
     assert_eq!(order.steps[1].compensation_attempts, 1, "it is not asked again and again");
     assert_eq!(node.sagas.get(paying).await.expect("it is there").summary.state, SagaState::Completed);
-    node.operate(id, SagaVerb::Resolve { step: "pay".parse().expect("legal"), outcome: StepOutcome::Compensated }).await.expect("said");
+    node.operate(id, SagaVerb::Resolve { item: None, step: "pay".parse().expect("legal"), outcome: StepOutcome::Compensated })
+        .await
+        .expect("said");
     stock(&node, "release", succeeded()).await;
     assert_eq!(node.at_rest(id).await.summary.state, SagaState::Compensated);
     node.close().await;
@@ -39,10 +41,12 @@ async fn one_that_an_operator_ended_is_in_doubt_for_its_parent() {
     // Rerun, it is the one that its parent undoes.
     let rerun = SagaVerb::Rerun { from: "book".parse().expect("legal"), input: None };
     assert!(node.operate(paying, rerun.clone()).await.is_err(), "the call of the step is in doubt");
-    node.operate(paying, SagaVerb::Resolve { step: "book".parse().expect("legal"), outcome: StepOutcome::Failed }).await.expect("said");
+    node.operate(paying, SagaVerb::Resolve { item: None, step: "book".parse().expect("legal"), outcome: StepOutcome::Failed })
+        .await
+        .expect("said");
     node.operate(paying, rerun).await.expect("it is rerun");
     money(&node, "book", succeeded()).await;
-    node.operate(id, SagaVerb::Retry { step: Some("pay".parse().expect("legal")) }).await.expect("it is undone again");
+    node.operate(id, SagaVerb::Retry { item: None, step: Some("pay".parse().expect("legal")) }).await.expect("it is undone again");
     money(&node, "unbook", succeeded()).await;
     money(&node, "void", succeeded()).await;
     stock(&node, "release", succeeded()).await;
@@ -81,7 +85,7 @@ async fn behind_the_pivot_what_is_refused_is_started_anew_and_what_is_in_doubt_w
     assert_eq!((held.summary.state, held.steps[1].attempts, held.steps[1].due_at_ms), (SagaState::Waiting, 2, None));
     let incidents = node.sagas.incidents(IncidentQuery::default()).await.expect("they are told");
     assert!(incidents.incidents.iter().any(|incident| format!("{incident:?}").contains("CHILD_TERMINATED")), "{incidents:?}");
-    node.operate(id, SagaVerb::Retry { step: None }).await.expect("it is started anew");
+    node.operate(id, SagaVerb::Retry { item: None, step: None }).await.expect("it is started anew");
     let last = loop {
         let (call, _) = node.next_command("money.commands").await;
         if node.sagas.complete(reply_to(&call, succeeded())).await.is_ok() && call.call == "authorize" {
@@ -113,7 +117,7 @@ async fn a_blocked_one_is_waited_for_and_one_whose_parent_went_on_is_not_rerun()
     );
     let waits = order.summary.waits.expect("it says why it does not move");
     assert!(waits.message.ends_with(&format!("to end: {paying}, which is BLOCKED")), "{}", waits.message);
-    node.operate(paying, SagaVerb::Resolve { step: "authorize".parse().expect("legal"), outcome: StepOutcome::Compensated })
+    node.operate(paying, SagaVerb::Resolve { item: None, step: "authorize".parse().expect("legal"), outcome: StepOutcome::Compensated })
         .await
         .expect("said");
     stock(&node, "release", succeeded()).await;
@@ -135,7 +139,7 @@ async fn a_rerun_answers_the_parent_that_waits() {
     node.operate(paying, SagaVerb::Terminate).await.expect("it can be ended");
     node.until(id, |saga| saga.summary.waits.as_ref().is_some_and(|waits| waits.code == WaitCode::Blocked)).await;
     let book = || "book".parse().expect("legal");
-    node.operate(paying, SagaVerb::Resolve { step: book(), outcome: StepOutcome::Failed }).await.expect("said");
+    node.operate(paying, SagaVerb::Resolve { item: None, step: book(), outcome: StepOutcome::Failed }).await.expect("said");
     node.operate(paying, SagaVerb::Rerun { from: book(), input: None }).await.expect("it is rerun");
     money(&node, "book", succeeded()).await;
     let order = node.at_rest(id).await;
@@ -152,7 +156,7 @@ async fn a_rerun_of_a_parent_takes_over_the_right_to_undo_its_sub_saga() {
     drop(node.next_command("stock.commands").await);
     node.operate(id, SagaVerb::Terminate).await.expect("it can be ended");
     let ship = || "ship".parse().expect("legal");
-    node.operate(id, SagaVerb::Resolve { step: ship(), outcome: StepOutcome::Failed }).await.expect("said");
+    node.operate(id, SagaVerb::Resolve { item: None, step: ship(), outcome: StepOutcome::Failed }).await.expect("said");
     node.operate(id, SagaVerb::Rerun { from: ship(), input: None }).await.expect("it is rerun");
     let rerun = node.sagas.get(id).await.expect("it is there").summary.rerun_as.expect("it was rerun");
     let shown = node.sagas.get(rerun).await.expect("it is there").steps[1].child.clone().expect("it is shown");

@@ -6,7 +6,7 @@ use sagamq_api::error::Severity;
 use sagamq_api::saga::Failure;
 use sagamq_saga::definition;
 use sagamq_saga::dsl;
-use sagamq_saga::expression::{SagaScope, Scope, Template};
+use sagamq_saga::expression::{Item, SagaScope, Scope, Template};
 use sagamq_saga::sketch;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -306,7 +306,8 @@ fn evaluate(template: &Template, input: &str) -> String {
     let failure = Failure { code: "OUT".to_owned(), message: "of stock".to_owned() };
     let name = "fuzz".parse().expect("legal");
     let saga = SagaScope { id: "i", name: &name, version: 1, key: "k" };
-    let scope = Scope { input: &input, outputs: &outputs, failure: Some(&failure), saga: Some(saga) };
+    let scope =
+        Scope { input: &input, outputs: &outputs, failure: Some(&failure), saga: Some(saga), item: Some(Item { value: &input, index: 7 }) };
     let (value, again) = (template.render(&scope), template.render(&scope));
     assert_eq!(value, again, "the same scope gives the same");
     match value {

@@ -59,6 +59,7 @@ fn request(args: RepairArgs) -> Result<StartRepair, CliError> {
     let fields = VerbFields {
         verb: Some(args.verb),
         step: args.step,
+        item: args.item,
         from: args.from,
         outcome: args.outcome,
         output: args.json.map(json::read).transpose()?,

@@ -2,9 +2,10 @@
 
 use crate::output::{NONE, Output, fields, human};
 use sagamq_api::JsonText;
+use sagamq_api::ids::ItemIndex;
 use sagamq_api::saga::{
-    Failure, ParentStep, SagaDescription, SagaHistory, SagaList, SagaPreview, StandingEffect, StartedSaga, StepDescription, StepFailure,
-    StepState,
+    Failure, ItemDescription, ParentStep, SagaDescription, SagaHistory, SagaList, SagaPreview, StandingEffect, StartedSaga,
+    StepDescription, StepFailure, StepState,
 };
 use serde_json::Value;
 
@@ -38,15 +39,26 @@ pub(super) fn description(output: Output, saga: &SagaDescription) -> String {
         ("Input", saga.input.to_string()),
         ("Output", document(saga.output.as_ref())),
     ]);
-    let steps = saga.steps.iter().map(|step| {
-        [
+    let steps = saga.steps.iter().flat_map(|step| {
+        let own = [
             step.id.to_string(),
             step_state(step),
             step.attempts.to_string(),
             step.compensation_attempts.to_string(),
             step.due_at_ms.map_or_else(|| NONE.to_owned(), human::timestamp),
             document(step.output.as_ref()),
-        ]
+        ];
+        let items = shown_items(step).map(|of| {
+            [
+                format!("{}[{}]", step.id, of.item),
+                if of.skipped { format!("{} (left out)", state(of.state)) } else { state(of.state) },
+                of.attempts.to_string(),
+                of.compensation_attempts.to_string(),
+                of.due_at_ms.map_or_else(|| NONE.to_owned(), human::timestamp),
+                document(of.output.as_ref()),
+            ]
+        });
+        core::iter::once(own).chain(items).collect::<Vec<_>>()
     });
     text.push_str("\n\n");
     text.push_str(&output.table(["STEP", "STATE", "ATTEMPTS", "COMPENSATION ATTEMPTS", "DUE", "OUTPUT"], steps));
@@ -77,9 +89,23 @@ fn parent(parent: &ParentStep) -> String {
     format!("step {} of {} {}, attempt {}", parent.step, parent.saga, parent.id, parent.attempt)
 }
 
+/// Most items of a step that are shown; `--json` has all.
+const ITEMS_SHOWN: usize = 20;
+
+/// The items of a step: all if they are few, else the first of those that something is to be said of.
+fn shown_items(step: &StepDescription) -> impl Iterator<Item = &ItemDescription> {
+    let are_few = step.items.len() <= ITEMS_SHOWN;
+    let is_told = move |of: &&ItemDescription| are_few || !matches!(of.state, StepState::Scheduled | StepState::Succeeded);
+    step.items.iter().filter(is_told).take(ITEMS_SHOWN)
+}
+
 /// The state of a step, and who answers for its effect if that is not this instance alone.
 fn step_state(step: &StepDescription) -> String {
     let mut state = state(step.state);
+    if !step.items.is_empty() {
+        let done = step.items.iter().filter(|of| matches!(of.state, StepState::Succeeded | StepState::Skipped)).count();
+        state.push_str(&format!(" ({done} of {} items)", step.items.len()));
+    }
     if step.condition == Some(false) {
         state.push_str(" (by its condition)");
     } else if step.optional {
@@ -97,7 +123,7 @@ fn step_state(step: &StepDescription) -> String {
 pub(super) fn preview(output: Output, preview: &SagaPreview) -> String {
     let calls = preview.calls.iter().map(|call| {
         [
-            format!("{} {}", call.step, call.operation),
+            format!("{}{} {}", call.step, item(call.item), call.operation),
             format!("{} at {}", call.call, call.participant),
             match (call.in_flight, call.conditional) {
                 (true, _) => "in flight",
@@ -136,9 +162,16 @@ pub(super) fn preview(output: Output, preview: &SagaPreview) -> String {
     text
 }
 
+/// The place of an item, behind the name of its step.
+fn item(item: Option<ItemIndex>) -> String {
+    item.map(|item| format!("[{item}]")).unwrap_or_default()
+}
+
 /// The effects that nobody undoes.
 pub(super) fn standing(output: Output, standing: &[StandingEffect]) -> String {
-    let rows = standing.iter().map(|effect| [effect.step.to_string(), if effect.in_doubt { "in doubt" } else { "yes" }.to_owned()]);
+    let rows = standing
+        .iter()
+        .map(|effect| [format!("{}{}", effect.step, item(effect.item)), if effect.in_doubt { "in doubt" } else { "yes" }.to_owned()]);
     output.table(["STANDS", "IN EFFECT"], rows)
 }
 
@@ -146,8 +179,7 @@ pub(super) fn standing(output: Output, standing: &[StandingEffect]) -> String {
 pub(in crate::commands) fn failures(output: Output, failures: &[StepFailure]) -> String {
     let rows = failures.iter().map(|failed| {
         let attempt = &failed.attempt;
-        let item = attempt.item.map(|item| format!("[{item}]")).unwrap_or_default();
-        let what = format!("{}{item} {}", attempt.step, attempt.operation);
+        let what = format!("{}{} {}", attempt.step, item(attempt.item), attempt.operation);
         [human::timestamp(failed.at_ms), what, attempt.epoch.to_string(), failed.failure.code.clone(), failed.failure.message.clone()]
     });
     output.table(["WHEN", "FAILED", "ATTEMPT", "CODE", "MESSAGE"], rows)

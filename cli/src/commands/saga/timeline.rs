@@ -106,6 +106,10 @@ fn detail(data: &Value) -> String {
             parts.push(format!("{label} {text}"));
         }
     }
+    // Of a step that was taken over they are another thing.
+    if let Some(items) = data["items"].as_array() {
+        parts.push(format!("{} items", items.len()));
+    }
     if let Some(holds) = data["holds"].as_bool() {
         parts.push(if holds { "it holds" } else { "it does not hold: the step is left out" }.to_owned());
     }

@@ -62,9 +62,9 @@ fn verb(command: VerbCommand) -> Result<(VerbArgs, SagaVerb), CliError> {
         VerbCommand::Pause(args) => (args, SagaVerb::Pause),
         VerbCommand::Resume(args) => (args, SagaVerb::Resume),
         VerbCommand::Terminate(args) => (args, SagaVerb::Terminate),
-        VerbCommand::Retry { args, step } => (args, SagaVerb::Retry { step }),
-        VerbCommand::Skip { args, step } => (args, SagaVerb::Skip { step }),
-        VerbCommand::Resolve { args, step, outcome, json: output } => {
+        VerbCommand::Retry { args, step, item } => (args, SagaVerb::Retry { step, item }),
+        VerbCommand::Skip { args, step, item } => (args, SagaVerb::Skip { step, item }),
+        VerbCommand::Resolve { args, step, item, outcome, json: output } => {
             let output = output.map(json::read).transpose()?;
             let outcome = match (outcome, output) {
                 (StepOutcomeName::Succeeded, output) => StepOutcome::Succeeded { output: output.unwrap_or_else(JsonText::null) },
@@ -72,7 +72,7 @@ fn verb(command: VerbCommand) -> Result<(VerbArgs, SagaVerb), CliError> {
                 (StepOutcomeName::Failed, None) => StepOutcome::Failed,
                 (StepOutcomeName::Compensated, None) => StepOutcome::Compensated,
             };
-            (args, SagaVerb::Resolve { step, outcome })
+            (args, SagaVerb::Resolve { step, item, outcome })
         }
         VerbCommand::EditInput { args, input } => (args, SagaVerb::EditInput { input: json::read(input)? }),
         VerbCommand::Rerun { args, from, input } => (args, SagaVerb::Rerun { from, input: input.map(json::read).transpose()? }),

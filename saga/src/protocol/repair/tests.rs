@@ -16,7 +16,7 @@ fn start_repair() -> StartRepair {
         key: None,
         filter: Some(RepairFilter { state: Some(SagaState::Blocked), ..RepairFilter::default() }),
         ids: None,
-        operate: SagaVerb::Retry { step: None }.ask(),
+        operate: SagaVerb::Retry { item: None, step: None }.ask(),
         rate: None,
         max_sagas: None,
         patience_ms: None,

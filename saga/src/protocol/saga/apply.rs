@@ -1,6 +1,7 @@
 //! The one place that says which event may follow which.
 
 use super::event::SagaEvent;
+use super::place::Place;
 use super::signals::ReceivedSignal;
 use super::state::{InstanceState, Phase};
 use super::step::{Attempt, Open, Progress, Settled, StepStatus};
@@ -16,6 +17,7 @@ impl InstanceState {
     /// When the event cannot follow those before it, or would lead to a state that cannot be. The state is of no use then.
     pub fn apply(&mut self, event: &SagaEvent, at_ms: u64) -> Result<(), IllegalEvent> {
         let applied = self.transition(event, at_ms).and_then(|touched| {
+            self.count_items(touched);
             self.head.events += 1;
             self.head.updated_at_ms = at_ms;
             self.check_after(touched)
@@ -27,10 +29,11 @@ impl InstanceState {
         })
     }
 
-    /// Gives the index of the step that the event is about.
-    fn transition(&mut self, event: &SagaEvent, at_ms: u64) -> Result<Option<usize>, String> {
-        let index = match event {
+    /// Gives the place that the event is about.
+    fn transition(&mut self, event: &SagaEvent, at_ms: u64) -> Result<Option<Place>, String> {
+        let place = match event {
             SagaEvent::StepCondition { attempt, holds } => self.on_condition(attempt, *holds)?,
+            SagaEvent::StepFannedOut { attempt, items } => self.on_fanned_out(attempt, items)?,
             SagaEvent::StepCalled { attempt, deadline_ms, queue_deadline_ms, arguments } => {
                 let open = Open {
                     called_at_ms: at_ms,
@@ -44,49 +47,50 @@ impl InstanceState {
                 self.on_called(attempt, open, arguments.as_ref())?
             }
             SagaEvent::StepHandedOut { attempt, deadline_ms } => {
-                let (index, open) = self.open_attempt(attempt)?;
+                let (place, open) = self.open_attempt(attempt)?;
                 require(!open.is_handed_out, || "it is recorded once an attempt".to_owned())?;
                 (open.deadline_ms, open.is_handed_out, open.is_waiting) = (*deadline_ms, true, false);
-                index
+                place
             }
             SagaEvent::StepNotSent { attempt, failure } => {
-                let (index, open) = self.open_attempt(attempt)?;
+                let (place, open) = self.open_attempt(attempt)?;
                 open.is_waiting = true;
                 self.keep(attempt, failure, at_ms);
-                index
+                place
             }
             SagaEvent::StepOngoing { attempt } => {
-                let (index, open) = self.open_attempt(attempt)?;
+                let (place, open) = self.open_attempt(attempt)?;
                 open.is_waiting = true;
-                index
+                place
             }
             SagaEvent::StepAttemptFailed { attempt, failure, refused, retry_at_ms } => {
-                let (index, progress) = self.live_progress(attempt)?;
+                let (place, progress) = self.live_progress(attempt)?;
                 progress.attempt = Attempt::Waiting { retry_at_ms: *retry_at_ms };
                 progress.settled = Some(if *refused { Settled::Refused } else { Settled::Unknown });
                 self.keep(attempt, failure, at_ms);
-                index
+                place
             }
             SagaEvent::StepAttemptsExceeded { attempt } => {
-                let (index, _) = self.live_progress(attempt)?;
-                require(!self.steps[index].attempts_exceeded, || "it is recorded once a step".to_owned())?;
-                self.steps[index].attempts_exceeded = true;
-                index
+                let (place, _) = self.live_progress(attempt)?;
+                let status = self.at_mut(place);
+                require(!status.attempts_exceeded, || "it is recorded once a step".to_owned())?;
+                status.attempts_exceeded = true;
+                place
             }
             SagaEvent::StepSucceeded { attempt, output, note } => {
                 require_operation(attempt, Operation::Action)?;
-                let index = self.end_by_word(attempt, StepState::Succeeded, Settled::Succeeded)?;
-                self.steps[index].output = Some(output.clone());
-                if self.steps[index].kind == StepKind::Pivot {
+                let place = self.end_by_word(attempt, StepState::Succeeded, Settled::Succeeded)?;
+                self.at_mut(place).output = Some(output.clone());
+                if self.at(place).kind == StepKind::Pivot {
                     self.stop = None;
                 }
                 if let Some(note) = note {
                     self.keep(attempt, note, at_ms);
                 }
-                index
+                place
             }
-            SagaEvent::StepAsleep { attempt, until_ms } => self.on_asleep(attempt, at_ms, *until_ms)?,
-            SagaEvent::StepWoke { attempt, signal } => self.on_woke(attempt, *signal)?,
+            SagaEvent::StepAsleep { attempt, until_ms } => self.on_asleep(attempt, at_ms, *until_ms)?.into(),
+            SagaEvent::StepWoke { attempt, signal } => self.on_woke(attempt, *signal)?.into(),
             SagaEvent::SignalReceived { signal, number, id, payload, .. } => {
                 self.on_signal(*number, ReceivedSignal::new(signal.clone(), id.clone(), payload.clone(), at_ms))?;
                 return Ok(None);
@@ -94,9 +98,10 @@ impl InstanceState {
             SagaEvent::StepFailed { attempt, failure } => self.on_failed(attempt, failure, at_ms)?,
             SagaEvent::StepUnknown { attempt, failure } => {
                 require_operation(attempt, Operation::Action)?;
-                let index = self.end_operation(attempt, StepState::Unknown, Settled::Unknown)?;
+                let place = self.end_operation(attempt, StepState::Unknown, Settled::Unknown)?;
+                self.close_fan(place);
                 self.keep(attempt, failure, at_ms);
-                index
+                place
             }
             SagaEvent::StepCompensated { attempt } => self.on_compensated(attempt)?,
             SagaEvent::StepCompensationFailed { attempt, failure } => self.on_compensation_failed(attempt, failure, at_ms)?,
@@ -125,7 +130,7 @@ impl InstanceState {
             | SagaEvent::StepSkipped { .. }
             | SagaEvent::StepResolved { .. } => return self.operated(event, at_ms),
         };
-        Ok(Some(index))
+        Ok(Some(place))
     }
 
     fn saga_transition(&mut self, event: &SagaEvent, at_ms: u64) -> Result<(), String> {
@@ -160,6 +165,7 @@ impl InstanceState {
                 require(self.phase == Phase::Running || is_undone_whole, || format!("the instance is {:?}", self.phase))?;
                 require(!self.is_past_pivot() && !self.is_pivot_in_flight(), || "nothing is undone past the pivot".to_owned())?;
                 self.phase = Phase::Compensating;
+                self.close_fans(false);
                 self.failure = Some(failure.clone());
                 self.timeout_at_ms = None;
             }
@@ -201,30 +207,31 @@ impl InstanceState {
         Ok(())
     }
 
-    fn on_condition(&mut self, attempt: &StepAttempt, holds: bool) -> Result<usize, String> {
+    fn on_condition(&mut self, attempt: &StepAttempt, holds: bool) -> Result<Place, String> {
         require_operation(attempt, Operation::Action)?;
         self.require_phase(&[Phase::Running])?;
-        let index = self.find(attempt)?;
-        let step = &mut self.steps[index];
+        let place = self.find(attempt)?;
+        let step = self.at_mut(place);
         let is_asked_now = step.has_condition && step.condition.is_none() && step.state == StepState::Scheduled && attempt.epoch == 0;
         require(is_asked_now, || format!("the step is {:?}, has no condition, or was asked before", step.state))?;
         step.condition = Some(holds);
         if !holds {
             step.state = StepState::Skipped;
         }
-        Ok(index)
+        Ok(place)
     }
 
-    fn on_called(&mut self, attempt: &StepAttempt, open: Open, arguments: Option<&JsonText>) -> Result<usize, String> {
-        let index = self.find(attempt)?;
+    fn on_called(&mut self, attempt: &StepAttempt, open: Open, arguments: Option<&JsonText>) -> Result<Place, String> {
+        let place = self.find(attempt)?;
         let operation = attempt.operation;
         let is_action = operation == Operation::Action;
         if is_action {
             self.require_phase(&[Phase::Running])?;
         } else {
-            self.require_undoing(index)?;
+            self.require_undoing(place.step)?;
         }
-        let status = &mut self.steps[index];
+        self.require_turn(place, operation)?;
+        let status = self.at_mut(place);
         let is_legal = if is_action {
             let is_due = matches!(status.state, StepState::Scheduled | StepState::InProgress);
             status.is_call && is_due && status.has_condition == status.condition.is_some()
@@ -239,91 +246,93 @@ impl InstanceState {
         require(arguments.is_some(), || "the arguments are missing".to_owned())?;
         *progress = Progress { epoch: attempt.epoch, attempt: Attempt::Open(open), settled: None, forgiven: progress.forgiven, arguments };
         status.state = if is_action { StepState::InProgress } else { StepState::Compensating };
-        Ok(index)
+        Ok(place)
     }
 
     /// A refusal ends an action; so does an expression without a value, before the step was ever called. A step that sleeps is ended so
     /// when nobody needs it any more.
-    fn on_failed(&mut self, attempt: &StepAttempt, failure: &Failure, at_ms: u64) -> Result<usize, String> {
+    fn on_failed(&mut self, attempt: &StepAttempt, failure: &Failure, at_ms: u64) -> Result<Place, String> {
         require_operation(attempt, Operation::Action)?;
-        let index = self.find(attempt)?;
-        if self.steps[index].action.attempt.is_asleep() {
-            self.on_sleep_ended(index, attempt)?;
+        let place = self.find(attempt)?;
+        if self.at(place).action.attempt.is_asleep() {
+            self.on_sleep_ended(place.step, attempt)?;
         } else if attempt.epoch == 0 {
             self.require_phase(&[Phase::Running])?;
-            require(self.steps[index].state == StepState::Scheduled, || "the step was called".to_owned())?;
-            self.steps[index].state = StepState::Failed;
+            let status = self.at_mut(place);
+            require(status.state == StepState::Scheduled, || "the step was called".to_owned())?;
+            status.state = StepState::Failed;
         } else {
             self.end_by_word(attempt, StepState::Failed, Settled::Refused)?;
         }
+        self.close_fan(place);
         self.keep(attempt, failure, at_ms);
-        Ok(index)
+        Ok(place)
     }
 
-    fn on_compensation_failed(&mut self, attempt: &StepAttempt, failure: &Failure, at_ms: u64) -> Result<usize, String> {
+    fn on_compensation_failed(&mut self, attempt: &StepAttempt, failure: &Failure, at_ms: u64) -> Result<Place, String> {
         require_operation(attempt, Operation::Compensation)?;
-        let index = self.find(attempt)?;
-        if self.steps[index].needs_undoing() {
-            self.require_undoing(index)?;
+        let place = self.find(attempt)?;
+        if self.at(place).needs_undoing() {
+            self.require_undoing(place.step)?;
             require(attempt.epoch == 0, || "the compensation was not called".to_owned())?;
-            self.steps[index].state = StepState::CompensationFailed;
+            self.at_mut(place).state = StepState::CompensationFailed;
         } else {
             self.end_operation(attempt, StepState::CompensationFailed, Settled::Unknown)?;
         }
         self.keep(attempt, failure, at_ms);
-        Ok(index)
+        Ok(place)
     }
 
     /// A compensation that was given up may turn out to have succeeded.
-    fn on_compensated(&mut self, attempt: &StepAttempt) -> Result<usize, String> {
+    fn on_compensated(&mut self, attempt: &StepAttempt) -> Result<Place, String> {
         require_operation(attempt, Operation::Compensation)?;
-        let index = self.find(attempt)?;
-        let status = &self.steps[index];
+        let place = self.find(attempt)?;
+        let status = self.at(place);
         if !status.is_undoing_given_up() {
             return self.end_by_word(attempt, StepState::Compensated, Settled::Succeeded);
         }
         let is_known = (1..=status.compensation.epoch).contains(&attempt.epoch);
         require(is_known, || "there was no such attempt".to_owned())?;
-        self.require_undoing(index)?;
-        let status = &mut self.steps[index];
+        self.require_undoing(place.step)?;
+        let status = self.at_mut(place);
         status.state = StepState::Compensated;
         status.compensation.settled = Some(Settled::Succeeded);
         status.is_undoing_left_out = false;
-        Ok(index)
+        Ok(place)
     }
 
     /// A participant's last word, on the current attempt or an older one: all of them have one key, so what is said of one holds for all.
-    fn end_by_word(&mut self, attempt: &StepAttempt, state: StepState, settled: Settled) -> Result<usize, String> {
-        let index = self.find(attempt)?;
-        let current = self.steps[index].progress(attempt.operation).epoch;
+    fn end_by_word(&mut self, attempt: &StepAttempt, state: StepState, settled: Settled) -> Result<Place, String> {
+        let place = self.find(attempt)?;
+        let current = self.at(place).progress(attempt.operation).epoch;
         require((1..=current).contains(&attempt.epoch), || format!("attempt {current} is the current one"))?;
         self.end_operation(&StepAttempt { epoch: current, ..attempt.clone() }, state, settled)
     }
 
-    pub(super) fn end_operation(&mut self, attempt: &StepAttempt, state: StepState, settled: Settled) -> Result<usize, String> {
-        let (index, progress) = self.live_progress(attempt)?;
+    pub(super) fn end_operation(&mut self, attempt: &StepAttempt, state: StepState, settled: Settled) -> Result<Place, String> {
+        let (place, progress) = self.live_progress(attempt)?;
         progress.attempt = Attempt::None;
         progress.arguments = None;
         progress.settled = Some(settled);
-        self.steps[index].state = state;
-        Ok(index)
+        self.at_mut(place).state = state;
+        Ok(place)
     }
 
     /// The progress of an operation that is called or waits, at its current attempt.
-    pub(super) fn live_progress(&mut self, attempt: &StepAttempt) -> Result<(usize, &mut Progress), String> {
+    pub(super) fn live_progress(&mut self, attempt: &StepAttempt) -> Result<(Place, &mut Progress), String> {
         self.require_phase(&[Phase::Running, Phase::Compensating])?;
-        let index = self.find(attempt)?;
-        let status = &mut self.steps[index];
+        let place = self.find(attempt)?;
+        let status = self.at_mut(place);
         require(status.live_operation() == Some(attempt.operation), || format!("the step is {:?}", status.state))?;
         let progress = status.progress_mut(attempt.operation);
         require(progress.epoch == attempt.epoch, || format!("attempt {} is the current one", progress.epoch))?;
-        Ok((index, progress))
+        Ok((place, progress))
     }
 
-    fn open_attempt(&mut self, attempt: &StepAttempt) -> Result<(usize, &mut Open), String> {
-        let (index, progress) = self.live_progress(attempt)?;
+    fn open_attempt(&mut self, attempt: &StepAttempt) -> Result<(Place, &mut Open), String> {
+        let (place, progress) = self.live_progress(attempt)?;
         match &mut progress.attempt {
-            Attempt::Open(open) => Ok((index, open)),
+            Attempt::Open(open) => Ok((place, open)),
             Attempt::None | Attempt::Waiting { .. } | Attempt::Asleep(_) => Err("the attempt is over".to_owned()),
         }
     }
@@ -332,8 +341,8 @@ impl InstanceState {
         self.failures.push(StepFailure { attempt: attempt.clone(), failure: failure.clone(), at_ms });
     }
 
-    pub(super) fn find(&self, attempt: &StepAttempt) -> Result<usize, String> {
-        self.index_of(attempt).ok_or_else(|| "there is no such step, or it has no such item or operation".to_owned())
+    pub(super) fn find(&self, attempt: &StepAttempt) -> Result<Place, String> {
+        self.place_of(attempt).ok_or_else(|| "there is no such step, or it has no such item or operation".to_owned())
     }
 
     /// The effect of the step can be undone: all effects are, or it is optional, and undone alone.

@@ -3,6 +3,7 @@
 
 use super::apply::{require, require_operation};
 use super::event::SagaEvent;
+use super::place::Place;
 use super::planner::Planner;
 use super::state::{InstanceState, Phase};
 use super::step::{Asleep, Attempt, Settled};
@@ -21,13 +22,14 @@ impl Planner<'_> {
     pub(super) fn begin_action(&mut self, index: usize) -> Result<(), Failure> {
         let definition = self.definition;
         let until_ms = match &definition.steps[index].action {
-            Action::Call(_) => return self.start_attempt(index, Operation::Action),
+            Action::Call(_) if definition.steps[index].for_each.is_some() => return self.fan_out(index),
+            Action::Call(_) => return self.start_attempt(index.into(), Operation::Action),
             Action::Sleep(Sleep::For(duration)) => Some(self.after(*duration)),
             Action::Sleep(Sleep::Given(value)) => Some(self.wake_time(index, value, duration_of)?),
             Action::Sleep(Sleep::Until(value)) => Some(self.wake_time(index, value, time_of)?),
             Action::WaitFor(wait) => wait.timeout.map(|timeout| self.after(timeout)),
         };
-        self.emit(SagaEvent::StepAsleep { attempt: self.attempt(index, Operation::Action), until_ms });
+        self.emit(SagaEvent::StepAsleep { attempt: self.attempt(index.into(), Operation::Action), until_ms });
         self.take_kept_signal(index);
         Ok(())
     }
@@ -36,7 +38,7 @@ impl Planner<'_> {
     fn wake_time(&self, index: usize, value: &Template, read: fn(&JsonText, u64) -> Result<u64, String>) -> Result<u64, Failure> {
         let (state, what) = (&self.state, format!("`sleep` of `{}`", self.definition.steps[index].id));
         let id = state.head.id.to_string();
-        let scope = Scope { input: &state.head.input, outputs: state, failure: None, saga: Some(state.head.scope(&id)) };
+        let scope = Scope { input: &state.head.input, outputs: state, failure: None, saga: Some(state.head.scope(&id)), item: None };
         let value = value.render(&scope).map_err(|error| render_failure(&what, &error))?;
         let wrong = |reason| Failure { code: codes::EXPRESSION_FAILED.to_owned(), message: format!("{what}: {reason}") };
         let until_ms = read(&value, self.now_ms).map_err(wrong)?;
@@ -58,9 +60,9 @@ impl Planner<'_> {
     }
 
     fn time_is_over(&mut self, index: usize) {
-        let attempt = self.attempt(index, Operation::Action);
+        let attempt = self.attempt(index.into(), Operation::Action);
         match &self.definition.steps[index].action {
-            Action::WaitFor(WaitFor { signal, on_timeout: OnTimeout::Fail, .. }) if !self.is_forward_only(index) => {
+            Action::WaitFor(WaitFor { signal, on_timeout: OnTimeout::Fail, .. }) if !self.state.is_forward_only(index) => {
                 let message = format!("the signal `{signal}` had not come when the time for it was over");
                 let failure = Failure { code: codes::SIGNAL_TIMEOUT.to_owned(), message };
                 self.emit(SagaEvent::StepFailed { attempt, failure: failure.clone() });
@@ -83,7 +85,7 @@ impl Planner<'_> {
     pub(super) fn end_sleep(&mut self, index: usize, why: &str) {
         let failure =
             Failure { code: codes::SLEEP_ENDED.to_owned(), message: format!("the step slept or waited when it was ended: {why}") };
-        self.emit(SagaEvent::StepFailed { attempt: self.attempt(index, Operation::Action), failure });
+        self.emit(SagaEvent::StepFailed { attempt: self.attempt(index.into(), Operation::Action), failure });
     }
 }
 
@@ -91,7 +93,7 @@ impl InstanceState {
     pub(super) fn on_asleep(&mut self, attempt: &StepAttempt, since_ms: u64, until_ms: Option<u64>) -> Result<usize, String> {
         require_operation(attempt, Operation::Action)?;
         self.require_phase(&[Phase::Running])?;
-        let index = self.find_last(attempt)?;
+        let index = self.find_last(attempt)?.step;
         let step = &mut self.steps[index];
         let is_possible = !step.is_call && step.state == StepState::Scheduled && step.has_condition == step.condition.is_some();
         require(step.signal.is_some() || until_ms.is_some(), || "a sleep has an end".to_owned())?;
@@ -105,13 +107,13 @@ impl InstanceState {
         self.require_phase(&[Phase::Running])?;
         let output = match signal {
             Some(number) => {
-                let index = self.find(attempt)?;
+                let index = self.find(attempt)?.step;
                 let wanted = self.steps[index].signal.clone();
                 self.signals.take(number, wanted.as_ref(), index)?
             }
             None => JsonText::null(),
         };
-        let (index, progress) = self.live_progress(attempt)?;
+        let (Place { step: index, .. }, progress) = self.live_progress(attempt)?;
         require(progress.attempt.is_asleep(), || "the step does not sleep".to_owned())?;
         (progress.attempt, progress.settled) = (Attempt::None, Some(Settled::Succeeded));
         (self.steps[index].state, self.steps[index].output) = (StepState::Succeeded, Some(output));

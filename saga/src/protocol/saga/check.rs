@@ -1,15 +1,19 @@
 //! What holds in every state that an event can lead to. Looked at after each event: the step that it is about; all of it in the tests of
 //! properties. The protocol's own events never break it; a stored history that does is damaged.
 
+use super::place::Place;
 use super::state::{InstanceState, Phase};
 use super::step::{Attempt, Progress, Settled, StepStatus};
 use sagamq_api::saga::{Operation, StepState};
 
 impl InstanceState {
     /// The part that costs next to nothing.
-    pub(super) fn check_after(&self, touched: Option<usize>) -> Result<(), String> {
+    pub(super) fn check_after(&self, touched: Option<Place>) -> Result<(), String> {
         match touched {
-            Some(index) => check_step(&self.steps[index]),
+            Some(place) => {
+                check_step(self.at(place))?;
+                if place.item.is_some() { check_step(&self.steps[place.step]) } else { Ok(()) }
+            }
             None => self.check_phase(),
         }
     }
@@ -18,6 +22,10 @@ impl InstanceState {
     #[cfg(test)]
     pub(super) fn check(&self) -> Result<(), String> {
         self.steps.iter().try_for_each(check_step)?;
+        for fan in self.steps.iter().filter_map(|step| step.fan.as_ref()) {
+            fan.iter().try_for_each(check_step)?;
+            assert!(fan.is_counted(), "{fan:?}");
+        }
         self.check_phase()
     }
 
@@ -58,6 +66,15 @@ fn check_step(step: &StepStatus) -> Result<(), String> {
         progress.attempt.is_asleep() && progress.epoch == 0 && progress.settled.is_none() && progress.arguments.is_none()
     };
     let (action, undo) = (&step.action, &step.compensation);
+    if let Some(fan) = &step.fan {
+        let has_own = *action != Progress::default() || *undo != Progress::default();
+        // What a rerun took over as a whole was asked there.
+        let is_asked = step.has_condition == (step.condition == Some(true));
+        let is_condition_met = is_asked || (step.origin.is_some() && step.condition.is_none());
+        let is_right =
+            !has_own && step.state == fan.state() && is_condition_met && (step.state != StepState::Succeeded || step.output.is_some());
+        return if is_right { Ok(()) } else { Err(format!("step `{}` cannot be {:?} with such items", step.id, step.state)) };
+    }
     let is_begun = if step.is_call { is_live(action) } else { is_asleep(action) };
     let is_untouched = |progress: &Progress| *progress == Progress::default();
     let is_undoing = step.has_compensation && is_idle(action);

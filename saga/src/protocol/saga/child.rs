@@ -5,6 +5,7 @@
 //! parent, in the decision that ends it; the parent may want it undone, also when it has completed.
 
 use super::event::SagaEvent;
+use super::place::Place;
 use super::planner::Planner;
 use super::state::{InstanceState, Phase};
 use super::step::{Attempt, Settled, StepStatus};
@@ -141,17 +142,18 @@ impl Planner<'_> {
 
     /// The sub-saga could not be started for now: another attempt follows, unless the saga is undone.
     pub(super) fn not_started(&mut self, index: usize, failure: Failure) {
-        if self.state.is_withdrawing() {
-            self.emit(SagaEvent::StepFailed { attempt: self.attempt(index, Operation::Action), failure: failure.clone() });
-            self.fail_by(index, failure);
+        let place = Place::from(index);
+        if self.state.is_withdrawn(place) {
+            self.emit(SagaEvent::StepFailed { attempt: self.attempt(place, Operation::Action), failure: failure.clone() });
+            self.fail_by(place, failure);
         } else {
-            self.retry_later(index, Operation::Action, failure, true, None);
+            self.retry_later(place, Operation::Action, failure, true, None);
         }
     }
 
     /// A sub-saga of the step provably was not started, and none will be.
-    pub(super) fn was_not_started(&self, index: usize) -> bool {
-        let step = &self.state.steps[index];
+    pub(super) fn was_not_started(&self, place: Place) -> bool {
+        let step = self.state.at(place);
         step.child.is_some() && matches!(step.action.attempt, Attempt::Waiting { .. }) && step.action.settled == Some(Settled::Refused)
     }
 

@@ -1,8 +1,9 @@
 //! A saga as the interface shows it.
 
+use super::place::Place;
 use super::state::{InstanceState, Phase};
 use super::step::StepStatus;
-use sagamq_api::saga::{Failure, SagaDescription, SagaSummary, StandingEffect, StepDescription};
+use sagamq_api::saga::{Failure, ItemDescription, Operation, SagaDescription, SagaSummary, StandingEffect, StepDescription};
 
 impl InstanceState {
     /// Why it is, or is to be, undone, or why it is blocked or returned no output.
@@ -40,8 +41,8 @@ impl InstanceState {
             state: step.state,
             condition: step.condition,
             optional: step.is_optional,
-            attempts: step.action.epoch,
-            compensation_attempts: step.compensation.epoch,
+            attempts: step.attempts(Operation::Action),
+            compensation_attempts: step.attempts(Operation::Compensation),
             output: step.output.clone(),
             due_at_ms: step.due_ms().filter(|_| !self.is_paused()),
             waits: None,
@@ -49,6 +50,7 @@ impl InstanceState {
             origin: step.origin.as_ref().map(|origin| origin.instance),
             handed_over: step.is_handed_over,
             child: self.shown_child(step),
+            items: self.items(step),
         });
         SagaDescription {
             summary: self.summary(),
@@ -66,10 +68,28 @@ impl InstanceState {
         }
     }
 
+    fn items(&self, step: &StepStatus) -> Vec<ItemDescription> {
+        let item = |(at, item): (usize, &StepStatus)| ItemDescription {
+            item: Place::of_item(0, at).item.unwrap_or_default(),
+            state: item.state,
+            attempts: item.action.epoch,
+            compensation_attempts: item.compensation.epoch,
+            // All of them are the step's, once it has one.
+            output: item.output.clone().filter(|_| step.output.is_none()),
+            due_at_ms: item.due_ms().filter(|_| !self.is_paused()),
+            skipped: item.is_undoing_left_out,
+        };
+        step.fan.as_ref().map(|fan| fan.iter().enumerate().map(item).collect()).unwrap_or_default()
+    }
+
     /// The effects that are not undone, in the order of the definition.
     #[must_use]
     pub fn standing(&self) -> Vec<StandingEffect> {
-        let standing = |step: &StepStatus| Some(StandingEffect { step: step.id.clone(), in_doubt: step.stands()? });
-        self.steps.iter().filter_map(standing).collect()
+        let standing = |place: Place| {
+            let (step, status) = (&self.steps[place.step], self.at(place));
+            let in_doubt = status.stands().filter(|_| !step.is_handed_over)?;
+            Some(StandingEffect { step: step.id.clone(), item: place.item, in_doubt })
+        };
+        self.places().filter_map(standing).collect()
     }
 }

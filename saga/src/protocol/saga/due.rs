@@ -1,9 +1,10 @@
 //! When a saga has to be looked at because time passes, and its calls in progress. Derived from its state, so that no timer is a truth of
 //! its own.
 
+use super::place::Place;
 use super::state::{InstanceState, Phase};
 use super::step::{Attempt, Open, StepStatus};
-use sagamq_api::saga::{AttemptId, Operation, StepAttempt};
+use sagamq_api::saga::{AttemptId, Operation};
 
 /// A wait from this length on is long, in milliseconds.
 const LONG_MS: u64 = 2_000;
@@ -23,9 +24,9 @@ impl InstanceState {
     pub fn is_due(&self, now_ms: u64) -> bool {
         self.does_time_pass()
             && (self.running_timeout_ms().is_some_and(|at_ms| at_ms <= now_ms)
-                || self.attempts().any(|(operation, attempt)| match attempt {
+                || self.attempts().any(|(place, operation, attempt)| match attempt {
                     Attempt::None => false,
-                    Attempt::Open(open) => open.is_due(now_ms, operation == Operation::Action && self.is_withdrawing()),
+                    Attempt::Open(open) => open.is_due(now_ms, operation == Operation::Action && self.is_withdrawn(place)),
                     Attempt::Waiting { retry_at_ms } => retry_at_ms <= now_ms,
                     Attempt::Asleep(asleep) => asleep.until_ms.is_some_and(|at_ms| at_ms <= now_ms),
                 }))
@@ -37,7 +38,7 @@ impl InstanceState {
         if !self.does_time_pass() {
             return None;
         }
-        let looks = self.attempts().filter_map(|(_, attempt)| match attempt {
+        let looks = self.attempts().filter_map(|(_, _, attempt)| match attempt {
             Attempt::None => None,
             // A sub-saga, and what waits for an operator, have no time.
             Attempt::Open(_) | Attempt::Waiting { .. } if attempt.due_ms().is_none() => None,
@@ -55,7 +56,7 @@ impl InstanceState {
     pub fn asleep_until_ms(&self) -> Option<u64> {
         let mut live = self.attempts().peekable();
         let only_waits =
-            live.peek().is_some() && live.all(|(_, attempt)| attempt.is_asleep() || attempt.open().is_some_and(Open::is_endless));
+            live.peek().is_some() && live.all(|(_, _, attempt)| attempt.is_asleep() || attempt.open().is_some_and(Open::is_endless));
         // Who took effects over is known by what it took: it stays.
         if !only_waits || self.phase != Phase::Running || self.is_paused() || self.stop.is_some() || self.rerun_of.is_some() {
             return None;
@@ -77,19 +78,14 @@ impl InstanceState {
     }
 
     fn open(&self, wanted: impl Fn(Open) -> bool) -> Vec<AttemptId> {
-        let open = self.steps.iter().filter_map(|step| {
-            let operation = step.live_operation()?;
-            let progress = step.progress(operation);
-            progress.attempt.open().filter(|open| wanted(*open))?;
-            let attempt = StepAttempt { step: step.id.clone(), item: None, operation, epoch: progress.epoch };
-            Some(self.named(&attempt))
-        });
-        open.collect()
+        let open = self.attempts().filter(|(_, _, attempt)| attempt.open().is_some_and(&wanted));
+        open.map(|(place, operation, _)| self.named(&self.attempt_at(place, operation))).collect()
     }
 
-    /// Whether actions that wait in their queues are to be taken out of them: the instance is, or is to be, undone.
-    pub(super) fn is_withdrawing(&self) -> bool {
-        self.phase == Phase::Compensating || self.stop.is_some()
+    /// Whether an action that waits in its queue is to be taken out of it: the instance is, or is to be, undone, or another item failed.
+    pub(super) fn is_withdrawn(&self, place: Place) -> bool {
+        let is_closed = self.steps[place.step].fan.as_ref().is_some_and(|fan| fan.is_closed);
+        self.phase == Phase::Compensating || self.stop.is_some() || is_closed
     }
 
     /// Not for what is at rest, and not for what is paused: what is over meanwhile is looked at when it is resumed.
@@ -97,8 +93,8 @@ impl InstanceState {
         !self.phase.is_at_rest() && !self.is_paused()
     }
 
-    fn attempts(&self) -> impl Iterator<Item = (Operation, Attempt)> {
-        self.steps.iter().filter_map(|step| step.live_operation().map(|operation| (operation, step.progress(operation).attempt)))
+    fn attempts(&self) -> impl Iterator<Item = (Place, Operation, Attempt)> {
+        self.live().map(|(place, operation)| (place, operation, self.at(place).progress(operation).attempt))
     }
 
     fn running_timeout_ms(&self) -> Option<u64> {

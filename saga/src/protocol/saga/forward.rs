@@ -2,6 +2,7 @@
 
 use super::call::{check_conditions, condition};
 use super::event::SagaEvent;
+use super::place::Place;
 use super::planner::Planner;
 use super::state::Phase;
 use super::step::{Attempt, StepStatus};
@@ -13,12 +14,6 @@ use sagamq_api::JsonText;
 use sagamq_api::saga::{CallOutcome, Failure, Operation, StepState};
 
 impl Planner<'_> {
-    /// Whether the step can only go forward: nothing undoes it, and nothing may be undone once it is tried, nor does the saga go on without it.
-    pub(super) fn is_forward_only(&self, index: usize) -> bool {
-        let step = &self.state.steps[index];
-        !step.is_optional && (step.kind == StepKind::Retriable || self.state.is_past_pivot())
-    }
-
     /// What can be done now that follows from nothing else that is done in this; called again until it does nothing.
     pub(super) fn advance_forward(&mut self) {
         let before = self.state.head.events;
@@ -44,11 +39,15 @@ impl Planner<'_> {
             if self.is_ready(index, &passed)
                 && let Err(failure) = self.begin(index)
             {
-                self.emit(SagaEvent::StepFailed { attempt: self.attempt(index, Operation::Action), failure: failure.clone() });
-                if !self.is_forward_only(index) && !self.state.steps[index].is_optional {
+                self.emit(SagaEvent::StepFailed { attempt: self.attempt(index.into(), Operation::Action), failure: failure.clone() });
+                if !self.state.is_forward_only(index) && !self.state.steps[index].is_optional {
                     self.begin_compensation(failure, None);
                     return;
                 }
+            }
+            self.begin_items(index);
+            if self.state.phase != Phase::Running {
+                return;
             }
         }
         if self.state.head.events == before {
@@ -63,7 +62,7 @@ impl Planner<'_> {
         }
         if self.state.steps[index].has_condition && self.state.steps[index].condition.is_none() {
             let holds = condition(self.definition, &self.state, index)?;
-            self.emit(SagaEvent::StepCondition { attempt: self.attempt(index, Operation::Action), holds });
+            self.emit(SagaEvent::StepCondition { attempt: self.attempt(index.into(), Operation::Action), holds });
             if !holds {
                 return Ok(());
             }
@@ -122,77 +121,86 @@ impl Planner<'_> {
         let Some(template) = &self.definition.output else { return (None, None) };
         let state = &self.state;
         let id = state.head.id.to_string();
-        match template.render(&Scope { input: &state.head.input, outputs: state, failure: None, saga: Some(state.head.scope(&id)) }) {
+        match template.render(&Scope {
+            input: &state.head.input,
+            outputs: state,
+            failure: None,
+            saga: Some(state.head.scope(&id)),
+            item: None,
+        }) {
             Ok(output) => (Some(output), None),
             Err(error) => (None, Some(render_failure("the output", &error))),
         }
     }
 
-    pub(super) fn on_action_outcome(&mut self, index: usize, epoch: u32, outcome: CallOutcome, note: Option<Failure>) {
+    pub(super) fn on_action_outcome(&mut self, place: Place, epoch: u32, outcome: CallOutcome, note: Option<Failure>) {
         match outcome {
             CallOutcome::Succeeded { output } => {
-                self.settle_command(index, Operation::Action);
-                self.emit(SagaEvent::StepSucceeded { attempt: self.answered(index, Operation::Action, epoch), output, note });
+                let (output, note) = self.kept_of_item(place, output, note);
+                self.settle_command(place, Operation::Action);
+                self.emit(SagaEvent::StepSucceeded { attempt: self.answered(place, Operation::Action, epoch), output, note });
             }
-            CallOutcome::Refused { failure } => self.on_action_refused(index, epoch, failure),
-            CallOutcome::Ongoing { retry_after_ms } => self.on_ongoing(index, Operation::Action, retry_after_ms),
-            CallOutcome::Unknown { failure, retry_after_ms } => self.on_action_unknown(index, failure, retry_after_ms),
+            CallOutcome::Refused { failure } => self.on_action_refused(place, epoch, failure),
+            CallOutcome::Ongoing { retry_after_ms } => self.on_ongoing(place, Operation::Action, retry_after_ms),
+            CallOutcome::Unknown { failure, retry_after_ms } => self.on_action_unknown(place, failure, retry_after_ms),
         }
     }
 
-    fn on_action_refused(&mut self, index: usize, epoch: u32, failure: Failure) {
-        if self.is_forward_only(index) {
-            self.note_exceeded_attempts(index);
-            return self.retry_later(index, Operation::Action, failure, true, None);
+    fn on_action_refused(&mut self, place: Place, epoch: u32, failure: Failure) {
+        if self.state.is_forward_only(place.step) {
+            self.note_exceeded_attempts(place);
+            return self.retry_later(place, Operation::Action, failure, true, None);
         }
-        self.settle_command(index, Operation::Action);
-        self.emit(SagaEvent::StepFailed { attempt: self.answered(index, Operation::Action, epoch), failure: failure.clone() });
-        self.fail_by(index, failure);
+        self.settle_command(place, Operation::Action);
+        self.emit(SagaEvent::StepFailed { attempt: self.answered(place, Operation::Action, epoch), failure: failure.clone() });
+        self.fail_by(place, failure);
     }
 
-    fn on_action_unknown(&mut self, index: usize, failure: Failure, retry_after_ms: Option<u64>) {
-        let must_be_known = self.is_forward_only(index) || self.state.steps[index].kind == StepKind::Pivot;
-        if must_be_known && self.state.steps[index].child.is_some() {
-            self.hold(index, Operation::Action, failure);
+    fn on_action_unknown(&mut self, place: Place, failure: Failure, retry_after_ms: Option<u64>) {
+        let must_be_known = self.state.is_forward_only(place.step) || self.state.steps[place.step].kind == StepKind::Pivot;
+        if must_be_known && self.state.steps[place.step].child.is_some() {
+            self.hold(place, Operation::Action, failure);
         } else if must_be_known {
-            self.note_exceeded_attempts(index);
-            self.retry_later(index, Operation::Action, failure, false, retry_after_ms);
-        } else if self.is_going_forward() && self.may_retry(index, Operation::Action, &failure) {
-            self.retry_later(index, Operation::Action, failure, false, retry_after_ms);
+            self.note_exceeded_attempts(place);
+            self.retry_later(place, Operation::Action, failure, false, retry_after_ms);
+        } else if self.is_going_forward(place) && self.may_retry(place, Operation::Action, &failure) {
+            self.retry_later(place, Operation::Action, failure, false, retry_after_ms);
         } else {
-            self.give_up(index, failure.clone());
-            self.fail_by(index, failure);
+            self.give_up(place, failure.clone());
+            self.fail_by(place, failure);
         }
     }
 
-    /// Whether plain retries still make sense: not once the saga is to be undone.
-    fn is_going_forward(&self) -> bool {
-        self.state.phase == Phase::Running && self.state.stop.is_none()
+    /// Whether plain retries still make sense: not once the saga is to be undone, or the step because another item of it failed.
+    fn is_going_forward(&self, place: Place) -> bool {
+        self.state.phase == Phase::Running && !self.state.is_withdrawn(place)
     }
 
-    fn note_exceeded_attempts(&mut self, index: usize) {
-        let step = &self.state.steps[index];
-        if step.action.spent() >= self.policy(index, Operation::Action).attempts && !step.attempts_exceeded {
-            self.emit(SagaEvent::StepAttemptsExceeded { attempt: self.attempt(index, Operation::Action) });
+    fn note_exceeded_attempts(&mut self, place: Place) {
+        let step = self.state.at(place);
+        if step.action.spent() >= self.policy(place, Operation::Action).attempts && !step.attempts_exceeded {
+            self.emit(SagaEvent::StepAttemptsExceeded { attempt: self.attempt(place, Operation::Action) });
         }
     }
 
     /// Whether the action took effect will not be known.
-    pub(super) fn give_up(&mut self, index: usize, failure: Failure) {
-        self.settle_command(index, Operation::Action);
-        self.emit(SagaEvent::StepUnknown { attempt: self.attempt(index, Operation::Action), failure });
+    pub(super) fn give_up(&mut self, place: Place, failure: Failure) {
+        self.settle_command(place, Operation::Action);
+        self.emit(SagaEvent::StepUnknown { attempt: self.attempt(place, Operation::Action), failure });
     }
 
-    pub(super) fn retry_action(&mut self, index: usize) {
+    pub(super) fn retry_action(&mut self, place: Place) {
         // A later attempt has the arguments of the first, so there is nothing that could fail.
-        let started = self.start_attempt(index, Operation::Action);
+        let started = self.start_attempt(place, Operation::Action);
         assert!(started.is_ok(), "the arguments of a call that was made are kept with it");
     }
 
     /// The step has not succeeded, and will not: neither will the saga, unless it goes on without this step.
-    pub(super) fn fail_by(&mut self, index: usize, failure: Failure) {
-        if !self.state.steps[index].is_optional {
+    pub(super) fn fail_by(&mut self, place: Place, failure: Failure) {
+        if !self.state.steps[place.step].is_optional {
             self.fail(failure);
+        } else if place.item.is_some() {
+            self.give_up_waiting(Some(place.step));
         }
     }
 
@@ -220,16 +228,20 @@ impl Planner<'_> {
         self.emit(SagaEvent::SagaCompensating { failure, actor });
         self.end_sleeps();
         self.cancel_children();
-        // Steps that wait for a retry are not tried again: what they may have done is undone. Steps in flight are waited for.
-        for index in 0..self.state.steps.len() {
-            if self.state.steps[index].state == StepState::InProgress
-                && let Attempt::Waiting { .. } = self.state.steps[index].action.attempt
-            {
-                let failure = self.state.last_failure(index);
-                if self.was_not_started(index) {
-                    self.emit(SagaEvent::StepFailed { attempt: self.attempt(index, Operation::Action), failure });
+        self.give_up_waiting(None);
+    }
+
+    /// What waits for a retry is not tried again: what it may have done is undone. What is in flight is waited for.
+    fn give_up_waiting(&mut self, only: Option<usize>) {
+        let actions =
+            self.state.live().filter(|(place, operation)| *operation == Operation::Action && only.is_none_or(|step| step == place.step));
+        for (place, _) in actions.collect::<Vec<_>>() {
+            if let Attempt::Waiting { .. } = self.state.at(place).action.attempt {
+                let failure = self.state.last_failure(place);
+                if self.was_not_started(place) {
+                    self.emit(SagaEvent::StepFailed { attempt: self.attempt(place, Operation::Action), failure });
                 } else {
-                    self.give_up(index, failure);
+                    self.give_up(place, failure);
                 }
             }
         }

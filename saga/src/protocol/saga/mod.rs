@@ -37,8 +37,11 @@
 //! - *Arguments are rendered once*, at the first attempt, and written with it; a compensation that failed for good and is called again by an
 //!   operator is rendered anew. *What was done with one input is undone with it*, whatever input an operator or a rerun gives later.
 //!
-//! Upwards: `step.rs` and `event/`; `state.rs` with `apply.rs` and `check.rs`; `call.rs`; `planner.rs`, the working state of a decision;
-//! what follows from what in `forward.rs` and `compensate.rs`, and of steps that call nobody in `asleep.rs` with `signal.rs`; the inputs
+//! - *An item of a step that fans out is a step of its own in small*: it has its own key, attempts, arguments and output, and is undone on its
+//!   own. What the step is follows from its items (`fan.rs`).
+//!
+//! Upwards: `step.rs` with `fan.rs`, and `event/`; `state.rs` with `place.rs`, `apply.rs` and `check.rs`; `call.rs`; `planner.rs`, the working state of a decision;
+//! what follows from what in `forward.rs` and `compensate.rs`, of items in `each.rs`, and of steps that call nobody in `asleep.rs` with `signal.rs`; the inputs
 //! in `reply.rs`, `time.rs` and `operate.rs` (whose events are applied in `operated.rs`), with `record.rs` and `rerun.rs`; `decide.rs`.
 
 mod apply;
@@ -50,10 +53,13 @@ mod compensate;
 mod decide;
 mod describe;
 mod due;
+mod each;
 mod event;
+mod fan;
 mod forward;
 mod operate;
 mod operated;
+mod place;
 mod planner;
 mod record;
 mod reply;
@@ -71,7 +77,9 @@ mod waits;
 pub use call::open_calls;
 pub use child::child_key;
 pub use decide::decide;
-pub use event::SagaEvent;
+pub use event::{CopiedItems, SagaEvent};
+pub use fan::Fan;
+pub use place::Place;
 pub use signals::Signals;
 pub use state::{HandedOver, RerunOf};
 pub use state::{InstanceState, Phase};

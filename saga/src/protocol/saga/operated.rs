@@ -1,7 +1,9 @@
 //! What an operator's verb changes in a state, and when it may.
 
 use super::apply::{require, require_operation};
-use super::event::SagaEvent;
+use super::event::{CopiedItems, SagaEvent};
+use super::fan::Fan;
+use super::place::Place;
 use super::state::{HandedOver, InstanceState, Phase, RerunOf};
 use super::step::{Attempt, Origin, Settled};
 use crate::definition::StepKind;
@@ -13,8 +15,8 @@ use sagamq_api::{JsonText, StepId};
 const OPEN: [Phase; 3] = [Phase::Running, Phase::Compensating, Phase::Blocked];
 
 impl InstanceState {
-    /// Gives the index of the step that the event is about.
-    pub(super) fn operated(&mut self, event: &SagaEvent, at_ms: u64) -> Result<Option<usize>, String> {
+    /// Gives the place that the event is about.
+    pub(super) fn operated(&mut self, event: &SagaEvent, at_ms: u64) -> Result<Option<Place>, String> {
         match event {
             SagaEvent::SagaPaused { .. } => {
                 self.require_phase(&OPEN)?;
@@ -29,6 +31,7 @@ impl InstanceState {
             SagaEvent::SagaTerminated { reason, .. } => {
                 self.require_phase(&OPEN)?;
                 self.phase = Phase::Terminated;
+                self.close_fans(true);
                 (self.paused_at_ms, self.timeout_at_ms, self.stop) = (None, None, None);
                 let terminated = || Failure { code: codes::TERMINATED.to_owned(), message: reason.clone().unwrap_or_default() };
                 self.failure.get_or_insert_with(terminated);
@@ -47,11 +50,14 @@ impl InstanceState {
                 let rerun = RerunOf { of: *of, from: from.clone(), inputs: inputs.clone() };
                 self.on_rerun(rerun, input.as_ref())?;
             }
-            SagaEvent::StepCopied { attempt, output, origin, started_at_ms, skipped, absent, input } => {
+            SagaEvent::StepCopied { attempt, output, origin, started_at_ms, skipped, absent, input, items } => {
                 let origin = Origin { instance: *origin, started_at_ms: *started_at_ms, epoch: attempt.epoch };
                 let index = self.on_copied(attempt, output, origin, *skipped, *absent)?;
                 self.steps[index].done_with.clone_from(input);
-                return Ok(Some(index));
+                if let Some(items) = items {
+                    self.on_items_copied(index, items, output)?;
+                }
+                return Ok(Some(index.into()));
             }
             SagaEvent::StepRetried { attempt, .. } => return self.on_retried(attempt, at_ms).map(Some),
             SagaEvent::StepSkipped { attempt, .. } => return self.on_skipped(attempt).map(Some),
@@ -60,12 +66,12 @@ impl InstanceState {
                 if self.phase.is_final() {
                     return self.on_recorded(attempt, *outcome, output.as_ref(), failure, at_ms).map(Some);
                 }
-                let index = match outcome {
+                let place = match outcome {
                     StepOutcomeName::Succeeded => self.on_resolved_as_done(attempt, output.as_ref())?,
                     StepOutcomeName::Failed => self.on_resolved_as_never_done(attempt, &failure(), at_ms)?,
                     StepOutcomeName::Compensated => self.on_resolved_as_undone(attempt)?,
                 };
-                return Ok(Some(index));
+                return Ok(Some(place));
             }
             _ => unreachable!("transition() sends the events of operators here, and no other"),
         }
@@ -108,7 +114,7 @@ impl InstanceState {
         self.require_phase(&[Phase::Running])?;
         let is_called = self.steps.iter().any(|step| step.action.epoch > 0 || step.compensation.epoch > 0);
         require(self.rerun_of.is_some() && !is_called, || "it is no rerun, or has begun to call".to_owned())?;
-        let index = self.find(attempt)?;
+        let index = self.find(attempt)?.step;
         let step = &mut self.steps[index];
         require(step.state == StepState::Scheduled, || format!("the step is {:?}", step.state))?;
         if is_absent {
@@ -127,22 +133,47 @@ impl InstanceState {
         Ok(index)
     }
 
-    fn on_retried(&mut self, attempt: &StepAttempt, at_ms: u64) -> Result<usize, String> {
-        let index = self.find_last(attempt)?;
-        match (self.steps[index].state, attempt.operation) {
+    /// The items of a step that was taken over, as they were done there.
+    fn on_items_copied(&mut self, index: usize, items: &CopiedItems, output: &JsonText) -> Result<(), String> {
+        let read = |list: &JsonText| list.read::<Vec<JsonText>>().map_err(|error| format!("it is no list: {error}"));
+        let (values, outputs) = (read(&items.values)?, read(output)?);
+        let step = &mut self.steps[index];
+        require(values.len() == outputs.len() && step.max_parallel.is_some(), || "its items do not fit their outputs".to_owned())?;
+        let mut fan = Fan::new(step, values);
+        for (at, output) in outputs.into_iter().enumerate() {
+            let item = fan.get_mut(at);
+            let number = u32::try_from(at).map_err(|error| error.to_string())?;
+            item.output = Some(output);
+            if items.skipped.contains(&number) {
+                (item.state, item.is_left_out) = (StepState::Skipped, true);
+            } else {
+                (item.state, item.action.settled) = (StepState::Succeeded, Some(Settled::Succeeded));
+                item.done_with = items.inputs.get(&number).or(step.done_with.as_ref()).cloned();
+            }
+            fan.count(at);
+        }
+        step.action.settled = None;
+        step.state = fan.state();
+        step.fan = Some(Box::new(fan));
+        Ok(())
+    }
+
+    fn on_retried(&mut self, attempt: &StepAttempt, at_ms: u64) -> Result<Place, String> {
+        let place = self.find_last(attempt)?;
+        match (self.at(place).state, attempt.operation) {
             (StepState::CompensationFailed, Operation::Compensation) => {
-                self.require_undoing(index)?;
-                let step = &mut self.steps[index];
+                self.require_undoing(place.step)?;
+                let step = self.at_mut(place);
                 step.state = step.state_before_undoing();
                 step.is_undoing_left_out = false;
                 (step.compensation.settled, step.compensation.forgiven) = (None, attempt.epoch);
             }
             (StepState::Failed, Operation::Action) if attempt.epoch == 0 => {
                 self.require_phase(&[Phase::Running])?;
-                self.steps[index].state = StepState::Scheduled;
+                self.at_mut(place).state = StepState::Scheduled;
             }
             _ => {
-                let exceeded = self.steps[index].attempts_exceeded;
+                let exceeded = self.at(place).attempts_exceeded;
                 let (_, progress) = self.live_progress(attempt)?;
                 if let Attempt::Waiting { retry_at_ms } = &mut progress.attempt {
                     *retry_at_ms = at_ms;
@@ -150,15 +181,15 @@ impl InstanceState {
                     require(exceeded, || "it is called, and has attempts left".to_owned())?;
                 }
                 progress.forgiven = attempt.epoch;
-                self.steps[index].attempts_exceeded = false;
+                self.at_mut(place).attempts_exceeded = false;
             }
         }
-        Ok(index)
+        Ok(place)
     }
 
-    fn on_skipped(&mut self, attempt: &StepAttempt) -> Result<usize, String> {
-        let index = self.find_last(attempt)?;
-        let step = &mut self.steps[index];
+    fn on_skipped(&mut self, attempt: &StepAttempt) -> Result<Place, String> {
+        let place = self.find_last(attempt)?;
+        let step = self.at_mut(place);
         if attempt.operation == Operation::Action {
             let is_possible = match step.state {
                 StepState::Scheduled => true,
@@ -175,20 +206,20 @@ impl InstanceState {
                 require(!step.compensation.attempt.is_open(), || "the compensation is called".to_owned())?;
                 self.end_operation(attempt, StepState::CompensationFailed, Settled::Unknown)?;
             }
-            self.require_undoing(index)?;
-            let step = &mut self.steps[index];
+            self.require_undoing(place.step)?;
+            let step = self.at_mut(place);
             require(step.state == StepState::CompensationFailed, || format!("the step is {:?}", step.state))?;
             step.is_undoing_left_out = true;
         }
-        Ok(index)
+        Ok(place)
     }
 
-    fn on_resolved_as_done(&mut self, attempt: &StepAttempt, output: Option<&JsonText>) -> Result<usize, String> {
+    fn on_resolved_as_done(&mut self, attempt: &StepAttempt, output: Option<&JsonText>) -> Result<Place, String> {
         require_operation(attempt, Operation::Action)?;
         self.require_phase(&[Phase::Running, Phase::Compensating])?;
-        let index = self.find_last(attempt)?;
+        let place = self.find_last(attempt)?;
         let is_forward = self.phase == Phase::Running;
-        let step = &mut self.steps[index];
+        let step = self.at_mut(place);
         let is_possible = matches!(step.state, StepState::InProgress | StepState::Unknown | StepState::Failed);
         require(is_possible && step.compensation.epoch == 0, || format!("the step is {:?}", step.state))?;
         require(step.kind != StepKind::Pivot || is_forward, || "nothing is undone past the pivot".to_owned())?;
@@ -198,41 +229,42 @@ impl InstanceState {
         if step.kind == StepKind::Pivot {
             self.stop = None;
         }
-        Ok(index)
+        Ok(place)
     }
 
-    fn on_resolved_as_never_done(&mut self, attempt: &StepAttempt, failure: &Failure, at_ms: u64) -> Result<usize, String> {
+    fn on_resolved_as_never_done(&mut self, attempt: &StepAttempt, failure: &Failure, at_ms: u64) -> Result<Place, String> {
         require_operation(attempt, Operation::Action)?;
         self.require_phase(&[Phase::Running, Phase::Compensating])?;
-        let index = self.find_last(attempt)?;
-        require(!self.is_past_pivot() || self.steps[index].is_optional, || "past the pivot every step must succeed".to_owned())?;
-        let step = &mut self.steps[index];
+        let place = self.find_last(attempt)?;
+        require(!self.is_past_pivot() || self.steps[place.step].is_optional, || "past the pivot every step must succeed".to_owned())?;
+        let step = self.at_mut(place);
         let is_possible = matches!(step.state, StepState::InProgress | StepState::Unknown);
         require(is_possible && step.compensation.epoch == 0, || format!("the step is {:?}", step.state))?;
         (step.action.attempt, step.action.arguments, step.action.settled) = (Attempt::None, None, Some(Settled::Refused));
         step.state = StepState::Failed;
+        self.close_fan(place);
         self.keep(attempt, failure, at_ms);
-        Ok(index)
+        Ok(place)
     }
 
-    fn on_resolved_as_undone(&mut self, attempt: &StepAttempt) -> Result<usize, String> {
+    fn on_resolved_as_undone(&mut self, attempt: &StepAttempt) -> Result<Place, String> {
         require_operation(attempt, Operation::Compensation)?;
-        let index = self.find_last(attempt)?;
-        self.require_undoing(index)?;
-        let step = &mut self.steps[index];
+        let place = self.find_last(attempt)?;
+        self.require_undoing(place.step)?;
+        let step = self.at_mut(place);
         let is_possible = matches!(step.state, StepState::Compensating | StepState::CompensationFailed);
         require(is_possible, || format!("the step is {:?}", step.state))?;
         let undo = &mut step.compensation;
         (undo.attempt, undo.arguments, undo.settled) = (Attempt::None, None, Some(Settled::Succeeded));
         (step.state, step.is_undoing_left_out) = (StepState::Compensated, false);
-        Ok(index)
+        Ok(place)
     }
 
-    /// The step whose operation has this attempt as its last.
-    pub(super) fn find_last(&self, attempt: &StepAttempt) -> Result<usize, String> {
-        let index = self.find(attempt)?;
-        let last = self.steps[index].progress(attempt.operation).epoch;
+    /// What has this attempt as the last of its operation.
+    pub(super) fn find_last(&self, attempt: &StepAttempt) -> Result<Place, String> {
+        let place = self.find(attempt)?;
+        let last = self.at(place).progress(attempt.operation).epoch;
         require(last == attempt.epoch, || format!("attempt {last} is the last"))?;
-        Ok(index)
+        Ok(place)
     }
 }

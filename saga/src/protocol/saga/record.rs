@@ -3,20 +3,38 @@
 
 use super::apply::{require, require_operation};
 use super::event::SagaEvent;
+use super::place::Place;
 use super::planner::Planner;
 use super::state::{InstanceState, Phase};
 use super::step::Settled;
 use crate::definition::StepKind;
 use crate::protocol::decision::{By, Rejection};
 use crate::protocol::same::says_the_same;
+use sagamq_api::ids::ItemIndex;
 use sagamq_api::saga::{Failure, Operation, StepAttempt, StepOutcome, StepOutcomeName, StepState, VerbName};
 use sagamq_api::{JsonText, StepId};
 
 impl Planner<'_> {
     /// Gives whether nothing is new about it.
-    pub(super) fn record(&mut self, step: &StepId, outcome: StepOutcome, By { actor, reason }: By) -> Result<bool, Rejection> {
-        let index = self.index_of(step)?;
-        let status = &self.state.steps[index];
+    pub(super) fn record(&mut self, step: &StepId, item: Option<ItemIndex>, outcome: &StepOutcome, by: &By) -> Result<bool, Rejection> {
+        let places = self.places_named(step, item, VerbName::Resolve)?;
+        let outcomes = self.outcomes(&places, item, outcome)?;
+        let (mut refusal, mut is_known, mut is_new) = (None, false, false);
+        for (place, outcome) in places.into_iter().zip(outcomes) {
+            match self.record_at(place, outcome, by.clone()) {
+                Ok(true) => is_known = true,
+                Ok(false) => is_new = true,
+                Err(reason) => refusal = refusal.or(Some((place, reason))),
+            }
+        }
+        match refusal.filter(|_| !is_known && !is_new) {
+            Some((place, reason)) => Err(self.not_now(VerbName::Resolve, place, reason)),
+            None => Ok(!is_new),
+        }
+    }
+
+    fn record_at(&mut self, place: Place, outcome: StepOutcome, By { actor, reason }: By) -> Result<bool, &'static str> {
+        let status = self.state.at(place);
         let (operation, outcome, output) = match outcome {
             StepOutcome::Succeeded { output } => (Operation::Action, StepOutcomeName::Succeeded, Some(output)),
             StepOutcome::Failed => (Operation::Action, StepOutcomeName::Failed, None),
@@ -33,10 +51,8 @@ impl Planner<'_> {
         if is_known {
             return Ok(true);
         }
-        if let Err(why) = self.state.may_be_recorded(index, outcome) {
-            return Err(Rejection::NotNow { verb: VerbName::Resolve, reason: format!("step {} {why}", self.shown(index)) });
-        }
-        let attempt = self.attempt(index, operation);
+        self.state.may_be_recorded(place, outcome)?;
+        let attempt = self.attempt(place, operation);
         self.emit(SagaEvent::StepResolved { attempt, outcome, output, actor, reason });
         Ok(false)
     }
@@ -45,15 +61,15 @@ impl Planner<'_> {
 impl InstanceState {
     /// Whether that can be true of a step of an instance at its end; else why not. What a state claims of its effects stays true: whatever was
     /// found later of the steps of a saga that ended by itself, only what was open is filled in.
-    fn may_be_recorded(&self, index: usize, outcome: StepOutcomeName) -> Result<(), &'static str> {
-        let step = &self.steps[index];
+    fn may_be_recorded(&self, place: Place, outcome: StepOutcomeName) -> Result<(), &'static str> {
+        let step = self.at(place);
         let is_terminated = self.phase == Phase::Terminated;
         let is_open = match step.state {
             StepState::Unknown => true,
             StepState::Skipped => step.may_have_been_done(),
             _ => false,
         };
-        let is_undone = || self.steps.iter().any(|other| other.compensation.epoch > 0 || other.state == StepState::Compensated);
+        let is_undone = || self.steps.iter().any(|other| other.is_undoing_begun() || other.state == StepState::Compensated);
         match outcome {
             _ if !step.is_call => Err("calls nobody, so there is nothing to find out"),
             StepOutcomeName::Succeeded if step.kind == StepKind::Pivot && is_undone() => {
@@ -80,13 +96,13 @@ impl InstanceState {
         output: Option<&JsonText>,
         failure: impl FnOnce() -> Failure,
         at_ms: u64,
-    ) -> Result<usize, String> {
+    ) -> Result<Place, String> {
         require(self.handed_over.is_none(), || "it was handed over".to_owned())?;
         let is_undoing = outcome == StepOutcomeName::Compensated;
         require_operation(attempt, if is_undoing { Operation::Compensation } else { Operation::Action })?;
-        let index = self.find_last(attempt)?;
-        self.may_be_recorded(index, outcome).map_err(str::to_owned)?;
-        let step = &mut self.steps[index];
+        let place = self.find_last(attempt)?;
+        self.may_be_recorded(place, outcome).map_err(str::to_owned)?;
+        let step = self.at_mut(place);
         match outcome {
             StepOutcomeName::Succeeded => {
                 require(output.is_some(), || "it has no output".to_owned())?;
@@ -104,6 +120,6 @@ impl InstanceState {
         if outcome == StepOutcomeName::Failed {
             self.keep(attempt, &failure(), at_ms);
         }
-        Ok(index)
+        Ok(place)
     }
 }

@@ -1,6 +1,7 @@
 //! What participants say.
 
 use super::event::SagaEvent;
+use super::place::Place;
 use super::planner::Planner;
 use super::step::{Open, Settled};
 use crate::protocol::decision::Rejection;
@@ -10,9 +11,9 @@ use sagamq_api::saga::{CallOutcome, Failure, Operation, StepAttempt};
 impl Planner<'_> {
     /// Gives whether nothing is new about it.
     pub(super) fn reply(&mut self, attempt: StepAttempt, outcome: CallOutcome, note: Option<Failure>) -> Result<bool, Rejection> {
-        let Some(index) = self.state.index_of(&attempt) else { return Err(Rejection::NoSuchStep { attempt }) };
+        let Some(place) = self.state.place_of(&attempt) else { return Err(Rejection::NoSuchStep { attempt }) };
         let (operation, epoch) = (attempt.operation, attempt.epoch);
-        let status = &self.state.steps[index];
+        let status = self.state.at(place);
         let progress = status.progress(operation);
         let fenced = |reason: String| Err(Rejection::Fenced { attempt, reason });
         if let Some(to) = self.state.handed_over(&status.id).filter(|_| operation == Operation::Compensation) {
@@ -26,22 +27,22 @@ impl Planner<'_> {
         }
         let is_success = matches!(outcome, CallOutcome::Succeeded { .. });
         if is_success && operation == Operation::Compensation && status.is_undoing_given_up() && !self.state.phase.is_final() {
-            self.undone_after_all(index, epoch);
+            self.undone_after_all(place, epoch);
             return Ok(false);
         }
         if self.state.phase.is_at_rest() || status.live_operation() != Some(operation) {
             let reason = format!("the step is {:?} and the saga {}", status.state, self.state.saga_state());
-            return if self.is_known(index, operation, &outcome) { Ok(true) } else { fenced(reason) };
+            return if self.is_known(place, operation, &outcome) { Ok(true) } else { fenced(reason) };
         }
         let is_current = epoch == progress.epoch;
         let is_open = is_current && progress.attempt.is_open();
         let outcome = within_bounds(outcome);
         match outcome {
             // All attempts have one key, so what an older one did, or never will do, holds for all of them.
-            CallOutcome::Succeeded { .. } => self.on_outcome(index, operation, epoch, outcome, note.map(bounded)),
+            CallOutcome::Succeeded { .. } => self.on_outcome(place, operation, epoch, outcome, note.map(bounded)),
             // A refused attempt of what must succeed is tried again; only the current one's refusal is news.
-            CallOutcome::Refused { .. } if !is_open && self.is_retried_when_refused(index, operation) => return Ok(true),
-            CallOutcome::Refused { .. } => self.on_outcome(index, operation, epoch, outcome, None),
+            CallOutcome::Refused { .. } if !is_open && self.is_retried_when_refused(place, operation) => return Ok(true),
+            CallOutcome::Refused { .. } => self.on_outcome(place, operation, epoch, outcome, None),
             // Doubt about an older attempt is none about the current one.
             CallOutcome::Ongoing { .. } | CallOutcome::Unknown { .. } if !is_current => {
                 return fenced(format!("the current attempt is {}", progress.epoch));
@@ -50,23 +51,23 @@ impl Planner<'_> {
             CallOutcome::Ongoing { .. } | CallOutcome::Unknown { .. } if !is_open => return Ok(true),
             CallOutcome::Ongoing { retry_after_ms } => {
                 let is_news = progress.attempt.open().is_some_and(|open| !open.is_waiting);
-                self.on_ongoing(index, operation, retry_after_ms);
+                self.on_ongoing(place, operation, retry_after_ms);
                 return Ok(!is_news);
             }
-            CallOutcome::Unknown { .. } => self.on_outcome(index, operation, epoch, outcome, None),
+            CallOutcome::Unknown { .. } => self.on_outcome(place, operation, epoch, outcome, None),
         }
         Ok(false)
     }
 
     /// The call could not be sent. Gives whether nothing is new about it.
     pub(super) fn not_sent(&mut self, attempt: StepAttempt, failure: Failure) -> Result<bool, Rejection> {
-        let Some(index) = self.state.index_of(&attempt) else { return Err(Rejection::NoSuchStep { attempt }) };
-        let status = &self.state.steps[index];
+        let Some(place) = self.state.place_of(&attempt) else { return Err(Rejection::NoSuchStep { attempt }) };
+        let status = self.state.at(place);
         let progress = status.progress(attempt.operation);
         let is_live = progress.epoch == attempt.epoch && status.live_operation() == Some(attempt.operation);
         let is_of_child = status.child.is_some() && attempt.operation == Operation::Action && progress.attempt.is_open();
         if is_live && is_of_child && !self.state.phase.is_at_rest() {
-            self.not_started(index, bounded(failure));
+            self.not_started(place.step, bounded(failure));
             return Ok(false);
         }
         match progress.attempt.open().filter(|_| is_live) {
@@ -79,26 +80,26 @@ impl Planner<'_> {
     }
 
     /// A participant's word on an attempt, by operation.
-    pub(super) fn on_outcome(&mut self, index: usize, operation: Operation, epoch: u32, outcome: CallOutcome, note: Option<Failure>) {
+    pub(super) fn on_outcome(&mut self, place: Place, operation: Operation, epoch: u32, outcome: CallOutcome, note: Option<Failure>) {
         match operation {
-            Operation::Action => self.on_action_outcome(index, epoch, outcome, note),
-            Operation::Compensation => self.on_compensation_outcome(index, epoch, outcome),
+            Operation::Action => self.on_action_outcome(place, epoch, outcome, note),
+            Operation::Compensation => self.on_compensation_outcome(place, epoch, outcome),
             other => unreachable!("no step of a saga has a {other}"),
         }
     }
 
-    fn is_retried_when_refused(&self, index: usize, operation: Operation) -> bool {
-        operation == Operation::Compensation || self.is_forward_only(index)
+    fn is_retried_when_refused(&self, place: Place, operation: Operation) -> bool {
+        operation == Operation::Compensation || self.state.is_forward_only(place.step)
     }
 
     /// Whether this is what the operation, or its last attempt, ended with.
-    fn is_known(&self, index: usize, operation: Operation, outcome: &CallOutcome) -> bool {
+    fn is_known(&self, place: Place, operation: Operation, outcome: &CallOutcome) -> bool {
         let said = match outcome {
             CallOutcome::Succeeded { .. } => Settled::Succeeded,
             CallOutcome::Refused { .. } => Settled::Refused,
             CallOutcome::Unknown { .. } => Settled::Unknown,
             CallOutcome::Ongoing { .. } => return false,
         };
-        self.state.steps[index].progress(operation).settled == Some(said)
+        self.state.at(place).progress(operation).settled == Some(said)
     }
 }

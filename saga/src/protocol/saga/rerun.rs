@@ -4,7 +4,8 @@
 //! did it. That right goes over with the copy, in one decision: the instance that was rerun is at its end for good, and nothing of it can be
 //! undone, called or counted by both. What is in doubt is never copied and never called under another key, and what stands is never done again.
 
-use super::event::SagaEvent;
+use super::event::{CopiedItems, SagaEvent};
+use super::place::Place;
 use super::planner::Planner;
 use super::state::{InstanceState, Phase};
 use super::step::StepStatus;
@@ -20,6 +21,10 @@ use uuid::Uuid;
 impl StepStatus {
     /// Whether a rerun can take it over: it is known to be done and not undone, or nobody was called: it was left out, or has slept.
     pub(super) fn is_copyable(&self) -> bool {
+        if let Some(fan) = self.fan.as_ref().filter(|_| !self.is_passed_over()) {
+            // As a whole, or not at all.
+            return fan.iter().all(Self::is_copyable);
+        }
         match self.state {
             StepState::Skipped => !self.may_have_been_done(),
             StepState::Succeeded | StepState::CompensationFailed => self.stands() == Some(false) || self.has_slept(),
@@ -153,7 +158,9 @@ impl Planner<'_> {
         let done_with = |index: usize| {
             let step = &state.steps[index];
             let is_undone_with_it = step.has_compensation && step.state != StepState::Skipped && !step.is_passed_over();
-            is_undone_with_it.then(|| state.input(index, Operation::Compensation))
+            // Of items the first says it for most.
+            let place = state.places_of(index).next().filter(|_| is_undone_with_it)?;
+            Some(state.input(place, Operation::Compensation))
         };
         // One input of each instance is kept once, however many steps were done with it; another one, which an operator gave it, with its step.
         let mut inputs = BTreeMap::new();
@@ -173,7 +180,8 @@ impl Planner<'_> {
         next.emit(SagaEvent::SagaRerun { of, from: from.clone(), input, inputs, actor: actor.clone(), reason: reason.clone() });
         for (&index, input) in copied.iter().zip(own_inputs) {
             let step = &state.steps[index];
-            let (operation, epoch) = (Operation::Action, step.origin.as_ref().map_or(step.action.epoch, |origin| origin.epoch));
+            let (operation, epoch) =
+                (Operation::Action, step.origin.as_ref().map_or_else(|| step.attempts(Operation::Action), |origin| origin.epoch));
             let attempt = StepAttempt { step: step.id.clone(), item: None, operation, epoch };
             if step.condition == Some(false) {
                 // It is not asked again: what comes after it was done, or is to be done, as it was left out.
@@ -183,10 +191,24 @@ impl Planner<'_> {
             let (output, absent) = (step.output.clone().unwrap_or_else(JsonText::null), step.is_passed_over());
             let skipped = absent || step.state == StepState::Skipped;
             let (origin, started_at_ms) = origin_of(step);
-            next.emit(SagaEvent::StepCopied { attempt, output, origin, started_at_ms, skipped, absent, input });
+            let items = if absent { None } else { copied_items(state, index) };
+            next.emit(SagaEvent::StepCopied { attempt, output, origin, started_at_ms, skipped, absent, input, items });
         }
         next.advance();
         next.tell_relatives(&InstanceState::new(to, self.definition));
         next.finish(false)
     }
+}
+
+/// The items of a step that is taken over as a whole.
+fn copied_items(state: &InstanceState, index: usize) -> Option<Box<CopiedItems>> {
+    let fan = state.steps[index].fan.as_ref()?;
+    let input = |place: Place| state.input(place, Operation::Compensation);
+    let first = state.places_of(index).next().map(input);
+    let numbered = || (0_u32..).zip(state.places_of(index)).map(|(number, place)| (number, place, state.at(place)));
+    let skipped = numbered().filter(|(_, _, item)| item.state == StepState::Skipped).map(|(number, ..)| number).collect();
+    let others = numbered().filter(|(_, place, item)| item.has_compensation && first != Some(input(*place)));
+    let inputs = others.map(|(number, place, _)| (number, input(place).clone())).collect();
+    let values = JsonText::of(fan.values()).expect("it was a list within the bounds");
+    Some(Box::new(CopiedItems { values, skipped, inputs }))
 }

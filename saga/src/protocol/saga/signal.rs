@@ -63,7 +63,7 @@ impl Planner<'_> {
     pub(super) fn take_kept_signal(&mut self, index: usize) {
         let number = self.state.steps[index].signal.as_ref().and_then(|name| self.state.signals.first_kept(name));
         if let Some(number) = number {
-            self.emit(SagaEvent::StepWoke { attempt: self.attempt(index, Operation::Action), signal: Some(number) });
+            self.emit(SagaEvent::StepWoke { attempt: self.attempt(index.into(), Operation::Action), signal: Some(number) });
         }
     }
 

@@ -1,5 +1,7 @@
 //! The state of a saga: the fold of its events.
 
+use super::fan::Fan;
+use super::place::Place;
 use super::signals::Signals;
 use super::step::{Attempt, Origin, StepStatus};
 use crate::definition::{Definition, StepKind};
@@ -153,7 +155,7 @@ impl InstanceState {
 
     /// Whether every step in progress sleeps, or waits for its retry or for a participant that works on.
     fn is_waiting(&self) -> bool {
-        let mut live = self.steps.iter().filter_map(|step| Some(step.progress(step.live_operation()?).attempt)).peekable();
+        let mut live = self.live().map(|(place, operation)| self.at(place).progress(operation).attempt).peekable();
         live.peek().is_some()
             && live.all(|attempt| match attempt {
                 Attempt::Waiting { .. } | Attempt::Asleep(_) => true,
@@ -178,12 +180,15 @@ impl InstanceState {
     /// What the `failure` of expressions is for an operation of a step: for its compensation why the saga is undone, or, if the step is undone
     /// alone, what went wrong with itself; for its action there is none.
     pub(super) fn undone_for(&self, index: usize, operation: Operation) -> Option<Failure> {
-        (operation == Operation::Compensation).then(|| self.failure.clone().unwrap_or_else(|| self.last_failure(index)))
+        (operation == Operation::Compensation).then(|| self.failure.clone().unwrap_or_else(|| self.last_failure(index.into())))
     }
 
-    /// What went wrong last with an action that has no known outcome.
-    pub(super) fn last_failure(&self, index: usize) -> Failure {
-        let is_of_it = |attempt: &StepAttempt| attempt.step == self.steps[index].id && attempt.operation == Operation::Action;
+    /// What went wrong last with an action that has no known outcome; of a step that fans out with any of its items.
+    pub(super) fn last_failure(&self, place: Place) -> Failure {
+        let is_of_it = |attempt: &StepAttempt| {
+            let is_item = place.item.is_none() || place.item == attempt.item;
+            is_item && attempt.step == self.steps[place.step].id && attempt.operation == Operation::Action
+        };
         let last = self.failures.iter().rev().find(|failed| is_of_it(&failed.attempt));
         last.map_or_else(
             || Failure { code: codes::TIMEOUT.to_owned(), message: "the last attempt had no known outcome".to_owned() },
@@ -197,11 +202,16 @@ impl InstanceState {
         self.steps.iter().position(|step| step.id == *id)
     }
 
-    /// The index of the step that the attempt is of. No step fans out, so an item is of none; and no step votes.
+    /// The index of the step that the attempt is of, itself or an item of it.
     #[must_use]
     pub fn index_of(&self, attempt: &StepAttempt) -> Option<usize> {
-        let is_own = attempt.item.is_none() && matches!(attempt.operation, Operation::Action | Operation::Compensation);
-        self.step_index(&attempt.step).filter(|_| is_own)
+        self.place_of(attempt).map(|place| place.step)
+    }
+
+    /// Whether a step can only go forward: nothing undoes it, and nothing may be undone once it is tried, nor does the saga go on without it.
+    pub(super) fn is_forward_only(&self, index: usize) -> bool {
+        let step = &self.steps[index];
+        !step.is_optional && (step.kind == StepKind::Retriable || self.is_past_pivot())
     }
 
     /// The instance in whose name an operation of a step is called: what was taken over is undone in the name of the one that did it.
@@ -215,24 +225,24 @@ impl InstanceState {
     }
 
     /// What an operation of a step works on: what was done with one input is not undone with another one, which an operator or a rerun gave.
-    pub(super) fn input(&self, index: usize, operation: Operation) -> &JsonText {
+    pub(super) fn input(&self, place: Place, operation: Operation) -> &JsonText {
         if operation != Operation::Compensation {
             return &self.head.input;
         }
-        if let Some(input) = &self.steps[index].done_with {
+        if let Some(input) = &self.at(place).done_with {
             return input;
         }
-        let of_origin = self.origin(index, operation).zip(self.rerun_of.as_ref());
+        let of_origin = self.origin(place.step, operation).zip(self.rerun_of.as_ref());
         of_origin.and_then(|(origin, rerun)| rerun.inputs.get(&origin.instance)).unwrap_or(&self.head.input)
     }
 
     /// Another input is about to come: what was done is undone with the one that it was done with.
     pub(super) fn keep_inputs(&mut self) {
-        for index in 0..self.steps.len() {
-            let step = &self.steps[index];
+        for place in self.places().collect::<Vec<_>>() {
+            let step = self.at(place);
             if step.has_compensation && step.done_with.is_none() && step.has_run() {
-                let input = self.input(index, Operation::Compensation).clone();
-                self.steps[index].done_with = Some(input);
+                let input = self.input(place, Operation::Compensation).clone();
+                self.at_mut(place).done_with = Some(input);
             }
         }
     }
@@ -264,7 +274,9 @@ impl InstanceState {
     pub(in crate::protocol) fn compensation_key(&self, step: &StepId) -> Option<String> {
         let status = self.steps.iter().find(|status| status.id == *step)?;
         let (operation, epoch) = (Operation::Compensation, 1);
-        let attempt = StepAttempt { step: step.clone(), item: None, operation, epoch };
+        // Of items the one that is undone first.
+        let item = status.fan.as_ref().and_then(|fan| fan.last_to_undo()).and_then(|item| Place::of_item(0, item).item);
+        let attempt = StepAttempt { step: step.clone(), item, operation, epoch };
         (status.needs_undoing() && !self.is_past_pivot()).then(|| self.named(&attempt).call().to_string())
     }
 
@@ -278,8 +290,11 @@ impl InstanceState {
         let of_origins = self.rerun_of.iter().flat_map(|rerun| rerun.inputs.values());
         let inputs: usize = of_origins.chain([&self.head.input]).map(JsonText::len).sum();
         // Of these an expression sees one.
-        let inputs = inputs + self.steps.iter().filter_map(|step| step.done_with.as_ref()).map(JsonText::len).max().unwrap_or(0);
-        inputs + self.steps.iter().filter_map(|step| step.output.as_ref()).map(JsonText::len).sum::<usize>()
+        let inputs = inputs + self.places().filter_map(|place| self.at(place).done_with.as_ref()).map(JsonText::len).max().unwrap_or(0);
+        let of_items = |fan: &Fan| fan.output_bytes() + fan.values().iter().map(JsonText::len).sum::<usize>();
+        let of_step =
+            |step: &StepStatus| step.fan.as_ref().map_or_else(|| step.output.as_ref().map_or(0, JsonText::len), |fan| of_items(fan));
+        inputs + self.steps.iter().map(of_step).sum::<usize>()
     }
 }
 

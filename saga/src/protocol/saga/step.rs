@@ -1,5 +1,6 @@
 //! One step of an instance, as the fold of its events.
 
+use super::fan::Fan;
 use crate::definition::{self, Action, StepKind};
 use sagamq_api::saga::{Operation, StepState};
 use sagamq_api::{JsonText, SagaName, SignalName, StepId};
@@ -24,6 +25,10 @@ pub struct StepStatus {
     pub has_condition: bool,
     /// Whether the saga goes on without it if it has no effect.
     pub is_optional: bool,
+    /// Most items that are called at a time, if it fans out.
+    pub max_parallel: Option<u32>,
+    /// Its items, once its turn has come, if it fans out: then they are called, and the state is that of all of them.
+    pub fan: Option<Box<Fan>>,
     /// Its state.
     pub state: StepState,
     /// What its condition gave, once it was asked.
@@ -219,6 +224,36 @@ impl StepStatus {
             has_compensation: step.compensation.is_some(),
             has_condition: step.when.is_some(),
             is_optional: step.optional,
+            max_parallel: step.for_each.as_ref().map(|each| each.max_parallel),
+            fan: None,
+            state: StepState::Scheduled,
+            condition: None,
+            action: Progress::default(),
+            compensation: Progress::default(),
+            output: None,
+            attempts_exceeded: false,
+            is_left_out: false,
+            is_undoing_left_out: false,
+            has_no_effect: false,
+            done_with: None,
+            origin: None,
+            is_handed_over: false,
+        }
+    }
+
+    /// An item of it, before its turn. Conditions are asked of the step, and it is the step that the saga goes on without.
+    pub(super) fn as_item(&self) -> Self {
+        Self {
+            id: self.id.clone(),
+            kind: self.kind,
+            is_call: self.is_call,
+            child: None,
+            signal: None,
+            has_compensation: self.has_compensation,
+            has_condition: false,
+            is_optional: false,
+            max_parallel: None,
+            fan: None,
             state: StepState::Scheduled,
             condition: None,
             action: Progress::default(),
@@ -255,6 +290,9 @@ impl StepStatus {
     /// The operation that is called or waits for its next attempt, if one does.
     #[must_use]
     pub fn live_operation(&self) -> Option<Operation> {
+        if let Some(fan) = &self.fan {
+            return fan.live_operation();
+        }
         match self.state {
             StepState::InProgress => Some(Operation::Action),
             StepState::Compensating => Some(Operation::Compensation),
@@ -272,8 +310,7 @@ impl StepStatus {
     pub(in crate::protocol) fn is_done(&self) -> bool {
         match self.state {
             StepState::Succeeded | StepState::Skipped => true,
-            StepState::Failed | StepState::Compensated => self.is_optional,
-            StepState::Unknown => self.is_optional && !self.has_compensation,
+            StepState::Failed | StepState::Compensated | StepState::Unknown => self.is_optional && !self.needs_undoing(),
             StepState::CompensationFailed => self.is_optional && self.is_undoing_left_out,
             StepState::Scheduled | StepState::InProgress | StepState::Compensating => false,
         }
@@ -281,18 +318,27 @@ impl StepStatus {
 
     /// Whether the saga goes on behind it although nothing of it is, or may be, in effect, and without an output.
     pub(super) fn is_passed_over(&self) -> bool {
-        self.is_done() && self.output.is_none() && matches!(self.state, StepState::Skipped | StepState::Failed | StepState::Compensated)
+        self.is_done()
+            && self.output.is_none()
+            && matches!(self.state, StepState::Skipped | StepState::Failed | StepState::Compensated)
+            && (self.fan.is_none() || self.stands().is_none())
     }
 
     /// When time alone changes the step, in milliseconds since 1970.
     #[must_use]
     pub fn due_ms(&self) -> Option<u64> {
+        if let Some(fan) = &self.fan {
+            return fan.iter().filter_map(Self::due_ms).min();
+        }
         self.live_operation().and_then(|operation| self.progress(operation).attempt.due_ms())
     }
 
     /// Whether the action may have had an effect that is not undone and has a compensation.
     #[must_use]
     pub fn needs_undoing(&self) -> bool {
+        if let Some(fan) = &self.fan {
+            return fan.needs_undoing();
+        }
         self.has_compensation
             && match self.state {
                 StepState::Succeeded | StepState::Unknown => true,
@@ -314,6 +360,21 @@ impl StepStatus {
     /// Whether its action was called, by whomever, or an operator said that it was done.
     pub(super) fn has_run(&self) -> bool {
         self.action.epoch > 0 || self.origin.is_some() || self.state == StepState::Succeeded
+    }
+
+    /// How many attempts of an operation there were; of a step that fans out those of all its items.
+    pub(super) fn attempts(&self, operation: Operation) -> u32 {
+        self.fan.as_ref().map_or_else(|| self.progress(operation).epoch, |fan| fan.iter().map(|item| item.attempts(operation)).sum())
+    }
+
+    /// Whether it has begun to be undone.
+    pub(super) fn is_undoing_begun(&self) -> bool {
+        self.attempts(Operation::Compensation) > 0
+    }
+
+    /// Whether an effect of it is to be undone although the saga goes on: nobody knows whether it is there, or it is that of some items.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.needs_undoing() && self.fan.as_ref().map_or(self.state == StepState::Unknown, |fan| fan.is_closed)
     }
 
     /// The state it was in before its effect was undone.
@@ -339,6 +400,13 @@ impl StepStatus {
     pub(super) fn stands(&self) -> Option<bool> {
         if self.is_handed_over || !self.is_call {
             return None;
+        }
+        if let Some(fan) = &self.fan {
+            let mut standing = fan.iter().filter_map(Self::stands).peekable();
+            standing.peek()?;
+            let is_whole =
+                fan.iter().all(|item| item.stands() == Some(false) || (item.state == StepState::Skipped && !item.may_have_been_done()));
+            return Some(!is_whole);
         }
         let is_doubtful = self.action.settled != Some(Settled::Succeeded) || self.compensation.epoch > 0;
         match self.state {

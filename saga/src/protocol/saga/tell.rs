@@ -24,11 +24,17 @@ impl Planner<'_> {
             SagaEvent::StepResolved { attempt, outcome: StepOutcomeName::Succeeded | StepOutcomeName::Compensated, .. } => Some(attempt),
             _ => None,
         });
-        settled.cloned().collect::<Vec<_>>().into_iter()
+        // Of a step that fans out it is told when all of its items have: in the name of the step, as one attempt.
+        let whole = |(index, operation): &(usize, Operation)| {
+            let (step, operation) = (self.state.steps[*index].id.clone(), *operation);
+            StepAttempt { step, item: None, operation, epoch: 1 }
+        };
+        let settled = settled.filter(|attempt| attempt.item.is_none()).cloned();
+        settled.chain(self.wholes.iter().map(whole)).collect::<Vec<_>>().into_iter()
     }
 
     fn told(&self, attempt: &StepAttempt) -> Option<Command> {
-        let index = self.state.index_of(attempt)?;
+        let index = self.state.step_index(&attempt.step)?;
         let operation = attempt.operation;
         let step = &self.definition.steps[index];
         let emission = if operation == Operation::Compensation { step.emit_undone.as_ref() } else { step.emit.as_ref() }?;
@@ -54,8 +60,8 @@ impl Planner<'_> {
         let state = &self.state;
         let id = state.caller(index, operation).to_string();
         let failure = state.undone_for(index, operation);
-        let scope =
-            Scope { input: state.input(index, operation), outputs: state, failure: failure.as_ref(), saga: Some(state.head.scope(&id)) };
+        let input = state.input(state.places_of(index).next().unwrap_or_else(|| index.into()), operation);
+        let scope = Scope { input, outputs: state, failure: failure.as_ref(), saga: Some(state.head.scope(&id)), item: None };
         let text = |template: &Template| template.render(&scope).map(|value| text(&value));
         if let Some(key) = &emission.key {
             told.key = text(key)?;

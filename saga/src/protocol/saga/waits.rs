@@ -4,8 +4,8 @@ use super::state::{InstanceState, Phase};
 use super::step::{Attempt, Open, StepStatus};
 use crate::protocol::decision::HandOut;
 use crate::protocol::waits::{
-    FAILED_ATTEMPTS_MIN, Trouble, blocked, called, first_failure, hand_out, last_failure, paused, queued, retry, sleeps, sub_saga,
-    undecided, unreachable, works, worst,
+    FAILED_ATTEMPTS_MIN, Trouble, blocked, called, first_failure, hand_out, last_failure, last_failure_of_step, paused, queued, retry,
+    sleeps, sub_saga, undecided, unreachable, works, worst,
 };
 use sagamq_api::saga::{AttemptId, Operation, StepAttempt, StepFailure, StepState, Waits};
 
@@ -17,14 +17,14 @@ impl InstanceState {
             return vec![paused(since_ms)];
         }
         if self.phase == Phase::Blocked {
-            let attempt = self.failed_compensation().map(|step| step.compensation.epoch);
+            let attempt = self.failed_compensation().map(|step| step.attempts(Operation::Compensation));
             return self.trouble().iter().map(|trouble| blocked(trouble, attempt)).collect();
         }
-        self.live().filter_map(|(step, attempt)| self.wait_of(step, &attempt, known)).collect()
+        self.attempts_in_progress().filter_map(|(step, attempt)| self.wait_of(step, &attempt, known)).collect()
     }
 
     fn wait_of(&self, step: &StepStatus, attempt: &StepAttempt, known: &[(AttemptId, HandOut)]) -> Option<Waits> {
-        let last = last_failure(&self.failures, &step.id, attempt.operation);
+        let last = last_failure(&self.failures, &step.id, attempt.item, attempt.operation);
         match step.progress(attempt.operation).attempt {
             Attempt::None => None,
             waiting if waiting.is_undecided() => Some(undecided(attempt, last)),
@@ -50,16 +50,16 @@ impl InstanceState {
     pub fn trouble(&self) -> Option<Trouble> {
         if self.phase == Phase::Blocked {
             let step = self.failed_compensation();
-            let last = step.and_then(|step| last_failure(&self.failures, &step.id, Operation::Compensation));
+            let last = step.and_then(|step| last_failure_of_step(&self.failures, &step.id, Operation::Compensation));
             let failure = last.map(|last| &last.failure).or(self.failure.as_ref())?.clone();
             let (id, operation) = (step.map(|step| step.id.clone()), step.map(|_| Operation::Compensation));
             return Some(Trouble { step: id, operation, failure, since_ms: self.head.updated_at_ms, is_blocked: true });
         }
-        worst(self.live().filter_map(|(step, attempt)| self.trouble_of(step, &attempt)))
+        worst(self.attempts_in_progress().filter_map(|(step, attempt)| self.trouble_of(step, &attempt)))
     }
 
     fn trouble_of(&self, step: &StepStatus, attempt: &StepAttempt) -> Option<Trouble> {
-        let last = last_failure(&self.failures, &step.id, attempt.operation)?;
+        let last = last_failure(&self.failures, &step.id, attempt.item, attempt.operation)?;
         let (failed, unsent) = match step.progress(attempt.operation).attempt {
             Attempt::None | Attempt::Asleep(_) => return None,
             Attempt::Waiting { .. } => (attempt.epoch, None),
@@ -69,18 +69,14 @@ impl InstanceState {
         if failed < FAILED_ATTEMPTS_MIN && unsent.is_none() && !is_blocked {
             return None;
         }
-        let since_ms = first_failure(&self.failures, &step.id, attempt.operation)?.at_ms;
+        let since_ms = first_failure(&self.failures, &step.id, attempt.item, attempt.operation)?.at_ms;
         let (id, operation) = (Some(step.id.clone()), Some(attempt.operation));
         Some(Trouble { step: id, operation, failure: last.failure.clone(), since_ms, is_blocked })
     }
 
-    fn live(&self) -> impl Iterator<Item = (&StepStatus, StepAttempt)> {
+    fn attempts_in_progress(&self) -> impl Iterator<Item = (&StepStatus, StepAttempt)> {
         let is_at_rest = self.phase.is_at_rest();
-        self.steps.iter().filter(move |_| !is_at_rest).filter_map(|step| {
-            let operation = step.live_operation()?;
-            let epoch = step.progress(operation).epoch;
-            Some((step, StepAttempt { step: step.id.clone(), item: None, operation, epoch }))
-        })
+        self.live().filter(move |_| !is_at_rest).map(|(place, operation)| (self.at(place), self.attempt_at(place, operation)))
     }
 
     fn failed_compensation(&self) -> Option<&StepStatus> {

@@ -30,7 +30,7 @@ pub(super) fn policy(definition: &Definition, step: usize, operation: Operation)
 pub(super) fn render_arguments(definition: &Definition, state: &TransactionState, index: usize) -> Result<JsonText, Failure> {
     let step = &definition.steps[index];
     let id = state.head.id.to_string();
-    let scope = Scope { input: &state.head.input, outputs: state, failure: None, saga: Some(state.head.scope(&id)) };
+    let scope = Scope { input: &state.head.input, outputs: state, failure: None, saga: Some(state.head.scope(&id)), item: None };
     let arguments = step.call(Operation::Action).arguments.render(&scope);
     arguments.map_err(|error| render_failure(&format!("the arguments of {} `{}`", Operation::Action, step.id), &error))
 }

@@ -98,6 +98,7 @@ impl TransactionState {
             origin: None,
             handed_over: false,
             child: None,
+            items: Vec::new(),
         });
         SagaDescription {
             summary: self.summary(),

@@ -63,7 +63,13 @@ impl Planner<'_> {
         let Some(template) = &self.definition.output else { return (None, None) };
         let state = &self.state;
         let id = state.head.id.to_string();
-        match template.render(&Scope { input: &state.head.input, outputs: state, failure: None, saga: Some(state.head.scope(&id)) }) {
+        match template.render(&Scope {
+            input: &state.head.input,
+            outputs: state,
+            failure: None,
+            saga: Some(state.head.scope(&id)),
+            item: None,
+        }) {
             Ok(output) => (Some(output), None),
             Err(error) => (None, Some(render_failure("the output", &error))),
         }

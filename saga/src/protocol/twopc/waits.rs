@@ -18,7 +18,7 @@ impl TransactionState {
     }
 
     fn wait_of(&self, attempt: &StepAttempt, doing: Attempt) -> Option<Waits> {
-        let last = last_failure(&self.failures, &attempt.step, attempt.operation);
+        let last = last_failure(&self.failures, &attempt.step, None, attempt.operation);
         match doing {
             Attempt::None => None,
             Attempt::Waiting { retry_at_ms } => Some(retry(attempt, last, retry_at_ms)),
@@ -48,7 +48,7 @@ impl TransactionState {
     }
 
     fn trouble_of(&self, attempt: &StepAttempt, doing: Attempt) -> Option<Trouble> {
-        let last = last_failure(&self.failures, &attempt.step, attempt.operation)?;
+        let last = last_failure(&self.failures, &attempt.step, None, attempt.operation)?;
         let (failed, is_unsent) = match doing {
             Attempt::None => return None,
             Attempt::Waiting { .. } => (attempt.epoch, false),
@@ -57,7 +57,7 @@ impl TransactionState {
         if failed < FAILED_ATTEMPTS_MIN && !is_unsent {
             return None;
         }
-        let since_ms = first_failure(&self.failures, &attempt.step, attempt.operation)?.at_ms;
+        let since_ms = first_failure(&self.failures, &attempt.step, None, attempt.operation)?.at_ms;
         let (step, operation) = (Some(attempt.step.clone()), Some(attempt.operation));
         Some(Trouble { step, operation, failure: last.failure.clone(), since_ms, is_blocked: false })
     }

@@ -1,6 +1,7 @@
 //! Verification verified: definitions that hold, bugs that are planted around the protocol and found by a shortest way, and the search itself.
 
 mod data;
+mod each;
 mod kinds;
 mod matrix;
 mod planted;

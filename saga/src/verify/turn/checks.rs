@@ -4,7 +4,8 @@ use super::Turn;
 use crate::definition::StepKind;
 use crate::protocol::saga::{InstanceState, Phase, SagaEvent};
 use crate::protocol::{Recorded, Told, codes};
-use crate::verify::call::{Call, Side};
+use crate::verify::book::Book;
+use crate::verify::call::{Call, Place, Side};
 use crate::verify::property::{Property, Wrong};
 use sagamq_api::saga::Failure;
 
@@ -42,11 +43,14 @@ impl Turn<'_> {
         self.tried.note(Property::Told);
         let name = call.name(&self.model.definition);
         let mut say = |property, what: String| self.wrong.push(Wrong { property, what });
-        let stands = self.world.book(call.place).stands();
+        let of_step = |place: &&(Place, Book)| place.0.index() == call.place.index();
+        let standing = self.world.books.iter().filter(of_step).filter(|(_, book)| book.stands()).count();
+        // Of a step that fans out all items, or none.
+        let whole = self.world.state.steps[call.place.index()].fan.as_ref().map_or(1, |fan| fan.len());
         match call.side {
             _ if self.world.told.contains(&call) => say(Property::Told, format!("{name} is told a second time")),
-            Side::Action if !stands => say(Property::Told, format!("{name} is told, and its effect is not there")),
-            Side::Undo if stands => say(Property::Told, format!("{name} is told, and the effect is still there")),
+            Side::Action if standing < whole => say(Property::Told, format!("{name} is told, and its effect is not there")),
+            Side::Undo if standing > 0 => say(Property::Told, format!("{name} is told, and the effect is still there")),
             Side::Action | Side::Undo => {}
         }
         if let Some(reason) = &told.failed {

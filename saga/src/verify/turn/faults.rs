@@ -93,7 +93,7 @@ impl Turn<'_> {
 
     pub(super) fn repeat(&mut self, call: Call) -> Option<()> {
         let done = self.world.book(call.place).answer(call.side)?;
-        let epoch = self.world.state.steps[call.place.index()].progress(call.side.operation()).epoch;
+        let epoch = call.place.status(&self.world.state)?.progress(call.side.operation()).epoch;
         if epoch == 0 || self.world.flight(call).is_some() {
             return None;
         }

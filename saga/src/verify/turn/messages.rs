@@ -132,8 +132,8 @@ impl Turn<'_> {
 
     fn matters(&self, message: Overdue) -> bool {
         let Overdue { call, epoch, answer } = message;
-        let (step, book) = (&self.world.state.steps[call.place.index()], self.world.book(call.place));
-        let is_live = step.live_operation() == Some(call.side.operation()) && !self.world.state.phase.is_at_rest();
+        let (step, book) = (call.place.status(&self.world.state), self.world.book(call.place));
+        let is_live = step.and_then(|step| step.live_operation()) == Some(call.side.operation()) && !self.world.state.phase.is_at_rest();
         let may_work = answer.is_none() && book.answer(call.side).is_none() && !(call.side == Side::Action && book.barred);
         if is_live || may_work {
             return true;

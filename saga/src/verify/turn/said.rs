@@ -12,7 +12,7 @@ impl Turn<'_> {
         let book = self.world.book(call.place);
         match (call.side, done) {
             (Side::Action, true) => format!("does {attempt}"),
-            (Side::Undo, true) if book.ran => format!("does {attempt}: `{}` is undone", self.model.definition.steps[call.place.index()].id),
+            (Side::Undo, true) if book.ran => format!("does {attempt}: {} is undone", call.place.shown(&self.model.definition)),
             (Side::Undo, true) => format!("does {attempt}: there is nothing to undo, and the action is barred"),
             (_, false) => format!("refuses {attempt}"),
         }

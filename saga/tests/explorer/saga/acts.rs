@@ -6,7 +6,7 @@ use super::{Saga, failure};
 use crate::plant::Plant;
 use sagamq_api::StepId;
 use sagamq_api::saga::{AttemptId, CallOutcome, Operation, SagaVerb, StepOutcome, StepState};
-use sagamq_saga::protocol::saga::{Phase, decide};
+use sagamq_saga::protocol::saga::{Phase, Place, decide};
 use sagamq_saga::protocol::{By, Command, Decision, Input, Verb};
 use serde_json::json;
 use std::sync::Arc;
@@ -38,7 +38,7 @@ impl Saga {
         let Ok(Decision { commands, state, next: Some(next), .. }) = decided else { return false };
         world.has_moved_the_past |= !commands.is_empty();
         world.past.push(Arc::new(state));
-        world.books.push(vec![Book::default(); self.definition.steps.len()]);
+        world.books.push(vec![Book::default(); world.slots.len()]);
         let Decision { commands, state, .. } = *next;
         world.state = Arc::new(state);
         self.send(world, commands);
@@ -51,14 +51,15 @@ impl Saga {
 
     /// The operator looks, and sees to it that it stays true.
     pub(super) fn resolve(&self, world: &mut World, step: usize) -> bool {
-        let is_undoing = matches!(world.state.steps[step].state, StepState::Compensating | StepState::CompensationFailed);
+        let is_undoing = matches!(world.status(step).state, StepState::Compensating | StepState::CompensationFailed);
         let outcome = match *world.book(step) {
             _ if is_undoing => StepOutcome::Compensated,
             Book { is_done: true, is_undone: false, .. } => StepOutcome::Succeeded { output: json!({}).into() },
             _ => StepOutcome::Failed,
         };
-        let id = self.definition.steps[step].id.clone();
-        let is_done = self.operate(world, SagaVerb::Resolve { step: id, outcome: outcome.clone() });
+        let place = world.slots[step];
+        let id = self.definition.steps[place.step].id.clone();
+        let is_done = self.operate(world, SagaVerb::Resolve { item: place.item, step: id, outcome: outcome.clone() });
         if is_done {
             let of = world.origin(step);
             let book = &mut world.books[of][step];
@@ -70,7 +71,8 @@ impl Saga {
 
     pub(super) fn call(&self, world: &World, attempt: &AttemptId) -> Message {
         let of = world.index_of(attempt.instance);
-        let step = self.definition.steps.iter().position(|step| step.id == attempt.step).expect("a step of the definition");
+        let is_it = |place: &Place| self.definition.steps[place.step].id == attempt.step && place.item == attempt.item;
+        let step = world.slots.iter().position(is_it).expect("a step of the definition, or an item of it");
         Message::Call { of, step, operation: attempt.operation, epoch: attempt.epoch }
     }
 
@@ -94,8 +96,9 @@ impl Saga {
 
     pub(super) fn hear(&self, world: &mut World, reply: Message) {
         let Message::Reply { of, step, operation, epoch, is_done } = reply else { unreachable!("only replies are heard") };
-        let (instance, id) = (world.name(of), self.definition.steps[step].id.clone());
-        let attempt = AttemptId { instance, step: id, item: None, operation, epoch };
+        let place = world.slots[step];
+        let (instance, id) = (world.name(of), self.definition.steps[place.step].id.clone());
+        let attempt = AttemptId { instance, step: id, item: place.item, operation, epoch };
         let outcome =
             if is_done { CallOutcome::Succeeded { output: json!({}).into() } } else { CallOutcome::Refused { failure: failure("NO") } };
         let is_of_the_past = of < world.past.len() && !(operation == Operation::Compensation && world.origin(step) == of);

@@ -23,12 +23,16 @@ impl World {
             };
             [small(progress.epoch), small(progress.forgiven), attempt, progress.settled.map_or(0, |settled| 1 + settled as u8)]
         };
-        for (step, index) in state.steps.iter().zip(0..) {
-            form.extend([step.state as u8, u8::try_from(self.origin(index)).expect("few instances")]);
+        for slot in 0..self.slots.len() {
+            let step = self.status(slot);
+            form.extend([step.state as u8, u8::try_from(self.origin(slot)).expect("few instances")]);
             form.extend(progress(&step.action));
             form.extend(progress(&step.compensation));
             form.extend([step.is_left_out, step.is_undoing_left_out, step.has_no_effect].map(u8::from));
             form.extend([u8::from(step.attempts_exceeded), step.condition.map_or(0, |holds| 1 + u8::from(holds))]);
+            // Which step it is of, and whether that has its items.
+            let of = &state.steps[self.slots[slot].step];
+            form.extend([of.state as u8, u8::from(of.fan.is_some())]);
         }
         for past in &self.past {
             form.push(past.phase as u8);

@@ -9,11 +9,13 @@ mod world;
 
 use super::plant::Plant;
 use super::search::Model;
+use sagamq_api::ids::ItemIndex;
 use sagamq_api::saga::{CallOutcome, Failure, Operation, SagaVerb};
-use sagamq_saga::definition::{Definition, RetryPolicy, StepKind};
+use sagamq_saga::definition::{Definition, ForEach, RetryPolicy, StepKind};
 use sagamq_saga::dsl;
+use sagamq_saga::expression::Template;
 use sagamq_saga::protocol::Input;
-use sagamq_saga::protocol::saga::{InstanceState, Phase, StepStatus, open_calls};
+use sagamq_saga::protocol::saga::{InstanceState, Phase, Place, open_calls};
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -45,6 +47,7 @@ pub(crate) struct Saga {
     definition: Definition,
     /// The steps that rest on each, also by way of others.
     dependents: Vec<Vec<usize>>,
+    slots: Arc<[Place]>,
     bounds: Bounds,
     plant: Option<Plant>,
 }
@@ -74,7 +77,8 @@ impl Saga {
                 compensation.timeout = Duration::from_secs(100_000);
             }
         }
-        Self { definition, dependents, bounds, plant: None }
+        let slots = (0..after.len()).map(Place::from).collect();
+        Self { definition, dependents, slots, bounds, plant: None }
     }
 
     /// Compensations are called once, so that they block it.
@@ -88,6 +92,15 @@ impl Saga {
     /// The saga goes on without this step.
     pub(crate) fn with_optional(mut self, step: usize) -> Self {
         self.definition.steps[step].optional = true;
+        self
+    }
+
+    /// The step fans out over two items.
+    pub(crate) fn with_items(mut self, step: usize, max_parallel: u32) -> Self {
+        self.definition.steps[step].for_each = Some(ForEach { items: Template::literal(json!([7, 8])), max_parallel });
+        let items = [0, 1].map(|item| Place { step, item: Some(ItemIndex(item)) });
+        let others = |place: &Place| if place.step == step { items.to_vec() } else { vec![*place] };
+        self.slots = self.slots.iter().flat_map(others).collect();
         self
     }
 
@@ -117,9 +130,10 @@ impl Model for Saga {
 
     fn start(&self) -> World {
         let state = Arc::new(InstanceState::new(Uuid::from_u128(1), &self.definition));
-        let books = vec![vec![Book::default(); self.definition.steps.len()]];
+        let (books, slots) = (vec![vec![Book::default(); self.slots.len()]], Arc::clone(&self.slots));
         let (messages, left, past) = (BTreeSet::new(), self.bounds, Vec::new());
-        let mut world = World { state, past, now_ms: 1, books, messages, left, has_called_in_silence: false, has_moved_the_past: false };
+        let mut world =
+            World { state, slots, past, now_ms: 1, books, messages, left, has_called_in_silence: false, has_moved_the_past: false };
         self.tell(
             &mut world,
             Input::Start { parent: None, key: "k".to_owned(), generation: 1, input: json!({}).into(), cluster: Uuid::nil() },
@@ -134,8 +148,8 @@ impl Model for Saga {
             match message {
                 Message::Call { step, operation, .. } => {
                     steps.push(Step::Serve(message));
-                    let Definition { steps: of, .. } = &self.definition;
-                    let may_refuse = operation == Operation::Action && (of[step].kind != StepKind::Retriable || of[step].optional);
+                    let of = &self.definition.steps[world.slots[step].step];
+                    let may_refuse = operation == Operation::Action && (of.kind != StepKind::Retriable || of.optional);
                     if left.refusals > 0 && may_refuse {
                         steps.push(Step::Refuse(message));
                     }
@@ -156,14 +170,19 @@ impl Model for Saga {
             steps.push(Step::Cancel);
         }
         if left.verbs > 0 && !state.phase.is_final() {
-            steps.extend([SagaVerb::Pause, SagaVerb::Terminate, SagaVerb::Retry { step: None }].map(Step::Operate));
-            for (index, step) in state.steps.iter().enumerate() {
-                steps.extend([Step::Operate(SagaVerb::Skip { step: step.id.clone() }), Step::Resolve(index)]);
+            steps.extend([SagaVerb::Pause, SagaVerb::Terminate, SagaVerb::Retry { item: None, step: None }].map(Step::Operate));
+            for (slot, place) in world.slots.iter().enumerate() {
+                let (step, item) = (state.steps[place.step].id.clone(), place.item.filter(|_| state.steps[place.step].fan.is_some()));
+                steps.extend([Step::Operate(SagaVerb::Skip { item, step }), Step::Resolve(slot)]);
             }
         }
         if left.verbs > 0 && state.phase.is_final() {
-            let in_doubt = |step: &StepStatus| state.standing().iter().any(|effect| effect.in_doubt && effect.step == step.id);
-            steps.extend(state.steps.iter().enumerate().filter(|(_, step)| in_doubt(step)).map(|(index, _)| Step::Resolve(index)));
+            let standing = state.standing();
+            let is_it = |place: &Place| {
+                let id = &state.steps[place.step].id;
+                standing.iter().any(|effect| effect.in_doubt && effect.step == *id && effect.item == place.item)
+            };
+            steps.extend(world.slots.iter().enumerate().filter(|(_, place)| is_it(place)).map(|(slot, _)| Step::Resolve(slot)));
         }
         if left.reruns > 0 && state.phase.is_at_rest() {
             steps.extend(state.steps.iter().map(|step| Step::Rerun(step.id.clone())));

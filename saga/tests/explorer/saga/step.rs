@@ -3,7 +3,7 @@
 use sagamq_api::StepId;
 use sagamq_api::saga::{AttemptId, Operation, SagaVerb};
 
-/// A message. Steps, and the instances in whose name they are called, are named by their indices.
+/// A message. Whoever is called is named by its place among the slots of the world, and so is the instance in whose name.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Message {
     Call { of: usize, step: usize, operation: Operation, epoch: u32 },

@@ -2,7 +2,7 @@
 
 use super::Bounds;
 use super::step::Message;
-use sagamq_saga::protocol::saga::InstanceState;
+use sagamq_saga::protocol::saga::{InstanceState, Place, StepStatus};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -11,6 +11,8 @@ use uuid::Uuid;
 #[derive(Clone)]
 pub(crate) struct World {
     pub(super) state: Arc<InstanceState>,
+    /// Whoever is called: steps, and in place of one that fans out each of its items. They are named by their places here.
+    pub(super) slots: Arc<[Place]>,
     /// The instances that were rerun, the first one first.
     pub(super) past: Vec<Arc<InstanceState>>,
     pub(super) now_ms: u64,
@@ -24,7 +26,7 @@ pub(crate) struct World {
     pub(super) has_moved_the_past: bool,
 }
 
-/// What a participant has on disk of its step.
+/// What a participant has on disk of what it is called for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Book {
     pub(super) is_done: bool,
@@ -44,13 +46,22 @@ impl World {
         (0..=self.past.len()).find(|&of| self.name(of) == name).expect("only instances call")
     }
 
-    /// In whose name the step was done, if it was.
-    pub(super) fn origin(&self, step: usize) -> usize {
-        self.state.steps[step].origin.as_ref().map_or(self.past.len(), |origin| self.index_of(origin.instance))
+    /// What the saga knows of whoever is called; of an item, before its list is computed, what it knows of the step.
+    pub(super) fn status(&self, slot: usize) -> &StepStatus {
+        status_in(&self.state, self.slots[slot])
     }
 
-    /// What the participant of a step has in that name.
-    pub(super) fn book(&self, step: usize) -> &Book {
-        &self.books[self.origin(step)][step]
+    /// In whose name it was done, if it was.
+    pub(super) fn origin(&self, slot: usize) -> usize {
+        self.state.steps[self.slots[slot].step].origin.as_ref().map_or(self.past.len(), |origin| self.index_of(origin.instance))
     }
+
+    /// What the participant has in that name.
+    pub(super) fn book(&self, slot: usize) -> &Book {
+        &self.books[self.origin(slot)][slot]
+    }
+}
+
+pub(super) fn status_in(state: &InstanceState, place: Place) -> &StepStatus {
+    if state.steps[place.step].fan.is_some() { state.at(place) } else { &state.steps[place.step] }
 }

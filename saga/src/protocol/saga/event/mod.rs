@@ -48,6 +48,14 @@ pub enum SagaEvent {
         /// Whether it holds.
         holds: bool,
     },
+    /// The step fans out: each of these is called for on its own, and has attempts of its own. An empty list is done at once.
+    StepFannedOut {
+        /// The action, which was not called: epoch 0.
+        #[serde(flatten)]
+        attempt: StepAttempt,
+        /// The list, as it was when the step's turn had come.
+        items: JsonText,
+    },
     /// A participant is about to be called: the intent, written before the effect.
     StepCalled {
         /// The attempt.
@@ -328,6 +336,9 @@ pub enum SagaEvent {
         /// kept of it, the rerun's own input.
         #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "present")]
         input: Option<JsonText>,
+        /// Its items, if it fans out; `output` has what each of them returned.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        items: Option<Box<CopiedItems>>,
     },
     /// An operator wants it tried again: its attempts are counted from here, the next one is due now, and what failed for good is as it was
     /// before it was called.
@@ -381,6 +392,20 @@ const fn never() -> u64 {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes what it looks at by reference")]
 const fn is_never(at_ms: &u64) -> bool {
     *at_ms == never()
+}
+
+/// The items of a step that was taken over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CopiedItems {
+    /// The list that it fanned out over.
+    pub values: JsonText,
+    /// The items that were left out there, and have no effect.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub skipped: Vec<u32>,
+    /// What items were called with, if that is not what the step says.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub inputs: BTreeMap<u32, JsonText>,
 }
 
 /// A field that is there, be it `null`: a saga that returns `null` returned something.

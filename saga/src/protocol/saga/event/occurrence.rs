@@ -20,6 +20,7 @@ impl SagaEvent {
             Self::StepCompensated { .. } => Some(Occurrence::AttemptEnded(Operation::Compensation, AttemptEnd::Succeeded)),
             Self::StepCompensationFailed { .. } => Some(Occurrence::AttemptEnded(Operation::Compensation, AttemptEnd::GivenUp)),
             Self::StepCondition { .. }
+            | Self::StepFannedOut { .. }
             | Self::StepCalled { .. }
             | Self::StepHandedOut { .. }
             | Self::StepNotSent { .. }

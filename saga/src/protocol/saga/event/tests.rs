@@ -1,6 +1,7 @@
 //! The stored form of the events.
 
 use super::SagaEvent;
+use crate::protocol::saga::CopiedItems;
 use crate::protocol::{Event, Parent, Protocol, RecordedEvent};
 use proptest::prelude::*;
 use sagamq_api::ids::ItemIndex;
@@ -36,6 +37,7 @@ fn every_kind(json: &JsonText, n: u32, at_ms: u64, text: &str) -> Vec<SagaEvent>
         SagaEvent::SagaUndoRequested { attempt: undo().of(Uuid::from_u128(9)) },
         SagaEvent::SagaParentEnded,
         SagaEvent::StepCondition { attempt: attempt(), holds: n.is_multiple_of(2) },
+        SagaEvent::StepFannedOut { attempt: attempt(), items: json.clone() },
         SagaEvent::StepCalled { attempt: attempt(), deadline_ms: at_ms, queue_deadline_ms: Some(at_ms), arguments: Some(json.clone()) },
         SagaEvent::StepHandedOut { attempt: attempt(), deadline_ms: at_ms },
         SagaEvent::StepNotSent { attempt: undo(), failure: failure() },
@@ -90,6 +92,10 @@ fn every_kind(json: &JsonText, n: u32, at_ms: u64, text: &str) -> Vec<SagaEvent>
             skipped: n.is_multiple_of(2),
             absent: n.is_multiple_of(3),
             input: n.is_multiple_of(3).then(|| json.clone()),
+            items: n.is_multiple_of(2).then(|| {
+                let inputs = n.is_multiple_of(3).then(|| (7, json.clone())).into_iter().collect();
+                Box::new(CopiedItems { values: json.clone(), skipped: vec![n], inputs })
+            }),
         },
         SagaEvent::SagaPaused { actor: said(), reason: said() },
         SagaEvent::SagaResumed { timeout_at_ms: Some(at_ms), actor: said(), reason: said() },

@@ -105,14 +105,14 @@ fn while_it_is_paused_nobody_wakes_and_what_is_over_wakes_when_it_is_resumed() {
 fn a_sleep_is_skipped_and_nothing_else_of_a_call_is_done_to_it() {
     let mut run = nap();
     for verb in [
-        SagaVerb::Retry { step: Some(id("b")) },
-        SagaVerb::Resolve { step: id("b"), outcome: StepOutcome::Failed },
-        SagaVerb::Resolve { step: id("b"), outcome: StepOutcome::Succeeded { output: json!(1).into() } },
+        SagaVerb::Retry { item: None, step: Some(id("b")) },
+        SagaVerb::Resolve { item: None, step: id("b"), outcome: StepOutcome::Failed },
+        SagaVerb::Resolve { item: None, step: id("b"), outcome: StepOutcome::Succeeded { output: json!(1).into() } },
     ] {
         let Err(Rejection::NotNow { reason, .. }) = run.operate(verb) else { panic!("it is refused") };
         assert!(reason.contains("`b`") && reason.contains("calls nobody") && reason.contains("skip"), "{reason}");
     }
-    run.operate(SagaVerb::Skip { step: id("b") }).expect("it sleeps");
+    run.operate(SagaVerb::Skip { item: None, step: id("b") }).expect("it sleeps");
     assert_eq!((run.step_state("b"), run.called()), (StepState::Skipped, vec!["c"]));
 }
 
@@ -125,9 +125,9 @@ fn a_sleep_leaves_nothing_when_it_is_terminated_and_is_not_slept_again_by_a_reru
     let mut again = run.rerun("b").expect("`a` stands without doubt");
     assert_eq!((again.step_state("a"), again.step_state("b")), (StepState::Succeeded, StepState::InProgress));
     again.tick();
-    again.operate(SagaVerb::Skip { step: id("c") }).expect_err("it is called");
+    again.operate(SagaVerb::Skip { item: None, step: id("c") }).expect_err("it is called");
     again.operate(SagaVerb::Pause).expect("it runs");
-    again.operate(SagaVerb::Resolve { step: id("c"), outcome: StepOutcome::Failed }).expect("it is called");
+    again.operate(SagaVerb::Resolve { item: None, step: id("c"), outcome: StepOutcome::Failed }).expect("it is called");
     again.operate(SagaVerb::Terminate).expect("it is paused");
     let third = again.rerun("c").expect("what is before it is done");
     assert_eq!((third.step_state("b"), third.step("b").origin.is_some()), (StepState::Succeeded, false));
@@ -184,7 +184,7 @@ fn a_sleep_behind_the_pivot_without_a_time_goes_on_with_another_input() {
     run.reply("a", done());
     assert_eq!((run.saga_state(), run.last_failure()), (SagaState::Blocked, "EXPRESSION_FAILED"));
     run.operate(SagaVerb::EditInput { input: json!({"at": 1}).into() }).expect("the same key");
-    run.operate(SagaVerb::Retry { step: None }).expect("it can be tried");
+    run.operate(SagaVerb::Retry { item: None, step: None }).expect("it can be tried");
     run.tick();
     assert_eq!(run.saga_state(), SagaState::Completed);
 }

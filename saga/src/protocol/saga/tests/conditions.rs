@@ -50,7 +50,7 @@ fn what_a_condition_left_out_is_not_undone_and_is_told_from_what_an_operator_lef
     let shown = &run.state.description().steps[1];
     assert_eq!((shown.condition, shown.output.as_ref(), shown.attempts), (Some(false), None, 0));
     let mut run = Run::start(conditional(chain(None), 1, "has(input.wanted)"));
-    run.operate(SagaVerb::Skip { step: id("b") }).expect("its turn has not come");
+    run.operate(SagaVerb::Skip { item: None, step: id("b") }).expect("its turn has not come");
     run.reply("a", done());
     let shown = &run.state.description().steps[1];
     assert_eq!((shown.condition, shown.output.clone()), (None, Some(json!(null).into())), "an operator lets it give null");
@@ -116,10 +116,10 @@ fn a_condition_behind_the_pivot_that_has_no_value_blocks_the_saga_until_somebody
     };
     let mut run = blocked();
     run.operate(SagaVerb::EditInput { input: json!({"expected": true}).into() }).expect("it is blocked");
-    run.operate(SagaVerb::Retry { step: None }).expect("it is blocked");
+    run.operate(SagaVerb::Retry { item: None, step: None }).expect("it is blocked");
     assert_eq!((run.called(), run.saga_state(), asked(&run).len()), (vec!["c"], SagaState::Running, 1));
     let mut run = blocked();
-    run.operate(SagaVerb::Skip { step: id("c") }).expect("it is blocked");
+    run.operate(SagaVerb::Skip { item: None, step: id("c") }).expect("it is blocked");
     assert_eq!((run.saga_state(), run.step("c").condition), (SagaState::Completed, None));
 }
 
@@ -133,7 +133,7 @@ fn what_was_asked_is_not_asked_again() {
     run.reply("b", done());
     assert_eq!((run.saga_state(), run.last_failure()), (SagaState::Blocked, "EXPRESSION_FAILED"));
     run.operate(SagaVerb::EditInput { input: json!({"late": {}}).into() }).expect("it is blocked");
-    run.operate(SagaVerb::Retry { step: None }).expect("it is blocked");
+    run.operate(SagaVerb::Retry { item: None, step: None }).expect("it is blocked");
     assert_eq!((run.called(), asked(&run)), (vec!["c"], vec![("c".to_owned(), true)]));
 }
 
@@ -178,7 +178,7 @@ fn a_rerun_asks_again_but_for_what_comes_before_its_step() {
     run.reply("b", done());
     run.operate(SagaVerb::Pause).expect("it runs");
     run.reply("c", unknown());
-    run.operate(SagaVerb::Resolve { step: id("c"), outcome: sagamq_api::saga::StepOutcome::Failed }).expect("it is open");
+    run.operate(SagaVerb::Resolve { item: None, step: id("c"), outcome: sagamq_api::saga::StepOutcome::Failed }).expect("it is open");
     run.operate(SagaVerb::Terminate).expect("it is not at its end");
     run.operate(SagaVerb::Rerun { from: id("c"), input: Some(json!({"wanted": 1}).into()) }).expect("what is before it is done");
     let rerun = run.take_next();

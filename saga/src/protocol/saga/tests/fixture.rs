@@ -1,11 +1,12 @@
 //! Definitions by hand and an instance to drive: no YAML, no clock, jitter that always draws the longest wait.
 
-use crate::definition::{Action, Call, Definition, OnTimeout, RetryPolicy, Sleep, Step, StepKind, Target, WaitFor};
+use crate::definition::{Action, Call, Definition, ForEach, OnTimeout, RetryPolicy, Sleep, Step, StepKind, Target, WaitFor};
 use crate::expression::Template;
 use crate::protocol::saga::{InstanceState, SagaEvent, StepStatus, decide};
 use crate::protocol::{By, Command, Decision, HandOut, Input, Recorded, Rejection, Signal, Verb, instance_id};
 use core::time::Duration;
 use sagamq_api::StepId;
+use sagamq_api::ids::ItemIndex;
 use sagamq_api::saga::{AttemptId, CallOutcome, Failure, Mode, Operation, SagaState, SagaVerb, StepAttempt, StepState};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -40,10 +41,21 @@ pub(super) fn step(name: &str, after: &[usize], kind: StepKind) -> Step {
         compensation: (kind == StepKind::Compensatable).then(|| call(&format!("undo_{name}"), json!({}), 3)),
         queue_timeout: None,
         when: None,
+        for_each: None,
         optional: false,
         emit: None,
         emit_undone: None,
     }
+}
+
+/// A step that fans out over what an expression gives. Its arguments, and those of its compensation, are its item and its index.
+pub(super) fn each(name: &str, after: &[usize], kind: StepKind, items: &str, max_parallel: u32) -> Step {
+    let arguments = || Template::compile(&json!({"item": "${ item }", "index": "${ index }"})).expect("legal expressions");
+    let mut step = step(name, after, kind);
+    step.call_mut(Operation::Action).arguments = arguments();
+    step.compensation.iter_mut().for_each(|compensation| compensation.arguments = arguments());
+    step.for_each = Some(ForEach { items: Template::text(items).expect("a legal expression"), max_parallel });
+    step
 }
 
 /// A step that sleeps.
@@ -146,6 +158,49 @@ impl Run {
 
     pub(super) fn reply_to(&mut self, step: &str, operation: Operation, epoch: u32, outcome: CallOutcome) -> Result<bool, Rejection> {
         self.input(Input::Reply { attempt: self.attempt(step, operation, epoch), outcome, note: None, branch_address: None })
+    }
+
+    /// What is said of an attempt of an item.
+    pub(super) fn item_reply_to(
+        &mut self,
+        step: &str,
+        item: u32,
+        operation: Operation,
+        epoch: u32,
+        outcome: CallOutcome,
+    ) -> Result<bool, Rejection> {
+        let attempt = self.state.named(&StepAttempt { step: id(step), item: Some(ItemIndex(item)), operation, epoch });
+        self.input(Input::Reply { attempt, outcome, note: None, branch_address: None })
+    }
+
+    /// A reply to the current attempt of the action of an item.
+    pub(super) fn item_reply(&mut self, step: &str, item: u32, outcome: CallOutcome) {
+        let epoch = self.item(step, item).action.epoch;
+        self.item_reply_to(step, item, Operation::Action, epoch, outcome).expect("the current attempt");
+    }
+
+    /// A reply to the current attempt of the compensation of an item.
+    pub(super) fn item_undo_reply(&mut self, step: &str, item: u32, outcome: CallOutcome) {
+        let epoch = self.item(step, item).compensation.epoch;
+        self.item_reply_to(step, item, Operation::Compensation, epoch, outcome).expect("the current attempt");
+    }
+
+    pub(super) fn item(&self, step: &str, item: u32) -> &StepStatus {
+        self.step(step).fan.as_ref().expect("it has fanned out").get(item as usize)
+    }
+
+    /// What the last input calls, with arguments: for example `b[1] {"item":7,"index":1}`, or `undo b[1] ...`.
+    pub(super) fn calls(&self) -> Vec<String> {
+        let calls = self.commands.iter().filter_map(|command| match command {
+            Command::Call(command) => Some(&command.call),
+            _ => None,
+        });
+        let shown = |call: &sagamq_api::saga::Call| {
+            let undo = if call.attempt.operation == Operation::Compensation { "undo " } else { "" };
+            let item = call.attempt.item.map(|item| format!("[{item}]")).unwrap_or_default();
+            format!("{undo}{}{item} {}", call.attempt.step, call.arguments)
+        };
+        calls.map(shown).collect()
     }
 
     /// As those outside name it.

@@ -3,6 +3,7 @@
 mod asleep;
 mod backward;
 mod conditions;
+mod each;
 mod early;
 mod family;
 mod fixture;

@@ -89,7 +89,7 @@ fn what_is_in_doubt_and_cannot_be_undone_stays_so_and_is_listed() {
     run.reply("b", done());
     run.reply("c", done());
     assert_eq!((run.saga_state(), standing(&run)), (SagaState::Completed, vec![("a".to_owned(), true)]));
-    run.operate(SagaVerb::Resolve { step: id("a"), outcome: StepOutcome::Failed }).expect("somebody looked");
+    run.operate(SagaVerb::Resolve { item: None, step: id("a"), outcome: StepOutcome::Failed }).expect("somebody looked");
     assert_eq!((run.saga_state(), standing(&run)), (SagaState::Completed, vec![]));
 }
 
@@ -138,13 +138,13 @@ fn what_cannot_be_undone_alone_undoes_the_saga_and_blocks_it() {
         run
     };
     let mut run = stuck();
-    run.operate(SagaVerb::Retry { step: None }).expect("it is blocked");
+    run.operate(SagaVerb::Retry { item: None, step: None }).expect("it is blocked");
     run.undo_reply("b", done());
     assert_eq!(run.called(), ["undo_a"]);
     run.undo_reply("a", done());
     assert_eq!(run.saga_state(), SagaState::Compensated);
     let mut run = stuck();
-    run.operate(SagaVerb::Skip { step: id("b") }).expect("it is blocked");
+    run.operate(SagaVerb::Skip { item: None, step: id("b") }).expect("it is blocked");
     run.undo_reply("a", done());
     assert_eq!(run.saga_state(), SagaState::Terminated);
 }
@@ -195,7 +195,7 @@ fn while_it_is_paused_nothing_is_undone_alone_and_what_is_said_counts() {
         [(StepOutcome::Succeeded { output: json!(1).into() }, StepState::Succeeded), (StepOutcome::Failed, StepState::Failed)]
     {
         let mut run = paused();
-        run.operate(SagaVerb::Resolve { step: id("a"), outcome }).expect("it is open");
+        run.operate(SagaVerb::Resolve { item: None, step: id("a"), outcome }).expect("it is open");
         run.operate(SagaVerb::Resume).expect("it is paused");
         assert_eq!((run.called(), run.step_state("a")), (vec!["b"], state));
     }
@@ -208,14 +208,16 @@ fn while_it_is_paused_nothing_is_undone_alone_and_what_is_said_counts() {
         assert_eq!((run.saga_state(), run.step_state("a")), (SagaState::Paused, StepState::CompensationFailed));
         run
     };
-    for verb in [SagaVerb::Skip { step: id("a") }, SagaVerb::Resolve { step: id("a"), outcome: StepOutcome::Compensated }] {
+    for verb in
+        [SagaVerb::Skip { item: None, step: id("a") }, SagaVerb::Resolve { item: None, step: id("a"), outcome: StepOutcome::Compensated }]
+    {
         let mut run = stuck();
         run.operate(verb).expect("it failed for good");
         run.operate(SagaVerb::Resume).expect("it is paused");
         assert_eq!(run.called(), ["b"]);
     }
     let mut run = stuck();
-    run.operate(SagaVerb::Retry { step: None }).expect("it failed for good");
+    run.operate(SagaVerb::Retry { item: None, step: None }).expect("it failed for good");
     run.operate(SagaVerb::Resume).expect("it is paused");
     assert_eq!(run.called(), ["undo_a"]);
     let mut run = stuck();
@@ -231,16 +233,16 @@ fn an_effect_that_an_operator_left_standing_is_listed_and_the_saga_ends() {
         let mut run = Run::start(optional(chain(Some(1)), 0));
         run.reply("a", hopeless());
         run.undo_reply("a", unknown());
-        run.operate(SagaVerb::Skip { step: id("a") }).expect("it waits");
+        run.operate(SagaVerb::Skip { item: None, step: id("a") }).expect("it waits");
         assert_eq!(run.called(), ["b"]);
         run
     };
     let mut run = left();
-    assert!(run.operate(SagaVerb::Retry { step: Some(id("a")) }).is_err(), "the saga went on with it");
+    assert!(run.operate(SagaVerb::Retry { item: None, step: Some(id("a")) }).is_err(), "the saga went on with it");
     run.reply("b", done());
     run.reply("c", done());
     assert_eq!((run.saga_state(), standing(&run)), (SagaState::Completed, vec![("a".to_owned(), true)]));
-    run.operate(SagaVerb::Resolve { step: id("a"), outcome: StepOutcome::Compensated }).expect("undone by hand");
+    run.operate(SagaVerb::Resolve { item: None, step: id("a"), outcome: StepOutcome::Compensated }).expect("undone by hand");
     assert_eq!((run.saga_state(), standing(&run)), (SagaState::Completed, vec![]));
     let mut run = left();
     run.reply("b", refused());
@@ -305,7 +307,7 @@ fn what_waits_too_long_in_its_queue_is_gone_on_without() {
 fn a_rerun_goes_on_without_what_was_gone_on_without_before_its_step() {
     let mut run = Run::start(optional(chain(Some(1)), 0));
     run.reply("a", refused());
-    run.operate(SagaVerb::Skip { step: id("c") }).expect("its turn has not come");
+    run.operate(SagaVerb::Skip { item: None, step: id("c") }).expect("its turn has not come");
     run.reply("b", done());
     assert_eq!(run.saga_state(), SagaState::Completed);
     let rerun = run.rerun("c").expect("c was left out before it was called");
@@ -325,7 +327,7 @@ fn its_word_is_heard_as_any_other_and_not_twice() {
     run.reply("a", refused());
     assert_eq!(run.reply_to("a", Operation::Action, 1, refused()), Ok(true));
     assert!(run.reply_to("a", Operation::Action, 1, done()).is_err(), "the saga went on without it");
-    run.operate(SagaVerb::Resolve { step: id("a"), outcome: StepOutcome::Succeeded { output: json!(7).into() } })
+    run.operate(SagaVerb::Resolve { item: None, step: id("a"), outcome: StepOutcome::Succeeded { output: json!(7).into() } })
         .expect("the participant was wrong");
     run.reply("b", refused());
     assert_eq!(run.called(), ["undo_a"], "then it is undone with the others");

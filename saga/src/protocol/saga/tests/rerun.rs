@@ -30,7 +30,7 @@ fn operate(run: &mut Run, verbs: impl IntoIterator<Item = SagaVerb>) {
 
 /// Ends it where it stands, with nothing in doubt: the step that is called never took effect.
 fn end_at(run: &mut Run, step: &str) {
-    let resolved = SagaVerb::Resolve { step: id(step), outcome: StepOutcome::Failed };
+    let resolved = SagaVerb::Resolve { item: None, step: id(step), outcome: StepOutcome::Failed };
     operate(run, [SagaVerb::Pause, resolved, SagaVerb::Terminate]);
 }
 
@@ -171,7 +171,7 @@ fn an_instance_is_rerun_once_and_then_nothing_is_done_to_it() {
         SagaVerb::Rerun { from: id("c"), input: None },
         SagaVerb::Terminate,
         SagaVerb::Cancel,
-        SagaVerb::Retry { step: None },
+        SagaVerb::Retry { item: None, step: None },
     ] {
         assert_eq!(origin.operate(verb), Err(Rejection::HandedOver(to)));
     }
@@ -238,7 +238,7 @@ fn what_is_not_done_beside_it_is_called_as_well() {
     operate(&mut origin, [SagaVerb::Pause]);
     origin.reply("a", done());
     for never in ["b", "c"] {
-        operate(&mut origin, [SagaVerb::Resolve { step: id(never), outcome: StepOutcome::Failed }]);
+        operate(&mut origin, [SagaVerb::Resolve { item: None, step: id(never), outcome: StepOutcome::Failed }]);
     }
     operate(&mut origin, [SagaVerb::Terminate]);
     assert_eq!(origin.rerun("d").err(), Some(Rejection::NotDone(ids(&["b", "c"]))));
@@ -252,7 +252,7 @@ fn what_is_not_done_beside_it_is_called_as_well() {
 #[test]
 fn what_was_left_out_is_copied_as_that_and_no_word_on_it_means_anything() {
     let mut origin = Run::start(chain(None));
-    operate(&mut origin, [SagaVerb::Skip { step: id("b") }]);
+    operate(&mut origin, [SagaVerb::Skip { item: None, step: id("b") }]);
     origin.reply("a", done());
     end_at(&mut origin, "c");
     let mut rerun = origin.rerun("c").expect("possible");
@@ -268,7 +268,7 @@ fn what_was_left_out_is_copied_as_that_and_no_word_on_it_means_anything() {
 fn past_the_pivot_a_rerun_only_goes_forward() {
     let mut origin = Run::start(chain(Some(1)));
     origin.reply("a", done());
-    operate(&mut origin, [SagaVerb::Skip { step: id("c") }]);
+    operate(&mut origin, [SagaVerb::Skip { item: None, step: id("c") }]);
     origin.reply("b", done());
     assert_eq!(origin.saga_state(), SagaState::Completed);
     let mut rerun = origin.rerun("c").expect("it was never called");
@@ -289,7 +289,7 @@ fn nothing_is_taken_over_once_a_call_was_made_or_without_a_rerun() {
     assert!(matches!(copied, SagaEvent::StepCopied { .. }), "{copied:?}");
     let mut called = rerun.state;
     assert!(called.apply(&copied, 5).is_err(), "it was copied already");
-    let SagaEvent::StepCopied { attempt, output, origin: of, started_at_ms, skipped, absent, input } = copied else {
+    let SagaEvent::StepCopied { attempt, output, origin: of, started_at_ms, skipped, absent, input, items } = copied else {
         unreachable!("looked at")
     };
     let attempt = |step: &str| sagamq_api::saga::StepAttempt { step: id(step), operation: Operation::Action, ..attempt.clone() };
@@ -301,6 +301,7 @@ fn nothing_is_taken_over_once_a_call_was_made_or_without_a_rerun() {
         skipped,
         absent,
         input: input.clone(),
+        items: items.clone(),
     };
     assert!(called.apply(&other("c"), 5).is_err(), "b is called already");
     let mut plain = Run::start(chain(None)).state;

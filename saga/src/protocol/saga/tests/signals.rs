@@ -105,7 +105,7 @@ fn nobody_takes_a_signal_that_no_step_can_take() {
     run.reply("c", done());
     assert_eq!(run.signal("go", None, json!(2)), Err(Rejection::AlreadyFinal(SagaState::Completed)));
     let mut skipped = waiting();
-    skipped.operate(SagaVerb::Skip { step: id("b") }).expect("it waits");
+    skipped.operate(SagaVerb::Skip { item: None, step: id("b") }).expect("it waits");
     assert_eq!(not_awaited(skipped.signal("go", None, json!(2))), "`b` was left out");
     let mut undone = waiting();
     undone.operate(SagaVerb::Cancel).expect("before the pivot");
@@ -166,7 +166,9 @@ fn what_is_kept_is_bounded_in_number_and_in_bytes_and_says_so() {
 #[test]
 fn a_wait_is_no_call_for_an_operator_and_is_waited_again_by_a_rerun() {
     let mut run = waiting();
-    for verb in [SagaVerb::Retry { step: Some(id("b")) }, SagaVerb::Resolve { step: id("b"), outcome: StepOutcome::Failed }] {
+    for verb in
+        [SagaVerb::Retry { item: None, step: Some(id("b")) }, SagaVerb::Resolve { item: None, step: id("b"), outcome: StepOutcome::Failed }]
+    {
         let Err(Rejection::NotNow { reason, .. }) = run.operate(verb) else { panic!("it is refused") };
         assert!(reason.contains("calls nobody"), "{reason}");
     }

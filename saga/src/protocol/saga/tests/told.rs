@@ -91,11 +91,11 @@ fn what_has_happened_is_told_whatever_its_expressions_come_to() {
 fn what_an_operator_says_is_true_is_told_and_what_is_left_out_is_not() {
     let mut run = Run::start(telling(None));
     run.reply("a", unknown());
-    run.operate(SagaVerb::Resolve { step: id("a"), outcome: StepOutcome::Succeeded { output: json!({"ok": 7}).into() } })
+    run.operate(SagaVerb::Resolve { item: None, step: id("a"), outcome: StepOutcome::Succeeded { output: json!({"ok": 7}).into() } })
         .expect("it waits");
     assert_eq!(told(&run), one("a", Operation::Action, r#"{"of":7}"#));
     run.reply("b", unknown());
-    run.operate(SagaVerb::Skip { step: id("b") }).expect("it waits");
+    run.operate(SagaVerb::Skip { item: None, step: id("b") }).expect("it waits");
     assert!(told(&run).is_empty());
     run.input(Input::Recovered).expect("a restart");
     assert!(told(&run).is_empty(), "a restart tells nothing again");
@@ -107,7 +107,7 @@ fn what_a_rerun_takes_over_was_told_by_the_one_that_did_it() {
     run.reply("a", done());
     run.reply("b", unknown());
     run.operate(SagaVerb::Terminate).expect("it runs");
-    run.operate(SagaVerb::Resolve { step: id("b"), outcome: StepOutcome::Failed }).expect("it was called");
+    run.operate(SagaVerb::Resolve { item: None, step: id("b"), outcome: StepOutcome::Failed }).expect("it was called");
     let rerun = run.rerun("b").expect("what comes before it stands");
     assert!(told(&rerun).is_empty(), "`a` is copied");
 }

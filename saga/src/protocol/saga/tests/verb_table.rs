@@ -13,17 +13,17 @@ type Verbs = [(&'static str, SagaVerb); 20];
 
 fn verbs() -> Verbs {
     let output = || json!({"ok": true}).into();
-    let resolved = |step: &str, outcome| SagaVerb::Resolve { step: id(step), outcome };
+    let resolved = |step: &str, outcome| SagaVerb::Resolve { item: None, step: id(step), outcome };
     [
         ("cancel", SagaVerb::Cancel),
         ("pause", SagaVerb::Pause),
         ("resume", SagaVerb::Resume),
         ("terminate", SagaVerb::Terminate),
-        ("retry", SagaVerb::Retry { step: None }),
-        ("retry a", SagaVerb::Retry { step: Some(id("a")) }),
-        ("skip a", SagaVerb::Skip { step: id("a") }),
-        ("skip b", SagaVerb::Skip { step: id("b") }),
-        ("skip c", SagaVerb::Skip { step: id("c") }),
+        ("retry", SagaVerb::Retry { item: None, step: None }),
+        ("retry a", SagaVerb::Retry { item: None, step: Some(id("a")) }),
+        ("skip a", SagaVerb::Skip { item: None, step: id("a") }),
+        ("skip b", SagaVerb::Skip { item: None, step: id("b") }),
+        ("skip c", SagaVerb::Skip { item: None, step: id("c") }),
         ("a succeeded", resolved("a", StepOutcome::Succeeded { output: output() })),
         ("a failed", resolved("a", StepOutcome::Failed)),
         ("a compensated", resolved("a", StepOutcome::Compensated)),
@@ -86,7 +86,7 @@ fn blocked() -> Run {
 pub(super) fn ended_at_b() -> Run {
     let mut run = Run::start(chain(None));
     run.reply("a", done());
-    let run = and(and(run, SagaVerb::Pause), SagaVerb::Resolve { step: id("b"), outcome: StepOutcome::Failed });
+    let run = and(and(run, SagaVerb::Pause), SagaVerb::Resolve { item: None, step: id("b"), outcome: StepOutcome::Failed });
     and(run, SagaVerb::Terminate)
 }
 
@@ -118,7 +118,7 @@ fn hopeless() -> CallOutcome {
 }
 
 fn never(step: &str) -> SagaVerb {
-    SagaVerb::Resolve { step: id(step), outcome: StepOutcome::Failed }
+    SagaVerb::Resolve { item: None, step: id(step), outcome: StepOutcome::Failed }
 }
 
 fn and(mut run: Run, verb: SagaVerb) -> Run {
@@ -198,20 +198,26 @@ fn every_verb_in_every_state() {
         ),
         (
             "that, and a was found undone",
-            || and(and(undoing(), SagaVerb::Terminate), SagaVerb::Resolve { step: id("a"), outcome: StepOutcome::Compensated }),
+            || and(and(undoing(), SagaVerb::Terminate), SagaVerb::Resolve { item: None, step: id("a"), outcome: StepOutcome::Compensated }),
             SagaState::Terminated,
             "---= -- --- --= += -- - +--",
         ),
         ("terminated, nothing in doubt", ended_at_b, SagaState::Terminated, "---= -- --- =-+ += -- - -+-"),
         (
             "completed, c was left out",
-            || said(and(pivot(), SagaVerb::Skip { step: id("c") }), "b", done()),
+            || said(and(pivot(), SagaVerb::Skip { item: None, step: id("c") }), "b", done()),
             SagaState::Completed,
             "---- -- --- =-- =- -= - --+",
         ),
         (
             "completed, a was left out in doubt",
-            || said(said(and(said(Run::start(chain(None)), "a", unknown()), SagaVerb::Skip { step: id("a") }), "b", done()), "c", done()),
+            || {
+                said(
+                    said(and(said(Run::start(chain(None)), "a", unknown()), SagaVerb::Skip { item: None, step: id("a") }), "b", done()),
+                    "c",
+                    done(),
+                )
+            },
             SagaState::Completed,
             "---- -- --- ++- =- =- - ---",
         ),
@@ -238,7 +244,7 @@ fn every_verb_in_every_state() {
         ),
         (
             "it went on with the effect of a",
-            || and(undo_said(undone_alone(), "a", unknown()), SagaVerb::Skip { step: id("a") }),
+            || and(undo_said(undone_alone(), "a", unknown()), SagaVerb::Skip { item: None, step: id("a") }),
             SagaState::Running,
             "++=+ -- =-+ --+ ++ -- + ---",
         ),

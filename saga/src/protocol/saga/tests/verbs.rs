@@ -15,19 +15,19 @@ pub(super) fn edit(input: Value) -> SagaVerb {
 }
 
 fn retry() -> SagaVerb {
-    SagaVerb::Retry { step: None }
+    SagaVerb::Retry { item: None, step: None }
 }
 
 pub(super) fn skip(step: &str) -> SagaVerb {
-    SagaVerb::Skip { step: id(step) }
+    SagaVerb::Skip { item: None, step: id(step) }
 }
 
 pub(super) fn resolve(step: &str, outcome: StepOutcome) -> SagaVerb {
-    SagaVerb::Resolve { step: id(step), outcome }
+    SagaVerb::Resolve { item: None, step: id(step), outcome }
 }
 
 pub(super) fn standing(run: &Run) -> Vec<(String, bool)> {
-    run.state.description().standing.into_iter().map(|StandingEffect { step, in_doubt }| (step.to_string(), in_doubt)).collect()
+    run.state.description().standing.into_iter().map(|StandingEffect { step, in_doubt, .. }| (step.to_string(), in_doubt)).collect()
 }
 
 pub(super) fn call_of<'a>(run: &'a Run, name: &str) -> &'a CallCommand {
@@ -130,7 +130,7 @@ fn one_failed_compensation_of_two_is_retried_by_name_and_the_other_still_blocks(
     let hopeless = || sagamq_api::saga::CallOutcome::Refused { failure: failure("HOPELESS") };
     run.undo_reply("a", hopeless());
     run.undo_reply("b", hopeless());
-    run.operate(SagaVerb::Retry { step: Some(id("b")) }).expect("it failed for good");
+    run.operate(SagaVerb::Retry { item: None, step: Some(id("b")) }).expect("it failed for good");
     assert_eq!(run.called(), ["undo_b"]);
     run.undo_reply("b", done());
     assert_eq!((run.saga_state(), run.step_state("a")), (SagaState::Blocked, StepState::CompensationFailed));
@@ -314,7 +314,7 @@ fn another_input_has_the_same_key_and_is_an_object() {
 #[test]
 fn a_step_that_is_not_there_is_named() {
     let mut run = Run::start(chain(None));
-    for verb in [skip("z"), SagaVerb::Retry { step: Some(id("z")) }, resolve("z", StepOutcome::Failed)] {
+    for verb in [skip("z"), SagaVerb::Retry { item: None, step: Some(id("z")) }, resolve("z", StepOutcome::Failed)] {
         assert_eq!(run.operate(verb), Err(Rejection::NoStep(id("z"))));
     }
 }
@@ -345,7 +345,7 @@ fn what_was_left_out_is_not_undone_after_what_it_rests_on() {
             _ => run.tick(),
         }
     }
-    let again = SagaVerb::Retry { step: Some(id("b")) };
+    let again = SagaVerb::Retry { item: None, step: Some(id("b")) };
     run.operate(skip("b")).expect("it failed for good");
     assert_eq!(run.step_state("a"), StepState::Compensating);
     let refused = run.operate(again);

@@ -39,6 +39,7 @@ pub(super) fn step(name: &str, service: &str, after: &[usize]) -> Step {
         compensation: None,
         queue_timeout: None,
         when: None,
+        for_each: None,
         optional: false,
         emit: None,
         emit_undone: None,

@@ -31,9 +31,9 @@ fn the_verbs_of_sagas_are_refused_by_name_in_every_state() {
         SagaVerb::Pause,
         SagaVerb::Resume,
         SagaVerb::Terminate,
-        SagaVerb::Retry { step: None },
-        SagaVerb::Skip { step: step() },
-        SagaVerb::Resolve { step: step(), outcome: StepOutcome::Failed },
+        SagaVerb::Retry { item: None, step: None },
+        SagaVerb::Skip { item: None, step: step() },
+        SagaVerb::Resolve { item: None, step: step(), outcome: StepOutcome::Failed },
         SagaVerb::EditInput { input: json!({}).into() },
         SagaVerb::Rerun { from: step(), input: None },
     ];

@@ -1,6 +1,8 @@
 //! The participants: what becomes of a call, and the books that each keeps of what it has done.
 
 use super::super::fixture::*;
+use super::graph::ITEMS_MAX;
+use crate::definition::Step;
 use sagamq_api::saga::{Call, CallOutcome, Operation};
 use sagamq_broker::env::Random;
 
@@ -45,13 +47,19 @@ pub(super) struct Books {
 }
 
 impl Books {
-    pub(super) fn random(random: &mut Random) -> Self {
+    fn random(random: &mut Random) -> Self {
         Self {
             refuses: random.fraction() < 0.15,
             refusals_left: (random.next_u64() % 6) as u32,
             undo_refusals_left: if random.fraction() < 0.1 { u32::MAX } else { (random.next_u64() % 3) as u32 },
             ..Self::default()
         }
+    }
+
+    /// The books of a step, or of the items that it may have.
+    pub(super) fn of(step: &Step, random: &mut Random) -> Vec<Self> {
+        let count = if step.for_each.is_some() { ITEMS_MAX } else { 1 };
+        (0..count).map(|_| Self::random(random)).collect()
     }
 
     pub(super) const fn is_in_effect(&self) -> bool {

@@ -1,7 +1,7 @@
 //! Random definitions, within the rules of the linter.
 
 use super::super::fixture::*;
-use crate::definition::{Action, Definition, OnTimeout, Sleep, StepKind, WaitFor};
+use crate::definition::{Action, Definition, ForEach, OnTimeout, Sleep, StepKind, WaitFor};
 use crate::expression::Template;
 use core::time::Duration;
 use sagamq_api::saga::Operation;
@@ -41,6 +41,13 @@ pub(super) fn random_definition(steps: usize, has_pivot: bool, random: &mut Rand
         }
         // The linter lets no step be optional that calls nobody.
         step.optional = kind != StepKind::Pivot && step.action.call().is_some() && random.fraction() < 0.2;
+        // The linter lets no pivot fan out.
+        if kind != StepKind::Pivot && step.action.call().is_some() && random.fraction() < 0.3 {
+            step.for_each = Some(random_list(random));
+            let arguments = || Template::compile(&json!(["${ input.?edited.orValue(0) }", "${ item }"])).expect("legal");
+            step.call_mut(Operation::Action).arguments = arguments();
+            step.compensation.iter_mut().for_each(|compensation| compensation.arguments = arguments());
+        }
         if kind != StepKind::Pivot && random.fraction() < 0.2 {
             step.when = Some(random_condition(&after, random));
         }
@@ -54,6 +61,22 @@ pub(super) fn random_definition(steps: usize, has_pivot: bool, random: &mut Rand
         }
     }
     definition
+}
+
+/// Most items of a list.
+pub(super) const ITEMS_MAX: usize = 3;
+
+/// Of none to a few items, which an operator's input may change; now and then without a value, or with an item that no call can be made of.
+fn random_list(random: &mut Random) -> ForEach {
+    let text = match random.next_u64() % 12 {
+        0 => "${ input.missing }",
+        1 => "${ [] }",
+        2 => "${ input.?edited.orValue(0) % 2 == 0 ? [1, 2] : [3, 4, 5] }",
+        3..=5 => "${ [7, 8] }",
+        _ => "${ [1, 2, 3] }",
+    };
+    let max_parallel = 1 + (random.next_u64() % 3) as u32;
+    ForEach { items: Template::text(text).expect("legal"), max_parallel }
 }
 
 /// Over the input, which operators change, or over what came before; now and then without a value.

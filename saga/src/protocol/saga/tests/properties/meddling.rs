@@ -4,9 +4,9 @@ use super::super::fixture::*;
 use super::books::Books;
 use super::world::World;
 use crate::definition::StepKind;
-use crate::protocol::saga::Phase;
-use crate::protocol::{HandOut, Rejection};
-use sagamq_api::saga::{Operation, SagaVerb, StepOutcome, StepState};
+use crate::protocol::saga::{Phase, Place};
+use crate::protocol::{HandOut, Input, Rejection};
+use sagamq_api::saga::{Operation, SagaVerb, StepAttempt, StepOutcome, StepState};
 use serde_json::json;
 
 impl World {
@@ -16,14 +16,28 @@ impl World {
         match self.random.next_u64() % 20 {
             0..=3 => drop(self.operate(SagaVerb::Pause)),
             4..=8 => drop(self.operate(SagaVerb::Resume)),
-            9..=11 => drop(self.operate(SagaVerb::Retry { step: None })),
-            12 => drop(self.operate(SagaVerb::Retry { step: Some(id(&format!("s{step}"))) })),
-            13 | 14 => drop(self.operate(SagaVerb::Skip { step: id(&format!("s{step}")) })),
+            9..=11 => drop(self.operate(SagaVerb::Retry { item: None, step: None })),
+            12 => drop(self.operate(SagaVerb::Retry { item: None, step: Some(id(&format!("s{step}"))) })),
+            13 | 14 => drop(self.operate(SagaVerb::Skip { item: None, step: id(&format!("s{step}")) })),
             15 => drop(self.operate(SagaVerb::EditInput { input: json!({"edited": step}).into() })),
             16 if self.random.fraction() < 0.2 => drop(self.operate(SagaVerb::Terminate)),
             17 if self.random.fraction() < 0.3 => self.end_without_doubt(),
-            _ => self.resolve(step),
+            18 => {
+                let Place { step, item } = self.any_place(step);
+                self.operate(SagaVerb::Skip { item, step: id(&format!("s{step}")) });
+            }
+            _ => {
+                let place = self.any_place(step);
+                self.resolve(place);
+            }
         }
+    }
+
+    /// The step, or an item of it.
+    fn any_place(&mut self, step: usize) -> Place {
+        let places: Vec<Place> = self.run.state.places_of(step).collect();
+        let at = self.random.next_u64().checked_rem(places.len() as u64).unwrap_or(0);
+        places.get(usize::try_from(at).expect("an index")).copied().unwrap_or_else(|| step.into())
     }
 
     fn any_step(&mut self) -> usize {
@@ -39,15 +53,16 @@ impl World {
     }
 
     /// The operator looks, and sees to it that it stays true.
-    fn resolve(&mut self, step: usize) {
-        let is_undoing = matches!(self.run.state.steps[step].state, StepState::Compensating | StepState::CompensationFailed);
-        let outcome = match &self.books[step] {
+    fn resolve(&mut self, place: Place) {
+        let (step, at) = (place.step, place.item_index().unwrap_or(0));
+        let is_undoing = matches!(self.run.state.at(place).state, StepState::Compensating | StepState::CompensationFailed);
+        let outcome = match &self.books[step][at] {
             _ if is_undoing => StepOutcome::Compensated,
             Books { applied: true, undone: false, .. } => StepOutcome::Succeeded { output: json!({"ok": true}).into() },
             _ => StepOutcome::Failed,
         };
-        if self.operate(SagaVerb::Resolve { step: id(&format!("s{step}")), outcome: outcome.clone() }) {
-            let books = &mut self.books[step];
+        if self.operate(SagaVerb::Resolve { item: place.item, step: id(&format!("s{step}")), outcome: outcome.clone() }) {
+            let books = &mut self.books[step][at];
             if outcome == StepOutcome::Compensated {
                 books.undone = books.applied;
             }
@@ -58,8 +73,8 @@ impl World {
     /// An operator ends it as it is, and finds out before what became of every call.
     fn end_without_doubt(&mut self) {
         if self.operate(SagaVerb::Pause) {
-            for step in 0..self.books.len() {
-                self.resolve(step);
+            for place in self.run.state.places().collect::<Vec<_>>() {
+                self.resolve(place);
             }
             self.operate(SagaVerb::Terminate);
         }
@@ -67,14 +82,15 @@ impl World {
 
     /// An operator finds out what nobody knew of what came to rest, or undoes by hand what stands.
     fn find_out(&mut self) {
-        for step in 0..self.books.len() {
-            match self.run.state.steps[step].stands() {
-                Some(true) if self.random.fraction() < 0.5 => self.resolve(step),
+        for place in self.run.state.places().collect::<Vec<_>>() {
+            let (step, at) = (place.step, place.item_index().unwrap_or(0));
+            match self.run.state.at(place).stands().filter(|_| !self.run.state.steps[step].is_handed_over) {
+                Some(true) if self.random.fraction() < 0.5 => self.resolve(place),
                 Some(false) if self.random.fraction() < 0.1 => {
-                    let undone = SagaVerb::Resolve { step: id(&format!("s{step}")), outcome: StepOutcome::Compensated };
+                    let undone = SagaVerb::Resolve { item: place.item, step: id(&format!("s{step}")), outcome: StepOutcome::Compensated };
                     if self.operate(undone) {
-                        self.books[step].undone = self.books[step].applied;
-                        self.books[step].undo_seen = true;
+                        let books = &mut self.books[step][at];
+                        (books.undone, books.undo_seen) = (books.applied, true);
                     }
                 }
                 _ => {}
@@ -94,14 +110,17 @@ impl World {
         assert!(self.run.commands.is_empty(), "what is handed over calls nobody");
         let next = self.run.take_next();
         let random = &mut self.random;
-        let books = next.state.steps.iter().zip(&mut self.books).map(|(step, books)| {
+        let definitions = &next.definition.steps;
+        let books = next.state.steps.iter().enumerate().zip(&mut self.books).map(|((index, step), books)| {
             if step.origin.is_some() {
-                assert!(books.is_in_effect(), "{} is taken over, and in effect", step.id);
-                return core::mem::take(books);
+                for place in next.state.places_of(index).filter(|place| next.state.at(*place).state == StepState::Succeeded) {
+                    assert!(books[place.item_index().unwrap_or(0)].is_in_effect(), "{} is taken over, and in effect", step.id);
+                }
+                return core::mem::replace(books, vec![Books::default(); books.len()]);
             }
             let leaves_nothing = step.kind == StepKind::Compensatable && !step.has_compensation;
-            assert!(!books.is_in_effect() || leaves_nothing, "{} would be done twice", step.id);
-            Books::random(random)
+            assert!(books.iter().all(|books| !books.is_in_effect()) || leaves_nothing, "{} would be done twice", step.id);
+            Books::of(&definitions[index], random)
         });
         let books = books.collect();
         let origin = core::mem::replace(&mut self.run, next);
@@ -119,11 +138,20 @@ impl World {
             let before = run.history.len();
             let step = usize::try_from(random.next_u64() % books.len() as u64).expect("an index");
             let name = format!("s{step}");
-            for verb in [SagaVerb::Cancel, SagaVerb::Terminate, SagaVerb::Retry { step: None }, SagaVerb::Skip { step: id(&name) }] {
+            for verb in [
+                SagaVerb::Cancel,
+                SagaVerb::Terminate,
+                SagaVerb::Retry { item: None, step: None },
+                SagaVerb::Skip { item: None, step: id(&name) },
+            ] {
                 assert!(matches!(run.operate(verb), Err(Rejection::HandedOver(_))));
             }
             let operation = if random.fraction() < 0.5 { Operation::Action } else { Operation::Compensation };
-            let said = run.reply_to(&name, operation, 1, if random.fraction() < 0.5 { done() } else { unknown() });
+            let places: Vec<Place> = run.state.places_of(step).collect();
+            let Some(Place { item, .. }) = places.last().copied() else { continue };
+            let attempt = run.state.named(&StepAttempt { step: id(&name), item, operation, epoch: 1 });
+            let outcome = if random.fraction() < 0.5 { done() } else { unknown() };
+            let said = run.input(Input::Reply { attempt, outcome, note: None, branch_address: None });
             assert!(matches!(said, Ok(true) | Err(Rejection::Fenced { .. })), "{said:?}");
             run.look(HandOut::Unknown);
             assert!(run.history.len() == before && run.commands.is_empty() && run.next.is_none());
@@ -133,16 +161,22 @@ impl World {
     /// An operator mends what is blocked, until it is not.
     pub(super) fn mend(&mut self) {
         for _ in 0..50 {
-            let stuck =
-                self.run.state.steps.iter().position(|step| step.state == StepState::CompensationFailed && !step.is_undoing_left_out);
+            let is_stuck = |place: &Place| {
+                let status = self.run.state.at(*place);
+                status.state == StepState::CompensationFailed && !status.is_undoing_left_out
+            };
+            let stuck = self.run.state.places().find(is_stuck);
             // Somebody else may have ended it meanwhile.
             let Some(stuck) = stuck.filter(|_| self.run.state.phase == Phase::Blocked) else { break };
             match self.random.next_u64() % 3 {
                 0 => {
-                    self.books[stuck].undo_refusals_left = 0;
-                    assert!(self.operate(SagaVerb::Retry { step: None }), "it is blocked");
+                    self.books[stuck.step][stuck.item_index().unwrap_or(0)].undo_refusals_left = 0;
+                    assert!(self.operate(SagaVerb::Retry { item: None, step: None }), "it is blocked");
                 }
-                1 => assert!(self.operate(SagaVerb::Skip { step: id(&format!("s{stuck}")) }), "it is blocked"),
+                1 => {
+                    let Place { step, item } = stuck;
+                    assert!(self.operate(SagaVerb::Skip { item, step: id(&format!("s{step}")) }), "it is blocked");
+                }
                 _ => self.resolve(stuck),
             }
             while self.happen() {}

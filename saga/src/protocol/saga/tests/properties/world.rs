@@ -20,7 +20,8 @@ enum Message {
 /// One run, with all that takes part in it.
 pub(in crate::protocol::saga::tests) struct World {
     pub(super) run: Run,
-    pub(super) books: Vec<Books>,
+    /// Of each step one, or one for each of its items.
+    pub(super) books: Vec<Vec<Books>>,
     messages: Vec<Message>,
     pub(super) random: Random,
     chaos: f64,
@@ -33,7 +34,7 @@ pub(in crate::protocol::saga::tests) struct World {
     /// How often an operator meddles.
     pub(super) meddling: f64,
     /// The instances that were rerun, with the books of what they have done themselves and not handed over.
-    pub(super) past: Vec<(Run, Vec<Books>)>,
+    pub(super) past: Vec<(Run, Vec<Vec<Books>>)>,
     /// What was signalled: the names and the ids, which are the payloads too.
     pub(super) signalled: Vec<(&'static str, u64)>,
 }
@@ -42,7 +43,7 @@ impl World {
     pub(in crate::protocol::saga::tests) fn new(steps: usize, has_pivot: bool, chaos: f64, meddling: f64, seed: u64) -> Self {
         let mut random = Random::from_seed(seed);
         let definition = random_definition(steps, has_pivot, &mut random);
-        let books = (0..steps).map(|_| Books::random(&mut random)).collect();
+        let books = definition.steps.iter().map(|step| Books::of(step, &mut random)).collect();
         let run = Run::start(definition);
         let (late, handed_out) = (Vec::new(), Vec::new());
         let mut world = Self {
@@ -204,7 +205,7 @@ impl World {
             Fate::Answered
         };
         let mut reply = |outcome| self.messages.push(Message::Reply { call: Box::new(call.clone()), outcome });
-        let books = &mut self.books[index];
+        let books = &mut self.books[index][call.attempt.item.map_or(0, |item| item.0 as usize)];
         match fate {
             Fate::Answered => reply(books.act(call, is_retriable)),
             Fate::AnsweredTwice => {
