@@ -52,6 +52,8 @@ pub enum Input {
     Recovered,
     /// The call of this name, of its parent, wants it undone.
     Undo(AttemptId),
+    /// Its parent asks what became of it: it may have missed the answer.
+    ParentAsks,
     /// Its parent is at its end, and will not want it undone.
     ParentEnded,
     /// Somebody tells it something that a step waits for, or may.

@@ -1,10 +1,12 @@
 //! What is not published, and what ends although it was.
 
-use crate::{ACTIVE, open, with_pivot};
-use sagamq_api::saga::{SagaQuery, SagaState};
+use crate::common::{Node, reply_to, succeeded};
+use crate::{ACTIVE, money, open, stock, with_pivot};
+use sagamq_api::saga::{CallOutcome, SagaQuery, SagaState};
 use sagamq_broker::storage::crash::CrashStorage;
 use sagamq_saga::PublishError;
 use serde_json::json;
+use std::sync::Arc;
 
 fn faults(error: PublishError) -> Vec<(String, String)> {
     let PublishError::InvalidDefinition(faults) = error else { panic!("{error}") };
@@ -63,5 +65,30 @@ async fn sagas_that_start_each_other_by_way_of_activations_end_at_the_bound_of_d
     let all = node.sagas.list(SagaQuery::default()).await.expect("a page").sagas;
     assert_eq!(all.len(), 9, "the first, and eight below it");
     assert!(all.iter().all(|saga| saga.state == SagaState::Failed));
+    node.close().await;
+}
+
+/// The definition of this name in the guide.
+fn of_guide(name: &str) -> String {
+    let guide = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/sagas.md")).expect("the guide");
+    let (_, rest) = guide.split_once(&format!("```yaml\nsaga: {name}\n")).expect("it has the example");
+    format!("saga: {name}\n{}", rest.split_once("```").expect("the block ends").0)
+}
+
+#[tokio::test]
+async fn the_example_of_the_guide_runs() {
+    let node = Node::open(Arc::new(CrashStorage::new())).await.expect("it opens");
+    for name in ["payment", "order-with-payment"] {
+        node.sagas.publish(&of_guide(name)).await.unwrap_or_else(|error| panic!("{name}: {error:?}"));
+    }
+    let id = node.start("order-with-payment", json!({"order_id": "1", "total": 4200})).await.expect("started").id;
+    stock(&node, "reserve", succeeded()).await;
+    let receipt = || CallOutcome::Succeeded { output: json!({"receipt": "r-1"}).into() };
+    money(&node, "authorize", succeeded()).await;
+    money(&node, "book", receipt()).await;
+    let (ship, _) = node.next_command("stock.commands").await;
+    assert_eq!(ship.arguments.to_value(), json!({"receipt": "r-1"}));
+    node.sagas.complete(reply_to(&ship, succeeded())).await.expect("the current attempt");
+    assert_eq!(node.at_rest(id).await.summary.state, SagaState::Completed);
     node.close().await;
 }

@@ -66,6 +66,7 @@ impl Lane {
             | Input::Operate { .. }
             | Input::Signal(_)
             | Input::Undo(_)
+            | Input::ParentAsks
             | Input::ParentEnded => instance,
         };
         match self.decide(instance, input).await {

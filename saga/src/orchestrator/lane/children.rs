@@ -72,7 +72,8 @@ impl Lane {
         let attempt = start.attempt.clone();
         match self.admit_child(&start).await {
             Ok(Some(definition)) => self.begin_child(start, definition, taking).await,
-            Ok(None) => self.take_only(taking).await,
+            // Its parent asks again.
+            Ok(None) => self.tell_child(&NamedChild { saga: start.saga, key: start.key }, Input::ParentAsks, taking).await,
             Err(NoStart::Never(failure)) => self.answer_parent(attempt, CallOutcome::Refused { failure }, taking).await,
             Err(NoStart::Now(failure)) => {
                 let message = LaneMessage::ChildNotStarted(ChildNotStarted { attempt: attempt.clone(), failure });

@@ -4,6 +4,7 @@
 //! nothing about the current one; what is in doubt is not found out by asking again. Of the sub-saga: what becomes of it is told to the
 //! parent, in the decision that ends it; the parent may want it undone, also when it has completed.
 
+use super::call::call_command;
 use super::event::SagaEvent;
 use super::place::Place;
 use super::planner::Planner;
@@ -122,6 +123,20 @@ impl Planner<'_> {
         false
     }
 
+    /// Its parent may have missed the answer: it is given again, if there is one.
+    pub(super) fn parent_asks(&mut self) -> bool {
+        if self.state.phase.is_final() && self.state.handed_over.is_none() {
+            self.answer_start();
+        }
+        true
+    }
+
+    /// What is asked of a sub-saga is asked again: of one that is there it is a question, and an answer that was missed comes again.
+    pub(super) fn ask_again(&mut self, place: Place, operation: Operation) {
+        let command = call_command(self.definition, &self.state, place, operation);
+        self.commands.extend(command.map(|command| Command::Call(Box::new(command))));
+    }
+
     /// Its parent is at its end. Gives whether it knew.
     pub(super) fn parent_ended(&mut self) -> bool {
         let is_news = self.state.parent.is_some() && !self.state.has_parent_ended;
@@ -176,8 +191,9 @@ impl Planner<'_> {
     }
 
     fn tell_parent(&mut self, is_handed_over: bool) {
-        let Some(parent) = self.state.parent.as_deref().filter(|_| self.state.phase.is_final() && !is_handed_over) else { return };
-        let failed = || self.state.failure.clone().unwrap_or_else(|| failure(codes::CANCELLED, ""));
+        if self.state.parent.is_none() || !self.state.phase.is_final() || is_handed_over {
+            return;
+        }
         if let Some(attempt) = self.state.undo.as_deref().cloned() {
             let answered = match self.state.phase {
                 Phase::Compensated | Phase::Failed => Ok(()),
@@ -186,6 +202,13 @@ impl Planner<'_> {
             };
             return self.answer(attempt, undone(answered), None);
         }
+        self.answer_start();
+    }
+
+    /// What the call that started it is answered, at its end.
+    fn answer_start(&mut self) {
+        let Some(parent) = self.state.parent.as_deref() else { return };
+        let failed = || self.state.failure.clone().unwrap_or_else(|| failure(codes::CANCELLED, ""));
         let (attempt, note) = (parent.attempt.clone(), self.state.failure.clone().filter(|_| self.state.phase == Phase::Completed));
         let outcome = match self.state.phase {
             Phase::Completed => CallOutcome::Succeeded { output: self.state.output.clone().unwrap_or_else(JsonText::null) },

@@ -65,6 +65,7 @@ fn plan(
         Input::Operate { verb, by } => planner.operate(verb, by)?,
         Input::Signal(signal) => planner.signal(*signal)?,
         Input::Undo(attempt) => planner.undo(attempt),
+        Input::ParentAsks => planner.parent_asks(),
         Input::ParentEnded => planner.parent_ended(),
     };
     planner.advance();

@@ -116,8 +116,10 @@ impl Planner<'_> {
         }
         // What somebody left out is tried again only if it is named.
         let wanted = |place: &&Place| step.is_some() || !self.state.at(**place).is_undoing_left_out;
+        // A sub-saga is asked what became of it only if its step is named.
+        let of = |place: Place| self.retryable(place).or_else(|| step.and_then(|_| self.state.at(place).awaited_child()));
         let found: Vec<(Place, Operation)> =
-            places.iter().filter(wanted).filter_map(|place| self.retryable(*place).map(|operation| (*place, operation))).collect();
+            places.iter().filter(wanted).filter_map(|place| of(*place).map(|operation| (*place, operation))).collect();
         if found.is_empty() {
             let reason = match places.first().filter(|_| step.is_some()) {
                 Some(place) if self.state.at(*place).action.attempt.is_asleep() => {
@@ -138,6 +140,8 @@ impl Planner<'_> {
             self.emit(SagaEvent::StepRetried { attempt, actor, reason });
             if is_waiting && !self.state.is_paused() {
                 self.call_again(place, operation);
+            } else if self.state.at(place).awaited_child() == Some(operation) {
+                self.ask_again(place, operation);
             }
         }
         Ok(false)

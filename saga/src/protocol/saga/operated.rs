@@ -174,6 +174,10 @@ impl InstanceState {
             }
             _ => {
                 let exceeded = self.at(place).attempts_exceeded;
+                if self.at(place).awaited_child() == Some(attempt.operation) {
+                    // It is asked again under the same attempt.
+                    return Ok(place);
+                }
                 let (_, progress) = self.live_progress(attempt)?;
                 if let Attempt::Waiting { retry_at_ms } = &mut progress.attempt {
                     *retry_at_ms = at_ms;

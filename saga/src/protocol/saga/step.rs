@@ -306,6 +306,12 @@ impl StepStatus {
         }
     }
 
+    /// What a sub-saga is waited for, if one is: its end, or that it is undone.
+    pub(super) fn awaited_child(&self) -> Option<Operation> {
+        let operation = self.live_operation()?;
+        self.progress(operation).attempt.open().filter(|open| open.is_endless()).map(|_| operation)
+    }
+
     /// Whether the saga goes on behind it: it has succeeded, need not run, or is optional and nothing of it is left to do.
     pub(in crate::protocol) fn is_done(&self) -> bool {
         match self.state {

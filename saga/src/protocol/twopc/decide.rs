@@ -66,7 +66,7 @@ fn plan(
         Input::Operate { verb, by } => planner.operate(verb, by)?,
         Input::Signal(_) => return Err(Rejection::NoSignals),
         // No transaction is a sub-saga.
-        Input::Undo(_) | Input::ParentEnded => true,
+        Input::Undo(_) | Input::ParentAsks | Input::ParentEnded => true,
     };
     planner.advance();
     Ok(planner.finish(duplicate))

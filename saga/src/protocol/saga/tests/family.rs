@@ -127,8 +127,8 @@ impl Family {
         let queue = if to == Who::Parent { &mut world.to_parent } else { &mut world.to_child };
         let is_there = world.child.phase != Phase::New;
         match queue.pop_front().expect("there is one") {
+            Message::Start { .. } if is_there => assert!(self.tell(world, Who::Child, Input::ParentAsks), "it is asked again"),
             Message::Start { attempt, input, depth } => {
-                assert!(!is_there, "it is started once");
                 let parent = Some(Box::new(Parent { saga: self.parent.name.clone(), attempt: attempt.clone(), depth }));
                 let start = Input::Start { parent, key: attempt.to_string(), generation: 1, input, cluster: Uuid::nil() };
                 assert!(self.tell(world, Who::Child, start));
@@ -319,4 +319,35 @@ fn a_child_with_a_pivot_blocks_the_parent_that_is_undone_behind_it_and_nothing_e
     let child = saga("child", &["id: one, call: s.do, compensate: s.undo", "id: two, call: s.do, pivot: true", "id: three, call: s.do"]);
     let (states, at_rest) = Family::new(&saga("parent", &[BEFORE, PAY, BEHIND]), &child).explore();
     assert!(states > 200 && at_rest > 40, "{states} states, {at_rest} at rest");
+}
+
+#[test]
+fn an_answer_that_was_missed_is_given_again_when_an_operator_asks() {
+    let family = Family::new(&saga("parent", &[BEFORE, PAY, BEHIND]), &child());
+    let mut world = family.begin();
+    let answer = |world: &mut World, who: Who, step: usize, refused: bool| family.make(world, Move::Answer { who, step, refused });
+    let ask = |world: &mut World| {
+        let (verb, by) = (Verb::Saga(SagaVerb::Retry { step: Some("pay".parse().expect("legal")) }), By::default());
+        assert!(family.tell(world, Who::Parent, Input::Operate { verb, by }), "it can be asked");
+        family.deliver(world, Who::Child);
+    };
+    answer(&mut world, Who::Parent, 0, false);
+    family.deliver(&mut world, Who::Child);
+    ask(&mut world);
+    assert!(world.to_parent.is_empty() && world.parent.steps[1].action.epoch == 1, "it runs, and no other one is started");
+    answer(&mut world, Who::Child, 0, false);
+    answer(&mut world, Who::Child, 1, false);
+    // The parent is set aside when the answer comes.
+    assert_eq!(world.to_parent.drain(..).count(), 1);
+    ask(&mut world);
+    family.deliver(&mut world, Who::Parent);
+    assert_eq!(world.parent.steps[1].state, StepState::Succeeded);
+    answer(&mut world, Who::Parent, 2, true);
+    family.deliver(&mut world, Who::Child);
+    answer(&mut world, Who::Child, 1, false);
+    answer(&mut world, Who::Child, 0, false);
+    assert_eq!(world.to_parent.drain(..).count(), 1);
+    ask(&mut world);
+    family.deliver(&mut world, Who::Parent);
+    assert_eq!((world.parent.steps[1].state, world.child.phase), (StepState::Compensated, Phase::Compensated));
 }
