@@ -351,3 +351,30 @@ fn an_answer_that_was_missed_is_given_again_when_an_operator_asks() {
     family.deliver(&mut world, Who::Parent);
     assert_eq!((world.parent.steps[1].state, world.child.phase), (StepState::Compensated, Phase::Compensated));
 }
+
+#[test]
+fn what_an_older_attempt_says_is_another_sagas_word() {
+    let late = saga("parent", &["id: sell, call: s.do, pivot: true", "id: pay, saga: child, with: { id: \"${ input.id }\" }"]);
+    let family = Family::new(&late, &child());
+    let mut world = family.begin();
+    assert!(family.make(&mut world, Move::Answer { who: Who::Parent, step: 0, refused: false }));
+    let Some(Message::Start { attempt: first, .. }) = world.to_child.pop_front() else { panic!("it is started") };
+    let reply =
+        |attempt: &AttemptId, outcome: CallOutcome| Input::Reply { attempt: attempt.clone(), outcome, note: None, branch_address: None };
+    let failure = Failure { code: "CHILD_TERMINATED".to_owned(), message: String::new() };
+    let in_doubt = CallOutcome::Unknown { failure, retry_after_ms: None };
+    assert!(family.tell(&mut world, Who::Parent, reply(&first, in_doubt)));
+    assert!(world.to_child.is_empty() && world.parent.next_look_ms(NOW_MS).is_none(), "no other one is started by itself");
+    assert_eq!(world.parent.trouble().map(|trouble| trouble.is_blocked), Some(true), "an operator has to look at it");
+    let (verb, by) = (Verb::Saga(SagaVerb::Retry { step: None }), By::default());
+    assert!(family.tell(&mut world, Who::Parent, Input::Operate { verb, by }));
+    let Some(Message::Start { attempt: second, .. }) = world.to_child.pop_front() else { panic!("another one is started") };
+    assert_eq!((second.epoch, world.parent.steps[1].action.epoch), (2, 2));
+    let done = || CallOutcome::Succeeded { output: JsonText::null() };
+    assert!(!family.tell(&mut world, Who::Parent, reply(&first, done())), "it is fenced");
+    assert_eq!(world.parent.steps[1].state, StepState::InProgress);
+    assert!(family.tell(&mut world, Who::Parent, reply(&second, done())));
+    assert_eq!(world.parent.phase, Phase::Completed);
+    // Each is let go, also the one that nobody waits for any more.
+    assert_eq!(world.to_child.iter().filter(|message| matches!(message, Message::Release)).count(), 2);
+}
