@@ -12,6 +12,7 @@
 mod activate;
 mod beside;
 mod bounds;
+mod choice;
 mod codes;
 mod compiler;
 mod complete;

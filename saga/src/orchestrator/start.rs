@@ -1,8 +1,8 @@
 //! Starting a saga: its definition, its input, and the business key in it.
 
-use super::activate::choose;
 use super::beside::{INLINE_BYTES_MAX, beside};
 use super::bounds::require_bounds;
+use super::choice::choose;
 use super::definitions::Candidates;
 use super::door::Orchestrator;
 use super::lane::{LaneInput, StartError, Waiter, Wanted};

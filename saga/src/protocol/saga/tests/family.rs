@@ -327,7 +327,7 @@ fn an_answer_that_was_missed_is_given_again_when_an_operator_asks() {
     let mut world = family.begin();
     let answer = |world: &mut World, who: Who, step: usize, refused: bool| family.make(world, Move::Answer { who, step, refused });
     let ask = |world: &mut World| {
-        let (verb, by) = (Verb::Saga(SagaVerb::Retry { step: Some("pay".parse().expect("legal")) }), By::default());
+        let (verb, by) = (Verb::Saga(SagaVerb::Retry { step: Some("pay".parse().expect("legal")), item: None }), By::default());
         assert!(family.tell(world, Who::Parent, Input::Operate { verb, by }), "it can be asked");
         family.deliver(world, Who::Child);
     };
@@ -366,7 +366,7 @@ fn what_an_older_attempt_says_is_another_sagas_word() {
     assert!(family.tell(&mut world, Who::Parent, reply(&first, in_doubt)));
     assert!(world.to_child.is_empty() && world.parent.next_look_ms(NOW_MS).is_none(), "no other one is started by itself");
     assert_eq!(world.parent.trouble().map(|trouble| trouble.is_blocked), Some(true), "an operator has to look at it");
-    let (verb, by) = (Verb::Saga(SagaVerb::Retry { step: None }), By::default());
+    let (verb, by) = (Verb::Saga(SagaVerb::Retry { step: None, item: None }), By::default());
     assert!(family.tell(&mut world, Who::Parent, Input::Operate { verb, by }));
     let Some(Message::Start { attempt: second, .. }) = world.to_child.pop_front() else { panic!("another one is started") };
     assert_eq!((second.epoch, world.parent.steps[1].action.epoch), (2, 2));
