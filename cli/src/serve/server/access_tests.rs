@@ -198,12 +198,12 @@ async fn a_definition_cannot_write_where_its_publisher_may_not() {
     assert_eq!(guarded.ask(&both, "POST", "/v1/saga-definitions", &of_topic).await.status, StatusCode::CREATED);
     let other = guarded.ask(&both, "POST", "/v1/saga-definitions", &DEFINITION.replace("saga: mine", "saga: another")).await;
     assert_eq!(other.body["code"], "FORBIDDEN", "{}", other.body);
-    let parent =
-        "saga: of-parent\nversion: 1\nkey: ${ input.n }\nsteps:\n  - id: child\n    saga: mine\n    with: { n: \"${ input.n }\" }\n";
-    let refused = guarded.ask(&both, "POST", "/v1/saga-definitions", parent).await;
+    let parent = DEFINITION.replace("saga: mine", "saga: of-parent");
+    let parent = parent + "  - id: child\n    saga: mine\n    with: { n: \"${ input.n }\" }\n";
+    let refused = guarded.ask(&both, "POST", "/v1/saga-definitions", &parent).await;
     assert_eq!(refused.body["code"], "FORBIDDEN", "it would start a saga that its publisher may not: {}", refused.body);
     let starts = guarded.key("c", &["manage:saga=of-*", "produce:saga=mine"]).await;
-    assert_eq!(guarded.ask(&starts, "POST", "/v1/saga-definitions", parent).await.status, StatusCode::CREATED);
+    assert_eq!(guarded.ask(&starts, "POST", "/v1/saga-definitions", &parent).await.status, StatusCode::CREATED);
     let faulty = guarded.ask(&both, "POST", "/v1/saga-definitions", "saga: of-x").await;
     assert_eq!(faulty.body["code"], "INVALID_DEFINITION", "{}", faulty.body);
     guarded.parts.shutdown().await;
