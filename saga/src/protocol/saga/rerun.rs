@@ -95,7 +95,9 @@ impl Planner<'_> {
             // Those before it have lower indices.
             let is_behind = self.definition.steps[index].after.iter().any(|&before| runs[before]);
             let is_done = steps[index].state == StepState::Skipped || steps[index].has_slept() || steps[index].is_passed_over();
-            let has_nothing = steps[index].stands().is_none() && !is_done;
+            // All items were left out, or there were none.
+            let is_empty = steps[index].fan.is_some() && steps[index].state == StepState::Succeeded;
+            let has_nothing = steps[index].stands().is_none() && !(is_done || is_empty);
             runs[index] = index == first || is_behind || has_nothing;
         }
         // What was passed over has its turn again, unless what it gave nothing to is taken over, or comes next.

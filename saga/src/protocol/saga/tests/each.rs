@@ -390,6 +390,22 @@ fn a_rerun_takes_items_over_as_a_whole_and_undoes_each_under_its_first_key() {
 }
 
 #[test]
+fn a_rerun_takes_over_that_there_was_nothing_to_do() {
+    let mut run = fanned("${ [] }", 1);
+    run.reply("c", refused());
+    run.operate(SagaVerb::Terminate).expect("it is being undone");
+    run.operate(SagaVerb::Resolve { step: id("a"), item: None, outcome: StepOutcome::Compensated }).expect("undone by hand");
+    let mut rerun = run.rerun("a").expect("nothing stands");
+    rerun.reply("a", done());
+    assert_eq!((rerun.called(), rerun.step("b").output.as_ref().expect("done").as_str()), (vec!["c"], "[]"));
+    let mut run = fanned("${ [] }", 1);
+    run.operate(SagaVerb::Terminate).expect("it runs");
+    run.operate(SagaVerb::Resolve { step: id("c"), item: None, outcome: StepOutcome::Failed }).expect("it never was");
+    let rerun = run.rerun("c").expect("what comes before it is done");
+    assert_eq!((rerun.called(), rerun.step_state("b")), (vec!["c"], StepState::Succeeded));
+}
+
+#[test]
 fn a_step_of_which_some_items_are_done_is_not_rerun() {
     let mut run = fanned("${ [1, 2] }", 1);
     run.item_reply("b", 0, done());
