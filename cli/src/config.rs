@@ -19,6 +19,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use thiserror::Error;
 
+mod loaded;
+
+pub use loaded::Loaded;
+
 /// Beginning of the environment variables' names.
 pub const ENVIRONMENT_PREFIX: &str = "SAGAMQ_";
 
@@ -109,6 +113,11 @@ impl Settings {
     /// # Errors
     /// [`SettingsError`], with every fault that was found.
     pub fn load(args: &ServeArgs, environment: impl IntoIterator<Item = (String, String)>) -> Result<Self, SettingsError> {
+        Self::with_given(args, environment).map(|(settings, _)| settings)
+    }
+
+    /// The settings, and those that are not the defaults as they were given.
+    fn with_given(args: &ServeArgs, environment: impl IntoIterator<Item = (String, String)>) -> Result<(Self, Vec<String>), SettingsError> {
         let environment: Map<String, String> = environment.into_iter().collect();
         let named = environment.get(CONFIG_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
         let path = args.config.clone().or(named);
@@ -122,12 +131,27 @@ impl Settings {
             path: path.clone().unwrap_or_default(),
             reason: error.to_string(),
         })?;
-        read_all(merged, path.as_deref())
+        let given = other_than_default(&merged);
+        Ok((read_all(merged, path.as_deref())?, given))
     }
 }
 
 fn read(path: &Path) -> Result<String, SettingsError> {
     std::fs::read_to_string(path).map_err(|error| SettingsError::File { path: path.to_owned(), reason: error.to_string() })
+}
+
+/// What makes a difference, one by one, as `key = text`. Of an address with a user and a password only the rest is shown.
+fn other_than_default(merged: &Map<String, Value>) -> Vec<String> {
+    let texts = KEYS.into_iter().filter_map(|key| Some((key, merged.get(key)?.clone().into_string().ok()?)));
+    let makes_a_difference = |key: &str, text: &str| {
+        let mut settings = Settings::default();
+        set(&mut settings, key, text).is_ok() && settings != Settings::default()
+    };
+    let shown = |(key, text): (&str, String)| match text.rsplit_once('@') {
+        Some((_, rest)) => format!("{key} = …@{rest}"),
+        None => format!("{key} = {text}"),
+    };
+    texts.filter(|(key, text)| makes_a_difference(key, text)).map(shown).collect()
 }
 
 /// The variables that are settings. Others begin with the prefix too: those of the client, and those that Kubernetes makes up for a

@@ -83,7 +83,9 @@ impl CliError {
             Self::Usage(_) => "USAGE",
             Self::Client(ClientError::Problem(problem)) => problem.code.as_str(),
             Self::Client(ClientError::Transport { outcome_unknown: false, .. }) => "UNREACHABLE",
-            Self::Client(ClientError::Transport { .. } | ClientError::Decode { .. } | ClientError::InDoubt { .. }) => "OUTCOME_UNKNOWN",
+            Self::Client(
+                ClientError::Transport { .. } | ClientError::Decode { .. } | ClientError::InDoubt { .. } | ClientError::Abandoned,
+            ) => "OUTCOME_UNKNOWN",
             Self::Client(ClientError::WaitElapsed { .. }) => "WAIT_ELAPSED",
             Self::Client(ClientError::UnexpectedAnswer { .. }) => "UNEXPECTED_ANSWER",
             Self::Client(ClientError::InvalidUrl { .. } | ClientError::InvalidSettings { .. } | ClientError::InvalidRequest { .. }) => {
@@ -116,7 +118,7 @@ impl CliError {
             Self::Client(ClientError::Transport { outcome_unknown: false, .. }) => {
                 Some("start a server with `sagamq serve`, or give the address of one with --server or SAGAMQ_SERVER")
             }
-            Self::Client(ClientError::Transport { .. } | ClientError::InDoubt { .. }) => {
+            Self::Client(ClientError::Transport { .. } | ClientError::InDoubt { .. } | ClientError::Abandoned) => {
                 Some("it may have happened: look, or repeat it; with an idempotency key a repeated record is stored once")
             }
             Self::Client(ClientError::WaitElapsed { .. }) => Some("look at it again with `sagamq saga get`, or wait longer with --timeout"),

@@ -104,6 +104,10 @@ pub enum ClientError {
     /// The producer was closed; the record was not sent.
     #[error("the producer is closed; the record was not sent")]
     Closed,
+    /// The task that sends was gone before it told what came of this: its runtime ended, as at the end of `main`, or it panicked. What it had
+    /// in its hands may have been sent.
+    #[error("the task that sends ended before it told what came of this, as it does when its runtime ends")]
+    Abandoned,
     /// The saga did not come to an end in the time that was given. It goes on without the caller.
     #[error("saga {id} is {} after {} ms of waiting; it goes on", state.map_or_else(|| "not heard of".to_owned(), |state| state.to_string()), waited.as_millis())]
     WaitElapsed {
@@ -151,6 +155,7 @@ impl ClientError {
             | Self::InvalidSettings { .. }
             | Self::InvalidRequest { .. }
             | Self::InDoubt { .. }
+            | Self::Abandoned
             | Self::Closed => false,
         }
     }
@@ -163,7 +168,7 @@ impl ClientError {
             Self::Problem(problem) => problem.outcome_unknown,
             Self::Transport { outcome_unknown, .. } => *outcome_unknown,
             Self::UnexpectedAnswer { status, .. } => *status >= 500,
-            Self::InDoubt { .. } | Self::Decode { .. } | Self::WaitElapsed { .. } | Self::FlushElapsed { .. } => true,
+            Self::InDoubt { .. } | Self::Decode { .. } | Self::WaitElapsed { .. } | Self::FlushElapsed { .. } | Self::Abandoned => true,
             Self::InvalidUrl { .. }
             | Self::InvalidSettings { .. }
             | Self::InvalidRequest { .. }

@@ -4,7 +4,8 @@
 //! - **A foreign `Origin` is refused** unless it is listed. Browsers send the header with every request that a page makes to another origin,
 //!   save for plain reading.
 //! - **An unknown `Host` is refused** where the server listens on loopback: a page whose name was made to point to 127.0.0.1 after it was
-//!   loaded (DNS rebinding) is of the same origin for the browser, but its requests still carry its name.
+//!   loaded (DNS rebinding) is of the same origin for the browser, but its requests still carry its name. Whether the server lives and is ready
+//!   anybody may ask under any name: what looks after it knows its address only.
 //! - **A body needs its content type** ([`super::extract`]), which no page can send without asking first.
 
 use crate::http::config::HttpConfig;
@@ -13,7 +14,7 @@ use axum::http::header::{HOST, ORIGIN};
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, Method, Uri};
 use core::net::IpAddr;
-use sagamq_api::ErrorCode;
+use sagamq_api::{ErrorCode, routes};
 
 /// Whether a page of the same origin, of the same site or of another one makes the request; sent by browsers only.
 const SEC_FETCH_SITE: &str = "sec-fetch-site";
@@ -39,6 +40,7 @@ impl Guard {
     pub(super) fn check(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), ApiError> {
         let named = || headers.get_all(HOST).iter().map(text).chain(uri.authority().map(Authority::as_str));
         if self.checks_hosts
+            && !matches!(uri.path(), routes::HEALTHZ | routes::READYZ)
             && let Some(host) = named().find(|host| !self.knows(host))
         {
             let detail = format!(
@@ -113,11 +115,15 @@ mod tests {
     use super::*;
 
     fn checked(config: &HttpConfig, method: &Method, headers: &[(&str, &str)]) -> Option<ErrorCode> {
+        checked_at("/v1/topics", config, method, headers)
+    }
+
+    fn checked_at(path: &'static str, config: &HttpConfig, method: &Method, headers: &[(&str, &str)]) -> Option<ErrorCode> {
         let header = |&(name, value): &(&str, &str)| {
             (http::HeaderName::from_bytes(name.as_bytes()).expect("a name"), HeaderValue::from_str(value).expect("a value"))
         };
         let headers: HeaderMap = headers.iter().map(header).collect();
-        let uri = Uri::from_static("/v1/topics");
+        let uri = Uri::from_static(path);
         Guard::new(config).check(method, &uri, &headers).err().map(|error| error.into_problem().code)
     }
 
@@ -146,6 +152,21 @@ mod tests {
         let listed = || HttpConfig { allow_hosts: vec!["Broker.example".to_owned()], ..HttpConfig::default() };
         assert_eq!(checked(&listed(), &Method::GET, &[("host", "broker.example:80")]), None);
         assert_eq!(checked(&listed(), &Method::GET, &[("host", "other.example")]), Some(ErrorCode::HostNotAllowed));
+    }
+
+    #[test]
+    fn probes_by_address_are_answered_and_nothing_else_is() {
+        let listed = HttpConfig { allow_hosts: vec!["broker.example".to_owned()], ..HttpConfig::default() };
+        for config in [&listed, &local()] {
+            for path in ["/healthz", "/readyz", "/readyz?verbose"] {
+                assert_eq!(checked_at(path, config, &Method::GET, &[("host", "10.1.2.3:7070")]), None, "{path}");
+                let page = [("host", "10.1.2.3:7070"), ("origin", "https://evil.example")];
+                assert_eq!(checked_at(path, config, &Method::GET, &page), Some(ErrorCode::OriginNotAllowed), "{path}");
+            }
+            for path in ["/metrics", "/openapi.json", "/v1/topics", "/healthz/x", "/"] {
+                assert_eq!(checked_at(path, config, &Method::GET, &[("host", "10.1.2.3")]), Some(ErrorCode::HostNotAllowed), "{path}");
+            }
+        }
     }
 
     #[test]

@@ -2,20 +2,27 @@
 
 use crate::args::Format;
 use crate::args::serve::ServeArgs;
-use crate::config::Settings;
+use crate::config::{Loaded, Settings};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::output::Output;
 use crate::serve::signals::Signals;
-use crate::serve::{Server, log};
+use crate::serve::{Server, log, open_files};
 use serde_json::json;
 use tokio::runtime::Builder;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) fn run(args: &ServeArgs, output: Output) -> Result<Exit, CliError> {
-    let environment = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    let settings = Settings::load(args, environment).map_err(|error| CliError::Usage(error.to_string()))?;
+    let Loaded { settings, given, ignored } =
+        Loaded::load(args, std::env::vars_os()).map_err(|error| CliError::Usage(error.to_string()))?;
     log::init(&settings.log);
+    for variable in ignored {
+        tracing::warn!("{variable}");
+    }
+    if !given.is_empty() {
+        tracing::info!(settings = given.join("; "), "settings that are not the defaults");
+    }
+    open_files::raise();
     let runtime = super::runtime(Builder::new_multi_thread())?;
     let result = runtime.block_on(serve(settings, output));
     // The server has ended; nothing that is left may hold the process.

@@ -1,6 +1,7 @@
 //! Serves connections: accepts them up to a bound, gives heads of requests a time to arrive, and ends without waiting for what clients have
 //! only half sent.
 
+use super::open_files;
 use super::refusals::Watched;
 use super::tls::Tls;
 use axum::body::Body;
@@ -21,9 +22,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
-
-/// Most connections at a time. Further ones wait in the system's queue until one is closed.
-const CONNECTIONS_MAX: usize = 10_000;
 
 /// How long the head of a request may take to arrive, and how long a connection may be without a request.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(60);
@@ -70,7 +68,8 @@ impl Drop for UnderWay {
 
 /// Serves until `closing`, then answers what is under way and returns. Dropping the future cuts off everything.
 pub(super) async fn serve(listener: TcpListener, application: Application, tls: Option<Arc<Tls>>, closing: CancellationToken) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    // Further ones wait in the system's queue until one is closed.
+    let places = Arc::new(Semaphore::new(open_files::connections_max()));
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {

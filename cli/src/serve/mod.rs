@@ -6,6 +6,7 @@ mod connections;
 mod first_key;
 pub(crate) mod key_file;
 pub mod log;
+pub(crate) mod open_files;
 mod provider;
 mod refusals;
 mod server;

@@ -3,11 +3,21 @@
 use crate::support::{Run, run, sagamq};
 use rustix::process::{Pid, Signal, kill_process};
 use sagamq::serve::{ServeConfig, Server, StartError};
+use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
+#[cfg(target_os = "linux")]
+use tokio::net::TcpStream;
+#[cfg(target_os = "linux")]
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+
+/// What every server here is started with.
+fn flags_of(data_dir: &Path) -> impl Iterator<Item = &OsStr> {
+    ["serve", "--listen", "127.0.0.1:0", "--log-format", "json", "--data-dir"].map(OsStr::new).into_iter().chain([data_dir.as_os_str()])
+}
 
 /// A server in a process of its own; killed when dropped.
 pub(crate) struct Process {
@@ -23,8 +33,23 @@ impl Process {
     /// With further flags and variables.
     pub(crate) fn start_with(data_dir: &Path, flags: &[&str], environment: &[(&str, &str)]) -> Self {
         let mut command = sagamq();
-        command.args(["serve", "--listen", "127.0.0.1:0", "--log-format", "json", "--data-dir"]).arg(data_dir);
-        command.args(flags).envs(environment.iter().copied());
+        command.args(flags_of(data_dir)).args(flags).envs(environment.iter().copied());
+        Self::begin(command)
+    }
+
+    /// Under a bound that the shell's `ulimit` sets.
+    #[cfg(target_os = "linux")]
+    fn start_within(ulimit: &str, data_dir: &Path) -> Self {
+        let ours = sagamq();
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(format!("ulimit {ulimit} && exec \"$0\" \"$@\"")).arg(ours.get_program()).args(flags_of(data_dir));
+        for (name, _) in ours.get_envs() {
+            command.env_remove(name);
+        }
+        Self::begin(command)
+    }
+
+    fn begin(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary runs");
         let mut line = String::new();
         let read = BufReader::new(child.stdout.as_mut().expect("it is piped")).read_line(&mut line).expect("stdout is text");
@@ -75,6 +100,63 @@ fn a_term_signal_ends_it_well_and_the_data_can_be_opened_again() {
     server.run(&["topic", "describe", "orders"]).expect(0);
     server.signal(Signal::INT);
     assert_eq!(server.ended().0, Some(0));
+}
+
+#[test]
+fn its_log_says_what_differs_from_the_defaults_and_which_variable_is_nobodys() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let server = Process::start_with(directory.path(), &["--shards", "4"], &[("SAGAMQ_DATADIR", "x"), ("SAGAMQ_SERVICE_HOST", "10.0.0.1")]);
+    server.signal(Signal::TERM);
+    let (code, log) = server.ended();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.contains("SAGAMQ_DATADIR is no setting and is ignored: did you mean SAGAMQ_DATA_DIR?"), "{log}");
+    assert!(log.contains("shards = 4") && !log.contains("SAGAMQ_SERVICE_HOST"), "{log}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn it_takes_as_many_open_files_as_the_system_lets_it_have() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let server = Process::start_within("-S -n 300", directory.path());
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", server.child.id())).expect("the process lives");
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).expect("there is such a bound");
+    let bounds: Vec<&str> = line.split_whitespace().skip(3).take(2).collect();
+    assert!(bounds[0] == bounds[1] && bounds[0] != "300", "{line}");
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_for_which_there_are_no_files_wait_and_none_fails() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let server = Process::start_within("-n 300", directory.path());
+    let address = server.url.strip_prefix("http://").expect("an address").to_owned();
+    let mut held = JoinSet::new();
+    for _ in 0..320 {
+        let address = address.clone();
+        held.spawn(async move {
+            let stream = TcpStream::connect(address).await;
+            std::future::pending::<()>().await;
+            drop(stream);
+        });
+    }
+    let open = || std::fs::read_dir(format!("/proc/{}/fd", server.child.id())).expect("the process lives").count();
+    // It has taken what it takes when the number of its files rests.
+    let (mut before, mut rests, mut looks) = (0, 0, 0);
+    while before < 75 || rests < 20 {
+        looks += 1;
+        assert!(looks < 6_000, "{before} files are open");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        let now = open();
+        rests = if now == before { rests + 1 } else { 0 };
+        before = now;
+    }
+    held.shutdown().await;
+    server.run(&["topic", "create", "orders"]).expect(0);
+    server.signal(Signal::TERM);
+    let (code, log) = server.ended();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(!log.contains("could not be accepted"), "{log}");
+    assert!(log.contains("LimitNOFILE=65536") && log.contains("\"connections\":75"), "{log}");
 }
 
 #[test]

@@ -107,7 +107,7 @@ pub(crate) fn entries<'n>(map: &'n [(Node, Node)], report: &mut Report<'_>) -> V
 }
 
 /// The known name that differs least from `name`, if it is near enough to be a slip.
-pub(crate) fn nearest<'k>(name: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
+pub fn nearest<'k>(name: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
     let bound = (name.chars().count() / 3).clamp(1, 3);
     known.map(|candidate| (distance(name, candidate), candidate)).filter(|(distance, _)| *distance <= bound).min().map(|(_, known)| known)
 }

@@ -91,6 +91,7 @@ mod two_phase;
 mod values;
 mod yaml;
 
+pub use fields::nearest;
 pub use render::{render, render_coloured};
 pub use rule::Rule;
 pub(crate) use scalar::base_url;

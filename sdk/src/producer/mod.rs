@@ -80,7 +80,8 @@ impl Producer {
     ///
     /// # Errors
     /// The error of the record's batch after all retries; see [`Client::produce`](crate::Client::produce). A batch that is
-    /// refused is split, so a bad record fails alone. [`ClientError::Closed`] after [`Self::close`].
+    /// refused is split, so a bad record fails alone. [`ClientError::Closed`] after [`Self::close`]; in doubt with
+    /// [`ClientError::Abandoned`] when the runtime in which the producer was built ended meanwhile.
     pub async fn send(&self, record: ProduceRecord) -> Result<ProducedRecord, ClientError> {
         self.enqueue(record).await?.await
     }
@@ -139,7 +140,7 @@ impl Producer {
     pub async fn flush(&self) -> Result<(), ClientError> {
         let (done, receiver) = oneshot::channel();
         self.messages.send(Message::Flush(done)).await.map_err(|_| ClientError::Closed)?;
-        receiver.await.map_err(|_| ClientError::Closed)
+        receiver.await.map_err(|_| ClientError::Abandoned)
     }
 
     /// [`Self::flush`], for no longer than this.
@@ -166,7 +167,7 @@ impl Producer {
     pub async fn close(&self) -> Result<(), ClientError> {
         let (done, receiver) = oneshot::channel();
         self.messages.send(Message::Close(done)).await.map_err(|_| ClientError::Closed)?;
-        receiver.await.map_err(|_| ClientError::Closed)
+        receiver.await.map_err(|_| ClientError::Abandoned)
     }
 }
 
@@ -230,7 +231,8 @@ impl Future for PendingRecord {
     type Output = Result<ProducedRecord, ClientError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        // The task answers every record it took, so a missing answer means that it never took this one.
-        Pin::new(&mut self.receiver).poll(context).map(|answer| answer.unwrap_or(Err(ClientError::Closed)))
+        // The task answers every record, so without an answer it is gone, and with it what it knew of this one.
+        let answer = Pin::new(&mut self.receiver).poll(context);
+        answer.map(|answer| answer.unwrap_or_else(|_| Err(ClientError::Abandoned.with_key(self.own_key.clone()))))
     }
 }

@@ -72,7 +72,7 @@ impl Clerk {
         let (answer, answered) = oneshot::channel();
         // Without an answer the runtime is going down.
         self.0.send(want(answer)).map_err(|_| ClientError::Closed)?;
-        answered.await.map_err(|_| ClientError::Closed)?
+        answered.await.map_err(|_| ClientError::Abandoned)?
     }
 }
 

@@ -42,6 +42,12 @@ async fn a_page_in_a_browser_commands_nothing() {
             assert_eq!(asked(&server, method, path, &headers).await.code(), code, "{headers:?}");
         }
     }
+    let probed = async |path| asked(&server, Method::GET, path, &[("host", "10.1.2.3:7070")]).await.status.as_u16();
+    assert_eq!(
+        [probed("/healthz").await, probed("/readyz").await, probed("/metrics").await],
+        [200, 200, 421],
+        "a probe knows the address only"
+    );
     assert_eq!(server.get("/v1/topics").await.ok(), json!({"topics": []}));
     assert_eq!(asked(&server, Method::POST, "/v1/topics", &[own, ("origin", "http://localhost:7070")]).await.status.as_u16(), 201);
     assert_eq!(asked(&server, Method::POST, "/v1/topics", &[own]).await.status.as_u16(), 200);

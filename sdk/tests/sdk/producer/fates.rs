@@ -151,3 +151,30 @@ async fn an_answer_of_the_wrong_length_is_an_unknown_outcome() {
     let error = soon(producer(&server.client()).send(ProduceRecord::text("a"))).await.expect_err("three places for one record");
     assert!(matches!(error.last(), ClientError::Decode { .. }) && error.is_outcome_unknown(), "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_whose_task_went_with_its_runtime_is_in_doubt_and_keeps_its_key() {
+    for key in [None, Some("order-1")] {
+        let server = Server::start(|seen| async move {
+            match seen.method.as_str() {
+                "GET" => described(1),
+                _ => std::future::pending::<Answer>().await,
+            }
+        })
+        .await;
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+        let producer = {
+            let _inside = runtime.enter();
+            producer(&server.client())
+        };
+        let record = ProduceRecord { idempotency_key: key.map(str::to_owned), ..ProduceRecord::text("1") };
+        let pending = soon(producer.enqueue(record)).await.expect("room");
+        until("the record is on its way", || !posts(&server).is_empty()).await;
+        runtime.shutdown_background();
+        let error = soon(pending).await.expect_err("nobody knows");
+        assert!(error.is_outcome_unknown() && matches!(error.last(), ClientError::Abandoned), "it may be stored: {error:?}");
+        assert_eq!((error.idempotency_key(), error.is_retryable()), (key, false));
+        let later = soon(producer.send(ProduceRecord::text("2"))).await.expect_err("nobody sends it");
+        assert!(matches!(later, ClientError::Closed) && !later.is_outcome_unknown(), "that one was not sent: {later:?}");
+    }
+}
