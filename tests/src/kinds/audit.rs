@@ -98,7 +98,7 @@ impl Case<'_> {
     fn look_at_told(&self, step: &StepDescription, operation: Operation, effect: Effect, say: &mut impl FnMut(String)) {
         let id = step.id.as_str();
         let kind = if operation == Operation::Action { "step_succeeded" } else { "step_compensated" };
-        let is_of_it = |event: &&HistoryEvent| event.r#type == kind && text(event, "step") == Some(id.to_owned());
+        let is_of_it = |event: &&HistoryEvent| event.r#type == kind && text(event, "step").as_deref() == Some(id);
         let happened = u32::try_from(self.history.iter().filter(is_of_it).count()).expect("few");
         let key = (self.run.saga, id.to_owned(), operation.to_string());
         let told = self.told.get(&key).copied().unwrap_or(0);

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -71,13 +72,10 @@ pub(super) async fn serve(service: &str, url: &str, folder: &Path, address: Sock
     Ok(worker.build().run(CancellationToken::new()).await?)
 }
 
-type Answer = Result<JsonText, CallError>;
+type Handling = Pin<Box<dyn Future<Output = Result<JsonText, CallError>> + Send>>;
 
 /// Does what a call asks for, once, in whatever mood.
-fn handler(
-    db: &Arc<Db>,
-    seed: u64,
-) -> impl Fn(Call) -> std::pin::Pin<Box<dyn Future<Output = Answer> + Send>> + Clone + Send + Sync + use<> {
+fn handler(db: &Arc<Db>, seed: u64) -> impl Fn(Call) -> Handling + Clone + Send + Sync + use<> {
     let local = RocksOperations::new(Arc::clone(db), RocksBarrier::new()).local(move |txn, call| work(txn, call, seed));
     move |call| {
         let local = local.clone();
