@@ -109,6 +109,8 @@ codes! {
     DefinitionNotFound = "DEFINITION_NOT_FOUND", 404, false, false, "No such saga definition";
     /// No such saga instance.
     SagaNotFound = "SAGA_NOT_FOUND", 404, false, false, "No such saga";
+    /// Nobody holds the lock, or not with that token. Nothing was taken away.
+    LockNotHeld = "LOCK_NOT_HELD", 404, false, false, "Nobody holds the lock so";
     /// No such repair.
     RepairNotFound = "REPAIR_NOT_FOUND", 404, false, false, "No such repair";
     /// The key started a repair with another request.

@@ -110,6 +110,10 @@ pub mod saga {
     pub const STARTED_AT: &str = "saga-started-at-ms";
     /// When the attempt is given up, in milliseconds since 1970.
     pub const DEADLINE: &str = "saga-deadline-ms";
+    /// The key of the lock that the saga holds for the step, if the step has one.
+    pub const LOCK_KEY: &str = "saga-lock-key";
+    /// The fencing token of that lock: a participant that has seen a larger one for the key refuses the call.
+    pub const LOCK_TOKEN: &str = "saga-lock-token";
     /// The topic a reply record goes to.
     pub const REPLY_TO: &str = "saga-reply-to";
     /// The partition of [`REPLY_TO`] a reply record goes to.

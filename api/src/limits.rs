@@ -245,6 +245,15 @@ pub const SAGA_SIGNALS_BYTES_MAX: usize = 2 * SAGA_PAYLOAD_BYTES_MAX;
 /// Longest id of a signal, in bytes.
 pub const SIGNAL_ID_BYTES_MAX: usize = 256;
 
+/// Longest key of a lock, in bytes.
+pub const LOCK_KEY_BYTES_MAX: usize = 512;
+
+/// Most sagas that wait for one lock; one more is refused.
+pub const LOCK_WAITERS_MAX: usize = 1_000;
+
+/// Most waits that are followed to find a circle of sagas that wait for each other's locks. A longer one is ended by timeouts.
+pub const LOCK_PROBE_HOPS_MAX: usize = 100;
+
 /// Most levels of lists and objects in a JSON value that is taken as one. What stores a value puts a few levels around it, and the
 /// parser that reads it back stops at 128, so the bound at every door must lie well below that.
 pub const JSON_DEPTH_MAX: usize = 64;

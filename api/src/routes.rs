@@ -79,6 +79,8 @@ pub const SAGA_CALLS: &str = "/v1/saga-calls";
 pub const SERVICES: &str = "/v1/services";
 /// One service: `GET` describes, `PUT` says where it is, `DELETE` forgets that.
 pub const SERVICE: &str = "/v1/services/{service}";
+/// Semantic locks that sagas hold: `GET`; verb `break`.
+pub const SAGA_LOCKS: &str = "/v1/saga-locks";
 /// Repairs of many sagas: `GET` lists, `POST` starts; verb `preview`.
 pub const SAGA_REPAIRS: &str = "/v1/saga-repairs";
 /// One repair: `GET` describes; verbs `pause`, `resume`, `cancel`.

@@ -9,6 +9,7 @@ mod history;
 mod incident;
 mod item;
 mod list;
+mod lock;
 mod mode;
 mod outcome;
 mod preview;
@@ -30,6 +31,7 @@ pub use history::{HistoryEvent, HistoryQuery, SagaHistory};
 pub use incident::{Incident, IncidentList, IncidentQuery};
 pub use item::ItemDescription;
 pub use list::{SagaList, SagaQuery};
+pub use lock::{BreakLock, BrokenLock, FencedLock, LockDescription, LockList, LockQuery, LockWaiter, StepLock};
 pub use mode::{Mode, NoMode};
 pub use outcome::CallOutcome;
 pub use preview::{PreviewedCall, PreviewedCopy, PreviewedRerun, SagaPreview};
@@ -285,6 +287,9 @@ pub struct StepDescription {
     /// Its items in their order, if it fans out and its turn has come: its state and its attempts are those of all of them.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub items: Vec<ItemDescription>,
+    /// The lock that it is called under, once it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub lock: Option<StepLock>,
 }
 
 /// A failure of one attempt, as it is listed in a description.
@@ -397,6 +402,7 @@ mod tests {
                 handed_over: false,
                 child: None,
                 items: Vec::new(),
+                lock: None,
             };
             let (input, steps) = (json.clone(), vec![done]);
             same(
@@ -425,6 +431,7 @@ mod tests {
                 timeout_ms: 1,
                 arguments: json.clone(),
                 action_output: Some(json.clone()),
+                lock: None,
                 transaction: None,
                 reply_partition: PartitionId(0),
             };

@@ -25,7 +25,7 @@ pub mod verify;
 
 pub use config::{NoProxy, OrchestratorConfig, ParticipantProxy};
 pub use orchestrator::{
-    CallError, Completed, CompletionError, DefinitionError, HistoryError, IncidentError, InstanceError, LaneTopicError, OpenError,
-    OperateError, Operated, Orchestrator, OutOfBounds, OutcomeError, PublishError, QueryError, RepairError, RetentionError, ServiceError,
-    SetAside, SignalError, StartError, StartRepairError, TransactionError, VersionsError, Wait, WaitTooLong,
+    BreakError, CallError, Completed, CompletionError, DefinitionError, HistoryError, IncidentError, InstanceError, LaneTopicError,
+    LockError, NotTaken, OpenError, OperateError, Operated, Orchestrator, OutOfBounds, OutcomeError, PublishError, QueryError, RepairError,
+    RetentionError, ServiceError, SetAside, SignalError, StartError, StartRepairError, TransactionError, VersionsError, Wait, WaitTooLong,
 };

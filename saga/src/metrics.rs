@@ -1,6 +1,7 @@
 //! Metrics of the orchestrator. Labels are the definition, an operation, an outcome or a state: nothing that grows with instances.
 
 mod doubts;
+mod locks;
 mod messages;
 
 pub(crate) use messages::MessagesWaiting;
@@ -8,6 +9,7 @@ pub(crate) use messages::MessagesWaiting;
 use crate::protocol::{AttemptEnd, BranchEnd, Heuristic, Occurrence};
 use core::fmt::Write as _;
 use doubts::Doubts;
+use locks::LockMetrics;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -75,6 +77,7 @@ pub(crate) struct Metrics {
     pub(crate) definitions_unreadable: Gauge,
     pub(crate) recovered: Counter,
     pub(crate) asleep: Gauge,
+    pub(crate) locks: LockMetrics,
 }
 
 impl Metrics {
@@ -99,6 +102,7 @@ impl Metrics {
             definitions_unreadable: Gauge::default(),
             recovered: Counter::default(),
             asleep: Gauge::default(),
+            locks: LockMetrics::register(registry),
         };
         registry.register("sagamq_sagas_started", "Sagas started", metrics.started.clone());
         registry.register("sagamq_sagas_finished", "Sagas at their end, by outcome", metrics.finished.clone());

@@ -7,10 +7,11 @@ use bytes::Bytes;
 use sagamq_api::headers::APPLICATION_YAML;
 use sagamq_api::limits::SAGA_WAIT_MS_MAX;
 use sagamq_api::saga::{
-    ActivateVersion, Activation, CancelSaga, CompleteCall, CompleteCalls, CompletedCall, CompletedCalls, DefinitionDescription,
-    DefinitionList, DefinitionQuery, DefinitionVersions, HistoryQuery, IncidentList, IncidentQuery, LintResponse, OperateSaga,
-    OperatedSaga, PublishQuery, ReleasedSagas, Retention, RetentionList, SagaDescription, SagaHistory, SagaList, SagaPreview, SagaQuery,
-    SagaState, SagaVerb, SendSignal, SendSignalByKey, SentSignal, StartSaga, StartedSaga, VerbFields, WaitQuery,
+    ActivateVersion, Activation, BreakLock, BrokenLock, CancelSaga, CompleteCall, CompleteCalls, CompletedCall, CompletedCalls,
+    DefinitionDescription, DefinitionList, DefinitionQuery, DefinitionVersions, HistoryQuery, IncidentList, IncidentQuery, LintResponse,
+    LockList, LockQuery, OperateSaga, OperatedSaga, PublishQuery, ReleasedSagas, Retention, RetentionList, SagaDescription, SagaHistory,
+    SagaList, SagaPreview, SagaQuery, SagaState, SagaVerb, SendSignal, SendSignalByKey, SentSignal, StartSaga, StartedSaga, VerbFields,
+    WaitQuery,
 };
 use sagamq_api::{SagaName, routes};
 use std::time::Duration;
@@ -213,6 +214,22 @@ impl SagaClient {
     /// `INVALID_REQUEST` when the query is none.
     pub async fn incidents(&self, query: &IncidentQuery) -> Result<IncidentList, ClientError> {
         self.client.json(Request::get(routes::SAGA_INCIDENTS).query(query)?).await
+    }
+
+    /// Which semantic locks sagas hold, by key, and who waits for them.
+    ///
+    /// # Errors
+    /// `INVALID_REQUEST` when the query is none.
+    pub async fn locks(&self, query: &LockQuery) -> Result<LockList, ClientError> {
+        self.client.json(Request::get(routes::SAGA_LOCKS).query(query)?).await
+    }
+
+    /// Takes a semantic lock away from the saga that holds it; the first that waits has it then.
+    ///
+    /// # Errors
+    /// `LOCK_NOT_HELD` when nobody holds it, or not with that token.
+    pub async fn break_lock(&self, request: &BreakLock) -> Result<BrokenLock, ClientError> {
+        self.client.json(Request::post(format!("{}:break", routes::SAGA_LOCKS)).json(request)?).await
     }
 
     /// Cancels an instance: what was done is compensated. The answer describes it as it is once the cancellation is durable;

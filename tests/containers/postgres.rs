@@ -118,6 +118,7 @@ fn call(instance: u128, is_branch: bool) -> Call {
         timeout_ms: 30_000,
         arguments: Value::Null.into(),
         action_output: None,
+        lock: None,
         transaction: is_branch.then(|| TransactionContext { cluster: CLUSTER, branch: "stock".to_owned(), actions_done: 0 }),
         reply_partition: PartitionId(0),
     }

@@ -114,6 +114,9 @@ pub const OPERATIONS: &[Operation] = &[
     sagas("POST", "/v1/saga-repairs/{id}:pause", OPERATE, Place::Every),
     sagas("POST", "/v1/saga-repairs/{id}:resume", OPERATE, Place::Every),
     sagas("POST", "/v1/saga-repairs/{id}:cancel", OPERATE, Place::Every),
+    // Semantic locks: their keys are those of all definitions.
+    sagas("GET", "/v1/saga-locks", OPERATE, Place::Every),
+    sagas("POST", "/v1/saga-locks:break", OPERATE, Place::Every),
     // Transactions.
     sagas("GET", "/v1/transactions", Need::AnyRole, ASKED_SAGA),
     sagas("GET", "/v1/transactions/{id}", Need::AnyRole, Place::Later),

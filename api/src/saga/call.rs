@@ -1,6 +1,7 @@
 //! Calls to participants: what one is called with, and how a worker replies.
 
 use super::attempt::{AttemptId, Operation};
+use super::lock::FencedLock;
 use super::outcome::CallOutcome;
 use super::state::SagaState;
 use crate::ids::{ItemIndex, PartitionId};
@@ -93,6 +94,9 @@ pub struct Call {
     /// Output of the action that is compensated, if it is known; null if the action's outcome is unknown.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub action_output: Option<JsonText>,
+    /// The lock that the saga holds for the step, if the step has one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub lock: Option<FencedLock>,
     /// The branch that the call is of, if it is one of a two-phase commit.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub transaction: Option<TransactionContext>,

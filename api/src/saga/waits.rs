@@ -32,6 +32,8 @@ pub enum WaitCode {
     Called,
     /// A sub-saga runs, or is being undone.
     SubSaga,
+    /// A step waits for a lock that another saga holds.
+    AwaitsLock,
     /// A step sleeps: nobody is called until its time is over.
     Sleeps,
     /// A step waits for a signal that somebody sends.
@@ -134,6 +136,7 @@ impl WaitCode {
             Self::ParticipantWorks => "PARTICIPANT_WORKS",
             Self::Called => "CALLED",
             Self::SubSaga => "SUB_SAGA",
+            Self::AwaitsLock => "AWAITS_LOCK",
             Self::Sleeps => "SLEEPS",
             Self::AwaitsSignal => "AWAITS_SIGNAL",
         }

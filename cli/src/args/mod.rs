@@ -8,6 +8,7 @@ pub mod demo;
 pub mod dlq;
 pub mod group;
 pub mod key;
+pub mod lock;
 pub mod produce;
 pub mod repair;
 pub mod saga;

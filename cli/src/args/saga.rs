@@ -1,5 +1,6 @@
 //! `sagamq saga`.
 
+use super::lock::{LockCommand, LocksArgs};
 use super::repair::RepairCommand;
 use super::saga_verb::VerbCommand;
 use super::values::{self, DefinitionAt, JsonInput, When};
@@ -222,6 +223,11 @@ pub enum SagaCommand {
         #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000))]
         limit: u32,
     },
+    /// Show which semantic locks sagas hold, and who waits for them
+    Locks(LocksArgs),
+    /// Take a semantic lock away from the saga that holds it
+    #[command(subcommand)]
+    Lock(LockCommand),
     /// Send a signal to a saga that waits for it, or will
     #[command(after_help = SIGNAL)]
     Signal(SignalArgs),

@@ -4,6 +4,7 @@ use super::action::Action;
 use super::call::{Call, HttpTarget, RetryPolicy, SubSaga, Target, only_in_sagas};
 use super::emission::Emission;
 use super::for_each::ForEach;
+use super::lock::Lock;
 use super::schema::InputSchema;
 use crate::expression::Template;
 use core::time::Duration;
@@ -95,7 +96,8 @@ impl Definition {
     #[must_use]
     pub fn is_long(&self) -> bool {
         let lists = self.steps.iter().filter_map(|step| step.for_each.as_ref()).map(|each| &each.items);
-        let values = self.steps.iter().flat_map(|step| step.when.iter().chain(step.action.value())).chain(lists);
+        let locks = self.steps.iter().filter_map(|step| step.lock.as_ref()).map(|lock| &lock.key);
+        let values = self.steps.iter().flat_map(|step| step.when.iter().chain(step.action.value())).chain(lists).chain(locks);
         self.calls().map(|call| &call.arguments).chain(values).chain(&self.output).any(Template::is_long)
             || self.emissions().any(Emission::is_long)
     }
@@ -134,6 +136,9 @@ pub struct Step {
     /// What it tells others when that is undone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub emit_undone: Option<Emission>,
+    /// The lock that it begins under.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock: Option<Lock>,
 }
 
 impl Step {
@@ -148,7 +153,7 @@ impl Step {
         let own = [("when", self.when.is_some()), ("for_each", self.for_each.is_some())];
         let keyword = own
             .into_iter()
-            .chain([("optional", self.optional), ("emit", self.emit.is_some())])
+            .chain([("optional", self.optional), ("emit", self.emit.is_some()), ("lock", self.lock.is_some())])
             .find_map(|(name, is_there)| is_there.then_some(name));
         keyword.map(|keyword| only_in_sagas(self.id.as_str(), keyword)).or_else(|| self.action.no_branch(&self.id))
     }

@@ -14,8 +14,21 @@ use core::time::Duration;
 use jiff::Timestamp;
 
 /// What belongs to a call, and has no meaning where there is none. That the saga goes on without a wait is said by its `on_timeout`.
-const OF_CALLS: [&str; 12] =
-    ["call", "saga", "with", "timeout", "queue_timeout", "retry", "compensate", "pivot", "optional", "emit", "for_each", "max_parallel"];
+const OF_CALLS: [&str; 13] = [
+    "call",
+    "saga",
+    "with",
+    "timeout",
+    "queue_timeout",
+    "retry",
+    "compensate",
+    "pivot",
+    "optional",
+    "emit",
+    "for_each",
+    "max_parallel",
+    "lock",
+];
 
 /// What a step does if it calls nobody, and where it says so.
 pub(super) fn idle(fields: &mut Fields<'_>, report: &mut Report<'_>) -> Option<At<Option<Idle>>> {

@@ -66,6 +66,15 @@ pub(crate) struct Step {
     /// Where it says that the saga goes on without it.
     pub(crate) optional: Option<Span>,
     pub(crate) emit: Option<Emit>,
+    pub(crate) lock: Option<Lock>,
+}
+
+/// The lock of a step, as it was read.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    pub(crate) span: Span,
+    pub(crate) key: Option<Values>,
+    pub(crate) timeout: Option<At<Duration>>,
 }
 
 impl Step {

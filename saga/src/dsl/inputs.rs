@@ -46,8 +46,16 @@ fn values(draft: &Draft) -> impl Iterator<Item = (&Values, Implied)> {
             Some(_) | None => None,
         };
         let told = step.emit.iter().flat_map(Emit::values).chain(undone.into_iter().flat_map(Emit::values));
-        let called =
-            step.with.iter().chain(undo).chain(idle).chain(step.each.values()).chain(told).map(move |values| (values, implied.clone()));
+        let lock = step.lock.as_ref().and_then(|lock| lock.key.as_ref());
+        let called = step
+            .with
+            .iter()
+            .chain(lock)
+            .chain(undo)
+            .chain(idle)
+            .chain(step.each.values())
+            .chain(told)
+            .map(move |values| (values, implied.clone()));
         when.into_iter().map(|values| (values, Implied::default())).chain(called)
     });
     let always = |values| (values, Implied::default());

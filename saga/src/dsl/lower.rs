@@ -7,8 +7,8 @@ use super::report::Report;
 use super::rule::Rule;
 use crate::definition::Step as Lowered;
 use crate::definition::{
-    Action, CALL_TIMEOUT_DEFAULT, Call, Definition, Emission, ForEach, MAX_PARALLEL_DEFAULT, RetryPolicy, Sleep, StepKind, SubSaga, Target,
-    WaitFor,
+    Action, CALL_TIMEOUT_DEFAULT, Call, Definition, Emission, ForEach, Lock, MAX_PARALLEL_DEFAULT, RetryPolicy, Sleep, StepKind, SubSaga,
+    Target, WaitFor,
 };
 use crate::expression::Template;
 use core::time::Duration;
@@ -86,6 +86,12 @@ fn step(draft: &Draft, graph: &Graph, at: usize, after: Vec<usize>) -> Option<Lo
             max_parallel: step.each.max_parallel.as_ref().and_then(|most| most.value).unwrap_or(MAX_PARALLEL_DEFAULT),
         }),
         optional: step.optional.is_some(),
+        lock: match &step.lock {
+            Some(lock) => {
+                Some(Lock { key: lock.key.as_ref()?.template.clone(), timeout: lock.timeout.as_ref().map(|timeout| timeout.value) })
+            }
+            None => None,
+        },
     })
 }
 

@@ -53,6 +53,8 @@
 //! - **Sub-sagas.** `saga` is the name of another saga or `{ name, version }`; `with` is its input, and what it returns the step's output.
 //!   Without `compensate` it is undone as a whole. It has no `timeout` but its own, and no `retry` where it need not succeed. Not in two
 //!   phases.
+//! - **Lock.** `lock` is a key, or `{ key, timeout }`: the step begins when the instance has the lock of that key, which it keeps until it is at its
+//!   end. A step behind the pivot locks only what one before it has locked. Not in two phases.
 //! - **Pivot.** Each other step is before or behind it. Steps behind it are retried like compensations.
 //! - **Timeouts.** A step's `timeout` is for one attempt: its own, else `defaults.timeout`, else 30 s or the saga's, whichever is shorter.
 //! - **Durations** are `200ms`, `15m`, `1h30m`, `7d`, or ISO 8601: see [`crate::duration`].
@@ -74,6 +76,7 @@ mod fields;
 mod graph;
 mod inputs;
 mod invariants;
+mod lock;
 mod lower;
 mod node;
 mod place;
@@ -103,6 +106,7 @@ use report::Report;
 use sagamq_api::Fault;
 use sagamq_api::saga::Mode;
 use std::borrow::Cow;
+use std::sync::Arc;
 
 /// A definition that can be published.
 #[derive(Clone, Debug)]
@@ -160,6 +164,18 @@ pub fn lint_with(source: &str, catalogue: Option<&dyn Catalogue>) -> Vec<Fault> 
     analyse(source, catalogue).1
 }
 
+/// What is odd about the locks of a text beside these definitions; the text has no errors.
+pub(crate) fn lock_orders(source: &str, others: &[Arc<Definition>]) -> Vec<Fault> {
+    let mut report = Report::new(source);
+    let draft = yaml::read(&mut report).and_then(|node| read::definition(&node, &mut report));
+    let Some(draft) = draft else { return Vec::new() };
+    let graph = graph::Graph::build(&draft.steps, &mut report);
+    // What is odd about the text alone is known.
+    let mut report = Report::new(source);
+    lock::beside(&draft, &graph, others, &mut report);
+    report.finish()
+}
+
 /// What a text says, if it can be published, with what must hold of it.
 type Said = Option<(Definition, Vec<Invariant>)>;
 
@@ -173,6 +189,8 @@ fn analyse(source: &str, catalogue: Option<&dyn Catalogue>) -> (Said, Vec<Fault>
             Some(Mode::Saga) => {
                 check::pivots(&draft, &graph, &mut report);
                 check::never_on(&draft, &graph, &mut report);
+                lock::waits(&draft, &graph, &mut report);
+                lock::order(&draft, &graph, &mut report);
             }
             Some(Mode::TwoPhase) => two_phase::check(&draft, &graph, &mut report),
             None => {}

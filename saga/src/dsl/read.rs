@@ -6,7 +6,7 @@ use super::node::{Node, Value};
 use super::report::Report;
 use super::rule::Rule;
 use super::span::At;
-use super::{asleep, each, emit, invariants, scalar, schema, sub_saga, values};
+use super::{asleep, each, emit, invariants, lock, scalar, schema, sub_saga, values};
 use crate::definition::{HttpTarget, Target};
 use sagamq_api::limits::SAGA_STEPS_MAX;
 use sagamq_api::saga::{Mode, REPLY_TOPIC};
@@ -152,8 +152,7 @@ fn steps_of(node: &Node, report: &mut Report<'_>) -> Vec<Step> {
 }
 
 /// Keywords of steps that are planned, and what to do until then.
-const PLANNED: [(&str, &str); 2] =
-    [("wait_reply", "use `timeout`: a participant that works on keeps the attempt open until then"), ("lock", "lock in the participant")];
+const PLANNED: [(&str, &str); 1] = [("wait_reply", "use `timeout`: a participant that works on keeps the attempt open until then")];
 
 fn step(node: &Node, report: &mut Report<'_>) -> Option<Step> {
     let mut fields = Fields::open(node, "a step", report)?;
@@ -186,6 +185,7 @@ fn step(node: &Node, report: &mut Report<'_>) -> Option<Step> {
     let when = fields.take("when").and_then(|node| condition(node, report));
     let each = each::read(&mut fields, report);
     let emit = fields.take("emit").and_then(|node| emit::read(node, report));
+    let lock = fields.take("lock").and_then(|node| lock::read(node, report));
     let optional = fields.take_entry("optional").and_then(|(key, node)| scalar::boolean(node, "`optional`", report)?.then_some(key));
     fields.finish(report);
     Some(Step {
@@ -206,6 +206,7 @@ fn step(node: &Node, report: &mut Report<'_>) -> Option<Step> {
         each,
         optional,
         emit,
+        lock,
     })
 }
 

@@ -47,6 +47,7 @@ pub(crate) fn check(draft: &Draft, graph: &Graph, report: &mut Report<'_>) {
         look(step.when.as_ref().map(|when| &when.value), View::Condition(at));
         look(step.each.values(), View::Condition(at));
         look(step.with.as_ref(), if has_items { View::ItemAction(at) } else { View::Action(at) });
+        look(step.lock.as_ref().and_then(|lock| lock.key.as_ref()), View::Action(at));
         if let Some(Some(Idle::Given(values) | Idle::Until(values))) = step.idle.as_ref().map(|idle| &idle.value) {
             look(Some(values), View::Action(at));
         }
@@ -204,7 +205,8 @@ fn check_absence(draft: &Draft, graph: &Graph, report: &mut Report<'_>) {
     for (at, step) in draft.steps.iter().enumerate() {
         let condition = step.when.as_ref().map(|when| when.value.template.implied()).unwrap_or_default();
         look(step.when.as_ref().map(|when| &when.value), Some(at), &always);
-        for values in step.with.iter().chain(step.each.values()).chain(step.emit.iter().flat_map(Emit::values)) {
+        let lock = step.lock.as_ref().and_then(|lock| lock.key.as_ref());
+        for values in step.with.iter().chain(lock).chain(step.each.values()).chain(step.emit.iter().flat_map(Emit::values)) {
             look(Some(values), Some(at), &condition);
         }
         if let super::draft::Compensate::Call(compensation) = &step.compensate {

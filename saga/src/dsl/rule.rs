@@ -57,10 +57,15 @@ rules! {
     SagaWithPivot = "saga_with_pivot", Error;
     /// In two phases, a step sleeps or waits for a signal: what was called before it holds its locks meanwhile.
     SleepsWithLocks = "sleeps_with_locks", Error;
-    /// A step behind the pivot is to fail when its signal does not come in time: nothing is undone there.
+    /// A step behind the pivot is to fail when its signal does not come, or its lock is not free, in time: nothing is undone there.
     FailsBehindPivot = "fails_behind_pivot", Error;
-    /// Neither a timeout of the step nor one of the saga ends a wait for a signal.
+    /// Neither a timeout of the step nor one of the saga ends a wait for a signal or a lock.
     EndlessWait = "endless_wait", Warning;
+    /// A step behind the pivot asks for a lock that no step before it is sure to have asked for: it can neither fail nor be undone, so it may
+    /// wait for ever, and nobody could end a circle of such waits.
+    LockBehindPivot = "lock_behind_pivot", Error;
+    /// Two instances may take two locks in opposite orders: then they wait for each other, and the younger one is undone.
+    LockOrder = "lock_order", Warning;
     /// A name of a saga, a step, a service or a topic is not legal.
     BadName = "bad_name", Error;
     /// A duration cannot be read, or is out of its range; or a time cannot be read.
@@ -108,7 +113,7 @@ rules! {
     QueuedService = "queued_service", Error;
     /// In two phases, the name of a service that an action calls is too long to be a part of the name of a prepared transaction.
     LongServiceName = "long_service_name", Error;
-    /// What only a saga can do: a step with a condition, one that it goes on without, or one that starts another saga. In two phases all steps take effect or none does.
+    /// What only a saga can do: a step with a condition or a lock, one that it goes on without, or one that starts another saga. In two phases all steps take effect or none does.
     OnlyInSagas = "only_in_sagas", Error;
     /// What has no effect in two phases: a compensation, a pivot, a time in the queue, attempts of an action and codes that end them.
     NotInTwoPhases = "not_in_two_phases", Warning;
@@ -156,7 +161,8 @@ rules! {
     IgnoredNeverOn = "ignored_never_on", Warning;
     /// The key is the same for every input: only one instance could ever be started.
     ConstantKey = "constant_key", Warning;
-    /// The saga's timeout ends before one attempt of a step may, or before a way up to the pivot has slept or a wait for a signal is over.
+    /// The saga's timeout ends before one attempt of a step may, or before a way up to the pivot has slept or a wait for a signal or a lock
+    /// is over.
     TimeoutTooShort = "timeout_too_short", Error;
     /// The saga's timeout ends before the steps up to its pivot may, one after the other, or before a step has had the attempts it asks for.
     BudgetTooSmall = "budget_too_small", Warning;

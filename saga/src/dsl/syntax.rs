@@ -143,6 +143,30 @@ pub(crate) struct Step {
     optional: Option<bool>,
     /// What is told others when the action has taken effect: a record in the commit that says so.
     emit: Option<Emit>,
+    /// The key of the lock that the saga has before the step is called, and until the saga is at its end. Another saga that asks for the same
+    /// key waits.
+    lock: Option<Lock>,
+}
+
+/// The lock of a step.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(crate) enum Lock {
+    /// The key; may hold `${ }` expressions over `input`, `steps.<id>.output` of steps before it, and `saga`.
+    Key(#[schemars(length(min = 1))] String),
+    /// A key, for which the step waits for a time.
+    Long(LockWithin),
+}
+
+/// A lock, and how long a step waits for it.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LockWithin {
+    /// The key.
+    #[schemars(length(min = 1))]
+    key: String,
+    /// How long the step waits; without it, as long as the saga may take. Not behind the pivot.
+    timeout: Option<Duration>,
 }
 
 /// The saga that a step starts.
@@ -354,10 +378,11 @@ mod tests {
         timeout: 1s\n    queue_timeout: 1m\n    retry: { initial: 1s, factor: 1.5, max: 2s, attempts: 3, never_on: [A] }\n    compensate: h.undo\n    \
         when: ${ input.a }\n    optional: true\n    for_each: ${ input.l }\n    max_parallel: 2\n  - id: two\n    call: h.do\n    after: [one]\n    with: ${ input }\n    \
         compensate: { call: s.undo, with: { b: 2 }, timeout: 1s, retry: { factor: 2 } }\n    \
-        emit: { topic: e, key: k, value: [1], headers: { a: b } }\n  - { id: three, call: s.do, after: [two], pivot: true }\n  \
+        emit: { topic: e, key: k, value: [1], headers: { a: b } }\n  - { id: three, call: s.do, after: [two], pivot: true, lock: one }\n  \
         - id: four\n    sleep: 15m\n    after: [three]\n  - id: five\n    sleep: { until: '2027-01-01T00:00:00Z' }\n    after: [four]\n  \
         - id: six\n    wait_for: { signal: go, timeout: 1h, on_timeout: continue }\n    after: [five]\n  \
-        - { id: seven, wait_for: paid, after: [six] }\noutput: [1]\nverify: [ steps.one.done, { always: '!steps.one.undone' } ]\n";
+        - { id: seven, wait_for: paid, after: [six] }\n  \
+        - { id: eight, call: s.do, after: [seven], lock: { key: one } }\noutput: [1]\nverify: [ steps.one.done, { always: '!steps.one.undone' } ]\n";
 
     fn strict(source: &str) -> Result<Saga, serde_saphyr::Error> {
         serde_saphyr::from_str_with_options(source, serde_saphyr::options! { no_schema: true, strict_booleans: true })
@@ -414,6 +439,7 @@ mod tests {
             "never_on",
             "topic",
             "emit",
+            "lock",
             "value",
             "headers",
             "http",

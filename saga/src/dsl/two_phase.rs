@@ -82,6 +82,7 @@ fn only_sagas(step: &Step, report: &mut Report<'_>) {
         ("for_each", step.each.items.as_ref().map(|items| items.span)),
         ("optional", step.optional),
         ("emit", step.emit.as_ref().map(|emit| emit.span)),
+        ("lock", step.lock.as_ref().map(|lock| lock.span)),
     ] {
         if let Some(span) = span {
             let help = "let the participant decide, and answer that nothing was to do; or run it with `mode: saga`";

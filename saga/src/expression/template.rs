@@ -182,6 +182,41 @@ impl Template {
         }
     }
 
+    /// Its text, with expressions in `${ }`.
+    pub(crate) fn shown(&self) -> String {
+        let of_program = |program: &Program| format!("${{ {} }}", program.source().trim());
+        match &*self.node {
+            Node::Literal(value) => value.read().unwrap_or_else(|_| value.as_str().to_owned()),
+            Node::Expression(program) => of_program(program),
+            Node::Text(parts) => parts
+                .iter()
+                .map(|part| match part {
+                    Part::Literal(text) => text.clone(),
+                    Part::Expression(program) => of_program(program),
+                })
+                .collect(),
+            Node::Array(items) => format!("[{}]", items.iter().map(Self::shown).collect::<Vec<_>>().join(", ")),
+            Node::Object(fields) => {
+                let fields = fields.iter().map(|(name, value)| format!("{name}: {}", value.shown()));
+                format!("{{{}}}", fields.collect::<Vec<_>>().join(", "))
+            }
+        }
+    }
+
+    /// What its text begins with in every scope.
+    pub(crate) fn literal_prefix(&self) -> String {
+        match &*self.node {
+            Node::Literal(_) => self.shown(),
+            Node::Expression(program) => leading_text(program.source()).to_owned(),
+            Node::Text(parts) => match parts.first() {
+                Some(Part::Literal(text)) => text.clone(),
+                Some(Part::Expression(program)) => leading_text(program.source()).to_owned(),
+                None => String::new(),
+            },
+            Node::Array(_) | Node::Object(_) => String::new(),
+        }
+    }
+
     /// The text of its expression, if it is one and nothing else.
     #[must_use]
     pub fn source(&self) -> Option<&str> {
@@ -324,6 +359,16 @@ impl Part {
                 if value.starts_with('"') { out.push(&unquoted(program, &value)?) } else { out.push(&value) }
             }
         }
+    }
+}
+
+/// The text that an expression begins with, if it is a text with something added to it.
+fn leading_text(source: &str) -> &str {
+    let source = source.trim_start();
+    let Some(quote) = source.chars().next().filter(|quote| ['"', '\''].contains(quote)) else { return "" };
+    match source[1..].split_once(quote) {
+        Some((text, rest)) if !text.contains('\\') && (rest.trim().is_empty() || rest.trim_start().starts_with('+')) => text,
+        _ => "",
     }
 }
 

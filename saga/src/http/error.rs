@@ -1,9 +1,9 @@
 //! Errors of the orchestrator as problem documents: each has its code here, by matches that name every variant.
 
 use crate::orchestrator::{
-    ActivateError, CallError, CompletionError, DefinitionError, HistoryError, IncidentError, InstanceError, LaneTopicError, OperateError,
-    OutOfBounds, OutcomeError, PublishError, QueryError, RepairError, RetentionError, ServiceError, SignalError, StartError,
-    StartRepairError, TransactionError, VersionsError, WaitTooLong, of_rejection, of_write,
+    ActivateError, BreakError, CallError, CompletionError, DefinitionError, HistoryError, IncidentError, InstanceError, LaneTopicError,
+    LockError, NotTaken, OperateError, OutOfBounds, OutcomeError, PublishError, QueryError, RepairError, RetentionError, ServiceError,
+    SignalError, StartError, StartRepairError, TransactionError, VersionsError, WaitTooLong, of_rejection, of_write,
 };
 use crate::protocol::Rejection;
 use crate::store::StoreError;
@@ -95,6 +95,28 @@ impl From<StartError> for ApiError {
             StartError::Panicked => ErrorCode::Internal,
             StartError::Rejected(rejection) => return rejected(&rejection),
             StartError::Instance(error) => return error.into(),
+        };
+        Self::new(code, detail)
+    }
+}
+
+impl From<LockError> for ApiError {
+    fn from(error: LockError) -> Self {
+        match error {
+            LockError::Query(error) => error.into(),
+            LockError::Lane(error) => error.into(),
+        }
+    }
+}
+
+impl From<BreakError> for ApiError {
+    fn from(error: BreakError) -> Self {
+        let detail = error.to_string();
+        let code = match error {
+            BreakError::NoReason => ErrorCode::InvalidRequest,
+            BreakError::Refused(error) => return error.into(),
+            BreakError::Lane(NotTaken::NotHeld(_) | NotTaken::OtherToken { .. }) => ErrorCode::LockNotHeld,
+            BreakError::Lane(NotTaken::Write(error)) => of_write(&error),
         };
         Self::new(code, detail)
     }

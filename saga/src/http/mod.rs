@@ -5,6 +5,7 @@ mod access;
 mod calls;
 mod definitions;
 mod error;
+mod locks;
 mod repairs;
 mod retention;
 mod sagas;
@@ -24,6 +25,7 @@ pub fn router(orchestrator: Orchestrator) -> Router {
     definitions::routes()
         .merge(sagas::routes())
         .merge(of_ids.route_layer(from_fn_with_state(orchestrator.clone(), access::of_the_id)))
+        .merge(locks::routes())
         .merge(retention::routes())
         .merge(calls::routes())
         .merge(services::routes())
@@ -40,6 +42,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         sagas::Doc::openapi(),
         verbs::Doc::openapi(),
         signals::Doc::openapi(),
+        locks::Doc::openapi(),
         retention::Doc::openapi(),
         calls::Doc::openapi(),
         transactions::Doc::openapi(),
@@ -55,6 +58,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 #[openapi(tags(
     (name = "saga definitions", description = "Publish and read saga definitions; versions are immutable"),
     (name = "sagas", description = "Start sagas once by business key, watch and mend them"),
+    (name = "saga locks", description = "Semantic locks: what sagas hold until they are at their end, and who waits for it"),
     (name = "saga calls", description = "Replies of workers"),
     (name = "services", description = "Where services are that are called over HTTP, by name; can be changed while sagas run"),
     (name = "saga repairs", description = "An operator's verb for many sagas, as a job"),

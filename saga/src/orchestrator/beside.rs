@@ -47,7 +47,7 @@ pub(super) fn may_take_long(definition: &Definition, instance: &Instance, input:
         Input::Operate { verb: Verb::Saga(SagaVerb::EditInput { input } | SagaVerb::Rerun { input: Some(input), .. }), .. } => input.len(),
         Input::Operate { verb: Verb::Saga(SagaVerb::Resolve { outcome: StepOutcome::Succeeded { output }, .. }), .. } => output.len(),
         Input::Reply { .. } | Input::NotSent { .. } | Input::Timer { .. } | Input::Recovered | Input::Operate { .. } => 0,
-        Input::Undo(_) | Input::ParentAsks | Input::ParentEnded => 0,
+        Input::Undo(_) | Input::ParentAsks | Input::ParentEnded | Input::Lock { .. } => 0,
         Input::Signal(signal) => signal.payload.len(),
     };
     added + instance.payload_bytes() > INLINE_BYTES_MAX || definition.is_long() || (is_input_edited && definition.key.is_long())

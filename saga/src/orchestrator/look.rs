@@ -6,7 +6,7 @@ use super::error::InstanceError;
 use super::lane::{LaneInput, Seen};
 use super::queries::blocking;
 use crate::protocol::{instance_id, lane_of};
-use futures_util::future::join_all;
+use futures_util::future::{OptionFuture, join_all};
 use sagamq_api::saga::{SagaDescription, SagaState, SagaSummary, StepDescription, WaitCode, Waits};
 use std::collections::{BTreeMap, HashMap};
 use uuid::Uuid;
@@ -42,7 +42,16 @@ impl Orchestrator {
         if seen.is_empty() && description.summary.state == SagaState::Waiting {
             seen = self.asleep(vec![id]).await;
         }
-        let Some(Seen { waits, .. }) = seen.into_iter().next() else { return };
+        let Some(Seen { mut waits, .. }) = seen.into_iter().next() else { return };
+        for wait in waits.iter_mut().filter(|wait| wait.code == WaitCode::AwaitsLock) {
+            let step = description.steps.iter().find(|step| wait.step.as_ref() == Some(&step.id));
+            let lock = step.and_then(|step| step.lock.as_ref()).map(|lock| self.lock(&lock.key));
+            if let Some(Some(lock)) = OptionFuture::from(lock).await {
+                let before = lock.waiters.iter().position(|waiter| waiter.saga_id == id).unwrap_or(lock.waiters.len());
+                let before = if before > 0 { format!(", and {before} others get it before") } else { String::new() };
+                wait.message = format!("{}, which saga {} holds{before}", wait.message, lock.held_by);
+            }
+        }
         for step in &mut description.steps {
             step.waits = waits.iter().find(|waits| waits.step.as_ref() == Some(&step.id)).cloned();
         }

@@ -7,7 +7,7 @@
 //!
 //! An operation a file, with the error that it returns: `publish.rs`, `activate.rs`, `start.rs`, `complete.rs`, `next.rs`, `operate.rs`, `preview.rs`,
 //! `release.rs`, `outcome.rs`, `queries.rs`, `services.rs`, `transactions.rs`, `list/mod.rs`, `incidents.rs`, `versions.rs`, `retention.rs`,
-//! `repairs.rs`, `signal.rs`, `wait.rs`.
+//! `repairs.rs`, `locks.rs`, `signal.rs`, `wait.rs`.
 
 mod activate;
 mod beside;
@@ -25,6 +25,7 @@ mod incidents;
 mod lane;
 mod lifecycle;
 mod list;
+mod locks;
 mod look;
 mod next;
 mod open;
@@ -58,8 +59,9 @@ pub use definitions::DefinitionError;
 pub use door::Orchestrator;
 pub use error::InstanceError;
 pub use incidents::IncidentError;
-pub use lane::{RecoveryError, RepairError, StartError};
+pub use lane::{NotTaken, RecoveryError, RepairError, StartError};
 pub use list::QueryError;
+pub use locks::{BreakError, LockError};
 pub use next::{Completed, CompletionError};
 pub use open::OpenError;
 pub use operate::OperateError;

@@ -128,7 +128,8 @@ impl Orchestrator {
             drop(turn);
             return self.publish_again(&known, activate).await;
         }
-        let Compiled { definition, warnings, .. } = compiled;
+        let Compiled { definition, mut warnings, .. } = compiled;
+        warnings.extend(self.lock_orders(&definition, &canonical).await);
         self.require_free(&definition.name, definition.version).await?;
         self.require_hosts(&definition)?;
         self.0.broker.require_room()?;
@@ -151,6 +152,24 @@ impl Orchestrator {
         });
         let published = published.await.expect("it does not panic, and nobody aborts it")?;
         Ok((self.0.definitions.describe(&published), true))
+    }
+
+    /// Locks that it takes in another order than what new sagas take now.
+    async fn lock_orders(&self, definition: &Definition, source: &str) -> Vec<Fault> {
+        let locks = |definition: &Definition| definition.steps.iter().filter(|step| step.lock.is_some()).count();
+        if locks(definition) < 2 {
+            return Vec::new();
+        }
+        let definitions = &self.0.definitions;
+        let active = definitions.names().into_iter().filter_map(|name| definitions.activation(&name).map(|active| (name, active)));
+        let versions = active.flat_map(|(name, active)| {
+            let tried = active.canary.map(|canary| canary.version);
+            [Some(active.version), tried].into_iter().flatten().map(move |version| (name.clone(), version))
+        });
+        let others = versions.filter_map(|(name, version)| definitions.compiled(&name, version).ok());
+        let others: Vec<Arc<Definition>> = others.filter(|other| locks(other) >= 2).collect();
+        let source = source.to_owned();
+        self.0.compiler.run(move || dsl::lock_orders(&source, &others)).await
     }
 
     /// The topics may have been deleted since: publishing again heals that.

@@ -86,6 +86,7 @@ impl Dispatcher {
                 // What goes to other lanes, they send themselves.
                 Command::Settle { target: Target::Saga(_), .. }
                 | Command::Postpone { target: Target::Saga(_), .. }
+                | Command::Lock { .. }
                 | Command::Relate(_) => {}
                 Command::Tell(told) => match commit.append(&told.topic, event(&told)) {
                     Ok(()) => staged.appended.push((None, told.topic)),

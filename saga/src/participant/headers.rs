@@ -20,6 +20,9 @@ pub(super) fn call_headers(call: &Call) -> Vec<(&'static str, String)> {
         (headers::STARTED_AT, call.started_at_ms.to_string()),
         (headers::DEADLINE, call.deadline_ms.to_string()),
     ]);
+    if let Some(lock) = &call.lock {
+        all.extend([(headers::LOCK_KEY, lock.key.clone()), (headers::LOCK_TOKEN, lock.token.to_string())]);
+    }
     all
 }
 

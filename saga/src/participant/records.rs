@@ -84,6 +84,7 @@ mod tests {
             timeout_ms: 9,
             arguments: json!({"a": 1}).into(),
             action_output: None,
+            lock: None,
             transaction: None,
             reply_partition: PartitionId(2),
         }

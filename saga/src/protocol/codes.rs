@@ -20,6 +20,12 @@ pub const QUEUE_TIMEOUT: &str = "QUEUE_TIMEOUT";
 pub const SIGNAL_TIMEOUT: &str = "SIGNAL_TIMEOUT";
 /// A step that slept need not any more: the saga is undone, or an operator ended it.
 pub const SLEEP_ENDED: &str = "SLEEP_ENDED";
+/// A step had not got its lock when its time for it was over.
+pub const LOCK_TIMEOUT: &str = "LOCK_TIMEOUT";
+/// As many sagas as may be wait for the lock already.
+pub const LOCK_QUEUE_FULL: &str = "LOCK_QUEUE_FULL";
+/// Sagas wait for each other's locks in a circle, and this one gives way.
+pub const LOCK_DEADLOCK: &str = "LOCK_DEADLOCK";
 /// The transaction was not decided when its time was over.
 pub const TRANSACTION_TIMEOUT: &str = "TRANSACTION_TIMEOUT";
 /// The server was started again before the transaction was decided.

@@ -2,6 +2,7 @@
 //! an instance is of.
 
 use crate::definition::{Misfit, RetryPolicy, Target};
+use crate::protocol::lock::{Claimant, LockSaid};
 use sagamq_api::limits::{SAGA_SIGNALS_BYTES_MAX, SAGA_SIGNALS_MAX};
 use sagamq_api::saga::{AttemptId, Call, CallOutcome, Failure, SagaState, SagaVerb, StepAttempt, VerbName};
 use sagamq_api::{JsonText, SagaName, SignalName, StepId, TopicName};
@@ -58,6 +59,15 @@ pub enum Input {
     ParentEnded,
     /// Somebody tells it something that a step waits for, or may.
     Signal(Box<Signal>),
+    /// What became of a claim to a lock.
+    Lock {
+        /// The key.
+        key: String,
+        /// The number of the claim.
+        number: u64,
+        /// What became of it.
+        said: LockSaid,
+    },
     /// An operator intervenes.
     Operate {
         /// What is to be done.
@@ -160,6 +170,16 @@ pub enum Command {
         target: Target,
         /// When, in milliseconds since 1970.
         due_ms: u64,
+    },
+    /// The home of a lock is told that the instance wants it, or does not hold it or wait for it any more: a message that is written with the
+    /// events.
+    Lock {
+        /// The key.
+        key: String,
+        /// The claim.
+        by: Claimant,
+        /// Whether it is made; else it is over.
+        wants: bool,
     },
     /// A step tells others what it has done, or undone: a record that is written with the events.
     Tell(Box<Told>),

@@ -1,8 +1,9 @@
 //! An instance of any protocol: all that those who run, store, show and count instances need of one.
 
-use super::decision::{CallCommand, Decision, HandOut, IllegalEvent, Input, Parent, Rejection};
+use super::decision::{CallCommand, ChildName, Decision, HandOut, IllegalEvent, Input, Parent, Rejection};
 use super::event::{Event, Protocol, RecordedEvent};
 use super::head::Head;
+use super::lock::Wait;
 use super::saga::{self, InstanceState};
 use super::twopc::{self, TransactionState};
 use super::waits::Trouble;
@@ -259,6 +260,24 @@ impl Instance {
         match self {
             Self::Saga(state) => state.steps.iter().any(|status| status.id == *step && (status.output.is_some() || status.is_done())),
             Self::TwoPc(_) => false,
+        }
+    }
+
+    /// The parent whose end it waits for, and the sub-sagas that it waits for.
+    #[must_use]
+    pub fn waits_for_relatives(&self) -> (Option<Uuid>, Vec<ChildName>) {
+        match self {
+            Self::Saga(state) => state.waits_for_relatives(),
+            Self::TwoPc(_) => (None, Vec::new()),
+        }
+    }
+
+    /// The locks that it waits for.
+    #[must_use]
+    pub fn lock_waits(&self) -> Vec<Wait> {
+        match self {
+            Self::Saga(state) => state.lock_waits(),
+            Self::TwoPc(_) => Vec::new(),
         }
     }
 

@@ -5,9 +5,9 @@
 //! follows from what, is a protocol's own affair; there are two, [`saga`] and [`twopc`]. Instances and events say on disk which protocol
 //! they are of.
 //!
-//! Beside them, [`repair`] is what becomes of an operator's verb for many instances.
+//! Beside them, [`repair`] is what becomes of an operator's verb for many instances, and [`lock`] who holds what several want.
 //!
-//! Upwards: `decision.rs` (the words that all protocols share), `failures.rs`, `pause.rs` and `same.rs`, then a folder for each protocol, then
+//! Upwards: `decision.rs` (the words that all protocols share), `failures.rs`, `pause.rs` and `same.rs`, locks, then a folder for each protocol, then
 //! `event.rs` and `instance.rs` over them, and `preview.rs` and repairs on top.
 
 pub mod codes;
@@ -17,6 +17,7 @@ mod failures;
 mod head;
 mod id;
 mod instance;
+pub mod lock;
 mod occurrence;
 mod pause;
 mod preview;

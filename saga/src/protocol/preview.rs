@@ -5,6 +5,7 @@
 use super::decision::{By, CallCommand, Command, Decision, Input, Rejection, Verb};
 use super::event::Event;
 use super::instance::Instance;
+use super::lock::LockSaid;
 use crate::definition::{Action, Definition, Sleep};
 use crate::expression::Template;
 use core::time::Duration;
@@ -60,6 +61,7 @@ pub fn preview(
         // The instance itself is at its end.
         (commands, after) = (next.commands, next.state);
     }
+    let asked: Vec<(String, u64)> = commands.iter().filter_map(asked_lock).chain(waited_for(&after)).collect();
     let new = calls_of(commands, &Seen::default());
     let is_new: BTreeSet<AttemptId> = new.iter().map(|call| call.command.call.attempt.clone()).collect();
     let in_flight = after.open_calls(definition).into_iter().filter(|command| !is_new.contains(&command.call.attempt));
@@ -67,6 +69,7 @@ pub fn preview(
     let queue = in_flight.chain(new).collect();
     let (definition, open) = without_what_is_open(definition, &after);
     let mut way = Way { definition: &definition, open: &open, state: after.clone(), now_ms, queue, calls: Vec::new() };
+    way.grant(asked);
     let is_whole = way.go(may_go_on);
     Ok(Preview { duplicate, is_rerun, after, calls: way.calls, end: way.state, is_whole })
 }
@@ -92,7 +95,7 @@ struct Seen {
 fn calls_of(commands: Vec<Command>, open: &Seen) -> Vec<ForeseenCall> {
     let calls = commands.into_iter().filter_map(|command| match command {
         Command::Call(command) => Some(*command),
-        Command::Settle { .. } | Command::Postpone { .. } | Command::Tell(_) | Command::Relate(_) => None,
+        Command::Settle { .. } | Command::Postpone { .. } | Command::Lock { .. } | Command::Tell(_) | Command::Relate(_) => None,
     });
     let foreseen = calls.map(|command| ForeseenCall {
         has_open_arguments: open.arguments.contains(&command.call.attempt),
@@ -101,6 +104,24 @@ fn calls_of(commands: Vec<Command>, open: &Seen) -> Vec<ForeseenCall> {
         in_flight: false,
     });
     foreseen.collect()
+}
+
+/// The claim that is made to a lock, if one is.
+fn asked_lock(command: &Command) -> Option<(String, u64)> {
+    match command {
+        Command::Lock { key, by, wants: true } => Some((key.clone(), by.number)),
+        Command::Lock { .. }
+        | Command::Call(_)
+        | Command::Settle { .. }
+        | Command::Postpone { .. }
+        | Command::Tell(_)
+        | Command::Relate(_) => None,
+    }
+}
+
+/// The claims to locks for which the instance waits.
+fn waited_for(instance: &Instance) -> impl Iterator<Item = (String, u64)> {
+    instance.lock_waits().into_iter().map(|wait| (wait.key, wait.number))
 }
 
 /// The definition with nothing in place of arguments that depend on outputs that are yet to come, and with conditions that hold.
@@ -126,6 +147,10 @@ fn without_what_is_open(definition: &Definition, instance: &Instance) -> (Defini
             // How many calls there will be is not known: one stands for all.
             each.items = Template::literal(serde_json::json!([null]));
             open.lists.insert(index);
+        }
+        if let Some(lock) = step.lock.as_mut().filter(|lock| is_open(&lock.key)) {
+            // Which lock it is is not known, and that it is free is assumed of all.
+            lock.key = Template::literal(serde_json::Value::String(step.id.to_string()));
         }
         if step.action.value().is_some_and(&is_open) {
             // How long is not known: it is left out of the time, as what calls take is.
@@ -198,6 +223,15 @@ impl Way<'_> {
                 seen.conditions.insert(attempt.clone());
             }
         }
+        let asked = commands.iter().filter_map(asked_lock).collect();
         self.queue.extend(calls_of(commands, &seen));
+        self.grant(asked);
+    }
+
+    /// That whoever holds a lock lets it go is assumed, as is that participants answer.
+    fn grant(&mut self, asked: Vec<(String, u64)>) {
+        for (key, number) in asked {
+            self.tell(Input::Lock { key, number, said: LockSaid::Granted { token: 0 } });
+        }
     }
 }

@@ -132,6 +132,15 @@ pub(super) fn sleeps(step: &StepId, signal: Option<&SignalName>, since_ms: u64, 
     Waits { code, message, step, item: None, operation, attempt, since_ms, next_at_ms: until_ms, failure, held_by }
 }
 
+/// The step waits for a lock.
+pub(super) fn awaits_lock(step: &StepId, key: &str, since_ms: u64, until_ms: Option<u64>) -> Waits {
+    let end = until_ms.map(|until_ms| format!(", and is given up at {}", at(until_ms))).unwrap_or_default();
+    let message = format!("waits at `{step}` for the lock `{key}` since {}{end}", at(since_ms));
+    let (code, step, since_ms) = (WaitCode::AwaitsLock, Some(step.clone()), Some(since_ms));
+    let (operation, attempt, failure, held_by) = (None, None, None, None);
+    Waits { code, message, step, item: None, operation, attempt, since_ms, next_at_ms: until_ms, failure, held_by }
+}
+
 /// An operator stopped it for now.
 pub(super) fn paused(since_ms: u64) -> Waits {
     let message = format!("is paused since {}: nobody is called until an operator resumes it", at(since_ms));

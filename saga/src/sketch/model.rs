@@ -131,6 +131,9 @@ fn action_lines(step: &Step) -> Vec<String> {
     if let Some(condition) = step.when.as_ref().and_then(Template::source) {
         lines.push(format!("when {}", cut(condition)));
     }
+    if let Some(lock) = &step.lock {
+        lines.push(format!("lock {}", cut(&lock.key.shown())));
+    }
     if let Some(emission) = &step.emit {
         lines.push(format!("tells {}", emission.topic));
     }

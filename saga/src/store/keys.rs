@@ -22,6 +22,9 @@
 //! | 21 | repair, 16 bytes; sequence u64 | format byte, event of the repair with its time as JSON |
 //! | 22 | repair, 16 bytes | empty: the repair is not at its end |
 //! | 23 | instance, 16 bytes; repair, 16 bytes | format byte, what the repair waits for as JSON |
+//! | 40 | key of a lock | format byte, who holds it as JSON |
+//! | 41 | key of a lock, byte 0, place u64 | format byte, who waits for it as JSON |
+//! | 42 | nothing | u64: the last number that was given as a token or a place of a lock |
 //! | 32 | name of the saga | format byte, which versions new sagas take as JSON; shard 0 only |
 //!
 //! A [position](Position) is when the instance started (u64, milliseconds since 1970) and its id (16 bytes): each of the tags 8 to 11 is a list
@@ -78,6 +81,12 @@ pub enum SagaKey<'a> {
     OpenRepair(Uuid),
     /// An instance for which a repair waits.
     Watch(Uuid, Uuid),
+    /// Who holds a lock.
+    Lock(&'a str),
+    /// Who waits for a lock, and its place.
+    LockWaiter(&'a str, u64),
+    /// The last number that was given as a token or a place.
+    LockNumber,
 }
 
 const SUMMARY: u8 = 1;
@@ -99,6 +108,9 @@ const REPAIR: u8 = 20;
 const REPAIR_EVENT: u8 = 21;
 const OPEN_REPAIR: u8 = 22;
 const WATCH: u8 = 23;
+const LOCK: u8 = 40;
+const LOCK_WAITER: u8 = 41;
+const LOCK_NUMBER: u8 = 42;
 
 impl SagaKey<'_> {
     /// The bytes of the key.
@@ -125,6 +137,9 @@ impl SagaKey<'_> {
             Self::Repair(id) => join(REPAIR, &[id.as_bytes()]),
             Self::RepairEvent(id, sequence) => join(REPAIR_EVENT, &[id.as_bytes(), &sequence.to_be_bytes()]),
             Self::OpenRepair(id) => join(OPEN_REPAIR, &[id.as_bytes()]),
+            Self::Lock(key) => join(LOCK, &[key.as_bytes()]),
+            Self::LockWaiter(key, ticket) => join(LOCK_WAITER, &[key.as_bytes(), &[0], &ticket.to_be_bytes()]),
+            Self::LockNumber => vec![LOCK_NUMBER],
             Self::Watch(instance, repair) => join(WATCH, &[instance.as_bytes(), repair.as_bytes()]),
         }
     }
@@ -215,6 +230,33 @@ impl SagaKey<'_> {
     #[must_use]
     pub fn watches() -> Vec<u8> {
         vec![WATCH]
+    }
+
+    /// What all locks that are held begin with.
+    #[must_use]
+    pub fn locks() -> Vec<u8> {
+        vec![LOCK]
+    }
+
+    /// The key of a lock in the key of its row.
+    #[must_use]
+    pub fn lock(key: &[u8]) -> Option<String> {
+        let [LOCK, name @ ..] = key else { return None };
+        String::from_utf8(name.to_vec()).ok()
+    }
+
+    /// What all who wait for locks begin with.
+    #[must_use]
+    pub fn lock_waiters() -> Vec<u8> {
+        vec![LOCK_WAITER]
+    }
+
+    /// The key of a lock, and the place, in the key of one who waits.
+    #[must_use]
+    pub fn lock_waiter(key: &[u8]) -> Option<(String, u64)> {
+        let [LOCK_WAITER, rest @ ..] = key else { return None };
+        let (name, ticket) = rest.split_last_chunk::<8>()?;
+        Some((String::from_utf8(name.strip_suffix(&[0])?.to_vec()).ok()?, u64::from_be_bytes(*ticket)))
     }
 
     /// The repair in the key of a marker.
@@ -355,6 +397,10 @@ mod tests {
         assert_eq!((SagaKey::RepairEvent(id, 258).encode(), SagaKey::repair_sequence(&of_id)), (of_id, Some(258)));
         let watch = SagaKey::Watch(id, Uuid::from_u128(2)).encode();
         assert_eq!((watch.len(), watch[0], watch[16], watch[32], SagaKey::watched(&watch)), (33, 23, 1, 2, Some(id)));
+        assert_eq!((SagaKey::Lock("k").encode(), SagaKey::lock(&[40, b'k'])), (vec![40, b'k'], Some("k".to_owned())));
+        let waiter = SagaKey::LockWaiter("k", 258).encode();
+        assert_eq!((&waiter[..], SagaKey::lock_waiter(&waiter)), (&[41, b'k', 0, 0, 0, 0, 0, 0, 0, 1, 2][..], Some(("k".to_owned(), 258))));
+        assert_eq!(SagaKey::LockNumber.encode(), [42]);
         let at = Position { started_at_ms: 258, id };
         let listed = |front: &[u8]| [front, &[0, 0, 0, 0, 0, 0, 1, 2], id.as_bytes()].concat();
         assert_eq!(SagaKey::ByTime(Protocol::Saga, at).encode(), listed(&[8, 1]));

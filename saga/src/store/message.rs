@@ -1,6 +1,7 @@
 //! What lanes tell each other, as it is sent.
 
 use super::codec::{CodecError, decode, encode};
+use crate::protocol::lock::LockMessage;
 use sagamq_api::repair::{RepairFilter, Repaired};
 use sagamq_api::saga::{AttemptId, CallOutcome, Failure, OperateSaga};
 use sagamq_api::{JsonText, SagaName};
@@ -27,6 +28,8 @@ pub(crate) enum LaneMessage {
     ChildEnded(ChildEnded),
     /// To the lane of a parent: nothing was started, and it is to ask later.
     ChildNotStarted(ChildNotStarted),
+    /// About a lock: to its home, or to the lane of an instance.
+    Lock(LockMessage),
 }
 
 /// A sub-saga is to be started.

@@ -11,7 +11,7 @@ use sagamq_broker::ShardCommit;
 use uuid::Uuid;
 
 /// Looks at a row.
-type VisitRow<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, StoreError>;
+pub(super) type VisitRow<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, StoreError>;
 
 impl LaneStore {
     /// A repair in short.
@@ -114,7 +114,7 @@ impl LaneStore {
         Ok(watches)
     }
 
-    fn visit_rows(&self, prefix: &[u8], from: Option<&[u8]>, visit: VisitRow<'_>) -> Result<(), StoreError> {
+    pub(super) fn visit_rows(&self, prefix: &[u8], from: Option<&[u8]>, visit: VisitRow<'_>) -> Result<(), StoreError> {
         let mut fault = None;
         self.0.scan(prefix, from, &mut |key, row| match visit(key, row) {
             Ok(flow) => flow,

@@ -76,7 +76,8 @@ fn of_step(step: &StepStatus, bytes: &mut Vec<u8>) {
         step.condition.is_some(),
         step.condition == Some(true),
     ];
-    bytes.extend([step.state as u8, flags.iter().fold(0, |bits, flag| bits << 1 | u8::from(*flag))]);
+    let lock = step.lock.as_ref().map_or(0, |lock| 1 + u8::from(lock.token.is_some()));
+    bytes.extend([lock, step.state as u8, flags.iter().fold(0, |bits, flag| bits << 1 | u8::from(*flag))]);
     for side in Side::BOTH {
         let progress = step.progress(side.operation());
         of_progress(progress, live == Some(side.operation()), bytes);
@@ -119,6 +120,7 @@ fn of_outside(world: &World, place: Place, dues: &[u64], bytes: &mut Vec<u8>) {
         bytes.extend([0xC0 | told.side as u8, small(usize::from(told.place.item))]);
     }
     of_wait(&world.state.steps[place.index()], dues, bytes);
+    bytes.extend(world.state.lock_due_ms(place.index()).map(|at_ms| rank(dues, at_ms)));
     for flight in world.flights.iter().filter(|flight| flight.call.place.step == place.step) {
         let deadline = Model::deadline_ms(&world.state, flight);
         let (way, due) = match flight.way {

@@ -156,6 +156,9 @@ impl<'a> Model<'a> {
             }
         }
         for (index, step) in world.state.steps.iter().enumerate() {
+            if step.awaits_lock() {
+                moves.push(Move::Grant(Place::of(index)));
+            }
             if step.action.attempt.is_asleep() && step.signal.is_some() {
                 moves.push(Move::Signal { place: Place::of(index), is_early: false });
             }
@@ -194,6 +197,9 @@ impl<'a> Model<'a> {
             }
         }
         for (index, step) in world.state.steps.iter().enumerate() {
+            if step.awaits_lock() && !world.state.is_forward_only(index) {
+                moves.push(Move::Deny(Place::of(index)));
+            }
             if step.state == StepState::Scheduled && step.signal.is_some() {
                 moves.push(Move::Signal { place: Place::of(index), is_early: true });
             }

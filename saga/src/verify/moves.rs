@@ -20,6 +20,8 @@ pub(super) enum Move {
         /// A fault of whoever sends it: no step waits for it yet.
         is_early: bool,
     },
+    /// The lock is free that a step waits for.
+    Grant(Place),
     /// A message that was believed lost arrives after all.
     Arrive {
         call: Call,
@@ -45,6 +47,8 @@ pub(super) enum Move {
     Repeat(Call),
     /// A fault: the call lies in its queue until its time there is over.
     Queued(Call),
+    /// A fault: the step does not get its lock: another saga held it for too long, or waited in a circle with this one.
+    Deny(Place),
     /// A fault: the orchestrator dies, and is started again.
     Crash,
     /// A fault: somebody cancels the saga.
@@ -57,7 +61,7 @@ impl Move {
     /// Whether it is something that goes wrong; else it happens by itself.
     pub(super) const fn is_fault(self) -> bool {
         match self {
-            Self::Serve(_) | Self::Hear(_) | Self::Look | Self::Wait | Self::Arrive { .. } => false,
+            Self::Serve(_) | Self::Hear(_) | Self::Look | Self::Wait | Self::Grant(_) | Self::Arrive { .. } => false,
             Self::Signal { is_early, .. } => is_early,
             Self::Refuse(_)
             | Self::LoseCall(_)
@@ -66,6 +70,7 @@ impl Move {
             | Self::NotSent(_)
             | Self::Repeat(_)
             | Self::Queued(_)
+            | Self::Deny(_)
             | Self::Crash
             | Self::Cancel
             | Self::TimeOut => true,
@@ -92,6 +97,8 @@ impl Move {
             Self::NotSent(call) => with("not sent", call),
             Self::Repeat(call) => with("repeat", call),
             Self::Queued(call) => with("queued too long", call),
+            Self::Grant(place) => with("lock", Call { place, side: Side::Action }),
+            Self::Deny(place) => with("no lock", Call { place, side: Side::Action }),
             Self::Crash => "crash".to_owned(),
             Self::Cancel => "cancel".to_owned(),
             Self::TimeOut => "timeout".to_owned(),
@@ -131,6 +138,8 @@ impl Move {
             "not sent" => Self::NotSent(call),
             "repeat" => Self::Repeat(call),
             "queued too long" => Self::Queued(call),
+            "lock" => Self::Grant(call.place),
+            "no lock" => Self::Deny(call.place),
             _ => return None,
         })
     }

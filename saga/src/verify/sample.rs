@@ -395,6 +395,7 @@ fn parts(definition: &Definition) -> Vec<Part<'_>> {
         found.extend(step.when.as_ref().map(|when| Part { want: Want::Truth(true), ..plain(format!("the condition of `{id}`"), when) }));
         let lists = step.for_each.as_ref().map(|each| &each.items);
         found.extend(lists.map(|list| Part { want: Want::List, ..plain(format!("`for_each` of `{id}`"), list) }));
+        found.extend(step.lock.as_ref().map(|lock| plain(format!("the lock of `{id}`"), &lock.key)));
         match &step.action {
             Action::Call(call) => found.push(Part { of_items, ..plain(format!("the arguments of `{id}`"), &call.arguments) }),
             Action::Sleep(Sleep::Given(value)) => found.push(Part { want: Want::Duration, ..plain(format!("the sleep of `{id}`"), value) }),

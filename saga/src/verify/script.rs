@@ -113,7 +113,7 @@ pub fn play(definition: &Definition, invariants: &[Invariant], script: &Script) 
     Ok(Played { end: ScriptEnd { state: replayed.world.state.saga_state(), breaks }, wrong, lines: replayed.lines })
 }
 
-/// What `sagamq saga test` does of itself: each action in turn refused, and never answered, and each compensation never answered.
+/// What `sagamq saga test` does of itself: each action in turn refused, and never answered, and each step without its lock.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Trial {
     /// What goes wrong; `None`: nothing.
@@ -136,7 +136,9 @@ pub fn trials(definition: &Definition, sample: &Sample) -> Vec<Trial> {
         // Of a step that fans out the first item.
         let item = if step.for_each.is_some() { "[0]" } else { "" };
         let call = Call::named(&format!("{}{item}/action", step.id), definition).expect("a step has an action");
-        for fault in [Move::Refuse(call), Move::Silence { call, ran: true }, Move::Silence { call, ran: false }] {
+        let locked = step.lock.as_ref().map(|_| Move::Deny(call.place));
+        let faults = [Move::Refuse(call), Move::Silence { call, ran: true }, Move::Silence { call, ran: false }];
+        for fault in locked.into_iter().chain(faults) {
             trials.extend(trial(&model, &[fault]));
         }
     }

@@ -27,10 +27,11 @@ pub(super) fn classes(definition: &Definition, invariants: &[Invariant]) -> Vec<
         let own = (is_named || reads_itself).then_some(index);
         let undo = step.compensation.as_ref().map(reached);
         let queues = step.queue_timeout.is_some();
-        // What may be left out, or only waits, has data and times of its own.
         // What is told has a name and values of its own.
         let own = own.or((step.emit.is_some() || step.emit_undone.is_some()).then_some(index));
-        let own = own.or((step.when.is_some() || step.for_each.is_some() || step.action.call().is_none()).then_some(index));
+        // What may be left out, or waits, has data and times of its own.
+        let waits = step.action.call().is_none() || step.lock.is_some() || step.for_each.is_some();
+        let own = own.or((step.when.is_some() || waits).then_some(index));
         format!("{:?}", (own, &step.after, waiting, step.kind, step.action.call().map(reached), undo, queues, step.optional))
     });
     let steps: Vec<String> = steps.collect();

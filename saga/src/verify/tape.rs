@@ -34,6 +34,8 @@ pub enum Who {
     Operator,
     /// The clock.
     Time,
+    /// The home of a lock.
+    Lock,
 }
 
 impl Who {
@@ -45,6 +47,7 @@ impl Who {
             Self::Service(name) => name,
             Self::Operator => "operator",
             Self::Time => "time",
+            Self::Lock => "lock",
         }
     }
 }

@@ -21,6 +21,8 @@ pub(super) fn event(event: &SagaEvent) -> Option<String> {
         SagaEvent::StepFannedOut { attempt, items } => format!("{} fans out over {items}", of(attempt)),
         SagaEvent::StepAsleep { attempt, .. } => format!("waits in {}", of(attempt)),
         SagaEvent::StepWoke { attempt, .. } => format!("{} is over", of(attempt)),
+        SagaEvent::LockAsked { attempt, key, .. } => format!("{} asks for the lock `{key}`", of(attempt)),
+        SagaEvent::LockGranted { key, .. } => format!("has the lock `{key}` until it is at its end"),
         SagaEvent::StepNotSent { attempt, .. } => format!("{} was not sent, and waits", of(attempt)),
         SagaEvent::StepAttemptFailed { attempt, failure, refused, .. } => {
             let what = if *refused { "was refused" } else { "has an unknown outcome" };

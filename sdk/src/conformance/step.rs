@@ -43,6 +43,7 @@ impl Step {
             timeout_ms: TIMEOUT_MS,
             arguments: arguments.clone().into(),
             action_output,
+            lock: None,
             transaction: None,
             reply_partition: PartitionId(0),
         }

@@ -134,6 +134,7 @@ impl<B: Books> World<B> {
             timeout_ms: 30_000,
             arguments: Value::Null.into(),
             action_output: None,
+            lock: None,
             transaction: None,
             reply_partition: PartitionId(0),
         }

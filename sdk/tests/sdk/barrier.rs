@@ -38,6 +38,7 @@ pub(crate) fn call(instance: u128, operation: Operation) -> Call {
         timeout_ms: 30_000,
         arguments: Value::Null.into(),
         action_output: None,
+        lock: None,
         transaction: None,
         reply_partition: PartitionId(0),
     }

@@ -85,6 +85,7 @@ pub(crate) fn call(instance: u128, step: &str, operation: &str, key: &str, actio
         timeout_ms: 10,
         arguments: json!({ "key": key }).into(),
         action_output: None,
+        lock: None,
         transaction: Some(TransactionContext { cluster: CLUSTER, branch: "stock".into(), actions_done }),
         reply_partition: PartitionId(0),
     }

@@ -26,6 +26,7 @@ fn call(name: &str, epoch: u32) -> Value {
         timeout_ms: 30_000,
         arguments: json!({"sku": "a"}).into(),
         action_output: None,
+        lock: None,
         transaction: None,
         reply_partition: sagamq_sdk::api::PartitionId(0),
     };

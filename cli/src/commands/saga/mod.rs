@@ -7,6 +7,7 @@ mod drawn;
 mod incidents;
 mod instances;
 mod junit;
+mod locks;
 mod repair;
 mod retention;
 mod show;
@@ -69,6 +70,8 @@ pub(crate) async fn run(context: Context, command: SagaCommand) -> Result<Exit, 
         SagaCommand::Versions { name } => definitions::versions(&context, &name).await,
         SagaCommand::Retention(args) => retention::retention(&context, args).await,
         SagaCommand::Incidents { saga, limit } => incidents::list(&context, saga, limit).await,
+        SagaCommand::Locks(args) => locks::list(&context, args).await,
+        SagaCommand::Lock(command) => locks::run(&context, command).await,
         SagaCommand::Signal(args) => signal::send(&context, args).await,
         SagaCommand::Release => verbs::release(&context).await,
         SagaCommand::Verb(command) => verbs::run(&context, command).await,

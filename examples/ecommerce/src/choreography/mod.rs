@@ -72,6 +72,7 @@ pub fn order_call(order_id: &str, step: &str, operation: Operation, call: &str, 
         timeout_ms: u64::MAX,
         arguments: arguments.into(),
         action_output: None,
+        lock: None,
         transaction: None,
         reply_partition: PartitionId(0),
     }

@@ -30,6 +30,7 @@ pub(crate) fn call(instance: u128, step: &str, operation: Operation, name: &str,
         timeout_ms: 30_000,
         arguments: arguments.into(),
         action_output: None,
+        lock: None,
         transaction: None,
         reply_partition: PartitionId(0),
     }

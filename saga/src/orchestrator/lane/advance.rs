@@ -67,7 +67,8 @@ impl Lane {
             | Input::Signal(_)
             | Input::Undo(_)
             | Input::ParentAsks
-            | Input::ParentEnded => instance,
+            | Input::ParentEnded
+            | Input::Lock { .. } => instance,
         };
         match self.decide(instance, input).await {
             Ok(decided) => self.commit(instance, decided, Along::default(), Box::new(|_| ())).await,

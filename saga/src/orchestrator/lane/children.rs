@@ -3,6 +3,7 @@
 
 use super::along::{Along, Taking};
 use super::decide::{Decided, Panicked};
+use super::locks::claimed;
 use super::refusal::Undecided;
 use super::task::{Lane, Live};
 use crate::definition::{Definition, Target};
@@ -48,7 +49,7 @@ pub(super) fn to_lanes(commands: Vec<Command>) -> (Vec<Command>, Vec<Command>) {
     commands.into_iter().partition(|command| match command {
         Command::Call(call) => matches!(call.target, Target::Saga(_)),
         Command::Settle { target, .. } | Command::Postpone { target, .. } => matches!(target, Target::Saga(_)),
-        Command::Relate(_) => true,
+        Command::Relate(_) | Command::Lock { .. } => true,
         Command::Tell(_) => false,
     })
 }
@@ -60,6 +61,7 @@ impl Lane {
             let (to, message) = match command {
                 Command::Call(call) => asked(*call, lanes),
                 Command::Relate(related) => told(*related, lanes),
+                Command::Lock { key, by, wants } => claimed(key, by, wants, lanes),
                 // What is sent arrives; and what is over is not heard any more.
                 Command::Settle { .. } | Command::Postpone { .. } | Command::Tell(_) => continue,
             };

@@ -1,5 +1,6 @@
 //! What a lane is told, how it answers, and the doors to it.
 
+use super::not_taken::NotTaken;
 use super::refusal::{StartError, Undecided};
 use super::repair_error::RepairError;
 use super::waiters::Waiter;
@@ -13,7 +14,9 @@ use crate::protocol::repair::{RepairRequest, RepairVerb};
 use crate::protocol::{By, Input, Instance, Signal, Verb};
 use crate::store::position::Position;
 use sagamq_api::repair::{RepairDescription, StartedRepair};
-use sagamq_api::saga::{CompletedCall, Mode, SagaSummary, SentSignal, StartedSaga, Waits};
+use sagamq_api::saga::{
+    BreakLock, BrokenLock, CompletedCall, LockDescription, LockQuery, Mode, SagaSummary, SentSignal, StartedSaga, Waits,
+};
 use sagamq_api::{JsonText, Offset, SagaName};
 use sagamq_broker::{Liveness, Message, WriteError};
 use std::sync::Arc;
@@ -70,6 +73,8 @@ pub(in crate::orchestrator) enum LaneInput {
     Message(Message),
     /// Something for a repair of the lane.
     Repair(RepairInput),
+    /// Something about the locks that have their home on the lane.
+    Lock(LockInput),
     /// What is told of a call that the lane itself makes. Nobody waits for an answer.
     Told { instance: Uuid, input: Input },
     /// A reply record, and the offset after it.
@@ -86,6 +91,16 @@ pub(in crate::orchestrator) enum LaneInput {
     Forget { saga: SagaName, ended: Vec<Position>, reply: Reply<(), InstanceError> },
     /// The state of an instance in memory; `None` if it is not there, and the disk has the truth.
     Get { id: Uuid, reply: Reply<Option<Box<Instance>>, InstanceError> },
+}
+
+/// What a lane is asked about its locks.
+pub(in crate::orchestrator) enum LockInput {
+    /// Those that are wanted, and one more.
+    List { query: LockQuery, reply: Reply<Vec<LockDescription>, InstanceError> },
+    /// The lock of a key, if it is held.
+    Get { key: String, reply: Reply<Option<LockDescription>, InstanceError> },
+    /// Take one away from who holds it.
+    Break { request: BreakLock, reply: Reply<BrokenLock, NotTaken> },
 }
 
 /// What a lane is told of its repairs.

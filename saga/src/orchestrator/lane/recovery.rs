@@ -6,6 +6,7 @@ use crate::definition::Definition;
 use crate::orchestrator::definitions::Definitions;
 use crate::participant::{OpenCommands, attempt_of};
 use crate::protocol::Instance;
+use crate::protocol::lock::Locks;
 use crate::protocol::repair::{Repair, Watch};
 use crate::store::{LaneStore, StoreError};
 use sagamq_api::saga::AttemptId;
@@ -47,6 +48,8 @@ pub(in crate::orchestrator) struct Recovered {
     pub(in crate::orchestrator) asleep: Vec<(Uuid, u64)>,
     /// Repairs that are not at their end.
     pub(in crate::orchestrator) repairs: Vec<Repair>,
+    /// The locks that have their home on the lane.
+    pub(in crate::orchestrator) locks: Locks,
     /// Instances for which repairs wait.
     pub(in crate::orchestrator) watches: Vec<(Uuid, Watch)>,
 }
@@ -75,6 +78,7 @@ fn instances(store: &LaneStore, definitions: &Definitions) -> Result<Recovered, 
         reply_cursor: store.reply_cursor()?,
         asleep: Vec::new(),
         repairs: Vec::new(),
+        locks: store.locks()?,
         watches: store.watches()?,
     };
     for id in store.open_repairs()? {

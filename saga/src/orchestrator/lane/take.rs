@@ -33,6 +33,7 @@ impl Lane {
             Ok(LaneMessage::ReleaseChild(child)) => self.release_child(child, taking).await,
             Ok(LaneMessage::ChildEnded(ended)) => self.child_ended(ended, taking).await,
             Ok(LaneMessage::ChildNotStarted(not_started)) => self.child_not_started(not_started, taking).await,
+            Ok(LaneMessage::Lock(message)) => self.lock_message(message, taking).await,
             Err(error) => {
                 tracing::error!(from, sequence, %error, "a message of another lane cannot be read, and is left out");
                 self.take_only(taking).await;

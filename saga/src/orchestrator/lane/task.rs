@@ -4,6 +4,7 @@ use super::adopted::Adopted;
 use super::asleep::Asleep;
 use super::batch::Batch;
 use super::follower::{DurableCommit, Following, Then, follow};
+use super::home_locks::HomeLocks;
 use super::input::{LaneInput, Reply};
 use super::open_repairs::{Repairs, Searches};
 use super::recovery::Recovered;
@@ -91,6 +92,7 @@ pub(in crate::orchestrator) struct Lane {
     pub(super) waiters: Waiters,
     pub(super) repairs: Repairs,
     pub(super) watches: Watches,
+    pub(super) locks: HomeLocks,
     /// The last message that was taken of each lane.
     pub(super) taken: Vec<u64>,
     /// What is decided and not committed yet.
@@ -127,6 +129,10 @@ impl Lane {
         for (saga, watch) in recovered.watches {
             watches.begin(saga, watch);
         }
+        let (held, waiting) = recovered.locks.counts();
+        let count = |number: usize| i64::try_from(number).expect("what is in memory is countable");
+        parts.metrics.locks.changed(count(held), count(waiting));
+        let locks = HomeLocks::new(recovered.locks, parts.clock.now_ms());
         let has_nothing = recovered.instances.is_empty();
         let grace_ms = u64::try_from(parts.restart_grace.as_millis()).unwrap_or(u64::MAX);
         let timers_from_ms = if has_nothing { 0 } else { parts.clock.now_ms().saturating_add(grace_ms) };
@@ -144,6 +150,7 @@ impl Lane {
             waiters: Waiters::default(),
             repairs: Repairs::new(recovered.repairs),
             watches,
+            locks,
             taken,
             commits: 0,
             durable,
@@ -174,6 +181,7 @@ impl Lane {
             if self.may_time_speak() {
                 self.fire_timers().await;
                 self.fire_watches().await;
+                self.fire_locks().await;
             }
             self.fire_repairs().await;
             self.settle_stale().await;
@@ -231,6 +239,10 @@ impl Lane {
                 self.flush().await;
                 self.message(message).await;
             }
+            LaneInput::Lock(input) => {
+                self.flush().await;
+                self.lock_input(input).await;
+            }
             LaneInput::Repair(input) => {
                 self.flush().await;
                 self.repair_input(input).await;
@@ -266,7 +278,7 @@ impl Lane {
     }
 
     fn time_to_next_timer(&mut self) -> Option<Duration> {
-        let of_sagas = self.timers.next_due_ms().into_iter().chain(self.watches.next_due_ms()).min();
+        let of_sagas = self.timers.next_due_ms().into_iter().chain(self.watches.next_due_ms()).chain(self.locks.next_due_ms()).min();
         let of_sagas = of_sagas.map(|due_ms| due_ms.max(self.timers_from_ms));
         let due_ms = of_sagas.into_iter().chain(self.repairs.next_due_ms()).chain(self.asleep.next_due_ms()).min()?;
         let left_ms = due_ms.saturating_sub(self.parts.clock.now_ms());

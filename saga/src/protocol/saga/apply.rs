@@ -18,6 +18,7 @@ impl InstanceState {
     pub fn apply(&mut self, event: &SagaEvent, at_ms: u64) -> Result<(), IllegalEvent> {
         let applied = self.transition(event, at_ms).and_then(|touched| {
             self.count_items(touched);
+            self.prune_locks();
             self.head.events += 1;
             self.head.updated_at_ms = at_ms;
             self.check_after(touched)
@@ -93,6 +94,15 @@ impl InstanceState {
             SagaEvent::StepWoke { attempt, signal } => self.on_woke(attempt, *signal)?.into(),
             SagaEvent::SignalReceived { signal, number, id, payload, .. } => {
                 self.on_signal(*number, ReceivedSignal::new(signal.clone(), id.clone(), payload.clone(), at_ms))?;
+                return Ok(None);
+            }
+            SagaEvent::LockAsked { attempt, key, until_ms } => self.on_lock_asked(attempt, key, *until_ms, at_ms)?.into(),
+            SagaEvent::LockGranted { key, token } => {
+                self.on_lock_granted(key, *token)?;
+                return Ok(None);
+            }
+            SagaEvent::LockBroken { key, token, .. } => {
+                self.on_lock_broken(key, *token)?;
                 return Ok(None);
             }
             SagaEvent::StepFailed { attempt, failure } => self.on_failed(attempt, failure, at_ms)?,
@@ -231,10 +241,12 @@ impl InstanceState {
             self.require_undoing(place.step)?;
         }
         self.require_turn(place, operation)?;
+        let step = &self.steps[place.step];
+        let is_locked = step.has_lock == step.lock.as_ref().is_some_and(|lock| lock.token.is_some());
         let status = self.at_mut(place);
         let is_legal = if is_action {
             let is_due = matches!(status.state, StepState::Scheduled | StepState::InProgress);
-            status.is_call && is_due && status.has_condition == status.condition.is_some()
+            status.is_call && is_due && is_locked && status.has_condition == status.condition.is_some()
         } else {
             status.needs_undoing() || status.state == StepState::Compensating
         };

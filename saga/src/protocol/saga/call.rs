@@ -81,6 +81,7 @@ pub(super) fn call_command(definition: &Definition, state: &InstanceState, place
         timeout_ms: open.timeout_ms,
         arguments: progress.arguments.clone()?,
         action_output,
+        lock: state.steps[place.step].fenced_lock(),
         transaction: None,
         reply_partition: PartitionId(u32::from(lane_of(head.id))),
     };

@@ -14,7 +14,7 @@ impl InstanceState {
                 check_step(self.at(place))?;
                 if place.item.is_some() { check_step(&self.steps[place.step]) } else { Ok(()) }
             }
-            None => self.check_phase(),
+            None => self.check_phase().and_then(|()| self.check_locks()),
         }
     }
 
@@ -26,6 +26,7 @@ impl InstanceState {
             fan.iter().try_for_each(check_step)?;
             assert!(fan.is_counted(), "{fan:?}");
         }
+        self.check_locks()?;
         self.check_phase()
     }
 

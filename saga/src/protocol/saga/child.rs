@@ -56,6 +56,24 @@ impl InstanceState {
         Some(SubSaga { saga, key, id: None, state: None })
     }
 
+    /// The sub-sagas that it waits for.
+    fn running_children(&self) -> Vec<ChildName> {
+        let runs = |step: &&StepStatus| step.state == StepState::InProgress && step.action.attempt.is_open();
+        self.steps.iter().filter(runs).filter_map(|step| self.child(step)).collect()
+    }
+
+    /// The parent, if its end is waited for, and sub-sagas, if theirs is.
+    #[must_use]
+    pub fn waits_for_relatives(&self) -> (Option<Uuid>, Vec<ChildName>) {
+        let parent = self.parent.as_ref().filter(|_| self.may_be_undone_by_parent()).map(|parent| parent.attempt.instance);
+        (parent, self.running_children())
+    }
+
+    /// Whether it has completed, and its parent may have it undone still: it keeps its locks for that.
+    pub(super) fn may_be_undone_by_parent(&self) -> bool {
+        self.phase == Phase::Completed && self.parent.is_some() && !self.has_parent_ended && self.handed_over.is_none()
+    }
+
     /// How many sagas stand above it.
     #[must_use]
     pub fn depth(&self) -> u32 {
@@ -148,9 +166,7 @@ impl Planner<'_> {
 
     /// The saga is to be undone: sub-sagas that run are to be as well. What becomes of each is its answer, as of every call in flight.
     pub(super) fn cancel_children(&mut self) {
-        let runs = |step: &&StepStatus| step.state == StepState::InProgress && step.action.attempt.is_open();
-        let running: Vec<ChildName> = self.state.steps.iter().filter(runs).filter_map(|step| self.state.child(step)).collect();
-        for child in running {
+        for child in self.state.running_children() {
             self.relate(Related::Cancel(child));
         }
     }

@@ -61,16 +61,21 @@ fn plan(
             false
         }
         // What was in flight is asked again, and what was done stays done.
-        Input::Recovered => true,
+        Input::Recovered => {
+            planner.ask_for_locks_again();
+            true
+        }
         Input::Operate { verb, by } => planner.operate(verb, by)?,
         Input::Signal(signal) => planner.signal(*signal)?,
         Input::Undo(attempt) => planner.undo(attempt),
         Input::ParentAsks => planner.parent_asks(),
         Input::ParentEnded => planner.parent_ended(),
+        Input::Lock { key, number, said } => planner.lock_said(&key, number, said),
     };
     planner.advance();
     planner.tell();
     planner.tell_relatives(state);
+    planner.tell_locks(&state.claims);
     Ok(planner.finish(duplicate))
 }
 

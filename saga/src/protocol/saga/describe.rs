@@ -3,7 +3,7 @@
 use super::place::Place;
 use super::state::{InstanceState, Phase};
 use super::step::StepStatus;
-use sagamq_api::saga::{Failure, ItemDescription, Operation, SagaDescription, SagaSummary, StandingEffect, StepDescription};
+use sagamq_api::saga::{Failure, ItemDescription, Operation, SagaDescription, SagaSummary, StandingEffect, StepDescription, StepLock};
 
 impl InstanceState {
     /// Why it is, or is to be, undone, or why it is blocked or returned no output.
@@ -44,13 +44,17 @@ impl InstanceState {
             attempts: step.attempts(Operation::Action),
             compensation_attempts: step.attempts(Operation::Compensation),
             output: step.output.clone(),
-            due_at_ms: step.due_ms().filter(|_| !self.is_paused()),
+            due_at_ms: step
+                .due_ms()
+                .or(step.lock.as_ref().filter(|_| step.awaits_lock()).and_then(|lock| lock.until_ms))
+                .filter(|_| !self.is_paused()),
             waits: None,
             skipped: step.is_undoing_left_out,
             origin: step.origin.as_ref().map(|origin| origin.instance),
             handed_over: step.is_handed_over,
             child: self.shown_child(step),
             items: self.items(step),
+            lock: step.lock.as_ref().map(|lock| StepLock { key: lock.key.clone(), token: lock.token }),
         });
         SagaDescription {
             summary: self.summary(),

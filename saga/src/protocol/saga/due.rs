@@ -16,14 +16,14 @@ impl InstanceState {
         if !self.does_time_pass() {
             return None;
         }
-        self.steps.iter().filter_map(StepStatus::due_ms).chain(self.running_timeout_ms()).min()
+        self.steps.iter().filter_map(StepStatus::due_ms).chain(self.running_timeout_ms()).chain(self.lock_dues()).min()
     }
 
     /// Whether time alone may change the instance now.
     #[must_use]
     pub fn is_due(&self, now_ms: u64) -> bool {
         self.does_time_pass()
-            && (self.running_timeout_ms().is_some_and(|at_ms| at_ms <= now_ms)
+            && (self.running_timeout_ms().into_iter().chain(self.lock_dues()).any(|at_ms| at_ms <= now_ms)
                 || self.attempts().any(|(place, operation, attempt)| match attempt {
                     Attempt::None => false,
                     Attempt::Open(open) => open.is_due(now_ms, operation == Operation::Action && self.is_withdrawn(place)),
@@ -46,7 +46,7 @@ impl InstanceState {
             Attempt::Waiting { retry_at_ms } => Some(retry_at_ms),
             Attempt::Asleep(asleep) => asleep.until_ms,
         });
-        looks.chain(self.running_timeout_ms()).min()
+        looks.chain(self.running_timeout_ms()).chain(self.lock_dues()).min()
     }
 
     /// When it goes on by itself, in milliseconds since 1970, if it is asleep: it calls no participant, and waits long for a time, a signal or
@@ -55,8 +55,10 @@ impl InstanceState {
     #[must_use]
     pub fn asleep_until_ms(&self) -> Option<u64> {
         let mut live = self.attempts().peekable();
-        let only_waits =
-            live.peek().is_some() && live.all(|(_, _, attempt)| attempt.is_asleep() || attempt.open().is_some_and(Open::is_endless));
+        // Who waits for a lock is told so after a restart.
+        let only_waits = live.peek().is_some()
+            && live.all(|(_, _, attempt)| attempt.is_asleep() || attempt.open().is_some_and(Open::is_endless))
+            && !self.awaits_lock();
         // Who took effects over is known by what it took: it stays.
         if !only_waits || self.phase != Phase::Running || self.is_paused() || self.stop.is_some() || self.rerun_of.is_some() {
             return None;

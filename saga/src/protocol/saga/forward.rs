@@ -67,6 +67,9 @@ impl Planner<'_> {
                 return Ok(());
             }
         }
+        if !self.has_lock(index)? {
+            return Ok(());
+        }
         self.begin_action(index)
     }
 
@@ -91,7 +94,10 @@ impl Planner<'_> {
     /// pivots: a failure must never meet a pivot in flight.
     fn is_ready(&self, index: usize, passed: &[bool]) -> bool {
         let steps = &self.state.steps;
-        if steps[index].state != StepState::Scheduled || !self.definition.steps[index].after.iter().all(|&before| passed[before]) {
+        if steps[index].state != StepState::Scheduled
+            || steps[index].awaits_lock()
+            || !self.definition.steps[index].after.iter().all(|&before| passed[before])
+        {
             return false;
         }
         steps[index].kind != StepKind::Pivot
@@ -106,7 +112,7 @@ impl Planner<'_> {
         if !self.is_anything_left() {
             let (output, failure) = self.render_output();
             self.emit(SagaEvent::SagaCompleted { output, failure });
-        } else if !self.state.steps.iter().any(|step| step.live_operation().is_some()) {
+        } else if !self.state.steps.iter().any(|step| step.live_operation().is_some()) && !self.state.awaits_lock() {
             // Only a step behind the pivot whose condition or arguments have no value leads here: it can neither go on nor back.
             let failed = self.state.failures.iter().rev().find(|failed| failed.attempt.operation == Operation::Action);
             let failure = failed.map_or_else(

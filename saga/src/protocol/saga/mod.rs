@@ -34,14 +34,16 @@
 //! - *A step that sleeps or waits for a signal has no effect and no attempts.* Time or the signal ends it; when the saga is undone it is
 //!   ended at once.
 //! - *A sub-saga is a call to another saga*: with no deadline, one sub-saga an attempt, cancelled when the saga is undone, and undone as a whole.
+//! - *A step with a lock begins when the instance has it*, and the instance keeps it until it is at its end, so that what is undone is undone under it.
+//!   A step that waits has no attempt, and whatever undoes the saga ends the wait.
 //! - *Arguments are rendered once*, at the first attempt, and written with it; a compensation that failed for good and is called again by an
 //!   operator is rendered anew. *What was done with one input is undone with it*, whatever input an operator or a rerun gives later.
 //!
 //! - *An item of a step that fans out is a step of its own in small*: it has its own key, attempts, arguments and output, and is undone on its
 //!   own. What the step is follows from its items (`fan.rs`).
 //!
-//! Upwards: `step.rs` with `fan.rs`, and `event/`; `state.rs` with `place.rs`, `apply.rs` and `check.rs`; `call.rs`; `planner.rs`, the working state of a decision;
-//! what follows from what in `forward.rs` and `compensate.rs`, of items in `each.rs`, and of steps that call nobody in `asleep.rs` with `signal.rs`; the inputs
+//! Upwards: `claims.rs`, `step.rs` with `fan.rs`, and `event/`; `state.rs` with `place.rs`, `apply.rs` and `check.rs`; `call.rs`; `planner.rs`, the working state of a decision;
+//! what follows from what in `forward.rs` and `compensate.rs`, of items in `each.rs`, of locks in `lock.rs`, and of steps that call nobody in `asleep.rs` with `signal.rs`; the inputs
 //! in `reply.rs`, `time.rs` and `operate.rs` (whose events are applied in `operated.rs`), with `record.rs` and `rerun.rs`; `decide.rs`.
 
 mod apply;
@@ -49,6 +51,7 @@ mod asleep;
 mod call;
 mod check;
 mod child;
+mod claims;
 mod compensate;
 mod decide;
 mod describe;
@@ -57,6 +60,7 @@ mod each;
 mod event;
 mod fan;
 mod forward;
+mod lock;
 mod operate;
 mod operated;
 mod place;
@@ -76,6 +80,7 @@ mod waits;
 
 pub use call::open_calls;
 pub use child::child_key;
+pub use claims::{Claim, Claims, StepLock};
 pub use decide::decide;
 pub use event::{CopiedItems, SagaEvent};
 pub use fan::Fan;

@@ -4,6 +4,7 @@
 //! did it. That right goes over with the copy, in one decision: the instance that was rerun is at its end for good, and nothing of it can be
 //! undone, called or counted by both. What is in doubt is never copied and never called under another key, and what stands is never done again.
 
+use super::claims::Claims;
 use super::event::{CopiedItems, SagaEvent};
 use super::place::Place;
 use super::planner::Planner;
@@ -198,6 +199,7 @@ impl Planner<'_> {
         }
         next.advance();
         next.tell_relatives(&InstanceState::new(to, self.definition));
+        next.tell_locks(&Claims::default());
         next.finish(false)
     }
 }

@@ -1,5 +1,6 @@
 //! The state of a saga: the fold of its events.
 
+use super::claims::Claims;
 use super::fan::Fan;
 use super::place::Place;
 use super::signals::Signals;
@@ -83,6 +84,8 @@ pub struct InstanceState {
     pub undo: Option<Box<AttemptId>>,
     /// Whether the parent is at its end, and will not want it undone.
     pub has_parent_ended: bool,
+    /// The locks that it holds or waits for.
+    pub claims: Claims,
 }
 
 /// What a rerun goes on from.
@@ -127,6 +130,7 @@ impl InstanceState {
             parent: None,
             undo: None,
             has_parent_ended: false,
+            claims: Claims::default(),
         }
     }
 
@@ -153,10 +157,10 @@ impl InstanceState {
         self.paused_at_ms.is_some()
     }
 
-    /// Whether every step in progress sleeps, or waits for its retry or for a participant that works on.
+    /// Whether every step whose turn has come sleeps, or waits for its lock, its retry or a participant that works on.
     fn is_waiting(&self) -> bool {
         let mut live = self.live().map(|(place, operation)| self.at(place).progress(operation).attempt).peekable();
-        live.peek().is_some()
+        (live.peek().is_some() || self.awaits_lock())
             && live.all(|attempt| match attempt {
                 Attempt::Waiting { .. } | Attempt::Asleep(_) => true,
                 // A sub-saga takes as long as it takes.
@@ -209,7 +213,8 @@ impl InstanceState {
     }
 
     /// Whether a step can only go forward: nothing undoes it, and nothing may be undone once it is tried, nor does the saga go on without it.
-    pub(super) fn is_forward_only(&self, index: usize) -> bool {
+    #[must_use]
+    pub fn is_forward_only(&self, index: usize) -> bool {
         let step = &self.steps[index];
         !step.is_optional && (step.kind == StepKind::Retriable || self.is_past_pivot())
     }

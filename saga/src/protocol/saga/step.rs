@@ -1,5 +1,6 @@
 //! One step of an instance, as the fold of its events.
 
+use super::claims::StepLock;
 use super::fan::Fan;
 use crate::definition::{self, Action, StepKind};
 use sagamq_api::saga::{Operation, StepState};
@@ -53,6 +54,10 @@ pub struct StepStatus {
     pub origin: Option<Box<Origin>>,
     /// Whether a rerun took its effect over.
     pub is_handed_over: bool,
+    /// Whether it begins under a lock.
+    pub has_lock: bool,
+    /// That lock, once it was asked for.
+    pub lock: Option<Box<StepLock>>,
 }
 
 /// Where a step that was taken over comes from: the first instance, however often it was handed on.
@@ -238,6 +243,8 @@ impl StepStatus {
             done_with: None,
             origin: None,
             is_handed_over: false,
+            has_lock: step.lock.is_some(),
+            lock: None,
         }
     }
 
@@ -266,6 +273,8 @@ impl StepStatus {
             done_with: None,
             origin: None,
             is_handed_over: false,
+            has_lock: false,
+            lock: None,
         }
     }
 

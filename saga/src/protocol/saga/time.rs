@@ -1,4 +1,4 @@
-//! What time does: deadlines of calls, retries, the end of sleeps, the saga's own timeout.
+//! What time does: deadlines of calls, retries, the end of sleeps and of waits for locks, the saga's own timeout.
 
 use super::event::SagaEvent;
 use super::place::Place;
@@ -30,6 +30,7 @@ impl Planner<'_> {
             }
         }
         self.wake_due();
+        self.end_lock_waits();
     }
 
     /// The next attempt of what waits for it.

@@ -4,8 +4,8 @@ use super::state::{InstanceState, Phase};
 use super::step::{Attempt, Open, StepStatus};
 use crate::protocol::decision::HandOut;
 use crate::protocol::waits::{
-    FAILED_ATTEMPTS_MIN, Trouble, blocked, called, first_failure, hand_out, last_failure, last_failure_of_step, paused, queued, retry,
-    sleeps, sub_saga, undecided, unreachable, works, worst,
+    FAILED_ATTEMPTS_MIN, Trouble, awaits_lock, blocked, called, first_failure, hand_out, last_failure, last_failure_of_step, paused,
+    queued, retry, sleeps, sub_saga, undecided, unreachable, works, worst,
 };
 use sagamq_api::saga::{AttemptId, Operation, StepAttempt, StepFailure, StepState, Waits};
 
@@ -20,7 +20,10 @@ impl InstanceState {
             let attempt = self.failed_compensation().map(|step| step.attempts(Operation::Compensation));
             return self.trouble().iter().map(|trouble| blocked(trouble, attempt)).collect();
         }
-        self.attempts_in_progress().filter_map(|(step, attempt)| self.wait_of(step, &attempt, known)).collect()
+        let locked = self.steps.iter().filter(|step| step.awaits_lock() && !self.phase.is_at_rest());
+        let locked =
+            locked.filter_map(|step| step.lock.as_ref().map(|lock| awaits_lock(&step.id, &lock.key, lock.since_ms, lock.until_ms)));
+        locked.chain(self.attempts_in_progress().filter_map(|(step, attempt)| self.wait_of(step, &attempt, known))).collect()
     }
 
     fn wait_of(&self, step: &StepStatus, attempt: &StepAttempt, known: &[(AttemptId, HandOut)]) -> Option<Waits> {

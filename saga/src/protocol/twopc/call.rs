@@ -89,6 +89,7 @@ fn command(
         timeout_ms: open.timeout_ms,
         arguments,
         action_output: None,
+        lock: None,
         transaction: Some(TransactionContext { cluster: state.cluster, branch: branch.name.clone(), actions_done }),
         reply_partition: PartitionId(u32::from(lane_of(head.id))),
     };

@@ -67,6 +67,8 @@ fn plan(
         Input::Signal(_) => return Err(Rejection::NoSignals),
         // No transaction is a sub-saga.
         Input::Undo(_) | Input::ParentAsks | Input::ParentEnded => true,
+        // Its branches have locks of their own, at their participants.
+        Input::Lock { .. } => true,
     };
     planner.advance();
     Ok(planner.finish(duplicate))

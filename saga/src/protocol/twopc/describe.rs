@@ -99,6 +99,7 @@ impl TransactionState {
             handed_over: false,
             child: None,
             items: Vec::new(),
+            lock: None,
         });
         SagaDescription {
             summary: self.summary(),

@@ -93,3 +93,22 @@ fn a_sub_saga_refuses_or_is_ended_as_it_is_and_nothing_is_lost_on_its_way() {
     let timeline = &found[0].violations[0].timeline;
     assert!(timeline.to_string().contains("ended by an operator"), "{timeline}");
 }
+
+#[test]
+fn a_lock_is_free_or_is_not_got() {
+    let steps = "  - { id: pay, call: a.pay, compensate: a.refund, lock: \"account/${ input.account }\" }\n  \
+        - { id: pack, call: a.pack, optional: true, compensate: none, lock: { key: \"shelf/${ input.k }\", timeout: 5s } }\n  \
+        - { id: ship, call: a.ship, pivot: true, lock: \"account/${ input.account }\" }\n  - { id: book, call: a.book, lock: \"account/${ input.account }\" }\n";
+    let text = "timeout: 1h\n";
+    let asked = "verify: [ \"steps.ship.done implies steps.pay.done\", \"saga.completed implies steps.pack.done\" ]\n";
+    let reports = run(&compiled(steps, &format!("{text}{asked}")), TWO);
+    let broken: Vec<&str> = reports[0].violations.iter().map(|found| found.property.as_str()).collect();
+    assert_eq!(broken, ["invariant-2"], "{}", shown(&reports[0]));
+    let none = run(&compiled(steps, &format!("{text}{asked}")), Bounds { faults: 0, ..TWO });
+    holds(&none);
+    assert_eq!(none[0].ends.keys().map(String::as_str).collect::<Vec<_>>(), ["COMPLETED"], "without a fault every lock is free");
+    let first = "verify: [ \"!saga.failed\" ]\n";
+    let denied = run(&compiled(steps, &format!("{text}{first}")), Bounds { faults: 1, ..TWO });
+    let found = &denied[0].violations[0];
+    assert!(found.property == "invariant-1", "{}", shown(&denied[0]));
+}

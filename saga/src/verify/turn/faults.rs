@@ -2,9 +2,10 @@
 
 use super::{Turn, failure};
 use crate::definition::StepKind;
+use crate::protocol::lock::LockSaid;
 use crate::protocol::{By, Input, Verb, codes};
 use crate::verify::book::Habit;
-use crate::verify::call::{Call, Side};
+use crate::verify::call::{Call, Place, Side};
 use crate::verify::model::Model;
 use crate::verify::property::Property;
 use crate::verify::tape::Who;
@@ -109,6 +110,15 @@ impl Turn<'_> {
         self.say_to(call, format!("{} lies in its queue until its time there is over", call.name(&self.model.definition)));
         let input = self.timer();
         self.tell(input);
+        Some(())
+    }
+
+    /// The step does not get its lock.
+    pub(super) fn deny(&mut self, place: Place) -> Option<()> {
+        let (key, number) = self.claim(place)?;
+        self.say(Who::Lock, Some(Who::Saga), format!("`{key}` is held by a saga that waits for this one, and this one gives way"), true);
+        let failure = failure(codes::LOCK_DEADLOCK, "another saga waits for this one");
+        self.tell(Input::Lock { key, number, said: LockSaid::Refused { failure } });
         Some(())
     }
 

@@ -51,7 +51,7 @@ impl Turn<'_> {
                 }
                 Command::Relate(related) => self.cancel_sub_saga(&related),
                 Command::Tell(told) => self.told(&told),
-                Command::Settle { .. } | Command::Postpone { .. } => {}
+                Command::Settle { .. } | Command::Postpone { .. } | Command::Lock { .. } => {}
             }
         }
     }

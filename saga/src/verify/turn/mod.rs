@@ -65,6 +65,8 @@ impl Turn<'_> {
             Move::NotSent(call) => self.not_sent(call)?,
             Move::Repeat(call) => self.repeat(call)?,
             Move::Queued(call) => self.leave_queued(call)?,
+            Move::Grant(place) => self.grant(place)?,
+            Move::Deny(place) => self.deny(place)?,
             Move::Crash => self.crash(),
             Move::Cancel => self.cancel(),
             Move::TimeOut => self.time_out()?,

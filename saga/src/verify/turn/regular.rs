@@ -1,6 +1,7 @@
 //! What happens by itself: calls are served, answers heard, time passes, signals come, and what was believed lost arrives after all.
 
 use super::Turn;
+use crate::protocol::lock::LockSaid;
 use crate::protocol::saga::Phase;
 use crate::protocol::{By, Input, Signal};
 use crate::verify::book::Habit;
@@ -53,6 +54,10 @@ impl Turn<'_> {
             let answer = if let Way::Answered { done } = flight.way { Some(done) } else { None };
             self.world.keep(Overdue { call: flight.call, epoch: flight.epoch, answer });
         }
+        // So does whoever holds a lock for so long.
+        let is_late = |index: &usize| self.world.state.lock_due_ms(*index).is_some_and(|at_ms| at_ms <= now_ms);
+        let late = (0..self.world.state.steps.len()).filter(is_late).count();
+        self.world.faults = self.world.faults.saturating_add(u8::try_from(late).unwrap_or(u8::MAX));
         self.look();
         self.check_timeout();
         Some(())
@@ -64,6 +69,21 @@ impl Turn<'_> {
         let payload = self.model.output(place);
         self.tell(Input::Signal(Box::new(Signal { name, id: None, payload, by: By::default() })));
         Some(())
+    }
+
+    /// The lock is free that the step waits for.
+    pub(super) fn grant(&mut self, place: Place) -> Option<()> {
+        let (key, number) = self.claim(place)?;
+        self.say(Who::Lock, Some(Who::Saga), format!("`{key}` is free"), false);
+        self.tell(Input::Lock { key, number, said: LockSaid::Granted { token: number } });
+        Some(())
+    }
+
+    /// The claim of a step that waits for its lock.
+    pub(super) fn claim(&self, place: Place) -> Option<(String, u64)> {
+        let step = &self.world.state.steps[place.index()];
+        let key = &step.lock.as_ref().filter(|_| step.awaits_lock())?.key;
+        Some((key.clone(), self.world.state.claims.get(key)?.number))
     }
 
     pub(super) fn arrive(&mut self, call: Call, epoch: u32, is_reply: bool) -> Option<()> {

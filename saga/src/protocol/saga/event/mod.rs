@@ -142,6 +142,37 @@ pub enum SagaEvent {
         #[serde(skip_serializing_if = "Option::is_none", default)]
         signal: Option<u64>,
     },
+    /// The step begins under a lock, and asks for it: its turn has come. If the instance has the lock already, that is all.
+    LockAsked {
+        /// The step; its epoch is 0.
+        #[serde(flatten)]
+        attempt: StepAttempt,
+        /// The key of the lock.
+        key: String,
+        /// Until when the step waits, in milliseconds since 1970; absent: as long as the saga may take.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        until_ms: Option<u64>,
+    },
+    /// The instance has the lock, until it is at its end.
+    LockGranted {
+        /// The key.
+        key: String,
+        /// The fencing token: larger than that of every holder before.
+        token: u64,
+    },
+    /// An operator took the lock away.
+    LockBroken {
+        /// The key.
+        key: String,
+        /// The token with which it was held.
+        token: u64,
+        /// Who.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        actor: Option<String>,
+        /// Why.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        reason: Option<String>,
+    },
     /// Somebody sent a signal. The step that takes it, if one waits for it, is the next event; else it is kept.
     SignalReceived {
         /// Its name.

@@ -27,6 +27,9 @@ impl SagaEvent {
             | Self::StepOngoing { .. }
             | Self::StepAsleep { .. }
             | Self::StepWoke { .. }
+            | Self::LockAsked { .. }
+            | Self::LockGranted { .. }
+            | Self::LockBroken { .. }
             | Self::SignalReceived { .. }
             | Self::StepAttemptsExceeded { .. }
             | Self::SagaStopRequested { .. }

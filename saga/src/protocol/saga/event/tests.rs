@@ -47,6 +47,9 @@ fn every_kind(json: &JsonText, n: u32, at_ms: u64, text: &str) -> Vec<SagaEvent>
         SagaEvent::StepSucceeded { attempt: attempt(), output: json.clone(), note: Some(failure()) },
         SagaEvent::StepAsleep { attempt: attempt(), until_ms: n.is_multiple_of(2).then_some(at_ms) },
         SagaEvent::StepWoke { attempt: attempt(), signal: n.is_multiple_of(2).then_some(at_ms) },
+        SagaEvent::LockAsked { attempt: attempt(), key: text.to_owned(), until_ms: n.is_multiple_of(2).then_some(at_ms) },
+        SagaEvent::LockGranted { key: text.to_owned(), token: at_ms },
+        SagaEvent::LockBroken { key: text.to_owned(), token: at_ms, actor: said(), reason: said() },
         SagaEvent::SignalReceived {
             signal: "go".parse().expect("legal"),
             number: at_ms,

@@ -116,7 +116,7 @@ impl Family {
                     Related::Cancel(_) => world.to_child.push_back(Message::Cancel),
                     Related::Release(_) => world.to_child.push_back(Message::Release),
                 },
-                Command::Settle { .. } | Command::Postpone { .. } | Command::Tell(_) => {}
+                Command::Settle { .. } | Command::Postpone { .. } | Command::Lock { .. } | Command::Tell(_) => {}
             }
         }
         true

@@ -45,6 +45,7 @@ pub(super) fn step(name: &str, after: &[usize], kind: StepKind) -> Step {
         optional: false,
         emit: None,
         emit_undone: None,
+        lock: None,
     }
 }
 

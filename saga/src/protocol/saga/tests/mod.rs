@@ -10,6 +10,8 @@ mod fixture;
 mod forward;
 mod found_out;
 mod impossible;
+mod lock_circles;
+mod locks;
 mod optional;
 mod oracle;
 mod pivot;

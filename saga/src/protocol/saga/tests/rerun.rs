@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 fn calls(run: &Run) -> Vec<&Call> {
     let calls = run.commands.iter().filter_map(|command| match command {
         Command::Call(command) => Some(&command.call),
-        Command::Settle { .. } | Command::Postpone { .. } | Command::Tell(_) | Command::Relate(_) => None,
+        Command::Settle { .. } | Command::Postpone { .. } | Command::Lock { .. } | Command::Tell(_) | Command::Relate(_) => None,
     });
     calls.collect()
 }

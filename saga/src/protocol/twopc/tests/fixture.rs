@@ -43,6 +43,7 @@ pub(super) fn step(name: &str, service: &str, after: &[usize]) -> Step {
         optional: false,
         emit: None,
         emit_undone: None,
+        lock: None,
     }
 }
 

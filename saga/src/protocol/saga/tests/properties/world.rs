@@ -73,7 +73,7 @@ impl World {
                     self.messages.push(Message::Call(Box::new(command.call)));
                 }
                 // Delivered again: the participants hold their books, so that is only another call.
-                Command::Postpone { .. } | Command::Tell(_) | Command::Relate(_) => {}
+                Command::Postpone { .. } | Command::Lock { .. } | Command::Tell(_) | Command::Relate(_) => {}
                 Command::Settle { attempt, .. } => self.messages.retain(|message| match message {
                     Message::Call(call) => call.attempt != attempt,
                     Message::Reply { .. } => true,
