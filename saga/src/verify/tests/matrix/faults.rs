@@ -40,6 +40,10 @@ pub(super) enum Act {
     Signal,
     /// Time passes until something is due: the signal has not come.
     Wait,
+    /// An operator ends the sub-saga, when it has done its work or before.
+    EndAsItIs {
+        done: bool,
+    },
 }
 
 /// Something that goes wrong with the step in the middle.
@@ -206,10 +210,59 @@ pub(super) const OF_WAITS: [Fault; 9] = [
     fault("A crash behind it", "The server dies when it is over and the next step is called.", &[(At::Settled, Act::Crash)]),
 ];
 
+/// What goes wrong with the first item of a step that fans out, of [`OF_ACTIONS`] by name.
+pub(super) const OF_ITEMS: [&str; 9] = [
+    "Nothing goes wrong",
+    "It is refused",
+    "A reply is lost, and it ran",
+    "Every reply is lost, and it ran",
+    "Every reply is lost, and it did not run",
+    "A crash before the reply is committed",
+    "The saga's `timeout` while it is called",
+    "A cancel while it is called",
+    "A cancel while it is called, and the reply is lost",
+];
+
+/// What goes wrong with its compensation, of [`OF_COMPENSATIONS`] by name.
+pub(super) const OF_ITEMS_UNDONE: [&str; 4] =
+    ["Nothing goes wrong", "It is refused", "A reply is lost, and it did not run", "Every reply is lost, and it ran"];
+
+/// What goes wrong with a sub-saga.
+pub(super) const OF_SUB_SAGAS: [Fault; 9] = [
+    fault("Nothing goes wrong", "It is `COMPLETED`.", &[]),
+    fault(
+        "It ends undone",
+        "It is `COMPENSATED` or `FAILED`, or cannot be started: that is a refusal. What must succeed starts another one, which is `COMPLETED` here.",
+        &[(At::Queued, Act::Refuse)],
+    ),
+    fault(
+        "An operator ends it, and its work is done",
+        "It is `TERMINATED`: what it did stands, and nobody undoes it. What must succeed waits for an operator then, and has no row.",
+        &[(At::Queued, Act::EndAsItIs { done: true })],
+    ),
+    fault(
+        "An operator ends it, and nothing is done",
+        "The same, before it had any effect.",
+        &[(At::Queued, Act::EndAsItIs { done: false })],
+    ),
+    fault("A crash while it runs", "The server dies, and both go on.", &[(At::Queued, Act::Crash)]),
+    fault("The saga's `timeout` while it runs", "It is cancelled, and the saga waits for its end.", &[(At::Queued, Act::TimeOut)]),
+    fault("The saga's `timeout` when it has ended", "Its end is on its way to the saga.", &[(At::Answered, Act::TimeOut)]),
+    fault("A cancel while it runs", "It is cancelled as well, and the saga waits for its end.", &[(At::Queued, Act::Cancel)]),
+    fault("A cancel when it has ended", "Its end is on its way to the saga.", &[(At::Answered, Act::Cancel)]),
+];
+
+/// What goes wrong while a sub-saga is undone.
+pub(super) const OF_SUB_SAGAS_UNDONE: [Fault; 3] = [
+    fault("Nothing goes wrong", "It is undone as a whole.", &[]),
+    fault("An operator ends it meanwhile", "It is `TERMINATED`, and what is left of it stands.", &[(At::Queued, Act::Refuse)]),
+    fault("A crash meanwhile", "The server dies, and both go on.", &[(At::Queued, Act::Crash)]),
+];
+
 impl At {
     /// Whether it is that moment.
     pub(super) fn is_now(self, world: &World, call: Call) -> bool {
-        let step = &world.state.steps[call.place.index()];
+        let Some(step) = call.place.status(&world.state) else { return false };
         let operation = call.side.operation();
         let way = world.flight(call).map(|flight| flight.way);
         match self {
@@ -242,12 +295,14 @@ impl Act {
             Self::Cancel => Move::Cancel,
             Self::Signal => Move::Signal { place: call.place, is_early: true },
             Self::Wait => Move::Wait,
+            Self::EndAsItIs { done } => Move::Silence { call, ran: done },
         }
     }
 }
 
-/// A call of the step with that id.
+/// The call of the step with that id; of one that fans out, that of its first item.
 pub(super) fn call_of(definition: &Definition, id: &str, side: Side) -> Call {
     let step = definition.steps.iter().position(|step| step.id.as_str() == id).expect("the frame has it");
-    Call { place: Place::of(step), side }
+    let item = u16::from(definition.steps[step].for_each.is_some());
+    Call { place: Place { item, ..Place::of(step) }, side }
 }

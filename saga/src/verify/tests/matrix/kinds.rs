@@ -84,6 +84,32 @@ pub(super) const WAITS: [Kind; 7] = [
     ),
 ];
 
+/// Steps that fan out, over two items at a time.
+pub(super) const FAN_OUTS: [Kind; 4] = [
+    kind(
+        "item of a `for_each`",
+        Frame::UpToPivot,
+        "call: S.do, for_each: \"${ input.lines }\", emit: E, compensate: { call: S.undo, emit: U }",
+    ),
+    kind("item, `compensate: none`", Frame::UpToPivot, "call: S.do, for_each: \"${ input.lines }\", emit: E, compensate: none"),
+    kind(
+        "item of an optional step",
+        Frame::UpToPivot,
+        "call: S.do, for_each: \"${ input.lines }\", optional: true, emit: E, compensate: { call: S.undo, emit: U }",
+    ),
+    kind("item behind the pivot", Frame::BehindPivot, "call: S.do, for_each: \"${ input.lines }\", emit: E"),
+];
+
+/// Steps that start another saga.
+pub(super) const SUB_SAGAS: [Kind; 6] = [
+    kind("sub-saga", Frame::UpToPivot, "saga: packing, emit: E"),
+    kind("sub-saga, `compensate: none`", Frame::UpToPivot, "saga: packing, emit: E, compensate: none"),
+    kind("optional sub-saga", Frame::UpToPivot, "saga: packing, emit: E, optional: true"),
+    kind("sub-saga as the pivot", Frame::Pivot, "saga: packing, emit: E, pivot: true"),
+    kind("sub-saga behind the pivot", Frame::BehindPivot, "saga: packing, emit: E"),
+    kind("optional sub-saga behind the pivot", Frame::BehindPivot, "saga: packing, emit: E, optional: true"),
+];
+
 impl Kind {
     /// A saga with such a step, called `step`; with its time in the queue only if that is asked for, because it is shorter than the saga's.
     pub(super) fn definition(&self, reached: Reached, is_queue_bounded: bool) -> Definition {

@@ -1,9 +1,9 @@
 //! What was found, as tables of Markdown.
 
 use super::super::super::call::Side;
-use super::faults::{Act, At, Fault, OF_ACTIONS, OF_COMPENSATIONS, OF_WAITS};
-use super::kinds::{CALLS, Frame, Kind, Reached, WAITS};
-use super::run::{Outcome, outcomes};
+use super::faults::{Act, At, Fault, OF_ACTIONS, OF_COMPENSATIONS, OF_ITEMS, OF_ITEMS_UNDONE, OF_SUB_SAGAS, OF_SUB_SAGAS_UNDONE, OF_WAITS};
+use super::kinds::{CALLS, FAN_OUTS, Frame, Kind, Reached, SUB_SAGAS, WAITS};
+use super::run::{Effect, Outcome, outcomes};
 use sagamq_api::saga::StepState;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -41,11 +41,36 @@ pub(super) fn page() -> String {
         }
         section(&mut text, fault, "compensation", &found, |outcome| outcome.attempts.1.to_string());
     }
+    text.push_str("\n## Steps that fan out\n\nOne of two items, both called at a time.\n");
+    for fault in OF_ITEMS.map(|name| named(&OF_ACTIONS, name)) {
+        section(&mut text, fault, "item", &rows(&FAN_OUTS, fault, Side::Action, &[]), |outcome| outcome.attempts.0.to_string());
+    }
+    for fault in OF_ITEMS_UNDONE.map(|name| named(&OF_COMPENSATIONS, name)) {
+        let undone: Vec<Kind> = FAN_OUTS.into_iter().filter(|kind| kind.frame == Frame::UpToPivot).collect();
+        let found = rows(&undone, fault, Side::Undo, UNDONE_WITH_THE_SAGA);
+        section(&mut text, fault, "compensation of an item", &found, |outcome| outcome.attempts.1.to_string());
+    }
+    text.push_str("\n## Steps that start a sub-saga\n");
+    for fault in &OF_SUB_SAGAS {
+        section(&mut text, fault, "sub-saga", &rows(&SUB_SAGAS, fault, Side::Action, &[]), |outcome| outcome.attempts.0.to_string());
+    }
+    for fault in &OF_SUB_SAGAS_UNDONE {
+        let undone: Vec<Kind> = SUB_SAGAS.into_iter().filter(|kind| kind.frame == Frame::UpToPivot).collect();
+        let mut found = rows(&undone, fault, Side::Undo, UNDONE_WITH_THE_SAGA);
+        if !fault.acts.is_empty() {
+            found.retain(|(_, ends)| ends.iter().any(|end| end.attempts.1 > 0));
+        }
+        section(&mut text, fault, "undoing a sub-saga", &found, |outcome| outcome.attempts.1.to_string());
+    }
     text.push_str("\n## Steps that call nobody\n");
     for fault in &OF_WAITS {
         section(&mut text, fault, "wait", &rows(&WAITS, fault, Side::Action, &[]), |_| "none".to_owned());
     }
     text
+}
+
+fn named<'f>(faults: &'f [Fault], name: &str) -> &'f Fault {
+    faults.iter().find(|fault| fault.name == name).expect("a fault of that name")
 }
 
 /// The ends of each kind under a fault; kinds that it cannot happen to are left out.
@@ -82,7 +107,8 @@ fn section(text: &mut String, fault: &Fault, of: &str, rows: &[Row], attempts: i
     for (names, ends) in shared {
         for (at, end) in ends.iter().enumerate() {
             let name = if at == 0 { names.join("<br>") } else { "*or*".to_owned() };
-            let [effect, before, behind] = [end.effect, end.before, end.behind].map(super::run::Effect::name);
+            let [effect, before, behind] = [end.effect, end.before, end.behind].map(Effect::name);
+            let effect = end.beside.map_or_else(|| effect.to_owned(), |beside| format!("{effect}; the other item {}", beside.name()));
             let (saga, step, attempts) = (saga(end), state(end.step), attempts(end));
             let _ = writeln!(text, "| {name} | {saga} | `{step}` | {effect} | {before} | {behind} | {} | {attempts} |", told(end));
         }

@@ -13,6 +13,7 @@ use super::super::super::{Bounds, Sample, Subject, timeline};
 use super::faults::{Act, At, Fault, call_of};
 use crate::definition::{Definition, StepKind};
 use sagamq_api::JsonText;
+use sagamq_api::ids::ItemIndex;
 use sagamq_api::saga::{SagaState, StepState};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -60,6 +61,8 @@ pub(super) struct Outcome {
     pub(super) why: Option<String>,
     pub(super) step: StepState,
     pub(super) effect: Effect,
+    /// Of the other item, if the step fans out.
+    pub(super) beside: Option<Effect>,
     pub(super) before: Effect,
     pub(super) behind: Effect,
     /// Whether the action and the compensation were told to others.
@@ -80,7 +83,7 @@ pub(super) struct Plan<'p> {
 fn data(fault: &Fault) -> Sample {
     let is_overtaken = fault.acts.iter().any(|(_, act)| *act == Act::TimeOut);
     let pause = if is_overtaken { "2h" } else { "15m" };
-    let input = serde_json::json!({ "k": "k-1", "yes": true, "no": false, "pause": pause });
+    let input = serde_json::json!({ "k": "k-1", "yes": true, "no": false, "pause": pause, "lines": [1, 2] });
     Sample { input: JsonText::from(input), outputs: BTreeMap::new() }
 }
 
@@ -135,7 +138,8 @@ impl Plan<'_> {
     }
 
     fn known_by(&self, world: &World, done: usize, scratch: &mut Scratch) -> (Key, usize, Vec<(u32, u32)>) {
-        let epochs = world.state.steps.iter().map(|step| (step.action.epoch, step.compensation.epoch));
+        let places = (0..world.state.steps.len()).flat_map(|index| places(world, index).chain([Place::of(index)]));
+        let epochs = places.filter_map(|place| place.status(&world.state)).map(|step| (step.action.epoch, step.compensation.epoch));
         (key(self.model, world, scratch), done, epochs.collect())
     }
 
@@ -144,7 +148,12 @@ impl Plan<'_> {
         if let Some((at, act, call)) = self.acts.get(done)
             && at.is_now(world, *call)
         {
-            return vec![act.as_move(*call)];
+            let step = act.as_move(*call);
+            let mut faults = Vec::new();
+            self.model.faults(world, &mut faults);
+            // What must be known is not left as it is: then it could not end by itself.
+            let is_possible = !matches!(act, Act::EndAsItIs { .. }) || faults.contains(&step);
+            return if is_possible { vec![step] } else { Vec::new() };
         }
         let mut moves = Vec::new();
         self.model.goes_on(world, &mut moves);
@@ -167,12 +176,12 @@ impl Plan<'_> {
         assert!(state.phase.is_at_rest(), "nothing goes on:\n{}", tale(world));
         let shown = state.description();
         let definition = &self.model.definition;
-        let effects: Vec<Effect> = (0..definition.steps.len()).map(|index| self.effect(world, index)).collect();
         let saga = state.saga_state();
         let stands = |index: usize| world.book(Place::of(index)).stands();
-        let is_pivot_done = (0..effects.len()).any(|index| definition.steps[index].kind == StepKind::Pivot && stands(index));
-        for (index, step) in definition.steps.iter().enumerate() {
-            let (effect, status) = (effects[index], &state.steps[index]);
+        let is_pivot_done = (0..definition.steps.len()).any(|index| definition.steps[index].kind == StepKind::Pivot && stands(index));
+        for place in (0..definition.steps.len()).flat_map(|index| places(world, index)) {
+            let step = &definition.steps[place.index()];
+            let (effect, status) = (self.effect(world, place), place.status(state).expect("it is there"));
             let what = || format!("`{}` of a saga that is {saga}: {}\n{}", step.id, effect.name(), tale(world));
             match saga {
                 SagaState::Completed if step.optional => {
@@ -188,17 +197,19 @@ impl Plan<'_> {
                 other => panic!("a run ends {other}: {}", what()),
             }
             if is_pivot_done && !step.optional {
-                assert!(!world.book(Place::of(index)).undone, "undone past the pivot: {}", what());
+                assert!(!world.book(place).undone, "undone past the pivot: {}", what());
             }
         }
-        let at = |id: &str| effects[call_of(definition, id, Side::Action).place.index()];
-        let told = |side| world.told.iter().any(|told| told.place == self.step.place && told.side == side);
+        let at = |id: &str| self.effect(world, call_of(definition, id, Side::Action).place);
+        let told = |side| world.told.iter().any(|told| told.place.index() == self.step.place.index() && told.side == side);
+        let other = Place { item: 2, ..self.step.place };
         let step = &shown.steps[self.step.place.index()];
         Outcome {
             saga,
             why: shown.summary.failure.map(|failure| failure.code),
             step: step.state,
             effect: at("step"),
+            beside: (self.step.place.item > 0).then(|| self.effect(world, other)),
             before: at("before"),
             behind: at("behind"),
             told: (told(Side::Action), told(Side::Undo)),
@@ -206,10 +217,11 @@ impl Plan<'_> {
         }
     }
 
-    fn effect(&self, world: &World, index: usize) -> Effect {
-        let (book, step) = (world.book(Place::of(index)), &self.model.definition.steps[index]);
+    fn effect(&self, world: &World, place: Place) -> Effect {
+        let (book, step) = (world.book(place), &self.model.definition.steps[place.index()]);
         let shown = world.state.description();
-        let listed = shown.standing.iter().find(|effect| effect.step == step.id);
+        let item = place.item.checked_sub(1).map(|item| ItemIndex(u32::from(item)));
+        let listed = shown.standing.iter().find(|effect| effect.step == step.id && effect.item == item);
         match (book.stands(), listed.map(|effect| effect.in_doubt)) {
             (true, Some(true)) => Effect::StandingInDoubt,
             (true, Some(false)) => Effect::Standing,
@@ -226,6 +238,13 @@ impl Plan<'_> {
             (false, None) => Effect::None,
         }
     }
+}
+
+/// Where a step has effects: itself, or, if it fans out, its items.
+fn places(world: &World, index: usize) -> impl Iterator<Item = Place> {
+    let items = world.state.steps[index].fan.as_ref().map_or(0, |fan| u16::try_from(fan.len()).expect("few"));
+    let first = u16::from(items > 0);
+    (first..=items).map(move |item| Place { item, ..Place::of(index) })
 }
 
 /// What happened in a run.
