@@ -6,11 +6,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 /// What must have occurred, or the drill has shown nothing about it.
-const MUST_OCCUR: [&str; 15] = [
+const MUST_OCCUR: [&str; 17] = [
     "saga COMPLETED",
     "saga COMPENSATED",
     "saga FAILED",
     "saga BLOCKED",
+    "sub-saga COMPLETED",
+    "sub-saga COMPENSATED",
     "step SUCCEEDED",
     "step SKIPPED",
     "step FAILED",

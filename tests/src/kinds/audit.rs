@@ -2,14 +2,17 @@
 //! is what was done, and each signal counts once.
 
 use super::books::{Books, Effect};
-use super::traffic::Run;
+use super::traffic::{Run, is_behind_blocked_child};
 use sagamq_sdk::api::saga::{HistoryEvent, Operation, SagaDescription, SagaState, StepDescription, StepState};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
-/// The steps that call nobody.
-const WAITS: [&str; 4] = ["cool_off", "review", "rest", "seen"];
+/// The step that starts a sub-saga.
+const PARCEL: &str = "parcel";
+
+/// The steps that call no service.
+const WAITS: [&str; 5] = ["cool_off", "review", "rest", "seen", PARCEL];
 
 /// The step whose effect nothing undoes, because its author says so.
 const NOTHING_TO_UNDO: &str = "note";
@@ -41,6 +44,7 @@ impl Case<'_> {
             SagaState::Completed | SagaState::Compensated | SagaState::Failed => {}
             SagaState::Blocked if self.is_blocked_for_a_reason() => {}
             SagaState::Blocked => say("it is blocked, and does not say why".to_owned()),
+            _ if is_behind_blocked_child(self.shown) => {}
             _ => say(format!("it is stuck: {:?}", self.shown.summary.waits)),
         }
         let is_past_pivot = self.effect(PIVOT).stands();
@@ -90,6 +94,7 @@ impl Case<'_> {
             SagaState::Completed if step.state == StepState::Succeeded => (!effect.stands()).then_some("its effect is not there"),
             SagaState::Completed => (effect.stands() && listed.is_none()).then_some("its effect stands, and nobody says so"),
             SagaState::Compensated | SagaState::Failed => (effect.stands() && has_undo).then_some("its effect stands"),
+            _ if is_behind_blocked_child(self.shown) => None,
             _ => (effect.stands() && listed.is_none()).then_some("its effect stands, and nobody says so"),
         }
     }
@@ -146,6 +151,27 @@ impl Case<'_> {
         let missed = self.history.iter().filter(|event| event.r#type == "step_failed" && text(event, "step").as_deref() == Some("review"));
         *occurred.entry("signal missed".to_owned()).or_default() += missed.count() as u64;
     }
+}
+
+/// The sub-saga that it started last.
+pub(super) fn child_of(parent: &SagaDescription) -> Option<Uuid> {
+    parent.steps.iter().find(|step| step.id.as_str() == PARCEL)?.child.as_ref()?.id
+}
+
+/// What is wrong between a saga and its sub-saga, if anything is.
+pub(super) fn between(parent: &SagaDescription, child: &SagaDescription) -> Option<String> {
+    let step = parent.steps.iter().find(|step| step.id.as_str() == PARCEL)?;
+    let (saga, sub_saga) = (parent.summary.state, child.summary.state);
+    let is_undone = matches!(sub_saga, SagaState::Compensated | SagaState::Failed);
+    let fits = match step.state {
+        StepState::Succeeded => sub_saga == SagaState::Completed && !matches!(saga, SagaState::Compensated | SagaState::Failed),
+        StepState::Failed | StepState::Compensated => is_undone,
+        StepState::InProgress | StepState::Compensating => is_behind_blocked_child(parent),
+        _ => false,
+    };
+    let is_of_it = child.summary.parent.as_ref().is_some_and(|known| known.id == parent.summary.id);
+    (!fits || !is_of_it)
+        .then(|| format!("it is {saga}, its step is {}, and its sub-saga {} is {sub_saga}", name_of(step.state), child.summary.id))
 }
 
 fn value(event: &HistoryEvent, field: &str) -> Option<Value> {

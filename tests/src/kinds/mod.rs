@@ -39,7 +39,8 @@ const SAGA: &str = "kinds";
 /// Where its steps tell what they did.
 const TOLD: &str = "kinds-told";
 
-const DEFINITION: &str = include_str!("definition.yaml");
+/// What runs, the sub-saga first.
+const DEFINITIONS: [&str; 2] = [include_str!("parcel.yaml"), include_str!("definition.yaml")];
 
 /// How long a client waits for a server that was killed.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -109,8 +110,10 @@ pub async fn run(program: &Path, plan: Plan) -> Outcome {
     let client = server.client();
     let client = client.with_retry(RetryPolicy { attempts: 10_000, deadline: PATIENCE, ..*client.retry_policy() });
     let bank = free_address();
-    let definition = DEFINITION.replace("\"BANK\"", &format!("\"http://{bank}\""));
-    client.sagas().publish(&definition).await.expect("the definition is right");
+    for definition in DEFINITIONS {
+        let definition = definition.replace("\"BANK\"", &format!("\"http://{bank}\""));
+        client.sagas().publish(&definition).await.expect("the definition is right");
+    }
     let service =
         |name: &'static str, address| Service::start(name, program.to_owned(), server.url(), folder.path().join(name), address, plan.seed);
     let mut services = [service("stock", free_address()), service("bank", bank)];
@@ -170,16 +173,29 @@ async fn look(client: &Client, runs: &[Run], books: &Books, occurred: &mut Occur
     let sagas = client.sagas();
     let shown = futures_util::stream::iter(runs).map(|run| {
         let sagas = sagas.clone();
-        async move { Ok::<_, ClientError>((run, sagas.get(run.saga).await?, sagas.history(run.saga).await?)) }
+        async move {
+            let (shown, history) = (sagas.get(run.saga).await?, sagas.history(run.saga).await?);
+            let child = match audit::child_of(&shown) {
+                Some(child) => Some((run.of_child(child), sagas.get(child).await?, sagas.history(child).await?)),
+                None => None,
+            };
+            Ok::<_, ClientError>((run, shown, history, child))
+        }
     });
     let shown: Vec<_> = shown.buffered(ASKED).try_collect().await?;
     let mut wrong = Vec::new();
-    for (run, shown, history) in &shown {
-        Case { run, shown, history: &history.events, books, told: &told }.look(&mut wrong, occurred);
-    }
-    let known: BTreeSet<_> = runs.iter().map(|run| run.saga).collect();
+    let mut known: BTreeSet<_> = runs.iter().map(|run| run.saga).collect();
     if known.len() != runs.len() {
         wrong.push(format!("{} orders have {} sagas", runs.len(), known.len()));
+    }
+    for (run, shown, history, child) in &shown {
+        Case { run, shown, history: &history.events, books, told: &told }.look(&mut wrong, occurred);
+        if let Some((run, child, history)) = child {
+            known.insert(run.saga);
+            Case { run, shown: child, history: &history.events, books, told: &told }.look(&mut wrong, occurred);
+            *occurred.entry(format!("sub-saga {}", child.summary.state)).or_default() += 1;
+            wrong.extend(audit::between(shown, child).map(|what| format!("saga {}: {what}", shown.summary.id)));
+        }
     }
     let strangers =
         books.sagas().filter(|saga| !known.contains(saga)).chain(told.keys().map(|(saga, ..)| *saga).filter(|saga| !known.contains(saga)));

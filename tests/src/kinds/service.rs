@@ -46,8 +46,8 @@ enum Mood {
 /// The operations of a service.
 fn operations(service: &str) -> &'static [&'static str] {
     match service {
-        "stock" => &["reserve", "release", "wrap", "unwrap", "note", "ship"],
-        "bank" => &["authorize", "void", "points", "take_points", "capture", "seal", "mail"],
+        "stock" => &["reserve", "release", "wrap", "unwrap", "note", "ship", "box", "unbox"],
+        "bank" => &["authorize", "void", "points", "take_points", "capture", "seal", "mail", "stamp", "unstamp"],
         other => panic!("there is no service `{other}`"),
     }
 }

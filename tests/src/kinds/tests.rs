@@ -1,6 +1,6 @@
 //! The audit audited: what is sound passes, and each thing that is wrong is named.
 
-use super::audit::{Case, Occurred, Told};
+use super::audit::{Case, Occurred, Told, between};
 use super::books::{Books, Effect};
 use super::order::{Order, When};
 use super::traffic::{Run, Sent};
@@ -139,4 +139,41 @@ fn what_is_stuck_or_blocked_without_a_reason_is_wrong() {
     world.shown["state"] = json!("BLOCKED");
     world.shown["standing"] = json!([{ "step": "reserve", "in_doubt": false }, { "step": "capture", "in_doubt": false }]);
     world.is_wrong("does not say why");
+}
+
+#[test]
+fn a_saga_and_its_sub_saga_agree() {
+    let wrong = |saga: &str, step_state: &str, sub_saga: &str| {
+        let mut world = World::completed();
+        let mut parcel = step("parcel", step_state);
+        parcel["child"] = json!({ "saga": "kinds-parcel", "key": "k", "id": Uuid::from_u128(8), "state": sub_saga });
+        world.shown["steps"].as_array_mut().expect("steps").push(parcel);
+        world.shown["state"] = json!(saga);
+        let mut child = world.shown.clone();
+        child["id"] = json!(Uuid::from_u128(8));
+        child["state"] = json!(sub_saga);
+        child["parent"] = json!({ "id": SAGA, "saga": "kinds", "step": "parcel", "attempt": 1 });
+        if saga == "COMPENSATING" {
+            world.shown["waits"] = json!({ "code": "SUB_SAGA", "message": "" });
+        }
+        let read = |shown: Value| -> SagaDescription { serde_json::from_value(shown).expect("a description") };
+        between(&read(world.shown), &read(child))
+    };
+    for (saga, step, sub_saga) in [
+        ("COMPLETED", "SUCCEEDED", "COMPLETED"),
+        ("COMPENSATED", "COMPENSATED", "COMPENSATED"),
+        ("COMPENSATED", "FAILED", "FAILED"),
+        ("COMPENSATING", "COMPENSATING", "BLOCKED"),
+        ("BLOCKED", "SUCCEEDED", "COMPLETED"),
+    ] {
+        assert_eq!(wrong(saga, step, sub_saga), None);
+    }
+    for (saga, step, sub_saga) in [
+        ("COMPLETED", "SUCCEEDED", "COMPENSATED"),
+        ("COMPENSATED", "COMPENSATED", "COMPLETED"),
+        ("COMPENSATED", "SUCCEEDED", "COMPLETED"),
+        ("COMPENSATING", "COMPENSATING", "COMPLETED"),
+    ] {
+        assert!(wrong(saga, step, sub_saga).is_some_and(|what| what.contains(sub_saga)), "{saga} {step} {sub_saga}");
+    }
 }
