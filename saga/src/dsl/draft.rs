@@ -1,6 +1,5 @@
 //! What could be read of a definition: every field that is right, with its place, and gaps where the report has a fault.
 
-use super::each::Each;
 use super::span::{At, Span};
 use crate::definition::{InputSchema, Invariant, OnTimeout, Target};
 use crate::expression::{Comparison, Reference, Template};
@@ -174,4 +173,20 @@ pub(crate) struct Retry {
     pub(crate) max: Option<At<Duration>>,
     pub(crate) attempts: Option<At<u32>>,
     pub(crate) never_on: Option<At<Vec<String>>>,
+}
+
+/// How a step fans out, as it was read; what cannot be read is a gap.
+#[derive(Debug, Default)]
+pub(crate) struct Each {
+    /// Where it says what it fans out over, and what that is.
+    pub(crate) items: Option<At<Option<Values>>>,
+    /// Where it says how many at a time, and how many.
+    pub(crate) max_parallel: Option<At<Option<u32>>>,
+}
+
+impl Each {
+    /// What gives the list.
+    pub(crate) fn values(&self) -> Option<&Values> {
+        self.items.as_ref()?.value.as_ref()
+    }
 }

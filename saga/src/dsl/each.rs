@@ -1,7 +1,7 @@
 //! Reads `for_each` with `max_parallel`, and the rules about them.
 
 use super::declared::Declared;
-use super::draft::{Draft, Step, Values};
+use super::draft::{Draft, Each, Step, Values};
 use super::fields::Fields;
 use super::inputs::place_of;
 use super::node::{Node, Value};
@@ -10,22 +10,6 @@ use super::rule::Rule;
 use super::span::At;
 use super::{scalar, values};
 use sagamq_api::limits::SAGA_FAN_OUT_MAX;
-
-/// How a step fans out, as it was read; what cannot be read is a gap.
-#[derive(Debug, Default)]
-pub(crate) struct Each {
-    /// Where it says what it fans out over, and what that is.
-    pub(crate) items: Option<At<Option<Values>>>,
-    /// Where it says how many at a time, and how many.
-    pub(crate) max_parallel: Option<At<Option<u32>>>,
-}
-
-impl Each {
-    /// What gives the list.
-    pub(crate) fn values(&self) -> Option<&Values> {
-        self.items.as_ref()?.value.as_ref()
-    }
-}
 
 /// What a step says of it.
 pub(super) fn read(fields: &mut Fields<'_>, report: &mut Report<'_>) -> Each {

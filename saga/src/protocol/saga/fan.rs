@@ -2,22 +2,32 @@
 //!
 //! What follows is counted and not looked up, so that an event of one item costs the same however many there are.
 
-use super::apply::{require, require_operation};
-use super::place::Place;
-use super::state::{InstanceState, Phase};
-use super::step::StepStatus;
 use sagamq_api::JsonText;
-use sagamq_api::limits::SAGA_FAN_OUT_MAX;
-use sagamq_api::saga::{Operation, StepAttempt, StepState};
+use sagamq_api::saga::{Operation, StepState};
 use std::sync::Arc;
+
+/// What is asked of an item.
+pub trait Item {
+    /// Its state.
+    fn state(&self) -> StepState;
+
+    /// Whether it has, or may have, an effect that is to be undone.
+    fn needs_undoing(&self) -> bool;
+
+    /// Whether an operator left its compensation out.
+    fn is_undoing_left_out(&self) -> bool;
+
+    /// What its action returned.
+    fn output(&self) -> Option<&JsonText>;
+}
 
 /// The items of a step whose turn has come.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Fan {
+pub struct Fan<T> {
     /// What the list held for each.
     values: Arc<[JsonText]>,
     /// A copy of an instance shares those that do not change.
-    items: Vec<Arc<StepStatus>>,
+    items: Vec<Arc<T>>,
     counted: Vec<Mark>,
     tally: Tally,
     /// No item before this one waits for its turn.
@@ -48,8 +58,8 @@ struct Tally {
 }
 
 impl Mark {
-    fn of(item: &StepStatus) -> Self {
-        Self { state: item.state, needs_undoing: item.needs_undoing(), is_undoing_left_out: item.is_undoing_left_out }
+    fn of(item: &impl Item) -> Self {
+        Self { state: item.state(), needs_undoing: item.needs_undoing(), is_undoing_left_out: item.is_undoing_left_out() }
     }
 }
 
@@ -67,12 +77,11 @@ impl Tally {
     }
 }
 
-impl Fan {
-    /// The items of a step, none of which has begun.
-    pub(super) fn new(step: &StepStatus, values: Vec<JsonText>) -> Self {
-        let item = Arc::new(step.as_item());
-        let items = vec![item; values.len()];
-        let counted: Vec<Mark> = items.iter().map(|item| Mark::of(item)).collect();
+impl<T: Item + Clone> Fan<T> {
+    /// The items of a step, none of which has begun: each is like this one.
+    pub(super) fn new(item: T, values: Vec<JsonText>) -> Self {
+        let items = vec![Arc::new(item); values.len()];
+        let counted: Vec<Mark> = items.iter().map(|item| Mark::of(item.as_ref())).collect();
         let mut tally = Tally::default();
         counted.iter().for_each(|mark| tally.add(*mark));
         Self { values: values.into(), items, counted, tally, turn: 0, is_closed: false, is_ended: false }
@@ -92,12 +101,12 @@ impl Fan {
 
     /// An item.
     #[must_use]
-    pub fn get(&self, item: usize) -> &StepStatus {
+    pub fn get(&self, item: usize) -> &T {
         &self.items[item]
     }
 
     /// All of them, in order.
-    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &StepStatus> {
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &T> {
         self.items.iter().map(Arc::as_ref)
     }
 
@@ -114,13 +123,13 @@ impl Fan {
     }
 
     /// To change an item; it is to be counted again afterwards.
-    pub(super) fn get_mut(&mut self, item: usize) -> &mut StepStatus {
+    pub(super) fn get_mut(&mut self, item: usize) -> &mut T {
         Arc::make_mut(&mut self.items[item])
     }
 
     /// An item may have changed.
     pub(super) fn count(&mut self, item: usize) {
-        let mark = Mark::of(&self.items[item]);
+        let mark = Mark::of(self.items[item].as_ref());
         self.tally.take(core::mem::replace(&mut self.counted[item], mark));
         self.tally.add(mark);
         if mark.state == StepState::Scheduled {
@@ -197,7 +206,7 @@ impl Fan {
         let mut text = String::from("[");
         for (at, item) in self.items.iter().enumerate() {
             text.push_str(if at == 0 { "" } else { "," });
-            text.push_str(item.output.as_ref().map_or("null", JsonText::as_str));
+            text.push_str(item.output().map_or("null", JsonText::as_str));
         }
         text.push(']');
         JsonText::parse(text.as_bytes()).expect("a list of values that are JSON, none of which nests too deep")
@@ -205,82 +214,15 @@ impl Fan {
 
     /// Bytes of that list as far as it is known.
     pub(super) fn output_bytes(&self) -> usize {
-        2 + self.items.iter().map(|item| 1 + item.output.as_ref().map_or(0, JsonText::len)).sum::<usize>()
+        2 + self.items.iter().map(|item| 1 + item.output().map_or(0, JsonText::len)).sum::<usize>()
     }
 
     /// Whether what is counted is what is there.
     #[cfg(test)]
     pub(super) fn is_counted(&self) -> bool {
         let mut tally = Tally::default();
-        self.items.iter().for_each(|item| tally.add(Mark::of(item)));
-        let turn = self.items.iter().position(|item| item.state == StepState::Scheduled).unwrap_or(self.items.len());
+        self.items.iter().for_each(|item| tally.add(Mark::of(item.as_ref())));
+        let turn = self.items.iter().position(|item| item.state() == StepState::Scheduled).unwrap_or(self.items.len());
         tally == self.tally && turn == self.turn
-    }
-}
-
-impl InstanceState {
-    pub(super) fn on_fanned_out(&mut self, attempt: &StepAttempt, items: &JsonText) -> Result<Place, String> {
-        require_operation(attempt, Operation::Action)?;
-        self.require_phase(&[Phase::Running])?;
-        let place = self.find(attempt)?;
-        let values: Vec<JsonText> = items.read().map_err(|error| format!("the items are no list: {error}"))?;
-        require(values.len() <= SAGA_FAN_OUT_MAX, || format!("it has {} items", values.len()))?;
-        let step = self.at_mut(place);
-        let is_its_turn =
-            step.max_parallel.is_some() && step.state == StepState::Scheduled && step.has_condition == step.condition.is_some();
-        require(is_its_turn && step.fan.is_none() && attempt.epoch == 0, || {
-            format!("the step is {:?}, does not fan out, or has done so", step.state)
-        })?;
-        step.fan = Some(Box::new(Fan::new(step, values)));
-        Ok(place)
-    }
-
-    /// Whether an item may be called: as many at a time as the step says, none after one failed, and one at a time when they are undone.
-    pub(super) fn require_turn(&self, place: Place, operation: Operation) -> Result<(), String> {
-        let step = &self.steps[place.step];
-        let Some(fan) = step.fan.as_ref().filter(|_| place.item.is_some()) else {
-            return require(step.max_parallel.is_none(), || "the step fans out, and its items are called".to_owned());
-        };
-        if operation == Operation::Compensation {
-            return require(fan.in_state(StepState::Compensating) == 0 || self.at(place).state == StepState::Compensating, || {
-                "another item is being undone".to_owned()
-            });
-        }
-        let is_begun = self.at(place).state == StepState::InProgress;
-        let room = step.max_parallel.is_some_and(|most| fan.in_state(StepState::InProgress) < most as usize);
-        require(!fan.is_closed && (is_begun || room), || "no further item is begun".to_owned())
-    }
-
-    /// An item has failed, or nobody will know: no further one is begun, unless each of them must succeed.
-    pub(super) fn close_fan(&mut self, place: Place) {
-        let must_succeed = self.is_forward_only(place.step);
-        if let Some(fan) = self.steps[place.step].fan.as_mut().filter(|_| place.item.is_some() && !must_succeed) {
-            fan.is_closed = true;
-        }
-    }
-
-    /// The saga is undone, or ended as it is: no item is begun any more.
-    pub(super) fn close_fans(&mut self, is_ended: bool) {
-        for step in &mut self.steps {
-            if let Some(fan) = &mut step.fan {
-                (fan.is_closed, fan.is_ended) = (true, is_ended);
-                step.state = fan.state();
-            }
-        }
-    }
-
-    /// What a step that fans out is follows from its items.
-    pub(super) fn count_items(&mut self, touched: Option<Place>) {
-        let Some(place) = touched else { return };
-        let step = &mut self.steps[place.step];
-        let Some(fan) = &mut step.fan else { return };
-        if let Some(item) = place.item_index() {
-            fan.count(item);
-        }
-        step.state = fan.state();
-        step.is_undoing_left_out = fan.is_undoing_left_out();
-        if step.state == StepState::Succeeded {
-            step.output = Some(fan.output());
-        }
     }
 }

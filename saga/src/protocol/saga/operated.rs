@@ -139,7 +139,7 @@ impl InstanceState {
         let (values, outputs) = (read(&items.values)?, read(output)?);
         let step = &mut self.steps[index];
         require(values.len() == outputs.len() && step.max_parallel.is_some(), || "its items do not fit their outputs".to_owned())?;
-        let mut fan = Fan::new(step, values);
+        let mut fan = Fan::new(step.as_item(), values);
         for (at, output) in outputs.into_iter().enumerate() {
             let item = fan.get_mut(at);
             let number = u32::try_from(at).map_err(|error| error.to_string())?;

@@ -296,7 +296,7 @@ impl InstanceState {
         let inputs: usize = of_origins.chain([&self.head.input]).map(JsonText::len).sum();
         // Of these an expression sees one.
         let inputs = inputs + self.places().filter_map(|place| self.at(place).done_with.as_ref()).map(JsonText::len).max().unwrap_or(0);
-        let of_items = |fan: &Fan| fan.output_bytes() + fan.values().iter().map(JsonText::len).sum::<usize>();
+        let of_items = |fan: &Fan<StepStatus>| fan.output_bytes() + fan.values().iter().map(JsonText::len).sum::<usize>();
         let of_step =
             |step: &StepStatus| step.fan.as_ref().map_or_else(|| step.output.as_ref().map_or(0, JsonText::len), |fan| of_items(fan));
         inputs + self.steps.iter().map(of_step).sum::<usize>()

@@ -1,7 +1,7 @@
 //! One step of an instance, as the fold of its events.
 
 use super::claims::StepLock;
-use super::fan::Fan;
+use super::fan::{Fan, Item};
 use crate::definition::{self, Action, StepKind};
 use sagamq_api::saga::{Operation, StepState};
 use sagamq_api::{JsonText, SagaName, SignalName, StepId};
@@ -29,7 +29,7 @@ pub struct StepStatus {
     /// Most items that are called at a time, if it fans out.
     pub max_parallel: Option<u32>,
     /// Its items, once its turn has come, if it fans out: then they are called, and the state is that of all of them.
-    pub fan: Option<Box<Fan>>,
+    pub fan: Option<Box<Fan<Self>>>,
     /// Its state.
     pub state: StepState,
     /// What its condition gave, once it was asked.
@@ -430,5 +430,23 @@ impl StepStatus {
             StepState::Skipped => self.may_have_been_done().then_some(true),
             StepState::Scheduled | StepState::Failed | StepState::Compensated => None,
         }
+    }
+}
+
+impl Item for StepStatus {
+    fn state(&self) -> StepState {
+        self.state
+    }
+
+    fn needs_undoing(&self) -> bool {
+        self.needs_undoing()
+    }
+
+    fn is_undoing_left_out(&self) -> bool {
+        self.is_undoing_left_out
+    }
+
+    fn output(&self) -> Option<&JsonText> {
+        self.output.as_ref()
     }
 }
