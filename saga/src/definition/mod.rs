@@ -29,7 +29,7 @@ pub use invariant::{Invariant, Moment, SAGA_FACTS, STEP_FACTS};
 pub use key::NoKey;
 pub use lock::Lock;
 pub use model::{Definition, Step, StepKind};
-pub(crate) use schema::options as schema_options;
 pub use schema::{InputSchema, Misfit};
+pub(crate) use schema::{SCHEMA_STEPS_MAX, options as schema_options};
 pub(crate) use service::ServiceAddress;
 pub use stored::{StoredError, load, store};

@@ -11,7 +11,7 @@ use super::node::{Node, Value as Yaml};
 use super::report::Report;
 use super::rule::Rule;
 use super::span::Span;
-use crate::definition::{InputSchema, schema_options};
+use crate::definition::{InputSchema, SCHEMA_STEPS_MAX, schema_options};
 use jsonschema::Draft;
 use keywords::{Holds, KEYWORDS};
 use serde_json::Value;
@@ -52,6 +52,15 @@ pub(super) fn read(node: &Node, report: &mut Report<'_>) -> Option<InputSchema> 
     walk.meta();
     let Walk { places, refs, faults, .. } = walk;
     if !(unfold::check(&tree, &places, &refs, report) && faults.is_empty()) {
+        return None;
+    }
+    let steps = InputSchema::steps_of(&tree.value);
+    if steps > SCHEMA_STEPS_MAX {
+        let message =
+            format!("judging one value takes up to {steps} schemas, each as often as it is judged; at most {SCHEMA_STEPS_MAX} are allowed");
+        let help = "`unevaluatedProperties` and `unevaluatedItems` judge all that applies beside them again: let none stand within what another \
+                    one looks at, or write `additionalProperties` and `items`";
+        report.add_with_help(Rule::TooLarge, tree.span(""), message, help);
         return None;
     }
     match InputSchema::compile(tree.value.clone()) {
@@ -200,8 +209,10 @@ fn examples<'p>(schema: &InputSchema, tree: &Tree, places: impl Iterator<Item = 
         let values = one("default").into_iter().chain(one("const")).chain(many("examples")).chain(many("enum"));
         for (at, value) in values {
             let Some(parts) = parts.get_or_insert_with(|| schema.parts()) else { return };
-            let Some(error) = parts.get(&format!("#{pointer}")).and_then(|part| part.validate(value).err()) else { continue };
-            let message = format!("the schema beside it does not allow this value: {}", cut(&error.to_string()));
+            let Some(part) = parts.get(&format!("#{pointer}")).filter(|part| !part.is_valid(value)) else { continue };
+            let error = if schema.tells_of(value.to_string().len()) { part.validate(value).err() } else { None };
+            let reason = error.map(|error| format!(": {}", cut(&error.to_string()))).unwrap_or_default();
+            let message = format!("the schema beside it does not allow this value{reason}");
             report.add_with_help(Rule::ImpossibleLiteral, tree.span(&at), message, "mend the value, or the schema");
         }
     }
@@ -209,4 +220,28 @@ fn examples<'p>(schema: &InputSchema, tree: &Tree, places: impl Iterator<Item = 
 
 fn cut(text: &str) -> String {
     if text.chars().count() <= MESSAGE_CHARS_MAX { text.to_owned() } else { text.chars().take(MESSAGE_CHARS_MAX).chain(['…']).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// A keyword that came in here and not there would make what it holds free.
+    #[test]
+    fn what_stands_behind_a_keyword_is_counted() {
+        let base = InputSchema::steps_of(&json!({}));
+        for (name, holds) in KEYWORDS {
+            let value = match holds {
+                Holds::Value => continue,
+                Holds::Schema => json!({"type": "string"}),
+                Holds::Named | Holds::Patterned => json!({"a": {"type": "string"}}),
+                Holds::List => json!([{"type": "string"}]),
+            };
+            // What nobody refers to is not judged.
+            let is_counted = InputSchema::steps_of(&json!({name: value})) > base;
+            assert_eq!(is_counted, name != "$defs", "{name}");
+        }
+        assert!(InputSchema::steps_of(&json!({"$defs": {"a": {}}, "$ref": "#/$defs/a"})) > base);
+    }
 }

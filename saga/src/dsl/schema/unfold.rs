@@ -1,5 +1,5 @@
-//! What a schema becomes when each `$ref` is replaced by what it refers to: it must end, and must not become too much. Both bound what
-//! judging an input takes, and everything that goes through schemas may then recurse.
+//! What a schema becomes when each `$ref` is replaced by what it refers to: it must end, and must not become too much. Everything that goes
+//! through schemas may then recurse. How often each is judged is another matter (`definition/schema/cost.rs`).
 
 use super::tree::{Ref, Tree};
 use crate::dsl::report::Report;
