@@ -51,3 +51,18 @@ async fn a_bound_that_is_hit_publishes_nothing_and_names_itself() {
     assert!(node.sagas.definitions().is_empty(), "nothing is stored");
     node.close().await;
 }
+
+/// Whoever asks for it may go, as a client does that waits no longer: its verification ends, and the next one has its turn.
+#[tokio::test]
+async fn a_verification_that_nobody_waits_for_any_more_ends() {
+    let node = open(0).await;
+    // Far more states than can be looked at in the time that the next one waits here.
+    let steps: String = (0..40).map(|at| format!("  - {{ id: s{at}, call: a.do{at}, compensate: a.undo{at}, after: [] }}\n")).collect();
+    let large = format!("saga: wide\nversion: 1\nkey: ${{ input.order }}\nservices: {{ a: {{ topic: a.commands }} }}\nsteps:\n{steps}");
+    let given_up = tokio::time::timeout(Duration::from_millis(200), node.sagas.publish_with(&large, VERIFY)).await;
+    assert!(given_up.is_err(), "it takes longer: {given_up:?}");
+    let next = tokio::time::timeout(Duration::from_secs(15), node.sagas.publish_with(RIGHT, VERIFY)).await;
+    next.expect("its turn comes at once").expect("nothing is wrong");
+    assert_eq!(node.sagas.definitions().len(), 1, "what nobody waited for is not published");
+    node.close().await;
+}

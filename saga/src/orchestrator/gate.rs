@@ -1,15 +1,14 @@
 //! The gate before publishing: a definition is run against every failure, within bounds, before it is stored.
 
 use super::door::Orchestrator;
+use super::places::Places;
 use super::publish::PublishError;
 use crate::dsl::Compiled;
 use crate::verify::{Bounds, Subject, samples, verify};
 use core::time::Duration;
 use sagamq_api::saga::Mode;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use tokio::sync::Semaphore;
 
 /// States that are looked at when only the request asks for it.
 const STATES_MAX: usize = 200_000;
@@ -18,7 +17,7 @@ const STATES_MAX: usize = 200_000;
 const TIME_MAX: Duration = Duration::from_secs(20);
 
 /// Definitions that are verified at a time; others wait.
-static PLACES: Semaphore = Semaphore::const_new(1);
+static PLACES: Places = Places::new(1, TIME_MAX);
 
 impl Orchestrator {
     /// That nothing is wrong with the definition, if the settings or the request ask for it. Transactions are not looked at.
@@ -30,19 +29,8 @@ impl Orchestrator {
         if states == 0 || compiled.definition.mode != Mode::Saga {
             return Ok(());
         }
-        let _place = PLACES.acquire().await.expect("it is never closed");
-        let stop = Arc::new(AtomicBool::new(false));
-        let (work, compiled) = (Arc::clone(&stop), compiled.clone());
-        let looked = tokio::task::spawn_blocking(move || look(&compiled, states, &work));
-        tokio::pin!(looked);
-        let looked = tokio::select! {
-            looked = &mut looked => looked,
-            () = tokio::time::sleep(TIME_MAX) => {
-                stop.store(true, Ordering::Relaxed);
-                looked.await
-            }
-        };
-        looked.expect("it is not aborted, and decisions do not panic")
+        let compiled = compiled.clone();
+        PLACES.run(move |stop| look(&compiled, states, &stop)).await
     }
 }
 

@@ -32,6 +32,7 @@ mod open;
 mod operate;
 mod operated;
 mod outcome;
+mod places;
 mod preview;
 mod publish;
 mod quarantine;

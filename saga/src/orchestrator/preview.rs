@@ -3,18 +3,21 @@
 use super::door::Orchestrator;
 use super::error::InstanceError;
 use super::operate::{OperateError, checked};
+use super::places::Places;
 use crate::definition::{HttpTarget, Target};
 use crate::protocol::{ForeseenCall, Instance, Verb, preview};
 use crate::store::StoreError;
+use core::time::Duration;
 use sagamq_api::saga::{OperateSaga, PreviewedCall, PreviewedCopy, PreviewedRerun, SagaPreview, StepState};
-use tokio::sync::Semaphore;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use uuid::Uuid;
 
-/// How long a way may take to foresee, in milliseconds.
-const FORESEE_MS_MAX: u64 = 5_000;
+/// How long a way may take to foresee.
+const FORESEE_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// Previews that are computed at a time; others wait.
-static PLACES: Semaphore = Semaphore::const_new(2);
+static PLACES: Places = Places::new(2, FORESEE_TIME_MAX);
 
 impl Orchestrator {
     /// What a verb would lead to if every participant answered with success. Nobody is called, and nothing is written.
@@ -34,12 +37,9 @@ impl Orchestrator {
         let (saga, version) = (instance.head().saga.clone(), instance.head().version);
         let definition = self.0.definitions.compiled(&saga, version);
         let definition = definition.map_err(|reason| InstanceError::from(StoreError::History { id, reason }))?;
-        let _place = PLACES.acquire().await.expect("it is never closed");
-        let clock = self.0.broker.clock();
-        let now_ms = clock.now_ms();
-        let until_ms = now_ms + FORESEE_MS_MAX;
-        let foreseen = tokio::task::spawn_blocking(move || preview(&definition, &instance, verb, now_ms, &|| clock.now_ms() < until_ms));
-        let foreseen = foreseen.await.expect("it is not aborted, and decisions do not panic")?;
+        let now_ms = self.0.broker.clock().now_ms();
+        let work = move |stop: Arc<AtomicBool>| preview(&definition, &instance, verb, now_ms, &|| !stop.load(Ordering::Relaxed));
+        let foreseen = PLACES.run(work).await?;
         let (end, rerun) = (foreseen.end.description(), foreseen.is_rerun.then(|| taken_over(&foreseen.after)));
         Ok(SagaPreview {
             duplicate: foreseen.duplicate,

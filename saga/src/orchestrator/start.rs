@@ -1,6 +1,6 @@
 //! Starting a saga: its definition, its input, and the business key in it.
 
-use super::beside::{INLINE_BYTES_MAX, beside};
+use super::beside::{INLINE_BYTES_MAX, beside, is_judged_long};
 use super::bounds::require_bounds;
 use super::choice::choose;
 use super::definitions::Candidates;
@@ -12,9 +12,6 @@ use sagamq_api::JsonText;
 use sagamq_api::saga::{StartSaga, StartedSaga};
 use std::sync::Arc;
 use tokio::sync::oneshot;
-
-/// Inputs up to this size are judged by a schema in place: each of their values may meet many schemas.
-const JUDGED_INLINE_BYTES_MAX: usize = 4 * 1024;
 
 impl Orchestrator {
     /// Starts a saga once by its business key. Durable when it returns: the saga runs to an end whatever crashes.
@@ -83,8 +80,8 @@ struct Fitted {
 }
 
 async fn fit(definition: &Arc<Definition>, input: &JsonText) -> Result<Fitted, StartError> {
-    let most = if definition.input.is_some() { JUDGED_INLINE_BYTES_MAX } else { INLINE_BYTES_MAX };
-    let (key, misfit) = if definition.key.is_long() || input.len() > most {
+    let is_long = definition.key.is_long() || input.len() > INLINE_BYTES_MAX || is_judged_long(definition, input.len());
+    let (key, misfit) = if is_long {
         let (definition, input) = (Arc::clone(definition), input.clone());
         beside(move || look_at(&definition, &input)).await
     } else {
