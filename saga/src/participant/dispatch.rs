@@ -198,14 +198,87 @@ impl Dispatcher {
         self.http.held(attempt)
     }
 
-    /// The command records of an instance that takes no more part: they are to be settled. `open` are its attempts in progress, which may bear
+    /// The calls of an instance that takes no more part: what goes over HTTP ends, and is not made if it was not yet. Gives its command records,
+    /// which are to be settled. `open` are its attempts in progress, which may bear
     /// the name of an instance that it is the rerun of; what bears its own name may be a rerun's, and is none of these.
     pub(crate) fn abandon(&mut self, open: &[AttemptId]) -> Vec<(TopicName, Offset)> {
+        open.iter().for_each(|attempt| self.http.end(attempt));
         open.iter().filter_map(|attempt| self.commands.take(attempt)).collect()
     }
 
     /// Adds the settlement of a command record that was abandoned.
     pub(crate) fn settle_abandoned(&self, commit: &mut ShardCommit, topic: &TopicName, offset: Offset) {
         self.settle(commit, topic, offset, false);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::OrchestratorConfig;
+    use crate::definition::RetryPolicy;
+    use crate::participant::Hold;
+    use crate::participant::http::{HttpParticipants, Services};
+    use crate::protocol::Input;
+    use core::time::Duration;
+    use futures_util::future::BoxFuture;
+    use sagamq_api::saga::{Call, Operation};
+    use sagamq_api::{JsonText, PartitionId};
+    use sagamq_broker::env::{ManualClock, Random};
+    use std::sync::Arc;
+    use tokio_util::sync::CancellationToken;
+    use tokio_util::task::TaskTracker;
+    use uuid::Uuid;
+
+    fn call(attempt: AttemptId) -> CallCommand {
+        let call = Call {
+            attempt,
+            saga: "order".parse().expect("legal"),
+            version: 1,
+            key: "1".to_owned(),
+            call: "reserve".to_owned(),
+            idempotency_key: "1/reserve/action".to_owned(),
+            must_succeed: false,
+            started_at_ms: 1,
+            deadline_ms: 1_000,
+            timeout_ms: 999,
+            arguments: JsonText::default(),
+            action_output: None,
+            transaction: None,
+            lock: None,
+            reply_partition: PartitionId(0),
+        };
+        let (initial, max) = (Duration::from_secs(1), Duration::from_secs(1));
+        let retry = RetryPolicy { initial, factor: 1.0, max, attempts: 1, never_on: Vec::new() };
+        CallCommand { target: Target::Http(HttpTarget::Worker("http://h".to_owned())), retry, call, child: None }
+    }
+
+    /// A call that waits for its turn when its instance is set aside must not be made afterwards.
+    #[tokio::test]
+    async fn the_calls_over_http_of_an_instance_that_is_set_aside_are_over() {
+        let (config, clock) = (OrchestratorConfig::default(), Arc::new(ManualClock::at(1)));
+        let http = HttpParticipants::new(&config, Services::new(Duration::ZERO), clock, Random::from_seed(1)).expect("a client");
+        let report = Arc::new(|_: Uuid, _: Input| -> BoxFuture<'static, ()> { Box::pin(core::future::ready(())) });
+        let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
+        // Held back, so that it is not sent.
+        let caller = HttpCaller::new(http, report, Hold::new(true), tasks.clone(), shutdown);
+        let mut dispatcher = Dispatcher::new(OpenCommands::default(), caller);
+        let attempt = |step: &str| AttemptId {
+            instance: Uuid::nil(),
+            step: step.parse().expect("legal"),
+            item: None,
+            operation: Operation::Action,
+            epoch: 1,
+        };
+        for step in ["mine", "other"] {
+            dispatcher.http.begin(dispatcher.http.enter(HttpTarget::Worker("http://h".to_owned()), call(attempt(step)), false));
+        }
+        assert_eq!(dispatcher.http.hand_out(&attempt("mine")), HandOut::Never);
+        assert!(dispatcher.abandon(&[attempt("mine")]).is_empty(), "it has no record");
+        assert_eq!(dispatcher.http.hand_out(&attempt("mine")), HandOut::Unknown, "it is not there any more");
+        assert_eq!(dispatcher.http.hand_out(&attempt("other")), HandOut::Never, "that of another instance is");
+        dispatcher.http.end(&attempt("other"));
+        tasks.close();
+        tokio::time::timeout(Duration::from_secs(20), tasks.wait()).await.expect("and no task is left");
     }
 }

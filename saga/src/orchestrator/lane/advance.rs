@@ -279,16 +279,13 @@ impl Lane {
         metrics.doubted(id, live.instance.in_doubt_since_ms(), instance.in_doubt_since_ms());
         if was_final && !after.is_final() {
             // A sub-saga that had completed is undone, because its parent is.
-            self.finished.retain(|(_, other)| *other != id);
+            self.finished.remove(id);
         }
         if after.is_final() {
             if !was_final {
                 metrics.finished(&head.saga, after, head.updated_at_ms.saturating_sub(head.started_at_ms));
             }
-            // One that is told something at its end leaves once.
-            if !was_final || !self.finished.iter().any(|(_, other)| *other == id) {
-                self.finished.push_back((self.commits, id));
-            }
+            self.finished.add(self.commits, id, head.events);
         }
         let now_ms = self.parts.clock.now_ms();
         self.timers.set(id, if instance.is_due(now_ms) { Some(now_ms) } else { instance.next_look_ms(now_ms) });

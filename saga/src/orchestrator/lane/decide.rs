@@ -107,6 +107,7 @@ impl Lane {
         let open = self.instances.get(&id).map(|live| live.instance.open_attempts()).unwrap_or_default();
         self.stale.extend(self.dispatcher.abandon(&open));
         if let Some(live) = self.instances.remove(&id) {
+            self.finished.remove(id);
             let state = live.instance.state();
             self.parts.metrics.moved((!state.is_final()).then_some(state), None);
             self.let_go(&live.instance);

@@ -41,6 +41,7 @@ impl Lane {
                     continue;
                 }
                 let live = self.instances.remove(&place.id).expect("it was just looked at");
+                self.finished.remove(place.id);
                 self.let_go(&live.instance);
             }
             match forget_instance(&self.parts.store, &mut commit, saga, *place) {

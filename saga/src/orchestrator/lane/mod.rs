@@ -13,6 +13,7 @@ mod batch;
 mod children;
 mod decide;
 mod due;
+mod finished;
 mod follower;
 mod forget;
 mod home_locks;

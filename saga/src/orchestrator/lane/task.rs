@@ -3,6 +3,7 @@
 use super::adopted::Adopted;
 use super::asleep::Asleep;
 use super::batch::Batch;
+use super::finished::Finished;
 use super::follower::{DurableCommit, Following, Then, follow};
 use super::home_locks::HomeLocks;
 use super::input::{LaneInput, Reply};
@@ -25,7 +26,7 @@ use core::time::Duration;
 use sagamq_api::{Offset, SagaName, TopicName};
 use sagamq_broker::env::{Clock, Random};
 use sagamq_broker::{Liveness, PartGuard, Submitted, WriteError};
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -37,9 +38,6 @@ const CLOCK_LOOK_MAX: Duration = Duration::from_millis(100);
 
 /// Inputs that are handled before time has its turn, and that one commit answers at the most.
 const INPUTS_AT_ONCE: usize = 256;
-
-/// Finished instances that stay in memory, so that a late or repeated reply is answered without the disk.
-const FINISHED_MAX: usize = 256;
 
 /// What a lane is made of.
 pub(in crate::orchestrator) struct LaneParts {
@@ -81,8 +79,8 @@ pub(in crate::orchestrator) struct Lane {
     pub(super) keys: HashMap<(SagaName, String), Uuid>,
     /// What the instances in memory took over of others.
     pub(super) adopted: Adopted,
-    /// Instances at their end, with the commit that ended them: they leave memory when it is durable and others push.
-    pub(super) finished: VecDeque<(u64, Uuid)>,
+    /// Instances at their end.
+    pub(super) finished: Finished,
     /// Instances that only wait.
     pub(super) asleep: Asleep,
     /// Command records of instances that are set aside, to be settled.
@@ -143,7 +141,7 @@ impl Lane {
             instances: HashMap::new(),
             keys: HashMap::new(),
             adopted: Adopted::default(),
-            finished: VecDeque::new(),
+            finished: Finished::default(),
             asleep: Asleep::default(),
             stale: recovered.stale,
             timers: Timers::default(),
@@ -314,12 +312,7 @@ impl Lane {
 
     /// Lets instances go whose end is durable, but for the last few.
     fn forget_finished(&mut self) {
-        let durable = self.durable.get();
-        while self.finished.len() > FINISHED_MAX
-            && let Some(&(commit, id)) = self.finished.front()
-            && commit <= durable
-        {
-            self.finished.pop_front();
+        while let Some(id) = self.finished.take(self.durable.get(), |id| self.batch.holds(id)) {
             if let Some(live) = self.instances.remove(&id) {
                 self.let_go(&live.instance);
             }
