@@ -3,21 +3,29 @@
 mod common;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use common::api::{Api, serve};
-use common::{Node, ORDER};
+use common::{LIMIT, Node, ORDER};
+use core::convert::Infallible;
+use core::time::Duration;
+use futures_util::{StreamExt as _, stream};
 use prometheus_client::registry::Registry;
-use sagamq_api::JsonText;
 use sagamq_api::headers::saga as headers;
 use sagamq_api::saga::{Call, SagaState, StepState};
+use sagamq_api::service::{BreakerState, PutService};
+use sagamq_api::{JsonText, ServiceName};
+use sagamq_broker::env::ManualClock;
 use sagamq_broker::http::{HttpConfig, HttpMetrics, application};
 use sagamq_broker::storage::crash::CrashStorage;
+use sagamq_saga::OrchestratorConfig;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use tokio::sync::Notify;
 
 /// What the participant says, by call, one entry an attempt; the last one stays.
 type Script = BTreeMap<&'static str, Vec<(u16, &'static str, &'static str)>>;
@@ -290,5 +298,44 @@ async fn an_answer_waits_until_the_saga_is_at_rest_or_its_time_is_over() {
     let (path, stopping) = (format!("/v1/sagas/{waits}?wait_ms=60000"), node.broker.clone());
     let (waited, ()) = tokio::join!(api.get(&path), async { stopping.begin_shutdown() });
     assert_eq!(waited.1["state"], json!("RUNNING"), "a shutdown ends the wait: {}", waited.1);
+    node.close().await;
+}
+
+/// Begins its answer and does not end it.
+async fn stops_half_way(State(asked): State<Arc<Notify>>) -> Body {
+    let begun = stream::once(async { Ok::<_, Infallible>("{") });
+    let rest = stream::once(async move {
+        // What was begun is on its way when more is asked for.
+        asked.notify_one();
+        core::future::pending().await
+    });
+    Body::from_stream(begun.chain(rest))
+}
+
+/// The lane gives the attempt up before the connection does: nobody hears how the answer would have gone on.
+#[tokio::test]
+async fn an_answer_that_stops_half_way_is_none_and_counts_against_the_service() {
+    let (clock, asked) = (ManualClock::at(1_800_000_000_000), Arc::new(Notify::new()));
+    let base = serve(Router::new().route("/{call}", post(stops_half_way)).with_state(Arc::clone(&asked))).await;
+    let node = Node::open_with(Arc::new(CrashStorage::new()), Arc::new(clock.clone()), OrchestratorConfig::default()).await;
+    let node = node.expect("it opens");
+    let text = "saga: web\nversion: 1\nkey: ${ input.id }\nservices: { svc: {} }\n\
+                steps: [{ id: only, call: svc.only, timeout: 30s, retry: { attempts: 1 }, compensate: none }]\n";
+    node.sagas.publish(text).await.expect("legal");
+    let service: ServiceName = "svc".parse().expect("legal");
+    let put = PutService { endpoints: vec![base], break_after: Some(1), break_ms: Some(3_600_000), ..PutService::default() };
+    node.sagas.put_service(service.clone(), put).await.expect("legal");
+    let id = node.start("web", json!({"id": "1"})).await.expect("started").id;
+    tokio::time::timeout(LIMIT, asked.notified()).await.expect("it is called");
+    let breaker = || node.sagas.service(&service).expect("put").breaker;
+    assert_eq!(breaker(), BreakerState::Closed, "the answer may end yet");
+    clock.advance(Duration::from_secs(30));
+    node.until(id, |saga| saga.failures.iter().any(|failure| failure.failure.code == "TIMEOUT")).await;
+    let opens = async {
+        while breaker() != BreakerState::Open {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, opens).await.expect("it counts");
     node.close().await;
 }

@@ -57,9 +57,20 @@ impl Limits {
         Self { bounds, breaker: Health::default(), throttle: Throttle { bounds, places, pace, waiting: Arc::default() } }
     }
 
-    /// Other bounds, or the same: what is known of the service stays known, and calls in flight keep their places as long as the number is the same.
+    /// Other bounds, or the same: what is known of the service stays known. A bound that is the same stays as it is, with what runs and waits; of one
+    /// that rises, what runs keeps its places. Beside calls of a bound that falls as many run as the new one says, until those are over.
     pub(super) fn renewed(self, bounds: Bounds) -> Self {
-        if bounds == self.bounds { self } else { Self { breaker: self.breaker, ..Self::new(bounds) } }
+        let Self { bounds: before, breaker, throttle: Throttle { places, pace, waiting, .. } } = self;
+        let fresh = Self::new(bounds);
+        let places = match places {
+            Some(places) if bounds.in_flight >= before.in_flight => {
+                places.add_permits(usize::try_from(bounds.in_flight - before.in_flight).unwrap_or(0));
+                Some(places)
+            }
+            Some(_) | None => fresh.throttle.places,
+        };
+        let pace = if bounds.per_second == before.per_second { pace } else { fresh.throttle.pace };
+        Self { bounds, breaker, throttle: Throttle { bounds, places, pace, waiting } }
     }
 
     pub(super) fn throttle(&self) -> Throttle {
@@ -262,5 +273,24 @@ mod tests {
         assert!(limits.unanswered(0));
         let limits = limits.renewed(Bounds { in_flight: 2, ..bounds });
         assert_eq!((limits.breaker(1).0, limits.load()), (BreakerState::Open, (0, 0)));
+    }
+
+    #[tokio::test]
+    async fn calls_that_run_count_against_a_bound_that_another_one_was_set_beside_and_one_that_rises() {
+        let bounds = Bounds { in_flight: 2, per_second: 1, ..Bounds::default() };
+        let limits = Limits::new(bounds);
+        let _running = [limits.throttle().place(|_| ()).await, limits.throttle().place(|_| ()).await];
+        limits.throttle().turn(|| 5_000, |_| core::future::ready(()), |_| ()).await;
+        let free = |limits: &Limits| limits.throttle().places.map(|places| places.available_permits());
+        let limits = limits.renewed(Bounds { break_after: 3, break_ms: 1, ..bounds });
+        assert_eq!((free(&limits), limits.load()), (Some(0), (2, 0)), "not twice as many");
+        let pace = limits.throttle().pace.expect("bounded");
+        assert_eq!(pace.lock().await.wait_until(5_000), Some(6_000), "nor twice as fast");
+        let limits = limits.renewed(Bounds { in_flight: 5, per_second: 9, ..bounds });
+        assert_eq!((free(&limits), limits.load()), (Some(3), (2, 0)));
+        assert_eq!(limits.throttle().pace.expect("bounded").lock().await.wait_until(5_000), None);
+        let limits = limits.renewed(Bounds { in_flight: 1, ..bounds });
+        assert_eq!(free(&limits), Some(1));
+        assert!(free(&limits.renewed(Bounds::default())).is_none());
     }
 }

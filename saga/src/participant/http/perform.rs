@@ -111,7 +111,15 @@ impl HttpParticipants {
             let Some(left) = self.time_left(deadline_ms) else { return };
             let url = format!("{}/{}", chosen.base, call.call);
             let mut sent = Sent { http: self, chosen: &mut chosen, is_open: true };
-            let answer = self.request(&url, call, deadline_ms).timeout(left).send().await;
+            let answer = match self.request(&url, call, deadline_ms).timeout(left).send().await {
+                Ok(response) => {
+                    sent.chosen.connected();
+                    let address = address_of(response.headers(), call, |base| self.forbids(base));
+                    // An answer is one when its body is there.
+                    Ok(located(word_of(response, attempt.operation).await, address))
+                }
+                Err(error) => Err(error),
+            };
             sent.is_open = false;
             drop(sent);
             let base = chosen.base.clone();
@@ -138,10 +146,7 @@ impl HttpParticipants {
                     chosen.unanswered(self.now_ms());
                     unknown("NO_ANSWER", describe(&error), None)
                 }
-                Ok(response) => {
-                    chosen.connected();
-                    let address = address_of(response.headers(), call, |base| self.forbids(base));
-                    let word = located(word_of(response, attempt.operation).await, address);
+                Ok(word) => {
                     match &word {
                         Progress::Word { reply: CallOutcome::Unknown { .. }, .. } => chosen.unanswered(self.now_ms()),
                         Progress::Word { .. } | Progress::NotSent(_) => chosen.answered(),
