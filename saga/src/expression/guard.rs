@@ -60,20 +60,14 @@ fn called(mut call: CallExpr) -> CallExpr {
     }
     let by = match call.func_name.as_str() {
         operators::EQUALS | operators::NOT_EQUALS | operators::IN => EXACT_WITHIN,
-        operators::OPT_INDEX | operators::OPT_SELECT | operators::INDEX | "type" => EXACT,
+        operators::OPT_INDEX | operators::OPT_SELECT | operators::INDEX | "type" | "matches" => EXACT,
         _ => WEIGH,
     };
-    let is_regex = call.func_name == "matches";
-    let last = call.args.len().saturating_sub(1);
-    for (at, argument) in call.args.iter_mut().enumerate() {
-        if is_regex && at == last {
-            // Literals are not wrapped elsewhere; this one costs.
-            let pattern = core::mem::take(argument);
-            let id = pattern.id;
-            *argument = IdedExpr { id, expr: Expr::Call(CallExpr { func_name: REGEX.to_owned(), target: None, args: vec![pattern] }) };
-        } else {
-            one(argument, by);
-        }
+    call.args.iter_mut().for_each(|argument| one(argument, by));
+    if call.func_name == "matches" {
+        // `text.matches(pattern)` and `matches(text, pattern)` are the same.
+        let args = call.target.map(|text| *text).into_iter().chain(call.args).collect();
+        return CallExpr { func_name: REGEX.to_owned(), target: None, args };
     }
     call
 }

@@ -52,6 +52,12 @@ pub(crate) fn metered<T>(work: impl FnOnce() -> T) -> T {
     if METER.with_borrow(Option::is_some) { work() } else { metered_until(None, work) }
 }
 
+/// Runs `work` under a fresh meter, whose time is over when that of the meter in place is.
+pub(crate) fn metered_anew<T>(work: impl FnOnce() -> T) -> T {
+    let stop = METER.with_borrow(|meter| meter.as_ref().and_then(|meter| meter.stop.clone()));
+    metered_until(stop, work)
+}
+
 /// Runs `work` under a fresh meter; when `stop` becomes true, its time is over.
 pub(crate) fn metered_until<T>(stop: Option<Arc<AtomicBool>>, work: impl FnOnce() -> T) -> T {
     /// Puts the meter before back, also when `work` panics.

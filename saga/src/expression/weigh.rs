@@ -2,14 +2,12 @@
 //! value it makes is weighed before the next one is made.
 
 use super::meter::{BYTES_VALUE, STEP_TEXT, Spent, charge, charge_text};
+use super::pattern::{Unmatched, is_match};
 use super::value::Raw;
 use cel::common::functions::Function;
-use cel::common::types::{CelBytes, CelList, CelMap, CelMapKey, CelOptional, CelString, DYN_TYPE};
+use cel::common::types::{CelBool, CelBytes, CelList, CelMap, CelMapKey, CelOptional, CelString, DYN_TYPE};
 use cel::common::value::{CowVal, Val};
 use cel::{Env, ExecutionError};
-
-/// Steps that a regular expression costs: it is compiled whenever it is used.
-const STEPS_REGEX: u64 = 500;
 
 /// About what an entry of a map takes beside its value.
 const BYTES_ENTRY: u64 = 96;
@@ -23,6 +21,15 @@ enum Refused {
 impl From<Spent> for Refused {
     fn from(spent: Spent) -> Self {
         Self::Spent(spent)
+    }
+}
+
+impl From<Unmatched> for Refused {
+    fn from(unmatched: Unmatched) -> Self {
+        match unmatched {
+            Unmatched::Spent(spent) => Self::Spent(spent),
+            Unmatched::Illegal(reason) => Self::Inexact(reason),
+        }
     }
 }
 
@@ -81,7 +88,7 @@ pub(super) const EXACT: &str = "@exact";
 pub(super) const EXACT_WITHIN: &str = "@exact_within";
 /// As [`WEIGH`], and turns a map into the list of its keys in order: a loop over a map then takes the same way at every evaluation.
 pub(super) const RANGE: &str = "@range";
-/// As [`EXACT`], for a regular expression.
+/// Whether a text matches a regular expression.
 pub(super) const REGEX: &str = "@regex";
 
 type Args<'b, 'v> = Vec<CowVal<'b, 'v>>;
@@ -94,14 +101,21 @@ pub(super) fn declare(environment: &mut Env) {
         (EXACT, |args| pass(args, Strict::Itself)),
         (EXACT_WITHIN, |args| pass(args, Strict::Within)),
         (RANGE, range),
-        (REGEX, |args| {
-            charge(STEPS_REGEX, 0).map_err(|spent| refuse(Refused::Spent(spent)))?;
-            pass(args, Strict::Itself)
-        }),
+        (REGEX, matches),
     ];
     for (name, function) in functions {
-        environment.add_overload(name, name, vec![DYN_TYPE], function).expect("the names are our own and differ");
+        let args = if name == REGEX { vec![DYN_TYPE, DYN_TYPE] } else { vec![DYN_TYPE] };
+        environment.add_overload(name, name, args, function).expect("the names are our own and differ");
     }
+}
+
+fn matches<'b, 'v>(args: Args<'b, 'v>) -> Passed<'b, 'v> {
+    let texts: Vec<&str> = args.iter().filter_map(|arg| arg.downcast_ref::<CelString>().map(|text| text.inner())).collect();
+    let [text, pattern] = texts.as_slice() else {
+        return Err(refuse(Refused::Inexact("`matches` compares a text with a text".to_owned())));
+    };
+    let is_match = is_match(text, pattern).map_err(|unmatched| refuse(unmatched.into()))?;
+    Ok(CowVal::owned(CelBool::from(is_match)))
 }
 
 fn pass<'b, 'v>(mut args: Args<'b, 'v>, strict: Strict) -> Passed<'b, 'v> {

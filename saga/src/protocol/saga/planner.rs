@@ -98,7 +98,7 @@ impl<'a> Planner<'a> {
                 check_compensation(self.definition, &self.state, place)?;
                 Some(render()?)
             }
-            // What is begun must not fail because of what else is decided with it: it has a budget of its own.
+            // What is begun must not fail because of what else is decided with it: it has a budget of its own, and no time that others use up.
             None => Some(metered_until(None, render)?),
         };
         self.emit(SagaEvent::StepCalled { attempt, deadline_ms, queue_deadline_ms, arguments });

@@ -5,7 +5,7 @@
 use super::event::SagaEvent;
 use super::planner::Planner;
 use crate::definition::Emission;
-use crate::expression::{RenderError, Scope, Template, metered_until};
+use crate::expression::{RenderError, Scope, Template, metered_anew};
 use crate::protocol::decision::{Command, Told};
 use sagamq_api::JsonText;
 use sagamq_api::saga::{Operation, StepAttempt, StepOutcomeName};
@@ -49,28 +49,40 @@ impl Planner<'_> {
             version: self.state.head.version,
             business_key: self.state.head.key.clone(),
         };
-        // What has happened is told whatever its expressions come to: it has a budget of its own, and says so if it has no value.
-        if let Err(error) = metered_until(None, || self.render_into(&mut told, emission, index, operation)) {
-            told.failed = Some(error.to_string());
+        // What has happened is told whatever its expressions come to: it has a budget of its own, and says so if it has no value. Then it has
+        // nothing else of them either: a record under a key that it has without a value would be taken for the end of that key.
+        match metered_anew(|| self.rendered(emission, index, operation)) {
+            Ok(Rendered { key, headers, value }) => {
+                told.key = key.unwrap_or(told.key);
+                (told.headers, told.value) = (headers, Some(value));
+            }
+            Err(error) => told.failed = Some(error.to_string()),
         }
         Some(Command::Tell(Box::new(told)))
     }
 
-    fn render_into(&self, told: &mut Told, emission: &Emission, index: usize, operation: Operation) -> Result<(), RenderError> {
+    fn rendered(&self, emission: &Emission, index: usize, operation: Operation) -> Result<Rendered, RenderError> {
         let state = &self.state;
         let id = state.caller(index, operation).to_string();
         let failure = state.undone_for(index, operation);
         let input = state.input(state.places_of(index).next().unwrap_or_else(|| index.into()), operation);
         let scope = Scope { input, outputs: state, failure: failure.as_ref(), saga: Some(state.head.scope(&id)), item: None };
         let text = |template: &Template| template.render(&scope).map(|value| text(&value));
-        if let Some(key) = &emission.key {
-            told.key = text(key)?;
-        }
         let headers = emission.headers.iter().map(|(name, value)| Ok((name.clone(), text(value)?)));
-        told.headers = headers.collect::<Result<_, RenderError>>()?;
-        told.value = Some(emission.value.render(&scope)?);
-        Ok(())
+        Ok(Rendered {
+            key: emission.key.as_ref().map(text).transpose()?,
+            headers: headers.collect::<Result<_, RenderError>>()?,
+            value: emission.value.render(&scope)?,
+        })
     }
+}
+
+/// What the expressions of an emission come to.
+struct Rendered {
+    /// Another key than the business key.
+    key: Option<String>,
+    headers: Vec<(String, String)>,
+    value: JsonText,
 }
 
 /// Text as it is; anything else as JSON.
