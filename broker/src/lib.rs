@@ -24,12 +24,12 @@ mod shard;
 pub mod storage;
 mod topic;
 
-pub use broker::KeyError;
 pub use broker::{
     AckRecordsError, AckedWithRecords, AddPartitionsError, Batches, Broker, BrokerConfig, CompactionError, CreateTopicError, Due, Held,
     NewRecord, OpenError, ParameterError, ProduceError, Produced, ProducedBatch, ReadRequestError, Records, RetentionError, Schedule,
     ScheduleError, Schedules, SentBatch, TopicError, UpdateTopicError,
 };
+pub use broker::{BROUGHT_KEY, KeyError};
 pub use broker::{
     CreateGroupError, DeadLetter, DeadLetterError, DeadLetters, DeleteGroupError, Delivered, DescribeGroupError, FindGroupError,
     OperateGroupError, OwnGroupError, ProducerNameError, ReceiveError, Received, RedriveError, SettleError, StreamGroupError, Waiting,

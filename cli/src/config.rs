@@ -244,8 +244,9 @@ fn read_all(merged: Map<String, Value>, path: Option<&Path>) -> Result<Settings,
             None => Err("expected a single value".to_owned()),
         };
         if let Err(reason) = result {
-            // A proxy's URL may hold a password.
-            let shown = text.filter(|text| !text.contains('@')).map_or_else(String::new, |text| format!(" is `{text}`"));
+            // A proxy's URL may hold a password, and a key may stand where its file should.
+            let shown =
+                text.filter(|text| !text.contains('@') && !is_secret(text)).map_or_else(String::new, |text| format!(" is `{text}`"));
             faults.push(format!("{place}{shown}: {reason}"));
         }
     }
@@ -355,6 +356,7 @@ fn set(settings: &mut Settings, key: &str, text: &str) -> Result<(), String> {
         "tls_cert_file" => serve.tls_cert_file = Some(PathBuf::from(text)),
         "tls_key_file" => serve.tls_key_file = Some(PathBuf::from(text)),
         "tls_client_ca_file" => serve.tls_client_ca_file = Some(PathBuf::from(text)),
+        "bootstrap_key_file" if is_secret(text) => return Err("expected a file with the secret, and not the secret itself".to_owned()),
         "bootstrap_key_file" => serve.bootstrap_key_file = Some(PathBuf::from(text)),
         "open_metrics" => serve.open_metrics = text.parse().map_err(|_| "expected true or false".to_owned())?,
         "jwt_issuer" | "jwt_audience" | "jwt_roles_claim" if text.is_empty() => return Err("expected a text".to_owned()),
@@ -366,6 +368,11 @@ fn set(settings: &mut Settings, key: &str, text: &str) -> Result<(), String> {
         other => return Err(format!("`{other}` is no setting")),
     }
     Ok(())
+}
+
+/// Whether that is the secret of a key.
+fn is_secret(text: &str) -> bool {
+    text.trim_start().starts_with("sq_")
 }
 
 fn authentication(text: &str) -> Result<AuthenticationMode, String> {

@@ -68,7 +68,10 @@ impl CliError {
     /// What a script is told.
     pub(crate) fn exit(&self) -> Exit {
         match self {
-            Self::Usage(_) | Self::Server(StartError::Unguarded { .. } | StartError::Tls(_) | StartError::Provider(_)) => Exit::Usage,
+            Self::Usage(_)
+            | Self::Server(StartError::Unguarded { .. } | StartError::KeysNotAsked { .. } | StartError::Tls(_) | StartError::Provider(_)) => {
+                Exit::Usage
+            }
             Self::Client(error) => client_exit(error),
             Self::Server(StartError::PartDied(_)) => Exit::ServerDied,
             Self::Failed(_) | Self::Io { .. } | Self::Server(_) => Exit::Failed,

@@ -2,6 +2,7 @@
 
 use crate::client::{Client, ClientBuilder};
 use crate::error::ClientError;
+use reqwest::Url;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -79,17 +80,29 @@ impl Profile {
         }
     }
 
+    /// The profile for a server that something else names. The key and the client's certificate are for the server of the profile: another one, by
+    /// scheme, host or port, is shown neither.
+    #[must_use]
+    pub fn for_server(self, server: Option<&str>) -> Self {
+        let Some(server) = server.filter(|server| !server.is_empty()) else { return self };
+        let origin = |url: &str| Url::parse(url).ok().map(|url| url.origin());
+        let is_same = origin(server).is_some_and(|of| of.is_tuple() && Some(of) == origin(self.server.as_deref().unwrap_or(LOCAL)));
+        let named = Self { server: Some(server.to_owned()), ..self };
+        if is_same { named } else { Self { api_key: None, client_cert: None, client_key: None, ..named } }
+    }
+
     /// The same with what the environment says: `SAGAMQ_SERVER`, `SAGAMQ_API_KEY`, `SAGAMQ_CA_FILE`, `SAGAMQ_CLIENT_CERT`, `SAGAMQ_CLIENT_KEY`.
     #[must_use]
     pub fn with_environment(self, variable: &dyn Fn(&str) -> Option<String>) -> Self {
         let set = |name: &str| variable(name).filter(|value| !value.is_empty());
         let file = |name: &str| set(name).map(PathBuf::from);
+        let profile = self.for_server(set("SAGAMQ_SERVER").as_deref());
         Self {
-            server: set("SAGAMQ_SERVER").or(self.server),
-            api_key: set("SAGAMQ_API_KEY").or(self.api_key),
-            ca_file: file("SAGAMQ_CA_FILE").or(self.ca_file),
-            client_cert: file("SAGAMQ_CLIENT_CERT").or(self.client_cert),
-            client_key: file("SAGAMQ_CLIENT_KEY").or(self.client_key),
+            api_key: set("SAGAMQ_API_KEY").or(profile.api_key),
+            ca_file: file("SAGAMQ_CA_FILE").or(profile.ca_file),
+            client_cert: file("SAGAMQ_CLIENT_CERT").or(profile.client_cert),
+            client_key: file("SAGAMQ_CLIENT_KEY").or(profile.client_key),
+            server: profile.server,
         }
     }
 
@@ -212,5 +225,30 @@ mod tests {
             _ => None,
         });
         assert_eq!((both.server.as_deref(), both.api_key.as_deref()), (Some("http://b"), Some("sq_other")), "an empty variable is none");
+    }
+
+    #[test]
+    fn the_key_of_a_profile_goes_to_its_own_server_and_to_no_other() {
+        let (_folder, path) =
+            profiles(r#"{ "default": { "server": "https://Broker.example", "api_key": "sq_s3cret", "client_cert": "/c" } }"#, 0o600);
+        let key = |server: &str| {
+            let profile = find(&path, None).expect("it is there").for_server(Some(server));
+            assert_eq!(profile.client_cert.is_some(), profile.api_key.is_some(), "{server}");
+            profile.api_key.is_some()
+        };
+        for server in ["", "https://broker.example", "https://broker.example:443/", "https://broker.example/behind/a/path"] {
+            assert!(key(server), "{server}");
+        }
+        for server in
+            ["http://broker.example", "https://broker.example:444", "https://broker.example.evil", "http://127.0.0.1:7070", "nonsense"]
+        {
+            assert!(!key(server), "{server}");
+        }
+        let elsewhere = |name: &str| (name == "SAGAMQ_SERVER").then(|| "http://test-box:7070".to_owned());
+        let profile = find(&path, None).expect("it is there").with_environment(&elsewhere);
+        assert_eq!((profile.server.as_deref(), profile.api_key), (Some("http://test-box:7070"), None));
+        let local = Profile { api_key: Some("sq_local".to_owned()), ..Profile::default() };
+        assert!(local.clone().for_server(Some("http://127.0.0.1:7070/")).api_key.is_some(), "without a server it is that of this machine");
+        assert!(local.for_server(Some("http://127.0.0.1:7071")).api_key.is_none());
     }
 }

@@ -32,6 +32,7 @@ pub const OPERATIONS: &[Operation] = &[
     groups("GET", "/v1/topics/{topic}", Need::AnyRole, TOPIC, Place::Whichever),
     topics("PATCH", "/v1/topics/{topic}", MANAGE, TOPIC),
     topics("DELETE", "/v1/topics/{topic}", MANAGE, TOPIC),
+    // Into `saga.replies` also `consume` for all sagas: a reply record answers whichever call it names.
     topics("POST", "/v1/topics/{topic}/records", PRODUCE, TOPIC),
     // Whoever may consume a topic for one group may read it by offset: it has all of its records anyway.
     waits(groups("GET", "/v1/topics/{topic}/partitions/{partition}/records", CONSUME, TOPIC, Place::Whichever)),
@@ -98,7 +99,8 @@ pub const OPERATIONS: &[Operation] = &[
     sagas("POST", "/v1/sagas/{id}:rerun", OPERATE, Place::Later),
     sagas("POST", "/v1/sagas/{id}:preview", OPERATE, Place::Later),
     sagas("POST", "/v1/sagas:release", OPERATE, Place::Every),
-    // And `consume` for the group `workers` of each topic that it asks for calls of.
+    // And `consume` for the group `workers` of each topic that it asks for calls of, and of the topic that a call it replies to was sent to; a call that
+    // no worker does takes `operate` for the saga.
     sagas("POST", "/v1/saga-calls:complete", CONSUME, Place::Later),
     // Where services are: what the server calls.
     sagas("GET", "/v1/services", Need::OneOf(&[Role::Manage, Role::Operate]), Place::Every),

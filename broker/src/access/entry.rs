@@ -22,6 +22,12 @@ pub(crate) struct KeyEntry {
     pub(crate) previous: Option<PreviousSecret>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) revoked_at_ms: Option<u64>,
+    /// Whether somebody brought its secret, and did not get it from the server.
+    #[serde(skip_serializing_if = "core::ops::Not::not", default)]
+    pub(crate) is_brought: bool,
+    /// Ids of secrets that were brought for keys of this name before: none of them ever counts again. One more for each start with another file.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub(crate) retired: Vec<u64>,
 }
 
 /// The secret from before the last rotation.
@@ -47,6 +53,11 @@ impl KeyEntry {
     /// Since when it cannot be used, if it cannot.
     pub(crate) fn ended_at_ms(&self, now_ms: u64) -> Option<u64> {
         self.revoked_at_ms.or(self.expires_at_ms.filter(|at_ms| *at_ms <= now_ms))
+    }
+
+    /// Ids of brought secrets that must not count again once another key has the name.
+    pub(crate) fn retiring(&self) -> Vec<u64> {
+        self.retired.iter().copied().chain(self.is_brought.then_some(self.id)).collect()
     }
 
     pub(crate) fn description(&self, now_ms: u64) -> KeyDescription {

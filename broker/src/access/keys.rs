@@ -71,6 +71,12 @@ impl ApiKeys {
         self.check(secret.id(), secret.hash(), now_ms)
     }
 
+    /// Whether a secret is that of a key that is valid now and an administrator's.
+    #[must_use]
+    pub fn is_admins(&self, secret: &Secret, now_ms: u64) -> bool {
+        self.verify(secret, now_ms).is_ok_and(|session| session.rights().is_admin())
+    }
+
     fn check(&self, id: u64, hash: SecretHash, now_ms: u64) -> Result<KeySession, KeyRefused> {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner).by_id.get(&id).cloned().ok_or(KeyRefused::Unknown)?;
         let entry = &known.entry;
@@ -100,8 +106,10 @@ impl ApiKeys {
         keys.by_name.values().filter_map(|id| keys.by_id.get(id)).map(|known| known.entry.clone()).collect()
     }
 
-    pub(crate) fn has_id(&self, id: u64) -> bool {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).by_id.contains_key(&id)
+    /// Whether a key has this id, or had it when its secret was brought.
+    pub(crate) fn had_id(&self, id: u64) -> bool {
+        let keys = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        keys.by_id.contains_key(&id) || keys.by_id.values().any(|known| known.entry.retired.contains(&id))
     }
 
     /// The key is this from now on, in the place of what had its id or its name.
@@ -111,6 +119,9 @@ impl ApiKeys {
         let (principal, rights) = (format!("key:{name}"), Rights::new(entry.roles.clone()));
         let known = Known { principal, rights, entry, changed: CancellationToken::new() };
         let before = keys.by_id.insert(id, Arc::new(known));
+        if let Some(other) = before.as_ref().map(|known| &known.entry.name).filter(|other| **other != name) {
+            keys.by_name.remove(other);
+        }
         let former = keys.by_name.insert(name, id).filter(|former| *former != id);
         let former = former.and_then(|former| keys.by_id.remove(&former));
         before.into_iter().chain(former).for_each(|known| known.changed.cancel());

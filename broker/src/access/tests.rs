@@ -23,6 +23,8 @@ fn entry(name: &str, secret: &Secret) -> KeyEntry {
         rotated_at_ms: None,
         previous: None,
         revoked_at_ms: None,
+        is_brought: false,
+        retired: Vec::new(),
     }
 }
 

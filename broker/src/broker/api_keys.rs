@@ -9,6 +9,9 @@ use sagamq_api::KeyName;
 use sagamq_api::access::{CreateKey, CreatedKey, Grant, KeyDescription, KeyState, RotateKey};
 use sagamq_api::limits::{KEY_EXPIRES_MS_MAX, KEY_EXPIRES_MS_MIN, KEY_GRACE_MS_DEFAULT, KEY_GRACE_MS_MAX, KEY_ROLES_MAX, KEYS_MAX};
 
+/// Name of the key whose secret a file brings. No other key can be made under it: the next start with another file would take its place.
+pub const BROUGHT_KEY: &str = "bootstrap";
+
 /// Why a key was not made or changed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum KeyError {
@@ -24,6 +27,9 @@ pub enum KeyError {
     /// As many keys are valid as may be.
     #[error("{KEYS_MAX} keys are valid, and no more may be: revoke those that are not used any more")]
     TooMany,
+    /// The name is kept for the key that a file brings.
+    #[error("the name `{0}` is kept for the key whose secret a file brings (bootstrap_key_file): choose another")]
+    Reserved(KeyName),
     /// It would be allowed nothing, or has too many roles.
     #[error("`roles` has {0} entries, allowed are 1 to {KEY_ROLES_MAX}")]
     Roles(usize),
@@ -61,6 +67,9 @@ impl Broker {
         if let Some(expires) = expires_in_ms.filter(|expires| !(KEY_EXPIRES_MS_MIN..=KEY_EXPIRES_MS_MAX).contains(expires)) {
             return Err(KeyError::Expires(expires));
         }
+        if name.as_str() == BROUGHT_KEY {
+            return Err(KeyError::Reserved(name));
+        }
         let broker = self.clone();
         self.finish(async move {
             let _changes = broker.0.catalog.changes.lock().await;
@@ -68,16 +77,17 @@ impl Broker {
                 return Err(KeyError::Exists(name));
             }
             let mut random = broker.random();
-            let secret = std::iter::repeat_with(|| Secret::new(&mut random)).find(|secret| !broker.0.api_keys.has_id(secret.id()));
+            let secret = std::iter::repeat_with(|| Secret::new(&mut random)).find(|secret| !broker.0.api_keys.had_id(secret.id()));
             let secret = secret.expect("the iterator has no end");
-            let key = broker.store_key(name, roles, expires_in_ms, &secret).await?;
+            let key = broker.store_key(name, roles, expires_in_ms, &secret, false).await?;
             Ok(CreatedKey { secret: secret.reveal(), key })
         })
         .await
     }
 
-    /// Makes a key with a secret that somebody brings, in the place of the one that has the name. `None`: that one has this secret already,
-    /// and stays as it is.
+    /// Makes a key with a secret that somebody brings, in the place of the one that has the name. `None`: a key has the id of this secret, or had
+    /// it, under whatever name, and everything stays as it is. So a secret that was rotated, revoked or replaced since does not count again
+    /// because it is brought again.
     ///
     /// # Errors
     /// When something is out of bounds, or the write fails.
@@ -85,10 +95,10 @@ impl Broker {
         let broker = self.clone();
         self.finish(async move {
             let _changes = broker.0.catalog.changes.lock().await;
-            if broker.0.api_keys.get(&name).is_some_and(|known| known.id == secret.id() && known.hash == secret.hash()) {
+            if broker.0.api_keys.had_id(secret.id()) {
                 return Ok(None);
             }
-            broker.store_key(name, roles, None, &secret).await.map(Some)
+            broker.store_key(name, roles, None, &secret, true).await.map(Some)
         })
         .await
     }
@@ -100,6 +110,7 @@ impl Broker {
         roles: Vec<Grant>,
         expires_in_ms: Option<u64>,
         secret: &Secret,
+        is_brought: bool,
     ) -> Result<KeyDescription, KeyError> {
         if !(1..=KEY_ROLES_MAX).contains(&roles.len()) {
             return Err(KeyError::Roles(roles.len()));
@@ -109,7 +120,9 @@ impl Broker {
         let (former, all) = (keys.get(&name), keys.all());
         let mut forgotten = None;
         if former.is_none() && all.len() >= KEYS_MAX {
-            let ended = all.iter().filter_map(|entry| Some((entry.ended_at_ms(now_ms)?, entry)));
+            // What must not count again is not forgotten: there is no more of it than starts brought or made.
+            let ended = all.iter().filter(|entry| entry.retiring().is_empty());
+            let ended = ended.filter_map(|entry| Some((entry.ended_at_ms(now_ms)?, entry)));
             forgotten = Some(ended.min_by_key(|(at_ms, _)| *at_ms).ok_or(KeyError::TooMany)?.1);
         }
         let entry = KeyEntry {
@@ -122,6 +135,8 @@ impl Broker {
             rotated_at_ms: None,
             previous: None,
             revoked_at_ms: None,
+            is_brought,
+            retired: former.as_ref().map(KeyEntry::retiring).unwrap_or_default(),
         };
         let gone = former.iter().chain(forgotten).filter(|gone| gone.id != entry.id);
         let mut mutations: Vec<_> = gone.map(|gone| delete(MetaKey::ApiKey(gone.id))).collect();

@@ -22,7 +22,7 @@ mod streams;
 mod topics;
 mod update_topic;
 
-pub use api_keys::KeyError;
+pub use api_keys::{BROUGHT_KEY, KeyError};
 pub use compaction::CompactionError;
 pub use held::Held;
 pub use open_error::OpenError;

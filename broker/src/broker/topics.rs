@@ -9,8 +9,8 @@ use crate::storage::keys::MetaKey;
 use crate::storage::{Family, Mutation};
 use crate::topic::{NextIds, Topic, TopicEntry, TopicKind};
 use futures_util::future::join_all;
-use sagamq_api::TopicName;
 use sagamq_api::topic::{TopicConfig, TopicDescription, TopicDurability};
+use sagamq_api::{GroupName, TopicName};
 use serde::Serialize;
 use std::sync::Arc;
 
@@ -178,6 +178,13 @@ impl Broker {
             Ok(())
         })
         .await
+    }
+
+    /// Whether the embedder has made a topic its own, and a group of it if one is meant.
+    #[must_use]
+    pub fn is_owned(&self, name: &TopicName, group: Option<&GroupName>) -> bool {
+        let topic = self.0.catalog.topic(name).filter(|topic| topic.is_owned());
+        topic.is_some_and(|topic| group.is_none_or(|group| topic.group(group).is_some_and(|group| group.is_owned())))
     }
 
     pub(crate) fn topic(&self, name: &TopicName) -> Result<Arc<Topic>, TopicError> {

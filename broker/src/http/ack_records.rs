@@ -8,7 +8,6 @@ use crate::http::records::new_record;
 use axum::extract::State;
 use axum::routing::post;
 use axum::{Json, Router};
-use sagamq_api::access::{Resource, Role};
 use sagamq_api::limits::BODY_BYTES_MAX;
 use sagamq_api::pipeline::{AckWithRecordsIn, AckWithRecordsRequest, AckWithRecordsResponse, ProducedTo};
 use sagamq_api::record::Decoded;
@@ -39,7 +38,7 @@ async fn ack_with_records(
     let mut decoded = Decoded::of_body(body.body().len());
     let mut of_topics: Vec<(TopicName, Vec<NewRecord>)> = Vec::with_capacity(produce.len());
     for to in produce {
-        caller.require_one_of(&[Role::Produce], &Resource::topic(to.topic.as_str()))?;
+        caller.require_produce(&to.topic)?;
         let records = to.records.into_iter().enumerate();
         let records = records.map(|(index, record)| new_record(index, record, body.body(), &mut decoded)).collect::<Result<_, _>>()?;
         of_topics.push((to.topic, records));

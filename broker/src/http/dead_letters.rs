@@ -1,6 +1,7 @@
 //! Dead letters of a group: list them, deliver them again, discard them.
 
 use crate::broker::{Broker, DeadLetter, DeadLetters};
+use crate::http::access::Caller;
 use crate::http::extract::{GroupPath, JsonBody, PathParams, QueryParams};
 use crate::http::held::{RECORD_BYTES, written};
 use crate::http::problem::ApiError;
@@ -85,9 +86,14 @@ fn write_letters(letters: &DeadLetters, out: &mut Vec<u8>) {
     ))]
 async fn redrive(
     State(broker): State<Broker>,
+    caller: Caller,
     PathParams(path): PathParams<GroupPath>,
     JsonBody(request): JsonBody<RedriveRequest>,
 ) -> Result<Json<RedriveResponse>, ApiError> {
+    // What an edit says is delivered as if it had been produced.
+    if request.edit.is_some() {
+        caller.require_produce(&path.topic)?;
+    }
     Ok(Json(broker.redrive(&path.topic, &path.group, &request).await?))
 }
 

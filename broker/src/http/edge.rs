@@ -228,7 +228,7 @@ fn admit(shared: &Shared, observed: &Observed, request: &mut Request) -> Result<
 
 /// Charges the request to its client, if clients have quotas.
 fn charge(shared: &Shared, route: &str, request: &Request) -> Result<Option<Meter>, ApiError> {
-    shared.quota.as_ref().map_or(Ok(None), |quota| quota.begin(route, request))
+    shared.quota.as_ref().map_or(Ok(None), |quota| quota.begin(route, request, shared.gate.asks_for_keys()))
 }
 
 /// Gives the request its id, and begins to observe it.

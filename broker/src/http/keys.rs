@@ -1,6 +1,7 @@
 //! API keys: make, list, rotate, revoke.
 
 use crate::broker::{Broker, KeyError};
+use crate::http::access::Caller;
 use crate::http::extract::{JsonBody, PathParams};
 use crate::http::problem::ApiError;
 use axum::extract::State;
@@ -33,11 +34,22 @@ impl From<KeyError> for ApiError {
             KeyError::NotFound(_) => ErrorCode::KeyNotFound,
             KeyError::Exists(_) | KeyError::Revoked(_) => ErrorCode::KeyExists,
             KeyError::TooMany => ErrorCode::KeyLimit,
-            KeyError::Roles(_) | KeyError::Expires(_) | KeyError::Grace(_) => ErrorCode::InvalidRequest,
+            KeyError::Roles(_) | KeyError::Expires(_) | KeyError::Grace(_) | KeyError::Reserved(_) => ErrorCode::InvalidRequest,
             KeyError::Write(error) => return error.into(),
         };
         Self::new(code, detail)
     }
+}
+
+/// That keys may be changed here at all. Where nobody is asked for one, whoever reaches the server could plant one for the time when keys are
+/// asked for.
+fn require_asked(caller: &Caller) -> Result<(), ApiError> {
+    if caller.is_everybody() {
+        let detail = "the server asks nobody for a key, so anybody could plant one here for the day when it does: keys are made, rotated and revoked \
+                      where `authentication` is `keys`. A start with that makes the first one, or takes one of `sagamq key init`";
+        return Err(ApiError::new(ErrorCode::Forbidden, detail));
+    }
+    Ok(())
 }
 
 /// Lists the keys by name, without their secrets, revoked ones too.
@@ -54,7 +66,8 @@ async fn list(State(broker): State<Broker>) -> Json<KeyList> {
     (status = 201, description = "The key with its secret", body = CreatedKey),
     (status = "default", description = "A problem", content_type = "application/problem+json", body = Problem),
 ))]
-async fn create(State(broker): State<Broker>, JsonBody(request): JsonBody<CreateKey>) -> Result<Response, ApiError> {
+async fn create(State(broker): State<Broker>, caller: Caller, JsonBody(request): JsonBody<CreateKey>) -> Result<Response, ApiError> {
+    require_asked(&caller)?;
     Ok(with_secret(StatusCode::CREATED, broker.create_key(request).await?))
 }
 
@@ -67,9 +80,11 @@ async fn create(State(broker): State<Broker>, JsonBody(request): JsonBody<Create
     ))]
 async fn rotate(
     State(broker): State<Broker>,
+    caller: Caller,
     PathParams(path): PathParams<KeyPath>,
     JsonBody(request): JsonBody<RotateKey>,
 ) -> Result<Response, ApiError> {
+    require_asked(&caller)?;
     Ok(with_secret(StatusCode::OK, broker.rotate_key(&path.key, request).await?))
 }
 
@@ -80,7 +95,12 @@ async fn rotate(
         (status = 200, description = "The key", body = KeyDescription),
         (status = "default", description = "A problem", content_type = "application/problem+json", body = Problem),
     ))]
-async fn revoke(State(broker): State<Broker>, PathParams(path): PathParams<KeyPath>) -> Result<Json<KeyDescription>, ApiError> {
+async fn revoke(
+    State(broker): State<Broker>,
+    caller: Caller,
+    PathParams(path): PathParams<KeyPath>,
+) -> Result<Json<KeyDescription>, ApiError> {
+    require_asked(&caller)?;
     Ok(Json(broker.revoke_key(&path.key).await?))
 }
 

@@ -1,6 +1,7 @@
 //! Records: produce, and read by offset or by time.
 
 use crate::broker::{Broker, Due, NewRecord, Produced, Records};
+use crate::http::access::Caller;
 use crate::http::extract::{BatchBody, PartitionPath, PathParams, QueryParams, RawJson, TopicPath, accepted, says_batches};
 use crate::http::held::{RECORD_BYTES, json, written};
 use crate::http::idempotency_key::IdempotencyKey;
@@ -47,11 +48,13 @@ pub(super) fn routes() -> Router<Broker> {
     ))]
 async fn produce(
     State(broker): State<Broker>,
+    caller: Caller,
     PathParams(path): PathParams<TopicPath>,
     QueryParams(ProduceQuery { partitions }): QueryParams<ProduceQuery>,
     IdempotencyKey(key): IdempotencyKey,
     body: ProduceBody,
 ) -> Result<Response, ApiError> {
+    caller.require_produce(&path.topic)?;
     let body = match body {
         ProduceBody::Json(body) => body,
         ProduceBody::Batches(body) => {

@@ -16,7 +16,7 @@ EXAMPLES:
   sagamq key create shop --role 'produce:topic=orders*'
   sagamq key create billing --role consume:topic=orders,group=billing
 
-  # Start and watch the sagas of one definition; work for all sagas on one topic
+  # Start and watch the sagas of one definition; answer the calls of one topic, in whichever saga
   sagamq key create web --role produce:saga=checkout
   sagamq key create stock --role consume:topic=stock.commands,group=workers --role 'consume:saga=*'
 

@@ -18,6 +18,14 @@ pub(super) fn client(args: &ConnectionArgs) -> Result<ClientBuilder, CliError> {
 /// variable gives, is none.
 pub(super) fn access(args: &ConnectionArgs) -> Result<Access, CliError> {
     let profile = Profile::load(args.profile.as_deref())?;
+    let has_secret = profile.api_key.is_some() || profile.client_cert.is_some();
+    let profile = profile.for_server(args.server.as_deref());
+    if has_secret && profile.api_key.is_none() && profile.client_cert.is_none() {
+        tracing::info!(
+            server = profile.server.as_deref(),
+            "the key and the certificate of the profile are for another server, and are not used"
+        );
+    }
     let given = |secret: &Option<Secret>| secret.as_ref().filter(|secret| !secret.0.is_empty()).map(|secret| secret.0.clone());
     let token = match (given(&args.token), given(&args.api_key)) {
         (Some(_), Some(_)) => {
@@ -35,7 +43,7 @@ pub(super) fn access(args: &ConnectionArgs) -> Result<Access, CliError> {
         (certificate, None) => certificate,
         (None, Some(_)) => return Err(CliError::Usage("--client-key needs --client-cert: a key alone says nothing".to_owned())),
     };
-    let url = args.server.clone().filter(|url| !url.is_empty()).or(profile.server).unwrap_or_else(|| LOCAL.to_owned());
+    let url = profile.server.unwrap_or_else(|| LOCAL.to_owned());
     Ok(Access { url, token, authorities, identity })
 }
 

@@ -44,7 +44,7 @@ pub struct ServeConfig {
     pub allow_hosts: Vec<String>,
     /// Web origins whose pages may use the server from a browser.
     pub allow_origins: Vec<String>,
-    /// Who may use the server; left out: everybody on this machine, and nobody else can reach it.
+    /// Who may use the server; left out: everybody on this machine, and nobody else can reach it. With keys in the data directory it must be said.
     pub authentication: Option<AuthenticationMode>,
     /// Everybody may use it, although others than this machine can reach it.
     pub insecure_no_auth: bool,
@@ -79,11 +79,21 @@ pub enum AuthenticationMode {
     Keys,
 }
 
+/// Whether only this machine reaches what listens there, under whichever form of the address.
+pub(super) fn is_local(address: SocketAddr) -> bool {
+    address.ip().to_canonical().is_loopback()
+}
+
 impl ServeConfig {
+    /// Whether it is said in so many words that nobody is asked for a key.
+    pub(super) fn says_off(&self) -> bool {
+        self.insecure_no_auth || self.authentication == Some(AuthenticationMode::Off)
+    }
+
     /// Whether keys are asked for; `None`: nothing says so, and others than this machine can reach the server.
     pub(super) fn asks_for_keys(&self) -> Option<bool> {
         let asks = self.authentication == Some(AuthenticationMode::Keys);
-        (asks || self.insecure_no_auth || self.listen.ip().to_canonical().is_loopback()).then_some(asks)
+        (asks || self.insecure_no_auth || is_local(self.listen)).then_some(asks)
     }
 
     /// Most shards a data directory may have: each is a task and a queue of its own.

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 /// How long the head of a request may take to arrive, and how long a connection may be without a request.
-const HEAD_TIME_MAX: Duration = Duration::from_secs(60);
+pub(super) const HEAD_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// Most bytes of a request's head, and of what is read from or for a connection at a time.
 const HEAD_BYTES_MAX: usize = 128 * 1024;
@@ -37,6 +37,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 /// A connection on which no request is under way ends when so many looks in a row saw no byte go out.
 const STILL_LOOKS: u32 = 5;
+
+/// In how many looks it is seen that a connection has been without a request for too long.
+const IDLE_LOOKS: u32 = 12;
 
 /// Pause after the system refused to give a connection, as it does when the process has too many files open.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
@@ -66,8 +69,29 @@ impl Drop for UnderWay {
     }
 }
 
-/// Serves until `closing`, then answers what is under way and returns. Dropping the future cuts off everything.
-pub(super) async fn serve(listener: TcpListener, application: Application, tls: Option<Arc<Tls>>, closing: CancellationToken) {
+impl Activity {
+    /// Waits until so many looks in a row saw nothing under way and no byte go out.
+    async fn still(&self, looks: u32, every: Duration) {
+        let (mut seen, mut before) = (0, self.written.load(Ordering::Relaxed));
+        while seen < looks {
+            tokio::time::sleep(every).await;
+            let written = self.written.load(Ordering::Relaxed);
+            let is_still = written == before && self.under_way.load(Ordering::Relaxed) == 0;
+            seen = if is_still { seen + 1 } else { 0 };
+            before = written;
+        }
+    }
+}
+
+/// Serves until `closing`, then answers what is under way and returns. A connection without a request ends after `idle_max`. Dropping the future
+/// cuts off everything.
+pub(super) async fn serve(
+    listener: TcpListener,
+    application: Application,
+    tls: Option<Arc<Tls>>,
+    idle_max: Duration,
+    closing: CancellationToken,
+) {
     // Further ones wait in the system's queue until one is closed.
     let places = Arc::new(Semaphore::new(open_files::connections_max()));
     let mut connections = JoinSet::new();
@@ -77,7 +101,7 @@ pub(super) async fn serve(listener: TcpListener, application: Application, tls: 
             () = closing.cancelled() => break,
             Some(_) = connections.join_next() => {}
             (stream, place) = accept(&listener, &places) => {
-                connections.spawn(connection(stream, place, application.clone(), tls.clone(), closing.clone()));
+                connections.spawn(connection(stream, place, application.clone(), tls.clone(), idle_max, closing.clone()));
             }
         }
     }
@@ -103,20 +127,21 @@ async fn connection(
     place: OwnedSemaphorePermit,
     application: Application,
     tls: Option<Arc<Tls>>,
+    idle_max: Duration,
     closing: CancellationToken,
 ) {
     // Answers are written whole; waiting for more would only delay them. A socket that cannot be told so is as good.
     let _ = stream.set_nodelay(true);
     // One that is gone already has none, and sends nothing.
     let remote = stream.peer_addr().ok().map(|address| RemoteAddress(address.ip()));
-    let Some(tls) = tls else { return served(stream, remote, place, application, closing).await };
+    let Some(tls) = tls else { return served(stream, remote, place, application, idle_max, closing).await };
     let handshake = tokio::time::timeout(HANDSHAKE_TIME_MAX, tls.acceptor().accept(stream));
     let shaken = tokio::select! {
         shaken = handshake => shaken,
         () = closing.cancelled() => return,
     };
     match shaken {
-        Ok(Ok(stream)) => served(stream, remote, place, application, closing).await,
+        Ok(Ok(stream)) => served(stream, remote, place, application, idle_max, closing).await,
         Ok(Err(error)) => tracing::debug!(%error, "a client is not let in: the handshake of TLS failed"),
         Err(_) => tracing::debug!("a client did not shake hands in time"),
     }
@@ -128,6 +153,7 @@ async fn served<S>(
     remote: Option<RemoteAddress>,
     place: OwnedSemaphorePermit,
     application: Application,
+    idle_max: Duration,
     closing: CancellationToken,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -155,22 +181,15 @@ async fn served<S>(
     tokio::select! {
         // What is wrong with a connection is its client's matter.
         _ = served.as_mut() => return,
-        () = closing.cancelled() => served.as_mut().graceful_shutdown(),
+        () = closing.cancelled() => {}
+        // The library's own limit holds only for HTTP/1, and from its first byte on: who says nothing would keep his place for good.
+        () = activity.still(IDLE_LOOKS, idle_max / IDLE_LOOKS) => {}
     }
+    served.as_mut().graceful_shutdown();
     // Nothing is lost with a request whose head has not come whole: it has done nothing.
-    let still = async {
-        let (mut looks, mut before) = (0, activity.written.load(Ordering::Relaxed));
-        while looks < STILL_LOOKS {
-            tokio::time::sleep(LOOK_AGAIN).await;
-            let written = activity.written.load(Ordering::Relaxed);
-            let is_still = written == before && activity.under_way.load(Ordering::Relaxed) == 0;
-            looks = if is_still { looks + 1 } else { 0 };
-            before = written;
-        }
-    };
     tokio::select! {
         _ = served.as_mut() => {}
-        () = still => {}
+        () = activity.still(STILL_LOOKS, LOOK_AGAIN) => {}
     }
     drop(place);
 }

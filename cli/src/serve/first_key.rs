@@ -4,11 +4,8 @@ use super::{StartError, key_file};
 use sagamq_api::KeyName;
 use sagamq_api::access::{Grant, KeyDescription, KeyState, Rights, Role};
 use sagamq_broker::access::Secret;
-use sagamq_broker::{Broker, KeyError};
+use sagamq_broker::{BROUGHT_KEY, Broker, KeyError};
 use std::path::{Path, PathBuf};
-
-/// Name of the key whose secret a file brings.
-const BROUGHT: &str = "bootstrap";
 
 /// Name of the key that a start makes, and of its file in the data directory.
 const MADE: &str = "admin";
@@ -16,24 +13,38 @@ const MADE: &str = "admin";
 /// The file with the secret of the key that a start makes.
 pub(crate) const FILE_NAME: &str = "admin-key";
 
-/// Takes the key whose secret is in `bootstrap`; without such a file, makes one if no administrator has any.
+/// Takes the key whose secret is in `bootstrap`; without such a file, makes one if no administrator has any. The log says which keys an
+/// administrator can use: whoever did not make one of them sees it there.
 pub(super) async fn ensure(broker: &Broker, data_dir: &Path, bootstrap: Option<&PathBuf>) -> Result<(), StartError> {
     match bootstrap {
-        Some(path) => take(broker, path).await,
-        None if broker.keys().iter().any(is_admins) => Ok(()),
-        None => make(broker, &data_dir.join(FILE_NAME)).await,
+        Some(path) => take(broker, path).await?,
+        None if broker.keys().iter().any(is_admins) => {}
+        None => make(broker, &data_dir.join(FILE_NAME)).await?,
     }
+    let keys: Vec<String> = broker.keys().iter().filter(|key| is_admins(key)).map(|key| key.name.to_string()).collect();
+    tracing::info!(keys = keys.join(" "), "keys of administrators");
+    Ok(())
+}
+
+/// How many keys can be used.
+pub(super) fn usable(broker: &Broker) -> usize {
+    broker.keys().iter().filter(|key| key.state == KeyState::Active).count()
 }
 
 async fn take(broker: &Broker, path: &Path) -> Result<(), StartError> {
     let unusable = |reason| StartError::KeyFile { path: path.to_owned(), reason };
     let secret = key_file::read(path).map_err(unusable)?;
-    let taken = broker.bring_key(name(BROUGHT), vec![Grant::of_all(Role::Admin)], secret).await.map_err(failed)?;
-    let is_usable = broker.keys().iter().any(|key| key.name.as_str() == BROUGHT && is_admins(key));
+    if key_file::is_open_to_others(path) {
+        tracing::warn!(file = %path.display(), "others than its owner may read the file with the secret of an administrator's key: chmod 600");
+    }
+    let taken = broker.bring_key(name(BROUGHT_KEY), vec![Grant::of_all(Role::Admin)], secret.clone()).await.map_err(failed)?;
     if taken.is_some() {
-        tracing::info!(key = BROUGHT, file = %path.display(), "the key of the file is an administrator's from now on");
-    } else if !is_usable {
-        tracing::warn!(key = BROUGHT, file = %path.display(), "the key of the file was revoked and stays so: put another into the file");
+        tracing::info!(key = BROUGHT_KEY, file = %path.display(), "the key of the file is an administrator's from now on");
+    } else if !broker.api_keys().is_admins(&secret, broker.clock().now_ms()) {
+        tracing::warn!(
+            file = %path.display(),
+            "the secret in the file was rotated, revoked or replaced, and does not count again: draw another with `sagamq key init`"
+        );
     }
     Ok(())
 }

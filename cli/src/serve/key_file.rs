@@ -1,9 +1,9 @@
 //! A file with the secret of a key, which only its owner may read.
 
 use sagamq_broker::access::Secret;
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
 /// Writes the secret, in the place of what is there. It is on disk when this returns.
@@ -15,7 +15,15 @@ pub(crate) fn write(path: &Path, secret: &Secret) -> io::Result<()> {
     }
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     writeln!(file, "{}", secret.reveal())?;
-    file.sync_all()
+    file.sync_all()?;
+    // The file has its name for good only when the folder is on disk as well.
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    File::open(folder)?.sync_all()
+}
+
+/// Whether others than its owner may read it.
+pub(crate) fn is_open_to_others(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|about| about.permissions().mode() & 0o077 != 0)
 }
 
 /// Reads one. What stands there is never repeated.

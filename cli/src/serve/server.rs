@@ -1,5 +1,6 @@
 //! [`Server`]: opens the data, starts broker and orchestrator, listens; and ends all of it in the right order.
 
+use super::config::is_local;
 use super::tls::Tls;
 use super::{ServeConfig, connections, first_key};
 use prometheus_client::registry::Registry;
@@ -44,6 +45,14 @@ pub enum StartError {
     /// The keys of the identity provider cannot be used.
     #[error("the keys of the identity provider cannot be used: {0}")]
     Provider(String),
+    /// The data directory has keys, and nothing says whether they are asked for.
+    #[error(
+        "the data directory has {keys} API keys that can be used, and the setting is missing that asks for them: everybody who reaches the server could do everything"
+    )]
+    KeysNotAsked {
+        /// How many can be used.
+        keys: usize,
+    },
     /// The file with the secret of an administrator's key cannot be read or written.
     #[error("the key file {} cannot be used: {reason}", path.display())]
     KeyFile {
@@ -80,7 +89,7 @@ impl StartError {
     pub(crate) fn code(&self) -> &'static str {
         match self {
             Self::Listen { .. } => "LISTEN",
-            Self::Unguarded { .. } => "UNGUARDED",
+            Self::Unguarded { .. } | Self::KeysNotAsked { .. } => "UNGUARDED",
             Self::KeyFile { .. } => "KEY_FILE",
             Self::Tls(_) => "TLS",
             Self::Provider(_) => "PROVIDER",
@@ -99,6 +108,7 @@ impl StartError {
                 "ask for keys with --authentication keys (the first start makes one for an administrator), listen on 127.0.0.1, or, where a \
                  proxy or the network sees to who gets there, say --insecure-no-auth",
             ),
+            Self::KeysNotAsked { .. } => Some("ask for them with --authentication keys, or say that nobody is asked: --authentication off"),
             Self::GraceElapsed(_) => Some("give requests more time with --shutdown-grace"),
             Self::PartDied(_) => {
                 Some("start it again: what was answered is on disk, and every saga goes on; keep the log, it has the panic")
@@ -144,7 +154,7 @@ impl Server {
         let hangups = hangups.map_err(|error| StartError::Tls(format!("SIGHUP cannot be taken over: {error}")))?;
         let parts =
             Parts { tls, ..Parts::open(config.clone(), address, asks_for_keys, tokens.as_ref().map(|(_, tokens)| tokens.clone())).await? };
-        if !address.ip().to_canonical().is_loopback() {
+        if !is_local(address) {
             if !asks_for_keys {
                 tracing::warn!(%address, "everybody who reaches the server may do everything (insecure_no_auth)");
             } else if parts.tls.is_none() {
@@ -198,13 +208,14 @@ struct Parts {
 impl Parts {
     async fn open(config: ServeConfig, address: SocketAddr, asks_for_keys: bool, tokens: Option<Tokens>) -> Result<Self, StartError> {
         let interface = HttpConfig {
-            is_local: address.ip().is_loopback(),
+            is_local: is_local(address),
             allow_hosts: config.allow_hosts.clone(),
             allow_origins: config.allow_origins.clone(),
             body_bytes_max: config.request_bytes_max,
             ..HttpConfig::default()
         };
         let (sagas, quota, open_metrics) = (config.sagas.clone(), config.quota, config.open_metrics);
+        let says_off = config.says_off();
         let (data_dir, bootstrap) = (config.data_dir.clone(), config.bootstrap_key_file.clone());
         // Opening reads from disk: not on a thread that others wait for.
         let runtime = tokio::runtime::Handle::current();
@@ -214,6 +225,14 @@ impl Parts {
         });
         let (broker, registry) = opened.await.map_err(|error| StartError::Panicked(error.to_string()))??;
         let mut interface = interface;
+        let usable = first_key::usable(&broker);
+        if !asks_for_keys && usable > 0 {
+            if !says_off {
+                broker.shutdown().await;
+                return Err(StartError::KeysNotAsked { keys: usable });
+            }
+            tracing::warn!(keys = usable, "the data directory has API keys, and nobody is asked for one");
+        }
         if asks_for_keys {
             if let Err(error) = first_key::ensure(&broker, &data_dir, bootstrap.as_ref()).await {
                 broker.shutdown().await;
@@ -286,7 +305,8 @@ const DEATH_GRACE: Duration = Duration::from_secs(2);
 /// Serves until `shutdown` or the death of a part, then drains: no new connections, what is under way is answered, then the parts end.
 async fn run(listener: TcpListener, parts: Parts, grace: Duration, shutdown: CancellationToken) -> Result<(), StartError> {
     let Parts { application, broker, tls, closing, .. } = &parts;
-    let mut server = tokio::spawn(connections::serve(listener, application.clone(), tls.clone(), closing.clone()));
+    let mut server =
+        tokio::spawn(connections::serve(listener, application.clone(), tls.clone(), connections::HEAD_TIME_MAX, closing.clone()));
     let grace = tokio::select! {
         biased;
         () = broker.liveness().died() => grace.min(DEATH_GRACE),

@@ -163,4 +163,45 @@ fn a_profile_says_where_the_server_is_and_which_key_is_sent() {
     ask(&["--profile", "there"], &[]).expect(2);
     let value: Value = ask(&["--profile", "here"], &[("SAGAMQ_API_KEY", "sq_wrong")]).expect(1).error();
     assert_eq!(value["code"], "UNAUTHENTICATED", "what is said here wins over the profile: {value}");
+    // The same server under another name is another server to the profile.
+    let elsewhere = server.url.replace("127.0.0.1", "localhost");
+    let value: Value = ask(&["--profile", "here", "--server", &elsewhere], &[]).expect(1).error();
+    assert_eq!(value["code"], "UNAUTHENTICATED", "its key does not go where else it is told to: {value}");
+    ask(&["--profile", "here", "--server", &server.url], &[]).expect(0);
+}
+
+#[test]
+fn keys_that_are_there_are_asked_for_or_it_is_said_that_they_are_not() {
+    let directory = tempfile::tempdir().expect("a directory");
+    drop(Process::start_with(directory.path(), &["--authentication", "keys"], &[]));
+    let refused = run(&["serve", "--listen", "127.0.0.1:0", "--data-dir", text(directory.path())]);
+    let refused = refused.expect(2);
+    for part in ["(UNGUARDED)", "1 API keys", "--authentication keys", "--authentication off"] {
+        assert!(refused.stderr.contains(part), "{part}: {}", refused.stderr);
+    }
+    let server = Process::start_with(directory.path(), &["--authentication", "off"], &[]);
+    with_key(&server, "", &["topic", "list"]).expect(0);
+    let planted = with_key(&server, "", &["key", "create", "backup", "--role", "admin"]).expect(1).error();
+    assert_eq!(planted["code"], "FORBIDDEN", "{planted}");
+}
+
+#[test]
+fn the_secret_of_a_file_that_was_rotated_does_not_count_after_a_restart() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (data, file) = (directory.path().join("data"), directory.path().join("key"));
+    run(&["key", "init", "--file", text(&file)]).expect(0);
+    let flags = ["--authentication", "keys", "--bootstrap-key-file", text(&file)];
+    let server = Process::start_with(&data, &flags, &[]);
+    let leaked = secret_in(&file);
+    let rotated = with_key(&server, &leaked, &["key", "rotate", "bootstrap", "--grace", "0"]).expect(0).json();
+    let rotated = rotated["secret"].as_str().expect("a secret").to_owned();
+    drop(server);
+    let server = Process::start_with(&data, &flags, &[]);
+    assert_eq!(with_key(&server, &leaked, &["key", "list"]).expect(1).error()["code"], "UNAUTHENTICATED");
+    with_key(&server, &rotated, &["key", "list"]).expect(0);
+    drop(server);
+    let slip =
+        run(&["serve", "--listen", "127.0.0.1:0", "--data-dir", text(&data), "--authentication", "keys", "--bootstrap-key-file", &leaked]);
+    let slip = slip.expect(2);
+    assert!(slip.stderr.contains("not the secret itself") && !slip.stderr.contains(&leaked[3..]), "{slip:?}");
 }

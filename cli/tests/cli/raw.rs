@@ -82,3 +82,20 @@ async fn an_end_does_not_wait_for_what_is_half_sent() {
     shutdown.cancel();
     server.join().await.expect("it ends within its grace, without the rest of them");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn loopback_under_another_form_of_its_address_is_guarded_as_loopback() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let config = ServeConfig {
+        listen: "[::ffff:127.0.0.1]:0".parse().expect("an address"),
+        data_dir: directory.path().to_owned(),
+        ..ServeConfig::default()
+    };
+    let shutdown = CancellationToken::new();
+    let server = Server::start(config, shutdown.clone()).await.expect("nobody else reaches it, so no keys are needed");
+    let bytes = "POST /v1/topics HTTP/1.1\r\nhost: evil.example\r\norigin: http://evil.example\r\nconnection: close\r\n\r\n";
+    let (status, problem) = problem(&server, bytes).await;
+    assert_eq!((status, problem.code), (421, ErrorCode::HostNotAllowed), "a page under a name that was made to point here");
+    shutdown.cancel();
+    server.join().await.expect("it ends");
+}

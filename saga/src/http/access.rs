@@ -2,12 +2,14 @@
 //! where it makes a difference to whoever asks.
 
 use crate::dsl;
-use crate::orchestrator::{InstanceError, Orchestrator, PublishError, TransactionError};
+use crate::orchestrator::{Called, InstanceError, Orchestrator, PublishError, TransactionError};
 use axum::extract::{MatchedPath, RawPathParams, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
+use sagamq_api::SagaName;
 use sagamq_api::access::{Resource, Role};
 use sagamq_api::routes::{TRANSACTION_OUTCOME, TRANSACTIONS};
+use sagamq_api::saga::{AttemptId, WORKER_GROUP};
 use sagamq_broker::http::access::Caller;
 use sagamq_broker::http::problem::ApiError;
 use uuid::Uuid;
@@ -24,10 +26,17 @@ pub(super) async fn of_the_id(
     if caller.is_limited_to_some_sagas() {
         let params = params.map_err(|_| ApiError::invalid("the path is no text"))?;
         if let Some((_, id)) = params.iter().find(|(name, _)| *name == "id") {
-            let id = id.parse().map_err(|error| ApiError::invalid(format!("`id` in the path is not valid: {error}")))?;
-            match require(&orchestrator, &caller, id).await? {
+            let is_outcome = path.as_str() == TRANSACTION_OUTCOME;
+            let id: Uuid = id.parse().map_err(|error| ApiError::invalid(format!("`id` in the path is not valid: {error}")))?;
+            let found = match orchestrator.saga_of(id).await {
+                // That it was rolled back, which an outcome of nothing says, must not be said of what is another's.
+                Ok(saga) if is_outcome => caller.require_saga(&saga).map(Ok),
+                Ok(saga) => require_saga(&caller, &saga, id),
+                Err(error) => Ok(Err(error)),
+            };
+            match found? {
                 // Whoever asks for an outcome is answered also where nothing is known; whatever else there is cannot be done with nothing.
-                Err(InstanceError::NotFound(_)) if path.as_str() == TRANSACTION_OUTCOME => {}
+                Err(InstanceError::NotFound(_)) if is_outcome => {}
                 Err(error) if path.as_str().starts_with(TRANSACTIONS) => return Err(TransactionError::Instance(error).into()),
                 Err(error) => return Err(error.into()),
                 Ok(()) => {}
@@ -37,17 +46,42 @@ pub(super) async fn of_the_id(
     Ok(next.run(request).await)
 }
 
-/// That the request's operation may be done with the saga of this id. The inner error says that there is none, or that it cannot be asked.
-pub(super) async fn require(orchestrator: &Orchestrator, caller: &Caller, id: Uuid) -> Result<Result<(), InstanceError>, ApiError> {
-    match orchestrator.saga_of(id).await {
-        Ok(saga) => caller.require_saga(&saga).map(Ok),
-        Err(error) => Ok(Err(error)),
+/// That the request's operation may be done with the saga of this id. Ids follow from names and business keys: to whoever has no role at all for
+/// the saga it is as if there were none, or they would tell him what others have.
+fn require_saga(caller: &Caller, saga: &SagaName, id: Uuid) -> Result<Result<(), InstanceError>, ApiError> {
+    let is_seen = caller.may_see(&Resource::saga(saga.as_str()));
+    if is_seen { caller.require_saga(saga).map(Ok) } else { Ok(Err(InstanceError::NotFound(id))) }
+}
+
+/// That a call may be replied to: with the right to its saga, by those who may be given its commands. What no worker does, a participant that is
+/// called over HTTP above all, is answered by an operator of the saga alone, who may also do it for a worker. The inner error says that there is
+/// no such instance, or that it cannot be asked.
+pub(super) async fn require_reply(
+    orchestrator: &Orchestrator,
+    caller: &Caller,
+    attempt: &AttemptId,
+) -> Result<Result<(), InstanceError>, ApiError> {
+    let (saga, called) = match orchestrator.called(attempt).await {
+        Ok(found) => found,
+        Err(error) => return Ok(Err(error)),
+    };
+    if let Err(error) = require_saga(caller, &saga, attempt.instance)? {
+        return Ok(Err(error));
+    }
+    let operated = Resource::saga(saga.as_str());
+    match called {
+        // There is nothing to answer, and it is told so.
+        Called::Nothing => Ok(Ok(())),
+        _ if caller.may_as(&[Role::Operate], &operated) => Ok(Ok(())),
+        Called::Workers(topic) => caller.require(&Resource::group(topic.as_str(), WORKER_GROUP)).map(Ok),
+        Called::Other => caller.require_one_of(&[Role::Operate], &operated).map(Ok),
     }
 }
 
-/// That a text may be published: its saga, the sagas that it makes the server start, and the topics that it makes it write to.
-pub(super) async fn require_published(caller: &Caller, source: &str) -> Result<(), ApiError> {
-    if !caller.is_limited() {
+/// That a text may be published: its saga, the sagas that it makes the server start, and the topics that it makes it write to. One that is not for sagas yet is made so for good,
+/// which takes the right to manage it as well.
+pub(super) async fn require_published(orchestrator: &Orchestrator, caller: &Caller, source: &str) -> Result<(), ApiError> {
+    if caller.is_admin() {
         return Ok(());
     }
     let source = source.to_owned();
@@ -56,9 +90,17 @@ pub(super) async fn require_published(caller: &Caller, source: &str) -> Result<(
     let compiled = compiled.await.expect("compiling neither panics nor is aborted").map_err(PublishError::InvalidDefinition)?;
     let definition = compiled.definition;
     caller.require_saga(&definition.name)?;
+    // What its steps start is started in the name of whoever publishes it.
     for (_, sub_saga) in definition.sub_sagas() {
-        caller.require_one_of(&[Role::Produce, Role::Manage], &Resource::saga(sub_saga.name.as_str()))?;
+        caller.require_one_of(&[Role::Produce], &Resource::saga(sub_saga.name.as_str()))?;
     }
-    let topics = definition.topics().chain(definition.emissions().map(|emission| emission.topic.clone()));
-    topics.map(|topic| caller.require_one_of(&[Role::Produce, Role::Manage], &Resource::topic(topic.as_str()))).collect()
+    let commands = definition.topics().map(|topic| (topic, true));
+    for (topic, has_workers) in commands.chain(definition.emissions().map(|emission| (emission.topic.clone(), false))) {
+        let resource = Resource::topic(topic.as_str());
+        caller.require_one_of(&[Role::Produce], &resource)?;
+        if !orchestrator.is_for_sagas(&topic, has_workers) {
+            caller.require_one_of(&[Role::Manage], &resource)?;
+        }
+    }
+    Ok(())
 }

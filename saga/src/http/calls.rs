@@ -1,6 +1,6 @@
 //! Replies of workers that were called through a topic.
 
-use super::access::require;
+use super::access::require_reply;
 use crate::orchestrator::{CallError, Completed, Orchestrator};
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
@@ -8,7 +8,7 @@ use axum::routing::post;
 use axum::{Json, Router};
 use sagamq_api::Problem;
 use sagamq_api::access::Resource;
-use sagamq_api::limits::BODY_BYTES_MAX;
+use sagamq_api::limits::{BODY_BYTES_MAX, RECEIPTS_MAX};
 use sagamq_api::routes::{SAGA_CALLS, routed};
 use sagamq_api::saga::{CallResult, CompleteCall, CompleteCalls, CompletedCall, CompletedCalls, Completion, NextCall, WORKER_GROUP};
 use sagamq_broker::http::access::Caller;
@@ -37,28 +37,36 @@ async fn complete(
 ) -> Result<Response, ApiError> {
     match body {
         Completion::One(call) => {
-            if caller.is_limited_to_some_sagas() {
-                require(&orchestrator, &caller, call.attempt.instance).await??;
+            if !caller.is_admin() {
+                require_reply(&orchestrator, &caller, &call.attempt).await??;
             }
             Ok(Json(orchestrator.complete(call).await?).into_response())
         }
-        Completion::Many(calls) if caller.is_limited() => limited(&orchestrator, &caller, calls, key).await,
-        Completion::Many(calls) => many(&orchestrator, calls, key).await,
+        Completion::Many(calls) => {
+            let only_waits = calls.calls.is_empty();
+            let answer = async {
+                if caller.is_admin() { many(&orchestrator, calls, key).await } else { limited(&orchestrator, &caller, calls, key).await }
+            };
+            if only_waits { caller.while_valid(answer).await? } else { answer.await }
+        }
     }
 }
 
-/// As [`many`], for whoever may not do everything: nothing is done if a saga or a topic is not his, and what there is no saga for is left out
+/// As [`many`], for whoever may not do everything: nothing is done if a call or a topic is not his, and what there is no saga for is left out
 /// of what is done.
 async fn limited(orchestrator: &Orchestrator, caller: &Caller, calls: CompleteCalls, key: Option<String>) -> Result<Response, ApiError> {
     let CompleteCalls { calls, next } = calls;
     for topic in next.iter().flat_map(|next| &next.topics) {
         caller.require(&Resource::group(topic.as_str(), WORKER_GROUP))?;
     }
+    // Before the first is looked up: what is looked up costs the server more than the client.
+    if calls.len() > RECEIPTS_MAX {
+        return many(orchestrator, CompleteCalls { calls, next }, key).await;
+    }
     let mut missing: Vec<(usize, ApiError)> = Vec::new();
     let mut found: Vec<CompleteCall> = Vec::with_capacity(calls.len());
-    let looks_up = caller.is_limited_to_some_sagas();
     for (index, call) in calls.into_iter().enumerate() {
-        match if looks_up { require(orchestrator, caller, call.attempt.instance).await? } else { Ok(()) } {
+        match require_reply(orchestrator, caller, &call.attempt).await? {
             Ok(()) => found.push(call),
             Err(error) => missing.push((index, CallError::Instance(error).into())),
         }

@@ -63,7 +63,7 @@ async fn publish(
     body: YamlBody,
 ) -> Result<(StatusCode, Json<DefinitionDescription>), ApiError> {
     let text = text(&body)?;
-    require_published(&caller, text).await?;
+    require_published(&orchestrator, &caller, text).await?;
     let (description, is_new) = orchestrator.publish_with(text, query).await?;
     Ok((if is_new { StatusCode::CREATED } else { StatusCode::OK }, Json(description)))
 }

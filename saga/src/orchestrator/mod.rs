@@ -55,7 +55,7 @@ mod wait;
 pub use activate::ActivateError;
 pub use bounds::OutOfBounds;
 pub(crate) use codes::{of_rejection, of_write};
-pub use complete::CallError;
+pub use complete::{CallError, Called};
 pub use definitions::DefinitionError;
 pub use door::Orchestrator;
 pub use error::InstanceError;

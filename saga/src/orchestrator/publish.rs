@@ -3,14 +3,14 @@
 use super::compiler::Compiler;
 use super::definitions::{Definitions, Published};
 use super::door::Orchestrator;
-use super::topics::{LaneTopicError, Use, ensure_command_topic, ensure_lane_topic};
+use super::topics::{LaneTopicError, Use, ensure_command_topic, ensure_lane_topic, workers};
 use crate::definition::{self, Definition};
 use crate::dsl::{self, Compiled};
 use crate::store::{ControlStore, StoreError, StoredDefinition};
 use sagamq_api::error::Severity;
 use sagamq_api::limits::DEFINITION_BYTES_MAX;
 use sagamq_api::saga::{Activation, DefinitionDescription, LintResponse, PublishQuery};
-use sagamq_api::{Fault, SagaName};
+use sagamq_api::{Fault, SagaName, TopicName};
 use sagamq_broker::WriteError;
 use std::sync::Arc;
 
@@ -201,6 +201,11 @@ impl Orchestrator {
             Some(failure) => Err(PublishError::HostNotAllowed(failure.message)),
             None => Ok(()),
         }
+    }
+
+    /// Whether a topic is one of sagas already, with the group of their workers if it takes commands: publishing makes it so for good.
+    pub(crate) fn is_for_sagas(&self, topic: &TopicName, has_workers: bool) -> bool {
+        self.0.broker.is_owned(topic, has_workers.then(workers).as_ref())
     }
 
     async fn make_topics(&self, definition: &Definition) -> Result<(), PublishError> {

@@ -75,7 +75,8 @@ pub(super) fn reply_topic() -> TopicName {
     REPLY_TOPIC.parse().expect("a constant that is a legal name")
 }
 
-fn workers() -> GroupName {
+/// The group of those who do what commands ask for.
+pub(super) fn workers() -> GroupName {
     WORKER_GROUP.parse().expect("a constant that is a legal name")
 }
 

@@ -9,6 +9,7 @@ use axum::http::request::Parts;
 use core::pin::Pin;
 use futures_util::StreamExt as _;
 use sagamq_api::access::{Need, Operation, Part, Resource, Rights, Role};
+use sagamq_api::saga::REPLY_TOPIC;
 use sagamq_api::{ErrorCode, GroupName, SagaName, TopicName};
 use std::sync::Arc;
 
@@ -34,6 +35,18 @@ impl Caller {
 
     pub(super) fn with_session(session: Session, operation: &'static Operation, authentication: Authentication) -> Self {
         Self(Some(Arc::new(WithSession { session, operation, authentication })))
+    }
+
+    /// Whether nobody was asked who he is.
+    #[must_use]
+    pub const fn is_everybody(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// Whether it makes no difference at all what is asked for.
+    #[must_use]
+    pub fn is_admin(&self) -> bool {
+        self.0.as_ref().is_none_or(|with| with.rights().is_admin())
     }
 
     /// Who asks, `key:NAME` or `token:SUBJECT`, if keys are asked for.
@@ -72,6 +85,28 @@ impl Caller {
     /// `FORBIDDEN`, with the right that is missing.
     pub fn require_one_of(&self, roles: &'static [Role], resource: &Resource<'_>) -> Result<(), ApiError> {
         self.0.as_ref().map_or(Ok(()), |with| with.require(Need::OneOf(roles), resource))
+    }
+
+    /// Whether this may be looked at.
+    #[must_use]
+    pub fn may_see(&self, resource: &Resource<'_>) -> bool {
+        self.0.as_ref().is_none_or(|with| with.rights().allows(Need::AnyRole, resource))
+    }
+
+    /// Whether something beside the request's operation may be done with this.
+    #[must_use]
+    pub fn may_as(&self, roles: &'static [Role], resource: &Resource<'_>) -> bool {
+        self.0.as_ref().is_none_or(|with| with.rights().allows(Need::OneOf(roles), resource))
+    }
+
+    /// That records may be stored in a topic. One in the topic of replies answers a call of any saga, so that needs the right to answer
+    /// those of all.
+    ///
+    /// # Errors
+    /// `FORBIDDEN`, with the right that is missing.
+    pub fn require_produce(&self, topic: &TopicName) -> Result<(), ApiError> {
+        self.require_one_of(&[Role::Produce], &Resource::topic(topic.as_str()))?;
+        if topic.as_str() == REPLY_TOPIC { self.require_one_of(&[Role::Consume], &Resource::ALL_SAGAS) } else { Ok(()) }
     }
 
     /// As [`Caller::require`], with a topic.
@@ -117,12 +152,15 @@ impl Caller {
 
     /// The answer; of a request that only waits, a refusal as soon as its key is not valid any more.
     pub(in crate::http) async fn unless_cut_off<T>(&self, answer: impl Future<Output = T>) -> Result<T, ApiError> {
-        let Some(cut_off) = self.cut_off() else { return Ok(answer.await) };
-        tokio::select! {
-            biased;
-            answer = answer => Ok(answer),
-            () = cut_off => Err(ApiError::new(ErrorCode::Unauthenticated, "the key or token is not valid any more, so the request does not wait on")),
-        }
+        unless(self.cut_off(), answer).await
+    }
+
+    /// As [`Caller::unless_cut_off`], whatever the operation: for a request whose body makes it one that only waits.
+    ///
+    /// # Errors
+    /// `UNAUTHENTICATED`, as soon as the key is not valid any more.
+    pub async fn while_valid<T>(&self, answer: impl Future<Output = T>) -> Result<T, ApiError> {
+        unless(self.0.as_ref().map(|with| with.ended()), answer).await
     }
 
     /// The body of the answer; if it comes piece by piece to a request that only waits, until its key is not valid any more.
@@ -135,12 +173,26 @@ impl Caller {
 
     /// When a request that only waits is to be cut off, if it is one.
     fn cut_off(&self) -> Option<Ended> {
-        let with = self.0.as_ref().filter(|with| with.operation.waits)?;
-        Some(Box::pin(with.session.clone().ended(Arc::clone(&with.authentication.clock))))
+        self.0.as_ref().filter(|with| with.operation.waits).map(|with| with.ended())
+    }
+}
+
+/// The answer, or the refusal if that moment comes before it.
+async fn unless<T>(ended: Option<Ended>, answer: impl Future<Output = T>) -> Result<T, ApiError> {
+    let Some(ended) = ended else { return Ok(answer.await) };
+    tokio::select! {
+        biased;
+        answer = answer => Ok(answer),
+        () = ended => Err(ApiError::new(ErrorCode::Unauthenticated, "the key or token is not valid any more, so the request does not wait on")),
     }
 }
 
 impl WithSession {
+    /// Ends when the key or token is not valid any more.
+    fn ended(&self) -> Ended {
+        Box::pin(self.session.clone().ended(Arc::clone(&self.authentication.clock)))
+    }
+
     fn rights(&self) -> &Rights {
         self.session.rights()
     }

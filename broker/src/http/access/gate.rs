@@ -42,6 +42,11 @@ impl Gate {
         Self { authentication, operations }
     }
 
+    /// Whether keys are asked for.
+    pub(in crate::http) const fn asks_for_keys(&self) -> bool {
+        self.authentication.is_some()
+    }
+
     /// Who asks. Nothing is looked at but the head.
     pub(in crate::http) fn identify(&self, request: &Request) -> Result<Caller, ApiError> {
         let Some(authentication) = &self.authentication else { return Ok(Caller::everybody()) };

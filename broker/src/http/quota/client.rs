@@ -27,14 +27,15 @@ pub(super) enum ClientId {
 }
 
 impl ClientId {
-    /// What is no name (empty, too long, not visible ASCII) is not taken for one.
-    pub(super) fn of(request: &Request) -> Self {
+    /// What is no name (empty, too long, not visible ASCII) is not taken for one; and none is where keys are asked for, or whoever has no key
+    /// would be as many clients as he likes.
+    pub(super) fn of(request: &Request, asks_for_keys: bool) -> Self {
         if let Some(principal) = request.extensions().get::<Caller>().and_then(Caller::principal) {
             return Self::Known(principal.into());
         }
         let name = request.headers().get(CLIENT_ID).and_then(|name| name.to_str().ok());
         let is_legal = |name: &&str| (1..=NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic());
-        match (name.filter(is_legal), request.extensions().get::<RemoteAddress>()) {
+        match (name.filter(is_legal).filter(|_| !asks_for_keys), request.extensions().get::<RemoteAddress>()) {
             (Some(name), _) => Self::Named(name.into()),
             (None, Some(RemoteAddress(address))) => Self::Address(address.to_canonical()),
             (None, None) => Self::Others,
@@ -60,7 +61,7 @@ mod tests {
 
     #[test]
     fn a_client_is_its_name_else_its_address() {
-        let request = |name: Option<&str>, address: Option<&str>| {
+        let asked = |name: Option<&str>, address: Option<&str>, asks_for_keys: bool| {
             let mut request = Request::new(Body::empty());
             if let Some(name) = name {
                 request.headers_mut().insert(CLIENT_ID, name.parse().expect("a header"));
@@ -68,8 +69,9 @@ mod tests {
             if let Some(address) = address {
                 request.extensions_mut().insert(RemoteAddress(address.parse().expect("an address")));
             }
-            ClientId::of(&request)
+            ClientId::of(&request, asks_for_keys)
         };
+        let request = |name: Option<&str>, address: Option<&str>| asked(name, address, false);
         let at = |address: &str| ClientId::Address(address.parse().expect("an address"));
         assert_eq!(request(Some("billing"), Some("10.0.0.7")), ClientId::Named("billing".into()));
         assert_eq!(request(None, Some("10.0.0.7")), at("10.0.0.7"));
@@ -78,5 +80,6 @@ mod tests {
             assert_eq!(request(Some(name), Some("10.0.0.7")), at("10.0.0.7"), "{name:?}");
         }
         assert_eq!(request(None, None), ClientId::Others);
+        assert_eq!(asked(Some("billing"), Some("10.0.0.7"), true), at("10.0.0.7"), "where keys are asked for, a name is none");
     }
 }

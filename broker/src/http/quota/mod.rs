@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::client::RemoteAddress;
 
-/// Most clients that are told apart; those beyond share one quota.
+/// Most clients that are told apart; those beyond share one quota. As many more have shown a key or a token.
 const CLIENTS_MAX: usize = 10_000;
 
 /// How often it is looked at the most which clients can be forgotten, in milliseconds.
@@ -109,14 +109,16 @@ impl Quota {
         Some(Self(Arc::new(Inner { limits, clock, clients: Mutex::default(), refused, known })))
     }
 
-    /// Lets a request in and charges it, or says when to come back. What tells how the server is, is free.
-    pub(super) fn begin(&self, route: &str, request: &Request) -> Result<Option<Meter>, ApiError> {
+    /// Lets a request in and charges it, or says when to come back. What tells how the server is, is free. Where keys are asked for, whoever shows
+    /// none pays for what is read of him and not for what he claims: a claim of many at once would cost nothing and fill the table.
+    pub(super) fn begin(&self, route: &str, request: &Request, asks_for_keys: bool) -> Result<Option<Meter>, ApiError> {
         if matches!(route, routes::HEALTHZ | routes::READYZ | routes::METRICS) {
             return Ok(None);
         }
         let length = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         let length = length.or_else(|| request.body().size_hint().exact());
-        let client = ClientId::of(request);
+        let client = ClientId::of(request, asks_for_keys);
+        let length = length.filter(|_| !asks_for_keys || matches!(client, ClientId::Known(_)));
         // Only a claim: no more than that is read, so nobody pays for more, whose name or address it may be.
         self.charge(client.clone(), length.unwrap_or(0).min(BODY_BYTES_MAX as u64))?;
         Ok(Some(Meter { quota: self.clone(), client, is_body_paid: length.is_some() }))
@@ -165,7 +167,10 @@ impl Quota {
 impl Clients {
     /// The client as it is now, and how it is called.
     fn client(&mut self, id: ClientId, limits: QuotaLimits, now_ms: u64) -> (&mut Client, String) {
-        let id = if self.by_id.contains_key(&id) || self.has_room(limits, now_ms) { id } else { ClientId::Others };
+        // Those who have shown who they are have as many places of their own, which nobody else takes.
+        let is_known = matches!(id, ClientId::Known(_)) && self.by_id.len() < 2 * CLIENTS_MAX;
+        let is_told_apart = self.by_id.contains_key(&id) || self.has_room(limits, now_ms) || is_known;
+        let id = if is_told_apart { id } else { ClientId::Others };
         let name = id.to_string();
         let QuotaLimits { requests_per_second, bytes_per_second } = limits;
         let new = || Client { requests: Bucket::full(requests_per_second, now_ms), bytes: Bucket::full(bytes_per_second, now_ms) };
@@ -244,7 +249,7 @@ mod tests {
     }
 
     fn begin(quota: &Quota, id: &str, body: &'static str) -> Result<Option<Meter>, ApiError> {
-        quota.begin("/v1/topics", &asked(id, body))
+        quota.begin("/v1/topics", &asked(id, body), false)
     }
 
     #[test]
@@ -283,7 +288,7 @@ mod tests {
         let (quota, _clock) = quota(QuotaLimits { requests_per_second: 0, ..LIMITS });
         let body = Body::from_stream(futures_util::stream::pending::<Result<axum::body::Bytes, std::io::Error>>());
         let request = Request::post("/v1/topics").header("x-client-id", "a").body(body).expect("a request");
-        let meter = quota.begin("/v1/topics", &request).expect("within the quota").expect("it is counted");
+        let meter = quota.begin("/v1/topics", &request, false).expect("within the quota").expect("it is counted");
         meter.body_read(150);
         begin(&quota, "a", "").expect_err("used up");
     }
@@ -292,7 +297,7 @@ mod tests {
     fn a_length_that_is_only_claimed_costs_no_more_than_may_be_sent() {
         let (quota, clock) = quota(QuotaLimits { requests_per_second: 0, bytes_per_second: BODY_BYTES_MAX as u64 });
         let request = Request::post("/v1/topics").header("x-client-id", "a").header("content-length", "18446744073709551615");
-        quota.begin("/v1/topics", &request.body(Body::empty()).expect("a request")).expect("within the quota");
+        quota.begin("/v1/topics", &request.body(Body::empty()).expect("a request"), false).expect("within the quota");
         begin(&quota, "a", "").expect_err("used up");
         clock.advance(Duration::from_millis(1));
         begin(&quota, "a", "").expect("what was claimed is no debt for years");
@@ -319,7 +324,7 @@ mod tests {
     fn how_the_server_is_may_always_be_asked() {
         let (quota, _clock) = quota(LIMITS);
         for _ in 0..10 {
-            assert!(quota.begin(routes::READYZ, &asked("a", "")).expect("free").is_none());
+            assert!(quota.begin(routes::READYZ, &asked("a", ""), false).expect("free").is_none());
         }
     }
 
@@ -338,5 +343,26 @@ mod tests {
         clock.advance(Duration::from_secs(60));
         begin(&quota, "third", "").expect("there is room again");
         assert_eq!(quota.0.clients.lock().expect("free").by_id.len(), 1);
+    }
+
+    #[test]
+    fn where_keys_are_asked_for_whoever_shows_none_costs_nobody_his_quota() {
+        let (quota, _clock) = quota(QuotaLimits { requests_per_second: 0, ..LIMITS });
+        let stranger = |n: usize| {
+            let address = RemoteAddress(core::net::Ipv4Addr::from(u32::try_from(n).expect("few")).into());
+            Request::post("/v1/x").header("content-length", "33554432").extension(address).body(Body::empty()).expect("a request")
+        };
+        for _ in 0..2 {
+            quota.begin("/v1/x", &stranger(0), true).expect("what he claims and does not send costs nothing");
+        }
+        // One more than have a place: that one shares with all who come later.
+        for n in 0..=CLIENTS_MAX {
+            quota.begin("/v1/x", &stranger(n), true).expect("nothing is used").expect("it is counted").body_read(150);
+        }
+        quota.charge(ClientId::Others, 1).expect_err("used up");
+        for _ in 0..2 {
+            quota.charge(ClientId::Known("key:late".into()), 50).expect("a key has its own, be the table full");
+        }
+        quota.charge(ClientId::Known("key:late".into()), 1).expect_err("and it is its own that is used up");
     }
 }

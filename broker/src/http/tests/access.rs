@@ -328,3 +328,113 @@ async fn a_page_of_a_listed_origin_may_ask_whether_it_may_send_a_key() {
     assert_eq!(answer.status, StatusCode::OK);
     assert!(answer.header("access-control-allow-headers").is_some_and(|names| names.contains("authorization")), "{answer:?}");
 }
+
+#[tokio::test]
+async fn where_nobody_is_asked_for_a_key_none_can_be_planted() {
+    let server = Server::new();
+    let secret = Secret::new(&mut Random::from_seed(7));
+    server
+        .broker
+        .bring_key("admin".parse().expect("a name"), vec!["admin".parse().expect("a role")], secret.clone())
+        .await
+        .expect("stored");
+    for (path, body) in [
+        ("/v1/keys", json!({ "name": "backup", "roles": ["admin"] })),
+        ("/v1/keys/admin:rotate", json!({ "grace_ms": 0 })),
+        ("/v1/keys/admin:revoke", Value::Null),
+    ] {
+        let refused = server.send(request("", "POST", path, &body)).await.problem();
+        assert_eq!(refused.code, ErrorCode::Forbidden, "{path}");
+        assert!(refused.detail.contains("authentication"), "{refused}");
+    }
+    let keys = server.broker.keys();
+    assert_eq!(keys.iter().map(|key| key.name.as_str()).collect::<Vec<_>>(), ["admin"]);
+    assert!(server.broker.api_keys().verify(&secret, super::NOW_MS).is_ok(), "and the key that is there is as it was");
+}
+
+#[tokio::test]
+async fn a_brought_secret_that_was_rotated_revoked_or_replaced_never_counts_again() {
+    let storage = Arc::new(MemoryStorage::new());
+    let start = || {
+        let config = BrokerConfig { shards: 2, ..BrokerConfig::default() };
+        Server::with_keys(storage.clone(), config, |broker| HttpConfig {
+            authentication: Some(Authentication::by_keys(broker, false)),
+            ..HttpConfig::default()
+        })
+    };
+    let name = |text: &str| -> sagamq_api::KeyName { text.parse().expect("a name") };
+    let bring = async |server: &Server, to: &str, secret: &Secret| {
+        let brought = server.broker.bring_key(name(to), vec!["admin".parse().expect("a role")], secret.clone()).await;
+        brought.expect("stored").is_some()
+    };
+    let counts = |server: &Server, secret: &Secret| server.broker.api_keys().verify(secret, super::NOW_MS).is_ok();
+    let [first, second, third, made] = [1, 2, 3, 4].map(|seed| Secret::new(&mut Random::from_seed(seed)));
+
+    // Rotated: the file still has the secret from before.
+    let server = start();
+    assert!(bring(&server, "bootstrap", &first).await && counts(&server, &first));
+    let rotated = server.broker.rotate_key(&name("bootstrap"), sagamq_api::access::RotateKey { grace_ms: Some(0) }).await.expect("rotated");
+    let rotated: Secret = rotated.secret.parse().expect("a secret");
+    assert!(!bring(&server, "bootstrap", &first).await && !counts(&server, &first) && counts(&server, &rotated));
+    // Rotated and revoked, over a restart.
+    server.broker.revoke_key(&name("bootstrap")).await.expect("revoked");
+    server.broker.shutdown().await;
+    let server = start();
+    assert!(!bring(&server, "bootstrap", &first).await && !counts(&server, &first) && !counts(&server, &rotated));
+    // Its name is no other key's.
+    let taken =
+        sagamq_api::access::CreateKey { name: name("bootstrap"), roles: vec!["operate".parse().expect("a role")], expires_in_ms: None };
+    assert!(server.broker.create_key(taken).await.is_err_and(|error| error.to_string().contains("bootstrap_key_file")));
+    // Replaced twice, and the first file again, over a restart.
+    assert!(bring(&server, "bootstrap", &second).await && bring(&server, "bootstrap", &third).await);
+    server.broker.shutdown().await;
+    let server = start();
+    for old in [&first, &second] {
+        assert!(!bring(&server, "bootstrap", old).await && !counts(&server, old));
+    }
+    assert!(counts(&server, &third));
+    // The secret of the key that a start made, as a file's, after that key was revoked and its name given anew.
+    assert!(bring(&server, "admin", &made).await);
+    server.broker.revoke_key(&name("admin")).await.expect("revoked");
+    assert!(!bring(&server, "bootstrap", &made).await && !counts(&server, &made));
+    let anew = sagamq_api::access::CreateKey { name: name("admin"), roles: vec!["operate".parse().expect("a role")], expires_in_ms: None };
+    server.broker.create_key(anew).await.expect("the name of a revoked key");
+    assert!(!bring(&server, "bootstrap", &made).await && !counts(&server, &made));
+    assert_eq!(server.broker.keys().iter().map(|key| key.name.as_str()).collect::<Vec<_>>(), ["admin", "bootstrap"]);
+}
+
+#[tokio::test]
+async fn replies_are_produced_by_whoever_may_answer_the_calls_of_all_sagas_and_edits_by_whoever_may_produce() {
+    let guarded = Guarded::new().await;
+    for topic in ["saga.replies", "t"] {
+        guarded.ask(&guarded.admin, "POST", "/v1/topics", json!({ "name": topic, "config": { "partitions": 1 } })).await;
+    }
+    let records = json!({ "records": [{ "headers": { "saga-id": "x" }, "value": 1 }] });
+    let cases: [(&[&str], bool); 5] = [
+        (&["produce"], false),
+        (&["produce:topic=s*"], false),
+        (&["produce:topic=saga.replies", "consume:saga=checkout"], false),
+        (&["produce:topic=saga.replies", "consume:saga=*"], true),
+        (&["admin"], true),
+    ];
+    for (number, (roles, may)) in cases.into_iter().enumerate() {
+        let key = guarded.key(&format!("k{number}"), roles).await;
+        let answer = guarded.ask(&key, "POST", "/v1/topics/saga.replies/records", records.clone()).await;
+        assert_eq!(answer.status == StatusCode::OK, may, "{roles:?}: {answer:?}");
+        let encoded = guarded.ask(&key, "POST", "/v1/topics/s%61ga%2Ereplies/records", records.clone()).await;
+        assert!(may || encoded.status == StatusCode::FORBIDDEN, "however it is written: {roles:?}: {encoded:?}");
+        let pipeline = guarded.key(&format!("p{number}"), &[roles, &["consume:topic=t"]].concat()).await;
+        let body = json!({ "receipts": ["x"], "produce": [{ "topic": "saga.replies", "records": [{ "value": 2 }] }] });
+        let answer = guarded.ask(&pipeline, "POST", "/v1/topics/t/groups/g:ack-with-records", body).await;
+        assert_eq!(answer.status != StatusCode::FORBIDDEN, may, "{roles:?}: {answer:?}");
+    }
+    let operator = guarded.key("operator", &["operate:topic=t,group=g"]).await;
+    guarded.ask(&guarded.admin, "POST", "/v1/topics/t/groups/g:receive", Value::Null).await.ok();
+    let redrive = "/v1/topics/t/groups/g:redrive";
+    guarded.ask(&operator, "POST", redrive, Value::Null).await.ok();
+    let edit = json!({ "partition": 0, "offsets": [0], "edit": { "value": { "amount": 1 }, "headers": {} } });
+    let refused = guarded.ask(&operator, "POST", redrive, edit.clone()).await.problem();
+    assert!(refused.code == ErrorCode::Forbidden && refused.detail.contains("`produce`"), "{refused}");
+    let both = guarded.key("both", &["operate:topic=t,group=g", "produce:topic=t"]).await;
+    assert_ne!(guarded.ask(&both, "POST", redrive, edit).await.status, StatusCode::FORBIDDEN);
+}

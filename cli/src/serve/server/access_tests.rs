@@ -131,6 +131,24 @@ fn about(operation: &Operation) -> Resource<'static> {
     Resource { topic: part(operation.topic, "mine"), group: part(operation.group, group), saga: part(operation.saga, "mine") }
 }
 
+/// Whether it may be done. The call that is replied to is one over HTTP, which takes an operator as well.
+fn may(operation: &Operation, rights: &Rights) -> bool {
+    let is_reply = operation.path == "/v1/saga-calls:complete";
+    rights.allows(operation.need, &about(operation)) && (!is_reply || rights.allows(Need::OneOf(&[Role::Operate]), &about(operation)))
+}
+
+/// Whether it is about one saga that is named by its id, to somebody who has the role for others and none for it: there is no such saga then. The
+/// outcome of a transaction is refused instead.
+fn is_hidden(operation: &Operation, rights: &Rights) -> bool {
+    let is_named_by_id = operation.path.contains("{id}") || operation.path == "/v1/saga-calls:complete";
+    let has_some = rights.allows(operation.need, &Resource { saga: Part::Some, ..Resource::SERVER });
+    is_named_by_id
+        && operation.saga == Place::Later
+        && !operation.path.ends_with("/outcome")
+        && has_some
+        && !rights.allows(Need::AnyRole, &about(operation))
+}
+
 /// A key of each kind.
 fn kinds() -> Vec<String> {
     let of = |role: Role| {
@@ -162,12 +180,18 @@ async fn each_role_reaches_what_the_table_says_and_whoever_may_not_changes_nothi
     for operation in OPERATIONS {
         for (secret, grant) in &keys {
             let rights = Rights::new(grant.iter().cloned().collect());
-            if rights.allows(operation.need, &about(operation)) {
+            if may(operation, &rights) {
                 allowed.push((operation, secret, grant));
                 continue;
             }
             let answer = guarded.try_out(secret, operation).await;
-            let wanted = if grant.is_some() { (403, "FORBIDDEN") } else { (401, "UNAUTHENTICATED") };
+            let wanted = match grant {
+                None => (401, "UNAUTHENTICATED"),
+                Some(_) if is_hidden(operation, &rights) => {
+                    (404, if operation.path.contains("transactions") { "TRANSACTION_NOT_FOUND" } else { "SAGA_NOT_FOUND" })
+                }
+                Some(_) => (403, "FORBIDDEN"),
+            };
             let told = (answer.status.as_u16(), answer.body["code"].as_str().unwrap_or_default());
             let who = grant.as_ref().map_or_else(|| "nobody".to_owned(), Grant::to_string);
             assert_eq!(told, wanted, "{who}: {} {}: {}", operation.method, operation.path, answer.body);
@@ -187,22 +211,35 @@ async fn each_role_reaches_what_the_table_says_and_whoever_may_not_changes_nothi
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_definition_cannot_write_where_its_publisher_may_not() {
+async fn a_definition_cannot_write_take_over_or_start_what_its_publisher_may_not() {
     let guarded = Guarded::start().await;
     let of_topic = DEFINITION.replace("saga: mine", "saga: of-topic").replace("http: http://127.0.0.1:9/", "topic: secrets.commands");
-    let (some, both) =
-        (guarded.key("a", &["manage:saga=*"]).await, guarded.key("b", &["manage:saga=of-*", "produce:topic=secrets.*"]).await);
-    let refused = guarded.ask(&some, "POST", "/v1/saga-definitions", &of_topic).await;
-    assert_eq!(refused.body["code"], "FORBIDDEN", "{}", refused.body);
-    assert!(refused.body["detail"].as_str().is_some_and(|detail| detail.contains("secrets.commands")), "{}", refused.body);
-    assert_eq!(guarded.ask(&both, "POST", "/v1/saga-definitions", &of_topic).await.status, StatusCode::CREATED);
-    let other = guarded.ask(&both, "POST", "/v1/saga-definitions", &DEFINITION.replace("saga: mine", "saga: another")).await;
+    let some = guarded.key("a", &["manage:saga=*", "manage:topic=secrets.*"]).await;
+    let writes = guarded.key("b", &["manage:saga=of-*", "produce:topic=secrets.*"]).await;
+    let both = guarded.key("c", &["manage:saga=of-*", "produce:topic=secrets.*", "manage:topic=secrets.*"]).await;
+    let publish = async |key: &str, text: &str| guarded.ask(key, "POST", "/v1/saga-definitions", text).await;
+    let refused = |answer: Answer, needs: &str, what: &str| {
+        assert_eq!(answer.body["code"], "FORBIDDEN", "{}", answer.body);
+        let detail = answer.body["detail"].as_str().unwrap_or_default();
+        assert!(detail.contains(needs) && detail.contains(what), "{detail}");
+    };
+    refused(publish(&some, &of_topic).await, "`produce`", "secrets.commands");
+    // The topic is not there: publishing makes it, and it cannot be deleted from then on.
+    refused(publish(&writes, &of_topic).await, "`manage`", "secrets.commands");
+    assert_eq!(publish(&both, &of_topic).await.status, StatusCode::CREATED);
+    let next = of_topic.replace("version: 1", "version: 2");
+    assert_eq!(publish(&writes, &next).await.status, StatusCode::CREATED, "a topic of sagas is taken over by nobody");
+    let tells = "compensate: none\n    emit: { topic: secrets.told, value: { n: 1 } }\n";
+    let emits = DEFINITION.replace("saga: mine", "saga: of-told").replace("compensate: none\n", tells);
+    refused(publish(&some, &emits).await, "`produce`", "secrets.told");
+    refused(publish(&writes, &emits).await, "`manage`", "secrets.told");
+    let other = publish(&both, &DEFINITION.replace("saga: mine", "saga: another")).await;
     assert_eq!(other.body["code"], "FORBIDDEN", "{}", other.body);
     let parent = DEFINITION.replace("saga: mine", "saga: of-parent");
     let parent = parent + "  - id: child\n    saga: mine\n    with: { n: \"${ input.n }\" }\n";
     let refused = guarded.ask(&both, "POST", "/v1/saga-definitions", &parent).await;
     assert_eq!(refused.body["code"], "FORBIDDEN", "it would start a saga that its publisher may not: {}", refused.body);
-    let starts = guarded.key("c", &["manage:saga=of-*", "produce:saga=mine"]).await;
+    let starts = guarded.key("d", &["manage:saga=of-*", "produce:saga=mine"]).await;
     assert_eq!(guarded.ask(&starts, "POST", "/v1/saga-definitions", &parent).await.status, StatusCode::CREATED);
     let faulty = guarded.ask(&both, "POST", "/v1/saga-definitions", "saga: of-x").await;
     assert_eq!(faulty.body["code"], "INVALID_DEFINITION", "{}", faulty.body);
@@ -229,10 +266,14 @@ async fn replies_to_calls_need_the_right_to_their_saga_and_calls_that_to_their_t
     let worker = guarded.key("worker", &["consume:saga=other", "consume:topic=shop.commands,group=workers"]).await;
     let call = |id: Uuid| json!({ "instance": id, "step": "sell", "operation": "action", "epoch": 1, "reply": { "outcome": "succeeded" } });
     let complete = async |body: Value| guarded.ask(&worker, "POST", "/v1/saga-calls:complete", &body.to_string()).await;
-    assert_eq!(complete(call(guarded.instance)).await.body["code"], "FORBIDDEN");
     let missing = Uuid::from_u128(9);
+    // What is another's is told like what is not there.
+    let (foreign, nothing) = (complete(call(guarded.instance)).await.body, complete(call(missing)).await.body);
+    assert_eq!((&foreign["code"], &nothing["code"]), (&json!("SAGA_NOT_FOUND"), &json!("SAGA_NOT_FOUND")));
+    let detail = |body: &Value, id: Uuid| body["detail"].as_str().expect("a text").replace(&id.to_string(), "ID");
+    assert_eq!(detail(&foreign, guarded.instance), detail(&nothing, missing));
     let several = complete(json!({ "calls": [call(missing), call(guarded.instance)] })).await;
-    assert_eq!(several.body["code"], "FORBIDDEN", "nothing of it is done: {}", several.body);
+    assert_eq!(several.body.to_string().matches("SAGA_NOT_FOUND").count(), 2, "{}", several.body);
     let none = complete(json!({ "calls": [call(missing), call(missing)] })).await;
     assert_eq!(none.status, StatusCode::OK);
     assert_eq!(none.body.to_string().matches("SAGA_NOT_FOUND").count(), 2, "{}", none.body);
@@ -240,6 +281,69 @@ async fn replies_to_calls_need_the_right_to_their_saga_and_calls_that_to_their_t
     assert_eq!(foreign.body["code"], "FORBIDDEN", "{}", foreign.body);
     let own = complete(json!({ "calls": [], "next": { "topics": ["shop.commands"], "max": 1 } })).await;
     assert_ne!(own.body["code"], "FORBIDDEN", "{}", own.body);
+    guarded.parts.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_answers_the_calls_of_its_own_topic_and_no_others() {
+    let guarded = Guarded::start().await;
+    let definition = "saga: order\nversion: 1\nkey: ${ input.n }\nservices:\n  stock: { topic: stock.commands }\n  bank: { topic: bank.commands }\n  \
+                      web: { http: http://127.0.0.1:9/ }\nsteps:\n  - id: reserve\n    call: stock.reserve\n    timeout: 10s\n    compensate: \
+                      bank.undo\n  - id: charge\n    call: bank.charge\n    timeout: 10s\n    compensate: none\n  - id: show\n    call: web.show\n    \
+                      timeout: 10s\n    compensate: none\n";
+    guarded.parts.orchestrator.publish(definition).await.unwrap_or_else(|error| panic!("{error:?}"));
+    let start = StartSaga { saga: "order".parse().expect("a name"), version: None, mode: None, input: json!({ "n": 1 }).into() };
+    let id = guarded.parts.orchestrator.start(start).await.expect("started").id;
+    // As the documentation recommends.
+    let worker = guarded.key("stock", &["consume:topic=stock.commands,group=workers", "consume:saga=*"]).await;
+    let all = guarded.key("all", &["consume"]).await;
+    let operator = guarded.key("operator", &["consume:saga=order", "operate:saga=order"]).await;
+    let answer = async |key: &str, step: &str, operation: &str, is_many: bool| {
+        let call = json!({ "instance": id, "step": step, "operation": operation, "epoch": 1, "reply": { "outcome": "succeeded" } });
+        let body = if is_many { json!({ "calls": [call] }) } else { call };
+        guarded.ask(key, "POST", "/v1/saga-calls:complete", &body.to_string()).await.body
+    };
+    for is_many in [false, true] {
+        for (step, operation, needs) in
+            [("charge", "action", "bank.commands"), ("reserve", "compensation", "bank.commands"), ("show", "action", "`operate`")]
+        {
+            let refused = answer(&worker, step, operation, is_many).await;
+            assert_eq!(refused["code"], "FORBIDDEN", "{step} {operation}: {refused}");
+            assert!(refused["detail"].as_str().is_some_and(|detail| detail.contains(needs)), "{refused}");
+            let let_through = answer(&operator, step, operation, is_many).await;
+            assert_ne!(let_through["code"], "FORBIDDEN", "{step}: {let_through}");
+        }
+        assert_eq!(
+            answer(&all, "show", "action", is_many).await["code"],
+            "FORBIDDEN",
+            "whoever consumes everything is not called over HTTP"
+        );
+        for (key, step) in [(&worker, "reserve"), (&all, "charge")] {
+            let own = answer(key, step, "action", is_many).await;
+            assert!(!own.to_string().contains("FORBIDDEN") && !own.to_string().contains("SAGA_NOT_FOUND"), "{step}: {own}");
+        }
+        assert!(answer(&worker, "none", "action", is_many).await.to_string().contains("INVALID_REQUEST"), "it is told that there is none");
+    }
+    guarded.parts.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_waits_for_calls_is_cut_off_with_its_key() {
+    let guarded = Guarded::start().await;
+    let definition = DEFINITION.replace("saga: mine", "saga: called").replace("http: http://127.0.0.1:9/", "topic: shop.commands");
+    guarded.parts.orchestrator.publish(&definition).await.expect("legal");
+    let worker = guarded.key("worker", &["consume:topic=shop.commands,group=workers", "consume:saga=*"]).await;
+    let body = json!({ "calls": [], "next": { "topics": ["shop.commands"], "max": 1, "wait_ms": 20_000 } }).to_string();
+    let poll = guarded.ask(&worker, "POST", "/v1/saga-calls:complete", &body);
+    let revoke = async {
+        // Whether the poll has begun or not makes no difference: it is refused or cut off.
+        tokio::task::yield_now().await;
+        guarded.parts.broker.revoke_key(&"worker".parse().expect("a name")).await.expect("revoked");
+    };
+    // Far less than it would wait.
+    let (answer, ()) =
+        tokio::time::timeout(core::time::Duration::from_secs(10), async { tokio::join!(poll, revoke) }).await.expect("it ends");
+    assert_eq!(answer.body["code"], "UNAUTHENTICATED", "{}", answer.body);
     guarded.parts.shutdown().await;
 }
 

@@ -1,6 +1,6 @@
 //! What takes a storage or a clock of the test's own: the death of a part as the process that serves meets it, and the grace after a start.
 
-use super::{Parts, StartError, run};
+use super::{Parts, StartError, connections, run};
 use crate::args::serve::ServeArgs;
 use crate::config::Settings;
 use crate::error::CliError;
@@ -22,7 +22,8 @@ use sagamq_sdk::{Client, RetryPolicy};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 /// Storage whose writes panic from a moment on: the committer's thread dies.
@@ -118,4 +119,33 @@ async fn time_says_nothing_about_sagas_for_as_long_after_a_start_as_is_set() {
     });
     assert_eq!(told.await.expect("time speaks when the grace is over"), "TIMEOUT");
     second.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_without_a_request_ends_whatever_it_speaks_and_one_that_waits_for_an_answer_does_not() {
+    let parts = parts(&MemoryStorage::new(), &ManualClock::at(1_000_000), &ServeArgs::default()).await;
+    parts.broker.create_topic(&"t".parse().expect("a name"), TopicConfig::default()).await.expect("made");
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("its address");
+    let idle_max = Duration::from_millis(300);
+    let served = tokio::spawn(connections::serve(listener, parts.application.clone(), None, idle_max, parts.closing.clone()));
+    // Nothing at all; the beginning of a request; HTTP/2 without a request.
+    for bytes in ["", "GET /heal", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\u{4}\0\0\0\0\0"] {
+        let mut stream = TcpStream::connect(address).await.expect("it listens");
+        stream.write_all(bytes.as_bytes()).await.expect("sent");
+        let mut said = Vec::new();
+        let ended = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut said)).await;
+        // An end or a reset: both give the place free.
+        assert!(ended.is_ok(), "{bytes:?} keeps its connection");
+    }
+    let mut waits = TcpStream::connect(address).await.expect("it listens");
+    let head = "POST /v1/topics/t/groups/g:receive HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\nconnection: close\r\n";
+    let body = r#"{"wait_ms":2000}"#;
+    waits.write_all(format!("{head}content-length: {}\r\n\r\n{body}", body.len()).as_bytes()).await.expect("sent");
+    let mut answer = String::new();
+    waits.read_to_string(&mut answer).await.expect("text");
+    assert!(answer.starts_with("HTTP/1.1 200"), "much longer than a connection may be idle: {answer}");
+    parts.closing.cancel();
+    served.await.expect("it ends");
+    parts.shutdown().await;
 }

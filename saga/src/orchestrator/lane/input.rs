@@ -15,7 +15,7 @@ use crate::protocol::{By, Input, Instance, Signal, Verb};
 use crate::store::position::Position;
 use sagamq_api::repair::{RepairDescription, StartedRepair};
 use sagamq_api::saga::{
-    BreakLock, BrokenLock, CompletedCall, LockDescription, LockQuery, Mode, SagaSummary, SentSignal, StartedSaga, Waits,
+    AttemptId, BreakLock, BrokenLock, CompletedCall, LockDescription, LockQuery, Mode, SagaSummary, SentSignal, StartedSaga, Waits,
 };
 use sagamq_api::{JsonText, Offset, SagaName};
 use sagamq_broker::{Liveness, Message, WriteError};
@@ -89,6 +89,8 @@ pub(in crate::orchestrator) enum LaneInput {
     Troubles { saga: Option<SagaName>, reply: Reply<Troubles, InstanceError> },
     /// Remove these instances of a definition, which ended then and need not be kept.
     Forget { saga: SagaName, ended: Vec<Position>, reply: Reply<(), InstanceError> },
+    /// Which instance is meant by the call of this name.
+    Addressee { attempt: Box<AttemptId>, reply: Reply<Uuid, InstanceError> },
     /// The state of an instance in memory; `None` if it is not there, and the disk has the truth.
     Get { id: Uuid, reply: Reply<Option<Box<Instance>>, InstanceError> },
 }

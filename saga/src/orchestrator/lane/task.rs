@@ -262,6 +262,8 @@ impl Lane {
                 self.flush().await;
                 self.forget(&saga, &ended, reply).await;
             }
+            // Whoever asked may have gone.
+            LaneInput::Addressee { attempt, reply } => drop(reply.send(Ok(self.addressee(&attempt)))),
             LaneInput::Get { id, reply } => {
                 if self.batch.holds(id) {
                     self.flush().await;
