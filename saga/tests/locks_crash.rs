@@ -45,7 +45,10 @@ struct Shelf {
 
 /// The shelves, and what was wrong with the calls: two at a time, or a token that went back.
 #[derive(Clone, Debug, Default)]
-struct Shelves(Arc<Mutex<(BTreeMap<String, Shelf>, Vec<String>)>>);
+struct Shelves(Arc<Mutex<Seen>>);
+
+/// What was seen last of each shelf, and what was wrong.
+type Seen = (BTreeMap<String, Shelf>, Vec<String>);
 
 impl Shelves {
     /// Gives whether the call is refused: the third order's is when it sells.

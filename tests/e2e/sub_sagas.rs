@@ -37,7 +37,10 @@ steps:
 
 /// What the services have done, by order and step: how often the effect came, less how often it was undone.
 #[derive(Clone, Debug, Default)]
-struct Books(Arc<Mutex<(HashSet<String>, BTreeMap<(String, String), i32>)>>);
+struct Books(Arc<Mutex<Done>>);
+
+/// The calls that had their effect, and what stands by order and step.
+type Done = (HashSet<String>, BTreeMap<(String, String), i32>);
 
 impl Books {
     fn serve(&self, call: &Call) -> Result<Value, CallError> {

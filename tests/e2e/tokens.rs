@@ -58,7 +58,7 @@ fn claims() -> Value {
 }
 
 /// The claims with others in their place; null takes one away.
-fn with(changes: Value) -> Value {
+fn with(changes: &Value) -> Value {
     let mut claims = claims();
     for (name, value) in changes.as_object().expect("claims") {
         match value {
@@ -125,9 +125,9 @@ impl Guarded {
     }
 }
 
-fn forged(header: Value, claims: &Value, signature: &str) -> String {
+fn forged(header: &Value, claims: &Value, signature: &str) -> String {
     let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-    format!("{}.{}.{signature}", part(&header), part(claims))
+    format!("{}.{}.{signature}", part(header), part(claims))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -136,10 +136,10 @@ async fn a_token_of_each_algorithm_is_taken_and_does_what_its_roles_allow() {
     let guarded = Guarded::start(&signers).await;
     for signer in signers {
         guarded.ask(&signer.sign(&claims())).await.unwrap_or_else(|error| panic!("{}: {error}", signer.id));
-        guarded.ask(&signer.sign(&with(json!({ "aud": ["other", AUDIENCE], "roles": "x manage" })))).await.expect("lists and texts");
+        guarded.ask(&signer.sign(&with(&json!({ "aud": ["other", AUDIENCE], "roles": "x manage" })))).await.expect("lists and texts");
         for (why, roles) in [("another topic", json!(["manage:topic=other"])), ("none of ours", json!(["gardener"])), ("none", Value::Null)]
         {
-            let error = guarded.ask(&signer.sign(&with(json!({ "roles": roles })))).await.expect_err(why);
+            let error = guarded.ask(&signer.sign(&with(&json!({ "roles": roles })))).await.expect_err(why);
             assert_eq!(error.code(), Some(ErrorCode::Forbidden), "{why}: {error}");
             assert!(error.to_string().contains("token:ann"), "{why}: {error}");
         }
@@ -153,15 +153,15 @@ async fn forged_old_and_foreign_tokens_are_refused() {
     let guarded = Guarded::start(&[&h, &r, &e]).await;
     let now = get_current_timestamp();
 
-    guarded.refuses("unsigned", &forged(json!({ "alg": "none", "typ": "JWT" }), &claims(), ""), "no token that is signed").await;
-    guarded.refuses("unsigned, of a key", &forged(json!({ "alg": "none", "kid": "r" }), &claims(), ""), "no token that is signed").await;
-    guarded.refuses("without a signature", &forged(json!({ "alg": "RS256", "kid": "r" }), &claims(), ""), "").await;
+    guarded.refuses("unsigned", &forged(&json!({ "alg": "none", "typ": "JWT" }), &claims(), ""), "no token that is signed").await;
+    guarded.refuses("unsigned, of a key", &forged(&json!({ "alg": "none", "kid": "r" }), &claims(), ""), "no token that is signed").await;
+    guarded.refuses("without a signature", &forged(&json!({ "alg": "RS256", "kid": "r" }), &claims(), ""), "").await;
     for (signer, impostor) in [(&h, Signer::hs256("h", &[8; 32])), (&r, Signer::rs256("r")), (&e, Signer::eddsa("e"))] {
         guarded.refuses("signed by somebody else", &impostor.sign(&claims()), "signature is wrong").await;
-        let (good, other) = (signer.sign(&claims()), signer.sign(&with(json!({ "sub": "bob" }))));
+        let (good, other) = (signer.sign(&claims()), signer.sign(&with(&json!({ "sub": "bob" }))));
         let (good, other): (Vec<&str>, Vec<&str>) = (good.split('.').collect(), other.split('.').collect());
         guarded.refuses("changed behind its signature", &[good[0], other[1], good[2]].join("."), "signature is wrong").await;
-        let expired = signer.sign(&with(json!({ "exp": now - 120 })));
+        let expired = signer.sign(&with(&json!({ "exp": now - 120 })));
         guarded.refuses("expired", &expired, "has expired").await;
     }
 
@@ -201,11 +201,11 @@ async fn forged_old_and_foreign_tokens_are_refused() {
         (json!({ "sub": "x".repeat(129) }), "lacks one"),
         (json!({ "nbf": now + 120 }), "not valid yet"),
     ] {
-        guarded.refuses(&changes.to_string(), &h.sign(&with(changes.clone())), said).await;
+        guarded.refuses(&changes.to_string(), &h.sign(&with(&changes)), said).await;
     }
     // Within the skew of the clocks, both ways.
-    guarded.ask(&h.sign(&with(json!({ "exp": now - 30, "nbf": now - 600 })))).await.expect("a little old");
-    guarded.ask(&h.sign(&with(json!({ "nbf": now + 30 })))).await.expect("a little early");
+    guarded.ask(&h.sign(&with(&json!({ "exp": now - 30, "nbf": now - 600 })))).await.expect("a little old");
+    guarded.ask(&h.sign(&with(&json!({ "nbf": now + 30 })))).await.expect("a little early");
     guarded.end().await;
 }
 

@@ -232,7 +232,7 @@ fn refused(error: &jsonwebtoken::errors::Error) -> TokenRefused {
 fn millis(seconds: f64) -> Option<u64> {
     /// The year 10000 or so: what is beyond is no time.
     const MAX: f64 = 253_402_300_800.0;
-    (0.0..=MAX).contains(&seconds).then(|| (seconds * 1_000.0) as u64)
+    (0.0..=MAX).contains(&seconds).then_some((seconds * 1_000.0) as u64)
 }
 
 /// The roles in a claim. A provider has roles for others too, which are none here.

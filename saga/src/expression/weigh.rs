@@ -109,6 +109,7 @@ pub(super) fn declare(environment: &mut Env) {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the library calls it, with what is its own")]
 fn matches<'b, 'v>(args: Args<'b, 'v>) -> Passed<'b, 'v> {
     let texts: Vec<&str> = args.iter().filter_map(|arg| arg.downcast_ref::<CelString>().map(|text| text.inner())).collect();
     let [text, pattern] = texts.as_slice() else {

@@ -73,8 +73,10 @@ mod tests {
 
     /// Waits for `stop`, and says so.
     fn until_stopped(stop: &AtomicBool, said: &mpsc::Sender<bool>) {
-        let began = std::time::Instant::now();
-        while !stop.load(Ordering::Relaxed) && began.elapsed() < LIMIT {
+        for _ in 0..LIMIT.as_millis() {
+            if stop.load(Ordering::Relaxed) {
+                break;
+            }
             std::thread::sleep(Duration::from_millis(1));
         }
         said.send(stop.load(Ordering::Relaxed)).expect("the test waits for it");

@@ -71,7 +71,7 @@ pub(super) fn description(output: Output, saga: &SagaDescription) -> String {
     let started: Vec<_> = started.collect();
     if !started.is_empty() {
         text.push_str("\n\n");
-        text.push_str(&output.table(["STEP", "STARTED", "ID", "STATE", "KEY"], started.into_iter()));
+        text.push_str(&output.table(["STEP", "STARTED", "ID", "STATE", "KEY"], started));
     }
     if !saga.standing.is_empty() {
         text.push_str("\n\n");

@@ -80,7 +80,7 @@ impl Tally {
 impl<T: Item + Clone> Fan<T> {
     /// The items of a step, none of which has begun: each is like this one.
     pub(super) fn new(item: T, values: Vec<JsonText>) -> Self {
-        let items = vec![Arc::new(item); values.len()];
+        let items: Vec<Arc<T>> = core::iter::repeat_n(Arc::new(item), values.len()).collect();
         let counted: Vec<Mark> = items.iter().map(|item| Mark::of(item.as_ref())).collect();
         let mut tally = Tally::default();
         counted.iter().for_each(|mark| tally.add(*mark));

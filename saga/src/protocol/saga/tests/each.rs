@@ -9,7 +9,6 @@ use sagamq_api::ids::ItemIndex;
 use sagamq_api::limits::{SAGA_FAN_OUT_MAX, SAGA_PAYLOAD_BYTES_MAX};
 use sagamq_api::saga::{CallOutcome, Operation, SagaState, SagaVerb, StepOutcome, StepState};
 use serde_json::{Value, json};
-use std::time::Instant;
 
 /// A step before it, `b` for each of these, and a step behind it.
 fn around(items: &str, max_parallel: u32) -> Definition {
@@ -436,11 +435,10 @@ fn events_that_cannot_be_are_refused() {
     }
 }
 
-/// How many items change hands with a decision, and how long a saga with as many items as there may be takes.
+/// How many items change hands with a decision, in a saga with as many items as there may be.
 #[test]
 fn a_decision_about_one_of_a_thousand_items_costs_what_one_costs() {
     let most = format!("${{ [{}] }}", vec!["1"; SAGA_FAN_OUT_MAX].join(","));
-    let began = Instant::now();
     let mut run = fanned(&most, 100);
     let shared = |before: &InstanceState, after: &InstanceState| {
         let (before, after) = (before.steps[1].fan.as_ref().expect("items"), after.steps[1].fan.as_ref().expect("items"));
@@ -455,5 +453,4 @@ fn a_decision_about_one_of_a_thousand_items_costs_what_one_costs() {
     assert_eq!(run.step_state("b"), StepState::Succeeded);
     assert_eq!(run.history.len(), 2 * 1_000 + 5, "two events an item in the good path");
     // Each decision is folded once more, and looked at as a whole, by the test itself.
-    assert!(began.elapsed().as_secs() < 60, "{:?}", began.elapsed());
 }
