@@ -1,5 +1,7 @@
 //! [`Resource`]: what a request is about.
 
+use crate::TopicName;
+use crate::saga::REPLY_TOPIC;
 use core::fmt;
 
 /// What a request is about, of one kind.
@@ -51,6 +53,12 @@ impl<'a> Resource<'a> {
 
     /// Sagas of every definition.
     pub const ALL_SAGAS: Self = Self { topic: Part::None, group: Part::None, saga: Part::All };
+
+    /// What else whoever stores records in a topic must be allowed to answer for: one in the topic of replies answers a call of any saga.
+    #[must_use]
+    pub fn answered_by_records_in(topic: &TopicName) -> Option<Self> {
+        (topic.as_str() == REPLY_TOPIC).then_some(Self::ALL_SAGAS)
+    }
 
     /// Sagas of a definition.
     #[must_use]

@@ -21,8 +21,8 @@ const FLOORS: [(&str, Floors); 3] = [
             &["json", "names"],
             &["record", "routes"],
             &["batch"],
-            &["access", "producer", "queue", "saga", "schedule", "service", "topic"],
-            &["pipeline", "repair", "stream", "transaction"],
+            &["producer", "queue", "saga", "schedule", "service", "topic"],
+            &["access", "pipeline", "repair", "stream", "transaction"],
         ],
     ),
     (

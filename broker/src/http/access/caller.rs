@@ -9,7 +9,6 @@ use axum::http::request::Parts;
 use core::pin::Pin;
 use futures_util::StreamExt as _;
 use sagamq_api::access::{Need, Operation, Part, Resource, Rights, Role};
-use sagamq_api::saga::REPLY_TOPIC;
 use sagamq_api::{ErrorCode, GroupName, SagaName, TopicName};
 use std::sync::Arc;
 
@@ -106,7 +105,7 @@ impl Caller {
     /// `FORBIDDEN`, with the right that is missing.
     pub fn require_produce(&self, topic: &TopicName) -> Result<(), ApiError> {
         self.require_one_of(&[Role::Produce], &Resource::topic(topic.as_str()))?;
-        if topic.as_str() == REPLY_TOPIC { self.require_one_of(&[Role::Consume], &Resource::ALL_SAGAS) } else { Ok(()) }
+        Resource::answered_by_records_in(topic).map_or(Ok(()), |answered| self.require_one_of(&[Role::Consume], &answered))
     }
 
     /// As [`Caller::require`], with a topic.
