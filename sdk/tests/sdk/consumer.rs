@@ -323,11 +323,12 @@ async fn a_consumer_that_is_dropped_gives_back_what_it_had_not_begun() {
     let server = group.serve().await;
     let begun = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&begun);
-    let running = tokio::spawn(consumer(&server).concurrency(1).prefetch(2).run(CancellationToken::new(), move |_| {
+    let running = tokio::spawn(consumer(&server).concurrency(1).prefetch(2).lease(LEASE).run(CancellationToken::new(), move |_| {
         counter.fetch_add(1, Ordering::SeqCst);
         std::future::pending()
     }));
-    until("one runs, two wait", || begun.load(Ordering::SeqCst) == 1 && group.waiting() == 0).await;
+    // What is extended has arrived: an answer that is still on its way when the consumer is dropped is nobody's to give back.
+    until("one runs, two wait", || begun.load(Ordering::SeqCst) == 1 && (0..3).all(|n| group.extended(&format!("r{n}")) >= 1)).await;
     running.abort();
     until("all are settled", || group.settled().len() == 3).await;
     let settled = group.settled();
