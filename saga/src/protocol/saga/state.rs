@@ -245,7 +245,9 @@ impl InstanceState {
     pub(super) fn keep_inputs(&mut self) {
         for place in self.places().collect::<Vec<_>>() {
             let step = self.at(place);
-            if step.has_compensation && step.done_with.is_none() && step.has_run() {
+            // An item of what was taken over was called by nobody here, and ran all the same.
+            let has_run = step.has_run() || self.steps[place.step].origin.is_some();
+            if step.has_compensation && step.done_with.is_none() && has_run {
                 let input = self.input(place, Operation::Compensation).clone();
                 self.at_mut(place).done_with = Some(input);
             }
