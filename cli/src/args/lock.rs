@@ -13,7 +13,7 @@ EXAMPLES:
 const BREAK: &str = "\
 EXAMPLES:
   sagamq saga locks --key sku/4711
-  sagamq saga lock break sku/4711 --token 17 --reason 'the shelf was counted by hand'
+  sagamq saga lock break sku/4711 --lock-token 17 --reason 'the shelf was counted by hand'
 
 The first saga that waits has the lock then, with a larger token. The saga that loses it is not stopped: end it first if it must not go on
 (`sagamq saga terminate`). Its calls bear the old token, which participants refuse that have seen the new one.";
@@ -49,7 +49,7 @@ pub enum LockCommand {
         key: String,
         /// Only if it is held with this token: so nobody takes it from the next one who has it
         #[arg(long, value_name = "N")]
-        token: Option<u64>,
+        lock_token: Option<u64>,
         /// Why, for the history of the saga that loses it
         #[arg(long, value_name = "TEXT")]
         reason: String,

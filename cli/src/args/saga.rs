@@ -226,7 +226,10 @@ pub enum SagaCommand {
     /// Show which semantic locks sagas hold, and who waits for them
     Locks(LocksArgs),
     /// Take a semantic lock away from the saga that holds it
-    #[command(subcommand, after_help = "EXAMPLES:\n  sagamq saga lock break sku/4711 --token 17 --reason 'the shelf was counted by hand'")]
+    #[command(
+        subcommand,
+        after_help = "EXAMPLES:\n  sagamq saga lock break sku/4711 --lock-token 17 --reason 'the shelf was counted by hand'"
+    )]
     Lock(LockCommand),
     /// Send a signal to a saga that waits for it, or will
     #[command(after_help = SIGNAL)]

@@ -33,7 +33,7 @@ fn table(output: Output, list: &LockList) -> String {
 }
 
 pub(super) async fn run(context: &Context, command: LockCommand) -> Result<Exit, CliError> {
-    let LockCommand::Break { key, token, reason, actor } = command;
+    let LockCommand::Break { key, lock_token: token, reason, actor } = command;
     let actor = Some(actor).filter(|actor| !actor.is_empty());
     let broken = context.client.sagas().break_lock(&BreakLock { key, token, actor, reason }).await?;
     context.output.answer(&broken, |broken| {
