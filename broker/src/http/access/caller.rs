@@ -154,7 +154,7 @@ impl Caller {
         unless(self.cut_off(), answer).await
     }
 
-    /// As [`Caller::unless_cut_off`], whatever the operation: for a request whose body makes it one that only waits.
+    /// As the cut-off of requests that wait, whatever the operation: for a request whose body makes it one that only waits.
     ///
     /// # Errors
     /// `UNAUTHENTICATED`, as soon as the key is not valid any more.
