@@ -44,11 +44,11 @@ FROM ${RUST_IMAGE} AS build
 RUN apt-get update && apt-get install -y --no-install-recommends libclang-dev ca-certificates && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY --from=manifests /src .
-RUN cargo build --release --workspace --locked
+RUN cargo build --profile dist --workspace --locked --bin sagamq
 COPY . .
 # The sources are as old as they were outside, older than what was just built of the empty ones.
 RUN find . -name '*.rs' -exec touch {} + \
-    && cargo build --release --workspace --locked && install -m 0755 target/release/sagamq /usr/local/bin/sagamq
+    && cargo build --profile dist --workspace --locked --bin sagamq && install -m 0755 target/dist/sagamq /usr/local/bin/sagamq
 
 FROM runtime-base AS runtime
 # Participants over https are checked against these; the base has none.

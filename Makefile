@@ -1,14 +1,16 @@
 # What can be done with SagaMQ. `make` alone lists it.
 #
 # Every cargo command here says `--release --workspace` and never `-p`. That is on purpose: one profile serves the demo, the tests
-# and the shipped binary, and RocksDB (15 minutes of C++ on two cores) is compiled once. Its build depends on the features that the
+# and the benchmarks, and RocksDB (15 minutes of C++ on two cores) is compiled once. Its build depends on the features that the
 # selected packages ask of shared dependencies, so another selection of packages (-p) or another profile would compile it again.
+# What is shipped has a profile of its own, and RocksDB from this one (scripts/build-dist).
 
 SHELL       := /bin/bash
 CARGO       ?= cargo
 WORKSPACE   := --release --workspace --locked
 TARGET_DIR  := $(or $(CARGO_TARGET_DIR),target)
 BIN         := $(TARGET_DIR)/release
+DIST        := $(TARGET_DIR)/dist
 DEMO_ARGS   ?=
 DRILL_ARGS  ?=
 BENCH_ARGS  ?=
@@ -17,17 +19,19 @@ FUZZ_ARGS   ?=
 CHAIN_ARGS  ?=
 STYLES_ARGS ?=
 ORACLE_RUNS ?= 100000
+FOLDS_RUNS ?= 100000
+FOLDS_SEED ?= 7
 ORACLE_SEED ?= 7
 COMPARE_ARGS ?=
 # Whoever asks for `--postgres` and names no server gets one: in a container where an engine runs, else of Debian's package.
 beside_postgres = $(if $(filter --postgres,$(1)),scripts/with-postgres --unless-container)
-# Seconds after which tests that still run are ended, with the names of what ran. All of them take a few minutes.
+# The same for `--log` without a place: an S3 server of the trial's own.
+beside_s3 = $(if $(filter --log,$(1)),$(if $(findstring ://,$(1)),,scripts/with-s3))
+# Seconds after which tests that still run are ended, with the names of what ran. All of them take about a quarter of an hour.
 TEST_LIMIT  ?= 2400
-# What cargo-deny looks at. `advisories` fetches a database: set DENY_CHECKS="bans licenses sources" where there is no network.
-DENY_CHECKS ?= all
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo drills drill-doubt drill-kills drill-backup drill-followers drill-2pc drill-memory drill-outage drill-streams drill-keys drill-levels drill-kinds drill-disk matrix styles test test-postgres test-containers image bench soak fuzz oracle chain compare bench-compare bench-log bench-memory bench-open bench-list bench-sagas bench-wire bench-compression lint clippy fmt-check doc deny fmt
+.PHONY: help setup build demo drills drill-doubt drill-kills drill-backup drill-followers drill-2pc drill-memory drill-outage drill-streams drill-keys drill-levels drill-kinds drill-disk drill-cluster matrix styles test test-cluster test-postgres test-s3 test-containers dist test-dist deb test-deb image bench soak fuzz oracle folds chain compare bench-cluster bench-compare bench-instructions bench-log bench-memory bench-objects bench-open bench-list bench-sagas bench-security bench-wire bench-compression lint clippy fmt-check doc deny alerts fmt
 
 help: ## List what can be done
 	@echo "SagaMQ: make TARGET"
@@ -39,13 +43,14 @@ setup: ## Install what build and tests need and is missing (C++ compiler, libcla
 build: setup ## Build everything
 	$(CARGO) build $(WORKSPACE)
 
-demo: setup ## Build, then run a shop through two crashes: make demo DEMO_ARGS="--orders 500 --mode choreography --postgres"
-	@$(if $(call beside_postgres,$(DEMO_ARGS)),$(call beside_postgres,$(DEMO_ARGS)) --install || exit; )began=$$SECONDS; \
+demo: setup ## Build, then run a shop through two crashes: make demo DEMO_ARGS="--orders 500 --mode choreography --postgres", or "--nodes 3"
+	@$(if $(call beside_postgres,$(DEMO_ARGS)),$(call beside_postgres,$(DEMO_ARGS)) --install || exit; )\
+	$(if $(call beside_s3,$(DEMO_ARGS)),$(call beside_s3,$(DEMO_ARGS)) --install || exit; )began=$$SECONDS; \
 	$(CARGO) build $(WORKSPACE) && built=$$SECONDS && \
-	$(call beside_postgres,$(DEMO_ARGS)) "$(BIN)/sagamq" demo $(DEMO_ARGS) && \
+	$(call beside_postgres,$(DEMO_ARGS)) $(call beside_s3,$(DEMO_ARGS)) "$(BIN)/sagamq" demo $(DEMO_ARGS) && \
 	echo "make demo: built in $$((built - began)) s, ran in $$((SECONDS - built)) s."
 
-drills: drill-doubt drill-kills drill-backup drill-followers drill-2pc drill-memory drill-outage drill-streams drill-keys drill-levels drill-kinds drill-disk ## Every drill, one after the other
+drills: drill-doubt drill-kills drill-backup drill-followers drill-2pc drill-memory drill-outage drill-streams drill-keys drill-levels drill-kinds drill-disk drill-cluster ## Every drill, one after the other
 
 drill-doubt: build ## Lose the payment provider's answers in every kind of step, under kills of everybody
 	$(call beside_postgres,$(DRILL_ARGS)) "$(BIN)/sagamq-shop" drill-doubt $(DRILL_ARGS)
@@ -63,23 +68,44 @@ drill-2pc: build ## Kill coordinator and participants of two-phase commit at eve
 	$(call beside_postgres,$(DRILL_ARGS)) "$(BIN)/sagamq-shop" drill-2pc $(DRILL_ARGS)
 
 drill-outage: setup ## Participants away for hours, a pause of the workers, a backlog: in minutes, with a clock of its own
-	scripts/with-limit $(TEST_LIMIT) $(CARGO) test $(WORKSPACE) --test outage -- --nocapture --test-threads 1
+	scripts/with-limit $(TEST_LIMIT) $(CARGO) test $(WORKSPACE) --test sagas outage:: -- --nocapture --test-threads 1
 
 # Whoever is to be asked for PostgreSQL's package is asked before the build, not after it. Built before the tests, because those from end to
 # end start the binary as a user does.
-test: setup ## Run every test that needs no container engine, those for PostgreSQL beside a server of their own
+test: setup ## Run every test that needs no container engine, those for PostgreSQL and S3 beside servers of their own
 	@scripts/with-postgres --install; case $$? in 0) ;; 75) export SAGAMQ_SETUP=no ;; *) exit 1 ;; esac; \
-	$(CARGO) build $(WORKSPACE) && scripts/with-limit $(TEST_LIMIT) scripts/with-postgres --or-without $(CARGO) test $(WORKSPACE)
+	scripts/with-s3 --install; case $$? in 0 | 75) ;; *) exit 1 ;; esac; \
+	$(CARGO) build $(WORKSPACE) && CARGO="$(CARGO)" TEST_LIMIT=$(TEST_LIMIT) scripts/with-postgres --or-without scripts/with-s3 --or-without \
+		scripts/run-tests $(WORKSPACE)
 	@echo "make test: all passed. Left out: the container tests (make test-containers), which need a container engine;"
-	@echo "           and those for PostgreSQL if \"NOT RUN against PostgreSQL\" stands above."
+	@echo "           and those for PostgreSQL or S3 if \"NOT RUN against\" stands above with its name."
+
+test-cluster: build ## Run the end-to-end tests with servers that are clusters of three nodes; what is about one server alone is left out by name
+	SAGAMQ_TEST_CLUSTER=1 scripts/with-limit $(TEST_LIMIT) $(CARGO) test $(WORKSPACE) --test e2e
 
 test-postgres: setup ## Run the tests for PostgreSQL alone; a machine without a server is a failure
 	SAGAMQ_CI_REQUIRE_POSTGRES=1 scripts/with-postgres --install
 	$(CARGO) build $(WORKSPACE)
 	SAGAMQ_CI_REQUIRE_POSTGRES=1 scripts/with-limit $(TEST_LIMIT) scripts/with-postgres $(CARGO) test $(WORKSPACE) --test postgres
 
+test-s3: setup ## Run the tests of object storage against an S3 server alone; a machine without one is a failure
+	SAGAMQ_CI_REQUIRE_S3=1 scripts/with-s3 --install
+	SAGAMQ_CI_REQUIRE_S3=1 scripts/with-limit $(TEST_LIMIT) scripts/with-s3 $(CARGO) test $(WORKSPACE) --test s3
+
 test-containers: build ## Build the image and test it in containers
 	CARGO="$(CARGO)" BIN="$(BIN)" scripts/with-limit $(TEST_LIMIT) scripts/test-containers
+
+dist: setup ## Build the command as it is shipped, with link-time optimisation: target/dist/sagamq
+	CARGO="$(CARGO)" scripts/build-dist
+
+test-dist: dist ## Run the end-to-end tests with the command as it is shipped
+	SAGAMQ_TEST_COMMANDS="$(DIST)" scripts/with-limit $(TEST_LIMIT) $(CARGO) test $(WORKSPACE) --test e2e
+
+deb: dist ## Make the Debian package, in target/debian (cargo-deb, which is built if it is missing)
+	@BIN="$(DIST)" scripts/make-deb
+
+test-deb: build ## Install the package (of the release build) in a bare Debian, use it over TLS, upgrade and remove it, have systemd run it (root, debootstrap)
+	@scripts/test-deb
 
 image: ## Build the image sagamq:latest in a container, from the sources alone
 	docker build --tag sagamq:latest .
@@ -100,6 +126,9 @@ compare: build ## Sagas and two-phase commit on the same work, measured, with pl
 oracle: setup ## Run the saga protocol against its oracle as often as asked: make oracle ORACLE_RUNS=100000 ORACLE_SEED=7
 	SAGAMQ_ORACLE_RUNS=$(ORACLE_RUNS) SAGAMQ_ORACLE_SEED=$(ORACLE_SEED) $(CARGO) test $(WORKSPACE) --lib -- --nocapture oracle::
 
+folds: setup ## Run many nodes over a shard's log that misbehaves as often as asked: make folds FOLDS_RUNS=100000 FOLDS_SEED=7
+	SAGAMQ_FOLDS_RUNS=$(FOLDS_RUNS) SAGAMQ_FOLDS_SEED=$(FOLDS_SEED) $(CARGO) test $(WORKSPACE) --lib -- --nocapture all_folds_are_equal
+
 matrix: setup ## Write docs/fault-matrix.md anew: each kind of step under each fault, from runs of the protocol
 	SAGAMQ_UPDATE_GOLDEN=1 $(CARGO) test $(WORKSPACE) --lib -- matrix::
 
@@ -112,6 +141,12 @@ chain: build ## Four services in a row, calling each other or over the queue, un
 bench-compare: build ## Measure an older binary and this one in turns: make bench-compare BENCH_ARGS="--before path/to/sagamq"
 	"$(BIN)/sagamq-bench-compare" $(BENCH_ARGS)
 
+bench-cluster: build ## Measure what a log outside costs: in a folder, on an S3 server of its own, and with a longer way to it: make bench-cluster BENCH_ARGS="--rounds 5"
+	scripts/with-s3 "$(BIN)/sagamq-bench-cluster" $(BENCH_ARGS)
+
+bench-instructions: build ## Count the instructions of a record by crate, under callgrind, on a server without a log
+	scripts/bench-instructions
+
 bench-log: build ## Measure what the log costs the disk: bytes written and kept, catch-up reads, space that comes back
 	"$(BIN)/sagamq-bench-log" $(BENCH_ARGS)
 
@@ -120,6 +155,11 @@ bench-open: build ## Measure how long an open takes: with 192,000 partitions of 
 
 bench-memory: build ## Measure the server's memory: ten million records, a hundred groups, a thousand polls that wait
 	"$(BIN)/sagamq-bench-memory" $(BENCH_ARGS)
+
+bench-objects: build ## Measure appends to a log on object storage: in a folder and on an S3 server of its own, or BENCH_ARGS="URL [APPENDS]"
+	@$(if $(BENCH_ARGS),"$(BIN)/sagamq-bench-objects" $(BENCH_ARGS),mkdir -p "$(TARGET_DIR)/bench-objects" && \
+	"$(BIN)/sagamq-bench-objects" "file://$$(realpath "$(TARGET_DIR)/bench-objects")"; rm -rf "$(TARGET_DIR)/bench-objects"; \
+	scripts/with-s3 sh -c '"$$0" "$$SAGAMQ_TEST_S3"' "$(BIN)/sagamq-bench-objects")
 
 bench-list: build ## Measure a page of sagas by each filter: a million at their end, 100,000 that are not
 	"$(BIN)/sagamq-bench-list" $(BENCH_ARGS)
@@ -132,6 +172,9 @@ bench-compression: build ## Measure how much smaller batches become with each co
 
 bench-sagas: build ## Measure sagas, beside an older binary if there is one: make bench-sagas BENCH_ARGS="--before path/to/sagamq --many 100000"
 	"$(BIN)/sagamq-bench-sagas" $(BENCH_ARGS)
+
+bench-security: build ## Measure what keys, TLS and tracing cost: make bench-security BENCH_ARGS="--rounds 5 --loads sagas"
+	"$(BIN)/sagamq-bench-security" $(BENCH_ARGS)
 
 drill-streams: build ## Fifty members of a stream group join, leave and die for five minutes, under kills of the server: make drill-streams DRILL_ARGS="60 20 7"
 	"$(BIN)/sagamq-drill-streams" $(DRILL_ARGS)
@@ -148,6 +191,9 @@ drill-kinds: build ## 10,000 sagas of every kind of step under kills of broker a
 drill-disk: build ## Fill a small disk under the server, from within and from outside, and give it room again (mounts a tmpfs: root)
 	"$(BIN)/sagamq-drill-disk"
 
+drill-cluster: build ## Three nodes of a cluster under load: killed, paused, cut off, disks and log lost (S3 server; root, or "--no-namespaces"): make drill-cluster DRILL_ARGS="--runs 20 --seed 7"
+	@scripts/with-s3 "$(BIN)/sagamq-drill-cluster" $(DRILL_ARGS) || [ $$? -eq 75 ]
+
 drill-memory: build ## Sixteen clients send the worst bodies at once: peak memory, and whether every valid one gets through
 	"$(BIN)/sagamq-drill-memory"
 
@@ -162,9 +208,11 @@ fmt-check:
 doc: setup
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(WORKSPACE) --no-deps
 
-deny: ## Check licences, sources and known advisories of the dependencies (deny.toml)
-	@if command -v cargo-deny >/dev/null; then $(CARGO) deny --all-features check $(DENY_CHECKS); \
-	else echo "NOT RUN: cargo-deny is not installed (cargo install cargo-deny --locked)."; fi
+deny: ## Check licences, sources and known advisories of the dependencies (deny.toml; cargo-deny is built if it is missing)
+	@scripts/check-dependencies
+
+alerts: ## Check the rules of monitoring/ and run their tests (promtool: installed, or Debian's package of it)
+	@scripts/test-alerts
 
 fmt: ## Format the sources
 	$(CARGO) fmt --all

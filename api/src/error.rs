@@ -93,6 +93,16 @@ codes! {
     Forbidden = "FORBIDDEN", 403, false, false, "The key has not the right to this";
     /// The request comes from a web page of an origin that is not listed.
     OriginNotAllowed = "ORIGIN_NOT_ALLOWED", 403, false, false, "The origin may not use this server";
+    /// A receipt was given to another key, or to another subject of tokens.
+    ReceiptOfAnother = "RECEIPT_OF_ANOTHER", 403, false, false, "The receipt was given to another";
+    /// The request says that a node of the cluster passes it on, and does not prove it. Nothing was done.
+    NodeProofInvalid = "NODE_PROOF_INVALID", 403, false, false, "No node of this cluster passed the request on";
+    /// The proof with which a node passed the request on was shown before. Nothing was done this time.
+    NodeProofSpent = "NODE_PROOF_SPENT", 403, false, false, "The request was passed on before";
+    /// A node passed the request on to an earlier start of this node. Nothing was done.
+    NodeRestarted = "NODE_RESTARTED", 403, false, false, "The request was passed on to an earlier start of this node";
+    /// A node passed the request on whose clock differs too much from this one's. Nothing was done.
+    NodeClockSkew = "NODE_CLOCK_SKEW", 403, false, false, "The clocks of two nodes are too far apart";
     /// No such path.
     RouteNotFound = "ROUTE_NOT_FOUND", 404, false, false, "No such route";
     /// The path exists, the method does not.
@@ -129,6 +139,8 @@ codes! {
     KeyExists = "KEY_EXISTS", 409, false, false, "The key exists";
     /// As many keys are valid as may be.
     KeyLimit = "KEY_LIMIT", 409, false, false, "Too many keys are valid";
+    /// The audit log is not kept, and never was.
+    AuditNotKept = "AUDIT_NOT_KEPT", 404, false, false, "There is no audit log";
     /// No producer has the name.
     ProducerNotFound = "PRODUCER_NOT_FOUND", 404, false, false, "No such producer";
     /// The service has no address of its own.
@@ -227,6 +239,11 @@ codes! {
     SagaQuarantined = "SAGA_QUARANTINED", 500, false, false, "The saga is set aside";
     /// The server is shutting down. Nothing was stored.
     ShuttingDown = "SHUTTING_DOWN", 503, true, false, "The server is shutting down";
+    /// The node of a cluster is not the active one, or cannot show that it is. Nothing was done; `detail` names the one that is.
+    Standby = "STANDBY", 503, true, false, "The node is not the active one";
+    /// While the node of a cluster worked on the request it lost sight of the others, so its answer may not be true any more; or it passed the
+    /// request on, and no answer came back.
+    LeaseLost = "LEASE_LOST", 503, true, true, "The node may not be the active one any more";
 }
 
 // By hand, because the derive does not see names that a macro passes to `#[serde(rename)]`. Clients must expect codes that are not

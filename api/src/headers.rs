@@ -9,6 +9,12 @@ pub const REQUEST_ID: &str = "x-request-id";
 /// Names the client of a request, for quotas.
 pub const CLIENT_ID: &str = "x-client-id";
 
+/// HTTP and record: the span that caused it, as W3C Trace Context writes it.
+pub const TRACEPARENT: &str = "traceparent";
+
+/// HTTP and record: what tracing systems say of the trace of [`TRACEPARENT`].
+pub const TRACESTATE: &str = "tracestate";
+
 /// Record: the media type of the value. A JSON value that is not a string is stored with `application/json`.
 pub const CONTENT_TYPE: &str = "content-type";
 
@@ -36,6 +42,16 @@ pub const LOG_START_OFFSET: &str = "sagamq-log-start-offset";
 /// HTTP: with an answer of record batches, the offset behind the last durable record.
 pub const HIGH_WATERMARK: &str = "sagamq-high-watermark";
 
+/// HTTP: of a node that stands by, with the error `STANDBY` and with an answer that it passed on: the address of the active node of the cluster, if
+/// it is known.
+pub const ACTIVE_NODE: &str = "sagamq-active-node";
+
+/// HTTP, between nodes of a cluster: who passes the request on, from whom it came, and the proof of both.
+pub const PASSED_ON: &str = "sagamq-passed-on";
+
+/// HTTP, between nodes of a cluster: the code with which a proof in [`PASSED_ON`] is refused.
+pub const NODE_REFUSED: &str = "sagamq-node-refused";
+
 /// HTTP media type of an error.
 pub const APPLICATION_PROBLEM_JSON: &str = "application/problem+json";
 
@@ -62,6 +78,8 @@ pub mod dead_letter {
     pub const AT: &str = "x-dlq-at-ms";
     /// When it was edited by an operator who redrove it, in milliseconds since 1970. On what is delivered then, not on the dead letter.
     pub const EDITED_AT: &str = "x-dlq-edited-at-ms";
+    /// That the record could not be read when it was given up, so that this is not it: `true`.
+    pub const UNREAD: &str = "x-dlq-unread";
     /// All of them begin so.
     pub const PREFIX: &str = "x-dlq-";
 }
@@ -80,6 +98,14 @@ pub mod cloud_event {
     pub const SUBJECT: &str = "ce_subject";
     /// When, in UTC.
     pub const TIME: &str = "ce_time";
+    /// The span in which it came about.
+    pub const TRACEPARENT: &str = "ce_traceparent";
+    /// What tracing systems say of its trace.
+    pub const TRACESTATE: &str = "ce_tracestate";
+    /// [`TRACEPARENT`] of an event in the headers of a request.
+    pub const CE_TRACEPARENT: &str = "ce-traceparent";
+    /// [`TRACESTATE`] of an event in the headers of a request.
+    pub const CE_TRACESTATE: &str = "ce-tracestate";
 }
 
 /// Headers of a saga's command record, of a call to an HTTP participant (same names) and of a reply record.

@@ -6,7 +6,9 @@
 //! Every request body refuses unknown fields, so a misspelt option is an error and never silently ignored.
 
 pub mod access;
+pub mod audit;
 pub mod batch;
+pub mod cloud_event;
 pub mod error;
 pub mod headers;
 pub mod ids;
@@ -25,9 +27,13 @@ pub mod schedule;
 pub mod service;
 pub mod stream;
 pub mod topic;
+pub mod trace;
 pub mod transaction;
 
 pub use error::{ErrorCode, Fault, Problem};
 pub use ids::{Offset, PartitionId, ProducerId, ScheduleId};
 pub use json::JsonText;
-pub use names::{GroupName, InstanceId, KeyName, MemberId, NameError, ProducerName, SagaName, ServiceName, SignalName, StepId, TopicName};
+pub use names::{
+    GroupName, InstanceId, KeyName, MemberId, NameError, ProducerName, SagaName, SecretName, ServiceName, SignalName, StepId, TopicName,
+};
+pub use trace::TraceContext;

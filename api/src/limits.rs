@@ -55,6 +55,12 @@ pub const KEYS_MAX: usize = 10_000;
 /// Most roles of an API key.
 pub const KEY_ROLES_MAX: usize = 64;
 
+/// Most requests a second that the quota of a client or of an API key can say.
+pub const QUOTA_REQUESTS_MAX: u64 = 1_000_000_000;
+
+/// Most bytes a second that the quota of a client or of an API key can say: 1 TiB.
+pub const QUOTA_BYTES_MAX: u64 = 1 << 40;
+
 /// Shortest time for which an API key can be made, in milliseconds.
 pub const KEY_EXPIRES_MS_MIN: u64 = 1_000;
 
@@ -273,6 +279,12 @@ pub const SAGA_KEY_BYTES_MAX: usize = 256;
 
 /// Most rows in one page of a listing.
 pub const PAGE_ROWS_MAX: u32 = 1_000;
+
+/// Most entries of the audit log in one answer.
+pub const AUDIT_ENTRIES_MAX: u32 = 1_000;
+
+/// Entries of the audit log in an answer that does not say.
+pub const AUDIT_ENTRIES_DEFAULT: u32 = 100;
 
 /// Rows in a page of a listing that does not say.
 pub const PAGE_ROWS_DEFAULT: u32 = 100;

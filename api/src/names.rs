@@ -5,7 +5,7 @@ use core::fmt;
 use core::str::FromStr;
 #[cfg(feature = "json-schema")]
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use std::sync::Arc;
 #[cfg(feature = "openapi")]
 use utoipa::ToSchema;
@@ -44,6 +44,14 @@ pub enum NameError {
     Dots {
         /// Which kind of name.
         what: &'static str,
+    },
+    /// What begins with `.` is not for programs, as in file systems.
+    #[error("{what} `{name}` begins with `.`")]
+    Hidden {
+        /// Which kind of name.
+        what: &'static str,
+        /// The name.
+        name: String,
     },
     /// Calls are written `service.operation`.
     #[error("{what} `{name}` must begin with a letter or `_` and hold only letters, digits, `_` and `-`: calls are `service.operation`")]
@@ -86,6 +94,12 @@ fn check_short(what: &'static str, name: &str) -> Result<(), NameError> {
     if bytes <= KEY_NAME_BYTES_MAX { Ok(()) } else { Err(NameError::TooLong { what, bytes, max: KEY_NAME_BYTES_MAX }) }
 }
 
+/// The names of files in the directory of secrets. Mounted secrets have entries beside them that begin with a dot.
+fn check_secret(what: &'static str, name: &str) -> Result<(), NameError> {
+    check_short(what, name)?;
+    if name.starts_with('.') { Err(NameError::Hidden { what, name: name.to_owned() }) } else { Ok(()) }
+}
+
 /// The names that definitions give to services.
 fn check_word(what: &'static str, name: &str) -> Result<(), NameError> {
     check(what, name)?;
@@ -106,10 +120,10 @@ fn check_identifier(what: &'static str, name: &str) -> Result<(), NameError> {
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident, $what:literal, $check:ident) => {
         $(#[$doc])*
-        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
         #[cfg_attr(feature = "openapi", derive(ToSchema))]
         #[cfg_attr(feature = "json-schema", derive(JsonSchema))]
-        #[serde(try_from = "String", into = "String")]
+        #[serde(try_from = "String")]
         #[cfg_attr(feature = "openapi", schema(value_type = String))]
         #[cfg_attr(feature = "json-schema", schemars(with = "String"))]
         pub struct $name(Arc<str>);
@@ -134,6 +148,12 @@ macro_rules! name {
             type Error = NameError;
             fn try_from(name: String) -> Result<Self, NameError> {
                 name.parse()
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
             }
         }
 
@@ -200,6 +220,10 @@ name! {
     ServiceName, "the name of the service", check_word
 }
 name! {
+    /// The name of a secret that the server shows where it calls: that of a file, or of a variable.
+    SecretName, "the name of the secret", check_secret
+}
+name! {
     /// The id of a step in a saga definition: an identifier, because expressions refer to it.
     StepId, "the step id", check_identifier
 }
@@ -229,6 +253,13 @@ mod tests {
         assert!(matches!("é".parse::<GroupName>(), Err(NameError::Character { found: 'é', .. })));
         assert!(matches!("x".repeat(250).parse::<TopicName>(), Err(NameError::TooLong { bytes: 250, .. })));
         assert!("x".repeat(249).parse::<TopicName>().is_ok());
+    }
+
+    #[test]
+    fn secrets_are_files_that_are_not_hidden() {
+        assert!("payment_token.v2".parse::<SecretName>().is_ok());
+        assert!(matches!("..data".parse::<SecretName>(), Err(NameError::Hidden { .. })));
+        assert!(matches!("../key".parse::<SecretName>(), Err(NameError::Character { found: '/', .. })));
     }
 
     #[test]

@@ -15,6 +15,9 @@ pub const METRICS: &str = "/metrics";
 /// The OpenAPI description of this interface.
 pub const OPENAPI: &str = "/openapi.json";
 
+/// The audit log: `GET` reads.
+pub const AUDIT: &str = "/v1/audit";
+
 /// API keys: `GET` lists, `POST` makes one.
 pub const KEYS: &str = "/v1/keys";
 /// One of them: verbs `rotate`, `revoke`.
@@ -30,6 +33,8 @@ pub const PRODUCER: &str = "/v1/producers/{producer}";
 pub const TOPIC: &str = "/v1/topics/{topic}";
 /// `POST` produces records.
 pub const RECORDS: &str = "/v1/topics/{topic}/records";
+/// CloudEvents to a topic.
+pub const EVENTS: &str = "/v1/topics/{topic}/events";
 /// `GET` reads records of one partition.
 pub const PARTITION_RECORDS: &str = "/v1/topics/{topic}/partitions/{partition}/records";
 /// Records that wait for their time: `GET` lists.
@@ -144,6 +149,12 @@ pub fn producer(producer: &ProducerName) -> String {
 #[must_use]
 pub fn service(service: &ServiceName) -> String {
     format!("{SERVICES}/{service}")
+}
+
+/// The path of CloudEvents to a topic.
+#[must_use]
+pub fn events(topic: &TopicName) -> String {
+    format!("{TOPICS}/{topic}/events")
 }
 
 /// The path of a topic's records.

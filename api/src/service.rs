@@ -1,8 +1,9 @@
 //! Bodies of the service routes: where participants are that are called over HTTP, by name, and how the server gets along with them.
 
-use crate::names::ServiceName;
+use crate::names::{SecretName, ServiceName};
 use core::fmt;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 #[cfg(feature = "openapi")]
 use utoipa::ToSchema;
 
@@ -39,6 +40,9 @@ pub const BREAK_AFTER_MAX: u32 = 100_000;
 /// How long nobody calls a service whose breaker is open, in milliseconds, if it does not say.
 pub const BREAK_MS_DEFAULT: u64 = 10_000;
 
+/// The most patterns of definitions that may call a service.
+pub const SERVICE_DEFINITIONS_MAX: usize = 64;
+
 /// `PUT /v1/services/{service}`: where a service is from now on. What is left out has its default, whatever it was before.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(ToSchema))]
@@ -67,6 +71,43 @@ pub struct PutService {
     /// How long nobody calls it then, in milliseconds (default 10,000; 100 to 3,600,000). Then one call is let through, and decides.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub break_ms: Option<u64>,
+    /// Headers of its calls (at most 32). In a value, `${secret:NAME}` stands for the content of a secret that the server has; headers that have
+    /// secrets by their names (`authorization`, `cookie`, `x-api-key` …) must have one. To put a service with secrets takes an administrator.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub headers: BTreeMap<String, String>,
+    /// Certificates of its connections, by the names of secrets.
+    #[serde(skip_serializing_if = "ServiceTls::is_empty", default)]
+    pub tls: ServiceTls,
+    /// Whether secrets may be sent to it without TLS, where something else keeps them from being read on their way.
+    #[serde(skip_serializing_if = "core::ops::Not::not", default)]
+    pub allow_plain_http: bool,
+    /// Definitions that may call it: names, or their beginnings and `*` (at most 64); left out: all.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub definitions: Vec<String>,
+}
+
+/// Certificates of the connections to a service: each the name of a secret that has them in PEM.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ServiceTls {
+    /// Authorities that vouch for it, in the place of the system's.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub ca: Option<SecretName>,
+    /// The certificate that the server shows it, with those between it and the authority behind it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub certificate: Option<SecretName>,
+    /// The key of that certificate; left out: it stands with the certificate.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub key: Option<SecretName>,
+}
+
+impl ServiceTls {
+    /// Whether it says nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// `GET /v1/services/{service}`.
@@ -101,6 +142,21 @@ pub struct ServiceDescription {
     pub in_flight: u32,
     /// Calls that are held back now by one of the two bounds.
     pub held_back: u32,
+    /// Headers of its calls, with the names of secrets.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub headers: BTreeMap<String, String>,
+    /// Certificates of its connections, by the names of secrets.
+    #[serde(skip_serializing_if = "ServiceTls::is_empty", default)]
+    pub tls: ServiceTls,
+    /// Whether secrets may be sent to it without TLS.
+    #[serde(skip_serializing_if = "core::ops::Not::not", default)]
+    pub allow_plain_http: bool,
+    /// Definitions that may call it; left out: all.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub definitions: Vec<String>,
+    /// Of these, those that match no definition which is published: a slip, or one that is yet to come.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub unmatched_definitions: Vec<String>,
     /// When it was last put, in milliseconds since 1970.
     pub updated_at_ms: u64,
 }

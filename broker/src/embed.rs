@@ -4,6 +4,7 @@
 //! [`ShardCommit`] is made by the embedder of one shard and can name only that shard's keys and partitions: lane topics have one
 //! partition a shard, and the commit's shard says which one is meant.
 
+use crate::audit::Note;
 use crate::broker::Broker;
 use crate::group::queue::HandOut;
 use crate::ids::{GroupKey, ShardId};
@@ -76,6 +77,7 @@ pub struct ShardCommit {
     postpones: Vec<(GroupKey, Offset, u64)>,
     takes: Vec<(ShardId, u64)>,
     messages: Vec<(ShardId, Vec<u8>)>,
+    notes: Vec<Note>,
     is_forced: bool,
 }
 
@@ -115,6 +117,11 @@ impl ShardCommit {
     /// Sets a key of the embedder's own.
     pub fn put(&mut self, key: &[u8], value: Vec<u8>) {
         self.mutations.push(Mutation::Put { family: Family::Saga, key: self.shard.saga(key), value: value.into() });
+    }
+
+    /// Writes down who made the change that this is: an entry of the audit log, on this shard. What is nothing changes nothing.
+    pub fn note(&mut self, note: Note) {
+        self.notes.extend(Some(note).filter(|note| !note.is_nothing()));
     }
 
     /// Removes a key of the embedder's own.
@@ -225,6 +232,7 @@ impl ShardCommit {
             && self.postpones.is_empty()
             && self.takes.is_empty()
             && self.messages.is_empty()
+            && self.notes.is_empty()
     }
 }
 
@@ -256,6 +264,7 @@ impl ShardEmbedder {
             postpones: Vec::new(),
             takes: Vec::new(),
             messages: Vec::new(),
+            notes: Vec::new(),
             is_forced: true,
         }
     }
@@ -270,9 +279,20 @@ impl ShardEmbedder {
         assert_eq!(commit.shard, self.shard, "a commit is submitted to the shard that began it");
         let (placed, offsets) = oneshot::channel();
         let (durable_sender, durable) = oneshot::channel();
-        let ShardCommit { mutations, appends, settles, unseen, postpones, takes, messages, is_forced, .. } = commit;
-        let embedded =
-            EmbeddedCommit { mutations, appends, settles, unseen, postpones, takes, messages, is_forced, placed, durable: durable_sender };
+        let ShardCommit { mutations, appends, settles, unseen, postpones, takes, messages, notes, is_forced, .. } = commit;
+        let embedded = EmbeddedCommit {
+            mutations,
+            appends,
+            settles,
+            unseen,
+            postpones,
+            takes,
+            messages,
+            notes,
+            is_forced,
+            placed,
+            durable: durable_sender,
+        };
         let input = Input::Embedded(embedded);
         self.broker.0.shard(self.shard).send(input).await?;
         let liveness = self.broker.liveness().clone();

@@ -78,6 +78,9 @@ impl Hasher for NumberHasher {
 }
 
 impl ShardId {
+    /// Most shards of a data directory.
+    pub const COUNT_MAX: u16 = 256;
+
     /// The shard that has the format, the secret, and the catalogue of topics and groups.
     pub const CONTROL: Self = Self(0);
 

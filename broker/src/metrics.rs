@@ -68,6 +68,9 @@ pub(crate) struct Metrics {
     pub(crate) rejected_produce_requests: Counter,
     pub(crate) rejected_read_requests: Counter,
     pub(crate) staged_bytes: Gauge,
+    pub(crate) staged_bytes_max: Gauge,
+    /// Shards that write no more.
+    pub(crate) stopped_shards: Gauge,
     commit_seconds: Family<SyncLabel, Histogram>,
     commit_bytes: Histogram,
 }
@@ -111,6 +114,8 @@ impl Metrics {
             rejected_produce_requests: Counter::default(),
             rejected_read_requests: Counter::default(),
             staged_bytes: Gauge::default(),
+            staged_bytes_max: Gauge::default(),
+            stopped_shards: Gauge::default(),
             commit_seconds: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.000_05, 2.0, 18))),
             commit_bytes: Histogram::new(exponential_buckets(64.0, 4.0, 10)),
         };
@@ -138,9 +143,24 @@ impl Metrics {
         registry.register("sagamq_rejected_produce_requests", "Produce requests answered with 429", m.rejected_produce_requests.clone());
         registry.register("sagamq_rejected_read_requests", "Receives and reads answered with 429", m.rejected_read_requests.clone());
         registry.register("sagamq_staged_bytes", "Bytes accepted that are not durable yet", m.staged_bytes.clone());
+        registry.register("sagamq_staged_bytes_max", "Bytes that may be accepted and not durable yet", m.staged_bytes_max.clone());
+        registry.register("sagamq_stopped_shards", "Shards that write no more until a restart", m.stopped_shards.clone());
         registry.register("sagamq_commit_seconds", "Time of one group commit", m.commit_seconds.clone());
         registry.register("sagamq_commit_bytes", "Bytes of one group commit", m.commit_bytes.clone());
         metrics
+    }
+
+    /// Shows what alarms look at of a group from its beginning: how a counter grew is seen only from its second value on.
+    pub(crate) fn begin_group(&self, label: &GroupLabel) {
+        for family in [&self.delivered_records, &self.dead_letter_records, &self.trimmed_unsettled_records] {
+            drop(family.get_or_create(label));
+        }
+    }
+
+    /// The same of a stream group in one of its topics.
+    pub(crate) fn begin_stream(&self, topic: &TopicName, group: &GroupName) {
+        let label = GroupLabel { topic: topic.to_string(), group: group.to_string() };
+        drop(self.trimmed_unsettled_records.get_or_create(&label));
     }
 
     /// Removes the series of a topic that was deleted.

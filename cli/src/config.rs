@@ -5,82 +5,37 @@
 
 use crate::args::serve::ServeArgs;
 use crate::args::values;
-use crate::serve::log::{self, LogConfig, LogFormat};
-use crate::serve::{AuthenticationMode, ServeConfig};
-use axum::http::Uri;
-use axum::http::uri::Authority;
+use crate::serve::log::{self, LogConfig};
 use config::builder::DefaultState;
 use config::{Config, ConfigBuilder, Environment, File, FileFormat, Map, Source as _, Value, ValueKind};
-use sagamq_api::limits::{STREAM_SESSION_MS_MAX, STREAM_SESSION_MS_MIN};
+use http::Uri;
+use http::uri::Authority;
+use sagamq_api::limits::{QUOTA_REQUESTS_MAX, STREAM_SESSION_MS_MAX, STREAM_SESSION_MS_MIN};
 use sagamq_saga::{NoProxy, OrchestratorConfig};
-use std::net::IpAddr;
+use sagamq_server::run::{AuthenticationMode, ServeConfig};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use thiserror::Error;
 
+mod audit;
+mod cluster;
+mod keys;
 mod loaded;
+mod numbers;
+mod otel;
+mod participants;
 
+pub use keys::KEYS;
 pub use loaded::Loaded;
+use numbers::{at_most, calls, in_flight, log_format, memory, open_sagas, rate, scheduled, shards, verify_states};
+use otel::Variables;
 
 /// Beginning of the environment variables' names.
 pub const ENVIRONMENT_PREFIX: &str = "SAGAMQ_";
 
 /// The environment variable that names the configuration file.
 const CONFIG_VARIABLE: &str = "SAGAMQ_CONFIG";
-
-/// Every key of the configuration file. The flag of `data_dir` is `--data-dir`, its environment variable `SAGAMQ_DATA_DIR`.
-pub const KEYS: [&str; 49] = [
-    "listen",
-    "data_dir",
-    "shards",
-    "log_format",
-    "log_level",
-    "shutdown_grace",
-    "in_flight_bytes_max",
-    "accept_data_loss",
-    "read_bytes_max",
-    "tail_bytes_max",
-    "request_bytes_max",
-    "retention_interval",
-    "disk_reserve_bytes",
-    "disk_resume_bytes",
-    "sync_interval",
-    "client_requests_per_second",
-    "client_bytes_per_second",
-    "allow_host",
-    "allow_origin",
-    "participant_allow_host",
-    "participant_proxy",
-    "participant_calls_max",
-    "sagas_open_max",
-    "participant_connect_timeout",
-    "saga_restart_grace",
-    "saga_repair_retention",
-    "saga_events",
-    "saga_verify_states_max",
-    "hold_sagas",
-    "stream_session",
-    "stream_heartbeat",
-    "stream_rebalance",
-    "stream_members_max",
-    "stream_topics_max",
-    "stream_groups_max",
-    "schedule_records_max",
-    "schedule_bytes_max",
-    "authentication",
-    "insecure_no_auth",
-    "bootstrap_key_file",
-    "open_metrics",
-    "tls_cert_file",
-    "tls_key_file",
-    "tls_client_ca_file",
-    "jwt_jwks",
-    "jwt_issuer",
-    "jwt_audience",
-    "jwt_roles_claim",
-    "jwt_clock_skew",
-];
 
 /// All settings of `sagamq serve`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -118,7 +73,9 @@ impl Settings {
 
     /// The settings, and those that are not the defaults as they were given.
     fn with_given(args: &ServeArgs, environment: impl IntoIterator<Item = (String, String)>) -> Result<(Self, Vec<String>), SettingsError> {
-        let environment: Map<String, String> = environment.into_iter().collect();
+        let mut environment: Map<String, String> = environment.into_iter().collect();
+        let secrets = participants::take_secrets(&mut environment);
+        let otel = Variables::of(&environment);
         let named = environment.get(CONFIG_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
         let path = args.config.clone().or(named);
         let mut builder = Config::builder();
@@ -132,7 +89,9 @@ impl Settings {
             reason: error.to_string(),
         })?;
         let given = other_than_default(&merged);
-        Ok((read_all(merged, path.as_deref())?, given))
+        let mut settings = read_all(merged, path.as_deref(), otel)?;
+        settings.serve.sagas.secrets.environment = secrets;
+        Ok((settings, given))
     }
 }
 
@@ -140,18 +99,22 @@ fn read(path: &Path) -> Result<String, SettingsError> {
     std::fs::read_to_string(path).map_err(|error| SettingsError::File { path: path.to_owned(), reason: error.to_string() })
 }
 
-/// What makes a difference, one by one, as `key = text`. Of an address with a user and a password only the rest is shown.
+/// What makes a difference, one by one, as `key = text`. Of an address neither user and password are shown nor what stands behind `?`.
 fn other_than_default(merged: &Map<String, Value>) -> Vec<String> {
     let texts = KEYS.into_iter().filter_map(|key| Some((key, merged.get(key)?.clone().into_string().ok()?)));
     let makes_a_difference = |key: &str, text: &str| {
         let mut settings = Settings::default();
         set(&mut settings, key, text).is_ok() && settings != Settings::default()
     };
-    let shown = |(key, text): (&str, String)| match text.rsplit_once('@') {
-        Some((_, rest)) => format!("{key} = …@{rest}"),
-        None => format!("{key} = {text}"),
+    let shown = |(key, text): (&str, String)| {
+        let cut = text.split_once('?').filter(|(address, _)| address.contains("://")).map(|(address, _)| format!("{address}?…"));
+        let text = cut.unwrap_or(text);
+        match text.rsplit_once('@') {
+            Some((_, rest)) => format!("{key} = …@{rest}"),
+            None => format!("{key} = {text}"),
+        }
     };
-    texts.filter(|(key, text)| makes_a_difference(key, text)).map(shown).collect()
+    texts.filter(|(key, text)| otel::is_key(key) || makes_a_difference(key, text)).map(shown).collect()
 }
 
 /// The variables that are settings. Others begin with the prefix too: those of the client, and those that Kubernetes makes up for a
@@ -179,11 +142,14 @@ fn flags(mut builder: ConfigBuilder<DefaultState>, args: &ServeArgs) -> ConfigBu
         &args.disk_reserve_bytes,
         &args.disk_resume_bytes,
         &args.sync_interval,
+        &args.client_connections_max,
         &args.client_requests_per_second,
         &args.client_bytes_per_second,
         &args.allow_host,
         &args.allow_origin,
         &args.participant_allow_host,
+        &args.participant_deny_address,
+        &args.secrets_dir,
         &args.participant_proxy,
         &args.participant_calls_max,
         &args.sagas_open_max,
@@ -205,6 +171,9 @@ fn flags(mut builder: ConfigBuilder<DefaultState>, args: &ServeArgs) -> ConfigBu
         &args.insecure_no_auth,
         &args.bootstrap_key_file,
         &args.open_metrics,
+        &args.audit,
+        &args.audit_retention,
+        &args.audit_refusals_per_minute,
         &args.tls_cert_file,
         &args.tls_key_file,
         &args.tls_client_ca_file,
@@ -213,6 +182,22 @@ fn flags(mut builder: ConfigBuilder<DefaultState>, args: &ServeArgs) -> ConfigBu
         &args.jwt_audience,
         &args.jwt_roles_claim,
         &args.jwt_clock_skew,
+        &args.otel_exporter_otlp_endpoint,
+        &args.otel_service_name,
+        &args.otel_traces_sampler,
+        &args.otel_traces_sampler_arg,
+        &args.otel_metric_export_interval,
+        &args.log,
+        &args.node,
+        &args.node_url,
+        &args.cluster_lease,
+        &args.cluster_heartbeat,
+        &args.cluster_claim_after,
+        &args.cluster_snapshot_bytes,
+        &args.cluster_key_file,
+        &args.cluster_ca_file,
+        &args.cluster_client_cert_file,
+        &args.cluster_client_key_file,
     ];
     for (key, flag) in KEYS.into_iter().zip(flags) {
         if let Some(text) = flag {
@@ -224,9 +209,9 @@ fn flags(mut builder: ConfigBuilder<DefaultState>, args: &ServeArgs) -> ConfigBu
     builder
 }
 
-fn read_all(merged: Map<String, Value>, path: Option<&Path>) -> Result<Settings, SettingsError> {
+fn read_all(merged: Map<String, Value>, path: Option<&Path>, otel: Variables) -> Result<Settings, SettingsError> {
     let mut settings = Settings::default();
-    let mut faults = Vec::new();
+    let (mut faults, mut given) = (Vec::new(), Variables::default());
     let mut merged: Vec<(String, Value)> = merged.into_iter().collect();
     merged.sort_by(|(a, _), (b, _)| a.cmp(b));
     for (key, value) in merged {
@@ -239,14 +224,20 @@ fn read_all(merged: Map<String, Value>, path: Option<&Path>) -> Result<Settings,
             faults.push(format!("{place} is no setting; the settings are {}", KEYS.join(", ")));
             continue;
         }
+        // Of the file everything gives way to the environment, also to the variables of OpenTelemetry itself.
+        if value.origin().is_none() && otel.has(&key) {
+            continue;
+        }
         let result = match &text {
+            Some(text) if otel::is_key(&key) => given.set(&key, text),
             Some(text) => set(&mut settings, &key, text),
             None => Err("expected a single value".to_owned()),
         };
         if let Err(reason) = result {
-            // A proxy's URL may hold a password, and a key may stand where its file should.
+            // An address may hold a password or a key, and a key may stand where its file should.
+            let may_hold_one = |text: &str| text.contains('@') || text.contains("://") && text.contains('?');
             let shown =
-                text.filter(|text| !text.contains('@') && !is_secret(text)).map_or_else(String::new, |text| format!(" is `{text}`"));
+                text.filter(|text| !may_hold_one(text) && !is_secret(text)).map_or_else(String::new, |text| format!(" is `{text}`"));
             faults.push(format!("{place}{shown}: {reason}"));
         }
     }
@@ -272,6 +263,13 @@ fn read_all(merged: Map<String, Value>, path: Option<&Path>) -> Result<Settings,
     }
     if settings.serve.bootstrap_key_file.is_some() && !asks_for_keys {
         faults.push("bootstrap_key_file is set and nobody is asked for a key: set authentication to `keys`".to_owned());
+    }
+    faults.extend(cluster::faults(&settings.serve));
+    given.fill(otel);
+    match given.read() {
+        Ok(telemetry) => settings.serve.telemetry = telemetry,
+        // Those of the environment alone: a setting that cannot be used is told with its place, and is none of these.
+        Err(found) => faults.extend(found),
     }
     if faults.is_empty() { Ok(settings) } else { Err(SettingsError::Faults(faults)) }
 }
@@ -305,9 +303,10 @@ fn set(settings: &mut Settings, key: &str, text: &str) -> Result<(), String> {
         "sync_interval" => {
             serve.sync_interval = within(text, Duration::from_millis(10)..=Duration::from_secs(60), "expected a duration from 10ms to 1m")?;
         }
+        "client_connections_max" => serve.client_connections_max = Some(at_most(text, 10_000)?),
         "client_requests_per_second" => {
             let expected = "expected a number from 0 (no bound) to 1000000000";
-            serve.quota.requests_per_second = text.parse().ok().filter(|rate| *rate <= 1_000_000_000).ok_or(expected)?;
+            serve.quota.requests_per_second = text.parse().ok().filter(|rate| *rate <= QUOTA_REQUESTS_MAX).ok_or(expected)?;
         }
         "client_bytes_per_second" => serve.quota.bytes_per_second = rate(text)?,
         "retention_interval" => serve.retention_interval = retention_interval(text)?,
@@ -318,10 +317,7 @@ fn set(settings: &mut Settings, key: &str, text: &str) -> Result<(), String> {
         "accept_data_loss" => serve.accept_data_loss = text.parse().map_err(|_| "expected true or false".to_owned())?,
         "read_bytes_max" => serve.read_bytes_max = memory(text)?,
         "tail_bytes_max" => serve.tail_bytes_max = memory(text)?,
-        "participant_allow_host" => {
-            let expected = "expected names or addresses without scheme and port, such as payments.internal or 10.0.0.7";
-            serve.sagas.participant_hosts = list(text, is_participant, expected)?;
-        }
+        "participant_allow_host" | "participant_deny_address" | "secrets_dir" => participants::set(&mut serve.sagas, key, text)?,
         "participant_proxy" => serve.sagas.participant_proxy = text.parse().map_err(|error: NoProxy| error.to_string())?,
         "participant_calls_max" => serve.sagas.participant_calls_max = calls(text)?,
         "sagas_open_max" => serve.sagas.open_max = open_sagas(text)?,
@@ -359,6 +355,18 @@ fn set(settings: &mut Settings, key: &str, text: &str) -> Result<(), String> {
         "bootstrap_key_file" if is_secret(text) => return Err("expected a file with the secret, and not the secret itself".to_owned()),
         "bootstrap_key_file" => serve.bootstrap_key_file = Some(PathBuf::from(text)),
         "open_metrics" => serve.open_metrics = text.parse().map_err(|_| "expected true or false".to_owned())?,
+        "audit" | "audit_retention" | "audit_refusals_per_minute" => audit::set(&mut serve.audit, key, text)?,
+        "log"
+        | "node"
+        | "node_url"
+        | "cluster_lease"
+        | "cluster_heartbeat"
+        | "cluster_claim_after"
+        | "cluster_snapshot_bytes"
+        | "cluster_key_file"
+        | "cluster_ca_file"
+        | "cluster_client_cert_file"
+        | "cluster_client_key_file" => cluster::set(&mut serve.cluster, key, text)?,
         "jwt_issuer" | "jwt_audience" | "jwt_roles_claim" if text.is_empty() => return Err("expected a text".to_owned()),
         "jwt_jwks" => serve.jwt_jwks = Some(text.parse()?),
         "jwt_issuer" => text.clone_into(&mut serve.jwt.issuer),
@@ -383,38 +391,6 @@ fn authentication(text: &str) -> Result<AuthenticationMode, String> {
     }
 }
 
-fn scheduled(text: &str) -> Result<u64, String> {
-    let records = text.parse().ok().filter(|records| (1..=1_000_000_000).contains(records));
-    records.ok_or_else(|| "expected a number from 1 to 1000000000".to_owned())
-}
-
-fn shards(text: &str) -> Result<u16, String> {
-    let shards = text.parse().ok().filter(|shards| (1..=ServeConfig::SHARDS_MAX).contains(shards));
-    shards.ok_or_else(|| format!("expected a number from 1 to {}", ServeConfig::SHARDS_MAX))
-}
-
-fn log_format(text: &str) -> Result<LogFormat, String> {
-    match text {
-        "text" => Ok(LogFormat::Text),
-        "json" => Ok(LogFormat::Json),
-        _ => Err("expected text or json".to_owned()),
-    }
-}
-
-fn memory(text: &str) -> Result<usize, String> {
-    /// Less would be a handful of records.
-    const MIN: usize = 1 << 20;
-    let bytes = usize::try_from(values::size(text)?).unwrap_or(usize::MAX);
-    if bytes < MIN { Err("expected at least 1 MiB".to_owned()) } else { Ok(bytes) }
-}
-
-/// Bytes in a second.
-fn rate(text: &str) -> Result<u64, String> {
-    const MAX: u64 = 1 << 40;
-    let bytes = values::size(text)?;
-    if bytes <= MAX { Ok(bytes) } else { Err("expected at most 1024 GiB".to_owned()) }
-}
-
 /// Values divided by commas.
 fn list(text: &str, is_legal: fn(&str) -> bool, expected: &str) -> Result<Vec<String>, String> {
     let values = text.split(',').map(str::trim).filter(|value| !value.is_empty());
@@ -423,28 +399,6 @@ fn list(text: &str, is_legal: fn(&str) -> bool, expected: &str) -> Result<Vec<St
 
 fn is_host(text: &str) -> bool {
     text.parse::<Authority>().is_ok_and(|authority| authority.host() == text) && !text.contains('@')
-}
-
-fn is_participant(text: &str) -> bool {
-    text.parse::<IpAddr>().is_ok() || is_host(text)
-}
-
-fn calls(text: &str) -> Result<usize, String> {
-    let (least, most) = OrchestratorConfig::PARTICIPANT_CALLS_MAX.into_inner();
-    let calls = text.parse().ok().filter(|calls| (least..=most).contains(calls));
-    calls.ok_or_else(|| format!("expected a number from {least} to {most}"))
-}
-
-fn open_sagas(text: &str) -> Result<usize, String> {
-    let (least, most) = OrchestratorConfig::OPEN_MAX.into_inner();
-    let sagas = text.parse().ok().filter(|sagas| (least..=most).contains(sagas));
-    sagas.ok_or_else(|| format!("expected a number from {least} to {most}"))
-}
-
-fn verify_states(text: &str) -> Result<usize, String> {
-    let (least, most) = OrchestratorConfig::VERIFY_STATES_MAX.into_inner();
-    let states = text.parse().ok().filter(|states| (least..=most).contains(states));
-    states.ok_or_else(|| format!("expected a number from {least} to {most}"))
 }
 
 fn connect_timeout(text: &str) -> Result<Duration, String> {
@@ -456,10 +410,6 @@ fn connect_timeout(text: &str) -> Result<Duration, String> {
 fn within(text: &str, range: RangeInclusive<Duration>, expected: &str) -> Result<Duration, String> {
     let duration = values::duration(text)?;
     if range.contains(&duration) { Ok(duration) } else { Err(expected.to_owned()) }
-}
-
-fn at_most(text: &str, max: usize) -> Result<usize, String> {
-    text.parse().ok().filter(|number| (1..=max).contains(number)).ok_or_else(|| format!("expected a number from 1 to {max}"))
 }
 
 fn retention_interval(text: &str) -> Result<Duration, String> {
@@ -482,11 +432,4 @@ fn repair_retention(text: &str) -> Result<Duration, String> {
 fn is_origin(text: &str) -> bool {
     let is_of_the_web = |uri: &Uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.path() == "/" && uri.query().is_none();
     text == "null" || text.parse::<Uri>().is_ok_and(|uri| is_of_the_web(&uri))
-}
-
-fn in_flight(text: &str) -> Result<usize, String> {
-    /// The largest body must be able to pass, or it would be refused for ever with "try again".
-    const MIN: usize = sagamq_api::limits::BODY_BYTES_MAX;
-    let bytes = usize::try_from(values::size(text)?).unwrap_or(usize::MAX);
-    if bytes < MIN { Err(format!("expected at least {} MiB, the size of the largest request", MIN >> 20)) } else { Ok(bytes) }
 }

@@ -1,9 +1,9 @@
 //! What can go wrong with a command: which exit code it has, and what helps. How it is printed is in `output/error.rs`.
 
 use crate::exit::Exit;
-use crate::serve::StartError;
 use sagamq_api::{ErrorCode, Fault};
 use sagamq_sdk::ClientError;
+use sagamq_server::run::StartError;
 use std::io;
 use thiserror::Error;
 
@@ -19,6 +19,12 @@ pub(crate) enum CliError {
     /// The command did its work and the result is not the one that was wanted.
     #[error("{0}")]
     Failed(String),
+    /// What was asked for does not exist.
+    #[error("{0}")]
+    NotFound(String),
+    /// It may have happened, or may come yet.
+    #[error("{0}")]
+    Unknown(String),
     /// A part was done, then this happened.
     #[error("{context}: {error}")]
     Partly {
@@ -74,6 +80,9 @@ impl CliError {
             }
             Self::Client(error) => client_exit(error),
             Self::Server(StartError::PartDied(_)) => Exit::ServerDied,
+            Self::Server(StartError::SteppedDown(_)) => Exit::SteppedDown,
+            Self::NotFound(_) => Exit::NotFound,
+            Self::Unknown(_) => Exit::Unknown,
             Self::Failed(_) | Self::Io { .. } | Self::Server(_) => Exit::Failed,
             Self::Partly { error, .. } | Self::Resumable { error, .. } => error.exit(),
             Self::ReaderGone => Exit::Ok,
@@ -84,6 +93,8 @@ impl CliError {
     pub(crate) fn code(&self) -> &'static str {
         match self {
             Self::Usage(_) => "USAGE",
+            Self::NotFound(_) => "NOT_FOUND",
+            Self::Unknown(_) => "OUTCOME_UNKNOWN",
             Self::Client(ClientError::Problem(problem)) => problem.code.as_str(),
             Self::Client(ClientError::Transport { outcome_unknown: false, .. }) => "UNREACHABLE",
             Self::Client(
@@ -100,7 +111,7 @@ impl CliError {
             | Self::Failed(_) => "FAILED",
             Self::Partly { error, .. } | Self::Resumable { error, .. } => error.code(),
             Self::Io { .. } | Self::ReaderGone => "INPUT_OUTPUT",
-            Self::Server(error) => error.code(),
+            Self::Server(error) => start_code(error),
         }
     }
 
@@ -118,6 +129,10 @@ impl CliError {
     pub(crate) fn help(&self) -> Option<&str> {
         match self {
             Self::Client(ClientError::Problem(problem)) => problem_help(problem.code),
+            Self::Client(ClientError::Transport { outcome_unknown: false, reason, .. }) if reason.contains("certificate") => Some(
+                "a server answers there, and one of the two does not take the other's certificate: see --ca-file, --client-cert and the names in the \
+                 server's certificate, which must not be that of an authority",
+            ),
             Self::Client(ClientError::Transport { outcome_unknown: false, .. }) => {
                 Some("start a server with `sagamq serve`, or give the address of one with --server or SAGAMQ_SERVER")
             }
@@ -130,7 +145,7 @@ impl CliError {
             }
             Self::Resumable { help, .. } => Some(help),
             Self::Partly { error, .. } => error.help(),
-            Self::Server(error) => error.help(),
+            Self::Server(error) => start_help(error),
             Self::Client(
                 ClientError::InvalidUrl { .. }
                 | ClientError::InvalidSettings { .. }
@@ -142,6 +157,8 @@ impl CliError {
             )
             | Self::Usage(_)
             | Self::Failed(_)
+            | Self::NotFound(_)
+            | Self::Unknown(_)
             | Self::Io { .. }
             | Self::ReaderGone => None,
         }
@@ -152,7 +169,13 @@ impl CliError {
         match self {
             Self::Client(error) => Some(error),
             Self::Partly { error, .. } | Self::Resumable { error, .. } => error.client(),
-            Self::Usage(_) | Self::Failed(_) | Self::Io { .. } | Self::Server(_) | Self::ReaderGone => None,
+            Self::Usage(_)
+            | Self::Failed(_)
+            | Self::NotFound(_)
+            | Self::Unknown(_)
+            | Self::Io { .. }
+            | Self::Server(_)
+            | Self::ReaderGone => None,
         }
     }
 
@@ -173,6 +196,69 @@ fn client_exit(error: &ClientError) -> Exit {
         // A route that is not there is a server of another version, not a thing that is missing.
         ClientError::Problem(problem) if problem.status == 404 && problem.code != ErrorCode::RouteNotFound => Exit::NotFound,
         _ => Exit::Failed,
+    }
+}
+
+/// What a script is told of a server that did not start, or did not end well.
+fn start_code(error: &StartError) -> &'static str {
+    match error {
+        StartError::Listen { .. } => "LISTEN",
+        StartError::Unguarded { .. } | StartError::KeysNotAsked { .. } => "UNGUARDED",
+        StartError::KeyFile { .. } => "KEY_FILE",
+        StartError::Tls(_) => "TLS",
+        StartError::Provider(_) => "PROVIDER",
+        StartError::Telemetry(_) => "TELEMETRY",
+        StartError::DataDirectory(_)
+        | StartError::OfCluster { .. }
+        | StartError::Local(_)
+        | StartError::Copy { .. }
+        | StartError::Broker(_)
+        | StartError::Orchestrator(_)
+        | StartError::FirstKey(_)
+        | StartError::Audit(_) => "DATA_DIRECTORY",
+        StartError::Log(_) | StartError::Join(_) | StartError::Follow(_) | StartError::Peers(_) => "CLUSTER",
+        StartError::SteppedDown(_) => "STEPPED_DOWN",
+        StartError::PartDied(_) => "PART_DIED",
+        StartError::Panicked(_) => "INTERNAL",
+        StartError::GraceElapsed(_) => "GRACE_ELAPSED",
+    }
+}
+
+/// What to do about a server that did not start, where the error does not say it itself.
+fn start_help(error: &StartError) -> Option<&'static str> {
+    match error {
+        StartError::Listen { .. } => Some("choose another address with --listen, or stop what listens there"),
+        StartError::Unguarded { .. } => Some(
+            "ask for keys with --authentication keys (the first start makes one for an administrator), listen on 127.0.0.1, or, where a \
+                 proxy or the network sees to who gets there, say --insecure-no-auth",
+        ),
+        StartError::KeysNotAsked { .. } => {
+            Some("ask for them with --authentication keys, or say that nobody is asked: --authentication off")
+        }
+        StartError::GraceElapsed(_) => Some("give requests more time with --shutdown-grace"),
+        StartError::PartDied(_) => {
+            Some("start it again: what was answered is on disk, and every saga goes on; keep the log, it has the panic")
+        }
+        StartError::SteppedDown(_) => {
+            Some("start it again: it stands by then. What was answered is in the log; what was not may be, and its clients are told so")
+        }
+        StartError::DataDirectory(_)
+        | StartError::OfCluster { .. }
+        | StartError::Local(_)
+        | StartError::Copy { .. }
+        | StartError::Log(_)
+        | StartError::Join(_)
+        | StartError::Follow(_)
+        | StartError::Peers(_)
+        | StartError::Broker(_)
+        | StartError::Orchestrator(_)
+        | StartError::KeyFile { .. }
+        | StartError::Telemetry(_)
+        | StartError::Tls(_)
+        | StartError::Provider(_)
+        | StartError::FirstKey(_)
+        | StartError::Audit(_)
+        | StartError::Panicked(_) => None,
     }
 }
 
@@ -210,4 +296,23 @@ fn problem_help(code: ErrorCode) -> Option<&'static str> {
         ErrorCode::RouteNotFound | ErrorCode::MethodNotAllowed => "is the server of the same version? See --server",
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_of_which_a_part_died_has_an_exit_code_of_its_own() {
+        let error = CliError::from(StartError::PartDied("the committer panicked".to_owned()));
+        assert_eq!((error.exit() as u8, error.code()), (5, "PART_DIED"));
+        assert_eq!(error.exit(), Exit::ServerDied);
+    }
+
+    #[test]
+    fn a_node_that_is_not_the_active_one_any_more_has_an_exit_code_of_its_own() {
+        let error = CliError::from(StartError::SteppedDown("another one has taken over".to_owned()));
+        assert_eq!((error.exit() as u8, error.code()), (6, "STEPPED_DOWN"));
+        assert_eq!(error.exit(), Exit::SteppedDown);
+    }
 }

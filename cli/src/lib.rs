@@ -1,9 +1,8 @@
 //! The sagamq command: broker, orchestrator and client in one binary.
 //!
 //! The way of a command: `args/` says what can be typed, `commands/` does it with the SDK, `output/` prints the answer, `exit.rs` is
-//! what a script is told. `serve/` is the server itself, assembled from the broker and the orchestrator; it is a library, so that tests
-//! start servers in their own process. `bench/` is the
-//! load of `sagamq bench`. `config.rs` reads the server's settings from flags, environment and file.
+//! what a script is told. `config.rs` reads the server's settings from flags, environment and file, and `serve/` is what a server needs of its
+//! process; the server itself is another crate, `sagamq-server`. `bench/` is the load of `sagamq bench`.
 
 pub mod args;
 pub mod bench;

@@ -1,5 +1,6 @@
 //! Settings of the orchestrator.
 
+use crate::outgoing::{AddressRule, HostRule, SecretSource};
 use core::fmt;
 use core::ops::RangeInclusive;
 use core::str::FromStr;
@@ -17,8 +18,12 @@ pub struct OrchestratorConfig {
     pub open_max: usize,
     /// How long a connection to an HTTP participant may take to come about.
     pub participant_connect_timeout: Duration,
-    /// Hosts that HTTP participants may have, names or addresses without a port; empty: any.
-    pub participant_hosts: Vec<String>,
+    /// Hosts that HTTP participants may have; empty: any.
+    pub participant_hosts: Vec<HostRule>,
+    /// Addresses that are not called, whatever name leads there, unless `participant_hosts` says the address itself; `None`: link-local ones.
+    pub participant_denied: Option<Vec<AddressRule>>,
+    /// Where secrets are found that services are shown.
+    pub secrets: SecretSource,
     /// The way to HTTP participants.
     pub participant_proxy: ParticipantProxy,
     /// How long after a start time says nothing yet: participants that answered meanwhile are heard first.
@@ -102,6 +107,8 @@ impl Default for OrchestratorConfig {
             open_max: 1_000_000,
             participant_connect_timeout: Duration::from_secs(5),
             participant_hosts: Vec::new(),
+            participant_denied: None,
+            secrets: SecretSource::default(),
             participant_proxy: ParticipantProxy::None,
             restart_grace: Duration::from_secs(5),
             repair_retention: Duration::from_secs(30 * 24 * 3_600),

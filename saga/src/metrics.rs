@@ -72,6 +72,7 @@ pub(crate) struct Metrics {
     removed: Family<SagaLabel, Counter>,
     pub(crate) repairs_removed: Counter,
     pub(crate) starts_refused: Counter,
+    pub(crate) open_max: Gauge,
     pub(crate) quarantined: Gauge,
     pub(crate) held: Gauge,
     pub(crate) definitions_unreadable: Gauge,
@@ -97,6 +98,7 @@ impl Metrics {
             removed: Family::default(),
             repairs_removed: Counter::default(),
             starts_refused: Counter::default(),
+            open_max: Gauge::default(),
             quarantined: Gauge::default(),
             held: Gauge::default(),
             definitions_unreadable: Gauge::default(),
@@ -120,6 +122,7 @@ impl Metrics {
         registry.register("sagamq_sagas_removed", "Sagas at their end that retention removed", metrics.removed.clone());
         let refused = metrics.starts_refused.clone();
         registry.register("sagamq_saga_starts_refused", "Starts that were refused because too many sagas were not at their end", refused);
+        registry.register("sagamq_sagas_open_max", "Sagas that may be open at a time", metrics.open_max.clone());
         registry.register("sagamq_saga_repairs_removed", "Repairs at their end that were removed", metrics.repairs_removed.clone());
         registry.register("sagamq_sagas_quarantined", "Instances whose history is damaged", metrics.quarantined.clone());
         registry.register("sagamq_sagas_held", "1 while nobody is called until sagas are released, else 0", metrics.held.clone());
@@ -131,7 +134,21 @@ impl Metrics {
             "Sagas that only wait for a time or a signal, and are not in memory",
             metrics.asleep.clone(),
         );
+        for state in SagaState::ALL.into_iter().filter(|state| !state.is_final()) {
+            drop(metrics.active.get_or_create(&StateLabel { state: state.as_str() }));
+        }
         metrics
+    }
+
+    /// A definition is published: what alarms look at of its sagas is shown from the beginning. How a counter grew is seen only from its second
+    /// value on.
+    pub(crate) fn published(&self, saga: &SagaName) {
+        for family in [&self.started, &self.blocked] {
+            drop(family.get_or_create(&SagaLabel { saga: Name(saga.clone()) }));
+        }
+        for state in SagaState::ALL.into_iter().filter(|state| state.is_final()) {
+            drop(self.finished.get_or_create(&OutcomeLabel { saga: Name(saga.clone()), outcome: state.as_str() }));
+        }
     }
 
     /// An instance went from one state to another; `None` stands for "not there" and "at its end".

@@ -11,7 +11,8 @@ use crate::services::ServiceClient;
 use crate::streams::StreamConsumerBuilder;
 use crate::transactions::TransactionClient;
 use crate::transport::{Answer, Request, Settings, Transport};
-use sagamq_api::routes::{HEALTHZ, READYZ};
+use sagamq_api::audit::{AuditPage, AuditQuery};
+use sagamq_api::routes::{self, HEALTHZ, READYZ};
 use sagamq_api::{GroupName, TopicName};
 use serde::de::DeserializeOwned;
 use std::error::Error;
@@ -20,7 +21,8 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A client of one server. Cloning is cheap and shares the connections. Proxies of the environment are not used.
+/// A client of one server, or of several of the same broker. Cloning is cheap and shares the connections. Proxies of the environment are
+/// not used.
 ///
 /// Every method repeats its request by the client's [`RetryPolicy`] when that can help. All requests of this interface may be
 /// repeated: the server recognises a produce by its idempotency key, a saga by its business key, an acknowledgement by its receipt.
@@ -53,8 +55,11 @@ impl Client {
     /// A client of the server at `url`, for example `http://127.0.0.1:7070`, with default timeouts and retries. Connects when
     /// it is first used.
     ///
+    /// Several addresses, divided by commas, are servers of the same broker, of which one serves: when the one that is asked does not
+    /// answer, or says that it does not serve, the next attempt goes to the next one. All of them are shown the client's key.
+    ///
     /// # Errors
-    /// [`ClientError::InvalidUrl`] when `url` is no `http` or `https` address.
+    /// [`ClientError::InvalidUrl`] when `url`, or one of several, is no `http` or `https` address.
     pub fn new(url: impl Into<String>) -> Result<Self, ClientError> {
         Self::builder(url).build()
     }
@@ -70,7 +75,7 @@ impl Client {
         Self { transport: Arc::clone(&self.transport), retry }
     }
 
-    /// The address of the server, without a slash at its end.
+    /// The address of the server, without a slash at its end; of several, that of the one that is asked now.
     #[must_use]
     pub fn url(&self) -> &str {
         self.transport.base()
@@ -127,6 +132,14 @@ impl Client {
     #[must_use]
     pub fn services(&self) -> ServiceClient {
         ServiceClient::new(self.clone())
+    }
+
+    /// Entries of the audit log: who changed what, and who was refused. With `wait_ms` the server waits for a first one.
+    ///
+    /// # Errors
+    /// `AUDIT_NOT_KEPT` when there is none, `FORBIDDEN` without `operate` for everything.
+    pub async fn audit(&self, query: &AuditQuery) -> Result<AuditPage, ClientError> {
+        self.json(Request::get(routes::AUDIT).query(query)?.wait_ms(query.wait_ms)).await
     }
 
     /// API keys of the server.

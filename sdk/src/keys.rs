@@ -3,7 +3,7 @@
 use crate::client::Client;
 use crate::error::ClientError;
 use crate::transport::Request;
-use sagamq_api::access::{CreateKey, CreatedKey, KeyDescription, KeyList, RotateKey};
+use sagamq_api::access::{CreateKey, CreatedKey, KeyDescription, KeyList, KeyQuota, RotateKey};
 use sagamq_api::{KeyName, routes};
 
 /// API keys of a server. Cheap to clone.
@@ -40,6 +40,14 @@ impl KeyClient {
     /// `KEY_NOT_FOUND`, `KEY_EXISTS` when the key is revoked.
     pub async fn rotate(&self, key: &KeyName, request: &RotateKey) -> Result<CreatedKey, ClientError> {
         self.client.json(Request::post(routes::key_verb(key, "rotate")).json(request)?.once()).await
+    }
+
+    /// Says how much whoever shows a key may have; what is left out is the server's bound for each client.
+    ///
+    /// # Errors
+    /// `KEY_NOT_FOUND`, `KEY_EXISTS` when the key is revoked, `INVALID_REQUEST` when a bound is too large.
+    pub async fn limit(&self, key: &KeyName, quota: &KeyQuota) -> Result<KeyDescription, ClientError> {
+        self.client.json(Request::post(routes::key_verb(key, "limit")).json(quota)?).await
     }
 
     /// Takes a key away for good.

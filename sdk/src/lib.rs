@@ -19,6 +19,7 @@
 //! | make a consumer's effects happen once in its database | `inbox` |
 //! | produce what a transaction of a database has written, if it commits | `outbox` |
 //! | take part in two-phase commit | `branch::BranchManager` (feature `branch`) |
+//! | go on with a trace, and see handlers in it | [`trace`] |
 //! | see whether a participant does what it must, whatever it is written in | `conformance` (feature `conformance`) |
 //!
 //! # What is promised
@@ -71,6 +72,7 @@ mod batches;
 #[cfg(feature = "branch")]
 pub mod branch;
 mod client;
+mod cloud_events;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod consumer;
@@ -98,11 +100,13 @@ mod sagas;
 mod services;
 mod streams;
 mod topics;
+pub mod trace;
 mod transactions;
 mod transport;
 mod worker;
 
 pub use client::{Client, ClientBuilder};
+pub use cloud_events::EventsRead;
 pub use consumer::{Consumer, ConsumerBuilder, HandlerError, lease_lost};
 pub use error::ClientError;
 pub use keys::KeyClient;

@@ -22,7 +22,7 @@ const LOCAL: &str = "http://127.0.0.1:7070";
 #[derive(Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Profile {
-    /// Address of the server.
+    /// Address of the server; of several servers of one broker, their addresses, divided by commas.
     pub server: Option<String>,
     /// The API key.
     pub api_key: Option<String>,
@@ -81,12 +81,13 @@ impl Profile {
     }
 
     /// The profile for a server that something else names. The key and the client's certificate are for the server of the profile: another one, by
-    /// scheme, host or port, is shown neither.
+    /// scheme, host or port, is shown neither, and neither are several of which one is not in the profile.
     #[must_use]
     pub fn for_server(self, server: Option<&str>) -> Self {
         let Some(server) = server.filter(|server| !server.is_empty()) else { return self };
-        let origin = |url: &str| Url::parse(url).ok().map(|url| url.origin());
-        let is_same = origin(server).is_some_and(|of| of.is_tuple() && Some(of) == origin(self.server.as_deref().unwrap_or(LOCAL)));
+        let origin = |url: &str| Url::parse(url.trim()).ok().map(|url| url.origin()).filter(|origin| origin.is_tuple());
+        let own: Vec<_> = self.server.as_deref().unwrap_or(LOCAL).split(',').filter_map(origin).collect();
+        let is_same = server.split(',').all(|url| origin(url).is_some_and(|of| own.contains(&of)));
         let named = Self { server: Some(server.to_owned()), ..self };
         if is_same { named } else { Self { api_key: None, client_cert: None, client_key: None, ..named } }
     }
@@ -225,6 +226,14 @@ mod tests {
             _ => None,
         });
         assert_eq!((both.server.as_deref(), both.api_key.as_deref()), (Some("http://b"), Some("sq_other")), "an empty variable is none");
+    }
+
+    #[test]
+    fn the_key_of_a_profile_with_several_servers_goes_to_those_and_to_nobody_with_them() {
+        let (_folder, path) = profiles(r#"{ "default": { "server": "https://a, https://b:1", "api_key": "sq_s3cret" } }"#, 0o600);
+        let key = |server: &str| find(&path, None).expect("it is there").for_server(Some(server)).api_key.is_some();
+        assert!(key("https://a") && key("https://b:1") && key("https://b:1,https://a/"));
+        assert!(!key("https://b") && !key("https://a,https://evil") && !key("https://a,nonsense") && !key("https://a,"));
     }
 
     #[test]

@@ -224,12 +224,14 @@ impl SagaClient {
         self.client.json(Request::get(routes::SAGA_LOCKS).query(query)?).await
     }
 
-    /// Takes a semantic lock away from the saga that holds it; the first that waits has it then.
+    /// Takes a semantic lock away from the saga that holds it; the first that waits has it then. Without a token it is not tried again once it
+    /// may have been done: the second time it would be taken from that one.
     ///
     /// # Errors
     /// `LOCK_NOT_HELD` when nobody holds it, or not with that token.
     pub async fn break_lock(&self, request: &BreakLock) -> Result<BrokenLock, ClientError> {
-        self.client.json(Request::post(format!("{}:break", routes::SAGA_LOCKS)).json(request)?).await
+        let sent = Request::post(format!("{}:break", routes::SAGA_LOCKS)).json(request)?;
+        self.client.json(if request.token.is_some() { sent } else { sent.once() }).await
     }
 
     /// Cancels an instance: what was done is compensated. The answer describes it as it is once the cancellation is durable;

@@ -1,6 +1,6 @@
 //! Container tests: the shipped image, with the broker in one container and clients in others, killed and started again.
 //!
-//! They need a container engine and the image, so they stand behind the feature `containers`; `make test-containers` runs them.
+//! They need a container engine and the image, so they are ignored unless they are asked for; `make test-containers` runs them.
 
 mod postgres;
 mod stage;
@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 #[tokio::test]
+#[ignore = "needs a container engine and the image: make test-containers"]
 async fn the_broker_becomes_healthy_and_is_not_root() {
     let stage = Stage::new();
     // Does not return before the image's own health check succeeded.
@@ -31,6 +32,7 @@ async fn the_broker_becomes_healthy_and_is_not_root() {
 }
 
 #[tokio::test]
+#[ignore = "needs a container engine and the image: make test-containers"]
 async fn a_duplicate_gets_the_original_offset_from_the_killed_broker_s_successor() {
     let stage = Stage::new();
     let broker = stage.broker().await;
@@ -55,6 +57,7 @@ async fn a_duplicate_gets_the_original_offset_from_the_killed_broker_s_successor
 }
 
 #[tokio::test]
+#[ignore = "needs a container engine and the image: make test-containers"]
 async fn everything_that_was_acknowledged_is_there_after_kill_nine() {
     let stage = Stage::new();
     let broker = stage.broker().await;

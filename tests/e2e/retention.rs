@@ -36,18 +36,21 @@ async fn records_go_by_themselves_and_a_kill_brings_none_back() {
     assert_eq!(client.update_topic(&name, change).await.expect("changed").config.retention_ms, 1_000);
     let start = async |client: &sagamq_sdk::Client| client.describe_topic(&name).await.expect("there").partitions[0].log_start_offset;
     eventually("all records are gone", async || (start(&client).await == Offset(10)).then_some(())).await;
+    // That is shown before it is written, and this is written behind it.
+    let change = TopicConfigChange { retention_ms: Some(3_600_000), ..TopicConfigChange::default() };
+    client.update_topic(&name, change).await.expect("changed");
+    assert_eq!(client.produce(&name, record(10), None).await.expect("produced")[0].offset, Some(Offset(10)));
     server.kill();
     server.restart_as(with_interval(&server)).await;
     let client = server.client();
-    // The commit that took them may not have been synced, but a kill loses no write.
     assert_eq!(start(&client).await, Offset(10));
     let old = client.read(&name, PartitionId(0), &ReadQuery { offset: Some(Offset(3)), ..ReadQuery::default() }).await.expect_err("gone");
     assert_eq!(old.code(), Some(ErrorCode::OffsetOutOfRange), "{old}");
     let described = client.describe_group(&name, &group).await.expect("described");
-    assert_eq!((described.trimmed_unsettled, described.in_flight, described.dead_letters, described.lag_records), (10, 0, 0, 0));
+    assert_eq!((described.trimmed_unsettled, described.in_flight, described.dead_letters, described.lag_records), (10, 0, 0, 1));
     let again = client.produce(&name, record(0), Some("first")).await.expect("answered");
     assert_eq!((again[0].duplicate, again[0].offset), (true, first[0].offset));
-    assert_eq!(client.produce(&name, record(10), None).await.expect("produced")[0].offset, Some(Offset(10)));
+    assert_eq!(client.produce(&name, record(11), None).await.expect("produced")[0].offset, Some(Offset(11)));
 }
 
 /// The next batch, which must come.

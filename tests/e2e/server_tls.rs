@@ -2,11 +2,12 @@
 
 use crate::tls::{Authority, Issued};
 use rustix::process::{Signal, getpid, kill_process};
-use sagamq::serve::{ServeConfig, Server, StartError};
 use sagamq_api::topic::TopicConfig;
 use sagamq_sdk::{Client, ClientBuilder, RetryPolicy};
+use sagamq_server::run::{ServeConfig, Server, StartError};
 use sagamq_tests::server::eventually;
 use std::path::Path;
+use std::time::Duration;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -72,6 +73,15 @@ async fn who_trusts_the_authority_is_served_and_plain_or_other_clients_are_not()
     let plain = guarded.server.url().replacen("https", "http", 1);
     let refused = Client::builder(plain).retry(RetryPolicy::none()).build().expect("a client").topics().await.expect_err("no TLS");
     assert_eq!(refused.code(), None, "{refused}");
+    let trusted = reqwest::Certificate::from_pem(authority.pem().as_bytes()).expect("a certificate");
+    let http = reqwest::Client::builder().tls_certs_only([trusted]).build().expect("a client");
+    let url = format!("{}/metrics", guarded.server.url());
+    eventually("a wrong authority and no TLS are counted", async || {
+        let metrics = http.get(&url).send().await.expect("served").text().await.expect("text");
+        let refused = |line: &str| line.strip_prefix(r#"sagamq_connections_refused_total{reason="handshake"} "#)?.parse::<u32>().ok();
+        metrics.lines().find_map(refused).filter(|refused| *refused >= 2)
+    })
+    .await;
     guarded.end().await;
 }
 
@@ -132,6 +142,23 @@ async fn older_versions_of_tls_are_refused_as_such() {
     guarded.end().await;
 }
 
+/// It keeps a place that others may want, and no request of it has a time of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_does_not_shake_hands_is_not_waited_for() {
+    let authority = Authority::new();
+    let guarded = Guarded::start(&authority, None).await;
+    let begins = async |begun: &[u8]| {
+        let mut connection = TcpStream::connect(guarded.server.address()).await.expect("connected");
+        connection.write_all(begun).await.expect("sent");
+        let mut said = Vec::new();
+        let ended = tokio::time::timeout(Duration::from_secs(50), connection.read_to_end(&mut said)).await;
+        assert!(ended.is_ok() && said.is_empty(), "{begun:?}: {said:?}");
+    };
+    let hello = hello([3, 3]);
+    tokio::join!(begins(&[]), begins(&hello[..20]));
+    guarded.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn certificates_change_without_a_restart_and_wrong_ones_change_nothing() {
     let (old, new) = (Authority::new(), Authority::new());
@@ -161,6 +188,31 @@ async fn certificates_change_without_a_restart_and_wrong_ones_change_nothing() {
     write(guarded.folder.path(), &old.server());
     kill_process(getpid(), Signal::HUP).expect("this process");
     eventually("the old certificate is used again", async || is_served(&old).await.then_some(())).await;
+    guarded.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_the_first_certificate_runs_out_is_shown_and_follows_the_files() {
+    let authority = Authority::new();
+    let guarded = Guarded::start(&authority, None).await;
+    let trusted = reqwest::Certificate::from_pem(authority.pem().as_bytes()).expect("a certificate");
+    let http = reqwest::Client::builder().tls_certs_only([trusted]).build().expect("a client");
+    let url = format!("{}/metrics", guarded.server.url());
+    let shows = async |expiry: &str| {
+        eventually(expiry, async || {
+            let metrics = http.get(&url).send().await.expect("served").text().await.expect("text");
+            let line = format!("sagamq_tls_certificate_expiry_timestamp_seconds {expiry}");
+            metrics.lines().any(|found| found == line).then_some(())
+        })
+        .await;
+    };
+    let hundred = authority.server_until(2100);
+    write(guarded.folder.path(), &hundred);
+    shows("4102444800").await;
+    // Of a chain the first one that ends: whoever does not trust that one trusts nothing below it.
+    let chain = Issued { certificate: hundred.certificate.clone() + &authority.server_until(2090).certificate, key: hundred.key };
+    write(guarded.folder.path(), &chain);
+    shows("3786912000").await;
     guarded.end().await;
 }
 

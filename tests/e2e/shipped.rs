@@ -67,7 +67,7 @@ fn the_build_context_has_all_that_the_image_is_built_of() {
             needed.push(source.strip_prefix(&root).expect("it is ours").to_owned());
         }
     }
-    assert!(members.len() >= 9 && needed.len() > 500, "{members:?}: {}", needed.len());
+    assert!(members.len() >= 10 && needed.len() > 500, "{members:?}: {}", needed.len());
     for path in needed {
         assert!(root.join(&path).exists(), "{} is not there", path.display());
         assert!(is_in_context(&ignored, &path), ".dockerignore keeps {} from the image's build", path.display());
@@ -87,7 +87,7 @@ fn metrics_in(text: &str) -> impl Iterator<Item = &str> {
 fn every_metric_in_the_documents_is_one_of_the_server_and_all_are_documented() {
     let root = root();
     let mut registered = BTreeSet::new();
-    for folder in ["broker/src", "saga/src", "cli/src/serve"] {
+    for folder in ["broker/src", "saga/src", "server/src"] {
         for file in files(&root.join(folder), ".rs") {
             let text = read(&file);
             let literals = text.split('"').filter(|word| metrics_in(word).any(|metric| metric == *word));
@@ -97,14 +97,15 @@ fn every_metric_in_the_documents_is_one_of_the_server_and_all_are_documented() {
     // What tests ask an answer for, and the names of crates that stand in strings.
     registered.retain(|name| {
         let is_series = ["_total", "_sum", "_count", "_bucket"].iter().any(|end| name.ends_with(end));
-        !is_series && !["sagamq_api", "sagamq_broker", "sagamq_saga", "sagamq_sdk"].contains(&name.as_str())
+        !is_series
+            && !["sagamq_api", "sagamq_broker", "sagamq_saga", "sagamq_sdk", "sagamq_server", "sagamq_telemetry"].contains(&name.as_str())
     });
     assert!(registered.len() > 50, "{registered:?}");
     let is_registered = |name: &str| {
-        let base = ["_total", "_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end));
+        let base = ["_total", "_bucket", "_sum", "_count", "_info"].iter().find_map(|end| name.strip_suffix(end));
         registered.contains(name) || base.is_some_and(|base| registered.contains(base))
     };
-    let crates = ["sagamq_api", "sagamq_broker", "sagamq_saga", "sagamq_sdk"];
+    let crates = ["sagamq_api", "sagamq_broker", "sagamq_saga", "sagamq_sdk", "sagamq_server", "sagamq_telemetry"];
     for document in files(&root, ".md") {
         for name in metrics_in(&read(&document)).filter(|name| !crates.contains(name)) {
             assert!(is_registered(name), "{} names the metric {name}, which the server does not have", document.display());
@@ -112,7 +113,8 @@ fn every_metric_in_the_documents_is_one_of_the_server_and_all_are_documented() {
     }
     let operations = read(root.join("docs/operations.md"));
     for name in registered {
-        let is_told = metrics_in(&operations).any(|told| told == name || told.strip_suffix("_total") == Some(&name));
+        let is_told =
+            metrics_in(&operations).any(|told| told == name || ["_total", "_info"].iter().any(|end| told.strip_suffix(end) == Some(&name)));
         assert!(is_told, "docs/operations.md does not say what {name} is");
     }
 }

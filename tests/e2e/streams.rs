@@ -2,7 +2,7 @@
 
 use sagamq_api::record::ProduceRecord;
 use sagamq_api::stream::{SeekPosition, StreamSeek};
-use sagamq_api::topic::TopicConfig;
+use sagamq_api::topic::{ReadQuery, TopicConfig};
 use sagamq_api::{ErrorCode, GroupName, Offset, PartitionId, TopicName};
 use sagamq_sdk::{Client, Rebalance, StreamConsumer, TopicPartition};
 use sagamq_tests::ServerProcess;
@@ -96,6 +96,27 @@ async fn a_member_reads_pauses_resumes_seeks_and_commits() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_member_with_more_partitions_than_it_fetches_at_a_time_reads_the_last_of_them_while_the_first_are_quiet() {
+    const MANY: u32 = 40;
+    let server = ServerProcess::start().await;
+    let client = server.client();
+    let many: TopicName = "many".parse().expect("a legal name");
+    client.create_topic(&many, TopicConfig { partitions: MANY, ..TopicConfig::default() }).await.expect("made");
+    let mut consumer = client.stream_consumer(group(), vec![many.clone()]).build();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while consumer.assigned().count() < MANY as usize {
+        assert!(Instant::now() < deadline, "{} are assigned", consumer.assigned().count());
+        assert_eq!(consumer.poll(Duration::from_millis(50)).await.expect("polled"), None, "nothing is there");
+    }
+    for partition in [MANY - 1, 33, MANY - 2] {
+        let record = ProduceRecord { partition: Some(PartitionId(partition)), ..ProduceRecord::text("x") };
+        client.produce(&many, vec![record], None).await.expect("produced");
+        assert_eq!(read(&mut consumer, 1).await, [(partition, 1)].into());
+    }
+    consumer.close().await.expect("left");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn partitions_move_when_they_are_handed_back_and_everybody_is_told() {
     let server = server().await;
     let client = server.client();
@@ -182,4 +203,56 @@ async fn a_topic_that_is_deleted_keeps_no_other_from_being_committed() {
     consumer.close().await.expect("what is gone needs no offset");
     let left = client.describe_stream_group(&group()).await.expect("there");
     assert_eq!((left.lag_records, left.partitions.len()), (0, PARTITIONS as usize));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_are_processed_within_their_traces_and_a_failure_stands_before_its_record() {
+    const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let server = ServerProcess::start().await;
+    let client = server.client();
+    let (from, to): (TopicName, TopicName) = ("traced".parse().expect("legal"), "told".parse().expect("legal"));
+    for topic in [&from, &to] {
+        client.create_topic(topic, TopicConfig { partitions: 1, ..TopicConfig::default() }).await.expect("made");
+    }
+    let records = ["a", "b", "c"].map(|value| match value {
+        "b" => ProduceRecord::text(value).with_header("traceparent", TRACE),
+        _ => ProduceRecord::text(value),
+    });
+    client.produce(&from, records.into(), None).await.expect("produced");
+    let mut consumer = client.stream_consumer(group(), vec![from.clone()]).build();
+    let (seen, deadline) = (Arc::new(Mutex::new(Vec::new())), Instant::now() + Duration::from_secs(60));
+    let mut failures = Vec::new();
+    while seen.lock().expect("no panic").last().is_none_or(|last| last != "c") {
+        assert!(Instant::now() < deadline, "{seen:?}");
+        let Some(batch) = consumer.poll(Duration::from_millis(200)).await.expect("polled") else { continue };
+        let handled = consumer.process(batch, |record| {
+            let (client, to, seen) = (client.clone(), to.clone(), Arc::clone(&seen));
+            async move {
+                let text = record.text().expect("text");
+                let is_first = {
+                    let mut seen = seen.lock().expect("no panic");
+                    seen.push(text.clone());
+                    seen.iter().filter(|known| **known == text).count() == 1
+                };
+                if text == "b" && is_first {
+                    return Err(record.offset);
+                }
+                client.produce(&to, vec![ProduceRecord::text(text)], None).await.expect("told");
+                Ok(())
+            }
+        });
+        failures.extend(handled.await.err());
+        consumer.commit().await.expect("committed");
+        let committed = consumer.holdings().next().expect("its partition").1.committed;
+        assert!(!failures.is_empty() && committed == Offset(if seen.lock().expect("no panic").len() == 2 { 1 } else { 3 }), "{committed}");
+    }
+    assert_eq!((&seen.lock().expect("no panic")[..], &failures[..]), (&["a", "b", "b", "c"].map(str::to_owned)[..], &[Offset(1)][..]));
+    let told = client.read(&to, PartitionId(0), &ReadQuery::default()).await.expect("read").records;
+    let traces: Vec<_> = told.iter().map(|record| (record.text().expect("text"), record.headers.get("traceparent"))).collect();
+    assert_eq!(
+        traces,
+        [("a".to_owned(), None), ("b".to_owned(), Some(TRACE)), ("c".to_owned(), None)],
+        "what a handler produces is caused by its record"
+    );
+    consumer.close().await.expect("left");
 }

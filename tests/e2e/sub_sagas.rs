@@ -3,11 +3,14 @@
 use sagamq_api::saga::{Call, Operation, SagaQuery, SagaState, StartSaga};
 use sagamq_sdk::{CallError, Client, RetryPolicy, SagaWorker};
 use sagamq_tests::ServerProcess;
+use sagamq_tests::server::binary;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashSet};
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 /// Longest time for anything here: generous, because this is no test of speed.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -87,6 +90,26 @@ fn start(number: u32) -> StartSaga {
     StartSaga { saga: "order".parse().expect("legal"), version: None, mode: None, input: input.into() }
 }
 
+/// The command lists whose sub-saga each is, for people and for programs.
+fn check_list(server: &ServerProcess, order: Uuid) {
+    let key = format!("{order}/pay/action#1");
+    let listed = |format: &str| {
+        let url = server.url();
+        let arguments = ["saga", "list", "--saga", "payment", "--key", &key, "--output", format, "--server", &url];
+        let output = Command::new(binary("sagamq")).args(arguments).output().expect("the command runs");
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let table = listed("table");
+    let mut lines = table.lines();
+    let header: Vec<&str> = lines.next().expect("a header").split_whitespace().collect();
+    assert_eq!(header[header.len() - 2..], ["PARENT", "WAITS"], "{table}");
+    let row: Vec<&str> = lines.next().expect("one row").split_whitespace().collect();
+    assert_eq!(row[row.len() - 2], order.to_string(), "{table}");
+    let json: Value = serde_json::from_str(&listed("json")).expect("JSON");
+    assert_eq!(json["sagas"][0]["parent"], json!({ "id": order, "saga": "order", "step": "pay", "attempt": 1 }));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn parents_and_their_sub_sagas_end_as_one_whenever_the_broker_is_killed() {
     const ORDERS: u32 = 90;
@@ -138,6 +161,9 @@ async fn parents_and_their_sub_sagas_end_as_one_whenever_the_broker_is_killed() 
         assert_eq!((order.summary.state, payment), (expected, Some(expected)), "{order:?}");
         let stands = i32::from(expected == SagaState::Completed);
         assert_eq!(books.stands(&order.summary.key), [stands; 4], "of {}", order.summary.key);
+        if number == 0 {
+            check_list(&server, id);
+        }
     }
     stop.cancel();
     stock.await.expect("no panic").expect("ends well");

@@ -1,13 +1,13 @@
 //! TLS by a proxy in front of the server, as the guide has it: the SDK and the command trust a private authority and show certificates of
 //! their own.
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair, date_time_ymd};
 use sagamq_api::record::ProduceRecord;
 use sagamq_api::topic::TopicConfig;
 use sagamq_api::{ErrorCode, TopicName};
 use sagamq_sdk::{Client, ClientBuilder, RetryPolicy};
 use sagamq_tests::ServerProcess;
-use sagamq_tests::server::binary;
+use sagamq_tests::server::{binary, ended};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -18,6 +18,9 @@ use tokio_rustls::rustls::crypto::aws_lc_rs::default_provider;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{RootCertStore, ServerConfig};
+
+/// When certificates run out that nobody asks how long they last.
+const LAST_YEAR: i32 = 4096;
 
 /// A certificate authority that nobody else knows.
 pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
@@ -43,8 +46,19 @@ impl Authority {
     }
 
     fn certificate(&self, name: &str, purpose: ExtendedKeyUsagePurpose) -> (rcgen::Certificate, KeyPair) {
+        self.certificate_until(LAST_YEAR, name, [purpose])
+    }
+
+    /// One that runs out at the beginning of a year.
+    fn certificate_until(
+        &self,
+        year: i32,
+        name: &str,
+        purposes: impl IntoIterator<Item = ExtendedKeyUsagePurpose>,
+    ) -> (rcgen::Certificate, KeyPair) {
         let mut params = CertificateParams::new([name.to_owned()]).expect("a name");
-        params.extended_key_usages.push(purpose);
+        params.not_after = date_time_ymd(year, 1, 1);
+        params.extended_key_usages.extend(purposes);
         let key = KeyPair::generate().expect("a key");
         (params.signed_by(&key, &self.0).expect("a certificate"), key)
     }
@@ -60,6 +74,24 @@ impl Authority {
         Issued { certificate: certificate.pem(), key: key.serialize_pem() }
     }
 
+    /// The same, until the beginning of a year.
+    pub(crate) fn server_until(&self, year: i32) -> Issued {
+        let (certificate, key) = self.certificate_until(year, "127.0.0.1", [ExtendedKeyUsagePurpose::ServerAuth]);
+        Issued { certificate: certificate.pem(), key: key.serialize_pem() }
+    }
+
+    /// A certificate for a server on this machine that is good for clients as well, as nodes of a cluster are.
+    pub(crate) fn node(&self) -> Issued {
+        let purposes = [ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        let (certificate, key) = self.certificate_until(LAST_YEAR, "127.0.0.1", purposes);
+        Issued { certificate: certificate.pem(), key: key.serialize_pem() }
+    }
+
+    pub(crate) fn client_until(&self, year: i32) -> Issued {
+        let (certificate, key) = self.certificate_until(year, "billing.example", [ExtendedKeyUsagePurpose::ClientAuth]);
+        Issued { certificate: certificate.pem(), key: key.serialize_pem() }
+    }
+
     pub(crate) fn client(&self) -> Issued {
         let (certificate, key) = self.certificate("billing.example", ExtendedKeyUsagePurpose::ClientAuth);
         Issued { certificate: certificate.pem(), key: key.serialize_pem() }
@@ -67,7 +99,7 @@ impl Authority {
 }
 
 /// A proxy that ends TLS, lets in whom the authority vouches for, and passes on what he sends. It ends with the test.
-async fn proxy(authority: &Authority, server: SocketAddr) -> SocketAddr {
+pub(crate) async fn proxy(authority: &Authority, server: SocketAddr) -> SocketAddr {
     let provider = Arc::new(default_provider());
     let mut trusted = RootCertStore::empty();
     trusted.add(authority.0.der().clone()).expect("a certificate");
@@ -139,7 +171,8 @@ fn run(arguments: &[String], environment: &[(&str, &str)]) -> Output {
             command.env_remove(name);
         }
     }
-    command.args(["--retry-for", "0"]).args(arguments).envs(environment.iter().copied()).output().expect("it runs")
+    command.args(["--retry-for", "0"]).args(arguments).envs(environment.iter().copied());
+    ended(command)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -184,4 +217,10 @@ async fn the_command_takes_an_authority_and_a_certificate_by_flag_and_by_environ
         let told = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {told}");
     }
+
+    // Who trusts nobody for it is not told to start a server.
+    let stranger = file("stranger.pem", &Authority::new().pem());
+    let output = run(&to(&["--ca-file", stranger.to_str().expect("text"), "--client-cert", bundle]), &[]);
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(3) && told.contains("--ca-file") && !told.contains("start a server"), "{told}");
 }

@@ -5,21 +5,21 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode, get_current_timestamp};
 use rcgen::{KeyPair, PKCS_ED25519, PKCS_RSA_SHA256};
-use sagamq::serve::{AuthenticationMode, KeySource, ServeConfig, Server, StartError};
 use sagamq_api::topic::TopicConfig;
 use sagamq_sdk::api::ErrorCode;
 use sagamq_sdk::{Client, ClientError, RetryPolicy};
+use sagamq_server::run::{AuthenticationMode, KeySource, ServeConfig, Server, StartError};
 use sagamq_tests::server::eventually;
 use serde_json::{Value, json};
 use std::path::Path;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
-const ISSUER: &str = "https://login.example";
-const AUDIENCE: &str = "sagamq-test";
+pub(crate) const ISSUER: &str = "https://login.example";
+pub(crate) const AUDIENCE: &str = "sagamq-test";
 
 /// What the provider signs with.
-struct Signer {
+pub(crate) struct Signer {
     id: &'static str,
     algorithm: Algorithm,
     key: EncodingKey,
@@ -27,7 +27,7 @@ struct Signer {
 }
 
 impl Signer {
-    fn hs256(id: &'static str, secret: &[u8]) -> Self {
+    pub(crate) fn hs256(id: &'static str, secret: &[u8]) -> Self {
         let jwk = json!({ "kty": "oct", "alg": "HS256", "kid": id, "k": URL_SAFE_NO_PAD.encode(secret) });
         Self { id, algorithm: Algorithm::HS256, key: EncodingKey::from_secret(secret).expect("a secret"), jwk }
     }
@@ -41,24 +41,24 @@ impl Signer {
         Self { id, algorithm: Algorithm::RS256, key, jwk }
     }
 
-    fn eddsa(id: &'static str) -> Self {
+    pub(crate) fn eddsa(id: &'static str) -> Self {
         let pair = KeyPair::generate_for(&PKCS_ED25519).expect("a key");
         let jwk = json!({ "kty": "OKP", "crv": "Ed25519", "kid": id, "use": "sig", "x": URL_SAFE_NO_PAD.encode(pair.public_key_raw()) });
         Self { id, algorithm: Algorithm::EdDSA, key: EncodingKey::from_ed_der(&pair.serialize_der()), jwk }
     }
 
-    fn sign(&self, claims: &Value) -> String {
+    pub(crate) fn sign(&self, claims: &Value) -> String {
         let header = Header { kid: Some(self.id.to_owned()), ..Header::new(self.algorithm) };
         encode(&header, claims, &self.key).expect("signed")
     }
 }
 
-fn claims() -> Value {
+pub(crate) fn claims() -> Value {
     json!({ "iss": ISSUER, "aud": AUDIENCE, "sub": "ann", "exp": get_current_timestamp() + 600, "roles": ["manage:topic=*", "gardener"] })
 }
 
 /// The claims with others in their place; null takes one away.
-fn with(changes: &Value) -> Value {
+pub(crate) fn with(changes: &Value) -> Value {
     let mut claims = claims();
     for (name, value) in changes.as_object().expect("claims") {
         match value {
@@ -69,7 +69,7 @@ fn with(changes: &Value) -> Value {
     claims
 }
 
-fn publish(path: &Path, signers: &[&Signer]) {
+pub(crate) fn publish(path: &Path, signers: &[&Signer]) {
     let keys: Vec<&Value> = signers.iter().map(|signer| &signer.jwk).collect();
     let next = path.with_extension("new");
     std::fs::write(&next, json!({ "keys": keys }).to_string()).expect("written");
@@ -199,6 +199,10 @@ async fn forged_old_and_foreign_tokens_are_refused() {
         (json!({ "sub": null }), "lacks one"),
         (json!({ "sub": "" }), "lacks one"),
         (json!({ "sub": "x".repeat(129) }), "lacks one"),
+        (json!({ "sub": "ann\nkey:admin" }), "lacks one"),
+        (json!({ "exp": 1e300 }), "lacks one"),
+        (json!({ "nbf": -1 }), "lacks one"),
+        (json!({ "pad": "x".repeat(20_000) }), "no token that is signed"),
         (json!({ "nbf": now + 120 }), "not valid yet"),
     ] {
         guarded.refuses(&changes.to_string(), &h.sign(&with(&changes)), said).await;
@@ -206,6 +210,44 @@ async fn forged_old_and_foreign_tokens_are_refused() {
     // Within the skew of the clocks, both ways.
     guarded.ask(&h.sign(&with(&json!({ "exp": now - 30, "nbf": now - 600 })))).await.expect("a little old");
     guarded.ask(&h.sign(&with(&json!({ "nbf": now + 30 })))).await.expect("a little early");
+    guarded.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_may_say_how_much_its_subject_may_have_and_nobody_else_has_less() {
+    let signer = Signer::hs256("h", &[7; 32]);
+    let guarded = Guarded::start(&[&signer]).await;
+    let sign = |subject: &str, quota: Value| signer.sign(&with(&json!({ "sub": subject, "sagamq_quota": quota })));
+    let slow = sign("ann", json!({ "requests_per_second": 1 }));
+    let refused = eventually("she has used it up", async || guarded.ask(&slow).await.err()).await;
+    assert_eq!(refused.code(), Some(ErrorCode::QuotaExceeded), "{refused}");
+    assert!(refused.to_string().contains("token:ann") && refused.to_string().contains("1 requests a second"), "{refused}");
+    // The bound is the subject's, whichever of her tokens says it, and in force from then on.
+    let again = with(&json!({ "sub": "ann", "sagamq_quota": { "requests_per_second": 1 }, "jti": "2" }));
+    let again = signer.sign(&again);
+    let refused = eventually("another token of hers is no other client", async || guarded.ask(&again).await.err()).await;
+    assert_eq!(refused.code(), Some(ErrorCode::QuotaExceeded), "{refused}");
+    for free in [sign("bob", json!({})), signer.sign(&with(&json!({ "sub": "bob" }))), sign("carol", json!({ "requests_per_second": 0 }))] {
+        for _ in 0..20 {
+            guarded.ask(&free).await.expect("others have what each client has");
+        }
+    }
+    let bytes = sign("dan", json!({ "bytes_per_second": 1 }));
+    let refused = eventually("bytes count as well", async || guarded.ask(&bytes).await.err()).await;
+    assert!(refused.code() == Some(ErrorCode::QuotaExceeded) && refused.to_string().contains("1 bytes a second"), "{refused}");
+    // What cannot be read is not taken for no bound.
+    for wrong in [
+        json!(1),
+        json!("1"),
+        json!([1]),
+        json!({ "requests_per_second": "1" }),
+        json!({ "requests_per_second": -1 }),
+        json!({ "requests_per_second": 1_000_000_001_u64 }),
+        json!({ "bytes_per_second": (1_u64 << 40) + 1 }),
+        json!({ "requests_per_minute": 1 }),
+    ] {
+        guarded.refuses(&wrong.to_string(), &sign("eve", wrong), "sagamq_quota").await;
+    }
     guarded.end().await;
 }
 

@@ -104,6 +104,21 @@ async fn every_command_of_the_guide_to_pipelines_works() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn every_command_of_the_guide_to_cloud_events_works() {
+    let server = ServerProcess::start().await;
+    let commands = blocks(&document("docs/guides/cloudevents.md"));
+    assert_eq!(commands.len(), 6);
+    let says = run(&commands, &server);
+    let has = |line: &str| says.lines().filter(|found| *found == line).count();
+    assert_eq!(has(r#"["4711","/shop","order.placed","customer-7",{"order":4711,"total":12}]"#), 1, "once: {says}");
+    assert_eq!(has(r#"["4712","/shop","order.placed","customer-7",{"order":4712,"total":3}]"#), 1, "{says}");
+    assert_eq!(has(r#"["4713","/shop","order.placed","customer-8","none"]"#), 1, "{says}");
+    assert_eq!(says.matches(r#""duplicate":true"#).count(), 1, "what was sent twice is told: {says}");
+    assert_eq!(has("3"), 1, "three are received and acknowledged: {says}");
+    assert_eq!(has(r#"["notes/0/0","sagamq.record","shelf","green","text/plain","buy tea"]"#), 1, "{says}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_command_of_the_guide_to_adding_partitions_works() {
     let server = ServerProcess::start().await;
     let commands = blocks(&document("docs/guides/adding-partitions.md"));

@@ -1,7 +1,7 @@
 //! Transactions in two phases over real processes: the commands of operators, and `kill -9` of the server while services are in doubt.
 
-#[path = "../../saga/tests/common/branches.rs"]
-mod branches;
+#[path = "../../server/tests/sagas/branches.rs"]
+pub(crate) mod branches;
 
 use branches::{Kept, Say, Service};
 use sagamq_api::saga::{SagaState, StartSaga};

@@ -107,6 +107,8 @@ impl Running {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn work_that_takes_many_leases_is_done_once_beside_workers_that_wait_for_it() {
+    // Not as short as elsewhere: a busy machine may stand still for a second, and then it is right that another worker gets the call.
+    let lease = 4 * SHORT;
     let server = ServerProcess::start().await;
     let client = server.client();
     publish(&client, "1m").await;
@@ -114,11 +116,11 @@ async fn work_that_takes_many_leases_is_done_once_beside_workers_that_wait_for_i
     let workers: Vec<Running> = (0..2)
         .map(|_| {
             let runs = runs.clone();
-            Running::start(worker(&client, SHORT, move |_| {
+            Running::start(worker(&client, lease, move |_| {
                 let run = runs.add();
                 async move {
-                    // The work: it takes five leases.
-                    tokio::time::sleep(5 * SHORT).await;
+                    // The work: it takes three leases.
+                    tokio::time::sleep(3 * lease).await;
                     Ok(json!(run))
                 }
             }))

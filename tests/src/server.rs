@@ -1,32 +1,62 @@
-//! A `sagamq serve` process on a data directory and a port of its own.
+//! A `sagamq serve` process on a data directory and a port of its own, or a cluster of three where that is asked for.
 
+use crate::nodes::{self, Nodes};
 use sagamq_sdk::Client;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::io::Write as _;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 use tempfile::TempDir;
 
 /// How long a server may take to answer, or to end: generous, because this is no test of speed.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A server that runs as a process, and is killed when it is dropped.
+///
+/// Where `SAGAMQ_TEST_CLUSTER` is set, it is three nodes of a cluster over a folder, behind one address that leads to the active one; what is killed
+/// or asked to end is that one, and a start brings it back.
 #[derive(Debug)]
 pub struct ServerProcess {
     program: PathBuf,
     /// Beside those that every server of a test has.
     arguments: Vec<String>,
+    /// Its environment, beside that of the test.
+    environment: Vec<(&'static str, String)>,
     data: TempDir,
     address: SocketAddr,
     child: Option<Child>,
+    /// In the place of the child.
+    nodes: Option<Nodes>,
 }
 
-/// The binary under test: the one that was built with this test.
+/// Whether a test that is about one server alone has to be left out, because the servers of tests are clusters. It says so, and why.
+///
+/// # Panics
+/// When stderr is closed.
+#[must_use]
+pub fn is_left_out_over_a_cluster(because: &str) -> bool {
+    let is_left_out = nodes::are_asked_for();
+    if is_left_out {
+        // Not printed: that would be shown of failed tests only.
+        let said = format!("LEFT OUT over a cluster: {}: {because}\n", std::thread::current().name().unwrap_or_default());
+        std::io::stderr().write_all(said.as_bytes()).expect("stderr is open");
+    }
+    is_left_out
+}
+
+/// The binary under test: the one that was built with this test, or the one in the folder that `SAGAMQ_TEST_COMMANDS` says, if it has it.
 ///
 /// # Panics
 /// When it is not there.
 #[must_use]
 pub fn binary(name: &str) -> PathBuf {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the workspace");
+    let said = std::env::var_os("SAGAMQ_TEST_COMMANDS").map(|folder| workspace.join(folder).join(name));
+    if let Some(said) = said.filter(|path| path.is_file()) {
+        return said;
+    }
     let own = std::env::current_exe().expect("a test has a path");
     let found = own.ancestors().skip(1).take(2).map(|folder| folder.join(name)).find(|path| path.is_file());
     found.unwrap_or_else(|| panic!("`{name}` is not beside {}: build the whole workspace first (make test does)", own.display()))
@@ -38,8 +68,36 @@ pub fn binary(name: &str) -> PathBuf {
 /// When the system has no port left.
 #[must_use]
 pub fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    free_address_at(IpAddr::V4(Ipv4Addr::LOCALHOST))
+}
+
+/// As [`free_address`], at another address of this machine.
+///
+/// # Panics
+/// When the system has no port left.
+#[must_use]
+pub fn free_address_at(at: IpAddr) -> SocketAddr {
+    let listener = TcpListener::bind((at, 0)).expect("a free port");
     listener.local_addr().expect("a bound socket has an address")
+}
+
+/// Runs a command to its end, and ends it if it does not: one that starts a server where it was to refuse runs for ever.
+///
+/// # Panics
+/// When it does not run, or does not end by itself.
+#[must_use]
+pub fn ended(mut command: Command) -> Output {
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the command runs");
+    let pid = rustix::process::Pid::from_child(&child);
+    let (over, end) = mpsc::channel();
+    let watchdog = std::thread::spawn(move || match end.recv_timeout(PATIENCE) {
+        Err(RecvTimeoutError::Timeout) => rustix::process::kill_process(pid, rustix::process::Signal::KILL).is_ok(),
+        Ok(()) | Err(RecvTimeoutError::Disconnected) => false,
+    });
+    let output = child.wait_with_output().expect("the command ends");
+    drop(over);
+    assert!(!watchdog.join().expect("no panic"), "it does not end by itself: {command:?}: {output:?}");
+    output
 }
 
 impl ServerProcess {
@@ -57,7 +115,15 @@ impl ServerProcess {
     /// When it does not get ready.
     pub async fn start_program(program: &Path) -> Self {
         let data = tempfile::Builder::new().prefix("sagamq-test-").tempdir().expect("a folder for the data");
-        let mut server = Self { program: program.to_owned(), arguments: Vec::new(), data, address: free_address(), child: None };
+        Self::start_on(program.to_owned(), data, Vec::new(), Vec::new()).await
+    }
+
+    async fn start_on(program: PathBuf, data: TempDir, arguments: Vec<String>, environment: Vec<(&'static str, String)>) -> Self {
+        let mut server = Self { program, arguments, environment, data, address: free_address(), child: None, nodes: None };
+        // Nodes are those of this build.
+        if nodes::are_asked_for() && server.program == binary("sagamq") {
+            server.nodes = Some(Nodes::behind(server.address, &server.data()));
+        }
         server.restart().await;
         server
     }
@@ -69,15 +135,22 @@ impl ServerProcess {
     pub async fn start_in(folder: &Path, arguments: &[&str]) -> Self {
         let data = tempfile::Builder::new().prefix("sagamq-test-").tempdir_in(folder).expect("a folder for the data");
         let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
-        let mut server = Self { program: binary("sagamq"), arguments, data, address: free_address(), child: None };
-        server.restart().await;
-        server
+        Self::start_on(binary("sagamq"), data, arguments, Vec::new()).await
     }
 
-    /// Its data directory.
+    /// As [`ServerProcess::start`], with these variables in its environment at each start.
+    ///
+    /// # Panics
+    /// When it does not get ready.
+    pub async fn start_with(environment: &[(&'static str, String)]) -> Self {
+        let data = tempfile::Builder::new().prefix("sagamq-test-").tempdir().expect("a folder for the data");
+        Self::start_on(binary("sagamq"), data, Vec::new(), environment.to_vec()).await
+    }
+
+    /// Its data directory; of a cluster, that of the active node.
     #[must_use]
     pub fn data(&self) -> PathBuf {
-        self.data.path().join("data")
+        self.nodes.as_ref().map_or_else(|| self.data.path().join("data"), Nodes::data)
     }
 
     /// Where it listens.
@@ -120,7 +193,7 @@ impl ServerProcess {
     /// When it does not get ready.
     pub async fn restart(&mut self) -> Duration {
         let mut command = Self::command_of(&self.program, &self.data(), self.address);
-        command.args(&self.arguments);
+        command.args(&self.arguments).envs(self.environment.iter().map(|(name, value)| (name, value)));
         self.restart_as(command).await
     }
 
@@ -131,16 +204,22 @@ impl ServerProcess {
     #[expect(clippy::disallowed_methods, reason = "a test measures how long a restart takes")]
     pub async fn restart_as(&mut self, mut command: Command) -> Duration {
         let began = std::time::Instant::now();
-        let mut child = command.spawn().expect("the server starts");
+        let mut child = match &mut self.nodes {
+            Some(nodes) => {
+                nodes.start(&command);
+                None
+            }
+            None => Some(command.spawn().expect("the server starts")),
+        };
         let client = self.client().with_retry(sagamq_sdk::RetryPolicy::none());
         while client.ready().await.is_err() {
-            if let Some(status) = child.try_wait().expect("the process can be asked") {
+            if let Some(status) = child.as_mut().and_then(|child| child.try_wait().expect("the process can be asked")) {
                 panic!("the server ended before it was ready: {status}");
             }
             assert!(began.elapsed() < PATIENCE, "the server is not ready after {PATIENCE:?}");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        self.child = Some(child);
+        self.child = child;
         began.elapsed()
     }
 
@@ -162,8 +241,15 @@ impl ServerProcess {
         self.status_kib("VmRSS:")
     }
 
+    fn pid(&self) -> u32 {
+        match &self.nodes {
+            Some(nodes) => nodes.pid(),
+            None => self.child.as_ref().expect("the server runs").id(),
+        }
+    }
+
     fn status_kib(&self, field: &str) -> u64 {
-        let pid = self.child.as_ref().expect("the server runs").id();
+        let pid = self.pid();
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("Linux tells it");
         let value = status.lines().find_map(|line| line.strip_prefix(field)?.trim().strip_suffix("kB")?.trim().parse().ok());
         value.expect("a process has it")
@@ -175,7 +261,7 @@ impl ServerProcess {
     /// When it does not run, or the system is no Linux.
     #[must_use]
     pub fn written_bytes(&self) -> u64 {
-        let pid = self.child.as_ref().expect("the server runs").id();
+        let pid = self.pid();
         let io = std::fs::read_to_string(format!("/proc/{pid}/io")).expect("Linux tells it");
         io.lines().find_map(|line| line.strip_prefix("write_bytes: ")?.parse().ok()).expect("the system counts it")
     }
@@ -185,6 +271,9 @@ impl ServerProcess {
     /// # Panics
     /// When it does not run.
     pub fn kill(&mut self) {
+        if let Some(nodes) = &mut self.nodes {
+            return nodes.kill();
+        }
         let mut child = self.child.take().expect("the server runs");
         child.kill().expect("the process can be killed");
         child.wait().expect("the process ends");
@@ -195,6 +284,9 @@ impl ServerProcess {
     /// # Panics
     /// When it does not run, or does not end.
     pub async fn terminate(&mut self) -> ExitStatus {
+        if let Some(nodes) = &mut self.nodes {
+            self.child = Some(nodes.take_active());
+        }
         // It stays in `self` until it has ended, so that one that hangs is killed when the test gives up.
         let child = self.child.as_mut().expect("the server runs");
         let pid = rustix::process::Pid::from_child(child);

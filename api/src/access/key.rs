@@ -1,6 +1,7 @@
 //! Bodies of the key routes. The secret of a key is in the answer that makes it, and nowhere after that.
 
 use super::grant::Grant;
+use super::quota::KeyQuota;
 use crate::names::KeyName;
 use core::fmt;
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,9 @@ pub struct CreateKey {
     /// How long it is valid, in milliseconds (1 s to 10 years); left out: until it is revoked.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub expires_in_ms: Option<u64>,
+    /// How much whoever shows it may have; left out: as much as each client.
+    #[serde(skip_serializing_if = "KeyQuota::is_the_servers", default)]
+    pub quota: KeyQuota,
 }
 
 /// `POST /v1/keys/{key}:rotate`.
@@ -75,6 +79,9 @@ pub struct KeyDescription {
     /// When it was revoked.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub revoked_at_ms: Option<u64>,
+    /// How much whoever shows it may have, where that is another than the server's bound for each client.
+    #[serde(skip_serializing_if = "KeyQuota::is_the_servers", default)]
+    pub quota: KeyQuota,
 }
 
 /// Whether a key can be used.

@@ -5,6 +5,7 @@ mod grant;
 mod key;
 mod operation;
 mod pattern;
+mod quota;
 mod resource;
 mod rights;
 mod role;
@@ -12,8 +13,9 @@ mod table;
 
 pub use grant::{Grant, GrantError};
 pub use key::{CreateKey, CreatedKey, KeyDescription, KeyList, KeyState, RotateKey};
-pub use operation::{Need, Operation, Place};
+pub use operation::{Effect, Need, Operation, Place};
 pub use pattern::{Pattern, PatternError};
+pub use quota::KeyQuota;
 pub use resource::{Part, Resource};
 pub use rights::Rights;
 pub use role::Role;

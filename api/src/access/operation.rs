@@ -36,9 +36,26 @@ pub enum Place {
     Whichever,
 }
 
+/// What comes of an operation, as far as the audit log is concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Nothing changes.
+    Nothing,
+    /// Records and sagas move on: they are themselves what tells of it.
+    Data,
+    /// As [`Effect::Data`]; what it needs and is not there is made by it, and that is in the audit log.
+    MayMake,
+    /// What others go by is changed: each change is in the audit log.
+    Change,
+}
+
 /// A method on a path, and what it needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Operation {
+    /// What logs call it, `topic.delete`: no two have one name.
+    pub name: &'static str,
+    /// What comes of it.
+    pub effect: Effect,
     /// The method.
     pub method: &'static str,
     /// The template of the path, with its verb: `/v1/topics/{topic}/groups/{group}:receive`.
@@ -91,6 +108,16 @@ fn only<'a>(query: &'a str, parameter: &str) -> Option<&'a str> {
     match (values.next(), values.next()) {
         (Some((_, value)), None) => Some(value),
         _ => None,
+    }
+}
+
+impl fmt::Display for Effect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Nothing | Self::Data => "—",
+            Self::MayMake => "what it makes",
+            Self::Change => "yes",
+        })
     }
 }
 

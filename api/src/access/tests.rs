@@ -138,13 +138,24 @@ fn grants_are_read_as_they_are_written_and_nonsense_is_refused() {
 fn the_table_has_each_operation_once() {
     let all: BTreeSet<(&str, &str)> = OPERATIONS.iter().map(|operation| (operation.path, operation.method)).collect();
     assert_eq!(all.len(), OPERATIONS.len());
+    let names: BTreeSet<&str> = OPERATIONS.iter().map(|operation| operation.name).collect();
+    assert_eq!(names.len(), OPERATIONS.len(), "and each has a name of its own");
+}
+
+#[test]
+fn what_is_read_changes_nothing_and_what_is_not_says_what_it_does() {
+    for Operation { method, path, name, effect, .. } in OPERATIONS {
+        let is_look = *method == "GET" || ["definition.lint", "saga.preview", "repair.preview"].contains(name);
+        assert_eq!(*effect == Effect::Nothing, is_look, "{method} {path}");
+        assert!(*effect == Effect::Change || ["GET", "POST"].contains(method), "{method} {path} changes something");
+    }
 }
 
 /// The table of `docs/security.md`, as it should be.
 fn documented() -> String {
-    let mut text = "| operation | role | topic | group | saga |\n|---|---|---|---|---|\n".to_owned();
-    for Operation { method, path, need, topic, group, saga, .. } in OPERATIONS {
-        text.push_str(&format!("| `{method} {path}` | {need} | {topic} | {group} | {saga} |\n"));
+    let mut text = "| operation | name | role | topic | group | saga | audited |\n|---|---|---|---|---|---|---|\n".to_owned();
+    for Operation { name, effect, method, path, need, topic, group, saga, .. } in OPERATIONS {
+        text.push_str(&format!("| `{method} {path}` | `{name}` | {need} | {topic} | {group} | {saga} | {effect} |\n"));
     }
     text
 }
@@ -172,6 +183,7 @@ fn the_secret_of_a_key_does_not_show() {
         rotated_at_ms: None,
         previous_until_ms: None,
         revoked_at_ms: None,
+        quota: KeyQuota::default(),
     };
     let created = CreatedKey { secret: "sq_s3cret".to_owned(), key };
     assert!(!format!("{created:?}").contains("s3cret"));

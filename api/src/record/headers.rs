@@ -100,6 +100,11 @@ impl Headers {
         self.push(name, Some(Bytes::from(value.into())));
     }
 
+    /// Takes every header of this name out.
+    pub fn remove(&mut self, name: &str) {
+        self.0.retain(|header| header.name != name);
+    }
+
     /// Whether they say that the record's value is JSON: the last `content-type` is `application/json`.
     #[must_use]
     pub fn say_json(&self) -> bool {

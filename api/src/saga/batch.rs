@@ -98,6 +98,12 @@ pub struct NextCall {
     /// How long ago the command was first handed out, in milliseconds: the time of the run counts from then.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub handed_out_ago_ms: Option<u64>,
+    /// The span that it is made by, as in the header of its record.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub traceparent: Option<String>,
+    /// What tracing systems say of the trace.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub tracestate: Option<String>,
     /// The call.
     #[cfg_attr(feature = "openapi", schema(value_type = super::call::Call))]
     pub call: JsonText,

@@ -263,6 +263,17 @@ impl SagaVerb {
         }
     }
 
+    /// The step that it is about, if it is about one.
+    #[must_use]
+    pub const fn step(&self) -> Option<&StepId> {
+        match self {
+            Self::Retry { step, .. } => step.as_ref(),
+            Self::Skip { step, .. } | Self::Resolve { step, .. } => Some(step),
+            Self::Rerun { from, .. } => Some(from),
+            Self::Cancel | Self::Pause | Self::Resume | Self::Terminate | Self::EditInput { .. } => None,
+        }
+    }
+
     /// The request for it, without a word on who and why.
     #[must_use]
     pub const fn ask(self) -> OperateSaga {

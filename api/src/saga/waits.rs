@@ -122,6 +122,23 @@ impl core::fmt::Display for ServiceBound {
 }
 
 impl WaitCode {
+    /// Every one.
+    pub const ALL: [Self; 13] = [
+        Self::SetAside,
+        Self::Blocked,
+        Self::Paused,
+        Self::ParticipantUnreachable,
+        Self::RetryWaits,
+        Self::HeldBack,
+        Self::InQueue,
+        Self::ParticipantWorks,
+        Self::Called,
+        Self::SubSaga,
+        Self::AwaitsLock,
+        Self::Sleeps,
+        Self::AwaitsSignal,
+    ];
+
     /// The code as it stands on the wire.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

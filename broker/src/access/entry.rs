@@ -2,7 +2,7 @@
 
 use super::secret::{SecretHash, begins};
 use sagamq_api::KeyName;
-use sagamq_api::access::{Grant, KeyDescription, KeyState};
+use sagamq_api::access::{Grant, KeyDescription, KeyQuota, KeyState};
 use serde::{Deserialize, Serialize};
 
 /// A key.
@@ -28,6 +28,9 @@ pub(crate) struct KeyEntry {
     /// Ids of secrets that were brought for keys of this name before: none of them ever counts again. One more for each start with another file.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub(crate) retired: Vec<u64>,
+    /// How much whoever shows it may have.
+    #[serde(skip_serializing_if = "KeyQuota::is_the_servers", default)]
+    pub(crate) quota: KeyQuota,
 }
 
 /// The secret from before the last rotation.
@@ -71,6 +74,7 @@ impl KeyEntry {
             rotated_at_ms: self.rotated_at_ms,
             previous_until_ms: self.previous.map(|previous| previous.until_ms).filter(|until_ms| *until_ms > now_ms),
             revoked_at_ms: self.revoked_at_ms,
+            quota: self.quota,
         }
     }
 }

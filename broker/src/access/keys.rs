@@ -5,7 +5,7 @@ use super::secret::{Secret, SecretHash};
 use crate::env::Clock;
 use core::time::Duration;
 use sagamq_api::KeyName;
-use sagamq_api::access::{KeyState, Rights};
+use sagamq_api::access::{KeyQuota, KeyState, Rights};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 use tokio_util::sync::CancellationToken;
@@ -160,6 +160,10 @@ impl KeySession {
 
     pub(super) fn rights(&self) -> &Rights {
         &self.known.rights
+    }
+
+    pub(super) fn quota(&self) -> KeyQuota {
+        self.known.entry.quota
     }
 }
 

@@ -11,5 +11,5 @@ mod tokens;
 pub(crate) use entry::{KeyEntry, PreviousSecret};
 pub use keys::{ApiKeys, KeyRefused};
 pub use secret::{MalformedSecret, Secret, SecretHash};
-pub(crate) use session::Session;
+pub use session::Session;
 pub use tokens::{TokenRefused, TokenRules, Tokens};

@@ -1,14 +1,15 @@
 //! [`Session`]: who was found out to ask, for as long as that holds.
 
-use super::keys::{KeySession, pause};
-use super::tokens::Identity;
+use super::keys::{ApiKeys, KeyRefused, KeySession, pause};
+use super::secret::Secret;
+use super::tokens::{Identity, TokenRefused, Tokens};
 use crate::env::Clock;
-use sagamq_api::access::Rights;
+use sagamq_api::access::{KeyQuota, Rights};
 use std::sync::Arc;
 
 /// Who asks: with a key, or with a token of the identity provider.
 #[derive(Clone, Debug)]
-pub(crate) struct Session(Shown);
+pub struct Session(Shown);
 
 #[derive(Clone, Debug)]
 enum Shown {
@@ -20,24 +21,31 @@ enum Shown {
 struct TokenSession {
     principal: String,
     rights: Rights,
+    quota: KeyQuota,
     until_ms: u64,
 }
 
-impl From<KeySession> for Session {
-    fn from(session: KeySession) -> Self {
-        Self(Shown::Key(session))
-    }
-}
-
-impl From<Identity> for Session {
-    fn from(Identity { subject, rights, until_ms }: Identity) -> Self {
-        Self(Shown::Token(Arc::new(TokenSession { principal: format!("token:{subject}"), rights, until_ms })))
-    }
-}
-
 impl Session {
+    /// Who shows this secret, if it is that of a key that is valid now.
+    ///
+    /// # Errors
+    /// [`KeyRefused`].
+    pub fn by_key(keys: &ApiKeys, secret: &Secret, now_ms: u64) -> Result<Self, KeyRefused> {
+        Ok(Self(Shown::Key(keys.verify(secret, now_ms)?)))
+    }
+
+    /// Who shows this token, if it is valid now.
+    ///
+    /// # Errors
+    /// [`TokenRefused`].
+    pub fn by_token(tokens: &Tokens, token: &str, now_ms: u64) -> Result<Self, TokenRefused> {
+        let Identity { subject, rights, quota, until_ms } = tokens.verify(token, now_ms)?;
+        Ok(Self(Shown::Token(Arc::new(TokenSession { principal: format!("token:{subject}"), rights, quota, until_ms }))))
+    }
+
     /// What logs and histories call who asks: `key:NAME` or `token:SUBJECT`.
-    pub(crate) fn principal(&self) -> &str {
+    #[must_use]
+    pub fn principal(&self) -> &str {
         match &self.0 {
             Shown::Key(key) => key.principal(),
             Shown::Token(token) => &token.principal,
@@ -45,15 +53,25 @@ impl Session {
     }
 
     /// What he may do.
-    pub(crate) fn rights(&self) -> &Rights {
+    #[must_use]
+    pub fn rights(&self) -> &Rights {
         match &self.0 {
             Shown::Key(key) => key.rights(),
             Shown::Token(token) => &token.rights,
         }
     }
 
+    /// How much he may have, where his key or his token says.
+    #[must_use]
+    pub fn quota(&self) -> KeyQuota {
+        match &self.0 {
+            Shown::Key(key) => key.quota(),
+            Shown::Token(token) => token.quota,
+        }
+    }
+
     /// Waits until it does not hold any more.
-    pub(crate) async fn ended(self, clock: Arc<dyn Clock>) {
+    pub async fn ended(self, clock: Arc<dyn Clock>) {
         match self.0 {
             Shown::Key(key) => key.ended(clock).await,
             Shown::Token(token) => {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::env::{Clock, ManualClock, Random};
 use core::time::Duration;
-use sagamq_api::access::KeyState;
+use sagamq_api::access::{KeyQuota, KeyState};
 use std::sync::Arc;
 
 const NOW_MS: u64 = 1_800_000_000_000;
@@ -25,6 +25,7 @@ fn entry(name: &str, secret: &Secret) -> KeyEntry {
         revoked_at_ms: None,
         is_brought: false,
         retired: Vec::new(),
+        quota: KeyQuota::default(),
     }
 }
 
@@ -142,4 +143,18 @@ async fn a_session_ends_when_its_secret_does_and_not_before() {
     assert!(!expires.is_finished());
     clock.advance(Duration::from_millis(100));
     waits(expires).await;
+}
+
+/// The provider may have a new key: whoever keeps them asks it.
+#[tokio::test]
+async fn a_token_of_a_key_that_nobody_knows_is_told_to_whoever_keeps_the_keys() {
+    // {"alg":"HS256","kid":"x"} and {}.
+    const TOKEN: &str = "eyJhbGciOiJIUzI1NiIsImtpZCI6IngifQ.e30.AA";
+    let (issuer, audience) = ("https://login.example".to_owned(), "sagamq".to_owned());
+    let tokens = Tokens::new(TokenRules { issuer, audience, roles_claim: "roles".to_owned(), skew: Duration::ZERO });
+    let told = tokens.unknown_key();
+    tokio::pin!(told);
+    assert!(futures_util::poll!(&mut told).is_pending());
+    assert!(matches!(Session::by_token(&tokens, TOKEN, NOW_MS), Err(TokenRefused::UnknownKey)));
+    tokio::time::timeout(Duration::from_secs(60), told).await.expect("it is told");
 }

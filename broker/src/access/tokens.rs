@@ -4,7 +4,8 @@
 use core::time::Duration;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, KeyAlgorithm, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
-use sagamq_api::access::{Grant, Rights};
+use sagamq_api::access::{Grant, KeyQuota, Rights};
+use sagamq_api::limits::{QUOTA_BYTES_MAX, QUOTA_REQUESTS_MAX};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -15,6 +16,9 @@ const TOKEN_BYTES_MAX: usize = 16 * 1024;
 
 /// Longest name of who a token is for, in bytes: it stands in histories.
 const SUBJECT_BYTES_MAX: usize = 128;
+
+/// The claim that says how much whoever shows the token may have, as a key does: an object with `requests_per_second` and `bytes_per_second`.
+const QUOTA_CLAIM: &str = "sagamq_quota";
 
 /// Least bytes of a secret that signs: as many as its hash has (RFC 7518, 3.2).
 const SECRET_BYTES_MIN: usize = 32;
@@ -56,6 +60,9 @@ pub enum TokenRefused {
     /// It does not say what it must.
     #[error("it lacks one of `iss`, `aud`, `exp`, `sub`, or one of them cannot be read")]
     Claims,
+    /// How much he may have cannot be read: to take that for no bound would give him all.
+    #[error("its quota cannot be read (`sagamq_quota`): expected an object with `requests_per_second`, `bytes_per_second`, or both")]
+    Quota,
     /// Its time is over.
     #[error("it has expired (`exp`)")]
     Expired,
@@ -69,6 +76,7 @@ pub enum TokenRefused {
 pub(crate) struct Identity {
     pub(super) subject: String,
     pub(super) rights: Rights,
+    pub(super) quota: KeyQuota,
     pub(super) until_ms: u64,
 }
 
@@ -180,7 +188,8 @@ impl Tokens {
             return Err(TokenRefused::Claims);
         }
         let rights = Rights::new(grants(claims.others.get(&self.0.rules.roles_claim)));
-        Ok(Identity { subject: claims.sub, rights, until_ms })
+        let quota = quota(claims.others.get(QUOTA_CLAIM))?;
+        Ok(Identity { subject: claims.sub, rights, quota, until_ms })
     }
 
     fn validation(&self, algorithm: Algorithm) -> Validation {
@@ -233,6 +242,16 @@ fn millis(seconds: f64) -> Option<u64> {
     /// The year 10000 or so: what is beyond is no time.
     const MAX: f64 = 253_402_300_800.0;
     (0.0..=MAX).contains(&seconds).then_some((seconds * 1_000.0) as u64)
+}
+
+/// What a claim says of how much he may have; without one it is the server's bound for each client.
+fn quota(claim: Option<&Value>) -> Result<KeyQuota, TokenRefused> {
+    let Some(claim) = claim else { return Ok(KeyQuota::default()) };
+    // A list would be read in the order of the fields.
+    let said = claim.is_object().then(|| KeyQuota::deserialize(claim).ok()).flatten().ok_or(TokenRefused::Quota)?;
+    let is_within = |said: Option<u64>, most| said.is_none_or(|said| said <= most);
+    let is_legal = is_within(said.requests_per_second, QUOTA_REQUESTS_MAX) && is_within(said.bytes_per_second, QUOTA_BYTES_MAX);
+    is_legal.then_some(said).ok_or(TokenRefused::Quota)
 }
 
 /// The roles in a claim. A provider has roles for others too, which are none here.

@@ -1,8 +1,7 @@
 //! Compaction: once a minute it is looked which logs of compacted topics have enough new records, and these are gone through, one at a time and no
 //! faster than the disk can bear. What changes is a commit of the shard for each piece.
 
-use crate::broker::{Broker, Inner};
-use crate::liveness::PartGuard;
+use crate::broker::Broker;
 use crate::log::ReadError;
 use crate::log::compaction::{Compacted, KeyMap, Piece, Rules, cleanable_end, fold_shift, gather, piece_before};
 use crate::log::partition::Partition;
@@ -11,14 +10,11 @@ use crate::shard::disk_guard::Room;
 use crate::shard::trim::{Compaction, TrimOp, Trimmed};
 use crate::storage::Storage;
 use crate::topic::{Topic, TopicKind};
+use core::ops::ControlFlow;
 use core::time::Duration;
 use sagamq_api::Offset;
 use sagamq_api::topic::TopicConfig;
-use std::sync::{Arc, Weak};
-use tokio_util::sync::CancellationToken;
-
-/// Least time between two looks, whatever is configured.
-const INTERVAL_MIN: Duration = Duration::from_secs(1);
+use std::sync::Arc;
 
 /// Keys of one pass: at about 40 bytes each. What comes behind them is for the next pass.
 const KEYS_MAX: usize = 500_000;
@@ -50,28 +46,15 @@ pub enum CompactionError {
     Write(#[from] WriteError),
 }
 
-/// Looks again and again, until the shutdown.
-pub(super) async fn run(broker: Weak<Inner>, shutdown: CancellationToken, life: PartGuard) {
-    // Told before anything of it goes, should this task die.
-    let life = life;
-    let Some(interval) = broker.upgrade().map(|broker| broker.config.retention_interval.max(INTERVAL_MIN)) else { return life.ended() };
-    loop {
-        tokio::select! {
-            () = shutdown.cancelled() => break,
-            () = tokio::time::sleep(interval) => {}
-        }
-        let Some(broker) = broker.upgrade().map(Broker) else { break };
-        tokio::select! {
-            () = shutdown.cancelled() => break,
-            done = broker.compact() => match done {
-                Ok(0) => {}
-                Ok(records) => tracing::debug!(records, "compaction took records"),
-                Err(CompactionError::Write(WriteError::ShuttingDown)) => break,
-                Err(error) => tracing::error!(%error, "not all is compacted that is due"),
-            }
-        }
+/// Looks once. Whether it was for the last time.
+pub(super) async fn round(broker: &Broker) -> ControlFlow<()> {
+    match broker.compact().await {
+        Ok(0) => {}
+        Ok(records) => tracing::debug!(records, "compaction took records"),
+        Err(CompactionError::Write(WriteError::ShuttingDown)) => return ControlFlow::Break(()),
+        Err(error) => tracing::error!(%error, "not all is compacted that is due"),
     }
-    life.ended();
+    ControlFlow::Continue(())
 }
 
 /// A partition at one moment.
@@ -245,7 +228,7 @@ impl Broker {
     async fn tell(&self, look: &Look, compaction: Compaction) -> Result<bool, WriteError> {
         let of = Trimmed { topic: Arc::clone(&look.topic), partition: Arc::clone(&look.partition), letters_of: None };
         let (config, compaction) = (Arc::clone(&look.config), Box::new(compaction));
-        self.ask_to_trim(look.partition.key, |reply| TrimOp::Rewrite { of, config, compaction, reply }).await
+        self.ask_to_trim(look.partition.key, |reply| TrimOp::Rewrite { of, config, compaction, reply }).await?
     }
 
     /// Looks at storage, beside the runtime.

@@ -16,7 +16,7 @@ pub(super) async fn run(broker: Weak<Inner>, shutdown: CancellationToken, life: 
     // Told before anything of it goes, should this task die.
     let life = life;
     loop {
-        let Some(broker) = broker.upgrade().map(Broker) else { break };
+        let Some(broker) = broker.upgrade().map(Broker::of) else { break };
         broker.look_at_disk().await;
         drop(broker);
         tokio::select! {

@@ -1,15 +1,16 @@
 //! What a data directory is: its first row, which is in the first commit of the control shard.
 
 use crate::env::Random;
+use crate::ids::ShardId;
 use crate::storage::keys::MetaKey;
 use crate::storage::{Family, Mutation, Storage, StorageError};
 use bytes::Bytes;
 
 /// Version of everything on disk.
-pub(super) const FORMAT_VERSION: u32 = 10;
+pub(super) const FORMAT_VERSION: u32 = 12;
 
 /// Most shards of a data directory.
-pub(super) const SHARDS_MAX: u16 = 256;
+pub(super) const SHARDS_MAX: u16 = ShardId::COUNT_MAX;
 
 /// Why the format cannot be read, or made.
 #[derive(Debug, thiserror::Error)]

@@ -15,7 +15,8 @@ impl<T> Held<T> {
     }
 
     /// What is made of the value, which goes; the share is that of the value.
-    pub(crate) fn map<R>(self, make: impl FnOnce(T) -> R) -> Held<R> {
+    #[must_use]
+    pub fn map<R>(self, make: impl FnOnce(T) -> R) -> Held<R> {
         Held { value: make(self.value), share: self.share }
     }
 

@@ -31,7 +31,7 @@ pub(super) async fn run(broker: Weak<Inner>, shutdown: CancellationToken, life: 
             () = shutdown.cancelled() => break,
             () = tokio::time::sleep(INTERVAL) => {}
         }
-        let Some(broker) = broker.upgrade().map(Broker) else { break };
+        let Some(broker) = broker.upgrade().map(Broker::of) else { break };
         let measured = async {
             broker.measure_stream_groups().await;
             broker.measure_queue_groups().await;

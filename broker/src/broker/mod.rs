@@ -1,6 +1,7 @@
 //! The broker's one door: one method an operation. What is above it is transport.
 
 mod api_keys;
+mod audit;
 mod catalogue;
 mod compaction;
 mod disk;
@@ -17,14 +18,18 @@ mod queue;
 mod read;
 mod relay;
 mod retention;
+mod rounds;
 mod schedules;
+mod seek_target;
 mod streams;
 mod topics;
 mod update_topic;
 
 pub use api_keys::{BROUGHT_KEY, KeyError};
+pub use audit::AuditError;
 pub use compaction::CompactionError;
 pub use held::Held;
+pub use open::stored_shards;
 pub use open_error::OpenError;
 pub use parameter::ParameterError;
 pub use partitions::AddPartitionsError;
@@ -42,7 +47,9 @@ pub use topics::{CreateTopicError, TopicError};
 pub use update_topic::UpdateTopicError;
 
 use crate::access::ApiKeys;
+use crate::audit::{Act, Note};
 use crate::env::{Clock, Random};
+use crate::group::queue::Holder;
 use crate::group::stream::StreamConfig;
 use crate::ids::{PartitionKey, ShardId};
 use crate::liveness::Liveness;
@@ -55,9 +62,12 @@ use crate::shard::input::{Input, ShardHandle};
 use crate::shard::log::schedules::ScheduleConfig;
 use crate::shard::outbox::marks::Marks;
 use crate::shard::write_stop::WriteStops;
+use crate::spans::Tracer;
 use crate::storage::Storage;
-use crate::topic::{Catalog, ProducerNames, StreamGroups};
+use crate::topic::{AuditLog, Catalog, ProducerNames, StreamGroups};
+use core::fmt::Display;
 use core::time::Duration;
+use sagamq_api::audit::AuditOutcome;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -93,6 +103,8 @@ pub struct BrokerConfig {
     pub disk: DiskLimits,
     /// Within which time records of topics with the durability `interval` are synced.
     pub sync_interval: Duration,
+    /// Where spans go, if they go anywhere.
+    pub tracer: Tracer,
 }
 
 impl Default for BrokerConfig {
@@ -108,13 +120,23 @@ impl Default for BrokerConfig {
             retention_interval: Duration::from_secs(60),
             disk: DiskLimits::default(),
             sync_interval: Duration::from_millis(200),
+            tracer: Tracer::default(),
         }
     }
 }
 
 /// A running broker; clones are the same one. It ends with [`Broker::shutdown`].
 #[derive(Clone)]
-pub struct Broker(pub(crate) Arc<Inner>);
+pub struct Broker(pub(crate) Arc<Inner>, Asking);
+
+/// For whom a handle of the broker works, as far as it matters: nobody in particular unless it is said.
+#[derive(Clone, Default)]
+struct Asking {
+    /// In whose name changes are written down.
+    act: Option<Act>,
+    /// To whom receipts are made out.
+    holder: Option<Holder>,
+}
 
 pub(crate) struct Inner {
     pub(crate) config: BrokerConfig,
@@ -128,6 +150,7 @@ pub(crate) struct Inner {
     pub(crate) producer_names: Arc<ProducerNames>,
     /// Changed under the same lock.
     pub(crate) api_keys: ApiKeys,
+    pub(crate) audit: Arc<AuditLog>,
     pub(crate) shards: Vec<ShardHandle>,
     /// Signs receipts, and names the data.
     pub(crate) secret: [u8; 32],
@@ -166,6 +189,37 @@ impl core::fmt::Debug for Broker {
 }
 
 impl Broker {
+    pub(crate) fn of(inner: Arc<Inner>) -> Self {
+        Self(inner, Asking::default())
+    }
+
+    /// The same broker, for what somebody does: what he changes is written down in the audit log, if it is kept.
+    #[must_use]
+    pub fn acting(&self, act: Act) -> Self {
+        Self(Arc::clone(&self.0), Asking { act: Some(act), ..self.1.clone() })
+    }
+
+    /// The same broker, for whoever is called so (`key:NAME`, `token:SUBJECT`): what is leased is leased to him, and receipts of others do not
+    /// count. A broker that is for nobody takes all receipts.
+    #[must_use]
+    pub fn held_by(&self, principal: &str) -> Self {
+        let holder = Some(Holder::of(principal, &self.0.secret));
+        Self(Arc::clone(&self.0), Asking { holder, ..self.1.clone() })
+    }
+
+    /// Whom [`Broker::held_by`] named.
+    #[must_use]
+    pub fn holder(&self) -> Option<Holder> {
+        self.1.holder
+    }
+
+    /// What is to be written down with a change that somebody makes; nothing if nobody acts, or the audit log is not kept.
+    #[must_use]
+    pub fn note(&self, outcome: AuditOutcome, on: &[(&str, &dyn Display)]) -> Note {
+        let act = self.1.act.as_ref().filter(|_| self.0.audit.is_kept());
+        act.map_or_else(Note::nothing, |act| Note::of(act, outcome, on))
+    }
+
     /// Number of shards of the data directory.
     #[must_use]
     pub fn shards(&self) -> u16 {
@@ -178,12 +232,17 @@ impl Broker {
         Arc::clone(&self.0.clock)
     }
 
+    /// Where spans go, if they go anywhere.
+    #[must_use]
+    pub fn tracer(&self) -> &Tracer {
+        &self.0.config.tracer
+    }
+
     /// Names the data of this broker: the same after every start and in every copy of the data directory, and another in every other one. So
     /// whoever holds something of this broker can tell whether a server that knows nothing of it is the one to ask.
     #[must_use]
     pub fn cluster(&self) -> Uuid {
-        let key = blake3::derive_key(CLUSTER_CONTEXT, &self.0.secret);
-        uuid::Builder::from_custom_bytes(*key.first_chunk().expect("a key is longer than an id")).into_uuid()
+        cluster(&self.0.secret)
     }
 
     /// A source of randomness of its own for a caller's task.
@@ -254,6 +313,12 @@ impl Broker {
         };
         self.0.tasks.spawn(change).await.expect("a change of the catalogue is not aborted; its panic ends the process")
     }
+}
+
+/// The name of the data with this secret.
+fn cluster(secret: &[u8; 32]) -> Uuid {
+    let key = blake3::derive_key(CLUSTER_CONTEXT, secret);
+    uuid::Builder::from_custom_bytes(*key.first_chunk().expect("a key is longer than an id")).into_uuid()
 }
 
 impl Inner {

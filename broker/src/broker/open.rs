@@ -7,7 +7,7 @@ use crate::access::ApiKeys;
 use crate::broker::catalogue::StoredCatalogue;
 use crate::broker::format::Format;
 use crate::broker::open_error::OpenError;
-use crate::broker::{Broker, BrokerConfig, Inner, compaction, disk, measure, relay, retention};
+use crate::broker::{Broker, BrokerConfig, Inner, cluster, compaction, disk, measure, relay, retention, rounds};
 use crate::dedup::Buckets;
 use crate::dedup::sequence::ProducerState;
 use crate::env::{Clock, Random};
@@ -34,7 +34,7 @@ use crate::shard::task::{CoreParts, Shard, Stored};
 use crate::shard::write_stop::WriteStops;
 use crate::storage::keys::Channel;
 use crate::storage::{Family, Mutation, Storage};
-use crate::topic::{Catalog, Group, GroupEntry, ProducerNames, StreamEntry, StreamGroup, StreamGroups, Topic};
+use crate::topic::{AuditLog, Catalog, Group, GroupEntry, ProducerNames, StreamEntry, StreamGroup, StreamGroups, Topic, TopicKind};
 use core::time::Duration;
 use prometheus_client::registry::Registry;
 use sagamq_api::TopicName;
@@ -65,18 +65,20 @@ impl Broker {
     ) -> Result<Self, OpenError> {
         let inner = Arc::new(open(storage, config, clock, random, Metrics::register(registry))?);
         let life = inner.liveness.guard("retention");
-        inner.tasks.spawn(retention::run(Arc::downgrade(&inner), inner.draining.clone(), life));
+        let round = |broker: Broker| async move { retention::round(&broker).await };
+        inner.tasks.spawn(rounds::run(Arc::downgrade(&inner), inner.draining.clone(), life, round));
         let life = inner.liveness.guard("the disk guard");
         inner.tasks.spawn(disk::run(Arc::downgrade(&inner), inner.draining.clone(), life));
         let life = inner.liveness.guard("compaction");
-        inner.tasks.spawn(compaction::run(Arc::downgrade(&inner), inner.draining.clone(), life));
+        let round = |broker: Broker| async move { compaction::round(&broker).await };
+        inner.tasks.spawn(rounds::run(Arc::downgrade(&inner), inner.draining.clone(), life, round));
         let life = inner.liveness.guard("the measuring of groups and topics");
         inner.tasks.spawn(measure::run(Arc::downgrade(&inner), inner.draining.clone(), life));
         for shard in inner.shards_of(usize::MAX) {
             let life = inner.liveness.guard(format!("the delivery of records to shard {}", shard.0));
             inner.tasks.spawn(relay::run(Arc::downgrade(&inner), shard, inner.draining.clone(), life));
         }
-        Ok(Self(inner))
+        Ok(Self::of(inner))
     }
 }
 
@@ -104,6 +106,8 @@ fn open(
     if is_new {
         loaded.shards[usize::from(ShardId::CONTROL.0)].first_commit.push(format.put());
     }
+    metrics.staged_bytes_max.set(i64::try_from(config.staged_bytes_max).unwrap_or(i64::MAX));
+    loaded.begin_series(&metrics);
     let metrics = Arc::new(metrics);
     let (staged, to_commit) = mpsc::channel(STAGED_COMMITS_MAX);
     let write_stops = WriteStops::new(format.shards);
@@ -129,6 +133,7 @@ fn open(
     tasks.spawn(sync_interval::run(staged.clone(), due, interval, closing.clone(), life));
     let marks = Arc::new(Marks::new(Channel::Embedder, format.shards));
     let relay_marks = Arc::new(Marks::new(Channel::Records, format.shards));
+    let audit = Arc::new(AuditLog::new(loaded.audit, format!("urn:uuid:{}", cluster(&format.secret))));
     let mut shards = Vec::with_capacity(usize::from(format.shards));
     for shard in loaded.shards {
         let (handle, inputs) = ShardHandle::channel(liveness.clone());
@@ -143,6 +148,7 @@ fn open(
             last_commit: shard.last_commit,
             logs: shard.logs,
             producer_names: Arc::clone(&loaded.producer_names),
+            audit: Arc::clone(&audit),
         };
         let (outbox, relays) = (shard.outbox.take_over(&marks), shard.relays.take_over(&relay_marks));
         let log = StoredLog { buckets: shard.buckets, waiting: shard.waiting, producers: shard.producers };
@@ -173,6 +179,7 @@ fn open(
         streams: loaded.streams,
         producer_names: loaded.producer_names,
         api_keys: loaded.api_keys,
+        audit,
         shards,
         secret: format.secret,
         metrics,
@@ -189,6 +196,14 @@ fn open(
         tasks,
         committer: Mutex::new(Some(committer)),
     })
+}
+
+/// Into how many shards the data is divided that storage holds; none if it holds no data.
+///
+/// # Errors
+/// When the data is of another format, or storage fails.
+pub fn stored_shards(storage: &dyn Storage) -> Result<Option<u16>, OpenError> {
+    Ok(Format::load(storage)?.map(|format| format.shards))
 }
 
 /// Every shard finds what it has stored: by itself, and several at a time.
@@ -251,6 +266,8 @@ struct Loaded {
     streams: StreamGroups,
     producer_names: Arc<ProducerNames>,
     api_keys: ApiKeys,
+    /// The topic of the audit log, if there is one.
+    audit: Option<Arc<Topic>>,
     shards: Vec<LoadedShard>,
 }
 
@@ -276,6 +293,16 @@ struct LoadedShard {
 }
 
 impl Loaded {
+    /// Shows what alarms look at of every group that is there.
+    fn begin_series(&self, metrics: &Metrics) {
+        for group in self.catalog.topics().iter().flat_map(|topic| topic.groups()) {
+            metrics.begin_group(&group.label);
+        }
+        for group in self.streams.all() {
+            group.topics().values().for_each(|topic| metrics.begin_stream(&topic.name, &group.name));
+        }
+    }
+
     fn load(storage: &dyn Storage, found: Vec<FoundShard>, tail: &TailMemory, shards: u16) -> Result<Self, OpenError> {
         let stored = StoredCatalogue::load(storage)?;
         let topics = stored.topics.into_iter().map(|entry| (TopicId(entry.id), Arc::new(Topic::new(entry, shards, tail))));
@@ -322,10 +349,12 @@ impl Loaded {
         for (group, topic) in groups.into_values() {
             topic.add_group(group);
         }
-        let by_name: BTreeMap<TopicName, Arc<Topic>> = topics.into_values().map(|topic| (topic.name.clone(), topic)).collect();
+        let (audit, topics): (Vec<_>, Vec<_>) = topics.into_values().partition(|topic| topic.kind == TopicKind::Audit);
+        let by_name: BTreeMap<TopicName, Arc<Topic>> = topics.into_iter().map(|topic| (topic.name.clone(), topic)).collect();
+        let audit = one_audit_log(audit, shards_count)?;
         let producer_names = Arc::new(ProducerNames::new(stored.producers));
         let api_keys = ApiKeys::new(stored.keys);
-        Ok(Self { catalog: Catalog::new(by_name, stored.next_ids), streams, producer_names, api_keys, shards })
+        Ok(Self { catalog: Catalog::new(by_name, stored.next_ids), streams, producer_names, api_keys, audit, shards })
     }
 }
 
@@ -396,6 +425,15 @@ impl LoadedShard {
         }
         Ok(())
     }
+}
+
+/// The topic of the audit log: one at the most, with a partition for each shard.
+fn one_audit_log(mut found: Vec<Arc<Topic>>, shards: u16) -> Result<Option<Arc<Topic>>, OpenError> {
+    let audit = found.pop();
+    if !found.is_empty() || audit.as_ref().is_some_and(|topic| topic.partitions.count() != u32::from(shards)) {
+        return Err(OpenError::Damaged("there are two audit logs, or one without a partition for each shard".to_owned()));
+    }
+    Ok(audit)
 }
 
 /// A stream group as the catalogue has it.

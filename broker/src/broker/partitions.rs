@@ -3,6 +3,7 @@
 //! The catalogue's commit is the change: a partition of which nothing is stored needs nothing stored. Nothing is dealt to the topic meanwhile, so
 //! that each record was dealt by one number of partitions, and where each partition ends tells which.
 
+use crate::audit::Note;
 use crate::broker::Broker;
 use crate::broker::topics::put;
 use crate::dedup::KEPT_AFTER_END_MS;
@@ -15,6 +16,7 @@ use crate::storage::{Direction, Family, Storage, StorageError};
 use crate::topic::{Growth, Topic, TopicEntry};
 use core::ops::ControlFlow;
 use core::time::Duration;
+use sagamq_api::audit::AuditOutcome;
 use sagamq_api::limits::PARTITIONS_ADDED_MAX;
 use sagamq_api::topic::{Ordering, TopicConfig};
 use sagamq_api::{Offset, PartitionId, ScheduleId, TopicName};
@@ -99,7 +101,8 @@ impl Broker {
             let config = TopicConfig { partitions, ..letters.config() };
             mutations.push(put(MetaKey::Topic(letters.id), &TopicEntry { config, ..letters.entry() }));
         }
-        self.write_meta(mutations).await?;
+        let note = self.note(AuditOutcome::Changed, &[("topic", &topic.name)]).before(&topic.config()).after(&after);
+        self.write_meta(mutations, note).await?;
         for group in &groups {
             group.make_room(partitions);
             // The shards that had no partition of the topic do not know its groups.
@@ -152,7 +155,7 @@ impl Broker {
             let late = stored.into_iter().filter(|&(partition, offset)| last.note_late(partition, offset)).count();
             if late > 0 {
                 let entry = TopicEntry { growths: growths.clone(), ..topic.entry() };
-                broker.write_meta(vec![put(MetaKey::Topic(topic.id), &entry)]).await?;
+                broker.write_meta(vec![put(MetaKey::Topic(topic.id), &entry)], Note::nothing()).await?;
                 topic.remember(growths);
             }
             Ok(())

@@ -1,5 +1,6 @@
 //! Producers with names: register, list, forget. A change is durable when its method returns, and from then on the former producer stores nothing more.
 
+use crate::audit::Note;
 use crate::broker::Broker;
 use crate::broker::topics::{delete, put};
 use crate::ids::ShardId;
@@ -10,8 +11,10 @@ use crate::storage::keys::MetaKey;
 use crate::topic::{NextIds, ProducerEntry};
 use futures_util::future::join_all;
 use sagamq_api::ProducerName;
+use sagamq_api::audit::AuditOutcome;
 use sagamq_api::limits::PRODUCER_NAMES_MAX;
 use sagamq_api::producer::{GENERATION_MAX, NUMBER_MAX, NamedProducer, named_id};
+use serde_json::json;
 
 /// Why a producer was not registered, or not forgotten.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -57,7 +60,8 @@ impl Broker {
             if let Some(former) = broker.0.producer_names.get(&name).filter(|former| former.number != entry.number) {
                 mutations.push(delete(MetaKey::Producer(former.number)));
             }
-            broker.write_meta(mutations).await?;
+            let note = broker.note(AuditOutcome::Created, &[("producer", &name)]).result(&json!({ "generation": entry.generation }));
+            broker.write_meta(mutations, note).await?;
             *next_ids = after;
             broker.0.producer_names.insert(&entry);
             broker.behind_all_that_is_staged().await?;
@@ -81,7 +85,8 @@ impl Broker {
         self.finish(async move {
             let _changes = broker.0.catalog.changes.lock().await;
             let Some(entry) = broker.0.producer_names.get(&name) else { return Err(ProducerNameError::NotFound(name)) };
-            broker.write_meta(vec![delete(MetaKey::Producer(entry.number))]).await?;
+            let note = broker.note(AuditOutcome::Deleted, &[("producer", &name)]);
+            broker.write_meta(vec![delete(MetaKey::Producer(entry.number))], note).await?;
             broker.0.producer_names.remove(&name);
             broker.behind_all_that_is_staged().await?;
             Ok(())
@@ -93,7 +98,10 @@ impl Broker {
     /// the change is told, the log ends where it ends.
     async fn behind_all_that_is_staged(&self) -> Result<(), WriteError> {
         let shards = (0..self.0.shards_count()).map(ShardId).map(|shard| async move {
-            self.0.shard(shard).ask(|reply| Input::Catalogue(CatalogueOp::Write { mutations: Vec::new(), reply })).await?
+            self.0
+                .shard(shard)
+                .ask(|reply| Input::Catalogue(CatalogueOp::Write { mutations: Vec::new(), note: Note::nothing(), reply }))
+                .await?
         });
         join_all(shards).await.into_iter().collect()
     }

@@ -1,8 +1,7 @@
 //! Retention: once a minute it is looked which records may go, by their times and by their bytes. What goes is a commit of its shard.
 
-use crate::broker::{Broker, Inner};
+use crate::broker::Broker;
 use crate::ids::PartitionKey;
-use crate::liveness::PartGuard;
 use crate::log::expiry::{Cut, Limits, find_cut};
 use crate::shard::commit::WriteError;
 use crate::shard::input::Input;
@@ -10,14 +9,10 @@ use crate::shard::streams::request::{StreamOp, StreamRequest};
 use crate::shard::trim::{TrimOp, Trimmed};
 use crate::storage::{Storage, StorageError};
 use crate::topic::{Group, Topic, TopicKind};
-use core::time::Duration;
+use core::ops::ControlFlow;
 use futures_util::future::try_join_all;
 use sagamq_api::topic::TopicConfig;
-use std::sync::{Arc, Weak};
-use tokio_util::sync::CancellationToken;
-
-/// Least time between two looks, whatever is configured.
-const INTERVAL_MIN: Duration = Duration::from_secs(1);
+use std::sync::Arc;
 
 /// Partitions that are looked at in one go.
 const AT_ONCE: usize = 64;
@@ -33,33 +28,15 @@ pub enum RetentionError {
     Write(#[from] WriteError),
 }
 
-/// Looks again and again, until the shutdown.
-pub(super) async fn run(broker: Weak<Inner>, shutdown: CancellationToken, life: PartGuard) {
-    // Told before anything of it goes, should this task die.
-    let life = life;
-    let Some(interval) = broker.upgrade().map(|broker| pause(broker.config.retention_interval)) else { return life.ended() };
-    loop {
-        tokio::select! {
-            () = shutdown.cancelled() => break,
-            () = tokio::time::sleep(interval) => {}
-        }
-        let Some(broker) = broker.upgrade().map(Broker) else { break };
-        tokio::select! {
-            () = shutdown.cancelled() => break,
-            taken = broker.apply_retention() => match taken {
-                Ok(0) => {}
-                Ok(records) => tracing::debug!(records, "retention took records"),
-                Err(RetentionError::Write(WriteError::ShuttingDown)) => break,
-                Err(error) => tracing::error!(%error, "not all records are taken whose time is over"),
-            }
-        }
+/// Looks once. Whether it was for the last time.
+pub(super) async fn round(broker: &Broker) -> ControlFlow<()> {
+    match broker.apply_retention().await {
+        Ok(0) => {}
+        Ok(records) => tracing::debug!(records, "retention took records"),
+        Err(RetentionError::Write(WriteError::ShuttingDown)) => return ControlFlow::Break(()),
+        Err(error) => tracing::error!(%error, "not all records are taken whose time is over"),
     }
-    life.ended();
-}
-
-/// Time between two looks. Without any the broker would do nothing else.
-fn pause(interval: Duration) -> Duration {
-    interval.max(INTERVAL_MIN)
+    ControlFlow::Continue(())
 }
 
 /// A topic at one moment.
@@ -71,8 +48,8 @@ struct Look<'a> {
 
 impl Broker {
     /// Takes what the retention of its topic does not keep, in all topics. How many records that were. This happens by itself as often as
-    /// [`BrokerConfig::retention_interval`](crate::BrokerConfig::retention_interval) says. It is not synced: after a power cut the records
-    /// may be there once more, and go with a later look.
+    /// [`BrokerConfig::retention_interval`](crate::BrokerConfig::retention_interval) says. It is synced before anybody is shown that a log begins
+    /// later: where it begins never goes back.
     ///
     /// # Errors
     /// When storage fails or writes are stopped. What was taken before is.
@@ -83,7 +60,7 @@ impl Broker {
             Ok(records) => taken += records,
             Err(reason) => drop(error.get_or_insert(reason)),
         };
-        for topic in self.0.catalog.topics() {
+        for topic in self.0.catalog.topics().into_iter().chain(self.0.audit.topic().cloned()) {
             if topic.kind == TopicKind::DeadLetters {
                 continue;
             }
@@ -149,7 +126,7 @@ impl Broker {
     }
 
     async fn cut(&self, of: Trimmed, config: &Arc<TopicConfig>, cut: Cut) -> Result<u64, WriteError> {
-        self.ask_to_trim(of.partition.key, |reply| TrimOp::Cut { of, config: Arc::clone(config), cut, reply }).await
+        self.ask_to_trim(of.partition.key, |reply| TrimOp::Cut { of, config: Arc::clone(config), cut, reply }).await?
     }
 
     pub(super) async fn ask_to_trim<T>(
@@ -169,14 +146,4 @@ fn find_cuts(storage: &dyn Storage, all: Vec<(Trimmed, Limits)>) -> Result<Vec<(
         }
     }
     Ok(cuts)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn there_is_a_pause_between_two_looks_whatever_is_configured() {
-        assert_eq!([Duration::ZERO, INTERVAL_MIN * 7].map(pause), [INTERVAL_MIN, INTERVAL_MIN * 7]);
-    }
 }

@@ -14,6 +14,7 @@ use crate::shard::log::schedules::row::{Row, Totals};
 use crate::storage::{Direction, Family, Storage, StorageError};
 use bytes::Bytes;
 use core::ops::ControlFlow;
+use sagamq_api::audit::AuditOutcome;
 use sagamq_api::limits::{PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX, RESPONSE_BYTES_MAX};
 use sagamq_api::schedule::ScheduleQuery;
 use sagamq_api::{PartitionId, ScheduleId, TopicName};
@@ -99,7 +100,8 @@ impl Broker {
         if let Some(reason) = self.0.write_stops.reason(shard) {
             return Err(AppendError::from(WriteError::Stopped(reason.to_owned())).into());
         }
-        let cancel = |reply| Input::Log(LogOp::Cancel(CancelRequest { topic: std::sync::Arc::clone(&topic), id: schedule, reply }));
+        let note = self.note(AuditOutcome::Deleted, &[("topic", &topic.name), ("schedule", &schedule)]);
+        let cancel = |reply| Input::Log(LogOp::Cancel(CancelRequest { topic: std::sync::Arc::clone(&topic), id: schedule, note, reply }));
         let was_there = self.0.shard(shard).ask(cancel).await.map_err(AppendError::from)??;
         if was_there { Ok(()) } else { Err(not_found()) }
     }

@@ -1,5 +1,6 @@
 //! Topics: create, describe, list, delete. A change is durable when its method returns.
 
+use crate::audit::Note;
 use crate::broker::Broker;
 use crate::ids::{GroupId, ShardId, TopicId};
 use crate::shard::catalogue::CatalogueOp;
@@ -9,9 +10,11 @@ use crate::storage::keys::MetaKey;
 use crate::storage::{Family, Mutation};
 use crate::topic::{NextIds, Topic, TopicEntry, TopicKind};
 use futures_util::future::join_all;
+use sagamq_api::audit::{AUDIT_TOPIC, AuditOutcome};
 use sagamq_api::topic::{TopicConfig, TopicDescription, TopicDurability};
 use sagamq_api::{GroupName, TopicName};
 use serde::Serialize;
+use serde_json::json;
 use std::sync::Arc;
 
 /// Why a topic was not made.
@@ -23,6 +26,9 @@ pub enum CreateTopicError {
     /// A topic of that name exists with another configuration.
     #[error("topic `{0}` exists with another configuration")]
     Exists(TopicName),
+    /// The name is that of the audit log.
+    #[error("the name `{0}` is kept for the audit log: choose another")]
+    Reserved(TopicName),
     /// The durable write failed or is not tried any more.
     #[error(transparent)]
     Write(#[from] WriteError),
@@ -66,6 +72,9 @@ impl Broker {
         if !faults.is_empty() {
             return Err(CreateTopicError::Config(faults));
         }
+        if name.as_str() == AUDIT_TOPIC {
+            return Err(CreateTopicError::Reserved(name.clone()));
+        }
         let mut next_ids = self.0.catalog.changes.lock().await;
         if let Some(topic) = self.0.catalog.topic(name) {
             return match topic.config() == config {
@@ -76,7 +85,8 @@ impl Broker {
         self.require_room()?;
         let entry = self.new_topic(next_ids.topic, name, config, TopicKind::Plain);
         let after = NextIds { topic: next_ids.topic + 1, ..*next_ids };
-        self.write_meta(vec![put(MetaKey::Topic(TopicId(entry.id)), &entry), put(MetaKey::NextIds, &after)]).await?;
+        let note = self.note(AuditOutcome::Created, &[("topic", name)]).after(&entry.config);
+        self.write_meta(vec![put(MetaKey::Topic(TopicId(entry.id)), &entry), put(MetaKey::NextIds, &after)], note).await?;
         *next_ids = after;
         let topic = self.add_topic(entry);
         Ok((topic.describe(), true))
@@ -123,7 +133,9 @@ impl Broker {
         let streams = self.0.streams.reading(topic.id);
         mutations.extend(streams.iter().map(|stream| put(MetaKey::StreamGroup(stream.id), &stream.entry(&[], Some(topic.id)))));
         // The catalogue's commit is the deletion; what follows gives the space back, and an open after a crash does the rest.
-        self.write_meta(mutations).await?;
+        let gone: Vec<&GroupName> = groups.iter().map(|group| &group.name).collect();
+        let note = self.note(AuditOutcome::Deleted, &[("topic", name)]).before(&topic.config()).result(&json!({ "groups": gone }));
+        self.write_meta(mutations, note).await?;
         self.0.catalog.remove(name);
         topic.close();
         streams.iter().for_each(|stream| stream.remove(topic.id));
@@ -172,7 +184,9 @@ impl Broker {
             }
             if !topic.is_owned() {
                 let entry = TopicEntry { owned: true, ..topic.entry() };
-                broker.write_meta(vec![put(MetaKey::Topic(topic.id), &entry)]).await?;
+                // It cannot be deleted or changed any more by those who own it otherwise.
+                let note = broker.note(AuditOutcome::Changed, &[("topic", &name)]).after(&json!({ "owned_by_server": true }));
+                broker.write_meta(vec![put(MetaKey::Topic(topic.id), &entry)], note).await?;
                 topic.set_owned();
             }
             Ok(())
@@ -185,6 +199,14 @@ impl Broker {
     pub fn is_owned(&self, name: &TopicName, group: Option<&GroupName>) -> bool {
         let topic = self.0.catalog.topic(name).filter(|topic| topic.is_owned());
         topic.is_some_and(|topic| group.is_none_or(|group| topic.group(group).is_some_and(|group| group.is_owned())))
+    }
+
+    /// The number of a topic: another one that has its name later has another.
+    ///
+    /// # Errors
+    /// [`TopicError::NotFound`].
+    pub fn topic_id(&self, name: &TopicName) -> Result<TopicId, TopicError> {
+        Ok(self.topic(name)?.id)
     }
 
     pub(crate) fn topic(&self, name: &TopicName) -> Result<Arc<Topic>, TopicError> {
@@ -203,9 +225,9 @@ impl Broker {
         topic
     }
 
-    /// Writes keys of the catalogue, durably.
-    pub(super) async fn write_meta(&self, mutations: Vec<Mutation>) -> Result<(), WriteError> {
-        self.0.shard(ShardId::CONTROL).ask(|reply| Input::Catalogue(CatalogueOp::Write { mutations, reply })).await?
+    /// Writes keys of the catalogue, and who changed them, durably.
+    pub(super) async fn write_meta(&self, mutations: Vec<Mutation>, note: Note) -> Result<(), WriteError> {
+        self.0.shard(ShardId::CONTROL).ask(|reply| Input::Catalogue(CatalogueOp::Write { mutations, note, reply })).await?
     }
 
     /// Makes the shards forget topics of so many partitions, and groups, and deletes what they stored: one commit a shard, all at once.

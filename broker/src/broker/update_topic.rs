@@ -7,6 +7,7 @@ use crate::shard::commit::WriteError;
 use crate::storage::keys::MetaKey;
 use crate::topic::{TopicEntry, TopicKind};
 use sagamq_api::TopicName;
+use sagamq_api::audit::AuditOutcome;
 use sagamq_api::topic::{Ordering, TopicConfig, TopicConfigChange, TopicDescription};
 
 /// Why the configuration of a topic was not changed.
@@ -96,7 +97,8 @@ impl Broker {
             let now = topic.entry();
             let growths = longer.clone().unwrap_or(now.growths);
             let entry = TopicEntry { config: after.clone(), keys_until_ms, growths, ..now };
-            self.write_meta(vec![put(MetaKey::Topic(topic.id), &entry)]).await?;
+            let note = self.note(AuditOutcome::Changed, &[("topic", name)]).before(&before).after(&after);
+            self.write_meta(vec![put(MetaKey::Topic(topic.id), &entry)], note).await?;
             // Before the window: nothing is appended with the longer one that is not asked for as long.
             if let Some(growths) = longer {
                 topic.remember(growths);

@@ -19,6 +19,7 @@ use crate::ids::ShardId;
 use crate::storage::keys::dedup_bucket;
 use crate::storage::{Direction, Family, Storage, StorageError};
 use core::ops::ControlFlow;
+use sagamq_api::headers::{TRACEPARENT, TRACESTATE, cloud_event};
 use sagamq_api::record::{Header, Payload};
 use sagamq_api::{Offset, PartitionId};
 use std::collections::BTreeSet;
@@ -137,7 +138,8 @@ pub(crate) fn hash_of_leases(group: u32, leases: &[(Offset, u64)]) -> Hash {
     truncate(hasher.finalize())
 }
 
-/// Hash of what a record says; a retry says the same. The time the broker gives to a record without one is not part of it.
+/// Hash of what a record says; a retry says the same. The time the broker gives to a record without one is not part of it, and neither is
+/// what caused the record: a retry is caused by another span.
 pub(crate) fn fingerprint(payload: &Payload, partition: Option<PartitionId>, timestamp_ms: Option<i64>, due: Option<Due>) -> Hash {
     let mut hasher = blake3::Hasher::new();
     let mut field = |bytes: Option<&[u8]>| {
@@ -150,7 +152,8 @@ pub(crate) fn fingerprint(payload: &Payload, partition: Option<PartitionId>, tim
     // In order of names, because the maps of clients have none; the order of one name's values counts.
     let mut headers: Vec<&Header> = payload.headers.iter().collect();
     headers.sort_by_key(|header| header.name.as_str());
-    for header in headers {
+    let is_of_a_trace = |name: &str| matches!(name, TRACEPARENT | TRACESTATE | cloud_event::TRACEPARENT | cloud_event::TRACESTATE);
+    for header in headers.into_iter().filter(|header| !is_of_a_trace(&header.name)) {
         field(Some(header.name.as_bytes()));
         field(header.value.as_deref());
     }
@@ -247,6 +250,11 @@ mod tests {
         };
         assert_eq!(with(&[("a", "1"), ("b", "2")]), with(&[("b", "2"), ("a", "1")]));
         assert_ne!(with(&[("a", "1"), ("a", "2")]), with(&[("a", "2"), ("a", "1")]));
+        assert_eq!(
+            with(&[("a", "1"), (TRACEPARENT, "00-1"), (TRACESTATE, "x=1")]),
+            with(&[(TRACEPARENT, "00-2"), ("a", "1"), (cloud_event::TRACEPARENT, "00-3"), (cloud_event::TRACESTATE, "y=1")]),
+            "a retry's span is another"
+        );
         let due = |due| fingerprint(&payload("a"), None, None, Some(due));
         assert_eq!(due(Due::At(5)), due(Due::At(5)));
         assert!(due(Due::At(5)) != plain && due(Due::At(5)) != due(Due::At(6)) && due(Due::At(5)) != due(Due::After(5)));

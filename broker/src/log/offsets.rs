@@ -6,6 +6,7 @@
 //!   first record  readers see        next offset to give: the shard's task
 //!   still there   what is below      may run ahead of the disk up to here
 //! ```
+//! For the shard's task the log may begin later already than for all others, who are shown that when it is durable: [`SharedOffsets::cut_at`].
 
 use sagamq_api::Offset;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -61,9 +62,11 @@ impl LogOffsets {
 }
 
 /// The positions of a partition for everybody to look at. Each has one owner who moves it, and only upwards: the end is moved by the shard's
-/// task, and so is the start; the high watermark by the committer. So nobody has to be locked out.
+/// task, and so is where the log is cut; start and high watermark by the committer. So nobody has to be locked out.
 #[derive(Debug)]
 pub(crate) struct SharedOffsets {
+    /// Where the log begins when all that is staged is written.
+    cut_at: AtomicU64,
     log_start: AtomicU64,
     high_watermark: AtomicU64,
     log_end: AtomicU64,
@@ -72,7 +75,13 @@ pub(crate) struct SharedOffsets {
 impl SharedOffsets {
     pub(crate) fn new(offsets: LogOffsets) -> Self {
         offsets.assert_ordered();
-        Self { log_start: offsets.log_start.0.into(), high_watermark: offsets.high_watermark.0.into(), log_end: offsets.log_end.0.into() }
+        let log_start = offsets.log_start.0;
+        Self {
+            cut_at: log_start.into(),
+            log_start: log_start.into(),
+            high_watermark: offsets.high_watermark.0.into(),
+            log_end: offsets.log_end.0.into(),
+        }
     }
 
     /// The positions at about this moment, in their order.
@@ -97,7 +106,19 @@ impl SharedOffsets {
         base
     }
 
-    /// Raises the start of the log. Only the shard's task calls it.
+    /// Where the log begins when all that is staged is written. Nothing below it can be relied on to be there.
+    pub(crate) fn cut_at(&self) -> Offset {
+        Offset(self.cut_at.load(Ordering::SeqCst))
+    }
+
+    /// Notes that the log will begin later. Only the shard's task calls it.
+    pub(crate) fn cut(&self, log_start: Offset) {
+        let mut offsets = LogOffsets { log_start: self.cut_at(), ..self.now() };
+        offsets.trim(log_start);
+        self.cut_at.store(log_start.0, Ordering::SeqCst);
+    }
+
+    /// Raises the start of the log to where it was cut: that is durable. Only the committer calls it.
     pub(crate) fn trim(&self, log_start: Offset) {
         let mut offsets = self.now();
         offsets.trim(log_start);
@@ -146,6 +167,20 @@ mod tests {
             while shared.now().high_watermark < Offset(60_000) {}
         });
         assert_eq!(shared.now(), LogOffsets { log_start: Offset(0), high_watermark: Offset(60_000), log_end: Offset(60_000) });
+    }
+
+    #[test]
+    fn a_cut_is_shown_when_it_is_durable() {
+        let shared = SharedOffsets::new(LogOffsets::recovered(Offset(3), Offset(9)));
+        for (cut, shown) in [(5, 3), (8, 5)] {
+            shared.cut(Offset(cut));
+            assert_eq!((shared.cut_at(), shared.now().log_start), (Offset(cut), Offset(shown)));
+            shared.trim(Offset(cut));
+            assert_eq!(shared.now().log_start, Offset(cut));
+        }
+        for refused in [7, 10] {
+            assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| shared.cut(Offset(refused)))).is_err(), "{refused}");
+        }
     }
 
     #[test]

@@ -124,7 +124,7 @@ impl OwnedLog {
         if cut.log_start <= log_start {
             return None;
         }
-        self.partition.trim(cut.log_start);
+        self.partition.cut(cut.log_start);
         (self.positions.log_start, self.positions.bytes_start) = (cut.log_start, bytes_start);
         self.partition.count_bytes(self.positions.bytes());
         store(Mutation::DeleteRange { family: Family::Log, range: key.log_range(log_start..cut.log_start) });

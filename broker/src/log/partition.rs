@@ -75,8 +75,18 @@ impl Partition {
         self.offsets.append(count)
     }
 
-    /// Raises the start of the log. Only the shard's task calls it, before what lies below is deleted: whoever reads there and meets less
-    /// than there was sees why.
+    /// Where the log begins when all that is staged is written: so it is for the shard's task, and for whoever misses what lies below.
+    pub(crate) fn cut_at(&self) -> Offset {
+        self.offsets.cut_at()
+    }
+
+    /// Notes that the log will begin later. Only the shard's task calls it, before what lies below is deleted: whoever reads there and meets
+    /// less than there was sees why.
+    pub(crate) fn cut(&self, log_start: Offset) {
+        self.offsets.cut(log_start);
+    }
+
+    /// Shows everybody that the log begins later. Only the committer calls it, when that is durable: it never goes back.
     pub(crate) fn trim(&self, log_start: Offset) {
         self.offsets.trim(log_start);
     }

@@ -146,6 +146,7 @@ impl Committer {
     fn write(&mut self, write: &GroupWrite) -> Result<(), WriteError> {
         if let Some(reason) = &self.failure {
             self.parts.stops.stop(&write.shards, reason);
+            self.show_stops();
             return Err(WriteError::Stopped(reason.clone()));
         }
         // An answer that asks for a sync tells of what is written, for example that a record is settled already: that must be synced.
@@ -170,10 +171,16 @@ impl Committer {
                 // A sync alone is of all that was written before it, of whatever shard.
                 let all = || -> BTreeSet<u16> { (0..self.parts.stops.shards()).collect() };
                 self.parts.stops.stop(&if write.shards.is_empty() { all() } else { write.shards.clone() }, &reason);
+                self.show_stops();
                 self.failure = Some(reason.clone());
                 Err(WriteError::Failed(reason))
             }
         }
+    }
+
+    fn show_stops(&self) {
+        let stopped = self.parts.stops.all().count();
+        self.parts.metrics.stopped_shards.set(i64::try_from(stopped).expect("there are at most 256 shards"));
     }
 
     /// A shutdown leaves nothing that is written and not synced.

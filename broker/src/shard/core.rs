@@ -1,8 +1,9 @@
 //! What every owner of a shard needs: its logs, the commit that is being made, and the answers that go out behind it.
 
+use crate::audit::Note;
 use crate::env::{Clock, Random};
 use crate::ids::{NumberHasher, PartitionKey, ShardId, TopicId};
-use crate::log::batch::{Batch, NewBatch};
+use crate::log::batch::{Batch, NewBatch, Record};
 use crate::log::compaction::{Compacted, Rewrite};
 use crate::log::expiry::Cut;
 use crate::log::owned::OwnedLog;
@@ -11,7 +12,7 @@ use crate::metrics::{Metrics, TopicCounters, TopicLabel};
 use crate::shard::commit::{Commit, Completion, WriteError};
 use crate::storage::keys::{CLOCK_MARK_STEP_MS, MetaKey};
 use crate::storage::{Family, Mutation, Storage};
-use crate::topic::ProducerNames;
+use crate::topic::{AuditLog, ProducerNames};
 use sagamq_api::Offset;
 use sagamq_api::topic::TopicDurability;
 use std::collections::HashMap;
@@ -34,6 +35,8 @@ pub(crate) struct CoreParts {
     pub(crate) logs: Vec<OwnedLog>,
     /// Which producer has which name.
     pub(crate) producer_names: Arc<ProducerNames>,
+    /// Where it is written down who changed what.
+    pub(crate) audit: Arc<AuditLog>,
 }
 
 /// What every owner of a shard needs.
@@ -45,6 +48,7 @@ pub(super) struct Core {
     pub(super) metrics: Arc<Metrics>,
     /// Which producer has which name.
     pub(super) producer_names: Arc<ProducerNames>,
+    audit: Arc<AuditLog>,
     /// The commit that is being made.
     pub(super) commit: Commit,
     /// Number of the last one.
@@ -85,6 +89,7 @@ impl Core {
             random: parts.random,
             metrics: parts.metrics,
             producer_names: parts.producer_names,
+            audit: parts.audit,
             commit: Commit::new(parts.id),
             last_commit: parts.last_commit,
             durable_commit: Arc::new(parts.last_commit.into()),
@@ -176,12 +181,35 @@ impl Core {
         first.expect("batches are staged only when there are some")
     }
 
-    /// Takes the oldest batches of a partition away; how many records they held.
+    /// Writes down who made the change that is in the commit: synced with it, so that neither is there without the other.
+    pub(super) fn note(&mut self, note: Note) {
+        self.note_as(TopicDurability::Sync, note);
+    }
+
+    /// As [`Core::note`], for what is no change.
+    pub(super) fn note_as(&mut self, durability: TopicDurability, note: Note) {
+        let Some(partition) = self.audit.partition(self.id).cloned().filter(|_| !note.is_nothing()) else { return };
+        let (now_ms, id) = (self.clock.now_ms(), uuid::Builder::from_random_bytes(self.random.bytes()).into_uuid());
+        let Some(payload) = note.into_payload(self.audit.source(), id, now_ms) else { return };
+        let timestamp_ms = i64::try_from(now_ms).expect("the year is below 292 million");
+        let batch = NewBatch::encode(&[Record { timestamp_ms, payload }]).expect("an entry is far smaller than a batch may be");
+        self.stage_batches_as(durability, partition, [batch]);
+    }
+
+    /// Takes the oldest batches of a partition away; how many records they held. Others see that when it is synced: what they were shown does not go
+    /// back.
     pub(super) fn trim(&mut self, key: PartitionKey, cut: &Cut) -> Option<u64> {
         let (log, commit) = (self.logs.get_mut(&key)?, &mut self.commit);
         let records = log.trim(cut, &mut |mutation| commit.push(mutation))?;
         let is_row_due = log.make_row_due();
         self.rows_due.extend(is_row_due.then_some(key));
+        let (partition, log_start) = (Arc::clone(log.partition()), cut.log_start);
+        self.commit.require_sync();
+        self.answer(move |written| {
+            if written.is_ok() {
+                partition.trim(log_start);
+            }
+        });
         Some(records)
     }
 

@@ -1,5 +1,6 @@
 //! Commits of the embedder: its own keys, records for its topics, settled commands, and messages to other shards, in one write of one shard.
 
+use crate::audit::Note;
 use crate::group::queue::HandOut;
 use crate::ids::{GroupKey, ShardId};
 use crate::log::batch::{NewBatch, StoredRecord};
@@ -41,6 +42,8 @@ pub(crate) struct EmbeddedCommit {
     pub(crate) takes: Vec<(ShardId, u64)>,
     /// Messages to other shards.
     pub(crate) messages: Vec<(ShardId, Vec<u8>)>,
+    /// Who made the changes, for the audit log.
+    pub(crate) notes: Vec<Note>,
     /// Whether it asks for a sync of its own.
     pub(crate) is_forced: bool,
     /// The offsets, as soon as they are given: before anything is durable; none for a record whose topic is deleted. An error: nothing of the
@@ -84,6 +87,9 @@ pub(super) fn handle(core: &mut Core, queues: &mut Queues, outbox: &mut Outbox, 
         let offset = core.stage_batches(partition, [batch]);
         offsets.push(Some(offset));
         handed.extend(group.and_then(|(group, record)| queues.hand_appended(core, &group, StoredRecord { offset, ..record }, bytes)));
+    }
+    for note in commit.notes {
+        core.note(note);
     }
     for (key, offset) in commit.settles {
         queues.settle_record(key, offset);

@@ -8,6 +8,7 @@ use crate::log::compaction::{Compacted, Rewrite};
 use crate::log::expiry::Cut;
 use crate::log::partition::Partition;
 use crate::metrics::TopicLabel;
+use crate::shard::commit::WriteError;
 use crate::shard::core::Core;
 use crate::shard::queues::Queues;
 use crate::storage::Mutation;
@@ -22,9 +23,9 @@ pub(crate) enum TrimOp {
     /// From where on are records of this partition needed?
     Needed { of: Trimmed, reply: oneshot::Sender<Option<Offset>> },
     /// Take the oldest records away, if the configuration is still the one by which they may go. How many there were.
-    Cut { of: Trimmed, config: Arc<TopicConfig>, cut: Cut, reply: oneshot::Sender<u64> },
+    Cut { of: Trimmed, config: Arc<TopicConfig>, cut: Cut, reply: oneshot::Sender<Result<u64, WriteError>> },
     /// Rewrite a piece of the log by what compaction found, if the configuration is still the one by which it looked.
-    Rewrite { of: Trimmed, config: Arc<TopicConfig>, compaction: Box<Compaction>, reply: oneshot::Sender<bool> },
+    Rewrite { of: Trimmed, config: Arc<TopicConfig>, compaction: Box<Compaction>, reply: oneshot::Sender<Result<bool, WriteError>> },
 }
 
 /// What compaction makes of a log.
@@ -81,13 +82,13 @@ pub(super) fn handle(core: &mut Core, queues: &mut Queues, op: TrimOp) {
         TrimOp::Rewrite { of, config, compaction, reply } => {
             let is_done = rewrite(core, &of, &config, *compaction);
             core.answer(move |written| {
-                let _ = reply.send(is_done && written.is_ok());
+                let _ = reply.send(written.map(|()| is_done));
             });
         }
         TrimOp::Cut { of, config, cut, reply } => {
             let taken = take(core, queues, &of, &config, &cut).unwrap_or(0);
             core.answer(move |written| {
-                let _ = reply.send(if written.is_ok() { taken } else { 0 });
+                let _ = reply.send(written.map(|()| taken));
             });
         }
     }

@@ -3,7 +3,7 @@
 use super::crash::CrashStorage;
 use super::memory::MemoryStorage;
 use super::rocks::{RocksOptions, RocksStorage};
-use super::{Direction, Durability, Family, Mutation, Storage};
+use super::{Direction, Durability, Family, Moment, Moments, Mutation, Storage};
 use bytes::Bytes;
 use core::ops::{ControlFlow, Range};
 use proptest::prelude::*;
@@ -273,3 +273,33 @@ suite!(rocks, |check: fn(&dyn Storage)| {
     let directory = tempfile::tempdir().expect("a directory");
     check(&RocksStorage::open(directory.path(), &RocksOptions::default()).expect("opens"));
 });
+
+#[test]
+fn a_moment_stays_as_it_was_over_all_families() {
+    fn check(storage: &dyn Moments) {
+        let rows = |moment: &dyn Moment| {
+            let mut rows = Vec::new();
+            for family in [Family::Log, Family::Meta] {
+                let mut visit = |key: &[u8], value: &[u8]| {
+                    rows.push((family, key.to_vec(), value.to_vec()));
+                    ControlFlow::Continue(())
+                };
+                moment.scan(family, b"b"..b"y", &mut visit).expect("reads succeed");
+            }
+            rows
+        };
+        write(storage, &[put(Family::Log, "a", "1"), put(Family::Log, "c", "1"), put(Family::Meta, "c", "1"), put(Family::Meta, "z", "1")]);
+        let moment = storage.moment();
+        let before = rows(&*moment);
+        assert_eq!(before.len(), 2, "{before:?}");
+        write(storage, &[put(Family::Log, "c", "2"), put(Family::Log, "d", "2"), delete(Family::Meta, "c")]);
+        write(storage, &[delete_range(Family::Log, "a".."z")]);
+        assert_eq!(rows(&*moment), before);
+        assert_eq!(moment.get(Family::Meta, b"c").expect("reads succeed").as_deref(), Some(&b"1"[..]));
+        assert_eq!(moment.get(Family::Meta, b"d").expect("reads succeed"), None);
+        assert_eq!(rows(&*storage.moment()), []);
+    }
+    check(&MemoryStorage::new());
+    let directory = tempfile::tempdir().expect("a directory");
+    check(&RocksStorage::open(directory.path(), &RocksOptions::default()).expect("opens"));
+}

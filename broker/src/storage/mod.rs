@@ -201,6 +201,27 @@ pub trait Storage: Send + Sync + 'static {
     }
 }
 
+/// Reads that all see one moment in time, whatever is written meanwhile.
+pub trait Moment: Send {
+    /// As [`Storage::get`].
+    ///
+    /// # Errors
+    /// As for [`Storage::get`].
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, StorageError>;
+
+    /// As [`Storage::scan`], forward.
+    ///
+    /// # Errors
+    /// As for [`Storage::scan`].
+    fn scan(&self, family: Family, range: Range<&[u8]>, visit: Visitor<'_>) -> Result<(), StorageError>;
+}
+
+/// Storage of which copies can be made while it is written.
+pub trait Moments: Storage {
+    /// This moment. While it is held the space of what is overwritten is not given back.
+    fn moment(&self) -> Box<dyn Moment + '_>;
+}
+
 impl<S: Storage + ?Sized> Storage for std::sync::Arc<S> {
     fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
         (**self).get(family, key)

@@ -30,6 +30,8 @@ pub(crate) enum TopicKind {
     Plain,
     /// Holds the dead letters of one group; it goes when the group goes.
     DeadLetters,
+    /// The audit log. It is in the stored catalogue, and in no list of topics.
+    Audit,
 }
 
 /// A queue group.

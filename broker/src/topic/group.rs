@@ -247,6 +247,11 @@ impl<'a> QueueRef<'a> {
         self.group.partitions.offsets(self.index)
     }
 
+    /// Where the log begins when all that is staged is written: for the shard's task, whose later commits rest on that.
+    pub(crate) fn cut_at(self) -> Offset {
+        self.group.partitions.in_memory(self.index).map_or(Offset(0), |partition| partition.cut_at())
+    }
+
     pub(crate) fn high_watermark(self) -> Offset {
         self.offsets().high_watermark
     }

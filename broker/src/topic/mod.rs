@@ -1,5 +1,6 @@
 //! Topics and groups: what is in the catalogue, and how it is found.
 
+mod audit;
 mod catalog;
 mod claims;
 mod entry;
@@ -12,6 +13,7 @@ mod producers;
 mod stream;
 mod streams;
 
+pub(crate) use audit::AuditLog;
 pub(crate) use catalog::{Catalog, Dealing, Topic};
 pub(crate) use claims::{Claim, GivenBack, Handed, Place};
 pub(crate) use entry::{GroupEntry, GroupStart, NextIds, ProducerEntry, StreamEntry, TopicEntry, TopicKind};

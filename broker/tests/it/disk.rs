@@ -5,9 +5,11 @@ use crate::compaction::compacted;
 use bytes::Bytes;
 use core::ops::Range;
 use core::time::Duration;
+use sagamq_api::audit::{AuditOutcome, AuditQuery};
 use sagamq_api::queue::{AckRequest, ReceiveRequest, StartPosition};
 use sagamq_api::stream::StreamHeartbeat;
 use sagamq_api::topic::{TopicConfig, TopicConfigChange};
+use sagamq_broker::audit::{Act, Note};
 use sagamq_broker::env::ManualClock;
 use sagamq_broker::storage::memory::MemoryStorage;
 use sagamq_broker::storage::{Direction, Durability, Family, FreeSpace, Mutation, Storage, StorageError, Visitor};
@@ -85,6 +87,24 @@ async fn compaction_waits_for_room() {
     assert_eq!(test.broker.compact().await.expect("nothing is wrong"), 0);
     disk.becomes(&test, RESUME, Room::Enough).await;
     assert_eq!(test.broker.compact().await.expect("compacted"), 9);
+}
+
+/// Whoever may do nothing must not be able to fill the rest of the disk with the entries of his refusals.
+#[tokio::test]
+async fn refusals_are_not_written_down_while_the_disk_is_low() {
+    let disk = Disk::new();
+    let test = disk.open();
+    test.broker.keep_audit(Duration::from_secs(86_400)).await.expect("kept");
+    let note = || Note::of(&Act::of_request("anonymous".to_owned(), "topic.list", None, None), AuditOutcome::Refused, &[]);
+    let refused = AuditQuery { outcome: Some(AuditOutcome::Refused), wait_ms: Some(20_000), ..AuditQuery::default() };
+    disk.becomes(&test, RESERVE - 1, Room::Low).await;
+    for _ in 0..10 {
+        test.broker.write_refusal(note()).await;
+    }
+    disk.becomes(&test, RESUME, Room::Enough).await;
+    test.broker.write_refusal(note()).await;
+    let entries = within("the refusal", test.broker.audit(&refused)).await.expect("it is kept").entries;
+    assert_eq!(entries.len(), 1, "{entries:?}");
 }
 
 #[tokio::test]

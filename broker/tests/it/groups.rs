@@ -8,6 +8,7 @@ use sagamq_api::queue::{
 };
 use sagamq_api::topic::TopicConfig;
 use sagamq_api::{ErrorCode, Offset};
+use sagamq_broker::group::queue::ReceiptError;
 use sagamq_broker::storage::memory::MemoryStorage;
 use sagamq_broker::{Delivered, FindGroupError, ReceiveError, SettleError};
 
@@ -204,6 +205,26 @@ async fn receipts_of_others_are_refused() {
     test.receive("t", "g").await;
     let deleted = test.broker.ack(&topic("t"), &group("g"), &request).await;
     assert!(matches!(deleted, Err(SettleError::ForeignReceipt { .. })), "a new group of the same name: {deleted:?}");
+}
+
+#[tokio::test]
+async fn a_receipt_counts_for_whom_it_was_given_to_and_for_the_broker_itself() {
+    let test = TestBroker::with_topic(MemoryStorage::new(), "t", one_partition()).await;
+    test.produce_texts("t", ["a", "b"]).await;
+    let [ann, bob] = ["key:ann", "key:bob"].map(|name| test.broker.held_by(name));
+    let one = ReceiveRequest { max_records: Some(1), ..ReceiveRequest::default() };
+    let held = ann.receive(&topic("t"), &group("g"), &one).await.expect("received").deliveries;
+    let bearers = test.receive_with("t", "g", &one).await;
+    for deliveries in [&held, &bearers] {
+        let refused = bob.ack(&topic("t"), &group("g"), &AckRequest { receipts: receipts(deliveries) }).await;
+        assert!(matches!(refused, Err(SettleError::Receipt { index: 0, reason: ReceiptError::OfAnother })), "{refused:?}");
+    }
+    let of_ann = AckRequest { receipts: receipts(&held) };
+    let settled = ann.ack(&topic("t"), &group("g"), &of_ann).await.expect("his own").results;
+    assert_eq!(settled[0].status, SettleStatus::Done);
+    // A server that asks nobody any more takes what it gave when it did.
+    let again = test.broker.ack(&topic("t"), &group("g"), &of_ann).await.expect("nobody is asked").results;
+    assert_eq!(again[0].status, SettleStatus::AlreadySettled);
 }
 
 /// What comes when leases have run out, and then backoffs.

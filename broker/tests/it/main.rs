@@ -1,5 +1,6 @@
 //! The broker through its door, on storage in memory and on the crash double.
 
+mod audit;
 mod clock;
 mod common;
 mod compaction;
@@ -29,7 +30,9 @@ mod producers;
 mod receive;
 mod retention;
 mod retention_crash;
+mod retention_shown;
 mod schedules;
+mod schedules_faults;
 mod streams;
 mod streams_retention;
 mod superseded;

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use core::ops::{ControlFlow, Range};
 use core::time::Duration;
 use sagamq_api::PartitionId;
-use sagamq_api::queue::ReceiveRequest;
-use sagamq_api::topic::{Ordering, TopicConfig, TopicConfigChange};
+use sagamq_api::queue::{DeadLetterQuery, ReceiveRequest, RedriveRequest, TerminateRequest};
+use sagamq_api::topic::{CleanupPolicy, Ordering, TopicConfig, TopicConfigChange};
 use sagamq_broker::ReceiveError;
 use sagamq_broker::storage::memory::MemoryStorage;
 use sagamq_broker::storage::{Direction, Durability, Family, Mutation, Storage, StorageError, Visitor};
@@ -142,4 +142,32 @@ async fn what_is_being_read_when_the_order_is_switched_on_is_kept_in_order() {
     storage.set_closed(false);
     let received = within("the receive", reading).await.expect("no panic").expect("received");
     assert_eq!(texts(&received.deliveries), ["a1", "b1"], "from the answer on, no two of a key are given");
+}
+
+#[tokio::test]
+async fn what_could_not_be_read_when_it_was_given_up_is_redriven_as_it_is_in_the_log() {
+    let storage = FaultyStorage::default();
+    // What is redriven of a compacted topic is what the dead letter has: the log may have it no more.
+    let config = TopicConfig { cleanup_policy: CleanupPolicy::Compact, ordering: Ordering::None, ..by_key() };
+    let test = stored(&storage, config, &[("a", "bad luck"), ("b", "b1")]).await;
+    let first = test.receive("t", "g").await;
+    assert_eq!(texts(&first), ["bad luck", "b1"]);
+    storage.set_fault(Some(StorageError::Io("the device is away".to_owned())));
+    let receipts = first.iter().map(|delivery| delivery.receipt.clone()).collect();
+    let given_up = TerminateRequest { receipts, reason: "no use".to_owned() };
+    test.broker.terminate(&topic("t"), &group("g"), &given_up).await.expect("given up");
+    storage.set_fault(None);
+    let letters = test.broker.dead_letters(&topic("t"), &group("g"), &DeadLetterQuery::default()).await.expect("listed").dead_letters;
+    let reasons: Vec<_> = letters.iter().filter_map(|letter| letter.reason.as_deref()).collect();
+    assert!(reasons[0].contains("could not be read") && reasons[1] == "no use", "{reasons:?}");
+    test.broker.redrive(&topic("t"), &group("g"), &RedriveRequest::default()).await.expect("redriven");
+    let again = test.receive("t", "g").await;
+    assert_eq!(texts(&again), ["bad luck", "b1"], "and nothing that nobody has sent");
+    assert_eq!(again[0].record.payload.key.as_deref(), Some(&b"a"[..]));
+    // Now the dead letter has it: then the log is not needed.
+    let receipts = again.iter().map(|delivery| delivery.receipt.clone()).collect();
+    test.broker.terminate(&topic("t"), &group("g"), &TerminateRequest { receipts, reason: String::new() }).await.expect("given up");
+    test.broker.redrive(&topic("t"), &group("g"), &RedriveRequest::default()).await.expect("redriven");
+    storage.set_fault(Some(StorageError::Io("the device is away".to_owned())));
+    assert_eq!(texts(&test.receive("t", "g").await), ["bad luck", "b1"]);
 }

@@ -22,7 +22,11 @@ EXAMPLES:
   sagamq bench consume --by stream --connections 1 --records 1000
   sagamq bench sagas --connections 64
 
-Exit code 1 if a request failed or the books do not balance: errors are counted by their code and shown.";
+  # Against a cluster: every connection follows the active node
+  sagamq bench produce --server http://a:7070,http://b:7070 --duration 60s
+
+Exit code 1 if a request failed or the books do not balance: errors are counted by their code and shown, with the longest time
+without an answer. No request is repeated. Where nobody answers for 5 s (30 s of several servers) the run ends.";
 
 /// What can be measured.
 #[derive(Clone, Debug, Subcommand)]

@@ -7,7 +7,7 @@ use core::str::FromStr;
 /// Where the server is, and how it is reached.
 #[derive(Args, Clone, Debug)]
 pub struct ConnectionArgs {
-    /// Address of the server
+    /// Address of the server; of several servers of one broker, their addresses, divided by commas
     /// [default: that of the profile, else http://127.0.0.1:7070]
     #[arg(long, global = true, env = "SAGAMQ_SERVER", value_name = "URL")]
     #[arg(help_heading = "Global options")]

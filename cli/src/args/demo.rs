@@ -15,6 +15,10 @@ EXAMPLES:
   sagamq demo --mode classic
   sagamq demo --mode 2pc
 
+  # The broker as a cluster of three nodes; the active one is lost for good, with its disk
+  sagamq demo --nodes 3
+  sagamq demo --nodes 3 --log s3://my-bucket/demos
+
   # The options of the example
   sagamq demo -- --help";
 
@@ -22,7 +26,7 @@ EXAMPLES:
 #[derive(Args, Clone, Debug)]
 #[command(after_help = EXAMPLES)]
 #[command(long_about = "Run the e-commerce example: thousands of orders, with failures and crashes on the way.\n\n\
-    Starts the program `sagamq-shop` that lies beside this one: it runs a broker of its own and five services as processes, puts orders \
+    Starts the program `sagamq-shop` that lies beside this one: it runs a broker of its own (with --nodes, a cluster) and five services as processes, puts orders \
     through them, kills some of them on the way, and prints a report. The exit code is the example's: not 0 if its books do not balance.")]
 pub struct DemoArgs {
     /// Passed to the example as they are

@@ -3,7 +3,8 @@
 use super::values;
 use clap::{Args, Subcommand};
 use sagamq_api::KeyName;
-use sagamq_api::access::{CreateKey, Grant, RotateKey};
+use sagamq_api::access::{CreateKey, Grant, KeyQuota, RotateKey};
+use sagamq_api::limits::QUOTA_REQUESTS_MAX;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -23,6 +24,9 @@ EXAMPLES:
   # For a week
   sagamq key create guest --role 'operate:saga=checkout' --expires-in 7d
 
+  # No more than so much in a second
+  sagamq key create import --role produce:topic=orders --requests-per-second 50
+
 The answer has the secret of the key. It is told this once: the server keeps a hash of it.";
 const LIST: &str = "\
 EXAMPLES:
@@ -35,6 +39,18 @@ EXAMPLES:
 
   # It is known to others: end it at once
   sagamq key rotate billing --grace 0";
+const LIMIT: &str = "\
+EXAMPLES:
+  # No more than 50 requests and 1 MiB in a second
+  sagamq key limit import --requests-per-second 50 --bytes-per-second 1MiB
+
+  # As many requests as it likes; bytes as each client
+  sagamq key limit import --requests-per-second 0
+
+  # As each client again (client_requests_per_second, client_bytes_per_second of the server)
+  sagamq key limit import
+
+Bytes are those of the bodies of requests and answers together. What is left out is the server's bound for each client.";
 const REVOKE: &str = "\
 EXAMPLES:
   sagamq key revoke billing
@@ -62,6 +78,8 @@ pub enum KeyCommand {
     List,
     /// Give a key another secret, and print it
     Rotate(RotateArgs),
+    /// Say how much whoever shows a key may have in a second
+    Limit(LimitArgs),
     /// Take a key away for good
     #[command(after_help = REVOKE)]
     Revoke {
@@ -85,6 +103,31 @@ pub struct CreateArgs {
     /// How long it is valid [default: until it is revoked]
     #[arg(long, value_name = "DURATION", value_parser = values::duration)]
     pub expires_in: Option<Duration>,
+    /// How much whoever shows it may have.
+    #[command(flatten)]
+    pub quota: QuotaArgs,
+}
+
+/// How much whoever shows a key may have.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct QuotaArgs {
+    /// Requests that it may send in a second; 0 for no bound [default: the server's, for each client]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(..=QUOTA_REQUESTS_MAX))]
+    pub requests_per_second: Option<u64>,
+    /// Bytes that it may send and get in a second; 0 for no bound [default: the server's, for each client]
+    #[arg(long, value_name = "SIZE", value_parser = values::size)]
+    pub bytes_per_second: Option<u64>,
+}
+
+/// `sagamq key limit`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = LIMIT)]
+pub struct LimitArgs {
+    /// Name of the key
+    pub name: KeyName,
+    /// How much whoever shows it may have.
+    #[command(flatten)]
+    pub quota: QuotaArgs,
 }
 
 /// `sagamq key rotate`.
@@ -111,7 +154,16 @@ impl CreateArgs {
     /// The request.
     #[must_use]
     pub fn request(&self) -> CreateKey {
-        CreateKey { name: self.name.clone(), roles: self.roles.clone(), expires_in_ms: self.expires_in.map(millis) }
+        let (name, roles) = (self.name.clone(), self.roles.clone());
+        CreateKey { name, roles, expires_in_ms: self.expires_in.map(millis), quota: self.quota.request() }
+    }
+}
+
+impl QuotaArgs {
+    /// What it says.
+    #[must_use]
+    pub fn request(self) -> KeyQuota {
+        KeyQuota { requests_per_second: self.requests_per_second, bytes_per_second: self.bytes_per_second }
     }
 }
 

@@ -15,7 +15,7 @@ EXAMPLES:
   sagamq saga locks --key sku/4711
   sagamq saga lock break sku/4711 --lock-token 17 --reason 'the shelf was counted by hand'
 
-The first saga that waits has the lock then, with a larger token. The saga that loses it is not stopped: end it first if it must not go on
+It is taken from the saga that holds it when the command begins, and from no other. The first that waits has it then, with a larger token. The saga that loses it is not stopped: end it first if it must not go on
 (`sagamq saga terminate`). Its calls bear the old token, which participants refuse that have seen the new one.";
 
 /// `sagamq saga locks`.

@@ -1,6 +1,8 @@
 //! The argument tree: what can be typed. Each subcommand has a file here and one of the same name in `commands/`.
 
+pub mod audit;
 pub mod bench;
+pub mod cluster;
 pub mod conformance;
 pub mod connection;
 pub mod consume;
@@ -23,6 +25,7 @@ pub mod verify;
 
 use crate::exit::EXIT_CODES;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
 use std::time::Duration;
 
 const EXAMPLES: &str = "\
@@ -120,9 +123,14 @@ pub enum Command {
     /// Make, list, rotate and revoke API keys
     #[command(subcommand)]
     Key(key::KeyCommand),
+    /// Show who changed what, and who was refused
+    Audit(audit::AuditArgs),
     /// Look at transactions, the sagas that run in two phases, and resolve those that are in doubt
     #[command(subcommand)]
     Tx(tx::TxCommand),
+    /// Look at a cluster by its log, or make one from the data of a server that ran alone
+    #[command(subcommand)]
+    Cluster(cluster::ClusterCommand),
     /// Call a participant of sagas as the orchestrator may call it, in every bad order, and judge its answers; needs no server
     Conformance(Box<conformance::ConformanceArgs>),
     /// Measure a server: produce, consume, latency from end to end, sagas; beside what its disk gives
@@ -132,6 +140,8 @@ pub enum Command {
     Demo(demo::DemoArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
+    /// Write a manual page for each command
+    Man(ManArgs),
 }
 
 const HEALTH_EXAMPLES: &str = "\
@@ -157,4 +167,18 @@ EXAMPLES:
 pub struct CompletionsArgs {
     /// The shell
     pub shell: clap_complete::Shell,
+}
+
+const MAN_EXAMPLES: &str = "\
+EXAMPLES:
+  # For this user
+  mkdir -p ~/.local/share/man/man1
+  sagamq man ~/.local/share/man/man1";
+
+/// `sagamq man`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = MAN_EXAMPLES)]
+pub struct ManArgs {
+    /// Folder for the pages; pages that lie there already are replaced
+    pub folder: PathBuf,
 }

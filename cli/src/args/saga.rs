@@ -19,7 +19,8 @@ EXAMPLES:
   sagamq saga lint checkout.yaml
   sagamq saga lint checkout.yaml refund.yaml --output json
 
-Needs no server. Exit code 1 if a file has faults that forbid publishing.";
+Needs no server. Of files that are given together, what one says of a saga that another one starts is looked at too.
+Exit code 1 if a file has faults that forbid publishing.";
 const GRAPH: &str = "\
 EXAMPLES:
   sagamq saga graph checkout.yaml

@@ -32,11 +32,14 @@ CONFIGURATION FILE (TOML; every key may be left out, an unknown key is an error)
   disk_reserve_bytes = \"1GiB\"
   disk_resume_bytes = \"1280MiB\"
   sync_interval = \"200ms\"
+  client_connections_max = 5000
   client_requests_per_second = 0
   client_bytes_per_second = \"0\"
   allow_host = \"broker.example.com\"
   allow_origin = \"https://console.example.com\"
   participant_allow_host = \"payments.internal, stock.internal\"
+  participant_deny_address = \"link-local\"
+  secrets_dir = \"/etc/sagamq/secrets\"
   participant_proxy = \"none\"
   participant_calls_max = 64
   sagas_open_max = 1000000
@@ -58,6 +61,9 @@ CONFIGURATION FILE (TOML; every key may be left out, an unknown key is an error)
   insecure_no_auth = false
   bootstrap_key_file = \"/run/secrets/sagamq-admin\"
   open_metrics = false
+  audit = \"on\"
+  audit_retention = \"90d\"
+  audit_refusals_per_minute = 20
   tls_cert_file = \"/etc/sagamq/certificate.pem\"
   tls_key_file = \"/etc/sagamq/key.pem\"
   tls_client_ca_file = \"/etc/sagamq/clients-ca.pem\"
@@ -66,12 +72,29 @@ CONFIGURATION FILE (TOML; every key may be left out, an unknown key is an error)
   jwt_audience = \"sagamq\"
   jwt_roles_claim = \"roles\"
   jwt_clock_skew = \"60s\"
+  otel_exporter_otlp_endpoint = \"http://collector:4318\"
+  otel_service_name = \"sagamq\"
+  otel_traces_sampler = \"parentbased_traceidratio\"
+  otel_traces_sampler_arg = 0.1
+  otel_metric_export_interval = 60000
+  log = \"s3://my-bucket/sagamq\"
+  node = \"a\"
+  node_url = \"https://a.example.com:7070\"
+  cluster_lease = \"5s\"
+  cluster_heartbeat = \"1s\"
+  cluster_claim_after = \"7s\"
+  cluster_snapshot_bytes = \"64MiB\"
+  cluster_key_file = \"/run/secrets/sagamq-cluster\"
+  cluster_ca_file = \"/etc/sagamq/nodes-ca.pem\"
+  cluster_client_cert_file = \"/etc/sagamq/node-client.pem\"
+  cluster_client_key_file = \"/etc/sagamq/node-client-key.pem\"
   accept_data_loss = false
 
 Every setting is taken from its flag, else from its environment variable, else from the file, else it has the default.
 The first SIGTERM or SIGINT ends the server when the requests it has are answered; a second one ends it at once.
 Exit code 1 if the data directory is in use, damaged or of a newer format; 2 if the configuration is wrong;
-5 if a part of the server died: start it again.";
+5 if a part of the server died: start it again; 6 if it was the active node of a cluster and is not any more: start it again, and it
+stands by.";
 
 /// `sagamq serve`.
 #[derive(Args, Clone, Debug, Default)]
@@ -86,7 +109,7 @@ pub struct ServeArgs {
     /// Directory of the data; it is made if it is not there [env: SAGAMQ_DATA_DIR] [default: ./data]
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<String>,
-    /// Number of shards; fixed when the data directory is made [env: SAGAMQ_SHARDS] [default: 16]
+    /// Number of shards; fixed when the data directory is made [env: SAGAMQ_SHARDS] [default: two a core, 4 to 16]
     #[arg(long, value_name = "N")]
     pub shards: Option<String>,
     /// How logs are written to stderr: text or json [env: SAGAMQ_LOG_FORMAT] [default: text]
@@ -124,6 +147,10 @@ pub struct ServeArgs {
     /// Within which time records of topics with the durability interval are synced, 10ms to 1m [env: SAGAMQ_SYNC_INTERVAL] [default: 200ms]
     #[arg(long, value_name = "DURATION")]
     pub sync_interval: Option<String>,
+    /// Connections that one client may have at a time, by its address; further ones are closed [env: SAGAMQ_CLIENT_CONNECTIONS_MAX]
+    /// [default: half of all; of this machine all]
+    #[arg(long, value_name = "N")]
+    pub client_connections_max: Option<String>,
     /// Requests that one client may send in a second; more are answered 429; 0 for no bound
     /// [env: SAGAMQ_CLIENT_REQUESTS_PER_SECOND] [default: 0]
     #[arg(long, value_name = "N")]
@@ -138,10 +165,19 @@ pub struct ServeArgs {
     /// Web origins whose pages may use the server from a browser, divided by commas; others are refused [env: SAGAMQ_ALLOW_ORIGIN]
     #[arg(long, value_name = "ORIGINS")]
     pub allow_origin: Option<String>,
-    /// Hosts that HTTP participants of sagas may have, divided by commas, without ports; calls to others are not made, and definitions that
-    /// name others are refused [env: SAGAMQ_PARTICIPANT_ALLOW_HOST] [default: any]
+    /// Hosts that HTTP participants of sagas may have, divided by commas: names, `*.NAME`, addresses, networks, each with a port or without;
+    /// calls to others are not made, and definitions that name others are refused [env: SAGAMQ_PARTICIPANT_ALLOW_HOST] [default: any]
     #[arg(long, value_name = "HOSTS")]
     pub participant_allow_host: Option<String>,
+    /// Addresses that are not called for sagas, whatever name leads there, divided by commas: loopback, link-local, private, addresses and
+    /// networks, or none; one that --participant-allow-host names is called all the same [env: SAGAMQ_PARTICIPANT_DENY_ADDRESS]
+    /// [default: link-local, and loopback where others than this machine can reach the server]
+    #[arg(long, value_name = "ADDRESSES")]
+    pub participant_deny_address: Option<String>,
+    /// Directory with a file for each secret that services are shown (`sagamq service set --header`); read anew while the server runs. Without
+    /// a file the variable SAGAMQ_SECRET_NAME counts [env: SAGAMQ_SECRETS_DIR]
+    #[arg(long, value_name = "DIR")]
+    pub secrets_dir: Option<String>,
     /// The way to HTTP participants: none (directly), environment (as HTTP_PROXY, HTTPS_PROXY and NO_PROXY say), or a proxy's URL
     /// [env: SAGAMQ_PARTICIPANT_PROXY] [default: none]
     #[arg(long, value_name = "PROXY")]
@@ -213,6 +249,16 @@ pub struct ServeArgs {
     /// Show the metrics to everybody, also where keys are asked for [env: SAGAMQ_OPEN_METRICS] [default: false]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub open_metrics: Option<String>,
+    /// Whether the audit log is kept: who changed what, on or off [env: SAGAMQ_AUDIT] [default: on where keys are asked for]
+    #[arg(long, value_name = "MODE")]
+    pub audit: Option<String>,
+    /// How long entries of the audit log are kept, 1h to 10 years [env: SAGAMQ_AUDIT_RETENTION] [default: 90d]
+    #[arg(long, value_name = "DURATION")]
+    pub audit_retention: Option<String>,
+    /// Most refused requests (401, 403) in a minute that get an entry of the audit log; a quarter of them for one client
+    /// [env: SAGAMQ_AUDIT_REFUSALS_PER_MINUTE] [default: 20]
+    #[arg(long, value_name = "N")]
+    pub audit_refusals_per_minute: Option<String>,
     /// File with the server's certificate (PEM), and behind it those up to the authority: then the server speaks TLS 1.2 and 1.3 and
     /// nothing else. It is read anew when it changes, and at SIGHUP [env: SAGAMQ_TLS_CERT_FILE]
     #[arg(long, value_name = "FILE")]
@@ -239,6 +285,65 @@ pub struct ServeArgs {
     /// How far the clocks of provider and server may be apart, 0 to 10m [env: SAGAMQ_JWT_CLOCK_SKEW] [default: 60s]
     #[arg(long, value_name = "DURATION")]
     pub jwt_clock_skew: Option<String>,
+    /// Export traces and metrics with OTLP over HTTP to this address, with v1/traces and v1/metrics below it
+    /// [env: SAGAMQ_OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_EXPORTER_OTLP_ENDPOINT] [default: nothing is exported]
+    #[arg(long, value_name = "URL")]
+    pub otel_exporter_otlp_endpoint: Option<String>,
+    /// What traces and metrics call the server [env: SAGAMQ_OTEL_SERVICE_NAME, OTEL_SERVICE_NAME] [default: sagamq]
+    #[arg(long, value_name = "NAME")]
+    pub otel_service_name: Option<String>,
+    /// Which traces are recorded: always_on, always_off, traceidratio, or one of these with parentbased_ in front
+    /// [env: SAGAMQ_OTEL_TRACES_SAMPLER, OTEL_TRACES_SAMPLER] [default: parentbased_always_on]
+    #[arg(long, value_name = "SAMPLER")]
+    pub otel_traces_sampler: Option<String>,
+    /// How many of them traceidratio records, from 0 to 1 [env: SAGAMQ_OTEL_TRACES_SAMPLER_ARG, OTEL_TRACES_SAMPLER_ARG] [default: 1]
+    #[arg(long, value_name = "RATIO")]
+    pub otel_traces_sampler_arg: Option<String>,
+    /// Milliseconds between two exports of metrics
+    /// [env: SAGAMQ_OTEL_METRIC_EXPORT_INTERVAL, OTEL_METRIC_EXPORT_INTERVAL] [default: 60000]
+    #[arg(long, value_name = "MS")]
+    pub otel_metric_export_interval: Option<String>,
+    /// Be a node of a cluster: every commit goes to this log before it is answered, and the data directory is a copy of it. A folder
+    /// (file:///mnt/log) or object storage (s3://, gs://, az://), see docs/guides/cluster.md [env: SAGAMQ_LOG] [default: no cluster]
+    #[arg(long, value_name = "URL")]
+    pub log: Option<String>,
+    /// Name of the node; each node of a cluster has another [env: SAGAMQ_NODE]
+    #[arg(long, value_name = "NAME")]
+    pub node: Option<String>,
+    /// Address at which clients reach this node, as others tell them [env: SAGAMQ_NODE_URL] [default: where it listens]
+    #[arg(long, value_name = "URL")]
+    pub node_url: Option<String>,
+    /// How long the active node may answer after it has sent a heartbeat that the log took, 200ms to 5m [env: SAGAMQ_CLUSTER_LEASE] [default: 5s]
+    #[arg(long, value_name = "DURATION")]
+    pub cluster_lease: Option<String>,
+    /// How often a node says that it lives, and how often one that stands by looks for more, 20ms to 1m; at most half of the lease
+    /// [env: SAGAMQ_CLUSTER_HEARTBEAT] [default: 1s]
+    #[arg(long, value_name = "DURATION")]
+    pub cluster_heartbeat: Option<String>,
+    /// After which time without a heartbeat of the active node another one takes over, 250ms to 10m; at least the lease and a quarter of it
+    /// [env: SAGAMQ_CLUSTER_CLAIM_AFTER] [default: 7s]
+    #[arg(long, value_name = "DURATION")]
+    pub cluster_claim_after: Option<String>,
+    /// After how many bytes of commits of a shard the active node makes a snapshot of it, and trims the log below the one before; a large shard
+    /// waits for commits of half of what its last snapshot had
+    /// [env: SAGAMQ_CLUSTER_SNAPSHOT_BYTES] [default: 64MiB]
+    #[arg(long, value_name = "SIZE")]
+    pub cluster_snapshot_bytes: Option<String>,
+    /// File with a secret that all nodes of the cluster share, 32 bytes or more: a node that stands by then passes requests on to the active
+    /// one, see docs/guides/cluster.md [env: SAGAMQ_CLUSTER_KEY_FILE] [default: nothing is passed on]
+    #[arg(long, value_name = "FILE")]
+    pub cluster_key_file: Option<String>,
+    /// Authorities (PEM) that vouch for the other nodes, where their addresses are https
+    /// [env: SAGAMQ_CLUSTER_CA_FILE] [default: those that the system trusts]
+    #[arg(long, value_name = "FILE")]
+    pub cluster_ca_file: Option<String>,
+    /// Certificate (PEM) that the other nodes are shown where they ask clients for one (--tls-client-ca-file)
+    /// [env: SAGAMQ_CLUSTER_CLIENT_CERT_FILE] [default: that of --tls-cert-file, which then has to be good for clients as well]
+    #[arg(long, value_name = "FILE")]
+    pub cluster_client_cert_file: Option<String>,
+    /// File with the private key of --cluster-client-cert-file (PEM) [env: SAGAMQ_CLUSTER_CLIENT_KEY_FILE]
+    #[arg(long, value_name = "FILE")]
+    pub cluster_client_key_file: Option<String>,
     /// Open a data directory although acknowledged records are missing from it [env: SAGAMQ_ACCEPT_DATA_LOSS] [default: false]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub accept_data_loss: Option<String>,

@@ -1,9 +1,12 @@
 //! `sagamq service`.
 
 use super::values;
-use clap::{Args, Subcommand};
-use sagamq_api::ServiceName;
-use sagamq_api::service::PutService;
+use clap::builder::TypedValueParser;
+use clap::error::ErrorKind;
+use clap::{Arg, Args, Command, Subcommand};
+use sagamq_api::service::{PutService, ServiceTls};
+use sagamq_api::{SecretName, ServiceName};
+use std::ffi::OsStr;
 use std::time::Duration;
 
 const SET: &str = "\
@@ -16,6 +19,12 @@ EXAMPLES:
 
   # At most ten calls at a time and fifty a second; after five in a row without an answer, none for half a minute
   sagamq service set payments http://payments:8080 --max-in-flight 10 --calls-per-second 50 --break-after 5 --break-for 30s
+
+  # With a token that the server has as a secret
+  sagamq service set payments https://payments --header 'authorization: Bearer ${secret:token}'
+
+  # Trusting one authority, and only for one team's definitions
+  sagamq service set payments https://payments --tls-ca payment-ca --definition 'checkout*'
 
 Running sagas call it there with their next attempt, and what was not sent yet goes there at once. It replaces what was set before.";
 const GET: &str = "\
@@ -82,6 +91,43 @@ pub struct SetArgs {
     /// How long nobody calls it then; after it one call is let through, and decides [default: 10s]
     #[arg(long, value_name = "DURATION", value_parser = values::duration, requires = "break_after")]
     pub break_for: Option<Duration>,
+    /// A header of its calls, `NAME: VALUE`, with `${secret:NAME}` for what the server has as a secret; once for each
+    #[arg(long = "header", value_name = "HEADER", value_parser = HeaderParser)]
+    pub headers: Vec<(String, String)>,
+    /// The secret that has the authorities (PEM) which vouch for it, in the place of the system's
+    #[arg(long, value_name = "SECRET")]
+    pub tls_ca: Option<SecretName>,
+    /// The secret that has the certificate (PEM) which the server shows it
+    #[arg(long, value_name = "SECRET")]
+    pub tls_cert: Option<SecretName>,
+    /// The secret that has the key (PEM) of that certificate, if it does not stand with it
+    #[arg(long, value_name = "SECRET", requires = "tls_cert")]
+    pub tls_key: Option<SecretName>,
+    /// Send secrets to it without TLS: something else keeps them from being read on their way
+    #[arg(long)]
+    pub allow_plain_http: bool,
+    /// A definition that may call it, or the beginning of names and `*`; once for each [default: all]
+    #[arg(long = "definition", value_name = "PATTERN")]
+    pub definitions: Vec<String>,
+}
+
+/// Reads a header of a service. Clap's own message would repeat the value, which may be a secret in the wrong place.
+#[derive(Clone, Copy, Debug)]
+struct HeaderParser;
+
+impl TypedValueParser for HeaderParser {
+    type Value = (String, String);
+
+    fn parse_ref(&self, command: &Command, _: Option<&Arg>, value: &OsStr) -> Result<Self::Value, clap::Error> {
+        let parts = value.to_str().and_then(|text| text.split_once(':'));
+        match parts {
+            Some((name, value)) => Ok((name.trim().to_owned(), value.trim().to_owned())),
+            None => {
+                let message = "a header is written `NAME: VALUE`, such as 'authorization: Bearer ${secret:payment_token}'\n";
+                Err(clap::Error::raw(ErrorKind::ValueValidation, message).with_cmd(command))
+            }
+        }
+    }
 }
 
 impl SetArgs {
@@ -97,6 +143,10 @@ impl SetArgs {
             calls_per_second: self.calls_per_second,
             break_after: self.break_after,
             break_ms: self.break_for.map(millis),
+            headers: self.headers.iter().cloned().collect(),
+            tls: ServiceTls { ca: self.tls_ca.clone(), certificate: self.tls_cert.clone(), key: self.tls_key.clone() },
+            allow_plain_http: self.allow_plain_http,
+            definitions: self.definitions.clone(),
         }
     }
 }

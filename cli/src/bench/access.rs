@@ -12,10 +12,13 @@ use std::time::Duration;
 /// How long one request may take.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long a server may take to say whether it serves, before the next one is asked.
+const READY_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// An address, and what a proxy in front of it may ask for.
 #[derive(Clone)]
 pub struct Access {
-    /// Address of the server.
+    /// Address of the server; of several servers of one broker, their addresses, divided by commas.
     pub url: String,
     /// Token for the `authorization` header.
     pub token: Option<String>,
@@ -61,13 +64,19 @@ impl Access {
         self.builder().request_timeout(REQUEST_TIMEOUT).retry(RetryPolicy::none()).build()
     }
 
-    /// A connection of its own for bodies that are written already.
+    /// Whether there are several servers, of which another one may serve when one does not.
+    #[must_use]
+    pub fn is_of_several(&self) -> bool {
+        self.url.contains(',')
+    }
+
+    /// A connection of its own for bodies that are written already. Of several servers it goes to the one that serves.
     ///
     /// # Errors
     /// As [`ClientBuilder::build`].
     pub fn wire(&self) -> Result<Wire, ClientError> {
         // The SDK's client says what is wrong with an address or a certificate.
-        let base = self.client()?.url().to_owned();
+        let servers = self.builder().request_timeout(READY_TIMEOUT).retry(RetryPolicy::none()).build()?;
         let unusable = |reason: &dyn ToString| ClientError::InvalidSettings { reason: reason.to_string() };
         let mut headers = HeaderMap::new();
         if let Some(token) = &self.token {
@@ -84,13 +93,13 @@ impl Access {
             .redirect(reqwest::redirect::Policy::none());
         if let Some(pem) = &self.authorities {
             http = http.tls_certs_only(reqwest::Certificate::from_pem_bundle(pem).map_err(|error| unusable(&error))?);
-        } else if base.starts_with("http:") {
+        } else if self.url.split(',').all(|url| url.trim().starts_with("http:")) {
             http = http.tls_certs_only([]);
         }
         if let Some(pem) = &self.identity {
             http = http.identity(reqwest::Identity::from_pem(pem).map_err(|error| unusable(&error))?);
         }
-        Ok(Wire { http: http.build().map_err(|error| unusable(&error))?, base })
+        Ok(Wire { http: http.build().map_err(|error| unusable(&error))?, servers, is_of_several: self.is_of_several() })
     }
 }
 
@@ -98,11 +107,21 @@ impl Access {
 #[derive(Clone, Debug)]
 pub struct Wire {
     http: reqwest::Client,
-    base: String,
+    /// Knows which server is asked.
+    servers: Client,
+    is_of_several: bool,
+}
+
+/// Why a request failed.
+struct Failed {
+    code: &'static str,
+    /// Whether another server may do what this one does not.
+    is_elsewhere: bool,
 }
 
 impl Wire {
-    /// Posts a body and reads the answer to its end.
+    /// Posts a body and reads the answer to its end. It is sent once; where that was to a server that does not serve, the next one goes to
+    /// another one.
     ///
     /// # Errors
     /// The code of the server's problem, or of the client.
@@ -113,7 +132,20 @@ impl Wire {
         body: Bytes,
         idempotency_key: Option<String>,
     ) -> Result<Bytes, &'static str> {
-        let mut request = self.http.post(format!("{}{path}", self.base)).header(CONTENT_TYPE, content_type).body(body);
+        match self.send(path, content_type, body, idempotency_key).await {
+            Ok(body) => Ok(body),
+            Err(Failed { code, is_elsewhere }) => {
+                if is_elsewhere && self.is_of_several {
+                    // One that does not say that it serves is not asked any more: the SDK's client turns to the next one.
+                    drop(self.servers.ready().await);
+                }
+                Err(code)
+            }
+        }
+    }
+
+    async fn send(&self, path: &str, content_type: &'static str, body: Bytes, idempotency_key: Option<String>) -> Result<Bytes, Failed> {
+        let mut request = self.http.post(format!("{}{path}", self.servers.url())).header(CONTENT_TYPE, content_type).body(body);
         if let Some(key) = idempotency_key {
             request = request.header(IDEMPOTENCY_KEY, key);
         }
@@ -123,18 +155,20 @@ impl Wire {
         if status.is_success() {
             return Ok(body);
         }
-        Err(serde_json::from_slice::<Problem>(&body).map_or("UNEXPECTED_ANSWER", |problem| problem.code.as_str()))
+        let code = serde_json::from_slice::<Problem>(&body).map_or("UNEXPECTED_ANSWER", |problem| problem.code.as_str());
+        Err(Failed { code, is_elsewhere: status.is_server_error() })
     }
 }
 
-fn lost(error: &reqwest::Error) -> &'static str {
-    if error.is_timeout() {
+fn lost(error: &reqwest::Error) -> Failed {
+    let code = if error.is_timeout() {
         "TIMEOUT"
     } else if error.is_connect() {
         "UNREACHABLE"
     } else {
         "OUTCOME_UNKNOWN"
-    }
+    };
+    Failed { code, is_elsewhere: true }
 }
 
 /// The code of an error of the SDK's client.

@@ -6,6 +6,7 @@
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -128,6 +129,10 @@ pub struct Total {
 #[derive(Debug)]
 pub struct Board {
     from: Duration,
+    /// When the last request ended that did what it was to do, in microseconds.
+    done: AtomicU64,
+    /// The longest time between two of them.
+    silence_max: AtomicU64,
     stripes: Vec<Mutex<Interval>>,
     whole: Mutex<Whole>,
 }
@@ -217,7 +222,8 @@ impl Board {
     pub fn new(from: Duration) -> Self {
         let total = Total { latency: histogram(), service: histogram(), counts: Counts::default(), timeline: Vec::new() };
         let whole = Whole { total, fresh: Interval::new(), interval: Interval::new(), last: from };
-        Self { from, stripes: (0..STRIPES).map(|_| Mutex::new(Interval::new())).collect(), whole: Mutex::new(whole) }
+        let stripes = (0..STRIPES).map(|_| Mutex::new(Interval::new())).collect();
+        Self { from, done: AtomicU64::new(0), silence_max: AtomicU64::new(0), stripes, whole: Mutex::new(whole) }
     }
 
     /// When what is measured begins.
@@ -228,7 +234,23 @@ impl Board {
 
     /// Counts a request of this sender.
     pub fn record(&self, sender: usize, sample: &Sample) {
+        if matches!(sample.outcome, Outcome::Done { .. }) {
+            self.heard(sample.ended);
+        }
         lock(&self.stripes[sender % STRIPES]).record(self.from, sample);
+    }
+
+    /// Somebody was answered, or nobody will be any more.
+    fn heard(&self, at: Duration) {
+        let at = micros(at);
+        let before = self.done.fetch_max(at, Ordering::Relaxed);
+        self.silence_max.fetch_max(at.saturating_sub(before), Ordering::Relaxed);
+    }
+
+    /// The longest time in which no request ended that did what it was to do, from the beginning of the run up to [`Self::finish`].
+    #[must_use]
+    pub fn silence_max(&self) -> Duration {
+        Duration::from_micros(self.silence_max.load(Ordering::Relaxed))
     }
 
     /// Adds what came since the last time to the whole. Gives the interval that ends now, which is a line of the timeline unless it is too
@@ -256,6 +278,7 @@ impl Board {
 
     /// The last tick: what is left is a line even if it is short, when there is no other.
     pub fn finish(&self, now: Duration) {
+        self.heard(now);
         let moment = self.tick(now);
         let mut whole = lock(&self.whole);
         if whole.total.timeline.is_empty() && now > self.from {
@@ -337,6 +360,21 @@ mod tests {
         assert!((millis(total.latency.max()) - 1_000.0).abs() < 2.0, "what waited to be sent is latency");
         assert!((millis(total.service.max()) - 100.0).abs() < 1.0);
         assert_eq!(total.counts.late_max, Duration::from_millis(900));
+    }
+
+    #[test]
+    fn the_longest_silence_is_from_answer_to_answer_whoever_sends_and_errors_are_none() {
+        let board = Board::new(Duration::from_secs(1));
+        assert_eq!(board.silence_max(), Duration::ZERO);
+        // One that was sent later is answered sooner.
+        for (sender, ended, outcome) in [(0, 500, DONE), (1, 400, DONE), (0, 2_000, Outcome::Failed("STANDBY")), (1, 3_000, DONE)] {
+            board.record(sender, &sample(0, 0, ended, outcome));
+        }
+        assert_eq!(board.silence_max(), Duration::from_millis(2_500));
+        board.finish(Duration::from_millis(5_000));
+        assert_eq!(board.silence_max(), Duration::from_millis(2_500));
+        board.finish(Duration::from_millis(8_000));
+        assert_eq!(board.silence_max(), Duration::from_millis(3_000), "also at the end");
     }
 
     #[test]

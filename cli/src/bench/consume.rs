@@ -203,7 +203,8 @@ fn readers(bench: &Bench, left: &Arc<Left>, partitions: u32, by: By) -> Result<V
 async fn fill(bench: &Bench, topic: &TopicName, payload: Payload, records: u64) -> Result<(u64, Vec<String>), ClientError> {
     let count_max = Some(records.div_ceil(payload.records()));
     let hour = Duration::from_secs(3_600);
-    let plan = Plan { schedule: None, warmup: Duration::ZERO, duration: hour, count_max, interval: Duration::from_secs(1) };
+    let (interval, patience) = (Duration::from_secs(1), bench.plan.patience);
+    let plan = Plan { schedule: None, warmup: Duration::ZERO, duration: hour, count_max, interval, patience };
     let senders = Produce::senders(&bench.access, topic, &Arc::new(payload), FILLERS, false)?;
     let board = Arc::new(Board::new(Duration::ZERO));
     let quiet: Watch = Arc::new(|_| {});

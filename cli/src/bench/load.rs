@@ -11,8 +11,11 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// After so long with failures and not one success, the run ends.
-const GIVE_UP_AFTER: Duration = Duration::from_secs(5);
+/// After so long with failures and not one success, the run of a server alone ends.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The same where another server may take over.
+pub const PATIENCE_WITH_SEVERAL: Duration = Duration::from_secs(30);
 
 /// How long a sender waits after a failure before its next request in a closed loop: a server that is gone is not asked in a busy loop.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -45,6 +48,8 @@ pub struct Plan {
     pub count_max: Option<u64>,
     /// Length of an interval of the timeline.
     pub interval: Duration,
+    /// After so long with failures and not one success it ends.
+    pub patience: Duration,
 }
 
 /// Is told about every interval.
@@ -182,7 +187,7 @@ async fn wait(
                 let is_failing = shared.board.successes() == successes && (moment.errors > 0 || !failing_for.is_zero());
                 failing_for = if is_failing { failing_for + shared.plan.interval } else { Duration::ZERO };
                 successes = shared.board.successes();
-                if failing_for >= GIVE_UP_AFTER {
+                if failing_for >= shared.plan.patience {
                     return Ended::GaveUp;
                 }
             }
@@ -246,7 +251,7 @@ mod tests {
     fn plan(rate: Option<f64>) -> Plan {
         let ms = Duration::from_millis;
         let schedule = rate.map(|rate| Schedule::new(rate).expect("a rate"));
-        Plan { schedule, warmup: Duration::ZERO, duration: ms(300), count_max: None, interval: ms(100) }
+        Plan { schedule, warmup: Duration::ZERO, duration: ms(300), count_max: None, interval: ms(100), patience: PATIENCE }
     }
 
     async fn run_scripted(plan: Plan, connections: usize, took: Duration, outcome: fn(u64) -> Outcome) -> (Loaded, Arc<Board>) {
@@ -291,6 +296,6 @@ mod tests {
         assert_eq!(loaded.ended, Ended::GaveUp);
         let counts = board.total().counts;
         assert_eq!((counts.requests, counts.errors["UNREACHABLE"]), (0, loaded.sent));
-        assert!(loaded.sent <= 2 * 10 * GIVE_UP_AFTER.as_secs(), "{loaded:?}");
+        assert!(loaded.sent <= 2 * 10 * PATIENCE.as_secs(), "{loaded:?}");
     }
 }

@@ -103,7 +103,7 @@ mod tests {
         board.record(0, &Sample { intended: at, sent: at, ended: at, outcome: Outcome::Failed("OVERLOADED") });
         board.tick(at);
         let second = Duration::from_secs(1);
-        let plan = Plan { schedule: None, warmup: second, duration: second, count_max: None, interval: second };
+        let plan = Plan { schedule: None, warmup: second, duration: second, count_max: None, interval: second, patience: second };
         let measured = Measured::of("produce", "records", &board, &plan, &Loaded { ended: Ended::Duration, at, due: 4, sent: 4 });
         assert_eq!((unaccounted(&measured, 20, 10), unaccounted(&measured, 30, 10)), (None, None));
         assert!(unaccounted(&measured, 19, 10).is_some(), "one is lost");

@@ -63,6 +63,8 @@ pub struct Measured {
     pub service_ms: Latency,
     /// The longest that a request was sent after it was due.
     pub late_max_ms: f64,
+    /// The longest time without an answer of one that did what it was to do, from the beginning of the warm-up to the end.
+    pub silence_max_ms: f64,
     /// Requests that failed, by code.
     pub errors: Errors,
     /// Records before the measurement began.
@@ -98,6 +100,7 @@ impl Measured {
             latency_ms: Latency::of(&latency),
             service_ms: Latency::of(&service),
             late_max_ms: counts.late_max.as_secs_f64() * 1e3,
+            silence_max_ms: board.silence_max().as_secs_f64() * 1e3,
             errors: counts.errors,
             warmup_records: counts.warm_records,
             warmup_errors: counts.warm_errors,
@@ -116,7 +119,10 @@ impl Measured {
     #[must_use]
     pub fn in_doubt(&self) -> u64 {
         let of = |errors: &Errors| {
-            ["TIMEOUT", "OUTCOME_UNKNOWN", "UNEXPECTED_ANSWER", "INTERNAL"].iter().filter_map(|code| errors.get(code)).sum::<u64>()
+            ["TIMEOUT", "OUTCOME_UNKNOWN", "UNEXPECTED_ANSWER", "INTERNAL", "WRITES_STOPPED", "LEASE_LOST"]
+                .iter()
+                .filter_map(|code| errors.get(code))
+                .sum::<u64>()
         };
         of(&self.errors) + of(&self.warmup_errors)
     }
@@ -291,7 +297,8 @@ mod tests {
 
     fn plan(rate: Option<f64>) -> Plan {
         let (warmup, duration, interval) = (Duration::from_secs(1), Duration::from_secs(10), Duration::from_secs(1));
-        Plan { schedule: rate.map(|rate| Schedule::new(rate).expect("a rate")), warmup, duration, count_max: None, interval }
+        let schedule = rate.map(|rate| Schedule::new(rate).expect("a rate"));
+        Plan { schedule, warmup, duration, count_max: None, interval, patience: interval }
     }
 
     fn board(outcomes: &[(u64, Outcome)]) -> Board {

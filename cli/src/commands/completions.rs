@@ -9,6 +9,7 @@ use std::io::{self, Write as _};
 pub(crate) fn run(args: &CompletionsArgs) -> Result<Exit, CliError> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "sagamq", &mut script);
-    io::stdout().lock().write_all(&script).map_err(CliError::stdout)?;
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(&script).and_then(|()| stdout.flush()).map_err(CliError::stdout)?;
     Ok(Exit::Ok)
 }

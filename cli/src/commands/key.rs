@@ -5,10 +5,10 @@ use crate::args::key::{InitArgs, KeyCommand};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::output::{NONE, Output, fields, human};
-use crate::serve::key_file;
-use sagamq_api::access::{CreatedKey, Grant, KeyDescription, KeyList};
+use sagamq_api::access::{CreatedKey, Grant, KeyDescription, KeyList, KeyQuota};
 use sagamq_broker::access::Secret;
 use sagamq_broker::env::Random;
+use sagamq_server::run::key_file;
 use serde_json::json;
 
 /// What needs no server.
@@ -41,6 +41,10 @@ pub(super) async fn run(context: Context, command: KeyCommand) -> Result<Exit, C
             let rotated = keys.rotate(&args.name, &args.request()).await?;
             output.answer(&rotated, with_secret)?;
         }
+        KeyCommand::Limit(args) => {
+            let key = keys.limit(&args.name, &args.quota.request()).await?;
+            output.answer(&key, |key| format!("the key {} may have {}", key.name, quota(key)))?;
+        }
         KeyCommand::Revoke { name } => {
             let key = keys.revoke(&name).await?;
             output.answer(&key, |key| format!("the key {} is revoked", key.name))?;
@@ -56,6 +60,7 @@ fn with_secret(CreatedKey { secret, key }: &CreatedKey) -> String {
         ("Key", key.name.to_string()),
         ("Roles", roles(key)),
         ("Expires", expires(key)),
+        ("Quota", quota(key)),
         ("Secret before works", previous),
         ("Secret", secret.clone()),
     ]);
@@ -66,13 +71,32 @@ fn table(output: Output, list: &KeyList) -> String {
     let rows = list.keys.iter().map(|key| {
         let rotated = key.rotated_at_ms.map_or_else(|| NONE.to_owned(), human::timestamp);
         let begins = format!("{}…", key.begins);
-        [key.name.to_string(), key.state.to_string(), begins, roles(key), human::timestamp(key.created_at_ms), expires(key), rotated]
+        [
+            key.name.to_string(),
+            key.state.to_string(),
+            begins,
+            roles(key),
+            human::timestamp(key.created_at_ms),
+            expires(key),
+            rotated,
+            quota(key),
+        ]
     });
-    output.table(["KEY", "STATE", "SECRET", "ROLES", "CREATED", "EXPIRES", "ROTATED"], rows)
+    output.table(["KEY", "STATE", "SECRET", "ROLES", "CREATED", "EXPIRES", "ROTATED", "QUOTA"], rows)
 }
 
 fn roles(key: &KeyDescription) -> String {
     key.roles.iter().map(Grant::to_string).collect::<Vec<_>>().join(" ")
+}
+
+/// What is its own; the rest is the server's bound for each client.
+fn quota(key: &KeyDescription) -> String {
+    let KeyQuota { requests_per_second, bytes_per_second } = key.quota;
+    let of = |bound: Option<u64>, what: &str| {
+        bound.map(|bound| if bound == 0 { format!("{what} without bound") } else { format!("{bound} {what} a second") })
+    };
+    let own: Vec<String> = of(requests_per_second, "requests").into_iter().chain(of(bytes_per_second, "bytes")).collect();
+    if own.is_empty() { "as each client".to_owned() } else { own.join(", ") }
 }
 
 fn expires(key: &KeyDescription) -> String {

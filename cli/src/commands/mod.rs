@@ -1,6 +1,8 @@
 //! What the commands do. Each file has the name of its argument file in `args/`.
 
+mod audit;
 mod bench;
+mod cluster;
 mod completions;
 mod conformance;
 mod connection;
@@ -12,6 +14,7 @@ mod group_stream;
 mod health;
 mod json;
 mod key;
+mod man;
 mod produce;
 mod saga;
 mod schedule;
@@ -36,7 +39,9 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, CliError> {
         Command::Serve(args) => serve::run(&args, output),
         Command::Demo(args) => demo::run(&args),
         Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => man::run(&args),
         Command::Conformance(args) => conformance::run(*args, output),
+        Command::Cluster(command) => cluster::run(command, output),
         Command::Bench(command) => bench::run(&cli.global, &command),
         Command::Health => with_client(&cli.global, async |context| health::run(context).await),
         Command::Topic(command) => with_client(&cli.global, async |context| topic::run(context, command).await),
@@ -48,6 +53,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, CliError> {
         Command::Service(command) => with_client(&cli.global, async |context| service::run(context, command).await),
         Command::Key(KeyCommand::Init(args)) => key::init(&args, output),
         Command::Key(command) => with_client(&cli.global, async |context| key::run(context, command).await),
+        Command::Audit(args) => with_client(&cli.global, async |context| audit::run(context, args).await),
         Command::Tx(command) => with_client(&cli.global, async |context| tx::run(context, command).await),
         Command::Saga(command) => match saga::offline(command, output)? {
             saga::Next::Done(exit) => Ok(exit),

@@ -6,8 +6,10 @@ use crate::config::{Loaded, Settings};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::output::Output;
+use crate::serve::log;
 use crate::serve::signals::Signals;
-use crate::serve::{Server, log, open_files};
+use sagamq_server::run::{Server, open_files};
+use sd_notify::NotifyState;
 use serde_json::json;
 use tokio::runtime::Builder;
 use tokio_util::sync::CancellationToken;
@@ -34,11 +36,24 @@ async fn serve(settings: Settings, output: Output) -> Result<Exit, CliError> {
     let signals = Signals::take_over().map_err(|error| CliError::Io { what: "cannot take over signals".to_owned(), error })?;
     let shutdown = CancellationToken::new();
     tokio::spawn(signals.watch(shutdown.clone()));
+    let told = shutdown.clone();
+    tokio::spawn(async move {
+        told.cancelled().await;
+        tell(NotifyState::Stopping);
+    });
     let server = Server::start(settings.serve, shutdown).await?;
+    tell(NotifyState::Ready);
     // That nobody reads this line any more is no reason not to serve.
     drop(listening(output, &server.url()));
     server.join().await?;
     Ok(Exit::Ok)
+}
+
+/// Tells systemd, where it started the server and waits for it (`Type=notify`). That it does not hear is no reason not to serve.
+fn tell(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!(%error, "systemd cannot be told how it stands with the server");
+    }
 }
 
 /// The one line that says that the server takes requests. Whoever started it on port 0 learns the port here.

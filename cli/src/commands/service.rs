@@ -63,12 +63,24 @@ fn describe(output: Output, service: &ServiceDescription) -> String {
         || "never".to_owned(),
         |calls| format!("after {calls} calls in a row without an answer, for {}", human::duration_ms(service.break_ms)),
     );
+    let shown = service.headers.iter().map(|(name, value)| format!("{name}: {value}")).collect::<Vec<_>>().join(", ");
+    let or_none = |text: String| if text.is_empty() { NONE.to_owned() } else { text };
+    let tls = [("authorities", &service.tls.ca), ("certificate", &service.tls.certificate), ("key", &service.tls.key)];
+    let tls = tls.into_iter().filter_map(|(what, secret)| Some(format!("{what} {}", secret.as_ref()?))).collect::<Vec<_>>().join(", ");
+    let is_there = |pattern: &String| !service.unmatched_definitions.contains(pattern);
+    let caller = |pattern: &String| if is_there(pattern) { pattern.clone() } else { format!("{pattern} (none is published)") };
+    let callers = service.definitions.iter().map(caller).collect::<Vec<_>>().join(", ");
+    let callers = if callers.is_empty() { "all definitions".to_owned() } else { callers };
     let head = fields(&[
         ("Service", service.name.to_string()),
         ("Left alone", ejection),
         ("Calls at a time", or_any(service.max_in_flight, "")),
         ("Calls", or_any(service.calls_per_second, " a second")),
         ("Not called", breaker),
+        ("Called by", callers),
+        ("Headers", or_none(shown)),
+        ("Certificates", or_none(tls)),
+        ("Plain HTTP", if service.allow_plain_http { "allowed for secrets" } else { "not for secrets" }.to_owned()),
         ("Now", load(service)),
         ("Updated", human::timestamp(service.updated_at_ms)),
     ]);

@@ -1,5 +1,7 @@
 //! [`Loaded`]: the settings of a process, and what its log is to say about where they come from.
 
+use super::otel::Variables;
+use super::participants::SECRET_PREFIX;
 use super::{CONFIG_VARIABLE, ENVIRONMENT_PREFIX, KEYS, Settings, SettingsError};
 use crate::args::Cli;
 use crate::args::serve::ServeArgs;
@@ -8,12 +10,13 @@ use sagamq_saga::dsl::nearest;
 use std::ffi::OsString;
 
 /// Beginnings of variables that scripts and tests of this project take, and what the SDK reads by itself.
-const OF_OTHERS: [&str; 8] = [
+const OF_OTHERS: [&str; 9] = [
     "SAGAMQ_TEST_",
     "SAGAMQ_CI_",
     "SAGAMQ_POSTGRES_",
     "SAGAMQ_ORACLE_",
     "SAGAMQ_EXPLORER_",
+    "SAGAMQ_FOLDS_",
     "SAGAMQ_UPDATE_",
     "SAGAMQ_SETUP",
     "SAGAMQ_PROFILE",
@@ -39,8 +42,18 @@ impl Loaded {
         let (mut texts, mut faults, mut ignored) = (Vec::new(), Vec::new(), Vec::new());
         let clients = of_clients();
         for (name, value) in environment {
-            let Some(name) = name.to_str().filter(|name| name.starts_with(ENVIRONMENT_PREFIX)) else { continue };
-            if !is_setting(name) {
+            let Some(name) = name.to_str() else { continue };
+            if Variables::are(name) {
+                match value.into_string() {
+                    Ok(text) => texts.push((name.to_owned(), text)),
+                    Err(_) => faults.push(format!("{name}: expected UTF-8 text")),
+                }
+                continue;
+            }
+            if !name.starts_with(ENVIRONMENT_PREFIX) {
+                continue;
+            }
+            if !is_setting(name) && !name.starts_with(SECRET_PREFIX) {
                 let is_known = clients.iter().any(|known| known == name) || OF_OTHERS.iter().any(|begin| name.starts_with(begin));
                 if !is_known && !is_of_kubernetes(name, &value.to_string_lossy()) {
                     ignored.push(told(name));
@@ -102,6 +115,7 @@ fn told(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
     use std::os::unix::ffi::OsStringExt as _;
 
     fn load(environment: &[(&str, &str)]) -> Loaded {
@@ -149,12 +163,27 @@ mod tests {
     #[test]
     fn what_differs_from_the_defaults_is_told_without_passwords() {
         let given = load(&[
-            ("SAGAMQ_SHARDS", "16"),
+            ("SAGAMQ_SHUTDOWN_GRACE", "30s"),
             ("SAGAMQ_DATA_DIR", "d"),
             ("SAGAMQ_PARTICIPANT_PROXY", "http://user:s3cret@proxy.example:3128"),
             ("SAGAMQ_LOG_FORMAT", "json"),
+            ("SAGAMQ_OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318?key=s3cret"),
         ]);
-        assert_eq!(given.given, ["data_dir = d", "log_format = json", "participant_proxy = …@proxy.example:3128"]);
+        let shown = [
+            "data_dir = d",
+            "log_format = json",
+            "participant_proxy = …@proxy.example:3128",
+            "otel_exporter_otlp_endpoint = http://collector:4318?…",
+        ];
+        assert_eq!(given.given.iter().map(String::as_str).collect::<BTreeSet<_>>(), BTreeSet::from(shown));
+        for (name, wrong) in [
+            ("SAGAMQ_JWT_JWKS", "http://login.example/keys?code=s3cret"),
+            ("SAGAMQ_PARTICIPANT_PROXY", "http://user:s3cret@h/path"),
+            ("SAGAMQ_OTEL_EXPORTER_OTLP_ENDPOINT", "ftp://collector?key=s3cret"),
+        ] {
+            let faults = Loaded::load(&ServeArgs::default(), [(name.into(), wrong.into())]).expect_err(wrong).to_string();
+            assert!(faults.contains(name) && !faults.contains("s3cret"), "{faults}");
+        }
         assert_eq!(load(&[]).given, Vec::<String>::new());
     }
 

@@ -1,5 +1,6 @@
 //! How an error is shown: `error: detail (CODE)` with help for people, one JSON document for programs; both on stderr.
 
+use super::lines;
 use crate::args::Format;
 use crate::error::CliError;
 use sagamq_api::Fault;
@@ -31,7 +32,7 @@ pub(crate) fn print(format: Format, error: &CliError) {
         return;
     }
     let text = match format {
-        Format::Table => text(error),
+        Format::Table => lines(&text(error)),
         Format::Json => serde_json::to_string(&document(error)).unwrap_or_else(|_| text(error)),
     };
     drop(writeln!(io::stderr(), "{}", text.trim_end()));

@@ -4,8 +4,10 @@ pub(crate) mod error;
 pub(crate) mod human;
 pub(crate) mod progress;
 mod table;
+mod visible;
 
 pub(crate) use table::{NONE, fields, table};
+pub(crate) use visible::{lines, visible};
 
 use crate::args::Format;
 use crate::error::CliError;
@@ -41,14 +43,34 @@ impl Output {
         text.map_err(|error| CliError::Failed(format!("the answer cannot be written as JSON: {error}")))
     }
 
-    /// Prints a line to stdout.
+    /// Prints a line to stdout, or several.
     pub(crate) fn line(self, text: &str) -> Result<(), CliError> {
+        match self.format {
+            Format::Table => Self::print(&lines(text)),
+            Format::Json => Self::print(text),
+        }
+    }
+
+    /// As [`Output::answer`], with a report that may have colours of its own, and nothing else that steers a terminal.
+    pub(crate) fn answer_in_colours<T: Serialize>(self, answer: &T, report: &str) -> Result<(), CliError> {
+        match self.format {
+            Format::Table => Self::print(report),
+            Format::Json => self.line(&self.json(answer)?),
+        }
+    }
+
+    fn print(text: &str) -> Result<(), CliError> {
         let mut stdout = io::stdout().lock();
         writeln!(stdout, "{}", text.trim_end_matches('\n')).and_then(|()| stdout.flush()).map_err(CliError::stdout)
     }
 
     /// Says something beside the answer, to people only.
     pub(crate) fn note(self, text: &str) {
+        self.note_in_colours(&lines(text));
+    }
+
+    /// As [`Output::note`], with a text that may have colours of its own, and nothing else that steers a terminal.
+    pub(crate) fn note_in_colours(self, text: &str) {
         if self.format == Format::Table {
             drop(writeln!(io::stderr(), "{text}"));
         }

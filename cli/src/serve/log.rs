@@ -1,5 +1,6 @@
 //! Logs: structured, on stderr, so that stdout holds answers only.
 
+use super::one_line::OneLine;
 use std::io;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::FmtSpan;
@@ -39,14 +40,15 @@ pub(crate) fn check_level(level: &str) -> Result<(), String> {
 
 /// Sends the logs of this process to stderr from now on. Called once; in a process that logs already (a test), it changes nothing.
 pub fn init(config: &LogConfig) {
+    let has_colours = io::IsTerminal::is_terminal(&io::stderr());
     let builder = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(&config.level))
         .with_writer(io::stderr)
         .with_span_events(FmtSpan::NONE)
-        .with_ansi(io::IsTerminal::is_terminal(&io::stderr()));
+        .with_ansi(has_colours);
     // Fails only if the process has a subscriber, which is then as good.
     drop(match config.format {
-        LogFormat::Text => builder.try_init(),
+        LogFormat::Text => builder.with_writer(move || OneLine { to: io::stderr(), has_colours }).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).with_current_span(true).with_span_list(false).try_init(),
     });
 }

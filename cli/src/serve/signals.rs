@@ -1,11 +1,9 @@
 //! SIGTERM and SIGINT: the first one asks the process to end well, the second one does not ask.
 
+use crate::exit::{INTERRUPTED, leave};
 use std::io;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-
-/// Exit code of a process that was ended by a second signal, as shells count SIGINT.
-const INTERRUPTED: i32 = 130;
 
 /// The signals that end a server, or a command that follows.
 #[derive(Debug)]
@@ -34,6 +32,6 @@ impl Signals {
         shutdown.cancel();
         let name = self.next().await;
         tracing::warn!(signal = name, "ended at once by a second signal");
-        std::process::exit(INTERRUPTED);
+        leave(INTERRUPTED);
     }
 }

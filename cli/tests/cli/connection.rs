@@ -1,12 +1,12 @@
 //! The token for a proxy in front of the server. Certificates are tested with a proxy that asks for them, end to end.
 
-use crate::support::{Run, Scripted, sagamq};
+use crate::support::{Run, Scripted, run_command, sagamq};
 use serde_json::json;
 
 fn run(server: &Scripted, args: &[&str], environment: &[(&str, &str)]) -> Run {
     let mut command = sagamq();
     command.args(["topic", "list", "--server", &server.url]).args(args).envs(environment.iter().copied());
-    command.output().expect("the binary runs").into()
+    run_command(command)
 }
 
 #[test]

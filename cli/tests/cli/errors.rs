@@ -1,9 +1,9 @@
 //! Errors and exit codes: what a person reads and what a script gets.
 
-use crate::support::{Scripted, run};
+use crate::support::{Scripted, json, run};
 use axum::http::StatusCode;
 use axum::response::IntoResponse as _;
-use sagamq_api::ErrorCode;
+use sagamq_api::{ErrorCode, Problem};
 
 /// An address where nobody listens: the port was free a moment ago.
 fn nobody() -> String {
@@ -33,6 +33,23 @@ fn each_kind_of_problem_has_its_exit_code() {
         assert!(run.stderr.contains("request: request-4711"), "{}", run.stderr);
         assert_eq!(run.stdout, "");
     }
+}
+
+/// What a server says may be what somebody else wrote, and a terminal obeys what it is told.
+#[test]
+fn no_text_of_others_steers_the_terminal() {
+    let dirty = "one\u{1b}[2J two\u{9b}31m";
+    let refused = Scripted::new(move |_| {
+        let problem = Problem::new(ErrorCode::TopicNotFound, dirty);
+        (StatusCode::NOT_FOUND, json(&problem)).into_response()
+    });
+    let shown = refused.run(&["topic", "describe", "orders"]).expect(4).stderr;
+    assert!(shown.starts_with("error: one\\u{1b}[2J two\\u{9b}31m (TOPIC_NOT_FOUND)\n"), "{shown}");
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), format!("saga: \"{dirty}\"\n")).expect("written");
+    let lint = run(&["saga", "lint", file.path().to_str().expect("a text")]);
+    let text = lint.stdout + &lint.stderr;
+    assert!(text.contains("saga") && !text.contains(['\u{1b}', '\u{9b}']), "{text:?}");
 }
 
 #[test]
@@ -75,7 +92,7 @@ fn a_request_is_repeated_for_as_long_as_was_asked() {
     let mut refusals = 2;
     let server = Scripted::new(move |_| {
         if refusals == 0 {
-            return crate::support::json(&serde_json::json!({ "topics": [] }));
+            return json(&serde_json::json!({ "topics": [] }));
         }
         refusals -= 1;
         crate::support::problem(ErrorCode::Overloaded)

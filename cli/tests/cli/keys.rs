@@ -1,7 +1,7 @@
 //! Secure by default: who may use a server is said, or it does not start where others can reach it; the first key, and the commands for keys.
 
 use crate::serve::Process;
-use crate::support::{Run, run, sagamq};
+use crate::support::{Run, run, run_command, sagamq};
 use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -17,7 +17,7 @@ fn text(path: &Path) -> &str {
 fn with_key(server: &Process, key: &str, args: &[&str]) -> Run {
     let mut command = sagamq();
     command.args(args).args(["--server", &server.url, "--output", "json"]).env("SAGAMQ_API_KEY", key);
-    command.output().expect("the binary runs").into()
+    run_command(command)
 }
 
 /// The secret in a file that only its owner may read.
@@ -42,12 +42,7 @@ fn a_server_that_others_can_reach_does_not_start_until_it_is_said_who_may_use_it
     }
     let mut open = sagamq();
     open.args(["serve", "--listen", EVERYWHERE, "--insecure-no-auth", "--data-dir", text(&data)]);
-    let mut open = open.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null()).spawn().expect("the binary runs");
-    let mut line = String::new();
-    std::io::BufRead::read_line(&mut std::io::BufReader::new(open.stdout.as_mut().expect("piped")), &mut line).expect("text");
-    assert!(line.contains("listens on"), "said plainly, it starts: {line}");
-    drop(open.kill());
-    drop(open.wait());
+    assert!(Process::begin(open).url.starts_with("http://"), "said plainly, it starts");
 }
 
 #[test]
@@ -75,6 +70,11 @@ fn the_first_start_makes_a_key_and_says_where_it_lies_and_later_ones_do_not() {
     assert_eq!(with_key(&server, &shop, &["topic", "list"]).expect(1).error()["code"], "UNAUTHENTICATED");
     let shop = rotated["secret"].as_str().expect("a secret").to_owned();
     with_key(&server, &shop, &["topic", "list"]).expect(0);
+    let limited = with_key(&server, &admin, &["key", "limit", "shop", "--requests-per-second", "1000", "--bytes-per-second", "1KiB"]);
+    assert_eq!(limited.expect(0).json()["quota"], serde_json::json!({ "requests_per_second": 1000, "bytes_per_second": 1024 }));
+    let quota = ["--requests-per-second", "0"];
+    let other = with_key(&server, &admin, &[&["key", "create", "other", "--role", "produce"], &quota[..]].concat()).expect(0).json();
+    assert_eq!(other["key"]["quota"], serde_json::json!({ "requests_per_second": 0 }));
     with_key(&server, &admin, &["key", "revoke", "shop"]).expect(0);
     assert_eq!(with_key(&server, &shop, &["topic", "list"]).expect(1).error()["code"], "UNAUTHENTICATED");
     drop(server);
@@ -151,7 +151,7 @@ fn a_profile_says_where_the_server_is_and_which_key_is_sent() {
     let ask = |args: &[&str], environment: &[(&str, &str)]| -> Run {
         let mut command = sagamq();
         command.args(["topic", "list", "--output", "json"]).args(args).env("SAGAMQ_PROFILES", &file).envs(environment.iter().copied());
-        command.output().expect("the binary runs").into()
+        run_command(command)
     };
     let open = ask(&["--profile", "here"], &[]).expect(2);
     assert!(open.stderr.contains("chmod 600") && !open.stderr.contains(&admin), "{open:?}");

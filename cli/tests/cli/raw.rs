@@ -1,7 +1,7 @@
 //! What clients send that are no good clients: bytes on a connection to a real server.
 
-use sagamq::serve::{ServeConfig, Server};
 use sagamq_api::{ErrorCode, Problem};
+use sagamq_server::run::{ServeConfig, Server};
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

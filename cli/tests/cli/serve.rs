@@ -1,10 +1,10 @@
 //! `sagamq serve` as a process: it says where it listens, ends when it is told to, and refuses what it must.
 
-use crate::support::{Run, run, sagamq};
+use crate::support::{LIMIT, Run, Watchdog, run, sagamq};
 use rustix::process::{Pid, Signal, kill_process};
-use sagamq::serve::{ServeConfig, Server, StartError};
+use sagamq_server::run::{ServeConfig, Server, StartError};
 use std::ffi::OsStr;
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -49,10 +49,13 @@ impl Process {
         Self::begin(command)
     }
 
-    fn begin(mut command: Command) -> Self {
+    /// Starts the command, and waits until it says where it listens.
+    pub(crate) fn begin(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary runs");
+        let watchdog = Watchdog::over(&child);
         let mut line = String::new();
         let read = BufReader::new(child.stdout.as_mut().expect("it is piped")).read_line(&mut line).expect("stdout is text");
+        assert!(!watchdog.has_killed(), "the server says nothing");
         if read == 0 {
             let mut stderr = String::new();
             drop(child.stderr.take().expect("it is piped").read_to_string(&mut stderr));
@@ -66,15 +69,31 @@ impl Process {
         run(&[args, &["--server", &self.url]].concat())
     }
 
-    fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).expect("the process lives");
     }
 
+    /// Waits until its log has a line with these words.
+    fn says(&mut self, words: &str) {
+        let watchdog = Watchdog::over(&self.child);
+        // Byte by byte: nothing behind the line is taken from whoever reads on.
+        let mut log = BufReader::with_capacity(1, self.child.stderr.as_mut().expect("it is piped"));
+        let mut line = String::new();
+        while !line.contains(words) {
+            line.clear();
+            let read = log.read_line(&mut line).expect("the log is text");
+            assert!(read > 0, "it ended, or was ended, and never said {words:?}");
+        }
+        assert!(!watchdog.has_killed(), "it says {words:?} too late");
+    }
+
     /// Waits until it has ended; its exit code and its log.
-    fn ended(mut self) -> (Option<i32>, String) {
+    pub(crate) fn ended(mut self) -> (Option<i32>, String) {
+        let watchdog = Watchdog::over(&self.child);
         let mut log = String::new();
         // To the end of the stream, so that a full pipe cannot hold it up.
         self.child.stderr.take().expect("it is piped").read_to_string(&mut log).expect("the log is text");
+        assert!(!watchdog.has_killed(), "the server does not end: {log}");
         (self.child.wait().expect("it ends").code(), log)
     }
 }
@@ -103,14 +122,37 @@ fn a_term_signal_ends_it_well_and_the_data_can_be_opened_again() {
 }
 
 #[test]
+fn a_second_signal_ends_it_at_once_with_a_request_under_way() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut server = Process::start(directory.path());
+    server.run(&["topic", "create", "orders"]).expect(0);
+    let address = server.url.strip_prefix("http://").expect("an address");
+    let mut request = std::net::TcpStream::connect(address).expect("it listens");
+    request.set_read_timeout(Some(LIMIT)).expect("a legal limit");
+    let head = format!(
+        "POST /v1/topics HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\ncontent-length: 9\r\nexpect: 100-continue\r\n\r\n"
+    );
+    request.write_all(head.as_bytes()).expect("it takes a request");
+    let mut says = [0; 12];
+    request.read_exact(&mut says).expect("it answers");
+    assert_eq!(&says, b"HTTP/1.1 100", "it waits for the body, which never comes");
+    server.signal(Signal::TERM);
+    server.says("draining");
+    server.signal(Signal::TERM);
+    let (code, log) = server.ended();
+    assert_eq!(code, Some(130), "{log}");
+    assert!(log.contains("ended at once by a second signal"), "{log}");
+}
+
+#[test]
 fn its_log_says_what_differs_from_the_defaults_and_which_variable_is_nobodys() {
     let directory = tempfile::tempdir().expect("a directory");
-    let server = Process::start_with(directory.path(), &["--shards", "4"], &[("SAGAMQ_DATADIR", "x"), ("SAGAMQ_SERVICE_HOST", "10.0.0.1")]);
+    let server = Process::start_with(directory.path(), &["--shards", "3"], &[("SAGAMQ_DATADIR", "x"), ("SAGAMQ_SERVICE_HOST", "10.0.0.1")]);
     server.signal(Signal::TERM);
     let (code, log) = server.ended();
     assert_eq!(code, Some(0), "{log}");
     assert!(log.contains("SAGAMQ_DATADIR is no setting and is ignored: did you mean SAGAMQ_DATA_DIR?"), "{log}");
-    assert!(log.contains("shards = 4") && !log.contains("SAGAMQ_SERVICE_HOST"), "{log}");
+    assert!(log.contains("shards = 3") && !log.contains("SAGAMQ_SERVICE_HOST"), "{log}");
 }
 
 #[cfg(target_os = "linux")]

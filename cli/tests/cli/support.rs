@@ -9,8 +9,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use sagamq_api::{ErrorCode, Problem};
 use serde::Serialize;
 use serde_json::Value;
+use std::fmt::Debug;
 use std::io::Write as _;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -78,20 +79,49 @@ pub(crate) fn run_with_stdin(args: &[&str], stdin: &[u8]) -> Run {
         sagamq().args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary runs");
     // A command that fails early does not read all of it.
     drop(child.stdin.take().expect("it is piped").write_all(stdin));
-    let pid = Pid::from_child(&child);
-    let (ended, end) = mpsc::channel();
-    let watchdog = std::thread::spawn(move || match end.recv_timeout(LIMIT) {
-        Err(RecvTimeoutError::Timeout) => kill_process(pid, Signal::KILL).is_ok(),
-        Ok(()) | Err(RecvTimeoutError::Disconnected) => false,
-    });
+    to_its_end(child, &args)
+}
+
+/// Runs a command to its end.
+pub(crate) fn run_command(mut command: Command) -> Run {
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary runs");
+    to_its_end(child, &command)
+}
+
+/// Waits for a child, and ends it if it does not end by itself: a server that starts where it was to refuse runs for ever.
+fn to_its_end(child: Child, what: &dyn Debug) -> Run {
+    let watchdog = Watchdog::over(&child);
     let output = child.wait_with_output().expect("the binary ends");
-    drop(ended);
-    assert!(!watchdog.join().expect("no panic"), "sagamq {args:?} hangs: {output:?}");
+    assert!(!watchdog.has_killed(), "sagamq {what:?} hangs: {output:?}");
     output.into()
 }
 
+/// Kills a process that is watched for longer than [`LIMIT`], so that whoever reads what it says comes to an end.
+pub(crate) struct Watchdog {
+    over: mpsc::Sender<()>,
+    thread: JoinHandle<bool>,
+}
+
+impl Watchdog {
+    pub(crate) fn over(child: &Child) -> Self {
+        let pid = Pid::from_child(child);
+        let (over, end) = mpsc::channel();
+        let thread = std::thread::spawn(move || match end.recv_timeout(LIMIT) {
+            Err(RecvTimeoutError::Timeout) => kill_process(pid, Signal::KILL).is_ok(),
+            Ok(()) | Err(RecvTimeoutError::Disconnected) => false,
+        });
+        Self { over, thread }
+    }
+
+    /// Ends the watch: whether it came too late.
+    pub(crate) fn has_killed(self) -> bool {
+        drop(self.over);
+        self.thread.join().expect("no panic")
+    }
+}
+
 /// Waits for a child that must end.
-pub(crate) fn wait(child: &mut std::process::Child) -> std::process::ExitStatus {
+pub(crate) fn wait(child: &mut Child) -> std::process::ExitStatus {
     let status = until(|| child.try_wait().expect("it can be waited for"));
     status.unwrap_or_else(|| {
         drop(child.kill());
@@ -214,6 +244,6 @@ pub(crate) fn json(document: &(impl Serialize + ?Sized)) -> Response {
 pub(crate) fn problem(code: ErrorCode) -> Response {
     let mut problem = Problem::new(code, "what was wrong");
     problem.request_id = Some("request-4711".to_owned());
-    let status = axum::http::StatusCode::from_u16(problem.status).expect("a status");
+    let status = http::StatusCode::from_u16(problem.status).expect("a status");
     (status, json(&problem)).into_response()
 }

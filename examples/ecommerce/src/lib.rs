@@ -35,4 +35,5 @@ pub mod service;
 pub mod shipping;
 pub mod status;
 pub mod store;
+pub mod telemetry;
 pub mod trial;

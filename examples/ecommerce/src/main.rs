@@ -13,7 +13,7 @@ use sagamq_example_ecommerce::trial::demo::{self, DemoArgs};
 use sagamq_example_ecommerce::trial::doubt::{self, DoubtArgs};
 use sagamq_example_ecommerce::trial::followers::{self, FollowersArgs};
 use sagamq_example_ecommerce::trial::styles::{self, StylesArgs};
-use sagamq_example_ecommerce::{inventory, loyalty, notifications, shipping, status};
+use sagamq_example_ecommerce::{inventory, loyalty, notifications, shipping, status, telemetry};
 use std::error::Error;
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
@@ -81,6 +81,14 @@ async fn main() -> ExitCode {
     // Colours only where somebody looks; the demo keeps the services' logs in files.
     let colours = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
+    // A trial runs others, which export by themselves.
+    let telemetry = match if is_trial { Ok(None) } else { telemetry::begin(service(&command)) } {
+        Ok(telemetry) => telemetry,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::from(2);
+        }
+    };
     let result: Result<(), Box<dyn Error>> = match command {
         Command::Order(args) => orders::run(&args).await.map_err(Into::into),
         Command::Payment(args) => payments::run(&args).await.map_err(Into::into),
@@ -98,11 +106,35 @@ async fn main() -> ExitCode {
         Command::Styles(args) => styles::run(args).await.map_err(Into::into),
         Command::DrillTwoPhase(args) => atomic::run(args).await.map_err(Into::into),
     };
+    if let Some(telemetry) = telemetry {
+        telemetry.shutdown().await;
+    }
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// What traces call a process of this kind.
+const fn service(command: &Command) -> &'static str {
+    match command {
+        Command::Order(_) => "shop-order",
+        Command::Payment(_) => "shop-payment",
+        Command::Inventory(_) => "shop-inventory",
+        Command::Shipping(_) => "shop-shipping",
+        Command::Loyalty(_) => "shop-loyalty",
+        Command::Notifications(_) => "shop-notifications",
+        Command::Status(_) => "shop-status",
+        Command::Provider(_) => "shop-provider",
+        Command::Demo(_)
+        | Command::DrillDoubt(_)
+        | Command::DrillKills(_)
+        | Command::DrillBackup(_)
+        | Command::DrillFollowers(_)
+        | Command::Styles(_)
+        | Command::DrillTwoPhase(_) => "shop",
     }
 }

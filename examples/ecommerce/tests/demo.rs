@@ -14,7 +14,10 @@ fn shop(args: &[&str]) -> Output {
     let sagamq = shop.with_file_name(format!("sagamq{}", std::env::consts::EXE_SUFFIX));
     assert!(sagamq.is_file(), "{} is not built; `make test` builds it first", sagamq.display());
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    Command::new(shop).args(args).args(["--time-limit", "300", "--sagamq"]).arg(&sagamq).output().expect("the program starts")
+    let mut command = Command::new(shop);
+    // A small machine has no certificates, and nothing here speaks TLS.
+    command.env("SSL_CERT_FILE", "/nowhere").env("SSL_CERT_DIR", "/nowhere");
+    command.args(args).args(["--time-limit", "300", "--sagamq"]).arg(&sagamq).output().expect("the program starts")
 }
 
 fn balanced(run: &Output) -> String {
@@ -34,6 +37,19 @@ fn the_books_of_a_small_shop_balance_after_both_kills() {
 fn the_books_of_a_shop_without_an_orchestrator_balance_after_both_kills() {
     let out = balanced(&shop(&["demo", "--mode", "choreography", "--orders", "150", "--seed", "11", "--lose-replies", "0.03"]));
     assert!(out.contains("kill -9 payment") && out.contains("kill -9 broker"), "both were killed: {out}");
+}
+
+#[test]
+fn the_books_of_a_shop_balance_after_the_active_node_of_three_was_lost_with_its_disk() {
+    let out = balanced(&shop(&["demo", "--nodes", "3", "--orders", "150", "--seed", "11", "--lose-replies", "0.03"]));
+    assert!(out.contains("kill -9 payment") && out.contains("the active node, lost for good with its disk"), "both were killed: {out}");
+    assert!(out.contains("nobody served for") && out.contains("node-4 came in its place"), "another one took over: {out}");
+    assert!(out.contains("ok         1  nodes lost for good"), "{out}");
+    let (_, at_the_end) = out.split_once("NODES at the end").expect("it says how they stand");
+    let state =
+        |node: &str| at_the_end.lines().find_map(|line| line.trim().strip_prefix(node)?.split_whitespace().next().map(str::to_owned));
+    let states = ["node-1 ", "node-4 "].map(|node| state(node).expect("the nodes are shown at the end"));
+    assert_eq!(states, ["replaced", "standby"], "{out}");
 }
 
 #[test]
@@ -81,7 +97,7 @@ fn the_books_of_a_shop_that_sells_by_transactions_balance_after_both_kills() {
 #[test]
 fn a_transaction_is_all_or_nothing_whoever_is_killed_where() {
     let out = balanced(&shop(&["drill-2pc", "--runs", "24", "--seed", "3"]));
-    assert!(out.contains("24 runs in "), "{out}");
+    assert!(out.contains("24 of 24 planned kills, in "), "{out}");
 }
 
 /// With `--postgres`, if a server is named (`scripts/with-postgres` does); else on RocksDB alone, which is said.
@@ -106,6 +122,17 @@ fn a_transaction_over_both_kinds_of_database_is_all_or_nothing() {
 fn services_that_only_react_to_each_other_do_so_over_both_kinds_of_database() {
     let Some(postgres) = on_postgres() else { return };
     balanced(&shop(&["demo", "--mode", "choreography", "--orders", "150", "--seed", "11", postgres]));
+}
+
+#[test]
+fn a_demo_over_a_log_that_nobody_named_says_how_to_name_it_and_runs_nothing() {
+    let run = Command::new(env!("CARGO_BIN_EXE_sagamq-shop"))
+        .args(["demo", "--nodes", "3", "--log"])
+        .env_remove("SAGAMQ_TEST_S3")
+        .output()
+        .expect("the demo starts");
+    assert_eq!(run.status.code(), Some(1));
+    assert!(run.stdout.is_empty() && String::from_utf8_lossy(&run.stderr).contains("scripts/with-s3"), "{run:?}");
 }
 
 #[test]

@@ -107,7 +107,15 @@ pub enum HttpTarget {
         default: Option<String>,
     },
     /// One worker of a service, and no other.
-    Worker(String),
+    Worker {
+        /// The service's name.
+        service: String,
+        /// Where the worker is.
+        base: String,
+        /// Whether its branch was opened where a definition says: what calls to the service show is not shown to it.
+        #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+        is_foreign: bool,
+    },
 }
 
 /// When and how often a call is tried again.

@@ -68,7 +68,7 @@ impl Definition {
         self.calls().filter_map(|call| match &call.target {
             Target::Topic(_) | Target::Saga(_) => None,
             Target::Http(HttpTarget::Service { default, .. }) => default.as_deref(),
-            Target::Http(HttpTarget::Worker(base)) => Some(base.as_str()),
+            Target::Http(HttpTarget::Worker { base, .. }) => Some(base.as_str()),
         })
     }
 

@@ -70,6 +70,24 @@ impl Declared<'_> {
         }
     }
 
+    /// The fields that an object at this place has for sure.
+    pub(crate) fn required(self, place: &Place) -> BTreeSet<String> {
+        match place {
+            Place::All(places) => places.iter().flat_map(|place| self.required(place)).collect(),
+            Place::Any(places) => {
+                let mut of_each = places.iter().map(|place| self.required(place));
+                let first = of_each.next().unwrap_or_default();
+                of_each.fold(first, |sure, other| sure.intersection(&other).cloned().collect())
+            }
+            Place::One(pointer) => {
+                let Some(Value::Object(schema)) = self.0.pointer(pointer) else { return BTreeSet::new() };
+                let own = schema.get("required").and_then(Value::as_array).into_iter().flatten();
+                let own = own.filter_map(Value::as_str).map(str::to_owned);
+                own.chain(self.applied(pointer, schema).iter().flat_map(|place| self.required(place))).collect()
+            }
+        }
+    }
+
     /// Whether a list at this place has at most so many items.
     pub(crate) fn bounds_items(self, place: &Place, most: u64) -> bool {
         match place {
@@ -290,6 +308,18 @@ mod tests {
         let schema =
             json!({"if": {"required": ["a"]}, "then": {"properties": {"b": {}}, "required": ["b"]}, "unevaluatedProperties": false});
         assert_eq!((path(&schema, "b"), path(&schema, "c")), ("o".into(), "c".into()));
+    }
+
+    #[test]
+    fn required_is_what_every_way_requires() {
+        let schema = json!({
+            "$defs": {"a": {"required": ["a"]}}, "$ref": "#/$defs/a", "required": ["b"], "allOf": [{"required": ["c"]}],
+            "oneOf": [{"required": ["d", "e"]}, {"required": ["e", "f"]}], "properties": {"b": {"required": ["inner"]}},
+        });
+        let declared = Declared(&schema);
+        assert_eq!(declared.required(&Declared::root()).into_iter().collect::<Vec<_>>(), ["a", "b", "c", "e"]);
+        let inner = declared.required(&Place::All(vec![Place::One("/properties/b".to_owned()), Place::One("/nowhere".to_owned())]));
+        assert_eq!(inner.into_iter().collect::<Vec<_>>(), ["inner"]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What could be read of a definition: every field that is right, with its place, and gaps where the report has a fault.
 
+use super::given::Given;
 use super::span::{At, Span};
 use crate::definition::{InputSchema, Invariant, OnTimeout, Target};
 use crate::expression::{Comparison, Reference, Template};
@@ -52,6 +53,8 @@ pub(crate) struct Step {
     /// Where it says that it sleeps or waits, and how, if that can be read.
     pub(crate) idle: Option<At<Option<Idle>>>,
     pub(crate) with: Option<Values>,
+    /// Where that stands, if it is given to a saga that the step starts.
+    pub(crate) given: Option<Given>,
     pub(crate) after: Option<Vec<At<String>>>,
     pub(crate) timeout: Option<At<Duration>>,
     pub(crate) queue_timeout: Option<At<Duration>>,

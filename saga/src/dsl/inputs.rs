@@ -139,7 +139,8 @@ fn check_comparison(declared: Declared<'_>, parts: &ValidatorMap, comparison: &A
     }
 }
 
-fn allows(parts: &ValidatorMap, place: &Place, value: &serde_json::Value) -> bool {
+/// Whether what holds at the place allows the value.
+pub(super) fn allows(parts: &ValidatorMap, place: &Place, value: &serde_json::Value) -> bool {
     match place {
         Place::One(pointer) => parts.get(&format!("#{pointer}")).is_none_or(|part| part.is_valid(value)),
         Place::All(places) => places.iter().all(|place| allows(parts, place, value)),
@@ -148,7 +149,7 @@ fn allows(parts: &ValidatorMap, place: &Place, value: &serde_json::Value) -> boo
 }
 
 /// Names for people, not too many.
-fn shown(names: &[String]) -> String {
+pub(super) fn shown(names: &[String]) -> String {
     const SHOWN: usize = 8;
     let shown: Vec<_> = names.iter().take(SHOWN).map(|name| format!("`{name}`")).collect();
     match (shown.is_empty(), names.len() > SHOWN) {

@@ -2,6 +2,7 @@
 
 use super::draft::{CallName, Compensate, Compensation, Defaults, Draft, Retry, Service, Step, Values};
 use super::fields::{Fields, entries};
+use super::given::Given;
 use super::node::{Node, Value};
 use super::report::Report;
 use super::rule::Rule;
@@ -104,6 +105,14 @@ fn service(name: &At<&str>, node: &Node, report: &mut Report<'_>) -> Option<At<T
             report,
         );
     }
+    for elsewhere in ["headers", "tls", "definitions"] {
+        fields.refuse(
+            elsewhere,
+            "what a service is shown, and who may call it, is set by an operator: `sagamq service set NAME URL --header 'authorization: Bearer \
+             ${secret:TOKEN}'`",
+            report,
+        );
+    }
     fields.finish(report);
     match (topic, http) {
         (Some(node), None) => topic_of(node, report).map(|topic| At::new(Target::Topic(topic), node.span)),
@@ -174,7 +183,9 @@ fn step(node: &Node, report: &mut Report<'_>) -> Option<Step> {
         )
     };
     let call = call.and_then(|node| call_name(node, report));
-    let with = fields.take("with").and_then(|node| arguments(node, report));
+    let with = fields.take("with");
+    let given = with.filter(|_| saga.is_some()).map(Given::of);
+    let with = with.and_then(|node| arguments(node, report));
     let after = fields.take("after").and_then(|node| after(node, report));
     let timeout = fields.take("timeout").and_then(|node| scalar::duration(node, "the timeout", report));
     let queue_timeout = fields.take("queue_timeout").and_then(|node| scalar::duration(node, "the time in the queue", report));
@@ -195,6 +206,7 @@ fn step(node: &Node, report: &mut Report<'_>) -> Option<Step> {
         idle,
         saga,
         with,
+        given,
         after,
         timeout,
         queue_timeout,

@@ -53,8 +53,14 @@ rules! {
     StartsItself = "starts_itself", Error;
     /// A step starts a saga that is not published. Only the server can tell.
     UnknownSaga = "unknown_saga", Error;
-    /// A step that is undone with its saga starts one that has a pivot, and does not say what undoes that. Only the server can tell.
+    /// A step that is undone with its saga starts one that has a pivot, and does not say what undoes that. The server can tell, and whoever is
+    /// given both texts.
     SagaWithPivot = "saga_with_pivot", Error;
+    /// A step starts what can be run in two phases only. The server can tell, and whoever is given both texts.
+    SagaNotPossible = "saga_not_possible", Error;
+    /// What a step gives to the saga that it starts can never be an input of that one: it is no object, or does not fit the schema. Of the
+    /// schema the server can tell, and whoever is given both texts.
+    SubSagaInput = "sub_saga_input", Error;
     /// In two phases, a step sleeps or waits for a signal: what was called before it holds its locks meanwhile.
     SleepsWithLocks = "sleeps_with_locks", Error;
     /// A step behind the pivot is to fail when its signal does not come, or its lock is not free, in time: nothing is undone there.
@@ -129,7 +135,8 @@ rules! {
     BadSchema = "bad_schema", Error;
     /// An expression reads a field of the input that its schema forbids.
     UnknownInput = "unknown_input", Error;
-    /// An expression reads a field of the input that its schema does not declare; an input may have it all the same.
+    /// An expression reads a field of the input that its schema does not declare, or a step gives one to the saga that it starts; an input may
+    /// have it all the same.
     UndeclaredInput = "undeclared_input", Warning;
     /// An expression reads a field of the input that its schema does not require, and nothing guards it.
     UnguardedInput = "unguarded_input", Warning;

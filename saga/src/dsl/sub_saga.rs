@@ -1,6 +1,7 @@
 //! Reads steps that start another saga, and the rules about them.
 
 use super::check::{kind, must_succeed};
+use super::child_input;
 use super::draft::{Compensate, Draft, Step, SubSaga};
 use super::fields::Fields;
 use super::graph::Graph;
@@ -9,14 +10,20 @@ use super::report::Report;
 use super::rule::Rule;
 use super::scalar;
 use super::span::{At, Span};
-use crate::definition::StepKind;
+use crate::definition::{Definition, InputSchema, StepKind};
 use sagamq_api::SagaName;
 use sagamq_api::limits::SUB_SAGA_STEP_BYTES_MAX;
+use sagamq_api::saga::Mode;
 
 /// What is known of the sagas that are published: what a text alone does not say.
 pub trait Catalogue {
     /// Of a version, or of the one that new sagas take.
     fn look_up(&self, saga: &SagaName, version: Option<u32>) -> Option<Published>;
+
+    /// Whether this one is not published if it is not found.
+    fn knows(&self, _saga: &SagaName) -> bool {
+        true
+    }
 }
 
 /// A published saga, as far as those who start it must know it.
@@ -28,6 +35,24 @@ pub struct Published {
     pub has_pivot: bool,
     /// The sagas that it starts.
     pub sub_sagas: Vec<(SagaName, Option<u32>)>,
+    /// Why it cannot be run as a saga, if it cannot.
+    pub no_saga: Option<String>,
+    /// What its input must be like; `None`: any object.
+    pub input: Option<InputSchema>,
+}
+
+impl Published {
+    /// What is to be known of a definition.
+    #[must_use]
+    pub fn of(definition: &Definition) -> Self {
+        Self {
+            version: definition.version,
+            has_pivot: definition.has_pivot(),
+            sub_sagas: definition.sub_sagas().map(|(_, saga)| (saga.name.clone(), saga.version)).collect(),
+            no_saga: definition.forbids(Mode::Saga),
+            input: definition.input.clone(),
+        }
+    }
 }
 
 /// Sagas that are followed from one definition at the most.
@@ -76,6 +101,7 @@ pub(super) fn check(draft: &Draft, graph: &Graph, report: &mut Report<'_>) {
     for (at, step) in draft.steps.iter().enumerate() {
         let Some(At { value: sub_saga, .. }) = &step.saga else { continue };
         attempts(step, kind(draft, graph, at), report);
+        child_input::is_object(draft, step, report);
         if let Some(id) = step.id.as_ref().filter(|id| id.as_str().len() > SUB_SAGA_STEP_BYTES_MAX) {
             let bytes = id.as_str().len();
             let message = format!("the id of a step that starts a saga is a part of that one's key: it has {bytes} bytes");
@@ -118,11 +144,27 @@ pub(super) fn check_published(draft: &Draft, graph: &Graph, catalogue: &dyn Cata
             continue;
         }
         let Some(published) = catalogue.look_up(&name.value, *version) else {
+            if !catalogue.knows(&name.value) {
+                continue;
+            }
             let version = version.map(|version| format!(" version {version}")).unwrap_or_default();
             let message = format!("there is no saga `{}`{version}", name.value);
             report.add_with_help(Rule::UnknownSaga, name.span, message, "publish it first");
             continue;
         };
+        match (&published.no_saga, &published.input) {
+            (Some(reason), _) => {
+                let message = format!("`{}` version {} cannot be run as a saga: {reason}", name.value, published.version);
+                report.add_with_help(
+                    Rule::SagaNotPossible,
+                    name.span,
+                    message,
+                    "let it say how each of its steps is undone, or start another one",
+                );
+            }
+            (None, Some(schema)) => child_input::check(draft, step, (&name.value, published.version, schema), report),
+            (None, None) => {}
+        }
         let is_undone = kind(draft, graph, at) == StepKind::Compensatable && matches!(step.compensate, Compensate::Unsaid);
         if published.has_pivot && is_undone {
             let (child, version) = (&name.value, published.version);

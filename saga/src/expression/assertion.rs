@@ -7,9 +7,9 @@ use super::compile_error::CompileError;
 use super::guard::guard;
 use super::meter::{metered, verdict};
 use super::program::{compile_tree, context};
+use super::reason::describe;
 use super::reference::Reference;
 use super::value::{Needs, to_cel, to_json};
-use super::weigh;
 use cel::common::ast::IdedExpr;
 use core::ops::Range;
 use sagamq_api::JsonText;
@@ -110,7 +110,7 @@ fn is_true(part: &Part, variables: &[(&str, &JsonText)]) -> Result<bool, String>
     let value = catch_unwind(AssertUnwindSafe(|| cel::Value::resolve_val(&part.tree, &context)));
     let value = value.map_err(|_| "the interpreter failed".to_owned())?;
     verdict().map_err(|spent| spent.to_string())?;
-    match to_json(value.map_err(|error| weigh::describe(&error))?.as_ref())?.as_str() {
+    match to_json(value.map_err(|error| describe(&error))?.as_ref())?.as_str() {
         "true" => Ok(true),
         "false" => Ok(false),
         other => Err(format!("it is neither true nor false but {}", other.chars().take(80).collect::<String>())),

@@ -3,7 +3,7 @@
 //! The interpreter has fast ways for the loops that `map`, `filter`, `all` and `exists` stand for, and knows them by their shape; the shape
 //! is kept.
 
-use super::weigh::{EXACT, EXACT_WITHIN, RANGE, REGEX, WEIGH};
+use super::weigh::{ADDEND, EXACT, EXACT_WITHIN, RANGE, REGEX, WEIGH};
 use cel::common::ast::{CallExpr, EntryExpr, Expr, IdedExpr, operators};
 
 /// The tree, wrapped.
@@ -60,6 +60,7 @@ fn called(mut call: CallExpr) -> CallExpr {
     }
     let by = match call.func_name.as_str() {
         operators::EQUALS | operators::NOT_EQUALS | operators::IN => EXACT_WITHIN,
+        operators::ADD => ADDEND,
         operators::OPT_INDEX | operators::OPT_SELECT | operators::INDEX | "type" | "matches" => EXACT,
         _ => WEIGH,
     };

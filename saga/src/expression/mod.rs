@@ -28,9 +28,11 @@ mod implied;
 mod meter;
 mod pattern;
 mod program;
+mod reason;
 mod reference;
 mod same;
 mod scope;
+mod shape;
 mod stored;
 mod template;
 mod text;
@@ -46,6 +48,7 @@ pub use program::{EXPRESSION_BYTES_MAX, EXPRESSION_DEPTH_MAX, EXPRESSION_LOOPS_M
 pub use reference::{Comparison, Reference};
 pub(crate) use same::same;
 pub use scope::{Item, Outputs, SagaScope, Scope};
+pub(crate) use shape::Shape;
 pub use template::{RenderError, Template};
 pub(crate) use text::{Piece, expression_end, split};
 

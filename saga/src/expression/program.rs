@@ -7,6 +7,7 @@ use super::functions;
 use super::guard::guard;
 use super::implied::Implied;
 use super::meter::{metered, verdict};
+use super::reason::describe;
 use super::reference::{Comparison, Reference, Survey, is_optional, survey};
 use super::scope::Scope;
 use super::value::{Needs, map, to_cel, to_json};
@@ -197,7 +198,7 @@ fn interpret(tree: &IdedExpr, needs: &BTreeMap<String, Needs>, scope: &Scope<'_>
         catch_unwind(AssertUnwindSafe(|| cel::Value::resolve_val(tree, &context))).map_err(|_| "the interpreter failed".to_owned())?;
     // Whatever became of a value that was too much: `||` and `exists` go on after an error.
     verdict().map_err(|spent| spent.to_string())?;
-    to_json(value.map_err(|error| weigh::describe(&error))?.as_ref())
+    to_json(value.map_err(|error| describe(&error))?.as_ref())
 }
 
 fn variable(root: &str, needs: &Needs, scope: &Scope<'_>) -> Result<Option<Box<dyn Val>>, String> {

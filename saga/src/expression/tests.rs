@@ -293,6 +293,41 @@ fn of_several_numbers_that_cannot_be_computed_with_the_first_one_is_told_each_ti
 }
 
 #[test]
+fn an_error_tells_kinds_and_numbers_and_never_a_text_or_the_order_of_a_map() {
+    let input = r#"{"n":1,"m":{"id":7,"name":"secret","list":[1,2]},"l":["secret",2,3],"t":"secret","max":9223372036854775807}"#;
+    let told = [
+        ("input.n + input.m", "a map cannot be added to something"),
+        ("input.m - input.l", ""),
+        ("input.l + input.m", "a map cannot be added to something"),
+        ("input.t * input.m", ""),
+        ("{input.t: 1} + {'b': 2}", "a map cannot be added to something"),
+        ("input.n + input.l", "`+` cannot be applied to 1 and a list of 3"),
+        ("input.n < input.m", ""),
+        ("input.m < input.t", ""),
+        ("{input.m: 1}", "a map of 3 cannot be a key"),
+        ("input.l[input.m]", ""),
+        ("input.m[input.l]", ""),
+        ("-input.m", ""),
+        ("!input.m", ""),
+        ("input.m ? 1 : 2", ""),
+        ("input.m.startsWith(input.m)", ""),
+        ("input.n in input.t", ""),
+        ("int(input.m)", ""),
+        ("input.l[7]", "the list has no item 7"),
+        ("input.n / 0", "1 is divided by zero"),
+        ("input.n % 0", "the remainder of 1 by zero"),
+        ("input.max + input.n", "`+` of 9223372036854775807 and 1 overflows"),
+        ("{'a': 1, 'a': 2}", "a key is there twice in a map: a text"),
+    ];
+    for (expression, expected) in told {
+        let errors: Vec<String> = (0..20).map(|_| over(input, expression).expect_err(expression)).collect();
+        assert!(errors.iter().all(|error| error == &errors[0]), "{expression}: {errors:?}");
+        assert!(errors[0].contains(expected), "{expression}: {}", errors[0]);
+        assert!(!errors[0].contains("secret") && !errors[0].contains("Map(") && !errors[0].contains("Int("), "{expression}: {}", errors[0]);
+    }
+}
+
+#[test]
 fn references_are_found_without_the_names_that_loops_bind() {
     let template =
         Template::text("a ${ input.a.b } ${ input.l.map(x, x + steps.pay.output.y) } ${ has(failure.code) } ${ steps[input.k].output }");

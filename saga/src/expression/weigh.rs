@@ -88,6 +88,8 @@ pub(super) const EXACT: &str = "@exact";
 pub(super) const EXACT_WITHIN: &str = "@exact_within";
 /// As [`WEIGH`], and turns a map into the list of its keys in order: a loop over a map then takes the same way at every evaluation.
 pub(super) const RANGE: &str = "@range";
+/// As [`WEIGH`], and refuses a map: the library would add its keys to a list, in another order each time.
+pub(super) const ADDEND: &str = "@addend";
 /// Whether a text matches a regular expression.
 pub(super) const REGEX: &str = "@regex";
 
@@ -96,11 +98,12 @@ type Passed<'b, 'v> = Result<CowVal<'b, 'v>, ExecutionError>;
 
 /// Declares the functions above. Nobody can call them: their names are no names in the language.
 pub(super) fn declare(environment: &mut Env) {
-    let functions: [(&str, Function); 5] = [
+    let functions: [(&str, Function); 6] = [
         (WEIGH, |args| pass(args, Strict::No)),
         (EXACT, |args| pass(args, Strict::Itself)),
         (EXACT_WITHIN, |args| pass(args, Strict::Within)),
         (RANGE, range),
+        (ADDEND, addend),
         (REGEX, matches),
     ];
     for (name, function) in functions {
@@ -133,18 +136,18 @@ fn range<'b, 'v>(args: Args<'b, 'v>) -> Passed<'b, 'v> {
     Ok(CowVal::owned(CelList::from(keys.iter().map(|key| key.inner().clone_as_boxed()).collect::<Vec<_>>())))
 }
 
+fn addend<'b, 'v>(args: Args<'b, 'v>) -> Passed<'b, 'v> {
+    let value = pass(args, Strict::No)?;
+    if value.downcast_ref::<CelMap>().is_some() {
+        return Err(refuse(Refused::Inexact("a map cannot be added to something".to_owned())));
+    }
+    Ok(value)
+}
+
 fn refuse(refused: Refused) -> ExecutionError {
     let message = match refused {
         Refused::Spent(spent) => spent.to_string(),
         Refused::Inexact(why) => why,
     };
     ExecutionError::FunctionError { function: WEIGH.to_owned(), message }
-}
-
-/// The error's own words, where it is one of ours.
-pub(super) fn describe(error: &ExecutionError) -> String {
-    match error {
-        ExecutionError::FunctionError { function, message } if function == WEIGH => message.clone(),
-        other => other.to_string(),
-    }
 }

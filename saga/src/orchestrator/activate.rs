@@ -4,9 +4,11 @@ use super::definitions::DefinitionError;
 use super::door::Orchestrator;
 use crate::store::ControlStore;
 use sagamq_api::SagaName;
+use sagamq_api::audit::AuditOutcome;
 use sagamq_api::limits::{ACTOR_BYTES_MAX, REASON_BYTES_MAX};
 use sagamq_api::saga::{ActivateVersion, Activation, Canary};
 use sagamq_broker::WriteError;
+use sagamq_broker::audit::Note;
 use std::sync::Arc;
 use tokio::sync::OwnedMutexGuard;
 
@@ -69,7 +71,8 @@ impl Orchestrator {
             }
         }
         let activation = Activation { canary, actor, reason, ..self.only(saga, version) };
-        self.put_activation(turn, activation.clone()).await?;
+        let note = self.note_of_activation(&activation);
+        self.put_activation(turn, activation.clone(), note).await?;
         Ok(activation)
     }
 
@@ -79,12 +82,19 @@ impl Orchestrator {
         Activation { saga: saga.clone(), version, canary: None, changed_at_ms, actor: None, reason: None }
     }
 
+    /// What is written down of a change of the versions that new sagas take.
+    pub(super) fn note_of_activation(&self, activation: &Activation) -> Note {
+        let note = self.note(AuditOutcome::Changed, &[("saga", &activation.saga)]);
+        let note = note.by(activation.actor.as_deref(), activation.reason.as_deref()).after(activation);
+        self.0.definitions.activation(&activation.saga).iter().fold(note, |note, before| note.before(before))
+    }
+
     /// Whoever asked may go: what is stored must be known here all the same, and until then nobody else has a turn.
-    pub(super) async fn put_activation(&self, turn: OwnedMutexGuard<()>, activation: Activation) -> Result<(), WriteError> {
+    pub(super) async fn put_activation(&self, turn: OwnedMutexGuard<()>, activation: Activation, note: Note) -> Result<(), WriteError> {
         let (control, definitions) = (ControlStore::of(&self.0.broker), self.0.definitions.clone());
         let stored = self.0.tasks.spawn(async move {
             let _turn = turn;
-            control.put(None, Some(&activation)).await?;
+            control.put(None, Some(&activation), vec![note]).await?;
             definitions.activated(activation);
             Ok(())
         });

@@ -20,8 +20,9 @@ pub(super) fn of_instance(error: &InstanceError) -> ErrorCode {
     }
 }
 
-/// Of what a lane could not write.
-pub(crate) fn of_write(error: &WriteError) -> ErrorCode {
+/// The code of what a lane could not write.
+#[must_use]
+pub fn of_write(error: &WriteError) -> ErrorCode {
     match error {
         WriteError::Failed(_) | WriteError::Stopped(_) => ErrorCode::WritesStopped,
         WriteError::DiskLow { .. } => ErrorCode::DiskLow,
@@ -30,8 +31,9 @@ pub(crate) fn of_write(error: &WriteError) -> ErrorCode {
     }
 }
 
-/// Of what a protocol refuses.
-pub(crate) fn of_rejection(rejection: &Rejection) -> ErrorCode {
+/// The code of what a protocol refuses.
+#[must_use]
+pub fn of_rejection(rejection: &Rejection) -> ErrorCode {
     match rejection {
         Rejection::Fenced { .. } => ErrorCode::Fenced,
         Rejection::NoSuchStep { .. } | Rejection::NoStep(_) | Rejection::NoSuchBranch(_) => ErrorCode::InvalidRequest,

@@ -83,9 +83,7 @@ impl Catalogue for Definitions {
             Some(version) => self.find(saga, Some(version)).ok()?,
             None => self.candidates(saga).ok()?.active,
         };
-        let definition = &published.definition;
-        let sub_sagas = definition.sub_sagas().map(|(_, saga)| (saga.name.clone(), saga.version)).collect();
-        Some(dsl::Published { version: definition.version, has_pivot: definition.has_pivot(), sub_sagas })
+        Some(dsl::Published::of(&published.definition))
     }
 }
 

@@ -12,16 +12,20 @@ use crate::participant::Hold;
 use crate::participant::http::{HttpParticipants, Services};
 use crate::protocol::{lane_of, lane_of_key};
 use crate::store::LaneStore;
+use core::fmt::Display;
 use sagamq_api::SagaName;
+use sagamq_api::audit::AuditOutcome;
 use sagamq_broker::Broker;
+use sagamq_broker::audit::{Act, Note};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-/// A running orchestrator; clones are the same one. It ends with [`Orchestrator::shutdown`], before its broker does.
+/// A running orchestrator; clones are the same one. It ends with [`Orchestrator::shutdown`], before its broker does. Beside it is the broker,
+/// for whoever acts here.
 #[derive(Clone, Debug)]
-pub struct Orchestrator(pub(super) Arc<Inner>);
+pub struct Orchestrator(pub(super) Arc<Inner>, Broker);
 
 #[derive(Debug)]
 pub(super) struct Inner {
@@ -47,6 +51,33 @@ pub(super) struct Inner {
 }
 
 impl Orchestrator {
+    pub(super) fn of(inner: Arc<Inner>) -> Self {
+        let broker = inner.broker.clone();
+        Self(inner, broker)
+    }
+
+    /// The same orchestrator, for what somebody does: what he changes is written down in the audit log, if it is kept.
+    #[must_use]
+    pub fn acting(&self, act: Act) -> Self {
+        Self(Arc::clone(&self.0), self.1.acting(act))
+    }
+
+    /// The same orchestrator, for whoever is called so (`key:NAME`, `token:SUBJECT`): the calls that are leased are leased to him.
+    #[must_use]
+    pub fn held_by(&self, principal: &str) -> Self {
+        Self(Arc::clone(&self.0), self.1.held_by(principal))
+    }
+
+    /// What is to be written down with a change that somebody makes.
+    pub(super) fn note(&self, outcome: AuditOutcome, on: &[(&str, &dyn Display)]) -> Note {
+        self.broker().note(outcome, on)
+    }
+
+    /// The broker, for whoever acts here.
+    pub(super) fn broker(&self) -> &Broker {
+        &self.1
+    }
+
     /// Takes no more requests, lets what was decided become durable, and ends. Calls in progress are made again after the next start.
     pub async fn shutdown(&self) {
         self.0.shutdown.cancel();

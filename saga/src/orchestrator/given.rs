@@ -4,6 +4,7 @@
 
 use sagamq_api::TopicName;
 use sagamq_api::saga::{NextCall, NextCalls};
+use sagamq_broker::Holder;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -17,6 +18,8 @@ const BYTES_MAX: usize = 32 * 1024 * 1024;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Asked {
     key: String,
+    /// Who asked: under the same key, somebody else asks for his own.
+    holder: Option<Holder>,
     topics: Vec<TopicName>,
     max: u32,
 }
@@ -53,8 +56,8 @@ impl Given {
     }
 
     /// What the request was answered before, if its leases last still.
-    pub(super) fn of(&self, key: String, next: &NextCalls, now_ms: u64) -> Answer {
-        let asked = Asked { key, topics: next.topics.clone(), max: next.max };
+    pub(super) fn of(&self, key: String, holder: Option<Holder>, next: &NextCalls, now_ms: u64) -> Answer {
+        let asked = Asked { key, holder, topics: next.topics.clone(), max: next.max };
         let before = self.lock().kept.get(&asked).filter(|calls| calls.iter().all(|call| call.lease_until_ms > now_ms)).cloned();
         Answer { asked, before }
     }
@@ -91,16 +94,28 @@ mod tests {
     fn calls(text: &str) -> Arc<[NextCall]> {
         let call = JsonText::parse(text.as_bytes()).expect("JSON");
         let topic = "t".parse().expect("legal");
-        [NextCall { topic, receipt: "r".to_owned(), attempt: 1, lease_until_ms: 100, handed_out_ago_ms: None, call }].into()
+        [NextCall {
+            topic,
+            receipt: "r".to_owned(),
+            attempt: 1,
+            lease_until_ms: 100,
+            handed_out_ago_ms: None,
+            traceparent: None,
+            tracestate: None,
+            call,
+        }]
+        .into()
     }
 
     #[test]
     fn the_same_request_gets_the_same_as_long_as_its_leases_last_and_another_does_not() {
         let given = Given::default();
         let next = |max| NextCalls { topics: vec!["t".parse().expect("legal")], max, wait_ms: None, lease_ms: None };
-        let of = |key: &str, max, now_ms| given.of(key.to_owned(), &next(max), now_ms);
+        let of = |key: &str, max, now_ms| given.of(key.to_owned(), None, &next(max), now_ms);
         given.keep(of("k", 1, 0), &calls("1"));
         assert_eq!(of("k", 1, 99).get(), Some(&calls("1")));
+        let others = Some(Holder::of("key:other", &[7; 32]));
+        assert!(given.of("k".to_owned(), others, &next(1), 99).get().is_none());
         assert!(of("k", 1, 100).get().is_none() && of("k", 2, 0).get().is_none() && of("l", 1, 0).get().is_none());
         given.keep(of("none", 1, 0), &Arc::default());
         assert!(of("none", 1, 0).get().is_none());
@@ -113,7 +128,7 @@ mod tests {
         let large = calls(&format!("\"{}\"", "x".repeat(BYTES_MAX / 10)));
         for (count, calls) in [(2 * ANSWERS_MAX, calls("1")), (100, large)] {
             for number in 0..count {
-                given.keep(given.of(number.to_string(), &next, 0), &calls);
+                given.keep(given.of(number.to_string(), None, &next, 0), &calls);
             }
         }
         let answers = given.lock();

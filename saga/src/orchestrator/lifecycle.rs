@@ -5,12 +5,14 @@
 //! would not.
 
 use crate::protocol::{Instance, lane_of};
+use crate::trace::Causes;
 use jiff::Timestamp;
 use sagamq_api::TopicName;
 use sagamq_api::headers::{APPLICATION_JSON, CONTENT_TYPE, cloud_event};
 use sagamq_api::record::{Headers, Payload};
 use sagamq_api::saga::{EVENT_TOPIC, SagaState};
 use sagamq_broker::ShardCommit;
+use sagamq_broker::spans::Tracer;
 use uuid::Uuid;
 
 /// Tells the turns of one lane's instances, if that is wanted.
@@ -33,12 +35,12 @@ impl Lifecycle {
 
     /// Adds an event for each turn to the commit; gives how many records that are. `before` is the instance without what the commit does; it
     /// does not matter if that starts it.
-    pub(super) fn tell(&self, commit: &mut ShardCommit, before: Option<&Instance>, after: &Instance) -> usize {
+    pub(super) fn tell(&self, commit: &mut ShardCommit, before: Option<&Instance>, after: &Instance, tracer: &Tracer) -> usize {
         let Some(topic) = &self.topic else { return 0 };
         let before = before.filter(|before| before.head().events > 0).map(Instance::state);
         let mut told = 0;
         for turn in turns(before, after.state()) {
-            match commit.append(topic, self.event(turn, after)) {
+            match commit.append(topic, self.event(turn, after, tracer)) {
                 Ok(()) => told += 1,
                 // The saga goes on: whoever listens has no topic to listen to.
                 Err(error) => tracing::error!(%topic, lane = lane_of(after.head().id), %error, "a turn of a saga is not told"),
@@ -47,7 +49,7 @@ impl Lifecycle {
         told
     }
 
-    fn event(&self, turn: &str, instance: &Instance) -> Payload {
+    fn event(&self, turn: &str, instance: &Instance, tracer: &Tracer) -> Payload {
         let (head, mut headers) = (instance.head(), Headers::default());
         let id = head.id.to_string();
         let at = i64::try_from(head.updated_at_ms).ok().and_then(|millis| Timestamp::from_millisecond(millis).ok()).unwrap_or_default();
@@ -59,6 +61,9 @@ impl Lifecycle {
         headers.set(cloud_event::SUBJECT, id.clone());
         headers.set(cloud_event::TIME, at.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string());
         headers.set(CONTENT_TYPE, APPLICATION_JSON);
+        if let Some(saga) = Causes::of(tracer, head).saga() {
+            saga.put_if_absent(&mut headers);
+        }
         let value = serde_json::to_vec(&instance.summary()).expect("a summary has text keys only");
         Payload { key: Some(id.into()), value: Some(value.into()), headers }
     }

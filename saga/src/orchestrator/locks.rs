@@ -7,6 +7,7 @@ use super::list::QueryError;
 use super::operate::{OperateError, by};
 use crate::protocol::lock::{is_lock_key, lane_of_lock};
 use futures_util::future::join_all;
+use sagamq_api::audit::AuditOutcome;
 use sagamq_api::limits::{PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX};
 use sagamq_api::saga::{BreakLock, BrokenLock, LockDescription, LockList, LockQuery};
 
@@ -74,8 +75,9 @@ impl Orchestrator {
             return Err(NotTaken::NotHeld(key).into());
         }
         let lane = &self.0.lanes[usize::from(lane_of_lock(&key, self.0.broker.shards()))];
+        let note = self.note(AuditOutcome::Done, &[("lock", &key)]).by(by.actor.as_deref(), Some(&reason));
         let request = BreakLock { key, token, actor: by.actor, reason };
-        Ok(lane.ask(|reply| LaneInput::Lock(LockInput::Break { request, reply })).await?)
+        Ok(lane.ask(|reply| LaneInput::Lock(LockInput::Break { request, note, reply })).await?)
     }
 
     /// Who holds a lock, and who waits; `None`: nobody, or its lane does not answer.

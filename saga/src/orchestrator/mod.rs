@@ -5,7 +5,7 @@
 //! (`lane/follower.rs`). Outcomes come back as inputs, time as the lane's own timers. After a crash the events are folded
 //! (`lane/recovery.rs`) and every saga goes on where it was.
 //!
-//! An operation a file, with the error that it returns: `publish.rs`, `activate.rs`, `start.rs`, `complete.rs`, `next.rs`, `operate.rs`, `preview.rs`,
+//! An operation a file, with the error that it returns: `publish.rs`, `uses.rs`, `activate.rs`, `start.rs`, `complete.rs`, `next.rs`, `operate.rs`, `preview.rs`,
 //! `release.rs`, `outcome.rs`, `queries.rs`, `services.rs`, `transactions.rs`, `list/mod.rs`, `incidents.rs`, `versions.rs`, `retention.rs`,
 //! `repairs.rs`, `locks.rs`, `signal.rs`, `wait.rs`.
 
@@ -42,6 +42,7 @@ mod repairs;
 mod retention;
 mod retentions;
 mod search;
+mod seen;
 mod services;
 mod signal;
 mod start;
@@ -49,12 +50,13 @@ mod sweep;
 mod topics;
 mod transactions;
 mod trouble;
+mod uses;
 mod versions;
 mod wait;
 
 pub use activate::ActivateError;
 pub use bounds::OutOfBounds;
-pub(crate) use codes::{of_rejection, of_write};
+pub use codes::{of_rejection, of_write};
 pub use complete::{CallError, Called};
 pub use definitions::DefinitionError;
 pub use door::Orchestrator;
@@ -77,5 +79,6 @@ pub use services::ServiceError;
 pub use signal::SignalError;
 pub use topics::LaneTopicError;
 pub use transactions::TransactionError;
+pub use uses::{UsedTopic, Uses};
 pub use versions::VersionsError;
 pub use wait::{Wait, WaitTooLong};

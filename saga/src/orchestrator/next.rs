@@ -5,7 +5,7 @@ use super::complete::CallError;
 use super::door::Orchestrator;
 use core::time::Duration;
 use futures_util::future::{join, join_all};
-use sagamq_api::headers::saga as headers;
+use sagamq_api::headers::{TRACEPARENT, TRACESTATE, saga as headers};
 use sagamq_api::limits::{RECEIPTS_MAX, WAIT_MS_MAX};
 use sagamq_api::queue::TerminateRequest;
 use sagamq_api::saga::{CompleteCalls, CompletedCall, NextCall, NextCalls, WORKER_GROUP};
@@ -69,7 +69,7 @@ impl Orchestrator {
         let Some(next) = next else {
             return Ok(Completed { calls: completing.await, next: Ok(Arc::default()) });
         };
-        let given = key.map(|key| self.0.given.of(key, &next, self.0.broker.clock().now_ms()));
+        let given = key.map(|key| self.0.given.of(key, self.broker().holder(), &next, self.0.broker.clock().now_ms()));
         if let Some(before) = given.as_ref().and_then(|given| given.get()) {
             return Ok(Completed { calls: completing.await, next: Ok(Arc::clone(before)) });
         }
@@ -86,7 +86,7 @@ impl Orchestrator {
     fn waiting(&self, next: &NextCalls) -> Result<Waiting, ReceiveError> {
         let workers: GroupName = WORKER_GROUP.parse().expect("a constant that is a legal name");
         let groups: Vec<(TopicName, GroupName)> = next.topics.iter().map(|topic| (topic.clone(), workers.clone())).collect();
-        self.0.broker.waiting(&groups, next.max, next.lease_ms)
+        self.broker().waiting(&groups, next.max, next.lease_ms)
     }
 
     /// The worker waits from the beginning, so that what follows from its own replies can be leased with them.
@@ -116,8 +116,13 @@ impl Orchestrator {
         for (topic, delivered) in delivered {
             let Delivered { receipt, attempt, lease_until_ms, handed_out_ago_ms, record, .. } = delivered;
             let started_at_ms: u64 = record.payload.headers.get(headers::STARTED_AT).and_then(|at_ms| at_ms.parse().ok()).unwrap_or(0);
+            let header = |name| record.payload.headers.get(name).map(str::to_owned);
+            let (traceparent, tracestate) = (header(TRACEPARENT), header(TRACESTATE));
             match JsonText::parse(record.payload.value.as_deref().unwrap_or_default()) {
-                Ok(call) => calls.push((started_at_ms, NextCall { topic, receipt, attempt, lease_until_ms, handed_out_ago_ms, call })),
+                Ok(call) => {
+                    let next = NextCall { topic, receipt, attempt, lease_until_ms, handed_out_ago_ms, traceparent, tracestate, call };
+                    calls.push((started_at_ms, next));
+                }
                 Err(error) => self.give_up(&topic, receipt, format!("the record is no call of a saga: {error}")).await,
             }
         }
@@ -128,7 +133,7 @@ impl Orchestrator {
     async fn give_up(&self, topic: &TopicName, receipt: String, reason: String) {
         let workers: GroupName = WORKER_GROUP.parse().expect("a constant that is a legal name");
         let request = TerminateRequest { receipts: vec![receipt], reason };
-        if let Err(error) = self.0.broker.terminate(topic, &workers, &request).await {
+        if let Err(error) = self.broker().terminate(topic, &workers, &request).await {
             tracing::warn!(%topic, %error, "a record that is no call could not be given up; it will be delivered again");
         }
     }

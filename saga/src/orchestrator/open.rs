@@ -14,7 +14,7 @@ use super::topics::{LaneTopicError, Use, ensure_lane_topic, hold_commands, mark_
 use crate::config::OrchestratorConfig;
 use crate::metrics::{MessagesWaiting, Metrics};
 use crate::participant::Hold;
-use crate::participant::http::{HttpCaller, HttpParticipants, Services};
+use crate::participant::http::{Expiries, HttpCaller, HttpParticipants, Services};
 use crate::store::{ControlStore, LaneStore, StoreError};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use prometheus_client::registry::Registry;
@@ -64,7 +64,9 @@ impl Orchestrator {
         let inner = Arc::new(inner);
         let life = inner.broker.liveness().guard("the search for the sagas of repairs".to_owned());
         inner.tasks.spawn(search(Arc::downgrade(&inner), searched, inner.shutdown.clone(), life));
-        Ok(Self(inner))
+        let orchestrator = Self::of(inner);
+        orchestrator.tell_unmatched();
+        Ok(orchestrator)
     }
 }
 
@@ -90,6 +92,7 @@ async fn open(
     let http = HttpParticipants::new(&config, services.clone(), broker.clock(), broker.random())?;
     let quarantine = Quarantine::default();
     let hold = Hold::new(config.hold);
+    metrics.open_max.set(i64::try_from(config.open_max).unwrap_or(i64::MAX));
     metrics.held.set(i64::from(config.hold));
     if config.hold {
         tracing::warn!("sagas are held: nobody is called until they are released");
@@ -99,6 +102,8 @@ async fn open(
         hold_commands(&broker, &topic, config.hold);
     }
     let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
+    let expiries = Expiries::register(services.clone(), config.secrets.clone(), registry);
+    tasks.spawn(expiries.watch(shutdown.clone(), broker.liveness().guard("the look at certificates")));
     let recovering = stream::iter(0..broker.shards()).map(|lane| {
         let store = LaneStore(broker.embedder(lane));
         let recovering = recover(store.clone(), definitions.clone());
@@ -127,6 +132,7 @@ async fn open(
             lifecycle: Lifecycle::new(config.lifecycle_events, broker.cluster()),
             lanes: broker.shards(),
             searches: searches.clone(),
+            tracer: broker.tracer().clone(),
             tasks: tasks.clone(),
             shutdown: shutdown.clone(),
         };
@@ -186,6 +192,7 @@ fn release_read(store: &LaneStore, replies: &TopicName, cursor: Offset) {
 fn load_definitions(control: &ControlStore, metrics: &Metrics) -> Result<Definitions, StoreError> {
     let definitions = Definitions::default();
     for found in control.definitions()? {
+        metrics.published(&found.name);
         if definitions.learn(found).is_err() {
             metrics.definitions_unreadable.inc();
         }

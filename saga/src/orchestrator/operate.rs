@@ -6,9 +6,12 @@ use super::error::InstanceError;
 use super::lane::{LaneInput, Undecided};
 use super::operated::Operated;
 use crate::protocol::{By, Rejection, ResolvedOutcome, Verb};
+use sagamq_api::audit::AuditOutcome;
 use sagamq_api::limits::{ACTOR_BYTES_MAX, REASON_BYTES_MAX};
 use sagamq_api::saga::{OperateSaga, SagaState, SagaVerb, StepOutcome};
 use sagamq_api::transaction::{BranchOutcome, ResolveBranch};
+use sagamq_broker::audit::Note;
+use serde_json::json;
 use uuid::Uuid;
 
 /// Why an operator's verb did nothing.
@@ -55,7 +58,9 @@ impl Orchestrator {
     /// When there is no such instance or step, the instance is in no state for the verb, or what comes with it does not fit.
     pub async fn operate(&self, id: Uuid, request: OperateSaga) -> Result<Operated, OperateError> {
         let (verb, by) = checked(request)?;
-        self.tell_verb(id, verb, by).await
+        let step = if let Verb::Saga(verb) = &verb { verb.step() } else { None };
+        let note = step.iter().fold(self.note(AuditOutcome::Done, &[("id", &id)]), |note, step| note.on("step", step));
+        self.tell_verb(id, verb, by, note).await
     }
 
     /// Writes down what an operator found out about a branch of a transaction. Durable when it returns.
@@ -64,6 +69,7 @@ impl Orchestrator {
     /// When there is no such transaction or branch, it is not decided, or what became of the branch is known.
     pub async fn resolve(&self, id: Uuid, request: ResolveBranch) -> Result<SagaState, OperateError> {
         let ResolveBranch { branch, outcome, actor, reason } = request;
+        let said = outcome;
         let outcome = match outcome {
             BranchOutcome::Committed => ResolvedOutcome::Committed,
             BranchOutcome::RolledBack => ResolvedOutcome::RolledBack,
@@ -73,11 +79,13 @@ impl Orchestrator {
         if by.actor.is_none() {
             return Err(OperateError::NoActor);
         }
-        Ok(self.tell_verb(id, Verb::ResolveBranch { branch, outcome }, by).await?.state)
+        let note = self.note(AuditOutcome::Done, &[("id", &id), ("branch", &branch)]).result(&json!({ "outcome": said }));
+        Ok(self.tell_verb(id, Verb::ResolveBranch { branch, outcome }, by, note).await?.state)
     }
 
-    async fn tell_verb(&self, id: Uuid, verb: Verb, by: By) -> Result<Operated, OperateError> {
-        Ok(self.lane(id)?.ask(|reply| LaneInput::Operate { id, verb, by, reply }).await?)
+    async fn tell_verb(&self, id: Uuid, verb: Verb, by: By, note: Note) -> Result<Operated, OperateError> {
+        let note = note.by(by.actor.as_deref(), by.reason.as_deref());
+        Ok(self.lane(id)?.ask(|reply| LaneInput::Operate { id, verb, by, note, reply }).await?)
     }
 }
 

@@ -75,7 +75,7 @@ fn shown(foreseen: ForeseenCall) -> PreviewedCall {
         participant: match command.target {
             Target::Topic(topic) => topic.to_string(),
             Target::Http(HttpTarget::Service { name, .. }) => name,
-            Target::Http(HttpTarget::Worker(base)) => base,
+            Target::Http(HttpTarget::Worker { base, .. }) => base,
             Target::Saga(saga) => format!("saga {}", saga.name),
         },
         call: call.call,

@@ -3,15 +3,18 @@
 use super::compiler::Compiler;
 use super::definitions::{Definitions, Published};
 use super::door::Orchestrator;
+use super::seen::Seen;
 use super::topics::{LaneTopicError, Use, ensure_command_topic, ensure_lane_topic, workers};
 use crate::definition::{self, Definition};
 use crate::dsl::{self, Compiled};
 use crate::store::{ControlStore, StoreError, StoredDefinition};
+use sagamq_api::audit::AuditOutcome;
 use sagamq_api::error::Severity;
 use sagamq_api::limits::DEFINITION_BYTES_MAX;
 use sagamq_api::saga::{Activation, DefinitionDescription, LintResponse, PublishQuery};
 use sagamq_api::{Fault, SagaName, TopicName};
 use sagamq_broker::WriteError;
+use sagamq_broker::audit::Note;
 use std::sync::Arc;
 
 /// Why a definition was not published. Nothing is stored, except where a variant says otherwise; its topics may be made.
@@ -61,6 +64,9 @@ pub enum PublishError {
     /// The settings do not allow a participant's host.
     #[error("{0}")]
     HostNotAllowed(String),
+    /// A service that has an address at the server may not be called by it.
+    #[error("{0}")]
+    ServiceNotAllowed(String),
     /// A service's topic cannot be used for commands.
     #[error(transparent)]
     Topic(#[from] LaneTopicError),
@@ -81,8 +87,13 @@ impl From<StoreError> for PublishError {
 impl Orchestrator {
     /// Everything the linter finds in the text.
     pub async fn lint(&self, source: String) -> LintResponse {
-        let definitions = self.0.definitions.clone();
-        let faults = self.0.compiler.run(move || dsl::lint_with(&source, Some(&definitions))).await;
+        self.lint_for(source, |_| true).await
+    }
+
+    /// As [`Orchestrator::lint`], for somebody who sees these sagas: of the others, which the text may name, nothing is told.
+    pub async fn lint_for(&self, source: String, sees: impl Fn(&SagaName) -> bool + Send + 'static) -> LintResponse {
+        let seen = Seen { definitions: self.0.definitions.clone(), sees };
+        let faults = self.0.compiler.run(move || dsl::lint_with(&source, Some(&seen))).await;
         LintResponse { valid: !faults.iter().any(|fault| fault.severity == Severity::Error), faults }
     }
 
@@ -132,6 +143,9 @@ impl Orchestrator {
         warnings.extend(self.lock_orders(&definition, &canonical).await);
         self.require_free(&definition.name, definition.version).await?;
         self.require_hosts(&definition)?;
+        if let Some(reason) = self.forbidden_service(&definition, &definition.name) {
+            return Err(PublishError::ServiceNotAllowed(reason));
+        }
         self.0.broker.require_room()?;
         self.make_topics(&definition).await?;
         let stored = StoredDefinition {
@@ -142,13 +156,18 @@ impl Orchestrator {
             warnings,
             executable: definition::store(&definition),
         };
+        let mut notes = vec![self.note(AuditOutcome::Created, &[("saga", &stored.name), ("version", &stored.version)])];
         let is_first = self.0.definitions.activation(&stored.name).is_none();
         let activation = (is_first || activate).then(|| self.only(&stored.name, stored.version));
+        notes.extend(activation.as_ref().map(|activation| self.note_of_activation(activation)));
         // Whoever asked may go: what is stored must be known here all the same, and until then nobody else has a turn.
         let (control, definitions, compiler) = (ControlStore::of(&self.0.broker), self.0.definitions.clone(), self.0.compiler.clone());
+        let metrics = Arc::clone(&self.0.metrics);
         let published = self.0.tasks.spawn(async move {
             let _turn = turn;
-            store(&control, definitions, &compiler, stored, activation).await
+            let published = store(&control, definitions, &compiler, stored, activation, notes).await?;
+            metrics.published(&published.definition.name);
+            Ok::<_, WriteError>(published)
         });
         let published = published.await.expect("it does not panic, and nobody aborts it")?;
         Ok((self.0.definitions.describe(&published), true))
@@ -178,7 +197,9 @@ impl Orchestrator {
         let DefinitionDescription { name, version, .. } = &known.description;
         if activate && self.0.definitions.activation(name).is_none_or(|active| active.version != *version || active.canary.is_some()) {
             let turn = Arc::clone(&self.0.publishing).lock_owned().await;
-            self.put_activation(turn, self.only(name, *version)).await?;
+            let activation = self.only(name, *version);
+            let note = self.note_of_activation(&activation);
+            self.put_activation(turn, activation, note).await?;
         }
         Ok((self.0.definitions.describe(known), false))
     }
@@ -204,16 +225,17 @@ impl Orchestrator {
     }
 
     /// Whether a topic is one of sagas already, with the group of their workers if it takes commands: publishing makes it so for good.
-    pub(crate) fn is_for_sagas(&self, topic: &TopicName, has_workers: bool) -> bool {
+    pub(super) fn is_for_sagas(&self, topic: &TopicName, has_workers: bool) -> bool {
         self.0.broker.is_owned(topic, has_workers.then(workers).as_ref())
     }
 
     async fn make_topics(&self, definition: &Definition) -> Result<(), PublishError> {
+        let broker = self.broker();
         for topic in definition.topics() {
-            ensure_command_topic(&self.0.broker, &topic, &self.0.hold).await?;
+            ensure_command_topic(broker, &topic, &self.0.hold).await?;
         }
         for emission in definition.emissions() {
-            ensure_lane_topic(&self.0.broker, &emission.topic, Use::Anybody).await?;
+            ensure_lane_topic(broker, &emission.topic, Use::Anybody).await?;
         }
         Ok(())
     }
@@ -226,8 +248,9 @@ async fn store(
     compiler: &Compiler,
     stored: StoredDefinition,
     activation: Option<Activation>,
+    notes: Vec<Note>,
 ) -> Result<Arc<Published>, WriteError> {
-    control.put(Some(&stored), activation.as_ref()).await?;
+    control.put(Some(&stored), activation.as_ref(), notes).await?;
     let learned = compiler
         .run(move || {
             let learned = definitions.learn(stored.into());

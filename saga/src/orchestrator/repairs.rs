@@ -11,12 +11,14 @@ use crate::protocol::repair::{PageWanted, RepairRequest, RepairVerb};
 use crate::store::StoreError;
 use core::ops::ControlFlow;
 use sagamq_api::ErrorCode;
+use sagamq_api::audit::AuditOutcome;
 use sagamq_api::limits::{PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX, REPAIR_PREVIEW_DEFAULT, REPAIR_PREVIEW_MAX};
 use sagamq_api::repair::{
     OperateRepair, PreviewQuery, PreviewedSaga, RepairDescription, RepairList, RepairPreview, RepairQuery, RepairResults,
     RepairResultsQuery, StartRepair, StartedRepair,
 };
 use sagamq_api::saga::SagaSummary;
+use serde_json::json;
 use uuid::Uuid;
 
 /// Sets the ids of repairs apart from all others. Never changed.
@@ -56,9 +58,12 @@ impl Orchestrator {
     pub async fn start_repair(&self, request: StartRepair) -> Result<StartedRepair, StartRepairError> {
         let request = self.repair_request(request)?;
         let id = self.repair_id(request.key.as_deref());
+        let by = &request.operate;
+        let note = self.note(AuditOutcome::Created, &[("repair", &id)]).by(by.actor.as_deref(), by.reason.as_deref());
+        let note = note.after(&json!({ "verb": by.verb.name().as_str(), "filter": request.filter, "ids": request.ids.len() }));
         let request = Box::new(request);
         let lane = &self.0.lanes[usize::from(lane_of(id))];
-        Ok(lane.ask(|reply| LaneInput::Repair(RepairInput::Start { id, request, reply })).await?)
+        Ok(lane.ask(|reply| LaneInput::Repair(RepairInput::Start { id, request, note, reply })).await?)
     }
 
     fn repair_request(&self, request: StartRepair) -> Result<RepairRequest, StartRepairError> {
@@ -101,7 +106,8 @@ impl Orchestrator {
     pub async fn operate_repair(&self, id: Uuid, verb: RepairVerb, request: OperateRepair) -> Result<RepairDescription, StartRepairError> {
         let by = by(request.actor, request.reason).map_err(StartRepairError::Verb)?;
         let lane = self.lane(id).map_err(|_| RepairError::NotFound(id))?;
-        Ok(lane.ask(|reply| LaneInput::Repair(RepairInput::Operate { id, verb, by, reply })).await?)
+        let note = self.note(AuditOutcome::Done, &[("repair", &id)]).by(by.actor.as_deref(), by.reason.as_deref());
+        Ok(lane.ask(|reply| LaneInput::Repair(RepairInput::Operate { id, verb, by, note, reply })).await?)
     }
 
     /// A page of repairs, by id. All of it is written.

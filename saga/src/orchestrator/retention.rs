@@ -4,6 +4,7 @@ use super::door::Orchestrator;
 use crate::store::ControlStore;
 use core::ops::RangeInclusive;
 use sagamq_api::SagaName;
+use sagamq_api::audit::AuditOutcome;
 use sagamq_api::saga::{Retention, RetentionList};
 use sagamq_broker::WriteError;
 use std::sync::Arc;
@@ -52,10 +53,17 @@ impl Orchestrator {
         // One after the other, so that memory and disk say the same.
         let turn = Arc::clone(&self.0.publishing).lock_owned().await;
         let (control, rules) = (ControlStore::of(&self.0.broker), self.0.retentions.clone());
+        let outcome = if retention.is_some() { AuditOutcome::Changed } else { AuditOutcome::Deleted };
+        let note = match &saga {
+            Some(saga) => self.note(outcome, &[("saga", saga)]),
+            None => self.note(outcome, &[]),
+        };
+        let note = note.before(&saga.as_ref().map_or_else(|| rules.list().default, |saga| rules.of(saga)));
+        let note = retention.iter().fold(note, |note, retention| note.after(retention));
         // Whoever asked may go: what is stored must hold here all the same.
         let changed = self.0.tasks.spawn(async move {
             let _turn = turn;
-            control.put_retention(saga.as_ref(), retention.as_ref()).await?;
+            control.put_retention(saga.as_ref(), retention.as_ref(), note).await?;
             rules.set(saga, retention);
             Ok(rules.list())
         });

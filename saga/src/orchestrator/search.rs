@@ -30,7 +30,7 @@ pub(super) async fn search(
             search = wanted.recv() => search,
         };
         let (Some(search), Some(inner)) = (search, orchestrator.upgrade()) else { break };
-        let orchestrator = Orchestrator(inner);
+        let orchestrator = Orchestrator::of(inner);
         let Search { repair, filter, page } = search;
         let input = match orchestrator.find(&filter, &page).await {
             Ok((sagas, next)) => RepairInput::Found { repair, after: page.after, sagas: ids(sagas), next },

@@ -8,8 +8,8 @@ use super::door::Orchestrator;
 use super::lane::{LaneInput, StartError, Waiter, Wanted};
 use super::wait::Wait;
 use crate::definition::{Definition, Misfit, NoKey};
-use sagamq_api::JsonText;
 use sagamq_api::saga::{StartSaga, StartedSaga};
+use sagamq_api::{JsonText, TraceContext};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
@@ -19,21 +19,21 @@ impl Orchestrator {
     /// # Errors
     /// When there is no such definition, the input does not fit it, or the key started a saga with another input.
     pub async fn start(&self, request: StartSaga) -> Result<StartedSaga, StartError> {
-        self.start_for(request, None).await
+        self.start_for(request, None, None).await
     }
 
-    /// As [`Orchestrator::start`], and returns when the saga is at its end or blocked and that is durable, or when the time is over, with
+    /// As [`Orchestrator::start`], caused by that span, and returns when the saga is at its end or blocked and that is durable, or when the time is over, with
     /// its state then.
     ///
     /// # Errors
     /// As [`Orchestrator::start`].
-    pub async fn start_and_wait(&self, request: StartSaga, wait: Wait) -> Result<StartedSaga, StartError> {
+    pub async fn start_and_wait(&self, request: StartSaga, wait: Wait, trace: Option<TraceContext>) -> Result<StartedSaga, StartError> {
         if wait.is_none() {
-            return self.start(request).await;
+            return self.start_for(request, trace, None).await;
         }
         // The lane is told with the start, so that it need not be asked again.
         let (waiter, at_rest) = oneshot::channel();
-        let started = self.start_for(request, Some(waiter)).await?;
+        let started = self.start_for(request, trace, Some(waiter)).await?;
         let state = match self.told(wait, at_rest).await {
             Some(state) => state,
             // It is started, whatever stands in the way of looking at it.
@@ -42,7 +42,7 @@ impl Orchestrator {
         Ok(StartedSaga { state, ..started })
     }
 
-    async fn start_for(&self, request: StartSaga, at_rest: Option<Waiter>) -> Result<StartedSaga, StartError> {
+    async fn start_for(&self, request: StartSaga, trace: Option<TraceContext>, at_rest: Option<Waiter>) -> Result<StartedSaga, StartError> {
         let StartSaga { saga, version, mode, input } = request;
         let candidates = match version {
             Some(version) => Candidates { active: self.0.definitions.find(&saga, Some(version))?, canary: None },
@@ -67,7 +67,7 @@ impl Orchestrator {
         }
         let lane = &self.0.lanes[usize::from(self.lane_of_key(&definition.name, &key))];
         let without_address = self.without_address(&definition);
-        let wanted = Wanted { definition, without_address, misfit, mode, key, input, at_rest };
+        let wanted = Wanted { definition, without_address, misfit, mode, key, input, trace, at_rest };
         lane.ask(|reply| LaneInput::Start { wanted, reply }).await
     }
 }

@@ -153,7 +153,7 @@ fn branch_of(transaction: &Transaction, branch: &Branch, services: &Services, no
 /// Where the worker is that has the branch open, or else the service.
 fn address_of(branch: &Branch, services: &Services) -> String {
     match (&branch.address, &branch.target) {
-        (Some(address), _) | (None, Target::Http(HttpTarget::Worker(address))) => address.clone(),
+        (Some(address), _) | (None, Target::Http(HttpTarget::Worker { base: address, .. })) => address.clone(),
         (None, Target::Http(HttpTarget::Service { name, default })) => {
             services.urls(name).map_or_else(|| default.clone().unwrap_or_default(), |urls| urls.join(", "))
         }

@@ -111,8 +111,20 @@ mod tests {
     fn add(troubles: &mut Troubles, id: u128, code: &str, since_ms: u64, is_blocked: bool) {
         let saga: SagaName = "order".parse().expect("legal");
         let (id, key, input) = (Uuid::from_u128(id), "k".to_owned(), JsonText::null());
-        let head =
-            Head { id, saga, version: 2, key, generation: 1, input, started_with: None, started_at_ms: 0, updated_at_ms: 0, events: 1 };
+        let head = Head {
+            id,
+            saga,
+            version: 2,
+            key,
+            generation: 1,
+            input,
+            started_with: None,
+            trace: None,
+            started_at_ms: 0,
+            updated_at_ms: 0,
+            events: 1,
+            has_completed: false,
+        };
         let failure = Failure { code: code.to_owned(), message: format!("of {since_ms}") };
         let (step, operation) = (Some("pay".parse().expect("legal")), Some(Operation::Action));
         troubles.add(&head, Trouble { step, operation, failure, since_ms, is_blocked });

@@ -5,11 +5,12 @@
 
 use super::commands::OpenCommands;
 use super::http::{Entered, Held, HttpCaller};
-use super::records::{command, event};
+use super::records::{caused, command, event};
 use crate::definition::{HttpTarget, Target};
 use crate::protocol::{CallCommand, Command, HandOut};
+use crate::trace::Causes;
 use sagamq_api::saga::{AttemptId, WORKER_GROUP};
-use sagamq_api::{GroupName, Offset, TopicName};
+use sagamq_api::{GroupName, Offset, TopicName, TraceContext};
 use sagamq_broker::{ShardCommit, ShardEmbedder, WriteError};
 
 /// The ways of one lane.
@@ -22,8 +23,8 @@ pub(crate) struct Dispatcher {
 /// What leaves with a commit that is not taken yet.
 #[derive(Default)]
 pub(crate) struct Dispatch {
-    /// Calls over HTTP, with who is called.
-    http: Vec<(HttpTarget, CallCommand)>,
+    /// Calls over HTTP, with who is called and by which span.
+    http: Vec<(HttpTarget, CallCommand, Option<TraceContext>)>,
     /// Attempts whose command records are appended, in the order of the appends; between them what steps tell others, of no attempt.
     appended: Vec<(Option<AttemptId>, TopicName)>,
     /// Command records that are settled, should they have to be put back.
@@ -60,11 +61,11 @@ impl Dispatcher {
     }
 
     /// Adds to the commit what leaves with it. `None`: a call that must be unseen is on its way; nothing has happened.
-    pub(crate) fn stage(&mut self, commit: &mut ShardCommit, commands: Vec<Command>) -> Option<Dispatch> {
+    pub(crate) fn stage(&mut self, commit: &mut ShardCommit, commands: Vec<Command>, causes: &Causes<'_>) -> Option<Dispatch> {
         let mut staged = Dispatch::default();
         for command in commands {
             match command {
-                Command::Call(call) => self.stage_call(commit, *call, &mut staged),
+                Command::Call(call) => self.stage_call(commit, *call, causes, &mut staged),
                 Command::Settle { attempt, target: Target::Http(_), unseen } => {
                     if unseen && !self.http.withdraw(&attempt) {
                         self.take_back(staged);
@@ -88,7 +89,7 @@ impl Dispatcher {
                 | Command::Postpone { target: Target::Saga(_), .. }
                 | Command::Lock { .. }
                 | Command::Relate(_) => {}
-                Command::Tell(told) => match commit.append(&told.topic, event(&told)) {
+                Command::Tell(told) => match commit.append(&told.topic, caused(event(&told), causes.told(&told))) {
                     Ok(()) => staged.appended.push((None, told.topic)),
                     // The topic belongs to the definition and cannot be deleted: it is gone only with its data.
                     Err(error) => tracing::error!(topic = %told.topic, %error, attempt = %told.attempt, "what a step did is not told"),
@@ -98,11 +99,12 @@ impl Dispatcher {
         Some(staged)
     }
 
-    fn stage_call(&self, commit: &mut ShardCommit, call: CallCommand, staged: &mut Dispatch) {
+    fn stage_call(&self, commit: &mut ShardCommit, call: CallCommand, causes: &Causes<'_>, staged: &mut Dispatch) {
+        let cause = causes.attempt(&call.call.attempt);
         match &call.target {
             Target::Saga(_) => {}
-            Target::Http(target) => staged.http.push((target.clone(), call)),
-            Target::Topic(topic) => match commit.append_for(topic, &self.workers, command(&call.call)) {
+            Target::Http(target) => staged.http.push((target.clone(), call, cause)),
+            Target::Topic(topic) => match commit.append_for(topic, &self.workers, caused(command(&call.call), cause)) {
                 Ok(()) => staged.appended.push((Some(call.call.attempt), topic.clone())),
                 // The attempt ends at its deadline, like any call that nobody answers, and is tried again.
                 Err(error) => tracing::error!(%topic, %error, attempt = %call.call.attempt, "a command cannot be sent"),
@@ -155,16 +157,16 @@ impl Dispatcher {
                 (None, Some(attempt)) => tracing::error!(%topic, %attempt, "a command cannot be sent: its topic was deleted"),
             }
         }
-        let calls = staged.http.into_iter().map(|(target, call)| self.http.enter(target, call, false)).collect();
+        let calls = staged.http.into_iter().map(|(target, call, cause)| self.http.enter(target, call, cause, false)).collect();
         Departures { calls, http: self.http.clone() }
     }
 
     /// A call in progress that an earlier process decided. A record is in its topic still; over HTTP it may have been sent, so the participant
     /// is asked once more, with the same key and epoch, in a time of its own.
-    pub(crate) fn resume(&self, call: CallCommand) {
+    pub(crate) fn resume(&self, call: CallCommand, causes: &Causes<'_>) {
         if let Target::Http(target) = &call.target {
-            let target = target.clone();
-            self.http.begin(self.http.enter(target, call, true));
+            let (target, cause) = (target.clone(), causes.attempt(&call.call.attempt));
+            self.http.begin(self.http.enter(target, call, cause, true));
         }
     }
 
@@ -250,7 +252,13 @@ mod tests {
         };
         let (initial, max) = (Duration::from_secs(1), Duration::from_secs(1));
         let retry = RetryPolicy { initial, factor: 1.0, max, attempts: 1, never_on: Vec::new() };
-        CallCommand { target: Target::Http(HttpTarget::Worker("http://h".to_owned())), retry, call, child: None }
+        CallCommand {
+            target: Target::Http(HttpTarget::Worker { service: "s".to_owned(), base: "http://h".to_owned(), is_foreign: false }),
+            retry,
+            call,
+            called_at_ms: 1,
+            child: None,
+        }
     }
 
     /// A call that waits for its turn when its instance is set aside must not be made afterwards.
@@ -271,7 +279,12 @@ mod tests {
             epoch: 1,
         };
         for step in ["mine", "other"] {
-            dispatcher.http.begin(dispatcher.http.enter(HttpTarget::Worker("http://h".to_owned()), call(attempt(step)), false));
+            dispatcher.http.begin(dispatcher.http.enter(
+                HttpTarget::Worker { service: "s".to_owned(), base: "http://h".to_owned(), is_foreign: false },
+                call(attempt(step)),
+                None,
+                false,
+            ));
         }
         assert_eq!(dispatcher.http.hand_out(&attempt("mine")), HandOut::Never);
         assert!(dispatcher.abandon(&[attempt("mine")]).is_empty(), "it has no record");

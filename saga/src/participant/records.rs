@@ -4,6 +4,7 @@ use super::headers::{attempt_of, call_headers, header};
 use super::output::output_of;
 use super::word::Word;
 use crate::protocol::Told;
+use sagamq_api::TraceContext;
 use sagamq_api::headers::{APPLICATION_JSON, CONTENT_TYPE, saga as headers};
 use sagamq_api::limits::REASON_BYTES_MAX;
 use sagamq_api::record::{Headers, Payload};
@@ -35,6 +36,14 @@ pub(super) fn event(told: &Told) -> Payload {
     }
     let value = told.value.as_ref().map(|value| value.as_str().to_owned().into());
     Payload { key: Some(told.key.clone().into()), value, headers: own }
+}
+
+/// The record, caused by that span unless its own headers say something else.
+pub(super) fn caused(mut record: Payload, cause: Option<TraceContext>) -> Payload {
+    if let Some(cause) = cause {
+        cause.put_if_absent(&mut record.headers);
+    }
+    record
 }
 
 /// Reads a reply record.

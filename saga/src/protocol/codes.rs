@@ -8,6 +8,10 @@ pub const SAGA_TIMEOUT: &str = "SAGA_TIMEOUT";
 pub const NOT_SENT: &str = "NOT_SENT";
 /// The server's settings do not allow the participant's host, so the call is not made.
 pub const PARTICIPANT_HOST_NOT_ALLOWED: &str = "PARTICIPANT_HOST_NOT_ALLOWED";
+/// The service may not be called by the saga's definition, so the call is not made.
+pub const SERVICE_NOT_ALLOWED: &str = "SERVICE_NOT_ALLOWED";
+/// A secret or a certificate that the service is shown is not there or cannot be used, so the call is not made until it can.
+pub const SECRET_UNAVAILABLE: &str = "SECRET_UNAVAILABLE";
 /// The service has no address, so the call is not made until it has one.
 pub const NO_ADDRESS: &str = "NO_ADDRESS";
 /// No endpoint of the service can be connected to, so the call waits until one is tried again.
@@ -54,6 +58,9 @@ pub const PAYLOAD_TOO_LARGE: &str = "PAYLOAD_TOO_LARGE";
 pub const PAYLOAD_TOO_DEEP: &str = "PAYLOAD_TOO_DEEP";
 /// The instance came near the bound of events before its pivot.
 pub const TOO_MANY_EVENTS: &str = "TOO_MANY_EVENTS";
+
+/// An operator said that a step was done for which neither a sub-saga nor an item was ever called: nobody can be asked to undo that.
+pub const DONE_BY_HAND: &str = "DONE_BY_HAND";
 
 /// A sub-saga cannot be undone: it has passed its pivot.
 pub const CHILD_PAST_PIVOT: &str = "CHILD_PAST_PIVOT";

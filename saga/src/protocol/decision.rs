@@ -2,10 +2,11 @@
 //! an instance is of.
 
 use crate::definition::{Misfit, RetryPolicy, Target};
+use crate::protocol::BranchAddress;
 use crate::protocol::lock::{Claimant, LockSaid};
 use sagamq_api::limits::{SAGA_SIGNALS_BYTES_MAX, SAGA_SIGNALS_MAX};
 use sagamq_api::saga::{AttemptId, Call, CallOutcome, Failure, SagaState, SagaVerb, StepAttempt, VerbName};
-use sagamq_api::{JsonText, SagaName, SignalName, StepId, TopicName};
+use sagamq_api::{JsonText, SagaName, SignalName, StepId, TopicName, TraceContext};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -24,6 +25,8 @@ pub enum Input {
         input: JsonText,
         /// The data of the server that starts it: only a server with these can say what became of a transaction.
         cluster: Uuid,
+        /// The span that started it.
+        trace: Option<Box<TraceContext>>,
     },
     /// A participant answered.
     Reply {
@@ -33,8 +36,8 @@ pub enum Input {
         outcome: CallOutcome,
         /// What must be told of an output that could not be kept.
         note: Option<Failure>,
-        /// Base URL of the worker that has the branch of a transaction open, if the answer named it.
-        branch_address: Option<String>,
+        /// Where the worker is that has the branch of a transaction open, if the answer said so.
+        branch_address: Option<BranchAddress>,
     },
     /// The participant could not be reached, so nothing was sent; the call stays in its queue.
     NotSent {
@@ -42,6 +45,8 @@ pub enum Input {
         attempt: AttemptId,
         /// What went wrong.
         failure: Failure,
+        /// Whether it is certain that it was never sent, though it was told that it had been, or might be: a connection was being tried then.
+        was_never_sent: bool,
     },
     /// Time has passed.
     Timer {
@@ -180,6 +185,8 @@ pub enum Command {
         by: Claimant,
         /// Whether it is made; else it is over.
         wants: bool,
+        /// Whether it waits however many others do, because it cannot fail.
+        must: bool,
     },
     /// A step tells others what it has done, or undone: a record that is written with the events.
     Tell(Box<Told>),
@@ -203,6 +210,13 @@ pub enum Related {
     Cancel(ChildName),
     /// To a sub-saga: the parent is at its end, and will not want it undone.
     Release(ChildName),
+    /// To a sub-saga, wherever it is on its way: the parent does not count it, so nothing of it is to stay.
+    Disown {
+        /// The sub-saga.
+        child: ChildName,
+        /// What asks for it: the undoing of the step, in an attempt of number 0, which nobody waits for.
+        attempt: AttemptId,
+    },
 }
 
 /// Which sub-saga is meant: the instance that the key of a definition started last.
@@ -263,6 +277,8 @@ pub struct CallCommand {
     pub retry: RetryPolicy,
     /// What it is called with.
     pub call: Call,
+    /// When it was decided, in milliseconds since 1970.
+    pub called_at_ms: u64,
     /// The sub-saga, if the target is one.
     pub child: Option<ChildCall>,
 }

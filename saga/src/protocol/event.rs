@@ -1,7 +1,7 @@
 //! Events of all protocols, and the protocol that each says it is of. What an event means is the affair of its protocol.
 
 use super::decision::Recorded;
-use super::occurrence::Occurrence;
+use super::occurrence::{EndedAttempt, Occurrence};
 use super::saga::SagaEvent;
 use super::twopc::TransactionEvent;
 use sagamq_api::saga::HistoryEvent;
@@ -72,6 +72,15 @@ pub struct Started<'a> {
 }
 
 impl Event {
+    /// The attempt that it ends, if it does.
+    #[must_use]
+    pub fn ended(&self) -> Option<EndedAttempt<'_>> {
+        match self {
+            Self::Saga(event) => event.ended(),
+            Self::TwoPc(event) => event.ended(),
+        }
+    }
+
     /// Whose event it is.
     #[must_use]
     pub const fn protocol(&self) -> Protocol {

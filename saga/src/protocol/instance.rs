@@ -272,6 +272,15 @@ impl Instance {
         }
     }
 
+    /// Whether it waits for its parent's end now and did not before, and somebody may wait for what it holds.
+    #[must_use]
+    pub fn begins_to_wait_for_parent(&self, before: &Self) -> bool {
+        match (self, before) {
+            (Self::Saga(state), Self::Saga(before)) => state.begins_to_wait_for_parent(before),
+            (Self::Saga(_) | Self::TwoPc(_), _) => false,
+        }
+    }
+
     /// The locks that it waits for.
     #[must_use]
     pub fn lock_waits(&self) -> Vec<Wait> {

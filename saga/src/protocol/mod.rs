@@ -10,6 +10,7 @@
 //! Upwards: `decision.rs` (the words that all protocols share), `failures.rs`, `pause.rs` and `same.rs`, locks, then a folder for each protocol, then
 //! `event.rs` and `instance.rs` over them, and `preview.rs` and repairs on top.
 
+mod branch_address;
 pub mod codes;
 mod decision;
 mod event;
@@ -27,6 +28,7 @@ mod same;
 pub mod twopc;
 mod waits;
 
+pub use branch_address::BranchAddress;
 pub use decision::{
     By, CallCommand, ChildCall, ChildName, Command, Decision, HandOut, IllegalEvent, Input, Parent, Recorded, Rejection, Related,
     ResolvedOutcome, Signal, Told, Verb,
@@ -36,7 +38,7 @@ pub use failures::Failures;
 pub use head::Head;
 pub use id::{FIRST_GENERATION, instance_id, lane_of, lane_of_key};
 pub use instance::Instance;
-pub use occurrence::{AttemptEnd, BranchEnd, Heuristic, Occurrence};
+pub use occurrence::{AttemptEnd, BranchEnd, EndedAttempt, Heuristic, Occurrence};
 pub use preview::{ForeseenCall, Preview, preview};
 pub use same::{asks_the_same, says_the_same};
 pub use waits::Trouble;

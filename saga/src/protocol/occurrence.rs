@@ -1,6 +1,6 @@
 //! What an event means to those who count: the same words for every protocol.
 
-use sagamq_api::saga::Operation;
+use sagamq_api::saga::{Failure, Operation, StepAttempt};
 use serde::{Deserialize, Serialize};
 
 /// What happened, as far as it is counted.
@@ -39,6 +39,17 @@ pub enum AttemptEnd {
     Unknown,
     /// Without success, and no other attempt follows although there should be an effect.
     GivenUp,
+}
+
+/// An attempt that is over.
+#[derive(Clone, Copy, Debug)]
+pub struct EndedAttempt<'a> {
+    /// Which one.
+    pub attempt: &'a StepAttempt,
+    /// How it ended.
+    pub end: AttemptEnd,
+    /// What went wrong, if something did.
+    pub failure: Option<&'a Failure>,
 }
 
 /// How a branch ended.

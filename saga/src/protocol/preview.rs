@@ -109,7 +109,7 @@ fn calls_of(commands: Vec<Command>, open: &Seen) -> Vec<ForeseenCall> {
 /// The claim that is made to a lock, if one is.
 fn asked_lock(command: &Command) -> Option<(String, u64)> {
     match command {
-        Command::Lock { key, by, wants: true } => Some((key.clone(), by.number)),
+        Command::Lock { key, by, wants: true, .. } => Some((key.clone(), by.number)),
         Command::Lock { .. }
         | Command::Call(_)
         | Command::Settle { .. }

@@ -141,6 +141,15 @@ pub(super) fn awaits_lock(step: &StepId, key: &str, since_ms: u64, until_ms: Opt
     Waits { code, message, step, item: None, operation, attempt, since_ms, next_at_ms: until_ms, failure, held_by }
 }
 
+/// What is called bears the token of a lock that was taken away: why it is refused, and what can be done.
+pub(super) fn lost_lock(waits: &Waits, key: &str, token: u64) -> String {
+    format!(
+        "{}; the lock `{key}` was taken away from it, and what it calls here bears the old token {token}, which is refused where a newer one was \
+         seen: look what stands, and say it with `resolve`",
+        waits.message
+    )
+}
+
 /// An operator stopped it for now.
 pub(super) fn paused(since_ms: u64) -> Waits {
     let message = format!("is paused since {}: nobody is called until an operator resumes it", at(since_ms));

@@ -9,6 +9,7 @@ use crate::definition::ServiceAddress;
 use core::ops::ControlFlow;
 use sagamq_api::saga::{Activation, Retention};
 use sagamq_api::{Fault, SagaName, ServiceName};
+use sagamq_broker::audit::Note;
 use sagamq_broker::{Broker, ShardCommit, ShardEmbedder, SubmitError, WriteError};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -114,8 +115,9 @@ impl ControlStore {
     ///
     /// # Errors
     /// When the commit did not become durable, as far as it is known.
-    pub(crate) async fn put_retention(&self, saga: Option<&SagaName>, retention: Option<&Retention>) -> Result<(), WriteError> {
+    pub(crate) async fn put_retention(&self, saga: Option<&SagaName>, retention: Option<&Retention>, note: Note) -> Result<(), WriteError> {
         let mut commit = self.0.begin();
+        commit.note(note);
         let key = SagaKey::Retention(saga).encode();
         match retention {
             Some(retention) => commit.put(&key, encode(retention)),
@@ -143,8 +145,9 @@ impl ControlStore {
     ///
     /// # Errors
     /// When the commit did not become durable, as far as it is known.
-    pub(crate) async fn put_service(&self, name: &ServiceName, service: Option<&ServiceAddress>) -> Result<(), WriteError> {
+    pub(crate) async fn put_service(&self, name: &ServiceName, service: Option<&ServiceAddress>, note: Note) -> Result<(), WriteError> {
         let (mut commit, key) = (self.0.begin(), SagaKey::Service(name).encode());
+        commit.note(note);
         match service {
             Some(service) => commit.put(&key, encode(service)),
             None => commit.delete(&key),
@@ -156,8 +159,14 @@ impl ControlStore {
     ///
     /// # Errors
     /// When the commit did not become durable, as far as it is known.
-    pub(crate) async fn put(&self, definition: Option<&StoredDefinition>, activation: Option<&Activation>) -> Result<(), WriteError> {
+    pub(crate) async fn put(
+        &self,
+        definition: Option<&StoredDefinition>,
+        activation: Option<&Activation>,
+        notes: Vec<Note>,
+    ) -> Result<(), WriteError> {
         let mut commit = self.0.begin();
+        notes.into_iter().for_each(|note| commit.note(note));
         if let Some(definition) = definition {
             commit.put(&SagaKey::Definition(&definition.name, definition.version).encode(), encode(definition));
         }

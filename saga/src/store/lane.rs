@@ -279,3 +279,14 @@ pub(crate) fn forget_instance(store: &LaneStore, commit: &mut ShardCommit, saga:
     }
     Ok(keys.len())
 }
+
+/// The same of an instance in memory, of which the disk may not have all yet: what is written before this commit goes with it.
+pub(crate) fn forget_known(commit: &mut ShardCommit, instance: &Instance, ended: Position) -> usize {
+    let head = instance.head();
+    let listing = Listing::of(instance);
+    let own = [SagaKey::Ended(&head.saga, ended), SagaKey::Summary(head.id)];
+    let events = (0..head.events).map(|sequence| SagaKey::Event(head.id, sequence));
+    let keys: Vec<Vec<u8>> = own.into_iter().chain(listing.rows().map(|(key, _)| key)).chain(events).map(|key| key.encode()).collect();
+    keys.iter().for_each(|key| commit.delete(key));
+    keys.len()
+}

@@ -4,7 +4,7 @@ use super::codec::{CodecError, decode, encode};
 use crate::protocol::lock::LockMessage;
 use sagamq_api::repair::{RepairFilter, Repaired};
 use sagamq_api::saga::{AttemptId, CallOutcome, Failure, OperateSaga};
-use sagamq_api::{JsonText, SagaName};
+use sagamq_api::{JsonText, SagaName, TraceContext};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -49,6 +49,9 @@ pub(crate) struct StartChild {
     pub(crate) input: JsonText,
     /// How many sagas stand above it.
     pub(crate) depth: u32,
+    /// The span of that call.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) trace: Option<Box<TraceContext>>,
 }
 
 /// A sub-saga by its name.
@@ -146,10 +149,19 @@ mod tests {
         let attempt =
             AttemptId { instance: Uuid::nil(), step: "pay".parse().expect("legal"), item: None, operation: Operation::Action, epoch: 1 };
         let input = JsonText::parse(br#"{"n":1.50}"#).expect("JSON");
-        let start =
-            StartChild { attempt: attempt.clone(), parent: saga(), saga: saga(), version: None, key: "k".to_owned(), input, depth: 2 };
+        let trace = TraceContext::parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", None).ok().map(Box::new);
+        let start = StartChild {
+            attempt: attempt.clone(),
+            parent: saga(),
+            saga: saga(),
+            version: None,
+            key: "k".to_owned(),
+            input,
+            depth: 2,
+            trace,
+        };
         let start = LaneMessage::StartChild(start);
-        let json_of_start = r#"{"type":"start_child","data":{"attempt":{"instance":"00000000-0000-0000-0000-000000000000","step":"pay","operation":"action","epoch":1},"parent":"payment","saga":"payment","key":"k","input":{"n":1.50},"depth":2}}"#;
+        let json_of_start = r#"{"type":"start_child","data":{"attempt":{"instance":"00000000-0000-0000-0000-000000000000","step":"pay","operation":"action","epoch":1},"parent":"payment","saga":"payment","key":"k","input":{"n":1.50},"depth":2,"trace":{"traceparent":"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"}}}"#;
         assert_eq!(&start.encode()[1..], json_of_start.as_bytes());
         let (named, failure) =
             (|| NamedChild { saga: saga(), key: "k".to_owned() }, Failure { code: "NO".to_owned(), message: String::new() });

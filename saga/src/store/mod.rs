@@ -16,7 +16,7 @@ pub use codec::CodecError;
 pub(crate) use control::{ControlStore, FoundDefinition, StoredDefinition};
 pub use error::StoreError;
 pub use lane::put_instance;
-pub(crate) use lane::{FindDefinition, LaneStore, forget_instance, put_command_floor, put_reply_cursor};
+pub(crate) use lane::{FindDefinition, LaneStore, forget_instance, forget_known, put_command_floor, put_reply_cursor};
 pub(crate) use lists::{Card, List};
 pub(crate) use locks::put_lock;
 pub(crate) use message::{AnsweredRepair, AskedRepair, ChildEnded, ChildNotStarted, LaneMessage, NamedChild, StartChild, UndoChild};

@@ -40,6 +40,10 @@ pub(super) fn key(model: &Model<'_>, world: &World, scratch: &mut Scratch) -> Ke
     for (index, step) in state.steps.iter().enumerate() {
         let begin = bytes.len();
         of_step(step, bytes);
+        // One that was taken away is asked for anew by the next step, and by nobody if there is none.
+        bytes.push(u8::from(
+            step.lock.as_ref().is_some_and(|lock| state.claims.get(&lock.key).is_none_or(|claim| claim.token != lock.token)),
+        ));
         of_outside(world, Place::of(index), dues, bytes);
         // Their order counts: they are begun in it, and undone in the other.
         for (item, of) in (1..).zip(step.fan.iter().flat_map(|fan| fan.iter())) {

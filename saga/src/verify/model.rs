@@ -7,7 +7,7 @@ use super::symmetry::classes;
 use super::tape::Tape;
 use super::world::{Flight, Way, World};
 use crate::definition::{Definition, HttpTarget, Moment, StepKind, Target};
-use crate::protocol::saga::{Attempt, InstanceState, Open, Phase};
+use crate::protocol::saga::{Attempt, InstanceState, Open, Phase, StepStatus};
 use sagamq_api::JsonText;
 use sagamq_api::saga::StepState;
 use std::sync::Arc;
@@ -32,6 +32,18 @@ pub(super) struct Model<'a> {
     /// Whether a class has more than one step.
     pub(super) has_twins: bool,
     id: Uuid,
+}
+
+/// The lock that the saga holds for this step, with its token, and for none before it.
+pub(super) fn held_lock(state: &InstanceState, index: usize) -> Option<(&str, u64)> {
+    let held = |step: &StepStatus| {
+        let lock = step.lock.as_ref()?;
+        let token = state.claims.get(&lock.key)?.token.filter(|token| Some(*token) == lock.token)?;
+        Some((lock.key.clone(), token))
+    };
+    let found = held(&state.steps[index])?;
+    let is_first = !state.steps[..index].iter().any(|before| held(before).as_ref() == Some(&found));
+    is_first.then(|| state.steps[index].lock.as_ref().map(|lock| (lock.key.as_str(), found.1)))?
 }
 
 impl<'a> Model<'a> {
@@ -96,7 +108,7 @@ impl<'a> Model<'a> {
     }
 
     pub(super) fn is_http(&self, call: Call) -> bool {
-        matches!(self.called(call).target, Target::Http(HttpTarget::Service { .. } | HttpTarget::Worker(_)))
+        matches!(self.called(call).target, Target::Http(HttpTarget::Service { .. } | HttpTarget::Worker { .. }))
     }
 
     /// Whether it is a sub-saga that is called: then nothing is lost on the way, and it takes as long as it takes.
@@ -200,6 +212,9 @@ impl<'a> Model<'a> {
             if step.awaits_lock() && !world.state.is_forward_only(index) {
                 moves.push(Move::Deny(Place::of(index)));
             }
+            if held_lock(&world.state, index).is_some() {
+                moves.push(Move::Break(Place::of(index)));
+            }
             if step.state == StepState::Scheduled && step.signal.is_some() {
                 moves.push(Move::Signal { place: Place::of(index), is_early: true });
             }
@@ -267,6 +282,9 @@ impl<'a> Model<'a> {
             moves.push(Move::Refuse(call));
         }
         if self.is_sub_saga(call) {
+            if call.side == Side::Action {
+                moves.push(Move::NotSent(call));
+            }
             // An operator may end it as it is; what must be known waits for an operator then, who is not played.
             if call.side == Side::Action && !(is_forward_only || is_pivot) {
                 moves.extend([Move::Silence { call, ran: true }, Move::Silence { call, ran: false }]);

@@ -49,6 +49,8 @@ pub(super) enum Move {
     Queued(Call),
     /// A fault: the step does not get its lock: another saga held it for too long, or waited in a circle with this one.
     Deny(Place),
+    /// A fault: an operator takes the lock away that the step has, the first of those that share it.
+    Break(Place),
     /// A fault: the orchestrator dies, and is started again.
     Crash,
     /// A fault: somebody cancels the saga.
@@ -71,6 +73,7 @@ impl Move {
             | Self::Repeat(_)
             | Self::Queued(_)
             | Self::Deny(_)
+            | Self::Break(_)
             | Self::Crash
             | Self::Cancel
             | Self::TimeOut => true,
@@ -99,6 +102,7 @@ impl Move {
             Self::Queued(call) => with("queued too long", call),
             Self::Grant(place) => with("lock", Call { place, side: Side::Action }),
             Self::Deny(place) => with("no lock", Call { place, side: Side::Action }),
+            Self::Break(place) => with("lock broken", Call { place, side: Side::Action }),
             Self::Crash => "crash".to_owned(),
             Self::Cancel => "cancel".to_owned(),
             Self::TimeOut => "timeout".to_owned(),
@@ -140,6 +144,7 @@ impl Move {
             "queued too long" => Self::Queued(call),
             "lock" => Self::Grant(call.place),
             "no lock" => Self::Deny(call.place),
+            "lock broken" => Self::Break(call.place),
             _ => return None,
         })
     }

@@ -1,6 +1,6 @@
 //! A way as a file: what happens, in order, and how it is to end. `sagamq saga test FILE --script SCRIPT` goes it again.
 
-use super::call::Call;
+use super::call::{Call, Place};
 use super::model::Model;
 use super::moves::Move;
 use super::property::Property;
@@ -113,7 +113,8 @@ pub fn play(definition: &Definition, invariants: &[Invariant], script: &Script) 
     Ok(Played { end: ScriptEnd { state: replayed.world.state.saga_state(), breaks }, wrong, lines: replayed.lines })
 }
 
-/// What `sagamq saga test` does of itself: each action in turn refused, and never answered, and each step without its lock.
+/// What `sagamq saga test` does of itself: each action in turn refused, and never answered, and each step without its lock, or
+/// with one that an operator takes away.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Trial {
     /// What goes wrong; `None`: nothing.
@@ -136,9 +137,11 @@ pub fn trials(definition: &Definition, sample: &Sample) -> Vec<Trial> {
         // Of a step that fans out the first item.
         let item = if step.for_each.is_some() { "[0]" } else { "" };
         let call = Call::named(&format!("{}{item}/action", step.id), definition).expect("a step has an action");
-        let locked = step.lock.as_ref().map(|_| Move::Deny(call.place));
+        // The lock is that of the step, also if its items are called.
+        let place = Place::of(call.place.index());
+        let locked = [Move::Deny(place), Move::Break(place)].into_iter().filter(|_| step.lock.is_some());
         let faults = [Move::Refuse(call), Move::Silence { call, ran: true }, Move::Silence { call, ran: false }];
-        for fault in locked.into_iter().chain(faults) {
+        for fault in locked.chain(faults) {
             trials.extend(trial(&model, &[fault]));
         }
     }

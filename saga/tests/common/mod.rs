@@ -2,11 +2,7 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 
-pub(crate) mod api;
-pub(crate) mod branches;
-pub(crate) mod service;
-pub(crate) mod shop;
-pub(crate) mod verbs;
+pub(crate) mod stage;
 
 use core::time::Duration;
 use prometheus_client::registry::Registry;
@@ -55,6 +51,22 @@ steps:
     with: { order: "${ input.order }", behave: "${ input.behave }", from: "${ steps.authorize.output.by }" }
     pivot: true
 output: { captured: "${ steps.capture.output.by }" }
+"#;
+
+/// Takes from a shelf and puts back, both under the shelf's lock, and sells in between.
+pub(crate) const SHELF: &str = r#"
+saga: shelf
+version: 1
+key: ${ input.order }
+timeout: 1h
+defaults:
+  timeout: 30s
+  retry: { initial: 5ms, factor: 2, max: 40ms, attempts: 10 }
+  compensate_retry: { initial: 5ms, factor: 2, max: 40ms, attempts: 50 }
+services: { stock: { topic: stock.commands } }
+steps:
+  - { id: take, call: stock.take, compensate: stock.back, lock: "sku/${ input.sku }", with: { sku: "${ input.sku }" } }
+  - { id: sell, call: stock.sell, pivot: true, lock: "sku/${ input.sku }", with: { sku: "${ input.sku }" } }
 "#;
 
 /// No two nodes draw the same numbers, as no two processes do: what must be the same in both must not come from them.
@@ -251,6 +263,29 @@ pub(crate) fn spawn_workers(node: &Node, books: &Books, stop: &CancellationToken
         })
     };
     ["stock.commands", "money.commands"].map(work).into_iter().collect()
+}
+
+/// Starts a saga with each of these inputs beside [`spawn_workers`], and waits for all to end; `None`: a write failed.
+pub(crate) async fn run_all(
+    node: &Node,
+    books: &Books,
+    stop: &CancellationToken,
+    saga: &str,
+    inputs: impl IntoIterator<Item = Value>,
+) -> Option<()> {
+    let workers = spawn_workers(node, books, stop);
+    let mut started = Vec::new();
+    for input in inputs {
+        started.push(node.start(saga, input).await.ok()?.id);
+    }
+    for id in started {
+        node.until_or_failed(id, |saga| saga.summary.state.is_final()).await?;
+    }
+    stop.cancel();
+    for worker in workers {
+        worker.await.ok()?;
+    }
+    Some(())
 }
 
 async fn serve(node: &Node, books: &Books, topic: &str) {

@@ -215,7 +215,7 @@ impl Model for Transaction {
         };
         self.tell(
             &mut world,
-            Input::Start { parent: None, key: "k".to_owned(), generation: 1, input: json!({}).into(), cluster: Uuid::nil() },
+            Input::Start { parent: None, key: "k".to_owned(), generation: 1, input: json!({}).into(), cluster: Uuid::nil(), trace: None },
         );
         world
     }

@@ -2,6 +2,7 @@
 
 use super::operations::Handling;
 use super::{Known, RocksBarrier};
+use crate::trace::carried;
 use crate::worker::{CallError, output_text};
 use ::rocksdb::{ThreadMode, Transaction, TransactionDB};
 use sagamq_api::JsonText;
@@ -66,7 +67,7 @@ impl<T: ThreadMode + 'static> RocksOperations<T> {
         move |call| {
             let (this, run) = (this.clone(), run.clone());
             Box::pin(async move {
-                match tokio::task::spawn_blocking(move || run(&this, &call)).await {
+                match tokio::task::spawn_blocking(carried(move || run(&this, &call))).await {
                     Ok(result) => result,
                     Err(error) => match error.try_into_panic() {
                         // Whoever runs the handler tells what a panic said.

@@ -3,12 +3,13 @@
 use super::error::{BRANCH_STORAGE, BranchError};
 use super::id::BranchId;
 use super::manager::{BranchManager, Branching};
-use crate::participant::{Answer, CALL_BYTES_MAX, INVALID_CALL, detached, failure, mismatch, read};
-use crate::worker::{CallError, output_text};
+use crate::participant::{Answer, CALL_BYTES_MAX, INVALID_CALL, answered, detached, failure, mismatch, read};
+use crate::trace::HandlerSpan;
+use crate::worker::{CallError, Handled, handled};
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, State};
-use axum::http::HeaderValue;
+use axum::http::{HeaderMap, HeaderValue};
 use axum::response::Response;
 use axum::routing::post;
 use sagamq_api::JsonText;
@@ -18,14 +19,12 @@ use serde::Serialize;
 use serde_json::json;
 use std::fmt;
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 
 /// The code of a call that is no call of a branch, at a service that serves nothing else.
 pub const NO_TRANSACTION: &str = "NO_TRANSACTION";
 
-type Served = Pin<Box<dyn Future<Output = Result<JsonText, CallError>> + Send>>;
-type Otherwise = Arc<dyn Fn(Call) -> Served + Send + Sync>;
+type Otherwise = Arc<dyn Fn(Call) -> Handled + Send + Sync>;
 
 /// The routes of a participant without an address of its own, for a service that takes part in two-phase commit only. For more see
 /// [`BranchRouter`].
@@ -84,10 +83,7 @@ impl BranchRouter {
         F: Future<Output = Result<O, CallError>> + Send + 'static,
         O: Serialize + Send,
     {
-        self.otherwise = Some(Arc::new(move |call| {
-            let handling = handler(call);
-            Box::pin(async move { output_text(&handling.await?) })
-        }));
+        self.otherwise = Some(Arc::new(move |call| handled(handler(call))));
         self
     }
 
@@ -111,7 +107,7 @@ struct Desk {
     otherwise: Option<Otherwise>,
 }
 
-async fn work(State(desk): State<Arc<Desk>>, Path(operation): Path<String>, body: Bytes) -> Response {
+async fn work(State(desk): State<Arc<Desk>>, Path(operation): Path<String>, headers: HeaderMap, body: Bytes) -> Response {
     let call = match read(&body) {
         Ok(call) if call.call == operation => call,
         Ok(call) => return mismatch(&operation, &call.call).response(),
@@ -119,16 +115,17 @@ async fn work(State(desk): State<Arc<Desk>>, Path(operation): Path<String>, body
     };
     let is_branch = call.transaction.is_some();
     let address = desk.address.clone().filter(|_| is_branch);
-    let answer = detached(BRANCH_STORAGE, async move {
+    let span = HandlerSpan::request(&headers, &call);
+    let working = async move {
         if is_branch {
-            return Answer::of(desk.manager.work(call).await);
+            return desk.manager.work(call).await;
         }
         match &desk.otherwise {
-            Some(otherwise) => Answer::of(otherwise(call).await),
-            None => Answer::of(Err(no_transaction())),
+            Some(otherwise) => otherwise(call).await,
+            None => Err(no_transaction()),
         }
-    })
-    .await;
+    };
+    let answer = detached(BRANCH_STORAGE, answered(span, working)).await;
     let mut response = answer.response();
     if let Some(address) = address {
         response.headers_mut().insert(BRANCH_ADDRESS, address);
@@ -136,62 +133,72 @@ async fn work(State(desk): State<Arc<Desk>>, Path(operation): Path<String>, body
     response
 }
 
-async fn prepare(State(desk): State<Arc<Desk>>, body: Bytes) -> Response {
+async fn prepare(State(desk): State<Arc<Desk>>, headers: HeaderMap, body: Bytes) -> Response {
     let ask = |manager: Arc<dyn BranchManager>, id: BranchId, actions_done: u32| async move {
         let vote = manager.prepare(&id, actions_done).await?;
         Ok(json!({ "vote": vote.as_str() }).into())
     };
-    phase(desk, Operation::Prepare, &body, ask).await
+    phase(desk, Operation::Prepare, (&headers, &body), ask).await
 }
 
-async fn commit(State(desk): State<Arc<Desk>>, body: Bytes) -> Response {
-    decided(desk, Operation::Commit, &body, |manager, id, _| manager.commit(id)).await
+async fn commit(State(desk): State<Arc<Desk>>, headers: HeaderMap, body: Bytes) -> Response {
+    decided(desk, Operation::Commit, (&headers, &body), |manager, id, _| manager.commit(id)).await
 }
 
-async fn rollback(State(desk): State<Arc<Desk>>, body: Bytes) -> Response {
-    decided(desk, Operation::Rollback, &body, |manager, id, _| manager.rollback(id)).await
+async fn rollback(State(desk): State<Arc<Desk>>, headers: HeaderMap, body: Bytes) -> Response {
+    decided(desk, Operation::Rollback, (&headers, &body), |manager, id, _| manager.rollback(id)).await
 }
 
-async fn commit_one_phase(State(desk): State<Arc<Desk>>, body: Bytes) -> Response {
-    decided(desk, Operation::CommitOnePhase, &body, |manager, id, actions_done| manager.commit_one_phase(id, actions_done)).await
+async fn commit_one_phase(State(desk): State<Arc<Desk>>, headers: HeaderMap, body: Bytes) -> Response {
+    decided(desk, Operation::CommitOnePhase, (&headers, &body), |manager, id, actions_done| manager.commit_one_phase(id, actions_done))
+        .await
 }
 
 async fn decided(
     desk: Arc<Desk>,
     operation: Operation,
-    body: &Bytes,
+    request: (&HeaderMap, &Bytes),
     verb: impl for<'a> Fn(&'a dyn BranchManager, &'a BranchId, u32) -> Branching<'a, Result<(), BranchError>> + Send + 'static,
 ) -> Response {
     let ask = |manager: Arc<dyn BranchManager>, id: BranchId, actions_done: u32| async move {
         verb(&*manager, &id, actions_done).await?;
         Ok(JsonText::null())
     };
-    phase(desk, operation, body, ask).await
+    phase(desk, operation, request, ask).await
 }
 
 /// Reads a request of phase one or two and does it.
 async fn phase<F>(
     desk: Arc<Desk>,
     operation: Operation,
-    body: &Bytes,
+    (headers, body): (&HeaderMap, &Bytes),
     ask: impl FnOnce(Arc<dyn BranchManager>, BranchId, u32) -> F,
 ) -> Response
 where
     F: Future<Output = Result<JsonText, BranchError>> + Send + 'static,
 {
-    let (id, actions_done) = match read(body) {
+    let (span, id, actions_done) = match read(body) {
         Ok(call) if call.attempt.operation != operation => {
             return mismatch(operation.as_str(), call.attempt.operation.as_str()).response();
         }
         Ok(call) => match (BranchId::of(&call), &call.transaction) {
-            (Some(Ok(id)), Some(transaction)) => (id, transaction.actions_done),
+            (Some(Ok(id)), Some(transaction)) => (HandlerSpan::request(headers, &call), id, transaction.actions_done),
             (Some(Err(error)), _) => return Answer::Invalid(failure(INVALID_CALL, error.to_string())).response(),
             (None, _) | (_, None) => return Answer::of(Err(no_transaction())).response(),
         },
         Err(invalid) => return invalid.response(),
     };
     let asking = ask(Arc::clone(&desk.manager), id, actions_done);
-    detached(BRANCH_STORAGE, async move { of_phase(asking.await) }).await.response()
+    let asked = async move {
+        let result = span.run(asking).await;
+        match &result {
+            Ok(_) => span.end("succeeded", None),
+            Err(BranchError::Refused { code, .. }) => span.end("refused", Some(code)),
+            Err(BranchError::Unknown { code, .. }) => span.end("unknown", Some(code)),
+        }
+        of_phase(result)
+    };
+    detached(BRANCH_STORAGE, asked).await.response()
 }
 
 /// The answer to a call without a transaction. Nothing was done, so this is a refusal.

@@ -4,6 +4,7 @@ use super::engine::{Settings, receive_from, run};
 use super::{HandlerError, Settlement};
 use crate::client::Client;
 use crate::error::ClientError;
+use crate::trace::HandlerSpan;
 use sagamq_api::limits::{LEASE_MS_MAX, LEASE_MS_MIN, RECEIVE_RECORDS_MAX, WAIT_MS_MAX};
 use sagamq_api::pipeline::{AckWithRecordsRequest, ProduceTo};
 use sagamq_api::queue::{Delivery, StartPosition};
@@ -172,14 +173,18 @@ impl Consumer {
         H: Fn(Delivery) -> F + Send + Sync + 'static,
         F: Future<Output = Result<(), HandlerError>> + Send + 'static,
     {
+        let (topic, group) = (self.settings.topic.clone(), self.settings.group.clone());
         let settling = move |delivery: Delivery| {
-            let handled = handler(delivery);
+            let span = HandlerSpan::record(&topic, &group, &delivery);
+            let handled = span.enter(|| handler(delivery));
             async move {
-                match handled.await {
+                let settlement = match span.run(handled).await {
                     Ok(()) => Settlement::Ack,
                     Err(HandlerError::Retry { delay, reason }) => Settlement::Nack { delay, reason },
                     Err(HandlerError::Terminate { reason }) => Settlement::Terminate { reason },
-                }
+                };
+                end(span, &settlement);
+                settlement
             }
         };
         let receive = receive_from(&self.client, &self.settings);
@@ -203,8 +208,9 @@ impl Consumer {
         let settling = move |delivery: Delivery| {
             let (client, topic, group) = (client.clone(), topic.clone(), group.clone());
             let receipts = vec![delivery.receipt.clone()];
-            let handled = handler(delivery);
-            async move {
+            let span = HandlerSpan::record(&topic, &group, &delivery);
+            let handled = span.enter(|| handler(delivery));
+            let settling = async move {
                 let produce = match handled.await {
                     Ok(produce) => produce,
                     Err(HandlerError::Retry { delay, reason }) => return Settlement::Nack { delay, reason },
@@ -229,9 +235,24 @@ impl Consumer {
                     }
                     Err(error) => Settlement::Nack { delay: None, reason: format!("what was made of it cannot be stored: {error}") },
                 }
+            };
+            async move {
+                let settlement = span.run(settling).await;
+                end(span, &settlement);
+                settlement
             }
         };
         let receive = receive_from(&self.client, &self.settings);
         run(self.client, self.settings, receive, shutdown, settling).await
+    }
+}
+
+/// The handler is done, and its record is to be settled so.
+fn end(span: HandlerSpan, settlement: &Settlement) {
+    match settlement {
+        Settlement::Ack | Settlement::Settled => span.end("acknowledged", None),
+        Settlement::GiveBack => span.end("given_back", None),
+        Settlement::Nack { .. } => span.end("retried", Some("retried")),
+        Settlement::Terminate { .. } => span.end("terminated", Some("terminated")),
     }
 }

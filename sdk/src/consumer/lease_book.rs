@@ -45,11 +45,14 @@ impl LeaseBook {
         Self { length, held: HashMap::new() }
     }
 
-    /// Records were delivered.
-    pub(super) fn take<'a>(&mut self, receipts: impl Iterator<Item = &'a str>, now: Instant) {
+    /// Records were delivered. Whether the first of them may be due sooner than whatever was held before: no lease is due later than half of
+    /// its length from now on, so only where nothing was.
+    pub(super) fn take<'a>(&mut self, receipts: impl Iterator<Item = &'a str>, now: Instant) -> bool {
+        let was_empty = self.held.is_empty();
         let (due, ends) = (now + self.length / 2, now + self.length);
         self.held
             .extend(receipts.map(|receipt| (receipt.to_owned(), Lease { due, ends, tokens: LeaseTokens::default(), is_begun: false })));
+        was_empty
     }
 
     /// The record is settled or given up.

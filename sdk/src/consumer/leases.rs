@@ -49,8 +49,10 @@ impl Leases {
 
     /// Records were delivered just now.
     pub(super) fn take<'a>(&self, receipts: impl Iterator<Item = &'a str>) {
-        self.lock().take(receipts, Instant::now());
-        self.taken.notify_one();
+        let may_be_due_first = self.lock().take(receipts, Instant::now());
+        if may_be_due_first {
+            self.taken.notify_one();
+        }
     }
 
     /// The record is settled or given up.
@@ -132,7 +134,7 @@ impl Leases {
                 }
                 return true;
             }
-            Ok(Err(error)) if error.code() == Some(ErrorCode::ReceiptExpired) => {
+            Ok(Err(error)) if matches!(error.code(), Some(ErrorCode::ReceiptExpired | ErrorCode::ReceiptOfAnother)) => {
                 for receipt in receipts {
                     held.lose(receipt);
                 }

@@ -13,8 +13,11 @@ mod pump;
 #[cfg(feature = "rocksdb")]
 pub mod rocks;
 #[cfg(feature = "rocksdb")]
+mod rocks_open;
+#[cfg(feature = "rocksdb")]
 mod rocks_row;
 
+use crate::trace;
 use sagamq_api::record::ProduceRecord;
 use uuid::Uuid;
 
@@ -45,5 +48,7 @@ pub struct RefusedRecord {
 /// The text of a record in an outbox: with an idempotency key, which it keeps however often it is produced.
 fn record_text(mut record: ProduceRecord) -> Result<String, serde_json::Error> {
     record.idempotency_key.get_or_insert_with(|| Uuid::now_v7().to_string());
+    // Whoever pumps it knows no more what it was for.
+    trace::note(&mut record.headers);
     serde_json::to_string(&record)
 }

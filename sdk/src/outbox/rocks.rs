@@ -1,16 +1,20 @@
 //! The outbox in a RocksDB `TransactionDB`.
 
 use super::pump::{Entry, Pump, Source};
+use super::rocks_open::OpenNumbers;
 use super::rocks_row::{Keys, Waiting, decode_refused, decode_waiting, encode_refused, encode_waiting};
 use super::{OutboxError, RefusedRecord, record_text};
 use crate::client::Client;
-use ::rocksdb::{Direction, Error, ErrorKind, IteratorMode, ThreadMode, Transaction, TransactionDB, TransactionOptions, WriteOptions};
+use ::rocksdb::{
+    Direction, Error, ErrorKind, IteratorMode, ReadOptions, ThreadMode, Transaction, TransactionDB, TransactionOptions, WriteOptions,
+};
 use sagamq_api::TopicName;
 use sagamq_api::record::ProduceRecord;
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::Arc;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
@@ -26,7 +30,7 @@ const BATCH_BYTES: usize = 4 * 1024 * 1024;
 /// Most records that are told of what was set aside.
 const REFUSED_RECORDS: usize = 1_000;
 
-/// How many turns the pump goes on behind what it has deleted before it looks from the start again, where rows of long transactions lie.
+/// How many turns the pump goes on behind what it has deleted before it looks from the start again: where a clock was set back, rows may lie there.
 const TURNS_BEHIND: u32 = 16;
 
 /// Why an outbox cannot be opened or read.
@@ -74,6 +78,10 @@ struct Inner<T: ThreadMode> {
     keys: Keys,
     /// The number that was given last.
     last: AtomicI64,
+    /// Numbers below may have been given by a process before, to transactions that are prepared and not committed.
+    opened: i64,
+    /// Those that were given since.
+    numbers: Mutex<OpenNumbers>,
     /// Whether a pump runs.
     is_pumped: AtomicBool,
     wake: Arc<Notify>,
@@ -108,7 +116,9 @@ impl<T: ThreadMode> RocksOutbox<T> {
         let keys = Keys::new(prefix.as_ref());
         let newest = db.iterator(IteratorMode::From(&keys.behind_waiting(), Direction::Reverse)).next().transpose()?;
         let last = newest.and_then(|(key, _)| keys.waiting_id(&key)).unwrap_or_default();
-        let inner = Inner { db, keys, last: AtomicI64::new(last), is_pumped: AtomicBool::new(false), wake: Arc::default() };
+        let (opened, numbers) = (last.max(now_us()), Mutex::default());
+        let inner =
+            Inner { db, keys, last: AtomicI64::new(last), opened, numbers, is_pumped: AtomicBool::new(false), wake: Arc::default() };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -124,10 +134,15 @@ impl<T: ThreadMode> RocksOutbox<T> {
         let record = record_text(record).map_err(OutboxError::Record)?;
         let value = encode_waiting(&Waiting { topic: topic.as_str().to_owned(), record });
         loop {
-            let key = self.inner.keys.waiting(self.next_id());
+            let id = self.next_id();
+            let key = self.inner.keys.waiting(id);
             // A number is used once. But after a crash, with a clock that was set back, a prepared transaction may have it, unseen.
             match txn.get_for_update(&key, true) {
-                Ok(None) => return txn.put(key, value).map_err(OutboxError::Database),
+                Ok(None) => {
+                    // Behind the lock, by which it is told that the transaction is open.
+                    self.numbers().add(id, |id| self.is_open(id)).map_err(OutboxError::Database)?;
+                    return txn.put(key, value).map_err(OutboxError::Database);
+                }
                 Ok(Some(_)) => {}
                 Err(error) if matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::Busy) => {}
                 Err(error) => return Err(OutboxError::Database(error)),
@@ -186,17 +201,51 @@ impl<T: ThreadMode> RocksOutbox<T> {
         now.max(last + 1)
     }
 
+    fn numbers(&self) -> MutexGuard<'_, OpenNumbers> {
+        // What is under this lock changes a number at a time, so a panic elsewhere leaves nothing half done.
+        self.inner.numbers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the transaction that was given the number has neither been committed nor rolled back: it has the lock then.
+    fn is_open(&self, id: i64) -> Result<bool, Error> {
+        let mut options = TransactionOptions::default();
+        // No wait.
+        options.set_lock_timeout(0);
+        match self.inner.db.transaction_opt(&WriteOptions::default(), &options).get_for_update(self.inner.keys.waiting(id), true) {
+            Ok(_) => Ok(false),
+            Err(error) if matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::Busy) => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
     fn synced(&self) -> Transaction<'_, TransactionDB<T>> {
         let mut write = WriteOptions::default();
         write.set_sync(true);
         self.inner.db.transaction_opt(&write, &TransactionOptions::default())
     }
 
-    /// The oldest records from this number on, without those of these topics, and the number of the first one that was left out for that.
+    /// The oldest records, without those of these topics, and the number of the first one that was left out for that. None was there below `from`; what
+    /// has been committed there since is found.
     fn oldest(&self, from: i64, without: &[String]) -> Result<(Vec<Entry>, Option<i64>), RocksOutboxError> {
+        let start = self.numbers().begin(from, |id| self.is_open(id))?;
+        let (behind, left_behind) = self.within(start..i64::MAX, without)?;
+        // Read later than what lies behind: what that rests on is seen.
+        let (mut entries, left) = self.within(0..start.min(self.inner.opened), without)?;
+        entries.extend(behind);
+        Ok((entries, left.or(left_behind)))
+    }
+
+    /// The oldest records within these numbers.
+    fn within(&self, numbers: Range<i64>, without: &[String]) -> Result<(Vec<Entry>, Option<i64>), RocksOutboxError> {
         let keys = &self.inner.keys;
         let (mut entries, mut bytes, mut first_left) = (Vec::new(), 0, None);
-        for row in self.inner.db.iterator(IteratorMode::From(&keys.waiting(from), Direction::Forward)) {
+        if numbers.is_empty() {
+            return Ok((entries, first_left));
+        }
+        let mut options = ReadOptions::default();
+        // What lies behind is not stepped over, deleted or not.
+        options.set_iterate_upper_bound(keys.waiting(numbers.end));
+        for row in self.inner.db.iterator_opt(IteratorMode::From(&keys.waiting(numbers.start), Direction::Forward), options) {
             let (key, value) = row?;
             let Some(id) = keys.waiting_id(&key).filter(|_| entries.len() < BATCH_RECORDS && bytes < BATCH_BYTES) else { break };
             let Waiting { topic, record } = decode_waiting(&value).ok_or_else(|| RocksOutboxError::Row { key: key.to_vec() })?;
@@ -260,8 +309,7 @@ impl<T: ThreadMode + 'static> RocksOutboxPump<T> {
 struct RocksSource<T: ThreadMode> {
     outbox: RocksOutbox<T>,
     leads: bool,
-    /// No record that waits has a lower number, but for those of transactions that were committed late: a look from the start passes over the
-    /// traces of all that was deleted.
+    /// No record that waits had a lower number when it was looked: a look from the start passes over the traces of all that was deleted.
     from: i64,
     /// How many looks have begun there since the last one from the start.
     turns: u32,
@@ -299,6 +347,7 @@ impl<T: ThreadMode + 'static> RocksSource<T> {
         for id in ids {
             self.waiting.remove(id);
         }
+        self.outbox.numbers().seen(ids);
         let behind = ids.iter().max().map_or(self.from, |last| last + 1);
         self.from = self.waiting.first().copied().unwrap_or_else(|| behind.max(self.from));
     }

@@ -8,7 +8,8 @@
 //! | 503, 400, 404 | unknown, `{code, message}`; 400 and 404 say that no handler has run |
 
 use super::{CALL_MISMATCH, INVALID_CALL};
-use crate::worker::CallError;
+use crate::trace::HandlerSpan;
+use crate::worker::{CallError, outcome_of};
 use axum::body::Bytes;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderValue, StatusCode};
@@ -62,6 +63,13 @@ impl Answer {
         }
         response
     }
+}
+
+/// What a handler returned, run in its span.
+pub(crate) async fn answered(span: HandlerSpan, handling: impl Future<Output = Result<JsonText, CallError>>) -> Answer {
+    let result = span.run(handling).await;
+    span.end(outcome_of(&result), result.as_ref().err().and_then(CallError::failure).map(|failure| failure.code.as_str()));
+    Answer::of(result)
 }
 
 /// Runs in a task of its own: what was begun comes to its end when the caller hangs up. A panic is an unknown outcome with this code.

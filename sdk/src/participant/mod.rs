@@ -8,7 +8,7 @@ mod answer;
 mod router;
 
 #[cfg(feature = "branch")]
-pub(crate) use answer::{Answer, CALL_BYTES_MAX, detached, failure, mismatch, read};
+pub(crate) use answer::{Answer, CALL_BYTES_MAX, answered, detached, failure, mismatch, read};
 pub use router::ParticipantRouter;
 
 /// The code of a request that says one thing in its path and another in its body.

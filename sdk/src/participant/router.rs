@@ -1,24 +1,23 @@
 //! The HTTP routes of a participant of sagas: a function an operation.
 
-use super::answer::{Answer, CALL_BYTES_MAX, detached, failure, mismatch, read};
+use super::answer::{Answer, CALL_BYTES_MAX, answered, detached, failure, mismatch, read};
 use super::{INVALID_CALL, SAGAS_ONLY};
-use crate::worker::{CallError, HANDLER_PANICKED, HANDLER_TIMEOUT, UNKNOWN_CALL, output_text};
+use crate::trace::HandlerSpan;
+use crate::worker::{CallError, HANDLER_PANICKED, HANDLER_TIMEOUT, Handled, UNKNOWN_CALL, handled};
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::http::HeaderMap;
 use axum::response::Response;
 use axum::routing::post;
-use sagamq_api::JsonText;
 use sagamq_api::saga::{Call, Operation};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-type Handled = Pin<Box<dyn Future<Output = Result<JsonText, CallError>> + Send>>;
 type Handler = Arc<dyn Fn(Call) -> Handled + Send + Sync>;
 
 /// Builds the routes by which the orchestrator calls a service over HTTP: `POST /{operation}`, to be nested under the base URL that
@@ -97,11 +96,7 @@ impl ParticipantRouter {
         F: Future<Output = Result<O, CallError>> + Send + 'static,
         O: Serialize + Send,
     {
-        let handle = move |call: Call| -> Handled {
-            let handling = handler(call);
-            Box::pin(async move { output_text(&handling.await?) })
-        };
-        self.handlers.insert(call.into(), Arc::new(handle));
+        self.handlers.insert(call.into(), Arc::new(move |call| handled(handler(call))));
         self
     }
 
@@ -137,13 +132,14 @@ impl ParticipantRouter {
     }
 }
 
-async fn serve(State(router): State<Arc<ParticipantRouter>>, Path(operation): Path<String>, body: Bytes) -> Response {
+async fn serve(State(router): State<Arc<ParticipantRouter>>, Path(operation): Path<String>, headers: HeaderMap, body: Bytes) -> Response {
     let found = read(&body).and_then(|call| Ok((router.handler(&operation, &call)?, call)));
     let (handler, call) = match found {
         Ok(found) => found,
         Err(answer) => return answer.response(),
     };
     let timeout = router.timeout;
+    let span = HandlerSpan::request(&headers, &call);
     let handling = async move {
         match timeout {
             None => handler(call).await,
@@ -152,5 +148,5 @@ async fn serve(State(router): State<Arc<ParticipantRouter>>, Path(operation): Pa
             }),
         }
     };
-    detached(HANDLER_PANICKED, async move { Answer::of(handling.await) }).await.response()
+    detached(HANDLER_PANICKED, answered(span, handling)).await.response()
 }

@@ -17,6 +17,7 @@ pub use builder::ProducerBuilder;
 pub use form::Encoding;
 
 use crate::error::ClientError;
+use crate::trace;
 use batch::Entry;
 use form::Form;
 use sagamq_api::record::ProduceRecord;
@@ -95,6 +96,7 @@ impl Producer {
         if self.record_keys {
             record.idempotency_key.get_or_insert_with(|| Uuid::new_v4().to_string());
         }
+        trace::note(&mut record.headers);
         let (own_key, since) = (record.idempotency_key.clone(), Instant::now());
         let form = Form::of(record, self.encoding)?;
         if form.bytes() > self.record_bytes_max {

@@ -7,8 +7,9 @@ use super::share::TopicPartition;
 use crate::error::ClientError;
 use sagamq_api::record::ConsumedRecord;
 use sagamq_api::stream::{StreamCommit, StreamOffset};
-use sagamq_api::{ErrorCode, MemberId, Offset};
+use sagamq_api::{ErrorCode, GroupName, MemberId, Offset};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -96,6 +97,8 @@ pub struct StreamConsumer {
     /// Those that `pause` named, also while others read them.
     paused: BTreeSet<TopicPartition>,
     fetches: Fetches,
+    /// The partition that was fetched from last: those behind it have their turn first.
+    fetched_last: Option<TopicPartition>,
     /// Fetched, and not returned yet.
     ready: VecDeque<(u64, StreamBatch)>,
 }
@@ -111,6 +114,7 @@ impl StreamConsumer {
             active: BTreeMap::new(),
             paused: BTreeSet::new(),
             fetches: Fetches::default(),
+            fetched_last: None,
             ready: VecDeque::new(),
         }
     }
@@ -119,6 +123,12 @@ impl StreamConsumer {
     #[must_use]
     pub fn member_id(&self) -> &MemberId {
         &self.heart.identity.member
+    }
+
+    /// The group.
+    #[must_use]
+    pub fn group(&self) -> &GroupName {
+        &self.heart.identity.group
     }
 
     /// What the member reads, as of the last poll.
@@ -331,16 +341,22 @@ impl StreamConsumer {
     }
 
     fn fetch(&mut self) {
-        let Self { heart, settings, active, fetches, ready, .. } = self;
-        let are_few = active.len() <= FETCHES_MAX;
-        let wait = if are_few { FETCH_WAIT } else { FETCH_WAIT_IN_TURN };
+        let Self { heart, settings, active, fetches, fetched_last, ready, .. } = self;
+        let room = FETCHES_MAX.saturating_sub(fetches.len());
+        let wait = if active.len() <= FETCHES_MAX { FETCH_WAIT } else { FETCH_WAIT_IN_TURN };
         let is_ready = |of: &TopicPartition| ready.iter().any(|(_, batch)| batch.of == *of);
-        for (of, active) in active.iter_mut().filter(|(of, active)| !active.is_fetching && !active.is_paused && !is_ready(of)) {
-            if fetches.len() >= FETCHES_MAX {
-                break;
+        // From behind the last one on and around: else those that come first would take every place that comes free.
+        let behind = fetched_last.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        let around = fetched_last.as_ref().map(|last| active.range::<TopicPartition, _>(..=last)).into_iter().flatten();
+        let in_turn = active.range::<TopicPartition, _>((behind, Bound::Unbounded)).chain(around);
+        let open = in_turn.filter(|(of, active)| !active.is_fetching && !active.is_paused && !is_ready(of)).take(room);
+        let turns: Vec<TopicPartition> = open.map(|(of, _)| of.clone()).collect();
+        for of in turns {
+            if let Some(active) = active.get_mut(&of) {
+                active.is_fetching = true;
+                fetches.begin(heart.client(), of.clone(), active.given, active.position, settings.max_records, wait);
             }
-            active.is_fetching = true;
-            fetches.begin(heart.client(), of.clone(), active.given, active.position, settings.max_records, wait);
+            *fetched_last = Some(of);
         }
     }
 

@@ -68,10 +68,19 @@ impl Heart {
         let mut heard = Instant::now();
         let mut session = self.identity.session.unwrap_or(Duration::from_secs(45));
         loop {
-            let request = self.request();
-            let pause = match client.stream_heartbeat(&self.identity.group, &request).await {
+            let (request, asked) = (self.request(), Instant::now());
+            let beat = client.stream_heartbeat(&self.identity.group, &request);
+            // Who holds something waits for an answer no longer than that is his.
+            let answer = if request.epoch == 0 { Ok(beat.await) } else { tokio::time::timeout_at(heard + session, beat).await };
+            let Ok(answer) = answer else {
+                tracing::warn!(group = %self.identity.group, "no heartbeat had an answer within the session; the member joins again");
+                self.lose();
+                continue;
+            };
+            let pause = match answer {
                 Ok(answer) => {
-                    heard = Instant::now();
+                    // The session began no earlier than when it was asked for, wherever the answer was for so long.
+                    heard = asked;
                     session = Duration::from_millis(answer.session_ms);
                     self.share().hear(&answer);
                     self.changed.notify_one();

@@ -10,6 +10,7 @@ mod builder;
 mod consumer;
 mod fetch;
 mod heart;
+mod process;
 mod requests;
 mod share;
 

@@ -5,6 +5,7 @@
 //! or by something in between, the caller hears "unknown" unless that later attempt succeeds.
 
 mod request;
+mod servers;
 mod settings;
 
 pub(crate) use request::Request;
@@ -12,13 +13,15 @@ pub(crate) use settings::Settings;
 
 use crate::error::ClientError;
 use crate::retry::{RetryPolicy, RetrySchedule};
+use crate::trace;
 use bytes::Bytes;
 use request::Repeat;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use reqwest::{Response, Url};
-use sagamq_api::headers::{IDEMPOTENCY_KEY, REQUEST_ID};
+use sagamq_api::headers::{ACTIVE_NODE, IDEMPOTENCY_KEY, REQUEST_ID, TRACEPARENT, TRACESTATE};
 use sagamq_api::{ErrorCode, Problem};
 use serde::de::DeserializeOwned;
+use servers::Servers;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -27,11 +30,11 @@ use uuid::Uuid;
 /// How much of an answer that is no problem document is kept for the error's text.
 const EXCERPT_CHARS: usize = 200;
 
-/// Connections to one server.
+/// Connections to one server, or to those of one broker.
 #[derive(Debug)]
 pub(crate) struct Transport {
     http: reqwest::Client,
-    base: String,
+    servers: Servers,
     settings: Settings,
 }
 
@@ -50,12 +53,13 @@ struct Failure {
 
 impl Transport {
     pub(crate) fn new(base: &str, settings: Settings) -> Result<Self, ClientError> {
-        let url = settings::base_url(base)?;
-        Ok(Self { http: settings.http_client(&url)?, base: base.trim_end_matches('/').to_owned(), settings })
+        let servers = Servers::parse(base)?;
+        Ok(Self { http: settings.http_client(servers.any_tls())?, servers, settings })
     }
 
+    /// The server that is asked.
     pub(crate) fn base(&self) -> &str {
-        &self.base
+        self.servers.asked()
     }
 
     /// How long one attempt may take beyond the long poll it asked for.
@@ -80,7 +84,7 @@ impl Transport {
 
     /// The error of an answer that cannot be read.
     pub(crate) fn unreadable(&self, path: &str, source: serde_json::Error) -> ClientError {
-        ClientError::Decode { url: format!("{}{path}", self.base), source: Arc::new(source) }
+        ClientError::Decode { url: format!("{}{path}", self.base()), source: Arc::new(source) }
     }
 
     /// As [`Self::json`], with the answer's body as it is.
@@ -92,15 +96,20 @@ impl Transport {
     pub(crate) async fn answer(&self, request: Request, policy: &RetryPolicy) -> Result<Answer, ClientError> {
         let request_id = Uuid::new_v4();
         let mut schedule = policy.schedule(request_id.as_u64_pair().1);
-        let url = self.url(&request)?;
         let started = Instant::now();
         // Whether an attempt may have taken effect.
         let mut is_open = false;
         loop {
-            let Failure { error, retry_after } = match self.attempt(&request, url.clone(), request_id).await {
+            let server = self.base();
+            let url = url(server, &request)?;
+            let Failure { error, mut retry_after } = match self.attempt(&request, url.clone(), request_id).await {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
+            if self.servers.learn(server, &error) {
+                // That was about the one that is not asked any more.
+                retry_after = None;
+            }
             if is_open && request.done_before.is_some() && error.code() == request.done_before {
                 return Ok(Answer::default());
             }
@@ -112,13 +121,6 @@ impl Transport {
             tracing::debug!(%request_id, method = %request.method, %url, %error, wait_ms = wait.as_millis(), "request is tried again");
             tokio::time::sleep(wait).await;
         }
-    }
-
-    fn url(&self, request: &Request) -> Result<Url, ClientError> {
-        let text = format!("{}{}", self.base, request.path);
-        let mut url = Url::parse(&text).map_err(|reason| ClientError::InvalidUrl { url: text, reason: reason.to_string() })?;
-        url.set_query(request.query.as_deref());
-        Ok(url)
     }
 
     async fn attempt(&self, request: &Request, url: Url, request_id: Uuid) -> Result<Answer, Failure> {
@@ -139,10 +141,19 @@ impl Transport {
         if let Some(key) = &request.idempotency_key {
             builder = builder.header(IDEMPOTENCY_KEY, key);
         }
+        if let Some(current) = trace::current() {
+            builder = builder.header(TRACEPARENT, current.traceparent());
+            if let Some(state) = current.tracestate() {
+                builder = builder.header(TRACESTATE, state);
+            }
+        }
         let lost = |source: reqwest::Error| Failure { error: transport_error(request, &url, request_id, source), retry_after: None };
         let response = builder.send().await.map_err(lost)?;
         if response.status().is_success() {
             let headers = response.headers().clone();
+            if let Some(active) = headers.get(ACTIVE_NODE).and_then(|url| url.to_str().ok()) {
+                self.servers.passed_on_to(active);
+            }
             return Ok(Answer { headers, body: response.bytes().await.map_err(lost)? });
         }
         let retry_after = retry_after(&response);
@@ -154,6 +165,13 @@ impl Transport {
         };
         Err(Failure { error, retry_after })
     }
+}
+
+fn url(server: &str, request: &Request) -> Result<Url, ClientError> {
+    let text = format!("{server}{}", request.path);
+    let mut url = Url::parse(&text).map_err(|reason| ClientError::InvalidUrl { url: text, reason: reason.to_string() })?;
+    url.set_query(request.query.as_deref());
+    Ok(url)
 }
 
 /// Whether another attempt can help and does no harm.

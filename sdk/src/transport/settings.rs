@@ -68,8 +68,8 @@ pub(super) fn base_url(base: &str) -> Result<Url, ClientError> {
 }
 
 impl Settings {
-    /// The HTTP client for a server at `url`.
-    pub(super) fn http_client(&self, url: &Url) -> Result<reqwest::Client, ClientError> {
+    /// The HTTP client; `has_tls` if a server speaks it.
+    pub(super) fn http_client(&self, has_tls: bool) -> Result<reqwest::Client, ClientError> {
         let mut http = reqwest::Client::builder()
             .user_agent(concat!("sagamq-sdk/", env!("CARGO_PKG_VERSION")))
             .default_headers(self.default_headers()?)
@@ -89,7 +89,7 @@ impl Settings {
                 return Err(ClientError::InvalidSettings { reason: "the CA certificates hold no certificate in PEM".to_owned() });
             }
             http = http.tls_certs_only(certificates);
-        } else if url.scheme() == "http" {
+        } else if !has_tls {
             // Without TLS the system's certificates are not needed: reading them takes time, and a slim container has none.
             http = http.tls_certs_only([]);
         }

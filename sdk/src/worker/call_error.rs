@@ -6,6 +6,8 @@ use sagamq_api::saga::{CallOutcome, Failure};
 use serde::Serialize;
 use std::error::Error;
 use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
 use std::time::Duration;
 
 /// The code of an error that came with `?`.
@@ -120,6 +122,28 @@ fn lock_code(error: &(dyn Error + 'static)) -> Option<&'static str> {
 /// What a handler or a barrier's business returned, as its text.
 pub(crate) fn output_text(output: &(impl Serialize + ?Sized)) -> Result<JsonText, CallError> {
     JsonText::of(output).map_err(|error| CallError::unknown("OUTPUT_UNREADABLE", format!("the output cannot be sent: {error}")))
+}
+
+/// What a handler will have returned, as the text that is sent.
+pub(crate) type Handled = Pin<Box<dyn Future<Output = Result<JsonText, CallError>> + Send>>;
+
+/// The handler that was called with what it returns made text.
+pub(crate) fn handled<F, O>(handling: F) -> Handled
+where
+    F: Future<Output = Result<O, CallError>> + Send + 'static,
+    O: Serialize + Send,
+{
+    Box::pin(async move { output_text(&handling.await?) })
+}
+
+/// How spans name the outcome.
+pub(crate) const fn outcome_of(result: &Result<JsonText, CallError>) -> &'static str {
+    match result {
+        Ok(_) => "succeeded",
+        Err(CallError::Refused(_)) => "refused",
+        Err(CallError::Unknown { .. }) => "unknown",
+        Err(CallError::Ongoing { .. }) => "ongoing",
+    }
 }
 
 /// The reply for a handler's result.

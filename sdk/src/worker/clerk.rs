@@ -8,9 +8,10 @@
 use crate::client::Client;
 use crate::consumer::{Receive, Receiving};
 use crate::error::ClientError;
+use sagamq_api::headers::{TRACEPARENT, TRACESTATE};
 use sagamq_api::limits::RECEIPTS_MAX;
 use sagamq_api::queue::{Delivery, NackRequest, ReceiveRequest, ReceiveResponse};
-use sagamq_api::record::{ConsumedRecord, Headers};
+use sagamq_api::record::ConsumedRecord;
 use sagamq_api::saga::{
     CallOutcome, CallResult, CompleteCall, CompleteCalls, CompletedCall, CompletedCalls, NextCall, NextCalls, WORKER_GROUP,
 };
@@ -199,7 +200,8 @@ async fn request(client: &Client, topic: TopicName, replies: Vec<Reply>, next: O
 
 /// The call as a record of its topic: that is what it is.
 fn delivery(next: NextCall) -> Delivery {
-    let NextCall { receipt, attempt, lease_until_ms, handed_out_ago_ms, call, .. } = next;
+    let NextCall { receipt, attempt, lease_until_ms, handed_out_ago_ms, call, traceparent, tracestate, .. } = next;
+    let headers = [(TRACEPARENT, traceparent), (TRACESTATE, tracestate)];
     let record = ConsumedRecord {
         partition: PartitionId(0),
         offset: Offset(0),
@@ -208,7 +210,7 @@ fn delivery(next: NextCall) -> Delivery {
         key_base64: None,
         value: Some(call),
         value_base64: None,
-        headers: Headers::default(),
+        headers: headers.into_iter().filter_map(|(name, value)| Some((name, value?))).collect(),
     };
     Delivery { receipt, attempt, returned: 0, lease_until_ms, handed_out_ago_ms, record }
 }

@@ -10,8 +10,10 @@ mod limits;
 mod saga_worker;
 
 pub use call_error::CallError;
-#[cfg(any(feature = "participant", feature = "rocksdb", feature = "postgres"))]
+#[cfg(any(feature = "rocksdb", feature = "postgres"))]
 pub(crate) use call_error::output_text;
+#[cfg(feature = "participant")]
+pub(crate) use call_error::{Handled, handled, outcome_of};
 #[cfg(feature = "participant")]
 pub(crate) use limits::{HANDLER_PANICKED, HANDLER_TIMEOUT};
 #[cfg(feature = "participant")]

@@ -1,21 +1,21 @@
 //! The worker: from a command record to the handler, from the handler to the reply.
 
 use super::CallError;
-use super::call_error::{outcome, output_text};
+use super::call_error::{Handled, handled, outcome, outcome_of};
 use super::clerk::{Clerk, REQUESTS_WITH_NEXT};
 use super::limits::Limits;
 use crate::client::Client;
 use crate::consumer::{Handling, Settings, Settlement, run};
 use crate::error::ClientError;
+use crate::trace::HandlerSpan;
 use sagamq_api::limits::{LEASE_MS_MAX, LEASE_MS_MIN, RECEIVE_RECORDS_MAX};
 use sagamq_api::queue::Delivery;
 use sagamq_api::saga::{Call, CallOutcome, CompleteCall, Failure, WORKER_GROUP};
-use sagamq_api::{ErrorCode, JsonText, TopicName};
+use sagamq_api::{ErrorCode, GroupName, JsonText, TopicName};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -26,7 +26,6 @@ pub(crate) const UNKNOWN_CALL: &str = "UNKNOWN_CALL";
 /// How long a worker that has stopped waits for its last requests.
 const LAST_REQUESTS_TIMEOUT: Duration = Duration::from_secs(5);
 
-type Handled = Pin<Box<dyn Future<Output = Result<JsonText, CallError>> + Send>>;
 type Handler = Box<dyn Fn(Call) -> Handled + Send + Sync>;
 
 /// Builds a [`SagaWorker`].
@@ -60,11 +59,7 @@ impl SagaWorkerBuilder {
         F: Future<Output = Result<O, CallError>> + Send + 'static,
         O: Serialize + Send,
     {
-        let handle = move |call: Call| -> Handled {
-            let handling = handler(call);
-            Box::pin(async move { output_text(&handling.await?) })
-        };
-        self.handlers.insert(call.into(), Box::new(handle));
+        self.handlers.insert(call.into(), Box::new(move |call| handled(handler(call))));
         self
     }
 
@@ -125,7 +120,8 @@ impl SagaWorkerBuilder {
     /// The worker.
     #[must_use]
     pub fn build(self) -> SagaWorker {
-        let desk = Arc::new(Desk { handlers: self.handlers, limits: self.limits });
+        let (topic, group) = (self.settings.topic.clone(), self.settings.group.clone());
+        let desk = Arc::new(Desk { topic, group, handlers: self.handlers, limits: self.limits });
         SagaWorker { client: self.client, desk, settings: self.settings }
     }
 }
@@ -203,6 +199,8 @@ impl SagaWorker {
 
 /// Handlers, and the way back.
 struct Desk {
+    topic: TopicName,
+    group: GroupName,
     handlers: BTreeMap<String, Handler>,
     limits: Limits,
 }
@@ -219,10 +217,17 @@ impl Desk {
             return Settlement::Ack;
         }
         let attempt = call.attempt.clone();
-        match self.handle(call).await {
-            Some(result) => reply(&clerk, CompleteCall { attempt, reply: outcome(result) }).await,
+        let span = HandlerSpan::command(&self.topic, &self.group, &delivery, &call);
+        match span.run(self.handle(call)).await {
+            Some(result) => {
+                span.end(outcome_of(&result), result.as_ref().err().and_then(CallError::failure).map(|failure| failure.code.as_str()));
+                reply(&clerk, CompleteCall { attempt, reply: outcome(result) }).await
+            }
             // It is somebody else's now; there is nothing left to settle.
-            None => Settlement::Settled,
+            None => {
+                span.end("lease_lost", Some("lease_lost"));
+                Settlement::Settled
+            }
         }
     }
 

@@ -26,7 +26,7 @@ struct Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.kill();
+        self.end();
     }
 }
 
@@ -82,8 +82,14 @@ impl Server {
         self.until_it_answers().await;
     }
 
-    /// `SIGKILL` of the first process. All others end when they notice.
-    fn kill(&mut self) {
+    /// `SIGKILL` of the first process. All others end when they notice: until then one may still do what it is asked for.
+    async fn kill(&mut self) {
+        let others = children(self.process.id());
+        self.end();
+        until("all processes have ended", async || others.iter().all(|&other| parent_of(other).is_none())).await;
+    }
+
+    fn end(&mut self) {
         drop(self.process.kill());
         drop(self.process.wait());
     }
@@ -93,6 +99,23 @@ impl Server {
         config.host("127.0.0.1").port(self.port).user("postgres").dbname("postgres");
         config
     }
+}
+
+/// The processes that this one has started.
+fn children(parent: u32) -> Vec<u32> {
+    let processes = std::fs::read_dir("/proc").expect("it is there").flatten();
+    let processes = processes.filter_map(|process| process.file_name().to_str()?.parse().ok());
+    let children: Vec<u32> = processes.filter(|&process| parent_of(process) == Some(parent)).collect();
+    assert!(!children.is_empty(), "a server has more than one process");
+    children
+}
+
+/// The parent of a process that has not ended. One that ended and that nobody has asked for yet (`Z`) has.
+fn parent_of(process: u32) -> Option<u32> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // Behind the name, which is in brackets: state and parent.
+    let mut fields = stat.rsplit(')').next()?.split_whitespace();
+    (fields.next()? != "Z").then_some(fields.next()?.parse().ok()?)
 }
 
 fn run(programs: &Path, directory: &TempDir, port: u16) -> Child {
@@ -127,7 +150,7 @@ async fn a_branch_that_was_prepared_before_the_server_died_is_found_again_and_de
     }
     assert_eq!(code(lives_on.commit(&id(3)).await), Ok(()));
 
-    server.kill();
+    server.kill().await;
     server.start_again().await;
 
     // One that was there all the time, and one that begins now: they see the same, and either of them may be told.
@@ -170,7 +193,7 @@ async fn a_server_that_dies_again_and_again_loses_no_vote_and_no_decision() {
         until("a branch can be opened", async || matches!(branches.in_doubt().await, Ok(doubts) if doubts.is_empty())).await;
         add(&branches, instance, "a").await.expect("done");
         assert_eq!(code(branches.prepare(&id(instance), 1).await), Ok(Vote::Yes));
-        server.kill();
+        server.kill().await;
         // The decision meets a dead server, and is told again until it is done.
         let commits = round % 2 == 0;
         let decide = async || if commits { branches.commit(&id(instance)).await } else { branches.rollback(&id(instance)).await };

@@ -40,6 +40,27 @@ async fn a_retried_produce_is_the_same_request_with_the_same_key() {
 }
 
 #[tokio::test]
+async fn of_several_servers_the_one_that_serves_is_asked_with_the_same_request() {
+    let gone = {
+        let nobody = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        format!("http://{}", nobody.local_addr().expect("an address"))
+    };
+    let ending = Server::with_answers(vec![Answer::RetryAfter(ErrorCode::ShuttingDown, "3600")]).await;
+    let serving = Server::with_answers(vec![stored(), stored()]).await;
+    let servers = format!("{gone},{},{}", ending.url, serving.url);
+    let client = Client::builder(&servers).retry(quick(4)).build().expect("addresses");
+    assert_eq!(client.url(), gone);
+    soon(client.produce(&topic(), vec![ProduceRecord::text("a")], None)).await.expect("stored at last");
+    assert_eq!(client.url(), serving.url);
+    let (refused, taken) = (ending.seen(), serving.seen());
+    assert_eq!((refused.len(), taken.len()), (1, 1));
+    assert_eq!(refused[0].header("idempotency-key"), taken[0].header("idempotency-key"));
+    assert_eq!(refused[0].text, taken[0].text);
+    soon(client.produce(&topic(), vec![ProduceRecord::text("b")], None)).await.expect("stored");
+    assert_eq!((ending.seen().len(), serving.seen().len()), (1, 2), "whoever serves is asked first from then on");
+}
+
+#[tokio::test]
 async fn a_topic_s_configuration_is_changed_by_what_is_named() {
     let described = json!({"name": "orders", "config": {"retention_ms": 0}, "created_at_ms": 1, "partitions": []});
     let server = Server::with_answers(vec![Answer::Break, Answer::Json(200, described)]).await;

@@ -31,5 +31,6 @@ mod participant_model;
 mod producer;
 mod returned;
 mod sagas;
+mod streams;
 mod support;
 mod worker;

@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use tokio::sync::Semaphore;
 
 type Db = TransactionDB<MultiThreaded>;
 type Outbox = RocksOutbox<MultiThreaded>;
@@ -200,4 +201,83 @@ async fn what_was_committed_late_is_found_and_one_pump_works_at_a_time() {
     for pump in pumps {
         soon(pump).await.expect("it ends");
     }
+}
+
+/// A broker that answers records whose value begins with `held` when the test lets it.
+async fn holding(gate: &Arc<Semaphore>) -> Server {
+    let gate = Arc::clone(gate);
+    Server::start(move |seen| {
+        let gate = Arc::clone(&gate);
+        async move {
+            let is_held = records(&seen).iter().any(|record| record["value"].as_str().is_some_and(|value| value.starts_with("held")));
+            if is_held {
+                gate.acquire().await.expect("it is open").forget();
+            }
+            stored(&seen)
+        }
+    })
+    .await
+}
+
+/// Commits a record that the pump produces; while that is under way `meanwhile` happens.
+async fn while_held(db: &Db, outbox: &Outbox, server: &Server, gate: &Semaphore, value: &str, meanwhile: impl FnOnce()) {
+    let txn = db.transaction();
+    outbox.add(&txn, &"orders".parse().expect("legal"), ProduceRecord::text(value).with_key("other")).expect("written");
+    txn.commit().expect("committed");
+    outbox.wake();
+    until("it is asked for", || values(server, "orders").last().is_some_and(|last| last == value)).await;
+    meanwhile();
+    gate.add_permits(1);
+    until("all is produced", || waiting(db) == 0).await;
+}
+
+#[tokio::test]
+async fn who_has_seen_what_another_transaction_committed_comes_behind_it_however_late_that_was() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (db, outbox) = open(&dir);
+    let gate = Arc::new(Semaphore::new(0));
+    let server = holding(&gate).await;
+    let shutdown = CancellationToken::new();
+    let running = tokio::spawn(outbox.pump(server.client()).poll_interval(Duration::from_secs(3_600)).run(shutdown.clone()));
+    for round in 0..3 {
+        let (rolled_back, late) = (db.transaction(), db.transaction());
+        outbox.add(&rolled_back, &"orders".parse().expect("legal"), ProduceRecord::text("never").with_key("k")).expect("written");
+        outbox.add(&late, &"orders".parse().expect("legal"), ProduceRecord::text(format!("first {round}")).with_key("k")).expect("written");
+        let meanwhile = || {
+            rolled_back.rollback().expect("rolled back");
+            late.commit().expect("committed");
+            add(&db, &outbox, "orders", &format!("second {round}"));
+        };
+        while_held(&db, &outbox, &server, &gate, &format!("held {round}"), meanwhile).await;
+        let all = values(&server, "orders");
+        assert!(all.ends_with(&[format!("held {round}"), format!("first {round}"), format!("second {round}")]), "{all:?}");
+    }
+    shutdown.cancel();
+    soon(running).await.expect("it ends");
+}
+
+#[tokio::test]
+async fn so_it_is_of_one_that_was_prepared_by_the_process_before() {
+    let dir = tempfile::tempdir().expect("a directory");
+    {
+        let (db, outbox) = open(&dir);
+        let prepared = db.transaction();
+        prepared.set_name(b"branch").expect("named");
+        outbox.add(&prepared, &"orders".parse().expect("legal"), ProduceRecord::text("first").with_key("k")).expect("written");
+        prepared.prepare().expect("prepared");
+    }
+    let (db, outbox) = open(&dir);
+    let gate = Arc::new(Semaphore::new(0));
+    let server = holding(&gate).await;
+    let shutdown = CancellationToken::new();
+    let running = tokio::spawn(outbox.pump(server.client()).poll_interval(Duration::from_secs(3_600)).run(shutdown.clone()));
+    let meanwhile = || {
+        let prepared = db.prepared_transactions().pop().expect("it is there");
+        prepared.commit().expect("committed");
+        add(&db, &outbox, "orders", "second");
+    };
+    while_held(&db, &outbox, &server, &gate, "held", meanwhile).await;
+    assert_eq!(values(&server, "orders"), ["held", "first", "second"]);
+    shutdown.cancel();
+    soon(running).await.expect("it ends");
 }

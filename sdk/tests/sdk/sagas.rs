@@ -3,7 +3,7 @@
 use crate::support::{Answer, Server, soon};
 use sagamq_sdk::ClientError;
 use sagamq_sdk::api::ErrorCode;
-use sagamq_sdk::api::saga::{CancelSaga, SagaQuery, SagaState, StartSaga};
+use sagamq_sdk::api::saga::{BreakLock, CancelSaga, SagaQuery, SagaState, StartSaga};
 use sagamq_sdk::api::transaction::Outcome;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -100,4 +100,23 @@ async fn a_participant_asks_for_the_outcome_of_the_data_that_its_calls_named() {
     let error = soon(transactions.outcome(id, cluster)).await.expect_err("another server");
     assert_eq!(error.code(), Some(ErrorCode::WrongCluster));
     assert!(!error.is_retryable());
+}
+
+#[tokio::test]
+async fn a_lock_is_not_taken_a_second_time_from_whoever_has_it_then() {
+    let broken = || Answer::Json(200, json!({"key": "k", "taken_from": Uuid::nil(), "token": 7}));
+    let wanted = |token| BreakLock { key: "k".to_owned(), token, actor: None, reason: "why".to_owned() };
+    let server = Server::with_answers(vec![Answer::Break, broken()]).await;
+    let error = soon(server.client().sagas().break_lock(&wanted(None))).await.expect_err("the answer is lost");
+    assert!(error.is_outcome_unknown(), "{error:?}");
+    assert_eq!(server.seen().len(), 1, "it may have been taken: the next one has it");
+    let server = Server::with_answers(vec![Answer::Problem(ErrorCode::Overloaded), broken()]).await;
+    assert_eq!(soon(server.client().sagas().break_lock(&wanted(None))).await.expect("nothing was done before").token, 7);
+    let server = Server::with_answers(vec![Answer::Break, broken()]).await;
+    soon(server.client().sagas().break_lock(&wanted(Some(7)))).await.expect("with its token it is taken from that one only");
+    assert_eq!(server.seen().len(), 2);
+    // That nobody holds it so any more is what the first attempt did, or not.
+    let server = Server::with_answers(vec![Answer::Break, Answer::Problem(ErrorCode::LockNotHeld)]).await;
+    let error = soon(server.client().sagas().break_lock(&wanted(Some(7)))).await.expect_err("it is not known");
+    assert!(error.is_outcome_unknown() && error.code() == Some(ErrorCode::LockNotHeld), "{error:?}");
 }

@@ -92,6 +92,7 @@ fn instance(definition: &Definition, lane: u16, key: String, number: u64, at_ms:
         input: serde_json::json!({"order": number.to_string(), "amount": 4200}).into(),
         timeout_at_ms: Some(at_ms + 7 * DAY_MS),
         parent: None,
+        trace: None,
     };
     let code = if number % 1_000 < 10 { RARE_CODE } else { CODE };
     let failure = || Failure { code: code.to_owned(), message: "there are not enough of them".to_owned() };

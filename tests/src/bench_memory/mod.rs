@@ -133,6 +133,7 @@ async fn produce(access: &Access, topic: &TopicName, records: u64) -> Result<(),
         duration: Duration::from_secs(3_600),
         count_max: Some(records.div_ceil(BATCH as u64)),
         interval: Duration::from_secs(5),
+        patience: load::PATIENCE,
     };
     let board = Arc::new(Board::new(Duration::ZERO));
     let watch: load::Watch = Arc::new(|moment| eprintln!("{:.0} records/s", moment.records_per_second));

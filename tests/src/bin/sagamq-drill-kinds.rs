@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 /// What must have occurred, or the drill has shown nothing about it.
-const MUST_OCCUR: [&str; 17] = [
+const MUST_OCCUR: [&str; 33] = [
     "saga COMPLETED",
     "saga COMPENSATED",
     "saga FAILED",
@@ -18,6 +18,22 @@ const MUST_OCCUR: [&str; 17] = [
     "step FAILED",
     "step COMPENSATED",
     "step COMPENSATION_FAILED",
+    "item SUCCEEDED",
+    "item FAILED",
+    "item COMPENSATED",
+    "item COMPENSATION_FAILED",
+    "items side by side",
+    "list of none",
+    "lock waited for",
+    "lock held over steps",
+    "key passed on at a service",
+    "lock broken",
+    "LOCK_TIMEOUT",
+    "LOCK_DEADLOCK",
+    "lock had again",
+    "action fenced",
+    "compensation fenced",
+    "undone late",
     "signal taken by its step",
     "signal missed",
     "records told",

@@ -165,6 +165,22 @@ const JSON: [&str; 24] = [
     "1.0E+2",
 ];
 
+/// An object with so many fields that two orders of them are never the same by chance.
+const MANY_FIELDS: &str = r#"{"id":7,"list":[1,2],"c":"x","d":null,"e":{"y":1,"z":2,"w":3,"v":4},"f":2.5,"g":true,"h":[],"i":8}"#;
+
+/// Objects where the library might go through them in an order of its own.
+const OBJECTS: [&str; 9] = [
+    "${ [1] + steps.pay.output }",
+    "${ steps.pay.output + [1] }",
+    "${ steps.pay.output.map(k, k) + steps.pay.output.e.map(k, k) }",
+    "${ steps.pay.output < steps.pay.output.e }",
+    "${ string(steps.pay.output) }",
+    "${ input.items[steps.pay.output] }",
+    "${ steps.pay.output.list - steps.pay.output }",
+    "${ steps.pay.output.exists(k, steps.pay.output[k] > 1) }",
+    "${ {'a': steps.pay.output, 'b': steps.pay.output.filter(k, k < 'e')} }",
+];
+
 /// Expressions whose input is tried.
 const STANDING: [&str; 10] = [
     "${ input.items.map(x, x) }",
@@ -216,7 +232,7 @@ impl Target {
                         .filter_map(|rest| rest.split_once('}').map(|(inner, _)| format!("${{{inner}}}")))
                         .collect::<Vec<_>>()
                 });
-                STANDING.into_iter().map(str::to_owned).chain(inside).collect()
+                STANDING.into_iter().chain(OBJECTS).map(str::to_owned).chain(inside).collect()
             }
             Self::Values => vec![
                 r#"{"items":[1,2.5,"x",{"a":null}],"n":1.0,"text":"abab"}"#.to_owned(),
@@ -302,7 +318,7 @@ fn try_input(text: &str) -> String {
 /// The same scope always gives the same value, and what comes out is JSON within its bounds.
 fn evaluate(template: &Template, input: &str) -> String {
     let input = JsonText::parse(input.as_bytes()).expect("JSON");
-    let outputs = BTreeMap::from([("pay".parse().expect("legal"), JsonText::parse(br#"{"id":7,"list":[1,2]}"#).expect("JSON"))]);
+    let outputs = BTreeMap::from([("pay".parse().expect("legal"), JsonText::parse(MANY_FIELDS.as_bytes()).expect("JSON"))]);
     let failure = Failure { code: "OUT".to_owned(), message: "of stock".to_owned() };
     let name = "fuzz".parse().expect("legal");
     let saga = SagaScope { id: "i", name: &name, version: 1, key: "k" };

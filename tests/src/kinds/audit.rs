@@ -2,8 +2,9 @@
 //! is what was done, and each signal counts once.
 
 use super::books::{Books, Effect};
-use super::traffic::{Run, is_behind_blocked_child};
-use sagamq_sdk::api::saga::{HistoryEvent, Operation, SagaDescription, SagaState, StepDescription, StepState};
+use super::items;
+use super::traffic::{PATIENCE, Run, is_behind_blocked_child};
+use sagamq_sdk::api::saga::{HistoryEvent, ItemDescription, Operation, SagaDescription, SagaState, StepDescription, StepState};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use uuid::Uuid;
@@ -24,6 +25,32 @@ pub(super) type Told = BTreeMap<(Uuid, String, String), u32>;
 
 /// What occurred, by name: a drill in which it did not has shown nothing about it.
 pub(super) type Occurred = BTreeMap<String, u64>;
+
+/// Where a step has effects: itself, or, if it fans out, an item.
+#[derive(Clone, Copy)]
+struct Place<'c> {
+    step: &'c StepDescription,
+    item: Option<&'c ItemDescription>,
+}
+
+impl<'c> Place<'c> {
+    /// The places of a step.
+    fn of(step: &'c StepDescription) -> Vec<Self> {
+        if items::max_parallel(step.id.as_str()).is_none() {
+            return vec![Self { step, item: None }];
+        }
+        step.items.iter().map(|item| Self { step, item: Some(item) }).collect()
+    }
+
+    fn name(self) -> String {
+        let step = self.step.id.as_str();
+        self.item.map_or_else(|| step.to_owned(), |item| format!("{step}[{}]", item.item))
+    }
+
+    fn state(self) -> StepState {
+        self.item.map_or(self.step.state, |item| item.state)
+    }
+}
 
 /// One saga with all that is known about it.
 pub(super) struct Case<'c> {
@@ -47,21 +74,38 @@ impl Case<'_> {
             _ if is_behind_blocked_child(self.shown) => {}
             _ => say(format!("it is stuck: {:?}", self.shown.summary.waits)),
         }
+        if let Some(said) = &self.run.given_up {
+            say(format!("it had not come to rest in {} s, and was {said}", PATIENCE.as_secs()));
+        }
         let is_past_pivot = self.effect(PIVOT).stands();
+        let mut places = Vec::new();
         for step in &self.shown.steps {
             let id = step.id.as_str();
             if WAITS.contains(&id) {
                 continue;
             }
             *occurred.entry(format!("step {}", name_of(step.state))).or_default() += 1;
-            let effect = self.effect(id);
-            if let Some(what) = self.wrong_with(step, effect, is_past_pivot) {
-                say(format!("`{id}` is {}, and {what} ({effect:?})", name_of(step.state)));
+            for place in Place::of(step) {
+                let (name, effect) = (place.name(), self.effect(&place.name()));
+                if place.item.is_some() {
+                    *occurred.entry(format!("item {}", name_of(place.state()))).or_default() += 1;
+                }
+                if let Some(what) = self.wrong_with(place, effect, is_past_pivot) {
+                    say(format!("`{name}` is {}, and {what} ({effect:?})", name_of(place.state())));
+                }
+                places.push(name);
+            }
+            if let Some(most) = items::max_parallel(id) {
+                items::look(id, most, self.history, &mut say, occurred);
             }
             for operation in [Operation::Action, Operation::Compensation] {
-                self.look_at_told(step, operation, effect, &mut say);
+                self.look_at_told(step, operation, &mut say);
             }
         }
+        for place in self.books.places(self.run.saga).filter(|place| !places.iter().any(|known| known == place)) {
+            say(format!("`{place}` is in the books, and the saga does not show it"));
+        }
+        self.look_at_locks(&mut say, occurred);
         self.look_at_signals(&mut say, occurred);
     }
 
@@ -76,10 +120,11 @@ impl Case<'_> {
         self.shown.summary.failure.is_some() && stuck.is_some_and(has_failure)
     }
 
-    /// What is wrong between a step and the books, if anything is.
-    fn wrong_with(&self, step: &StepDescription, effect: Effect, is_past_pivot: bool) -> Option<&'static str> {
-        let state = self.shown.summary.state;
-        let listed = self.shown.standing.iter().find(|standing| standing.step == step.id);
+    /// What is wrong between a step, or an item, and the books, if anything is.
+    fn wrong_with(&self, place: Place<'_>, effect: Effect, is_past_pivot: bool) -> Option<&'static str> {
+        let (state, step) = (self.shown.summary.state, place.step);
+        let item = place.item.map(|item| item.item);
+        let listed = self.shown.standing.iter().find(|standing| standing.step == step.id && standing.item == item);
         if effect.done > 1 || effect.undone > effect.done {
             return Some("its effect did not happen once");
         }
@@ -91,7 +136,7 @@ impl Case<'_> {
         }
         let has_undo = step.id.as_str() != NOTHING_TO_UNDO;
         match state {
-            SagaState::Completed if step.state == StepState::Succeeded => (!effect.stands()).then_some("its effect is not there"),
+            SagaState::Completed if place.state() == StepState::Succeeded => (!effect.stands()).then_some("its effect is not there"),
             SagaState::Completed => (effect.stands() && listed.is_none()).then_some("its effect stands, and nobody says so"),
             SagaState::Compensated | SagaState::Failed => (effect.stands() && has_undo).then_some("its effect stands"),
             _ if is_behind_blocked_child(self.shown) => None,
@@ -99,24 +144,61 @@ impl Case<'_> {
         }
     }
 
-    /// What was told is what the history says was done, once.
-    fn look_at_told(&self, step: &StepDescription, operation: Operation, effect: Effect, say: &mut impl FnMut(String)) {
+    /// What was told is what the history says was done, once. A step that fans out tells of all of its items.
+    fn look_at_told(&self, step: &StepDescription, operation: Operation, say: &mut impl FnMut(String)) {
         let id = step.id.as_str();
         let kind = if operation == Operation::Action { "step_succeeded" } else { "step_compensated" };
         let is_of_it = |event: &&HistoryEvent| event.r#type == kind && text(event, "step").as_deref() == Some(id);
-        let happened = u32::try_from(self.history.iter().filter(is_of_it).count()).expect("few");
+        let happened = match items::max_parallel(id) {
+            Some(_) => items::to_be_told(step, operation, self.history),
+            None => u32::try_from(self.history.iter().filter(is_of_it).count()).expect("few"),
+        };
         let key = (self.run.saga, id.to_owned(), operation.to_string());
         let told = self.told.get(&key).copied().unwrap_or(0);
         if told != happened || told > 1 {
             say(format!("`{id}`: {kind} stands {happened} times in the history, and was told {told} times"));
         }
-        let is_false = match operation {
-            Operation::Action => told > 0 && effect.done != 1,
-            _ => told > 0 && effect.stands(),
-        };
-        if is_false {
-            say(format!("`{id}`: its {operation} was told, and is not so in the books ({effect:?})"));
+        for (name, effect) in Place::of(step).into_iter().map(|place| (place.name(), self.effect(&place.name()))) {
+            let is_false = match operation {
+                Operation::Action => told > 0 && effect.done != 1,
+                _ => told > 0 && effect.stands(),
+            };
+            if is_false {
+                say(format!("`{name}`: its {operation} was told, and is not so in the books ({effect:?})"));
+            }
         }
+    }
+
+    /// No call that needs a lock comes without one, and steps that want one key have it as one.
+    fn look_at_locks(&self, say: &mut impl FnMut(String), occurred: &mut Occurred) {
+        if let Some(failed) = self.shown.failures.iter().find(|failed| failed.failure.code == "NO_LOCK") {
+            say(format!("`{}` was called without its lock", failed.attempt.step));
+        }
+        for code in ["LOCK_TIMEOUT", "LOCK_DEADLOCK"] {
+            let is_it = |event: &&HistoryEvent| {
+                event.r#type == "step_failed" && value(event, "failure").is_some_and(|failure| failure["code"] == code)
+            };
+            *occurred.entry(code.to_owned()).or_default() += self.history.iter().filter(is_it).count() as u64;
+        }
+        let called: Vec<_> =
+            self.shown.steps.iter().filter(|step| step.state != StepState::Scheduled).filter_map(|step| step.lock.as_ref()).collect();
+        for (at, lock) in called.iter().enumerate() {
+            for other in called[..at].iter().filter(|other| other.key == lock.key) {
+                let what = if other.token == lock.token { "lock held over steps" } else { "lock had again" };
+                *occurred.entry(what.to_owned()).or_default() += 1;
+                if other.token != lock.token && !self.has_lost(&lock.key, other.token) {
+                    say(format!("it had `{}` under two tokens, {:?} and {:?}, and nobody took it away", lock.key, other.token, lock.token));
+                }
+            }
+        }
+    }
+
+    /// Whether somebody took the lock away from it.
+    fn has_lost(&self, key: &str, token: Option<u64>) -> bool {
+        let is_it = |event: &HistoryEvent| {
+            event.r#type == "lock_broken" && text(event, "key").as_deref() == Some(key) && number(event, "token") == token
+        };
+        self.history.iter().any(is_it)
     }
 
     /// Each signal that was taken is in the history once, and gives its step its output once.
@@ -178,7 +260,11 @@ fn value(event: &HistoryEvent, field: &str) -> Option<Value> {
     event.data.to_value().get(field).cloned()
 }
 
-fn text(event: &HistoryEvent, field: &str) -> Option<String> {
+pub(super) fn number(event: &HistoryEvent, field: &str) -> Option<u64> {
+    value(event, field)?.as_u64()
+}
+
+pub(super) fn text(event: &HistoryEvent, field: &str) -> Option<String> {
     value(event, field)?.as_str().map(str::to_owned)
 }
 

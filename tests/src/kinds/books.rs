@@ -1,5 +1,6 @@
-//! What the participants have on disk: a row for each effect, and one for each that is undone, with how often.
+//! What the participants have on disk: a row for each effect, and one for each that is undone, with how often; and what was done under locks, in its order.
 
+use super::fence::{self, Worked};
 use sagamq_sdk::api::saga::Operation;
 use sagamq_sdk::barrier::rocksdb::{Error, IteratorMode, MultiThreaded, TransactionDB};
 use std::collections::BTreeMap;
@@ -23,9 +24,15 @@ impl Effect {
     }
 }
 
-/// All effects, by saga and step.
+/// All effects, by saga and place (a step, or an item of one), and what was done under locks.
 #[derive(Debug, Default)]
-pub(super) struct Books(BTreeMap<(Uuid, String), Effect>);
+pub(super) struct Books {
+    effects: BTreeMap<(Uuid, String), Effect>,
+    /// By service and key, in the order in which it was done.
+    pub(super) worked: BTreeMap<(&'static str, String), Vec<Worked>>,
+    /// Calls that came with a token that was too small, by service.
+    pub(super) fenced: Vec<(&'static str, Worked)>,
+}
 
 impl Books {
     pub(super) fn open(folder: &Path) -> Result<TransactionDB<MultiThreaded>, Error> {
@@ -33,15 +40,20 @@ impl Books {
     }
 
     /// Adds those of a service that does not run any more.
-    pub(super) fn read(&mut self, folder: &Path) -> Result<(), Error> {
+    pub(super) fn read(&mut self, service: &'static str, folder: &Path) -> Result<(), Error> {
         let db = Self::open(folder)?;
         for row in db.iterator(IteratorMode::Start) {
             let (key, value) = row?;
+            match fence::read(&key, &value) {
+                Some(fence::Row::Worked(worked)) => self.worked.entry((service, worked.key.clone())).or_default().push(worked),
+                Some(fence::Row::Fenced(worked)) => self.fenced.push((service, worked)),
+                None => {}
+            }
             let Some(place) = std::str::from_utf8(&key).ok().and_then(|key| key.strip_prefix(PREFIX)) else { continue };
             let mut parts = place.split('/');
             let (saga, step, operation) = (parts.next(), parts.next(), parts.next());
             let saga = saga.and_then(|id| id.parse().ok()).expect("the services write ids");
-            let effect = self.0.entry((saga, step.expect("and steps").to_owned())).or_default();
+            let effect = self.effects.entry((saga, step.expect("and steps").to_owned())).or_default();
             if operation == Some(Operation::Compensation.as_str()) {
                 effect.undone += value[0];
             } else {
@@ -51,22 +63,27 @@ impl Books {
         Ok(())
     }
 
-    pub(super) fn effect(&self, saga: Uuid, step: &str) -> Effect {
-        self.0.get(&(saga, step.to_owned())).copied().unwrap_or_default()
+    pub(super) fn effect(&self, saga: Uuid, place: &str) -> Effect {
+        self.effects.get(&(saga, place.to_owned())).copied().unwrap_or_default()
+    }
+
+    /// The places of a saga at which anything was done.
+    pub(super) fn places(&self, saga: Uuid) -> impl Iterator<Item = &str> {
+        self.effects.range((saga, String::new())..).take_while(move |((of, _), _)| *of == saga).map(|((_, place), _)| place.as_str())
     }
 
     /// The sagas that left anything.
     pub(super) fn sagas(&self) -> impl Iterator<Item = Uuid> {
-        self.0.keys().map(|(saga, _)| *saga)
+        self.effects.keys().map(|(saga, _)| *saga)
     }
 
     #[cfg(test)]
-    pub(super) fn put(&mut self, saga: Uuid, step: &str, effect: Effect) {
-        self.0.insert((saga, step.to_owned()), effect);
+    pub(super) fn put(&mut self, saga: Uuid, place: &str, effect: Effect) {
+        self.effects.insert((saga, place.to_owned()), effect);
     }
 }
 
-/// The key of a row.
-pub(super) fn row(saga: &Uuid, step: &str, operation: Operation) -> String {
-    format!("{PREFIX}{saga}/{step}/{operation}")
+/// The key of a row: its end is the text of the call, `{saga}/{step}/{operation}` or `{saga}/{step}[{item}]/{operation}`.
+pub(super) fn row(call: &str) -> String {
+    format!("{PREFIX}{call}")
 }

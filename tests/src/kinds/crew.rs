@@ -1,6 +1,7 @@
 //! The processes of the services, which are killed and started again.
 
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
@@ -26,7 +27,9 @@ impl Service {
     pub(super) fn restart(&mut self) {
         let mut command = Command::new(&self.program);
         command.args(["service", self.name, &self.url]).arg(&self.folder).args([self.address.to_string(), self.seed.to_string()]);
-        self.child = Some(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().expect("the service starts"));
+        // What a terminal sends to the drill is not for its services.
+        command.stdin(Stdio::null()).stdout(Stdio::null()).process_group(0);
+        self.child = Some(command.spawn().expect("the service starts"));
     }
 
     /// `SIGKILL`.

@@ -4,6 +4,7 @@
 //! What it does to a call follows from the seed and the call, so a process that was killed and started again is as moody as before.
 
 use super::books::{Books, row};
+use super::fence;
 use sagamq_sdk::api::saga::Operation;
 use sagamq_sdk::barrier::rocksdb::{MultiThreaded, Transaction, TransactionDB};
 use sagamq_sdk::barrier::{RocksBarrier, RocksOperations};
@@ -18,10 +19,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Longer than an attempt may take.
-pub(super) const HANG: Duration = Duration::from_millis(1_500);
+const HANG: Duration = Duration::from_millis(1_500);
+
+/// How long it hangs with the attempts of a call that says so: what the first one does comes within the time of the last one. Nothing hangs for longer.
+pub(super) const SLOW: Duration = Duration::from_millis(2_800);
 
 /// How long the server may be away.
 const PATIENCE: Duration = Duration::from_secs(600);
+
+/// How long a request may take: of several nodes one may be stopped, and then the next one is asked.
+const REQUEST: Duration = Duration::from_secs(5);
 
 type Db = TransactionDB<MultiThreaded>;
 
@@ -39,6 +46,8 @@ enum Mood {
     LosesReply,
     /// It does its work when the attempt is long over.
     Hangs,
+    /// The same, as its caller said that it would.
+    IsSlow,
     /// It does nothing, and does not say so.
     Fails,
 }
@@ -46,8 +55,22 @@ enum Mood {
 /// The operations of a service.
 fn operations(service: &str) -> &'static [&'static str] {
     match service {
-        "stock" => &["reserve", "release", "wrap", "unwrap", "note", "ship", "box", "unbox"],
-        "bank" => &["authorize", "void", "points", "take_points", "capture", "seal", "mail", "stamp", "unstamp"],
+        "stock" => &["reserve", "release", "wrap", "unwrap", "note", "ship", "box", "unbox", "pick", "put_back", "allot", "free", "label"],
+        "bank" => &[
+            "authorize",
+            "void",
+            "points",
+            "take_points",
+            "capture",
+            "seal",
+            "mail",
+            "stamp",
+            "unstamp",
+            "invite",
+            "uninvite",
+            "tally",
+            "untally",
+        ],
         other => panic!("there is no service `{other}`"),
     }
 }
@@ -64,7 +87,7 @@ pub(super) async fn serve(service: &str, url: &str, folder: &Path, address: Sock
         let listener = tokio::net::TcpListener::bind(address).await?;
         return Ok(axum::serve(listener, router.build()).await?);
     }
-    let client = Client::new(url)?;
+    let client = Client::builder(url).request_timeout(REQUEST).build()?;
     let client = client.with_retry(RetryPolicy { attempts: 10_000, deadline: PATIENCE, ..*client.retry_policy() });
     // A short lease, so that what a killed worker had comes back soon.
     let worker = SagaWorker::builder(client, "kinds-stock.commands".parse()?).lease(Duration::from_secs(2)).concurrency(32);
@@ -77,16 +100,21 @@ type Handling = Pin<Box<dyn Future<Output = Result<JsonText, CallError>> + Send>
 /// Does what a call asks for, once, in whatever mood.
 fn handler(db: &Arc<Db>, seed: u64) -> impl Fn(Call) -> Handling + Clone + Send + Sync + use<> {
     let local = RocksOperations::new(Arc::clone(db), RocksBarrier::new()).local(move |txn, call| work(txn, call, seed));
+    let db = Arc::clone(db);
     move |call| {
-        let local = local.clone();
+        let (local, db) = (local.clone(), Arc::clone(&db));
         Box::pin(async move {
             let mood = mood(seed, &call);
             match mood {
                 Mood::Fails => return Err(CallError::unknown("MOOD", "nobody knows what happened")),
                 Mood::Hangs => tokio::time::sleep(HANG).await,
+                Mood::IsSlow => tokio::time::sleep(SLOW).await,
                 Mood::Good | Mood::Refuses | Mood::LosesReply => {}
             }
-            let answer = local(call).await;
+            let answer = local(call.clone()).await;
+            if matches!(&answer, Err(CallError::Refused(failure)) if failure.code == fence::CODE) {
+                fence::remember(&db, &call)?;
+            }
             if mood == Mood::LosesReply { Err(CallError::unknown("REPLY_LOST", "it may have been done")) } else { answer }
         })
     }
@@ -94,22 +122,28 @@ fn handler(db: &Arc<Db>, seed: u64) -> impl Fn(Call) -> Handling + Clone + Send 
 
 /// The work itself: a row of the books. With what else the transaction of the barrier has, it is there or not.
 fn work(txn: &Transaction<'_, Db>, call: &Call, seed: u64) -> Result<Value, CallError> {
+    fence::pass(txn, call)?;
     if mood(seed, call) == Mood::Refuses {
         return Err(CallError::refused("MOOD", "it is refused"));
     }
-    let row = row(&call.attempt.instance, call.attempt.step.as_str(), call.attempt.operation);
+    let row = row(&call.idempotency_key);
     let times = txn.get_for_update(&row, true)?.map_or(0, |bytes| bytes[0]);
     txn.put(&row, [times.saturating_add(1)])?;
     Ok(json!({ "number": drawn(seed, &call.idempotency_key) % 1_000 }))
 }
 
 fn mood(seed: u64, call: &Call) -> Mood {
+    if call.arguments.to_value()["slow"] == true {
+        return Mood::IsSlow;
+    }
     // A refusal is for good where it may be; else it is one of this attempt, as everything else is.
     let of_call = drawn(seed, &call.idempotency_key) % HUNDRED;
     let of_attempt = drawn(seed, &call.attempt.to_string()) % HUNDRED;
     let refuses = match (call.must_succeed, call.attempt.operation) {
+        (false, _) if call.attempt.item.is_some() => of_call < 2,
         (false, _) => of_call < 5,
-        // A compensation that can never be done: the saga is blocked.
+        // A compensation that can never be done: the saga is blocked, and keeps its lock.
+        (true, Operation::Compensation) if call.lock.is_some() => of_call < 10,
         (true, Operation::Compensation) => of_call < 2,
         (true, _) => of_attempt < 5,
     };
@@ -123,7 +157,7 @@ fn mood(seed: u64, call: &Call) -> Mood {
 }
 
 /// The same number for the same text, from 0.
-fn drawn(seed: u64, text: &str) -> u64 {
+pub(crate) fn drawn(seed: u64, text: &str) -> u64 {
     // FNV-1a, and a mixer behind it because its low bits are poor.
     let hash = text.bytes().fold(0xCBF2_9CE4_8422_2325 ^ seed, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3));
     let mixed = (hash ^ (hash >> 32)).wrapping_mul(0x9E37_79B9_7F4A_7C15);

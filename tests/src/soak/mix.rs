@@ -127,7 +127,7 @@ impl Mix {
 
     fn plan(rate: Option<f64>) -> Plan {
         let schedule = rate.map(|rate| Schedule::new(rate).expect("a rate"));
-        Plan { schedule, warmup: WARMUP, duration: NEVER, count_max: None, interval: NEVER }
+        Plan { schedule, warmup: WARMUP, duration: NEVER, count_max: None, interval: NEVER, patience: load::PATIENCE }
     }
 
     fn produce(&mut self, access: &Access, rate: Option<f64>) -> Result<(), ClientError> {

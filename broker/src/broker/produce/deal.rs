@@ -12,10 +12,12 @@ use crate::shard::log::part::Part;
 use crate::topic::{Growth, Topic};
 use core::ops::Range;
 use sagamq_api::limits::{
-    IDEMPOTENCY_KEY_BYTES_MAX, PARTITIONS_MAX, PRODUCE_RECORDS_MAX, SCHEDULE_AHEAD_MS_MAX, TIMESTAMP_AHEAD_MS_MAX, TIMESTAMP_MS_MIN,
+    IDEMPOTENCY_KEY_BYTES_MAX, PARTITIONS_MAX, PRODUCE_RECORDS_MAX, RECORD_HEADERS_MAX, SCHEDULE_AHEAD_MS_MAX, TIMESTAMP_AHEAD_MS_MAX,
+    TIMESTAMP_MS_MIN,
 };
 use sagamq_api::partitioner::partition_of;
-use sagamq_api::{Offset, PartitionId};
+use sagamq_api::record::Payload;
+use sagamq_api::{Offset, PartitionId, TraceContext};
 use std::sync::Arc;
 
 /// The part of a number that is the place of a record in its request.
@@ -92,7 +94,10 @@ pub(super) fn deal(
     let rules = Rules { topic, partitions, record_bytes_max, needs_key, arrived_ms, is_request_keyed, sticky };
     for (index, record) in records.into_iter().enumerate() {
         let partition = rules.check(index, &record)?;
-        let NewRecord { payload, partition: explicit, timestamp_ms, idempotency_key, due } = record;
+        let NewRecord { mut payload, partition: explicit, timestamp_ms, idempotency_key, due, cause } = record;
+        if let Some(cause) = cause.filter(|cause| rules.has_room(&payload, cause)) {
+            cause.put_if_absent(&mut payload.headers);
+        }
         // What has no key is spared the hash.
         let print = || dedup::fingerprint(&payload, explicit, timestamp_ms, due);
         if is_request_keyed {
@@ -145,6 +150,11 @@ struct Rules<'a> {
 }
 
 impl Rules<'_> {
+    /// Whether the record takes what it is caused by, and is none that would be refused then.
+    fn has_room(&self, payload: &Payload, cause: &TraceContext) -> bool {
+        payload.len() + cause.headers_len() <= self.record_bytes_max as usize && payload.headers.len() + 2 <= RECORD_HEADERS_MAX
+    }
+
     /// When a record is due that is to wait; `None`: its time is over.
     fn due(&self, index: usize, due: Due, timestamp_ms: Option<i64>) -> Result<Option<u64>, ProduceError> {
         let now_ms = u64::try_from(self.arrived_ms).unwrap_or(0);

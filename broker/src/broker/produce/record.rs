@@ -4,7 +4,8 @@ pub use crate::dedup::Due;
 
 use bytes::Bytes;
 use sagamq_api::record::Payload;
-use sagamq_api::{Offset, PartitionId, ScheduleId};
+use sagamq_api::{Offset, PartitionId, ScheduleId, TraceContext};
+use std::sync::Arc;
 
 /// A record to store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,6 +20,8 @@ pub struct NewRecord {
     pub idempotency_key: Option<Bytes>,
     /// When it is to be appended; without it at once. Not together with `timestamp_ms`: its time is that of its appending.
     pub due: Option<Due>,
+    /// The span that it is caused by, if its headers say nothing of that and there is room for it.
+    pub cause: Option<Arc<TraceContext>>,
 }
 
 /// Where a record was stored, or under which id it waits for its time.

@@ -8,7 +8,7 @@ use crate::broker::parameter::{ParameterError, in_range};
 use crate::broker::queue::FindGroupError;
 use crate::broker::topics::TopicError;
 use crate::dedup::{self, Hash, KeyScope};
-use crate::group::queue::{Receipt, ReceiptError};
+use crate::group::queue::ReceiptError;
 use crate::ids::{PartitionKey, ShardId, TopicId};
 use crate::log::batch::NewBatch;
 use crate::shard::ack_records::{AckRecords, AckRecordsRefused, AckedRecords, OwnRecords};
@@ -33,7 +33,7 @@ pub enum AckRecordsError {
     /// A parameter is out of range, or does not go with another one.
     #[error(transparent)]
     Parameter(#[from] ParameterError),
-    /// A receipt was not issued by this broker.
+    /// A receipt was not issued by this broker to whoever asks.
     #[error("receipt {index}: {reason}")]
     Receipt {
         /// Index in the request.
@@ -154,7 +154,7 @@ impl Broker {
         in_range("number of receipts", receipts.len(), 1, RECEIPTS_MAX)?;
         let (mut leases, mut partitions, mut named) = (Vec::with_capacity(receipts.len()), BTreeSet::new(), BTreeSet::new());
         for (index, text) in receipts.iter().enumerate() {
-            let receipt = Receipt::verify(text, &self.0.secret).map_err(|reason| AckRecordsError::Receipt { index, reason })?;
+            let receipt = self.receipt_in(text).map_err(|reason| AckRecordsError::Receipt { index, reason })?;
             let is_known = (receipt.partition.0 as usize) < group.queues().len();
             if receipt.topic != topic.id || receipt.group != group.id || !is_known {
                 return Err(AckRecordsError::ForeignReceipt(index));

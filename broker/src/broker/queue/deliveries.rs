@@ -1,7 +1,7 @@
 //! What a consumer gets of leased records: each with the receipt that settles it.
 
 use crate::broker::Broker;
-use crate::group::queue::{LeaseTerms, Leased, Receipt};
+use crate::group::queue::{LeaseTerms, Leased, Receipt, ReceiptError};
 use crate::log::batch::StoredRecord;
 use crate::topic::{Group, Topic};
 use sagamq_api::{Offset, PartitionId};
@@ -60,12 +60,28 @@ impl Broker {
             is_as_expected &= terms.auto_ack && told == (delivered.attempt, delivered.returned, delivered.handed_out_ago_ms);
             (delivered.attempt, delivered.returned, delivered.handed_out_ago_ms) = (lease.attempt, lease.returned, handed_out_ago_ms);
             if !terms.auto_ack {
-                let receipt = Receipt { topic: topic.id, partition, group: group.id, offset: lease.offset, lease_id: lease.lease_id };
-                (delivered.receipt, delivered.lease_until_ms) = (receipt.sign(&self.0.secret), lease.deadline_ms);
+                delivered.receipt = self.receipt(topic, partition, group, &lease);
+                delivered.lease_until_ms = lease.deadline_ms;
             }
             true
         });
         assert!(leases.next().is_none(), "only what was read is leased, and in its order");
         is_as_expected
+    }
+
+    /// The right to settle what is leased to whoever asks.
+    pub(super) fn receipt(&self, topic: &Topic, partition: PartitionId, group: &Group, lease: &Leased) -> String {
+        let holder = self.holder();
+        let receipt = Receipt { topic: topic.id, partition, group: group.id, offset: lease.offset, lease_id: lease.lease_id, holder };
+        receipt.sign(&self.0.secret)
+    }
+
+    /// The receipt in a text, if it is one that counts for whoever asks. Whether its lease is over is not known here.
+    pub(in crate::broker) fn receipt_in(&self, text: &str) -> Result<Receipt, ReceiptError> {
+        let receipt = Receipt::verify(text, &self.0.secret)?;
+        if self.holder().is_some_and(|holder| receipt.holder != Some(holder)) {
+            return Err(ReceiptError::OfAnother);
+        }
+        Ok(receipt)
     }
 }

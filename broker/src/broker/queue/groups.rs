@@ -11,10 +11,12 @@ use crate::shard::queues::request::QueueError;
 use crate::storage::keys::MetaKey;
 use crate::topic::{Group, GroupEntry, GroupStart, NextIds, Topic, TopicKind};
 use futures_util::future::try_join_all;
+use sagamq_api::audit::AuditOutcome;
 use sagamq_api::names::dead_letter_topic;
 use sagamq_api::queue::StartPosition;
 use sagamq_api::topic::TopicConfig;
 use sagamq_api::{GroupName, NameError, Offset, TopicName};
+use serde_json::json;
 use std::sync::Arc;
 
 /// Why a group was not made.
@@ -142,7 +144,8 @@ impl Broker {
         let after = NextIds { topic: next_ids.topic + 1, group: next_ids.group + 1, ..*next_ids };
         let mutations =
             vec![put(MetaKey::Topic(TopicId(letters.id)), &letters), put(MetaKey::Group(id), &entry), put(MetaKey::NextIds, &after)];
-        self.write_meta(mutations).await?;
+        let note = self.note(AuditOutcome::Created, &[("topic", &topic.name), ("group", name)]);
+        self.write_meta(mutations, note.after(&json!({ "start": entry.start }))).await?;
         *next_ids = after;
         let letters = self.add_topic(letters);
         let group = Arc::new(topic.new_group(entry, &letters));
@@ -150,6 +153,7 @@ impl Broker {
             let add = CatalogueOp::AddGroup { group: Arc::clone(&group) };
             self.0.shard(shard).send(Input::Catalogue(add)).await?;
         }
+        self.0.metrics.begin_group(&group.label);
         topic.add_group(Arc::clone(&group));
         Ok(group)
     }
@@ -165,7 +169,9 @@ impl Broker {
             let (_, group) = broker.group(&topic, &group)?;
             if !group.is_owned() {
                 let entry = GroupEntry { owned: true, ..group.entry() };
-                broker.write_meta(vec![put(MetaKey::Group(group.id), &entry)]).await?;
+                let note = broker.note(AuditOutcome::Changed, &[("topic", &topic), ("group", &group.name)]);
+                let note = note.after(&json!({ "owned_by_server": true }));
+                broker.write_meta(vec![put(MetaKey::Group(group.id), &entry)], note).await?;
                 group.set_owned();
             }
             Ok(())
@@ -186,7 +192,8 @@ impl Broker {
             broker.close_group(&topic, &group).await?;
             let letters = &group.dead_letters;
             let gone = vec![delete(MetaKey::Group(group.id)), delete(MetaKey::Topic(letters.id))];
-            broker.write_meta(gone).await.inspect_err(|_| group.open_again())?;
+            let note = broker.note(AuditOutcome::Deleted, &[("topic", &topic.name), ("group", &group.name)]);
+            broker.write_meta(gone, note).await.inspect_err(|_| group.open_again())?;
             topic.remove_group(&group);
             broker.0.catalog.remove(&letters.name);
             letters.partitions.close();

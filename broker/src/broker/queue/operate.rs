@@ -1,8 +1,10 @@
 //! What operators do to a queue group: pause and resume it, skip all that is there, begin anew somewhere.
 
 use super::find::FindGroupError;
+use crate::audit::Note;
 use crate::broker::Broker;
 use crate::broker::parameter::ParameterError;
+use crate::broker::seek_target::SeekTarget;
 use crate::broker::topics::put;
 use crate::log::ReadError;
 use crate::shard::commit::WriteError;
@@ -10,9 +12,11 @@ use crate::shard::queues::request::{QueueError, QueueOp};
 use crate::storage::keys::MetaKey;
 use crate::topic::{Group, GroupEntry, QueueRef};
 use futures_util::future::try_join_all;
+use sagamq_api::audit::AuditOutcome;
 use sagamq_api::queue::{GroupPause, GroupSeek, GroupSeekResponse, GroupSought, PurgeRequest, PurgeResponse};
 use sagamq_api::stream::SeekPosition;
 use sagamq_api::{GroupName, Offset, PartitionId, TopicName};
+use serde_json::json;
 use std::sync::Arc;
 
 /// Why a group was neither paused, resumed, purged nor moved.
@@ -65,14 +69,6 @@ pub enum OperateGroupError {
     Write(#[from] WriteError),
 }
 
-/// Where to.
-#[derive(Clone, Copy, Debug)]
-enum Target {
-    Offset(Offset),
-    Time(i64),
-    Position(SeekPosition),
-}
-
 impl Broker {
     /// Delivers nothing to a group from now on, or delivers again. What is leased stays leased and can be settled. Durable when it returns,
     /// and from then on no lease is given.
@@ -86,7 +82,9 @@ impl Broker {
             let group = broker.operated(&topic, &group)?;
             if group.is_paused() != paused {
                 let entry = GroupEntry { paused, ..group.entry() };
-                broker.write_meta(vec![put(MetaKey::Group(group.id), &entry)]).await?;
+                let note = broker.note(AuditOutcome::Done, &[("topic", &topic), ("group", &group.name)]);
+                let note = note.before(&json!({ "paused": !paused })).after(&json!({ "paused": paused }));
+                broker.write_meta(vec![put(MetaKey::Group(group.id), &entry)], note).await?;
                 group.set_paused(paused);
                 tracing::info!(%topic, group = %group.name, paused, "group paused or resumed");
             }
@@ -107,7 +105,11 @@ impl Broker {
     ) -> Result<PurgeResponse, OperateGroupError> {
         let group = self.operated(topic, group)?;
         let queues = meant(topic, &group, request.partition)?;
-        let purged = try_join_all(queues.into_iter().map(|of| self.0.queue(of, |reply| QueueOp::Purge { reply }))).await?;
+        let purged = queues.into_iter().map(|of| {
+            let note = self.note_of(topic, &group, of);
+            self.0.queue(of, |reply| QueueOp::Purge { note, reply })
+        });
+        let purged = try_join_all(purged).await?;
         Ok(PurgeResponse { purged: purged.iter().sum() })
     }
 
@@ -123,20 +125,28 @@ impl Broker {
         group: &GroupName,
         request: &GroupSeek,
     ) -> Result<GroupSeekResponse, OperateGroupError> {
-        let to = target(request)?;
+        let needed = request.partition.is_none().then_some("`partition`");
+        let to = SeekTarget::of(request.offset, request.timestamp_ms, request.position, needed)?;
         let group = self.operated(topic, group)?;
         let mut places = Vec::new();
         for of in meant(topic, &group, request.partition)? {
             places.push((of, self.place(of, to).await?));
         }
+        let group = &group;
         let asks = places.into_iter().map(|(of, to)| async move {
-            let sought = self.0.queue(of, |reply| QueueOp::Seek { to, reply }).await?;
+            let note = self.note_of(topic, group, of);
+            let sought = self.0.queue(of, |reply| QueueOp::Seek { to, note, reply }).await?;
             let partition = of.key().partition.partition;
             Ok::<_, QueueError>(GroupSought { partition, offset: sought.offset, skipped: sought.skipped, again: sought.again })
         });
         let partitions = try_join_all(asks).await?;
         let sum = |field: fn(&GroupSought) -> u64| partitions.iter().map(field).sum();
         Ok(GroupSeekResponse { skipped: sum(|of| of.skipped), again: sum(|of| of.again), partitions })
+    }
+
+    /// What is written down of a verb for a group in one partition: each is a commit of its own.
+    pub(super) fn note_of(&self, topic: &TopicName, group: &Group, of: QueueRef<'_>) -> Note {
+        self.note(AuditOutcome::Done, &[("topic", topic), ("group", &group.name), ("partition", &of.key().partition.partition)])
     }
 
     /// A group that is not the embedder's.
@@ -148,29 +158,17 @@ impl Broker {
         }
     }
 
-    async fn place(&self, of: QueueRef<'_>, to: Target) -> Result<Offset, OperateGroupError> {
+    async fn place(&self, of: QueueRef<'_>, to: SeekTarget) -> Result<Offset, OperateGroupError> {
         let (log_start, end) = (of.offsets().log_start, of.high_watermark());
         match to {
-            Target::Offset(offset) if offset > end => {
+            SeekTarget::Offset(offset) if offset > end => {
                 Err(OperateGroupError::BehindEnd { partition: of.key().partition.partition, offset, log_start, end })
             }
-            Target::Offset(offset) => Ok(offset),
-            Target::Position(SeekPosition::Start) => Ok(log_start),
-            Target::Position(SeekPosition::End) => Ok(end),
-            Target::Time(timestamp_ms) => Ok(self.offset_at(of.partition(), timestamp_ms).await?),
+            SeekTarget::Offset(offset) => Ok(offset),
+            SeekTarget::Position(SeekPosition::Start) => Ok(log_start),
+            SeekTarget::Position(SeekPosition::End) => Ok(end),
+            SeekTarget::Time(timestamp_ms) => Ok(self.offset_at(of.partition(), timestamp_ms).await?),
         }
-    }
-}
-
-fn target(request: &GroupSeek) -> Result<Target, ParameterError> {
-    match (request.offset, request.timestamp_ms, request.position) {
-        (Some(_), _, _) if request.partition.is_none() => {
-            Err(ParameterError::new("`offset` needs `partition`: an offset means something in one partition only"))
-        }
-        (Some(offset), None, None) => Ok(Target::Offset(offset)),
-        (None, Some(timestamp_ms), None) => Ok(Target::Time(timestamp_ms)),
-        (None, None, Some(position)) => Ok(Target::Position(position)),
-        _ => Err(ParameterError::new("exactly one of `offset`, `timestamp_ms` and `position` says where to")),
     }
 }
 

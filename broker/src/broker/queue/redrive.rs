@@ -199,7 +199,8 @@ impl Broker {
                 Verb::Redrive { per_second, .. } => LettersEnd::Redrive(chosen, Pace { before: answer.done, per_second }),
                 Verb::Discard => LettersEnd::Discard(chosen.iter().map(|letter| letter.offset).collect()),
             };
-            let ended = self.0.queue(of, |reply| QueueOp::EndLetters { end, reply }).await?;
+            let note = self.note_of(&topic.name, &group, of);
+            let ended = self.0.queue(of, |reply| QueueOp::EndLetters { end, note, reply }).await?;
             left = left.saturating_sub(ended.done);
             answer.done += ended.done;
             match ended.limit {
@@ -247,7 +248,7 @@ impl Broker {
         if keeps_value {
             payload.value.clone_from(&before.value);
         }
-        for header in before.headers.iter().filter(|header| is_ours(header)) {
+        for header in before.headers.iter().filter(|header| is_ours(header) && header.name != dead_letter::UNREAD) {
             payload.headers.push(header.name.clone(), header.value.clone());
         }
         payload.headers.set(dead_letter::EDITED_AT, self.0.clock.now_ms().to_string());
@@ -278,9 +279,11 @@ fn letter(record: &StoredRecord, cause: Option<&str>, compacts: bool) -> Option<
         return None;
     }
     let origin = header(dead_letter::ORIGIN_OFFSET)?.parse().ok().map(Offset)?;
-    // What was given up is what is delivered again. Where a newer record of the key may take it out of the log, the letter has the only copy.
+    // What was given up is what is delivered again. Where a newer record of the key may take it out of the log, the letter has the only copy, if it has
+    // one.
     let is_edited = header(dead_letter::EDITED_AT).is_some();
-    let edited = (is_edited || compacts).then(|| {
+    let has_copy = header(dead_letter::UNREAD).is_none();
+    let edited = (is_edited || (compacts && has_copy)).then(|| {
         let mut payload = record.payload.clone();
         if !is_edited {
             payload.headers = Headers::default();

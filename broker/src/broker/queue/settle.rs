@@ -3,7 +3,7 @@
 use super::find::FindGroupError;
 use crate::broker::Broker;
 use crate::broker::parameter::{ParameterError, in_range};
-use crate::group::queue::{Receipt, ReceiptError, Settled};
+use crate::group::queue::{ReceiptError, Settled};
 use crate::shard::queues::request::{QueueError, QueueOp, Verb};
 use crate::topic::{Group, Topic};
 use futures_util::future::try_join_all;
@@ -20,7 +20,7 @@ pub enum SettleError {
     /// A parameter is out of range.
     #[error(transparent)]
     Parameter(#[from] ParameterError),
-    /// No receipt was issued by this broker.
+    /// No receipt was issued by this broker to whoever asks.
     #[error("receipt {index}: {reason}")]
     Receipt {
         /// Index in the request.
@@ -40,6 +40,29 @@ pub enum SettleError {
     /// The group's shard refused.
     #[error(transparent)]
     Queue(#[from] QueueError),
+}
+
+/// Why one receipt of a request says nothing here.
+#[derive(Clone, Copy, Debug)]
+enum BadReceipt {
+    NotOne(ReceiptError),
+    Foreign,
+}
+
+impl BadReceipt {
+    const fn code(self) -> ErrorCode {
+        match self {
+            Self::NotOne(reason) => reason.code(),
+            Self::Foreign => ErrorCode::InvalidReceipt,
+        }
+    }
+
+    const fn at(self, index: usize) -> SettleError {
+        match self {
+            Self::NotOne(reason) => SettleError::Receipt { index, reason },
+            Self::Foreign => SettleError::ForeignReceipt { index },
+        }
+    }
 }
 
 impl Broker {
@@ -100,15 +123,15 @@ impl Broker {
         let mut results = vec![None; receipts.len()];
         let mut first_bad = None;
         for (index, text) in receipts.iter().enumerate() {
-            match self.lease(&topic, &group, queues.len(), index, text) {
+            match self.lease(&topic, &group, queues.len(), text) {
                 Ok((partition, lease)) => {
                     places[partition].push(index);
                     leases[partition].push(lease);
                 }
                 // One that is no receipt says nothing about the others.
                 Err(error) => {
-                    results[index] = Some(failed(ErrorCode::InvalidReceipt));
-                    first_bad.get_or_insert(error);
+                    results[index] = Some(failed(error.code()));
+                    first_bad.get_or_insert((index, error));
                 }
             }
         }
@@ -124,24 +147,18 @@ impl Broker {
         }
         let results: Vec<SettleResult> = results.into_iter().map(|result| result.expect("every receipt was sent to a shard")).collect();
         if results.iter().all(|result| result.status == SettleStatus::Failed) {
-            let is_bad = results.iter().all(|result| result.code == Some(ErrorCode::InvalidReceipt));
+            let is_bad = results.iter().all(|result| result.code != Some(ErrorCode::ReceiptExpired));
+            let first_bad = first_bad.map(|(index, error)| error.at(index));
             return Err(first_bad.filter(|_| is_bad).unwrap_or(SettleError::AllExpired));
         }
         Ok(SettleResponse { results })
     }
 
-    fn lease(
-        &self,
-        topic: &Topic,
-        group: &Group,
-        partitions: usize,
-        index: usize,
-        text: &str,
-    ) -> Result<(usize, (Offset, u64)), SettleError> {
-        let receipt = Receipt::verify(text, &self.0.secret).map_err(|reason| SettleError::Receipt { index, reason })?;
+    fn lease(&self, topic: &Topic, group: &Group, partitions: usize, text: &str) -> Result<(usize, (Offset, u64)), BadReceipt> {
+        let receipt = self.receipt_in(text).map_err(BadReceipt::NotOne)?;
         let partition = receipt.partition.0 as usize;
         if receipt.topic != topic.id || receipt.group != group.id || partition >= partitions {
-            return Err(SettleError::ForeignReceipt { index });
+            return Err(BadReceipt::Foreign);
         }
         Ok((partition, (receipt.offset, receipt.lease_id)))
     }

@@ -5,7 +5,7 @@ use super::deliveries::Delivered;
 use super::receive::{ReceiveError, Received};
 use crate::broker::Broker;
 use crate::broker::parameter::in_range;
-use crate::group::queue::{LeaseTerms, Receipt};
+use crate::group::queue::LeaseTerms;
 use crate::topic::{Claim, Group, Handed, Topic};
 use core::time::Duration;
 use futures_util::future::select_all;
@@ -154,9 +154,8 @@ impl Waiting {
             self.groups.iter().find(|(topic, group)| topic.id == handed.key.partition.topic && group.id == handed.key.group)?;
         let (key, record, leased) = handed.keep();
         let partition = key.partition.partition;
-        let receipt = Receipt { topic: topic.id, partition, group: group.id, offset: leased.offset, lease_id: leased.lease_id };
         let delivered = Delivered {
-            receipt: receipt.sign(&self.broker.0.secret),
+            receipt: self.broker.receipt(topic, partition, group, &leased),
             attempt: leased.attempt,
             returned: leased.returned,
             lease_until_ms: leased.deadline_ms,

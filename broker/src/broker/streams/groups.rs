@@ -11,8 +11,10 @@ use crate::shard::input::Input;
 use crate::shard::streams::request::{StreamError, StreamOp, StreamRequest};
 use crate::storage::keys::MetaKey;
 use crate::topic::{GroupStart, NextIds, StreamEntry, StreamGroup, StreamTopic, Topic, TopicKind, home_of};
+use sagamq_api::audit::AuditOutcome;
 use sagamq_api::queue::StartPosition;
 use sagamq_api::{GroupName, Offset, TopicName};
+use serde_json::json;
 use std::sync::Arc;
 
 impl Broker {
@@ -63,8 +65,11 @@ impl Broker {
             return Err(StreamGroupError::TopicsMax { group: name.clone(), topics: count, max });
         }
         self.require_room()?;
+        let begin_series = |more: &[StreamTopic]| more.iter().for_each(|of| self.0.metrics.begin_stream(&of.topic.name, name));
         if let Some(group) = group {
-            self.write_meta(vec![put(MetaKey::StreamGroup(group.id), &group.entry(&more, None))]).await?;
+            let note = self.note(AuditOutcome::Changed, &[("stream_group", name)]).after(&json!({ "topics_added": names_of(&more) }));
+            self.write_meta(vec![put(MetaKey::StreamGroup(group.id), &group.entry(&more, None))], note).await?;
+            begin_series(&more);
             group.add(more);
             return Ok(group);
         }
@@ -76,8 +81,10 @@ impl Broker {
         let entry = StreamEntry { id: id.0, name: name.clone(), topics: Vec::new(), created_at_ms: self.0.clock.now_ms() };
         let group = StreamGroup::new(entry, self.shards(), |_| None).expect("it has no topics yet");
         let after = NextIds { group: next_ids.group + 1, ..*next_ids };
-        self.write_meta(vec![put(MetaKey::StreamGroup(id), &group.entry(&more, None)), put(MetaKey::NextIds, &after)]).await?;
+        let note = self.note(AuditOutcome::Created, &[("stream_group", name)]).after(&json!({ "topics": names_of(&more) }));
+        self.write_meta(vec![put(MetaKey::StreamGroup(id), &group.entry(&more, None)), put(MetaKey::NextIds, &after)], note).await?;
         *next_ids = after;
+        begin_series(&more);
         group.add(more);
         let group = Arc::new(group);
         self.0.shard(home).send(Input::Catalogue(CatalogueOp::AddStream { group: Arc::clone(&group) })).await?;
@@ -95,7 +102,8 @@ impl Broker {
             let changes = broker.0.catalog.changes.lock().await;
             let group = broker.stream_group(&name)?;
             broker.0.stream(&group, |reply| StreamOp::Close { reply }).await.map_err(|error| StreamGroupError::of(&name, error))?;
-            if let Err(error) = broker.write_meta(vec![delete(MetaKey::StreamGroup(group.id))]).await {
+            let note = broker.note(AuditOutcome::Deleted, &[("stream_group", &name)]);
+            if let Err(error) = broker.write_meta(vec![delete(MetaKey::StreamGroup(group.id))], note).await {
                 let open_again = Input::Stream(StreamRequest { group: group.id, op: StreamOp::OpenAgain });
                 broker.0.shard(group.home).send(open_again).await?;
                 return Err(error.into());
@@ -136,6 +144,10 @@ impl Broker {
         }
         Ok(topics)
     }
+}
+
+fn names_of(topics: &[StreamTopic]) -> Vec<&TopicName> {
+    topics.iter().map(|of| &of.topic.name).collect()
 }
 
 /// Where a group begins in a topic that it reads from now on. What retention took before, it has not lost.

@@ -7,6 +7,7 @@ mod codec;
 mod deliver;
 mod edited;
 mod ended_letters;
+mod holder;
 mod invariants;
 mod journal;
 mod key_lines;
@@ -31,6 +32,7 @@ mod model_tests;
 
 pub use crate::group::decode_error::DecodeError;
 pub use deliver::{LeaseTerms, Leased, Reserved};
+pub use holder::Holder;
 pub use key_lines::{KeyGate, KeyHash};
 pub use policy::QueuePolicy;
 pub use receipt::{Receipt, ReceiptError};

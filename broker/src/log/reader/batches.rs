@@ -17,6 +17,16 @@ pub(super) enum Met<'a> {
     Stored { base: Offset, value: &'a [u8] },
 }
 
+impl Met<'_> {
+    /// Where it begins.
+    pub(super) fn base(&self) -> Offset {
+        match self {
+            Met::Cached(batch) => batch.base(),
+            Met::Stored { base, .. } => *base,
+        }
+    }
+}
+
 /// Visits the batches from the one that holds `from` on: those of the tail up to so many batches and about so many bytes, else those of storage,
 /// with one look for all of them. Where no batch holds `from`, the one before it or the one behind it is the first. Whether the visitor broke.
 pub(super) fn visit(

@@ -1,6 +1,7 @@
 //! Why a part of a log cannot be read.
 
 use crate::log::batch::BatchError;
+use crate::log::partition::Partition;
 use crate::storage::StorageError;
 use sagamq_api::Offset;
 
@@ -34,4 +35,12 @@ pub enum ReadError {
     /// The device failed.
     #[error(transparent)]
     Storage(#[from] StorageError),
+}
+
+impl ReadError {
+    /// Why nothing is at `offset`, for who reads from `from` on: retention took it meanwhile, or a part of the log is missing.
+    pub(super) fn missing(partition: &Partition, from: Offset, offset: Offset) -> Self {
+        let (log_start, high_watermark) = (partition.cut_at(), partition.high_watermark());
+        if offset < log_start { Self::OutOfRange { offset: from, log_start, high_watermark } } else { Self::Missing { offset } }
+    }
 }

@@ -68,6 +68,38 @@ mod tests {
     }
 
     #[test]
+    fn where_the_middle_of_a_log_is_missing_nobody_is_given_what_comes_behind_it_as_if_it_came_next() {
+        let key = PartitionKey { shard: ShardId(0), topic: TopicId(1), partition: PartitionId(0) };
+        let offsets = LogOffsets::recovered(Offset(0), Offset(6));
+        let partition = Partition::new(key, offsets, &TailMemory::new(1024), &std::sync::Arc::default());
+        let storage = MemoryStorage::new();
+        for base in [0, 4] {
+            let put = Mutation::Put { family: Family::Log, key: key.log(Offset(base)), value: batch(base).into_bytes() };
+            storage.write(&[put], Durability::Buffered).expect("memory");
+        }
+        let budget = || Budget::unshared(10, usize::MAX);
+        for (from, whole) in [(0, vec![0, 1]), (1, vec![1]), (4, vec![4, 5]), (5, vec![5])] {
+            let found = read(&storage, &partition, Offset(from), &mut budget()).expect("it is there");
+            assert_eq!(found.iter().map(|record| record.offset.0).collect::<Vec<_>>(), whole, "from {from}");
+            let next = read_batches(&storage, &partition, Offset(from), &mut budget()).expect("it is there").next;
+            assert_eq!(next, Offset(whole[whole.len() - 1] + 1), "from {from}");
+        }
+        for from in [2, 3] {
+            let partition = Partition::new(key, offsets, &TailMemory::new(1024), &std::sync::Arc::default());
+            let missing = read(&storage, &partition, Offset(from), &mut budget());
+            assert!(matches!(missing, Err(ReadError::Missing { offset }) if offset == Offset(from)), "{missing:?}");
+            let missing = read_batches(&storage, &partition, Offset(from), &mut budget());
+            assert!(matches!(missing, Err(ReadError::Missing { offset }) if offset == Offset(from)), "{missing:?}");
+            // Who looks while it is being cut is told that.
+            partition.cut(Offset(4));
+            let cut = read(&storage, &partition, Offset(from), &mut budget());
+            assert!(matches!(cut, Err(ReadError::OutOfRange { log_start: Offset(4), .. })), "{cut:?}");
+            let cut = read_batches(&storage, &partition, Offset(from), &mut budget());
+            assert!(matches!(cut, Err(ReadError::OutOfRange { log_start: Offset(4), .. })), "{cut:?}");
+        }
+    }
+
+    #[test]
     fn the_tail_is_read_up_to_the_watermark() {
         let partition = partition();
         partition.append(4);

@@ -76,20 +76,24 @@ pub(crate) fn read_at(storage: &dyn Storage, partition: &Partition, offsets: &[O
             (Ok(_), None) => {}
         }
     }
-    picking.found.without_trimmed(partition.log_start())
+    picking.found.without_trimmed(partition.cut_at())
 }
 
 impl Found {
-    /// Puts a record in the place of the one at an offset that was asked for, also where none is any more.
+    /// Puts a record in the place of the one at an offset that was asked for, also where none is any more, or none can be read.
     pub(crate) fn put(&mut self, offset: Offset, kept: Record) {
         let Record { timestamp_ms, payload } = kept;
         match self.records.binary_search_by_key(&offset, |record| record.offset) {
             Ok(at) => self.records[at].payload = payload,
-            Err(at) if self.gone.contains(&offset) => {
+            Err(at) if self.gone.contains(&offset) || self.failed.contains(&offset) => {
                 self.gone.retain(|&gone| gone != offset);
+                self.failed.retain(|&failed| failed != offset);
+                if self.failed.is_empty() {
+                    self.error = None;
+                }
                 self.records.insert(at, StoredRecord { offset, timestamp_ms, payload });
             }
-            // It could not be read now.
+            // It did not fit.
             Err(_) => {}
         }
     }
@@ -112,10 +116,7 @@ impl Found {
 impl Picking<'_> {
     /// Breaks when no more is to be picked, or the next record is far.
     fn take(&mut self, met: Met<'_>) -> ControlFlow<()> {
-        let base = match &met {
-            Met::Cached(batch) => batch.base(),
-            Met::Stored { base, .. } => *base,
-        };
+        let base = met.base();
         if let Some(&first) = self.wanted.first()
             && first < base
         {

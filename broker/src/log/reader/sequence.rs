@@ -40,15 +40,10 @@ pub(crate) fn read(
             break;
         }
     }
-    let log_start = partition.log_start();
-    if from < log_start {
-        // Retention took the records meanwhile: what was read may lie behind them.
-        return Err(ReadError::OutOfRange { offset: from, log_start, high_watermark });
-    }
     match reading.error {
         // What was read before the damage is sound and is returned; the reader meets the damage when he comes to it.
         Some(error) if reading.records.is_empty() => Err(error),
-        None if is_missing(&reading) => Err(ReadError::Missing { offset: reading.next }),
+        None if is_missing(&reading) => Err(ReadError::missing(partition, from, reading.next)),
         _ => Ok(reading.records),
     }
 }
@@ -61,6 +56,10 @@ fn is_missing(reading: &Reading<'_>) -> bool {
 impl Reading<'_> {
     /// Breaks when no more is to be read.
     fn take(&mut self, met: Met<'_>) -> ControlFlow<()> {
+        if met.base() > self.next {
+            // What lies between is not there: nobody is given what comes behind it as if it came next.
+            return ControlFlow::Break(());
+        }
         let taken = match met {
             Met::Cached(batch) => match batch.records() {
                 Ok(records) => self.push(batch.base(), records.iter().map(Ok), batch.next(), StoredRecord::clone),

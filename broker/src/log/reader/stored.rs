@@ -47,16 +47,11 @@ pub(crate) fn read_batches(
             break;
         }
     }
-    let log_start = partition.log_start();
-    if from < log_start {
-        // Retention took the records meanwhile: what was read may lie behind them.
-        return Err(ReadError::OutOfRange { offset: from, log_start, high_watermark });
-    }
     match reading.error {
         // What was read before the damage is sound and is returned; the reader meets the damage when he comes to it.
         Some(error) if reading.read.bytes.is_empty() => Err(error),
         None if reading.read.bytes.is_empty() && !reading.budget.is_lacking() && reading.read.next < high_watermark => {
-            Err(ReadError::Missing { offset: reading.read.next })
+            Err(ReadError::missing(partition, from, reading.read.next))
         }
         _ => Ok(reading.read),
     }
@@ -65,6 +60,10 @@ pub(crate) fn read_batches(
 impl Reading<'_> {
     /// Breaks when no more is to be read.
     fn take(&mut self, met: Met<'_>) -> ControlFlow<()> {
+        if met.base() > self.read.next {
+            // What lies between is not there: nobody is given what comes behind it as if it came next.
+            return ControlFlow::Break(());
+        }
         let header = match met {
             Met::Cached(batch) => Ok((*batch.header(), &batch.bytes()[..])),
             Met::Stored { base, value } => match batch::check(value) {

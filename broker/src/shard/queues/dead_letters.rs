@@ -1,5 +1,6 @@
 //! Dead letters in the shard's task: written with what gives their records up, listed, and redriven or discarded.
 
+use crate::audit::Note;
 use crate::group::queue::{DeadLetterCause, MayEnd, Redriven};
 use crate::ids::GroupKey;
 use crate::log::batch::{NewBatch, Record};
@@ -13,6 +14,7 @@ use sagamq_api::Offset;
 use sagamq_api::headers::dead_letter;
 use sagamq_api::queue::RedriveLimit;
 use sagamq_api::record::Payload;
+use serde_json::json;
 use std::sync::Arc;
 
 /// Records that are given up in one go, at most: they are read together, and a batch that holds many of them is unpacked once.
@@ -59,7 +61,7 @@ pub(super) fn write(core: &mut Core, queue: &Queue, key: GroupKey, given_up: &[G
                 (Some(read), _) => write_one(core, queue, key, *record, read.payload, read.timestamp_ms, reason),
                 (None, Some(error)) if is_failed => {
                     let reason = format!("the record could not be read: {error}");
-                    write_one(core, queue, key, *record, Payload::default(), 0, Some(&reason));
+                    write_one(core, queue, key, *record, unread(), 0, Some(&reason));
                 }
                 (None, _) if found.gone.contains(&record.offset) => {
                     tracing::debug!(offset = %record.offset, "given up, and taken by compaction before");
@@ -71,11 +73,18 @@ pub(super) fn write(core: &mut Core, queue: &Queue, key: GroupKey, given_up: &[G
         }
         if written == 0 {
             // Nothing is known of the first one: that cannot be, and it is not dropped for it.
-            write_one(core, queue, key, given_up[0], Payload::default(), 0, Some("the record was not found"));
+            write_one(core, queue, key, given_up[0], unread(), 0, Some("the record was not found"));
             written = 1;
         }
         given_up = &given_up[written..];
     }
+}
+
+/// In the place of a record that cannot be read: that it is none.
+fn unread() -> Payload {
+    let mut payload = Payload::default();
+    payload.headers.set(dead_letter::UNREAD, "true".to_owned());
+    payload
 }
 
 fn write_one(
@@ -117,7 +126,7 @@ pub(super) fn list(queues: &QueueSet, key: GroupKey, which: &LetterRange) -> Res
 }
 
 /// Takes dead letters off the list.
-pub(super) fn end(core: &mut Core, queues: &mut QueueSet, key: GroupKey, end: &LettersEnd) -> Result<LettersDone, QueueError> {
+pub(super) fn end(core: &mut Core, queues: &mut QueueSet, key: GroupKey, end: &LettersEnd, note: Note) -> Result<LettersDone, QueueError> {
     let queue = queues.get_mut(key)?;
     let (ended, counter) = match end {
         LettersEnd::Redrive(letters, pace) => (redrive(queue, letters, *pace, core.clock.now_ms()), &core.metrics.redriven_records),
@@ -127,6 +136,7 @@ pub(super) fn end(core: &mut Core, queues: &mut QueueSet, key: GroupKey, end: &L
     queue.show();
     queue.wake();
     if ended.done > 0 {
+        core.note(note.result(&json!({ "records": ended.done })));
         core.commit.require_sync();
         queues.touch_letters(key);
     }
@@ -135,7 +145,7 @@ pub(super) fn end(core: &mut Core, queues: &mut QueueSet, key: GroupKey, end: &L
 
 fn redrive(queue: &mut Queue, letters: &[Letter], pace: Pace, now_ms: u64) -> LettersDone {
     let (mut done, mut left_out) = (0, None);
-    let log_start = queue.of().offsets().log_start;
+    let log_start = queue.of().cut_at();
     for letter in letters {
         match queue.ended.may_end(letter.offset) {
             // Another request may have come first.

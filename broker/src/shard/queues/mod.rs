@@ -96,20 +96,20 @@ impl Queues {
                 let result = self.expire(core, key).and_then(|()| self.queues.get(key)).map(|queue| QueueNumbers::of(&queue));
                 answer(core, reply, result);
             }
-            QueueOp::Purge { reply } => {
-                let result = operate::purge(core, &mut self.queues, key);
+            QueueOp::Purge { note, reply } => {
+                let result = operate::purge(core, &mut self.queues, key, note);
                 answer(core, reply, result);
             }
-            QueueOp::Seek { to, reply } => {
-                let result = operate::seek(core, &mut self.queues, key, to);
+            QueueOp::Seek { to, note, reply } => {
+                let result = operate::seek(core, &mut self.queues, key, to, note);
                 answer(core, reply, result);
             }
             QueueOp::DeadLetters { which, reply } => {
                 let result = dead_letters::list(&self.queues, key, &which);
                 answer(core, reply, result);
             }
-            QueueOp::EndLetters { end, reply } => {
-                let result = dead_letters::end(core, &mut self.queues, key, &end);
+            QueueOp::EndLetters { end, note, reply } => {
+                let result = dead_letters::end(core, &mut self.queues, key, &end, note);
                 answer(core, reply, result);
             }
         }

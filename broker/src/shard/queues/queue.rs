@@ -35,7 +35,7 @@ impl Queue {
     /// A queue of which nothing is stored yet.
     pub(super) fn begin(group: &Arc<Group>, index: usize) -> Self {
         let of = group.queue(index);
-        let start = of.start().max(of.offsets().log_start);
+        let start = of.start().max(of.cut_at());
         let stored = StoredQueue {
             state: QueueState::starting_at(start),
             journal: Journal::default(),

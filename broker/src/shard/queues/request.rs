@@ -1,5 +1,6 @@
 //! What can be asked of a queue group in one partition.
 
+use crate::audit::Note;
 use crate::group::queue::{HandOut, KeyHash, LeaseTerms, Leased, Settled, Sought};
 use crate::ids::GroupKey;
 use crate::log::batch::Record;
@@ -51,11 +52,13 @@ pub(crate) enum QueueOp {
     },
     /// Settles every record that is there. How many were not settled.
     Purge {
+        note: Note,
         reply: Reply<u64>,
     },
     /// Sets where the group stands, or where the log begins if that lies behind.
     Seek {
         to: Offset,
+        note: Note,
         reply: Reply<Sought>,
     },
     DeadLetters {
@@ -64,6 +67,7 @@ pub(crate) enum QueueOp {
     },
     EndLetters {
         end: LettersEnd,
+        note: Note,
         reply: Reply<LettersDone>,
     },
 }

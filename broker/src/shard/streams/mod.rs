@@ -92,10 +92,11 @@ impl Streams {
                 });
                 answer(core, reply, result);
             }
-            StreamOp::Seek { offsets, reply } => {
+            StreamOp::Seek { offsets, note, reply } => {
                 let result = stream.and_then(Stream::open).map(|stream| {
                     let offsets = stream.trim_of(core, offsets);
                     stream.coordinator.seek(&offsets, now_ms);
+                    core.note(note);
                 });
                 answer(core, reply, result);
             }

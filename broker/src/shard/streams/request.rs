@@ -1,5 +1,6 @@
 //! What can be asked of a stream group at its home.
 
+use crate::audit::Note;
 use crate::group::stream::{Answer, Coordinator, Fenced, Heartbeat, HeartbeatError, StreamState, TopicPartition};
 use crate::ids::GroupId;
 use crate::shard::commit::WriteError;
@@ -28,6 +29,7 @@ pub(crate) enum StreamOp {
     },
     Seek {
         offsets: Vec<(TopicPartition, Offset)>,
+        note: Note,
         reply: Reply<()>,
     },
     Look {

@@ -13,11 +13,13 @@
 //! | `producer` | shard u16, topic u32, partition u32, producer id u64 | what the partition knows of the producer |
 //! | `saga` | shard u16, the embedder's own key | the embedder's own |
 //! | `meta` | shard u16, tag u8, by tag | see [`MetaKey`] |
+//! | `meta` | 0xffff u16, tag u8, by tag | of a copy of a log: what belongs to the directory and to no shard, see [`LocalKey`] |
 //!
 //! The shard comes first so that a shard is one contiguous range of each family. A tag is never used again for something else.
 
 mod dedup;
 mod group;
+mod local;
 mod meta;
 mod partition;
 mod schedule;
@@ -25,6 +27,7 @@ mod schedule;
 mod tests;
 
 pub use dedup::dedup_bucket;
+pub use local::LocalKey;
 pub(in crate::storage) use meta::TAG_PREFIX_BYTES;
 pub use meta::{CLOCK_MARK_STEP_MS, Channel, MetaKey};
 pub(in crate::storage) use partition::{PARTITION_PREFIX_BYTES, QUEUE_PREFIX_BYTES};
@@ -33,6 +36,13 @@ use crate::ids::{ShardId, TopicId};
 use core::ops::Range;
 
 impl ShardId {
+    /// The shard that a key begins with; none if it is too short to be one.
+    #[must_use]
+    pub fn of_key(key: &[u8]) -> Option<Self> {
+        let (shard, _) = key.split_first_chunk()?;
+        Some(Self(u16::from_be_bytes(*shard)))
+    }
+
     /// Every key of a topic on this shard in a family whose keys begin with the partition.
     #[must_use]
     pub fn topic(self, topic: TopicId) -> Range<Vec<u8>> {

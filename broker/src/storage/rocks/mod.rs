@@ -3,6 +3,7 @@
 //! A data directory holds `lock` (held while it is open), `commit-guard` (see `side_file`) and the database in `rocksdb/`. One
 //! database has one write-ahead log, so one sync makes a commit of any families durable.
 
+mod moment;
 mod open;
 mod options;
 mod settings;

@@ -12,8 +12,9 @@ use crate::storage::Family;
 use crate::storage::open_error::OpenError;
 use crate::storage::side_file::{self, CommitGuard, Recorded};
 use rocksdb::{ColumnFamilyDescriptor, DB, DEFAULT_COLUMN_FAMILY_NAME, ErrorKind, Options};
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -75,10 +76,10 @@ fn open(path: &Path, options: &RocksOptions) -> Result<RocksStorage, OpenError> 
     Ok(RocksStorage { guard, space, db, stopped: Mutex::new(None), _lock: lock })
 }
 
-/// Creates the directory if need be and locks it. The lock ends with the process, however that ends.
+/// Creates the directory if need be, for its owner alone, and locks it: records, and what signs receipts, are nobody else's to read. The lock ends with the process, however that ends.
 fn lock(path: &Path) -> Result<File, OpenError> {
     let refusal = Refusal(path);
-    fs::create_dir_all(path).map_err(|e| refusal.io(&e))?;
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|e| refusal.io(&e))?;
     let file = OpenOptions::new().create(true).truncate(false).write(true).open(path.join("lock")).map_err(|e| refusal.io(&e))?;
     match file.try_lock() {
         Ok(()) => Ok(file),

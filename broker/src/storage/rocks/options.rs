@@ -123,8 +123,8 @@ pub(super) fn family_options(family: Family, options: &RocksOptions, caches: &Ca
         // 4096 entries, or half of the file.
         of.add_compact_on_deletion_collector_factory(4096, 2048, 0.5);
     }
-    if family == Family::Dedup {
-        // Most lookups find nothing; this answers those in memory too.
+    if matches!(family, Family::Dedup | Family::Saga) {
+        // Most lookups find nothing, also those of a saga that begins; this answers those in memory too.
         of.set_memtable_prefix_bloom_ratio(0.05);
         of.set_memtable_whole_key_filtering(true);
     }
@@ -139,9 +139,10 @@ fn neighbours_prefix(family: Family) -> Option<usize> {
     match family {
         Family::Log | Family::TimeIndex | Family::Producer => Some(PARTITION_PREFIX_BYTES),
         Family::Group => Some(QUEUE_PREFIX_BYTES),
-        Family::Meta => Some(TAG_PREFIX_BYTES),
-        // Hashes and instances come in any order.
-        Family::Dedup | Family::Schedule | Family::Saga => None,
+        // Lists of sagas grow by their times, and what is written of an instance at once lies together.
+        Family::Meta | Family::Saga => Some(TAG_PREFIX_BYTES),
+        // Hashes come in any order.
+        Family::Dedup | Family::Schedule => None,
     }
 }
 

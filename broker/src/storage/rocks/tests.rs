@@ -416,6 +416,19 @@ fn a_creation_that_was_cut_short_is_finished() {
 }
 
 #[test]
+fn a_directory_that_is_made_is_its_owner_s_alone_and_one_that_is_there_keeps_its_mode() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let directory = directory();
+    let mode = |path: &Path| fs::metadata(path).expect("it is there").permissions().mode() & 0o777;
+    let made = directory.path().join("deep/data");
+    drop(open(&made));
+    assert_eq!((mode(&made), mode(&directory.path().join("deep"))), (0o700, 0o700));
+    fs::set_permissions(&made, fs::Permissions::from_mode(0o750)).expect("ours");
+    drop(open(&made));
+    assert_eq!(mode(&made), 0o750, "somebody has said so");
+}
+
+#[test]
 fn a_path_that_cannot_be_a_directory_is_refused_with_a_reason() {
     let directory = directory();
     let file = directory.path().join("file");

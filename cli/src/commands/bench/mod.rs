@@ -10,13 +10,13 @@ use crate::bench::access::Access;
 use crate::bench::board::Moment;
 use crate::bench::consume::By;
 use crate::bench::disk::Disk;
-use crate::bench::load::{Plan, Watch};
+use crate::bench::load::{PATIENCE, PATIENCE_WITH_SEVERAL, Plan, Watch};
 use crate::bench::payload::{Encoding, Payload, Shape, Values};
 use crate::bench::report::{Heading, Report};
 use crate::bench::schedule::Schedule;
 use crate::bench::{Bench, Done, consume, latency, plot, produce, sagas};
 use crate::error::CliError;
-use crate::exit::Exit;
+use crate::exit::{Exit, INTERRUPTED, leave};
 use crate::output::{Output, progress};
 use indicatif::ProgressBar;
 use jiff::Timestamp;
@@ -47,8 +47,9 @@ const SAGA_BYTES: u64 = 1_024;
 
 pub(super) fn run(global: &GlobalArgs, command: &BenchCommand) -> Result<Exit, CliError> {
     let output = Output::new(global.output);
-    let plan = plan(command)?;
     let access = connection::access(&global.connection)?;
+    let patience = if access.is_of_several() && !command.load().own_server { PATIENCE_WITH_SEVERAL } else { PATIENCE };
+    let plan = plan(command, patience)?;
     if global.verbose {
         crate::serve::log::to_stderr_for_a_client();
     }
@@ -183,7 +184,7 @@ fn topic(record: &RecordArgs) -> Result<TopicConfig, CliError> {
 }
 
 /// How it is sent, or why it cannot be.
-fn plan(command: &BenchCommand) -> Result<Plan, CliError> {
+fn plan(command: &BenchCommand, patience: Duration) -> Result<Plan, CliError> {
     let usage = |said: String| CliError::Usage(said);
     let LoadArgs { rate, duration, warmup, requests, .. } = *command.load();
     if duration.is_zero() || duration > DURATION_MAX {
@@ -210,7 +211,7 @@ fn plan(command: &BenchCommand) -> Result<Plan, CliError> {
     let schedule = rate.map(|rate| Schedule::new(rate / batch as f64)).transpose().map_err(usage)?;
     // What is there is all there is: none of it is spent on a warm-up.
     let warmup = if matches!(command, BenchCommand::Consume(_)) { Duration::ZERO } else { warmup };
-    Ok(Plan { schedule, warmup, duration, count_max: requests, interval: Duration::from_secs(1) })
+    Ok(Plan { schedule, warmup, duration, count_max: requests, interval: Duration::from_secs(1), patience })
 }
 
 /// The first Ctrl-C ends the run, with its result; the second one ends the program.
@@ -222,7 +223,7 @@ fn stop_at_a_signal() -> CancellationToken {
             stopping.cancel();
         }
         if tokio::signal::ctrl_c().await.is_ok() {
-            std::process::exit(130);
+            leave(INTERRUPTED);
         }
     });
     stop

@@ -17,6 +17,9 @@ pub(super) fn report(output: Output, report: &Report) -> String {
             }
         }
     }
+    for measured in report.results.iter().filter(|measured| measured.failed() > 0) {
+        line(format!("{}, the longest time without an answer: {} ms", measured.what, number(measured.silence_max_ms)));
+    }
     if let Some(kept) = &report.schedule {
         let asked = number(kept.asked_per_second);
         let unit = report.results.first().map_or("records", |measured| measured.unit);
@@ -53,7 +56,7 @@ fn ended(code: &str) -> &str {
         "count" => "as many requests as were asked for were sent",
         "drained" => "everything was read",
         "interrupted" => "it was interrupted",
-        "gave_up" => "no request succeeded for 5 s",
+        "gave_up" => "no request succeeded for 5 s, or for 30 s of several servers",
         other => other,
     }
 }

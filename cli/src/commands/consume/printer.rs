@@ -3,7 +3,7 @@
 use super::sink::Sink;
 use crate::args::Format;
 use crate::error::CliError;
-use crate::output::{NONE, Output, human};
+use crate::output::{NONE, Output, human, visible};
 use sagamq_api::queue::Delivery;
 use sagamq_api::record::{ConsumedRecord, Header};
 use serde::Serialize;
@@ -121,18 +121,6 @@ fn header(header: &Header) -> String {
         Some(Ok(text)) => format!("{}={text}", header.name),
         Some(Err(_)) => format!("{}=(not text)", header.name),
     }
-}
-
-/// One line, and nothing that could steer the terminal: control characters are shown by their escapes.
-fn visible(text: &str) -> String {
-    text.chars().fold(String::with_capacity(text.len()), |mut visible, c| {
-        if c.is_control() {
-            visible.extend(c.escape_default())
-        } else {
-            visible.push(c)
-        }
-        visible
-    })
 }
 
 #[cfg(test)]

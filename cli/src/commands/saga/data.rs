@@ -28,7 +28,7 @@ pub(super) fn definition(path: &Path, output: Output) -> Result<(Definition, Vec
     let source = read_file(path)?;
     let file = path.display().to_string();
     let Compiled { definition, invariants, .. } = dsl::compile(&source).map_err(|faults| {
-        output.note(render(&file, &source, &faults, output).trim_end());
+        output.note_in_colours(render(&file, &source, &faults, output).trim_end());
         CliError::Failed(format!("{file} has faults: `sagamq saga lint` shows them"))
     })?;
     if definition.mode != Mode::Saga {

@@ -6,7 +6,7 @@ use crate::args::values::DefinitionAt;
 use crate::commands::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::output::{NONE, Output, human};
+use crate::output::{NONE, Output, human, lines};
 use sagamq_api::error::Severity;
 use sagamq_api::saga::{ActivateVersion, Activation, Canary, DefinitionDescription, DefinitionList, PublishQuery};
 use sagamq_api::{Fault, SagaName};
@@ -31,29 +31,33 @@ struct FileReport {
     faults: Vec<Fault>,
 }
 
-/// Reports every fault of every file.
+/// Reports every fault of every file; what one starts is looked up among all of them.
 pub(super) fn lint(files: &[PathBuf], output: Output) -> Result<Exit, CliError> {
     let mut report = LintReport { valid: true, files: Vec::new() };
     let mut text = String::new();
-    for path in files {
-        let source = read(path)?;
+    let sources = files.iter().map(|path| read(path)).collect::<Result<Vec<String>, _>>()?;
+    let together = dsl::Together::of(sources.iter().map(String::as_str));
+    for (path, source) in files.iter().zip(sources) {
         let file = path.display().to_string();
-        let faults = dsl::lint(&source);
+        let faults = dsl::lint_with(&source, Some(&together));
         let valid = !faults.iter().any(|fault| fault.severity == Severity::Error);
         text.push_str(&render(&file, &source, &faults, output));
         report.valid &= valid;
         report.files.push(FileReport { file, valid, faults });
     }
-    output.answer(&report, |_| text)?;
+    output.answer_in_colours(&report, &text)?;
     Ok(if report.valid { Exit::Ok } else { Exit::Failed })
 }
 
 /// Every fault with its place, its line and what to do, and how many there are; in colours on a terminal.
 pub(super) fn render(file: &str, source: &str, faults: &[Fault], output: Output) -> String {
-    if output.terminal && output.format == Format::Table {
+    // Whoever else has written it has no colours here, and steers nothing.
+    let is_plain = |text: &str| lines(text) == text;
+    let are_plain = || faults.iter().all(|fault| is_plain(&fault.message) && fault.help.as_deref().is_none_or(is_plain));
+    if output.terminal && output.format == Format::Table && is_plain(source) && are_plain() {
         dsl::render_coloured(file, source, faults)
     } else {
-        dsl::render(file, source, faults)
+        lines(&dsl::render(file, source, faults))
     }
 }
 
@@ -120,7 +124,7 @@ fn refused(path: &Path, source: &str, error: ClientError, output: Output) -> Cli
     let file = path.display().to_string();
     let error = match error {
         ClientError::Problem(mut problem) if output.format == Format::Table && !problem.faults.is_empty() => {
-            output.note(render(&file, source, &problem.faults, output).trim_end());
+            output.note_in_colours(render(&file, source, &problem.faults, output).trim_end());
             problem.faults.clear();
             ClientError::Problem(problem)
         }
@@ -202,7 +206,7 @@ pub(super) async fn found(context: &Context, at: &DefinitionAt) -> Result<Defini
 
 fn of_text(name: &str, source: &str, output: Output) -> Result<Definition, CliError> {
     dsl::compile(source).map(|compiled| compiled.definition).map_err(|faults| {
-        output.note(render(name, source, &faults, output).trim_end());
+        output.note_in_colours(render(name, source, &faults, output).trim_end());
         CliError::Failed(format!("{name} is no definition that could be published: `sagamq saga lint` tells its faults"))
     })
 }

@@ -35,6 +35,14 @@ fn table(output: Output, list: &LockList) -> String {
 pub(super) async fn run(context: &Context, command: LockCommand) -> Result<Exit, CliError> {
     let LockCommand::Break { key, lock_token: token, reason, actor } = command;
     let actor = Some(actor).filter(|actor| !actor.is_empty());
+    // It is taken from who holds it now, however often the request is sent, and from nobody who gets it then.
+    let token = match token {
+        Some(token) => Some(token),
+        None => {
+            let query = LockQuery { key: Some(key.clone()), ..LockQuery::default() };
+            context.client.sagas().locks(&query).await?.locks.first().map(|lock| lock.token)
+        }
+    };
     let broken = context.client.sagas().break_lock(&BreakLock { key, token, actor, reason }).await?;
     context.output.answer(&broken, |broken| {
         let next = broken.held_by.map_or_else(|| "nobody waited for it".to_owned(), |next| format!("saga {next} has it now"));

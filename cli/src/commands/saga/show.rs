@@ -197,10 +197,11 @@ pub(super) fn list(output: Output, list: &SagaList) -> String {
             saga.failure.as_ref().map_or_else(|| NONE.to_owned(), |failure| failure.code.clone()),
             saga.waits.as_ref().and_then(|waits| waits.attempt).map_or_else(|| NONE.to_owned(), |attempt| attempt.to_string()),
             saga.waits.as_ref().and_then(|waits| waits.next_at_ms).map_or_else(|| NONE.to_owned(), human::timestamp),
+            saga.parent.as_ref().map_or_else(|| NONE.to_owned(), |parent| parent.id.to_string()),
             saga.waits.as_ref().map_or_else(|| NONE.to_owned(), |waits| waits.message.clone()),
         ]
     });
-    output.table(["ID", "SAGA", "KEY", "STATE", "STARTED", "UPDATED", "REASON", "ATTEMPT", "NEXT", "WAITS"], rows)
+    output.table(["ID", "SAGA", "KEY", "STATE", "STARTED", "UPDATED", "REASON", "ATTEMPT", "NEXT", "PARENT", "WAITS"], rows)
 }
 
 pub(in crate::commands) fn history(output: Output, history: &SagaHistory) -> String {

@@ -4,7 +4,7 @@ use crate::args::Format;
 use crate::commands::Context;
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::output::{NONE, human};
+use crate::output::{NONE, human, visible};
 use sagamq_api::saga::{HistoryEvent, HistoryQuery, SagaState, Waits};
 use serde_json::Value;
 use std::time::Duration;
@@ -66,7 +66,8 @@ fn unwritable(error: &serde_json::Error) -> CliError {
 }
 
 /// A row that stands alone: those that follow are not known yet.
-fn line([after, step, call, attempt, what, detail]: [String; 6]) -> String {
+fn line(row: [String; 6]) -> String {
+    let [after, step, call, attempt, what, detail] = row.map(|cell| visible(&cell));
     format!("{after:>12}  {step:<16} {call:<13} {attempt:>3}  {what}  {detail}")
 }
 
@@ -136,6 +137,8 @@ mod tests {
         let new = row(&event("saga_frozen_solid", json!({"actor": "eva", "reason": "cold"})), 1_500);
         assert_eq!(new, ["+0s", NONE, NONE, NONE, "saga frozen solid", "by eva, because cold"]);
         assert!(line(new).contains("saga frozen solid"));
+        let odd = row(&event("saga_frozen_solid", json!({"actor": "eva", "reason": "cold\n+1s saga thawed\u{1b}[A"})), 1_500);
+        assert!(!line(odd).contains(char::is_control), "a reason makes no event");
         let handed = row(&event("saga_handed_over", json!({"to": "B", "from": "pay", "steps": ["a"], "actor": "eva"})), 1_500);
         assert_eq!(&handed[4..], ["saga handed over", "to B, from pay, by eva"]);
         let asked = row(&event("step_condition", json!({"step": "a", "operation": "action", "epoch": 0, "holds": false})), 1_500);

@@ -9,11 +9,12 @@ use crate::domain::{Money, NewOrder, deposit, postage};
 use crate::mode::Mode;
 use crate::service::{self, problem};
 use crate::store::{Store, StoreError};
+use crate::telemetry::traced;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Json, Router};
+use axum::{Json, Router, middleware};
 use sagamq_api::ErrorCode;
 use sagamq_api::saga::{CancelSaga, SagaQuery, SagaState, SagaSummary, StartSaga};
 use sagamq_sdk::{ClientError, SagaClient};
@@ -61,6 +62,7 @@ pub(super) fn routes(store: Store, sagas: SagaClient, mode: Mode, ends: Ends) ->
         .route("/orders/{id}", get(look))
         .route("/orders/{id}/cancel", post(cancel))
         .route("/books", get(|State(api): State<Api>| async move { service::answer(api.store.with(books).await) }))
+        .route_layer(middleware::from_fn(traced))
         .with_state(Api { store, sagas, mode, ends })
 }
 

@@ -5,11 +5,12 @@ use super::faults::{Fault, Planned, strike};
 use super::ledger::{self, Answer, NewCard, Request};
 use crate::service::{self, ServiceError, problem};
 use crate::store::{Store, StoreError};
+use crate::telemetry::traced;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
-use axum::{Json, Router};
+use axum::{Json, Router, middleware};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -51,6 +52,7 @@ pub(crate) fn routes(store: Store) -> Router {
     Router::new()
         .route("/requests", post(ask).get(look_up))
         .route("/requests/close", post(close))
+        .route_layer(middleware::from_fn(traced))
         .route("/cards", put(issue))
         .route("/faults", put(plan))
         .route("/books", get(|State(store): State<Store>| async move { service::answer(store.with(ledger::books).await) }))

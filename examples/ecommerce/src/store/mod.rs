@@ -26,6 +26,7 @@ use sagamq_sdk::branch::BranchManager;
 use sagamq_sdk::postgres::MigrateError;
 use sagamq_sdk::postgres::deadpool_postgres::{BuildError, PoolError};
 use sagamq_sdk::postgres::tokio_postgres::{self, Config};
+use sagamq_sdk::trace::carried;
 use sagamq_sdk::{CallError, CancellationToken, Client, JsonText};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -144,7 +145,7 @@ impl Store {
     /// When `work` does.
     pub async fn with<T: Send + 'static>(&self, work: impl FnOnce(&Database) -> T + Send + 'static) -> T {
         let database = Arc::clone(&self.0);
-        match tokio::task::spawn_blocking(move || work(&database)).await {
+        match tokio::task::spawn_blocking(carried(move || work(&database))).await {
             Ok(done) => done,
             Err(error) => match error.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),

@@ -1,6 +1,7 @@
-//! Kills with SIGKILL while orders are under way.
+//! Kills with SIGKILL while orders are under way. Of a broker of several nodes, the one that serves is lost for good and another takes over.
 
-use super::site::Site;
+use super::cluster::Takeover;
+use super::site::{BROKER, Site};
 use super::{TrialError, books, branches};
 use crate::service::checkpoint::{Place, Side, Verb};
 use std::time::Duration;
@@ -54,12 +55,14 @@ pub(super) struct Kill {
     pub(super) ended: usize,
     /// How long it was left dead.
     pub(super) down: Duration,
-    /// From its start until it answered.
+    /// From its start until it answered; of a node that was lost for good, from the kill until another one did.
     pub(super) ready: Duration,
     /// From the kill until the next order ended.
     pub(super) next_order: Duration,
     /// Branches of transactions that were in doubt while it was dead or when it came back; nothing where nobody looked.
     pub(super) in_doubt: Option<usize>,
+    /// How the broker's other nodes went on, if it has any and one was lost.
+    pub(super) takeover: Option<Takeover>,
 }
 
 /// Kills one after the other as the orders go on, and tells `say` about it. While one is dead, `meanwhile` is done. Returns when all
@@ -88,31 +91,60 @@ pub(super) async fn run(
             hold(site, voter, &AFTER_A_VOTE).await?;
         }
         let (at, killed) = (began.elapsed(), Instant::now());
-        site.kill(who).await?;
+        let lost = match site.cluster().filter(|_| who == BROKER) {
+            Some(cluster) => Some((cluster, cluster.lose().await?)),
+            None => {
+                site.kill(who).await?;
+                None
+            }
+        };
         if let Some(voter) = voter.filter(|&voter| voter != who) {
             branches::let_go(site, voter).await?;
         }
         let ended = *progress.borrow();
-        say(format!(
-            "kill -9 {who}, {ended} of {orders} orders have ended{}",
-            if down.is_zero() { "" } else { "; it stays down for a while" }
-        ));
+        say(match &lost {
+            Some((_, lost)) => {
+                format!("kill -9 {}, the active node, and its disk is gone; {ended} of {orders} orders have ended", lost.name)
+            }
+            None if down.is_zero() => format!("kill -9 {who}, {ended} of {orders} orders have ended"),
+            None => format!("kill -9 {who}, {ended} of {orders} orders have ended; it stays down for a while"),
+        });
         // Not a wait for something to happen: the outage itself.
         tokio::time::sleep(down).await;
         meanwhile().await?;
-        let before = *progress.borrow();
+        let mut before = *progress.borrow();
         let in_doubt = match voter {
             // A voter that is dead itself tells of it when it comes back.
             Some(voter) if voter != who => branches::in_doubt(site).await.map(|branches| branches.len()),
             _ => None,
         };
-        let ready = site.restart(who).await?;
-        say(format!("{who} is back: it answered {} ms after its start", ready.as_millis()));
-        // When no orders are left there is nothing to wait for.
-        reach(&mut progress, (before + 1).min(orders)).await;
-        kills.push(Kill { who, at, ended, down, ready, next_order: killed.elapsed(), in_doubt });
+        let (ready, next_order, takeover) = match lost {
+            Some((cluster, lost)) => {
+                let by = cluster.take_over(&lost).await?;
+                // What its customers hear of a moment later had ended before.
+                before = before.max(*progress.borrow());
+                say(format!("{} has taken over: nobody served for {:.1} s", by.name, by.silent.as_secs_f64()));
+                let next_order = next_after(killed, &mut progress, before, orders).await;
+                let takeover = cluster.replace(&lost, by).await?;
+                let joined = takeover.joined.as_millis();
+                say(format!("{} stands by in the place of {}, {joined} ms after its start on an empty disk", takeover.new, lost.name));
+                (by.silent, next_order, Some(takeover))
+            }
+            None => {
+                let ready = site.restart(who).await?;
+                say(format!("{who} is back: it answered {} ms after its start", ready.as_millis()));
+                (ready, next_after(killed, &mut progress, before, orders).await, None)
+            }
+        };
+        kills.push(Kill { who, at, ended, down, ready, next_order, in_doubt, takeover });
     }
     Ok(kills)
+}
+
+/// Waits until one more order has ended, and says how long after the kill. When no orders are left there is nothing to wait for.
+async fn next_after(killed: Instant, progress: &mut watch::Receiver<usize>, before: usize, orders: usize) -> Duration {
+    reach(progress, (before + 1).min(orders)).await;
+    killed.elapsed()
 }
 
 /// Waits until so many orders have ended, or until no more will.

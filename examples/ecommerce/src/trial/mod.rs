@@ -2,7 +2,7 @@
 //!
 //! | command | what it shows |
 //! |---|---|
-//! | `sagamq-shop demo` ([`demo`]) | an ordinary bad day: refusals, lost replies, two kills |
+//! | `sagamq-shop demo` ([`demo`]) | an ordinary bad day: refusals, lost replies, two kills; over several nodes, one of them lost for good |
 //! | `sagamq-shop drill-doubt` ([`doubt`]) | the provider takes money and its answer is lost, in every kind of step, under kills of everybody |
 //! | `sagamq-shop drill-kills` ([`broker_kills`]) | the broker is killed every few seconds while orders go through |
 //! | `sagamq-shop drill-backup` ([`backup`]) | the broker comes back from an old backup, under participants that know more than it does |
@@ -18,6 +18,7 @@ pub mod backup;
 mod books;
 mod branches;
 pub mod broker_kills;
+mod cluster;
 mod container;
 mod databases;
 pub mod demo;
@@ -25,6 +26,7 @@ pub mod doubt;
 mod events;
 pub mod followers;
 mod kills;
+pub mod nodes;
 mod occurred;
 mod plan;
 mod process;
@@ -152,6 +154,9 @@ pub enum TrialError {
         #[source]
         source: testcontainers::TestcontainersError,
     },
+    /// A log was asked for and not named.
+    #[error("--log names no place, and SAGAMQ_TEST_S3 is not set: run this under scripts/with-s3, or say --log s3://BUCKET/PATH")]
+    NoLog,
     /// The PostgreSQL server.
     #[error("PostgreSQL failed: {0}")]
     Postgres(#[from] sagamq_sdk::postgres::tokio_postgres::Error),

@@ -98,6 +98,16 @@ pub(super) fn of_transactions(ran: &Ran, books: &Books) -> Vec<Occurrence> {
     ]
 }
 
+/// What the loss of a node for good has.
+pub(super) fn of_a_lost_node(ran: &Ran) -> Vec<Occurrence> {
+    let lost = ran.kills.iter().filter(|kill| kill.takeover.is_some());
+    let after = |ended: usize| ran.outcome.ended.len().saturating_sub(ended);
+    vec![
+        occurrence("nodes lost for good with their disks, and replaced by one with an empty disk", lost.clone().count() as u64),
+        occurrence("orders that ended after that", lost.map(|kill| after(kill.ended)).sum::<usize>() as u64),
+    ]
+}
+
 /// Calls that the services knew already.
 pub(super) fn repeated(books: &Books) -> Occurrence {
     occurrence("calls that came again and changed nothing", books.calls.values().map(|counts| counts.repeated).sum())
@@ -161,7 +171,21 @@ fn doubts(books: &Books) -> BTreeMap<(Purpose, Fault), Struck> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::Money;
+    use crate::orders::{Order, OrderState};
     use crate::provider::Planned;
+    use crate::trial::cluster::{Successor, Takeover};
+    use crate::trial::kills::Kill;
+    use crate::trial::plan::Plan;
+    use crate::trial::traffic::End;
+    use std::time::Duration;
+
+    fn some_orders(count: u64) -> Vec<Ended> {
+        let end =
+            Order { card: String::new(), lines: Vec::new(), total: Money(0), state: OrderState::Completed, reason: None, tracking: None };
+        let ended = |order| Ended { order, end: End::Book(end.clone()), took: Duration::ZERO, stands: None };
+        Plan::plain(7, count).orders.into_iter().map(ended).collect()
+    }
 
     #[test]
     fn what_did_not_occur_is_counted_as_zero() {
@@ -175,5 +199,20 @@ mod tests {
         let expected = [occurrence("pivot (capture), done late", 1), occurrence("compensation (refund), down", 1)];
         assert_eq!(occurred, expected);
         assert_eq!(doubts_by_purpose(&books).iter().map(|it| it.times).sum::<u64>(), 1);
+    }
+
+    #[test]
+    fn a_broker_that_was_only_restarted_has_lost_no_node() {
+        let time = Duration::from_secs(1);
+        let restarted =
+            Kill { who: "broker", at: time, ended: 7, down: time, ready: time, next_order: time, in_doubt: None, takeover: None };
+        let by = Successor { name: "b", silent: time };
+        let lost = Kill { takeover: Some(Takeover { lost: "a", by, new: "c", joined: time }), ..restarted };
+        let times = |kills: Vec<Kill>| {
+            let ran = Ran { outcome: Outcome { ended: some_orders(10), ..Outcome::default() }, kills, took: time };
+            of_a_lost_node(&ran).iter().map(|it| it.times).collect::<Vec<_>>()
+        };
+        assert_eq!(times(vec![restarted]), [0, 0]);
+        assert_eq!(times(vec![restarted, lost]), [1, 3]);
     }
 }

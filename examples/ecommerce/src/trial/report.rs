@@ -2,6 +2,7 @@
 
 use super::audit::Audit;
 use super::books::Books;
+use super::cluster::Takeover;
 use super::kills::Kill;
 use super::occurred::Occurrence;
 use super::run::Ran;
@@ -86,11 +87,7 @@ fn write_steps(text: &mut String, outcome: &Outcome) -> std::fmt::Result {
 fn write_troubles(text: &mut String, ran: &Ran, books: &Books, mode: Mode) -> std::fmt::Result {
     writeln!(text, "\nWHAT WENT WRONG")?;
     for kill in &ran.kills {
-        let Kill { who, ended, .. } = kill;
-        let left = if kill.down.is_zero() { String::new() } else { format!(", left dead for {:.1} s", kill.down.as_secs_f64()) };
-        writeln!(text, "  {:>5.1} s  kill -9 {who} when {ended} orders had ended{left};", kill.at.as_secs_f64())?;
-        let (ready, next) = (kill.ready.as_millis(), kill.next_order.as_secs_f64());
-        writeln!(text, "           ready {ready} ms after its start, next order ended {next:.2} s after the kill")?;
+        write_kill(text, kill)?;
         if let Some(in_doubt) = kill.in_doubt {
             writeln!(text, "           {in_doubt} branches were in doubt meanwhile, with their locks")?;
         }
@@ -126,6 +123,28 @@ fn write_troubles(text: &mut String, ran: &Ran, books: &Books, mode: Mode) -> st
     writeln!(text, "  {} orders were sent again by their customers because there was no answer", ran.outcome.sent_again)
 }
 
+fn write_kill(text: &mut String, kill: &Kill) -> std::fmt::Result {
+    let Kill { who, ended, .. } = kill;
+    let (at, next) = (kill.at.as_secs_f64(), kill.next_order.as_secs_f64());
+    if let Some(Takeover { lost, by, new, joined }) = kill.takeover {
+        writeln!(text, "  {at:>5.1} s  {lost}, the active node, lost for good with its disk (kill -9) when {ended} orders had ended;")?;
+        writeln!(
+            text,
+            "           nobody served for {:.2} s, then {} did, next order ended {next:.2} s after the kill;",
+            by.silent.as_secs_f64(),
+            by.name
+        )?;
+        return writeln!(
+            text,
+            "           {new} came in its place: {} ms after its start on an empty disk it stood by",
+            joined.as_millis()
+        );
+    }
+    let left = if kill.down.is_zero() { String::new() } else { format!(", left dead for {:.1} s", kill.down.as_secs_f64()) };
+    writeln!(text, "  {at:>5.1} s  kill -9 {who} when {ended} orders had ended{left};")?;
+    writeln!(text, "           ready {} ms after its start, next order ended {next:.2} s after the kill", kill.ready.as_millis())
+}
+
 fn write_speed(text: &mut String, outcome: &Outcome, took: Duration) -> std::fmt::Result {
     let at = |percent| outcome.within(percent).as_millis();
     #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
@@ -139,6 +158,20 @@ fn write_speed(text: &mut String, outcome: &Outcome, took: Duration) -> std::fmt
         at(90),
         at(99)
     )
+}
+
+/// How the nodes of the broker stand at the end, as text.
+pub(super) fn nodes(status: &str, stepped_down: usize) -> String {
+    let mut text = "NODES at the end, by `sagamq cluster status`\n".to_owned();
+    for line in status.lines() {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "  {line}");
+    }
+    if stepped_down > 0 {
+        let _ =
+            writeln!(text, "  {stepped_down} times a node lost its term without being killed, ended (exit code 6), and was started again");
+    }
+    text
 }
 
 fn write_occurrences(text: &mut String, must_occur: &[Occurrence]) -> std::fmt::Result {

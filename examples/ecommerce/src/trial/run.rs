@@ -3,6 +3,7 @@
 use super::audit::{Audit, audit};
 use super::books::{self, Books};
 use super::kills::{self, Kill, Strike};
+use super::nodes::NodesPlan;
 use super::occurred::Occurrence;
 use super::plan::Plan;
 use super::report;
@@ -45,16 +46,27 @@ pub(super) struct Ran {
     pub(super) took: Duration,
 }
 
-/// Prepares the shop of `plan` and plays `play` in it. All processes are gone when this returns.
+/// Prepares the shop of `plan` with a broker that is one server, and plays `play` in it. All processes are gone when this returns.
 pub(super) async fn trial<F: Future<Output = Result<(), TrialError>>>(
     args: &SiteArgs,
     lose_replies: f64,
     plan: &Plan,
     play: impl FnOnce(Arc<Site>) -> F,
 ) -> Result<(), TrialError> {
+    trial_over(args, None, lose_replies, plan, play).await
+}
+
+/// [`trial`], with a broker of several nodes if `nodes` says so.
+pub(super) async fn trial_over<F: Future<Output = Result<(), TrialError>>>(
+    args: &SiteArgs,
+    nodes: Option<&NodesPlan>,
+    lose_replies: f64,
+    plan: &Plan,
+    play: impl FnOnce(Arc<Site>) -> F,
+) -> Result<(), TrialError> {
     let mut workplace = Workplace::new()?;
     let (postgres, container) = args.server().await?;
-    let site = Arc::new(Site::prepare(args, postgres.as_deref(), lose_replies, plan, workplace.path()).await?);
+    let site = Arc::new(Site::prepare(args, nodes, postgres.as_deref(), lose_replies, plan, workplace.path()).await?);
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     let result = tokio::select! {
         result = play(Arc::clone(&site)) => result,

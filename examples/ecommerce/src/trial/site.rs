@@ -1,7 +1,9 @@
-//! The running shop: a broker, its services and the payment provider, each a process with its own directory and port.
+//! The running shop: a broker or its nodes, its services and the payment provider, each a process with its own directory and port.
 
+use super::cluster::{Cluster, NAMES};
 use super::databases::Databases;
 use super::followers::SLOW_MS;
+use super::nodes::NodesPlan;
 use super::plan::Plan;
 use super::process::Process;
 use super::{SiteArgs, TrialError};
@@ -50,6 +52,8 @@ pub(super) struct Site {
     directory: PathBuf,
     ports: Vec<(&'static str, u16)>,
     databases: Option<Databases>,
+    /// The broker, if it is not one server.
+    cluster: Option<Cluster>,
     http: reqwest::Client,
 }
 
@@ -57,6 +61,7 @@ impl Site {
     /// Prepares everything under `directory`, on free ports. Nothing runs yet but the PostgreSQL server, if one is named.
     pub(super) async fn prepare(
         args: &SiteArgs,
+        nodes: Option<&NodesPlan>,
         postgres: Option<&str>,
         lose_replies: f64,
         plan: &Plan,
@@ -71,26 +76,39 @@ impl Site {
             Some(connection) => Some(Databases::create(connection).await?),
             None => None,
         };
-        let ports = free_ports()?;
+        let count = nodes.map_or(0, |nodes| nodes.count);
+        let ports = free_ports(&NAMES[..count])?;
         let logs = directory.join("logs");
         std::fs::create_dir_all(&logs)?;
         let address = |name| format!("127.0.0.1:{}", port(&ports, name));
-        let url = |name| OsString::from(format!("http://{}", address(name)));
         let own = |name: &'static str| -> Vec<OsString> {
             vec!["--listen".into(), address(name).into(), "--data-dir".into(), data(directory, name).into_os_string()]
         };
-        let mut processes = vec![Process::new(BROKER, &broker, [vec!["serve".into()], own(BROKER)].concat(), &logs)];
+        // Nothing here speaks TLS, so the system's certificates are not needed.
+        let http = reqwest::Client::builder().no_proxy().tls_certs_only([]).timeout(Duration::from_secs(90)).build()?;
+        let cluster = nodes.map(|nodes| {
+            let of_nodes: Vec<u16> = NAMES[..count].iter().map(|name| port(&ports, name)).collect();
+            Cluster::new(nodes, &broker, directory, &of_nodes, http.clone())
+        });
+        let url = |name| match &cluster {
+            Some(cluster) if name == BROKER => cluster.urls(),
+            _ => format!("http://{}", address(name)),
+        };
+        let mut processes = Vec::new();
+        if cluster.is_none() {
+            processes.push(Process::new(BROKER, &broker, [vec!["serve".into()], own(BROKER)].concat(), &logs));
+        }
         for name in SERVICES.into_iter().chain(FOLLOWERS) {
             std::fs::create_dir_all(data(directory, name))?;
             let mut options: Vec<OsString> = [vec![name.into()], own(name)].concat();
             if name != PROVIDER {
-                options.extend(["--server".into(), url(BROKER), "--lose-replies".into(), lose_replies.to_string().into()]);
+                options.extend(["--server".into(), url(BROKER).into(), "--lose-replies".into(), lose_replies.to_string().into()]);
             }
             if FOLLOWERS.contains(&name) {
                 options.extend(["--slow-ms".into(), SLOW_MS.to_string().into()]);
             }
             if name == PAYMENT {
-                options.extend(["--provider".into(), url(PROVIDER)]);
+                options.extend(["--provider".into(), url(PROVIDER).into()]);
             }
             if plan.mode == Mode::Choreography && PARTICIPANTS.contains(&name) {
                 options.push("--choreography".into());
@@ -110,8 +128,7 @@ impl Site {
             }
             processes.push(Process::new(name, &shop, options, &logs));
         }
-        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(90)).build()?;
-        Ok(Self { processes: Mutex::new(processes), directory: directory.to_owned(), ports, databases, http })
+        Ok(Self { processes: Mutex::new(processes), directory: directory.to_owned(), ports, databases, cluster, http })
     }
 
     /// The data directory of a process.
@@ -119,8 +136,11 @@ impl Site {
         data(&self.directory, name)
     }
 
-    /// The base address of a process.
+    /// The base address of a process; of a broker of several nodes, their addresses, divided by commas.
     pub(super) fn url(&self, name: &str) -> String {
+        if let Some(cluster) = self.cluster.as_ref().filter(|_| name == BROKER) {
+            return cluster.urls();
+        }
         format!("http://127.0.0.1:{}", port(&self.ports, name))
     }
 
@@ -135,6 +155,11 @@ impl Site {
         self.databases.as_ref()
     }
 
+    /// The nodes of the broker, if it is not one server.
+    pub(super) const fn cluster(&self) -> Option<&Cluster> {
+        self.cluster.as_ref()
+    }
+
     /// The HTTP client for the services.
     pub(super) fn http(&self) -> &reqwest::Client {
         &self.http
@@ -142,7 +167,10 @@ impl Site {
 
     /// Starts everything and waits until everything answers.
     pub(super) async fn start(&self) -> Result<(), TrialError> {
-        self.restart(BROKER).await?;
+        match &self.cluster {
+            Some(cluster) => cluster.start().await?,
+            None => drop(self.restart(BROKER).await?),
+        }
         for name in SERVICES {
             self.restart(name).await?;
         }
@@ -178,7 +206,10 @@ impl Site {
         for process in self.processes.lock().await.iter_mut().rev() {
             process.kill().await?;
         }
-        Ok(())
+        match &self.cluster {
+            Some(cluster) => cluster.stop().await,
+            None => Ok(()),
+        }
     }
 
     /// Never returns while every process that should run does; then says which one died.
@@ -197,7 +228,10 @@ impl Site {
                 return Err(TrialError::Died { name: process.name, status, log: process.log_tail() });
             }
         }
-        Ok(())
+        match &self.cluster {
+            Some(cluster) => cluster.check_alive().await,
+            None => Ok(()),
+        }
     }
 
     async fn answers(&self, name: &str) -> bool {
@@ -213,8 +247,8 @@ impl Site {
 }
 
 /// Free ports, all held until all are known, so that none is given twice.
-fn free_ports() -> Result<Vec<(&'static str, u16)>, TrialError> {
-    let names = std::iter::once(BROKER).chain(SERVICES).chain(FOLLOWERS);
+fn free_ports(nodes: &[&'static str]) -> Result<Vec<(&'static str, u16)>, TrialError> {
+    let names = std::iter::once(BROKER).chain(SERVICES).chain(FOLLOWERS).chain(nodes.iter().copied());
     let held: Vec<(&str, TcpListener)> =
         names.map(|name| Ok((name, TcpListener::bind("127.0.0.1:0")?))).collect::<Result<_, std::io::Error>>()?;
     held.into_iter().map(|(name, listener)| Ok((name, listener.local_addr()?.port()))).collect()

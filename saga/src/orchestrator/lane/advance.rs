@@ -5,16 +5,20 @@ use super::batch::{Answer, Applied, Batch, Pending};
 use super::children::to_lanes;
 use super::decide::Decided;
 use super::input::Reply;
+use super::locks::send_out;
 use super::refusal::Undecided;
 use super::replies::release_replies;
 use super::task::{Lane, Live};
 use crate::orchestrator::operated::Operated;
 use crate::orchestrator::topics::reply_topic;
 use crate::participant::Word;
-use crate::protocol::{By, Input, Instance, RecordedEvent, Verb, lane_of};
+use crate::protocol::{By, Command, Input, Instance, RecordedEvent, Verb, lane_of};
 use crate::store;
+use crate::trace::{Causes, spans_of};
 use sagamq_api::saga::{CompletedCall, SagaState};
 use sagamq_api::{Offset, TopicName};
+use sagamq_broker::audit::Note;
+use sagamq_broker::spans::Span;
 use sagamq_broker::{SubmitError, WriteError};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -27,19 +31,20 @@ impl Lane {
     /// A worker's reply.
     pub(super) async fn complete(&mut self, word: Word, reply: Reply<CompletedCall, Undecided>) {
         let make = |applied: Applied| CompletedCall { duplicate: applied.duplicate, state: applied.state };
-        self.answer_with(self.addressee(&word.attempt), word.into(), reply, make).await;
+        self.answer_with(self.addressee(&word.attempt), word.into(), Note::nothing(), reply, make).await;
     }
 
     /// An operator's verb.
-    pub(super) async fn operate(&mut self, id: Uuid, verb: Verb, by: By, reply: Reply<Operated, Undecided>) {
+    pub(super) async fn operate(&mut self, id: Uuid, verb: Verb, by: By, note: Note, reply: Reply<Operated, Undecided>) {
         let make = |applied: Applied| Operated { duplicate: applied.duplicate, state: applied.state };
-        self.answer_with(id, Input::Operate { verb, by }, reply, make).await;
+        self.answer_with(id, Input::Operate { verb, by }, note, reply, make).await;
     }
 
     pub(super) async fn answer_with<T: Send + 'static>(
         &mut self,
         id: Uuid,
         input: Input,
+        note: Note,
         reply: Reply<T, Undecided>,
         make: impl FnOnce(Applied) -> T + Send + 'static,
     ) {
@@ -49,7 +54,7 @@ impl Lane {
                     // Whoever asked may have gone.
                     let _ = reply.send(applied.map(make).map_err(Undecided::from));
                 });
-                self.commit(id, decided, Along::default(), answer).await;
+                self.commit(id, decided, Along { note, ..Along::default() }, answer).await;
             }
             // A rejection tells of a state too, so it waits for the disk like every answer.
             Err(error) => self.answer_when_durable(reply, Err(error)),
@@ -166,17 +171,27 @@ impl Lane {
         let Decided { events, commands, state: instance, duplicate, forced, next } = decided;
         assert!(next.is_none(), "what else is decided with it is staged behind it");
         let (to_lanes, commands) = to_lanes(commands);
-        let Some(dispatch) = self.dispatcher.stage(&mut self.batch.commit, commands) else { return false };
-        Self::send(self.parts.lanes, &mut self.batch.commit, to_lanes);
+        let causes = Causes::of(&self.parts.tracer, instance.head());
+        let told = commands.iter().filter_map(|command| match command {
+            Command::Tell(told) if causes.are_recorded() => causes.span_of_told(told, instance.head().updated_at_ms),
+            _ => None,
+        });
+        let spans: Vec<Span> = told.collect();
+        let Some(dispatch) = self.dispatcher.stage(&mut self.batch.commit, commands, &causes) else { return false };
+        Self::send(self.parts.lanes, &mut self.batch.commit, to_lanes, &causes);
+        if self.instances.get(&id).is_some_and(|live| instance.begins_to_wait_for_parent(&live.instance)) {
+            send_out(&mut self.batch.commit, self.parts.random.next_u64(), id);
+        }
         let applied = Applied { duplicate, state: instance.state() };
-        let Along { cursor, taking, watch, rerun_watch } = along;
+        let Along { cursor, taking, watch, rerun_watch, note } = along;
         assert!(rerun_watch.is_none(), "it goes along with the rerun");
         let seen = self.watches.look(id, &instance, watch, self.parts.clock.now_ms());
         seen.put(id, lane_of, &mut self.batch.commit);
+        self.batch.commit.note(note.on("saga", &instance.head().saga));
         if let Some(Taking { from, sequence }) = taking {
             self.batch.commit.take(from, sequence);
         }
-        self.batch.add(Pending { id, instance, events, dispatch, seen, taking, applied, answer }, cursor, forced);
+        self.batch.add(Pending { id, instance, events, dispatch, spans, seen, taking, applied, answer }, cursor, forced);
         true
     }
 
@@ -207,19 +222,22 @@ impl Lane {
         self.commits += 1;
         let mut offsets = submitted.offsets.iter().copied();
         let mut consequences = Vec::with_capacity(pending.len());
-        for Pending { id, instance, events, dispatch, seen, taking, applied, answer } in pending {
+        for Pending { id, instance, events, dispatch, mut spans, seen, taking, applied, answer } in pending {
             let departures = self.dispatcher.placed(dispatch, &mut offsets);
             self.took(taking);
             self.watches.apply(id, seen);
             let waiters = self.waiters.take_if_at_rest(id, &instance);
+            spans.extend(self.ended(id, &instance, &events));
             self.apply(id, instance, &events);
-            consequences.push((departures, waiters, applied, answer));
+            consequences.push((departures, waiters, spans, applied, answer));
         }
         assert_eq!(offsets.count(), told, "what is told of turns comes behind the commands, and nothing else does");
+        let tracer = self.parts.tracer.clone();
         let then = Box::new(move |durable: Result<(), WriteError>| {
-            for (departures, waiters, applied, answer) in consequences {
+            for (departures, waiters, spans, applied, answer) in consequences {
                 if durable.is_ok() {
                     departures.begin();
+                    spans.into_iter().for_each(|span| tracer.record(span));
                 }
                 if durable.is_ok() {
                     for waiter in waiters {
@@ -250,7 +268,7 @@ impl Lane {
             let before = self.instances.get(id).map(|live| &live.instance);
             if !events.is_empty() {
                 store::put_instance(&mut batch.commit, before, instance, events);
-                told += self.parts.lifecycle.tell(&mut batch.commit, before, instance);
+                told += self.parts.lifecycle.tell(&mut batch.commit, before, instance, &self.parts.tracer);
             }
         }
         if let Some(next) = batch.cursor() {
@@ -260,6 +278,13 @@ impl Lane {
             batch.commit.unforced();
         }
         told
+    }
+
+    /// The spans that are over with what was decided.
+    fn ended(&self, id: Uuid, instance: &Instance, events: &[RecordedEvent]) -> Vec<Span> {
+        let causes = Causes::of(&self.parts.tracer, instance.head());
+        let live = self.instances.get(&id).filter(|_| causes.are_recorded());
+        live.map_or_else(Vec::new, |live| spans_of(&causes, &live.definition, &live.instance, instance, events))
     }
 
     /// Takes a decided instance over into memory.

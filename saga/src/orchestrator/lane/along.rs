@@ -2,6 +2,7 @@
 
 use crate::protocol::repair::Watch;
 use sagamq_api::Offset;
+use sagamq_broker::audit::Note;
 
 /// What goes along.
 #[derive(Debug, Default)]
@@ -14,6 +15,8 @@ pub(super) struct Along {
     pub(super) watch: Option<Watch>,
     /// A watch over what becomes of the rerun that is decided with it.
     pub(super) rerun_watch: Option<Watch>,
+    /// Who made it, for the audit log.
+    pub(super) note: Note,
 }
 
 /// A message that is taken with a commit.

@@ -9,6 +9,7 @@ use crate::participant::Dispatch;
 use crate::protocol::{Instance, RecordedEvent};
 use sagamq_api::Offset;
 use sagamq_api::saga::SagaState;
+use sagamq_broker::spans::Span;
 use sagamq_broker::{ShardCommit, WriteError};
 use std::collections::HashSet;
 use uuid::Uuid;
@@ -32,6 +33,8 @@ pub(super) struct Pending {
     pub(super) instance: Instance,
     pub(super) events: Vec<RecordedEvent>,
     pub(super) dispatch: Dispatch,
+    /// What it tells tracing systems of.
+    pub(super) spans: Vec<Span>,
     /// What it changes of the watches over the instance.
     pub(super) seen: Seen,
     /// The message that led to it.

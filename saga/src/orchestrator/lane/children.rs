@@ -4,11 +4,10 @@
 use super::along::{Along, Taking};
 use super::decide::{Decided, Panicked};
 use super::locks::claimed;
-use super::refusal::Undecided;
+use super::refusal::{Undecided, is_passing};
 use super::task::{Lane, Live};
 use crate::definition::{Definition, Target};
 use crate::orchestrator::beside::beside;
-use crate::orchestrator::bounds::require_bounds;
 use crate::orchestrator::choice::choose;
 use crate::orchestrator::codes::{of_instance, of_write};
 use crate::orchestrator::definitions::DefinitionError;
@@ -17,12 +16,12 @@ use crate::protocol::{
     By, CallCommand, ChildName, Command, FIRST_GENERATION, Input, Instance, Parent, Protocol, Related, Verb, codes, instance_id, lane_of,
     lane_of_key,
 };
-use crate::store::{ChildEnded, ChildNotStarted, LaneMessage, NamedChild, StartChild, StoreError, UndoChild};
+use crate::store::{ChildEnded, ChildNotStarted, LaneMessage, NamedChild, StartChild, UndoChild};
+use crate::trace::Causes;
 use sagamq_api::limits::SAGA_DEPTH_MAX;
 use sagamq_api::saga::{AttemptId, CallOutcome, Failure, Mode, Operation, SagaVerb};
 use sagamq_api::{ErrorCode, JsonText};
 use sagamq_broker::ShardCommit;
-use sagamq_broker::storage::StorageError;
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -32,8 +31,10 @@ enum NoStart {
     Never(Failure),
     /// It cannot be now.
     Now(Failure),
-    /// Something stored cannot be read: the message is to come again.
+    /// The device failed: the message is to come again.
     Again,
+    /// It was started, and cannot be read: what it did nobody knows. So nothing is said, and whoever waits for it waits on.
+    Lost(InstanceError),
 }
 
 /// What is to be done with a message whose instance could not decide.
@@ -56,12 +57,12 @@ pub(super) fn to_lanes(commands: Vec<Command>) -> (Vec<Command>, Vec<Command>) {
 
 impl Lane {
     /// Adds to the commit what a decision sends to other lanes.
-    pub(super) fn send(lanes: u16, commit: &mut ShardCommit, commands: Vec<Command>) {
+    pub(super) fn send(lanes: u16, commit: &mut ShardCommit, commands: Vec<Command>, causes: &Causes<'_>) {
         for command in commands {
             let (to, message) = match command {
-                Command::Call(call) => asked(*call, lanes),
+                Command::Call(call) => asked(*call, lanes, causes),
                 Command::Relate(related) => told(*related, lanes),
-                Command::Lock { key, by, wants } => claimed(key, by, wants, lanes),
+                Command::Lock { key, by, wants, must } => claimed(key, by, wants.then_some(must), lanes),
                 // What is sent arrives; and what is over is not heard any more.
                 Command::Settle { .. } | Command::Postpone { .. } | Command::Tell(_) => continue,
             };
@@ -82,6 +83,10 @@ impl Lane {
                 self.send_alone(attempt.instance, message, taking).await;
             }
             Err(NoStart::Again) => {}
+            Err(NoStart::Lost(error)) => {
+                tracing::error!(saga = %attempt.instance, step = %attempt.step, %error, "a sub-saga that is asked for cannot be read, and its parent waits on");
+                self.take_only(taking).await;
+            }
         }
     }
 
@@ -91,7 +96,7 @@ impl Lane {
         let never = |code: &str, message: String| NoStart::Never(Failure { code: code.to_owned(), message });
         let of_store = |error: InstanceError| match error {
             InstanceError::Store(error) if is_passing(&error) => NoStart::Again,
-            error => NoStart::Never(Failure { code: of_instance(&error).as_str().to_owned(), message: error.to_string() }),
+            error => NoStart::Lost(error),
         };
         if let Some(id) = self.last_started(saga, key).map_err(of_store)? {
             let is_own = |instance: &Instance| instance.parent().is_some_and(|parent| parent.attempt == *attempt);
@@ -125,9 +130,6 @@ impl Lane {
                 format!("the input of {about} is a JSON object, and `with` gives none"),
             ));
         }
-        if let Err(error) = require_bounds(input) {
-            return Err(never(codes::PAYLOAD_TOO_LARGE, format!("the input of {about}: {error}")));
-        }
         if definition.input.is_some() {
             let (judging, input) = (Arc::clone(&definition), input.clone());
             let misfit = beside(move || judging.input.as_ref().and_then(|schema| schema.misfit(&input))).await;
@@ -144,7 +146,7 @@ impl Lane {
     }
 
     async fn begin_child(&mut self, start: StartChild, definition: Arc<Definition>, taking: Taking) {
-        let StartChild { attempt, parent, saga, key, input, depth, .. } = start;
+        let StartChild { attempt, parent, saga, key, input, depth, trace, .. } = start;
         let id = instance_id(self.parts.store.0.shard(), &saga, &key, FIRST_GENERATION);
         let is_taken = match self.parts.store.first_event(id) {
             Ok(first) => first.is_some() || self.instances.contains_key(&id),
@@ -159,7 +161,7 @@ impl Lane {
         let instance = Instance::new(Protocol::Saga, id, &definition);
         let parent = Some(Box::new(Parent { saga: parent, attempt: attempt.clone(), depth }));
         let (generation, cluster) = (FIRST_GENERATION, self.parts.cluster);
-        let input = Input::Start { parent, key: key.clone(), generation, input, cluster };
+        let input = Input::Start { parent, key: key.clone(), generation, input, cluster, trace };
         let decided: Decided = match self.decide_on(&definition, instance.clone(), input).await {
             Ok(Ok(decided)) => decided,
             Ok(Err(rejection)) => {
@@ -178,6 +180,12 @@ impl Lane {
 
     /// The parent is undone: the sub-saga is cancelled, if it still can be. What becomes of it is told as it ends.
     pub(super) async fn cancel_child(&mut self, child: NamedChild, taking: Taking) {
+        // A saga that somebody else started under this key is not the parent's to cancel.
+        let is_anothers =
+            |lane: &Self, id: Uuid| lane.looked_at(id, |instance| instance.parent().is_none()).is_ok_and(|found| found == Some(true));
+        if self.last_started(&child.saga, &child.key).is_ok_and(|id| id.is_some_and(|id| is_anothers(self, id))) {
+            return self.take_only(taking).await;
+        }
         let by = By { actor: None, reason: Some("the saga that started it is undone".to_owned()) };
         self.tell_child(&child, Input::Operate { verb: Verb::Saga(SagaVerb::Cancel), by }, taking).await;
     }
@@ -237,7 +245,7 @@ impl Lane {
     /// A sub-saga cannot be started now.
     pub(super) async fn child_not_started(&mut self, not_started: ChildNotStarted, taking: Taking) {
         let ChildNotStarted { attempt, failure } = not_started;
-        self.hear_of_child(attempt.instance, Input::NotSent { attempt, failure }, taking).await;
+        self.hear_of_child(attempt.instance, Input::NotSent { attempt, failure, was_never_sent: false }, taking).await;
     }
 
     async fn hear_of_child(&mut self, parent: Uuid, input: Input, taking: Taking) {
@@ -266,14 +274,15 @@ impl Lane {
 }
 
 /// The message that starts or undoes a sub-saga, and its lane.
-fn asked(command: CallCommand, lanes: u16) -> (u16, LaneMessage) {
+fn asked(command: CallCommand, lanes: u16, causes: &Causes<'_>) -> (u16, LaneMessage) {
     let CallCommand { target, call, child, .. } = command;
     let (Target::Saga(sub_saga), Some(child)) = (target, child) else { unreachable!("only calls to sub-sagas go to lanes") };
     let (saga, key, attempt) = (sub_saga.name, child.key, call.attempt);
     let lane = lane_of_key(&saga, &key, lanes);
     let message = if attempt.operation == Operation::Action {
         let (parent, version, input, depth) = (call.saga, sub_saga.version, call.arguments, child.depth);
-        LaneMessage::StartChild(StartChild { attempt, parent, saga, version, key, input, depth })
+        let trace = causes.attempt(&attempt).map(Box::new);
+        LaneMessage::StartChild(StartChild { attempt, parent, saga, version, key, input, depth, trace })
     } else {
         LaneMessage::UndoChild(UndoChild { attempt, saga, key })
     };
@@ -294,6 +303,10 @@ fn told(related: Related, lanes: u16) -> (u16, LaneMessage) {
             let (lane, child) = named(child);
             (lane, LaneMessage::ReleaseChild(child))
         }
+        Related::Disown { child, attempt } => {
+            let (lane, NamedChild { saga, key }) = named(child);
+            (lane, LaneMessage::UndoChild(UndoChild { attempt, saga, key }))
+        }
     }
 }
 
@@ -304,9 +317,4 @@ fn fault(error: Undecided) -> Fault {
         Undecided::Instance(error) => Fault::Lasting(Failure { code: of_instance(&error).as_str().to_owned(), message: error.to_string() }),
         Undecided::Rejected(rejection) => Fault::Lasting(Failure { code: String::new(), message: rejection.to_string() }),
     }
-}
-
-/// A device that fails is not a damaged instance.
-fn is_passing(error: &StoreError) -> bool {
-    matches!(error, StoreError::Storage(StorageError::Io(_)))
 }

@@ -93,7 +93,11 @@ impl Lane {
         beside(move || caught(|| instance.decide(&definition, input, now_ms, &mut || random.fraction()))).await
     }
 
+    /// An instance as the disk has it; `None`: it is not there, or on its way out.
     pub(super) fn fold(&self, id: Uuid) -> Result<Option<(Arc<Definition>, Instance)>, InstanceError> {
+        if self.forgotten.contains(id) {
+            return Ok(None);
+        }
         let definitions = &self.parts.definitions;
         Ok(self.parts.store.fold(id, &|saga, version| definitions.compiled(saga, version))?)
     }

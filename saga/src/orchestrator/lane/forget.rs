@@ -3,8 +3,8 @@
 use super::input::Reply;
 use super::task::Lane;
 use crate::orchestrator::error::InstanceError;
-use crate::store::forget_instance;
 use crate::store::position::Position;
+use crate::store::{forget_instance, forget_known};
 use sagamq_api::SagaName;
 use sagamq_broker::SubmitError;
 
@@ -29,26 +29,28 @@ impl Lane {
         let mut commit = self.parts.store.0.begin();
         // Should a power cut take it, they are found again.
         commit.unforced();
-        let (mut taken, mut rows, mut removed) = (0, 0, 0);
+        let (mut taken, mut rows, mut removed) = (0, 0, Vec::new());
         for place in ended {
             if rows >= ROWS_MAX {
                 break;
             }
             taken += 1;
-            if let Some(live) = self.instances.get(&place.id) {
-                if !live.instance.may_be_forgotten() {
-                    // A rerun of its parent has it undone since it was listed.
-                    continue;
+            let of_it = match self.instances.get(&place.id) {
+                None => forget_instance(&self.parts.store, &mut commit, saga, *place),
+                // A rerun of its parent has it undone since it was listed, or it has changed at its end: then it has another place in the list.
+                Some(live) if !live.instance.may_be_forgotten() || live.instance.head().updated_at_ms != place.started_at_ms => continue,
+                Some(_) => {
+                    let live = self.instances.remove(&place.id).expect("it was just looked at");
+                    self.finished.remove(place.id);
+                    self.let_go(&live.instance);
+                    Ok(forget_known(&mut commit, &live.instance, *place))
                 }
-                let live = self.instances.remove(&place.id).expect("it was just looked at");
-                self.finished.remove(place.id);
-                self.let_go(&live.instance);
-            }
-            match forget_instance(&self.parts.store, &mut commit, saga, *place) {
+            };
+            match of_it {
                 Ok(of_it) => {
                     rows += of_it;
                     // One that is gone already leaves its row in the list at the most.
-                    removed += u64::from(of_it > 1);
+                    removed.extend((of_it > 1).then_some(place.id));
                 }
                 Err(error) => tracing::error!(saga = %place.id, %error, "an instance at its end cannot be read, and is kept"),
             }
@@ -59,7 +61,8 @@ impl Lane {
         match self.parts.store.0.submit(commit).await {
             Ok(submitted) => {
                 self.commits += 1;
-                self.parts.metrics.forgotten(saga, removed);
+                self.parts.metrics.forgotten(saga, removed.len() as u64);
+                removed.into_iter().for_each(|id| self.forgotten.add(self.commits, id));
                 self.follow(Some(submitted), Box::new(|_| ()));
                 Ok(taken)
             }

@@ -17,7 +17,8 @@ use sagamq_api::repair::{RepairDescription, StartedRepair};
 use sagamq_api::saga::{
     AttemptId, BreakLock, BrokenLock, CompletedCall, LockDescription, LockQuery, Mode, SagaSummary, SentSignal, StartedSaga, Waits,
 };
-use sagamq_api::{JsonText, Offset, SagaName};
+use sagamq_api::{JsonText, Offset, SagaName, TraceContext};
+use sagamq_broker::audit::Note;
 use sagamq_broker::{Liveness, Message, WriteError};
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
@@ -39,6 +40,8 @@ pub(in crate::orchestrator) struct Wanted {
     pub(in crate::orchestrator) mode: Option<Mode>,
     pub(in crate::orchestrator) key: String,
     pub(in crate::orchestrator) input: JsonText,
+    /// The span that starts it.
+    pub(in crate::orchestrator) trace: Option<TraceContext>,
     /// Who waits until the instance is at rest, if somebody does.
     pub(in crate::orchestrator) at_rest: Option<Waiter>,
 }
@@ -66,7 +69,7 @@ pub(in crate::orchestrator) enum LaneInput {
     /// A worker's reply.
     Complete { word: Word, reply: Reply<CompletedCall, Undecided> },
     /// An operator's verb.
-    Operate { id: Uuid, verb: Verb, by: By, reply: Reply<Operated, Undecided> },
+    Operate { id: Uuid, verb: Verb, by: By, note: Note, reply: Reply<Operated, Undecided> },
     /// A signal for an instance.
     Signal { to: Addressee, signal: Box<Signal>, reply: Reply<SentSignal, Undecided> },
     /// A message of another lane.
@@ -102,15 +105,15 @@ pub(in crate::orchestrator) enum LockInput {
     /// The lock of a key, if it is held.
     Get { key: String, reply: Reply<Option<LockDescription>, InstanceError> },
     /// Take one away from who holds it.
-    Break { request: BreakLock, reply: Reply<BrokenLock, NotTaken> },
+    Break { request: BreakLock, note: Note, reply: Reply<BrokenLock, NotTaken> },
 }
 
 /// What a lane is told of its repairs.
 pub(in crate::orchestrator) enum RepairInput {
     /// Start one, once by its id.
-    Start { id: Uuid, request: Box<RepairRequest>, reply: Reply<StartedRepair, RepairError> },
+    Start { id: Uuid, request: Box<RepairRequest>, note: Note, reply: Reply<StartedRepair, RepairError> },
     /// An operator's verb.
-    Operate { id: Uuid, verb: RepairVerb, by: By, reply: Reply<RepairDescription, RepairError> },
+    Operate { id: Uuid, verb: RepairVerb, by: By, note: Note, reply: Reply<RepairDescription, RepairError> },
     /// What is known of one.
     Get { id: Uuid, reply: Reply<RepairDescription, RepairError> },
     /// Sagas were found, behind this place.

@@ -16,6 +16,7 @@ mod due;
 mod finished;
 mod follower;
 mod forget;
+mod forgotten;
 mod home_locks;
 mod input;
 mod locks;

@@ -5,9 +5,11 @@ use crate::orchestrator::bounds::OutOfBounds;
 use crate::orchestrator::definitions::DefinitionError;
 use crate::orchestrator::error::InstanceError;
 use crate::protocol::Rejection;
+use crate::store::StoreError;
 use sagamq_api::SagaName;
 use sagamq_api::saga::Mode;
 use sagamq_broker::WriteError;
+use sagamq_broker::storage::StorageError;
 use uuid::Uuid;
 
 /// Why nothing was decided.
@@ -25,6 +27,11 @@ impl From<WriteError> for Undecided {
     fn from(error: WriteError) -> Self {
         Self::Instance(InstanceError::Write(error))
     }
+}
+
+/// A device that fails is not a damaged instance.
+pub(super) fn is_passing(error: &StoreError) -> bool {
+    matches!(error, StoreError::Storage(StorageError::Io(_)))
 }
 
 /// Why a saga was not started. Nothing was stored, except where a variant says otherwise.

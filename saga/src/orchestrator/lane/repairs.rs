@@ -11,6 +11,7 @@ use crate::protocol::{By, lane_of};
 use crate::store::{AnsweredRepair, AskedRepair, LaneMessage, forget_repair, put_repair};
 use sagamq_api::limits::OPEN_REPAIRS_MAX;
 use sagamq_api::repair::{RepairDescription, RepairState, StartedRepair};
+use sagamq_broker::audit::Note;
 use uuid::Uuid;
 
 /// Rows of a repair that one commit removes.
@@ -19,8 +20,8 @@ const FORGET_ROWS_MAX: usize = 1_000;
 impl Lane {
     pub(super) async fn repair_input(&mut self, input: RepairInput) {
         match input {
-            RepairInput::Start { id, request, reply } => self.start_repair(id, *request, reply).await,
-            RepairInput::Operate { id, verb, by, reply } => self.operate_repair(id, verb, by, reply).await,
+            RepairInput::Start { id, request, note, reply } => self.start_repair(id, *request, note, reply).await,
+            RepairInput::Operate { id, verb, by, note, reply } => self.operate_repair(id, verb, by, note, reply).await,
             RepairInput::Get { id, reply } => {
                 let found = self.repair(id);
                 self.answer_when_durable(reply, found);
@@ -34,7 +35,7 @@ impl Lane {
         }
     }
 
-    async fn start_repair(&mut self, id: Uuid, request: RepairRequest, reply: Reply<StartedRepair, RepairError>) {
+    async fn start_repair(&mut self, id: Uuid, request: RepairRequest, note: Note, reply: Reply<StartedRepair, RepairError>) {
         let before = self.repair(id).and_then(|repair| Ok((repair, self.requested(id)?)));
         let answer = match before {
             Err(RepairError::NotFound(_)) if self.repairs.open.len() >= OPEN_REPAIRS_MAX => Err(RepairError::TooManyOpen),
@@ -45,7 +46,7 @@ impl Lane {
                     // Whoever asked may have gone; the repair runs.
                     let _ = reply.send(durable.map(|()| started).map_err(RepairError::from));
                 });
-                return self.commit_repair(decision, None, then).await;
+                return self.commit_repair(decision, None, note, then).await;
             }
             Err(error) => Err(error),
             Ok((repair, before)) if before.is_same(&request) => Ok(StartedRepair { duplicate: true, repair }),
@@ -54,7 +55,7 @@ impl Lane {
         self.answer_when_durable(reply, answer);
     }
 
-    async fn operate_repair(&mut self, id: Uuid, verb: RepairVerb, by: By, reply: Reply<RepairDescription, RepairError>) {
+    async fn operate_repair(&mut self, id: Uuid, verb: RepairVerb, by: By, note: Note, reply: Reply<RepairDescription, RepairError>) {
         let Some(repair) = self.repairs.open.get(&id) else {
             // At its end, and only the disk knows it.
             let refused = self.repair(id).and_then(|repair| match (verb, repair.state) {
@@ -70,7 +71,7 @@ impl Lane {
                     // Whoever asked may have gone.
                     let _ = reply.send(durable.map(|()| description).map_err(RepairError::from));
                 });
-                self.commit_repair(decision, None, then).await;
+                self.commit_repair(decision, None, note, then).await;
             }
             Err(refused) => self.answer_when_durable(reply, Err(refused.into())),
         }
@@ -99,7 +100,7 @@ impl Lane {
         self.repairs.searching.remove(&id);
         let Some(repair) = self.repairs.open.get(&id) else { return };
         let decision = repair.found(after, sagas, next, self.parts.clock.now_ms());
-        self.commit_repair(decision, None, Box::new(|_| ())).await;
+        self.commit_repair(decision, None, Note::nothing(), Box::new(|_| ())).await;
     }
 
     /// Removes rows of a repair that ended before then, the newest events first, so that it is known until nothing of it is left. Answers
@@ -134,7 +135,7 @@ impl Lane {
         match self.repairs.open.get(&repair) {
             Some(repair) => {
                 let decision = repair.repaired(number, repaired, self.parts.clock.now_ms());
-                self.commit_repair(decision, Some(taking), Box::new(|_| ())).await;
+                self.commit_repair(decision, Some(taking), Note::nothing(), Box::new(|_| ())).await;
             }
             None => {
                 tracing::error!(%repair, number, "a result is of no repair that is in progress");
@@ -149,7 +150,7 @@ impl Lane {
         let is_due = |repair: &&Repair| repair.due_ms().is_some_and(|due_ms| due_ms <= now_ms);
         let due: Vec<RepairDecision> = self.repairs.open.values().filter(is_due).map(|repair| repair.time_passed(now_ms)).collect();
         for decision in due {
-            self.commit_repair(decision, None, Box::new(|_| ())).await;
+            self.commit_repair(decision, None, Note::nothing(), Box::new(|_| ())).await;
         }
     }
 
@@ -171,10 +172,11 @@ impl Lane {
     }
 
     /// Commits what follows for a repair: its events, and the messages to the lanes of the sagas that begin.
-    async fn commit_repair(&mut self, decision: RepairDecision, taking: Option<Taking>, then: Then) {
+    async fn commit_repair(&mut self, decision: RepairDecision, taking: Option<Taking>, note: Note, then: Then) {
         let RepairDecision { events, begun, repair } = decision;
         let mut commit = self.parts.store.0.begin();
         if !events.is_empty() {
+            commit.note(note);
             put_repair(&mut commit, &repair, &events);
         }
         let RepairRequest { filter, operate, patience_ms, .. } = repair.request();

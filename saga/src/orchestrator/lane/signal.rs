@@ -8,6 +8,7 @@ use crate::orchestrator::error::InstanceError;
 use crate::protocol::{Input, Signal, instance_id};
 use sagamq_api::SagaName;
 use sagamq_api::saga::SentSignal;
+use sagamq_broker::audit::Note;
 use uuid::Uuid;
 
 impl Lane {
@@ -20,7 +21,7 @@ impl Lane {
         match found {
             Ok(id) => {
                 let make = move |applied: Applied| SentSignal { id, duplicate: applied.duplicate, state: applied.state };
-                self.answer_with(id, Input::Signal(signal), reply, make).await;
+                self.answer_with(id, Input::Signal(signal), Note::nothing(), reply, make).await;
             }
             Err(error) => self.answer_when_durable(reply, Err(error.into())),
         }

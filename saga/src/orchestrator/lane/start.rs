@@ -12,6 +12,7 @@ use crate::orchestrator::beside::{INLINE_BYTES_MAX, beside};
 use crate::orchestrator::error::InstanceError;
 use crate::orchestrator::quarantine::SetAside;
 use crate::protocol::{FIRST_GENERATION, Input, Instance, Protocol, instance_id};
+use crate::trace::Causes;
 use sagamq_api::saga::{AttemptId, Mode, SagaState, StartedSaga};
 use sagamq_api::{JsonText, SagaName};
 use sagamq_broker::WriteError;
@@ -66,7 +67,7 @@ impl Lane {
     }
 
     async fn start_new(&mut self, wanted: Wanted, generation: u64, reply: Reply<StartedSaga, StartError>) {
-        let Wanted { definition, without_address, misfit, mode, key, input, at_rest } = wanted;
+        let Wanted { definition, without_address, misfit, mode, key, input, trace, at_rest } = wanted;
         if let Some(misfit) = misfit {
             let (saga, version) = (definition.name.clone(), definition.version);
             return drop(reply.send(Err(StartError::Misfit { saga, version, misfit })));
@@ -96,7 +97,7 @@ impl Lane {
             .decide_on(
                 &definition,
                 instance.clone(),
-                Input::Start { parent: None, key: key.clone(), generation, input, cluster: self.parts.cluster },
+                Input::Start { parent: None, key: key.clone(), generation, input, cluster: self.parts.cluster, trace: trace.map(Box::new) },
             )
             .await
         {
@@ -132,6 +133,10 @@ impl Lane {
             return Ok(Known::Next(FIRST_GENERATION));
         };
         let id = instance_id(store.0.shard(), saga, key, generation);
+        if self.forgotten.contains(id) {
+            return Ok(Known::Next(generation + 1));
+        }
+        let is_set_aside = self.parts.quarantine.reason(id).is_some();
         let (first, summary) = store.first_event(id).and_then(|first| Ok((first, store.summary(id)?))).map_err(InstanceError::from)?;
         let damaged = || {
             let reason = SetAside::Unreadable("its first event or its summary is missing".to_owned());
@@ -142,7 +147,8 @@ impl Lane {
             (Some(first), Some(summary)) => match first.event.started() {
                 Some(started) if started.saga == saga && started.key == key => {
                     let (mode, input) = (mode_of(first.event.protocol()), started.input.clone());
-                    Ok(Known::Instance(Before { id, mode, input, state: summary.state }))
+                    let state = if is_set_aside { SagaState::Quarantined } else { summary.state };
+                    Ok(Known::Instance(Before { id, mode, input, state }))
                 }
                 Some(_) => Err(StartError::IdTaken { key: key.to_owned(), id }),
                 None => Err(damaged()),
@@ -180,10 +186,11 @@ impl Lane {
         }
         self.flush().await;
         let Some(live) = self.instances.get(&id) else { return };
+        let causes = Causes::of(&self.parts.tracer, live.instance.head());
         for call in live.instance.open_calls(&live.definition) {
             // What is new leaves with the commit.
             if before.contains(&call.call.attempt) {
-                self.dispatcher.resume(call);
+                self.dispatcher.resume(call, &causes);
             }
         }
     }

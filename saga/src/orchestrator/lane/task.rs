@@ -5,6 +5,7 @@ use super::asleep::Asleep;
 use super::batch::Batch;
 use super::finished::Finished;
 use super::follower::{DurableCommit, Following, Then, follow};
+use super::forgotten::Forgotten;
 use super::home_locks::HomeLocks;
 use super::input::{LaneInput, Reply};
 use super::open_repairs::{Repairs, Searches};
@@ -25,6 +26,7 @@ use crate::store::LaneStore;
 use core::time::Duration;
 use sagamq_api::{Offset, SagaName, TopicName};
 use sagamq_broker::env::{Clock, Random};
+use sagamq_broker::spans::Tracer;
 use sagamq_broker::{Liveness, PartGuard, Submitted, WriteError};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -63,6 +65,8 @@ pub(in crate::orchestrator) struct LaneParts {
     pub(in crate::orchestrator) lanes: u16,
     /// Who looks for the sagas of repairs.
     pub(in crate::orchestrator) searches: Searches,
+    /// Where spans go.
+    pub(in crate::orchestrator) tracer: Tracer,
 }
 
 /// An instance in memory.
@@ -81,6 +85,8 @@ pub(in crate::orchestrator) struct Lane {
     pub(super) adopted: Adopted,
     /// Instances at their end.
     pub(super) finished: Finished,
+    /// Instances that are removed, and are on the disk still.
+    pub(super) forgotten: Forgotten,
     /// Instances that only wait.
     pub(super) asleep: Asleep,
     /// Command records of instances that are set aside, to be settled.
@@ -142,6 +148,7 @@ impl Lane {
             keys: HashMap::new(),
             adopted: Adopted::default(),
             finished: Finished::default(),
+            forgotten: Forgotten::default(),
             asleep: Asleep::default(),
             stale: recovered.stale,
             timers: Timers::default(),
@@ -230,7 +237,7 @@ impl Lane {
         match input {
             LaneInput::Start { wanted, reply } => self.start(wanted, reply).await,
             LaneInput::Complete { word, reply } => self.complete(word, reply).await,
-            LaneInput::Operate { id, verb, by, reply } => self.operate(id, verb, by, reply).await,
+            LaneInput::Operate { id, verb, by, note, reply } => self.operate(id, verb, by, note, reply).await,
             LaneInput::Signal { to, signal, reply } => self.signal(to, signal, reply).await,
             // What commits by itself does so behind what was decided before.
             LaneInput::Message(message) => {
@@ -314,6 +321,7 @@ impl Lane {
 
     /// Lets instances go whose end is durable, but for the last few.
     fn forget_finished(&mut self) {
+        self.forgotten.durable(self.durable.get());
         while let Some(id) = self.finished.take(self.durable.get(), |id| self.batch.holds(id)) {
             if let Some(live) = self.instances.remove(&id) {
                 self.let_go(&live.instance);

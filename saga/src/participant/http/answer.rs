@@ -7,6 +7,8 @@
 //! | 202, 425 | ongoing; asked again after `Retry-After` (1 s without) under the same key and epoch |
 //! | anything else, and no answer | unknown; `Retry-After` wins over the backoff |
 
+use super::causes::describe;
+use super::credentials::Ready;
 use super::progress::Progress;
 use crate::participant::output::{Output, output_of};
 use http::header::RETRY_AFTER;
@@ -18,8 +20,8 @@ use serde::Deserialize;
 /// Most bytes of an answer that is no success; more is not read.
 const FAILURE_BYTES_MAX: usize = 64 * 1024;
 
-/// Reads an answer.
-pub(super) async fn word_of(mut response: reqwest::Response, operation: Operation) -> Progress {
+/// Reads an answer, without the secrets that were shown with the call.
+pub(super) async fn word_of(mut response: reqwest::Response, operation: Operation, shown: &Ready) -> Progress {
     let (status, retry_after_ms) = (response.status(), retry_after_ms(response.headers()));
     // What is gone needs no undoing. To an action it only says that nobody answers here any more.
     let is_gone = status == StatusCode::GONE && operation == Operation::Compensation;
@@ -36,6 +38,7 @@ pub(super) async fn word_of(mut response: reqwest::Response, operation: Operatio
             Err(_) => break,
         }
     }
+    let body = shown.without_secrets(body);
     let reply = match status {
         _ if is_success => {
             let Output { output, note } = output_of(&body);
@@ -52,18 +55,6 @@ pub(super) async fn word_of(mut response: reqwest::Response, operation: Operatio
 pub(super) fn unknown(code: &str, message: String, retry_after_ms: Option<u64>) -> Progress {
     let failure = Failure { code: code.to_owned(), message };
     Progress::Word { reply: CallOutcome::Unknown { failure, retry_after_ms }, note: None, branch_address: None }
-}
-
-/// An error with its causes: the outermost alone only says that sending failed.
-pub(super) fn describe(error: &reqwest::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = core::error::Error::source(error);
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    text.chars().take(REASON_BYTES_MAX).collect()
 }
 
 /// What a participant says about a failure: `{code, message}`, a problem document, or any text.

@@ -8,6 +8,7 @@ use crate::definition::HttpTarget;
 use crate::participant::hold::Hold;
 use crate::protocol::{CallCommand, HandOut, Input};
 use futures_util::future::BoxFuture;
+use sagamq_api::TraceContext;
 use sagamq_api::saga::AttemptId;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -32,6 +33,8 @@ pub(crate) struct HttpCaller {
 pub(in crate::participant) struct Entered {
     target: HttpTarget,
     command: CallCommand,
+    /// The span that it is made by.
+    cause: Option<TraceContext>,
     over: CancellationToken,
 }
 
@@ -41,13 +44,19 @@ impl HttpCaller {
     }
 
     /// Takes a call in: from now on it is known that it was not sent, or may have been sent by an earlier process.
-    pub(in crate::participant) fn enter(&self, target: HttpTarget, command: CallCommand, is_in_doubt: bool) -> Entered {
+    pub(in crate::participant) fn enter(
+        &self,
+        target: HttpTarget,
+        command: CallCommand,
+        cause: Option<TraceContext>,
+        is_in_doubt: bool,
+    ) -> Entered {
         let over = self.calls.enter(command.call.attempt.clone(), is_in_doubt, self.http.now_ms());
-        Entered { target, command, over }
+        Entered { target, command, cause, over }
     }
 
     /// Begins a call that was taken in. It ends with the participant's word, with its attempt, or with the orchestrator.
-    pub(in crate::participant) fn begin(&self, Entered { target, command, over }: Entered) {
+    pub(in crate::participant) fn begin(&self, Entered { target, command, cause, over }: Entered) {
         let Self { http, calls, report, hold, shutdown, .. } = self.clone();
         self.tasks.spawn(async move {
             let CallCommand { call, retry, .. } = command;
@@ -57,7 +66,7 @@ impl HttpCaller {
                     attempt.instance,
                     match progress {
                         Progress::Word { reply, note, branch_address } => Input::Reply { attempt, outcome: reply, note, branch_address },
-                        Progress::NotSent(failure) => Input::NotSent { attempt, failure },
+                        Progress::NotSent { failure, was_never_sent } => Input::NotSent { attempt, failure, was_never_sent },
                     },
                 )
             };
@@ -65,7 +74,7 @@ impl HttpCaller {
                 if hold.released().await {
                     calls.ask_anew(&call.attempt, http.now_ms());
                 }
-                http.perform(&target, &call, &retry, &calls, tell).await;
+                http.perform(&target, (&call, cause.as_ref()), &retry, &calls, tell).await;
             };
             tokio::select! {
                 () = shutdown.cancelled() => {}

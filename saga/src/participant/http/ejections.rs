@@ -32,6 +32,14 @@ impl Ejections {
         registry.register("sagamq_service_breaker_closings", closed, self.closed.clone());
     }
 
+    /// Removes the series of a service that has no address any more.
+    pub(super) fn forget(&self, service: &ServiceName) {
+        let label = ServiceLabel { service: service.to_string() };
+        for family in [&self.ejected, &self.readmitted, &self.broken, &self.closed] {
+            family.remove(&label);
+        }
+    }
+
     pub(super) fn ejected(&self, service: &ServiceName) {
         self.ejected.get_or_create(&ServiceLabel { service: service.to_string() }).inc();
     }

@@ -3,9 +3,12 @@
 //! A call is made after the commit that decided it, and again after a crash: the key makes it the same call. How one goes, `perform.rs` says;
 //! here is what all calls share.
 
+use super::causes::describe;
+use super::credentials::{Credentials, Ready};
 use super::kind::Kind;
 use super::services::Services;
 use crate::config::{OrchestratorConfig, ParticipantProxy};
+use crate::outgoing::{AddressRule, Denied, GuardedResolver, Reach, SecretSource};
 use crate::protocol::codes;
 use core::time::Duration;
 use sagamq_api::saga::Failure;
@@ -33,8 +36,11 @@ pub(crate) struct HttpParticipants {
     /// place while it is left alone.
     places: Arc<Mutex<Places>>,
     calls_max: usize,
-    /// Hosts that may be called, as [`host_of`] gives them; empty: any.
-    hosts: Arc<[String]>,
+    /// Whom the server may call.
+    reach: Arc<Reach>,
+    /// How a client is made, for a service that has certificates of its own.
+    config: Arc<OrchestratorConfig>,
+    secrets: Arc<SecretSource>,
     clock: Arc<ClockRef>,
     random: Arc<Mutex<Random>>,
 }
@@ -55,12 +61,16 @@ impl HttpParticipants {
         clock: Arc<dyn Clock>,
         random: Random,
     ) -> Result<Self, reqwest::Error> {
-        let client = match builder(config)?.build() {
+        let reach = Arc::new(Reach::new(
+            config.participant_hosts.clone(),
+            config.participant_denied.clone().unwrap_or_else(|| vec![AddressRule::LinkLocal]),
+        ));
+        let client = match builder(config, &reach)?.build() {
             Ok(client) => client,
             // A machine without certificates, as a small container is: participants over plain HTTP must work there all the same.
             Err(error) => {
                 tracing::warn!(%error, "no certificates are found: participants over https cannot be called");
-                builder(config)?.tls_certs_only([]).build()?
+                builder(config, &reach)?.tls_certs_only([]).build()?
             }
         };
         Ok(Self {
@@ -68,7 +78,9 @@ impl HttpParticipants {
             services,
             places: Arc::default(),
             calls_max: config.participant_calls_max,
-            hosts: config.participant_hosts.iter().map(|host| host_as_in_urls(host)).collect(),
+            reach,
+            config: Arc::new(config.clone()),
+            secrets: Arc::new(config.secrets.clone()),
             clock: Arc::new(ClockRef(clock)),
             random: Arc::new(Mutex::new(random)),
         })
@@ -94,15 +106,15 @@ impl HttpParticipants {
 
     /// Why a service must not be called, if it must not.
     pub(crate) fn forbids(&self, base: &str) -> Option<Failure> {
-        if self.hosts.is_empty() {
-            return None;
-        }
-        let host = host_of(base);
-        if self.hosts.contains(&host) {
-            return None;
-        }
-        let message = format!("`{host}` is not among the hosts that participants may have (setting `participant_allow_host`)");
-        Some(Failure { code: codes::PARTICIPANT_HOST_NOT_ALLOWED.to_owned(), message })
+        self.reach.judge(base).err().map(|reason| denied(&reason))
+    }
+
+    /// What a call to a service shows now. It reads the secrets that are due to be looked at.
+    pub(super) async fn ready(&self, credentials: Option<Arc<Credentials>>) -> Result<Arc<Ready>, Failure> {
+        let Some(credentials) = credentials else { return Ok(Arc::default()) };
+        let (config, reach) = (Arc::clone(&self.config), Arc::clone(&self.reach));
+        let ready = credentials.ready(Arc::clone(&self.secrets), self.now_ms(), move || builder(&config, &reach));
+        ready.await.map_err(|error| Failure { code: codes::SECRET_UNAVAILABLE.to_owned(), message: error.to_string() })
     }
 
     pub(super) fn jitter(&self) -> f64 {
@@ -127,10 +139,14 @@ impl HttpParticipants {
     }
 }
 
-fn builder(config: &OrchestratorConfig) -> Result<reqwest::ClientBuilder, reqwest::Error> {
-    // A redirect could turn the POST into a GET that succeeds without any effect; participants are called where they are.
-    let builder =
-        reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).connect_timeout(config.participant_connect_timeout);
+fn builder(config: &OrchestratorConfig, reach: &Arc<Reach>) -> Result<reqwest::ClientBuilder, reqwest::Error> {
+    let resolver = GuardedResolver::system(Arc::clone(reach), proxies(&config.participant_proxy));
+    // A redirect could turn the POST into a GET that succeeds without any effect, and lead where nobody has looked; participants are called
+    // where they are.
+    let builder = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(config.participant_connect_timeout)
+        .dns_resolver(resolver);
     Ok(match &config.participant_proxy {
         ParticipantProxy::None => builder.no_proxy(),
         ParticipantProxy::Environment => builder,
@@ -138,16 +154,36 @@ fn builder(config: &OrchestratorConfig) -> Result<reqwest::ClientBuilder, reqwes
     })
 }
 
-/// The host of a base URL, without its port, in the one form that URLs have (small letters, Punycode). The linter has checked the URL.
-fn host_of(base: &str) -> String {
-    let url = reqwest::Url::parse(base);
-    url.ok().and_then(|url| url.host_str().map(|host| host.trim_matches(['[', ']']).to_owned())).unwrap_or_default()
+/// The names of the hosts of proxies.
+fn proxies(proxy: &ParticipantProxy) -> Vec<String> {
+    let host = |url: &reqwest::Url| url.host_str().map(str::to_owned);
+    match proxy {
+        ParticipantProxy::None => Vec::new(),
+        ParticipantProxy::Url(url) => host(url).into_iter().collect(),
+        ParticipantProxy::Environment => {
+            let variables = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"].into_iter().flat_map(|name| [name.to_owned(), name.to_lowercase()]);
+            let set = variables.filter_map(|name| std::env::var(name).ok());
+            let read = |text: String| reqwest::Url::parse(&text).or_else(|_| reqwest::Url::parse(&format!("http://{text}"))).ok();
+            set.filter_map(read).filter_map(|url| host(&url)).collect()
+        }
+    }
 }
 
-/// A host of the settings in the form of [`host_of`].
-fn host_as_in_urls(host: &str) -> String {
-    let host = host.trim_matches(['[', ']']);
-    if host.contains(':') { host_of(&format!("http://[{host}]")) } else { host_of(&format!("http://{host}")) }
+/// Why a host is not called, for histories.
+fn denied(reason: &Denied) -> Failure {
+    Failure { code: codes::PARTICIPANT_HOST_NOT_ALLOWED.to_owned(), message: reason.to_string() }
+}
+
+/// Why nothing was sent: no connection came about, or the name led where nothing is called.
+pub(super) fn not_sent(error: &reqwest::Error) -> Failure {
+    let mut cause = core::error::Error::source(error);
+    while let Some(inner) = cause {
+        if let Some(reason) = inner.downcast_ref::<Denied>() {
+            return denied(reason);
+        }
+        cause = inner.source();
+    }
+    Failure { code: codes::NOT_SENT.to_owned(), message: describe(error) }
 }
 
 #[cfg(test)]
@@ -185,19 +221,99 @@ mod tests {
         }
     }
 
+    fn with(hosts: &[&str], denied: &[&str]) -> HttpParticipants {
+        let participant_hosts = hosts.iter().map(|rule| rule.parse().expect(rule)).collect();
+        let participant_denied = Some(denied.iter().map(|rule| rule.parse().expect(rule)).collect());
+        let config = OrchestratorConfig { participant_hosts, participant_denied, ..OrchestratorConfig::default() };
+        HttpParticipants::new(&config, Services::new(Duration::ZERO), Arc::new(ManualClock::at(1)), Random::from_seed(1)).expect("a client")
+    }
+
     #[test]
-    fn hosts_are_compared_in_the_form_that_urls_have() {
-        let hosts = ["Shop.Example", "bücher.example", "10.0.0.1", "[2001:DB8::1]", "::1"].map(str::to_owned).to_vec();
-        let config = OrchestratorConfig { participant_hosts: hosts, ..OrchestratorConfig::default() };
-        let http = HttpParticipants::new(&config, Services::new(Duration::ZERO), Arc::new(ManualClock::at(1)), Random::from_seed(1))
-            .expect("a client");
-        let allowed = ["http://shop.example/base", "https://SHOP.example:8080", "http://bücher.example", "http://10.0.0.1:9"];
-        for base in allowed.into_iter().chain(["http://[2001:db8:0::1]:80/x", "http://[::1]:7070"]) {
+    fn a_host_that_is_not_listed_and_an_address_that_is_denied_are_forbidden() {
+        let http = with(&["shop.example:8080", "10.0.0.0/8"], &["link-local"]);
+        for base in ["http://shop.example:8080/base", "http://10.1.2.3"] {
             assert_eq!(http.forbids(base), None, "{base}");
         }
-        for base in ["http://shop.example.org", "http://a.shop.example", "http://10.0.0.2", "http://[::2]", "http://user@evil.example"] {
+        for base in ["http://shop.example", "http://11.0.0.1"] {
             let failure = http.forbids(base).unwrap_or_else(|| panic!("{base} is not allowed"));
             assert_eq!(failure.code, "PARTICIPANT_HOST_NOT_ALLOWED");
+            assert!(failure.message.contains("participant_allow_host"), "{failure:?}");
         }
+        let failure = with(&[], &["link-local"]).forbids("http://169.254.169.254").expect("it is denied");
+        assert!(failure.code == "PARTICIPANT_HOST_NOT_ALLOWED" && failure.message.contains("participant_deny_address"), "{failure:?}");
+    }
+
+    /// Says where the one name leads that is asked for, each time something else.
+    struct Rebinding(Mutex<Vec<&'static str>>);
+
+    impl reqwest::dns::Resolve for Rebinding {
+        fn resolve(&self, _: reqwest::dns::Name) -> reqwest::dns::Resolving {
+            let next = self.0.lock().expect("no panic").remove(0);
+            let addresses: Vec<std::net::SocketAddr> = vec![std::net::SocketAddr::new(next.parse().expect(next), 0)];
+            Box::pin(async move { Ok(Box::new(addresses.into_iter()) as reqwest::dns::Addrs) })
+        }
+    }
+
+    /// Listens on all addresses of this machine, answers each request and ends the connection; gives its port and counts.
+    async fn answering() -> (u16, Arc<std::sync::atomic::AtomicUsize>) {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let listener = tokio::net::TcpListener::bind("0.0.0.0:0").await.expect("a free port");
+        let port = listener.local_addr().expect("it is bound").port();
+        let asked = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let counted = Arc::clone(&asked);
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                counted.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                let _ = stream.read(&mut [0; 4_096]).await;
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await;
+            }
+        });
+        (port, asked)
+    }
+
+    #[tokio::test]
+    async fn a_name_that_leads_elsewhere_by_the_time_of_the_connection_leads_nowhere() {
+        let (port, asked) = answering().await;
+        let reach = Arc::new(Reach::new(vec!["shop.test".parse().expect("a name")], vec!["127.0.0.2".parse().expect("an address")]));
+        let rebinding = Arc::new(Rebinding(Mutex::new(vec!["127.0.0.1", "127.0.0.2", "::ffff:127.0.0.2", "127.0.0.1"])));
+        let guarded = GuardedResolver::asking(Arc::clone(&reach), rebinding);
+        let client = reqwest::Client::builder().no_proxy().dns_resolver(guarded).build().expect("a client");
+        let url = format!("http://shop.test:{port}/");
+        assert_eq!(reach.judge(&url), Ok(()), "its text may be called");
+        client.post(&url).send().await.expect("it led to an address that is not denied");
+        for _ in 0..2 {
+            let error = client.post(&url).send().await.expect_err("it leads to one that is");
+            assert!(error.is_connect(), "nothing was sent: {error:?}");
+            let failure = not_sent(&error);
+            assert_eq!(failure.code, "PARTICIPANT_HOST_NOT_ALLOWED", "{failure:?}");
+            assert!(failure.message.contains("`shop.test` leads to 127.0.0.2"), "{failure:?}");
+        }
+        client.post(&url).send().await.expect("and when it leads back it is called again");
+        assert_eq!(asked.load(std::sync::atomic::Ordering::SeqCst), 2, "nobody connected meanwhile");
+    }
+
+    #[tokio::test]
+    async fn the_client_that_calls_participants_looks_where_a_name_leads() {
+        let (port, asked) = answering().await;
+        let url = format!("http://localhost:{port}/");
+        with(&[], &["link-local"]).client.post(&url).send().await.expect("loopback is not denied");
+        // What the text of the URL says is looked at elsewhere: this is the connection alone.
+        let error = with(&["shop.example"], &["loopback"]).client.post(&url).send().await.expect_err("it is");
+        assert_eq!(not_sent(&error).code, "PARTICIPANT_HOST_NOT_ALLOWED", "{error:?}");
+        assert_eq!(asked.load(std::sync::atomic::Ordering::SeqCst), 1);
+    }
+
+    #[tokio::test]
+    async fn a_proxy_is_where_an_operator_says_whatever_is_denied() {
+        let (port, asked) = answering().await;
+        let participant_proxy = format!("http://localhost:{port}").parse().expect("a proxy");
+        let config = OrchestratorConfig {
+            participant_proxy,
+            participant_denied: Some(vec![AddressRule::Loopback]),
+            ..OrchestratorConfig::default()
+        };
+        let http = HttpParticipants::new(&config, Services::new(Duration::ZERO), Arc::new(ManualClock::at(1)), Random::from_seed(1));
+        http.expect("a client").client.post("http://shop.invalid/").send().await.expect("the proxy answers");
+        assert_eq!(asked.load(std::sync::atomic::Ordering::SeqCst), 1);
     }
 }

@@ -4,10 +4,12 @@
 //! lives, because until it is sent it had no effect; the time of its run begins when it is sent.
 
 use super::address::{address_of, located};
-use super::answer::{describe, unknown, word_of};
+use super::answer::{unknown, word_of};
+use super::causes::describe;
+use super::credentials::Ready;
 use super::held::Held;
 use super::kind::Kind;
-use super::participants::HttpParticipants;
+use super::participants::{HttpParticipants, not_sent};
 use super::progress::Progress;
 use super::register::HttpCalls;
 use super::services::{Choice, Chosen};
@@ -16,6 +18,8 @@ use crate::participant::headers::call_headers;
 use crate::protocol::codes;
 use core::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue};
+use sagamq_api::TraceContext;
+use sagamq_api::headers::{TRACEPARENT, TRACESTATE};
 use sagamq_api::saga::{Call, CallOutcome, Failure, HeldBy, ServiceBound};
 use std::sync::Arc;
 
@@ -24,6 +28,9 @@ const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Shortest wait before a participant is asked again: `Retry-After: 0` must not become a busy loop.
 const ASK_AGAIN_MIN: Duration = Duration::from_millis(50);
+
+/// How long to wait before a secret is looked for again that is not there.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// How far a call is that has had no answer.
 #[derive(Default)]
@@ -41,7 +48,7 @@ impl HttpParticipants {
     pub(super) async fn perform<F: Future<Output = ()>>(
         &self,
         target: &HttpTarget,
-        call: &Call,
+        (call, cause): (&Call, Option<&TraceContext>),
         retry: &RetryPolicy,
         calls: &HttpCalls,
         report: impl Fn(Progress) -> F,
@@ -51,6 +58,14 @@ impl HttpParticipants {
         let (mut search, mut stays): (Search, Option<String>) = (Search::default(), None);
         loop {
             let version = self.services.version();
+            // What lets locks go is of a branch that was opened when it might be.
+            if let (HttpTarget::Service { name, .. }, Kind::Work) = (target, kind)
+                && let Some(failure) = self.services.forbids(name, &call.saga)
+            {
+                search.tell(failure, &report).await;
+                self.pause_until(u64::MAX, version).await;
+                continue;
+            }
             let free = |base: &str| self.places(base, kind).available_permits();
             let mut chosen = match self.services.choose((target, kind), stays.as_deref(), &search.in_vain, free, self.now_ms()) {
                 Choice::At(chosen) => chosen,
@@ -103,20 +118,37 @@ impl HttpParticipants {
                 () = self.services.changed_since(version) => continue,
             };
             let Ok(place) = place else { return };
-            if !self.services.is_still(target, &chosen, self.now_ms()) {
-                continue;
-            }
+            let Ok(credentials) = self.services.still(target, &chosen, self.now_ms()) else { continue };
+            let in_the_clear = |base: &str| credentials.as_ref().and_then(|credentials| credentials.forbid(base)).map(secret_unavailable);
+            let ready = match in_the_clear(&chosen.base) {
+                Some(failure) => Err(failure),
+                None => self.ready(credentials.clone()).await,
+            };
+            let ready = match ready {
+                Ok(ready) => ready,
+                Err(failure) => {
+                    drop((place, chosen));
+                    search.tell(failure, &report).await;
+                    // Not until something changes: what this call was to decide about its endpoint is left to another one, which has no secret either.
+                    self.pause(self.after(LOOK_AGAIN)).await;
+                    continue;
+                }
+            };
             let Some(sent_ms) = calls.begin(attempt, self.now_ms()) else { return };
             let deadline_ms = sent_ms.saturating_add(call.timeout_ms);
             let Some(left) = self.time_left(deadline_ms) else { return };
             let url = format!("{}/{}", chosen.base, call.call);
             let mut sent = Sent { http: self, chosen: &mut chosen, is_open: true };
-            let answer = match self.request(&url, call, deadline_ms).timeout(left).send().await {
+            let answer = match self.request(&url, (call, cause), deadline_ms, &ready).timeout(left).send().await {
                 Ok(response) => {
                     sent.chosen.connected();
-                    let address = address_of(response.headers(), call, |base| self.forbids(base));
+                    let address = address_of(response.headers(), call, &ready, |base| self.forbids(base).or_else(|| in_the_clear(base)));
                     // An answer is one when its body is there.
-                    Ok(located(word_of(response, attempt.operation).await, address))
+                    let is_foreign = match target {
+                        HttpTarget::Service { .. } => !sent.chosen.is_of_the_service(),
+                        HttpTarget::Worker { is_foreign, .. } => *is_foreign,
+                    };
+                    Ok(located(word_of(response, attempt.operation, &ready).await, address, is_foreign))
                 }
                 Err(error) => Err(error),
             };
@@ -126,11 +158,16 @@ impl HttpParticipants {
             let progress = match answer {
                 Err(error) if error.is_connect() => {
                     chosen.refused(self.now_ms());
-                    if calls.not_sent(attempt) {
+                    if let Some(was_seen) = calls.not_sent(attempt) {
                         drop(place);
                         search.in_vain.push(base);
+                        if was_seen {
+                            // Who saw it on its way takes it for sent.
+                            search.is_told = true;
+                            report(Progress::NotSent { failure: not_sent(&error), was_never_sent: true }).await;
+                        }
                         if self.services.others(target, &search.in_vain, self.now_ms()) == 0 {
-                            search.tell(Failure { code: codes::NOT_SENT.to_owned(), message: describe(&error) }, &report).await;
+                            search.tell(not_sent(&error), &report).await;
                             let pause = search.pause(retry, self.jitter());
                             self.pause_until(self.after(pause), version).await;
                         }
@@ -149,7 +186,7 @@ impl HttpParticipants {
                 Ok(word) => {
                     match &word {
                         Progress::Word { reply: CallOutcome::Unknown { .. }, .. } => chosen.unanswered(self.now_ms()),
-                        Progress::Word { .. } | Progress::NotSent(_) => chosen.answered(),
+                        Progress::Word { .. } | Progress::NotSent { .. } => chosen.answered(),
                     }
                     word
                 }
@@ -165,10 +202,17 @@ impl HttpParticipants {
     }
 
     /// The request. Its body is made here, with a place in hand: what waits for one takes no more memory than its arguments.
-    fn request(&self, url: &str, call: &Call, deadline_ms: u64) -> reqwest::RequestBuilder {
+    fn request(
+        &self,
+        url: &str,
+        (call, cause): (&Call, Option<&TraceContext>),
+        deadline_ms: u64,
+        ready: &Ready,
+    ) -> reqwest::RequestBuilder {
         let call = Call { deadline_ms, ..call.clone() };
         let body = serde_json::to_vec(&call).expect("a call is JSON");
-        self.client.post(url).headers(request_headers(&call)).body(body)
+        let client = ready.client.as_ref().unwrap_or(&self.client);
+        client.post(url).headers(ready.headers.clone()).headers(request_headers(&call, cause)).body(body)
     }
 
     /// Waits until then, or until something has changed about services since that version.
@@ -199,7 +243,7 @@ impl Search {
     /// Tells once that nothing can be sent.
     async fn tell<F: Future<Output = ()>>(&mut self, failure: Failure, report: &impl Fn(Progress) -> F) {
         if !core::mem::replace(&mut self.is_told, true) {
-            report(Progress::NotSent(failure)).await;
+            report(Progress::NotSent { failure, was_never_sent: false }).await;
         }
     }
 
@@ -215,14 +259,20 @@ impl Search {
 fn service_of(target: &HttpTarget) -> &str {
     match target {
         HttpTarget::Service { name, .. } => name,
-        HttpTarget::Worker(base) => base,
+        HttpTarget::Worker { base, .. } => base,
     }
 }
 
-fn request_headers(call: &Call) -> HeaderMap {
+fn secret_unavailable(message: String) -> Failure {
+    Failure { code: codes::SECRET_UNAVAILABLE.to_owned(), message }
+}
+
+fn request_headers(call: &Call, cause: Option<&TraceContext>) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static(sagamq_api::headers::APPLICATION_JSON));
-    for (name, value) in call_headers(call) {
+    let traceparent = cause.map(|cause| (TRACEPARENT, cause.traceparent()));
+    let tracestate = cause.and_then(|cause| Some((TRACESTATE, cause.tracestate()?.to_owned())));
+    for (name, value) in call_headers(call).into_iter().chain(traceparent).chain(tracestate) {
         // A business key may hold what a header cannot; the body has it all the same.
         if let Ok(value) = HeaderValue::from_str(&value) {
             headers.insert(HeaderName::from_static(name), value);

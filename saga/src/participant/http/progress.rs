@@ -1,5 +1,6 @@
 //! What becomes of a call over HTTP while it is made.
 
+use crate::protocol::BranchAddress;
 use sagamq_api::saga::{CallOutcome, Failure};
 
 /// What becomes of a call.
@@ -11,9 +12,14 @@ pub(super) enum Progress {
         reply: CallOutcome,
         /// What must be told of an output that could not be kept.
         note: Option<Failure>,
-        /// Base URL of the worker that has the branch of a transaction open, if the answer named it.
-        branch_address: Option<String>,
+        /// Where the worker is that has the branch of a transaction open, if the answer said so.
+        branch_address: Option<BranchAddress>,
     },
-    /// Nothing was sent; it is tried on. Told once a call.
-    NotSent(Failure),
+    /// Nothing can be sent; it is tried on. Told once a call, and once more if somebody was told meanwhile that it had been sent.
+    NotSent {
+        /// Why.
+        failure: Failure,
+        /// Whether it is certain that nothing ever was.
+        was_never_sent: bool,
+    },
 }

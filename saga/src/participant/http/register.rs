@@ -19,6 +19,8 @@ struct HttpCall {
     /// When it was sent, in milliseconds since 1970; `None`: it waits in its queue.
     sent_ms: Option<u64>,
     is_in_doubt: bool,
+    /// Whether somebody was told that it was sent.
+    is_seen: bool,
     is_withdrawn: bool,
     /// What it waits behind, if that is a bound of its service.
     held: Option<Held>,
@@ -35,7 +37,8 @@ impl HttpCalls {
     /// Takes a call in. The token is cancelled when the call is over or withdrawn.
     pub(in crate::participant) fn enter(&self, attempt: AttemptId, is_in_doubt: bool, now_ms: u64) -> CancellationToken {
         let over = CancellationToken::new();
-        let call = HttpCall { sent_ms: is_in_doubt.then_some(now_ms), is_in_doubt, is_withdrawn: false, held: None, over: over.clone() };
+        let sent_ms = is_in_doubt.then_some(now_ms);
+        let call = HttpCall { sent_ms, is_in_doubt, is_seen: false, is_withdrawn: false, held: None, over: over.clone() };
         if let Some(before) = self.lock().insert(attempt, call) {
             before.over.cancel();
         }
@@ -69,11 +72,13 @@ impl HttpCalls {
         }
     }
 
-    /// No connection came about, so nothing was sent; the call waits again. `false`: it was or may have been sent at another time.
-    pub(in crate::participant) fn not_sent(&self, attempt: &AttemptId) -> bool {
+    /// No connection came about, so nothing was sent; the call waits again. Gives whether somebody was told meanwhile that it was sent. `None`: it was
+    /// or may have been sent at another time.
+    pub(in crate::participant) fn not_sent(&self, attempt: &AttemptId) -> Option<bool> {
         let mut calls = self.lock();
-        let call = calls.get_mut(attempt).filter(|call| !call.is_in_doubt);
-        call.is_some_and(|call| call.sent_ms.take().is_some())
+        let call = calls.get_mut(attempt).filter(|call| !call.is_in_doubt)?;
+        call.sent_ms.take()?;
+        Some(core::mem::take(&mut call.is_seen))
     }
 
     /// The call was answered, though not for good: from now on, no refused connection says that it was not sent.
@@ -85,8 +90,10 @@ impl HttpCalls {
 
     /// Whether it was sent; unknown for one that is not there.
     pub(in crate::participant) fn hand_out(&self, attempt: &AttemptId) -> HandOut {
-        let calls = self.lock();
-        calls.get(attempt).map_or(HandOut::Unknown, |call| call.sent_ms.map_or(HandOut::Never, HandOut::At))
+        let mut calls = self.lock();
+        let Some(call) = calls.get_mut(attempt) else { return HandOut::Unknown };
+        call.is_seen |= call.sent_ms.is_some();
+        call.sent_ms.map_or(HandOut::Never, HandOut::At)
     }
 
     /// Takes a call back that was not sent: it never will be. `false`: it may be on its way.
@@ -122,13 +129,14 @@ mod tests {
         assert_eq!(calls.hand_out(&attempt), HandOut::Never);
         assert_eq!(calls.begin(&attempt, 5), Some(5));
         assert_eq!((calls.hand_out(&attempt), calls.withdraw(&attempt)), (HandOut::At(5), false));
-        assert!(calls.not_sent(&attempt));
+        assert_eq!(calls.not_sent(&attempt), Some(true), "somebody was told that it was sent");
+        assert_eq!((calls.begin(&attempt, 5), calls.not_sent(&attempt)), (Some(5), Some(false)), "and this time nobody was");
         assert!(calls.withdraw(&attempt) && over.is_cancelled());
         assert_eq!(calls.begin(&attempt, 6), None, "what was taken back is not sent");
         assert!(calls.withdraw(&attempt), "taking it back again is the same");
         calls.end(&attempt);
         calls.enter(attempt.clone(), true, 7);
-        assert_eq!((calls.begin(&attempt, 8), calls.not_sent(&attempt)), (Some(7), false));
+        assert_eq!((calls.begin(&attempt, 8), calls.not_sent(&attempt)), (Some(7), None));
         assert_eq!((calls.hand_out(&attempt), calls.withdraw(&attempt)), (HandOut::At(7), false), "an earlier process may have sent it");
     }
 }

@@ -16,6 +16,9 @@ pub enum LockMessage {
         key: String,
         /// Who.
         by: Claimant,
+        /// Whether it waits however many others do: it was refused, and cannot fail.
+        #[serde(skip_serializing_if = "core::ops::Not::not", default)]
+        must: bool,
     },
     /// To the home: who held it, or waited for it, does not any more.
     Leave {
@@ -24,12 +27,8 @@ pub enum LockMessage {
         /// Who.
         by: Claimant,
     },
-    /// To the home: a probe follows a wait for the key.
+    /// To the home of the key of its last wait: a probe follows that wait.
     LookAtKey {
-        /// The key.
-        key: String,
-        /// Who waits for it.
-        by: Claimant,
         /// The probe.
         probe: Probe,
     },

@@ -6,8 +6,8 @@
 //! pair, so an instance that gives up and asks again is told from itself by the number of its claim.
 //!
 //! Circles are looked for by probes that follow the waits over the lanes (`probe.rs`; Chandy, Misra and Haas 1983): one sets out from a
-//! holder whenever somebody begins to wait for it, or it holds what others wait for already. What an instance does with what it is told is the affair of its own
-//! protocol (`super::saga`).
+//! holder whenever somebody begins to wait for it, or it holds what others wait for already, and from a sub-saga that has completed with locks and waits for its
+//! parent's end. What an instance does with what it is told is the affair of its own protocol (`super::saga`).
 
 mod claimant;
 mod key;

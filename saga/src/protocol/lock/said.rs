@@ -7,9 +7,15 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", content = "data", rename_all = "snake_case", deny_unknown_fields)]
 pub enum LockSaid {
-    /// It holds the lock. Said again of one that holds it for long while others wait: who does not know of it any more leaves it.
+    /// It has the lock from now on. Said once.
     Granted {
         /// Larger than that of every holder before.
+        token: u64,
+    },
+    /// It holds the lock, as it was told before: who has held it for long while others wait is told so again, and who does not know of it any
+    /// more leaves it.
+    Holds {
+        /// The token that it has.
         token: u64,
     },
     /// It does not get it.

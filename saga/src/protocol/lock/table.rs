@@ -124,9 +124,9 @@ impl Locks {
         self.last
     }
 
-    /// Somebody wants the lock.
+    /// Somebody wants the lock; who `must` have it is never refused.
     #[must_use]
-    pub fn ask(&self, key: &str, by: Claimant, now_ms: u64) -> LockDecision {
+    pub fn ask(&self, key: &str, by: Claimant, must: bool, now_ms: u64) -> LockDecision {
         let mut decision = LockDecision { key: key.to_owned(), ..LockDecision::default() };
         let Some(lock) = self.held.get(key) else {
             decision.grant(by, self.last + 1, now_ms);
@@ -134,10 +134,10 @@ impl Locks {
             return decision;
         };
         if lock.holder.by == by {
-            decision.said.push((by, LockSaid::Granted { token: lock.holder.token }));
+            decision.said.push((by, LockSaid::Holds { token: lock.holder.token }));
         } else if lock.queue.iter().any(|waiter| waiter.by == by) {
             // It is in its place.
-        } else if lock.queue.len() >= LOCK_WAITERS_MAX {
+        } else if lock.queue.len() >= LOCK_WAITERS_MAX && !must {
             let message = format!(
                 "{LOCK_WAITERS_MAX} sagas wait for the lock `{key}` already, which saga {} holds; the bound is fixed \
                  (`LOCK_WAITERS_MAX`): start fewer at a time, or use a finer key",

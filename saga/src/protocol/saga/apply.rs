@@ -44,6 +44,7 @@ impl InstanceState {
                     // A sub-saga has the call with the commit.
                     is_handed_out: *deadline_ms == u64::MAX,
                     is_waiting: false,
+                    asks: 1,
                 };
                 self.on_called(attempt, open, arguments.as_ref())?
             }
@@ -56,6 +57,9 @@ impl InstanceState {
             SagaEvent::StepNotSent { attempt, failure } => {
                 let (place, open) = self.open_attempt(attempt)?;
                 open.is_waiting = true;
+                // It was counted as handed out while a connection was being tried. A sub-saga is handed over with the decision.
+                open.is_handed_out &= open.is_endless();
+                open.asks = open.asks.saturating_sub(1);
                 self.keep(attempt, failure, at_ms);
                 place
             }
@@ -145,13 +149,14 @@ impl InstanceState {
 
     fn saga_transition(&mut self, event: &SagaEvent, at_ms: u64) -> Result<(), String> {
         match event {
-            SagaEvent::SagaStarted { saga, version, key, generation, input, timeout_at_ms, parent } => {
+            SagaEvent::SagaStarted { saga, version, key, generation, input, timeout_at_ms, parent, trace } => {
                 self.require_phase(&[Phase::New])?;
                 let head = &mut self.head;
                 require(*saga == head.saga && *version == head.version, || format!("it is of {saga} version {version}"))?;
                 head.key.clone_from(key);
                 head.generation = *generation;
                 head.input = input.clone();
+                head.trace.clone_from(trace);
                 head.started_at_ms = at_ms;
                 self.phase = Phase::Running;
                 self.timeout_at_ms = *timeout_at_ms;
@@ -183,6 +188,7 @@ impl InstanceState {
                 self.require_phase(&[Phase::Running])?;
                 require(self.steps.iter().all(StepStatus::is_done), || "not every step is done".to_owned())?;
                 self.phase = Phase::Completed;
+                self.head.has_completed = true;
                 self.output.clone_from(output);
                 self.failure.clone_from(failure);
             }
@@ -222,7 +228,9 @@ impl InstanceState {
         self.require_phase(&[Phase::Running])?;
         let place = self.find(attempt)?;
         let step = self.at_mut(place);
-        let is_asked_now = step.has_condition && step.condition.is_none() && step.state == StepState::Scheduled && attempt.epoch == 0;
+        // Of one that has its lock, or waits for it, it may not hold any more with another input.
+        let is_open = step.condition.is_none() || (step.lock.is_some() && !holds);
+        let is_asked_now = step.has_condition && is_open && step.state == StepState::Scheduled && attempt.epoch == 0;
         require(is_asked_now, || format!("the step is {:?}, has no condition, or was asked before", step.state))?;
         step.condition = Some(holds);
         if !holds {
@@ -341,7 +349,7 @@ impl InstanceState {
         Ok((place, progress))
     }
 
-    fn open_attempt(&mut self, attempt: &StepAttempt) -> Result<(Place, &mut Open), String> {
+    pub(super) fn open_attempt(&mut self, attempt: &StepAttempt) -> Result<(Place, &mut Open), String> {
         let (place, progress) = self.live_progress(attempt)?;
         match &mut progress.attempt {
             Attempt::Open(open) => Ok((place, open)),

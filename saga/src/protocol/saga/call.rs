@@ -86,7 +86,7 @@ pub(super) fn call_command(definition: &Definition, state: &InstanceState, place
         reply_partition: PartitionId(u32::from(lane_of(head.id))),
     };
     let child = called.sub_saga().and_then(|_| state.child_call(place.step));
-    Some(CallCommand { target: called.target.clone(), retry: called.retry.clone(), call, child })
+    Some(CallCommand { target: called.target.clone(), retry: called.retry.clone(), call, called_at_ms: open.called_at_ms, child })
 }
 
 /// Renders what the compensation of a step needs and is known before its action: all but the action's output and why the saga fails. What has

@@ -10,6 +10,7 @@ use super::place::Place;
 use super::planner::Planner;
 use super::state::{InstanceState, Phase};
 use super::step::{Attempt, Settled, StepStatus};
+use crate::definition::StepKind;
 use crate::protocol::codes;
 use crate::protocol::decision::{ChildCall, ChildName, Command, Parent, Related};
 use sagamq_api::JsonText;
@@ -71,7 +72,16 @@ impl InstanceState {
 
     /// Whether it has completed, and its parent may have it undone still: it keeps its locks for that.
     pub(super) fn may_be_undone_by_parent(&self) -> bool {
-        self.phase == Phase::Completed && self.parent.is_some() && !self.has_parent_ended && self.handed_over.is_none()
+        // It is not rerun before its parent's end.
+        self.phase == Phase::Completed && self.parent.is_some() && !self.has_parent_ended
+    }
+
+    /// Whether it waits for its parent's end now and did not before, and somebody may wait for what it, or a sub-saga of it, holds: that may close a
+    /// circle of waits.
+    #[must_use]
+    pub fn begins_to_wait_for_parent(&self, before: &Self) -> bool {
+        let begins = self.may_be_undone_by_parent() && !before.may_be_undone_by_parent();
+        begins && (self.claims.iter().next().is_some() || self.steps.iter().any(|step| self.child(step).is_some()))
     }
 
     /// How many sagas stand above it.
@@ -90,7 +100,7 @@ impl InstanceState {
     #[must_use]
     pub fn may_be_forgotten(&self) -> bool {
         let may_be_undone = self.parent.is_some() && !self.has_parent_ended && self.handed_over.is_none();
-        !self.is_paused() && self.phase.is_final() && !may_be_undone
+        self.phase.is_final() && !may_be_undone
     }
 
     /// Whether it will not want its sub-sagas undone any more: it is at its end, and is not undone itself. A rerun that takes effects over
@@ -182,6 +192,29 @@ impl Planner<'_> {
         }
     }
 
+    /// A sub-saga that an attempt of the step started does not count for it: nothing of it is to stay, and nobody waits for that. So what an
+    /// operator says of a step, or a start that overtook a refusal, leaves no sub-saga behind that runs or stands and is in nobody's list.
+    pub(super) fn disown(&mut self, index: usize, epoch: u32) {
+        let (step, own) = (&self.state.steps[index], self.state.head.id);
+        let Some(saga) = step.child.clone() else { return };
+        assert!(epoch > 0 && step.origin.is_none(), "what was taken over is known to be done, and what does not count was asked for here");
+        let named = |operation, epoch| StepAttempt { step: step.id.clone(), item: None, operation, epoch }.of(own);
+        let child = ChildName { saga, key: child_key(&named(Operation::Action, epoch)) };
+        let attempt = named(Operation::Compensation, 0);
+        self.relate(Related::Disown { child, attempt });
+    }
+
+    /// The pivot is a sub-saga that could not be started, and the saga is to be undone: then it is not tried again.
+    pub(super) fn give_up_unstarted_pivots(&mut self) {
+        for index in 0..self.state.steps.len() {
+            let place = Place::from(index);
+            if self.state.steps[index].kind == StepKind::Pivot && self.was_not_started(place) {
+                let failure = self.state.last_failure(place);
+                self.emit(SagaEvent::StepFailed { attempt: self.attempt(place, Operation::Action), failure });
+            }
+        }
+    }
+
     /// A sub-saga of the step provably was not started, and none will be.
     pub(super) fn was_not_started(&self, place: Place) -> bool {
         let step = self.state.at(place);
@@ -195,7 +228,7 @@ impl Planner<'_> {
         if !before.phase.is_final() || before.phase == Phase::Completed && self.state.phase != Phase::Completed {
             self.tell_parent(is_handed_over);
         }
-        if self.state.has_let_go() && (!before.has_let_go() || before.phase != self.state.phase) {
+        if self.state.has_let_go() && !before.has_let_go() {
             let own = self.state.head.id;
             let named = |step: &StepStatus, attempt| Some(ChildName { saga: step.child.clone()?, key: child_key(&attempt) });
             let steps = self.state.steps.iter().filter(|step| !step.is_handed_over);

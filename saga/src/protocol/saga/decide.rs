@@ -6,8 +6,8 @@ use super::state::{InstanceState, Phase};
 use crate::definition::Definition;
 use crate::expression::metered;
 use crate::protocol::decision::{Decision, Input, Parent, Rejection};
-use sagamq_api::JsonText;
 use sagamq_api::saga::AttemptId;
+use sagamq_api::{JsonText, TraceContext};
 
 /// Decides what the input means. Pure: the same arguments, and the same numbers drawn from `jitter` (each in 0..=1), give the same
 /// decision. All of its expressions together are bounded in steps and bytes; what takes more has no value.
@@ -44,17 +44,17 @@ fn plan(
     };
     let mut planner = Planner::new(definition, state, now_ms, jitter);
     let duplicate = match input {
-        Input::Start { parent, key, generation, input, cluster: _ } => {
-            planner.start(key, generation, input, parent);
+        Input::Start { parent, key, generation, input, cluster: _, trace } => {
+            planner.start(key, generation, input, parent, trace);
             false
         }
         Input::Reply { attempt, outcome, note, branch_address: _ } => {
             require_own(&attempt)?;
             planner.reply(attempt.within(), outcome, note)?
         }
-        Input::NotSent { attempt, failure } => {
+        Input::NotSent { attempt, failure, was_never_sent } => {
             require_own(&attempt)?;
-            planner.not_sent(attempt.within(), failure)?
+            planner.not_sent(attempt.within(), failure, was_never_sent)?
         }
         Input::Timer { hand_outs } => {
             planner.time_passed(&hand_outs);
@@ -86,10 +86,17 @@ fn foreign(state: &InstanceState, attempt: &AttemptId) -> Rejection {
 }
 
 impl Planner<'_> {
-    pub(super) fn start(&mut self, key: String, generation: u64, input: JsonText, parent: Option<Box<Parent>>) {
+    pub(super) fn start(
+        &mut self,
+        key: String,
+        generation: u64,
+        input: JsonText,
+        parent: Option<Box<Parent>>,
+        trace: Option<Box<TraceContext>>,
+    ) {
         let timeout_at_ms = self.definition.timeout.map(|timeout| self.after(timeout));
         let (saga, version) = (self.definition.name.clone(), self.definition.version);
-        self.emit(SagaEvent::SagaStarted { saga, version, key, generation, input, timeout_at_ms, parent });
+        self.emit(SagaEvent::SagaStarted { saga, version, key, generation, input, timeout_at_ms, parent, trace });
     }
 
     /// Does whatever can be done now, until nothing can. While it is paused, what was said is written down, and nothing is begun.

@@ -16,20 +16,10 @@ impl InstanceState {
     #[must_use]
     pub fn summary(&self) -> SagaSummary {
         SagaSummary {
-            id: self.head.id,
-            saga: self.head.saga.clone(),
-            version: self.head.version,
-            key: self.head.key.clone(),
-            state: self.saga_state(),
-            started_at_ms: self.head.started_at_ms,
-            updated_at_ms: self.head.updated_at_ms,
-            events: self.head.events,
-            transaction: None,
-            waits: None,
-            failure: self.reason().cloned(),
             rerun_of: self.rerun_of.as_ref().map(|rerun| rerun.of),
             rerun_as: self.handed_over.as_ref().map(|handed| handed.to),
             parent: self.shown_parent(),
+            ..self.head.summary(self.saga_state(), self.reason())
         }
     }
 

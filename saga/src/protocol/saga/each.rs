@@ -59,9 +59,17 @@ impl Planner<'_> {
         fan.next()
     }
 
+    /// Whether what an operator says that an item returned has room among what the others did.
+    pub(super) fn has_room_among_items(&self, place: Place, output: &JsonText) -> Result<(), &'static str> {
+        match self.kept_of_item(place, output.clone(), None) {
+            (_, None) => Ok(()),
+            (_, Some(_)) => Err("would have, with those of the other items, outputs that are too large or nest too deep: say less of it"),
+        }
+    }
+
     /// An output as it is kept of an item: those of all items are one list, which is bounded as every payload is.
     pub(super) fn kept_of_item(&self, place: Place, output: JsonText, note: Option<Failure>) -> (JsonText, Option<Failure>) {
-        let Some(fan) = self.state.steps[place.step].fan.as_ref().filter(|_| place.item.is_some()) else { return (output, note) };
+        let Some(fan) = self.state.steps[place.step].fan.as_ref() else { return (output, note) };
         let left_out = |code: &str, message: String| (JsonText::null(), Some(Failure { code: code.to_owned(), message }));
         // Each of the others gives `null` at least.
         let bytes = fan.output_bytes() + 4 * fan.len() + output.len();

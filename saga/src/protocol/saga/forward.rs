@@ -7,10 +7,7 @@ use super::planner::Planner;
 use super::state::Phase;
 use super::step::{Attempt, StepStatus};
 use crate::definition::StepKind;
-use crate::expression::Scope;
 use crate::protocol::codes;
-use crate::protocol::head::render_failure;
-use sagamq_api::JsonText;
 use sagamq_api::saga::{CallOutcome, Failure, Operation, StepState};
 
 impl Planner<'_> {
@@ -110,7 +107,7 @@ impl Planner<'_> {
 
     fn end_forward(&mut self) {
         if !self.is_anything_left() {
-            let (output, failure) = self.render_output();
+            let (output, failure) = self.state.head.render_output(self.definition, &self.state);
             self.emit(SagaEvent::SagaCompleted { output, failure });
         } else if !self.state.steps.iter().any(|step| step.live_operation().is_some()) && !self.state.awaits_lock() {
             // Only a step behind the pivot whose condition or arguments have no value leads here: it can neither go on nor back.
@@ -120,22 +117,6 @@ impl Planner<'_> {
                 |failed| failed.failure.clone(),
             );
             self.emit(SagaEvent::SagaBlocked { failure });
-        }
-    }
-
-    fn render_output(&self) -> (Option<JsonText>, Option<Failure>) {
-        let Some(template) = &self.definition.output else { return (None, None) };
-        let state = &self.state;
-        let id = state.head.id.to_string();
-        match template.render(&Scope {
-            input: &state.head.input,
-            outputs: state,
-            failure: None,
-            saga: Some(state.head.scope(&id)),
-            item: None,
-        }) {
-            Ok(output) => (Some(output), None),
-            Err(error) => (None, Some(render_failure("the output", &error))),
         }
     }
 
@@ -224,6 +205,7 @@ impl Planner<'_> {
             if self.state.stop.is_none() {
                 self.emit(SagaEvent::SagaStopRequested { failure, actor });
                 self.cancel_children();
+                self.give_up_unstarted_pivots();
             }
         } else {
             self.begin_compensation(failure, actor);

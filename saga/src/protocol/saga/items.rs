@@ -18,9 +18,7 @@ impl InstanceState {
         let step = self.at_mut(place);
         let is_its_turn =
             step.max_parallel.is_some() && step.state == StepState::Scheduled && step.has_condition == step.condition.is_some();
-        require(is_its_turn && step.fan.is_none() && attempt.epoch == 0, || {
-            format!("the step is {:?}, does not fan out, or has done so", step.state)
-        })?;
+        require(is_its_turn && attempt.epoch == 0, || format!("the step is {:?}, does not fan out, or has done so", step.state))?;
         step.fan = Some(Box::new(Fan::new(step.as_item(), values)));
         Ok(place)
     }
@@ -44,7 +42,7 @@ impl InstanceState {
     /// An item has failed, or nobody will know: no further one is begun, unless each of them must succeed.
     pub(super) fn close_fan(&mut self, place: Place) {
         let must_succeed = self.is_forward_only(place.step);
-        if let Some(fan) = self.steps[place.step].fan.as_mut().filter(|_| place.item.is_some() && !must_succeed) {
+        if let Some(fan) = self.steps[place.step].fan.as_mut().filter(|_| !must_succeed) {
             fan.is_closed = true;
         }
     }

@@ -1,9 +1,11 @@
 //! Locks of steps: a step asks for its lock when its turn has come, and begins when the instance has it. A step that waits is still
 //! `SCHEDULED`: it has no attempt, and whatever ends the way forward ends the wait. What is held is kept until the instance is at its end.
+//! What is locked is what is worked on: with another input a step that has not begun asks for the key that it has with that one.
 //!
 //! What is told to the homes of locks is the difference between the claims before and after a decision, so no way to an end forgets one.
 
 use super::apply::{require, require_operation};
+use super::call::condition;
 use super::claims::{Claim, Claims, StepLock};
 use super::event::SagaEvent;
 use super::planner::Planner;
@@ -11,27 +13,90 @@ use super::state::{InstanceState, Phase};
 use super::step::StepStatus;
 use crate::expression::Scope;
 use crate::protocol::codes;
-use crate::protocol::decision::Command;
+use crate::protocol::decision::{Command, Rejection};
 use crate::protocol::head::render_failure;
 use crate::protocol::lock::{Claimant, LockSaid, Wait, is_lock_key};
 use sagamq_api::JsonText;
 use sagamq_api::limits::LOCK_KEY_BYTES_MAX;
-use sagamq_api::saga::{Failure, FencedLock, Operation, StepAttempt, StepState};
+use sagamq_api::saga::{Failure, FencedLock, Operation, StepAttempt, StepState, VerbName};
+
+/// What another input means for a step that has asked for its lock and has not begun.
+pub(super) enum WithInput {
+    /// Its condition does not hold any more.
+    LeftOut,
+    /// It is to have the lock of this key.
+    Locks(String),
+}
 
 impl Planner<'_> {
     /// Whether the step has the lock that it begins under, or needs none. If not, it has asked for it. On an error nothing is decided.
     pub(super) fn has_lock(&mut self, index: usize) -> Result<bool, Failure> {
-        let Some(lock) = &self.definition.steps[index].lock else { return Ok(true) };
-        if self.state.steps[index].lock.is_none() {
-            let key = self.lock_key(index)?;
-            let until_ms = lock.timeout.filter(|_| !self.state.is_forward_only(index)).map(|timeout| self.after(timeout));
-            self.emit(SagaEvent::LockAsked { attempt: self.attempt(index.into(), Operation::Action), key, until_ms });
+        if self.definition.steps[index].lock.is_none() {
+            return Ok(true);
+        }
+        if self.state.steps[index].lock.is_none() || self.state.has_lost_lock(index) {
+            let key = self.lock_key(index, &self.state)?;
+            self.ask_for_lock(index, key);
         }
         Ok(!self.state.steps[index].awaits_lock())
     }
 
-    fn lock_key(&self, index: usize) -> Result<String, Failure> {
-        let (state, step) = (&self.state, &self.definition.steps[index]);
+    fn ask_for_lock(&mut self, index: usize, key: String) {
+        let timeout = self.definition.steps[index].lock.as_ref().and_then(|lock| lock.timeout);
+        let until_ms = timeout.filter(|_| !self.state.is_forward_only(index)).map(|timeout| self.after(timeout));
+        self.emit(SagaEvent::LockAsked { attempt: self.attempt(index.into(), Operation::Action), key, until_ms });
+    }
+
+    /// What changes with this input for steps that have asked for their lock and have not begun.
+    ///
+    /// # Errors
+    /// When a condition or a key has no value with it, or a step has begun whose items would be worked on under the wrong lock.
+    pub(super) fn locks_with(&self, input: &JsonText) -> Result<Vec<(usize, WithInput)>, Rejection> {
+        let (mut found, mut edited) = (Vec::new(), self.state.clone());
+        edited.head.input = input.clone();
+        for (index, step) in self.state.steps.iter().enumerate() {
+            let Some(lock) = step.lock.as_ref().filter(|_| self.state.phase == Phase::Running) else { continue };
+            // What was called has its arguments. Items that are yet to be called get theirs then.
+            let has_items_left = step.fan.as_ref().is_some_and(|fan| fan.next().is_some());
+            if step.state != StepState::Scheduled && !has_items_left {
+                continue;
+            }
+            let misfit = |failure: Failure| Rejection::InvalidInput(failure.message);
+            if !has_items_left && !condition(self.definition, &edited, index).map_err(misfit)? {
+                found.push((index, WithInput::LeftOut));
+                continue;
+            }
+            let key = self.lock_key(index, &edited).map_err(misfit)?;
+            if key == lock.key {
+                continue;
+            }
+            if has_items_left {
+                let reason = format!(
+                    "step {} works on its items under the lock `{}`, and would be under `{key}` with this input: let it end, or `terminate`",
+                    self.shown(index.into()),
+                    lock.key
+                );
+                return Err(Rejection::NotNow { verb: VerbName::EditInput, reason });
+            }
+            found.push((index, WithInput::Locks(key)));
+        }
+        Ok(found)
+    }
+
+    /// The input is another one: steps that have not begun are left out, or ask for other locks than those that they have or wait for.
+    pub(super) fn lock_instead(&mut self, found: Vec<(usize, WithInput)>) {
+        for (index, with_input) in found {
+            match with_input {
+                WithInput::Locks(key) => self.ask_for_lock(index, key),
+                WithInput::LeftOut => {
+                    self.emit(SagaEvent::StepCondition { attempt: self.attempt(index.into(), Operation::Action), holds: false });
+                }
+            }
+        }
+    }
+
+    fn lock_key(&self, index: usize, state: &InstanceState) -> Result<String, Failure> {
+        let step = &self.definition.steps[index];
         let what = format!("`lock` of `{}`", step.id);
         let template = &step.lock.as_ref().expect("only a step with a lock asks for one").key;
         let id = state.head.id.to_string();
@@ -57,19 +122,27 @@ impl Planner<'_> {
     pub(super) fn lock_said(&mut self, key: &str, number: u64, said: LockSaid) -> bool {
         let claim = self.state.claims.get(key).filter(|claim| claim.number == number);
         match (claim, said) {
-            (Some(Claim { token: None, .. }), LockSaid::Granted { token }) => {
+            (Some(Claim { token: None, .. }), LockSaid::Granted { token } | LockSaid::Holds { token }) => {
                 self.emit(SagaEvent::LockGranted { key: key.to_owned(), token })
             }
             (Some(Claim { token: Some(held), .. }), LockSaid::Broken { token, actor, reason }) if held == token => {
                 self.emit(SagaEvent::LockBroken { key: key.to_owned(), token, actor, reason });
             }
-            (Some(Claim { token: None, .. }), LockSaid::Refused { failure }) => return !self.refuse_lock(key, &failure),
-            (None, LockSaid::Granted { .. }) => {
+            (Some(Claim { token: None, .. }), LockSaid::Refused { failure }) => {
+                if self.refuse_lock(key, &failure) {
+                    return false;
+                }
+                // It may have no place in the queue: without one it would wait for ever.
                 let by = Claimant { instance: self.state.head.id, number };
-                self.commands.push(Command::Lock { key: key.to_owned(), by, wants: false });
+                self.commands.push(Command::Lock { key: key.to_owned(), by, wants: true, must: true });
                 return true;
             }
-            (_, LockSaid::Granted { .. } | LockSaid::Refused { .. } | LockSaid::Broken { .. }) => return true,
+            (None, LockSaid::Granted { .. } | LockSaid::Holds { .. }) => {
+                let by = Claimant { instance: self.state.head.id, number };
+                self.commands.push(Command::Lock { key: key.to_owned(), by, wants: false, must: false });
+                return true;
+            }
+            (_, LockSaid::Granted { .. } | LockSaid::Holds { .. } | LockSaid::Refused { .. } | LockSaid::Broken { .. }) => return true,
         }
         false
     }
@@ -81,7 +154,7 @@ impl Planner<'_> {
             step.awaits_lock() && step.lock.as_ref().is_some_and(|lock| lock.key == key)
         };
         let waiting: Vec<usize> = (0..self.state.steps.len()).filter(waits).collect();
-        if waiting.iter().any(|&index| self.state.is_forward_only(index)) {
+        if waiting.iter().any(|&index| !self.state.may_stop_waiting(index)) {
             return false;
         }
         self.fail_locks(&waiting, failure);
@@ -114,15 +187,15 @@ impl Planner<'_> {
         let instance = self.state.head.id;
         let waiting = self.state.claims.iter().filter(|(_, claim)| claim.token.is_none());
         let asked = waiting.map(|(key, claim)| (key.to_owned(), Claimant { instance, number: claim.number }));
-        let commands: Vec<Command> = asked.map(|(key, by)| Command::Lock { key, by, wants: true }).collect();
+        let commands: Vec<Command> = asked.map(|(key, by)| Command::Lock { key, by, wants: true, must: false }).collect();
         self.commands.extend(commands);
     }
 
     /// Tells the homes of locks what has changed since `before`.
     pub(super) fn tell_locks(&mut self, before: &Claims) {
         let (after, id) = (&self.state.claims, self.state.head.id);
-        let left = before.beside(after, id).map(|(key, by)| Command::Lock { key: key.to_owned(), by, wants: false });
-        let asked = after.beside(before, id).map(|(key, by)| Command::Lock { key: key.to_owned(), by, wants: true });
+        let left = before.beside(after, id).map(|(key, by)| Command::Lock { key: key.to_owned(), by, wants: false, must: false });
+        let asked = after.beside(before, id).map(|(key, by)| Command::Lock { key: key.to_owned(), by, wants: true, must: false });
         let commands: Vec<Command> = left.chain(asked).collect();
         self.commands.extend(commands);
     }
@@ -148,12 +221,31 @@ impl InstanceState {
         self.steps.iter().any(StepStatus::awaits_lock)
     }
 
+    /// Whether the lock of a step was taken away after it got it and before it began, as it may while the instance is paused. What has begun goes
+    /// on under the token that it had.
+    fn has_lost_lock(&self, index: usize) -> bool {
+        let step = &self.steps[index];
+        step.state == StepState::Scheduled && self.lost_lock(step).is_some()
+    }
+
+    /// The lock of a step, if somebody took it away.
+    pub(super) fn lost_lock<'a>(&self, step: &'a StepStatus) -> Option<&'a StepLock> {
+        let is_held = |lock: &StepLock| self.claims.get(&lock.key).is_some_and(|claim| claim.token == lock.token);
+        step.lock.as_deref().filter(|lock| lock.token.is_some() && !is_held(lock))
+    }
+
     /// When the step's time to wait for its lock is over, in milliseconds since 1970, if it waits and that can still change anything.
     #[must_use]
     pub fn lock_due_ms(&self, index: usize) -> Option<u64> {
         let step = &self.steps[index];
         let until_ms = step.lock.as_ref().filter(|_| step.awaits_lock())?.until_ms;
-        until_ms.filter(|_| !self.is_forward_only(index))
+        until_ms.filter(|_| self.may_stop_waiting(index))
+    }
+
+    /// Whether the step can fail while it waits for its lock. Not where nothing is undone any more, and not as long as that is open: a failure
+    /// never meets a pivot in flight.
+    fn may_stop_waiting(&self, index: usize) -> bool {
+        !self.is_forward_only(index) && (self.steps[index].is_optional || !self.is_pivot_in_flight())
     }
 
     /// The same of all steps.
@@ -167,7 +259,7 @@ impl InstanceState {
         let waiting = self.claims.iter().filter(|(_, claim)| claim.token.is_none());
         let may_fail = |key: &str| {
             let is_it = |step: &StepStatus| step.awaits_lock() && step.lock.as_ref().is_some_and(|lock| lock.key == key);
-            !self.steps.iter().enumerate().any(|(index, step)| is_it(step) && self.is_forward_only(index))
+            !self.steps.iter().enumerate().any(|(index, step)| is_it(step) && !self.may_stop_waiting(index))
         };
         waiting.map(|(key, claim)| Wait { key: key.to_owned(), number: claim.number, may_fail: may_fail(key) }).collect()
     }
@@ -183,8 +275,11 @@ impl InstanceState {
         self.require_phase(&[Phase::Running])?;
         let index = self.find_last(attempt)?.step;
         let number = self.head.events;
+        let has_lost = self.has_lost_lock(index);
         let step = &mut self.steps[index];
-        let is_its_turn = step.has_lock && step.lock.is_none() && step.state == StepState::Scheduled;
+        // With another input the key may be another one.
+        let is_new = has_lost || step.lock.as_ref().is_none_or(|lock| lock.key != key);
+        let is_its_turn = step.has_lock && is_new && step.state == StepState::Scheduled;
         require(is_its_turn && step.has_condition == step.condition.is_some(), || {
             format!("the step is {:?}, or has asked before", step.state)
         })?;

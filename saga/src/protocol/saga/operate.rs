@@ -122,6 +122,12 @@ impl Planner<'_> {
             places.iter().filter(wanted).filter_map(|place| of(*place).map(|operation| (*place, operation))).collect();
         if found.is_empty() {
             let reason = match places.first().filter(|_| step.is_some()) {
+                Some(place) if self.state.at(*place).child.is_some() && self.state.stop.is_some() => {
+                    let shown = self.shown(*place);
+                    format!(
+                        "the saga is to be undone, and another sub-saga of step {shown} would add to one in doubt: `resolve` says what is true of it"
+                    )
+                }
                 Some(place) if self.state.at(*place).action.attempt.is_asleep() => {
                     format!("step {} calls nobody: `skip` ends it, or the signal that it waits for", self.shown(*place))
                 }
@@ -156,6 +162,8 @@ impl Planner<'_> {
             (StepState::CompensationFailed, _) => Some(Operation::Compensation),
             (StepState::Failed, _) => self.has_no_value(place).then_some(Operation::Action),
             (_, Some(_)) if status.action.attempt.is_asleep() => None,
+            // A sub-saga in doubt, and the saga is to be undone: another one would only add to it.
+            (_, Some(Operation::Action)) if status.child.is_some() && self.state.stop.is_some() => None,
             (_, Some(operation)) => {
                 let is_open = status.progress(operation).attempt.is_open();
                 (!is_open || status.attempts_exceeded).then_some(operation)
@@ -249,6 +257,9 @@ impl Planner<'_> {
         self.unblock();
         self.settle_command(place, operation);
         let attempt = self.attempt(place, operation);
+        if outcome == StepOutcomeName::Failed {
+            self.disown(place.step, attempt.epoch);
+        }
         let failure = Failure { code: codes::RESOLVED.to_owned(), message: reason.clone().unwrap_or_default() };
         self.emit(SagaEvent::StepResolved { attempt, outcome, output, actor, reason });
         if outcome == StepOutcomeName::Failed {
@@ -302,7 +313,10 @@ impl Planner<'_> {
             {
                 return Err("had no effect as far as was known, and what it rests on is being undone since: undo it by hand");
             }
-            (StepOutcome::Succeeded { output }, _) if is_open_question => (Operation::Action, StepOutcomeName::Succeeded, Some(output)),
+            (StepOutcome::Succeeded { output }, _) if is_open_question => {
+                self.has_room_among_items(place, &output)?;
+                (Operation::Action, StepOutcomeName::Succeeded, Some(output))
+            }
             (StepOutcome::Failed, _) if self.state.is_forward_only(place.step) => return Err("must succeed: do it, and say that it did"),
             (StepOutcome::Failed, StepState::InProgress | StepState::Unknown) if is_open_question => {
                 (Operation::Action, StepOutcomeName::Failed, None)
@@ -345,7 +359,9 @@ impl Planner<'_> {
             return Ok(true);
         }
         self.require_fitting(&input)?;
+        let locks = self.locks_with(&input)?;
         self.emit(SagaEvent::SagaInputEdited { input, actor, reason });
+        self.lock_instead(locks);
         Ok(false)
     }
 

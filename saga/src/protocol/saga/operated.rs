@@ -10,6 +10,7 @@ use crate::definition::StepKind;
 use crate::protocol::codes;
 use sagamq_api::saga::{Failure, Operation, StepAttempt, StepOutcomeName, StepState};
 use sagamq_api::{JsonText, StepId};
+use std::collections::BTreeMap;
 
 /// Where an instance can be that is not at its end.
 const OPEN: [Phase; 3] = [Phase::Running, Phase::Compensating, Phase::Blocked];
@@ -53,7 +54,7 @@ impl InstanceState {
             SagaEvent::StepCopied { attempt, output, origin, started_at_ms, skipped, absent, input, items } => {
                 let origin = Origin { instance: *origin, started_at_ms: *started_at_ms, epoch: attempt.epoch };
                 let index = self.on_copied(attempt, output, origin, *skipped, *absent)?;
-                self.steps[index].done_with.clone_from(input);
+                self.steps[index].done_with = self.taken_over_input(*input)?;
                 if let Some(items) = items {
                     self.on_items_copied(index, items, output)?;
                 }
@@ -80,6 +81,7 @@ impl InstanceState {
 
     fn on_handed_over(&mut self, steps: &[StepId]) -> Result<(), String> {
         require(self.phase.is_final() && self.handed_over.is_none(), || format!("the instance is {:?}, or handed over", self.phase))?;
+        require(!self.may_be_undone_by_parent(), || "its parent goes on from it".to_owned())?;
         for id in steps {
             let step = self.steps.iter_mut().find(|step| step.id == *id).ok_or_else(|| format!("there is no step `{id}`"))?;
             require(step.is_copyable() && !step.is_handed_over, || {
@@ -133,10 +135,20 @@ impl InstanceState {
         Ok(index)
     }
 
+    /// What something that was taken over was called with; nothing if that is the own input.
+    fn taken_over_input(&self, number: Option<u32>) -> Result<Option<JsonText>, String> {
+        let Some(number) = number else { return Ok(None) };
+        let inputs = self.rerun_of.as_ref().map_or(&[][..], |rerun| &rerun.inputs);
+        let found = usize::try_from(number).ok().and_then(|number| inputs.get(number));
+        found.cloned().map(Some).ok_or_else(|| format!("there is no input {number}"))
+    }
+
     /// The items of a step that was taken over, as they were done there.
     fn on_items_copied(&mut self, index: usize, items: &CopiedItems, output: &JsonText) -> Result<(), String> {
         let read = |list: &JsonText| list.read::<Vec<JsonText>>().map_err(|error| format!("it is no list: {error}"));
         let (values, outputs) = (read(&items.values)?, read(output)?);
+        let of_item = |(number, input): (&u32, &Option<u32>)| Ok((*number, self.taken_over_input(*input)?));
+        let mut inputs = items.inputs.iter().map(of_item).collect::<Result<BTreeMap<_, _>, String>>()?;
         let step = &mut self.steps[index];
         require(values.len() == outputs.len() && step.max_parallel.is_some(), || "its items do not fit their outputs".to_owned())?;
         let mut fan = Fan::new(step.as_item(), values);
@@ -148,7 +160,7 @@ impl InstanceState {
                 (item.state, item.is_left_out) = (StepState::Skipped, true);
             } else {
                 (item.state, item.action.settled) = (StepState::Succeeded, Some(Settled::Succeeded));
-                item.done_with = items.inputs.get(&number).or(step.done_with.as_ref()).cloned();
+                item.done_with = inputs.remove(&number).unwrap_or_else(|| step.done_with.clone());
             }
             fan.count(at);
         }
@@ -170,12 +182,16 @@ impl InstanceState {
             }
             (StepState::Failed, Operation::Action) if attempt.epoch == 0 => {
                 self.require_phase(&[Phase::Running])?;
-                self.at_mut(place).state = StepState::Scheduled;
+                let step = self.at_mut(place);
+                // It asks for its lock again: the key may be another one since, or the lock have been taken away.
+                (step.state, step.lock) = (StepState::Scheduled, None);
             }
             _ => {
                 let exceeded = self.at(place).attempts_exceeded;
                 if self.at(place).awaited_child() == Some(attempt.operation) {
                     // It is asked again under the same attempt.
+                    let (_, open) = self.open_attempt(attempt)?;
+                    open.asks += 1;
                     return Ok(place);
                 }
                 let (_, progress) = self.live_progress(attempt)?;

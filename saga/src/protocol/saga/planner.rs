@@ -6,6 +6,7 @@ use super::place::Place;
 use super::state::InstanceState;
 use crate::definition::{self, Definition, RetryPolicy};
 use crate::expression::metered_until;
+use crate::protocol::codes;
 use crate::protocol::decision::{Command, Decision, Recorded};
 use crate::protocol::pause::{ASKED_PAUSE_MIN, PAUSE_MAX, millis, pause_ms};
 use core::time::Duration;
@@ -42,8 +43,9 @@ impl<'a> Planner<'a> {
     pub(super) fn emit(&mut self, event: SagaEvent) {
         let before: Vec<StepState> = self.fans.iter().map(|index| self.state.steps[*index].state).collect();
         self.state.apply(&event, self.now_ms).expect("the protocol decides legal events only, and none leads to an impossible state");
-        let is_copied = matches!(event, SagaEvent::StepCopied { .. });
-        for (index, before) in self.fans.iter().zip(before).filter(|_| !is_copied) {
+        // What was taken over, or is to be undone once more, is as it was when it was told.
+        let was_told = matches!(event, SagaEvent::StepCopied { .. } | SagaEvent::StepRetried { .. });
+        for (index, before) in self.fans.iter().zip(before).filter(|_| !was_told) {
             match self.state.steps[*index].state {
                 after if after == before => {}
                 StepState::Succeeded => self.wholes.push((*index, Operation::Action)),
@@ -82,11 +84,26 @@ impl<'a> Planner<'a> {
         &self.call_of(place, operation).retry
     }
 
+    /// What an operator did in place of a sub-saga, or of items, that nobody ever asked for is not undone by asking somebody.
+    fn require_called(&self, place: Place, compensation: &definition::Call) -> Result<(), Failure> {
+        let has_items = self.state.steps[place.step].max_parallel.is_some();
+        let has_child = || compensation.sub_saga().is_none() || self.state.child_call(place.step).is_some();
+        let was_called = if has_items { place.item.is_some() } else { has_child() };
+        if was_called {
+            return Ok(());
+        }
+        let message = "an operator said that it was done when nothing had been called for it, so it is undone by hand".to_owned();
+        Err(Failure { code: codes::DONE_BY_HAND.to_owned(), message })
+    }
+
     /// Starts the next attempt: writes the intent and orders the call. On an error nothing is decided.
     pub(super) fn start_attempt(&mut self, place: Place, operation: Operation) -> Result<(), Failure> {
         let call = self.call_of(place, operation);
         let last = self.attempt(place, operation);
         let attempt = StepAttempt { epoch: last.epoch + 1, ..last };
+        if operation == Operation::Compensation {
+            self.require_called(place, call)?;
+        }
         // A sub-saga takes as long as it takes.
         let deadline_ms = if call.sub_saga().is_some() { u64::MAX } else { self.after(call.timeout) };
         let queue_timeout = self.definition.steps[place.step].queue_timeout.filter(|_| operation == Operation::Action);

@@ -52,7 +52,13 @@ impl Planner<'_> {
             return Ok(true);
         }
         self.state.may_be_recorded(place, outcome)?;
+        if let Some(output) = &output {
+            self.has_room_among_items(place, output)?;
+        }
         let attempt = self.attempt(place, operation);
+        if outcome == StepOutcomeName::Failed {
+            self.disown(place.step, attempt.epoch);
+        }
         self.emit(SagaEvent::StepResolved { attempt, outcome, output, actor, reason });
         Ok(false)
     }

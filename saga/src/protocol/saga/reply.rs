@@ -6,7 +6,7 @@ use super::planner::Planner;
 use super::step::{Open, Settled};
 use crate::protocol::decision::Rejection;
 use crate::protocol::failures::{bounded, within_bounds};
-use sagamq_api::saga::{CallOutcome, Failure, Operation, StepAttempt};
+use sagamq_api::saga::{CallOutcome, Failure, Operation, StepAttempt, StepState};
 
 impl Planner<'_> {
     /// Gives whether nothing is new about it.
@@ -22,10 +22,17 @@ impl Planner<'_> {
         if epoch == 0 || epoch > progress.epoch {
             return fenced(format!("the last attempt is {}", progress.epoch));
         }
-        if epoch != progress.epoch && status.child.is_some() && operation == Operation::Action {
-            return fenced(format!("each attempt is a sub-saga of its own, and the current one is {}", progress.epoch));
-        }
         let is_success = matches!(outcome, CallOutcome::Succeeded { .. });
+        if status.child.is_some() && operation == Operation::Action {
+            let is_older = epoch != progress.epoch;
+            if is_success && (is_older || status.state == StepState::Failed) {
+                self.disown(place.step, epoch);
+                return Ok(true);
+            }
+            if is_older {
+                return fenced(format!("each attempt is a sub-saga of its own, and the current one is {}", progress.epoch));
+            }
+        }
         if is_success && operation == Operation::Compensation && status.is_undoing_given_up() && !self.state.phase.is_final() {
             self.undone_after_all(place, epoch);
             return Ok(false);
@@ -59,24 +66,28 @@ impl Planner<'_> {
         Ok(false)
     }
 
-    /// The call could not be sent. Gives whether nothing is new about it.
-    pub(super) fn not_sent(&mut self, attempt: StepAttempt, failure: Failure) -> Result<bool, Rejection> {
+    /// The call could not be sent. Gives whether nothing is new about it: it is news once an attempt, and whenever it was counted as handed out.
+    pub(super) fn not_sent(&mut self, attempt: StepAttempt, failure: Failure, was_never_sent: bool) -> Result<bool, Rejection> {
         let Some(place) = self.state.place_of(&attempt) else { return Err(Rejection::NoSuchStep { attempt }) };
         let status = self.state.at(place);
         let progress = status.progress(attempt.operation);
         let is_live = progress.epoch == attempt.epoch && status.live_operation() == Some(attempt.operation);
-        let is_of_child = status.child.is_some() && attempt.operation == Operation::Action && progress.attempt.is_open();
-        if is_live && is_of_child && !self.state.phase.is_at_rest() {
-            self.not_started(place.step, bounded(failure));
+        let of_child = progress.attempt.open().filter(|_| status.child.is_some() && attempt.operation == Operation::Action);
+        if let Some(open) = of_child.filter(|_| is_live) {
+            if open.asks > 1 {
+                // It was asked for again since, and may be there by now: another attempt would be another one.
+                self.emit(SagaEvent::StepNotSent { attempt, failure: bounded(failure) });
+            } else {
+                self.not_started(place.step, bounded(failure));
+            }
             return Ok(false);
         }
-        match progress.attempt.open().filter(|_| is_live) {
-            Some(Open { is_waiting: false, is_handed_out: false, .. }) => {
-                self.emit(SagaEvent::StepNotSent { attempt, failure: bounded(failure) });
-                Ok(false)
-            }
-            _ => Ok(true),
+        let is_news = |open: &Open| if open.is_handed_out { was_never_sent } else { !open.is_waiting };
+        if progress.attempt.open().as_ref().filter(|_| is_live).is_some_and(is_news) {
+            self.emit(SagaEvent::StepNotSent { attempt, failure: bounded(failure) });
+            return Ok(false);
         }
+        Ok(true)
     }
 
     /// A participant's word on an attempt, by operation.

@@ -84,6 +84,10 @@ impl Planner<'_> {
             Phase::Compensated | Phase::Failed => {
                 Some("its parent was told that nothing of it stands, and went on from that: rerun the parent")
             }
+            // A rerun that fails undoes what it took over.
+            Phase::Completed if !self.state.has_parent_ended => {
+                Some("its parent was told that it is done, and goes on from that: rerun the parent, or wait until that is at its end")
+            }
             _ => None,
         }
     }
@@ -155,33 +159,16 @@ impl Planner<'_> {
         let head = &state.head;
         let (first_input, input) = (head.first_input().clone(), input.unwrap_or_else(|| head.input.clone()));
         let mut next = Planner::new(self.definition, &InstanceState::new(to, self.definition), self.now_ms, self.jitter);
-        next.start(head.key.clone(), head.generation + 1, first_input.clone(), state.parent.clone());
+        next.start(head.key.clone(), head.generation + 1, first_input.clone(), state.parent.clone(), head.trace.clone());
         let origin_of =
             |step: &StepStatus| step.origin.as_deref().map_or((head.id, head.started_at_ms), |of| (of.instance, of.started_at_ms));
-        let done_with = |index: usize| {
-            let step = &state.steps[index];
-            let is_undone_with_it = step.has_compensation && step.state != StepState::Skipped && !step.is_passed_over();
-            // Of items the first says it for most.
-            let place = state.places_of(index).next().filter(|_| is_undone_with_it)?;
-            Some(state.input(place, Operation::Compensation))
-        };
-        // One input of each instance is kept once, however many steps were done with it; another one, which an operator gave it, with its step.
-        let mut inputs = BTreeMap::new();
-        for &index in copied {
-            if let Some(done_with) = done_with(index).filter(|done_with| **done_with != input) {
-                inputs.entry(origin_of(&state.steps[index]).0).or_insert_with(|| done_with.clone());
-            }
-        }
-        let own_inputs: Vec<Option<JsonText>> = copied
-            .iter()
-            .map(|&index| {
-                let kept = inputs.get(&origin_of(&state.steps[index]).0).unwrap_or(&input);
-                done_with(index).filter(|done_with| *done_with != kept).cloned()
-            })
-            .collect();
+        // Each input is kept once, however many steps and items were done with it.
+        let mut inputs = Inputs { own: &input, others: Vec::new() };
+        let done_with: Vec<DoneWith> = copied.iter().map(|&index| done_with(state, index, &mut inputs)).collect();
+        let others: Vec<JsonText> = inputs.others.into_iter().cloned().collect();
         let (of, input) = (head.id, Some(input).filter(|input| *input != first_input));
-        next.emit(SagaEvent::SagaRerun { of, from: from.clone(), input, inputs, actor: actor.clone(), reason: reason.clone() });
-        for (&index, input) in copied.iter().zip(own_inputs) {
+        next.emit(SagaEvent::SagaRerun { of, from: from.clone(), input, inputs: others, actor: actor.clone(), reason: reason.clone() });
+        for (&index, done_with) in copied.iter().zip(done_with) {
             let step = &state.steps[index];
             let (operation, epoch) =
                 (Operation::Action, step.origin.as_ref().map_or_else(|| step.attempts(Operation::Action), |origin| origin.epoch));
@@ -194,25 +181,65 @@ impl Planner<'_> {
             let (output, absent) = (step.output.clone().unwrap_or_else(JsonText::null), step.is_passed_over());
             let skipped = absent || step.state == StepState::Skipped;
             let (origin, started_at_ms) = origin_of(step);
-            let items = if absent { None } else { copied_items(state, index) };
+            let items = if absent { None } else { copied_items(state, index, done_with.items) };
+            let input = done_with.step;
             next.emit(SagaEvent::StepCopied { attempt, output, origin, started_at_ms, skipped, absent, input, items });
         }
+        if state.has_parent_ended {
+            // Nobody would tell the rerun, and it would wait for that word for ever: kept, and with its locks.
+            next.emit(SagaEvent::SagaParentEnded);
+        }
         next.advance();
+        next.tell();
         next.tell_relatives(&InstanceState::new(to, self.definition));
         next.tell_locks(&Claims::default());
         next.finish(false)
     }
 }
 
+/// The inputs that what is taken over was done with.
+struct Inputs<'a> {
+    /// That of the rerun.
+    own: &'a JsonText,
+    others: Vec<&'a JsonText>,
+}
+
+impl<'a> Inputs<'a> {
+    /// The number of an input among the others; nothing if it is the own one.
+    fn number(&mut self, input: &'a JsonText) -> Option<u32> {
+        if *input == *self.own {
+            return None;
+        }
+        let at = self.others.iter().position(|known| *known == input).unwrap_or_else(|| {
+            self.others.push(input);
+            self.others.len() - 1
+        });
+        Some(u32::try_from(at).expect("an instance has few inputs"))
+    }
+}
+
+/// What a step that is taken over was done with, and which of its items with something else.
+struct DoneWith {
+    step: Option<u32>,
+    items: BTreeMap<u32, Option<u32>>,
+}
+
+fn done_with<'a>(state: &'a InstanceState, index: usize, inputs: &mut Inputs<'a>) -> DoneWith {
+    let step = &state.steps[index];
+    let is_undone_with_it = step.has_compensation && step.state != StepState::Skipped && !step.is_passed_over();
+    let mut places = state.places_of(index).filter(|_| is_undone_with_it);
+    let mut number = |place: Place| inputs.number(state.input(place, Operation::Compensation));
+    // Of items the first says it for most.
+    let step = places.next().and_then(&mut number);
+    let items = (1..).zip(places).map(|(item, place)| (item, number(place))).filter(|(_, input)| *input != step);
+    DoneWith { step, items: items.collect() }
+}
+
 /// The items of a step that is taken over as a whole.
-fn copied_items(state: &InstanceState, index: usize) -> Option<Box<CopiedItems>> {
+fn copied_items(state: &InstanceState, index: usize, inputs: BTreeMap<u32, Option<u32>>) -> Option<Box<CopiedItems>> {
     let fan = state.steps[index].fan.as_ref()?;
-    let input = |place: Place| state.input(place, Operation::Compensation);
-    let first = state.places_of(index).next().map(input);
-    let numbered = || (0_u32..).zip(state.places_of(index)).map(|(number, place)| (number, place, state.at(place)));
-    let skipped = numbered().filter(|(_, _, item)| item.state == StepState::Skipped).map(|(number, ..)| number).collect();
-    let others = numbered().filter(|(_, place, item)| item.has_compensation && first != Some(input(*place)));
-    let inputs = others.map(|(number, place, _)| (number, input(place).clone())).collect();
+    let is_skipped = |(_, item): &(u32, &StepStatus)| item.state == StepState::Skipped;
+    let skipped = (0..).zip(fan.iter()).filter(is_skipped).map(|(number, _)| number).collect();
     let values = JsonText::of(fan.values()).expect("it was a list within the bounds");
     Some(Box::new(CopiedItems { values, skipped, inputs }))
 }

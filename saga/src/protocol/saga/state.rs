@@ -13,7 +13,6 @@ use crate::protocol::failures::Failures;
 use crate::protocol::head::Head;
 use sagamq_api::saga::{AttemptId, Failure, Operation, SagaState, StepAttempt, StepState};
 use sagamq_api::{JsonText, StepId};
-use std::collections::BTreeMap;
 use uuid::Uuid;
 
 /// Where an instance stands on its way.
@@ -95,8 +94,8 @@ pub struct RerunOf {
     pub of: Uuid,
     /// The step that it goes on with.
     pub from: StepId,
-    /// What those worked on whose steps it took over, where that is not its own input.
-    pub inputs: BTreeMap<Uuid, JsonText>,
+    /// What it undoes that it took over was called with, where that is not its own input.
+    pub inputs: Vec<JsonText>,
 }
 
 /// Who has what an instance left.
@@ -231,24 +230,23 @@ impl InstanceState {
 
     /// What an operation of a step works on: what was done with one input is not undone with another one, which an operator or a rerun gave.
     pub(super) fn input(&self, place: Place, operation: Operation) -> &JsonText {
-        if operation != Operation::Compensation {
-            return &self.head.input;
-        }
-        if let Some(input) = &self.at(place).done_with {
-            return input;
-        }
-        let of_origin = self.origin(place.step, operation).zip(self.rerun_of.as_ref());
-        of_origin.and_then(|(origin, rerun)| rerun.inputs.get(&origin.instance)).unwrap_or(&self.head.input)
+        if operation == Operation::Compensation { self.done_with(place) } else { &self.head.input }
     }
 
-    /// Another input is about to come: what was done is undone with the one that it was done with.
+    /// What was done here was done with.
+    pub(super) fn done_with(&self, place: Place) -> &JsonText {
+        self.at(place).done_with.as_ref().unwrap_or(&self.head.input)
+    }
+
+    /// Another input is about to come: what was done is undone, and told, with the one that it was done with.
     pub(super) fn keep_inputs(&mut self) {
         for place in self.places().collect::<Vec<_>>() {
             let step = self.at(place);
             // An item of what was taken over was called by nobody here, and ran all the same.
             let has_run = step.has_run() || self.steps[place.step].origin.is_some();
-            if step.has_compensation && step.done_with.is_none() && has_run {
-                let input = self.input(place, Operation::Compensation).clone();
+            let is_asked_for = step.has_compensation || self.steps[place.step].tells;
+            if is_asked_for && step.done_with.is_none() && has_run {
+                let input = self.done_with(place).clone();
                 self.at_mut(place).done_with = Some(input);
             }
         }
@@ -294,10 +292,9 @@ impl InstanceState {
 
     /// Bytes of the payloads that expressions can see.
     pub(in crate::protocol) fn payload_bytes(&self) -> usize {
-        let of_origins = self.rerun_of.iter().flat_map(|rerun| rerun.inputs.values());
-        let inputs: usize = of_origins.chain([&self.head.input]).map(JsonText::len).sum();
-        // Of these an expression sees one.
-        let inputs = inputs + self.places().filter_map(|place| self.at(place).done_with.as_ref()).map(JsonText::len).max().unwrap_or(0);
+        // Of what was done with another input an expression sees one.
+        let inputs = self.head.input.len()
+            + self.places().filter_map(|place| self.at(place).done_with.as_ref()).map(JsonText::len).max().unwrap_or(0);
         let of_items = |fan: &Fan<StepStatus>| fan.output_bytes() + fan.values().iter().map(JsonText::len).sum::<usize>();
         let of_step =
             |step: &StepStatus| step.fan.as_ref().map_or_else(|| step.output.as_ref().map_or(0, JsonText::len), |fan| of_items(fan));

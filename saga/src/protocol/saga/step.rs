@@ -22,6 +22,8 @@ pub struct StepStatus {
     pub signal: Option<SignalName>,
     /// Whether it has an effect that a compensation undoes.
     pub has_compensation: bool,
+    /// Whether it tells others when its action has taken effect.
+    pub tells: bool,
     /// Whether it has a condition.
     pub has_condition: bool,
     /// Whether the saga goes on without it if it has no effect.
@@ -48,7 +50,7 @@ pub struct StepStatus {
     pub is_undoing_left_out: bool,
     /// Whether an operator found, when the instance was at its end, that what was left out had no effect.
     pub has_no_effect: bool,
-    /// What its action was called with, if the instance or a rerun of it works on another input since: its effect is undone with that.
+    /// What its action was called with, if the instance or a rerun of it works on another input since: its effect is undone with that, and told.
     pub done_with: Option<JsonText>,
     /// Who called its action, if that was an instance that this one is the rerun of.
     pub origin: Option<Box<Origin>>,
@@ -128,6 +130,8 @@ pub struct Open {
     pub is_handed_out: bool,
     /// Whether the participant said that it works on, or the participant cannot be reached: the instance waits.
     pub is_waiting: bool,
+    /// How many of the times that a sub-saga was asked for are not known to have come to nothing.
+    pub asks: u32,
 }
 
 /// How an attempt ended.
@@ -221,42 +225,34 @@ impl Open {
 impl StepStatus {
     pub(super) fn new(step: &definition::Step) -> Self {
         Self {
-            id: step.id.clone(),
-            kind: step.kind,
             is_call: matches!(step.action, Action::Call(_)),
             child: step.action.call().and_then(|call| call.sub_saga()).map(|saga| saga.name.clone()),
             signal: step.action.signal().cloned(),
             has_compensation: step.compensation.is_some(),
+            tells: step.emit.is_some(),
             has_condition: step.when.is_some(),
             is_optional: step.optional,
             max_parallel: step.for_each.as_ref().map(|each| each.max_parallel),
-            fan: None,
-            state: StepState::Scheduled,
-            condition: None,
-            action: Progress::default(),
-            compensation: Progress::default(),
-            output: None,
-            attempts_exceeded: false,
-            is_left_out: false,
-            is_undoing_left_out: false,
-            has_no_effect: false,
-            done_with: None,
-            origin: None,
-            is_handed_over: false,
             has_lock: step.lock.is_some(),
-            lock: None,
+            ..Self::scheduled(step.id.clone(), step.kind)
         }
     }
 
     /// An item of it, before its turn. Conditions are asked of the step, and it is the step that the saga goes on without.
     pub(super) fn as_item(&self) -> Self {
+        Self { is_call: self.is_call, has_compensation: self.has_compensation, ..Self::scheduled(self.id.clone(), self.kind) }
+    }
+
+    /// A step before its turn that waits for nothing, calls nobody and has no effect.
+    fn scheduled(id: StepId, kind: StepKind) -> Self {
         Self {
-            id: self.id.clone(),
-            kind: self.kind,
-            is_call: self.is_call,
+            id,
+            kind,
+            is_call: false,
             child: None,
             signal: None,
-            has_compensation: self.has_compensation,
+            has_compensation: false,
+            tells: false,
             has_condition: false,
             is_optional: false,
             max_parallel: None,

@@ -8,7 +8,11 @@ use crate::definition::Emission;
 use crate::expression::{RenderError, Scope, Template, metered_anew};
 use crate::protocol::decision::{Command, Told};
 use sagamq_api::JsonText;
+use sagamq_api::limits::RECORD_BYTES_MAX;
 use sagamq_api::saga::{Operation, StepAttempt, StepOutcomeName};
+
+/// Most bytes of a record: those that any record may have.
+const RECORD_BYTES: usize = RECORD_BYTES_MAX as usize;
 
 impl Planner<'_> {
     /// Adds what the events of this decision tell.
@@ -52,6 +56,9 @@ impl Planner<'_> {
         // What has happened is told whatever its expressions come to: it has a budget of its own, and says so if it has no value. Then it has
         // nothing else of them either: a record under a key that it has without a value would be taken for the end of that key.
         match metered_anew(|| self.rendered(emission, index, operation)) {
+            Ok(rendered) if rendered.bytes() > RECORD_BYTES => {
+                told.failed = Some(format!("the record has {} bytes, at most {RECORD_BYTES} are allowed", rendered.bytes()));
+            }
             Ok(Rendered { key, headers, value }) => {
                 told.key = key.unwrap_or(told.key);
                 (told.headers, told.value) = (headers, Some(value));
@@ -65,7 +72,7 @@ impl Planner<'_> {
         let state = &self.state;
         let id = state.caller(index, operation).to_string();
         let failure = state.undone_for(index, operation);
-        let input = state.input(state.places_of(index).next().unwrap_or_else(|| index.into()), operation);
+        let input = state.done_with(state.places_of(index).next().unwrap_or_else(|| index.into()));
         let scope = Scope { input, outputs: state, failure: failure.as_ref(), saga: Some(state.head.scope(&id)), item: None };
         let text = |template: &Template| template.render(&scope).map(|value| text(&value));
         let headers = emission.headers.iter().map(|(name, value)| Ok((name.clone(), text(value)?)));
@@ -83,6 +90,14 @@ struct Rendered {
     key: Option<String>,
     headers: Vec<(String, String)>,
     value: JsonText,
+}
+
+impl Rendered {
+    /// About what they take in a record.
+    fn bytes(&self) -> usize {
+        let headers: usize = self.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+        self.key.as_ref().map_or(0, String::len) + headers + self.value.len()
+    }
 }
 
 /// Text as it is; anything else as JSON.

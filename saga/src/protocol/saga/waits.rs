@@ -1,11 +1,12 @@
 //! What a saga waits for, and whether it is in trouble.
 
+use super::claims::StepLock;
 use super::state::{InstanceState, Phase};
 use super::step::{Attempt, Open, StepStatus};
 use crate::protocol::decision::HandOut;
 use crate::protocol::waits::{
-    FAILED_ATTEMPTS_MIN, Trouble, awaits_lock, blocked, called, first_failure, hand_out, last_failure, last_failure_of_step, paused,
-    queued, retry, sleeps, sub_saga, undecided, unreachable, works, worst,
+    FAILED_ATTEMPTS_MIN, Trouble, awaits_lock, blocked, called, first_failure, hand_out, last_failure, last_failure_of_step, lost_lock,
+    paused, queued, retry, sleeps, sub_saga, undecided, unreachable, works, worst,
 };
 use sagamq_api::saga::{AttemptId, Operation, StepAttempt, StepFailure, StepState, Waits};
 
@@ -17,13 +18,17 @@ impl InstanceState {
             return vec![paused(since_ms)];
         }
         if self.phase == Phase::Blocked {
-            let attempt = self.failed_compensation().map(|step| step.attempts(Operation::Compensation));
-            return self.trouble().iter().map(|trouble| blocked(trouble, attempt)).collect();
+            let failed = self.failed_compensation();
+            let attempt = failed.map(|step| step.attempts(Operation::Compensation));
+            let lost = failed.and_then(|step| self.lost_lock(step));
+            return self.trouble().iter().map(|trouble| under(blocked(trouble, attempt), lost)).collect();
         }
         let locked = self.steps.iter().filter(|step| step.awaits_lock() && !self.phase.is_at_rest());
         let locked =
             locked.filter_map(|step| step.lock.as_ref().map(|lock| awaits_lock(&step.id, &lock.key, lock.since_ms, lock.until_ms)));
-        locked.chain(self.attempts_in_progress().filter_map(|(step, attempt)| self.wait_of(step, &attempt, known))).collect()
+        let called = self.attempts_in_progress();
+        let called = called.filter_map(|(step, attempt)| Some(under(self.wait_of(step, &attempt, known)?, self.lost_lock(step))));
+        locked.chain(called).collect()
     }
 
     fn wait_of(&self, step: &StepStatus, attempt: &StepAttempt, known: &[(AttemptId, HandOut)]) -> Option<Waits> {
@@ -84,6 +89,14 @@ impl InstanceState {
 
     fn failed_compensation(&self) -> Option<&StepStatus> {
         self.steps.iter().find(|step| step.state == StepState::CompensationFailed && !step.is_undoing_left_out)
+    }
+}
+
+/// What is waited for, of a step whose lock somebody took away.
+fn under(waits: Waits, lost: Option<&StepLock>) -> Waits {
+    match lost.and_then(|lock| Some(lost_lock(&waits, &lock.key, lock.token?))) {
+        Some(message) => Waits { message, ..waits },
+        None => waits,
     }
 }
 

@@ -3,8 +3,8 @@
 use super::event::TransactionEvent;
 use super::planner::Planner;
 use super::state::Phase;
-use crate::protocol::codes;
 use crate::protocol::decision::Rejection;
+use crate::protocol::{BranchAddress, codes};
 use sagamq_api::saga::{CallOutcome, Failure, Operation, StepAttempt, StepState};
 
 impl Planner<'_> {
@@ -39,7 +39,7 @@ impl Planner<'_> {
         attempt: StepAttempt,
         outcome: CallOutcome,
         note: Option<Failure>,
-        address: Option<String>,
+        address: Option<BranchAddress>,
     ) -> Result<bool, Rejection> {
         let action = &self.state.actions[index];
         if attempt.epoch == 0 || attempt.epoch > action.epoch {
@@ -75,9 +75,10 @@ impl Planner<'_> {
     }
 
     /// The first word on a branch may say where it is. Gives whether that is news.
-    fn locate(&mut self, branch: usize, address: Option<String>) -> bool {
-        let Some(address) = address.filter(|_| self.state.branches[branch].address.is_none()) else { return false };
-        self.emit(TransactionEvent::BranchLocated { branch: self.state.branches[branch].name.clone(), address });
+    fn locate(&mut self, branch: usize, address: Option<BranchAddress>) -> bool {
+        let address = address.filter(|_| self.state.branches[branch].address.is_none());
+        let Some(BranchAddress { base: address, is_foreign }) = address else { return false };
+        self.emit(TransactionEvent::BranchLocated { branch: self.state.branches[branch].name.clone(), address, is_foreign });
         true
     }
 

@@ -42,7 +42,7 @@ impl TransactionState {
                 self.keep(attempt, failure, at_ms);
                 Ok(())
             }
-            TransactionEvent::BranchLocated { branch, address } => {
+            TransactionEvent::BranchLocated { branch, address, is_foreign } => {
                 self.require_phase(&[Phase::Active])?;
                 let index = self.branch_index(branch).ok_or_else(|| "there is no such branch".to_owned())?;
                 let branch = &mut self.branches[index];
@@ -50,6 +50,7 @@ impl TransactionState {
                     "the branch is not open, or has an address".to_owned()
                 })?;
                 branch.address = Some(address.clone());
+                branch.is_foreign = *is_foreign;
                 Ok(())
             }
             TransactionEvent::BranchResolved { branch, outcome, heuristic, .. } => {
@@ -76,13 +77,14 @@ impl TransactionState {
 
     fn phase_transition(&mut self, event: &TransactionEvent, at_ms: u64) -> Result<(), String> {
         match event {
-            TransactionEvent::TransactionStarted { saga, version, key, generation, cluster, input, timeout_at_ms } => {
+            TransactionEvent::TransactionStarted { saga, version, key, generation, cluster, input, timeout_at_ms, trace } => {
                 self.require_phase(&[Phase::New])?;
                 let head = &mut self.head;
                 require(*saga == head.saga && *version == head.version, || format!("it is of {saga} version {version}"))?;
                 head.key.clone_from(key);
                 head.generation = *generation;
                 head.input = input.clone();
+                head.trace.clone_from(trace);
                 head.started_at_ms = at_ms;
                 self.cluster = *cluster;
                 self.timeout_at_ms = *timeout_at_ms;

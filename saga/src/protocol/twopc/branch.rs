@@ -20,6 +20,8 @@ pub struct Branch {
     pub target: Target,
     /// Base URL of the worker that has it open, if that said so.
     pub address: Option<String>,
+    /// Whether that was said where a definition says that the service is.
+    pub is_foreign: bool,
     /// Where it stands.
     pub state: BranchState,
     /// How it voted, as far as that was heard.
@@ -120,6 +122,7 @@ impl Branch {
             steps: Vec::new(),
             target,
             address: None,
+            is_foreign: false,
             state: BranchState::Unopened,
             voted: None,
             told: None,
@@ -139,7 +142,10 @@ impl Branch {
     #[must_use]
     pub fn way(&self) -> Target {
         match &self.address {
-            Some(address) if !self.is_detour => Target::Http(HttpTarget::Worker(address.clone())),
+            Some(address) if !self.is_detour => {
+                let (service, base, is_foreign) = (self.name.clone(), address.clone(), self.is_foreign);
+                Target::Http(HttpTarget::Worker { service, base, is_foreign })
+            }
             _ => self.target.clone(),
         }
     }

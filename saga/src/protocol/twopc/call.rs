@@ -93,7 +93,9 @@ fn command(
         transaction: Some(TransactionContext { cluster: state.cluster, branch: branch.name.clone(), actions_done }),
         reply_partition: PartitionId(u32::from(lane_of(head.id))),
     };
-    CallCommand { target: way(state, branch_index), retry, call, child: None }
+    // Its time begins when it is decided.
+    let called_at_ms = open.deadline_ms.saturating_sub(open.timeout_ms);
+    CallCommand { target: way(state, branch_index), retry, call, called_at_ms, child: None }
 }
 
 /// Where calls of the branch go.

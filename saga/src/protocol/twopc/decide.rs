@@ -8,8 +8,8 @@ use crate::expression::metered;
 use crate::protocol::codes;
 use crate::protocol::decision::{Decision, Input, Rejection};
 use core::time::Duration;
-use sagamq_api::JsonText;
 use sagamq_api::saga::{AttemptId, Failure};
+use sagamq_api::{JsonText, TraceContext};
 use uuid::Uuid;
 
 /// How long a transaction may stay undecided if its definition does not say.
@@ -46,15 +46,16 @@ fn plan(
     let is_own = |attempt: &AttemptId| assert_eq!(attempt.instance, state.head.id, "an input goes to the instance that it names");
     let mut planner = Planner::new(definition, state, now_ms, jitter);
     let duplicate = match input {
-        Input::Start { parent: _, key, generation, input, cluster } => {
-            planner.start(key, generation, input, cluster);
+        Input::Start { parent: _, key, generation, input, cluster, trace } => {
+            planner.start(key, generation, input, cluster, trace);
             false
         }
         Input::Reply { attempt, outcome, note, branch_address } => {
             is_own(&attempt);
             planner.reply(attempt.within(), outcome, note, branch_address)?
         }
-        Input::NotSent { attempt, failure } => {
+        // Its calls count from when they are decided.
+        Input::NotSent { attempt, failure, was_never_sent: _ } => {
             is_own(&attempt);
             planner.not_sent(attempt.within(), failure)?
         }
@@ -76,11 +77,11 @@ fn plan(
 
 impl Planner<'_> {
     /// Forced, because whoever starts a transaction is promised that the business key starts one.
-    fn start(&mut self, key: String, generation: u64, input: JsonText, cluster: Uuid) {
+    fn start(&mut self, key: String, generation: u64, input: JsonText, cluster: Uuid, trace: Option<Box<TraceContext>>) {
         let timeout_at_ms = self.after(self.definition.timeout.unwrap_or(TRANSACTION_TIMEOUT_DEFAULT));
         let (saga, version) = (self.definition.name.clone(), self.definition.version);
         self.forced = true;
-        self.emit(TransactionEvent::TransactionStarted { saga, version, key, generation, cluster, input, timeout_at_ms });
+        self.emit(TransactionEvent::TransactionStarted { saga, version, key, generation, cluster, input, timeout_at_ms, trace });
     }
 
     /// What was undecided is rolled back: the workers that had its branches open may have let them go, and votes may be lost. Gives whether

@@ -63,22 +63,7 @@ impl TransactionState {
     /// The instance in one row.
     #[must_use]
     pub fn summary(&self) -> SagaSummary {
-        SagaSummary {
-            id: self.head.id,
-            saga: self.head.saga.clone(),
-            version: self.head.version,
-            key: self.head.key.clone(),
-            state: self.saga_state(),
-            started_at_ms: self.head.started_at_ms,
-            updated_at_ms: self.head.updated_at_ms,
-            events: self.head.events,
-            failure: self.reason().cloned(),
-            transaction: Some(self.status()),
-            waits: None,
-            rerun_of: None,
-            rerun_as: None,
-            parent: None,
-        }
+        SagaSummary { transaction: Some(self.status()), ..self.head.summary(self.saga_state(), self.reason()) }
     }
 
     /// The instance with its steps and failures.

@@ -4,11 +4,8 @@ use super::branch::{BranchState, Contradiction};
 use super::event::TransactionEvent;
 use super::planner::Planner;
 use super::state::Phase;
-use crate::expression::Scope;
 use crate::protocol::codes;
 use crate::protocol::decision::{Rejection, ResolvedOutcome};
-use crate::protocol::head::render_failure;
-use sagamq_api::JsonText;
 use sagamq_api::saga::{CallOutcome, Failure, Operation, StepAttempt};
 
 /// How often a branch is told to roll back. Who was not reached asks, and hears the same.
@@ -29,7 +26,7 @@ impl Planner<'_> {
             return;
         }
         if self.state.phase == Phase::Committing {
-            let (output, failure) = self.render_output();
+            let (output, failure) = self.state.head.render_output(self.definition, &self.state);
             self.emit(TransactionEvent::TransactionCommitted { output, failure });
         } else {
             self.emit(TransactionEvent::TransactionAborted);
@@ -56,22 +53,6 @@ impl Planner<'_> {
             | BranchState::ReadOnly
             | BranchState::Unacknowledged
             | BranchState::Disagrees => {}
-        }
-    }
-
-    fn render_output(&self) -> (Option<JsonText>, Option<Failure>) {
-        let Some(template) = &self.definition.output else { return (None, None) };
-        let state = &self.state;
-        let id = state.head.id.to_string();
-        match template.render(&Scope {
-            input: &state.head.input,
-            outputs: state,
-            failure: None,
-            saga: Some(state.head.scope(&id)),
-            item: None,
-        }) {
-            Ok(output) => (Some(output), None),
-            Err(error) => (None, Some(render_failure("the output", &error))),
         }
     }
 

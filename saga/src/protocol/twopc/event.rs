@@ -5,9 +5,9 @@
 
 use super::branch::{Contradiction, Vote};
 use crate::protocol::decision::ResolvedOutcome;
-use crate::protocol::occurrence::{AttemptEnd, BranchEnd, Heuristic, Occurrence};
+use crate::protocol::occurrence::{AttemptEnd, BranchEnd, EndedAttempt, Heuristic, Occurrence};
 use sagamq_api::saga::{Failure, Operation, StepAttempt};
-use sagamq_api::{JsonText, SagaName};
+use sagamq_api::{JsonText, SagaName, TraceContext};
 use serde::{Deserialize, Deserializer, Serialize};
 use uuid::Uuid;
 
@@ -33,6 +33,9 @@ pub enum TransactionEvent {
         input: JsonText,
         /// When it is rolled back if it is not decided, in milliseconds since 1970.
         timeout_at_ms: u64,
+        /// The span that started it.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        trace: Option<Box<TraceContext>>,
     },
     /// An action is about to be called: the intent, written before the effect. An action is called once.
     ActionCalled {
@@ -58,6 +61,9 @@ pub enum TransactionEvent {
         branch: String,
         /// Base URL.
         address: String,
+        /// Whether that was said where a definition says that the service is: what calls to the service show is not shown there.
+        #[serde(skip_serializing_if = "core::ops::Not::not", default)]
+        is_foreign: bool,
     },
     /// The action took effect within its branch.
     ActionSucceeded {
@@ -221,6 +227,27 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<JsonText
 }
 
 impl TransactionEvent {
+    /// The attempt that it ends, if it does.
+    pub(in crate::protocol) fn ended(&self) -> Option<EndedAttempt<'_>> {
+        let (attempt, end, failure) = match self {
+            Self::ActionSucceeded { attempt, .. }
+            | Self::BranchVoted { attempt, .. }
+            | Self::BranchCommitted { attempt, .. }
+            | Self::BranchRolledBack { attempt, .. } => (attempt, AttemptEnd::Succeeded, None),
+            Self::ActionFailed { attempt, failure }
+            | Self::BranchRefused { attempt, failure, .. }
+            | Self::BranchAttemptFailed { attempt, failure, refused: true, .. } => (attempt, AttemptEnd::Refused, Some(failure)),
+            Self::ActionUnknown { attempt, failure } | Self::BranchAttemptFailed { attempt, failure, .. } => {
+                (attempt, AttemptEnd::Unknown, Some(failure))
+            }
+            Self::BranchUnacknowledged { attempt, failure } | Self::BranchDisagrees { attempt, failure } => {
+                (attempt, AttemptEnd::GivenUp, Some(failure))
+            }
+            _ => return None,
+        };
+        Some(EndedAttempt { attempt, end, failure })
+    }
+
     /// What it is counted as, if it is.
     pub(in crate::protocol) fn occurrence(&self) -> Option<Occurrence> {
         let ended = |end, held_ms: &u64| Some(Occurrence::BranchEnded { end, held_ms: *held_ms });

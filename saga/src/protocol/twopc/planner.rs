@@ -114,7 +114,8 @@ impl<'a> Planner<'a> {
 
     /// Events after which a transaction that can be rolled back must be: telling its branches still needs room.
     pub(super) fn has_too_many_events(&self) -> bool {
-        let room = 32 * self.state.branches.len() as u64 + 16;
+        // Where there are many branches, what is kept free for them leaves room to decide all the same.
+        let room = (32 * self.state.branches.len() as u64 + 16).min(SAGA_EVENTS_MAX / 2);
         self.state.head.events >= SAGA_EVENTS_MAX - room
     }
 }

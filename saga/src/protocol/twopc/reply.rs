@@ -3,6 +3,7 @@
 use super::event::TransactionEvent;
 use super::planner::Planner;
 use super::state::Place;
+use crate::protocol::BranchAddress;
 use crate::protocol::decision::Rejection;
 use crate::protocol::failures::{bounded, within_bounds};
 use sagamq_api::saga::{CallOutcome, Failure, Operation, StepAttempt};
@@ -14,7 +15,7 @@ impl Planner<'_> {
         attempt: StepAttempt,
         outcome: CallOutcome,
         note: Option<Failure>,
-        address: Option<String>,
+        address: Option<BranchAddress>,
     ) -> Result<bool, Rejection> {
         let outcome = within_bounds(outcome);
         match self.state.place_of(&attempt) {

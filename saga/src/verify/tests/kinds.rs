@@ -1,8 +1,9 @@
 //! Steps that are left out, that the saga goes on without, that sleep, and that wait for a signal.
 
-use super::super::{Bounds, Report, Subject, samples, verify};
+use super::super::{Bounds, Report, Script, ScriptEnd, ScriptError, Subject, play, samples, trials, verify};
 use super::shown;
 use crate::dsl::{self, Compiled};
+use sagamq_api::saga::SagaState;
 use std::collections::BTreeMap;
 
 const TWO: Bounds = Bounds { faults: 2, attempts: 2, states: 1_000_000, threads: 1, reduce: true };
@@ -92,6 +93,43 @@ fn a_sub_saga_refuses_or_is_ended_as_it_is_and_nothing_is_lost_on_its_way() {
     let found = alone("verify: [ \"steps.pack.state != 'UNKNOWN' && steps.pack.state != 'COMPENSATION_FAILED'\" ]\n");
     let timeline = &found[0].violations[0].timeline;
     assert!(timeline.to_string().contains("ended by an operator"), "{timeline}");
+}
+
+#[test]
+fn an_operator_takes_a_lock_away_and_the_next_step_asks_for_it_anew() {
+    let each = "  - { id: pick, call: a.pick, for_each: \"${ [1, 2] }\", compensate: a.put, lock: shelf }\n";
+    let steps =
+        "  - { id: pay, call: a.pay, compensate: a.refund, lock: account }\n  - { id: ship, call: a.ship, pivot: true, lock: account }\n";
+    let compiled = compiled(&format!("{each}{steps}"), "timeout: 1h\n");
+    holds(&run(&compiled, TWO));
+    let made = samples(&compiled.definition, None, &BTreeMap::new()).expect("data");
+    let tried = trials(&compiled.definition, &made.samples[0]);
+    let of_locks = tried.iter().filter_map(|trial| Some((trial.fault.as_deref().filter(|fault| fault.contains("lock"))?, trial.end)));
+    // The pivot has the lock that was asked for before: it is neither asked for nor taken away in its name.
+    assert_eq!(
+        of_locks.collect::<Vec<_>>(),
+        [
+            ("no lock pick/action", SagaState::Failed),
+            ("lock broken pick/action", SagaState::Completed),
+            ("no lock pay/action", SagaState::Compensated),
+            ("lock broken pay/action", SagaState::Completed)
+        ]
+    );
+    let compiled = self::compiled(steps, "timeout: 1h\n");
+    let script = |moves: &[&str]| Script {
+        saga: "s".parse().expect("legal"),
+        attempts: 2,
+        input: made.samples[0].input.clone(),
+        outputs: BTreeMap::new(),
+        moves: moves.iter().map(|step| (*step).to_owned()).collect(),
+        ends: ScriptEnd { state: SagaState::Compensating, breaks: None },
+    };
+    let played = |moves: &[&str]| play(&compiled.definition, &[], &script(moves)).map(|played| played.end.state);
+    let lost = ["lock pay/action", "serve pay/action", "lock broken pay/action", "hear pay/action", "no lock ship/action"];
+    assert_eq!(played(&lost), Ok(SagaState::Compensating), "what is asked for anew may not be got");
+    let kept: Vec<&str> = lost.into_iter().filter(|step| !step.contains("broken")).collect();
+    assert!(matches!(played(&kept), Err(ScriptError::NotPossible { number: 4, .. })));
+    assert!(matches!(played(&["lock broken pay/action"]), Err(ScriptError::NotPossible { number: 1, .. })), "nobody has it");
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod kinds;
 mod matrix;
 mod planted;
 mod shapes;
+mod sub_sagas;
 
 use super::{Bounds, Report, Sample, Subject, sample, verify};
 use crate::dsl::{self, Compiled};

@@ -6,7 +6,7 @@ use crate::protocol::lock::LockSaid;
 use crate::protocol::{By, Input, Verb, codes};
 use crate::verify::book::Habit;
 use crate::verify::call::{Call, Place, Side};
-use crate::verify::model::Model;
+use crate::verify::model::{Model, held_lock};
 use crate::verify::property::Property;
 use crate::verify::tape::Who;
 use crate::verify::words;
@@ -86,9 +86,14 @@ impl Turn<'_> {
 
     pub(super) fn not_sent(&mut self, call: Call) -> Option<()> {
         let epoch = self.queued(call)?.epoch;
-        self.say_to(call, "cannot be connected to; the call waits".to_owned());
-        let failure = failure(codes::NOT_SENT, "the participant cannot be connected to");
-        self.tell(Input::NotSent { attempt: self.attempt(call, epoch), failure });
+        let (says, why) = match self.model.is_sub_saga(call) {
+            // The refusal is an answer, and another attempt follows.
+            true => ("has no room for it; it is asked for again later", "the disk has too little room to start it"),
+            false => ("cannot be connected to; the call waits", "the participant cannot be connected to"),
+        };
+        self.say_to(call, says.to_owned());
+        let failure = failure(codes::NOT_SENT, why);
+        self.tell(Input::NotSent { attempt: self.attempt(call, epoch), failure, was_never_sent: false });
         Some(())
     }
 
@@ -119,6 +124,17 @@ impl Turn<'_> {
         self.say(Who::Lock, Some(Who::Saga), format!("`{key}` is held by a saga that waits for this one, and this one gives way"), true);
         let failure = failure(codes::LOCK_DEADLOCK, "another saga waits for this one");
         self.tell(Input::Lock { key, number, said: LockSaid::Refused { failure } });
+        Some(())
+    }
+
+    /// An operator takes the step's lock away. Nobody else works on what it guards: two sagas that meet are not played.
+    pub(super) fn break_lock(&mut self, place: Place) -> Option<()> {
+        let (key, token) = held_lock(&self.world.state, place.index())?;
+        let number = self.world.state.claims.get(key)?.number;
+        let key = key.to_owned();
+        self.say(Who::Operator, Some(Who::Lock), format!("takes `{key}` away from the saga"), true);
+        let said = LockSaid::Broken { token, actor: None, reason: Some("it was believed lost".to_owned()) };
+        self.tell(Input::Lock { key, number, said });
         Some(())
     }
 

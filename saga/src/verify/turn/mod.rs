@@ -44,7 +44,8 @@ pub(super) fn start<'m>(model: &'m Model<'m>, empty: World, tried: &'m mut Tried
     let mut turn = Turn { model, world: empty, wrong: Vec::new(), tried };
     let key = model.definition.business_key(&model.subject.sample.input).unwrap_or_else(|_| "key".to_owned());
     turn.say(Who::Operator, Some(Who::Saga), format!("starts `{}` with the key `{key}`", model.definition.name), false);
-    let input = Input::Start { parent: None, key, generation: 1, input: model.subject.sample.input.clone(), cluster: Uuid::nil() };
+    let input =
+        Input::Start { parent: None, key, generation: 1, input: model.subject.sample.input.clone(), cluster: Uuid::nil(), trace: None };
     turn.tell(input);
     After { world: turn.world, wrong: turn.wrong }
 }
@@ -67,6 +68,7 @@ impl Turn<'_> {
             Move::Queued(call) => self.leave_queued(call)?,
             Move::Grant(place) => self.grant(place)?,
             Move::Deny(place) => self.deny(place)?,
+            Move::Break(place) => self.break_lock(place)?,
             Move::Crash => self.crash(),
             Move::Cancel => self.cancel(),
             Move::TimeOut => self.time_out()?,

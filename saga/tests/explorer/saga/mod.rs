@@ -136,7 +136,7 @@ impl Model for Saga {
             World { state, slots, past, now_ms: 1, books, messages, left, has_called_in_silence: false, has_moved_the_past: false };
         self.tell(
             &mut world,
-            Input::Start { parent: None, key: "k".to_owned(), generation: 1, input: json!({}).into(), cluster: Uuid::nil() },
+            Input::Start { parent: None, key: "k".to_owned(), generation: 1, input: json!({}).into(), cluster: Uuid::nil(), trace: None },
         );
         world
     }

@@ -1,11 +1,11 @@
 //! Building the branches of a service, and the questions that the server must answer first.
 
 use super::rows::Rows;
-use super::work::{Handled, Handler};
+use super::work::Handler;
 use super::{Inner, PostgresBranches, PostgresSession};
 use crate::branch::{BranchId, BranchIdError};
 use crate::postgres::{PostgresSchema, said};
-use crate::worker::{CallError, output_text};
+use crate::worker::{CallError, handled};
 use deadpool_postgres::{Pool, PoolError};
 use sagamq_api::saga::Call;
 use serde::Serialize;
@@ -104,11 +104,7 @@ impl PostgresBranchesBuilder {
         F: Future<Output = Result<O, CallError>> + Send + 'static,
         O: Serialize + Send,
     {
-        let handle = move |session: PostgresSession, call: Call| -> Handled {
-            let handling = handler(session, call);
-            Box::pin(async move { output_text(&handling.await?) })
-        };
-        self.handlers.insert(call.into(), Box::new(handle));
+        self.handlers.insert(call.into(), Box::new(move |session, call| handled(handler(session, call))));
         self
     }
 

@@ -9,19 +9,16 @@ use crate::branch::{BRANCH_PREPARED, BRANCH_ROLLED_BACK, BRANCH_STORAGE, BranchI
 use crate::consumer::panic_text;
 use crate::participant::INVALID_CALL;
 use crate::postgres::said;
-use crate::worker::CallError;
+use crate::worker::{CallError, Handled};
 use futures_util::FutureExt as _;
 use futures_util::future::try_join;
 use sagamq_api::JsonText;
 use sagamq_api::saga::Call;
-use std::future::Future;
 use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::time::Instant;
 
-pub(super) type Handled = Pin<Box<dyn Future<Output = Result<JsonText, CallError>> + Send>>;
 pub(super) type Handler = Box<dyn Fn(PostgresSession, Call) -> Handled + Send + Sync>;
 
 /// The failure code of a call for which no connection was free in time.

@@ -1,6 +1,6 @@
 //! What a shard finds at open of its records that wait: how many of each topic, and where they begin. One look a topic.
 
-use super::row::{Row, Totals};
+use super::row::Totals;
 use crate::ids::{ShardId, TopicId};
 use crate::storage::keys::successor;
 use crate::storage::{Direction, Family, Storage, StorageError};
@@ -33,8 +33,9 @@ pub(crate) fn find(storage: &dyn Storage, shard: ShardId) -> Result<BTreeMap<Top
         let totals = Totals::decode(&row, shard.0);
         let totals = totals.ok_or_else(|| damaged(format!("how many there are of topic {} cannot be read", topic.0)))?;
         let waiting = first(storage, &shard.waiting_from(topic, totals.first))?;
-        let is_readable = |(key, row): &(Vec<u8>, Bytes)| ShardId::of_waiting_record(key).is_some() && Row::decode(row).is_some();
-        if waiting.is_some() != (totals.records > 0) || !waiting.iter().all(is_readable) {
+        // One whose row cannot be read keeps no other back, here as well as when it is due.
+        let is_record = |(key, _): &(Vec<u8>, Bytes)| ShardId::of_waiting_record(key).is_some();
+        if waiting.is_some() != (totals.records > 0) || !waiting.iter().all(is_record) {
             return Err(damaged(format!("{} are there of topic {}, and the first of them is not", totals.records, topic.0)));
         }
         found.insert(topic, totals);

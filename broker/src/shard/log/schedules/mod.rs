@@ -276,6 +276,8 @@ impl Schedules {
         let of = self.topics.get_mut(&topic.id).expect("a record that waits is counted");
         let less = |from: u64, by: u64| from.checked_sub(by).expect("what goes was counted when it came");
         (of.records, of.bytes, of.keys) = (less(of.records, 1), less(of.bytes, row_bytes), less(of.keys, key.is_some().into()));
+        // One that could not be read may have had one.
+        of.keys = of.keys.min(of.records);
         (self.records, self.bytes) = (less(self.records, 1), less(self.bytes, row_bytes));
         self.changed.insert(topic.id);
         core.metrics.schedules.pending.get_or_create(&label(topic)).dec();
@@ -297,7 +299,7 @@ impl Schedules {
         for topic in std::mem::take(&mut self.changed) {
             let OfTopic { records, bytes, keys, .. } = self.topics[&topic];
             let nowhere = ScheduleId { due_ms: 0, shard: core.id.0, commit: 0, index: 0 };
-            let totals = Totals { records, bytes, keys, first: self.agenda.first(topic).unwrap_or(nowhere) };
+            let totals = Totals { records, bytes, keys, first: self.first(topic).unwrap_or(nowhere) };
             let (key, value) = (core.id.waiting_totals(topic), totals.encode().into());
             core.commit.push(Mutation::Put { family: Family::Schedule, key, value });
         }
@@ -318,6 +320,13 @@ impl Schedules {
                 (Some(bell), None) => bell.notified().await,
             }
         }
+    }
+
+    /// The place before which none of the topic waits, whatever keeps it from being taken up.
+    fn first(&self, topic: TopicId) -> Option<ScheduleId> {
+        let parked = self.parked.get(&topic).map(|&(_, from)| from);
+        let damaged = self.damaged.get(&topic).and_then(|ids| ids.first().copied());
+        [self.agenda.first(topic), parked, damaged].into_iter().flatten().min()
     }
 
     fn seen_through(&mut self, durable: u64) {

@@ -9,7 +9,7 @@ mod tests;
 
 use crate::protocol::decision::Parent;
 use sagamq_api::saga::{AttemptId, Failure, StepAttempt, StepOutcomeName};
-use sagamq_api::{JsonText, SagaName, SignalName, StepId};
+use sagamq_api::{JsonText, SagaName, SignalName, StepId, TraceContext};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
 use uuid::Uuid;
@@ -38,6 +38,9 @@ pub enum SagaEvent {
         /// The step of another instance whose sub-saga it is.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         parent: Option<Box<Parent>>,
+        /// The span that started it.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        trace: Option<Box<TraceContext>>,
     },
     /// Whether the step is done at all: its condition was asked, once, when its turn had come. If it does not hold, the step is left out, and
     /// gives no output.
@@ -336,9 +339,10 @@ pub enum SagaEvent {
         /// Its input, if it is not the one that the key was started with.
         #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "present")]
         input: Option<JsonText>,
-        /// What instances whose steps it takes over worked on, if that is another input: those steps are undone with it.
-        #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
-        inputs: BTreeMap<Uuid, JsonText>,
+        /// What was called that it takes over and undoes with it, where that is not its own input: each once, however many steps and items it
+        /// is of.
+        #[serde(skip_serializing_if = "Vec::is_empty", default)]
+        inputs: Vec<JsonText>,
         /// Who.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         actor: Option<String>,
@@ -363,10 +367,9 @@ pub enum SagaEvent {
         /// Whether the saga went on without it there: it is optional, and had no effect. Then it gives no output here either.
         #[serde(skip_serializing_if = "core::ops::Not::not", default)]
         absent: bool,
-        /// What its action was called with, if that is neither what is kept of that instance (`inputs` of `saga_rerun`) nor, where nothing is
-        /// kept of it, the rerun's own input.
-        #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "present")]
-        input: Option<JsonText>,
+        /// What its action was called with: which of the `inputs` of `saga_rerun`, counted from 0, or the rerun's own input.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        input: Option<u32>,
         /// Its items, if it fans out; `output` has what each of them returned.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         items: Option<Box<CopiedItems>>,
@@ -434,9 +437,9 @@ pub struct CopiedItems {
     /// The items that were left out there, and have no effect.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub skipped: Vec<u32>,
-    /// What items were called with, if that is not what the step says.
+    /// What items were called with, if that is not what the step says: said as there, the own input as `null`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
-    pub inputs: BTreeMap<u32, JsonText>,
+    pub inputs: BTreeMap<u32, Option<u32>>,
 }
 
 /// A field that is there, be it `null`: a saga that returns `null` returned something.

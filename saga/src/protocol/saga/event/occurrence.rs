@@ -1,10 +1,26 @@
 //! What an event is counted as.
 
 use super::SagaEvent;
-use crate::protocol::occurrence::{AttemptEnd, Occurrence};
+use crate::protocol::occurrence::{AttemptEnd, EndedAttempt, Occurrence};
 use sagamq_api::saga::Operation;
 
 impl SagaEvent {
+    /// The attempt that it ends, if it does.
+    pub(in crate::protocol) fn ended(&self) -> Option<EndedAttempt<'_>> {
+        let (attempt, end, failure) = match self {
+            Self::StepSucceeded { attempt, .. } | Self::StepCompensated { attempt } => (attempt, AttemptEnd::Succeeded, None),
+            Self::StepAttemptFailed { attempt, failure, refused: true, .. } | Self::StepFailed { attempt, failure } => {
+                (attempt, AttemptEnd::Refused, Some(failure))
+            }
+            Self::StepAttemptFailed { attempt, failure, .. } | Self::StepUnknown { attempt, failure } => {
+                (attempt, AttemptEnd::Unknown, Some(failure))
+            }
+            Self::StepCompensationFailed { attempt, failure } => (attempt, AttemptEnd::GivenUp, Some(failure)),
+            _ => return None,
+        };
+        Some(EndedAttempt { attempt, end, failure })
+    }
+
     /// What it is counted as, if it is.
     pub(in crate::protocol) fn occurrence(&self) -> Option<Occurrence> {
         match self {

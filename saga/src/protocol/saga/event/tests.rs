@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use sagamq_api::ids::ItemIndex;
 use sagamq_api::limits::SAGA_JSON_DEPTH_MAX;
 use sagamq_api::saga::{Failure, HistoryEvent, Operation, StepAttempt, StepOutcomeName};
-use sagamq_api::{JsonText, SagaName};
+use sagamq_api::{JsonText, SagaName, TraceContext};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -23,6 +23,7 @@ fn every_kind(json: &JsonText, n: u32, at_ms: u64, text: &str) -> Vec<SagaEvent>
     let (attempt, undo) = (|| of(Operation::Action), || of(Operation::Compensation));
     let saga: SagaName = "s".parse().expect("legal");
     let said = || n.is_multiple_of(2).then(|| text.to_owned());
+    let trace = || TraceContext::parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", Some("a=1")).expect("legal");
     let parent = || Parent { saga: "p".parse().expect("legal"), attempt: of(Operation::Action).of(Uuid::from_u128(9)), depth: n };
     vec![
         SagaEvent::SagaStarted {
@@ -33,6 +34,7 @@ fn every_kind(json: &JsonText, n: u32, at_ms: u64, text: &str) -> Vec<SagaEvent>
             input: json.clone(),
             timeout_at_ms: Some(at_ms),
             parent: n.is_multiple_of(2).then(|| Box::new(parent())),
+            trace: n.is_multiple_of(3).then(|| Box::new(trace())),
         },
         SagaEvent::SagaUndoRequested { attempt: undo().of(Uuid::from_u128(9)) },
         SagaEvent::SagaParentEnded,
@@ -83,7 +85,7 @@ fn every_kind(json: &JsonText, n: u32, at_ms: u64, text: &str) -> Vec<SagaEvent>
             of: Uuid::from_u128(u128::from(n)),
             from: "pay".parse().expect("legal"),
             input: n.is_multiple_of(2).then(|| json.clone()),
-            inputs: n.is_multiple_of(3).then(|| (Uuid::from_u128(7), json.clone())).into_iter().collect(),
+            inputs: n.is_multiple_of(3).then(|| json.clone()).into_iter().collect(),
             actor: said(),
             reason: said(),
         },
@@ -94,9 +96,9 @@ fn every_kind(json: &JsonText, n: u32, at_ms: u64, text: &str) -> Vec<SagaEvent>
             started_at_ms: at_ms,
             skipped: n.is_multiple_of(2),
             absent: n.is_multiple_of(3),
-            input: n.is_multiple_of(3).then(|| json.clone()),
+            input: n.is_multiple_of(3).then_some(n),
             items: n.is_multiple_of(2).then(|| {
-                let inputs = n.is_multiple_of(3).then(|| (7, json.clone())).into_iter().collect();
+                let inputs = n.is_multiple_of(3).then(|| (7, n.is_multiple_of(2).then_some(n))).into_iter().collect();
                 Box::new(CopiedItems { values: json.clone(), skipped: vec![n], inputs })
             }),
         },

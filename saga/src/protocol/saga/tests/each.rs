@@ -3,27 +3,27 @@
 use super::fixture::*;
 use crate::definition::{Definition, Emission, StepKind};
 use crate::expression::Template;
-use crate::protocol::saga::{InstanceState, SagaEvent};
+use crate::protocol::saga::SagaEvent;
 use crate::protocol::{CallCommand, Command, HandOut, Rejection};
 use sagamq_api::ids::ItemIndex;
-use sagamq_api::limits::{SAGA_FAN_OUT_MAX, SAGA_PAYLOAD_BYTES_MAX};
+use sagamq_api::limits::{SAGA_FAN_OUT_MAX, SAGA_JSON_DEPTH_MAX, SAGA_PAYLOAD_BYTES_MAX};
 use sagamq_api::saga::{CallOutcome, Operation, SagaState, SagaVerb, StepOutcome, StepState};
 use serde_json::{Value, json};
 
 /// A step before it, `b` for each of these, and a step behind it.
-fn around(items: &str, max_parallel: u32) -> Definition {
+pub(super) fn around(items: &str, max_parallel: u32) -> Definition {
     let kind = StepKind::Compensatable;
     definition(vec![step("a", &[], kind), each("b", &[0], kind, items, max_parallel), step("c", &[1], kind)])
 }
 
 /// The same, with `a` done.
-fn fanned(items: &str, max_parallel: u32) -> Run {
+pub(super) fn fanned(items: &str, max_parallel: u32) -> Run {
     let mut run = Run::start(around(items, max_parallel));
     run.reply("a", done());
     run
 }
 
-fn said(value: Value) -> CallOutcome {
+pub(super) fn said(value: Value) -> CallOutcome {
     CallOutcome::Succeeded { output: value.into() }
 }
 
@@ -31,12 +31,12 @@ fn states(run: &Run) -> Vec<StepState> {
     run.step("b").fan.as_ref().expect("it has fanned out").iter().map(|item| item.state).collect()
 }
 
-fn first_call(run: &Run) -> &CallCommand {
+pub(super) fn first_call(run: &Run) -> &CallCommand {
     let mut calls = run.commands.iter().filter_map(|command| if let Command::Call(call) = command { Some(call.as_ref()) } else { None });
     calls.next().expect("a call")
 }
 
-fn item(number: u32) -> Option<ItemIndex> {
+pub(super) fn item(number: u32) -> Option<ItemIndex> {
     Some(ItemIndex(number))
 }
 
@@ -231,6 +231,8 @@ fn the_saga_goes_on_without_an_optional_step_when_what_its_items_did_is_undone()
     run.item_reply("b", 1, refused());
     assert_eq!(run.calls(), [r#"undo b[0] {"item":1,"index":0}"#], "alone, at once");
     assert_eq!((run.saga_state(), run.step_state("b")), (SagaState::Running, StepState::Compensating));
+    let no = run.operate(SagaVerb::Skip { step: id("b"), item: item(2) }).expect_err("it is not called any more");
+    assert!(no.to_string().contains("another item failed"), "{no}");
     run.item_undo_reply("b", 0, done());
     assert_eq!((run.called(), run.step_state("b")), (vec!["c"], StepState::Compensated));
     assert!(run.step("b").output.is_none());
@@ -286,6 +288,21 @@ fn a_paused_saga_begins_no_item_and_goes_on_where_it_was() {
     assert_eq!(standing, [(None, false), (item(0), false), (item(1), true)]);
 }
 
+/// Between two items nothing is called: what is left to undo is undone by nobody then.
+#[test]
+fn a_saga_that_is_ended_between_two_items_leaves_the_step_as_it_is() {
+    let mut run = fanned("${ [1, 2] }", 2);
+    (0..2).for_each(|item| run.item_reply("b", item, done()));
+    run.reply("c", refused());
+    run.operate(SagaVerb::Pause).expect("it is undone");
+    run.item_undo_reply("b", 1, done());
+    assert_eq!((run.calls().len(), run.step_state("b")), (0, StepState::Compensating), "the next one is called when it is resumed");
+    run.operate(SagaVerb::Terminate).expect("it is not at its end");
+    assert_eq!((run.step_state("b"), states(&run)), (StepState::CompensationFailed, vec![StepState::Succeeded, StepState::Compensated]));
+    let standing: Vec<_> = run.state.standing().into_iter().map(|effect| (effect.item, effect.in_doubt)).collect();
+    assert_eq!(standing, [(None, false), (item(0), false)]);
+}
+
 #[test]
 fn operators_name_an_item_or_mean_all_of_them() {
     let mut run = fanned("${ [1, 2, 3, 4] }", 2);
@@ -313,6 +330,24 @@ fn operators_name_an_item_or_mean_all_of_them() {
     assert_eq!(run.saga_state(), SagaState::Running);
 }
 
+/// There is no item that could be called to undo it.
+#[test]
+fn what_an_operator_did_in_place_of_items_is_undone_by_hand() {
+    let mut definition = around("${ input.gone }", 1);
+    definition.steps[1].optional = true;
+    let mut run = Run::start(definition);
+    run.reply("a", done());
+    assert_eq!((run.step_state("b"), run.called()), (StepState::Failed, vec!["c"]));
+    let says = |outcome| SagaVerb::Resolve { step: id("b"), item: None, outcome };
+    run.operate(says(StepOutcome::Succeeded { output: json!(["by hand"]).into() })).expect("it is open");
+    run.reply("c", refused());
+    assert_eq!((run.saga_state(), run.step_state("b"), run.called().len()), (SagaState::Blocked, StepState::CompensationFailed, 0));
+    let last = run.state.failures.last().expect("it says why");
+    assert!(last.failure.message.contains("DONE_BY_HAND"), "{last:?}");
+    run.operate(says(StepOutcome::Compensated)).expect("it was undone by hand");
+    assert_eq!(run.called(), ["undo_a"]);
+}
+
 #[test]
 fn outputs_that_are_too_large_together_are_null_and_that_is_told() {
     let mut run = fanned("${ [1, 2, 3] }", 3);
@@ -325,8 +360,50 @@ fn outputs_that_are_too_large_together_are_null_and_that_is_told() {
     assert_eq!(run.called(), ["c"], "a success is known, whatever comes with it");
 }
 
+/// The list has what the others give at least, and a level more than its items.
 #[test]
-fn what_a_step_tells_is_told_once_for_all_of_its_items() {
+fn an_output_that_has_no_room_in_the_list_is_null() {
+    let mut run = fanned("${ [1, 2, 3] }", 3);
+    run.item_reply("b", 0, said(json!("x".repeat(SAGA_PAYLOAD_BYTES_MAX - 12))));
+    assert_eq!((run.last_failure(), run.item("b", 0).output.as_ref().expect("done").is_null()), ("PAYLOAD_TOO_LARGE", true));
+    let deep = format!("{}{}", "[".repeat(SAGA_JSON_DEPTH_MAX), "]".repeat(SAGA_JSON_DEPTH_MAX));
+    let output = sagamq_api::JsonText::parse(deep.as_bytes()).expect("it may be stored");
+    run.item_reply("b", 1, CallOutcome::Succeeded { output });
+    assert_eq!((run.last_failure(), run.item("b", 1).output.as_ref().expect("done").is_null()), ("PAYLOAD_TOO_DEEP", true));
+    run.item_reply("b", 2, done());
+    assert_eq!(run.step("b").output.as_ref().expect("done").as_str(), r#"[null,null,{"ok":true}]"#);
+}
+
+/// There is no way back, so there is no room to be kept for it.
+#[test]
+fn behind_the_pivot_a_list_is_called_however_many_events_there_are() {
+    let steps = vec![step("a", &[], StepKind::Pivot), each("b", &[0], StepKind::Retriable, "${ [1, 2] }", 2)];
+    let mut run = Run::start(definition(steps));
+    run.state.head.events = sagamq_api::limits::SAGA_EVENTS_MAX - 1;
+    run.reply("a", done());
+    assert_eq!((run.calls().len(), run.step_state("b")), (2, StepState::InProgress));
+}
+
+#[test]
+fn what_operators_say_that_items_returned_is_bounded_as_what_participants_say_is() {
+    let mut run = fanned("${ [1, 2, 3] }", 3);
+    let large = json!("x".repeat(SAGA_PAYLOAD_BYTES_MAX / 2));
+    let says = |number: u32, output: &Value| {
+        let outcome = StepOutcome::Succeeded { output: output.clone().into() };
+        SagaVerb::Resolve { step: id("b"), item: item(number), outcome }
+    };
+    run.operate(says(0, &large)).expect("there is room");
+    let no = run.operate(says(1, &large)).expect_err("not for another one");
+    assert!(no.to_string().contains("too large"), "{no}");
+    run.operate(says(1, &json!("small"))).expect("there is room");
+    run.operate(SagaVerb::Terminate).expect("it runs");
+    assert!(run.operate(says(2, &large)).is_err(), "nor at its end");
+    run.operate(says(2, &json!("small"))).expect("it was open then");
+    assert!(run.step("b").output.as_ref().expect("done").len() <= SAGA_PAYLOAD_BYTES_MAX, "the list is a payload like others");
+}
+
+/// With two items, and `b` tells what they returned, and why they were undone.
+fn telling() -> Run {
     let mut definition = around("${ [1, 2] }", 2);
     let emission = |value: &str| Emission {
         topic: "order.events".parse().expect("legal"),
@@ -337,11 +414,18 @@ fn what_a_step_tells_is_told_once_for_all_of_its_items() {
     definition.steps[1].emit = Some(emission("${ steps.b.output }"));
     definition.steps[1].emit_undone = Some(emission("${ failure.code }"));
     let mut run = Run::start(definition);
-    let told = |run: &Run| -> Vec<String> {
-        let told = run.commands.iter().filter_map(|command| if let Command::Tell(told) = command { Some(told) } else { None });
-        told.map(|told| told.value.as_ref().expect("it has a value").to_string()).collect()
-    };
     run.reply("a", done());
+    run
+}
+
+fn told(run: &Run) -> Vec<String> {
+    let told = run.commands.iter().filter_map(|command| if let Command::Tell(told) = command { Some(told) } else { None });
+    told.map(|told| told.value.as_ref().expect("it has a value").to_string()).collect()
+}
+
+#[test]
+fn what_a_step_tells_is_told_once_for_all_of_its_items() {
+    let mut run = telling();
     run.item_reply("b", 0, said(json!(1)));
     assert!(told(&run).is_empty(), "not yet");
     run.item_reply("b", 1, said(json!(2)));
@@ -354,6 +438,34 @@ fn what_a_step_tells_is_told_once_for_all_of_its_items() {
 }
 
 #[test]
+fn what_is_to_be_undone_once_more_was_told_when_it_was_done() {
+    let blocked = || {
+        let mut run = telling();
+        (0..2).for_each(|number| run.item_reply("b", number, said(json!(number))));
+        assert_eq!(told(&run), ["[0,1]"]);
+        run.reply("c", refused());
+        [1, 0].into_iter().for_each(|number| run.item_undo_reply("b", number, CallOutcome::Refused { failure: failure("HOPELESS") }));
+        assert_eq!((run.saga_state(), states(&run)), (SagaState::Blocked, vec![StepState::CompensationFailed; 2]));
+        run
+    };
+    let retry = |run: &mut Run, step: Option<&str>, item: Option<ItemIndex>| {
+        run.operate(SagaVerb::Retry { step: step.map(id), item }).expect("it failed for good");
+        assert!(told(run).is_empty(), "{step:?}, {item:?}: they are as they were when they were done");
+    };
+    let undone = |run: &mut Run, order: [u32; 2]| {
+        order.into_iter().for_each(|number| run.item_undo_reply("b", number, done()));
+        assert_eq!((told(run), run.called()), (vec!["\"NO\"".to_owned()], vec!["undo_a"]));
+    };
+    let mut all = blocked();
+    retry(&mut all, None, None);
+    undone(&mut all, [1, 0]);
+    let mut one_by_one = blocked();
+    retry(&mut one_by_one, Some("b"), item(0));
+    retry(&mut one_by_one, Some("b"), item(1));
+    undone(&mut one_by_one, [0, 1]);
+}
+
+#[test]
 fn a_condition_is_asked_once_for_the_step_and_then_there_is_no_list() {
     let mut definition = around("${ [1] }", 1);
     definition.steps[1].when = Some(Template::text("${ false }").expect("legal"));
@@ -361,96 +473,4 @@ fn a_condition_is_asked_once_for_the_step_and_then_there_is_no_list() {
     run.reply("a", done());
     assert_eq!((run.step_state("b"), run.called()), (StepState::Skipped, vec!["c"]));
     assert_eq!(run.count(|event| matches!(event, SagaEvent::StepFannedOut { .. })), 0);
-}
-
-#[test]
-fn a_rerun_takes_items_over_as_a_whole_and_undoes_each_under_its_first_key() {
-    let mut run = fanned("${ [1, 2] }", 2);
-    run.item_reply("b", 0, said(json!("x")));
-    run.operate(SagaVerb::EditInput { input: json!({"edited": 1}).into() }).expect("the same key");
-    run.item_reply("b", 1, said(json!("y")));
-    run.operate(SagaVerb::Terminate).expect("it runs");
-    let id_before = run.state.head.id;
-    let refused_rerun = run.operate(SagaVerb::Rerun { from: id("c"), input: None });
-    assert!(refused_rerun.is_err(), "c is in doubt: {refused_rerun:?}");
-    run.operate(SagaVerb::Resolve { step: id("c"), item: None, outcome: StepOutcome::Failed }).expect("it never was");
-    let mut rerun = run.rerun("c").expect("b is done as a whole");
-    assert_eq!((rerun.called(), rerun.step_state("b")), (vec!["c"], StepState::Succeeded));
-    assert_eq!(rerun.step("b").output.as_ref().expect("taken over").as_str(), r#"["x","y"]"#);
-    rerun.reply("c", refused());
-    let command = first_call(&rerun);
-    assert_eq!(command.call.idempotency_key, format!("{id_before}/b[1]/compensation"));
-    assert_eq!(command.call.arguments.as_str(), r#"{"item":2,"index":1}"#);
-    rerun.item_undo_reply("b", 1, done());
-    rerun.item_undo_reply("b", 0, done());
-    rerun.undo_reply("a", done());
-    assert_eq!(rerun.saga_state(), SagaState::Compensated);
-    assert!(run.state.standing().is_empty(), "what was handed over is the other's: {:?}", run.state.standing());
-}
-
-#[test]
-fn a_rerun_takes_over_that_there_was_nothing_to_do() {
-    let mut run = fanned("${ [] }", 1);
-    run.reply("c", refused());
-    run.operate(SagaVerb::Terminate).expect("it is being undone");
-    run.operate(SagaVerb::Resolve { step: id("a"), item: None, outcome: StepOutcome::Compensated }).expect("undone by hand");
-    let mut rerun = run.rerun("a").expect("nothing stands");
-    rerun.reply("a", done());
-    assert_eq!((rerun.called(), rerun.step("b").output.as_ref().expect("done").as_str()), (vec!["c"], "[]"));
-    let mut run = fanned("${ [] }", 1);
-    run.operate(SagaVerb::Terminate).expect("it runs");
-    run.operate(SagaVerb::Resolve { step: id("c"), item: None, outcome: StepOutcome::Failed }).expect("it never was");
-    let rerun = run.rerun("c").expect("what comes before it is done");
-    assert_eq!((rerun.called(), rerun.step_state("b")), (vec!["c"], StepState::Succeeded));
-}
-
-#[test]
-fn a_step_of_which_some_items_are_done_is_not_rerun() {
-    let mut run = fanned("${ [1, 2] }", 1);
-    run.item_reply("b", 0, done());
-    run.operate(SagaVerb::Terminate).expect("it runs");
-    run.operate(SagaVerb::Resolve { step: id("b"), item: item(1), outcome: StepOutcome::Failed }).expect("it never was");
-    let in_part = run.operate(SagaVerb::Rerun { from: id("b"), input: None });
-    assert!(matches!(in_part, Err(Rejection::InDoubt(_))), "{in_part:?}");
-    run.operate(SagaVerb::Resolve { step: id("b"), item: None, outcome: StepOutcome::Compensated }).expect("undone by hand");
-    let rerun = run.rerun("b").expect("nothing of it stands");
-    assert_eq!(rerun.calls(), [r#"b[0] {"item":1,"index":0}"#]);
-}
-
-#[test]
-fn events_that_cannot_be_are_refused() {
-    let run = fanned("${ [1, 2] }", 1);
-    let fanned_out = run.history.iter().find(|recorded| matches!(recorded.event, SagaEvent::StepFannedOut { .. })).expect("it has");
-    assert!(run.state.clone().apply(&fanned_out.event, 5).is_err(), "only once");
-    let called = run.history.iter().rfind(|recorded| matches!(recorded.event, SagaEvent::StepCalled { .. })).expect("it is");
-    let SagaEvent::StepCalled { attempt, deadline_ms, arguments, .. } = called.event.clone() else { unreachable!("looked at") };
-    let other = |of| SagaEvent::StepCalled {
-        attempt: sagamq_api::saga::StepAttempt { item: of, ..attempt.clone() },
-        deadline_ms,
-        queue_deadline_ms: None,
-        arguments: arguments.clone(),
-    };
-    for (of, why) in [(item(1), "one at a time"), (item(2), "no such item"), (None, "the step itself is not called")] {
-        assert!(run.state.clone().apply(&other(of), 5).is_err(), "{why}");
-    }
-}
-
-/// How many items change hands with a decision, in a saga with as many items as there may be.
-#[test]
-fn a_decision_about_one_of_a_thousand_items_costs_what_one_costs() {
-    let most = format!("${{ [{}] }}", vec!["1"; SAGA_FAN_OUT_MAX].join(","));
-    let mut run = fanned(&most, 100);
-    let shared = |before: &InstanceState, after: &InstanceState| {
-        let (before, after) = (before.steps[1].fan.as_ref().expect("items"), after.steps[1].fan.as_ref().expect("items"));
-        before.iter().zip(after.iter()).filter(|(before, after)| core::ptr::eq(*before, *after)).count()
-    };
-    for item in 0..1_000 {
-        let (before, events) = (run.state.clone(), run.history.len());
-        run.item_reply("b", item, done());
-        assert!(run.history.len() - events <= 3, "one is done, and the next one is called");
-        assert!(shared(&before, &run.state) >= 998, "all others are shared with the state before");
-    }
-    assert_eq!(run.step_state("b"), StepState::Succeeded);
-    assert_eq!(run.history.len(), 2 * 1_000 + 5, "two events an item in the good path");
-    // Each decision is folded once more, and looked at as a whole, by the test itself.
 }

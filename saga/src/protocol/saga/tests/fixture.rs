@@ -136,8 +136,15 @@ impl Run {
     pub(super) fn start_with(definition: Definition, input: Value) -> Self {
         let state = InstanceState::new(instance_id(3, &definition.name, "k", 1), &definition);
         let mut run = Self { definition, state, now_ms: 1_000, history: Vec::new(), commands: Vec::new(), next: None };
-        run.input(Input::Start { parent: None, key: "k".to_owned(), generation: 1, input: input.into(), cluster: Uuid::nil() })
-            .expect("a fresh instance starts");
+        run.input(Input::Start {
+            parent: None,
+            key: "k".to_owned(),
+            generation: 1,
+            input: input.into(),
+            cluster: Uuid::nil(),
+            trace: None,
+        })
+        .expect("a fresh instance starts");
         run
     }
 

@@ -166,7 +166,8 @@ fn an_output_without_a_value_is_told_but_undoes_nothing() {
 #[test]
 fn a_start_happens_once_and_nothing_happens_before_it() {
     let mut run = Run::start(chain(None));
-    let start = Input::Start { parent: None, key: "k".to_owned(), generation: 1, input: json!({}).into(), cluster: Uuid::nil() };
+    let start =
+        Input::Start { parent: None, key: "k".to_owned(), generation: 1, input: json!({}).into(), cluster: Uuid::nil(), trace: None };
     assert_eq!(run.input(start), Err(Rejection::AlreadyStarted));
     run.state = InstanceState::new(run.state.head.id, &run.definition);
     assert_eq!(run.input(Input::Timer { hand_outs: Vec::new() }), Err(Rejection::NotStarted));

@@ -4,15 +4,16 @@
 use super::fixture::*;
 use crate::definition::{Definition, Lock, StepKind};
 use crate::expression::Template;
-use crate::protocol::lock::{Circle, Claimant, LockDecision, LockMessage, LockSaid, Locks, Next, Probe, lane_of_lock};
+use crate::protocol::lock::{Circle, Claimant, Hop, LockDecision, LockMessage, LockSaid, Locks, Next, Probe, lane_of_lock};
 use crate::protocol::saga::{InstanceState, Phase, decide};
 use crate::protocol::{By, Command, Decision, Input, Verb, instance_id, lane_of};
 use core::time::Duration;
 use proptest::prelude::*;
-use sagamq_api::saga::{Call, SagaVerb, StepFailure};
+use sagamq_api::JsonText;
+use sagamq_api::saga::{Call, Operation, SagaVerb, StepFailure};
 use sagamq_broker::env::Random;
 use serde_json::json;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use uuid::Uuid;
 
 const LANES: u16 = 3;
@@ -38,19 +39,41 @@ struct Node {
     /// The largest token that was given for a key.
     tokens: BTreeMap<String, u64>,
     probes: u64,
+    /// Which instance was looked at by which probe: as lanes remember it.
+    looks: BTreeSet<(u64, Uuid)>,
+    /// Keys at which a circle was found since it was looked for another one.
+    found_at: BTreeSet<String>,
+    /// Probes that came back once, and whether what they followed was a circle at that moment.
+    came_back: BTreeMap<u64, bool>,
 }
 
-/// A saga of steps in a row or side by side, each under a lock or none; the last one may be the pivot.
+/// A key, drawn at random.
+fn draw(random: &mut Random) -> &'static str {
+    KEYS[usize::try_from(random.next_u64() % 4).expect("small")]
+}
+
+/// What each step works on, and locks.
+fn things(random: &mut Random) -> JsonText {
+    json!({"s0": draw(random), "s1": draw(random), "s2": draw(random), "s3": draw(random)}).into()
+}
+
+/// A saga of steps in a row or side by side, each under the lock of what it works on or none; the last one may be the pivot.
 fn saga(random: &mut Random, steps: usize) -> Definition {
     let is_chain = random.fraction() < 0.7;
     let has_pivot = is_chain && random.fraction() < 0.4;
     let steps = (0..steps).map(|at| {
         let after: Vec<usize> = at.checked_sub(1).filter(|_| is_chain).into_iter().collect();
         let kind = if has_pivot && at + 1 == steps { StepKind::Pivot } else { StepKind::Compensatable };
-        let key = KEYS[usize::try_from(random.next_u64() % 4).expect("small")];
         let timeout = (random.fraction() < 0.1).then(|| Duration::from_millis(20));
-        let lock = (random.fraction() < 0.85).then(|| Lock { key: Template::literal(json!(key)), timeout });
-        crate::definition::Step { lock, ..step(&format!("s{at}"), &after, kind) }
+        let worked_on = Template::compile(&json!(format!("${{ input.s{at} }}"))).expect("legal");
+        let lock = (random.fraction() < 0.85).then(|| Lock { key: worked_on.clone(), timeout });
+        let mut step = crate::definition::Step { lock, ..step(&format!("s{at}"), &after, kind) };
+        for operation in [Operation::Action, Operation::Compensation] {
+            if operation == Operation::Action || step.compensation.is_some() {
+                step.call_mut(operation).arguments = worked_on.clone();
+            }
+        }
+        step
     });
     Definition { timeout: None, ..definition(steps.collect()) }
 }
@@ -69,7 +92,20 @@ impl Node {
         }
         let homes = (0..LANES).map(|_| Locks::default()).collect();
         let (inside, circles, tokens) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { random, now_ms: 1_000, members, homes, ways: BTreeMap::new(), inside, circles, tokens, probes: 0 }
+        Self {
+            random,
+            now_ms: 1_000,
+            members,
+            homes,
+            ways: BTreeMap::new(),
+            inside,
+            circles,
+            tokens,
+            probes: 0,
+            looks: BTreeSet::new(),
+            found_at: BTreeSet::new(),
+            came_back: BTreeMap::new(),
+        }
     }
 
     fn send(&mut self, from: u16, to: u16, message: LockMessage) {
@@ -99,13 +135,15 @@ impl Node {
                     if let Some(lock) = &command.call.lock {
                         let inside = self.inside.entry(lock.key.clone()).or_insert((id, lock.token));
                         assert_eq!(*inside, (id, lock.token), "one saga at a time works under `{}`", lock.key);
+                        let worked_on = command.call.arguments.to_value();
+                        assert!(worked_on == json!(lock.key) || worked_on == json!({}), "{worked_on} is worked on under `{}`", lock.key);
                     }
                     member.calls.push(command.call);
                 }
                 Command::Settle { attempt, .. } => member.calls.retain(|call| call.attempt != attempt),
-                Command::Lock { key, by, wants } => {
+                Command::Lock { key, by, wants, must } => {
                     let message =
-                        if wants { LockMessage::Ask { key: key.clone(), by } } else { LockMessage::Leave { key: key.clone(), by } };
+                        if wants { LockMessage::Ask { key: key.clone(), by, must } } else { LockMessage::Leave { key: key.clone(), by } };
                     messages.push((lane_of_lock(&key, LANES), message));
                 }
                 Command::Postpone { .. } | Command::Tell(_) | Command::Relate(_) => {}
@@ -133,22 +171,36 @@ impl Node {
             self.send(lane, lane_of(to.instance), message);
         }
         if let Some(instance) = decision.look_at {
-            self.probes += 1;
-            let probe = Probe { id: self.probes, from: instance, path: Vec::new() };
-            self.send(lane, lane_of(instance), LockMessage::LookAtInstance { instance, probe });
+            self.probe(lane, instance);
         }
+    }
+
+    /// A home sends a probe out.
+    fn probe(&mut self, lane: u16, instance: Uuid) {
+        self.probes += 1;
+        let probe = Probe::new(self.probes, instance);
+        self.send(lane, lane_of(instance), LockMessage::LookAtInstance { instance, probe });
     }
 
     fn receive(&mut self, lane: u16, message: LockMessage) {
         let home = &self.homes[usize::from(lane)];
         match message {
-            LockMessage::Ask { key, by } => self.home(lane, &home.ask(&key, by, self.now_ms)),
+            LockMessage::Ask { key, by, must } => self.home(lane, &home.ask(&key, by, must, self.now_ms)),
             LockMessage::Leave { key, by } => self.home(lane, &home.leave(&key, by, self.now_ms)),
             LockMessage::Said { key, to, said } => self.tell(to.instance, Input::Lock { key, number: to.number, said }),
-            LockMessage::LookAtKey { key, by, probe } => match probe.at_key(home, &key, by) {
+            LockMessage::LookAtKey { probe } => match probe.clone().at_key(home) {
                 None => {}
-                Some(Next::LookAt(instance)) => self.send(lane, lane_of(instance), LockMessage::LookAtInstance { instance, probe }),
+                Some(Next::LookAt(instance, probe)) => self.send(lane, lane_of(instance), LockMessage::LookAtInstance { instance, probe }),
+                Some(Next::Anew(from)) => self.probe(lane, from),
+                Some(Next::Confirm(confirming)) => {
+                    let is_real = self.is_circle(&confirming.confirms);
+                    self.came_back.insert(confirming.id, is_real);
+                    let instance = confirming.from;
+                    self.send(lane, lane_of(instance), LockMessage::LookAtInstance { instance, probe: confirming });
+                }
                 Some(Next::Circle(Circle { gives_way, failure })) => {
+                    assert!(self.came_back[&probe.id], "nobody gives way but to what was a circle: {probe:?}");
+                    self.found_at.insert(probe.path.last().expect("it came from a wait").key.clone());
                     let (victim, key) = gives_way.expect("none of these sagas is past its pivot while it waits");
                     *self.circles.entry((victim, key.clone())).or_default() += 1;
                     let message = LockMessage::Said { key, to: victim, said: LockSaid::Refused { failure } };
@@ -156,12 +208,30 @@ impl Node {
                 }
             },
             LockMessage::LookAtInstance { instance, probe } => {
+                if !self.looks.insert((probe.look(), instance)) {
+                    return;
+                }
                 let state = &self.members[&instance].state;
-                for (key, by, probe) in probe.follow(instance, state.head.started_at_ms, &state.lock_waits()) {
-                    self.send(lane, lane_of_lock(&key, LANES), LockMessage::LookAtKey { key, by, probe });
+                let (started_at_ms, waits) = (state.head.started_at_ms, state.lock_waits());
+                if probe.is_outdated_by(instance, &waits) {
+                    self.probe(lane, probe.from);
+                }
+                for (key, probe) in probe.follow(instance, started_at_ms, &waits) {
+                    self.send(lane, lane_of_lock(&key, LANES), LockMessage::LookAtKey { probe });
                 }
             }
         }
+    }
+
+    /// Whether each of these waits for its lock, which the next one holds, at this moment.
+    fn is_circle(&self, path: &[Hop]) -> bool {
+        path.iter().enumerate().all(|(at, Hop { by, key, .. })| {
+            let next = &path[(at + 1) % path.len()];
+            let lock = self.homes[usize::from(lane_of_lock(key, LANES))].get(key);
+            let is_queued =
+                lock.is_some_and(|lock| lock.holder.by.instance == next.by.instance && lock.queue.iter().any(|waiter| waiter.by == *by));
+            is_queued && self.members[&by.instance].state.lock_waits().iter().any(|wait| wait.key == *key && wait.number == by.number)
+        })
     }
 
     /// One thing happens. `false`: nothing can.
@@ -172,6 +242,16 @@ impl Node {
         let ways: Vec<(u16, u16)> = self.ways.iter().filter(|(_, way)| !way.is_empty()).map(|(way, _)| *way).collect();
         let choices = fresh.len() + busy.len() + 2 * ways.len();
         if choices == 0 {
+            if let Some(paused) = self.of(|member| member.state.is_paused()).first() {
+                self.operate(*paused, SagaVerb::Resume);
+                return true;
+            }
+            if let Some(key) = self.found_at.pop_first() {
+                let lane = lane_of_lock(&key, LANES);
+                let holder = self.homes[usize::from(lane)].get(&key).map(|lock| lock.holder.by.instance);
+                holder.into_iter().for_each(|holder| self.probe(lane, holder));
+                return true;
+            }
             // Waits that are bounded end.
             let due = self.members.values().filter_map(|member| member.state.next_look_ms(self.now_ms)).min();
             let Some(due_ms) = due else { return false };
@@ -181,13 +261,13 @@ impl Node {
         }
         let at = self.pick(choices);
         if let Some(id) = fresh.get(at) {
-            let start = Input::Start { parent: None, key: "k".to_owned(), generation: 1, input: json!({}).into(), cluster: Uuid::nil() };
-            self.tell(*id, start);
+            let input = things(&mut self.random);
+            self.tell(*id, Input::Start { parent: None, key: "k".to_owned(), generation: 1, input, cluster: Uuid::nil(), trace: None });
         } else if let Some(id) = busy.get(at.saturating_sub(fresh.len())).filter(|_| at >= fresh.len()) {
             let count = self.members[id].calls.len();
             let at = self.pick(count);
             let call = self.members.get_mut(id).expect("a member").calls.swap_remove(at);
-            let is_undo = call.attempt.operation == sagamq_api::saga::Operation::Compensation;
+            let is_undo = call.attempt.operation == Operation::Compensation;
             let outcome = if !is_undo && self.random.fraction() < 0.05 { refused() } else { done() };
             self.tell(*id, Input::Reply { attempt: call.attempt, outcome, note: None, branch_address: None });
         } else {
@@ -199,13 +279,22 @@ impl Node {
         if self.random.fraction() < 0.05 {
             self.look();
         }
-        if self.random.fraction() < 0.01 {
-            let ids = self.of(|_| true);
-            let at = self.pick(ids.len());
-            let verb = Verb::Saga(SagaVerb::Cancel);
-            self.tell(ids[at], Input::Operate { verb, by: By::default() });
-        }
+        let chance = self.random.fraction();
+        let verb = match chance {
+            _ if chance < 0.01 => SagaVerb::Cancel,
+            _ if chance < 0.03 => SagaVerb::EditInput { input: things(&mut self.random) },
+            _ if chance < 0.04 => SagaVerb::Pause,
+            _ if chance < 0.06 => SagaVerb::Resume,
+            _ => return true,
+        };
+        let ids = self.of(|_| true);
+        let at = self.pick(ids.len());
+        self.operate(ids[at], verb);
         true
+    }
+
+    fn operate(&mut self, id: Uuid, verb: SagaVerb) {
+        self.tell(id, Input::Operate { verb: Verb::Saga(verb), by: By::default() });
     }
 
     /// Time is looked at. Calls that nobody has answered yet are waited for.
@@ -287,15 +376,26 @@ fn of_two_that_cross_one_gives_way_and_it_is_the_younger() {
 /// Else the property says nothing.
 #[test]
 fn random_sagas_wait_for_each_other_in_circles() {
-    let (mut circles, mut timeouts, mut waits) = (0, 0, 0);
-    for seed in 0..200 {
+    let (mut circles, mut timeouts, mut waits, mut phantoms) = (0, 0, 0, 0);
+    for seed in 0..400 {
         let mut node = Node::new(seed, 6);
         node.run();
         circles += node.victims();
         timeouts += node.failures().filter(|(_, failed)| failed.failure.code == "LOCK_TIMEOUT").count();
         waits += usize::try_from(node.probes).expect("few");
+        phantoms += node.came_back.values().filter(|is_real| !**is_real).count();
     }
-    assert!(circles > 50 && timeouts > 0 && waits > 500, "{circles} gave way, {timeouts} timeouts, {waits} waits");
+    let seen = format!("{circles} gave way, {timeouts} timeouts, {waits} waits, {phantoms} that were none when they were found");
+    assert!(circles > 50 && timeouts > 0 && waits > 500 && phantoms > 0, "{seen}");
+}
+
+/// Runs that went wrong once: a lock passes on between the two rounds of a probe, so that the second one closes by another way than the first, and
+/// circles beside which a wait ends that the probe had come by.
+#[test]
+fn a_circle_closes_twice_by_the_same_way() {
+    for (seed, sagas) in [(15_706_205_925_042_715_366, 5), (11_635_629_876_557_506_372, 7), (3_514_503_877_128_955_587, 3)] {
+        Node::new(seed, sagas).run();
+    }
 }
 
 proptest! {

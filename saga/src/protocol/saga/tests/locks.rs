@@ -12,17 +12,17 @@ use sagamq_api::saga::{FencedLock, Operation, SagaState, SagaVerb, StepState, Wa
 use serde_json::{Value, json};
 
 /// The step, under the lock of this key.
-fn locked(step: Step, key: &str, timeout_ms: Option<u64>) -> Step {
+pub(super) fn locked(step: Step, key: &str, timeout_ms: Option<u64>) -> Step {
     let key = Template::compile(&json!(key)).expect("legal");
     Step { lock: Some(Lock { key, timeout: timeout_ms.map(Duration::from_millis) }), ..step }
 }
 
 impl Run {
     /// What the homes of locks are told by the last input: keys, numbers of claims, and whether they are made.
-    fn locks(&self) -> Vec<(&str, u64, bool)> {
+    pub(super) fn locks(&self) -> Vec<(&str, u64, bool)> {
         let mut found = Vec::new();
         for command in &self.commands {
-            if let Command::Lock { key, by, wants } = command {
+            if let Command::Lock { key, by, wants, must: _ } = command {
                 assert_eq!(by.instance, self.state.head.id);
                 found.push((key.as_str(), by.number, *wants));
             }
@@ -30,15 +30,15 @@ impl Run {
         found
     }
 
-    fn hears(&mut self, key: &str, number: u64, said: LockSaid) -> bool {
+    pub(super) fn hears(&mut self, key: &str, number: u64, said: LockSaid) -> bool {
         self.input(Input::Lock { key: key.to_owned(), number, said }).expect("it is told")
     }
 
-    fn gets(&mut self, key: &str, number: u64, token: u64) -> bool {
+    pub(super) fn gets(&mut self, key: &str, number: u64, token: u64) -> bool {
         self.hears(key, number, LockSaid::Granted { token })
     }
 
-    fn lock_of_call(&self, name: &str) -> Option<FencedLock> {
+    pub(super) fn lock_of_call(&self, name: &str) -> Option<FencedLock> {
         self.commands.iter().find_map(|command| match command {
             Command::Call(command) if command.call.call == name => Some(command.call.lock.clone()),
             _ => None,
@@ -46,12 +46,12 @@ impl Run {
     }
 }
 
-fn fenced(key: &str, token: u64) -> Option<FencedLock> {
+pub(super) fn fenced(key: &str, token: u64) -> Option<FencedLock> {
     Some(FencedLock { key: key.to_owned(), token })
 }
 
 /// `a` is called, `b` is called under a lock, `c` under the same.
-fn chain_of_locks() -> Run {
+pub(super) fn chain_of_locks() -> Run {
     let steps = vec![
         step("a", &[], Compensatable),
         locked(step("b", &[0], Compensatable), "sku/${ input.sku }", Some(5_000)),
@@ -305,7 +305,7 @@ fn events_of_locks_that_cannot_be_are_refused() {
         assert!(run.state.clone().apply(&event, 1).is_err(), "{event:?}");
     }
     let attempt = |step: &str| run.attempt(step, Operation::Action, 0).within();
-    for (step, key) in [("a", "k"), ("b", "k"), ("c", "")] {
+    for (step, key) in [("a", "k"), ("b", "sku/7"), ("b", ""), ("c", "")] {
         let event = SagaEvent::LockAsked { attempt: attempt(step), key: key.to_owned(), until_ms: None };
         assert!(run.state.clone().apply(&event, 1).is_err(), "{event:?}");
     }

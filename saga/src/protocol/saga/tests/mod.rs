@@ -2,8 +2,11 @@
 
 mod asleep;
 mod backward;
+mod children;
 mod conditions;
 mod each;
+mod each_events;
+mod each_rerun;
 mod early;
 mod family;
 mod fixture;
@@ -11,12 +14,15 @@ mod forward;
 mod found_out;
 mod impossible;
 mod lock_circles;
+mod lock_edges;
+mod lock_events;
 mod locks;
 mod optional;
 mod oracle;
 mod pivot;
 mod properties;
 mod queued;
+mod relatives;
 mod replies;
 mod rerun;
 mod signals;

@@ -168,10 +168,37 @@ fn an_unreachable_participant_is_told_once_an_attempt() {
     let mut run = Run::start(without_timeout(None));
     for _ in 0..3 {
         let attempt = run.state.unseen_calls().pop().expect("it is called");
-        run.input(Input::NotSent { attempt, failure: failure("NOT_SENT") }).expect("the attempt is open");
+        run.input(Input::NotSent { attempt, failure: failure("NOT_SENT"), was_never_sent: false }).expect("the attempt is open");
     }
     assert_eq!(run.count(|event| matches!(event, SagaEvent::StepNotSent { .. })), 1);
     assert_eq!((run.saga_state(), run.last_failure()), (SagaState::Waiting, "NOT_SENT"));
+    run.reply("a", done());
+    assert_eq!(run.called(), ["b"]);
+}
+
+/// It was looked at while a connection was being tried, which then did not come about.
+#[test]
+fn what_was_taken_for_handed_out_and_was_not_is_as_if_it_had_waited() {
+    let not_sent = |run: &mut Run| {
+        let attempt = run.state.open_attempts().pop().expect("it is called");
+        run.input(Input::NotSent { attempt, failure: failure("NOT_SENT"), was_never_sent: true }).expect("the attempt is open")
+    };
+    let mut run = Run::start(without_timeout(None));
+    run.input(Input::Operate { verb: Verb::Saga(SagaVerb::Cancel), by: By::default() }).expect("before the pivot");
+    run.look(HandOut::At(run.now_ms));
+    assert_eq!((run.saga_state(), not_sent(&mut run)), (SagaState::Compensating, false));
+    assert!(run.state.is_due(run.now_ms), "it is taken out of the queue at once");
+    run.look(HandOut::Never);
+    assert_eq!((run.saga_state(), run.step_state("a")), (SagaState::Failed, StepState::Failed), "nothing is to be undone");
+    // Nor does it use up an attempt.
+    let mut run = Run::start(without_timeout(None));
+    for _ in 0..10 {
+        run.now_ms = run.state.next_look_ms(run.now_ms).expect("it is looked at").max(run.now_ms);
+        run.look(HandOut::At(run.now_ms - 1));
+        assert!(!not_sent(&mut run), "what was counted is not so");
+        run.look(HandOut::Never);
+    }
+    assert_eq!((run.step("a").action.epoch, run.step_state("a"), run.saga_state()), (1, StepState::InProgress, SagaState::Waiting));
     run.reply("a", done());
     assert_eq!(run.called(), ["b"]);
 }

@@ -48,7 +48,7 @@ fn an_item_of_a_step_without_fan_out_is_of_no_step() {
     let attempt = AttemptId { item: Some(ItemIndex(0)), ..run.attempt("a", Operation::Action, 1) };
     let reply = Input::Reply { attempt: attempt.clone(), outcome: done(), note: None, branch_address: None };
     assert_eq!(run.input(reply), Err(Rejection::NoSuchStep { attempt: attempt.clone().within() }));
-    let not_sent = Input::NotSent { attempt: attempt.clone(), failure: failure("NOT_SENT") };
+    let not_sent = Input::NotSent { attempt: attempt.clone(), failure: failure("NOT_SENT"), was_never_sent: false };
     assert!(matches!(run.input(not_sent), Err(Rejection::NoSuchStep { .. })));
     let event = SagaEvent::StepSucceeded { attempt: attempt.within(), output: JsonText::null(), note: None };
     let error = run.state.clone().apply(&event, 5).expect_err("a history that says so is damaged");

@@ -300,7 +300,7 @@ fn nothing_is_taken_over_once_a_call_was_made_or_without_a_rerun() {
         started_at_ms,
         skipped,
         absent,
-        input: input.clone(),
+        input,
         items: items.clone(),
     };
     assert!(called.apply(&other("c"), 5).is_err(), "b is called already");

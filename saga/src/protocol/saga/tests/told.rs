@@ -5,6 +5,7 @@ use crate::definition::{Definition, Emission};
 use crate::expression::{Template, metered_until};
 use crate::protocol::decision::Told;
 use crate::protocol::{Command, Input};
+use sagamq_api::limits::SAGA_PAYLOAD_BYTES_MAX;
 use sagamq_api::saga::{CallOutcome, Operation, SagaState, SagaVerb, StepOutcome};
 use serde_json::json;
 use std::sync::Arc;
@@ -89,6 +90,23 @@ fn what_has_happened_is_told_whatever_its_expressions_come_to() {
     assert_eq!(run.called(), ["b"], "the saga goes on: what was done was done");
 }
 
+/// Somebody keeps books by what is told: what was charged is what stood in the input that the charge was called with.
+#[test]
+fn what_was_done_with_one_input_is_told_with_it_whatever_input_an_operator_gave_meanwhile() {
+    let mut definition = telling(Some(0));
+    for step in &mut definition.steps {
+        step.emit.as_mut().expect("it tells").value = Template::compile(&json!({"amount": "${ input.amount }"})).expect("legal");
+    }
+    let mut run = Run::start_with(definition, json!({"amount": 100}));
+    assert_eq!(run.called(), ["a"], "it is called with this amount");
+    run.operate(SagaVerb::EditInput { input: json!({"amount": 7}).into() }).expect("it is called");
+    run.operate(SagaVerb::EditInput { input: json!({"amount": 8}).into() }).expect("once more");
+    run.reply("a", done());
+    assert_eq!(told(&run), one("a", Operation::Action, r#"{"amount":100}"#));
+    run.reply("b", done());
+    assert_eq!(told(&run), one("b", Operation::Action, r#"{"amount":8}"#), "what was called since has the new one");
+}
+
 fn only(run: &Run) -> Told {
     let found: Vec<&Told> =
         run.commands.iter().filter_map(|command| if let Command::Tell(told) = command { Some(&**told) } else { None }).collect();
@@ -113,6 +131,22 @@ fn what_has_no_value_is_told_under_the_business_key_whatever_of_it_has_one() {
         run.reply("a", done());
         let told = only(&run);
         assert_eq!((told.key.as_str(), &told.value, told.headers.len(), told.failed.is_some()), ("k", &None, 0, true), "{fails}");
+    }
+}
+
+/// Nobody could produce such a record, and who reads the topic may not be able to take it.
+#[test]
+fn what_would_make_too_large_a_record_is_told_without_a_value() {
+    let text = "x".repeat(SAGA_PAYLOAD_BYTES_MAX / 2);
+    for (headers, is_told) in [(10, true), (16, false)] {
+        let mut definition = telling(Some(0));
+        let emission = definition.steps[0].emit.as_mut().expect("it tells");
+        emission.headers = (0..headers).map(|number| (format!("h{number}"), Template::text("${ input.text }").expect("legal"))).collect();
+        let mut run = Run::start_with(definition, json!({ "text": text }));
+        run.reply("a", done());
+        let told = only(&run);
+        assert_eq!((told.value.is_some(), told.headers.len()), (is_told, if is_told { headers } else { 0 }));
+        assert_eq!(told.failed.is_some_and(|reason| reason.contains("at most 16777216 are allowed")), !is_told);
     }
 }
 

@@ -1,8 +1,9 @@
 //! Actions: in order, once, at the worker that has the branch open.
 
 use super::fixture::*;
+use crate::definition::{HttpTarget, Target};
 use crate::protocol::twopc::{BranchState, Phase, TRANSACTION_TIMEOUT_DEFAULT, TransactionEvent};
-use crate::protocol::{Input, Rejection};
+use crate::protocol::{BranchAddress, Input, Rejection};
 use sagamq_api::saga::{CallOutcome, Operation, SagaState, StepState};
 use sagamq_api::transaction::Outcome;
 use serde_json::json;
@@ -36,7 +37,7 @@ fn all_calls_go_where_the_first_word_on_the_branch_says_it_is() {
     for first in [done(), CallOutcome::Ongoing { retry_after_ms: None }] {
         let mut run = Run::start(two());
         for (address, outcome) in [("http://x-3:1", first.clone()), ("http://elsewhere", done())] {
-            let branch_address = Some(address.to_owned());
+            let branch_address = Some(address.into());
             let _ = run.input(Input::Reply { attempt: run.attempt("a", Operation::Action, 1), outcome, note: None, branch_address });
         }
         run.reply("c", Operation::Action, 1, done()).expect("called");
@@ -45,10 +46,22 @@ fn all_calls_go_where_the_first_word_on_the_branch_says_it_is() {
         assert_eq!(run.urls(), ["http://x-3:1/2pc/prepare", "http://y/2pc/prepare"]);
     }
     let mut run = Run::start(two());
-    let branch_address = Some("http://x-3:1".to_owned());
+    let branch_address = Some("http://x-3:1".into());
     let reply = Input::Reply { attempt: run.attempt("a", Operation::Action, 1), outcome: refused("NO"), note: None, branch_address };
     run.input(reply).expect("called");
     assert_eq!(run.urls(), ["http://x-3:1/2pc/rollback"], "the worker that refused has the branch");
+}
+
+#[test]
+fn a_worker_that_was_named_where_a_definition_says_stays_one_of_its() {
+    for is_foreign in [true, false] {
+        let mut run = Run::start(two());
+        let branch_address = Some(BranchAddress { base: "http://x-3:1".to_owned(), is_foreign });
+        run.input(Input::Reply { attempt: run.attempt("a", Operation::Action, 1), outcome: done(), note: None, branch_address })
+            .expect("called");
+        let (service, base) = ("x".to_owned(), "http://x-3:1".to_owned());
+        assert_eq!(run.branch("x").way(), Target::Http(HttpTarget::Worker { service, base, is_foreign }));
+    }
 }
 
 #[test]
@@ -89,8 +102,9 @@ fn an_action_of_which_nobody_knows_is_not_repeated() {
 #[test]
 fn what_cannot_be_sent_waits_until_its_time_is_over() {
     let mut run = Run::start(two());
-    let not_sent =
-        |run: &mut Run| run.input(Input::NotSent { attempt: run.attempt("a", Operation::Action, 1), failure: failure("NOT_SENT") });
+    let not_sent = |run: &mut Run| {
+        run.input(Input::NotSent { attempt: run.attempt("a", Operation::Action, 1), failure: failure("NOT_SENT"), was_never_sent: false })
+    };
     assert_eq!((not_sent(&mut run), not_sent(&mut run)), (Ok(false), Ok(true)));
     assert_eq!((run.state.phase, run.state.open_attempts().len()), (Phase::Active, 1));
     run.reply("a", Operation::Action, 1, done()).expect("sent after all");

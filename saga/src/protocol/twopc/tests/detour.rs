@@ -11,12 +11,8 @@ const WORKER: &str = "http://x-3:1";
 /// Every action is done, and the branch x is at a worker of its own.
 fn located(definition: Definition, address: &str) -> Run {
     let mut run = Run::start(definition);
-    let reply = Input::Reply {
-        attempt: run.attempt("a", Operation::Action, 1),
-        outcome: done(),
-        note: None,
-        branch_address: Some(address.to_owned()),
-    };
+    let reply =
+        Input::Reply { attempt: run.attempt("a", Operation::Action, 1), outcome: done(), note: None, branch_address: Some(address.into()) };
     run.input(reply).expect("it is called");
     while let Some(attempt) = run.state.open_attempts().into_iter().find(|attempt| attempt.operation == Operation::Action) {
         run.reply(attempt.step.as_ref(), Operation::Action, 1, done()).expect("it is called");
@@ -37,7 +33,7 @@ fn committing_at(address: &str) -> Run {
 /// The attempt in progress at x cannot be sent. Gives whether it is over at once.
 fn not_sent(run: &mut Run, operation: Operation) -> bool {
     let epoch = run.branch("x").ending.epoch;
-    let input = Input::NotSent { attempt: run.attempt("a", operation, epoch), failure: failure("NOT_SENT") };
+    let input = Input::NotSent { attempt: run.attempt("a", operation, epoch), failure: failure("NOT_SENT"), was_never_sent: false };
     assert_eq!(run.input(input), Ok(false));
     run.branch("x").ending.attempt.open().is_none()
 }

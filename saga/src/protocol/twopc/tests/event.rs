@@ -2,9 +2,9 @@
 
 use crate::protocol::twopc::{Contradiction, TransactionEvent, Vote};
 use crate::protocol::{Event, Heuristic, Protocol, RecordedEvent, ResolvedOutcome};
-use sagamq_api::JsonText;
 use sagamq_api::ids::ItemIndex;
 use sagamq_api::saga::{Failure, Operation, StepAttempt};
+use sagamq_api::{JsonText, TraceContext};
 use uuid::Uuid;
 
 /// Every kind with every field, and those that may be absent without them, with its stored text.
@@ -25,8 +25,9 @@ fn golden() -> Vec<(TransactionEvent, &'static str)> {
                 cluster: Uuid::from_u128(5),
                 input: text(),
                 timeout_at_ms: 9,
+                trace: TraceContext::parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", None).ok().map(Box::new),
             },
-            r#"{"type":"transaction_started","data":{"saga":"s","version":3,"key":"k","generation":1,"cluster":"00000000-0000-0000-0000-000000000005","input":{"id":12345678901234567890123, "x":1.50},"timeout_at_ms":9}}"#,
+            r#"{"type":"transaction_started","data":{"saga":"s","version":3,"key":"k","generation":1,"cluster":"00000000-0000-0000-0000-000000000005","input":{"id":12345678901234567890123, "x":1.50},"timeout_at_ms":9,"trace":{"traceparent":"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"}}}"#,
         ),
         (
             TransactionEvent::ActionCalled { attempt: action(), deadline_ms: 7, arguments: text() },
@@ -37,8 +38,12 @@ fn golden() -> Vec<(TransactionEvent, &'static str)> {
             r#"{"type":"call_not_sent","data":{"step":"pay","operation":"action","epoch":2,"failure":{"code":"NO","message":"not today"}}}"#,
         ),
         (
-            TransactionEvent::BranchLocated { branch: "b".to_owned(), address: "http://h".to_owned() },
+            TransactionEvent::BranchLocated { branch: "b".to_owned(), address: "http://h".to_owned(), is_foreign: false },
             r#"{"type":"branch_located","data":{"branch":"b","address":"http://h"}}"#,
+        ),
+        (
+            TransactionEvent::BranchLocated { branch: "b".to_owned(), address: "http://h".to_owned(), is_foreign: true },
+            r#"{"type":"branch_located","data":{"branch":"b","address":"http://h","is_foreign":true}}"#,
         ),
         (
             TransactionEvent::ActionSucceeded { attempt: action(), output: text(), note: None },

@@ -106,8 +106,15 @@ impl Run {
     pub(super) fn start(definition: Definition) -> Self {
         let state = TransactionState::new(instance_id(3, &definition.name, "k", 1), &definition);
         let mut run = Self { definition, state, now_ms: 1_000, history: Vec::new(), commands: Vec::new(), forced: false };
-        run.input(Input::Start { parent: None, key: "k".to_owned(), generation: 1, input: json!({}).into(), cluster: CLUSTER })
-            .expect("a fresh instance starts");
+        run.input(Input::Start {
+            parent: None,
+            key: "k".to_owned(),
+            generation: 1,
+            input: json!({}).into(),
+            cluster: CLUSTER,
+            trace: None,
+        })
+        .expect("a fresh instance starts");
         run
     }
 
@@ -189,7 +196,7 @@ impl Run {
         for command in &self.commands {
             if let Command::Call(command) = command {
                 let base = match &command.target {
-                    Target::Http(HttpTarget::Worker(base) | HttpTarget::Service { default: Some(base), .. }) => base,
+                    Target::Http(HttpTarget::Worker { base, .. } | HttpTarget::Service { default: Some(base), .. }) => base,
                     other => panic!("nobody is at {other:?}"),
                 };
                 let transaction = command.call.transaction.as_ref().expect("it is of a branch");

@@ -140,7 +140,7 @@ fn random_definition(steps: usize, services: usize, random: &mut Random) -> Defi
 }
 
 fn is_at(target: &Target, worker: &str) -> bool {
-    matches!(target, Target::Http(HttpTarget::Worker(base)) if base == worker)
+    matches!(target, Target::Http(HttpTarget::Worker { base, .. }) if base == worker)
 }
 
 impl World {
@@ -231,7 +231,11 @@ impl World {
                 let service = self.services.iter_mut().find(|other| other.name == *name).expect("a service of the definition");
                 let is_at_worker = service.worker.as_ref().is_some_and(|worker| is_at(target, worker));
                 if is_at_worker && service.is_away {
-                    return self.input(Input::NotSent { attempt: call.attempt.clone(), failure: failure("NOT_SENT") });
+                    return self.input(Input::NotSent {
+                        attempt: call.attempt.clone(),
+                        failure: failure("NOT_SENT"),
+                        was_never_sent: false,
+                    });
                 }
                 let is_elsewhere = service.worker.is_some() && !is_at_worker && call.attempt.operation != Operation::Action;
                 let outcome = if is_elsewhere { service.serve_elsewhere(call) } else { service.serve(call) };
@@ -244,7 +248,7 @@ impl World {
                 let attempt = call.attempt.clone();
                 let name = &call.transaction.as_ref().expect("it is of a branch").branch;
                 let worker = self.services.iter().find(|other| other.name == *name).and_then(|service| service.worker.clone());
-                let branch_address = worker.filter(|_| attempt.operation == Operation::Action);
+                let branch_address = worker.as_deref().filter(|_| attempt.operation == Operation::Action).map(Into::into);
                 self.input(Input::Reply { attempt, outcome: outcome.clone(), note: None, branch_address });
                 if is_doubled {
                     self.messages.push(Message::Reply(call, outcome));
@@ -329,7 +333,7 @@ proptest! {
     fn the_same_input_gives_the_same_decision(steps in 1usize..6, services in 1usize..4, seed: u64) {
         let definition = random_definition(steps, services, &mut Random::from_seed(seed));
         let state = TransactionState::new(uuid::Uuid::from_u128(1), &definition);
-        let start = || Input::Start { parent: None, key: "k".to_owned(), generation: 1, input: JsonText::from(json!({})), cluster: CLUSTER };
+        let start = || Input::Start { parent: None, key: "k".to_owned(), generation: 1, input: JsonText::from(json!({})), cluster: CLUSTER, trace: None };
         let decided = || decide(&definition, &state, start(), 5, &mut || 0.5);
         prop_assert_eq!(decided(), decided());
     }

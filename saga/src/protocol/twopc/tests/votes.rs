@@ -3,6 +3,7 @@
 use super::fixture::*;
 use crate::protocol::twopc::{BranchState, Contradiction, Phase, TransactionEvent};
 use crate::protocol::{Input, Rejection};
+use sagamq_api::limits::SAGA_STEPS_MAX;
 use sagamq_api::saga::{CallOutcome, Operation, SagaState};
 use sagamq_api::transaction::Outcome;
 use serde_json::json;
@@ -23,6 +24,18 @@ fn commit_is_decided_when_all_have_voted_and_is_forced_before_anybody_hears_of_i
     assert_eq!((run.forced, run.saga_state()), (false, SagaState::Completed));
     assert_eq!(run.count(|event| matches!(event, TransactionEvent::BranchCommitted { held_ms: 5, .. })), 2);
     assert!(run.state.branches.iter().all(|branch| !branch.is_in_doubt()));
+}
+
+/// As many as a definition may have steps, each at a service of its own: what telling them takes is more than an instance has events for.
+#[test]
+fn a_transaction_of_as_many_branches_as_there_may_be_is_decided_as_any_other() {
+    let names: Vec<String> = (0..SAGA_STEPS_MAX).map(|number| format!("s{number}")).collect();
+    let mut run = Run::acted(definition(names.iter().map(|name| step(name, name, &[])).collect()));
+    assert_eq!((run.state.phase, run.urls().len()), (Phase::Preparing, SAGA_STEPS_MAX));
+    for name in &names {
+        run.reply(name, Operation::Prepare, 1, vote("yes")).expect("asked");
+    }
+    assert_eq!((run.state.phase, run.why()), (Phase::Committing, ""));
 }
 
 #[test]

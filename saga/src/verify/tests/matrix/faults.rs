@@ -23,6 +23,8 @@ pub(super) enum At {
     Asleep,
     /// The step waits for its signal.
     Unsignalled,
+    /// The step waits for its lock.
+    Unlocked,
 }
 
 /// What is done there.
@@ -40,6 +42,8 @@ pub(super) enum Act {
     Signal,
     /// Time passes until something is due: the signal has not come.
     Wait,
+    /// The step does not get its lock.
+    Deny,
     /// An operator ends the sub-saga, when it has done its work or before.
     EndAsItIs {
         done: bool,
@@ -259,9 +263,29 @@ pub(super) const OF_SUB_SAGAS_UNDONE: [Fault; 3] = [
     fault("A crash meanwhile", "The server dies, and both go on.", &[(At::Queued, Act::Crash)]),
 ];
 
+/// What goes wrong while a step waits for its lock.
+pub(super) const OF_LOCKS: [Fault; 4] = [
+    fault(
+        "It does not get its lock",
+        "Another saga had it for longer than the step waits, both wait in a circle and this one gives way, or too many wait.",
+        &[(At::Unlocked, Act::Deny)],
+    ),
+    fault(
+        "A crash while it waits for its lock",
+        "The server dies, and the saga has its place in the queue still.",
+        &[(At::Unlocked, Act::Crash)],
+    ),
+    fault("The saga's `timeout` while it waits for its lock", "The saga's time is over before.", &[(At::Unlocked, Act::TimeOut)]),
+    fault("A cancel while it waits for its lock", "Somebody cancels the saga.", &[(At::Unlocked, Act::Cancel)]),
+];
+
 impl At {
     /// Whether it is that moment.
     pub(super) fn is_now(self, world: &World, call: Call) -> bool {
+        if self == Self::Unlocked {
+            // A step that fans out waits before it has items.
+            return world.state.steps[call.place.index()].awaits_lock();
+        }
         let Some(step) = call.place.status(&world.state) else { return false };
         let operation = call.side.operation();
         let way = world.flight(call).map(|flight| flight.way);
@@ -276,6 +300,7 @@ impl At {
             Self::Early => step.state == StepState::Scheduled,
             Self::Asleep => step.action.attempt.is_asleep(),
             Self::Unsignalled => step.action.attempt.is_asleep() && step.signal.is_some(),
+            Self::Unlocked => unreachable!("it is asked of the step, above"),
         }
     }
 }
@@ -295,6 +320,7 @@ impl Act {
             Self::Cancel => Move::Cancel,
             Self::Signal => Move::Signal { place: call.place, is_early: true },
             Self::Wait => Move::Wait,
+            Self::Deny => Move::Deny(Place { item: 0, ..call.place }),
             Self::EndAsItIs { done } => Move::Silence { call, ran: done },
         }
     }

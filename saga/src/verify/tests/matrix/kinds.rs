@@ -111,13 +111,15 @@ pub(super) const SUB_SAGAS: [Kind; 6] = [
 ];
 
 impl Kind {
-    /// A saga with such a step, called `step`; with its time in the queue only if that is asked for, because it is shorter than the saga's.
-    pub(super) fn definition(&self, reached: Reached, is_queue_bounded: bool) -> Definition {
+    /// A saga with such a step, called `step`; with its time in the queue only if that is asked for, because it is shorter than the saga's. Under a
+    /// lock if that is asked for: behind the pivot it is one that the pivot has asked for.
+    pub(super) fn definition(&self, reached: Reached, is_queue_bounded: bool, is_locked: bool) -> Definition {
         let service = if reached == Reached::Http { "s: { http: \"http://s\" }" } else { "s: { topic: s }" };
         let mut steps = vec!["id: before, call: S.before, compensate: S.undo_before".to_owned()];
         let yaml = if is_queue_bounded { self.yaml.to_owned() } else { self.yaml.replace(", queue_timeout: 10m", "") };
+        let lock = if is_locked { ", lock: \"shelf/${ input.k }\"" } else { "" };
         let own = format!(
-            "id: step, {}",
+            "id: step, {}{lock}",
             yaml.replace("emit: E", "emit: { topic: told, value: done }")
                 .replace("emit: U", "emit: { topic: told, value: \"${ failure.code }\" }")
         );
@@ -125,7 +127,7 @@ impl Kind {
             Frame::UpToPivot => steps.extend([own, "id: behind, call: S.behind, pivot: true".to_owned()]),
             Frame::Pivot => steps.extend([own, "id: behind, call: S.behind".to_owned()]),
             Frame::BehindPivot => {
-                steps.extend(["id: pivot, call: S.pivot, pivot: true".to_owned(), own, "id: behind, call: S.behind".to_owned()]);
+                steps.extend([format!("id: pivot, call: S.pivot, pivot: true{lock}"), own, "id: behind, call: S.behind".to_owned()]);
             }
         }
         let steps: String = steps.iter().map(|step| format!("  - {{ {} }}\n", step.replace("S.", "s."))).collect();

@@ -53,6 +53,27 @@ impl Effect {
     }
 }
 
+/// What became of the step's lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Lock {
+    /// The saga never had it, or the step has none.
+    Never,
+    /// It had it, and has let it go.
+    LetGo,
+    /// It has it still.
+    Kept,
+}
+
+impl Lock {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Never => "never had",
+            Self::LetGo => "let go",
+            Self::Kept => "kept",
+        }
+    }
+}
+
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Outcome {
@@ -69,6 +90,7 @@ pub(super) struct Outcome {
     pub(super) told: (bool, bool),
     /// Attempts of the action and of the compensation.
     pub(super) attempts: (u32, u32),
+    pub(super) lock: Lock,
 }
 
 /// What happens, one after the other, each as soon as it is that moment.
@@ -214,7 +236,24 @@ impl Plan<'_> {
             behind: at("behind"),
             told: (told(Side::Action), told(Side::Undo)),
             attempts: (step.attempts, step.compensation_attempts),
+            lock: self.lock(world, saga),
         }
+    }
+
+    /// Every way to an end lets go of what the saga has, and of its place in a queue; one that is blocked keeps what it has.
+    fn lock(&self, world: &World, saga: SagaState) -> Lock {
+        let (state, locked) = (&world.state, &world.state.steps[self.step.place.index()].lock);
+        if saga.is_final() {
+            assert!(state.claims.iter().next().is_none(), "it is {saga} and keeps {:?}:\n{}", state.claims, tale(world));
+            return if locked.is_some() { Lock::LetGo } else { Lock::Never };
+        }
+        let Some(lock) = locked else {
+            assert!(state.claims.iter().next().is_none(), "nothing waits: {:?}\n{}", state.claims, tale(world));
+            return Lock::Never;
+        };
+        let held = state.claims.get(&lock.key).and_then(|claim| claim.token);
+        assert!(held.is_some() && held == lock.token, "it is {saga}, and has let go of what guards what is half done:\n{}", tale(world));
+        Lock::Kept
     }
 
     fn effect(&self, world: &World, place: Place) -> Effect {

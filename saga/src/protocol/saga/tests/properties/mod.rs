@@ -75,7 +75,7 @@ proptest! {
     fn the_same_input_gives_the_same_decision(steps in 1_usize..8, seed: u64) {
         let definition = random_definition(steps, true, &mut Random::from_seed(seed));
         let state = InstanceState::new(instance_id(1, &definition.name, "k", 1), &definition);
-        let start = || Input::Start { parent: None, key: "k".to_owned(), generation: 1, input: json!({}).into(), cluster: Uuid::nil() };
+        let start = || Input::Start { parent: None, key: "k".to_owned(), generation: 1, input: json!({}).into(), cluster: Uuid::nil(), trace: None };
         let decided = |seed| decide(&definition, &state, start(), 5, &mut { let mut random = Random::from_seed(seed); move || random.fraction() });
         prop_assert_eq!(decided(seed), decided(seed));
     }

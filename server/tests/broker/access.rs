@@ -1,0 +1,494 @@
+//! Who asks, and what happens to whom may not: refused before anything is done, and cut off when a key ends.
+
+use super::Server;
+use axum::body::Body;
+use axum::http::{HeaderMap, Request, StatusCode};
+use core::time::Duration;
+use sagamq_api::{ErrorCode, TraceContext};
+use sagamq_broker::BrokerConfig;
+use sagamq_broker::access::{Secret, Session};
+use sagamq_broker::env::{Random, SystemClock};
+use sagamq_broker::spans::{Span, SpanSink, Tracer};
+use sagamq_broker::storage::memory::MemoryStorage;
+use sagamq_server::{Authentication, HttpConfig};
+use serde_json::{Value, json};
+use std::sync::{Arc, Mutex};
+use tower::ServiceExt as _;
+
+/// A server that asks for keys, and its administrator's secret.
+pub(crate) struct Guarded {
+    pub(crate) server: Server,
+    pub(crate) admin: String,
+}
+
+impl Guarded {
+    pub(crate) async fn new() -> Self {
+        Self::with(false, HttpConfig::default()).await
+    }
+
+    pub(crate) async fn with(open_metrics: bool, config: HttpConfig) -> Self {
+        let server = Server::with_keys(Arc::new(MemoryStorage::new()), BrokerConfig { shards: 2, ..BrokerConfig::default() }, |broker| {
+            HttpConfig { authentication: Some(Authentication::by_keys(broker, open_metrics)), ..config }
+        });
+        let secret = Secret::new(&mut Random::from_seed(7));
+        let admin = secret.reveal();
+        let brought = server.broker.bring_key("admin".parse().expect("a name"), vec!["admin".parse().expect("a role")], secret).await;
+        assert!(brought.expect("stored").is_some());
+        Self { server, admin }
+    }
+
+    pub(crate) async fn ask(&self, key: &str, method: &str, path: &str, body: Value) -> super::Answer {
+        self.server.send(request(key, method, path, &body)).await
+    }
+
+    pub(crate) async fn key(&self, name: &str, roles: &[&str]) -> String {
+        let made = self.ask(&self.admin, "POST", "/v1/keys", json!({ "name": name, "roles": roles })).await;
+        assert_eq!(made.status, StatusCode::CREATED, "{made:?}");
+        assert_eq!(made.header("cache-control"), Some("no-store"));
+        made.json()["secret"].as_str().expect("a secret").to_owned()
+    }
+}
+
+pub(crate) fn request(key: &str, method: &str, path: &str, body: &Value) -> Request<Body> {
+    let mut request = Request::builder().method(method).uri(path);
+    if !key.is_empty() {
+        request = request.header("authorization", format!("Bearer {key}"));
+    }
+    match body {
+        Value::Null => request.body(Body::empty()),
+        body => request.header("content-type", "application/json").body(body.to_string().into()),
+    }
+    .expect("a request")
+}
+
+#[tokio::test]
+async fn without_a_valid_key_nothing_is_done_and_the_answer_says_what_is_missing() {
+    let guarded = Guarded::new().await;
+    let topic = json!({ "name": "t" });
+    let stranger = Secret::new(&mut Random::from_seed(8)).reveal();
+    for key in ["", "sq_", "abc", &stranger, &guarded.admin[..83], &guarded.admin.to_uppercase()] {
+        for (method, path, body) in
+            [("POST", "/v1/topics", topic.clone()), ("GET", "/v1/keys", Value::Null), ("GET", "/metrics", Value::Null)]
+        {
+            let refused = guarded.ask(key, method, path, body).await;
+            assert_eq!(refused.header("www-authenticate"), Some("Bearer realm=\"sagamq\""), "{key} {path}");
+            let problem = refused.problem();
+            assert_eq!(problem.code, ErrorCode::Unauthenticated);
+            assert!(key.len() < 20 || !problem.detail.contains(&key[20..]), "{problem:?}");
+        }
+    }
+    for (name, value) in [("authorization", format!("Basic {}", guarded.admin)), ("x-api-key", guarded.admin.clone())] {
+        let request = Request::get("/v1/topics").header(name, value).body(Body::empty()).expect("a request");
+        assert_eq!(guarded.server.send(request).await.code(), ErrorCode::Unauthenticated);
+    }
+    let twice = Request::get("/v1/topics").header("authorization", format!("Bearer {}", guarded.admin));
+    let twice = twice.header("authorization", format!("Bearer {stranger}")).body(Body::empty()).expect("a request");
+    assert_eq!(guarded.server.send(twice).await.code(), ErrorCode::Unauthenticated, "one of two would be a guess");
+    assert_eq!(guarded.ask(&guarded.admin, "GET", "/v1/topics", Value::Null).await.ok(), json!({ "topics": [] }));
+    for open in ["/healthz", "/readyz", "/openapi.json"] {
+        assert_eq!(guarded.ask("", "GET", open, Value::Null).await.status, StatusCode::OK, "{open}");
+        assert_eq!(guarded.ask("sq_wrong", "HEAD", open, Value::Null).await.status, StatusCode::OK, "{open}");
+    }
+    let open = Guarded::with(true, HttpConfig::default()).await;
+    assert_eq!(open.ask("", "GET", "/metrics", Value::Null).await.status, StatusCode::OK);
+}
+
+/// Keeps the names and traces of spans.
+#[derive(Debug, Default)]
+struct Spans(Mutex<Vec<(String, u128)>>);
+
+impl SpanSink for Spans {
+    fn samples(&self, parent: Option<&TraceContext>, _: u128) -> bool {
+        parent.is_none_or(TraceContext::is_sampled)
+    }
+
+    fn record(&self, span: Span) {
+        self.0.lock().expect("no panic").push((span.name.into_owned(), span.context.trace_id()));
+    }
+}
+
+#[tokio::test]
+async fn whoever_shows_no_key_writes_nothing_into_traces() {
+    const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let spans = Arc::new(Spans::default());
+    let tracer = Tracer::new(Arc::clone(&spans) as Arc<dyn SpanSink>, Arc::new(SystemClock), Random::from_seed(3));
+    let guarded = Guarded::with(true, HttpConfig { tracer: tracer.clone(), ..HttpConfig::default() }).await;
+    let with_parent = |key: &str, method: &str, path: &str| {
+        let mut request = request(key, method, path, &Value::Null);
+        request.headers_mut().insert("traceparent", PARENT.parse().expect("a header"));
+        request
+    };
+    let stranger = Secret::new(&mut Random::from_seed(8)).reveal();
+    for key in ["", "sq_", &stranger] {
+        for path in ["/v1/topics", "/healthz", "/readyz", "/openapi.json", "/metrics", "/nowhere"] {
+            for method in ["GET", "POST", "OPTIONS"] {
+                guarded.server.send(with_parent(key, method, path)).await;
+                guarded.server.send(request(key, method, path, &Value::Null)).await;
+            }
+        }
+    }
+    assert!(spans.0.lock().expect("no panic").is_empty(), "{spans:?}");
+    let forbidden = guarded.key("nothing", &["consume:topic=t"]).await;
+    spans.0.lock().expect("no panic").clear();
+    guarded.server.send(with_parent(&forbidden, "GET", "/v1/keys")).await;
+    let trace = 0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736;
+    assert_eq!(*spans.0.lock().expect("no panic"), [("GET /v1/keys".to_owned(), trace)], "a key that may not is known");
+    spans.0.lock().expect("no panic").clear();
+    let config = HttpConfig { tracer, ..HttpConfig::default() };
+    let open = Server::with_interface(Arc::new(MemoryStorage::new()), BrokerConfig::default(), axum::Router::new(), &config);
+    open.send(with_parent("", "GET", "/v1/topics")).await;
+    assert_eq!(*spans.0.lock().expect("no panic"), [("GET /v1/topics".to_owned(), trace)], "where nobody is asked all are the same");
+}
+
+#[tokio::test]
+async fn a_body_is_not_read_before_it_is_known_who_sends_it() {
+    let guarded = Guarded::new().await;
+    let consumer = guarded.key("c", &["consume:topic=t"]).await;
+    for key in ["", &consumer] {
+        let body =
+            Body::from_stream(futures_util::stream::poll_fn(|_| -> core::task::Poll<Option<Result<bytes::Bytes, std::io::Error>>> {
+                panic!("the body is read")
+            }));
+        let mut request = request(key, "POST", "/v1/topics/t/records", &Value::Null);
+        request.headers_mut().insert("content-type", "application/json".parse().expect("a type"));
+        *request.body_mut() = body;
+        let refused = guarded.server.send(request).await;
+        assert!(matches!(refused.code(), ErrorCode::Unauthenticated | ErrorCode::Forbidden), "{refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_forbidden_names_the_right_and_routes_that_are_not_there_are_told_to_keys() {
+    let guarded = Guarded::new().await;
+    let key = guarded.key("shop", &["produce:topic=orders*"]).await;
+    guarded.ask(&guarded.admin, "POST", "/v1/topics", json!({ "name": "orders.new" })).await;
+    let refused = guarded.ask(&key, "POST", "/v1/topics/orders.new/groups/billing:receive", Value::Null).await.problem();
+    assert_eq!((refused.code, refused.retryable, refused.outcome_unknown), (ErrorCode::Forbidden, false, false));
+    for said in ["`key:shop`", "`consume`", "topic `orders.new`", "group `billing`"] {
+        assert!(refused.detail.contains(said), "{said}: {refused}");
+    }
+    assert_eq!(guarded.ask("", "GET", "/v1/nothing", Value::Null).await.code(), ErrorCode::Unauthenticated);
+    assert_eq!(guarded.ask(&key, "GET", "/v1/nothing", Value::Null).await.code(), ErrorCode::RouteNotFound);
+    assert_eq!(guarded.ask(&key, "PUT", "/v1/topics", Value::Null).await.code(), ErrorCode::Forbidden, "what is in no table");
+    assert_eq!(guarded.ask(&guarded.admin, "PUT", "/v1/topics", Value::Null).await.code(), ErrorCode::MethodNotAllowed);
+}
+
+#[tokio::test]
+async fn lists_leave_out_what_a_key_has_no_role_for() {
+    let guarded = Guarded::new().await;
+    for name in ["a", "b"] {
+        guarded.ask(&guarded.admin, "POST", "/v1/topics", json!({ "name": name })).await;
+        for group in ["x", "y"] {
+            guarded.ask(&guarded.admin, "POST", &format!("/v1/topics/{name}/groups/{group}:receive"), Value::Null).await.ok();
+        }
+        let join = json!({ "member_id": name, "epoch": 0, "topics": [name] });
+        guarded.ask(&guarded.admin, "POST", &format!("/v1/stream-groups/s{name}:heartbeat"), join).await.ok();
+    }
+    let key = guarded.key("c", &["consume:topic=a,group=x", "consume:topic=a,group=s*"]).await;
+    let names = |answer: Value, list: &str| {
+        let names = answer[list].as_array().expect("a list").iter().map(|row| row["name"].as_str().expect("a name").to_owned());
+        names.filter(|name| !name.ends_with(".dlq")).collect::<Vec<_>>()
+    };
+    let get = async |path: &str| guarded.ask(&key, "GET", path, Value::Null).await;
+    assert_eq!(names(get("/v1/topics").await.ok(), "topics"), ["a"]);
+    assert_eq!(names(get("/v1/topics/a/groups").await.ok(), "groups"), ["x"]);
+    assert_eq!(names(get("/v1/stream-groups").await.ok(), "groups"), ["sa"]);
+    assert_eq!(get("/v1/topics/b/groups").await.code(), ErrorCode::Forbidden);
+    assert_eq!(get("/v1/stream-groups/sb").await.code(), ErrorCode::Forbidden);
+    get("/v1/stream-groups/sa/offsets").await.ok();
+    // A stream group is reached by whoever may do it in each topic that it reads, and no topic is read through the name of a group.
+    let join = |topics: &[&str]| json!({ "member_id": "m", "epoch": 0, "topics": topics });
+    let joined = guarded.ask(&key, "POST", "/v1/stream-groups/sa:heartbeat", join(&["a", "b"])).await;
+    assert_eq!(joined.code(), ErrorCode::Forbidden);
+    guarded.ask(&key, "POST", "/v1/stream-groups/sa:heartbeat", join(&["a"])).await.ok();
+    // A stream group whose only topic is gone reads nothing: it is for those who have it in all topics.
+    assert!(guarded.ask(&guarded.admin, "DELETE", "/v1/topics/a", Value::Null).await.status.is_success());
+    let all = guarded.key("all", &["consume:group=s*"]).await;
+    assert_eq!(get("/v1/stream-groups/sa").await.code(), ErrorCode::Forbidden);
+    assert_eq!(names(get("/v1/stream-groups").await.ok(), "groups"), [""; 0]);
+    guarded.ask(&all, "GET", "/v1/stream-groups/sa", Value::Null).await.ok();
+}
+
+#[tokio::test]
+async fn a_receipt_of_one_group_cannot_be_used_with_the_right_for_another() {
+    let guarded = Guarded::new().await;
+    guarded.ask(&guarded.admin, "POST", "/v1/topics", json!({ "name": "t", "config": { "partitions": 1 } })).await;
+    guarded.ask(&guarded.admin, "POST", "/v1/topics/t/records", json!({ "records": [{ "value": 1 }] })).await.ok();
+    let of = |group: &str| format!("consume:topic=t,group={group}");
+    let (mine, other) = (guarded.key("mine", &[&of("mine"), &of("third")]).await, guarded.key("other", &[&of("other")]).await);
+    let received = guarded.ask(&mine, "POST", "/v1/topics/t/groups/mine:receive", Value::Null).await.ok();
+    let receipt = received["deliveries"][0]["receipt"].clone();
+    guarded.ask(&other, "POST", "/v1/topics/t/groups/other:receive", Value::Null).await.ok();
+    guarded.ask(&mine, "POST", "/v1/topics/t/groups/third:receive", Value::Null).await.ok();
+    for verb in ["ack", "nack", "extend", "terminate"] {
+        let body = match verb {
+            "extend" => json!({ "receipts": [receipt], "lease_ms": 60_000 }),
+            "terminate" => json!({ "receipts": [receipt], "reason": "no" }),
+            _ => json!({ "receipts": [receipt] }),
+        };
+        let forbidden = guarded.ask(&other, "POST", &format!("/v1/topics/t/groups/mine:{verb}"), body.clone()).await;
+        assert_eq!(forbidden.code(), ErrorCode::Forbidden, "{verb}");
+        // Nor is it one of another group to whom it was given, and to all others it is somebody else's.
+        for (key, group, code) in [(&mine, "third", ErrorCode::InvalidReceipt), (&other, "other", ErrorCode::ReceiptOfAnother)] {
+            let refused = guarded.ask(key, "POST", &format!("/v1/topics/t/groups/{group}:{verb}"), body.clone()).await;
+            assert_eq!(refused.code(), code, "{verb} {group}");
+        }
+    }
+    // And the records that an acknowledgement brings need their own right.
+    let body = json!({ "receipts": [receipt], "produce": [{ "topic": "t", "records": [{ "value": 2 }] }] });
+    let forbidden = guarded.ask(&mine, "POST", "/v1/topics/t/groups/mine:ack-with-records", body).await.problem();
+    assert_eq!(forbidden.code, ErrorCode::Forbidden);
+    assert!(forbidden.detail.contains("`produce`"), "{forbidden}");
+    let acked = guarded.ask(&mine, "POST", "/v1/topics/t/groups/mine:ack", json!({ "receipts": [receipt] })).await.ok();
+    assert!(!acked.to_string().contains("problem"), "{acked}");
+}
+
+#[tokio::test]
+async fn a_key_is_made_once_rotated_and_revoked_and_survives_a_restart() {
+    let storage = Arc::new(MemoryStorage::new());
+    let config = || BrokerConfig { shards: 2, ..BrokerConfig::default() };
+    let keys = |broker: &sagamq_broker::Broker| HttpConfig {
+        authentication: Some(Authentication::by_keys(broker, false)),
+        ..HttpConfig::default()
+    };
+    let server = Server::with_keys(storage.clone(), config(), keys);
+    let secret = Secret::new(&mut Random::from_seed(7));
+    let admin = secret.reveal();
+    let brought = server.broker.bring_key("admin".parse().expect("a name"), vec!["admin".parse().expect("a role")], secret.clone()).await;
+    assert!(brought.expect("stored").is_some());
+    let guarded = Guarded { server, admin };
+    let again = guarded.server.broker.bring_key("admin".parse().expect("a name"), vec!["admin".parse().expect("a role")], secret).await;
+    assert!(again.expect("nothing to do").is_none(), "the same secret again changes nothing");
+
+    let first = guarded.key("a", &["operate"]).await;
+    let twice = guarded.ask(&guarded.admin, "POST", "/v1/keys", json!({ "name": "a", "roles": ["admin"] })).await;
+    assert_eq!(twice.code(), ErrorCode::KeyExists);
+    let rotate = async |grace_ms: u64| {
+        guarded.ask(&guarded.admin, "POST", "/v1/keys/a:rotate", json!({ "grace_ms": grace_ms })).await.ok()["secret"]
+            .as_str()
+            .expect("a secret")
+            .to_owned()
+    };
+    let second = rotate(60_000).await;
+    assert_ne!(first, second);
+    let metrics = async |server: &Server, key: &str| server.send(request(key, "GET", "/metrics", &Value::Null)).await;
+    for key in [&first, &second] {
+        assert_eq!(metrics(&guarded.server, key).await.status, StatusCode::OK, "both work");
+    }
+    guarded.server.clock.advance(Duration::from_secs(60));
+    assert_eq!(metrics(&guarded.server, &first).await.code(), ErrorCode::Unauthenticated, "its time is over");
+    let third = rotate(0).await;
+    assert_eq!(metrics(&guarded.server, &second).await.code(), ErrorCode::Unauthenticated, "at once");
+    let list = guarded.ask(&guarded.admin, "GET", "/v1/keys", Value::Null).await.ok();
+    let text = list.to_string();
+    assert_eq!(list["keys"][0]["name"], "a");
+    assert!([&first, &second, &third, &guarded.admin].iter().all(|secret| !text.contains(&secret[20..])), "{text}");
+
+    guarded.server.broker.shutdown().await;
+    let restarted = Server::with_keys(storage, config(), keys);
+    assert_eq!(metrics(&restarted, &third).await.status, StatusCode::OK, "it is stored");
+    assert_eq!(metrics(&restarted, &second).await.code(), ErrorCode::Unauthenticated);
+    let guarded = Guarded { server: restarted, admin: guarded.admin };
+    let revoked = guarded.ask(&guarded.admin, "POST", "/v1/keys/a:revoke", Value::Null).await.ok();
+    assert_eq!(revoked["state"], "revoked");
+    assert_eq!(guarded.ask(&guarded.admin, "POST", "/v1/keys/a:revoke", Value::Null).await.ok(), revoked, "once more changes nothing");
+    assert_eq!(metrics(&guarded.server, &third).await.code(), ErrorCode::Unauthenticated);
+    assert_eq!(guarded.ask(&guarded.admin, "POST", "/v1/keys/a:rotate", Value::Null).await.code(), ErrorCode::KeyExists);
+    assert_eq!(guarded.ask(&guarded.admin, "POST", "/v1/keys/b:revoke", Value::Null).await.code(), ErrorCode::KeyNotFound);
+    let anew = guarded.key("a", &["operate"]).await;
+    assert_eq!(metrics(&guarded.server, &anew).await.status, StatusCode::OK, "the name of a revoked key can be given anew");
+    assert_eq!(metrics(&guarded.server, &third).await.code(), ErrorCode::Unauthenticated);
+}
+
+#[tokio::test]
+async fn keys_that_cannot_be_are_refused_with_the_reason() {
+    let guarded = Guarded::new().await;
+    for (body, said) in [
+        (json!({ "name": "a", "roles": [] }), "1 to 64"),
+        (json!({ "name": "a", "roles": ["root"] }), "is no role"),
+        (json!({ "name": "a", "roles": ["consume:topic=a,saga=b"] }), "sagas"),
+        (json!({ "name": "a", "roles": vec!["admin"; 65] }), "1 to 64"),
+        (json!({ "name": "a", "roles": ["admin"], "expires_in_ms": 999 }), "1000"),
+        (json!({ "name": "x".repeat(65), "roles": ["admin"] }), "64"),
+        (json!({ "name": "a b", "roles": ["admin"] }), "character"),
+        (json!({ "name": "a", "roles": ["admin"], "secret": "sq_mine" }), "secret"),
+    ] {
+        let problem = guarded.ask(&guarded.admin, "POST", "/v1/keys", body).await.problem();
+        assert_eq!(problem.status, 400, "{problem}");
+        assert!(problem.detail.contains(said), "{said}: {problem}");
+    }
+    let grace = guarded.ask(&guarded.admin, "POST", "/v1/keys/admin:rotate", json!({ "grace_ms": 2_592_000_001_u64 })).await;
+    assert!(grace.problem().detail.contains("at most"));
+    let expiring =
+        guarded.ask(&guarded.admin, "POST", "/v1/keys", json!({ "name": "a", "roles": ["operate"], "expires_in_ms": 5_000 })).await;
+    let key = expiring.json()["secret"].as_str().expect("a secret").to_owned();
+    assert_eq!(guarded.ask(&key, "GET", "/metrics", Value::Null).await.status, StatusCode::OK);
+    guarded.server.clock.advance(Duration::from_secs(5));
+    let expired = guarded.ask(&key, "GET", "/metrics", Value::Null).await.problem();
+    assert!(expired.detail.contains("expired"), "{expired}");
+}
+
+#[tokio::test]
+async fn what_a_revoked_key_waits_for_is_cut_off() {
+    let guarded = Guarded::new().await;
+    guarded.ask(&guarded.admin, "POST", "/v1/topics", json!({ "name": "t", "config": { "partitions": 1 } })).await;
+    let key = guarded.key("c", &["consume:topic=t"]).await;
+    let mut events = request(&key, "GET", "/v1/topics/t/partitions/0/records", &Value::Null);
+    events.headers_mut().insert("accept", "text/event-stream".parse().expect("a type"));
+    let stream = guarded.server.app.clone().oneshot(events).await.expect("answered");
+    assert_eq!(stream.status(), StatusCode::OK);
+    let receive = request(&key, "POST", "/v1/topics/t/groups/g:receive", &json!({ "wait_ms": 20_000 }));
+    let read = request(&key, "GET", "/v1/topics/t/partitions/0/records?wait_ms=20000", &Value::Null);
+    let polls = futures_util::future::join(guarded.server.send(receive), guarded.server.send(read));
+    let revoke = async {
+        // The polls have begun: they are polled first, and the group is there.
+        while guarded.ask(&guarded.admin, "GET", "/v1/topics/t/groups/g", Value::Null).await.status != StatusCode::OK {
+            tokio::task::yield_now().await;
+        }
+        guarded.ask(&guarded.admin, "POST", "/v1/keys/c:revoke", Value::Null).await.ok();
+    };
+    let both = futures_util::future::join(polls, revoke);
+    // Far less than the polls would wait: they ended because of the key.
+    let ((received, read), ()) = tokio::time::timeout(Duration::from_secs(10), both).await.expect("they end");
+    assert_eq!((received.code(), read.code()), (ErrorCode::Unauthenticated, ErrorCode::Unauthenticated));
+    let rest = tokio::time::timeout(Duration::from_secs(10), axum::body::to_bytes(stream.into_body(), usize::MAX)).await;
+    rest.expect("the stream ends").expect("and well");
+}
+
+#[tokio::test]
+async fn a_page_of_a_listed_origin_may_ask_whether_it_may_send_a_key() {
+    let config = HttpConfig { allow_origins: vec!["https://console.example".to_owned()], ..HttpConfig::default() };
+    let guarded = Guarded::with(false, config).await;
+    let mut asks = request("", "OPTIONS", "/v1/topics", &Value::Null);
+    let headers: &mut HeaderMap = asks.headers_mut();
+    headers.insert("origin", "https://console.example".parse().expect("an origin"));
+    headers.insert("access-control-request-method", "GET".parse().expect("a method"));
+    headers.insert("access-control-request-headers", "authorization".parse().expect("a name"));
+    let answer = guarded.server.send(asks).await;
+    assert_eq!(answer.status, StatusCode::OK);
+    assert!(answer.header("access-control-allow-headers").is_some_and(|names| names.contains("authorization")), "{answer:?}");
+}
+
+#[tokio::test]
+async fn where_nobody_is_asked_for_a_key_none_can_be_planted() {
+    let server = Server::new();
+    let secret = Secret::new(&mut Random::from_seed(7));
+    server
+        .broker
+        .bring_key("admin".parse().expect("a name"), vec!["admin".parse().expect("a role")], secret.clone())
+        .await
+        .expect("stored");
+    for (path, body) in [
+        ("/v1/keys", json!({ "name": "backup", "roles": ["admin"] })),
+        ("/v1/keys/admin:rotate", json!({ "grace_ms": 0 })),
+        ("/v1/keys/admin:revoke", Value::Null),
+    ] {
+        let refused = server.send(request("", "POST", path, &body)).await.problem();
+        assert_eq!(refused.code, ErrorCode::Forbidden, "{path}");
+        assert!(refused.detail.contains("authentication"), "{refused}");
+    }
+    let keys = server.broker.keys();
+    assert_eq!(keys.iter().map(|key| key.name.as_str()).collect::<Vec<_>>(), ["admin"]);
+    assert!(Session::by_key(&server.broker.api_keys(), &secret, super::NOW_MS).is_ok(), "and the key that is there is as it was");
+}
+
+#[tokio::test]
+async fn a_brought_secret_that_was_rotated_revoked_or_replaced_never_counts_again() {
+    let storage = Arc::new(MemoryStorage::new());
+    let start = || {
+        let config = BrokerConfig { shards: 2, ..BrokerConfig::default() };
+        Server::with_keys(storage.clone(), config, |broker| HttpConfig {
+            authentication: Some(Authentication::by_keys(broker, false)),
+            ..HttpConfig::default()
+        })
+    };
+    let name = |text: &str| -> sagamq_api::KeyName { text.parse().expect("a name") };
+    let bring = async |server: &Server, to: &str, secret: &Secret| {
+        let brought = server.broker.bring_key(name(to), vec!["admin".parse().expect("a role")], secret.clone()).await;
+        brought.expect("stored").is_some()
+    };
+    let counts = |server: &Server, secret: &Secret| Session::by_key(&server.broker.api_keys(), secret, super::NOW_MS).is_ok();
+    let [first, second, third, made] = [1, 2, 3, 4].map(|seed| Secret::new(&mut Random::from_seed(seed)));
+
+    // Rotated: the file still has the secret from before.
+    let server = start();
+    assert!(bring(&server, "bootstrap", &first).await && counts(&server, &first));
+    let rotated = server.broker.rotate_key(&name("bootstrap"), sagamq_api::access::RotateKey { grace_ms: Some(0) }).await.expect("rotated");
+    let rotated: Secret = rotated.secret.parse().expect("a secret");
+    assert!(!bring(&server, "bootstrap", &first).await && !counts(&server, &first) && counts(&server, &rotated));
+    // Rotated and revoked, over a restart.
+    server.broker.revoke_key(&name("bootstrap")).await.expect("revoked");
+    server.broker.shutdown().await;
+    let server = start();
+    assert!(!bring(&server, "bootstrap", &first).await && !counts(&server, &first) && !counts(&server, &rotated));
+    // Its name is no other key's.
+    let taken = sagamq_api::access::CreateKey {
+        name: name("bootstrap"),
+        roles: vec!["operate".parse().expect("a role")],
+        expires_in_ms: None,
+        quota: sagamq_api::access::KeyQuota::default(),
+    };
+    assert!(server.broker.create_key(taken).await.is_err_and(|error| error.to_string().contains("bootstrap_key_file")));
+    // Replaced twice, and the first file again, over a restart.
+    assert!(bring(&server, "bootstrap", &second).await && bring(&server, "bootstrap", &third).await);
+    server.broker.shutdown().await;
+    let server = start();
+    for old in [&first, &second] {
+        assert!(!bring(&server, "bootstrap", old).await && !counts(&server, old));
+    }
+    assert!(counts(&server, &third));
+    // The secret of the key that a start made, as a file's, after that key was revoked and its name given anew.
+    assert!(bring(&server, "admin", &made).await);
+    server.broker.revoke_key(&name("admin")).await.expect("revoked");
+    assert!(!bring(&server, "bootstrap", &made).await && !counts(&server, &made));
+    let anew = sagamq_api::access::CreateKey {
+        name: name("admin"),
+        roles: vec!["operate".parse().expect("a role")],
+        expires_in_ms: None,
+        quota: sagamq_api::access::KeyQuota::default(),
+    };
+    server.broker.create_key(anew).await.expect("the name of a revoked key");
+    assert!(!bring(&server, "bootstrap", &made).await && !counts(&server, &made));
+    assert_eq!(server.broker.keys().iter().map(|key| key.name.as_str()).collect::<Vec<_>>(), ["admin", "bootstrap"]);
+}
+
+#[tokio::test]
+async fn replies_are_produced_by_whoever_may_answer_the_calls_of_all_sagas_and_edits_by_whoever_may_produce() {
+    let guarded = Guarded::new().await;
+    for topic in ["saga.replies", "t"] {
+        guarded.ask(&guarded.admin, "POST", "/v1/topics", json!({ "name": topic, "config": { "partitions": 1 } })).await;
+    }
+    let records = json!({ "records": [{ "headers": { "saga-id": "x" }, "value": 1 }] });
+    let cases: [(&[&str], bool); 5] = [
+        (&["produce"], false),
+        (&["produce:topic=s*"], false),
+        (&["produce:topic=saga.replies", "consume:saga=checkout"], false),
+        (&["produce:topic=saga.replies", "consume:saga=*"], true),
+        (&["admin"], true),
+    ];
+    for (number, (roles, may)) in cases.into_iter().enumerate() {
+        let key = guarded.key(&format!("k{number}"), roles).await;
+        let answer = guarded.ask(&key, "POST", "/v1/topics/saga.replies/records", records.clone()).await;
+        assert_eq!(answer.status == StatusCode::OK, may, "{roles:?}: {answer:?}");
+        let encoded = guarded.ask(&key, "POST", "/v1/topics/s%61ga%2Ereplies/records", records.clone()).await;
+        assert!(may || encoded.status == StatusCode::FORBIDDEN, "however it is written: {roles:?}: {encoded:?}");
+        let event = json!([{ "specversion": "1.0", "id": "1", "source": "/a", "type": "b", "data": 1 }]);
+        let mut event = request(&key, "POST", "/v1/topics/saga.replies/events", &event);
+        event.headers_mut().insert("content-type", "application/cloudevents-batch+json".parse().expect("a value"));
+        let event = guarded.server.send(event).await;
+        assert_eq!(event.status == StatusCode::OK, may, "{roles:?}: {event:?}");
+        let pipeline = guarded.key(&format!("p{number}"), &[roles, &["consume:topic=t"]].concat()).await;
+        let body = json!({ "receipts": ["x"], "produce": [{ "topic": "saga.replies", "records": [{ "value": 2 }] }] });
+        let answer = guarded.ask(&pipeline, "POST", "/v1/topics/t/groups/g:ack-with-records", body).await;
+        assert_eq!(answer.status != StatusCode::FORBIDDEN, may, "{roles:?}: {answer:?}");
+    }
+    let operator = guarded.key("operator", &["operate:topic=t,group=g"]).await;
+    guarded.ask(&guarded.admin, "POST", "/v1/topics/t/groups/g:receive", Value::Null).await.ok();
+    let redrive = "/v1/topics/t/groups/g:redrive";
+    guarded.ask(&operator, "POST", redrive, Value::Null).await.ok();
+    let edit = json!({ "partition": 0, "offsets": [0], "edit": { "value": { "amount": 1 }, "headers": {} } });
+    let refused = guarded.ask(&operator, "POST", redrive, edit.clone()).await.problem();
+    assert!(refused.code == ErrorCode::Forbidden && refused.detail.contains("`produce`"), "{refused}");
+    let both = guarded.key("both", &["operate:topic=t,group=g", "produce:topic=t"]).await;
+    assert_ne!(guarded.ask(&both, "POST", redrive, edit).await.status, StatusCode::FORBIDDEN);
+}
