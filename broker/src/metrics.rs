@@ -22,6 +22,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 use sagamq_api::{GroupName, TopicName};
+use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
 /// Label of everything that is counted by topic. Topics are made by operators, so their number is bounded.
@@ -72,6 +73,7 @@ pub(crate) struct Metrics {
     /// Shards that write no more.
     pub(crate) stopped_shards: Gauge,
     commit_seconds: Family<SyncLabel, Histogram>,
+    pub(crate) commit_waited: Counter<f64, AtomicU64>,
     commit_bytes: Histogram,
 }
 
@@ -117,6 +119,7 @@ impl Metrics {
             staged_bytes_max: Gauge::default(),
             stopped_shards: Gauge::default(),
             commit_seconds: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.000_05, 2.0, 18))),
+            commit_waited: Counter::default(),
             commit_bytes: Histogram::new(exponential_buckets(64.0, 4.0, 10)),
         };
         let m = &metrics;
@@ -146,6 +149,8 @@ impl Metrics {
         registry.register("sagamq_staged_bytes_max", "Bytes that may be accepted and not durable yet", m.staged_bytes_max.clone());
         registry.register("sagamq_stopped_shards", "Shards that write no more until a restart", m.stopped_shards.clone());
         registry.register("sagamq_commit_seconds", "Time of one group commit", m.commit_seconds.clone());
+        let help = "Time that group commits waited for those whom the one before had answered";
+        registry.register("sagamq_commit_waited_seconds", help, m.commit_waited.clone());
         registry.register("sagamq_commit_bytes", "Bytes of one group commit", m.commit_bytes.clone());
         metrics
     }

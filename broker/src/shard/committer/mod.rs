@@ -1,9 +1,16 @@
 //! The one committer: it drains what all shards have staged, writes it once, and only then lets answers out.
 //!
-//! While one write syncs, the next batch gathers in the channel: group commit without a linger. Collect, write once, advance,
-//! answer. After a failed write it never writes to this storage again: what an fsync that failed has left behind is unknown, and a retry
+//! While one write syncs, the next batch gathers in the channel: group commit, which waits for nobody where writes are quick (where they are slow, see
+//! `linger.rs`). Collect, write once, advance, answer. After a failed write it never writes to this storage again: what an fsync that failed has left behind is unknown, and a retry
 //! that succeeds proves nothing (Rebello et al., "Can Applications Recover from fsync Failures?", USENIX ATC 2020).
 
+mod linger;
+mod pace;
+#[cfg(test)]
+mod tests;
+
+use self::linger::Linger;
+use self::pace::Pace;
 use crate::liveness::PartGuard;
 use crate::metrics::Metrics;
 use crate::shard::commit::{Commit, Completion, Owed, WriteError};
@@ -43,6 +50,9 @@ pub(crate) struct CommitterParts {
     pub(crate) due: SyncDue,
 }
 
+/// How often it is looked who has come, while a write waits.
+const LOOK_INTERVAL: Duration = Duration::from_micros(250);
+
 /// Whether something that is written must be synced within the interval; clones are the same one. The committer sets it and takes it back.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SyncDue(Arc<AtomicBool>);
@@ -56,17 +66,14 @@ impl SyncDue {
 
 /// Starts the committer's thread. It ends when every sender is gone and everything staged is answered.
 pub(crate) fn spawn(parts: CommitterParts, staged: mpsc::Receiver<Commit>, life: PartGuard) -> std::io::Result<JoinHandle<()>> {
-    std::thread::Builder::new()
-        .name("committer".into())
-        .spawn(move || run(Committer { parts, failure: None, is_unsynced: true, owed: Owed::Nothing, unseen_bytes: 0 }, staged, life))
+    std::thread::Builder::new().name("committer".into()).spawn(move || run(Committer::new(parts, pace::system()), staged, life))
 }
 
-fn run(mut committer: Committer, mut staged: mpsc::Receiver<Commit>, life: PartGuard) {
+fn run(mut committer: Committer<impl Pace>, mut staged: mpsc::Receiver<Commit>, life: PartGuard) {
     // Behind `staged`, so that a panic tells of the death before the shards see their channel closed.
     let life = life;
     let mut write = GroupWrite::default();
-    while let Some(first) = staged.blocking_recv() {
-        committer.collect(first, &mut staged, &mut write);
+    while committer.collect(&mut staged, &mut write) {
         let result = committer.write(&write);
         for completion in write.completions.drain(..) {
             completion(result.clone());
@@ -103,8 +110,12 @@ impl GroupWrite {
     }
 }
 
-struct Committer {
+struct Committer<P> {
     parts: CommitterParts,
+    pace: P,
+    linger: Linger,
+    /// When the last write had ended, by the pace.
+    ended: Duration,
     /// Why nothing is written any more.
     failure: Option<String>,
     /// Something may be written that is not synced: what the process before this one left, or a buffered write since the last sync.
@@ -115,14 +126,52 @@ struct Committer {
     unseen_bytes: usize,
 }
 
-impl Committer {
-    fn collect(&mut self, first: Commit, staged: &mut mpsc::Receiver<Commit>, write: &mut GroupWrite) {
-        self.add(first, write);
+impl<P: Pace> Committer<P> {
+    fn new(parts: CommitterParts, pace: P) -> Self {
+        let (failure, linger, ended) = (None, Linger::default(), pace.now());
+        Self { parts, pace, linger, ended, failure, is_unsynced: true, owed: Owed::Nothing, unseen_bytes: 0 }
+    }
+
+    /// Waits for something to write, and collects it. `false`: nothing will come any more.
+    fn collect(&mut self, staged: &mut mpsc::Receiver<Commit>, write: &mut GroupWrite) -> bool {
+        let has_come = self.drain(staged, write);
+        let came_before = write.completions.len();
+        if !has_come {
+            let Some(first) = self.pace.first(staged) else { return false };
+            self.add(first, write);
+            self.drain(staged, write);
+        }
+        self.wait_for_the_answered(came_before, staged, write);
+        true
+    }
+
+    /// Takes what is there. Gives whether something was.
+    fn drain(&mut self, staged: &mut mpsc::Receiver<Commit>, write: &mut GroupWrite) -> bool {
+        let mut has_come = false;
         while write.bytes < WRITE_BYTES_MAX
             && let Ok(commit) = staged.try_recv()
         {
             self.add(commit, write);
+            has_come = true;
         }
+        has_come
+    }
+
+    /// Whom the last write has answered may come again at once.
+    fn wait_for_the_answered(&mut self, came_before: usize, staged: &mut mpsc::Receiver<Commit>, write: &mut GroupWrite) {
+        let until = self.ended + self.linger.patience();
+        let expected = self.linger.expected(came_before);
+        let began = self.pace.now();
+        let is_missed = |write: &GroupWrite| write.completions.len() < expected && write.bytes < WRITE_BYTES_MAX;
+        if began >= until || !is_missed(write) {
+            return;
+        }
+        while is_missed(write) && self.pace.now() < until && !staged.is_closed() && !self.parts.draining.is_cancelled() {
+            self.pace.pause(LOOK_INTERVAL);
+            self.drain(staged, write);
+        }
+        self.linger.waited_for(write.completions.len() - came_before);
+        self.parts.metrics.commit_waited.inc_by((self.pace.now() - began).as_secs_f64());
     }
 
     fn add(&mut self, commit: Commit, write: &mut GroupWrite) {
@@ -156,8 +205,11 @@ impl Committer {
         }
         self.wait_for_room();
         let timer = self.parts.metrics.start_timer();
+        let began = self.pace.now();
         match self.parts.storage.write(&write.mutations, write.durability()) {
             Ok(()) => {
+                self.ended = self.pace.now();
+                self.linger.wrote(self.ended - began, write.completions.len());
                 self.is_unsynced = !write.is_synced;
                 self.owed = if write.is_synced { Owed::Nothing } else { self.owed.max(write.owed) };
                 self.parts.due.0.store(self.owed == Owed::Interval, Ordering::Release);
