@@ -1,6 +1,6 @@
 //! The barrier on a real PostgreSQL: duplicates, reorder, refusals, doubt, panics, cut-off handlers and sweeps.
 
-use crate::server::{Database, call, database, reserved};
+use crate::server::{Database, call, database, reserved, soon};
 use futures_util::FutureExt as _;
 use sagamq_sdk::api::ids::ItemIndex;
 use sagamq_sdk::api::saga::{Call, Operation};
@@ -12,6 +12,7 @@ use std::cell::Cell;
 use std::panic::AssertUnwindSafe;
 use std::sync::Mutex;
 use std::time::Duration;
+use tokio::sync::Notify;
 
 /// One more or one fewer is reserved, then this result.
 async fn business(client: &mut Client, call: &Call, result: Result<Value, CallError>) -> Result<Value, CallError> {
@@ -256,11 +257,17 @@ async fn an_action_that_panicked_or_was_cut_off_is_in_doubt_and_its_writes_are_g
     assert!(panicked.catch_unwind().await.is_err());
     assert_eq!(outside(&mut db, &call(1, Operation::Action), unknown()).await.1, Some(true), "over the same connection");
 
+    // It is cut off when it says that it is inside, and has written.
+    let is_inside = Notify::new();
     let hangs = barrier.run(&mut db, &cut_off, async |txn, _| -> Result<Value, CallError> {
         txn.execute("UPDATE stock SET reserved = 7", &[]).await?;
+        is_inside.notify_one();
         std::future::pending().await
     });
-    tokio::time::timeout(Duration::from_millis(200), hangs).await.expect_err("it hangs");
+    tokio::select! {
+        ended = hangs => panic!("it hangs: {ended:?}"),
+        () = soon(is_inside.notified()) => {}
+    }
     assert_eq!(outside(&mut db, &call(2, Operation::Compensation), Ok(json!("undone"))).await, (Ok(json!("undone")), Some(true)));
 
     // The connection dies in the middle.

@@ -1,6 +1,6 @@
 //! Calls of one step at the same time, under the weakest and the strongest isolation.
 
-use crate::server::{Database, call, database, reserved, soon};
+use crate::server::{Database, LIMIT, call, database, reserved, soon};
 use sagamq_sdk::api::saga::{Call, Operation};
 use sagamq_sdk::barrier::{COMPENSATED, PostgresBarrier, SWEPT};
 use sagamq_sdk::postgres::tokio_postgres::{Client, IsolationLevel, Transaction};
@@ -16,7 +16,8 @@ async fn serve(mut client: Client, start: Arc<Barrier>, call: Call, isolation: I
     let sku = call.attempt.instance.to_string();
     let change = if call.attempt.operation == Operation::Action { 1_i64 } else { -1 };
     start.wait().await;
-    let barrier = PostgresBarrier::default().with_isolation(isolation);
+    // Whoever holds the lock that is waited for may be held up by the machine.
+    let barrier = PostgresBarrier::default().with_isolation(isolation).with_lock_timeout(LIMIT / 2);
     let business = async |txn: &Transaction<'_>| {
         let upsert = "INSERT INTO stock VALUES ($1, $2) ON CONFLICT (sku) DO UPDATE SET reserved = stock.reserved + $2";
         txn.execute(upsert, &[&sku, &change]).await?;
@@ -94,7 +95,7 @@ async fn a_sweep_between_a_snapshot_and_its_lock_is_seen() {
     let Some(database) = database().await else { return };
     for (instance, isolation) in (1_u32..).zip(ISOLATIONS) {
         let (mut db, mut sweeper) = (database.client().await, database.client().await);
-        let barrier = PostgresBarrier::default().with_isolation(isolation);
+        let barrier = PostgresBarrier::default().with_isolation(isolation).with_lock_timeout(LIMIT / 2);
         let started_at_ms = u64::from(instance - 1) * 1_000;
         let old = Call { started_at_ms, ..call(u128::from(instance), Operation::Action) };
         barrier.run_local(&mut db, &old, async |_| Ok(json!(1))).await.expect("recorded");

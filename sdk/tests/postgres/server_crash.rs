@@ -7,7 +7,6 @@ use sagamq_sdk::branch::{BRANCH_UNKNOWN, BranchManager, Vote};
 use sagamq_sdk::postgres::tokio_postgres::{Config, NoTls};
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -20,7 +19,6 @@ const PROGRAMS: &str = "SAGAMQ_POSTGRES_BIN";
 struct Server {
     programs: PathBuf,
     directory: TempDir,
-    port: u16,
     process: Child,
 }
 
@@ -54,11 +52,8 @@ impl Server {
         initdb.arg("--pgdata").arg(directory.path().join("data")).args(["--username=postgres", "--auth=trust", "--encoding=UTF8"]);
         let made = initdb.current_dir(directory.path()).stdout(Stdio::null()).output().expect("initdb runs");
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let port = listener.local_addr().expect("it has one").port();
-        drop(listener);
-        let process = run(&programs, &directory, port);
-        let mut server = Self { programs, directory, port, process };
+        let process = run(&programs, &directory);
+        let mut server = Self { programs, directory, process };
         server.until_it_answers().await;
         Some(server)
     }
@@ -68,7 +63,7 @@ impl Server {
         let wait = async {
             while self.config().connect(NoTls).await.is_err() {
                 if self.process.try_wait().expect("its state").is_some() {
-                    self.process = run(&self.programs, &self.directory, self.port);
+                    self.process = run(&self.programs, &self.directory);
                 }
                 tokio::time::sleep(std::time::Duration::from_millis(50)).await;
             }
@@ -78,7 +73,7 @@ impl Server {
     }
 
     async fn start_again(&mut self) {
-        self.process = run(&self.programs, &self.directory, self.port);
+        self.process = run(&self.programs, &self.directory);
         self.until_it_answers().await;
     }
 
@@ -96,7 +91,7 @@ impl Server {
 
     fn config(&self) -> Config {
         let mut config = Config::new();
-        config.host("127.0.0.1").port(self.port).user("postgres").dbname("postgres");
+        config.host_path(self.directory.path()).user("postgres").dbname("postgres");
         config
     }
 }
@@ -118,12 +113,13 @@ fn parent_of(process: u32) -> Option<u32> {
     (fields.next()? != "Z").then_some(fields.next()?.parse().ok()?)
 }
 
-fn run(programs: &Path, directory: &TempDir, port: u16) -> Child {
+/// It listens in its own folder alone: a port could be somebody else's when the server comes again.
+fn run(programs: &Path, directory: &TempDir) -> Child {
     let log = File::options().create(true).append(true).open(directory.path().join("log")).expect("a file");
     let mut postgres = program(&programs.join("postgres"));
-    postgres.arg("-D").arg(directory.path().join("data")).arg("-p").arg(port.to_string());
+    postgres.arg("-D").arg(directory.path().join("data"));
     postgres.arg("-c").arg(format!("unix_socket_directories={}", directory.path().display()));
-    for setting in ["listen_addresses=127.0.0.1", "max_prepared_transactions=16", "fsync=on", "shared_buffers=16MB"] {
+    for setting in ["listen_addresses=", "max_prepared_transactions=16", "fsync=on", "shared_buffers=16MB"] {
         postgres.args(["-c", setting]);
     }
     postgres.current_dir(directory.path()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("the server runs")

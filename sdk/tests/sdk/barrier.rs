@@ -50,7 +50,8 @@ pub(crate) fn reserved(db: &Db) -> i64 {
 
 /// The business: one more or one fewer is reserved, then this result.
 fn business(db: &Db, call: &Call, result: Result<Value, CallError>) -> Result<Value, CallError> {
-    let served = RocksBarrier::new().run_local(db, call, |txn| {
+    // Whoever holds the lock that is waited for may be held up by the machine.
+    let served = RocksBarrier::new().with_lock_timeout(Duration::from_secs(60)).run_local(db, call, |txn| {
         let before = txn.get_for_update(b"reserved", true)?.map_or(0, |bytes| i64::from_be_bytes(bytes.try_into().expect("8 bytes")));
         let after = if call.attempt.operation == Operation::Action { before + 1 } else { before - 1 };
         txn.put(b"reserved", after.to_be_bytes())?;

@@ -1,6 +1,6 @@
 //! One request: retries, keys, codes, unknown outcomes.
 
-use crate::support::{Answer, Server, quick, soon};
+use crate::support::{Answer, Server, nobody, quick, soon};
 use sagamq_sdk::api::batch::{NewBatch, Record, frame};
 use sagamq_sdk::api::headers::APPLICATION_DELIVERIES;
 use sagamq_sdk::api::queue::{DeadLetterQuery, DiscardRequest, Lease, LeasesHead, ReceiveRequest, RedriveRequest, write_head};
@@ -41,10 +41,7 @@ async fn a_retried_produce_is_the_same_request_with_the_same_key() {
 
 #[tokio::test]
 async fn of_several_servers_the_one_that_serves_is_asked_with_the_same_request() {
-    let gone = {
-        let nobody = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        format!("http://{}", nobody.local_addr().expect("an address"))
-    };
+    let (_held, gone) = nobody();
     let ending = Server::with_answers(vec![Answer::RetryAfter(ErrorCode::ShuttingDown, "3600")]).await;
     let serving = Server::with_answers(vec![stored(), stored()]).await;
     let servers = format!("{gone},{},{}", ending.url, serving.url);
@@ -120,10 +117,7 @@ async fn a_server_that_never_answers_leaves_the_outcome_unknown_and_one_that_is_
     assert_eq!(error.idempotency_key(), Some(server.seen()[0].header("idempotency-key")), "the drawn key is the caller's to repeat with");
     assert!(error.to_string().contains(error.idempotency_key().expect("a key")), "{error}");
 
-    let nobody = {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        format!("http://{}", listener.local_addr().expect("an address"))
-    };
+    let (_held, nobody) = nobody();
     let client = Client::builder(nobody).retry(quick(3)).build().expect("an address");
     let error = soon(client.produce(&topic(), vec![ProduceRecord::text("a")], None)).await.expect_err("nobody there");
     assert!(!error.is_outcome_unknown() && error.is_retryable(), "{error}");

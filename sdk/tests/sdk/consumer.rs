@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 const LEASE: Duration = Duration::from_secs(20);
 
 pub(crate) fn consumer(server: &Server) -> ConsumerBuilder {
-    server.client().consumer("orders".parse().expect("legal"), "billing".parse().expect("legal")).wait(Duration::from_secs(5))
+    server.client().consumer("orders".parse().expect("legal"), "billing".parse().expect("legal"))
 }
 
 pub(crate) fn numbers(count: usize) -> Vec<serde_json::Value> {
@@ -436,16 +436,14 @@ async fn a_topic_that_does_not_exist_ends_the_consumer_unless_it_is_waited_for()
 
 #[tokio::test]
 async fn a_stop_does_not_wait_for_a_long_poll() {
-    let group = Group::default();
-    let server = group.serve().await;
-    let client = Client::builder(&server.url).retry(quick(1)).build().expect("an address");
+    // No answer ever comes, and it would be waited for until the test is over.
+    let server = Server::start(|_| std::future::pending::<Answer>()).await;
+    let client = Client::builder(&server.url).request_timeout(LIMIT * 10).retry(quick(1)).build().expect("an address");
     let consumer = client.consumer("orders".parse().expect("legal"), "g".parse().expect("legal")).wait(Duration::from_secs(20));
     let shutdown = CancellationToken::new();
     let running = tokio::spawn(consumer.run(shutdown.clone(), |_| async { Ok(()) }));
     until("it polls", || !server.verbs("receive").is_empty()).await;
-    let begun = tokio::time::Instant::now();
     stop(&shutdown, running).await;
-    assert!(begun.elapsed() < Duration::from_secs(15), "the poll lasts 20 s, the stop took {:?}", begun.elapsed());
 }
 
 #[tokio::test]

@@ -147,6 +147,14 @@ impl Server {
     }
 }
 
+/// An address at which nobody listens while the socket is held: it is bound, and does not listen.
+pub(crate) fn nobody() -> (tokio::net::TcpSocket, String) {
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
+    let url = format!("http://{}", socket.local_addr().expect("an address"));
+    (socket, url)
+}
+
 /// So many attempts with waits that a test does not notice.
 pub(crate) fn quick(attempts: u32) -> RetryPolicy {
     RetryPolicy { attempts, initial: Duration::from_millis(1), max: Duration::from_millis(5), ..RetryPolicy::default() }

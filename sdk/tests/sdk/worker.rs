@@ -313,7 +313,8 @@ async fn what_a_handler_has_returned_is_replied_although_its_lease_is_lost_meanw
     })
     .await;
     let shutdown = CancellationToken::new();
-    let running = tokio::spawn(worker(&server).lease(Duration::from_secs(1)).build().run(shutdown.clone()));
+    // Extended at the half of it; a machine that stands still for ten seconds loses none before that.
+    let running = tokio::spawn(worker(&server).lease(Duration::from_secs(20)).build().run(shutdown.clone()));
     until("it is replied again", || *told.lock().expect("no panic") >= 2).await;
     shutdown.cancel();
     soon(running).await.expect("no panic").expect("a clean stop");

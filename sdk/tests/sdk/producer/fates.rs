@@ -1,6 +1,7 @@
 //! What senders are told when something goes wrong.
 
 use super::*;
+use crate::support::nobody;
 
 #[tokio::test]
 async fn a_bad_record_fails_alone() {
@@ -71,10 +72,7 @@ async fn send_all_sends_what_lies_behind_a_record_that_no_request_can_hold_and_t
 
 #[tokio::test]
 async fn a_record_s_time_counts_from_when_it_was_put_in_and_flush_and_close_end_with_it() {
-    let nobody = {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        format!("http://{}", listener.local_addr().expect("an address"))
-    };
+    let (_held, nobody) = nobody();
     // The policy alone would try for ever.
     let policy = sagamq_sdk::RetryPolicy { attempts: u32::MAX, deadline: Duration::from_secs(86_400), ..quick(2) };
     let client = Client::builder(nobody).retry(policy).build().expect("an address");
