@@ -38,15 +38,16 @@ impl Uptime for ManualUptime {
 
 pub(super) const SHARDS: u16 = 3;
 
-/// Times that a busy machine can keep, and that a test can wait for.
+/// Heartbeats that a test can wait for, and a lease that no machine is slow enough to outlast: where one has to run out, the test has
+/// the clock.
 pub(super) fn settings(name: &str) -> NodeSettings {
     NodeSettings {
         name: name.to_owned(),
         url: format!("http://{name}"),
         shards: SHARDS,
-        lease: Duration::from_millis(400),
+        lease: Duration::from_secs(600),
         heartbeat: Duration::from_millis(20),
-        claim_after: Duration::from_millis(500),
+        claim_after: Duration::from_secs(900),
         snapshot_bytes: u64::MAX,
         accept_data_loss: false,
     }
@@ -125,14 +126,26 @@ async fn what_the_active_one_writes_is_what_all_others_fold() {
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_is_not_heard_of_is_replaced_and_can_write_nothing_more() {
     let (log, own, others) = (MemoryLog::new(Flavour::Conditional), MemoryStorage::new(), MemoryStorage::new());
-    let client = log.client();
-    let one = active(&client, &own, "one").await;
+    let (client, clock) = (log.client(), ManualUptime::default());
+    let with = |log: &MemoryLog, storage: &MemoryStorage, name: &str| {
+        Standby::join(NodeParts { clock: Arc::new(clock.clone()), ..parts(log, storage, settings(name)) })
+    };
+    let one = with(&client, &own, "one").await.expect("it joins").until_active().await.expect("nobody else is").expect("it is not to end");
     write(&one, vec![put(0, "a", "1")]).await.expect("written");
-    let mut standby = join(&log, &others, "other").await;
+    let mut standby = with(&log, &others, "other").await.expect("it joins");
     let shown = standby.shown();
-    // The log does not hear of it for a while, and then does again.
+    // The log does not hear of it for a while, and then does again. Time goes on until somebody has taken over.
     client.cut_off(true);
-    let other = standby.until_active().await.expect("it takes over").expect("it is not to end");
+    let time_goes_on = async {
+        for second in 0.. {
+            clock.set(Duration::from_secs(second * 10));
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let other = tokio::select! {
+        other = standby.until_active() => other.expect("it takes over").expect("it is not to end"),
+        () = time_goes_on => unreachable!("it does not end"),
+    };
     assert!(!one.lease().holds(), "its lease was over before");
     assert_eq!((shown.borrow().active.clone(), shown.borrow().term), (None, 2));
     write(&other, vec![put(0, "a", "2")]).await.expect("written");

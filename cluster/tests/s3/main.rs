@@ -138,12 +138,12 @@ async fn snapshots_are_made_read_and_removed() {
     }
 }
 
-/// The bucket by way of another address, tried for a short time.
-fn by_way_of(address: impl core::fmt::Display, url: &str) -> Objects {
+/// The bucket by way of another address, tried for so long in all.
+fn by_way_of(address: impl core::fmt::Display, url: &str, call: Duration) -> Objects {
     let none = RetryConfig { max_retries: 0, ..RetryConfig::default() };
     let store = AmazonS3Builder::from_env().with_url(url).with_endpoint(format!("http://{address}")).with_retry(none).build();
     let (_, root) = ObjectStoreScheme::parse(&url.parse().expect("a URL")).expect("one of S3");
-    let patience = Patience { request: Duration::from_millis(1500), call: Duration::from_secs(4) };
+    let patience = Patience { request: call / 3, call };
     Objects::new(Arc::new(store.expect("the environment names a server")), root).with_patience(patience)
 }
 
@@ -156,7 +156,8 @@ async fn lost_answers_a_server_that_is_away_and_one_that_is_silent() {
     let proxy = proxy::Proxy::before(server).await;
     let (shard, direct) = (LogName::Shard(1), ObjectLog::new(open(&url)));
     let content = |text: &'static str| Bytes::from_static(text.as_bytes());
-    let log = ObjectLog::new(by_way_of(proxy.address, &url));
+    // Longer than a busy machine takes for a few answers.
+    let log = ObjectLog::new(by_way_of(proxy.address, &url, Duration::from_secs(120)));
     assert_eq!(log.append(shard, Pos::START, content("1")).await, Ok(Pos(1)));
 
     // The write is done and its answer is lost, then also that of the look at what stands: it is ours.
@@ -173,7 +174,8 @@ async fn lost_answers_a_server_that_is_away_and_one_that_is_silent() {
     assert_eq!(log.append(shard, Pos(4), content("own")).await, Err(AppendError::Conflict));
     assert_eq!(proxy.lost(), 1);
 
-    // No answer comes through at all: nobody knows, and it is there.
+    // No answer comes through at all: nobody knows, and it is there. Of this the end is waited for.
+    let log = ObjectLog::new(by_way_of(proxy.address, &url, Duration::from_secs(12)));
     assert_eq!(log.read(shard, Pos(4), 1000).await.map(|entries| entries.len()), Ok(1));
     assert_eq!(log.append(shard, Pos(5), content("own")).await, Ok(Pos(6)));
     proxy.lose_answers(usize::MAX);
@@ -187,8 +189,11 @@ async fn lost_answers_a_server_that_is_away_and_one_that_is_silent() {
     proxy.fall_silent();
     let append = log.append(shard, Pos(8), content("unknown")).await;
     assert!(matches!(append, Err(AppendError::Unknown(_))), "{append:?}");
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port is free");
-    let away = ObjectLog::new(by_way_of(nobody, &url));
+    // Bound, so that nobody else gets the port, and not listening.
+    let held = tokio::net::TcpSocket::new_v4().expect("a socket");
+    held.bind("127.0.0.1:0".parse().expect("an address")).expect("a port is free");
+    let nobody = held.local_addr().expect("it is bound");
+    let away = ObjectLog::new(by_way_of(nobody, &url, Duration::from_secs(4)));
     let append = away.append(shard, Pos(8), content("not stored")).await;
     assert!(matches!(append, Err(AppendError::NotStored(_))), "{append:?}");
     let read = away.read(shard, Pos::START, 1000).await;

@@ -103,7 +103,7 @@ async fn three_nodes_of_which_nothing_is_asked_hardly_ever_meet() {
     // On a busy machine much may lie between a read and the write behind it, so not every stretch is a good one. Who writes behind what he read a
     // heartbeat before meets another one each time, in all of them.
     let mut stretches = Vec::new();
-    while stretches.len() < 10 && stretches.iter().all(|&(puts, met)| met * 8 > puts) {
+    while stretches.len() < 60 && stretches.iter().all(|&(puts, met)| met * 8 > puts) {
         let (before, began) = (storage.counts(), std::time::Instant::now());
         let counts = async {
             loop {
