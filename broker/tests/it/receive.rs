@@ -1,6 +1,6 @@
 //! What a receive reads, leases and says: bounded in bytes, not stopped by what is damaged or blocked, truthful when it is empty.
 
-use crate::common::{START_MS, TestBroker, group, one_partition, topic};
+use crate::common::{START_MS, TestBroker, group, one_partition, topic, within};
 use bytes::Bytes;
 use core::ops::{ControlFlow, Range};
 use core::time::Duration;
@@ -15,6 +15,7 @@ use sagamq_broker::storage::{Direction, Durability, Family, Mutation, Storage, S
 use sagamq_broker::{BrokerConfig, Delivered, DescribeGroupError, NewRecord, ReadRequestError, ReceiveError, Received};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 
 const MIB: usize = 1024 * 1024;
 
@@ -253,6 +254,12 @@ async fn the_bound_on_settled_ranges_is_told() {
     assert_eq!((empty.deliveries.len(), empty.empty_reason), (0, Some(EmptyReason::SettledRangesLimit)));
 }
 
+/// Comes when what this task polled before wants to be polled again.
+async fn woken() {
+    let mut is_woken = false;
+    std::future::poll_fn(|_| if std::mem::replace(&mut is_woken, true) { Poll::Ready(()) } else { Poll::Pending }).await;
+}
+
 #[tokio::test]
 async fn a_receive_that_goes_away_gives_back_what_it_reads() {
     // Cut off behind the lease, an attempt is used up: as often as this is tried, it would be a dead letter.
@@ -268,11 +275,11 @@ async fn a_receive_that_goes_away_gives_back_what_it_reads() {
             if futures_util::poll!(receive.as_mut()).is_ready() {
                 return assert!(polls > 1, "the receive was cut off in between");
             }
-            // At last it waits for the committer's thread, which a busy machine may let wait.
+            // At last it waits for the committer's thread, which a busy machine may let wait: until it is woken.
             if poll < 10 {
                 tokio::task::yield_now().await;
             } else {
-                tokio::time::sleep(Duration::from_millis(20)).await;
+                within("something wakes the receive", woken()).await;
             }
         }
         drop(receive);

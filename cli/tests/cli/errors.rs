@@ -4,11 +4,14 @@ use crate::support::{Scripted, json, run};
 use axum::http::StatusCode;
 use axum::response::IntoResponse as _;
 use sagamq_api::{ErrorCode, Problem};
+use tokio::net::TcpSocket;
 
-/// An address where nobody listens: the port was free a moment ago.
-fn nobody() -> String {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    format!("http://{}", listener.local_addr().expect("it is bound"))
+/// An address where nobody listens while the socket is held: it is bound, and does not listen.
+fn nobody() -> (TcpSocket, String) {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
+    let url = format!("http://{}", socket.local_addr().expect("it is bound"));
+    (socket, url)
 }
 
 #[test]
@@ -72,7 +75,7 @@ fn a_program_gets_the_problem_s_own_fields() {
 
 #[test]
 fn a_server_that_is_not_there_ends_with_3_and_was_not_asked() {
-    let url = nobody();
+    let (_held, url) = nobody();
     let args = ["topic", "list", "--retry-for", "0", "--server", &url];
     let text = run(&args).expect(3);
     assert!(text.stderr.contains("(UNREACHABLE)") && text.stderr.contains("sagamq serve"), "{}", text.stderr);

@@ -85,8 +85,13 @@ pub(crate) struct Node {
 impl Node {
     /// Opens a node; an error when the storage fails at once.
     pub(crate) async fn open(storage: Arc<dyn Storage>) -> Result<Self, String> {
+        Self::open_at(storage, Arc::new(SystemClock)).await
+    }
+
+    /// Opens a node with a clock of the test's own.
+    pub(crate) async fn open_at(storage: Arc<dyn Storage>, clock: Arc<dyn Clock>) -> Result<Self, String> {
         let config = OrchestratorConfig { restart_grace: Duration::from_millis(20), ..OrchestratorConfig::default() };
-        Self::open_with(storage, Arc::new(SystemClock), config).await
+        Self::open_with(storage, clock, config).await
     }
 
     /// Opens a node with a clock and settings of the test's own.

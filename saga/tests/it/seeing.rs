@@ -87,7 +87,10 @@ async fn what_is_at_its_end_waits_for_nothing() {
 
 #[tokio::test]
 async fn a_participant_that_cannot_be_reached_is_said_and_is_an_incident() {
-    let unreachable = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("it has an address");
+    // Bound, so that nobody else gets the port, and not listening.
+    let held = tokio::net::TcpSocket::new_v4().expect("a socket");
+    held.bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
+    let unreachable = held.local_addr().expect("it has an address");
     let text = patient().replace("stock: { topic: stock.commands }", &format!("stock: {{ http: \"http://{unreachable}\" }}"));
     let node = open(&text).await;
     let id = start(&node, "1").await;

@@ -12,8 +12,8 @@ use sagamq_broker::env::{Clock, ManualClock, SystemClock};
 use sagamq_broker::storage::crash::CrashStorage;
 use sagamq_saga::{OrchestratorConfig, ServiceError, StartError};
 use serde_json::{Value, json};
-use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
+use tokio::net::TcpSocket;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -62,10 +62,16 @@ async fn answer(State(endpoint): State<Endpoint>, Json(call): Json<Call>) -> Jso
     Json(json!({ "by": call.call }))
 }
 
-/// A base URL at which nobody listens.
+/// A base URL at which nobody listens, unless an endpoint of the test does later.
 fn nowhere() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    format!("http://{}", listener.local_addr().expect("it has one"))
+    /// Bound, so that nobody else gets their ports, and not listening.
+    static HELD: Mutex<Vec<TcpSocket>> = Mutex::new(Vec::new());
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_reuseaddr(true).expect("it can be set");
+    socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
+    let url = format!("http://{}", socket.local_addr().expect("it has one"));
+    HELD.lock().expect("no panic").push(socket);
+    url
 }
 
 /// Two steps at a service, with this after its name.

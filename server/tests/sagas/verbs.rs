@@ -4,6 +4,7 @@ use crate::api::Api;
 use crate::common::Node;
 use crate::service::Service;
 use sagamq_api::saga::SagaState;
+use sagamq_broker::env::{Clock, SystemClock};
 use sagamq_broker::storage::crash::CrashStorage;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -15,6 +16,8 @@ pub(crate) struct World {
     pub(crate) api: Api,
     pub(crate) service: Service,
     pub(crate) storage: CrashStorage,
+    /// The time of the next node that is opened.
+    pub(crate) clock: Arc<dyn Clock>,
 }
 
 impl World {
@@ -22,7 +25,7 @@ impl World {
     pub(crate) async fn open(definition: &str) -> Self {
         let (storage, service) = (CrashStorage::new(), Service::default());
         let node = Node::open(Arc::new(storage.clone())).await.expect("it opens");
-        let world = Self { api: Api::of(&node).await, node, service, storage };
+        let world = Self { api: Api::of(&node).await, node, service, storage, clock: Arc::new(SystemClock) };
         let text = definition.replace("AGENCY", &world.service.serve().await);
         let (status, published) = world.api.post("/v1/saga-definitions", text).await;
         assert_eq!(status, 201, "{published}");
@@ -32,8 +35,8 @@ impl World {
     /// Goes on with what a crash leaves.
     pub(crate) async fn after(self, storage: CrashStorage) -> Self {
         self.node.close().await;
-        let node = Node::open(Arc::new(storage.clone())).await.expect("it opens again");
-        Self { api: Api::of(&node).await, node, storage, service: self.service }
+        let node = Node::open_at(Arc::new(storage.clone()), Arc::clone(&self.clock)).await.expect("it opens again");
+        Self { api: Api::of(&node).await, node, storage, ..self }
     }
 
     /// Waits until the saga is in this state.

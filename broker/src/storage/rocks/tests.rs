@@ -59,16 +59,22 @@ fn content(path: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     files
 }
 
-/// Waits until the commit guard has recorded everything that was written.
-fn wait_until_recorded(storage: &RocksStorage, path: &Path) {
-    let sequence = storage.latest_sequence_number();
-    for _ in 0..5_000 {
-        if matches!(side_file::read(path).expect("readable"), Recorded::At(slot) if slot.sequence == sequence) {
+/// Waits for what must come; far longer than any disk takes.
+fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    for _ in 0..60_000 {
+        if is_so() {
             return;
         }
         std::thread::sleep(QUICK);
     }
-    panic!("sequence number {sequence} was never recorded");
+    panic!("it never came: {what}");
+}
+
+/// Waits until the commit guard has recorded everything that was written.
+fn wait_until_recorded(storage: &RocksStorage, path: &Path) {
+    let sequence = storage.latest_sequence_number();
+    let recorded = || matches!(side_file::read(path).expect("readable"), Recorded::At(slot) if slot.sequence == sequence);
+    wait_until(&format!("sequence number {sequence} is recorded"), recorded);
 }
 
 /// A data directory as a kill leaves it: ten synced writes, all of them recorded, and no clean close.
@@ -191,9 +197,7 @@ fn a_power_cut_that_takes_only_what_was_not_synced_is_no_lost_write() {
         Recorded::At(slot) => slot.sequence,
         other => panic!("{other:?}"),
     };
-    while recorded(running.path()) < 10 {
-        std::thread::sleep(QUICK);
-    }
+    wait_until("what was synced is recorded", || recorded(running.path()) >= 10);
     let (_, written) = newest_log(running.path());
     assert!(written > synced, "a write reaches the system when it returns");
     // A power cut takes any part of what the system had not written yet.
@@ -467,13 +471,7 @@ fn bytes_of_values(path: &Path) -> u64 {
 }
 
 fn wait_until_values_take_at_most(bytes: u64, path: &Path) {
-    for _ in 0..30_000 {
-        if bytes_of_values(path) <= bytes {
-            return;
-        }
-        std::thread::sleep(QUICK);
-    }
-    panic!("values still take {} bytes, not {bytes}", bytes_of_values(path));
+    wait_until(&format!("values take {bytes} bytes"), || bytes_of_values(path) <= bytes);
 }
 
 fn only_the_first_topic_is_there(storage: &RocksStorage) {
@@ -539,13 +537,7 @@ fn nothing_is_moved_while_little_is_deleted() {
     write(&storage, &[Mutation::DeleteRange { family: Family::Log, range: b"b".to_vec()..b"b0040".to_vec() }]);
     let log = storage.family(Family::Log);
     let dead = || storage.db.property_int_value_cf(log, "rocksdb.live-blob-file-garbage-size").expect("known").unwrap_or(0);
-    for _ in 0..30_000 {
-        if dead() > 0 {
-            break;
-        }
-        std::thread::sleep(QUICK);
-    }
-    assert!(dead() > 0, "the deletion was merged");
+    wait_until("the deletion is merged", || dead() > 0);
     // Many intervals pass: if living batches moved, the dead ones would be gone by now.
     std::thread::sleep(QUICK * 50);
     assert!(dead() > 0, "a file with few dead batches stays as it is");
@@ -563,12 +555,7 @@ fn after_a_failed_write_nothing_more_is_written_and_reads_go_on() {
     std::os::unix::fs::symlink("/dev/full", broken.path().join("commit-guard")).expect("writable");
     let healthy = CommitGuard::start(directory.path(), slot, 0, QUICK).expect("starts");
     storage.guard = CommitGuard::start(broken.path(), slot, 1, QUICK).expect("starts");
-    for _ in 0..5_000 {
-        if storage.guard.failure().is_some() {
-            break;
-        }
-        std::thread::sleep(QUICK);
-    }
+    wait_until("the guard meets the full device", || storage.guard.failure().is_some());
     let refusal = storage.write(&[put(Family::Meta, "after", "")], Durability::Synced).expect_err("the guard cannot be written");
     assert!(refusal.to_string().contains("commit-guard cannot be written"), "the reason is given: {refusal}");
     storage.guard = healthy;
