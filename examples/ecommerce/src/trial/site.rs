@@ -10,9 +10,11 @@ use super::{SiteArgs, TrialError};
 use crate::mode::Mode;
 use sagamq_sdk::{Client, RetryPolicy};
 use std::ffi::OsString;
-use std::net::TcpListener;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex as StdMutex, PoisonError};
 use std::time::Duration;
+use tokio::net::TcpSocket;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
@@ -246,12 +248,23 @@ impl Site {
     }
 }
 
-/// Free ports, all held until all are known, so that none is given twice.
+/// Free ports, all held until all are known, so that none is given twice, and where the system allows it until this program ends: a process
+/// that is started again finds its own.
 fn free_ports(nodes: &[&'static str]) -> Result<Vec<(&'static str, u16)>, TrialError> {
+    /// Bound and never listening, so that a process that means just this port may have it.
+    static KEPT: StdMutex<Vec<TcpSocket>> = StdMutex::new(Vec::new());
     let names = std::iter::once(BROKER).chain(SERVICES).chain(FOLLOWERS).chain(nodes.iter().copied());
-    let held: Vec<(&str, TcpListener)> =
-        names.map(|name| Ok((name, TcpListener::bind("127.0.0.1:0")?))).collect::<Result<_, std::io::Error>>()?;
-    held.into_iter().map(|(name, listener)| Ok((name, listener.local_addr()?.port()))).collect()
+    let bound = |name| {
+        let socket = TcpSocket::new_v4()?;
+        socket.set_reuseaddr(true)?;
+        socket.bind((Ipv4Addr::LOCALHOST, 0).into())?;
+        Ok(((name, socket.local_addr()?.port()), socket))
+    };
+    let (ports, held): (Vec<_>, Vec<_>) = names.map(bound).collect::<Result<Vec<_>, std::io::Error>>()?.into_iter().unzip();
+    if cfg!(target_os = "linux") {
+        KEPT.lock().unwrap_or_else(PoisonError::into_inner).extend(held);
+    }
+    Ok(ports)
 }
 
 fn data(directory: &Path, name: &str) -> PathBuf {

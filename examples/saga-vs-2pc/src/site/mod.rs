@@ -14,10 +14,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tempfile::TempDir;
+use tokio::net::TcpSocket;
 use tokio::time::Instant;
 
 /// The name of the coordinator among the processes.
@@ -290,8 +292,21 @@ impl Site {
     }
 }
 
-/// Free addresses, all held until all are known, so that none is given twice.
+/// Free addresses, all held until all are known, so that none is given twice, and where the system allows it until this program ends: a
+/// process that is started again finds its own.
 fn free_addresses(count: usize) -> Result<Vec<SocketAddr>, std::io::Error> {
-    let held: Vec<TcpListener> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<_, _>>()?;
-    held.iter().map(TcpListener::local_addr).collect()
+    /// Bound and never listening, so that a process that means just this address may have it.
+    static KEPT: Mutex<Vec<TcpSocket>> = Mutex::new(Vec::new());
+    let bound = || {
+        let socket = TcpSocket::new_v4()?;
+        socket.set_reuseaddr(true)?;
+        socket.bind((Ipv4Addr::LOCALHOST, 0).into())?;
+        Ok::<_, std::io::Error>(socket)
+    };
+    let held: Vec<TcpSocket> = (0..count).map(|_| bound()).collect::<Result<_, _>>()?;
+    let addresses = held.iter().map(TcpSocket::local_addr).collect();
+    if cfg!(target_os = "linux") {
+        KEPT.lock().unwrap_or_else(PoisonError::into_inner).extend(held);
+    }
+    addresses
 }
