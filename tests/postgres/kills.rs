@@ -21,6 +21,9 @@ const SAGAS: usize = 150;
 /// So many times the service kills itself; then it is left alone until all is done.
 const KILLS: u64 = 30;
 
+/// Far beyond what the tests need, on a machine that does much else too: only a hang meets it.
+pub(crate) const LIMIT: Duration = Duration::from_secs(1_800);
+
 const DEFINITION: &str = "\
 saga: reservation
 version: 1
@@ -155,7 +158,7 @@ async fn effects_happen_exactly_once_when_services_die_between_effect_and_acknow
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(600), done).await.expect("all comes to its end");
+    tokio::time::timeout(LIMIT, done).await.expect("all comes to its end");
     drop(service);
 
     let mut lines = Vec::new();

@@ -24,6 +24,7 @@ struct Mortal(PostgresBranches, Fate);
 impl Mortal {
     fn told<'a, T: Send + 'a>(&'a self, verb: Branching<'a, T>) -> Branching<'a, T> {
         Box::pin(async move {
+            self.1.works();
             let result = verb.await;
             self.1.between();
             result

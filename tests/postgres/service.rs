@@ -32,7 +32,8 @@ async fn service() {
 }
 
 /// Counts a delivery or a call, whatever comes of it.
-async fn came(pool: &Pool, what: &'static str) -> Result<(), sagamq_sdk::postgres::tokio_postgres::Error> {
+async fn came(pool: &Pool, fate: &Fate, what: &'static str) -> Result<(), sagamq_sdk::postgres::tokio_postgres::Error> {
+    fate.works();
     let db = pool.get().await.expect("a connection");
     db.execute("INSERT INTO came VALUES ($1)", &[&what]).await.map(drop)
 }
@@ -45,7 +46,7 @@ async fn consume(client: &Client, pool: &Pool, outbox: &PostgresOutbox, fate: &F
     let handle = move |delivery: sagamq_sdk::Delivery| {
         let (inbox, outbox, pool, fate) = (inbox.clone(), outbox.clone(), pool.clone(), fate.clone());
         async move {
-            came(&pool, "consumed").await?;
+            came(&pool, &fate, "consumed").await?;
             let order = delivery.record.text().unwrap_or_default();
             let mut db = pool.get().await?;
             inbox
@@ -71,7 +72,7 @@ async fn work(client: &Client, pool: &Pool, fate: &Fate, forever: &CancellationT
         builder = builder.on(operation, move |call: Call| {
             let (pool, fate) = (pool.clone(), fate.clone());
             async move {
-                let served = serve(&pool, &call, operation).await;
+                let served = serve(&pool, &fate, &call, operation).await;
                 fate.between();
                 served
             }
@@ -80,8 +81,8 @@ async fn work(client: &Client, pool: &Pool, fate: &Fate, forever: &CancellationT
     builder.build().run(forever.clone()).await.expect("the broker serves");
 }
 
-async fn serve(pool: &Pool, call: &Call, operation: &'static str) -> Result<JsonText, CallError> {
-    came(pool, operation).await?;
+async fn serve(pool: &Pool, fate: &Fate, call: &Call, operation: &'static str) -> Result<JsonText, CallError> {
+    came(pool, fate, operation).await?;
     let mut db = pool.get().await?;
     let business = async |txn: &sagamq_sdk::postgres::tokio_postgres::Transaction<'_>| {
         txn.execute("INSERT INTO effects VALUES ($1, $2)", &[&operation, &call.key]).await?;

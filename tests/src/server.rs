@@ -3,12 +3,14 @@
 use crate::nodes::{self, Nodes};
 use sagamq_sdk::Client;
 use std::io::Write as _;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tempfile::TempDir;
+use tokio::net::TcpSocket;
 
 /// How long a server may take to answer, or to end: generous, because this is no test of speed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
@@ -62,7 +64,8 @@ pub fn binary(name: &str) -> PathBuf {
     found.unwrap_or_else(|| panic!("`{name}` is not beside {}: build the whole workspace first (make test does)", own.display()))
 }
 
-/// A port that was free a moment ago. A restarted server needs the same one, so the system cannot choose at each start.
+/// An address that nobody else gets while this process lives, and at which nobody listens before a server of the test does. A restarted
+/// server needs the same one, so the system cannot choose at each start.
 ///
 /// # Panics
 /// When the system has no port left.
@@ -77,8 +80,18 @@ pub fn free_address() -> SocketAddr {
 /// When the system has no port left.
 #[must_use]
 pub fn free_address_at(at: IpAddr) -> SocketAddr {
-    let listener = TcpListener::bind((at, 0)).expect("a free port");
-    listener.local_addr().expect("a bound socket has an address")
+    /// Bound and never listening: the system gives their ports to nobody, and a server that means just that port may have it all the
+    /// same, and again after each of its ends.
+    static KEPT: Mutex<Vec<TcpSocket>> = Mutex::new(Vec::new());
+    let socket = if at.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }.expect("a socket");
+    socket.set_reuseaddr(true).expect("a socket can be set");
+    socket.bind((at, 0).into()).expect("a free port");
+    let address = socket.local_addr().expect("a bound socket has an address");
+    // Other systems let nobody listen beside it.
+    if cfg!(target_os = "linux") {
+        KEPT.lock().unwrap_or_else(PoisonError::into_inner).push(socket);
+    }
+    address
 }
 
 /// Runs a command to its end, and ends it if it does not: one that starts a server where it was to refuse runs for ever.
@@ -221,6 +234,20 @@ impl ServerProcess {
         }
         self.child = child;
         began.elapsed()
+    }
+
+    /// Waits until its page of metrics has all of these lines: some are counted a moment after what they count can be seen.
+    ///
+    /// # Panics
+    /// When it does not come to that.
+    pub async fn shows(&self, lines: &[&str]) {
+        for line in lines {
+            eventually(line, async || {
+                let page = reqwest::get(format!("{}/metrics", self.url())).await.ok()?.text().await.ok()?;
+                page.lines().any(|found| found == *line).then_some(())
+            })
+            .await;
+        }
     }
 
     /// The most memory the process ever had resident, in KiB.

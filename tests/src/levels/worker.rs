@@ -150,6 +150,7 @@ async fn pipeline(consumer: ConsumerBuilder, fate: Fate) -> Result<(), HandlerEr
     let transform = move |delivery: Delivery| {
         let (outputs, fate) = (outputs.clone(), fate.clone());
         async move {
+            fate.works();
             fate.one_in(DEATHS);
             let number = number(&delivery);
             Ok(vec![ProduceTo::new(outputs, [ProduceRecord::text(number.as_str()).with_key(number.as_str())])])
@@ -164,6 +165,7 @@ async fn inbox(consumer: ConsumerBuilder, topic: &TopicName, folder: &Path, fate
     let handle = move |delivery: Delivery| {
         let (db, inbox, fate) = (Arc::clone(&db), inbox.clone(), fate.clone());
         async move {
+            fate.works();
             let handled = tokio::task::spawn_blocking(move || {
                 let key = effect_key(&number(&delivery));
                 inbox.once(&db, &delivery, |txn| {
