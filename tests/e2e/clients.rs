@@ -14,6 +14,10 @@ const LIMIT: Duration = Duration::from_secs(300);
 
 const RECORDS: usize = 2_000;
 
+/// That of consumers whose process dies: short enough that its end can be waited for, and long enough that none is lost because the machine
+/// stands still for some seconds.
+const LEASE: Duration = Duration::from_secs(10);
+
 async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let wait = async {
         while !condition() {
@@ -125,8 +129,7 @@ async fn a_record_that_kills_its_process_becomes_a_dead_letter_and_costs_its_nei
         // A runtime of its own stands for the process: when it is shut down, nobody gives anything back.
         let process = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
         process.spawn(async move {
-            let consumer =
-                Client::new(&url).expect("an address").consumer(work, workers).concurrency(1).prefetch(7).lease(Duration::from_secs(2));
+            let consumer = Client::new(&url).expect("an address").consumer(work, workers).concurrency(1).prefetch(7).lease(LEASE);
             consumer
                 .run(CancellationToken::new(), move |delivery| {
                     let told = begin.send((delivery.record.offset.0, delivery.attempt, delivery.returned));
@@ -193,7 +196,7 @@ async fn a_record_that_kills_its_process_at_once_makes_no_dead_letters_of_those_
         // A runtime of its own stands for the process: when it is shut down, nobody gives anything back.
         let process = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
         process.spawn(async move {
-            let consumer = Client::new(&url).expect("an address").consumer(work, workers).concurrency(8).lease(Duration::from_secs(4));
+            let consumer = Client::new(&url).expect("an address").consumer(work, workers).concurrency(8).lease(LEASE);
             consumer
                 .run(CancellationToken::new(), move |delivery| {
                     let kill = kill.clone();

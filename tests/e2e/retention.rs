@@ -100,9 +100,7 @@ async fn a_member_of_a_stream_group_goes_on_behind_what_is_gone_and_says_so() {
     consumer.commit().await.expect("committed");
     let described = client.describe_stream_group(&group).await.expect("there");
     assert_eq!((described.trimmed_unsettled, described.lag_records, described.partitions[0].offset), (7, 0, Offset(12)));
-    let metrics = reqwest::get(format!("{}/metrics", server.url())).await.expect("answered").text().await.expect("text");
-    let line = r#"sagamq_trimmed_unsettled_records_total{topic="prices",group="shop"} 7"#;
-    assert!(metrics.lines().any(|found| found == line), "{metrics}");
+    server.shows(&[r#"sagamq_trimmed_unsettled_records_total{topic="prices",group="shop"} 7"#]).await;
     // Behind the end there is nothing yet: it is said, and nothing is read again.
     assert!(consumer.seek(&of, Offset(50)));
     let deadline = Instant::now() + Duration::from_secs(60);
@@ -148,8 +146,11 @@ async fn a_compacted_topic_keeps_the_newest_of_each_key_and_a_member_passes_over
     // A topic is described with its size: what is left is a small part of it.
     let size = async |client: &sagamq_sdk::Client| client.describe_topic(&name).await.expect("there").partitions[0].bytes;
     eventually("what newer records replace is gone", async || (size(&client).await < 600).then_some(())).await;
-    let metrics = reqwest::get(format!("{}/metrics", server.url())).await.expect("answered").text().await.expect("a body");
-    assert!(metrics.contains(r#"sagamq_compacted_records_total{topic="prices"}"#), "{metrics}");
+    eventually("it is counted", async || {
+        let metrics = reqwest::get(format!("{}/metrics", server.url())).await.expect("answered").text().await.expect("a body");
+        metrics.contains(r#"sagamq_compacted_records_total{topic="prices"}"#).then_some(())
+    })
+    .await;
     server.kill();
     server.restart_as(with_interval(&server)).await;
     let client = server.client();

@@ -121,13 +121,11 @@ async fn schedules_over_plain_http_and_from_the_shell() {
     assert_eq!(missing.code(), Some(ErrorCode::ScheduleNotFound));
     client.produce(&name, vec![ProduceRecord::text("c").delayed(Duration::from_millis(20))], None).await.expect("scheduled");
     eventually("c is appended", async || stored(&client, &name).await.contains_key("c").then_some(())).await;
-    let metrics = reqwest::get(format!("{}/metrics", server.url())).await.expect("answered").text().await.expect("text");
-    for line in [
+    let lines = [
         r#"sagamq_schedules_pending{topic="later"} 1"#,
         r#"sagamq_schedules_fired_total{topic="later"} 1"#,
         r#"sagamq_schedules_cancelled_total{topic="later"} 1"#,
         "sagamq_schedules_lateness_seconds_count 1",
-    ] {
-        assert!(metrics.lines().any(|found| found == line), "{line}: {metrics}");
-    }
+    ];
+    server.shows(&lines).await;
 }

@@ -175,6 +175,8 @@ async fn one_order_is_one_trace_over_a_crash_of_the_server() {
     wait_until("the gate is asked", || gate.asked().first().cloned()).await;
     let is_first = |span: &GotSpan| span.service == "sagamq" && step_is(span, "create_order");
     wait_until("the first step is exported", || receiver.spans().into_iter().find(is_first)).await;
+    let is_start = |span: &GotSpan| span.service == "sagamq" && span.span.name == "POST /v1/sagas";
+    wait_until("the start is exported", || receiver.spans().into_iter().find(is_start)).await;
     server.kill();
     server.restart().await;
     wait_until("the gate is asked again", || gate.asked().get(1).cloned()).await;
@@ -282,17 +284,18 @@ async fn metrics_are_exported_as_they_are_shown() {
         sum.data_points.into_iter().find(|point| is_of_records(&point.attributes) && point.value == Some(Number::AsInt(7)))
     });
     assert_eq!(text(&exported.await.attributes, "status").as_deref(), Some("200"));
-    let Some(Data::Histogram(seconds)) = receiver.metric("sagamq", "sagamq_http_request_seconds").expect("it is there").data else {
-        panic!("a histogram")
-    };
-    let point = seconds.data_points.iter().find(|point| is_of_records(&point.attributes)).expect("of the route");
-    assert_eq!((point.count, point.bucket_counts.iter().sum::<u64>()), (7, 7));
+    // One number is taken after the other: a request may have come in between.
+    let seconds = wait_until("their times are exported", || {
+        let Some(Data::Histogram(seconds)) = receiver.metric("sagamq", "sagamq_http_request_seconds")?.data else { panic!("a histogram") };
+        seconds.data_points.into_iter().find(|point| is_of_records(&point.attributes) && point.count == 7)
+    });
+    assert_eq!(seconds.await.bucket_counts.iter().sum::<u64>(), 7);
     // Every metric of the page is exported, under its name.
     let page = reqwest::get(format!("{}/metrics", server.url())).await.expect("an answer").text().await.expect("text");
-    let mut families = page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
-    let has_samples = |name: &str| page.lines().any(|line| line.starts_with(name));
-    let missing: Vec<&str> = families.by_ref().filter(|name| has_samples(name) && receiver.metric("sagamq", name).is_none()).collect();
-    assert_eq!(missing, Vec::<&str>::new());
+    let families = page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
+    for name in families.filter(|name| page.lines().any(|line| line.starts_with(name))) {
+        wait_until(name, || receiver.metric("sagamq", name)).await;
+    }
     // What happened last is exported at the end.
     client.produce(&topic, vec![ProduceRecord::text("last")], None).await.expect("stored");
     assert!(server.terminate().await.success());
@@ -350,7 +353,9 @@ async fn a_receiver_that_fails_or_is_away_holds_nobody_up_and_is_told_once() {
     client.create_topic(&topic, TopicConfig::default()).await.expect("a topic");
     let told = |what: &str| std::fs::read_to_string(log.path()).expect("a log").matches(what).count();
     // Several exports of both are refused, while records are stored as ever.
-    wait_until("exports are refused", || (receiver.refused() > 8).then_some(())).await;
+    wait_until("of both exports are refused", || (told("telemetry cannot be exported") == 2).then_some(())).await;
+    let refused = receiver.refused() + 8;
+    wait_until("exports are refused", || (receiver.refused() > refused).then_some(())).await;
     client.produce(&topic, vec![ProduceRecord::text("x")], None).await.expect("stored");
     assert_eq!(told("telemetry cannot be exported"), 2, "once for traces, once for metrics");
     receiver.break_down(false);

@@ -75,16 +75,14 @@ async fn operators_see_what_is_in_doubt_and_say_what_became_of_it() {
     let resolve = ["tx", "resolve", id, "money", "rolled_back", "--reason", "the backup is older", "--actor", "ada"];
     let (resolved, code) = sagamq(&server, &resolve);
     assert_eq!((&resolved["heuristic"], &resolved["saga_state"], code), (&json!("MIXED"), &json!("TERMINATED"), 0), "{resolved}");
-    let metrics = reqwest::get(format!("{}/metrics", server.url())).await.expect("answered").text().await.expect("text");
-    for line in [
+    let lines = [
         r#"sagamq_transaction_heuristics_total{saga="shop",outcome="mixed"} 1"#,
         r#"sagamq_transactions_decided_total{saga="shop",outcome="committed"} 1"#,
         r#"sagamq_branch_lock_seconds_count{saga="shop",outcome="committed"} 1"#,
         "sagamq_transactions_in_doubt 0",
         "sagamq_transaction_in_doubt_oldest_seconds 0.0",
-    ] {
-        assert!(metrics.lines().any(|found| found == line), "{line} is missing in\n{metrics}");
-    }
+    ];
+    server.shows(&lines).await;
     let (_, again) = sagamq(&server, &["tx", "resolve", id, "money", "committed", "--reason", "no", "--actor", "bob"]);
     assert_eq!(again, 1, "what was said is not said otherwise");
     let (history, _) = sagamq(&server, &["tx", "history", id]);

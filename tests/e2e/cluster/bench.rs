@@ -61,9 +61,9 @@ async fn a_bench_goes_on_with_the_node_that_takes_over_and_tells_how_long_nobody
     let produced = &report["results"][0];
     let errors = produced["errors"].as_object().expect("errors by code");
     assert!(!errors.is_empty(), "each request is sent once, so some have failed: {report}");
-    // Nobody takes over sooner after the last heartbeat than in 1.2 s, and that is at most a tenth of a second old as a rule.
+    // Nobody takes over sooner after the last heartbeat than in 7 s, and that is at most a tenth of a second old as a rule.
     let silence = produced["silence_max_ms"].as_f64().expect("a number");
-    assert!(silence > 600.0 && silence < 60_000.0, "{silence}: {report}");
+    assert!(silence > 3_500.0 && silence < 60_000.0, "{silence}: {report}");
     assert!(said.contains("produce, the longest time without an answer:"), "{said}");
     println!("{} records, {errors:?}, nobody answered for {silence} ms at the longest", produced["records"]);
 }

@@ -1,7 +1,7 @@
 //! A node that is to end for the sake of its machine: it hands over while clients go on.
 
 use super::node::Node;
-use super::takeover::pair;
+use super::takeover::patient_pair;
 use sagamq_api::record::ProduceRecord;
 use sagamq_api::topic::{ReadQuery, TopicConfig};
 use sagamq_api::{Offset, PartitionId, TopicName};
@@ -40,7 +40,7 @@ async fn produce(client: Client, stop: CancellationToken) -> (u64, Duration) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_is_drained_under_load_and_a_signal_does_the_same() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (mut one, mut other) = pair(folder.path()).await;
+    let (mut one, mut other) = patient_pair(folder.path()).await;
     let retry =
         RetryPolicy { attempts: 100_000, max: Duration::from_millis(20), deadline: Duration::from_secs(100), ..RetryPolicy::default() };
     let client = Client::new(format!("{},{}", one.url(), other.url())).expect("legal URLs").with_retry(retry);
@@ -81,7 +81,7 @@ async fn a_node_is_drained_under_load_and_a_signal_does_the_same() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_stands_by_and_is_drained_ends_and_the_active_one_serves_on() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (one, mut other) = pair(folder.path()).await;
+    let (one, mut other) = patient_pair(folder.path()).await;
     // It answers before it has said that it is a member.
     let drained = eventually("the log names it", async || {
         let drained = drain(&one, &["other", "--output", "json"]);

@@ -87,7 +87,7 @@ async fn a_node_that_was_paused_and_that_nobody_replaced_goes_on() {
     client.create_topic(&topic(), TopicConfig { partitions: 1, ..TopicConfig::default() }).await.expect("created");
     one.pause().await;
     // Twice its lease.
-    tokio::time::sleep(std::time::Duration::from_millis(1_600)).await;
+    tokio::time::sleep(std::time::Duration::from_secs(10)).await;
     one.go_on();
     one.is_active().await;
     produce(&client, "after", "1").await.expect("stored");

@@ -1,4 +1,4 @@
-//! [`Node`]: a process of a cluster over a folder, with short times so that a takeover takes about a second.
+//! [`Node`]: a process of a cluster over a folder, with times so short that a takeover takes some seconds.
 
 use reqwest::{Certificate, Identity};
 use rustix::process::{Pid, Signal, kill_process};
@@ -9,11 +9,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
-/// The lease, the heartbeat, and the time after which another node takes over.
-pub(super) const TIMES: [&str; 6] = ["--cluster-lease", "800ms", "--cluster-heartbeat", "100ms", "--cluster-claim-after", "1200ms"];
+/// The lease, the heartbeat, and the time after which another node takes over: so long that no node is taken for dead because the
+/// machine, or its disk, stands still for some seconds.
+pub(super) const TIMES: [&str; 6] = ["--cluster-lease", "5s", "--cluster-heartbeat", "100ms", "--cluster-claim-after", "7s"];
 
 /// The same for tests in which nobody is to take over from a node that lives, however slow the disk is.
-const PATIENT: [&str; 6] = ["--cluster-lease", "20s", "--cluster-heartbeat", "100ms", "--cluster-claim-after", "25s"];
+const PATIENT: [&str; 6] = ["--cluster-lease", "4m", "--cluster-heartbeat", "100ms", "--cluster-claim-after", "6m"];
 
 /// A node of a cluster, killed when it is dropped.
 pub(super) struct Node {

@@ -187,9 +187,9 @@ async fn nodes_of_two_clusters_that_share_names_and_a_key_send_nothing_round() {
     let key = key_file(folder.path(), KEY);
     let (left, right) = (folder.path().join("left"), folder.path().join("right"));
     // Each cluster says that its active node is where the one that stands by in the other cluster is.
-    let (mut first, mut second) = (keyed(&left, "b", &key), keyed(&right, "a", &key));
-    let mut active_left = keyed(&left, "a", &key).with(&["--node-url", &second.url()]);
-    let mut active_right = keyed(&right, "b", &key).with(&["--node-url", &first.url()]);
+    let (mut first, mut second) = (keyed(&left, "b", &key).patient(), keyed(&right, "a", &key).patient());
+    let mut active_left = keyed(&left, "a", &key).patient().with(&["--node-url", &second.url()]);
+    let mut active_right = keyed(&right, "b", &key).patient().with(&["--node-url", &first.url()]);
     for path in [&left, &right] {
         std::fs::create_dir_all(path).expect("a folder");
     }
@@ -213,7 +213,7 @@ async fn nodes_with_another_key_or_none_are_not_believed() {
     let (one, other) = pair(folder.path(), &[]).await;
     std::fs::create_dir_all(folder.path().join("x")).expect("a folder");
     let key = key_file(&folder.path().join("x"), "another key of 32 bytes or more, for tests");
-    let (mut stranger, mut without) = (keyed(folder.path(), "stranger", &key), Node::prepare(folder.path(), "without"));
+    let (mut stranger, mut without) = (keyed(folder.path(), "stranger", &key).patient(), Node::prepare(folder.path(), "without").patient());
     for node in [&mut stranger, &mut without] {
         node.start_again();
         node.answers().await;

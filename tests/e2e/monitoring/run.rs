@@ -16,7 +16,7 @@ use sagamq_server::QuotaLimits;
 use sagamq_server::run::{AuditSettings, ClusterSettings, ServeConfig, Server};
 use sagamq_telemetry::Settings;
 use sagamq_tests::otlp::OtlpReceiver;
-use sagamq_tests::server::eventually;
+use sagamq_tests::server::{eventually, free_address};
 use serde_json::{Value, json};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -210,9 +210,7 @@ impl Run {
         }
         self.until("sagamq_sagas_finished_total", "outcome", &["COMPLETED", "COMPENSATED", "FAILED"]).await;
         // Nobody listens there: the endpoint is left alone until somebody does again.
-        let reserved = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let address = reserved.local_addr().expect("it has one");
-        drop(reserved);
+        let address = free_address();
         self.put("/v1/services/shop", json!({ "endpoints": [format!("http://{address}")], "eject_after": 1, "eject_ms": 100 })).await;
         self.start_saga("order", json!({ "id": "away", "pick": 200, "undo": 200, "pay": 200 })).await;
         self.until("sagamq_endpoint_ejections_total", "service", &["shop"]).await;
