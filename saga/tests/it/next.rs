@@ -4,6 +4,7 @@
 use crate::common::{LIMIT, Node, ORDER, refused, reply_to, succeeded};
 use core::time::Duration;
 use sagamq_api::saga::{Call, CallOutcome, CompleteCall, CompleteCalls, NextCall, NextCalls, SagaState};
+use sagamq_broker::env::ManualClock;
 use sagamq_broker::storage::crash::CrashStorage;
 use sagamq_broker::storage::{Family, Storage};
 use sagamq_broker::{FindGroupError, ReceiveError};
@@ -55,7 +56,10 @@ async fn start_many(node: &Node, count: u32) -> Vec<Uuid> {
 
 #[tokio::test]
 async fn what_comes_together_is_one_commit_and_one_refusal_touches_no_neighbour() {
-    let (storage, node) = open().await;
+    // Its time stands still: no attempt is over before its reply has come, however slow the machine is.
+    let (storage, clock) = (CrashStorage::new(), ManualClock::at(1_000_000));
+    let node = Node::open_at(Arc::new(storage.clone()), Arc::new(clock.clone())).await.expect("fresh storage opens");
+    node.sagas.publish(ORDER).await.expect("a legal definition");
     let before = commits(&storage);
     let ids = start_many(&node, 64).await;
     assert!(commits(&storage) - before < 16, "64 starts took {} commits", commits(&storage) - before);
@@ -78,7 +82,7 @@ async fn what_comes_together_is_one_commit_and_one_refusal_touches_no_neighbour(
     assert_eq!(applied, 64);
     let left = storage.after_power_cut();
     node.close().await;
-    let node = Node::open(Arc::new(left)).await.expect("it opens");
+    let node = Node::open_at(Arc::new(left), Arc::new(clock)).await.expect("it opens");
     for id in ids {
         let saga = node.sagas.get(id).await.expect("it is there");
         assert_eq!(saga.summary.events, 4, "started, called, succeeded, called: {saga:?}");
