@@ -75,6 +75,8 @@ def once(db, call, effect):
     if outcome is not None:
         return (200 if outcome == "succeeded" else 409), answer
     compensated = {"code": "COMPENSATED", "message": "the step is compensated: its action must not take effect any more"}
+    # What is refused leaves nothing, nor that its action is compensated.
+    db.execute("SAVEPOINT effect")
     if operation == "compensation":
         acted, _ = recorded(db, call, "action")
         record(db, call, "action", "prevented", compensated)
@@ -82,7 +84,6 @@ def once(db, call, effect):
             # There is nothing to undo, and from now on there never will be.
             record(db, call, operation, "succeeded", None)
             return 200, None
-    db.execute("SAVEPOINT effect")
     try:
         answer = effect(db, call["arguments"])
     except Refused as refused:

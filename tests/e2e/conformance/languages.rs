@@ -144,6 +144,44 @@ async fn python_conforms() {
     judge("python", &["python3".into(), participants().join("python/stock.py")]).await;
 }
 
+/// What a compensation that is refused leaves behind it: nothing, so that it undoes its action when the cause is mended. No operation of the
+/// participant refuses one, but whoever begins with its code may write one that does.
+const REFUSED_COMPENSATION: &str = r#"
+import json, pathlib, sys
+sys.dont_write_bytecode = True
+sys.path.insert(0, sys.argv[1])
+import stock
+
+database = stock.Database(pathlib.Path(sys.argv[2]) / "stock.db")
+
+def call(operation, effect):
+    arguments = {"order": "o-1", "sku": "mug", "pieces": 7}
+    call = {"instance": "i", "step": "s", "operation": operation, "must_succeed": operation == "compensation", "arguments": arguments}
+    return database.call(call, effect)[0]
+
+def refuses(db, arguments):
+    db.execute("UPDATE stock SET reserved = 1000")
+    raise stock.Refused("CLOSED", "the shelf is closed")
+
+answers = [call("action", stock.reserve), call("compensation", refuses), call("compensation", stock.release), call("action", stock.reserve)]
+print(json.dumps([answers, database.stock()["mug"]["reserved"]]))
+"#;
+
+#[test]
+fn a_compensation_in_python_that_was_refused_undoes_its_action_when_it_is_asked_again() {
+    if version("python3").is_none() {
+        eprintln!("NOT RUN: there is no python3 on this machine; scripts/setup says how to get it");
+        return;
+    }
+    let folder: TempDir = tempfile::tempdir().expect("a folder");
+    let mut python = Command::new("python3");
+    python.args(["-c", REFUSED_COMPENSATION]).args([&participants().join("python"), folder.path()]);
+    let run = python.output().expect("it runs");
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    let said: Value = serde_json::from_slice(&run.stdout).expect("JSON");
+    assert_eq!(said, json!([[200, 409, 200, 409], 0]), "the reservation is released");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn typescript_conforms() {
     let built = tempfile::tempdir().expect("a folder");
