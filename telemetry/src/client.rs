@@ -1,8 +1,7 @@
 //! The HTTP client of the exports, for threads that are no tasks.
 
-use futures_util::future::BoxFuture;
 use http::{Request, Response};
-use opentelemetry_http::{Bytes, HttpClient, HttpError};
+use opentelemetry_http::{Bytes, HttpError};
 use std::time::Duration;
 use tokio::runtime::Handle;
 
@@ -56,16 +55,6 @@ impl Client {
             Ok(response.body(body.into())?)
         });
         sent.await?
-    }
-}
-
-impl HttpClient for Client {
-    fn send_bytes<'a, 'b>(&'a self, request: Request<Bytes>) -> BoxFuture<'b, Result<Response<Bytes>, HttpError>>
-    where
-        'a: 'b,
-        Self: 'b,
-    {
-        Box::pin(self.send(request))
     }
 }
 

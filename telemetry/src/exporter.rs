@@ -2,6 +2,7 @@
 
 use crate::client::Client;
 use crate::metrics::Pusher;
+use crate::partial::SpanClient;
 use crate::queue::{DroppedSpans, Queue, Queued};
 use crate::settings::{Sampling, Settings};
 use crate::told::Told;
@@ -135,10 +136,11 @@ pub(crate) fn resource(settings: &Settings, service: &'static str, version: &'st
 /// What gathers spans and sends them from a thread of its own, if they are to be sent.
 pub(crate) fn processor(settings: &Settings, client: &Client, resource: &Resource) -> Result<Option<Queued>, String> {
     let Some(endpoint) = &settings.traces else { return Ok(None) };
+    let queue = Queue::new(settings.span_queue_max);
     let headers = settings.headers.iter().filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_owned())));
     let exporter = SpanExporter::builder()
         .with_http()
-        .with_http_client(client.clone())
+        .with_http_client(SpanClient { client: client.clone(), queue: Arc::clone(&queue), told: Told::new("traces", endpoint) })
         .with_endpoint(endpoint.as_str())
         .with_timeout(settings.timeout)
         .with_headers(headers.collect::<HashMap<_, _>>());
@@ -149,7 +151,6 @@ pub(crate) fn processor(settings: &Settings, client: &Client, resource: &Resourc
         .with_max_export_batch_size(settings.span_batch_max.min(settings.span_queue_max))
         .with_scheduled_delay(settings.span_delay)
         .build();
-    let queue = Queue::new(settings.span_queue_max);
     let telling = Telling { exporter, told: Told::new("traces", endpoint), queue: Arc::clone(&queue) };
     let mut processor = Queued::new(BatchSpanProcessor::new(telling, batches), queue);
     processor.set_resource(resource);

@@ -8,6 +8,7 @@ mod client;
 mod exporter;
 mod install;
 mod metrics;
+mod partial;
 mod queue;
 mod settings;
 mod told;

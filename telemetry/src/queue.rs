@@ -15,6 +15,8 @@ pub struct DroppedSpans {
     pub queue_full: u64,
     /// Their export failed.
     pub export_failed: u64,
+    /// The receiver took the export, and not them.
+    pub rejected: u64,
 }
 
 /// What is known of the queue; the processor and its exporter share it.
@@ -25,6 +27,7 @@ pub(crate) struct Queue {
     waiting: AtomicUsize,
     full: AtomicU64,
     failed: AtomicU64,
+    rejected: AtomicU64,
     /// Whether it was told that it is full, and it was not empty since.
     is_told: AtomicBool,
 }
@@ -38,8 +41,8 @@ pub(crate) struct Queued {
 
 impl Queue {
     pub(crate) fn new(max: usize) -> Arc<Self> {
-        let (waiting, full, failed) = (AtomicUsize::new(0), AtomicU64::new(0), AtomicU64::new(0));
-        Arc::new(Self { max, waiting, full, failed, is_told: AtomicBool::new(false) })
+        let (waiting, full, failed, rejected) = (AtomicUsize::new(0), AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+        Arc::new(Self { max, waiting, full, failed, rejected, is_told: AtomicBool::new(false) })
     }
 
     /// Whether one more may wait.
@@ -68,8 +71,14 @@ impl Queue {
         self.failed.fetch_add(count as u64, Ordering::Relaxed);
     }
 
+    /// The receiver did not take so many of an export.
+    pub(crate) fn rejected(&self, count: u64) {
+        self.rejected.fetch_add(count, Ordering::Relaxed);
+    }
+
     pub(crate) fn dropped(&self) -> DroppedSpans {
-        DroppedSpans { queue_full: self.full.load(Ordering::Relaxed), export_failed: self.failed.load(Ordering::Relaxed) }
+        let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        DroppedSpans { queue_full: of(&self.full), export_failed: of(&self.failed), rejected: of(&self.rejected) }
     }
 }
 
@@ -115,7 +124,7 @@ mod tests {
     fn what_does_not_fit_is_counted_and_told_once_until_nothing_waits_any_more() {
         let queue = Queue::new(2);
         assert_eq!([(); 5].map(|()| queue.enter()), [true, true, false, false, false]);
-        assert_eq!(queue.dropped(), DroppedSpans { queue_full: 3, export_failed: 0 });
+        assert_eq!(queue.dropped(), DroppedSpans { queue_full: 3, ..DroppedSpans::default() });
         assert!(queue.is_told.load(Ordering::Relaxed));
         queue.leave(1);
         assert!(queue.is_told.load(Ordering::Relaxed), "one waits still");
@@ -123,6 +132,7 @@ mod tests {
         queue.leave(2);
         assert!(!queue.is_told.load(Ordering::Relaxed), "the next time it is told again");
         queue.failed(2);
-        assert_eq!(queue.dropped(), DroppedSpans { queue_full: 4, export_failed: 2 });
+        queue.rejected(1);
+        assert_eq!(queue.dropped(), DroppedSpans { queue_full: 4, export_failed: 2, rejected: 1 });
     }
 }

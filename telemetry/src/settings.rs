@@ -226,6 +226,8 @@ fn percent_decoded(text: &str) -> Option<String> {
     while let Some(byte) = rest.next() {
         bytes.push(if byte == b'%' {
             let digits = [rest.next()?, rest.next()?];
+            // A sign is none.
+            digits.iter().all(u8::is_ascii_hexdigit).then_some(())?;
             u8::from_str_radix(core::str::from_utf8(&digits).ok()?, 16).ok()?
         } else {
             byte
@@ -307,6 +309,13 @@ mod tests {
         assert_eq!(sampler("traceidratio", "0.25"), Sampling { is_parent_based: false, per_million: 250_000 });
         assert_eq!(sampler("parentbased_traceidratio", "0"), Sampling { is_parent_based: true, per_million: 0 });
         assert_eq!(sampler("parentbased_always_on", ""), plain.sampling);
+    }
+
+    #[test]
+    fn a_header_is_read_as_in_a_url_or_it_is_a_fault() {
+        for wrong in ["a=%", "a=%4", "a=%+1", "a=%zz", "a b=c", "a=%0a"] {
+            assert!(read(&[("OTEL_EXPORTER_OTLP_HEADERS", wrong)]).is_err(), "{wrong}");
+        }
     }
 
     #[test]

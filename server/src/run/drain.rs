@@ -62,11 +62,11 @@ pub(super) async fn run(
         ended
     };
     let drained = tokio::time::timeout(grace, drained).await;
-    parts.flush().await;
     if let Some(active) = active {
-        // Nobody is answered any more, so the next one need not wait.
+        // Nobody is answered any more, so the next one need not wait, least of all for where traces and metrics go.
         active.end().await;
     }
+    parts.flush().await;
     if let Some(reason) = loss {
         server.abort();
         return Err(StartError::SteppedDown(reason));

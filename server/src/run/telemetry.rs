@@ -38,10 +38,10 @@ struct Dropped(Exporter);
 
 impl Collector for Dropped {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let Some(DroppedSpans { queue_full, export_failed }) = self.0.dropped_spans() else { return Ok(()) };
-        let help = "Spans that were not exported: too many waited already, or their export failed";
+        let Some(DroppedSpans { queue_full, export_failed, rejected }) = self.0.dropped_spans() else { return Ok(()) };
+        let help = "Spans that were not exported: too many waited already, their export failed, or the receiver did not take them";
         let mut of_reasons = encoder.encode_descriptor("sagamq_dropped_spans", help, None, MetricType::Counter)?;
-        for (reason, count) in [("queue_full", queue_full), ("export_failed", export_failed)] {
+        for (reason, count) in [("queue_full", queue_full), ("export_failed", export_failed), ("rejected", rejected)] {
             ConstCounter::new(count).encode(of_reasons.encode_family(&[("reason", reason)])?)?;
         }
         Ok(())

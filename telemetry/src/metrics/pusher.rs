@@ -3,6 +3,7 @@
 use super::otlp::{Times, metric};
 use super::text::families;
 use crate::client::Client;
+use crate::partial::Rejected;
 use crate::settings::Settings;
 use crate::told::Told;
 use flate2::Compression;
@@ -46,6 +47,8 @@ enum PushError {
     Send(opentelemetry_http::HttpError),
     #[error("the receiver answered with status {0}")]
     Status(http::StatusCode),
+    #[error(transparent)]
+    Rejected(#[from] Rejected),
 }
 
 impl Pusher {
@@ -92,7 +95,10 @@ impl Pusher {
             request = request.header(name, value);
         }
         let answer = self.client.send(request.body(body.into()).map_err(PushError::Request)?).await.map_err(PushError::Send)?;
-        if answer.status().is_success() { Ok(()) } else { Err(PushError::Status(answer.status())) }
+        if !answer.status().is_success() {
+            return Err(PushError::Status(answer.status()));
+        }
+        Rejected::of_metrics(answer.body()).map_or(Ok(()), |rejected| Err(rejected.into()))
     }
 
     fn request(&self, text: &str) -> ExportMetricsServiceRequest {

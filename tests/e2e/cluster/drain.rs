@@ -79,6 +79,29 @@ async fn a_node_is_drained_under_load_and_a_signal_does_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_collector_that_hangs_keeps_nobody_from_taking_over() {
+    let folder = tempfile::tempdir().expect("a folder");
+    // The system takes connections for it, and nobody answers them.
+    let hangs = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let endpoint = format!("http://{}", hangs.local_addr().expect("it is bound"));
+    let mut one = Node::prepare(folder.path(), "one").with(&["--otel-exporter-otlp-endpoint", &endpoint]);
+    one.start_again();
+    one.is_active().await;
+    let mut other = Node::start(folder.path(), "other");
+    other.answers().await;
+    one.client().create_topic(&topic(), TopicConfig::default()).await.expect("created");
+    let drained = eventually("the other one has said that it stands by", async || {
+        let drained = drain(&one, &["one", "--output", "json"]);
+        drained.status.success().then_some(drained)
+    });
+    let answer: serde_json::Value = serde_json::from_slice(&drained.await.stdout).expect("JSON");
+    // What is left is exported for up to five seconds.
+    assert!(answer["active"] == "other" && answer["took_ms"].as_u64().is_some_and(|took_ms| took_ms < 4_000), "{answer}");
+    assert!(one.ended().await.success());
+    drop(hangs);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_that_stands_by_and_is_drained_ends_and_the_active_one_serves_on() {
     let folder = tempfile::tempdir().expect("a folder");
     let (one, mut other) = patient_pair(folder.path()).await;
