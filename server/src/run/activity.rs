@@ -1,5 +1,6 @@
 //! [`Activity`]: whether anything happens on a connection, which says whether it may be ended.
 
+use super::answers::Answers;
 use super::connection_metrics::ConnectionMetrics;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use core::time::Duration;
@@ -12,6 +13,8 @@ pub(super) struct Activity {
     under_way: AtomicUsize,
     /// Bytes that went out.
     pub(super) written: AtomicU64,
+    /// What its client has not taken of the answers, if it may take them beside each other.
+    pub(super) answers: Arc<Answers>,
     /// Counts what the library refuses.
     pub(super) metrics: ConnectionMetrics,
 }

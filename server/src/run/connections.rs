@@ -9,6 +9,8 @@ use super::tls::Tls;
 use crate::{Application, RemoteAddress};
 use axum::body::Body;
 use axum::extract::Request;
+use axum::http::Version;
+use axum::response::Response;
 use core::convert::Infallible;
 use core::pin::pin;
 use core::time::Duration;
@@ -46,6 +48,9 @@ const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
 /// How often a connection that is to end is looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
+/// How long a client may take nothing of one of its answers when its connection is to end.
+const STALL_AT_END_MAX: Duration = Duration::from_secs(5);
+
 /// A connection on which no request is under way ends when so many looks in a row saw no byte go out.
 const STILL_LOOKS: u32 = 5;
 
@@ -64,6 +69,8 @@ pub(super) struct Serving {
     pub(super) places: Places,
     /// How long a connection may be without a request.
     pub(super) idle_max: Duration,
+    /// How long a client of HTTP/2 may take nothing of one of its answers.
+    pub(super) stall_max: Duration,
     /// Cancelled when nothing new is taken.
     pub(super) closing: CancellationToken,
     pub(super) metrics: ConnectionMetrics,
@@ -147,21 +154,25 @@ async fn served<S>(stream: S, remote: Option<RemoteAddress>, place: Counted, ser
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let Serving { application, idle_max, closing, metrics, .. } = serving;
+    let Serving { application, idle_max, stall_max, closing, metrics, .. } = serving;
     let activity = Arc::new(Activity::new(metrics));
     let io = TokioIo::new(Watched::new(stream, Arc::clone(&activity)));
     let counted = Arc::clone(&activity);
     let service = service_fn(move |request: Request<Incoming>| {
         let under_way = UnderWay::begin(&counted);
+        let answers = (request.version() == Version::HTTP_2).then(|| Arc::clone(&counted.answers));
         let mut request = request.map(Body::new);
         if let Some(remote) = remote {
             request.extensions_mut().insert(remote);
         }
         let answer = application.clone().oneshot(request);
         async move {
-            let answer: Result<_, Infallible> = answer.await;
+            let answer: Result<Response, Infallible> = answer.await;
             drop(under_way);
-            answer
+            match answers {
+                Some(answers) => answer.map(|answer| answer.map(|body| answers.watched(body))),
+                None => answer,
+            }
         }
     });
     let mut builder = Builder::new(TokioExecutor::new());
@@ -180,12 +191,17 @@ where
         () = closing.cancelled() => {}
         // The library's own limit holds only for HTTP/1, and from its first byte on: who says nothing would keep his place for good.
         () = activity.still(IDLE_LOOKS, idle_max / IDLE_LOOKS) => {}
+        () = activity.answers.stalled(stall_max) => {
+            tracing::debug!("a client takes nothing of an answer that is kept for it: its connection is broken");
+            return;
+        }
     }
     served.as_mut().graceful_shutdown();
     // Nothing is lost with a request whose head has not come whole: it has done nothing.
     tokio::select! {
         _ = served.as_mut() => {}
         () = activity.still(STILL_LOOKS, LOOK_AGAIN) => {}
+        () = activity.answers.stalled(STALL_AT_END_MAX) => {}
     }
     drop(place);
 }

@@ -5,6 +5,7 @@ use super::connection_metrics::ConnectionMetrics;
 use super::connections::{self, Serving};
 use super::peers::{Met, Peers};
 use super::places::Places;
+use super::refusals::STALL_MAX;
 use super::tls::Tls;
 use super::{ServeConfig, StartError};
 use crate::{Application, HttpConfig};
@@ -96,6 +97,7 @@ impl Front {
             tls: self.tls.clone(),
             places: self.places.clone(),
             idle_max: connections::HEAD_TIME_MAX,
+            stall_max: STALL_MAX,
             closing,
             metrics,
         };

@@ -1,6 +1,7 @@
 //! The server as it runs: storage, broker, orchestrator and their HTTP interface, put together, listening, and ended in the right order.
 
 mod activity;
+mod answers;
 mod cluster_metrics;
 mod config;
 mod connection_metrics;

@@ -22,7 +22,7 @@ use uuid::Uuid;
 const BARE_BYTES_MAX: usize = 256;
 
 /// How long a client may take nothing of what is sent to it. What it does not take stays in memory, and others are refused for it.
-const STALL_MAX: Duration = Duration::from_secs(60);
+pub(super) const STALL_MAX: Duration = Duration::from_secs(60);
 
 /// A connection that counts what goes out, gives the library's own refusals a body, and breaks when its client takes nothing any more.
 #[derive(Debug)]

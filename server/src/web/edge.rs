@@ -47,6 +47,9 @@ const NO_ROUTE: &str = "none";
 /// Status label of a request whose client did not wait for the answer. Never sent; the number is nginx's.
 const CLIENT_WENT_AWAY: u16 = 499;
 
+/// As much of a path as the log and a span tell: their memory is bounded by their number.
+const PATH_BYTES_SHOWN: usize = 1_024;
+
 /// The whole server: all routes, and what they have in common. Clones are the same one.
 #[derive(Clone, Debug)]
 pub struct Application {
@@ -92,20 +95,24 @@ impl Application {
     pub(super) fn of(routes: Router, metrics: HttpMetrics, config: &HttpConfig) -> Self {
         let all = routes.fallback(route_not_found).method_not_allowed_fallback(method_not_allowed);
         let all = cors::around(all, &config.allow_origins);
+        let origins = &config.allow_origins;
         let (guard, admission) = (Guard::new(config), Arc::new(Admission::new(config)));
         Self {
-            routes: all.layer(EdgeLayer(Arc::new(Shared {
-                metrics,
-                guard,
-                gate: Gate::new(config.authentication.clone()),
-                admission,
-                quota: config.quota.clone(),
-                audit: config.audit.clone(),
-                tracer: config.tracer.clone(),
-                ids: RequestIds::default(),
-                lease: config.lease.clone(),
-                proofs: config.proofs.clone(),
-            }))),
+            routes: cors::told(
+                all.layer(EdgeLayer(Arc::new(Shared {
+                    metrics,
+                    guard,
+                    gate: Gate::new(config.authentication.clone()),
+                    admission,
+                    quota: config.quota.clone(),
+                    audit: config.audit.clone(),
+                    tracer: config.tracer.clone(),
+                    ids: RequestIds::default(),
+                    lease: config.lease.clone(),
+                    proofs: config.proofs.clone(),
+                }))),
+                origins,
+            ),
         }
     }
 }
@@ -273,12 +280,12 @@ fn observe(shared: &Shared, request: &mut Request) -> (HeaderValue, Observed) {
         "request",
         request_id = id.to_str().unwrap_or_default(),
         method,
-        path = requested_path(request),
+        path = shown_path(request),
         trace_id = Empty,
         principal = Empty
     );
     metrics.begun();
-    let traced = trace(&shared.tracer, metrics.route(), method, requested_path, request);
+    let traced = trace(&shared.tracer, metrics.route(), method, shown_path, request);
     if let Some(Cause(Some(cause))) = request.extensions().get() {
         span.record("trace_id", format_args!("{:032x}", cause.trace_id()));
     }
@@ -373,6 +380,12 @@ async fn method_not_allowed(request: Request) -> ApiError {
 pub(super) fn requested_target(request: &Request) -> String {
     let path = requested_path(request);
     request.uri().query().map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"))
+}
+
+/// The path as the client sent it, or the beginning of it.
+fn shown_path(request: &Request) -> &str {
+    let path = requested_path(request);
+    &path[..path.floor_char_boundary(PATH_BYTES_SHOWN)]
 }
 
 /// The path as the client sent it.

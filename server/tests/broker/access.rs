@@ -8,7 +8,7 @@ use sagamq_api::{ErrorCode, TraceContext};
 use sagamq_broker::BrokerConfig;
 use sagamq_broker::access::{Secret, Session};
 use sagamq_broker::env::{Random, SystemClock};
-use sagamq_broker::spans::{Span, SpanSink, Tracer};
+use sagamq_broker::spans::{Span, SpanSink, Tracer, Value as SpanValue};
 use sagamq_broker::storage::memory::MemoryStorage;
 use sagamq_server::{Authentication, HttpConfig};
 use serde_json::{Value, json};
@@ -138,6 +138,35 @@ async fn whoever_shows_no_key_writes_nothing_into_traces() {
     let open = Server::with_interface(Arc::new(MemoryStorage::new()), BrokerConfig::default(), axum::Router::new(), &config);
     open.send(with_parent("", "GET", "/v1/topics")).await;
     assert_eq!(*spans.0.lock().expect("no panic"), [("GET /v1/topics".to_owned(), trace)], "where nobody is asked all are the same");
+}
+
+/// The longest text that a span has told.
+#[derive(Debug, Default)]
+struct Longest(Mutex<usize>);
+
+impl SpanSink for Longest {
+    fn samples(&self, _: Option<&TraceContext>, _: u128) -> bool {
+        true
+    }
+
+    fn record(&self, span: Span) {
+        let length = |value: &SpanValue| if let SpanValue::Text(text) = value { text.len() } else { 0 };
+        let longest = span.attributes.iter().map(|(_, value)| length(value)).max().unwrap_or_default();
+        let mut known = self.0.lock().expect("no panic");
+        *known = longest.max(*known);
+    }
+}
+
+#[tokio::test]
+async fn a_path_without_end_takes_no_memory_while_its_span_waits_to_be_exported() {
+    let longest = Arc::new(Longest::default());
+    let tracer = Tracer::new(Arc::clone(&longest) as Arc<dyn SpanSink>, Arc::new(SystemClock), Random::from_seed(3));
+    let config = HttpConfig { tracer, ..HttpConfig::default() };
+    let open = Server::with_interface(Arc::new(MemoryStorage::new()), BrokerConfig::default(), axum::Router::new(), &config);
+    let path = format!("/v1/topics/{}/records", "x".repeat(60_000));
+    let refused = open.send(request("", "POST", &path, &json!({ "records": [] }))).await;
+    assert_eq!(refused.code(), ErrorCode::InvalidName);
+    assert!((500..2_000).contains(&*longest.0.lock().expect("no panic")), "as much as tells which one it is: {longest:?}");
 }
 
 #[tokio::test]
@@ -367,6 +396,32 @@ async fn a_page_of_a_listed_origin_may_ask_whether_it_may_send_a_key() {
     let answer = guarded.server.send(asks).await;
     assert_eq!(answer.status, StatusCode::OK);
     assert!(answer.header("access-control-allow-headers").is_some_and(|names| names.contains("authorization")), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_page_of_a_listed_origin_may_read_why_it_is_refused_before_anything_is_looked_at() {
+    let config = HttpConfig { allow_origins: vec!["https://console.example/".to_owned()], ..HttpConfig::default() };
+    let guarded = Guarded::with(false, config).await;
+    let asks = async |key: &str, path: &str, origin: &str| {
+        let mut asks = request(key, "GET", path, &Value::Null);
+        asks.headers_mut().insert("origin", origin.parse().expect("an origin"));
+        guarded.server.send(asks).await
+    };
+    let reader = guarded.key("reader", &["consume:topic=t"]).await;
+    let refused = [
+        ("", "/v1/topics", ErrorCode::Unauthenticated),
+        (&reader, "/v1/keys", ErrorCode::Forbidden),
+        (&reader, "/v1/none", ErrorCode::RouteNotFound),
+    ];
+    for (key, path, code) in refused {
+        let answer = asks(key, path, "https://console.example").await;
+        assert_eq!(answer.header("access-control-allow-origin"), Some("https://console.example"), "{answer:?}");
+        assert!(answer.header("access-control-expose-headers").is_some_and(|names| names.contains("retry-after")), "{answer:?}");
+        assert!(answer.header("vary").is_some_and(|names| names.contains("origin")), "{answer:?}");
+        assert_eq!(answer.code(), code);
+    }
+    let foreign = asks(&reader, "/v1/topics", "https://evil.example").await;
+    assert_eq!((foreign.header("access-control-allow-origin"), foreign.code()), (None, ErrorCode::OriginNotAllowed));
 }
 
 #[tokio::test]

@@ -111,6 +111,7 @@ async fn connections_and_what_waits_on_them_are_counted_until_they_end() {
         application: parts.application.clone(),
         tls: None,
         idle_max: LIMIT,
+        stall_max: LIMIT,
         closing: closing.clone(),
         metrics: parts.connections.clone(),
     };

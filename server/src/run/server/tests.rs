@@ -133,6 +133,7 @@ async fn a_connection_without_a_request_ends_whatever_it_speaks_and_one_that_wai
         application: parts.application.clone(),
         tls: None,
         idle_max,
+        stall_max: idle_max,
         closing: front.closing.clone(),
         metrics: parts.connections.clone(),
     };
