@@ -86,13 +86,19 @@ impl Settings {
         let merged = flags(builder, args).build().and_then(|config| config.collect()).map_err(|error| SettingsError::File {
             // Flags and the environment are flat text: only the file can fail to be read.
             path: path.clone().unwrap_or_default(),
-            reason: error.to_string(),
+            reason: without_lines(&error.to_string()),
         })?;
         let given = other_than_default(&merged);
         let mut settings = read_all(merged, path.as_deref(), otel)?;
         settings.serve.sagas.secrets.environment = secrets;
         Ok((settings, given))
     }
+}
+
+/// What the parser says, without the lines of the file that it shows with it: there may be a password or a key in them.
+fn without_lines(told: &str) -> String {
+    let is_of_file = |line: &&str| line.trim_start().trim_start_matches(|c: char| c.is_ascii_digit()).trim_start().starts_with('|');
+    told.lines().filter(|line| !is_of_file(line)).collect::<Vec<_>>().join(": ")
 }
 
 fn read(path: &Path) -> Result<String, SettingsError> {

@@ -90,7 +90,7 @@ pub struct LoadArgs {
     #[arg(long, value_name = "N")]
     pub requests: Option<u64>,
     /// Start a server for this run, as a process of its own on new data, and remove both afterwards; it takes its other settings from the
-    /// environment
+    /// environment, but for those of a cluster, of keys and of TLS: it is alone and asks nobody
     #[arg(long)]
     pub own_server: bool,
     /// A folder on the server's disk, to measure what that gives at best (appends with fdatasync, before and after the run); with

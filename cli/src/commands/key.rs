@@ -31,7 +31,7 @@ pub(super) async fn run(context: Context, command: KeyCommand) -> Result<Exit, C
     match command {
         KeyCommand::Create(args) => {
             let created = keys.create(&args.request()).await?;
-            output.answer(&created, with_secret)?;
+            told_once(output, &created, "made")?;
         }
         KeyCommand::List => {
             let list = keys.list().await?;
@@ -39,7 +39,7 @@ pub(super) async fn run(context: Context, command: KeyCommand) -> Result<Exit, C
         }
         KeyCommand::Rotate(args) => {
             let rotated = keys.rotate(&args.name, &args.request()).await?;
-            output.answer(&rotated, with_secret)?;
+            told_once(output, &rotated, "rotated")?;
         }
         KeyCommand::Limit(args) => {
             let key = keys.limit(&args.name, &args.quota.request()).await?;
@@ -52,6 +52,16 @@ pub(super) async fn run(context: Context, command: KeyCommand) -> Result<Exit, C
         KeyCommand::Init(args) => return init(&args, output),
     }
     Ok(Exit::Ok)
+}
+
+/// Shows a secret that nobody can be shown again.
+fn told_once(output: Output, created: &CreatedKey, done: &str) -> Result<(), CliError> {
+    output.answer_to_be_read(created, with_secret).map_err(|error| {
+        let name = &created.key.name;
+        let why = if matches!(error, CliError::ReaderGone) { "nobody reads the output any more".to_owned() } else { error.to_string() };
+        let lost = format!("the key {name} is {done}, and its secret, which is told this once, could not be shown ({why})");
+        CliError::Failed(format!("{lost}: `sagamq key rotate {name}` gives it another"))
+    })
 }
 
 fn with_secret(CreatedKey { secret, key }: &CreatedKey) -> String {

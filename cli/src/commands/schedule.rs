@@ -7,6 +7,7 @@ use crate::exit::Exit;
 use crate::output::{NONE, Output, human};
 use sagamq_api::limits::PAGE_ROWS_MAX;
 use sagamq_api::schedule::{ScheduleList, ScheduleQuery};
+use serde_json::json;
 
 pub(crate) async fn run(context: Context, command: ScheduleCommand) -> Result<Exit, CliError> {
     let output = context.output;
@@ -25,7 +26,9 @@ pub(crate) async fn run(context: Context, command: ScheduleCommand) -> Result<Ex
                     error: Box::new(error.into()),
                 })?;
             }
-            output.note(&format!("{} cancelled", human::count(schedules.len() as u64, "schedule")));
+            output.answer(&json!({ "topic": topic, "cancelled": schedules }), |_| {
+                format!("{} cancelled", human::count(schedules.len() as u64, "schedule"))
+            })?;
         }
     }
     Ok(Exit::Ok)

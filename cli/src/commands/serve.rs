@@ -7,10 +7,11 @@ use crate::error::CliError;
 use crate::exit::Exit;
 use crate::output::Output;
 use crate::serve::log;
-use crate::serve::signals::Signals;
+use crate::serve::signals::{Hangups, Signals};
 use sagamq_server::run::{Server, open_files};
 use sd_notify::NotifyState;
 use serde_json::json;
+use std::io::{self, IsTerminal as _};
 use tokio::runtime::Builder;
 use tokio_util::sync::CancellationToken;
 
@@ -33,7 +34,12 @@ pub(crate) fn run(args: &ServeArgs, output: Output) -> Result<Exit, CliError> {
 }
 
 async fn serve(settings: Settings, output: Output) -> Result<Exit, CliError> {
-    let signals = Signals::take_over().map_err(|error| CliError::Io { what: "cannot take over signals".to_owned(), error })?;
+    let cannot = |error| CliError::Io { what: "cannot take over signals".to_owned(), error };
+    let signals = Signals::take_over().map_err(cannot)?;
+    // With certificates the server itself sees to it. A terminal that hangs up takes with it what was started there.
+    if settings.serve.tls_cert_file.is_none() && !io::stdin().is_terminal() {
+        tokio::spawn(Hangups::take_over().map_err(cannot)?.outlive());
+    }
     let shutdown = CancellationToken::new();
     tokio::spawn(signals.watch(shutdown.clone()));
     let told = shutdown.clone();

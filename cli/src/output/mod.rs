@@ -29,8 +29,17 @@ impl Output {
         Self { format, terminal: io::stdout().is_terminal() }
     }
 
-    /// Prints an answer: as one JSON document, or as `table` lays it out.
+    /// Prints an answer: as one JSON document, or as `table` lays it out. It is the last that there is to say: that nobody reads it any more
+    /// changes nothing of what was done, and of what the exit code says of it.
     pub(crate) fn answer<T: Serialize>(self, answer: &T, table: impl FnOnce(&T) -> String) -> Result<(), CliError> {
+        or_unread(self.answer_to_be_read(answer, table))
+    }
+
+    /// As [`Output::answer`], where it makes a difference whether it is read.
+    ///
+    /// # Errors
+    /// [`CliError::ReaderGone`] when it is known that it is not.
+    pub(crate) fn answer_to_be_read<T: Serialize>(self, answer: &T, table: impl FnOnce(&T) -> String) -> Result<(), CliError> {
         match self.format {
             Format::Table => self.line(&table(answer)),
             Format::Json => self.line(&self.json(answer)?),
@@ -43,7 +52,10 @@ impl Output {
         text.map_err(|error| CliError::Failed(format!("the answer cannot be written as JSON: {error}")))
     }
 
-    /// Prints a line to stdout, or several.
+    /// Prints a line to stdout, or several; more may come.
+    ///
+    /// # Errors
+    /// [`CliError::ReaderGone`] when nobody reads them any more: whoever has more to say need not go on.
     pub(crate) fn line(self, text: &str) -> Result<(), CliError> {
         match self.format {
             Format::Table => Self::print(&lines(text)),
@@ -53,10 +65,10 @@ impl Output {
 
     /// As [`Output::answer`], with a report that may have colours of its own, and nothing else that steers a terminal.
     pub(crate) fn answer_in_colours<T: Serialize>(self, answer: &T, report: &str) -> Result<(), CliError> {
-        match self.format {
+        or_unread(match self.format {
             Format::Table => Self::print(report),
             Format::Json => self.line(&self.json(answer)?),
-        }
+        })
     }
 
     fn print(text: &str) -> Result<(), CliError> {
@@ -79,5 +91,13 @@ impl Output {
     /// A table in this output's style.
     pub(crate) fn table<const N: usize>(self, header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
         table(self.terminal, header, rows)
+    }
+}
+
+/// The same, or that it was printed for nobody, which is no error.
+pub(crate) fn or_unread(printed: Result<(), CliError>) -> Result<(), CliError> {
+    match printed {
+        Err(CliError::ReaderGone) => Ok(()),
+        other => other,
     }
 }

@@ -1,4 +1,5 @@
-//! SIGTERM and SIGINT: the first one asks the process to end well, the second one does not ask.
+//! SIGTERM and SIGINT: the first one asks the process to end well, the second one does not ask. SIGHUP: by it a service manager asks to have
+//! things read anew.
 
 use crate::exit::{INTERRUPTED, leave};
 use std::io;
@@ -33,5 +34,23 @@ impl Signals {
         let name = self.next().await;
         tracing::warn!(signal = name, "ended at once by a second signal");
         leave(INTERRUPTED);
+    }
+}
+
+/// SIGHUP, which would end the process.
+#[derive(Debug)]
+pub(crate) struct Hangups(Signal);
+
+impl Hangups {
+    /// Takes the signal over from the system.
+    pub(crate) fn take_over() -> io::Result<Self> {
+        signal(SignalKind::hangup()).map(Self)
+    }
+
+    /// Says that there is nothing that would be read anew, as often as it is asked.
+    pub(crate) async fn outlive(mut self) {
+        while self.0.recv().await.is_some() {
+            tracing::info!("SIGHUP: there are no certificates, so nothing is read anew; settings are read at a start");
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! `sagamq bench`: what is refused before anything is sent, and that its topic goes although its requests failed.
 
-use crate::support::{Scripted, json, problem};
+use crate::support::{Scripted, json, problem, run_command, sagamq};
 use sagamq_api::ErrorCode;
 use sagamq_api::topic::{TopicConfig, TopicDescription};
 
@@ -53,4 +53,20 @@ fn failures_are_counted_by_their_code_and_the_topic_is_deleted_all_the_same() {
     let asked: Vec<String> = server.asked().into_iter().map(|asked| asked.line).collect();
     assert_eq!(asked.iter().filter(|line| line.ends_with("/records")).count(), 3, "nothing is repeated: {asked:?}");
     assert!(asked.last().is_some_and(|line| line.starts_with("DELETE /v1/topics/bench-")), "{asked:?}");
+}
+
+/// As in the container of a node, whose environment says of which cluster it is and that it asks for keys.
+#[test]
+fn the_server_of_a_run_is_alone_and_asks_nobody_whatever_the_environment_says_of_another() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (log, config) = (folder.path().join("log"), folder.path().join("sagamq.toml"));
+    std::fs::write(&config, "authentication = \"keys\"\n").expect("written");
+    let mut command = sagamq();
+    command
+        .args(["bench", "produce", "--own-server", "--requests", "3", "--warmup", "0", "--duration", "10s", "--data-dir"])
+        .arg(folder.path());
+    command.env("SAGAMQ_LOG", format!("file://{}", log.display())).env("SAGAMQ_NODE", "a").env("SAGAMQ_CONFIG", &config);
+    command.env("SAGAMQ_AUTHENTICATION", "keys").env("SAGAMQ_CLUSTER_LEASE", "10s").env("SAGAMQ_SYNC_INTERVAL", "100ms");
+    run_command(command).expect(0);
+    assert!(!log.exists(), "the cluster knows nothing of it");
 }

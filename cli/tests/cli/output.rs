@@ -1,6 +1,8 @@
 //! Answers: a table for people, the wire's document for programs.
 
-use crate::support::Scripted;
+use crate::support::{Scripted, json, problem, run, run_unread};
+use axum::response::IntoResponse as _;
+use sagamq_api::ErrorCode;
 use sagamq_api::queue::{DeadLetter, DeadLetterList, GroupDescription, GroupList, GroupPartitionDescription};
 use sagamq_api::record::{ConsumedRecord, Payload};
 use sagamq_api::topic::{HotKey, PartitionDescription, TopicConfig, TopicDescription, TopicList};
@@ -107,4 +109,54 @@ fn columns_can_be_cut_by_other_programs() {
     let lines: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(lines.len(), 3, "a heading and a line each:\n{table}");
     assert_eq!(lines[1][..3], ["orders", "1", "10"]);
+}
+
+#[test]
+fn a_reader_who_has_gone_makes_no_success_of_what_failed() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("bad.yaml");
+    std::fs::write(&file, "saga: a\n").expect("a file");
+    let file = file.to_str().expect("text");
+    run(&["saga", "lint", file]).expect(1);
+    run_unread(&["saga", "lint", file], b"").expect(1);
+
+    // One of two records is stored.
+    let stored = serde_json::json!({ "batches": [{ "partition": 0, "offset": 0, "records": 1, "timestamp_ms": 0, "duplicate": false }] });
+    let server = Scripted::new(move |asked| if asked.line.starts_with("POST ") { json(&stored) } else { json(&topic()) });
+    for format in ["table", "json"] {
+        let args = ["produce", "orders", "--json", "--output", format, "--server", &server.url];
+        let unread = run_unread(&args, b"{\"value\": 1}\nnonsense\n").expect(1);
+        assert!(unread.stderr.contains("line 2 is no record"), "{}", unread.stderr);
+    }
+
+    // The first file is refused, and a second one is not tried: both are told, to nobody.
+    let server = Scripted::new(|_| problem(ErrorCode::DefinitionVersionExists));
+    let unread = run_unread(&["saga", "publish", file, file, "--server", &server.url], b"").expect(1);
+    assert!(unread.stderr.contains("DEFINITION_VERSION_EXISTS"), "{}", unread.stderr);
+
+    let server = Scripted::answering(&TopicList { topics: vec![topic()] });
+    assert_eq!(run_unread(&["topic", "list", "--server", &server.url], b"").expect(0).stderr, "", "who has enough is no error");
+}
+
+#[test]
+fn a_secret_that_is_told_once_and_that_nobody_has_read_is_no_success() {
+    let key = serde_json::json!({ "name": "shop", "begins": "sq_1", "roles": ["produce"], "state": "active", "created_at_ms": 0 });
+    let server = Scripted::answering(&serde_json::json!({ "secret": "sq_s3cret", "key": key }));
+    for args in [&["key", "create", "shop", "--role", "produce"][..], &["key", "rotate", "shop"]] {
+        for format in ["table", "json"] {
+            let unread = run_unread(&[args, &["--output", format, "--server", &server.url]].concat(), b"").expect(1);
+            assert!(unread.stderr.contains("sagamq key rotate shop") && !unread.stderr.contains("sq_s3cret"), "{}", unread.stderr);
+        }
+    }
+}
+
+#[test]
+fn schedules_that_are_cancelled_are_a_document_for_programs() {
+    let server = Scripted::new(|_| http::StatusCode::NO_CONTENT.into_response());
+    let (first, second) = ("5-1-2-3", "6-1-2-3");
+    let ids = [first, second];
+    let args = [&["schedule", "cancel", "orders"], &ids[..]].concat();
+    let json = server.run(&[&args[..], &["--output", "json"]].concat()).expect(0).json();
+    assert_eq!(json, serde_json::json!({ "topic": "orders", "cancelled": ids }));
+    assert!(server.run(&args).expect(0).stdout.contains("2 schedules"));
 }

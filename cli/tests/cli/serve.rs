@@ -145,6 +145,17 @@ fn a_second_signal_ends_it_at_once_with_a_request_under_way() {
 }
 
 #[test]
+fn a_server_without_certificates_outlives_a_hangup_as_service_managers_send_it_to_have_things_read_anew() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut server = Process::start(directory.path());
+    server.signal(Signal::HUP);
+    server.says("nothing is read anew");
+    server.run(&["topic", "create", "orders"]).expect(0);
+    server.signal(Signal::TERM);
+    assert_eq!(server.ended().0, Some(0));
+}
+
+#[test]
 fn its_log_says_what_differs_from_the_defaults_and_which_variable_is_nobodys() {
     let directory = tempfile::tempdir().expect("a directory");
     let server = Process::start_with(directory.path(), &["--shards", "3"], &[("SAGAMQ_DATADIR", "x"), ("SAGAMQ_SERVICE_HOST", "10.0.0.1")]);

@@ -82,6 +82,15 @@ pub(crate) fn run_with_stdin(args: &[&str], stdin: &[u8]) -> Run {
     to_its_end(child, &args)
 }
 
+/// Runs the binary with this on stdin and a stdout that nobody reads any more, as behind `| head` when that has enough.
+pub(crate) fn run_unread(args: &[&str], stdin: &[u8]) -> Run {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let mut child = sagamq().args(args).stdin(Stdio::piped()).stdout(writer).stderr(Stdio::piped()).spawn().expect("the binary runs");
+    drop(child.stdin.take().expect("it is piped").write_all(stdin));
+    to_its_end(child, &args)
+}
+
 /// Runs a command to its end.
 pub(crate) fn run_command(mut command: Command) -> Run {
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary runs");

@@ -1,7 +1,9 @@
 //! A server for one run: a process of its own, as one that is measured elsewhere is, on new data.
 
+use crate::config::ENVIRONMENT_PREFIX;
 use crate::error::CliError;
 use serde::Deserialize;
+use std::ffi::OsStr;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -26,6 +28,16 @@ struct Listening {
     listening: String,
 }
 
+/// Whether a variable says something of another server than one for a run: in the environment of a node this one would join its cluster.
+fn is_of_another(variable: &OsStr) -> bool {
+    let key = variable.to_str().and_then(|name| name.strip_prefix(ENVIRONMENT_PREFIX)).map(str::to_ascii_lowercase);
+    let begins = |key: &str| ["cluster_", "jwt_", "tls_"].iter().any(|beginning| key.starts_with(beginning));
+    key.is_some_and(|key| {
+        matches!(&*key, "config" | "log" | "node" | "node_url" | "authentication" | "insecure_no_auth" | "bootstrap_key_file")
+            || begins(&key)
+    })
+}
+
 impl OwnServer {
     /// Starts this program's `serve` on a free port, with its data below `folder`.
     pub(super) async fn start(folder: &Path) -> Result<Self, CliError> {
@@ -38,7 +50,11 @@ impl OwnServer {
             .tempdir_in(folder)
             .map_err(io("cannot make a folder for the server's data"))?;
         let own = std::env::current_exe().map_err(io("cannot find out where this program lies"))?;
-        let mut child = Command::new(own)
+        let mut command = Command::new(own);
+        for (name, _) in std::env::vars_os().filter(|(name, _)| is_of_another(name)) {
+            command.env_remove(name);
+        }
+        let mut child = command
             .args(["serve", "--listen", "127.0.0.1:0", "--log-level", "warn", "--output", "json", "--data-dir"])
             .arg(data.path().join("data"))
             .stdin(Stdio::null())

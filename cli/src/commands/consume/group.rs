@@ -4,7 +4,7 @@ use super::printer::Printer;
 use crate::args::consume::ConsumeArgs;
 use crate::commands::Context;
 use crate::error::CliError;
-use crate::output::human;
+use crate::output::{human, or_unread};
 use sagamq_api::limits::{LEASE_MS_DEFAULT, RECEIPTS_MAX, RECEIVE_RECORDS_DEFAULT, WAIT_MS_MAX};
 use sagamq_api::queue::{Delivery, EmptyReason, ExtendRequest, NackRequest, ReceiveRequest, ReceiveResponse, SettleResponse, SettleStatus};
 use sagamq_api::{ErrorCode, GroupName};
@@ -34,7 +34,8 @@ pub(super) async fn consume(
     // Whatever ended it: what was read is settled, and the rest goes back as if it had never been delivered.
     let settled = member.acknowledge().await;
     member.give_back().await;
-    result.and(settled)?;
+    // Whoever reads has what he wants: what was not settled of it is told all the same.
+    or_unread(result).and(settled)?;
     if member.too_late > 0 {
         let records = human::count(member.too_late, "record");
         return Err(CliError::Failed(format!(

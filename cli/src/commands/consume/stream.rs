@@ -4,6 +4,7 @@ use super::printer::Printer;
 use crate::args::consume::ConsumeArgs;
 use crate::commands::Context;
 use crate::error::CliError;
+use crate::output::or_unread;
 use sagamq_api::limits::RECEIVE_RECORDS_DEFAULT;
 use sagamq_api::{ErrorCode, GroupName};
 use sagamq_sdk::StreamConsumer;
@@ -27,7 +28,7 @@ pub(super) async fn consume(
     let mut consumer = builder.max_records(most.min(RECEIVE_RECORDS_DEFAULT)).commit_on_revoke(false).build();
     let result = read(args, &mut consumer, printer, stop).await;
     let left = consumer.close().await;
-    result.and(left.map_err(Into::into))
+    or_unread(result).and(left.map_err(Into::into))
 }
 
 async fn read(args: &ConsumeArgs, consumer: &mut StreamConsumer, printer: &mut Printer, stop: &CancellationToken) -> Result<(), CliError> {

@@ -8,7 +8,7 @@ use super::Context;
 use crate::args::produce::ProduceArgs;
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::output::{human, progress};
+use crate::output::{human, or_unread, progress};
 use fates::{Fate, Fates};
 use futures_util::stream::{FuturesOrdered, StreamExt as _};
 use indicatif::ProgressBar;
@@ -32,7 +32,7 @@ pub(crate) async fn run(context: Context, args: ProduceArgs) -> Result<Exit, Cli
     };
     // What is stored is said, also if something was not.
     if result.is_ok() || tally.stored() > 0 {
-        tally.print(context.output)?;
+        or_unread(tally.print(context.output))?;
     }
     result.map(|()| Exit::Ok)
 }

@@ -201,6 +201,24 @@ fn the_password_of_a_proxy_is_not_shown_with_its_fault() {
     assert!(matches!(&faults[..], [fault] if fault.contains("SAGAMQ_PARTICIPANT_PROXY") && !fault.contains("secret")), "{faults:?}");
 }
 
+/// A quotation mark that is missing is the usual mistake, and the parser would show the whole line.
+#[test]
+fn what_stands_in_a_line_of_the_file_that_cannot_be_read_is_not_shown() {
+    for (text, place) in [
+        ("shards = 1\nparticipant_proxy = \"http://user:s3cret@proxy:3128\n", "line 2"),
+        ("participant_proxy = http://user:s3cret@proxy:3128", "line 1"),
+        ("jwt_jwks = 'https://login.example/keys?code=s3cret", "line 1"),
+        ("bootstrap_key_file = sq_s3cret", "line 1"),
+        ("s3cret", "line 1"),
+        ("listen = \"127.0.0.1:1\" s3cret", "line 1"),
+        ("shards = 1\nshards = \"s3cret\"", "line 2"),
+    ] {
+        let (_directory, path) = file(text);
+        let error = load(&ServeArgs { config: Some(path), ..ServeArgs::default() }, &[]).expect_err(text).to_string();
+        assert!(error.contains("sagamq.toml") && error.contains(place) && !error.contains("s3cret"), "{text}: {error}");
+    }
+}
+
 #[test]
 fn the_binary_says_it_once_and_ends_with_2_before_it_touches_anything() {
     let directory = tempfile::tempdir().expect("a directory");
