@@ -61,4 +61,6 @@ mod access_tests;
 #[cfg(test)]
 mod metrics_tests;
 #[cfg(test)]
+mod stall_tests;
+#[cfg(test)]
 mod tests;
