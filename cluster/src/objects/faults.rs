@@ -28,7 +28,7 @@ pub(crate) enum Fault {
     Twice,
     /// It is done only when the test says so, and there is no answer.
     Held,
-    /// A read that is answered only when the test says so.
+    /// It is done and answered only when the test says so.
     Slow,
     /// Refused: no right.
     Refused,
@@ -48,6 +48,11 @@ struct State {
     writes: Mutex<VecDeque<Fault>>,
     /// Of the next reads of marks and entries.
     reads: Mutex<VecDeque<Fault>>,
+    /// A part of keys that are refused, if they are not empty.
+    refused: Mutex<Option<String>>,
+    refusals: AtomicUsize,
+    /// Lists that are not answered.
+    lists: AtomicUsize,
     /// Writes and deletions left until the process is as dead.
     alive: Mutex<Option<usize>>,
     held: Mutex<Vec<(Path, PutPayload, PutOptions)>>,
@@ -76,6 +81,21 @@ impl Storage {
 
     pub(crate) fn fail_reads(&self, faults: &[Fault]) {
         self.0.reads.lock().expect("no panic").extend(faults);
+    }
+
+    /// So many lists are not answered.
+    pub(crate) fn fail_lists(&self, count: usize) {
+        self.0.lists.store(count, Ordering::Relaxed);
+    }
+
+    /// Refuses to write what is not empty and has this in its key, or nothing any more.
+    pub(crate) fn refuse_keys(&self, with: Option<&str>) {
+        *self.0.refused.lock().expect("no panic") = with.map(str::to_owned);
+    }
+
+    /// How many writes were refused for their keys.
+    pub(crate) fn refusals(&self) -> usize {
+        self.0.refusals.load(Ordering::Relaxed)
     }
 
     /// From now on all is answered.
@@ -185,6 +205,11 @@ impl ObjectStore for Storage {
     async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
         self.0.asked.fetch_add(1, Ordering::Relaxed);
         self.change()?;
+        let is_refused = self.0.refused.lock().expect("no panic").as_ref().is_some_and(|with| location.as_ref().contains(with.as_str()));
+        if is_refused && payload.content_length() > 0 {
+            self.0.refusals.fetch_add(1, Ordering::Relaxed);
+            return Err(refused(location));
+        }
         let fault = self.0.writes.lock().expect("no panic").pop_front().unwrap_or(Fault::None);
         let put = || self.0.inner.put_opts(location, payload.clone(), options.clone());
         match fault {
@@ -203,7 +228,10 @@ impl ObjectStore for Storage {
                 Err(lost())
             }
             Fault::Refused => Err(refused(location)),
-            Fault::Slow => unreachable!("of reads alone"),
+            Fault::Slow => {
+                self.0.go_on.notified().await;
+                put().await
+            }
             Fault::Meets => Err(Error::AlreadyExists { path: location.to_string(), source: "409".into() }),
         }
     }
@@ -241,7 +269,12 @@ impl ObjectStore for Storage {
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        use futures_util::StreamExt as _;
         self.0.asked.fetch_add(1, Ordering::Relaxed);
+        if self.0.lists.load(Ordering::Relaxed) > 0 {
+            self.0.lists.fetch_sub(1, Ordering::Relaxed);
+            return futures_util::stream::iter([Err(lost())]).boxed();
+        }
         self.0.inner.list(prefix)
     }
 

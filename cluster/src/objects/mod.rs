@@ -20,7 +20,7 @@ use core::fmt;
 use core::future::Future;
 use core::time::Duration;
 use failure::Failure;
-use futures_util::stream::{BoxStream, StreamExt as _};
+use futures_util::TryStreamExt as _;
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt as _, UpdateVersion};
 use std::sync::Arc;
@@ -130,20 +130,27 @@ impl Objects {
     }
 
     /// The objects in a folder and those below it, in no order that every storage keeps.
-    pub fn list(&self, folder: &str) -> BoxStream<'static, Result<Listed, Unanswered>> {
-        let listed = self.store.list(Some(&self.path(folder)));
-        let root = self.root.as_ref().len();
-        listed
-            .map(move |meta| {
-                let meta = meta.map_err(|error| Unanswered(Failure::of(&error).reason))?;
-                Ok(Listed { key: meta.location.as_ref()[root..].trim_start_matches('/').to_owned(), bytes: meta.size })
-            })
-            .boxed()
+    ///
+    /// # Errors
+    /// When the storage does not answer.
+    pub async fn list(&self, folder: &str) -> Result<Vec<Listed>, Unanswered> {
+        let (path, root) = (self.path(folder), self.root.as_ref().len());
+        self.again(|| async {
+            let (mut listed, mut found) = (self.store.list(Some(&path)), Vec::new());
+            // Many come as several answers, each of them in time.
+            while let Some(meta) = self.bounded(listed.try_next()).await? {
+                let key = meta.location.as_ref()[root..].trim_start_matches('/').to_owned();
+                found.push(Listed { key, bytes: meta.size });
+            }
+            Ok(found)
+        })
+        .await
     }
 
     fn path(&self, key: &str) -> Path {
-        // A key of ours has slashes, digits, letters, dots and hyphens alone: nothing of it is encoded.
-        Path::from(format!("{}/{key}", self.root))
+        // A key of ours has slashes, digits, letters, dots and hyphens alone: nothing of it is encoded. The root is as it was given, and must not be either: it
+        // is what a listed key begins with.
+        key.split('/').fold(self.root.clone(), |path, part| path.join(part))
     }
 
     async fn get_once(&self, key: &str) -> Result<Option<Object>, Failure> {
@@ -186,5 +193,27 @@ fn found<T>(answer: Result<T, Failure>) -> Result<Option<T>, Failure> {
         Ok(object) => Ok(Some(object)),
         Err(failure) if failure.is_absence() => Ok(None),
         Err(failure) => Err(failure),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn objects_stand_below_the_root_that_was_given_whatever_is_in_its_name() {
+        for root in ["", "cluster", "a/b", "~team/a b", "50%/ü", "what?/[1]#"] {
+            let root = Path::parse(root).expect("legal");
+            let store = Arc::new(object_store::memory::InMemory::new());
+            let objects = Objects::new(Arc::clone(&store) as _, root.clone());
+            for key in ["snapshot/shard-00000/manifest/1", "snapshot/shard-00000/manifest/2", "trim/members"] {
+                objects.put_new(key, &Bytes::from_static(b"x")).await.expect("memory");
+            }
+            let mut listed: Vec<_> = objects.list("snapshot").await.expect("memory").into_iter().map(|listed| listed.key).collect();
+            listed.sort();
+            assert_eq!(listed, ["snapshot/shard-00000/manifest/1", "snapshot/shard-00000/manifest/2"], "{root}");
+            let all: Vec<Path> = store.list(None).map_ok(|meta| meta.location).try_collect().await.expect("memory");
+            assert!(all.len() == 3 && all.iter().all(|path| path.prefix_matches(&root)), "{root}: {all:?}");
+        }
     }
 }

@@ -42,7 +42,8 @@ pub enum LoadError {
 }
 
 impl Snapshots {
-    /// Gives every row of a snapshot, in the order in which they were pushed: family, key, value. Has a few chunks in memory, never all.
+    /// Gives every row of a snapshot, in the order in which they were pushed: family, key, value. Has a few chunks in memory, never all, and waits
+    /// while others are loaded, so that a node that begins with the snapshots of many shards has no more of them in memory.
     ///
     /// # Errors
     /// When it cannot be read whole, or `each` fails.
@@ -51,6 +52,7 @@ impl Snapshots {
         manifest: &Manifest,
         mut each: impl FnMut(u8, &[u8], &[u8]) -> Result<(), E>,
     ) -> Result<(), LoadError> {
+        let _place = self.loads.acquire().await.expect("it is never closed");
         let mut chunks = stream::iter(manifest.chunks.iter().enumerate())
             .map(|(number, chunk)| async move {
                 let key = chunk::key(manifest.shard, manifest.id, number);

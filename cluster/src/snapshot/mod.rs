@@ -22,7 +22,9 @@ pub use retain::Retained;
 pub use writer::{SnapshotError, SnapshotWriter};
 
 use crate::objects::{Objects, Unanswered};
-use futures_util::stream::{StreamExt as _, TryStreamExt as _};
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use std::sync::Arc;
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 /// How many snapshots of a shard are kept. The log is trimmed below the older one, so that one that is damaged is no loss.
@@ -34,18 +36,23 @@ pub const CHUNK_BYTES: usize = 8 << 20;
 /// How many chunks are on their way at a time.
 const AT_ONCE: usize = 4;
 
+/// How many snapshots are loaded at a time, and by that how much memory it takes to begin with those of all shards.
+const LOADS_AT_ONCE: usize = 2;
+
 /// The snapshots of a cluster.
 #[derive(Clone, Debug)]
 pub struct Snapshots {
     objects: Objects,
     chunk_bytes: usize,
+    /// Places for those that are loaded.
+    loads: Arc<Semaphore>,
 }
 
 impl Snapshots {
     /// Those among these objects. Asks nobody yet.
     #[must_use]
     pub fn new(objects: Objects) -> Self {
-        Self { objects, chunk_bytes: CHUNK_BYTES }
+        Self { objects, chunk_bytes: CHUNK_BYTES, loads: Arc::new(Semaphore::new(LOADS_AT_ONCE)) }
     }
 
     /// The same with chunks of another size.
@@ -77,9 +84,10 @@ impl Snapshots {
 
     /// Each manifest, or the id of one that is damaged. Those of snapshots that were given up are none.
     async fn manifests(&self, shard: u16) -> Result<Vec<Result<Manifest, Uuid>>, Unanswered> {
-        let listed = self.objects.list(&manifest::folder(shard));
-        listed
-            .try_filter_map(|listed| async move { Ok(id(&listed.key, 3).filter(|_| listed.bytes > 0)) })
+        let listed = self.objects.list(&manifest::folder(shard)).await?;
+        let ids = listed.into_iter().filter_map(|listed| id(&listed.key, 3).filter(|_| listed.bytes > 0));
+        stream::iter(ids)
+            .map(Ok::<_, Unanswered>)
             .map_ok(|id| async move {
                 // What is deleted in between was listed for nothing.
                 let Some(object) = self.objects.get(&manifest::key(shard, id)).await? else { return Ok(None) };

@@ -64,8 +64,7 @@ impl Snapshots {
     /// The keys of all chunks of a shard, by snapshot.
     async fn chunks(&self, shard: u16) -> Result<BTreeMap<Uuid, Vec<String>>, Unanswered> {
         let mut chunks: BTreeMap<Uuid, Vec<String>> = BTreeMap::new();
-        let mut listed = self.objects.list(&chunk::folder(shard));
-        while let Some(listed) = listed.try_next().await? {
+        for listed in self.objects.list(&chunk::folder(shard)).await? {
             if let Some(id) = id(&listed.key, 3) {
                 chunks.entry(id).or_default().push(listed.key);
             }

@@ -231,3 +231,36 @@ async fn who_takes_the_rows_can_end_it() {
     assert!(matches!(&loaded, Err(LoadError::Taker(error)) if error.to_string() == "the disk is full"), "{loaded:?}");
     assert_eq!(taken, 3);
 }
+
+#[tokio::test]
+async fn of_many_that_are_loaded_at_the_same_time_few_are_in_memory() {
+    let storage = Storage::new();
+    let snapshots = snapshots(&storage);
+    let mut made = Vec::new();
+    for shard in 0..9 {
+        made.push(write(&snapshots, shard, 42, &rows(3, 200)).await.expect("it is made"));
+    }
+    assert!(made.iter().all(|made| made.chunks.len() >= AT_ONCE));
+    storage.asked();
+    storage.fail_reads(&[Fault::Slow; 9 * AT_ONCE]);
+    let loads = made.iter().map(|made| snapshots.verify(made));
+    let mut loads = Box::pin(futures_util::future::try_join_all(loads));
+    assert!(futures_util::poll!(&mut loads).is_pending());
+    assert_eq!(storage.asked(), LOADS_AT_ONCE * AT_ONCE, "chunks that are asked for");
+    drop(loads);
+    storage.heal();
+    futures_util::future::try_join_all(made.iter().map(|made| snapshots.verify(made))).await.expect("all are whole");
+}
+
+#[tokio::test]
+async fn a_list_that_is_not_answered_is_asked_for_again() {
+    let storage = Storage::new();
+    let snapshots = snapshots(&storage);
+    let made = write(&snapshots, 7, 42, &rows(3, 20)).await.expect("it is made");
+    storage.fail_lists(2);
+    assert_eq!(newest(&snapshots, 7).await, Some(made));
+    storage.fail_lists(2);
+    assert_eq!(snapshots.retain(7).await.expect("the storage answers").kept.len(), 1);
+    storage.fail_lists(1_000);
+    snapshots.newest(7).await.expect_err("it never answers");
+}

@@ -2,7 +2,6 @@
 
 use super::node::Node;
 use bytes::Bytes;
-use futures_util::TryStreamExt as _;
 use sagamq_api::record::ProduceRecord;
 use sagamq_api::topic::{ReadQuery, TopicConfig};
 use sagamq_api::{Offset, PartitionId, TopicName};
@@ -36,7 +35,7 @@ async fn write(node: &Node, which: LogName) {
 /// Takes the last entry of a log away, which is that one: so it is for a version that knows it and has nothing to do for it.
 async fn take_away(node: &Node, which: LogName) {
     let objects = Objects::open(node.log()).expect("it is there");
-    let listed: Vec<_> = objects.list(&format!("log/{which}")).try_collect().await.expect("the disk answers");
+    let listed: Vec<_> = objects.list(&format!("log/{which}")).await.expect("the disk answers");
     let place = |key: &str| key.rsplit('/').next().and_then(|place| place.parse::<u64>().ok());
     let last = listed.into_iter().map(|listed| listed.key).max_by_key(|key| place(key)).expect("there are entries");
     let content = objects.get(&last).await.expect("the disk answers").expect("it is there").bytes;

@@ -65,6 +65,7 @@ impl ObjectLog {
     }
 
     async fn stands(&self, log: LogName, place: u64) -> Result<bool, ReadError> {
+        let _place = self.place(log).await;
         Ok(self.objects.exists(&key(log, place)).await?)
     }
 }

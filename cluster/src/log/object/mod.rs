@@ -27,10 +27,15 @@ use futures_util::future::BoxFuture;
 use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, PoisonError};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use uuid::Uuid;
 
 /// The largest entry: what a request of ten seconds moves also over a slow line.
 pub const ENTRY_BYTES_MAX: usize = 16 << 20;
+
+/// How many entries of shards are asked for at a time: each takes a connection, and memory for a large entry. A node that begins with many shards reads all of them
+/// at the same time.
+const READS_AT_ONCE: usize = 64;
 
 /// What this client has seen of a log. Only ever a lower bound: others go on.
 #[derive(Clone, Copy, Debug, Default)]
@@ -52,17 +57,24 @@ pub struct ObjectLog {
     /// Of the next entry, so that no two entries of this client have the same bytes.
     sequence: AtomicU64,
     seen: Mutex<HashMap<LogName, Seen>>,
+    /// Places for entries of shards that are read or looked for, of all shards together.
+    reads: Semaphore,
 }
 
 impl ObjectLog {
     /// The logs among these objects. Asks nobody yet: whose they are stands in the log of members.
     #[must_use]
     pub fn new(objects: Objects) -> Self {
-        Self { objects, writer: Uuid::new_v4(), sequence: AtomicU64::new(1), seen: Mutex::default() }
+        Self { objects, writer: Uuid::new_v4(), sequence: AtomicU64::new(1), seen: Mutex::default(), reads: Semaphore::new(READS_AT_ONCE) }
     }
 
     fn seen(&self, log: LogName) -> Seen {
         self.with_seen(log, |seen| *seen)
+    }
+
+    /// Waits for a place. Who says and hears who lives waits for nobody.
+    async fn place(&self, log: LogName) -> Option<SemaphorePermit<'_>> {
+        if has_rows(log) { Some(self.reads.acquire().await.expect("it is never closed")) } else { None }
     }
 
     fn with_seen<T>(&self, log: LogName, with: impl FnOnce(&mut Seen) -> T) -> T {

@@ -8,6 +8,9 @@ use futures_util::stream::{self, StreamExt as _};
 /// How many objects are asked for at a time.
 const AT_ONCE: u64 = 32;
 
+/// How many, before it is known how large they are.
+const FIRST: u64 = 4;
+
 impl ObjectLog {
     pub(super) async fn read_behind(&self, log: LogName, after: u64, bytes_max: usize) -> Result<Vec<Entry>, ReadError> {
         let objects = self.fetch(log, after, bytes_max).await?;
@@ -41,9 +44,14 @@ impl ObjectLog {
         // At the end of a log one empty answer is enough. Where more is known to be, more is asked for.
         let mut width = seen.last.saturating_sub(after).clamp(1, AT_ONCE);
         loop {
-            let room = bytes_max.saturating_sub(bytes) / seen.entry_bytes.max(1);
-            let upto = next.saturating_add(width.min(room as u64).max(1));
-            let asked = (next..upto).map(|place| async move { (place, self.objects.get(&key(log, place)).await) });
+            let each = if objects.is_empty() { seen.entry_bytes } else { bytes / objects.len() + 1 };
+            // As long as nothing is known of their size, few.
+            let room = bytes_max.saturating_sub(bytes).checked_div(each).map_or(FIRST, |room| room as u64);
+            let upto = next.saturating_add(width.min(room).max(1));
+            let asked = (next..upto).map(|number| async move {
+                let _place = self.place(log).await;
+                (number, self.objects.get(&key(log, number)).await)
+            });
             let mut answers = stream::iter(asked).buffered(AT_ONCE as usize);
             while let Some((place, answer)) = answers.next().await {
                 // What is found behind a gap was written while the answers came, and belongs to the next read.

@@ -157,7 +157,7 @@ impl Scene<'_> {
 
 /// The entries of all shards: of which shard, at which place, and the key of each.
 pub(super) async fn entries(objects: &Objects) -> Result<Vec<(String, u64, String)>, Broken> {
-    let listed: Vec<_> = objects.list("log").try_collect().await.map_err(|error| format!("the log cannot be listed: {error}"))?;
+    let listed: Vec<_> = objects.list("log").await.map_err(|error| format!("the log cannot be listed: {error}"))?;
     let parsed = listed.into_iter().filter_map(|listed| {
         let mut parts = listed.key.split('/').skip(1);
         let (shard, place) = (parts.next()?.to_owned(), parts.next()?.parse().ok()?);

@@ -160,3 +160,40 @@ async fn a_trim_may_die_anywhere_and_the_next_one_ends_it() {
         }
     }
 }
+
+#[tokio::test]
+async fn of_many_shards_that_are_read_at_the_same_time_few_entries_are_asked_for() {
+    let storage = Storage::new();
+    let writer = ObjectLog::new(storage.objects());
+    let (shards, entries) = (20, 40);
+    for shard in 0..shards {
+        for place in 0..entries {
+            writer.append(LogName::Shard(shard), Pos(place), bytes("entry")).await.expect("it is taken");
+        }
+    }
+    let reader = ObjectLog::new(storage.objects());
+    for shard in 0..shards {
+        reader.bounds(LogName::Shard(shard)).await.expect("it answers");
+    }
+    storage.asked();
+    // Nothing is known of their size.
+    storage.fail_reads(&[Fault::Slow; 1_000]);
+    let mut first = Box::pin(reader.read(LogName::Shard(0), Pos::START, 1 << 20));
+    assert!(futures_util::poll!(&mut first).is_pending());
+    assert_eq!(storage.asked(), 4);
+    drop(first);
+    storage.heal();
+    for shard in 0..shards {
+        assert_eq!(reader.read(LogName::Shard(shard), Pos::START, 1 << 20).await.map(|read| read.len()), Ok(40));
+    }
+    storage.asked();
+    storage.fail_reads(&[Fault::Slow; 1_000]);
+    let mut all =
+        Box::pin(futures_util::future::join_all((0..shards).map(|shard| reader.read(LogName::Shard(shard), Pos::START, 1 << 20))));
+    assert!(futures_util::poll!(&mut all).is_pending());
+    assert!((1..=READS_AT_ONCE).contains(&storage.asked()), "as many as there are places");
+    // Who lives is asked all the same.
+    let mut members = Box::pin(reader.read(LogName::Members, Pos::START, 1 << 20));
+    assert!(futures_util::poll!(&mut members).is_pending());
+    assert_eq!(storage.asked(), 1);
+}
